@@ -1,0 +1,143 @@
+package endpoint
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+)
+
+// containers/image keeps the type of its signatures in an internal package. It cannot be named here, but it can be inferred
+// from the signature of an exported method: every S below is that type.
+
+// readMethod is the method that S is inferred from.
+var readMethod = (*image.UnparsedImage).UntrustedSignatures
+
+// ReadSignatures reads the signatures that src has for the manifest or list with digest *d, or, if d is nil, for the one that
+// the reference of src names. All formats are read. None is no error.
+//
+// Some transports (dir:) keep the signatures of what the reference names under nil only.
+func ReadSignatures(ctx context.Context, src types.ImageSource, d *digest.Digest) (Signatures, error) {
+	return readSignatures(ctx, image.UnparsedInstance(src, d), readMethod)
+}
+
+func readSignatures[S any](ctx context.Context, u *image.UnparsedImage,
+	read func(*image.UnparsedImage, context.Context) ([]S, error),
+) (Signatures, error) {
+	all, err := read(u, ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return &signatures[S]{}, nil
+	}
+	simple, err := u.Signatures(ctx) // of those just read, which u holds: no second download
+	if err != nil {
+		return nil, err
+	}
+	return &signatures[S]{all: all, simple: simple}, nil
+}
+
+// NoSignatures returns an empty set, for ends that know that there are no signatures.
+func NoSignatures() Signatures {
+	return noSignatures(readMethod)
+}
+
+func noSignatures[S any](func(*image.UnparsedImage, context.Context) ([]S, error)) Signatures {
+	return &signatures[S]{}
+}
+
+// signatures implements Signatures. It does not change after it was made.
+type signatures[S any] struct {
+	all    []S
+	simple [][]byte // those of all that are in the simple signing format
+}
+
+func (s *signatures[S]) Len() int { return len(s.all) }
+
+// Put implements Signatures. A destination that is not one of containers/image's own may know the public PutSignatures only,
+// which loses what is not in the simple signing format: such signatures are refused, with the name of the transport.
+func (s *signatures[S]) Put(ctx context.Context, dest types.ImageDestination, d *digest.Digest) error {
+	if len(s.all) == 0 {
+		return nil
+	}
+	if formats, ok := dest.(interface {
+		PutSignaturesWithFormat(context.Context, []S, *digest.Digest) error
+	}); ok {
+		return formats.PutSignaturesWithFormat(ctx, s.all, d)
+	}
+	if len(s.simple) < len(s.all) {
+		return fmt.Errorf("storing signatures at %s: transport %q stores signatures in the simple signing format only",
+			transports.ImageName(dest.Reference()), dest.Reference().Transport().Name())
+	}
+	return dest.PutSignatures(ctx, s.simple, d)
+}
+
+// Unparsed is doc as an image that a signature policy can judge. Its bytes and media type are doc's; its reference, the
+// identity that is judged, is ref. fetch is called when signatures are asked for the first time, and again only after it
+// failed; what it returns must come from ReadSignatures or NoSignatures. Its methods may run concurrently.
+func Unparsed(ref types.ImageReference, doc Document, fetch func(context.Context) (Signatures, error)) types.UnparsedImage {
+	return newUnparsed(ref, doc, fetch, readMethod)
+}
+
+func newUnparsed[S any](ref types.ImageReference, doc Document, fetch func(context.Context) (Signatures, error),
+	_ func(*image.UnparsedImage, context.Context) ([]S, error),
+) types.UnparsedImage {
+	return &unparsed[S]{ref: ref, doc: doc, fetch: fetch}
+}
+
+// unparsed implements types.UnparsedImage and, with UntrustedSignatures, the interface that the policy engine asks for when it
+// wants signatures of every format.
+type unparsed[S any] struct {
+	ref   types.ImageReference
+	doc   Document
+	fetch func(context.Context) (Signatures, error)
+
+	mu   sync.Mutex
+	sigs *signatures[S] // nil until fetched; guarded by mu
+}
+
+func (u *unparsed[S]) Reference() types.ImageReference { return u.ref }
+
+func (u *unparsed[S]) Manifest(context.Context) ([]byte, string, error) {
+	return u.doc.Bytes, u.doc.MediaType, nil
+}
+
+func (u *unparsed[S]) Signatures(ctx context.Context) ([][]byte, error) {
+	sigs, err := u.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sigs.simple, nil
+}
+
+// UntrustedSignatures returns the signatures of every format.
+func (u *unparsed[S]) UntrustedSignatures(ctx context.Context) ([]S, error) {
+	sigs, err := u.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sigs.all, nil
+}
+
+func (u *unparsed[S]) load(ctx context.Context) (*signatures[S], error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.sigs != nil {
+		return u.sigs, nil
+	}
+	fetched, err := u.fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sigs, ok := fetched.(*signatures[S])
+	if !ok {
+		return nil, fmt.Errorf("signatures of %s have the unexpected type %T", u.doc.Digest, fetched)
+	}
+	u.sigs = sigs
+	return sigs, nil
+}
