@@ -1,0 +1,121 @@
+// Package endpoint defines the two ends of a copy as two small interfaces, so that the engine in package copy decides and
+// schedules without knowing where bytes come from or go to.
+//
+// A Document is a manifest or a list that we hold, with its verified digest; a Blob names bytes that stream from a Source to a
+// Destination and are never held. Signatures travel as an opaque value, because containers/image keeps their types to itself.
+//
+// Two packages implement the interfaces: internal/endpoint/transport over any containers/image transport, and
+// internal/endpoint/registry, which speaks to registries directly.
+package endpoint
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/types"
+)
+
+// ErrNotFound is wrapped by the errors of Source and Destination methods if and only if the other side said definitely that the
+// object is not there: a registry's 404 with code MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN (or without any code), a file
+// that does not exist. Refusals of access, server errors and broken connections never wrap it.
+var ErrNotFound = errors.New("not found")
+
+// A Document is a manifest or a list as bytes.
+type Document struct {
+	Digest    digest.Digest // of Bytes as manifest.Digest computes it; valid and verified
+	MediaType string        // as the source or the document itself declared it
+	Bytes     []byte        // never modified after the Document was made
+}
+
+// A Blob names a layer or a config.
+type Blob struct {
+	Digest    digest.Digest // validated
+	Size      int64         // as the manifest states it; -1 if unknown
+	MediaType string        // as the manifest states it, possibly ""
+	Config    bool          // a config, not a layer: some transports store it in another place
+}
+
+// An Opener starts reading a blob from its first byte. It may be called any number of times, also while an earlier reader is
+// open; whoever calls it closes what it returns. The reader verifies: it never hands out the last byte of content that does not
+// match the blob's digest and size, but fails instead.
+type Opener func(ctx context.Context) (io.ReadCloser, error)
+
+// Signatures are the signatures of one manifest or list, of every format that containers/image knows.
+type Signatures interface {
+	// Len is the number of signatures.
+	Len() int
+	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest that dest has
+	// written if d is nil. It replaces nothing that dest would not replace itself.
+	Put(ctx context.Context, dest types.ImageDestination, d *digest.Digest) error
+}
+
+// Source is the end that a copy reads from. What the reference names is resolved once, when the source is opened; everything
+// later is read by digest. All methods but Close may run concurrently.
+type Source interface {
+	// Reference is the reference as the caller gave it: the identity that a signature policy judges.
+	Reference() types.ImageReference
+
+	// Top is what the reference named when the source was opened.
+	Top() Document
+
+	// Manifest reads the manifest or list with digest d (of at most 4 MiB) and verifies it.
+	// An error that wraps ErrNotFound says that the source definitely does not have it.
+	Manifest(ctx context.Context, d digest.Digest) (Document, error)
+
+	// Blob starts reading b. The content is not verified: engine code wraps it (see Opener).
+	// The reader resumes or fails by itself when the connection breaks; it never ends early without an error.
+	Blob(ctx context.Context, b Blob) (io.ReadCloser, error)
+
+	// Signatures reads the signatures of the manifest or list with digest d; none is no error.
+	// Calls for the same digest read once.
+	Signatures(ctx context.Context, d digest.Digest) (Signatures, error)
+
+	// Unparsed is doc as an image that a signature policy can judge: its bytes are doc's, its reference is the source's,
+	// its signatures are read through Signatures when the policy asks for them.
+	Unparsed(doc Document) types.UnparsedImage
+
+	// Close releases what the source holds. The readers of Blob must be closed before.
+	Close() error
+}
+
+// PutResult says what became of a blob.
+type PutResult struct {
+	// Reused is set if the blob was there already, or was mounted from another repository: no content was sent.
+	Reused bool
+}
+
+// Destination is the end that a copy writes to. All methods but PutTop and Close may run concurrently.
+// Nothing that the reference names changes before PutTop.
+type Destination interface {
+	// Reference is the reference as the caller gave it.
+	Reference() types.ImageReference
+
+	// Top is the digest of what the reference names at the destination itself (never at a mirror) now. If it names nothing,
+	// or the destination cannot tell, the error wraps ErrNotFound.
+	Top(ctx context.Context) (digest.Digest, error)
+
+	// HasManifest says whether the manifest or list with digest d is at the destination itself.
+	HasManifest(ctx context.Context, d digest.Digest) (bool, error)
+
+	// HasBlob says whether b is at the destination itself.
+	HasBlob(ctx context.Context, b Blob) (bool, error)
+
+	// PutBlob stores b unless it is there already. open is called only when content is needed, and again for each retry.
+	PutBlob(ctx context.Context, b Blob, open Opener) (PutResult, error)
+
+	// PutManifest stores a child by its digest. Everything that it names must be there already.
+	PutManifest(ctx context.Context, doc Document) error
+
+	// PutSignatures stores signatures of the child with digest d, which must have been stored.
+	PutSignatures(ctx context.Context, d digest.Digest, sigs Signatures) error
+
+	// PutTop makes the reference name doc, with sigs (nil for none) stored before anybody can see the new tag where the
+	// transport has such an order. It commits: content of a destination that never saw PutTop may be lost.
+	// On error the reference names what it named before, and PutTop may be called again with another document.
+	PutTop(ctx context.Context, doc Document, sigs Signatures) error
+
+	// Close releases what the destination holds.
+	Close() error
+}

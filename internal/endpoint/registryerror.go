@@ -1,0 +1,63 @@
+package endpoint
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// RegistryError is a registry's refusal, with every error of its answer. The fields are those of the error body of the OCI
+// distribution specification v1.1, section "Error Codes".
+type RegistryError struct {
+	Method string // of the refused request
+	// URL of the refused request, without query and user information: upload URLs and redirect targets carry secrets there.
+	URL    string
+	Status int                   // HTTP status
+	Errors []RegistryErrorDetail // in the order of the body; empty if the body was not in the specified form
+	// Text is the beginning of a body that was not in the specified form.
+	Text string
+}
+
+// RegistryErrorDetail is one error of a registry's answer.
+type RegistryErrorDetail struct {
+	Code    string          // e.g. "MANIFEST_BLOB_UNKNOWN"
+	Message string          // for people; never decide by it
+	Detail  json.RawMessage // unspecified JSON; nil if absent
+}
+
+func (e *RegistryError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: %d", e.Method, e.URL, e.Status)
+	if text := http.StatusText(e.Status); text != "" {
+		b.WriteString(" " + text)
+	}
+	for i, d := range e.Errors {
+		if i > 0 {
+			b.WriteString(";")
+		} else {
+			b.WriteString(":")
+		}
+		fmt.Fprintf(&b, " %s", d.Code)
+		if d.Message != "" {
+			fmt.Fprintf(&b, ": %s", d.Message)
+		}
+		if len(d.Detail) > 0 && string(d.Detail) != "null" {
+			fmt.Fprintf(&b, " (%s)", d.Detail)
+		}
+	}
+	if len(e.Errors) == 0 && e.Text != "" {
+		fmt.Fprintf(&b, ": %q", e.Text)
+	}
+	return b.String()
+}
+
+// Has says whether one of the errors has the given code.
+func (e *RegistryError) Has(code string) bool {
+	for _, d := range e.Errors {
+		if d.Code == code {
+			return true
+		}
+	}
+	return false
+}
