@@ -1,0 +1,148 @@
+package manifest
+
+import (
+	_ "crypto/sha256" // the algorithms that a digest may name must be linked in to be valid
+	_ "crypto/sha512"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A Descriptor names content (image-spec v1.1, "OCI Content Descriptors"; Docker's descriptors are a subset).
+type Descriptor struct {
+	MediaType    string              // "" if the document states none
+	Digest       digest.Digest       // valid
+	Size         int64               // in bytes; never negative
+	URLs         []string            // unchecked: strangers chose them
+	Annotations  map[string]string   // nil if there are none
+	ArtifactType string              // "" if the document states none
+	Platform     *imgspecv1.Platform // nil if absent or null
+}
+
+// Keys that have a meaning in one of the formats. Each level lists the keys of all formats, so that no document means one thing
+// to a parser of one format and another thing to a parser of another.
+var (
+	topKeys = []string{
+		"schemaVersion", "mediaType", "artifactType", "subject", "annotations",
+		"manifests", "config", "layers", "fsLayers", "history",
+	}
+	descriptorKeys = []string{
+		"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform",
+	}
+	platformKeys = []string{
+		"architecture", "os", "os.version", "os.features", "variant", "features",
+	}
+)
+
+// descriptor reads a descriptor. Digest and size are required.
+func (s *scanner) descriptor() (Descriptor, error) {
+	var d Descriptor
+	var hasDigest, hasSize bool
+	start := s.pos
+	err := s.object(descriptorKeys, func(key string) (err error) {
+		switch key {
+		case "mediaType":
+			d.MediaType, err = s.string("a string")
+		case "digest":
+			hasDigest = true
+			d.Digest, err = s.digest()
+		case "size":
+			hasSize = true
+			d.Size, err = s.size()
+		case "urls":
+			d.URLs, err = s.strings()
+		case "annotations":
+			d.Annotations, err = s.annotations()
+		case "artifactType":
+			d.ArtifactType, err = s.string("a string")
+		case "platform":
+			d.Platform, err = s.platform()
+		case "data":
+			_, err = s.string("a string")
+		default:
+			err = s.any()
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return Descriptor{}, err
+	case !hasDigest:
+		return Descriptor{}, s.fail(start, "no digest")
+	case !hasSize:
+		return Descriptor{}, s.fail(start, "no size")
+	}
+	return d, nil
+}
+
+// digest reads a digest of an algorithm that go-digest computes.
+func (s *scanner) digest() (digest.Digest, error) {
+	start := s.pos
+	text, err := s.string("a string")
+	if err != nil {
+		return "", err
+	}
+	d := digest.Digest(text)
+	if err := d.Validate(); err != nil {
+		return "", s.fail(start, "invalid digest "+quote(text)+": "+err.Error())
+	}
+	return d, nil
+}
+
+// platform reads a platform (image-spec v1.1, "OCI Image Index", property platform), or null.
+func (s *scanner) platform() (*imgspecv1.Platform, error) {
+	if s.null() {
+		return nil, nil
+	}
+	p := &imgspecv1.Platform{}
+	err := s.object(platformKeys, func(key string) (err error) {
+		switch key {
+		case "architecture":
+			p.Architecture, err = s.string("a string")
+		case "os":
+			p.OS, err = s.string("a string")
+		case "os.version":
+			p.OSVersion, err = s.string("a string")
+		case "os.features":
+			p.OSFeatures, err = s.strings()
+		case "variant":
+			p.Variant, err = s.string("a string")
+		case "features":
+			_, err = s.strings()
+		default:
+			err = s.any()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// annotations reads an object whose values are strings, or null.
+func (s *scanner) annotations() (map[string]string, error) {
+	if s.null() {
+		return nil, nil
+	}
+	m := map[string]string{}
+	err := s.object(nil, func(key string) (err error) {
+		m[key], err = s.string("a string")
+		return err
+	})
+	return m, err
+}
+
+// strings reads an array of strings, or null.
+func (s *scanner) strings() ([]string, error) {
+	if s.null() {
+		return nil, nil
+	}
+	var list []string
+	err := s.array(func(int) error {
+		text, err := s.string("a string")
+		list = append(list, text)
+		return err
+	})
+	return list, err
+}

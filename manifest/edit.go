@@ -1,0 +1,197 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A ListOp says what a ListEdit does. The zero value is not valid.
+type ListOp int
+
+const (
+	// ListOpUpdate changes the digest, size or media type of one entry.
+	ListOpUpdate ListOp = iota + 1
+	// ListOpDelete removes one entry.
+	ListOpDelete
+	// ListOpAdd adds one entry at the end.
+	ListOpAdd
+)
+
+func (op ListOp) String() string {
+	switch op {
+	case ListOpUpdate:
+		return "update"
+	case ListOpDelete:
+		return "delete"
+	case ListOpAdd:
+		return "add"
+	}
+	return "ListOp(" + strconv.Itoa(int(op)) + ")"
+}
+
+// A ListEdit is one change of a list. Fields of other operations than its own are ignored.
+type ListEdit struct {
+	ListOperation ListOp
+
+	// UpdateIndex is the position of the entry to update. Its other fields and its platform remain, with one exception: with a new
+	// digest it loses its urls and data, which are the old content.
+	UpdateIndex int
+	// UpdateDigest, UpdateSize and UpdateMediaType replace what the entry has. A zero value leaves it as it is; not all may be zero,
+	// and a digest comes with its size in bytes.
+	UpdateDigest    digest.Digest
+	UpdateSize      int64
+	UpdateMediaType string
+
+	// AddDigest, AddSize (in bytes) and AddMediaType are required. Docker lists also require AddPlatform, and have neither artifact
+	// types nor annotations.
+	AddDigest       digest.Digest
+	AddSize         int64
+	AddMediaType    string
+	AddArtifactType string              // "" for none
+	AddPlatform     *imgspecv1.Platform // nil for none
+	AddAnnotations  map[string]string   // empty for none
+
+	// DeleteIndex is the position of the entry to delete.
+	DeleteIndex int
+}
+
+// edit is EditInstances for both formats. addReason says why the format cannot have the entry of a ListOpAdd, or "".
+func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
+	if c.doc == "" {
+		return errNotParsed
+	}
+	if len(edits) == 0 {
+		return nil
+	}
+	touching, err := checkEdits(edits, len(c.entries), addReason)
+	if err != nil {
+		return err
+	}
+	edited, err := c.updateAndDelete(edits, touching)
+	if err != nil {
+		return err
+	}
+	if edits[len(edits)-1].ListOperation == ListOpAdd { // adds come last
+		if err := edited.add(edits, c.layout()); err != nil {
+			return err
+		}
+	}
+	if n := edited.size(); n > MaxSize {
+		return editError(edits, len(edits)-1, fmt.Sprintf("list would have %d bytes, more than %d", n, MaxSize))
+	}
+	*c = edited
+	return nil
+}
+
+// updateAndDelete returns the list without the entries that are deleted, and with those that are updated changed. touching is what
+// checkEdits returns.
+//
+// It makes a new slice, since clones share the old one, and makes it in one pass, since the cost of deleting entries one by one
+// grows with the square of their number.
+func (c *core) updateAndDelete(edits []ListEdit, touching []int) (core, error) {
+	edited := *c
+	edited.edited = true
+	edited.entries = make([]entry, 0, len(c.entries))
+	for i, e := range c.entries {
+		if at := touching[i]; at >= 0 {
+			if edits[at].ListOperation == ListOpDelete {
+				continue
+			}
+			var err error
+			if e, err = e.update(edits[at]); err != nil {
+				return core{}, editError(edits, at, err.Error())
+			}
+		}
+		edited.entries = append(edited.entries, e)
+	}
+	return edited, nil
+}
+
+// add adds entries, laid out as given.
+func (c *core) add(edits []ListEdit, lay layout) error {
+	for i, e := range edits {
+		if e.ListOperation != ListOpAdd {
+			continue
+		}
+		added, err := parseEntry(lay.entry.object(e.addedFields()))
+		if err != nil {
+			return editError(edits, i, err.Error())
+		}
+		added.gap = lay.gap
+		c.open, c.close = lay.open, lay.close
+		c.entries = append(c.entries, added)
+	}
+	return nil
+}
+
+// addedFields are the fields of an entry to add, in the order in which image-spec's types have them.
+func (e ListEdit) addedFields() []field {
+	fields := []field{
+		{"mediaType", e.AddMediaType},
+		{"digest", e.AddDigest.String()},
+		{"size", e.AddSize},
+	}
+	if len(e.AddAnnotations) > 0 {
+		var annotations []field
+		for _, k := range slices.Sorted(maps.Keys(e.AddAnnotations)) {
+			annotations = append(annotations, field{k, e.AddAnnotations[k]})
+		}
+		fields = append(fields, field{"annotations", annotations})
+	}
+	if e.AddPlatform != nil {
+		fields = append(fields, field{"platform", platformFields(e.AddPlatform)})
+	}
+	if e.AddArtifactType != "" {
+		fields = append(fields, field{"artifactType", e.AddArtifactType})
+	}
+	return fields
+}
+
+func platformFields(p *imgspecv1.Platform) []field {
+	fields := []field{{"architecture", p.Architecture}, {"os", p.OS}}
+	if p.OSVersion != "" {
+		fields = append(fields, field{"os.version", p.OSVersion})
+	}
+	if len(p.OSFeatures) > 0 {
+		fields = append(fields, field{"os.features", p.OSFeatures})
+	}
+	if p.Variant != "" {
+		fields = append(fields, field{"variant", p.Variant})
+	}
+	return fields
+}
+
+// update returns the entry with the changes of an update. Fields that have the new value already keep their bytes.
+func (e entry) update(u ListEdit) (entry, error) {
+	o := splitObject(e.raw)
+	if u.UpdateDigest != "" && u.UpdateDigest != e.desc.Digest {
+		o.set("digest", u.UpdateDigest.String())
+		o.remove("urls")
+		o.remove("data")
+	}
+	if u.UpdateSize != 0 && u.UpdateSize != e.desc.Size {
+		o.set("size", u.UpdateSize)
+	}
+	if u.UpdateMediaType != "" && u.UpdateMediaType != e.desc.MediaType {
+		o.set("mediaType", u.UpdateMediaType)
+	}
+	updated, err := parseEntry(o.text())
+	updated.gap = e.gap
+	return updated, err
+}
+
+// parseEntry reads an entry that we have written, as Parse would. It has no gap yet.
+func parseEntry(raw string) (entry, error) {
+	s := &scanner{src: raw}
+	desc, err := s.descriptor()
+	return entry{raw: raw, desc: desc}, err
+}
+
+func editError(edits []ListEdit, i int, reason string) *EditError {
+	return &EditError{Index: i, Edit: edits[i], Reason: reason}
+}

@@ -1,0 +1,61 @@
+package manifest
+
+import (
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// An Image is the manifest of a single image, in OCI's format (image-spec v1.1, "OCI Image Manifest Specification") or in Docker's
+// (distribution's "Image Manifest Version 2, Schema 2").
+type Image struct {
+	MediaType    string            // imgspecv1.MediaTypeImageManifest or MediaTypeDockerManifest; never ""
+	ArtifactType string            // "" if the document states none
+	Subject      digest.Digest     // valid; "" if there is none
+	Config       Descriptor        // always there
+	Layers       []Descriptor      // in the order of the document, repeated ones included
+	Annotations  map[string]string // nil if there are none
+}
+
+// ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is refused; here, manifests, fsLayers
+// and history are contents of other formats, and config and layers are required (layers may be null, which is no layers).
+// The error for a Docker schema 1 manifest wraps ErrSchema1.
+func ParseImage(b []byte, mediaType string) (*Image, error) {
+	s, err := newScanner(b)
+	if err != nil {
+		return nil, err
+	}
+	var m Image
+	var h header
+	err = s.document(func() (err error) {
+		h, err = s.topLevel(mediaType, imgspecv1.MediaTypeImageManifest, isImageMediaType, map[string]func() error{
+			"config": func() (err error) {
+				m.Config, err = s.descriptor()
+				return err
+			},
+			"layers": func() (err error) {
+				m.Layers, err = s.descriptors()
+				return err
+			},
+		})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.MediaType, m.ArtifactType, m.Subject, m.Annotations = h.mediaType, h.artifactType, h.subject, h.annotations
+	return &m, nil
+}
+
+// descriptors reads an array of descriptors, or null.
+func (s *scanner) descriptors() ([]Descriptor, error) {
+	if s.null() {
+		return nil, nil
+	}
+	var list []Descriptor
+	err := s.array(func(int) error {
+		d, err := s.descriptor()
+		list = append(list, d)
+		return err
+	})
+	return list, err
+}

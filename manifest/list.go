@@ -1,0 +1,176 @@
+package manifest
+
+import (
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A List is an OCI index or a Docker list. The only implementations are *OCI1Index and *Schema2List, and only Parse makes them.
+//
+// Methods that do not change the list may run concurrently.
+type List interface {
+	// MediaType is the media type of the document: imgspecv1.MediaTypeImageIndex or MediaTypeDockerList.
+	MediaType() string
+
+	// ArtifactType is the type of the artifact that an OCI index is, "" if it states none. Docker lists have none.
+	ArtifactType() string
+
+	// Subject is the digest of the manifest that an OCI index refers to, valid, "" if there is none. Docker lists have none.
+	Subject() digest.Digest
+
+	// Instances returns the entries of the list as it is now, in a fresh slice. The Index of each is its position in it.
+	Instances() []Instance
+
+	// Clone returns a list that can be edited independently.
+	Clone() List
+
+	// EditInstances applies edits in the order given. It edits in place: call it on a Clone, so that the list as parsed
+	// remains to compare with.
+	//
+	// Updates and deletes name a position in the list as it is when EditInstances is called. Updates come first; deletes run from
+	// the highest position to the lowest; adds come last, and nothing is re-sorted. No position is named twice.
+	// All edits are checked before any is applied: on error, an *EditError with the offending edit, the list is unchanged.
+	// Instances that no edit touches are written back byte for byte.
+	//
+	// The list that results is one that Parse accepts; it may be empty.
+	//
+	// It must not run concurrently with any other method of the same list.
+	EditInstances(edits []ListEdit) error
+
+	// Serialize returns the document, in a fresh slice. Without edits these are the bytes given to Parse. Else only the entries
+	// that were updated, added or deleted differ, and added ones are laid out as their neighbours are.
+	// It fails only for a list that was not made by Parse.
+	Serialize() ([]byte, error)
+
+	sealed()
+}
+
+// errNotParsed is returned by methods of the zero value of a list.
+var errNotParsed = errors.New("list was not made by manifest.Parse")
+
+// Parse reads a list. mediaType is the media type that came with it, without parameters; "" stands for the one that the document
+// states itself. A document that states none is an OCI index: Docker lists must state it. b is not retained.
+//
+// The document must be what every parser reads alike. Parse refuses, with a *ParseError that says where: more than MaxSize bytes
+// (ErrTooLarge), anything that is not strict JSON in UTF-8, duplicate keys, keys that differ from those of the formats in
+// case only, more than 64 levels of nesting, another schemaVersion than 2, a media type that is not the declared one or no list's,
+// contents of other formats (config, layers, fsLayers, history), no manifests, known fields with values of the wrong type, entries
+// without digest or size, digests that do not validate, and sizes that are negative, no integer, or above 2⁵³-1.
+// Annotations may have any distinct keys. Optional arrays and objects may be null.
+// An empty list is no error here, and fields that no specification names are kept.
+func Parse(b []byte, mediaType string) (List, error) {
+	s, err := newScanner(b)
+	if err != nil {
+		return nil, err
+	}
+	c := core{doc: s.src}
+	err = s.document(func() (err error) {
+		c.header, err = s.topLevel(mediaType, imgspecv1.MediaTypeImageIndex, IsListMediaType, map[string]func() error{
+			"manifests": func() error { return c.scanEntries(s) },
+		})
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case c.mediaType == MediaTypeDockerList:
+		return &Schema2List{c}, nil
+	}
+	return &OCI1Index{c}, nil
+}
+
+// A core is a list without what differs between the formats. Copying it clones the list: edits replace entries, and nothing that
+// a core points to is ever modified.
+type core struct {
+	header
+	doc string // as parsed
+
+	start, end  int    // offsets in doc of what the brackets of manifests enclose
+	open, close string // white space after the opening and before the closing bracket, while there are entries
+	entries     []entry
+	edited      bool
+}
+
+// An entry is an instance with the bytes that it was read from.
+type entry struct {
+	gap  string // comma and white space before it; not used for the first entry
+	raw  string // the object
+	desc Descriptor
+}
+
+// scanEntries reads the array of entries.
+func (c *core) scanEntries(s *scanner) error {
+	c.start = s.pos + 1
+	done := c.start
+	err := s.array(func(int) error {
+		start := s.pos
+		desc, err := s.descriptor()
+		c.entries = append(c.entries, entry{gap: s.src[done:start], raw: s.src[start:s.pos], desc: desc})
+		done = s.pos
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.end = s.pos - 1
+	if len(c.entries) > 0 {
+		c.open, c.close = c.entries[0].gap, s.src[done:c.end]
+	}
+	return nil
+}
+
+// Instances returns the entries of the list as it is now; see List.
+func (c *core) Instances() []Instance {
+	instances := make([]Instance, len(c.entries))
+	for i, e := range c.entries {
+		instances[i] = Instance{
+			Index:        i,
+			Digest:       e.desc.Digest,
+			Size:         e.desc.Size,
+			MediaType:    e.desc.MediaType,
+			ArtifactType: e.desc.ArtifactType,
+			Platform:     e.desc.Platform,
+			Annotations:  e.desc.Annotations,
+			URLs:         e.desc.URLs,
+		}
+	}
+	return instances
+}
+
+// Serialize returns the document; see List.
+func (c *core) Serialize() ([]byte, error) {
+	if c.doc == "" {
+		return nil, errNotParsed
+	}
+	if !c.edited {
+		return []byte(c.doc), nil
+	}
+	b := make([]byte, 0, c.size())
+	b = append(b, c.doc[:c.start]...)
+	for i, e := range c.entries {
+		if i == 0 {
+			b = append(b, c.open...)
+		} else {
+			b = append(b, e.gap...)
+		}
+		b = append(b, e.raw...)
+	}
+	if len(c.entries) > 0 {
+		b = append(b, c.close...)
+	}
+	return append(b, c.doc[c.end:]...), nil
+}
+
+// size is the number of bytes that an edited list has.
+func (c *core) size() int {
+	n := c.start + len(c.doc) - c.end
+	if len(c.entries) > 0 {
+		n += len(c.open) + len(c.close) - len(c.entries[0].gap)
+	}
+	for _, e := range c.entries {
+		n += len(e.gap) + len(e.raw)
+	}
+	return n
+}

@@ -1,0 +1,36 @@
+package manifest
+
+import imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+// Media types of Docker's formats, which image-spec has no constants for. They are defined by the distribution project's
+// specifications "Image Manifest Version 2, Schema 1" and "Image Manifest Version 2, Schema 2".
+const (
+	// MediaTypeDockerList is a list in Docker's format.
+	MediaTypeDockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
+	// MediaTypeDockerManifest is the manifest of a single image in Docker's format (schema 2).
+	MediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	// MediaTypeDockerSchema1 is an unsigned manifest in Docker's obsolete format.
+	MediaTypeDockerSchema1 = "application/vnd.docker.distribution.manifest.v1+json"
+	// MediaTypeDockerSchema1Signed is a signed manifest in Docker's obsolete format.
+	MediaTypeDockerSchema1Signed = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	// MediaTypeDockerConfig is the config of an image in Docker's format.
+	MediaTypeDockerConfig = "application/vnd.docker.container.image.v1+json"
+	// MediaTypeDockerLayer is a layer in Docker's format that is not compressed.
+	MediaTypeDockerLayer = "application/vnd.docker.image.rootfs.diff.tar"
+	// MediaTypeDockerLayerGzip is a layer in Docker's format, compressed with gzip.
+	MediaTypeDockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+	// MediaTypeDockerForeignLayer is a layer in Docker's format that is not compressed and may not be redistributed.
+	MediaTypeDockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+	// MediaTypeDockerForeignLayerGzip is a layer in Docker's format, compressed with gzip, that may not be redistributed.
+	MediaTypeDockerForeignLayerGzip = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+)
+
+// IsListMediaType says whether mt, without parameters, is the media type of a list: of an OCI index or of a Docker list.
+func IsListMediaType(mt string) bool {
+	return mt == imgspecv1.MediaTypeImageIndex || mt == MediaTypeDockerList
+}
+
+// isImageMediaType says whether mt is the media type of a single image's manifest that ParseImage reads.
+func isImageMediaType(mt string) bool {
+	return mt == imgspecv1.MediaTypeImageManifest || mt == MediaTypeDockerManifest
+}

@@ -1,0 +1,45 @@
+package manifest
+
+import "github.com/opencontainers/go-digest"
+
+// A Schema2List is a list in Docker's format (distribution's "Image Manifest Version 2, Schema 2", section "Manifest List").
+// Its zero value is of no use.
+type Schema2List struct{ core }
+
+var _ List = (*Schema2List)(nil)
+
+// MediaType is MediaTypeDockerList.
+func (l *Schema2List) MediaType() string { return l.mediaType }
+
+// ArtifactType is "": the format has none.
+func (l *Schema2List) ArtifactType() string { return "" }
+
+// Subject is "": the format has none.
+func (l *Schema2List) Subject() digest.Digest { return "" }
+
+// Clone returns a list that can be edited independently.
+func (l *Schema2List) Clone() List {
+	c := *l
+	return &c
+}
+
+// EditInstances applies edits in the order given; see List. An entry that is added must have a platform and cannot have an artifact
+// type or annotations, for which the format has no fields.
+func (l *Schema2List) EditInstances(edits []ListEdit) error {
+	return l.edit(edits, schema2AddReason)
+}
+
+// schema2AddReason says why an entry cannot be added to a Docker list, or "".
+func schema2AddReason(e ListEdit) string {
+	switch {
+	case e.AddPlatform == nil:
+		return "an entry of a Docker list needs a platform"
+	case e.AddArtifactType != "":
+		return "an entry of a Docker list cannot have an artifact type"
+	case len(e.AddAnnotations) > 0:
+		return "an entry of a Docker list cannot have annotations"
+	}
+	return ""
+}
+
+func (*Schema2List) sealed() {}
