@@ -2,7 +2,6 @@ package platform
 
 import (
 	"strconv"
-	"strings"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -18,67 +17,57 @@ const noPlatform = "no platform"
 // reads the result as a pattern that matches pl.
 func Format(pl *imgspecv1.Platform) string {
 	p := orZero(pl)
-	return render(p.OS, p.Architecture, p.Variant, p.OSVersion, p.OSFeatures, quoteUnlessPlain)
+	return render(Pattern{
+		OS:           p.OS,
+		Architecture: p.Architecture,
+		Variant:      p.Variant,
+		OSVersion:    p.OSVersion,
+		OSFeatures:   p.OSFeatures,
+	}, quoteOdd)
 }
 
-// String is p as Parse reads it: Parse(p.String()) is p.Normalized() for every valid p with an OS and an Architecture. Without
-// both it is "no platform", which Parse does not read.
+// String is p as Parse reads it: Parse(p.String()) is p.Normalized() for every valid p that has an OS and an Architecture. The
+// zero value prints as "no platform", and a single empty part in quotes; neither can be parsed.
 func (p Pattern) String() string {
-	s := render(p.OS, p.Architecture, p.Variant, p.OSVersion, p.OSFeatures, quoteUnlessPlainOrWildcard)
+	s := render(p, quoteOddButWildcard)
 	if p.Exclude {
 		return "!" + s
 	}
 	return s
 }
 
-func render(os, arch, variant, version string, features []string, quote func(s string, plain func(byte) bool) string) string {
-	if os == "" && arch == "" && variant == "" && version == "" && len(features) == 0 {
+// A quoter prints one part, in quotes if it is empty or check refuses it.
+type quoter func(s string, check func(part, value string) error) string
+
+func render(p Pattern, quote quoter) string {
+	if p.OS == "" && p.Architecture == "" && p.Variant == "" && p.OSVersion == "" && len(p.OSFeatures) == 0 {
 		return noPlatform
 	}
-	var b strings.Builder
-	b.WriteString(quote(os, isNameByte))
-	b.WriteString("/" + quote(arch, isNameByte))
-	if variant != "" {
-		b.WriteString("/" + quote(variant, isNameByte))
+	s := quote(p.OS, checkName) + "/" + quote(p.Architecture, checkName)
+	if p.Variant != "" {
+		s += "/" + quote(p.Variant, checkName)
 	}
-	if version != "" {
-		b.WriteString(":" + quote(version, isVersionByte))
+	if p.OSVersion != "" {
+		s += ":" + quote(p.OSVersion, checkVersion)
 	}
-	for _, feature := range features {
-		b.WriteString("+" + quote(feature, isNameByte))
-	}
-	return b.String()
-}
-
-func quoteUnlessPlain(s string, plain func(byte) bool) string {
-	if s == "" || s != strings.TrimSpace(s) || firstOther(s, plain) >= 0 {
-		return strconv.QuoteToASCII(s)
+	for _, feature := range p.OSFeatures {
+		s += "+" + quote(feature, checkName)
 	}
 	return s
 }
 
-func quoteUnlessPlainOrWildcard(s string, plain func(byte) bool) string {
+// quoteOdd quotes "*" too: in an entry it is no wildcard.
+// quoteOdd quotes "*" too: what an entry says is no wildcard.
+func quoteOdd(s string, check func(part, value string) error) string {
 	if s == Wildcard {
-		return s
+		return strconv.Quote(s)
 	}
-	return quoteUnlessPlain(s, plain)
+	return quoteOddButWildcard(s, check)
 }
 
-// firstOther is the position of the first byte of s that is not plain, -1 if there is none.
-func firstOther(s string, plain func(byte) bool) int {
-	for i := range len(s) {
-		if !plain(s[i]) {
-			return i
-		}
+func quoteOddButWildcard(s string, check func(part, value string) error) string {
+	if s == "" || check("", s) != nil {
+		return strconv.QuoteToASCII(s)
 	}
-	return -1
-}
-
-func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
-}
-
-// isVersionByte allows spaces: os.version is free text, and there are lists that say "macOS 14" in it.
-func isVersionByte(c byte) bool {
-	return isNameByte(c) || c == ' '
+	return s
 }

@@ -1,11 +1,11 @@
 package platform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // Parse reads a pattern from
@@ -40,16 +40,14 @@ func (p Pattern) Validate() error {
 }
 
 func (p Pattern) check() error {
-	if err := errors.Join(
+	return cmp.Or(
 		checkName("OS", p.OS),
 		checkName("architecture", p.Architecture),
 		checkName("variant", p.Variant),
-		checkVersion(p.OSVersion),
+		checkVersion("OS version", p.OSVersion),
 		checkFeatures(p.OSFeatures),
-	); err != nil {
-		return err
-	}
-	return p.checkEmpty()
+		p.checkEmpty(),
+	)
 }
 
 // checkEmpty refuses empty parts next to parts that make sense only if "" stood for "any".
@@ -71,11 +69,10 @@ func checkName(part, value string) error {
 	if strings.Contains(value, Wildcard) {
 		return fmt.Errorf(`%s %q: "*" stands for a whole part, as in "linux/*"`, part, value)
 	}
-	return checkCharacters(part, value, isNameByte)
+	return checkCharacters(part, value, isNameRune)
 }
 
-func checkVersion(version string) error {
-	const part = "OS version"
+func checkVersion(part, version string) error {
 	switch {
 	case version == Wildcard:
 		return nil
@@ -84,7 +81,7 @@ func checkVersion(version string) error {
 	case version != strings.TrimSpace(version):
 		return fmt.Errorf("%s %q begins or ends with a space", part, version)
 	}
-	return checkCharacters(part, version, isVersionByte)
+	return checkCharacters(part, version, isVersionRune)
 }
 
 func checkFeatures(features []string) error {
@@ -95,23 +92,33 @@ func checkFeatures(features []string) error {
 		case strings.Contains(feature, Wildcard):
 			return fmt.Errorf("OS feature %q: there are no wildcards; leave it out to match any", feature)
 		}
-		if err := checkCharacters("OS feature", feature, isNameByte); err != nil {
+		if err := checkName("OS feature", feature); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkCharacters(part, value string, plain func(byte) bool) error {
-	i := firstOther(value, plain)
-	if i < 0 {
-		return nil
+func checkCharacters(part, value string, allowed func(rune) bool) error {
+	for _, r := range value {
+		switch {
+		case allowed(r):
+		case r == ',':
+			return fmt.Errorf("%s %q contains ',': give each platform on its own", part, value)
+		default:
+			return fmt.Errorf(`%s %q contains %q; write it as in "linux/arm/v7" or "windows/amd64:10.0.17763"`, part, value, r)
+		}
 	}
-	r, _ := utf8.DecodeRuneInString(value[i:])
-	if r == ',' {
-		return fmt.Errorf("%s %q contains ',': give each platform on its own", part, value)
-	}
-	return fmt.Errorf(`%s %q contains %q; write it as in "linux/arm/v7" or "windows/amd64:10.0.17763"`, part, value, r)
+	return nil
+}
+
+func isNameRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-'
+}
+
+// isVersionRune allows spaces: os.version is free text, and there are lists that say "macOS 14" in it.
+func isVersionRune(r rune) bool {
+	return isNameRune(r) || r == ' '
 }
 
 // parse splits s. It refuses what Validate cannot see: parts that are absent or empty in the text.
@@ -204,6 +211,8 @@ func bareError(name string) error {
 	architecture, _ := normalSpelling(name, "")
 	asOS, asArchitecture := fmt.Sprintf("%q", name+"/*"), fmt.Sprintf("%q", "*/"+name)
 	switch {
+	case name == noPlatform:
+		return errors.New("no text stands for it; select an entry without a platform by its digest or position")
 	case slices.Contains(commonOSes, normalOS(name)):
 		return fmt.Errorf("architecture is absent; write %s for every architecture", asOS)
 	case slices.Contains(commonArchitectures, architecture):
