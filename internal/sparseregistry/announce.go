@@ -1,0 +1,69 @@
+package sparseregistry
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// Where a registry announces its policy: headers of the answer to GET /v2/, and a document. The document is Quay's; it needs no
+// credentials.
+const (
+	SupportHeader       = "X-Sparse-Manifest-Support" // "true" or "false"
+	ArchitecturesHeader = "X-Required-Architectures"  // separated by commas; absent if nothing is required
+	CapabilitiesPath    = "/api/v1/registry/capabilities"
+)
+
+// Capabilities is the document at CapabilitiesPath.
+type Capabilities struct {
+	SparseManifests SparseManifests `json:"sparse_manifests"`
+}
+
+// SparseManifests says what a registry does with sparse lists.
+type SparseManifests struct {
+	Supported             bool     `json:"supported"`
+	RequiredArchitectures []string `json:"required_architectures"` // never null; empty if Supported is false
+}
+
+// Announce serves the capabilities document, and adds the headers to what next answers to GET and HEAD of /v2/, a refusal
+// of access included: a client that asks without credentials learns the policy, too.
+func Announce(next http.Handler, policy manifest.SparsePolicy) http.Handler {
+	c := Capabilities{SparseManifests: SparseManifests{Supported: policy.Enabled, RequiredArchitectures: []string{}}}
+	if policy.Enabled {
+		c.SparseManifests.RequiredArchitectures = append(c.SparseManifests.RequiredArchitectures, policy.RequiredArchitectures...)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		read := r.Method == http.MethodGet || r.Method == http.MethodHead
+		switch {
+		case r.URL.Path == CapabilitiesPath:
+			serveCapabilities(w, c, read)
+			return
+		case r.URL.Path == "/v2/" && read:
+			announce(w.Header(), c.SparseManifests)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func announce(h http.Header, s SparseManifests) {
+	if !s.Supported {
+		h.Set(SupportHeader, "false")
+		return
+	}
+	h.Set(SupportHeader, "true")
+	if len(s.RequiredArchitectures) > 0 {
+		h.Set(ArchitecturesHeader, strings.Join(s.RequiredArchitectures, ","))
+	}
+}
+
+func serveCapabilities(w http.ResponseWriter, c Capabilities, read bool) {
+	if !read {
+		w.Header().Set("Allow", "GET, HEAD")
+		w.WriteHeader(http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(c) // only the client can make it fail, by leaving
+}

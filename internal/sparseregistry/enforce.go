@@ -1,0 +1,207 @@
+package sparseregistry
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// Options are the settings of Enforce. The zero value works: the policy is off, and nobody hears of refusals.
+type Options struct {
+	Policy manifest.SparsePolicy
+
+	// Refused, if not nil, is called for every manifest that was not let through, before the answer is sent.
+	// It may be called concurrently, and must not wait for other requests.
+	Refused func(*http.Request, Refusal)
+}
+
+// Enforce returns a handler that puts the policy in front of next, the handler of a registry whose API is at /v2/ and that
+// accepts lists whose children are absent. next must not be served in any other way, and must take the repository from the
+// request's URL.Path.
+//
+// What it changes, compared with next alone:
+//
+//   - A list whose children do not satisfy the policy is refused: 400 MANIFEST_BLOB_UNKNOWN, one error for each missing child.
+//   - With the policy on, a list that states a wrong size for a child that is there is refused: 400 MANIFEST_INVALID.
+//   - A list of more than MaxEntries entries, a manifest of more than manifest.MaxSize bytes (413) or with a Content-Encoding
+//     (415), and one that two parsers can read differently, is refused.
+//   - A path under which another router could find a manifest, and this handler does not, is refused.
+//   - A DELETE in a repository waits for the lists that are being stored in it, and they for the DELETE.
+//
+// A child is there if next answers 200 to HEAD for its manifest, and missing if it answers 404. Requests for children carry the
+// caller's Authorization. If next refuses the caller (401, 403) or asks for patience (429), so does the handler; any other
+// answer is a 502.
+func Enforce(next http.Handler, options Options) http.Handler {
+	return &enforcer{next: next, policy: options.Policy, refused: options.Refused}
+}
+
+type enforcer struct {
+	next    http.Handler
+	policy  manifest.SparsePolicy
+	refused func(*http.Request, Refusal)
+	locks   repositoryLocks
+}
+
+func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	t, err := parsePath(r.URL.Path)
+	if err != nil {
+		refuse(http.StatusBadRequest, codeNameInvalid, "%w", err).write(w)
+		return
+	}
+	r = withDecodedPath(r)
+	switch {
+	case r.Method == http.MethodDelete && t.kind != "":
+		e.delete(r, t).replay(w)
+	case t.kind != "manifests":
+		e.next.ServeHTTP(w, r)
+	default:
+		e.serveManifest(w, r, t)
+	}
+}
+
+func (e *enforcer) serveManifest(w http.ResponseWriter, r *http.Request, t target) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		e.next.ServeHTTP(w, r)
+	case http.MethodPut:
+		if refusal := e.put(w, r, t); refusal != nil {
+			if e.refused != nil {
+				e.refused(r, Refusal{Repository: t.repository, Reference: t.reference, Status: refusal.status, Err: refusal.err})
+			}
+			refusal.write(w)
+		}
+	default: // might be another way to write
+		refusal := refuse(http.StatusMethodNotAllowed, codeUnsupported, "method %q is not supported for manifests", clip(r.Method))
+		refusal.header = http.Header{"Allow": {"GET, HEAD, PUT, DELETE, OPTIONS"}}
+		refusal.write(w)
+	}
+}
+
+// withDecodedPath makes next decide by the same path as this handler does.
+func withDecodedPath(r *http.Request) *http.Request {
+	if r.URL.RawPath == "" {
+		return r
+	}
+	c := *r
+	u := *r.URL
+	u.RawPath = ""
+	c.URL, c.RequestURI = &u, u.RequestURI()
+	return &c
+}
+
+// delete passes a DELETE on while no list is being checked or stored in the repository. Clients can hold the lock for no longer
+// than next needs: next gets no body to wait for, and the answer is sent when the lock is released.
+func (e *enforcer) delete(r *http.Request, t target) *recorder {
+	defer e.locks.exclusive(t.repository)()
+	return e.record(withBody(r, nil, ""))
+}
+
+// record is the answer of next to r.
+func (e *enforcer) record(r *http.Request) *recorder {
+	answer := newRecorder(math.MaxInt)
+	e.next.ServeHTTP(answer, r)
+	return answer
+}
+
+// put passes a manifest on, or says why not.
+func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusal {
+	if err := checkReference(t.reference); err != nil {
+		return refuse(http.StatusBadRequest, codeDigestInvalid, "%w", err)
+	}
+	mediaType, refusal := contentType(r)
+	if refusal != nil {
+		return refusal
+	}
+	body, refusal := readBody(w, r)
+	if refusal != nil {
+		return refusal
+	}
+	if !manifest.IsListMediaType(mediaType) {
+		return e.putOther(w, r, mediaType, body)
+	}
+	list, refusal := parseList(t.reference, mediaType, body)
+	if refusal != nil {
+		return refusal
+	}
+
+	answer, refusal := e.store(withBody(r, body, mediaType), t.repository, list)
+	if refusal == nil {
+		answer.replay(w)
+	}
+	return refusal
+}
+
+// store checks the children of list, which r is to store, and passes it on, while nothing is deleted in the repository. As with
+// delete, no client can hold the lock.
+func (e *enforcer) store(r *http.Request, repository string, list manifest.List) (*recorder, *refusal) {
+	defer e.locks.shared(repository)()
+	if refusal := e.checkChildren(r, repository, list); refusal != nil {
+		return nil, refusal
+	}
+	return e.record(r), nil
+}
+
+// putOther passes on what is no list.
+func (e *enforcer) putOther(w http.ResponseWriter, r *http.Request, mediaType string, body []byte) *refusal {
+	list, err := looksLikeList(body)
+	switch {
+	case err != nil:
+		return refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+	case list && mediaType == "":
+		return refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, and there is no Content-Type that says so")
+	case list:
+		return refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, but its Content-Type is %q", clip(mediaType))
+	}
+	e.next.ServeHTTP(w, withBody(r, body, ""))
+	return nil
+}
+
+// checkReference refuses what starts like a digest and is none: a registry could take it for a tag.
+func checkReference(reference string) error {
+	if !strings.Contains(reference, ":") {
+		return nil
+	}
+	if err := digest.Digest(reference).Validate(); err != nil {
+		return errors.New("reference " + strconv.Quote(clip(reference)) + ": " + err.Error())
+	}
+	return nil
+}
+
+// parseList reads a list, and refuses it if it is not what reference names, should that be a digest.
+func parseList(reference, mediaType string, body []byte) (manifest.List, *refusal) {
+	if d := digest.Digest(reference); strings.Contains(reference, ":") && d.Algorithm().FromBytes(body) != d {
+		return nil, refuse(http.StatusBadRequest, codeDigestInvalid, "the manifest does not have the digest %s", d)
+	}
+	list, err := manifest.Parse(body, mediaType)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+	}
+	if n := len(list.Instances()); n > MaxEntries {
+		return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "the list has %d entries, more than %d", n, MaxEntries)
+	}
+	return list, nil
+}
+
+// withBody returns r with body, which has been read, as its body, and with mediaType as its Content-Type unless that is "".
+func withBody(r *http.Request, body []byte, mediaType string) *http.Request {
+	c := *r
+	c.Body, c.ContentLength, c.TransferEncoding, c.Trailer = http.NoBody, int64(len(body)), nil, nil
+	if len(body) > 0 {
+		c.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	c.Header = r.Header.Clone()
+	c.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	c.Header.Del("Expect")
+	if mediaType != "" {
+		c.Header.Set("Content-Type", mediaType)
+	}
+	return &c
+}
