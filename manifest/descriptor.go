@@ -3,6 +3,7 @@ package manifest
 import (
 	_ "crypto/sha256" // the algorithms that a digest may name must be linked in to be valid
 	_ "crypto/sha512"
+	"encoding/base64"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -34,8 +35,8 @@ var (
 	}
 )
 
-// descriptor reads a descriptor. Digest and size are required.
-func (s *scanner) descriptor() (Descriptor, error) {
+// readDescriptor reads a descriptor. Digest and size are required.
+func (s *scanner) readDescriptor() (Descriptor, error) {
 	var d Descriptor
 	var hasDigest, hasSize bool
 	start := s.pos
@@ -45,20 +46,20 @@ func (s *scanner) descriptor() (Descriptor, error) {
 			d.MediaType, err = s.string("a string")
 		case "digest":
 			hasDigest = true
-			d.Digest, err = s.digest()
+			d.Digest, err = s.readDigest()
 		case "size":
 			hasSize = true
 			d.Size, err = s.size()
 		case "urls":
-			d.URLs, err = s.strings()
+			d.URLs, err = s.readStrings()
 		case "annotations":
-			d.Annotations, err = s.annotations()
+			d.Annotations, err = s.readAnnotations()
 		case "artifactType":
 			d.ArtifactType, err = s.string("a string")
 		case "platform":
-			d.Platform, err = s.platform()
+			d.Platform, err = s.readPlatform()
 		case "data":
-			_, err = s.string("a string")
+			err = s.readData()
 		default:
 			err = s.any()
 		}
@@ -75,8 +76,8 @@ func (s *scanner) descriptor() (Descriptor, error) {
 	return d, nil
 }
 
-// digest reads a digest of an algorithm that go-digest computes.
-func (s *scanner) digest() (digest.Digest, error) {
+// readDigest reads a digest of an algorithm that go-digest computes.
+func (s *scanner) readDigest() (digest.Digest, error) {
 	start := s.pos
 	text, err := s.string("a string")
 	if err != nil {
@@ -89,8 +90,24 @@ func (s *scanner) digest() (digest.Digest, error) {
 	return d, nil
 }
 
-// platform reads a platform (image-spec v1.1, "OCI Image Index", property platform), or null.
-func (s *scanner) platform() (*imgspecv1.Platform, error) {
+// readData reads embedded content, or null. It keeps nothing: content is always read by its digest.
+func (s *scanner) readData() error {
+	if s.null() {
+		return nil
+	}
+	start := s.pos
+	text, err := s.string("a string")
+	if err != nil {
+		return err
+	}
+	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+		return s.fail(start, "invalid base64")
+	}
+	return nil
+}
+
+// readPlatform reads a platform (image-spec v1.1, "OCI Image Index", property platform), or null.
+func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 	if s.null() {
 		return nil, nil
 	}
@@ -104,11 +121,11 @@ func (s *scanner) platform() (*imgspecv1.Platform, error) {
 		case "os.version":
 			p.OSVersion, err = s.string("a string")
 		case "os.features":
-			p.OSFeatures, err = s.strings()
+			p.OSFeatures, err = s.readStrings()
 		case "variant":
 			p.Variant, err = s.string("a string")
 		case "features":
-			_, err = s.strings()
+			_, err = s.readStrings()
 		default:
 			err = s.any()
 		}
@@ -120,8 +137,8 @@ func (s *scanner) platform() (*imgspecv1.Platform, error) {
 	return p, nil
 }
 
-// annotations reads an object whose values are strings, or null.
-func (s *scanner) annotations() (map[string]string, error) {
+// readAnnotations reads an object whose values are strings, or null.
+func (s *scanner) readAnnotations() (map[string]string, error) {
 	if s.null() {
 		return nil, nil
 	}
@@ -133,12 +150,12 @@ func (s *scanner) annotations() (map[string]string, error) {
 	return m, err
 }
 
-// strings reads an array of strings, or null.
-func (s *scanner) strings() ([]string, error) {
+// readStrings reads an array of strings, or null.
+func (s *scanner) readStrings() ([]string, error) {
 	if s.null() {
 		return nil, nil
 	}
-	var list []string
+	list := []string{}
 	err := s.array(func(int) error {
 		text, err := s.string("a string")
 		list = append(list, text)

@@ -2,9 +2,22 @@ package manifest
 
 import "github.com/opencontainers/go-digest"
 
-// MaxSize is the number of bytes that a manifest or a list may have. Registries commonly allow no more: the OCI distribution
-// specification v1.1, section "Pushing Manifests", asks them for at least this.
+// MaxSize is the number of bytes that a manifest or a list may have. Registries are only expected to take this much (OCI
+// distribution specification v1.1, section "Pushing Manifests").
 const MaxSize = 4 << 20
+
+// contentKeys are the keys by which lists, image manifests and schema 1 manifests differ.
+var contentKeys = []string{"manifests", "config", "layers", "fsLayers", "history"}
+
+// A format is what makes documents of one kind, in OCI's or Docker's form, differ from other kinds.
+type format struct {
+	name        string // with its article, for errors
+	oci, docker string // media types of its two forms
+	// contents reads the values of the contentKeys that a document of the format must have. No document has others.
+	contents map[string]func() error
+}
+
+func (f format) has(mediaType string) bool { return mediaType == f.oci || mediaType == f.docker }
 
 // A header is what the documents of all formats have in common.
 type header struct {
@@ -14,117 +27,120 @@ type header struct {
 	annotations  map[string]string
 }
 
-// contents are the keys that tell a list, an image manifest and a schema 1 manifest apart.
-var contents = []string{"manifests", "config", "layers", "fsLayers", "history"}
+// A headerReader reads the top level of a document. What can be judged only when all of it has been read is kept as an error until then.
+type headerReader struct {
+	header
+	*scanner
+	format   format
+	declared string // media type that came with the document, or ""
 
-// topLevel reads the object that is a document of a format with the given contents. Each of read's functions reads the value of one
-// key and is called once. A document that has contents of another format, or lacks one of its own, is refused.
-//
-// declared is the media type that came with the document, "" for none; allowed says which media types the format has, oci is the one
-// that a document has which states none.
-func (s *scanner) topLevel(declared, oci string, allowed func(string) bool, read map[string]func() error) (header, error) {
-	if declared != "" && !allowed(declared) {
-		err := s.fail(0, "a document of type "+quote(declared)+" is not what is expected here")
+	found                          map[string]bool // of topKeys
+	version, mediaTypeErr, foreign *ParseError     // nil as long as nothing is wrong
+}
+
+// readHeader reads the object that a document of format f is, contents included.
+func (s *scanner) readHeader(f format, declared string) (header, error) {
+	if declared != "" && !f.has(declared) {
+		err := s.fail(s.pos, "media type "+quote(declared)+" is not that of "+f.name)
 		if declared == MediaTypeDockerSchema1 || declared == MediaTypeDockerSchema1Signed {
 			err.Err = ErrSchema1
 		}
 		return header{}, err
 	}
-	var h header
-	var foreign, version, own *ParseError
 	start := s.pos
-	found := map[string]bool{}
-	err := s.object(topKeys, func(key string) (err error) {
-		found[key] = true
-		switch {
-		case read[key] != nil:
-			return read[key]()
-		case contains(contents, key):
-			foreign = s.fail(s.keyStart, "belongs to another format of manifest")
-			return s.any()
-		case key == "schemaVersion":
-			version, err = s.schemaVersion()
-		case key == "mediaType":
-			own = s.fail(s.pos, "")
-			h.mediaType, err = s.string("a string")
-		case key == "artifactType":
-			h.artifactType, err = s.string("a string")
-		case key == "subject":
-			h.subject, err = s.subject()
-		case key == "annotations":
-			h.annotations, err = s.annotations()
-		default:
-			err = s.any()
-		}
-		return err
-	})
-	switch {
-	case err != nil:
+	r := headerReader{scanner: s, format: f, declared: declared, found: map[string]bool{}}
+	if err := s.object(topKeys, r.member); err != nil {
 		return header{}, err
-	case version != nil:
-		return header{}, version
-	case foreign != nil:
-		return header{}, foreign
-	case !found["schemaVersion"]:
-		return header{}, s.fail(start, "no schemaVersion")
 	}
-	for _, key := range contents {
-		if read[key] != nil && !found[key] {
-			return header{}, s.fail(start, "no "+key)
+	if err := r.verdict(start); err != nil {
+		return header{}, err
+	}
+	if r.mediaType == "" {
+		r.mediaType = f.oci
+	}
+	return r.header, nil
+}
+
+func (r *headerReader) member(key string) (err error) {
+	r.found[key] = true
+	if read := r.format.contents[key]; read != nil {
+		return read()
+	}
+	switch key {
+	case "schemaVersion":
+		return r.readVersion()
+	case "mediaType":
+		return r.readMediaType()
+	case "artifactType":
+		r.artifactType, err = r.string("a string")
+	case "subject":
+		r.subject, err = r.readSubject()
+	case "annotations":
+		r.annotations, err = r.readAnnotations()
+	default:
+		if contains(contentKeys, key) {
+			r.foreign = r.fail(r.keyStart, "does not belong into "+r.format.name)
 		}
+		err = r.any()
 	}
-	if !found["mediaType"] {
-		return h, s.assumeMediaType(&h, start, declared, oci)
-	}
-	if own.Reason = mediaTypeReason(h.mediaType, declared, allowed); own.Reason != "" {
-		return header{}, own
-	}
-	return h, nil
+	return err
 }
 
-// schemaVersion reads the version of the format. The second return value is about the value itself, the first says why a
-// well-formed version is not the right one: that counts only when the rest of the document can be read.
-func (s *scanner) schemaVersion() (wrong *ParseError, err error) {
-	start := s.pos
-	text, err := s.number()
-	switch {
-	case err != nil:
-		return nil, err
-	case text == "2":
-		return nil, nil
+func (r *headerReader) readVersion() error {
+	start := r.pos
+	text, err := r.number()
+	if err != nil {
+		return err
 	}
-	wrong = s.fail(start, "schemaVersion "+quote(text)+" is not 2")
+	if text != "2" {
+		r.version = r.fail(start, "schemaVersion "+quote(text)+" is not 2")
+	}
 	if text == "1" {
-		wrong.Err = ErrSchema1
+		r.version.Err = ErrSchema1
 	}
-	return wrong, nil
-}
-
-// subject reads a descriptor or null.
-func (s *scanner) subject() (digest.Digest, error) {
-	if s.null() {
-		return "", nil
-	}
-	d, err := s.descriptor()
-	return d.Digest, err
-}
-
-// assumeMediaType gives a document that states no media type the one of its OCI format, if that is what was declared, if anything.
-func (s *scanner) assumeMediaType(h *header, start int, declared, oci string) error {
-	if declared != "" && declared != oci {
-		return s.fail(start, "no mediaType, which Docker's formats require")
-	}
-	h.mediaType = oci
 	return nil
 }
 
-// mediaTypeReason says why a document that states the media type own must be refused, or "".
-func mediaTypeReason(own, declared string, allowed func(string) bool) string {
+func (r *headerReader) readMediaType() (err error) {
+	start := r.pos
+	r.mediaType, err = r.string("a string")
 	switch {
-	case !allowed(own):
-		return quote(own) + " is not the mediaType of a document with such contents"
-	case declared != "" && declared != own:
-		return "document states the type " + quote(own) + ", but was declared to be " + quote(declared)
+	case err != nil:
+		return err
+	case !r.format.has(r.mediaType):
+		r.mediaTypeErr = r.fail(start, quote(r.mediaType)+" is not the media type of "+r.format.name)
+	case r.declared != "" && r.declared != r.mediaType:
+		r.mediaTypeErr = r.fail(start, quote(r.mediaType)+" is not the media type that came with it, "+quote(r.declared))
 	}
-	return ""
+	return nil
+}
+
+// verdict judges the document as a whole; start is where it starts.
+func (r *headerReader) verdict(start int) error {
+	for _, err := range []*ParseError{r.version, r.mediaTypeErr, r.foreign} {
+		if err != nil {
+			return err
+		}
+	}
+	if !r.found["schemaVersion"] {
+		return r.fail(start, "no schemaVersion")
+	}
+	if !r.found["mediaType"] && r.declared == r.format.docker {
+		return r.fail(start, "no mediaType, which Docker's format requires")
+	}
+	for _, key := range contentKeys {
+		if r.format.contents[key] != nil && !r.found[key] {
+			return r.fail(start, "no "+key)
+		}
+	}
+	return nil
+}
+
+// readSubject reads a descriptor or null.
+func (s *scanner) readSubject() (digest.Digest, error) {
+	if s.null() {
+		return "", nil
+	}
+	d, err := s.readDescriptor()
+	return d.Digest, err
 }

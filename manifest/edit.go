@@ -188,7 +188,7 @@ func (e entry) update(u ListEdit) (entry, error) {
 // parseEntry reads an entry that we have written, as Parse would. It has no gap yet.
 func parseEntry(raw string) (entry, error) {
 	s := &scanner{src: raw}
-	desc, err := s.descriptor()
+	desc, err := s.readDescriptor()
 	return entry{raw: raw, desc: desc}, err
 }
 

@@ -26,17 +26,23 @@ func ParseImage(b []byte, mediaType string) (*Image, error) {
 	}
 	var m Image
 	var h header
-	err = s.document(func() (err error) {
-		h, err = s.topLevel(mediaType, imgspecv1.MediaTypeImageManifest, isImageMediaType, map[string]func() error{
+	f := format{
+		name:   "an image manifest",
+		oci:    imgspecv1.MediaTypeImageManifest,
+		docker: MediaTypeDockerManifest,
+		contents: map[string]func() error{
 			"config": func() (err error) {
-				m.Config, err = s.descriptor()
+				m.Config, err = s.readDescriptor()
 				return err
 			},
 			"layers": func() (err error) {
-				m.Layers, err = s.descriptors()
+				m.Layers, err = s.readDescriptors()
 				return err
 			},
-		})
+		},
+	}
+	err = s.document(func() (err error) {
+		h, err = s.readHeader(f, mediaType)
 		return err
 	})
 	if err != nil {
@@ -46,14 +52,14 @@ func ParseImage(b []byte, mediaType string) (*Image, error) {
 	return &m, nil
 }
 
-// descriptors reads an array of descriptors, or null.
-func (s *scanner) descriptors() ([]Descriptor, error) {
+// readDescriptors reads an array of descriptors, or null.
+func (s *scanner) readDescriptors() ([]Descriptor, error) {
 	if s.null() {
 		return nil, nil
 	}
 	var list []Descriptor
 	err := s.array(func(int) error {
-		d, err := s.descriptor()
+		d, err := s.readDescriptor()
 		list = append(list, d)
 		return err
 	})

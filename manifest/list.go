@@ -66,10 +66,14 @@ func Parse(b []byte, mediaType string) (List, error) {
 		return nil, err
 	}
 	c := core{doc: s.src}
+	f := format{
+		name:     "a list",
+		oci:      imgspecv1.MediaTypeImageIndex,
+		docker:   MediaTypeDockerList,
+		contents: map[string]func() error{"manifests": func() error { return c.readEntries(s) }},
+	}
 	err = s.document(func() (err error) {
-		c.header, err = s.topLevel(mediaType, imgspecv1.MediaTypeImageIndex, IsListMediaType, map[string]func() error{
-			"manifests": func() error { return c.scanEntries(s) },
-		})
+		c.header, err = s.readHeader(f, mediaType)
 		return err
 	})
 	switch {
@@ -100,13 +104,13 @@ type entry struct {
 	desc Descriptor
 }
 
-// scanEntries reads the array of entries.
-func (c *core) scanEntries(s *scanner) error {
+// readEntries reads the array of entries.
+func (c *core) readEntries(s *scanner) error {
 	c.start = s.pos + 1
 	done := c.start
 	err := s.array(func(int) error {
 		start := s.pos
-		desc, err := s.descriptor()
+		desc, err := s.readDescriptor()
 		c.entries = append(c.entries, entry{gap: s.src[done:start], raw: s.src[start:s.pos], desc: desc})
 		done = s.pos
 		return err

@@ -29,8 +29,3 @@ const (
 func IsListMediaType(mt string) bool {
 	return mt == imgspecv1.MediaTypeImageIndex || mt == MediaTypeDockerList
 }
-
-// isImageMediaType says whether mt is the media type of a single image's manifest that ParseImage reads.
-func isImageMediaType(mt string) bool {
-	return mt == imgspecv1.MediaTypeImageManifest || mt == MediaTypeDockerManifest
-}
