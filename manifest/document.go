@@ -79,7 +79,7 @@ func (r *headerReader) member(key string) (err error) {
 		r.annotations, err = r.readAnnotations()
 	default:
 		if contains(contentKeys, key) {
-			r.foreign = r.fail(r.keyStart, "does not belong into "+r.format.name)
+			r.foreign = r.fail(r.keyStart, "does not belong in "+r.format.name)
 		}
 		err = r.any()
 	}

@@ -1,0 +1,103 @@
+package manifest_test
+
+import (
+	"testing"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+func TestParseImage(t *testing.T) {
+	doc := []byte(expand.Replace(`{"schemaVersion":2,"mediaType":"` + manifest.MediaTypeDockerManifest + `",
+		"config":{"mediaType":"c","digest":"$A","size":7},
+		"layers":[{"mediaType":"l","digest":"$B","size":8,"urls":["https://example.com/b"]},{"digest":"$B","size":8,"annotations":{"k":"v"}}],
+		"x":[1.0]}`))
+	want := &manifest.Image{
+		MediaType: manifest.MediaTypeDockerManifest,
+		Config:    manifest.Descriptor{MediaType: "c", Digest: named("a"), Size: 7},
+		Layers: []manifest.Descriptor{
+			{MediaType: "l", Digest: named("b"), Size: 8, URLs: []string{"https://example.com/b"}},
+			{Digest: named("b"), Size: 8, Annotations: map[string]string{"k": "v"}},
+		},
+	}
+	for _, mediaType := range []string{"", manifest.MediaTypeDockerManifest} {
+		image, err := manifest.ParseImage(doc, mediaType)
+		require.NoError(t, err)
+		assert.Equal(t, want, image)
+	}
+}
+
+func TestParseImageOfOCI(t *testing.T) {
+	doc := expand.Replace(`{"schemaVersion":2,"artifactType":"x","annotations":{"k":"v"},"subject":{"digest":"$B","size":3},
+		"config":{"mediaType":"c","digest":"$A","size":2,"data":"e30="},"layers":null}`)
+	for _, mediaType := range []string{"", ociManifest} {
+		image, err := manifest.ParseImage([]byte(doc), mediaType)
+		require.NoError(t, err)
+		assert.Equal(t, &manifest.Image{
+			MediaType:    imgspecv1.MediaTypeImageManifest,
+			ArtifactType: "x",
+			Subject:      named("b"),
+			Config:       manifest.Descriptor{MediaType: "c", Digest: named("a"), Size: 2},
+			Annotations:  map[string]string{"k": "v"},
+		}, image)
+	}
+}
+
+func TestParseImageRefuses(t *testing.T) {
+	const config = `"config":{"digest":"$A","size":1}`
+	for _, tc := range []struct {
+		name      string
+		doc       string // § marks the byte that the error names
+		mediaType string
+		path      string
+		reason    string
+		schema1   bool
+	}{
+		{"config a path", `{"config":{"digest":§"../../x","size":1}}`, "", "config.digest",
+			`invalid digest "../../x": invalid checksum digest format`, false},
+		{"config null", `{"config":§null}`, "", "config", "'n' where an object is expected", false},
+		{"no config", `§{"schemaVersion":2,"layers":[]}`, "", "", "no config", false},
+		{"no layers", `§{"schemaVersion":2,` + config + `}`, "", "", "no layers", false},
+		{"layers object", `{"layers":§{}}`, "", "layers", "'{' where an array is expected", false},
+		{"layer null", `{"layers":[§null]}`, "", "layers[0]", "'n' where an object is expected", false},
+		{"layer digest", `{"layers":[{"digest":"$A","size":0},{"digest":§"sha256:x","size":1}]}`, "", "layers[1].digest",
+			`invalid digest "sha256:x": invalid checksum digest length`, false},
+		{"layer size", `{"layers":[{"size":§-1}]}`, "", "layers[0].size", `negative number "-1"`, false},
+		{"layer without size", `{"layers":[§{"digest":"$A"}]}`, "", "layers[0]", `no size`, false},
+		{"duplicate key", `{"layers":[],§"layers":[]}`, "", "layers", "duplicate key", false},
+		{"case of layers", `{§"Layers":[]}`, "", "Layers", `key differs from "layers" in case only`, false},
+		{"case in layer", `{"layers":[{§"Urls":[]}]}`, "", "layers[0].Urls", `key differs from "urls" in case only`, false},
+		{"manifests", `{"schemaVersion":2,` + config + `,"layers":[],§"manifests":[]}`, "", "manifests", "does not belong in an image manifest", false},
+		{"list", `{"schemaVersion":2,"mediaType":§"OCI","manifests":[]}`, "", "mediaType", `"` + ociIndex + `" is not the media type of an image manifest`, false},
+		{"declared a list", `§{}`, ociIndex, "", `media type "` + ociIndex + `" is not that of an image manifest`, false},
+		{"Docker without mediaType", `§{"schemaVersion":2,` + config + `,"layers":[]}`, manifest.MediaTypeDockerManifest, "",
+			"no mediaType, which Docker's format requires", false},
+		{"schema 1", `{"schemaVersion":§1,"name":"x","tag":"y","architecture":"amd64","fsLayers":[{"blobSum":"$A"}],"history":[],"signatures":[]}`, "",
+			"schemaVersion", `schemaVersion "1" is not 2`, true},
+		{"schema 1 by an OCI name", `{"fsLayers":[],"schemaVersion":§1}`, ociManifest, "schemaVersion", `schemaVersion "1" is not 2`, true},
+		{"declared schema 1", `§{}`, manifest.MediaTypeDockerSchema1, "",
+			`media type "` + manifest.MediaTypeDockerSchema1 + `" is not that of an image manifest`, true},
+		{"declared schema 1, signed", `§{}`, manifest.MediaTypeDockerSchema1Signed, "",
+			`media type "` + manifest.MediaTypeDockerSchema1Signed + `" is not that of an image manifest`, true},
+		{"schemaVersion 3", `{"schemaVersion":§3}`, "", "schemaVersion", `schemaVersion "3" is not 2`, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			doc, offset := cutMark(expand.Replace(tc.doc))
+			image, err := manifest.ParseImage([]byte(doc), tc.mediaType)
+			assert.Nil(t, image)
+			var parseErr *manifest.ParseError
+			require.ErrorAs(t, err, &parseErr)
+			assert.Equal(t, tc.path, parseErr.Path)
+			assert.Equal(t, tc.reason, parseErr.Reason)
+			assert.Equal(t, offset, parseErr.Offset)
+			if tc.schema1 {
+				assert.ErrorIs(t, err, manifest.ErrSchema1)
+			} else {
+				assert.NotErrorIs(t, err, manifest.ErrSchema1)
+			}
+		})
+	}
+}

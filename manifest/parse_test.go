@@ -1,0 +1,306 @@
+package manifest_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// expand writes documents shorter: $A and $B are digests, OCI and DOCKER media types of lists.
+var expand = strings.NewReplacer(
+	"$A", named("a").String(), "$B", named("b").String(),
+	"OCI", ociIndex, "DOCKER", manifest.MediaTypeDockerList,
+)
+
+func TestParseKeepsDocuments(t *testing.T) {
+	for _, file := range listFiles(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			doc := readFile(t, file)
+			list := mustParse(t, doc)
+			assert.Equal(t, string(doc), string(serialize(t, list)))
+			assert.Equal(t, string(doc), string(serialize(t, list.Clone())))
+
+			again, err := manifest.Parse(doc, list.MediaType())
+			require.NoError(t, err)
+			assert.Equal(t, list, again)
+			_, docker := list.(*manifest.Schema2List)
+			assert.Equal(t, strings.HasPrefix(filepath.Base(file), "docker-"), docker)
+			assert.Equal(t, docker, list.MediaType() == manifest.MediaTypeDockerList)
+		})
+	}
+}
+
+func TestParseDoesNotRetainItsInput(t *testing.T) {
+	doc := readFile(t, "../testdata/lists/compact.json")
+	want := string(doc)
+	list := mustParse(t, doc)
+	clear(doc)
+	assert.Equal(t, want, string(serialize(t, list)))
+	clear(serialize(t, list))
+	assert.Equal(t, want, string(serialize(t, list)))
+}
+
+func TestInstances(t *testing.T) {
+	list := mustParse(t, []byte(expand.Replace(`{"schemaVersion":2,"mediaType":"OCI","artifactType":"x/list","manifests":[
+		{"mediaType":"x/y","digest":"$A","size":7,"artifactType":"x/z","urls":["u"],"annotations":{"k":"v"},
+		 "platform":{"os":"windows","architecture":"arm","variant":"v7","os.version":"10","os.features":["f"]}},
+		{"digest":"$B","size":0,"platform":null,"annotations":null,"urls":null,"data":null},
+		{"digest":"$B","size":9007199254740991,"platform":{},"annotations":{},"urls":[]}],
+		"subject":{"digest":"$B","size":1,"mediaType":"x"}}`)))
+	assert.Equal(t, "x/list", list.ArtifactType())
+	assert.Equal(t, named("b"), list.Subject())
+	assert.Equal(t, []manifest.Instance{
+		{
+			Index: 0, Digest: named("a"), Size: 7, MediaType: "x/y", ArtifactType: "x/z", URLs: []string{"u"},
+			Annotations: map[string]string{"k": "v"},
+			Platform: &imgspecv1.Platform{
+				OS: "windows", Architecture: "arm", Variant: "v7", OSVersion: "10", OSFeatures: []string{"f"},
+			},
+		},
+		{Index: 1, Digest: named("b")},
+		{
+			Index: 2, Digest: named("b"), Size: 1<<53 - 1, Platform: &imgspecv1.Platform{},
+			Annotations: map[string]string{}, URLs: []string{},
+		},
+	}, list.Instances())
+
+	list.Instances()[0].Digest = "changed"
+	assert.Equal(t, named("a"), list.Instances()[0].Digest)
+}
+
+func TestDockerListsHaveNoSubject(t *testing.T) {
+	list := mustParse(t, []byte(expand.Replace(
+		`{"schemaVersion":2,"mediaType":"DOCKER","artifactType":"x","manifests":[],"subject":{"digest":"$B","size":1}}`)))
+	assert.Empty(t, list.ArtifactType())
+	assert.Empty(t, list.Subject())
+}
+
+func TestParseRefuses(t *testing.T) {
+	const start, end = `{"schemaVersion":2,"mediaType":"OCI","manifests":[`, `]}`
+	entry := func(more string) string { return start + `{"digest":"$A","size":1,` + more + `}` + end }
+	nested := func(levels int) string {
+		return start + `{"digest":"$A","size":1,"x":` + strings.Repeat("[", levels-4) + "§[" + strings.Repeat("]", levels-3) + `}` + end
+	}
+	for _, tc := range []struct {
+		name      string
+		doc       string // § marks the byte that the error names
+		mediaType string
+		path      string
+		reason    string
+	}{
+		// JSON
+		{"nothing", `§`, "", "", "document ends where an object is expected"},
+		{"null", `§null`, "", "", "'n' where an object is expected"},
+		{"array", ` §[]`, "", "", "'[' where an object is expected"},
+		{"not JSON", `§<html>`, "", "", "'<' where an object is expected"},
+		{"unfinished", `{"schemaVersion":2§`, "", "", "document ends where a comma or the end of the object is expected"},
+		{"unfinished string", `{"x":"§`, "", "x", "document ends where the end of the string is expected"},
+		{"unfinished literal", `{"x":§nul}`, "", "x", "'n' where a value is expected"},
+		{"trailing object", start + end + ` §{}`, "", "", "data after the end of the document"},
+		{"trailing comma", start + `{"digest":"$A","size":1},§` + end, "", "manifests[1]", "']' where an object is expected"},
+		{"trailing comma in object", `{"x":1,§}`, "", "", "'}' where a key is expected"},
+		{"no comma", `{"x":1 §"y":1}`, "", "", `'"' where a comma or the end of the object is expected`},
+		{"no comma in array", `{"x":[1 §1]}`, "", "x", `'1' where a comma or the end of the array is expected`},
+		{"no colon", `{"x"§,1}`, "", "x", "',' where a colon is expected"},
+		{"key not a string", `{§x:1}`, "", "", "'x' where a key is expected"},
+		{"byte order mark", "§\ufeff" + start + end, "", "", "byte order mark"},
+		{"form feed", "{§\f}", "", "", `'\f' where a key is expected`},
+		{"invalid UTF-8", "{\"x\":\"\ufffd§\xff\"}", "", "", "invalid UTF-8"},
+		{"control character", "{\"x\":\"a§\n\"}", "", "x", "control character in a string"},
+		{"NUL", "{\"x\":§\x00}", "", "x", `'\x00' where a value is expected`},
+		{"NUL at the end", start + end + "§\x00", "", "", `data after the end of the document`},
+		{"escape", `{"x":"§\x41"}`, "", "x", "invalid escape sequence"},
+		{"unfinished escape", `{"x":"§\`, "", "x", "invalid escape sequence"},
+		{"short escape", `{"x":"§\u00e"}`, "", "x", "invalid escape sequence"},
+		{"high surrogate", `{"x":"§\ud83d"}`, "", "x", "half of a surrogate pair"},
+		{"two high surrogates", `{"x":"§\ud83d\ud83d"}`, "", "x", "half of a surrogate pair"},
+		{"low surrogate", `{"x":"§\uDE00"}`, "", "x", "half of a surrogate pair"},
+		{"leading zero", `{"x":0§1}`, "", "", "'1' where a comma or the end of the object is expected"},
+		{"plus", `{"x":§+1}`, "", "x", "'+' where a value is expected"},
+		{"only a minus", `{"x":-§}`, "", "x", "'}' where a number is expected"},
+		{"no fraction", `{"x":1.§}`, "", "x", "'}' where a digit is expected"},
+		{"no exponent", `{"x":1e+§}`, "", "x", "'}' where a digit is expected"},
+		{"depth", nested(65), "", "manifests[0].x" + strings.Repeat("[0]", 61), "more than 64 levels of nesting"},
+
+		// Keys
+		{"duplicate key", `{"schemaVersion":2,"x":1,§"x":2}`, "", "x", "duplicate key"},
+		{"duplicate key by escape", start + `{"digest":"$A",§"d\u0069gest":"$B","size":1}` + end, "", "manifests[0].digest", "duplicate key"},
+		{"duplicate unknown key", entry(`"x":{"a":[{"b":1,§"b":1}]}`), "", "manifests[0].x.a[0].b", "duplicate key"},
+		{"duplicate annotation", entry(`"annotations":{"a.b":"",§"a.b":""}`), "", `manifests[0].annotations["a.b"]`, "duplicate key"},
+		{"duplicate of many", `{"x":{` + manyKeys(100) + `,§"k7":0}}`, "", `x.k7`, "duplicate key"},
+		{"duplicate among late ones", `{"x":{` + manyKeys(100) + `,§"k77":0}}`, "", `x.k77`, "duplicate key"},
+		{"case of manifests", `{§"Manifests":[]}`, "", "Manifests", `key differs from "manifests" in case only`},
+		{"case of layers", `{§"LAYERS":[]}`, "", "LAYERS", `key differs from "layers" in case only`},
+		{"case of digest", entry(`§"Digest":"$A"`), "", "manifests[0].Digest", `key differs from "digest" in case only`},
+		{"case beyond ASCII", entry(`§"\u017fize":1`), "", `manifests[0]["ſize"]`, `key differs from "size" in case only`},
+		{"case in platform", entry(`"platform":{§"OS":"linux"}`), "", "manifests[0].platform.OS", `key differs from "os" in case only`},
+		{"case in platform, dotted", entry(`"platform":{§"OS.Version":"1"}`), "", `manifests[0].platform["OS.Version"]`, `key differs from "os.version" in case only`},
+		{"case in subject", `{"subject":{§"SIZE":1}}`, "", "subject.SIZE", `key differs from "size" in case only`},
+
+		// Format
+		{"layers", start + `],§"layers":[]}`, "", "layers", "does not belong in a list"},
+		{"config null", start + `],§"config":null}`, "", "config", "does not belong in a list"},
+		{"fsLayers before", `{§"fsLayers":[],"schemaVersion":2,"manifests":[]}`, "", "fsLayers", "does not belong in a list"},
+		{"history", start + `],§"history":[]}`, "", "history", "does not belong in a list"},
+		{"image manifest", `{"schemaVersion":2,"mediaType":§"` + ociManifest + `","config":{},"layers":[]}`, "", "mediaType",
+			`"` + ociManifest + `" is not the media type of a list`},
+		{"empty mediaType", `{"schemaVersion":2,"mediaType":§"","manifests":[]}`, "", "mediaType", `"" is not the media type of a list`},
+		{"mediaType null", `{"schemaVersion":2,"mediaType":§null,"manifests":[]}`, "", "mediaType", `'n' where a string is expected`},
+		{"declared Docker, states OCI", `{"schemaVersion":2,"mediaType":§"OCI","manifests":[]}`, manifest.MediaTypeDockerList, "mediaType",
+			`"` + ociIndex + `" is not the media type that came with it, "` + manifest.MediaTypeDockerList + `"`},
+		{"declared OCI, states Docker", `{"schemaVersion":2,"mediaType":§"DOCKER","manifests":[]}`, ociIndex, "mediaType",
+			`"` + manifest.MediaTypeDockerList + `" is not the media type that came with it, "` + ociIndex + `"`},
+		{"Docker without mediaType", `§{"schemaVersion":2,"manifests":[]}`, manifest.MediaTypeDockerList, "",
+			"no mediaType, which Docker's format requires"},
+		{"declared an image", `§{"schemaVersion":2,"manifests":[]}`, ociManifest, "", `media type "` + ociManifest + `" is not that of a list`},
+		{"declared JSON", `§{"schemaVersion":2,"manifests":[]}`, "application/json", "", `media type "application/json" is not that of a list`},
+		{"no schemaVersion", ` §{"manifests":[]}`, "", "", "no schemaVersion"},
+		{"schemaVersion 1", `{"schemaVersion":§1,"manifests":[]}`, "", "schemaVersion", `schemaVersion "1" is not 2`},
+		{"schemaVersion 2.0", `{"schemaVersion":§2.0,"manifests":[]}`, "", "schemaVersion", `schemaVersion "2.0" is not 2`},
+		{"schemaVersion string", `{"schemaVersion":§"2","manifests":[]}`, "", "schemaVersion", `'"' where a number is expected`},
+		{"no manifests", ` §{"schemaVersion":2}`, "", "", "no manifests"},
+		{"manifests null", `{"schemaVersion":2,"manifests":§null}`, "", "manifests", "'n' where an array is expected"},
+		{"manifests object", `{"schemaVersion":2,"manifests":§{}}`, "", "manifests", "'{' where an array is expected"},
+
+		// Entries
+		{"entry null", start + `§null` + end, "", "manifests[0]", "'n' where an object is expected"},
+		{"entry string", start + `{"digest":"$A","size":1},§"$B"` + end, "", "manifests[1]", `'"' where an object is expected`},
+		{"no digest", start + `§{"size":1}` + end, "", "manifests[0]", "no digest"},
+		{"no size", start + `{"digest":"$A","size":1}, §{"digest":"$A"}` + end, "", "manifests[1]", "no size"},
+		{"empty entry", start + `§{}` + end, "", "manifests[0]", "no digest"},
+		{"digest null", start + `{"digest":§null}` + end, "", "manifests[0].digest", "'n' where a string is expected"},
+		{"digest empty", start + `{"digest":§""}` + end, "", "manifests[0].digest", `invalid digest "": invalid checksum digest format`},
+		{"digest a path", start + `{"digest":§"../../x"}` + end, "", "manifests[0].digest", `invalid digest "../../x": invalid checksum digest format`},
+		{"digest too short", start + `{"digest":§"sha256:00"}` + end, "", "manifests[0].digest", `invalid digest "sha256:00": invalid checksum digest length`},
+		{"digest in upper case", start + `{"digest":§"sha256:` + strings.Repeat("A", 64) + `"}` + end, "", "manifests[0].digest",
+			`invalid digest "sha256:` + strings.Repeat("A", 64) + `": invalid checksum digest format`},
+		{"digest algorithm", start + `{"digest":§"md5:00"}` + end, "", "manifests[0].digest", `invalid digest "md5:00": unsupported digest algorithm`},
+		{"long digest", start + `{"digest":§"sha256:` + strings.Repeat("0", 99) + `"}` + end, "", "manifests[0].digest",
+			`invalid digest "sha256:` + strings.Repeat("0", 73) + `"…: invalid checksum digest length`},
+		{"negative size", start + `{"size":§-1}` + end, "", "manifests[0].size", `negative number "-1"`},
+		{"negative zero", start + `{"size":§-0}` + end, "", "manifests[0].size", `negative number "-0"`},
+		{"fraction", start + `{"size":§1.0}` + end, "", "manifests[0].size", `"1.0" is not an integer of at most 9007199254740991`},
+		{"exponent", start + `{"size":§1e3}` + end, "", "manifests[0].size", `"1e3" is not an integer of at most 9007199254740991`},
+		{"unsafe size", start + `{"size":§9007199254740992}` + end, "", "manifests[0].size", `"9007199254740992" is not an integer of at most 9007199254740991`},
+		{"huge size", start + `{"size":§99999999999999999999}` + end, "", "manifests[0].size", `"99999999999999999999" is not an integer of at most 9007199254740991`},
+		{"size string", start + `{"size":§"1"}` + end, "", "manifests[0].size", `'"' where a number is expected`},
+		{"size null", start + `{"size":§null}` + end, "", "manifests[0].size", `'n' where a number is expected`},
+		{"mediaType number", entry(`"mediaType":§1`), "", "manifests[0].mediaType", `'1' where a string is expected`},
+		{"artifactType number", entry(`"artifactType":§1`), "", "manifests[0].artifactType", `'1' where a string is expected`},
+		{"platform string", entry(`"platform":§"linux/amd64"`), "", "manifests[0].platform", `'"' where an object is expected`},
+		{"platform array", entry(`"platform":§[]`), "", "manifests[0].platform", `'[' where an object is expected`},
+		{"architecture null", entry(`"platform":{"architecture":§null}`), "", "manifests[0].platform.architecture", `'n' where a string is expected`},
+		{"os array", entry(`"platform":{"os":§["linux"]}`), "", "manifests[0].platform.os", `'[' where a string is expected`},
+		{"os.features string", entry(`"platform":{"os.features":§"a"}`), "", `manifests[0].platform["os.features"]`, `'"' where an array is expected`},
+		{"features number", entry(`"platform":{"features":["a",§1]}`), "", "manifests[0].platform.features[1]", `'1' where a string is expected`},
+		{"annotations array", entry(`"annotations":§[]`), "", "manifests[0].annotations", `'[' where an object is expected`},
+		{"annotation number", entry(`"annotations":{"a":§1}`), "", "manifests[0].annotations.a", `'1' where a string is expected`},
+		{"annotation null", entry(`"annotations":{"a":§null}`), "", "manifests[0].annotations.a", `'n' where a string is expected`},
+		{"urls string", entry(`"urls":§"u"`), "", "manifests[0].urls", `'"' where an array is expected`},
+		{"data", entry(`"data":§"%"`), "", "manifests[0].data", "invalid base64"},
+		{"subject string", `{"subject":§"$A"}`, "", "subject", `'"' where an object is expected`},
+		{"subject digest", `{"subject":{"digest":§"x"}}`, "", "subject.digest", `invalid digest "x": invalid checksum digest format`},
+		{"list annotations", `{"annotations":{"":§1}}`, "", `annotations[""]`, `'1' where a string is expected`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			doc, offset := cutMark(expand.Replace(tc.doc))
+			list, err := manifest.Parse([]byte(doc), tc.mediaType)
+			assert.Nil(t, list)
+			var parseErr *manifest.ParseError
+			require.ErrorAs(t, err, &parseErr)
+			assert.Equal(t, tc.path, parseErr.Path)
+			assert.Equal(t, tc.reason, parseErr.Reason)
+			assert.Equal(t, offset, parseErr.Offset)
+		})
+	}
+}
+
+// manyKeys is the inside of an object with n members k0, k1, ...
+func manyKeys(n int) string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf(`"k%d":{"k1":0}`, i)
+	}
+	return strings.Join(keys, ",")
+}
+
+func TestParseAccepts(t *testing.T) {
+	for name, doc := range map[string]string{
+		"white space around":         " \t\r\n" + `{"schemaVersion":2,"manifests":[ ]}` + "\n\n",
+		"case variants elsewhere":    `{"schemaVersion":2,"manifests":[],"annotations":{"Digest":"","digest":""},"x":{"Size":1,"size":2}}`,
+		"64 levels":                  `{"schemaVersion":2,"manifests":[],"x":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`,
+		"null where optional":        `{"schemaVersion":2,"manifests":[],"subject":null,"annotations":null}`,
+		"sha512":                     `{"schemaVersion":2,"manifests":[{"size":1,"digest":"sha512:` + strings.Repeat("0", 128) + `"}]}`,
+		"numbers of any size":        `{"schemaVersion":2,"manifests":[],"x":[-0.0E-99999,1e99999,12345678901234567890123]}`,
+		"strings of any kind":        `{"schemaVersion":2,"manifests":[],"x":"\u0000\/\ud83d\ude00\"\\` + "\x7f\ufeff\ufffd" + `"}`,
+		"the same keys side by side": `{"schemaVersion":2,"manifests":[],"x":[{` + manyKeys(50) + `},{` + manyKeys(50) + `}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, doc, string(serialize(t, mustParse(t, []byte(doc)))))
+		})
+	}
+}
+
+func TestMaxSize(t *testing.T) {
+	doc := []byte(`{"schemaVersion":2,"manifests":[]}`)
+	largest := append(doc, strings.Repeat(" ", manifest.MaxSize-len(doc))...)
+	mustParse(t, largest)
+	_, err := manifest.Parse(append(largest, ' '), "")
+	assert.ErrorIs(t, err, manifest.ErrTooLarge)
+	assert.EqualError(t, err, "byte 4194304: document has 4194305 bytes, more than 4194304")
+	_, err = manifest.ParseImage(append(largest, ' '), "")
+	assert.ErrorIs(t, err, manifest.ErrTooLarge)
+}
+
+func TestParseErrorMessage(t *testing.T) {
+	_, err := manifest.Parse([]byte(expand.Replace(
+		`{"schemaVersion":2,"manifests":[{"digest":"$A","size":1},{"digest":"../../x","size":1}]}`)), "")
+	assert.EqualError(t, err, `manifests[1].digest (byte 136): invalid digest "../../x": invalid checksum digest format`)
+	assert.NoError(t, errors.Unwrap(err))
+}
+
+func TestIsListMediaType(t *testing.T) {
+	for mt, want := range map[string]bool{
+		ociIndex:                         true,
+		manifest.MediaTypeDockerList:     true,
+		ociManifest:                      false,
+		manifest.MediaTypeDockerManifest: false,
+		"":                               false,
+	} {
+		assert.Equal(t, want, manifest.IsListMediaType(mt), mt)
+		assert.Equal(t, want, manifest.Instance{MediaType: mt}.IsList(), mt)
+	}
+}
+
+func TestAttestationOf(t *testing.T) {
+	const typ, subject = "vnd.docker.reference.type", "vnd.docker.reference.digest"
+	unknown := &imgspecv1.Platform{OS: "unknown", Architecture: "unknown"}
+	for _, tc := range []struct {
+		name     string
+		instance manifest.Instance
+		subject  string
+		ok       bool
+	}{
+		{"platform alone", manifest.Instance{Platform: unknown}, "", false},
+		{"both", manifest.Instance{Annotations: map[string]string{typ: "attestation-manifest", subject: named("a").String()}},
+			named("a").String(), true},
+		{"subject alone", manifest.Instance{Annotations: map[string]string{subject: named("a").String()}}, "", false},
+		{"another type", manifest.Instance{Annotations: map[string]string{typ: "x", subject: named("a").String()}}, "", false},
+		{"invalid subject", manifest.Instance{Annotations: map[string]string{typ: "attestation-manifest", subject: "../x"}}, "", true},
+		{"no subject", manifest.Instance{Annotations: map[string]string{typ: "attestation-manifest"}}, "", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d, ok := tc.instance.AttestationOf()
+			assert.Equal(t, tc.subject, d.String())
+			assert.Equal(t, tc.ok, ok)
+		})
+	}
+}
