@@ -12,9 +12,9 @@ const noPlatform = "no platform"
 // Format prints what an entry says of its platform, as os/arch[/variant][:osversion][+feature…]: "linux/arm64/v8",
 // "windows/amd64:10.0.17763.1+win32k", "unknown/unknown"; "no platform" if pl is nil or empty.
 //
-// Nothing is normalised, and two platforms print alike only if all their fields are equal. A part that is empty but needed, or
-// has characters that would not be read back, is quoted as in Go, so that the result has no control characters. Otherwise Parse
-// reads the result as a pattern that matches pl.
+// Nothing is normalised, and two platforms print alike only if all their fields are equal. The result is printable ASCII: a part
+// that Parse would not read back, or that is empty but needed, is quoted as in Go. Without such parts, Parse reads the result as
+// a pattern that matches pl.
 func Format(pl *imgspecv1.Platform) string {
 	p := orZero(pl)
 	return render(Pattern{

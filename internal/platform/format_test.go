@@ -40,6 +40,7 @@ func TestFormat(t *testing.T) {
 		{entry("linux", "amd64", "", " "), `linux/amd64:" "`},
 		{entry("linux", "amd\x1b[2J\n"), `linux/"amd\x1b[2J\n"`},
 		{entry("linux", "\u202eamd64"), `linux/"\u202eamd64"`},
+		{entry("linux", "\u0430md64"), `linux/"\u0430md64"`}, // a Cyrillic letter
 		{entry("linux", "\xff"), `linux/"\xff"`},
 	} {
 		assert.Equal(t, tt.want, Format(tt.pl))

@@ -8,10 +8,10 @@
 // Platforms have more than one spelling. Normalize gives each its usual one, and Matches, Equal and Compare look through it;
 // letter case never matters to them. Format prints what an entry really says, and never prints two different entries alike.
 //
-// The rules differ from those of github.com/containerd/platforms in one point: a variant that nobody wrote is never filled
-// in. There, "arm" is "arm/v7"; here it is every arm. The tests compare the two. The table of spellings is our own because it
-// decides which entries a stripped list retains, hence its digest: another release of that library in the importing program
-// must not change it.
+// Spellings mean what they mean to github.com/containerd/platforms; the tests compare the two. But nothing is filled in here: to
+// that library "arm" is arm/v7 and "linux" is linux on the host's architecture, to this package "arm" is every arm and a bare
+// "linux" is an error. Nor is an explicit variant dropped. The table of spellings is our own because it decides which entries a
+// stripped list retains, hence its digest: another release of that library in the importing program must not change it.
 //
 // Everything here is pure: no I/O, no dependency on the host, arguments are never modified, and all functions may run
 // concurrently.
