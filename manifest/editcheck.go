@@ -81,7 +81,7 @@ func (e ListEdit) invalidUpdate(n int) string {
 	case e.UpdateDigest != "" && e.UpdateSize == 0:
 		return fmt.Sprintf("update of index %d has a digest without its size", e.UpdateIndex)
 	case !utf8.ValidString(e.UpdateMediaType):
-		return "media type is not valid UTF-8"
+		return quote(e.UpdateMediaType) + " is not valid UTF-8"
 	case e.UpdateDigest == "":
 		return sizeReason(e.UpdateSize)
 	}

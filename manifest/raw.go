@@ -30,15 +30,16 @@ func splitObject(raw string) object {
 	var o object
 	done := 1
 	err := s.object(nil, func(key string) error {
-		start := s.pos
-		err := s.any()
-		o.members = append(o.members, rawMember{
+		m := rawMember{
 			key:   key,
 			gap:   raw[done:s.keyStart],
 			name:  raw[s.keyStart:s.keyEnd],
-			colon: raw[s.keyEnd:start],
-			value: raw[start:s.pos],
-		})
+			colon: raw[s.keyEnd:s.pos],
+		}
+		start := s.pos
+		err := s.any()
+		m.value = raw[start:s.pos]
+		o.members = append(o.members, m)
 		done = s.pos
 		return err
 	})
@@ -176,8 +177,11 @@ func (c *core) layout() layout {
 	}
 	last := splitObject(c.entries[n-1].raw)
 	lay := layout{open: c.open, close: c.close, gap: "," + c.open, entry: last.style()}
-	if n > 1 {
+	switch {
+	case n > 1:
 		lay.gap = c.entries[n-1].gap
+	case !strings.Contains(lay.open+lay.entry.gap, "\n"): // all on one line: separate entries as members are
+		lay.gap = lay.entry.gap
 	}
 	return lay
 }

@@ -28,7 +28,7 @@ type scanner struct {
 	path []step   // to the value at pos
 	keys []string // of all objects that are open, innermost last
 
-	keyStart, keyEnd int // where the key is in src, quotes included, whenever object calls member
+	keyStart, keyEnd int // where in src the key is, quotes included, when object calls member
 }
 
 // A step of a path: a key, or, if key is empty and it stands for an element of an array, an index.
