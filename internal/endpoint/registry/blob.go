@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// enoughProgress is how much of a blob must arrive between two failures for the first one to be forgotten.
+const enoughProgress = 1 << 20
+
+// blobReader reads one blob. When the connection breaks it goes on with a new one, from where it stopped.
+type blobReader struct {
+	ctx    context.Context
+	source *Source
+	blob   endpoint.Blob
+	retry  *retrier
+
+	body     io.ReadCloser // nil between a failure and the next Read, and after Close
+	total    int64         // size of the blob, -1 if unknown
+	offset   int64         // of the next byte
+	failure  error         // what made body nil
+	failedAt int64         // offset of the failure before
+	closed   bool
+}
+
+// openBlob starts reading. It does not verify the content.
+func openBlob(ctx context.Context, s *Source, b endpoint.Blob) (io.ReadCloser, error) {
+	r := &blobReader{ctx: ctx, source: s, blob: b, retry: s.shared.newRetrier(), total: b.Size}
+	if err := r.request(); err != nil {
+		return nil, fmt.Errorf("reading blob %s: %w", b.Digest, err)
+	}
+	return r, nil
+}
+
+func (r *blobReader) Read(p []byte) (int, error) {
+	for {
+		if r.closed {
+			return 0, errors.New("read of a closed blob")
+		}
+		if r.body == nil {
+			if err := r.resume(); err != nil {
+				return 0, fmt.Errorf("reading blob %s: %w", r.blob.Digest, err)
+			}
+		}
+		n, err := r.body.Read(p)
+		r.offset += int64(n)
+		r.source.stats.bytesRead.Add(int64(n))
+		switch {
+		case err == nil:
+			return n, nil
+		case r.total >= 0 && r.offset >= r.total, r.total < 0 && errors.Is(err, io.EOF):
+			return n, io.EOF
+		case errors.Is(err, io.EOF):
+			err = &transportError{method: http.MethodGet, url: "blob", retriable: true,
+				err: fmt.Errorf("the connection ended after %d of %d bytes: %w", r.offset, r.total, io.ErrUnexpectedEOF)}
+		}
+		_ = r.body.Close()
+		r.body, r.failure = nil, err
+		if n > 0 {
+			return n, nil
+		}
+	}
+}
+
+// resume goes on after a failure, if retries are allowed.
+func (r *blobReader) resume() error {
+	if r.offset-r.failedAt >= enoughProgress {
+		r.retry.reset()
+	}
+	r.failedAt = r.offset
+	for {
+		if err := r.retry.wait(r.ctx, r.failure); err != nil {
+			return err
+		}
+		r.source.stats.retries.Add(1)
+		err := r.request()
+		if err == nil {
+			return nil
+		}
+		r.failure = err
+	}
+}
+
+// request asks for the blob from the current offset.
+func (r *blobReader) request() error {
+	return r.source.fromEndpoints(r.ctx, func(repo *repository, rt *retrier) error {
+		if r.offset > 0 {
+			rt.policy.Attempts = 1 // resume counts attempts
+		}
+		return repo.retry(r.ctx, rt, func() error { return r.get(repo) })
+	})
+}
+
+func (r *blobReader) get(repo *repository) error {
+	rq := &request{method: http.MethodGet, path: "blobs/" + r.blob.Digest.String()}
+	if r.offset > 0 {
+		rq.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", r.offset)}}
+		rq.forced = true // whoever reads may hold a slot of the other side: it must not wait for one of this side
+	}
+	resp, err := repo.send(r.ctx, rq)
+	if err != nil {
+		return err
+	}
+	if err := r.position(resp); err != nil {
+		resp.Body.Close()
+		return err
+	}
+	r.body = resp.Body
+	return nil
+}
+
+// position makes sure that the next byte of the answer is the one at the current offset.
+func (r *blobReader) position(resp *http.Response) error {
+	size := resp.ContentLength
+	skip := r.offset
+	if resp.StatusCode == http.StatusPartialContent {
+		start, complete, ok := parseContentRange(resp.Header.Get("Content-Range"))
+		if !ok || start != r.offset {
+			return fmt.Errorf("%s: the answer to a request for bytes from %d on has Content-Range %q", cleanURL(resp.Request.URL),
+				r.offset, resp.Header.Get("Content-Range"))
+		}
+		size, skip = complete, 0
+	}
+	if size >= 0 && r.total >= 0 && size != r.total {
+		return fmt.Errorf("%s: the blob has %d bytes, not %d", cleanURL(resp.Request.URL), size, r.total)
+	}
+	if size >= 0 {
+		r.total = size
+	}
+	_, err := io.CopyN(io.Discard, resp.Body, skip)
+	if errors.Is(err, io.EOF) {
+		err = newTransportError(resp.Request, io.ErrUnexpectedEOF, true)
+	}
+	return err
+}
+
+// parseContentRange reads "bytes 5-9/10". complete is -1 if it is "*". RFC 9110, section 14.4.
+func parseContentRange(value string) (start, complete int64, ok bool) {
+	value, ok = strings.CutPrefix(value, "bytes ")
+	if !ok {
+		return 0, 0, false
+	}
+	span, size, ok := strings.Cut(value, "/")
+	if !ok {
+		return 0, 0, false
+	}
+	first, _, ok := strings.Cut(span, "-")
+	if !ok {
+		return 0, 0, false
+	}
+	start, err := strconv.ParseInt(first, 10, 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	if size == "*" {
+		return start, -1, true
+	}
+	complete, err = strconv.ParseInt(size, 10, 64)
+	return start, complete, err == nil && start >= 0 && complete >= start
+}
+
+func (r *blobReader) Close() error {
+	r.closed = true
+	if r.body == nil {
+		return nil
+	}
+	err := r.body.Close()
+	r.body = nil
+	return err
+}

@@ -1,0 +1,401 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// Destination writes an image to a registry. It implements endpoint.Destination.
+type Destination struct {
+	ref       types.ImageReference
+	name      reference.Named
+	shared    *Shared
+	ownShared bool
+	stats     *counters
+	repo      *repository
+	origin    string // repository of the same host to mount blobs from, "" for none
+	sigs      *signatureWriter
+}
+
+var _ endpoint.Destination = (*Destination)(nil)
+
+// OpenDestination prepares writing to ref. It sends no request. sh is what it shares with other ends, nil for nothing.
+// An *Unsupported error says that the docker transport of containers/image has to be used.
+func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Destination, error) {
+	name, err := named(ref)
+	if err != nil {
+		return nil, err
+	}
+	d := &Destination{ref: ref, name: name, shared: sh, stats: &counters{}, sigs: newSignatureWriter(ref, sys)}
+	if d.shared == nil {
+		d.shared, d.ownShared = &Shared{}, true
+	}
+	if d.repo, err = pushRepository(name, sys, d.shared, d.stats); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// MountFrom makes PutBlob ask the registry to take blobs from the repository of s, if that is one of the same registry.
+// It must not run concurrently with other methods.
+func (d *Destination) MountFrom(s *Source) {
+	from := s.endpoints[s.current.Load()].repo
+	if from.host.registry == d.repo.host.registry && from.name != d.repo.name && from.namespace == "" {
+		d.origin = from.name
+	}
+}
+
+// Reference implements endpoint.Destination.
+func (d *Destination) Reference() types.ImageReference { return d.ref }
+
+// Stats says what d did so far.
+func (d *Destination) Stats() Stats { return d.stats.snapshot() }
+
+// Announced is what the registry announced about sparse lists, if it was asked for its way of authentication.
+func (d *Destination) Announced() Announcement {
+	d.repo.host.mu.Lock()
+	defer d.repo.host.mu.Unlock()
+	return d.repo.host.announced
+}
+
+// Top implements endpoint.Destination.
+func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
+	wanted, ok := tagOrDigest(d.name)
+	if !ok {
+		return "", fmt.Errorf("%s: %w", d.name, endpoint.ErrNotFound)
+	}
+	resp, err := d.headManifest(ctx, wanted)
+	if err != nil {
+		return "", err
+	}
+	if named, ok := d.name.(reference.Canonical); ok {
+		return named.Digest(), nil
+	}
+	if stated := digest.Digest(resp.Header.Get("Docker-Content-Digest")); stated.Validate() == nil {
+		return stated, nil
+	}
+	var doc endpoint.Document
+	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
+		doc, err = d.repo.manifest(ctx, wanted)
+		return err
+	})
+	return doc.Digest, wrapNotFound(err)
+}
+
+// HasManifest implements endpoint.Destination.
+func (d *Destination) HasManifest(ctx context.Context, wanted digest.Digest) (bool, error) {
+	if err := wanted.Validate(); err != nil {
+		return false, fmt.Errorf("digest %q: %w", wanted, err)
+	}
+	_, err := d.headManifest(ctx, wanted.String())
+	return found(err)
+}
+
+func (d *Destination) headManifest(ctx context.Context, tagOrDigest string) (*http.Response, error) {
+	return d.head(ctx, &request{
+		method: http.MethodHead,
+		path:   "manifests/" + tagOrDigest,
+		header: http.Header{"Accept": acceptManifests},
+	})
+}
+
+// HasBlob implements endpoint.Destination.
+func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
+	if err := b.Digest.Validate(); err != nil {
+		return false, fmt.Errorf("digest %q: %w", b.Digest, err)
+	}
+	_, err := d.head(ctx, &request{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
+	return found(err)
+}
+
+func (d *Destination) head(ctx context.Context, rq *request) (*http.Response, error) {
+	resp, err := d.repo.do(ctx, rq)
+	if err != nil {
+		return nil, wrapNotFound(err)
+	}
+	discard(resp)
+	return resp, nil
+}
+
+func found(err error) (bool, error) {
+	if errors.Is(err, endpoint.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// PutManifest implements endpoint.Destination.
+func (d *Destination) PutManifest(ctx context.Context, doc endpoint.Document) error {
+	return d.putManifest(ctx, doc, doc.Digest.String())
+}
+
+// PutSignatures implements endpoint.Destination.
+func (d *Destination) PutSignatures(ctx context.Context, of digest.Digest, sigs endpoint.Signatures) error {
+	return d.sigs.put(ctx, of, sigs)
+}
+
+// PutTop implements endpoint.Destination. Without signatures it is one request.
+func (d *Destination) PutTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures) error {
+	target, tagged := doc.Digest.String(), false
+	switch name := d.name.(type) {
+	case reference.Canonical:
+		if name.Digest() != doc.Digest {
+			return fmt.Errorf("writing %s: the manifest has digest %s", d.name, doc.Digest)
+		}
+	case reference.NamedTagged:
+		tagged = true
+		if sigs == nil || sigs.Len() == 0 {
+			target = name.Tag()
+		}
+	}
+	if err := d.putManifest(ctx, doc, target); err != nil {
+		return err
+	}
+	if sigs == nil || sigs.Len() == 0 {
+		return nil
+	}
+	if err := d.sigs.put(ctx, doc.Digest, sigs); err != nil {
+		return err
+	}
+	if !tagged {
+		return nil
+	}
+	return d.putManifest(ctx, doc, d.name.(reference.NamedTagged).Tag())
+}
+
+func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, tagOrDigest string) error {
+	if err := doc.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", doc.Digest, err)
+	}
+	contentType := doc.MediaType
+	if contentType == "" {
+		contentType = manifest.GuessMIMEType(doc.Bytes)
+	}
+	resp, err := d.repo.do(ctx, &request{
+		method: http.MethodPut,
+		path:   "manifests/" + tagOrDigest,
+		header: http.Header{"Content-Type": {contentType}},
+		body:   bytesBody(doc.Bytes),
+		size:   int64(len(doc.Bytes)),
+	})
+	if err != nil {
+		return fmt.Errorf("writing manifest %s of %s: %w", tagOrDigest, d.name.Name(), err)
+	}
+	discard(resp)
+	return checkStored(resp, doc.Digest)
+}
+
+// checkStored fails if the registry says that it stored something else.
+func checkStored(resp *http.Response, d digest.Digest) error {
+	stored := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
+	if stored.Validate() != nil || stored.Algorithm() != d.Algorithm() || stored == d {
+		return nil
+	}
+	return fmt.Errorf("%s: the registry stored %s, not %s", cleanURL(resp.Request.URL), stored, d)
+}
+
+// Close implements endpoint.Destination.
+func (d *Destination) Close() error {
+	err := d.sigs.close()
+	if d.ownShared {
+		_ = d.shared.Close()
+	}
+	return err
+}
+
+// maxOverlapped is the size up to which a blob's content is asked for before it is certain that it is needed. If it is not, no
+// more of it travels than fits into the buffers of one connection.
+const maxOverlapped = 16 << 20
+
+// PutBlob implements endpoint.Destination.
+//
+// It asks the registry to mount the blob from the repository itself, or from that of MountFrom, which answers whether it is
+// there and, if not, starts the upload. A registry that was seen to ignore that gets an existence check first.
+func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
+	if err := b.Digest.Validate(); err != nil {
+		return endpoint.PutResult{}, fmt.Errorf("digest %q: %w", b.Digest, err)
+	}
+	var result endpoint.PutResult
+	err := d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
+		result.Reused, err = d.putBlobOnce(ctx, b, open)
+		return err
+	})
+	if err != nil {
+		return endpoint.PutResult{}, fmt.Errorf("writing blob %s to %s: %w", b.Digest, d.name.Name(), err)
+	}
+	return result, nil
+}
+
+func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends reading the content, wherever that is
+	how := d.repo.host.howToStart(b.Size, d.origin != "")
+	if how.check {
+		if there, err := d.hasBlobOnce(ctx, b); there {
+			return true, nil
+		} else if err != nil {
+			logrus.Debugf("Asking for blob %s: %v", b.Digest, err)
+		}
+	}
+	content := &earlyContent{open: open}
+	defer content.close()
+	if how.overlap {
+		content.start(ctx)
+	}
+	location, err := d.startUpload(ctx, b, how)
+	if err != nil || location == nil {
+		return err == nil, err
+	}
+	return false, d.upload(ctx, b, location, content)
+}
+
+// hasBlobOnce is HasBlob without retries.
+func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, error) {
+	resp, err := d.repo.send(ctx, &request{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
+	if err != nil {
+		return found(wrapNotFound(err))
+	}
+	discard(resp)
+	return true, nil
+}
+
+// startUpload returns where to send b, or nil if it is there already.
+func (d *Destination) startUpload(ctx context.Context, b endpoint.Blob, how howToStart) (*url.URL, error) {
+	if !how.mount {
+		location, _, err := d.post(ctx, "", "")
+		return location, err
+	}
+	if how.probe {
+		return d.probeMount(ctx, b)
+	}
+	return d.mount(ctx, b)
+}
+
+// mount asks for b to be mounted. A registry that refuses the question is asked for an upload.
+func (d *Destination) mount(ctx context.Context, b endpoint.Blob) (*url.URL, error) {
+	from := d.origin
+	if from == "" {
+		from = d.repo.name
+	}
+	query := "mount=" + url.QueryEscape(b.Digest.String()) + "&from=" + url.QueryEscape(from)
+	location, mounted, err := d.post(ctx, query, from)
+	var no *refusal
+	switch {
+	case mounted:
+		d.repo.host.noteMounts(mountsWork)
+	case errors.As(err, &no):
+		if transient, _ := isRetriable(err); !transient {
+			d.repo.host.noteMounts(mountsIgnored)
+			location, _, err = d.post(ctx, "", "")
+		}
+	}
+	return location, err
+}
+
+// probeMount is mount with an existence check next to it: a blob that is there and is not mounted says that the registry ignores
+// mounts.
+func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob) (*url.URL, error) {
+	type answer struct {
+		there bool
+		err   error
+	}
+	checked := make(chan answer, 1)
+	go func() {
+		there, err := d.hasBlobOnce(ctx, b)
+		checked <- answer{there, err}
+	}()
+	location, err := d.mount(ctx, b)
+	if check := <-checked; check.err == nil && check.there && location != nil {
+		d.repo.host.noteMounts(mountsIgnored)
+		return nil, nil
+	}
+	return location, err
+}
+
+// post starts an upload, or mounts with the given query and origin.
+func (d *Destination) post(ctx context.Context, query, mountFrom string) (location *url.URL, mounted bool, err error) {
+	resp, err := d.repo.send(ctx, &request{
+		method:    http.MethodPost,
+		path:      "blobs/uploads/",
+		query:     query,
+		mountFrom: mountFrom,
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	discard(resp)
+	switch {
+	case resp.StatusCode == http.StatusCreated && mountFrom != "":
+		return nil, true, nil
+	case resp.StatusCode == http.StatusAccepted:
+		location, err := d.uploadLocation(resp)
+		return location, false, err
+	}
+	return nil, false, fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
+}
+
+// uploadLocation is where the registry wants the content. Some registries behind a proxy do not know that the outside speaks
+// TLS: on the same host it stays.
+func (d *Destination) uploadLocation(resp *http.Response) (*url.URL, error) {
+	location, err := resp.Location()
+	if err != nil || location.Host == "" || (location.Scheme != "https" && location.Scheme != "http") {
+		return nil, fmt.Errorf("%s %s: the answer has no usable upload location", resp.Request.Method, cleanURL(resp.Request.URL))
+	}
+	asked := resp.Request.URL
+	sameHost := strings.EqualFold(location.Hostname(), asked.Hostname()) && (location.Port() == "" || location.Port() == asked.Port())
+	if asked.Scheme == "https" && location.Scheme == "http" && sameHost {
+		location.Scheme, location.Host = asked.Scheme, asked.Host
+	}
+	return location, nil
+}
+
+// upload sends the content to location, in one piece.
+func (d *Destination) upload(ctx context.Context, b endpoint.Blob, location *url.URL, content *earlyContent) error {
+	resp, err := d.repo.send(ctx, &request{
+		method:   http.MethodPut,
+		location: location,
+		query:    "digest=" + url.QueryEscape(b.Digest.String()),
+		header:   http.Header{"Content-Type": {"application/octet-stream"}},
+		size:     b.Size,
+		body: func(ctx context.Context) (io.ReadCloser, error) {
+			r, err := content.take(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return &countedReader{r, d.stats}, nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	discard(resp)
+	switch resp.StatusCode {
+	case http.StatusCreated, http.StatusOK, http.StatusNoContent:
+		return checkStored(resp, b.Digest)
+	}
+	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
+}
+
+type countedReader struct {
+	io.ReadCloser
+	stats *counters
+}
+
+func (r *countedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	r.stats.bytesWritten.Add(int64(n))
+	return n, err
+}

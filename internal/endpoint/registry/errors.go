@@ -1,0 +1,172 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// Unsupported is the error of OpenSource and OpenDestination for what this package cannot do and the docker transport of
+// containers/image can. No request was sent.
+type Unsupported struct {
+	What string // e.g. "additional-layer-store-auth-helper"
+}
+
+func (e *Unsupported) Error() string {
+	return "not supported when speaking to registries directly: " + e.What
+}
+
+// Limits on what registries send.
+const (
+	maxManifestSize  = 4 << 20
+	maxErrorBodySize = 4 << 20 // a refusal of a list names every missing child
+	maxErrorText     = 512     // of a body that is not in the specified form
+	maxTokenSize     = 1 << 20
+)
+
+// refusal is an answer that says no.
+type refusal struct {
+	*endpoint.RegistryError
+	retryAfter time.Duration // 0 if the answer has no Retry-After
+}
+
+func (e *refusal) Unwrap() error { return e.RegistryError }
+
+// newRefusal reads an answer that says no, and closes its body.
+func newRefusal(resp *http.Response, now time.Time) *refusal {
+	defer resp.Body.Close()
+	e := &endpoint.RegistryError{
+		Method: resp.Request.Method,
+		URL:    cleanURL(resp.Request.URL),
+		Status: resp.StatusCode,
+	}
+	// What can be read of a broken body still says more than nothing.
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBodySize))
+	e.Errors, e.Text = parseErrorBody(body)
+	return &refusal{RegistryError: e, retryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), now)}
+}
+
+// parseErrorBody reads a body in the form of the OCI distribution specification v1.1, section "Error Codes". Of any other body
+// it returns the beginning.
+func parseErrorBody(body []byte) ([]endpoint.RegistryErrorDetail, string) {
+	var parsed struct {
+		Errors []struct {
+			Code    string          `json:"code"`
+			Message string          `json:"message"`
+			Detail  json.RawMessage `json:"detail"`
+		} `json:"errors"`
+	}
+	if err := json.Unmarshal(body, &parsed); err != nil || len(parsed.Errors) == 0 {
+		return nil, beginning(body)
+	}
+	details := make([]endpoint.RegistryErrorDetail, len(parsed.Errors))
+	for i, e := range parsed.Errors {
+		details[i] = endpoint.RegistryErrorDetail{Code: e.Code, Message: e.Message, Detail: e.Detail}
+	}
+	return details, ""
+}
+
+func beginning(body []byte) string {
+	body = body[:min(len(body), maxErrorText)]
+	for len(body) > 0 {
+		if r, size := utf8.DecodeLastRune(body); r != utf8.RuneError || size > 1 {
+			break
+		}
+		body = body[:len(body)-1]
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(body), "\uFFFD"))
+}
+
+// saysNotFound says whether err is a definite answer that the object of a GET or HEAD is not there. NOT_FOUND is what Harbor
+// says instead of the specified codes.
+func saysNotFound(err error) bool {
+	var e *endpoint.RegistryError
+	if !errors.As(err, &e) || e.Status != http.StatusNotFound {
+		return false
+	}
+	return len(e.Errors) == 0 || e.Has("MANIFEST_UNKNOWN") || e.Has("BLOB_UNKNOWN") || e.Has("NAME_UNKNOWN") || e.Has("NOT_FOUND")
+}
+
+// wrapNotFound makes err wrap endpoint.ErrNotFound if that is what it says.
+func wrapNotFound(err error) error {
+	if saysNotFound(err) {
+		return fmt.Errorf("%w: %w", endpoint.ErrNotFound, err)
+	}
+	return err
+}
+
+// transportError is a request without an answer, or with a broken one.
+type transportError struct {
+	method, url string // url is clean
+	err         error
+	retriable   bool
+}
+
+func (e *transportError) Error() string { return e.method + " " + e.url + ": " + e.err.Error() }
+func (e *transportError) Unwrap() error { return e.err }
+
+// newTransportError describes err, the error of a request or of reading or writing its body. Context errors keep their identity.
+// known says whether the host has answered anything before: if so, an unreachable host may come back.
+func newTransportError(req *http.Request, err error, known bool) *transportError {
+	var inURL *url.Error // its text has the whole URL, of redirect targets too
+	if errors.As(err, &inURL) {
+		err = inURL.Err
+	}
+	return &transportError{method: req.Method, url: cleanURL(req.URL), err: err, retriable: isTransient(err, known)}
+}
+
+// errStalled is the cause of the end of a request that made no progress.
+var errStalled = errors.New("no progress within the stall timeout")
+
+// errStalledAtEnd is errStalled after the whole body was sent: the other side had the whole stall timeout to answer.
+var errStalledAtEnd = fmt.Errorf("no answer to a complete upload: %w", errStalled)
+
+func isTransient(err error, known bool) bool {
+	var (
+		verification *tls.CertificateVerificationError
+		notTLS       tls.RecordHeaderError
+		alert        tls.AlertError
+		unknownCA    x509.UnknownAuthorityError
+		redirect     *redirectError
+		op           *net.OpError
+		timeout      net.Error
+	)
+	switch {
+	case errors.Is(err, errStalledAtEnd):
+		return false
+	case errors.Is(err, errStalled):
+		return true
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &verification), errors.As(err, &notTLS), errors.As(err, &alert), errors.As(err, &unknownCA),
+		errors.As(err, &redirect):
+		return false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
+		return true
+	case errors.As(err, &op) && op.Op == "dial":
+		return known
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return true
+	default:
+		return known
+	}
+}
+
+// cleanURL is u without what may be secret: user information, query and fragment.
+func cleanURL(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}

@@ -1,0 +1,154 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+)
+
+// enter waits until a request may be sent without knowing more about the host. The first request goes alone while the scheme is
+// not known, or if it is authenticated: the others then know how. leave must be called when the request ended.
+func (h *host) enter(ctx context.Context, authenticated bool) (leave func(), err error) {
+	if h.answered.Load() || (h.currentScheme() != "" && !authenticated) {
+		return func() {}, nil
+	}
+	select {
+	case h.first <- struct{}{}:
+		return func() { <-h.first }, nil
+	case <-h.settled:
+		return func() {}, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// learn notes what an answer to a request over scheme says about the host.
+func (h *host) learn(scheme string, resp *http.Response) {
+	own := h.isOrigin(scheme, resp.Request.URL)
+	if own && resp.Header.Get("X-Registry-Supports-Signatures") == "1" {
+		h.signatures.Store(true)
+	}
+	if own {
+		h.logWarnings(resp)
+	}
+	h.mu.Lock()
+	if h.scheme == "" && scheme != "" && resp.StatusCode != http.StatusBadRequest {
+		h.scheme = scheme
+	}
+	if own && resp.StatusCode == http.StatusUnauthorized {
+		if challenges := parseChallenges(resp.Header); len(challenges) > 0 {
+			h.challenges = challenges
+		}
+	}
+	if own && resp.Request.URL.Path == "/v2/" {
+		h.announced = Announcement{
+			SparseManifests:       resp.Header.Get("X-Sparse-Manifest-Support"),
+			RequiredArchitectures: resp.Header.Get("X-Required-Architectures"),
+		}
+	}
+	known := h.scheme != ""
+	h.mu.Unlock()
+	if known && h.answered.CompareAndSwap(false, true) {
+		close(h.settled)
+	}
+}
+
+// traceTLS notes a completed handshake: from then on plain HTTP is never tried.
+func (h *host) traceTLS(ctx context.Context) context.Context {
+	if h.currentScheme() != "" {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+		if err != nil {
+			return
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.scheme == "" {
+			h.scheme = "https"
+		}
+	}})
+}
+
+func (h *host) currentScheme() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.scheme
+}
+
+func (h *host) currentChallenges() []challenge {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.challenges
+}
+
+// owns says whether u is at the host itself, where credentials may go and whose challenges count.
+func (h *host) owns(u *url.URL) bool { return h.isOrigin(h.currentScheme(), u) }
+
+// isOrigin is owns while scheme is being tried.
+func (h *host) isOrigin(scheme string, u *url.URL) bool {
+	return u.Scheme == scheme && sameOrigin(u, &url.URL{Scheme: scheme, Host: h.registry})
+}
+
+// sameOrigin compares scheme, host and port, explicit or not.
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "https" {
+		return "443"
+	}
+	return "80"
+}
+
+// maxRedirects is as in net/http.
+const maxRedirects = 10
+
+type redirectError struct{ text string }
+
+func (e *redirectError) Error() string { return e.text }
+
+// checkRedirect takes the credentials from a request that leaves the host which it was for, for good. Only reading requests are
+// followed to another host, and none is turned into a reading one.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return &redirectError{"too many redirects"}
+	}
+	stays := sameOrigin(req.URL, via[0].URL)
+	for _, earlier := range via {
+		stays = stays && sameOrigin(earlier.URL, via[0].URL)
+	}
+	reading := via[0].Method == http.MethodGet || via[0].Method == http.MethodHead
+	if !reading && (!stays || req.Method != via[0].Method) {
+		return http.ErrUseLastResponse
+	}
+	if !stays {
+		req.Header.Del("Authorization")
+		req.URL.User = nil
+	}
+	req.Header.Del("Referer") // its query may hold secrets
+	return nil
+}
+
+// logWarnings logs the warnings of a registry, each once. OCI distribution specification v1.1, section "Warnings".
+func (h *host) logWarnings(resp *http.Response) {
+	for _, value := range resp.Header.Values("Warning") {
+		text, ok := strings.CutPrefix(value, `299 - "`)
+		if !ok {
+			continue
+		}
+		text, _, ok = cutQuoted(text)
+		if _, known := h.warnings.LoadOrStore(text, true); ok && !known {
+			logrus.Warnf("Registry %s warns: %q", h.registry, text)
+		}
+	}
+}

@@ -1,0 +1,362 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/types"
+)
+
+// repository is one repository at one host, with the credentials for it.
+type repository struct {
+	shared *Shared
+	host   *host
+	stats  *counters
+
+	name          string // in the sense of the specification: without the host
+	actions       string // of tokens: "pull" or "pull,push"
+	namespace     string // value of the "ns" parameter of all requests, "" for none
+	auth          types.DockerAuthConfig
+	registryToken string // bearer token to use in place of fetched ones, "" for none
+	userAgent     string
+}
+
+// request is a request to a repository.
+type request struct {
+	method   string
+	path     string   // below /v2/<repository>/; unused if location is set
+	query    string   // to be added to the URL, encoded
+	location *url.URL // that the registry gave, on whatever host
+	header   http.Header
+
+	// body opens the body; nil for none. It may be called again when the request is sent again.
+	body func(context.Context) (io.ReadCloser, error)
+	size int64 // of the body, -1 if unknown
+
+	mountFrom string // the repository of the same host that is read too
+	forced    bool   // does not wait for the limit
+}
+
+// attemptTimeout is how long one attempt may make no progress: the second one ends at the stall timeout.
+func (r *repository) attemptTimeout() time.Duration { return r.shared.stallTimeout() / maxStalls }
+
+// do sends rq until it is answered with success, as long as retries are allowed.
+func (r *repository) do(ctx context.Context, rq *request) (*http.Response, error) {
+	var resp *http.Response
+	err := r.retry(ctx, r.shared.newRetrier(), func() (err error) {
+		resp, err = r.send(ctx, rq)
+		return err
+	})
+	return resp, err
+}
+
+// retry calls f until it succeeds, as long as retries are allowed.
+func (r *repository) retry(ctx context.Context, rt *retrier, f func() error) error {
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if err := rt.wait(ctx, err); err != nil {
+			return err
+		}
+		r.stats.retries.Add(1)
+	}
+}
+
+// discard reads the rest of an answer that nobody needs, so that its connection can be used again.
+func discard(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
+	_ = resp.Body.Close()
+}
+
+// send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
+// body the caller closes, or an error: *refusal for any other answer, *transportError if there was none.
+func (r *repository) send(ctx context.Context, rq *request) (*http.Response, error) {
+	leave, err := r.host.enter(ctx, r.auth != (types.DockerAuthConfig{}))
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+
+	limit := &r.host.limit
+	var epoch int
+	if rq.forced {
+		epoch = limit.force()
+	} else if epoch, err = limit.acquire(ctx); err != nil {
+		return nil, err
+	}
+	resp, err := r.sendAuthorized(ctx, rq)
+	if err != nil {
+		limit.release()
+		return nil, err
+	}
+	if resp.StatusCode < 300 {
+		limit.succeeded()
+		resp.Body.(*answerBody).done = limit.release
+		return resp, nil
+	}
+	defer limit.release()
+	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+		r.stats.throttled.Add(1)
+		limit.busy(epoch)
+	}
+	return nil, newRefusal(resp, time.Now())
+}
+
+// maxAuthorizations is how often a request is sent again with another authorization: once because a challenge was not known,
+// once because a token was refused.
+const maxAuthorizations = 2
+
+func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Response, error) {
+	scopes := r.scopes(rq.mountFrom)
+	for again := 0; ; again++ {
+		resp, used, err := r.exchange(ctx, rq, scopes)
+		if err != nil || resp.StatusCode != http.StatusUnauthorized || again == maxAuthorizations || !r.host.owns(resp.Request.URL) {
+			return resp, err
+		}
+		challenges := parseChallenges(resp.Header)
+		next, ok := r.answerChallenge(ctx, challenges, used, scopes)
+		if !ok {
+			return resp, nil
+		}
+		scopes = next
+		discard(resp)
+	}
+}
+
+// authorization is what a request carried.
+type authorization struct {
+	any   bool
+	token string // "" if it was none of ours
+}
+
+// answerChallenge says whether a request that was refused with challenges should be sent again, and for which scopes.
+func (r *repository) answerChallenge(ctx context.Context, challenges []challenge, used authorization, scopes []string) ([]string, bool) {
+	if !used.any {
+		if len(challenges) == 0 {
+			challenges = r.ping(ctx)
+		}
+		return withChallengedScope(scopes, challenges), r.canAnswer(challenges)
+	}
+	if used.token == "" || r.registryToken != "" {
+		return nil, false
+	}
+	for _, c := range r.host.currentChallenges() {
+		if c.scheme == "bearer" {
+			r.dropToken(ctx, c, scopes, used.token)
+		}
+	}
+	return withChallengedScope(scopes, challenges), true
+}
+
+func (r *repository) canAnswer(challenges []challenge) bool {
+	for _, c := range challenges {
+		if c.scheme == "bearer" || (c.scheme == "basic" && (r.auth.Username != "" || r.auth.Password != "")) {
+			return true
+		}
+	}
+	return false
+}
+
+// ping asks the host for its challenges, for registries that refuse real requests without any. It asks once.
+func (r *repository) ping(ctx context.Context) []challenge {
+	h := r.host
+	h.pinging.Lock()
+	defer h.pinging.Unlock()
+	if !h.pinged {
+		root := &url.URL{Scheme: h.currentScheme(), Host: h.registry, Path: "/v2/"}
+		resp, _, err := r.exchange(ctx, &request{method: http.MethodGet, location: root}, nil)
+		if err != nil {
+			logrus.Debugf("Asking %s for its way of authentication: %v", h.registry, err)
+			return nil
+		}
+		discard(resp)
+		h.pinged = true
+	}
+	return h.currentChallenges()
+}
+
+// exchange sends rq with the authorization that the host is known to want. While the scheme is not known, it tries TLS and then,
+// where plain HTTP is allowed, that. The body of the answer is an *answerBody.
+func (r *repository) exchange(ctx context.Context, rq *request, scopes []string) (*http.Response, authorization, error) {
+	if scheme := r.host.currentScheme(); scheme != "" || rq.location != nil {
+		return r.exchangeOver(ctx, scheme, rq, scopes)
+	}
+	resp, used, err := r.exchangeOver(ctx, "https", rq, scopes)
+	if err == nil || ctx.Err() != nil || r.host.currentScheme() != "" {
+		return resp, used, err
+	}
+	plain, used, plainErr := r.exchangeOver(ctx, "http", rq, scopes)
+	if plainErr != nil {
+		return nil, used, fmt.Errorf("%w (and over TLS: %v)", plainErr, err)
+	}
+	if plain.StatusCode == http.StatusBadRequest { // what servers that speak TLS say to those who do not
+		discard(plain)
+		return nil, used, err
+	}
+	return plain, used, nil
+}
+
+func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *request, scopes []string) (*http.Response, authorization, error) {
+	req, err := r.newRequest(ctx, scheme, rq)
+	if err != nil {
+		return nil, authorization{}, err
+	}
+	var used authorization
+	if r.host.isOrigin(scheme, req.URL) {
+		if used.token, err = r.authorize(ctx, req, scopes); err != nil {
+			return nil, authorization{}, err
+		}
+		used.any = req.Header.Get("Authorization") != ""
+	}
+	ctx, watch := newWatchdog(ctx, r.attemptTimeout())
+	req = req.WithContext(r.host.traceTLS(ctx))
+	var body *uploadBody
+	if rq.body != nil {
+		if body, err = r.attachBody(req, rq, watch); err != nil {
+			watch.stop()
+			return nil, authorization{}, &contentError{err}
+		}
+	}
+	logrus.Debugf("%s %s", req.Method, cleanURL(req.URL))
+	r.stats.requests.Add(1)
+	resp, err := r.host.client.Do(req)
+	watch.disarm()
+	if err != nil {
+		watch.stop()
+		if given := body.failure(); given != nil && watch.ctx.Err() == nil {
+			return nil, authorization{}, &contentError{given}
+		}
+		return nil, authorization{}, newTransportError(req, watch.cause(err), r.host.answered.Load())
+	}
+	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, fail: func(err error) error {
+		return newTransportError(resp.Request, err, true)
+	}}
+	r.host.learn(scheme, resp)
+	return resp, used, nil
+}
+
+func (r *repository) newRequest(ctx context.Context, scheme string, rq *request) (*http.Request, error) {
+	u := rq.location
+	if u == nil {
+		u = &url.URL{Scheme: scheme, Host: r.host.registry, Path: "/v2/" + r.name + "/" + rq.path}
+		if r.namespace != "" {
+			u.RawQuery = "ns=" + url.QueryEscape(r.namespace)
+		}
+	}
+	if rq.query != "" {
+		with := *u
+		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
+		u = &with
+	}
+	req, err := http.NewRequestWithContext(ctx, rq.method, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, cleanURL(u))
+	}
+	req.URL.User = nil // a location must not choose credentials
+	for key, values := range rq.header {
+		req.Header[key] = values
+	}
+	req.Header.Set("User-Agent", r.userAgent)
+	req.Header.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	return req, nil
+}
+
+// attachBody opens the body of rq for req. The transport closes it.
+func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog) (*uploadBody, error) {
+	open := func() (*uploadBody, error) {
+		content, err := rq.body(req.Context())
+		if err != nil {
+			return nil, err
+		}
+		return &uploadBody{content: content, watch: watch, patience: r.shared.stallTimeout()}, nil
+	}
+	body, err := open()
+	if err != nil {
+		return nil, err
+	}
+	req.ContentLength = rq.size
+	if rq.size == 0 {
+		defer body.Close()
+		if err := body.expectEmpty(); err != nil {
+			return nil, err
+		}
+		req.Body = http.NoBody
+		return body, nil
+	}
+	req.Body = body
+	req.GetBody = func() (io.ReadCloser, error) { return open() }
+	return body, nil
+}
+
+// contentError is an error of our own side: what should be sent could not be read.
+type contentError struct{ err error }
+
+func (e *contentError) Error() string { return e.err.Error() }
+func (e *contentError) Unwrap() error { return e.err }
+
+// uploadBody is the body of a request. While the transport reads from it, the other side is not expected to do anything.
+type uploadBody struct {
+	content  io.ReadCloser
+	watch    *watchdog
+	patience time.Duration // how long the answer may take after the end of the body
+
+	mu  sync.Mutex
+	err error // of content; guarded by mu, as the transport reads on after an early answer
+}
+
+func (b *uploadBody) Read(p []byte) (int, error) {
+	b.watch.disarm()
+	n, err := b.content.Read(p)
+	switch {
+	case err == nil:
+		b.watch.arm()
+	case errors.Is(err, io.EOF):
+		b.watch.armLast(b.patience)
+	default:
+		b.watch.arm()
+		b.mu.Lock()
+		b.err = err
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+func (b *uploadBody) Close() error { return b.content.Close() }
+
+// failure is the error that reading the content ended with, nil if there was none. b may be nil.
+func (b *uploadBody) failure() error {
+	if b == nil {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// expectEmpty reads the end of content that has no bytes, which is where content is verified.
+func (b *uploadBody) expectEmpty() error {
+	n, err := io.CopyN(io.Discard, b.content, 1)
+	if n > 0 {
+		return errors.New("content is longer than its size says")
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// bytesBody is the body of a request that we hold.
+func bytesBody(content []byte) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+}

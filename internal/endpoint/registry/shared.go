@@ -1,0 +1,172 @@
+package registry
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.podman.io/image/v5/pkg/tlsclientconfig"
+	"go.podman.io/image/v5/types"
+)
+
+// DefaultStallTimeout is the StallTimeout of a Shared that sets none.
+const DefaultStallTimeout = 2 * time.Minute
+
+// Shared is what several copies of one process share: connections, tokens, and what was learned about registries. The zero
+// value works; its fields must not change after the first use. It may be used concurrently and must not be copied.
+//
+// Sources share with sources, and destinations with destinations, which were opened with the same *types.SystemContext.
+type Shared struct {
+	// StallTimeout is how long a request may make no progress, a retry on a new connection included.
+	// DefaultStallTimeout if 0.
+	StallTimeout time.Duration
+	// Retry bounds retries. Its zero fields have the defaults that are documented there.
+	Retry RetryPolicy
+
+	mu    sync.Mutex
+	hosts map[hostKey]*host // guarded by mu
+}
+
+// hostKey says what a host may be shared for: the same role, as limits of one side must not wait for the other's, and the same
+// configuration.
+type hostKey struct {
+	registry string
+	role     role
+	insecure bool
+	certDir  string
+	sys      *types.SystemContext
+}
+
+type role string
+
+const (
+	pulling role = "source"
+	pushing role = "destination"
+)
+
+// Close closes idle connections. Ends that use s must have been closed before.
+func (s *Shared) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hosts {
+		h.client.CloseIdleConnections()
+	}
+	return nil
+}
+
+func (s *Shared) stallTimeout() time.Duration {
+	if s.StallTimeout > 0 {
+		return s.StallTimeout
+	}
+	return DefaultStallTimeout
+}
+
+// host returns the host for key, which create makes if it is not known yet.
+func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, ok := s.hosts[key]; ok {
+		return h, nil
+	}
+	h, err := create()
+	if err != nil {
+		return nil, err
+	}
+	if s.hosts == nil {
+		s.hosts = map[hostKey]*host{}
+	}
+	s.hosts[key] = h
+	return h, nil
+}
+
+// host is one registry in one role, and what was learned about it.
+type host struct {
+	registry string // host[:port] that requests go to
+	insecure bool   // plain HTTP may be tried, and certificates are not verified
+	client   *http.Client
+	limit    limiter
+	tokens   tokenCache
+
+	first    chan struct{} // holds one element while a request finds out what settled stands for
+	settled  chan struct{} // closed when the host has answered once
+	answered atomic.Bool   // whether settled is closed
+
+	mu         sync.Mutex
+	scheme     string       // "" until known; guarded by mu
+	challenges []challenge  // of the last 401; guarded by mu
+	announced  Announcement // guarded by mu
+	mounts     mountSupport // guarded by mu
+	probes     int          // existence checks made next to mounts; guarded by mu
+
+	pinging sync.Mutex // held while asking for challenges
+	pinged  bool       // GET /v2/ was answered; guarded by pinging
+
+	signatures atomic.Bool // X-Registry-Supports-Signatures was seen
+	warnings   sync.Map    // texts of Warning headers that were logged
+}
+
+// Announcement is what a registry says about sparse lists in the headers of its answer to GET /v2/. The zero value means that it
+// was not asked, or said nothing.
+type Announcement struct {
+	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
+	SparseManifests string
+	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
+	RequiredArchitectures string
+}
+
+// newHost makes a host. Plain HTTP is tried only if insecure is set.
+func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.SystemContext) *host {
+	h := &host{
+		registry: registry,
+		insecure: insecure,
+		first:    make(chan struct{}, 1),
+		settled:  make(chan struct{}),
+	}
+	if !insecure {
+		h.scheme = "https"
+	}
+	tlsConfig.InsecureSkipVerify = insecure
+	h.client = &http.Client{
+		Transport:     newTransport(tlsConfig, sys),
+		CheckRedirect: checkRedirect,
+	}
+	return h
+}
+
+// Sizes of a connection's buffers. Bodies pass through them in pieces of this size.
+const (
+	readBufferSize  = 16 << 10
+	writeBufferSize = 64 << 10
+)
+
+// maxIdleConnections is how many unused connections to a host are kept: more than a copy has requests in flight.
+const maxIdleConnections = 256
+
+// newTransport makes a transport that speaks HTTP/1.1 over as many connections as there are requests in flight. One HTTP/2
+// connection would cap uploads at its window, 1 MiB with many servers, a round trip.
+func newTransport(tlsConfig *tls.Config, sys *types.SystemContext) *http.Transport {
+	tr := tlsclientconfig.NewTransport() // containers/image's dial and handshake timeouts, and proxies from the environment
+	tlsConfig.NextProtos = nil
+	if tlsConfig.ClientSessionCache == nil {
+		tlsConfig.ClientSessionCache = tls.NewLRUClientSessionCache(maxIdleConnections)
+	}
+	tr.TLSClientConfig = tlsConfig
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetHTTP1(true)
+	tr.MaxIdleConns = 0
+	tr.MaxIdleConnsPerHost = maxIdleConnections
+	tr.DisableCompression = true // content is named by its digest: it must arrive as stored
+	tr.ReadBufferSize = readBufferSize
+	tr.WriteBufferSize = writeBufferSize
+	if sys != nil && sys.DockerProxyURL != nil {
+		tr.Proxy = http.ProxyURL(sys.DockerProxyURL)
+	}
+	if sys != nil && sys.DockerProxy != nil {
+		proxy := sys.DockerProxy
+		tr.Proxy = func(req *http.Request) (*url.URL, error) { return proxy(req.URL) }
+	}
+	return tr
+}

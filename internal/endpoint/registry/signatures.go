@@ -1,0 +1,261 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/configfile"
+	"go.podman.io/storage/pkg/unshare"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// signatureReader reads signatures through the docker transport of containers/image, which alone can name their type. It spends
+// a request only where there may be some: see mayExist.
+type signatureReader struct {
+	ref    types.ImageReference
+	sys    *types.SystemContext
+	config *signatureConfig
+
+	mu      sync.Mutex
+	results map[digest.Digest]*signatureResult // guarded by mu
+	source  *lazy[types.ImageSource]
+}
+
+// signatureResult is what was read for one digest. Whoever sends into lock owns sigs, until it receives from lock.
+type signatureResult struct {
+	lock chan struct{}
+	sigs endpoint.Signatures // nil until read
+}
+
+func newSignatureReader(ref types.ImageReference, sys *types.SystemContext) (*signatureReader, error) {
+	config, err := readSignatureConfig(sys)
+	if err != nil {
+		return nil, err
+	}
+	return &signatureReader{
+		ref: ref, sys: sys, config: config,
+		results: map[digest.Digest]*signatureResult{},
+		source: newLazy(func(ctx context.Context) (types.ImageSource, error) {
+			return ref.NewImageSource(ctx, sys)
+		}),
+	}, nil
+}
+
+// read returns the signatures of the manifest with digest d, which was read from at.
+func (r *signatureReader) read(ctx context.Context, at physical, d digest.Digest) (endpoint.Signatures, error) {
+	if err := d.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", d, err)
+	}
+	result := r.result(d)
+	select {
+	case result.lock <- struct{}{}:
+		defer func() { <-result.lock }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if result.sigs != nil {
+		return result.sigs, nil
+	}
+	sigs, err := r.readOnce(ctx, at, d)
+	if err != nil {
+		return nil, fmt.Errorf("reading the signatures of %s: %w", d, err)
+	}
+	result.sigs = sigs
+	return sigs, nil
+}
+
+func (r *signatureReader) result(d digest.Digest) *signatureResult {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	result, ok := r.results[d]
+	if !ok {
+		result = &signatureResult{lock: make(chan struct{}, 1)}
+		r.results[d] = result
+	}
+	return result
+}
+
+func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Digest) (endpoint.Signatures, error) {
+	may, err := r.mayExist(at, d)
+	if err != nil {
+		return nil, err
+	}
+	if !may {
+		return endpoint.NoSignatures(), nil
+	}
+	source, err := r.source.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return endpoint.ReadSignatures(ctx, source, &d)
+}
+
+// mayExist says whether the docker transport would find signatures without asking anybody, or would have to ask.
+func (r *signatureReader) mayExist(at physical, d digest.Digest) (bool, error) {
+	if at.repo.host.signatures.Load() {
+		return true, nil
+	}
+	ref, err := docker.NewReference(at.ref)
+	if err != nil {
+		return false, err
+	}
+	if r.config.usesAttachments(ref) {
+		return true, nil
+	}
+	base, err := docker.SignatureStorageBaseURL(r.sys, ref, false)
+	if err != nil {
+		return false, err
+	}
+	return lookasideMayHave(base, d)
+}
+
+// lookasideMayHave looks for the first signature of d in a lookaside that is a directory. Any other must be asked.
+// docs/signature-protocols.md of containers/image.
+func lookasideMayHave(base *url.URL, d digest.Digest) (bool, error) {
+	if base.Scheme != "file" {
+		return true, nil
+	}
+	_, err := os.Stat(fmt.Sprintf("%s@%s=%s/signature-1", base.Path, d.Algorithm(), d.Encoded()))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return true, nil // whatever the error is, the docker transport reports it
+}
+
+func (r *signatureReader) close() error { return r.source.close() }
+
+// signatureWriter writes signatures through the docker transport of containers/image.
+type signatureWriter struct {
+	destination *lazy[types.ImageDestination]
+}
+
+func newSignatureWriter(ref types.ImageReference, sys *types.SystemContext) *signatureWriter {
+	return &signatureWriter{destination: newLazy(func(ctx context.Context) (types.ImageDestination, error) {
+		return ref.NewImageDestination(ctx, sys)
+	})}
+}
+
+func (w *signatureWriter) put(ctx context.Context, d digest.Digest, sigs endpoint.Signatures) error {
+	if sigs == nil || sigs.Len() == 0 {
+		return nil
+	}
+	destination, err := w.destination.get(ctx)
+	if err == nil {
+		err = sigs.Put(ctx, destination, &d)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the signatures of %s: %w", d, err)
+	}
+	return nil
+}
+
+func (w *signatureWriter) close() error { return w.destination.close() }
+
+// lazy is something that is opened when it is needed first, and again only if that failed.
+type lazy[T io.Closer] struct {
+	open func(context.Context) (T, error)
+	lock chan struct{} // whoever sends into it owns the other fields, until it receives
+	has  bool
+	it   T
+}
+
+func newLazy[T io.Closer](open func(context.Context) (T, error)) *lazy[T] {
+	return &lazy[T]{open: open, lock: make(chan struct{}, 1)}
+}
+
+func (l *lazy[T]) get(ctx context.Context) (T, error) {
+	var none T
+	select {
+	case l.lock <- struct{}{}:
+		defer func() { <-l.lock }()
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+	if l.has {
+		return l.it, nil
+	}
+	it, err := l.open(ctx)
+	if err != nil {
+		return none, err
+	}
+	l.it, l.has = it, true
+	return it, nil
+}
+
+func (l *lazy[T]) close() error {
+	l.lock <- struct{}{}
+	defer func() { <-l.lock }()
+	if !l.has {
+		return nil
+	}
+	l.has = false
+	return l.it.Close()
+}
+
+// signatureConfig is what registries.d says about sigstore attachments. containers-registries.d(5).
+type signatureConfig struct {
+	DefaultDocker *signatureNamespace           `yaml:"default-docker"`
+	Docker        map[string]signatureNamespace `yaml:"docker"`
+}
+
+type signatureNamespace struct {
+	UseSigstoreAttachments *bool `yaml:"use-sigstore-attachments"`
+}
+
+// readSignatureConfig reads the files that the docker transport reads. Contradictions among them are its to report: it reads
+// them too, in docker.SignatureStorageBaseURL.
+func readSignatureConfig(sys *types.SystemContext) (*signatureConfig, error) {
+	files := configfile.File{
+		Name:                           "registries",
+		Extension:                      "yaml",
+		DoNotLoadMainFiles:             true,
+		DoNotUseExtensionForConfigName: true,
+		UserId:                         unshare.GetRootlessUID(),
+	}
+	if sys != nil {
+		files.RootForImplicitAbsolutePaths = sys.RootForImplicitAbsolutePaths
+		files.CustomConfigFileDropInDirectory = sys.RegistriesDirPath
+	}
+	merged := &signatureConfig{Docker: map[string]signatureNamespace{}}
+	for item, err := range configfile.Read(&files) {
+		if err != nil {
+			return nil, fmt.Errorf("reading the signature storage configuration: %w", err)
+		}
+		content, err := io.ReadAll(item.Reader)
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", item.Name, err)
+		}
+		var one signatureConfig
+		if err := yaml.Unmarshal(content, &one); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", item.Name, err)
+		}
+		if one.DefaultDocker != nil {
+			merged.DefaultDocker = one.DefaultDocker
+		}
+		for name, namespace := range one.Docker {
+			merged.Docker[name] = namespace
+		}
+	}
+	return merged, nil
+}
+
+// usesAttachments says whether sigstore attachments of ref are read: the most specific namespace that says anything decides.
+func (c *signatureConfig) usesAttachments(ref types.ImageReference) bool {
+	for _, name := range append([]string{ref.PolicyConfigurationIdentity()}, ref.PolicyConfigurationNamespaces()...) {
+		if use := c.Docker[name].UseSigstoreAttachments; use != nil {
+			return *use
+		}
+	}
+	return c.DefaultDocker != nil && c.DefaultDocker.UseSigstoreAttachments != nil && *c.DefaultDocker.UseSigstoreAttachments
+}

@@ -1,0 +1,269 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// Source reads an image from a registry, or from its mirrors. It implements endpoint.Source.
+type Source struct {
+	ref       types.ImageReference
+	shared    *Shared
+	ownShared bool
+	stats     *counters
+	endpoints []physical   // never empty; the last one is the reference's own repository
+	current   atomic.Int32 // index of the endpoint that is asked first
+	top       endpoint.Document
+	sigs      *signatureReader
+}
+
+var _ endpoint.Source = (*Source)(nil)
+
+// OpenSource reads what ref names. sh is what it shares with other ends, nil for nothing.
+// An error that wraps endpoint.ErrNotFound says that ref definitely names nothing; an *Unsupported, that the docker transport of
+// containers/image has to be used.
+func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	name, err := named(ref)
+	if err != nil {
+		return nil, err
+	}
+	wanted, ok := tagOrDigest(name)
+	if !ok {
+		return nil, fmt.Errorf("reading %s: the reference has neither tag nor digest", name)
+	}
+	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
+		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}
+	}
+	s := &Source{ref: ref, shared: sh, stats: &counters{}}
+	if s.shared == nil {
+		s.shared, s.ownShared = &Shared{}, true
+	}
+	if s.endpoints, err = pullSources(name, sys, s.shared, s.stats); err != nil {
+		return nil, err
+	}
+	if s.sigs, err = newSignatureReader(ref, sys); err != nil {
+		return nil, err
+	}
+	if s.top, err = s.fetch(ctx, wanted); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// tagOrDigest is what a manifest's path ends with; none for a name alone.
+func tagOrDigest(name reference.Named) (string, bool) {
+	switch name := name.(type) {
+	case reference.Canonical:
+		return name.Digest().String(), true
+	case reference.NamedTagged:
+		return name.Tag(), true
+	}
+	return "", false
+}
+
+// Reference implements endpoint.Source.
+func (s *Source) Reference() types.ImageReference { return s.ref }
+
+// Top implements endpoint.Source.
+func (s *Source) Top() endpoint.Document { return s.top }
+
+// Stats says what s did so far.
+func (s *Source) Stats() Stats { return s.stats.snapshot() }
+
+// Mirror is the repository that is read from, if it is not the reference's own, and "" if it is.
+func (s *Source) Mirror() string {
+	if i := int(s.current.Load()); i+1 < len(s.endpoints) {
+		return s.endpoints[i].ref.Name()
+	}
+	return ""
+}
+
+// Manifest implements endpoint.Source. The digest of what it returns is d.
+func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+	if err := d.Validate(); err != nil {
+		return endpoint.Document{}, fmt.Errorf("digest %q: %w", d, err)
+	}
+	if d == s.top.Digest {
+		return s.top, nil
+	}
+	return s.fetch(ctx, d.String())
+}
+
+// fetch reads a manifest by tag or digest.
+func (s *Source) fetch(ctx context.Context, tagOrDigest string) (endpoint.Document, error) {
+	var doc endpoint.Document
+	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) error {
+		return r.retry(ctx, rt, func() (err error) {
+			doc, err = r.manifest(ctx, tagOrDigest)
+			return err
+		})
+	})
+	return doc, err
+}
+
+// fromEndpoints calls get with the endpoints until one succeeds, beginning with the one that did last. Where others are left, a
+// retrier gives up early. What the reference's own repository says is what the error says.
+func (s *Source) fromEndpoints(ctx context.Context, get func(*repository, *retrier) error) error {
+	first := int(s.current.Load())
+	order := make([]int, 1, len(s.endpoints))
+	order[0] = first
+	for i := range s.endpoints {
+		if i != first {
+			order = append(order, i)
+		}
+	}
+	var main error
+	var others []string
+	absent := true // whether all that failed said that they do not have it
+	for n, i := range order {
+		e := s.endpoints[i]
+		rt := s.shared.newRetrier()
+		if n+1 < len(order) {
+			rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfOneOfSeveral)
+		}
+		err := get(e.repo, rt)
+		if err == nil {
+			if n > 0 && !absent {
+				s.current.Store(int32(i))
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		absent = absent && saysNotFound(err)
+		if i+1 == len(s.endpoints) {
+			main = wrapNotFound(err)
+		} else {
+			logrus.Debugf("Reading from %s: %v", e.ref.Name(), err)
+			others = append(others, fmt.Sprintf("[%s: %v]", e.ref.Name(), err))
+		}
+	}
+	if len(others) > 0 {
+		return fmt.Errorf("(mirrors failed too: %s) %w", strings.Join(others, " "), main)
+	}
+	return main
+}
+
+// attemptsOfOneOfSeveral is how often one of several endpoints is asked before the next one.
+const attemptsOfOneOfSeveral = 2
+
+// acceptManifests are the types of manifests and lists that are asked for.
+var acceptManifests = []string{strings.Join([]string{
+	imgspecv1.MediaTypeImageIndex,
+	manifest.DockerV2ListMediaType,
+	imgspecv1.MediaTypeImageManifest,
+	manifest.DockerV2Schema2MediaType,
+}, ", ")}
+
+// manifest reads a manifest once, and verifies it if it is asked for by digest.
+func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint.Document, error) {
+	resp, err := r.send(ctx, &request{
+		method: http.MethodGet,
+		path:   "manifests/" + tagOrDigest,
+		header: http.Header{"Accept": acceptManifests},
+	})
+	if err != nil {
+		return endpoint.Document{}, err
+	}
+	defer resp.Body.Close()
+	content, err := readManifest(resp)
+	if err != nil {
+		return endpoint.Document{}, err
+	}
+	doc := endpoint.Document{Bytes: content, MediaType: mediaType(resp.Header.Get("Content-Type"), content)}
+	if strings.Contains(tagOrDigest, ":") { // tags have no colon
+		doc.Digest = digest.Digest(tagOrDigest)
+		return doc, verifyManifest(resp, content, doc.Digest)
+	}
+	doc.Digest, err = manifest.Digest(content)
+	return doc, err
+}
+
+func readManifest(resp *http.Response) ([]byte, error) {
+	if resp.ContentLength > maxManifestSize {
+		return nil, fmt.Errorf("%s: the manifest has %d bytes, more than the limit of %d", cleanURL(resp.Request.URL),
+			resp.ContentLength, maxManifestSize)
+	}
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxManifestSize+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxManifestSize {
+		return nil, fmt.Errorf("%s: the manifest has more than the limit of %d bytes", cleanURL(resp.Request.URL), maxManifestSize)
+	}
+	return content, nil
+}
+
+func verifyManifest(resp *http.Response, content []byte, d digest.Digest) error {
+	actual, err := manifest.DigestWithAlgorithm(content, d.Algorithm())
+	if err != nil {
+		return fmt.Errorf("%s: %w", cleanURL(resp.Request.URL), err)
+	}
+	if actual != d {
+		return fmt.Errorf("%s: the manifest has digest %s, not %s", cleanURL(resp.Request.URL), actual, d)
+	}
+	return nil
+}
+
+// mediaType is the type that the registry declares, or, if that is none of a manifest, the type that the content looks like.
+func mediaType(contentType string, content []byte) string {
+	declared, _, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		declared = ""
+	}
+	switch declared {
+	case imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest, manifest.DockerV2ListMediaType,
+		manifest.DockerV2Schema2MediaType, manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
+		return declared
+	}
+	if guess := manifest.GuessMIMEType(content); guess != "" {
+		return guess
+	}
+	return declared
+}
+
+// Blob implements endpoint.Source.
+func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
+	if err := b.Digest.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", b.Digest, err)
+	}
+	return openBlob(ctx, s, b)
+}
+
+// Signatures implements endpoint.Source.
+func (s *Source) Signatures(ctx context.Context, d digest.Digest) (endpoint.Signatures, error) {
+	return s.sigs.read(ctx, s.endpoints[s.current.Load()], d)
+}
+
+// Unparsed implements endpoint.Source.
+func (s *Source) Unparsed(doc endpoint.Document) types.UnparsedImage {
+	return endpoint.Unparsed(s.ref, doc, func(ctx context.Context) (endpoint.Signatures, error) {
+		return s.Signatures(ctx, doc.Digest)
+	})
+}
+
+// Close implements endpoint.Source.
+func (s *Source) Close() error {
+	err := s.sigs.close()
+	if s.ownShared {
+		_ = s.shared.Close()
+	}
+	return err
+}
