@@ -1,0 +1,95 @@
+package sparseserver
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage
+)
+
+// What distribution sets itself only when it reads a configuration file.
+const (
+	maxCatalogEntries = 1000
+	maxTags           = 1000
+)
+
+// secretFile is where the storage directory keeps the key by which distribution signs the state of an upload. With a
+// key of the process's own, nobody could continue an upload after a restart.
+const secretFile = "upload-secret"
+
+// metricsTaken says that a server of this process has registered distribution's metrics, which are global.
+var metricsTaken atomic.Bool
+
+// A registry is distribution's handler, which accepts any sparse list.
+type registry struct {
+	http.Handler
+	app *handlers.App
+}
+
+// newRegistry makes a registry over the given directory.
+func newRegistry(storage string, metrics bool) (_ *registry, retErr error) {
+	if storage == "" {
+		return nil, errors.New("no storage directory")
+	}
+	if err := os.MkdirAll(storage, 0o755); err != nil {
+		return nil, err
+	}
+	secret, err := loadSecret(filepath.Join(storage, secretFile))
+	if err != nil {
+		return nil, err
+	}
+	if metrics && !metricsTaken.CompareAndSwap(false, true) {
+		return nil, errors.New("another server of this process has the metrics")
+	}
+	config := &configuration.Configuration{
+		Storage: configuration.Storage{
+			"filesystem": {"rootdirectory": storage},
+			"delete":     {"enabled": true},
+		},
+		Catalog: configuration.Catalog{MaxEntries: maxCatalogEntries},
+		Tags:    configuration.Tags{MaxTags: maxTags},
+	}
+	config.HTTP.Secret = secret
+	config.HTTP.Debug.Prometheus.Enabled = metrics
+	config.Validation.Manifests.Indexes.Platforms = "none" // what must be there is decided in front
+	defer func() {
+		if p := recover(); p != nil { // distribution's way to refuse a configuration
+			retErr = fmt.Errorf("starting the registry: %v", p)
+		}
+	}()
+	app := handlers.NewApp(context.Background(), config)
+	return &registry{Handler: app, app: app}, nil
+}
+
+// close releases what the registry holds. It fails for nothing that is configured here.
+func (r *registry) close() { _ = r.app.Shutdown() }
+
+// loadSecret reads the secret at path, or makes it. Whoever is killed while making it leaves none.
+func loadSecret(path string) (string, error) {
+	secret, err := os.ReadFile(path)
+	if err == nil && len(secret) > 0 {
+		return string(secret), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(path), secretFile+".*")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(temporary.Name()) // gone already unless something fails
+	made := rand.Text()
+	_, err = temporary.WriteString(made)
+	if err := errors.Join(err, temporary.Close()); err != nil {
+		return "", err
+	}
+	return made, os.Rename(temporary.Name(), path)
+}

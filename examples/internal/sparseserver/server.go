@@ -1,0 +1,250 @@
+package sparseserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// Config is what a server needs. Address and Storage are required.
+type Config struct {
+	Address string // host:port to listen on; port 0 for any free one
+	Storage string // directory, made if it does not exist; no two servers may share it
+
+	Policy manifest.SparsePolicy // refused by Start if it does not validate
+
+	Certificate, Key string // PEM files for TLS; both or none
+	Htpasswd         string // file with bcrypt entries, read again when it changes; "" lets everybody in
+
+	// MetricsAddress is host:port of a second listener that serves distribution's Prometheus metrics at /metrics; "" for none.
+	// Because they are global, one server of a process can have them.
+	MetricsAddress string
+
+	// StallTimeout is how long a client may send nothing of a request's body that it has begun; 0 for a minute.
+	StallTimeout time.Duration
+
+	Log *slog.Logger // nil for none
+}
+
+const (
+	defaultStallTimeout = time.Minute
+	headerTimeout       = 30 * time.Second
+	idleTimeout         = 2 * time.Minute
+)
+
+// A Server is a registry that is running.
+type Server struct {
+	registry *registry
+	http     *http.Server
+	listener net.Listener
+	metrics  *http.Server // nil for none
+	secure   bool
+	stopping atomic.Bool
+	done     chan struct{}
+	err      error // why it does not serve any more; set before done is closed
+}
+
+// Start starts a server. It listens when Start returns. Whoever calls Start calls Shutdown or Close.
+func Start(c Config) (_ *Server, retErr error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.StallTimeout == 0 {
+		c.StallTimeout = defaultStallTimeout
+	}
+	if err := c.Policy.Validate(); err != nil {
+		return nil, err
+	}
+	tlsConfig, err := loadTLS(c.Certificate, c.Key)
+	if err != nil {
+		return nil, err
+	}
+	access, err := newAccess(c.Htpasswd)
+	if err != nil {
+		return nil, err
+	}
+	registry, err := newRegistry(c.Storage, c.MetricsAddress != "")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{registry: registry, secure: tlsConfig != nil, done: make(chan struct{})}
+	defer func() {
+		if retErr != nil {
+			s.registry.close()
+		}
+	}()
+	s.http = &http.Server{
+		Handler:           s.handler(c, access),
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+	}
+	if s.listener, err = net.Listen("tcp", c.Address); err != nil {
+		return nil, err
+	}
+	if err := s.serveMetrics(c.MetricsAddress); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	go s.serve()
+	return s, nil
+}
+
+// handler is everything that answers requests, in the order of the package comment.
+func (s *Server) handler(c Config, access *access) http.Handler {
+	var h http.Handler = s.registry
+	h = sparseregistry.Enforce(h, sparseregistry.Options{Policy: c.Policy, Refused: logRefusal(c.Log)})
+	h = access.require(h)
+	h = sparseregistry.Announce(h, c.Policy)
+	h = s.withHealth(h, c.Storage)
+	h = withStallTimeout(h, c.StallTimeout)
+	return withRequestLog(h, c.Log)
+}
+
+func (s *Server) serve() {
+	defer close(s.done)
+	var err error
+	if s.secure {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
+		s.err = err
+	}
+}
+
+func (s *Server) serveMetrics(address string) error {
+	if address == "" {
+		return nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.Handler())
+	s.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, Addr: listener.Addr().String()}
+	go func() { _ = s.metrics.Serve(listener) }() // fails only when it is closed
+	return nil
+}
+
+// Address is host:port of the listener.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// MetricsAddress is host:port of the listener for metrics, "" if there is none.
+func (s *Server) MetricsAddress() string {
+	if s.metrics == nil {
+		return ""
+	}
+	return s.metrics.Addr
+}
+
+// URL is where the server's root is.
+func (s *Server) URL() string {
+	if s.secure {
+		return "https://" + s.Address()
+	}
+	return "http://" + s.Address()
+}
+
+// Done is closed when the server has stopped to accept connections. Err then says why, with nil for Shutdown and Close.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Err says why the server stopped. It must not be called before Done is closed.
+func (s *Server) Err() error { return s.err }
+
+// Shutdown stops to accept connections, waits for the requests that are being answered, and releases everything.
+// If ctx ends first, it closes their connections and returns ctx's error: those clients got no answer.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("requests were cut off: %w", err)
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close stops at once, and closes the connections of requests that are being answered.
+func (s *Server) Close() error {
+	s.stopping.Store(true)
+	err := s.http.Close()
+	<-s.done
+	if s.metrics != nil {
+		err = errors.Join(err, s.metrics.Close())
+	}
+	s.registry.close()
+	return err
+}
+
+func loadTLS(certificate, key string) (*tls.Config, error) {
+	switch {
+	case certificate == "" && key == "":
+		return nil, nil
+	case certificate == "" || key == "":
+		return nil, errors.New("TLS needs both a certificate and a key")
+	}
+	pair, err := tls.LoadX509KeyPair(certificate, key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// withHealth serves /healthz: 200 while the server accepts requests and has its storage, else 503.
+func (s *Server) withHealth(next http.Handler, storage string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		status, text := http.StatusOK, "ok\n"
+		if s.stopping.Load() {
+			status, text = http.StatusServiceUnavailable, "stopping\n"
+		} else if _, err := os.ReadDir(storage); err != nil {
+			status, text = http.StatusServiceUnavailable, "storage is not readable\n"
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text) // only the client can make it fail, by leaving
+	})
+}
+
+// withStallTimeout closes the connection of a client that sends nothing for so long while a body is being read from it.
+func withStallTimeout(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body != http.NoBody {
+			r.Body = &stallReader{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type stallReader struct {
+	io.ReadCloser
+	control *http.ResponseController
+	timeout time.Duration
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	_ = s.control.SetReadDeadline(time.Now().Add(s.timeout)) // all of net/http's connections have deadlines
+	n, err := s.ReadCloser.Read(p)
+	if err != nil {
+		// The body is over. From here on the server watches the connection, and would take a deadline for its end.
+		_ = s.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}

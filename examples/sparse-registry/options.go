@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
+)
+
+// options are the effective settings.
+type options struct {
+	server       sparseserver.Config
+	drainTimeout time.Duration
+}
+
+// A setting can be given in three ways.
+type setting struct {
+	flag    string // its name on the command line
+	env     string // its name in the environment
+	key     string // its name in the file
+	initial string
+	boolean bool // the flag alone means true
+	usage   string
+	set     func(*options, string) error
+}
+
+// The names of the policy's settings in the environment and in the file are Quay's, where Quay has them.
+var settings = []setting{
+	{
+		flag: "address", env: "SPARSE_REGISTRY_ADDRESS", key: "address", initial: "127.0.0.1:5000",
+		usage: "`HOST:PORT` to listen on",
+		set:   func(o *options, v string) error { o.server.Address = v; return nil },
+	},
+	{
+		flag: "storage", env: "SPARSE_REGISTRY_STORAGE", key: "storage",
+		usage: "`DIRECTORY` for everything that is pushed; required; no two servers may share it",
+		set:   func(o *options, v string) error { o.server.Storage = v; return nil },
+	},
+	{
+		flag: "feature-sparse-index", env: "FEATURE_SPARSE_INDEX", key: "FEATURE_SPARSE_INDEX", initial: "false", boolean: true,
+		usage: "accept lists some of whose children are absent",
+		set:   func(o *options, v string) error { return setBool(&o.server.Policy.Enabled, v) },
+	},
+	{
+		flag: "sparse-index-required-archs", env: "SPARSE_INDEX_REQUIRED_ARCHS", key: "SPARSE_INDEX_REQUIRED_ARCHS",
+		usage: "`ARCHITECTURES` whose children must exist nevertheless, separated by commas",
+		set:   setArchitectures,
+	},
+	{
+		flag: "sparse-index-optional-without-platform", env: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM",
+		key: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM", initial: "false", boolean: true,
+		usage: "with required architectures, do not require children whose entry states no platform",
+		set:   func(o *options, v string) error { return setBool(&o.server.Policy.OptionalWithoutPlatform, v) },
+	},
+	{
+		flag: "tls-certificate", env: "SPARSE_REGISTRY_TLS_CERTIFICATE", key: "tls-certificate",
+		usage: "PEM `FILE` with the certificate; with --tls-key, the server speaks TLS",
+		set:   func(o *options, v string) error { o.server.Certificate = v; return nil },
+	},
+	{
+		flag: "tls-key", env: "SPARSE_REGISTRY_TLS_KEY", key: "tls-key",
+		usage: "PEM `FILE` with the certificate's key",
+		set:   func(o *options, v string) error { o.server.Key = v; return nil },
+	},
+	{
+		flag: "htpasswd", env: "SPARSE_REGISTRY_HTPASSWD", key: "htpasswd",
+		usage: "`FILE` with users and bcrypt hashes (htpasswd -B); without it, everybody may do everything",
+		set:   func(o *options, v string) error { o.server.Htpasswd = v; return nil },
+	},
+	{
+		flag: "metrics-address", env: "SPARSE_REGISTRY_METRICS_ADDRESS", key: "metrics-address",
+		usage: "`HOST:PORT` to serve Prometheus metrics on, at /metrics",
+		set:   func(o *options, v string) error { o.server.MetricsAddress = v; return nil },
+	},
+	{
+		flag: "drain-timeout", env: "SPARSE_REGISTRY_DRAIN_TIMEOUT", key: "drain-timeout", initial: "5m",
+		usage: "how long to wait, when stopping, for the requests that are under way",
+		set:   setDrainTimeout,
+	},
+}
+
+const (
+	configFlag = "config"
+	configEnv  = "SPARSE_REGISTRY_CONFIG"
+)
+
+func longHelp() string {
+	var b strings.Builder
+	b.WriteString("A registry that stores lists some of whose children are absent, if the policy allows it.\n\n" +
+		"Settings are taken from flags, else from the environment, else from the YAML file:\n\n")
+	fmt.Fprintf(&b, "  %-42s %-40s %s\n", "flag", "environment (empty means unset)", "key in the file")
+	fmt.Fprintf(&b, "  %-42s %-40s\n", "--"+configFlag, configEnv)
+	for _, s := range settings {
+		fmt.Fprintf(&b, "  %-42s %-40s %s\n", "--"+s.flag, s.env, s.key)
+	}
+	return b.String()
+}
+
+func defineFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.String(configFlag, "", "YAML `FILE` with settings")
+	for _, s := range settings {
+		flags.String(s.flag, s.initial, s.usage)
+		if s.boolean {
+			flags.Lookup(s.flag).NoOptDefVal = "true"
+		}
+	}
+}
+
+// loadOptions takes each setting from the first source that has it: flag, environment, file, initial value. An error names the
+// source that is to blame.
+func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (options, error) {
+	var o options
+	file, path, err := loadFile(cmd, lookup)
+	if err != nil {
+		return o, err
+	}
+	for _, s := range settings {
+		value, source := s.initial, "default of "+s.flag
+		if flag := cmd.Flags().Lookup(s.flag); flag.Changed {
+			value, source = flag.Value.String(), "flag --"+s.flag
+		} else if v, ok := lookup(s.env); ok && v != "" {
+			value, source = v, "environment variable "+s.env
+		} else if v, ok := file[s.key]; ok {
+			value, source = v.value, fmt.Sprintf("%s:%d: %s", path, v.line, s.key)
+		}
+		if err := s.set(&o, value); err != nil {
+			return o, fmt.Errorf("%s: %w", source, err)
+		}
+	}
+	if o.server.Storage == "" {
+		return o, errors.New("no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file")
+	}
+	return o, nil
+}
+
+// A fileValue is a value as text, and where it is.
+type fileValue struct {
+	value string
+	line  int
+}
+
+// loadFile reads the YAML file, if one is named. path is "" if none is.
+func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values map[string]fileValue, path string, err error) {
+	path = cmd.Flags().Lookup(configFlag).Value.String()
+	if path == "" {
+		path, _ = lookup(configEnv)
+	}
+	if path == "" {
+		return nil, "", nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, "", err
+	}
+	values, err = parseFile(content)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s:%w", path, err)
+	}
+	return values, path, nil
+}
+
+// parseFile reads a mapping whose values are scalars or sequences of scalars. Sequences become text with commas.
+// It refuses keys that are no settings, since a policy that was mistyped would not be in force.
+func parseFile(content []byte) (map[string]fileValue, error) {
+	var document yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	if err := decoder.Decode(&document); err == io.EOF { // empty
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf(" %w", err)
+	}
+	if err := decoder.Decode(&yaml.Node{}); err != io.EOF {
+		return nil, errors.New(" more than one document")
+	}
+	root := document.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%d: not a mapping of settings", root.Line)
+	}
+	values := map[string]fileValue{}
+	for i := 0; i < len(root.Content); i += 2 {
+		key, node := root.Content[i], root.Content[i+1]
+		known := slices.ContainsFunc(settings, func(s setting) bool { return s.key == key.Value })
+		_, repeated := values[key.Value]
+		switch {
+		case !known:
+			return nil, fmt.Errorf("%d: unknown setting %q", key.Line, key.Value)
+		case repeated:
+			return nil, fmt.Errorf("%d: %s is set twice", key.Line, key.Value)
+		}
+		value, err := scalars(node)
+		if err != nil {
+			return nil, fmt.Errorf("%d: %s: %w", node.Line, key.Value, err)
+		}
+		values[key.Value] = fileValue{value: value, line: key.Line}
+	}
+	return values, nil
+}
+
+func scalars(node *yaml.Node) (string, error) {
+	switch {
+	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
+		return "", errors.New("has no value")
+	case node.Kind == yaml.ScalarNode:
+		return node.Value, nil
+	case node.Kind != yaml.SequenceNode:
+		return "", errors.New("must be a value or a sequence of values")
+	}
+	parts := make([]string, len(node.Content))
+	for i, element := range node.Content {
+		if element.Kind != yaml.ScalarNode {
+			return "", errors.New("must be a sequence of plain values")
+		}
+		parts[i] = element.Value
+	}
+	return strings.Join(parts, ","), nil
+}
+
+func setBool(to *bool, value string) error {
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", value)
+	}
+	*to = b
+	return nil
+}
+
+func setArchitectures(o *options, value string) error {
+	policy := &o.server.Policy
+	policy.RequiredArchitectures = nil
+	if strings.TrimSpace(value) != "" {
+		for name := range strings.SplitSeq(value, ",") {
+			policy.RequiredArchitectures = append(policy.RequiredArchitectures, strings.TrimSpace(name))
+		}
+	}
+	return policy.Validate()
+}
+
+func setDrainTimeout(o *options, value string) error {
+	d, err := time.ParseDuration(value)
+	if err != nil {
+		return err
+	}
+	if d <= 0 {
+		return fmt.Errorf("%q is not positive", value)
+	}
+	o.drainTimeout = d
+	return nil
+}
