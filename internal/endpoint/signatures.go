@@ -77,33 +77,51 @@ func (s *signatures[S]) Put(ctx context.Context, dest types.ImageDestination, d 
 	return dest.PutSignatures(ctx, s.simple, d)
 }
 
-// Unparsed is doc as an image that a signature policy can judge. Its bytes and media type are doc's; its reference, the
-// identity that is judged, is ref. fetch is called when signatures are asked for the first time, and again only after it
-// failed; what it returns must come from ReadSignatures or NoSignatures. Its methods may run concurrently.
+// Unparsed is doc as an image that a signature policy can judge; see LazyUnparsed.
 func Unparsed(ref types.ImageReference, doc Document, fetch func(context.Context) (Signatures, error)) types.UnparsedImage {
-	return newUnparsed(ref, doc, fetch, readMethod)
+	return LazyUnparsed(ref, func(context.Context) (Document, error) { return doc, nil }, fetch)
 }
 
-func newUnparsed[S any](ref types.ImageReference, doc Document, fetch func(context.Context) (Signatures, error),
-	_ func(*image.UnparsedImage, context.Context) ([]S, error),
+// LazyUnparsed is an image that a signature policy can judge. Its reference, the identity that is judged, is ref. Its
+// bytes and media type are what manifest returns, its signatures what fetch returns, which must come from ReadSignatures or
+// NoSignatures. Each is called when the policy asks for the first time, and again only after it failed. The methods may run
+// concurrently.
+func LazyUnparsed(ref types.ImageReference, manifest func(context.Context) (Document, error),
+	fetch func(context.Context) (Signatures, error),
 ) types.UnparsedImage {
-	return &unparsed[S]{ref: ref, doc: doc, fetch: fetch}
+	return newUnparsed(ref, manifest, fetch, readMethod)
+}
+
+func newUnparsed[S any](ref types.ImageReference, manifest func(context.Context) (Document, error),
+	fetch func(context.Context) (Signatures, error), _ func(*image.UnparsedImage, context.Context) ([]S, error),
+) types.UnparsedImage {
+	return &unparsed[S]{ref: ref, manifest: manifest, fetch: fetch}
 }
 
 // unparsed implements types.UnparsedImage and, with UntrustedSignatures, the interface that the policy engine asks for when it
 // wants signatures of every format.
 type unparsed[S any] struct {
-	ref   types.ImageReference
-	doc   Document
-	fetch func(context.Context) (Signatures, error)
+	ref      types.ImageReference
+	manifest func(context.Context) (Document, error)
+	fetch    func(context.Context) (Signatures, error)
 
 	mu   sync.Mutex
+	doc  *Document      // nil until read; guarded by mu
 	sigs *signatures[S] // nil until fetched; guarded by mu
 }
 
 func (u *unparsed[S]) Reference() types.ImageReference { return u.ref }
 
-func (u *unparsed[S]) Manifest(context.Context) ([]byte, string, error) {
+func (u *unparsed[S]) Manifest(ctx context.Context) ([]byte, string, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.doc == nil {
+		doc, err := u.manifest(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		u.doc = &doc
+	}
 	return u.doc.Bytes, u.doc.MediaType, nil
 }
 
@@ -136,7 +154,7 @@ func (u *unparsed[S]) load(ctx context.Context) (*signatures[S], error) {
 	}
 	sigs, ok := fetched.(*signatures[S])
 	if !ok {
-		return nil, fmt.Errorf("signatures of %s have the unexpected type %T", u.doc.Digest, fetched)
+		return nil, fmt.Errorf("signatures of %s have the unexpected type %T", transports.ImageName(u.ref), fetched)
 	}
 	u.sigs = sigs
 	return sigs, nil
