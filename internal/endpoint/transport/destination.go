@@ -1,0 +1,321 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/oci/archive"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// Destination implements endpoint.Destination.
+//
+// It writes to oci: under a lock that is held from OpenDestination to Close, so that two writers to one layout take turns; to
+// dir: and oci-archive: into a temporary place beside the final one. Close removes what was not published.
+type Destination struct {
+	// CommitImage is what PutTop tells the transport about the source; nil for the document that PutTop is given. Most
+	// transports ignore it. It must be set before PutTop.
+	CommitImage types.UnparsedImage
+
+	ref types.ImageReference
+	end end
+	// turn holds one token, which PutBlob takes where the transport stores one blob at a time; nil where it stores several.
+	turn chan struct{}
+
+	closing  sync.Once
+	closeErr error
+}
+
+var _ endpoint.Destination = (*Destination)(nil)
+
+// An end is what transports do differently. Arguments are valid and verified; errors are upstream's own.
+type end interface {
+	// image is upstream's destination.
+	image() types.ImageDestination
+	// looksFirst says whether image's PutBlob looks for the blob by itself before it reads the content.
+	looksFirst() bool
+	// top, hasManifest and putManifest are those of endpoint.Destination.
+	top(ctx context.Context) (digest.Digest, error)
+	hasManifest(ctx context.Context, d digest.Digest) (bool, error)
+	putManifest(ctx context.Context, doc endpoint.Document) error
+	// putTop is that of endpoint.Destination. commit goes to the transport's own Commit.
+	putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error
+	// publish makes visible what was committed at image by somebody else.
+	publish(ctx context.Context) error
+	// close removes what was not published, and closes image.
+	close() error
+}
+
+// errUnknown is the answer of transports that cannot tell what a reference names.
+var errUnknown = fmt.Errorf("the transport cannot tell what the reference names: %w", endpoint.ErrNotFound)
+
+// OpenDestination opens ref for writing. For oci: it waits until no other Destination of the same layout is open, in any
+// process.
+func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Destination, error) {
+	e, err := openEnd(ctx, ref, sys)
+	if err != nil {
+		return nil, wrap(ref, operation{verb: "opening"}, err)
+	}
+	d := &Destination{ref: ref, end: e}
+	if !e.image().HasThreadSafePutBlob() {
+		d.turn = make(chan struct{}, 1)
+		d.turn <- struct{}{}
+	}
+	return d, nil
+}
+
+func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (end, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	switch ref.Transport().Name() {
+	case docker.Transport.Name():
+		return openRegistry(ctx, ref, sys)
+	case layout.Transport.Name():
+		return openLayout(ctx, ref, sys)
+	case directory.Transport.Name():
+		return openDirectory(ctx, ref, sys)
+	case archive.Transport.Name():
+		return openArchive(ctx, ref, sys)
+	}
+	dest, err := ref.NewImageDestination(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return &plainEnd{dest: dest}, nil
+}
+
+// Reference implements endpoint.Destination.
+func (d *Destination) Reference() types.ImageReference { return d.ref }
+
+// ImageDestination returns the upstream destination that was opened, to be handed on to upstream's copy, which commits it; then
+// Publish. It stays the Destination's, which closes it; while it is in use there, the Destination's own methods must not be. Its
+// reference is that of the temporary place where the transport has one.
+func (d *Destination) ImageDestination() types.ImageDestination { return d.end.image() }
+
+// SupportedManifestMIMETypes lists the media types that the transport stores; nil if it stores any.
+func (d *Destination) SupportedManifestMIMETypes() []string {
+	return d.end.image().SupportedManifestMIMETypes()
+}
+
+// SupportsLists says whether the transport stores lists.
+func (d *Destination) SupportsLists() bool {
+	supported := d.SupportedManifestMIMETypes()
+	if len(supported) == 0 {
+		return true
+	}
+	for _, mediaType := range supported {
+		if manifest.MIMETypeIsMultiImage(mediaType) {
+			return true
+		}
+	}
+	return false
+}
+
+// Top implements endpoint.Destination.
+func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	top, err := d.end.top(ctx)
+	return top, wrap(d.ref, operation{verb: "asking for the digest of", method: "HEAD", path: manifestPath(d.ref)}, err)
+}
+
+// HasManifest implements endpoint.Destination. A dir: destination has only what was written since it was opened, because the
+// rest is gone when it is published; other transports than docker:, oci: and dir: cannot tell, and have nothing.
+func (d *Destination) HasManifest(ctx context.Context, m digest.Digest) (bool, error) {
+	op := operation{verb: "looking for manifest", object: string(m), method: "HEAD", path: "manifests/" + string(m)}
+	if err := errors.Join(ctx.Err(), m.Validate()); err != nil {
+		return false, wrap(d.ref, op, err)
+	}
+	has, err := d.end.hasManifest(ctx, m)
+	return has, wrap(d.ref, op, err)
+}
+
+// HasBlob implements endpoint.Destination. For dir:, see HasManifest.
+func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
+	op := operation{verb: "looking for blob", object: string(b.Digest), method: "HEAD", path: "blobs/" + string(b.Digest)}
+	if err := errors.Join(ctx.Err(), b.Digest.Validate()); err != nil {
+		return false, wrap(d.ref, op, err)
+	}
+	has, err := d.hasBlob(ctx, b)
+	return has, wrap(d.ref, op, err)
+}
+
+// hasBlob says whether b is there with the size that it should have: a file may have been cut short.
+func (d *Destination) hasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
+	has, found, err := d.end.image().TryReusingBlob(ctx, blobInfo(b), none.NoCache, false)
+	if err != nil || !has {
+		return false, err
+	}
+	return found.Digest == b.Digest && (b.Size < 0 || found.Size == b.Size), nil
+}
+
+// PutBlob implements endpoint.Destination. It calls open at most once.
+func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
+	op := operation{verb: "storing blob", object: string(b.Digest), path: "blobs/" + string(b.Digest)}
+	if err := errors.Join(ctx.Err(), b.Digest.Validate()); err != nil {
+		return endpoint.PutResult{}, wrap(d.ref, op, err)
+	}
+	if d.turn != nil {
+		select {
+		case <-d.turn:
+		case <-ctx.Done():
+			return endpoint.PutResult{}, ctx.Err()
+		}
+		defer func() { d.turn <- struct{}{} }()
+	}
+	reused, err := d.putBlob(ctx, b, open)
+	return endpoint.PutResult{Reused: reused}, wrap(d.ref, op, err)
+}
+
+func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+	if !d.end.looksFirst() {
+		if has, err := d.hasBlob(ctx, b); err != nil || has {
+			return has, err
+		}
+	}
+	content := &lazyReader{ctx: ctx, open: open}
+	defer content.close()
+	stored, err := d.end.image().PutBlob(ctx, content, blobInfo(b), none.NoCache, b.Config)
+	if content.err != nil {
+		return false, content.err // the destination's own complaint is a consequence
+	}
+	if err != nil {
+		return false, err
+	}
+	if stored.Digest != b.Digest {
+		return false, mismatch("the stored blob's digest", b.Digest, stored.Digest)
+	}
+	if b.Size >= 0 && stored.Size != b.Size {
+		return false, mismatch("the stored blob's size", b.Size, stored.Size)
+	}
+	return content.r == nil, nil
+}
+
+// lazyReader opens its content when it is read for the first time, and ends with its context.
+type lazyReader struct {
+	ctx  context.Context
+	open endpoint.Opener
+	r    io.ReadCloser // nil until the first Read
+	err  error         // of opening or reading, other than io.EOF
+}
+
+func (l *lazyReader) Read(p []byte) (n int, err error) {
+	defer func() {
+		if err != nil && err != io.EOF {
+			l.err = err
+		}
+	}()
+	if l.err != nil {
+		return 0, l.err
+	}
+	if err := l.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if l.r == nil {
+		if l.r, err = l.open(l.ctx); err != nil {
+			l.r = nil
+			return 0, err
+		}
+	}
+	return l.r.Read(p)
+}
+
+func (l *lazyReader) close() {
+	if l.r != nil {
+		_ = l.r.Close() // the content was verified while it was read
+	}
+}
+
+// PutManifest implements endpoint.Destination.
+func (d *Destination) PutManifest(ctx context.Context, doc endpoint.Document) error {
+	op := operation{verb: "storing manifest", object: string(doc.Digest), method: "PUT", path: "manifests/" + string(doc.Digest)}
+	if err := errors.Join(ctx.Err(), doc.Digest.Validate()); err != nil {
+		return wrap(d.ref, op, err)
+	}
+	return wrap(d.ref, op, d.end.putManifest(ctx, doc))
+}
+
+// PutSignatures implements endpoint.Destination.
+func (d *Destination) PutSignatures(ctx context.Context, m digest.Digest, sigs endpoint.Signatures) error {
+	op := operation{verb: "storing signatures", object: string(m)}
+	if err := errors.Join(ctx.Err(), m.Validate()); err != nil {
+		return wrap(d.ref, op, err)
+	}
+	return wrap(d.ref, op, sigs.Put(ctx, d.end.image(), &m))
+}
+
+// PutTop implements endpoint.Destination.
+func (d *Destination) PutTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures) error {
+	op := operation{verb: "storing", method: "PUT", path: manifestPath(d.ref)}
+	if err := errors.Join(ctx.Err(), doc.Digest.Validate()); err != nil {
+		return wrap(d.ref, op, err)
+	}
+	if sigs == nil {
+		sigs = endpoint.NoSignatures()
+	}
+	commit := d.CommitImage
+	if commit == nil {
+		commit = endpoint.Unparsed(d.ref, doc, func(context.Context) (endpoint.Signatures, error) { return sigs, nil })
+	}
+	return wrap(d.ref, op, d.end.putTop(ctx, doc, sigs, commit))
+}
+
+// Publish makes the reference name what upstream's copy has written through ImageDestination, and committed. PutTop does not
+// need it.
+func (d *Destination) Publish(ctx context.Context) error {
+	op := operation{verb: "publishing"}
+	if err := ctx.Err(); err != nil {
+		return wrap(d.ref, op, err)
+	}
+	return wrap(d.ref, op, d.end.publish(ctx))
+}
+
+// Close implements endpoint.Destination. It may be called more than once.
+func (d *Destination) Close() error {
+	d.closing.Do(func() { d.closeErr = d.end.close() })
+	return d.closeErr
+}
+
+// plainEnd is an end that leaves everything to upstream's destination. The others embed it.
+type plainEnd struct {
+	dest types.ImageDestination
+}
+
+func (e *plainEnd) image() types.ImageDestination { return e.dest }
+
+func (e *plainEnd) looksFirst() bool { return false }
+
+func (e *plainEnd) top(context.Context) (digest.Digest, error) { return "", errUnknown }
+
+func (e *plainEnd) hasManifest(context.Context, digest.Digest) (bool, error) { return false, nil }
+
+func (e *plainEnd) putManifest(ctx context.Context, doc endpoint.Document) error {
+	return e.dest.PutManifest(ctx, doc.Bytes, &doc.Digest)
+}
+
+func (e *plainEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error {
+	if err := e.dest.PutManifest(ctx, doc.Bytes, nil); err != nil {
+		return err
+	}
+	if err := sigs.Put(ctx, e.dest, nil); err != nil {
+		return err
+	}
+	return e.dest.Commit(ctx, commit)
+}
+
+func (e *plainEnd) publish(context.Context) error { return nil }
+
+func (e *plainEnd) close() error { return e.dest.Close() }

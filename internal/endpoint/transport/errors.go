@@ -1,0 +1,199 @@
+package transport
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"reflect"
+
+	"github.com/docker/distribution/registry/api/errcode"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/oci/archive"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// An operation is what was tried when an error happened.
+type operation struct {
+	verb   string // for people, "reading manifest"
+	object string // for people, "sha256:…"; "" for the reference itself
+	method string // HTTP method of the request; "" where upstream makes several and does not say which one failed
+	path   string // of the request, below the repository; "" if unknown
+}
+
+// opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As find the original, the
+// refusal as *endpoint.RegistryError if a registry answered, and endpoint.ErrNotFound if the object is definitely not there.
+type opError struct {
+	text  string
+	err   error
+	extra []error
+}
+
+func (e *opError) Error() string   { return e.text + ": " + e.err.Error() }
+func (e *opError) Unwrap() []error { return append([]error{e.err}, e.extra...) }
+
+// wrap makes an opError of err, which happened during op on ref. It returns nil for nil.
+func wrap(ref types.ImageReference, op operation, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &opError{text: op.verb, err: err}
+	if op.object != "" {
+		e.text += " " + op.object + " of"
+	}
+	e.text += " " + transports.ImageName(ref)
+	switch ref.Transport().Name() {
+	case docker.Transport.Name():
+		if refusal := registryRefusal(err); refusal != nil {
+			refusal.Method, refusal.URL = op.method, requestURL(ref, op)
+			e.extra = append(e.extra, refusal)
+			if saysNotFound(refusal) {
+				e.extra = append(e.extra, endpoint.ErrNotFound)
+			}
+		}
+	default:
+		if isFileNotFound(err) {
+			e.extra = append(e.extra, endpoint.ErrNotFound)
+		}
+	}
+	return e
+}
+
+// requestURL is a network-path reference: upstream does not say whether it spoke HTTP or HTTPS.
+func requestURL(ref types.ImageReference, op operation) string {
+	named := ref.DockerReference()
+	url := "//" + reference.Domain(named) + "/v2/" + reference.Path(named)
+	if op.path != "" {
+		url += "/" + op.path
+	}
+	return url
+}
+
+// isFileNotFound says whether err means that a file, or a name in an index, does not exist.
+func isFileNotFound(err error) bool {
+	var inLayout layout.ImageNotFoundError
+	var inArchive archive.ImageNotFoundError
+	var archiveFile archive.ArchiveFileNotFoundError
+	return errors.Is(err, fs.ErrNotExist) ||
+		errors.As(err, &inLayout) || errors.As(err, &inArchive) || errors.As(err, &archiveFile)
+}
+
+// saysNotFound implements the rule of endpoint.ErrNotFound.
+func saysNotFound(refusal *endpoint.RegistryError) bool {
+	if len(refusal.Errors) == 0 {
+		return refusal.Status == http.StatusNotFound
+	}
+	return refusal.Has("MANIFEST_UNKNOWN") || refusal.Has("BLOB_UNKNOWN") || refusal.Has("NAME_UNKNOWN")
+}
+
+// registryRefusal finds a registry's answer in one of upstream's errors; nil if there is none.
+//
+// Upstream keeps either the first error of the answer's body, and then loses the status: it is taken from the code's
+// definition, and 0 if the code is not known to upstream (which then says UNKNOWN); or the status, without a code.
+func registryRefusal(err error) *endpoint.RegistryError {
+	var refusal *endpoint.RegistryError
+	walk(err, func(err error) bool {
+		switch e := err.(type) {
+		case errcode.Error:
+			refusal = &endpoint.RegistryError{
+				Status: definedStatus(e.Code),
+				Errors: []endpoint.RegistryErrorDetail{{Code: e.Code.String(), Message: e.Message, Detail: detailOf(e)}},
+			}
+		case docker.UnexpectedHTTPStatusError:
+			// Only of servers other than the registry's API (token services), and of 5xx: a 404 is no answer about an object.
+			refusal = &endpoint.RegistryError{Status: e.StatusCode, Text: e.Error()}
+			if e.StatusCode == http.StatusNotFound {
+				refusal = nil
+			}
+		default:
+			if err == docker.ErrTooManyRequests {
+				refusal = &endpoint.RegistryError{Status: http.StatusTooManyRequests}
+			} else if status, body, ok := bodyWithoutCode(err); ok {
+				refusal = &endpoint.RegistryError{Status: status, Text: body}
+			}
+		}
+		return refusal != nil
+	})
+	return refusal
+}
+
+// definedStatus is the HTTP status that the distribution specification gives to code; 0 if the code tells nothing.
+func definedStatus(code errcode.ErrorCode) int {
+	if code == errcode.ErrorCodeUnknown {
+		return 0
+	}
+	return code.Descriptor().HTTPStatusCode
+}
+
+func detailOf(e errcode.Error) json.RawMessage {
+	if e.Detail == nil {
+		return nil
+	}
+	detail, err := json.Marshal(e.Detail)
+	if err != nil {
+		return nil
+	}
+	return detail
+}
+
+// maxText bounds RegistryError.Text.
+const maxText = 512
+
+// bodyWithoutCode recognises upstream's error for an answer that is not in the specified form: the answer to every HEAD, for
+// example. Its type is not exported, but its fields are.
+func bodyWithoutCode(err error) (status int, body string, ok bool) {
+	v := reflect.Indirect(reflect.ValueOf(err))
+	if v.Kind() != reflect.Struct {
+		return 0, "", false
+	}
+	code, response := v.FieldByName("StatusCode"), v.FieldByName("Response")
+	if code.Kind() != reflect.Int || response.Kind() != reflect.Slice || response.Type().Elem().Kind() != reflect.Uint8 {
+		return 0, "", false
+	}
+	text := response.Bytes()
+	return int(code.Int()), string(text[:min(len(text), maxText)]), true
+}
+
+// walk calls f for err and everything that it wraps, outermost first, until f returns true. Unlike errors.As it looks into
+// those of upstream's errors that wrap without saying so.
+func walk(err error, f func(error) bool) bool {
+	if err == nil {
+		return false
+	}
+	if f(err) {
+		return true
+	}
+	for _, inner := range wrapped(err) {
+		if walk(inner, f) {
+			return true
+		}
+	}
+	return false
+}
+
+func wrapped(err error) []error {
+	switch e := err.(type) {
+	case types.ManifestTypeRejectedError:
+		return []error{e.Err}
+	case docker.ErrUnauthorizedForCredentials:
+		return []error{e.Err}
+	case errcode.Errors:
+		return e
+	case interface{ Unwrap() error }:
+		return []error{e.Unwrap()}
+	case interface{ Unwrap() []error }:
+		return e.Unwrap()
+	}
+	return nil
+}
+
+// mismatch is the error for content that is not what its name says.
+func mismatch(what string, want, got any) error {
+	return fmt.Errorf("%s is %v, want %v", what, got, want)
+}

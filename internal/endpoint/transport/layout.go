@@ -1,0 +1,338 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// stagingPattern names the temporary directories of this package, for os.MkdirTemp.
+const stagingPattern = ".sparsecopy-*"
+
+// layoutEnd writes to an OCI image layout (image-spec v1.1, "OCI Image Layout Specification").
+//
+// Blobs and manifests go straight to the layout's blobs, each by temporary file and rename: they are named by their content, so
+// they disturb nobody, and what is there already is found and not copied again. Only index.json is shared by all tags. Upstream's
+// destination reads it when it is opened and writes it back, in place, when it is committed; it is therefore opened on a
+// staging layout inside the real one, whose blobs are those of the real one (types.SystemContext.OCISharedBlobDirPath) and whose
+// index.json is its own. What is to be published is merged into the real index.json as it is then, by rename, with one lock
+// held from open to close.
+//
+// The lock is an advisory one on the file oci-layout, which every layout has and which never changes: no file is added that
+// other tools would have to ignore.
+type layoutEnd struct {
+	plainEnd        // of the staging layout
+	dir      string // of the layout
+	blobs    string // the layout's blobs
+	name     string // the tag; "" for an entry without name
+	staging  string
+	lock     *os.File
+}
+
+func openLayout(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (_ end, err error) {
+	dir, name := splitLayoutReference(ref)
+	if strings.HasPrefix(name, "@") {
+		return nil, fmt.Errorf("a destination cannot be a position (%s) in the index", name)
+	}
+	e := &layoutEnd{dir: dir, name: name, blobs: filepath.Join(dir, imgspecv1.ImageBlobsDir)}
+	shared := types.SystemContext{}
+	if sys != nil {
+		shared = *sys
+	}
+	if shared.OCISharedBlobDirPath != "" {
+		e.blobs = shared.OCISharedBlobDirPath
+	}
+	shared.OCISharedBlobDirPath = e.blobs
+
+	if err := os.MkdirAll(filepath.Join(dir, imgspecv1.ImageBlobsDir), 0o755); err != nil {
+		return nil, err
+	}
+	if e.lock, err = lockLayout(ctx, dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close())
+		}
+	}()
+	if _, err := readIndex(e.indexPath()); err != nil {
+		return nil, err // now rather than after everything was copied
+	}
+	if err := e.stage(ctx, &shared); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// splitLayoutReference is the path and the image part of an oci: or oci-archive: reference.
+func splitLayoutReference(ref types.ImageReference) (path, image string) {
+	s := ref.StringWithinTransport()
+	volume := len(filepath.VolumeName(s)) // a drive letter has a colon, too
+	path, image, _ = strings.Cut(s[volume:], ":")
+	return s[:volume] + path, image
+}
+
+// stage makes the staging layout and opens upstream's destination there. Staging layouts that are there already are of writers
+// that died: nobody else can hold the lock.
+func (e *layoutEnd) stage(ctx context.Context, sys *types.SystemContext) error {
+	dead, err := filepath.Glob(filepath.Join(escapeGlob(e.dir), stagingPattern))
+	if err != nil {
+		return err
+	}
+	for _, path := range dead {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	if e.staging, err = os.MkdirTemp(e.dir, stagingPattern); err != nil {
+		return err
+	}
+	ref, err := layout.NewReference(e.staging, e.name)
+	if err != nil {
+		return err
+	}
+	e.dest, err = ref.NewImageDestination(ctx, sys)
+	return err
+}
+
+// escapeGlob makes path a pattern that matches it.
+func escapeGlob(path string) string {
+	if filepath.Separator == '\\' {
+		return path // no escapes there
+	}
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// Between two attempts to get a lock.
+const (
+	minLockPause = 2 * time.Millisecond
+	maxLockPause = 100 * time.Millisecond
+)
+
+// lockLayout waits until it holds the lock of the layout in dir, and makes sure that its oci-layout file is there. The lock is
+// released when the file is closed.
+func lockLayout(ctx context.Context, dir string) (*os.File, error) {
+	path := filepath.Join(dir, imgspecv1.ImageLayoutFile)
+	pause := minLockPause
+	for {
+		f, err := tryLockFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if f != nil {
+			if err := writeLayoutFile(f); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
+			return f, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for another writer to the layout: %w", ctx.Err())
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxLockPause)
+	}
+}
+
+// tryLockFile returns the locked file at path, or nil if somebody else holds the lock.
+func tryLockFile(path string) (_ *os.File, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	locked, err := tryLock(f)
+	if err == nil && locked {
+		if locked, err = isAt(f, path); err == nil && locked {
+			return f, nil
+		}
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
+// isAt says whether f is the file at path. It is not if another program has replaced it since f was opened: the lock of a
+// file that nobody opens any more excludes nobody.
+func isAt(f *os.File, path string) (bool, error) {
+	ours, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	theirs, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && os.SameFile(ours, theirs), err
+}
+
+// writeLayoutFile fills the file oci-layout if it was just created.
+func writeLayoutFile(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil || info.Size() > 0 {
+		return err
+	}
+	content, err := json.Marshal(imgspecv1.ImageLayout{Version: imgspecv1.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
+	return err
+}
+
+func (e *layoutEnd) indexPath() string { return filepath.Join(e.dir, imgspecv1.ImageIndexFile) }
+
+func (e *layoutEnd) blobPath(d digest.Digest) string {
+	return filepath.Join(e.blobs, d.Algorithm().String(), d.Encoded())
+}
+
+func (e *layoutEnd) top(context.Context) (digest.Digest, error) {
+	index, err := readIndex(e.indexPath())
+	if err != nil {
+		return "", err
+	}
+	return index.named(e.name)
+}
+
+// hasManifest reads the manifest: a program that died may have left half of it.
+func (e *layoutEnd) hasManifest(_ context.Context, d digest.Digest) (bool, error) {
+	f, err := os.Open(e.blobPath(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	if err != nil {
+		return false, err
+	}
+	return checkSize(content) == nil && verify(content, d) == nil, nil
+}
+
+func (e *layoutEnd) putManifest(ctx context.Context, doc endpoint.Document) error {
+	if has, err := e.hasManifest(ctx, doc.Digest); err != nil || has {
+		return err
+	}
+	if err := verify(doc.Bytes, doc.Digest); err != nil {
+		return err
+	}
+	path := e.blobPath(doc.Digest)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return writeFile(e.staging, path, doc.Bytes)
+}
+
+func (e *layoutEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, _ types.UnparsedImage) error {
+	if err := e.putManifest(ctx, doc); err != nil {
+		return err
+	}
+	if err := sigs.Put(ctx, e.dest, &doc.Digest); err != nil {
+		return err // layouts have no place for signatures
+	}
+	return e.add(imgspecv1.Descriptor{
+		MediaType: documentType(doc.MediaType, doc.Bytes),
+		Digest:    doc.Digest,
+		Size:      int64(len(doc.Bytes)),
+	})
+}
+
+// publish adds the entries of the staging layout, as upstream has committed them, to the real one.
+func (e *layoutEnd) publish(context.Context) error {
+	content, err := os.ReadFile(filepath.Join(e.staging, imgspecv1.ImageIndexFile))
+	if err != nil {
+		return err
+	}
+	var staged imgspecv1.Index
+	if err := json.Unmarshal(content, &staged); err != nil {
+		return err
+	}
+	for _, entry := range staged.Manifests {
+		if err := e.add(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add makes the layout's tag name entry.
+func (e *layoutEnd) add(entry imgspecv1.Descriptor) error {
+	before, err := readIndex(e.indexPath())
+	if err != nil {
+		return err
+	}
+	after, err := before.add(entry, e.name)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(before.content, after) {
+		return nil
+	}
+	return writeFile(e.staging, e.indexPath(), after)
+}
+
+// writeFile makes content the content of the file at path, at once: it writes a temporary file in dir, which must be on the
+// same file system, and renames it.
+func writeFile(dir, path string, content []byte) (err error) {
+	f, err := os.CreateTemp(dir, "write-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, ignoreNotExist(os.Remove(f.Name())))
+		}
+	}()
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Chmod(f.Name(), modeOf(path)); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// modeOf is the permissions of the file at path, or those of a new file.
+func modeOf(path string) fs.FileMode {
+	if info, err := os.Stat(path); err == nil {
+		return info.Mode().Perm()
+	}
+	return 0o644
+}
+
+func ignoreNotExist(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// close removes the staging layout and releases the lock.
+func (e *layoutEnd) close() error {
+	var errs []error
+	if e.dest != nil {
+		errs = append(errs, e.dest.Close())
+	}
+	if e.staging != "" {
+		errs = append(errs, os.RemoveAll(e.staging))
+	}
+	return errors.Join(append(errs, e.lock.Close())...)
+}

@@ -1,0 +1,357 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/oci/archive"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// maxManifest is the size in bytes of the largest manifest or list that is accepted.
+const maxManifest = 4 << 20
+
+// Source implements endpoint.Source.
+//
+// A transport that can neither read two blobs at once nor be opened twice (archives) hands out one reader at a time: Blob,
+// Manifest and Signatures wait until the reader before is closed, or their context ends.
+type Source struct {
+	ref  types.ImageReference
+	sys  *types.SystemContext
+	top  endpoint.Document
+	pool *pool
+
+	mu   sync.Mutex
+	sigs map[digest.Digest]*signaturesOf // guarded by mu
+}
+
+var _ endpoint.Source = (*Source)(nil)
+
+// OpenSource opens ref and reads what it names. The error wraps endpoint.ErrNotFound if it definitely names nothing.
+//
+// What a digest reference names must match the digest. In a layout (oci:, oci-archive:) it must match the digest of its entry
+// in index.json.
+func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
+	op := operation{verb: "opening", method: "GET", path: manifestPath(ref)}
+	src, err := ref.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, wrap(ref, op, err)
+	}
+	top, err := readTop(ctx, ref, src)
+	if err != nil {
+		_ = src.Close() // the first error is the one that counts
+		return nil, wrap(ref, op, err)
+	}
+	return &Source{
+		ref:  ref,
+		sys:  sys,
+		top:  top,
+		pool: newPool(src, src.HasThreadSafeGetBlob(), reopen(ref, sys)),
+		sigs: map[digest.Digest]*signaturesOf{},
+	}, nil
+}
+
+// reopen returns how to open one more source of ref, or nil where that is expensive.
+func reopen(ref types.ImageReference, sys *types.SystemContext) func(context.Context) (types.ImageSource, error) {
+	switch ref.Transport().Name() {
+	case layout.Transport.Name(), directory.Transport.Name():
+		return func(ctx context.Context) (types.ImageSource, error) { return ref.NewImageSource(ctx, sys) }
+	}
+	return nil
+}
+
+// manifestPath is the path of the request for what a docker: reference names; "" for other transports.
+func manifestPath(ref types.ImageReference) string {
+	switch named := ref.DockerReference().(type) {
+	case reference.Canonical:
+		return "manifests/" + named.Digest().String()
+	case reference.NamedTagged:
+		return "manifests/" + named.Tag()
+	}
+	return ""
+}
+
+// readTop reads what ref names from src, which is a source of ref.
+func readTop(ctx context.Context, ref types.ImageReference, src types.ImageSource) (endpoint.Document, error) {
+	content, mediaType, err := src.GetManifest(ctx, nil)
+	if err != nil {
+		return endpoint.Document{}, err
+	}
+	if err := checkSize(content); err != nil {
+		return endpoint.Document{}, err
+	}
+	d, err := topDigest(ctx, ref, src, content)
+	if err != nil {
+		return endpoint.Document{}, err
+	}
+	return endpoint.Document{Digest: d, MediaType: documentType(mediaType, content), Bytes: content}, nil
+}
+
+// topDigest is the digest of content, which is what ref names in src; verified where something says what it must be.
+func topDigest(ctx context.Context, ref types.ImageReference, src types.ImageSource, content []byte) (digest.Digest, error) {
+	if canonical, ok := ref.DockerReference().(reference.Canonical); ok && ref.Transport().Name() == docker.Transport.Name() {
+		return canonical.Digest(), verify(content, canonical.Digest())
+	}
+	switch ref.Transport().Name() {
+	case layout.Transport.Name(), archive.Transport.Name():
+		return layoutDigest(ctx, src, content)
+	}
+	return manifest.Digest(content)
+}
+
+// layoutDigest is the digest under which content is filed in the layout that src reads. The source does not say what the entry
+// in index.json was; but a blob is filed under its digest, so content that was damaged cannot be found under its own.
+func layoutDigest(ctx context.Context, src types.ImageSource, content []byte) (digest.Digest, error) {
+	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512, digest.SHA384} {
+		if !algorithm.Available() {
+			continue
+		}
+		d, err := manifest.DigestWithAlgorithm(content, algorithm)
+		if err != nil {
+			return "", err
+		}
+		if filed, _, err := src.GetManifest(ctx, &d); err == nil && bytes.Equal(filed, content) {
+			return d, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+	}
+	return "", errors.New("the manifest's content does not match the digest that the index names")
+}
+
+// verify returns an error unless content has digest d, which need not be valid.
+func verify(content []byte, d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("digest %q: %w", d, err)
+	}
+	actual, err := manifest.DigestWithAlgorithm(content, d.Algorithm())
+	if err != nil {
+		return err
+	}
+	if actual != d {
+		return mismatch("the manifest's digest", d, actual)
+	}
+	return nil
+}
+
+func checkSize(content []byte) error {
+	if len(content) > maxManifest {
+		return fmt.Errorf("the manifest has %d bytes, more than %d", len(content), maxManifest)
+	}
+	return nil
+}
+
+// documentType is the media type of content: what the source declared, or, if that is no manifest type (registries behind
+// content delivery networks answer text/plain and the like), what the document itself says.
+func documentType(declared string, content []byte) string {
+	switch declared {
+	case imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest,
+		manifest.DockerV2ListMediaType, manifest.DockerV2Schema2MediaType,
+		manifest.DockerV2Schema1SignedMediaType, manifest.DockerV2Schema1MediaType:
+		return declared
+	}
+	if guessed := manifest.GuessMIMEType(content); guessed != "" {
+		return guessed
+	}
+	return declared
+}
+
+// Reference implements endpoint.Source.
+func (s *Source) Reference() types.ImageReference { return s.ref }
+
+// Top implements endpoint.Source.
+func (s *Source) Top() endpoint.Document { return s.top }
+
+// ImageSource returns the upstream source that was opened, to be handed on to upstream's copy. It stays the Source's, which
+// closes it; while it is in use there, the Source's own methods must not be.
+func (s *Source) ImageSource() types.ImageSource { return s.pool.first }
+
+// Manifest implements endpoint.Source.
+func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+	if d == s.top.Digest {
+		return s.top, nil
+	}
+	op := operation{verb: "reading manifest", object: string(d), method: "GET", path: "manifests/" + string(d)}
+	if err := d.Validate(); err != nil {
+		return endpoint.Document{}, wrap(s.ref, op, err)
+	}
+	src, release, err := s.pool.get(ctx)
+	if err != nil {
+		return endpoint.Document{}, err
+	}
+	defer release()
+	content, mediaType, err := src.GetManifest(ctx, &d)
+	if err = wrap(s.ref, op, err); errors.Is(err, endpoint.ErrNotFound) && s.hasMirrors() {
+		content, mediaType, err = s.manifestFromAnywhere(ctx, d)
+		err = wrap(s.ref, op, err)
+	}
+	if err != nil {
+		return endpoint.Document{}, err
+	}
+	if err := errors.Join(checkSize(content), verify(content, d)); err != nil {
+		return endpoint.Document{}, wrap(s.ref, op, err)
+	}
+	return endpoint.Document{Digest: d, MediaType: documentType(mediaType, content), Bytes: content}, nil
+}
+
+// hasMirrors says whether registries.conf names more than one place to read the reference from. Upstream stays with the first
+// of them that has the list, which may be a mirror without some of the children.
+func (s *Source) hasMirrors() bool {
+	named := s.ref.DockerReference()
+	if s.ref.Transport().Name() != docker.Transport.Name() || named == nil {
+		return false
+	}
+	registry, err := sysregistriesv2.FindRegistry(s.sys, named.Name())
+	if err != nil || registry == nil {
+		return false
+	}
+	places, err := registry.PullSourcesFromReference(named)
+	return err == nil && len(places) > 1
+}
+
+// manifestFromAnywhere asks all mirrors and the registry itself for the manifest with digest d, in upstream's order.
+func (s *Source) manifestFromAnywhere(ctx context.Context, d digest.Digest) ([]byte, string, error) {
+	ref, err := withDigest(s.ref, d)
+	if err != nil {
+		return nil, "", err
+	}
+	src, err := ref.NewImageSource(ctx, s.sys)
+	if err != nil {
+		return nil, "", err
+	}
+	defer src.Close()
+	return src.GetManifest(ctx, nil)
+}
+
+// withDigest is the docker: reference for digest d in the repository of ref, a docker: reference.
+func withDigest(ref types.ImageReference, d digest.Digest) (types.ImageReference, error) {
+	named, err := reference.WithDigest(reference.TrimNamed(ref.DockerReference()), d)
+	if err != nil {
+		return nil, err
+	}
+	return docker.NewReference(named)
+}
+
+// Blob implements endpoint.Source.
+func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
+	op := operation{verb: "reading blob", object: string(b.Digest), method: "GET", path: "blobs/" + string(b.Digest)}
+	if err := b.Digest.Validate(); err != nil {
+		return nil, wrap(s.ref, op, err)
+	}
+	src, release, err := s.pool.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := src.GetBlob(ctx, blobInfo(b), none.NoCache)
+	if err != nil {
+		release()
+		return nil, wrap(s.ref, op, err)
+	}
+	return &blobReader{ctx: ctx, r: r, release: release}, nil
+}
+
+// blobInfo is b in upstream's words. It never has URLs: a manifest would choose where we read from.
+func blobInfo(b endpoint.Blob) types.BlobInfo {
+	return types.BlobInfo{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType}
+}
+
+// blobReader ends with its context, also where upstream reads a file, and gives its source back when it is closed.
+type blobReader struct {
+	ctx     context.Context
+	r       io.ReadCloser
+	release func() // nil once closed
+}
+
+func (r *blobReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+func (r *blobReader) Close() error {
+	if r.release == nil {
+		return nil
+	}
+	err := r.r.Close()
+	r.release()
+	r.release = nil
+	return err
+}
+
+// signaturesOf are the signatures of one manifest, read at most once.
+type signaturesOf struct {
+	turn chan struct{} // holds one token; whoever has it may read or set sigs
+	sigs endpoint.Signatures
+}
+
+// Signatures implements endpoint.Source.
+func (s *Source) Signatures(ctx context.Context, d digest.Digest) (endpoint.Signatures, error) {
+	op := operation{verb: "reading signatures", object: string(d)}
+	if err := d.Validate(); err != nil {
+		return nil, wrap(s.ref, op, err)
+	}
+	of := s.signaturesOf(d)
+	select {
+	case <-of.turn:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { of.turn <- struct{}{} }()
+	if of.sigs != nil {
+		return of.sigs, nil
+	}
+	src, release, err := s.pool.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	instance := &d
+	if d == s.top.Digest {
+		instance = nil // dir: has the signatures of what the reference names nowhere else
+	}
+	sigs, err := endpoint.ReadSignatures(ctx, src, instance)
+	if err != nil {
+		return nil, wrap(s.ref, op, err)
+	}
+	of.sigs = sigs
+	return sigs, nil
+}
+
+func (s *Source) signaturesOf(d digest.Digest) *signaturesOf {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of, ok := s.sigs[d]
+	if !ok {
+		of = &signaturesOf{turn: make(chan struct{}, 1)}
+		of.turn <- struct{}{}
+		s.sigs[d] = of
+	}
+	return of
+}
+
+// Unparsed implements endpoint.Source.
+func (s *Source) Unparsed(doc endpoint.Document) types.UnparsedImage {
+	return endpoint.Unparsed(s.ref, doc, func(ctx context.Context) (endpoint.Signatures, error) {
+		return s.Signatures(ctx, doc.Digest)
+	})
+}
+
+// Close implements endpoint.Source. It may be called more than once.
+func (s *Source) Close() error { return s.pool.close() }
