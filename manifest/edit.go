@@ -77,7 +77,11 @@ func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 		return err
 	}
 	if edits[len(edits)-1].ListOperation == ListOpAdd { // adds come last
-		if err := edited.add(edits, c.layout()); err != nil {
+		model := &edited
+		if len(edited.entries) == 0 {
+			model = c
+		}
+		if err := edited.add(edits, model.layout()); err != nil {
 			return err
 		}
 	}

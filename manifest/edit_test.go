@@ -20,7 +20,9 @@ type entryModel struct {
 	Platform  *imgspecv1.Platform `json:"platform,omitempty"`
 }
 
-func linux(arch string) *imgspecv1.Platform { return &imgspecv1.Platform{OS: "linux", Architecture: arch} }
+func linux(arch string) *imgspecv1.Platform {
+	return &imgspecv1.Platform{OS: "linux", Architecture: arch}
+}
 
 // fiveEntries are the entries of the list that the shared cases edit: the digest of 1 and 2 is the same.
 func fiveEntries() []entryModel {
@@ -126,7 +128,9 @@ func TestSchema2ListEditInstances(t *testing.T) {
 
 // testEditInstances runs the cases that both formats share, in every layout.
 func testEditInstances(t *testing.T, mediaType string) {
-	list := func(entries ...entryModel) listModel { return listModel{2, mediaType, append([]entryModel{}, entries...), 1.5} }
+	list := func(entries ...entryModel) listModel {
+		return listModel{2, mediaType, append([]entryModel{}, entries...), 1.5}
+	}
 	five := fiveEntries()
 	a, b, c, d, e := five[0], five[1], five[2], five[3], five[4]
 	changed := func(e entryModel, d digest.Digest, size int64, mediaType string) entryModel {

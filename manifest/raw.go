@@ -175,11 +175,12 @@ func (c *core) layout() layout {
 		list := document.style().nested()
 		return layout{open: list.open, close: list.close, gap: list.gap, entry: list.nested()}
 	}
-	last := splitObject(c.entries[n-1].raw)
-	lay := layout{open: c.open, close: c.close, gap: "," + c.open, entry: last.style()}
+	last := c.entries[n-1]
+	model := splitObject(last.raw)
+	lay := layout{open: c.open, close: c.close, gap: "," + c.open, entry: model.style()}
 	switch {
-	case n > 1:
-		lay.gap = c.entries[n-1].gap
+	case strings.Contains(last.gap, ","): // it is, or was, not the first
+		lay.gap = last.gap
 	case !strings.Contains(lay.open+lay.entry.gap, "\n"): // all on one line: separate entries as members are
 		lay.gap = lay.entry.gap
 	}
