@@ -1,0 +1,83 @@
+# Everything that is built, tested or run here takes its settings from this file; nothing else sets them.
+
+# The tag takes OpenPGP from Go instead of the C library gpgme. The other one matters only where cgo is on (the race detector):
+# a storage driver that image/v5 pulls in would want the headers of btrfs.
+TAGS := containers_image_openpgp,exclude_graphdriver_btrfs
+
+export CGO_ENABLED := 0
+export GOFLAGS := -tags=$(TAGS) -buildvcs=false
+export GOWORK := off
+
+# The library, and the examples with their heavier dependencies.
+MODULES := . examples
+
+# How long each fuzz target runs, which benchmarks run, and how often.
+FUZZTIME ?= 10s
+BENCH ?= .
+BENCHCOUNT ?= 1
+
+# $(call dirs_with,PATTERN): the directories whose tests contain the extended regular expression PATTERN.
+dirs_with = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r dirname | sort -u)
+
+# The race detector needs cgo and a C compiler that works. Optimising the C code (it is sqlite) costs a minute and speeds up no test.
+RACE_ENV := CGO_ENABLED=1 CGO_CFLAGS=-O0
+
+.PHONY: check
+check: fmt vet lint offline test ## what a reviewer runs: format, vet, lint, demo without a network, race tests (the default)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## mirror two platforms of an image between two registries on loopback, and verify it
+	@go -C examples run ./demo
+
+.PHONY: test
+test: ## the tests of both modules, with the race detector where there is a C compiler
+	@if $(RACE_ENV) go build -race runtime/cgo 2>/dev/null; then \
+		export $(RACE_ENV); race=-race; \
+	else \
+		race=; echo "make test: no working C compiler, so the race detector is off" >&2; \
+	fi; \
+	failed=0; \
+	for module in $(MODULES); do go -C $$module test $$race ./... || failed=1; done; \
+	exit $$failed
+
+.PHONY: fmt
+fmt: ## name the files that gofmt would change
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
+
+.PHONY: vet
+vet: ## go vet on both modules
+	@for module in $(MODULES); do go -C $$module vet ./... || exit 1; done
+
+.PHONY: lint
+lint: ## golangci-lint, as pinned in tools/go.mod, on both modules
+	@for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run) || exit 1; done
+
+# Go programs skip the proxy for loopback only: whatever leaves the machine ends at a port where nobody listens.
+.PHONY: offline
+offline:
+	@go -C examples build -o $(CURDIR)/.bin/demo ./demo
+	@HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY= .bin/demo
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (10s)
+	@for dir in $(call dirs_with,^func Fuzz); do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$dir/*_test.go); do \
+			echo "$$dir $$target"; \
+			go -C $$dir test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times
+	@for dir in $(call dirs_with,^func Benchmark); do \
+		go -C $$dir test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) . || exit 1; \
+	done
+
+.PHONY: golden
+golden: ## rewrite the golden files; review them with git diff
+	@for dir in $(call dirs_with,flag\.Bool\("update"); do go -C $$dir test -update . || exit 1; done
+	@git diff --stat -- '*testdata*'
