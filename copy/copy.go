@@ -1,0 +1,189 @@
+package copy
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// Image copies the image or list that srcRef names to destRef, and returns the manifest or list that the destination names then. It
+// is a drop-in for the function of the same name in go.podman.io/image/v5/copy.
+//
+// policyContext judges every image that is copied, by its manifest and signatures, before its config or any layer is read. It
+// must not be used concurrently elsewhere.
+//
+// Until the last request, the destination's reference names what it named before, and after an error it still does. What is at
+// the destination already is not copied again. When ctx ends, everything is closed and context.Cause is returned.
+//
+// Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError, *EmptyError, *CannotModifyError,
+// *SparseRefusedError, *RejectedError, *LimitError, and *Error around whatever an end said; use errors.As.
+func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
+	j, err := newJob(policyContext, destRef, srcRef, options)
+	defer func() {
+		if retErr = j.close(retErr); retErr != nil {
+			copiedManifest = nil
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	j.compare = true
+	if handed, copied, err := j.handOver(ctx); handed || err != nil {
+		return copied, err
+	}
+	if err := j.load(ctx); err != nil {
+		return nil, err
+	}
+	return j.run(ctx)
+}
+
+// run executes the plan and returns what the destination names.
+func (j *job) run(ctx context.Context) ([]byte, error) {
+	if j.plan.Way == Upstream {
+		return j.runUpstream(ctx)
+	}
+	if !j.reporter.complete {
+		if err := j.openDestination(ctx); err != nil {
+			return nil, err
+		}
+		if err := j.execute(ctx); err != nil {
+			return nil, err
+		}
+		if err := j.write(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if j.plan.Image != nil {
+		doc, err := j.document(j.plan.Digest)
+		return doc.Bytes, err
+	}
+	return j.plan.List.result, nil
+}
+
+// Prepared is a copy that has been planned. Its source stays open until Close. It must not be used concurrently.
+type Prepared struct {
+	job      *job
+	executed bool
+}
+
+// Prepare opens the source, reads what a plan depends on, and plans. Nothing is written, and the destination is not touched unless
+// Options.CompareDestination is set. The arguments and errors are those of Image. The caller must Close what is returned.
+func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
+	j, err := newJob(policyContext, destRef, srcRef, options)
+	if err == nil {
+		j.compare = j.o.CompareDestination
+		err = j.load(ctx)
+	}
+	if err != nil {
+		return nil, j.close(err)
+	}
+	return &Prepared{job: j}, nil
+}
+
+// Plan returns what Execute will do.
+func (p *Prepared) Plan() *Plan { return p.job.plan }
+
+// Execute copies exactly what was planned, once. If the plan was made against the destination and that names something else by
+// now, it refuses with a *ChangedError. The report is there also when it fails.
+func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
+	if p.executed {
+		return nil, errors.New("a prepared copy executes once")
+	}
+	p.executed = true
+	err := p.unchanged(ctx)
+	if err == nil {
+		_, err = p.job.run(ctx)
+	}
+	p.job.countEnd(SourceSide, p.job.src)
+	if p.job.dst != nil {
+		p.job.countEnd(DestinationSide, p.job.dst)
+	}
+	return p.job.reporter.finish(p.job.plan, err), err
+}
+
+// unchanged holds the destination against the plan.
+func (p *Prepared) unchanged(ctx context.Context) error {
+	j := p.job
+	if !j.compare {
+		return nil
+	}
+	if now := j.destinationTop(ctx); now != j.top {
+		return &ChangedError{Side: DestinationSide, Planned: j.top, Found: now}
+	}
+	return nil
+}
+
+// Close releases the source, and the destination if it was opened.
+func (p *Prepared) Close() error { return p.job.close(nil) }
+
+// handOver hands the copy to upstream at once if the source is no place that is read natively. Upstream selects then.
+func (j *job) handOver(ctx context.Context) (handed bool, copied []byte, err error) {
+	if transportTraits[j.srcRef.Transport().Name()].source {
+		return false, nil, nil
+	}
+	copied, err = j.upstream(ctx, nil, upstreamReason(j.wayInput()))
+	return true, copied, err
+}
+
+func (j *job) wayInput() wayInput {
+	return wayInput{
+		options: &j.o, source: j.srcRef.Transport().Name(), destination: j.destRef.Transport().Name(), digested: j.in.DestinationDigest != "",
+	}
+}
+
+// decideWay decides, once everything is read, who does the work.
+func (j *job) decideWay() error {
+	in := j.wayInput()
+	in.mediaTypes = map[digest.Digest]string{}
+	in.images = map[digest.Digest]*manifest.Image{}
+	in.signed = map[digest.Digest]bool{}
+	if l := j.plan.List; l != nil {
+		l.walk(func(l *ListPlan) { in.mediaTypes[l.Digest] = l.MediaType })
+	}
+	for _, d := range j.plan.Copies {
+		doc, err := j.document(d)
+		if err != nil {
+			return err
+		}
+		image, err := parseImage(doc)
+		if err != nil {
+			return &Error{"parsing manifest", SourceSide, d.String(), err}
+		}
+		in.mediaTypes[d], in.images[d], in.signed[d] = doc.MediaType, image, j.signaturesOf(d) != nil
+	}
+	if reason := upstreamReason(in); reason != "" {
+		j.plan.through(reason)
+	}
+	return nil
+}
+
+// through marks the plan as upstream's work.
+func (p *Plan) through(reason string) {
+	p.Way, p.WayReason = Upstream, reason
+	p.Digest = ""
+}
+
+// runUpstream lets upstream copy what was planned.
+func (j *job) runUpstream(ctx context.Context) ([]byte, error) {
+	return j.upstream(ctx, j.plan, j.plan.WayReason)
+}
+
+// upstream hands the copy to upstream's package. plan is nil if nothing was planned.
+func (j *job) upstream(ctx context.Context, plan *Plan, reason string) ([]byte, error) {
+	options, err := upstreamOptions(&j.o, plan, reason)
+	if err != nil {
+		return nil, err
+	}
+	copied, err := copyThroughUpstream(ctx, j.policy.context, j.destRef, j.srcRef, options)
+	if err != nil {
+		return nil, err
+	}
+	j.reporter.complete = true
+	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, digest.FromBytes(copied) })
+	return copied, nil
+}

@@ -1,0 +1,213 @@
+package copy
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+)
+
+// Side is the end of a copy at which something happened.
+type Side string
+
+// The two ends of a copy.
+const (
+	SourceSide      Side = "source"
+	DestinationSide Side = "destination"
+)
+
+// Error says which operation failed, at which side, on which object. Image, Prepare and Execute wrap every failure of an end in
+// one; its cause is found with errors.As and errors.Is.
+type Error struct {
+	Op     string // such as "reading manifest"
+	Side   Side
+	Object string // a digest, or the reference
+	Err    error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %s %s: %v", e.Side, e.Op, e.Object, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// RegistryError is a registry's refusal with every error of its answer. It is found in the errors of this package with errors.As,
+// wherever the registry's own words are known.
+type RegistryError = endpoint.RegistryError
+
+// RegistryErrorDetail is one error of a RegistryError.
+type RegistryErrorDetail = endpoint.RegistryErrorDetail
+
+// LimitError says that the tree of lists at the source is deeper or larger than this package is willing to hold. The source is
+// hostile or broken; there is nothing to adjust.
+type LimitError = listtree.LimitError
+
+// NoMatchError says that selectors match nothing in the source. Nothing has been written.
+// Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms.
+type NoMatchError struct {
+	Asked   []string // the selectors that match nothing, sorted
+	Offered []string // the distinct platforms that the source has, in its order
+}
+
+func (e *NoMatchError) Error() string {
+	return fmt.Sprintf("no instance matches %s; the source has %s", joinAnd(e.Asked), someOf(e.Offered))
+}
+
+// EmptyError says that nothing would be left: no entry of the list under Strip, or no instance to copy because all that were
+// selected are missing. Nothing has been written.
+// Select something that the source has.
+type EmptyError struct {
+	Entries int // of the list at the source
+	Missing int // selected ones that are missing
+}
+
+func (e *EmptyError) Error() string {
+	if e.Missing > 0 {
+		return fmt.Sprintf("nothing left to copy: all %d selected instances are missing at the source", e.Missing)
+	}
+	return fmt.Sprintf("nothing left: no entry of the list would remain (it has %d)", e.Entries)
+}
+
+// CannotModifyError says that a list would have to change, and why it must not. Nothing has been written.
+// Lift the reason (RemoveListSignatures, PreserveDigests, the digest in the destination), or keep the list.
+type CannotModifyError struct {
+	List   digest.Digest
+	Reason string
+}
+
+func (e *CannotModifyError) Error() string {
+	return fmt.Sprintf("list %s must not be changed: %s", e.List, e.Reason)
+}
+
+// RequiredError says that required platforms would not be at the destination. Nothing has been written.
+// Select them, or find out why the source lacks them.
+type RequiredError struct {
+	Failed   []RequiredPlatform
+	Required []string // all the requirements
+}
+
+// A RequiredPlatform is a requirement that is not met.
+type RequiredPlatform struct {
+	Platform string        // as required
+	Digest   digest.Digest // of the instance, "" if none is listed
+	Reason   string        // "not in the list", "not selected" or "missing at the source"
+}
+
+func (e *RequiredError) Error() string {
+	failed := make([]string, len(e.Failed))
+	for i, f := range e.Failed {
+		failed[i] = fmt.Sprintf("%s: %s", f.Platform, f.Reason)
+		if f.Digest != "" {
+			failed[i] += fmt.Sprintf(" (%s)", f.Digest)
+		}
+	}
+	return fmt.Sprintf("required platform %s (required: %s)", strings.Join(failed, "; "), someOf(e.Required))
+}
+
+// MissingError says that selected instances are missing at the source: it lists them and definitely does not have them. Nothing has
+// been written.
+// Repair the source, select less, or copy what is there with Options.MissingInstances = SkipMissing.
+type MissingError struct {
+	Missing []MissingInstance
+}
+
+// A MissingInstance is an instance that a list names and the source does not have.
+type MissingInstance struct {
+	Digest   digest.Digest
+	Platform string
+}
+
+func (e *MissingError) Error() string {
+	missing := make([]string, len(e.Missing))
+	for i, m := range e.Missing {
+		missing[i] = fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
+	}
+	return fmt.Sprintf("missing at the source: %s", someOf(missing))
+}
+
+// SparseRefusedError says that the destination refuses a sparse list, and that stripping it was not asked for, or is not
+// allowed. Its reference names what it named before.
+// Strip, use Auto, lift what forbids stripping, or copy everything.
+type SparseRefusedError struct {
+	List digest.Digest
+	// Absent are children that the list names and the destination does not have.
+	Absent []digest.Digest
+	// Refusal is the registry's answer, or what it announced.
+	Refusal error
+	// StrippedRefusal is its answer to the stripped list, if that was tried.
+	StrippedRefusal error
+	// NotStripped says why the list was not stripped, "" if that was tried.
+	NotStripped string
+}
+
+func (e *SparseRefusedError) Error() string {
+	msg := fmt.Sprintf("the destination refuses the sparse list %s: %v", e.List, e.Refusal)
+	if e.StrippedRefusal != nil {
+		msg += fmt.Sprintf("; it refuses the stripped list too: %v", e.StrippedRefusal)
+	}
+	if e.NotStripped != "" {
+		msg += "; not stripped: " + e.NotStripped
+	}
+	return msg
+}
+
+// Unwrap returns the registry's answers.
+func (e *SparseRefusedError) Unwrap() []error {
+	if e.StrippedRefusal != nil {
+		return []error{e.Refusal, e.StrippedRefusal}
+	}
+	return []error{e.Refusal}
+}
+
+// RejectedError says that the signature policy rejects an image of the source. Nothing of that image has been read but its manifest.
+// The cause is the policy's own error.
+type RejectedError struct {
+	Digest digest.Digest
+	Err    error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("Source image rejected: %s: %v", e.Digest, e.Err)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Err }
+
+// ChangedError says that the source or the destination is no longer what a plan was made for. Nothing has been written.
+// Prepare again.
+type ChangedError struct {
+	Side    Side
+	Planned digest.Digest
+	Found   digest.Digest // "" if there is nothing
+}
+
+func (e *ChangedError) Error() string {
+	found := e.Found.String()
+	if found == "" {
+		found = "nothing"
+	}
+	return fmt.Sprintf("%s has changed since it was planned: %s was there, now %s", e.Side, e.Planned, found)
+}
+
+// shownAtMost is how many elements of a list an error shows: lists come from strangers.
+const shownAtMost = 40
+
+// someOf joins the elements of s for people, not too many of them.
+func someOf(s []string) string {
+	switch {
+	case len(s) == 0:
+		return "nothing"
+	case len(s) > shownAtMost:
+		return fmt.Sprintf("%s and %d more", strings.Join(s[:shownAtMost], ", "), len(s)-shownAtMost)
+	}
+	return strings.Join(s, ", ")
+}
+
+func joinAnd(s []string) string {
+	if len(s) < 2 {
+		return strings.Join(s, "")
+	}
+	return strings.Join(s[:len(s)-1], ", ") + " and " + s[len(s)-1]
+}

@@ -1,0 +1,224 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// execute copies what the plan names, all but the lists.
+func (j *job) execute(ctx context.Context) error {
+	images, err := j.images()
+	if err != nil {
+		return err
+	}
+	if j.plan.List != nil {
+		j.progress.line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*blobTask{}}
+	for i, image := range images {
+		if j.plan.List != nil {
+			j.progress.line("Copying image %s (%d/%d)", image.doc.Digest, i+1, len(images))
+		}
+		e.image(image)
+	}
+	if err := group.Wait(); err != nil {
+		// An end that was interrupted says so in its own words; the caller's reason is the better one.
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// An imageCopy is an image to be copied.
+type imageCopy struct {
+	doc   endpoint.Document
+	blobs []endpoint.Blob
+	// single is set if the image is what the destination's reference will name: then it is written last, by write.
+	single bool
+	// there is set if the destination has the manifest, and only its blobs are checked.
+	there bool
+}
+
+// images returns what is to be copied, in the order of the plan.
+func (j *job) images() ([]imageCopy, error) {
+	var images []imageCopy
+	for _, d := range j.plan.Copies {
+		doc, err := j.document(d)
+		if err != nil {
+			return nil, err
+		}
+		parsed, err := parseImage(doc)
+		if err != nil {
+			return nil, &Error{"parsing manifest", SourceSide, d.String(), err}
+		}
+		if parsed == nil {
+			return nil, fmt.Errorf("manifest %s: Docker schema 1 is not copied natively", d) // upstreamReason has seen to it
+		}
+		images = append(images, imageCopy{
+			doc:   endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes},
+			blobs: j.blobsToCopy(parsed), single: j.plan.Image != nil, there: j.in.Present[d],
+		})
+	}
+	return images, nil
+}
+
+// blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere and stay there.
+func (j *job) blobsToCopy(image *manifest.Image) []endpoint.Blob {
+	elsewhere := map[digest.Digest]bool{}
+	if transportTraits[j.destRef.Transport().Name()].foreign {
+		for _, layer := range image.Layers {
+			elsewhere[layer.Digest] = len(layer.URLs) > 0
+		}
+	}
+	return slices.DeleteFunc(blobsOf(image), func(b endpoint.Blob) bool { return elsewhere[b.Digest] })
+}
+
+// An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they start; whoever waits for
+// other tasks holds none.
+type executor struct {
+	*job
+	ctx   context.Context // ends with the first failure
+	group *errgroup.Group
+	blobs map[digest.Digest]*blobTask // touched by the goroutine that starts tasks only
+}
+
+// A blobTask is the copy of one distinct blob.
+type blobTask struct {
+	done chan struct{} // closed at the end, also of a failed task: then the executor's context has ended, or will
+	err  error         // valid once done is closed
+}
+
+// image starts the tasks that copy one image: one for each of its blobs that no image before it has, and one for its manifest.
+// It blocks while the budget is used up.
+func (e *executor) image(image imageCopy) {
+	started := time.Now()
+	tasks := make([]*blobTask, len(image.blobs))
+	for i, b := range image.blobs {
+		tasks[i] = e.blob(b, image.doc.Digest)
+	}
+	e.group.Go(func() error {
+		if err := e.await(tasks); err != nil {
+			return err
+		}
+		if !image.single && !image.there {
+			if err := e.putImage(image); err != nil {
+				return err
+			}
+		}
+		e.reporter.image(image.doc.Digest, func(r *imageReport) {
+			r.outcome, r.elapsed = Copied, time.Since(started)
+			if image.there && r.bytes == 0 {
+				r.outcome = Present
+			}
+		})
+		return nil
+	})
+}
+
+// blob returns the task that copies b, started for the image with digest owner if there was none.
+func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *blobTask {
+	if task, ok := e.blobs[b.Digest]; ok {
+		return task
+	}
+	task := &blobTask{done: make(chan struct{})}
+	e.blobs[b.Digest] = task
+	if err := e.budget.Acquire(e.ctx, 1); err != nil {
+		task.err = err
+		close(task.done)
+		return task
+	}
+	e.group.Go(func() error {
+		defer e.budget.Release(1)
+		defer close(task.done)
+		task.err = e.copyBlob(b, owner)
+		return task.err
+	})
+	return task
+}
+
+func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
+	kind := "blob"
+	if b.Config {
+		kind = "config"
+	}
+	e.progress.line("Copying %s %s", kind, b.Digest)
+	bp := e.progress.blob(e.ctx, b)
+	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
+	if err != nil {
+		return e.blobError(b, err)
+	}
+	bp.done(result.Reused)
+	e.reporter.update(func(r *Report) {
+		if result.Reused {
+			r.BlobsReused++
+			return
+		}
+		r.BlobsCopied++
+		r.BytesCopied = addSize(r.BytesCopied, max(b.Size, 0))
+	})
+	if !result.Reused {
+		e.reporter.image(owner, func(r *imageReport) { r.bytes = addSize(r.bytes, max(b.Size, 0)) })
+	}
+	return nil
+}
+
+// blobError blames the side that failed: the source if its reader did, the destination otherwise.
+func (e *executor) blobError(b endpoint.Blob, err error) error {
+	var source *Error
+	if errors.As(err, &source) && source.Side == SourceSide {
+		return source
+	}
+	return &Error{"writing blob", DestinationSide, b.Digest.String(), err}
+}
+
+// await waits for blobs. It holds no slot of the budget.
+func (e *executor) await(tasks []*blobTask) error {
+	for _, t := range tasks {
+		select {
+		case <-t.done:
+			if t.err != nil {
+				return t.err
+			}
+		case <-e.ctx.Done():
+			return context.Cause(e.ctx)
+		}
+	}
+	return nil
+}
+
+// putImage stores the manifest of a child, and its signatures.
+func (e *executor) putImage(image imageCopy) error {
+	d := image.doc.Digest
+	if err := one(e.ctx, e.budget, func() error { return e.dst.PutManifest(e.ctx, image.doc) }); err != nil {
+		return &Error{"writing manifest", DestinationSide, d.String(), err}
+	}
+	e.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	return e.putSignatures(e.ctx, d)
+}
+
+// putSignatures stores the signatures of a child, if it has any.
+func (j *job) putSignatures(ctx context.Context, d digest.Digest) error {
+	sigs := j.signaturesOf(d)
+	if sigs == nil {
+		return nil
+	}
+	j.progress.line("Storing signatures")
+	if err := one(ctx, j.budget, func() error { return j.dst.PutSignatures(ctx, d, sigs) }); err != nil {
+		return &Error{"writing signatures of", DestinationSide, d.String(), err}
+	}
+	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
+	return nil
+}

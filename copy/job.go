@@ -1,0 +1,203 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// A job is one copy, from the first step to the last.
+type job struct {
+	o        Options
+	policy   *judge
+	destRef  types.ImageReference
+	srcRef   types.ImageReference
+	budget   *semaphore.Weighted // counts everything in flight
+	progress *progress
+	reporter *reporter
+
+	src endpoint.Source
+	dst endpoint.Destination // nil until opened
+
+	compare bool // look at the destination before planning
+
+	in   PlanInput // what is known so far
+	plan *Plan
+	// top is what the destination named when it was compared; "" if nothing.
+	top digest.Digest
+	// judged are the images that the policy allows.
+	judged map[digest.Digest]bool
+	// signatures of what was read, by digest; absent where there is nothing to carry.
+	mu         sync.Mutex
+	signatures map[digest.Digest]endpoint.Signatures // guarded by mu
+}
+
+func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*job, error) {
+	if options == nil {
+		options = &Options{}
+	}
+	j := &job{
+		o: *options, policy: &judge{context: policy}, destRef: destRef, srcRef: srcRef,
+		progress: newProgress(options), reporter: newReporter(time.Now()),
+		judged:     map[digest.Digest]bool{},
+		signatures: map[digest.Digest]endpoint.Signatures{},
+	}
+	j.budget = j.o.budget()
+	j.in = PlanInput{
+		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
+		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
+		SignedLists: map[digest.Digest]int{}, DestinationDigest: digestOf(destRef), Options: &j.o,
+	}
+	return j, j.o.validate()
+}
+
+// digestOf returns the digest that a reference names, "" if it names none.
+func digestOf(ref types.ImageReference) digest.Digest {
+	if digested, ok := ref.DockerReference().(reference.Digested); ok {
+		return digested.Digest()
+	}
+	return ""
+}
+
+// close closes both ends and fills in the caller's report about a copy that ended with err.
+func (j *job) close(err error) error {
+	if j.src != nil {
+		j.countEnd(SourceSide, j.src)
+		err = joinClose(err, SourceSide, j.in.Source, j.src.Close())
+	}
+	if j.dst != nil {
+		j.countEnd(DestinationSide, j.dst)
+		err = joinClose(err, DestinationSide, j.in.Destination, j.dst.Close())
+	}
+	if j.o.Report != nil {
+		*j.o.Report = *j.reporter.finish(j.plan, err)
+	}
+	return err
+}
+
+func joinClose(err error, side Side, object string, closeErr error) error {
+	if closeErr == nil {
+		return err
+	}
+	return errors.Join(err, &Error{"closing", side, object, closeErr})
+}
+
+// fail wraps the error of an end, unless it is nil or the context has ended: then that is what happened.
+func (j *job) fail(op string, side Side, object string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{op, side, object, err}
+}
+
+// concurrently runs f for each element within the budget, and returns the first error. It always waits for everything that it
+// started, and it never leaves with nil if ctx ended.
+func concurrently[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, f func(context.Context, T) error) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, e := range elements {
+		if err := budget.Acquire(groupCtx, 1); err != nil {
+			break
+		}
+		group.Go(func() error {
+			defer budget.Release(1)
+			return f(groupCtx, e)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// one runs f within the budget.
+func one(ctx context.Context, budget *semaphore.Weighted, f func() error) error {
+	if err := budget.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer budget.Release(1)
+	return f()
+}
+
+// A judge asks the signature policy, one image at a time. nil judges nothing: callers must give a policy.
+type judge struct {
+	mu      sync.Mutex
+	context *signature.PolicyContext // guarded by mu while it evaluates
+}
+
+// allow says whether the policy allows the image with digest d: nil or a *RejectedError.
+func (j *judge) allow(ctx context.Context, d digest.Digest, image types.UnparsedImage) error {
+	if j.context == nil {
+		return &RejectedError{d, errors.New("no signature policy was given")}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if allowed, err := j.context.IsRunningImageAllowed(ctx, image); err != nil {
+		return &RejectedError{d, err}
+	} else if !allowed {
+		return &RejectedError{d, errors.New("the signature policy does not allow it")}
+	}
+	logrus.Debugf("signature policy allows %s", d)
+	return nil
+}
+
+// setSignatures keeps signatures that are to be carried.
+func (j *job) setSignatures(d digest.Digest, sigs endpoint.Signatures) {
+	if sigs == nil || sigs.Len() == 0 {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.signatures[d] = sigs
+}
+
+// signaturesOf returns the signatures to carry for d, nil if there are none.
+func (j *job) signaturesOf(d digest.Digest) endpoint.Signatures {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.signatures[d]
+}
+
+// countEnd notes what an end did.
+func (j *job) countEnd(side Side, end any) {
+	counter, ok := end.(interface {
+		Counts() (requests, retries int64)
+	})
+	if !ok {
+		return
+	}
+	requests, retries := counter.Counts()
+	j.reporter.update(func(r *Report) {
+		e := &r.Source
+		if side == DestinationSide {
+			e = &r.Destination
+		}
+		e.Requests, e.Retries = requests, retries
+	})
+}
+
+// document returns what was read for d.
+func (j *job) document(d digest.Digest) (Document, error) {
+	if d == j.in.Digest {
+		return j.in.Top, nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	doc, ok := j.in.Documents[d]
+	if !ok {
+		return Document{}, fmt.Errorf("manifest %s was not read", d)
+	}
+	return doc, nil
+}

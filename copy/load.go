@@ -1,0 +1,442 @@
+package copy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	upstreammanifest "go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// load reads what the plan depends on and leaves the final plan in j.plan. Nothing is written. Only if the destination is to be
+// compared is it asked anything.
+func (j *job) load(ctx context.Context) error {
+	if err := j.open(ctx); err != nil {
+		return err
+	}
+	if isList(j.in.Top) {
+		if err := j.loadLists(ctx); err != nil {
+			return err
+		}
+	} else if err := j.loadPlatform(ctx); err != nil {
+		return err
+	}
+	// The first plan finds bad selectors before anything else is read, and says what is wanted.
+	if err := j.replan(); err != nil {
+		return err
+	}
+	done, err := j.compareTop(ctx)
+	if err != nil || done {
+		return err
+	}
+	if err := j.loadImages(ctx); err != nil {
+		return err
+	}
+	if err := j.foresee(ctx); err != nil {
+		return err
+	}
+	return j.decideWay()
+}
+
+// open opens the source, and asks the destination what its reference names at the same time, if that is wanted.
+func (j *job) open(ctx context.Context) error {
+	if j.compare && upstreamReason(j.wayInput()) == "" && transportTraits[j.destRef.Transport().Name()].peekable {
+		if err := j.openDestination(ctx); err != nil {
+			return err
+		}
+	} else {
+		j.compare = false
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return j.openSource(ctx) })
+	if j.compare {
+		group.Go(func() error {
+			j.top = j.destinationTop(ctx)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	top := j.src.Top()
+	j.in.Top = Document{MediaType: top.MediaType, Bytes: top.Bytes}
+	j.in.Top.MediaType = mediaTypeOf(j.in.Top)
+	j.in.Digest = top.Digest
+	j.reporter.update(func(r *Report) { r.SourceDigest = top.Digest })
+	logrus.Debugf("%s is %s (%s)", j.in.Source, top.Digest, j.in.Top.MediaType)
+	return nil
+}
+
+// destinationTop returns what the destination names, "" if nothing or if it does not tell: a question about what is
+// there already never fails the copy.
+func (j *job) destinationTop(ctx context.Context) digest.Digest {
+	var top digest.Digest
+	err := one(ctx, j.budget, func() (err error) {
+		top, err = j.dst.Top(ctx)
+		return err
+	})
+	if err != nil && !errors.Is(err, endpoint.ErrNotFound) {
+		logrus.Debugf("%s does not tell what it names: %v", j.in.Destination, err)
+	}
+	if err != nil {
+		return ""
+	}
+	return top
+}
+
+// loadLists reads the nested lists of the source, level by level, and the signatures of all lists.
+func (j *job) loadLists(ctx context.Context) error {
+	if j.o.ImageListSelection == CopySystemImage {
+		system, err := chooseSystemImage(j.in.Top, j.o.SourceCtx, j.o.PreferGzipInstances)
+		if err != nil {
+			return &Error{"choosing an image from", SourceSide, j.in.Source, err}
+		}
+		j.in.System = system
+		return nil
+	}
+	lists := []digest.Digest{j.in.Digest}
+	var b listtree.Builder
+	if err := b.Add(j.in.Digest, listtree.Document(j.in.Top)); err != nil {
+		return &Error{"parsing", SourceSide, j.in.Source, err}
+	}
+	for {
+		tree, err := b.Build(j.in.Digest)
+		if err != nil {
+			return &Error{"reading", SourceSide, j.in.Source, err}
+		}
+		unread := slices.DeleteFunc(tree.Unread, func(d digest.Digest) bool { return j.in.Missing[d] })
+		if len(unread) == 0 {
+			break
+		}
+		if err := j.fetch(ctx, unread); err != nil {
+			return err
+		}
+		for _, d := range unread {
+			doc, ok := j.in.Documents[d]
+			if !ok {
+				continue
+			}
+			if !isList(doc) {
+				return &Error{"reading nested list", SourceSide, d.String(), fmt.Errorf("it is no list but %s", doc.MediaType)}
+			}
+			if err := b.Add(d, listtree.Document(doc)); err != nil {
+				return &Error{"parsing nested list", SourceSide, d.String(), err}
+			}
+			lists = append(lists, d)
+		}
+	}
+	if j.o.RemoveSignatures || j.o.RemoveListSignatures {
+		return nil
+	}
+	j.progress.line("Getting image list signatures")
+	return j.readSignatures(ctx, lists, func(d digest.Digest, n int) { j.in.SignedLists[d] = n })
+}
+
+// fetch reads manifests and lists into j.in.Documents, and notes those that the source definitely does not have.
+func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
+	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
+		doc, err := j.src.Manifest(ctx, d)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		switch {
+		case errors.Is(err, endpoint.ErrNotFound):
+			logrus.Debugf("%s is missing at the source: %v", d, err)
+			j.in.Missing[d] = true
+			return nil
+		case err != nil:
+			return &Error{"reading manifest", SourceSide, d.String(), err}
+		}
+		read := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
+		read.MediaType = mediaTypeOf(read)
+		j.in.Documents[d] = read
+		return nil
+	})
+}
+
+// readSignatures reads the signatures of manifests or lists that are to be carried, and tells count how many each has.
+func (j *job) readSignatures(ctx context.Context, digests []digest.Digest, count func(digest.Digest, int)) error {
+	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
+		sigs, err := j.src.Signatures(ctx, d)
+		if err != nil {
+			return &Error{"reading signatures of", SourceSide, d.String(), err}
+		}
+		j.setSignatures(d, sigs)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		count(d, sigs.Len())
+		return nil
+	})
+}
+
+// replan makes the plan of what is known now.
+func (j *job) replan() error {
+	plan, err := NewPlan(j.in)
+	if err != nil {
+		return err
+	}
+	j.plan = plan
+	return nil
+}
+
+// compareTop asks the destination which of the wanted children it has. It returns true if nothing is left to do.
+func (j *job) compareTop(ctx context.Context) (done bool, err error) {
+	if !j.compare || j.o.CheckBlobs {
+		return false, nil
+	}
+	if plan := j.strippedThere(); plan != nil {
+		j.plan = plan
+		return true, j.upToDate(ctx, CheckedList)
+	}
+	if j.top == "" {
+		return false, nil // most likely nothing is there: loadImages asks while it reads
+	}
+	if err := j.comparePresent(ctx); err != nil {
+		return false, err
+	}
+	if err := j.replan(); err != nil {
+		return false, err
+	}
+	if j.top != j.plan.Digest || len(j.plan.Copies) > 0 || j.lacksNested() {
+		return false, nil
+	}
+	return true, j.upToDate(ctx, CheckedChildren)
+}
+
+// strippedThere returns the plan whose stripped list the destination names, nil if there is none. Only a copy like this one
+// writes that list, after everything that it names.
+func (j *job) strippedThere() *Plan {
+	for _, p := range []*Plan{j.plan, j.plan.IfRefused} {
+		if p != nil && p.List != nil && len(p.List.Edits) > 0 && p.Action == StripSparseManifestList && p.Digest == j.top {
+			return p
+		}
+	}
+	return nil
+}
+
+// comparePresent notes which of the plan's copies, and which of its nested lists, the destination has.
+func (j *job) comparePresent(ctx context.Context) error {
+	return j.askPresent(ctx, j.askable())
+}
+
+// askPresent notes which of the manifests the destination has.
+func (j *job) askPresent(ctx context.Context, digests []digest.Digest) error {
+	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
+		there, err := j.dst.HasManifest(ctx, d)
+		if err != nil {
+			// Never a reason to fail: what is not known to be there is copied.
+			logrus.Debugf("%s does not tell whether it has %s: %v", j.in.Destination, d, err)
+			return nil
+		}
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.in.Present[d] = there
+		return nil
+	})
+}
+
+// askable are the manifests that the destination is asked for. A single image is what its reference names.
+func (j *job) askable() []digest.Digest {
+	if j.plan.List == nil {
+		j.in.Present[j.plan.Digest] = j.top != "" && j.top == j.plan.Digest
+		return nil
+	}
+	return slices.Concat(j.plan.Copies, nestedLists(j.plan.List))
+}
+
+// nestedLists returns the distinct digests of the nested lists that are written, as they are written.
+func nestedLists(root *ListPlan) []digest.Digest {
+	var nested []digest.Digest
+	root.walk(func(l *ListPlan) {
+		if l != root && !slices.Contains(nested, l.Result) {
+			nested = append(nested, l.Result)
+		}
+	})
+	return nested
+}
+
+// lacksNested says whether a nested list is not known to be at the destination.
+func (j *job) lacksNested() bool {
+	return j.plan.List != nil && slices.ContainsFunc(nestedLists(j.plan.List), func(d digest.Digest) bool { return !j.in.Present[d] })
+}
+
+// upToDate ends a copy that has nothing to do. The policy is asked all the same; it reads what it wants to see.
+func (j *job) upToDate(ctx context.Context, level CheckLevel) error {
+	j.reporter.update(func(r *Report) {
+		r.Checked = level
+		r.DestinationDigest = j.plan.Digest
+	})
+	j.reporter.complete = true
+	j.progress.line("Everything is at the destination already")
+	return j.judge(ctx, j.plan.wantedImages())
+}
+
+// loadImages reads the manifests of what is wanted and not at the destination, with their signatures, lets the policy judge
+// them, and makes the final plan.
+func (j *job) loadImages(ctx context.Context) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	if j.compare && j.top == "" && !j.o.CheckBlobs {
+		group.Go(func() error { return j.comparePresent(groupCtx) })
+	}
+	wanted := j.plan.Copies
+	if j.plan.Image != nil && j.plan.Digest == j.in.Digest {
+		wanted = nil // it is held already
+	}
+	group.Go(func() error { return j.fetch(groupCtx, wanted) })
+	if !j.o.RemoveSignatures {
+		group.Go(func() error { return j.readImageSignatures(groupCtx) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := j.judge(ctx, j.plan.Copies); err != nil {
+		return err
+	}
+	return j.replan()
+}
+
+// readImageSignatures reads the signatures of the images that are wanted. What turns out to be missing has none.
+func (j *job) readImageSignatures(ctx context.Context) error {
+	j.progress.line("Getting image source signatures")
+	return j.readSignatures(ctx, j.plan.Copies, func(digest.Digest, int) {})
+}
+
+// judge lets the policy judge images, in the order given, but for those that are missing and those that it has judged already.
+func (j *job) judge(ctx context.Context, digests []digest.Digest) error {
+	for _, d := range digests {
+		if j.judged[d] || j.in.Missing[d] {
+			continue
+		}
+		image := endpoint.LazyUnparsed(j.src.Reference(),
+			func(ctx context.Context) (endpoint.Document, error) { return j.manifest(ctx, d) },
+			func(ctx context.Context) (endpoint.Signatures, error) { return j.src.Signatures(ctx, d) })
+		if err := j.policy.allow(ctx, d, image); err != nil {
+			return err
+		}
+		j.judged[d] = true
+	}
+	return nil
+}
+
+// manifest returns the manifest with digest d, as it was read or from the source.
+func (j *job) manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+	if doc, err := j.document(d); err == nil {
+		return endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes}, nil
+	}
+	return j.src.Manifest(ctx, d)
+}
+
+// maxConfigSize is the number of bytes of a config that are read to learn its platform.
+const maxConfigSize = 4 << 20
+
+// loadPlatform reads the platform of a single image out of its config, if the plan depends on it, after the policy's verdict.
+func (j *job) loadPlatform(ctx context.Context) error {
+	if !j.o.needsPlatform() {
+		return nil
+	}
+	if err := j.judge(ctx, []digest.Digest{j.in.Digest}); err != nil {
+		return err
+	}
+	image, err := parseImage(j.in.Top)
+	if err != nil {
+		return &Error{"parsing", SourceSide, j.in.Source, err}
+	}
+	if image == nil {
+		return &OptionsError{[]string{"InstancePlatforms", "RequiredPlatforms"}, "the source is a Docker schema 1 image, whose platform is not known"}
+	}
+	config := blobsOf(image)[0]
+	if config.Size > maxConfigSize {
+		return &Error{"reading config", SourceSide, config.Digest.String(), fmt.Errorf("it has %d bytes, more than %d", config.Size, maxConfigSize)}
+	}
+	r, err := j.opener(config, nil)(ctx)
+	if err != nil {
+		return &Error{"reading config", SourceSide, config.Digest.String(), err}
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return &Error{"reading config", SourceSide, config.Digest.String(), err}
+	}
+	j.in.Platform = &imgspecv1.Platform{}
+	if err := json.Unmarshal(b, j.in.Platform); err != nil {
+		// An artifact: its config says nothing about a platform.
+		logrus.Debugf("config %s has no platform: %v", config.Digest, err)
+		j.in.Platform = nil
+	}
+	return nil
+}
+
+// foresee makes the plan anew if the destination is known to have a view of sparse lists, and the list will be sparse.
+func (j *job) foresee(ctx context.Context) error {
+	if !j.compare || !j.plan.sparse() {
+		return nil
+	}
+	support := j.sparseSupport(ctx)
+	if !support.Known {
+		return nil
+	}
+	// What is not copied may be at the destination all the same, from an earlier copy.
+	var absent []digest.Digest
+	j.plan.List.walk(func(l *ListPlan) { absent = append(absent, l.Absent...) })
+	if err := j.askPresent(ctx, absent); err != nil {
+		return err
+	}
+	j.in.Sparse = support
+	return j.replan()
+}
+
+// zstdAnnotation marks an instance with zstd layers that has a twin without.
+const zstdAnnotation = "io.github.containers.compression.zstd"
+
+// chooseSystemImage returns the instance of a list that suits the running system, or the choices in sys, as upstream
+// chooses.
+func chooseSystemImage(top Document, sys *types.SystemContext, preferGzip types.OptionalBool) (digest.Digest, error) {
+	parsed, err := manifest.Parse(top.Bytes, top.MediaType)
+	if err != nil {
+		return "", err
+	}
+	if preferGzip == types.OptionalBoolTrue {
+		if d, err := chooseAmong(withoutZstd(parsed), sys); err == nil {
+			return d, nil
+		}
+	}
+	return chooseAmong(parsed, sys)
+}
+
+func chooseAmong(list manifest.List, sys *types.SystemContext) (digest.Digest, error) {
+	b, err := list.Serialize()
+	if err != nil {
+		return "", err
+	}
+	upstreamList, err := upstreammanifest.ListFromBlob(b, list.MediaType())
+	if err != nil {
+		return "", err
+	}
+	return upstreamList.ChooseInstance(sys)
+}
+
+// withoutZstd returns the list without its instances with zstd layers.
+func withoutZstd(list manifest.List) manifest.List {
+	var deletes []manifest.ListEdit
+	for _, instance := range slices.Backward(list.Instances()) {
+		if instance.Annotations[zstdAnnotation] == "true" {
+			deletes = append(deletes, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: instance.Index})
+		}
+	}
+	list = list.Clone()
+	if err := list.EditInstances(deletes); err != nil {
+		logrus.Debugf("looking for gzip instances: %v", err) // cannot happen: positions descend and are in range
+	}
+	return list
+}

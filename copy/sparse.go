@@ -1,0 +1,44 @@
+package copy
+
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// instanceCopies is what prepareInstanceCopies decides about one list.
+type instanceCopies struct {
+	// copies are the distinct digests to be copied, in the order in which the list first names them.
+	copies []digest.Digest
+	// deletes remove the entries of what is not copied, from the highest position to the lowest, so that each names the position
+	// of its entry in the list as parsed. Empty unless entries are to be stripped.
+	deletes []manifest.ListEdit
+}
+
+// prepareInstanceCopies decides which instances of a list are copied and which entries are removed. copied says of each entry
+// whether it is to be copied. If strip is not set, no entry is removed.
+//
+// An entry that is not copied is removed also if another entry with the same digest stays.
+// A list that would be left without any entry is an *EmptyError.
+func prepareInstanceCopies(instances []manifest.Instance, copied []bool, strip bool) (instanceCopies, error) {
+	var out instanceCopies
+	seen := map[digest.Digest]bool{}
+	for i, instance := range instances {
+		if copied[i] && !seen[instance.Digest] {
+			seen[instance.Digest] = true
+			out.copies = append(out.copies, instance.Digest)
+		}
+	}
+	if !strip {
+		return out, nil
+	}
+	for i := len(instances) - 1; i >= 0; i-- {
+		if !copied[i] {
+			out.deletes = append(out.deletes, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: i})
+		}
+	}
+	if len(out.deletes) > 0 && len(out.deletes) == len(instances) {
+		return instanceCopies{}, &EmptyError{Entries: len(instances)}
+	}
+	return out, nil
+}

@@ -1,0 +1,92 @@
+package copy
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// A verifier reads a blob and fails instead of handing out the last bytes of one that does not match its digest and size: nobody
+// can mistake what was read before for the blob.
+//
+// It holds the newest chunk back until the next one, or the end, has come. When the size is known, that costs nothing: the
+// chunk that completes the size is judged at once.
+type verifier struct {
+	source   io.ReadCloser
+	blob     endpoint.Blob
+	digester digest.Verifier
+	read     int64
+	progress *blobProgress // may be nil
+	one      [1]byte
+	err      error // sticky
+}
+
+// newVerifier takes source over.
+func newVerifier(source io.ReadCloser, b endpoint.Blob, progress *blobProgress) *verifier {
+	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), progress: progress}
+}
+
+func (v *verifier) Close() error { return v.source.Close() }
+
+func (v *verifier) Read(p []byte) (int, error) {
+	if v.err != nil {
+		return 0, v.err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := v.source.Read(p)
+	v.read += int64(n)
+	_, _ = v.digester.Write(p[:n]) // a hash never fails
+	if v.progress != nil {
+		v.progress.read(n)
+	}
+	switch {
+	case v.blob.Size >= 0 && v.read > v.blob.Size:
+		return 0, v.fail(fmt.Errorf("it is longer than the %d bytes that its manifest states", v.blob.Size))
+	case v.blob.Size >= 0 && v.read == v.blob.Size && err == nil:
+		err = v.expectEnd()
+	}
+	switch err {
+	case nil:
+		return n, nil
+	case io.EOF:
+		return v.end(n)
+	default:
+		return 0, v.fail(err)
+	}
+}
+
+// expectEnd reads what follows the last byte that the manifest states: nothing, so that it returns io.EOF.
+func (v *verifier) expectEnd() error {
+	for range 100 { // as io.ErrNoProgress is for others
+		n, err := v.source.Read(v.one[:])
+		if n > 0 {
+			return fmt.Errorf("it is longer than the %d bytes that its manifest states", v.blob.Size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+// end judges the blob, n bytes of which are still to be handed out.
+func (v *verifier) end(n int) (int, error) {
+	if v.blob.Size >= 0 && v.read < v.blob.Size {
+		return 0, v.fail(fmt.Errorf("it ends after %d of the %d bytes that its manifest states: %w", v.read, v.blob.Size, io.ErrUnexpectedEOF))
+	}
+	if !v.digester.Verified() {
+		return 0, v.fail(fmt.Errorf("its content does not match the digest"))
+	}
+	v.err = io.EOF
+	return n, io.EOF
+}
+
+func (v *verifier) fail(err error) error {
+	v.err = &Error{"reading blob", SourceSide, v.blob.Digest.String(), err}
+	return v.err
+}
