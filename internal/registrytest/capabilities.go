@@ -1,0 +1,39 @@
+package registrytest
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// ping serves GET /v2/.
+func (x *exchange) ping() {
+	if x.req.Method != http.MethodGet && x.req.Method != http.MethodHead {
+		x.notAllowed()
+		return
+	}
+	if a := x.opts.Announce; a != nil {
+		x.w.Header().Set("X-Sparse-Manifest-Support", strconv.FormatBool(a.Sparse))
+		x.w.Header().Set("X-Required-Architectures", strings.Join(a.Architectures, ","))
+	}
+	x.json(http.StatusOK, "application/json", struct{}{})
+}
+
+// capabilities serves GET /api/v1/registry/capabilities, without credentials; 404 unless the registry announces itself.
+func (x *exchange) capabilities() {
+	a := x.opts.Announce
+	switch {
+	case a == nil:
+		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "no such endpoint"})
+	case x.req.Method != http.MethodGet && x.req.Method != http.MethodHead:
+		x.notAllowed()
+	default:
+		archs := a.Architectures
+		if archs == nil {
+			archs = []string{}
+		}
+		x.json(http.StatusOK, "application/json", map[string]any{
+			"sparse_manifests": map[string]any{"supported": a.Sparse, "required_architectures": archs},
+		})
+	}
+}

@@ -1,0 +1,89 @@
+package registrytest
+
+import (
+	"net/http"
+	"time"
+)
+
+// Options are the behaviours of a Registry. The zero value is a registry on plain HTTP that asks for no credentials, accepts
+// lists whose children are missing, and does everything that the specification offers.
+//
+// A Registry copies its Options; what functions and pointers in it refer to must not change afterwards.
+type Options struct {
+	// Strict refuses lists whose children are not all there as manifests, as ListPolicy Distribution3 does.
+	// It has no effect if ListPolicy is set.
+	Strict bool
+	// ListPolicy decides on every PUT of a list that is otherwise correct. nil accepts, unless Strict is set.
+	ListPolicy ListPolicy
+	// ImmutableTags refuses to point an existing tag at another digest: 400 TAG_INVALID, as ECR does.
+	ImmutableTags bool
+	// HonourAccept answers GET and HEAD of a manifest with 404 MANIFEST_UNKNOWN if the Accept header does not
+	// admit its media type, as distribution does for OCI documents. Without it Accept is not looked at.
+	HonourAccept bool
+
+	// DiscardBlobs hashes uploads and keeps digest and size only: HEAD works, GET answers 500.
+	// It does not concern what tests put in by PutBlob and PutContent.
+	DiscardBlobs bool
+
+	// NoReferrers switches the referrers API off: 404, and no OCI-Subject header.
+	NoReferrers bool
+	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a location.
+	NoMonolithicPost bool
+	// IgnoreMounts answers every mount request with 202, as if the blob were not there.
+	IgnoreMounts bool
+	// NoRange ignores Range headers: 200 with the whole blob.
+	NoRange bool
+	// RefuseHEAD answers HEAD of manifests and blobs with 405 UNSUPPORTED.
+	RefuseHEAD bool
+	// PageSize is the largest page of tags and of referrers; 0 means no limit.
+	PageSize int
+	// Location is the form of the Location header of uploads.
+	Location LocationForm
+	// RedirectBlobs answers GET of a blob with 307 to the second server, which accepts no Authorization header:
+	// it answers 400 to a request that carries one, as object stores with signed URLs do.
+	RedirectBlobs bool
+
+	// Throttle answers 429 to requests that arrive while this number of others is in progress; 0 means never.
+	Throttle int
+	// RetryAfter is the Retry-After header of these answers: "" means "1", "-" means none.
+	RetryAfter string
+	// Script, if not nil, is asked before every request is served, whichever server it came to; n counts them from 1,
+	// and is the N of the Request in the log. It may be called concurrently. The zero Answer serves the request.
+	Script func(n int, req *http.Request) Answer
+
+	// Announce, if not nil, makes the registry tell what it thinks of sparse lists.
+	Announce *Announcement
+
+	// Auth, if not nil, asks for credentials.
+	Auth *Auth
+
+	// TLS serves HTTPS with a certificate of a certificate authority of its own; see Registry.WriteCertsDir.
+	TLS bool
+	// HTTP2 offers HTTP/2 in TLS handshakes.
+	HTTP2 bool
+	// RequireClientCert ends TLS handshakes without the client certificate that WriteCertsDir writes.
+	RequireClientCert bool
+
+	// RTT is the round-trip time of all connections: bytes take half of it each way, and the first byte of a
+	// new connection one RTT more, as the handshake of TCP does.
+	RTT time.Duration
+}
+
+// LocationForm says where upload locations point to.
+type LocationForm int
+
+const (
+	// LocationAbsolute is a URL with the host that the client used.
+	LocationAbsolute LocationForm = iota
+	// LocationRelative is an absolute path without scheme and host.
+	LocationRelative
+	// LocationSecond is a URL on the second server. Uploads there need no credentials: the URL is the secret.
+	LocationSecond
+)
+
+// Announcement is what a registry says about sparse lists: in the headers X-Sparse-Manifest-Support and
+// X-Required-Architectures of GET /v2/, and in the answer to GET /api/v1/registry/capabilities.
+type Announcement struct {
+	Sparse        bool
+	Architectures []string // required; nil for none
+}

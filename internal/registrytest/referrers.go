@@ -1,0 +1,69 @@
+package registrytest
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// referrers serves the list of manifests whose subject is the given one (section "Listing Referrers").
+func (x *exchange) referrers() {
+	if x.opts.NoReferrers {
+		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "no such endpoint"})
+		return
+	}
+	if x.req.Method != http.MethodGet {
+		x.notAllowed()
+		return
+	}
+	subject, err := digest.Parse(x.route.ref)
+	if err != nil {
+		x.refuse(http.StatusBadRequest, Error{Code: "DIGEST_INVALID", Message: err.Error()})
+		return
+	}
+	artifactType := x.req.URL.Query().Get("artifactType")
+	found := x.findReferrers(subject, artifactType)
+	index := imgspecv1.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageIndex,
+		Manifests: []imgspecv1.Descriptor{},
+	}
+	for _, d := range x.page(sortedKeys(found)) {
+		index.Manifests = append(index.Manifests, found[d])
+	}
+	if artifactType != "" {
+		x.w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	x.json(http.StatusOK, imgspecv1.MediaTypeImageIndex, index)
+}
+
+// findReferrers returns descriptors by their digests.
+func (x *exchange) findReferrers(subject digest.Digest, artifactType string) map[string]imgspecv1.Descriptor {
+	manifests := view(x.Registry, x.route.repo, func(r *repository) map[digest.Digest]storedManifest {
+		all := make(map[digest.Digest]storedManifest, len(r.manifests))
+		for d, m := range r.manifests {
+			all[d] = m
+		}
+		return all
+	})
+	found := map[string]imgspecv1.Descriptor{}
+	for d, m := range manifests {
+		var doc document
+		if json.Unmarshal(m.bytes, &doc) != nil || doc.Subject == nil || doc.Subject.Digest != subject {
+			continue
+		}
+		desc := imgspecv1.Descriptor{
+			MediaType: m.mediaType, Digest: d, Size: int64(len(m.bytes)),
+			ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
+		}
+		if desc.ArtifactType == "" && doc.Config != nil {
+			desc.ArtifactType = doc.Config.MediaType
+		}
+		if artifactType == "" || artifactType == desc.ArtifactType {
+			found[d.String()] = desc
+		}
+	}
+	return found
+}
