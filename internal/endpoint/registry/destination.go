@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -26,7 +27,8 @@ type Destination struct {
 	ownShared bool
 	stats     *counters
 	repo      *repository
-	origin    string // repository of the same host to mount blobs from, "" for none
+	origin    atomic.Pointer[string] // repository of the same host to mount blobs from, nil for none
+	inUse     atomic.Bool            // a manifest was seen in the repository: it may have blobs, too
 	sigs      *signatureWriter
 }
 
@@ -54,7 +56,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 func (d *Destination) MountFrom(s *Source) {
 	from := s.endpoints[s.current.Load()].repo
 	if from.host.registry == d.repo.host.registry && from.name != d.repo.name && from.namespace == "" {
-		d.origin = from.name
+		d.origin.Store(&from.name)
 	}
 }
 
@@ -127,6 +129,7 @@ func (d *Destination) head(ctx context.Context, rq *request) (*http.Response, er
 		return nil, wrapNotFound(err)
 	}
 	discard(resp)
+	d.inUse.Store(true)
 	return resp, nil
 }
 
@@ -223,7 +226,7 @@ const maxOverlapped = 16 << 20
 // PutBlob implements endpoint.Destination.
 //
 // It asks the registry to mount the blob from the repository itself, or from that of MountFrom, which answers whether it is
-// there and, if not, starts the upload. A registry that was seen to ignore that gets an existence check first.
+// there and, if not, starts the upload. Large blobs, and registries that were seen to ignore mounts, get an existence check first.
 func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
 	if err := b.Digest.Validate(); err != nil {
 		return endpoint.PutResult{}, fmt.Errorf("digest %q: %w", b.Digest, err)
@@ -242,7 +245,7 @@ func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends reading the content, wherever that is
-	how := d.repo.host.howToStart(b.Size, d.origin != "")
+	how := d.howToStart(b)
 	if how.check {
 		if there, err := d.hasBlobOnce(ctx, b); there {
 			return true, nil
@@ -274,40 +277,44 @@ func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, e
 
 // startUpload returns where to send b, or nil if it is there already.
 func (d *Destination) startUpload(ctx context.Context, b endpoint.Blob, how howToStart) (*url.URL, error) {
-	if !how.mount {
+	switch {
+	case how.from == "":
 		location, _, err := d.post(ctx, "", "")
 		return location, err
+	case how.probe:
+		return d.probeMount(ctx, b, how.from)
+	default:
+		return d.mount(ctx, b, how.from)
 	}
-	if how.probe {
-		return d.probeMount(ctx, b)
-	}
-	return d.mount(ctx, b)
 }
 
 // mount asks for b to be mounted. A registry that refuses the question is asked for an upload.
-func (d *Destination) mount(ctx context.Context, b endpoint.Blob) (*url.URL, error) {
-	from := d.origin
-	if from == "" {
-		from = d.repo.name
-	}
+func (d *Destination) mount(ctx context.Context, b endpoint.Blob, from string) (*url.URL, error) {
 	query := "mount=" + url.QueryEscape(b.Digest.String()) + "&from=" + url.QueryEscape(from)
 	location, mounted, err := d.post(ctx, query, from)
 	var no *refusal
 	switch {
-	case mounted:
+	case mounted && from == d.repo.name:
 		d.repo.host.noteMounts(mountsWork)
+	case mounted:
+	case err == nil && from != d.repo.name:
+		d.origin.Store(nil) // it has the blob, and did not give it: there is no point in asking again
 	case errors.As(err, &no):
-		if transient, _ := isRetriable(err); !transient {
-			d.repo.host.noteMounts(mountsIgnored)
-			location, _, err = d.post(ctx, "", "")
+		if transient, _ := isRetriable(err); transient {
+			return nil, err
 		}
+		if from == d.repo.name {
+			d.repo.host.noteMounts(mountsIgnored)
+		}
+		d.origin.Store(nil)
+		location, _, err = d.post(ctx, "", "")
 	}
 	return location, err
 }
 
 // probeMount is mount with an existence check next to it: a blob that is there and is not mounted says that the registry ignores
 // mounts.
-func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob) (*url.URL, error) {
+func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob, from string) (*url.URL, error) {
 	type answer struct {
 		there bool
 		err   error
@@ -317,7 +324,7 @@ func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob) (*url.URL
 		there, err := d.hasBlobOnce(ctx, b)
 		checked <- answer{there, err}
 	}()
-	location, err := d.mount(ctx, b)
+	location, err := d.mount(ctx, b, from)
 	if check := <-checked; check.err == nil && check.there && location != nil {
 		d.repo.host.noteMounts(mountsIgnored)
 		return nil, nil

@@ -102,7 +102,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	}
 	if resp.StatusCode < 300 {
 		limit.succeeded()
-		resp.Body.(*answerBody).done = limit.release
+		resp.Body.(*answerBody).onClose(limit.release)
 		return resp, nil
 	}
 	defer limit.release()
@@ -186,27 +186,95 @@ func (r *repository) ping(ctx context.Context) []challenge {
 	return h.currentChallenges()
 }
 
-// exchange sends rq with the authorization that the host is known to want. While the scheme is not known, it tries TLS and then,
-// where plain HTTP is allowed, that. The body of the answer is an *answerBody.
+// exchange sends rq with the authorization that the host is known to want. The body of the answer is an *answerBody.
 func (r *repository) exchange(ctx context.Context, rq *request, scopes []string) (*http.Response, authorization, error) {
-	if scheme := r.host.currentScheme(); scheme != "" || rq.location != nil {
-		return r.exchangeOver(ctx, scheme, rq, scopes)
+	r.stats.requests.Add(1)
+	scheme := r.host.currentScheme()
+	if scheme == "" && rq.location == nil {
+		return r.discoverScheme(ctx, rq, scopes)
 	}
-	resp, used, err := r.exchangeOver(ctx, "https", rq, scopes)
-	if err == nil || ctx.Err() != nil || r.host.currentScheme() != "" {
-		return resp, used, err
+	resp, used, err := r.exchangeOver(ctx, scheme, rq, scopes)
+	if err == nil {
+		r.host.learn(scheme, resp)
 	}
-	plain, used, plainErr := r.exchangeOver(ctx, "http", rq, scopes)
-	if plainErr != nil {
-		return nil, used, fmt.Errorf("%w (and over TLS: %v)", plainErr, err)
-	}
-	if plain.StatusCode == http.StatusBadRequest { // what servers that speak TLS say to those who do not
-		discard(plain)
-		return nil, used, err
-	}
-	return plain, used, nil
+	return resp, used, err
 }
 
+// discoverScheme is exchange with a host that may speak TLS or plain HTTP. TLS is preferred: what the host answers over plain HTTP
+// counts only if there is no TLS. Requests without a body are tried over both at once, or a plain host would cost two round trips
+// more.
+func (r *repository) discoverScheme(ctx context.Context, rq *request, scopes []string) (*http.Response, authorization, error) {
+	plain := r.tryPlain(ctx, rq, scopes)
+	if rq.body == nil {
+		plain.start()
+	}
+	resp, used, err := r.exchangeOver(ctx, "https", rq, scopes)
+	if err == nil {
+		r.host.learn("https", resp)
+	}
+	if err == nil || ctx.Err() != nil || r.host.currentScheme() != "" {
+		plain.abandon()
+		return resp, used, err
+	}
+	if rq.body != nil {
+		plain.start()
+	}
+	<-plain.done
+	switch {
+	case plain.err != nil:
+		plain.abandon()
+		return nil, authorization{}, fmt.Errorf("%w (and over TLS: %v)", plain.err, err)
+	case plain.resp.StatusCode == http.StatusBadRequest: // what servers that speak TLS say to those who do not
+		plain.abandon()
+		return nil, authorization{}, err
+	}
+	plain.resp.Body.(*answerBody).onClose(plain.cancel)
+	r.host.learn("http", plain.resp)
+	return plain.resp, plain.used, nil
+}
+
+// plainAttempt is an exchange over plain HTTP that may turn out not to be wanted.
+type plainAttempt struct {
+	exchange func()
+	cancel   context.CancelFunc
+	started  bool
+	done     chan struct{} // closed when exchange ends; the fields below are set then
+
+	resp *http.Response
+	used authorization
+	err  error
+}
+
+func (r *repository) tryPlain(ctx context.Context, rq *request, scopes []string) *plainAttempt {
+	p := &plainAttempt{done: make(chan struct{})}
+	ctx, p.cancel = context.WithCancel(ctx)
+	p.exchange = func() {
+		defer close(p.done)
+		p.resp, p.used, p.err = r.exchangeOver(ctx, "http", rq, scopes)
+	}
+	return p
+}
+
+func (p *plainAttempt) start() {
+	p.started = true
+	go p.exchange()
+}
+
+// abandon ends the attempt, wherever it is, and does not wait for the end.
+func (p *plainAttempt) abandon() {
+	p.cancel()
+	if !p.started {
+		return
+	}
+	go func() {
+		<-p.done
+		if p.err == nil {
+			_ = p.resp.Body.Close()
+		}
+	}()
+}
+
+// exchangeOver is exchange over the given scheme. It learns nothing from the answer.
 func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *request, scopes []string) (*http.Response, authorization, error) {
 	req, err := r.newRequest(ctx, scheme, rq)
 	if err != nil {
@@ -229,20 +297,20 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 		}
 	}
 	logrus.Debugf("%s %s", req.Method, cleanURL(req.URL))
-	r.stats.requests.Add(1)
 	resp, err := r.host.client.Do(req)
 	watch.disarm()
 	if err != nil {
+		err = watch.cause(err)
+		ended := ctx.Err() != nil
 		watch.stop()
-		if given := body.failure(); given != nil && watch.ctx.Err() == nil {
+		if given := body.failure(); given != nil && !ended {
 			return nil, authorization{}, &contentError{given}
 		}
-		return nil, authorization{}, newTransportError(req, watch.cause(err), r.host.answered.Load())
+		return nil, authorization{}, newTransportError(req, err, r.host.answered.Load())
 	}
 	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, fail: func(err error) error {
 		return newTransportError(resp.Request, err, true)
 	}}
-	r.host.learn(scheme, resp)
 	return resp, used, nil
 }
 

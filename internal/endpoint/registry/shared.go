@@ -136,17 +136,12 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 	return h
 }
 
-// Sizes of a connection's buffers. Bodies pass through them in pieces of this size.
-const (
-	readBufferSize  = 16 << 10
-	writeBufferSize = 64 << 10
-)
-
 // maxIdleConnections is how many unused connections to a host are kept: more than a copy has requests in flight.
 const maxIdleConnections = 256
 
 // newTransport makes a transport that speaks HTTP/1.1 over as many connections as there are requests in flight. One HTTP/2
-// connection would cap uploads at its window, 1 MiB with many servers, a round trip.
+// connection would cap uploads at its window, 1 MiB with many servers, a round trip. Larger buffers than net/http's own change
+// neither time nor CPU time: that was measured with 16 blobs of 64 MiB at once, with and without TLS.
 func newTransport(tlsConfig *tls.Config, sys *types.SystemContext) *http.Transport {
 	tr := tlsclientconfig.NewTransport() // containers/image's dial and handshake timeouts, and proxies from the environment
 	tlsConfig.NextProtos = nil
@@ -159,8 +154,6 @@ func newTransport(tlsConfig *tls.Config, sys *types.SystemContext) *http.Transpo
 	tr.MaxIdleConns = 0
 	tr.MaxIdleConnsPerHost = maxIdleConnections
 	tr.DisableCompression = true // content is named by its digest: it must arrive as stored
-	tr.ReadBufferSize = readBufferSize
-	tr.WriteBufferSize = writeBufferSize
 	if sys != nil && sys.DockerProxyURL != nil {
 		tr.Proxy = http.ProxyURL(sys.DockerProxyURL)
 	}

@@ -12,7 +12,7 @@ type mountSupport int
 
 const (
 	mountsUnknown mountSupport = iota
-	mountsWork                 // a blob was mounted
+	mountsWork                 // a blob was mounted from the repository that it was to be in
 	mountsIgnored              // a blob that was there was not mounted, or the question was refused
 )
 
@@ -21,28 +21,31 @@ const maxProbes = 4
 
 // howToStart says how to ask whether a blob is there and to start its upload.
 type howToStart struct {
-	check   bool // for existence, first
-	mount   bool
-	probe   bool // for existence, at the same time as mount
-	overlap bool // ask for the content at the same time
+	check   bool   // for existence, first
+	from    string // repository to mount from, "" for not to mount
+	probe   bool   // for existence, at the same time as the mount
+	overlap bool   // ask for the content at the same time
 }
 
-// howToStart decides for a blob of the given size, -1 if unknown. elsewhere says that there is another repository to mount from.
-func (h *host) howToStart(size int64, elsewhere bool) howToStart {
+// howToStart decides for b.
+func (d *Destination) howToStart(b endpoint.Blob) howToStart {
+	small := 0 <= b.Size && b.Size <= maxOverlapped
+	if origin := d.origin.Load(); origin != nil {
+		return howToStart{from: *origin}
+	}
+	h := d.repo.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	small := 0 <= size && size <= maxOverlapped
-	switch h.mounts {
-	case mountsWork:
-		return howToStart{mount: true, overlap: small && !elsewhere}
-	case mountsIgnored:
+	switch {
+	case h.mounts == mountsWork:
+		return howToStart{from: d.repo.name, overlap: small}
+	case h.mounts == mountsIgnored:
 		return howToStart{check: true, overlap: true}
+	case !small:
+		return howToStart{check: true, from: d.repo.name, overlap: true}
 	}
-	if !small && !elsewhere {
-		return howToStart{check: true, mount: true, overlap: true}
-	}
-	how := howToStart{mount: true, overlap: small && !elsewhere}
-	if h.probes < maxProbes {
+	how := howToStart{from: d.repo.name, overlap: true}
+	if d.inUse.Load() && h.probes < maxProbes {
 		h.probes++
 		how.probe = true
 	}

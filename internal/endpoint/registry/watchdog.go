@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -58,16 +57,18 @@ func (w *watchdog) cause(err error) error {
 // answerBody is the body of an answer. Closing it frees what the request holds.
 type answerBody struct {
 	io.ReadCloser
-	watch *watchdog
-	done  func()
-	fail  func(error) error // describes an error of the connection
+	watch  *watchdog
+	fail   func(error) error // describes an error of the connection
+	closed []func()          // to be called once, when it is closed
 }
+
+func (b *answerBody) onClose(f func()) { b.closed = append(b.closed, f) }
 
 func (b *answerBody) Read(p []byte) (int, error) {
 	b.watch.arm()
 	n, err := b.ReadCloser.Read(p)
 	b.watch.disarm()
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF {
 		err = b.fail(b.watch.cause(err))
 	}
 	return n, err
@@ -76,9 +77,9 @@ func (b *answerBody) Read(p []byte) (int, error) {
 func (b *answerBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.watch.stop()
-	if b.done != nil {
-		b.done()
-		b.done = nil
+	for _, f := range b.closed {
+		f()
 	}
+	b.closed = nil
 	return err
 }
