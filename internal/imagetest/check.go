@@ -2,6 +2,7 @@ package imagetest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -28,6 +29,9 @@ type Descriptor struct {
 	Digest    digest.Digest
 	Size      int64 // -1 if nothing states it
 }
+
+// errNothing is wrapped by the errors of Store.Top for tags that do not exist.
+var errNothing = errors.New("the tag names nothing")
 
 // Want says what a store should look like below one tag.
 //

@@ -1,0 +1,29 @@
+package imagetest
+
+import (
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// PushTo puts the named document and everything below it, except what omit names and what only that names, into a repository of
+// an in-process registry, children first, and makes tag name it; an empty tag is not made. The document itself can be omitted
+// only with an empty tag. It returns the document's digest.
+func (f *Fixture) PushTo(reg *registrytest.Registry, repo, tag, name string, omit ...string) digest.Digest {
+	p := f.tree(name, omit)
+	if len(p.documents) == 0 && tag != "" {
+		fail("%q is itself omitted, and cannot be tagged", name)
+	}
+	for _, b := range p.blobs {
+		reg.PutBlob(repo, f.Content(b))
+	}
+	for i := len(p.documents) - 1; i >= 0; i-- {
+		doc := f.document(p.documents[i])
+		reg.PutManifest(repo, doc.digest.String(), doc.mediaType, doc.bytes)
+	}
+	if tag != "" {
+		doc := f.document(name)
+		reg.PutManifest(repo, tag, doc.mediaType, doc.bytes)
+	}
+	return f.Digest(name)
+}
