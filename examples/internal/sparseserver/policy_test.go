@@ -1,0 +1,32 @@
+package sparseserver
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
+)
+
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard) // distribution's log
+	os.Exit(m.Run())
+}
+
+// distribution is the registry behind, without the policy.
+func distribution(t testing.TB) http.Handler {
+	r, err := newRegistry(t.TempDir(), false)
+	require.NoError(t, err)
+	t.Cleanup(r.close)
+	return r
+}
+
+func TestAcceptance(t *testing.T) { sparsetest.Acceptance(t, distribution) }
+
+func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, distribution, 200) }
+
+func TestSameAnswersWithAndWithoutThePolicy(t *testing.T) { sparsetest.SameAnswers(t, distribution) }

@@ -1,0 +1,494 @@
+package sparsetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// off and on are the two policies.
+var off = manifest.SparsePolicy{}
+
+func on(required ...string) manifest.SparsePolicy {
+	return manifest.SparsePolicy{Enabled: true, RequiredArchitectures: required}
+}
+
+// A child is the refusal of a list because of one child.
+type child struct {
+	name, architecture, message string
+}
+
+// A pushCase is a list that is pushed to a repository in which some children are.
+type pushCase struct {
+	name    string
+	policy  manifest.SparsePolicy
+	present []string           // children that are pushed first
+	list    []imagetest.Option // its entries, and what else there is
+	missing []child            // one error each, in this order; none if the list is accepted. DIGEST(name) stands for a digest
+	invalid string             // instead: the beginning of the only error's message
+}
+
+func entries(names ...string) []imagetest.Option { return []imagetest.Option{imagetest.Entries(names...)} }
+
+var pushCases = []pushCase{
+	{
+		name: "Q1 off, all children", policy: off,
+		present: []string{"amd64", "arm64", "ppc64le"}, list: entries("amd64", "arm64", "ppc64le"),
+	},
+	{
+		name: "Q2 off, one child missing", policy: off,
+		present: []string{"amd64", "ppc64le"}, list: entries("amd64", "arm64", "ppc64le"),
+		missing: []child{{"arm64", "arm64", "Manifest DIGEST(arm64) for platform 'linux/arm64' not found"}},
+	},
+	{
+		name: "Q2 off, several children missing", policy: off,
+		list: entries("amd64", "armv7", "plain", "att"),
+		missing: []child{
+			{"amd64", "amd64", "Manifest DIGEST(amd64) for platform 'linux/amd64' not found (and 3 more)"},
+			{"armv7", "arm", "Manifest DIGEST(armv7) for platform 'linux/arm/v7' not found"},
+			{"plain", "", "Manifest DIGEST(plain) without platform not found"},
+			{"att", "unknown", "Manifest DIGEST(att) for platform 'unknown/unknown' not found"},
+		},
+	},
+	{
+		name: "Q3 off, requirements mean nothing", policy: manifest.SparsePolicy{RequiredArchitectures: []string{"amd64"}},
+		present: []string{"amd64"}, list: entries("amd64", "arm64"),
+		missing: []child{{"arm64", "arm64", "Manifest DIGEST(arm64) for platform 'linux/arm64' not found"}},
+	},
+	{
+		name: "Q4 on, none required, all missing", policy: on(),
+		list: entries("amd64", "arm64", "plain", "att"),
+	},
+	{
+		name: "Q5 on, the required one is there", policy: on("amd64"),
+		present: []string{"amd64"}, list: entries("amd64", "arm64", "ppc64le"),
+	},
+	{
+		name: "Q6 on, the required one is missing", policy: on("amd64"),
+		present: []string{"arm64", "ppc64le"}, list: entries("amd64", "arm64", "ppc64le"),
+		missing: []child{{"amd64", "amd64", "Required architecture 'amd64' manifest not found"}},
+	},
+	{
+		name: "Q7 on, two required and one other missing", policy: on("amd64", "arm64"),
+		list: entries("amd64", "s390x", "arm64"),
+		missing: []child{
+			{"amd64", "amd64", "Required architecture 'amd64' manifest not found (and 1 more)"},
+			{"arm64", "arm64", "Required architecture 'arm64' manifest not found"},
+		},
+	},
+	{
+		name: "Q8 on, the list does not name the required one", policy: on("amd64"),
+		list: entries("arm64", "s390x"),
+	},
+	{
+		name: "Q9 on, a child without platform missing", policy: on("amd64"),
+		present: []string{"amd64"}, list: entries("amd64", "plain"),
+		missing: []child{{"plain", "", "Required manifest DIGEST(plain) without platform not found"}},
+	},
+	{
+		name:    "Q9 on, a child without platform missing, with the switch",
+		policy:  manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true},
+		present: []string{"amd64"}, list: entries("amd64", "plain"),
+	},
+	{
+		name: "Q10 on, unknown/unknown missing", policy: on("amd64"),
+		present: []string{"amd64"}, list: entries("amd64", "att"),
+	},
+	{
+		name: "Q11 on, a variant missing", policy: on("arm"),
+		present: []string{"armv7"}, list: entries("armv6", "armv7"),
+		missing: []child{{"armv6", "arm", "Required architecture 'arm' manifest not found"}},
+	},
+	{
+		name: "Q12 on, another operating system missing", policy: on("amd64"),
+		present: []string{"amd64"}, list: entries("amd64", "windows"),
+		missing: []child{{"windows", "amd64", "Required architecture 'amd64' manifest not found"}},
+	},
+	{
+		name: "Q14 on, a required child with the wrong size", policy: on("amd64"),
+		present: []string{"amd64"}, list: []imagetest.Option{imagetest.Entry("amd64", imagetest.EntrySize(12))},
+		invalid: "manifests[0]: size is 12, but manifest DIGEST(amd64) has ",
+	},
+	{
+		name: "Q14 on, an optional child with the wrong size", policy: on("amd64"),
+		present: []string{"amd64", "arm64"},
+		list:    []imagetest.Option{imagetest.Entries("amd64"), imagetest.Entry("arm64", imagetest.EntrySize(12))},
+		invalid: "manifests[1]: size is 12, but manifest DIGEST(arm64) has ",
+	},
+	{
+		name: "Q14 on, the size of a missing child means nothing", policy: on("amd64"),
+		present: []string{"amd64"},
+		list:    []imagetest.Option{imagetest.Entries("amd64"), imagetest.Entry("arm64", imagetest.EntrySize(12))},
+	},
+	{
+		name: "Q15 on, the same digest twice, missing", policy: on("amd64", "arm64"),
+		list: []imagetest.Option{imagetest.Entries("amd64"), imagetest.Entry("amd64", imagetest.Platform("linux/arm64"))},
+		missing: []child{
+			{"amd64", "amd64", "Required architecture 'amd64' manifest not found"},
+		},
+	},
+	{
+		name: "Q15 on, only the second entry of a digest is required", policy: on("arm64"),
+		list:    []imagetest.Option{imagetest.Entries("armv7"), imagetest.Entry("armv7", imagetest.Platform("linux/arm64"))},
+		missing: []child{{"armv7", "arm64", "Required architecture 'arm64' manifest not found"}},
+	},
+	{
+		name: "Q15 on, the same digest twice, there", policy: on("amd64", "arm64"),
+		present: []string{"amd64"},
+		list:    []imagetest.Option{imagetest.Entries("amd64"), imagetest.Entry("amd64", imagetest.Platform("linux/arm64"))},
+	},
+	{
+		name: "Q19 on, full list", policy: on("amd64"),
+		present: []string{"amd64", "arm64", "ppc64le"}, list: entries("amd64", "arm64", "ppc64le"),
+	},
+	{
+		name: "Q20 off, nested list missing", policy: off,
+		present: []string{"amd64"}, list: entries("amd64", "inner"),
+		missing: []child{{"inner", "", "Manifest DIGEST(inner) without platform not found"}},
+	},
+	{
+		name: "Q20 on, nested list missing", policy: on("amd64"),
+		present: []string{"amd64"}, list: entries("amd64", "inner"),
+		missing: []child{{"inner", "", "Required manifest DIGEST(inner) without platform not found"}},
+	},
+	{
+		name: "Q21 on, the subject does not exist", policy: on("amd64"),
+		present: []string{"amd64"}, list: []imagetest.Option{imagetest.Entries("amd64", "arm64"), imagetest.Subject("s390x")},
+	},
+	{
+		name: "Q21 off, the subject does not exist", policy: off,
+		present: []string{"amd64"}, list: []imagetest.Option{imagetest.Entries("amd64"), imagetest.Subject("s390x")},
+	},
+}
+
+// Fixture has images of all kinds, in OCI or in Docker form: amd64, arm64, ppc64le, s390x, armv6, armv7, windows, plain (without
+// a platform), the attestation att, and the list inner of arm64 and s390x.
+func Fixture(docker bool) *imagetest.Fixture {
+	f := imagetest.New()
+	image := func(name string, options ...imagetest.Option) {
+		f.Image(name, append(options, formOf(docker)...)...)
+	}
+	f.Layer("base", imagetest.File("etc/motd", "hello\n"))
+	for name, platform := range map[string]string{
+		"amd64": "linux/amd64", "arm64": "linux/arm64", "ppc64le": "linux/ppc64le", "s390x": "linux/s390x",
+		"armv6": "linux/arm/v6", "armv7": "linux/arm/v7", "windows": "windows/amd64",
+	} {
+		image(name, imagetest.Platform(platform), imagetest.Layers("base"))
+	}
+	image("plain", imagetest.NoPlatform(), imagetest.Layers("base"))
+	f.Attestation("att", "amd64")
+	f.List("inner", append(entries("arm64", "s390x"), formOf(docker)...)...)
+	return f
+}
+
+func formOf(docker bool) []imagetest.Option {
+	if docker {
+		return []imagetest.Option{imagetest.Docker()}
+	}
+	return nil
+}
+
+// A variation is one of the four ways in which each case is run.
+type variation struct {
+	name   string
+	docker bool
+	tag    string // "" for a push by digest
+}
+
+var variations = []variation{
+	{"OCI by tag", false, "v1"}, {"OCI by digest", false, ""}, {"Docker by tag", true, "v1"}, {"Docker by digest", true, ""},
+}
+
+// Acceptance runs the acceptance table over a registry: which lists are stored, which are refused and how, in OCI and in Docker
+// form, by tag and by digest.
+func Acceptance(t *testing.T, backend Backend) {
+	registry := backend(t)
+	for _, v := range variations {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			for i, c := range pushCases {
+				t.Run(c.name, func(t *testing.T) {
+					a := newAttempt(t, registry, v, fmt.Sprintf("case-%d", i), c.policy)
+					a.push(c.present...)
+					a.fixture.List("top", append(c.list, formOf(v.docker)...)...)
+					a.check(c)
+				})
+			}
+			for name, run := range map[string]func(*attempt){
+				"Q16 a required child pushed after the refusal":     pushAfterRefusal,
+				"Q17 an optional child pushed after the acceptance": pushAfterAcceptance,
+				"Q18 a child deleted after the acceptance":          deleteAfterAcceptance,
+				"Q20 a nested list whose leaves are missing":        nestedWithoutLeaves,
+				"Q22 announcement":                                  announcement,
+				"Q23 by digest, with other bytes":                   otherBytes,
+				"Q26 switched off after the acceptance":             switchedOff,
+			} {
+				t.Run(name, func(t *testing.T) {
+					run(newAttempt(t, registry, v, strings.ToLower(name[:3]), on("amd64")))
+				})
+			}
+		})
+	}
+	t.Run("Q13 an upper-case architecture is refused", func(t *testing.T) {
+		require.EqualError(t, on("AMD64").Validate(), `required architecture "AMD64" must be in lower case: "amd64"`)
+	})
+}
+
+// An attempt is one push of the list "top" to a repository of its own.
+type attempt struct {
+	*testing.T
+	registry http.Handler
+	client   *Client
+	fixture  *imagetest.Fixture
+	docker   bool
+	repo     string
+	tag      string // "" for a push by digest
+}
+
+func newAttempt(t *testing.T, registry http.Handler, v variation, repo string, policy manifest.SparsePolicy) *attempt {
+	repo = strings.ReplaceAll(strings.ToLower(v.name), " ", "/") + "/" + repo
+	return &attempt{
+		T: t, registry: registry, client: Serve(t, registry, policy), fixture: Fixture(v.docker), docker: v.docker, repo: repo, tag: v.tag,
+	}
+}
+
+// push pushes images.
+func (a *attempt) push(names ...string) {
+	a.Helper()
+	for _, name := range names {
+		require.NoError(a, a.client.PushImage(a.Context(), a.fixture, a.repo, name))
+	}
+}
+
+// list makes the list.
+func (a *attempt) list(names ...string) {
+	a.fixture.List("top", append(entries(names...), formOf(a.docker)...)...)
+}
+
+// put pushes the list alone.
+func (a *attempt) put() Answer {
+	a.Helper()
+	return a.client.Put(a, a.fixture, a.repo, a.tag, "top")
+}
+
+// expand replaces the names of children by their digests.
+func (a *attempt) expand(message string) string {
+	for _, name := range []string{"amd64", "arm64", "armv7", "plain", "att", "inner"} {
+		message = strings.ReplaceAll(message, "DIGEST("+name+")", a.fixture.Digest(name).String())
+	}
+	return message
+}
+
+// check pushes the list and compares what becomes of it with what the case says.
+func (a *attempt) check(c pushCase) {
+	a.Helper()
+	answer := a.put()
+	switch {
+	case c.invalid != "":
+		require.Equal(a, http.StatusBadRequest, answer.Status, "%s", answer.Body)
+		require.Len(a, answer.Errors(), 1)
+		assert.Equal(a, "MANIFEST_INVALID", answer.Errors()[0].Code)
+		assert.Contains(a, answer.Errors()[0].Message, a.expand(c.invalid))
+		a.checkAbsent()
+	case len(c.missing) > 0:
+		a.checkRefusal(answer, c.policy, c.missing)
+		a.checkAbsent()
+	default:
+		require.Equal(a, http.StatusCreated, answer.Status, "%s", answer.Body)
+		a.checkStored("top", a.refs()...)
+		a.checkChildren(c.present)
+	}
+}
+
+func (a *attempt) checkRefusal(answer Answer, policy manifest.SparsePolicy, missing []child) {
+	a.Helper()
+	require.Equal(a, http.StatusBadRequest, answer.Status, "%s", answer.Body)
+	assert.Equal(a, "application/json", answer.Header.Get("Content-Type"))
+	required := []string{}
+	if policy.Enabled {
+		required = policy.RequiredArchitectures
+	}
+	var want []ResponseError
+	for _, m := range missing {
+		detail, err := json.Marshal(map[string]any{
+			"architecture": m.architecture, "digest": a.fixture.Digest(m.name), "required_architectures": required,
+		})
+		require.NoError(a, err)
+		want = append(want, ResponseError{Code: "MANIFEST_BLOB_UNKNOWN", Message: a.expand(m.message), Detail: detail})
+	}
+	assert.Equal(a, want, answer.Errors())
+}
+
+// refs are the references by which the list can be got.
+func (a *attempt) refs() []string {
+	refs := []string{a.fixture.Digest("top").String()}
+	if a.tag != "" {
+		refs = append(refs, a.tag)
+	}
+	return refs
+}
+
+// checkStored gets a document by each reference and compares it, to the byte.
+func (a *attempt) checkStored(name string, refs ...string) {
+	a.Helper()
+	want, mediaType := a.fixture.Document(name)
+	for _, ref := range refs {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			answer := a.client.Get(a, method, a.repo, ref)
+			require.Equal(a, http.StatusOK, answer.Status, "%s %s", method, ref)
+			assert.Equal(a, mediaType, answer.Header.Get("Content-Type"))
+			assert.Equal(a, a.fixture.Digest(name).String(), answer.Header.Get("Docker-Content-Digest"))
+			assert.Equal(a, fmt.Sprint(len(want)), answer.Header.Get("Content-Length"))
+			if method == http.MethodGet {
+				assert.Equal(a, string(want), string(answer.Body))
+			}
+		}
+	}
+}
+
+// checkAbsent makes sure that nothing was stored.
+func (a *attempt) checkAbsent() {
+	a.Helper()
+	for _, ref := range a.refs() {
+		a.checkUnknown(ref)
+	}
+}
+
+func (a *attempt) checkUnknown(ref string) {
+	a.Helper()
+	answer := a.client.Get(a, http.MethodGet, a.repo, ref)
+	assert.Equal(a, http.StatusNotFound, answer.Status, "GET %s", ref)
+	// A repository that nothing was ever stored in may be unknown itself.
+	if errs := answer.Errors(); assert.Len(a, errs, 1) {
+		assert.Contains(a, []string{"MANIFEST_UNKNOWN", "NAME_UNKNOWN"}, errs[0].Code)
+	}
+	assert.Equal(a, http.StatusNotFound, a.client.Get(a, http.MethodHead, a.repo, ref).Status, "HEAD %s", ref)
+}
+
+// checkChildren makes sure that those children of the list can be got that were pushed, and no others.
+func (a *attempt) checkChildren(present []string) {
+	a.Helper()
+	for _, d := range a.fixture.Manifests("top")[1:] {
+		name := a.fixture.Name(d)
+		switch {
+		case slices.Contains(present, name):
+			a.checkStored(name, d.String())
+		case name != "inner" && !slices.Contains(present, "inner"):
+			a.checkUnknown(d.String())
+		}
+	}
+}
+
+func pushAfterRefusal(a *attempt) {
+	a.list("amd64", "arm64")
+	require.Equal(a, http.StatusBadRequest, a.put().Status)
+	a.push("amd64")
+	require.Equal(a, http.StatusCreated, a.put().Status)
+	a.checkStored("top", a.refs()...)
+}
+
+func pushAfterAcceptance(a *attempt) {
+	a.list("amd64", "arm64")
+	a.push("amd64")
+	require.Equal(a, http.StatusCreated, a.put().Status)
+	a.checkUnknown(a.fixture.Digest("arm64").String())
+	a.push("arm64")
+	a.checkStored("top", a.refs()...)
+	a.checkChildren([]string{"amd64", "arm64"})
+}
+
+func deleteAfterAcceptance(a *attempt) {
+	a.list("amd64", "arm64")
+	a.push("amd64", "arm64")
+	require.Equal(a, http.StatusCreated, a.put().Status)
+	a.delete("arm64")
+	a.checkStored("top", a.refs()...)
+	require.Equal(a, http.StatusCreated, a.put().Status, "arm64 is not required")
+	a.delete("amd64")
+	a.checkStored("top", a.refs()...)
+	answer := a.put()
+	a.checkRefusal(answer, on("amd64"), []child{{"amd64", "amd64", "Required architecture 'amd64' manifest not found"}})
+	a.checkStored("top", a.refs()...)
+}
+
+func (a *attempt) delete(name string) {
+	a.Helper()
+	d := a.fixture.Digest(name).String()
+	answer := a.client.Do(a, http.MethodDelete, ManifestPath(a.repo, d), nil, nil)
+	require.Equal(a, http.StatusAccepted, answer.Status, "%s", answer.Body)
+	a.checkUnknown(d)
+}
+
+func nestedWithoutLeaves(a *attempt) {
+	a.push("amd64")
+	require.Equal(a, http.StatusCreated, a.client.Put(a, a.fixture, a.repo, "", "inner").Status)
+	a.list("amd64", "inner")
+	require.Equal(a, http.StatusCreated, a.put().Status)
+	a.checkStored("top", a.refs()...)
+	a.checkStored("inner", a.fixture.Digest("inner").String())
+}
+
+func announcement(a *attempt) {
+	for _, c := range []struct {
+		policy           manifest.SparsePolicy
+		support          string
+		architectures    []string // of the header
+		capabilitiesJSON string
+	}{
+		{off, "false", nil, `{"sparse_manifests":{"supported":false,"required_architectures":[]}}`},
+		{
+			manifest.SparsePolicy{RequiredArchitectures: []string{"amd64"}}, "false", nil,
+			`{"sparse_manifests":{"supported":false,"required_architectures":[]}}`,
+		},
+		{on(), "true", nil, `{"sparse_manifests":{"supported":true,"required_architectures":[]}}`},
+		{
+			on("amd64", "arm64"), "true", []string{"amd64,arm64"},
+			`{"sparse_manifests":{"supported":true,"required_architectures":["amd64","arm64"]}}`,
+		},
+	} {
+		client := Serve(a, a.registry, c.policy)
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			answer := client.Do(a, method, "/v2/", nil, nil)
+			assert.Equal(a, []string{c.support}, answer.Header.Values(sparseregistry.SupportHeader))
+			assert.Equal(a, c.architectures, answer.Header.Values(sparseregistry.ArchitecturesHeader))
+		}
+		answer := client.Do(a, http.MethodGet, sparseregistry.CapabilitiesPath, nil, nil)
+		assert.Equal(a, http.StatusOK, answer.Status)
+		assert.Equal(a, "application/json", answer.Header.Get("Content-Type"))
+		assert.Equal(a, c.capabilitiesJSON+"\n", string(answer.Body))
+		assert.Equal(a, http.StatusMethodNotAllowed, client.Do(a, http.MethodPost, sparseregistry.CapabilitiesPath, nil, nil).Status)
+	}
+}
+
+func otherBytes(a *attempt) {
+	a.push("amd64")
+	a.list("amd64")
+	body, mediaType := a.fixture.Document("top")
+	other := a.fixture.Digest("arm64").String()
+	answer := a.client.Do(a, http.MethodPut, ManifestPath(a.repo, other), http.Header{"Content-Type": {mediaType}}, body)
+	require.Equal(a, http.StatusBadRequest, answer.Status)
+	require.Len(a, answer.Errors(), 1)
+	assert.Equal(a, "DIGEST_INVALID", answer.Errors()[0].Code)
+	a.checkUnknown(other)
+	a.checkAbsent()
+}
+
+func switchedOff(a *attempt) {
+	a.list("amd64", "arm64")
+	a.push("amd64")
+	require.Equal(a, http.StatusCreated, a.put().Status)
+	a.client = Serve(a, a.registry, off)
+	a.checkStored("top", a.refs()...)
+	a.checkRefusal(a.put(), off, []child{{"arm64", "arm64", "Manifest DIGEST(arm64) for platform 'linux/arm64' not found"}})
+	a.checkStored("top", a.refs()...)
+}
