@@ -2,14 +2,110 @@ package transport
 
 import (
 	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
+	"go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-func openArchive(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (end, error) {
-	dest, err := ref.NewImageDestination(ctx, sys)
+// archiveEnd writes an oci-archive: file, which holds one image or list.
+//
+// Upstream's destination writes the file when it is committed, over the old one. It is therefore opened on a temporary file
+// beside the real one, which is then renamed.
+type archiveEnd struct {
+	plainEnd        // of the file staged
+	target   string // the file of the reference
+	temp     string // holds staged
+	staged   string
+}
+
+func openArchive(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (_ end, err error) {
+	path, image := splitLayoutReference(ref)
+	e := &archiveEnd{}
+	if e.target, err = resolve(path); err != nil {
+		return nil, err
+	}
+	if !e.makeTemp() {
+		dest, err := ref.NewImageDestination(ctx, sys)
+		if err != nil {
+			return nil, err
+		}
+		return &plainEnd{dest: dest}, nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(e.temp))
+		}
+	}()
+	e.staged = filepath.Join(e.temp, "new")
+	staged, err := archive.NewReference(e.staged, image)
 	if err != nil {
 		return nil, err
 	}
-	return &plainEnd{dest: dest}, nil
+	e.dest, err = staged.NewImageDestination(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// makeTemp makes temp, and says whether it could, and whether target is something that can be replaced: not a device or a
+// pipe, and in a directory that can be written.
+func (e *archiveEnd) makeTemp() bool {
+	if info, err := os.Stat(e.target); err == nil && !info.Mode().IsRegular() {
+		return false
+	}
+	var err error
+	e.temp, err = os.MkdirTemp(filepath.Dir(e.target), stagingPattern)
+	return err == nil
+}
+
+func (e *archiveEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error {
+	if err := e.plainEnd.putTop(ctx, doc, sigs, commit); err != nil {
+		return err
+	}
+	return e.publish(ctx)
+}
+
+func (e *archiveEnd) publish(ctx context.Context) error {
+	info, err := os.Stat(e.target)
+	switch {
+	case err == nil:
+		if err := os.Chmod(e.staged, info.Mode().Perm()); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	renameErr := os.Rename(e.staged, e.target)
+	if renameErr != nil && info != nil {
+		return overwrite(ctx, e.target, e.staged) // a file that is a mount point cannot be replaced
+	}
+	return renameErr
+}
+
+// overwrite copies the content of the file from into the file to, which exists.
+func overwrite(ctx context.Context, to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	_, err = io.Copy(out, &blobReader{ctx: ctx, r: in})
+	return err
+}
+
+func (e *archiveEnd) close() error {
+	return errors.Join(e.dest.Close(), os.RemoveAll(e.temp))
 }

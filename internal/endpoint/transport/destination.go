@@ -307,6 +307,11 @@ func (e *plainEnd) putManifest(ctx context.Context, doc endpoint.Document) error
 }
 
 func (e *plainEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error {
+	if sigs.Len() > 0 {
+		if err := e.dest.SupportsSignatures(ctx); err != nil {
+			return err
+		}
+	}
 	if err := e.dest.PutManifest(ctx, doc.Bytes, nil); err != nil {
 		return err
 	}

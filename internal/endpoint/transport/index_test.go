@@ -56,10 +56,10 @@ func TestIndexAdd(t *testing.T) {
 			want: `{"manifests":[` + added + `, {"digest":"` + a + `"}]}`,
 		},
 		{
-			name: "another name of the same digest stays",
+			name:  "another name of the same digest stays",
 			index: `{"manifests":[{"digest":"` + c + `","annotations":{"org.opencontainers.image.ref.name":"old"}}]}`,
-			tag:  "new",
-			want: `{"manifests":[{"digest":"` + c + `","annotations":{"org.opencontainers.image.ref.name":"old"}},` + added + `]}`,
+			tag:   "new",
+			want:  `{"manifests":[{"digest":"` + c + `","annotations":{"org.opencontainers.image.ref.name":"old"}},` + added + `]}`,
 		},
 		{
 			name:  "nothing to do",
