@@ -10,7 +10,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A ListOp says what a ListEdit does. The zero value is not valid.
+// A ListOp says what a ListEdit does. The zero value is not valid. The others are in the order in which edits must come.
 type ListOp int
 
 const (
@@ -38,8 +38,8 @@ func (op ListOp) String() string {
 type ListEdit struct {
 	ListOperation ListOp
 
-	// UpdateIndex is the position of the entry to update. Its other fields and its platform remain, with one exception: with a new
-	// digest it loses its urls and data, which are the old content.
+	// UpdateIndex is the position of the entry to update. What is not replaced remains, with one exception: with a new digest the
+	// entry loses its urls and data, which lead to the old content.
 	UpdateIndex int
 	// UpdateDigest, UpdateSize and UpdateMediaType replace what the entry has. A zero value leaves it as it is; not all may be zero,
 	// and a digest comes with its size in bytes.
@@ -78,7 +78,7 @@ func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 	}
 	if edits[len(edits)-1].ListOperation == ListOpAdd { // adds come last
 		model := &edited
-		if len(edited.entries) == 0 {
+		if len(edited.entries) == 0 { // the old entries still show how it is done
 			model = c
 		}
 		if err := edited.add(edits, model.layout()); err != nil {
@@ -170,7 +170,8 @@ func platformFields(p *imgspecv1.Platform) []field {
 	return fields
 }
 
-// update returns the entry with the changes of an update. Fields that have the new value already keep their bytes.
+// update returns the entry with the changes of an update. Strings that mean the new value already keep their bytes, escapes included;
+// a size can be written in one way only.
 func (e entry) update(u ListEdit) (entry, error) {
 	o := splitObject(e.raw)
 	if u.UpdateDigest != "" && u.UpdateDigest != e.desc.Digest {
@@ -178,7 +179,7 @@ func (e entry) update(u ListEdit) (entry, error) {
 		o.remove("urls")
 		o.remove("data")
 	}
-	if u.UpdateSize != 0 && u.UpdateSize != e.desc.Size {
+	if u.UpdateSize != 0 {
 		o.set("size", u.UpdateSize)
 	}
 	if u.UpdateMediaType != "" && u.UpdateMediaType != e.desc.MediaType {

@@ -360,6 +360,31 @@ func TestUpdateRemovesOldContent(t *testing.T) {
 	}
 }
 
+func TestUpdateToTheSameKeepsEscapes(t *testing.T) {
+	doc := expand.Replace(`{"schemaVersion":2,"manifests":[{"mediaType":"a\/b","digest":"sha25\u0036:` + named("a").Encoded() + `","size":2}]}`)
+	list := mustParse(t, []byte(doc))
+	require.NoError(t, list.EditInstances(batch(update(0, named("a"), 2, "a/b"))))
+	assert.Equal(t, doc, string(serialize(t, list)))
+}
+
+func TestEditInstancesOfALongList(t *testing.T) {
+	const n = 15000
+	list := mustParse(t, manyEntries(t, n))
+	before := list.Instances()
+	var edits []manifest.ListEdit
+	for i := n - 2; i >= 0; i -= 2 {
+		edits = append(edits, deletes(i)...)
+	}
+	require.NoError(t, list.EditInstances(edits))
+	after := mustParse(t, serialize(t, list)).Instances()
+	require.Len(t, after, n/2)
+	for i, instance := range after {
+		want := before[2*i+1]
+		want.Index = i
+		require.Equal(t, want, instance)
+	}
+}
+
 func TestZeroValueLists(t *testing.T) {
 	for _, list := range []manifest.List{&manifest.OCI1Index{}, &manifest.Schema2List{}} {
 		_, err := list.Serialize()

@@ -8,7 +8,8 @@ import (
 )
 
 var (
-	// ErrSchema1 is wrapped by the error of ParseImage for a Docker schema 1 manifest.
+	// ErrSchema1 is wrapped by the error of Parse and ParseImage for a Docker schema 1 manifest, by its declared media type or by
+	// its schemaVersion.
 	ErrSchema1 = errors.New("Docker schema 1 manifest")
 
 	// ErrTooLarge is wrapped by the error of Parse and ParseImage for a document of more than MaxSize bytes.

@@ -39,8 +39,11 @@ type List interface {
 	// It must not run concurrently with any other method of the same list.
 	EditInstances(edits []ListEdit) error
 
-	// Serialize returns the document, in a fresh slice. Without edits these are the bytes given to Parse. Else only the entries
-	// that were updated, added or deleted differ, and added ones are laid out as their neighbours are.
+	// Serialize returns the document, in a fresh slice. Without edits these are the bytes given to Parse. With edits, everything
+	// outside the array of entries, and every entry that was not updated, still has its bytes. White space in the array goes by
+	// a rule, so that a digest can be known beforehand: each entry keeps the white space and the comma before it; the first one that
+	// remains takes the place of the first; what comes after the last entry stays; brackets with nothing left enclose nothing.
+	// Entries that were added are laid out as the one before them, or as the document if the list was empty.
 	// It fails only for a list that was not made by Parse.
 	Serialize() ([]byte, error)
 
@@ -58,8 +61,9 @@ var errNotParsed = errors.New("list was not made by manifest.Parse")
 // case only, more than 64 levels of nesting, another schemaVersion than 2, a media type that is not the declared one or no list's,
 // contents of other formats (config, layers, fsLayers, history), no manifests, known fields with values of the wrong type, entries
 // without digest or size, digests that do not validate, and sizes that are negative, no integer, or above 2⁵³-1.
-// Annotations may have any distinct keys. Optional arrays and objects may be null.
-// An empty list is no error here, and fields that no specification names are kept.
+//
+// Accepted are: annotations with any distinct keys, null for optional arrays and objects, an empty list, and fields that no
+// specification names, with whatever is in them.
 func Parse(b []byte, mediaType string) (List, error) {
 	s, err := newScanner(b)
 	if err != nil {
