@@ -143,8 +143,10 @@ func (i *inspector) label(d digest.Digest) string {
 	if name := i.want.Fixture.Name(d); name != d.String() {
 		return name
 	}
-	algorithm, encoded, _ := strings.Cut(d.String(), ":")
-	return algorithm + ":" + encoded[:min(12, len(encoded))]
+	if d.Validate() != nil {
+		return fmt.Sprintf("%q", d)
+	}
+	return d.Algorithm().String() + ":" + d.Encoded()[:12]
 }
 
 func (i *inspector) reached(d digest.Digest) bool {

@@ -19,11 +19,11 @@ func (f *Fixture) PushTo(reg *registrytest.Registry, repo, tag, name string, omi
 	}
 	for i := len(p.documents) - 1; i >= 0; i-- {
 		doc := f.document(p.documents[i])
-		reg.PutManifest(repo, doc.digest.String(), doc.mediaType, doc.bytes)
-	}
-	if tag != "" {
-		doc := f.document(name)
-		reg.PutManifest(repo, tag, doc.mediaType, doc.bytes)
+		ref := doc.digest.String()
+		if i == 0 && tag != "" {
+			ref = tag
+		}
+		reg.PutManifest(repo, ref, doc.mediaType, doc.bytes)
 	}
 	return f.Digest(name)
 }
