@@ -51,6 +51,7 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		if err := j.openDestination(ctx); err != nil {
 			return nil, err
 		}
+		j.mountAcross()
 		if err := j.execute(ctx); err != nil {
 			return nil, err
 		}
@@ -59,8 +60,11 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		}
 	}
 	if j.plan.Image != nil {
-		doc, err := j.document(j.plan.Digest)
-		return doc.Bytes, err
+		doc, err := j.manifest(ctx, j.plan.Digest)
+		if err != nil {
+			return nil, &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
+		}
+		return doc.Bytes, nil
 	}
 	return j.plan.List.result, nil
 }

@@ -15,7 +15,7 @@ import (
 // openSource opens the source: a registry directly where that is possible, and anything else through its transport.
 func (j *job) openSource(ctx context.Context) error {
 	src, reason, err := openDirectly(j.srcRef.Transport().Name(), func() (endpoint.Source, error) {
-		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, nil)
+		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, j.o.session.source)
 	})
 	if src == nil && err == nil {
 		src, err = transport.OpenSource(ctx, j.srcRef, j.o.SourceCtx)
@@ -34,7 +34,7 @@ func (j *job) openDestination(ctx context.Context) error {
 		return nil
 	}
 	dst, reason, err := openDirectly(j.destRef.Transport().Name(), func() (endpoint.Destination, error) {
-		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, nil)
+		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.destination)
 	})
 	if dst == nil && err == nil {
 		dst, err = transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)
@@ -72,6 +72,14 @@ func how(end any) string {
 		return "registry"
 	}
 	return "transport"
+}
+
+// mountAcross lets a registry take blobs from the source's repository, if it has that too.
+func (j *job) mountAcross() {
+	src, ok := j.src.(*registry.Source)
+	if dst, both := j.dst.(*registry.Destination); ok && both {
+		dst.MountFrom(src)
+	}
 }
 
 // opener returns an Opener of b at the source. bp, if not nil, is told what is read.

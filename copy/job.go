@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
 // A job is one copy, from the first step to the last.
@@ -170,21 +171,19 @@ func (j *job) signaturesOf(d digest.Digest) endpoint.Signatures {
 	return j.signatures[d]
 }
 
-// countEnd notes what an end did.
+// countEnd notes what an end did, if it is one that counts.
 func (j *job) countEnd(side Side, end any) {
-	counter, ok := end.(interface {
-		Counts() (requests, retries int64)
-	})
+	counter, ok := end.(interface{ Stats() registry.Stats })
 	if !ok {
 		return
 	}
-	requests, retries := counter.Counts()
+	stats := counter.Stats()
 	j.reporter.update(func(r *Report) {
 		e := &r.Source
 		if side == DestinationSide {
 			e = &r.Destination
 		}
-		e.Requests, e.Retries = requests, retries
+		e.Requests, e.Retries = stats.Requests, stats.Retries
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 )
 
@@ -238,6 +239,13 @@ type Options struct {
 	CompareDestination bool
 	// Report is filled in by Image, also when it fails; nil means that nobody wants it.
 	Report *Report
+
+	session session
+}
+
+// A session is what several copies share. Its zero value shares nothing.
+type session struct {
+	source, destination *registry.Shared
 }
 
 // OptionsError says that options are invalid by themselves or together. Nothing has been opened.
