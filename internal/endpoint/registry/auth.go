@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,9 +18,16 @@ import (
 // clientID is how containers/image names itself to token services.
 const clientID = "containers/image"
 
-// authorize sets the Authorization header of req, which goes to the host of r, as the host's challenges ask. It returns the
-// bearer token that it used, if any. Without a challenge that it can answer it sets nothing.
-func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []string) (token string, err error) {
+// authorization is what a request carried.
+type authorization struct {
+	any   bool
+	token string // bearer token, "" if it was none
+	fresh bool   // the token was fetched for this request
+}
+
+// authorize sets the Authorization header of req, which goes to the host of r, as the host's challenges ask. Without a challenge
+// that it can answer it sets nothing.
+func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []string) (authorization, error) {
 	for _, c := range r.host.currentChallenges() {
 		switch c.scheme {
 		case "basic":
@@ -29,17 +35,17 @@ func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []
 				continue
 			}
 			req.SetBasicAuth(r.auth.Username, r.auth.Password)
-			return "", nil
+			return authorization{any: true}, nil
 		case "bearer":
-			token, err := r.bearerToken(ctx, c, scopes)
+			token, fresh, err := r.bearerToken(ctx, c, scopes)
 			if err != nil {
-				return "", err
+				return authorization{}, err
 			}
 			req.Header.Set("Authorization", "Bearer "+token)
-			return token, nil
+			return authorization{any: true, token: token, fresh: fresh}, nil
 		}
 	}
-	return "", nil
+	return authorization{}, nil
 }
 
 // scopes are what a request of r needs; mountFrom is the repository that it mounts from, or "".
@@ -51,16 +57,14 @@ func (r *repository) scopes(mountFrom string) []string {
 	return scopes
 }
 
-// withChallengedScope adds the scope that a refusal of the given scopes asks for, if it is another one.
-func withChallengedScope(scopes []string, challenges []challenge) []string {
+// challengedScope is what a refused token is said to lack, and whether it is said to lack anything.
+func challengedScope(challenges []challenge) (scope string, insufficient bool) {
 	for _, c := range challenges {
 		if c.scheme == "bearer" && c.params["error"] == "insufficient_scope" {
-			if asked := c.params["scope"]; asked != "" && !slices.Contains(scopes, asked) {
-				return append(slices.Clone(scopes), asked)
-			}
+			return c.params["scope"], true
 		}
 	}
-	return scopes
+	return "", false
 }
 
 // tokenKey says what a token was issued for, and for whom.
@@ -96,26 +100,26 @@ func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 	return e
 }
 
-// bearerToken returns a token that should be good for scopes. Concurrent calls fetch one.
-func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []string) (string, error) {
+// bearerToken returns a token that should be good for scopes, and whether it was fetched just now. Concurrent calls fetch one.
+func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []string) (token string, fresh bool, err error) {
 	if r.registryToken != "" {
-		return r.registryToken, nil
+		return r.registryToken, true, nil
 	}
 	e := r.host.tokens.entry(r.tokenKey(c, scopes))
 	if err := e.acquire(ctx); err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer e.release()
 	if e.token != "" && time.Now().Before(e.expires) {
-		return e.token, nil
+		return e.token, false, nil
 	}
 	token, lifetime, err := r.fetchToken(ctx, c, scopes)
 	if err != nil {
-		return "", fmt.Errorf("getting a token: %w", err)
+		return "", false, fmt.Errorf("getting a token: %w", err)
 	}
 	e.token = token
 	e.expires = time.Now().Add(lifetime - min(lifetime/10, 10*time.Second))
-	return token, nil
+	return token, true, nil
 }
 
 // dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless that happened already.

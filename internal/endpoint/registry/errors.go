@@ -151,7 +151,7 @@ func isTransient(err error, known bool) bool {
 		return true
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
-	case errors.As(err, &verification), errors.As(err, &notTLS), errors.As(err, &alert), errors.As(err, &unknownCA),
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &verification), errors.As(err, &notTLS), errors.As(err, &alert), errors.As(err, &unknownCA),
 		errors.As(err, &redirect):
 		return false
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),

@@ -37,7 +37,7 @@ func (h *host) learn(scheme string, resp *http.Response) {
 		h.logWarnings(resp)
 	}
 	h.mu.Lock()
-	if h.scheme == "" && scheme != "" && resp.StatusCode != http.StatusBadRequest {
+	if h.scheme == "" {
 		h.scheme = scheme
 	}
 	if own && resp.StatusCode == http.StatusUnauthorized {
@@ -51,9 +51,8 @@ func (h *host) learn(scheme string, resp *http.Response) {
 			RequiredArchitectures: resp.Header.Get("X-Required-Architectures"),
 		}
 	}
-	known := h.scheme != ""
 	h.mu.Unlock()
-	if known && h.answered.CompareAndSwap(false, true) {
+	if h.answered.CompareAndSwap(false, true) {
 		close(h.settled)
 	}
 }

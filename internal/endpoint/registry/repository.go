@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -113,19 +114,26 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	return nil, newRefusal(resp, time.Now())
 }
 
-// maxAuthorizations is how often a request is sent again with another authorization: once because a challenge was not known,
-// once because a token was refused.
-const maxAuthorizations = 2
+// maxAuthorizations bounds how often a request is sent again with another authorization.
+const maxAuthorizations = 10
 
+// sendAuthorized sends rq, and again when that was refused for lack of authorization and there is another one to try.
 func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Response, error) {
 	scopes := r.scopes(rq.mountFrom)
+	freshRefused := 0
 	for again := 0; ; again++ {
 		resp, used, err := r.exchange(ctx, rq, scopes)
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || again == maxAuthorizations || !r.host.owns(resp.Request.URL) {
 			return resp, err
 		}
-		challenges := parseChallenges(resp.Header)
-		next, ok := r.answerChallenge(ctx, challenges, used, scopes)
+		if used.fresh {
+			freshRefused++
+		}
+		// Others may have used up a fresh token before it was used here. That is not expected to happen twice.
+		if freshRefused > 1 {
+			return resp, nil
+		}
+		next, ok := r.answerChallenge(ctx, parseChallenges(resp.Header), used, scopes)
 		if !ok {
 			return resp, nil
 		}
@@ -134,29 +142,29 @@ func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Res
 	}
 }
 
-// authorization is what a request carried.
-type authorization struct {
-	any   bool
-	token string // "" if it was none of ours
-}
-
 // answerChallenge says whether a request that was refused with challenges should be sent again, and for which scopes.
 func (r *repository) answerChallenge(ctx context.Context, challenges []challenge, used authorization, scopes []string) ([]string, bool) {
 	if !used.any {
 		if len(challenges) == 0 {
 			challenges = r.ping(ctx)
 		}
-		return withChallengedScope(scopes, challenges), r.canAnswer(challenges)
+		return scopes, r.canAnswer(challenges)
 	}
 	if used.token == "" || r.registryToken != "" {
 		return nil, false
+	}
+	if lacking, insufficient := challengedScope(challenges); insufficient {
+		if lacking == "" || slices.Contains(scopes, lacking) {
+			return nil, false // there is nothing else to ask for
+		}
+		return append(slices.Clone(scopes), lacking), true
 	}
 	for _, c := range r.host.currentChallenges() {
 		if c.scheme == "bearer" {
 			r.dropToken(ctx, c, scopes, used.token)
 		}
 	}
-	return withChallengedScope(scopes, challenges), true
+	return scopes, true
 }
 
 func (r *repository) canAnswer(challenges []challenge) bool {
@@ -224,7 +232,8 @@ func (r *repository) discoverScheme(ctx context.Context, rq *request, scopes []s
 	case plain.err != nil:
 		plain.abandon()
 		return nil, authorization{}, fmt.Errorf("%w (and over TLS: %v)", plain.err, err)
-	case plain.resp.StatusCode == http.StatusBadRequest: // what servers that speak TLS say to those who do not
+	case plain.resp.StatusCode == http.StatusBadRequest && !errors.Is(err, http.ErrSchemeMismatch):
+		// That is what servers that speak TLS say to those who do not.
 		plain.abandon()
 		return nil, authorization{}, err
 	}
@@ -282,10 +291,9 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 	}
 	var used authorization
 	if r.host.isOrigin(scheme, req.URL) {
-		if used.token, err = r.authorize(ctx, req, scopes); err != nil {
+		if used, err = r.authorize(ctx, req, scopes); err != nil {
 			return nil, authorization{}, err
 		}
-		used.any = req.Header.Get("Authorization") != ""
 	}
 	ctx, watch := newWatchdog(ctx, r.attemptTimeout())
 	req = req.WithContext(r.host.traceTLS(ctx))
