@@ -46,8 +46,8 @@ type Want struct {
 	// Present must be reached from the tag. What a document names must be there in any case, unless Absent or Optional say
 	// otherwise; Present says besides that the documents still name it.
 	Present []string
-	// Absent must not be in the store, nor may anything below it that is not reached by another way (what is below it, only
-	// the fixture knows). Documents may name it nevertheless.
+	// Absent must not be in the store, nor may anything below it that is not reached by another way and is not below
+	// something Optional (what is below it, only the fixture knows). Documents may name it nevertheless.
 	Absent []string
 	// Optional may be absent although documents name it. If it is there, it must be whole.
 	Optional []string
@@ -387,6 +387,11 @@ func (i *inspector) demands() {
 		for n, d := range i.want.expand(name) {
 			// What something else needs as well is not missed with it.
 			absent[d] = n == 0 || absent[d] || !i.reached(d)
+		}
+	}
+	for _, name := range i.want.Optional {
+		for _, d := range i.want.expand(name) {
+			delete(absent, d)
 		}
 	}
 	seen := map[digest.Digest]bool{}

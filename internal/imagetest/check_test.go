@@ -222,6 +222,15 @@ func TestInspect(t *testing.T) {
 			want:  Want{Absent: []string{"arm64"}},
 			found: []string{"arm64.app: must be absent, but <arm64.app> is in the store"},
 		},
+		"absent, but in part below something optional": {
+			f: Nested(), omit: []string{"inner"},
+			damage: func(f *Fixture, m *memory) {
+				m.blobs[f.Digest("arm64.app")] = stored{content: f.Content("arm64.app")}
+				m.blobs[f.Digest("arm/v7.app")] = stored{content: f.Content("arm/v7.app")}
+			},
+			want:  Want{Absent: []string{"inner"}, Optional: []string{"arm64"}},
+			found: []string{"arm/v7.app: must be absent, but <arm/v7.app> is in the store"},
+		},
 		"optional child, absent": {
 			f: sample(), omit: []string{"arm64"},
 			want: Want{Optional: []string{"arm64"}},

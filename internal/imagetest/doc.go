@@ -12,6 +12,12 @@
 //	f.List("top", imagetest.Entries("amd64", "arm64", "att-amd64"))
 //	f.PushTo(registry, "team/app", "v1", "top", "arm64") // everything but arm64: a sparse source
 //
+// A test of a copy ends with what it wants the destination to be, and learns in one message of all that is not so:
+//
+//	imagetest.CheckRegistry(t, registry, "mirror/app", imagetest.Want{
+//		Tag: "v1", Digest: f.Digest("top"), Fixture: f, Absent: []string{"arm64"},
+//	})
+//
 // Misuse of a Fixture (a name that does not exist, or is taken) panics: it is a mistake in the test. A Fixture must be built by
 // one goroutine; afterwards any number may read it.
 //

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // A Fixture is a set of named blobs and documents. See the package comment.
@@ -25,6 +27,7 @@ type blob struct {
 	annotations map[string]string // of descriptors that name it
 	urls        []string          // of descriptors that name it
 	write       func(io.Writer) error
+	content     *registrytest.Content // for registries to read from, if the blob takes no memory; otherwise nil
 }
 
 // A document is a manifest or a list.
@@ -99,7 +102,7 @@ func (f *Fixture) Blobs(name string) []digest.Digest {
 	return f.Digests(f.tree(name, nil).blobs...)
 }
 
-// Content returns the bytes of a blob. Random content is made anew by every call.
+// Content returns the bytes of a blob. Random and seeded content is made anew by every call.
 func (f *Fixture) Content(name string) []byte {
 	b := f.blob(name)
 	buf := bytes.NewBuffer(make([]byte, 0, b.size))

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/pkg/compression"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // foreign makes a Windows image whose base is not distributed.
@@ -180,6 +182,48 @@ func filesIn(t *testing.T, archive []byte) map[string]int64 {
 		require.NoError(t, err)
 		files[header.Name] = n
 	}
+}
+
+// TestEntryPlatform says what an entry makes of its child's platform.
+func TestEntryPlatform(t *testing.T) {
+	f := New()
+	f.Image("image", Platform("windows/amd64"), OSVersion("1"), Layers())
+	f.Image("none", Layers())
+	f.List("list", Entries("image", "none"), Entry("image", OSVersion("2")), Entry("image", Platform("linux/arm/v6")),
+		Entry("image", NoPlatform()), Entry("none", Platform("linux/s390x")))
+	content, _ := f.Document("list")
+	var index imgspecv1.Index
+	require.NoError(t, json.Unmarshal(content, &index))
+	var platforms []*imgspecv1.Platform
+	for _, entry := range index.Manifests {
+		platforms = append(platforms, entry.Platform)
+	}
+	assert.Equal(t, []*imgspecv1.Platform{
+		{OS: "windows", Architecture: "amd64", OSVersion: "1"}, nil, {OS: "windows", Architecture: "amd64", OSVersion: "2"},
+		{OS: "linux", Architecture: "arm", Variant: "v6"}, nil, {OS: "linux", Architecture: "s390x"},
+	}, platforms)
+}
+
+func TestDocumentsAsTheCallerWritesThem(t *testing.T) {
+	f := New()
+	f.Image("image", Reformat(func(b []byte) []byte { return append(b, '\n') }))
+	image, _ := f.Document("image")
+	assert.True(t, bytes.HasSuffix(image, []byte("}\n")))
+	f.Raw("raw", ociIndex, []byte("{ }"), "image", "image.layer")
+	raw, mediaType := f.Document("raw")
+	assert.Equal(t, "{ }", string(raw))
+	assert.Equal(t, ociIndex, mediaType)
+	assert.Equal(t, f.Digests("raw", "image"), f.Manifests("raw"))
+	assert.Equal(t, f.Digests("image.layer", "image.config"), f.Blobs("raw"))
+}
+
+func TestSeededLayers(t *testing.T) {
+	f, reg := Platforms(2, 2, 10_000, SeededLayers(), SharedBase()), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(reg, "repo", "v1", Top)
+	CheckRegistry(t, reg, "repo", Want{Tag: "v1", Fixture: f, Only: true})
+	assert.Len(t, f.Blobs(Top), 5)
+	assert.EqualValues(t, 10_000, f.Size("arm64.1"))
+	assert.Equal(t, f.Digest("arm64.1"), digest.FromBytes(f.Content("arm64.1")))
 }
 
 func TestMisusePanics(t *testing.T) {

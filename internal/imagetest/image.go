@@ -1,10 +1,6 @@
 package imagetest
 
-import (
-	"maps"
-
-	"github.com/opencontainers/go-digest"
-)
+import "github.com/opencontainers/go-digest"
 
 // Media types of documents and configs: OCI image specification v1.1, media-types.md; Docker image manifest version 2, schema 2.
 const (
@@ -30,7 +26,7 @@ func (f *Fixture) Image(name string, options ...Option) {
 	if s.config == nil {
 		s.config = f.imageConfig(s)
 	}
-	f.addImage(name, s, s.annotations, entryDefaults{})
+	f.addImage(name, s, entryDefaults{})
 }
 
 // Artifact makes a Helm chart, or another artifact if options give it a config, an artifact type or layers.
@@ -45,7 +41,7 @@ func (f *Fixture) Artifact(name string, options ...Option) {
 		config := encode(object{{"name", name}, {"version", "0.1.0"}, {"apiVersion", "v2"}})
 		s.config = &rawConfig{helmConfig, config}
 	}
-	f.addImage(name, s, s.annotations, entryDefaults{})
+	f.addImage(name, s, entryDefaults{})
 }
 
 // Attestation makes an attestation of the image called subject in BuildKit's form: a manifest with one in-toto statement,
@@ -62,7 +58,7 @@ func (f *Fixture) Attestation(name, subject string, options ...Option) {
 	if s.config == nil {
 		s.config = f.imageConfig(s)
 	}
-	f.addImage(name, s, s.annotations, entryDefaults{annotations: map[string]string{
+	f.addImage(name, s, entryDefaults{annotations: map[string]string{
 		"vnd.docker.reference.type":   "attestation-manifest",
 		"vnd.docker.reference.digest": f.Digest(subject).String(),
 	}})
@@ -84,7 +80,7 @@ func (f *Fixture) statement(subject, predicate string) []byte {
 // imageConfig is the config that goes with the layers and the platform of s.
 func (f *Fixture) imageConfig(s spec) *rawConfig {
 	var config object
-	if p := s.platform; p != nil {
+	if p := s.platformFrom(nil); p != nil {
 		config.add("architecture", p.Architecture)
 		config.add("os", p.OS)
 		if p.OSVersion != "" {
@@ -107,7 +103,7 @@ func (f *Fixture) imageConfig(s spec) *rawConfig {
 }
 
 // addImage writes the document of an image whose config and layers are settled in s.
-func (f *Fixture) addImage(name string, s spec, annotations map[string]string, suggested entryDefaults) {
+func (f *Fixture) addImage(name string, s spec, suggested entryDefaults) {
 	f.Blob(name+".config", s.config.mediaType, s.config.content)
 	layers := make([]object, 0, len(s.layers))
 	for _, layer := range s.layers {
@@ -118,11 +114,11 @@ func (f *Fixture) addImage(name string, s spec, annotations map[string]string, s
 	doc := s.head(mediaType)
 	doc.add("config", f.blob(name+".config").descriptor(s.form))
 	doc.add("layers", layers)
-	f.addTail(&doc, s, annotations)
+	f.addTail(&doc, s)
 
 	suggested.artifactType = s.artifactType
 	if !s.noPlatform {
-		suggested.platform = s.platform
+		suggested.platform = s.platformFrom(nil)
 	}
 	f.addDocument(name, &document{
 		mediaType: mediaType,
@@ -157,15 +153,15 @@ func (s *spec) head(mediaType string) object {
 }
 
 // addTail is how every document ends.
-func (f *Fixture) addTail(doc *object, s spec, annotations map[string]string) {
+func (f *Fixture) addTail(doc *object, s spec) {
 	if s.subject != "" {
 		subject := f.document(s.subject)
 		doc.add("subject", object{
 			{"mediaType", subject.mediaType}, {"digest", subject.digest}, {"size", len(subject.bytes)},
 		})
 	}
-	if len(annotations) > 0 {
-		doc.add("annotations", maps.Clone(annotations))
+	if len(s.annotations) > 0 {
+		doc.add("annotations", s.annotations)
 	}
 	*doc = append(*doc, s.unknown...)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // A LayerOption says what is in a layer, or how it is encoded.
@@ -106,6 +108,25 @@ var (
 		plain:   "application/vnd.docker.image.rootfs.foreign.diff.tar",
 	}
 )
+
+// Seeded makes a layer of exactly size bytes, for copies of more than memory can hold: it takes none, here and in in-process
+// registries that it is pushed to. It is not an archive, and not gzip as its media type says, so that whoever opens layers fails
+// on it or compresses it.
+func (f *Fixture) Seeded(name string, seed uint64, size int64) {
+	var l layer
+	content := registrytest.Seeded(seed, size)
+	f.addBlob(name, &blob{
+		digest:    content.Digest,
+		size:      content.Size,
+		diffID:    content.Digest,
+		mediaType: l.mediaType,
+		write: func(w io.Writer) error {
+			_, err := io.Copy(w, content.Reader())
+			return err
+		},
+		content: &content,
+	})
+}
 
 // Blob makes a blob of arbitrary content, to be used as the layer of an image or artifact under the given media type.
 func (f *Fixture) Blob(name, mediaType string, content []byte) {

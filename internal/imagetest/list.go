@@ -19,7 +19,7 @@ func (f *Fixture) List(name string, options ...Option) {
 	}
 	doc := s.head(mediaType)
 	doc.add("manifests", manifests)
-	f.addTail(&doc, s, s.annotations)
+	f.addTail(&doc, s)
 	f.addDocument(name, &document{
 		mediaType: mediaType,
 		bytes:     s.format(doc),
@@ -51,7 +51,7 @@ func (f *Fixture) entry(e entry) object {
 	if artifactType := cmp.Or(e.spec.artifactType, child.entry.artifactType); artifactType != "" {
 		o.add("artifactType", artifactType)
 	}
-	if p := cmp.Or(e.spec.platform, child.entry.platform); p != nil && !e.spec.noPlatform {
+	if p := e.spec.platformFrom(child.entry.platform); p != nil && !e.spec.noPlatform {
 		o.add("platform", p)
 	}
 	return append(o, e.spec.unknown...)

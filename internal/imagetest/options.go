@@ -49,7 +49,7 @@ type spec struct {
 	config       *rawConfig
 	layers       []string
 
-	platform   *platform
+	platform   []func(*platform) // changes to what there is already
 	noPlatform bool
 	size       *int64
 	mediaType  string
@@ -57,6 +57,7 @@ type spec struct {
 	entries []entry
 
 	sharedBase bool
+	seeded     bool
 }
 
 type rawConfig struct {
@@ -154,33 +155,45 @@ type platform struct {
 }
 
 // Platform sets the platform of an image, for its config and for entries that name it, or of one entry. The text is
-// os/architecture or os/architecture/variant.
+// os/architecture or os/architecture/variant. OSVersion and OSFeatures come after it; without it, they add to the platform that
+// an entry takes from its child.
 func Platform(text string) Option {
 	parts := strings.Split(text, "/")
 	if len(parts) < 2 || len(parts) > 3 {
 		fail("%q is no platform", text)
 	}
-	return Option{"Platform", toImage | toEntry, func(s *spec) {
-		p := s.needPlatform()
-		p.OS, p.Architecture, p.Variant = parts[0], parts[1], strings.Join(parts[2:], "")
-	}}
+	return platformOption("Platform", func(p *platform) {
+		*p = platform{OS: parts[0], Architecture: parts[1], Variant: strings.Join(parts[2:], "")}
+	})
 }
 
 // OSVersion sets the os.version of an image, for its config and for entries that name it, or of one entry.
 func OSVersion(version string) Option {
-	return Option{"OSVersion", toImage | toEntry, func(s *spec) { s.needPlatform().OSVersion = version }}
+	return platformOption("OSVersion", func(p *platform) { p.OSVersion = version })
 }
 
 // OSFeatures sets the os.features of an image, for its config and for entries that name it, or of one entry.
 func OSFeatures(features ...string) Option {
-	return Option{"OSFeatures", toImage | toEntry, func(s *spec) { s.needPlatform().OSFeatures = slices.Clone(features) }}
+	return platformOption("OSFeatures", func(p *platform) { p.OSFeatures = slices.Clone(features) })
 }
 
-func (s *spec) needPlatform() *platform {
-	if s.platform == nil {
-		s.platform = &platform{}
+func platformOption(name string, change func(*platform)) Option {
+	return Option{name, toImage | toEntry, func(s *spec) { s.platform = append(s.platform, change) }}
+}
+
+// platformFrom returns a platform that begins as given and is changed as the options say; nil if there is nothing to say.
+func (s *spec) platformFrom(given *platform) *platform {
+	if len(s.platform) == 0 {
+		return given
 	}
-	return s.platform
+	var p platform
+	if given != nil {
+		p = *given
+	}
+	for _, change := range s.platform {
+		change(&p)
+	}
+	return &p
 }
 
 // NoPlatform leaves the platform of an entry away, or of all entries that name an image.
@@ -212,6 +225,11 @@ func Entries(names ...string) Option {
 			s.entries = append(s.entries, entry{name: name})
 		}
 	}}
+}
+
+// SeededLayers makes the layers of a ready-made set by Seeded, instead of Random.
+func SeededLayers() Option {
+	return Option{"SeededLayers", toSet, func(s *spec) { s.seeded = true }}
 }
 
 // SharedBase makes the images of a ready-made set share their first layer, called "base".

@@ -14,8 +14,12 @@ func (f *Fixture) PushTo(reg *registrytest.Registry, repo, tag, name string, omi
 	if len(p.documents) == 0 && tag != "" {
 		fail("%q is itself omitted, and cannot be tagged", name)
 	}
-	for _, b := range p.blobs {
-		reg.PutBlob(repo, f.Content(b))
+	for _, name := range p.blobs {
+		if b := f.blob(name); b.content != nil {
+			reg.PutContent(repo, *b.content)
+		} else {
+			reg.PutBlob(repo, f.Content(name))
+		}
 	}
 	for i := len(p.documents) - 1; i >= 0; i-- {
 		doc := f.document(p.documents[i])

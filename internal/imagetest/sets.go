@@ -20,27 +20,34 @@ func PlatformName(platform string) string { return strings.TrimPrefix(platform, 
 // Platforms makes a list of n ≤ 16 images, one for each platform, each with the given number of layers of size random bytes.
 // The platforms are amd64, arm64, arm/v7, ppc64le, s390x, riscv64, 386, arm/v6, arm/v5, mips64le, loong64, mips64, mipsle and
 // mips of Linux, windows/amd64 and freebsd/amd64; images are called as PlatformName says, and their layers "amd64.0", "amd64.1"
-// and so on. With SharedBase the first layer of all is the same. Other options apply to the images and to the list.
+// and so on. Options are SharedBase, SeededLayers, and those of images and of lists, which apply to all images and to the list.
 func Platforms(n, layers int, size int64, options ...Option) *Fixture {
 	if n > len(allPlatforms) {
 		fail("there are only %d platforms", len(allPlatforms))
 	}
-	shared := newSpec(toSet, only(toSet, options)).sharedBase
+	s := newSpec(toSet, only(toSet, options))
 	f := New()
-	if shared {
-		f.Layer("base", Random(0, size))
+	layer := func(name string, seed int) {
+		if s.seeded {
+			f.Seeded(name, uint64(seed), size)
+		} else {
+			f.Layer(name, Random(uint64(seed), size))
+		}
+	}
+	if s.sharedBase {
+		layer("base", 0)
 	}
 	names := make([]string, n)
 	for i, platform := range allPlatforms[:n] {
 		names[i] = PlatformName(platform)
 		own := make([]string, layers)
 		for j := range own {
-			if j == 0 && shared {
+			if j == 0 && s.sharedBase {
 				own[j] = "base"
 				continue
 			}
 			own[j] = fmt.Sprintf("%s.%d", names[i], j)
-			f.Layer(own[j], Random(uint64(1+i*layers+j), size))
+			layer(own[j], 1+i*layers+j)
 		}
 		f.Image(names[i], append([]Option{Platform(platform), Layers(own...)}, only(toImage, options)...)...)
 	}
