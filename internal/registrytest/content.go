@@ -11,7 +11,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Content is what a blob holds. It does not change; copies share the bytes.
+// Content is what a blob holds. Copies share the bytes. A copy whose Digest or Size was changed makes a blob that lies: with
+// another digest than its bytes have, or one whose download breaks off because there are less bytes than it says.
 type Content struct {
 	Digest digest.Digest
 	Size   int64

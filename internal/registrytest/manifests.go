@@ -198,7 +198,10 @@ func (x *exchange) readManifest() (manifestPut, Answer) {
 func (x *exchange) storeManifest(p manifestPut) Answer {
 	x.store.mu.Lock()
 	defer x.store.mu.Unlock()
-	repo := x.store.make(x.route.repo)
+	repo := x.store.repo(x.route.repo)
+	if repo == nil {
+		repo = &repository{} // nothing is there
+	}
 	if missing := missingBlobs(repo, p.doc); len(missing) > 0 {
 		return Answer{Status: http.StatusBadRequest, Errors: unknownReferences(missing)}
 	}
@@ -212,12 +215,14 @@ func (x *exchange) storeManifest(p manifestPut) Answer {
 // missingBlobs returns the config and layers that are not there. Layers that have URLs may be elsewhere.
 func missingBlobs(repo *repository, doc document) []digest.Digest {
 	var missing []digest.Digest
+	seen := map[digest.Digest]bool{}
 	need := slices.Clone(doc.Layers)
 	if doc.Config != nil {
 		need = append(need, *doc.Config)
 	}
 	for _, b := range need {
-		if _, ok := repo.blobs[b.Digest]; !ok && len(b.URLs) == 0 && !slices.Contains(missing, b.Digest) {
+		if _, ok := repo.blobs[b.Digest]; !ok && len(b.URLs) == 0 && !seen[b.Digest] {
+			seen[b.Digest] = true
 			missing = append(missing, b.Digest)
 		}
 	}

@@ -36,10 +36,13 @@ func (l ListPut) Missing() []digest.Digest {
 	return l.missing(func(c Child) bool { return !c.Manifest })
 }
 
+// missing returns the digests of the children that is tells, each once, in the order of the list.
 func (l ListPut) missing(is func(Child) bool) []digest.Digest {
 	var all []digest.Digest
+	seen := map[digest.Digest]bool{}
 	for _, c := range l.Children {
-		if is(c) && !slices.Contains(all, c.Digest) {
+		if is(c) && !seen[c.Digest] {
+			seen[c.Digest] = true
 			all = append(all, c.Digest)
 		}
 	}

@@ -96,7 +96,7 @@ func (r *Registry) listen(host string, second bool) *server {
 		},
 	}
 	r.certs.configure(s.http, r.opts)
-	l := newDelayListener(tcp, r.opts.RTT, r.closed)
+	l := newDelayListener(tcp, r.opts.RTT)
 	go func() {
 		if r.certs != nil {
 			_ = s.http.ServeTLS(l, "", "")

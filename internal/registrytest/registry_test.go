@@ -166,3 +166,14 @@ func TestPushAndPull(t *testing.T) {
 	require.Equal(t, Event{Seq: 4, Kind: EventTag, Digest: d, Tag: "v1", Changed: true, Request: 5}, h[len(h)-1])
 	require.Equal(t, 4, c.Count(Is("", KindUpload)))
 }
+
+func unmarshal(t *testing.T, b []byte, v any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal(b, v))
+}
+
+// For require.Eventually.
+const (
+	waitFor = 10 * time.Second
+	tick    = 2 * time.Millisecond
+)
