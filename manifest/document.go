@@ -62,7 +62,9 @@ func (s *scanner) readHeader(f format, declared string) (header, error) {
 }
 
 func (r *headerReader) member(key string) (err error) {
-	r.found[key] = true
+	if contains(topKeys, key) {
+		r.found[key] = true
+	}
 	if read := r.format.contents[key]; read != nil {
 		return read()
 	}

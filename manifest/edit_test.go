@@ -360,6 +360,13 @@ func TestUpdateRemovesOldContent(t *testing.T) {
 	}
 }
 
+func TestAddInUnevenLayout(t *testing.T) {
+	list := mustParse(t, []byte(expand.Replace(`{"schemaVersion":2,"manifests":[{ "digest":"$A","size":1}]}`)))
+	require.NoError(t, list.EditInstances(batch(add(entryModel{"m", named("b"), 2, linux("arm")}))))
+	assert.Equal(t, expand.Replace(`{ "mediaType":"m","digest":"$B","size":2,"platform":{ "architecture":"arm","os":"linux"}}`),
+		rawEntries(t, serialize(t, list))[1])
+}
+
 func TestUpdateToTheSameKeepsEscapes(t *testing.T) {
 	doc := expand.Replace(`{"schemaVersion":2,"manifests":[{"mediaType":"a\/b","digest":"sha25\u0036:` + named("a").Encoded() + `","size":2}]}`)
 	list := mustParse(t, []byte(doc))

@@ -267,6 +267,14 @@ func TestParseErrorMessage(t *testing.T) {
 	assert.NoError(t, errors.Unwrap(err))
 }
 
+func TestParseErrorsAreShort(t *testing.T) {
+	long := strings.Repeat("k", 1000)
+	_, err := manifest.Parse([]byte(`{"`+long+`":[{"\u001b[31m":"`+long), "")
+	assert.EqualError(t, err, `["`+long[:80]+`"…][0]["\x1b[31m"] (byte 2020): document ends where the end of the string is expected`)
+	_, err = manifest.Parse([]byte(`{"schemaVersion":`+strings.Repeat("7", 1000)+`,"manifests":[]}`), "")
+	assert.EqualError(t, err, `schemaVersion (byte 17): schemaVersion "`+strings.Repeat("7", 80)+`"… is not 2`)
+}
+
 func TestIsListMediaType(t *testing.T) {
 	for mt, want := range map[string]bool{
 		ociIndex:                         true,

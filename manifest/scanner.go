@@ -13,9 +13,6 @@ const (
 
 	// maxSafeSize is the largest integer that parsers which read numbers as float64 agree on (RFC 8259, section 6).
 	maxSafeSize = 1<<53 - 1
-
-	// fewKeys is the number of keys up to which an object's keys are compared one by one.
-	fewKeys = 32
 )
 
 // A scanner reads JSON (RFC 8259) strictly and knows where it is. Nothing is copied: what it returns are substrings of src
@@ -25,16 +22,15 @@ const (
 type scanner struct {
 	src  string
 	pos  int
-	path []step   // to the value at pos
-	keys []string // of all objects that are open, innermost last
+	path []step // to the value at pos
 
 	keyStart, keyEnd int // where in src the key is, quotes included, when object calls member
 }
 
-// A step of a path: a key, or, if key is empty and it stands for an element of an array, an index.
+// A step of a path leads to a member of an object or to an element of an array.
 type step struct {
-	key   string
-	index int // -1 for a key
+	key   string // of a member
+	index int    // of an element; -1 for a member
 }
 
 // newScanner starts to read a whole document. It refuses what can be refused before the first value.
@@ -94,9 +90,7 @@ func (s *scanner) object(known []string, member func(key string) error) error {
 	if s.accept('}') {
 		return nil
 	}
-	base := len(s.keys)
-	defer func() { s.keys = s.keys[:base] }()
-	var seen map[string]bool // nil as long as comparing one by one is cheap
+	var keys keySet
 	for {
 		at := s.pos
 		key, err := s.string("a key")
@@ -104,19 +98,8 @@ func (s *scanner) object(known []string, member func(key string) error) error {
 			return err
 		}
 		s.path = append(s.path, step{key: key, index: -1})
-		if seen == nil && len(s.keys)-base == fewKeys {
-			seen = make(map[string]bool)
-			for _, k := range s.keys[base:] {
-				seen[k] = true
-			}
-		}
-		if seen[key] || seen == nil && contains(s.keys[base:], key) {
+		if !keys.add(key) {
 			return s.fail(at, "duplicate key")
-		}
-		if seen == nil {
-			s.keys = append(s.keys, key)
-		} else {
-			seen[key] = true
 		}
 		if k := caseVariant(known, key); k != "" {
 			return s.fail(at, "key differs from "+strconv.Quote(k)+" in case only")
@@ -375,6 +358,30 @@ func (s *scanner) unexpected(want string) error {
 // fail returns an error about the value that the path leads to, with the offset of the byte that is to blame.
 func (s *scanner) fail(offset int, reason string) *ParseError {
 	return &ParseError{Path: formatPath(s.path), Offset: offset, Reason: reason}
+}
+
+// A keySet holds the keys of one object. The first ones are compared one by one, which is faster while they are few.
+type keySet struct {
+	few  [32]string
+	n    int             // number of keys in few
+	many map[string]bool // the others
+}
+
+// add adds a key, and says whether it is a new one.
+func (k *keySet) add(key string) bool {
+	if contains(k.few[:k.n], key) || k.many[key] {
+		return false
+	}
+	if k.n < len(k.few) {
+		k.few[k.n] = key
+		k.n++
+		return true
+	}
+	if k.many == nil {
+		k.many = map[string]bool{}
+	}
+	k.many[key] = true
+	return true
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
