@@ -64,8 +64,12 @@ func TestChecksComplain(t *testing.T) {
 		{
 			name:  "a package imports what it may not, of this repository",
 			check: func(sources []source) []string { return againstRestriction(sources, restrictions[0]) },
-			files: map[string]string{"manifest/list.go": imports(module + "/internal/platform")},
-			want:  []string{"manifest/list.go → " + module + "/internal/platform: manifest may import, of this repository, only manifest"},
+			files: map[string]string{
+				"manifest/list.go":              imports(module + "/internal/platform"),
+				"manifest/list_test.go":         imports("context"),
+				"manifest/manifesttest/list.go": imports("context"),
+			},
+			want: []string{"manifest/list.go → " + module + "/internal/platform: manifest may import, of this repository, only manifest"},
 		},
 		{
 			name:  "a module that users of the library would download",
