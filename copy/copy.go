@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
-
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Image copies the image or list that srcRef names to destRef, and returns the manifest or list that the destination names then. It
@@ -33,9 +30,6 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 		return nil, err
 	}
 	j.compare = true
-	if handed, copied, err := j.handOver(ctx); handed || err != nil {
-		return copied, err
-	}
 	if err := j.load(ctx); err != nil {
 		return nil, err
 	}
@@ -45,7 +39,7 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 // run executes the plan and returns what the destination names.
 func (j *job) run(ctx context.Context) ([]byte, error) {
 	if j.plan.Way == Upstream {
-		return j.runUpstream(ctx)
+		return j.handOver(ctx)
 	}
 	if !j.reporter.complete {
 		if err := j.openDestination(ctx); err != nil {
@@ -124,70 +118,3 @@ func (p *Prepared) unchanged(ctx context.Context) error {
 
 // Close releases the source, and the destination if it was opened.
 func (p *Prepared) Close() error { return p.job.close(nil) }
-
-// handOver hands the copy to upstream at once if the source is no place that is read natively. Upstream selects then.
-func (j *job) handOver(ctx context.Context) (handed bool, copied []byte, err error) {
-	if transportTraits[j.srcRef.Transport().Name()].source {
-		return false, nil, nil
-	}
-	copied, err = j.upstream(ctx, nil, upstreamReason(j.wayInput()))
-	return true, copied, err
-}
-
-func (j *job) wayInput() wayInput {
-	return wayInput{
-		options: &j.o, source: j.srcRef.Transport().Name(), destination: j.destRef.Transport().Name(), digested: j.in.DestinationDigest != "",
-	}
-}
-
-// decideWay decides, once everything is read, who does the work.
-func (j *job) decideWay() error {
-	in := j.wayInput()
-	in.mediaTypes = map[digest.Digest]string{}
-	in.images = map[digest.Digest]*manifest.Image{}
-	in.signed = map[digest.Digest]bool{}
-	if l := j.plan.List; l != nil {
-		l.walk(func(l *ListPlan) { in.mediaTypes[l.Digest] = l.MediaType })
-	}
-	for _, d := range j.plan.Copies {
-		doc, err := j.document(d)
-		if err != nil {
-			return err
-		}
-		image, err := parseImage(doc)
-		if err != nil {
-			return &Error{"parsing manifest", SourceSide, d.String(), err}
-		}
-		in.mediaTypes[d], in.images[d], in.signed[d] = doc.MediaType, image, j.signaturesOf(d) != nil
-	}
-	if reason := upstreamReason(in); reason != "" {
-		j.plan.through(reason)
-	}
-	return nil
-}
-
-// through marks the plan as upstream's work.
-func (p *Plan) through(reason string) {
-	p.Way, p.WayReason = Upstream, reason
-	p.Digest = ""
-}
-
-// runUpstream lets upstream copy what was planned.
-func (j *job) runUpstream(ctx context.Context) ([]byte, error) {
-	return j.upstream(ctx, j.plan, j.plan.WayReason)
-}
-
-// upstream hands the copy to upstream's package. plan is nil if nothing was planned.
-func (j *job) upstream(ctx context.Context, plan *Plan, reason string) ([]byte, error) {
-	options, err := upstreamOptions(&j.o, plan, reason)
-	if err != nil {
-		return nil, err
-	}
-	copied, err := copyThroughUpstream(ctx, j.policy.context, j.destRef, j.srcRef, options)
-	if err != nil {
-		return nil, err
-	}
-	j.reporter.complete = true
-	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, digest.FromBytes(copied) })
-	return copied, nil
-}

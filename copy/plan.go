@@ -20,7 +20,8 @@ type Document struct {
 	Bytes     []byte // not modified
 }
 
-// PlanInput is all that a plan depends on. Maps and slices are not modified.
+// PlanInput is all that a plan depends on. Maps and slices are not modified. That documents match their digests is assumed, not
+// checked.
 type PlanInput struct {
 	// Source and Destination are names for people.
 	Source, Destination string
@@ -94,7 +95,7 @@ type Plan struct {
 	// Unread is the number of Copies whose manifests were not given, or are Docker schema 1: Blobs and Bytes leave them out.
 	Unread int `json:"unread,omitempty"`
 
-	// Void names what will be without effect at the destination, such as signatures of a list that changes.
+	// Void names what will be without effect at the destination: signatures of a list that changes, and attestations of one.
 	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
 	Warnings []string `json:"warnings,omitempty"`
@@ -130,7 +131,8 @@ type ListPlan struct {
 	// Absent are the distinct children that the written list names and that will not be at the destination.
 	Absent []digest.Digest `json:"absent,omitempty"`
 
-	result []byte
+	node   *listtree.Node // the list at the source; nil in a plan that was read from JSON, and so is result
+	result []byte         // the list that is written
 }
 
 // Decision says what happens to an instance.
@@ -170,7 +172,7 @@ type InstancePlan struct {
 	Decision Decision      `json:"decision"`
 	Entry    EntryDecision `json:"entry"`
 	Reason   Reason        `json:"reason"`
-	// Present is set if the instance is known to be at the destination.
+	// Present is set if the instance, or the list that a nested one becomes, is known to be at the destination.
 	Present bool `json:"present,omitempty"`
 	// Missing is set if the instance was selected and is missing at the source.
 	Missing bool `json:"missing,omitempty"`
@@ -191,7 +193,8 @@ type ImagePlan struct {
 // NewPlan decides what a copy will do. It does no I/O, and the same input gives the same plan, whatever the order of selectors.
 //
 // Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the decisions: *OptionsError,
-// *NoMatchError, *RequiredError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError.
+// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError; the first of these that applies,
+// in this order.
 func NewPlan(in PlanInput) (*Plan, error) {
 	if in.Options == nil {
 		in.Options = &Options{}
@@ -199,8 +202,8 @@ func NewPlan(in PlanInput) (*Plan, error) {
 	if err := in.Options.validate(); err != nil {
 		return nil, err
 	}
-	if in.Digest == "" {
-		in.Digest = digest.FromBytes(in.Top.Bytes)
+	if err := in.normalize(); err != nil {
+		return nil, err
 	}
 	if !isList(in.Top) {
 		return planSingle(in)
@@ -209,6 +212,35 @@ func NewPlan(in PlanInput) (*Plan, error) {
 		return planSystem(in)
 	}
 	return planMulti(in)
+}
+
+// normalize fills in what may be left out, and refuses digests that nothing could be compared with.
+func (in *PlanInput) normalize() error {
+	if in.Digest == "" {
+		in.Digest = digest.FromBytes(in.Top.Bytes)
+	}
+	if err := in.Digest.Validate(); err != nil {
+		return fmt.Errorf("digest of the source %q: %w", in.Digest, err)
+	}
+	if d := in.DestinationDigest; d != "" {
+		if err := d.Validate(); err != nil {
+			return fmt.Errorf("digest of the destination %q: %w", d, err)
+		}
+	}
+	in.Top.MediaType = mediaTypeOf(in.Top)
+	return nil
+}
+
+// gone says whether nobody has what d names.
+func (in *PlanInput) gone(d digest.Digest) bool { return in.Missing[d] && !in.Present[d] }
+
+// checkDestinationDigest refuses to give a destination that names a digest something else. d is the digest of content.
+func (in *PlanInput) checkDestinationDigest(d digest.Digest, content []byte) error {
+	want := in.DestinationDigest
+	if want == "" || want == d || len(content) > 0 && want == want.Algorithm().FromBytes(content) {
+		return nil
+	}
+	return &CannotModifyError{d, fmt.Sprintf("the destination names the digest %s", want)}
 }
 
 // UnreadError says that nested lists were not given to NewPlan.
@@ -230,97 +262,124 @@ func (in *PlanInput) newPlan() *Plan {
 
 // planSingle plans the copy of a source that is a single image.
 func planSingle(in PlanInput) (*Plan, error) {
-	if in.Options.RemoveListSignatures && in.Options.ImageListSelection == CopySystemImage {
-		return nil, &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
-	}
-	if err := checkSinglePlatform(in); err != nil {
+	if err := in.checkSingleOptions(); err != nil {
 		return nil, err
 	}
-	reason := Reason{ReasonSingle, "the source is a single image"}
-	return in.imagePlan(in.Digest, in.Top, reason, platform.Format(in.Platform))
+	if err := in.checkSingleRequired(in.Platform); err != nil {
+		return nil, err
+	}
+	warnings, err := in.checkSinglePlatform()
+	if err != nil {
+		return nil, err
+	}
+	image := ImagePlan{
+		Digest: in.Digest, MediaType: in.Top.MediaType, Size: int64(len(in.Top.Bytes)),
+		Reason: Reason{ReasonSingle, "the source is a single image"},
+	}
+	if in.Platform != nil {
+		image.Platform = platform.Format(in.Platform)
+	}
+	p, err := in.imagePlan(image, in.Top)
+	if err == nil {
+		p.Warnings = warnings
+	}
+	return p, err
 }
 
 // planSystem plans the copy of the one instance of a list that suits the running system.
 func planSystem(in PlanInput) (*Plan, error) {
-	if in.Options.RemoveListSignatures {
-		return nil, &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
+	if err := in.checkSingleOptions(); err != nil {
+		return nil, err
 	}
 	list, err := manifest.Parse(in.Top.Bytes, in.Top.MediaType)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", in.Digest, err)
 	}
-	for _, instance := range list.Instances() {
-		if instance.Digest != in.System {
-			continue
-		}
-		if in.Missing[instance.Digest] && !in.Present[instance.Digest] {
-			return nil, &MissingError{[]MissingInstance{{instance.Digest, platform.Format(instance.Platform)}}}
-		}
-		if err := in.checkSystemRequired(instance); err != nil {
-			return nil, err
-		}
-		doc := in.Documents[instance.Digest]
-		if doc.MediaType == "" {
-			doc.MediaType = instance.MediaType
-		}
-		return in.imagePlan(instance.Digest, doc, Reason{ReasonSystem, "suits this system"}, platform.Format(instance.Platform))
+	instances := list.Instances()
+	i := slices.IndexFunc(instances, func(instance manifest.Instance) bool { return instance.Digest == in.System })
+	if i < 0 {
+		return nil, fmt.Errorf("list %s does not name %q, which was chosen for this system", in.Digest, in.System)
 	}
-	return nil, fmt.Errorf("list %s has no instance %s", in.Digest, in.System)
+	instance := instances[i]
+	if err := in.checkSingleRequired(instance.Platform); err != nil {
+		return nil, err
+	}
+	if in.gone(instance.Digest) {
+		return nil, &MissingError{[]MissingInstance{{instance.Digest, platform.Format(instance.Platform)}}}
+	}
+	return in.imagePlan(ImagePlan{
+		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),
+		Reason: Reason{ReasonSystem, "suits this system"},
+	}, in.Documents[instance.Digest])
 }
 
-func (in *PlanInput) checkSystemRequired(instance manifest.Instance) error {
+// checkSingleOptions refuses options that make sense only where a list is copied.
+func (in *PlanInput) checkSingleOptions() error {
+	if in.Options.RemoveListSignatures {
+		return &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
+	}
+	return nil
+}
+
+// imagePlan plans the copy of one image. doc is its manifest, without bytes if it was not read.
+func (in *PlanInput) imagePlan(image ImagePlan, doc Document) (*Plan, error) {
+	if err := in.checkDestinationDigest(image.Digest, doc.Bytes); err != nil {
+		return nil, err
+	}
+	image.Present = in.Present[image.Digest]
+	p := in.newPlan()
+	p.Digest = image.Digest
+	p.Image = &image
+	if !image.Present {
+		p.Copies = []digest.Digest{image.Digest}
+	}
+	docs := map[digest.Digest]Document{}
+	if len(doc.Bytes) > 0 {
+		doc.MediaType = cmp.Or(doc.MediaType, image.MediaType)
+		docs[image.Digest] = doc
+	}
+	return p, p.count(docs)
+}
+
+// checkSingleRequired holds the platform of the only image that is copied against the requirements.
+func (in *PlanInput) checkSingleRequired(is *imgspecv1.Platform) error {
 	var failed []RequiredPlatform
 	for _, f := range in.Options.RequiredPlatforms {
-		if !platform.Pattern(f).Matches(instance.Platform) {
-			failed = append(failed, RequiredPlatform{Platform: f.String(), Reason: "not selected"})
+		if !platform.Pattern(f).Matches(is) {
+			failed = append(failed, RequiredPlatform{
+				Platform: f.String(), Reason: "the only image that is copied is for " + platform.Format(is),
+			})
 		}
 	}
 	return in.requiredError(failed)
 }
 
-func (in *PlanInput) imagePlan(d digest.Digest, doc Document, reason Reason, platform string) (*Plan, error) {
-	if want := in.DestinationDigest; want != "" && want != d {
-		return nil, &CannotModifyError{d, fmt.Sprintf("the destination names the digest %s", want)}
+// checkSinglePlatform holds the platform of a single image against the filters. One of them must match; the others are warned of.
+func (in *PlanInput) checkSinglePlatform() (warnings []string, err error) {
+	o := in.Options
+	if o.ImageListSelection != CopySpecificImages {
+		return nil, nil
 	}
-	p := in.newPlan()
-	p.Digest = d
-	p.Image = &ImagePlan{
-		Digest: d, MediaType: doc.MediaType, Size: int64(len(doc.Bytes)), Platform: platform, Reason: reason, Present: in.Present[d],
+	include, exclude := newFilters(o.InstancePlatforms, o.OptionalPlatforms)
+	matches := func(f *filter) bool { return f.Matches(in.Platform) }
+	selected := len(include) == 0 || slices.ContainsFunc(include, matches) || slices.Contains(o.Instances, in.Digest)
+	if !selected || slices.ContainsFunc(exclude, matches) {
+		return nil, &NoMatchError{Asked: texts(append(include, exclude...)), Offered: []string{platform.Format(in.Platform)}}
 	}
-	if !p.Image.Present {
-		p.Copies = []digest.Digest{d}
+	for _, text := range texts(slices.DeleteFunc(include, matches)) {
+		warnings = append(warnings, fmt.Sprintf("the source is a single image for %s: nothing matches %s", platform.Format(in.Platform), text))
 	}
-	docs := map[digest.Digest]Document{}
-	if len(doc.Bytes) > 0 {
-		docs[d] = doc
-	}
-	return p, p.count(docs)
+	return warnings, nil
 }
 
-// checkSinglePlatform holds the platform of a single image against filters and requirements.
-func checkSinglePlatform(in PlanInput) error {
-	var failed []RequiredPlatform
-	for _, f := range in.Options.RequiredPlatforms {
-		if !platform.Pattern(f).Matches(in.Platform) {
-			failed = append(failed, RequiredPlatform{Platform: f.String(), Reason: "the source is a single image for " + platform.Format(in.Platform)})
-		}
+// texts returns the distinct texts of filters, sorted.
+func texts(filters []*filter) []string {
+	texts := make([]string, len(filters))
+	for i, f := range filters {
+		texts[i] = f.text
 	}
-	if len(failed) > 0 {
-		return in.requiredError(failed)
-	}
-	if in.Options.ImageListSelection != CopySpecificImages {
-		return nil
-	}
-	include, exclude := newFilters(in.Options.InstancePlatforms, in.Options.OptionalPlatforms)
-	matches := func(f *filter) bool { return f.Matches(in.Platform) }
-	if slices.ContainsFunc(exclude, matches) || len(include) > 0 && !slices.ContainsFunc(include, matches) {
-		asked := make([]string, 0, len(include)+len(exclude))
-		for _, f := range append(include, exclude...) {
-			asked = append(asked, f.text)
-		}
-		return &NoMatchError{Asked: sorted(asked), Offered: []string{platform.Format(in.Platform)}}
-	}
-	return nil
+	slices.Sort(texts)
+	return slices.Compact(texts)
 }
 
 // needsPlatform says whether the plan of a single image needs PlanInput.Platform.
@@ -335,13 +394,12 @@ func planMulti(in PlanInput) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	gone := func(d digest.Digest) bool { return in.Missing[d] && !in.Present[d] }
-	sel, err := selectInstances(tree.Root, in.Options, gone)
-	if err != nil {
-		return nil, err
-	}
+	sel := selectInstances(tree.Root, in.Options, in.gone)
 	if err := in.checkRequired(tree.Root, sel); err != nil {
 		return nil, err
+	}
+	if sel.noMatch != nil {
+		return nil, sel.noMatch
 	}
 	if err := in.checkMissing(tree.Root, sel); err != nil {
 		return nil, err
@@ -364,6 +422,7 @@ func (in *PlanInput) tree() (*listtree.Tree, error) {
 		added := false
 		for _, d := range tree.Unread {
 			if doc, ok := in.Documents[d]; ok {
+				doc.MediaType = mediaTypeOf(doc)
 				if err := b.Add(d, listtree.Document(doc)); err != nil {
 					return nil, err
 				}
@@ -402,10 +461,11 @@ func (in *PlanInput) requiredError(failed []RequiredPlatform) error {
 		all[i] = f.String()
 	}
 	slices.SortFunc(failed, func(a, b RequiredPlatform) int { return cmp.Compare(a.Platform, b.Platform) })
-	return &RequiredError{Failed: failed, Required: sorted(all)}
+	return &RequiredError{Failed: slices.Compact(failed), Required: slices.Compact(sorted(all))}
 }
 
-// requirement says why no selected instance meets p, or why one that was selected does not; the Reason is "" if p is met.
+// requirement says why p is not met; the Reason is "" if it is. It is met if an image that matches is wanted, and none that
+// matches was selected and is missing.
 func requirement(root *listtree.Node, sel *selection, p platform.Pattern) RequiredPlatform {
 	var listed, missing digest.Digest
 	met := false
@@ -435,37 +495,34 @@ func requirement(root *listtree.Node, sel *selection, p platform.Pattern) Requir
 	return RequiredPlatform{}
 }
 
-// checkMissing applies Options.MissingInstances.
+// checkMissing applies Options.MissingInstances, and makes sure that something is left.
 func (in *PlanInput) checkMissing(root *listtree.Node, sel *selection) error {
-	var missing []MissingInstance
+	wanted, missing := false, []MissingInstance(nil)
 	seen := map[digest.Digest]bool{}
-	skipped, wanted := 0, 0
 	root.Walk(func(n *listtree.Node) {
 		for i, v := range sel.verdicts[n] {
 			instance := n.Instances[i]
-			if v.wanted {
-				wanted++
-			}
-			if !v.missing || v.lenient {
-				continue
-			}
-			skipped++
-			if !seen[instance.Digest] {
+			wanted = wanted || v.wanted && !v.lenient
+			if v.missing && !v.lenient && !seen[instance.Digest] {
 				seen[instance.Digest] = true
 				missing = append(missing, MissingInstance{instance.Digest, platform.Format(instance.Platform)})
 			}
 		}
 	})
-	if len(missing) == 0 {
+	switch {
+	case len(missing) > 0 && in.Options.MissingInstances == FailOnMissing:
+		return &MissingError{missing}
+	case wanted:
+		return nil
+	case len(missing) == 0 && len(root.Instances) > 0 && in.listOnly():
 		return nil
 	}
-	if in.Options.MissingInstances == FailOnMissing {
-		return &MissingError{missing}
-	}
-	if wanted == 0 {
-		return &EmptyError{Entries: len(root.Instances), Missing: skipped}
-	}
-	return nil
+	return &EmptyError{Entries: len(root.Instances), Missing: len(missing)}
+}
+
+// listOnly says whether the options ask for the list and none of its instances.
+func (in *PlanInput) listOnly() bool {
+	return in.Options.ImageListSelection == CopySpecificImages && !in.Options.selects()
 }
 
 // decideAction plans Keep or Strip, or both under Auto.
@@ -480,14 +537,14 @@ func (in *PlanInput) decideAction(t *treePlanner, root *listtree.Node) (*Plan, e
 	if err != nil {
 		return nil, err
 	}
-	if refusal := in.foreseenRefusal(t, keep); refusal != nil {
-		return nil, &SparseRefusedError{
-			List: refusal.list, Absent: refusal.absent, Refusal: refusal, NotStripped: "SparseManifestListAction is keep",
-		}
+	if refusal := in.foreseenRefusal(keep); refusal != nil {
+		return nil, refusal.because("SparseManifestListAction is keep")
 	}
 	return keep, nil
 }
 
+// decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has the stripped list ready where
+// nothing is known.
 func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) {
 	keep, err := t.plan(root, false)
 	if err != nil {
@@ -498,63 +555,69 @@ func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, err
 		return keep, nil
 	}
 	strip, stripErr := t.plan(root, true)
-	refusal := in.foreseenRefusal(t, keep)
+	refusal := in.foreseenRefusal(keep)
 	switch {
-	case refusal != nil && stripErr == nil:
+	case refusal != nil && stripErr != nil:
+		return nil, refusal.because(stripErr.Error())
+	case refusal != nil:
 		strip.ActionReason = refusal.Error()
 		return strip, nil
-	case refusal != nil:
-		return nil, &SparseRefusedError{
-			List: refusal.list, Absent: refusal.absent, Refusal: refusal, NotStripped: stripErr.Error(),
-		}
-	case stripErr != nil:
-		keep.IfRefusedNot = stripErr.Error()
-	default:
-		strip.ActionReason = "the destination refused the sparse list"
-		keep.IfRefused = strip
 	}
 	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
 	if in.Sparse.Known {
 		keep.ActionReason = "the destination takes sparse lists: " + in.Sparse.Basis
 	}
+	if stripErr != nil {
+		keep.IfRefusedNot = stripErr.Error()
+		return keep, nil
+	}
+	strip.ActionReason = "the destination refused the sparse list"
+	keep.IfRefused = strip
 	return keep, nil
 }
 
 // A foreseen refusal is what is known of the destination before anything is written.
 type foreseen struct {
-	list   digest.Digest
-	absent []digest.Digest
-	why    string
+	list *ListPlan
+	why  string
 }
 
 func (f *foreseen) Error() string { return f.why }
 
+// because returns the error of a copy that cannot avoid the refusal, and why the list is not stripped.
+func (f *foreseen) because(notStripped string) error {
+	return &SparseRefusedError{List: f.list.Result, Absent: f.list.Absent, Refusal: f, NotStripped: notStripped}
+}
+
 // foreseenRefusal says why the destination will refuse a list of the plan, and returns nil if that is not known.
-func (in *PlanInput) foreseenRefusal(t *treePlanner, p *Plan) (out *foreseen) {
+func (in *PlanInput) foreseenRefusal(p *Plan) (out *foreseen) {
 	if !in.Sparse.Known {
 		return nil
 	}
 	p.List.walk(func(l *ListPlan) {
-		if out != nil || len(l.Absent) == 0 {
-			return
-		}
-		if !in.Sparse.Accepts {
-			out = &foreseen{l.Result, l.Absent, "the destination refuses sparse lists: " + in.Sparse.Basis}
-			return
-		}
-		if lacking := in.requiredByDestination(t, l); lacking != "" {
-			out = &foreseen{l.Result, l.Absent, fmt.Sprintf("the destination requires %s: %s", lacking, in.Sparse.Basis)}
+		if why := in.refusalOf(l); why != "" && out == nil {
+			out = &foreseen{l, why}
 		}
 	})
 	return out
 }
 
-// requiredByDestination returns the platform of an absent child of l that the destination requires, "" if there is none.
-func (in *PlanInput) requiredByDestination(t *treePlanner, l *ListPlan) string {
+// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not.
+func (in *PlanInput) refusalOf(l *ListPlan) string {
+	if len(l.Absent) == 0 {
+		return ""
+	}
+	if !in.Sparse.Accepts {
+		return "the destination refuses sparse lists: " + in.Sparse.Basis
+	}
+	absent := map[digest.Digest]bool{}
+	for _, d := range l.Absent {
+		absent[d] = true
+	}
 	policy := manifest.SparsePolicy{Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures}
-	for _, instance := range t.nodes[l].Instances {
-		if policy.Requires(instance) && slices.Contains(l.Absent, instance.Digest) {
-			return platform.Format(instance.Platform)
+	for i, instance := range l.node.Instances {
+		if absent[instance.Digest] && l.Instances[i].Entry != StripEntry && policy.Requires(instance) {
+			return fmt.Sprintf("the destination requires the instance %s (%s): %s", short(instance.Digest), platform.Format(instance.Platform), in.Sparse.Basis)
 		}
 	}
 	return ""
@@ -562,86 +625,135 @@ func (in *PlanInput) requiredByDestination(t *treePlanner, l *ListPlan) string {
 
 // A treePlanner plans what happens to a selected tree.
 type treePlanner struct {
-	in    *PlanInput
-	sel   *selection
-	nodes map[*ListPlan]*listtree.Node
+	in  *PlanInput
+	sel *selection
 }
 
 // plan plans the whole tree, kept or stripped.
 func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
-	t.nodes = map[*ListPlan]*listtree.Node{}
 	list, err := t.list(root, strip)
 	if err != nil {
+		return nil, err
+	}
+	if err := t.in.checkDestinationDigest(list.Result, list.result); err != nil {
 		return nil, err
 	}
 	p := t.in.newPlan()
 	p.List = list
 	p.Digest = list.Result
-	p.Warnings = t.sel.warnings
+	p.Warnings = slices.Clone(t.sel.warnings)
 	if strip {
 		p.Action = StripSparseManifestList
 		if len(list.Edits) == 0 {
 			p.ActionReason = "nothing to strip"
 		}
 	}
-	if want := t.in.DestinationDigest; want != "" && want != p.Digest {
-		return nil, &CannotModifyError{root.Digest, fmt.Sprintf("the destination names the digest %s", want)}
+	for _, d := range p.wantedImages() {
+		if !t.in.Present[d] {
+			p.Copies = append(p.Copies, d)
+		}
 	}
-	p.Copies = t.copies(root)
+	t.absent(p)
 	t.void(p)
 	return p, p.count(t.in.Documents)
 }
 
-// copies returns the distinct images of the tree that are copied and not known to be at the destination.
-func (t *treePlanner) copies(root *listtree.Node) []digest.Digest {
-	copies := []digest.Digest{}
-	seen := map[digest.Digest]bool{}
-	root.Walk(func(n *listtree.Node) {
-		for i, instance := range n.Instances {
-			nested := n.Nested[i] != nil
-			if t.sel.verdicts[n][i].wanted && !nested && !t.in.Present[instance.Digest] && !seen[instance.Digest] {
-				seen[instance.Digest] = true
-				copies = append(copies, instance.Digest)
-			}
-		}
-	})
-	return copies
-}
-
 // list plans one list, and the lists nested in it first: an entry that names a changed list is updated.
 func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
-	l := &ListPlan{Digest: n.Digest, MediaType: n.List.MediaType(), Size: int64(len(n.Bytes))}
-	t.nodes[l] = n
-	copied := make([]bool, len(n.Instances))
-	var updates []manifest.ListEdit
-	for i, instance := range n.Instances {
-		ip := t.instance(n, i, instance)
-		copied[i] = ip.Decision == Copy
-		if nested := n.Nested[i]; nested != nil {
-			inner, err := t.list(nested, strip && copied[i])
-			if err != nil {
-				return nil, err
-			}
-			ip.Nested = inner
-			if inner.Result != inner.Digest {
-				ip.Entry = UpdateEntry
-				updates = append(updates, manifest.ListEdit{
-					ListOperation: manifest.ListOpUpdate, UpdateIndex: i, UpdateDigest: inner.Result, UpdateSize: inner.ResultSize,
-				})
-			}
-		}
-		l.Instances = append(l.Instances, ip)
+	l := &ListPlan{
+		Digest: n.Digest, MediaType: n.List.MediaType(), Size: int64(len(n.Bytes)), Instances: make([]InstancePlan, len(n.Instances)),
+		node: n,
 	}
-	decided, err := prepareInstanceCopies(n.Instances, copied, strip)
+	for i, instance := range n.Instances {
+		l.Instances[i] = t.instance(n, i, instance)
+		if err := t.nested(n, &l.Instances[i], strip); err != nil {
+			return nil, err
+		}
+	}
+	dropOrphans(l)
+	decided, err := prepareInstanceCopies(n.Instances, l.copied(), strip)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
 	}
-	l.Edits = append(updates, decided.deletes...)
-	l.Absent = t.absent(l, copied)
+	l.Edits = append(l.updates(), decided.deletes...)
 	return l, t.edit(n, l)
+}
+
+// nested plans the list that ip names, if that was read.
+func (t *treePlanner) nested(n *listtree.Node, ip *InstancePlan, strip bool) error {
+	node := n.Nested[ip.Index]
+	if node == nil {
+		return nil
+	}
+	nested, err := t.list(node, strip && ip.Decision == Copy)
+	if err != nil {
+		return err
+	}
+	ip.Nested = nested
+	ip.Present = t.in.Present[nested.Result]
+	if nested.Result != nested.Digest {
+		ip.Entry = UpdateEntry
+	}
+	return nil
+}
+
+// copied says of each entry whether it is copied.
+func (l *ListPlan) copied() []bool {
+	copied := make([]bool, len(l.Instances))
+	for i, ip := range l.Instances {
+		copied[i] = ip.Decision == Copy
+	}
+	return copied
+}
+
+// updates returns the edits of the entries that are updated.
+func (l *ListPlan) updates() []manifest.ListEdit {
+	var updates []manifest.ListEdit
+	for _, ip := range l.Instances {
+		if ip.Entry == UpdateEntry {
+			updates = append(updates, manifest.ListEdit{
+				ListOperation: manifest.ListOpUpdate, UpdateIndex: ip.Index, UpdateDigest: ip.Nested.Result, UpdateSize: ip.Nested.ResultSize,
+			})
+		}
+	}
+	return updates
+}
+
+// dropOrphans takes back attestations that follow a nested list which gets another digest, and those that follow them: what they
+// describe would not be in the list. Attestations that were selected in their own right stay.
+func dropOrphans(l *ListPlan) {
+	stay := map[digest.Digest]int{} // how many entries keep this digest
+	followers := map[digest.Digest][]int{}
+	var changed []digest.Digest
+	for i, ip := range l.Instances {
+		switch {
+		case ip.Entry == UpdateEntry:
+			changed = append(changed, ip.Digest)
+		case ip.Decision == Copy:
+			stay[ip.Digest]++
+		}
+		if ip.Decision == Copy && ip.Reason.Code == ReasonFollows {
+			followers[ip.AttestationOf] = append(followers[ip.AttestationOf], i)
+		}
+	}
+	for len(changed) > 0 {
+		subject := changed[0]
+		changed = changed[1:]
+		if stay[subject] > 0 {
+			continue
+		}
+		for _, i := range followers[subject] {
+			ip := &l.Instances[i]
+			ip.Decision = Skip
+			ip.Reason = Reason{ReasonOrphaned, fmt.Sprintf("%s, which changes", ip.Reason.Text)}
+			stay[ip.Digest]--
+			changed = append(changed, ip.Digest)
+		}
+		delete(followers, subject)
+	}
 }
 
 func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instance) InstancePlan {
@@ -658,22 +770,26 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 	return ip
 }
 
-// absent returns the children that stay in the list and will not be at the destination.
-func (t *treePlanner) absent(l *ListPlan, copied []bool) []digest.Digest {
+// absent fills in the children that the written lists name and that will not be at the destination. What is copied for the sake of
+// one list is there for all.
+func (t *treePlanner) absent(p *Plan) {
 	there := map[digest.Digest]bool{}
-	for i, ip := range l.Instances {
-		if copied[i] || ip.Present {
-			there[ip.Digest] = true
+	p.List.walk(func(l *ListPlan) {
+		for _, ip := range l.Instances {
+			if ip.Decision == Copy || ip.Present {
+				there[ip.Digest] = true
+			}
 		}
-	}
-	var absent []digest.Digest
-	for _, ip := range l.Instances {
-		if ip.Entry != StripEntry && !there[ip.Digest] {
-			there[ip.Digest] = true // name it once
-			absent = append(absent, ip.Digest)
+	})
+	p.List.walk(func(l *ListPlan) {
+		named := map[digest.Digest]bool{}
+		for _, ip := range l.Instances {
+			if ip.Entry != StripEntry && !there[ip.Digest] && !named[ip.Digest] {
+				named[ip.Digest] = true
+				l.Absent = append(l.Absent, ip.Digest)
+			}
 		}
-	}
-	return absent
+	})
 }
 
 // edit applies the edits of l and fills in its result.
@@ -711,11 +827,21 @@ func (t *treePlanner) cannotModify(d digest.Digest) string {
 	return ""
 }
 
-// void notes signatures that lose their object.
+// void notes signatures and attestations that lose what they are about.
 func (t *treePlanner) void(p *Plan) {
 	p.List.walk(func(l *ListPlan) {
 		if n := t.in.SignedLists[l.Digest]; n > 0 && l.Result != l.Digest {
 			p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
+		}
+		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+		for _, ip := range l.Instances {
+			updated[ip.Digest] = updated[ip.Digest] || ip.Entry == UpdateEntry
+			stays[ip.Digest] = stays[ip.Digest] || ip.Entry == KeepEntry
+		}
+		for _, ip := range l.Instances {
+			if ip.Decision == Copy && updated[ip.AttestationOf] && !stays[ip.AttestationOf] {
+				p.Void = append(p.Void, fmt.Sprintf("the attestation %s of the list %s, which changes", ip.Digest, ip.AttestationOf))
+			}
 		}
 	})
 }

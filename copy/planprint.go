@@ -84,18 +84,7 @@ func (l *ListPlan) print(b *strings.Builder, indent string) {
 	}
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, ip := range l.Instances {
-		what := ip.Platform
-		if ip.AttestationOf != "" {
-			what = "attestation of " + short(ip.AttestationOf)
-		}
-		if ip.Nested != nil {
-			what = fmt.Sprintf("list of %d", len(ip.Nested.Instances))
-		}
-		reason := ip.Reason.Text
-		if ip.Present {
-			reason += ", there already"
-		}
-		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, what, short(ip.Digest), ip.Decision, ip.Entry, reason)
+		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.what(), short(ip.Digest), ip.Decision, ip.Entry, ip.why())
 	}
 	w.Flush()
 	for _, ip := range l.Instances {
@@ -104,6 +93,25 @@ func (l *ListPlan) print(b *strings.Builder, indent string) {
 			ip.Nested.print(b, indent+"  ")
 		}
 	}
+}
+
+// what says what the instance is.
+func (ip *InstancePlan) what() string {
+	switch {
+	case ip.Nested != nil:
+		return fmt.Sprintf("list of %d", len(ip.Nested.Instances))
+	case ip.AttestationOf != "":
+		return "attestation of " + short(ip.AttestationOf)
+	}
+	return ip.Platform
+}
+
+// why says why it is copied or not, and whether it has to be.
+func (ip *InstancePlan) why() string {
+	if ip.Present {
+		return ip.Reason.Text + ", there already"
+	}
+	return ip.Reason.Text
 }
 
 // MarshalText returns what String returns for a valid action.
@@ -128,9 +136,17 @@ type editJSON struct {
 	Size   int64         `json:"size,omitempty"`
 }
 
+// plainList is a ListPlan without methods.
+type plainList ListPlan
+
+// listJSON is the JSON form of a ListPlan.
+type listJSON struct {
+	*plainList
+	Edits []editJSON `json:"edits"`
+}
+
 // MarshalJSON adds the edits in their JSON form.
 func (l *ListPlan) MarshalJSON() ([]byte, error) {
-	type plain ListPlan
 	edits := make([]editJSON, len(l.Edits))
 	for i, e := range l.Edits {
 		switch e.ListOperation {
@@ -142,8 +158,27 @@ func (l *ListPlan) MarshalJSON() ([]byte, error) {
 			return nil, fmt.Errorf("plan has an edit with the operation %s", e.ListOperation)
 		}
 	}
-	return json.Marshal(struct {
-		*plain
-		Edits []editJSON `json:"edits"`
-	}{(*plain)(l), edits})
+	return json.Marshal(listJSON{(*plainList)(l), edits})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes. The plan can be looked at and printed, but it has no document to write.
+func (l *ListPlan) UnmarshalJSON(b []byte) error {
+	in := listJSON{plainList: (*plainList)(l)}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	l.Edits = nil
+	for _, e := range in.Edits {
+		switch e.Op {
+		case "delete":
+			l.Edits = append(l.Edits, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: e.Index})
+		case "update":
+			l.Edits = append(l.Edits, manifest.ListEdit{
+				ListOperation: manifest.ListOpUpdate, UpdateIndex: e.Index, UpdateDigest: e.Digest, UpdateSize: e.Size,
+			})
+		default:
+			return fmt.Errorf("plan has an edit with the operation %q", e.Op)
+		}
+	}
+	return nil
 }

@@ -30,7 +30,8 @@ const (
 	ReasonNotSelected ReasonCode = "not-selected"
 	ReasonExcluded    ReasonCode = "excluded" // by an excluding filter
 	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations
-	ReasonMissing     ReasonCode = "missing"  // selected, but missing at the source
+	ReasonMissing     ReasonCode = "missing"  // selected, but it, or all that was selected in it, is missing at the source
+	ReasonOrphaned    ReasonCode = "orphaned" // an attestation that would follow, but its subject is a list that changes
 )
 
 // A Reason says why an instance is copied or not.
@@ -44,28 +45,36 @@ type verdict struct {
 	wanted bool
 	// missing is set if the entry would be wanted but is missing at the source; wanted is false then.
 	missing bool
-	// lenient is set if the entry was selected by following, or as one of all attestations: missing is no failure then.
+	// lenient is set if the entry was selected by following, or as one of all attestations. Then it may be missing, and it is no
+	// reason to copy the list that it is in.
 	lenient bool
 	// leads is set if attestations of the entry follow it.
 	leads  bool
 	reason Reason
 }
 
-// A selection holds one verdict for each entry of each list of a tree.
+// A selection holds one verdict for each entry of each list of a tree. In a nested list that is not wanted, nothing is.
 type selection struct {
 	verdicts map[*listtree.Node][]verdict
 	warnings []string
+	// noMatch is a *NoMatchError if a selector that must match something does not, or if only optional ones were given and none does.
+	noMatch error
 }
 
 // selectInstances decides which entries of the tree below root are wanted. missing says which digests the source definitely does
-// not have. The error is a *NoMatchError.
-func selectInstances(root *listtree.Node, o *Options, missing func(digest.Digest) bool) (*selection, error) {
+// not have.
+func selectInstances(root *listtree.Node, o *Options, missing func(digest.Digest) bool) *selection {
 	s := newSelector(root, o, missing)
 	s.node(root, nil)
-	if err := s.unmatched(root); err != nil {
-		return nil, err
-	}
-	return &s.out, nil
+	s.out.noMatch = s.unmatched()
+	s.out.warnings = s.warnings()
+	return &s.out
+}
+
+// selects says whether the options have a selector that takes part in the selection from a list.
+func (o *Options) selects() bool {
+	return o.ImageListSelection == CopySpecificImages &&
+		len(o.Instances)+len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.InstanceIndexes) > 0
 }
 
 // A filter is a platform filter and whether it has matched anything.
@@ -87,6 +96,38 @@ func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter)
 		}
 	}
 	return include, exclude
+}
+
+// unknown is what attestations say for operating system and architecture.
+const unknown = "unknown"
+
+// matches says whether f means the instance. Lists are selected by what is in them. Attestations are what their annotation says,
+// whatever their platform: f means them only if it spells unknown/unknown out.
+func (f *filter) matches(instance manifest.Instance) bool {
+	if instance.IsList() {
+		return false
+	}
+	if _, ok := instance.AttestationOf(); ok {
+		if p := f.Normalized(); p.OS != unknown || p.Architecture != unknown {
+			return false
+		}
+	}
+	return f.Matches(instance.Platform)
+}
+
+// firstMatch notes which of the filters match the instance, and returns the alphabetically first one's text, "" if none does.
+func firstMatch(filters []*filter, instance manifest.Instance) string {
+	first := ""
+	for _, f := range filters {
+		if !f.matches(instance) {
+			continue
+		}
+		f.matched = true
+		if first == "" || f.text < first {
+			first = f.text
+		}
+	}
+	return first
 }
 
 type selector struct {
@@ -125,16 +166,34 @@ func newSelector(root *listtree.Node, o *Options, missing func(digest.Digest) bo
 	return s
 }
 
-// node decides about the entries of n and of the lists nested in it, and says whether any is wanted. whole is the reason
-// if n was selected with all that it names, and nil otherwise.
-func (s *selector) node(n *listtree.Node, whole *Reason) (any bool) {
+// follow says whether attestations follow subjects that a platform filter selected; literal, whether they follow every subject.
+func (s *selector) follow() (filtered, literal bool) {
+	literal = s.o.Attestations == FollowSubject
+	return literal || s.o.Attestations == DefaultAttestations, literal
+}
+
+// A summary is what the entries of a list, and of the lists nested in it, amount to.
+type summary struct {
+	wanted  bool // one is wanted, and not just leniently
+	missing bool // one would be, but is missing
+	leads   bool // one is wanted and leads
+}
+
+// node decides about the entries of n and of the lists nested in it. whole is the reason if n was selected with all that it names,
+// and nil otherwise.
+func (s *selector) node(n *listtree.Node, whole *Reason) (sum summary) {
 	verdicts := make([]verdict, len(n.Instances))
 	for i, instance := range n.Instances {
 		verdicts[i] = s.entry(n, i, instance, whole)
 	}
-	s.follow(n, verdicts)
+	s.followers(n, verdicts)
 	s.out.verdicts[n] = verdicts
-	return slices.ContainsFunc(verdicts, func(v verdict) bool { return v.wanted })
+	for _, v := range verdicts {
+		sum.wanted = sum.wanted || v.wanted && !v.lenient
+		sum.missing = sum.missing || v.missing && !v.lenient
+		sum.leads = sum.leads || v.wanted && v.leads
+	}
+	return sum
 }
 
 // entry decides about one entry, but for what an attestation's subject has to say.
@@ -164,117 +223,116 @@ func (s *selector) named(n *listtree.Node, i int, instance manifest.Instance) *R
 	return nil
 }
 
-// nested decides about an entry that names a list which was read.
+var (
+	reasonAll         = Reason{ReasonAll, "all instances are selected"}
+	reasonRest        = Reason{ReasonAll, "not excluded"}
+	reasonNotSelected = Reason{ReasonNotSelected, "not selected"}
+)
+
+// bySelf returns the reason to copy an entry, whatever its platform, nil if there is none.
+func (s *selector) bySelf(named, whole *Reason) *Reason {
+	switch {
+	case s.o.ImageListSelection == CopyAllImages:
+		return &reasonAll
+	case named != nil:
+		return named
+	}
+	return whole
+}
+
+// nested decides about an entry that names a list which was read: if anything in it is wanted, it is, and otherwise
+// nothing in it is.
 func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 	inherited := whole
 	if named != nil {
 		inherited = &Reason{ReasonWithin, "in a nested list that was " + named.Text}
 	}
-	any := s.node(n, inherited)
+	sum := s.node(n, inherited)
+	by := s.bySelf(named, whole)
+	if by == nil && s.rest && len(n.Instances) == 0 {
+		by = &reasonRest
+	}
+	_, literal := s.follow()
 	switch {
-	case named != nil:
-		return verdict{wanted: true, leads: s.o.Attestations == FollowSubject, reason: *named}
-	case s.o.ImageListSelection == CopyAllImages:
-		return verdict{wanted: true, leads: true, reason: reasonAll}
-	case whole != nil:
-		return verdict{wanted: true, leads: true, reason: *whole}
-	case any:
-		return verdict{wanted: true, leads: true, reason: Reason{ReasonContains, "contains selected instances"}}
+	case by != nil && (sum.wanted || len(n.Instances) == 0):
+		return verdict{wanted: true, leads: literal || sum.leads, reason: *by}
+	case sum.wanted:
+		return verdict{wanted: true, leads: literal || sum.leads, reason: Reason{ReasonContains, "contains selected instances"}}
+	}
+	s.unwant(n)
+	switch {
+	case sum.missing:
+		return verdict{reason: Reason{ReasonMissing, "all that was selected in it is missing at the source"}}
+	case by != nil:
+		return verdict{reason: Reason{ReasonExcluded, by.Text + ", but nothing that it names is"}}
 	}
 	return verdict{reason: reasonNotSelected}
 }
 
-var (
-	reasonAll         = Reason{ReasonAll, "all instances are selected"}
-	reasonNotSelected = Reason{ReasonNotSelected, "not selected"}
-)
+// unwant takes back what was wanted leniently in a nested list that is not copied. What is missing stays so: it was selected.
+func (s *selector) unwant(n *listtree.Node) {
+	for i, v := range s.out.verdicts[n] {
+		if v.lenient {
+			s.out.verdicts[n][i] = verdict{reason: Reason{ReasonNotSelected, "in a nested list that is not copied"}}
+		}
+	}
+}
 
 // leaf decides about an image, or about a nested list that was not read.
 func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdict {
-	follow := s.o.Attestations == FollowSubject || s.o.Attestations == DefaultAttestations
-	literal := s.o.Attestations == FollowSubject
-	by := s.match(instance)
+	by := firstMatch(s.include, instance)
 	if out := s.excluded(instance); out != nil {
 		return verdict{reason: *out}
 	}
+	filtered, literal := s.follow()
+	leads := literal || filtered && by != ""
+	if self := s.bySelf(named, whole); self != nil {
+		return verdict{wanted: true, leads: leads, reason: *self}
+	}
 	switch {
-	case s.o.ImageListSelection == CopyAllImages:
-		return verdict{wanted: true, leads: literal, reason: reasonAll}
-	case named != nil:
-		return verdict{wanted: true, leads: literal || (follow && by != ""), reason: *named}
-	case whole != nil:
-		return verdict{wanted: true, leads: literal || (follow && by != ""), reason: *whole}
 	case by != "":
-		return verdict{wanted: true, leads: follow, reason: Reason{ReasonPlatform, "selected by " + by}}
-	case s.rest && !instance.IsList():
-		return verdict{wanted: true, leads: follow, reason: Reason{ReasonAll, "not excluded"}}
+		return verdict{wanted: true, leads: leads, reason: Reason{ReasonPlatform, "selected by " + by}}
+	case s.rest:
+		return verdict{wanted: true, leads: filtered, reason: reasonRest}
 	}
 	return verdict{reason: reasonNotSelected}
 }
 
-// attestation decides about an entry that describes another one, by everything but that one's verdict.
+// attestation decides about an entry that describes another one, by everything but that one's verdict. FollowSubject and
+// DropAttestations leave what the caller named alone, and nothing else.
 func (s *selector) attestation(instance manifest.Instance, named, whole *Reason) verdict {
-	by := s.match(instance)
+	by := firstMatch(s.include, instance)
 	if out := s.excluded(instance); out != nil {
 		return verdict{reason: *out}
 	}
+	filtered, literal := s.follow()
 	switch {
 	case named != nil:
-		return verdict{wanted: true, reason: *named}
+		return verdict{wanted: true, leads: literal || filtered && by != "", reason: *named}
 	case s.o.Attestations == DropAttestations:
 		return verdict{reason: Reason{ReasonDropped, "attestations are dropped"}}
-	case by != "":
-		return verdict{wanted: true, reason: Reason{ReasonPlatform, "selected by " + by}}
-	case s.o.Attestations == FollowSubject:
+	case literal:
 		return verdict{reason: reasonNotSelected}
-	case s.o.ImageListSelection == CopyAllImages:
-		return verdict{wanted: true, reason: reasonAll}
-	case whole != nil:
-		return verdict{wanted: true, reason: *whole}
+	}
+	if self := s.bySelf(nil, whole); self != nil {
+		return verdict{wanted: true, reason: *self}
+	}
+	switch {
+	case by != "":
+		return verdict{wanted: true, leads: filtered, reason: Reason{ReasonPlatform, "selected by " + by}}
 	case s.o.Attestations == KeepAllAttestations:
 		return verdict{wanted: true, lenient: true, reason: Reason{ReasonKept, "all attestations are kept"}}
 	}
 	return verdict{reason: reasonNotSelected}
 }
 
-// match returns the first, in alphabetical order, of the filters that match the instance, "" if there is none, and notes all that do.
-// Wildcards do not match attestations: those follow.
-func (s *selector) match(instance manifest.Instance) string {
-	if instance.IsList() {
-		return ""
-	}
-	_, attestation := instance.AttestationOf()
-	first := ""
-	for _, f := range s.include {
-		if attestation && !f.Literal() || !f.Matches(instance.Platform) {
-			continue
-		}
-		f.matched = true
-		if first == "" || f.text < first {
-			first = f.text
-		}
-	}
-	return first
-}
-
+// excluded returns the reason if an excluding filter matches the instance: excludes win over everything.
 func (s *selector) excluded(instance manifest.Instance) *Reason {
-	if instance.IsList() {
+	by := firstMatch(s.exclude, instance)
+	if by == "" {
 		return nil
 	}
-	_, attestation := instance.AttestationOf()
-	first := ""
-	for _, f := range s.exclude {
-		if attestation && !f.Literal() || !f.Matches(instance.Platform) {
-			continue
-		}
-		if first == "" || f.text < first {
-			first = f.text
-		}
-	}
-	if first == "" {
-		return nil
-	}
-	return &Reason{ReasonExcluded, "excluded by " + first}
+	return &Reason{ReasonExcluded, "excluded by " + by}
 }
 
 // settle turns a wanted verdict about something that the source does not have around.
@@ -286,12 +344,13 @@ func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
 	return v
 }
 
-// follow selects the attestations in n whose subjects are wanted and lead, and those of attestations selected so.
-func (s *selector) follow(n *listtree.Node, verdicts []verdict) {
+// followers selects the attestations in n whose subjects are wanted and lead, and those of attestations selected so. A list that was
+// read is selected by what is in it, even if it claims to be an attestation.
+func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 	of := map[digest.Digest][]int{} // subject → attestations that may follow it
 	for i, instance := range n.Instances {
 		subject, ok := instance.AttestationOf()
-		if ok && verdicts[i].reason.Code == ReasonNotSelected {
+		if ok && n.Nested[i] == nil && verdicts[i].reason.Code == ReasonNotSelected {
 			of[subject] = append(of[subject], i)
 		}
 	}
@@ -318,10 +377,15 @@ func (s *selector) follow(n *listtree.Node, verdicts []verdict) {
 	}
 }
 
-// unmatched reports the selectors that matched nothing: required ones as an error, optional ones as warnings.
-func (s *selector) unmatched(root *listtree.Node) error {
+// unmatched returns a *NoMatchError if there are selectors that must match something and do not. Optional ones must do so if there
+// is nothing else to select by: a list with no children at all is not what anybody means.
+func (s *selector) unmatched() error {
+	must := s.include[:s.required]
+	if s.required+len(s.digests)+len(s.indexes) == 0 && !slices.ContainsFunc(s.include, func(f *filter) bool { return f.matched }) {
+		must = s.include
+	}
 	var asked []string
-	for _, f := range s.include[:s.required] {
+	for _, f := range must {
 		if !f.matched {
 			asked = append(asked, f.text)
 		}
@@ -333,33 +397,54 @@ func (s *selector) unmatched(root *listtree.Node) error {
 	}
 	for i, exists := range s.indexes {
 		if !exists {
-			asked = append(asked, fmt.Sprintf("position %d", i))
+			asked = append(asked, fmt.Sprintf("position %d of %d entries", i, len(s.root.Instances)))
 		}
 	}
-	for _, f := range s.include[s.required:] {
-		if !f.matched {
-			s.out.warnings = append(s.out.warnings, fmt.Sprintf("no instance matches the optional platform %s", f.text))
-		}
+	if len(asked) == 0 {
+		return nil
 	}
-	slices.Sort(s.out.warnings)
-	if len(asked) > 0 {
-		return &NoMatchError{Asked: sorted(asked), Offered: offered(root)}
-	}
-	return nil
+	slices.Sort(asked)
+	return &NoMatchError{Asked: slices.Compact(asked), Offered: offered(s.root)}
 }
 
-// offered returns what the tree has to select from: the distinct platforms of its images, in the order of the lists.
+// warnings says which optional platforms matched nothing, and which nested lists could not be looked into.
+func (s *selector) warnings() []string {
+	var warnings []string
+	for _, f := range s.include[s.required:] {
+		if !f.matched {
+			warnings = append(warnings, fmt.Sprintf("no instance matches the optional platform %s", f.text))
+		}
+	}
+	for n, verdicts := range s.out.verdicts {
+		for i, instance := range n.Instances {
+			if unread(n, i) && verdicts[i].reason.Code == ReasonNotSelected && s.missing(instance.Digest) {
+				warnings = append(warnings, fmt.Sprintf("nothing could be selected in the nested list %s: it is missing at the source", instance.Digest))
+			}
+		}
+	}
+	slices.Sort(warnings)
+	return slices.Compact(warnings)
+}
+
+// unread says whether entry i of n names a list that was not read.
+func unread(n *listtree.Node, i int) bool { return n.Instances[i].IsList() && n.Nested[i] == nil }
+
+// offered returns what the tree has to select from: the distinct platforms of its images, and the lists that were not read, in the
+// order of the lists.
 func offered(root *listtree.Node) []string {
 	var offers []string
 	seen := map[string]bool{}
 	root.Walk(func(n *listtree.Node) {
-		for _, instance := range n.Instances {
-			if _, ok := instance.AttestationOf(); ok || instance.IsList() {
+		for i, instance := range n.Instances {
+			offer := platform.Format(instance.Platform)
+			if _, ok := instance.AttestationOf(); ok || n.Nested[i] != nil {
 				continue
+			} else if unread(n, i) {
+				offer = "what the missing list " + short(instance.Digest) + " names"
 			}
-			if p := platform.Format(instance.Platform); !seen[p] {
-				seen[p] = true
-				offers = append(offers, p)
+			if !seen[offer] {
+				seen[offer] = true
+				offers = append(offers, offer)
 			}
 		}
 	})

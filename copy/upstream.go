@@ -1,15 +1,12 @@
 package copy
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	upstream "go.podman.io/image/v5/copy"
-	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -148,8 +145,7 @@ func sortedKeys[V any](m map[digest.Digest]V) []digest.Digest {
 }
 
 // upstreamOptions translates options and plan for upstream's copy. It fails with an *OptionsError for what upstream cannot express.
-// plan is nil if the source could not be read natively; then upstream selects.
-func upstreamOptions(o *Options, plan *Plan, reason string) (*upstream.Options, error) {
+func upstreamOptions(o *Options, plan *Plan) (*upstream.Options, error) {
 	u := &upstream.Options{
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		Signers: o.Signers, SignBy: o.SignBy, SignPassphrase: o.SignPassphrase,
@@ -166,10 +162,10 @@ func upstreamOptions(o *Options, plan *Plan, reason string) (*upstream.Options, 
 		EnsureCompressionVariantsExist:        o.EnsureCompressionVariantsExist, ForceCompressionFormat: o.ForceCompressionFormat,
 		ReportResolvedReference: o.ReportResolvedReference, DestinationTimestamp: o.DestinationTimestamp,
 	}
-	if plan == nil || plan.List == nil {
+	if plan.List == nil {
 		return u, nil
 	}
-	if err := inexpressible(o, plan, reason); err != nil {
+	if err := inexpressible(o, plan); err != nil {
 		return nil, err
 	}
 	u.ImageListSelection = upstream.CopySpecificImages
@@ -191,9 +187,11 @@ func everything(l *ListPlan) bool {
 }
 
 // inexpressible refuses a plan that upstream's options cannot express.
-func inexpressible(o *Options, plan *Plan, reason string) error {
+func inexpressible(o *Options, plan *Plan) error {
 	refuse := func(option, why string) error {
-		return &OptionsError{[]string{option}, fmt.Sprintf("%s, which upstream's copy cannot do, and the work has to go there: %s", why, reason)}
+		return &OptionsError{
+			[]string{option}, fmt.Sprintf("%s, which upstream's copy cannot do, and the work has to go there: %s", why, plan.WayReason),
+		}
 	}
 	decided := map[digest.Digest]Decision{}
 	for _, ip := range plan.List.Instances {
@@ -212,9 +210,4 @@ func inexpressible(o *Options, plan *Plan, reason string) error {
 		return refuse("EnsureCompressionVariantsExist", "a subset is selected")
 	}
 	return nil
-}
-
-// copyThroughUpstream hands the copy to upstream's package.
-func copyThroughUpstream(ctx context.Context, policy *signature.PolicyContext, dest, src types.ImageReference, u *upstream.Options) ([]byte, error) {
-	return upstream.Image(ctx, policy, dest, src, u)
 }

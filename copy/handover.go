@@ -1,0 +1,163 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	upstream "go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	upstreammanifest "go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+func (j *job) wayInput() wayInput {
+	return wayInput{
+		options: &j.o, source: j.srcRef.Transport().Name(), destination: j.destRef.Transport().Name(), digested: j.in.DestinationDigest != "",
+	}
+}
+
+// decideWay decides, once everything is read, who does the work.
+func (j *job) decideWay() error {
+	in := j.wayInput()
+	in.mediaTypes = map[digest.Digest]string{}
+	in.images = map[digest.Digest]*manifest.Image{}
+	in.signed = map[digest.Digest]bool{}
+	if l := j.plan.List; l != nil {
+		l.walk(func(l *ListPlan) { in.mediaTypes[l.Digest] = l.MediaType })
+	}
+	for _, d := range j.plan.Copies {
+		doc, err := j.document(d)
+		if err != nil {
+			return err
+		}
+		image, err := parseImage(doc)
+		if err != nil {
+			return &Error{"parsing manifest", SourceSide, d.String(), err}
+		}
+		in.mediaTypes[d], in.images[d], in.signed[d] = doc.MediaType, image, j.signaturesOf(d) != nil
+	}
+	if reason := upstreamReason(in); reason != "" {
+		j.plan.through(reason)
+	}
+	return nil
+}
+
+// through marks the plan as upstream's work.
+func (p *Plan) through(reason string) {
+	p.Way, p.WayReason = Upstream, reason
+	p.Digest = ""
+}
+
+// handOver lets upstream's package copy what was planned. It gets the ends that are open already, so that it sees the same source, and
+// writes where nothing is visible before everything is there.
+//
+// The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
+// the digest of what was planned, and must not judge by that.
+func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
+	options, err := upstreamOptions(&j.o, j.plan)
+	if err != nil {
+		return nil, err
+	}
+	src, err := j.upstreamSource(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dst, err := j.upstreamDestination(ctx)
+	if err != nil {
+		return nil, err
+	}
+	judged, err := signature.NewPolicyContext(&signature.Policy{
+		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { retErr = errors.Join(retErr, judged.Destroy()) }()
+	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst.ImageDestination()}, src, options)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			return nil, cause
+		}
+		return nil, fmt.Errorf("copying through upstream (%s): %w", j.plan.WayReason, err)
+	}
+	if err := dst.Publish(ctx); err != nil {
+		return nil, &Error{"publishing", DestinationSide, j.in.Destination, err}
+	}
+	return copied, j.reportHandedOver(copied)
+}
+
+// reportHandedOver fills in what is known of a copy that upstream made.
+func (j *job) reportHandedOver(copied []byte) error {
+	d, err := upstreammanifest.Digest(copied)
+	if err != nil {
+		return err
+	}
+	j.reporter.complete = true
+	for _, wanted := range j.plan.wantedImages() {
+		j.reporter.image(wanted, func(r *imageReport) { r.outcome = Copied })
+	}
+	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, d })
+	if l := j.plan.List; l != nil && len(l.Edits) == 0 && d != l.Digest {
+		j.reporter.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", j.plan.WayReason))
+	}
+	return nil
+}
+
+// upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.
+func (j *job) upstreamSource(ctx context.Context) (types.ImageReference, error) {
+	if open, ok := j.src.(*transport.Source); ok {
+		return &openedRef{ImageReference: j.srcRef, src: open.ImageSource()}, nil
+	}
+	pinned, err := reference.WithDigest(reference.TrimNamed(j.srcRef.DockerReference()), j.in.Digest)
+	if err != nil {
+		return nil, &Error{"naming", SourceSide, j.in.Source, err}
+	}
+	return docker.NewReference(pinned)
+}
+
+// upstreamDestination opens the destination through its transport.
+func (j *job) upstreamDestination(ctx context.Context) (*transport.Destination, error) {
+	if open, ok := j.dst.(*transport.Destination); ok {
+		return open, nil
+	}
+	dst, err := transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)
+	if err != nil {
+		return nil, &Error{"opening", DestinationSide, j.in.Destination, err}
+	}
+	if j.dst != nil {
+		err = j.dst.Close()
+	}
+	j.dst = dst
+	if err != nil {
+		return nil, &Error{"closing", DestinationSide, j.in.Destination, err}
+	}
+	return dst, nil
+}
+
+// An openedRef is a reference that opens what is open already. Upstream's copy opens each end once, and closes it.
+type openedRef struct {
+	types.ImageReference
+	src types.ImageSource
+	dst types.ImageDestination
+}
+
+func (r *openedRef) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
+	if r.src == nil {
+		return nil, errors.New("the reference was opened for writing")
+	}
+	return r.src, nil
+}
+
+func (r *openedRef) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
+	if r.dst == nil {
+		return nil, errors.New("the reference was opened for reading")
+	}
+	return r.dst, nil
+}
