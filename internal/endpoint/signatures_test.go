@@ -21,7 +21,6 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/sigstore"
-	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -76,11 +75,11 @@ var makeSigned = sync.OnceValues(func() (_ *signed, err error) {
 		return nil, err
 	}
 	s.repo = reg.Host() + "/signed"
-	src, err := alltransports.ParseImageName("docker://" + reg.Host() + "/unsigned:v1")
+	src, err := docker.ParseReference("//" + reg.Host() + "/unsigned:v1")
 	if err != nil {
 		return nil, err
 	}
-	s.ref, err = alltransports.ParseImageName("docker://" + s.repo + ":v1")
+	s.ref, err = docker.ParseReference("//" + s.repo + ":v1")
 	if err != nil {
 		return nil, err
 	}
@@ -257,7 +256,7 @@ func TestSignaturesOfEveryFormatAreCarried(t *testing.T) {
 	sys, err := systemContext(t.TempDir())
 	require.NoError(t, err)
 	s.fixture.PushTo(reg, "copy", "", imagetest.Top)
-	toRegistry, err := alltransports.ParseImageName("docker://" + reg.Host() + "/copy:v1")
+	toRegistry, err := docker.ParseReference("//" + reg.Host() + "/copy:v1")
 	require.NoError(t, err)
 	toDir, err := directory.NewReference(filepath.Join(t.TempDir(), "dir"))
 	require.NoError(t, err)
@@ -366,6 +365,30 @@ func TestUnparsedFetchesWhenAskedAndOnce(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, simple, 1)
 		require.NoError(t, judge(t, image, s.sigstoreSigned(t, s.repo)))
+	}
+	assert.Equal(t, 2, calls)
+}
+
+func TestLazyUnparsedReadsTheManifestWhenAskedAndOnce(t *testing.T) {
+	s := signedList(t)
+	broken := errors.New("broken")
+	calls := 0
+	image := endpoint.LazyUnparsed(s.ref, func(context.Context) (endpoint.Document, error) {
+		calls++
+		if calls == 1 {
+			return endpoint.Document{}, broken
+		}
+		return s.document("amd64"), nil
+	}, func(context.Context) (endpoint.Signatures, error) { return endpoint.NoSignatures(), nil })
+	require.NoError(t, judge(t, image, signature.NewPRInsecureAcceptAnything()))
+	assert.Zero(t, calls)
+
+	_, _, err := image.Manifest(t.Context())
+	assert.ErrorIs(t, err, broken)
+	for range 2 {
+		content, _, err := image.Manifest(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, s.document("amd64").Bytes, content)
 	}
 	assert.Equal(t, 2, calls)
 }
