@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.podman.io/image/v5/types"
@@ -21,8 +22,7 @@ const clientID = "containers/image"
 // authorization is what a request carried.
 type authorization struct {
 	any   bool
-	token string // bearer token, "" if it was none
-	fresh bool   // the token was fetched for this request
+	token *token // that was fetched, nil if it was something else
 }
 
 // authorize sets the Authorization header of req, which goes to the host of r, as the host's challenges ask. Without a challenge
@@ -37,12 +37,16 @@ func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []
 			req.SetBasicAuth(r.auth.Username, r.auth.Password)
 			return authorization{any: true}, nil
 		case "bearer":
-			token, fresh, err := r.bearerToken(ctx, c, scopes)
+			if r.registryToken != "" {
+				req.Header.Set("Authorization", "Bearer "+r.registryToken)
+				return authorization{any: true}, nil
+			}
+			token, err := r.bearerToken(ctx, c, scopes)
 			if err != nil {
 				return authorization{}, err
 			}
-			req.Header.Set("Authorization", "Bearer "+token)
-			return authorization{any: true, token: token, fresh: fresh}, nil
+			req.Header.Set("Authorization", "Bearer "+token.text)
+			return authorization{any: true, token: token}, nil
 		}
 	}
 	return authorization{}, nil
@@ -79,11 +83,24 @@ type tokenCache struct {
 	entries map[tokenKey]*tokenEntry
 }
 
-// tokenEntry is one token. Whoever sends into lock owns the other fields, until it receives from lock.
+// tokenEntry holds the current token for one key. Whoever sends into lock owns the other field, until it receives from lock.
 type tokenEntry struct {
-	lock    chan struct{}
-	token   string // "" if there is none
-	expires time.Time
+	lock  chan struct{}
+	token *token // nil if there is none
+}
+
+// token is a bearer token.
+type token struct {
+	text     string
+	expires  time.Time
+	accepted atomic.Bool // whether any request with it was
+}
+
+// accept notes that a request with t, which may be nil, was not refused.
+func (t *token) accept() {
+	if t != nil {
+		t.accepted.Store(true)
+	}
 }
 
 func (c *tokenCache) entry(key tokenKey) *tokenEntry {
@@ -100,37 +117,33 @@ func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 	return e
 }
 
-// bearerToken returns a token that should be good for scopes, and whether it was fetched just now. Concurrent calls fetch one.
-func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []string) (token string, fresh bool, err error) {
-	if r.registryToken != "" {
-		return r.registryToken, true, nil
-	}
+// bearerToken returns a token that should be good for scopes. Concurrent calls fetch one.
+func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []string) (*token, error) {
 	e := r.host.tokens.entry(r.tokenKey(c, scopes))
 	if err := e.acquire(ctx); err != nil {
-		return "", false, err
+		return nil, err
 	}
 	defer e.release()
-	if e.token != "" && time.Now().Before(e.expires) {
-		return e.token, false, nil
+	if e.token != nil && time.Now().Before(e.token.expires) {
+		return e.token, nil
 	}
-	token, lifetime, err := r.fetchToken(ctx, c, scopes)
+	text, lifetime, err := r.fetchToken(ctx, c, scopes)
 	if err != nil {
-		return "", false, fmt.Errorf("getting a token: %w", err)
+		return nil, fmt.Errorf("getting a token: %w", err)
 	}
-	e.token = token
-	e.expires = time.Now().Add(lifetime - min(lifetime/10, 10*time.Second))
-	return token, true, nil
+	e.token = &token{text: text, expires: time.Now().Add(lifetime - min(lifetime/10, 10*time.Second))}
+	return e.token, nil
 }
 
 // dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless that happened already.
-func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string, refused string) {
+func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string, refused *token) {
 	e := r.host.tokens.entry(r.tokenKey(c, scopes))
 	if e.acquire(ctx) != nil {
 		return
 	}
 	defer e.release()
 	if e.token == refused {
-		e.token = ""
+		e.token = nil
 	}
 }
 

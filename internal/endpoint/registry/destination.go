@@ -51,11 +51,12 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	return d, nil
 }
 
-// MountFrom makes PutBlob ask the registry to take blobs from the repository of s, if that is one of the same registry.
-// It must not run concurrently with other methods.
+// MountFrom makes PutBlob ask the registry to take blobs from the repository of s, if that is one of the same registry and the
+// credentials are the same: those of d are not used for the repository of s otherwise.
 func (d *Destination) MountFrom(s *Source) {
-	from := s.endpoints[s.current.Load()].repo
-	if from.host.registry == d.repo.host.registry && from.name != d.repo.name && from.namespace == "" {
+	from, to := s.endpoints[s.current.Load()].repo, d.repo
+	if from.host.registry == to.host.registry && from.name != to.name && from.namespace == "" &&
+		from.auth == to.auth && from.registryToken == to.registryToken {
 		d.origin.Store(&from.name)
 	}
 }

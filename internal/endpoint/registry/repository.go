@@ -114,23 +114,31 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	return nil, newRefusal(resp, time.Now())
 }
 
-// maxAuthorizations bounds how often a request is sent again with another authorization.
-const maxAuthorizations = 10
+// Bounds on how often a request is sent again with another authorization.
+const (
+	maxAuthorizations = 10 // in all
+	maxUselessTokens  = 3  // of tokens that nobody could use
+)
 
 // sendAuthorized sends rq, and again when that was refused for lack of authorization and there is another one to try.
 func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Response, error) {
 	scopes := r.scopes(rq.mountFrom)
-	freshRefused := 0
+	useless := 0
 	for again := 0; ; again++ {
 		resp, used, err := r.exchange(ctx, rq, scopes)
-		if err != nil || resp.StatusCode != http.StatusUnauthorized || again == maxAuthorizations || !r.host.owns(resp.Request.URL) {
+		if err != nil || !r.host.owns(resp.Request.URL) {
 			return resp, err
 		}
-		if used.fresh {
-			freshRefused++
+		if resp.StatusCode != http.StatusUnauthorized {
+			used.token.accept()
+			return resp, nil
 		}
-		// Others may have used up a fresh token before it was used here. That is not expected to happen twice.
-		if freshRefused > 1 {
+		// A token that was good for others has ended. One that is not known to have been good for anything may have been, too:
+		// for requests that are just being answered.
+		if used.token != nil && !used.token.accepted.Load() {
+			useless++
+		}
+		if useless == maxUselessTokens || again == maxAuthorizations {
 			return resp, nil
 		}
 		next, ok := r.answerChallenge(ctx, parseChallenges(resp.Header), used, scopes)
@@ -150,7 +158,7 @@ func (r *repository) answerChallenge(ctx context.Context, challenges []challenge
 		}
 		return scopes, r.canAnswer(challenges)
 	}
-	if used.token == "" || r.registryToken != "" {
+	if used.token == nil {
 		return nil, false
 	}
 	if lacking, insufficient := challengedScope(challenges); insufficient {

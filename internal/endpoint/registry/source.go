@@ -117,8 +117,9 @@ func (s *Source) fetch(ctx context.Context, tagOrDigest string) (endpoint.Docume
 	return doc, err
 }
 
-// fromEndpoints calls get with the endpoints until one succeeds, beginning with the one that did last. Where others are left, a
-// retrier gives up early. What the reference's own repository says is what the error says.
+// fromEndpoints calls get with the endpoints until one succeeds, beginning with the one that did last. An endpoint that only lacks
+// something goes on being the first, once the source is open. Where others are left, a retrier gives up early. What the
+// reference's own repository says is what the error says.
 func (s *Source) fromEndpoints(ctx context.Context, get func(*repository, *retrier) error) error {
 	first := int(s.current.Load())
 	order := make([]int, 1, len(s.endpoints))
@@ -139,7 +140,7 @@ func (s *Source) fromEndpoints(ctx context.Context, get func(*repository, *retri
 		}
 		err := get(e.repo, rt)
 		if err == nil {
-			if n > 0 && !absent {
+			if opening := s.top.Digest == ""; n > 0 && (opening || !absent) {
 				s.current.Store(int32(i))
 			}
 			return nil
