@@ -140,9 +140,14 @@ func (a Answer) play(x *exchange, serve func()) {
 		x.hold(x.req.Context())
 		panic(http.ErrAbortHandler)
 	case FaultCutBody, FaultStallBody:
-		x.w = &cutWriter{ResponseWriter: x.w, left: a.After, end: func() { x.breakOff(a.Fault == FaultStallBody) }}
+		x.w = &cutWriter{ResponseWriter: x.w, left: a.After, end: func() {
+			_ = http.NewResponseController(x.w).Flush() // what was written is to arrive
+			x.breakOff(a.Fault == FaultStallBody)
+		}}
 	case FaultCutUpload, FaultStallUpload:
-		x.req.Body = &cutReader{ReadCloser: x.req.Body, left: a.After, end: func() { x.breakOff(a.Fault == FaultStallUpload) }}
+		x.req.Body = &cutReader{ReadCloser: x.req.Body, left: a.After, end: func() {
+			x.breakOff(a.Fault == FaultStallUpload)
+		}}
 	case FaultCorrupt:
 		x.w = &corruptWriter{ResponseWriter: x.w, at: a.After}
 	case FaultLength:
@@ -187,9 +192,8 @@ func (x *exchange) json(status int, mediaType string, doc any) {
 	_, _ = x.w.Write(b)
 }
 
-// breakOff sends what was written, and closes the connection, or stalls first.
+// breakOff closes the connection, or stalls first.
 func (x *exchange) breakOff(stall bool) {
-	_ = http.NewResponseController(x.w).Flush()
 	if stall {
 		x.hold(x.req.Context())
 	}

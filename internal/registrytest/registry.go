@@ -255,7 +255,7 @@ func (x *exchange) throttled() {
 func (x *exchange) dispatch() {
 	x.w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
 	switch {
-	case x.route.kind == KindToken && x.auth != nil:
+	case x.route.kind == KindToken && x.auth != nil && x.auth.Bearer:
 		x.token()
 	case x.second:
 		x.serveSecond()

@@ -177,3 +177,5 @@ const (
 	waitFor = 10 * time.Second
 	tick    = 2 * time.Millisecond
 )
+
+func newReader(s string) io.Reader { return strings.NewReader(s) }

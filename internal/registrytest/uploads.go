@@ -7,7 +7,6 @@ import (
 	_ "crypto/sha512"
 	"fmt"
 	"hash"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -208,22 +207,29 @@ func (x *exchange) finishUpload(u *upload, d digest.Digest) bool {
 	return true
 }
 
-// read appends the request's body. On error it has appended what came.
+// read appends the request's body. If it breaks off, what came is appended.
 func (u *upload) read(req *http.Request, discard bool) error {
 	if u.hash == nil {
 		u.hash = u.algo.Hash()
 	}
-	var w io.Writer = u.hash
-	if !discard {
-		if u.keep == nil {
-			u.keep = &bytes.Buffer{}
-		}
-		u.keep.Grow(int(min(max(req.ContentLength, 0), maxPrealloc)))
-		w = io.MultiWriter(u.hash, u.keep)
+	if u.keep == nil && !discard {
+		u.keep = &bytes.Buffer{}
 	}
-	n, err := copyBody(w, req.Body)
-	u.size += n
+	if u.keep != nil {
+		u.keep.Grow(int(min(max(req.ContentLength, 0), maxPrealloc)))
+	}
+	_, err := copyBody(u, req.Body)
 	return err
+}
+
+// Write appends p.
+func (u *upload) Write(p []byte) (int, error) {
+	u.hash.Write(p)
+	if u.keep != nil {
+		u.keep.Write(p)
+	}
+	u.size += int64(len(p))
+	return len(p), nil
 }
 
 // content is what was uploaded, if d is its digest.
