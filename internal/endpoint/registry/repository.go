@@ -307,10 +307,12 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 	req = req.WithContext(r.host.traceTLS(ctx))
 	var body *uploadBody
 	if rq.body != nil {
+		watch.disarm() // content may be long in coming
 		if body, err = r.attachBody(req, rq, watch); err != nil {
 			watch.stop()
 			return nil, authorization{}, &contentError{err}
 		}
+		watch.arm()
 	}
 	logrus.Debugf("%s %s", req.Method, cleanURL(req.URL))
 	resp, err := r.host.client.Do(req)
@@ -356,6 +358,10 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 	return req, nil
 }
 
+// longUpload is the size from which on a registry gets more time to answer to a complete upload, which it may have to check and move
+// first, instead of a second attempt.
+const longUpload = 16 << 20
+
 // attachBody opens the body of rq for req. The transport closes it.
 func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog) (*uploadBody, error) {
 	open := func() (*uploadBody, error) {
@@ -363,7 +369,11 @@ func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog)
 		if err != nil {
 			return nil, err
 		}
-		return &uploadBody{content: content, watch: watch, patience: r.shared.stallTimeout()}, nil
+		b := &uploadBody{content: content, watch: watch}
+		if rq.size < 0 || rq.size > longUpload {
+			b.patience = r.shared.stallTimeout()
+		}
+		return b, nil
 	}
 	body, err := open()
 	if err != nil {
@@ -393,7 +403,7 @@ func (e *contentError) Unwrap() error { return e.err }
 type uploadBody struct {
 	content  io.ReadCloser
 	watch    *watchdog
-	patience time.Duration // how long the answer may take after the end of the body
+	patience time.Duration // how long the answer may take after the end of the body; 0 for no longer than anything else
 
 	mu  sync.Mutex
 	err error // of content; guarded by mu, as the transport reads on after an early answer
@@ -405,15 +415,22 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		b.watch.arm()
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) && b.patience > 0:
 		b.watch.armLast(b.patience)
 	default:
 		b.watch.arm()
-		b.mu.Lock()
-		b.err = err
-		b.mu.Unlock()
+		b.fail(err)
 	}
 	return n, err
+}
+
+func (b *uploadBody) fail(err error) {
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
 }
 
 func (b *uploadBody) Close() error { return b.content.Close() }
