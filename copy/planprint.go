@@ -41,11 +41,11 @@ func (p *Plan) body(b *strings.Builder) {
 			fmt.Fprintf(b, ": %s", p.ActionReason)
 		}
 		b.WriteString("\n")
-		p.List.print(b, "")
+		p.List.print(b, "", true)
 	}
-	fmt.Fprintf(b, "to move at most: %d manifests, %d blobs, %d bytes\n", len(p.Copies), p.Blobs, p.Bytes)
+	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
 	if p.Unread > 0 {
-		fmt.Fprintf(b, "not counted: blobs of %d manifests that were not read\n", p.Unread)
+		fmt.Fprintf(b, "not counted: blobs of %s not read\n", count(p.Unread, "manifest that was", "manifests that were"))
 	}
 	for _, v := range p.Void {
 		fmt.Fprintf(b, "void: %s\n", v)
@@ -72,16 +72,17 @@ func (i *ImagePlan) print(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-func (l *ListPlan) print(b *strings.Builder, indent string) {
-	fmt.Fprintf(b, "%slist %s, %d entries", indent, l.Digest, len(l.Instances))
-	switch {
-	case l.Result != l.Digest:
-		fmt.Fprintf(b, ", becomes %s\n", l.Result)
-	case len(l.Absent) > 0:
-		fmt.Fprintf(b, ", stays as it is, %d of its children absent\n", len(l.Absent))
-	default:
-		b.WriteString(", stays as it is\n")
+// count is n with the word for it.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
 	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// print describes a list and those nested in it. copied is not set for nested lists that stay behind.
+func (l *ListPlan) print(b *strings.Builder, indent string, copied bool) {
+	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), l.becomes(copied))
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, ip := range l.Instances {
 		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.what(), short(ip.Digest), ip.Decision, ip.Entry, ip.why())
@@ -90,9 +91,22 @@ func (l *ListPlan) print(b *strings.Builder, indent string) {
 	for _, ip := range l.Instances {
 		if ip.Nested != nil {
 			fmt.Fprintf(b, "%s  entry %d:\n", indent, ip.Index)
-			ip.Nested.print(b, indent+"  ")
+			ip.Nested.print(b, indent+"  ", copied && ip.Decision == Copy)
 		}
 	}
+}
+
+// becomes says what becomes of the list.
+func (l *ListPlan) becomes(copied bool) string {
+	switch {
+	case !copied:
+		return "not copied"
+	case l.Result != l.Digest:
+		return "becomes " + l.Result.String()
+	case len(l.Absent) > 0:
+		return "stays as it is, " + count(len(l.Absent), "child", "children") + " absent"
+	}
+	return "stays as it is"
 }
 
 // what says what the instance is.
@@ -100,6 +114,8 @@ func (ip *InstancePlan) what() string {
 	switch {
 	case ip.Nested != nil:
 		return fmt.Sprintf("list of %d", len(ip.Nested.Instances))
+	case manifest.IsListMediaType(ip.MediaType):
+		return "list that was not read"
 	case ip.AttestationOf != "":
 		return "attestation of " + short(ip.AttestationOf)
 	}
