@@ -112,6 +112,15 @@ func entries(options ...Option) *Fixture {
 	return f
 }
 
+// reachedTwice makes a list of an image and of a list that has it, too.
+func reachedTwice() *Fixture {
+	f := New()
+	f.Image("A", Layers())
+	f.List("inner", Entries("A"))
+	f.List(Top, Entries("A", "inner"))
+	return f
+}
+
 // child makes a list whose only entry is a document with the given content.
 func child(mediaType, content string) *Fixture {
 	f := New()
@@ -221,6 +230,11 @@ func TestInspect(t *testing.T) {
 			},
 			want:  Want{Absent: []string{"arm64"}},
 			found: []string{"arm64.app: must be absent, but <arm64.app> is in the store"},
+		},
+		"absent twice, once by itself": {
+			f: reachedTwice(), omit: []string{"inner"},
+			want:  Want{Absent: []string{"A", "inner"}},
+			found: []string{"A: must be absent, but <A> is in the store"},
 		},
 		"absent, but in part below something optional": {
 			f: Nested(), omit: []string{"inner"},

@@ -69,7 +69,7 @@ func TestCheckRegistrySeesTheOrder(t *testing.T) {
 		"children and blobs after the tag": {
 			do: func(reg *registrytest.Registry) {
 				f.PushTo(reg, "repo", "v1", Top, "arm64")
-				f.PushTo(reg, "repo", "", "arm64")
+				f.PushTo(reg, "repo", "v2", "arm64")
 			},
 			found: []string{
 				"arm64: stored (event 13) after the tag was written (event 9)",
@@ -216,6 +216,9 @@ func TestRegistryThatDiscardsBlobs(t *testing.T) {
 	}
 	_, _, ok := RegistryStore(reg, "repo").Blob(digest.FromString("unknown"))
 	assert.False(t, ok)
+	reg.PutBlob("kept", f.Content("empty"))
+	r, _, _ := RegistryStore(reg, "kept").Blob(f.Digest("empty"))
+	assert.NotNil(t, r)
 }
 
 func TestLayoutRoundTrip(t *testing.T) {
@@ -232,6 +235,9 @@ func TestLayoutRoundTrip(t *testing.T) {
 	CheckLayout(t, dir, Want{Tag: "v1", Digest: f.Digest("chart"), Fixture: f})
 	CheckLayout(t, dir, Want{Tag: "v2", Digest: f.Digest("nested"), Fixture: f})
 	CheckLayout(t, dir, Want{Digest: f.Digest("docker"), Fixture: f})
+	index, err := os.ReadFile(filepath.Join(dir, "index.json"))
+	require.NoError(t, err)
+	assert.NotContains(t, string(index), `"org.opencontainers.image.ref.name":""`)
 
 	sparse := t.TempDir()
 	require.NoError(t, f.WriteLayout(sparse, "v1", Top, "oci", "chart"))
@@ -258,10 +264,17 @@ func TestCheckLayout(t *testing.T) {
 			damage: func(t *testing.T, dir string) { write(t, `{"manifests":[`, dir, "index.json") },
 			found:  []string{"index.json: unexpected end of JSON input", "v1: unexpected end of JSON input"},
 		},
-		"index.json of something else": {
-			damage: func(t *testing.T, dir string) { write(t, `{"schemaVersion":1,"mediaType":"a/b"}`, dir, "index.json") },
+		"index.json with another schemaVersion": {
+			damage: func(t *testing.T, dir string) { write(t, `{"schemaVersion":1}`, dir, "index.json") },
 			found: []string{
-				`index.json: schemaVersion 1, mediaType "a/b"`,
+				`index.json: schemaVersion 1, mediaType ""`,
+				`v1: "v1" of index.json: the tag names nothing`,
+			},
+		},
+		"index.json of something else": {
+			damage: func(t *testing.T, dir string) { write(t, `{"schemaVersion":2,"mediaType":"a/b"}`, dir, "index.json") },
+			found: []string{
+				`index.json: schemaVersion 2, mediaType "a/b"`,
 				`v1: "v1" of index.json: the tag names nothing`,
 			},
 		},
