@@ -266,8 +266,6 @@ func (w *corruptWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-func (w *corruptWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 // lengthWriter lies about the length of an answer that states one.
 type lengthWriter struct {
 	http.ResponseWriter
@@ -298,5 +296,3 @@ func (w *lengthWriter) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
-
-func (w *lengthWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

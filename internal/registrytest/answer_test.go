@@ -254,3 +254,17 @@ func TestThrottle(t *testing.T) {
 		require.Equal(t, want, record(r, "GET", "/v2/").Header().Get("Retry-After"))
 	}
 }
+
+// TestRefusalWithoutReading answers before a long body was read: the client gets the answer all the same.
+func TestRefusalWithoutReading(t *testing.T) {
+	for _, o := range []Options{{}, {RTT: rtt}, {TLS: true}, {TLS: true, HTTP2: true}, {RTT: rtt, TLS: true}} {
+		o.Script = EveryNth(1, Fail(503, "UNAVAILABLE", "later"))
+		c := start(t, o)
+		content := Seeded(1, 8<<20)
+		a, err := c.try("POST", "/v2/a/blobs/uploads/?digest="+content.Digest.String(), content.Reader())
+		require.NoError(t, err)
+		require.Equal(t, 503, a.StatusCode)
+		require.Equal(t, []string{"UNAVAILABLE"}, a.codes(t))
+		require.Zero(t, c.Requests()[0].BytesIn)
+	}
+}

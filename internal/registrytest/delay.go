@@ -40,7 +40,7 @@ func (l *delayListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &delayConn{
-		TCPConn: inner.(*net.TCPConn), l: l, half: l.rtt / 2, open: time.Now().Add(l.rtt),
+		Conn: inner, l: l, half: l.rtt / 2, open: time.Now().Add(l.rtt),
 		in: newDelayLine(), out: newDelayLine(), closing: make(chan struct{}),
 	}
 	l.mu.Lock()
@@ -73,10 +73,10 @@ func (l *delayListener) forget(c *delayConn) {
 
 // delayConn is the server's end of a connection.
 type delayConn struct {
-	*net.TCPConn
-	l    *delayListener
-	half time.Duration // of the round trip
-	open time.Time     // no byte has set out before: the handshake takes a round trip
+	net.Conn // the client's side of the lines
+	l        *delayListener
+	half     time.Duration // of the round trip
+	open     time.Time     // no byte has set out before: the handshake takes a round trip
 
 	in, out   *delayLine
 	closeOnce sync.Once
@@ -87,7 +87,7 @@ type delayConn struct {
 func (c *delayConn) receive() {
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := c.TCPConn.Read(buf)
+		n, err := c.Conn.Read(buf)
 		sent := time.Now()
 		if sent.Before(c.open) {
 			sent = c.open
@@ -111,30 +111,20 @@ func (c *delayConn) send() {
 	for {
 		n, err := c.out.get(buf)
 		if err == nil {
-			_, err = c.TCPConn.Write(buf[:n])
+			_, err = c.Conn.Write(buf[:n])
 		}
 		if err != nil {
 			c.out.fail(err)
 			break
 		}
 	}
-	_ = c.TCPConn.CloseWrite()
+	_ = c.Conn.(*net.TCPConn).CloseWrite()
 	<-c.closing
-	_ = c.TCPConn.Close()
+	_ = c.Conn.Close()
 }
 
 func (c *delayConn) Read(p []byte) (int, error)  { return c.in.get(p) }
 func (c *delayConn) Write(p []byte) (int, error) { return c.out.put(p, time.Now().Add(c.half)) }
-
-// ReadFrom hides the method of TCPConn, which goes round the line.
-func (c *delayConn) ReadFrom(r io.Reader) (int64, error) {
-	return io.Copy(struct{ io.Writer }{c}, r)
-}
-
-// WriteTo hides the method of TCPConn, which goes round the line.
-func (c *delayConn) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{c})
-}
 
 func (c *delayConn) CloseWrite() error {
 	c.out.end(io.EOF, time.Now().Add(c.half))
@@ -155,7 +145,7 @@ func (c *delayConn) Close() error {
 func (c *delayConn) abort() {
 	c.out.fail(net.ErrClosed)
 	_ = c.Close()
-	_ = c.TCPConn.Close()
+	_ = c.Conn.Close()
 }
 
 func (c *delayConn) SetDeadline(t time.Time) error {

@@ -107,15 +107,19 @@ func (r *Registry) listen(host string, second bool) *server {
 	return s
 }
 
-// Host is host and port, as in references: 127.0.0.1:port.
-func (r *Registry) Host() string { return r.main.host }
+// Host is host and port, as in references: 127.0.0.1:port. It is "" without a listener.
+func (r *Registry) Host() string { return r.main.name() }
 
-// SecondHost is host and port of the second server, localhost:port; "" if no option needs one.
-func (r *Registry) SecondHost() string {
-	if r.second == nil {
+// SecondHost is host and port of the second server, localhost:port; "" if no option needs one. Its name differs from that of
+// Host, so that clients take it for another host.
+func (r *Registry) SecondHost() string { return r.second.name() }
+
+// name is the host of a server, which may be nil.
+func (s *server) name() string {
+	if s == nil {
 		return ""
 	}
-	return r.second.host
+	return s.host
 }
 
 // URL is the scheme and the host, without a slash at the end.
