@@ -25,7 +25,7 @@ const (
 // readBody reads the manifest that r sends, of at most manifest.MaxSize bytes.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
 	for _, encoding := range r.Header.Values("Content-Encoding") {
-		if !strings.EqualFold(encoding, "identity") {
+		if encoding != "" && !strings.EqualFold(encoding, "identity") {
 			return nil, refuse(http.StatusUnsupportedMediaType, codeUnsupported, "manifests with Content-Encoding %q are not supported", clip(encoding))
 		}
 	}

@@ -124,14 +124,18 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 	if refusal != nil {
 		return refusal
 	}
-	if !manifest.IsListMediaType(mediaType) {
-		return e.putOther(w, r, mediaType, body)
+	isList, refusal := checkType(mediaType, body)
+	switch {
+	case refusal != nil:
+		return refusal
+	case !isList:
+		e.next.ServeHTTP(w, withBody(r, body, ""))
+		return nil
 	}
 	list, refusal := parseList(t.reference, mediaType, body)
 	if refusal != nil {
 		return refusal
 	}
-
 	answer, refusal := e.store(withBody(r, body, mediaType), t.repository, list)
 	if refusal == nil {
 		answer.replay(w)
@@ -149,19 +153,20 @@ func (e *enforcer) store(r *http.Request, repository string, list manifest.List)
 	return e.record(r), nil
 }
 
-// putOther passes on what is no list.
-func (e *enforcer) putOther(w http.ResponseWriter, r *http.Request, mediaType string, body []byte) *refusal {
+// checkType says whether a manifest is a list. It refuses one whose header says something else than the document. A header that
+// is absent says nothing: whether that is allowed is the business of the registry behind.
+func checkType(mediaType string, body []byte) (isList bool, _ *refusal) {
+	if manifest.IsListMediaType(mediaType) {
+		return true, nil
+	}
 	list, err := looksLikeList(body)
 	switch {
 	case err != nil:
-		return refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
-	case list && mediaType == "":
-		return refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, and there is no Content-Type that says so")
-	case list:
-		return refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, but its Content-Type is %q", clip(mediaType))
+		return false, refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+	case list && mediaType != "":
+		return false, refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, but its Content-Type is %q", clip(mediaType))
 	}
-	e.next.ServeHTTP(w, withBody(r, body, ""))
-	return nil
+	return list, nil
 }
 
 // checkReference refuses what starts like a digest and is none: a registry could take it for a tag.

@@ -38,7 +38,9 @@ type pushCase struct {
 	invalid string             // instead: the beginning of the only error's message
 }
 
-func entries(names ...string) []imagetest.Option { return []imagetest.Option{imagetest.Entries(names...)} }
+func entries(names ...string) []imagetest.Option {
+	return []imagetest.Option{imagetest.Entries(names...)}
+}
 
 var pushCases = []pushCase{
 	{
@@ -229,9 +231,9 @@ func Acceptance(t *testing.T, backend Backend) {
 				"Q17 an optional child pushed after the acceptance": pushAfterAcceptance,
 				"Q18 a child deleted after the acceptance":          deleteAfterAcceptance,
 				"Q20 a nested list whose leaves are missing":        nestedWithoutLeaves,
-				"Q22 announcement":                                  announcement,
-				"Q23 by digest, with other bytes":                   otherBytes,
-				"Q26 switched off after the acceptance":             switchedOff,
+				"Q22 announcement":                      announcement,
+				"Q23 by digest, with other bytes":       otherBytes,
+				"Q26 switched off after the acceptance": switchedOff,
 			} {
 				t.Run(name, func(t *testing.T) {
 					run(newAttempt(t, registry, v, strings.ToLower(name[:3]), on("amd64")))

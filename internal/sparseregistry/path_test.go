@@ -1,0 +1,50 @@
+package sparseregistry
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestParsePath(t *testing.T) {
+	manifestOf := func(repository, reference string) target { return target{"manifests", repository, reference} }
+	blobOf := func(repository, reference string) target { return target{"blobs", repository, reference} }
+	for path, want := range map[string]target{
+		"/":                             {},
+		"/v2":                           {},
+		"/v2/":                          {},
+		"/v2/_catalog":                  {},
+		"/v2/a/tags/list":               {},
+		"/v2/a/manifests/v1":            manifestOf("a", "v1"),
+		"/v2/a/b/manifests/sha256:1":    manifestOf("a/b", "sha256:1"),
+		"/v2/a/blobs/sha256:1":          blobOf("a", "sha256:1"),
+		"/v2/a/blobs/uploads/":          {},
+		"/v2/a/blobs/uploads":           {},
+		"/v2/a/blobs/uploads/1234":      {},
+		"/v2/a/blobs/uploads/1234/":     {},
+		"/v2/manifests/v1":              {},
+		"/v2/manifests/manifests/v1":    manifestOf("manifests", "v1"),
+		"/v2/a/manifests/manifests/v1":  manifestOf("a/manifests", "v1"),
+		"/v2/a/manifests/b/tags/list":   {},
+		"/v2/a/manifests/tags/list":     {},
+		"/v2/a/manifests/blobs/sha256:": blobOf("a/manifests", "sha256:"),
+		"/v2/a/blobs/manifests/v1":      manifestOf("a/blobs", "v1"),
+		"/v2/manifests/blobs/uploads/":  {},
+		"/v2/a/manifests/":              {},
+		"/v3/a/manifests/v1":            {},
+		"/x/v2/a/manifests/v1":          {},
+		"/v2/a/manifests/...":           manifestOf("a", "..."),
+	} {
+		got, err := parsePath(path)
+		assert.NoError(t, err, path)
+		assert.Equal(t, want, got, path)
+	}
+	for _, path := range []string{
+		"", "*", "v2/a/manifests/v1", "//", "//v2/a/manifests/v1", "/v2//a/manifests/v1", "/v2/a//manifests/v1", "/v2/a/manifests//v1",
+		"/v2/./a/manifests/v1", "/v2/a/manifests/./v1", "/v2/a/manifests/x/../v1", "/v2/../v2/a/manifests/v1", "/v2/a/manifests/..",
+		"/v2/a/manifests/v1/", "/v2/a/manifests/v1//", "/v2/a/manifests/v1/.", "/v2/a/blobs/sha256:1/", "/v2/a/blobs/uploads//",
+	} {
+		_, err := parsePath(path)
+		assert.ErrorIs(t, err, errUnclean, path)
+	}
+}

@@ -1,0 +1,22 @@
+package sparseregistry_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
+)
+
+// lax is a registry that accepts sparse lists.
+func lax(t testing.TB) http.Handler {
+	registry := registrytest.NewHandler(registrytest.Options{HonourAccept: true})
+	t.Cleanup(registry.Close)
+	return registry
+}
+
+func TestAcceptance(t *testing.T) { sparsetest.Acceptance(t, lax) }
+
+func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, lax, 200) }
+
+func TestSameAnswersWithAndWithoutThePolicy(t *testing.T) { sparsetest.SameAnswers(t, lax) }
