@@ -79,15 +79,13 @@ func parseErrorBody(body []byte) ([]endpoint.RegistryErrorDetail, string) {
 	return details, ""
 }
 
+// beginning is the beginning of a body, as valid UTF-8.
 func beginning(body []byte) string {
-	body = body[:min(len(body), maxErrorText)]
-	for len(body) > 0 {
-		if r, size := utf8.DecodeLastRune(body); r != utf8.RuneError || size > 1 {
-			break
-		}
-		body = body[:len(body)-1]
+	n := min(len(body), maxErrorText)
+	for n < len(body) && n > maxErrorText-utf8.UTFMax && !utf8.RuneStart(body[n]) {
+		n-- // not in the middle of a character
 	}
-	return strings.TrimSpace(strings.ToValidUTF8(string(body), "\uFFFD"))
+	return strings.TrimSpace(strings.ToValidUTF8(string(body[:n]), "\uFFFD"))
 }
 
 // saysNotFound says whether err is a definite answer that the object of a GET or HEAD is not there. NOT_FOUND is what Harbor

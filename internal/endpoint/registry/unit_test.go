@@ -1,0 +1,343 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+func TestParseChallenges(t *testing.T) {
+	type params = map[string]string
+	for header, want := range map[string][]challenge{
+		``:                               nil,
+		`Basic realm="x"`:                {{"basic", params{"realm": "x"}}},
+		`BASIC`:                          {{"basic", params{}}},
+		`Bearer realm=http`:              {{"bearer", params{"realm": "http"}}},
+		`Bearer Realm = "x" , SCOPE="a"`: {{"bearer", params{"realm": "x", "scope": "a"}}},
+		`Bearer realm="a\"b\\c,d"`:       {{"bearer", params{"realm": `a"b\c,d`}}},
+		`Bearer realm="x",scope="repository:a:pull,push",service=""`: {
+			{"bearer", params{"realm": "x", "scope": "repository:a:pull,push", "service": ""}}},
+		`Negotiate, Basic realm="x", Bearer realm="y", service="z"`: {
+			{"negotiate", params{}}, {"basic", params{"realm": "x"}}, {"bearer", params{"realm": "y", "service": "z"}}},
+		`Negotiate YII/abc==, Basic realm="x"`: {{"negotiate", params{}}, {"basic", params{"realm": "x"}}},
+		`Basic realm="unterminated`:            {{"basic", params{}}, {"realm", params{}}},
+		`realm="x"`:                            nil,
+		`,,`:                                   nil,
+		`Bearer realm="x"; y`:                  {{"bearer", params{"realm": "x"}}},
+	} {
+		got := parseChallenges(http.Header{"Www-Authenticate": {header}})
+		if header == `Basic realm="unterminated` {
+			require.NotEmpty(t, got)
+			assert.Equal(t, "basic", got[0].scheme)
+			assert.Empty(t, got[0].params)
+			continue
+		}
+		assert.Equal(t, want, got, "%q", header)
+	}
+	two := parseChallenges(http.Header{"Www-Authenticate": {`Basic realm="a"`, `Bearer realm="b"`}})
+	assert.Len(t, two, 2)
+}
+
+func FuzzWWWAuthenticate(f *testing.F) {
+	for _, seed := range []string{
+		`Bearer realm="https://auth.example.com/token",service="x",scope="repository:a:pull,push",error="invalid_token"`,
+		`Basic realm="x", Negotiate YII/abc==`, `Bearer realm="a\"b`, `a=b`, ",\t,x", "\\\"",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		for _, c := range parseChallenges(http.Header{"Www-Authenticate": {header}}) {
+			if c.scheme == "" || c.scheme != strings.ToLower(c.scheme) || c.params == nil {
+				t.Fatalf("%+v", c)
+			}
+			for key := range c.params {
+				if key == "" || key != strings.ToLower(key) {
+					t.Fatalf("%+v", c)
+				}
+			}
+			// What was understood is understood again.
+			text := c.scheme
+			for key, value := range c.params {
+				text += fmt.Sprintf(` %s="%s",`, key, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value))
+			}
+			assert.Equal(t, []challenge{c}, parseChallengeHeader(text), "%q", text)
+		}
+	})
+}
+
+func TestParseErrorBody(t *testing.T) {
+	for body, want := range map[string]struct {
+		errors []endpoint.RegistryErrorDetail
+		text   string
+	}{
+		`{"errors":[{"code":"A","message":"m","detail":{"x":1}},{"code":"B"}]}`: {errors: []endpoint.RegistryErrorDetail{
+			{Code: "A", Message: "m", Detail: []byte(`{"x":1}`)}, {Code: "B"}}},
+		``:                               {},
+		`{}`:                             {text: "{}"},
+		`{"errors":[]}`:                  {text: `{"errors":[]}`},
+		`{"errors":null}`:                {text: `{"errors":null}`},
+		`{"errors":["x"]}`:               {text: `{"errors":["x"]}`},
+		`{"errors":[{"code":1}]}`:        {text: `{"errors":[{"code":1}]}`},
+		" <html>\n":                      {text: "<html>"},
+		"\xff\xfe":                       {text: "\uFFFD"},
+		strings.Repeat("é", 300):         {text: strings.Repeat("é", 256)},
+		"x" + strings.Repeat("é", 300):   {text: "x" + strings.Repeat("é", 255)},
+		strings.Repeat("\xff", 1000):     {text: "\uFFFD"},
+		`{"details":"an old one"}`:       {text: `{"details":"an old one"}`},
+		`{"errors":[{"code":"A"}]} tail`: {text: `{"errors":[{"code":"A"}]} tail`},
+	} {
+		errs, text := parseErrorBody([]byte(body))
+		assert.Equal(t, want.errors, errs, "%q", body)
+		assert.Equal(t, want.text, text, "%q", body)
+	}
+}
+
+func FuzzRegistryError(f *testing.F) {
+	f.Add(404, []byte(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"m","detail":{"x":1}},{"code":"B"}]}`), "7")
+	f.Add(503, []byte("<html>"), "Wed, 21 Oct 2015 07:28:00 GMT")
+	f.Add(400, []byte("\xff"), "-1")
+	f.Fuzz(func(t *testing.T, status int, body []byte, after string) {
+		u, err := url.Parse("https://user:secret@example.com/v2/a/blobs/uploads/1?_state=secret#secret")
+		require.NoError(t, err)
+		e := newRefusal(&http.Response{
+			StatusCode: status, Header: http.Header{"Retry-After": {after}}, Body: io.NopCloser(strings.NewReader(string(body))),
+			Request: &http.Request{Method: "GET", URL: u},
+		}, time.Unix(0, 0))
+		if (len(e.Errors) == 0) != (e.Text != "" || strings.TrimSpace(string(body)) == "") {
+			t.Fatalf("neither errors nor text: %+v", e)
+		}
+		if len(e.Text) > 3*maxErrorText || e.retryAfter < 0 {
+			t.Fatalf("%+v", e)
+		}
+		if !strings.Contains(string(body), "secret") && strings.Contains(e.Error(), "secret") {
+			t.Fatal(e)
+		}
+		saysNotFound(e)
+		isRetriable(e)
+	})
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"":                              0,
+		"0":                             0,
+		" 7 ":                           7 * time.Second,
+		"-7":                            0,
+		"7s":                            0,
+		"99999999999999999999":          0,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
+		"Fri, 02 Jan 2026 03:00:00 GMT": 0,
+		"tomorrow":                      0,
+	} {
+		assert.Equal(t, want, parseRetryAfter(value, now), "%q", value)
+	}
+}
+
+func refusalOf(status int, after time.Duration) error {
+	return fmt.Errorf("wrapped: %w", &refusal{RegistryError: &endpoint.RegistryError{Status: status}, retryAfter: after})
+}
+
+func TestRetrier(t *testing.T) {
+	s := &Shared{Retry: RetryPolicy{Attempts: 4, BaseDelay: time.Second, MaxDelay: 3 * time.Second, MaxElapsed: time.Minute}}
+	ctx := context.Background()
+
+	synctest.Test(t, func(t *testing.T) {
+		r, busy := s.newRetrier(), refusalOf(503, 0)
+		for _, mean := range []time.Duration{1, 2, 3} {
+			start := time.Now()
+			require.NoError(t, r.wait(ctx, busy))
+			waited := time.Since(start)
+			assert.GreaterOrEqual(t, waited, mean*time.Second/2)
+			assert.LessOrEqual(t, waited, mean*time.Second*3/2)
+		}
+		assert.Equal(t, busy, r.wait(ctx, busy), "four attempts in all")
+		r.reset()
+		assert.NoError(t, r.wait(ctx, busy))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		require.NoError(t, s.newRetrier().wait(ctx, refusalOf(429, 20*time.Second)))
+		assert.Equal(t, 20*time.Second, time.Since(start), "Retry-After is honoured")
+		start = time.Now()
+		require.Error(t, s.newRetrier().wait(ctx, refusalOf(429, time.Hour)))
+		assert.Zero(t, time.Since(start), "what takes too long is not waited for")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		reason := errors.New("reason")
+		ctx, cancel := context.WithCancelCause(ctx)
+		time.AfterFunc(time.Second, func() { cancel(reason) })
+		start := time.Now()
+		require.ErrorIs(t, s.newRetrier().wait(ctx, refusalOf(429, 20*time.Second)), reason)
+		assert.Equal(t, time.Second, time.Since(start))
+	})
+}
+
+func TestIsRetriable(t *testing.T) {
+	req := &http.Request{Method: "GET", URL: &url.URL{Scheme: "https", Host: "example.com"}}
+	broken := func(err error, known bool) error { return newTransportError(req, err, known) }
+	refused := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{refusalOf(408, 0), true}, {refusalOf(429, 0), true}, {refusalOf(500, 0), true}, {refusalOf(502, 0), true},
+		{refusalOf(503, 0), true}, {refusalOf(504, 0), true},
+		{refusalOf(400, 0), false}, {refusalOf(404, 0), false}, {refusalOf(501, 0), false},
+		{&refusal{RegistryError: &endpoint.RegistryError{Status: 404,
+			Errors: []endpoint.RegistryErrorDetail{{Code: "BLOB_UPLOAD_UNKNOWN"}}}}, true},
+		{broken(io.EOF, false), true}, {broken(io.ErrUnexpectedEOF, false), true}, {broken(errStalled, false), true},
+		{broken(errStalledAtEnd, true), false},
+		{broken(refused, false), false}, {broken(refused, true), true},
+		{broken(&tls.CertificateVerificationError{}, true), false},
+		{broken(http.ErrSchemeMismatch, true), false},
+		{broken(&redirectError{"x"}, true), false},
+		{broken(context.Canceled, true), false},
+		{broken(errors.New("anything"), false), false}, {broken(errors.New("anything"), true), true},
+		{&contentError{broken(io.EOF, true)}, false},
+		{errors.New("anything"), false},
+	} {
+		got, _ := isRetriable(test.err)
+		assert.Equal(t, test.want, got, "%v", test.err)
+	}
+}
+
+func TestLimiter(t *testing.T) {
+	ctx := context.Background()
+	synctest.Test(t, func(t *testing.T) {
+		var l limiter
+		epochs := make([]int, 32)
+		for i := range epochs {
+			var err error
+			epochs[i], err = l.acquire(ctx)
+			require.NoError(t, err)
+		}
+		for _, epoch := range epochs[:10] {
+			l.busy(epoch)
+		}
+		assert.Equal(t, 16, l.bound, "a burst of refusals lowers the bound once")
+		for range 24 {
+			l.release()
+		}
+		// Eight are left in flight, eight more may come.
+		var mu sync.Mutex
+		entered := 0
+		for range 12 {
+			go func() {
+				_, err := l.acquire(ctx)
+				assert.NoError(t, err)
+				mu.Lock()
+				defer mu.Unlock()
+				entered++
+			}()
+		}
+		synctest.Wait()
+		assert.Equal(t, 8, entered)
+		for range 16 {
+			l.succeeded()
+		}
+		synctest.Wait()
+		assert.Equal(t, 17, l.bound)
+		assert.Equal(t, 9, entered, "a raised bound lets in who waits")
+
+		cancelled, cancel := context.WithCancel(ctx)
+		cancel()
+		_, err := l.acquire(cancelled)
+		require.ErrorIs(t, err, context.Canceled)
+		l.force()
+		assert.Equal(t, 18, l.inFlight, "who is forced does not wait")
+		for range 4 {
+			l.release()
+		}
+		synctest.Wait()
+		assert.Equal(t, 12, entered)
+		assert.Empty(t, l.waiting)
+
+		for range 10 {
+			epoch := l.force()
+			l.busy(epoch)
+		}
+		assert.Equal(t, 1, l.bound, "one is always allowed")
+	})
+}
+
+func TestParseContentRange(t *testing.T) {
+	for value, want := range map[string]struct {
+		start, complete int64
+		ok              bool
+	}{
+		"bytes 5-9/10": {5, 10, true},
+		"bytes 0-9/*":  {0, -1, true},
+		"bytes */10":   {}, "": {}, "bytes": {}, "bytes 5": {}, "bytes x-9/10": {}, "bytes 5-9/x": {}, "items 5-9/10": {},
+		"bytes -5-9/10": {}, "bytes 5-9/3": {},
+	} {
+		start, complete, ok := parseContentRange(value)
+		assert.Equal(t, want.ok, ok, "%q", value)
+		if ok {
+			assert.Equal(t, want.start, start, "%q", value)
+			assert.Equal(t, want.complete, complete, "%q", value)
+		}
+	}
+}
+
+func TestSameOrigin(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"https://x/a", "https://X:443/b?c", true},
+		{"http://x", "http://x:80", true},
+		{"http://x", "https://x", false},
+		{"http://x:1", "http://x:2", false},
+		{"https://x", "https://sub.x", false},
+		{"https://[::1]:5", "https://[::1]:5/", true},
+	} {
+		a, err := url.Parse(test.a)
+		require.NoError(t, err)
+		b, err := url.Parse(test.b)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, sameOrigin(a, b), "%+v", test)
+	}
+}
+
+func TestUploadLocation(t *testing.T) {
+	for _, test := range []struct{ asked, location, want string }{
+		{"https://x/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/1?s=t", "https://x/v2/a/blobs/uploads/1?s=t"},
+		{"https://x:5000/v2/", "http://x:5000/u", "https://x:5000/u"},
+		{"https://x/v2/", "http://x/u", "https://x/u"},
+		{"https://x/v2/", "http://x:80/u", "http://x:80/u"},
+		{"https://x/v2/", "http://y/u", "http://y/u"},
+		{"http://x/v2/", "https://x/u", "https://x/u"},
+		{"https://x/v2/", "https://storage/u", "https://storage/u"},
+	} {
+		asked, err := url.Parse(test.asked)
+		require.NoError(t, err)
+		got, err := (&Destination{}).uploadLocation(&http.Response{
+			Request: &http.Request{Method: "POST", URL: asked}, Header: http.Header{"Location": {test.location}}})
+		require.NoError(t, err)
+		assert.Equal(t, test.want, got.String(), "%+v", test)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	h := &host{registry: "example.com"}
+	resp := &http.Response{Header: http.Header{"Warning": {`299 - "be \"warned\""`, `299 - "be \"warned\""`, `199 - "x"`, `299 - "x`}}}
+	h.logWarnings(resp)
+	_, known := h.warnings.Load(`be "warned"`)
+	assert.True(t, known)
+}
