@@ -39,6 +39,8 @@ type job struct {
 	plan *Plan
 	// top is what the destination named when it was compared; "" if nothing.
 	top digest.Digest
+	// support is what is known of the destination's view of sparse lists, if that matters.
+	support SparseSupport
 	// judged are the images that the policy allows.
 	judged map[digest.Digest]bool
 	// signatures of what was read, by digest; absent where there is nothing to carry.

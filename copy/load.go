@@ -289,6 +289,12 @@ func (j *job) loadImages(ctx context.Context) error {
 	if j.compare && j.top == "" && !j.o.CheckBlobs {
 		group.Go(func() error { return j.comparePresent(groupCtx) })
 	}
+	if j.compare && j.plan.sparse() {
+		group.Go(func() error {
+			j.support = j.sparseSupport(groupCtx)
+			return nil
+		})
+	}
 	wanted := j.plan.Copies
 	if j.plan.Image != nil && j.plan.Digest == j.in.Digest {
 		wanted = nil // it is held already
@@ -382,8 +388,7 @@ func (j *job) foresee(ctx context.Context) error {
 	if !j.compare || !j.plan.sparse() {
 		return nil
 	}
-	support := j.sparseSupport(ctx)
-	if !support.Known {
+	if !j.support.Known {
 		return nil
 	}
 	// What is not copied may be at the destination all the same, from an earlier copy.
@@ -392,7 +397,7 @@ func (j *job) foresee(ctx context.Context) error {
 	if err := j.askPresent(ctx, absent); err != nil {
 		return err
 	}
-	j.in.Sparse = support
+	j.in.Sparse = j.support
 	return j.replan()
 }
 

@@ -122,3 +122,56 @@ func TestExistenceCheckRefused(t *testing.T) {
 		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 	}
 }
+
+// TestAnnouncement holds a registry to what it says about sparse lists, before any blob is copied, and asks once.
+func TestAnnouncement(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	two := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64", "linux/arm64")}
+	auto := two
+	auto.SparseManifestListAction = AutoSparseManifestList
+	for name, c := range map[string]struct {
+		announce registrytest.Announcement
+		options  Options
+		action   SparseManifestListAction
+		refused  string
+	}{
+		"keep, not taken":         {registrytest.Announcement{}, two, 0, "does not take them"},
+		"keep, taken":             {registrytest.Announcement{Sparse: true}, two, KeepSparseManifestList, ""},
+		"keep, required is there": {registrytest.Announcement{Sparse: true, Architectures: []string{"amd64"}}, two, KeepSparseManifestList, ""},
+		"keep, required is not":   {registrytest.Announcement{Sparse: true, Architectures: []string{"ppc64le"}}, two, 0, "(linux/ppc64le)"},
+		"auto, not taken":         {registrytest.Announcement{}, auto, StripSparseManifestList, ""},
+		"auto, taken":             {registrytest.Announcement{Sparse: true}, auto, KeepSparseManifestList, ""},
+		"auto, required is not":   {registrytest.Announcement{Sparse: true, Architectures: []string{"ppc64le"}}, auto, StripSparseManifestList, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			src := places["registry"](t)
+			src.push(f, "v1", imagetest.Top)
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Announce: &c.announce}), "app"}
+			for range 2 {
+				dst.DeleteTag("app", "v1")
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), c.options)
+				if c.refused != "" {
+					var refused *SparseRefusedError
+					require.ErrorAs(t, err, &refused)
+					assert.ErrorContains(t, err, c.refused)
+					assert.Empty(t, dst.Snapshot("app"), "not a blob is copied")
+					continue
+				}
+				require.NoError(t, err)
+				assert.Equal(t, c.action, r.Action)
+				assert.Empty(t, r.Refusal, "nothing was tried in vain")
+			}
+			assert.Equal(t, 1, dst.Count(registrytest.Is(http.MethodGet, registrytest.KindOther)), "asked once")
+		})
+	}
+	t.Run("what is absent from the copy may be there", func(t *testing.T) {
+		e := newEnv(t)
+		src := places["registry"](t)
+		src.push(f, "v1", imagetest.Top)
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Strict: true, Announce: &registrytest.Announcement{}}), "app"}
+		dst.push(f, "complete", imagetest.Top)
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), two)
+		require.NoError(t, err)
+	})
+}
