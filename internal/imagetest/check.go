@@ -375,6 +375,26 @@ func (i *inspector) missing(path string, d digest.Digest) {
 	}
 }
 
+// absent returns what must not be in the store.
+func (i *inspector) absent() map[digest.Digest]bool {
+	optional := map[digest.Digest]bool{}
+	for _, name := range i.want.Optional {
+		for _, d := range i.want.expand(name) {
+			optional[d] = true
+		}
+	}
+	absent := map[digest.Digest]bool{}
+	for _, name := range i.want.Absent {
+		for n, d := range i.want.expand(name) {
+			// n is 0 for what is called name. What is below it may be there for something else.
+			if n == 0 || !i.reached(d) && !optional[d] {
+				absent[d] = true
+			}
+		}
+	}
+	return absent
+}
+
 // demands inspects what can be judged only after the walk.
 func (i *inspector) demands() {
 	for _, name := range i.want.Present {
@@ -382,18 +402,7 @@ func (i *inspector) demands() {
 			i.report(i.label(d), "must be there, but the tag does not lead to it")
 		}
 	}
-	absent := map[digest.Digest]bool{}
-	for _, name := range i.want.Absent {
-		for n, d := range i.want.expand(name) {
-			// What something else needs as well is not missed with it.
-			absent[d] = n == 0 || absent[d] || !i.reached(d)
-		}
-	}
-	for _, name := range i.want.Optional {
-		for _, d := range i.want.expand(name) {
-			delete(absent, d)
-		}
-	}
+	absent := i.absent()
 	seen := map[digest.Digest]bool{}
 	for _, d := range i.store.All() {
 		if seen[d] {

@@ -1,6 +1,8 @@
 package imagetest
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -21,8 +23,8 @@ func (f *Fixture) PushTo(reg *registrytest.Registry, repo, tag, name string, omi
 			reg.PutBlob(repo, f.Content(name))
 		}
 	}
-	for i := len(p.documents) - 1; i >= 0; i-- {
-		doc := f.document(p.documents[i])
+	for i, name := range slices.Backward(p.documents) {
+		doc := f.document(name)
 		ref := doc.digest.String()
 		if i == 0 && tag != "" {
 			ref = tag

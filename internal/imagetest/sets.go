@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The list of every ready-made set is called Top.
+// Top is what the list of every ready-made set is called.
 const Top = "top"
 
 // allPlatforms are those of Platforms, in its order.
