@@ -51,24 +51,24 @@ func openDirectory(ctx context.Context, ref types.ImageReference, sys *types.Sys
 	if e.temp, err = tempBeside(e.target, exists); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(e.temp))
-		}
-	}()
-	e.staged = filepath.Join(e.temp, "new")
-	if err := os.Mkdir(e.staged, 0o755); err != nil {
-		return nil, err
-	}
-	staged, err := directory.NewReference(e.staged)
-	if err != nil {
-		return nil, err
-	}
-	e.dest, err = staged.NewImageDestination(ctx, sys)
-	if err != nil {
-		return nil, err
+	if err := e.stage(ctx, sys); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(e.temp))
 	}
 	return e, nil
+}
+
+// stage makes the directory staged in temp, and opens upstream's destination there.
+func (e *directoryEnd) stage(ctx context.Context, sys *types.SystemContext) error {
+	e.staged = filepath.Join(e.temp, "new")
+	if err := os.Mkdir(e.staged, 0o755); err != nil {
+		return err
+	}
+	ref, err := directory.NewReference(e.staged)
+	if err != nil {
+		return err
+	}
+	e.dest, err = ref.NewImageDestination(ctx, sys)
+	return err
 }
 
 // resolve makes path absolute, and free of symbolic links if it exists.
@@ -234,6 +234,11 @@ func (e *directoryEnd) replace() error {
 	if exchange(e.staged, e.target) == nil {
 		return nil
 	}
+	return e.replaceInTwoSteps()
+}
+
+// replaceInTwoSteps makes staged the target, which exists, without exchange.
+func (e *directoryEnd) replaceInTwoSteps() error {
 	old := filepath.Join(e.temp, "old")
 	if os.Rename(e.target, old) != nil {
 		return moveUp(e.staged, e.target)
