@@ -22,20 +22,29 @@ var layers = []string{"examples", "copy", "internal", "manifest"}
 
 // libraryModules are what the library's packages may import beside the standard library and each other, and all that its go.mod may
 // require directly: every user of the library downloads them.
-var libraryModules = []string{
+var libraryModules = slices.Concat([]string{
 	"github.com/containerd/platforms",
-	"github.com/containers/ocicrypt", // types of fields that Options shares with upstream's
 	"github.com/opencontainers/go-digest",
 	"github.com/opencontainers/image-spec",
 	"github.com/sirupsen/logrus",
 	"go.podman.io/image/v5",
 	"golang.org/x/sync",
-	"golang.org/x/term",
 	"oras.land/oras-go/v2",
+}, upstreamModules)
+
+// upstreamModules are requirements of image/v5 itself, which whoever has that has already.
+var upstreamModules = []string{
+	"github.com/containers/ocicrypt", // types of fields that Options shares with upstream's
+	"github.com/docker/distribution", // the errors that upstream's docker transport returns
+	"go.podman.io/storage",           // where upstream looks for its configuration files
+	"go.yaml.in/yaml/v3",             // and their format
+	"golang.org/x/sys",               // locks on files
+	"golang.org/x/term",              // is there a terminal?
 }
 
 // testModules are what tests and packages for tests may import as well.
 var testModules = []string{
+	"github.com/ProtonMail/go-crypto", // makes signatures, which upstream built with the openpgp tag does not
 	"github.com/stretchr/testify",
 	"golang.org/x/tools",
 }
