@@ -1,0 +1,181 @@
+package mirrorcmd
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/term"
+)
+
+// access are the flags that say how the two ends are reached, and what the source's signatures must be like.
+type access struct {
+	flags        *pflag.FlagSet
+	source, dest end
+
+	authFile       string
+	registriesD    string
+	registriesConf string
+	overrideArch   string
+	overrideOS     string
+	overrideVar    string
+
+	policy         string
+	insecurePolicy bool
+}
+
+// An end are the flags of one end.
+type end struct {
+	prefix, name string // of its flags, and in help: "src", "source"
+
+	tlsVerify bool
+	creds     string
+	noCreds   bool
+	authFile  string
+	certDir   string
+	token     string
+}
+
+func (a *access) define(flags *pflag.FlagSet) {
+	a.flags = flags
+	a.source = end{prefix: "src", name: "source"}
+	a.dest = end{prefix: "dest", name: "destination"}
+	a.source.define(flags)
+	a.dest.define(flags)
+	flags.StringVar(&a.authFile, "authfile", "", "`FILE` with credentials for registries, of both ends (default: $REGISTRY_AUTH_FILE, else those of Podman and Docker)")
+	flags.StringVar(&a.registriesD, "registries.d", "", "`DIR` that says where registries keep signatures")
+	flags.StringVar(&a.registriesConf, "registries-conf", "", "registries.conf `FILE` with mirrors, rewrites and blocked registries")
+	flags.StringVar(&a.overrideArch, "override-arch", "", "choose the image for `ARCH` instead of this machine's")
+	flags.StringVar(&a.overrideOS, "override-os", "", "choose the image for `OS` instead of this machine's")
+	flags.StringVar(&a.overrideVar, "override-variant", "", "choose the image for `VARIANT` of the architecture instead of this machine's")
+	flags.StringVar(&a.policy, "policy", "", "signature policy `FILE` (default: policy.json of this user, else of this machine)")
+	flags.BoolVar(&a.insecurePolicy, "insecure-policy", false, "accept any image, signed or not")
+}
+
+func (e *end) define(flags *pflag.FlagSet) {
+	flags.BoolVar(&e.tlsVerify, e.prefix+"-tls-verify", true, "want HTTPS and a trusted certificate of the "+e.name+" registry; false also allows plain HTTP")
+	flags.StringVar(&e.creds, e.prefix+"-creds", "", "`USER[:PASSWORD]` for the "+e.name+" registry; without a password, it is read from standard input")
+	flags.BoolVar(&e.noCreds, e.prefix+"-no-creds", false, "use no credentials for the "+e.name+" registry")
+	flags.StringVar(&e.authFile, e.prefix+"-authfile", "", "`FILE` with credentials for the "+e.name+" registry")
+	flags.StringVar(&e.certDir, e.prefix+"-cert-dir", "", "`DIR` with certificates (*.crt, *.cert, *.key) for the "+e.name+" registry")
+	flags.StringVar(&e.token, e.prefix+"-registry-token", "", "bearer `TOKEN` for the "+e.name+" registry")
+}
+
+// check refuses flags that contradict each other.
+func (a *access) check() error {
+	for _, e := range []*end{&a.source, &a.dest} {
+		if given := changed(a.flags, []string{e.prefix + "-creds", e.prefix + "-no-creds", e.prefix + "-registry-token"}); len(given) > 1 {
+			return misusef("%s exclude each other", dashed(given))
+		}
+		if user, _, _ := strings.Cut(e.creds, ":"); a.flags.Changed(e.prefix+"-creds") && user == "" {
+			return misusef("--%s-creds names no user: write USER:PASSWORD", e.prefix)
+		}
+	}
+	if a.policy != "" && a.insecurePolicy {
+		return misusef("--policy and --insecure-policy exclude each other")
+	}
+	return nil
+}
+
+// systemContexts returns the configuration of both ends. Passwords that are lacking are read from stdin, the source's first.
+func (a *access) systemContexts(env *environment) (source, destination *types.SystemContext, err error) {
+	common := types.SystemContext{RegistriesDirPath: a.registriesD, SystemRegistriesConfPath: a.registriesConf}
+	lines := &passwords{env: env}
+	if source, err = a.systemContext(common, &a.source, env, lines); err != nil {
+		return nil, nil, err
+	}
+	if destination, err = a.systemContext(common, &a.dest, env, lines); err != nil {
+		return nil, nil, err
+	}
+	source.ArchitectureChoice, source.OSChoice, source.VariantChoice = a.overrideArch, a.overrideOS, a.overrideVar
+	return source, destination, nil
+}
+
+func (a *access) systemContext(sys types.SystemContext, e *end, env *environment, lines *passwords) (*types.SystemContext, error) {
+	sys.AuthFilePath = cmp.Or(e.authFile, a.authFile, env.getenv("REGISTRY_AUTH_FILE"))
+	if sys.AuthFilePath != "" {
+		// A file that is not there counts as empty for containers/image, and the registry's refusal would not tell.
+		if _, err := os.Stat(sys.AuthFilePath); err != nil {
+			return nil, fmt.Errorf("file with credentials: %w", err)
+		}
+	}
+	sys.DockerCertPath = e.certDir
+	sys.DockerBearerRegistryToken = e.token
+	if a.flags.Changed(e.prefix + "-tls-verify") { // else registries.conf decides
+		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!e.tlsVerify)
+		sys.OCIInsecureSkipTLSVerify = !e.tlsVerify
+	}
+	switch user, password, given := strings.Cut(e.creds, ":"); {
+	case e.noCreds:
+		sys.DockerAuthConfig = &types.DockerAuthConfig{}
+	case user != "":
+		if !given {
+			var err error
+			if password, err = lines.read("Password of " + user + " for the " + e.name + ": "); err != nil {
+				return nil, fmt.Errorf("password for --%s-creds: %w", e.prefix, err)
+			}
+		}
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}
+	}
+	return &sys, nil
+}
+
+// passwords reads passwords from stdin: unseen from a terminal, else a line each.
+type passwords struct {
+	env   *environment
+	lines *bufio.Reader
+}
+
+func (p *passwords) read(prompt string) (string, error) {
+	if f, ok := p.env.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(p.env.stderr, prompt)
+		defer fmt.Fprintln(p.env.stderr)
+		password, err := term.ReadPassword(int(f.Fd()))
+		return string(password), err
+	}
+	if p.lines == nil {
+		p.lines = bufio.NewReader(p.env.stdin)
+	}
+	line, err := p.lines.ReadString('\n')
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("none on standard input")
+	}
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+// policyContext returns the signature policy, to be destroyed by the caller.
+func (a *access) policyContext(sys *types.SystemContext) (*signature.PolicyContext, error) {
+	policy, err := a.signaturePolicy(sys)
+	if err != nil {
+		return nil, err
+	}
+	return signature.NewPolicyContext(policy)
+}
+
+func (a *access) signaturePolicy(sys *types.SystemContext) (*signature.Policy, error) {
+	switch {
+	case a.insecurePolicy:
+		return &signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}}, nil
+	case a.policy != "":
+		policy, err := signature.NewPolicyFromFile(a.policy)
+		if err != nil {
+			return nil, fmt.Errorf("signature policy: %w", err)
+		}
+		return policy, nil
+	}
+	policy, err := signature.DefaultPolicy(sys)
+	if err != nil {
+		return nil, fmt.Errorf("no usable signature policy on this machine: %w; name one with --policy, or accept any image with --insecure-policy", err)
+	}
+	return policy, nil
+}

@@ -1,0 +1,128 @@
+package mirrorcmd
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// output are the flags that say what is printed, and how long the command may take.
+type output struct {
+	json    bool
+	quiet   bool
+	debug   bool
+	timeout time.Duration
+}
+
+func (o *output) define(flags *pflag.FlagSet, what string) {
+	flags.Var(newChoice(&o.json, []string{"text", "json"}, []bool{false, true}), "output", "how to print "+what)
+	flags.BoolVar(&o.debug, "debug", false, "log what is done to standard error")
+	flags.DurationVar(&o.timeout, "command-timeout", 0, "give up after `DURATION`, such as 90s or 10m (default: never)")
+}
+
+func (o *output) check() error {
+	switch {
+	case o.quiet && o.json:
+		return misusef("--quiet and --output json exclude each other")
+	case o.timeout < 0:
+		return misusef("--command-timeout is negative")
+	}
+	return nil
+}
+
+// apply sets the level of the log, and returns the context that the flags allow.
+func (o *output) apply(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.debug {
+		logrus.SetLevel(logrus.DebugLevel)
+	} else if o.quiet {
+		logrus.SetLevel(logrus.ErrorLevel)
+	}
+	if o.timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("the time of --command-timeout (%s) is over", o.timeout))
+}
+
+// A copyCommand is mirror copy.
+type copyCommand struct {
+	env        *environment
+	sel        selection
+	access     access
+	out        output
+	digestFile string
+}
+
+func newCopy(env *environment) *cobra.Command {
+	c := &copyCommand{env: env}
+	cmd := &cobra.Command{
+		Use:   "copy [flags] SOURCE DESTINATION",
+		Short: "Copy an image, all of its platforms or some",
+		Long: "Copy copies an image from SOURCE to DESTINATION and prints what it did. Until everything else is there,\n" +
+			"DESTINATION names what it named before; after a failure it still does.",
+		Example: "  mirror copy --platform linux/amd64,linux/arm64 --sparse strip \\\n" +
+			"    docker://docker.io/library/alpine:3 docker://registry.example/alpine:3",
+		Args: twoReferences,
+		RunE: c.run,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	c.sel.define(flags)
+	c.out.define(flags, "the report")
+	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.StringVar(&c.digestFile, "digestfile", "", "write the digest that DESTINATION names to `FILE`")
+	c.access.define(flags)
+	return cmd
+}
+
+func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
+	ends, err := c.env.prepare(args, &c.sel, &c.access, &c.out)
+	if err != nil {
+		return err
+	}
+	defer ends.close()
+	ctx, cancel := c.out.apply(cmd.Context())
+	defer cancel()
+
+	var report copy.Report
+	options := ends.options
+	options.Report = &report
+	options.ReportWriter = c.env.progress(c.out.quiet)
+	_, err = copy.Image(ctx, ends.policy, ends.destination, ends.source, &options)
+	err = orStopped(ctx, err)
+	if printErr := c.print(&report, err == nil); err == nil {
+		err = printErr
+	}
+	if err == nil && c.digestFile != "" {
+		if err = os.WriteFile(c.digestFile, []byte(report.DestinationDigest), 0o644); err != nil {
+			err = fmt.Errorf("the copy is complete, but not its digest file: %w", err)
+		}
+	}
+	return err
+}
+
+// print prints the report: as a table if the copy succeeded, as JSON in any case.
+func (c *copyCommand) print(report *copy.Report, succeeded bool) error {
+	switch {
+	case c.out.json:
+		return printJSON(c.env.stdout, report)
+	case c.out.quiet || !succeeded:
+		return nil
+	}
+	return printReport(c.env.stdout, report)
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}

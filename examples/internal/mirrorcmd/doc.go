@@ -1,0 +1,17 @@
+// Package mirrorcmd is the command mirror, to be run by its main program, by tests and by the demonstration.
+//
+// # Map
+//
+//	run.go        Run: from arguments to exit status
+//	copy.go       mirror copy
+//	plan.go       mirror plan
+//	selection.go  flags that say what is copied, and what becomes of the list
+//	access.go     flags that say how the two ends are reached; the signature policy
+//	values.go     values of flags that are checked when they are parsed
+//	reference.go  SOURCE and DESTINATION
+//	report.go     what is printed about a copy
+//	failure.go    errors in the words of the command line
+//
+// A command defines its flags by groups (selection, access, output), each of which defines its flags, checks them, and
+// turns them into what the library wants. New commands are put together from the same groups.
+package mirrorcmd

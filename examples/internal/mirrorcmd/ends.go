@@ -1,0 +1,46 @@
+package mirrorcmd
+
+import (
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// ends are what a command that copies, or plans to, needs.
+type ends struct {
+	source, destination types.ImageReference
+	policy              *signature.PolicyContext
+	options             copy.Options
+}
+
+// prepare checks the command line, and then the files that it names. Nothing has been opened if it fails.
+func (e *environment) prepare(args []string, sel *selection, access *access, out *output) (*ends, error) {
+	e.sel = sel
+	for _, check := range []func() error{out.check, sel.check, access.check} {
+		if err := check(); err != nil {
+			return nil, err
+		}
+	}
+	source, destination, err := parseReferences(args)
+	if err != nil {
+		return nil, err
+	}
+	options := sel.options
+	if options.SourceCtx, options.DestinationCtx, err = access.systemContexts(e); err != nil {
+		return nil, err
+	}
+	policy, err := access.policyContext(options.SourceCtx)
+	if err != nil {
+		return nil, err
+	}
+	return &ends{source: source, destination: destination, policy: policy, options: options}, nil
+}
+
+func (e *ends) close() {
+	if err := e.policy.Destroy(); err != nil {
+		logrus.Debugf("signature policy: %v", err)
+	}
+}

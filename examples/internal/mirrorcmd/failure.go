@@ -1,0 +1,120 @@
+package mirrorcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// A misuse is an error of whoever wrote the command line.
+type misuse struct{ err error }
+
+func (m *misuse) Error() string { return m.err.Error() }
+func (m *misuse) Unwrap() error { return m.err }
+
+func misusef(format string, args ...any) error { return &misuse{fmt.Errorf(format, args...)} }
+
+func isMisuse(err error) bool {
+	var m *misuse
+	var o *copy.OptionsError
+	return errors.As(err, &m) || errors.As(err, &o)
+}
+
+// A stopped is the end of a command that somebody or something stopped.
+type stopped struct{ cause error }
+
+func (s *stopped) Error() string { return fmt.Sprintf("stopped: %v", s.cause) }
+func (s *stopped) Unwrap() error { return s.cause }
+
+// orStopped returns a *stopped if err only says that ctx has ended.
+func orStopped(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	cause := context.Cause(ctx)
+	if errors.Is(err, cause) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return &stopped{cause}
+	}
+	return err
+}
+
+// optionFlags are the flags behind the library's options, whose names its errors have.
+var optionFlags = map[string]string{
+	"ImageListSelection":       "--all",
+	"Instances":                "--digest",
+	"InstancePlatforms":        "--platform",
+	"InstanceIndexes":          "--index",
+	"OptionalPlatforms":        "--optional-platform",
+	"RequiredPlatforms":        "--require-platform",
+	"SparseManifestListAction": "--sparse",
+	"Attestations":             "--attestations",
+	"MissingInstances":         "--skip-missing",
+	"RemoveSignatures":         "--remove-signatures",
+	"RemoveListSignatures":     "--remove-list-signatures",
+	"PreserveDigests":          "--preserve-digests",
+	"MaxParallelDownloads":     "--parallel",
+}
+
+// inFlags puts flags in the place of the library's options in a sentence of the library.
+func inFlags(sentence string) string {
+	words := strings.Split(sentence, " ")
+	for i, word := range words {
+		bare := strings.TrimRight(word, ",;:.")
+		if flag, ok := optionFlags[bare]; ok {
+			words[i] = flag + word[len(bare):]
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// explain describes an error in the words of the command line, with a way out where there is one.
+func (e *environment) explain(err error) string {
+	var (
+		options *copy.OptionsError
+		refused *copy.SparseRefusedError
+		locked  *copy.CannotModifyError
+		missing *copy.MissingError
+	)
+	switch {
+	case errors.As(err, &options):
+		flags := make([]string, len(options.Options))
+		for i, name := range options.Options {
+			flags[i] = inFlags(name)
+		}
+		return fmt.Sprintf("%s: %s", strings.Join(flags, " and "), inFlags(options.Reason))
+	case errors.As(err, &refused) && refused.StrippedRefusal == nil && e.keeps():
+		return fmt.Sprintf("the destination refuses the sparse list %s: %v; use --sparse strip, or --sparse auto, or copy --all", refused.List, refused.Refusal)
+	case errors.As(err, &refused) && refused.NotStripped != "":
+		reason := inFlags(refused.NotStripped)
+		return fmt.Sprintf("the destination refuses the sparse list %s: %v; not stripped: %s", refused.List, refused.Refusal, reason)
+	case errors.As(err, &locked):
+		return fmt.Sprintf("list %s must not be changed: %s; --sparse keep leaves it as it is", locked.List, inFlags(locked.Reason))
+	case errors.As(err, &missing):
+		return err.Error() + "; --skip-missing leaves out what is missing"
+	}
+	return err.Error()
+}
+
+// keeps says whether the command that ran was told, or left, to keep lists.
+func (e *environment) keeps() bool {
+	return e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
+}
+
+// oneLine makes one line of a text that strangers may have had a hand in: what is not printable is escaped.
+func oneLine(text string) string {
+	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
+	var b strings.Builder
+	for _, r := range text {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return b.String()
+}

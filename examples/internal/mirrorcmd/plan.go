@@ -1,0 +1,68 @@
+package mirrorcmd
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// A planCommand is mirror plan.
+type planCommand struct {
+	env     *environment
+	sel     selection
+	access  access
+	out     output
+	compare bool
+}
+
+func newPlan(env *environment) *cobra.Command {
+	c := &planCommand{env: env}
+	cmd := &cobra.Command{
+		Use:   "plan [flags] SOURCE DESTINATION",
+		Short: "Say what copy would do, and write nothing",
+		Long: "Plan reads the lists and manifests of SOURCE and prints what copy with the same flags would do. It writes\n" +
+			"nothing, and does not ask DESTINATION anything unless --compare is given.",
+		Example: "  mirror plan --platform 'linux/*' --sparse strip docker://docker.io/library/alpine:3 docker://registry.example/alpine:3",
+		Args:    twoReferences,
+		RunE:    c.run,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	c.sel.define(flags)
+	flags.BoolVar(&c.compare, "compare", false, "ask DESTINATION what it has, so that the plan is about what remains")
+	c.out.define(flags, "the plan")
+	c.access.define(flags)
+	return cmd
+}
+
+func (c *planCommand) run(cmd *cobra.Command, args []string) (retErr error) {
+	if c.sel.options.CheckBlobs && !c.compare {
+		return misusef("--check-blobs has no effect on a plan without --compare")
+	}
+	ends, err := c.env.prepare(args, &c.sel, &c.access, &c.out)
+	if err != nil {
+		return err
+	}
+	defer ends.close()
+	ctx, cancel := c.out.apply(cmd.Context())
+	defer cancel()
+
+	options := ends.options
+	options.CompareDestination = c.compare
+	prepared, err := copy.Prepare(ctx, ends.policy, ends.destination, ends.source, &options)
+	if err != nil {
+		return orStopped(ctx, err)
+	}
+	defer func() {
+		if err := prepared.Close(); retErr == nil {
+			retErr = err
+		}
+	}()
+	if c.out.json {
+		return printJSON(c.env.stdout, prepared.Plan())
+	}
+	_, err = io.WriteString(c.env.stdout, prepared.Plan().String())
+	return err
+}

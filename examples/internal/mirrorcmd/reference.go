@@ -1,0 +1,53 @@
+package mirrorcmd
+
+import (
+	"strings"
+
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/transports/alltransports"
+	"go.podman.io/image/v5/types"
+)
+
+// parseReferences parses SOURCE and DESTINATION.
+func parseReferences(args []string) (source, destination types.ImageReference, err error) {
+	if source, err = parseReference("SOURCE", args[0]); err != nil {
+		return nil, nil, err
+	}
+	destination, err = parseReference("DESTINATION", args[1])
+	return source, destination, err
+}
+
+// parseReference parses a reference with a transport. what is its name in errors.
+func parseReference(what, text string) (types.ImageReference, error) {
+	name, rest, found := strings.Cut(text, ":")
+	known := found && transports.Get(name) != nil
+	switch {
+	case (!known || name == "docker") && hasCredentials(rest):
+		return nil, misusef("%s has a user before its host, which references cannot; use --src-creds and --dest-creds", what)
+	case !known:
+		return nil, misusef("%s %q names no transport; for a repository of a registry write docker://%s, for a layout oci:DIRECTORY:TAG", what, text, text)
+	}
+	ref, err := alltransports.ParseImageName(text)
+	if err != nil {
+		return nil, misusef("%s %q: %w", what, text, err)
+	}
+	return ref, nil
+}
+
+// hasCredentials says whether there is an "@" that does not begin a digest, as before the host of URLs.
+func hasCredentials(rest string) bool {
+	name, suffix, _ := lastCut(rest, "@")
+	if !strings.HasPrefix(suffix, "sha") {
+		name = rest
+	}
+	return strings.Contains(name, "@")
+}
+
+// lastCut is strings.Cut at the last separator.
+func lastCut(s, separator string) (before, after string, found bool) {
+	i := strings.LastIndex(s, separator)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(separator):], true
+}

@@ -1,0 +1,131 @@
+package mirrorcmd
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// printReport prints what a copy that succeeded did.
+func printReport(w io.Writer, r *copy.Report) error {
+	var b strings.Builder
+	platforms := map[digest.Digest]string{}
+	for _, i := range r.Instances {
+		platforms[i.Digest] = i.Platform
+	}
+	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(table, "PLATFORM\tDIGEST\tRESULT\tBYTES\tTIME\n")
+	for _, i := range r.Instances {
+		size, elapsed := "-", "-"
+		if i.Outcome == copy.Copied && !i.Nested {
+			size, elapsed = formatBytes(i.Bytes), formatTime(i.Elapsed)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", describe(i, platforms), shortDigest(i.Digest), result(i), size, elapsed)
+	}
+	table.Flush()
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", oneLine(warning))
+	}
+	if r.Refusal != "" {
+		fmt.Fprintf(&b, "stripped, because the destination refused the sparse list: %s\n", oneLine(r.Refusal))
+	}
+	b.WriteString(summary(r))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// describe names an instance: by its platform, or by what it is.
+func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string {
+	switch {
+	case i.Nested:
+		return "list"
+	case i.AttestationOf != "":
+		return "attestation of " + cmp.Or(platforms[i.AttestationOf], shortDigest(i.AttestationOf))
+	}
+	return cmp.Or(i.Platform, "image")
+}
+
+// result says in a word or two what became of an instance.
+func result(i copy.InstanceReport) string {
+	switch {
+	case i.Missing && i.Entry == copy.Stripped:
+		return "missing, stripped"
+	case i.Missing:
+		return "missing"
+	case i.Outcome == copy.Skipped:
+		return cmp.Or(string(i.Entry), string(copy.Skipped))
+	case i.Entry == copy.Updated:
+		return string(i.Outcome) + ", updated"
+	}
+	return string(i.Outcome)
+}
+
+// summary is what a reader looks at first: the last lines.
+func summary(r *copy.Report) string {
+	var b strings.Builder
+	if r.Written {
+		fmt.Fprintf(&b, "%d manifests and %d blobs copied, %s; %d blobs reused; %s\n",
+			r.ManifestsCopied, r.BlobsCopied, formatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
+	} else {
+		fmt.Fprintf(&b, "nothing to do: everything is at the destination already; %s\n", formatTime(r.Elapsed))
+	}
+	source, destination := "source", "destination"
+	if r.Plan != nil {
+		source, destination = r.Plan.Source, r.Plan.Destination
+	}
+	fmt.Fprintf(&b, "   %s  %s\n", r.SourceDigest, source)
+	fmt.Fprintf(&b, "→  %s  %s%s\n", r.DestinationDigest, destination, changeNote(r))
+	return b.String()
+}
+
+// changeNote says whether the digest is the source's.
+func changeNote(r *copy.Report) string {
+	switch {
+	case r.DestinationDigest == r.SourceDigest:
+		return " (unchanged)"
+	case r.Action == copy.StripSparseManifestList:
+		return " (stripped)"
+	}
+	return ""
+}
+
+func shortDigest(d digest.Digest) string {
+	const shown = 12
+	algorithm, hex, _ := strings.Cut(d.String(), ":")
+	return algorithm + ":" + hex[:min(shown, len(hex))]
+}
+
+// formatBytes prints a number of bytes with three digits or so.
+func formatBytes(n int64) string {
+	const k = 1000
+	if n < k {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/k, 0
+	for value >= 999.5 && unit < 3 {
+		value /= k
+		unit++
+	}
+	if value < 99.95 {
+		return fmt.Sprintf("%.1f %cB", value, "kMGT"[unit])
+	}
+	return fmt.Sprintf("%.0f %cB", value, "kMGT"[unit])
+}
+
+// formatTime prints a duration as precisely as people want it.
+func formatTime(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}

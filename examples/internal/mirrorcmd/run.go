@@ -1,0 +1,107 @@
+package mirrorcmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// The exit statuses.
+const (
+	StatusDone    = 0 // everything that was asked for is done
+	StatusFailed  = 1 // it could not be done; the reason is on stderr
+	StatusMisused = 2 // the command line is wrong, and nothing was tried
+)
+
+// Run runs the command with the arguments that follow its name, and returns the exit status. If that is not StatusDone, one line on
+// stderr, which begins with "mirror: ", says why; logs and, on a terminal, progress may stand before it. When ctx ends, the command
+// stops and fails with the cause.
+//
+// Passwords that the command line leaves out are read from stdin. Run sets the output and the level of logrus' standard logger
+// while it runs, so it must not run twice at the same time.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	restore := e.startLog()
+	defer restore()
+	root := newRoot(e)
+	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return StatusDone
+	}
+	fmt.Fprintf(stderr, "mirror: %s\n", oneLine(e.explain(err)))
+	if isMisuse(err) {
+		return StatusMisused
+	}
+	return StatusFailed
+}
+
+// An environment is what a run has of the world.
+type environment struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+
+	// sel are the selection flags of the command that ran, nil before: errors are explained by them.
+	sel *selection
+}
+
+// startLog sends the logs of the library and of containers/image to stderr, until restore is called.
+func (e *environment) startLog() (restore func()) {
+	logger := logrus.StandardLogger()
+	out, level := logger.Out, logger.GetLevel()
+	logger.SetOutput(e.stderr)
+	logger.SetLevel(logrus.WarnLevel)
+	return func() {
+		logger.SetOutput(out)
+		logger.SetLevel(level)
+	}
+}
+
+// progress is where lines of progress go: to a person who waits, and nowhere else.
+func (e *environment) progress(quiet bool) io.Writer {
+	if f, ok := e.stderr.(*os.File); ok && !quiet && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
+}
+
+func newRoot(e *environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mirror",
+		Short: "Mirror multi-platform container images",
+		Long: "Mirror copies multi-platform container images, all of their platforms or some, and leaves behind a list\n" +
+			"that the destination accepts.\n\n" +
+			"SOURCE and DESTINATION are references of containers/image, as Skopeo has them:\n" +
+			"docker://registry.example/repository:tag, oci:directory:tag, oci-archive:file:tag, dir:directory.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return misusef("no command was given; mirror --help lists them")
+			}
+			return misusef("unknown command %q; mirror --help lists the commands", args[0])
+		},
+		RunE:              func(*cobra.Command, []string) error { return nil }, // Args lets nothing through
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetIn(e.stdin)
+	root.SetOut(e.stdout)
+	root.SetErr(e.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
+	root.AddCommand(newCopy(e), newPlan(e))
+	return root
+}
+
+// twoReferences checks the number of arguments. It repeats none of them: they may be secrets in the wrong place.
+func twoReferences(cmd *cobra.Command, args []string) error {
+	if len(args) != 2 {
+		return misusef("mirror %s takes SOURCE and DESTINATION, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
+	}
+	return nil
+}

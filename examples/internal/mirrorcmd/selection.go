@@ -1,0 +1,94 @@
+package mirrorcmd
+
+import (
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// defaultParallel is what the library does when it is told nothing.
+const defaultParallel = 32
+
+// selection are the flags that say what is copied, and what becomes of the list.
+type selection struct {
+	flags   *pflag.FlagSet
+	all     bool
+	skip    bool
+	options copy.Options // filled in by the flags, but for what apply adds
+}
+
+func (s *selection) define(flags *pflag.FlagSet) {
+	s.flags = flags
+	o := &s.options
+	o.MaxParallelDownloads = defaultParallel
+	flags.Var(platforms(&o.InstancePlatforms, anyPlatform), "platform",
+		"copy the list and the images for `OS/ARCH[/VARIANT]`; may be repeated, or name several, separated by commas; \"*\" matches any part, \"!\" excludes (\"!windows/*\")")
+	flags.Var(platforms(&o.OptionalPlatforms, includedPlatform), "optional-platform",
+		"like --platform, but a `PLATFORM` that matches nothing is only warned of")
+	flags.Var(platforms(&o.RequiredPlatforms, includedPlatform), "require-platform",
+		"fail before anything is written unless an image for `PLATFORM` is selected and there; selects nothing")
+	flags.Var(digests(&o.Instances), "digest", "copy the list and the instances with `DIGEST`; may be repeated")
+	flags.Var(positions(&o.InstanceIndexes), "index", "copy the list and the entry at position `N`, from 0; may be repeated")
+	flags.BoolVar(&s.all, "all", false, "copy the list and all that it names; without a selection, the one image that suits this system is copied")
+	flags.Var(newChoice(&o.SparseManifestListAction, []string{"keep", "strip", "auto"},
+		[]copy.SparseManifestListAction{copy.KeepSparseManifestList, copy.StripSparseManifestList, copy.AutoSparseManifestList}), "sparse",
+		"what becomes of entries that are not copied: keep them and with them the digest, strip them, or (auto) keep unless the destination refuses that")
+	flags.Var(newChoice(&o.Attestations, []string{"default", "follow", "drop", "all"},
+		[]copy.AttestationAction{copy.DefaultAttestations, copy.FollowSubject, copy.DropAttestations, copy.KeepAllAttestations}), "attestations",
+		"which attestations are copied: those of images that are copied (follow), all, or none (drop); by default, those of images that --platform selected")
+	flags.BoolVar(&s.skip, "skip-missing", false, "leave out what the list names and the source does not have, instead of failing")
+	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
+	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
+	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
+	flags.BoolVar(&o.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
+	flags.Var(count{&o.MaxParallelDownloads}, "parallel", "how many blobs and manifests may be in flight at once")
+}
+
+// selectors select instances of a list.
+var selectors = []string{"platform", "optional-platform", "digest", "index"}
+
+// listFlags have a meaning only where a list is copied.
+var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures"}
+
+// systemFlags have a meaning only where the image that suits a system is copied.
+var systemFlags = []string{"override-os", "override-arch", "override-variant"}
+
+// check refuses flags that would have no effect, and settles what the library's options depend on.
+func (s *selection) check() error {
+	o := &s.options
+	chosen := changed(s.flags, selectors)
+	switch {
+	case s.all && len(chosen) > 0:
+		return misusef("--all and %s exclude each other", dashed(chosen))
+	case s.all:
+		o.ImageListSelection = copy.CopyAllImages
+	case len(chosen) > 0:
+		o.ImageListSelection = copy.CopySpecificImages
+	}
+	if stray := changed(s.flags, listFlags); o.ImageListSelection == copy.CopySystemImage && len(stray) > 0 {
+		return misusef("%s needs --platform, --digest, --index or --all: without one of them a single image is copied", dashed(stray))
+	}
+	if stray := changed(s.flags, systemFlags); o.ImageListSelection != copy.CopySystemImage && len(stray) > 0 {
+		return misusef("%s chooses a single image, and has no effect together with %s", dashed(stray), dashed(changed(s.flags, append([]string{"all"}, selectors...))))
+	}
+	if s.skip {
+		o.MissingInstances = copy.SkipMissing
+	}
+	return nil
+}
+
+// changed returns those of the names whose flags were given, in the order of names.
+func changed(flags *pflag.FlagSet, names []string) []string {
+	var out []string
+	for _, name := range names {
+		if flags.Changed(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// dashed names flags in a sentence.
+func dashed(names []string) string { return "--" + strings.Join(names, ", --") }

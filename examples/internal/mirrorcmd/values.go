@@ -1,0 +1,116 @@
+package mirrorcmd
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/pflag"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// A listValue is a flag that may be repeated, and whose values may hold several elements, separated by commas.
+type listValue[T any] struct {
+	to       *[]T
+	parse    func(string) (T, error)
+	typeName string
+	text     []string
+}
+
+var _ pflag.Value = (*listValue[int])(nil)
+
+func (v *listValue[T]) Set(s string) error {
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			return errors.New("an element is empty")
+		}
+		element, err := v.parse(part)
+		if err != nil {
+			return err
+		}
+		*v.to = append(*v.to, element)
+		v.text = append(v.text, part)
+	}
+	return nil
+}
+
+func (v *listValue[T]) String() string { return strings.Join(v.text, ",") }
+func (v *listValue[T]) Type() string   { return v.typeName }
+
+// anyPlatform parses a filter, which may exclude.
+func anyPlatform(s string) (copy.InstancePlatformFilter, error) { return copy.ParsePlatformFilter(s) }
+
+// includedPlatform parses a filter that does not exclude.
+func includedPlatform(s string) (copy.InstancePlatformFilter, error) {
+	f, err := copy.ParsePlatformFilter(s)
+	if err == nil && f.Exclude {
+		err = errors.New("only --platform can exclude")
+	}
+	return f, err
+}
+
+func position(s string) (int, error) {
+	i, err := strconv.Atoi(s)
+	if err != nil || i < 0 {
+		return 0, fmt.Errorf("%q is no position: they count from 0", s)
+	}
+	return i, nil
+}
+
+// A choice is a flag with a few values.
+type choice[T any] struct {
+	to     *T
+	name   string // the value now
+	names  []string
+	values []T
+}
+
+// newChoice makes the flag's value; to gets the first of values.
+func newChoice[T any](to *T, names []string, values []T) *choice[T] {
+	*to = values[0]
+	return &choice[T]{to: to, name: names[0], names: names, values: values}
+}
+
+func (c *choice[T]) Set(s string) error {
+	for i, name := range c.names {
+		if name == s {
+			*c.to, c.name = c.values[i], s
+			return nil
+		}
+	}
+	return fmt.Errorf("write %s", strings.Join(c.names[:len(c.names)-1], ", ")+" or "+c.names[len(c.names)-1])
+}
+
+func (c *choice[T]) String() string { return c.name }
+func (c *choice[T]) Type() string   { return strings.Join(c.names, "|") }
+
+// A count is a flag that is a number of at least 1.
+type count struct{ to *uint }
+
+func (c count) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return errors.New("write a number from 1 to 65535")
+	}
+	*c.to = uint(n)
+	return nil
+}
+
+func (c count) String() string { return strconv.FormatUint(uint64(*c.to), 10) }
+func (c count) Type() string   { return "N" }
+
+func platforms(to *[]copy.InstancePlatformFilter, parse func(string) (copy.InstancePlatformFilter, error)) pflag.Value {
+	return &listValue[copy.InstancePlatformFilter]{to: to, parse: parse, typeName: "PLATFORM"}
+}
+
+func digests(to *[]digest.Digest) pflag.Value {
+	return &listValue[digest.Digest]{to: to, parse: digest.Parse, typeName: "DIGEST"}
+}
+
+func positions(to *[]int) pflag.Value {
+	return &listValue[int]{to: to, parse: position, typeName: "N"}
+}
