@@ -131,8 +131,10 @@ type ListPlan struct {
 	// Absent are the distinct children that the written list names and that will not be at the destination.
 	Absent []digest.Digest `json:"absent,omitempty"`
 
-	node   *listtree.Node // the list at the source; nil in a plan that was read from JSON, and so is result
-	result []byte         // the list that is written
+	// A plan that was read from JSON has none of these.
+	node   *listtree.Node  // the list at the source
+	copies []digest.Digest // the distinct images of this list that are copied, in first-seen order
+	result []byte          // the list that is written
 }
 
 // Decision says what happens to an instance.
@@ -675,6 +677,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.copies = decided.copies
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
 	}
@@ -854,10 +857,10 @@ func (p *Plan) wantedImages() []digest.Digest {
 	var wanted []digest.Digest
 	seen := map[digest.Digest]bool{}
 	p.List.walk(func(l *ListPlan) {
-		for _, ip := range l.Instances {
-			if ip.Decision == Copy && ip.Nested == nil && !seen[ip.Digest] {
-				seen[ip.Digest] = true
-				wanted = append(wanted, ip.Digest)
+		for _, d := range l.copies {
+			if !seen[d] {
+				seen[d] = true
+				wanted = append(wanted, d)
 			}
 		}
 	})

@@ -8,7 +8,8 @@ import (
 
 // instanceCopies is what prepareInstanceCopies decides about one list.
 type instanceCopies struct {
-	// copies are the distinct digests to be copied, in the order in which the list first names them.
+	// copies are the distinct images to be copied, in the order in which the list first names them. Nested lists are not among them:
+	// they are written when everything that they name is there.
 	copies []digest.Digest
 	// deletes remove the entries of what is not copied, from the highest position to the lowest, so that each names the position
 	// of its entry in the list as parsed. Empty unless entries are to be stripped.
@@ -19,12 +20,12 @@ type instanceCopies struct {
 // whether it is to be copied. If strip is not set, no entry is removed.
 //
 // An entry that is not copied is removed also if another entry with the same digest stays.
-// A list that would be left without any entry is an *EmptyError.
+// A list that would lose its last entry is an *EmptyError.
 func prepareInstanceCopies(instances []manifest.Instance, copied []bool, strip bool) (instanceCopies, error) {
 	var out instanceCopies
 	seen := map[digest.Digest]bool{}
 	for i, instance := range instances {
-		if copied[i] && !seen[instance.Digest] {
+		if copied[i] && !instance.IsList() && !seen[instance.Digest] {
 			seen[instance.Digest] = true
 			out.copies = append(out.copies, instance.Digest)
 		}

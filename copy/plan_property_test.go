@@ -1,0 +1,316 @@
+package copy
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+var planSeed = flag.Uint64("plan-seed", 0, "seed of TestPlanProperties; 0 draws one")
+
+// TestPlanProperties makes plans of random lists under random options, and holds them against what is true of every plan.
+func TestPlanProperties(t *testing.T) {
+	seed := *planSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	planned := 0
+	for i := range uint64(2000) {
+		w := &planWorld{random: rand.New(rand.NewPCG(seed, i)), in: PlanInput{
+			Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
+		}}
+		w.build()
+		if plan, ok := w.check(t); ok {
+			planned++
+			w.checkPlan(t, plan)
+		}
+		if t.Failed() {
+			t.Fatalf("world %d; to see it again: go test ./copy -run TestPlanProperties -plan-seed %d\n%+v\n%s", i, seed, *w.in.Options, w.in.Top.Bytes)
+		}
+	}
+	assert.Greater(t, planned, 400, "too few of the random inputs can be planned")
+}
+
+// A planWorld is a random input.
+type planWorld struct {
+	random  *rand.Rand
+	in      PlanInput
+	digests []digest.Digest // that selectors may name
+}
+
+var (
+	worldPlatforms = []string{"linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7", "windows/amd64", ""}
+	worldFilters   = []string{"linux/amd64", "linux/arm64", "linux/arm", "linux/arm/v7", "linux/*", "*/amd64", "windows/*", "linux/s390x", "unknown/unknown"}
+)
+
+func (w *planWorld) chance(percent int) bool { return w.random.IntN(100) < percent }
+
+func pick[E any](w *planWorld, s []E) E { return s[w.random.IntN(len(s))] }
+
+func (w *planWorld) build() {
+	w.in.Top = w.list(0)
+	w.in.Digest = digest.FromBytes(w.in.Top.Bytes)
+	for _, d := range w.digests {
+		_, isList := w.in.Documents[d]
+		if w.chance(8) {
+			w.in.Missing[d] = true
+			delete(w.in.Documents, d)
+		} else if w.chance(8) && !isList {
+			w.in.Present[d] = true
+		}
+	}
+	o := &Options{
+		ImageListSelection:       pick(w, []ImageListSelection{CopyAllImages, CopySpecificImages, CopySpecificImages}),
+		SparseManifestListAction: pick(w, []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList}),
+		Attestations:             pick(w, []AttestationAction{DefaultAttestations, FollowSubject, DropAttestations, KeepAllAttestations}),
+		MissingInstances:         pick(w, []MissingInstanceAction{FailOnMissing, SkipMissing, SkipMissing}),
+	}
+	for w.chance(60) {
+		o.InstancePlatforms = append(o.InstancePlatforms, w.filter(w.chance(25)))
+	}
+	for w.chance(20) {
+		o.RequiredPlatforms = append(o.RequiredPlatforms, w.filter(false))
+	}
+	for w.chance(30) && len(w.digests) > 0 {
+		o.Instances = append(o.Instances, pick(w, w.digests))
+	}
+	if o.ImageListSelection == CopySpecificImages {
+		for w.chance(30) {
+			o.OptionalPlatforms = append(o.OptionalPlatforms, w.filter(false))
+		}
+		for w.chance(20) {
+			o.InstanceIndexes = append(o.InstanceIndexes, w.random.IntN(5))
+		}
+	}
+	w.in.Options = o
+}
+
+func (w *planWorld) filter(exclude bool) InstancePlatformFilter {
+	f, err := ParsePlatformFilter(pick(w, worldFilters))
+	if err != nil {
+		panic(err)
+	}
+	f.Exclude = exclude
+	return f
+}
+
+// list makes a random list and the lists nested in it.
+func (w *planWorld) list(depth int) Document {
+	index := imgspecv1.Index{MediaType: imgspecv1.MediaTypeImageIndex, Manifests: []imgspecv1.Descriptor{}}
+	index.SchemaVersion = 2
+	for range w.random.IntN(7) {
+		index.Manifests = append(index.Manifests, w.entry(depth, index.Manifests))
+	}
+	b, err := json.MarshalIndent(index, "", pick(w, []string{"", " ", "\t"}))
+	if err != nil {
+		panic(err)
+	}
+	return Document{MediaType: index.MediaType, Bytes: b}
+}
+
+func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.Descriptor {
+	switch {
+	case depth < 3 && w.chance(20):
+		doc := w.list(depth + 1)
+		d := digest.FromBytes(doc.Bytes)
+		w.in.Documents[d] = doc
+		w.digests = append(w.digests, d)
+		return imgspecv1.Descriptor{MediaType: doc.MediaType, Digest: d, Size: int64(len(doc.Bytes))}
+	case w.chance(25):
+		subject := digest.FromString("elsewhere")
+		if len(before) > 0 && w.chance(90) {
+			subject = pick(w, before).Digest
+		}
+		e := w.image(fmt.Sprintf("attestation %d", w.random.IntN(20)), "unknown/unknown")
+		e.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.String()}
+		return e
+	}
+	return w.image(fmt.Sprintf("image %d", w.random.IntN(8)), pick(w, worldPlatforms))
+}
+
+func (w *planWorld) image(content, text string) imgspecv1.Descriptor {
+	e := imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageManifest, Digest: digest.FromString(content), Size: int64(len(content))}
+	if p, err := platform.Parse(text); err == nil {
+		e.Platform = &imgspecv1.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+	}
+	w.digests = append(w.digests, e.Digest)
+	return e
+}
+
+// check makes the plan, several times.
+func (w *planWorld) check(t *testing.T) (*Plan, bool) {
+	before := snapshot(w.in)
+	plan, err := NewPlan(w.in)
+	again, againErr := NewPlan(w.in)
+	assert.Equal(t, err, againErr)
+	assert.Equal(t, plan, again)
+
+	in, o := w.in, *w.in.Options
+	o.InstancePlatforms = shuffled(w.random, o.InstancePlatforms)
+	o.Instances = shuffled(w.random, o.Instances)
+	o.InstanceIndexes = shuffled(w.random, o.InstanceIndexes)
+	in.Options = &o
+	permuted, permutedErr := NewPlan(in)
+	assert.Equal(t, err, permutedErr)
+	assert.Equal(t, plan, permuted)
+	assert.Equal(t, before, snapshot(w.in), "the input has changed")
+	if err != nil {
+		assert.Nil(t, plan)
+		return nil, false
+	}
+	checkPlanJSON(t, plan)
+	return plan, true
+}
+
+func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
+	w.checkCopies(t, plan)
+	w.checkRequired(t, plan)
+	if plan.Action == KeepSparseManifestList {
+		plan.List.walk(func(l *ListPlan) {
+			assert.Empty(t, l.Edits)
+			assert.Equal(t, l.Digest, l.Result)
+		})
+		assert.Equal(t, w.in.Top.Bytes, plan.List.result)
+	} else {
+		w.checkStripped(t, plan)
+	}
+	if o := w.in.Options; o.ImageListSelection == CopyAllImages && len(w.in.Missing) == 0 &&
+		(o.Attestations == DefaultAttestations || o.Attestations == KeepAllAttestations) {
+		plan.List.walk(func(l *ListPlan) { assert.Empty(t, l.Edits, "everything is selected") })
+		assert.Equal(t, w.in.Top.Bytes, plan.List.result)
+	}
+	if plan.IfRefused != nil {
+		w.checkCopies(t, plan.IfRefused)
+		w.checkStripped(t, plan.IfRefused)
+	}
+}
+
+// checkCopies: copies are distinct, wanted, not there already, and not missing.
+func (w *planWorld) checkCopies(t *testing.T, plan *Plan) {
+	seen := map[digest.Digest]bool{}
+	for _, d := range plan.Copies {
+		assert.False(t, seen[d], "copied twice")
+		assert.False(t, w.in.Present[d], "copied, and there")
+		assert.False(t, w.in.Missing[d], "copied, and missing")
+		seen[d] = true
+	}
+	assert.Equal(t, plan.List.Result, digest.FromBytes(plan.List.result))
+	assert.Equal(t, plan.List.ResultSize, int64(len(plan.List.result)))
+}
+
+// checkRequired: an image for each required platform is copied or there.
+func (w *planWorld) checkRequired(t *testing.T, plan *Plan) {
+	for _, f := range w.in.Options.RequiredPlatforms {
+		met := false
+		plan.List.walk(func(l *ListPlan) {
+			for i, ip := range l.Instances {
+				copied := ip.Present || slices.Contains(plan.Copies, ip.Digest)
+				met = met || ip.Decision == Copy && copied && platform.Pattern(f).Matches(l.node.Instances[i].Platform)
+			}
+		})
+		assert.True(t, met, "required platform %s", f)
+	}
+}
+
+// checkStripped: edits are in order, whatever a stripped list names will be there, no attestation that follows is orphaned, and there is
+// nothing more to strip.
+func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
+	there := maps.Clone(w.in.Present)
+	for _, d := range plan.Copies {
+		there[d] = true
+	}
+	plan.List.walk(func(l *ListPlan) { there[l.Result] = true })
+	plan.List.walk(func(l *ListPlan) {
+		checkEditOrder(t, l.Edits)
+		assert.Empty(t, l.Absent)
+		list, err := manifest.Parse(l.result, l.MediaType)
+		require.NoError(t, err)
+		named := map[digest.Digest]bool{}
+		for _, instance := range list.Instances() {
+			named[instance.Digest] = true
+			assert.True(t, there[instance.Digest], "a stripped list names %s, which will not be there", instance.Digest)
+		}
+		for _, ip := range l.Instances {
+			if ip.Decision == Copy && ip.Reason.Code == ReasonFollows {
+				assert.True(t, named[ip.AttestationOf], "entry %d is orphaned", ip.Index)
+			}
+		}
+	})
+	w.checkStripTwice(t, plan)
+}
+
+func checkEditOrder(t *testing.T, edits []manifest.ListEdit) {
+	deleting := false
+	for i, e := range edits {
+		switch {
+		case e.ListOperation == manifest.ListOpUpdate:
+			assert.False(t, deleting, "an update after a delete")
+		case deleting:
+			assert.Less(t, e.DeleteIndex, edits[i-1].DeleteIndex, "deletes strictly descend")
+		}
+		deleting = e.ListOperation == manifest.ListOpDelete
+	}
+}
+
+// checkStripTwice strips the result by the same selectors. Those that have nothing left to match are optional now, and what named
+// a nested list by digest names what it has become.
+func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
+	o := *w.in.Options
+	if len(o.InstanceIndexes) > 0 {
+		return // positions are those of the source
+	}
+	in := w.in
+	in.Options = &o
+	in.Top = Document{Bytes: plan.List.result}
+	in.Digest = plan.Digest
+	in.Documents = maps.Clone(w.in.Documents)
+	became, left := map[digest.Digest]digest.Digest{}, map[digest.Digest]bool{}
+	plan.List.walk(func(l *ListPlan) {
+		in.Documents[l.Result] = Document{MediaType: l.MediaType, Bytes: l.result}
+		became[l.Digest] = l.Result
+		for _, ip := range l.Instances {
+			if ip.Entry == UpdateEntry {
+				left[ip.Nested.Result] = true
+			} else if ip.Entry == KeepEntry {
+				left[ip.Digest] = true
+			}
+		}
+	})
+	o.SparseManifestListAction = StripSparseManifestList
+	o.Instances = nil
+	for _, d := range w.in.Options.Instances {
+		if now, ok := became[d]; ok {
+			d = now
+		}
+		if left[d] {
+			o.Instances = append(o.Instances, d)
+		}
+	}
+	if o.ImageListSelection == CopySpecificImages {
+		o.InstancePlatforms = nil
+		for _, f := range w.in.Options.InstancePlatforms {
+			if f.Exclude {
+				o.InstancePlatforms = append(o.InstancePlatforms, f)
+			} else {
+				o.OptionalPlatforms = append(slices.Clone(o.OptionalPlatforms), f)
+			}
+		}
+	}
+	again, err := NewPlan(in)
+	if assert.NoError(t, err) {
+		assert.Equal(t, plan.Digest, again.Digest, "stripped twice:\n%s\n%s", plan, again)
+		assert.Empty(t, again.List.Edits)
+	}
+}
