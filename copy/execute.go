@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -32,6 +31,7 @@ func (j *job) execute(ctx context.Context) error {
 		}
 		e.image(image)
 	}
+	group.Go(func() error { return j.signPresent(groupCtx) })
 	if err := group.Wait(); err != nil {
 		// An end that was interrupted says so in its own words; the caller's reason is the better one.
 		if cause := context.Cause(ctx); cause != nil {
@@ -40,6 +40,26 @@ func (j *job) execute(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// signPresent stores the signatures that images have got since they were copied.
+func (j *job) signPresent(ctx context.Context) error {
+	var present []digest.Digest
+	for _, d := range j.plan.wantedImages() {
+		if j.in.Present[d] && j.plan.List != nil {
+			present = append(present, d)
+		}
+	}
+	lacking, err := j.unsigned(ctx, present)
+	if err != nil {
+		return err
+	}
+	for _, d := range lacking {
+		if err := j.putSignatures(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // An imageCopy is an image to be copied.
@@ -207,18 +227,4 @@ func (e *executor) putImage(image imageCopy) error {
 	}
 	e.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 	return e.putSignatures(e.ctx, d)
-}
-
-// putSignatures stores the signatures of a child, if it has any.
-func (j *job) putSignatures(ctx context.Context, d digest.Digest) error {
-	sigs := j.signaturesOf(d)
-	if sigs == nil {
-		return nil
-	}
-	j.progress.line("Storing signatures")
-	if err := one(ctx, j.budget, func() error { return j.dst.PutSignatures(ctx, d, sigs) }); err != nil {
-		return &Error{"writing signatures of", DestinationSide, d.String(), err}
-	}
-	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
-	return nil
 }

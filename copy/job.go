@@ -156,23 +156,6 @@ func (j *judge) allow(ctx context.Context, d digest.Digest, image types.Unparsed
 	return nil
 }
 
-// setSignatures keeps signatures that are to be carried.
-func (j *job) setSignatures(d digest.Digest, sigs endpoint.Signatures) {
-	if sigs == nil || sigs.Len() == 0 {
-		return
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.signatures[d] = sigs
-}
-
-// signaturesOf returns the signatures to carry for d, nil if there are none.
-func (j *job) signaturesOf(d digest.Digest) endpoint.Signatures {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.signatures[d]
-}
-
 // countEnd notes what an end did, if it is one that counts.
 func (j *job) countEnd(side Side, end any) {
 	counter, ok := end.(interface{ Stats() registry.Stats })

@@ -165,21 +165,6 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 	})
 }
 
-// readSignatures reads the signatures of manifests or lists that are to be carried, and tells count how many each has.
-func (j *job) readSignatures(ctx context.Context, digests []digest.Digest, count func(digest.Digest, int)) error {
-	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
-		sigs, err := j.src.Signatures(ctx, d)
-		if err != nil {
-			return &Error{"reading signatures of", SourceSide, d.String(), err}
-		}
-		j.setSignatures(d, sigs)
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		count(d, sigs.Len())
-		return nil
-	})
-}
-
 // replan makes the plan of what is known now.
 func (j *job) replan() error {
 	plan, err := NewPlan(j.in)
@@ -196,8 +181,9 @@ func (j *job) compareTop(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	if plan := j.strippedThere(); plan != nil {
-		j.plan = plan
-		return true, j.upToDate(ctx, CheckedList)
+		if done, err := j.upToDate(ctx, plan, CheckedList); done || err != nil {
+			return done, err
+		}
 	}
 	if j.top == "" {
 		return false, nil // most likely nothing is there: loadImages asks while it reads
@@ -211,7 +197,7 @@ func (j *job) compareTop(ctx context.Context) (done bool, err error) {
 	if j.top != j.plan.Digest || len(j.plan.Copies) > 0 || j.lacksNested() {
 		return false, nil
 	}
-	return true, j.upToDate(ctx, CheckedChildren)
+	return j.upToDate(ctx, j.plan, CheckedChildren)
 }
 
 // strippedThere returns the plan whose stripped list the destination names, nil if there is none. Only a copy like this one
@@ -271,15 +257,29 @@ func (j *job) lacksNested() bool {
 	return j.plan.List != nil && slices.ContainsFunc(nestedLists(j.plan.List), func(d digest.Digest) bool { return !j.in.Present[d] })
 }
 
-// upToDate ends a copy that has nothing to do. The policy is asked all the same; it reads what it wants to see.
-func (j *job) upToDate(ctx context.Context, level CheckLevel) error {
+// upToDate ends a copy for which everything that plan names is at the destination, unless signatures are lacking there. The policy is
+// asked all the same; it reads what it wants to see.
+func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) (done bool, err error) {
+	before := j.plan
+	j.plan = plan
+	if err := j.readImageSignatures(ctx); err != nil {
+		return false, err
+	}
+	lacking, err := j.unsigned(ctx, append(plan.wantedImages(), plan.Digest))
+	if err != nil || len(lacking) > 0 {
+		j.plan = before
+		return false, err
+	}
+	if err := j.judge(ctx, plan.wantedImages()); err != nil {
+		return false, err
+	}
 	j.reporter.update(func(r *Report) {
 		r.Checked = level
-		r.DestinationDigest = j.plan.Digest
+		r.DestinationDigest = plan.Digest
 	})
 	j.reporter.complete = true
 	j.progress.line("Everything is at the destination already")
-	return j.judge(ctx, j.plan.wantedImages())
+	return true, nil
 }
 
 // loadImages reads the manifests of what is wanted and not at the destination, with their signatures, lets the policy judge
@@ -300,9 +300,7 @@ func (j *job) loadImages(ctx context.Context) error {
 		wanted = nil // it is held already
 	}
 	group.Go(func() error { return j.fetch(groupCtx, wanted) })
-	if !j.o.RemoveSignatures {
-		group.Go(func() error { return j.readImageSignatures(groupCtx) })
-	}
+	group.Go(func() error { return j.readImageSignatures(groupCtx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -310,12 +308,6 @@ func (j *job) loadImages(ctx context.Context) error {
 		return err
 	}
 	return j.replan()
-}
-
-// readImageSignatures reads the signatures of the images that are wanted. What turns out to be missing has none.
-func (j *job) readImageSignatures(ctx context.Context) error {
-	j.progress.line("Getting image source signatures")
-	return j.readSignatures(ctx, j.plan.Copies, func(digest.Digest, int) {})
 }
 
 // judge lets the policy judge images, in the order given, but for those that are missing and those that it has judged already.

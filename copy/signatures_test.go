@@ -168,3 +168,34 @@ func TestPolicyReject(t *testing.T) {
 	assert.Zero(t, src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)))
 	assert.Empty(t, dst.Snapshot(dst.repo))
 }
+
+// TestSignedLater signs an image that is mirrored already: the signatures arrive with the next run, and the run after that
+// writes nothing.
+func TestSignedLater(t *testing.T) {
+	e, private, _ := newSigningEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := signedSource(t, e, f, private, registrytest.Options{})
+	dst := places["registry"](t).(registryPlace)
+	two := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64")}
+	for _, from := range []string{"unsigned", "v1", "v1"} {
+		before := dst.Snapshot(dst.repo)
+		o := two
+		o.RemoveSignatures = from == "unsigned"
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref(from), o)
+		require.NoError(t, err)
+		switch {
+		case from == "unsigned":
+			assert.Equal(t, 0, signaturesAt(t, e, dst.ref("v1"), f.Digest("amd64")).Len())
+		case r.Written:
+			assert.Zero(t, r.BlobsCopied, "of the image itself")
+			for _, name := range []string{imagetest.Top, "amd64"} {
+				assert.Equal(t, 1, signaturesAt(t, e, dst.ref("v1"), f.Digest(name)).Len(), name)
+			}
+		default:
+			assert.Equal(t, before, dst.Snapshot(dst.repo))
+		}
+	}
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), two)
+	require.NoError(t, err)
+	assert.False(t, r.Written)
+}

@@ -46,6 +46,8 @@ type Opener func(ctx context.Context) (io.ReadCloser, error)
 type Signatures interface {
 	// Len is the number of signatures.
 	Len() int
+	// Contain says whether each of others is among them.
+	Contain(others Signatures) bool
 	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest that dest has
 	// written if d is nil. It replaces nothing that dest would not replace itself.
 	Put(ctx context.Context, dest types.ImageDestination, d *digest.Digest) error

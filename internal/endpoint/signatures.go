@@ -3,6 +3,8 @@ package endpoint
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -58,6 +60,21 @@ type signatures[S any] struct {
 }
 
 func (s *signatures[S]) Len() int { return len(s.all) }
+
+// Contain implements Signatures.
+func (s *signatures[S]) Contain(others Signatures) bool {
+	o, ok := others.(*signatures[S])
+	if !ok {
+		return others.Len() == 0
+	}
+	for _, other := range o.all {
+		same := func(sig S) bool { return reflect.DeepEqual(sig, other) }
+		if !slices.ContainsFunc(s.all, same) {
+			return false
+		}
+	}
+	return true
+}
 
 // Put implements Signatures. A destination that is not one of containers/image's own may know the public PutSignatures only,
 // which loses what is not in the simple signing format: such signatures are refused, with the name of the transport.

@@ -288,6 +288,11 @@ func TestSignaturesOfEveryFormatAreCarried(t *testing.T) {
 				sigs, err := endpoint.ReadSignatures(t.Context(), stored, instance)
 				require.NoError(t, err)
 				assert.Equal(t, counts[name], sigs.Len(), name)
+				sent, err := endpoint.ReadSignatures(t.Context(), src, &doc.Digest)
+				require.NoError(t, err)
+				assert.True(t, sigs.Contain(sent), name)
+				assert.True(t, sigs.Contain(endpoint.NoSignatures()))
+				assert.False(t, endpoint.NoSignatures().Contain(sigs))
 				assert.NoError(t, judge(t, unparsed(stored, doc, instance), s.sigstoreSigned(t, s.repo)))
 			}
 			assert.NoError(t, judge(t, unparsed(stored, s.document(imagetest.Top), nil), s.signedBy(t, s.gpgKey)))
@@ -405,6 +410,8 @@ func TestUnparsedRefusesForeignSignatures(t *testing.T) {
 type foreignSignatures struct{}
 
 func (foreignSignatures) Len() int { return 1 }
+
+func (foreignSignatures) Contain(endpoint.Signatures) bool { return false }
 
 func (foreignSignatures) Put(context.Context, types.ImageDestination, *digest.Digest) error {
 	return nil

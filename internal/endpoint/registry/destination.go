@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -28,8 +29,9 @@ type Destination struct {
 	stats     *counters
 	repo      *repository
 	origin    atomic.Pointer[string] // repository of the same host to mount blobs from, nil for none
-	inUse     atomic.Bool            // a manifest was seen in the repository: it may have blobs, too
+	inUse     atomic.Bool            // something was seen in the repository: there may be more
 	sigs      *signatureWriter
+	stored    func() (*signatureReader, error) // of the signatures that are there; made when it is needed
 }
 
 var _ endpoint.Destination = (*Destination)(nil)
@@ -41,7 +43,10 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	if err != nil {
 		return nil, err
 	}
-	d := &Destination{ref: ref, name: name, shared: sh, stats: &counters{}, sigs: newSignatureWriter(ref, sys)}
+	d := &Destination{
+		ref: ref, name: name, shared: sh, stats: &counters{}, sigs: newSignatureWriter(ref, sys),
+		stored: sync.OnceValues(func() (*signatureReader, error) { return newSignatureReader(ref, sys) }),
+	}
 	if d.shared == nil {
 		d.shared, d.ownShared = &Shared{}, true
 	}
@@ -124,8 +129,17 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 	return found(err)
 }
 
+// attemptsOfChecks is how often something is looked for: a copy does without the answer.
+const attemptsOfChecks = 3
+
 func (d *Destination) head(ctx context.Context, rq *request) (*http.Response, error) {
-	resp, err := d.repo.do(ctx, rq)
+	rt := d.shared.newRetrier()
+	rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
+	var resp *http.Response
+	err := d.repo.retry(ctx, rt, func() (err error) {
+		resp, err = d.repo.send(ctx, rq)
+		return err
+	})
 	if err != nil {
 		return nil, wrapNotFound(err)
 	}
@@ -149,6 +163,16 @@ func (d *Destination) PutManifest(ctx context.Context, doc endpoint.Document) er
 // PutSignatures implements endpoint.Destination.
 func (d *Destination) PutSignatures(ctx context.Context, of digest.Digest, sigs endpoint.Signatures) error {
 	return d.sigs.put(ctx, of, sigs)
+}
+
+// Signatures reads the signatures that the destination has for the manifest or list with digest of, which is there. They are
+// read once, also if others are written later.
+func (d *Destination) Signatures(ctx context.Context, of digest.Digest) (endpoint.Signatures, error) {
+	reader, err := d.stored()
+	if err != nil {
+		return nil, err
+	}
+	return reader.read(ctx, physical{ref: d.name, repo: d.repo}, of)
 }
 
 // PutTop implements endpoint.Destination. Without signatures it is one request.
@@ -214,6 +238,9 @@ func checkStored(resp *http.Response, d digest.Digest) error {
 // Close implements endpoint.Destination.
 func (d *Destination) Close() error {
 	err := d.sigs.close()
+	if reader, failed := d.stored(); failed == nil {
+		err = errors.Join(err, reader.close())
+	}
 	if d.ownShared {
 		_ = d.shared.Close()
 	}
