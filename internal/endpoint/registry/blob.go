@@ -25,6 +25,7 @@ type blobReader struct {
 	body     io.ReadCloser // nil between a failure and the next Read, and after Close
 	total    int64         // size of the blob, -1 if unknown
 	offset   int64         // of the next byte
+	url      string        // that was read from last, clean
 	failure  error         // what made body nil
 	failedAt int64         // offset of the failure before
 	closed   bool
@@ -58,7 +59,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		case r.total >= 0 && r.offset >= r.total, r.total < 0 && errors.Is(err, io.EOF):
 			return n, io.EOF
 		case errors.Is(err, io.EOF):
-			err = &transportError{method: http.MethodGet, url: "blob", retriable: true,
+			err = &transportError{method: http.MethodGet, url: r.url, retriable: true,
 				err: fmt.Errorf("the connection ended after %d of %d bytes: %w", r.offset, r.total, io.ErrUnexpectedEOF)}
 		}
 		_ = r.body.Close()
@@ -112,7 +113,7 @@ func (r *blobReader) get(repo *repository) error {
 		resp.Body.Close()
 		return err
 	}
-	r.body = resp.Body
+	r.body, r.url = resp.Body, cleanURL(resp.Request.URL)
 	return nil
 }
 

@@ -170,6 +170,9 @@ func findHost(domain string, insecure bool, r role, sys *types.SystemContext, sh
 		tlsConfig := &tls.Config{}
 		if sys != nil && sys.BaseTLSConfig != nil {
 			tlsConfig = sys.BaseTLSConfig.Clone()
+			if tlsConfig.RootCAs != nil {
+				tlsConfig.RootCAs = tlsConfig.RootCAs.Clone() // SetupCertificates adds to it
+			}
 		}
 		if dir != "" {
 			if err := tlsclientconfig.SetupCertificates(dir, tlsConfig); err != nil {

@@ -85,14 +85,14 @@ func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 	if !ok {
 		return "", fmt.Errorf("%s: %w", d.name, endpoint.ErrNotFound)
 	}
-	resp, err := d.headManifest(ctx, wanted)
+	header, err := d.headManifest(ctx, wanted)
 	if err != nil {
 		return "", err
 	}
 	if named, ok := d.name.(reference.Canonical); ok {
 		return named.Digest(), nil
 	}
-	if stated := digest.Digest(resp.Header.Get("Docker-Content-Digest")); stated.Validate() == nil {
+	if stated := digest.Digest(header.Get("Docker-Content-Digest")); stated.Validate() == nil {
 		return stated, nil
 	}
 	var doc endpoint.Document
@@ -112,7 +112,7 @@ func (d *Destination) HasManifest(ctx context.Context, wanted digest.Digest) (bo
 	return found(err)
 }
 
-func (d *Destination) headManifest(ctx context.Context, tagOrDigest string) (*http.Response, error) {
+func (d *Destination) headManifest(ctx context.Context, tagOrDigest string) (http.Header, error) {
 	return d.head(ctx, &request{
 		method: http.MethodHead,
 		path:   "manifests/" + tagOrDigest,
@@ -132,20 +132,16 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 // attemptsOfChecks is how often something is looked for: a copy does without the answer.
 const attemptsOfChecks = 3
 
-func (d *Destination) head(ctx context.Context, rq *request) (*http.Response, error) {
+// head looks for something and returns the header of the answer.
+func (d *Destination) head(ctx context.Context, rq *request) (http.Header, error) {
 	rt := d.shared.newRetrier()
 	rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
-	var resp *http.Response
-	err := d.repo.retry(ctx, rt, func() (err error) {
-		resp, err = d.repo.send(ctx, rq)
-		return err
-	})
+	a, err := d.repo.do(ctx, rt, rq)
 	if err != nil {
 		return nil, wrapNotFound(err)
 	}
-	discard(resp)
 	d.inUse.Store(true)
-	return resp, nil
+	return a.header, nil
 }
 
 func found(err error) (bool, error) {
@@ -212,7 +208,7 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 	if contentType == "" {
 		contentType = manifest.GuessMIMEType(doc.Bytes)
 	}
-	resp, err := d.repo.do(ctx, &request{
+	a, err := d.repo.do(ctx, d.shared.newRetrier(), &request{
 		method: http.MethodPut,
 		path:   "manifests/" + tagOrDigest,
 		header: http.Header{"Content-Type": {contentType}},
@@ -222,17 +218,16 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 	if err != nil {
 		return fmt.Errorf("writing manifest %s of %s: %w", tagOrDigest, d.name.Name(), err)
 	}
-	discard(resp)
-	return checkStored(resp, doc.Digest)
+	return checkStored(a, doc.Digest)
 }
 
 // checkStored fails if the registry says that it stored something else.
-func checkStored(resp *http.Response, d digest.Digest) error {
-	stored := digest.Digest(resp.Header.Get("Docker-Content-Digest"))
-	if stored.Validate() != nil || stored.Algorithm() != d.Algorithm() || stored == d {
-		return nil
+func checkStored(a answer, d digest.Digest) error {
+	stored := digest.Digest(a.header.Get("Docker-Content-Digest"))
+	if stored.Validate() == nil && stored.Algorithm() == d.Algorithm() && stored != d {
+		return fmt.Errorf("%s: the registry stored %s, not %s", a.url, stored, d)
 	}
-	return fmt.Errorf("%s: the registry stored %s, not %s", cleanURL(resp.Request.URL), stored, d)
+	return nil
 }
 
 // Close implements endpoint.Destination.
@@ -343,17 +338,13 @@ func (d *Destination) mount(ctx context.Context, b endpoint.Blob, from string) (
 // probeMount is mount with an existence check next to it: a blob that is there and is not mounted says that the registry ignores
 // mounts.
 func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob, from string) (*url.URL, error) {
-	type answer struct {
-		there bool
-		err   error
-	}
-	checked := make(chan answer, 1)
+	there := make(chan bool, 1)
 	go func() {
-		there, err := d.hasBlobOnce(ctx, b)
-		checked <- answer{there, err}
+		found, err := d.hasBlobOnce(ctx, b)
+		there <- found && err == nil
 	}()
 	location, err := d.mount(ctx, b, from)
-	if check := <-checked; check.err == nil && check.there && location != nil {
+	if <-there && location != nil {
 		d.repo.host.noteMounts(mountsIgnored)
 		return nil, nil
 	}
@@ -416,10 +407,10 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, location *url
 	if err != nil {
 		return err
 	}
-	discard(resp)
+	a := discard(resp)
 	switch resp.StatusCode {
 	case http.StatusCreated, http.StatusOK, http.StatusNoContent:
-		return checkStored(resp, b.Digest)
+		return checkStored(a, b.Digest)
 	}
 	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
 }

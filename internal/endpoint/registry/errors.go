@@ -119,9 +119,8 @@ func (e *transportError) Unwrap() error { return e.err }
 // newTransportError describes err, the error of a request or of reading or writing its body. Context errors keep their identity.
 // known says whether the host has answered anything before: if so, an unreachable host may come back.
 func newTransportError(req *http.Request, err error, known bool) *transportError {
-	var inURL *url.Error // its text has the whole URL, of redirect targets too
-	if errors.As(err, &inURL) {
-		err = inURL.Err
+	if inURL, ok := errors.AsType[*url.Error](err); ok {
+		err = inURL.Err // the text of the other has the whole URL, of redirect targets too
 	}
 	return &transportError{method: req.Method, url: cleanURL(req.URL), err: err, retriable: isTransient(err, known)}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,9 +33,7 @@ func isolated(t *testing.T) (sys *types.SystemContext, dir string) {
 	}
 	write(t, filepath.Join(dir, "registries.conf"), "")
 	write(t, filepath.Join(dir, "auth.json"), "{}")
-	t.Setenv("HOME", dir)
-	t.Setenv("XDG_RUNTIME_DIR", dir)
-	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
+	write(t, filepath.Join(dir, "registries.d/default.yaml"), "default-docker:\n  lookaside: file://"+dir+"/lookaside\n")
 	return &types.SystemContext{
 		RegistriesDirPath:           filepath.Join(dir, "registries.d"),
 		SystemRegistriesConfPath:    filepath.Join(dir, "registries.conf"),
@@ -182,7 +181,7 @@ type verifying struct {
 func (v *verifying) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
 	_, _ = v.verifier.Write(p[:n])
-	if err == io.EOF && !v.verifier.Verified() {
+	if errors.Is(err, io.EOF) && !v.verifier.Verified() {
 		err = fmt.Errorf("content does not match its digest")
 	}
 	return n, err

@@ -132,8 +132,8 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	}
 	if !stays {
 		req.Header.Del("Authorization")
-		req.URL.User = nil
 	}
+	req.URL.User = nil        // a location must not choose credentials
 	req.Header.Del("Referer") // its query may hold secrets
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 func TestMountFrom(t *testing.T) {
 	isMount := func(q registrytest.Request) bool {
-		return q.Method == "POST" && strings.Contains(q.Query, "from=a%2Fsource")
+		return q.Method == http.MethodPost && strings.Contains(q.Query, "from=a%2Fsource")
 	}
 	for _, test := range []struct {
 		name       string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -50,14 +51,23 @@ type request struct {
 // attemptTimeout is how long one attempt may make no progress: the second one ends at the stall timeout.
 func (r *repository) attemptTimeout() time.Duration { return r.shared.stallTimeout() / maxStalls }
 
-// do sends rq until it is answered with success, as long as retries are allowed.
-func (r *repository) do(ctx context.Context, rq *request) (*http.Response, error) {
-	var resp *http.Response
-	err := r.retry(ctx, r.shared.newRetrier(), func() (err error) {
-		resp, err = r.send(ctx, rq)
-		return err
+// answer is an answer whose body is of no interest.
+type answer struct {
+	url    string // clean
+	header http.Header
+}
+
+// do sends rq until it is answered with success, as long as rt allows retries.
+func (r *repository) do(ctx context.Context, rt *retrier, rq *request) (a answer, err error) {
+	err = r.retry(ctx, rt, func() error {
+		resp, err := r.send(ctx, rq)
+		if err != nil {
+			return err
+		}
+		a = discard(resp)
+		return nil
 	})
-	return resp, err
+	return a, err
 }
 
 // retry calls f until it succeeds, as long as retries are allowed.
@@ -74,10 +84,11 @@ func (r *repository) retry(ctx context.Context, rt *retrier, f func() error) err
 	}
 }
 
-// discard reads the rest of an answer that nobody needs, so that its connection can be used again.
-func discard(resp *http.Response) {
+// discard reads the rest of an answer's body, so that its connection can be used again.
+func discard(resp *http.Response) answer {
 	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
 	_ = resp.Body.Close()
+	return answer{url: cleanURL(resp.Request.URL), header: resp.Header}
 }
 
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
@@ -239,7 +250,7 @@ func (r *repository) discoverScheme(ctx context.Context, rq *request, scopes []s
 	switch {
 	case plain.err != nil:
 		plain.abandon()
-		return nil, authorization{}, fmt.Errorf("%w (and over TLS: %v)", plain.err, err)
+		return nil, authorization{}, fmt.Errorf("%w (and over TLS: %s)", plain.err, err.Error())
 	case plain.resp.StatusCode == http.StatusBadRequest && !errors.Is(err, http.ErrSchemeMismatch):
 		// That is what servers that speak TLS say to those who do not.
 		plain.abandon()
@@ -267,7 +278,7 @@ func (r *repository) tryPlain(ctx context.Context, rq *request, scopes []string)
 	ctx, p.cancel = context.WithCancel(ctx)
 	p.exchange = func() {
 		defer close(p.done)
-		p.resp, p.used, p.err = r.exchangeOver(ctx, "http", rq, scopes)
+		p.resp, p.used, p.err = r.exchangeOver(ctx, "http", rq, scopes) //nolint:bodyclose // by who takes it, or abandon
 	}
 	return p
 }
@@ -350,9 +361,7 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, cleanURL(u))
 	}
 	req.URL.User = nil // a location must not choose credentials
-	for key, values := range rq.header {
-		req.Header[key] = values
-	}
+	maps.Copy(req.Header, rq.header)
 	req.Header.Set("User-Agent", r.userAgent)
 	req.Header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	return req, nil

@@ -98,12 +98,10 @@ func (r *retrier) backoff() time.Duration {
 
 // isRetriable says whether err may pass, and how long the registry wants to be left alone.
 func isRetriable(err error) (bool, time.Duration) {
-	var given *contentError
-	if errors.As(err, &given) {
+	if _, ours := errors.AsType[*contentError](err); ours {
 		return false, 0
 	}
-	var no *refusal
-	if errors.As(err, &no) {
+	if no, ok := errors.AsType[*refusal](err); ok {
 		switch no.Status {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"sync"
@@ -243,9 +244,7 @@ func readSignatureConfig(sys *types.SystemContext) (*signatureConfig, error) {
 		if one.DefaultDocker != nil {
 			merged.DefaultDocker = one.DefaultDocker
 		}
-		for name, namespace := range one.Docker {
-			merged.Docker[name] = namespace
-		}
+		maps.Copy(merged.Docker, one.Docker)
 	}
 	return merged, nil
 }

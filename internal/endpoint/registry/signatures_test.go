@@ -30,7 +30,7 @@ func withSignatures(t *testing.T) (sys *types.SystemContext, lookaside string) {
 	sys, dir := isolated(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	lookaside = filepath.Join(dir, "lookaside")
-	write(t, filepath.Join(dir, "registries.d/test.yaml"),
+	write(t, filepath.Join(dir, "registries.d/default.yaml"),
 		"default-docker:\n  lookaside: file://"+lookaside+"\n  use-sigstore-attachments: true\n")
 	return sys, lookaside
 }
@@ -111,12 +111,13 @@ func TestNoSignaturesNoRequests(t *testing.T) {
 	newImage(t, 1, 1000, r, "a")
 	sys, dir := isolated(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	t.Setenv("HOME", dir)
 	for _, config := range []string{
 		"",
 		"default-docker:\n  lookaside: file://" + dir + "/none\n",
 		"default-docker:\n  use-sigstore-attachments: true\ndocker:\n  " + r.Host() + "/a:\n    use-sigstore-attachments: false\n",
 	} {
-		write(t, filepath.Join(dir, "registries.d/test.yaml"), config)
+		write(t, filepath.Join(dir, "registries.d/default.yaml"), config)
 		r.ResetLog()
 		s := openSource(t, r.Host()+"/a:tag", sys, nil)
 		sigs, err := s.Signatures(ctx, s.Top().Digest)
@@ -162,7 +163,7 @@ func TestSignaturesThatCannotBeRead(t *testing.T) {
 	})
 	sys, dir := isolated(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
-	write(t, filepath.Join(dir, "registries.d/test.yaml"), "default-docker:\n  lookaside: http://"+lookaside+"\n")
+	write(t, filepath.Join(dir, "registries.d/default.yaml"), "default-docker:\n  lookaside: http://"+lookaside+"\n")
 	s := openSource(t, r.Host()+"/a:tag", sys, nil)
 	_, err := s.Signatures(ctx, s.Top().Digest)
 	require.Error(t, err)
@@ -176,7 +177,7 @@ func TestSignaturesThatCannotBeRead(t *testing.T) {
 
 func TestBadSignatureConfiguration(t *testing.T) {
 	sys, dir := isolated(t)
-	write(t, filepath.Join(dir, "registries.d/test.yaml"), "docker: [")
+	write(t, filepath.Join(dir, "registries.d/default.yaml"), "docker: [")
 	_, err := OpenSource(context.Background(), parseRef(t, "127.0.0.1:1/a:tag"), sys, nil)
-	require.ErrorContains(t, err, "test.yaml")
+	require.ErrorContains(t, err, "default.yaml")
 }

@@ -30,6 +30,7 @@ type Source struct {
 	current   atomic.Int32 // index of the endpoint that is asked first
 	top       endpoint.Document
 	sigs      *signatureReader
+	logChoice bool // of endpoints, while the source is being opened
 }
 
 var _ endpoint.Source = (*Source)(nil)
@@ -49,7 +50,7 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
 		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}
 	}
-	s := &Source{ref: ref, shared: sh, stats: &counters{}}
+	s := &Source{ref: ref, shared: sh, stats: &counters{}, logChoice: sys != nil && sys.DockerLogMirrorChoice}
 	if s.shared == nil {
 		s.shared, s.ownShared = &Shared{}, true
 	}
@@ -131,16 +132,20 @@ func (s *Source) fromEndpoints(ctx context.Context, get func(*repository, *retri
 	}
 	var main error
 	var others []string
+	opening := s.top.Digest == ""
 	absent := true // whether all that failed said that they do not have it
 	for n, i := range order {
 		e := s.endpoints[i]
+		if opening && s.logChoice {
+			logrus.Infof("Trying to access %q", e.ref)
+		}
 		rt := s.shared.newRetrier()
 		if n+1 < len(order) {
 			rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfOneOfSeveral)
 		}
 		err := get(e.repo, rt)
 		if err == nil {
-			if opening := s.top.Digest == ""; n > 0 && (opening || !absent) {
+			if n > 0 && (opening || !absent) {
 				s.current.Store(int32(i))
 			}
 			return nil

@@ -116,7 +116,7 @@ func FuzzRegistryError(f *testing.F) {
 		require.NoError(t, err)
 		e := newRefusal(&http.Response{
 			StatusCode: status, Header: http.Header{"Retry-After": {after}}, Body: io.NopCloser(strings.NewReader(string(body))),
-			Request: &http.Request{Method: "GET", URL: u},
+			Request: &http.Request{Method: http.MethodGet, URL: u},
 		}, time.Unix(0, 0))
 		if (len(e.Errors) == 0) != (e.Text != "" || strings.TrimSpace(string(body)) == "") {
 			t.Fatalf("neither errors nor text: %+v", e)
@@ -189,7 +189,7 @@ func TestRetrier(t *testing.T) {
 }
 
 func TestIsRetriable(t *testing.T) {
-	req := &http.Request{Method: "GET", URL: &url.URL{Scheme: "https", Host: "example.com"}}
+	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: "example.com"}}
 	broken := func(err error, known bool) error { return newTransportError(req, err, known) }
 	refused := &net.OpError{Op: "dial", Err: errors.New("refused")}
 	for _, test := range []struct {
@@ -328,7 +328,7 @@ func TestUploadLocation(t *testing.T) {
 		asked, err := url.Parse(test.asked)
 		require.NoError(t, err)
 		got, err := (&Destination{}).uploadLocation(&http.Response{
-			Request: &http.Request{Method: "POST", URL: asked}, Header: http.Header{"Location": {test.location}}})
+			Request: &http.Request{Method: http.MethodPost, URL: asked}, Header: http.Header{"Location": {test.location}}})
 		require.NoError(t, err)
 		assert.Equal(t, test.want, got.String(), "%+v", test)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -68,7 +69,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	b.watch.arm()
 	n, err := b.ReadCloser.Read(p)
 	b.watch.disarm()
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.fail(b.watch.cause(err))
 	}
 	return n, err
