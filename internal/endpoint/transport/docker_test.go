@@ -151,6 +151,21 @@ func isNotFound(err error) bool {
 	return walk(err, func(err error) bool { return err == endpoint.ErrNotFound })
 }
 
+func TestTokenServiceThatIsNotFound(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{
+		Auth: &registrytest.Auth{Bearer: true},
+		Script: func(_ int, r *http.Request) registrytest.Answer {
+			if !strings.HasPrefix(r.URL.Path, "/v2/") {
+				return registrytest.FailHTML(404)
+			}
+			return registrytest.Answer{}
+		},
+	})
+	_, err := OpenSource(t.Context(), dockerRef(t, reg, "team/app:v1"), system(t, ""))
+	require.ErrorContains(t, err, "404")
+	assert.NotErrorIs(t, err, endpoint.ErrNotFound)
+}
+
 func TestRefusedManifestsKeepTheirErrors(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	for _, c := range []struct {

@@ -106,10 +106,9 @@ func registryRefusal(err error) *endpoint.RegistryError {
 				Errors: []endpoint.RegistryErrorDetail{{Code: e.Code.String(), Message: e.Message, Detail: detailOf(e)}},
 			}
 		case docker.UnexpectedHTTPStatusError:
-			// Only of servers other than the registry's API (token services), and of 5xx: a 404 is no answer about an object.
-			refusal = &endpoint.RegistryError{Status: e.StatusCode, Text: e.Error()}
-			if e.StatusCode == http.StatusNotFound {
-				refusal = nil
+			// Of the registry only with 5xx; a 404 is the token service's, and no answer about an object.
+			if e.StatusCode != http.StatusNotFound {
+				refusal = &endpoint.RegistryError{Status: e.StatusCode, Text: e.Error()}
 			}
 		default:
 			if err == docker.ErrTooManyRequests {
@@ -149,7 +148,7 @@ const maxText = 512
 // example. Its type is not exported, but its fields are.
 func bodyWithoutCode(err error) (status int, body string, ok bool) {
 	v := reflect.Indirect(reflect.ValueOf(err))
-	if v.Kind() != reflect.Struct {
+	if v.Kind() != reflect.Struct || v.Type().PkgPath() != reflect.TypeFor[docker.UnexpectedHTTPStatusError]().PkgPath() {
 		return 0, "", false
 	}
 	code, response := v.FieldByName("StatusCode"), v.FieldByName("Response")

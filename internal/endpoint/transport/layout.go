@@ -150,18 +150,25 @@ func lockLayout(ctx context.Context, dir string) (*os.File, error) {
 }
 
 // tryLockFile returns the locked file at path, or nil if somebody else holds the lock.
-func tryLockFile(path string) (_ *os.File, err error) {
+func tryLockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	locked, err := tryLock(f)
+	locked, err := lockAt(f, path)
 	if err == nil && locked {
-		if locked, err = isAt(f, path); err == nil && locked {
-			return f, nil
-		}
+		return f, nil
 	}
 	return nil, errors.Join(err, f.Close())
+}
+
+// lockAt says whether it got the lock on f, and f is still the file at path.
+func lockAt(f *os.File, path string) (bool, error) {
+	locked, err := tryLock(f)
+	if err != nil || !locked {
+		return false, err
+	}
+	return isAt(f, path)
 }
 
 // isAt says whether f is the file at path. It is not if another program has replaced it since f was opened: the lock of a

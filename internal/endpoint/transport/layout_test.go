@@ -254,18 +254,18 @@ func TestLockOfAReplacedFile(t *testing.T) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"imageLayoutVersion":"1.0.0"}`, string(content))
-	at, err := isAt(f, path)
+	locked, err := lockAt(f, path) // again: it is the same file
 	require.NoError(t, err)
-	assert.True(t, at)
+	assert.True(t, locked)
 
 	require.NoError(t, os.Rename(path, path+".old"))
-	at, err = isAt(f, path)
+	locked, err = lockAt(f, path)
 	require.NoError(t, err)
-	assert.False(t, at)
+	assert.False(t, locked)
 	require.NoError(t, os.WriteFile(path, []byte(`{ "imageLayoutVersion": "1.0.0" }`), 0o600))
-	at, err = isAt(f, path)
+	locked, err = lockAt(f, path)
 	require.NoError(t, err)
-	assert.False(t, at)
+	assert.False(t, locked)
 	require.NoError(t, f.Close())
 
 	f, err = lockLayout(t.Context(), dir)
@@ -332,10 +332,10 @@ func TestLayoutRefusesSignatures(t *testing.T) {
 	sigs, err := src.Signatures(t.Context(), f.Digest("amd64"))
 	require.NoError(t, err)
 	for _, ref := range []types.ImageReference{
-		layoutRef(t, filepath.Join(t.TempDir(), "layout"), "v1"), archiveRef(t, filepath.Join(t.TempDir(), "archive"), "v1"),
+		layoutRef(t, filepath.Join(t.TempDir(), "layout"), ""), archiveRef(t, filepath.Join(t.TempDir(), "archive"), ""),
 	} {
 		dest := openDestination(t, ref, sys)
-		require.Error(t, dest.PutTop(t.Context(), src.Top(), sigs))
+		require.Error(t, dest.PutTop(t.Context(), document(f, "arm64"), sigs))
 		_, err = OpenSource(t.Context(), ref, sys)
 		require.ErrorIs(t, err, endpoint.ErrNotFound)
 		for _, b := range blobs(f, "amd64") {
