@@ -19,11 +19,27 @@ func (n *narrator) say(format string, args ...any) { fmt.Fprintf(n.w, format+"\n
 // step prints the heading of a part.
 func (n *narrator) step(format string, args ...any) { fmt.Fprintf(n.w, "\n"+format+"\n", args...) }
 
-// quote prints what somebody else said.
+// quote prints what somebody else said, long lines wrapped.
 func (n *narrator) quote(text string) {
 	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
-		fmt.Fprintf(n.w, "  | %s\n", line)
+		for _, part := range wrap(line) {
+			fmt.Fprintf(n.w, "  | %s\n", part)
+		}
 	}
+}
+
+// wrap breaks a line at spaces, if it is much longer than lines of a table with two columns of digests.
+func wrap(line string) []string {
+	const width = 120
+	var parts []string
+	for len(line) > width+width/4 {
+		i := strings.LastIndex(line[:width], " ")
+		if i <= 0 {
+			break
+		}
+		parts, line = append(parts, line[:i]), line[i+1:]
+	}
+	return append(parts, line)
 }
 
 // check notes a claim, and whether it holds.

@@ -61,8 +61,7 @@ type copyCommand struct {
 	digestFile string
 }
 
-func newCopy(env *environment) *cobra.Command {
-	c := &copyCommand{env: env}
+func (c *copyCommand) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "copy [flags] SOURCE DESTINATION",
 		Short: "Copy an image, all of its platforms or some",

@@ -87,11 +87,8 @@ func (e *environment) explain(err error) string {
 			flags[i] = inFlags(name)
 		}
 		return fmt.Sprintf("%s: %s", strings.Join(flags, " and "), inFlags(options.Reason))
-	case errors.As(err, &refused) && refused.StrippedRefusal == nil && e.keeps():
-		return fmt.Sprintf("the destination refuses the sparse list %s: %v; use --sparse strip, or --sparse auto, or copy --all", refused.List, refused.Refusal)
-	case errors.As(err, &refused) && refused.NotStripped != "":
-		reason := inFlags(refused.NotStripped)
-		return fmt.Sprintf("the destination refuses the sparse list %s: %v; not stripped: %s", refused.List, refused.Refusal, reason)
+	case errors.As(err, &refused):
+		return e.explainRefusal(refused)
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; --sparse keep leaves it as it is", locked.List, inFlags(locked.Reason))
 	case errors.As(err, &missing):
@@ -100,14 +97,48 @@ func (e *environment) explain(err error) string {
 	return err.Error()
 }
 
+// explainRefusal is about a sparse list that a registry does not take.
+func (e *environment) explainRefusal(refused *copy.SparseRefusedError) string {
+	text := fmt.Sprintf("the destination refuses the sparse list %s: %s", refused.List, registrysWords(refused.Refusal))
+	switch {
+	case refused.StrippedRefusal != nil:
+		text += "; it refuses the stripped list too: " + registrysWords(refused.StrippedRefusal)
+	case e.keeps():
+		text += "; use --sparse strip, or --sparse auto, or copy --all"
+	case refused.NotStripped != "":
+		text += "; not stripped: " + inFlags(refused.NotStripped)
+	}
+	return text
+}
+
+// registrysWords is the registry's answer in err without what was tried, which the reader knows; all of err if there is none.
+func registrysWords(err error) string {
+	var answer *copy.RegistryError
+	if errors.As(err, &answer) {
+		err = answer
+	}
+	return upTo(err.Error(), 1000)
+}
+
+// upTo cuts a text that is longer than n bytes, and says so.
+func upTo(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:n], ""), len(text)-n)
+}
+
 // keeps says whether the command that ran was told, or left, to keep lists.
 func (e *environment) keeps() bool {
 	return e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
 }
 
+// maxLine is the length in bytes at which a line is cut: an error may name thousands of digests.
+const maxLine = 4000
+
 // oneLine makes one line of a text that strangers may have had a hand in: what is not printable is escaped.
 func oneLine(text string) string {
-	text = strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
+	text = strings.ReplaceAll(strings.TrimSpace(upTo(text, maxLine)), "\n", "; ")
 	var b strings.Builder
 	for _, r := range text {
 		if unicode.IsPrint(r) {

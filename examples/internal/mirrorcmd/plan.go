@@ -17,8 +17,7 @@ type planCommand struct {
 	compare bool
 }
 
-func newPlan(env *environment) *cobra.Command {
-	c := &planCommand{env: env}
+func (c *planCommand) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [flags] SOURCE DESTINATION",
 		Short: "Say what copy would do, and write nothing",

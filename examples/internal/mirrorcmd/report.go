@@ -54,25 +54,26 @@ func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string 
 
 // result says in a word or two what became of an instance.
 func result(i copy.InstanceReport) string {
+	outcome := cmp.Or(i.Outcome, copy.Present) // the copy succeeded: what was not moved is there
 	switch {
 	case i.Missing && i.Entry == copy.Stripped:
 		return "missing, stripped"
 	case i.Missing:
 		return "missing"
-	case i.Outcome == copy.Skipped:
+	case outcome == copy.Skipped:
 		return cmp.Or(string(i.Entry), string(copy.Skipped))
 	case i.Entry == copy.Updated:
-		return string(i.Outcome) + ", updated"
+		return string(outcome) + ", updated"
 	}
-	return string(i.Outcome)
+	return string(outcome)
 }
 
 // summary is what a reader looks at first: the last lines.
 func summary(r *copy.Report) string {
 	var b strings.Builder
 	if r.Written {
-		fmt.Fprintf(&b, "%d manifests and %d blobs copied, %s; %d blobs reused; %s\n",
-			r.ManifestsCopied, r.BlobsCopied, formatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
+		fmt.Fprintf(&b, "written: %s, %s (%s); blobs there already: %d; time: %s\n", counted(r.ManifestsCopied, "manifest"),
+			counted(r.BlobsCopied, "blob"), formatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
 	} else {
 		fmt.Fprintf(&b, "nothing to do: everything is at the destination already; %s\n", formatTime(r.Elapsed))
 	}
@@ -80,8 +81,8 @@ func summary(r *copy.Report) string {
 	if r.Plan != nil {
 		source, destination = r.Plan.Source, r.Plan.Destination
 	}
-	fmt.Fprintf(&b, "   %s  %s\n", r.SourceDigest, source)
-	fmt.Fprintf(&b, "→  %s  %s%s\n", r.DestinationDigest, destination, changeNote(r))
+	fmt.Fprintf(&b, "  %s  %s\n", r.SourceDigest, source)
+	fmt.Fprintf(&b, "→ %s  %s%s\n", r.DestinationDigest, destination, changeNote(r))
 	return b.String()
 }
 
@@ -94,6 +95,13 @@ func changeNote(r *copy.Report) string {
 		return " (stripped)"
 	}
 	return ""
+}
+
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 func shortDigest(d digest.Digest) string {

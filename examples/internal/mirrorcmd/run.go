@@ -94,7 +94,7 @@ func newRoot(e *environment) *cobra.Command {
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
-	root.AddCommand(newCopy(e), newPlan(e))
+	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command())
 	return root
 }
 
