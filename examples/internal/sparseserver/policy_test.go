@@ -14,6 +14,9 @@ import (
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // distribution's log
+	if storage := os.Getenv(storageVariable); storage != "" {
+		serveForParent(storage)
+	}
 	os.Exit(m.Run())
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,8 @@ type Server struct {
 	metrics  *http.Server // nil for none
 	secure   bool
 	stopping atomic.Bool
+	handlers sync.RWMutex // every handler that runs holds it for reading; close takes it for good
+	close    func() error // what Close does, once
 	done     chan struct{}
 	err      error // why it does not serve any more; set before done is closed
 }
@@ -81,6 +84,7 @@ func Start(c Config) (_ *Server, retErr error) {
 		return nil, err
 	}
 	s := &Server{registry: registry, secure: tlsConfig != nil, done: make(chan struct{})}
+	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
 			s.registry.close()
@@ -111,7 +115,19 @@ func (s *Server) handler(c Config, access *access) http.Handler {
 	h = sparseregistry.Announce(h, c.Policy)
 	h = s.withHealth(h, c.Storage)
 	h = withStallTimeout(h, c.StallTimeout)
-	return withRequestLog(h, c.Log)
+	h = withRequestLog(h, c.Log)
+	return s.counted(h)
+}
+
+// counted makes Close wait for the handlers that run. A request that comes after that is not answered.
+func (s *Server) counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.handlers.TryRLock() {
+			panic(http.ErrAbortHandler)
+		}
+		defer s.handlers.RUnlock()
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *Server) serve() {
@@ -178,14 +194,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// Close stops at once, and closes the connections of requests that are being answered.
-func (s *Server) Close() error {
+// Close stops at once, closes the connections of requests that are being answered, and waits until nobody works on them any more.
+func (s *Server) Close() error { return s.close() }
+
+func (s *Server) stop() error {
 	s.stopping.Store(true)
 	err := s.http.Close()
 	<-s.done
 	if s.metrics != nil {
 		err = errors.Join(err, s.metrics.Close())
 	}
+	s.handlers.Lock()
 	s.registry.close()
 	return err
 }
