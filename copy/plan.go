@@ -728,34 +728,31 @@ func (l *ListPlan) updates() []manifest.ListEdit {
 // dropOrphans takes back attestations that follow a nested list which gets another digest, and those that follow them: what they
 // describe would not be in the list. Attestations that were selected in their own right stay.
 func dropOrphans(l *ListPlan) {
-	stay := map[digest.Digest]int{} // how many entries keep this digest
+	follows := func(ip InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
+	var stay []digest.Digest // those whose followers are still to be looked at
 	followers := map[digest.Digest][]int{}
-	var changed []digest.Digest
 	for i, ip := range l.Instances {
 		switch {
-		case ip.Entry == UpdateEntry:
-			changed = append(changed, ip.Digest)
-		case ip.Decision == Copy:
-			stay[ip.Digest]++
-		}
-		if ip.Decision == Copy && ip.Reason.Code == ReasonFollows {
+		case follows(ip):
 			followers[ip.AttestationOf] = append(followers[ip.AttestationOf], i)
+		case ip.Decision == Copy && ip.Entry == KeepEntry:
+			stay = append(stay, ip.Digest)
 		}
 	}
-	for len(changed) > 0 {
-		subject := changed[0]
-		changed = changed[1:]
-		if stay[subject] > 0 {
-			continue
-		}
+	for len(stay) > 0 && len(followers) > 0 {
+		subject := stay[0]
+		stay = stay[1:]
 		for _, i := range followers[subject] {
-			ip := &l.Instances[i]
-			ip.Decision = Skip
-			ip.Reason = Reason{ReasonOrphaned, fmt.Sprintf("%s, which changes", ip.Reason.Text)}
-			stay[ip.Digest]--
-			changed = append(changed, ip.Digest)
+			stay = append(stay, l.Instances[i].Digest)
 		}
 		delete(followers, subject)
+	}
+	for _, orphans := range followers {
+		for _, i := range orphans {
+			ip := &l.Instances[i]
+			ip.Decision = Skip
+			ip.Reason = Reason{ReasonOrphaned, ip.Reason.Text + ", which changes"}
+		}
 	}
 }
 

@@ -1,0 +1,298 @@
+package copy
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+func TestFilterMatchesAttestationsOnlyWhenSpelledOut(t *testing.T) {
+	image := manifest.Instance{Platform: &imgspecv1.Platform{OS: "unknown", Architecture: "unknown"}}
+	attestation := image
+	attestation.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest"}
+	elsewhere := attestation
+	elsewhere.Platform = &imgspecv1.Platform{OS: "linux", Architecture: "amd64"}
+	list := image
+	list.MediaType = imgspecv1.MediaTypeImageIndex
+	for _, c := range []struct {
+		filter                      string
+		image, attestation, nowhere bool
+	}{
+		{"unknown/unknown", true, true, false},
+		{"Unknown/UNKNOWN", true, true, false},
+		{"*/*", true, false, false},
+		{"unknown/*", true, false, false},
+		{"linux/amd64", false, false, false},
+	} {
+		f, err := ParsePlatformFilter(c.filter)
+		require.NoError(t, err)
+		include, exclude := newFilters([]InstancePlatformFilter{f})
+		require.Empty(t, exclude)
+		assert.Equal(t, c.image, include[0].matches(image), c.filter)
+		assert.Equal(t, c.attestation, include[0].matches(attestation), c.filter)
+		assert.False(t, include[0].matches(elsewhere), "the annotation decides, not the platform: %s", c.filter)
+		assert.False(t, include[0].matches(list), "lists are selected by what is in them: %s", c.filter)
+	}
+}
+
+// TestAttestationChainsEnd: attestations may describe each other, or themselves.
+func TestAttestationChainsEnd(t *testing.T) {
+	a, b, self := digest.FromString("a"), digest.FromString("b"), digest.FromString("self")
+	image := digest.FromString("image")
+	top := listOf(
+		entryOf(image, ""), entryOf(a, b), entryOf(b, a), entryOf(self, self), entryOf(digest.FromString("c"), image),
+	)
+	plan, err := NewPlan(PlanInput{Top: Document{Bytes: top}, Options: &Options{
+		ImageListSelection: CopySpecificImages, Attestations: FollowSubject, Instances: []digest.Digest{image, a},
+	}})
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{image, a, b, digest.FromString("c")}, plan.Copies)
+}
+
+// TestOrphansDoNotHoldEachOther: attestations of a list that changes go, also if they describe each other.
+func TestOrphansDoNotHoldEachOther(t *testing.T) {
+	image, other := digest.FromString("image"), digest.FromString("other")
+	a, b := digest.FromString("a"), digest.FromString("b")
+	inner := listOf(entryOf(image, ""), entryOf(other, ""))
+	d := digest.FromBytes(inner)
+	plan, err := NewPlan(PlanInput{
+		Top:       Document{Bytes: listOf(nestedEntryOf(d), entryOf(a, d), entryOf(b, a), entryOf(a, b), entryOf(a, a))},
+		Documents: map[digest.Digest]Document{d: {Bytes: inner}},
+		Options: &Options{
+			ImageListSelection: CopySpecificImages, SparseManifestListAction: StripSparseManifestList,
+			Attestations: FollowSubject, Instances: []digest.Digest{image},
+		},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{image}, plan.Copies)
+	assert.Equal(t, ReasonOrphaned, plan.List.Instances[4].Reason.Code)
+	assert.Equal(t, digest.FromBytes(listOf(entryOf(image, ""))), plan.List.Instances[0].Nested.Result)
+}
+
+// entryOf is an entry for linux/amd64, or an attestation of subject.
+func entryOf(d, subject digest.Digest) string {
+	annotations := ""
+	if subject != "" {
+		annotations = fmt.Sprintf(`,"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":%q}`, subject)
+	}
+	return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":3,"platform":{"os":"linux","architecture":"amd64"}%s}`, imgspecv1.MediaTypeImageManifest, d, annotations)
+}
+
+func nestedEntryOf(d digest.Digest) string {
+	return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":3}`, imgspecv1.MediaTypeImageIndex, d)
+}
+
+func listOf(entries ...string) []byte {
+	return []byte(`{"schemaVersion":2,"manifests":[` + strings.Join(entries, ",") + `]}`)
+}
+
+// TestPlanDigestAlgorithms: a list has the digest that its source names it by, and what is made of it has one of the same algorithm.
+func TestPlanDigestAlgorithms(t *testing.T) {
+	sha512Of := func(b []byte) digest.Digest {
+		sum := sha512.Sum512(b)
+		return digest.NewDigestFromEncoded(digest.SHA512, hex.EncodeToString(sum[:]))
+	}
+	one, two := sha512Of([]byte("one")), digest.FromString("two")
+	inner := listOf(entryOf(one, ""), entryOf(two, ""))
+	top := listOf(nestedEntryOf(sha512Of(inner)))
+	in := PlanInput{
+		Top: Document{Bytes: top}, Digest: sha512Of(top), Documents: map[digest.Digest]Document{sha512Of(inner): {Bytes: inner}},
+		Options: &Options{ImageListSelection: CopySpecificImages, Instances: []digest.Digest{one}, SparseManifestListAction: StripSparseManifestList},
+	}
+	plan, err := NewPlan(in)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{one}, plan.Copies)
+	assert.Equal(t, sha512Of(plan.List.result), plan.Digest)
+	nested := plan.List.Instances[0].Nested
+	assert.Equal(t, sha512Of(listOf(entryOf(one, ""))), nested.Result)
+
+	// A destination may name the same list by another algorithm.
+	in.Options = &Options{ImageListSelection: CopyAllImages}
+	in.DestinationDigest = digest.FromBytes(top)
+	_, err = NewPlan(in)
+	assert.NoError(t, err)
+	in.DestinationDigest = digest.FromString("other")
+	var cannot *CannotModifyError
+	_, err = NewPlan(in)
+	assert.ErrorAs(t, err, &cannot)
+}
+
+func TestPlanRefusesInvalidDigests(t *testing.T) {
+	top := listOf(entryOf(digest.FromString("a"), ""))
+	for _, in := range []PlanInput{
+		{Top: Document{Bytes: top}, Digest: "../../x"},
+		{Top: Document{Bytes: top}, Digest: "md5:d41d8cd98f00b204e9800998ecf8427e"},
+		{Top: Document{Bytes: top}, DestinationDigest: "sha256:short"},
+	} {
+		in.Options = &Options{ImageListSelection: CopyAllImages}
+		_, err := NewPlan(in)
+		assert.ErrorContains(t, err, "digest of the")
+	}
+}
+
+// TestPlanReadsDocumentsAsDeclaredOrNot: registries and layouts declare text/plain, or nothing.
+func TestPlanReadsDocumentsAsDeclaredOrNot(t *testing.T) {
+	a := digest.FromString("a")
+	inner := listOf(entryOf(a, ""))
+	for _, mediaType := range []string{"", "text/plain", "application/json", imgspecv1.MediaTypeImageIndex} {
+		plan, err := NewPlan(PlanInput{
+			Top:       Document{MediaType: mediaType, Bytes: listOf(nestedEntryOf(digest.FromBytes(inner)))},
+			Documents: map[digest.Digest]Document{digest.FromBytes(inner): {MediaType: mediaType, Bytes: inner}},
+			Options:   &Options{ImageListSelection: CopyAllImages},
+		})
+		require.NoError(t, err, mediaType)
+		assert.Equal(t, []digest.Digest{a}, plan.Copies)
+	}
+}
+
+func TestPlanLimits(t *testing.T) {
+	in := PlanInput{Documents: map[digest.Digest]Document{}, Options: &Options{ImageListSelection: CopyAllImages}}
+	in.Top.Bytes = listOf(entryOf(digest.FromString("a"), ""))
+	for range listtree.MaxDepth {
+		d := digest.FromBytes(in.Top.Bytes)
+		in.Documents[d] = in.Top
+		in.Top.Bytes = listOf(nestedEntryOf(d))
+	}
+	_, err := NewPlan(in)
+	var limit *LimitError
+	require.ErrorAs(t, err, &limit)
+	assert.Equal(t, "depth of nested lists", limit.What)
+}
+
+// TestPlanSizesDoNotOverflow: the sizes in a manifest are whatever a stranger wrote.
+func TestPlanSizesDoNotOverflow(t *testing.T) {
+	assert.Equal(t, int64(math.MaxInt64), addSize(math.MaxInt64-1, 2))
+	assert.Equal(t, int64(math.MaxInt64), addSize(math.MaxInt64, math.MaxInt64))
+	assert.Equal(t, int64(3), addSize(1, 2))
+
+	const huge = 1<<53 - 1
+	layers := make([]string, 1100)
+	for i := range layers {
+		layers[i] = fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, imgspecv1.MediaTypeImageLayerGzip, digest.FromString(fmt.Sprint(i)), huge)
+	}
+	b := fmt.Appendf(nil, `{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[%s]}`,
+		imgspecv1.MediaTypeImageConfig, digest.FromString("{}"), strings.Join(layers, ","))
+	plan, err := NewPlan(PlanInput{Top: Document{Bytes: b}})
+	require.NoError(t, err)
+	assert.Equal(t, 1101, plan.Blobs)
+	assert.Equal(t, int64(math.MaxInt64), plan.Bytes)
+}
+
+// TestPlanOfASystemImageThatWasNotRead: what the list states is all that is known.
+func TestPlanOfASystemImageThatWasNotRead(t *testing.T) {
+	a := digest.FromString("a")
+	plan, err := NewPlan(PlanInput{Top: Document{Bytes: listOf(entryOf(a, ""))}, System: a})
+	require.NoError(t, err)
+	assert.Equal(t, &ImagePlan{
+		Digest: a, MediaType: imgspecv1.MediaTypeImageManifest, Size: 3, Platform: "linux/amd64", Reason: Reason{ReasonSystem, "suits this system"},
+	}, plan.Image)
+	assert.Equal(t, 1, plan.Unread)
+
+	_, err = NewPlan(PlanInput{Top: Document{Bytes: listOf(entryOf(a, ""))}})
+	assert.ErrorContains(t, err, `does not name ""`)
+}
+
+// TestPlanOfALyingEntry: an entry says image, and its document is a list.
+func TestPlanOfALyingEntry(t *testing.T) {
+	inner := listOf(entryOf(digest.FromString("a"), ""))
+	_, err := NewPlan(PlanInput{
+		Top:       Document{Bytes: listOf(entryOf(digest.FromBytes(inner), ""))},
+		Documents: map[digest.Digest]Document{digest.FromBytes(inner): {Bytes: inner}},
+		Options:   &Options{ImageListSelection: CopyAllImages},
+	})
+	var parse *manifest.ParseError
+	assert.ErrorAs(t, err, &parse)
+
+	// And the other way round.
+	_, err = NewPlan(PlanInput{
+		Top: Document{Bytes: listOf(nestedEntryOf(digest.FromString("a")))},
+		Documents: map[digest.Digest]Document{digest.FromString("a"): {
+			Bytes: []byte(`{"schemaVersion":2,"config":{},"layers":[]}`),
+		}},
+		Options: &Options{ImageListSelection: CopyAllImages},
+	})
+	assert.ErrorAs(t, err, &parse)
+}
+
+// TestPlanSchemaIsDocumented holds docs/plan-schema.md and the JSON form of a Plan together: every field is documented, with a row that
+// begins with its name, and no row is about anything else.
+func TestPlanSchemaIsDocumented(t *testing.T) {
+	b, err := os.ReadFile("../docs/plan-schema.md")
+	require.NoError(t, err)
+	text := string(b)
+	assert.Contains(t, text, PlanSchema)
+	sections := map[string]string{}
+	for _, section := range strings.Split(text, "\n## ")[1:] {
+		title, body, _ := strings.Cut(section, "\n")
+		sections[title] = body
+	}
+	for title, structs := range map[string][]any{
+		"Plan": {Plan{}}, "ListPlan": {ListPlan{}, listJSON{}}, "InstancePlan": {InstancePlan{}}, "ImagePlan": {ImagePlan{}},
+		"Reason": {Reason{}}, "Edit": {editJSON{}},
+	} {
+		var fields []string
+		for _, s := range structs {
+			fields = append(fields, jsonFields(reflect.TypeOf(s))...)
+		}
+		var documented []string
+		for line := range strings.Lines(sections[title]) {
+			if rest, ok := strings.CutPrefix(line, "| `"); ok {
+				name, _, _ := strings.Cut(rest, "`")
+				documented = append(documented, name)
+			}
+		}
+		assert.ElementsMatch(t, fields, documented, "section %s", title)
+	}
+	for _, code := range []ReasonCode{
+		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle,
+		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned,
+	} {
+		assert.Contains(t, sections["Reason"], fmt.Sprintf("* `%s`:", code))
+	}
+}
+
+// jsonFields are the names of a struct's members in JSON.
+func jsonFields(s reflect.Type) []string {
+	var fields []string
+	for i := range s.NumField() {
+		name, _, _ := strings.Cut(s.Field(i).Tag.Get("json"), ",")
+		if name != "" && name != "-" {
+			fields = append(fields, name)
+		}
+	}
+	return fields
+}
+
+func TestPlanJSONRefusesUnknownEdits(t *testing.T) {
+	var l ListPlan
+	assert.ErrorContains(t, json.Unmarshal([]byte(`{"edits":[{"op":"add","index":1}]}`), &l), `operation "add"`)
+	assert.Error(t, json.Unmarshal([]byte(`{"edits":1}`), &l))
+	_, err := json.Marshal(&ListPlan{Edits: []manifest.ListEdit{{ListOperation: manifest.ListOpAdd}}})
+	assert.ErrorContains(t, err, "add")
+}
+
+// TestPlanJSONHasEmptyArrays: readers need not tell null from nothing.
+func TestPlanJSONHasEmptyArrays(t *testing.T) {
+	f := imagetest.WithAttestations()
+	plan, err := planOf(f, Options{ImageListSelection: CopySpecificImages})
+	require.NoError(t, err)
+	text := mustJSON(t, plan)
+	assert.Contains(t, text, `"copies":[]`)
+	assert.Contains(t, text, `"edits":[]`)
+	assert.NotContains(t, text, "null")
+}
