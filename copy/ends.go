@@ -15,7 +15,7 @@ import (
 // openSource opens the source: a registry directly where that is possible, and anything else through its transport.
 func (j *job) openSource(ctx context.Context) error {
 	src, reason, err := openDirectly(j.srcRef.Transport().Name(), func() (endpoint.Source, error) {
-		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, j.o.session.source)
+		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, j.o.session.shared)
 	})
 	if src == nil && err == nil {
 		src, err = transport.OpenSource(ctx, j.srcRef, j.o.SourceCtx)
@@ -34,7 +34,7 @@ func (j *job) openDestination(ctx context.Context) error {
 		return nil
 	}
 	dst, reason, err := openDirectly(j.destRef.Transport().Name(), func() (endpoint.Destination, error) {
-		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.destination)
+		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.shared)
 	})
 	if dst == nil && err == nil {
 		dst, err = transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)

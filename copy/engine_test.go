@@ -61,7 +61,7 @@ func (e *env) newPolicy(p *signature.Policy) *signature.PolicyContext {
 func (e *env) options(o Options) *Options {
 	sys := *e.sys
 	// Retries wait as long as a test can afford.
-	o.session = session{e.shared(), e.shared()}
+	o.session.shared = e.shared()
 	if o.SourceCtx == nil {
 		o.SourceCtx = &sys
 	}

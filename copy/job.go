@@ -53,10 +53,13 @@ func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReferenc
 		options = &Options{}
 	}
 	j := &job{
-		o: *options, policy: &judge{context: policy}, destRef: destRef, srcRef: srcRef,
+		o: *options, policy: options.session.judge, destRef: destRef, srcRef: srcRef,
 		progress: newProgress(options), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
+	}
+	if j.policy == nil {
+		j.policy = &judge{context: policy}
 	}
 	j.budget = j.o.budget()
 	j.in = PlanInput{
@@ -134,7 +137,7 @@ func one(ctx context.Context, budget *semaphore.Weighted, f func() error) error 
 	return f()
 }
 
-// A judge asks the signature policy, one image at a time. nil judges nothing: callers must give a policy.
+// A judge asks the signature policy, one image at a time.
 type judge struct {
 	mu      sync.Mutex
 	context *signature.PolicyContext // guarded by mu while it evaluates

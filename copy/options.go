@@ -245,7 +245,8 @@ type Options struct {
 
 // A session is what several copies share. Its zero value shares nothing.
 type session struct {
-	source, destination *registry.Shared
+	shared *registry.Shared
+	judge  *judge
 }
 
 // OptionsError says that options are invalid by themselves or together. Nothing has been opened.
