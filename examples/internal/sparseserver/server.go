@@ -246,7 +246,9 @@ func (s *Server) withHealth(next http.Handler, storage string) http.Handler {
 func withStallTimeout(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != http.NoBody {
-			r.Body = &stallReader{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
+			body := &stallReader{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
+			body.extend() // also for what the server itself reads, of a body that no handler wants
+			r.Body = body
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -258,11 +260,15 @@ type stallReader struct {
 	timeout time.Duration
 }
 
-func (s *stallReader) Read(p []byte) (int, error) {
+func (s *stallReader) extend() {
 	_ = s.control.SetReadDeadline(time.Now().Add(s.timeout)) // all of net/http's connections have deadlines
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	s.extend()
 	n, err := s.ReadCloser.Read(p)
-	if err != nil {
-		// The body is over. From here on the server watches the connection, and would take a deadline for its end.
+	if err == io.EOF {
+		// From here on the server watches the connection, and would take a deadline for its end.
 		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	return n, err
