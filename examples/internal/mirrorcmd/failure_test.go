@@ -1,0 +1,322 @@
+package mirrorcmd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// closedPort is the host of a registry that is gone.
+func closedPort() string {
+	gone := registrytest.New(registrytest.Options{})
+	gone.Close()
+	return gone.Host()
+}
+
+// TestBadInput copies what cannot be copied: one clear line, a status, and a destination that is what it was.
+func TestBadInput(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	pushed := func(r *registrytest.Registry) { f.PushTo(r, repo, tag, imagetest.Top) }
+	raw := func(mediaType, text string) func(*registrytest.Registry) {
+		return func(r *registrytest.Registry) { r.PutManifest(repo, tag, mediaType, []byte(text)) }
+	}
+	strip := []string{"--platform", "linux/amd64", "--sparse", "strip"}
+	for _, c := range []struct {
+		name   string
+		source registrytest.Options
+		push   func(*registrytest.Registry)
+		args   []string
+		status int
+		says   []string
+	}{
+		{
+			name: "nothing there", push: func(*registrytest.Registry) {}, args: strip,
+			status: StatusFailed, says: []string{"404", "MANIFEST_UNKNOWN"},
+		},
+		{
+			name: "no access", source: registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: "u", Password: "p"}}}},
+			push: pushed, args: strip,
+			status: StatusFailed, says: []string{"source", "401"},
+		},
+		{
+			name: "no access with a wrong password",
+			source: registrytest.Options{Auth: &registrytest.Auth{
+				Bearer: true, Accounts: []registrytest.Account{{Username: "u", Password: "p"}},
+			}},
+			push: pushed, args: append([]string{"--src-creds", "u:wrong-secret"}, strip...),
+			status: StatusFailed, says: []string{"source", "401"},
+		},
+		{
+			name: "a child with another digest",
+			push: func(r *registrytest.Registry) {
+				pushed(r)
+				b, mediaType := f.Document("arm64")
+				r.PutManifest(repo, f.Digest("amd64").String(), mediaType, b)
+			},
+			args: strip, status: StatusFailed, says: []string{"source", f.Digest("amd64").String()},
+		},
+		{
+			name: "a truncated blob",
+			push: func(r *registrytest.Registry) {
+				pushed(r)
+				truncated := registrytest.Bytes(f.Content("amd64.0")[:100])
+				truncated.Digest, truncated.Size = f.Digest("amd64.0"), f.Size("amd64.0")
+				r.DeleteBlob(repo, truncated.Digest)
+				r.PutContent(repo, truncated)
+			},
+			args: strip, status: StatusFailed, says: []string{"source", f.Digest("amd64.0").String()},
+		},
+		{
+			name: "a blob with other bytes",
+			push: func(r *registrytest.Registry) {
+				pushed(r)
+				other := registrytest.Bytes(bytes.Repeat([]byte{1}, int(f.Size("amd64.0"))))
+				other.Digest = f.Digest("amd64.0")
+				r.DeleteBlob(repo, other.Digest)
+				r.PutContent(repo, other)
+			},
+			args: strip, status: StatusFailed, says: []string{"source", f.Digest("amd64.0").String()},
+		},
+		{
+			name: "a config that is a path",
+			push: func(r *registrytest.Registry) {
+				child := r.PutManifest(repo, "child", imgspecv1.MediaTypeImageManifest, []byte(`{"schemaVersion":2,"mediaType":"`+imgspecv1.MediaTypeImageManifest+
+					`","config":{"mediaType":"`+imgspecv1.MediaTypeImageConfig+`","digest":"../../x","size":2},"layers":[]}`))
+				b, _, _ := r.Manifest(repo, "child")
+				raw(imgspecv1.MediaTypeImageIndex, listOf(entry(child, len(b), "amd64")))(r)
+			},
+			args: []string{"--all"}, status: StatusFailed, says: []string{"../../x"},
+		},
+		{
+			name: "100,000 entries", push: raw(imgspecv1.MediaTypeImageIndex, hugeList(100_000)), args: strip,
+			status: StatusFailed, says: []string{"source"},
+		},
+		{
+			name: "no entries", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: strip,
+			status: StatusFailed, says: []string{"linux/amd64"},
+		},
+		{
+			name: "no entries, all of them", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all", "--sparse", "strip"},
+			status: StatusFailed, says: []string{"nothing left"},
+		},
+		{
+			name: "an image for another platform", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, "arm64") }, args: strip,
+			status: StatusFailed, says: []string{"no instance matches linux/amd64", "linux/arm64"},
+		},
+		{
+			name: "neither image nor list", push: raw(imgspecv1.MediaTypeImageIndex, "<html>\x1b[31mred\n</html>"), args: strip,
+			status: StatusFailed, says: []string{"source"},
+		},
+		{
+			name: "two keys that differ in case", push: raw(imgspecv1.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[],"Manifests":[]}`), args: strip,
+			status: StatusFailed, says: []string{"anifests"},
+		},
+		{
+			name: "a platform that the list lacks", push: pushed, args: []string{"--platform", "linux/s390x"},
+			status: StatusFailed, says: []string{"no instance matches linux/s390x", "linux/arm/v7"},
+		},
+		{
+			name: "a missing child", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, imagetest.Top, "amd64") }, args: strip,
+			status: StatusFailed, says: []string{"missing at the source", f.Digest("amd64").String(), "--skip-missing"},
+		},
+		{
+			name: "a required platform that is not selected", push: pushed, args: append([]string{"--require-platform", "linux/arm64"}, strip...),
+			status: StatusFailed, says: []string{"required platform linux/arm64", "not selected"},
+		},
+		{
+			name: "a list that must not change", push: pushed, args: append([]string{"--preserve-digests"}, strip...),
+			status: StatusFailed, says: []string{"must not be changed", "--preserve-digests is set"},
+		},
+		{
+			name: "an option that has no meaning for one image", push: pushed, args: []string{"--remove-list-signatures", "--all"},
+			status: StatusDone,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, dst := registrytest.Start(t, c.source), registrytest.Start(t, registrytest.Options{Strict: true})
+			c.push(src)
+			if c.status == StatusDone {
+				mirror(t, "copy", append(c.args, refTo(src), refTo(dst))...).done(t)
+				return
+			}
+			old := pushOld(dst)
+			r := mirror(t, "copy", append(c.args, refTo(src), refTo(dst))...)
+			t.Log(r.stderr)
+			r.failed(t, c.status, c.says...)
+			assert.Empty(t, r.stdout)
+			assert.NotContains(t, r.stderr, "wrong-secret")
+			assert.NotContains(t, r.stderr, "\x1b")
+			imagetest.CheckUnchanged(t, dst, repo, tag, old)
+		})
+	}
+}
+
+func entry(d digest.Digest, size int, arch string) string {
+	return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":%q}}`, imgspecv1.MediaTypeImageManifest, d, size, arch)
+}
+
+func listOf(entries ...string) string {
+	return fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, imgspecv1.MediaTypeImageIndex, strings.Join(entries, ","))
+}
+
+func hugeList(n int) string {
+	entries := make([]string, n)
+	for i := range entries {
+		entries[i] = entry(digest.FromString(fmt.Sprint(i)), i, "amd64")
+	}
+	return listOf(entries...)
+}
+
+func TestUnreachable(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	old := pushOld(dst)
+	nobody := closedPort()
+
+	mirror(t, "copy", "--all", "docker://"+nobody+"/x:1", refTo(dst)).failed(t, StatusFailed, "source", nobody, "refused")
+	mirror(t, "copy", "--all", refTo(src), "docker://"+nobody+"/x:1").failed(t, StatusFailed, "destination", nobody, "refused")
+	imagetest.CheckUnchanged(t, dst, repo, tag, old)
+}
+
+// TestMisuse writes command lines that are wrong: status 2, one line, and no request to anybody.
+func TestMisuse(t *testing.T) {
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	refs := []string{refTo(src), refTo(dst)}
+	with := func(args ...string) []string {
+		return append(append([]string{"copy", "--insecure-policy"}, args...), refs...)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		says []string
+	}{
+		{"no command", nil, []string{"no command"}},
+		{"unknown command", []string{"cpoy"}, []string{`"cpoy"`, "--help"}},
+		{"no references", []string{"copy"}, []string{"SOURCE and DESTINATION", "0 arguments"}},
+		{"three references", append(with(), "docker://x/y"), []string{"3 arguments"}},
+		{"unknown flag", with("--plattform", "linux/amd64"), []string{"--plattform"}},
+		{"no transport", []string{"copy", "--insecure-policy", "alpine:3", refs[1]}, []string{`SOURCE "alpine:3"`, "docker://alpine:3"}},
+		{"no transport at all", []string{"copy", "--insecure-policy", refs[0], "mirror/alpine"}, []string{`DESTINATION "mirror/alpine"`, "docker://mirror/alpine"}},
+		{"bad reference", []string{"copy", "--insecure-policy", "docker://UPPER/x", refs[1]}, []string{"SOURCE", "lowercase"}},
+		{"credentials in a reference", []string{"copy", "docker://me:wrong-secret@host/x", refs[1]}, []string{"--src-creds"}},
+		{"credentials in a URL", []string{"copy", "https://me:wrong-secret@host/x", refs[1]}, []string{"--src-creds"}},
+		{"credentials with a slash", []string{"copy", "docker://me:wrong-secret/x@host/x@sha256:" + strings.Repeat("0", 64), refs[1]}, []string{"--src-creds"}},
+		{"bad platform", with("--platform", "linux"), []string{"--platform", "linux"}},
+		{"empty platform", with("--platform", "linux/amd64,"), []string{"--platform", "empty"}},
+		{"excluding requirement", with("--require-platform", "!windows/*"), []string{"only --platform can exclude"}},
+		{"excluding option", with("--optional-platform", "!windows/*"), []string{"only --platform can exclude"}},
+		{"bad digest", with("--digest", "sha256:1"), []string{"--digest"}},
+		{"bad position", with("--index", "-1"), []string{"--index", "count from 0"}},
+		{"bad action", with("--all", "--sparse", "drop"), []string{"--sparse", "keep, strip or auto"}},
+		{"bad attestations", with("--all", "--attestations", "some"), []string{"--attestations", "default, follow, drop or all"}},
+		{"bad output", with("--output", "yaml"), []string{"--output", "text or json"}},
+		{"bad number", with("--parallel", "0"), []string{"--parallel", "from 1"}},
+		{"bad time", with("--command-timeout", "-1s"), []string{"--command-timeout"}},
+		{"all and some", with("--all", "--platform", "linux/amd64"), []string{"--all and --platform"}},
+		{"strip without selection", with("--sparse", "strip"), []string{"--sparse needs --platform"}},
+		{"list signatures of one image", with("--remove-list-signatures"), []string{"--remove-list-signatures needs"}},
+		{"system with selection", with("--override-arch", "arm64", "--all"), []string{"--override-arch", "--all"}},
+		{"quiet JSON", with("--quiet", "--output", "json"), []string{"--quiet and --output json"}},
+		{"two policies", with("--policy", "p.json"), []string{"--policy and --insecure-policy"}},
+		{"two credentials", with("--src-creds", "u:wrong-secret", "--src-no-creds"), []string{"--src-creds, --src-no-creds"}},
+		{"no user", with("--dest-creds", ":wrong-secret"), []string{"--dest-creds names no user"}},
+		{"blobs of a plan", append([]string{"plan", "--insecure-policy", "--check-blobs"}, refs...), []string{"--compare"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := runAll(t, t.Context(), "", c.args...)
+			r.failed(t, StatusMisused, c.says...)
+			assert.NotContains(t, r.stderr, "wrong-secret")
+			assert.Empty(t, r.stdout)
+		})
+	}
+	assert.Zero(t, src.Count(nil)+dst.Count(nil))
+}
+
+func TestPolicies(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	old := pushOld(dst)
+	dir := t.TempDir()
+	file := func(content string) string {
+		name := filepath.Join(dir, digest.FromString(content).Encoded())
+		require.NoError(t, os.WriteFile(name, []byte(content), 0o600))
+		return name
+	}
+	without := []string{"copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst)}
+	with := func(policy string) []string { return append(without[:len(without):len(without)], "--policy", policy) }
+
+	if _, err := os.Stat("/etc/containers/policy.json"); err != nil {
+		runAll(t, t.Context(), "", without...).failed(t, StatusFailed, "no usable signature policy", "--policy", "--insecure-policy")
+	}
+	runAll(t, t.Context(), "", with(filepath.Join(dir, "none"))...).failed(t, StatusFailed, "signature policy", "none")
+	runAll(t, t.Context(), "", with(file("{"))...).failed(t, StatusFailed, "signature policy")
+	runAll(t, t.Context(), "", with(file(`{"default":[{"type":"reject"}]}`))...).failed(t, StatusFailed, "rejected")
+	imagetest.CheckUnchanged(t, dst, repo, tag, old)
+	runAll(t, t.Context(), "", with(file(`{"default":[{"type":"insecureAcceptAnything"}]}`))...).done(t)
+	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+func TestCredentials(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	locked := registrytest.Options{Auth: &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "me", Password: "topsecret"}}}}
+	basic := registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: "me", Password: "topsecret"}}}}
+	src, dst := registrytest.Start(t, locked), registrytest.Start(t, basic)
+	f.PushTo(src, repo, tag, imagetest.Top)
+	authFile := filepath.Join(t.TempDir(), "auth.json")
+	require.NoError(t, os.WriteFile(authFile, []byte(fmt.Sprintf(`{"auths":{%q:{"auth":"bWU6dG9wc2VjcmV0"},%q:{"auth":"bWU6dG9wc2VjcmV0"}}}`, src.Host(), dst.Host())), 0o600))
+	base := []string{"copy", "--all", "--debug", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst)}
+	for _, c := range []struct {
+		name  string
+		args  []string
+		stdin string
+		ok    bool
+	}{
+		{"given", []string{"--src-creds", "me:topsecret", "--dest-creds", "me:topsecret"}, "", true},
+		{"from stdin", []string{"--src-creds", "me", "--dest-creds", "me"}, "topsecret\ntopsecret", true},
+		{"too few on stdin", []string{"--src-creds", "me", "--dest-creds", "me"}, "topsecret\n", false},
+		{"one file", []string{"--authfile", authFile}, "", true},
+		{"two files", []string{"--src-authfile", authFile, "--dest-authfile", authFile}, "", true},
+		{"a file that is not there", []string{"--authfile", authFile + "x"}, "", false},
+		{"a file and none", []string{"--authfile", authFile, "--src-no-creds"}, "", false},
+		{"a bad token", []string{"--src-registry-token", "topsecret", "--dest-creds", "me:topsecret"}, "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := runAll(t, t.Context(), c.stdin, append(base[:len(base):len(base)], c.args...)...)
+			assert.Equal(t, c.ok, r.status == StatusDone, r.stderr)
+			for _, secret := range []string{"topsecret", "bWU6dG9wc2VjcmV0"} {
+				assert.NotContains(t, r.stdout+r.stderr, secret)
+			}
+		})
+	}
+}
+
+func TestOneLine(t *testing.T) {
+	assert.Equal(t, "a; b", oneLine("a\nb\n"))
+	assert.Equal(t, `\x1b[31mred\x00`, oneLine("\x1b[31mred\x00"))
+	assert.Equal(t, "größer → ok", oneLine("größer → ok"))
+	assert.Less(t, len(oneLine(strings.Repeat("x", 1<<20))), maxLine+100)
+}
+
+func TestInFlags(t *testing.T) {
+	assert.Equal(t, "--preserve-digests is set", inFlags("PreserveDigests is set"))
+	assert.Equal(t, "signed; --remove-list-signatures, removes", inFlags("signed; RemoveListSignatures, removes"))
+}
+
+func TestIsMisuse(t *testing.T) {
+	assert.False(t, isMisuse(errors.New("x")))
+	assert.True(t, isMisuse(fmt.Errorf("wrapped: %w", misusef("x"))))
+}

@@ -1,0 +1,303 @@
+package mirrorcmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+const (
+	repo = "library/image"
+	tag  = "1"
+)
+
+// isolate keeps the configuration of this machine and this user out of a test.
+func isolate(t *testing.T) {
+	t.Helper()
+	home := t.TempDir()
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "DOCKER_CONFIG"} {
+		t.Setenv(name, home)
+	}
+	t.Setenv("REGISTRY_AUTH_FILE", "")
+	conf := filepath.Join(home, "registries.conf")
+	require.NoError(t, os.WriteFile(conf, nil, 0o600))
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
+}
+
+// An outcome is what a run of the command left.
+type outcome struct {
+	status         int
+	stdout, stderr string
+}
+
+// mirror runs the command against registries without TLS, with a policy that accepts anything.
+func mirror(t *testing.T, command string, args ...string) outcome {
+	t.Helper()
+	all := append([]string{command, "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false"}, args...)
+	return runAll(t, t.Context(), "", all...)
+}
+
+func runAll(t *testing.T, ctx context.Context, stdin string, args ...string) outcome {
+	t.Helper()
+	isolate(t)
+	var stdout, stderr bytes.Buffer
+	status := Run(ctx, args, strings.NewReader(stdin), &stdout, &stderr)
+	return outcome{status, stdout.String(), stderr.String()}
+}
+
+// done demands success, without a word on stderr.
+func (r outcome) done(t *testing.T) outcome {
+	t.Helper()
+	assert.Equal(t, StatusDone, r.status)
+	assert.Empty(t, r.stderr)
+	return r
+}
+
+// failed demands a status, and one line on stderr that has all these parts.
+func (r outcome) failed(t *testing.T, status int, parts ...string) {
+	t.Helper()
+	assert.Equal(t, status, r.status)
+	assert.True(t, strings.HasPrefix(r.stderr, "mirror: "), "stderr: %q", r.stderr)
+	assert.Equal(t, 1, strings.Count(r.stderr, "\n"), "stderr: %q", r.stderr)
+	assert.Less(t, len(r.stderr), maxLine+100)
+	for _, part := range parts {
+		assert.Contains(t, r.stderr, part)
+	}
+}
+
+func refTo(r *registrytest.Registry) string { return "docker://" + r.Host() + "/" + repo + ":" + tag }
+
+// pushOld makes the tag of a registry name some other image, and returns its digest.
+func pushOld(r *registrytest.Registry) digest.Digest {
+	old := imagetest.New()
+	old.Layer("old")
+	old.Image("old-image", imagetest.Platform("linux/amd64"), imagetest.Layers("old"))
+	return old.PushTo(r, repo, tag, "old-image")
+}
+
+func TestCopyStrip(t *testing.T) {
+	f := imagetest.WithAttestations()
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{Strict: true})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	digestFile := filepath.Join(t.TempDir(), "digest")
+
+	r := mirror(t, "copy", "--platform", "linux/amd64,linux/arm64", "--sparse", "strip", "--digestfile", digestFile, refTo(src), refTo(dst)).done(t)
+
+	got, _ := dst.Resolve(repo, tag)
+	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{
+		Tag: tag, Digest: got, Fixture: f, Only: true,
+		Present: []string{"amd64", "arm64", "att-amd64", "att-arm64"}, Absent: []string{"s390x", "att-s390x"},
+	})
+	written, err := os.ReadFile(digestFile)
+	require.NoError(t, err)
+	assert.Equal(t, got.String(), string(written))
+
+	lines := strings.Split(r.stdout, "\n")
+	assert.Equal(t, []string{"PLATFORM", "DIGEST", "RESULT", "BYTES", "TIME"}, strings.Fields(lines[0]))
+	row := strings.Fields(lines[1])
+	assert.Equal(t, []string{"linux/amd64", shortDigest(f.Digest("amd64")), "copied"}, row[:3])
+	assert.Equal(t, []string{"linux/s390x", shortDigest(f.Digest("s390x")), "stripped", "-", "-"}, strings.Fields(lines[3]))
+	assert.Equal(t, "attestation of linux/arm64", strings.Join(strings.Fields(lines[5])[:3], " "))
+	assert.Contains(t, r.stdout, "  "+f.Digest(imagetest.Top).String()+"  docker://"+src.Host())
+	assert.Contains(t, r.stdout, "→ "+got.String()+"  docker://"+dst.Host())
+
+	dst.ResetLog()
+	r = mirror(t, "copy", "--platform", "linux/amd64,linux/arm64", "--sparse", "strip", refTo(src), refTo(dst)).done(t)
+	assert.Contains(t, r.stdout, "nothing to do")
+	assert.Contains(t, r.stdout, "present")
+	assert.Zero(t, dst.Count(func(r registrytest.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }))
+}
+
+func TestCopyKeep(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+
+	r := mirror(t, "copy", "--platform", "linux/arm64", refTo(src), refTo(dst)).done(t)
+
+	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{
+		Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f,
+		Present: []string{"arm64"}, Absent: []string{"amd64", "arm/v7"}, Optional: []string{"amd64", "arm/v7"},
+	})
+	assert.Equal(t, 2, strings.Count(r.stdout, " kept "))
+	assert.Contains(t, r.stdout, "(unchanged)")
+}
+
+func TestCopyKeepIsRefused(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{Strict: true})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	old := pushOld(dst)
+
+	r := mirror(t, "copy", "--platform", "linux/arm64", "--sparse", "keep", refTo(src), refTo(dst))
+
+	r.failed(t, StatusFailed, "refuses the sparse list "+f.Digest(imagetest.Top).String(), "MANIFEST_BLOB_UNKNOWN", f.Digest("amd64").String(), "--sparse strip")
+	imagetest.CheckUnchanged(t, dst, repo, tag, old)
+}
+
+func TestCopyAuto(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	for name, strict := range map[string]bool{"lax": false, "strict": true} {
+		t.Run(name, func(t *testing.T) {
+			dst := registrytest.Start(t, registrytest.Options{Strict: strict})
+			r := mirror(t, "copy", "--platform", "linux/arm64", "--sparse", "auto", refTo(src), refTo(dst)).done(t)
+			got, _ := dst.Resolve(repo, tag)
+			assert.Equal(t, strict, got != f.Digest(imagetest.Top))
+			assert.Equal(t, strict, strings.Contains(r.stdout, "because the destination refused the sparse list"), r.stdout)
+		})
+	}
+}
+
+func TestCopyWithoutSelectionTakesOneImage(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+
+	r := mirror(t, "copy", "--override-os", "linux", "--override-arch", "arm", "--override-variant", "v7", refTo(src), refTo(dst)).done(t)
+
+	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Digest: f.Digest("arm/v7"), Fixture: f, Only: true})
+	assert.Contains(t, r.stdout, shortDigest(f.Digest("arm/v7")))
+}
+
+func TestCopyToLayout(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	dir := filepath.Join(t.TempDir(), "layout")
+
+	mirror(t, "copy", "--all", refTo(src), "oci:"+dir+":"+tag).done(t)
+
+	imagetest.CheckLayout(t, dir, imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+func TestCopyPrintsJSON(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{Strict: true})
+	f.PushTo(src, repo, tag, imagetest.Top)
+
+	var report copy.Report
+	r := mirror(t, "copy", "--all", "--output", "json", refTo(src), refTo(dst)).done(t)
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &report))
+	assert.Equal(t, copy.ReportSchema, report.Schema)
+	assert.Equal(t, f.Digest(imagetest.Top), report.DestinationDigest)
+
+	r = mirror(t, "copy", "--platform", "linux/s390x", "--output", "json", refTo(src), refTo(dst))
+	r.failed(t, StatusFailed)
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &report))
+	assert.Contains(t, report.Error, "linux/s390x")
+}
+
+func TestCopyQuiet(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	r := mirror(t, "copy", "--all", "--quiet", refTo(src), refTo(dst)).done(t)
+	assert.Empty(t, r.stdout)
+}
+
+func TestPlan(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	selected := []string{"--platform", "linux/arm64", "--sparse", "strip", refTo(src), refTo(dst)}
+
+	r := mirror(t, "plan", selected...).done(t)
+	assert.Contains(t, r.stdout, "copy "+refTo(src)+" to "+refTo(dst))
+	assert.Zero(t, dst.Count(nil), "the destination was asked something")
+
+	r = mirror(t, "plan", append([]string{"--output", "json"}, selected...)...).done(t)
+	var plan copy.Plan
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &plan))
+	assert.Equal(t, []digest.Digest{f.Digest("arm64")}, plan.Copies)
+	assert.Empty(t, dst.Repos())
+
+	mirror(t, "copy", selected...).done(t)
+	got, _ := dst.Resolve(repo, tag)
+	assert.Equal(t, plan.Digest, got)
+
+	r = mirror(t, "plan", append([]string{"--compare", "--output", "json"}, selected...)...).done(t)
+	plan = copy.Plan{}
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &plan))
+	assert.Equal(t, got, plan.Digest)
+	assert.NotZero(t, dst.Count(nil))
+}
+
+func TestStopped(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	cause := errors.New("interrupt signal received")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	src := registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindBlob), func(int, *http.Request) registrytest.Answer {
+			cancel(cause)
+			return registrytest.Stall()
+		}),
+	})
+	dst := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	old := pushOld(dst)
+
+	r := runAll(t, ctx, "", "copy", "--all", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst))
+
+	r.failed(t, StatusFailed, "stopped: interrupt signal received")
+	assert.Empty(t, r.stdout)
+	imagetest.CheckUnchanged(t, dst, repo, tag, old)
+}
+
+func TestCommandTimeout(t *testing.T) {
+	src := registrytest.Start(t, registrytest.Options{Script: registrytest.EveryNth(1, registrytest.Stall())})
+	dst := registrytest.Start(t, registrytest.Options{})
+	old := pushOld(dst)
+	mirror(t, "copy", "--all", "--command-timeout", "50ms", refTo(src), refTo(dst)).failed(t, StatusFailed, "stopped", "--command-timeout (50ms)")
+	mirror(t, "plan", "--all", "--command-timeout", "50ms", refTo(src), refTo(dst)).failed(t, StatusFailed, "stopped", "--command-timeout (50ms)")
+	imagetest.CheckUnchanged(t, dst, repo, tag, old)
+}
+
+func TestDebugLogs(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	r := mirror(t, "copy", "--all", "--debug", refTo(src), refTo(dst))
+	assert.Equal(t, StatusDone, r.status)
+	assert.Contains(t, r.stderr, "level=debug")
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"copy", "--help"}, {"plan", "--help"}} {
+		r := runAll(t, t.Context(), "", args...).done(t)
+		assert.Contains(t, r.stdout, "Usage:")
+	}
+}
+
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	isolate(t)
+	f := imagetest.Platforms(2, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	for _, command := range []string{"copy", "plan"} {
+		var stderr bytes.Buffer
+		status := Run(t.Context(), []string{command, "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--all", refTo(src), refTo(dst)},
+			strings.NewReader(""), brokenWriter{}, &stderr)
+		outcome{status, "", stderr.String()}.failed(t, StatusFailed, io.ErrClosedPipe.Error())
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
