@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard) // distribution's log
+	os.Exit(m.Run())
+}
+
+// load loads options from flags, environment, and a file whose name replaces FILE; "" for no file.
+func load(t *testing.T, args []string, environment map[string]string, file string) (options, error) {
+	t.Helper()
+	if file != "" {
+		path := filepath.Join(t.TempDir(), "config.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
+		args = append([]string{"--config", path}, args...)
+	}
+	lookup := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }
+	cmd := command(lookup, io.Discard)
+	require.NoError(t, cmd.ParseFlags(args))
+	return loadOptions(cmd, lookup)
+}
+
+func TestPrecedence(t *testing.T) {
+	type env = map[string]string
+	const file = "storage: /file\nFEATURE_SPARSE_INDEX: true\nSPARSE_INDEX_REQUIRED_ARCHS: [amd64, s390x]\n"
+	for _, c := range []struct {
+		name string
+		args []string
+		env  env
+		file string
+		want manifest.SparsePolicy
+		dir  string
+	}{
+		{"defaults", []string{"--storage=/flag"}, nil, "", manifest.SparsePolicy{}, "/flag"},
+		{"file", nil, nil, file, manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64", "s390x"}}, "/file"},
+		{
+			"environment over file", nil,
+			env{"FEATURE_SPARSE_INDEX": "false", "SPARSE_INDEX_REQUIRED_ARCHS": "arm64, amd64", "SPARSE_REGISTRY_STORAGE": "/env"}, file,
+			manifest.SparsePolicy{RequiredArchitectures: []string{"arm64", "amd64"}}, "/env",
+		},
+		{
+			"empty environment is unset", nil, env{"FEATURE_SPARSE_INDEX": "", "SPARSE_INDEX_REQUIRED_ARCHS": ""}, file,
+			manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64", "s390x"}}, "/file",
+		},
+		{
+			"flag over environment and file",
+			[]string{"--feature-sparse-index", "--sparse-index-required-archs=386", "--sparse-index-optional-without-platform", "--storage", "/flag"},
+			env{"FEATURE_SPARSE_INDEX": "false", "SPARSE_INDEX_REQUIRED_ARCHS": "arm64"}, file,
+			manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"386"}, OptionalWithoutPlatform: true}, "/flag",
+		},
+		{
+			"an empty flag is a value", []string{"--sparse-index-required-archs="}, nil, file,
+			manifest.SparsePolicy{Enabled: true}, "/file",
+		},
+		{
+			"a scalar in the file", nil, nil, "storage: /file\nSPARSE_INDEX_REQUIRED_ARCHS: amd64,arm64\n",
+			manifest.SparsePolicy{RequiredArchitectures: []string{"amd64", "arm64"}}, "/file",
+		},
+		{
+			"an empty sequence in the file", nil, nil, "storage: /file\nSPARSE_INDEX_REQUIRED_ARCHS: []\n",
+			manifest.SparsePolicy{}, "/file",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, err := load(t, c.args, c.env, c.file)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, o.server.Policy)
+			assert.Equal(t, c.dir, o.server.Storage)
+			assert.Equal(t, "127.0.0.1:5000", o.server.Address)
+			assert.Equal(t, 5*time.Minute, o.drainTimeout)
+		})
+	}
+}
+
+func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
+	want := options{drainTimeout: time.Second}
+	want.server.Address, want.server.Storage = "h:1", "/s"
+	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
+	want.server.Policy = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true}
+	values := map[string]string{
+		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
+		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
+		"sparse-index-optional-without-platform": "1",
+	}
+	var args []string
+	environment, file := map[string]string{}, ""
+	for _, s := range settings {
+		args = append(args, "--"+s.flag+"="+values[s.flag])
+		environment[s.env] = values[s.flag]
+		file += s.key + ": " + values[s.flag] + "\n"
+	}
+	for name, get := range map[string]func() (options, error){
+		"flags":       func() (options, error) { return load(t, args, nil, "") },
+		"environment": func() (options, error) { return load(t, nil, environment, "") },
+		"file":        func() (options, error) { return load(t, nil, nil, file) },
+	} {
+		got, err := get()
+		require.NoError(t, err, name)
+		assert.Equal(t, want, got, name)
+	}
+}
+
+func TestErrorsNameTheirSource(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		env  map[string]string
+		file string
+		err  string // after the file's directory
+	}{
+		{[]string{"--sparse-index-required-archs=AMD64"}, nil, "", `flag --sparse-index-required-archs: required architecture "AMD64" must be in lower case: "amd64"`},
+		{[]string{"--feature-sparse-index=maybe"}, nil, "", `flag --feature-sparse-index: "maybe" is neither true nor false`},
+		{[]string{"--drain-timeout=-1s"}, nil, "", `flag --drain-timeout: "-1s" is not positive`},
+		{nil, map[string]string{"FEATURE_SPARSE_INDEX": "yes"}, "", `environment variable FEATURE_SPARSE_INDEX: "yes" is neither true nor false`},
+		{nil, map[string]string{"SPARSE_INDEX_REQUIRED_ARCHS": "amd64,,arm64"}, "", `environment variable SPARSE_INDEX_REQUIRED_ARCHS: unknown required architecture ""`},
+		{nil, nil, "# policy\nSPARSE_INDEX_REQUIRED_ARCHS: [amd64, amd46]\n", `config.yaml:2: SPARSE_INDEX_REQUIRED_ARCHS: unknown required architecture "amd46"`},
+		{nil, nil, "SPARSE_INDEX_REQUIRED_ARCHS:\n", `config.yaml:1: SPARSE_INDEX_REQUIRED_ARCHS: has no value`},
+		{nil, nil, "FEATURE_SPARSE_INDEX: {}\n", `config.yaml:1: FEATURE_SPARSE_INDEX: must be a value or a sequence of values`},
+		{nil, nil, "storage: a\nFEATURE_SPARSE_INDEXES: true\n", `config.yaml:2: unknown setting "FEATURE_SPARSE_INDEXES"`},
+		{nil, nil, "storage: a\nstorage: b\n", `config.yaml:2: storage is set twice`},
+		{nil, nil, "- storage\n", `config.yaml:1: not a mapping of settings`},
+		{nil, nil, "storage: a\n---\nstorage: b\n", `config.yaml: more than one document`},
+		{nil, nil, "storage: [\n", `config.yaml: yaml: `},
+		{[]string{"--config=/does/not/exist"}, nil, "", "open /does/not/exist: no such file or directory"},
+		{nil, map[string]string{"SPARSE_REGISTRY_CONFIG": "/does/not/exist"}, "", "open /does/not/exist: no such file or directory"},
+		{nil, nil, "", "no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file"},
+	} {
+		_, err := load(t, c.args, c.env, c.file)
+		assert.ErrorContains(t, err, c.err)
+	}
+}
+
+// A buffer can be read while it is written.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// TestCommand runs the command until it is told to stop.
+func TestCommand(t *testing.T) {
+	var log buffer
+	cmd := command(func(string) (string, bool) { return "", false }, &log)
+	cmd.SetArgs([]string{"--address=127.0.0.1:0", "--storage", t.TempDir(), "--sparse-index-required-archs=amd64"})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- cmd.ExecuteContext(ctx) }()
+	address := regexp.MustCompile(`url=(\S+)`)
+	require.Eventually(t, func() bool { return address.MatchString(log.String()) }, time.Minute, time.Millisecond)
+	answer, err := http.Get(address.FindStringSubmatch(log.String())[1] + "/v2/")
+	require.NoError(t, err)
+	require.NoError(t, answer.Body.Close())
+	assert.Equal(t, http.StatusOK, answer.StatusCode)
+	stop()
+	require.NoError(t, <-done)
+	assert.Contains(t, log.String(), "sparse_lists=false required_architectures=[amd64]")
+	assert.Contains(t, log.String(), "required architectures mean nothing while sparse lists are off")
+	assert.Contains(t, log.String(), "msg=stopped")
+}
