@@ -281,11 +281,12 @@ func planSingle(in PlanInput) (*Plan, error) {
 	if in.Platform != nil {
 		image.Platform = platform.Format(in.Platform)
 	}
-	p, err := in.imagePlan(image, in.Top)
-	if err == nil {
-		p.Warnings = warnings
+	p, err := in.imagePlan(image, &in.Top)
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	p.Warnings = warnings
+	return p, nil
 }
 
 // planSystem plans the copy of the one instance of a list that suits the running system.
@@ -309,10 +310,15 @@ func planSystem(in PlanInput) (*Plan, error) {
 	if in.gone(instance.Digest) {
 		return nil, &MissingError{[]MissingInstance{{instance.Digest, platform.Format(instance.Platform)}}}
 	}
+	var read *Document
+	if doc, ok := in.Documents[instance.Digest]; ok {
+		doc.MediaType = cmp.Or(doc.MediaType, instance.MediaType)
+		read = &doc
+	}
 	return in.imagePlan(ImagePlan{
 		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),
 		Reason: Reason{ReasonSystem, "suits this system"},
-	}, in.Documents[instance.Digest])
+	}, read)
 }
 
 // checkSingleOptions refuses options that make sense only where a list is copied.
@@ -323,9 +329,13 @@ func (in *PlanInput) checkSingleOptions() error {
 	return nil
 }
 
-// imagePlan plans the copy of one image. doc is its manifest, without bytes if it was not read.
-func (in *PlanInput) imagePlan(image ImagePlan, doc Document) (*Plan, error) {
-	if err := in.checkDestinationDigest(image.Digest, doc.Bytes); err != nil {
+// imagePlan plans the copy of one image. doc is its manifest, nil if that was not read.
+func (in *PlanInput) imagePlan(image ImagePlan, doc *Document) (*Plan, error) {
+	docs := map[digest.Digest]Document{}
+	if doc != nil {
+		docs[image.Digest] = *doc
+	}
+	if err := in.checkDestinationDigest(image.Digest, docs[image.Digest].Bytes); err != nil {
 		return nil, err
 	}
 	image.Present = in.Present[image.Digest]
@@ -335,12 +345,10 @@ func (in *PlanInput) imagePlan(image ImagePlan, doc Document) (*Plan, error) {
 	if !image.Present {
 		p.Copies = []digest.Digest{image.Digest}
 	}
-	docs := map[digest.Digest]Document{}
-	if len(doc.Bytes) > 0 {
-		doc.MediaType = cmp.Or(doc.MediaType, image.MediaType)
-		docs[image.Digest] = doc
+	if err := p.count(docs); err != nil {
+		return nil, err
 	}
-	return p, p.count(docs)
+	return p, nil
 }
 
 // checkSingleRequired holds the platform of the only image that is copied against the requirements.
@@ -657,7 +665,10 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	}
 	t.absent(p)
 	t.void(p)
-	return p, p.count(t.in.Documents)
+	if err := p.count(t.in.Documents); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // list plans one list, and the lists nested in it first: an entry that names a changed list is updated.

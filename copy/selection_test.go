@@ -207,6 +207,16 @@ func TestPlanOfASystemImageThatWasNotRead(t *testing.T) {
 	assert.ErrorContains(t, err, `does not name ""`)
 }
 
+// TestPlanOfNothing: what is neither a list nor an image is not planned with.
+func TestPlanOfNothing(t *testing.T) {
+	for _, text := range []string{"", "no JSON", "{}", `{"schemaVersion":2,"layers":[]}`} {
+		plan, err := NewPlan(PlanInput{Top: Document{Bytes: []byte(text)}})
+		var parse *manifest.ParseError
+		assert.ErrorAs(t, err, &parse, text)
+		assert.Nil(t, plan)
+	}
+}
+
 // TestPlanOfALyingEntry: an entry says image, and its document is a list.
 func TestPlanOfALyingEntry(t *testing.T) {
 	inner := listOf(entryOf(digest.FromString("a"), ""))
