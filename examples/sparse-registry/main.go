@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,7 +25,8 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)       // a second signal ends the process at once
-	logrus.SetLevel(logrus.ErrorLevel) // distribution's own log: every request is in ours
+	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetFormatter(ownFaults{&logrus.TextFormatter{}})
 	if err := command(os.LookupEnv, os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "sparse-registry:", err)
 		os.Exit(1)
@@ -80,4 +82,14 @@ func run(ctx context.Context, o options) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// ownFaults leaves out of distribution's log what clients did wrong: every request is in ours.
+type ownFaults struct{ logrus.Formatter }
+
+func (f ownFaults) Format(e *logrus.Entry) ([]byte, error) {
+	if status, ok := e.Data["http.response.status"].(int); ok && status < http.StatusInternalServerError {
+		return nil, nil
+	}
+	return f.Formatter.Format(e)
 }

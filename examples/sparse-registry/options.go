@@ -48,7 +48,7 @@ var settings = []setting{
 	},
 	{
 		flag: "feature-sparse-index", env: "FEATURE_SPARSE_INDEX", key: "FEATURE_SPARSE_INDEX", initial: "false", boolean: true,
-		usage: "accept lists some of whose children are absent",
+		usage: "`BOOL`: accept lists some of whose children are absent",
 		set:   func(o *options, v string) error { return setBool(&o.server.Policy.Enabled, v) },
 	},
 	{
@@ -59,7 +59,7 @@ var settings = []setting{
 	{
 		flag: "sparse-index-optional-without-platform", env: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM",
 		key: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM", initial: "false", boolean: true,
-		usage: "with required architectures, do not require children whose entry states no platform",
+		usage: "`BOOL`: with required architectures, do not require children whose entry states no platform",
 		set:   func(o *options, v string) error { return setBool(&o.server.Policy.OptionalWithoutPlatform, v) },
 	},
 	{
@@ -84,7 +84,7 @@ var settings = []setting{
 	},
 	{
 		flag: "drain-timeout", env: "SPARSE_REGISTRY_DRAIN_TIMEOUT", key: "drain-timeout", initial: "5m",
-		usage: "how long to wait, when stopping, for the requests that are under way",
+		usage: "`DURATION` to wait, when stopping, for the requests that are under way",
 		set:   setDrainTimeout,
 	},
 }
