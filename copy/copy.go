@@ -53,6 +53,9 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
+	if resolved := j.o.ReportResolvedReference; resolved != nil {
+		*resolved = nil // the transports that are written natively have none
+	}
 	if j.plan.Image != nil {
 		doc, err := j.manifest(ctx, j.plan.Digest)
 		if err != nil {

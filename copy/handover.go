@@ -23,8 +23,19 @@ func (j *job) wayInput() wayInput {
 	}
 }
 
-// decideWay decides, once everything is read, who does the work.
+// decideWay decides, once everything is read, who does the work, and refuses what the one who has to cannot do.
 func (j *job) decideWay() error {
+	reason, err := j.way()
+	if err != nil || reason.text == "" {
+		return err
+	}
+	j.plan.through(reason.text)
+	_, err = upstreamOptions(&j.o, j.plan, reason)
+	return err
+}
+
+// way says who does the work, by what was read.
+func (j *job) way() (wayReason, error) {
 	in := j.wayInput()
 	in.mediaTypes = map[digest.Digest]string{}
 	in.images = map[digest.Digest]*manifest.Image{}
@@ -35,18 +46,15 @@ func (j *job) decideWay() error {
 	for _, d := range j.plan.Copies {
 		doc, err := j.document(d)
 		if err != nil {
-			return err
+			return wayReason{}, err
 		}
 		image, err := parseImage(doc)
 		if err != nil {
-			return &Error{"parsing manifest", SourceSide, d.String(), err}
+			return wayReason{}, &Error{"parsing manifest", SourceSide, d.String(), err}
 		}
 		in.mediaTypes[d], in.images[d], in.signed[d] = doc.MediaType, image, j.signaturesOf(d) != nil
 	}
-	if reason := upstreamReason(in); reason != "" {
-		j.plan.through(reason)
-	}
-	return nil
+	return upstreamReason(in), nil
 }
 
 // through marks the plan as upstream's work.
@@ -61,7 +69,11 @@ func (p *Plan) through(reason string) {
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
-	options, err := upstreamOptions(&j.o, j.plan)
+	reason, err := j.way()
+	if err != nil {
+		return nil, err
+	}
+	options, err := upstreamOptions(&j.o, j.plan, reason)
 	if err != nil {
 		return nil, err
 	}

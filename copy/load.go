@@ -52,7 +52,8 @@ func (j *job) load(ctx context.Context) error {
 
 // open opens the source, and asks the destination what its reference names at the same time, if that is wanted.
 func (j *job) open(ctx context.Context) error {
-	if j.compare && upstreamReason(j.wayInput()) == "" && transportTraits[j.destRef.Transport().Name()].peekable {
+	in := j.wayInput()
+	if j.compare && upstreamReason(in).text == "" && !mayChangeImages(in) && transportTraits[in.destination].peekable {
 		if err := j.openDestination(ctx); err != nil {
 			return err
 		}
@@ -282,8 +283,8 @@ func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) (done 
 	return true, nil
 }
 
-// loadImages reads the manifests of what is wanted and not at the destination, with their signatures, lets the policy judge
-// them, and makes the final plan.
+// loadImages reads the manifests of what is wanted and not at the destination, with their signatures, and makes the final plan. The
+// policy judges all that is wanted, what is at the destination included: it reads what it wants to see.
 func (j *job) loadImages(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	if j.compare && j.top == "" && !j.o.CheckBlobs {
@@ -304,7 +305,7 @@ func (j *job) loadImages(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := j.judge(ctx, j.plan.Copies); err != nil {
+	if err := j.judge(ctx, j.plan.wantedImages()); err != nil {
 		return err
 	}
 	return j.replan()

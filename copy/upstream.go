@@ -1,38 +1,43 @@
 package copy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	upstream "go.podman.io/image/v5/copy"
+	compression "go.podman.io/image/v5/pkg/compression/types"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // traits are what the engine needs to know about a transport without opening anything: opening some destinations erases them.
 type traits struct {
-	source      bool     // can be read natively
-	destination bool     // can be written natively
-	peekable    bool     // a destination can be opened without changing it
-	mediaTypes  []string // that a destination stores; nil means any
-	compress    bool     // a destination wants its layers compressed
-	foreign     bool     // a destination leaves layers with URLs where they are
+	source      bool                   // can be read natively
+	destination bool                   // can be written natively
+	peekable    bool                   // a destination can be opened without changing it
+	mediaTypes  []string               // that a destination stores; nil means any
+	layers      types.LayerCompression // what a destination wants done to layers
+	foreign     bool                   // a destination leaves layers with URLs where they are
+	timestamps  bool                   // a destination can date what it creates
 }
 
 // transportTraits are those of the transports that the engine serves natively.
 var transportTraits = map[string]traits{
-	"docker": {source: true, destination: true, peekable: true, compress: true, foreign: true},
+	"docker": {source: true, destination: true, peekable: true, layers: types.Compress, foreign: true},
 	"oci": {
-		source: true, destination: true, peekable: true, compress: true, foreign: true,
+		source: true, destination: true, peekable: true, layers: types.Compress, foreign: true,
 		mediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
 	},
 	"oci-archive": {
-		source: true, destination: true, compress: true, foreign: true,
+		source: true, destination: true, layers: types.Compress, foreign: true, timestamps: true,
 		mediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
 	},
-	"dir": {source: true, destination: true},
+	"dir": {source: true, destination: true, layers: types.PreserveOriginal},
 }
 
 // wayInput is what the choice between the two ways depends on.
@@ -47,93 +52,191 @@ type wayInput struct {
 	signed     map[digest.Digest]bool // images whose signatures are copied
 }
 
-// upstreamReason says why the work has to be done by upstream's copy, and returns "" if it is done natively.
-func upstreamReason(in wayInput) string {
-	if reason := reasonInOptions(in.options); reason != "" {
+// A wayReason says why the work has to be done by upstream's copy; its zero value, that it is done natively.
+type wayReason struct {
+	option string // the field of Options that is the cause, "" if it is something else
+	text   string
+}
+
+// upstreamReason decides who does the work. Before the images have been read, it says what is certain without them.
+func upstreamReason(in wayInput) wayReason {
+	dest := wanted(transportTraits[in.destination], in)
+	if reason := reasonInOptions(in.options, dest); reason.text != "" {
 		return reason
 	}
 	if !transportTraits[in.source].source {
-		return fmt.Sprintf("the source transport %s is not read natively", in.source)
+		return wayReason{text: fmt.Sprintf("the source transport %s is not read natively", in.source)}
 	}
-	dest := transportTraits[in.destination]
 	if !dest.destination {
-		return fmt.Sprintf("the destination transport %s is not written natively", in.destination)
+		return wayReason{text: fmt.Sprintf("the destination transport %s is not written natively", in.destination)}
 	}
-	return reasonInImages(in, wanted(dest, in.options))
+	return reasonInImages(in, dest)
 }
 
 // wanted returns the traits of a destination under options.
-func wanted(t traits, o *Options) traits {
-	if o.DestinationCtx != nil && o.DestinationCtx.OCIAcceptUncompressedLayers && t.mediaTypes != nil {
-		t.compress = false
+func wanted(t traits, in wayInput) traits {
+	sys := in.options.DestinationCtx
+	switch {
+	case sys == nil:
+	case in.destination == "dir" && sys.DirForceCompress:
+		t.layers = types.Compress
+	case in.destination == "dir" && sys.DirForceDecompress:
+		t.layers = types.Decompress
+	case t.mediaTypes != nil && sys.OCIAcceptUncompressedLayers:
+		t.layers = types.PreserveOriginal
 	}
 	return t
 }
 
-// reasonInOptions names an option that only upstream can carry out.
-func reasonInOptions(o *Options) string {
-	sys := o.DestinationCtx
+// reasonInOptions names an option that only upstream can carry out, whatever the images are.
+func reasonInOptions(o *Options, dest traits) wayReason {
+	format := compressionFormat(o)
 	for _, c := range []struct {
-		set    bool
-		reason string
+		set          bool
+		option, does string
 	}{
-		{len(o.Signers) > 0, "Signers make new signatures"},
-		{o.SignBy != "", "SignBy makes a new signature"},
-		{o.SignBySigstorePrivateKeyFile != "", "SignBySigstorePrivateKeyFile makes a new signature"},
-		{o.ForceManifestMIMEType != "", "ForceManifestMIMEType converts manifests"},
-		{o.OciEncryptConfig != nil || o.OciEncryptLayers != nil, "OciEncryptConfig or OciEncryptLayers encrypts layers"},
-		{o.OciDecryptConfig != nil, "OciDecryptConfig decrypts layers"},
-		{o.DownloadForeignLayers, "DownloadForeignLayers changes layers"},
-		{len(o.EnsureCompressionVariantsExist) > 0, "EnsureCompressionVariantsExist adds instances"},
-		{o.ForceCompressionFormat, "ForceCompressionFormat changes layers"},
-		{o.ReportResolvedReference != nil, "ReportResolvedReference is known to upstream only"},
-		{o.DestinationTimestamp != nil, "DestinationTimestamp is known to upstream only"},
-		{sys != nil && sys.CompressionFormat != nil, "DestinationCtx.CompressionFormat changes layers"},
-		{sys != nil && sys.DirForceCompress, "DestinationCtx.DirForceCompress changes layers"},
-		{sys != nil && sys.DirForceDecompress, "DestinationCtx.DirForceDecompress changes layers"},
+		{len(o.Signers) > 0, "Signers", "make new signatures"},
+		{o.SignBy != "", "SignBy", "makes a new signature"},
+		{o.SignBySigstorePrivateKeyFile != "", "SignBySigstorePrivateKeyFile", "makes a new signature"},
+		{o.OciEncryptConfig != nil, "OciEncryptConfig", "encrypts layers"},
+		{o.OciEncryptLayers != nil, "OciEncryptLayers", "encrypts layers"},
+		{len(o.EnsureCompressionVariantsExist) > 0, "EnsureCompressionVariantsExist", "adds instances"},
+		{o.ForceCompressionFormat, "ForceCompressionFormat", "changes layers"},
+		{o.DestinationTimestamp != nil && dest.timestamps, "DestinationTimestamp", "dates what is created"},
+		{!slices.Contains(knownFormats, format), "DestinationCtx.CompressionFormat", "is " + format + ", which no manifest can state"},
 	} {
 		if c.set {
-			return c.reason
+			return wayReason{c.option, c.option + " " + c.does}
 		}
 	}
-	return ""
+	return wayReason{}
+}
+
+// mayChangeImages says whether an option asks for images to be as they need not be at the source. Then a digest that the destination
+// has already says nothing.
+func mayChangeImages(in wayInput) bool {
+	o := in.options
+	dest := wanted(transportTraits[in.destination], in)
+	return o.ForceManifestMIMEType != "" || compressionFormat(o) != "" || o.OciDecryptConfig != nil || o.DownloadForeignLayers ||
+		dest.layers != transportTraits[in.destination].layers
+}
+
+// knownFormats are the names of the compressions that manifests can state; "" stands for none asked for.
+var knownFormats = []string{"", compression.GzipAlgorithmName, compression.ZstdAlgorithmName, compression.ZstdChunkedAlgorithmName}
+
+// compressionFormat returns the name of the compression that is asked for, "" if none is.
+func compressionFormat(o *Options) string {
+	if o.DestinationCtx == nil || o.DestinationCtx.CompressionFormat == nil {
+		return ""
+	}
+	return o.DestinationCtx.CompressionFormat.Name()
 }
 
 // reasonInImages names an image that has to change at the destination, or that the engine does not understand.
-func reasonInImages(in wayInput, dest traits) string {
+func reasonInImages(in wayInput, dest traits) wayReason {
 	for _, d := range sortedKeys(in.mediaTypes) {
-		if mt := in.mediaTypes[d]; dest.mediaTypes != nil && !slices.Contains(dest.mediaTypes, mt) {
-			return fmt.Sprintf("%s has to be converted: the destination does not store %s", short(d), mt)
+		mt := in.mediaTypes[d]
+		if forced := forcedType(in.options, mt); mt != forced {
+			return wayReason{"ForceManifestMIMEType", fmt.Sprintf("ForceManifestMIMEType converts %s, which is %s", short(d), mt)}
+		}
+		if dest.mediaTypes != nil && !slices.Contains(dest.mediaTypes, mt) {
+			return wayReason{text: fmt.Sprintf("%s has to be converted: the destination does not store %s", short(d), mt)}
 		}
 	}
 	for _, d := range sortedKeys(in.images) {
 		image := in.images[d]
 		if image == nil {
-			return fmt.Sprintf("%s is a Docker schema 1 image", short(d))
+			return wayReason{text: fmt.Sprintf("%s is a Docker schema 1 image", short(d))}
 		}
 		fixed := in.options.PreserveDigests || in.digested || in.signed[d]
-		for _, layer := range image.Layers {
-			if dest.compress && !fixed && uncompressed(image, layer) {
-				return fmt.Sprintf("%s has uncompressed layers, which the destination wants compressed", short(d))
-			}
-			if !dest.foreign && len(layer.URLs) > 0 {
-				return fmt.Sprintf("%s has layers that are elsewhere, which the destination wants", short(d))
-			}
+		if reason := reasonInImage(in.options, dest, image, fixed); reason.text != "" {
+			reason.text = fmt.Sprintf("%s %s", short(d), reason.text)
+			return reason
 		}
 	}
-	return ""
+	return wayReason{}
 }
 
-// uncompressed says whether upstream would compress the layer, by its media type.
-func uncompressed(image *manifest.Image, layer manifest.Descriptor) bool {
-	switch layer.MediaType {
-	case imgspecv1.MediaTypeImageLayer, imgspecv1.MediaTypeImageLayerNonDistributable: //nolint:staticcheck // still in use
-		return image.Config.MediaType == imgspecv1.MediaTypeImageConfig
-	case manifest.MediaTypeDockerLayer, manifest.MediaTypeDockerForeignLayer:
-		return true
+// forcedType returns the media type that a manifest or list of type mt has to have, mt itself if none is forced.
+func forcedType(o *Options, mt string) string {
+	forced := cmp.Or(o.ForceManifestMIMEType, mt)
+	if !manifest.IsListMediaType(mt) {
+		return forced
 	}
-	return false
+	switch forced {
+	case manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
+		return manifest.MediaTypeDockerList
+	case imgspecv1.MediaTypeImageManifest:
+		return imgspecv1.MediaTypeImageIndex
+	}
+	return forced
 }
+
+// reasonInImage says why an image has to change. fixed is set if its manifest must not: then its layers stay as they are, unless
+// somebody asks for the impossible, which upstream has the words for.
+func reasonInImage(o *Options, dest traits, image *manifest.Image, fixed bool) wayReason {
+	format := compressionFormat(o)
+	const formatOption = "DestinationCtx.CompressionFormat"
+	if needsOCI := format != "" && format != compression.GzipAlgorithmName; needsOCI && !fixed && image.MediaType != imgspecv1.MediaTypeImageManifest {
+		return wayReason{formatOption, fmt.Sprintf("has to be converted: %s does not state %s", image.MediaType, format)}
+	}
+	for _, layer := range image.Layers {
+		elsewhere := len(layer.URLs) > 0
+		algorithm, changeable := compressionOf(image, layer)
+		switch {
+		case elsewhere && o.DownloadForeignLayers:
+			return wayReason{"DownloadForeignLayers", "has layers that are elsewhere, which DownloadForeignLayers wants"}
+		case elsewhere && dest.foreign:
+			continue
+		case elsewhere:
+			return wayReason{text: "has layers that are elsewhere, which the destination wants"}
+		case o.OciDecryptConfig != nil && encrypted(layer.MediaType):
+			return wayReason{"OciDecryptConfig", "has encrypted layers, which OciDecryptConfig decrypts"}
+		case fixed || !changeable:
+		case dest.layers == types.Compress && algorithm == "":
+			return wayReason{text: "has uncompressed layers, which the destination wants compressed"}
+		case dest.layers == types.Compress && format != "" && algorithm != format:
+			return wayReason{formatOption, fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, formatOption, format)}
+		case dest.layers == types.Decompress && algorithm != "":
+			return wayReason{"DestinationCtx.DirForceDecompress", "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"}
+		}
+	}
+	return wayReason{}
+}
+
+// compressionOf returns the name of a layer's compression by its media type, "" for none. Upstream leaves layers whose type it does
+// not know, and those of artifacts, as they are: they are not changeable.
+func compressionOf(image *manifest.Image, layer manifest.Descriptor) (algorithm string, changeable bool) {
+	known := ociLayers
+	if image.MediaType == manifest.MediaTypeDockerManifest {
+		known = dockerLayers
+	} else if image.Config.MediaType != imgspecv1.MediaTypeImageConfig {
+		return "", false
+	}
+	algorithm, changeable = known[layer.MediaType]
+	return algorithm, changeable
+}
+
+// The media types of layers, and their compressions.
+var (
+	ociLayers = map[string]string{
+		imgspecv1.MediaTypeImageLayer:                     "",
+		imgspecv1.MediaTypeImageLayerGzip:                 compression.GzipAlgorithmName,
+		imgspecv1.MediaTypeImageLayerZstd:                 compression.ZstdAlgorithmName,
+		imgspecv1.MediaTypeImageLayerNonDistributable:     "",                            //nolint:staticcheck // still in use
+		imgspecv1.MediaTypeImageLayerNonDistributableGzip: compression.GzipAlgorithmName, //nolint:staticcheck // still in use
+		imgspecv1.MediaTypeImageLayerNonDistributableZstd: compression.ZstdAlgorithmName, //nolint:staticcheck // still in use
+	}
+	dockerLayers = map[string]string{
+		manifest.MediaTypeDockerLayer:            "",
+		manifest.MediaTypeDockerLayerGzip:        compression.GzipAlgorithmName,
+		manifest.MediaTypeDockerForeignLayer:     "",
+		manifest.MediaTypeDockerForeignLayerGzip: compression.GzipAlgorithmName,
+	}
+)
+
+// encrypted says whether a layer's media type is that of an encrypted one.
+func encrypted(mediaType string) bool { return strings.HasSuffix(mediaType, "+encrypted") }
 
 func sortedKeys[V any](m map[digest.Digest]V) []digest.Digest {
 	keys := make([]digest.Digest, 0, len(m))
@@ -145,7 +248,7 @@ func sortedKeys[V any](m map[digest.Digest]V) []digest.Digest {
 }
 
 // upstreamOptions translates options and plan for upstream's copy. It fails with an *OptionsError for what upstream cannot express.
-func upstreamOptions(o *Options, plan *Plan) (*upstream.Options, error) {
+func upstreamOptions(o *Options, plan *Plan, reason wayReason) (*upstream.Options, error) {
 	u := &upstream.Options{
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		Signers: o.Signers, SignBy: o.SignBy, SignPassphrase: o.SignPassphrase,
@@ -165,7 +268,7 @@ func upstreamOptions(o *Options, plan *Plan) (*upstream.Options, error) {
 	if plan.List == nil {
 		return u, nil
 	}
-	if err := inexpressible(o, plan); err != nil {
+	if err := inexpressible(o, plan, reason); err != nil {
 		return nil, err
 	}
 	u.ImageListSelection = upstream.CopySpecificImages
@@ -186,12 +289,19 @@ func everything(l *ListPlan) bool {
 	return !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Decision != Copy })
 }
 
-// inexpressible refuses a plan that upstream's options cannot express.
-func inexpressible(o *Options, plan *Plan) error {
+// inexpressible refuses a plan that upstream's options cannot express. The error names the option that asks for it, and the one that makes
+// it upstream's work, if it is one.
+func inexpressible(o *Options, plan *Plan, reason wayReason) error {
 	refuse := func(option, why string) error {
-		return &OptionsError{
-			[]string{option}, fmt.Sprintf("%s, which upstream's copy cannot do, and the work has to go there: %s", why, plan.WayReason),
+		options := []string{option}
+		if reason.option != "" && reason.option != option {
+			options = append(options, reason.option)
 		}
+		return &OptionsError{options, fmt.Sprintf("%s, which upstream's copy cannot do, and the work has to go there: %s", why, reason.text)}
+	}
+	if len(o.EnsureCompressionVariantsExist) > 0 && !everything(plan.List) {
+		reason.option = "ImageListSelection"
+		return refuse("EnsureCompressionVariantsExist", "variants are to be added to a subset")
 	}
 	decided := map[digest.Digest]Decision{}
 	for _, ip := range plan.List.Instances {
@@ -205,9 +315,6 @@ func inexpressible(o *Options, plan *Plan) error {
 	}
 	if plan.Asked == AutoSparseManifestList && plan.sparse() {
 		return refuse("SparseManifestListAction", "auto needs the registry's own refusal")
-	}
-	if len(o.EnsureCompressionVariantsExist) > 0 && !everything(plan.List) {
-		return refuse("EnsureCompressionVariantsExist", "a subset is selected")
 	}
 	return nil
 }
