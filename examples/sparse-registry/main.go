@@ -24,7 +24,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop)       // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	logrus.SetLevel(logrus.ErrorLevel)
 	logrus.SetFormatter(ownFaults{&logrus.TextFormatter{}})
 	if err := command(os.LookupEnv, os.Stderr).ExecuteContext(ctx); err != nil {
