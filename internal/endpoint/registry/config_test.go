@@ -157,7 +157,9 @@ func TestDestinationIgnoresMirrors(t *testing.T) {
 // Credentials that the caller gives are for the registry that the reference names.
 func TestCredentialsAreNotForMirrors(t *testing.T) {
 	auth := registrytest.Auth{Accounts: []registrytest.Account{{Username: user, Password: password}}}
-	mirror, original := registrytest.Start(t, registrytest.Options{Auth: &auth}), registrytest.Start(t, registrytest.Options{Auth: &auth})
+	forMirror := registrytest.Auth{Bearer: true, Accounts: auth.Accounts}
+	mirror := registrytest.Start(t, registrytest.Options{Auth: &forMirror})
+	original := registrytest.Start(t, registrytest.Options{Auth: &auth})
 	newImage(t, 1, 1000, mirror, "a")
 	newImage(t, 1, 1000, original, "a")
 	sys := configured(t, fmt.Sprintf(`

@@ -218,27 +218,22 @@ func TestSlowOwnSide(t *testing.T) {
 	d := openDestination(t, r.Host()+"/b:tag", sys, shared)
 	_, err := d.PutBlob(context.Background(), b, func(ctx context.Context) (io.ReadCloser, error) {
 		body, err := opener(s, b)(ctx)
-		return &pausing{body, make(chan struct{}), 700 * time.Millisecond}, err
+		return &pausing{ReadCloser: body, pause: 700 * time.Millisecond}, err
 	})
 	require.NoError(t, err)
 	assert.Zero(t, s.Stats().Retries+d.Stats().Retries)
 }
 
-// pausing pauses once.
+// pausing pauses before its first two Reads.
 type pausing struct {
 	io.ReadCloser
-	never chan struct{}
 	pause time.Duration
+	reads int
 }
 
 func (p *pausing) Read(b []byte) (int, error) {
-	if p.pause > 0 {
-		timer := time.NewTimer(p.pause)
-		select {
-		case <-p.never:
-		case <-timer.C:
-		}
-		p.pause = 0
+	if p.reads++; p.reads <= 2 {
+		<-time.After(p.pause)
 	}
 	return p.ReadCloser.Read(b)
 }

@@ -105,6 +105,17 @@ func TestSignatures(t *testing.T) {
 	assert.Equal(t, []string{attachmentTag(d)}, to.Tags("a/child"))
 }
 
+func TestAttachmentsOnly(t *testing.T) {
+	r := registrytest.Start(t, registrytest.Options{})
+	im := newImage(t, 1, 1000, r, "a")
+	attach(t, r, "a", im.manifest.Digest)
+	sys, _ := withSignatures(t)
+	s := openSource(t, r.Host()+"/a:tag", sys, nil)
+	sigs, err := s.Signatures(context.Background(), im.manifest.Digest)
+	require.NoError(t, err)
+	assert.Equal(t, 1, sigs.Len())
+}
+
 func TestNoSignaturesNoRequests(t *testing.T) {
 	ctx := context.Background()
 	r := registrytest.Start(t, registrytest.Options{})
