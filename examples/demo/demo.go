@@ -144,7 +144,8 @@ func (d *demo) verify(ctx context.Context) error {
 	d.step("4. Look at the list in the mirror")
 	got, list, err := d.mirroredList(ctx)
 	if err != nil {
-		return fmt.Errorf("the list in the mirror: %w", err)
+		d.checkNoError(err, "it can be read")
+		return nil
 	}
 	there, _ := d.dst.Resolve(mirrorRepo, tag)
 	d.check(got == there, "its bytes have its digest, %s", short(got))

@@ -2,8 +2,10 @@ package mirrorcmd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"unicode"
@@ -94,7 +96,32 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &missing):
 		return err.Error() + "; --skip-missing leaves out what is missing"
 	}
-	return err.Error()
+	return err.Error() + accessHint(err)
+}
+
+// accessHint names the flags that may help if an end could not be reached or did not let us in, "" if there are none.
+func accessHint(err error) string {
+	var (
+		failed      *copy.Error
+		answer      *copy.RegistryError
+		certificate *tls.CertificateVerificationError
+	)
+	if !errors.As(err, &failed) {
+		return ""
+	}
+	prefix := "src"
+	if failed.Side == copy.DestinationSide {
+		prefix = "dest"
+	}
+	switch {
+	case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized:
+		return fmt.Sprintf("; --%s-creds or --%s-authfile gives credentials", prefix, prefix)
+	case errors.As(err, &certificate):
+		return fmt.Sprintf("; --%s-cert-dir names certificates to trust", prefix)
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Sprintf("; --%s-tls-verify=false allows plain HTTP", prefix)
+	}
+	return ""
 }
 
 // explainRefusal is about a sparse list that a registry does not take.

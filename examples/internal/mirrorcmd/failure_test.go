@@ -48,7 +48,7 @@ func TestBadInput(t *testing.T) {
 		{
 			name: "no access", source: registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: "u", Password: "p"}}}},
 			push: pushed, args: strip,
-			status: StatusFailed, says: []string{"source", "401"},
+			status: StatusFailed, says: []string{"source", "401", "--src-creds"},
 		},
 		{
 			name: "no access with a wrong password",
@@ -112,6 +112,10 @@ func TestBadInput(t *testing.T) {
 			status: StatusFailed, says: []string{"nothing left"},
 		},
 		{
+			name: "no entries, kept", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all"},
+			status: StatusFailed, says: []string{"nothing left"},
+		},
+		{
 			name: "an image for another platform", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, "arm64") }, args: strip,
 			status: StatusFailed, says: []string{"no instance matches linux/amd64", "linux/arm64"},
 		},
@@ -139,18 +143,10 @@ func TestBadInput(t *testing.T) {
 			name: "a list that must not change", push: pushed, args: append([]string{"--preserve-digests"}, strip...),
 			status: StatusFailed, says: []string{"must not be changed", "--preserve-digests is set"},
 		},
-		{
-			name: "an option that has no meaning for one image", push: pushed, args: []string{"--remove-list-signatures", "--all"},
-			status: StatusDone,
-		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := registrytest.Start(t, c.source), registrytest.Start(t, registrytest.Options{Strict: true})
 			c.push(src)
-			if c.status == StatusDone {
-				mirror(t, "copy", append(c.args, refTo(src), refTo(dst))...).done(t)
-				return
-			}
 			old := pushOld(dst)
 			r := mirror(t, "copy", append(c.args, refTo(src), refTo(dst))...)
 			t.Log(r.stderr)
@@ -189,6 +185,23 @@ func TestUnreachable(t *testing.T) {
 	mirror(t, "copy", "--all", "docker://"+nobody+"/x:1", refTo(dst)).failed(t, StatusFailed, "source", nobody, "refused")
 	mirror(t, "copy", "--all", refTo(src), "docker://"+nobody+"/x:1").failed(t, StatusFailed, "destination", nobody, "refused")
 	imagetest.CheckUnchanged(t, dst, repo, tag, old)
+}
+
+func TestTLS(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 1000)
+	plain, secure := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{TLS: true})
+	f.PushTo(plain, repo, tag, imagetest.Top)
+	certs := t.TempDir()
+	require.NoError(t, secure.WriteCertsDir(certs))
+	copyWith := func(args ...string) outcome {
+		return runAll(t, t.Context(), "", append([]string{"copy", "--all", "--insecure-policy", refTo(plain), refTo(secure)}, args...)...)
+	}
+
+	copyWith().failed(t, StatusFailed, "source", "--src-tls-verify=false")
+	copyWith("--src-tls-verify=false").failed(t, StatusFailed, "destination", "certificate", "--dest-cert-dir")
+	assert.Empty(t, secure.Repos())
+	copyWith("--src-tls-verify=false", "--dest-cert-dir", filepath.Join(certs, secure.Host())).done(t)
+	imagetest.CheckRegistry(t, secure, repo, imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
 // TestMisuse writes command lines that are wrong: status 2, one line, and no request to anybody.

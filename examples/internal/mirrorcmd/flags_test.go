@@ -1,0 +1,179 @@
+package mirrorcmd
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// settings are all that a command line can change.
+type settings struct {
+	copy.Options
+	source, dest *types.SystemContext
+	output       output
+	digestFile   string
+	compare      bool
+}
+
+// parse returns what a command is set to by arguments.
+func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Command) {
+	t.Helper()
+	isolate(t)
+	env := &environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv}
+	copying, planning := &copyCommand{env: env}, &planCommand{env: env}
+	cmd, sel, access, out := copying.command(), &copying.sel, &copying.access, &copying.out
+	if command == "plan" {
+		cmd, sel, access, out = planning.command(), &planning.sel, &planning.access, &planning.out
+	}
+	cmd.InitDefaultHelpFlag()
+	require.NoError(t, cmd.ParseFlags(append([]string{"--insecure-policy"}, args...)))
+	ends, err := env.prepare([]string{"docker://a.example/x", "docker://b.example/x"}, sel, access, out)
+	require.NoError(t, err)
+	t.Cleanup(ends.close)
+	return &settings{
+		Options: ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
+		digestFile: copying.digestFile, compare: planning.compare,
+	}, cmd
+}
+
+// TestEveryFlag demands that each flag has help, and that giving it changes what it is about, and to what.
+func TestEveryFlag(t *testing.T) {
+	dir := t.TempDir()
+	authFile := filepath.Join(dir, "auth.json")
+	require.NoError(t, os.WriteFile(authFile, []byte("{}"), 0o600))
+	some := digest.FromString("some")
+	amd64 := []copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}}
+	type get = func(*settings) any
+	rows := map[string]struct {
+		args []string // the flag
+		with []string // other flags that it needs
+		get  get
+		want any
+	}{
+		"platform": {[]string{"--platform", "linux/amd64", "--platform", "!windows/*,!linux/arm"}, nil,
+			func(s *settings) any { return s.InstancePlatforms },
+			[]copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}, {OS: "windows", Architecture: "*", Exclude: true}, {OS: "linux", Architecture: "arm", Exclude: true}}},
+		"optional-platform":      {[]string{"--optional-platform", "linux/amd64"}, nil, func(s *settings) any { return s.OptionalPlatforms }, amd64},
+		"require-platform":       {[]string{"--require-platform", "linux/amd64"}, nil, func(s *settings) any { return s.RequiredPlatforms }, amd64},
+		"digest":                 {[]string{"--digest", some.String()}, nil, func(s *settings) any { return s.Instances }, []digest.Digest{some}},
+		"index":                  {[]string{"--index", "0,2"}, nil, func(s *settings) any { return s.InstanceIndexes }, []int{0, 2}},
+		"all":                    {[]string{"--all"}, nil, func(s *settings) any { return s.ImageListSelection }, copy.CopyAllImages},
+		"sparse":                 {[]string{"--sparse", "auto"}, []string{"--all"}, func(s *settings) any { return s.SparseManifestListAction }, copy.AutoSparseManifestList},
+		"attestations":           {[]string{"--attestations", "drop"}, []string{"--all"}, func(s *settings) any { return s.Attestations }, copy.DropAttestations},
+		"skip-missing":           {[]string{"--skip-missing"}, []string{"--all"}, func(s *settings) any { return s.MissingInstances }, copy.SkipMissing},
+		"remove-signatures":      {[]string{"--remove-signatures"}, nil, func(s *settings) any { return s.RemoveSignatures }, true},
+		"remove-list-signatures": {[]string{"--remove-list-signatures"}, []string{"--all"}, func(s *settings) any { return s.RemoveListSignatures }, true},
+		"preserve-digests":       {[]string{"--preserve-digests"}, nil, func(s *settings) any { return s.PreserveDigests }, true},
+		"check-blobs":            {[]string{"--check-blobs"}, nil, func(s *settings) any { return s.CheckBlobs }, true},
+		"parallel":               {[]string{"--parallel", "3"}, nil, func(s *settings) any { return s.MaxParallelDownloads }, uint(3)},
+		"compare":                {[]string{"--compare"}, nil, func(s *settings) any { return s.compare }, true},
+		"output":                 {[]string{"--output", "json"}, nil, func(s *settings) any { return s.output.json }, true},
+		"quiet":                  {[]string{"--quiet"}, nil, func(s *settings) any { return s.output.quiet }, true},
+		"debug":                  {[]string{"--debug"}, nil, func(s *settings) any { return s.output.debug }, true},
+		"command-timeout":        {[]string{"--command-timeout", "90s"}, nil, func(s *settings) any { return s.output.timeout }, 90 * time.Second},
+		"digestfile":             {[]string{"--digestfile", "f"}, nil, func(s *settings) any { return s.digestFile }, "f"},
+		"src-tls-verify":         {[]string{"--src-tls-verify=false"}, nil, func(s *settings) any { return s.source.DockerInsecureSkipTLSVerify }, types.OptionalBoolTrue},
+		"dest-tls-verify":        {[]string{"--dest-tls-verify=true"}, nil, func(s *settings) any { return s.dest.DockerInsecureSkipTLSVerify }, types.OptionalBoolFalse},
+		"src-creds":              {[]string{"--src-creds", "u:p:q"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u", Password: "p:q"}},
+		"dest-creds":             {[]string{"--dest-creds", "u:"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u"}},
+		"src-no-creds":           {[]string{"--src-no-creds"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{}},
+		"dest-no-creds":          {[]string{"--dest-no-creds"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{}},
+		"authfile":               {[]string{"--authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath + s.dest.AuthFilePath }, authFile + authFile},
+		"src-authfile":           {[]string{"--src-authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath }, authFile},
+		"dest-authfile":          {[]string{"--dest-authfile", authFile}, nil, func(s *settings) any { return s.dest.AuthFilePath }, authFile},
+		"src-cert-dir":           {[]string{"--src-cert-dir", "d"}, nil, func(s *settings) any { return s.source.DockerCertPath }, "d"},
+		"dest-cert-dir":          {[]string{"--dest-cert-dir", "d"}, nil, func(s *settings) any { return s.dest.DockerCertPath }, "d"},
+		"src-registry-token":     {[]string{"--src-registry-token", "t"}, nil, func(s *settings) any { return s.source.DockerBearerRegistryToken }, "t"},
+		"dest-registry-token":    {[]string{"--dest-registry-token", "t"}, nil, func(s *settings) any { return s.dest.DockerBearerRegistryToken }, "t"},
+		"registries.d":           {[]string{"--registries.d", "d"}, nil, func(s *settings) any { return s.source.RegistriesDirPath + s.dest.RegistriesDirPath }, "dd"},
+		"registries-conf":        {[]string{"--registries-conf", "f"}, nil, func(s *settings) any { return s.source.SystemRegistriesConfPath + s.dest.SystemRegistriesConfPath }, "ff"},
+		"override-arch":          {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
+		"override-os":            {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
+		"override-variant":       {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
+	}
+	// What these do can only be seen from outside: TestPolicies and TestHelp.
+	elsewhere := map[string]bool{"policy": true, "insecure-policy": true, "help": true}
+
+	seen := map[string]bool{}
+	for _, command := range []string{"copy", "plan"} {
+		_, cmd := parse(t, command)
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+			assert.NotEmpty(t, flag.Usage, "%s --%s has no help", command, flag.Name)
+			row, ok := rows[flag.Name]
+			if !ok {
+				assert.True(t, elsewhere[flag.Name], "%s --%s is tested nowhere", command, flag.Name)
+				return
+			}
+			seen[flag.Name] = true
+			if command == "plan" && flag.Name == "check-blobs" {
+				row.with = []string{"--compare"}
+			}
+			before, _ := parse(t, command, row.with...)
+			after, _ := parse(t, command, append(row.args, row.with...)...)
+			assert.Equal(t, row.want, row.get(after), "%s --%s", command, flag.Name)
+			assert.NotEqual(t, row.get(before), row.get(after), "%s --%s changes nothing", command, flag.Name)
+		})
+	}
+	for name := range rows {
+		assert.True(t, seen[name], "--%s is no flag", name)
+	}
+}
+
+// TestSelections checks which selection of the library the flags stand for.
+func TestSelections(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want copy.ImageListSelection
+	}{
+		{nil, copy.CopySystemImage},
+		{[]string{"--require-platform", "linux/amd64"}, copy.CopySystemImage},
+		{[]string{"--all"}, copy.CopyAllImages},
+		{[]string{"--platform", "!windows/*"}, copy.CopySpecificImages},
+		{[]string{"--optional-platform", "linux/arm"}, copy.CopySpecificImages},
+		{[]string{"--digest", digest.FromString("x").String()}, copy.CopySpecificImages},
+		{[]string{"--index", "1"}, copy.CopySpecificImages},
+	} {
+		s, _ := parse(t, "copy", c.args...)
+		assert.Equal(t, c.want, s.ImageListSelection, "%v", c.args)
+	}
+}
+
+// TestDefaults checks that the defaults are the library's.
+func TestDefaults(t *testing.T) {
+	s, _ := parse(t, "copy")
+	assert.Equal(t, copy.KeepSparseManifestList, s.SparseManifestListAction)
+	assert.Equal(t, copy.DefaultAttestations, s.Attestations)
+	assert.Equal(t, uint(defaultParallel), s.MaxParallelDownloads)
+	assert.Equal(t, types.OptionalBoolUndefined, s.source.DockerInsecureSkipTLSVerify, "registries.conf decides")
+}
+
+func TestAuthFileFromEnvironment(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "auth.json")
+	require.NoError(t, os.WriteFile(file, []byte("{}"), 0o600))
+	for _, c := range []struct {
+		given end
+		all   string
+		want  string
+	}{{end{}, "", file}, {end{}, "x", "x"}, {end{authFile: "y"}, "x", "y"}} {
+		a := &access{flags: pflag.NewFlagSet("", pflag.ContinueOnError), authFile: c.all}
+		sys, err := a.systemContext(types.SystemContext{}, &c.given, &environment{getenv: func(string) string { return file }}, nil)
+		if c.want != file {
+			assert.ErrorContains(t, err, c.want)
+			continue
+		}
+		require.NoError(t, err)
+		assert.Equal(t, file, sys.AuthFilePath)
+	}
+}
