@@ -77,6 +77,10 @@ bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times
 		go -C $$dir test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) . || exit 1; \
 	done
 
+.PHONY: bench-peers
+bench-peers: ## measure copies beside upstream's, oras-go's, crane's and a minimal one, in about ten minutes; PEERS has flags
+	@go -C examples run ./benchpeers $(PEERS)
+
 .PHONY: golden
 golden: ## rewrite the golden files; review them with git diff
 	@for dir in $(call dirs_with,flag\.Bool\("update"); do go -C $$dir test -update . || exit 1; done

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// TestMain is the program itself where a test has started it as another process.
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// tiny are workloads of every kind that a tool can meet.
+var tiny = []workload{
+	{Name: "all", Platforms: 3, Layers: 2, Size: 1000},
+	{Name: "upToDate", Platforms: 2, Layers: 1, Size: 1000, UpToDate: true},
+	{Name: "stripped", Platforms: 4, Layers: 2, Size: 1000, Wanted: []string{"linux/amd64", "linux/ppc64le"}},
+}
+
+// pair is a running pair of registries.
+type pair struct {
+	*registries
+	environment
+	at    addresses
+	certs string
+}
+
+func newPair(t *testing.T, e environment) *pair {
+	p := &pair{environment: e, certs: t.TempDir()}
+	var err error
+	p.registries, p.at, err = startRegistries(e, p.certs)
+	require.NoError(t, err)
+	t.Cleanup(p.close)
+	return p
+}
+
+// job is a copy of w to repo.
+func (p *pair) job(t *testing.T, w workload, repo string) job {
+	return job{
+		Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
+		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate,
+	}
+}
+
+func TestContestants(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		p := newPair(t, environment{TLS: tls})
+		for i, w := range tiny {
+			for j, tool := range tools {
+				if tool.overTLS && !tls {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s/tls=%v/%s", w.Name, tls, tool.name), func(t *testing.T) {
+					repo := fmt.Sprintf("mirror/%d-%d", i, j)
+					p.prepare(w, repo)
+					require.NoError(t, tool.copy(t.Context(), p.job(t, w, repo)))
+					got := p.account(w, repo)
+					assert.Empty(t, got.Missing)
+					assert.Positive(t, got.SourceRequests)
+					assert.Positive(t, got.DestinationRequests)
+					assert.Positive(t, got.Stored)
+				})
+			}
+		}
+	}
+}
+
+// TestFloorAsksForNothingElse counts: a blob is one GET, one POST and one PUT, a document one GET and one PUT.
+func TestFloorAsksForNothingElse(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[0]
+	p.prepare(w, "mirror")
+	require.NoError(t, copyFloor(t.Context(), p.job(t, w, "mirror"), false))
+	got := p.account(w, "mirror")
+	documents, blobs := 1+w.Platforms, w.Platforms*(w.Layers+1)
+	assert.Equal(t, documents+blobs, got.SourceRequests)
+	assert.Equal(t, documents+2*blobs, got.DestinationRequests)
+	assert.Equal(t, got.Read, got.Written)
+	assert.Equal(t, got.Written, got.Stored)
+}
+
+// TestFloorVerifies damages a layer.
+func TestFloorVerifies(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[0]
+	p.prepare(w, "mirror")
+	d := p.fixtures[w.Name].Digest("amd64.1")
+	damaged := registrytest.Seeded(99, w.Size)
+	damaged.Digest = d
+	require.True(t, p.source.DeleteBlob(w.sourceRepo(), d))
+	p.source.PutContent(w.sourceRepo(), damaged)
+	require.Error(t, copyFloor(t.Context(), p.job(t, w, "mirror"), false))
+	_, ok := p.destination.Resolve("mirror", tag)
+	assert.False(t, ok)
+}
+
+// TestIncompleteCopiesAreNoticed takes away each kind of part of a complete copy.
+func TestIncompleteCopiesAreNoticed(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[1]
+	f := w.fixture()
+	for what, remove := range map[string]func(repo string) bool{
+		"blob":     func(repo string) bool { return p.destination.DeleteBlob(repo, f.Digest("amd64.0")) },
+		"manifest": func(repo string) bool { return p.destination.DeleteManifest(repo, f.Digest("arm64")) },
+		"tag":      func(repo string) bool { return p.destination.DeleteTag(repo, tag) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			p.prepare(w, what)
+			require.Empty(t, p.account(w, what).Missing)
+			require.True(t, remove(what))
+			assert.NotEmpty(t, p.account(w, what).Missing)
+		})
+	}
+}
+
+// TestRun starts all three processes.
+func TestRun(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{
+		"-quick", "-rtt", "0,1ms", "-tls", "false", "-tools", "floor,sparsecopy", "-workloads", "8x5x2MiB,2of8", "-profile", t.TempDir(),
+	}, nil, &out, &errors)
+	require.Zero(t, status, "%s%s", out.String(), errors.String())
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8/rtt=1ms/tls=false/tool=sparsecopy-\d+\t1\t\d+ ns/op\t\d+ cpu-ns/op\t[\d.]+ peak-MB\t\d+ src-req\t\d+ dst-req\t`,
+		out.String())
+	assert.Contains(t, out.String(), "\n| | floor | sparsecopy |\n")
+	assert.Contains(t, out.String(), "\n| 8x5x2MiB, 1ms | 0.")
+}
+
+func TestFailedCopiesFailTheRun(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{
+		"-quick", "-rtt", "0", "-tls", "false", "-tools", "floor", "-workloads", "nothing", "-timeout", "1ns",
+	}, nil, &out, &errors)
+	assert.Equal(t, 1, status)
+	assert.Contains(t, out.String(), "tool=floor failed: no end after 1ns")
+	assert.Contains(t, errors.String(), "1 of 1 copies failed")
+}
+
+func TestBadArguments(t *testing.T) {
+	for _, args := range [][]string{
+		{"-runs", "0"}, {"-rtt", "fast"}, {"-tls", "maybe"}, {"-tools", "cp"}, {"-workloads", "all"}, {"-unknown"}, {"rest"},
+	} {
+		var errors bytes.Buffer
+		assert.Equal(t, 2, run(t.Context(), "", args, nil, nil, &errors), "%q", args)
+		assert.NotEmpty(t, errors.String(), "%q", args)
+	}
+}
+
+// made returns results with one sample of that wall time for each tool.
+func made(e environment, workload string, took map[string]time.Duration) results {
+	r := results{}
+	for name, d := range took {
+		r[cell{e, workload, name}] = []sample{{usage: usage{Wall: d, CPU: d, Peak: int64(d / time.Millisecond)}}}
+	}
+	return r
+}
+
+func TestMedians(t *testing.T) {
+	c := cell{near, largeLayers, ours}
+	r := results{}
+	_, ok := middle(r, c, wall)
+	assert.False(t, ok)
+	for _, d := range []time.Duration{3, 1, 9} {
+		r[c] = append(r[c], sample{usage: usage{Wall: d}})
+	}
+	median, ok := middle(r, c, wall)
+	assert.True(t, ok)
+	assert.Equal(t, time.Duration(3), median)
+}
+
+func TestBounds(t *testing.T) {
+	text := func(r results) (lines []string) {
+		for _, b := range r.bounds() {
+			lines = append(lines, b.String())
+		}
+		return lines
+	}
+	assert.Equal(t, []string{
+		"NOT met: 16x10x16KiB, 80ms: 2.00 times the floor's time, at most 1.3",
+		"met: 16x10x16KiB, 80ms: 1.50 times as fast as the fastest peer (crane@32), more than 1",
+		"NOT met: 16x10x16KiB, 80ms: 14.0 times as fast as upstream's copy, at least 15",
+	}, text(made(far, smallLayers, map[string]time.Duration{floor1: 10, ours: 20, upstream: 280, "oras@32": 40, "crane@32": 30})))
+
+	overTLS := near
+	overTLS.TLS = true
+	assert.Equal(t, []string{
+		"met: 8x5x2MiB, 20ms over TLS: 1.30 times the floor's time, at most 1.3",
+		"NOT met: 8x5x2MiB, 20ms over TLS: 1.92 times as fast as the fastest peer (oras@32), more than 2",
+	}, text(made(overTLS, largeLayers, map[string]time.Duration{floor1: 15, floor2: 10, ours: 13, "oras@32": 25, "crane@32": 30}))[:2])
+
+	assert.Equal(t, []string{
+		"NOT met: 4x4x64MiB, 0s: 1.50 times the floor's time, at most 1.3",
+		"NOT met: 4x4x64MiB: 1.50 times the floor's CPU time, at most 1.2 (oras 0.50; oras-go verifies no digest)",
+		"met: 4x4x64MiB: 0 MiB resident, below 64 (0 of them before the copy)",
+	}, text(made(local, hugeLayers, map[string]time.Duration{floor1: 10, ours: 15, "oras": 5})))
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A bound is one promise and what was measured.
+type bound struct {
+	text string
+	met  bool
+}
+
+func (b bound) String() string {
+	if b.met {
+		return "met: " + b.text
+	}
+	return "NOT met: " + b.text
+}
+
+// The environments that bounds are about.
+var (
+	local = environment{}
+	near  = environment{RTT: 20 * time.Millisecond}
+	far   = environment{RTT: 80 * time.Millisecond}
+)
+
+// bounds returns the promises that the results are enough to judge.
+func (r results) bounds() []bound {
+	var all []bound
+	for _, tls := range []bool{false, true} {
+		for _, workload := range []string{largeLayers, smallLayers} {
+			for _, e := range []environment{near, far} {
+				e.TLS = tls
+				all = append(all, r.time(e, workload)...)
+			}
+		}
+	}
+	for _, e := range []environment{near, far} {
+		for _, workload := range []string{nothingToDo, twoPlatforms} {
+			all = append(all, r.fasterThanPeers(e, workload, 1)...)
+		}
+	}
+	all = append(all, r.huge()...)
+	return append(all, r.fewRequests()...)
+}
+
+// upstreamFactor is how much faster than upstream's copy a copy over plain HTTP is to be.
+func upstreamFactor(e environment, workload string) float64 {
+	switch {
+	case e == near:
+		return 5
+	case workload == smallLayers:
+		return 15
+	default:
+		return 8
+	}
+}
+
+// time is the bounds on wall time of a fresh copy with injected round-trip time.
+func (r results) time(e environment, workload string) []bound {
+	all := r.nearFloor(e, workload, 1.3)
+	if e.TLS && workload == largeLayers {
+		return append(all, r.fasterThanPeers(e, workload, 2)...)
+	}
+	all = append(all, r.fasterThanPeers(e, workload, 1)...)
+	took, ok := middle(r, cell{e, workload, ours}, wall)
+	theirs, measured := middle(r, cell{e, workload, upstream}, wall)
+	if ok && measured && !e.TLS {
+		factor, least := ratio(theirs, took), upstreamFactor(e, workload)
+		all = append(all, bound{fmt.Sprintf("%s: %.1f times as fast as upstream's copy, at least %.0f", e.title(workload), factor, least),
+			factor >= least})
+	}
+	return all
+}
+
+func (e environment) title(workload string) string {
+	over := ""
+	if e.TLS {
+		over = " over TLS"
+	}
+	return fmt.Sprintf("%s, %v%s", workload, e.RTT, over)
+}
+
+func (r results) nearFloor(e environment, workload string, most float64) []bound {
+	took, ok := middle(r, cell{e, workload, ours}, wall)
+	floor, measured := r.floor(e, workload)
+	if !ok || !measured {
+		return nil
+	}
+	least, _ := middle(r, floor, wall)
+	factor := ratio(took, least)
+	return []bound{{fmt.Sprintf("%s: %.2f times the floor's time, at most %.1f", e.title(workload), factor, most), factor <= most}}
+}
+
+// fasterThanPeers holds sparsecopy against the fastest peer. With a factor above 1, upstream's copy counts too, as everywhere.
+func (r results) fasterThanPeers(e environment, workload string, least float64) []bound {
+	took, ok := middle(r, cell{e, workload, ours}, wall)
+	if !ok {
+		return nil
+	}
+	var best time.Duration
+	var name string
+	for _, t := range tools {
+		theirs, measured := middle(r, cell{e, workload, t.name}, wall)
+		if t.peer && measured && (name == "" || theirs < best) {
+			best, name = theirs, t.name
+		}
+	}
+	if name == "" {
+		return nil
+	}
+	factor := ratio(best, took)
+	return []bound{{fmt.Sprintf("%s: %.2f times as fast as the fastest peer (%s), more than %.0f", e.title(workload), factor, name, least),
+		factor > least}}
+}
+
+// huge is the bounds on copies that are about CPU time and memory.
+func (r results) huge() []bound {
+	all := r.nearFloor(local, hugeLayers, 1.3)
+	us, floor := cell{local, hugeLayers, ours}, cell{local, hugeLayers, floor1}
+	took, ok := middle(r, us, cpu)
+	least, measured := middle(r, floor, cpu)
+	if ok && measured {
+		factor := ratio(took, least)
+		var beside []string
+		for _, t := range tools {
+			if theirs, measured := middle(r, cell{local, hugeLayers, t.name}, cpu); measured && t.peer {
+				beside = append(beside, fmt.Sprintf("%s %.2f", t.name, ratio(theirs, least)))
+			}
+		}
+		text := fmt.Sprintf("%s: %.2f times the floor's CPU time, at most 1.2", hugeLayers, factor)
+		if beside != nil {
+			text += " (" + strings.Join(beside, ", ") + "; oras-go verifies no digest)"
+		}
+		all = append(all, bound{text, factor <= 1.2})
+	}
+	if most, ok := middle(r, us, peak); ok {
+		idle, _ := middle(r, us, func(s sample) int64 { return s.Idle })
+		all = append(all, bound{fmt.Sprintf("%s: %.0f MiB resident, below 64 (%.0f of them before the copy)",
+			hugeLayers, mebibytes(most), mebibytes(idle)), most < 64<<20})
+	}
+	return all
+}
+
+// fewRequests is the bound on requests of a fresh copy.
+func (r results) fewRequests() []bound {
+	for _, e := range []environment{near, far, local} {
+		c := cell{e, largeLayers, ours}
+		source, ok := middle(r, c, func(s sample) int { return s.SourceRequests })
+		destination, _ := middle(r, c, func(s sample) int { return s.DestinationRequests })
+		if ok {
+			return []bound{{fmt.Sprintf("%s: %d requests to the source, at most 60, and %d to the destination, at most 115",
+				largeLayers, source, destination), source <= 60 && destination <= 115}}
+		}
+	}
+	return nil
+}

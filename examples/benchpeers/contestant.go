@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// A tool is a contestant in one setting.
+type tool struct {
+	name string
+	// copy does what job says.
+	copy func(ctx context.Context, j job) error
+	// peer says that sparsecopy is to be faster.
+	peer bool
+	// untuned says that the tool's users can do better with a setting that is measured too.
+	untuned bool
+	// overTLS says that it makes no sense without.
+	overTLS bool
+}
+
+func (t tool) id() string { return t.name }
+
+// The names of tools that bounds are about.
+const (
+	ours     = "sparsecopy"
+	upstream = "upstream"
+	floor1   = "floor"
+	floor2   = "floor@h2"
+)
+
+// tools are all there are, in the order of the tables. The number behind an @ is the concurrency that was set.
+var tools = []tool{
+	{name: floor1, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, j, false) }},
+	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, j, true) }, overTLS: true},
+	{name: ours, copy: copySparsecopy},
+	{name: upstream, copy: copyUpstream, peer: true},
+	{name: "oras", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, 0) }, peer: true, untuned: true},
+	{name: "oras@32", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, tuned) }, peer: true},
+	{name: "crane", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, 0) }, peer: true, untuned: true},
+	{name: "crane@32", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, tuned) }, peer: true},
+}
+
+// tuned is the concurrency of the contestants that have one, sparsecopy's default.
+const tuned = 32
+
+// A job is one copy.
+type job struct {
+	Tool                string
+	Source, Destination place
+	TLS                 bool
+	CertsDir            string   // as in containers-certs.d(5)
+	Dir                 string   // empty, for whatever the tool keeps in files
+	Platforms           []string // to copy, and to strip the others; nil for all
+	UpToDate            bool     // the destination has everything
+	Profile             string   // path of profiles without what follows the last dot; "" for none
+}
+
+// A place is a tag in a repository.
+type place struct{ Host, Repo, Tag string }
+
+func (p place) String() string { return p.Host + "/" + p.Repo + ":" + p.Tag }
+
+// wants says whether the platform is to be copied.
+func (j job) wants(os, architecture string) bool {
+	return j.Platforms == nil || slices.Contains(j.Platforms, os+"/"+architecture)
+}
+
+// strip removes what is not wanted from a list. It returns the list as it was if everything is.
+func (j job) strip(content []byte) ([]byte, imgspecv1.Index, error) {
+	var list imgspecv1.Index
+	if err := json.Unmarshal(content, &list); err != nil || j.Platforms == nil {
+		return content, list, err
+	}
+	list.Manifests = slices.DeleteFunc(list.Manifests, func(d imgspecv1.Descriptor) bool {
+		return d.Platform == nil || !j.wants(d.Platform.OS, d.Platform.Architecture)
+	})
+	content, err := json.Marshal(list)
+	return content, list, err
+}
+
+// trust makes t trust the registries.
+func (j job) trust(t *http.Transport) (*http.Transport, error) {
+	if !j.TLS {
+		return t, nil
+	}
+	pool := x509.NewCertPool()
+	for _, host := range []string{j.Source.Host, j.Destination.Host} {
+		ca, err := os.ReadFile(filepath.Join(j.CertsDir, host, "ca.crt"))
+		if err != nil {
+			return nil, err
+		}
+		pool.AppendCertsFromPEM(ca)
+	}
+	t.TLSClientConfig = &tls.Config{RootCAs: pool}
+	return t, nil
+}
+
+// A usage is what a copy took.
+type usage struct {
+	Wall  time.Duration
+	CPU   time.Duration // of the process while it copied, in user mode and in the kernel
+	Peak  int64         // bytes of resident memory, the program itself included
+	Idle  int64         // resident before the copy
+	Error string        // "" if it succeeded
+}
+
+// serveContestant is the third process: it reads a job and answers with a usage.
+func serveContestant(ctx context.Context, jobs io.Reader, answers io.Writer) error {
+	var j job
+	if err := json.NewDecoder(jobs).Decode(&j); err != nil {
+		return err
+	}
+	i := slices.Index(names(tools), j.Tool)
+	if i < 0 {
+		return fmt.Errorf("no tool is called %q", j.Tool)
+	}
+	stopProfile, err := startProfile(j.Profile)
+	if err != nil {
+		return err
+	}
+	var u usage
+	u.Idle = resident("VmRSS:")
+	cpu, start := cpuTime(), time.Now()
+	err = tools[i].copy(ctx, j)
+	u.Wall, u.CPU = time.Since(start), cpuTime()-cpu
+	u.Peak = resident("VmHWM:")
+	if err != nil {
+		u.Error = err.Error()
+	}
+	return errors.Join(stopProfile(), json.NewEncoder(answers).Encode(u))
+}
+
+// runContestant carries out a job in a process of its own.
+func runContestant(ctx context.Context, j job) (usage, error) {
+	var u usage
+	command, err := child(ctx, roleContestant)
+	if err != nil {
+		return u, err
+	}
+	task, err := json.Marshal(j)
+	if err != nil {
+		return u, err
+	}
+	var out bytes.Buffer
+	command.Stdin, command.Stdout = bytes.NewReader(task), &out
+	if err := command.Run(); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return u, err
+	}
+	if err := json.Unmarshal(out.Bytes(), &u); err != nil {
+		return u, err
+	}
+	if u.Error != "" {
+		return u, errors.New(u.Error)
+	}
+	return u, nil
+}
+
+// resident is a field of /proc/self/status in bytes, 0 where there is no such file. Unlike the maximum that getrusage tells, it
+// does not begin with the memory of the process that started this one.
+func resident(field string) int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		var kB int64
+		if rest, ok := strings.CutPrefix(line, field); ok {
+			if _, err := fmt.Sscanf(rest, "%d kB", &kB); err == nil {
+				return kB << 10
+			}
+		}
+	}
+	return 0
+}

@@ -1,0 +1,24 @@
+// Command benchpeers measures copies between two registries on loopback: sparsecopy beside upstream's copy, oras-go, crane, and
+// the floor, a minimal copier that does nothing but what a copy cannot do without.
+//
+//	go -C examples run ./benchpeers
+//
+// # Map
+//
+//	main.go        flags; which of the three processes this is
+//	workload.go    what is copied, at which round-trip times
+//	measure.go     the first process: who copies what, how often, in which order
+//	registries.go  the second process: the source and the destination, whose CPU time and memory are nobody's
+//	contestant.go  the third process, a new one for every copy: its CPU time and its memory are those of the copy
+//	sparsecopy.go  upstream.go  oras.go  crane.go  floor.go
+//	               the contestants
+//	results.go     samples, medians, lines in the format of Go benchmarks
+//	tables.go      the tables of the summary
+//	bounds.go      what the project promises, held against the numbers
+//
+// The registries are those of internal/registrytest: blobs of the source are computed, the destination hashes what it gets and
+// throws it away, round-trip times are injected into the connections. After each copy it is checked that everything arrived.
+//
+// Lines that begin with "Benchmark" are one copy each, for benchstat. The exit status is 0 if all copies succeeded, whatever
+// the numbers are.
+package main

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A bench is one run of the first process.
+type bench struct {
+	settings
+	out     io.Writer
+	end     time.Time // of the budget
+	dir     string    // for temporary files
+	n       int       // copies so far
+	results results
+	failed  int
+}
+
+// measure makes all copies and prints what came out. It fails if one of the copies did.
+func measure(ctx context.Context, s settings, out io.Writer) error {
+	dir, err := os.MkdirTemp("", "benchpeers")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if s.profile != "" {
+		if err := os.MkdirAll(s.profile, 0o755); err != nil {
+			return err
+		}
+	}
+	b := &bench{settings: s, out: out, end: time.Now().Add(s.budget), dir: dir, results: results{}}
+	fmt.Fprint(out, benchHeader())
+	for i, e := range s.environments() {
+		if err := b.environment(ctx, e, filepath.Join(dir, fmt.Sprint("certs", i))); err != nil {
+			return err
+		}
+	}
+	b.results.print(out, s)
+	if b.failed > 0 {
+		return fmt.Errorf("%d of %d copies failed", b.failed, b.n)
+	}
+	return nil
+}
+
+// environment measures all workloads in e.
+func (b *bench) environment(ctx context.Context, e environment, certsDir string) (err error) {
+	p, err := startRegistryProcess(ctx, e, certsDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.stop()) }()
+	for _, w := range b.workloads {
+		if !w.suits(e) {
+			continue
+		}
+		for round := range b.runs {
+			for _, t := range b.tools {
+				if !b.skip(cell{e, w.Name, t.name}, t, round) {
+					if err := b.copy(ctx, p, cell{e, w.Name, t.name}, w); err != nil {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// skip says whether t is left out in this round, to end in time.
+func (b *bench) skip(c cell, t tool, round int) bool {
+	before := b.results[c]
+	switch {
+	case t.overTLS && !c.TLS:
+		return true
+	case c.TLS && t.untuned: // slower than with the setting that is measured, which is what bounds are about
+		return true
+	case time.Now().After(b.end):
+		return round > 0 || t.peer
+	case round > 0 && len(before) == 0: // it failed
+		return true
+	}
+	return round > 0 && before[0].Wall > b.slow
+}
+
+// copy makes one copy. Its failure is noted; an error is one of this program.
+func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload) error {
+	b.n++
+	repo := fmt.Sprintf("mirror/%d", b.n)
+	subject := &subjectQuestion{w, repo}
+	if _, err := p.ask(question{Prepare: subject}); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(b.dir, "job")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	j := job{
+		Tool: c.Tool, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
+		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate,
+	}
+	if b.profile != "" {
+		j.Profile = filepath.Join(b.profile, strings.ReplaceAll(strings.TrimPrefix(c.name(), benchName+"/"), "/", ","))
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, b.timeout, fmt.Errorf("no end after %v", b.timeout))
+	defer cancel()
+	u, failure := runContestant(limited, j)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	a, err := p.ask(question{Account: subject})
+	if err != nil {
+		return err
+	}
+	if failure == nil && a.Traffic.Missing != "" {
+		failure = errors.New(a.Traffic.Missing)
+	}
+	if failure != nil {
+		b.failed++
+		fmt.Fprintf(b.out, "%s failed: %v\n", strings.TrimPrefix(c.name(), benchName+"/"), failure)
+		return nil
+	}
+	s := sample{u, a.Traffic}
+	b.results[c] = append(b.results[c], s)
+	fmt.Fprintln(b.out, s.line(c))
+	return nil
+}

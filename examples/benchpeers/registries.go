@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// registries are a source and a destination.
+type registries struct {
+	source, destination *registrytest.Registry
+	fixtures            map[string]*imagetest.Fixture // by the workload's name
+}
+
+// addresses say where the registries are.
+type addresses struct{ Source, Destination string }
+
+// tag is the tag of everything.
+const tag = "v1"
+
+// startRegistries starts registries, and writes what clients need to trust them to certsDir.
+func startRegistries(e environment, certsDir string) (*registries, addresses, error) {
+	o := registrytest.Options{RTT: e.RTT, TLS: e.TLS, HTTP2: e.TLS}
+	r := &registries{source: registrytest.New(o), fixtures: map[string]*imagetest.Fixture{}}
+	o.DiscardBlobs = true
+	r.destination = registrytest.New(o)
+	err := errors.Join(r.source.WriteCertsDir(certsDir), r.destination.WriteCertsDir(certsDir))
+	return r, addresses{r.source.Host(), r.destination.Host()}, err
+}
+
+func (r *registries) close() {
+	r.source.Close()
+	r.destination.Close()
+}
+
+// prepare puts the image of w into the source, in the repository that is named as w, and into repo of the destination if it is
+// to be there already. From then on requests are counted.
+func (r *registries) prepare(w workload, repo string) {
+	f := r.fixtures[w.Name]
+	if f == nil {
+		f = w.fixture()
+		r.fixtures[w.Name] = f
+		f.PushTo(r.source, w.sourceRepo(), tag, imagetest.Top)
+	}
+	if w.UpToDate {
+		f.PushTo(r.destination, repo, tag, imagetest.Top)
+	}
+	r.source.ResetLog()
+	r.destination.ResetLog()
+}
+
+// traffic is what a copy asked of the registries, and what is at the destination then.
+type traffic struct {
+	SourceRequests, DestinationRequests int
+	Read, Written                       int64 // bytes of bodies
+	Stored                              int64 // bytes of blobs and manifests in the destination's repository
+	Missing                             string
+}
+
+// account returns the traffic since prepare. Missing says what a complete copy of w would have besides; "" for nothing.
+func (r *registries) account(w workload, repo string) traffic {
+	var t traffic
+	for _, q := range r.source.Requests() {
+		t.SourceRequests++
+		t.Read += q.BytesOut
+	}
+	for _, q := range r.destination.Requests() {
+		t.DestinationRequests++
+		t.Written += q.BytesIn
+	}
+	for _, d := range r.destination.Blobs(repo) {
+		c, _ := r.destination.Content(repo, d)
+		t.Stored += c.Size
+	}
+	for _, d := range r.destination.Manifests(repo) {
+		b, _, _ := r.destination.Manifest(repo, d.String())
+		t.Stored += int64(len(b))
+	}
+	if err := r.complete(w, repo); err != nil {
+		t.Missing = err.Error()
+	}
+	return t
+}
+
+// complete returns what a complete copy of w would have besides. Contents need no check: the destination hashes what it gets.
+func (r *registries) complete(w workload, repo string) error {
+	content, _, ok := r.destination.Manifest(repo, tag)
+	if !ok {
+		return errors.New("the destination has no tag")
+	}
+	var list imgspecv1.Index
+	if err := json.Unmarshal(content, &list); err != nil {
+		return fmt.Errorf("the list at the destination: %w", err)
+	}
+	var listed []digest.Digest
+	for _, entry := range list.Manifests {
+		listed = append(listed, entry.Digest)
+	}
+	f := r.fixtures[w.Name]
+	blobs, manifests := r.destination.Blobs(repo), r.destination.Manifests(repo)
+	images := w.images(f)
+	for _, d := range images {
+		name := f.Name(d)
+		if !slices.Contains(listed, d) || !slices.Contains(manifests, d) {
+			return fmt.Errorf("the destination lacks %s", name)
+		}
+		for _, blob := range f.Blobs(name) {
+			if !slices.Contains(blobs, blob) {
+				return fmt.Errorf("the destination lacks blob %s of %s", f.Name(blob), name)
+			}
+		}
+	}
+	if len(listed) != len(images) {
+		return fmt.Errorf("the list at the destination names %d images, not %d", len(listed), len(images))
+	}
+	return nil
+}
+
+// The first process asks the second one by lines of JSON.
+type (
+	// A question is exactly one of these.
+	question struct {
+		Start   *startQuestion   `json:",omitempty"` // once, first
+		Prepare *subjectQuestion `json:",omitempty"`
+		Account *subjectQuestion `json:",omitempty"`
+	}
+	startQuestion struct {
+		Environment environment
+		CertsDir    string
+	}
+	subjectQuestion struct {
+		Workload workload
+		Repo     string
+	}
+	answer struct {
+		Addresses addresses
+		Traffic   traffic
+	}
+)
+
+// serveRegistries is the second process. It ends when there are no more questions: at the latest when the first process ends.
+func serveRegistries(questions io.Reader, answers io.Writer) error {
+	in, out := json.NewDecoder(questions), json.NewEncoder(answers)
+	var r *registries
+	for {
+		var q question
+		if err := in.Decode(&q); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return err
+		}
+		var a answer
+		var err error
+		switch {
+		case q.Start != nil:
+			r, a.Addresses, err = startRegistries(q.Start.Environment, q.Start.CertsDir)
+		case q.Prepare != nil:
+			r.prepare(q.Prepare.Workload, q.Prepare.Repo)
+		case q.Account != nil:
+			a.Traffic = r.account(q.Account.Workload, q.Account.Repo)
+		}
+		if err == nil {
+			err = out.Encode(a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if r != nil {
+		r.close()
+	}
+	return nil
+}
+
+// A registryProcess is the first process's end of the second.
+type registryProcess struct {
+	command *exec.Cmd
+	stdin   io.Closer
+	out     *json.Encoder
+	in      *json.Decoder
+	addresses
+	certsDir string
+}
+
+// startRegistryProcess starts the second process. It must be stopped.
+func startRegistryProcess(ctx context.Context, e environment, certsDir string) (*registryProcess, error) {
+	command, err := child(ctx, roleRegistries)
+	if err != nil {
+		return nil, err
+	}
+	stdin, err := command.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	p := &registryProcess{command: command, stdin: stdin, out: json.NewEncoder(stdin), in: json.NewDecoder(stdout), certsDir: certsDir}
+	a, err := p.ask(question{Start: &startQuestion{e, certsDir}})
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	p.addresses = a.Addresses
+	return p, nil
+}
+
+// ask asks one question.
+func (p *registryProcess) ask(q question) (answer, error) {
+	var a answer
+	err := p.out.Encode(q)
+	if err == nil {
+		err = p.in.Decode(&a)
+	}
+	if err != nil {
+		err = fmt.Errorf("the process with the registries: %w", err)
+	}
+	return a, err
+}
+
+func (p *registryProcess) stop() error {
+	return errors.Join(p.stdin.Close(), p.command.Wait())
+}
+
+// child is this program again, in another role. What it writes to stderr is ours.
+func child(ctx context.Context, role string) (*exec.Cmd, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := exec.CommandContext(ctx, path)
+	c.Env = append(os.Environ(), roleVariable+"="+role)
+	c.Stderr = os.Stderr
+	return c, nil
+}

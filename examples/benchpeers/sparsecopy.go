@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+func copySparsecopy(ctx context.Context, j job) error {
+	e, err := newImageEnvironment(j)
+	if err != nil {
+		return err
+	}
+	options := &copy.Options{SourceCtx: e.system, DestinationCtx: e.system, ImageListSelection: copy.CopyAllImages}
+	if j.Platforms != nil {
+		options.ImageListSelection = copy.CopySpecificImages
+		options.SparseManifestListAction = copy.StripSparseManifestList
+		options.InstancePlatforms, err = parseAll(j.Platforms)
+		if err != nil {
+			return err
+		}
+	}
+	_, err = copy.Image(ctx, e.policy, e.destination, e.source, options)
+	return err
+}
+
+func parseAll(platforms []string) ([]copy.InstancePlatformFilter, error) {
+	var filters []copy.InstancePlatformFilter
+	for _, p := range platforms {
+		f, err := copy.ParsePlatformFilter(p)
+		if err != nil {
+			return nil, err
+		}
+		filters = append(filters, f)
+	}
+	return filters, nil
+}
+
+// An imageEnvironment is what functions in the manner of containers/image want.
+type imageEnvironment struct {
+	source, destination types.ImageReference
+	system              *types.SystemContext
+	policy              *signature.PolicyContext
+}
+
+// newImageEnvironment makes one that does not depend on the machine's configuration, and whose cache of blobs is empty.
+func newImageEnvironment(j job) (*imageEnvironment, error) {
+	e := &imageEnvironment{}
+	var err error
+	if e.source, err = docker.ParseReference("//" + j.Source.String()); err != nil {
+		return nil, err
+	}
+	if e.destination, err = docker.ParseReference("//" + j.Destination.String()); err != nil {
+		return nil, err
+	}
+	if e.policy, err = signature.NewPolicyContext(&signature.Policy{
+		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+	}); err != nil {
+		return nil, err
+	}
+	conf := filepath.Join(j.Dir, "registries.conf")
+	if err := os.WriteFile(conf, nil, 0o600); err != nil {
+		return nil, err
+	}
+	e.system = &types.SystemContext{
+		RegistriesDirPath:           filepath.Join(j.Dir, "registries.d"),
+		SystemRegistriesConfPath:    conf,
+		SystemRegistriesConfDirPath: filepath.Join(j.Dir, "registries.conf.d"),
+		DockerPerHostCertDirPath:    j.CertsDir,
+		AuthFilePath:                filepath.Join(j.Dir, "auth.json"),
+		BlobInfoCacheDir:            filepath.Join(j.Dir, "cache"),
+	}
+	if !j.TLS {
+		e.system.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	}
+	return e, nil
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+)
+
+// A workload is a multi-platform image, and what is done with it.
+type workload struct {
+	Name      string
+	Platforms int      // that the list names
+	Layers    int      // of each, all different
+	Size      int64    // of a layer, in bytes
+	Wanted    []string // platforms to copy, and to strip the others; nil for all
+	UpToDate  bool     // the destination has everything
+	Local     bool     // only without round-trip time: it is about CPU time and memory
+	PlainOnly bool     // only without TLS
+}
+
+func (w workload) id() string { return w.Name }
+
+// The names of workloads that bounds are about.
+const (
+	largeLayers  = "8x5x2MiB"
+	smallLayers  = "16x10x16KiB"
+	hugeLayers   = "4x4x64MiB"
+	nothingToDo  = "nothing"
+	twoPlatforms = "2of8"
+)
+
+// workloads are all there are, in the order of the tables.
+var workloads = []workload{
+	{Name: largeLayers, Platforms: 8, Layers: 5, Size: 2 << 20},
+	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10},
+	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, Local: true, PlainOnly: true},
+	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true},
+	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: []string{"linux/amd64", "linux/arm64"}, PlainOnly: true},
+}
+
+// suits says whether w is to be measured in e.
+func (w workload) suits(e environment) bool {
+	return (e.RTT == 0 || !w.Local) && (!e.TLS || !w.PlainOnly)
+}
+
+// fixture makes the image. Its layers take no memory.
+func (w workload) fixture() *imagetest.Fixture {
+	f := imagetest.New()
+	images := make([]string, w.Platforms)
+	for i, platform := range platforms[:w.Platforms] {
+		images[i] = imagetest.PlatformName(platform)
+		layers := make([]string, w.Layers)
+		for j := range layers {
+			layers[j] = fmt.Sprintf("%s.%d", images[i], j)
+			f.Seeded(layers[j], gzipSeed(1+i*w.Layers+j), w.Size)
+		}
+		f.Image(images[i], imagetest.Platform(platform), imagetest.Layers(layers...))
+	}
+	f.List(imagetest.Top, imagetest.Entries(images...))
+	return f
+}
+
+// gzipSeed is the n-th seed of content that begins as gzip does (RFC 1952, section 2.3.1): seeded content begins with the seed. To
+// upstream's copy a layer that begins otherwise is not compressed, and it would compress it.
+func gzipSeed(n int) uint64 { return 0x1f | 0x8b<<8 | 8<<16 | uint64(n)<<24 }
+
+// platforms are those of the workloads.
+var platforms = []string{
+	"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le", "linux/s390x", "linux/riscv64", "linux/386", "linux/arm/v6",
+	"linux/arm/v5", "linux/mips64le", "linux/loong64", "linux/mips64", "linux/mipsle", "linux/mips", "windows/amd64", "freebsd/amd64",
+}
+
+// images are the digests of the images in the fixture that w copies.
+func (w workload) images(f *imagetest.Fixture) []digest.Digest {
+	if w.Wanted == nil {
+		return f.Manifests(imagetest.Top)[1:]
+	}
+	var all []digest.Digest
+	for _, platform := range w.Wanted {
+		all = append(all, f.Digest(imagetest.PlatformName(platform)))
+	}
+	return all
+}
+
+// sourceRepo is the repository of the source that has the image.
+func (w workload) sourceRepo() string { return "images/" + strings.ToLower(w.Name) }
+
+// An environment is what lies between the contestants and the registries.
+type environment struct {
+	RTT time.Duration
+	TLS bool
+}
+
+// environments are all combinations that s asks for.
+func (s settings) environments() []environment {
+	var all []environment
+	for _, tls := range s.tls {
+		for _, rtt := range s.rtts {
+			if e := (environment{rtt, tls}); slices.ContainsFunc(s.workloads, func(w workload) bool { return w.suits(e) }) {
+				all = append(all, e)
+			}
+		}
+	}
+	return all
+}
