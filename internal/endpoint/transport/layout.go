@@ -89,15 +89,9 @@ func splitLayoutReference(ref types.ImageReference) (path, image string) {
 
 // stage makes the staging layout and opens upstream's destination there. Staging layouts that are there already are of writers
 // that died: nobody else can hold the lock.
-func (e *layoutEnd) stage(ctx context.Context, sys *types.SystemContext) error {
-	dead, err := filepath.Glob(filepath.Join(escapeGlob(e.dir), stagingPattern))
-	if err != nil {
+func (e *layoutEnd) stage(ctx context.Context, sys *types.SystemContext) (err error) {
+	if err := removeNamed(e.dir, isTemp); err != nil {
 		return err
-	}
-	for _, path := range dead {
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
 	}
 	if e.staging, err = os.MkdirTemp(e.dir, stagingPattern); err != nil {
 		return err
@@ -108,14 +102,6 @@ func (e *layoutEnd) stage(ctx context.Context, sys *types.SystemContext) error {
 	}
 	e.dest, err = ref.NewImageDestination(ctx, sys)
 	return err
-}
-
-// escapeGlob makes path a pattern that matches it.
-func escapeGlob(path string) string {
-	if filepath.Separator == '\\' {
-		return path // no escapes there
-	}
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // Between two attempts to get a lock.

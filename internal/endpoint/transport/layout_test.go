@@ -482,13 +482,6 @@ func TestRefusedLayouts(t *testing.T) {
 	assert.Error(t, err)
 }
 
-func TestGlobCharactersInPaths(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), `[a]*?\`)
-	require.NoError(t, os.MkdirAll(filepath.Join(dir, ".sparsecopy-dead"), 0o700))
-	require.NoError(t, openDestination(t, layoutRef(t, dir, "v1"), nil).Close())
-	assert.Empty(t, leftovers(t, dir))
-}
-
 // TestIndexOfUpstream compares with what upstream writes for the same sequence of copies.
 func TestIndexOfUpstream(t *testing.T) {
 	f := killFixture()
