@@ -232,6 +232,7 @@ func TestPlan(t *testing.T) {
 	got, _ := dst.Resolve(repo, tag)
 	assert.Equal(t, plan.Digest, got)
 
+	dst.ResetLog()
 	r = mirror(t, "plan", append([]string{"--compare", "--output", "json"}, selected...)...).done(t)
 	plan = copy.Plan{}
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &plan))
