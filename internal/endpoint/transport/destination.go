@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -112,15 +113,7 @@ func (d *Destination) SupportedManifestMIMETypes() []string {
 // SupportsLists says whether the transport stores lists.
 func (d *Destination) SupportsLists() bool {
 	supported := d.SupportedManifestMIMETypes()
-	if len(supported) == 0 {
-		return true
-	}
-	for _, mediaType := range supported {
-		if manifest.MIMETypeIsMultiImage(mediaType) {
-			return true
-		}
-	}
-	return false
+	return len(supported) == 0 || slices.ContainsFunc(supported, manifest.MIMETypeIsMultiImage)
 }
 
 // Top implements endpoint.Destination.
@@ -214,7 +207,7 @@ type lazyReader struct {
 
 func (l *lazyReader) Read(p []byte) (n int, err error) {
 	defer func() {
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			l.err = err
 		}
 	}()

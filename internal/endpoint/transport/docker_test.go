@@ -3,6 +3,7 @@ package transport
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -69,20 +70,17 @@ var failures = []struct {
 }
 
 func hasCode(err error) bool {
-	_, ok := asType[errcode.ErrorCoder](err)
+	_, ok := asType[errcode.Error](err)
 	return ok
 }
 
 // asType is errors.As with the type as a parameter.
-func asType[T any](err error) (found T, ok bool) {
-	walk(err, func(err error) bool {
-		found, ok = err.(T)
-		return ok
-	})
+func asType[T error](err error) (found T, ok bool) {
+	ok = errors.As(err, &found)
 	return found, ok
 }
 
-// failing makes a registry that answers requests for manifests and blobs, but for those that except matches, with answer.
+// failingRegistry makes a registry that answers requests for manifests and blobs, but for those that except matches, with answer.
 func failingRegistry(t *testing.T, f *imagetest.Fixture, answer registrytest.Answer, except string) *registrytest.Registry {
 	reg := registrytest.Start(t, registrytest.Options{Script: func(_ int, r *http.Request) registrytest.Answer {
 		if r.URL.Path == "/v2/" || except != "" && strings.HasSuffix(r.URL.Path, except) {
@@ -102,7 +100,7 @@ func TestRegistryErrors(t *testing.T) {
 			check := func(err error, method, path string) {
 				t.Helper()
 				require.Error(t, err)
-				assert.Equal(t, failure.notFound, isNotFound(err), err.Error())
+				assert.Equal(t, failure.notFound, errors.Is(err, endpoint.ErrNotFound), err.Error())
 				refusal, ok := asType[*endpoint.RegistryError](err)
 				require.True(t, ok, err)
 				assert.Equal(t, method, refusal.Method)
@@ -136,7 +134,7 @@ func TestRegistryErrors(t *testing.T) {
 
 			// Answers to HEAD have no body: the status decides.
 			_, err = dest.Top(t.Context())
-			assert.Equal(t, failure.answer.Status == 404, isNotFound(err))
+			assert.Equal(t, failure.answer.Status == 404, errors.Is(err, endpoint.ErrNotFound))
 			has, err := dest.HasManifest(t.Context(), child)
 			assert.False(t, has)
 			assert.Equal(t, failure.answer.Status == 404, err == nil)
@@ -145,10 +143,6 @@ func TestRegistryErrors(t *testing.T) {
 			assert.Equal(t, failure.answer.Status == 404, err == nil)
 		})
 	}
-}
-
-func isNotFound(err error) bool {
-	return walk(err, func(err error) bool { return err == endpoint.ErrNotFound })
 }
 
 func TestTokenServiceThatIsNotFound(t *testing.T) {
@@ -378,7 +372,7 @@ func TestMirrors(t *testing.T) {
 	checkSource(t, f, src, imagetest.Top)
 	assert.NotZero(t, mirror.Count(registrytest.Is("GET", registrytest.KindManifest)))
 	assert.Equal(t, 2, reg.Count(func(r registrytest.Request) bool {
-		return r.Method == "GET" && r.Ref == f.Digest("arm64").String()
+		return r.Method == http.MethodGet && r.Ref == f.Digest("arm64").String()
 	}), "once when it was missing, once when it was there")
 }
 

@@ -27,8 +27,9 @@ type operation struct {
 	path   string // of the request, below the repository; "" if unknown
 }
 
-// opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As find the original, the
-// refusal as *endpoint.RegistryError if a registry answered, and endpoint.ErrNotFound if the object is definitely not there.
+// opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As find the original, also where
+// upstream wraps without Unwrap; the refusal as *endpoint.RegistryError if a registry answered; and endpoint.ErrNotFound if the
+// object is definitely not there.
 type opError struct {
 	text  string
 	err   error
@@ -43,7 +44,7 @@ func wrap(ref types.ImageReference, op operation, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &opError{text: op.verb, err: err}
+	e := &opError{text: op.verb, err: err, extra: hidden(err)}
 	if op.object != "" {
 		e.text += " " + op.object + " of"
 	}
@@ -99,7 +100,7 @@ func saysNotFound(refusal *endpoint.RegistryError) bool {
 func registryRefusal(err error) *endpoint.RegistryError {
 	var refusal *endpoint.RegistryError
 	walk(err, func(err error) bool {
-		switch e := err.(type) {
+		switch e := err.(type) { //nolint:errorlint // walk looks into what it wraps
 		case errcode.Error:
 			refusal = &endpoint.RegistryError{
 				Status: definedStatus(e.Code),
@@ -111,7 +112,7 @@ func registryRefusal(err error) *endpoint.RegistryError {
 				refusal = &endpoint.RegistryError{Status: e.StatusCode, Text: e.Error()}
 			}
 		default:
-			if err == docker.ErrTooManyRequests {
+			if err == docker.ErrTooManyRequests { //nolint:errorlint // walk looks into what it wraps
 				refusal = &endpoint.RegistryError{Status: http.StatusTooManyRequests}
 			} else if status, body, ok := bodyWithoutCode(err); ok {
 				refusal = &endpoint.RegistryError{Status: status, Text: body}
@@ -176,14 +177,33 @@ func walk(err error, f func(error) bool) bool {
 	return false
 }
 
-func wrapped(err error) []error {
-	switch e := err.(type) {
+// hidden are the errors that are wrapped somewhere in err without Unwrap.
+func hidden(err error) []error {
+	var all []error
+	walk(err, func(err error) bool {
+		all = append(all, wrappedSilently(err)...)
+		return false
+	})
+	return all
+}
+
+func wrappedSilently(err error) []error {
+	switch e := err.(type) { //nolint:errorlint // one error, not what it wraps
 	case types.ManifestTypeRejectedError:
 		return []error{e.Err}
 	case docker.ErrUnauthorizedForCredentials:
 		return []error{e.Err}
 	case errcode.Errors:
 		return e
+	}
+	return nil
+}
+
+func wrapped(err error) []error {
+	if inner := wrappedSilently(err); inner != nil {
+		return inner
+	}
+	switch e := err.(type) { //nolint:errorlint // one error, not what it wraps
 	case interface{ Unwrap() error }:
 		return []error{e.Unwrap()}
 	case interface{ Unwrap() []error }:

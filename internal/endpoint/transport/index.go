@@ -300,7 +300,7 @@ func parse(text []byte, open json.Delim, f func(*json.Decoder) error) error {
 	if _, err := decoder.Token(); err != nil { // the end
 		return err
 	}
-	if _, err := decoder.Token(); err != io.EOF {
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("more data after the end")
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -95,49 +96,20 @@ func never(t *testing.T) endpoint.Opener {
 	}
 }
 
-// copyTree copies the top of src and everything below it, blobs all at once, except the documents called in omit.
-func copyTree(ctx context.Context, f *imagetest.Fixture, src endpoint.Source, dest endpoint.Destination, omit ...string) error {
-	skip := map[digest.Digest]bool{src.Top().Digest: true}
-	for _, name := range omit {
-		skip[f.Digest(name)] = true
-	}
-	top := f.Name(src.Top().Digest)
-	var children []digest.Digest
-	for _, d := range f.Manifests(top) {
-		if !skip[d] {
-			children = append([]digest.Digest{d}, children...) // leaves first
-		}
-	}
-	wanted := map[digest.Digest]bool{}
-	if len(children) == 0 {
-		wanted[src.Top().Digest] = true
-	}
+// copyTree copies the top of src and everything below it: blobs all at once, then children from the leaves up, then the top.
+func copyTree(ctx context.Context, f *imagetest.Fixture, src endpoint.Source, dest endpoint.Destination) error {
+	top := src.Top()
 	var group sync.WaitGroup
-	errs := make(chan error, 1000)
-	done := map[digest.Digest]bool{}
-	for _, d := range append(children, src.Top().Digest) {
-		if d == src.Top().Digest && !wanted[d] {
-			continue
-		}
-		for _, b := range blobs(f, f.Name(d)) {
-			if done[b.Digest] {
-				continue
-			}
-			done[b.Digest] = true
-			group.Go(func() {
-				_, err := dest.PutBlob(ctx, b, from(src, b))
-				errs <- err
-			})
-		}
+	all := blobs(f, f.Name(top.Digest))
+	errs := make([]error, len(all))
+	for i, b := range all {
+		group.Go(func() { _, errs[i] = dest.PutBlob(ctx, b, from(src, b)) })
 	}
 	group.Wait()
-	close(errs)
-	for err := range errs {
-		if err != nil {
-			return err
-		}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
-	for _, d := range children {
+	for _, d := range slices.Backward(f.Manifests(f.Name(top.Digest))[1:]) {
 		doc, err := src.Manifest(ctx, d)
 		if err != nil {
 			return err
@@ -153,11 +125,11 @@ func copyTree(ctx context.Context, f *imagetest.Fixture, src endpoint.Source, de
 			return err
 		}
 	}
-	sigs, err := src.Signatures(ctx, src.Top().Digest)
+	sigs, err := src.Signatures(ctx, top.Digest)
 	if err != nil {
 		return err
 	}
-	return dest.PutTop(ctx, src.Top(), sigs)
+	return dest.PutTop(ctx, top, sigs)
 }
 
 func openSource(t *testing.T, ref types.ImageReference, sys *types.SystemContext) *Source {
