@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -90,8 +91,8 @@ func (p *pulled) blob(d digest.Digest) string {
 
 // file returns a file of the image, as it is in the topmost layer that has it.
 func (p *pulled) file(name string) (string, error) {
-	for i := len(p.manifest.Layers) - 1; i >= 0; i-- {
-		content, err := fileInLayer(p.blob(p.manifest.Layers[i].Digest), name)
+	for _, layer := range slices.Backward(p.manifest.Layers) {
+		content, err := fileInLayer(p.blob(layer.Digest), name)
 		if !errors.Is(err, os.ErrNotExist) {
 			return content, err
 		}

@@ -140,8 +140,7 @@ func (e *environment) explainRefusal(refused *copy.SparseRefusedError) string {
 
 // registrysWords is the registry's answer in err without what was tried, which the reader knows; all of err if there is none.
 func registrysWords(err error) string {
-	var answer *copy.RegistryError
-	if errors.As(err, &answer) {
+	if answer, ok := errors.AsType[*copy.RegistryError](err); ok {
 		err = answer
 	}
 	return upTo(err.Error(), 1000)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,7 +195,7 @@ func TestTLS(t *testing.T) {
 	certs := t.TempDir()
 	require.NoError(t, secure.WriteCertsDir(certs))
 	copyWith := func(args ...string) outcome {
-		return runAll(t, t.Context(), "", append([]string{"copy", "--all", "--insecure-policy", refTo(plain), refTo(secure)}, args...)...)
+		return runAll(t.Context(), t, "", append([]string{"copy", "--all", "--insecure-policy", refTo(plain), refTo(secure)}, args...)...)
 	}
 
 	copyWith().failed(t, StatusFailed, "source", "--src-tls-verify=false")
@@ -217,7 +218,7 @@ func TestMisuse(t *testing.T) {
 		says []string
 	}{
 		{"no command", nil, []string{"no command"}},
-		{"unknown command", []string{"cpoy"}, []string{`"cpoy"`, "--help"}},
+		{"unknown command", []string{"clone"}, []string{`"clone"`, "--help"}},
 		{"no references", []string{"copy"}, []string{"SOURCE and DESTINATION", "0 arguments"}},
 		{"three references", append(with(), "docker://x/y"), []string{"3 arguments"}},
 		{"unknown flag", with("--plattform", "linux/amd64"), []string{"--plattform"}},
@@ -249,7 +250,7 @@ func TestMisuse(t *testing.T) {
 		{"blobs of a plan", append([]string{"plan", "--insecure-policy", "--check-blobs"}, refs...), []string{"--compare"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := runAll(t, t.Context(), "", c.args...)
+			r := runAll(t.Context(), t, "", c.args...)
 			r.failed(t, StatusMisused, c.says...)
 			assert.NotContains(t, r.stderr, "wrong-secret")
 			assert.Empty(t, r.stdout)
@@ -270,16 +271,16 @@ func TestPolicies(t *testing.T) {
 		return name
 	}
 	without := []string{"copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst)}
-	with := func(policy string) []string { return append(without[:len(without):len(without)], "--policy", policy) }
+	with := func(policy string) []string { return append(slices.Clip(without), "--policy", policy) }
 
 	if _, err := os.Stat("/etc/containers/policy.json"); err != nil {
-		runAll(t, t.Context(), "", without...).failed(t, StatusFailed, "no usable signature policy", "--policy", "--insecure-policy")
+		runAll(t.Context(), t, "", without...).failed(t, StatusFailed, "no usable signature policy", "--policy", "--insecure-policy")
 	}
-	runAll(t, t.Context(), "", with(filepath.Join(dir, "none"))...).failed(t, StatusFailed, "signature policy", "none")
-	runAll(t, t.Context(), "", with(file("{"))...).failed(t, StatusFailed, "signature policy")
-	runAll(t, t.Context(), "", with(file(`{"default":[{"type":"reject"}]}`))...).failed(t, StatusFailed, "rejected")
+	runAll(t.Context(), t, "", with(filepath.Join(dir, "none"))...).failed(t, StatusFailed, "signature policy", "none")
+	runAll(t.Context(), t, "", with(file("{"))...).failed(t, StatusFailed, "signature policy")
+	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"reject"}]}`))...).failed(t, StatusFailed, "rejected")
 	imagetest.CheckUnchanged(t, dst, repo, tag, old)
-	runAll(t, t.Context(), "", with(file(`{"default":[{"type":"insecureAcceptAnything"}]}`))...).done(t)
+	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"insecureAcceptAnything"}]}`))...).done(t)
 	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
@@ -291,6 +292,7 @@ func TestCredentials(t *testing.T) {
 	f.PushTo(src, repo, tag, imagetest.Top)
 	authFile := filepath.Join(t.TempDir(), "auth.json")
 	require.NoError(t, os.WriteFile(authFile, []byte(fmt.Sprintf(`{"auths":{%q:{"auth":"bWU6dG9wc2VjcmV0"},%q:{"auth":"bWU6dG9wc2VjcmV0"}}}`, src.Host(), dst.Host())), 0o600))
+	twice := strings.Repeat("topsecret\n", 2)
 	base := []string{"copy", "--all", "--debug", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst)}
 	for _, c := range []struct {
 		name  string
@@ -299,7 +301,7 @@ func TestCredentials(t *testing.T) {
 		ok    bool
 	}{
 		{"given", []string{"--src-creds", "me:topsecret", "--dest-creds", "me:topsecret"}, "", true},
-		{"from stdin", []string{"--src-creds", "me", "--dest-creds", "me"}, "topsecret\ntopsecret", true},
+		{"from stdin", []string{"--src-creds", "me", "--dest-creds", "me"}, twice, true},
 		{"too few on stdin", []string{"--src-creds", "me", "--dest-creds", "me"}, "topsecret\n", false},
 		{"one file", []string{"--authfile", authFile}, "", true},
 		{"two files", []string{"--src-authfile", authFile, "--dest-authfile", authFile}, "", true},
@@ -308,7 +310,7 @@ func TestCredentials(t *testing.T) {
 		{"a bad token", []string{"--src-registry-token", "topsecret", "--dest-creds", "me:topsecret"}, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := runAll(t, t.Context(), c.stdin, append(base[:len(base):len(base)], c.args...)...)
+			r := runAll(t.Context(), t, c.stdin, append(slices.Clip(base), c.args...)...)
 			assert.Equal(t, c.ok, r.status == StatusDone, r.stderr)
 			for _, secret := range []string{"topsecret", "bWU6dG9wc2VjcmV0"} {
 				assert.NotContains(t, r.stdout+r.stderr, secret)

@@ -49,10 +49,10 @@ type outcome struct {
 func mirror(t *testing.T, command string, args ...string) outcome {
 	t.Helper()
 	all := append([]string{command, "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false"}, args...)
-	return runAll(t, t.Context(), "", all...)
+	return runAll(t.Context(), t, "", all...)
 }
 
-func runAll(t *testing.T, ctx context.Context, stdin string, args ...string) outcome {
+func runAll(ctx context.Context, t *testing.T, stdin string, args ...string) outcome {
 	t.Helper()
 	isolate(t)
 	var stdout, stderr bytes.Buffer
@@ -254,7 +254,7 @@ func TestStopped(t *testing.T) {
 	f.PushTo(src, repo, tag, imagetest.Top)
 	old := pushOld(dst)
 
-	r := runAll(t, ctx, "", "copy", "--all", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst))
+	r := runAll(ctx, t, "", "copy", "--all", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", refTo(src), refTo(dst))
 
 	r.failed(t, StatusFailed, "stopped: interrupt signal received")
 	assert.Empty(t, r.stdout)
@@ -281,7 +281,7 @@ func TestDebugLogs(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"copy", "--help"}, {"plan", "--help"}} {
-		r := runAll(t, t.Context(), "", args...).done(t)
+		r := runAll(t.Context(), t, "", args...).done(t)
 		assert.Contains(t, r.stdout, "Usage:")
 	}
 }
