@@ -145,6 +145,7 @@ func TestAnonymousTokens(t *testing.T) {
 	ch["scope"] = "repository:team-a:pull,push"
 	c.do(401, "POST", "/v2/team-a/blobs/uploads/", "", c.getToken(ch)...)
 	c.do(401, "GET", ch["realm"], "", basic("a", "wrong")...) // wrong is not anonymous
+	c.do(401, "GET", ch["realm"], "", "Authorization", "Bearer x")
 }
 
 func TestOAuth2(t *testing.T) {

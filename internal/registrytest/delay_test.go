@@ -33,7 +33,7 @@ func TestRTT(t *testing.T) {
 	require.Equal(t, 1, c.Connections())
 	// The fastest of some: the machine may be busy.
 	best := time.Hour
-	for range 5 {
+	for range 10 {
 		best = min(best, elapsed(ping))
 	}
 	require.GreaterOrEqual(t, best, rtt)
@@ -89,8 +89,11 @@ func TestCloseWithRTT(t *testing.T) {
 			done <- err
 		}()
 		require.Eventually(t, func() bool { return c.Connections() == 1 }, waitFor, tick)
-		require.Less(t, elapsed(c.Close), closeTimeout)
-		require.Error(t, <-done)
+		took := elapsed(func() {
+			c.Close()
+			require.Error(t, <-done)
+		})
+		require.Less(t, took, closeTimeout)
 	}
 }
 

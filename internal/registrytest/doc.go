@@ -21,6 +21,8 @@
 //	tls.go        certificates, certs.d directories
 //	delay.go      round-trip time, injected into connections
 //
+// Package imagetest puts images into a Registry and checks what a copy has left in one.
+//
 // # Guarantees
 //
 // Everything is safe for concurrent use. No lock is held while the body of a request or of an answer is on its way, so a slow

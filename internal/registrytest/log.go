@@ -3,8 +3,8 @@ package registrytest
 import (
 	"io"
 	"net/http"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -23,7 +23,7 @@ type Request struct {
 	Remote string // address of the client, one for each connection
 	Header http.Header
 
-	Status   int   // 0 as long as nothing was answered, and if the connection was closed instead
+	Status   int   // 0 as long as no header was answered, and if the connection was closed instead
 	Aborted  bool  // the answer was not completed: a connection that was closed or cut on purpose
 	BytesIn  int64 // of the request's body, as far as it was read
 	BytesOut int64 // of the answer's body, as far as it was written
@@ -38,49 +38,68 @@ func (q Request) Authorization() string { return q.Header.Get("Authorization") }
 type requestLog struct {
 	mu       sync.Mutex
 	n        int
-	entries  []*Request // guarded by mu, the entries too
+	entries  []*entry
 	inFlight int
 	peak     int
 }
 
-// begin adds an entry, whose N it sets.
-func (l *requestLog) begin(q *Request) {
+// entry is a Request of which the answer is on its way. What was answered is noted before it is sent, so that a client that has
+// the answer finds it in the log.
+type entry struct {
+	request         Request // Status and Bytes are below; Aborted and End are guarded by the log's mu
+	status, in, out atomic.Int64
+}
+
+// snapshot is the entry as it is now. The caller holds the log's mu.
+func (e *entry) snapshot() Request {
+	q := e.request
+	q.Status, q.BytesIn, q.BytesOut = int(e.status.Load()), e.in.Load(), e.out.Load()
+	return q
+}
+
+// begin adds an entry.
+func (l *requestLog) begin(q Request) *entry {
 	q.Start = time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n++
 	q.N = l.n
-	l.entries = append(l.entries, q)
+	e := &entry{request: q}
+	l.entries = append(l.entries, e)
 	l.inFlight++
 	l.peak = max(l.peak, l.inFlight)
+	return e
 }
 
-func (l *requestLog) end(q *Request, status int, in, out int64, aborted bool) {
+// end completes an entry.
+func (l *requestLog) end(e *entry, aborted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	q.Status, q.BytesIn, q.BytesOut, q.Aborted = status, in, out, aborted
-	q.End = time.Now()
+	e.request.Aborted, e.request.End = aborted, time.Now()
 	l.inFlight--
 }
 
-// Requests returns the log, in order of arrival, as it is now: entries of requests in progress have no End yet.
+// Requests returns the log, in order of arrival, as it is now: entries of requests in progress have no End yet. A client that
+// has an answer finds its Status and BytesOut here; End and Aborted follow when the handler returns.
 func (r *Registry) Requests() []Request {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
 	all := make([]Request, len(r.log.entries))
-	for i, q := range r.log.entries {
-		all[i] = *q
+	for i, e := range r.log.entries {
+		all[i] = e.snapshot()
 	}
 	return all
 }
 
 // Count returns the number of requests in the log that match; nil matches all.
 func (r *Registry) Count(match func(Request) bool) int {
-	all := r.Requests()
-	if match != nil {
-		all = slices.DeleteFunc(all, func(q Request) bool { return !match(q) })
+	n := 0
+	for _, q := range r.Requests() {
+		if match == nil || match(q) {
+			n++
+		}
 	}
-	return len(all)
+	return n
 }
 
 // ResetLog empties the log and the peak. The numbers of requests, and the history of repositories, go on.
@@ -105,38 +124,34 @@ func Is(method string, kind Kind) func(Request) bool {
 	}
 }
 
-// countingBody counts what is read of a request's body. Only the handler's goroutine reads n.
+// countingBody counts what is read of a request's body.
 type countingBody struct {
 	io.ReadCloser
-	n int64
+	e *entry
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
+	b.e.in.Add(int64(n))
 	return n, err
 }
 
 // countingWriter notes status and size of an answer.
 type countingWriter struct {
 	http.ResponseWriter
-	status int
-	n      int64
+	e *entry
 }
 
 func (w *countingWriter) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
+	w.e.status.CompareAndSwap(0, int64(status))
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *countingWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.e.status.CompareAndSwap(0, http.StatusOK)
+	w.e.out.Add(int64(len(p)))
 	n, err := w.ResponseWriter.Write(p)
-	w.n += int64(n)
+	w.e.out.Add(int64(n - len(p))) // what was not written after all
 	return n, err
 }
 

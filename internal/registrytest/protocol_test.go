@@ -437,6 +437,10 @@ func TestDiscardBlobs(t *testing.T) {
 	loc := c.do(202, "POST", "/v2/a/blobs/uploads/", "").Header.Get("Location")
 	c.do(400, "PUT", addQuery(loc, "digest", d.String()), "0124")
 
+	long := digest.SHA512.FromString("0123")
+	loc = c.do(202, "POST", "/v2/a/blobs/uploads/", "").Header.Get("Location")
+	c.do(201, "PUT", addQuery(loc, "digest", long.String()), "0123")
+
 	kept := c.PutBlob("b", []byte("kept"))
 	require.Equal(t, "kept", string(c.do(200, "GET", "/v2/b/blobs/"+kept.String(), "").body))
 	c.PutBlob("a", []byte("0123")) // now there is content

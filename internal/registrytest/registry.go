@@ -210,28 +210,23 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request, second bool) 
 	defer r.working.Done()
 
 	x := &exchange{Registry: r, req: req, route: parseRoute(req.URL.Path), second: second}
-	entry := newRequest(x)
-	r.log.begin(entry)
-	x.n = entry.N
-
-	body := &countingBody{ReadCloser: req.Body}
-	if req.Body == nil { // a request that no server made
-		body.ReadCloser = http.NoBody
-	}
-	req.Body = body
-	out := &countingWriter{ResponseWriter: w}
-	x.w = out
+	e := r.log.begin(newRequest(x))
 	aborted := true
-	defer func() { r.log.end(entry, out.status, body.n, out.n, aborted) }()
+	defer func() { r.log.end(e, aborted) }()
+
+	x.n = e.request.N
+	x.w = &countingWriter{ResponseWriter: w, e: e}
+	body := req.Body
+	if body == nil { // a request that no server made
+		body = http.NoBody
+	}
+	req.Body = &countingBody{ReadCloser: body, e: e}
 
 	var a Answer
 	if r.opts.Script != nil {
 		a = r.opts.Script(x.n, req)
 	}
 	a.play(x, x.throttled)
-	if out.status == 0 {
-		x.w.WriteHeader(http.StatusOK)
-	}
 	aborted = false
 }
 
@@ -308,10 +303,10 @@ func (x *exchange) notAllowed() {
 	x.refuse(http.StatusMethodNotAllowed, Error{Code: "UNSUPPORTED", Message: "the operation is unsupported"})
 }
 
-// newRequest is the log entry of x.
-func newRequest(x *exchange) *Request {
+// newRequest is what the log says about x before it is served.
+func newRequest(x *exchange) Request {
 	q := x.req
-	return &Request{
+	return Request{
 		Method: q.Method, Kind: x.route.kind, Repo: x.route.repo, Ref: x.route.ref,
 		Path: q.URL.Path, Query: q.URL.RawQuery, Host: q.Host, Second: x.second,
 		Proto: q.Proto, Remote: q.RemoteAddr, Header: q.Header.Clone(),
