@@ -305,8 +305,8 @@ func inexpressible(o *Options, plan *Plan, reason wayReason) error {
 	}
 	decided := map[digest.Digest]Decision{}
 	for _, ip := range plan.List.Instances {
-		if ip.Nested != nil {
-			return refuse("ImageListSelection", "the list has nested lists")
+		if ip.Nested != nil && ip.Decision == Copy {
+			return refuse("ImageListSelection", "nested lists are selected")
 		}
 		if before, ok := decided[ip.Digest]; ok && before != ip.Decision {
 			return refuse("InstanceIndexes", fmt.Sprintf("one of the entries with the digest %s is selected and another is not", ip.Digest))
