@@ -41,17 +41,8 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 	if j.plan.Way == Upstream {
 		return j.handOver(ctx)
 	}
-	if !j.reporter.complete {
-		if err := j.openDestination(ctx); err != nil {
-			return nil, err
-		}
-		j.mountAcross()
-		if err := j.execute(ctx); err != nil {
-			return nil, err
-		}
-		if err := j.write(ctx); err != nil {
-			return nil, err
-		}
+	if err := j.runNatively(ctx); err != nil {
+		return nil, err
 	}
 	if resolved := j.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none
@@ -64,6 +55,37 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		return doc.Bytes, nil
 	}
 	return j.plan.List.result, nil
+}
+
+// runNatively executes the plan with this package's own engine. What is attached to an image or list comes before what the reference
+// names, but for what is attached to lists that the destination may refuse: then it is not wanted either.
+func (j *job) runNatively(ctx context.Context) error {
+	before, after := j.attachmentsInTurn()
+	if j.settled && len(before)+len(after) == 0 {
+		return nil
+	}
+	if err := j.openDestination(ctx); err != nil {
+		return err
+	}
+	j.mountAcross()
+	if !j.settled {
+		if err := j.execute(ctx); err != nil {
+			return err
+		}
+	}
+	if err := j.copyAttachments(ctx, before); err != nil {
+		return err
+	}
+	if !j.settled {
+		if err := j.write(ctx); err != nil {
+			return err
+		}
+	}
+	if err := j.copyAttachments(ctx, j.stillWanted(after)); err != nil {
+		return err
+	}
+	j.reporter.update(func(r *Report) { r.attached = true })
+	return nil
 }
 
 // Prepared is a copy that has been planned. Its source stays open until Close. It must not be used concurrently.

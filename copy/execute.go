@@ -3,7 +3,6 @@ package copy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -23,6 +22,11 @@ func (j *job) execute(ctx context.Context) error {
 	if j.plan.List != nil {
 		j.progress.line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
 	}
+	return j.copyImages(ctx, images, j.signPresent)
+}
+
+// copyImages copies images, and does what else is to be done at the same time.
+func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*blobTask{}}
 	for i, image := range images {
@@ -31,7 +35,9 @@ func (j *job) execute(ctx context.Context) error {
 		}
 		e.image(image)
 	}
-	group.Go(func() error { return j.signPresent(groupCtx) })
+	for _, f := range besides {
+		group.Go(func() error { return f(groupCtx) })
+	}
 	if err := group.Wait(); err != nil {
 		// An end that was interrupted says so in its own words; the caller's reason is the better one.
 		if cause := context.Cause(ctx); cause != nil {
@@ -80,19 +86,26 @@ func (j *job) images() ([]imageCopy, error) {
 		if err != nil {
 			return nil, err
 		}
-		parsed, err := parseImage(doc)
+		image, err := j.imageCopy(endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes})
 		if err != nil {
-			return nil, &Error{"parsing manifest", SourceSide, d.String(), err}
+			return nil, err
 		}
-		if parsed == nil {
-			return nil, fmt.Errorf("manifest %s: Docker schema 1 is not copied natively", d) // upstreamReason has seen to it
-		}
-		images = append(images, imageCopy{
-			doc:   endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes},
-			blobs: j.blobsToCopy(parsed), single: j.plan.Image != nil, there: j.in.Present[d],
-		})
+		image.single = j.plan.Image != nil
+		images = append(images, image)
 	}
 	return images, nil
+}
+
+// imageCopy returns what it takes to copy one image.
+func (j *job) imageCopy(doc endpoint.Document) (imageCopy, error) {
+	parsed, err := parseImage(Document{MediaType: doc.MediaType, Bytes: doc.Bytes})
+	if err != nil {
+		return imageCopy{}, &Error{"parsing manifest", SourceSide, doc.Digest.String(), err}
+	}
+	if parsed == nil { // upstreamReason has seen to it that no wanted image is one
+		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
+	}
+	return imageCopy{doc: doc, blobs: j.blobsToCopy(parsed), there: j.in.Present[doc.Digest]}, nil
 }
 
 // blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere and stay there.

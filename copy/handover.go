@@ -29,6 +29,11 @@ func (j *job) decideWay() error {
 	if err != nil || reason.text == "" {
 		return err
 	}
+	if j.o.attachments() {
+		return &OptionsError{
+			[]string{"Referrers", "DigestTags"}, fmt.Sprintf("what is attached names digests that change, or is not known to upstream's copy: %s", reason.text),
+		}
+	}
 	j.plan.through(reason.text)
 	_, err = upstreamOptions(&j.o, j.plan, reason)
 	return err

@@ -41,6 +41,8 @@ type job struct {
 	top digest.Digest
 	// support is what is known of the destination's view of sparse lists, if that matters.
 	support SparseSupport
+	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
+	settled bool
 	// judged are the images that the policy allows.
 	judged map[digest.Digest]bool
 	// signatures of what was read, by digest; absent where there is nothing to carry.

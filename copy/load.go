@@ -37,14 +37,21 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.replan(); err != nil {
 		return err
 	}
-	done, err := j.compareTop(ctx)
-	if err != nil || done {
+	settled, err := j.compareTop(ctx)
+	if err != nil {
 		return err
+	}
+	j.settled = settled
+	if settled {
+		return j.loadAttachments(ctx)
 	}
 	if err := j.loadImages(ctx); err != nil {
 		return err
 	}
 	if err := j.foresee(ctx); err != nil {
+		return err
+	}
+	if err := j.loadAttachments(ctx); err != nil {
 		return err
 	}
 	return j.decideWay()
@@ -261,7 +268,7 @@ func (j *job) lacksNested() bool {
 // upToDate ends a copy for which everything that plan names is at the destination, unless signatures are lacking there. The policy is
 // asked all the same; it reads what it wants to see.
 func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) (done bool, err error) {
-	before := j.plan
+	before, instead := j.plan, plan == j.plan.IfRefused
 	j.plan = plan
 	if err := j.readImageSignatures(ctx); err != nil {
 		return false, err
@@ -274,12 +281,21 @@ func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) (done 
 	if err := j.judge(ctx, plan.wantedImages()); err != nil {
 		return false, err
 	}
+	for _, d := range plan.wantedImages() {
+		j.in.Present[d] = true
+	}
+	if err := j.replan(); err != nil {
+		return false, err
+	}
+	if instead {
+		j.plan = j.plan.IfRefused
+	}
 	j.reporter.update(func(r *Report) {
 		r.Checked = level
 		r.DestinationDigest = plan.Digest
 	})
 	j.reporter.complete = true
-	j.progress.line("Everything is at the destination already")
+	j.progress.line("All images are at the destination already")
 	return true, nil
 }
 

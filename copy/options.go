@@ -231,6 +231,16 @@ type Options struct {
 	Attestations AttestationAction
 	// MissingInstances says what a selected instance that the source does not have means.
 	MissingInstances MissingInstanceAction
+	// Referrers says which referrers of what is copied are copied too. Between registries and OCI layouts only.
+	Referrers ReferrerAction
+	// ReferrerTypes are the artifact types of the referrers that are copied. Empty means all.
+	ReferrerTypes []string
+	// DigestTags copies what cosign's tags sha256-<hex>.sig, .att and .sbom name, for every list and image that is copied.
+	// Between registries and OCI layouts only.
+	DigestTags bool
+	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the destination does not have what they
+	// name.
+	KeepVoid bool
 	// CheckBlobs asks the destination for every blob of instances that are there already, and copies what is absent. Without it,
 	// an instance whose manifest is there counts as complete.
 	CheckBlobs bool
@@ -278,6 +288,10 @@ func (o *Options) validateEnums() error {
 		return &OptionsError{[]string{"SparseManifestListAction"}, fmt.Sprintf("unknown value %d", o.SparseManifestListAction)}
 	case o.Attestations < DefaultAttestations || o.Attestations > KeepAllAttestations:
 		return &OptionsError{[]string{"Attestations"}, fmt.Sprintf("unknown value %d", o.Attestations)}
+	case o.Referrers < NoReferrers || o.Referrers > AllReferrers:
+		return &OptionsError{[]string{"Referrers"}, fmt.Sprintf("unknown value %d", o.Referrers)}
+	case o.Referrers == NoReferrers && len(o.ReferrerTypes) > 0:
+		return &OptionsError{[]string{"ReferrerTypes", "Referrers"}, "types need AllReferrers"}
 	case o.MissingInstances < FailOnMissing || o.MissingInstances > SkipMissing:
 		return &OptionsError{[]string{"MissingInstances"}, fmt.Sprintf("unknown value %d", o.MissingInstances)}
 	}

@@ -3,6 +3,7 @@ package copy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -38,6 +39,10 @@ type PlanInput struct {
 	Present map[digest.Digest]bool
 	// Platform is what the config of a single image says. It is needed if Options filter or require platforms.
 	Platform *imgspecv1.Platform
+	// Attachments are the referrers and digest tags that are known, of whatever subjects, and theirs in turn.
+	Attachments []Attachment
+	// PresentTags are the digests that the tags of attachments name at the destination, as far as that is known.
+	PresentTags map[string]digest.Digest
 	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
 	SignedLists map[digest.Digest]int
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
@@ -89,7 +94,10 @@ type Plan struct {
 	// Copies are the distinct manifests of images that are copied, in first-seen order. What is known to be at the destination is
 	// not among them.
 	Copies []digest.Digest `json:"copies"`
-	// Blobs and Bytes are the distinct blobs of Copies, and their size in bytes. Less may move: blobs may be there already.
+	// Attached are the referrers and digest tags that are known.
+	Attached []AttachedPlan `json:"attached,omitempty"`
+	// Blobs and Bytes are the distinct blobs of Copies and of what is attached, and their size in bytes. Less may move: blobs may be
+	// there already.
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
 	// Unread is the number of Copies whose manifests were not given, or are Docker schema 1: Blobs and Bytes leave them out.
@@ -345,6 +353,8 @@ func (in *PlanInput) imagePlan(image ImagePlan, doc *Document) (*Plan, error) {
 	if !image.Present {
 		p.Copies = []digest.Digest{image.Digest}
 	}
+	p.attach(in)
+	maps.Copy(docs, in.Documents)
 	if err := p.count(docs); err != nil {
 		return nil, err
 	}
@@ -665,6 +675,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	}
 	t.absent(p)
 	t.void(p)
+	p.attach(t.in)
 	if err := p.count(t.in.Documents); err != nil {
 		return nil, err
 	}
@@ -897,7 +908,13 @@ func (p *Plan) sparse() bool {
 // count fills in what the copies of the plan need to move at most.
 func (p *Plan) count(docs map[digest.Digest]Document) error {
 	seen := map[digest.Digest]bool{}
-	for _, d := range p.Copies {
+	counted := slices.Clone(p.Copies)
+	for _, a := range p.toAttach() {
+		if doc, ok := docs[a.Digest]; !ok || !isList(doc) {
+			counted = append(counted, a.Digest)
+		}
+	}
+	for _, d := range counted {
 		doc, ok := docs[d]
 		if !ok {
 			p.Unread++

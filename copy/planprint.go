@@ -43,6 +43,7 @@ func (p *Plan) body(b *strings.Builder) {
 		b.WriteString("\n")
 		p.List.print(b, "", true)
 	}
+	p.printAttached(b)
 	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
 	if p.Unread > 0 {
 		fmt.Fprintf(b, "not counted: blobs of %s not read\n", count(p.Unread, "manifest that was", "manifests that were"))
@@ -58,6 +59,26 @@ func (p *Plan) body(b *strings.Builder) {
 	} else {
 		b.WriteString("destination digest unknown: children will change\n")
 	}
+}
+
+func (p *Plan) printAttached(b *strings.Builder) {
+	if len(p.Attached) == 0 {
+		return
+	}
+	b.WriteString("attached\n")
+	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
+	for _, a := range p.Attached {
+		what := a.ArtifactType
+		if a.Tag != "" {
+			what = "tag " + a.Tag
+		}
+		reason := a.Reason.Text
+		if a.Present {
+			reason += ", there already"
+		}
+		fmt.Fprintf(w, "  %s\tof %s\t%s\t%s\t%s\n", short(a.Digest), short(a.Subject), what, a.Decision, reason)
+	}
+	w.Flush()
 }
 
 func (i *ImagePlan) print(b *strings.Builder) {

@@ -34,6 +34,9 @@ type Report struct {
 	// Instances are those of all lists, parents before what is nested in them; or the single image.
 	Instances []InstanceReport `json:"instances,omitempty"`
 
+	// Attached are the referrers and digest tags that were found.
+	Attached []AttachedReport `json:"attached,omitempty"`
+
 	// BlobsCopied were moved, BytesCopied in all; BlobsReused were at the destination already.
 	BlobsCopied int   `json:"blobsCopied"`
 	BytesCopied int64 `json:"bytesCopied"`
@@ -51,6 +54,18 @@ type Report struct {
 	Elapsed time.Duration `json:"elapsed"`
 	// Error is why the copy failed, "" if it did not.
 	Error string `json:"error,omitempty"`
+
+	attached bool // everything attached that was planned is at the destination
+}
+
+// An AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of either.
+type AttachedReport struct {
+	Subject      digest.Digest `json:"subject"`
+	Digest       digest.Digest `json:"digest"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	Tag          string        `json:"tag,omitempty"`
+	Outcome      Outcome       `json:"outcome,omitempty"`
+	Reason       Reason        `json:"reason"`
 }
 
 // CheckLevel is how much of what is at a destination was looked at.
@@ -170,11 +185,30 @@ func (r *reporter) finish(plan *Plan, err error) *Report {
 		out.ActionReason = plan.ActionReason
 		out.Warnings = append(append([]string{}, plan.Warnings...), r.report.Warnings...)
 		out.Instances = r.instances(plan)
+		out.Attached = attachedReports(plan, out.attached)
 	}
 	if err != nil {
 		out.Error = err.Error()
 	}
 	return &out
+}
+
+// attachedReports says what happened to the attachments of a plan, all of which are at the destination if done is set.
+func attachedReports(plan *Plan, done bool) []AttachedReport {
+	var all []AttachedReport
+	for _, a := range plan.Attached {
+		r := AttachedReport{Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Reason: a.Reason}
+		switch {
+		case a.Decision == Skip:
+			r.Outcome = Skipped
+		case a.Present:
+			r.Outcome = Present
+		case done:
+			r.Outcome = Copied
+		}
+		all = append(all, r)
+	}
+	return all
 }
 
 func (r *reporter) instances(plan *Plan) []InstanceReport {

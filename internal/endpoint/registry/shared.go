@@ -104,6 +104,8 @@ type host struct {
 	pinging sync.Mutex // held while asking for challenges
 	pinged  bool       // GET /v2/ was answered; guarded by pinging
 
+	referrersAPI atomic.Bool // the referrers API has answered
+
 	signatures atomic.Bool // X-Registry-Supports-Signatures was seen
 	warnings   sync.Map    // texts of Warning headers that were logged
 }
