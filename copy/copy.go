@@ -67,6 +67,9 @@ func (j *job) runNatively(ctx context.Context) error {
 	if err := j.openDestination(ctx); err != nil {
 		return err
 	}
+	if err := j.checkSignatureStore(ctx); err != nil {
+		return err
+	}
 	j.mountAcross()
 	if !j.settled {
 		if err := j.execute(ctx); err != nil {

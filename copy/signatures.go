@@ -52,6 +52,18 @@ func (j *job) signaturesOf(d digest.Digest) endpoint.Signatures {
 	return j.signatures[d]
 }
 
+// checkSignatureStore fails if there are signatures to carry and the destination stores none, before anything is copied.
+func (j *job) checkSignatureStore(ctx context.Context) error {
+	store, ok := j.dst.(interface{ SupportsSignatures(context.Context) error })
+	if !ok || len(j.signatures) == 0 {
+		return nil
+	}
+	if err := store.SupportsSignatures(ctx); err != nil {
+		return &Error{"copying signatures to", DestinationSide, j.in.Destination, err}
+	}
+	return nil
+}
+
 // unsigned returns those of the given manifests, all of them at the destination, that lack signatures there. A destination that
 // cannot tell is taken to lack them.
 func (j *job) unsigned(ctx context.Context, digests []digest.Digest) ([]digest.Digest, error) {

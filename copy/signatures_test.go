@@ -117,9 +117,15 @@ func TestSignaturesTravel(t *testing.T) {
 	})
 	t.Run("to a layout, which stores none", func(t *testing.T) {
 		dst := places["layout"](t)
+		src.ResetLog()
 		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), two)
-		require.Error(t, err)
+		var at *Error
+		require.ErrorAs(t, err, &at)
+		assert.Equal(t, DestinationSide, at.Side)
 		assert.Empty(t, dst.top("v1"))
+		for _, d := range f.Blobs(imagetest.Top) {
+			assert.Zero(t, src.Count(func(q registrytest.Request) bool { return q.Ref == d.String() }), "no blob is read")
+		}
 	})
 }
 

@@ -116,6 +116,11 @@ func (d *Destination) SupportsLists() bool {
 	return len(supported) == 0 || slices.ContainsFunc(supported, manifest.MIMETypeIsMultiImage)
 }
 
+// SupportsSignatures says why the transport stores no signatures, nil if it does.
+func (d *Destination) SupportsSignatures(ctx context.Context) error {
+	return wrap(d.ref, operation{verb: "storing signatures"}, d.end.image().SupportsSignatures(ctx))
+}
+
 // Top implements endpoint.Destination.
 func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 	if err := ctx.Err(); err != nil {
