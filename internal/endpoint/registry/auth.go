@@ -61,14 +61,20 @@ func (r *repository) scopes(mountFrom string) []string {
 	return scopes
 }
 
-// challengedScope is what a refused token is said to lack, and whether it is said to lack anything.
-func challengedScope(challenges []challenge) (scope string, insufficient bool) {
+// Values of the parameter "error" of a challenge. RFC 6750, section 3.1.
+const (
+	invalidToken      = "invalid_token" // it has ended, or was never one
+	insufficientScope = "insufficient_scope"
+)
+
+// refusedToken is what challenges say about a refused token: the error, "" if there is none, and the scope that would do.
+func refusedToken(challenges []challenge) (fault, scope string) {
 	for _, c := range challenges {
-		if c.scheme == "bearer" && c.params["error"] == "insufficient_scope" {
-			return c.params["scope"], true
+		if c.scheme == "bearer" {
+			return c.params["error"], c.params["scope"]
 		}
 	}
-	return "", false
+	return "", ""
 }
 
 // tokenKey says what a token was issued for, and for whom.

@@ -127,8 +127,9 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 
 // Bounds on how often a request is sent again with another authorization.
 const (
-	maxAuthorizations = 10 // in all
-	maxUselessTokens  = 3  // of tokens that nobody could use
+	maxAuthorizations = 30 // in all: a token that others used up first says nothing against the next one
+	maxInvalidTokens  = 10 // of tokens that nobody is known to have used yet, which may be just happening
+	maxUselessTokens  = 3  // of those, if the registry does not say that they have ended
 )
 
 // sendAuthorized sends rq, and again when that was refused for lack of authorization and there is another one to try.
@@ -144,15 +145,18 @@ func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Res
 			used.token.accept()
 			return resp, nil
 		}
-		// A token that was good for others has ended. One that is not known to have been good for anything may have been, too:
-		// for requests that are just being answered.
+		challenges := parseChallenges(resp.Header)
 		if used.token != nil && !used.token.accepted.Load() {
 			useless++
 		}
-		if useless == maxUselessTokens || again == maxAuthorizations {
+		most := maxUselessTokens
+		if fault, _ := refusedToken(challenges); fault == invalidToken {
+			most = maxInvalidTokens
+		}
+		if useless >= most || again == maxAuthorizations {
 			return resp, nil
 		}
-		next, ok := r.answerChallenge(ctx, parseChallenges(resp.Header), used, scopes)
+		next, ok := r.answerChallenge(ctx, challenges, used, scopes)
 		if !ok {
 			return resp, nil
 		}
@@ -172,7 +176,7 @@ func (r *repository) answerChallenge(ctx context.Context, challenges []challenge
 	if used.token == nil {
 		return nil, false
 	}
-	if lacking, insufficient := challengedScope(challenges); insufficient {
+	if fault, lacking := refusedToken(challenges); fault == insufficientScope {
 		if lacking == "" || slices.Contains(scopes, lacking) {
 			return nil, false // there is nothing else to ask for
 		}
