@@ -3,8 +3,9 @@
 // # Map
 //
 //	run.go        Run: from arguments to exit status
-//	copy.go       mirror copy
+//	copy.go       mirror copy; flags that say what is printed
 //	plan.go       mirror plan
+//	ends.go       from the flags to what the library wants
 //	selection.go  flags that say what is copied, and what becomes of the list
 //	access.go     flags that say how the two ends are reached; the signature policy
 //	values.go     values of flags that are checked when they are parsed

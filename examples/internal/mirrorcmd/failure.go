@@ -162,12 +162,16 @@ func (e *environment) keeps() bool {
 // maxLine is the length in bytes at which a line is cut: an error may name thousands of digests.
 const maxLine = 4000
 
-// oneLine makes one line of a text that strangers may have had a hand in: what is not printable is escaped.
+// oneLine makes one line of a text that strangers may have had a hand in.
 func oneLine(text string) string {
-	text = strings.ReplaceAll(strings.TrimSpace(upTo(text, maxLine)), "\n", "; ")
+	return printable(strings.ReplaceAll(strings.TrimSpace(upTo(text, maxLine)), "\n", "; "))
+}
+
+// printable escapes what could do something to a terminal, but for ends of lines.
+func printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {
-		if unicode.IsPrint(r) {
+		if r == '\n' || unicode.IsPrint(r) {
 			b.WriteRune(r)
 		} else {
 			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))

@@ -176,6 +176,18 @@ func TestCopyWithoutSelectionTakesOneImage(t *testing.T) {
 	assert.Contains(t, r.stdout, shortDigest(f.Digest("arm/v7")))
 }
 
+func TestCopySkipsMissing(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{Strict: true})
+	f.PushTo(src, repo, tag, imagetest.Top, "arm64")
+
+	r := mirror(t, "copy", "--platform", "linux/amd64,linux/arm64", "--sparse", "strip", "--skip-missing", refTo(src), refTo(dst)).done(t)
+
+	assert.Regexp(t, `linux/arm64 .* missing, stripped +- +-`, r.stdout)
+	assert.Regexp(t, `linux/arm/v7 .* stripped +- +-`, r.stdout)
+	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Fixture: f, Only: true, Present: []string{"amd64"}, Absent: []string{"arm64", "arm/v7"}})
+}
+
 func TestCopyToLayout(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 1000)
 	src := registrytest.Start(t, registrytest.Options{})
@@ -283,6 +295,9 @@ func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"copy", "--help"}, {"plan", "--help"}} {
 		r := runAll(t.Context(), t, "", args...).done(t)
 		assert.Contains(t, r.stdout, "Usage:")
+		for line := range strings.SplitSeq(r.stdout, "\n") {
+			assert.LessOrEqual(t, len(line), 125)
+		}
 	}
 }
 
