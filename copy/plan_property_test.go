@@ -27,7 +27,7 @@ func TestPlanProperties(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	planned := 0
-	for i := range uint64(2000) {
+	for i := range uint64(1000) {
 		w := &planWorld{random: rand.New(rand.NewPCG(seed, i)), in: PlanInput{
 			Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
 		}}
@@ -40,7 +40,7 @@ func TestPlanProperties(t *testing.T) {
 			t.Fatalf("world %d; to see it again: go test ./copy -run TestPlanProperties -plan-seed %d\n%+v\n%s", i, seed, *w.in.Options, w.in.Top.Bytes)
 		}
 	}
-	assert.Greater(t, planned, 400, "too few of the random inputs can be planned")
+	assert.Greater(t, planned, 200, "too few of the random inputs can be planned")
 }
 
 // A planWorld is a random input.
