@@ -134,6 +134,17 @@ func TestRun(t *testing.T) {
 	assert.Contains(t, out.String(), "\n| 8x5x2MiB, 1ms | 0.")
 }
 
+func TestBudget(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{
+		"-quick", "-rtt", "0", "-tls", "false", "-tools", "floor,sparsecopy,upstream", "-workloads", "2of8", "-budget", "0s",
+	}, nil, &out, &errors)
+	require.Zero(t, status, errors.String())
+	assert.Contains(t, out.String(), "after 0s: only sparsecopy and the floor from here on")
+	assert.Contains(t, out.String(), "tool=sparsecopy-")
+	assert.NotContains(t, out.String(), "tool=upstream")
+}
+
 func TestFailedCopiesFailTheRun(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{

@@ -20,6 +20,7 @@ type bench struct {
 	n       int       // copies so far
 	results results
 	failed  int
+	late    bool // the budget is used up, and the output says so
 }
 
 // measure makes all copies and prints what came out. It fails if one of the copies did.
@@ -59,6 +60,7 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 		if !w.suits(e) {
 			continue
 		}
+		b.checkBudget()
 		for round := range b.runs {
 			for _, t := range b.tools {
 				if !b.skip(cell{e, w.Name, t.name}, t, round) {
@@ -72,6 +74,14 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 	return nil
 }
 
+// checkBudget notices, between two workloads, that the budget is used up.
+func (b *bench) checkBudget() {
+	if !b.late && time.Now().After(b.end) {
+		b.late = true
+		fmt.Fprintf(b.out, "after %v: only sparsecopy and the floor from here on, once each\n", b.budget)
+	}
+}
+
 // skip says whether t is left out in this round, to end in time.
 func (b *bench) skip(c cell, t tool, round int) bool {
 	before := b.results[c]
@@ -80,7 +90,7 @@ func (b *bench) skip(c cell, t tool, round int) bool {
 		return true
 	case c.TLS && t.untuned: // slower than with the setting that is measured, which is what bounds are about
 		return true
-	case time.Now().After(b.end):
+	case b.late:
 		return round > 0 || t.peer
 	case round > 0 && len(before) == 0: // it failed
 		return true

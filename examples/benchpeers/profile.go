@@ -32,6 +32,7 @@ func startProfile(path string) (stop func() error, err error) {
 		pprof.StopCPUProfile()
 		trace.Stop()
 		err := errors.Join(cpu.Close(), traced.Close())
+		runtime.GC() // allocations are profiled up to the last collection
 		for _, name := range []string{"allocs", "block", "mutex"} {
 			err = errors.Join(err, writeProfile(path, name))
 		}
