@@ -46,7 +46,7 @@ type RegistryErrorDetail = endpoint.RegistryErrorDetail
 type LimitError = listtree.LimitError
 
 // NoMatchError says that selectors match nothing in the source. Nothing has been written.
-// Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms.
+// Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms, unless nothing else is selected.
 type NoMatchError struct {
 	Asked   []string // the selectors that match nothing, sorted
 	Offered []string // the distinct platforms that the source has, in its order
@@ -65,13 +65,19 @@ type EmptyError struct {
 }
 
 func (e *EmptyError) Error() string {
-	if e.Missing > 0 {
+	switch {
+	case e.Missing == 1:
+		return "nothing left to copy: the only selected instance is missing at the source"
+	case e.Missing > 0:
 		return fmt.Sprintf("nothing left to copy: all %d selected instances are missing at the source", e.Missing)
+	case e.Entries == 0:
+		return "nothing to copy: the list is empty"
 	}
-	return fmt.Sprintf("nothing left: no entry of the list would remain (it has %d)", e.Entries)
+	return fmt.Sprintf("nothing left to copy: none of the list's %d entries is selected", e.Entries)
 }
 
-// CannotModifyError says that a list would have to change, and why it must not. Nothing has been written.
+// CannotModifyError says that a list would have to change, or that an image is not the one that the destination names, and why that
+// must not be. Nothing has been written.
 // Lift the reason (RemoveListSignatures, PreserveDigests, the digest in the destination), or keep the list.
 type CannotModifyError struct {
 	List   digest.Digest
@@ -93,7 +99,7 @@ type RequiredError struct {
 type RequiredPlatform struct {
 	Platform string        // as required
 	Digest   digest.Digest // of the instance, "" if none is listed
-	Reason   string        // "not in the list", "not selected" or "missing at the source"
+	Reason   string        // "not in the list", "not selected", "missing at the source", or what a single image is for
 }
 
 func (e *RequiredError) Error() string {

@@ -1,7 +1,6 @@
 package copy
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -84,7 +83,8 @@ const (
 	// copies includes every attestation; selections by digest or position are taken literally.
 	// Use it unless you have a reason not to.
 	DefaultAttestations AttestationAction = iota
-	// FollowSubject copies an attestation if and only if its subject in the same list is copied, however that was selected.
+	// FollowSubject copies an attestation if and only if its subject in the same list is copied, however that was selected, or if
+	// Instances or InstanceIndexes name it.
 	// Use it with selections by digest or position.
 	FollowSubject
 	// DropAttestations copies no attestation but those that Instances or InstanceIndexes name.
@@ -112,8 +112,7 @@ const (
 // InstancePlatformFilter selects instances by platform. Spellings are normalised before they are compared (x86_64 is amd64, aarch64
 // is arm64, arm64/v8 is arm64); a variant is never filled in, so {linux, arm} means every arm.
 //
-// Filters look at images, also at those in nested lists, and at attestations only when OS and Architecture are spelled
-// out without wildcards.
+// Filters look at images, also at those in nested lists, and at attestations only if they spell out unknown/unknown.
 type InstancePlatformFilter struct {
 	// OS and Architecture, such as "linux" and "amd64"; "*" matches any. Both empty match an entry without a platform.
 	OS           string
@@ -222,10 +221,11 @@ type Options struct {
 	// InstanceIndexes selects entries of the top-level list by position, from 0, for entries that share a digest. A nested list
 	// is selected with all that it names. Only with CopySpecificImages.
 	InstanceIndexes []int
-	// OptionalPlatforms are like InstancePlatforms, but may match nothing: Report.Warnings says so. Only with CopySpecificImages.
+	// OptionalPlatforms are like InstancePlatforms, but may match nothing: Report.Warnings says so. If nothing else is selected, one
+	// of them must match. Only with CopySpecificImages.
 	OptionalPlatforms []InstancePlatformFilter
-	// RequiredPlatforms must each match an instance that is selected and there, or the copy fails with a *RequiredError
-	// before anything is written. They select nothing.
+	// RequiredPlatforms must each match an instance that is selected, and everything that they match and that is selected must be
+	// there, or the copy fails with a *RequiredError before anything is written. They select nothing.
 	RequiredPlatforms []InstancePlatformFilter
 	// Attestations says which attestations are copied.
 	Attestations AttestationAction
@@ -272,12 +272,12 @@ func (e *OptionsError) Error() string {
 
 // validate checks what can be checked before anything is opened.
 func (o *Options) validate() error {
-	return errors.Join(
-		o.validateEnums(),
-		o.validateSelectors(),
-		o.validateFilters(),
-		o.validateCompression(),
-	)
+	for _, check := range []func() error{o.validateEnums, o.validateSelectors, o.validateFilters, o.validateCompression} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *Options) validateEnums() error {

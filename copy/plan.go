@@ -3,7 +3,6 @@ package copy
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -354,7 +353,11 @@ func (in *PlanInput) imagePlan(image ImagePlan, doc *Document) (*Plan, error) {
 		p.Copies = []digest.Digest{image.Digest}
 	}
 	p.attach(in)
-	maps.Copy(docs, in.Documents)
+	for d, doc := range in.Documents {
+		if d != image.Digest {
+			docs[d] = doc
+		}
+	}
 	if err := p.count(docs); err != nil {
 		return nil, err
 	}

@@ -68,9 +68,9 @@ func (p *Plan) printAttached(b *strings.Builder) {
 	b.WriteString("attached\n")
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, a := range p.Attached {
-		what := a.ArtifactType
+		what := fmt.Sprintf("%q", a.ArtifactType)
 		if a.Tag != "" {
-			what = "tag " + a.Tag
+			what = "tag " + a.Tag // made of a digest
 		}
 		reason := a.Reason.Text
 		if a.Present {

@@ -140,7 +140,7 @@ func reasonInImages(in wayInput, dest traits) wayReason {
 			return wayReason{"ForceManifestMIMEType", fmt.Sprintf("ForceManifestMIMEType converts %s, which is %s", short(d), mt)}
 		}
 		if dest.mediaTypes != nil && !slices.Contains(dest.mediaTypes, mt) {
-			return wayReason{text: fmt.Sprintf("%s has to be converted: the destination does not store %s", short(d), mt)}
+			return wayReason{text: fmt.Sprintf("%s has to be converted: the destination does not store %q", short(d), mt)}
 		}
 	}
 	for _, d := range sortedKeys(in.images) {

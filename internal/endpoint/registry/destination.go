@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -45,7 +46,12 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	}
 	d := &Destination{
 		ref: ref, name: name, shared: sh, stats: &counters{}, sigs: newSignatureWriter(ref, sys),
-		stored: sync.OnceValues(func() (*signatureReader, error) { return newSignatureReader(ref, sys) }),
+		stored: sync.OnceValues(func() (*signatureReader, error) {
+			if err := checkOwnPlace(name, sys); err != nil {
+				return nil, err
+			}
+			return newSignatureReader(ref, sys)
+		}),
 	}
 	if d.shared == nil {
 		d.shared, d.ownShared = &Shared{}, true
@@ -169,6 +175,22 @@ func (d *Destination) Signatures(ctx context.Context, of digest.Digest) (endpoin
 		return nil, err
 	}
 	return reader.read(ctx, physical{ref: d.name, repo: d.repo}, of)
+}
+
+// checkOwnPlace fails if reading name through the docker transport may ask another place than writing it does.
+func checkOwnPlace(name reference.Named, sys *types.SystemContext) error {
+	registry, err := sysregistriesv2.FindRegistry(sys, name.Name())
+	if err != nil || registry == nil {
+		return err
+	}
+	sources, err := registry.PullSourcesFromReference(name)
+	if err != nil {
+		return err
+	}
+	if len(sources) != 1 || sources[0].Reference.Name() != name.Name() {
+		return fmt.Errorf("%s is configured to be read from elsewhere", name.Name())
+	}
+	return nil
 }
 
 // PutTop implements endpoint.Destination. Without signatures it is one request.
