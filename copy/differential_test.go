@@ -591,17 +591,17 @@ func (c *diffCase) run(again string) {
 	complaints := c.compare(theirs, ours)
 	// Where ours can be told to do as upstream does, the rest of the difference is looked at.
 	o := c.options
-	for _, d := range differences {
-		if len(complaints) == 0 {
+	left := slices.Clone(differences)
+	for len(complaints) > 0 {
+		i := slices.IndexFunc(left, func(d difference) bool { return d.is(c, theirs, ours) })
+		if i < 0 {
 			break
 		}
-		if !d.is(c, theirs, ours) {
-			continue
-		}
+		d := left[i]
+		left = slices.Delete(left, i, i+1)
 		c.used.Store(d.name, true)
 		if d.adjust == nil {
-			complaints = nil
-			break
+			return
 		}
 		d.adjust(&o)
 		ours = c.ours(src, o)
