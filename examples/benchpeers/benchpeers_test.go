@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,9 @@ func TestContestants(t *testing.T) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/tls=%v/%s", w.Name, tls, tool.name), func(t *testing.T) {
+					if raceDetector && tls && strings.HasPrefix(tool.name, "oras") {
+						t.Skip("oras-go v2.6.4 and net/http close the body of an upload over HTTP/2 concurrently")
+					}
 					repo := fmt.Sprintf("mirror/%d-%d", i, j)
 					p.prepare(w, repo)
 					require.NoError(t, tool.copy(t.Context(), p.job(t, w, repo)))
@@ -89,8 +93,8 @@ func TestFloorAsksForNothingElse(t *testing.T) {
 	assert.Equal(t, got.Written, got.Stored)
 }
 
-// TestFloorVerifies damages a layer.
-func TestFloorVerifies(t *testing.T) {
+// TestFloorFailsOnDamage damages a layer.
+func TestFloorFailsOnDamage(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[0]
 	p.prepare(w, "mirror")
 	d := p.fixtures[w.Name].Digest("amd64.1")
