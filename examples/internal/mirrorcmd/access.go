@@ -33,7 +33,7 @@ type access struct {
 
 // An end are the flags of one end.
 type end struct {
-	prefix, name string // of its flags, and in help: "src", "source"
+	prefix, name string // of its flags, and in help: "src", "source"; the only end of a command has no prefix
 
 	tlsVerify bool
 	creds     string
@@ -44,28 +44,63 @@ type end struct {
 }
 
 func (a *access) define(flags *pflag.FlagSet) {
+	a.defineEnds(flags, &a.source, &a.dest)
+	a.defineSystem(flags)
+	a.definePolicy(flags)
+}
+
+// defineEnds defines the flags of these ends, and those of the configuration that they share.
+func (a *access) defineEnds(flags *pflag.FlagSet, ends ...*end) {
 	a.flags = flags
 	a.source = end{prefix: "src", name: "source"}
 	a.dest = end{prefix: "dest", name: "destination"}
+	for _, e := range ends {
+		e.define(flags)
+	}
+	flags.StringVar(&a.authFile, "authfile", "", "`FILE` with credentials for registries (default: $REGISTRY_AUTH_FILE, else those of Podman and Docker)")
+	a.defineConfig(flags)
+}
+
+// defineOnly defines the flags of a command with one end, which reads.
+func (a *access) defineOnly(flags *pflag.FlagSet) {
+	a.flags = flags
+	a.source = end{name: "image's"}
 	a.source.define(flags)
-	a.dest.define(flags)
-	flags.StringVar(&a.authFile, "authfile", "", "`FILE` with credentials for registries, of both ends (default: $REGISTRY_AUTH_FILE, else those of Podman and Docker)")
+	a.defineConfig(flags)
+}
+
+func (a *access) defineConfig(flags *pflag.FlagSet) {
 	flags.StringVar(&a.registriesD, "registries.d", "", "`DIR` that says where registries keep signatures")
 	flags.StringVar(&a.registriesConf, "registries-conf", "", "registries.conf `FILE` with mirrors, rewrites and blocked registries")
+}
+
+// defineSystem defines the flags that choose one image of a list.
+func (a *access) defineSystem(flags *pflag.FlagSet) {
 	flags.StringVar(&a.overrideArch, "override-arch", "", "choose the image for `ARCH` instead of this machine's")
 	flags.StringVar(&a.overrideOS, "override-os", "", "choose the image for `OS` instead of this machine's")
 	flags.StringVar(&a.overrideVar, "override-variant", "", "choose the image for `VARIANT` of the architecture instead of this machine's")
+}
+
+func (a *access) definePolicy(flags *pflag.FlagSet) {
 	flags.StringVar(&a.policy, "policy", "", "signature policy `FILE` (default: policy.json of this user, else of this machine)")
 	flags.BoolVar(&a.insecurePolicy, "insecure-policy", false, "accept any image, signed or not")
 }
 
 func (e *end) define(flags *pflag.FlagSet) {
-	flags.BoolVar(&e.tlsVerify, e.prefix+"-tls-verify", true, "want HTTPS and a trusted certificate of the "+e.name+" registry; false also allows plain HTTP")
-	flags.StringVar(&e.creds, e.prefix+"-creds", "", "`USER[:PASSWORD]` for the "+e.name+" registry; without a password, it is read from standard input")
-	flags.BoolVar(&e.noCreds, e.prefix+"-no-creds", false, "use no credentials for the "+e.name+" registry")
-	flags.StringVar(&e.authFile, e.prefix+"-authfile", "", "`FILE` with credentials for the "+e.name+" registry")
-	flags.StringVar(&e.certDir, e.prefix+"-cert-dir", "", "`DIR` with certificates (*.crt, *.cert, *.key) for the "+e.name+" registry")
-	flags.StringVar(&e.token, e.prefix+"-registry-token", "", "bearer `TOKEN` for the "+e.name+" registry")
+	flags.BoolVar(&e.tlsVerify, e.flag("tls-verify"), true, "want HTTPS and a trusted certificate of the "+e.name+" registry; false also allows plain HTTP")
+	flags.StringVar(&e.creds, e.flag("creds"), "", "`USER[:PASSWORD]` for the "+e.name+" registry; without a password, it is read from standard input")
+	flags.BoolVar(&e.noCreds, e.flag("no-creds"), false, "use no credentials for the "+e.name+" registry")
+	flags.StringVar(&e.authFile, e.flag("authfile"), "", "`FILE` with credentials for the "+e.name+" registry")
+	flags.StringVar(&e.certDir, e.flag("cert-dir"), "", "`DIR` with certificates (*.crt, *.cert, *.key) for the "+e.name+" registry")
+	flags.StringVar(&e.token, e.flag("registry-token"), "", "bearer `TOKEN` for the "+e.name+" registry")
+}
+
+// flag is the name of one of the end's flags.
+func (e *end) flag(name string) string {
+	if e.prefix == "" {
+		return name
+	}
+	return e.prefix + "-" + name
 }
 
 // check refuses flags that contradict each other.
@@ -74,8 +109,8 @@ func (a *access) check() error {
 		if given := changed(a.flags, []string{e.prefix + "-creds", e.prefix + "-no-creds", e.prefix + "-registry-token"}); len(given) > 1 {
 			return misusef("%s exclude each other", dashed(given))
 		}
-		if user, _, _ := strings.Cut(e.creds, ":"); a.flags.Changed(e.prefix+"-creds") && user == "" {
-			return misusef("--%s-creds names no user: write USER:PASSWORD", e.prefix)
+		if user, _, _ := strings.Cut(e.creds, ":"); a.flags.Changed(e.flag("creds")) && user == "" {
+			return misusef("--%s names no user: write USER:PASSWORD", e.flag("creds"))
 		}
 	}
 	if a.policy != "" && a.insecurePolicy {
@@ -119,7 +154,7 @@ func (a *access) systemContext(sys types.SystemContext, e *end, env *environment
 		if !given {
 			var err error
 			if password, err = lines.read("Password of " + user + " for the " + e.name + ": "); err != nil {
-				return nil, fmt.Errorf("password for --%s-creds: %w", e.prefix, err)
+				return nil, fmt.Errorf("password for --%s: %w", e.flag("creds"), err)
 			}
 		}
 		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: user, Password: password}

@@ -114,7 +114,7 @@ func TestBadInput(t *testing.T) {
 		},
 		{
 			name: "no entries, kept", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all"},
-			status: StatusFailed, says: []string{"nothing left"},
+			status: StatusFailed, says: []string{"nothing to copy"},
 		},
 		{
 			name: "an image for another platform", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, "arm64") }, args: strip,
