@@ -93,7 +93,7 @@ func parseAnnouncement(supported, required string) SparseSupport {
 			}
 		}
 		if len(s.RequiredArchitectures) > 0 {
-			s.Basis = fmt.Sprintf("it announces that it takes them if %s is there", joinAnd(s.RequiredArchitectures))
+			s.Basis = "it announces that it takes them, and requires " + joinAnd(s.RequiredArchitectures)
 		}
 		return s
 	case "false":

@@ -563,6 +563,9 @@ func (in *PlanInput) decideAction(t *treePlanner, root *listtree.Node) (*Plan, e
 	if refusal := in.foreseenRefusal(keep); refusal != nil {
 		return nil, refusal.because("SparseManifestListAction is keep")
 	}
+	if in.Sparse.Known && keep.sparse() {
+		keep.ActionReason = in.takes()
+	}
 	return keep, nil
 }
 
@@ -588,7 +591,7 @@ func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, err
 	}
 	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
 	if in.Sparse.Known {
-		keep.ActionReason = "the destination takes sparse lists: " + in.Sparse.Basis
+		keep.ActionReason = in.takes()
 	}
 	if stripErr != nil {
 		keep.IfRefusedNot = stripErr.Error()
@@ -597,6 +600,11 @@ func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, err
 	strip.ActionReason = "the destination refused the sparse list"
 	keep.IfRefused = strip
 	return keep, nil
+}
+
+// takes says why a destination, whose view is known, will take a sparse list.
+func (in *PlanInput) takes() string {
+	return "the destination takes sparse lists: " + in.Sparse.Basis
 }
 
 // A foreseen refusal is what is known of the destination before anything is written.
@@ -625,7 +633,8 @@ func (in *PlanInput) foreseenRefusal(p *Plan) (out *foreseen) {
 	return out
 }
 
-// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not.
+// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not, or may not: registries announce
+// nothing about children without an architecture, and do as they like.
 func (in *PlanInput) refusalOf(l *ListPlan) string {
 	if len(l.Absent) == 0 {
 		return ""
@@ -637,7 +646,9 @@ func (in *PlanInput) refusalOf(l *ListPlan) string {
 	for _, d := range l.Absent {
 		absent[d] = true
 	}
-	policy := manifest.SparsePolicy{Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures}
+	policy := manifest.SparsePolicy{
+		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,
+	}
 	for i, instance := range l.node.Instances {
 		if absent[instance.Digest] && l.Instances[i].Entry != StripEntry && policy.Requires(instance) {
 			return fmt.Sprintf("the destination requires the instance %s (%s): %s", short(instance.Digest), platform.Format(instance.Platform), in.Sparse.Basis)
