@@ -70,12 +70,15 @@ func TestRequests(t *testing.T) {
 	assert.Equal(t, int64(5), d.Stats().Requests)
 
 	to.ResetLog()
-	for _, b := range im.blobs {
-		result, err := d.PutBlob(context.Background(), b, opener(s, b))
-		require.NoError(t, err)
-		assert.True(t, result.Reused)
+	other := openDestination(t, to.Host()+"/b:tag", sys, nil)
+	for _, d := range []*Destination{other, d} {
+		for _, b := range im.blobs {
+			result, err := d.PutBlob(context.Background(), b, opener(s, b))
+			require.NoError(t, err)
+			assert.True(t, result.Reused)
+		}
+		assert.Equal(t, []string{"POST upload 201", "POST upload 201"}, summary(to), "who stored a blob does not ask for it")
 	}
-	assert.Equal(t, []string{"POST upload 201", "POST upload 201"}, summary(to))
 }
 
 func TestConcurrentRequestsDoNotWaitForConnections(t *testing.T) {

@@ -238,6 +238,7 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 		size:   int64(len(doc.Bytes)),
 	})
 	if err != nil {
+		d.repo.host.blobs.forget(d.repo)
 		return fmt.Errorf("writing manifest %s of %s: %w", tagOrDigest, d.name.Name(), err)
 	}
 	return checkStored(a, doc.Digest)
@@ -276,8 +277,13 @@ func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 	if err := b.Digest.Validate(); err != nil {
 		return endpoint.PutResult{}, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
+	there, end, err := d.repo.host.blobs.begin(ctx, b.Digest, d.repo)
+	if there || err != nil {
+		return endpoint.PutResult{Reused: there}, err
+	}
 	var result endpoint.PutResult
-	err := d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
+	defer func() { end(err == nil) }()
+	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
 		result.Reused, err = d.putBlobOnce(ctx, b, open)
 		return err
 	})
@@ -285,6 +291,12 @@ func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 		return endpoint.PutResult{}, fmt.Errorf("writing blob %s to %s: %w", b.Digest, d.name.Name(), err)
 	}
 	return result, nil
+}
+
+// OnItsWay returns a channel that is closed when another end with the same Shared is done with storing b where d will not have to send
+// it again, and nil if there is none: PutBlob will not wait.
+func (d *Destination) OnItsWay(b endpoint.Blob) <-chan struct{} {
+	return d.repo.host.blobs.onItsWay(b.Digest, d.repo)
 }
 
 func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
@@ -341,20 +353,30 @@ func (d *Destination) mount(ctx context.Context, b endpoint.Blob, from string) (
 	switch {
 	case mounted && from == d.repo.name:
 		d.repo.host.noteMounts(mountsWork)
-	case mounted:
-	case err == nil && from != d.repo.name:
-		d.origin.Store(nil) // it has the blob, and did not give it: there is no point in asking again
+	case mounted || (err == nil && from != d.repo.name):
+		d.noteMount(b, from, mounted)
 	case errors.As(err, &no):
 		if transient, _ := isRetriable(err); transient {
 			return nil, err
 		}
 		if from == d.repo.name {
 			d.repo.host.noteMounts(mountsIgnored)
+		} else {
+			d.noteMount(b, from, false)
 		}
-		d.origin.Store(nil)
 		location, _, err = d.post(ctx, "", "")
 	}
 	return location, err
+}
+
+// noteMount notes whether b was mounted from another repository. The source's own has the blob: if it was not mounted from there, there is
+// no point in asking again.
+func (d *Destination) noteMount(b endpoint.Blob, from string, mounted bool) {
+	if origin := d.origin.Load(); origin == nil || *origin != from {
+		d.repo.host.blobs.mounted(b.Digest, mounted)
+	} else if !mounted {
+		d.origin.Store(nil)
+	}
 }
 
 // probeMount is mount with an existence check next to it: a blob that is there and is not mounted says that the registry ignores
@@ -412,6 +434,7 @@ func (d *Destination) uploadLocation(resp *http.Response) (*url.URL, error) {
 
 // upload sends the content to location, in one piece.
 func (d *Destination) upload(ctx context.Context, b endpoint.Blob, location *url.URL, content *earlyContent) error {
+	content.ready(ctx) // before this side's slot is taken: see holdingSlot
 	resp, err := d.repo.send(ctx, &request{
 		method:   http.MethodPut,
 		location: location,

@@ -8,6 +8,8 @@ import (
 // limiter bounds the requests in flight at one host, once the host has asked for it: it halves the bound when the host refuses
 // for being busy, and raises it by one for as many successes as it allows requests. The zero value has no bound.
 type limiter struct {
+	most int // whatever the host asks for, 0 for no bound; does not change after the first use
+
 	mu        sync.Mutex
 	inFlight  int
 	bound     int // 0 if there is none, otherwise at least 1
@@ -85,7 +87,9 @@ func (l *limiter) succeeded() {
 	}
 }
 
-func (l *limiter) free() bool { return l.bound == 0 || l.inFlight < l.bound }
+func (l *limiter) free() bool {
+	return (l.bound == 0 || l.inFlight < l.bound) && (l.most == 0 || l.inFlight < l.most)
+}
 
 // wake gives free slots to those who wait, in their order.
 func (l *limiter) wake() {

@@ -48,6 +48,15 @@ type request struct {
 	forced    bool   // does not wait for the limit
 }
 
+// slotKey is the key of holdingSlot.
+type slotKey struct{}
+
+// holdingSlot marks the context of work that a request of one end waits for: requests to the other end that are part of it must not
+// wait for a slot there, whose holder may be waiting for the first one's.
+func holdingSlot(ctx context.Context) context.Context { return context.WithValue(ctx, slotKey{}, true) }
+
+func holdsSlot(ctx context.Context) bool { return ctx.Value(slotKey{}) != nil }
+
 // attemptTimeout is how long one attempt may make no progress: the second one ends at the stall timeout.
 func (r *repository) attemptTimeout() time.Duration { return r.shared.stallTimeout() / maxStalls }
 
@@ -341,7 +350,7 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 		}
 		return nil, authorization{}, newTransportError(req, err, r.host.answered.Load())
 	}
-	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, fail: func(err error) error {
+	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, pace: r.host.pace, fail: func(err error) error {
 		return newTransportError(resp.Request, err, true)
 	}}
 	return resp, used, nil
@@ -378,11 +387,11 @@ const longUpload = 16 << 20
 // attachBody opens the body of rq for req. The transport closes it.
 func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog) (*uploadBody, error) {
 	open := func() (*uploadBody, error) {
-		content, err := rq.body(req.Context())
+		content, err := rq.body(holdingSlot(req.Context()))
 		if err != nil {
 			return nil, err
 		}
-		b := &uploadBody{content: content, watch: watch}
+		b := &uploadBody{content: content, watch: watch, pace: r.host.pace}
 		if rq.size < 0 || rq.size > longUpload {
 			b.patience = r.shared.stallTimeout()
 		}
@@ -416,6 +425,7 @@ func (e *contentError) Unwrap() error { return e.err }
 type uploadBody struct {
 	content  io.ReadCloser
 	watch    *watchdog
+	pace     *pace         // what is sent is counted by
 	patience time.Duration // how long the answer may take after the end of the body; 0 for no longer than anything else
 
 	mu  sync.Mutex
@@ -425,6 +435,9 @@ type uploadBody struct {
 func (b *uploadBody) Read(p []byte) (int, error) {
 	b.watch.disarm()
 	n, err := b.content.Read(p)
+	if ended := b.pace.take(b.watch.ctx, n); ended != nil {
+		return 0, ended
+	}
 	switch {
 	case err == nil:
 		b.watch.arm()

@@ -25,6 +25,13 @@ type Shared struct {
 	StallTimeout time.Duration
 	// Retry bounds retries. Its zero fields have the defaults that are documented there.
 	Retry RetryPolicy
+	// MaxRequests bounds the requests in flight at each registry, those that read and those that write apart: the answer to a request
+	// is in flight until its body is read. 0 for no bound. Requests that must not wait, because they go on with one that has begun, do
+	// not.
+	MaxRequests int
+	// BytesPerSecond bounds what is sent to each registry as the bodies of requests, and what is read from each as those of answers.
+	// 0 for no bound.
+	BytesPerSecond int64
 
 	mu    sync.Mutex
 	hosts map[hostKey]*host // guarded by mu
@@ -78,6 +85,10 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	if s.hosts == nil {
 		s.hosts = map[hostKey]*host{}
 	}
+	h.limit.most = s.MaxRequests
+	if s.BytesPerSecond > 0 {
+		h.pace = &pace{rate: s.BytesPerSecond}
+	}
 	s.hosts[key] = h
 	return h, nil
 }
@@ -88,6 +99,8 @@ type host struct {
 	insecure bool   // plain HTTP may be tried, and certificates are not verified
 	client   *http.Client
 	limit    limiter
+	pace     *pace // nil for no bound
+	blobs    blobKnowledge
 	tokens   tokenCache
 
 	first    chan struct{} // holds one element while a request finds out what settled stands for

@@ -33,6 +33,9 @@ func (d *Destination) howToStart(b endpoint.Blob) howToStart {
 	if origin := d.origin.Load(); origin != nil {
 		return howToStart{from: *origin}
 	}
+	if origin := d.repo.host.blobs.origin(b.Digest, d.repo); origin != "" {
+		return howToStart{from: origin}
+	}
 	h := d.repo.host
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,6 +70,15 @@ type earlyContent struct {
 type opened struct {
 	content io.ReadCloser
 	err     error
+}
+
+// ready waits until the content is open, or that failed.
+func (c *earlyContent) ready(ctx context.Context) {
+	if c.opening == nil {
+		c.start(ctx)
+	}
+	o := <-c.opening
+	c.opening <- o
 }
 
 // start opens the content in the background.

@@ -59,6 +59,7 @@ func (w *watchdog) cause(err error) error {
 type answerBody struct {
 	io.ReadCloser
 	watch  *watchdog
+	pace   *pace             // what is read is counted by
 	fail   func(error) error // describes an error of the connection
 	closed []func()          // to be called once, when it is closed
 }
@@ -71,6 +72,9 @@ func (b *answerBody) Read(p []byte) (int, error) {
 	b.watch.disarm()
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.fail(b.watch.cause(err))
+	}
+	if ended := b.pace.take(b.watch.ctx, n); ended != nil && err == nil {
+		err = b.fail(ended)
 	}
 	return n, err
 }

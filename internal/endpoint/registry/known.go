@@ -1,0 +1,166 @@
+package registry
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/types"
+)
+
+// blobKnowledge is what is known about the blobs at one host, from copies that wrote there: where they are, and which are on their
+// way. It lets copies skip blobs, mount them from other repositories, and wait for one another instead of sending the same content
+// twice. The zero value knows nothing. What it holds is bounded: what it forgets is asked again.
+type blobKnowledge struct {
+	mu      sync.Mutex
+	there   map[place]bool
+	origins map[digest.Digest]origin // one repository that has the blob
+	moving  map[place]chan struct{}  // closed when the copy ends
+	misses  int                      // mounts from origins that the host did not make, since the last one that it made
+}
+
+const (
+	// maxKnownBlobs is how many blobs are remembered, and as many pairs of blob and repository.
+	maxKnownBlobs = 1 << 15
+	// maxMountMisses is after how many failures in a row blobs are not mounted from origins any more.
+	maxMountMisses = 4
+)
+
+// A place is a blob in a repository, or, without a repository, in any one that the account can mount it from.
+type place struct {
+	blob       digest.Digest
+	repository string
+	account    account
+}
+
+// An account is what requests to a repository are authorized by. Blobs are mounted only from repositories of the same account:
+// the credentials of one are not for another.
+type account struct {
+	auth  types.DockerAuthConfig
+	token string
+}
+
+type origin struct {
+	repository string
+	account    account
+}
+
+func (r *repository) account() account { return account{auth: r.auth, token: r.registryToken} }
+
+// begin returns there if blob d is known to be at a repository. Otherwise the caller copies it, and calls end. If another copy is
+// bringing it to the repository, or to one that it can be mounted from, begin waits for the end of that one.
+func (k *blobKnowledge) begin(ctx context.Context, d digest.Digest, to *repository) (there bool, end func(stored bool), err error) {
+	for {
+		there, end, wait := k.claim(d, to)
+		if wait == nil {
+			return there, end, nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return false, nil, context.Cause(ctx)
+		}
+	}
+}
+
+// claim is begin without waiting: wait is closed when it should be tried again.
+func (k *blobKnowledge) claim(d digest.Digest, to *repository) (there bool, end func(stored bool), wait <-chan struct{}) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.there[place{d, to.name, to.account()}] {
+		return true, nil, nil
+	}
+	here := k.task(d, to)
+	if other := k.moving[here]; other != nil {
+		return false, nil, other
+	}
+	done := make(chan struct{})
+	if k.moving == nil {
+		k.moving = map[place]chan struct{}{}
+	}
+	k.moving[here] = done
+	return false, func(stored bool) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		delete(k.moving, here)
+		close(done)
+		if stored {
+			k.remember(d, to)
+		}
+	}, nil
+}
+
+// onItsWay is closed when another copy has ended that begin would wait for, and nil if there is none. k.mu is not held.
+func (k *blobKnowledge) onItsWay(d digest.Digest, to *repository) <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.there[place{d, to.name, to.account()}] {
+		return nil
+	}
+	return k.moving[k.task(d, to)]
+}
+
+// task is what only one copy does at a time: bringing the blob to the host, or, if it is there, to the repository.
+func (k *blobKnowledge) task(d digest.Digest, to *repository) place {
+	if _, known := k.origins[d]; known || k.misses >= maxMountMisses {
+		return place{d, to.name, to.account()}
+	}
+	return place{d, "", to.account()}
+}
+
+func (k *blobKnowledge) remember(d digest.Digest, at *repository) {
+	if k.there == nil {
+		k.there, k.origins = map[place]bool{}, map[digest.Digest]origin{}
+	}
+	d = digest.Digest(strings.Clone(string(d))) // it may be part of a document
+	makeRoom(k.there)
+	k.there[place{d, at.name, at.account()}] = true
+	if _, known := k.origins[d]; !known {
+		makeRoom(k.origins)
+		k.origins[d] = origin{at.name, at.account()}
+	}
+}
+
+// makeRoom deletes some element of a map that is full.
+func makeRoom[K comparable, V any](m map[K]V) {
+	if len(m) < maxKnownBlobs {
+		return
+	}
+	for key := range m {
+		delete(m, key)
+		return
+	}
+}
+
+// origin is another repository that d can be mounted from, "" if none is known.
+func (k *blobKnowledge) origin(d digest.Digest, to *repository) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	from := k.origins[d]
+	if k.misses >= maxMountMisses || from.repository == to.name || from.account != to.account() {
+		return ""
+	}
+	return from.repository
+}
+
+// mounted notes whether d was mounted from its origin. An origin that did not give it is forgotten.
+func (k *blobKnowledge) mounted(d digest.Digest, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ok {
+		k.misses = 0
+		return
+	}
+	k.misses++
+	delete(k.origins, d)
+}
+
+// forget forgets what is at a repository, whose registry seems to have lost something.
+func (k *blobKnowledge) forget(at *repository) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.there, func(p place, _ bool) bool { return p.repository == at.name })
+	maps.DeleteFunc(k.origins, func(_ digest.Digest, o origin) bool { return o.repository == at.name })
+}
