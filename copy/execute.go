@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -174,12 +175,37 @@ func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *blobTask {
 		return task
 	}
 	e.group.Go(func() error {
-		defer e.budget.Release(1)
 		defer close(task.done)
+		if task.err = e.letOthersFinish(b); task.err != nil {
+			return task.err
+		}
+		defer e.budget.Release(1)
 		task.err = e.copyBlob(b, owner)
 		return task.err
 	})
 	return task
+}
+
+// letOthersFinish waits while another copy brings b to the destination's registry. It gives the slot that it is called with to others
+// meanwhile, and comes back with one, or with an error and none.
+func (e *executor) letOthersFinish(b endpoint.Blob) error {
+	dst, ok := e.dst.(*registry.Destination)
+	for ok {
+		other := dst.OnItsWay(b)
+		if other == nil {
+			return nil
+		}
+		e.budget.Release(1)
+		select {
+		case <-other:
+		case <-e.ctx.Done():
+			return context.Cause(e.ctx)
+		}
+		if err := e.budget.Acquire(e.ctx, 1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
@@ -30,6 +31,12 @@ type ImagesOptions struct {
 	// MaxParallelDownloads limits what all copies together have in flight. 0 means 32. Copies whose Options name a semaphore
 	// of their own are counted there.
 	MaxParallelDownloads uint
+	// MaxRequestsPerHost limits the requests in flight at each registry, those that read and those that write apart. 0 means no
+	// limit but MaxParallelDownloads. Registries that are accessed through their transport are not limited.
+	MaxRequestsPerHost uint
+	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0 means no limit. Registries that are
+	// accessed through their transport are not limited.
+	BytesPerSecondPerHost uint64
 	// Done is called after each copy, with its complete report; nil means that nobody wants it. Calls do not overlap.
 	Done func(Result, *Report)
 }
@@ -53,7 +60,8 @@ type Result struct {
 // ends, those that have not begun fail with context.Cause.
 //
 // The copies share connections, tokens, what is known about registries, the budget of what is in flight, and policyContext, which
-// must not be used elsewhere meanwhile. They share the most if their Options have the same SourceCtx and DestinationCtx, by pointer.
+// must not be used elsewhere meanwhile. A blob of several images is sent to a registry once, and mounted into the other repositories
+// where the registry does that and the credentials are the same. They share the most if their Options have the same SourceCtx and DestinationCtx, by pointer.
 // Two jobs with the same destination are copied in an unspecified order.
 func Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions) []Result {
 	if options == nil {
@@ -91,9 +99,15 @@ type batch struct {
 func newBatch(policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
 	b := &batch{
 		options: options, maxJobs: options.MaxJobs,
-		session: session{shared: &registry.Shared{}, judge: &judge{context: policyContext}},
-		budget:  (&Options{MaxParallelDownloads: options.MaxParallelDownloads}).budget(),
-		done:    semaphore.NewWeighted(1),
+		session: session{
+			shared: &registry.Shared{
+				MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
+				BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),
+			},
+			judge: &judge{context: policyContext},
+		},
+		budget: (&Options{MaxParallelDownloads: options.MaxParallelDownloads}).budget(),
+		done:   semaphore.NewWeighted(1),
 	}
 	if b.maxJobs == 0 {
 		b.maxJobs = defaultJobs

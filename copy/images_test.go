@@ -89,3 +89,33 @@ func TestImagesCancelled(t *testing.T) {
 		assert.Empty(t, dst.Tags(repo))
 	}
 }
+
+// TestImagesShareBlobs copies images with the same layers to many repositories at once: a layer travels once.
+func TestImagesShareBlobs(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 3, 1000)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	options := e.options(Options{ImageListSelection: CopyAllImages})
+	options.session = session{}
+	var jobs []Job
+	const n = 40
+	for i := range n {
+		repo := fmt.Sprintf("app/%d", i)
+		f.PushTo(src, repo, "v1", imagetest.Top)
+		jobs = append(jobs, Job{Source: registryRef(t, src, repo, "v1"), Destination: registryRef(t, dst, repo, "v1")})
+	}
+	const most = 5
+	blobs := len(src.Blobs("app/0"))
+	for _, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options, MaxRequestsPerHost: most, BytesPerSecondPerHost: 100_000_000}) {
+		require.NoError(t, r.Err)
+	}
+	for i := range n {
+		imagetest.CheckRegistry(t, dst, fmt.Sprintf("app/%d", i), imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+	}
+	assert.Equal(t, blobs, src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)))
+	assert.Equal(t, blobs, dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)))
+	assert.Equal(t, n*blobs, dst.Count(registrytest.Is(http.MethodPost, registrytest.KindUpload)), "each is mounted everywhere else")
+	assert.LessOrEqual(t, src.Peak(), most)
+	assert.LessOrEqual(t, dst.Peak(), most)
+	assert.LessOrEqual(t, dst.Connections(), 2*most, "a connection is used again")
+}
