@@ -83,6 +83,11 @@ func (j *job) open(ctx context.Context) error {
 	j.in.Top.MediaType = mediaTypeOf(j.in.Top)
 	j.in.Digest = top.Digest
 	j.reporter.update(func(r *Report) { r.SourceDigest = top.Digest })
+	if !isList(j.in.Top) { // lists are parsed when they are arranged
+		if _, err := parseImage(j.in.Top); err != nil {
+			return &Error{"parsing", SourceSide, j.in.Source, err}
+		}
+	}
 	logrus.Debugf("%s is %s (%s)", j.in.Source, top.Digest, j.in.Top.MediaType)
 	return nil
 }

@@ -45,7 +45,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 		return nil, err
 	}
 	d := &Destination{
-		ref: ref, name: name, shared: sh, stats: &counters{}, sigs: newSignatureWriter(ref, sys),
+		ref: ref, name: name, shared: sh, stats: &counters{},
 		stored: sync.OnceValues(func() (*signatureReader, error) {
 			if err := checkOwnPlace(name, sys); err != nil {
 				return nil, err
@@ -56,6 +56,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	if d.shared == nil {
 		d.shared, d.ownShared = &Shared{}, true
 	}
+	d.sigs = newSignatureWriter(ref, sys, d.shared)
 	if d.repo, err = pushRepository(name, sys, d.shared, d.stats); err != nil {
 		return nil, err
 	}
@@ -143,6 +144,9 @@ func (d *Destination) head(ctx context.Context, rq *request) (http.Header, error
 	rt := d.shared.newRetrier()
 	rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
 	a, err := d.repo.do(ctx, rt, rq)
+	if err == nil {
+		err = a.aboutContent()
+	}
 	if err != nil {
 		return nil, wrapNotFound(err)
 	}
@@ -247,6 +251,9 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 // checkStored fails if the registry says that it stored something else.
 func checkStored(a answer, d digest.Digest) error {
 	stored := digest.Digest(a.header.Get("Docker-Content-Digest"))
+	if a.status == http.StatusOK && stored == "" && a.header.Get("Location") == "" {
+		return fmt.Errorf("%s: the answer has status 200, and nothing that a registry says when it has stored something", a.url)
+	}
 	if stored.Validate() == nil && stored.Algorithm() == d.Algorithm() && stored != d {
 		return fmt.Errorf("%s: the registry stored %s, not %s", a.url, stored, d)
 	}
@@ -328,7 +335,9 @@ func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, e
 	if err != nil {
 		return found(wrapNotFound(err))
 	}
-	discard(resp)
+	if err := discard(resp).aboutContent(); err != nil {
+		return false, err
+	}
 	return true, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -63,7 +64,17 @@ func (r *repository) attemptTimeout() time.Duration { return r.shared.stallTimeo
 // answer is an answer whose body is of no interest.
 type answer struct {
 	url    string // clean
+	status int
 	header http.Header
+}
+
+// aboutContent fails if a, the successful answer to a HEAD, is that of a web server and not of a registry: of a proxy that wants somebody to
+// log in, for instance. Answers to other requests have better signs: registries give empty bodies any type.
+func (a answer) aboutContent() error {
+	if mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")); mediaType == "text/html" {
+		return fmt.Errorf("%s: the answer is a web page", a.url)
+	}
+	return nil
 }
 
 // do sends rq until it is answered with success, as long as rt allows retries.
@@ -97,7 +108,7 @@ func (r *repository) retry(ctx context.Context, rt *retrier, f func() error) err
 func discard(resp *http.Response) answer {
 	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
 	_ = resp.Body.Close()
-	return answer{url: cleanURL(resp.Request.URL), header: resp.Header}
+	return answer{url: cleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header}
 }
 
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose

@@ -95,11 +95,25 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 	if !may {
 		return endpoint.NoSignatures(), nil
 	}
-	source, err := r.source.get(ctx)
-	if err != nil {
-		return nil, err
+	return patiently(ctx, at.repo.shared, func(ctx context.Context) (endpoint.Signatures, error) {
+		source, err := r.source.get(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return endpoint.ReadSignatures(ctx, source, &d)
+	})
+}
+
+// patiently calls f, which speaks to a registry through the docker transport, with a context that ends soon after the stall timeout: that
+// transport waits for ever. Signatures are small, so there is no need to look for progress.
+func patiently[T any](ctx context.Context, sh *Shared, f func(context.Context) (T, error)) (T, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, sh.stallTimeout(), errStalled)
+	defer cancel()
+	result, err := f(limited)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		err = context.Cause(limited)
 	}
-	return endpoint.ReadSignatures(ctx, source, &d)
+	return result, err
 }
 
 // mayExist says whether the docker transport would find signatures without asking anybody, or would have to ask.
@@ -138,11 +152,12 @@ func (r *signatureReader) close() error { return r.source.close() }
 
 // signatureWriter writes signatures through the docker transport of containers/image.
 type signatureWriter struct {
+	shared      *Shared
 	destination *lazy[types.ImageDestination]
 }
 
-func newSignatureWriter(ref types.ImageReference, sys *types.SystemContext) *signatureWriter {
-	return &signatureWriter{destination: newLazy(func(ctx context.Context) (types.ImageDestination, error) {
+func newSignatureWriter(ref types.ImageReference, sys *types.SystemContext, sh *Shared) *signatureWriter {
+	return &signatureWriter{shared: sh, destination: newLazy(func(ctx context.Context) (types.ImageDestination, error) {
 		return ref.NewImageDestination(ctx, sys)
 	})}
 }
@@ -151,10 +166,13 @@ func (w *signatureWriter) put(ctx context.Context, d digest.Digest, sigs endpoin
 	if sigs == nil || sigs.Len() == 0 {
 		return nil
 	}
-	destination, err := w.destination.get(ctx)
-	if err == nil {
-		err = sigs.Put(ctx, destination, &d)
-	}
+	_, err := patiently(ctx, w.shared, func(ctx context.Context) (struct{}, error) {
+		destination, err := w.destination.get(ctx)
+		if err == nil {
+			err = sigs.Put(ctx, destination, &d)
+		}
+		return struct{}{}, err
+	})
 	if err != nil {
 		return fmt.Errorf("writing the signatures of %s: %w", d, err)
 	}
