@@ -103,14 +103,6 @@ func joinClose(err error, side Side, object string, closeErr error) error {
 	return errors.Join(err, &Error{"closing", side, object, closeErr})
 }
 
-// fail wraps the error of an end, unless it is nil or the context has ended: then that is what happened.
-func (j *job) fail(op string, side Side, object string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &Error{op, side, object, err}
-}
-
 // concurrently runs f for each element within the budget, and returns the first error. It always waits for everything that it
 // started, and it never leaves with nil if ctx ended.
 func concurrently[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, f func(context.Context, T) error) error {
