@@ -133,6 +133,12 @@ func (a *access) systemContexts(env *environment) (source, destination *types.Sy
 	return source, destination, nil
 }
 
+// oneContext returns the configuration of the only end of a command.
+func (a *access) oneContext(env *environment) (*types.SystemContext, error) {
+	common := types.SystemContext{RegistriesDirPath: a.registriesD, SystemRegistriesConfPath: a.registriesConf}
+	return a.systemContext(common, &a.source, env, &passwords{env: env})
+}
+
 func (a *access) systemContext(sys types.SystemContext, e *end, env *environment, lines *passwords) (*types.SystemContext, error) {
 	sys.AuthFilePath = cmp.Or(e.authFile, a.authFile, env.getenv("REGISTRY_AUTH_FILE"))
 	if sys.AuthFilePath != "" {

@@ -93,7 +93,7 @@ func (e *environment) explain(err error) string {
 		return e.explainRefusal(refused)
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; --sparse keep leaves it as it is", locked.List, inFlags(locked.Reason))
-	case errors.As(err, &missing):
+	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; --skip-missing leaves out what is missing"
 	}
 	return err.Error() + accessHint(err)
@@ -103,26 +103,41 @@ func (e *environment) explain(err error) string {
 func accessHint(err error) string {
 	var (
 		failed      *copy.Error
+		failedEnd   *endError
 		answer      *copy.RegistryError
 		certificate *tls.CertificateVerificationError
 	)
-	if !errors.As(err, &failed) {
+	e := end{prefix: "src"}
+	switch {
+	case errors.As(err, &failedEnd):
+		e.prefix = failedEnd.prefix
+	case !errors.As(err, &failed):
 		return ""
-	}
-	prefix := "src"
-	if failed.Side == copy.DestinationSide {
-		prefix = "dest"
+	case failed.Side == copy.DestinationSide:
+		e.prefix = "dest"
 	}
 	switch {
 	case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized:
-		return fmt.Sprintf("; --%s-creds or --%s-authfile gives credentials", prefix, prefix)
+		return fmt.Sprintf("; --%s or --%s gives credentials", e.flag("creds"), e.flag("authfile"))
 	case errors.As(err, &certificate):
-		return fmt.Sprintf("; --%s-cert-dir names certificates to trust", prefix)
+		return fmt.Sprintf("; --%s names certificates to trust", e.flag("cert-dir"))
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return fmt.Sprintf("; --%s-tls-verify=false allows plain HTTP", prefix)
+		return fmt.Sprintf("; --%s=false allows plain HTTP", e.flag("tls-verify"))
 	}
 	return ""
 }
+
+// An endError is a failure of an end that this package, not the library, has spoken to.
+type endError struct {
+	prefix string // of the end's flags
+	what   string
+	err    error
+}
+
+func (e *endError) Error() string { return e.what + ": " + e.err.Error() }
+func (e *endError) Unwrap() error { return e.err }
+
+func atEnd(prefix, what string, err error) error { return &endError{prefix, what, err} }
 
 // explainRefusal is about a sparse list that a registry does not take.
 func (e *environment) explainRefusal(refused *copy.SparseRefusedError) string {
@@ -157,6 +172,11 @@ func upTo(text string, n int) string {
 // keeps says whether the command that ran was told, or left, to keep lists.
 func (e *environment) keeps() bool {
 	return e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
+}
+
+// copiesList says whether the command that ran was told to copy a list, of which it could leave something out.
+func (e *environment) copiesList() bool {
+	return e.sel != nil && e.sel.options.ImageListSelection != copy.CopySystemImage
 }
 
 // maxLine is the length in bytes at which a line is cut: an error may name thousands of digests.

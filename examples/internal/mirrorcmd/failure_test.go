@@ -110,7 +110,7 @@ func TestBadInput(t *testing.T) {
 		},
 		{
 			name: "no entries, all of them", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all", "--sparse", "strip"},
-			status: StatusFailed, says: []string{"nothing left"},
+			status: StatusFailed, says: []string{"nothing to copy"},
 		},
 		{
 			name: "no entries, kept", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all"},

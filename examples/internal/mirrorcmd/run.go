@@ -96,7 +96,9 @@ func newRoot(e *environment) *cobra.Command {
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
-	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command())
+	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command(),
+		(&inspectCommand{env: e}).command(),
+		(&verifyCommand{env: e}).command())
 	return root
 }
 

@@ -20,6 +20,12 @@ type selection struct {
 }
 
 func (s *selection) define(flags *pflag.FlagSet) {
+	s.defineChoice(flags)
+	flags.BoolVar(&s.options.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
+}
+
+// defineChoice defines the flags that say what a copy is to be, and not how the destination is looked at.
+func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	s.flags = flags
 	o := &s.options
 	o.MaxParallelDownloads = defaultParallel
@@ -42,7 +48,6 @@ func (s *selection) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
 	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
-	flags.BoolVar(&o.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
 	flags.Var(count{&o.MaxParallelDownloads}, "parallel", "how many blobs and manifests may be in flight at once")
 }
 
