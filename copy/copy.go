@@ -60,6 +60,7 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 // runNatively executes the plan with this package's own engine. What is attached to an image or list comes before what the reference
 // names, but for what is attached to lists that the destination may refuse: then it is not wanted either.
 func (j *job) runNatively(ctx context.Context) error {
+	j.progress.release()
 	before, after := j.attachmentsInTurn()
 	if j.settled && len(before)+len(after) == 0 {
 		return nil

@@ -261,6 +261,7 @@ func (e *executor) await(tasks []*blobTask) error {
 // putImage stores the manifest of a child, and its signatures.
 func (e *executor) putImage(image imageCopy) error {
 	d := image.doc.Digest
+	e.progress.line("Writing manifest to image destination")
 	if err := one(e.ctx, e.budget, func() error { return e.dst.PutManifest(e.ctx, image.doc) }); err != nil {
 		return &Error{"writing manifest", DestinationSide, d.String(), err}
 	}

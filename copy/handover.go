@@ -74,6 +74,7 @@ func (p *Plan) through(reason string) {
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
+	j.progress.forget() // upstream's lines come next
 	reason, err := j.way()
 	if err != nil {
 		return nil, err

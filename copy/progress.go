@@ -15,14 +15,16 @@ import (
 // progress tells the caller what happens, in lines (Options.ReportWriter) and events (Options.Progress). Its methods may run
 // concurrently.
 type progress struct {
-	mu       sync.Mutex // guards writer
+	mu       sync.Mutex // guards writer, held and holding
 	writer   io.Writer
+	held     []string // lines of the time before it is decided who does the work: upstream has lines of its own for that time
+	holding  bool
 	events   chan types.ProgressProperties // nil if nobody listens
 	interval time.Duration
 }
 
 func newProgress(o *Options) *progress {
-	p := &progress{writer: o.ReportWriter, interval: o.ProgressInterval}
+	p := &progress{writer: o.ReportWriter, interval: o.ProgressInterval, holding: true}
 	if p.writer == nil {
 		p.writer = io.Discard
 	}
@@ -36,7 +38,30 @@ func newProgress(o *Options) *progress {
 func (p *progress) line(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, _ = fmt.Fprintf(p.writer, format+"\n", args...)
+	line := fmt.Sprintf(format, args...)
+	if p.holding {
+		p.held = append(p.held, line)
+		return
+	}
+	_, _ = fmt.Fprintln(p.writer, line)
+}
+
+// release writes the lines that were held, and holds no more.
+func (p *progress) release() {
+	p.mu.Lock()
+	held := p.held
+	p.held, p.holding = nil, false
+	p.mu.Unlock()
+	for _, line := range held {
+		p.line("%s", line)
+	}
+}
+
+// forget drops the lines that were held, and holds no more.
+func (p *progress) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held, p.holding = nil, false
 }
 
 // send sends an event unless ctx ends first: the reader may have gone with whoever cancelled.

@@ -83,8 +83,10 @@ func (j *job) putList(ctx context.Context, l *ListPlan) error {
 // putTop makes the destination's reference name doc. Signatures are stored by digest, so those of a list that has changed stay behind.
 func (j *job) putTop(ctx context.Context, doc endpoint.Document) error {
 	sigs := j.signaturesOf(doc.Digest)
-	if sigs != nil {
+	if j.plan.List != nil {
 		j.progress.line("Storing list signatures")
+	} else if sigs != nil {
+		j.progress.line("Storing signatures")
 	}
 	if err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, doc, sigs) }); err != nil {
 		return &Error{"writing", DestinationSide, j.in.Destination, err}
