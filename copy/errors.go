@@ -50,6 +50,7 @@ type LimitError = listtree.LimitError
 type NoMatchError struct {
 	Asked   []string // the selectors that match nothing, sorted
 	Offered []string // the distinct platforms that the source has, in its order
+	Single  bool     // the source is a single image, which is for Offered[0]
 }
 
 func (e *NoMatchError) Error() string {
