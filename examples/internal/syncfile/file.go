@@ -1,0 +1,224 @@
+package syncfile
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+)
+
+// A File is what a sync file says, with its defaults worked in.
+type File struct {
+	Images []*Image // in the order of the file, never empty
+}
+
+// An Image is an element of images.
+type Image struct {
+	Line int // of the file, from 1
+
+	// Source is the reference as it is written. If Tags is set, it is one of docker: that names no tag.
+	Source string
+	// Tags are those to be copied, nil for what Source itself names.
+	Tags *Tags
+	// Options say how to copy. They have no contexts.
+	Options copy.Options
+	// SkipOther is set if a source that is a single image for another platform is left out, instead of being an error.
+	SkipOther bool
+	// Parallel limits what the copies of this element have in flight, 0 for what the command line says.
+	Parallel uint
+
+	destination string // template
+	named       reference.Named
+	parse       ParseReference
+}
+
+// A Copy is one copy that the file wants.
+type Copy struct {
+	Image               *Image
+	Source, Destination types.ImageReference
+	// Tag is the tag of the source, "" if it has none.
+	Tag string
+}
+
+// ParseReference parses a reference with its transport. what is its role, for the error.
+type ParseReference func(what, text string) (types.ImageReference, error)
+
+// Tags selects tags of a repository.
+type Tags struct {
+	names    []string // to be copied, listed or not
+	patterns []*regexp.Regexp
+	exclude  []*regexp.Regexp
+	text     []string // of the patterns, as written
+}
+
+// Listed says whether the repository's tags must be listed to know which are selected.
+func (t *Tags) Listed() bool { return len(t.patterns) > 0 }
+
+// Select returns the names, and those of the repository's tags that match, without duplicates, sorted.
+// An error says which patterns match nothing.
+func (t *Tags) Select(listed []string) ([]string, error) {
+	selected := slices.Clone(t.names)
+	for i, p := range t.patterns {
+		found := false
+		for _, tag := range listed {
+			if p.MatchString(tag) && !matchesAny(t.exclude, tag) {
+				selected, found = append(selected, tag), true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("no tag of the repository matches %s", t.text[i])
+		}
+	}
+	slices.Sort(selected)
+	return slices.Compact(selected), nil
+}
+
+func matchesAny(patterns []*regexp.Regexp, tag string) bool {
+	return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(tag) })
+}
+
+// Copies returns what the image stands for. listed are the tags of the source's repository; they are needed only if Tags.Listed.
+func (i *Image) Copies(listed []string) ([]Copy, error) {
+	if i.Tags == nil {
+		c, err := i.copy("")
+		return []Copy{c}, err
+	}
+	tags, err := i.Tags.Select(listed)
+	if err != nil {
+		return nil, err
+	}
+	var all []Copy
+	for _, tag := range tags {
+		c, err := i.copy(tag)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// copy is the copy of the source, or, if tag is set, of that tag of it.
+func (i *Image) copy(tag string) (Copy, error) {
+	text, named := i.Source, i.named
+	if tag != "" {
+		tagged, err := reference.WithTag(named, tag)
+		if err != nil {
+			return Copy{}, fmt.Errorf("tag %q: %w", tag, err)
+		}
+		text, named = "docker://"+tagged.String(), tagged
+	}
+	source, err := i.parse("source", text)
+	if err != nil {
+		return Copy{}, err
+	}
+	to, err := expand(i.destination, named)
+	if err != nil {
+		return Copy{}, err
+	}
+	if to, err = complete(to, named); err != nil {
+		return Copy{}, err
+	}
+	destination, err := i.parse("destination", to)
+	if err != nil {
+		return Copy{}, err
+	}
+	return Copy{Image: i, Source: source, Destination: destination, Tag: tagOf(named)}, nil
+}
+
+// Repository is the key of the destination's repository (see Key), if that is the same for all tags.
+func (i *Image) Repository() (key string, ok bool) {
+	if i.Tags == nil {
+		c, err := i.copy("")
+		return Key(c.Destination), err == nil
+	}
+	one, err := i.copy("a")
+	if err != nil {
+		return "", false
+	}
+	other, err := i.copy("b")
+	return Key(one.Destination), err == nil && Key(one.Destination) == Key(other.Destination)
+}
+
+// Key names what copies to a reference write into: a repository, a layout, a file. It is "" for nil.
+func Key(ref types.ImageReference) string {
+	if ref == nil {
+		return ""
+	}
+	if named := ref.DockerReference(); named != nil && ref.Transport().Name() == "docker" {
+		return "docker://" + named.Name()
+	}
+	where := ref.PolicyConfigurationIdentity()
+	if where == "" {
+		where = ref.StringWithinTransport()
+	}
+	if ref.Transport().Name() == "oci" { // the identity ends with the tag
+		if tag := ref.StringWithinTransport(); strings.Contains(tag, ":") {
+			where = strings.TrimSuffix(where, tag[strings.LastIndex(tag, ":"):])
+		}
+	}
+	return ref.Transport().Name() + ":" + where
+}
+
+// variables are what destinations may have in braces.
+var variables = map[string]func(reference.Named) string{
+	"registry":   func(n reference.Named) string { return strings.ReplaceAll(reference.Domain(n), ":", "-") },
+	"repository": reference.Path,
+	"name":       func(n reference.Named) string { return path.Base(reference.Path(n)) },
+	"tag":        tagOf,
+}
+
+var variable = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// expand puts the parts of a source's name into a template.
+func expand(template string, named reference.Named) (string, error) {
+	var problem error
+	out := variable.ReplaceAllStringFunc(template, func(match string) string {
+		name := match[1 : len(match)-1]
+		f, ok := variables[name]
+		switch {
+		case !ok:
+			problem = fmt.Errorf("destination %q has {%s}, which is unknown%s", template, name, didYouMean(name, keysOf(variables)))
+		case named == nil:
+			problem = fmt.Errorf("destination %q has {%s}, and the source is in no registry", template, name)
+		case f(named) == "":
+			problem = fmt.Errorf("destination %q has {%s}, and the source has none", template, name)
+		default:
+			return f(named)
+		}
+		return match
+	})
+	return out, problem
+}
+
+// complete gives a repository without tag and digest those of the source.
+func complete(destination string, source reference.Named) (string, error) {
+	text, isDocker := strings.CutPrefix(destination, "docker://")
+	if !isDocker || source == nil {
+		return destination, nil
+	}
+	named, err := reference.ParseNormalizedNamed(text)
+	if err != nil || !reference.IsNameOnly(named) {
+		return destination, nil // whoever parses it says what is wrong
+	}
+	switch source := source.(type) {
+	case reference.Canonical:
+		return destination + "@" + source.Digest().String(), nil
+	case reference.NamedTagged:
+		return destination + ":" + source.Tag(), nil
+	}
+	return "", errors.New("the source has neither tag nor digest")
+}
+
+func tagOf(named reference.Named) string {
+	if tagged, ok := named.(reference.NamedTagged); ok {
+		return tagged.Tag()
+	}
+	return ""
+}

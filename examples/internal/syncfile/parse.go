@@ -1,0 +1,334 @@
+package syncfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"go.podman.io/image/v5/docker/reference"
+	"go.yaml.in/yaml/v3"
+)
+
+// MaxSize is the largest file that Parse reads, in bytes.
+const MaxSize = 16 << 20
+
+// A Problem is something that is wrong with a file.
+type Problem struct {
+	File string
+	Line int // from 1; 0 if the whole file is meant
+	Text string
+}
+
+func (p *Problem) Error() string {
+	if p.Line == 0 {
+		return fmt.Sprintf("%s: %s", p.File, p.Text)
+	}
+	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text)
+}
+
+// Problems are all that is wrong with a file, in the order of its lines.
+type Problems []*Problem
+
+// shownProblems is how many problems the text of an error has.
+const shownProblems = 5
+
+func (ps Problems) Error() string {
+	var texts []string
+	for i, p := range ps {
+		if i == shownProblems {
+			texts = append(texts, fmt.Sprintf("and %d problems more", len(ps)-i))
+			break
+		}
+		texts = append(texts, p.Error())
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Parse reads a file. name is how errors call it; parse is what makes references of texts. The error is of type Problems.
+func Parse(name string, content []byte, parse ParseReference) (*File, error) {
+	p := &parser{name: name, parse: parse}
+	file := p.file(content)
+	if len(p.problems) > 0 {
+		slices.SortStableFunc(p.problems, func(a, b *Problem) int { return a.Line - b.Line })
+		return nil, p.problems
+	}
+	return file, nil
+}
+
+type parser struct {
+	name     string
+	parse    ParseReference
+	problems Problems
+	known    map[Problem]bool // those in problems
+}
+
+// problem notes a problem, once: defaults are looked at for every image.
+func (p *parser) problem(line int, format string, args ...any) {
+	found := Problem{p.name, line, fmt.Sprintf(format, args...)}
+	if p.known == nil {
+		p.known = map[Problem]bool{}
+	}
+	if !p.known[found] {
+		p.known[found] = true
+		p.problems = append(p.problems, &found)
+	}
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+func (p *parser) file(content []byte) *File {
+	if len(content) > MaxSize {
+		p.problem(0, "the file has more than %d bytes", MaxSize)
+		return nil
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(content))
+	var doc, more yaml.Node
+	err := decoder.Decode(&doc)
+	if err == nil && !errors.Is(decoder.Decode(&more), io.EOF) {
+		p.problem(more.Line, "there is more than one document")
+		return nil
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		p.problem(0, "the file is empty")
+		return nil
+	case err != nil:
+		at := yamlLine.FindStringSubmatch(err.Error() + " ")
+		line := 0
+		if at != nil {
+			line, _ = strconv.Atoi(at[1])
+		}
+		p.problem(line, "no valid YAML: %s", yamlLine.ReplaceAllString(err.Error(), ""))
+		return nil
+	}
+	return p.top(doc.Content[0])
+}
+
+func (p *parser) top(node *yaml.Node) *File {
+	keys := p.mapping(node, "the file", []string{"version", "defaults", "images"})
+	if keys == nil {
+		return nil
+	}
+	if v := keys["version"]; v != nil && v.Value != "1" {
+		p.problem(v.Line, "version %q is unknown; this program knows version 1", v.Value)
+	}
+	defaults := map[string]*yaml.Node{}
+	if d := keys["defaults"]; d != nil {
+		defaults = p.mapping(d, "defaults", keysOf(settings))
+		p.apply(&Image{}, defaults) // also where every image has its own
+	}
+	if keys["images"] == nil {
+		p.problem(node.Line, "there is no key images")
+		return nil
+	}
+	file := &File{}
+	elements := p.sequence(keys["images"], "images")
+	if len(elements) == 0 {
+		p.problem(keys["images"].Line, "images has no elements")
+	}
+	for _, element := range elements {
+		if image := p.image(element, defaults); image != nil {
+			file.Images = append(file.Images, image)
+		}
+	}
+	p.distinct(file)
+	return file
+}
+
+// imageKeys are the keys that only images have.
+var imageKeys = []string{"source", "tags", "exclude-tags"}
+
+func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
+	before := len(p.problems)
+	own := p.mapping(node, "an image", append(keysOf(settings), imageKeys...))
+	if own == nil {
+		return nil
+	}
+	keys := maps.Clone(defaults)
+	if keys == nil {
+		keys = map[string]*yaml.Node{}
+	}
+	maps.Copy(keys, own)
+	image := &Image{Line: node.Line, parse: p.parse}
+	image.Options.ImageListSelection = copy.CopyAllImages
+	p.apply(image, keys)
+	p.consistent(node, keys)
+	switch {
+	case keys["source"] == nil:
+		p.problem(node.Line, "the image has no source")
+	case keys["destination"] == nil:
+		p.problem(node.Line, "the image has no destination, and neither have the defaults")
+	default:
+		p.source(image, keys)
+	}
+	if len(p.problems) > before {
+		return nil
+	}
+	if _, err := image.copy(anyTag(image)); err != nil {
+		p.problem(keys["destination"].Line, "%v", err)
+		return nil
+	}
+	if image.Tags != nil && !strings.Contains(image.destination, "{tag}") {
+		one, _ := image.copy("a")
+		other, _ := image.copy("b")
+		if one.Destination.StringWithinTransport() == other.Destination.StringWithinTransport() {
+			p.problem(keys["destination"].Line, "all tags would go to one destination, %q: it needs {tag}", image.destination)
+		}
+	}
+	return image
+}
+
+// anyTag stands for the tags that are known only after listing.
+func anyTag(image *Image) string {
+	if image.Tags == nil {
+		return ""
+	}
+	return "tag"
+}
+
+// source sets what the image is copied from.
+func (p *parser) source(image *Image, keys map[string]*yaml.Node) {
+	node := keys["source"]
+	text, ok := p.scalar(node, "source")
+	if !ok {
+		return
+	}
+	ref, err := p.parse("source", text)
+	if err != nil {
+		p.problem(node.Line, "%v", err)
+		return
+	}
+	image.Source = text
+	rest, isDocker := strings.CutPrefix(text, "docker://")
+	if isDocker {
+		image.named = ref.DockerReference()
+	}
+	if keys["tags"] == nil {
+		if keys["exclude-tags"] != nil {
+			p.problem(keys["exclude-tags"].Line, "exclude-tags needs tags")
+		}
+		return
+	}
+	named, err := reference.ParseNormalizedNamed(rest)
+	if !isDocker || err != nil || !reference.IsNameOnly(named) {
+		p.problem(node.Line, "tags needs a source that is a repository of a registry, without a tag: docker://HOST/NAME, not %q", text)
+		return
+	}
+	image.named = named
+	image.Tags = p.tags(keys["tags"], keys["exclude-tags"])
+}
+
+var tagSyntax = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+
+func (p *parser) tags(node, exclude *yaml.Node) *Tags {
+	tags := &Tags{}
+	elements := p.sequence(node, "tags")
+	if len(elements) == 0 {
+		p.problem(node.Line, "tags has no elements")
+	}
+	for _, e := range elements {
+		name, pattern, text := p.tag(e)
+		switch {
+		case name != "":
+			tags.names = append(tags.names, name)
+		case pattern != nil:
+			tags.patterns, tags.text = append(tags.patterns, pattern), append(tags.text, text)
+		}
+	}
+	if exclude == nil {
+		return tags
+	}
+	for _, e := range p.sequence(exclude, "exclude-tags") {
+		name, pattern, _ := p.tag(e)
+		if name != "" {
+			pattern = regexp.MustCompile("^" + regexp.QuoteMeta(name) + "$")
+		}
+		if pattern != nil {
+			tags.exclude = append(tags.exclude, pattern)
+		}
+	}
+	return tags
+}
+
+// tag reads a tag, a glob, or a mapping with a regular expression.
+func (p *parser) tag(node *yaml.Node) (name string, pattern *regexp.Regexp, text string) {
+	if node.Kind == yaml.MappingNode {
+		keys := p.mapping(node, "a tag", []string{"regexp"})
+		if keys["regexp"] == nil {
+			return "", nil, ""
+		}
+		text, _ = p.scalar(keys["regexp"], "regexp")
+		pattern, err := regexp.Compile("^(?:" + text + ")$")
+		if err != nil {
+			p.problem(node.Line, "regexp %q: %v", text, err)
+		}
+		return "", pattern, "regexp " + strconv.Quote(text)
+	}
+	text, ok := p.scalar(node, "a tag")
+	switch {
+	case !ok:
+	case strings.ContainsAny(text, "*?["):
+		pattern, err := globPattern(text)
+		if err != nil {
+			p.problem(node.Line, "glob %q: %v", text, err)
+		}
+		return "", pattern, strconv.Quote(text)
+	case !tagSyntax.MatchString(text):
+		p.problem(node.Line, "%q is neither a tag nor a glob", text)
+	default:
+		return text, nil, text
+	}
+	return "", nil, ""
+}
+
+// globPattern makes a regular expression of *, ? and [sets].
+func globPattern(glob string) (*regexp.Regexp, error) {
+	if _, err := path.Match(glob, ""); err != nil {
+		return nil, errors.New("a [ has no end")
+	}
+	var b strings.Builder
+	inSet := false
+	for _, r := range glob {
+		switch {
+		case inSet:
+			inSet = r != ']'
+			b.WriteRune(r)
+		case r == '*':
+			b.WriteString(".*")
+		case r == '?':
+			b.WriteString(".")
+		case r == '[':
+			inSet = true
+			b.WriteRune(r)
+		default:
+			b.WriteString(regexp.QuoteMeta(string(r)))
+		}
+	}
+	return regexp.Compile("^" + b.String() + "$")
+}
+
+// distinct refuses two copies to one destination, as far as they are known without listing tags.
+func (p *parser) distinct(file *File) {
+	lines := map[string]int{}
+	for _, image := range file.Images {
+		var copies []Copy
+		if image.Tags == nil || !image.Tags.Listed() {
+			copies, _ = image.Copies(nil)
+		}
+		for _, c := range copies {
+			to := c.Destination.Transport().Name() + ":" + c.Destination.StringWithinTransport()
+			if line, twice := lines[to]; twice {
+				p.problem(image.Line, "%s is the destination of the image in line %d too", to, line)
+			}
+			lines[to] = image.Line
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package syncfile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"go.yaml.in/yaml/v3"
+)
+
+// settings are the keys that defaults and images have, and what they do.
+var settings = map[string]func(*parser, *Image, *yaml.Node){
+	"destination": func(p *parser, i *Image, n *yaml.Node) {
+		i.destination, _ = p.scalar(n, "destination")
+		for _, match := range variable.FindAllStringSubmatch(i.destination, -1) {
+			if variables[match[1]] == nil {
+				p.problem(n.Line, "destination %q has {%s}, which is unknown%s", i.destination, match[1], didYouMean(match[1], keysOf(variables)))
+			}
+		}
+	},
+	"platforms": func(p *parser, i *Image, n *yaml.Node) {
+		i.Options.InstancePlatforms = p.platforms(n, "platforms", true)
+		if len(i.Options.InstancePlatforms) > 0 {
+			i.Options.ImageListSelection = copy.CopySpecificImages
+		}
+	},
+	"optional": func(p *parser, i *Image, n *yaml.Node) {
+		i.Options.OptionalPlatforms = p.platforms(n, "optional", false)
+		if len(i.Options.OptionalPlatforms) > 0 {
+			i.Options.ImageListSelection = copy.CopySpecificImages
+		}
+	},
+	"required": func(p *parser, i *Image, n *yaml.Node) {
+		i.Options.RequiredPlatforms = p.platforms(n, "required", false)
+	},
+	"sparse": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "sparse", &i.Options.SparseManifestListAction, map[string]copy.SparseManifestListAction{
+			"keep": copy.KeepSparseManifestList, "strip": copy.StripSparseManifestList, "auto": copy.AutoSparseManifestList,
+		})
+	},
+	"attestations": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "attestations", &i.Options.Attestations, map[string]copy.AttestationAction{
+			"default": copy.DefaultAttestations, "follow": copy.FollowSubject, "drop": copy.DropAttestations, "all": copy.KeepAllAttestations,
+		})
+	},
+	"missing": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "missing", &i.Options.MissingInstances, map[string]copy.MissingInstanceAction{
+			"fail": copy.FailOnMissing, "skip": copy.SkipMissing,
+		})
+	},
+	"single": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "single", &i.SkipOther, map[string]bool{"check": false, "skip": true})
+	},
+	"referrers": func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
+	"digest-tags": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "digest-tags", &i.Options.DigestTags, map[string]bool{"true": true, "false": false})
+	},
+	"parallel": func(p *parser, i *Image, n *yaml.Node) {
+		text, ok := p.scalar(n, "parallel")
+		if !ok {
+			return
+		}
+		number, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || number == 0 {
+			p.problem(n.Line, "parallel: %q is no number from 1 to 65535", text)
+		}
+		i.Parallel = uint(number)
+	},
+}
+
+// apply sets what the keys say.
+func (p *parser) apply(image *Image, keys map[string]*yaml.Node) {
+	for key, node := range keys {
+		if set := settings[key]; set != nil {
+			set(p, image, node)
+		}
+	}
+}
+
+// consistent refuses keys of one image that would have no effect.
+func (p *parser) consistent(image *yaml.Node, keys map[string]*yaml.Node) {
+	empty := func(key string) bool { return keys[key] == nil || len(resolve(keys[key]).Content) == 0 }
+	if s := keys["single"]; s != nil && s.Value == "skip" && empty("platforms") && empty("optional") {
+		p.problem(cmp.Or(s.Line, image.Line), "single: skip needs platforms: without them every image is copied")
+	}
+}
+
+// referrers reads true, false, or a list of artifact types.
+func (p *parser) referrers(image *Image, node *yaml.Node) {
+	if node.Kind != yaml.SequenceNode {
+		choose(p, node, "referrers", &image.Options.Referrers, map[string]copy.ReferrerAction{"true": copy.AllReferrers, "false": copy.NoReferrers})
+		return
+	}
+	image.Options.Referrers = copy.AllReferrers
+	for _, e := range p.sequence(node, "referrers") {
+		if text, ok := p.scalar(e, "an artifact type"); ok {
+			image.Options.ReferrerTypes = append(image.Options.ReferrerTypes, text)
+		}
+	}
+	if len(image.Options.ReferrerTypes) == 0 {
+		p.problem(node.Line, "referrers has no elements; write true for all types, or false for none")
+	}
+}
+
+func (p *parser) platforms(node *yaml.Node, key string, mayExclude bool) []copy.InstancePlatformFilter {
+	var all []copy.InstancePlatformFilter
+	for _, e := range p.sequence(node, key) {
+		text, ok := p.scalar(e, key)
+		if !ok {
+			continue
+		}
+		filter, err := copy.ParsePlatformFilter(text)
+		switch {
+		case err != nil:
+			p.problem(e.Line, "%s: %v", key, err)
+		case filter.Exclude && !mayExclude:
+			p.problem(e.Line, "%s: %q excludes, which only platforms can", key, text)
+		default:
+			all = append(all, filter)
+		}
+	}
+	return all
+}
+
+func choose[T any](p *parser, node *yaml.Node, key string, to *T, values map[string]T) {
+	text, ok := p.scalar(node, key)
+	if !ok {
+		return
+	}
+	value, known := values[text]
+	if !known {
+		names := keysOf(values)
+		p.problem(node.Line, "%s: write %s, not %q", key, strings.Join(names[:len(names)-1], ", ")+" or "+names[len(names)-1], text)
+		return
+	}
+	*to = value
+}
+
+// resolve returns what an alias stands for.
+func resolve(node *yaml.Node) *yaml.Node {
+	if node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+// mapping returns the values of a mapping whose keys must be among known, nil if it is none.
+func (p *parser) mapping(node *yaml.Node, what string, known []string) map[string]*yaml.Node {
+	at := node.Line
+	if node = resolve(node); node.Kind != yaml.MappingNode {
+		p.problem(at, "%s must be a mapping of keys to values", what)
+		return nil
+	}
+	values := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		key := node.Content[i]
+		switch {
+		case !slices.Contains(known, key.Value):
+			p.problem(key.Line, "%s has no key %q%s", what, key.Value, didYouMean(key.Value, known))
+		case values[key.Value] != nil:
+			p.problem(key.Line, "%s has the key %q twice", what, key.Value)
+		default:
+			values[key.Value] = node.Content[i+1]
+		}
+	}
+	return values
+}
+
+func (p *parser) sequence(node *yaml.Node, what string) []*yaml.Node {
+	at := node.Line
+	if node = resolve(node); node.Kind != yaml.SequenceNode {
+		p.problem(at, "%s must be a list", what)
+		return nil
+	}
+	return node.Content
+}
+
+// scalar returns the text of a value as it is written: 1.10 is no number here.
+func (p *parser) scalar(node *yaml.Node, what string) (string, bool) {
+	at := node.Line
+	node = resolve(node)
+	if node.Kind != yaml.ScalarNode || node.Tag == "!!null" || node.Value == "" {
+		p.problem(at, "%s must be a text", what)
+		return "", false
+	}
+	return node.Value, true
+}
+
+func keysOf[V any](m map[string]V) []string {
+	var keys []string
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// didYouMean is "; did you mean …?" if one of known is close to text, else a list of them.
+func didYouMean(text string, known []string) string {
+	best, least := "", len(text)/2+1
+	for _, k := range known {
+		if d := distance(text, k); d < least {
+			best, least = k, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	return "; known are " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
+}
+
+// distance is the number of letters to be inserted, removed or replaced to make b of a. Long texts are far from everything.
+func distance(a, b string) int {
+	const long = 64
+	if len(a) > long || len(b) > long {
+		return long
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
