@@ -41,6 +41,9 @@ type Attachment struct {
 	Tag string
 	// Child is set if the subject is a list, itself attached, that names it.
 	Child bool
+	// Present is set if it is known to be at the destination, and known there as what it is: listed as a referrer, or, of what has a
+	// tag, all in what the tag names.
+	Present bool
 }
 
 // An AttachedPlan says what happens to an attachment.
@@ -54,7 +57,7 @@ type AttachedPlan struct {
 	Child        bool          `json:"child,omitempty"`
 	Decision     Decision      `json:"decision"`
 	Reason       Reason        `json:"reason"`
-	// Present is set if it is known to be at the destination, with the tag if it has one.
+	// Present is set if it is known to be at the destination, and known there as what it is.
 	Present bool `json:"present,omitempty"`
 
 	annotations map[string]string
@@ -71,8 +74,7 @@ func (p *Plan) attach(in *PlanInput) {
 	for _, a := range sortAttachments(in.Attachments, fate) {
 		ap := AttachedPlan{
 			Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
-			Tag: a.Tag, Child: a.Child, annotations: a.Annotations,
-			Present: in.Present[a.Digest] && (a.Tag == "" || in.PresentTags[a.Tag] == a.Digest),
+			Tag: a.Tag, Child: a.Child, Present: a.Present, annotations: a.Annotations,
 		}
 		ap.Decision, ap.Reason = in.Options.attachedFate(a, fate[a.Subject])
 		if ap.Reason.Code == ReasonVoid {

@@ -124,7 +124,7 @@ func referrersAt(t testing.TB, e *env, p registryPlace, subject digest.Digest) [
 	require.NoError(t, err)
 	require.NoError(t, j.openSource(t.Context()))
 	defer func() { require.NoError(t, j.close(nil)) }()
-	found, err := j.src.(endpoint.ReferrerSource).Referrers(t.Context(), subject)
+	found, err := j.src.(endpoint.ReferrerSource).Referrers(t.Context(), subject, "")
 	require.NoError(t, err)
 	var digests []digest.Digest
 	for _, r := range found {

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -17,7 +19,7 @@ import (
 
 // Limits on what is attached to one copied tree.
 const (
-	// maxAttachments is the number of attachments.
+	// maxAttachments is how many attachments are listed, whether they turn out to be some or not.
 	maxAttachments = 20_000
 	// maxAttachmentDepth is how long a chain of subjects may be: a signature of an SBOM of an image has two.
 	maxAttachmentDepth = 8
@@ -36,148 +38,235 @@ func (e *AttachmentLimitError) Error() string {
 	return fmt.Sprintf("attachments: %s exceeds the limit of %d", e.What, e.Limit)
 }
 
+// signatureSuffix is that of the tags of signatures.
+const signatureSuffix = ".sig"
+
 // digestTagSuffixes are those of cosign's tags (its documentation, "Registry details").
-var digestTagSuffixes = []string{".sig", ".att", ".sbom"}
+var digestTagSuffixes = []string{signatureSuffix, ".att", ".sbom"}
 
-// An attachmentLoader finds what is attached to a copied tree.
-type attachmentLoader struct {
-	*job
-	src endpoint.ReferrerSource
-
-	mu    sync.Mutex // guards what follows
-	found []Attachment
-	seen  map[string]bool // subject, digest and tag
-	bytes int64
+// digestTag is the tag of cosign's for a digest and a suffix, "" if it would be longer than tags are (OCI distribution
+// specification v1.1, "Pulling manifests").
+func digestTag(d digest.Digest, suffix string) string {
+	tag := strings.Replace(d.String(), ":", "-", 1) + suffix
+	if len(tag) > 128 {
+		return ""
+	}
+	return tag
 }
 
-// loadAttachments finds the referrers and digest tags of everything that is copied, and theirs in turn, and plans anew.
-func (j *job) loadAttachments(ctx context.Context) error {
+// checkAttachable refuses transports that know nothing of attachments, before anything is opened.
+func (j *job) checkAttachable() error {
 	if !j.o.attachments() {
 		return nil
 	}
-	src, ok := j.src.(endpoint.ReferrerSource)
-	if !ok {
-		return &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the source %s cannot tell what is attached", j.in.Source)}
-	}
-	l := &attachmentLoader{job: j, src: src, seen: map[string]bool{}}
-	step := sortedKeys(j.plan.subjects())
-	for depth := 0; len(step) > 0; depth++ {
-		if depth > maxAttachmentDepth {
-			return &Error{"reading attachments of", SourceSide, j.in.Source, &AttachmentLimitError{"depth", maxAttachmentDepth}}
-		}
-		before := len(l.found)
-		if err := concurrently(ctx, j.budget, step, l.subject); err != nil {
-			return err
-		}
-		step = nil
-		for _, a := range l.found[before:] {
-			if !slices.Contains(step, a.Digest) {
-				step = append(step, a.Digest)
-			}
-		}
-	}
-	j.in.Attachments = l.found
-	if err := j.compareAttachments(ctx); err != nil {
-		return err
-	}
-	return j.replanAttached()
-}
-
-// replanAttached makes the plan anew with its attachments. What the destination has may have made it another one than the input says.
-func (j *job) replanAttached() error {
-	if !j.settled {
-		return j.replan()
-	}
-	j.plan.attach(&j.in)
-	return j.plan.count(j.in.Documents)
-}
-
-// subject finds what is attached to one manifest.
-func (l *attachmentLoader) subject(ctx context.Context, d digest.Digest) error {
-	if l.o.Referrers != NoReferrers {
-		if err := l.referrers(ctx, d); err != nil {
-			return err
-		}
-	}
-	if l.o.DigestTags {
-		for _, suffix := range digestTagSuffixes {
-			if err := l.tag(ctx, d, endpoint.ReferrersTag(d)+suffix); err != nil {
-				return err
-			}
-		}
-	}
-	return l.children(ctx, d)
-}
-
-// referrers reads the referrers of d. One that is listed and is not there, or has another subject, is none.
-func (l *attachmentLoader) referrers(ctx context.Context, d digest.Digest) error {
-	listed, err := l.src.Referrers(ctx, d)
-	if err != nil {
-		return &Error{"reading referrers of", SourceSide, d.String(), err}
-	}
-	for _, r := range listed {
-		doc, err := l.read(ctx, r.Digest)
-		switch {
-		case errors.Is(err, endpoint.ErrNotFound):
-			l.reporter.warn(fmt.Sprintf("%s, listed as a referrer of %s, is missing at the source", r.Digest, d))
-			continue
-		case err != nil:
-			return &Error{"reading referrer", SourceSide, r.Digest.String(), err}
-		}
-		a, err := describe(d, r.Digest, doc)
-		if err != nil {
-			return &Error{"reading referrer", SourceSide, r.Digest.String(), err}
-		}
-		if a.Subject != d {
-			l.reporter.warn(fmt.Sprintf("%s, listed as a referrer of %s, refers to something else", r.Digest, d))
-			continue
-		}
-		if err := l.add(a); err != nil {
-			return err
+	for _, name := range []string{j.wayInput().source, j.wayInput().destination} {
+		if name != "docker" && name != "oci" {
+			return &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the transport %s knows no referrers", name)}
 		}
 	}
 	return nil
 }
 
-// tag reads what one of the tags of d names, if it is there.
-func (l *attachmentLoader) tag(ctx context.Context, d digest.Digest, tag string) error {
-	doc, err := l.src.Tagged(ctx, tag)
+// attachedTo returns how the destination is told what is attached.
+func (j *job) attachedTo() (endpoint.ReferrerDestination, error) {
+	dst, err := endpoint.ReferrersTo(j.dst)
+	if err != nil {
+		return nil, &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the destination %s takes no attachments: %v", j.in.Destination, err)}
+	}
+	return dst, nil
+}
+
+// loadAttachments finds the referrers and digest tags of everything that is copied, and theirs in turn; which of them the
+// destination has, if it is compared; and plans anew.
+func (j *job) loadAttachments(ctx context.Context) error {
+	if !j.o.attachments() {
+		return nil
+	}
+	src, err := endpoint.ReferrersAt(j.src)
+	if err != nil {
+		return &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the source %s does not tell what is attached: %v", j.in.Source, err)}
+	}
+	if j.compare {
+		if _, err := j.attachedTo(); err != nil {
+			return err
+		}
+	}
+	l := &attachmentLoader{job: j, src: src, own: j.plan.subjects(), seen: map[string]bool{}, missing: map[digest.Digest]bool{}}
+	if err := l.load(ctx); err != nil {
+		return err
+	}
+	j.in.Attachments = l.found
+	if err := j.replan(); err != nil {
+		return err
+	}
+	j.noteCarried()
+	if !j.compare {
+		return nil
+	}
+	if err := j.compareAttachments(ctx); err != nil {
+		return err
+	}
+	return j.replan()
+}
+
+// An attachmentLoader finds what is attached to a copied tree, step by step: first what is attached to the tree, then what is
+// attached to that, and so on. Questions of one step are asked concurrently.
+type attachmentLoader struct {
+	*job
+	src endpoint.ReferrerSource
+	own map[digest.Digest]subjectFate // the tree
+
+	found []Attachment
+	seen  map[string]bool // those found
+
+	mu         sync.Mutex // guards what follows
+	candidates []Attachment
+	listed     int   // candidates so far, of all steps
+	bytes      int64 // of manifests
+	missing    map[digest.Digest]bool
+}
+
+func (l *attachmentLoader) load(ctx context.Context) error {
+	asked := map[digest.Digest]bool{}
+	step := sortedKeys(l.own)
+	for depth := 0; len(step) > 0; depth++ {
+		if depth > maxAttachmentDepth {
+			return l.limit("depth", maxAttachmentDepth)
+		}
+		for _, d := range step {
+			asked[d] = true
+		}
+		found, err := l.step(ctx, step)
+		if err != nil {
+			return err
+		}
+		step = nil
+		for _, a := range found {
+			// What is not copied itself takes nothing with it.
+			if decision, _ := l.o.attachedFate(a, subjectCopied); decision == Copy && !asked[a.Digest] {
+				asked[a.Digest] = true
+				step = append(step, a.Digest)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *attachmentLoader) limit(what string, limit int64) error {
+	return &Error{"reading attachments of", SourceSide, l.in.Source, &AttachmentLimitError{what, limit}}
+}
+
+// A question is what is attached to a subject, by one of its tags, or, if that is "", as a referrer.
+type question struct {
+	subject digest.Digest
+	tag     string
+}
+
+// step returns what is attached to subjects and was not found before.
+func (l *attachmentLoader) step(ctx context.Context, subjects []digest.Digest) ([]Attachment, error) {
+	l.candidates = nil
+	var questions []question
+	for _, d := range subjects {
+		questions = append(questions, l.questions(d)...)
+		if err := l.listChildren(d); err != nil {
+			return nil, err
+		}
+	}
+	if err := concurrently(ctx, l.budget, questions, l.ask); err != nil {
+		return nil, err
+	}
+	if err := concurrently(ctx, l.budget, l.unread(), l.read); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(l.candidates, func(a, b Attachment) int { return cmp.Or(cmp.Compare(a.Subject, b.Subject), compareAttachments(a, b)) })
+	before := len(l.found)
+	for _, c := range l.candidates {
+		if err := l.examine(c); err != nil {
+			return nil, err
+		}
+	}
+	return l.found[before:], nil
+}
+
+// questions returns what is asked about one subject. Signatures that are to stay behind stay behind as tags, too.
+func (l *attachmentLoader) questions(d digest.Digest) []question {
+	var questions []question
+	if l.o.Referrers != NoReferrers {
+		questions = append(questions, question{subject: d})
+	}
+	if !l.o.DigestTags {
+		return questions
+	}
+	for _, suffix := range digestTagSuffixes {
+		unsigned := l.o.RemoveSignatures || l.o.RemoveListSignatures && l.plan.isListOf(d)
+		if tag := digestTag(d, suffix); tag != "" && (suffix != signatureSuffix || !unsigned) {
+			questions = append(questions, question{d, tag})
+		}
+	}
+	return questions
+}
+
+// isListOf says whether d is a list of the plan.
+func (p *Plan) isListOf(d digest.Digest) bool {
+	is := false
+	if p.List != nil {
+		p.List.walk(func(l *ListPlan) { is = is || l.Digest == d })
+	}
+	return is
+}
+
+func (l *attachmentLoader) ask(ctx context.Context, q question) error {
+	if q.tag != "" {
+		return l.askTag(ctx, q)
+	}
+	listed, err := l.src.Referrers(ctx, q.subject, l.onlyType())
+	if err != nil {
+		return &Error{"reading referrers of", SourceSide, q.subject.String(), err}
+	}
+	candidates := make([]Attachment, len(listed))
+	for i, r := range listed {
+		candidates[i] = Attachment{Subject: q.subject, Digest: r.Digest, Size: r.Size, MediaType: r.MediaType, ArtifactType: r.ArtifactType}
+	}
+	return l.list(candidates...)
+}
+
+// onlyType is the artifact type that the source may restrict its answers to, "" if there is not exactly one.
+func (l *attachmentLoader) onlyType() string {
+	if len(l.o.ReferrerTypes) == 1 {
+		return l.o.ReferrerTypes[0]
+	}
+	return ""
+}
+
+func (l *attachmentLoader) askTag(ctx context.Context, q question) error {
+	doc, err := l.src.Tagged(ctx, q.tag)
 	switch {
 	case errors.Is(err, endpoint.ErrNotFound):
 		return nil
 	case err != nil:
-		return &Error{"reading tag", SourceSide, tag, err}
+		return &Error{"reading tag", SourceSide, q.tag, err}
 	}
-	read := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
-	read.MediaType = mediaTypeOf(read)
-	if err := l.hold(doc.Digest, read); err != nil {
+	if err := l.hold(doc); err != nil {
 		return err
 	}
-	a, err := describe(d, doc.Digest, read)
-	if err != nil {
-		return &Error{"reading tag", SourceSide, tag, err}
-	}
-	a.Subject, a.Tag = d, tag
-	return l.add(a)
+	return l.list(Attachment{Subject: q.subject, Digest: doc.Digest, Tag: q.tag})
 }
 
-// children adds the children of d if d is an attachment that is a list. They are read with it.
-func (l *attachmentLoader) children(ctx context.Context, d digest.Digest) error {
-	l.job.mu.Lock()
-	doc, ok := l.in.Documents[d]
-	l.job.mu.Unlock()
-	if !ok || !isList(doc) || l.plan.names(d) {
+// listChildren lists the children of d if d is attached, and a list.
+func (l *attachmentLoader) listChildren(d digest.Digest) error {
+	if _, own := l.own[d]; own {
 		return nil
+	}
+	doc, err := l.document(d)
+	if err != nil || !isList(doc) {
+		return nil //nolint:nilerr // examine has read all that is to be read
 	}
 	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
 	if err != nil {
-		return &Error{"reading attached list", SourceSide, d.String(), err}
+		return &Error{"parsing attached list", SourceSide, d.String(), err}
 	}
 	for _, in := range list.Instances() {
-		if _, err := l.read(ctx, in.Digest); err != nil {
-			return &Error{"reading child of attached list", SourceSide, in.Digest.String(), err}
-		}
-		err := l.add(Attachment{
+		err := l.list(Attachment{
 			Subject: d, Digest: in.Digest, Size: in.Size, MediaType: in.MediaType, ArtifactType: in.ArtifactType, Child: true,
 		})
 		if err != nil {
@@ -187,225 +276,278 @@ func (l *attachmentLoader) children(ctx context.Context, d digest.Digest) error 
 	return nil
 }
 
-// names says whether d is one of the plan's own lists or images: what is in them is no attachment.
-func (p *Plan) names(d digest.Digest) bool {
-	_, ok := p.subjects()[d]
-	return ok
+// list adds candidates for the present step.
+func (l *attachmentLoader) list(candidates ...Attachment) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listed += len(candidates); l.listed > maxAttachments {
+		return l.limit("number", maxAttachments)
+	}
+	l.candidates = append(l.candidates, candidates...)
+	return nil
 }
 
-// read reads a manifest, unless it is held.
-func (l *attachmentLoader) read(ctx context.Context, d digest.Digest) (Document, error) {
-	if doc, err := l.document(d); err == nil {
-		return doc, nil
-	}
-	doc, err := l.src.Manifest(ctx, d)
-	if err != nil {
-		return Document{}, err
-	}
-	read := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
-	read.MediaType = mediaTypeOf(read)
-	return read, l.hold(d, read)
+// otherType says whether the list that names a candidate says that its type is not selected: then it is not read.
+func (l *attachmentLoader) otherType(c Attachment) bool {
+	_, reason := l.o.attachedFate(c, subjectCopied)
+	return c.ArtifactType != "" && reason.Code == ReasonType
 }
 
-// hold keeps the manifest of an attachment.
-func (l *attachmentLoader) hold(d digest.Digest, doc Document) error {
+// unread returns the distinct candidates that have to be read.
+func (l *attachmentLoader) unread() []digest.Digest {
+	var unread []digest.Digest
+	listed := map[digest.Digest]bool{}
+	for _, c := range l.candidates {
+		if _, err := l.document(c.Digest); err == nil || listed[c.Digest] || l.missing[c.Digest] || l.otherType(c) {
+			continue
+		}
+		listed[c.Digest] = true
+		unread = append(unread, c.Digest)
+	}
+	return unread
+}
+
+// read reads a manifest, and notes one that is not there.
+func (l *attachmentLoader) read(ctx context.Context, d digest.Digest) error {
+	doc, err := l.job.src.Manifest(ctx, d)
+	switch {
+	case errors.Is(err, endpoint.ErrNotFound):
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.missing[d] = true
+		return nil
+	case err != nil:
+		return &Error{"reading attachment", SourceSide, d.String(), err}
+	}
+	return l.hold(doc)
+}
+
+// hold keeps the manifest of a candidate.
+func (l *attachmentLoader) hold(doc endpoint.Document) error {
 	l.mu.Lock()
 	l.bytes += int64(len(doc.Bytes))
 	over := l.bytes > maxAttachmentBytes
 	l.mu.Unlock()
 	if over {
-		return &Error{"reading attachments of", SourceSide, l.in.Source, &AttachmentLimitError{"bytes of manifests", maxAttachmentBytes}}
+		return l.limit("bytes of manifests", maxAttachmentBytes)
 	}
+	held := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
+	held.MediaType = mediaTypeOf(held)
 	l.job.mu.Lock()
 	defer l.job.mu.Unlock()
-	l.in.Documents[d] = doc
+	l.in.Documents[doc.Digest] = held
+	return nil
+}
+
+// examine finds out whether a candidate is what it is listed as. A referrer that is not there, or does not say itself that it is one,
+// is none; so is what a tag names if it is no manifest.
+func (l *attachmentLoader) examine(c Attachment) error {
+	if l.otherType(c) {
+		l.add(c)
+		return nil
+	}
+	doc, err := l.document(c.Digest)
+	if err != nil {
+		return l.absent(c)
+	}
+	a, err := describe(c, doc)
+	switch {
+	case err != nil:
+		l.reporter.warn(fmt.Sprintf("%s of %s is left out: %v", c.Digest, c.Subject, err))
+	case a.Subject != c.Subject:
+		l.reporter.warn(fmt.Sprintf("%s, listed as a referrer of %s, refers to something else", c.Digest, c.Subject))
+	default:
+		l.add(a)
+	}
+	return nil
+}
+
+// absent deals with a candidate that is not there.
+func (l *attachmentLoader) absent(c Attachment) error {
+	if c.Child && l.o.MissingInstances == FailOnMissing {
+		return &MissingError{[]MissingInstance{{c.Digest, "named by the attached list " + c.Subject.String()}}}
+	}
+	as := "a referrer"
+	if c.Child {
+		as = "a child"
+	}
+	l.reporter.warn(fmt.Sprintf("%s, listed as %s of %s, is missing at the source", c.Digest, as, c.Subject))
 	return nil
 }
 
 // add notes an attachment, once.
-func (l *attachmentLoader) add(a Attachment) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *attachmentLoader) add(a Attachment) {
 	key := attachmentKey(a.Subject, a.Digest, a.Tag)
-	if l.seen[key] {
-		return nil
+	if !l.seen[key] {
+		l.seen[key] = true
+		l.found = append(l.found, a)
 	}
-	l.seen[key] = true
-	l.found = append(l.found, a)
-	if len(l.found) > maxAttachments {
-		return &Error{"reading attachments of", SourceSide, l.in.Source, &AttachmentLimitError{"number", maxAttachments}}
+}
+
+// describe completes a candidate by what its manifest or list says of itself. A referrer's subject is the one that it names.
+func describe(c Attachment, doc Document) (Attachment, error) {
+	c.Size, c.MediaType = int64(len(doc.Bytes)), doc.MediaType
+	var subject digest.Digest
+	if isList(doc) {
+		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+		if err != nil {
+			return c, err
+		}
+		subject, c.ArtifactType, c.Annotations = list.Subject(), list.ArtifactType(), nil
+	} else {
+		image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
+		if err != nil {
+			return c, err
+		}
+		// OCI distribution specification v1.1, "Listing Referrers": the type of the config stands in for an absent artifact type.
+		subject, c.ArtifactType, c.Annotations = image.Subject, cmp.Or(image.ArtifactType, image.Config.MediaType), image.Annotations
+	}
+	if c.Tag == "" && !c.Child {
+		c.Subject = subject
+	}
+	return c, nil
+}
+
+// noteCarried notes the signatures that travel as what their tags name, so that they are not written a second time, in another form.
+func (j *job) noteCarried() {
+	j.carried = map[digest.Digest]map[string]bool{}
+	for _, a := range j.plan.Attached {
+		if a.Decision != Copy || a.Tag == "" || a.Tag != digestTag(a.Subject, signatureSuffix) {
+			continue
+		}
+		if j.o.SparseManifestListAction == AutoSparseManifestList && hostOf(j.destRef) != "" && j.plan.isListOf(a.Subject) {
+			continue // attachmentsInTurn has them written after the list, and its signatures come before
+		}
+		doc, err := j.document(a.Digest)
+		if err != nil {
+			continue
+		}
+		j.carried[a.Subject] = map[string]bool{}
+		if image, err := parseImage(doc); err == nil && image != nil {
+			for _, layer := range image.Layers {
+				j.carried[a.Subject][layerKey(layer.MediaType, layer.Digest, layer.Annotations)] = true
+			}
+		}
+	}
+	for d, sigs := range j.signatures {
+		if j.carries(d, sigs) {
+			delete(j.signatures, d)
+		}
+	}
+}
+
+// carries says whether the signatures of d all travel as what its tag names.
+func (j *job) carries(d digest.Digest, sigs endpoint.Signatures) bool {
+	layers, ok := sigs.Attachable()
+	return ok && !slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
+		return !j.carried[d][layerKey(layer.MediaType, layer.Digest, layer.Annotations)]
+	})
+}
+
+// compareAttachments asks the destination which of the attachments to be copied it has, and knows as what they are.
+func (j *job) compareAttachments(ctx context.Context) error {
+	dst, err := j.attachedTo()
+	if err != nil {
+		return err
+	}
+	c := &attachmentComparison{job: j, dst: dst, listed: map[question]bool{}, known: map[string]bool{}}
+	if err := c.compare(ctx); err != nil {
+		return err
+	}
+	for i, a := range j.in.Attachments {
+		j.in.Attachments[i].Present = c.known[attachmentKey(a.Subject, a.Digest, a.Tag)]
 	}
 	return nil
 }
 
-// describe returns what a manifest or list says of itself: its subject is the one that it names.
-func describe(subject, d digest.Digest, doc Document) (Attachment, error) {
-	a := Attachment{Subject: subject, Digest: d, Size: int64(len(doc.Bytes)), MediaType: doc.MediaType}
-	if isList(doc) {
-		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
-		if err != nil {
-			return a, err
-		}
-		a.Subject, a.ArtifactType = list.Subject(), list.ArtifactType()
-		return a, nil
-	}
-	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
-	if err != nil {
-		return a, err
-	}
-	// OCI distribution specification v1.1, "Listing Referrers": the type of the config stands in for an absent artifact type.
-	a.Subject, a.ArtifactType, a.Annotations = image.Subject, image.ArtifactType, image.Annotations
-	if a.ArtifactType == "" {
-		a.ArtifactType = image.Config.MediaType
-	}
-	return a, nil
+// An attachmentComparison collects what the destination has.
+type attachmentComparison struct {
+	*job
+	dst endpoint.ReferrerDestination
+
+	mu     sync.Mutex        // guards what follows
+	listed map[question]bool // referrers, with the digest in place of the tag
+	known  map[string]bool   // by attachmentKey
 }
 
-// compareAttachments asks the destination which attachments it has, and what their tags name there.
-func (j *job) compareAttachments(ctx context.Context) error {
-	if !j.compare {
-		return nil
-	}
-	dst, ok := j.dst.(endpoint.ReferrerDestination)
-	if !ok {
-		return nil // attachTo says so
-	}
-	var digests []digest.Digest
-	var tags []string
-	for _, a := range j.in.Attachments {
-		if a.Tag != "" {
-			tags = append(tags, a.Tag)
-		}
-		if !slices.Contains(digests, a.Digest) {
-			digests = append(digests, a.Digest)
-		}
-	}
-	if err := j.askPresent(ctx, digests); err != nil {
-		return err
-	}
-	j.in.PresentTags = map[string]digest.Digest{}
-	return concurrently(ctx, j.budget, tags, func(ctx context.Context, tag string) error {
-		d, err := dst.Tag(ctx, tag)
-		if err != nil {
-			return nil // what is not known to be there is written
-		}
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		j.in.PresentTags[tag] = d
-		return nil
-	})
-}
-
-// attachTo returns the destination, if it can take attachments.
-func (j *job) attachTo() (endpoint.ReferrerDestination, error) {
-	dst, ok := j.dst.(endpoint.ReferrerDestination)
-	if !ok {
-		return nil, &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the destination %s takes no attachments", j.in.Destination)}
-	}
-	return dst, nil
-}
-
-// attachmentsInTurn returns the attachments to be copied: those that come before what the reference names, so that nobody sees an
-// image without them, and those of lists that are still to be accepted, which come after.
-func (j *job) attachmentsInTurn() (before, after []AttachedPlan) {
-	late := map[digest.Digest]bool{}
-	if j.plan.IfRefused != nil {
-		j.plan.List.walk(func(l *ListPlan) { late[l.Digest] = true })
-	}
-	for _, a := range j.plan.toAttach() { // subjects first
-		if late[a.Subject] {
-			late[a.Digest] = true
-			after = append(after, a)
-		} else {
-			before = append(before, a)
-		}
-	}
-	return before, after
-}
-
-// stillWanted returns those of the attachments that the plan still copies: it may have become another one.
-func (j *job) stillWanted(attached []AttachedPlan) []AttachedPlan {
-	wanted := map[string]bool{}
-	for _, a := range j.plan.toAttach() {
-		wanted[a.key()] = true
-	}
-	return slices.DeleteFunc(attached, func(a AttachedPlan) bool { return !wanted[a.key()] })
-}
-
-func (a AttachedPlan) key() string { return attachmentKey(a.Subject, a.Digest, a.Tag) }
-
-func attachmentKey(subject, d digest.Digest, tag string) string {
-	return strings.Join([]string{subject.String(), d.String(), tag}, " ")
-}
-
-// copyAttachments copies attachments, and makes them known at the destination.
-func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) error {
-	if len(attached) == 0 {
-		return nil
-	}
-	dst, err := j.attachTo()
-	if err != nil {
-		return err
-	}
-	var images []imageCopy
-	var lists []endpoint.Document
-	for _, a := range attached {
-		doc, err := j.manifest(ctx, a.Digest)
-		if err != nil {
-			return &Error{"reading attachment", SourceSide, a.Digest.String(), err}
-		}
-		if isList(Document{MediaType: doc.MediaType, Bytes: doc.Bytes}) {
-			lists = append(lists, doc)
-			continue
-		}
-		image, err := j.imageCopy(doc)
-		if err != nil {
-			return err
-		}
-		images = append(images, image)
-	}
-	if err := j.copyImages(ctx, images); err != nil {
-		return err
-	}
-	for _, list := range slices.Backward(lists) { // what they name was found after them
-		if err := one(ctx, j.budget, func() error { return dst.PutManifest(ctx, list) }); err != nil {
-			return &Error{"writing attached list", DestinationSide, list.Digest.String(), err}
-		}
-	}
-	return j.announceAttachments(ctx, dst, attached)
-}
-
-// announceAttachments makes known what was copied: referrers by subject, the others by their tags.
-func (j *job) announceAttachments(ctx context.Context, dst endpoint.ReferrerDestination, attached []AttachedPlan) error {
-	referrers := map[digest.Digest][]imgspecv1.Descriptor{}
+func (c *attachmentComparison) compare(ctx context.Context) error {
+	var subjects []digest.Digest
 	var tagged []AttachedPlan
-	for _, a := range attached {
+	asked := map[digest.Digest]bool{}
+	for _, a := range c.plan.toAttach() {
 		switch {
 		case a.Tag != "":
 			tagged = append(tagged, a)
-		case !a.Child:
-			referrers[a.Subject] = append(referrers[a.Subject], imgspecv1.Descriptor{
-				MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, ArtifactType: a.ArtifactType, Annotations: a.annotations,
-			})
+		case !a.Child && !asked[a.Subject]:
+			asked[a.Subject] = true
+			subjects = append(subjects, a.Subject)
 		}
 	}
-	err := concurrently(ctx, j.budget, sortedKeys(referrers), func(ctx context.Context, subject digest.Digest) error {
-		if err := dst.PutReferrers(ctx, subject, referrers[subject]); err != nil {
-			return &Error{"announcing referrers of", DestinationSide, subject.String(), err}
-		}
+	if err := concurrently(ctx, c.budget, subjects, c.referrers); err != nil {
+		return err
+	}
+	if err := concurrently(ctx, c.budget, tagged, c.tag); err != nil {
+		return err
+	}
+	return c.manifests(ctx)
+}
+
+// referrers asks for the referrers of a subject. As with every question about what is there already, an error is no reason to fail.
+func (c *attachmentComparison) referrers(ctx context.Context, subject digest.Digest) error {
+	there, err := c.dst.Referrers(ctx, subject, "")
+	if err != nil {
+		logrus.Debugf("%s does not tell the referrers of %s: %v", c.in.Destination, subject, err)
 		return nil
-	})
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range there {
+		c.listed[question{subject, r.Digest.String()}] = true
+	}
+	return nil
+}
+
+// tag asks what the tag of an attachment names.
+func (c *attachmentComparison) tag(ctx context.Context, a AttachedPlan) error {
+	there, err := c.dst.Tagged(ctx, a.Tag)
+	if err != nil {
+		logrus.Debugf("%s does not tell what %s names: %v", c.in.Destination, a.Tag, err)
+		return nil
+	}
+	ours, err := c.manifest(ctx, a.Digest)
 	if err != nil {
 		return err
 	}
-	return concurrently(ctx, j.budget, tagged, func(ctx context.Context, a AttachedPlan) error {
-		doc, err := j.manifest(ctx, a.Digest)
-		if err != nil {
-			return err
+	if m := mergeTagged(a.Tag, there, ours); m.doc.Digest == there.Digest {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.known[a.key()] = true
+	}
+	return nil
+}
+
+// manifests asks for the manifests of children, and of referrers that are listed: a referrers tag may name what is not there.
+func (c *attachmentComparison) manifests(ctx context.Context) error {
+	var digests []digest.Digest
+	var asked []AttachedPlan
+	distinct := map[digest.Digest]bool{}
+	for _, a := range c.plan.toAttach() {
+		if a.Tag != "" || !a.Child && !c.listed[question{a.Subject, a.Digest.String()}] {
+			continue
 		}
-		if err := dst.PutTag(ctx, a.Tag, doc); err != nil {
-			return &Error{"writing tag", DestinationSide, a.Tag, err}
+		asked = append(asked, a)
+		if !distinct[a.Digest] {
+			distinct[a.Digest] = true
+			digests = append(digests, a.Digest)
 		}
-		return nil
-	})
+	}
+	if err := c.askPresent(ctx, digests); err != nil {
+		return err
+	}
+	for _, a := range asked {
+		if c.in.Present[a.Digest] {
+			c.known[a.key()] = true
+		}
+	}
+	return nil
 }

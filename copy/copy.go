@@ -71,6 +71,11 @@ func (j *job) runNatively(ctx context.Context) error {
 	if err := j.checkSignatureStore(ctx); err != nil {
 		return err
 	}
+	if len(before)+len(after) > 0 {
+		if _, err := j.attachedTo(); err != nil {
+			return err
+		}
+	}
 	j.mountAcross()
 	if !j.settled {
 		if err := j.execute(ctx); err != nil {
@@ -87,6 +92,11 @@ func (j *job) runNatively(ctx context.Context) error {
 	}
 	if err := j.copyAttachments(ctx, j.stillWanted(after)); err != nil {
 		return err
+	}
+	if len(before)+len(after) > 0 {
+		if err := j.flushAttachments(ctx); err != nil {
+			return err
+		}
 	}
 	j.reporter.update(func(r *Report) { r.attached = true })
 	return nil

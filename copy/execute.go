@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -22,6 +23,9 @@ func (j *job) execute(ctx context.Context) error {
 	}
 	if j.plan.List != nil {
 		j.progress.line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
+		for i := range images {
+			images[i].line = fmt.Sprintf("Copying image %s (%d/%d)", images[i].doc.Digest, i+1, len(images))
+		}
 	}
 	return j.copyImages(ctx, images, j.signPresent)
 }
@@ -30,9 +34,9 @@ func (j *job) execute(ctx context.Context) error {
 func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*blobTask{}}
-	for i, image := range images {
-		if j.plan.List != nil {
-			j.progress.line("Copying image %s (%d/%d)", image.doc.Digest, i+1, len(images))
+	for _, image := range images {
+		if image.line != "" {
+			j.progress.line("%s", image.line)
 		}
 		e.image(image)
 	}
@@ -73,7 +77,8 @@ func (j *job) signPresent(ctx context.Context) error {
 type imageCopy struct {
 	doc   endpoint.Document
 	blobs []endpoint.Blob
-	// single is set if the image is what the destination's reference will name: then it is written last, by write.
+	line  string // of progress, when it begins; "" for none
+	// single is set if the manifest is written later, by others: it is what the destination's reference, or a digest tag, will name.
 	single bool
 	// there is set if the destination has the manifest, and only its blobs are checked.
 	there bool

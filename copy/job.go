@@ -48,6 +48,8 @@ type job struct {
 	// signatures of what was read, by digest; absent where there is nothing to carry.
 	mu         sync.Mutex
 	signatures map[digest.Digest]endpoint.Signatures // guarded by mu
+	// carried are the signatures that travel as what a digest tag names, by what they sign and by layerKey.
+	carried map[digest.Digest]map[string]bool
 }
 
 func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*job, error) {

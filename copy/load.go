@@ -23,6 +23,9 @@ import (
 // load reads what the plan depends on and leaves the final plan in j.plan. Nothing is written. Only if the destination is to be
 // compared is it asked anything.
 func (j *job) load(ctx context.Context) error {
+	if err := j.checkAttachable(); err != nil {
+		return err
+	}
 	if err := j.open(ctx); err != nil {
 		return err
 	}
@@ -37,21 +40,20 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.replan(); err != nil {
 		return err
 	}
+	if err := j.loadAttachments(ctx); err != nil {
+		return err
+	}
 	settled, err := j.compareTop(ctx)
 	if err != nil {
 		return err
 	}
-	j.settled = settled
-	if settled {
-		return j.loadAttachments(ctx)
+	if j.settled = settled; settled {
+		return nil
 	}
 	if err := j.loadImages(ctx); err != nil {
 		return err
 	}
 	if err := j.foresee(ctx); err != nil {
-		return err
-	}
-	if err := j.loadAttachments(ctx); err != nil {
 		return err
 	}
 	return j.decideWay()

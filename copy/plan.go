@@ -40,8 +40,6 @@ type PlanInput struct {
 	Platform *imgspecv1.Platform
 	// Attachments are the referrers and digest tags that are known, of whatever subjects, and theirs in turn.
 	Attachments []Attachment
-	// PresentTags are the digests that the tags of attachments name at the destination, as far as that is known.
-	PresentTags map[string]digest.Digest
 	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
 	SignedLists map[digest.Digest]int
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
@@ -387,7 +385,7 @@ func (in *PlanInput) checkSinglePlatform() (warnings []string, err error) {
 	matches := func(f *filter) bool { return f.Matches(in.Platform) }
 	selected := len(include) == 0 || slices.ContainsFunc(include, matches) || slices.Contains(o.Instances, in.Digest)
 	if !selected || slices.ContainsFunc(exclude, matches) {
-		return nil, &NoMatchError{Asked: texts(append(include, exclude...)), Offered: []string{platform.Format(in.Platform)}}
+		return nil, &NoMatchError{Asked: texts(append(include, exclude...)), Offered: []string{platform.Format(in.Platform)}, Single: true}
 	}
 	for _, text := range texts(slices.DeleteFunc(include, matches)) {
 		warnings = append(warnings, fmt.Sprintf("the source is a single image for %s: nothing matches %s", platform.Format(in.Platform), text))

@@ -253,7 +253,7 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	}
 	for title, structs := range map[string][]any{
 		"Plan": {Plan{}}, "ListPlan": {ListPlan{}, listJSON{}}, "InstancePlan": {InstancePlan{}}, "ImagePlan": {ImagePlan{}},
-		"Reason": {Reason{}}, "Edit": {editJSON{}},
+		"Reason": {Reason{}}, "Edit": {editJSON{}}, "AttachedPlan": {AttachedPlan{}},
 	} {
 		var fields []string
 		for _, s := range structs {
@@ -271,6 +271,7 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	for _, code := range []ReasonCode{
 		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle,
 		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned,
+		ReasonSubject, ReasonVoid, ReasonType,
 	} {
 		assert.Contains(t, sections["Reason"], fmt.Sprintf("* `%s`:", code))
 	}

@@ -37,7 +37,7 @@ func (j *job) readImageSignatures(ctx context.Context) error {
 
 // setSignatures keeps signatures that are to be carried.
 func (j *job) setSignatures(d digest.Digest, sigs endpoint.Signatures) {
-	if sigs.Len() == 0 {
+	if sigs.Len() == 0 || j.carries(d, sigs) {
 		return
 	}
 	j.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/types"
 )
 
@@ -46,6 +47,9 @@ type Opener func(ctx context.Context) (io.ReadCloser, error)
 type Signatures interface {
 	// Len is the number of signatures.
 	Len() int
+	// Attachable describes the layers by which a sigstore attachment, the image that the tag sha256-<hex>.sig names, holds the
+	// signatures: media type, digest, size and annotations. It returns false if there are others than sigstore's.
+	Attachable() ([]imgspecv1.Descriptor, bool)
 	// Contain says whether each of others is among them.
 	Contain(others Signatures) bool
 	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest that dest has

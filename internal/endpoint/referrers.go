@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -10,11 +11,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// MaxReferrers is how many referrers of one manifest a source returns at most.
-const MaxReferrers = 10_000
+// Limits on the referrers of one manifest that are listed.
+const (
+	// MaxReferrers is their number.
+	MaxReferrers = 10_000
+	// MaxReferrersBytes is what the lists that name them may have in all.
+	MaxReferrersBytes = 16 << 20
+)
 
-// ReferrersLimitError says that a manifest has more referrers than this package is willing to hold, or that a registry does not come
-// to an end with them.
+// ReferrersLimitError says that a manifest has more referrers than this package is willing to hold, or that whoever lists them does
+// not come to an end.
 type ReferrersLimitError struct {
 	Subject digest.Digest
 	What    string // what there is too much of, with the limit
@@ -24,35 +30,64 @@ func (e *ReferrersLimitError) Error() string {
 	return fmt.Sprintf("referrers of %s: %s", e.Subject, e.What)
 }
 
-// A ReferrerSource is a Source that knows what refers to a manifest by its subject (image-spec v1.1, "Image Manifest",
-// subject), and what other tags name. The methods may run concurrently.
+// A ReferrerSource knows what refers to manifests by their subject (image-spec v1.1, "Image Manifest", subject), and what other
+// tags than that of its reference name, in the same repository or layout. The methods may run concurrently.
 type ReferrerSource interface {
-	Source
+	// Referrers returns descriptors of the manifests and lists whose subject is d, as they are listed: whether they are there, and
+	// say so themselves, is not checked. Only media type, digest, size and artifact type are filled in. If artifactType is not "",
+	// those of other types may be left out, but need not be. No order, no duplicates. None is no error; too many is a
+	// *ReferrersLimitError.
+	Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error)
 
-	// Referrers returns descriptors of the manifests and lists whose subject is d, as the source lists them: whether they are
-	// there, and say so themselves, is not checked. No order, no duplicates. None is no error; too many is a *ReferrersLimitError.
-	Referrers(ctx context.Context, d digest.Digest) ([]imgspecv1.Descriptor, error)
-
-	// Tagged reads what a tag names, in the repository or layout of the source's reference. An error that wraps ErrNotFound says
-	// that it definitely names nothing.
+	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names nothing.
 	Tagged(ctx context.Context, tag string) (Document, error)
 }
 
-// A ReferrerDestination is a Destination that can be told what refers to a manifest. The methods may run concurrently, but not
-// with PutTop.
+// A ReferrerDestination can also be told what refers to manifests, and what tags are to name. What it is told may become visible
+// at once, or with the next PutTop or Flush; until then, it does not say so itself. The methods may run concurrently, but not with PutTop.
 type ReferrerDestination interface {
-	Destination
+	ReferrerSource
 
 	// PutReferrers makes the manifests or lists that referrers describe, which have been stored by PutManifest, known as referrers
 	// of d. What is known already stays.
 	PutReferrers(ctx context.Context, d digest.Digest, referrers []imgspecv1.Descriptor) error
 
-	// Tag returns the digest that a tag names, in the repository or layout of the destination's reference; see Destination.Top.
-	Tag(ctx context.Context, tag string) (digest.Digest, error)
+	// UpdateTag makes a tag name what update returns, which is given what the tag names now: the zero Document if nothing. Everything
+	// that it names must be there, itself not. Nothing is written if update changes nothing. In one process, updates of
+	// one tag take turns; another process may write in between.
+	UpdateTag(ctx context.Context, tag string, update func(Document) (Document, error)) error
 
-	// PutTag makes a tag name doc. Everything that doc names must be there already.
-	PutTag(ctx context.Context, tag string, doc Document) error
+	// Flush makes visible what is not yet.
+	Flush(ctx context.Context) error
 }
+
+// ReferrersAt returns what src knows of referrers. The error says why it knows nothing of them.
+func ReferrersAt(src Source) (ReferrerSource, error) {
+	switch s := src.(type) {
+	case ReferrerSource:
+		return s, nil
+	case interface {
+		Attached() (ReferrerSource, error)
+	}:
+		return s.Attached()
+	}
+	return nil, errNoReferrers
+}
+
+// ReferrersTo returns how dst is told of referrers. The error says why it cannot be.
+func ReferrersTo(dst Destination) (ReferrerDestination, error) {
+	switch d := dst.(type) {
+	case ReferrerDestination:
+		return d, nil
+	case interface {
+		Attached() (ReferrerDestination, error)
+	}:
+		return d.Attached()
+	}
+	return nil, errNoReferrers
+}
+
+var errNoReferrers = errors.New("its transport knows no referrers")
 
 // ReferrersTag is the tag under which the referrers of d are listed where nothing else lists them (OCI distribution specification
 // v1.1, "Referrers Tag Schema"). d must be valid.

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
@@ -60,6 +61,27 @@ type signatures[S any] struct {
 }
 
 func (s *signatures[S]) Len() int { return len(s.all) }
+
+// Attachable implements Signatures.
+func (s *signatures[S]) Attachable() ([]imgspecv1.Descriptor, bool) {
+	var layers []imgspecv1.Descriptor
+	for _, sig := range s.all {
+		attachable, ok := any(sig).(interface {
+			UntrustedMIMEType() string
+			UntrustedPayload() []byte
+			UntrustedAnnotations() map[string]string
+		})
+		if !ok {
+			return nil, false
+		}
+		payload := attachable.UntrustedPayload()
+		layers = append(layers, imgspecv1.Descriptor{
+			MediaType: attachable.UntrustedMIMEType(), Digest: digest.FromBytes(payload), Size: int64(len(payload)),
+			Annotations: attachable.UntrustedAnnotations(),
+		})
+	}
+	return layers, true
+}
 
 // Contain implements Signatures.
 func (s *signatures[S]) Contain(others Signatures) bool {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
@@ -274,6 +275,12 @@ func TestSignaturesOfEveryFormatAreCarried(t *testing.T) {
 				sigs, err := endpoint.ReadSignatures(t.Context(), src, &doc.Digest)
 				require.NoError(t, err)
 				require.Equal(t, counts[name], sigs.Len(), name)
+				layers, all := sigs.Attachable()
+				require.Equal(t, name != imagetest.Top, all, name)
+				if all {
+					require.Len(t, layers, counts[name])
+					assert.NotEmpty(t, layers[0].Annotations["dev.cosignproject.cosign/signature"])
+				}
 				require.NoError(t, sigs.Put(t.Context(), dest, instance))
 			}
 			require.NoError(t, dest.Commit(t.Context(), nil))
@@ -410,6 +417,8 @@ func TestUnparsedRefusesForeignSignatures(t *testing.T) {
 type foreignSignatures struct{}
 
 func (foreignSignatures) Len() int { return 1 }
+
+func (foreignSignatures) Attachable() ([]imgspecv1.Descriptor, bool) { return nil, false }
 
 func (foreignSignatures) Contain(endpoint.Signatures) bool { return false }
 

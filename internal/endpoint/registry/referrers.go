@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -16,8 +19,8 @@ import (
 	lists "github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// maxReferrersPages is how many pages of referrers are read: a registry that gives one a page still comes to an end with MaxReferrers.
-const maxReferrersPages = endpoint.MaxReferrers
+// maxReferrersPages is how many pages of referrers are read.
+const maxReferrersPages = 1000
 
 var (
 	_ endpoint.ReferrerSource      = (*Source)(nil)
@@ -25,33 +28,33 @@ var (
 )
 
 // Referrers implements endpoint.ReferrerSource: by the referrers API, or by the referrers tag where the registry has no API (OCI
-// distribution specification v1.1, "Listing Referrers").
-func (s *Source) Referrers(ctx context.Context, d digest.Digest) ([]imgspecv1.Descriptor, error) {
+// distribution specification v1.1, "Listing Referrers"). Where the API answers, the tag is not asked for: the registry has to
+// list what is listed there ("Enabling the Referrers API").
+func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", d, err)
 	}
 	var all []imgspecv1.Descriptor
 	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
-		all, err = r.referrers(ctx, rt, d)
+		all, err = r.referrers(ctx, rt, d, artifactType)
 		return err
 	})
-	if !lacksReferrersAPI(err) {
-		return all, err
-	}
-	doc, err := s.Tagged(ctx, endpoint.ReferrersTag(d))
 	if errors.Is(err, endpoint.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return parseReferrers(d, doc.Bytes)
+	return all, err
 }
 
-// lacksReferrersAPI says whether err is the answer of a registry that does not know the referrers API.
-func lacksReferrersAPI(err error) bool {
-	var e *endpoint.RegistryError
-	return errors.As(err, &e) && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed)
+// Referrers implements endpoint.ReferrerDestination.
+func (d *Destination) Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
+	if err := subject.Validate(); err != nil {
+		return nil, fmt.Errorf("digest %q: %w", subject, err)
+	}
+	all, err := d.repo.referrers(ctx, d.shared.newRetrier(), subject, artifactType)
+	if saysNotFound(err) {
+		return nil, nil
+	}
+	return all, err
 }
 
 // Tagged implements endpoint.ReferrerSource.
@@ -59,49 +62,139 @@ func (s *Source) Tagged(ctx context.Context, tag string) (endpoint.Document, err
 	return s.fetch(ctx, tag)
 }
 
-// referrers reads all pages of the referrers of d.
-func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest) ([]imgspecv1.Descriptor, error) {
-	var all []imgspecv1.Descriptor
+// Tagged implements endpoint.ReferrerDestination.
+func (d *Destination) Tagged(ctx context.Context, tag string) (doc endpoint.Document, err error) {
+	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
+		doc, err = d.repo.manifest(ctx, tag)
+		return err
+	})
+	return doc, wrapNotFound(err)
+}
+
+// noReferrersAPI is the answer of a registry that does not know the referrers API.
+type noReferrersAPI struct{ err error }
+
+func (e *noReferrersAPI) Error() string { return "no referrers API: " + e.err.Error() }
+func (e *noReferrersAPI) Unwrap() error { return e.err }
+
+// lacksReferrersAPI says whether err, the failure to read the first page, is the answer of a registry that does not know the
+// referrers API. The specification has 404 for that; some registries, and proxies before them, have other words. Refused access is
+// never one of them.
+func lacksReferrersAPI(err error) bool {
+	var e *endpoint.RegistryError
+	if !errors.As(err, &e) {
+		return errors.Is(err, errNoIndex)
+	}
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+		return true
+	}
+	return false
+}
+
+// errNoIndex is about an answer that is something else than the list of referrers, such as the page of a user interface.
+var errNoIndex = errors.New("the answer is no index")
+
+// referrers lists the referrers of d, by the API or by the tag. It fails with a 404 if there is neither.
+func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
+	all, err := r.referrersByAPI(ctx, rt, d, artifactType)
+	var none *noReferrersAPI
+	if !errors.As(err, &none) {
+		return all, err
+	}
+	var doc endpoint.Document
+	err = r.retry(ctx, rt, func() (err error) {
+		doc, err = r.manifest(ctx, endpoint.ReferrersTag(d))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parseReferrers(d, doc.Bytes)
+}
+
+// referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are none.
+func (r *repository) referrersByAPI(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
+	list := &referrersList{of: d, pages: map[string]bool{}}
 	next := &request{method: http.MethodGet, path: "referrers/" + d.String(), header: http.Header{"Accept": {imgspecv1.MediaTypeImageIndex}}}
-	for range maxReferrersPages {
-		var page []imgspecv1.Descriptor
+	if artifactType != "" {
+		next.query = "artifactType=" + url.QueryEscape(artifactType)
+	}
+	for {
+		var page []byte
 		var following *url.URL
 		err := r.retry(ctx, rt, func() (err error) {
-			page, following, err = r.referrersPage(ctx, next, d)
+			page, following, err = r.referrersPage(ctx, next)
 			return err
 		})
+		if err != nil && len(list.pages) == 0 && lacksReferrersAPI(err) {
+			return nil, &noReferrersAPI{err}
+		}
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, page...)
-		if len(all) > endpoint.MaxReferrers {
-			return nil, &endpoint.ReferrersLimitError{Subject: d, What: fmt.Sprintf("more than %d", endpoint.MaxReferrers)}
+		if err := list.add(page, following); err != nil {
+			return nil, err
 		}
 		if following == nil {
-			return withoutRepeats(all), nil
+			return withoutRepeats(list.all), nil
 		}
 		next = &request{method: http.MethodGet, location: following, header: next.header}
 	}
-	return nil, &endpoint.ReferrersLimitError{Subject: d, What: fmt.Sprintf("more than %d pages", maxReferrersPages)}
+}
+
+// A referrersList collects pages within the limits.
+type referrersList struct {
+	of    digest.Digest
+	all   []imgspecv1.Descriptor
+	bytes int             // of all pages
+	pages map[string]bool // where the next ones were said to be
+}
+
+func (l *referrersList) add(page []byte, following *url.URL) error {
+	if l.bytes += len(page); l.bytes > endpoint.MaxReferrersBytes {
+		return l.limit("more than %d bytes of pages", endpoint.MaxReferrersBytes)
+	}
+	found, err := parseReferrers(l.of, page)
+	if err != nil {
+		return err
+	}
+	if l.all = append(l.all, found...); len(l.all) > endpoint.MaxReferrers {
+		return l.limit("more than %d", endpoint.MaxReferrers)
+	}
+	target := ""
+	if following != nil {
+		target = following.String()
+	}
+	if l.pages[target] {
+		return l.limit("page after page is the same, %s", cleanURL(following))
+	}
+	if l.pages[target] = true; len(l.pages) > maxReferrersPages {
+		return l.limit("more than %d pages", maxReferrersPages)
+	}
+	return nil
+}
+
+func (l *referrersList) limit(format string, args ...any) error {
+	return &endpoint.ReferrersLimitError{Subject: l.of, What: fmt.Sprintf(format, args...)}
 }
 
 // referrersPage reads one page, and says where the next one is, nil if there is none.
-func (r *repository) referrersPage(ctx context.Context, rq *request, d digest.Digest) ([]imgspecv1.Descriptor, *url.URL, error) {
+func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *url.URL, error) {
 	resp, err := r.send(ctx, rq)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
+	if mt, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || mt != imgspecv1.MediaTypeImageIndex {
+		return nil, nil, fmt.Errorf("%s: %w but %q", cleanURL(resp.Request.URL), errNoIndex, mt)
+	}
 	content, err := readManifest(resp)
 	if err != nil {
 		return nil, nil, err
 	}
-	page, err := parseReferrers(d, content)
-	if err != nil {
-		return nil, nil, err
-	}
 	following, err := r.nextPage(resp)
-	return page, following, err
+	return content, following, err
 }
 
 // nextPage is where the Link header says that the next page is (RFC 8288). Another host than the registry's own is refused.
@@ -133,8 +226,13 @@ func isNext(parameters string) bool {
 	return false
 }
 
-// parseReferrers reads the index that lists the referrers of d.
+// parsing lets one list of referrers be parsed at a time: as long as it is, it takes many times its size.
+var parsing sync.Mutex
+
+// parseReferrers reads an index that lists referrers of d. What it returns does not hold on to content.
 func parseReferrers(d digest.Digest, content []byte) ([]imgspecv1.Descriptor, error) {
+	parsing.Lock()
+	defer parsing.Unlock()
 	list, err := lists.Parse(content, imgspecv1.MediaTypeImageIndex)
 	if err != nil {
 		return nil, fmt.Errorf("referrers of %s: %w", d, err)
@@ -146,7 +244,8 @@ func parseReferrers(d digest.Digest, content []byte) ([]imgspecv1.Descriptor, er
 	all := make([]imgspecv1.Descriptor, len(instances))
 	for i, in := range instances {
 		all[i] = imgspecv1.Descriptor{
-			MediaType: in.MediaType, Digest: in.Digest, Size: in.Size, ArtifactType: in.ArtifactType, Annotations: in.Annotations,
+			MediaType: strings.Clone(in.MediaType), Digest: digest.Digest(strings.Clone(in.Digest.String())), Size: in.Size,
+			ArtifactType: strings.Clone(in.ArtifactType),
 		}
 	}
 	return withoutRepeats(all), nil
@@ -161,64 +260,77 @@ func withoutRepeats(all []imgspecv1.Descriptor) []imgspecv1.Descriptor {
 	})
 }
 
-// Tag implements endpoint.ReferrerDestination.
-func (d *Destination) Tag(ctx context.Context, tag string) (digest.Digest, error) {
-	header, err := d.headManifest(ctx, tag)
-	if err != nil {
-		return "", err
-	}
-	stated := digest.Digest(header.Get("Docker-Content-Digest"))
-	if err := stated.Validate(); err != nil {
-		return "", fmt.Errorf("tag %s: the answer states no digest: %w", tag, endpoint.ErrNotFound)
-	}
-	return stated, nil
-}
-
-// PutTag implements endpoint.ReferrerDestination.
-func (d *Destination) PutTag(ctx context.Context, tag string, doc endpoint.Document) error {
-	return d.putManifest(ctx, doc, tag)
-}
-
 // PutReferrers implements endpoint.ReferrerDestination. A registry with the referrers API has seen the subjects in the manifests; in any
 // other, the referrers tag is brought up to date: what it lists stays.
 func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, referrers []imgspecv1.Descriptor) error {
 	if len(referrers) == 0 || d.repo.host.referrersAPI.Load() {
 		return nil
 	}
-	_, err := d.repo.referrers(ctx, d.shared.newRetrier(), subject)
-	if err == nil {
+	_, err := d.repo.referrersByAPI(ctx, d.shared.newRetrier(), subject, "")
+	var limit *endpoint.ReferrersLimitError
+	if err == nil || errors.As(err, &limit) {
 		d.repo.host.referrersAPI.Store(true)
 		return nil
 	}
-	if !lacksReferrersAPI(err) {
+	var none *noReferrersAPI
+	if !errors.As(err, &none) {
 		return fmt.Errorf("looking for the referrers API: %w", err)
 	}
-	return d.mergeReferrersTag(ctx, subject, referrers)
+	tag := endpoint.ReferrersTag(subject)
+	return d.UpdateTag(ctx, tag, func(old endpoint.Document) (endpoint.Document, error) {
+		merged, changed, err := endpoint.MergeReferrers(old.Bytes, referrers)
+		if err != nil {
+			return old, fmt.Errorf("referrers tag %s: %w", tag, err)
+		}
+		if !changed {
+			return old, nil
+		}
+		return endpoint.Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}, nil
+	})
 }
 
-func (d *Destination) mergeReferrersTag(ctx context.Context, subject digest.Digest, referrers []imgspecv1.Descriptor) error {
-	tag := endpoint.ReferrersTag(subject)
-	old, err := d.manifestAt(ctx, tag)
+// UpdateTag implements endpoint.ReferrerDestination.
+func (d *Destination) UpdateTag(ctx context.Context, tag string, update func(endpoint.Document) (endpoint.Document, error)) error {
+	done, err := takeTurn(ctx, d.repo.host.registry+"/"+d.repo.name+":"+tag)
+	if err != nil {
+		return err
+	}
+	defer done()
+	old, err := d.Tagged(ctx, tag)
 	if err != nil && !errors.Is(err, endpoint.ErrNotFound) {
 		return err
 	}
-	merged, changed, err := endpoint.MergeReferrers(old.Bytes, referrers)
-	if err != nil {
-		return fmt.Errorf("referrers tag %s: %w", tag, err)
+	updated, err := update(old)
+	if err != nil || updated.Digest == old.Digest {
+		return err
 	}
-	if !changed {
-		return nil
-	}
-	return d.putManifest(ctx, endpoint.Document{
-		Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged,
-	}, tag)
+	return d.putManifest(ctx, updated, tag)
 }
 
-// manifestAt reads what a tag of the destination names.
-func (d *Destination) manifestAt(ctx context.Context, tag string) (doc endpoint.Document, err error) {
-	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
-		doc, err = d.repo.manifest(ctx, tag)
-		return err
-	})
-	return doc, wrapNotFound(err)
+// Flush implements endpoint.ReferrerDestination: everything is visible already.
+func (d *Destination) Flush(context.Context) error { return nil }
+
+// turns are what those who update tags in this process hold meanwhile, chosen by the hash of the tag: two tags may share one.
+var (
+	turns    = newTurns()
+	turnSeed = maphash.MakeSeed()
+)
+
+func newTurns() []chan struct{} {
+	all := make([]chan struct{}, 64)
+	for i := range all {
+		all[i] = make(chan struct{}, 1)
+	}
+	return all
+}
+
+// takeTurn waits until nobody else has the turn for name. done gives it back.
+func takeTurn(ctx context.Context, name string) (done func(), err error) {
+	turn := turns[maphash.String(turnSeed, name)%uint64(len(turns))]
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }

@@ -106,14 +106,7 @@ func (x *layoutIndex) add(entry imgspecv1.Descriptor, name string) ([]byte, erro
 	if x.has(entry.Digest, name) {
 		return x.content, nil
 	}
-	entry.Annotations = maps.Clone(entry.Annotations)
-	if name != "" {
-		if entry.Annotations == nil {
-			entry.Annotations = map[string]string{}
-		}
-		entry.Annotations[imgspecv1.AnnotationRefName] = name
-	}
-	added, err := json.Marshal(entry)
+	added, err := namedEntry(entry, name)
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +133,18 @@ func (x *layoutIndex) add(entry imgspecv1.Descriptor, name string) ([]byte, erro
 	return apply(x.text, edits), nil
 }
 
+// namedEntry is the text of entry with a name, or with that which it has if name is "".
+func namedEntry(entry imgspecv1.Descriptor, name string) ([]byte, error) {
+	entry.Annotations = maps.Clone(entry.Annotations)
+	if name != "" {
+		if entry.Annotations == nil {
+			entry.Annotations = map[string]string{}
+		}
+		entry.Annotations[imgspecv1.AnnotationRefName] = name
+	}
+	return json.Marshal(entry)
+}
+
 // has says whether add would change nothing.
 func (x *layoutIndex) has(d digest.Digest, name string) bool {
 	var same, other int
@@ -158,14 +163,14 @@ func (x *layoutIndex) has(d digest.Digest, name string) bool {
 	return same == 1 && other == 0
 }
 
-// appended is the edit that puts added behind the last entry, in the style of the first.
-func (x *layoutIndex) appended(added []byte) edit {
+// appended is the edit that puts added, one or more, behind the last entry, in the style of the first.
+func (x *layoutIndex) appended(added ...[]byte) edit {
 	if len(x.entries) == 0 {
-		return edit{x.manifests, slices.Concat([]byte("["), added, []byte("]"))}
+		return edit{x.manifests, slices.Concat([]byte("["), bytes.Join(added, []byte(",")), []byte("]"))}
 	}
-	indent := x.text[x.manifests.start+len("[") : x.entries[0].start]
+	separator := append([]byte(","), x.text[x.manifests.start+len("["):x.entries[0].start]...)
 	end := x.entries[len(x.entries)-1].end
-	return edit{span{end, end}, slices.Concat([]byte(","), indent, added)}
+	return edit{span{end, end}, append(slices.Clone(separator), bytes.Join(added, separator)...)}
 }
 
 // withoutName returns the entry without its name annotation, and without annotations if there was no other.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -42,6 +43,11 @@ type layoutEnd struct {
 	name     string // the tag; "" for an entry without name
 	staging  string
 	lock     *os.File
+
+	mu       sync.Mutex // guards what follows
+	attached *layoutAttachments
+	unnamed  []imgspecv1.Descriptor          // to be added to index.json with the next update
+	named    map[string]imgspecv1.Descriptor // the same, by the names that they get
 }
 
 func openLayout(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (_ end, err error) {
@@ -49,7 +55,9 @@ func openLayout(ctx context.Context, ref types.ImageReference, sys *types.System
 	if strings.HasPrefix(name, "@") {
 		return nil, fmt.Errorf("a destination cannot be a position (%s) in the index", name)
 	}
-	e := &layoutEnd{dir: dir, name: name, blobs: filepath.Join(dir, imgspecv1.ImageBlobsDir)}
+	e := &layoutEnd{
+		dir: dir, name: name, blobs: filepath.Join(dir, imgspecv1.ImageBlobsDir), named: map[string]imgspecv1.Descriptor{},
+	}
 	shared := types.SystemContext{}
 	if sys != nil {
 		shared = *sys
@@ -264,18 +272,39 @@ func (e *layoutEnd) publish(context.Context) error {
 
 // add makes the layout's tag name entry.
 func (e *layoutEnd) add(entry imgspecv1.Descriptor) error {
+	return e.update(func(index *layoutIndex) ([]byte, error) { return index.add(entry, e.name) })
+}
+
+// update changes index.json once: it adds what is attached, and makes the change of f.
+func (e *layoutEnd) update(f func(*layoutIndex) ([]byte, error)) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	before, err := readIndex(e.indexPath())
 	if err != nil {
 		return err
 	}
-	after, err := before.add(entry, e.name)
+	content, err := before.addAll(e.unnamed, e.named)
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(before.content, after) {
-		return nil
+	index, err := parseIndex(content)
+	if err != nil {
+		return err
 	}
-	return writeFile(e.staging, e.indexPath(), after)
+	after, err := f(index)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(before.content, after) {
+		if err := writeFile(e.staging, e.indexPath(), after); err != nil {
+			return err
+		}
+	}
+	e.unnamed, e.named = nil, map[string]imgspecv1.Descriptor{}
+	if e.attached != nil {
+		e.attached.forget()
+	}
+	return nil
 }
 
 // writeFile makes content the content of the file at path, at once: it writes a temporary file in dir, which must be on the

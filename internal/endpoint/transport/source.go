@@ -38,6 +38,8 @@ type Source struct {
 
 	mu   sync.Mutex
 	sigs map[digest.Digest]*signaturesOf // guarded by mu
+	// attached finds referrers in a layout; nil until it is asked for. Guarded by mu.
+	attached *layoutReferrers
 }
 
 var _ endpoint.Source = (*Source)(nil)
