@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -15,8 +16,8 @@ import (
 
 // What this process has learnt about registries, by host.
 var (
-	// refusals are the registries that have refused a sparse list and taken the stripped one, with what they said.
-	refusals sync.Map // string → string
+	// refusals are the sparse lists that registries have refused, to take the stripped ones, by refusedList.
+	refusals sync.Map // refusedList → string, what the registry said
 	// announcements are what registries say about sparse lists themselves. Each is asked once.
 	announcements sync.Map // string → *announcement
 )
@@ -35,11 +36,64 @@ func hostOf(ref types.ImageReference) string {
 	return ""
 }
 
-// rememberRefusal notes that the registry of ref refused a sparse list, and took the stripped one.
-func rememberRefusal(ref types.ImageReference, refusal error) {
-	if host := hostOf(ref); host != "" {
-		refusals.Store(host, refusal.Error())
+// A refusedList is a list that a repository refused while certain children were absent. By itself that says nothing about other lists,
+// or about the same one with other children: registries require architectures.
+type refusedList struct {
+	repository string
+	list       digest.Digest
+	absent     string // digests, sorted
+}
+
+// anyList stands for every sparse list at a registry.
+func anyList(host string) refusedList { return refusedList{repository: host} }
+
+func newRefusedList(ref types.ImageReference, l *ListPlan) refusedList {
+	return refusedList{ref.DockerReference().Name(), l.Result, strings.Join(digestStrings(sorted(l.Absent)), " ")}
+}
+
+// rememberRefusal notes that the registry of ref refused a sparse list, and took the stripped one. A registry that asked for all that was
+// absent, of several platforms, will not take other sparse lists either.
+func rememberRefusal(ref types.ImageReference, put *listPutError) {
+	host := hostOf(ref)
+	if host == "" {
+		return
 	}
+	refusals.Store(newRefusedList(ref, put.list), put.err.Error())
+	if put.list.absentPlatforms() > 1 && namesAll(put.err, put.list.Absent) {
+		refusals.Store(anyList(host), put.err.Error())
+	}
+}
+
+// absentPlatforms is the number of distinct platforms of the children that will be absent.
+func (l *ListPlan) absentPlatforms() int {
+	absent := map[digest.Digest]bool{}
+	for _, d := range l.Absent {
+		absent[d] = true
+	}
+	platforms := map[string]bool{}
+	for _, ip := range l.Instances {
+		if absent[ip.Digest] && ip.AttestationOf == "" {
+			platforms[ip.Platform] = true
+		}
+	}
+	return len(platforms)
+}
+
+// refusedEarlier returns what the destination said when it refused a list of the plan, or all sparse lists, earlier in this process.
+func (j *job) refusedEarlier(p *Plan) (said string) {
+	host := hostOf(j.destRef)
+	if host == "" {
+		return ""
+	}
+	if refusal, ok := refusals.Load(anyList(host)); ok {
+		return refusal.(string)
+	}
+	p.List.walk(func(l *ListPlan) {
+		if refusal, ok := refusals.Load(newRefusedList(j.destRef, l)); ok && said == "" {
+			said = refusal.(string)
+		}
+	})
+	return said
 }
 
 // sparseSupport returns what is known about the destination's view of sparse lists. An announcement is about all copies; a refusal
@@ -51,7 +105,7 @@ func (j *job) sparseSupport(ctx context.Context) SparseSupport {
 	if j.o.SparseManifestListAction != AutoSparseManifestList {
 		return SparseSupport{}
 	}
-	if said, ok := refusals.Load(hostOf(j.destRef)); ok {
+	if said := j.refusedEarlier(j.plan); said != "" {
 		return SparseSupport{Known: true, Basis: fmt.Sprintf("it refused one earlier: %s", said)}
 	}
 	return SparseSupport{}

@@ -3,6 +3,7 @@ package copy
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -30,13 +31,15 @@ var (
 	sparseCodes = []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "ReferencedImagesNotFound", "NOT_FOUND"}
 	// unclearCodes may say so.
 	unclearCodes = []string{"MANIFEST_INVALID"}
+	// refusalStatuses are those of such answers: others are about access, conflicts, sizes and the like, whatever their codes.
+	refusalStatuses = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}
 )
 
 // classifyRefusal says what err, the answer to the PUT of a list, is about. absent are the children that were deliberately left
 // out. The second result are the children that the answer names and that should be there.
 func classifyRefusal(err error, absent []digest.Digest) (refusal, []digest.Digest) {
 	var registry *endpoint.RegistryError
-	if !errors.As(err, &registry) || len(absent) == 0 || registry.Status < 400 || registry.Status >= 500 || len(registry.Errors) == 0 {
+	if !errors.As(err, &registry) || !slices.Contains(refusalStatuses, registry.Status) || len(registry.Errors) == 0 {
 		return refusedOtherwise, nil
 	}
 	unclear := false
@@ -52,8 +55,12 @@ func classifyRefusal(err error, absent []digest.Digest) (refusal, []digest.Diges
 		}
 		named = append(named, digests...)
 	}
+	leftOut := map[digest.Digest]bool{}
+	for _, d := range absent {
+		leftOut[d] = true
+	}
 	for _, d := range named {
-		if !slices.Contains(absent, d) {
+		if !leftOut[d] {
 			lost = append(lost, d)
 		}
 	}
@@ -97,4 +104,19 @@ func digestsIn(detail json.RawMessage) []digest.Digest {
 		}
 	}
 	return all
+}
+
+// namesAll says whether a registry's answer names all of the given digests.
+func namesAll(err error, digests []digest.Digest) bool {
+	var registry *endpoint.RegistryError
+	if !errors.As(err, &registry) {
+		return false
+	}
+	named := map[digest.Digest]bool{}
+	for _, e := range registry.Errors {
+		for _, d := range digestsIn(e.Detail) {
+			named[d] = true
+		}
+	}
+	return !slices.ContainsFunc(digests, func(d digest.Digest) bool { return !named[d] })
 }

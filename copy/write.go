@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +16,12 @@ import (
 // write stores what only makes sense when everything else is there: nested lists from the leaves up, then what the reference names.
 func (j *job) write(ctx context.Context) error {
 	if j.plan.Image != nil {
-		doc, err := j.document(j.plan.Digest)
+		doc, err := j.manifest(ctx, j.plan.Digest) // not held if the destination has it, and lacks its signatures
 		if err != nil {
-			return err
+			return &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
 		}
 		j.progress.line("Writing manifest to image destination")
-		return j.putTop(ctx, endpoint.Document{Digest: j.plan.Digest, MediaType: doc.MediaType, Bytes: doc.Bytes})
+		return j.putTop(ctx, doc)
 	}
 	j.progress.line("Writing manifest list to image destination")
 	err := j.writeLists(ctx, j.plan)
@@ -42,7 +43,7 @@ func (e *listPutError) Unwrap() error { return e.err }
 
 // writeLists stores the lists of a plan. A list that is not stored is a *listPutError.
 func (j *job) writeLists(ctx context.Context, plan *Plan) error {
-	if err := j.writeNested(ctx, plan.List); err != nil {
+	if err := j.writeNested(ctx, plan.List, map[digest.Digest]bool{}); err != nil {
 		return err
 	}
 	if err := j.putTop(ctx, plan.List.document()); err != nil {
@@ -55,14 +56,19 @@ func (l *ListPlan) document() endpoint.Document {
 	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.result}
 }
 
-// writeNested stores the lists below l by their digests, but for those that are there.
-func (j *job) writeNested(ctx context.Context, l *ListPlan) error {
+// writeNested stores the lists below l by their digests, each once, but for those that are there: what is nested in these may be
+// absent all the same.
+func (j *job) writeNested(ctx context.Context, l *ListPlan, written map[digest.Digest]bool) error {
 	for _, ip := range l.Instances {
-		if ip.Nested == nil || ip.Decision != Copy || j.in.Present[ip.Nested.Result] {
+		if ip.Nested == nil || ip.Decision != Copy || written[ip.Nested.Result] {
 			continue
 		}
-		if err := j.writeNested(ctx, ip.Nested); err != nil {
+		written[ip.Nested.Result] = true
+		if err := j.writeNested(ctx, ip.Nested, written); err != nil {
 			return err
+		}
+		if j.in.Present[ip.Nested.Result] {
+			continue
 		}
 		if err := j.putList(ctx, ip.Nested); err != nil {
 			return err
@@ -111,10 +117,11 @@ func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) er
 	if kind == refusedUnclear {
 		lost = j.lostChildren(ctx)
 	}
-	if mayRepair && (len(lost) > 0 || kind == refusedUnclear) {
+	sparse := len(put.list.Absent) > 0
+	if mayRepair && (len(lost) > 0 || kind == refusedUnclear && sparse) {
 		return j.repair(ctx, lost)
 	}
-	if len(lost) > 0 {
+	if len(lost) > 0 || !sparse {
 		return put.err
 	}
 	return j.strip(ctx, put, kind)
@@ -162,40 +169,45 @@ func (j *job) repair(ctx context.Context, lost []digest.Digest) error {
 
 // strip answers the refusal of a sparse list.
 func (j *job) strip(ctx context.Context, put *listPutError, kind refusal) error {
-	refusedError := &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err}
-	instead := j.plan.IfRefused
-	switch {
-	case instead == nil && kind == refusedUnclear:
+	if j.plan.Asked != AutoSparseManifestList && kind == refusedUnclear {
 		return fmt.Errorf("%w; the list is sparse (%d children are absent), which may be why", put.err, len(put.list.Absent))
-	case instead == nil:
-		refusedError.NotStripped = j.plan.IfRefusedNot
-		if refusedError.NotStripped == "" {
-			refusedError.NotStripped = fmt.Sprintf("SparseManifestListAction is %s", j.plan.Asked)
-		}
-		return refusedError
+	}
+	refused := &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err}
+	instead := j.plan.IfRefused
+	if instead == nil {
+		refused.NotStripped = cmp.Or(j.plan.IfRefusedNot, fmt.Sprintf("SparseManifestListAction is %s", j.plan.Asked))
+		return refused
 	}
 	if kind == refusedUnclear {
 		// The answer did not say why. If the stripped list is taken, by digest and with no tag, then it was for the absent children.
 		if err := j.probe(ctx, instead); err != nil {
-			refusedError.StrippedRefusal = err
-			return refusedError
+			return strippedToo(refused, err)
 		}
 	}
 	j.reporter.update(func(r *Report) { r.Refusal = put.err.Error() })
 	j.progress.line("The destination refuses sparse lists: writing the stripped list")
-	instead.Asked = j.plan.Asked
-	j.plan = instead
 	if err := j.writeLists(ctx, instead); err != nil {
-		refusedError.StrippedRefusal = err
-		return refusedError
+		return strippedToo(refused, err)
 	}
-	rememberRefusal(j.destRef, put.err)
+	rememberRefusal(j.destRef, put)
+	j.plan = instead
 	return nil
+}
+
+// strippedToo returns the error of a copy whose sparse list was refused, and whose stripped list was not stored either: the registry's
+// two answers, or what else went wrong.
+func strippedToo(refused *SparseRefusedError, err error) error {
+	var registry *RegistryError
+	if errors.As(err, &registry) && registry.Status < 500 {
+		refused.StrippedRefusal = err
+		return refused
+	}
+	return fmt.Errorf("writing the stripped list, after a refusal of the sparse one (%v): %w", refused.Refusal, err)
 }
 
 // probe stores the lists of a plan by digest only.
 func (j *job) probe(ctx context.Context, plan *Plan) error {
-	if err := j.writeNested(ctx, plan.List); err != nil {
+	if err := j.writeNested(ctx, plan.List, map[digest.Digest]bool{}); err != nil {
 		return err
 	}
 	return one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, plan.List.document()) })
