@@ -1,13 +1,20 @@
 package transport
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"sync"
 
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/types"
 
@@ -23,12 +30,15 @@ type archiveEnd struct {
 	target   string // the file of the reference
 	temp     string // holds staged
 	staged   string
+
+	mu      sync.Mutex
+	written []endpoint.Document // guarded by mu
 }
 
 func openArchive(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (_ end, err error) {
-	path, image := splitLayoutReference(ref)
+	file, image := splitLayoutReference(ref)
 	e := &archiveEnd{}
-	if e.target, err = resolve(path); err != nil {
+	if e.target, err = resolve(file); err != nil {
 		return nil, err
 	}
 	if !e.makeTemp() {
@@ -70,7 +80,80 @@ func (e *archiveEnd) putTop(ctx context.Context, doc endpoint.Document, sigs end
 	if err := e.plainEnd.putTop(ctx, doc, sigs, commit); err != nil {
 		return err
 	}
+	e.note(doc)
+	if err := e.complete(); err != nil {
+		return err
+	}
 	return e.publish(ctx)
+}
+
+func (e *archiveEnd) putManifest(ctx context.Context, doc endpoint.Document) error {
+	e.note(doc)
+	return e.plainEnd.putManifest(ctx, doc)
+}
+
+func (e *archiveEnd) note(doc endpoint.Document) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.written = append(e.written, doc)
+}
+
+// complete fails if the archive lacks anything that was written: upstream leaves out files that it cannot read, and only logs that.
+func (e *archiveEnd) complete() error {
+	names, err := namesInArchive(e.staged)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	wanted := []string{imgspecv1.ImageLayoutFile, imgspecv1.ImageIndexFile}
+	for _, doc := range e.written {
+		wanted = append(wanted, blobName(doc.Digest))
+		if manifest.MIMETypeIsMultiImage(doc.MediaType) {
+			continue
+		}
+		image, err := manifest.FromBlob(doc.Bytes, doc.MediaType)
+		if err != nil {
+			return err
+		}
+		wanted = append(wanted, blobName(image.ConfigInfo().Digest))
+		for _, layer := range image.LayerInfos() {
+			if len(layer.URLs) == 0 {
+				wanted = append(wanted, blobName(layer.Digest))
+			}
+		}
+	}
+	for _, name := range wanted {
+		if !names[name] {
+			return fmt.Errorf("the archive was written without %s", name)
+		}
+	}
+	return nil
+}
+
+// blobName is the name of a blob in an OCI layout. OCI image specification v1.1, image-layout.md.
+func blobName(d digest.Digest) string {
+	return path.Join(imgspecv1.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// namesInArchive returns the names of the files in a tar archive.
+func namesInArchive(archive string) (map[string]bool, error) {
+	f, err := os.Open(archive)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	names := map[string]bool{}
+	for r := tar.NewReader(f); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return names, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the archive that was written: %w", err)
+		}
+		names[path.Clean(header.Name)] = true
+	}
 }
 
 func (e *archiveEnd) publish(ctx context.Context) error {
