@@ -106,7 +106,10 @@ func (e *end) flag(name string) string {
 // check refuses flags that contradict each other.
 func (a *access) check() error {
 	for _, e := range []*end{&a.source, &a.dest} {
-		if given := changed(a.flags, []string{e.prefix + "-creds", e.prefix + "-no-creds", e.prefix + "-registry-token"}); len(given) > 1 {
+		if e.name == "" {
+			continue // the command has no such end
+		}
+		if given := changed(a.flags, []string{e.flag("creds"), e.flag("no-creds"), e.flag("registry-token")}); len(given) > 1 {
 			return misusef("%s exclude each other", dashed(given))
 		}
 		if user, _, _ := strings.Cut(e.creds, ":"); a.flags.Changed(e.flag("creds")) && user == "" {
@@ -149,7 +152,7 @@ func (a *access) systemContext(sys types.SystemContext, e *end, env *environment
 	}
 	sys.DockerCertPath = e.certDir
 	sys.DockerBearerRegistryToken = e.token
-	if a.flags.Changed(e.prefix + "-tls-verify") { // else registries.conf decides
+	if a.flags.Changed(e.flag("tls-verify")) { // else registries.conf decides
 		sys.DockerInsecureSkipTLSVerify = types.NewOptionalBool(!e.tlsVerify)
 		sys.OCIInsecureSkipTLSVerify = !e.tlsVerify
 	}

@@ -1,0 +1,349 @@
+package mirrorcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A bundleCreateCommand is mirror bundle create.
+type bundleCreateCommand struct {
+	env        *environment
+	sel        selection
+	access     access
+	out        output
+	since      string
+	digestTags bool
+	referrers  bool
+}
+
+func (c *bundleCreateCommand) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "create [flags] BUNDLE IMAGE...",
+		Short: "Make a bundle of images in registries",
+		Long: "Create copies images, the same platforms of each, into a new bundle: a directory, or one archive if BUNDLE ends in\n" +
+			".tar. BUNDLE appears when it is complete; until then the work is in BUNDLE.partial, where the next run goes on after a\n" +
+			"failure. With --since, configs and layers that an earlier bundle brought are left out.",
+		Example: "  mirror bundle create --platform linux/amd64,linux/arm64 monday.tar docker://docker.io/library/alpine:3\n" +
+			"  mirror bundle create --all --since monday.tar tuesday.tar docker://docker.io/library/alpine:3",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return misusef("mirror bundle create takes BUNDLE and at least one IMAGE, and %d arguments were given; see mirror bundle create --help", len(args))
+			}
+			return nil
+		},
+		RunE: c.run,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	c.sel.defineChoice(flags)
+	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")
+	flags.BoolVar(&c.digestTags, "digest-tags", false, "carry what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything in the bundle")
+	flags.BoolVar(&c.referrers, "referrers", false, "carry what refers to anything in the bundle, by the subject in its manifest")
+	c.out.define(flags, "what was done")
+	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
+	c.access.defineEnds(flags, &c.access.source)
+	c.access.defineSystem(flags)
+	c.access.definePolicy(flags)
+	return cmd
+}
+
+func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
+	c.env.sel = &c.sel
+	for _, check := range []func() error{c.out.check, c.sel.check, c.access.check} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	images, err := parseImages(args[1:])
+	if err != nil {
+		return err
+	}
+	sys, _, err := c.access.systemContexts(c.env)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := c.out.apply(cmd.Context())
+	defer cancel()
+	m, err := c.maker(args[0], sys)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	if err := m.make(ctx, images); err != nil {
+		return orStopped(ctx, err)
+	}
+	if err := m.publish(ctx, args[0]); err != nil {
+		return orStopped(ctx, err)
+	}
+	return c.print(args[0], m)
+}
+
+func (c *bundleCreateCommand) print(path string, m *bundleMaker) error {
+	switch {
+	case c.out.json:
+		return printJSON(c.env.stdout, m.record)
+	case c.out.quiet:
+		return nil
+	}
+	for _, i := range m.record.Images {
+		note := ""
+		if i.Digest != i.SourceDigest {
+			note = " (stripped; " + shortDigest(i.SourceDigest) + " at the source)"
+		}
+		fmt.Fprintf(c.env.stdout, "%s  %s%s\n", i.Digest, i.Name, note)
+	}
+	_, err := fmt.Fprintf(c.env.stdout, "%s: %s, %s (%s), left out: %s (%s)\n", path, counted(len(m.record.Images), "image"),
+		counted(m.carried, "blob"), formatBytes(m.carriedBytes), counted(m.left, "blob"), formatBytes(m.leftBytes))
+	return err
+}
+
+// A namedImage is an image of a registry.
+type namedImage struct {
+	ref  types.ImageReference
+	name reference.Named
+}
+
+// parseImages parses the images of a bundle. All are in registries: what their place is on the other side follows from their names.
+func parseImages(args []string) ([]namedImage, error) {
+	images := make([]namedImage, len(args))
+	seen := map[string]bool{}
+	for i, arg := range args {
+		ref, err := parseReference("IMAGE", arg)
+		if err != nil {
+			return nil, err
+		}
+		name := ref.DockerReference()
+		if ref.Transport().Name() != "docker" {
+			return nil, misusef("IMAGE %q is in no registry: bundles are made of docker:// references", arg)
+		}
+		if seen[name.String()] {
+			return nil, misusef("IMAGE %q is given twice", arg)
+		}
+		seen[name.String()] = true
+		images[i] = namedImage{ref, name}
+	}
+	return images, nil
+}
+
+// A bundleMaker makes one bundle. See bundle_fill.go for what it does with an image.
+type bundleMaker struct {
+	c       *bundleCreateCommand
+	sys     *types.SystemContext
+	dir     bundleDir // BUNDLE.partial
+	shared  registry.Shared
+	earlier map[digest.Digest]bundleBlob // what earlier bundles brought
+	sigs    types.ImageDestination       // nil until there is a signature to store
+
+	bundleState
+}
+
+func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bundleMaker, error) {
+	if _, err := os.Lstat(path); err == nil {
+		return nil, fmt.Errorf("%s exists already: a bundle is made once", path)
+	}
+	m := &bundleMaker{c: c, sys: sys, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
+	m.record.Schema = bundleSchema
+	m.record.Images = []bundleImage{}
+	m.blobs = map[digest.Digest]bundleBlob{}
+	m.documents = map[digest.Digest]bool{}
+	m.busy = map[digest.Digest]chan struct{}{}
+	if c.since != "" {
+		before, err := readRecord(c.since)
+		if err != nil {
+			return nil, fmt.Errorf("--since: %w", err)
+		}
+		m.record.Since = before.ID
+		for _, b := range before.Blobs {
+			m.earlier[b.Digest] = b
+		}
+	}
+	return m, os.MkdirAll(string(m.dir), 0o755)
+}
+
+func (m *bundleMaker) close() {
+	if m.sigs != nil {
+		_ = m.sigs.Close() // it only had files
+	}
+	_ = m.shared.Close()
+}
+
+// imagesAtOnce is how many images of a bundle are worked on at the same time.
+const imagesAtOnce = 4
+
+// make fills the bundle's directory.
+func (m *bundleMaker) make(ctx context.Context, images []namedImage) error {
+	if err := m.clearSignatures(); err != nil {
+		return err
+	}
+	return inParallel(ctx, imagesAtOnce, images, func(ctx context.Context, image namedImage) error {
+		if err := m.image(ctx, image); err != nil {
+			return fmt.Errorf("%s: %w", image.name, err)
+		}
+		return nil
+	})
+}
+
+// clearSignatures removes what a run that failed has left: each run reads all signatures again.
+func (m *bundleMaker) clearSignatures() error { return os.RemoveAll(m.dir.path(signatureDir)) }
+
+// image copies one image, with what belongs to it.
+func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
+	plan, err := m.plan(ctx, image)
+	if err != nil {
+		return err
+	}
+	src, err := openSource(ctx, image.ref, m.sys, &m.shared)
+	if err != nil {
+		return atEnd("src", "opening", err)
+	}
+	defer src.Close() // nothing was written
+	t := &bundleTask{m: m, src: src, plan: plan, name: image.name.String(), repository: image.name.Name()}
+	return t.run(ctx)
+}
+
+// plan asks the policy about an image, and plans the copy as to a place that takes everything as it is.
+func (m *bundleMaker) plan(ctx context.Context, image namedImage) (*copy.Plan, error) {
+	policy, err := m.c.access.policyContext(m.sys)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = policy.Destroy() }()
+	place, err := directory.NewReference(m.dir.path("image"))
+	if err != nil {
+		return nil, err
+	}
+	options := m.c.sel.options
+	options.SourceCtx = m.sys
+	prepared, err := copy.Prepare(ctx, policy, place, image.ref, &options)
+	if err != nil {
+		return nil, err
+	}
+	plan := prepared.Plan()
+	if err := prepared.Close(); err != nil {
+		return nil, err
+	}
+	if plan.Way != copy.Native {
+		return nil, fmt.Errorf("it cannot be carried as it is: %s", plan.WayReason)
+	}
+	return plan, nil
+}
+
+// publish writes the record and makes the bundle appear.
+func (m *bundleMaker) publish(ctx context.Context, path string) error {
+	if err := m.finish(); err != nil {
+		return err
+	}
+	if !isArchive(path) {
+		return os.Rename(string(m.dir), path)
+	}
+	if err := m.dir.pack(ctx, path); err != nil {
+		return err
+	}
+	return os.RemoveAll(string(m.dir))
+}
+
+// A bundleTask is the work for one image.
+type bundleTask struct {
+	m                *bundleMaker
+	src              endpoint.Source
+	plan             *copy.Plan
+	name, repository string
+
+	manifests []digest.Digest // of everything that was put into the bundle for it
+}
+
+func (t *bundleTask) run(ctx context.Context) error {
+	entry := bundleImage{Name: t.name, SourceDigest: t.src.Top().Digest, Digest: t.plan.Digest}
+	wanted := t.plan.Copies
+	if t.plan.Image != nil {
+		wanted = []digest.Digest{t.plan.Digest}
+	}
+	for _, d := range wanted {
+		doc, err := t.src.Manifest(ctx, d)
+		if err != nil {
+			return atEnd("src", "manifest "+d.String(), err)
+		}
+		if err := t.manifest(ctx, doc); err != nil {
+			return err
+		}
+	}
+	var mediaType string
+	var size int64
+	if t.plan.Image != nil {
+		mediaType, size = t.plan.Image.MediaType, t.plan.Image.Size
+	} else {
+		entry.SourceDigest, mediaType, size = t.plan.List.Digest, t.plan.List.MediaType, t.plan.List.ResultSize
+		if err := t.lists(ctx, &entry); err != nil {
+			return err
+		}
+	}
+	if err := t.signatures(ctx); err != nil {
+		return err
+	}
+	if err := t.attached(ctx); err != nil {
+		return err
+	}
+	t.m.add(entry, mediaType, size)
+	return nil
+}
+
+// lists writes the lists as they are to be, nested ones first.
+func (t *bundleTask) lists(ctx context.Context, entry *bundleImage) error {
+	var all []*copy.ListPlan
+	eachList(t.plan.List, func(l *copy.ListPlan) { all = append(all, l) })
+	for _, l := range slices.Backward(all) {
+		doc, err := t.src.Manifest(ctx, l.Digest)
+		if err != nil {
+			return atEnd("src", "list "+l.Digest.String(), err)
+		}
+		if len(l.Edits) > 0 {
+			if doc, err = edited(doc, l); err != nil {
+				return err
+			}
+		}
+		if err := t.m.document(doc); err != nil {
+			return err
+		}
+		t.manifests = append(t.manifests, doc.Digest)
+		for _, d := range l.Absent {
+			if !slices.Contains(entry.Absent, d) {
+				entry.Absent = append(entry.Absent, d)
+			}
+		}
+	}
+	return nil
+}
+
+// edited makes the list that the plan wants of the one at the source.
+func edited(doc endpoint.Document, l *copy.ListPlan) (endpoint.Document, error) {
+	list, err := manifest.Parse(doc.Bytes, l.MediaType)
+	if err != nil {
+		return doc, err
+	}
+	if err := list.EditInstances(l.Edits); err != nil {
+		return doc, err
+	}
+	content, err := list.Serialize()
+	if err != nil {
+		return doc, err
+	}
+	if l.Result.Algorithm().FromBytes(content) != l.Result {
+		return doc, errors.New("list " + l.Digest.String() + " is not what the plan said")
+	}
+	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: content}, nil
+}

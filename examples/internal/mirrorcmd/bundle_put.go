@@ -1,0 +1,319 @@
+package mirrorcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A bundleSource reads documents of one image in a bundle, for readContent.
+type bundleSource struct {
+	endpoint.Source // nil: nothing else is asked
+	dir             bundleDir
+	top             imgspecv1.Descriptor
+}
+
+func (s *bundleSource) Top() endpoint.Document {
+	doc, err := s.dir.document(s.top.Digest, s.top.MediaType)
+	if err != nil {
+		return endpoint.Document{Digest: s.top.Digest, MediaType: s.top.MediaType} // no list and no manifest: whoever parses it says so
+	}
+	return doc
+}
+
+func (s *bundleSource) Manifest(_ context.Context, d digest.Digest) (endpoint.Document, error) {
+	return s.dir.document(d, "")
+}
+
+// inOrder returns all documents, children before what names them, with the media types that their lists state.
+func (c *content) inOrder() *bundleTree {
+	t := &bundleTree{}
+	seen := map[digest.Digest]bool{}
+	var add func(n *listtree.Node)
+	add = func(n *listtree.Node) {
+		for _, in := range n.Instances {
+			doc, there := c.documents[in.Digest]
+			if !there || seen[in.Digest] {
+				continue
+			}
+			if nested := n.Nested[in.Index]; nested != nil {
+				add(nested)
+			} else {
+				t.images = append(t.images, in.Digest)
+			}
+			seen[in.Digest] = true
+			doc.MediaType = in.MediaType
+			t.documents = append(t.documents, doc)
+		}
+	}
+	if c.root != nil {
+		add(c.root)
+	} else {
+		t.images = []digest.Digest{c.top.Digest}
+	}
+	t.documents = append(t.documents, c.top)
+	return t
+}
+
+// A loadTask puts one image of a bundle into a registry.
+type loadTask struct {
+	l          *bundleLoader
+	dst        *registry.Destination
+	ref        types.ImageReference
+	tree       *bundleTree
+	repository string // on the first side
+
+	mu   sync.Mutex // guards done
+	done *loadedImage
+}
+
+func (t *loadTask) run(ctx context.Context) error {
+	last := len(t.tree.documents) - 1
+	var images, lists []endpoint.Document
+	for _, doc := range t.tree.documents[:last] {
+		if slices.Contains(t.tree.images, doc.Digest) {
+			images = append(images, doc)
+		} else {
+			lists = append(lists, doc)
+		}
+	}
+	if err := inParallel(ctx, t.l.c.parallel, images, t.child); err != nil {
+		return err
+	}
+	for _, doc := range lists {
+		if err := t.child(ctx, doc); err != nil {
+			return err
+		}
+	}
+	if err := t.top(ctx, t.tree.documents[last]); err != nil {
+		return err
+	}
+	return t.attached(ctx)
+}
+
+// note notes what was done.
+func (t *loadTask) note(written bool, signatures int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done.Written = t.done.Written || written
+	t.done.Signatures += signatures
+}
+
+// child puts a child that is not there, and what it needs; and signatures in any case, since they may have come later.
+func (t *loadTask) child(ctx context.Context, doc endpoint.Document) error {
+	there, err := t.dst.HasManifest(ctx, doc.Digest)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if slices.Contains(t.tree.images, doc.Digest) {
+			if err := t.blobs(ctx, doc); err != nil {
+				return err
+			}
+		}
+		if err := t.dst.PutManifest(ctx, doc); err != nil {
+			return err
+		}
+		t.note(true, 0)
+	}
+	sigs, err := t.unstored(ctx, doc.Digest)
+	if err != nil || sigs == nil {
+		return err
+	}
+	return t.dst.PutSignatures(ctx, doc.Digest, sigs)
+}
+
+// top makes the reference name the image, with all of its signatures, unless it does.
+func (t *loadTask) top(ctx context.Context, doc endpoint.Document) error {
+	now, err := t.dst.Top(ctx)
+	if err != nil && !errors.Is(err, endpoint.ErrNotFound) {
+		return err
+	}
+	if now == doc.Digest {
+		sigs, err := t.unstored(ctx, doc.Digest)
+		if err != nil || sigs == nil {
+			return err
+		}
+		return t.dst.PutTop(ctx, doc, sigs)
+	}
+	if slices.Contains(t.tree.images, doc.Digest) {
+		if err := t.blobs(ctx, doc); err != nil {
+			return err
+		}
+	}
+	sigs, err := t.l.signatures(ctx, doc.Digest)
+	if err != nil {
+		return err
+	}
+	t.note(true, sigs.Len())
+	return t.dst.PutTop(ctx, doc, sigs)
+}
+
+// unstored returns the signatures of a manifest that is at the destination, nil if it has them all there.
+func (t *loadTask) unstored(ctx context.Context, d digest.Digest) (endpoint.Signatures, error) {
+	sigs, err := t.l.signatures(ctx, d)
+	if err != nil || sigs.Len() == 0 {
+		return nil, err
+	}
+	stored, err := t.dst.Signatures(ctx, d)
+	there := err == nil && stored.Contain(sigs)
+	t.note(!there, sigs.Len())
+	if there {
+		return nil, nil
+	}
+	return sigs, nil
+}
+
+// blobs makes sure that the configs and layers of a manifest are in the repository.
+func (t *loadTask) blobs(ctx context.Context, doc endpoint.Document) error {
+	_, all, err := blobs(doc)
+	if err != nil {
+		return err
+	}
+	return inParallel(ctx, t.l.c.parallel, all, t.blob)
+}
+
+func (t *loadTask) blob(ctx context.Context, b endpoint.Blob) error {
+	if t.l.dir.has(b.Digest, b.Size) {
+		_, err := t.dst.PutBlob(ctx, b, t.l.dir.opener(b))
+		return err
+	}
+	there, err := t.dst.HasBlob(ctx, b)
+	if err != nil || there {
+		return err
+	}
+	from, earlier := t.l.blobs[b.Digest]
+	if !earlier || t.l.record.Since == "" {
+		return fmt.Errorf("the bundle is damaged: it lacks the blob %s", b.Digest)
+	}
+	if err := t.mount(ctx, b, from); err != nil {
+		return fmt.Errorf("blob %s came with an earlier bundle, and is not there (%w): load bundle %s first", b.Digest, err, shortDigest(t.l.record.Since))
+	}
+	return nil
+}
+
+// mount takes a blob from another repository of the registry, where an earlier bundle put it.
+func (t *loadTask) mount(ctx context.Context, b endpoint.Blob, from bundleBlob) error {
+	if from.Repository == t.repository {
+		return endpoint.ErrNotFound
+	}
+	named, err := reference.ParseNormalizedNamed(t.l.where(from.Repository))
+	if err != nil {
+		return err
+	}
+	digested, err := reference.WithDigest(named, from.Manifest)
+	if err != nil {
+		return err
+	}
+	ref, err := docker.NewReference(digested)
+	if err != nil {
+		return err
+	}
+	sys, undo, err := withoutMirrors(ref, t.l.sys)
+	if err != nil {
+		return err
+	}
+	defer undo()
+	src, err := registry.OpenSource(ctx, ref, sys, &t.l.shared)
+	if err != nil {
+		return err
+	}
+	defer src.Close() // nothing was written
+	_, err = t.dst.PutBlob(ctx, b, func(ctx context.Context) (io.ReadCloser, error) { return src.Blob(ctx, b) })
+	return err
+}
+
+// attached puts what is attached to the image's documents, and to those attached.
+func (t *loadTask) attached(ctx context.Context) error {
+	belongs := map[digest.Digest]bool{}
+	for _, doc := range t.tree.documents {
+		belongs[doc.Digest] = true
+	}
+	for _, a := range t.l.record.Attached {
+		if a.Repository != t.repository || !belongs[a.Subject] {
+			continue
+		}
+		belongs[a.Digest] = true
+		if err := t.attach(ctx, a); err != nil {
+			return err
+		}
+		t.done.Attached++
+	}
+	return nil
+}
+
+func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
+	doc, err := t.l.dir.document(a.Digest, t.l.others[a.Digest])
+	if err != nil {
+		return fmt.Errorf("the bundle is damaged: %w", err)
+	}
+	if a.Tag != "" {
+		return t.attachByTag(ctx, a, doc)
+	}
+	if there, err := t.dst.HasManifest(ctx, a.Digest); err != nil || there {
+		return err
+	}
+	if err := t.blobs(ctx, doc); err != nil {
+		return err
+	}
+	if err := t.dst.PutManifest(ctx, doc); err != nil {
+		return err
+	}
+	t.note(true, 0)
+	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
+	if err != nil {
+		return err
+	}
+	return t.dst.PutReferrers(ctx, a.Subject, []imgspecv1.Descriptor{{
+		MediaType: doc.MediaType, Digest: doc.Digest, Size: int64(len(doc.Bytes)),
+		ArtifactType: artifactTypeOf(image), Annotations: image.Annotations,
+	}})
+}
+
+// attachByTag makes a tag of the repository name doc.
+func (t *loadTask) attachByTag(ctx context.Context, a bundleAttached, doc endpoint.Document) error {
+	named, err := reference.WithTag(reference.TrimNamed(t.ref.DockerReference()), a.Tag)
+	if err != nil {
+		return fmt.Errorf("the bundle is damaged: %w", err)
+	}
+	ref, err := docker.NewReference(named)
+	if err != nil {
+		return err
+	}
+	dst, err := registry.OpenDestination(ctx, ref, t.l.sys, &t.l.shared)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dst.Close() }()
+	now, err := dst.Top(ctx)
+	if err != nil && !errors.Is(err, endpoint.ErrNotFound) || now == doc.Digest {
+		return err
+	}
+	if err := t.blobs(ctx, doc); err != nil {
+		return err
+	}
+	t.note(true, 0)
+	return dst.PutTop(ctx, doc, nil)
+}
+
+// artifactTypeOf is what a list of referrers says about a manifest (OCI distribution specification v1.1, "Listing Referrers").
+func artifactTypeOf(image *manifest.Image) string {
+	if image.ArtifactType != "" {
+		return image.ArtifactType
+	}
+	return image.Config.MediaType
+}

@@ -1,0 +1,153 @@
+package mirrorcmd
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// bundleSchema names the form of a bundle's record. The number changes when a reader of the old form would go wrong.
+const bundleSchema = "sparsecopy.bundle/v1"
+
+// recordFile is the name of the record in a bundle. In an archive it is the first file.
+const recordFile = "bundle.json"
+
+// A bundleRecord says what a bundle is, beyond what its index.json says.
+type bundleRecord struct {
+	Schema string `json:"schema"` // bundleSchema
+	// ID is the digest of the bundle's index.json.
+	ID digest.Digest `json:"id"`
+	// Since is the ID of the bundle that must have been loaded before; absent if none must.
+	Since  digest.Digest `json:"since,omitempty"`
+	Images []bundleImage `json:"images"`
+	// Attached are referrers and digest tags, each after its subject.
+	Attached []bundleAttached `json:"attached,omitempty"`
+	// Blobs are all configs and layers that are on the other side after the bundle was loaded: those that it carries and those of the
+	// bundles before. What the bundle does not carry is not in its blobs directory.
+	Blobs []bundleBlob `json:"blobs"`
+}
+
+// A bundleImage is one image or list of a bundle.
+type bundleImage struct {
+	Name         string        `json:"name"` // full reference, as in org.opencontainers.image.ref.name
+	SourceDigest digest.Digest `json:"sourceDigest"`
+	Digest       digest.Digest `json:"digest"` // in the bundle; another than at the source if the list was stripped
+	// Absent are the manifests that the list names and that were not selected, or were missing at the source.
+	Absent []digest.Digest `json:"absent,omitempty"`
+}
+
+// A bundleAttached is a manifest that belongs to another.
+type bundleAttached struct {
+	Repository string        `json:"repository"` // full name, without a tag
+	Subject    digest.Digest `json:"subject"`
+	Digest     digest.Digest `json:"digest"`
+	Tag        string        `json:"tag,omitempty"` // "" for a referrer
+}
+
+// A bundleBlob is a config or layer.
+type bundleBlob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	// Repository and Manifest are one place where it is after loading.
+	Repository string        `json:"repository"`
+	Manifest   digest.Digest `json:"manifest"`
+}
+
+// parseRecord reads a record that a stranger may have written.
+func parseRecord(content []byte) (*bundleRecord, error) {
+	var r bundleRecord
+	if err := json.Unmarshal(content, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", recordFile, err)
+	}
+	if r.Schema != bundleSchema {
+		return nil, fmt.Errorf("%s has the schema %q, and this program reads %s", recordFile, r.Schema, bundleSchema)
+	}
+	all := []digest.Digest{r.ID}
+	if r.Since != "" {
+		all = append(all, r.Since)
+	}
+	for _, i := range r.Images {
+		all = append(append(all, i.Digest, i.SourceDigest), i.Absent...)
+	}
+	for _, a := range r.Attached {
+		all = append(all, a.Subject, a.Digest)
+	}
+	for _, b := range r.Blobs {
+		all = append(all, b.Digest, b.Manifest)
+		if b.Size < 0 {
+			return nil, fmt.Errorf("%s: blob %s has a negative size", recordFile, b.Digest)
+		}
+	}
+	for _, d := range all {
+		if err := d.Validate(); err != nil {
+			return nil, fmt.Errorf("%s: digest %q: %w", recordFile, d, err)
+		}
+	}
+	return &r, nil
+}
+
+// maxRecord is the size in bytes of the largest record that is read.
+const maxRecord = 1 << 30
+
+// readRecord reads the record of a bundle: a directory, an archive, or a copy of the record itself.
+func readRecord(path string) (*bundleRecord, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		path = filepath.Join(path, recordFile)
+	case isArchive(path):
+		return readArchivedRecord(path)
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is no bundle: it has no %s", filepath.Dir(path), recordFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxRecord))
+	if err != nil {
+		return nil, err
+	}
+	return parseRecord(content)
+}
+
+func readArchivedRecord(path string) (*bundleRecord, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	archive := tar.NewReader(f)
+	header, err := archive.Next()
+	if err != nil || header.Name != recordFile {
+		return nil, fmt.Errorf("%s is no bundle: it does not begin with %s", path, recordFile)
+	}
+	content, err := io.ReadAll(io.LimitReader(archive, maxRecord))
+	if err != nil {
+		return nil, err
+	}
+	return parseRecord(content)
+}
+
+// isArchive says whether a bundle of that name is one file.
+func isArchive(path string) bool { return strings.HasSuffix(path, ".tar") }
+
+// repositoryOf is a full reference without its tag or digest.
+func repositoryOf(name string) string {
+	name, _, _ = strings.Cut(name, "@")
+	if before, after, found := lastCut(name, ":"); found && !strings.Contains(after, "/") {
+		return before
+	}
+	return name
+}

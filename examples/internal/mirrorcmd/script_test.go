@@ -1,0 +1,268 @@
+package mirrorcmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// TestMain makes the test binary the program itself where scripts run it.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"mirror": func() { os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs testdata/script/*.txt. Beside the commands of testscript, they have
+//
+//	registry NAME [strict] [auth] [tls]   starts a registry; $NAME is its host. auth wants user:secret
+//	stop NAME                             stops it
+//	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, nested, docker, single or next
+//	digest FIXTURE THING VAR              sets $VAR to a digest
+//	delete NAME REPO FIXTURE THING        removes a manifest or blob
+//	damage NAME REPO FIXTURE THING        changes the bytes of a blob
+//	cut DIR DIGEST                        leaves one byte of a blob in the blobs directory of a layout
+//	names NAME REPO:TAG DIGEST            demands that the tag names the digest
+//	lacks NAME REPO FIXTURE THING         demands that a manifest or blob is not there
+//	mirror ARGS...                        runs the program: it must succeed, or, after !, exit with 1
+//	misuse ARGS...                        runs it: it must exit with 2
+//
+// A program that fails must say why in one line.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:           filepath.Join("testdata", "script"),
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+		Setup:         setupScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"registry": scriptRegistry, "stop": scriptStop, "push": scriptPush, "digest": scriptDigest, "delete": scriptDelete,
+			"damage": scriptDamage, "cut": scriptCut, "names": scriptNames, "lacks": scriptLacks,
+			"mirror": scriptMirror, "misuse": scriptMisuse,
+		},
+	})
+}
+
+// setupScript gives the script a home of its own, with a policy that accepts everything and a registries.conf.
+func setupScript(e *testscript.Env) error {
+	home := filepath.Join(e.WorkDir, "home")
+	containers := filepath.Join(home, ".config", "containers")
+	if err := os.MkdirAll(containers, 0o755); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{
+		filepath.Join(containers, "policy.json"): `{"default": [{"type": "insecureAcceptAnything"}]}`,
+		filepath.Join(home, "registries.conf"):   "",
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	for _, v := range []string{"HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "DOCKER_CONFIG"} {
+		e.Setenv(v, home)
+	}
+	e.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
+	e.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(home, "registries.conf"))
+	e.Setenv("TMPDIR", e.WorkDir)
+	e.Values[registriesKey{}] = map[string]*registrytest.Registry{}
+	return nil
+}
+
+type registriesKey struct{}
+
+func registriesOf(ts *testscript.TestScript) map[string]*registrytest.Registry {
+	return ts.Value(registriesKey{}).(map[string]*registrytest.Registry)
+}
+
+func wantArgs(ts *testscript.TestScript, neg bool, args []string, least int) {
+	if neg || len(args) < least {
+		ts.Fatalf("bad use of a command; see TestScripts")
+	}
+}
+
+func registryOf(ts *testscript.TestScript, name string) *registrytest.Registry {
+	r, ok := registriesOf(ts)[name]
+	if !ok {
+		ts.Fatalf("no registry %q", name)
+	}
+	return r
+}
+
+func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	var o registrytest.Options
+	for _, arg := range args[1:] {
+		switch arg {
+		case "strict":
+			o.Strict = true
+		case "auth":
+			o.Auth = &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "user", Password: "secret"}}}
+		case "tls":
+			o.TLS = true
+		default:
+			ts.Fatalf("unknown option %q", arg)
+		}
+	}
+	r := registrytest.New(o)
+	ts.Defer(r.Close)
+	registriesOf(ts)[args[0]] = r
+	ts.Setenv(args[0], r.Host())
+	if o.TLS {
+		dir := ts.MkAbs("certs-" + args[0])
+		ts.Check(os.MkdirAll(dir, 0o755))
+		ts.Check(os.WriteFile(filepath.Join(dir, "ca.crt"), r.CA(), 0o600))
+		return
+	}
+	conf := ts.Getenv("CONTAINERS_REGISTRIES_CONF")
+	f, err := os.OpenFile(conf, os.O_APPEND|os.O_WRONLY, 0)
+	ts.Check(err)
+	_, err = fmt.Fprintf(f, "[[registry]]\nlocation = %q\ninsecure = true\n", r.Host())
+	ts.Check(err)
+	ts.Check(f.Close())
+}
+
+func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1)
+	registryOf(ts, args[0]).Close()
+}
+
+// fixtures are made once: they do not change.
+var fixtures = map[string]func() *imagetest.Fixture{
+	"platforms": sync.OnceValue(func() *imagetest.Fixture { return imagetest.Platforms(3, 2, 1000) }),
+	"attested":  sync.OnceValue(imagetest.WithAttestations),
+	"nested":    sync.OnceValue(imagetest.Nested),
+	"docker":    sync.OnceValue(imagetest.DockerList),
+	"single": sync.OnceValue(func() *imagetest.Fixture {
+		f := imagetest.New()
+		f.Layer("base", imagetest.File("etc/motd", "hello\n"))
+		f.Image(imagetest.Top, imagetest.Platform("linux/arm64"), imagetest.Layers("base"))
+		return f
+	}),
+	// A second version: of two images, one shares a layer with the first.
+	"first": sync.OnceValue(func() *imagetest.Fixture { return version("one") }),
+	"next":  sync.OnceValue(func() *imagetest.Fixture { return version("two") }),
+}
+
+func version(text string) *imagetest.Fixture {
+	f := imagetest.New()
+	f.Layer("base", imagetest.File("etc/motd", "the same in every version\n"))
+	f.Layer("app", imagetest.File("app", text))
+	f.Image("amd64", imagetest.Platform("linux/amd64"), imagetest.Layers("base", "app"))
+	f.Image("arm64", imagetest.Platform("linux/arm64"), imagetest.Layers("base"))
+	f.List(imagetest.Top, imagetest.Entries("amd64", "arm64"))
+	return f
+}
+
+func fixtureOf(ts *testscript.TestScript, name string) *imagetest.Fixture {
+	make, ok := fixtures[name]
+	if !ok {
+		ts.Fatalf("no fixture %q", name)
+	}
+	return make()
+}
+
+// repoTag cuts REPO:TAG.
+func repoTag(ts *testscript.TestScript, s string) (repo, tag string) {
+	repo, tag, found := lastCut(s, ":")
+	if !found {
+		ts.Fatalf("%q is not REPO:TAG", s)
+	}
+	return repo, tag
+}
+
+func scriptPush(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 3)
+	repo, tag := repoTag(ts, args[2])
+	fixtureOf(ts, args[1]).PushTo(registryOf(ts, args[0]), repo, tag, imagetest.Top, args[3:]...)
+}
+
+func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 3)
+	ts.Setenv(args[2], fixtureOf(ts, args[0]).Digest(args[1]).String())
+}
+
+func scriptDelete(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 4)
+	d, r := fixtureOf(ts, args[2]).Digest(args[3]), registryOf(ts, args[0])
+	if !r.DeleteManifest(args[1], d) && !r.DeleteBlob(args[1], d) {
+		ts.Fatalf("%s is not there", d)
+	}
+}
+
+func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 4)
+	d, r := fixtureOf(ts, args[2]).Digest(args[3]), registryOf(ts, args[0])
+	b, ok := r.Blob(args[1], d)
+	if !ok {
+		ts.Fatalf("%s is not there", d)
+	}
+	changed := append([]byte{}, b...)
+	changed[0] ^= 1
+	other := registrytest.Bytes(changed)
+	other.Digest = d
+	r.DeleteBlob(args[1], d)
+	r.PutContent(args[1], other)
+}
+
+func scriptCut(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	d := digest.Digest(args[1])
+	ts.Check(os.Truncate(filepath.Join(ts.MkAbs(args[0]), d.Algorithm().String(), d.Encoded()), 1))
+}
+
+func scriptNames(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 3)
+	repo, tag := repoTag(ts, args[1])
+	if got, _ := registryOf(ts, args[0]).Resolve(repo, tag); got != digest.Digest(args[2]) {
+		ts.Fatalf("%s names %q", args[1], got)
+	}
+}
+
+func scriptLacks(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 4)
+	d, r := fixtureOf(ts, args[2]).Digest(args[3]), registryOf(ts, args[0])
+	_, _, manifest := r.Manifest(args[1], d.String())
+	if _, blob := r.Content(args[1], d); manifest || blob {
+		ts.Fatalf("%s is there", d)
+	}
+}
+
+func scriptMirror(ts *testscript.TestScript, neg bool, args []string) {
+	want := StatusDone
+	if neg {
+		want = StatusFailed
+	}
+	runProgram(ts, want, args)
+}
+
+func scriptMisuse(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 0)
+	runProgram(ts, StatusMisused, args)
+}
+
+func runProgram(ts *testscript.TestScript, want int, args []string) {
+	err := ts.Exec("mirror", args...)
+	status := 0
+	if exit, ok := err.(*exec.ExitError); ok {
+		status = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if status != want {
+		ts.Fatalf("exit status %s, not %d", strconv.Itoa(status), want)
+	}
+	stderr := ts.ReadFile("stderr")
+	if want != StatusDone && (strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "mirror: ")) {
+		ts.Fatalf("the reason should be one line: %q", stderr)
+	}
+}
