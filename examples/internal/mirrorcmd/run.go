@@ -2,6 +2,7 @@ package mirrorcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,8 +20,8 @@ const (
 	StatusMisused = 2 // the command line is wrong, and nothing was tried
 )
 
-// Run runs the command with the arguments that follow its name, and returns the exit status. If that is not StatusDone, one line on
-// stderr, which begins with "mirror: ", says why; logs and, on a terminal, progress may stand before it. When ctx ends, the command
+// Run runs the command with the arguments that follow its name, and returns the exit status. If that is StatusFailed or
+// StatusMisused, one line on stderr, which begins with "mirror: ", says why; logs and, on a terminal, progress may stand before it. When ctx ends, the command
 // stops and fails with the cause.
 //
 // Passwords that the command line leaves out are read from stdin. Run sets the output and the level of logrus' standard logger
@@ -32,8 +33,11 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root := newRoot(e)
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return StatusDone
+	case errors.Is(err, errUnchanged):
+		return StatusUnchanged
 	}
 	fmt.Fprintf(stderr, "mirror: %s\n", oneLine(e.explain(err)))
 	if isMisuse(err) {
@@ -98,7 +102,9 @@ func newRoot(e *environment) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
 	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command(),
 		(&inspectCommand{env: e}).command(),
-		(&verifyCommand{env: e}).command())
+		(&verifyCommand{env: e}).command(),
+		(&syncCommand{env: e}).command(),
+		newBundle(e))
 	return root
 }
 

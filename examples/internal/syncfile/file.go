@@ -11,6 +11,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
 )
 
 // A File is what a sync file says, with its defaults worked in.
@@ -30,13 +31,15 @@ type Image struct {
 	Options copy.Options
 	// SkipOther is set if a source that is a single image for another platform is left out, instead of being an error.
 	SkipOther bool
-	// Parallel limits what the copies of this element have in flight, 0 for what the command line says.
-	Parallel uint
 
+	budget      *semaphore.Weighted
 	destination string // template
 	named       reference.Named
 	parse       ParseReference
 }
+
+// Budget bounds what the copies of this element have in flight, all together. It is nil if the file sets no bound.
+func (i *Image) Budget() *semaphore.Weighted { return i.budget }
 
 // A Copy is one copy that the file wants.
 type Copy struct {

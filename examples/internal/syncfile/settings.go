@@ -9,6 +9,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/semaphore"
 )
 
 // settings are the keys that defaults and images have, and what they do.
@@ -66,8 +67,9 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		number, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || number == 0 {
 			p.problem(n.Line, "parallel: %q is no number from 1 to 65535", text)
+			return
 		}
-		i.Parallel = uint(number)
+		i.budget = semaphore.NewWeighted(int64(number))
 	},
 }
 

@@ -1,0 +1,222 @@
+package mirrorcmd
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// SyncReportSchema names the JSON form of what mirror sync prints; docs/sync.md describes it. The number changes when a reader of the
+// old form would go wrong.
+const SyncReportSchema = "mirror.sync/v1"
+
+// A syncReport says what a run did.
+type syncReport struct {
+	Schema  string        `json:"schema"`
+	File    string        `json:"file"`
+	Shard   string        `json:"shard,omitempty"`
+	DryRun  bool          `json:"dryRun,omitempty"`
+	Started time.Time     `json:"started"`
+	Elapsed time.Duration `json:"elapsed"` // in nanoseconds
+	Summary syncSummary   `json:"summary"`
+	// Images are those of this shard, in the order of the file.
+	Images []syncImage `json:"images"`
+	// Removals are what --delete found, nil without it.
+	Removals []syncRemoval `json:"removals,omitempty"`
+	// Confirm is what --confirm takes to remove what Removals say would be removed.
+	Confirm string `json:"confirm,omitempty"`
+	// Warnings are about the run as a whole.
+	Warnings []string `json:"warnings,omitempty"`
+	// Error is why the run ended early, "" if it did not.
+	Error string `json:"error,omitempty"`
+}
+
+type syncSummary struct {
+	Images         int   `json:"images"`
+	Copied         int   `json:"copied"`
+	Present        int   `json:"present"`
+	Skipped        int   `json:"skipped"`
+	Failed         int   `json:"failed"`
+	Planned        int   `json:"planned"`
+	Bytes          int64 `json:"bytes"`
+	Removed        int   `json:"removed"` // manifests
+	RemovalsFailed int   `json:"removalsFailed"`
+}
+
+// imageStatus is how a copy of a sync ended.
+type imageStatus string
+
+const (
+	imageCopied  imageStatus = "copied"
+	imagePresent imageStatus = "present" // everything was there already
+	imageSkipped imageStatus = "skipped" // a single image for another platform
+	imageFailed  imageStatus = "failed"
+	imagePlanned imageStatus = "planned" // a dry run would copy it
+)
+
+type syncImage struct {
+	Line              int           `json:"line"` // of the file
+	Source            string        `json:"source"`
+	Destination       string        `json:"destination"`
+	Status            imageStatus   `json:"status,omitempty"` // "" if the run ended before
+	SourceDigest      digest.Digest `json:"sourceDigest,omitempty"`
+	DestinationDigest digest.Digest `json:"destinationDigest,omitempty"`
+	Action            string        `json:"action,omitempty"` // keep or strip, of a list
+	// Bytes were moved, or, in a dry run, would be at most.
+	Bytes    int64         `json:"bytes"`
+	Attempts int           `json:"attempts,omitempty"`
+	Elapsed  time.Duration `json:"elapsed,omitempty"` // in nanoseconds
+	Reason   string        `json:"reason,omitempty"`  // of skipped ones
+	Warnings []string      `json:"warnings,omitempty"`
+	Error    string        `json:"error,omitempty"`
+}
+
+// name is the destination, or, of an image whose destinations are not known, the source.
+func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
+
+// planned fills in what a plan says. there is what the destination names now, "" if that is not known.
+func (i *syncImage) planned(p *copy.Plan, there digest.Digest) {
+	i.Action, i.DestinationDigest, i.Warnings = p.Action.String(), p.Digest, p.Warnings
+	i.Status, i.Bytes = imagePlanned, p.Bytes
+	if there != "" && there == p.Digest && len(p.Copies) == 0 && p.Bytes == 0 {
+		i.Status = imagePresent
+	}
+}
+
+// finish counts, after a run that ended with err.
+func (r *syncReport) finish(err error) {
+	r.Elapsed = time.Since(r.Started)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	s := syncSummary{Images: len(r.Images)}
+	for _, i := range r.Images {
+		s.Bytes += i.Bytes
+		switch i.Status {
+		case imageCopied:
+			s.Copied++
+		case imagePresent:
+			s.Present++
+		case imageSkipped:
+			s.Skipped++
+		case imageFailed:
+			s.Failed++
+		case imagePlanned:
+			s.Planned++
+		}
+	}
+	gone := map[string]bool{}
+	for _, m := range r.Removals {
+		switch at := m.Repository + "@" + m.Digest.String(); {
+		case m.Status == removalFailed:
+			s.RemovalsFailed++
+		case m.Status == removed && !gone[at]:
+			gone[at] = true
+			s.Removed++
+		}
+	}
+	if r.Images == nil {
+		r.Images = []syncImage{}
+	}
+	r.Summary = s
+}
+
+// unchanged says whether there was nothing to do.
+func (r *syncReport) unchanged() bool {
+	s := r.Summary
+	return s.Copied+s.Planned+s.Failed+s.Removed+s.RemovalsFailed == 0
+}
+
+func (s *syncRun) print() error {
+	switch {
+	case s.out.json:
+		return printJSON(s.env.stdout, &s.report)
+	case s.out.quiet:
+		return nil
+	}
+	_, err := io.WriteString(s.env.stdout, printable(s.report.text()))
+	return err
+}
+
+// text is the report for people.
+func (r *syncReport) text() string {
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(table, "RESULT\tBYTES\tTIME\tDIGEST\tDESTINATION\n")
+	for _, i := range r.Images {
+		size, elapsed, at := "-", "-", "-"
+		if i.Bytes > 0 {
+			size = formatBytes(i.Bytes)
+		}
+		if i.Elapsed > 0 {
+			elapsed = formatTime(i.Elapsed)
+		}
+		if i.DestinationDigest != "" {
+			at = shortDigest(i.DestinationDigest)
+		}
+		status := i.Status
+		if status == "" {
+			status = "not begun"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", status, size, elapsed, at, i.name())
+	}
+	table.Flush()
+	for _, i := range r.Images {
+		for _, w := range i.Warnings {
+			fmt.Fprintf(&b, "warning: %s: %s\n", i.name(), oneLine(w))
+		}
+		if i.Reason != "" {
+			fmt.Fprintf(&b, "skipped: %s: %s\n", i.name(), oneLine(i.Reason))
+		}
+		if i.Error != "" {
+			fmt.Fprintf(&b, "failed: %s (line %d): %s\n", i.name(), i.Line, oneLine(i.Error))
+		}
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	for _, m := range r.Removals {
+		fmt.Fprintf(&b, "%s: %s:%s %s%s\n", m.Status, m.Repository, m.Tag, shortDigest(m.Digest), because(m.Reason))
+	}
+	if r.Confirm != "" {
+		fmt.Fprintf(&b, "to remove exactly that: --delete --confirm %s\n", r.Confirm)
+	}
+	b.WriteString(r.lastLine())
+	return b.String()
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return " (" + oneLine(reason) + ")"
+}
+
+// lastLine is what a reader looks at first.
+func (r *syncReport) lastLine() string {
+	s := r.Summary
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Failed, "failed"}, {s.Removed, "removed"}} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
+		}
+	}
+	verdict := ""
+	if r.unchanged() && r.Error == "" {
+		verdict = "nothing to do: "
+	}
+	if len(parts) == 0 {
+		parts = []string{"none in this shard"}
+	}
+	return fmt.Sprintf("%s%s: %s; %s; %s\n", verdict, counted(s.Images, "image"), strings.Join(parts, ", "), formatBytes(s.Bytes), formatTime(r.Elapsed))
+}
