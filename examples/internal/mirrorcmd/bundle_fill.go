@@ -71,8 +71,9 @@ func (t *bundleTask) manifest(ctx context.Context, doc endpoint.Document) error 
 func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest) error {
 	m := t.m
 	m.mu.Lock()
-	if _, known := m.blobs[b.Digest]; !known {
-		m.blobs[b.Digest] = bundleBlob{Digest: b.Digest, Size: b.Size, Repository: t.repository, Manifest: of}
+	place := bundleBlob{Digest: b.Digest, Size: b.Size, Repository: t.repository, Manifest: of}
+	if other, known := m.blobs[b.Digest]; !known || comparePlaces(place, other) < 0 {
+		m.blobs[b.Digest] = place // which of several does not depend on who comes first
 	}
 	_, earlier := m.earlier[b.Digest]
 	done, busy := m.busy[b.Digest]
@@ -109,6 +110,10 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 		return fmt.Errorf("blob %s: %w", b.Digest, err)
 	}
 	return nil
+}
+
+func comparePlaces(a, b bundleBlob) int {
+	return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Manifest, b.Manifest))
 }
 
 // signatures carries the signatures of images, and of lists that stay as they are, in the form of the dir: transport.
