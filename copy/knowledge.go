@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
@@ -23,8 +24,8 @@ var (
 )
 
 type announcement struct {
-	asked   sync.Mutex
-	known   bool // guarded by asked
+	asking  *semaphore.Weighted // of one slot; not a mutex, so that whoever waits can be cancelled
+	known   bool                // guarded by asking, as is support
 	support SparseSupport
 }
 
@@ -117,10 +118,12 @@ func (j *job) announced(ctx context.Context) SparseSupport {
 	if !ok {
 		return SparseSupport{}
 	}
-	entry, _ := announcements.LoadOrStore(hostOf(j.destRef), &announcement{})
+	entry, _ := announcements.LoadOrStore(hostOf(j.destRef), &announcement{asking: semaphore.NewWeighted(1)})
 	a := entry.(*announcement)
-	a.asked.Lock()
-	defer a.asked.Unlock()
+	if a.asking.Acquire(ctx, 1) != nil {
+		return SparseSupport{} // the context has ended: whatever comes next will say so
+	}
+	defer a.asking.Release(1)
 	if a.known {
 		return a.support
 	}

@@ -1,12 +1,15 @@
 package copy
 
 import (
+	"context"
 	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -174,4 +177,14 @@ func TestAnnouncement(t *testing.T) {
 		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), two)
 		require.NoError(t, err)
 	})
+}
+
+func TestWaitingForAnAnnouncementCanBeCancelled(t *testing.T) {
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	busy := &announcement{asking: semaphore.NewWeighted(0)} // somebody asks, and gets no answer
+	announcements.Store(dst.Host(), busy)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	j := &job{dst: &registry.Destination{}, destRef: dst.ref("v1")}
+	assert.Zero(t, j.announced(ctx))
 }
