@@ -102,8 +102,8 @@ func (p *parser) file(content []byte) *File {
 		return nil
 	case err != nil:
 		at := yamlLine.FindStringSubmatch(err.Error() + " ")
-		line := 0
-		if at != nil {
+		line := 1 // which yaml leaves out
+		if at != nil && at[1] != "" {
 			line, _ = strconv.Atoi(at[1])
 		}
 		p.problem(line, "no valid YAML: %s", yamlLine.ReplaceAllString(err.Error(), ""))
