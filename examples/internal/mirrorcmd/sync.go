@@ -198,10 +198,10 @@ func (s *syncRun) do(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := s.remove(ctx); err != nil {
+	if err := s.files.write(s); err != nil {
 		return err
 	}
-	return s.files.write(s)
+	return s.remove(ctx)
 }
 
 // copyAll copies what is to be done, and then, some times more, what failed and might not fail again.
