@@ -175,6 +175,11 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 		}
 		read := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
 		read.MediaType = mediaTypeOf(read)
+		if !isList(read) { // lists are parsed when they are arranged
+			if _, err := parseImage(read); err != nil {
+				return &Error{"parsing manifest", SourceSide, d.String(), err}
+			}
+		}
 		j.in.Documents[d] = read
 		return nil
 	})
