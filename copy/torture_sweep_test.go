@@ -575,7 +575,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 		switch {
 		case err == nil && c.fault.denies && c.side == SourceSide:
 			// What follows its subject may be missing: then another list is written, complete.
-			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Fixture: r.fixture})...)
+			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Fixture: r.fixture, Late: r.late, Optional: r.absent})...)
 		case err == nil:
 			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Digest: r.newTop, Fixture: r.fixture, Absent: r.absent, Late: r.late})...)
 		default:
