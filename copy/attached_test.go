@@ -119,20 +119,6 @@ func TestReferrersFollow(t *testing.T) {
 	}
 }
 
-func referrersAt(t testing.TB, e *env, p registryPlace, subject digest.Digest) []digest.Digest {
-	j, err := newJob(e.policy, p.ref("v1"), p.ref("v1"), e.options(Options{}))
-	require.NoError(t, err)
-	require.NoError(t, j.openSource(t.Context()))
-	defer func() { require.NoError(t, j.close(nil)) }()
-	found, err := j.src.(endpoint.ReferrerSource).Referrers(t.Context(), subject, "")
-	require.NoError(t, err)
-	var digests []digest.Digest
-	for _, r := range found {
-		digests = append(digests, r.Digest)
-	}
-	return digests
-}
-
 // TestReferrersOfTheList are copied when the list is kept, and on request when it is not.
 func TestReferrersOfTheList(t *testing.T) {
 	f := attachedFixture()
@@ -207,18 +193,4 @@ func TestReferrersThatLie(t *testing.T) {
 	var limit *endpoint.ReferrersLimitError
 	require.ErrorAs(t, err, &limit)
 	assert.Empty(t, dst.top("v2"))
-}
-
-// TestAttachmentsNeedEnds refuses what an end cannot carry.
-func TestAttachmentsNeedEnds(t *testing.T) {
-	e := newEnv(t)
-	f := attachedFixture()
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	pushAttached(t, f, src, true)
-	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{
-		ImageListSelection: CopyAllImages, DigestTags: true, ForceManifestMIMEType: "application/vnd.docker.distribution.manifest.v2+json",
-	})
-	var options *OptionsError
-	require.ErrorAs(t, err, &options)
-	assert.Contains(t, options.Options, "DigestTags")
 }
