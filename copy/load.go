@@ -328,6 +328,7 @@ func (j *job) loadImages(ctx context.Context) error {
 	if j.plan.Image != nil && j.plan.Digest == j.in.Digest {
 		wanted = nil // it is held already
 	}
+	j.expectBlobs(len(wanted))
 	group.Go(func() error { return j.fetch(groupCtx, wanted) })
 	group.Go(func() error { return j.readImageSignatures(groupCtx) })
 	if err := group.Wait(); err != nil {

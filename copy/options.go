@@ -198,7 +198,8 @@ type Options struct {
 
 	// ConcurrentBlobCopiesSemaphore limits what is in flight over all the copies that share it. MaxParallelDownloads is ignored then.
 	ConcurrentBlobCopiesSemaphore *semaphore.Weighted
-	// MaxParallelDownloads limits what this copy has in flight: blobs, manifests and questions to either end. 0 means 32.
+	// MaxParallelDownloads limits what this copy has in flight: blobs, manifests and questions to either end. 0 means 32,
+	// or twice as many if they are small: of blobs, those of up to 256 KiB.
 	MaxParallelDownloads uint
 
 	// OptimizeDestinationImageAlreadyExists is subsumed: what is at the destination is always looked for first, where
@@ -356,7 +357,8 @@ func (o *Options) validateCompression() error {
 	return nil
 }
 
-// defaultParallel is the number of blobs, manifests and questions in flight when the caller names none.
+// defaultParallel is the number of blobs in flight when the caller names none; of small ones, manifests and questions slotWeight times as
+// many.
 const defaultParallel = 32
 
 // budget returns the semaphore that everything in flight is counted by.
@@ -367,7 +369,7 @@ func (o *Options) budget() *semaphore.Weighted {
 	if o.MaxParallelDownloads > 0 {
 		return semaphore.NewWeighted(int64(o.MaxParallelDownloads))
 	}
-	return semaphore.NewWeighted(defaultParallel)
+	return semaphore.NewWeighted(defaultParallel * slotWeight)
 }
 
 // sorted returns the elements of s in order, s unchanged.

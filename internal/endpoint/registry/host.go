@@ -14,6 +14,7 @@ import (
 // enter waits until a request may be sent without knowing more about the host. The first request goes alone while the scheme is
 // not known, or if it is authenticated: the others then know how. leave must be called when the request ended.
 func (h *host) enter(ctx context.Context, authenticated bool) (leave func(), err error) {
+	h.used.Do(func() { h.openAhead(openAhead) })
 	if h.answered.Load() || (h.currentScheme() != "" && !authenticated) {
 		return func() {}, nil
 	}

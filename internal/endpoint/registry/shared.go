@@ -59,6 +59,7 @@ func (s *Shared) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.hosts {
+		h.ahead.stop()
 		h.client.CloseIdleConnections()
 	}
 	return nil
@@ -98,6 +99,8 @@ type host struct {
 	registry string // host[:port] that requests go to
 	insecure bool   // plain HTTP may be tried, and certificates are not verified
 	client   *http.Client
+	ahead    *aheadDialer // the client's
+	used     sync.Once    // by the first request
 	limit    limiter
 	pace     *pace // nil for no bound
 	blobs    blobKnowledge
@@ -144,8 +147,11 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 		h.scheme = "https"
 	}
 	tlsConfig.InsecureSkipVerify = insecure
+	transport := newTransport(tlsConfig, sys)
+	h.ahead = newAheadDialer(transport.DialContext)
+	transport.DialContext = h.ahead.DialContext
 	h.client = &http.Client{
-		Transport:     newTransport(tlsConfig, sys),
+		Transport:     transport,
 		CheckRedirect: checkRedirect,
 	}
 	return h
