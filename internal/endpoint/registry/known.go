@@ -157,10 +157,9 @@ func (k *blobKnowledge) mounted(d digest.Digest, ok bool) {
 	delete(k.origins, d)
 }
 
-// forget forgets what is at a repository, whose registry seems to have lost something.
+// forget forgets what is at a repository, whose registry may have lost something. It stays an origin: a mount that fails says more.
 func (k *blobKnowledge) forget(at *repository) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	maps.DeleteFunc(k.there, func(p place, _ bool) bool { return p.repository == at.name })
-	maps.DeleteFunc(k.origins, func(_ digest.Digest, o origin) bool { return o.repository == at.name })
 }

@@ -81,6 +81,8 @@ func TestMountsStayWithinAnAccount(t *testing.T) {
 	assert.True(t, there)
 	require.NoError(t, err)
 	k.forget(one)
+	assert.Equal(t, "one", k.origin(d, two))
+	k.mounted(d, false)
 	assert.Empty(t, k.origin(d, two))
 	there, end, err := k.begin(t.Context(), d, one)
 	assert.False(t, there)
