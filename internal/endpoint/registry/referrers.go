@@ -39,7 +39,8 @@ func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType st
 		all, err = r.referrers(ctx, rt, d, artifactType)
 		return err
 	})
-	if errors.Is(err, endpoint.ErrNotFound) {
+	var none *noReferrers
+	if errors.As(err, &none) {
 		return nil, nil
 	}
 	return all, err
@@ -51,7 +52,8 @@ func (d *Destination) Referrers(ctx context.Context, subject digest.Digest, arti
 		return nil, fmt.Errorf("digest %q: %w", subject, err)
 	}
 	all, err := d.repo.referrers(ctx, d.shared.newRetrier(), subject, artifactType)
-	if saysNotFound(err) {
+	var none *noReferrers
+	if errors.As(err, &none) {
 		return nil, nil
 	}
 	return all, err
@@ -77,6 +79,12 @@ type noReferrersAPI struct{ err error }
 func (e *noReferrersAPI) Error() string { return "no referrers API: " + e.err.Error() }
 func (e *noReferrersAPI) Unwrap() error { return e.err }
 
+// noReferrers is the answer of a registry that has neither the referrers API nor the referrers tag.
+type noReferrers struct{ err error }
+
+func (e *noReferrers) Error() string { return e.err.Error() }
+func (e *noReferrers) Unwrap() error { return e.err }
+
 // lacksReferrersAPI says whether err, the failure to read the first page, is the answer of a registry that does not know the
 // referrers API. The specification has 404 for that; some registries, and proxies before them, have other words. Refused access is
 // never one of them.
@@ -95,7 +103,8 @@ func lacksReferrersAPI(err error) bool {
 // errNoIndex is about an answer that is something else than the list of referrers, such as the page of a user interface.
 var errNoIndex = errors.New("the answer is no index")
 
-// referrers lists the referrers of d, by the API or by the tag. It fails with a 404 if there is neither.
+// referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there is neither:
+// another endpoint may have one.
 func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	all, err := r.referrersByAPI(ctx, rt, d, artifactType)
 	var none *noReferrersAPI
@@ -107,6 +116,9 @@ func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest
 		doc, err = r.manifest(ctx, endpoint.ReferrersTag(d))
 		return err
 	})
+	if saysNotFound(err) {
+		return nil, &noReferrers{err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,480 @@
+package copy
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// A hostileRegistry answers questions about referrers as it likes, and all others as a registry does.
+type hostileRegistry struct {
+	*registrytest.Registry
+	t         testing.TB
+	host      string
+	referrers func(w http.ResponseWriter, req *http.Request, subject string)
+	sent      atomic.Int64 // bytes about referrers
+	asked     atomic.Int64 // questions about them
+}
+
+func newHostileRegistry(t testing.TB, referrers func(w http.ResponseWriter, req *http.Request, subject string)) *hostileRegistry {
+	h := &hostileRegistry{t: t, Registry: registrytest.NewHandler(registrytest.Options{}), referrers: referrers}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_, subject, ok := strings.Cut(req.URL.Path, "/referrers/")
+		if !ok || h.referrers == nil {
+			h.Registry.ServeHTTP(w, req)
+			return
+		}
+		h.asked.Add(1)
+		w.Header().Set("Content-Type", imgspecv1.MediaTypeImageIndex)
+		h.referrers(countedWriter{w, &h.sent}, req, subject)
+	}))
+	t.Cleanup(server.Close)
+	h.host = strings.TrimPrefix(server.URL, "http://")
+	return h
+}
+
+type countedWriter struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (w countedWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.sent.Add(int64(n))
+	return n, err
+}
+
+func (h *hostileRegistry) ref() types.ImageReference {
+	ref, err := docker.ParseReference("//" + h.host + "/app:v1")
+	require.NoError(h.t, err)
+	return ref
+}
+
+// page is an index of entries, each with some text.
+func page(w http.ResponseWriter, from, n int, text string) {
+	var b strings.Builder
+	b.WriteString(`{"schemaVersion":2,"manifests":[`)
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `{"mediaType":%q,"digest":%q,"size":1,"annotations":{"text":%q}}`,
+			imgspecv1.MediaTypeImageManifest, digest.FromString(fmt.Sprint(from+i)), text)
+	}
+	b.WriteString("]}")
+	_, _ = w.Write([]byte(b.String()))
+}
+
+// next links to the next page.
+func next(w http.ResponseWriter, req *http.Request, query string) {
+	w.Header().Set("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, req.URL.Path, query))
+}
+
+// peakHeap runs f and returns by how many bytes the heap has grown at most meanwhile.
+func peakHeap(f func()) uint64 {
+	var peak uint64
+	var group sync.WaitGroup
+	stop := make(chan struct{})
+	measure := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	runtime.GC()
+	before := measure()
+	group.Go(func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			peak = max(peak, measure())
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	f()
+	close(stop)
+	group.Wait()
+	return peak - min(peak, before)
+}
+
+// TestReferrersBombs end soon, with an error that says what there was too much of, and hold little.
+func TestReferrersBombs(t *testing.T) {
+	const mebi = 1 << 20
+	f := imagetest.Platforms(8, 1, 100)
+	fat := strings.Repeat("x", 2*mebi)
+	for _, c := range []struct {
+		name      string
+		referrers func(w http.ResponseWriter, req *http.Request, subject string)
+		says      string
+		asked     int64 // at most
+		sent      int64 // bytes, at most
+		heap      uint64
+	}{
+		{"a million entries on pages of 5,000", func(w http.ResponseWriter, req *http.Request, _ string) {
+			var n int
+			_, _ = fmt.Sscanf(req.URL.Query().Get("n"), "%d", &n)
+			if n < 1_000_000 {
+				next(w, req, fmt.Sprintf("n=%d", n+5000))
+			}
+			page(w, n, 5000, "")
+		}, "more than 10000", 9 * 3, 40 * mebi, 128 * mebi},
+		{"many entries on one page", func(w http.ResponseWriter, _ *http.Request, _ string) { page(w, 0, 20_000, "") },
+			"more than 10000", 9, 40 * mebi, 192 * mebi},
+		{"an oversized page", func(w http.ResponseWriter, _ *http.Request, _ string) { page(w, 0, 3, fat) },
+			"limit of 4194304", 9, 60 * mebi, 320 * mebi},
+		{"fat pages without end", func(w http.ResponseWriter, req *http.Request, _ string) {
+			next(w, req, "again="+req.URL.Query().Get("again")+"1")
+			page(w, 0, 1, fat)
+		}, "bytes of pages", 9 * 10, 9 * 20 * mebi, 256 * mebi},
+		{"empty pages without end", func(w http.ResponseWriter, req *http.Request, _ string) {
+			var n int
+			_, _ = fmt.Sscanf(req.URL.Query().Get("n"), "%d", &n)
+			next(w, req, fmt.Sprintf("n=%d", n+1))
+			page(w, 0, 0, "")
+		}, "more than 1000 pages", 1001, mebi, 64 * mebi},
+		{"the same page again and again", func(w http.ResponseWriter, req *http.Request, _ string) {
+			next(w, req, "the=same")
+			page(w, 0, 1, "")
+		}, "page after page is the same", 9 * 3, mebi, 64 * mebi},
+		{"many for each of many subjects", func(w http.ResponseWriter, _ *http.Request, subject string) {
+			page(w, int(subject[10])*5000, 5000, "")
+		}, "number exceeds the limit of 20000", 9, 10 * mebi, 128 * mebi},
+		{"another host", func(w http.ResponseWriter, _ *http.Request, _ string) {
+			w.Header().Set("Link", `<http://localhost:1/v2/app/referrers/x>; rel="next"`)
+			page(w, 0, 1, "")
+		}, "no usable link", 9, mebi, 64 * mebi},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEnv(t)
+			src := newHostileRegistry(t, c.referrers)
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			top := imagetest.Top
+			if c.says == "more than 1000 pages" {
+				top = "amd64" // once is enough
+			}
+			f.PushTo(src.Registry, "app", "v1", top)
+			var err error
+			heap := peakHeap(func() {
+				_, err = e.image(t.Context(), dst.ref("v1"), src.ref(), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+			})
+			require.ErrorContains(t, err, c.says)
+			var at *Error
+			require.ErrorAs(t, err, &at)
+			assert.Equal(t, SourceSide, at.Side)
+			assert.LessOrEqual(t, src.asked.Load(), c.asked)
+			assert.LessOrEqual(t, src.sent.Load(), c.sent)
+			assert.Less(t, heap, c.heap)
+			assert.Empty(t, dst.Snapshot("app"))
+			t.Logf("%d questions, %d bytes, heap %d bytes", src.asked.Load(), src.sent.Load(), heap)
+		})
+	}
+}
+
+// TestAttachedManifestsAreBounded: however few there are, they may not be too large in all.
+func TestAttachedManifestsAreBounded(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", "amd64")
+	subject, mediaType := f.Document("amd64")
+	fat := strings.Repeat("x", 4<<20-1000)
+	for i := range 20 {
+		putArtifact(t, src, "", imgspecv1.Manifest{
+			ArtifactType: sbomType,
+			Layers: []imgspecv1.Descriptor{{
+				MediaType: sbomType, Digest: digest.FromString("{}"), Size: 2, Annotations: map[string]string{"n": fmt.Sprint(i), "text": fat},
+			}},
+			Subject: &imgspecv1.Descriptor{MediaType: mediaType, Digest: f.Digest("amd64"), Size: int64(len(subject))},
+		}, sbomType, []byte("{}"))
+	}
+	var err error
+	// The registry is in the same process; it holds each manifest once, and what it sends once more.
+	heap := peakHeap(func() {
+		_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers, MaxParallelDownloads: 4})
+	})
+	var limit *AttachmentLimitError
+	require.ErrorAs(t, err, &limit)
+	assert.Equal(t, "bytes of manifests", limit.What)
+	assert.Less(t, heap, uint64(600<<20))
+	assert.Empty(t, dst.Snapshot("app"))
+}
+
+// TestDigestTagChains: a chain that bites its own tail ends, a long one is refused.
+func TestDigestTagChains(t *testing.T) {
+	e := newEnv(t)
+	f := attachedFixture()
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", "amd64")
+	src.push(f, digestTag(f.Digest("amd64"), ".att"), "cosign-amd64")
+	src.push(f, digestTag(f.Digest("cosign-amd64"), ".att"), "cosign-ppc64le")
+	src.push(f, digestTag(f.Digest("cosign-ppc64le"), ".att"), "amd64")
+	src.push(f, digestTag(f.Digest("cosign-ppc64le"), ".sig"), "cosign-ppc64le")
+	for to, newDestination := range attachablePlaces {
+		t.Run(to, func(t *testing.T) {
+			dst := newDestination(t)
+			for range 2 {
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{DigestTags: true})
+				require.NoError(t, err)
+				assert.Len(t, r.Attached, 4)
+			}
+			assert.Equal(t, f.Digest("amd64"), dst.top(digestTag(f.Digest("cosign-ppc64le"), ".att")))
+			assert.Equal(t, f.Digest("cosign-ppc64le"), dst.top(digestTag(f.Digest("cosign-ppc64le"), ".sig")))
+		})
+	}
+
+	d := f.Digest("amd64")
+	for i := range 20 {
+		d = putArtifact(t, src, digestTag(d, ".sbom"), imgspecv1.Manifest{Annotations: map[string]string{"n": fmt.Sprint(i)}}, sbomType, []byte("{}"))
+	}
+	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{DigestTags: true})
+	var limit *AttachmentLimitError
+	require.ErrorAs(t, err, &limit)
+	assert.Equal(t, "depth", limit.What)
+}
+
+// TestReferrerTypes are asked for, left out where the registry lists them all the same, and take nothing with them.
+func TestReferrerTypes(t *testing.T) {
+	f := attachedFixture()
+	for name, c := range map[string]struct {
+		types  []string
+		copied []string
+		listed int // attachments in the plan
+		filter bool
+	}{
+		"one":      {[]string{sbomType}, []string{"sbom-amd64"}, 1, true},
+		"of those": {[]string{signatureType}, nil, 0, true},
+		"two":      {[]string{sbomType, signatureType}, []string{"sbom-amd64", "sig-sbom-amd64"}, 2, false},
+		"no such":  {[]string{"a/b", "c/d"}, nil, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			pushAttached(t, f, src, true)
+			src.push(f, "one", "amd64")
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("one"), Options{Referrers: AllReferrers, ReferrerTypes: c.types})
+			require.NoError(t, err)
+			assert.Len(t, r.Attached, c.listed)
+			for _, attached := range []string{"sbom-amd64", "sig-sbom-amd64"} {
+				assert.Equal(t, slices.Contains(c.copied, attached), manifestAt(dst, f.Digest(attached)) != nil, attached)
+			}
+			assert.Equal(t, c.filter, src.Count(func(q registrytest.Request) bool { return strings.Contains(q.Query, "artifactType=") }) > 0)
+		})
+	}
+}
+
+// TestAttachedLists carries a list that is a referrer, such as an SBOM for each platform, with what is in it and what is attached
+// to that. Children that are missing are an error, or left out on request.
+func TestAttachedLists(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	for _, name := range []string{"a", "b"} {
+		f.Blob("text "+name, sbomType, []byte(name))
+		f.Artifact("sbom "+name, imagetest.ArtifactType(sbomType), imagetest.Layers("text "+name))
+	}
+	f.Blob("text sig", signatureType, []byte("sig"))
+	f.List("inner", imagetest.Entries("sbom b"))
+	f.List("sboms", imagetest.ArtifactType(sbomType), imagetest.Entries("sbom a", "inner"), imagetest.Subject(imagetest.Top))
+	f.Artifact("sig of b", imagetest.ArtifactType(signatureType), imagetest.Subject("sbom b"), imagetest.Layers("text sig"))
+	all := []string{"sboms", "sbom a", "inner", "sbom b", "sig of b"}
+	o := Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers}
+	for from, newSource := range attachablePlaces {
+		for to, newDestination := range attachablePlaces {
+			t.Run(from+" to "+to, func(t *testing.T) {
+				e := newEnv(t)
+				src, dst := newSource(t), newDestination(t)
+				src.push(f, "v1", imagetest.Top)
+				attach(t, src, f, imagetest.Top, "sboms")
+				attach(t, src, f, "sbom b", "sig of b")
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				require.NoError(t, err)
+				assert.Len(t, r.Attached, len(all))
+				for _, name := range all {
+					content, _ := f.Document(name)
+					assert.Equal(t, content, manifestAt(dst, f.Digest(name)), name)
+				}
+				again, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				require.NoError(t, err)
+				assert.Zero(t, again.ManifestsCopied)
+			})
+		}
+	}
+	t.Run("missing children", func(t *testing.T) {
+		e := newEnv(t)
+		src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+		src.push(f, "v1", imagetest.Top)
+		src.push(f, "", "sboms", "sbom a")
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		var missing *MissingError
+		require.ErrorAs(t, err, &missing)
+		assert.Empty(t, dst.Snapshot("app"))
+		skip := o
+		skip.MissingInstances = SkipMissing
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), skip)
+		require.NoError(t, err)
+		assert.Len(t, r.Warnings, 1)
+		assert.NotNil(t, manifestAt(dst, f.Digest("sbom b")))
+	})
+}
+
+// TestArtifacts are mirrored byte for byte, natively, whatever they are part of.
+func TestArtifacts(t *testing.T) {
+	f := imagetest.New()
+	empty := []byte("{}")
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	f.Artifact("chart", imagetest.Annotation("org.opencontainers.image.title", "chart"))
+	f.Blob("module", "application/wasm", []byte("\x00asm"))
+	f.Artifact("wasm", imagetest.Config("application/vnd.wasm.config.v0+json", []byte(`{"architecture":"wasm","os":"wasip1"}`)), imagetest.Layers("module"))
+	f.Blob("nothing", imgspecv1.MediaTypeEmptyJSON, empty)
+	f.Artifact("empty", imagetest.ArtifactType("application/vnd.example.flag"), imagetest.Config(imgspecv1.MediaTypeEmptyJSON, empty), imagetest.Layers("nothing"),
+		imagetest.Unknown("vendor", `{"k":1.50}`), imagetest.Indent("   "))
+	f.Blob("plain", "text/plain", []byte("uncompressed"))
+	f.Artifact("imagelike", imagetest.Config(imgspecv1.MediaTypeImageConfig,
+		fmt.Appendf(nil, `{"rootfs":{"type":"layers","diff_ids":[%q]}}`, f.Digest("plain"))), imagetest.Layers("plain"))
+	names := []string{"chart", "wasm", "empty", "imagelike"}
+	f.List(imagetest.Top, imagetest.Entries(append([]string{"amd64"}, names...)...), imagetest.ArtifactType("application/vnd.example.bundle"))
+	f.List("around", imagetest.Entries(imagetest.Top))
+	for _, name := range names {
+		f.Artifact(name+" referrer", imagetest.ArtifactType("application/vnd.example."+name), imagetest.Subject(name), imagetest.Layers("module"))
+	}
+
+	for from, newSource := range attachablePlaces {
+		for to, newDestination := range attachablePlaces {
+			t.Run(from+" to "+to, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t)
+				src := newSource(t)
+				for _, name := range append([]string{imagetest.Top, "around"}, names...) {
+					src.push(f, "v-"+name, name)
+				}
+				for _, name := range names {
+					attach(t, src, f, name, name+" referrer")
+				}
+				for _, name := range append([]string{imagetest.Top, "around"}, names...) {
+					dst := newDestination(t)
+					r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v-"+name), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+					require.NoError(t, err, name)
+					assert.Equal(t, Native, r.Plan.Way, name)
+					dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(name), Fixture: f})
+					for _, d := range f.Manifests(name) {
+						assert.Equal(t, manifestAt(src, d), manifestAt(dst, d))
+					}
+					for _, attached := range r.Attached {
+						assert.Equal(t, manifestAt(src, attached.Digest), manifestAt(dst, attached.Digest))
+					}
+					want := map[string]int{imagetest.Top: 4, "around": 4}
+					want["chart"], want["wasm"], want["empty"], want["imagelike"] = 1, 1, 1, 1
+					assert.Len(t, r.Attached, want[name], name)
+				}
+				// A selection by platform finds the image, and leaves the artifacts.
+				dst := newDestination(t)
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v-"+imagetest.Top), Options{
+					ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: StripSparseManifestList, Referrers: AllReferrers,
+				})
+				require.NoError(t, err)
+				assert.Empty(t, r.Attached)
+			})
+		}
+	}
+}
+
+// TestJunkReferrers: what is listed and is no manifest is left out, with a warning.
+func TestJunkReferrers(t *testing.T) {
+	e := newEnv(t)
+	f := attachedFixture()
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", "amd64")
+	var listed []imgspecv1.Descriptor
+	for _, junk := range []string{"no JSON", `{"schemaVersion":2,"mediaType":"application/vnd.oci.artifact.manifest.v1+json","blobs":[]}`} {
+		d := src.PutManifest("app", digest.FromString(junk).String(), imgspecv1.MediaTypeImageManifest, []byte(junk))
+		listed = append(listed, imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageManifest, Digest: d, Size: int64(len(junk))})
+	}
+	index, _, err := endpoint.MergeReferrers(nil, listed)
+	require.NoError(t, err)
+	src.PutManifest("app", endpoint.ReferrersTag(f.Digest("amd64")), imgspecv1.MediaTypeImageIndex, index)
+	src.PutManifest("app", digestTag(f.Digest("amd64"), ".sig"), imgspecv1.MediaTypeImageManifest, []byte(`{"layers":1}`))
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers, DigestTags: true})
+	require.NoError(t, err)
+	assert.Len(t, r.Warnings, 3)
+	assert.Empty(t, r.Attached)
+}
+
+// TestMergeTagged: the rules of digest tags, one by one.
+func TestMergeTagged(t *testing.T) {
+	doc := func(mediaType, config string, layers ...string) endpoint.Document {
+		m := imgspecv1.Manifest{MediaType: mediaType, Config: imgspecv1.Descriptor{MediaType: config, Digest: digest.FromString(fmt.Sprint(layers)), Size: 1}}
+		m.SchemaVersion = 2
+		for _, layer := range layers {
+			m.Layers = append(m.Layers, imgspecv1.Descriptor{
+				MediaType: simpleSigning, Digest: digest.FromString("payload"), Size: 7, Annotations: map[string]string{cosignAnnotation: layer},
+			})
+		}
+		b, err := json.Marshal(m)
+		require.NoError(t, err)
+		return endpoint.Document{Digest: digest.FromBytes(b), MediaType: mediaType, Bytes: b}
+	}
+	const oci, config = imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageConfig
+	one, two, both := doc(oci, config, "1"), doc(oci, config, "2"), doc(oci, config, "1", "2")
+	other := doc(oci, "application/vnd.example", "2")
+	reversed := doc(oci, config, "2", "1")
+	list := endpoint.Document{Digest: digest.FromString("[]"), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: []byte(`{"schemaVersion":2,"manifests":[]}`)}
+	for name, c := range map[string]struct {
+		tag         string
+		there, ours endpoint.Document
+		want        endpoint.Document
+		replaced    bool
+	}{
+		"nothing there":      {".sig", endpoint.Document{}, one, one, false},
+		"the same":           {".sig", one, one, one, false},
+		"fewer there":        {".sig", one, both, both, false},
+		"more there":         {".sig", both, one, both, false},
+		"equal, other order": {".att", reversed, both, both, false},
+		"an SBOM":            {".sbom", both, one, one, true},
+		"another config":     {".sig", other, one, one, true},
+		"a list there":       {".sig", list, one, one, true},
+		"a list here":        {".sig", one, list, list, true},
+	} {
+		m := mergeTagged("sha256-0"+c.tag, c.there, c.ours)
+		assert.Equal(t, tagMerge{doc: c.want, replaced: c.replaced}, m, name)
+	}
+
+	m := mergeTagged("sha256-0.sig", one, two)
+	assert.False(t, m.replaced)
+	l, ok := readLayers(m.doc)
+	require.True(t, ok)
+	assert.Equal(t, digest.FromBytes(m.config), l.image.Config.Digest)
+	assert.Len(t, l.image.Layers, 2)
+	assert.Equal(t, m.doc.Digest, digest.FromBytes(m.doc.Bytes))
+	assert.Equal(t, tagMerge{doc: m.doc}, mergeTagged("sha256-0.sig", m.doc, one))
+	assert.Equal(t, tagMerge{doc: m.doc}, mergeTagged("sha256-0.sig", m.doc, two))
+	assert.Equal(t, m, mergeTagged("sha256-0.sig", one, two), "the same every time")
+	m = mergeTagged("sha256-0.att", other, doc(oci, "application/vnd.example", "3"))
+	assert.Nil(t, m.config, "no image's config names layers")
+	l, _ = readLayers(m.doc)
+	assert.Equal(t, "application/vnd.example", l.image.Config.MediaType)
+	assert.Len(t, l.image.Layers, 2)
+}

@@ -1,0 +1,210 @@
+package registry
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+const sbomType = "application/spdx+json"
+
+// sboms is an image with n SBOMs, and another referrer.
+func sboms(n int) *imagetest.Fixture {
+	f := imagetest.Platforms(1, 1, 100)
+	for i := range n {
+		f.Artifact(fmt.Sprint("sbom", i), imagetest.ArtifactType(sbomType), imagetest.Subject("amd64"))
+	}
+	f.Artifact("other", imagetest.Subject("amd64"))
+	return f
+}
+
+func push(f *imagetest.Fixture, r *registrytest.Registry, n int) {
+	f.PushTo(r, "app", "tag", "amd64")
+	for i := range n {
+		f.PushTo(r, "app", "", fmt.Sprint("sbom", i))
+	}
+	f.PushTo(r, "app", "", "other")
+}
+
+// listUnder puts an index of documents under the referrers tag.
+func listUnder(t *testing.T, f *imagetest.Fixture, r *registrytest.Registry, names ...string) {
+	index, _, err := endpoint.MergeReferrers(nil, descriptors(f, names...))
+	require.NoError(t, err)
+	r.PutManifest("app", endpoint.ReferrersTag(f.Digest("amd64")), imgspecv1.MediaTypeImageIndex, index)
+}
+
+func descriptors(f *imagetest.Fixture, names ...string) []imgspecv1.Descriptor {
+	var all []imgspecv1.Descriptor
+	for _, name := range names {
+		_, mediaType := f.Document(name)
+		all = append(all, imgspecv1.Descriptor{MediaType: mediaType, Digest: f.Digest(name), Size: f.Size(name), ArtifactType: sbomType})
+	}
+	return all
+}
+
+func listed(t *testing.T, s endpoint.ReferrerSource, d digest.Digest, artifactType string) []digest.Digest {
+	t.Helper()
+	found, err := s.Referrers(t.Context(), d, artifactType)
+	require.NoError(t, err)
+	var digests []digest.Digest
+	for _, r := range found {
+		digests = append(digests, r.Digest)
+	}
+	return digests
+}
+
+// TestReferrersPages reads all pages, and those of one type where the registry filters.
+func TestReferrersPages(t *testing.T) {
+	f := sboms(7)
+	for _, size := range []int{0, 1, 3, 8} {
+		r := registrytest.Start(t, registrytest.Options{PageSize: size})
+		push(f, r, 7)
+		listUnder(t, f, r, "sbom0") // which the API makes superfluous
+		s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+		all := []string{"sbom0", "sbom1", "sbom2", "sbom3", "sbom4", "sbom5", "sbom6"}
+		assert.ElementsMatch(t, f.Digests(all...), listed(t, s, f.Digest("amd64"), sbomType))
+		assert.ElementsMatch(t, f.Digests(append(all, "other")...), listed(t, s, f.Digest("amd64"), ""))
+		assert.Empty(t, listed(t, s, f.Digest("other"), ""))
+		assert.Zero(t, r.Count(func(q registrytest.Request) bool { return strings.HasPrefix(q.Ref, "sha256-") }), "the tag is not asked for")
+	}
+}
+
+// TestReferrersWithoutAPI: in whatever words a registry says that it has no API, the tag is read and written instead. Other answers
+// are errors.
+func TestReferrersWithoutAPI(t *testing.T) {
+	f := sboms(2)
+	page := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte("<html>Welcome</html>"))
+	}
+	status := func(code int, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { http.Error(w, body, code) }
+	}
+	for name, c := range map[string]struct {
+		answer func(http.ResponseWriter)
+		fails  bool
+	}{
+		"404":             {status(404, ""), false},
+		"404 with a code": {status(404, `{"errors":[{"code":"NAME_UNKNOWN"}]}`), false},
+		"400":             {status(400, "bad request"), false},
+		"405":             {status(405, `{"errors":[{"code":"UNSUPPORTED"}]}`), false},
+		"406":             {status(406, ""), false},
+		"501":             {status(501, ""), false},
+		"a page":          {page, false},
+		"401":             {status(401, ""), true},
+		"403":             {status(403, `{"errors":[{"code":"DENIED"}]}`), true},
+		"500":             {status(500, ""), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			backend := registrytest.NewHandler(registrytest.Options{NoReferrers: true})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if strings.Contains(req.URL.Path, "/referrers/") {
+					c.answer(w)
+					return
+				}
+				backend.ServeHTTP(w, req)
+			}))
+			t.Cleanup(server.Close)
+			push(f, backend, 2)
+			host := strings.TrimPrefix(server.URL, "http://")
+			s := openSource(t, host+"/app:tag", insecure(t), quick())
+			dest := openDestination(t, host+"/app:tag", insecure(t), quick())
+			amd64 := f.Digest("amd64")
+			if c.fails {
+				_, err := s.Referrers(t.Context(), amd64, "")
+				require.Error(t, err)
+				assert.NotErrorIs(t, err, endpoint.ErrNotFound)
+				assert.Error(t, dest.PutReferrers(t.Context(), amd64, descriptors(f, "sbom0")))
+				return
+			}
+			assert.Empty(t, listed(t, s, amd64, ""), "there is no tag yet")
+			assert.Empty(t, listed(t, dest, amd64, ""))
+			for _, name := range []string{"sbom0", "sbom1", "sbom0"} {
+				require.NoError(t, dest.PutReferrers(t.Context(), amd64, descriptors(f, name)))
+			}
+			assert.Equal(t, f.Digests("sbom0", "sbom1"), listed(t, s, amd64, ""))
+			assert.Equal(t, f.Digests("sbom0", "sbom1"), listed(t, dest, amd64, sbomType))
+			puts := 0
+			for _, q := range backend.Requests() {
+				if q.Method == http.MethodPut {
+					puts++
+				}
+			}
+			assert.Equal(t, 2, puts, "what is listed already is not written again")
+		})
+	}
+}
+
+// TestReferrersAPIEndsInTheMiddle: a registry that answered the first page has the API, whatever it says to the second.
+func TestReferrersAPIEndsInTheMiddle(t *testing.T) {
+	f := sboms(3)
+	r := registrytest.Start(t, registrytest.Options{PageSize: 1, Script: func(_ int, req *http.Request) registrytest.Answer {
+		if q, _ := url.ParseQuery(req.URL.RawQuery); q.Get("last") != "" {
+			return registrytest.Fail(http.StatusNotFound, "NAME_UNKNOWN", "gone")
+		}
+		return registrytest.Answer{}
+	}})
+	push(f, r, 3)
+	s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+	_, err := s.Referrers(t.Context(), f.Digest("amd64"), "")
+	var refusal *endpoint.RegistryError
+	require.ErrorAs(t, err, &refusal)
+	assert.Contains(t, refusal.URL, "/referrers/")
+}
+
+// TestPutReferrersTakesTurns: many copies in one process that add to one referrers tag lose nothing, nor do those that add to one tag.
+func TestPutReferrersTakesTurns(t *testing.T) {
+	const n = 20
+	f := sboms(n)
+	r := registrytest.Start(t, registrytest.Options{NoReferrers: true})
+	push(f, r, n)
+	sys := insecure(t)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			dest, err := OpenDestination(t.Context(), parseRef(t, r.Host()+"/app:tag"), sys, quick())
+			if !assert.NoError(t, err) {
+				return
+			}
+			assert.NoError(t, dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, fmt.Sprint("sbom", i))))
+			assert.NoError(t, dest.Close())
+		})
+	}
+	group.Wait()
+	s := openSource(t, r.Host()+"/app:tag", sys, quick())
+	assert.Len(t, listed(t, s, f.Digest("amd64"), ""), n)
+}
+
+// TestPutReferrersKeepsWhatIsThere, byte for byte, and writes nothing over what is no list of referrers.
+func TestPutReferrersKeepsWhatIsThere(t *testing.T) {
+	f := sboms(2)
+	r := registrytest.Start(t, registrytest.Options{NoReferrers: true})
+	push(f, r, 2)
+	tag := endpoint.ReferrersTag(f.Digest("amd64"))
+	entry := fmt.Sprintf(`{ "vendor": 1.0, "mediaType": %q, "digest": %q, "size": %d }`, imgspecv1.MediaTypeImageManifest, f.Digest("sbom0"), f.Size("sbom0"))
+	r.PutManifest("app", tag, imgspecv1.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"manifests":[`+entry+`],"x":true}`))
+	dest := openDestination(t, r.Host()+"/app:tag", insecure(t), quick())
+	require.NoError(t, dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, "sbom1")))
+	content, _, _ := r.Manifest("app", tag)
+	assert.Contains(t, string(content), entry)
+	assert.Contains(t, string(content), `"x":true`)
+
+	image, mediaType := f.Document("sbom0")
+	r.PutManifest("app", tag, mediaType, image)
+	assert.Error(t, dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, "sbom1")))
+	d, _ := r.Resolve("app", tag)
+	assert.Equal(t, f.Digest("sbom0"), d)
+}
