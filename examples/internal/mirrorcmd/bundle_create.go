@@ -84,12 +84,15 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer m.close()
+	m.progress = c.env.startProgress(&c.out, len(images))
+	defer m.progress.stop()
 	if err := m.make(ctx, images); err != nil {
 		return orStopped(ctx, err)
 	}
 	if err := m.publish(ctx, args[0]); err != nil {
 		return orStopped(ctx, err)
 	}
+	m.progress.stop()
 	return c.print(args[0], m)
 }
 
@@ -142,12 +145,13 @@ func parseImages(args []string) ([]namedImage, error) {
 
 // A bundleMaker makes one bundle. See bundle_fill.go for what it does with an image.
 type bundleMaker struct {
-	c       *bundleCreateCommand
-	sys     *types.SystemContext
-	dir     bundleDir // BUNDLE.partial
-	shared  registry.Shared
-	earlier map[digest.Digest]bundleBlob // what earlier bundles brought
-	sigs    types.ImageDestination       // nil until there is a signature to store
+	c        *bundleCreateCommand
+	sys      *types.SystemContext
+	dir      bundleDir // BUNDLE.partial
+	shared   registry.Shared
+	earlier  map[digest.Digest]bundleBlob // what earlier bundles brought
+	progress *progress                    // may be nil
+	sigs     types.ImageDestination       // nil until there is a signature to store
 
 	bundleState
 }
@@ -191,6 +195,7 @@ func (m *bundleMaker) make(ctx context.Context, images []namedImage) error {
 		return err
 	}
 	return inParallel(ctx, imagesAtOnce, images, func(ctx context.Context, image namedImage) error {
+		defer m.progress.imageDone()
 		if err := m.image(ctx, image); err != nil {
 			return fmt.Errorf("%s: %w", image.name, err)
 		}

@@ -84,6 +84,7 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 	m.mu.Unlock()
 	switch {
 	case earlier:
+		m.progress.skipped(b)
 		return nil
 	case busy:
 		select {
@@ -98,6 +99,7 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 	}
 	defer close(done)
 	if m.dir.has(b.Digest, b.Size) {
+		m.progress.skipped(b)
 		return nil
 	}
 	r, err := t.src.Blob(ctx, b)
@@ -105,7 +107,7 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 		return atEnd("src", "blob "+b.Digest.String(), err)
 	}
 	defer r.Close()
-	err = m.dir.write(m.dir.blobPath(b.Digest), func(w io.Writer) error { return copyVerified(w, r, b) })
+	err = m.dir.write(m.dir.blobPath(b.Digest), func(w io.Writer) error { return copyVerified(w, m.progress.reading(r, b), b) })
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", b.Digest, err)
 	}

@@ -179,6 +179,8 @@ type bundleLoader struct {
 	policy *signature.PolicyContext
 	sigs   types.ImageSource // nil if there are no signatures
 	shared registry.Shared
+
+	progress *progress // may be nil
 }
 
 // open reads what says what the bundle is, and works out where everything goes.
@@ -313,7 +315,10 @@ func (l *bundleLoader) load(ctx context.Context) (*loading, error) {
 	if l.c.dryRun {
 		return result, nil
 	}
+	l.progress = l.c.env.startProgress(&l.c.out, len(positions))
+	defer l.progress.stop()
 	err := inParallel(ctx, imagesAtOnce, positions, func(ctx context.Context, n int) error {
+		defer l.progress.imageDone()
 		errs[n] = l.image(ctx, l.record.Images[n], &result.Images[n])
 		return context.Cause(ctx)
 	})

@@ -189,7 +189,10 @@ func (t *loadTask) blobs(ctx context.Context, doc endpoint.Document) error {
 
 func (t *loadTask) blob(ctx context.Context, b endpoint.Blob) error {
 	if t.l.dir.has(b.Digest, b.Size) {
-		_, err := t.dst.PutBlob(ctx, b, t.l.dir.opener(b))
+		result, err := t.dst.PutBlob(ctx, b, t.l.progress.opening(t.l.dir.opener(b), b))
+		if err == nil && result.Reused {
+			t.l.progress.skipped(b)
+		}
 		return err
 	}
 	there, err := t.dst.HasBlob(ctx, b)

@@ -20,16 +20,21 @@ type output struct {
 	json    bool
 	quiet   bool
 	debug   bool
+	logJSON bool
 	timeout time.Duration
 }
 
 func (o *output) define(flags *pflag.FlagSet, what string) {
 	flags.Var(newChoice(&o.json, []string{"text", "json"}, []bool{false, true}), "output", "how to print "+what)
 	flags.BoolVar(&o.debug, "debug", false, "log what is done to standard error")
+	flags.Var(newChoice(&o.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs, progress and errors to standard error: for people, or an object in each line")
 	flags.DurationVar(&o.timeout, "command-timeout", 0, "give up after `DURATION`, such as 90s or 10m (default: never)")
 }
 
 func (o *output) check() error {
+	if o.logJSON { // first, so that what follows is said in that form
+		logrus.SetFormatter(&logrus.JSONFormatter{})
+	}
 	switch {
 	case o.quiet && o.json:
 		return misusef("--quiet and --output json exclude each other")
@@ -45,6 +50,9 @@ func (o *output) apply(ctx context.Context) (context.Context, context.CancelFunc
 		logrus.SetLevel(logrus.DebugLevel)
 	} else if o.quiet {
 		logrus.SetLevel(logrus.ErrorLevel)
+	}
+	if o.logJSON && !o.quiet {
+		logrus.SetLevel(max(logrus.GetLevel(), logrus.InfoLevel)) // progress is logged as information
 	}
 	if o.timeout == 0 {
 		return ctx, func() {}
@@ -94,8 +102,11 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 	var report copy.Report
 	options := ends.options
 	options.Report = &report
-	options.ReportWriter = c.env.progress(c.out.quiet)
+	progress := c.env.startProgress(&c.out, 1)
+	progress.attach(&options)
 	_, err = copy.Image(ctx, ends.policy, ends.destination, ends.source, &options)
+	progress.imageDone()
+	progress.stop()
 	err = orStopped(ctx, err)
 	if printErr := c.print(&report, err == nil); err == nil {
 		err = printErr

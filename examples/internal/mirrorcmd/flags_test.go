@@ -86,6 +86,7 @@ func TestEveryFlag(t *testing.T) {
 		"digestfile":             {[]string{"--digestfile", "f"}, nil, func(s *settings) any { return s.digestFile }, "f"},
 		"src-tls-verify":         {[]string{"--src-tls-verify=false"}, nil, func(s *settings) any { return s.source.DockerInsecureSkipTLSVerify }, types.OptionalBoolTrue},
 		"dest-tls-verify":        {[]string{"--dest-tls-verify=true"}, nil, func(s *settings) any { return s.dest.DockerInsecureSkipTLSVerify }, types.OptionalBoolFalse},
+		"log-format":             {[]string{"--log-format", "json"}, nil, func(s *settings) any { return s.output.logJSON }, true},
 		"src-creds":              {[]string{"--src-creds", "u:p:q"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u", Password: "p:q"}},
 		"dest-creds":             {[]string{"--dest-creds", "u:"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u"}},
 		"src-no-creds":           {[]string{"--src-no-creds"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{}},

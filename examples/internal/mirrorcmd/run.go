@@ -21,8 +21,8 @@ const (
 )
 
 // Run runs the command with the arguments that follow its name, and returns the exit status. If that is StatusFailed or
-// StatusMisused, one line on stderr, which begins with "mirror: ", says why; logs and, on a terminal, progress may stand before it. When ctx ends, the command
-// stops and fails with the cause.
+// StatusMisused, one line on stderr, which begins with "mirror: ", says why; logs and progress may stand before it. With
+// --log-format json, each line is an object. When ctx ends, the command stops and fails with the cause.
 //
 // Passwords that the command line leaves out are read from stdin. Run sets the output and the level of logrus' standard logger
 // while it runs, so it must not run twice at the same time.
@@ -39,7 +39,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.Is(err, errUnchanged):
 		return StatusUnchanged
 	}
-	fmt.Fprintf(stderr, "mirror: %s\n", oneLine(e.explain(err)))
+	e.complain(oneLine(e.explain(err)))
 	if isMisuse(err) {
 		return StatusMisused
 	}
@@ -59,13 +59,24 @@ type environment struct {
 // startLog sends the logs of the library and of containers/image to stderr, until restore is called.
 func (e *environment) startLog() (restore func()) {
 	logger := logrus.StandardLogger()
-	out, level := logger.Out, logger.GetLevel()
+	out, level, formatter := logger.Out, logger.GetLevel(), logger.Formatter
 	logger.SetOutput(e.stderr)
 	logger.SetLevel(logrus.WarnLevel)
+	logger.SetFormatter(&logrus.TextFormatter{})
 	return func() {
 		logger.SetOutput(out)
 		logger.SetLevel(level)
+		logger.SetFormatter(formatter)
 	}
+}
+
+// complain says why the command failed, in a line, or as an entry of a log in JSON.
+func (e *environment) complain(text string) {
+	if _, ok := logrus.StandardLogger().Formatter.(*logrus.JSONFormatter); ok {
+		logrus.Error(text)
+		return
+	}
+	fmt.Fprintf(e.stderr, "mirror: %s\n", text)
 }
 
 // progress is where lines of progress go: to a person who waits, and nowhere else.
@@ -104,7 +115,8 @@ func newRoot(e *environment) *cobra.Command {
 		(&inspectCommand{env: e}).command(),
 		(&verifyCommand{env: e}).command(),
 		(&syncCommand{env: e}).command(),
-		newBundle(e))
+		newBundle(e), newMan())
+	completeFlags(root)
 	return root
 }
 

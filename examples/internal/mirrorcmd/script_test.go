@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 //	registry NAME [strict] [auth] [tls]   starts a registry; $NAME is its host. auth wants user:secret
 //	stop NAME                             stops it
 //	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, nested, docker, single or next
-//	digest FIXTURE THING VAR              sets $VAR to a digest
+//	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
+//	digest FIXTURE THING VAR              sets $VAR to a digest, and $VAR_TAG to the beginning of cosign's tags
 //	delete NAME REPO FIXTURE THING        removes a manifest or blob
 //	damage NAME REPO FIXTURE THING        changes the bytes of a blob
 //	cut DIR DIGEST                        leaves one byte of a blob in the blobs directory of a layout
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:         setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"registry": scriptRegistry, "stop": scriptStop, "push": scriptPush, "digest": scriptDigest, "delete": scriptDelete,
+			"registry": scriptRegistry, "stop": scriptStop, "push": scriptPush, "attach": scriptAttach, "digest": scriptDigest, "delete": scriptDelete,
 			"damage": scriptDamage, "cut": scriptCut, "names": scriptNames, "lacks": scriptLacks,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
 		},
@@ -148,6 +149,12 @@ var fixtures = map[string]func() *imagetest.Fixture{
 		f.Image(imagetest.Top, imagetest.Platform("linux/arm64"), imagetest.Layers("base"))
 		return f
 	}),
+	"referred": sync.OnceValue(func() *imagetest.Fixture {
+		f := version("one")
+		f.Artifact("sbom", imagetest.Subject(imagetest.Top), imagetest.ArtifactType("application/spdx+json"))
+		f.Artifact("sbom-signature", imagetest.Subject("sbom"), imagetest.ArtifactType("application/x-signature"))
+		return f
+	}),
 	// A second version: of two images, one shares a layer with the first.
 	"first": sync.OnceValue(func() *imagetest.Fixture { return version("one") }),
 	"next":  sync.OnceValue(func() *imagetest.Fixture { return version("two") }),
@@ -186,9 +193,16 @@ func scriptPush(ts *testscript.TestScript, neg bool, args []string) {
 	fixtureOf(ts, args[1]).PushTo(registryOf(ts, args[0]), repo, tag, imagetest.Top, args[3:]...)
 }
 
+func scriptAttach(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 4)
+	fixtureOf(ts, args[1]).PushTo(registryOf(ts, args[0]), args[2], "", args[3])
+}
+
 func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 3)
-	ts.Setenv(args[2], fixtureOf(ts, args[0]).Digest(args[1]).String())
+	d := fixtureOf(ts, args[0]).Digest(args[1])
+	ts.Setenv(args[2], d.String())
+	ts.Setenv(args[2]+"_TAG", d.Algorithm().String()+"-"+d.Encoded())
 }
 
 func scriptDelete(ts *testscript.TestScript, neg bool, args []string) {

@@ -85,6 +85,8 @@ func (c *choice[T]) Set(s string) error {
 	return fmt.Errorf("write %s", strings.Join(c.names[:len(c.names)-1], ", ")+" or "+c.names[len(c.names)-1])
 }
 
+func (c *choice[T]) choices() []string { return c.names }
+
 func (c *choice[T]) String() string { return c.name }
 func (c *choice[T]) Type() string   { return strings.Join(c.names, "|") }
 

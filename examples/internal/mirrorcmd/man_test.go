@@ -1,0 +1,113 @@
+package mirrorcmd
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the manual pages anew")
+
+// manDir is where the manual pages are, for those who package the program.
+var manDir = filepath.Join("..", "..", "mirror", "man")
+
+func testRoot() *cobra.Command {
+	return newRoot(&environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv})
+}
+
+// TestManPages holds the pages in the repository against what mirror man writes. -update writes them anew.
+func TestManPages(t *testing.T) {
+	want := t.TempDir()
+	r := runAll(t.Context(), t, "", "man", want).done(t)
+	assert.Empty(t, r.stdout)
+	if *update {
+		require.NoError(t, os.RemoveAll(manDir))
+		require.NoError(t, os.CopyFS(manDir, os.DirFS(want)))
+	}
+	pages, err := os.ReadDir(want)
+	require.NoError(t, err)
+	committed, err := os.ReadDir(manDir)
+	require.NoError(t, err)
+	assert.Len(t, committed, len(pages), "go test ./internal/mirrorcmd -run TestManPages -update writes the pages anew")
+	for _, page := range pages {
+		a, err := os.ReadFile(filepath.Join(want, page.Name()))
+		require.NoError(t, err)
+		b, err := os.ReadFile(filepath.Join(manDir, page.Name()))
+		require.NoError(t, err)
+		assert.Equal(t, string(a), string(b), "%s is out of date: go test ./internal/mirrorcmd -run TestManPages -update", page.Name())
+	}
+	runAll(t.Context(), t, "", "man").failed(t, StatusMisused, "takes DIR")
+	runAll(t.Context(), t, "", "man", "/dev/null/x").failed(t, StatusFailed, "/dev/null")
+}
+
+// TestEveryFlagOfEveryCommand demands that each flag has help, is in the manual page, and is given in a test. TestEveryFlag says what
+// those of copy and plan do, which other commands share.
+func TestEveryFlagOfEveryCommand(t *testing.T) {
+	tests := testTexts(t)
+	var check func(*cobra.Command)
+	check = func(cmd *cobra.Command) {
+		for _, child := range cmd.Commands() {
+			check(child)
+		}
+		if cmd.Hidden || cmd.HasSubCommands() || cmd.Name() == "help" {
+			return
+		}
+		assert.NotEmpty(t, cmd.Short)
+		assert.NotEmpty(t, cmd.Long)
+		assert.NotEmpty(t, cmd.Example)
+		page, err := os.ReadFile(filepath.Join(manDir, strings.ReplaceAll(cmd.CommandPath(), " ", "-")+".1"))
+		require.NoError(t, err)
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			assert.NotEmpty(t, f.Usage, "%s --%s has no help", cmd.CommandPath(), f.Name)
+			assert.True(t, f.Hidden || strings.Contains(string(page), `--`+f.Name+`\fP`), "%s --%s is not in the manual page", cmd.CommandPath(), f.Name)
+			given := strings.Contains(tests, "--"+f.Name) || strings.Contains(tests, strconv.Quote(f.Name)+":")
+			assert.True(t, given, "%s --%s is given in no test", cmd.CommandPath(), f.Name)
+		})
+	}
+	check(testRoot())
+}
+
+// testTexts is the text of all scripts and tests of this package.
+func testTexts(t *testing.T) string {
+	var all strings.Builder
+	for _, pattern := range []string{"testdata/script/*.txt", "*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			all.Write(text)
+		}
+	}
+	return all.String()
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		r := runAll(t.Context(), t, "", "completion", shell).done(t)
+		assert.Contains(t, r.stdout, "mirror")
+	}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"copy", "--sparse", ""}, []string{"keep", "strip", "auto"}},
+		{[]string{"verify", "--platform", "linux/arm/"}, commonPlatforms},
+		{[]string{"bundle", "load", "--log-format", ""}, []string{"text", "json"}},
+		{[]string{"bun"}, []string{"bundle\tCarry images to where the source cannot be reached"}},
+	} {
+		r := runAll(t.Context(), t, "", append([]string{cobra.ShellCompRequestCmd}, c.args...)...)
+		assert.Equal(t, StatusDone, r.status)
+		lines := strings.Split(r.stdout, "\n")
+		assert.Equal(t, c.want, lines[:len(lines)-2], "%v", c.args) // the last line is a directive for the shell
+	}
+}
