@@ -202,9 +202,12 @@ func (d *Destination) PutTop(ctx context.Context, doc endpoint.Document, sigs en
 	target, tagged := doc.Digest.String(), false
 	switch name := d.name.(type) {
 	case reference.Canonical:
-		if name.Digest() != doc.Digest {
+		// The same document may have been read by a digest of another algorithm.
+		if named := name.Digest(); named.Algorithm().FromBytes(doc.Bytes) != named {
 			return fmt.Errorf("writing %s: the manifest has digest %s", d.name, doc.Digest)
 		}
+		doc.Digest = name.Digest()
+		target = doc.Digest.String()
 	case reference.NamedTagged:
 		tagged = true
 		if sigs == nil || sigs.Len() == 0 {
