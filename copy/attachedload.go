@@ -541,7 +541,7 @@ func (c *attachmentComparison) manifests(ctx context.Context) error {
 			digests = append(digests, a.Digest)
 		}
 	}
-	if err := c.askPresent(ctx, digests); err != nil {
+	if err := c.askPresent(ctx, digests, c.in.Present); err != nil {
 		return err
 	}
 	for _, a := range asked {

@@ -23,7 +23,9 @@ func TestAutoNeverStripsOnOtherStatuses(t *testing.T) {
 		e := newEnv(t)
 		src := places["registry"](t)
 		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
-			ListPolicy: func(registrytest.ListPut) registrytest.Answer { return registrytest.Fail(status, "MANIFEST_INVALID", "no") },
+			ListPolicy: func(registrytest.ListPut) registrytest.Answer {
+				return registrytest.Fail(status, "MANIFEST_INVALID", "no")
+			},
 		}), "app"}
 		src.push(f, "v1", imagetest.Top)
 		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), auto("linux/amd64"))

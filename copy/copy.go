@@ -14,8 +14,9 @@ import (
 // policyContext judges every image that is copied, by its manifest and signatures, before its config or any layer is read. It
 // must not be used concurrently elsewhere.
 //
-// Until the last request, the destination's reference names what it named before, and after an error it still does. What is at
-// the destination already is not copied again. When ctx ends, everything is closed and context.Cause is returned.
+// Until the last request, the destination's reference names what it named before, and after an error it still does, unless
+// Report.Written says otherwise: what is attached to a list under Auto, and closing the ends, come after it. What is at the
+// destination already is not copied again. When ctx ends, everything is closed, and the error wraps context.Cause.
 //
 // Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError, *EmptyError, *CannotModifyError,
 // *SparseRefusedError, *RejectedError, *LimitError, and *Error around whatever an end said; use errors.As.
@@ -85,7 +86,7 @@ func (j *job) runNatively(ctx context.Context) error {
 	if err := j.copyAttachments(ctx, before); err != nil {
 		return err
 	}
-	if !j.settled {
+	if !j.settled && !j.intact(ctx) {
 		if err := j.write(ctx); err != nil {
 			return err
 		}
@@ -106,6 +107,7 @@ func (j *job) runNatively(ctx context.Context) error {
 type Prepared struct {
 	job      *job
 	executed bool
+	err      error // of Execute
 }
 
 // Prepare opens the source, reads what a plan depends on, and plans. Nothing is written, and the destination is not touched unless
@@ -122,11 +124,11 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 	return &Prepared{job: j}, nil
 }
 
-// Plan returns what Execute will do.
+// Plan returns what Execute will do; after it, what it did: under Auto, the registry may have decided.
 func (p *Prepared) Plan() *Plan { return p.job.plan }
 
 // Execute copies exactly what was planned, once. If the plan was made against the destination and that names something else by
-// now, it refuses with a *ChangedError. The report is there also when it fails.
+// now, it refuses with a *ChangedError. The report is there also when the copy fails; it is nil for a second call.
 func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	if p.executed {
 		return nil, errors.New("a prepared copy executes once")
@@ -136,6 +138,7 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	if err == nil {
 		_, err = p.job.run(ctx)
 	}
+	p.err = err
 	p.job.countEnd(SourceSide, p.job.src)
 	if p.job.dst != nil {
 		p.job.countEnd(DestinationSide, p.job.dst)
@@ -149,11 +152,21 @@ func (p *Prepared) unchanged(ctx context.Context) error {
 	if !j.compare {
 		return nil
 	}
-	if now := j.destinationTop(ctx); now != j.top {
+	now, known := j.destinationTop(ctx)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if known && j.topKnown && now != j.top {
 		return &ChangedError{Side: DestinationSide, Planned: j.top, Found: now}
 	}
 	return nil
 }
 
 // Close releases the source, and the destination if it was opened.
-func (p *Prepared) Close() error { return p.job.close(nil) }
+func (p *Prepared) Close() error {
+	err := p.job.close(p.err)
+	if p.err != nil && err == p.err { //nolint:errorlint // close returns it as it is if there is nothing to add
+		return nil
+	}
+	return err
+}

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -182,20 +183,17 @@ func (e *RejectedError) Error() string {
 
 func (e *RejectedError) Unwrap() error { return e.Err }
 
-// ChangedError says that the source or the destination is no longer what a plan was made for. Nothing has been written.
+// ChangedError says that the destination is no longer what a plan was made for. Nothing has been written.
 // Prepare again.
 type ChangedError struct {
 	Side    Side
-	Planned digest.Digest
+	Planned digest.Digest // "" if there was nothing
 	Found   digest.Digest // "" if there is nothing
 }
 
 func (e *ChangedError) Error() string {
-	found := e.Found.String()
-	if found == "" {
-		found = "nothing"
-	}
-	return fmt.Sprintf("%s has changed since it was planned: %s was there, now %s", e.Side, e.Planned, found)
+	name := func(d digest.Digest) string { return cmp.Or(d.String(), "nothing") }
+	return fmt.Sprintf("%s has changed since it was planned: %s was there, now %s", e.Side, name(e.Planned), name(e.Found))
 }
 
 // shownAtMost is how many elements of a list an error shows: lists come from strangers.

@@ -76,10 +76,9 @@ func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...fun
 // signPresent stores the signatures that images have got since they were copied.
 func (j *job) signPresent(ctx context.Context) error {
 	var present []digest.Digest
-	for _, d := range j.plan.wantedImages() {
-		if j.in.Present[d] && j.plan.List != nil {
-			present = append(present, d)
-		}
+	if j.plan.List != nil {
+		present = slices.Concat(j.plan.wantedImages(), nestedLists(j.plan.List))
+		present = slices.DeleteFunc(present, func(d digest.Digest) bool { return !j.in.Present[d] })
 	}
 	lacking, err := j.unsigned(ctx, present)
 	if err != nil {
@@ -107,6 +106,7 @@ type imageCopy struct {
 // images returns what is to be copied, in the order of the plan.
 func (j *job) images() ([]imageCopy, error) {
 	var images []imageCopy
+	sizes := map[digest.Digest]int64{}
 	for _, d := range j.plan.Copies {
 		doc, err := j.document(d)
 		if err != nil {
@@ -114,6 +114,9 @@ func (j *job) images() ([]imageCopy, error) {
 		}
 		image, err := j.imageCopy(endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes})
 		if err != nil {
+			return nil, err
+		}
+		if err := image.checkSizes(sizes); err != nil {
 			return nil, err
 		}
 		image.single = j.plan.Image != nil
@@ -131,18 +134,35 @@ func (j *job) imageCopy(doc endpoint.Document) (imageCopy, error) {
 	if parsed == nil { // upstreamReason has seen to it that no wanted image is one
 		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
 	}
-	return imageCopy{doc: doc, blobs: j.blobsToCopy(parsed), there: j.in.Present[doc.Digest]}, nil
+	there := j.in.Present[doc.Digest] || j.there[doc.Digest]
+	return imageCopy{doc: doc, blobs: j.blobsToCopy(parsed), there: there}, nil
+}
+
+// checkSizes holds the sizes that the image states for its blobs to those that others have stated: one of them lies, and which
+// blob is copied must not depend on who comes first.
+func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
+	for _, b := range i.blobs {
+		if size, ok := sizes[b.Digest]; ok && size != b.Size {
+			return &Error{
+				"reading manifest", SourceSide, i.doc.Digest.String(),
+				fmt.Errorf("it states %d bytes for %s, and another manifest %d", b.Size, b.Digest, size),
+			}
+		}
+		sizes[b.Digest] = b.Size
+	}
+	return nil
 }
 
 // blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere and stay there.
 func (j *job) blobsToCopy(image *manifest.Image) []endpoint.Blob {
-	elsewhere := map[digest.Digest]bool{}
-	if transportTraits[j.destRef.Transport().Name()].foreign {
-		for _, layer := range image.Layers {
-			elsewhere[layer.Digest] = len(layer.URLs) > 0
+	foreign := transportTraits[j.destRef.Transport().Name()].foreign
+	here := map[digest.Digest]bool{image.Config.Digest: true}
+	for _, layer := range image.Layers {
+		if !foreign || len(layer.URLs) == 0 {
+			here[layer.Digest] = true
 		}
 	}
-	return slices.DeleteFunc(blobsOf(image), func(b endpoint.Blob) bool { return elsewhere[b.Digest] })
+	return slices.DeleteFunc(blobsOf(image), func(b endpoint.Blob) bool { return !here[b.Digest] })
 }
 
 // An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they start; whoever waits for

@@ -117,7 +117,7 @@ func (j *job) reportHandedOver(copied []byte) error {
 	if err != nil {
 		return err
 	}
-	j.reporter.complete = true
+	j.reporter.setComplete()
 	for _, wanted := range j.plan.wantedImages() {
 		j.reporter.image(wanted, func(r *imageReport) { r.outcome = Copied })
 	}

@@ -37,8 +37,12 @@ type job struct {
 
 	in   PlanInput // what is known so far
 	plan *Plan
-	// top is what the destination named when it was compared; "" if nothing.
-	top digest.Digest
+	// top is what the destination named when it was compared; "" if nothing, or if it did not tell, which topKnown says.
+	top      digest.Digest
+	topKnown bool
+	// there are the images whose manifests the destination has although they are copied: under CheckBlobs.
+	there map[digest.Digest]bool
+	held  int64 // bytes of the manifests that were fetched; guarded by mu
 	// support is what is known of the destination's view of sparse lists, if that matters.
 	support SparseSupport
 	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
@@ -60,6 +64,7 @@ func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReferenc
 		o: *options, policy: options.session.judge, destRef: destRef, srcRef: srcRef,
 		progress: newProgress(options), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
+		there:      map[digest.Digest]bool{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
 	}
 	if j.policy == nil {
@@ -128,7 +133,7 @@ func concurrently[T any](ctx context.Context, budget *semaphore.Weighted, elemen
 // one runs f within the budget.
 func one(ctx context.Context, budget *semaphore.Weighted, f func() error) error {
 	if err := budget.Acquire(ctx, 1); err != nil {
-		return err
+		return context.Cause(ctx)
 	}
 	defer budget.Release(1)
 	return f()

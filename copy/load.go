@@ -43,17 +43,17 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.loadAttachments(ctx); err != nil {
 		return err
 	}
-	settled, err := j.compareTop(ctx)
-	if err != nil {
+	if err := j.compareTop(ctx); err != nil || j.settled {
 		return err
-	}
-	if j.settled = settled; settled {
-		return nil
 	}
 	if err := j.loadImages(ctx); err != nil {
 		return err
 	}
 	if err := j.foresee(ctx); err != nil {
+		return err
+	}
+	// What is missing at the source is known only now, and the destination may have all the rest.
+	if err := j.settle(ctx); err != nil || j.settled {
 		return err
 	}
 	return j.decideWay()
@@ -73,7 +73,7 @@ func (j *job) open(ctx context.Context) error {
 	group.Go(func() error { return j.openSource(ctx) })
 	if j.compare {
 		group.Go(func() error {
-			j.top = j.destinationTop(ctx)
+			j.top, j.topKnown = j.destinationTop(ctx)
 			return nil
 		})
 	}
@@ -94,21 +94,21 @@ func (j *job) open(ctx context.Context) error {
 	return nil
 }
 
-// destinationTop returns what the destination names, "" if nothing or if it does not tell: a question about what is
-// there already never fails the copy.
-func (j *job) destinationTop(ctx context.Context) digest.Digest {
-	var top digest.Digest
+// destinationTop returns what the destination names, "" if nothing, and whether it tells: a question about what is there already
+// never fails the copy.
+func (j *job) destinationTop(ctx context.Context) (top digest.Digest, known bool) {
 	err := one(ctx, j.budget, func() (err error) {
 		top, err = j.dst.Top(ctx)
 		return err
 	})
-	if err != nil && !errors.Is(err, endpoint.ErrNotFound) {
+	switch {
+	case errors.Is(err, endpoint.ErrNotFound):
+		return "", true
+	case err != nil:
 		logrus.Debugf("%s does not tell what it names: %v", j.in.Destination, err)
+		return "", false
 	}
-	if err != nil {
-		return ""
-	}
-	return top
+	return top, true
 }
 
 // loadLists reads the nested lists of the source, level by level, and the signatures of all lists.
@@ -159,6 +159,9 @@ func (j *job) loadLists(ctx context.Context) error {
 	return j.readSignatures(ctx, lists, func(d digest.Digest, n int) { j.in.SignedLists[d] = n })
 }
 
+// maxManifestBytes is what the manifests and nested lists that are held for one copy may have in all.
+const maxManifestBytes = 256 << 20
+
 // fetch reads manifests and lists into j.in.Documents, and notes those that the source definitely does not have.
 func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
@@ -172,6 +175,9 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 			return nil
 		case err != nil:
 			return &Error{"reading manifest", SourceSide, d.String(), err}
+		}
+		if j.held += int64(len(doc.Bytes)); j.held > maxManifestBytes {
+			return &Error{"reading manifest", SourceSide, d.String(), &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: j.in.Digest}}
 		}
 		read := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
 		read.MediaType = mediaTypeOf(read)
@@ -195,33 +201,42 @@ func (j *job) replan() error {
 	return nil
 }
 
-// compareTop asks the destination which of the wanted children it has. It returns true if nothing is left to do.
-func (j *job) compareTop(ctx context.Context) (done bool, err error) {
-	if !j.compare || j.o.CheckBlobs {
-		return false, nil
+// compareTop asks the destination which of the wanted children it has, and settles the copy if nothing is left to do.
+func (j *job) compareTop(ctx context.Context) error {
+	if err := j.settle(ctx); err != nil || j.settled {
+		return err
 	}
-	if plan := j.strippedThere(); plan != nil {
-		if done, err := j.upToDate(ctx, plan, CheckedList); done || err != nil {
-			return done, err
-		}
+	if !j.compare || j.top == "" {
+		return nil // most likely nothing is there: loadImages asks while it reads
 	}
-	if j.top == "" {
-		return false, nil // most likely nothing is there: loadImages asks while it reads
+	if j.o.CheckBlobs {
+		return j.askWanted(ctx, j.there)
 	}
-	if err := j.comparePresent(ctx); err != nil {
-		return false, err
+	if err := j.askWanted(ctx, j.in.Present); err != nil {
+		return err
 	}
 	if err := j.replan(); err != nil {
-		return false, err
+		return err
+	}
+	return j.settle(ctx)
+}
+
+// settle ends the copy if the destination is known to have all that the plan names.
+func (j *job) settle(ctx context.Context) error {
+	if !j.compare || j.o.CheckBlobs || j.top == "" {
+		return nil
+	}
+	if plan := j.strippedThere(); plan != nil {
+		return j.upToDate(ctx, plan, CheckedList)
 	}
 	if j.top != j.plan.Digest || len(j.plan.Copies) > 0 || j.lacksNested() {
-		return false, nil
+		return nil
 	}
 	return j.upToDate(ctx, j.plan, CheckedChildren)
 }
 
-// strippedThere returns the plan whose stripped list the destination names, nil if there is none. Only a copy like this one
-// writes that list, after everything that it names.
+// strippedThere returns the plan whose stripped list the destination names, nil if there is none. It is taken for complete: nobody has a
+// reason to write that list but a copy like this one, which writes it after everything that it names.
 func (j *job) strippedThere() *Plan {
 	for _, p := range []*Plan{j.plan, j.plan.IfRefused} {
 		if p != nil && p.List != nil && len(p.List.Edits) > 0 && p.Action == StripSparseManifestList && p.Digest == j.top {
@@ -231,13 +246,8 @@ func (j *job) strippedThere() *Plan {
 	return nil
 }
 
-// comparePresent notes which of the plan's copies, and which of its nested lists, the destination has.
-func (j *job) comparePresent(ctx context.Context) error {
-	return j.askPresent(ctx, j.askable())
-}
-
-// askPresent notes which of the manifests the destination has.
-func (j *job) askPresent(ctx context.Context, digests []digest.Digest) error {
+// askPresent notes in present which of the manifests the destination has.
+func (j *job) askPresent(ctx context.Context, digests []digest.Digest, present map[digest.Digest]bool) error {
 	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
 		there, err := j.dst.HasManifest(ctx, d)
 		if err != nil {
@@ -247,25 +257,28 @@ func (j *job) askPresent(ctx context.Context, digests []digest.Digest) error {
 		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		j.in.Present[d] = there
+		present[d] = there
 		return nil
 	})
 }
 
-// askable are the manifests that the destination is asked for. A single image is what its reference names.
-func (j *job) askable() []digest.Digest {
+// askWanted notes in present which of the plan's copies, and which of its nested lists, the destination has. A single image is
+// what its reference names.
+func (j *job) askWanted(ctx context.Context, present map[digest.Digest]bool) error {
 	if j.plan.List == nil {
-		j.in.Present[j.plan.Digest] = j.top != "" && j.top == j.plan.Digest
+		present[j.plan.Digest] = j.top != "" && j.top == j.plan.Digest
 		return nil
 	}
-	return slices.Concat(j.plan.Copies, nestedLists(j.plan.List))
+	return j.askPresent(ctx, slices.Concat(j.plan.Copies, nestedLists(j.plan.List)), present)
 }
 
 // nestedLists returns the distinct digests of the nested lists that are written, as they are written.
 func nestedLists(root *ListPlan) []digest.Digest {
 	var nested []digest.Digest
+	seen := map[digest.Digest]bool{}
 	root.walk(func(l *ListPlan) {
-		if l != root && !slices.Contains(nested, l.Result) {
+		if l != root && !seen[l.Result] {
+			seen[l.Result] = true
 			nested = append(nested, l.Result)
 		}
 	})
@@ -277,38 +290,39 @@ func (j *job) lacksNested() bool {
 	return j.plan.List != nil && slices.ContainsFunc(nestedLists(j.plan.List), func(d digest.Digest) bool { return !j.in.Present[d] })
 }
 
-// upToDate ends a copy for which everything that plan names is at the destination, unless signatures are lacking there. The policy is
+// upToDate settles a copy for which everything that plan names is at the destination, unless signatures are lacking there. The policy is
 // asked all the same; it reads what it wants to see.
-func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) (done bool, err error) {
-	before, instead := j.plan, plan == j.plan.IfRefused
-	j.plan = plan
-	if err := j.readImageSignatures(ctx); err != nil {
-		return false, err
+func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) error {
+	instead := plan == j.plan.IfRefused
+	wanted := plan.wantedImages()
+	if err := j.readImageSignatures(ctx, wanted); err != nil {
+		return err
 	}
-	lacking, err := j.unsigned(ctx, append(plan.wantedImages(), plan.Digest))
+	lacking, err := j.unsigned(ctx, slices.Concat(wanted, plan.lists()))
 	if err != nil || len(lacking) > 0 {
-		j.plan = before
-		return false, err
+		return err
 	}
-	if err := j.judge(ctx, plan.wantedImages()); err != nil {
-		return false, err
+	if err := j.judge(ctx, wanted); err != nil {
+		return err
 	}
-	for _, d := range plan.wantedImages() {
+	for _, d := range wanted {
 		j.in.Present[d] = true
 	}
 	if err := j.replan(); err != nil {
-		return false, err
+		return err
 	}
 	if instead {
 		j.plan = j.plan.IfRefused
+		j.plan.ActionReason = "the destination names the stripped list already"
 	}
 	j.reporter.update(func(r *Report) {
 		r.Checked = level
 		r.DestinationDigest = plan.Digest
 	})
-	j.reporter.complete = true
+	j.reporter.setComplete()
+	j.settled = true
 	j.progress.line("All images are at the destination already")
-	return true, nil
+	return nil
 }
 
 // loadImages reads the manifests of what is wanted and not at the destination, with their signatures, and makes the final plan. The
@@ -316,7 +330,7 @@ func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) (done 
 func (j *job) loadImages(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	if j.compare && j.top == "" && !j.o.CheckBlobs {
-		group.Go(func() error { return j.comparePresent(groupCtx) })
+		group.Go(func() error { return j.askWanted(groupCtx, j.in.Present) })
 	}
 	if j.compare && j.plan.sparse() {
 		group.Go(func() error {
@@ -330,7 +344,7 @@ func (j *job) loadImages(ctx context.Context) error {
 	}
 	j.expectBlobs(len(wanted))
 	group.Go(func() error { return j.fetch(groupCtx, wanted) })
-	group.Go(func() error { return j.readImageSignatures(groupCtx) })
+	group.Go(func() error { return j.readImageSignatures(groupCtx, j.plan.wantedImages()) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -407,17 +421,16 @@ func (j *job) loadPlatform(ctx context.Context) error {
 
 // foresee makes the plan anew if the destination is known to have a view of sparse lists, and the list will be sparse.
 func (j *job) foresee(ctx context.Context) error {
-	if !j.compare || !j.plan.sparse() {
+	if !j.compare || !j.support.Known || !j.plan.sparse() {
 		return nil
 	}
-	if !j.support.Known {
-		return nil
-	}
-	// What is not copied may be at the destination all the same, from an earlier copy.
-	var absent []digest.Digest
-	j.plan.List.walk(func(l *ListPlan) { absent = append(absent, l.Absent...) })
-	if err := j.askPresent(ctx, absent); err != nil {
-		return err
+	if !j.support.Accepts || len(j.support.RequiredArchitectures) > 0 {
+		// What is not copied may be at the destination all the same, from an earlier copy.
+		var absent []digest.Digest
+		j.plan.List.walk(func(l *ListPlan) { absent = append(absent, l.Absent...) })
+		if err := j.askPresent(ctx, absent, j.in.Present); err != nil {
+			return err
+		}
 	}
 	j.in.Sparse = j.support
 	return j.replan()

@@ -898,6 +898,14 @@ func (p *Plan) wantedImages() []digest.Digest {
 	return wanted
 }
 
+// lists returns the distinct digests of the lists that are written, as they are written.
+func (p *Plan) lists() []digest.Digest {
+	if p.List == nil {
+		return nil
+	}
+	return append(nestedLists(p.List), p.List.Result)
+}
+
 // walk calls f for l and for every list nested in it that is copied.
 func (l *ListPlan) walk(f func(*ListPlan)) {
 	f(l)

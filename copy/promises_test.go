@@ -1,7 +1,12 @@
 package copy
 
 import (
+	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -239,4 +244,126 @@ func TestStripOfStrip(t *testing.T) {
 	_, err = e.image(t.Context(), two.ref("v1"), one.ref("v1"), o)
 	require.NoError(t, err)
 	assert.Equal(t, one.top("v1"), two.top("v1"))
+}
+
+// TestCheckBlobs looks at every blob, repairs what is lacking, and writes nothing if nothing is.
+func TestCheckBlobs(t *testing.T) {
+	for name, o := range map[string]Options{"all": {ImageListSelection: CopyAllImages}, "single": {}} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			f := imagetest.Platforms(2, 2, 100)
+			src, dst := places["registry"](t), places["registry"](t).(registryPlace)
+			src.push(f, "v1", imagetest.Top)
+			o.CheckBlobs = true
+			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			dst.ResetLog()
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			assert.False(t, r.Written)
+			assert.Equal(t, CheckedBlobs, r.Checked)
+			assert.Equal(t, Present, r.Instances[0].Outcome)
+			assert.Zero(t, dst.Count(registrytest.Is(http.MethodPut, "")))
+
+			require.True(t, dst.DeleteBlob(dst.repo, f.Digest("amd64.1")))
+			r, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			assert.Equal(t, 1, r.BlobsCopied)
+			dst.check(imagetest.Want{Tag: "v1", Digest: r.Plan.Digest, Fixture: f, Late: []string{"amd64.1"}})
+		})
+	}
+}
+
+// TestSkipMissingSettles finds out that nothing is left to do although something is missing at the source.
+func TestSkipMissingSettles(t *testing.T) {
+	for _, action := range []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList} {
+		t.Run(action.String(), func(t *testing.T) {
+			e := newEnv(t)
+			f := imagetest.Platforms(3, 1, 100)
+			src, dst := places["registry"](t), places["registry"](t)
+			src.push(f, "v1", imagetest.Top, "arm64")
+			o := Options{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing, SparseManifestListAction: action}
+			for i := range 2 {
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				require.NoError(t, err)
+				assert.Equal(t, i == 0, r.Written)
+			}
+		})
+	}
+}
+
+// TestLayerHereAndElsewhere copies a layer that one descriptor gives URLs for and another does not.
+func TestLayerHereAndElsewhere(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.New()
+	f.Layer("layer")
+	f.Image("amd64", imagetest.Platform("linux/amd64"), imagetest.Layers("layer"))
+	b, mediaType := f.Document("amd64")
+	var m map[string]any
+	require.NoError(t, json.Unmarshal(b, &m))
+	layer := m["layers"].([]any)[0].(map[string]any)
+	elsewhere := maps.Clone(layer)
+	elsewhere["urls"] = []string{"http://127.0.0.1:1/layer"}
+	m["layers"] = []any{layer, elsewhere}
+	b, err := json.Marshal(m)
+	require.NoError(t, err)
+	src, dst := places["registry"](t).(registryPlace), places["registry"](t).(registryPlace)
+	src.push(f, "", "amd64")
+	src.PutManifest(src.repo, "v1", mediaType, b)
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{})
+	require.NoError(t, err)
+	_, ok := dst.Blob(dst.repo, f.Digest("layer"))
+	assert.True(t, ok)
+}
+
+// TestSizesThatDisagree refuses two manifests that state different sizes for one blob, whichever comes first.
+func TestSizesThatDisagree(t *testing.T) {
+	for _, first := range []string{"true", "false"} {
+		e := newEnv(t)
+		f := imagetest.New()
+		f.Layer("layer")
+		f.Image("amd64", imagetest.Platform("linux/amd64"), imagetest.Layers("layer"))
+		b, mediaType := f.Document("amd64")
+		size := fmt.Sprintf(`"size":%d`, f.Size("layer"))
+		require.Contains(t, string(b), size)
+		f.Raw("liar", mediaType, []byte(strings.Replace(string(b), size, `"size":7`, 1)), "layer", "amd64.config")
+		names := []string{"amd64", "liar"}
+		if first == "false" {
+			slices.Reverse(names)
+		}
+		f.List("list", imagetest.Entries(names...))
+		src, dst := places["registry"](t), places["registry"](t).(registryPlace)
+		src.push(f, "v1", "list")
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+		var at *Error
+		require.ErrorAs(t, err, &at, "the %s size first", first)
+		assert.Equal(t, SourceSide, at.Side)
+		assert.Empty(t, dst.Snapshot(dst.repo))
+	}
+}
+
+// TestPreparedUnreachable tells a destination that does not answer from one that has changed.
+func TestPreparedUnreachable(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	refuse := false
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(registrytest.Matching(http.MethodHead, registrytest.KindManifest), func(int, *http.Request) registrytest.Answer {
+			if refuse {
+				return registrytest.Fail(403, "DENIED", "no")
+			}
+			return registrytest.Answer{}
+		}),
+	}), "app"}
+	dst.push(f, "v1", "amd64")
+	prepared, err := Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(Options{
+		ImageListSelection: CopyAllImages, CompareDestination: true,
+	}))
+	require.NoError(t, err)
+	refuse = true
+	_, err = prepared.Execute(t.Context())
+	require.NoError(t, err, "a question that is refused never fails the copy")
+	require.NoError(t, prepared.Close())
 }

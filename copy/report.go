@@ -173,6 +173,13 @@ func (r *reporter) warn(text string) {
 	r.update(func(rep *Report) { rep.Warnings = append(rep.Warnings, text) })
 }
 
+// setComplete says that everything that was planned is at the destination.
+func (r *reporter) setComplete() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete = true
+}
+
 // finish returns the report of the copy that followed plan (nil if there was none) and ended with err.
 func (r *reporter) finish(plan *Plan, err error) *Report {
 	r.mu.Lock()

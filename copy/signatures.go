@@ -27,12 +27,12 @@ func (j *job) readSignatures(ctx context.Context, digests []digest.Digest, count
 
 // readImageSignatures reads the signatures of the images that are wanted, those included that are at the destination: they
 // may have been signed since. What is missing at the source has none.
-func (j *job) readImageSignatures(ctx context.Context) error {
+func (j *job) readImageSignatures(ctx context.Context, images []digest.Digest) error {
 	if j.o.RemoveSignatures {
 		return nil
 	}
 	j.progress.line("Getting image source signatures")
-	return j.readSignatures(ctx, j.plan.wantedImages(), func(digest.Digest, int) {})
+	return j.readSignatures(ctx, images, func(digest.Digest, int) {})
 }
 
 // setSignatures keeps signatures that are to be carried.

@@ -205,3 +205,17 @@ func TestSignedLater(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, r.Written)
 }
+
+// TestSingleImageSignedLater is the same for the default selection.
+func TestSingleImageSignedLater(t *testing.T) {
+	e, private, _ := newSigningEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := signedSource(t, e, f, private, registrytest.Options{})
+	dst := places["registry"](t).(registryPlace)
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("unsigned"), Options{RemoveSignatures: true})
+	require.NoError(t, err)
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{})
+	require.NoError(t, err)
+	assert.Zero(t, r.BlobsCopied)
+	assert.Equal(t, 1, signaturesAt(t, e, dst.ref("v1"), f.Digest("amd64")).Len())
+}

@@ -13,6 +13,29 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
+// intact says whether a copy that looked at every blob has found that nothing is lacking at the destination.
+func (j *job) intact(ctx context.Context) bool {
+	if !j.compare || !j.o.CheckBlobs {
+		return false
+	}
+	copied := 0
+	j.reporter.update(func(r *Report) {
+		r.Checked = CheckedBlobs
+		copied = r.BlobsCopied
+	})
+	lacks := func(d digest.Digest) bool { return !j.there[d] && d != j.top }
+	if j.top != j.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(j.plan.Copies, j.plan.lists()), lacks) {
+		return false
+	}
+	lacking, err := j.unsigned(ctx, slices.Concat(j.plan.wantedImages(), j.plan.lists()))
+	if err != nil || len(lacking) > 0 {
+		return false
+	}
+	j.reporter.setComplete()
+	j.reporter.update(func(r *Report) { r.DestinationDigest = j.plan.Digest })
+	return true
+}
+
 // write stores what only makes sense when everything else is there: nested lists from the leaves up, then what the reference names.
 func (j *job) write(ctx context.Context) error {
 	if j.plan.Image != nil {
@@ -102,7 +125,7 @@ func (j *job) putTop(ctx context.Context, doc endpoint.Document) error {
 		r.Written = true
 		r.DestinationDigest = doc.Digest
 	})
-	j.reporter.complete = true
+	j.reporter.setComplete()
 	return nil
 }
 
