@@ -71,6 +71,10 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+.PHONY: torture
+torture: ## the full form of the tests of reliability, in ten minutes to half an hour; docs/reliability.md says what they do
+	SPARSECOPY_TORTURE=full go test -count=1 -v -timeout 2h -run '^TestTorture' ./copy | grep -vE '^ *(=== |--- PASS)|level=info'
+
 .PHONY: bench
 bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times
 	@for dir in $(call dirs_with,^func Benchmark); do \
