@@ -232,12 +232,15 @@ type Options struct {
 	Attestations AttestationAction
 	// MissingInstances says what a selected instance that the source does not have means.
 	MissingInstances MissingInstanceAction
-	// Referrers says which referrers of what is copied are copied too. Between registries and OCI layouts only.
+	// Referrers says which referrers of what is copied are copied too. Between registries and OCI layouts only. The policy does not judge
+	// them: what they sign or describe was judged, and who reads them judges them.
 	Referrers ReferrerAction
-	// ReferrerTypes are the artifact types of the referrers that are copied. Empty means all.
+	// ReferrerTypes are the artifact types of the referrers that are copied, at every level: without that of the signatures, an SBOM comes
+	// without its own. Empty means all.
 	ReferrerTypes []string
-	// DigestTags copies what cosign's tags sha256-<hex>.sig, .att and .sbom name, for every list and image that is copied.
-	// Between registries and OCI layouts only.
+	// DigestTags copies what cosign's tags sha256-<hex>.sig, .att and .sbom name, for every list, image and referrer that is copied.
+	// Signatures and attestations that the destination has besides stay: see docs/attachments.md. RemoveSignatures, and
+	// RemoveListSignatures for lists, leave .sig out. Between registries and OCI layouts only.
 	DigestTags bool
 	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the destination does not have what they
 	// name.

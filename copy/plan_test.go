@@ -266,6 +266,12 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.RemoveListSignatures = true
 	case "remove-signatures":
 		o.RemoveSignatures = true
+	case "referrers":
+		o.Referrers, o.ReferrerTypes = AllReferrers, strings.Fields(rest)
+	case "digest-tags":
+		o.DigestTags = true
+	case "keep-void":
+		o.KeepVoid = true
 	default:
 		err = c.fact(word, rest)
 	}
@@ -297,10 +303,33 @@ func (c *planCase) fact(word, rest string) error {
 		c.in.Sparse = SparseSupport{Known: true, Accepts: answer == "accepts", RequiredArchitectures: strings.Fields(archs), Basis: "it says so"}
 	case "document":
 		c.document = true
+	case "referrer", "digest-tag":
+		c.attach(word == "referrer", strings.Fields(rest))
 	default:
 		return fmt.Errorf("unknown line %q", word)
 	}
 	return nil
+}
+
+// attach reads NAME of SUBJECT TYPE|SUFFIX [present].
+func (c *planCase) attach(referrer bool, words []string) {
+	name, subject, kind := words[0], words[2], words[3]
+	artifactType := "application/vnd.example.signature"
+	if referrer {
+		artifactType = kind
+	}
+	c.fixture.Artifact(name, imagetest.ArtifactType(artifactType), imagetest.Subject(subject))
+	doc, mediaType := c.fixture.Document(name)
+	d := c.fixture.Digest(name)
+	c.in.Documents[d] = Document{MediaType: mediaType, Bytes: doc}
+	a := Attachment{
+		Subject: c.fixture.Digest(subject), Digest: d, Size: int64(len(doc)), MediaType: mediaType, ArtifactType: artifactType,
+		Present: len(words) > 4,
+	}
+	if !referrer {
+		a.Tag = digestTag(a.Subject, kind)
+	}
+	c.in.Attachments = append(c.in.Attachments, a)
 }
 
 func (c *planCase) filter(to *[]InstancePlatformFilter, text string, exclude bool) (err error) {
@@ -345,7 +374,7 @@ func (c *planCase) results(plan *Plan, err error) []txtar.File {
 }
 
 var (
-	digestText = regexp.MustCompile(`sha256:[0-9a-f]{12,64}`)
+	digestText = regexp.MustCompile(`sha256[:-][0-9a-f]{12,64}`)
 	columns    = regexp.MustCompile(`(\S)  +`)
 )
 
@@ -371,7 +400,7 @@ func (c *planCase) symbolic(text string, plan *Plan) string {
 	}
 	text = digestText.ReplaceAllStringFunc(text, func(found string) string {
 		for d, name := range names {
-			if strings.HasPrefix(d, found) && !strings.HasPrefix(name, "sha256:") {
+			if strings.HasPrefix(d, strings.Replace(found, "-", ":", 1)) && !strings.HasPrefix(name, "sha256:") {
 				return name
 			}
 		}
@@ -387,6 +416,10 @@ func (c *planCase) checkPermutations(t *testing.T, want *Plan, wantErr error) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5 {
 		in, o := c.in, *c.in.Options
+		in.Attachments = slices.Clone(in.Attachments)
+		random.Shuffle(len(in.Attachments), func(i, j int) {
+			in.Attachments[i], in.Attachments[j] = in.Attachments[j], in.Attachments[i]
+		})
 		o.Instances = shuffled(random, o.Instances)
 		o.InstanceIndexes = shuffled(random, o.InstanceIndexes)
 		o.InstancePlatforms = shuffled(random, o.InstancePlatforms)
