@@ -81,6 +81,16 @@ func (p *progress) imageDone() {
 	p.tally.imagesDone++
 }
 
+// line shows a line above the picture. Elsewhere than on a terminal it is not written: the report says the same.
+func (p *progress) line(text string) {
+	if p == nil || p.screen == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.screen.print(text)
+}
+
 // send tells p what a copy would tell it through attach.
 func (p *progress) send(event types.ProgressProperties) {
 	if p == nil {

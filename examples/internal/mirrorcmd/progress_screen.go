@@ -41,6 +41,12 @@ func (s *screen) draw(lines []string) {
 	_, _ = io.WriteString(s.w, b.String()) // a terminal that is gone shows nothing
 }
 
+// print writes a line where the picture is, which goes below it when it is drawn again.
+func (s *screen) print(line string) {
+	s.draw(nil)
+	_, _ = io.WriteString(s.w, line+"\n") // as in draw
+}
+
 // height is the number of rows that what was drawn takes now: a terminal that became narrower has broken lines.
 func (s *screen) height(columns int) int {
 	rows := 0

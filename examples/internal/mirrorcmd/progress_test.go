@@ -133,8 +133,11 @@ func TestScreen(t *testing.T) {
 	v.columns, v.rows = 200, 1
 	s.draw(many)
 	require.Len(t, v.lines, 3)
+	s.print("done")
+	s.draw([]string{"below"})
+	assert.Equal(t, []string{"before", "done", "below", ""}, v.lines)
 	s.draw(nil)
-	assert.Equal(t, []string{"before", ""}, v.lines, "nothing is left")
+	assert.Equal(t, []string{"before", "done", ""}, v.lines, "nothing is left")
 }
 
 func TestScreenWithoutSize(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // The exit statuses.
@@ -77,14 +76,6 @@ func (e *environment) complain(text string) {
 		return
 	}
 	fmt.Fprintf(e.stderr, "mirror: %s\n", text)
-}
-
-// progress is where lines of progress go: to a person who waits, and nowhere else.
-func (e *environment) progress(quiet bool) io.Writer {
-	if f, ok := e.stderr.(*os.File); ok && !quiet && term.IsTerminal(int(f.Fd())) {
-		return f
-	}
-	return nil
 }
 
 func newRoot(e *environment) *cobra.Command {

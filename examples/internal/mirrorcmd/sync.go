@@ -174,8 +174,9 @@ type syncRun struct {
 	sys    [2]*types.SystemContext // of sources, of destinations
 	policy *signature.PolicyContext
 
-	todo   []syncfile.Copy
-	report syncReport // its Images are those of todo, then those that failed before
+	todo     []syncfile.Copy
+	progress *progress  // may be nil
+	report   syncReport // its Images are those of todo, then those that failed before
 }
 
 func (s *syncRun) do(ctx context.Context) error {
@@ -206,7 +207,8 @@ func (s *syncRun) do(ctx context.Context) error {
 
 // copyAll copies what is to be done, and then, some times more, what failed and might not fail again.
 func (s *syncRun) copyAll(ctx context.Context) {
-	progress := s.env.progress(s.out.quiet)
+	s.progress = s.env.startProgress(&s.out, len(s.todo))
+	defer s.progress.stop()
 	pending := make([]int, len(s.todo))
 	for i := range pending {
 		pending[i] = i
@@ -222,9 +224,11 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			Done: func(r copy.Result, report *copy.Report) {
 				entry := &s.report.Images[pending[r.Job]]
 				s.note(entry, s.todo[pending[r.Job]], r, report)
-				if done++; progress != nil {
-					fmt.Fprintf(progress, "[%d/%d] %s %s\n", done, len(jobs), entry.Status, printable(entry.name()))
+				if attempt == 0 {
+					s.progress.imageDone()
 				}
+				done++
+				s.progress.line(fmt.Sprintf("[%d/%d] %s %s", done, len(jobs), entry.Status, printable(entry.name())))
 			},
 		})
 		var again []int
@@ -252,6 +256,7 @@ func (s *syncRun) options(image *syncfile.Image) *copy.Options {
 	options := image.Options
 	options.SourceCtx, options.DestinationCtx = s.sys[0], s.sys[1]
 	options.ConcurrentBlobCopiesSemaphore = image.Budget()
+	s.progress.attach(&options)
 	return &options
 }
 
