@@ -29,6 +29,9 @@ func printReport(w io.Writer, r *copy.Report) error {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", describe(i, platforms), shortDigest(i.Digest), result(i), size, elapsed)
 	}
+	for _, a := range r.Attached {
+		fmt.Fprintf(table, "%s\t%s\t%s\t-\t-\n", describeAttached(a, platforms), shortDigest(a.Digest), attachedResult(a))
+	}
 	table.Flush()
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", oneLine(warning))
@@ -52,6 +55,23 @@ func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string 
 	return cmp.Or(i.Platform, "image")
 }
 
+// describeAttached names what is attached: by its tag's kind or its type, and by what it belongs to.
+func describeAttached(a copy.AttachedReport, platforms map[digest.Digest]string) string {
+	kind := cmp.Or(a.ArtifactType, "referrer")
+	if i := strings.LastIndex(a.Tag, "."); i >= 0 {
+		kind = a.Tag[i:]
+	}
+	return oneLine(kind) + " of " + cmp.Or(platforms[a.Subject], shortDigest(a.Subject))
+}
+
+// attachedResult says what became of it, and why it was left out.
+func attachedResult(a copy.AttachedReport) string {
+	if a.Outcome == copy.Skipped {
+		return "skipped: " + a.Reason.Text
+	}
+	return string(a.Outcome)
+}
+
 // result says in a word or two what became of an instance.
 func result(i copy.InstanceReport) string {
 	outcome := cmp.Or(i.Outcome, copy.Present) // the copy succeeded: what was not moved is there
@@ -71,7 +91,7 @@ func result(i copy.InstanceReport) string {
 // summary is what a reader looks at first: the last lines.
 func summary(r *copy.Report) string {
 	var b strings.Builder
-	if r.Written {
+	if r.Written || r.ManifestsCopied > 0 {
 		fmt.Fprintf(&b, "written: %s, %s (%s); blobs there already: %d; time: %s\n", counted(r.ManifestsCopied, "manifest"),
 			counted(r.BlobsCopied, "blob"), formatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
 	} else {

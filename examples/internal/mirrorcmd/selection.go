@@ -22,6 +22,17 @@ type selection struct {
 func (s *selection) define(flags *pflag.FlagSet) {
 	s.defineChoice(flags)
 	flags.BoolVar(&s.options.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
+	s.defineAttached(flags)
+}
+
+// defineAttached defines the flags about what belongs to an image without being in its list.
+func (s *selection) defineAttached(flags *pflag.FlagSet) {
+	o := &s.options
+	flags.Var(&referrerTypes{o}, "referrers",
+		"copy what refers to anything that is copied, such as SBOMs and signatures, and what refers to that; of artifact `TYPES` only, if some are named, separated by commas")
+	flags.Lookup("referrers").NoOptDefVal = allReferrers
+	flags.BoolVar(&o.DigestTags, "digest-tags", false, "copy what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything that is copied")
+	flags.BoolVar(&o.KeepVoid, "keep-void", false, "copy what is attached to a list also if the list is stripped, and gets another digest")
 }
 
 // defineChoice defines the flags that say what a copy is to be, and not how the destination is looked at.
@@ -77,6 +88,9 @@ func (s *selection) check() error {
 	}
 	if stray := changed(s.flags, systemFlags); o.ImageListSelection != copy.CopySystemImage && len(stray) > 0 {
 		return misusef("%s chooses a single image, and has no effect together with %s", dashed(stray), dashed(changed(s.flags, append([]string{"all"}, selectors...))))
+	}
+	if o.KeepVoid && o.Referrers == copy.NoReferrers && !o.DigestTags {
+		return misusef("--keep-void needs --referrers or --digest-tags")
 	}
 	if s.skip {
 		o.MissingInstances = copy.SkipMissing

@@ -90,6 +90,41 @@ func (c *choice[T]) choices() []string { return c.names }
 func (c *choice[T]) String() string { return c.name }
 func (c *choice[T]) Type() string   { return strings.Join(c.names, "|") }
 
+// allReferrers is the value of --referrers that stands for all types.
+const allReferrers = "all"
+
+// referrerTypes is a flag that asks for referrers: of all types, or of those that are named.
+type referrerTypes struct{ options *copy.Options }
+
+func (r *referrerTypes) Set(s string) error {
+	r.options.Referrers = copy.AllReferrers
+	if s == allReferrers {
+		r.options.ReferrerTypes = nil
+		return nil
+	}
+	return (&listValue[string]{to: &r.options.ReferrerTypes, parse: artifactType}).Set(s)
+}
+
+// artifactType accepts what has the form of a media type (RFC 6838, section 4.2).
+func artifactType(s string) (string, error) {
+	if kind, subtype, ok := strings.Cut(s, "/"); !ok || kind == "" || subtype == "" || strings.ContainsAny(s, " \t") {
+		return "", fmt.Errorf("%q is no artifact type: they have the form of media types, such as application/spdx+json", s)
+	}
+	return s, nil
+}
+
+func (r *referrerTypes) String() string {
+	if r.options == nil || r.options.Referrers == copy.NoReferrers {
+		return ""
+	}
+	if len(r.options.ReferrerTypes) == 0 {
+		return allReferrers
+	}
+	return strings.Join(r.options.ReferrerTypes, ",")
+}
+
+func (r *referrerTypes) Type() string { return "TYPES" }
+
 // A count is a flag that is a number of at least 1.
 type count struct{ to *uint }
 
