@@ -75,8 +75,9 @@ func TestLayoutManyWriters(t *testing.T) {
 		if i%5 == 0 {
 			o = Options{SignBySigstorePrivateKeyFile: "does not exist"} // fails, and takes nothing with it
 		}
+		policy := newEnv(t).policy // one serves one copy at a time
 		group.Go(func() error {
-			_, err := Image(t.Context(), e.policy, dst.ref(fmt.Sprintf("v%d", i)), src.ref("v1"), e.options(o))
+			_, err := Image(t.Context(), policy, dst.ref(fmt.Sprintf("v%d", i)), src.ref("v1"), e.options(o))
 			if i%5 == 0 {
 				assert.Error(t, err)
 				return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func TestReportLines(t *testing.T) {
 					src = registryPlace{t, registrytest.Start(t, registrytest.Options{}), "plain"}
 					src.push(f, "plain", imagetest.Top)
 				}
-				var theirs, ours bytes.Buffer
+				var theirs, ours lockedBuffer
 				_, err := upstream.Image(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref(tag), &upstream.Options{
 					SourceCtx: e.sys, DestinationCtx: e.sys, ImageListSelection: o.ImageListSelection, InstancePlatforms: upstreamFilters(o.InstancePlatforms),
 					ForceManifestMIMEType: o.ForceManifestMIMEType, RemoveSignatures: o.RemoveSignatures, ReportWriter: &theirs,
@@ -133,6 +134,24 @@ func TestReportLines(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A lockedBuffer may be written concurrently, which upstream does.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 func distinctLines(s string) []string {
