@@ -1,6 +1,7 @@
 package mirrorcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -22,27 +25,30 @@ import (
 
 // A bundleCreateCommand is mirror bundle create.
 type bundleCreateCommand struct {
-	env        *environment
-	sel        selection
-	access     access
-	out        output
-	since      string
-	digestTags bool
-	referrers  bool
+	env    *environment
+	sel    selection
+	access access
+	out    output
+	file   string
+	since  string
 }
 
 func (c *bundleCreateCommand) command() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "create [flags] BUNDLE IMAGE...",
+		Use:   "create [flags] BUNDLE {IMAGE... | -f FILE}",
 		Short: "Make a bundle of images in registries",
 		Long: "Create copies images, the same platforms of each, into a new bundle: a directory, or one archive if BUNDLE ends in\n" +
 			".tar. BUNDLE appears when it is complete; until then the work is in BUNDLE.partial, where the next run goes on after a\n" +
 			"failure. With --since, configs and layers that an earlier bundle brought are left out.",
 		Example: "  mirror bundle create --platform linux/amd64,linux/arm64 monday.tar docker://docker.io/library/alpine:3\n" +
-			"  mirror bundle create --all --since monday.tar tuesday.tar docker://docker.io/library/alpine:3",
+			"  mirror bundle create --all --since monday.tar tuesday.tar docker://docker.io/library/alpine:3\n" +
+			"  mirror bundle create -f images.yaml images.tar",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) < 2 {
-				return misusef("mirror bundle create takes BUNDLE and at least one IMAGE, and %d arguments were given; see mirror bundle create --help", len(args))
+			switch {
+			case len(args) == 0 || c.file == "" && len(args) < 2:
+				return misusef("mirror bundle create takes BUNDLE and at least one IMAGE, or -f, and %d arguments were given; see mirror bundle create --help", len(args))
+			case c.file != "" && len(args) > 1:
+				return misusef("IMAGE and --file exclude each other")
 			}
 			return nil
 		},
@@ -51,9 +57,12 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	c.sel.defineChoice(flags)
+	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
 	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")
-	flags.BoolVar(&c.digestTags, "digest-tags", false, "carry what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything in the bundle")
-	flags.BoolVar(&c.referrers, "referrers", false, "carry what refers to anything in the bundle, by the subject in its manifest")
+	flags.BoolVar(&c.sel.options.DigestTags, "digest-tags", false, "carry what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything in the bundle")
+	flags.Var(&referrerTypes{&c.sel.options}, "referrers",
+		"carry what refers to anything in the bundle, such as SBOMs and signatures, and what refers to that; of artifact `TYPES` only, if some are named, separated by commas")
+	flags.Lookup("referrers").NoOptDefVal = allReferrers
 	c.out.define(flags, "what was done")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.defineEnds(flags, &c.access.source)
@@ -69,7 +78,7 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	images, err := parseImages(args[1:])
+	images, err := c.parseImages(args[1:])
 	if err != nil {
 		return err
 	}
@@ -79,6 +88,11 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
+	if c.file != "" {
+		if images, err = c.imagesOfFile(ctx, sys); err != nil {
+			return orStopped(ctx, err)
+		}
+	}
 	m, err := c.maker(args[0], sys)
 	if err != nil {
 		return err
@@ -115,30 +129,67 @@ func (c *bundleCreateCommand) print(path string, m *bundleMaker) error {
 	return err
 }
 
-// A namedImage is an image of a registry.
+// A namedImage is an image of a registry, and how it is copied.
 type namedImage struct {
-	ref  types.ImageReference
-	name reference.Named
+	ref     types.ImageReference
+	name    reference.Named
+	options copy.Options
+	entry   *syncfile.Image // nil if it comes from the command line
 }
 
-// parseImages parses the images of a bundle. All are in registries: what their place is on the other side follows from their names.
-func parseImages(args []string) ([]namedImage, error) {
-	images := make([]namedImage, len(args))
-	seen := map[string]bool{}
-	for i, arg := range args {
+// parseImages parses the images of the command line. They share a selection.
+func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
+	if stray := changed(c.sel.flags, append([]string{"all", "digest-tags", "referrers"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
+		return nil, misusef("%s has no effect together with --file, which says it for each image", dashed(stray))
+	}
+	var images []namedImage
+	for _, arg := range args {
 		ref, err := parseReference("IMAGE", arg)
 		if err != nil {
 			return nil, err
 		}
-		name := ref.DockerReference()
-		if ref.Transport().Name() != "docker" {
-			return nil, misusef("IMAGE %q is in no registry: bundles are made of docker:// references", arg)
+		images = append(images, namedImage{ref: ref, options: c.sel.options})
+	}
+	return withNames(images)
+}
+
+// imagesOfFile returns the images of the sync file, after listing tags if that is what it takes.
+func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, sys *types.SystemContext) ([]namedImage, error) {
+	reader := &syncRun{syncCommand: &syncCommand{env: c.env}, sys: [2]*types.SystemContext{sys, nil}}
+	file, err := reader.read(c.file)
+	if err != nil {
+		return nil, err
+	}
+	var images []namedImage
+	for _, entry := range file.Images {
+		copies, err := reader.copies(ctx, entry)
+		if err != nil {
+			return nil, err
 		}
+		options := entry.Options
+		options.MaxParallelDownloads = cmp.Or(options.MaxParallelDownloads, c.sel.options.MaxParallelDownloads)
+		options.RemoveSignatures = options.RemoveSignatures || c.sel.options.RemoveSignatures
+		for _, one := range copies {
+			images = append(images, namedImage{ref: one.Source, options: options, entry: entry})
+		}
+	}
+	return withNames(images)
+}
+
+// withNames fills in the names. All images are in registries: what their place is on the other side follows from their names.
+func withNames(images []namedImage) ([]namedImage, error) {
+	seen := map[string]bool{}
+	for i := range images {
+		ref := images[i].ref
+		if ref.Transport().Name() != "docker" {
+			return nil, misusef("IMAGE %q is in no registry: bundles are made of docker:// references", transports.ImageName(ref))
+		}
+		name := ref.DockerReference()
 		if seen[name.String()] {
-			return nil, misusef("IMAGE %q is given twice", arg)
+			return nil, misusef("IMAGE %q is given twice", transports.ImageName(ref))
 		}
 		seen[name.String()] = true
-		images[i] = namedImage{ref, name}
+		images[i].name = name
 	}
 	return images, nil
 }
@@ -196,7 +247,11 @@ func (m *bundleMaker) make(ctx context.Context, images []namedImage) error {
 	}
 	return inParallel(ctx, imagesAtOnce, images, func(ctx context.Context, image namedImage) error {
 		defer m.progress.imageDone()
-		if err := m.image(ctx, image); err != nil {
+		err := m.image(ctx, image)
+		if image.entry != nil && isOther(image.entry, err) {
+			return nil // the file says that it is left out
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", image.name, err)
 		}
 		return nil
@@ -217,7 +272,7 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 		return atEnd("src", "opening", err)
 	}
 	defer src.Close() // nothing was written
-	t := &bundleTask{m: m, src: src, plan: plan, name: image.name.String(), repository: image.name.Name()}
+	t := &bundleTask{m: m, src: src, plan: plan, options: &image.options, name: image.name.String(), repository: image.name.Name()}
 	return t.run(ctx)
 }
 
@@ -232,8 +287,9 @@ func (m *bundleMaker) plan(ctx context.Context, image namedImage) (*copy.Plan, e
 	if err != nil {
 		return nil, err
 	}
-	options := m.c.sel.options
+	options := image.options
 	options.SourceCtx = m.sys
+	options.Referrers, options.ReferrerTypes, options.DigestTags = copy.NoReferrers, nil, false // see bundleTask.attached
 	prepared, err := copy.Prepare(ctx, policy, place, image.ref, &options)
 	if err != nil {
 		return nil, err
@@ -267,6 +323,7 @@ type bundleTask struct {
 	m                *bundleMaker
 	src              endpoint.Source
 	plan             *copy.Plan
+	options          *copy.Options
 	name, repository string
 
 	manifests []digest.Digest // of everything that was put into the bundle for it

@@ -57,7 +57,7 @@ func (t *bundleTask) manifest(ctx context.Context, doc endpoint.Document) error 
 	if len(all) == 0 {
 		return fmt.Errorf("manifest %s: Docker schema 1 cannot be carried", doc.Digest)
 	}
-	if err := inParallel(ctx, t.m.c.sel.options.MaxParallelDownloads, all, func(ctx context.Context, b endpoint.Blob) error {
+	if err := inParallel(ctx, t.options.MaxParallelDownloads, all, func(ctx context.Context, b endpoint.Blob) error {
 		return t.blob(ctx, b, doc.Digest)
 	}); err != nil {
 		return err
@@ -120,7 +120,7 @@ func comparePlaces(a, b bundleBlob) int {
 
 // signatures carries the signatures of images, and of lists that stay as they are, in the form of the dir: transport.
 func (t *bundleTask) signatures(ctx context.Context) error {
-	options := &t.m.c.sel.options
+	options := t.options
 	if options.RemoveSignatures {
 		return nil
 	}
@@ -172,8 +172,8 @@ var cosignSuffixes = []string{"sig", "att", "sbom"}
 
 // attached carries what belongs to what was put into the bundle, and what belongs to that.
 func (t *bundleTask) attached(ctx context.Context) error {
-	c := t.m.c
-	if !c.digestTags && !c.referrers {
+	referrers := t.options.Referrers == copy.AllReferrers
+	if !t.options.DigestTags && !referrers {
 		return nil
 	}
 	seen := map[digest.Digest]bool{}
@@ -183,12 +183,12 @@ func (t *bundleTask) attached(ctx context.Context) error {
 			continue
 		}
 		seen[subject] = true
-		if c.digestTags {
+		if t.options.DigestTags {
 			if err := t.tagged(ctx, subject); err != nil {
 				return err
 			}
 		}
-		if c.referrers {
+		if referrers {
 			if err := t.referrers(ctx, subject); err != nil {
 				return err
 			}
@@ -245,6 +245,9 @@ func (t *bundleTask) referrers(ctx context.Context, subject digest.Digest) error
 		return atEnd("src", "referrers of "+subject.String(), err)
 	}
 	for _, r := range all {
+		if types := t.options.ReferrerTypes; len(types) > 0 && !slices.Contains(types, r.ArtifactType) {
+			continue
+		}
 		doc, err := t.src.Manifest(ctx, r.Digest)
 		if err != nil {
 			return atEnd("src", "referrer "+r.Digest.String(), err)
