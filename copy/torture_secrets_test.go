@@ -168,3 +168,24 @@ func (w *signingWriter) WriteHeader(status int) {
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// TestTorturePolicy takes the signature of each instance away in turn: the policy rejects exactly that one, and nothing is written.
+func TestTorturePolicy(t *testing.T) {
+	e, private, public := newSigningEnv(t)
+	f := imagetest.Platforms(4, 1, 100)
+	src := signedSource(t, e, f, private, registrytest.Options{})
+	e.policy = sigstorePolicy(t, e, public, src.Host()+"/app")
+	for _, name := range []string{"amd64", "arm64", "arm/v7", "ppc64le"} {
+		attachment := strings.Replace(f.Digest(name).String(), ":", "-", 1) + ".sig"
+		document, mediaType, ok := src.Manifest("app", attachment)
+		require.True(t, ok)
+		src.DeleteTag("app", attachment)
+		dst := startPeer(t, registrytest.Options{}, nil)
+		_, err := e.image(t.Context(), dst.ref(t, "app", "v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+		var rejected *RejectedError
+		require.ErrorAs(t, err, &rejected, name)
+		assert.Equal(t, f.Digest(name), rejected.Digest)
+		assert.Empty(t, dst.Snapshot("app"))
+		src.PutManifest("app", attachment, mediaType, document)
+	}
+}
