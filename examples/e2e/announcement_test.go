@@ -27,7 +27,9 @@ func TestAnnouncedAndRefusedAfterAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := threePlatforms()
 			source := newSource(t, f)
-			dst := registrytest.Start(t, registrytest.Options{ListPolicy: policy, Announce: &registrytest.Announcement{Sparse: true}})
+			var dst *registrytest.Registry
+			t.Cleanup(func() { retire(dst.Host()) })
+			dst = registrytest.Start(t, registrytest.Options{ListPolicy: policy, Announce: &registrytest.Announcement{Sparse: true}})
 			ref := "docker://" + dst.Host() + "/" + repo + ":" + tag
 
 			r := mirror(t, "copy", "--platform", "linux/amd64", source, ref)

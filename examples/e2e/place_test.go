@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -65,9 +66,28 @@ func newPlace(t *testing.T, policy manifest.SparsePolicy, hide bool) *place {
 	p := &place{t: t, storage: t.TempDir()}
 	p.start(policy)
 	t.Cleanup(func() { assert.NoError(t, p.server.Close()) })
+	t.Cleanup(func() { retire(p.proxy.Listener.Addr().String()) })
 	p.proxy = httptest.NewServer(p.forward(hide))
 	t.Cleanup(p.proxy.Close)
 	return p
+}
+
+// retired are the addresses that retire has taken.
+var retired struct {
+	sync.Mutex
+	listeners []net.Listener // guarded by the mutex; never closed, nor left to the garbage collector
+}
+
+// retire takes the address of a registry that has been closed, for as long as the tests run: another registry there would be held to what
+// the library remembers of the first one, by host.
+func retire(address string) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return // somebody else has it, which is as good
+	}
+	retired.Lock()
+	defer retired.Unlock()
+	retired.listeners = append(retired.listeners, listener)
 }
 
 func (p *place) start(policy manifest.SparsePolicy) {

@@ -68,7 +68,7 @@ func (c policyCase) run(t *testing.T, f *imagetest.Fixture, source string, hide 
 		want.Absent = append(want.Absent, imagetest.Top)
 	}
 	dst.check(want)
-	checkPullable(t, f, dst.ref(tag), "amd64")
+	checkPullable(t, f, dst.ref(tag))
 
 	triedInVain := action == "auto" && !c.sparse && hide
 	assert.Equal(t, triedInVain, strings.Contains(r.stdout, "because the destination refused"), "%s", r.stdout)
