@@ -312,3 +312,19 @@ func TestNewSignatures(t *testing.T) {
 		assert.False(t, slices.Contains(f.Digests(imagetest.Top), r.DestinationDigest))
 	})
 }
+
+// TestPolicyJudgesWhatIsThere rejects an image of which the destination has a copy already, when others are copied.
+func TestPolicyJudgesWhatIsThere(t *testing.T) {
+	e, private, public := newSigningEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := signedSource(t, e, f, private, registrytest.Options{})
+	require.True(t, src.DeleteTag("app", strings.Replace(f.Digest("arm64").String(), ":", "-", 1)+".sig"))
+	dst := places["registry"](t)
+	dst.push(f, "other", "arm64")
+	e.policy = sigstorePolicy(t, e, public, src.Host()+"/app")
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, RemoveSignatures: true})
+	var rejected *RejectedError
+	require.ErrorAs(t, err, &rejected)
+	assert.Equal(t, f.Digest("arm64"), rejected.Digest)
+	assert.Empty(t, dst.top("v1"))
+}
