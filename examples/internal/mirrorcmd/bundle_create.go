@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
@@ -201,6 +202,7 @@ type bundleMaker struct {
 	dir      bundleDir // BUNDLE.partial
 	shared   registry.Shared
 	earlier  map[digest.Digest]bundleBlob // what earlier bundles brought
+	reading  *semaphore.Weighted          // counts blobs that are read
 	progress *progress                    // may be nil
 	sigs     types.ImageDestination       // nil until there is a signature to store
 
@@ -212,6 +214,7 @@ func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bun
 		return nil, fmt.Errorf("%s exists already: a bundle is made once", path)
 	}
 	m := &bundleMaker{c: c, sys: sys, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
+	m.reading = semaphore.NewWeighted(int64(c.sel.options.MaxParallelDownloads))
 	m.record.Schema = bundleSchema
 	m.record.Images = []bundleImage{}
 	m.blobs = map[digest.Digest]bundleBlob{}
@@ -239,6 +242,9 @@ func (m *bundleMaker) close() {
 
 // imagesAtOnce is how many images of a bundle are worked on at the same time.
 const imagesAtOnce = 4
+
+// manifestsAtOnce is how many manifests of one image are. Blobs have a limit of their own.
+const manifestsAtOnce = 8
 
 // make fills the bundle's directory.
 func (m *bundleMaker) make(ctx context.Context, images []namedImage) error {
@@ -272,7 +278,7 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 		return atEnd("src", "opening", err)
 	}
 	defer src.Close() // nothing was written
-	t := &bundleTask{m: m, src: src, plan: plan, options: &image.options, name: image.name.String(), repository: image.name.Name()}
+	t := &bundleTask{m: m, src: src, plan: plan, options: &image.options, depth: map[digest.Digest]int{}, name: image.name.String(), repository: image.name.Name()}
 	return t.run(ctx)
 }
 
@@ -326,7 +332,8 @@ type bundleTask struct {
 	options          *copy.Options
 	name, repository string
 
-	manifests []digest.Digest // of everything that was put into the bundle for it
+	manifests []digest.Digest       // of everything that was put into the bundle for it
+	depth     map[digest.Digest]int // of what is attached: 1 if it is to something of the image itself
 }
 
 func (t *bundleTask) run(ctx context.Context) error {
@@ -335,15 +342,16 @@ func (t *bundleTask) run(ctx context.Context) error {
 	if t.plan.Image != nil {
 		wanted = []digest.Digest{t.plan.Digest}
 	}
-	for _, d := range wanted {
+	if err := inParallel(ctx, manifestsAtOnce, wanted, func(ctx context.Context, d digest.Digest) error {
 		doc, err := t.src.Manifest(ctx, d)
 		if err != nil {
 			return atEnd("src", "manifest "+d.String(), err)
 		}
-		if err := t.manifest(ctx, doc); err != nil {
-			return err
-		}
+		return t.manifest(ctx, doc)
+	}); err != nil {
+		return err
 	}
+	t.manifests = append(t.manifests, wanted...)
 	var mediaType string
 	var size int64
 	if t.plan.Image != nil {

@@ -57,12 +57,11 @@ func (t *bundleTask) manifest(ctx context.Context, doc endpoint.Document) error 
 	if len(all) == 0 {
 		return fmt.Errorf("manifest %s: Docker schema 1 cannot be carried", doc.Digest)
 	}
-	if err := inParallel(ctx, t.options.MaxParallelDownloads, all, func(ctx context.Context, b endpoint.Blob) error {
+	if err := inParallel(ctx, defaultParallel, all, func(ctx context.Context, b endpoint.Blob) error {
 		return t.blob(ctx, b, doc.Digest)
 	}); err != nil {
 		return err
 	}
-	t.manifests = append(t.manifests, doc.Digest)
 	return t.m.document(doc)
 }
 
@@ -102,6 +101,10 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 		m.progress.skipped(b)
 		return nil
 	}
+	if err := m.reading.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	defer m.reading.Release(1)
 	r, err := t.src.Blob(ctx, b)
 	if err != nil {
 		return atEnd("src", "blob "+b.Digest.String(), err)
@@ -270,7 +273,9 @@ func (t *bundleTask) attach(ctx context.Context, doc endpoint.Document, a bundle
 	if err := t.manifest(ctx, doc); err != nil {
 		return err
 	}
-	a.Repository, a.Digest = t.repository, doc.Digest
+	t.manifests = append(t.manifests, doc.Digest)
+	t.depth[doc.Digest] = t.depth[a.Subject] + 1
+	a.Repository, a.Digest, a.depth = t.repository, doc.Digest, t.depth[doc.Digest]
 	name := ""
 	if a.Tag != "" {
 		name = t.repository + ":" + a.Tag
@@ -304,7 +309,10 @@ func descriptor(name string, d digest.Digest, mediaType string, size int64) imgs
 // images make the same files, whatever the order in which they came.
 func (m *bundleMaker) finish() error {
 	slices.SortFunc(m.record.Images, func(a, b bundleImage) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortStableFunc(m.record.Attached, func(a, b bundleAttached) int { return cmp.Compare(a.Repository, b.Repository) })
+	slices.SortFunc(m.record.Attached, func(a, b bundleAttached) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.depth, b.depth), cmp.Compare(a.Subject, b.Subject),
+			cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Digest, b.Digest))
+	})
 	slices.SortFunc(m.entries, func(a, b imgspecv1.Descriptor) int {
 		return cmp.Or(cmp.Compare(a.Annotations[imgspecv1.AnnotationRefName], b.Annotations[imgspecv1.AnnotationRefName]), cmp.Compare(a.Digest, b.Digest))
 	})

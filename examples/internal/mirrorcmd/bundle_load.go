@@ -411,7 +411,11 @@ func (l *bundleLoader) judge(ctx context.Context, image bundleImage, tree *bundl
 			continue
 		}
 		unparsed := endpoint.Unparsed(ref, doc, func(ctx context.Context) (endpoint.Signatures, error) { return l.signatures(ctx, doc.Digest) })
-		if allowed, err := l.policy.IsRunningImageAllowed(ctx, unparsed); err != nil || !allowed {
+		allowed, err := l.policy.IsRunningImageAllowed(ctx, unparsed)
+		if err == nil && !allowed {
+			err = errors.New("it does not allow it")
+		}
+		if err != nil {
 			return fmt.Errorf("the signature policy rejects %s: %w", doc.Digest, err)
 		}
 	}

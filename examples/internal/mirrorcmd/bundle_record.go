@@ -49,6 +49,7 @@ type bundleAttached struct {
 	Subject    digest.Digest `json:"subject"`
 	Digest     digest.Digest `json:"digest"`
 	Tag        string        `json:"tag,omitempty"` // "" for a referrer
+	depth      int           // while the bundle is made: 1 if the subject is an image or list of the bundle, 2 if it is attached to one, …
 }
 
 // A bundleBlob is a config or layer.
