@@ -593,7 +593,7 @@ func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, err
 	}
 	if stripErr != nil {
 		keep.IfRefusedNot = stripErr.Error()
-		return keep, nil
+		return keep, nil //nolint:nilerr // the plan carries it
 	}
 	strip.ActionReason = "the destination refused the sparse list"
 	keep.IfRefused = strip

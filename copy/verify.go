@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -9,11 +10,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// A verifier reads a blob and fails instead of handing out the last bytes of one that does not match its digest and size: nobody
-// can mistake what was read before for the blob.
-//
-// It holds the newest chunk back until the next one, or the end, has come. When the size is known, that costs nothing: the
-// chunk that completes the size is judged at once.
+// A verifier reads a blob whose size is stated, and fails instead of handing out the last bytes of one that does not match its digest
+// and size: nobody can mistake what was read before for the blob. The chunk that completes the size is judged before it is handed
+// out.
 type verifier struct {
 	source   io.ReadCloser
 	blob     endpoint.Blob
@@ -50,14 +49,13 @@ func (v *verifier) Read(p []byte) (int, error) {
 	case v.blob.Size >= 0 && v.read == v.blob.Size && err == nil:
 		err = v.expectEnd()
 	}
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return n, nil
-	case io.EOF:
+	case errors.Is(err, io.EOF):
 		return v.end(n)
-	default:
-		return 0, v.fail(err)
 	}
+	return 0, v.fail(err)
 }
 
 // expectEnd reads what follows the last byte that the manifest states: nothing, so that it returns io.EOF.

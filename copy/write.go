@@ -225,7 +225,7 @@ func strippedToo(refused *SparseRefusedError, err error) error {
 		refused.StrippedRefusal = err
 		return refused
 	}
-	return fmt.Errorf("writing the stripped list, after a refusal of the sparse one (%v): %w", refused.Refusal, err)
+	return fmt.Errorf("writing the stripped list, after a refusal of the sparse one (%w): %w", refused.Refusal, err)
 }
 
 // probe stores the lists of a plan by digest only.

@@ -119,7 +119,7 @@ func accepts(h http.Header, mediaType string) bool {
 }
 
 func (x *exchange) deleteManifest() {
-	ok := false
+	var ok bool
 	if d, err := digest.Parse(x.route.ref); err == nil {
 		ok = x.store.deleteManifest(x.route.repo, d, x.n)
 	} else {
