@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script/*.txt. Beside the commands of testscript, they have
 //
 //	registry NAME [strict] [auth] [tls]   starts a registry; $NAME is its host. auth wants user:secret
-//	stop NAME                             stops it
+//	shutdown NAME                         stops it; stop is a command of testscript
 //	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, nested, docker, single or next
 //	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
 //	digest FIXTURE THING VAR              sets $VAR to a digest, and $VAR_TAG to the beginning of cosign's tags
@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:         setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"registry": scriptRegistry, "stop": scriptStop, "push": scriptPush, "attach": scriptAttach, "digest": scriptDigest, "delete": scriptDelete,
+			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "digest": scriptDigest, "delete": scriptDelete,
 			"damage": scriptDamage, "cut": scriptCut, "names": scriptNames, "lacks": scriptLacks,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
 		},
@@ -132,7 +132,7 @@ func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(f.Close())
 }
 
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+func scriptShutdown(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 1)
 	registryOf(ts, args[0]).Close()
 }
