@@ -34,6 +34,13 @@ const (
 	cosignAnnotation = "dev.cosignproject.cosign/signature"
 )
 
+// newAttachmentsEnv is newEnv with sigstore attachments.
+func newAttachmentsEnv(t testing.TB) *env {
+	e := newEnv(t)
+	require.NoError(t, os.WriteFile(filepath.Join(e.sys.RegistriesDirPath, "default.yaml"), []byte("default-docker:\n  use-sigstore-attachments: true\n"), 0o600))
+	return e
+}
+
 // A cosigner makes signatures as cosign does.
 type cosigner struct {
 	t       testing.TB
@@ -158,7 +165,7 @@ func TestCosign(t *testing.T) {
 					}
 					t.Run(name, func(t *testing.T) {
 						t.Parallel()
-						e, _, _ := newSigningEnv(t)
+						e := newAttachmentsEnv(t)
 						verifying := e.sys
 						src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: !sourceAPI}), "app"}
 						dst := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: !destinationAPI}), "app"}
@@ -239,7 +246,7 @@ func TestDigestTagsMerge(t *testing.T) {
 	} {
 		for _, attachments := range []bool{false, true} {
 			t.Run(c.name, func(t *testing.T) {
-				e, _, _ := newSigningEnv(t)
+				e := newAttachmentsEnv(t)
 				verifying := e.sys
 				if !attachments {
 					e.sys = newEnv(t).sys
