@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 //	delete NAME REPO FIXTURE THING        removes a manifest or blob
 //	damage NAME REPO FIXTURE THING        changes the bytes of a blob
 //	cut DIR DIGEST                        leaves one byte of a blob in the blobs directory of a layout
+//	flip DIR DIGEST                       changes a byte of a blob there
+//	drop DIR DIGEST                       removes a blob there
 //	names NAME REPO:TAG DIGEST            demands that the tag names the digest
 //	lacks NAME REPO FIXTURE THING         demands that a manifest or blob is not there
 //	mirror ARGS...                        runs the program: it must succeed, or, after !, exit with 1
@@ -48,7 +50,7 @@ func TestScripts(t *testing.T) {
 		Setup:         setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "digest": scriptDigest, "delete": scriptDelete,
-			"damage": scriptDamage, "cut": scriptCut, "names": scriptNames, "lacks": scriptLacks,
+			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "names": scriptNames, "lacks": scriptLacks,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
 		},
 	})
@@ -230,8 +232,25 @@ func scriptDamage(ts *testscript.TestScript, neg bool, args []string) {
 
 func scriptCut(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 2)
+	ts.Check(os.Truncate(blobFile(ts, args), 1))
+}
+
+func scriptFlip(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	content, err := os.ReadFile(blobFile(ts, args))
+	ts.Check(err)
+	content[0] ^= 1
+	ts.Check(os.WriteFile(blobFile(ts, args), content, 0o600))
+}
+
+func scriptDrop(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	ts.Check(os.Remove(blobFile(ts, args)))
+}
+
+func blobFile(ts *testscript.TestScript, args []string) string {
 	d := digest.Digest(args[1])
-	ts.Check(os.Truncate(filepath.Join(ts.MkAbs(args[0]), d.Algorithm().String(), d.Encoded()), 1))
+	return filepath.Join(ts.MkAbs(args[0]), d.Algorithm().String(), d.Encoded())
 }
 
 func scriptNames(ts *testscript.TestScript, neg bool, args []string) {
