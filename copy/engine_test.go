@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,9 +94,17 @@ func (e *env) image(ctx context.Context, dest, src types.ImageReference, o Optio
 	return &r, err
 }
 
-// registryRef is the reference of a repository and tag, or digest, at a test registry.
+// knownRegistries are the registries that were referred to.
+var knownRegistries sync.Map // *registrytest.Registry → true
+
+// registryRef is the reference of a repository and tag, or digest, at a test registry. What the process has learnt about an earlier
+// registry at the same port is forgotten.
 func registryRef(t testing.TB, r *registrytest.Registry, repo, ref string) types.ImageReference {
 	t.Helper()
+	if _, known := knownRegistries.LoadOrStore(r, true); !known {
+		announcements.Delete(r.Host())
+		refusals.Delete(anyList(r.Host()))
+	}
 	sep := ":"
 	if len(ref) > 7 && ref[:7] == "sha256:" {
 		sep = "@"

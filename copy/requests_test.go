@@ -181,10 +181,10 @@ func TestAnnouncement(t *testing.T) {
 
 func TestWaitingForAnAnnouncementCanBeCancelled(t *testing.T) {
 	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	j := &job{dst: &registry.Destination{}, destRef: dst.ref("v1")}
 	busy := &announcement{asking: semaphore.NewWeighted(0)} // somebody asks, and gets no answer
 	announcements.Store(dst.Host(), busy)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	j := &job{dst: &registry.Destination{}, destRef: dst.ref("v1")}
 	assert.Zero(t, j.announced(ctx))
 }

@@ -88,7 +88,7 @@ func newPeer(t testing.TB, o registrytest.Options, wrap func(http.Handler) http.
 	}
 	require.NoError(t, p.open())
 	// Ports come again. What another test has taught this process about this one is no longer true.
-	refusals.Delete(p.host)
+	refusals.Delete(anyList(p.host))
 	announcements.Delete(p.host)
 	return p
 }

@@ -176,12 +176,12 @@ func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values ma
 func parseFile(content []byte) (map[string]fileValue, error) {
 	var document yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
-	if err := decoder.Decode(&document); err == io.EOF { // empty
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) { // empty
 		return nil, nil
 	} else if err != nil {
 		return nil, fmt.Errorf(" %w", err)
 	}
-	if err := decoder.Decode(&yaml.Node{}); err != io.EOF {
+	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, errors.New(" more than one document")
 	}
 	root := document.Content[0]

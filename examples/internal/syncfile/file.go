@@ -208,7 +208,7 @@ func complete(destination string, source reference.Named) (string, error) {
 	}
 	named, err := reference.ParseNormalizedNamed(text)
 	if err != nil || !reference.IsNameOnly(named) {
-		return destination, nil // whoever parses it says what is wrong
+		return destination, nil //nolint:nilerr // whoever parses it says what is wrong
 	}
 	switch source := source.(type) {
 	case reference.Canonical:
