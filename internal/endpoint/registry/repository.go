@@ -422,7 +422,13 @@ func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog)
 		return body, nil
 	}
 	req.Body = body
-	req.GetBody = func() (io.ReadCloser, error) { return open() }
+	req.GetBody = func() (io.ReadCloser, error) {
+		again, err := open()
+		if err != nil {
+			return nil, err // and not a nil *uploadBody, which the client would close
+		}
+		return again, nil
+	}
 	return body, nil
 }
 
