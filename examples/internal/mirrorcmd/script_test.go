@@ -294,7 +294,7 @@ func runProgram(ts *testscript.TestScript, want int, args []string) {
 	if status != want {
 		ts.Fatalf("exit status %s, not %d", strconv.Itoa(status), want)
 	}
-	stderr := ts.ReadFile("stderr")
+	stderr := progressLines.ReplaceAllString(ts.ReadFile("stderr"), "")
 	if want != StatusDone && (strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "mirror: ")) {
 		ts.Fatalf("the reason should be one line: %q", stderr)
 	}
