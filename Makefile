@@ -41,7 +41,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 		race=; echo "make test: no working C compiler, so the race detector is off" >&2; \
 	fi; \
 	failed=0; \
-	for module in $(MODULES); do go -C $$module test $$race -timeout 20m ./... || failed=1; done; \
+	for module in $(MODULES); do go -C $$module test $$race -timeout 45m ./... || failed=1; done; \
 	exit $$failed
 
 .PHONY: fmt
