@@ -445,11 +445,17 @@ type uploadBody struct {
 	pace     *pace         // what is sent is counted by
 	patience time.Duration // how long the answer may take after the end of the body; 0 for no longer than anything else
 
-	mu  sync.Mutex
-	err error // of content; guarded by mu, as the transport reads on after an early answer
+	mu      sync.Mutex
+	err     error // of content; guarded by mu, as the transport reads on after an early answer
+	reading bool  // a Read is under way; guarded by mu
+	closed  bool  // Close was called; guarded by mu
 }
 
 func (b *uploadBody) Read(p []byte) (int, error) {
+	if !b.begin() {
+		return 0, errBodyClosed
+	}
+	defer b.end()
 	b.watch.disarm()
 	n, err := b.content.Read(p)
 	if ended := b.pace.take(b.watch.ctx, n); ended != nil {
@@ -476,7 +482,39 @@ func (b *uploadBody) fail(err error) {
 	b.err = err
 }
 
-func (b *uploadBody) Close() error { return b.content.Close() }
+// errBodyClosed is what reading a body after its end says.
+var errBodyClosed = errors.New("read of a closed body")
+
+// begin says whether content may be read. If so, end must follow.
+func (b *uploadBody) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading = !b.closed
+	return b.reading
+}
+
+func (b *uploadBody) end() {
+	b.mu.Lock()
+	b.reading = false
+	closed := b.closed
+	b.mu.Unlock()
+	if closed {
+		_ = b.content.Close()
+	}
+}
+
+// Close may be called again, and during Read: when a request is redirected before its body was sent, the client and the transport both
+// close it. Then Read closes the content, which is for one goroutine at a time.
+func (b *uploadBody) Close() error {
+	b.mu.Lock()
+	first, reading := !b.closed, b.reading
+	b.closed = true
+	b.mu.Unlock()
+	if !first || reading {
+		return nil
+	}
+	return b.content.Close()
+}
 
 // failure is the error that reading the content ended with, nil if there was none. b may be nil.
 func (b *uploadBody) failure() error {
