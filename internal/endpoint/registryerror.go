@@ -32,24 +32,41 @@ func (e *RegistryError) Error() string {
 	if text := http.StatusText(e.Status); text != "" {
 		b.WriteString(" " + text)
 	}
-	for i, d := range e.Errors {
-		if i > 0 {
-			b.WriteString(";")
-		} else {
-			b.WriteString(":")
-		}
-		fmt.Fprintf(&b, " %s", d.Code)
-		if d.Message != "" {
-			fmt.Fprintf(&b, ": %s", d.Message)
-		}
-		if len(d.Detail) > 0 && string(d.Detail) != "null" {
-			fmt.Fprintf(&b, " (%s)", d.Detail)
-		}
+	if len(e.Errors) > 0 {
+		b.WriteString(": " + e.summary())
 	}
 	if len(e.Errors) == 0 && e.Text != "" {
 		fmt.Fprintf(&b, ": %q", e.Text)
 	}
 	return b.String()
+}
+
+// summary is the first of the errors, with what they have in common said once: registries list absent children one by one.
+func (e *RegistryError) summary() string {
+	const most = 5
+	shown := e.Errors[:min(len(e.Errors), most)]
+	var parts []string
+	for i := 0; i < len(shown); {
+		first := shown[i]
+		var details []string
+		for ; i < len(shown) && shown[i].Code == first.Code && shown[i].Message == first.Message; i++ {
+			if d := shown[i].Detail; len(d) > 0 && string(d) != "null" {
+				details = append(details, string(d))
+			}
+		}
+		part := first.Code
+		if first.Message != "" {
+			part += ": " + first.Message
+		}
+		if len(details) > 0 {
+			part += " (" + strings.Join(details, ", ") + ")"
+		}
+		parts = append(parts, part)
+	}
+	if more := len(e.Errors) - len(shown); more > 0 {
+		parts = append(parts, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(parts, "; ")
 }
 
 // Has says whether one of the errors has the given code.
