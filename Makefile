@@ -27,11 +27,16 @@ check: fmt vet lint offline test ## what a reviewer runs: format, vet, lint, dem
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## mirror two platforms of an image between two registries on loopback, and verify it
 	@go -C examples run ./demo
+
+.PHONY: playground
+playground: ## a shell beside two registries on loopback, to try the command mirror in
+	@mkdir -p .bin; go -C examples build -o $(CURDIR)/.bin/ ./demo ./mirror
+	@.bin/demo playground
 
 .PHONY: test
 test: ## the tests of both modules, with the race detector where there is a C compiler

@@ -86,7 +86,7 @@ func (d *demo) prepare(ctx context.Context) error {
 		}
 	}
 	var err error
-	if d.image, err = makeImage(d.file("image"), tag); err != nil {
+	if d.image, err = makeImage(d.file("image"), tag, 0); err != nil {
 		return err
 	}
 	if err := d.upstreamCopy(ctx, d.sourceRef(), "oci:"+d.file("image")+":"+tag, d.system(), upstream.CopyAllImages); err != nil {

@@ -65,14 +65,15 @@ type layout struct {
 	err   error
 }
 
-// makeImage writes an image of all platforms, with an attestation each, as an OCI layout whose only image has the given tag.
-func makeImage(dir, tag string) (*image, error) {
+// makeImage writes an image of all platforms, with an attestation each, as an OCI layout whose only image has the given tag. Images with
+// different seeds share nothing but their base layer.
+func makeImage(dir, tag string, seed uint64) (*image, error) {
 	l := &layout{dir: dir, blobs: map[digest.Digest]int{}}
 	l.check(os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755))
 	img := &image{images: map[string]digest.Digest{}, attestations: map[string]digest.Digest{}, hello: map[string]string{}}
 
-	random := rand.New(rand.NewPCG(1, 2))
-	base := l.layer("files/base", "", "usr/share/demo/base.bin", noise(random, baseData))
+	base := l.layer("files/base", "", "usr/share/demo/base.bin", noise(rand.New(rand.NewPCG(1, 0)), baseData))
+	random := rand.New(rand.NewPCG(2, seed))
 	img.osRelease = l.text("files/base/etc/os-release", "")
 	var images, attestations []imgspecv1.Descriptor
 	for _, p := range allPlatforms {

@@ -23,11 +23,11 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
-// build builds both programs, and returns the directory where they are.
+// build builds the programs, and returns the directory where they are.
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "containers_image_openpgp", "-o", dir, "./mirror", "./sparse-registry")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "containers_image_openpgp", "-o", dir, "./mirror", "./sparse-registry", "./demo")
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()
@@ -135,7 +135,7 @@ type step struct {
 	output   []string // lines, in their order; "…" stands for anything
 }
 
-// readSteps returns the blocks of a page that are marked sh, each with the block marked text that follows.
+// readSteps returns the blocks of a page that are marked sh, each with the block marked text that follows, if there is one.
 func readSteps(t *testing.T, page string) []step {
 	t.Helper()
 	content, err := os.ReadFile(page)
@@ -144,7 +144,7 @@ func readSteps(t *testing.T, page string) []step {
 	for _, block := range regexp.MustCompile("(?ms)^```(sh|text)\n(.*?)^```$").FindAllStringSubmatch(string(content), -1) {
 		if block[1] == "sh" {
 			steps = append(steps, step{commands: block[2]})
-		} else {
+		} else if len(steps) > 0 {
 			last := &steps[len(steps)-1]
 			last.output = strings.Split(strings.TrimSpace(block[2]), "\n")
 		}
@@ -216,6 +216,12 @@ func TestScenario(t *testing.T) {
 	cmd := exec.CommandContext(t.Context(), bash, "-c", script(steps))
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+conf, "TMPDIR="+t.TempDir())
+	checkSteps(t, steps, cmd)
+}
+
+// checkSteps runs cmd, which runs the script of the steps, and compares what is printed.
+func checkSteps(t *testing.T, steps []step, cmd *exec.Cmd) {
+	t.Helper()
 	output, err := cmd.Output()
 	require.NoError(t, err)
 	printed := strings.Split(string(output), endOfStep)
@@ -223,4 +229,25 @@ func TestScenario(t *testing.T) {
 	for i, s := range steps {
 		s.check(t, printed[i])
 	}
+}
+
+// TestReadme runs the commands of README.md in the playground and compares what they print.
+func TestReadme(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds programs")
+	}
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash")
+	}
+	var steps []step
+	for _, s := range readSteps(t, "../../README.md") {
+		if strings.Contains(s.commands, "$SOURCE") || strings.Contains(s.commands, "$PLAYGROUND") {
+			steps = append(steps, s)
+		}
+	}
+	require.Len(t, steps, 2)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(build(t), "demo"), "playground", bash, "-c", script(steps))
+	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
+	checkSteps(t, steps, cmd)
 }
