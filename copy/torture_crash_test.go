@@ -27,7 +27,7 @@ func TestTortureCrash(t *testing.T) {
 	rng := seededRand(seed)
 	crashes := 12
 	if fullTorture() {
-		crashes = 100
+		crashes = 300
 	}
 	var targets []*prepared
 	for _, w := range workloads() {
@@ -42,7 +42,7 @@ func TestTortureCrash(t *testing.T) {
 		if len(w.methods[DestinationSide]) > 0 && rng.IntN(2) == 0 {
 			side = DestinationSide
 		}
-		c := crash{w, side, 1 + rng.IntN(len(w.methods[side])), time.Duration(rng.IntN(4)) * 5 * time.Millisecond}
+		c := crash{w, side, 1 + rng.IntN(len(w.methods[side])), time.Duration(rng.IntN(4)) * 2 * time.Millisecond}
 		if c.play(t) {
 			survived++
 		} else {
@@ -53,7 +53,8 @@ func TestTortureCrash(t *testing.T) {
 	t.Logf("seed %d: %d processes killed, %d ended before they could be", seed, survived, finished)
 }
 
-// A crash is a copy whose process is killed at the n-th request of a side, after a delay; at once, without an answer, if that is 0.
+// A crash is a copy whose process is killed at the n-th request of a side: at once, without an answer, if after is 0; else that long after
+// it was answered, and no other request is answered from then on, so that the process cannot get far.
 type crash struct {
 	*prepared
 	side  Side
@@ -63,23 +64,29 @@ type crash struct {
 
 // play returns whether the process was killed before its end.
 func (c crash) play(t *testing.T) (killed bool) {
-	var process atomic.Pointer[os.Process]
-	script := func(n int, _ *http.Request) registrytest.Answer {
-		if p := process.Load(); n == c.n && p != nil {
-			if c.after == 0 {
-				_ = p.Kill()
+	var process *os.Process
+	started := make(chan struct{}) // closed when process is set
+	var dying, dead atomic.Bool
+	script := func(side Side) registrytest.Script {
+		return func(n int, _ *http.Request) registrytest.Answer {
+			<-started
+			switch {
+			case dead.Load():
+				return registrytest.Answer{}
+			case dying.Load():
+				return registrytest.Stall()
+			case side != c.side || n != c.n:
+				return registrytest.Answer{}
+			case c.after == 0:
+				_ = process.Kill()
 				return registrytest.Close()
 			}
-			time.AfterFunc(c.after, func() { _ = p.Kill() })
+			dying.Store(true)
+			time.AfterFunc(c.after, func() { _ = process.Kill() })
+			return registrytest.Answer{}
 		}
-		return registrytest.Answer{}
 	}
-	so, do := registrytest.Options{}, registrytest.Options{Strict: c.strict}
-	if c.side == SourceSide {
-		so.Script = script
-	} else {
-		do.Script = script
-	}
+	so, do := registrytest.Options{Script: script(SourceSide)}, registrytest.Options{Strict: c.strict, Script: script(DestinationSide)}
 	r := c.begin(t, so, do, 0)
 	defer r.end()
 	task := childTask{
@@ -95,8 +102,10 @@ func (c crash) play(t *testing.T) (killed bool) {
 	var output bytes.Buffer
 	cmd.Stderr = &output
 	require.NoError(t, cmd.Start())
-	process.Store(cmd.Process)
+	process = cmd.Process
+	close(started)
 	err := cmd.Wait()
+	dead.Store(true)
 	killed = err != nil && !cmd.ProcessState.Exited()
 	if !killed {
 		require.NoError(t, err, output.String())
