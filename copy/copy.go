@@ -39,6 +39,7 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 
 // run executes the plan and returns what the destination names.
 func (j *job) run(ctx context.Context) ([]byte, error) {
+	defer j.progress.end()
 	if j.plan.Way == Upstream {
 		return j.handOver(ctx)
 	}

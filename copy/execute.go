@@ -270,14 +270,10 @@ func (j *job) weight(b endpoint.Blob) int64 {
 }
 
 func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
-	kind := "blob"
-	if b.Config {
-		kind = "config"
-	}
-	e.progress.line("Copying %s %s", kind, b.Digest)
 	bp := e.progress.blob(e.ctx, b)
 	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
 	if err != nil {
+		bp.failed()
 		return e.blobError(b, err)
 	}
 	bp.done(result.Reused)

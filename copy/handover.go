@@ -74,7 +74,7 @@ func (p *Plan) through(reason string) {
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
-	j.progress.forget() // upstream's lines come next
+	lines := j.progress.forget(j.o.session.judge == nil) // upstream's lines come next
 	reason, err := j.way()
 	if err != nil {
 		return nil, err
@@ -83,6 +83,7 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 	if err != nil {
 		return nil, err
 	}
+	options.ReportWriter = lines
 	src, err := j.upstreamSource(ctx)
 	if err != nil {
 		return nil, err

@@ -90,6 +90,7 @@ func digestOf(ref types.ImageReference) digest.Digest {
 // close closes both ends and fills in the caller's report about a copy that ended with err.
 func (j *job) close(err error) error {
 	j.progress.release()
+	j.progress.end()
 	if j.src != nil {
 		j.countEnd(SourceSide, j.src)
 		err = joinClose(err, SourceSide, j.in.Source, j.src.Close())

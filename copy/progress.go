@@ -4,30 +4,36 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// progress tells the caller what happens, in lines (Options.ReportWriter) and events (Options.Progress). Its methods may run
+// progress tells the caller what happens, in lines and bars (Options.ReportWriter) and events (Options.Progress). Its methods may run
 // concurrently.
 type progress struct {
-	mu       sync.Mutex // guards writer, held and holding
-	writer   io.Writer
-	held     []string // lines of the time before it is decided who does the work: upstream has lines of its own for that time
+	report   io.Writer  // of the caller
+	mu       sync.Mutex // guards writer, terminal, held and holding
+	writer   io.Writer  // of lines: report, or terminal
+	terminal *terminal  // where blobs are drawn; nil if nowhere
+	held     []string   // lines of the time before it is decided who does the work: upstream has lines of its own for that time
 	holding  bool
 	events   chan types.ProgressProperties // nil if nobody listens
 	interval time.Duration
 }
 
 func newProgress(o *Options) *progress {
-	p := &progress{writer: o.ReportWriter, interval: o.ProgressInterval, holding: true}
-	if p.writer == nil {
-		p.writer = io.Discard
+	p := &progress{report: o.ReportWriter, interval: o.ProgressInterval, holding: true}
+	if p.report == nil {
+		p.report = io.Discard
 	}
+	p.writer = p.report
 	if o.ProgressInterval > 0 {
 		p.events = o.Progress
 	}
@@ -46,22 +52,50 @@ func (p *progress) line(format string, args ...any) {
 	_, _ = fmt.Fprintln(p.writer, line)
 }
 
-// release writes the lines that were held, and holds no more.
+// release writes the lines that were held, and holds no more. If the caller's writer is a terminal, blobs are drawn on it from now
+// on, until end.
 func (p *progress) release() {
 	p.mu.Lock()
-	held := p.held
-	p.held, p.holding = nil, false
-	p.mu.Unlock()
-	for _, line := range held {
-		p.line("%s", line)
+	defer p.mu.Unlock()
+	if !p.holding {
+		return
 	}
+	p.enter()
+	for _, line := range p.held {
+		_, _ = fmt.Fprintln(p.writer, line)
+	}
+	p.held, p.holding = nil, false
 }
 
-// forget drops the lines that were held, and holds no more.
-func (p *progress) forget() {
+// forget drops the lines that were held, and holds no more. What it returns takes the lines of upstream's copy, which draws bars of its
+// own on the caller's terminal, but not if other copies run besides: on what they share it writes lines, until end.
+func (p *progress) forget(alone bool) io.Writer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held, p.holding = nil, false
+	if !alone {
+		p.enter()
+	}
+	return p.writer
+}
+
+// enter enters the caller's terminal, if there is one. mu is held.
+func (p *progress) enter() {
+	if s := screenOf(p.report); s != nil {
+		p.terminal = enter(s)
+		p.writer = p.terminal
+	}
+}
+
+// end ends what release and forget have begun. Everything is on the caller's terminal then, with the cursor below it.
+func (p *progress) end() {
+	p.mu.Lock()
+	t := p.terminal
+	p.terminal, p.writer = nil, p.report
+	p.mu.Unlock()
+	if t != nil {
+		t.leave()
+	}
 }
 
 // send sends an event unless ctx ends first: the reader may have gone with whoever cancelled.
@@ -81,46 +115,80 @@ type blobProgress struct {
 	p        *progress
 	ctx      context.Context
 	artifact types.BlobInfo
+	label    string       // what is copied, for people
+	terminal *terminal    // where it is drawn; nil if nowhere
+	offset   atomic.Int64 // read by the newest reader
 
 	mu        sync.Mutex // guards what follows
 	announced bool
-	offset    uint64 // read by the newest reader
 	reported  uint64 // the largest offset that was sent: a retry does not take events back
 	last      time.Time
 }
 
+// blob begins to follow a blob: with a line, or with a bar on a terminal. It ends with done or failed.
 func (p *progress) blob(ctx context.Context, b endpoint.Blob) *blobProgress {
-	return &blobProgress{
-		p: p, ctx: ctx, last: time.Now(),
+	kind := "blob"
+	if b.Config {
+		kind = "config"
+	}
+	bp := &blobProgress{
+		p: p, ctx: ctx, last: time.Now(), label: blobLabel(kind, b.Digest),
 		artifact: types.BlobInfo{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType},
 	}
+	p.mu.Lock()
+	bp.terminal = p.terminal
+	p.mu.Unlock()
+	if bp.terminal != nil {
+		bp.terminal.add(bp)
+	} else {
+		p.line("Copying %s %s", kind, b.Digest)
+	}
+	return bp
+}
+
+// blobLabel names a blob in so few columns that bars begin in the same one.
+func blobLabel(kind string, d digest.Digest) string {
+	_, hex, _ := strings.Cut(d.String(), ":")
+	label := fmt.Sprintf("Copying %s %s", kind, hex)
+	return label[:min(len(label), len("Copying blob 0123456789ab"))]
 }
 
 // restart says that the next bytes are the first ones of the blob.
-func (bp *blobProgress) restart() {
-	bp.mu.Lock()
-	defer bp.mu.Unlock()
-	bp.offset = 0
-}
+func (bp *blobProgress) restart() { bp.offset.Store(0) }
 
 // read says that n more bytes were read.
 func (bp *blobProgress) read(n int) {
+	offset := bp.offset.Add(int64(n))
 	if bp.p.events == nil || n == 0 {
 		return
 	}
 	bp.mu.Lock()
 	defer bp.mu.Unlock()
 	bp.announce()
-	bp.offset += uint64(n)
-	if bp.offset <= bp.reported || time.Since(bp.last) < bp.p.interval {
+	if uint64(offset) <= bp.reported || time.Since(bp.last) < bp.p.interval {
 		return
 	}
 	bp.event(types.ProgressEventRead)
 	bp.last = time.Now()
 }
 
+// failed ends the blob: it was not copied.
+func (bp *blobProgress) failed() { bp.finish("") }
+
+// finish takes the bar away, and leaves a line with the outcome behind, if there is one.
+func (bp *blobProgress) finish(outcome string) {
+	if bp.terminal != nil {
+		bp.terminal.finish(bp, outcome)
+	}
+}
+
 // done ends the blob: it was copied, or it was there already.
 func (bp *blobProgress) done(reused bool) {
+	if reused {
+		bp.finish("skipped: already exists")
+	} else {
+		bp.finish("done")
+	}
 	bp.mu.Lock()
 	defer bp.mu.Unlock()
 	if reused {
@@ -141,7 +209,7 @@ func (bp *blobProgress) announce() {
 
 // event sends an event about how far the blob has come. mu is held.
 func (bp *blobProgress) event(kind types.ProgressEvent) {
-	offset := max(bp.offset, bp.reported)
+	offset := max(uint64(bp.offset.Load()), bp.reported)
 	bp.p.send(bp.ctx, types.ProgressProperties{
 		Event: kind, Artifact: bp.artifact, Offset: offset, OffsetUpdate: offset - bp.reported,
 	})

@@ -1,0 +1,81 @@
+package copy
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A bar is what is shown of a blob in flight.
+type bar struct {
+	label  string
+	offset int64 // bytes read; a stream that is too long has more than size
+	size   int64 // negative if unknown
+}
+
+// Widths, in columns, of what is between the brackets of a bar. If there is no room for the least, there are only numbers.
+const (
+	minBarWidth = 8
+	maxBarWidth = 40
+)
+
+// picture returns the lines that show bars on a terminal of the given size. All are in ASCII. They fit, with a row for the cursor below
+// and a column for it behind them: the last one counts the bars for which there is no room.
+func picture(bars []bar, columns, rows int) []string {
+	most := max(rows-1, 1)
+	hidden := 0
+	if len(bars) > most {
+		hidden = len(bars) - (most - 1)
+		bars = bars[:most-1]
+	}
+	var lines []string
+	for _, b := range bars {
+		lines = append(lines, b.line(columns-1))
+	}
+	if hidden > 0 {
+		lines = append(lines, fmt.Sprintf("... and %d more", hidden))
+	}
+	for i, line := range lines {
+		lines[i] = line[:min(len(line), max(columns-1, 1))]
+	}
+	return lines
+}
+
+// line shows b in so many columns, or more if they are few.
+func (b bar) line(columns int) string {
+	if b.size < 0 {
+		return b.label + " " + formatSize(b.offset)
+	}
+	offset := min(b.offset, b.size)
+	counts := fmt.Sprintf("%10s / %10s", formatSize(offset), formatSize(b.size))
+	width := min(columns-len(b.label)-len(" [] ")-len(counts), maxBarWidth)
+	if width < minBarWidth {
+		return b.label + " " + formatSize(offset) + " / " + formatSize(b.size)
+	}
+	filled := 0
+	if b.size > 0 {
+		filled = int(float64(offset) / float64(b.size) * float64(width))
+	}
+	return b.label + " [" + strings.Repeat("=", filled) + strings.Repeat(" ", width-filled) + "] " + counts
+}
+
+// formatSize is a number of bytes for people.
+func formatSize(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/(1<<10), 0
+	for value >= 1<<10 {
+		value /= 1 << 10
+		unit++
+	}
+	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[unit])
+}
+
+// rowsOf returns how many rows lines take on a terminal that may have become narrower since they were drawn: then it has broken them.
+func rowsOf(lines []string, columns int) int {
+	rows := 0
+	for _, line := range lines {
+		rows += max(1, (len(line)+columns-1)/columns)
+	}
+	return rows
+}

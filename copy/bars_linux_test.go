@@ -1,0 +1,385 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A pseudoTerminal is a terminal of the system, with a model at its other side.
+type pseudoTerminal struct {
+	t      *testing.T
+	writer *os.File // what copies get
+	other  *os.File
+	ended  sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	changed *sync.Cond
+	model   modelTerminal
+	raw     []byte // all that was written
+}
+
+func newPseudoTerminal(t *testing.T, columns, rows uint16) *pseudoTerminal {
+	t.Helper()
+	t.Setenv("TERM", "xterm")
+	other, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("this system has no pseudo terminals: %v", err)
+	}
+	var number int
+	require.NoError(t, control(other, func(fd int) {
+		require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
+		number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		require.NoError(t, err)
+	}))
+	writer, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	p := &pseudoTerminal{t: t, writer: writer, other: other, model: modelTerminal{columns: int(columns), rows: int(rows)}}
+	p.changed = sync.NewCond(&p.mu)
+	p.resize(columns, rows)
+	p.ended.Go(p.read)
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *pseudoTerminal) resize(columns, rows uint16) {
+	require.NoError(p.t, control(p.writer, func(fd int) {
+		require.NoError(p.t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}))
+	}))
+}
+
+// read shows what is written, until the writer is closed.
+func (p *pseudoTerminal) read() {
+	buffer := make([]byte, 4096)
+	for {
+		n, err := p.other.Read(buffer)
+		p.mu.Lock()
+		p.raw = append(p.raw, buffer[:n]...)
+		_, _ = p.model.Write(buffer[:n]) // never fails
+		p.mu.Unlock()
+		p.changed.Broadcast()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// hangUp closes the side at which somebody could look.
+func (p *pseudoTerminal) hangUp() {
+	assert.NoError(p.t, p.other.Close())
+	p.ended.Wait()
+}
+
+func (p *pseudoTerminal) close() {
+	_ = p.writer.Close() // it may be closed
+	p.ended.Wait()
+	_ = p.other.Close()
+}
+
+// waitFor waits until the text on the terminal matches.
+func (p *pseudoTerminal) waitFor(expression string) {
+	re := regexp.MustCompile(expression)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !re.MatchString(p.model.text()) {
+		p.changed.Wait()
+	}
+}
+
+// finalLines returns the lines that stay when everything has been read. The cursor is below them.
+func (p *pseudoTerminal) finalLines() []string {
+	p.t.Helper()
+	require.NoError(p.t, p.writer.Close())
+	p.ended.Wait()
+	assert.Empty(p.t, p.model.unknown)
+	lines := strings.Split(p.model.text(), "\n")
+	assert.Equal(p.t, "", lines[len(lines)-1])
+	assert.Equal(p.t, len(lines)-1, p.model.row)
+	return lines[:len(lines)-1]
+}
+
+var blobLine = regexp.MustCompile(`^(Copying (?:blob|config) )sha256:([0-9a-f]+)$`)
+
+// shown returns the lines that a terminal gets, sorted, by those that others get.
+func shown(text, outcome string) []string {
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	for i, line := range lines {
+		if m := blobLine.FindStringSubmatch(line); m != nil {
+			lines[i] = (m[1] + m[2])[:len("Copying blob 0123456789ab")] + " " + outcome
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// heldRegistry is a source which does not answer to the first request for a blob before release is called.
+func heldRegistry(t *testing.T, f *imagetest.Fixture, blob string) (src registryPlace, release func()) {
+	held := make(chan struct{})
+	src = registryPlace{t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, f.Digest(blob).String()) {
+			<-held
+		}
+		return registrytest.Answer{}
+	}}), "team/app"}
+	src.push(f, "v1", imagetest.Top)
+	release = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	return src, release
+}
+
+// TestBars holds what a terminal shows of copies against the lines that others get: when it is done, but for the blobs, nothing differs.
+func TestBars(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(3, 2, 1000)
+	src, release := heldRegistry(t, f, "arm64.0")
+	o := Options{ImageListSelection: CopyAllImages}
+	dst := places["registry"](t)
+
+	terminal := newPseudoTerminal(t, 100, 10)
+	terminal.resize(80, 10)
+	o.ReportWriter = terminal.writer
+	result := make(chan error)
+	go func() {
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		result <- err
+	}()
+	held := "Copying blob " + f.Digest("arm64.0").Encoded()[:12]
+	terminal.waitFor("\n" + held + ` \[ {27}\] +0 B / [^\n]*\n$`) // the only one that is left
+	terminal.resize(100, 10)
+	terminal.waitFor("\n" + held + ` \[ {40}\] +0 B / [^\n]*\n$`)
+	release()
+	require.NoError(t, <-result)
+
+	var lines lockedBuffer
+	o.ReportWriter = &lines
+	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err)
+	assert.Equal(t, shown(lines.String(), "done"), sorted(terminal.finalLines()))
+
+	o.CheckBlobs = true
+	lines.b.Reset()
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err)
+	terminal = newPseudoTerminal(t, 100, 24)
+	o.ReportWriter = terminal.writer
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err)
+	assert.Equal(t, shown(lines.String(), "skipped: already exists"), sorted(terminal.finalLines()))
+	assert.Empty(t, terminals.of)
+}
+
+// TestBarsOfPrepared looks at the terminal as soon as Execute returns.
+func TestBarsOfPrepared(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	terminal := newPseudoTerminal(t, 80, 24)
+	p, err := Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
+		ImageListSelection: CopyAllImages, ReportWriter: terminal.writer,
+	}))
+	require.NoError(t, err)
+	assert.Empty(t, terminals.of)
+	_, err = p.Execute(t.Context())
+	require.NoError(t, err)
+	lines := terminal.finalLines() // nothing follows: the writer is closed now
+	require.NoError(t, p.Close())
+	assert.Equal(t, len(f.Blobs(imagetest.Top)), strings.Count(strings.Join(lines, "\n")+"\n", " done\n"))
+}
+
+// TestBarsOfFailures ends copies in the middle: no bar stays, and what was copied has its line.
+func TestBarsOfFailures(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 1000)
+	held := f.Digest("arm64.0")
+	bar := "Copying blob " + held.Encoded()[:12] + ` .*\n$`
+	for name, c := range map[string]struct {
+		fault registrytest.Answer
+		end   func(*pseudoTerminal, context.CancelFunc)
+		err   func(error) bool
+	}{
+		"cancelled": {
+			registrytest.Answer{Fault: registrytest.FaultStallBody, After: 500},
+			func(p *pseudoTerminal, cancel context.CancelFunc) { p.waitFor(bar); cancel() },
+			func(err error) bool { return errors.Is(err, context.Canceled) },
+		},
+		"failed": {
+			registrytest.Fail(http.StatusForbidden, "DENIED", "no"),
+			func(*pseudoTerminal, context.CancelFunc) {},
+			func(err error) bool { var at *Error; return errors.As(err, &at) && at.Side == SourceSide },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			src := registryPlace{t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+				if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, held.String()) {
+					return c.fault
+				}
+				return registrytest.Answer{}
+			}}), "team/app"}
+			src.push(f, "v1", imagetest.Top)
+			terminal := newPseudoTerminal(t, 60, 24)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			result := make(chan error)
+			var report *Report
+			go func() {
+				var err error
+				report, err = e.image(ctx, places["registry"](t).ref("v1"), src.ref("v1"), Options{
+					ImageListSelection: CopyAllImages, ReportWriter: terminal.writer,
+				})
+				result <- err
+			}()
+			c.end(terminal, cancel)
+			err := <-result
+			assert.True(t, c.err(err), err)
+			done := 0
+			for _, line := range terminal.finalLines() {
+				assert.NotContains(t, line, " / ")
+				assert.NotContains(t, line, held.Encoded()[:12])
+				if strings.HasSuffix(line, " done") {
+					done++
+				}
+			}
+			assert.Equal(t, report.BlobsCopied, done)
+			assert.Empty(t, terminals.of)
+		})
+	}
+}
+
+// TestBarsOfTerminalThatGoes closes the terminal in the middle of a copy, which does not mind.
+func TestBarsOfTerminalThatGoes(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 1000)
+	src, release := heldRegistry(t, f, "arm64.0")
+	terminal := newPseudoTerminal(t, 60, 24)
+	dst := places["registry"](t)
+	result := make(chan error)
+	go func() {
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, ReportWriter: terminal.writer})
+		result <- err
+	}()
+	terminal.waitFor(" 0 B / ")
+	terminal.hangUp()
+	release()
+	require.NoError(t, <-result)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	assert.Empty(t, terminals.of)
+}
+
+// TestBarsOfImages copies many images on one terminal, some of them through upstream, which draws nothing there.
+func TestBarsOfImages(t *testing.T) {
+	e := newEnv(t)
+	const n = 12
+	f := imagetest.Platforms(2, 2, 1000)
+	src, release := heldRegistry(t, f, "arm64.0")
+	convert := e.options(Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true})
+	run := func(o Options) {
+		dst := registrytest.Start(t, registrytest.Options{})
+		o.ImageListSelection = CopyAllImages
+		options := e.options(o)
+		convert.ReportWriter = o.ReportWriter
+		var jobs []Job
+		for i := range n {
+			job := Job{Source: src.ref("v1"), Destination: registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1")}
+			if i%3 == 0 {
+				job.Options = convert
+			}
+			jobs = append(jobs, job)
+		}
+		for _, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options}) {
+			assert.NoError(t, r.Err)
+		}
+	}
+	terminal := newPseudoTerminal(t, 50, 7)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(Options{ReportWriter: terminal.writer})
+	}()
+	terminal.waitFor(" 0 B / ")
+	release()
+	<-ended
+	counted := map[string]int{}
+	for _, line := range terminal.finalLines() {
+		assert.NotContains(t, line, " / ")
+		counted[line]++
+	}
+	for _, d := range f.Blobs(imagetest.Top) {
+		seen := 0
+		for _, kind := range []string{"blob", "config"} {
+			for _, outcome := range []string{"done", "skipped: already exists"} {
+				seen += counted[blobLabel(kind, d)+" "+outcome]
+			}
+		}
+		assert.Equal(t, n-n/3, seen, f.Name(d))
+	}
+	assert.Empty(t, terminals.of)
+}
+
+// TestBarsOfUpstream hands a copy over on a terminal: the bars there are upstream's.
+func TestBarsOfUpstream(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 1000)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	terminal := newPseudoTerminal(t, 100, 24)
+	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{
+		ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true, ReportWriter: terminal.writer,
+	})
+	require.NoError(t, err)
+	require.NoError(t, terminal.writer.Close())
+	terminal.ended.Wait()
+	assert.Regexp(t, `Copying blob `+f.Digest("arm64.0").Encoded()[:12]+` (done|skipped)`, string(terminal.raw))
+}
+
+// TestNoBars has files that are no terminals, and one that cannot move its cursor: they get lines.
+func TestNoBars(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 1000)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	o := Options{ImageListSelection: CopyAllImages}
+	run := func(o Options) {
+		_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+	}
+	var lines lockedBuffer
+	o.ReportWriter = &lines
+	run(o)
+	want := sorted(strings.Split(strings.TrimSuffix(lines.String(), "\n"), "\n"))
+
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	require.NoError(t, err)
+	defer file.Close()
+	o.ReportWriter = file
+	run(o)
+	written, err := os.ReadFile(file.Name())
+	require.NoError(t, err)
+	assert.Equal(t, want, sorted(strings.Split(strings.TrimSuffix(string(written), "\n"), "\n")))
+
+	dumb := newPseudoTerminal(t, 200, 24)
+	t.Setenv("TERM", "dumb")
+	o.ReportWriter = dumb.writer
+	run(o)
+	assert.Equal(t, want, sorted(dumb.finalLines()))
+
+	var none *os.File
+	o.ReportWriter = none
+	run(o)
+}

@@ -1,0 +1,371 @@
+package copy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+func TestPicture(t *testing.T) {
+	const blob, config = "Copying blob 0123456789ab", "Copying config 0123456789"
+	three := []bar{{blob, 0, 3 << 20}, {blob, 1 << 20, 4 << 20}, {config, 1000, 1000}}
+	for name, c := range map[string]struct {
+		bars          []bar
+		columns, rows int
+		want          []string
+	}{
+		"nothing": {nil, 80, 24, nil},
+		"usual": {three, 80, 24, []string{
+			"Copying blob 0123456789ab [                           ]        0 B /    3.0 MiB",
+			"Copying blob 0123456789ab [======                     ]    1.0 MiB /    4.0 MiB",
+			"Copying config 0123456789 [===========================]     1000 B /     1000 B",
+		}},
+		"wide": {three[1:2], 200, 24, []string{
+			"Copying blob 0123456789ab [==========                              ]    1.0 MiB /    4.0 MiB",
+		}},
+		"narrow": {three[1:], 60, 24, []string{
+			"Copying blob 0123456789ab 1.0 MiB / 4.0 MiB",
+			"Copying config 0123456789 1000 B / 1000 B",
+		}},
+		"narrower": {three[1:2], 30, 24, []string{"Copying blob 0123456789ab 1.0"}},
+		"tiny":     {three, 2, 2, []string{"."}},
+		"none":     {three, 0, 0, []string{"."}},
+		"low":      {three, 60, 3, []string{"Copying blob 0123456789ab 0 B / 3.0 MiB", "... and 2 more"}},
+		"just low enough": {three[:2], 60, 3, []string{
+			"Copying blob 0123456789ab 0 B / 3.0 MiB", "Copying blob 0123456789ab 1.0 MiB / 4.0 MiB",
+		}},
+		"unknown size":  {[]bar{{blob, 1536, -1}}, 80, 24, []string{"Copying blob 0123456789ab 1.5 KiB"}},
+		"empty":         {[]bar{{blob, 0, 0}}, 60, 24, []string{"Copying blob 0123456789ab 0 B / 0 B"}},
+		"empty, a bar":  {[]bar{{blob, 0, 0}}, 80, 24, []string{"Copying blob 0123456789ab [                           ]        0 B /        0 B"}},
+		"more than all": {[]bar{{blob, 20, 10}}, 80, 24, []string{"Copying blob 0123456789ab [===========================]       10 B /       10 B"}},
+		"enormous": {[]bar{{blob, math.MaxInt64 / 2, math.MaxInt64}}, 80, 24, []string{
+			"Copying blob 0123456789ab [=============              ]    4.0 EiB /    8.0 EiB",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, picture(c.bars, c.columns, c.rows)) })
+	}
+}
+
+// TestPictureFits draws at random, and looks whether it fits.
+func TestPictureFits(t *testing.T) {
+	const seed = 7
+	random := rand.New(rand.NewPCG(seed, seed))
+	for range 10_000 {
+		bars := make([]bar, random.IntN(50))
+		for i := range bars {
+			bars[i] = bar{"Copying blob 0123456789ab", random.Int64N(1 << random.Int64N(63)), random.Int64N(1<<random.Int64N(63)) - 1}
+		}
+		columns, rows := random.IntN(150), random.IntN(60)
+		lines := picture(bars, columns, rows)
+		require.LessOrEqual(t, len(lines), max(rows-1, 1))
+		require.LessOrEqual(t, rowsOf(lines, max(columns, 1)), max(rows-1, 1))
+		for _, line := range lines {
+			require.LessOrEqual(t, len(line), max(columns-1, 1))
+		}
+	}
+}
+
+// A modelTerminal understands what copies write to terminals, and nothing else. Text that scrolls away stays in it; a terminal that
+// is resized breaks no lines anew.
+type modelTerminal struct {
+	columns, rows int
+
+	lines    [][]byte // the last rows of them are on the screen
+	row, col int      // of the cursor, which is in a line
+	pending  []byte   // the beginning of a control sequence
+	unknown  []string // what it did not understand
+	moved    bool     // the cursor went up
+}
+
+func (m *modelTerminal) Write(text []byte) (int, error) {
+	for _, c := range text {
+		m.put(c)
+	}
+	return len(text), nil
+}
+
+func (m *modelTerminal) put(c byte) {
+	switch {
+	case len(m.pending) > 0 || c == '\x1b':
+		m.pending = append(m.pending, c)
+		if len(m.pending) > 1 && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
+			m.control(string(m.pending))
+			m.pending = nil
+		}
+	case c == '\r':
+		m.col = 0
+	case c == '\n': // the system makes this of it
+		m.row, m.col = m.row+1, 0
+	case c < ' ' || c > '~':
+		m.unknown = append(m.unknown, fmt.Sprintf("%q", c))
+	default:
+		if m.col == m.columns {
+			m.row, m.col = m.row+1, 0
+		}
+		for len(m.lines) <= m.row {
+			m.lines = append(m.lines, nil)
+		}
+		for len(m.lines[m.row]) <= m.col {
+			m.lines[m.row] = append(m.lines[m.row], ' ')
+		}
+		m.lines[m.row][m.col] = c
+		m.col++
+	}
+	for len(m.lines) <= m.row {
+		m.lines = append(m.lines, nil)
+	}
+}
+
+func (m *modelTerminal) control(sequence string) {
+	var up int
+	switch {
+	case sequence == "\x1b[J":
+		m.lines[m.row] = m.lines[m.row][:min(m.col, len(m.lines[m.row]))]
+		m.lines = m.lines[:m.row+1]
+	case strings.HasSuffix(sequence, "A") && scanned(sequence, &up):
+		m.row = max(m.row-up, len(m.lines)-m.rows, 0)
+		m.moved = true
+	default:
+		m.unknown = append(m.unknown, fmt.Sprintf("%q", sequence))
+	}
+}
+
+func scanned(sequence string, up *int) bool {
+	_, err := fmt.Sscanf(sequence, "\x1b[%dA", up)
+	return err == nil
+}
+
+// text is what was ever on the screen and was not erased. It ends with a line feed if the cursor is at the beginning of the last line,
+// which is empty.
+func (m *modelTerminal) text() string { return string(bytes.Join(m.lines, []byte("\n"))) }
+
+// A testScreen is a screen that shows a model of a terminal. Its fields may be changed while the bubble is at rest.
+type testScreen struct {
+	model modelTerminal
+	taken int           // how often something was written
+	stop  chan struct{} // if not nil, writing waits until it is closed
+	gone  bool
+
+	columns, rows int
+}
+
+func newTestScreen(columns, rows int) *testScreen {
+	return &testScreen{model: modelTerminal{columns: columns, rows: rows}, columns: columns, rows: rows}
+}
+
+func (s *testScreen) size() (columns, rows int, err error) { return s.columns, s.rows, nil }
+
+func (s *testScreen) Write(text []byte) (int, error) {
+	s.taken++
+	if s.stop != nil {
+		<-s.stop
+	}
+	if s.gone {
+		return 0, errors.New("input/output error")
+	}
+	return s.model.Write(text)
+}
+
+// onScreen returns the progress of a copy on a screen, which is to end.
+func onScreen(s screen) *progress {
+	p := newProgress(&Options{})
+	p.terminal = enter(s)
+	p.writer, p.holding = p.terminal, false
+	return p
+}
+
+func testBlob(content string, size int64) endpoint.Blob {
+	return endpoint.Blob{Digest: digest.FromString(content), Size: size}
+}
+
+// frame waits for the next picture.
+func frame() {
+	time.Sleep(frameInterval)
+	synctest.Wait()
+}
+
+// TestTerminal follows what is on a terminal, which is resized meanwhile, from the first line to the last.
+func TestTerminal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestScreen(80, 5)
+		shows := func(want ...string) {
+			t.Helper()
+			frame()
+			assert.Equal(t, strings.Join(want, "\n")+"\n", s.model.text())
+		}
+		p := onScreen(s)
+		p.line("first")
+		a := p.blob(t.Context(), testBlob("a", 4<<20))
+		config := testBlob("c", 10)
+		config.Config = true
+		c := p.blob(t.Context(), config)
+		a.read(1 << 20)
+		shows(
+			"first",
+			"Copying blob ca978112ca1b [======                     ]    1.0 MiB /    4.0 MiB",
+			"Copying config 2e7d2c03a9 [                           ]        0 B /       10 B",
+		)
+		taken := s.taken
+		frame()
+		assert.Equal(t, taken, s.taken, "nothing is written when nothing has changed")
+
+		long := strings.Repeat("long ", 30) // is broken, as everybody's lines are
+		p.line("%s", long)
+		c.read(10)
+		c.done(false)
+		a.restart()
+		shows(
+			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done",
+			"Copying blob ca978112ca1b [                           ]        0 B /    4.0 MiB",
+		)
+
+		s.columns, s.rows, s.model.rows = 60, 3, 3
+		var others []*blobProgress
+		for _, content := range []string{"d", "e", "f"} {
+			others = append(others, p.blob(t.Context(), testBlob(content, 1)))
+		}
+		// The terminal has broken the only line into two, which the model does not do.
+		s.model.put('\n')
+		shows(
+			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done",
+			"Copying blob ca978112ca1b 0 B / 4.0 MiB",
+			"... and 3 more",
+		)
+		a.failed()
+		others[0].done(true)
+		others[1].done(false)
+		others[2].done(false)
+		p.line("last")
+		p.end()
+		assert.Equal(t, strings.Join([]string{
+			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done", "Copying blob 18ac3e7343f0 skipped: already exists",
+			"Copying blob 3f79bb7b435b done", "Copying blob 252f10c83610 done", "last", "",
+		}, "\n"), s.model.text(), "everything is there as soon as the copy has ended")
+		assert.Empty(t, s.model.unknown)
+		synctest.Wait()
+		assert.NotContains(t, terminals.of, screen(s))
+
+		late := testBlob("g", 1) // goes nowhere, and does no harm
+		p.line("after the end")
+		p.blob(t.Context(), late).done(false)
+		a.read(5)
+		p.end()
+	})
+}
+
+// TestTerminalOfSeveral lets copies share a terminal. The first one leaves before the other.
+func TestTerminalOfSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestScreen(60, 24)
+		first, second := onScreen(s), onScreen(s)
+		assert.Same(t, first.terminal, second.terminal)
+		a, b := first.blob(t.Context(), testBlob("a", 5)), second.blob(t.Context(), testBlob("b", 5))
+		frame()
+		assert.Equal(t, "Copying blob ca978112ca1b 0 B / 5 B\nCopying blob 3e23e8160039 0 B / 5 B\n", s.model.text())
+		a.done(false)
+		first.end()
+		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 0 B / 5 B\n", s.model.text())
+		b.read(3)
+		frame()
+		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 3 B / 5 B\n", s.model.text())
+		b.done(false)
+		second.end()
+		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 done\n", s.model.text())
+		assert.Empty(t, s.model.unknown)
+	})
+}
+
+// TestTerminalIsStopped has a terminal that takes nothing for an hour. Copies end all the same, and one goroutine waits for it.
+func TestTerminalIsStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestScreen(60, 24)
+		s.stop = make(chan struct{})
+		begun := time.Now()
+		for i := range 10 {
+			p := onScreen(s)
+			for range maxPendingLines {
+				p.line("line of %d", i)
+			}
+			bp := p.blob(t.Context(), testBlob("a", 5))
+			bp.read(5)
+			bp.done(false)
+			p.end()
+		}
+		assert.Equal(t, 10*terminalPatience, time.Since(begun))
+		assert.Equal(t, 1, s.taken)
+		assert.LessOrEqual(t, len(terminals.of[s].lines), maxPendingLines)
+		time.Sleep(time.Hour)
+		close(s.stop)
+		synctest.Wait()
+		assert.NotContains(t, terminals.of, screen(s))
+		assert.Equal(t, maxPendingLines, strings.Count(s.model.text(), "line of 0\n"))
+		assert.Equal(t, maxPendingLines, strings.Count(s.model.text(), "line of 1\n"))
+	})
+}
+
+// TestTerminalIsGone has one that takes nothing any more.
+func TestTerminalIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestScreen(60, 24)
+		p := onScreen(s)
+		a := p.blob(t.Context(), testBlob("a", 5))
+		frame()
+		s.gone = true
+		a.read(5)
+		frame()
+		a.done(false)
+		begun := time.Now()
+		p.end()
+		assert.Zero(t, time.Since(begun))
+		assert.Equal(t, 3, s.taken)
+	})
+}
+
+// TestTerminalOfMany lets many copies come and go at once. All lines arrive, and no bar stays.
+func TestTerminalOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newTestScreen(80, 10)
+		var copies sync.WaitGroup
+		const n, blobs = 50, 20
+		for i := range n {
+			copies.Go(func() {
+				p := onScreen(s)
+				defer p.end()
+				var tasks sync.WaitGroup
+				for j := range blobs {
+					tasks.Go(func() {
+						bp := p.blob(t.Context(), testBlob(fmt.Sprint(i, j), 1000))
+						for range 10 {
+							time.Sleep(time.Duration(i+j) * time.Millisecond)
+							bp.read(100)
+						}
+						bp.done(j%2 == 0)
+					})
+				}
+				tasks.Wait()
+			})
+		}
+		copies.Wait()
+		text := s.model.text()
+		assert.Equal(t, n*blobs/2, strings.Count(text, " done\n"))
+		assert.Equal(t, n*blobs/2, strings.Count(text, " skipped: already exists\n"))
+		assert.Equal(t, n*blobs, strings.Count(text, "\n"))
+		assert.True(t, s.model.moved)
+		assert.Empty(t, s.model.unknown)
+		synctest.Wait()
+		assert.NotContains(t, terminals.of, screen(s))
+	})
+}
