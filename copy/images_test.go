@@ -5,11 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -118,4 +125,146 @@ func TestImagesShareBlobs(t *testing.T) {
 	assert.LessOrEqual(t, src.Peak(), most)
 	assert.LessOrEqual(t, dst.Peak(), most)
 	assert.LessOrEqual(t, dst.Connections(), 2*most, "a connection is used again")
+}
+
+// TestImagesBudget looks at what the copies of one call share, and at what blobs count for there.
+func TestImagesBudget(t *testing.T) {
+	own := semaphore.NewWeighted(1)
+	ref := places["registry"](t).ref("v1")
+	for name, c := range map[string]struct {
+		options ImagesOptions
+		total   int64
+		large   int64
+		own     *semaphore.Weighted
+	}{
+		"default":                   {ImagesOptions{}, defaultParallel * slotWeight, slotWeight, nil},
+		"in a number of the caller": {ImagesOptions{MaxParallelDownloads: 3, Options: &Options{MaxParallelDownloads: 5}}, 3, 1, nil},
+		"not of one image":          {ImagesOptions{Options: &Options{MaxParallelDownloads: 5}}, defaultParallel * slotWeight, slotWeight, nil},
+		"in the caller's semaphore": {ImagesOptions{Options: &Options{ConcurrentBlobCopiesSemaphore: own}}, 1, 1, own},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBatch(nil, &c.options)
+			o, err := b.optionsOf(Job{Source: ref, Destination: ref})
+			require.NoError(t, err)
+			j, err := newJob(nil, ref, ref, o)
+			require.NoError(t, err)
+			assert.Equal(t, int64(1), j.weight(endpoint.Blob{Size: smallBlob}))
+			assert.Equal(t, c.large, j.weight(endpoint.Blob{Size: smallBlob + 1}))
+			if c.own != nil {
+				assert.Same(t, c.own, j.budget)
+			} else {
+				assert.Same(t, b.session.budget, j.budget)
+			}
+			assert.True(t, j.budget.TryAcquire(c.total))
+			assert.False(t, j.budget.TryAcquire(1))
+			u, err := upstreamOptions(o, &Plan{}, wayReason{})
+			require.NoError(t, err)
+			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
+		})
+	}
+}
+
+// TestSmallImagesTogether holds back blobs until as many are asked for as may be at once, of more images than one.
+func TestSmallImagesTogether(t *testing.T) {
+	const most, perImage = defaultParallel * slotWeight, 8
+	var asked atomic.Int32
+	full := make(chan struct{})
+	src := registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		if !strings.Contains(req.URL.Path, "/blobs/") {
+			return registrytest.Answer{}
+		}
+		if asked.Add(1) == most {
+			close(full)
+		}
+		select {
+		case <-full:
+		case <-time.After(20 * time.Second):
+			t.Errorf("there are never more than %d at once", asked.Load())
+		}
+		return registrytest.Answer{}
+	}})
+	dst := registrytest.Start(t, registrytest.Options{})
+	e := newEnv(t)
+	options := e.options(Options{ImageListSelection: CopyAllImages})
+	options.session = session{}
+	f := imagetest.New()
+	var jobs []Job
+	for i := range 2 * most / perImage {
+		image := fmt.Sprintf("image%d", i)
+		var layers []string
+		for k := range perImage - 1 {
+			layers = append(layers, fmt.Sprintf("%s.%d", image, k))
+			f.Seeded(layers[k], uint64(1+i*perImage+k), 100)
+		}
+		f.Image(image, imagetest.Layers(layers...))
+		f.PushTo(src, image, "v1", image)
+		jobs = append(jobs, Job{Source: registryRef(t, src, image, "v1"), Destination: registryRef(t, dst, image, "v1")})
+	}
+	for _, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options}) {
+		require.NoError(t, r.Err)
+	}
+}
+
+// TestPlanImages plans what Images would do, before and after it has been done, over a few connections.
+func TestPlanImages(t *testing.T) {
+	e := newEnv(t)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f := imagetest.Platforms(3, 2, 100)
+	options := e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: true})
+	options.session = session{}
+	const n, atOnce = 60, 2
+	var jobs []Job
+	for i := range n {
+		repo := fmt.Sprintf("app/%d", i)
+		if i != 7 {
+			f.PushTo(src, repo, "v1", imagetest.Top)
+		}
+		jobs = append(jobs, Job{Source: registryRef(t, src, repo, "v1"), Destination: registryRef(t, dst, repo, "v1")})
+	}
+	many := &ImagesOptions{Options: options, MaxJobs: atOnce, Done: func(Result, *Report) { t.Error("a plan is no copy") }}
+	check := func(upToDate bool) {
+		var seen []int
+		PlanImages(t.Context(), e.policy, jobs, many, func(p PlannedImage) {
+			seen = append(seen, p.Job)
+			if p.Job == 7 {
+				assert.ErrorContains(t, p.Err, "app/7")
+				assert.Nil(t, p.Plan)
+				assert.False(t, p.UpToDate)
+				return
+			}
+			require.NoError(t, p.Err)
+			assert.Equal(t, f.Digest(imagetest.Top), p.Plan.Digest)
+			assert.Equal(t, jobs[p.Job].Destination.DockerReference().String(), strings.TrimPrefix(p.Plan.Destination, "docker://"))
+			assert.Equal(t, upToDate, p.UpToDate)
+			assert.Equal(t, upToDate, len(p.Plan.Copies) == 0)
+		})
+		slices.Sort(seen)
+		assert.Len(t, slices.Compact(seen), n)
+	}
+	check(false)
+	assert.Empty(t, dst.Repos(), "nothing is written")
+	for _, reg := range []*registrytest.Registry{src, dst} {
+		assert.Less(t, reg.Connections(), n/2, "connections are used again")
+	}
+	for i, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options}) {
+		assert.Equal(t, i == 7, r.Err != nil, "%v", r.Err)
+	}
+	dst.ResetLog()
+	check(true)
+	for _, q := range dst.Requests() {
+		assert.Equal(t, http.MethodHead, q.Method)
+	}
+
+	stopped, stop := context.WithCancelCause(t.Context())
+	reason := errors.New("enough")
+	planned := 0
+	PlanImages(stopped, e.policy, jobs, many, func(p PlannedImage) {
+		stop(reason)
+		planned++
+		if p.Err != nil && p.Job != 7 {
+			assert.ErrorIs(t, p.Err, reason)
+		}
+	})
+	assert.Equal(t, n, planned)
+	PlanImages(t.Context(), e.policy, []Job{{}}, nil, func(p PlannedImage) { assert.ErrorContains(t, p.Err, "no source") })
 }

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -261,6 +262,7 @@ type Options struct {
 type session struct {
 	shared *registry.Shared
 	judge  *judge
+	budget *semaphore.Weighted
 }
 
 // OptionsError says that options are invalid by themselves or together. Nothing has been opened.
@@ -364,10 +366,15 @@ func (o *Options) validateCompression() error {
 // many.
 const defaultParallel = 32
 
+// sharedBudget is what this copy shares with others, nil if it has a budget of its own. Everything counts the same in the caller's.
+func (o *Options) sharedBudget() *semaphore.Weighted {
+	return cmp.Or(o.ConcurrentBlobCopiesSemaphore, o.session.budget)
+}
+
 // budget returns the semaphore that everything in flight is counted by.
 func (o *Options) budget() *semaphore.Weighted {
-	if o.ConcurrentBlobCopiesSemaphore != nil {
-		return o.ConcurrentBlobCopiesSemaphore
+	if shared := o.sharedBudget(); shared != nil {
+		return shared
 	}
 	if o.MaxParallelDownloads > 0 {
 		return semaphore.NewWeighted(int64(o.MaxParallelDownloads))
