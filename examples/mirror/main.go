@@ -4,15 +4,25 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
 )
 
+// grace is how long the program has to stop by itself after a signal. What waits for a file, say on a server that is gone, may not.
+const grace = 1500 * time.Millisecond
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process at once
+		time.Sleep(grace)
+		fmt.Fprintf(os.Stderr, "mirror: stopped: %v; something did not stop by itself\n", context.Cause(ctx))
+		os.Exit(mirrorcmd.StatusFailed)
+	})
 	os.Exit(mirrorcmd.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -3,6 +3,7 @@ package mirrorcmd
 import (
 	"bufio"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -177,13 +178,30 @@ type passwords struct {
 	lines *bufio.Reader
 }
 
+// read returns the next password. When the run ends, it does not wait any longer.
 func (p *passwords) read(prompt string) (string, error) {
-	if f, ok := p.env.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(p.env.stderr, prompt)
-		defer fmt.Fprintln(p.env.stderr)
+	f, ok := p.env.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return await(p.env.ctx, p.line)
+	}
+	echo, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprint(p.env.stderr, prompt)
+	defer fmt.Fprintln(p.env.stderr)
+	password, err := await(p.env.ctx, func() (string, error) {
 		password, err := term.ReadPassword(int(f.Fd()))
 		return string(password), err
+	})
+	if p.env.ctx.Err() != nil { // the reader is still there, and has the echo switched off
+		_ = term.Restore(int(f.Fd()), echo)
 	}
+	return password, err
+}
+
+// line reads a line.
+func (p *passwords) line() (string, error) {
 	if p.lines == nil {
 		p.lines = bufio.NewReader(p.env.stdin)
 	}
@@ -195,6 +213,25 @@ func (p *passwords) read(prompt string) (string, error) {
 		err = errors.New("none on standard input")
 	}
 	return strings.TrimRight(line, "\r\n"), err
+}
+
+// await returns what read does, or the cause of the end of ctx, if that comes first; nobody can stop read then.
+func await(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		text, err := read()
+		done <- result{text, err}
+	}()
+	select {
+	case r := <-done:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 }
 
 // policyContext returns the signature policy, to be destroyed by the caller.

@@ -26,12 +26,12 @@ const (
 // Passwords that the command line leaves out are read from stdin. Run sets the output and the level of logrus' standard logger
 // while it runs, so it must not run twice at the same time.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	e := &environment{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
 	restore := e.startLog()
 	defer restore()
 	root := newRoot(e)
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
-	err := root.ExecuteContext(ctx)
+	err := orStopped(ctx, root.ExecuteContext(ctx))
 	switch {
 	case err == nil:
 		return StatusDone
@@ -47,6 +47,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // An environment is what a run has of the world.
 type environment struct {
+	ctx            context.Context // of the run
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string

@@ -278,6 +278,26 @@ func TestStopped(t *testing.T) {
 	imagetest.CheckUnchanged(t, dst, repo, tag, old)
 }
 
+// TestStoppedAtThePassword stops a run that waits for somebody to type.
+func TestStoppedAtThePassword(t *testing.T) {
+	stdin, nobody := io.Pipe()
+	defer nobody.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var stderr bytes.Buffer
+	asked := readerFunc(func(p []byte) (int, error) {
+		cancel(errors.New("interrupt signal received"))
+		return stdin.Read(p)
+	})
+	status := Run(ctx, []string{"copy", "--all", "--insecure-policy", "--src-creds", "me", "docker://127.0.0.1:1/a:1", "docker://127.0.0.1:1/b:1"},
+		asked, io.Discard, &stderr)
+	assert.Equal(t, StatusFailed, status)
+	assert.Equal(t, "mirror: stopped: interrupt signal received\n", stderr.String())
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
 func TestCommandTimeout(t *testing.T) {
 	src := registrytest.Start(t, registrytest.Options{Script: registrytest.EveryNth(1, registrytest.Stall())})
 	dst := registrytest.Start(t, registrytest.Options{})
