@@ -99,7 +99,7 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 		return nil, err
 	}
 	defer func() { retErr = errors.Join(retErr, judged.Destroy()) }()
-	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst.ImageDestination()}, src, options)
+	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst}, src, options)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
@@ -132,7 +132,7 @@ func (j *job) reportHandedOver(copied []byte) error {
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.
 func (j *job) upstreamSource(ctx context.Context) (types.ImageReference, error) {
 	if open, ok := j.src.(*transport.Source); ok {
-		return &openedRef{ImageReference: j.srcRef, src: open.ImageSource()}, nil
+		return &openedRef{ImageReference: j.srcRef, src: open}, nil
 	}
 	pinned, err := reference.WithDigest(reference.TrimNamed(j.srcRef.DockerReference()), j.in.Digest)
 	if err != nil {
@@ -160,23 +160,23 @@ func (j *job) upstreamDestination(ctx context.Context) (*transport.Destination, 
 	return dst, nil
 }
 
-// An openedRef is a reference that opens what is open already. Upstream's copy opens each end once, and closes it.
+// An openedRef is a reference that opens what is open already. Upstream's copy opens each end once, and closes what it opened.
 type openedRef struct {
 	types.ImageReference
-	src types.ImageSource
-	dst types.ImageDestination
+	src *transport.Source
+	dst *transport.Destination
 }
 
 func (r *openedRef) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
 	if r.src == nil {
 		return nil, errors.New("the reference was opened for writing")
 	}
-	return r.src, nil
+	return r.src.HandOver(), nil
 }
 
 func (r *openedRef) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
 	if r.dst == nil {
 		return nil, errors.New("the reference was opened for reading")
 	}
-	return r.dst, nil
+	return r.dst.HandOver(), nil
 }

@@ -190,5 +190,5 @@ func overwrite(ctx context.Context, to, from string) (err error) {
 }
 
 func (e *archiveEnd) close() error {
-	return errors.Join(e.dest.Close(), os.RemoveAll(e.temp))
+	return errors.Join(e.plainEnd.close(), os.RemoveAll(e.temp))
 }

@@ -42,8 +42,9 @@ var _ endpoint.Destination = (*Destination)(nil)
 
 // An end is what transports do differently. Arguments are valid and verified; errors are upstream's own.
 type end interface {
-	// image is upstream's destination.
+	// image is upstream's destination; handOver gives it away, to somebody who closes it.
 	image() types.ImageDestination
+	handOver() types.ImageDestination
 	// looksFirst says whether image's PutBlob looks for the blob by itself before it reads the content.
 	looksFirst() bool
 	// top, hasManifest and putManifest are those of endpoint.Destination.
@@ -54,7 +55,7 @@ type end interface {
 	putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error
 	// publish makes visible what was committed at image by somebody else.
 	publish(ctx context.Context) error
-	// close removes what was not published, and closes image.
+	// close removes what was not published, and closes image unless it was handed over.
 	close() error
 }
 
@@ -100,10 +101,10 @@ func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemCon
 // Reference implements endpoint.Destination.
 func (d *Destination) Reference() types.ImageReference { return d.ref }
 
-// ImageDestination returns the upstream destination that was opened, to be handed on to upstream's copy, which commits it; then
-// Publish. It stays the Destination's, which closes it; while it is in use there, the Destination's own methods must not be. Its
-// reference is that of the temporary place where the transport has one.
-func (d *Destination) ImageDestination() types.ImageDestination { return d.end.image() }
+// HandOver returns the upstream destination that was opened, for upstream's copy, which commits and closes it. After that the
+// Destination's methods are Publish, which makes visible what was committed, and Close, which leaves upstream's destination alone.
+// Its reference is that of the temporary place where the transport has one.
+func (d *Destination) HandOver() types.ImageDestination { return d.end.handOver() }
 
 // SupportedManifestMIMETypes lists the media types that the transport stores; nil if it stores any.
 func (d *Destination) SupportedManifestMIMETypes() []string {
@@ -271,7 +272,7 @@ func (d *Destination) PutTop(ctx context.Context, doc endpoint.Document, sigs en
 	return wrap(d.ref, op, d.end.putTop(ctx, doc, sigs, commit))
 }
 
-// Publish makes the reference name what upstream's copy has written through ImageDestination, and committed. PutTop does not
+// Publish makes the reference name what upstream's copy has written through HandOver, and committed. PutTop does not
 // need it.
 func (d *Destination) Publish(ctx context.Context) error {
 	op := operation{verb: "publishing"}
@@ -289,10 +290,16 @@ func (d *Destination) Close() error {
 
 // plainEnd is an end that leaves everything to upstream's destination. The others embed it.
 type plainEnd struct {
-	dest types.ImageDestination
+	dest   types.ImageDestination
+	handed bool // somebody else closes dest
 }
 
 func (e *plainEnd) image() types.ImageDestination { return e.dest }
+
+func (e *plainEnd) handOver() types.ImageDestination {
+	e.handed = true
+	return e.dest
+}
 
 func (e *plainEnd) looksFirst() bool { return false }
 
@@ -321,4 +328,9 @@ func (e *plainEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpo
 
 func (e *plainEnd) publish(context.Context) error { return nil }
 
-func (e *plainEnd) close() error { return e.dest.Close() }
+func (e *plainEnd) close() error {
+	if e.handed {
+		return nil
+	}
+	return e.dest.Close()
+}

@@ -282,5 +282,5 @@ func moveUp(staged, target string) error {
 }
 
 func (e *directoryEnd) close() error {
-	return errors.Join(e.dest.Close(), os.RemoveAll(e.temp))
+	return errors.Join(e.plainEnd.close(), os.RemoveAll(e.temp))
 }

@@ -10,6 +10,6 @@
 //	archive.go      oci-archive: written beside, renamed last
 //	errors.go       upstream's errors as ours: what is not found, what a registry answered
 //
-// Upstream's copy can take the same ends over: ImageSource and ImageDestination return what was opened, and
+// Upstream's copy can take the same ends over: HandOver returns what was opened, which upstream closes, and
 // Destination.Publish makes visible what upstream has committed there.
 package transport

@@ -351,7 +351,7 @@ func ignoreNotExist(err error) error {
 func (e *layoutEnd) close() error {
 	var errs []error
 	if e.dest != nil {
-		errs = append(errs, e.dest.Close())
+		errs = append(errs, e.plainEnd.close())
 	}
 	if e.staging != "" {
 		errs = append(errs, os.RemoveAll(e.staging))

@@ -14,23 +14,36 @@ const maxIdle = 64
 // A pool hands out upstream sources of one reference, so that a transport whose source reads one blob at a time can be read in
 // parallel.
 type pool struct {
-	first  types.ImageSource
-	shared bool // first may be used by everybody at once; the rest of the fields is not used then
+	first  *opened
+	shared bool // first may be used by everybody at once; open and idle are not used then
 
 	// open opens one more source. Nil where that is too expensive (archives are unpacked each time): then there is only first,
 	// and one user at a time.
 	open func(context.Context) (types.ImageSource, error)
-	idle chan types.ImageSource
+	idle chan *opened
 
 	mu     sync.Mutex
 	closed bool // guarded by mu; nothing is added to idle once it is set
 }
 
+// opened is an upstream source of a pool.
+type opened struct {
+	types.ImageSource
+	handed bool // somebody else closes it
+}
+
+func (o *opened) close() error {
+	if o.handed {
+		return nil
+	}
+	return o.Close()
+}
+
 func newPool(first types.ImageSource, shared bool, open func(context.Context) (types.ImageSource, error)) *pool {
-	p := &pool{first: first, shared: shared, open: open}
+	p := &pool{first: &opened{ImageSource: first}, shared: shared, open: open}
 	if !shared {
-		p.idle = make(chan types.ImageSource, maxIdle)
-		p.idle <- first
+		p.idle = make(chan *opened, maxIdle)
+		p.idle <- p.first
 	}
 	return p
 }
@@ -42,38 +55,38 @@ func (p *pool) get(ctx context.Context) (src types.ImageSource, release func(), 
 		return nil, nil, err
 	}
 	if p.shared {
-		return p.first, func() {}, nil
+		return p.first.ImageSource, func() {}, nil
 	}
 	select {
-	case src := <-p.idle:
-		return src, func() { p.put(src) }, nil
+	case o := <-p.idle:
+		return o.ImageSource, func() { p.put(o) }, nil
 	default:
 	}
 	if p.open != nil {
 		if src, err := p.open(ctx); err == nil {
-			return src, func() { p.put(src) }, nil
+			return src, func() { p.put(&opened{ImageSource: src}) }, nil
 		}
 		// The reference may name nothing any more, which does not matter to sources that are open already: wait for one.
 	}
 	select {
-	case src := <-p.idle:
-		return src, func() { p.put(src) }, nil
+	case o := <-p.idle:
+		return o.ImageSource, func() { p.put(o) }, nil
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
 }
 
-func (p *pool) put(src types.ImageSource) {
+func (p *pool) put(o *opened) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
 		select {
-		case p.idle <- src:
+		case p.idle <- o:
 			return
 		default:
 		}
 	}
-	_ = src.Close() // nothing was written to it
+	_ = o.close() // nothing was written to it
 }
 
 // close closes the sources that nobody uses; the others are closed when they are released.
@@ -85,13 +98,13 @@ func (p *pool) close() error {
 	}
 	p.closed = true
 	if p.shared {
-		return p.first.Close()
+		return p.first.close()
 	}
 	var errs []error
 	for {
 		select {
-		case src := <-p.idle:
-			errs = append(errs, src.Close())
+		case o := <-p.idle:
+			errs = append(errs, o.close())
 		default:
 			return errors.Join(errs...)
 		}

@@ -180,9 +180,16 @@ func (s *Source) Reference() types.ImageReference { return s.ref }
 // Top implements endpoint.Source.
 func (s *Source) Top() endpoint.Document { return s.top }
 
-// ImageSource returns the upstream source that was opened, to be handed on to upstream's copy. It stays the Source's, which
-// closes it; while it is in use there, the Source's own methods must not be.
-func (s *Source) ImageSource() types.ImageSource { return s.pool.first }
+// ImageSource returns the upstream source that was opened. It stays the Source's, which closes it; while it is in use, the
+// Source's own methods must not be.
+func (s *Source) ImageSource() types.ImageSource { return s.pool.first.ImageSource }
+
+// HandOver returns the upstream source that was opened, for upstream's copy, which closes what it opens: most sources cannot be
+// closed twice. From then on the Source can be closed, which leaves that source alone, and nothing else.
+func (s *Source) HandOver() types.ImageSource {
+	s.pool.first.handed = true
+	return s.pool.first.ImageSource
+}
 
 // Manifest implements endpoint.Source.
 func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {

@@ -401,7 +401,7 @@ func TestTraits(t *testing.T) {
 		dest := openDestination(t, place.ref, system(t, ""))
 		assert.True(t, dest.SupportsLists(), place.name)
 		assert.Equal(t, place.ref, dest.Reference(), place.name)
-		assert.Equal(t, dest.ImageDestination().SupportedManifestMIMETypes(), dest.SupportedManifestMIMETypes(), place.name)
+		assert.Equal(t, dest.end.image().SupportedManifestMIMETypes(), dest.SupportedManifestMIMETypes(), place.name)
 		require.NoError(t, dest.Close())
 	}
 }

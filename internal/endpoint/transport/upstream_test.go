@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,21 +26,12 @@ type handed struct {
 }
 
 func (h handed) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
-	return unclosedSource{h.src}, nil
+	return h.src, nil
 }
 
 func (h handed) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
-	return unclosedDestination{h.dest}, nil
+	return h.dest, nil
 }
-
-// These stay open when upstream's copy closes what it was handed.
-type (
-	unclosedSource      struct{ types.ImageSource }
-	unclosedDestination struct{ types.ImageDestination }
-)
-
-func (unclosedSource) Close() error      { return nil }
-func (unclosedDestination) Close() error { return nil }
 
 // TestUpstreamTakesTheEndsOver hands the ends on to upstream's copy, and publishes what it wrote, or not.
 func TestUpstreamTakesTheEndsOver(t *testing.T) {
@@ -55,18 +47,18 @@ func TestUpstreamTakesTheEndsOver(t *testing.T) {
 
 	for _, place := range places(t, reg) {
 		t.Run(place.name, func(t *testing.T) {
-			src := openSource(t, dockerRef(t, reg, "source:v1"), sys)
 			for _, publish := range []bool{false, true} {
+				src := openSource(t, dockerRef(t, reg, "source:v1"), sys)
 				dest := openDestination(t, place.ref, sys)
 				_, err := copy.Image(t.Context(), policy,
-					handed{ImageReference: place.ref, dest: dest.ImageDestination()},
-					handed{ImageReference: src.Reference(), src: src.ImageSource()},
+					handed{ImageReference: place.ref, dest: dest.HandOver()},
+					handed{ImageReference: src.Reference(), src: src.HandOver()},
 					&copy.Options{ImageListSelection: copy.CopyAllImages, DestinationCtx: sys, SourceCtx: sys})
 				require.NoError(t, err)
 				if publish {
 					require.NoError(t, dest.Publish(t.Context()))
 				}
-				require.NoError(t, dest.Close())
+				require.NoError(t, errors.Join(src.Close(), dest.Close()))
 				stored, err := OpenSource(t.Context(), place.ref, sys)
 				if !publish && place.name != "docker" {
 					require.Error(t, err, "not published yet")
