@@ -177,7 +177,8 @@ func forcedType(o *Options, mt string) string {
 func reasonInImage(o *Options, dest traits, image *manifest.Image, fixed bool) wayReason {
 	format := compressionFormat(o)
 	const formatOption = "DestinationCtx.CompressionFormat"
-	if needsOCI := format != "" && format != compression.GzipAlgorithmName; needsOCI && !fixed && image.MediaType != imgspecv1.MediaTypeImageManifest {
+	needsOCI := format != "" && format != compression.GzipAlgorithmName && image.MediaType != imgspecv1.MediaTypeImageManifest
+	if needsOCI && (!fixed || o.ForceManifestMIMEType != "") { // upstream refuses to force what does not state the format
 		return wayReason{formatOption, fmt.Sprintf("has to be converted: %s does not state %s", image.MediaType, format)}
 	}
 	for _, layer := range image.Layers {

@@ -86,6 +86,8 @@ func TestUpstreamReason(t *testing.T) {
 		{name: "zstd is there", options: sys(types.SystemContext{CompressionFormat: &compression.Zstd}), image: wayImage(zstdLayer)},
 		{name: "zstd:chunked may be there", options: sys(types.SystemContext{CompressionFormat: &compression.ZstdChunked}), image: wayImage(zstdLayer), want: "DestinationCtx.CompressionFormat"},
 		{name: "zstd and Docker", options: sys(types.SystemContext{CompressionFormat: &compression.Zstd}), image: docker, dest: "dir", want: "DestinationCtx.CompressionFormat"},
+		{name: "zstd and Docker, digests", options: Options{PreserveDigests: true, DestinationCtx: &types.SystemContext{CompressionFormat: &compression.Zstd}}, image: docker},
+		{name: "zstd and forced Docker, digests", options: Options{PreserveDigests: true, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, DestinationCtx: &types.SystemContext{CompressionFormat: &compression.Zstd}}, image: docker, want: "DestinationCtx.CompressionFormat"},
 		{name: "bzip2", options: sys(types.SystemContext{CompressionFormat: &compression.Bzip2}), want: "DestinationCtx.CompressionFormat"},
 		{name: "level only", options: sys(types.SystemContext{CompressionLevel: new(int)})},
 		{name: "decrypt nothing", options: Options{OciDecryptConfig: &encconfig.DecryptConfig{}}},
