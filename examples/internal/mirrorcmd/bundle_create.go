@@ -58,6 +58,7 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	c.sel.defineChoice(flags)
+	c.sel.defineParallel(flags)
 	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
 	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")
 	flags.BoolVar(&c.sel.options.DigestTags, "digest-tags", false, "carry what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything in the bundle")

@@ -73,7 +73,13 @@ func TestEveryFlagOfEveryCommand(t *testing.T) {
 			assert.True(t, given, "%s --%s is given in no test", cmd.CommandPath(), f.Name)
 		})
 	}
-	check(testRoot())
+	root := testRoot()
+	check(root)
+	about, err := os.ReadFile("doc.go")
+	require.NoError(t, err)
+	for _, cmd := range root.Commands() {
+		assert.True(t, cmd.Hidden || strings.Contains(string(about), cmd.CommandPath()), "doc.go says nothing of %s", cmd.CommandPath())
+	}
 }
 
 // testTexts is the text of all scripts and tests of this package.

@@ -8,8 +8,14 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// defaultParallel is what the library does when it is told nothing.
+// defaultParallel is what the commands do that do not leave it to the library.
 const defaultParallel = 32
+
+// The help of --parallel.
+const (
+	parallelHelp    = "how many blobs and manifests may be in flight at once"
+	libraryParallel = " (default: 32, and twice as many if they are small)" // any number counts them alike
+)
 
 // selection are the flags that say what is copied, and what becomes of the list.
 type selection struct {
@@ -21,6 +27,7 @@ type selection struct {
 
 func (s *selection) define(flags *pflag.FlagSet) {
 	s.defineChoice(flags)
+	flags.Var(count{&s.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.BoolVar(&s.options.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
 	s.defineAttached(flags)
 }
@@ -39,7 +46,6 @@ func (s *selection) defineAttached(flags *pflag.FlagSet) {
 func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	s.flags = flags
 	o := &s.options
-	o.MaxParallelDownloads = defaultParallel
 	flags.Var(platforms(&o.InstancePlatforms, anyPlatform), "platform",
 		"copy the list and the images for `OS/ARCH[/VARIANT]`; may be repeated, or name several, separated by commas; \"*\" matches any part, \"!\" excludes (\"!windows/*\")")
 	flags.Var(platforms(&o.OptionalPlatforms, includedPlatform), "optional-platform",
@@ -59,7 +65,12 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
 	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
-	flags.Var(count{&o.MaxParallelDownloads}, "parallel", "how many blobs and manifests may be in flight at once")
+}
+
+// defineParallel defines the flag that says how much is done at once, for commands whose work is not the library's.
+func (s *selection) defineParallel(flags *pflag.FlagSet) {
+	s.options.MaxParallelDownloads = defaultParallel
+	flags.Var(count{&s.options.MaxParallelDownloads}, "parallel", parallelHelp)
 }
 
 // selectors select instances of a list.

@@ -8,10 +8,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -72,10 +70,10 @@ func (c *syncCommand) command() *cobra.Command {
 }
 
 func (c *syncCommand) define(flags *pflag.FlagSet) {
-	c.jobs, c.parallel = defaultJobs, defaultParallel
+	c.jobs = defaultJobs
 	flags.BoolVar(&c.dryRun, "dry-run", false, "say what would be done, and write nothing")
 	flags.Var(count{&c.jobs}, "jobs", "how many images are copied at the same time")
-	flags.Var(count{&c.parallel}, "parallel", "how many blobs and manifests of all images may be in flight at once")
+	flags.Var(count{&c.parallel}, "parallel", "how many blobs and manifests of all images may be in flight at once"+libraryParallel)
 	flags.Var(optionalCount{&c.requests}, "requests-per-host", "how many requests may be in flight at one registry, reading and writing apart")
 	flags.Var(byteRate{&c.bytes}, "bytes-per-second", "how much may be read from, and written to, one registry in a second: `BYTES`, such as 500k, 20M or 1G")
 	flags.Var(optionalCount{&c.retries}, "retry-times", "try images that failed up to `N` times more, when the others are done")
@@ -85,7 +83,7 @@ func (c *syncCommand) define(flags *pflag.FlagSet) {
 }
 
 // defaultJobs is what the library does when it is told nothing.
-const defaultJobs = 16
+const defaultJobs = 32
 
 func (c *syncCommand) check() error {
 	if stray := changed(c.access.flags, systemFlags); len(stray) > 0 {
@@ -219,18 +217,17 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			jobs[n] = s.job(i)
 		}
 		done := 0
-		results := copy.Images(ctx, s.policy, jobs, &copy.ImagesOptions{
-			MaxJobs: s.jobs, MaxParallelDownloads: s.parallel, MaxRequestsPerHost: s.requests, BytesPerSecondPerHost: s.bytes,
-			Done: func(r copy.Result, report *copy.Report) {
-				entry := &s.report.Images[pending[r.Job]]
-				s.note(entry, s.todo[pending[r.Job]], r, report)
-				if attempt == 0 {
-					s.progress.imageDone()
-				}
-				done++
-				s.progress.line(fmt.Sprintf("[%d/%d] %s %s", done, len(jobs), entry.Status, printable(entry.name())))
-			},
-		})
+		limits := s.limits()
+		limits.Done = func(r copy.Result, report *copy.Report) {
+			entry := &s.report.Images[pending[r.Job]]
+			s.note(entry, s.todo[pending[r.Job]], r, report)
+			if attempt == 0 {
+				s.progress.imageDone()
+			}
+			done++
+			s.progress.line(fmt.Sprintf("[%d/%d] %s %s", done, len(jobs), entry.Status, printable(entry.name())))
+		}
+		results := copy.Images(ctx, s.policy, jobs, limits)
 		var again []int
 		for _, r := range results {
 			i := pending[r.Job]
@@ -242,6 +239,13 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			}
 		}
 		pending = again
+	}
+}
+
+// limits are what the flags set for all copies together.
+func (s *syncRun) limits() *copy.ImagesOptions {
+	return &copy.ImagesOptions{
+		MaxJobs: s.jobs, MaxParallelDownloads: s.parallel, MaxRequestsPerHost: s.requests, BytesPerSecondPerHost: s.bytes,
 	}
 }
 
@@ -313,43 +317,24 @@ func mayPass(err error) bool {
 		!errors.As(err, &locked) && !errors.As(err, &rejected) && !errors.As(err, &refused)
 }
 
-// planAll plans every copy, some at the same time.
+// planAll plans every copy.
 func (s *syncRun) planAll(ctx context.Context) {
-	eachOf(ctx, s.jobs, len(s.todo), func(i int) { s.plan(ctx, i) })
-}
-
-func (s *syncRun) plan(ctx context.Context, i int) {
-	entry, c := &s.report.Images[i], s.todo[i]
-	options := s.options(c.Image)
-	options.CompareDestination = true
-	policy, err := s.access.policyContext(s.sys[0]) // one goroutine at a time may use one
-	if err != nil {
-		entry.Status, entry.Error = imageFailed, s.env.explain(err)
-		return
+	jobs := make([]copy.Job, len(s.todo))
+	for i := range jobs {
+		jobs[i] = s.job(i)
+		jobs[i].Options.CompareDestination = true
 	}
-	defer func() { _ = policy.Destroy() }()
-	prepared, err := copy.Prepare(ctx, policy, c.Destination, c.Source, options)
-	if err == nil {
-		entry.planned(prepared.Plan(), named(ctx, c.Destination, s.sys[1]))
-		err = prepared.Close()
-	}
-	if isOther(c.Image, err) {
-		entry.Status, entry.Reason = imageSkipped, err.Error()
-	} else if err != nil {
-		entry.Status, entry.Error = imageFailed, s.env.explain(orStopped(ctx, err))
-	}
-}
-
-// named is the digest that a destination names now, "" if it names nothing or cannot tell.
-func named(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) digest.Digest {
-	if ref.Transport().Name() != "docker" {
-		return ""
-	}
-	d, err := docker.GetDigest(ctx, sys, ref)
-	if err != nil {
-		return ""
-	}
-	return d
+	copy.PlanImages(ctx, s.policy, jobs, s.limits(), func(p copy.PlannedImage) {
+		entry := &s.report.Images[p.Job]
+		switch {
+		case isOther(s.todo[p.Job].Image, p.Err):
+			entry.Status, entry.Reason = imageSkipped, p.Err.Error()
+		case p.Err != nil:
+			entry.Status, entry.Error = imageFailed, s.env.explain(orStopped(ctx, p.Err))
+		default:
+			entry.planned(p.Plan, p.UpToDate)
+		}
+	})
 }
 
 // failure says in one line that some images failed, nil if none did.

@@ -81,11 +81,11 @@ type syncImage struct {
 // name is the destination, or, of an image whose destinations are not known, the source.
 func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
 
-// planned fills in what a plan says. there is what the destination names now, "" if that is not known.
-func (i *syncImage) planned(p *copy.Plan, there digest.Digest) {
+// planned fills in what a plan says.
+func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 	i.Action, i.DestinationDigest, i.Warnings = p.Action.String(), p.Digest, p.Warnings
 	i.Status, i.Bytes = imagePlanned, p.Bytes
-	if there != "" && there == p.Digest && len(p.Copies) == 0 && p.Bytes == 0 {
+	if upToDate {
 		i.Status = imagePresent
 	}
 }

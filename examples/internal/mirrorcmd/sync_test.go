@@ -82,9 +82,12 @@ func TestSyncTwice(t *testing.T) {
 	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{Strict: true})
 	f := twentyImages(s)
 
-	r := s.sync("--dry-run").done(t)
+	r := s.sync("--dry-run", "--jobs", "2", "--parallel", "4").done(t)
 	assert.Contains(t, r.stdout, "20 images: 20 to be copied")
 	assert.Empty(t, s.dst.Repos())
+	for _, reg := range []*registrytest.Registry{s.src, s.dst} {
+		assert.Less(t, reg.Connections(), n20, "plans share connections")
+	}
 
 	r = s.sync().done(t)
 	assert.Contains(t, r.stdout, "20 images: 20 copied")

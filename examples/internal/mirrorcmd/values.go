@@ -125,7 +125,7 @@ func (r *referrerTypes) String() string {
 
 func (r *referrerTypes) Type() string { return "TYPES" }
 
-// A count is a flag that is a number of at least 1.
+// A count is a flag that is a number of at least 1, and may have none to begin with.
 type count struct{ to *uint }
 
 func (c count) Set(s string) error {
@@ -137,7 +137,7 @@ func (c count) Set(s string) error {
 	return nil
 }
 
-func (c count) String() string { return strconv.FormatUint(uint64(*c.to), 10) }
+func (c count) String() string { return optionalCount(c).String() }
 func (c count) Type() string   { return "N" }
 
 func platforms(to *[]copy.InstancePlatformFilter, parse func(string) (copy.InstancePlatformFilter, error)) pflag.Value {

@@ -74,6 +74,7 @@ func (c *verifyCommand) command() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	c.sel.defineChoice(flags)
+	c.sel.defineParallel(flags)
 	flags.BoolVar(&c.blobs, "blobs", false, "read every config and layer and hash it, instead of asking whether it is there")
 	c.out.define(flags, "what was found")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
