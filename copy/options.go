@@ -164,7 +164,11 @@ type Options struct {
 	// SignIdentity is the identity in new signatures; nil means the docker reference of the destination.
 	SignIdentity reference.Named
 
-	// ReportWriter gets lines of progress for people; nil means none.
+	// ReportWriter gets lines of progress for people; nil means none. Its errors are ignored. If it is a terminal (an *os.File; not on
+	// Windows, and not if $TERM is "dumb"), blobs in flight are drawn as bars below the lines, and each leaves one line behind. Copies that have
+	// the same *os.File at the same time, those of Images among them, share the picture. No copy waits for a terminal, but for a second
+	// at its end. Where the work goes to upstream's copy, upstream draws, and no other copy should use the terminal meanwhile; in Images
+	// it writes lines only.
 	ReportWriter io.Writer
 	// SourceCtx and DestinationCtx configure the two ends; nil means the defaults of containers/image.
 	SourceCtx      *types.SystemContext
