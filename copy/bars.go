@@ -71,6 +71,19 @@ func formatSize(n int64) string {
 	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[unit])
 }
 
+// replacement returns what puts lines in the place of a picture at the end of a terminal, with the cursor below them. The rows of the
+// picture are erased one by one: what is erased at once, some terminals keep.
+func replacement(old, lines []string, columns, rows int) string {
+	var b strings.Builder
+	if up := min(rowsOf(old, columns), rows-1); up > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\r%s\x1b[%dA", up, strings.Repeat("\x1b[K\n", up), up)
+	}
+	for _, line := range lines {
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
 // rowsOf returns how many rows lines take on a terminal that may have become narrower since they were drawn: then it has broken them.
 func rowsOf(lines []string, columns int) int {
 	rows := 0

@@ -1,7 +1,6 @@
 package copy
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"runtime"
@@ -166,15 +165,8 @@ func (t *terminal) draw() {
 	if len(lines) == 0 && slices.Equal(next, t.drawn) {
 		return
 	}
-	var b strings.Builder
-	if up := rowsOf(t.drawn, columns); up > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\r\x1b[J", up) // to the beginning of the picture, of which nothing is left
-	}
-	for _, line := range slices.Concat(lines, next) {
-		b.WriteString(line + "\n")
-	}
+	_, _ = io.WriteString(t.screen, replacement(t.drawn, slices.Concat(lines, next), columns, rows)) // a terminal that is gone shows nothing
 	t.drawn = next
-	_, _ = io.WriteString(t.screen, b.String()) // a terminal that is gone shows nothing
 }
 
 // take returns the lines that are to be written, which are gone then, and how far the blobs have come.

@@ -132,9 +132,8 @@ func (m *modelTerminal) put(c byte) {
 func (m *modelTerminal) control(sequence string) {
 	var up int
 	switch {
-	case sequence == "\x1b[J":
+	case sequence == "\x1b[K":
 		m.lines[m.row] = m.lines[m.row][:min(m.col, len(m.lines[m.row]))]
-		m.lines = m.lines[:m.row+1]
 	case strings.HasSuffix(sequence, "A") && scanned(sequence, &up):
 		m.row = max(m.row-up, len(m.lines)-m.rows, 0)
 		m.moved = true
@@ -148,9 +147,13 @@ func scanned(sequence string, up *int) bool {
 	return err == nil
 }
 
-// text is what was ever on the screen and was not erased. It ends with a line feed if the cursor is at the beginning of the last line,
-// which is empty.
-func (m *modelTerminal) text() string { return string(bytes.Join(m.lines, []byte("\n"))) }
+// text is what was ever on the screen and was not erased, as far as the cursor, and what is below it.
+func (m *modelTerminal) text() string {
+	if len(m.lines) == 0 {
+		return ""
+	}
+	return string(bytes.Join(m.lines[:m.row+1], []byte("\n"))) + string(bytes.Join(m.lines[m.row+1:], nil))
+}
 
 // A testScreen is a screen that shows a model of a terminal. Its fields may be changed while the bubble is at rest.
 type testScreen struct {
