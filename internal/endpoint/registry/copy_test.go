@@ -229,6 +229,17 @@ func TestManifestIsVerified(t *testing.T) {
 	require.ErrorContains(t, err, "limit")
 }
 
+// TestStatedDigestIsVerified reads tags whose content is not what the registry says that it is.
+func TestStatedDigestIsVerified(t *testing.T) {
+	r := registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindManifest), registrytest.EveryNth(1, registrytest.Corrupt(3))),
+	})
+	newImage(t, 1, 1000, r, "a")
+	d, _ := r.Resolve("a", "tag")
+	_, err := OpenSource(t.Context(), parseRef(t, r.Host()+"/a:tag"), insecure(t), nil)
+	require.ErrorContains(t, err, "not "+d.String())
+}
+
 func TestOtherDigestAlgorithm(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{})
 	b := []byte(`{"schemaVersion":2}`)

@@ -85,19 +85,41 @@ type noReferrers struct{ err error }
 func (e *noReferrers) Error() string { return e.err.Error() }
 func (e *noReferrers) Unwrap() error { return e.err }
 
-// lacksReferrersAPI says whether err, the failure to read the first page, is the answer of a registry that does not know the
-// referrers API. The specification has 404 for that; some registries, and proxies before them, have other words. Refused access is
-// never one of them.
-func lacksReferrersAPI(err error) bool {
+// saysNoReferrersAPI says whether err, the failure to read the first page, is the answer of a registry that does not know the referrers
+// API: 404, according to the specification. With some codes that hides what nobody may see.
+func saysNoReferrersAPI(err error) bool {
+	var e *endpoint.RegistryError
+	return errors.As(err, &e) && e.Status == http.StatusNotFound && !e.Has("DENIED") && !e.Has("UNAUTHORIZED")
+}
+
+// hintsAtNoReferrersAPI says whether err may be what some registries, and proxies before them, say instead.
+func hintsAtNoReferrersAPI(err error) bool {
 	var e *endpoint.RegistryError
 	if !errors.As(err, &e) {
 		return errors.Is(err, errNoIndex)
 	}
 	switch e.Status {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented:
 		return true
 	}
 	return false
+}
+
+// firstReferrersPage calls read for the first page. The error is a *noReferrersAPI if the registry does not know the referrers API: it
+// says so, or hints at it twice, and has never known better about this repository.
+func (r *repository) firstReferrersPage(read func() error) error {
+	err := read()
+	if hintsAtNoReferrersAPI(err) && !r.hasReferrersAPI.Load() {
+		err = read()
+	}
+	switch {
+	case err == nil:
+		r.hasReferrersAPI.Store(true)
+		return nil
+	case saysNoReferrersAPI(err), hintsAtNoReferrersAPI(err) && !r.hasReferrersAPI.Load():
+		return &noReferrersAPI{err}
+	}
+	return err
 }
 
 // errNoIndex is about an answer that is something else than the list of referrers, such as the page of a user interface.
@@ -135,12 +157,17 @@ func (r *repository) referrersByAPI(ctx context.Context, rt *retrier, d digest.D
 	for {
 		var page []byte
 		var following *url.URL
-		err := r.retry(ctx, rt, func() (err error) {
-			page, following, err = r.referrersPage(ctx, next)
-			return err
-		})
-		if err != nil && len(list.pages) == 0 && lacksReferrersAPI(err) {
-			return nil, &noReferrersAPI{err}
+		read := func() error {
+			return r.retry(ctx, rt, func() (err error) {
+				page, following, err = r.referrersPage(ctx, next)
+				return err
+			})
+		}
+		var err error
+		if len(list.pages) == 0 {
+			err = r.firstReferrersPage(read)
+		} else {
+			err = read()
 		}
 		if err != nil {
 			return nil, err

@@ -104,6 +104,7 @@ func TestReferrersWithoutAPI(t *testing.T) {
 		"406":             {status(406, ""), false},
 		"501":             {status(501, ""), false},
 		"a page":          {page, false},
+		"404, denied":     {status(404, `{"errors":[{"code":"DENIED"}]}`), true},
 		"401":             {status(401, ""), true},
 		"403":             {status(403, `{"errors":[{"code":"DENIED"}]}`), true},
 		"500":             {status(500, ""), true},
@@ -207,4 +208,65 @@ func TestPutReferrersKeepsWhatIsThere(t *testing.T) {
 	assert.Error(t, dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, "sbom1")))
 	d, _ := r.Resolve("app", tag)
 	assert.Equal(t, f.Digest("sbom0"), d)
+}
+
+// TestReferrersAPIStumbles: an answer that only hints at a registry without the API is not believed if the next one is a list, or if
+// there was one before.
+func TestReferrersAPIStumbles(t *testing.T) {
+	f := sboms(1)
+	want := f.Digests("sbom0", "other")
+	for name, answer := range map[string]registrytest.Answer{
+		"400": registrytest.Fail(400, "UNKNOWN", ""), "405": registrytest.Fail(405, "UNSUPPORTED", ""), "a page": registrytest.FailHTML(200),
+	} {
+		t.Run(name, func(t *testing.T) {
+			asks := 0
+			var stumbles func(ask int) bool
+			script := func(int, *http.Request) registrytest.Answer {
+				if asks++; stumbles(asks) {
+					return answer
+				}
+				return registrytest.Answer{}
+			}
+			r := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindReferrers), script)})
+			push(f, r, 1)
+			s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+
+			stumbles = func(ask int) bool { return ask == 1 }
+			assert.ElementsMatch(t, want, listed(t, s, f.Digest("amd64"), ""))
+			stumbles = func(ask int) bool { return ask > 2 }
+			_, err := s.Referrers(t.Context(), f.Digest("amd64"), "")
+			require.Error(t, err)
+			assert.Equal(t, 3, asks)
+		})
+	}
+}
+
+// FuzzReferrersPage reads a page of referrers with whatever document and Link header: the next page is at the registry itself, and what is
+// listed has digests, once each.
+func FuzzReferrersPage(f *testing.F) {
+	d := digest.FromString("subject")
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"`+d.String()+`","size":1}]}`), "</v2/app/referrers/x?n=1>; rel=\"next\"")
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "<http://127.0.0.1:1/next>;rel=next, <other>; rel=prev")
+	f.Add([]byte("<html>"), "<;>,;,rel=next")
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`), "<//user:secret@registry.example/x>;rel=NEXT")
+	h := &host{registry: "registry.example", scheme: "https"}
+	f.Fuzz(func(t *testing.T, page []byte, link string) {
+		u, err := url.Parse("https://registry.example/v2/app/referrers/" + d.String())
+		require.NoError(t, err)
+		next, err := (&repository{host: h}).nextPage(&http.Response{Header: http.Header{"Link": {link}}, Request: &http.Request{URL: u}})
+		if err == nil && next != nil {
+			assert.Equal(t, "https", next.Scheme)
+			assert.True(t, strings.EqualFold("registry.example", next.Hostname()), "%s", next)
+		}
+		all, err := parseReferrers(d, page)
+		if err != nil {
+			return
+		}
+		seen := map[digest.Digest]bool{}
+		for _, r := range all {
+			require.NoError(t, r.Digest.Validate())
+			require.False(t, seen[r.Digest], "listed twice")
+			seen[r.Digest] = true
+		}
+	})
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -31,6 +32,8 @@ type repository struct {
 	auth          types.DockerAuthConfig
 	registryToken string // bearer token to use in place of fetched ones, "" for none
 	userAgent     string
+
+	hasReferrersAPI atomic.Bool // a list of referrers was read
 }
 
 // request is a request to a repository.

@@ -178,7 +178,7 @@ var acceptManifests = []string{strings.Join([]string{
 	manifest.DockerV2Schema2MediaType,
 }, ", ")}
 
-// manifest reads a manifest once, and verifies it if it is asked for by digest.
+// manifest reads a manifest once, and verifies it against the digest that it is asked for by, or that the registry states.
 func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint.Document, error) {
 	resp, err := r.send(ctx, &request{
 		method: http.MethodGet,
@@ -197,6 +197,11 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 	if strings.Contains(tagOrDigest, ":") { // tags have no colon
 		doc.Digest = digest.Digest(tagOrDigest)
 		return doc, verifyManifest(resp, content, doc.Digest)
+	}
+	if stated := digest.Digest(resp.Header.Get("Docker-Content-Digest")); stated.Validate() == nil {
+		if err := verifyManifest(resp, content, stated); err != nil {
+			return endpoint.Document{}, err
+		}
 	}
 	doc.Digest, err = manifest.Digest(content)
 	return doc, err
