@@ -34,18 +34,20 @@ var discardLog = log.New(io.Discard, "", 0)
 
 // A workload is a copy that is made to fail in every way.
 type workload struct {
-	name    string
-	fixture *imagetest.Fixture
-	from    string // "registry" or "layout"
-	to      string // "registry", "layout", "dir" or "archive"
-	options Options
-	strict  bool     // the destination refuses sparse lists
-	omit    []string // what the source does not have
-	before  *Options // of an earlier copy of the same; nil: the destination has something else
-	late    []string // what this copy adds to a list that the earlier one has written
-	absent  []string // what is not copied
-	repos   int      // how many images are copied in one call of Images; 0: one, with Image
-	signed  bool     // with sigstore signatures
+	name     string
+	fixture  *imagetest.Fixture
+	from     string // "registry" or "layout"
+	to       string // "registry", "layout", "dir" or "archive"
+	options  Options
+	strict   bool     // the destination refuses sparse lists
+	omit     []string // what the source does not have
+	before   *Options // of an earlier copy of the same; nil: the destination has something else
+	late     []string // what this copy adds to a list that the earlier one has written
+	absent   []string // what is not copied
+	repos    int      // how many images are copied in one call of Images; 0: one, with Image
+	signed   bool     // with sigstore signatures
+	attached bool     // with referrers and cosign's tags
+	tagged   bool     // the destination has referrers tags instead of the API
 }
 
 // workloads are the copies of the sweep.
@@ -65,6 +67,8 @@ func workloads() []workload {
 	skip.SparseManifestListAction = StripSparseManifestList
 	check := all
 	check.CheckBlobs = true
+	attached := strip
+	attached.Referrers, attached.DigestTags = AllReferrers, true
 	small := imagetest.Platforms(3, 2, 100, imagetest.SharedBase())
 	large := imagetest.Platforms(2, 2, 300_000)
 	last := []string{"arm/v7"}
@@ -83,6 +87,8 @@ func workloads() []workload {
 		{name: "large", fixture: large, from: "registry", to: "registry", options: all, strict: true},
 		{name: "single", fixture: small, from: "registry", to: "registry", options: Options{}, absent: []string{"arm64", "arm/v7"}},
 		{name: "signed", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, signed: true},
+		{name: "referrers", fixture: attachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, absent: []string{"arm/v7", "ppc64le"}},
+		{name: "referrers tags", fixture: attachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, tagged: true, absent: []string{"arm/v7", "ppc64le"}},
 		{name: "many", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, repos: 3},
 		{name: "to a layout", fixture: small, from: "registry", to: "layout", options: strip, absent: last},
 		{name: "to a layout, widening", fixture: small, from: "registry", to: "layout", options: two, before: &one, late: []string{"arm64"}, absent: last},
@@ -94,15 +100,16 @@ func workloads() []workload {
 
 // A fault is a way in which one request goes wrong.
 type fault struct {
-	name   string
-	answer registrytest.Answer
-	method func(string) bool // of requests that can go wrong in this way; nil: all
-	again  bool              // the same request goes wrong whenever it comes again
-	refuse bool              // the port is closed from then on
-	slow   bool              // takes as long as the stall timeout
-	denies bool              // says that the object is not there, as a healthy registry would
-	page   bool              // a web page with status 200
-	passes bool              // that a copy survives: it tries again
+	name    string
+	answer  registrytest.Answer
+	method  func(string) bool // of requests that can go wrong in this way; nil: all
+	again   bool              // the same request goes wrong whenever it comes again
+	refuse  bool              // the port is closed from then on
+	slow    bool              // takes as long as the stall timeout
+	denies  bool              // says that the object is not there, as a healthy registry would
+	page    bool              // a web page with status 200
+	like404 bool              // what some registries say of an API that they do not have
+	passes  bool              // that a copy survives: it tries again
 }
 
 func download(method string) bool { return method == http.MethodGet }
@@ -125,7 +132,7 @@ func sweepFaults() []fault {
 		{name: "404 not there", answer: registrytest.Fail(404, "MANIFEST_UNKNOWN", "unknown"), denies: true},
 		{name: "404 page", answer: registrytest.FailHTML(404), denies: true},
 		{name: "200 page", answer: registrytest.FailHTML(200), page: true},
-		{name: "200 page for ever", answer: registrytest.FailHTML(200), again: true, page: true},
+		{name: "200 page for ever", answer: registrytest.FailHTML(200), again: true, page: true, like404: true},
 		{name: "503 page", answer: registrytest.FailHTML(503), passes: true},
 		{name: "redirect loop", again: true, answer: registrytest.Answer{Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {""}}}},
 		{name: "redirect nowhere", answer: registrytest.Answer{Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {"http://127.0.0.1:1/"}}}},
@@ -149,7 +156,7 @@ func sweepFaults() []fault {
 		answer := registrytest.Fail(status, "UNKNOWN", "a fault")
 		all = append(all,
 			fault{name: fmt.Sprint(status), answer: answer, passes: slices.Contains(passing, status)},
-			fault{name: fmt.Sprint(status, " for ever"), answer: answer, again: true})
+			fault{name: fmt.Sprint(status, " for ever"), answer: answer, again: true, like404: status == 400 || status == 405})
 	}
 	return all
 }
@@ -214,6 +221,9 @@ func (w workload) prepare(t *testing.T) *prepared {
 			b, mediaType, _ := signed.Manifest("app", d.String())
 			p.source.PutManifest(repo(0), d.String(), mediaType, b)
 		}
+	case w.attached:
+		p.source = registrytest.NewHandler(registrytest.Options{})
+		pushAttached(t, w.fixture, registryPlace{t, p.source, repo(0)}, true)
 	default:
 		p.source = registrytest.NewHandler(registrytest.Options{})
 		for i := range p.repositories() {
@@ -307,6 +317,7 @@ func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.D
 		r.source = func(int) types.ImageReference { return layoutRef(t, w.sourceDir, "v1") }
 	}
 	if w.to == "registry" {
+		do.NoReferrers = w.tagged
 		r.dst = newPeer(t, do, nil)
 		r.dst.fill(w.destination)
 		return r
@@ -578,8 +589,9 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	over.Store(true)
 	for i, err := range errs {
 		switch {
-		case err == nil && c.fault.denies && c.side == SourceSide:
-			// What follows its subject may be missing: then another list is written, complete.
+		case err == nil && c.side == SourceSide && (c.fault.denies || c.fault.like404 && c.fault.again && isReferrers(again.Load())):
+			// What follows its subject may be missing: then another list is written, complete. Registries without the referrers API
+			// have all kinds of answers.
 			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Fixture: r.fixture, Late: r.late, Optional: r.absent})...)
 		case err == nil:
 			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Digest: r.newTop, Fixture: r.fixture, Absent: r.absent, Late: r.late})...)
@@ -610,6 +622,10 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 		violations = append(violations, "after the second run: "+v)
 	}
 	return fired.Load(), violations
+}
+
+func isReferrers(req *http.Request) bool {
+	return req != nil && strings.Contains(req.URL.Path, "/referrers/")
 }
 
 func (f fault) answerTo(req *http.Request) registrytest.Answer {
