@@ -29,10 +29,10 @@ func (s *screen) draw(lines []string) {
 	}
 	lines = fit(lines, columns, rows)
 	var b strings.Builder
-	if up := s.height(columns); up > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", up)
+	if up := min(s.height(columns), rows-1); up > 0 {
+		// Row by row: what is erased at once from the top of the screen on, some terminals keep.
+		fmt.Fprintf(&b, "\x1b[%dA\r%s\x1b[%dA", up, strings.Repeat("\x1b[K\n", up), up)
 	}
-	b.WriteString("\r\x1b[J")
 	s.drawn = s.drawn[:0]
 	for _, line := range lines {
 		b.WriteString(line + "\n")

@@ -68,7 +68,7 @@ func (v *terminal) Write(p []byte) (int, error) {
 	text := string(p)
 	for text != "" {
 		switch {
-		case strings.HasPrefix(text, "\x1b[J"):
+		case strings.HasPrefix(text, "\x1b[K"):
 			text = text[3:]
 			v.lines[len(v.lines)-1] = ""
 		case strings.HasPrefix(text, "\x1b["):
@@ -79,7 +79,7 @@ func (v *terminal) Write(p []byte) (int, error) {
 			if up >= len(v.lines) {
 				return 0, errors.New("above the first line")
 			}
-			v.lines = v.lines[:len(v.lines)-up] // what is below is about to be cleared
+			v.lines = v.lines[:len(v.lines)-up] // what is below is about to be cleared, or is so
 			text = text[strings.Index(text, "A")+1:]
 		case text[0] == '\n':
 			v.lines = append(v.lines, "")
@@ -128,9 +128,10 @@ func TestScreen(t *testing.T) {
 		assert.Less(t, len(line), v.columns)
 	}
 	v.narrow(15)
+	v.rows = 30 // all that was drawn is still on the screen
 	s.draw([]string{"narrow"})
 	assert.Equal(t, []string{"before", "narrow", ""}, v.lines)
-	v.columns, v.rows = 200, 1
+	v.columns, v.rows = 200, 2
 	s.draw(many)
 	require.Len(t, v.lines, 3)
 	s.print("done")
