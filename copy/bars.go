@@ -19,9 +19,13 @@ const (
 )
 
 // picture returns the lines that show bars on a terminal of the given size. All are in ASCII. They fit, with a row for the cursor below
-// and a column for it behind them: the last one counts the bars for which there is no room.
+// and a column for it behind them: the last one counts the bars for which there is no room. On a single row there is nothing but the
+// cursor.
 func picture(bars []bar, columns, rows int) []string {
-	most := max(rows-1, 1)
+	most := rows - 1
+	if most < 1 {
+		return nil
+	}
 	hidden := 0
 	if len(bars) > most {
 		hidden = len(bars) - (most - 1)

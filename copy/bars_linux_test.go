@@ -181,7 +181,7 @@ func TestBars(t *testing.T) {
 	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 	require.NoError(t, err)
 	assert.Equal(t, shown(lines.String(), "skipped: already exists"), sorted(terminal.finalLines()))
-	assert.Empty(t, terminals.of)
+	assert.False(t, inUse(tty{terminal.writer}))
 }
 
 // TestBarsOfPrepared looks at the terminal as soon as Execute returns.
@@ -195,7 +195,7 @@ func TestBarsOfPrepared(t *testing.T) {
 		ImageListSelection: CopyAllImages, ReportWriter: terminal.writer,
 	}))
 	require.NoError(t, err)
-	assert.Empty(t, terminals.of)
+	assert.False(t, inUse(tty{terminal.writer}))
 	_, err = p.Execute(t.Context())
 	require.NoError(t, err)
 	lines := terminal.finalLines() // nothing follows: the writer is closed now
@@ -257,7 +257,7 @@ func TestBarsOfFailures(t *testing.T) {
 				}
 			}
 			assert.Equal(t, report.BlobsCopied, done)
-			assert.Empty(t, terminals.of)
+			assert.False(t, inUse(tty{terminal.writer}))
 		})
 	}
 }
@@ -279,7 +279,7 @@ func TestBarsOfTerminalThatGoes(t *testing.T) {
 	release()
 	require.NoError(t, <-result)
 	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
-	assert.Empty(t, terminals.of)
+	assert.False(t, inUse(tty{terminal.writer}))
 }
 
 // TestBarsOfImages copies many images on one terminal, some of them through upstream, which draws nothing there.
@@ -329,7 +329,7 @@ func TestBarsOfImages(t *testing.T) {
 		}
 		assert.Equal(t, n-n/3, seen, f.Name(d))
 	}
-	assert.Empty(t, terminals.of)
+	assert.False(t, inUse(tty{terminal.writer}))
 }
 
 // TestBarsOfUpstream hands a copy over on a terminal: the bars there are upstream's.

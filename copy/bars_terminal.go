@@ -126,10 +126,11 @@ func (t *terminal) run() {
 		}
 		leaving := t.takeLeaving()
 		t.draw()
+		deserted := t.deserted() // before they know: when the last one has left, nothing follows
 		for _, shown := range leaving {
 			close(shown)
 		}
-		if t.deserted() {
+		if deserted {
 			return
 		}
 	}
