@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -33,6 +34,7 @@ func TestWeights(t *testing.T) {
 	}
 	assert.True(t, (&Options{}).budget().TryAcquire(defaultParallel*slotWeight))
 	assert.False(t, (&Options{MaxParallelDownloads: 3}).budget().TryAcquire(4))
+	assert.True(t, (&Options{MaxParallelDownloads: math.MaxUint}).budget().TryAcquire(1000))
 }
 
 // TestSmallBlobsTogether holds back blobs until as many are asked for as may be at once.

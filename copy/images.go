@@ -120,7 +120,7 @@ type batch struct {
 
 func newBatch(policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
 	b := &batch{
-		options: options, maxJobs: options.MaxJobs,
+		options: options, maxJobs: min(options.MaxJobs, math.MaxInt32),
 		session: session{
 			shared: &registry.Shared{
 				MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -381,7 +382,7 @@ func (o *Options) budget() *semaphore.Weighted {
 		return shared
 	}
 	if o.MaxParallelDownloads > 0 {
-		return semaphore.NewWeighted(int64(o.MaxParallelDownloads))
+		return semaphore.NewWeighted(int64(min(o.MaxParallelDownloads, math.MaxInt32)))
 	}
 	return semaphore.NewWeighted(defaultParallel * slotWeight)
 }
