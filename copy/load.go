@@ -119,6 +119,9 @@ func (j *job) loadLists(ctx context.Context) error {
 			return &Error{"choosing an image from", SourceSide, j.in.Source, err}
 		}
 		j.in.System = system
+		if !transportTraits[j.destRef.Transport().Name()].destination && j.in.checkDestinationDigest(j.in.Digest, j.in.Top.Bytes) == nil {
+			j.in.DestinationDigest = "" // local stores file a system image under the digest of the list that it comes from
+		}
 		return nil
 	}
 	lists := []digest.Digest{j.in.Digest}
