@@ -79,6 +79,16 @@ func TestPictureFits(t *testing.T) {
 	}
 }
 
+func TestReplacement(t *testing.T) {
+	line := strings.Repeat("x", 79)
+	assert.Equal(t, "a\nb\n", replacement(nil, []string{"a", "b"}, 80, 24))
+	assert.Equal(t, "\x1b[2A\r\x1b[K\n\x1b[K\n\x1b[2Aa\n", replacement([]string{line, ""}, []string{"a"}, 80, 24))
+	assert.Equal(t, "\x1b[1A\r\x1b[K\n\x1b[1A", replacement([]string{line}, nil, 79, 24))
+	assert.Equal(t, "\x1b[2A\r\x1b[K\n\x1b[K\n\x1b[2A", replacement([]string{line}, nil, 40, 24), "the terminal has broken it")
+	assert.Equal(t, "\x1b[2A\r\x1b[K\n\x1b[K\n\x1b[2A", replacement([]string{line}, nil, 20, 3), "the rest is not on the screen")
+	assert.Equal(t, "a\n", replacement([]string{line}, []string{"a"}, 80, 1))
+}
+
 // A modelTerminal understands what copies write to terminals, and nothing else. Text that scrolls away stays in it; a terminal that
 // is resized breaks no lines anew.
 type modelTerminal struct {
@@ -351,6 +361,7 @@ func TestTerminalIsStopped(t *testing.T) {
 		assert.False(t, inUse(s))
 		assert.Equal(t, maxPendingLines, strings.Count(s.text(), "line of 0\n"))
 		assert.Equal(t, maxPendingLines, strings.Count(s.text(), "line of 1\n"))
+		assert.NotContains(t, s.text(), "line of 2", "what is held has an end")
 	})
 }
 
