@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +29,8 @@ var tiny = []workload{
 	{Name: "all", Platforms: 3, Layers: 2, Size: 1000},
 	{Name: "upToDate", Platforms: 2, Layers: 1, Size: 1000, UpToDate: true},
 	{Name: "stripped", Platforms: 4, Layers: 2, Size: 1000, Wanted: []string{"linux/amd64", "linux/ppc64le"}},
+	{Name: "many", Images: 3, Platforms: 2, Layers: 1, Size: 1000},
+	{Name: "manyUpToDate", Images: 2, Platforms: 2, Layers: 1, Size: 1000, UpToDate: true},
 }
 
 // pair is a running pair of registries.
@@ -49,7 +53,7 @@ func newPair(t *testing.T, e environment) *pair {
 // job is a copy of w to repo.
 func (p *pair) job(t *testing.T, w workload, repo string) job {
 	return job{
-		Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
+		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
 		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate,
 	}
 }
@@ -59,7 +63,7 @@ func TestContestants(t *testing.T) {
 		p := newPair(t, environment{TLS: tls})
 		for i, w := range tiny {
 			for j, tool := range tools {
-				if tool.overTLS && !tls {
+				if tool.overTLS && !tls || !w.takes(tool) {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s/tls=%v/%s", w.Name, tls, tool.name), func(t *testing.T) {
@@ -68,12 +72,14 @@ func TestContestants(t *testing.T) {
 					}
 					repo := fmt.Sprintf("mirror/%d-%d", i, j)
 					p.prepare(w, repo)
-					require.NoError(t, tool.copy(t.Context(), p.job(t, w, repo)))
+					require.NoError(t, tool.run(t.Context(), p.job(t, w, repo)))
 					got := p.account(w, repo)
 					assert.Empty(t, got.Missing)
 					assert.Positive(t, got.SourceRequests)
 					assert.Positive(t, got.DestinationRequests)
 					assert.Positive(t, got.Stored)
+					assert.Positive(t, got.SourceConnections)
+					assert.Positive(t, got.DestinationConnections)
 				})
 			}
 		}
@@ -84,7 +90,7 @@ func TestContestants(t *testing.T) {
 func TestFloorAsksForNothingElse(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[0]
 	p.prepare(w, "mirror")
-	require.NoError(t, copyFloor(t.Context(), p.job(t, w, "mirror"), false))
+	require.NoError(t, copyFloor(t.Context(), []job{p.job(t, w, "mirror")}, false))
 	got := p.account(w, "mirror")
 	documents, blobs := 1+w.Platforms, w.Platforms*(w.Layers+1)
 	assert.Equal(t, documents+blobs, got.SourceRequests)
@@ -97,12 +103,12 @@ func TestFloorAsksForNothingElse(t *testing.T) {
 func TestFloorFailsOnDamage(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[0]
 	p.prepare(w, "mirror")
-	d := p.fixtures[w.Name].Digest("amd64.1")
+	d := p.fixtures[w.Name][0].Digest("amd64.1")
 	damaged := registrytest.Seeded(99, w.Size)
 	damaged.Digest = d
 	require.True(t, p.source.DeleteBlob(w.sourceRepo(), d))
 	p.source.PutContent(w.sourceRepo(), damaged)
-	require.Error(t, copyFloor(t.Context(), p.job(t, w, "mirror"), false))
+	require.Error(t, copyFloor(t.Context(), []job{p.job(t, w, "mirror")}, false))
 	_, ok := p.destination.Resolve("mirror", tag)
 	assert.False(t, ok)
 }
@@ -110,7 +116,7 @@ func TestFloorFailsOnDamage(t *testing.T) {
 // TestIncompleteCopiesAreNoticed takes away each kind of part of a complete copy.
 func TestIncompleteCopiesAreNoticed(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[1]
-	f := w.fixture()
+	f := w.fixture(0)
 	for what, remove := range map[string]func(repo string) bool{
 		"blob":     func(repo string) bool { return p.destination.DeleteBlob(repo, f.Digest("amd64.0")) },
 		"manifest": func(repo string) bool { return p.destination.DeleteManifest(repo, f.Digest("arm64")) },
@@ -125,6 +131,49 @@ func TestIncompleteCopiesAreNoticed(t *testing.T) {
 	}
 }
 
+// TestManyImages demands images that share nothing, each in a repository of its own, of which none may be absent.
+func TestManyImages(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[3]
+	p.prepare(w, "mirror")
+	jobs := p.job(t, w, "mirror").images()
+	require.Len(t, jobs, w.Images)
+	blobs := map[digest.Digest]bool{}
+	for i, one := range jobs {
+		assert.Zero(t, one.Images)
+		assert.Equal(t, fmt.Sprintf("%s/%d", w.sourceRepo(), i), one.Source.Repo)
+		assert.Equal(t, fmt.Sprintf("mirror/%d", i), one.Destination.Repo)
+		for _, d := range p.source.Blobs(one.Source.Repo) {
+			blobs[d] = true
+		}
+	}
+	assert.Len(t, blobs, w.Images*w.Platforms*(w.Layers+1))
+
+	require.NoError(t, copySparsecopyImages(t.Context(), jobs))
+	got := p.account(w, "mirror")
+	assert.Empty(t, got.Missing)
+	assert.Equal(t, got.Written, got.Stored)
+	require.True(t, p.destination.DeleteTag("mirror/2", tag))
+	assert.NotEmpty(t, p.account(w, "mirror").Missing)
+
+	jobs[1].Source.Repo = "absent"
+	require.ErrorContains(t, copySparsecopyImages(t.Context(), jobs), "mirror/1")
+}
+
+// TestEveryWorkloadIsMeasured demands that each workload has contestants, sparsecopy and the floor among them.
+func TestEveryWorkloadIsMeasured(t *testing.T) {
+	for _, w := range workloads {
+		var by []string
+		for _, tool := range tools {
+			if w.takes(tool) {
+				by = append(by, tool.name)
+			}
+		}
+		assert.Contains(t, by, ours, w.Name)
+		assert.Contains(t, by, floor1, w.Name)
+		assert.Equal(t, w.Name == fewImages, slices.Contains(by, singly), w.Name)
+	}
+}
+
 // TestRun starts all three processes.
 func TestRun(t *testing.T) {
 	var out, errors bytes.Buffer
@@ -136,6 +185,21 @@ func TestRun(t *testing.T) {
 		out.String())
 	assert.Contains(t, out.String(), "\n| | floor | sparsecopy |\n")
 	assert.Contains(t, out.String(), "\n| 8x5x2MiB, 1ms | 0.")
+}
+
+// TestRunMany prints what copies of many images came to.
+func TestRunMany(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{
+		"-quick", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy,sparsecopy-singly", "-workloads", "50x4x2x16KiB,500x4x2x16KiB",
+	}, nil, &out, &errors)
+	require.Zero(t, status, "%s%s", out.String(), errors.String())
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=50x4x2x16KiB/rtt=20ms/tls=false/tool=sparsecopy-singly-\d+\t.*\t51 src-req\t102 dst-req\t\d+ src-conn\t\d+ dst-conn\t`,
+		out.String())
+	assert.Regexp(t, `(?m)^\| 50x4x2x16KiB, 20ms \| sparsecopy-singly \| [\d.]+ \| [\d.]+ \| 17\.0 \+ 34\.0 \| \d+ \+ \d+ \| [\d.]+ \| \d+ \|$`, out.String())
+	assert.Contains(t, out.String(), "\n| 500x4x2x16KiB, 20ms | sparsecopy | ")
+	assert.NotContains(t, out.String(), "\n| 500x4x2x16KiB, 20ms | sparsecopy-singly | ")
+	assert.NotContains(t, out.String(), "Seconds over", "that is for single images")
 }
 
 func TestBudget(t *testing.T) {
@@ -216,4 +280,15 @@ func TestBounds(t *testing.T) {
 		"NOT met: 4x4x64MiB: 1.50 times the floor's CPU time, at most 1.2 (oras 0.50; oras-go verifies no digest)",
 		"met: 4x4x64MiB: 0 MiB resident, below 64 (0 of them before the copy)",
 	}, text(made(local, hugeLayers, map[string]time.Duration{floor1: 10, ours: 15, "oras": 5})))
+
+	few := made(near, fewImages, map[string]time.Duration{floor1: 1000e6, ours: 1400e6, singly: 4200e6, upstream: 28e9})
+	c := cell{near, manyImages, ours}
+	few[c] = []sample{{usage: usage{Peak: 2300}, traffic: traffic{SourceConnections: 70, DestinationConnections: 129}}}
+	assert.Equal(t, []string{
+		"met: 50x4x2x16KiB, 20ms: 1.40 times the floor's time, at most 1.5",
+		"NOT met: 50x4x2x16KiB, 20ms: 3.0 times as fast as copies of ours, one after the other, at least 5",
+		"met: 50x4x2x16KiB, 20ms: 20.0 times as fast as upstream's, one after the other, at least 10",
+		"NOT met: 500x4x2x16KiB, 20ms: 70 connections to the source and 129 to the destination, at most 128 each",
+		"NOT met: 500x4x2x16KiB: 1.64 times the memory of 50x4x2x16KiB, at most 1.5",
+	}, text(few))
 }

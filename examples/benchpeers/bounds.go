@@ -43,6 +43,7 @@ func (r results) bounds() []bound {
 		}
 	}
 	all = append(all, r.huge()...)
+	all = append(all, r.manyImages()...)
 	return append(all, r.fewRequests()...)
 }
 
@@ -140,6 +141,50 @@ func (r results) huge() []bound {
 		idle, _ := middle(r, us, func(s sample) int64 { return s.Idle })
 		all = append(all, bound{fmt.Sprintf("%s: %.0f MiB resident, below 64 (%.0f of them before the copy)",
 			hugeLayers, mebibytes(most), mebibytes(idle)), most < 64<<20})
+	}
+	return all
+}
+
+// What copies of many images are held to.
+const (
+	// flatMemory is how many times the peak of few images that of many may be.
+	flatMemory = 1.5
+	// mostConnections are made to one registry, whatever the number of images.
+	mostConnections = 2 * largeAtOnce * largeWeight
+)
+
+// manyImages is the bounds on one call of copy.Images.
+func (r results) manyImages() []bound {
+	all := r.nearFloor(near, fewImages, 1.5)
+	took, ok := middle(r, cell{near, fewImages, ours}, wall)
+	for _, other := range []struct {
+		tool, what string
+		least      float64
+	}{{singly, "copies of ours", 5}, {upstream, "upstream's", 10}} {
+		theirs, measured := middle(r, cell{near, fewImages, other.tool}, wall)
+		if ok && measured {
+			factor := ratio(theirs, took)
+			all = append(all, bound{fmt.Sprintf("%s: %.1f times as fast as %s, one after the other, at least %.0f",
+				near.title(fewImages), factor, other.what, other.least), factor >= other.least})
+		}
+	}
+	overTLS := near
+	overTLS.TLS = true
+	for _, e := range []environment{near, overTLS} {
+		c := cell{e, manyImages, ours}
+		all = append(all, r.nearFloor(e, manyImages, 1.5)...)
+		source, ok := middle(r, c, func(s sample) int { return s.SourceConnections })
+		destination, _ := middle(r, c, func(s sample) int { return s.DestinationConnections })
+		if ok {
+			all = append(all, bound{fmt.Sprintf("%s: %d connections to the source and %d to the destination, at most %d each",
+				e.title(manyImages), source, destination, mostConnections), max(source, destination) <= mostConnections})
+		}
+	}
+	few, ok := middle(r, cell{near, fewImages, ours}, peak)
+	if many, measured := middle(r, cell{near, manyImages, ours}, peak); ok && measured {
+		factor := float64(many) / float64(max(few, 1))
+		all = append(all, bound{fmt.Sprintf("%s: %.2f times the memory of %s, at most %.1f", manyImages, factor, fewImages, flatMemory),
+			factor <= flatMemory})
 	}
 	return all
 }

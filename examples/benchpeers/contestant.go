@@ -22,8 +22,10 @@ import (
 // A tool is a contestant in one setting.
 type tool struct {
 	name string
-	// copy does what job says.
+	// copy does what a job of a single image says; nil if there is nothing to compare.
 	copy func(ctx context.Context, j job) error
+	// many does what jobs of one workload say; nil if that is not measured.
+	many func(ctx context.Context, jobs []job) error
 	// peer says that sparsecopy is to be faster.
 	peer bool
 	// untuned says that the tool's users can do better with a setting that is measured too.
@@ -37,6 +39,7 @@ func (t tool) id() string { return t.name }
 // The names of tools that bounds are about.
 const (
 	ours     = "sparsecopy"
+	singly   = "sparsecopy-singly"
 	upstream = "upstream"
 	floor1   = "floor"
 	floor2   = "floor@h2"
@@ -44,22 +47,48 @@ const (
 
 // tools are all there are, in the order of the tables. The number behind an @ is the concurrency that was set.
 var tools = []tool{
-	{name: floor1, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, j, false) }},
-	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, j, true) }, overTLS: true},
-	{name: ours, copy: copySparsecopy},
-	{name: upstream, copy: copyUpstream, peer: true},
+	{
+		name: floor1,
+		copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, false) },
+		many: func(ctx context.Context, jobs []job) error { return copyFloor(ctx, jobs, false) },
+	},
+	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, true) }, overTLS: true},
+	{name: ours, copy: copySparsecopy, many: copySparsecopyImages},
+	{name: singly, many: oneByOne(copySparsecopy), peer: true},
+	{name: upstream, copy: copyUpstream, many: oneByOne(copyUpstream), peer: true},
 	{name: "oras", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, 0) }, peer: true, untuned: true},
 	{name: "oras@32", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, tuned) }, peer: true},
 	{name: "crane", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, 0) }, peer: true, untuned: true},
 	{name: "crane@32", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, tuned) }, peer: true},
 }
 
-// tuned is the concurrency of the contestants that have one, sparsecopy's default.
-const tuned = 32
+// tuned is the concurrency of the contestants that have one: as many blobs as sparsecopy has in flight by default, if they are large.
+const tuned = largeAtOnce
 
-// A job is one copy.
+// oneByOne copies one image after the other.
+func oneByOne(copyImage func(context.Context, job) error) func(context.Context, []job) error {
+	return func(ctx context.Context, jobs []job) error {
+		for _, j := range jobs {
+			if err := copyImage(ctx, j); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// run does what j says.
+func (t tool) run(ctx context.Context, j job) error {
+	if j.Images > 0 {
+		return t.many(ctx, j.images())
+	}
+	return t.copy(ctx, j)
+}
+
+// A job is one copy, or that of many images.
 type job struct {
 	Tool                string
+	Images              int // 0 for a single one
 	Source, Destination place
 	TLS                 bool
 	CertsDir            string   // as in containers-certs.d(5)
@@ -73,6 +102,17 @@ type job struct {
 type place struct{ Host, Repo, Tag string }
 
 func (p place) String() string { return p.Host + "/" + p.Repo + ":" + p.Tag }
+
+// images are jobs of one image each.
+func (j job) images() []job {
+	from, to := repos(j.Source.Repo, j.Images), repos(j.Destination.Repo, j.Images)
+	all := make([]job, len(from))
+	for i := range all {
+		all[i] = j
+		all[i].Images, all[i].Source.Repo, all[i].Destination.Repo = 0, from[i], to[i]
+	}
+	return all
+}
 
 // wants says whether the platform is to be copied.
 func (j job) wants(os, architecture string) bool {
@@ -135,7 +175,7 @@ func serveContestant(ctx context.Context, jobs io.Reader, answers io.Writer) err
 	var u usage
 	u.Idle = resident("VmRSS:")
 	cpu, start := cpuTime(), time.Now()
-	err = tools[i].copy(ctx, j)
+	err = tools[i].run(ctx, j)
 	u.Wall, u.CPU = time.Since(start), cpuTime()-cpu
 	u.Peak = resident("VmHWM:")
 	if err != nil {

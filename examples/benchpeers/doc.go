@@ -1,5 +1,5 @@
-// Command benchpeers measures copies between two registries on loopback: sparsecopy beside upstream's copy, oras-go, crane, and
-// the floor, a minimal copier that does nothing but what a copy cannot do without.
+// Command benchpeers measures copies of one image and of many between two registries on loopback: sparsecopy beside upstream's copy,
+// oras-go, crane, and the floor, a minimal copier that does nothing but what a copy cannot do without.
 //
 //	go -C examples run ./benchpeers
 //

@@ -14,15 +14,16 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // copyFloor copies with as little as possible: a GET, a POST and a PUT for each blob, the GET and the POST at the same time; no
-// question whether anything is there, no retries, no authentication, no policy. Every digest is verified. As many requests are in
-// flight as sparsecopy has: over as many connections of HTTP/1.1, or over one of HTTP/2.
+// question whether anything is there, no retries, no authentication, no policy. Every digest is verified. As many blobs are in
+// flight as with sparsecopy's defaults: over as many connections of HTTP/1.1, or over one of HTTP/2.
 //
 // Only if it is told that there may be nothing to do, it compares the tags of both sides first.
-func copyFloor(ctx context.Context, j job, http2 bool) error {
-	transport, err := j.trust(&http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: 256, DisableCompression: true})
+func copyFloor(ctx context.Context, jobs []job, http2 bool) error {
+	transport, err := jobs[0].trust(&http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: 256, DisableCompression: true})
 	if err != nil {
 		return err
 	}
@@ -30,16 +31,27 @@ func copyFloor(ctx context.Context, j job, http2 bool) error {
 	transport.Protocols.SetHTTP2(http2)
 	defer transport.CloseIdleConnections()
 	group, ctx := errgroup.WithContext(ctx)
-	f := &floorCopy{job: j, ctx: ctx, client: &http.Client{Transport: transport}, slots: make(chan struct{}, tuned)}
-	group.Go(f.list)
+	group.SetLimit(imagesAtOnce)
+	client, slots := &http.Client{Transport: transport}, semaphore.NewWeighted(largeAtOnce*largeWeight)
+	for _, j := range jobs {
+		group.Go((&floorCopy{job: j, ctx: ctx, client: client, slots: slots}).list)
+	}
 	return group.Wait()
 }
+
+// What sparsecopy has in flight by default.
+const (
+	imagesAtOnce = 32
+	largeAtOnce  = 32        // blobs
+	largeWeight  = 2         // that is, of the small ones there are as many more
+	small        = 256 << 10 // bytes, at most, of a small one
+)
 
 type floorCopy struct {
 	job
 	ctx    context.Context
 	client *http.Client
-	slots  chan struct{} // one element for each blob in flight
+	slots  *semaphore.Weighted // for all blobs in flight
 }
 
 // list copies everything.
@@ -95,13 +107,19 @@ func (f *floorCopy) image(d imgspecv1.Descriptor) error {
 	}
 	blobs, _ := errgroup.WithContext(f.ctx)
 	for _, b := range append(m.Layers, m.Config) {
-		f.slots <- struct{}{}
+		weight := int64(largeWeight)
+		if b.Size <= small {
+			weight = 1
+		}
+		if err := f.slots.Acquire(f.ctx, weight); err != nil {
+			break // another blob has failed
+		}
 		blobs.Go(func() error {
-			defer func() { <-f.slots }()
+			defer f.slots.Release(weight)
 			return f.blob(b)
 		})
 	}
-	if err := blobs.Wait(); err != nil {
+	if err := errors.Join(blobs.Wait(), f.ctx.Err()); err != nil {
 		return err
 	}
 	return f.putManifest(d.Digest.String(), d.MediaType, content)

@@ -70,7 +70,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.runs, "runs", 3, "`number` of copies of each kind, of which medians are shown")
 	flags.DurationVar(&s.slow, "slow", 4*time.Second, "whoever took longer copies only once")
-	flags.DurationVar(&s.budget, "budget", 10*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
+	flags.DurationVar(&s.budget, "budget", 12*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
 	flags.DurationVar(&s.timeout, "timeout", 2*time.Minute, "longest `time` of one copy, which fails then")
 	flags.BoolVar(&s.quick, "quick", false, "tiny images, once each: tries the program, and measures nothing of interest")
 	flags.StringVar(&s.profile, "profile", "", "write CPU, allocation, blocking and mutex profiles of each copy to this `directory`")
@@ -115,6 +115,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		s.runs = 1
 		for i := range s.workloads {
 			s.workloads[i].Size = min(s.workloads[i].Size, 1<<10)
+			s.workloads[i].Images = min(s.workloads[i].Images, 3)
 		}
 	}
 	return s, nil

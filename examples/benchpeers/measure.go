@@ -63,7 +63,7 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 		b.checkBudget()
 		for round := range b.runs {
 			for _, t := range b.tools {
-				if !b.skip(cell{e, w.Name, t.name}, t, round) {
+				if w.takes(t) && !b.skip(cell{e, w.Name, t.name}, t, round) {
 					if err := b.copy(ctx, p, cell{e, w.Name, t.name}, w); err != nil {
 						return err
 					}
@@ -112,7 +112,7 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	}
 	defer os.RemoveAll(dir)
 	j := job{
-		Tool: c.Tool, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
+		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
 		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate,
 	}
 	if b.profile != "" {

@@ -20,7 +20,8 @@ import (
 // registries are a source and a destination.
 type registries struct {
 	source, destination *registrytest.Registry
-	fixtures            map[string]*imagetest.Fixture // by the workload's name
+	fixtures            map[string][]*imagetest.Fixture // by the workload's name
+	connections         [2]int                          // to the source and to the destination before the copy
 }
 
 // addresses say where the registries are.
@@ -32,7 +33,7 @@ const tag = "v1"
 // startRegistries starts registries, and writes what clients need to trust them to certsDir.
 func startRegistries(e environment, certsDir string) (*registries, addresses, error) {
 	o := registrytest.Options{RTT: e.RTT, TLS: e.TLS, HTTP2: e.TLS}
-	r := &registries{source: registrytest.New(o), fixtures: map[string]*imagetest.Fixture{}}
+	r := &registries{source: registrytest.New(o), fixtures: map[string][]*imagetest.Fixture{}}
 	o.DiscardBlobs = true
 	r.destination = registrytest.New(o)
 	err := errors.Join(r.source.WriteCertsDir(certsDir), r.destination.WriteCertsDir(certsDir))
@@ -44,28 +45,34 @@ func (r *registries) close() {
 	r.destination.Close()
 }
 
-// prepare puts the image of w into the source, in the repository that is named as w, and into repo of the destination if it is
-// to be there already. From then on requests are counted.
+// prepare puts the images of w into the source, and into repo of the destination if they are to be there already. From then on
+// requests and connections are counted.
 func (r *registries) prepare(w workload, repo string) {
-	f := r.fixtures[w.Name]
-	if f == nil {
-		f = w.fixture()
-		r.fixtures[w.Name] = f
-		f.PushTo(r.source, w.sourceRepo(), tag, imagetest.Top)
+	if r.fixtures[w.Name] == nil {
+		r.fixtures[w.Name] = w.fixtures()
+		w.pushTo(r.source, w.sourceRepo(), r.fixtures[w.Name])
 	}
 	if w.UpToDate {
-		f.PushTo(r.destination, repo, tag, imagetest.Top)
+		w.pushTo(r.destination, repo, r.fixtures[w.Name])
 	}
 	r.source.ResetLog()
 	r.destination.ResetLog()
+	r.connections = [2]int{r.source.Connections(), r.destination.Connections()}
+}
+
+func (w workload) pushTo(reg *registrytest.Registry, repo string, fixtures []*imagetest.Fixture) {
+	for i, name := range repos(repo, w.Images) {
+		fixtures[i].PushTo(reg, name, tag, imagetest.Top)
+	}
 }
 
 // traffic is what a copy asked of the registries, and what is at the destination then.
 type traffic struct {
-	SourceRequests, DestinationRequests int
-	Read, Written                       int64 // bytes of bodies
-	Stored                              int64 // bytes of blobs and manifests in the destination's repository
-	Missing                             string
+	SourceRequests, DestinationRequests       int
+	SourceConnections, DestinationConnections int
+	Read, Written                             int64 // bytes of bodies
+	Stored                                    int64 // bytes of blobs and manifests in the destination's repositories
+	Missing                                   string
 }
 
 // account returns the traffic since prepare. Missing says what a complete copy of w would have besides; "" for nothing.
@@ -79,22 +86,32 @@ func (r *registries) account(w workload, repo string) traffic {
 		t.DestinationRequests++
 		t.Written += q.BytesIn
 	}
-	for _, d := range r.destination.Blobs(repo) {
-		c, _ := r.destination.Content(repo, d)
-		t.Stored += c.Size
-	}
-	for _, d := range r.destination.Manifests(repo) {
-		b, _, _ := r.destination.Manifest(repo, d.String())
-		t.Stored += int64(len(b))
-	}
-	if err := r.complete(w, repo); err != nil {
-		t.Missing = err.Error()
+	t.SourceConnections = r.source.Connections() - r.connections[0]
+	t.DestinationConnections = r.destination.Connections() - r.connections[1]
+	for i, name := range repos(repo, w.Images) {
+		t.Stored += r.stored(name)
+		if err := r.complete(w, r.fixtures[w.Name][i], name); err != nil && t.Missing == "" {
+			t.Missing = err.Error()
+		}
 	}
 	return t
 }
 
-// complete returns what a complete copy of w would have besides. Contents need no check: the destination hashes what it gets.
-func (r *registries) complete(w workload, repo string) error {
+// stored is the number of bytes in a repository of the destination.
+func (r *registries) stored(repo string) (n int64) {
+	for _, d := range r.destination.Blobs(repo) {
+		c, _ := r.destination.Content(repo, d)
+		n += c.Size
+	}
+	for _, d := range r.destination.Manifests(repo) {
+		b, _, _ := r.destination.Manifest(repo, d.String())
+		n += int64(len(b))
+	}
+	return n
+}
+
+// complete returns what a complete copy of f would have besides. Contents need no check: the destination hashes what it gets.
+func (r *registries) complete(w workload, f *imagetest.Fixture, repo string) error {
 	content, _, ok := r.destination.Manifest(repo, tag)
 	if !ok {
 		return errors.New("the destination has no tag")
@@ -107,7 +124,6 @@ func (r *registries) complete(w workload, repo string) error {
 	for _, entry := range list.Manifests {
 		listed = append(listed, entry.Digest)
 	}
-	f := r.fixtures[w.Name]
 	blobs, manifests := r.destination.Blobs(repo), r.destination.Manifests(repo)
 	images := w.images(f)
 	for _, d := range images {

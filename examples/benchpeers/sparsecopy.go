@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -17,7 +18,11 @@ func copySparsecopy(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	options := &copy.Options{SourceCtx: e.system, DestinationCtx: e.system, ImageListSelection: copy.CopyAllImages}
+	source, destination, err := j.references()
+	if err != nil {
+		return err
+	}
+	options := e.options()
 	if j.Platforms != nil {
 		options.ImageListSelection = copy.CopySpecificImages
 		options.SparseManifestListAction = copy.StripSparseManifestList
@@ -26,8 +31,33 @@ func copySparsecopy(ctx context.Context, j job) error {
 			return err
 		}
 	}
-	_, err = copy.Image(ctx, e.policy, e.destination, e.source, options)
+	_, err = copy.Image(ctx, e.policy, destination, source, options)
 	return err
+}
+
+func (e *imageEnvironment) options() *copy.Options {
+	return &copy.Options{SourceCtx: e.system, DestinationCtx: e.system, ImageListSelection: copy.CopyAllImages}
+}
+
+// copySparsecopyImages copies all images in one call.
+func copySparsecopyImages(ctx context.Context, jobs []job) error {
+	e, err := newImageEnvironment(jobs[0])
+	if err != nil {
+		return err
+	}
+	var copies []copy.Job
+	for _, j := range jobs {
+		source, destination, err := j.references()
+		if err != nil {
+			return err
+		}
+		copies = append(copies, copy.Job{Source: source, Destination: destination})
+	}
+	var failures []error
+	for _, result := range copy.Images(ctx, e.policy, copies, &copy.ImagesOptions{Options: e.options()}) {
+		failures = append(failures, result.Err)
+	}
+	return errors.Join(failures...)
 }
 
 func parseAll(platforms []string) ([]copy.InstancePlatformFilter, error) {
@@ -44,21 +74,23 @@ func parseAll(platforms []string) ([]copy.InstancePlatformFilter, error) {
 
 // An imageEnvironment is what functions in the manner of containers/image want.
 type imageEnvironment struct {
-	source, destination types.ImageReference
-	system              *types.SystemContext
-	policy              *signature.PolicyContext
+	system *types.SystemContext
+	policy *signature.PolicyContext
+}
+
+// references are those of both ends in containers/image.
+func (j job) references() (source, destination types.ImageReference, err error) {
+	if source, err = docker.ParseReference("//" + j.Source.String()); err != nil {
+		return nil, nil, err
+	}
+	destination, err = docker.ParseReference("//" + j.Destination.String())
+	return source, destination, err
 }
 
 // newImageEnvironment makes one that does not depend on the machine's configuration, and whose cache of blobs is empty.
 func newImageEnvironment(j job) (*imageEnvironment, error) {
 	e := &imageEnvironment{}
 	var err error
-	if e.source, err = docker.ParseReference("//" + j.Source.String()); err != nil {
-		return nil, err
-	}
-	if e.destination, err = docker.ParseReference("//" + j.Destination.String()); err != nil {
-		return nil, err
-	}
 	if e.policy, err = signature.NewPolicyContext(&signature.Policy{
 		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
 	}); err != nil {

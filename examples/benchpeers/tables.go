@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -25,6 +26,7 @@ func (r results) print(out io.Writer, s settings) {
 		r.table(out, s, of, "CPU seconds over "+over, r.cpuSeconds)
 		r.table(out, s, of, "Peak resident memory over "+over+", MiB", r.memory)
 	}
+	r.many(out, s)
 	r.traffic(out, s)
 	if s.quick {
 		return
@@ -35,16 +37,13 @@ func (r results) print(out io.Writer, s settings) {
 	}
 }
 
-// table prints a Markdown table with a row for each workload and environment and a column for each tool. Tools and rows
+// table prints a Markdown table with a row for each workload of a single image and environment and a column for each tool. Tools
 // without any result are left out.
 func (r results) table(out io.Writer, s settings, of []environment, title string, format func(cell) string) {
 	var shown []tool
 	for _, t := range s.tools {
-		for c := range r {
-			if c.Tool == t.name && c.TLS == of[0].TLS {
-				shown = append(shown, t)
-				break
-			}
+		if t.copy != nil && slices.ContainsFunc(of, func(e environment) bool { return r.has(s, e, t) }) {
+			shown = append(shown, t)
 		}
 	}
 	if len(shown) == 0 {
@@ -53,7 +52,7 @@ func (r results) table(out io.Writer, s settings, of []environment, title string
 	fmt.Fprintf(out, "\n%s:\n\n| | %s |\n|---|%s\n", title, strings.Join(names(shown), " | "), strings.Repeat("---:|", len(shown)))
 	for _, w := range s.workloads {
 		for _, e := range of {
-			if !w.suits(e) {
+			if w.Images > 0 || !w.suits(e) {
 				continue
 			}
 			row := []string{fmt.Sprintf("%s, %v", w.Name, e.RTT)}
@@ -68,6 +67,43 @@ func (r results) table(out io.Writer, s settings, of []environment, title string
 			fmt.Fprintf(out, "| %s |\n", strings.Join(row, " | "))
 		}
 	}
+}
+
+// has says whether t has copied a single image in e.
+func (r results) has(s settings, e environment, t tool) bool {
+	return slices.ContainsFunc(s.workloads, func(w workload) bool { return w.Images == 0 && len(r[cell{e, w.Name, t.name}]) > 0 })
+}
+
+// many prints a table with a row for everything that copied many images.
+func (r results) many(out io.Writer, s settings) {
+	var rows []string
+	for _, e := range s.environments() {
+		for _, w := range s.workloads {
+			for _, t := range s.tools {
+				if c := (cell{e, w.Name, t.name}); w.Images > 0 && len(r[c]) > 0 {
+					rows = append(rows, r.manyRow(c, w.Images))
+				}
+			}
+		}
+	}
+	if rows != nil {
+		fmt.Fprintf(out, "\nMany images in one process, to source + destination where there are two numbers:\n\n"+
+			"| | | seconds | ms an image | requests an image | connections | CPU ms an image | peak MiB |\n|---|---|%s\n%s",
+			strings.Repeat("---:|", 6), strings.Join(rows, ""))
+	}
+}
+
+func (r results) manyRow(c cell, images int) string {
+	took, _ := middle(r, c, wall)
+	used, _ := middle(r, c, cpu)
+	source, _ := middle(r, c, func(s sample) int { return s.SourceConnections })
+	destination, _ := middle(r, c, func(s sample) int { return s.DestinationConnections })
+	asked, _ := middle(r, c, func(s sample) int { return s.SourceRequests })
+	written, _ := middle(r, c, func(s sample) int { return s.DestinationRequests })
+	each := func(n int) float64 { return float64(n) / float64(images) }
+	return fmt.Sprintf("| %s | %s | %.2f | %.1f | %.1f + %.1f | %d + %d | %.1f | %s |\n",
+		c.title(c.Workload), c.Tool, took.Seconds(), 1000*took.Seconds()/float64(images), each(asked), each(written), source, destination,
+		1000*used.Seconds()/float64(images), r.memory(c))
 }
 
 func (r results) seconds(c cell) string {

@@ -12,6 +12,10 @@ func copyUpstream(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
+	source, destination, err := j.references()
+	if err != nil {
+		return err
+	}
 	options := &copy.Options{SourceCtx: e.system, DestinationCtx: e.system, ImageListSelection: copy.CopyAllImages}
 	if j.Platforms != nil {
 		options.ImageListSelection = copy.CopySpecificImages
@@ -21,6 +25,6 @@ func copyUpstream(ctx context.Context, j job) error {
 			options.InstancePlatforms = append(options.InstancePlatforms, copy.InstancePlatformFilter{OS: os, Architecture: architecture})
 		}
 	}
-	_, err = copy.Image(ctx, e.policy, e.destination, e.source, options)
+	_, err = copy.Image(ctx, e.policy, destination, source, options)
 	return err
 }

@@ -11,16 +11,18 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
-// A workload is a multi-platform image, and what is done with it.
+// A workload is a multi-platform image, or many of one kind, and what is done with it.
 type workload struct {
 	Name      string
-	Platforms int      // that the list names
-	Layers    int      // of each, all different
-	Size      int64    // of a layer, in bytes
-	Wanted    []string // platforms to copy, and to strip the others; nil for all
-	UpToDate  bool     // the destination has everything
-	Local     bool     // only without round-trip time: it is about CPU time and memory
-	PlainOnly bool     // only without TLS
+	Images    int             // each in a repository of its own, with nothing shared between them; 0 for a single one
+	Platforms int             // that the list names
+	Layers    int             // of each, all different
+	Size      int64           // of a layer, in bytes
+	Wanted    []string        // platforms to copy, and to strip the others; nil for all
+	UpToDate  bool            // the destination has everything
+	PlainOnly bool            // only without TLS
+	RTTs      []time.Duration // only with these round-trip times; nil for all
+	Tools     []string        // only by these contestants; nil for all that can do it
 }
 
 func (w workload) id() string { return w.Name }
@@ -32,24 +34,48 @@ const (
 	hugeLayers   = "4x4x64MiB"
 	nothingToDo  = "nothing"
 	twoPlatforms = "2of8"
+	fewImages    = "50x4x2x16KiB"
+	manyImages   = "500x4x2x16KiB"
+	manyNothing  = "500-nothing"
 )
 
 // workloads are all there are, in the order of the tables.
 var workloads = []workload{
 	{Name: largeLayers, Platforms: 8, Layers: 5, Size: 2 << 20},
 	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10},
-	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, Local: true, PlainOnly: true},
+	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: []string{"linux/amd64", "linux/arm64"}, PlainOnly: true},
+	{Name: fewImages, Images: 50, Platforms: 4, Layers: 2, Size: 16 << 10, PlainOnly: true, RTTs: []time.Duration{near.RTT}},
+	// One image after the other takes ten times as long as for a tenth of the images, which is measured.
+	{Name: manyImages, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
+	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 }
 
 // suits says whether w is to be measured in e.
 func (w workload) suits(e environment) bool {
-	return (e.RTT == 0 || !w.Local) && (!e.TLS || !w.PlainOnly)
+	return (w.RTTs == nil || slices.Contains(w.RTTs, e.RTT)) && (!e.TLS || !w.PlainOnly)
 }
 
-// fixture makes the image. Its layers take no memory.
-func (w workload) fixture() *imagetest.Fixture {
+// takes says whether w is to be measured with t.
+func (w workload) takes(t tool) bool {
+	if w.Images > 0 && t.many == nil || w.Images == 0 && t.copy == nil {
+		return false
+	}
+	return w.Tools == nil || slices.Contains(w.Tools, t.name)
+}
+
+// fixtures makes the images. Their layers take no memory.
+func (w workload) fixtures() []*imagetest.Fixture {
+	all := make([]*imagetest.Fixture, max(w.Images, 1))
+	for i := range all {
+		all[i] = w.fixture(i)
+	}
+	return all
+}
+
+// fixture makes the n-th image.
+func (w workload) fixture(n int) *imagetest.Fixture {
 	f := imagetest.New()
 	images := make([]string, w.Platforms)
 	for i, platform := range platforms[:w.Platforms] {
@@ -57,7 +83,7 @@ func (w workload) fixture() *imagetest.Fixture {
 		layers := make([]string, w.Layers)
 		for j := range layers {
 			layers[j] = fmt.Sprintf("%s.%d", images[i], j)
-			f.Seeded(layers[j], gzipSeed(1+i*w.Layers+j), w.Size)
+			f.Seeded(layers[j], gzipSeed(1+(n*w.Platforms+i)*w.Layers+j), w.Size)
 		}
 		f.Image(images[i], imagetest.Platform(platform), imagetest.Layers(layers...))
 	}
@@ -87,8 +113,20 @@ func (w workload) images(f *imagetest.Fixture) []digest.Digest {
 	return all
 }
 
-// sourceRepo is the repository of the source that has the image.
+// sourceRepo is the repository of the source that has the image; of many, what their repositories have in common.
 func (w workload) sourceRepo() string { return "images/" + strings.ToLower(w.Name) }
+
+// repos are the repositories of a workload's images, of which one is called name.
+func repos(name string, images int) []string {
+	if images == 0 {
+		return []string{name}
+	}
+	all := make([]string, images)
+	for i := range all {
+		all[i] = fmt.Sprintf("%s/%d", name, i)
+	}
+	return all
+}
 
 // An environment is what lies between the contestants and the registries.
 type environment struct {
