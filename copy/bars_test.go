@@ -80,12 +80,13 @@ func TestPictureFits(t *testing.T) {
 }
 
 func TestReplacement(t *testing.T) {
+	const erase = "\x1b[K\n"
 	line := strings.Repeat("x", 79)
 	assert.Equal(t, "a\nb\n", replacement(nil, []string{"a", "b"}, 80, 24))
-	assert.Equal(t, "\x1b[2A\r\x1b[K\n\x1b[K\n\x1b[2Aa\n", replacement([]string{line, ""}, []string{"a"}, 80, 24))
-	assert.Equal(t, "\x1b[1A\r\x1b[K\n\x1b[1A", replacement([]string{line}, nil, 79, 24))
-	assert.Equal(t, "\x1b[2A\r\x1b[K\n\x1b[K\n\x1b[2A", replacement([]string{line}, nil, 40, 24), "the terminal has broken it")
-	assert.Equal(t, "\x1b[2A\r\x1b[K\n\x1b[K\n\x1b[2A", replacement([]string{line}, nil, 20, 3), "the rest is not on the screen")
+	assert.Equal(t, "\x1b[2A\r"+erase+erase+"\x1b[2Aa\n", replacement([]string{line, ""}, []string{"a"}, 80, 24))
+	assert.Equal(t, "\x1b[1A\r"+erase+"\x1b[1A", replacement([]string{line}, nil, 79, 24))
+	assert.Equal(t, "\x1b[2A\r"+erase+erase+"\x1b[2A", replacement([]string{line}, nil, 40, 24), "the terminal has broken it")
+	assert.Equal(t, "\x1b[2A\r"+erase+erase+"\x1b[2A", replacement([]string{line}, nil, 20, 3), "the rest is not on the screen")
 	assert.Equal(t, "a\n", replacement([]string{line}, []string{"a"}, 80, 1))
 }
 
