@@ -70,7 +70,7 @@ func (j *job) open(ctx context.Context) error {
 		j.compare = false
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return j.openSource(ctx) })
+	group.Go(func() error { return one(ctx, j.budget, func() error { return j.openSource(ctx) }) })
 	if j.compare {
 		group.Go(func() error {
 			j.top, j.topKnown = j.destinationTop(ctx)

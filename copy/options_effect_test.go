@@ -3,7 +3,6 @@ package copy
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -167,7 +166,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		},
 		"OciEncryptLayers":              refused("list", Options{}, func(o *Options) { o.OciEncryptLayers = &[]int{7} }, "layer index 7 out of range"),
 		"OciDecryptConfig":              refused("secret", Options{}, func(o *Options) { o.OciDecryptConfig = &encconfig.DecryptConfig{} }, "decrypting layer"),
-		"ConcurrentBlobCopiesSemaphore": e.waits,
+		"ConcurrentBlobCopiesSemaphore": e.counts,
 		"MaxParallelDownloads": func(t *testing.T) {
 			alone := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
 			alone.push(f, "v1", "list")
@@ -266,22 +265,25 @@ func (e *effectTest) events(t *testing.T, o Options) []types.ProgressProperties 
 	return events
 }
 
-// waits copies while somebody else has all that the semaphore allows.
-func (e *effectTest) waits(t *testing.T) {
-	full := semaphore.NewWeighted(1)
-	require.NoError(t, full.Acquire(t.Context(), 1))
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer {
-		cancel() // it has begun
+// counts copies with a semaphore of one slot, which is taken during every request.
+func (e *effectTest) counts(t *testing.T) {
+	only := semaphore.NewWeighted(1)
+	o := registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		if !assert.False(t, only.TryAcquire(1), "%s %s is not counted", req.Method, req.URL) {
+			only.Release(1)
+		}
 		return registrytest.Answer{}
-	}}), "app"}
+	}}
+	src, dst := registryPlace{t, registrytest.Start(t, o), "app"}, registryPlace{t, registrytest.Start(t, o), "app"}
 	src.push(e.fixture, "v1", "list")
-	dst := places["registry"](t)
-	_, err := Image(ctx, e.policy, dst.ref("v1"), src.ref("v1"), e.options(Options{ConcurrentBlobCopiesSemaphore: full}))
-	require.ErrorIs(t, err, context.Canceled)
-	assert.Empty(t, dst.top("v1"))
-	assert.False(t, full.TryAcquire(1), "the caller's slot is the caller's")
+	prepared, err := Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"),
+		e.options(Options{ImageListSelection: CopyAllImages, ConcurrentBlobCopiesSemaphore: only}))
+	require.NoError(t, err)
+	_, err = prepared.Execute(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, prepared.Close())
+	assert.Equal(t, e.fixture.Digest("list"), dst.top("v1"))
+	assert.True(t, only.TryAcquire(1), "what was taken is given back")
 }
 
 // dates copies into an archive whose entries are dated.
