@@ -29,6 +29,9 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.open(ctx); err != nil {
 		return err
 	}
+	if err := checkGroup(&j.o, j.in.Top, j.destRef.Transport().Name()); err != nil {
+		return err
+	}
 	if isList(j.in.Top) {
 		if err := j.loadLists(ctx); err != nil {
 			return err

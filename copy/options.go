@@ -270,7 +270,8 @@ type session struct {
 	budget *semaphore.Weighted
 }
 
-// OptionsError says that options are invalid by themselves or together. Nothing has been opened.
+// OptionsError says that options are invalid by themselves, together, or for what is to be copied, or where to. Nothing has been
+// written.
 // Correct the call.
 type OptionsError struct {
 	Options []string // names of the fields

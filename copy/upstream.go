@@ -24,10 +24,13 @@ type traits struct {
 	layers      types.LayerCompression // what a destination wants done to layers
 	foreign     bool                   // a destination leaves layers with URLs where they are
 	timestamps  bool                   // a destination can date what it creates
+	single      bool                   // a destination holds images, and has no place for lists
 }
 
-// transportTraits are those of the transports that the engine serves natively.
+// transportTraits are those of the transports that the engine serves natively, and of those that upstream has to serve of which
+// something is known.
 var transportTraits = map[string]traits{
+	"containers-storage": {single: true}, "docker-archive": {single: true}, "docker-daemon": {single: true},
 	"docker": {source: true, destination: true, peekable: true, layers: types.Compress, foreign: true},
 	"oci": {
 		source: true, destination: true, peekable: true, layers: types.Compress, foreign: true,
@@ -71,6 +74,15 @@ func upstreamReason(in wayInput) wayReason {
 		return wayReason{text: fmt.Sprintf("the destination transport %s is not written natively", in.destination)}
 	}
 	return reasonInImages(in, dest)
+}
+
+// checkGroup refuses to copy a list, as upstream does, to a destination that has no place for it.
+func checkGroup(o *Options, top Document, destination string) error {
+	if !isList(top) || o.ImageListSelection == CopySystemImage || !transportTraits[destination].single {
+		return nil
+	}
+	return &OptionsError{[]string{"ImageListSelection"}, fmt.Sprintf(
+		"copying multiple images: destination transport %q does not support copying multiple images as a group", destination)}
 }
 
 // wanted returns the traits of a destination under options.

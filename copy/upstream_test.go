@@ -183,6 +183,25 @@ func TestUpstreamReason(t *testing.T) {
 	})
 }
 
+// TestCheckGroup refuses lists where there is no place for them.
+func TestCheckGroup(t *testing.T) {
+	list, image := Document{MediaType: ociIndex}, Document{MediaType: ociManifest}
+	all, some := &Options{ImageListSelection: CopyAllImages}, &Options{ImageListSelection: CopySpecificImages}
+	for _, single := range []string{"containers-storage", "docker-archive", "docker-daemon"} {
+		for _, o := range []*Options{all, some} {
+			var invalid *OptionsError
+			require.ErrorAs(t, checkGroup(o, list, single), &invalid)
+			assert.Equal(t, []string{"ImageListSelection"}, invalid.Options)
+			assert.Contains(t, invalid.Reason, `destination transport "`+single+`" does not support copying multiple images as a group`)
+			assert.NoError(t, checkGroup(o, image, single))
+		}
+		assert.NoError(t, checkGroup(&Options{}, list, single))
+	}
+	for _, other := range []string{"docker", "oci", "oci-archive", "dir", "unheard-of"} {
+		assert.NoError(t, checkGroup(all, list, other))
+	}
+}
+
 // TestInexpressible refuses what upstream's options cannot say, with the names of both options.
 func TestInexpressible(t *testing.T) {
 	a, b := digest.FromString("a"), digest.FromString("b")
