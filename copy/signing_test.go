@@ -153,8 +153,8 @@ func TestPolicyLikeUpstreams(t *testing.T) {
 			}
 		}
 	}
-	assert.Greater(t, verdicts["none"], 20)
-	assert.Greater(t, verdicts["rejected"], 20)
+	assert.Greater(t, verdicts[noError], 20)
+	assert.Greater(t, verdicts[rejected], 20)
 }
 
 // TestSignaturesLikeUpstreams carries signatures of both kinds as upstream does.
