@@ -3,7 +3,6 @@ package copy
 import (
 	"encoding/json"
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -98,7 +97,7 @@ func TestSchema1LikeUpstreams(t *testing.T) {
 				"schema 2 at all": {DestinationCtx: &s2only},
 			} {
 				t.Run(title+"/"+to+"/"+option, func(t *testing.T) {
-					c := newSchema1Case(t, to, o)
+					c := newFixedCase(t, to, o)
 					theirs, ours := c.compareSchema1(registryRef(t, s.reg, schema1Repo, "v1"))
 					if theirs.err == nil {
 						succeeded++
@@ -110,24 +109,11 @@ func TestSchema1LikeUpstreams(t *testing.T) {
 			}
 		}
 		t.Run(title+"/by digest", func(t *testing.T) {
-			newSchema1Case(t, "dir", Options{}).compareSchema1(registryRef(t, s.reg, schema1Repo, d.String()))
+			newFixedCase(t, "dir", Options{}).compareSchema1(registryRef(t, s.reg, schema1Repo, d.String()))
 		})
 	}
 	assert.Greater(t, succeeded, 60)
 	assert.Greater(t, failed, 10)
-}
-
-// newSchema1Case is a case without anything random.
-func newSchema1Case(t *testing.T, to string, o Options) *diffCase {
-	c := &diffCase{t: t, e: newEnv(t), to: to, used: &sync.Map{}}
-	sys := *c.e.sys
-	if o.DestinationCtx != nil {
-		sys.CompressionFormat = o.DestinationCtx.CompressionFormat
-		sys.DockerDisableDestSchema1MIMETypes = o.DestinationCtx.DockerDisableDestSchema1MIMETypes
-	}
-	o.DestinationCtx = &sys
-	c.options = o
-	return c
 }
 
 // compareSchema1 copies twice. What upstream writes in this format it signs with a key that is made for the purpose, so that digests are the
@@ -181,7 +167,7 @@ func TestSchema1InLists(t *testing.T) {
 	} {
 		for _, to := range []string{"docker", "dir", "oci"} {
 			t.Run(selection+"/"+to, func(t *testing.T) {
-				c := newSchema1Case(t, to, o)
+				c := newFixedCase(t, to, o)
 				theirs, ours := c.upstreams(registryRef(t, s.reg, schema1Repo, "list")), c.ours(registryRef(t, s.reg, schema1Repo, "list"), c.options)
 				assert.Empty(t, c.compare(theirs, ours))
 				if selection == "all" && to == "dir" {

@@ -121,6 +121,20 @@ func newDiffCase(t *testing.T, r *rand.Rand) *diffCase {
 	return c
 }
 
+// newFixedCase is a case with given options to a given transport, and nothing random. Of a SystemContext it takes what concerns layers and
+// formats.
+func newFixedCase(t *testing.T, to string, o Options) *diffCase {
+	c := &diffCase{t: t, e: newEnv(t), to: to, used: &sync.Map{}}
+	sys := *c.e.sys
+	if set := o.DestinationCtx; set != nil {
+		sys.CompressionFormat, sys.DirForceDecompress = set.CompressionFormat, set.DirForceDecompress
+		sys.DockerDisableDestSchema1MIMETypes = set.DockerDisableDestSchema1MIMETypes
+	}
+	o.DestinationCtx = &sys
+	c.options = o
+	return c
+}
+
 var diffPlatforms = []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/s390x", "windows/amd64"}
 
 func (c *diffCase) makeFixture() {
@@ -587,22 +601,30 @@ func (c *diffCase) newDestination() diffEnd {
 }
 
 func (c *diffCase) upstreams(src types.ImageReference) outcome {
-	o, end, out := c.options, c.newDestination(), outcome{}
-	sys := *c.e.sys
-	out.copied, out.err = upstream.Image(c.t.Context(), c.e.policy, end.ref, src, &upstream.Options{
+	end, out := c.newDestination(), outcome{}
+	o := c.upstreamOptions()
+	o.ReportResolvedReference = &out.resolved
+	out.copied, out.err = upstream.Image(c.t.Context(), c.e.policy, end.ref, src, o)
+	out.lines, out.top = end.lines(), end.top()
+	return out
+}
+
+// upstreamOptions are the case's options for upstream.
+func (c *diffCase) upstreamOptions() *upstream.Options {
+	o, sys := c.options, *c.e.sys
+	return &upstream.Options{
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		SourceCtx: &sys, DestinationCtx: o.DestinationCtx, PreserveDigests: o.PreserveDigests,
 		ForceManifestMIMEType: o.ForceManifestMIMEType, ImageListSelection: o.ImageListSelection, Instances: o.Instances,
 		InstancePlatforms:        upstreamFilters(o.InstancePlatforms),
 		SparseManifestListAction: upstream.SparseManifestListAction(o.SparseManifestListAction),
 		PreferGzipInstances:      o.PreferGzipInstances, MaxParallelDownloads: o.MaxParallelDownloads,
+		OciEncryptConfig: o.OciEncryptConfig, OciEncryptLayers: o.OciEncryptLayers, OciDecryptConfig: o.OciDecryptConfig,
 		OptimizeDestinationImageAlreadyExists: o.OptimizeDestinationImageAlreadyExists,
 		DownloadForeignLayers:                 o.DownloadForeignLayers,
 		EnsureCompressionVariantsExist:        o.EnsureCompressionVariantsExist, ForceCompressionFormat: o.ForceCompressionFormat,
-		ReportResolvedReference: &out.resolved, DestinationTimestamp: o.DestinationTimestamp,
-	})
-	out.lines, out.top = end.lines(), end.top()
-	return out
+		DestinationTimestamp: o.DestinationTimestamp,
+	}
 }
 
 func upstreamFilters(filters []InstancePlatformFilter) []upstream.InstancePlatformFilter {

@@ -20,7 +20,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 )
 
-// ErrDecryptParamsMissing is upstream's error of the same name.
+// ErrDecryptParamsMissing is upstream's error of the same name. Upstream v5.41.2 returns it nowhere, and so it is not returned here: layers
+// that OciDecryptConfig has no key for are an error of ocicrypt's.
 var ErrDecryptParamsMissing = upstream.ErrDecryptParamsMissing
 
 // ImageListSelection says which instances of a list are copied. It is upstream's type, so that programs which import both packages
