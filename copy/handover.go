@@ -123,10 +123,37 @@ func (j *job) reportHandedOver(copied []byte) error {
 		j.reporter.image(wanted, func(r *imageReport) { r.outcome = Copied })
 	}
 	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, d })
-	if l := j.plan.List; l != nil && len(l.Edits) == 0 && d != l.Digest {
+	l := j.plan.List
+	if l == nil {
+		return nil
+	}
+	if len(l.Edits) == 0 && d != l.Digest {
 		j.reporter.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", j.plan.WayReason))
 	}
+	if written, err := manifest.Parse(copied, upstreammanifest.GuessMIMEType(copied)); err == nil {
+		for _, orphan := range orphans(l, written.Instances()) {
+			j.reporter.warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, j.plan.WayReason))
+		}
+	}
 	return nil
+}
+
+// orphans returns the attestations among written, the entries of a list that was l, that describe an entry of l which is not there any more.
+func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
+	gone := map[digest.Digest]bool{}
+	for _, ip := range l.Instances {
+		gone[ip.Digest] = true
+	}
+	for _, instance := range written {
+		delete(gone, instance.Digest)
+	}
+	var all []digest.Digest
+	for _, instance := range written {
+		if subject, ok := instance.AttestationOf(); ok && gone[subject] {
+			all = append(all, instance.Digest)
+		}
+	}
+	return all
 }
 
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.

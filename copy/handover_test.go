@@ -2,6 +2,7 @@ package copy
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/manifest"
 	ociarchive "go.podman.io/image/v5/oci/archive"
+	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
@@ -83,6 +85,83 @@ func TestHandOver(t *testing.T) {
 			back := places["registry"](t)
 			_, err = e.image(t.Context(), back.ref("v1"), dest, Options{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing})
 			require.NoError(t, err)
+		})
+	}
+}
+
+// TestHandOverKeepsTheRest selects, misses, requires and follows where upstream does the work. What cannot be combined is refused with the
+// names of both options.
+func TestHandOverKeepsTheRest(t *testing.T) {
+	f := imagetest.WithAttestations()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	sparse := registryPlace{t, src.Registry, "sparse"}
+	sparse.push(f, "v1", imagetest.Top, "arm64")
+	sys := *e.sys
+	sys.CompressionFormat = &compression.Zstd
+	zstd := func(o Options) Options { o.ImageListSelection, o.DestinationCtx = CopySpecificImages, &sys; return o }
+	docker := func(o Options) Options {
+		o.ImageListSelection, o.ForceManifestMIMEType = CopySpecificImages, manifest.DockerV2Schema2MediaType
+		return o
+	}
+	amd64, both := platforms("linux/amd64"), platforms("linux/amd64", "linux/arm64")
+	for name, c := range map[string]struct {
+		from     registryPlace
+		options  Options
+		copied   int    // entries
+		warning  string // the report has one with this
+		err      error  // of the type of it
+		contains string // the error has this
+	}{
+		"attestations follow": {
+			from: src, options: zstd(Options{InstancePlatforms: amd64, SparseManifestListAction: StripSparseManifestList}),
+			copied: 2, warning: "describes an image that was changed",
+		},
+		"attestations are dropped": {
+			from: src, options: zstd(Options{InstancePlatforms: amd64, SparseManifestListAction: StripSparseManifestList, Attestations: DropAttestations}),
+			copied: 1,
+		},
+		"attestations cannot follow": {
+			from: src, options: docker(Options{InstancePlatforms: amd64, SparseManifestListAction: StripSparseManifestList}),
+			copied: 1, warning: "attestations are left behind (1)",
+		},
+		"attestations have to follow": {
+			from: src, options: docker(Options{InstancePlatforms: amd64, SparseManifestListAction: StripSparseManifestList, Attestations: FollowSubject}),
+			contains: "Unknown media type during manifest conversion",
+		},
+		"missing": {from: sparse, options: zstd(Options{InstancePlatforms: both}), err: new(MissingError)},
+		"missing, skipped": {
+			from: sparse, options: zstd(Options{InstancePlatforms: both, MissingInstances: SkipMissing, SparseManifestListAction: StripSparseManifestList}),
+			copied: 2, warning: "describes an image that was changed",
+		},
+		"required":             {from: src, options: zstd(Options{InstancePlatforms: amd64, RequiredPlatforms: amd64, Attestations: DropAttestations, SparseManifestListAction: StripSparseManifestList}), copied: 1},
+		"required, not there":  {from: src, options: zstd(Options{InstancePlatforms: amd64, RequiredPlatforms: both}), err: new(RequiredError)},
+		"required, is missing": {from: sparse, options: zstd(Options{InstancePlatforms: both, RequiredPlatforms: both, MissingInstances: SkipMissing}), err: new(RequiredError)},
+		"auto":                 {from: src, options: zstd(Options{InstancePlatforms: amd64, SparseManifestListAction: AutoSparseManifestList}), err: new(OptionsError), contains: "SparseManifestListAction and DestinationCtx.CompressionFormat"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dst := places["registry"](t).(registryPlace)
+			r, err := e.image(t.Context(), dst.ref("v1"), c.from.ref("v1"), c.options)
+			if c.err != nil || c.contains != "" {
+				require.ErrorContains(t, err, c.contains)
+				if c.err != nil {
+					assert.IsType(t, c.err, err)
+				}
+				assert.Empty(t, dst.top("v1"))
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, Upstream, r.Plan.Way)
+			content, mediaType, ok := dst.Manifest(dst.repo, "v1")
+			require.True(t, ok)
+			list, err := manifest.ListFromBlob(content, mediaType)
+			require.NoError(t, err)
+			assert.Len(t, list.Instances(), c.copied)
+			if c.warning == "" {
+				assert.Empty(t, r.Warnings)
+			}
+			assert.Contains(t, strings.Join(r.Warnings, "\n"), c.warning)
 		})
 	}
 }

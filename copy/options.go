@@ -83,7 +83,8 @@ type AttestationAction int
 
 const (
 	// DefaultAttestations, the default, lets attestations follow subjects that were selected by a platform filter. What CopyAllImages
-	// copies includes every attestation; selections by digest or position are taken literally.
+	// copies includes every attestation; selections by digest or position are taken literally. Where ForceManifestMIMEType is one of
+	// Docker's, to which no attestation can be converted, none follows.
 	// Use it unless you have a reason not to.
 	DefaultAttestations AttestationAction = iota
 	// FollowSubject copies an attestation if and only if its subject in the same list is copied, however that was selected, or if

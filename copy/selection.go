@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
@@ -29,7 +30,7 @@ const (
 
 	ReasonNotSelected ReasonCode = "not-selected"
 	ReasonExcluded    ReasonCode = "excluded" // by an excluding filter
-	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations
+	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations, or by ForceManifestMIMEType
 	ReasonMissing     ReasonCode = "missing"  // selected, but it, or all that was selected in it, is missing at the source
 	ReasonOrphaned    ReasonCode = "orphaned" // an attestation that would follow, but its subject is a list that changes
 )
@@ -140,6 +141,7 @@ type selector struct {
 	digests  map[digest.Digest]bool // selected digest → whether it has matched
 	indexes  map[int]bool           // selected position → whether it exists
 	rest     bool                   // everything that is not excluded is selected
+	dropped  int                    // attestations that would follow and cannot
 	out      selection
 }
 
@@ -367,6 +369,11 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 		subject := leaders[0]
 		leaders = leaders[1:]
 		for _, i := range of[subject] {
+			if s.inexpressible() {
+				verdicts[i].reason = Reason{ReasonDropped, "does not follow: no attestation can be converted to " + s.o.ForceManifestMIMEType}
+				s.dropped++
+				continue
+			}
 			v := verdict{wanted: true, lenient: true, leads: true, reason: Reason{ReasonFollows, "follows " + short(subject)}}
 			verdicts[i] = s.settle(v, n.Instances[i])
 			if verdicts[i].wanted {
@@ -375,6 +382,12 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 		}
 		delete(of, subject)
 	}
+}
+
+// inexpressible says whether attestations that would follow, although nobody asked for them, cannot: Docker's formats have neither manifests
+// like theirs nor a place for what says whom they describe.
+func (s *selector) inexpressible() bool {
+	return s.o.Attestations == DefaultAttestations && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
 // unmatched returns a *NoMatchError if there are selectors that must match something and do not. Optional ones must do so if there
@@ -407,7 +420,7 @@ func (s *selector) unmatched() error {
 	return &NoMatchError{Asked: slices.Compact(asked), Offered: offered(s.root)}
 }
 
-// warnings says which optional platforms matched nothing, and which nested lists could not be looked into.
+// warnings says which optional platforms matched nothing, which nested lists could not be looked into, and what does not follow.
 func (s *selector) warnings() []string {
 	var warnings []string
 	for _, f := range s.include[s.required:] {
@@ -421,6 +434,9 @@ func (s *selector) warnings() []string {
 				warnings = append(warnings, fmt.Sprintf("nothing could be selected in the nested list %s: it is missing at the source", instance.Digest))
 			}
 		}
+	}
+	if s.dropped > 0 {
+		warnings = append(warnings, fmt.Sprintf("attestations are left behind (%d): none can be converted to %s", s.dropped, s.o.ForceManifestMIMEType))
 	}
 	slices.Sort(warnings)
 	return slices.Compact(warnings)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +48,36 @@ func TestFilterMatchesAttestationsOnlyWhenSpelledOut(t *testing.T) {
 		assert.Equal(t, c.attestation, include[0].matches(attestation), c.filter)
 		assert.False(t, include[0].matches(elsewhere), "the annotation decides, not the platform: %s", c.filter)
 		assert.False(t, include[0].matches(list), "lists are selected by what is in them: %s", c.filter)
+	}
+}
+
+// TestDockerHasNoAttestations leaves behind what cannot be converted, unless somebody asks for it.
+func TestDockerHasNoAttestations(t *testing.T) {
+	f := imagetest.WithAttestations()
+	top, _ := f.Document(imagetest.Top)
+	for _, c := range []struct {
+		forced       string
+		attestations AttestationAction
+		instances    []digest.Digest
+		copied       []string
+	}{
+		{"", DefaultAttestations, nil, []string{"amd64", "att-amd64"}},
+		{ociManifest, DefaultAttestations, nil, []string{"amd64", "att-amd64"}},
+		{manifest.MediaTypeDockerManifest, DefaultAttestations, nil, []string{"amd64"}},
+		{manifest.MediaTypeDockerSchema1Signed, DefaultAttestations, nil, []string{"amd64"}},
+		{manifest.MediaTypeDockerList, DefaultAttestations, nil, []string{"amd64"}},
+		{manifest.MediaTypeDockerManifest, FollowSubject, nil, []string{"amd64", "att-amd64"}},
+		{manifest.MediaTypeDockerManifest, DefaultAttestations, f.Digests("att-amd64"), []string{"amd64", "att-amd64"}},
+	} {
+		plan, err := NewPlan(PlanInput{Top: Document{Bytes: top}, Options: &Options{
+			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), Instances: c.instances,
+			ForceManifestMIMEType: c.forced, Attestations: c.attestations,
+		}})
+		require.NoError(t, err)
+		assert.Equal(t, f.Digests(c.copied...), plan.Copies, c.forced)
+		left := slices.ContainsFunc(plan.List.Instances, func(ip InstancePlan) bool { return ip.Reason.Code == ReasonDropped })
+		assert.Equal(t, len(c.copied) == 1, left, c.forced)
+		assert.Equal(t, left, len(plan.Warnings) == 1, plan.Warnings)
 	}
 }
 
