@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -26,6 +27,9 @@ const (
 // Passwords that the command line leaves out are read from stdin. Run sets the output and the level of logrus' standard logger
 // while it runs, so it must not run twice at the same time.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if _, ok := stderr.(*os.File); !ok { // files take care of themselves
+		stderr = &lockedWriter{w: stderr}
+	}
 	e := &environment{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
 	restore := e.startLog()
 	defer restore()
@@ -54,6 +58,18 @@ type environment struct {
 
 	// sel are the selection flags of the command that ran, nil before: errors are explained by them.
 	sel *selection
+}
+
+// A lockedWriter may be written to concurrently: logs, progress and complaints come from different goroutines.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
 
 // startLog sends the logs of the library and of containers/image to stderr, until restore is called.
