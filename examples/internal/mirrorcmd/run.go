@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"strings"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
