@@ -44,7 +44,12 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		return j.handOver(ctx)
 	}
 	if err := j.runNatively(ctx); err != nil {
-		return nil, err
+		reason := j.rejectedType(err)
+		if reason == "" {
+			return nil, err
+		}
+		j.plan.through(reason)
+		return j.handOver(ctx)
 	}
 	if resolved := j.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none

@@ -70,13 +70,26 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// TestDifferencesAreDocumented looks for each rule in the table for people.
+// TestDifferencesAreDocumented looks for each rule in the table for people, and for each row of that in the README's.
 func TestDifferencesAreDocumented(t *testing.T) {
 	table, err := os.ReadFile(filepath.Join("..", "docs", "differences.md"))
 	require.NoError(t, err)
+	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
+	require.NoError(t, err)
+	assert.Contains(t, string(table), "\n| "+sparseStays+" |")
 	for _, d := range differences {
 		assert.Contains(t, string(table), "\n| "+d.name+" |")
 	}
+	rows := 0
+	for line := range strings.Lines(string(table)) {
+		title, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |")
+		if !strings.HasPrefix(line, "| ") || !ok || title == "Difference" || strings.HasPrefix(title, "---") {
+			continue
+		}
+		rows++
+		assert.Contains(t, string(readme), "\n| "+title+" |")
+	}
+	assert.Greater(t, rows, len(differences))
 }
 
 // A diffCase is one copy, to be made twice.
@@ -90,11 +103,12 @@ type diffCase struct {
 	isList   bool
 	docker   bool
 	foreign  bool
-	shape    []string // what is special about the fixture
-	images   []string // of the top list
-	from, to string   // transports
-	digested string   // name of the document whose digest the destination names, if any
-	before   string   // what the destination named before
+	shape    []string             // what is special about the fixture
+	images   []string             // of the top list
+	from, to string               // transports
+	digested string               // name of the document whose digest the destination names, if any
+	before   string               // what the destination named before
+	registry registrytest.Options // of the destination
 	options  Options
 	chosen   []string // what the options are, for people
 
@@ -402,7 +416,7 @@ func (c *diffCase) newEnd(transport string, digested digest.Digest) diffEnd {
 	var err error
 	switch transport {
 	case "docker":
-		reg := registrytest.Start(c.t, registrytest.Options{})
+		reg := registrytest.Start(c.t, c.registry)
 		at := "v1"
 		if digested != "" {
 			at = digested.String()
@@ -901,7 +915,7 @@ func maskedError(err error) string {
 }
 
 var (
-	doing    = regexp.MustCompile(`initializing (source|destination) [^ ]*: |(copying|replicating) image \d+/\d+ from manifest list: `)
+	doing    = regexp.MustCompile(`(initializing (source|destination)|Can not copy signatures to) [^ ]*: |(copying|replicating) (system image|image \d+/\d+) from manifest list: `)
 	unstable = regexp.MustCompile(`127\.0\.0\.1:\d+|/tmp/[^ :"]*`)
 )
 

@@ -320,7 +320,7 @@ func (e *executor) putImage(image imageCopy) error {
 	d := image.doc.Digest
 	e.progress.line("Writing manifest to image destination")
 	if err := one(e.ctx, e.budget, func() error { return e.dst.PutManifest(e.ctx, image.doc) }); err != nil {
-		return &Error{"writing manifest", DestinationSide, d.String(), err}
+		return &Error{writingManifest, DestinationSide, d.String(), err}
 	}
 	e.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 	return e.putSignatures(e.ctx, d)

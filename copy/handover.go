@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	upstream "go.podman.io/image/v5/copy"
@@ -110,6 +112,37 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 		return nil, &Error{"publishing", DestinationSide, j.in.Destination, err}
 	}
 	return copied, j.reportHandedOver(copied)
+}
+
+// typeCodes are what registries answer to manifests and lists whose media types they do not know.
+var typeCodes = []string{"MANIFEST_INVALID", "UNSUPPORTED"}
+
+// writingManifest is the Op of an *Error about the manifest of an instance.
+const writingManifest = "writing manifest"
+
+// rejectedType says why upstream, which converts, has to go on after a native copy that ended with err: the destination refuses a manifest or
+// a list, maybe for its type. It is empty if that is not the reason, or if nothing may be converted, or not by upstream. Lists with absent
+// children are refused for these.
+func (j *job) rejectedType(err error) string {
+	var registry *RegistryError
+	var failed *Error
+	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut ||
+		!slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(typeCodes, e.Code) }) {
+		return ""
+	}
+	if j.o.PreserveDigests || j.in.DestinationDigest != "" || j.o.attachments() || j.plan.sparse() && failed.Op != writingManifest {
+		return ""
+	}
+	for _, d := range slices.Concat(j.plan.wantedImages(), j.plan.lists()) {
+		if j.signaturesOf(d) != nil {
+			return ""
+		}
+	}
+	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
+	if _, err := upstreamOptions(&j.o, j.plan, wayReason{text: reason}); err != nil {
+		return ""
+	}
+	return reason
 }
 
 // reportHandedOver fills in what is known of a copy that upstream made.
