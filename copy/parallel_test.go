@@ -16,6 +16,7 @@ import (
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
@@ -60,37 +61,48 @@ func TestSourceTagMoves(t *testing.T) {
 	}
 }
 
-// TestLayoutManyWriters copies into one layout 20 times at once.
+// TestLayoutManyWriters copies into one layout 25 times at once: 20 copies are made, some of them by upstream, and the others fail and take
+// nothing with them.
 func TestLayoutManyWriters(t *testing.T) {
 	e := newEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	src, dst := places["registry"](t), places["layout"](t)
 	src.push(f, "v1", imagetest.Top)
+	sys := *e.sys
+	sys.CompressionFormat = &compression.Gzip
+	kinds := []struct {
+		options Options
+		way     Way
+		fails   bool
+	}{
+		{Options{ImageListSelection: CopyAllImages}, Native, false},
+		{Options{ImageListSelection: CopyAllImages, MaxParallelDownloads: 1}, Native, false},
+		{Options{ImageListSelection: CopyAllImages, DestinationCtx: &sys, ForceCompressionFormat: true}, Upstream, false}, // which it has already
+		{Options{ImageListSelection: CopyAllImages, OptimizeDestinationImageAlreadyExists: true}, Native, false},
+		{Options{SignBySigstorePrivateKeyFile: "does not exist"}, Upstream, true},
+	}
 	var group errgroup.Group
-	for i := range 20 {
-		o := Options{ImageListSelection: CopyAllImages}
-		if i%4 == 0 {
-			o.ForceManifestMIMEType = "application/vnd.oci.image.manifest.v1+json"
-		}
-		if i%5 == 0 {
-			o = Options{SignBySigstorePrivateKeyFile: "does not exist"} // fails, and takes nothing with it
-		}
+	for i := range 25 {
+		kind := kinds[i%len(kinds)]
+		o, report := kind.options, Report{}
+		o.Report = &report
 		policy := newEnv(t).policy // one serves one copy at a time
 		group.Go(func() error {
 			_, err := Image(t.Context(), policy, dst.ref(fmt.Sprintf("v%d", i)), src.ref("v1"), e.options(o))
-			if i%5 == 0 {
-				assert.Error(t, err)
-				return nil
-			}
-			return err
+			assert.Equal(t, kind.fails, err != nil, "%v", err)
+			assert.Equal(t, kind.way, report.Plan.Way)
+			return nil
 		})
 	}
 	require.NoError(t, group.Wait())
-	for i := range 20 {
-		if i%5 != 0 {
+	tags := 0
+	for i := range 25 {
+		if !kinds[i%len(kinds)].fails {
+			tags++
 			dst.check(imagetest.Want{Tag: fmt.Sprintf("v%d", i), Digest: f.Digest(imagetest.Top), Fixture: f})
 		}
 	}
+	assert.Equal(t, 20, tags)
 }
 
 // writerEnv tells TestWriterProcess what to do: the source's repository, the layout and the tag.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // A signedRepo is a repository whose list and images have sigstore attachments, and simple signatures in a lookaside store, for the
@@ -155,6 +157,77 @@ func TestPolicyLikeUpstreams(t *testing.T) {
 	}
 	assert.Greater(t, verdicts[noError], 20)
 	assert.Greater(t, verdicts[rejected], 20)
+}
+
+// TestPolicyScopesLikeUpstreams holds against upstream's which part of a policy decides about a source: the one for its transport, and there the
+// most specific scope.
+func TestPolicyScopesLikeUpstreams(t *testing.T) {
+	accept, reject := signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}, signature.PolicyRequirements{signature.NewPRReject()}
+	verdicts := map[string]int{}
+	for _, from := range []string{"docker", "oci", "oci-archive", "dir", "docker-archive", "tarball"} {
+		c := newFixedCase(t, "oci", Options{})
+		c.from, c.r, c.fixture, c.source = from, rand.New(rand.NewPCG(1, 2)), imagetest.Platforms(1, 1, 100), "amd64"
+		src := c.newSource()
+		scopes := append([]string{""}, src.PolicyConfigurationNamespaces()...)
+		if identity := src.PolicyConfigurationIdentity(); identity != "" {
+			scopes = append(scopes, identity)
+		}
+		for _, scope := range append(scopes, "/somewhere/else") {
+			for name, policy := range map[string]*signature.Policy{
+				"accept only": {Default: reject, Transports: map[string]signature.PolicyTransportScopes{from: {scope: accept}}},
+				"reject only": {Default: accept, Transports: map[string]signature.PolicyTransportScopes{from: {scope: reject}}},
+				"of another":  {Default: accept, Transports: map[string]signature.PolicyTransportScopes{"atomic": {scope: reject}}},
+			} {
+				t.Run(fmt.Sprintf("%s/%s %q", from, name, scope), func(t *testing.T) {
+					d := newFixedCase(t, "dir", Options{})
+					d.e.policy = d.e.newPolicy(policy)
+					theirs, ours := d.upstreams(src), d.ours(src, d.options)
+					assert.Empty(t, d.compare(theirs, ours))
+					verdicts[kindOf(ours.err)]++
+				})
+			}
+		}
+	}
+	assert.Greater(t, verdicts[noError], 20)
+	assert.Greater(t, verdicts[rejected], 20)
+}
+
+// TestContextsOfBothEnds wants other credentials at each end, natively and through upstream: one context is not taken for the other.
+func TestContextsOfBothEnds(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 1, 100)
+	registry := func(account string) registryPlace {
+		return registryPlace{t, registrytest.Start(t, registrytest.Options{
+			Auth: &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: account, Password: account}}},
+		}), "app"}
+	}
+	as := func(account string) *types.SystemContext {
+		sys := *e.sys
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: account, Password: account}
+		return &sys
+	}
+	src := registry("reader")
+	src.push(f, "v1", imagetest.Top)
+	for name, o := range map[string]Options{
+		"native": {ImageListSelection: CopyAllImages}, "native, one": {},
+		"handed over":      {ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest},
+		"handed over, one": {ForceManifestMIMEType: manifest.MediaTypeDockerManifest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dst := registry("writer")
+			o.SourceCtx, o.DestinationCtx = as("reader"), as("writer")
+			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			written := dst.top("v1")
+			for _, wrong := range [][2]string{{"writer", "reader"}, {"reader", "reader"}, {"writer", "writer"}} {
+				o.SourceCtx, o.DestinationCtx = as(wrong[0]), as(wrong[1])
+				_, err := e.image(t.Context(), dst.ref("v2"), src.ref("v1"), o)
+				require.Error(t, err, wrong)
+			}
+			assert.NotEmpty(t, written)
+			assert.Empty(t, dst.top("v2"))
+		})
+	}
 }
 
 // TestSignaturesLikeUpstreams carries signatures of both kinds as upstream does.

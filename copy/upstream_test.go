@@ -1,6 +1,8 @@
 package copy
 
 import (
+	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,6 +43,20 @@ func wayImage(layers ...string) *manifest.Image {
 func elsewhere(image *manifest.Image) *manifest.Image {
 	image.Layers[0].URLs = []string{"http://example.com/layer"}
 	return image
+}
+
+// neverReasons are the options that hand nothing over by themselves, with what carries them out.
+var neverReasons = map[string]string{
+	"RemoveSignatures": "they are not read", "RemoveListSignatures": "they are not read",
+	"SignPassphrase": "of SignBy", "SignSigstorePrivateKeyPassphrase": "of SignBySigstorePrivateKeyFile", "SignIdentity": "of either",
+	"ReportWriter": "progress", "Progress": "progress", "ProgressInterval": "progress",
+	"SourceCtx":          "the end",
+	"ImageListSelection": "the plan", "Instances": "the plan", "InstancePlatforms": "the plan", "SparseManifestListAction": "the plan",
+	"PreferGzipInstances": "the choice of the system's image", "ConcurrentBlobCopiesSemaphore": "the budget", "MaxParallelDownloads": "the budget",
+	"OptimizeDestinationImageAlreadyExists": "what is there is always looked for",
+	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
+	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "KeepVoid": "the plan",
+	"CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report",
 }
 
 // TestUpstreamReason goes through every option, and what matters of images and transports.
@@ -149,6 +165,26 @@ func TestUpstreamReason(t *testing.T) {
 		})
 	}
 
+	t.Run("every option", func(t *testing.T) {
+		for field := range reflect.TypeFor[Options]().Fields() {
+			if !field.IsExported() {
+				continue
+			}
+			isIn := slices.ContainsFunc(rows, func(r row) bool { return !reflect.ValueOf(r.options).FieldByIndex(field.Index).IsZero() })
+			if _, never := neverReasons[field.Name]; never {
+				assert.False(t, isIn, "%s: it is no reason, and in the table", field.Name)
+				var o Options
+				set(t, reflect.ValueOf(&o).Elem().FieldByIndex(field.Index))
+				d := digest.FromString("image")
+				for _, dest := range []string{"docker", "oci", "oci-archive", "dir"} {
+					in := wayInput{options: &o, source: "docker", destination: dest, images: map[digest.Digest]*manifest.Image{d: gzip}, mediaTypes: map[digest.Digest]string{d: ociManifest}}
+					assert.Zero(t, upstreamReason(in), "%s to %s", field.Name, dest)
+				}
+				continue
+			}
+			assert.True(t, isIn, "%s: say here when it is a reason", field.Name)
+		}
+	})
 	t.Run("signed", func(t *testing.T) {
 		d := digest.FromString("image")
 		image := wayImage(plainLayer)
