@@ -21,7 +21,7 @@ func (j *job) openSource(ctx context.Context) error {
 		src, err = transport.OpenSource(ctx, j.srcRef, j.o.SourceCtx)
 	}
 	if err != nil {
-		return &Error{"opening", SourceSide, j.in.Source, err}
+		return &Error{opening, SourceSide, j.in.Source, err}
 	}
 	j.src = src
 	j.reporter.update(func(r *Report) { r.Source = EndReport{Transport: how(src), TransportReason: reason} })
@@ -40,7 +40,7 @@ func (j *job) openDestination(ctx context.Context) error {
 		dst, err = transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)
 	}
 	if err != nil {
-		return &Error{"opening", DestinationSide, j.in.Destination, err}
+		return &Error{opening, DestinationSide, j.in.Destination, err}
 	}
 	j.dst = dst
 	j.reporter.update(func(r *Report) { r.Destination = EndReport{Transport: how(dst), TransportReason: reason} })

@@ -29,14 +29,20 @@ type Error struct {
 	Err    error
 }
 
+// opening is the Op of an *Error about an end that cannot be opened.
+const opening = "initializing"
+
 func (e *Error) Error() string {
+	if e.Op == opening { // programs look for upstream's words
+		return fmt.Sprintf("%s %s %s: %v", e.Op, e.Side, e.Object, e.Err)
+	}
 	return fmt.Sprintf("%s: %s %s: %v", e.Side, e.Op, e.Object, e.Err)
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
 // RegistryError is a registry's refusal with every error of its answer. It is found in the errors of this package with errors.As,
-// wherever the registry's own words are known.
+// wherever the registry's own words are known. It unwraps to what upstream returns for such an answer.
 type RegistryError = endpoint.RegistryError
 
 // RegistryErrorDetail is one error of a RegistryError.
@@ -178,7 +184,7 @@ type RejectedError struct {
 }
 
 func (e *RejectedError) Error() string {
-	return fmt.Sprintf("Source image rejected: %s: %v", e.Digest, e.Err)
+	return fmt.Sprintf("Source image rejected: %v (%s)", e.Err, e.Digest)
 }
 
 func (e *RejectedError) Unwrap() error { return e.Err }

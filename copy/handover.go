@@ -100,7 +100,11 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { retErr = errors.Join(retErr, judged.Destroy()) }()
+	defer func() {
+		if err := judged.Destroy(); err != nil {
+			retErr = errors.Join(retErr, err)
+		}
+	}()
 	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst}, src, options)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -208,7 +212,7 @@ func (j *job) upstreamDestination(ctx context.Context) (*transport.Destination, 
 	}
 	dst, err := transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)
 	if err != nil {
-		return nil, &Error{"opening", DestinationSide, j.in.Destination, err}
+		return nil, &Error{opening, DestinationSide, j.in.Destination, err}
 	}
 	if j.dst != nil {
 		err = j.dst.Close()

@@ -135,7 +135,7 @@ func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []stri
 	}
 	text, lifetime, err := r.fetchToken(ctx, c, scopes)
 	if err != nil {
-		return nil, fmt.Errorf("getting a token: %w", err)
+		return nil, &tokenError{err}
 	}
 	e.token = &token{text: text, expires: time.Now().Add(lifetime - min(lifetime/10, 10*time.Second))}
 	return e.token, nil

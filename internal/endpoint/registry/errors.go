@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"go.podman.io/image/v5/docker"
+
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -98,12 +100,36 @@ func saysNotFound(err error) bool {
 	return len(e.Errors) == 0 || e.Has("MANIFEST_UNKNOWN") || e.Has("BLOB_UNKNOWN") || e.Has("NAME_UNKNOWN") || e.Has("NOT_FOUND")
 }
 
-// wrapNotFound makes err wrap endpoint.ErrNotFound if that is what it says.
+// wrapNotFound makes err endpoint.ErrNotFound, too, if that is what it says.
 func wrapNotFound(err error) error {
 	if saysNotFound(err) {
-		return fmt.Errorf("%w: %w", endpoint.ErrNotFound, err)
+		return &notFound{err}
 	}
 	return err
+}
+
+// notFound is endpoint.ErrNotFound, with its reason. It unwraps to that alone: programs follow Unwrap.
+type notFound struct{ err error }
+
+func (e *notFound) Error() string        { return endpoint.ErrNotFound.Error() + ": " + e.err.Error() }
+func (e *notFound) Unwrap() error        { return e.err }
+func (e *notFound) Is(target error) bool { return target == endpoint.ErrNotFound }
+
+// tokenError says that there is no token. To errors.As it is what upstream returns: a docker.ErrUnauthorizedForCredentials if the credentials
+// are to blame.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string { return "getting a token: " + e.err.Error() }
+func (e *tokenError) Unwrap() error { return e.err }
+
+func (e *tokenError) As(target any) bool {
+	unauthorized, ok := target.(*docker.ErrUnauthorizedForCredentials)
+	var refused *endpoint.RegistryError
+	if !ok || !errors.As(e.err, &refused) || refused.Status != http.StatusUnauthorized {
+		return false
+	}
+	*unauthorized = docker.ErrUnauthorizedForCredentials{Err: e.err}
+	return true
 }
 
 // transportError is a request without an answer, or with a broken one.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
@@ -29,15 +30,24 @@ type operation struct {
 
 // opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As find the original, also where
 // upstream wraps without Unwrap; the refusal as *endpoint.RegistryError if a registry answered; and endpoint.ErrNotFound if the
-// object is definitely not there.
+// object is definitely not there. It unwraps to upstream's error alone: programs follow Unwrap.
 type opError struct {
 	text  string
 	err   error
 	extra []error
 }
 
-func (e *opError) Error() string   { return e.text + ": " + e.err.Error() }
-func (e *opError) Unwrap() []error { return append([]error{e.err}, e.extra...) }
+func (e *opError) Error() string { return e.text + ": " + e.err.Error() }
+func (e *opError) Unwrap() error { return e.err }
+
+// Is and As look into what errors.Is and errors.As do not find along Unwrap.
+func (e *opError) Is(target error) bool {
+	return slices.ContainsFunc(e.extra, func(extra error) bool { return errors.Is(extra, target) })
+}
+
+func (e *opError) As(target any) bool {
+	return slices.ContainsFunc(e.extra, func(extra error) bool { return errors.As(extra, target) })
+}
 
 // wrap makes an opError of err, which happened during op on ref. It returns nil for nil.
 func wrap(ref types.ImageReference, op operation, err error) error {
