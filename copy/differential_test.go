@@ -103,12 +103,13 @@ type diffCase struct {
 	isList   bool
 	docker   bool
 	foreign  bool
-	shape    []string             // what is special about the fixture
-	images   []string             // of the top list
-	from, to string               // transports
-	digested string               // name of the document whose digest the destination names, if any
-	before   string               // what the destination named before
-	registry registrytest.Options // of the destination
+	shape    []string                                        // what is special about the fixture
+	images   []string                                        // of the top list
+	from, to string                                          // transports
+	digested string                                          // name of the document whose digest the destination names, if any
+	before   string                                          // what the destination named before
+	registry registrytest.Options                            // of the destination
+	wrap     func(types.ImageReference) types.ImageReference // what becomes of the destination's reference; nil for nothing
 	options  Options
 	chosen   []string // what the options are, for people
 
@@ -603,6 +604,9 @@ func (c *diffCase) newDestination() diffEnd {
 		d = c.fixture.Digest(c.digested)
 	}
 	end := c.newEnd(c.to, d)
+	if c.wrap != nil {
+		end.ref = c.wrap(end.ref)
+	}
 	if c.before == "" || d != "" || c.to == "docker-archive" || c.has("nested list") {
 		return end
 	}

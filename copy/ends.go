@@ -6,15 +6,24 @@ import (
 	"io"
 
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 )
 
+// transportOf returns the name of a reference's transport. References of other packages that wrap one are not served natively.
+func transportOf(ref types.ImageReference) string {
+	if name := ref.Transport().Name(); transport.Wrapped(ref) {
+		return name + ", wrapped,"
+	}
+	return ref.Transport().Name()
+}
+
 // openSource opens the source: a registry directly where that is possible, and anything else through its transport.
 func (j *job) openSource(ctx context.Context) error {
-	src, reason, err := openDirectly(j.srcRef.Transport().Name(), func() (endpoint.Source, error) {
+	src, reason, err := openDirectly(j.from, func() (endpoint.Source, error) {
 		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, j.o.session.shared)
 	})
 	if src == nil && err == nil {
@@ -33,7 +42,7 @@ func (j *job) openDestination(ctx context.Context) error {
 	if j.dst != nil {
 		return nil
 	}
-	dst, reason, err := openDirectly(j.destRef.Transport().Name(), func() (endpoint.Destination, error) {
+	dst, reason, err := openDirectly(j.to, func() (endpoint.Destination, error) {
 		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.shared)
 	})
 	if dst == nil && err == nil {

@@ -155,7 +155,7 @@ func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
 
 // blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere and stay there.
 func (j *job) blobsToCopy(image *manifest.Image) []endpoint.Blob {
-	foreign := transportTraits[j.destRef.Transport().Name()].foreign
+	foreign := transportTraits[j.to].foreign
 	here := map[digest.Digest]bool{image.Config.Digest: true}
 	for _, layer := range image.Layers {
 		if !foreign || len(layer.URLs) == 0 {

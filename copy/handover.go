@@ -21,7 +21,7 @@ import (
 
 func (j *job) wayInput() wayInput {
 	return wayInput{
-		options: &j.o, source: j.srcRef.Transport().Name(), destination: j.destRef.Transport().Name(), digested: j.in.DestinationDigest != "",
+		options: &j.o, source: j.from, destination: j.to, digested: j.in.DestinationDigest != "",
 	}
 }
 

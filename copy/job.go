@@ -26,6 +26,7 @@ type job struct {
 	policy   *judge
 	destRef  types.ImageReference
 	srcRef   types.ImageReference
+	from, to string              // what the ends are called in transportTraits
 	budget   *semaphore.Weighted // counts everything in flight
 	progress *progress
 	reporter *reporter
@@ -61,7 +62,7 @@ func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReferenc
 		options = &Options{}
 	}
 	j := &job{
-		o: *options, policy: options.session.judge, destRef: destRef, srcRef: srcRef,
+		o: *options, policy: options.session.judge, destRef: destRef, srcRef: srcRef, from: transportOf(srcRef), to: transportOf(destRef),
 		progress: newProgress(options), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
 		there:      map[digest.Digest]bool{},

@@ -29,7 +29,7 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.open(ctx); err != nil {
 		return err
 	}
-	if err := checkGroup(&j.o, j.in.Top, j.destRef.Transport().Name()); err != nil {
+	if err := checkGroup(&j.o, j.in.Top, j.to); err != nil {
 		return err
 	}
 	if isList(j.in.Top) {
@@ -122,7 +122,7 @@ func (j *job) loadLists(ctx context.Context) error {
 			return &Error{"choosing an image from", SourceSide, j.in.Source, err}
 		}
 		j.in.System = system
-		if !transportTraits[j.destRef.Transport().Name()].destination && j.in.checkDestinationDigest(j.in.Digest, j.in.Top.Bytes) == nil {
+		if !transportTraits[j.to].destination && j.in.checkDestinationDigest(j.in.Digest, j.in.Top.Bytes) == nil {
 			j.in.DestinationDigest = "" // local stores file a system image under the digest of the list that it comes from
 		}
 		return nil

@@ -287,7 +287,7 @@ func TestPutTopByDigest(t *testing.T) {
 	assert.Equal(t, []digest.Digest{im.manifest.Digest}, r.Manifests("c"))
 	assert.Empty(t, r.Tags("c"))
 	_, err = OpenSource(ctx, parseRef(t, r.Host()+"/c@@unknown-digest@@"), sys, nil)
-	require.ErrorContains(t, err, "neither tag nor digest")
+	require.ErrorContains(t, err, "without tag or digest")
 }
 
 // Every error of a refusal is kept, and nothing is named by the tag.

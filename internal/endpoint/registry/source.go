@@ -45,7 +45,7 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	}
 	wanted, ok := tagOrDigest(name)
 	if !ok {
-		return nil, fmt.Errorf("reading %s: the reference has neither tag nor digest", name)
+		return nil, &Unsupported{What: "a reference without tag or digest"}
 	}
 	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
 		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}

@@ -81,7 +81,7 @@ func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemCon
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	switch ref.Transport().Name() {
+	switch own(ref) {
 	case docker.Transport.Name():
 		return openRegistry(ctx, ref, sys)
 	case layout.Transport.Name():

@@ -8,6 +8,7 @@
 //	index.go        a layout's index.json, edited so that other entries keep their bytes
 //	dir.go          dir: written beside, swapped in last
 //	archive.go      oci-archive: written beside, renamed last
+//	own.go          references of other packages, which nothing is done around
 //	errors.go       upstream's errors as ours: what is not found, what a registry answered
 //
 // Upstream's copy can take the same ends over: HandOver returns what was opened, which upstream closes, and

@@ -70,7 +70,7 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 
 // reopen returns how to open one more source of ref, or nil where that is expensive.
 func reopen(ref types.ImageReference, sys *types.SystemContext) func(context.Context) (types.ImageSource, error) {
-	switch ref.Transport().Name() {
+	switch own(ref) {
 	case layout.Transport.Name(), directory.Transport.Name():
 		return func(ctx context.Context) (types.ImageSource, error) { return ref.NewImageSource(ctx, sys) }
 	}
@@ -109,7 +109,7 @@ func topDigest(ctx context.Context, ref types.ImageReference, src types.ImageSou
 	if canonical, ok := ref.DockerReference().(reference.Canonical); ok && ref.Transport().Name() == docker.Transport.Name() {
 		return canonical.Digest(), verify(content, canonical.Digest())
 	}
-	switch ref.Transport().Name() {
+	switch own(ref) {
 	case layout.Transport.Name(), archive.Transport.Name():
 		return layoutDigest(ctx, src, content)
 	}

@@ -1,0 +1,30 @@
+package transport
+
+import (
+	"reflect"
+
+	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/oci/archive"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/types"
+)
+
+// Wrapped says whether ref looks like a reference of docker:, oci:, oci-archive: or dir:, and is of another package, which wraps such references
+// to do something of its own when they are opened. Then nothing may be done around its NewImageSource and NewImageDestination.
+func Wrapped(ref types.ImageReference) bool {
+	switch ref.Transport().Name() {
+	case docker.Transport.Name(), layout.Transport.Name(), archive.Transport.Name(), directory.Transport.Name():
+		parsed, err := ref.Transport().ParseReference(ref.StringWithinTransport())
+		return err != nil || reflect.TypeOf(parsed) != reflect.TypeOf(ref)
+	}
+	return false
+}
+
+// own is the name of the transport that ref belongs to, "" if it is wrapped.
+func own(ref types.ImageReference) string {
+	if Wrapped(ref) {
+		return ""
+	}
+	return ref.Transport().Name()
+}
