@@ -145,8 +145,13 @@ func TestErrorsLikeUpstreams(t *testing.T) {
 		words    string // a pattern that both errors match
 		finds    []string
 	}{
-		"no tag":         {src: from(registrytest.Options{}, "v2"), words: `initializing source docker://.*:v2:.*manifest unknown`, finds: []string{"manifest unknown"}},
-		"no repository":  {src: from(always(fail(404, "NAME_UNKNOWN", "repository name not known to registry"), "GET", registrytest.KindManifest), "v1"), words: "initializing source"},
+		"no tag":        {src: from(registrytest.Options{}, "v2"), words: `initializing source docker://.*:v2:.*manifest unknown`, finds: []string{"manifest unknown"}},
+		"no repository": {src: from(always(fail(404, "NAME_UNKNOWN", "repository name not known to registry"), "GET", registrytest.KindManifest), "v1"), words: "initializing source"},
+		"no child": {src: func(t *testing.T) types.ImageReference {
+			p := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			p.push(f, "v1", imagetest.Top, "arm64")
+			return p.ref("v1")
+		}, options: Options{ImageListSelection: CopyAllImages}, finds: []string{"manifest unknown"}},
 		"access denied":  {src: from(always(fail(403, "DENIED", "not you"), "GET", registrytest.KindManifest), "v1"), words: "initializing source .*not you", finds: []string{"denied"}},
 		"no credentials": {src: from(registrytest.Options{Auth: &registrytest.Auth{}}, "v1"), words: "initializing source"},
 		"no token":       {src: from(registrytest.Options{Auth: &registrytest.Auth{Bearer: true}}, "v1"), words: "initializing source"},

@@ -126,6 +126,8 @@ func (e *RequiredError) Error() string {
 // Repair the source, select less, or copy what is there with Options.MissingInstances = SkipMissing.
 type MissingError struct {
 	Missing []MissingInstance
+	// Err is what the source said about the first of them; nil from NewPlan.
+	Err error
 }
 
 // A MissingInstance is an instance that a list names and the source does not have.
@@ -141,6 +143,8 @@ func (e *MissingError) Error() string {
 	}
 	return fmt.Sprintf("missing at the source: %s", someOf(missing))
 }
+
+func (e *MissingError) Unwrap() error { return e.Err }
 
 // SparseRefusedError says that the destination refuses a sparse list, and that stripping it was not asked for, or is not
 // allowed. Its reference names what it named before.

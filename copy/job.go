@@ -44,6 +44,8 @@ type job struct {
 	// there are the images whose manifests the destination has although they are copied: under CheckBlobs.
 	there map[digest.Digest]bool
 	held  int64 // bytes of the manifests that were fetched; guarded by mu
+	// absent is what the source said about what is missing; guarded by mu while manifests are read.
+	absent map[digest.Digest]error
 	// support is what is known of the destination's view of sparse lists, if that matters.
 	support SparseSupport
 	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
@@ -66,6 +68,7 @@ func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReferenc
 		progress: newProgress(options), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
 		there:      map[digest.Digest]bool{},
+		absent:     map[digest.Digest]error{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
 	}
 	if j.policy == nil {

@@ -177,7 +177,7 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 		switch {
 		case errors.Is(err, endpoint.ErrNotFound):
 			logrus.Debugf("%s is missing at the source: %v", d, err)
-			j.in.Missing[d] = true
+			j.in.Missing[d], j.absent[d] = true, err
 			return nil
 		case err != nil:
 			return &Error{"reading manifest", SourceSide, d.String(), err}
@@ -200,6 +200,9 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 // replan makes the plan of what is known now.
 func (j *job) replan() error {
 	plan, err := NewPlan(j.in)
+	if missing, ok := errors.AsType[*MissingError](err); ok && len(missing.Missing) > 0 {
+		missing.Err = j.absent[missing.Missing[0].Digest]
+	}
 	if err != nil {
 		return err
 	}

@@ -313,7 +313,7 @@ func planSystem(in PlanInput) (*Plan, error) {
 		return nil, err
 	}
 	if in.gone(instance.Digest) {
-		return nil, &MissingError{[]MissingInstance{{instance.Digest, platform.Format(instance.Platform)}}}
+		return nil, &MissingError{Missing: []MissingInstance{{instance.Digest, platform.Format(instance.Platform)}}}
 	}
 	var read *Document
 	if doc, ok := in.Documents[instance.Digest]; ok {
@@ -532,7 +532,7 @@ func (in *PlanInput) checkMissing(root *listtree.Node, sel *selection) error {
 	})
 	switch {
 	case len(missing) > 0 && in.Options.MissingInstances == FailOnMissing:
-		return &MissingError{missing}
+		return &MissingError{Missing: missing}
 	case wanted:
 		return nil
 	case len(missing) == 0 && len(root.Instances) > 0 && in.listOnly():

@@ -109,11 +109,16 @@ func having(f *imagetest.Fixture, image string, at kind) kind {
 	}
 }
 
-// store stores an image of a fixture as example.com/other:v1 in the store below dir, by upstream's own copy, and returns its reference.
+// store stores an image of a fixture as example.com/other:v1 in the store below dir and returns its reference.
 func store(t *testing.T, dir string, f *imagetest.Fixture, image string) types.ImageReference {
 	t.Helper()
-	p := stored("example.com/other:v1")(t, dir)
-	sys := newSystem(t)
+	return storeAs(t, dir, "example.com/other:v1", f, image, newSystem(t))
+}
+
+// storeAs stores an image, or the one of a list that sys chooses, by upstream's own copy.
+func storeAs(t *testing.T, dir, name string, f *imagetest.Fixture, image string, sys *types.SystemContext) types.ImageReference {
+	t.Helper()
+	p := stored(name)(t, dir)
 	_, err := upstream.Image(t.Context(), acceptAnything(t), p.ref, layoutOf(f, image)(t, t.TempDir()).ref,
 		&upstream.Options{SourceCtx: sys, DestinationCtx: sys})
 	if os.Geteuid() != 0 && err != nil {
@@ -133,7 +138,25 @@ func TestFromStorage(t *testing.T) {
 		require.NoError(t, err)
 		return stored("@"+image.ID)(t, dir)
 	}
+	// byList is an image that is stored under the digest of the list that it comes from, as tools do that pull by digest.
+	byList := func(architectures ...string) kind {
+		return func(t *testing.T, dir string) place {
+			f := fixtures["OCI"]
+			var ref types.ImageReference
+			for _, architecture := range architectures {
+				sys := newSystem(t)
+				sys.ArchitectureChoice = architecture
+				ref = storeAs(t, dir, "example.com/other@"+f.Digest(imagetest.Top).String(), f, imagetest.Top, sys)
+			}
+			return place{ref: ref}
+		}
+	}
+	const absent = "reading manifest for image instance"
 	for title, b := range map[string]both{
+		"by the digest of the list":        {src: byList("amd64"), dst: emptyLayout},
+		"by the digest, all of the list":   {src: byList("amd64"), dst: emptyLayout, options: all, want: absent, ours: "missing at the source"},
+		"by the digest, another system":    {src: byList("arm64"), dst: emptyLayout, want: absent, ours: "missing at the source"},
+		"by the digest, both systems":      {src: byList("arm64", "amd64"), dst: emptyLayout},
 		"to a layout":                      {src: src("OCI"), dst: emptyLayout},
 		"to a layout, all of it":           {src: src("OCI"), dst: emptyLayout, options: all},
 		"to a layout, from Docker's":       {src: src("Docker"), dst: emptyLayout},
