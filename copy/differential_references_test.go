@@ -147,3 +147,19 @@ func TestUnknownDigestLikeUpstream(t *testing.T) {
 		require.Error(t, ours.err)
 	})
 }
+
+// TestNoOptions copies without options, as upstream does with default ones. (Upstream itself would use the machine's cache.)
+func TestNoOptions(t *testing.T) {
+	f := imagetest.Platforms(1, 1, 100)
+	src := places["layout"](t)
+	src.push(f, "v1", "amd64")
+	for _, to := range []string{"oci", "dir", "oci-archive"} {
+		c := newFixedCase(t, to, Options{})
+		theirs, ours := c.upstreams(src.ref("v1")), c.newDestination()
+		require.NoError(t, theirs.err)
+		copied, err := Image(t.Context(), c.e.policy, ours.ref, src.ref("v1"), nil)
+		require.NoError(t, err)
+		assert.Equal(t, string(theirs.copied), string(copied))
+		assert.Empty(t, compareLines(theirs.lines, ours.lines()))
+	}
+}
