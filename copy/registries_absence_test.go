@@ -1,0 +1,4 @@
+package copy
+
+// absenceHabits are answers about what is absent.
+var absenceHabits = []habit{}

@@ -1,0 +1,4 @@
+package copy
+
+// sparseHabits are answers to sparse lists.
+var sparseHabits = []habit{}

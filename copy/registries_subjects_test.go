@@ -1,0 +1,4 @@
+package copy
+
+// subjectHabits are habits that concern the order of writing, subjects and referrers.
+var subjectHabits = []habit{}

@@ -1,0 +1,4 @@
+package copy
+
+// tagListHabits are ways of listing tags.
+var tagListHabits = []habit{}

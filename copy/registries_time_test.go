@@ -1,0 +1,4 @@
+package copy
+
+// timeHabits are ways of taking time.
+var timeHabits = []habit{}
