@@ -92,28 +92,70 @@ func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 	return nil
 }
 
-// updateAndDelete returns the list without the entries that are deleted, and with those that are updated changed. touching is what
-// checkEdits returns.
-//
-// It makes a new slice, since clones share the old one, and makes it in one pass, since the cost of deleting entries one by one
-// grows with the square of their number.
+// updateAndDelete returns the list without the entries that are deleted, and with those that are updated changed. touching is
+// what checkEdits returns.
 func (c *core) updateAndDelete(edits []ListEdit, touching []int) (core, error) {
 	edited := *c
 	edited.edited = true
-	edited.entries = make([]entry, 0, len(c.entries))
-	for i, e := range c.entries {
-		if at := touching[i]; at >= 0 {
-			if edits[at].ListOperation == ListOpDelete {
-				continue
-			}
-			var err error
-			if e, err = e.update(edits[at]); err != nil {
-				return core{}, editError(edits, at, err.Error())
-			}
+	edited.entries = slices.Clone(c.entries) // clones of the list share the old slice
+	for i := range edited.entries {
+		at := touching[i]
+		if at < 0 || edits[at].ListOperation != ListOpUpdate {
+			continue
 		}
-		edited.entries = append(edited.entries, e)
+		updated, err := edited.entries[i].update(edits[at])
+		if err != nil {
+			return core{}, editError(edits, at, err.Error())
+		}
+		edited.entries[i] = updated
 	}
+	edited.entries = deleteRuns(edited.entries, deletedRuns(edits))
 	return edited, nil
+}
+
+// A run is a range of neighbouring positions: from, and those after it up to but not to.
+type run struct{ from, to int }
+
+// deletedRuns returns the positions that edits delete as runs, from the highest to the lowest, which is the order of the edits.
+func deletedRuns(edits []ListEdit) []run {
+	var runs []run
+	for _, e := range edits {
+		if e.ListOperation != ListOpDelete {
+			continue
+		}
+		if last := len(runs) - 1; last >= 0 && runs[last].from == e.DeleteIndex+1 {
+			runs[last].from = e.DeleteIndex
+			continue
+		}
+		runs = append(runs, run{e.DeleteIndex, e.DeleteIndex + 1})
+	}
+	return runs
+}
+
+// manyRuns is the number of runs from which one pass over all entries is cheaper than moving the rest of them for each run.
+const manyRuns = 64
+
+// deleteRuns removes runs, which go from the highest to the lowest, from entries, in place.
+func deleteRuns(entries []entry, runs []run) []entry {
+	if len(runs) >= manyRuns {
+		return deleteInOnePass(entries, runs)
+	}
+	for _, r := range runs {
+		entries = slices.Delete(entries, r.from, r.to)
+	}
+	return entries
+}
+
+// deleteInOnePass is deleteRuns with a cost that does not grow with the number of runs.
+func deleteInOnePass(entries []entry, runs []run) []entry {
+	position, next := -1, len(runs)-1
+	return slices.DeleteFunc(entries, func(entry) bool {
+		position++
+		if next >= 0 && position == runs[next].to {
+			next--
+		}
+		return next >= 0 && position >= runs[next].from
+	})
 }
 
 // add adds entries, laid out as given.
