@@ -23,13 +23,11 @@ var layers = []string{"examples", "copy", "internal", "manifest"}
 // libraryModules are what the library's packages may import beside the standard library and each other, and all that its go.mod may
 // require directly: every user of the library downloads them.
 var libraryModules = slices.Concat([]string{
-	"github.com/containerd/platforms",
 	"github.com/opencontainers/go-digest",
 	"github.com/opencontainers/image-spec",
 	"github.com/sirupsen/logrus",
 	"go.podman.io/image/v5",
 	"golang.org/x/sync",
-	"oras.land/oras-go/v2",
 }, upstreamModules)
 
 // upstreamModules are requirements of image/v5 itself, which whoever has that has already.

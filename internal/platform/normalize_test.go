@@ -5,7 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/containerd/platforms"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,35 +42,6 @@ func TestNormalizeIsIdempotent(t *testing.T) {
 	for _, pl := range allPlatforms() {
 		once := Normalize(pl)
 		require.Equal(t, once, Normalize(&once), Format(pl))
-	}
-}
-
-// A spelling that containerd's library knows means the same here, with the exceptions that the cases name.
-func TestNormalizeAgreesWithContainerd(t *testing.T) {
-	for _, pl := range allPlatforms() {
-		if pl == nil || pl.OS == "" {
-			continue // containerd takes the host's OS
-		}
-		ours, theirs := Normalize(pl), platforms.Normalize(*pl)
-		require.Equal(t, theirs.OS, ours.OS, Format(pl))
-		require.Equal(t, theirs.Architecture, ours.Architecture, Format(pl))
-
-		canonical := imgspecv1.Platform{OS: pl.OS, Architecture: ours.Architecture, Variant: pl.Variant}
-		switch {
-		case pl.Architecture == "arm" && pl.Variant == "":
-			require.Empty(t, ours.Variant, "never filled in")
-		case pl.Variant == "1" && ours.Architecture == "amd64":
-			require.Empty(t, ours.Variant, "containerd does not know the numbers of amd64's variants")
-		case pl.Variant == "1" && ours.Architecture == "arm", pl.Variant == "7" && ours.Architecture == "amd64",
-			pl.Variant == "8" && ours.Architecture == "amd64", pl.Variant == "1" && ours.Architecture == "arm64",
-			pl.Variant == "7" && ours.Architecture == "arm64":
-			require.Equal(t, "v"+pl.Variant, ours.Variant, "%s: nor numbers of variants that do not exist", Format(pl))
-		case pl.Variant == "":
-			require.Equal(t, theirs.Variant, ours.Variant, Format(pl))
-		default:
-			// containerd forgets an explicit variant next to i386, armhf and armel.
-			require.Equal(t, platforms.Normalize(canonical).Variant, ours.Variant, Format(pl))
-		}
 	}
 }
 

@@ -1,4 +1,4 @@
-package registrytest_test
+package others
 
 import (
 	"encoding/base64"
