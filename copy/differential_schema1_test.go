@@ -1,8 +1,10 @@
 package copy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -57,7 +59,7 @@ func (s schema1Source) push(name string, signed bool) digest.Digest {
 	require.NoError(s.t, err)
 	m, err := upstreammanifest.Schema1FromComponents(named, layers, history, "amd64")
 	require.NoError(s.t, err)
-	content, err := m.Serialize()
+	content, err := json.Marshal(m)
 	require.NoError(s.t, err)
 	mediaType := manifest.MediaTypeDockerSchema1
 	if signed {
@@ -65,6 +67,12 @@ func (s schema1Source) push(name string, signed bool) digest.Digest {
 		require.NoError(s.t, err)
 		mediaType = manifest.MediaTypeDockerSchema1Signed
 	}
+	return s.put(mediaType, content)
+}
+
+// put stores a manifest as tag v1, and returns its digest, which is that of what was signed.
+func (s schema1Source) put(mediaType string, content []byte) digest.Digest {
+	s.t.Helper()
 	d, err := upstreammanifest.Digest(content)
 	require.NoError(s.t, err)
 	s.reg.PutManifest(schema1Repo, d.String(), mediaType, content)
@@ -174,6 +182,44 @@ func TestSchema1InLists(t *testing.T) {
 					require.NoError(t, ours.err)
 				}
 			})
+		}
+	}
+}
+
+// TestSchema1OfAnotherPayload copies signed images in Docker's obsolete format whose body is not what was signed. Their digest is that of
+// the signed payload: a body that differs is not what the digest names.
+func TestSchema1OfAnotherPayload(t *testing.T) {
+	s := schema1Source{t, registrytest.Start(t, registrytest.Options{})}
+	genuine := s.push("example.com/team/app:v1", true)
+	content, _, _ := s.reg.Manifest(schema1Repo, genuine.String())
+	signatures := bytes.Index(content, []byte(`"signatures"`)) // what was signed ends before them: parsers take the last of two values
+	require.Positive(t, signatures)
+	forged := slices.Concat(content[:signatures], []byte(`"architecture": "arm64",`), content[signatures:])
+	for _, declared := range []string{
+		manifest.MediaTypeDockerSchema1Signed, manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerManifest, "text/plain",
+	} {
+		s.reg.PutManifest(schema1Repo, genuine.String(), declared, forged)
+		s.reg.PutManifest(schema1Repo, "forged", declared, forged)
+		list, err := json.Marshal(map[string]any{
+			"schemaVersion": 2, "mediaType": manifest.MediaTypeDockerList,
+			"manifests": []any{map[string]any{
+				"mediaType": manifest.MediaTypeDockerSchema1Signed, "size": len(forged), "digest": genuine,
+				"platform": map[string]string{"os": "linux", "architecture": "amd64"},
+			}},
+		})
+		require.NoError(t, err)
+		s.reg.PutManifest(schema1Repo, "list", manifest.MediaTypeDockerList, list)
+		for _, ref := range []string{"forged", genuine.String(), "list"} {
+			for _, to := range []string{"docker", "dir"} {
+				t.Run(declared+"/"+ref+"/"+to, func(t *testing.T) {
+					c := newFixedCase(t, to, Options{ImageListSelection: CopyAllImages})
+					src := registryRef(t, s.reg, schema1Repo, ref)
+					theirs, ours := c.upstreams(src), c.ours(src, c.options)
+					assert.ErrorContains(t, theirs.err, "payload does not match")
+					assert.ErrorContains(t, ours.err, "payload does not match")
+					assert.Empty(t, ours.lines)
+				})
+			}
 		}
 	}
 }
