@@ -817,7 +817,7 @@ var differences = []difference{
 	{name: bytesStay, is: func(*diffCase, outcome, outcome) bool { return false }},
 	{name: noMarks, is: func(*diffCase, outcome, outcome) bool { return false }},
 	{
-		name: "An unknown digest in Instances is refused",
+		name: "Digests that all name nothing are refused",
 		is: func(_ *diffCase, theirs, ours outcome) bool {
 			var none *NoMatchError
 			return theirs.err == nil && errors.As(ours.err, &none) && slices.ContainsFunc(none.Asked, func(s string) bool { return strings.HasPrefix(s, "sha256:") })

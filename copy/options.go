@@ -187,7 +187,8 @@ type Options struct {
 	ForceManifestMIMEType string
 	// ImageListSelection says which instances of a list are copied.
 	ImageListSelection ImageListSelection
-	// Instances selects instances by digest, in every list of the tree; a nested list is selected with all that it names.
+	// Instances selects instances by digest, in every list of the tree; a nested list is selected with all that it names. Digests that
+	// no list names are reported in Plan.NotListed; if no selector matches anything, the copy fails with a *NoMatchError.
 	// Only with CopySpecificImages.
 	Instances []digest.Digest
 	// InstancePlatforms selects instances by platform, in every list of the tree. If there are exclusions and no other

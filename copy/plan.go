@@ -100,6 +100,8 @@ type Plan struct {
 	// Unread is the number of Copies whose manifests were not given, or are Docker schema 1: Blobs and Bytes leave them out.
 	Unread int `json:"unread,omitempty"`
 
+	// NotListed are the digests in Options.Instances that no list of the source names, sorted. Each has a warning, too.
+	NotListed []digest.Digest `json:"notListed,omitempty"`
 	// Void names what will be without effect at the destination: signatures of a list that changes, and attestations of one.
 	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
@@ -390,6 +392,11 @@ func (in *PlanInput) checkSinglePlatform() (warnings []string, err error) {
 	for _, text := range texts(slices.DeleteFunc(include, matches)) {
 		warnings = append(warnings, fmt.Sprintf("the source is a single image for %s: nothing matches %s", platform.Format(in.Platform), text))
 	}
+	for _, d := range o.Instances {
+		if d != in.Digest {
+			warnings = append(warnings, fmt.Sprintf("the source is a single image: the selected digest %s is not its own", d))
+		}
+	}
 	return warnings, nil
 }
 
@@ -673,6 +680,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	p := t.in.newPlan()
 	p.List = list
 	p.Digest = list.Result
+	p.NotListed = t.sel.notListed
 	p.Warnings = slices.Clone(t.sel.warnings)
 	if strip {
 		p.Action = StripSparseManifestList

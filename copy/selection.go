@@ -58,7 +58,9 @@ type verdict struct {
 type selection struct {
 	verdicts map[*listtree.Node][]verdict
 	warnings []string
-	// noMatch is a *NoMatchError if a selector that must match something does not, or if only optional ones were given and none does.
+	// notListed are the selected digests that no list names, sorted.
+	notListed []digest.Digest
+	// noMatch is a *NoMatchError if a selector that must match something does not, or if none does.
 	noMatch error
 }
 
@@ -68,6 +70,7 @@ func selectInstances(root *listtree.Node, o *Options, missing func(digest.Digest
 	s := newSelector(root, o, missing)
 	s.node(root, nil)
 	s.out.noMatch = s.unmatched()
+	s.out.notListed = s.notListed()
 	s.out.warnings = s.warnings()
 	return &s.out
 }
@@ -390,22 +393,17 @@ func (s *selector) inexpressible() bool {
 	return s.o.Attestations == DefaultAttestations && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
-// unmatched returns a *NoMatchError if there are selectors that must match something and do not. Optional ones must do so if there
-// is nothing else to select by: a list with no children at all is not what anybody means.
+// unmatched returns a *NoMatchError if there are selectors that must match something and do not. Digests and optional platforms need not
+// as long as anything else does: a list with no children at all is not what anybody means.
 func (s *selector) unmatched() error {
 	must := s.include[:s.required]
-	if s.required+len(s.digests)+len(s.indexes) == 0 && !slices.ContainsFunc(s.include, func(f *filter) bool { return f.matched }) {
-		must = s.include
-	}
 	var asked []string
+	if !s.anyMatch() {
+		must, asked = s.include, digestStrings(s.notListed())
+	}
 	for _, f := range must {
 		if !f.matched {
 			asked = append(asked, f.text)
-		}
-	}
-	for d, matched := range s.digests {
-		if !matched {
-			asked = append(asked, d.String())
 		}
 	}
 	for i, exists := range s.indexes {
@@ -420,9 +418,40 @@ func (s *selector) unmatched() error {
 	return &NoMatchError{Asked: slices.Compact(asked), Offered: offered(s.root)}
 }
 
-// warnings says which optional platforms matched nothing, which nested lists could not be looked into, and what does not follow.
+// anyMatch reports whether a selector has matched anything.
+func (s *selector) anyMatch() bool {
+	for _, matched := range s.digests {
+		if matched {
+			return true
+		}
+	}
+	for _, exists := range s.indexes {
+		if exists {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.include, func(f *filter) bool { return f.matched })
+}
+
+// notListed returns the selected digests that no list of the tree names, sorted.
+func (s *selector) notListed() []digest.Digest {
+	var absent []digest.Digest
+	for d, matched := range s.digests {
+		if !matched {
+			absent = append(absent, d)
+		}
+	}
+	slices.Sort(absent)
+	return absent
+}
+
+// warnings says which digests and optional platforms matched nothing, which nested lists could not be looked into, and what does not
+// follow.
 func (s *selector) warnings() []string {
 	var warnings []string
+	for _, d := range s.out.notListed {
+		warnings = append(warnings, fmt.Sprintf("the list does not name the selected digest %s", d))
+	}
 	for _, f := range s.include[s.required:] {
 		if !f.matched {
 			warnings = append(warnings, fmt.Sprintf("no instance matches the optional platform %s", f.text))
