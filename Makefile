@@ -38,6 +38,10 @@ playground: ## a shell beside two registries on loopback, to try the command mir
 	@mkdir -p .bin; go -C examples build -o $(CURDIR)/.bin/ ./demo ./mirror
 	@.bin/demo playground
 
+.PHONY: drawing
+drawing: ## draw the README's picture of keep, strip and auto anew
+	@go -C examples run ./drawing >docs/images/actions.svg.new && mv docs/images/actions.svg.new docs/images/actions.svg
+
 .PHONY: test
 test: ## the tests of both modules, with the race detector where there is a C compiler
 	@if $(RACE_ENV) go build -race runtime/cgo 2>/dev/null; then \
