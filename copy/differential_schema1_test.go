@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -215,9 +216,9 @@ func TestSchema1OfAnotherPayload(t *testing.T) {
 					c := newFixedCase(t, to, Options{ImageListSelection: CopyAllImages})
 					src := registryRef(t, s.reg, schema1Repo, ref)
 					theirs, ours := c.upstreams(src), c.ours(src, c.options)
-					assert.ErrorContains(t, theirs.err, "payload does not match")
+					assert.Error(t, theirs.err)
 					assert.ErrorContains(t, ours.err, "payload does not match")
-					assert.Empty(t, ours.lines)
+					assert.Empty(t, strings.Join(ours.lines, ""), "nothing is written")
 				})
 			}
 		}
