@@ -14,33 +14,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// attachmentsInTurn returns the attachments to be copied: those that come before what the reference names, so that nobody sees an
-// image without them, and those of lists that a registry has still to accept, which come after.
-func (j *job) attachmentsInTurn() (before, after []AttachedPlan) {
-	late := map[digest.Digest]bool{}
-	if j.plan.IfRefused != nil && hostOf(j.destRef) != "" {
-		j.plan.List.walk(func(l *ListPlan) { late[l.Digest] = true })
-	}
-	for _, a := range j.plan.toAttach() { // subjects first
-		if late[a.Subject] {
-			late[a.Digest] = true
-			after = append(after, a)
-		} else {
-			before = append(before, a)
-		}
-	}
-	return before, after
-}
-
-// stillWanted returns those of the attachments that the plan still copies: it may have become another one.
-func (j *job) stillWanted(attached []AttachedPlan) []AttachedPlan {
-	wanted := map[string]bool{}
-	for _, a := range j.plan.toAttach() {
-		wanted[a.key()] = true
-	}
-	return slices.DeleteFunc(attached, func(a AttachedPlan) bool { return !wanted[a.key()] })
-}
-
 func (a AttachedPlan) key() string { return attachmentKey(a.Subject, a.Digest, a.Tag) }
 
 func attachmentKey(subject, d digest.Digest, tag string) string {
@@ -60,37 +33,56 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 	if err != nil {
 		return err
 	}
+	images = subjectsFirst(images)
+	late := waitForLists(images, sortedKeys(lists))
 	if err := j.copyImages(ctx, images); err != nil {
 		return err
 	}
-	for _, list := range slices.Backward(lists) { // what they name was found after them
-		if err := one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, list) }); err != nil {
-			return &Error{"writing attached list", DestinationSide, list.Digest.String(), err}
+	needs := func(d digest.Digest) []digest.Digest {
+		if list, ok := lists[d]; ok {
+			subject, children := subjectOf(list)
+			return append(children, subject)
 		}
-		j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		return []digest.Digest{late[d].subject}
+	}
+	for _, d := range inOrder(append(sortedKeys(lists), sortedKeys(late)...), needs) {
+		if list, ok := lists[d]; !ok {
+			err = j.putImage(ctx, late[d].doc)
+		} else if err = j.put(ctx, list, func() error { return j.dst.PutManifest(ctx, list) }); err != nil {
+			err = &Error{"writing attached list", DestinationSide, d.String(), err}
+		} else {
+			j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return j.announce(ctx, dst, attached)
 }
 
-// attachedDocuments returns the distinct images and lists that attachments are, each list after those that name it.
-func (j *job) attachedDocuments(ctx context.Context, attached []AttachedPlan) (images []imageCopy, lists []endpoint.Document, err error) {
+// attachedDocuments returns the distinct images and lists that attachments are, but for those that the plan copies as instances too.
+func (j *job) attachedDocuments(ctx context.Context, attached []AttachedPlan) (images []imageCopy, lists map[digest.Digest]endpoint.Document, err error) {
+	lists = map[digest.Digest]endpoint.Document{}
+	done := map[digest.Digest]bool{}
+	for _, d := range slices.Concat(j.plan.wantedImages(), j.plan.lists()) {
+		done[d] = true
+	}
 	byDigest := map[digest.Digest]bool{} // those that are needed by digest, too
-	last := map[digest.Digest]int{}
-	for i, a := range attached {
+	for _, a := range attached {
 		byDigest[a.Subject] = true
 		byDigest[a.Digest] = byDigest[a.Digest] || a.Tag == ""
-		last[a.Digest] = i
 	}
-	for i, a := range attached {
-		if last[a.Digest] != i {
+	for _, a := range attached {
+		if done[a.Digest] {
 			continue
 		}
+		done[a.Digest] = true
 		doc, err := j.manifest(ctx, a.Digest)
 		if err != nil {
 			return nil, nil, &Error{"reading attachment", SourceSide, a.Digest.String(), err}
 		}
 		if isList(Document{MediaType: doc.MediaType, Bytes: doc.Bytes}) {
-			lists = append(lists, doc)
+			lists[a.Digest] = doc
 			continue
 		}
 		image, err := j.imageCopy(doc)

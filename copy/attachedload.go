@@ -415,9 +415,6 @@ func (j *job) noteCarried() {
 		if a.Decision != Copy || a.Tag == "" || a.Tag != digestTag(a.Subject, signatureSuffix) {
 			continue
 		}
-		if j.o.SparseManifestListAction == AutoSparseManifestList && hostOf(j.destRef) != "" && j.plan.isListOf(a.Subject) {
-			continue // attachmentsInTurn has them written after the list, and its signatures come before
-		}
 		doc, err := j.document(a.Digest)
 		if err != nil {
 			continue

@@ -15,11 +15,11 @@ import (
 // must not be used concurrently elsewhere.
 //
 // Until the last request, the destination's reference names what it named before, and after an error it still does, unless
-// Report.Written says otherwise: what is attached to a list under Auto, and closing the ends, come after it. What is at the
-// destination already is not copied again. When ctx ends, everything is closed, and the error wraps context.Cause.
+// Report.Written says otherwise: closing the ends comes after it, and so does what is attached if the reference names a digest. What is
+// at the destination already is not copied again. When ctx ends, everything is closed, and the error wraps context.Cause.
 //
 // Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError, *EmptyError, *CannotModifyError,
-// *SparseRefusedError, *RejectedError, *LimitError, and *Error around whatever an end said; use errors.As.
+// *SparseRefusedError, *SubjectError, *RejectedError, *LimitError, and *Error around whatever an end said; use errors.As.
 func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
 	j, err := newJob(policyContext, destRef, srcRef, options)
 	defer func() {
@@ -64,12 +64,12 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 	return j.plan.List.result, nil
 }
 
-// runNatively executes the plan with this package's own engine. What is attached to an image or list comes before what the reference
-// names, but for what is attached to lists that the destination may refuse: then it is not wanted either.
+// runNatively executes the plan with this package's own engine. What is attached comes after what it is attached to, which the
+// destination may refuse, and before the reference names that, so that nobody sees an image without it.
 func (j *job) runNatively(ctx context.Context) error {
 	j.progress.release()
-	before, after := j.attachmentsInTurn()
-	if j.settled && len(before)+len(after) == 0 {
+	attaches := len(j.plan.toAttach()) > 0
+	if j.settled && !attaches {
 		return nil
 	}
 	if err := j.openDestination(ctx); err != nil {
@@ -78,7 +78,7 @@ func (j *job) runNatively(ctx context.Context) error {
 	if err := j.checkSignatureStore(ctx); err != nil {
 		return err
 	}
-	if len(before)+len(after) > 0 {
+	if attaches {
 		if _, err := j.attachedTo(); err != nil {
 			return err
 		}
@@ -88,19 +88,19 @@ func (j *job) runNatively(ctx context.Context) error {
 		if err := j.execute(ctx); err != nil {
 			return err
 		}
-	}
-	if err := j.copyAttachments(ctx, before); err != nil {
-		return err
-	}
-	if !j.settled && !j.intact(ctx) {
-		if err := j.write(ctx); err != nil {
-			return err
+		if !j.intact(ctx) {
+			if err := j.write(ctx); err != nil {
+				return err
+			}
 		}
 	}
-	if err := j.copyAttachments(ctx, j.stillWanted(after)); err != nil {
+	if err := j.copyAttachments(ctx, j.plan.toAttach()); err != nil { // of the plan that the destination has accepted
 		return err
 	}
-	if len(before)+len(after) > 0 {
+	if err := j.nameTop(ctx); err != nil {
+		return err
+	}
+	if attaches {
 		if err := j.flushAttachments(ctx); err != nil {
 			return err
 		}

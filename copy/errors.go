@@ -180,6 +180,21 @@ func (e *SparseRefusedError) Unwrap() []error {
 	return []error{e.Refusal}
 }
 
+// SubjectError says that the destination takes no manifest or list whose subject it does not have, as GitLab does, and that this
+// copy does not bring the subject. Its reference names what it named before.
+// Copy the subject to the same repository first.
+type SubjectError struct {
+	Digest  digest.Digest // of what was refused
+	Subject digest.Digest
+	Refusal error // the registry's answer
+}
+
+func (e *SubjectError) Error() string {
+	return fmt.Sprintf("%s refers to the subject %s, which the destination wants to have first, and which is not copied: %v", e.Digest, e.Subject, e.Refusal)
+}
+
+func (e *SubjectError) Unwrap() error { return e.Refusal }
+
 // RejectedError says that the signature policy rejects an image of the source. Nothing of that image has been read but its manifest.
 // The cause is the policy's own error.
 type RejectedError struct {

@@ -21,7 +21,9 @@ func (j *job) execute(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	images = subjectsFirst(images)
 	if j.plan.List != nil {
+		j.late = waitForLists(images, nestedLists(j.plan.List))
 		j.progress.line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
 		for i := range images {
 			images[i].line = fmt.Sprintf("Copying image %s (%d/%d)", images[i].doc.Digest, i+1, len(images))
@@ -50,10 +52,10 @@ func (j *job) expectBlobs(images int) {
 	}
 }
 
-// copyImages copies images, and does what else is to be done at the same time.
+// copyImages copies images, subjects first, and does what else is to be done at the same time.
 func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*blobTask{}}
+	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, image := range images {
 		if image.line != "" {
 			j.progress.line("%s", image.line)
@@ -94,10 +96,12 @@ func (j *job) signPresent(ctx context.Context) error {
 
 // An imageCopy is an image to be copied.
 type imageCopy struct {
-	doc   endpoint.Document
-	blobs []endpoint.Blob
-	line  string // of progress, when it begins; "" for none
-	// single is set if the manifest is written later, by others: it is what the destination's reference, or a digest tag, will name.
+	doc     endpoint.Document
+	subject digest.Digest // that its manifest states, "" for none
+	blobs   []endpoint.Blob
+	line    string // of progress, when it begins; "" for none
+	// single is set if the manifest is written later, by others: it is what the destination's reference, or a digest tag, will name, or
+	// its subject is a list.
 	single bool
 	// there is set if the destination has the manifest, and only its blobs are checked.
 	there bool
@@ -135,7 +139,7 @@ func (j *job) imageCopy(doc endpoint.Document) (imageCopy, error) {
 		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
 	}
 	there := j.in.Present[doc.Digest] || j.there[doc.Digest]
-	return imageCopy{doc: doc, blobs: j.blobsToCopy(parsed), there: there}, nil
+	return imageCopy{doc: doc, subject: parsed.Subject, blobs: j.blobsToCopy(parsed), there: there}, nil
 }
 
 // checkSizes holds the sizes that the image states for its blobs to those that others have stated: one of them lies, and which
@@ -171,30 +175,38 @@ type executor struct {
 	*job
 	ctx   context.Context // ends with the first failure
 	group *errgroup.Group
-	blobs map[digest.Digest]*blobTask // touched by the goroutine that starts tasks only
+	// Touched by the goroutine that starts tasks only.
+	blobs  map[digest.Digest]*task
+	images map[digest.Digest]*task
 }
 
-// A blobTask is the copy of one distinct blob.
-type blobTask struct {
+// A task is the copy of one distinct blob, or of one image.
+type task struct {
 	done chan struct{} // closed at the end, also of a failed task: then the executor's context has ended, or will
 	err  error         // valid once done is closed
 }
 
-// image starts the tasks that copy one image: one for each of its blobs that no image before it has, and one for its manifest.
-// It blocks while the budget is used up.
+// image starts the tasks that copy one image: one for each of its blobs that no image before it has, and one for its manifest, which
+// comes after its subject if that was started before. It blocks while the budget is used up.
 func (e *executor) image(image imageCopy) {
 	started := time.Now()
-	tasks := make([]*blobTask, len(image.blobs))
+	needs := make([]*task, len(image.blobs))
 	for i, b := range image.blobs {
-		tasks[i] = e.blob(b, image.doc.Digest)
+		needs[i] = e.blob(b, image.doc.Digest)
 	}
+	if subject := e.images[image.subject]; subject != nil && !image.there {
+		needs = append(needs, subject)
+	}
+	stored := &task{done: make(chan struct{})}
+	e.images[image.doc.Digest] = stored
 	e.group.Go(func() error {
-		if err := e.await(tasks); err != nil {
-			return err
+		defer close(stored.done)
+		if stored.err = e.await(needs); stored.err != nil {
+			return stored.err
 		}
 		if !image.single && !image.there {
-			if err := e.putImage(image); err != nil {
-				return err
+			if stored.err = e.putImage(e.ctx, image.doc); stored.err != nil {
+				return stored.err
 			}
 		}
 		e.reporter.image(image.doc.Digest, func(r *imageReport) {
@@ -208,28 +220,28 @@ func (e *executor) image(image imageCopy) {
 }
 
 // blob returns the task that copies b, started for the image with digest owner if there was none.
-func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *blobTask {
-	if task, ok := e.blobs[b.Digest]; ok {
-		return task
+func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
+	if t, ok := e.blobs[b.Digest]; ok {
+		return t
 	}
-	task := &blobTask{done: make(chan struct{})}
-	e.blobs[b.Digest] = task
+	t := &task{done: make(chan struct{})}
+	e.blobs[b.Digest] = t
 	weight := e.weight(b)
 	if err := e.budget.Acquire(e.ctx, weight); err != nil {
-		task.err = err
-		close(task.done)
-		return task
+		t.err = err
+		close(t.done)
+		return t
 	}
 	e.group.Go(func() error {
-		defer close(task.done)
-		if task.err = e.letOthersFinish(b, weight); task.err != nil {
-			return task.err
+		defer close(t.done)
+		if t.err = e.letOthersFinish(b, weight); t.err != nil {
+			return t.err
 		}
 		defer e.budget.Release(weight)
-		task.err = e.copyBlob(b, owner)
-		return task.err
+		t.err = e.copyBlob(b, owner)
+		return t.err
 	})
-	return task
+	return t
 }
 
 // letOthersFinish waits while another copy brings b to the destination's registry. It gives the slot that it is called with to others
@@ -300,8 +312,8 @@ func (e *executor) blobError(b endpoint.Blob, err error) error {
 	return &Error{"writing blob", DestinationSide, b.Digest.String(), err}
 }
 
-// await waits for blobs. It holds no slot of the budget.
-func (e *executor) await(tasks []*blobTask) error {
+// await waits for tasks. It holds no slot of the budget.
+func (e *executor) await(tasks []*task) error {
 	for _, t := range tasks {
 		select {
 		case <-t.done:
@@ -316,12 +328,11 @@ func (e *executor) await(tasks []*blobTask) error {
 }
 
 // putImage stores the manifest of a child, and its signatures.
-func (e *executor) putImage(image imageCopy) error {
-	d := image.doc.Digest
-	e.progress.line("Writing manifest to image destination")
-	if err := one(e.ctx, e.budget, func() error { return e.dst.PutManifest(e.ctx, image.doc) }); err != nil {
-		return &Error{writingManifest, DestinationSide, d.String(), err}
+func (j *job) putImage(ctx context.Context, doc endpoint.Document) error {
+	j.progress.line("Writing manifest to image destination")
+	if err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }); err != nil {
+		return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
 	}
-	e.reporter.update(func(r *Report) { r.ManifestsCopied++ })
-	return e.putSignatures(e.ctx, d)
+	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	return j.putSignatures(ctx, doc.Digest)
 }

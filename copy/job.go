@@ -50,6 +50,10 @@ type job struct {
 	support SparseSupport
 	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
 	settled bool
+	// late are the images whose manifests are stored with the lists, because their subjects are such.
+	late map[digest.Digest]imageCopy
+	// unnamed is set once what the destination's reference is to name has been stored by its digest only.
+	unnamed *endpoint.Document
 	// judged are the images that the policy allows.
 	judged map[digest.Digest]bool
 	// signatures of what was read, by digest; absent where there is nothing to carry.

@@ -36,7 +36,8 @@ func (j *job) intact(ctx context.Context) bool {
 	return true
 }
 
-// write stores what only makes sense when everything else is there: nested lists from the leaves up, then what the reference names.
+// write stores what only makes sense when everything else is there: nested lists from the leaves up, then what the reference names,
+// unless something has to be attached to it first: see putTop.
 func (j *job) write(ctx context.Context) error {
 	if j.plan.Image != nil {
 		doc, err := j.manifest(ctx, j.plan.Digest) // not held if the destination has it, and lacks its signatures
@@ -44,7 +45,7 @@ func (j *job) write(ctx context.Context) error {
 			return &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
 		}
 		j.progress.line("Writing manifest to image destination")
-		return j.putTop(ctx, doc)
+		return j.putTop(ctx, j.plan, doc)
 	}
 	j.progress.line("Writing manifest list to image destination")
 	err := j.writeLists(ctx, j.plan)
@@ -66,10 +67,10 @@ func (e *listPutError) Unwrap() error { return e.err }
 
 // writeLists stores the lists of a plan. A list that is not stored is a *listPutError.
 func (j *job) writeLists(ctx context.Context, plan *Plan) error {
-	if err := j.writeNested(ctx, plan.List, map[digest.Digest]bool{}); err != nil {
+	if err := j.writeNested(ctx, plan); err != nil {
 		return err
 	}
-	if err := j.putTop(ctx, plan.List.document()); err != nil {
+	if err := j.putTop(ctx, plan, plan.List.document()); err != nil {
 		return &listPutError{plan.List, err}
 	}
 	return nil
@@ -79,59 +80,124 @@ func (l *ListPlan) document() endpoint.Document {
 	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.result}
 }
 
-// writeNested stores the lists below l by their digests, each once, but for those that are there: what is nested in these may be
-// absent all the same.
-func (j *job) writeNested(ctx context.Context, l *ListPlan, written map[digest.Digest]bool) error {
-	for _, ip := range l.Instances {
-		if ip.Nested == nil || ip.Decision != Copy || written[ip.Nested.Result] {
-			continue
+// writeNested stores what the plan's list needs and copyImages has not stored: the lists below it by their digests, each once, and images
+// that wait for these. Lists that are there are left out; what is nested in them may be absent all the same.
+func (j *job) writeNested(ctx context.Context, plan *Plan) error {
+	lists := map[digest.Digest]*ListPlan{}
+	plan.List.walk(func(l *ListPlan) {
+		if l != plan.List {
+			lists[l.Result] = l
 		}
-		written[ip.Nested.Result] = true
-		if err := j.writeNested(ctx, ip.Nested, written); err != nil {
-			return err
+	})
+	all := nestedLists(plan.List)
+	for _, d := range plan.wantedImages() {
+		if _, waits := j.late[d]; waits {
+			all = append(all, d)
 		}
-		if j.in.Present[ip.Nested.Result] {
-			continue
+	}
+	needs := func(d digest.Digest) []digest.Digest {
+		if l := lists[d]; l != nil {
+			return l.needs()
 		}
-		if err := j.putList(ctx, ip.Nested); err != nil {
+		return []digest.Digest{j.late[d].subject}
+	}
+	for _, d := range inOrder(all, needs) {
+		var err error
+		if l := lists[d]; l == nil {
+			err = j.putImage(ctx, j.late[d].doc)
+		} else if !j.in.Present[d] {
+			err = j.putList(ctx, l)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// needs returns what has to be stored before l, if it is copied: its subject and its children.
+func (l *ListPlan) needs() []digest.Digest {
+	needs := []digest.Digest{l.node.List.Subject()}
+	for _, ip := range l.Instances {
+		switch {
+		case ip.Decision != Copy:
+		case ip.Nested != nil:
+			needs = append(needs, ip.Nested.Result)
+		default:
+			needs = append(needs, ip.Digest)
+		}
+	}
+	return needs
+}
+
 // putList stores one list by its digest, with its signatures if it is what they sign.
 func (j *job) putList(ctx context.Context, l *ListPlan) error {
-	if err := one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, l.document()) }); err != nil {
-		return &listPutError{l, &Error{"writing list", DestinationSide, l.Result.String(), err}}
+	if err := j.put(ctx, l.document(), func() error { return j.dst.PutManifest(ctx, l.document()) }); err != nil {
+		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
 	}
 	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 	return j.putSignatures(ctx, l.Result)
 }
 
-// putTop makes the destination's reference name doc. Signatures are stored by digest, so those of a list that has changed stay behind.
-func (j *job) putTop(ctx context.Context, doc endpoint.Document) error {
+// writingList is the Op of an *Error about a list.
+const writingList = "writing list"
+
+// putTop makes the destination's reference name doc, which plan has for it. Signatures are stored by digest, so those of a list that has
+// changed stay behind.
+//
+// If the plan attaches anything, doc is only stored by its digest, with its signatures: what is attached comes next, and nameTop after it.
+// So nobody sees an image without what belongs to it, and nothing is attached to a list that the destination refuses.
+func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) error {
 	sigs := j.signaturesOf(doc.Digest)
-	if j.plan.List != nil {
+	if plan.List != nil {
 		j.progress.line("Storing list signatures")
 	} else if sigs != nil {
 		j.progress.line("Storing signatures")
 	}
-	if err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, doc, sigs) }); err != nil {
+	if len(plan.toAttach()) > 0 && digestOf(j.destRef) == "" {
+		if err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }); err != nil {
+			return &Error{writingList, DestinationSide, doc.Digest.String(), err}
+		}
+		j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		j.unnamed = &doc
+		return j.putSignatures(ctx, doc.Digest)
+	}
+	if err := j.put(ctx, doc, func() error { return j.dst.PutTop(ctx, doc, sigs) }); err != nil {
 		return &Error{"writing", DestinationSide, j.in.Destination, err}
 	}
+	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	j.named(doc)
+	return nil
+}
+
+// nameTop makes the destination's reference name what putTop has stored by its digest only, if it has.
+func (j *job) nameTop(ctx context.Context) error {
+	if j.unnamed == nil {
+		return nil
+	}
+	if err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, *j.unnamed, nil) }); err != nil {
+		return &Error{"writing", DestinationSide, j.in.Destination, err}
+	}
+	j.named(*j.unnamed)
+	return nil
+}
+
+// named notes that the destination's reference names doc.
+func (j *job) named(doc endpoint.Document) {
 	j.reporter.update(func(r *Report) {
-		r.ManifestsCopied++
 		r.Written = true
 		r.DestinationDigest = doc.Digest
 	})
 	j.reporter.setComplete()
-	return nil
 }
 
 // refused finds out why a list was not stored, and does what that calls for: children that were lost are pushed again, once; under Auto,
 // a list that was refused because it is sparse is stripped. Anything else is an error.
 func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) error {
+	var subject *SubjectError
+	if errors.As(put.err, &subject) {
+		return put.err // stripping would not help: the subject stays
+	}
 	kind, lost := classifyRefusal(put.err, put.list.Absent)
 	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
 	if kind == refusedOtherwise {
@@ -230,7 +296,7 @@ func strippedToo(refused *SparseRefusedError, err error) error {
 
 // probe stores the lists of a plan by digest only.
 func (j *job) probe(ctx context.Context, plan *Plan) error {
-	if err := j.writeNested(ctx, plan.List, map[digest.Digest]bool{}); err != nil {
+	if err := j.writeNested(ctx, plan); err != nil {
 		return err
 	}
 	return one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, plan.List.document()) })

@@ -1,0 +1,136 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// inOrder returns the distinct elements of all, each after those of them that it needs; otherwise the order stays. Elements that need
+// each other, which honest digests cannot, come in some order.
+func inOrder(all []digest.Digest, needs func(digest.Digest) []digest.Digest) []digest.Digest {
+	ordered := make([]digest.Digest, 0, len(all))
+	unvisited := map[digest.Digest]bool{}
+	for _, d := range all {
+		unvisited[d] = true
+	}
+	var visit func(digest.Digest)
+	visit = func(d digest.Digest) {
+		if !unvisited[d] {
+			return
+		}
+		unvisited[d] = false // first, or what goes in circles would not end
+		for _, n := range needs(d) {
+			visit(n)
+		}
+		ordered = append(ordered, d)
+	}
+	for _, d := range all {
+		visit(d)
+	}
+	return ordered
+}
+
+// subjectsFirst returns images in an order in which none comes before its subject. Otherwise the order stays.
+func subjectsFirst(images []imageCopy) []imageCopy {
+	at := map[digest.Digest]imageCopy{}
+	digests := make([]digest.Digest, len(images))
+	for i, image := range images {
+		at[image.doc.Digest], digests[i] = image, image.doc.Digest
+	}
+	ordered := make([]imageCopy, 0, len(images))
+	for _, d := range inOrder(digests, func(d digest.Digest) []digest.Digest { return []digest.Digest{at[d].subject} }) {
+		ordered = append(ordered, at[d])
+	}
+	return ordered
+}
+
+// waitForLists takes from images, whose subjects come first, the manifests that have to be stored after one of the given lists: their
+// subjects are such lists, or others that wait.
+func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]imageCopy {
+	waits := map[digest.Digest]bool{}
+	for _, d := range lists {
+		waits[d] = true
+	}
+	late := map[digest.Digest]imageCopy{}
+	for i, image := range images {
+		if waits[image.subject] && !image.single && !image.there {
+			waits[image.doc.Digest] = true
+			late[image.doc.Digest] = image
+			images[i].single = true
+		}
+	}
+	return late
+}
+
+// subjectOf returns the subject that a manifest or list states, "" if there is none, and the children that a list names.
+func subjectOf(doc endpoint.Document) (subject digest.Digest, children []digest.Digest) {
+	if isList(Document{MediaType: doc.MediaType, Bytes: doc.Bytes}) {
+		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+		if err != nil {
+			return "", nil
+		}
+		for _, instance := range list.Instances() {
+			children = append(children, instance.Digest)
+		}
+		return list.Subject(), children
+	}
+	image, err := parseImage(Document{MediaType: doc.MediaType, Bytes: doc.Bytes})
+	if err != nil || image == nil {
+		return "", nil
+	}
+	return image.Subject, nil
+}
+
+// put stores doc by calling put. If the destination refuses it because it lacks its subject, and the plan copies that, the subject is
+// put and doc is tried once more; if the plan does not, the error is a *SubjectError. It must be called without a slot of the budget.
+func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) error {
+	err := one(ctx, j.budget, put)
+	subject := refusedSubject(err, doc)
+	if subject == "" {
+		return err
+	}
+	if !j.plan.brings(subject) {
+		return &SubjectError{Digest: doc.Digest, Subject: subject, Refusal: err}
+	}
+	lost, readErr := j.manifest(ctx, subject)
+	if readErr != nil {
+		return fmt.Errorf("%w (and reading the subject again: %w)", err, readErr)
+	}
+	if again := one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, lost) }); again != nil {
+		return fmt.Errorf("%w (and writing the subject again: %w)", err, again)
+	}
+	return one(ctx, j.budget, put)
+}
+
+// brings says whether d is among what the plan wants at the destination as it is at the source.
+func (p *Plan) brings(d digest.Digest) bool {
+	return slices.Contains(p.wantedImages(), d) || slices.Contains(p.lists(), d) ||
+		slices.ContainsFunc(p.Attached, func(a AttachedPlan) bool { return a.Digest == d && a.Decision == Copy })
+}
+
+// refusedSubject returns the subject of doc if err, the answer to its PUT, names it as what is not there, and "" otherwise. A list may
+// name its subject as a child, too: then that is what the answer is about.
+func refusedSubject(err error, doc endpoint.Document) digest.Digest {
+	var registry *endpoint.RegistryError
+	if !errors.As(err, &registry) || !slices.Contains(refusalStatuses, registry.Status) {
+		return ""
+	}
+	subject, children := subjectOf(doc)
+	if subject == "" || slices.Contains(children, subject) {
+		return ""
+	}
+	for _, e := range registry.Errors {
+		if strings.Contains(e.Message, subject.String()) || strings.Contains(string(e.Detail), subject.String()) {
+			return subject
+		}
+	}
+	return ""
+}
