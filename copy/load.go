@@ -347,6 +347,7 @@ func (j *job) loadImages(ctx context.Context) error {
 			return nil
 		})
 	}
+	group.Go(func() error { return j.findListSignatures(groupCtx) })
 	wanted := j.plan.Copies
 	if j.plan.Image != nil && j.plan.Digest == j.in.Digest {
 		wanted = nil // it is held already

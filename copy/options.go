@@ -251,6 +251,10 @@ type Options struct {
 	// Signatures and attestations that the destination has besides stay: see docs/attachments.md. RemoveSignatures, and
 	// RemoveListSignatures for lists, leave .sig out. Between registries and OCI layouts only.
 	DigestTags bool
+	// ListSignatures says what it means for a list that would be stripped that signatures are attached to it at the source, a registry or
+	// an OCI layout. They are looked for while the images' manifests are read, unless RemoveSignatures or RemoveListSignatures is set;
+	// not if the destination has the stripped list already.
+	ListSignatures ListSignatureAction
 	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the destination does not have what they
 	// name.
 	KeepVoid bool
@@ -307,6 +311,8 @@ func (o *Options) validateEnums() error {
 		return &OptionsError{[]string{"Referrers"}, fmt.Sprintf("unknown value %d", o.Referrers)}
 	case o.Referrers == NoReferrers && len(o.ReferrerTypes) > 0:
 		return &OptionsError{[]string{"ReferrerTypes", "Referrers"}, "types need AllReferrers"}
+	case o.ListSignatures < WarnListSignatures || o.ListSignatures > GuardListSignatures:
+		return &OptionsError{[]string{"ListSignatures"}, fmt.Sprintf("unknown value %d", o.ListSignatures)}
 	case o.MissingInstances < FailOnMissing || o.MissingInstances > SkipMissing:
 		return &OptionsError{[]string{"MissingInstances"}, fmt.Sprintf("unknown value %d", o.MissingInstances)}
 	}

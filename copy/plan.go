@@ -42,6 +42,8 @@ type PlanInput struct {
 	Attachments []Attachment
 	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
 	SignedLists map[digest.Digest]int
+	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside SignedLists.
+	ListSignatures map[digest.Digest]ListSignatures
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
 	DestinationDigest digest.Digest
 	// Sparse is what is known about the destination's view of sparse lists.
@@ -865,6 +867,8 @@ func (t *treePlanner) cannotModify(d digest.Digest) string {
 		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
 	case t.in.SignedLists[d] > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
 		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid; RemoveListSignatures removes them", t.in.SignedLists[d])
+	case o.ListSignatures == GuardListSignatures && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return t.in.ListSignatures[d].guarded()
 	}
 	return ""
 }
@@ -874,6 +878,9 @@ func (t *treePlanner) void(p *Plan) {
 	p.List.walk(func(l *ListPlan) {
 		if n := t.in.SignedLists[l.Digest]; n > 0 && l.Result != l.Digest {
 			p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
+		}
+		if l.Result != l.Digest {
+			p.noteSignatures(l.Digest, t.in.ListSignatures[l.Digest])
 		}
 		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}
 		for _, ip := range l.Instances {

@@ -270,6 +270,8 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.Referrers, o.ReferrerTypes = AllReferrers, strings.Fields(rest)
 	case "digest-tags":
 		o.DigestTags = true
+	case "guard-list-signatures":
+		o.ListSignatures = GuardListSignatures
 	case "keep-void":
 		o.KeepVoid = true
 	default:
@@ -296,6 +298,18 @@ func (c *planCase) fact(word, rest string) error {
 		c.in.Present[c.digest(rest)] = true
 	case "signed":
 		c.in.SignedLists[c.digest(rest)] = 2
+	case "signature-of", "unknown-of", "unanswered-of":
+		name, text, _ := strings.Cut(rest, " ")
+		if c.in.ListSignatures == nil {
+			c.in.ListSignatures = map[digest.Digest]ListSignatures{}
+		}
+		s := c.in.ListSignatures[c.digest(name)]
+		if word == "signature-of" {
+			s.Found = append(s.Found, text)
+		} else {
+			s.Unknown, s.Unanswered = text, word == "unanswered-of"
+		}
+		c.in.ListSignatures[c.digest(name)] = s
 	case "destination-digest":
 		c.in.DestinationDigest = c.digest(rest)
 	case "registry":

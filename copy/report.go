@@ -48,6 +48,8 @@ type Report struct {
 	Source      EndReport `json:"source"`
 	Destination EndReport `json:"destination"`
 
+	// Void names what is without effect at the destination: signatures of a list that changed, and what else is attached to one.
+	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
 	Warnings []string `json:"warnings,omitempty"`
 	// Elapsed is how long the copy took, in nanoseconds.
@@ -190,6 +192,7 @@ func (r *reporter) finish(plan *Plan, err error) *Report {
 	if plan != nil {
 		out.Action = plan.Action
 		out.ActionReason = plan.ActionReason
+		out.Void = plan.Void
 		out.Warnings = append(append([]string{}, plan.Warnings...), r.report.Warnings...)
 		out.Instances = r.instances(plan)
 		out.Attached = attachedReports(plan, out.attached)

@@ -62,20 +62,55 @@ var optionFlags = map[string]string{
 	"KeepVoid":                 "--keep-void",
 	"RemoveSignatures":         "--remove-signatures",
 	"RemoveListSignatures":     "--remove-list-signatures",
+	"ListSignatures":           "--list-signatures",
 	"PreserveDigests":          "--preserve-digests",
 	"MaxParallelDownloads":     "--parallel",
 }
 
-// inFlags puts flags in the place of the library's options in a sentence of the library.
-func inFlags(sentence string) string {
+// optionKeys are the keys of a sync file behind them.
+var optionKeys = map[string]string{
+	"ImageListSelection":       "platforms",
+	"InstancePlatforms":        "platforms",
+	"OptionalPlatforms":        "optional",
+	"RequiredPlatforms":        "required",
+	"SparseManifestListAction": "sparse",
+	"Attestations":             "attestations",
+	"MissingInstances":         "missing",
+	"Referrers":                "referrers",
+	"ReferrerTypes":            "referrers",
+	"DigestTags":               "digest-tags",
+	"KeepVoid":                 "keep-void",
+	"RemoveSignatures":         "remove-signatures",
+	"RemoveListSignatures":     "remove-list-signatures",
+	"ListSignatures":           "list-signatures",
+	"PreserveDigests":          "preserve-digests",
+	"CheckBlobs":               "check-blobs",
+	"MaxParallelDownloads":     "--parallel",
+}
+
+// inWords puts flags, or keys of the sync file that says what is copied, in the place of the library's options in a sentence of the
+// library.
+func (e *environment) inWords(sentence string) string {
+	names := optionFlags
+	if e.byFile {
+		names = optionKeys
+	}
 	words := strings.Split(sentence, " ")
 	for i, word := range words {
 		bare := strings.TrimRight(word, ",;:.")
-		if flag, ok := optionFlags[bare]; ok {
-			words[i] = flag + word[len(bare):]
+		if name, ok := names[bare]; ok {
+			words[i] = name + word[len(bare):]
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// setting names the flag with a value, or the key of the sync file with one, that says something.
+func (e *environment) setting(flag, key string) string {
+	if e.byFile {
+		return key
+	}
+	return flag
 }
 
 // explain describes an error in the words of the command line, with a way out where there is one.
@@ -90,15 +125,15 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &options):
 		flags := make([]string, len(options.Options))
 		for i, name := range options.Options {
-			flags[i] = inFlags(name)
+			flags[i] = e.inWords(name)
 		}
-		return fmt.Sprintf("%s: %s", strings.Join(flags, " and "), inFlags(options.Reason))
+		return fmt.Sprintf("%s: %s", strings.Join(flags, " and "), e.inWords(options.Reason))
 	case errors.As(err, &refused):
 		return e.explainRefusal(refused)
 	case errors.As(err, &locked):
-		return fmt.Sprintf("list %s must not be changed: %s; --sparse keep leaves it as it is", locked.List, inFlags(locked.Reason))
+		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
 	case errors.As(err, &missing) && e.copiesList():
-		return err.Error() + "; --skip-missing leaves out what is missing"
+		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
 	return err.Error() + accessHint(err)
 }
@@ -152,7 +187,7 @@ func (e *environment) explainRefusal(refused *copy.SparseRefusedError) string {
 	case e.keeps():
 		text += "; use --sparse strip, or --sparse auto, or copy --all"
 	case refused.NotStripped != "":
-		text += "; not stripped: " + inFlags(refused.NotStripped)
+		text += "; not stripped: " + e.inWords(refused.NotStripped)
 	}
 	return text
 }
@@ -175,12 +210,12 @@ func upTo(text string, n int) string {
 
 // keeps says whether the command that ran was told, or left, to keep lists.
 func (e *environment) keeps() bool {
-	return e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
+	return !e.byFile && e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
 }
 
 // copiesList says whether the command that ran was told to copy a list, of which it could leave something out.
 func (e *environment) copiesList() bool {
-	return e.sel != nil && e.sel.options.ImageListSelection != copy.CopySystemImage
+	return e.byFile || e.sel != nil && e.sel.options.ImageListSelection != copy.CopySystemImage
 }
 
 // maxLine is the length in bytes at which a line is cut: an error may name thousands of digests.

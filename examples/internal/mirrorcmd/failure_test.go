@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +15,10 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -326,9 +330,44 @@ func TestOneLine(t *testing.T) {
 	assert.Less(t, len(oneLine(strings.Repeat("x", 1<<20))), maxLine+100)
 }
 
-func TestInFlags(t *testing.T) {
-	assert.Equal(t, "--preserve-digests is set", inFlags("PreserveDigests is set"))
-	assert.Equal(t, "signed; --remove-list-signatures, removes", inFlags("signed; RemoveListSignatures, removes"))
+func TestInWords(t *testing.T) {
+	byFlags, byFile := &environment{}, &environment{byFile: true}
+	assert.Equal(t, "--preserve-digests is set", byFlags.inWords("PreserveDigests is set"))
+	assert.Equal(t, "signed; --remove-list-signatures, removes", byFlags.inWords("signed; RemoveListSignatures, removes"))
+	assert.Equal(t, "signed; remove-list-signatures, removes", byFile.inWords("signed; RemoveListSignatures, removes"))
+}
+
+// TestWordsAreThere holds the names that messages recommend against the flags and keys that there are.
+func TestWordsAreThere(t *testing.T) {
+	for option, flag := range optionFlags {
+		cmd, _, err := testRoot().Find([]string{"copy"})
+		require.NoError(t, err)
+		assert.NotNil(t, cmd.Flags().Lookup(strings.TrimPrefix(flag, "--")), flag)
+		assert.Contains(t, optionNames(t), option)
+	}
+	for option, key := range optionKeys {
+		assert.Contains(t, optionNames(t), option)
+		if flag, ok := strings.CutPrefix(key, "--"); ok {
+			cmd, _, err := testRoot().Find([]string{"sync"})
+			require.NoError(t, err)
+			assert.NotNil(t, cmd.Flags().Lookup(flag), key)
+			continue
+		}
+		_, err := syncfile.Parse("f", fmt.Appendf(nil, "images:\n- {source: 'docker://a.example/a:1', destination: 'docker://m.example/a', %s: {}}\n", key), func(what, text string) (types.ImageReference, error) {
+			return parseReference(what, text)
+		})
+		assert.NotContains(t, fmt.Sprint(err), "has no key", key)
+	}
+}
+
+// optionNames are the fields of copy.Options.
+func optionNames(t *testing.T) []string {
+	var names []string
+	for field := range reflect.TypeFor[copy.Options]().Fields() {
+		names = append(names, field.Name)
+	}
+	require.NotEmpty(t, names)
+	return names
 }
 
 func TestIsMisuse(t *testing.T) {

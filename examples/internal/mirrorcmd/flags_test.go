@@ -75,6 +75,7 @@ func TestEveryFlag(t *testing.T) {
 		"skip-missing":           {[]string{"--skip-missing"}, []string{"--all"}, func(s *settings) any { return s.MissingInstances }, copy.SkipMissing},
 		"remove-signatures":      {[]string{"--remove-signatures"}, nil, func(s *settings) any { return s.RemoveSignatures }, true},
 		"remove-list-signatures": {[]string{"--remove-list-signatures"}, []string{"--all"}, func(s *settings) any { return s.RemoveListSignatures }, true},
+		"list-signatures":        {[]string{"--list-signatures", "warn"}, []string{"--all"}, func(s *settings) any { return s.ListSignatures }, copy.WarnListSignatures},
 		"referrers":              {[]string{"--referrers"}, nil, func(s *settings) any { return s.Referrers }, copy.AllReferrers},
 		"digest-tags":            {[]string{"--digest-tags"}, nil, func(s *settings) any { return s.DigestTags }, true},
 		"keep-void":              {[]string{"--keep-void"}, []string{"--digest-tags"}, func(s *settings) any { return s.KeepVoid }, true},

@@ -58,6 +58,8 @@ type environment struct {
 
 	// sel are the selection flags of the command that ran, nil before: errors are explained by them.
 	sel *selection
+	// byFile is set if a sync file says what is copied: then they are explained by its keys.
+	byFile bool
 }
 
 // A lockedWriter may be written to concurrently: logs, progress and complaints come from different goroutines.

@@ -64,6 +64,8 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.skip, "skip-missing", false, "leave out what the list names and the source does not have, instead of failing")
 	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
+	flags.Var(newChoice(&o.ListSignatures, []string{"guard", "warn"}, []copy.ListSignatureAction{copy.GuardListSignatures, copy.WarnListSignatures}), "list-signatures",
+		"what it means for a list that would be stripped that signatures are attached to it, as cosign and notation attach them: do not strip it (guard), or name them in a warning")
 	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
 }
 
@@ -77,7 +79,7 @@ func (s *selection) defineParallel(flags *pflag.FlagSet) {
 var selectors = []string{"platform", "optional-platform", "digest", "index"}
 
 // listFlags have a meaning only where a list is copied.
-var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures"}
+var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures"}
 
 // systemFlags have a meaning only where the image that suits a system is copied.
 var systemFlags = []string{"override-os", "override-arch", "override-variant"}

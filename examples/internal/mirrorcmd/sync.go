@@ -139,6 +139,7 @@ var errUnchanged = errors.New("nothing to do")
 
 // read reads and checks the file. What is wrong with it is a misuse.
 func (c *syncCommand) read(name string) (*syncfile.File, error) {
+	c.env.byFile = true
 	content, err := c.readAll(name)
 	if err != nil {
 		return nil, &misuse{err}

@@ -91,6 +91,7 @@ func (c *verifyCommand) run(cmd *cobra.Command, args []string) error {
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 
+	ends.options.ListSignatures = copy.WarnListSignatures // whatever became of the list, nothing is stripped here
 	prepared, err := copy.Prepare(ctx, ends.policy, ends.destination, ends.source, &ends.options)
 	if err != nil {
 		return orStopped(ctx, err)

@@ -158,7 +158,7 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	}
 	maps.Copy(keys, own)
 	image := &Image{Line: node.Line, parse: p.parse}
-	image.Options.ImageListSelection = copy.CopyAllImages
+	image.Options.ImageListSelection, image.Options.ListSignatures = copy.CopyAllImages, copy.GuardListSignatures
 	p.apply(image, keys)
 	p.consistent(node, keys)
 	switch {

@@ -55,9 +55,17 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	"single": func(p *parser, i *Image, n *yaml.Node) {
 		choose(p, n, "single", &i.SkipOther, map[string]bool{"check": false, "skip": true})
 	},
-	"referrers": func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
-	"digest-tags": func(p *parser, i *Image, n *yaml.Node) {
-		choose(p, n, "digest-tags", &i.Options.DigestTags, map[string]bool{"true": true, "false": false})
+	"referrers":              func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
+	"digest-tags":            yesOrNo("digest-tags", func(o *copy.Options) *bool { return &o.DigestTags }),
+	"keep-void":              yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
+	"check-blobs":            yesOrNo("check-blobs", func(o *copy.Options) *bool { return &o.CheckBlobs }),
+	"preserve-digests":       yesOrNo("preserve-digests", func(o *copy.Options) *bool { return &o.PreserveDigests }),
+	"remove-signatures":      yesOrNo("remove-signatures", func(o *copy.Options) *bool { return &o.RemoveSignatures }),
+	"remove-list-signatures": yesOrNo("remove-list-signatures", func(o *copy.Options) *bool { return &o.RemoveListSignatures }),
+	"list-signatures": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "list-signatures", &i.Options.ListSignatures, map[string]copy.ListSignatureAction{
+			"guard": copy.GuardListSignatures, "warn": copy.WarnListSignatures,
+		})
 	},
 	"parallel": func(p *parser, i *Image, n *yaml.Node) {
 		text, ok := p.scalar(n, "parallel")
@@ -71,6 +79,13 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		}
 		i.budget = semaphore.NewWeighted(int64(number))
 	},
+}
+
+// yesOrNo is the setting of an option that is true or false.
+func yesOrNo(key string, option func(*copy.Options) *bool) func(*parser, *Image, *yaml.Node) {
+	return func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, key, option(&i.Options), map[string]bool{"true": true, "false": false})
+	}
 }
 
 // apply sets what the keys say.
@@ -87,6 +102,10 @@ func (p *parser) consistent(image *yaml.Node, keys map[string]*yaml.Node) {
 	empty := func(key string) bool { return keys[key] == nil || len(resolve(keys[key]).Content) == 0 }
 	if s := keys["single"]; s != nil && s.Value == "skip" && empty("platforms") && empty("optional") {
 		p.problem(cmp.Or(s.Line, image.Line), "single: skip needs platforms: without them every image is copied")
+	}
+	on := func(key string) bool { return keys[key] != nil && resolve(keys[key]).Value != "false" }
+	if v := keys["keep-void"]; on("keep-void") && !on("referrers") && !on("digest-tags") {
+		p.problem(cmp.Or(v.Line, image.Line), "keep-void needs referrers or digest-tags")
 	}
 }
 

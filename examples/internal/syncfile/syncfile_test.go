@@ -63,6 +63,12 @@ defaults: &d
   referrers: [application/spdx+json]
   digest-tags: true
   parallel: 4
+  keep-void: true
+  check-blobs: true
+  preserve-digests: true
+  remove-signatures: true
+  remove-list-signatures: true
+  list-signatures: warn
 images:
 - source: docker://quay.io/a:1
 - source: docker://quay.io/b:1
@@ -74,11 +80,23 @@ images:
 - source: docker://quay.io/c:1
   platforms: *p
   referrers: false
+  keep-void: false
+  check-blobs: false
+  preserve-digests: false
+  remove-signatures: false
+  remove-list-signatures: false
+  list-signatures: guard
 `)
 	require.NoError(t, err)
 	require.Len(t, f.Images, 3)
 	a, b, c := f.Images[0], f.Images[1], f.Images[2]
-	assert.Equal(t, 16, a.Line)
+	assert.Equal(t, 22, a.Line)
+	added := func(i *Image) []bool {
+		o := i.Options
+		return []bool{o.KeepVoid, o.CheckBlobs, o.PreserveDigests, o.RemoveSignatures, o.RemoveListSignatures, o.ListSignatures == copy.WarnListSignatures}
+	}
+	assert.Equal(t, []bool{true, true, true, true, true, true}, added(a))
+	assert.Equal(t, []bool{false, false, false, false, false, false}, added(c))
 	assert.Equal(t, copy.CopySpecificImages, a.Options.ImageListSelection)
 	assert.Len(t, a.Options.InstancePlatforms, 3)
 	assert.Len(t, a.Options.OptionalPlatforms, 1)
@@ -161,7 +179,7 @@ func TestProblems(t *testing.T) {
 		{"images:\n- {source: 'docker://A', destination: 'docker://m.example/a'}\n", "f.yaml:2: source \"docker://A\""},
 		{"images:\n- {source: 'docker://a.example/a', destination: 'docker://M'}\n", "f.yaml:2: destination \"docker://M"},
 		{image("platform: [linux/amd64]"), `f.yaml:4: an image has no key "platform"; did you mean "platforms"?`},
-		{image("completely-different: 1"), `known are attestations, destination`},
+		{image("completely-different: 1"), `known are attestations, check-blobs, destination`},
 		{image("source: docker://b"), `f.yaml:4: an image has the key "source" twice`},
 		{image("platforms: linux/amd64"), "f.yaml:4: platforms must be a list"},
 		{image("platforms: [linux]"), "f.yaml:4: platforms: "},
@@ -171,6 +189,9 @@ func TestProblems(t *testing.T) {
 		{image("missing: maybe"), `write fail or skip`},
 		{image("single: skip"), "f.yaml:4: single: skip needs platforms"},
 		{image("referrers: some"), `write false or true`},
+		{image("keep-void: true"), "f.yaml:4: keep-void needs referrers or digest-tags"},
+		{image("keep-void: yes"), `keep-void: write false or true, not "yes"`},
+		{image("list-signatures: keep"), "list-signatures: write guard or warn"},
 		{image("referrers: []"), "f.yaml:4: referrers has no elements"},
 		{image("parallel: many"), `f.yaml:4: parallel: "many" is no number`},
 		{image("parallel: 0"), `f.yaml:4: parallel: "0" is no number`},
