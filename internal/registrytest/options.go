@@ -37,6 +37,10 @@ type Options struct {
 	RefuseHEAD bool
 	// PageSize is the largest page of tags and of referrers; 0 means no limit.
 	PageSize int
+	// Links is how the pages of tags and of referrers are linked.
+	Links LinkForm
+	// ListedTags are listed beside the tags that are there, whatever they are: registries list names that other software put there.
+	ListedTags []string
 	// Location is the form of the Location header of uploads.
 	Location LocationForm
 	// RedirectBlobs answers GET of a blob with 307 to the second server, which accepts no Authorization header:

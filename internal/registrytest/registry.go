@@ -68,7 +68,7 @@ func NewHandler(o Options) *Registry {
 
 // needsSecond says whether something is to be on another host.
 func (o Options) needsSecond() bool {
-	return o.RedirectBlobs || o.Location == LocationSecond || o.Auth != nil && o.Auth.SecondServer
+	return o.RedirectBlobs || o.Links == LinkSecond || o.Location == LocationSecond || o.Auth != nil && o.Auth.SecondServer
 }
 
 // server is a port with an http.Server.
@@ -273,6 +273,8 @@ func (x *exchange) serveSecond() {
 		x.storage()
 	case x.route.kind == KindUpload && x.route.ref != "":
 		x.protocol()
+	case x.route.kind == KindTags && x.opts.Links == LinkSecond:
+		x.tags()
 	default:
 		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "nothing here"})
 	}

@@ -2,7 +2,6 @@ package registrytest
 
 import (
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 )
@@ -13,11 +12,15 @@ func (x *exchange) tags() {
 		x.notAllowed()
 		return
 	}
+	if x.second && x.req.Header.Get("Authorization") != "" {
+		x.refuse(http.StatusBadRequest, Error{Code: "UNSUPPORTED", Message: "no credentials are wanted here"})
+		return
+	}
 	if !slices.Contains(x.Repos(), x.route.repo) {
 		x.refuse(http.StatusNotFound, Error{Code: "NAME_UNKNOWN", Message: "repository name not known to registry"})
 		return
 	}
-	page := x.page(x.Tags(x.route.repo))
+	page := x.page(slices.Sorted(slices.Values(slices.Concat(x.Tags(x.route.repo), x.opts.ListedTags))))
 	if page == nil {
 		page = []string{}
 	}
@@ -44,8 +47,9 @@ func (x *exchange) page(keys []string) []string {
 	}
 	if n > 0 && n < len(keys) {
 		q.Set("last", keys[n-1])
-		next := url.URL{Path: x.req.URL.Path, RawQuery: q.Encode()}
-		x.w.Header().Set("Link", "<"+x.location(next.String())+`>; rel="next"`)
+	} else {
+		q = nil
 	}
+	x.link(q)
 	return keys[:n]
 }

@@ -236,33 +236,13 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 	return content, following, err
 }
 
-// nextPage is where the Link header says that the next page is (RFC 8288). Another host than the registry's own is refused.
+// nextPage is where the Link header says that the next page is, nil if there is none. Another host than the registry's own is refused.
 func (r *repository) nextPage(resp *http.Response) (*url.URL, error) {
-	for _, header := range resp.Header.Values("Link") {
-		for link := range strings.SplitSeq(header, ",") {
-			target, parameters, ok := strings.Cut(strings.TrimSpace(link), ";")
-			if !ok || !isNext(parameters) {
-				continue
-			}
-			target = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(target), "<"), ">")
-			next, err := resp.Request.URL.Parse(target)
-			if err != nil || !r.host.owns(next) {
-				return nil, fmt.Errorf("%s: the answer has no usable link to the next page", cleanURL(resp.Request.URL))
-			}
-			return next, nil
-		}
+	next, err := r.linkedPage(resp)
+	if err == nil && next != nil && !r.host.owns(next) {
+		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", cleanURL(resp.Request.URL))
 	}
-	return nil, nil
-}
-
-func isNext(parameters string) bool {
-	for p := range strings.SplitSeq(parameters, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
-		if strings.EqualFold(name, "rel") && strings.EqualFold(strings.Trim(value, `"`), "next") {
-			return true
-		}
-	}
-	return false
+	return next, err
 }
 
 // parsing lets one list of referrers be parsed at a time: as long as it is, it takes many times its size.
