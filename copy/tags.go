@@ -45,7 +45,7 @@ func Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (
 }
 
 // digestTagForm is how tags begin that stand for a digest.
-var digestTagForm = regexp.MustCompile(`^sha(256|512)-[0-9a-fA-F]{8,}`)
+var digestTagForm = regexp.MustCompile(`^sha(256|384|512)-[0-9a-fA-F]{8,}`)
 
 // IsDigestTag reports whether a tag is named after a digest, as those of cosign (sha256-<hex>.sig, .att, .sbom), of the referrers tag schema
 // (sha256-<hex>) and others are. What they name belongs to what has that digest, and is copied with it (Options.DigestTags,

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker/reference"
@@ -164,14 +165,20 @@ func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, sys *types.Syste
 	}
 	var images []namedImage
 	for _, entry := range file.Images {
-		copies, err := reader.copies(ctx, entry)
+		found, err := reader.copies(ctx, entry)
 		if err != nil {
 			return nil, err
+		}
+		for _, w := range found.warnings {
+			logrus.Warn(printable(w))
+		}
+		if found.passedOver > 0 {
+			logrus.Warnf("%s (line %d): %s named after digests passed over", entry.Source, entry.Line, counted(found.passedOver, "tag"))
 		}
 		options := entry.Options
 		options.MaxParallelDownloads = cmp.Or(options.MaxParallelDownloads, c.sel.options.MaxParallelDownloads)
 		options.RemoveSignatures = options.RemoveSignatures || c.sel.options.RemoveSignatures
-		for _, one := range copies {
+		for _, one := range found.copies {
 			images = append(images, namedImage{ref: one.Source, options: options, entry: entry})
 		}
 	}

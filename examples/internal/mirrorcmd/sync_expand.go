@@ -6,10 +6,10 @@ import (
 	"slices"
 
 	"github.com/sirupsen/logrus"
-	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/transports"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
@@ -41,9 +41,9 @@ func (s *syncRun) expand(ctx context.Context) error {
 			mine = append(mine, image)
 		}
 	}
-	copies := make([][]syncfile.Copy, len(mine))
+	found := make([]expansion, len(mine))
 	errs := make([]error, len(mine))
-	eachOf(ctx, listsAtOnce, len(mine), func(i int) { copies[i], errs[i] = s.copies(ctx, mine[i]) })
+	eachOf(ctx, listsAtOnce, len(mine), func(i int) { found[i], errs[i] = s.copies(ctx, mine[i]) })
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -55,7 +55,11 @@ func (s *syncRun) expand(ctx context.Context) error {
 				Line: image.Line, Source: image.Source, Status: imageFailed, Error: s.env.explain(errs[i]),
 			})
 		}
-		for _, c := range copies[i] {
+		if n := found[i].passedOver; n > 0 {
+			s.report.PassedOver = append(s.report.PassedOver, syncPassedOver{Line: image.Line, Source: image.Source, DigestTags: n})
+		}
+		s.report.Warnings = append(s.report.Warnings, found[i].warnings...)
+		for _, c := range found[i].copies {
 			if !s.shard.has(syncfile.Key(c.Destination)) {
 				continue
 			}
@@ -72,24 +76,32 @@ func (s *syncRun) expand(ctx context.Context) error {
 	return nil
 }
 
+// An expansion is what an image of the file stands for now.
+type expansion struct {
+	copies     []syncfile.Copy
+	passedOver int // tags that are named after digests, which patterns do not take
+	warnings   []string
+}
+
 // copies returns the copies of an image, after listing tags if that is what it takes.
-func (s *syncRun) copies(ctx context.Context, image *syncfile.Image) ([]syncfile.Copy, error) {
+func (s *syncRun) copies(ctx context.Context, image *syncfile.Image) (found expansion, err error) {
 	var listed []string
 	if image.Tags != nil && image.Tags.Listed() {
 		ref, err := parseReference("source", image.Source)
 		if err != nil {
-			return nil, err
+			return found, err
 		}
-		if listed, err = docker.GetRepositoryTags(ctx, s.sys[0], ref); err != nil {
-			return nil, atEnd("src", "listing the tags of "+image.Source, err)
+		list, err := copy.Tags(ctx, ref, &copy.TagsOptions{SystemContext: s.sys[0]})
+		if err != nil {
+			return found, err
 		}
-		logrus.Debugf("%s has %d tags", image.Source, len(listed))
+		logrus.Debugf("%s has %d tags, by %s", image.Source, len(list.Tags), list.Repository)
+		listed, found.warnings = list.Tags, list.Warnings
 	}
-	copies, err := image.Copies(listed)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", image.Source, err)
+	if found.copies, found.passedOver, err = image.Copies(listed); err != nil {
+		return expansion{}, fmt.Errorf("%s: %w", image.Source, err)
 	}
-	return copies, nil
+	return found, nil
 }
 
 // repositories are the keys of what is written to, sorted.

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -19,6 +18,7 @@ import (
 	upstreammanifest "go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -85,6 +85,7 @@ func (s *syncRun) remove(ctx context.Context) error {
 	s.report.Removals = []syncRemoval{}
 	for _, repo := range s.managed() {
 		found, err := repo.find(ctx)
+		s.report.Warnings = append(s.report.Warnings, repo.warnings...)
 		if err != nil {
 			return atEnd("dest", "looking for what could be removed from "+repo.name.Name(), err)
 		}
@@ -159,8 +160,9 @@ type managedRepo struct {
 	name  reference.Named
 	named map[string]bool // tags that the file names
 
-	digests map[string]digest.Digest // of all tags
-	src     endpoint.Source          // reads manifests of the repository by digest
+	digests  map[string]digest.Digest // of all tags
+	warnings []string                 // about the list of tags
+	src      endpoint.Source          // reads manifests of the repository by digest
 }
 
 // managed returns the repositories that this run is about, sorted. Those to which something goes by digest are left out: nobody can
@@ -191,23 +193,21 @@ func (s *syncRun) managed() []*managedRepo {
 	return all
 }
 
-// attachedTag is the form of tags that name what belongs to a digest: cosign's, and those of the referrers tag schema.
-var attachedTag = regexp.MustCompile(`^sha(256|384|512)-[0-9a-f]{8,}(\.[A-Za-z0-9.]+)?$`)
-
 // find returns the tags that the file does not name, sorted, with what is to become of them.
 func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
 	any, err := docker.NewReference(reference.TagNameOnly(r.name))
 	if err != nil {
 		return nil, err
 	}
-	tags, err := docker.GetRepositoryTags(ctx, r.sys, any)
+	list, err := copy.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(tags)
+	r.warnings = list.Warnings
+	tags := slices.Sorted(slices.Values(list.Tags))
 	var strays []string
 	for _, tag := range tags {
-		if !r.named[tag] && !attachedTag.MatchString(tag) {
+		if !r.named[tag] && !copy.IsDigestTag(tag) {
 			strays = append(strays, tag)
 		}
 	}

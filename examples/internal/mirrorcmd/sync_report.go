@@ -28,6 +28,8 @@ type syncReport struct {
 	Summary syncSummary   `json:"summary"`
 	// Images are those of this shard, in the order of the file.
 	Images []syncImage `json:"images"`
+	// PassedOver are the tags that patterns left alone, for each image of the file that has any.
+	PassedOver []syncPassedOver `json:"passedOver,omitempty"`
 	// Removals are what --delete found, nil without it.
 	Removals []syncRemoval `json:"removals,omitempty"`
 	// Confirm is what --confirm takes to remove what Removals say would be removed.
@@ -48,6 +50,14 @@ type syncSummary struct {
 	Bytes          int64 `json:"bytes"`
 	Removed        int   `json:"removed"` // manifests
 	RemovalsFailed int   `json:"removalsFailed"`
+	PassedOver     int   `json:"passedOver"` // tags that are named after digests
+}
+
+// A syncPassedOver says how many tags of a repository match a pattern and are named after digests, which patterns do not take.
+type syncPassedOver struct {
+	Line       int    `json:"line"` // of the file
+	Source     string `json:"source"`
+	DigestTags int    `json:"digestTags"`
 }
 
 // imageStatus is how a copy of a sync ended.
@@ -111,6 +121,9 @@ func (r *syncReport) finish(err error) {
 		case imagePlanned:
 			s.Planned++
 		}
+	}
+	for _, p := range r.PassedOver {
+		s.PassedOver += p.DigestTags
 	}
 	gone := map[string]bool{}
 	for _, m := range r.Removals {
@@ -178,6 +191,9 @@ func (r *syncReport) text() string {
 		if i.Error != "" {
 			fmt.Fprintf(&b, "failed: %s (line %d): %s\n", i.name(), i.Line, oneLine(i.Error))
 		}
+	}
+	for _, p := range r.PassedOver {
+		fmt.Fprintf(&b, "passed over: %s (line %d): %s named after digests\n", p.Source, p.Line, counted(p.DigestTags, "tag"))
 	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)

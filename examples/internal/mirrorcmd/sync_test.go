@@ -169,6 +169,46 @@ images:
 	s.sync().failed(t, StatusFailed, "no tag of the repository matches \"3.*\"")
 }
 
+// TestSyncPassesOverDigestTags has a repository with the tags of cosign and of the referrers tag schema, and names that are no tags.
+func TestSyncPassesOverDigestTags(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	s := newSyncTest(t, registrytest.Options{PageSize: 3, Links: registrytest.LinkRelative, ListedTags: []string{"no tag"}}, registrytest.Options{})
+	hex := strings.Repeat("0", 64)
+	literal := "sha256-" + hex + ".att"
+	for _, tag := range []string{"1.0", "1.1", "sha256-" + hex, "sha256-" + hex + ".sig", literal, "sha512-" + hex + ".sbom"} {
+		f.PushTo(s.src, "app", tag, imagetest.Top)
+	}
+	s.write("images:\n- {source: SRC/app, tags: ['*', " + literal + "], destination: DST/app}\n- {source: SRC/app, tags: ['1.*'], destination: DST/other}\n")
+	r := s.sync().done(t)
+	assert.Equal(t, []string{"1.0", "1.1", literal}, s.dst.Tags("app"))
+	assert.Contains(t, r.stdout, "passed over: docker://"+s.src.Host()+"/app (line 2): 3 tags named after digests\n")
+	assert.Contains(t, r.stdout, `warning: `+s.src.Host()+`/app lists "no tag", which is no valid tag, skipped`)
+	assert.Zero(t, s.src.Count(registrytest.Is("", registrytest.KindPing)))
+
+	report := s.syncJSON(StatusDone)
+	assert.Equal(t, 3, report.Summary.PassedOver)
+	assert.Equal(t, []syncPassedOver{{Line: 2, Source: "docker://" + s.src.Host() + "/app", DigestTags: 3}}, report.PassedOver)
+	assert.Len(t, report.Warnings, 2, "one for each listing")
+
+	report = s.syncJSON(StatusDone, "--delete", "--dry-run")
+	assert.Empty(t, report.Removals)
+}
+
+// TestSyncListsWhereImagesAreRead has a registries.conf that rewrites the source's name, and one that blocks it.
+func TestSyncListsWhereImagesAreRead(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
+	f.PushTo(s.src, "real/app", "1.0", imagetest.Top)
+	s.write("images:\n- {source: 'docker://registry.invalid/team/app', tags: ['1.*'], destination: DST/app}\n")
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	require.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nprefix = \"registry.invalid/team\"\nlocation = \""+s.src.Host()+"/real\"\ninsecure = true\n"), 0o600))
+	s.sync("--registries-conf", conf).done(t)
+	assert.Equal(t, []string{"1.0"}, s.dst.Tags("app"))
+	conf += ".blocked"
+	require.NoError(t, os.WriteFile(conf, []byte("[[registry]]\nprefix = \"registry.invalid/team\"\nlocation = \""+s.src.Host()+"/real\"\nblocked = true\n"), 0o600))
+	s.sync("--registries-conf", conf).failed(t, StatusFailed, "is blocked")
+}
+
 // TestSyncSingleImages copies single images under platforms.
 func TestSyncSingleImages(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)

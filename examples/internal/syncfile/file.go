@@ -63,48 +63,63 @@ type Tags struct {
 // Listed says whether the repository's tags must be listed to know which are selected.
 func (t *Tags) Listed() bool { return len(t.patterns) > 0 }
 
-// Select returns the names, and those of the repository's tags that match, without duplicates, sorted.
+// Select returns the names, and those of the repository's tags that match, without duplicates, sorted. Patterns never take tags that are
+// named after digests (copy.IsDigestTag); passedOver is how many they would have taken otherwise.
 // An error says which patterns match nothing.
-func (t *Tags) Select(listed []string) ([]string, error) {
+func (t *Tags) Select(listed []string) (tags []string, passedOver int, err error) {
+	digestTags := map[string]bool{}
 	selected := slices.Clone(t.names)
 	for i, p := range t.patterns {
-		found := false
+		found, passed := false, 0
 		for _, tag := range listed {
-			if p.MatchString(tag) && !matchesAny(t.exclude, tag) {
+			switch {
+			case !p.MatchString(tag) || matchesAny(t.exclude, tag):
+			case !copy.IsDigestTag(tag):
 				selected, found = append(selected, tag), true
+			case !slices.Contains(t.names, tag):
+				digestTags[tag] = true
+				passed++
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("no tag of the repository matches %s", t.text[i])
+			return nil, 0, fmt.Errorf("no tag of the repository matches %s%s", t.text[i], butDigestTags(passed))
 		}
 	}
 	slices.Sort(selected)
-	return slices.Compact(selected), nil
+	return slices.Compact(selected), len(digestTags), nil
+}
+
+// butDigestTags says why a pattern that matches n tags named after digests selects none.
+func butDigestTags(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", but for %d that are named after digests, which patterns do not take", n)
 }
 
 func matchesAny(patterns []*regexp.Regexp, tag string) bool {
 	return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(tag) })
 }
 
-// Copies returns what the image stands for. listed are the tags of the source's repository; they are needed only if Tags.Listed.
-func (i *Image) Copies(listed []string) ([]Copy, error) {
+// Copies returns what the image stands for. listed are the tags of the source's repository; they are needed only if Tags.Listed. passedOver
+// is as in Tags.Select.
+func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) {
 	if i.Tags == nil {
 		c, err := i.copy("")
-		return []Copy{c}, err
+		return []Copy{c}, 0, err
 	}
-	tags, err := i.Tags.Select(listed)
+	tags, passedOver, err := i.Tags.Select(listed)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var all []Copy
 	for _, tag := range tags {
 		c, err := i.copy(tag)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		all = append(all, c)
 	}
-	return all, nil
+	return all, passedOver, nil
 }
 
 // copy is the copy of the source, or, if tag is set, of that tag of it.

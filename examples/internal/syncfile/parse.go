@@ -321,7 +321,7 @@ func (p *parser) distinct(file *File) {
 	for _, image := range file.Images {
 		var copies []Copy
 		if image.Tags == nil || !image.Tags.Listed() {
-			copies, _ = image.Copies(nil)
+			copies, _, _ = image.Copies(nil)
 		}
 		for _, c := range copies {
 			to := c.Destination.Transport().Name() + ":" + c.Destination.StringWithinTransport()

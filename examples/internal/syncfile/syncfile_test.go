@@ -41,7 +41,7 @@ func TestDestinations(t *testing.T) {
 	} {
 		f, err := parse(fmt.Sprintf("images: [{source: %q, destination: %q}]", c.source, c.destination))
 		require.NoError(t, err)
-		copies, err := f.Images[0].Copies(nil)
+		copies, _, err := f.Images[0].Copies(nil)
 		require.NoError(t, err)
 		require.Len(t, copies, 1)
 		assert.Equal(t, c.want, transports.ImageName(copies[0].Destination), c.source)
@@ -131,14 +131,37 @@ images:
 	require.NoError(t, err)
 	tags := f.Images[0].Tags
 	assert.True(t, tags.Listed())
-	got, err := tags.Select([]string{"v1.0", "v1.1", "v2.9", "v3.0", "v1x1", "v2.10", "xx", "axx", "xxb", "1.10"})
+	got, _, err := tags.Select([]string{"v1.0", "v1.1", "v2.9", "v3.0", "v1x1", "v2.10", "xx", "axx", "xxb", "1.10"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"1.10", "v1.1", "xx"}, got)
-	_, err = tags.Select([]string{"v1.1"})
+	_, _, err = tags.Select([]string{"v1.1"})
 	assert.ErrorContains(t, err, `regexp "x+"`)
 	key, same := f.Images[0].Repository()
 	assert.Equal(t, "docker://m.example/a", key)
 	assert.True(t, same)
+}
+
+// TestDigestTags has patterns that match tags named after digests, which only names take.
+func TestDigestTags(t *testing.T) {
+	hex := strings.Repeat("0123456789abcdef", 4)
+	f, err := parse(`
+images:
+- source: docker://quay.io/a
+  destination: docker://m.example/a
+  tags: ["*", {regexp: ".*sig"}, sha256-` + hex + `.att, v2]
+  exclude-tags: ["*.sbom"]
+`)
+	require.NoError(t, err)
+	listed := []string{
+		"v1", "sha256-" + hex, "sha256-" + hex + ".sig", "sha256-" + hex + ".att", "sha256-" + hex + ".sbom", "sha512-" + hex + hex + "-x_y", "sha256-x.sig", "sha-0123456789abcdef",
+	}
+	got, passedOver, err := f.Images[0].Tags.Select(listed)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"sha-0123456789abcdef", "sha256-" + hex + ".att", "sha256-x.sig", "v1", "v2"}, got)
+	assert.Equal(t, 3, passedOver, "not those that are named or excluded; those that two patterns match once")
+
+	_, _, err = f.Images[0].Tags.Select([]string{"v1", "sha256-" + hex + ".sig"})
+	assert.ErrorContains(t, err, `regexp ".*sig", but for 1 that are named after digests, which patterns do not take`)
 }
 
 func TestRepository(t *testing.T) {
@@ -243,7 +266,7 @@ func FuzzParse(f *testing.F) {
 		for _, image := range file.Images {
 			image.Repository()
 			if image.Tags == nil {
-				_, err := image.Copies(nil)
+				_, _, err := image.Copies(nil)
 				assert.NoError(t, err)
 			}
 		}
