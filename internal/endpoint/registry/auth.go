@@ -1,19 +1,25 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
 // clientID is how containers/image names itself to token services.
@@ -22,25 +28,41 @@ const clientID = "containers/image"
 // authorization is what a request carried.
 type authorization struct {
 	any   bool
-	token *token // that was fetched, nil if it was something else
+	token *token                 // that was fetched, nil if it was something else
+	auth  types.DockerAuthConfig // in place of a token
+	turn  *loginTurn             // of auth, or of a token that was given; nil for a fetched one
+}
+
+// accepted notes that a request was not refused for lack of authorization.
+func (a authorization) accepted(status int) {
+	a.token.accept()
+	if status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
+		a.turn.accept()
+	} else {
+		a.turn.leave()
+	}
 }
 
 // authorize sets the Authorization header of req, which goes to the host of r, as the host's challenges ask. Without a challenge
-// that it can answer it sets nothing.
+// that it can answer it sets nothing. If it returns a turn, that must be ended.
 func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []string) (authorization, error) {
 	for _, c := range r.host.currentChallenges() {
-		switch c.scheme {
-		case "basic":
-			if r.auth.Username == "" && r.auth.Password == "" {
-				continue
+		switch auth := r.creds.get(); {
+		case c.scheme == "basic" && (auth.Username != "" || auth.Password != ""):
+			turn, auth, err := r.beginLogin(ctx)
+			if err != nil {
+				return authorization{}, err
 			}
-			req.SetBasicAuth(r.auth.Username, r.auth.Password)
-			return authorization{any: true}, nil
-		case "bearer":
-			if r.registryToken != "" {
-				req.Header.Set("Authorization", "Bearer "+r.registryToken)
-				return authorization{any: true}, nil
+			req.SetBasicAuth(auth.Username, auth.Password)
+			return authorization{any: true, auth: auth, turn: turn}, nil
+		case c.scheme == "bearer" && r.registryToken != "":
+			turn, _, err := r.beginLogin(ctx)
+			if err != nil {
+				return authorization{}, err
 			}
+			req.Header.Set("Authorization", "Bearer "+r.registryToken)
+			return authorization{any: true, turn: turn}, nil
+		case c.scheme == "bearer":
 			token, err := r.bearerToken(ctx, c, scopes)
 			if err != nil {
 				return authorization{}, err
@@ -50,6 +72,19 @@ func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []
 		}
 	}
 	return authorization{}, nil
+}
+
+// beginLogin waits until the credentials may be sent, and returns them. If they were refused, it looks for others.
+func (r *repository) beginLogin(ctx context.Context) (*loginTurn, types.DockerAuthConfig, error) {
+	for {
+		auth := r.creds.get()
+		turn, err := r.login(auth).begin(ctx)
+		if before, refused := errors.AsType[*refusedBefore](err); refused && r.registryToken == "" && r.creds.renew(auth) {
+			logrus.Debugf("Other credentials for %s/%s: %v", r.host.registry, r.name, before)
+			continue
+		}
+		return turn, auth, err
+	}
 }
 
 // scopes are what a request of r needs; mountFrom is the repository that it mounts from, or "".
@@ -87,12 +122,15 @@ type tokenKey struct {
 type tokenCache struct {
 	mu      sync.Mutex
 	entries map[tokenKey]*tokenEntry
+	only    map[string]string // the method that the token service at a URL answers, where it is not the usual one
 }
 
-// tokenEntry holds the current token for one key. Whoever sends into lock owns the other field, until it receives from lock.
+// tokenEntry holds the current token for one key. Whoever sends into lock owns the other fields, until it receives from lock.
 type tokenEntry struct {
-	lock  chan struct{}
-	token *token // nil if there is none
+	lock    chan struct{}
+	token   *token    // nil if there is none
+	refused error     // of the last request for one, nil if it was not refused for lack of authorization
+	since   time.Time // of refused
 }
 
 // token is a bearer token.
@@ -125,25 +163,50 @@ func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 
 // bearerToken returns a token that should be good for scopes. Concurrent calls fetch one.
 func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []string) (*token, error) {
-	e := r.host.tokens.entry(r.tokenKey(c, scopes))
+	for {
+		auth := r.creds.get()
+		t, err := r.bearerTokenOf(ctx, c, scopes, auth)
+		if no, refused := errors.AsType[*endpoint.RegistryError](err); refused && no.Status == http.StatusUnauthorized && r.creds.renew(auth) {
+			continue
+		}
+		return t, err
+	}
+}
+
+// bearerTokenOf is bearerToken with the given credentials.
+func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []string, auth types.DockerAuthConfig) (*token, error) {
+	e := r.host.tokens.entry(tokenKeyOf(c, scopes, auth))
 	if err := e.acquire(ctx); err != nil {
 		return nil, err
 	}
 	defer e.release()
-	if e.token != nil && time.Now().Before(e.token.expires) {
+	now := r.shared.now()
+	switch {
+	case e.token != nil && now.Before(e.token.expires):
 		return e.token, nil
+	case e.refused != nil && now.Sub(e.since) < credentialsLast:
+		return nil, &tokenError{&refusedBefore{e.refused}}
 	}
-	text, lifetime, err := r.fetchToken(ctx, c, scopes)
+	turn, err := r.login(auth).begin(ctx)
 	if err != nil {
 		return nil, &tokenError{err}
 	}
-	e.token = &token{text: text, expires: time.Now().Add(lifetime - min(lifetime/10, 10*time.Second))}
+	defer turn.leave()
+	text, lifetime, err := r.fetchToken(ctx, c, scopes, auth)
+	turn.settle(err)
+	if no, refused := errors.AsType[*endpoint.RegistryError](err); refused && no.Status == http.StatusUnauthorized {
+		e.refused, e.since = err, now
+	}
+	if err != nil {
+		return nil, &tokenError{err}
+	}
+	e.token, e.refused = &token{text: text, expires: now.Add(lifetime - min(lifetime/10, 10*time.Second))}, nil
 	return e.token, nil
 }
 
 // dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless that happened already.
 func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string, refused *token) {
-	e := r.host.tokens.entry(r.tokenKey(c, scopes))
+	e := r.host.tokens.entry(tokenKeyOf(c, scopes, r.creds.get()))
 	if e.acquire(ctx) != nil {
 		return
 	}
@@ -153,13 +216,8 @@ func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string
 	}
 }
 
-func (r *repository) tokenKey(c challenge, scopes []string) tokenKey {
-	return tokenKey{
-		realm:   c.params["realm"],
-		service: c.params["service"],
-		scopes:  strings.Join(scopes, " "),
-		auth:    r.auth,
-	}
+func tokenKeyOf(c challenge, scopes []string, auth types.DockerAuthConfig) tokenKey {
+	return tokenKey{realm: c.params["realm"], service: c.params["service"], scopes: strings.Join(scopes, " "), auth: auth}
 }
 
 func (e *tokenEntry) acquire(ctx context.Context) error {
@@ -173,22 +231,84 @@ func (e *tokenEntry) acquire(ctx context.Context) error {
 
 func (e *tokenEntry) release() { <-e.lock }
 
-// fetchToken asks the token service that c names: with an identity token as the OAuth2 form of the distribution project
-// specifies, and else as its token form does.
-func (r *repository) fetchToken(ctx context.Context, c challenge, scopes []string) (string, time.Duration, error) {
+// Methods of asking a token service.
+const (
+	byGet  = http.MethodGet  // the distribution project's token form
+	byPost = http.MethodPost // its OAuth2 form
+)
+
+// fetchToken asks the token service that c names: with an identity token by POST, and else by GET. Some services know only one of the two: the
+// other is tried if the first is not known there, and remembered.
+func (r *repository) fetchToken(ctx context.Context, c challenge, scopes []string, auth types.DockerAuthConfig) (string, time.Duration, error) {
 	realm, err := url.Parse(c.params["realm"])
 	if err != nil || realm.Host == "" || (realm.Scheme != "https" && realm.Scheme != "http") {
 		return "", 0, errors.New("the registry names no usable token service")
 	}
-	var req *http.Request
-	if r.auth.IdentityToken != "" {
-		req, err = r.refreshTokenRequest(ctx, realm, c, scopes)
-	} else {
-		req, err = r.tokenRequest(ctx, realm, c, scopes)
+	first, other := byGet, byPost
+	if auth.IdentityToken != "" {
+		first, other = byPost, byGet
 	}
+	if auth == (types.DockerAuthConfig{}) { // the OAuth2 form is for somebody
+		return r.askForToken(ctx, realm, c, scopes, auth, byGet)
+	}
+	if r.host.tokens.knowsOnly(realm, other) {
+		return r.askForToken(ctx, realm, c, scopes, auth, other)
+	}
+	text, lifetime, err := r.askForToken(ctx, realm, c, scopes, auth, first)
+	if !saysOtherMethod(err) {
+		return text, lifetime, err
+	}
+	text, lifetime, second := r.askForToken(ctx, realm, c, scopes, auth, other)
+	if saysOtherMethod(second) {
+		return "", 0, err // it is something else
+	}
+	if second == nil {
+		r.host.tokens.noteOnly(realm, other)
+	}
+	return text, lifetime, second
+}
+
+// errNoToken is about an answer of success that has no token.
+var errNoToken = errors.New("the answer is not a token")
+
+// saysOtherMethod reports whether err may come of a token service that does not know the method.
+func saysOtherMethod(err error) bool {
+	if no, ok := errors.AsType[*refusal](err); ok {
+		switch no.Status {
+		case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusNotImplemented:
+			return true
+		}
+	}
+	return errors.Is(err, errNoToken)
+}
+
+// knowsOnly reports whether the token service is known to answer only one method.
+func (c *tokenCache) knowsOnly(realm *url.URL, method string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.only[realm.String()] == method
+}
+
+func (c *tokenCache) noteOnly(realm *url.URL, method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.only == nil {
+		c.only = map[string]string{}
+	}
+	c.only[realm.String()] = method
+}
+
+// askForToken asks the token service once.
+func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challenge, scopes []string, auth types.DockerAuthConfig, method string) (string, time.Duration, error) {
+	ask := tokenByGet
+	if method == byPost {
+		ask = tokenByPost
+	}
+	req, err := ask(ctx, realm, c, scopes, auth)
 	if err != nil {
-		return "", 0, err
+		return "", 0, errors.New("the registry names no usable token service")
 	}
+	req.URL.User = nil
 	req.Header.Set("User-Agent", r.userAgent)
 	r.stats.tokenRequests.Add(1)
 
@@ -205,36 +325,46 @@ func (r *repository) fetchToken(ctx context.Context, c challenge, scopes []strin
 	return readToken(resp, watch)
 }
 
-func (r *repository) tokenRequest(ctx context.Context, realm *url.URL, c challenge, scopes []string) (*http.Request, error) {
+// noUser is how Docker's helpers name whoever has an identity token only.
+const noUser = "<token>"
+
+// tokenByGet asks as the token form says. An identity token takes the place of the password then.
+func tokenByGet(ctx context.Context, realm *url.URL, c challenge, scopes []string, auth types.DockerAuthConfig) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
 	if err != nil {
-		return nil, errors.New("the registry names no usable token service")
+		return nil, err
 	}
 	query := req.URL.Query()
-	if r.auth.Username != "" {
-		query.Set("account", r.auth.Username)
+	if auth.Username != "" {
+		query.Set("account", auth.Username)
 	}
 	addService(query, c, scopes)
 	req.URL.RawQuery = query.Encode()
-	req.URL.User = nil
-	if r.auth.Username != "" && r.auth.Password != "" {
-		req.SetBasicAuth(r.auth.Username, r.auth.Password)
+	switch {
+	case auth.IdentityToken != "":
+		req.SetBasicAuth(cmp.Or(auth.Username, noUser), auth.IdentityToken)
+	case auth.Username != "" && auth.Password != "":
+		req.SetBasicAuth(auth.Username, auth.Password)
 	}
 	return req, nil
 }
 
-func (r *repository) refreshTokenRequest(ctx context.Context, realm *url.URL, c challenge, scopes []string) (*http.Request, error) {
-	form := url.Values{
-		"grant_type":    {"refresh_token"},
-		"refresh_token": {r.auth.IdentityToken},
-		"client_id":     {clientID},
+// tokenByPost asks as the OAuth2 form says.
+func tokenByPost(ctx context.Context, realm *url.URL, c challenge, scopes []string, auth types.DockerAuthConfig) (*http.Request, error) {
+	form := url.Values{"client_id": {clientID}}
+	if auth.IdentityToken != "" {
+		form.Set("grant_type", "refresh_token")
+		form.Set("refresh_token", auth.IdentityToken)
+	} else {
+		form.Set("grant_type", "password")
+		form.Set("username", auth.Username)
+		form.Set("password", auth.Password)
 	}
 	addService(form, c, scopes)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(form.Encode()))
 	if err != nil {
-		return nil, errors.New("the registry names no usable token service")
+		return nil, err
 	}
-	req.URL.User = nil
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	return req, nil
 }
@@ -258,10 +388,10 @@ func readToken(resp *http.Response, watch *watchdog) (string, time.Duration, err
 	var answer struct {
 		Token       string  `json:"token"`
 		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
+		ExpiresIn   seconds `json:"expires_in"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", 0, fmt.Errorf("%s: the answer is not a token", cleanURL(resp.Request.URL))
+		return "", 0, fmt.Errorf("%s: %w", cleanURL(resp.Request.URL), errNoToken)
 	}
 	token := answer.Token
 	if token == "" {
@@ -272,7 +402,20 @@ func readToken(resp *http.Response, watch *watchdog) (string, time.Duration, err
 	}
 	lifetime := defaultTokenLifetime
 	if answer.ExpiresIn > 0 {
-		lifetime = time.Duration(min(answer.ExpiresIn, 24*3600) * float64(time.Second))
+		lifetime = time.Duration(min(float64(answer.ExpiresIn), 24*3600) * float64(time.Second))
 	}
 	return token, lifetime, nil
+}
+
+// seconds is a number, or one in a text; 0 for anything else.
+type seconds float64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *seconds) UnmarshalJSON(b []byte) error {
+	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(b), `"`)), 64)
+	if err != nil || math.IsNaN(n) {
+		n = 0
+	}
+	*s = seconds(n)
+	return nil
 }

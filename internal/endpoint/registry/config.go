@@ -12,7 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/pkg/tlsclientconfig"
 	"go.podman.io/image/v5/types"
@@ -117,15 +116,15 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	if err := checkBlocked(name, sys); err != nil {
 		return nil, err
 	}
-	auth, err := config.GetCredentialsForRef(credentialSys, name)
+	creds, err := sh.credentialsFor(name, credentialSys, sys)
 	if err != nil {
-		return nil, fmt.Errorf("looking up the credentials for %s: %w", name.Name(), err)
+		return nil, err
 	}
 	repo := &repository{
 		shared:    sh,
 		name:      reference.Path(name),
 		actions:   "pull",
-		auth:      auth,
+		creds:     creds,
 		userAgent: defaultUserAgent,
 	}
 	if r == pushing {

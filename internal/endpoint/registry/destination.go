@@ -68,7 +68,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 func (d *Destination) MountFrom(s *Source) {
 	from, to := s.endpoints[s.current.Load()].repo, d.repo
 	if from.host.registry == to.host.registry && from.name != to.name && from.namespace == "" &&
-		from.auth == to.auth && from.registryToken == to.registryToken {
+		from.account() == to.account() {
 		d.origin.Store(&from.name)
 	}
 }

@@ -115,6 +115,36 @@ func (e *notFound) Error() string        { return endpoint.ErrNotFound.Error() +
 func (e *notFound) Unwrap() error        { return e.err }
 func (e *notFound) Is(target error) bool { return target == endpoint.ErrNotFound }
 
+// A credentialError is a refusal for lack of authorization, with where credentials were looked for.
+type credentialError struct {
+	err    error
+	looked string
+}
+
+func (e *credentialError) Error() string { return e.err.Error() + "; " + e.looked }
+func (e *credentialError) Unwrap() error { return e.err }
+
+// explained adds to an error that may be about credentials where they were looked for: to a refusal for lack of authorization, and to one of
+// a request without credentials.
+func (r *repository) explained(err error) error {
+	refused, ok := errors.AsType[*endpoint.RegistryError](err)
+	if !ok || r.creds == nil {
+		return err
+	}
+	without := r.account() == account{}
+	if refused.Status != http.StatusUnauthorized && (refused.Status != http.StatusForbidden || !without) {
+		return err
+	}
+	looked := r.creds.looked()
+	if looked == "" {
+		return err
+	}
+	if without {
+		looked += ": there are none"
+	}
+	return &credentialError{err, looked}
+}
+
 // tokenError says that there is no token. To errors.As it is what upstream returns: a docker.ErrUnauthorizedForCredentials if the credentials
 // are to blame.
 type tokenError struct{ err error }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -42,7 +43,7 @@ func (h *host) learn(scheme string, resp *http.Response) {
 		h.scheme = scheme
 	}
 	if own && resp.StatusCode == http.StatusUnauthorized {
-		if challenges := parseChallenges(resp.Header); len(challenges) > 0 {
+		if challenges := parseChallenges(resp.Header); len(challenges) > 0 && !refusesTokenOtherwise(resp.Request, challenges) {
 			h.challenges = challenges
 		}
 	}
@@ -56,6 +57,13 @@ func (h *host) learn(scheme string, resp *http.Response) {
 	if h.answered.CompareAndSwap(false, true) {
 		close(h.settled)
 	}
+}
+
+// refusesTokenOtherwise reports whether a bearer token was refused with challenges that want something else. Harbor asks for basic
+// authentication whenever a request came with an Authorization header; tokens are what it wants all the same.
+func refusesTokenOtherwise(req *http.Request, challenges []challenge) bool {
+	return strings.HasPrefix(req.Header.Get("Authorization"), "Bearer ") &&
+		!slices.ContainsFunc(challenges, func(c challenge) bool { return c.scheme == "bearer" })
 }
 
 // traceTLS notes a completed handshake: from then on plain HTTP is never tried.

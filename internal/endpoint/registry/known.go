@@ -47,7 +47,7 @@ type origin struct {
 	account    account
 }
 
-func (r *repository) account() account { return account{auth: r.auth, token: r.registryToken} }
+func (r *repository) account() account { return account{auth: r.creds.get(), token: r.registryToken} }
 
 // begin returns there if blob d is known to be at a repository. Otherwise the caller copies it, and calls end. If another copy is
 // bringing it to the repository, or to one that it can be mounted from, begin waits for the end of that one.

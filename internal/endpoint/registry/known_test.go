@@ -70,9 +70,9 @@ func TestBlobsTravelWhereTheyMust(t *testing.T) {
 func TestMountsStayWithinAnAccount(t *testing.T) {
 	var k blobKnowledge
 	d := digest.FromString("d")
-	one := &repository{name: "one", auth: types.DockerAuthConfig{Username: "u"}}
-	two := &repository{name: "two", auth: types.DockerAuthConfig{Username: "u"}}
-	foreign := &repository{name: "three", auth: types.DockerAuthConfig{Username: "v"}}
+	one := &repository{name: "one", creds: &credentials{current: types.DockerAuthConfig{Username: "u"}}}
+	two := &repository{name: "two", creds: &credentials{current: types.DockerAuthConfig{Username: "u"}}}
+	foreign := &repository{name: "three", creds: &credentials{current: types.DockerAuthConfig{Username: "v"}}}
 	k.remember(d, one)
 	assert.Equal(t, "one", k.origin(d, two))
 	assert.Empty(t, k.origin(d, foreign))

@@ -29,7 +29,7 @@ type repository struct {
 	name          string // in the sense of the specification: without the host
 	actions       string // of tokens: "pull" or "pull,push"
 	namespace     string // value of the "ns" parameter of all requests, "" for none
-	auth          types.DockerAuthConfig
+	creds         *credentials
 	registryToken string // bearer token to use in place of fetched ones, "" for none
 	userAgent     string
 
@@ -117,7 +117,7 @@ func discard(resp *http.Response) answer {
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
 // body the caller closes, or an error: *refusal for any other answer, *transportError if there was none.
 func (r *repository) send(ctx context.Context, rq *request) (*http.Response, error) {
-	leave, err := r.host.enter(ctx, r.auth != (types.DockerAuthConfig{}))
+	leave, err := r.host.enter(ctx, r.creds.get() != (types.DockerAuthConfig{}))
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	resp, err := r.sendAuthorized(ctx, rq)
 	if err != nil {
 		limit.release()
-		return nil, err
+		return nil, r.explained(err)
 	}
 	if resp.StatusCode < 300 {
 		limit.succeeded()
@@ -145,7 +145,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 		r.stats.throttled.Add(1)
 		limit.busy(epoch)
 	}
-	return nil, newRefusal(resp, time.Now())
+	return nil, r.explained(newRefusal(resp, time.Now()))
 }
 
 // Bounds on how often a request is sent again with another authorization.
@@ -161,14 +161,21 @@ func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Res
 	useless := 0
 	for again := 0; ; again++ {
 		resp, used, err := r.exchange(ctx, rq, scopes)
-		if err != nil || !r.host.owns(resp.Request.URL) {
-			return resp, err
+		if err != nil {
+			return nil, err
 		}
-		if resp.StatusCode != http.StatusUnauthorized {
-			used.token.accept()
+		if resp.StatusCode != http.StatusUnauthorized || !r.host.owns(resp.Request.URL) {
+			used.accepted(resp.StatusCode)
 			return resp, nil
 		}
 		challenges := parseChallenges(resp.Header)
+		if used.any && used.token == nil {
+			no, other := r.refused(used, resp)
+			if !other || again == maxAuthorizations {
+				return nil, no
+			}
+			continue
+		}
 		if used.token != nil && !used.token.accepted.Load() {
 			useless++
 		}
@@ -186,6 +193,17 @@ func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Res
 		scopes = next
 		discard(resp)
 	}
+}
+
+// refused reads the refusal of what is no token that was fetched: a password, for instance. other reports whether there is something else by now.
+func (r *repository) refused(used authorization, resp *http.Response) (no error, other bool) {
+	refusal := newRefusal(resp, r.shared.now())
+	if fault, _ := refusedToken(parseChallenges(resp.Header)); fault == insufficientScope {
+		used.turn.accept() // it is the repository's answer
+		return refusal, false
+	}
+	used.turn.refuse(refusal)
+	return refusal, r.registryToken == "" && r.creds.renew(used.auth)
 }
 
 // answerChallenge says whether a request that was refused with challenges should be sent again, and for which scopes.
@@ -215,7 +233,8 @@ func (r *repository) answerChallenge(ctx context.Context, challenges []challenge
 
 func (r *repository) canAnswer(challenges []challenge) bool {
 	for _, c := range challenges {
-		if c.scheme == "bearer" || (c.scheme == "basic" && (r.auth.Username != "" || r.auth.Password != "")) {
+		auth := r.creds.get()
+		if c.scheme == "bearer" || (c.scheme == "basic" && (auth.Username != "" || auth.Password != "")) {
 			return true
 		}
 	}
@@ -229,11 +248,12 @@ func (r *repository) ping(ctx context.Context) []challenge {
 	defer h.pinging.Unlock()
 	if !h.pinged {
 		root := &url.URL{Scheme: h.currentScheme(), Host: h.registry, Path: "/v2/"}
-		resp, _, err := r.exchange(ctx, &request{method: http.MethodGet, location: root}, nil)
+		resp, used, err := r.exchange(ctx, &request{method: http.MethodGet, location: root}, nil)
 		if err != nil {
 			logrus.Debugf("Asking %s for its way of authentication: %v", h.registry, err)
 			return nil
 		}
+		used.turn.leave()
 		discard(resp)
 		h.pinged = true
 	}
@@ -348,6 +368,7 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 		watch.disarm() // content may be long in coming
 		if body, err = r.attachBody(req, rq, watch); err != nil {
 			watch.stop()
+			used.turn.leave()
 			return nil, authorization{}, &contentError{err}
 		}
 		watch.arm()
@@ -356,6 +377,7 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 	resp, err := r.host.client.Do(req)
 	watch.disarm()
 	if err != nil {
+		used.turn.leave()
 		err = watch.cause(err)
 		ended := ctx.Err() != nil
 		watch.stop()

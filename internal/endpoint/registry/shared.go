@@ -33,8 +33,21 @@ type Shared struct {
 	// 0 for no bound.
 	BytesPerSecond int64
 
-	mu    sync.Mutex
-	hosts map[hostKey]*host // guarded by mu
+	// Now is the clock by which tokens, credentials and refusals of them end; nil for time.Now.
+	Now func() time.Time
+
+	mu          sync.Mutex
+	hosts       map[hostKey]*host                   // guarded by mu
+	logins      map[loginKey]*login                 // guarded by mu
+	credentials map[credentialKey]*credentialAnswer // guarded by mu
+	stores      map[storeKey]*storeAnswer           // guarded by mu
+}
+
+func (s *Shared) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
 }
 
 // hostKey says what a host may be shared for: the same role, as limits of one side must not wait for the other's, and the same

@@ -1,0 +1,155 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// refusalLasts is how long a refused credential is not sent again. Directories lock accounts after a few wrong passwords within minutes or
+// hours; a directory that was out of order for a moment must not need a new process.
+const refusalLasts = time.Hour
+
+// loginKey names a credential at a registry, whichever side of a copy it is for.
+type loginKey struct {
+	registry string
+	account  account
+}
+
+// A login is what is known about a credential at a registry. As long as nobody knows whether it is good, one request at a time is sent with
+// it; once it is refused, none is.
+type login struct {
+	now   func() time.Time
+	first chan struct{} // holds an element while a request finds out
+
+	mu      sync.Mutex
+	good    bool      // the last answer accepted it; guarded by mu
+	refused error     // what refused it, nil if nothing did since it was last accepted; guarded by mu
+	since   time.Time // of refused; guarded by mu
+}
+
+// login returns what is known about credentials of r, and about the token that it was given; nil if there are neither.
+func (r *repository) login(auth types.DockerAuthConfig) *login {
+	key := loginKey{r.host.registry, account{auth: auth, token: r.registryToken}}
+	if key.account == (account{}) {
+		return nil
+	}
+	s := r.shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.logins[key]; l != nil {
+		return l
+	}
+	if s.logins == nil {
+		s.logins = map[loginKey]*login{}
+	}
+	l := &login{now: s.now, first: make(chan struct{}, 1)}
+	s.logins[key] = l
+	return l
+}
+
+// A loginTurn is the right to send a credential once. One of its methods must be called when the answer is there, or will not come; further calls
+// do nothing. A nil one is that of no credential.
+type loginTurn struct {
+	login *login
+	alone bool // others wait for it
+	ended bool
+}
+
+// begin waits until the credential may be sent. It fails with a *refusedBefore if that would be of no use. l may be nil.
+func (l *login) begin(ctx context.Context) (*loginTurn, error) {
+	if l == nil {
+		return nil, nil
+	}
+	// Whoever has the turn may be waiting for what holds a slot.
+	known, err := l.state()
+	if err != nil {
+		return nil, err
+	}
+	if known || holdsSlot(ctx) {
+		return &loginTurn{login: l}, nil
+	}
+	select {
+	case l.first <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if known, err = l.state(); err != nil {
+		<-l.first
+		return nil, err
+	}
+	if known {
+		<-l.first
+		return &loginTurn{login: l}, nil
+	}
+	return &loginTurn{login: l, alone: true}, nil
+}
+
+// state reports whether the credential is known to be good, and fails if it is known not to be.
+func (l *login) state() (good bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused != nil && l.now().Sub(l.since) < refusalLasts {
+		return false, &refusedBefore{l.refused}
+	}
+	return l.good, nil
+}
+
+// accept notes that the credential is good.
+func (t *loginTurn) accept() {
+	t.end(func(l *login) { l.good, l.refused = true, nil })
+}
+
+// refuse notes that the credential is refused. One that was accepted before may lack one repository only: the next request with it goes
+// alone.
+func (t *loginTurn) refuse(err error) {
+	t.end(func(l *login) {
+		if !l.good {
+			l.refused, l.since = err, l.now()
+		}
+		l.good = false
+	})
+}
+
+// leave ends the turn without an answer.
+func (t *loginTurn) leave() { t.end(func(*login) {}) }
+
+func (t *loginTurn) end(learn func(*login)) {
+	if t == nil || t.ended {
+		return
+	}
+	t.ended = true
+	t.login.mu.Lock()
+	learn(t.login)
+	t.login.mu.Unlock()
+	if t.alone {
+		<-t.login.first
+	}
+}
+
+// settle ends the turn with what err, nil or the error of a request for a token, says about the credential.
+func (t *loginTurn) settle(err error) {
+	no, answered := errors.AsType[*endpoint.RegistryError](err)
+	switch {
+	case err == nil, answered && no.Status == http.StatusForbidden: // it is known, and may not
+		t.accept()
+	case answered && no.Status == http.StatusUnauthorized:
+		t.refuse(err)
+	default:
+		t.leave()
+	}
+}
+
+// refusedBefore says that a credential was not sent because it was refused. It unwraps to that refusal.
+type refusedBefore struct{ err error }
+
+func (e *refusedBefore) Error() string {
+	return "the credentials are not sent again, as they were refused: " + e.err.Error()
+}
+func (e *refusedBefore) Unwrap() error { return e.err }
