@@ -26,6 +26,20 @@ type Auth struct {
 	TokenLifetime time.Duration
 	// TokenRequests ends tokens after so many requests that they were good for, without telling; 0 means never.
 	TokenRequests int
+	// TokenMethod is the only method that the token service knows, "" for both: GET (Harbor, GitLab, Artifactory), or POST. Others get
+	// 405, or 404 and a page if TokenPage is set, as GitLab's do.
+	TokenMethod string
+	TokenPage   bool
+	// ExpiresInText gives the lifetime of tokens as a text, as some services that are written in other languages do.
+	ExpiresInText bool
+	// BasicForRefused challenges a request that brings an Authorization header which is not good with Basic, as Harbor does whatever it wants
+	// otherwise.
+	BasicForRefused bool
+	// NoChallengeForRefused challenges such a request with nothing, as Docker Hardened Images did in 2026.
+	NoChallengeForRefused bool
+	// TokenRefusal is what the token service answers, with DENIED, to known accounts that have no access to what they ask for: 403 is GitLab's
+	// answer, 401 others'. 0 gives them a token that is good for less.
+	TokenRefusal int
 }
 
 // Account is a user.
@@ -57,6 +71,7 @@ type authenticator struct {
 	Auth
 	mu     sync.Mutex
 	tokens map[string]*token
+	wrong  int // logins; guarded by mu, as are Accounts
 }
 
 func newAuthenticator(a Auth) *authenticator {
@@ -68,11 +83,34 @@ func newAuthenticator(a Auth) *authenticator {
 
 // account finds the account that credentials belong to.
 func (a *authenticator) account(match func(Account) bool) (Account, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	i := slices.IndexFunc(a.Accounts, match)
 	if i < 0 {
 		return Account{}, false
 	}
 	return a.Accounts[i], true
+}
+
+// wrongLogin counts a credential that belongs to no account.
+func (a *authenticator) wrongLogin() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wrong++
+}
+
+// WrongLogins returns how often a password or identity token came that belongs to no account: what locks accounts.
+func (r *Registry) WrongLogins() int {
+	r.auth.mu.Lock()
+	defer r.auth.mu.Unlock()
+	return r.auth.wrong
+}
+
+// SetAccounts replaces the accounts. Tokens that were given stay good.
+func (r *Registry) SetAccounts(accounts ...Account) {
+	r.auth.mu.Lock()
+	defer r.auth.mu.Unlock()
+	r.auth.Accounts = accounts
 }
 
 func (a *authenticator) byPassword(username, password string) (Account, bool) {
@@ -110,8 +148,11 @@ func (x *exchange) authorizedBasic() bool {
 	if x.req.Header.Get("Authorization") == "" && x.auth.AnonymousPull && slices.Equal(actions, []string{"pull"}) {
 		return true
 	}
-	username, password, _ := x.req.BasicAuth()
+	username, password, given := x.req.BasicAuth()
 	account, ok := x.auth.byPassword(username, password)
+	if given && !ok {
+		x.auth.wrongLogin()
+	}
 	switch {
 	case !ok:
 		x.w.Header().Set("WWW-Authenticate", `Basic realm="registrytest"`)
@@ -141,7 +182,13 @@ func (x *exchange) authorizedBearer() bool {
 	if ok {
 		challenge += `,error="` + x.auth.fault(given) + `"`
 	}
-	x.w.Header().Set("WWW-Authenticate", challenge)
+	switch came := x.req.Header.Get("Authorization") != ""; {
+	case came && x.auth.BasicForRefused:
+		x.w.Header().Set("WWW-Authenticate", `Basic realm="harbor"`)
+	case came && x.auth.NoChallengeForRefused:
+	default:
+		x.w.Header().Set("WWW-Authenticate", challenge)
+	}
 	x.unauthorized()
 	return false
 }
@@ -227,6 +274,14 @@ func (x *exchange) token() {
 		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "the token service is elsewhere"})
 		return
 	}
+	if only := x.auth.TokenMethod; only != "" && x.req.Method != only {
+		if x.auth.TokenPage {
+			FailHTML(http.StatusNotFound).write(x)
+		} else {
+			x.notAllowed()
+		}
+		return
+	}
 	var account Account
 	var known, anonymous bool
 	var form url.Values
@@ -234,7 +289,9 @@ func (x *exchange) token() {
 	case http.MethodGet:
 		form = x.req.URL.Query()
 		username, password, given := x.req.BasicAuth()
-		account, known = x.auth.byPassword(username, password)
+		if account, known = x.auth.byPassword(username, password); given && !known {
+			account, known = x.auth.account(func(a Account) bool { return a.IdentityToken != "" && a.IdentityToken == password })
+		}
 		anonymous = !given && x.req.Header.Get("Authorization") == ""
 	case http.MethodPost:
 		x.req.Body = http.MaxBytesReader(nil, x.req.Body, 1<<20)
@@ -249,8 +306,19 @@ func (x *exchange) token() {
 		return
 	}
 	if !known && !(anonymous && x.auth.AnonymousPull) {
+		if !anonymous {
+			x.auth.wrongLogin()
+		}
 		x.unauthorized()
 		return
+	}
+	if x.auth.TokenRefusal != 0 && known {
+		for repo, actions := range scopes(form["scope"]) {
+			if slices.ContainsFunc(actions, func(action string) bool { return !account.may(repo, action) }) {
+				x.refuse(x.auth.TokenRefusal, Error{Code: "DENIED", Message: "access forbidden"})
+				return
+			}
+		}
 	}
 	x.giveToken(scopes(form["scope"]), func(repo, action string) bool {
 		return action == "pull" && x.auth.AnonymousPull || known && account.may(repo, action)
@@ -287,8 +355,12 @@ func (x *exchange) giveToken(asked map[string][]string, may func(repo, action st
 	x.auth.mu.Lock()
 	x.auth.tokens[text] = t
 	x.auth.mu.Unlock()
+	var lifetime any = int(x.auth.TokenLifetime.Seconds())
+	if x.auth.ExpiresInText {
+		lifetime = fmt.Sprint(lifetime)
+	}
 	x.json(http.StatusOK, "application/json", map[string]any{
-		"token": text, "access_token": text, "expires_in": int(x.auth.TokenLifetime.Seconds()),
+		"token": text, "access_token": text, "expires_in": lifetime,
 		"issued_at": time.Now().UTC().Format(time.RFC3339),
 	})
 }
