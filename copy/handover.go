@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
@@ -15,6 +16,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -90,6 +92,9 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := j.checkCredentials(ctx); err != nil {
+		return nil, err
+	}
 	dst, err := j.upstreamDestination(ctx)
 	if err != nil {
 		return nil, err
@@ -116,6 +121,27 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 		return nil, &Error{"publishing", DestinationSide, j.in.Destination, err}
 	}
 	return copied, j.reportHandedOver(copied)
+}
+
+// checkCredentials fails if a registry refuses the credentials for the destination: upstream would send them more than once.
+func (j *job) checkCredentials(ctx context.Context) error {
+	if j.to != "docker" {
+		return nil
+	}
+	dst, ok := j.dst.(*registry.Destination)
+	if !ok {
+		opened, err := registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.shared)
+		if err != nil {
+			logrus.Debugf("Credentials for %s are not checked: %v", j.in.Destination, err)
+			return nil //nolint:nilerr // upstream says what is wrong
+		}
+		defer opened.Close()
+		dst = opened
+	}
+	if err := one(ctx, j.budget, func() error { return dst.CheckCredentials(ctx) }); err != nil {
+		return &Error{opening, DestinationSide, j.in.Destination, err}
+	}
+	return nil
 }
 
 // typeCodes are what registries answer to manifests and lists whose media types they do not know.

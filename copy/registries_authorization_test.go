@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
@@ -56,17 +57,28 @@ func (e *env) withAccount(username, password string) *types.SystemContext {
 }
 
 // wrongPassword are registries at which alice has another password.
-func wrongPassword(t *testing.T) map[string]*registrytest.Registry {
+func wrongPassword(t *testing.T) map[string]refusingRegistry {
 	accounts := []registrytest.Account{{Username: "alice", Password: "another"}}
-	return map[string]*registrytest.Registry{
-		"basic":              registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Accounts: accounts}}),
-		"bearer":             registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, Accounts: accounts}}),
-		"elsewhere":          registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, SecondServer: true, Accounts: accounts}}),
-		"harbor":             registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, BasicForRefused: true, Accounts: accounts}}),
-		"everybody pulls":    registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, AnonymousPull: true, Accounts: accounts}}),
-		"everybody, basic":   registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{AnonymousPull: true, Accounts: accounts}}),
-		"waits a round trip": registrytest.Start(t, registrytest.Options{RTT: 5 * time.Millisecond, Auth: &registrytest.Auth{Bearer: true, Accounts: accounts}}),
+	all := map[string]refusingRegistry{}
+	for name, o := range map[string]registrytest.Options{
+		"basic":              {Auth: &registrytest.Auth{}},
+		"bearer":             {Auth: &registrytest.Auth{Bearer: true}},
+		"elsewhere":          {Auth: &registrytest.Auth{Bearer: true, SecondServer: true}},
+		"harbor":             {Auth: &registrytest.Auth{Bearer: true, BasicForRefused: true}},
+		"everybody pulls":    {Auth: &registrytest.Auth{Bearer: true, AnonymousPull: true}},
+		"everybody, basic":   {Auth: &registrytest.Auth{AnonymousPull: true}},
+		"waits a round trip": {Auth: &registrytest.Auth{Bearer: true}, RTT: 5 * time.Millisecond},
+	} {
+		o.Auth.Accounts = accounts
+		all[name] = refusingRegistry{registrytest.Start(t, o), o.Auth.Bearer || !o.Auth.AnonymousPull}
 	}
+	return all
+}
+
+// A refusingRegistry refuses the password. If it asks readers, it wants one from whoever reads, too.
+type refusingRegistry struct {
+	*registrytest.Registry
+	asksReaders bool
 }
 
 // accountLockout copies an image of 28 blobs to registries that refuse the password, and from them.
@@ -78,10 +90,18 @@ func accountLockout(t *testing.T) {
 			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
 			src.push(f, "v1", imagetest.Top)
 			require.Len(t, src.Blobs("app"), 28)
-			refusing := registryPlace{t, r, "app"}
-			_, err := e.image(t.Context(), refusing.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, DestinationCtx: e.withAccount("alice", "a-bad-secret")})
+			refusing := registryPlace{t, r.Registry, "app"}
+			sys := e.withAccount("alice", "a-bad-secret")
+			_, err := e.image(t.Context(), refusing.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, DestinationCtx: sys})
 			requireRefused(t, err, http.StatusUnauthorized)
 			assert.Equal(t, 1, r.WrongLogins())
+			if !r.asksReaders { // before the work goes to upstream's package, nothing has asked for the password
+				return
+			}
+			_, err = e.image(t.Context(), refusing.ref("v1"), src.ref("v1"),
+				Options{ImageListSelection: CopyAllImages, DestinationCtx: sys, ForceManifestMIMEType: manifest.DockerV2Schema2MediaType})
+			requireRefused(t, err, http.StatusUnauthorized)
+			assert.Equal(t, 2, r.WrongLogins(), "another copy, with options of upstream's")
 			assert.Empty(t, r.Repos())
 		})
 	}
@@ -108,20 +128,20 @@ func accountLockoutOfMany(t *testing.T) {
 			for i := range 38 {
 				repo := fmt.Sprintf("app%d", i)
 				f.PushTo(other, repo, "v1", imagetest.Top)
-				to = append(to, Job{Source: registryRef(t, other, repo, "v1"), Destination: registryRef(t, r, repo, "v1"),
+				to = append(to, Job{Source: registryRef(t, other, repo, "v1"), Destination: registryRef(t, r.Registry, repo, "v1"),
 					Options: &Options{ImageListSelection: CopyAllImages, SourceCtx: e.sys, DestinationCtx: sys}})
-				from = append(from, Job{Source: registryRef(t, r, repo, "v1"), Destination: registryRef(t, other, "x"+repo, "v1"),
+				from = append(from, Job{Source: registryRef(t, r.Registry, repo, "v1"), Destination: registryRef(t, other, "x"+repo, "v1"),
 					Options: &Options{ImageListSelection: CopyAllImages, SourceCtx: sys, DestinationCtx: e.sys}})
 			}
 			logins := 0
 			for side, jobs := range [][]Job{to, from} {
 				for _, result := range Images(t.Context(), e.policy, jobs, nil) {
 					require.Error(t, result.Err)
-					if side == 0 || name != "everybody, basic" { // which never asks whoever reads
+					if side == 0 || r.asksReaders {
 						requireRefused(t, result.Err, http.StatusUnauthorized)
 					}
 				}
-				if side == 0 || name != "everybody, basic" {
+				if side == 0 || r.asksReaders {
 					logins++
 				}
 				assert.Equal(t, logins, r.WrongLogins())

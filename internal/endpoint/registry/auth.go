@@ -185,20 +185,23 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 	case e.token != nil && now.Before(e.token.expires):
 		return e.token, nil
 	case e.refused != nil && now.Sub(e.since) < credentialsLast:
-		return nil, &tokenError{&refusedBefore{e.refused}}
+		return nil, &refusedBefore{e.refused}
 	}
 	turn, err := r.login(auth).begin(ctx)
 	if err != nil {
-		return nil, &tokenError{err}
+		return nil, err
 	}
 	defer turn.leave()
 	text, lifetime, err := r.fetchToken(ctx, c, scopes, auth)
+	if err != nil {
+		err = &tokenError{err}
+	}
 	turn.settle(err)
 	if no, refused := errors.AsType[*endpoint.RegistryError](err); refused && no.Status == http.StatusUnauthorized {
 		e.refused, e.since = err, now
 	}
 	if err != nil {
-		return nil, &tokenError{err}
+		return nil, err
 	}
 	e.token, e.refused = &token{text: text, expires: now.Add(lifetime - min(lifetime/10, 10*time.Second))}, nil
 	return e.token, nil

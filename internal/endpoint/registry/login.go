@@ -153,3 +153,21 @@ func (e *refusedBefore) Error() string {
 	return "the credentials are not sent again, as they were refused: " + e.err.Error()
 }
 func (e *refusedBefore) Unwrap() error { return e.err }
+
+// CheckCredentials fails if the registry refuses the credentials for d. It asks what d's reference names, unless it is known that they are good, or
+// there are none. It does not fail for anything else, nor where the registry does not ask for credentials.
+func (d *Destination) CheckCredentials(ctx context.Context) error {
+	current := func() *login { return d.repo.login(d.repo.creds.get()) }
+	l := current()
+	if l == nil {
+		return nil
+	}
+	if good, _ := l.state(); good {
+		return nil
+	}
+	_, err := d.Top(ctx)
+	if _, refused := current().state(); refused != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
