@@ -194,6 +194,27 @@ func TestSyncPassesOverDigestTags(t *testing.T) {
 	assert.Empty(t, report.Removals)
 }
 
+// TestSyncSendsAWrongPasswordOnce copies 38 images of one host whose password is wrong.
+func TestSyncSendsAWrongPasswordOnce(t *testing.T) {
+	for name, auth := range map[string]registrytest.Auth{"basic": {}, "bearer": {Bearer: true}} {
+		t.Run(name, func(t *testing.T) {
+			auth.Accounts = []registrytest.Account{{Username: "alice", Password: "pw"}}
+			s := newSyncTest(t, registrytest.Options{Auth: &auth}, registrytest.Options{})
+			var b strings.Builder
+			b.WriteString("defaults: {destination: 'DST/{repository}'}\nimages:\n")
+			for i := range 38 {
+				fmt.Fprintf(&b, "- source: SRC/app%d:1\n", i)
+			}
+			s.write(b.String())
+			authfile := filepath.Join(t.TempDir(), "auth.json")
+			require.NoError(t, os.WriteFile(authfile, []byte(`{"auths":{"`+s.src.Host()+`":{"auth":"YWxpY2U6d3Jvbmc="}}}`), 0o600))
+			r := s.sync("--src-authfile", authfile)
+			r.failed(t, StatusFailed, "38 of 38 images failed", "401 Unauthorized", "were looked for in "+authfile, "--src-creds or --src-authfile gives credentials")
+			assert.Equal(t, 1, s.src.WrongLogins())
+		})
+	}
+}
+
 // TestSyncListsWhereImagesAreRead has a registries.conf that rewrites the source's name, and one that blocks it.
 func TestSyncListsWhereImagesAreRead(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
