@@ -121,8 +121,9 @@ type attachmentLoader struct {
 
 	mu         sync.Mutex // guards what follows
 	candidates []Attachment
-	listed     int   // candidates so far, of all steps
-	bytes      int64 // of manifests
+	unasked    map[digest.Digest][]unasked // of the present step, by subject
+	listed     int                         // candidates so far, of all steps
+	bytes      int64                       // of manifests
 	missing    map[digest.Digest]bool
 }
 
@@ -156,6 +157,25 @@ func (l *attachmentLoader) limit(what string, limit int64) error {
 	return &Error{"reading attachments of", SourceSide, l.in.Source, &AttachmentLimitError{what, limit}}
 }
 
+// unasked is a question that the source did not answer.
+type unasked struct {
+	what string // was asked for
+	err  error
+}
+
+// warnUnasked says of each subject what could not be asked.
+func (l *attachmentLoader) warnUnasked() {
+	for _, subject := range sortedKeys(l.unasked) {
+		of := l.unasked[subject]
+		slices.SortFunc(of, func(a, b unasked) int { return cmp.Compare(a.what, b.what) })
+		what := make([]string, len(of))
+		for i, u := range of {
+			what[i] = u.what
+		}
+		l.reporter.warn(fmt.Sprintf("whether %s has %s could not be asked, and is not known: %v", subject, joinAnd(what), of[0].err))
+	}
+}
+
 // A question is what is attached to a subject, by one of its tags, or, if that is "", as a referrer.
 type question struct {
 	subject digest.Digest
@@ -164,7 +184,7 @@ type question struct {
 
 // step returns what is attached to subjects and was not found before.
 func (l *attachmentLoader) step(ctx context.Context, subjects []digest.Digest) ([]Attachment, error) {
-	l.candidates = nil
+	l.candidates, l.unasked = nil, map[digest.Digest][]unasked{}
 	var questions []question
 	for _, d := range subjects {
 		questions = append(questions, l.questions(d)...)
@@ -175,6 +195,7 @@ func (l *attachmentLoader) step(ctx context.Context, subjects []digest.Digest) (
 	if err := concurrently(ctx, l.budget, questions, l.ask); err != nil {
 		return nil, err
 	}
+	l.warnUnasked()
 	if err := concurrently(ctx, l.budget, l.unread(), l.read); err != nil {
 		return nil, err
 	}
@@ -220,6 +241,9 @@ func (l *attachmentLoader) ask(ctx context.Context, q question) error {
 		return l.askTag(ctx, q)
 	}
 	listed, err := l.src.Referrers(ctx, q.subject, l.onlyType())
+	if l.noteUnasked(q.subject, "referrers", err) {
+		return nil
+	}
 	if err != nil {
 		return &Error{"reading referrers of", SourceSide, q.subject.String(), err}
 	}
@@ -228,6 +252,17 @@ func (l *attachmentLoader) ask(ctx context.Context, q question) error {
 		candidates[i] = Attachment{Subject: q.subject, Digest: r.Digest, Size: r.Size, MediaType: r.MediaType, ArtifactType: r.ArtifactType}
 	}
 	return l.list(candidates...)
+}
+
+// noteUnasked reports whether err says that the question what subject has was not answered, and keeps that to be told.
+func (l *attachmentLoader) noteUnasked(subject digest.Digest, what string, err error) bool {
+	if !errors.Is(err, endpoint.ErrUnknown) {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unasked[subject] = append(l.unasked[subject], unasked{what, err})
+	return true
 }
 
 // onlyType is the artifact type that the source may restrict its answers to, "" if there is not exactly one.
@@ -241,7 +276,7 @@ func (l *attachmentLoader) onlyType() string {
 func (l *attachmentLoader) askTag(ctx context.Context, q question) error {
 	doc, err := l.src.Tagged(ctx, q.tag)
 	switch {
-	case errors.Is(err, endpoint.ErrNotFound):
+	case errors.Is(err, endpoint.ErrNotFound), l.noteUnasked(q.subject, "a tag "+q.tag, err):
 		return nil
 	case err != nil:
 		return &Error{"reading tag", SourceSide, q.tag, err}

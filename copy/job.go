@@ -82,7 +82,7 @@ func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReferenc
 	j.in = PlanInput{
 		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
 		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
-		SignedLists: map[digest.Digest]int{}, DestinationDigest: digestOf(destRef), Options: &j.o,
+		SignedLists: map[digest.Digest]int{}, SignaturesUnknown: map[digest.Digest]bool{}, DestinationDigest: digestOf(destRef), Options: &j.o,
 	}
 	return j, j.o.validate()
 }

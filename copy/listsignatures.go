@@ -163,7 +163,7 @@ func (f *listSignatureFinder) unknown(d digest.Digest, what string, err error) {
 func isUnanswered(err error) bool {
 	var answer *RegistryError
 	if errors.As(err, &answer) {
-		return answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden || answer.Status >= http.StatusInternalServerError
+		return answer.TokenService || answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden || answer.Status >= http.StatusInternalServerError
 	}
 	var tried *url.Error
 	var network net.Error

@@ -44,6 +44,8 @@ type PlanInput struct {
 	SignedLists map[digest.Digest]int
 	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside SignedLists.
 	ListSignatures map[digest.Digest]ListSignatures
+	// SignaturesUnknown are the lists and images of which the source does not tell whether they are signed. Nil for none.
+	SignaturesUnknown map[digest.Digest]bool
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
 	DestinationDigest digest.Digest
 	// Sparse is what is known about the destination's view of sparse lists.
@@ -867,6 +869,8 @@ func (t *treePlanner) cannotModify(d digest.Digest) string {
 		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
 	case t.in.SignedLists[d] > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
 		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid; RemoveListSignatures removes them", t.in.SignedLists[d])
+	case t.in.SignaturesUnknown[d] && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return "whether it is signed could not be asked, and signatures would become invalid; RemoveListSignatures removes them"
 	case o.ListSignatures == GuardListSignatures && !o.RemoveSignatures && !o.RemoveListSignatures:
 		return t.in.ListSignatures[d].guarded()
 	}

@@ -39,7 +39,7 @@ var (
 // out. The second result are the children that the answer names and that should be there.
 func classifyRefusal(err error, absent []digest.Digest) (refusal, []digest.Digest) {
 	var registry *endpoint.RegistryError
-	if !errors.As(err, &registry) || !slices.Contains(refusalStatuses, registry.Status) || len(registry.Errors) == 0 {
+	if !errors.As(err, &registry) || registry.TokenService || !slices.Contains(refusalStatuses, registry.Status) || len(registry.Errors) == 0 {
 		return refusedOtherwise, nil
 	}
 	unclear := false

@@ -2,6 +2,8 @@ package copy
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -14,6 +16,10 @@ import (
 func (j *job) readSignatures(ctx context.Context, digests []digest.Digest, count func(digest.Digest, int)) error {
 	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
 		sigs, err := j.src.Signatures(ctx, d)
+		if errors.Is(err, endpoint.ErrUnknown) {
+			j.noteUnknownSignatures(d, err)
+			return nil
+		}
 		if err != nil {
 			return &Error{"reading signatures of", SourceSide, d.String(), err}
 		}
@@ -23,6 +29,18 @@ func (j *job) readSignatures(ctx context.Context, digests []digest.Digest, count
 		count(d, sigs.Len())
 		return nil
 	})
+}
+
+// noteUnknownSignatures notes that the source does not tell whether d is signed: it may be. A list that may be signed is not changed, and
+// a policy that wants to see signatures gets the error.
+func (j *job) noteUnknownSignatures(d digest.Digest, err error) {
+	j.mu.Lock()
+	told := j.in.SignaturesUnknown[d]
+	j.in.SignaturesUnknown[d] = true
+	j.mu.Unlock()
+	if !told {
+		j.reporter.warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
+	}
 }
 
 // readImageSignatures reads the signatures of the images that are wanted, those included that are at the destination: they

@@ -19,9 +19,28 @@ import (
 )
 
 // ErrNotFound is wrapped by the errors of Source and Destination methods if and only if the other side said definitely that the
-// object is not there: a registry's 404 with code MANIFEST_UNKNOWN, BLOB_UNKNOWN or NAME_UNKNOWN (or without any code), a file
-// that does not exist. Refusals of access, server errors and broken connections never wrap it.
+// object is not there: a file does not exist, or a registry answered 404 to the question for a manifest, tag or blob.
+//
+// The code of a 404 does not matter (registry.redhat.io says UNKNOWN, Quay TAG_EXPIRED, Artifactory none), unless it is about access:
+// with DENIED or UNAUTHORIZED the question was not answered. A 404 whose body is not a registry's may be that of a proxy: it counts only
+// if the same repository has handed out or taken a manifest through the same end. Whoever deletes because of an absence asks for
+// more: see SaysAbsent. Answers to HEAD have no body, and count unless they claim to be a web page.
+//
+// A 404 of a token service, refusals of access, server errors and broken connections never wrap it; nor does a 403, although
+// Artifactory answers so for tags that are not there: see ErrUnknown.
 var ErrNotFound = errors.New("not found")
+
+// ErrUnknown is wrapped by the errors of ReferrerSource and Source.Signatures where a source does not tell whether what they are asked
+// for is there: it refuses to answer for a digest tag (403), and for a tag that certainly does not exist too. That is neither "none" nor a
+// fault: the caller says that it could not be asked.
+var ErrUnknown = errors.New("could not be asked")
+
+// SaysAbsent reports whether err is ErrNotFound in a registry's own words, with a body in the form of the OCI distribution specification, or
+// no registry's answer at all. A proxy's page does not suffice to delete what depends on it.
+func SaysAbsent(err error) bool {
+	var e *RegistryError
+	return errors.Is(err, ErrNotFound) && (!errors.As(err, &e) || e.Errors != nil)
+}
 
 // A Document is a manifest or a list as bytes.
 type Document struct {

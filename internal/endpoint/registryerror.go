@@ -14,7 +14,9 @@ type RegistryError struct {
 	// URL of the refused request, without query and user information: upload URLs and redirect targets carry secrets there.
 	URL    string
 	Status int                   // HTTP status
-	Errors []RegistryErrorDetail // in the order of the body; empty if the body was not in the specified form
+	Errors []RegistryErrorDetail // in the order of the body; nil if the body was not in the specified form
+	// TokenService is set if it is the answer of a token service, which says nothing about what the request was for.
+	TokenService bool
 	// Text is the beginning of a body that was not in the specified form.
 	Text string
 }

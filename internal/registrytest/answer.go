@@ -11,7 +11,7 @@ import (
 
 // Error is one error of an answer, as the section "Error Codes" of the specification has it.
 type Error struct {
-	Code    string `json:"code"`
+	Code    string `json:"code,omitempty"`
 	Message string `json:"message"`
 	Detail  any    `json:"detail,omitempty"`
 }
@@ -170,6 +170,18 @@ func (a Answer) write(x *exchange) {
 		return
 	}
 	x.refuse(a.Status, a.Errors...)
+}
+
+// absent answers 404 in the form that the options want. e is what the specification has.
+func (x *exchange) absent(e Error) {
+	switch x.opts.AbsentCode {
+	case "":
+	case "-":
+		e = Error{Message: "not found"}
+	default:
+		e.Code = x.opts.AbsentCode
+	}
+	Answer{Status: http.StatusNotFound, Errors: []Error{e}, HTML: x.opts.AbsentPage}.write(x)
 }
 
 // refuse answers with a status and errors.

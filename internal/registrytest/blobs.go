@@ -77,7 +77,7 @@ func (x *exchange) storage() {
 }
 
 func (x *exchange) blobUnknown(d digest.Digest) {
-	x.refuse(http.StatusNotFound, Error{Code: "BLOB_UNKNOWN", Message: "blob unknown to registry", Detail: map[string]any{"digest": d}})
+	x.absent(Error{Code: "BLOB_UNKNOWN", Message: "blob unknown to registry", Detail: map[string]any{"digest": d}})
 }
 
 // sendContent answers GET and HEAD of a blob.

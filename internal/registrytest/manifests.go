@@ -99,7 +99,11 @@ func (x *exchange) getManifest() {
 }
 
 func (x *exchange) manifestUnknown() {
-	x.refuse(http.StatusNotFound, Error{
+	if x.opts.ForbidAbsentTags && !strings.Contains(x.route.ref, ":") {
+		x.refuse(http.StatusForbidden, Error{Code: "DENIED", Message: "forbidden"})
+		return
+	}
+	x.absent(Error{
 		Code: "MANIFEST_UNKNOWN", Message: "manifest unknown", Detail: map[string]string{"reference": x.route.ref},
 	})
 }

@@ -21,6 +21,14 @@ type Options struct {
 	// admit its media type, as distribution does for OCI documents. Without it Accept is not looked at.
 	HonourAccept bool
 
+	// AbsentCode is the code of the 404 for manifests and blobs that are not there, "" for those of the specification: UNKNOWN
+	// (registry.redhat.io), TAG_EXPIRED (Quay, of deleted tags), NAME_UNKNOWN (of repositories). "-" is for none, as Artifactory answers.
+	AbsentCode string
+	// AbsentPage makes that answer a web page, as proxies before a registry, and object stores, send it.
+	AbsentPage bool
+	// ForbidAbsentTags answers 403 for tags that are not there, as Artifactory 7 does to accounts that may not write.
+	ForbidAbsentTags bool
+
 	// DiscardBlobs hashes uploads and keeps digest and size only: HEAD works, GET answers 500.
 	// It does not concern what tests put in by PutBlob and PutContent.
 	DiscardBlobs bool

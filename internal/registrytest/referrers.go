@@ -12,7 +12,7 @@ import (
 // referrers serves the list of manifests whose subject is the given one (section "Listing Referrers").
 func (x *exchange) referrers() {
 	if x.opts.NoReferrers {
-		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "no such endpoint"})
+		x.absent(Error{Code: "UNSUPPORTED", Message: "no such endpoint"})
 		return
 	}
 	if x.req.Method != http.MethodGet {

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
@@ -132,6 +133,10 @@ func (t *bundleTask) signatures(ctx context.Context) error {
 			continue
 		}
 		sigs, err := t.src.Signatures(ctx, d)
+		if errors.Is(err, endpoint.ErrUnknown) {
+			t.unasked("signatures of "+d.String(), err)
+			continue
+		}
 		if err != nil {
 			return atEnd("src", "signatures of "+d.String(), err)
 		}
@@ -204,10 +209,13 @@ func (t *bundleTask) tagged(ctx context.Context, subject digest.Digest) error {
 	for _, suffix := range cosignSuffixes {
 		tag := subject.Algorithm().String() + "-" + subject.Encoded() + "." + suffix
 		doc, err := t.readTag(ctx, tag)
-		if errors.Is(err, endpoint.ErrNotFound) {
+		switch {
+		case errors.Is(err, endpoint.ErrNotFound):
 			continue
-		}
-		if err != nil {
+		case errors.Is(err, endpoint.ErrUnknown):
+			t.unasked("tag "+tag, err)
+			continue
+		case err != nil:
 			return atEnd("src", "tag "+tag, err)
 		}
 		if err := t.attach(ctx, doc, bundleAttached{Subject: subject, Tag: tag}); err != nil {
@@ -217,8 +225,16 @@ func (t *bundleTask) tagged(ctx context.Context, subject digest.Digest) error {
 	return nil
 }
 
+// unasked says that the source did not tell whether there is something that belongs to the image: the bundle has none.
+func (t *bundleTask) unasked(what string, err error) {
+	logrus.Warnf("%s: %s: %v", t.src.Reference().StringWithinTransport(), what, err)
+}
+
 // readTag reads what a tag of the repository names.
 func (t *bundleTask) readTag(ctx context.Context, tag string) (endpoint.Document, error) {
+	if src, err := endpoint.ReferrersAt(t.src); err == nil {
+		return src.Tagged(ctx, tag)
+	}
 	named, err := reference.WithTag(reference.TrimNamed(t.src.Reference().DockerReference()), tag)
 	if err != nil {
 		return endpoint.Document{}, err
@@ -244,6 +260,10 @@ func (t *bundleTask) referrers(ctx context.Context, subject digest.Digest) error
 		return err
 	}
 	all, err := src.Referrers(ctx, subject, "")
+	if errors.Is(err, endpoint.ErrUnknown) {
+		t.unasked("referrers of "+subject.String(), err)
+		return nil
+	}
 	if err != nil {
 		return atEnd("src", "referrers of "+subject.String(), err)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -304,7 +303,7 @@ func (r *managedRepo) follow(ctx context.Context, d digest.Digest, why, whyChild
 	needed[d] = why
 	doc, err := r.read(ctx, d)
 	switch {
-	case depth > 0 && errors.Is(err, endpoint.ErrNotFound): // a sparse list names what is not there
+	case depth > 0 && endpoint.SaysAbsent(err): // a sparse list names what is not there
 		return nil
 	case err != nil:
 		return err

@@ -364,6 +364,28 @@ func TestSyncDelete(t *testing.T) {
 	imagetest.CheckRegistry(t, s.dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
+// TestSyncDeletesByARegistrysWordOnly: a nested list that is not there needs nothing. That it is not there is what the registry says, and not
+// the page of a proxy.
+func TestSyncDeletesByARegistrysWordOnly(t *testing.T) {
+	f := imagetest.Nested()
+	for page, left := range map[bool][]string{false: {"1"}, true: {"1", "old"}} {
+		s := newSyncTest(t, registrytest.Options{}, registrytest.Options{AbsentPage: page})
+		f.PushTo(s.src, "app", "1", imagetest.Top)
+		s.write("images:\n- {source: 'SRC/app:1', destination: DST/app, platforms: [linux/amd64]}\n")
+		s.sync().done(t)
+		_, _, there := s.dst.Manifest("app", f.Digest("inner").String())
+		require.False(t, there)
+		f.PushTo(s.dst, "app", "old", "arm64") // which the nested list names
+		r := s.sync("--delete", "--yes")
+		if page {
+			r.failed(t, StatusFailed, "404")
+		} else {
+			r.done(t)
+		}
+		assert.Equal(t, left, s.dst.Tags("app"))
+	}
+}
+
 // TestSyncDeletesNothingAfterAFailure has an image that fails.
 func TestSyncDeletesNothingAfterAFailure(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)

@@ -41,7 +41,7 @@ func TestOpenAhead(t *testing.T) {
 				for range openAhead {
 					wg.Go(func() {
 						_, err := repo.manifest(t.Context(), im.manifest.Digest.String())
-						assert.True(t, err == nil || saysNotFound(err), "%v", err)
+						assert.True(t, err == nil || says404(err), "%v", err)
 					})
 				}
 				wg.Wait()

@@ -322,7 +322,9 @@ func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challeng
 		return "", 0, newTransportError(req, watch.cause(err), r.host.answered.Load())
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", 0, newRefusal(resp, time.Now())
+		no := newRefusal(resp, time.Now())
+		no.TokenService = true
+		return "", 0, no
 	}
 	defer resp.Body.Close()
 	return readToken(resp, watch)

@@ -236,7 +236,7 @@ func TestRegistryToken(t *testing.T) {
 		defer mu.Unlock()
 		seen = append(seen, req.Header.Get("Authorization"))
 		if req.Header.Get("Authorization") == "Bearer given" {
-			w.WriteHeader(http.StatusNotFound)
+			http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, http.StatusNotFound)
 			return
 		}
 		w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+req.Host+`/token"`)
@@ -304,7 +304,7 @@ func TestChallengedScope(t *testing.T) {
 			return
 		}
 		if req.Header.Get("Authorization") == "Bearer 2" {
-			w.WriteHeader(http.StatusNotFound)
+			http.Error(w, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, http.StatusNotFound)
 			return
 		}
 		w.Header().Set("WWW-Authenticate",

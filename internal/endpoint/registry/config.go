@@ -121,6 +121,7 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 		return nil, err
 	}
 	repo := &repository{
+		hiding:    hiding{lock: make(chan struct{}, 1)},
 		shared:    sh,
 		name:      reference.Path(name),
 		actions:   "pull",

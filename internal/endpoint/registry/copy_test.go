@@ -184,9 +184,14 @@ func TestManifestErrors(t *testing.T) {
 		{"second of two codes", fail(404, "OTHER", "MANIFEST_UNKNOWN"), true},
 		{"Harbor", fail(404, "NOT_FOUND"), true},
 		{"no code", fail(404), true},
-		{"a page", registrytest.FailHTML(404), true},
-		{"another code", fail(404, "MANIFEST_INVALID"), false},
+		{"a page", registrytest.FailHTML(404), false}, // nothing has shown yet that a registry is there
+		{"another code", fail(404, "MANIFEST_INVALID"), true},
+		{"registry.redhat.io", fail(404, "UNKNOWN"), true},
+		{"Quay", fail(404, "TAG_EXPIRED"), true},
+		{"Artifactory", fail(404, ""), true},
 		{"denied", fail(403, "DENIED"), false},
+		{"denied, with 404", fail(404, "DENIED"), false},
+		{"unauthorized, with 404", fail(404, "UNAUTHORIZED"), false},
 		{"unauthorized", fail(401, "UNAUTHORIZED"), false},
 		{"unknown, but not 404", fail(400, "MANIFEST_UNKNOWN"), false},
 	} {

@@ -107,7 +107,7 @@ func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 		doc, err = d.repo.manifest(ctx, wanted)
 		return err
 	})
-	return doc.Digest, wrapNotFound(err)
+	return doc.Digest, d.repo.wrapNotFound(err)
 }
 
 // HasManifest implements endpoint.Destination.
@@ -120,11 +120,15 @@ func (d *Destination) HasManifest(ctx context.Context, wanted digest.Digest) (bo
 }
 
 func (d *Destination) headManifest(ctx context.Context, tagOrDigest string) (http.Header, error) {
-	return d.head(ctx, &request{
+	header, err := d.head(ctx, &request{
 		method: http.MethodHead,
 		path:   "manifests/" + tagOrDigest,
 		header: http.Header{"Accept": acceptManifests},
 	})
+	if err == nil {
+		d.repo.knowsManifests.Store(true)
+	}
+	return header, err
 }
 
 // HasBlob implements endpoint.Destination.
@@ -148,7 +152,7 @@ func (d *Destination) head(ctx context.Context, rq *request) (http.Header, error
 		err = a.aboutContent()
 	}
 	if err != nil {
-		return nil, wrapNotFound(err)
+		return nil, d.repo.wrapNotFound(err)
 	}
 	d.inUse.Store(true)
 	return a.header, nil
@@ -248,6 +252,7 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 		d.repo.host.blobs.forget(d.repo)
 		return fmt.Errorf("writing manifest %s of %s: %w", tagOrDigest, d.name.Name(), err)
 	}
+	d.repo.knowsManifests.Store(true)
 	return checkStored(a, doc.Digest)
 }
 
@@ -336,7 +341,7 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, error) {
 	resp, err := d.repo.send(ctx, &request{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
 	if err != nil {
-		return found(wrapNotFound(err))
+		return found(d.repo.wrapNotFound(err))
 	}
 	if err := discard(resp).aboutContent(); err != nil {
 		return false, err

@@ -43,6 +43,7 @@ const (
 type refusal struct {
 	*endpoint.RegistryError
 	retryAfter time.Duration // 0 if the answer has no Retry-After
+	page       bool          // it claims to be a web page
 }
 
 func (e *refusal) Unwrap() error { return e.RegistryError }
@@ -58,7 +59,9 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	// What can be read of a broken body still says more than nothing.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBodySize))
 	e.Errors, e.Text = parseErrorBody(body)
-	return &refusal{RegistryError: e, retryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), now)}
+	return &refusal{
+		RegistryError: e, retryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), now), page: isPage(resp.Header),
+	}
 }
 
 // parseErrorBody reads a body in the form of the OCI distribution specification v1.1, section "Error Codes". Of any other body
@@ -71,10 +74,13 @@ func parseErrorBody(body []byte) ([]endpoint.RegistryErrorDetail, string) {
 			Detail  json.RawMessage `json:"detail"`
 		} `json:"errors"`
 	}
-	if err := json.Unmarshal(body, &parsed); err != nil || len(parsed.Errors) == 0 {
+	if err := json.Unmarshal(body, &parsed); err != nil || parsed.Errors == nil {
 		return nil, beginning(body)
 	}
 	details := make([]endpoint.RegistryErrorDetail, len(parsed.Errors))
+	if len(details) == 0 {
+		return details, beginning(body)
+	}
 	for i, e := range parsed.Errors {
 		details[i] = endpoint.RegistryErrorDetail{Code: e.Code, Message: e.Message, Detail: e.Detail}
 	}
@@ -90,19 +96,37 @@ func beginning(body []byte) string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(body[:n]), "\uFFFD"))
 }
 
-// saysNotFound says whether err is a definite answer that the object of a GET or HEAD is not there. NOT_FOUND is what Harbor
-// says instead of the specified codes.
-func saysNotFound(err error) bool {
+// answered returns the answer of the registry itself that err is about, nil if there is none: a token service's says nothing about
+// what the request was for.
+func answered(err error) *endpoint.RegistryError {
 	var e *endpoint.RegistryError
-	if !errors.As(err, &e) || e.Status != http.StatusNotFound {
+	if !errors.As(err, &e) || e.TokenService {
+		return nil
+	}
+	return e
+}
+
+// says404 reports whether err is a 404 of the registry itself that is not about access.
+func says404(err error) bool {
+	e := answered(err)
+	return e != nil && e.Status == http.StatusNotFound && !e.Has("DENIED") && !e.Has("UNAUTHORIZED")
+}
+
+// saysNotFound reports whether err is a definite answer of r that the object of a GET or HEAD is not there: see endpoint.ErrNotFound.
+func (r *repository) saysNotFound(err error) bool {
+	var no *refusal
+	if !says404(err) || !errors.As(err, &no) {
 		return false
 	}
-	return len(e.Errors) == 0 || e.Has("MANIFEST_UNKNOWN") || e.Has("BLOB_UNKNOWN") || e.Has("NAME_UNKNOWN") || e.Has("NOT_FOUND")
+	if no.Method == http.MethodHead {
+		return !no.page
+	}
+	return no.Errors != nil || r.knowsManifests.Load()
 }
 
 // wrapNotFound makes err endpoint.ErrNotFound, too, if that is what it says.
-func wrapNotFound(err error) error {
-	if saysNotFound(err) {
+func (r *repository) wrapNotFound(err error) error {
+	if r.saysNotFound(err) {
 		return &notFound{err}
 	}
 	return err

@@ -37,7 +37,7 @@ func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType st
 	var all []imgspecv1.Descriptor
 	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
 		all, err = r.referrers(ctx, rt, d, artifactType)
-		return err
+		return r.unlessHidden(ctx, err)
 	})
 	var none *noReferrers
 	if errors.As(err, &none) {
@@ -60,17 +60,27 @@ func (d *Destination) Referrers(ctx context.Context, subject digest.Digest, arti
 }
 
 // Tagged implements endpoint.ReferrerSource.
-func (s *Source) Tagged(ctx context.Context, tag string) (endpoint.Document, error) {
-	return s.fetch(ctx, tag)
+func (s *Source) Tagged(ctx context.Context, tag string) (doc endpoint.Document, err error) {
+	err = s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
+		doc, err = r.tagged(ctx, rt, tag)
+		return r.unlessHidden(ctx, err)
+	})
+	return doc, err
+}
+
+// tagged reads what a tag names.
+func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (doc endpoint.Document, err error) {
+	err = r.retry(ctx, rt, func() (err error) {
+		doc, err = r.manifest(ctx, tag)
+		return err
+	})
+	return doc, err
 }
 
 // Tagged implements endpoint.ReferrerDestination.
 func (d *Destination) Tagged(ctx context.Context, tag string) (doc endpoint.Document, err error) {
-	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
-		doc, err = d.repo.manifest(ctx, tag)
-		return err
-	})
-	return doc, wrapNotFound(err)
+	doc, err = d.repo.tagged(ctx, d.shared.newRetrier(), tag)
+	return doc, d.repo.wrapNotFound(err)
 }
 
 // noReferrersAPI is the answer of a registry that does not know the referrers API.
@@ -88,14 +98,13 @@ func (e *noReferrers) Unwrap() error { return e.err }
 // saysNoReferrersAPI says whether err, the failure to read the first page, is the answer of a registry that does not know the referrers
 // API: 404, according to the specification. With some codes that hides what nobody may see.
 func saysNoReferrersAPI(err error) bool {
-	var e *endpoint.RegistryError
-	return errors.As(err, &e) && e.Status == http.StatusNotFound && !e.Has("DENIED") && !e.Has("UNAUTHORIZED")
+	return says404(err)
 }
 
 // hintsAtNoReferrersAPI says whether err may be what some registries, and proxies before them, say instead.
 func hintsAtNoReferrersAPI(err error) bool {
-	var e *endpoint.RegistryError
-	if !errors.As(err, &e) {
+	e := answered(err)
+	if e == nil {
 		return errors.Is(err, errNoIndex)
 	}
 	switch e.Status {
@@ -133,12 +142,8 @@ func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest
 	if !errors.As(err, &none) {
 		return all, err
 	}
-	var doc endpoint.Document
-	err = r.retry(ctx, rt, func() (err error) {
-		doc, err = r.manifest(ctx, endpoint.ReferrersTag(d))
-		return err
-	})
-	if saysNotFound(err) {
+	doc, err := r.tagged(ctx, rt, endpoint.ReferrersTag(d))
+	if r.saysNotFound(err) {
 		return nil, &noReferrers{err}
 	}
 	if err != nil {

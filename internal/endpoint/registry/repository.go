@@ -34,6 +34,8 @@ type repository struct {
 	userAgent     string
 
 	hasReferrersAPI atomic.Bool // a list of referrers was read
+	knowsManifests  atomic.Bool // it has handed out a manifest, said that it has one, or taken one
+	hiding          hiding
 }
 
 // request is a request to a repository.
@@ -74,10 +76,16 @@ type answer struct {
 // aboutContent fails if a, the successful answer to a HEAD, is that of a web server and not of a registry: of a proxy that wants somebody to
 // log in, for instance. Answers to other requests have better signs: registries give empty bodies any type.
 func (a answer) aboutContent() error {
-	if mediaType, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")); mediaType == "text/html" {
+	if isPage(a.header) {
 		return fmt.Errorf("%s: the answer is a web page", a.url)
 	}
 	return nil
+}
+
+// isPage reports whether an answer claims to be a web page.
+func isPage(header http.Header) bool {
+	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
+	return mediaType == "text/html"
 }
 
 // do sends rq until it is answered with success, as long as rt allows retries.

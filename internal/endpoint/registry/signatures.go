@@ -27,6 +27,8 @@ type signatureReader struct {
 	ref    types.ImageReference
 	sys    *types.SystemContext
 	config *signatureConfig
+	// hidden finds out whether a repository's failure to hand out a digest tag is endpoint.ErrUnknown. A destination's never is.
+	hidden func(context.Context, *repository, error) error
 
 	mu      sync.Mutex
 	results map[digest.Digest]*signatureResult // guarded by mu
@@ -45,7 +47,7 @@ func newSignatureReader(ref types.ImageReference, sys *types.SystemContext) (*si
 		return nil, err
 	}
 	return &signatureReader{
-		ref: ref, sys: sys, config: config,
+		ref: ref, sys: sys, config: config, hidden: func(_ context.Context, _ *repository, err error) error { return err },
 		results: map[digest.Digest]*signatureResult{},
 		source: newLazy(func(ctx context.Context) (types.ImageSource, error) {
 			return ref.NewImageSource(ctx, sys)
@@ -88,12 +90,21 @@ func (r *signatureReader) result(d digest.Digest) *signatureResult {
 }
 
 func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Digest) (endpoint.Signatures, error) {
-	may, err := r.mayExist(at, d)
+	where, err := r.mayExist(at, d)
 	if err != nil {
 		return nil, err
 	}
-	if !may {
+	switch where {
+	case nowhere:
 		return endpoint.NoSignatures(), nil
+	case onlyAttached: // the docker transport takes only some forms of 404 for absence
+		_, err := at.repo.tagged(ctx, at.repo.shared.newRetrier(), sigstoreTag(d))
+		if at.repo.saysNotFound(err) {
+			return endpoint.NoSignatures(), nil
+		}
+		if err != nil {
+			return nil, r.hidden(ctx, at.repo, err)
+		}
 	}
 	return patiently(ctx, at.repo.shared, func(ctx context.Context) (endpoint.Signatures, error) {
 		source, err := r.source.get(ctx)
@@ -116,23 +127,41 @@ func patiently[T any](ctx context.Context, sh *Shared, f func(context.Context) (
 	return result, err
 }
 
-// mayExist says whether the docker transport would find signatures without asking anybody, or would have to ask.
-func (r *signatureReader) mayExist(at physical, d digest.Digest) (bool, error) {
+// places are where signatures may be.
+type places int
+
+const (
+	nowhere places = iota
+	onlyAttached
+	elsewhere // too
+)
+
+// sigstoreTag is the tag of the sigstore attachment of d.
+func sigstoreTag(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() + ".sig" }
+
+// mayExist says where the docker transport would find signatures without asking anybody, or would have to ask.
+func (r *signatureReader) mayExist(at physical, d digest.Digest) (places, error) {
 	if at.repo.host.signatures.Load() {
-		return true, nil
+		return elsewhere, nil
 	}
 	ref, err := docker.NewReference(at.ref)
 	if err != nil {
-		return false, err
-	}
-	if r.config.usesAttachments(ref) {
-		return true, nil
+		return nowhere, err
 	}
 	base, err := docker.SignatureStorageBaseURL(r.sys, ref, false)
 	if err != nil {
-		return false, err
+		return nowhere, err
 	}
-	return lookasideMayHave(base, d)
+	may, err := lookasideMayHave(base, d)
+	switch {
+	case err != nil:
+		return nowhere, err
+	case may:
+		return elsewhere, nil
+	case r.config.usesAttachments(ref):
+		return onlyAttached, nil
+	}
+	return nowhere, nil
 }
 
 // lookasideMayHave looks for the first signature of d in a lookaside that is a directory. Any other must be asked.

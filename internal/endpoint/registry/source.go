@@ -60,6 +60,7 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	if s.sigs, err = newSignatureReader(ref, sys); err != nil {
 		return nil, err
 	}
+	s.sigs.hidden = func(ctx context.Context, r *repository, err error) error { return r.unlessHidden(ctx, err) }
 	if s.top, err = s.fetch(ctx, wanted); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("reading %s: %w", name, err)
@@ -153,9 +154,9 @@ func (s *Source) fromEndpoints(ctx context.Context, get func(*repository, *retri
 		if ctx.Err() != nil {
 			return err
 		}
-		absent = absent && saysNotFound(err)
+		absent = absent && e.repo.saysNotFound(err)
 		if i+1 == len(s.endpoints) {
-			main = wrapNotFound(err)
+			main = e.repo.wrapNotFound(err)
 		} else {
 			logrus.Debugf("Reading from %s: %v", e.ref.Name(), err)
 			others = append(others, fmt.Sprintf("[%s: %v]", e.ref.Name(), err))
@@ -195,6 +196,7 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 	if err != nil {
 		return endpoint.Document{}, err
 	}
+	r.knowsManifests.Store(true)
 	doc := endpoint.Document{Bytes: content, MediaType: mediaType(resp.Header.Get("Content-Type"), content)}
 	if strings.Contains(tagOrDigest, ":") { // tags have no colon
 		doc.Digest = digest.Digest(tagOrDigest)

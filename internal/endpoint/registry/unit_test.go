@@ -89,7 +89,7 @@ func TestParseErrorBody(t *testing.T) {
 			{Code: "A", Message: "m", Detail: []byte(`{"x":1}`)}, {Code: "B"}}},
 		``:                               {},
 		`{}`:                             {text: "{}"},
-		`{"errors":[]}`:                  {text: `{"errors":[]}`},
+		`{"errors":[]}`:                  {errors: []endpoint.RegistryErrorDetail{}, text: `{"errors":[]}`},
 		`{"errors":null}`:                {text: `{"errors":null}`},
 		`{"errors":["x"]}`:               {text: `{"errors":["x"]}`},
 		`{"errors":[{"code":1}]}`:        {text: `{"errors":[{"code":1}]}`},
@@ -127,7 +127,7 @@ func FuzzRegistryError(f *testing.F) {
 		if !strings.Contains(string(body), "secret") && strings.Contains(e.Error(), "secret") {
 			t.Fatal(e)
 		}
-		saysNotFound(e)
+		says404(e)
 		isRetriable(e)
 	})
 }

@@ -27,6 +27,8 @@ var failures = []struct {
 	name     string
 	answer   registrytest.Answer
 	notFound bool
+	unproven bool                   // until a manifest has been read
+	asked    bool                   // by a second request, for manifests only
 	refusal  endpoint.RegistryError // URL, Text and messages are not compared
 	upstream func(error) bool       // the original error is still there
 }{
@@ -39,12 +41,12 @@ var failures = []struct {
 		refusal: endpoint.RegistryError{Status: 404, Errors: []endpoint.RegistryErrorDetail{{Code: "NAME_UNKNOWN"}}}, upstream: hasCode,
 	},
 	{
-		name: "not found, no code", answer: registrytest.FailHTML(404), notFound: true,
+		name: "not found, no code", answer: registrytest.FailHTML(404), notFound: true, unproven: true,
 		refusal: endpoint.RegistryError{Status: 404},
 	},
 	{
 		// Upstream knows neither the code nor, then, the status.
-		name: "not found, another code", answer: registrytest.Fail(404, "NOT_FOUND", "no"),
+		name: "not found, another code", answer: registrytest.Fail(404, "TAG_EXPIRED", "no"), notFound: true, asked: true,
 		refusal: endpoint.RegistryError{Errors: []endpoint.RegistryErrorDetail{{Code: "UNKNOWN"}}}, upstream: hasCode,
 	},
 	{
@@ -97,10 +99,11 @@ func TestRegistryErrors(t *testing.T) {
 	sys := system(t, "")
 	for _, failure := range failures {
 		t.Run(failure.name, func(t *testing.T) {
+			found := true
 			check := func(err error, method, path string) {
 				t.Helper()
 				require.Error(t, err)
-				assert.Equal(t, failure.notFound, errors.Is(err, endpoint.ErrNotFound), err.Error())
+				assert.Equal(t, failure.notFound && found, errors.Is(err, endpoint.ErrNotFound), err.Error())
 				refusal, ok := asType[*endpoint.RegistryError](err)
 				require.True(t, ok, err)
 				assert.Equal(t, method, refusal.Method)
@@ -117,7 +120,9 @@ func TestRegistryErrors(t *testing.T) {
 			}
 			down := failingRegistry(t, f, failure.answer, "")
 			_, err := OpenSource(t.Context(), dockerRef(t, down, "team/app:v1"), sys)
+			found = !failure.unproven
 			check(err, "GET", "manifests/v1")
+			found = true
 
 			reg := failingRegistry(t, f, failure.answer, "/v1")
 			src := openSource(t, dockerRef(t, reg, "team/app:v1"), sys)
@@ -126,6 +131,7 @@ func TestRegistryErrors(t *testing.T) {
 			check(err, "GET", "manifests/"+child.String())
 			b := blobs(f, "amd64")[0]
 			_, err = src.Blob(t.Context(), b)
+			found = !failure.asked
 			check(err, "GET", "blobs/"+b.Digest.String())
 
 			dest := openDestination(t, dockerRef(t, down, "team/app:v1"), sys)

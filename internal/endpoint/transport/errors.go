@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type operation struct {
 	object string // for people, "sha256:…"; "" for the reference itself
 	method string // HTTP method of the request; "" where upstream makes several and does not say which one failed
 	path   string // of the request, below the repository; "" if unknown
+	// unproven is set as long as nothing has shown that a registry is there, and not a proxy that answers 404 to everything.
+	unproven bool
 }
 
 // opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As find the original, also where
@@ -64,7 +67,7 @@ func wrap(ref types.ImageReference, op operation, err error) error {
 		if refusal := registryRefusal(err); refusal != nil {
 			refusal.Method, refusal.URL = op.method, requestURL(ref, op)
 			e.extra = append(e.extra, refusal)
-			if saysNotFound(refusal) {
+			if saysNotFound(refusal) && !(op.unproven && refusal.Errors == nil) {
 				e.extra = append(e.extra, endpoint.ErrNotFound)
 			}
 		}
@@ -74,6 +77,28 @@ func wrap(ref types.ImageReference, op operation, err error) error {
 		}
 	}
 	return e
+}
+
+// confirmAbsence adds endpoint.ErrNotFound to err, a refusal to hand out what ref names, if the registry says so by its status. Upstream
+// keeps no status of an answer whose code it does not know, such as Quay's TAG_EXPIRED: the registry itself is asked by HEAD.
+func confirmAbsence(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, err error) error {
+	refused, ok := errors.AsType[*opError](err)
+	if !ok || ref.Transport().Name() != docker.Transport.Name() {
+		return err
+	}
+	refusal := registryRefusal(refused.err)
+	if refusal == nil || !refusal.Has("UNKNOWN") || refusal.Status != 0 {
+		return err
+	}
+	ref, failed := docker.NewReference(ref.DockerReference()) // GetDigest wants its own type, ref may be a caller's
+	if failed != nil {
+		return err
+	}
+	_, head := docker.GetDigest(ctx, sys, ref)
+	if answer := registryRefusal(head); answer != nil && answer.Status == http.StatusNotFound {
+		refused.extra = append(refused.extra, endpoint.ErrNotFound)
+	}
+	return err
 }
 
 // requestURL is a network-path reference: upstream does not say whether it spoke HTTP or HTTPS.
@@ -95,7 +120,7 @@ func isFileNotFound(err error) bool {
 		errors.As(err, &inLayout) || errors.As(err, &inArchive) || errors.As(err, &archiveFile)
 }
 
-// saysNotFound implements the rule of endpoint.ErrNotFound.
+// saysNotFound implements the rule of endpoint.ErrNotFound, as far as upstream's errors tell.
 func saysNotFound(refusal *endpoint.RegistryError) bool {
 	if len(refusal.Errors) == 0 {
 		return refusal.Status == http.StatusNotFound

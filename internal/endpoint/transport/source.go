@@ -49,10 +49,10 @@ var _ endpoint.Source = (*Source)(nil)
 // What a digest reference names must match the digest. In a layout (oci:, oci-archive:) it must match the digest of its entry
 // in index.json.
 func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
-	op := operation{verb: "opening", method: "GET", path: manifestPath(ref)}
+	op := operation{verb: "opening", method: "GET", path: manifestPath(ref), unproven: true}
 	src, err := ref.NewImageSource(ctx, sys)
 	if err != nil {
-		return nil, wrap(ref, op, err)
+		return nil, confirmAbsence(ctx, ref, sys, wrap(ref, op, err))
 	}
 	top, err := readTop(ctx, ref, src)
 	if err != nil {
@@ -206,9 +206,9 @@ func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 	}
 	defer release()
 	content, mediaType, err := src.GetManifest(ctx, &d)
-	if err = wrap(s.ref, op, err); errors.Is(err, endpoint.ErrNotFound) && s.hasMirrors() {
+	if err = s.absent(ctx, d, wrap(s.ref, op, err)); errors.Is(err, endpoint.ErrNotFound) && s.hasMirrors() {
 		content, mediaType, err = s.manifestFromAnywhere(ctx, d)
-		err = wrap(s.ref, op, err)
+		err = s.absent(ctx, d, wrap(s.ref, op, err))
 	}
 	if err != nil {
 		return endpoint.Document{}, err
@@ -217,6 +217,18 @@ func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 		return endpoint.Document{}, wrap(s.ref, op, err)
 	}
 	return endpoint.Document{Digest: d, MediaType: documentType(mediaType, content), Bytes: content}, nil
+}
+
+// absent is confirmAbsence for the manifest with digest d.
+func (s *Source) absent(ctx context.Context, d digest.Digest, err error) error {
+	if err == nil || s.ref.Transport().Name() != docker.Transport.Name() {
+		return err
+	}
+	ref, failed := withDigest(s.ref, d)
+	if failed != nil {
+		return err
+	}
+	return confirmAbsence(ctx, ref, s.sys, err)
 }
 
 // hasMirrors says whether registries.conf names more than one place to read the reference from. Upstream stays with the first
