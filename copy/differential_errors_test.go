@@ -73,6 +73,8 @@ var errorChecks = map[string]func(error) bool{
 	"context.Canceled":                     is(context.Canceled),
 	"ECONNREFUSED":                         is(syscall.ECONNREFUSED),
 	"*net.OpError":                         as[*net.OpError],
+	"*url.Error":                           as[*url.Error],
+	"io.EOF":                               is(io.EOF),
 	"retryable":                            retryable,
 }
 
@@ -84,13 +86,16 @@ func retryable(err error) bool {
 	case errcode.Error:
 		return e.Code != errcode.ErrorCodeUnauthorized && e.Code != errcode.ErrorCodeDenied && e.Code != v2.ErrorCodeNameUnknown && e.Code != v2.ErrorCodeManifestUnknown
 	case docker.UnexpectedHTTPStatusError:
-		return e.StatusCode >= http.StatusInternalServerError
+		return e.StatusCode >= http.StatusBadGateway && e.StatusCode <= http.StatusGatewayTimeout
 	case *url.Error:
 		return e.Err == io.EOF || retryable(e.Err)
 	case *net.OpError:
 		return retryable(e.Err)
 	case syscall.Errno:
 		return e == syscall.ECONNREFUSED || e == syscall.ECONNRESET || e == syscall.ETIMEDOUT
+	case net.Error:
+		wraps, ok := e.(interface{ Unwrap() error })
+		return e.Timeout() || ok && retryable(wraps.Unwrap())
 	case interface{ Unwrap() error }:
 		return retryable(e.Unwrap())
 	}
@@ -156,8 +161,8 @@ func TestErrorsLikeUpstreams(t *testing.T) {
 		"no credentials": {src: from(registrytest.Options{Auth: &registrytest.Auth{}}, "v1"), words: "initializing source"},
 		"no token":       {src: from(registrytest.Options{Auth: &registrytest.Auth{Bearer: true}}, "v1"), words: "initializing source"},
 		"broken source":  {src: from(always(fail(500, "UNKNOWN", "broken"), "GET", registrytest.KindManifest), "v1"), words: "initializing source"},
-		"a page":         {src: from(always(registrytest.FailHTML(404), "GET", registrytest.KindManifest), "v1"), words: "initializing source"},
-		"nobody there":   {src: nowhere, words: "initializing source .*connection refused", finds: []string{"ECONNREFUSED", "*net.OpError", "retryable"}},
+		"a page":         {src: from(always(registrytest.FailHTML(404), "GET", registrytest.KindManifest), "v1"), words: "initializing source .*reading manifest v1 in .*StatusCode: 404"},
+		"nobody there":   {src: nowhere, words: "initializing source .*connection refused", finds: []string{"ECONNREFUSED", "*net.OpError", "*url.Error", "retryable"}},
 		"not with TLS":   {src: good, options: Options{SourceCtx: &types.SystemContext{}}, words: "server gave HTTP response to HTTPS client"},
 		"no tag in layout": {src: func(t *testing.T) types.ImageReference {
 			p := places["layout"](t)
@@ -177,12 +182,15 @@ func TestErrorsLikeUpstreams(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(d, "mine"), nil, 0o600))
 			return dir(t, d)
 		}, words: "initializing destination", finds: []string{"directory.ErrNotContainerImageDir"}},
-		"no layer":              {src: from(always(fail(404, "BLOB_UNKNOWN", "blob unknown to registry"), "GET", registrytest.KindBlob), "v1")},
-		"upload denied":         {src: good, dst: to(always(fail(403, "DENIED", "not you"), "", registrytest.KindUpload)), words: "not you", finds: []string{"denied"}},
-		"manifest denied":       {src: good, dst: to(always(fail(403, "DENIED", "not you"), "PUT", registrytest.KindManifest)), words: "not you", finds: []string{"denied"}},
-		"denied, handed over":   {src: good, dst: to(always(fail(403, "DENIED", "not you"), "PUT", registrytest.KindManifest)), options: Options{ForceManifestMIMEType: manifest.MediaTypeDockerManifest}, words: "not you", finds: []string{"denied"}},
-		"gone, handed over":     {src: from(always(registrytest.Fail(500, "UNKNOWN", "broken"), "GET", registrytest.KindBlob), "v1"), options: Options{ForceManifestMIMEType: manifest.MediaTypeDockerManifest}, finds: []string{"docker.UnexpectedHTTPStatusError", "retryable"}},
-		"manifest invalid":      {src: good, dst: to(always(fail(400, "MANIFEST_INVALID", "manifest invalid"), "PUT", registrytest.KindManifest)), options: Options{PreserveDigests: true}, words: "manifest invalid", finds: []string{"types.ManifestTypeRejectedError"}},
+		"no layer":            {src: from(always(fail(404, "BLOB_UNKNOWN", "blob unknown to registry"), "GET", registrytest.KindBlob), "v1")},
+		"upload denied":       {src: good, dst: to(always(fail(403, "DENIED", "not you"), "", registrytest.KindUpload)), words: "not you", finds: []string{"denied"}},
+		"manifest denied":     {src: good, dst: to(always(fail(403, "DENIED", "not you"), "PUT", registrytest.KindManifest)), words: "not you", finds: []string{"denied"}},
+		"denied, handed over": {src: good, dst: to(always(fail(403, "DENIED", "not you"), "PUT", registrytest.KindManifest)), options: Options{ForceManifestMIMEType: manifest.MediaTypeDockerManifest}, words: "not you", finds: []string{"denied"}},
+		"gone, handed over":   {src: from(always(registrytest.Fail(500, "UNKNOWN", "broken"), "GET", registrytest.KindBlob), "v1"), options: Options{ForceManifestMIMEType: manifest.MediaTypeDockerManifest}, finds: []string{"docker.UnexpectedHTTPStatusError"}},
+		"manifest invalid":    {src: good, dst: to(always(fail(400, "MANIFEST_INVALID", "manifest invalid"), "PUT", registrytest.KindManifest)), options: Options{PreserveDigests: true}, words: "manifest invalid", finds: []string{"types.ManifestTypeRejectedError"}},
+		"no such platform": {
+			src: good, options: Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/mips")}, words: "no instances found for platform linux/mips",
+		},
 		"digests stay":          {src: good, options: Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: StripSparseManifestList, PreserveDigests: true}, words: "Instructed to preserve digests"},
 		"no such system":        {src: good, options: Options{SourceCtx: &types.SystemContext{OSChoice: "plan9"}}, words: "no image found in (manifest list|image index) for architecture .*, variant .*, OS .*"},
 		"rejected":              {src: good, policy: signature.NewPRReject(), words: "Source image rejected: Running image docker://.*:v1 is rejected by policy", finds: []string{"signature.PolicyRequirementError"}},

@@ -61,7 +61,22 @@ type NoMatchError struct {
 }
 
 func (e *NoMatchError) Error() string {
-	return fmt.Sprintf("no instance matches %s; the source has %s", joinAnd(e.Asked), someOf(e.Offered))
+	var platforms, others []string
+	for _, s := range e.Asked {
+		if _, err := digest.Parse(s); err == nil || strings.HasPrefix(s, "position ") {
+			others = append(others, s)
+		} else {
+			platforms = append(platforms, s)
+		}
+	}
+	var parts []string
+	if len(platforms) > 0 {
+		parts = append(parts, "no instances found for platform "+joinAnd(platforms)) // programs look for upstream's words
+	}
+	if len(others) > 0 {
+		parts = append(parts, "no instance matches "+joinAnd(others))
+	}
+	return fmt.Sprintf("%s; the source has %s", strings.Join(parts, ", and "), someOf(e.Offered))
 }
 
 // EmptyError says that nothing would be left: no entry of the list under Strip, or no instance to copy because all that were

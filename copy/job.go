@@ -117,8 +117,20 @@ func joinClose(err error, side Side, object string, closeErr error) error {
 	if closeErr == nil {
 		return err
 	}
-	return errors.Join(err, &Error{"closing", side, object, closeErr})
+	closing := &Error{"closing", side, object, closeErr}
+	if err == nil {
+		return closing
+	}
+	return &alsoClosing{err, closing}
 }
+
+// alsoClosing is the error of a copy whose end cannot be closed either. It unwraps to the copy's alone: programs follow Unwrap.
+type alsoClosing struct{ err, closing error }
+
+func (e *alsoClosing) Error() string        { return e.err.Error() + "\n" + e.closing.Error() }
+func (e *alsoClosing) Unwrap() error        { return e.err }
+func (e *alsoClosing) Is(target error) bool { return errors.Is(e.closing, target) }
+func (e *alsoClosing) As(target any) bool   { return errors.As(e.closing, target) }
 
 // concurrently runs f for each element within the budget, and returns the first error. It always waits for everything that it
 // started, and it never leaves with nil if ctx ended.

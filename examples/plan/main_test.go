@@ -149,7 +149,7 @@ func TestDocuments(t *testing.T) {
 	assert.Equal(t, "linux/arm64", p.Image.Platform)
 	status, _, stderr = runPlan(t, "", "--documents", dir, "--platform", "linux/amd64", file(1))
 	assert.Equal(t, 1, status)
-	assert.Equal(t, "plan: no instance matches linux/amd64; the source has linux/arm64\n", stderr)
+	assert.Equal(t, "plan: no instances found for platform linux/amd64; the source has linux/arm64\n", stderr)
 }
 
 func TestErrorsAreOneLine(t *testing.T) {
@@ -177,7 +177,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{1, `no such file`, []string{"absent.json"}},
 		{1, `no such file`, []string{"--documents", "absent", list}},
 		{1, `byte 0`, []string{"-"}},
-		{1, `no instance matches linux/s390x/z9`, []string{"--platform", "linux/s390x/z9", list}},
+		{1, `no instances found for platform linux/s390x/z9`, []string{"--platform", "linux/s390x/z9", list}},
 		{1, `required platform linux/mips`, []string{"--required", "linux/mips", list}},
 		{1, `nothing left`, []string{"--platform", "linux/*", "--exclude", "linux/*", list}},
 		{1, `the list is empty`, []string{lists + "empty.json"}},

@@ -13,8 +13,9 @@ type RegistryError struct {
 	Method string // of the refused request
 	// URL of the refused request, without query and user information: upload URLs and redirect targets carry secrets there.
 	URL    string
-	Status int                   // HTTP status
-	Errors []RegistryErrorDetail // in the order of the body; nil if the body was not in the specified form
+	Status int // HTTP status
+	// Errors are those of a bearer challenge and of the body, in this order; nil if there was none in the specified form.
+	Errors []RegistryErrorDetail
 	// TokenService is set if it is the answer of a token service, which says nothing about what the request was for.
 	TokenService bool
 	// Text is the beginning of a body that was not in the specified form.
@@ -30,7 +31,14 @@ type RegistryErrorDetail struct {
 
 func (e *RegistryError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %d", e.Method, e.URL, e.Status)
+	fmt.Fprintf(&b, "%s %s: ", e.Method, e.URL)
+	switch { // programs look for upstream's words
+	case e.Status >= http.StatusInternalServerError:
+		b.WriteString("received unexpected HTTP status: ")
+	case len(e.Errors) == 0 && e.Status >= http.StatusBadRequest:
+		b.WriteString("StatusCode: ")
+	}
+	fmt.Fprint(&b, e.Status)
 	if text := http.StatusText(e.Status); text != "" {
 		b.WriteString(" " + text)
 	}
@@ -41,6 +49,12 @@ func (e *RegistryError) Error() string {
 		fmt.Fprintf(&b, ": %q", e.Text)
 	}
 	return b.String()
+}
+
+// lookedFor are upstream's words for codes: programs look for them, whatever a registry's message is.
+var lookedFor = map[string]string{
+	"NAME_UNKNOWN": "name unknown", "MANIFEST_UNKNOWN": "manifest unknown", "UNAUTHORIZED": "unauthorized", "DENIED": "denied",
+	"TOOMANYREQUESTS": "toomanyrequests",
 }
 
 // summary is the first of the errors, with what they have in common said once: registries list absent children one by one.
@@ -57,6 +71,9 @@ func (e *RegistryError) summary() string {
 			}
 		}
 		part := first.Code
+		if words := lookedFor[first.Code]; len(parts) == 0 && !strings.Contains(first.Message, words) {
+			part += ": " + words
+		}
 		if first.Message != "" {
 			part += ": " + first.Message
 		}

@@ -20,9 +20,14 @@ func TestRegistryErrorText(t *testing.T) {
 		text   string
 		want   string
 	}{
-		{status: 500, want: "500 Internal Server Error"},
-		{status: 599, text: "no <idea>", want: `599: "no <idea>"`},
-		{status: 400, errors: []endpoint.RegistryErrorDetail{{Code: "DENIED"}}, want: "400 Bad Request: DENIED"},
+		{status: 500, want: "received unexpected HTTP status: 500 Internal Server Error"},
+		{status: 599, text: "no <idea>", want: `received unexpected HTTP status: 599: "no <idea>"`},
+		{status: 400, errors: []endpoint.RegistryErrorDetail{{Code: "DENIED"}}, want: "400 Bad Request: DENIED: denied"},
+		{status: 404, text: "<html>", want: `StatusCode: 404 Not Found: "<html>"`},
+		{
+			status: 404, errors: []endpoint.RegistryErrorDetail{{Code: "NAME_UNKNOWN", Message: "no such repository"}},
+			want: "404 Not Found: NAME_UNKNOWN: name unknown: no such repository",
+		},
 		{status: 400, errors: []endpoint.RegistryErrorDetail{unknown("null")}, want: "400 Bad Request: MANIFEST_BLOB_UNKNOWN: blob unknown"},
 		{
 			status: 400, errors: []endpoint.RegistryErrorDetail{unknown(`"a"`), unknown(`"b"`), {Code: "DENIED", Message: "no"}},

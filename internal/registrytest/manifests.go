@@ -159,6 +159,9 @@ func (x *exchange) createManifest(p manifestPut) {
 		a.write(x)
 		return
 	}
+	if x.opts.BareSuccess {
+		return
+	}
 	h := x.w.Header()
 	if p.doc.Subject != nil && !x.opts.NoReferrers {
 		h.Set("OCI-Subject", p.doc.Subject.Digest.String())

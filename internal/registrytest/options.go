@@ -41,6 +41,8 @@ type Options struct {
 	IgnoreMounts bool
 	// NoRange ignores Range headers: 200 with the whole blob.
 	NoRange bool
+	// BareSuccess answers PUT of manifests and blobs with 200 and nothing else: some gateways in front of registries drop the rest.
+	BareSuccess bool
 	// RefuseHEAD answers HEAD of manifests and blobs with 405 UNSUPPORTED.
 	RefuseHEAD bool
 	// PageSize is the largest page of tags and of referrers; 0 means no limit.

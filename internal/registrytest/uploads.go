@@ -255,6 +255,9 @@ func (x *exchange) digestInvalid(reason string) {
 }
 
 func (x *exchange) blobCreated(d digest.Digest) {
+	if x.opts.BareSuccess && x.req.Method == http.MethodPut {
+		return
+	}
 	h := x.w.Header()
 	h.Set("Location", x.location("/v2/"+x.route.repo+"/blobs/"+d.String()))
 	h.Set("Docker-Content-Digest", d.String())

@@ -122,7 +122,7 @@ func TestBadInput(t *testing.T) {
 		},
 		{
 			name: "an image for another platform", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, "arm64") }, args: strip,
-			status: StatusFailed, says: []string{"no instance matches linux/amd64", "linux/arm64"},
+			status: StatusFailed, says: []string{"no instances found for platform linux/amd64", "linux/arm64"},
 		},
 		{
 			name: "neither image nor list", push: raw(imgspecv1.MediaTypeImageIndex, "<html>\x1b[31mred\n</html>"), args: strip,
@@ -134,7 +134,7 @@ func TestBadInput(t *testing.T) {
 		},
 		{
 			name: "a platform that the list lacks", push: pushed, args: []string{"--platform", "linux/s390x"},
-			status: StatusFailed, says: []string{"no instance matches linux/s390x", "linux/arm/v7"},
+			status: StatusFailed, says: []string{"no instances found for platform linux/s390x", "linux/arm/v7"},
 		},
 		{
 			name: "a missing child", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, imagetest.Top, "amd64") }, args: strip,

@@ -238,7 +238,7 @@ func TestSyncSingleImages(t *testing.T) {
 	f.PushTo(s.src, "one", "arm64", "arm64")
 	text := "defaults: {platforms: [linux/amd64], destination: DST/one, single: %s}\nimages:\n- source: SRC/one:amd64\n- source: SRC/one:arm64\n"
 	s.write(fmt.Sprintf(text, "check"))
-	s.sync().failed(t, StatusFailed, "no instance matches linux/amd64", "linux/arm64")
+	s.sync().failed(t, StatusFailed, "no instances found for platform linux/amd64", "linux/arm64")
 	s.write(fmt.Sprintf(text, "skip"))
 	report := s.syncJSON(StatusDone)
 	assert.Equal(t, 1, report.Summary.Skipped)

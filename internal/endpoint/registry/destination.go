@@ -260,7 +260,10 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 func checkStored(a answer, d digest.Digest) error {
 	stored := digest.Digest(a.header.Get("Docker-Content-Digest"))
 	if a.status == http.StatusOK && stored == "" && a.header.Get("Location") == "" {
-		return fmt.Errorf("%s: the answer has status 200, and nothing that a registry says when it has stored something", a.url)
+		// Some registries say no more when they have stored something. A web server, or one that fails, does.
+		if err := a.fromStore(); err != nil {
+			return err
+		}
 	}
 	if stored.Validate() == nil && stored.Algorithm() == d.Algorithm() && stored != d {
 		return fmt.Errorf("%s: the registry stored %s, not %s", a.url, stored, d)

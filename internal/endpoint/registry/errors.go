@@ -11,11 +11,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 	"unicode/utf8"
 
+	"github.com/docker/distribution/registry/api/errcode"
 	"go.podman.io/image/v5/docker"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -59,9 +61,28 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	// What can be read of a broken body still says more than nothing.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBodySize))
 	e.Errors, e.Text = parseErrorBody(body)
+	if said := challengeError(resp); said != nil {
+		e.Errors = slices.Insert(e.Errors, 0, *said)
+	}
 	return &refusal{
 		RegistryError: e, retryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), now), page: isPage(resp.Header),
 	}
+}
+
+// challengeError is the error in a bearer challenge, nil if there is none; RFC 6750, section 3.1. It says more than the body, which is
+// UNAUTHORIZED in both cases: a valid token that does not suffice is DENIED, as it is to upstream.
+func challengeError(resp *http.Response) *endpoint.RegistryErrorDetail {
+	var said errcode.ErrorCode
+	challenges := parseChallenges(resp.Header)
+	switch fault, _ := refusedToken(challenges); fault {
+	case invalidToken:
+		said = errcode.ErrorCodeUnauthorized
+	case insufficientScope:
+		said = errcode.ErrorCodeDenied
+	default:
+		return nil
+	}
+	return &endpoint.RegistryErrorDetail{Code: said.String(), Message: said.Message()}
 }
 
 // parseErrorBody reads a body in the form of the OCI distribution specification v1.1, section "Error Codes". Of any other body
@@ -189,20 +210,31 @@ func (e *tokenError) As(target any) bool {
 // transportError is a request without an answer, or with a broken one.
 type transportError struct {
 	method, url string // url is clean
-	err         error
+	err         error  // of net/http: a *url.Error with a clean URL
 	retriable   bool
 }
 
-func (e *transportError) Error() string { return e.method + " " + e.url + ": " + e.err.Error() }
+func (e *transportError) Error() string {
+	err := e.err
+	if inURL, ok := err.(*url.Error); ok { //nolint:errorlint // what newTransportError made
+		err = inURL.Err
+	}
+	return e.method + " " + e.url + ": " + err.Error()
+}
+
 func (e *transportError) Unwrap() error { return e.err }
 
 // newTransportError describes err, the error of a request or of reading or writing its body. Context errors keep their identity.
 // known says whether the host has answered anything before: if so, an unreachable host may come back.
 func newTransportError(req *http.Request, err error, known bool) *transportError {
+	clean := cleanURL(req.URL)
+	e := &transportError{method: req.Method, url: clean, err: err, retriable: isTransient(err, known)}
 	if inURL, ok := errors.AsType[*url.Error](err); ok {
-		err = inURL.Err // the text of the other has the whole URL, of redirect targets too
+		// The original's text has the whole URL, of redirect targets too.
+		e.err = &url.Error{Op: inURL.Op, URL: clean, Err: inURL.Err}
+		e.retriable = isTransient(inURL.Err, known)
 	}
-	return &transportError{method: req.Method, url: cleanURL(req.URL), err: err, retriable: isTransient(err, known)}
+	return e
 }
 
 // errStalled is the cause of the end of a request that made no progress.

@@ -71,6 +71,7 @@ type answer struct {
 	url    string // clean
 	status int
 	header http.Header
+	body   []byte // its beginning
 }
 
 // aboutContent fails if a, the successful answer to a HEAD, is that of a web server and not of a registry: of a proxy that wants somebody to
@@ -86,6 +87,21 @@ func (a answer) aboutContent() error {
 func isPage(header http.Header) bool {
 	mediaType, _, _ := mime.ParseMediaType(header.Get("Content-Type"))
 	return mediaType == "text/html"
+}
+
+// fromStore fails if a, the bare answer 200 to a PUT, has a body that speaks of something else than a success. Registries give empty bodies
+// any type.
+func (a answer) fromStore() error {
+	body := bytes.TrimSpace(a.body)
+	switch errs, _ := parseErrorBody(body); {
+	case len(errs) > 0:
+		return fmt.Errorf("%s: the answer has status 200, and an error: %s: %s", a.url, errs[0].Code, errs[0].Message)
+	case len(body) == 0:
+		return nil
+	case strings.HasPrefix(http.DetectContentType(body), "text/html"):
+		return fmt.Errorf("%s: the answer has status 200, and is a web page", a.url)
+	}
+	return a.aboutContent()
 }
 
 // do sends rq until it is answered with success, as long as rt allows retries.
@@ -117,9 +133,10 @@ func (r *repository) retry(ctx context.Context, rt *retrier, f func() error) err
 
 // discard reads the rest of an answer's body, so that its connection can be used again.
 func discard(resp *http.Response) answer {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
 	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
 	_ = resp.Body.Close()
-	return answer{url: cleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header}
+	return answer{url: cleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header, body: body}
 }
 
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose

@@ -63,7 +63,7 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	s.sigs.hidden = func(ctx context.Context, r *repository, err error) error { return r.unlessHidden(ctx, err) }
 	if s.top, err = s.fetch(ctx, wanted); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("reading %s: %w", name, err)
+		return nil, fmt.Errorf("reading manifest %s in %s: %w", wanted, name.Name(), err)
 	}
 	return s, nil
 }
