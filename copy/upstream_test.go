@@ -56,7 +56,8 @@ var neverReasons = map[string]string{
 	"OptimizeDestinationImageAlreadyExists": "what is there is always looked for",
 	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
 	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "KeepVoid": "the plan",
-	"CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report",
+	"ListSignatures": "the plan",
+	"CheckBlobs":     "the comparison", "CompareDestination": "the comparison", "Report": "the report",
 }
 
 // TestUpstreamReason goes through every option, and what matters of images and transports.
