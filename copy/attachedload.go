@@ -400,7 +400,7 @@ func (l *attachmentLoader) examine(c Attachment) error {
 // absent deals with a candidate that is not there.
 func (l *attachmentLoader) absent(c Attachment) error {
 	if c.Child && l.o.MissingInstances == FailOnMissing {
-		return &MissingError{Missing: []MissingInstance{{c.Digest, "named by the attached list " + c.Subject.String()}}}
+		return &MissingError{Missing: []MissingInstance{{Digest: c.Digest, Platform: "named by the attached list " + c.Subject.String()}}}
 	}
 	as := "a referrer"
 	if c.Child {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Side is the end of a copy at which something happened.
@@ -147,14 +149,42 @@ type MissingError struct {
 
 // A MissingInstance is an instance that a list names and the source does not have.
 type MissingInstance struct {
-	Digest   digest.Digest
+	Digest digest.Digest
+	// Platform is what the list states; for attestations, that is "unknown/unknown".
 	Platform string
+	// AttestationOf is the platform of what it describes, or its digest if the list does not name that; "" if it is no attestation.
+	AttestationOf string
+}
+
+// String names the instance for people.
+func (m MissingInstance) String() string {
+	if m.AttestationOf != "" {
+		return fmt.Sprintf("%s (attestation of %s)", m.Digest, m.AttestationOf)
+	}
+	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
+}
+
+// missingInstance describes an entry of a list, the others of which are instances.
+func missingInstance(instance manifest.Instance, instances []manifest.Instance) MissingInstance {
+	m := MissingInstance{Digest: instance.Digest, Platform: platform.Format(instance.Platform)}
+	subject, ok := instance.AttestationOf()
+	if !ok {
+		return m
+	}
+	m.AttestationOf = short(subject)
+	for _, other := range instances {
+		if other.Digest == subject {
+			m.AttestationOf = platform.Format(other.Platform)
+			break
+		}
+	}
+	return m
 }
 
 func (e *MissingError) Error() string {
 	missing := make([]string, len(e.Missing))
 	for i, m := range e.Missing {
-		missing[i] = fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
+		missing[i] = m.String()
 	}
 	return fmt.Sprintf("missing at the source: %s", someOf(missing))
 }

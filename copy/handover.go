@@ -110,7 +110,12 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 			retErr = errors.Join(retErr, err)
 		}
 	}()
+	counted := countBlobs(ctx, options)
 	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst}, src, options)
+	blobs := counted()
+	j.reporter.update(func(r *Report) {
+		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.copied), r.BlobsReused+len(blobs.reused), addSize(r.BytesCopied, blobs.bytes)
+	})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
@@ -188,12 +193,14 @@ func (j *job) reportHandedOver(copied []byte) error {
 	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, d })
 	l := j.plan.List
 	if l == nil {
+		j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
 	}
 	if len(l.Edits) == 0 && d != l.Digest {
 		j.reporter.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", j.plan.WayReason))
 	}
 	if written, err := manifest.Parse(copied, upstreammanifest.GuessMIMEType(copied)); err == nil {
+		j.reporter.update(func(r *Report) { r.ManifestsCopied += writtenManifests(l, written.Instances()) })
 		for _, orphan := range orphans(l, written.Instances()) {
 			j.reporter.warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, j.plan.WayReason))
 		}

@@ -52,19 +52,21 @@ func TestHandOver(t *testing.T) {
 		options Options
 		way     Way
 		err     string
+
+		manifests, blobs int // that the report counts
 	}{
-		"Docker list to a layout":         {imagetest.DockerList(), layout, strip, Upstream, ""},
-		"Docker list to a layout, keep":   {imagetest.DockerList(), layout, two, Upstream, ""},
-		"Docker list to a layout, all":    {imagetest.DockerList(), layout, Options{ImageListSelection: CopyAllImages}, Upstream, ""},
-		"forced media type":               {imagetest.Platforms(3, 1, 100), toRegistry, force, Upstream, ""},
-		"one image to a docker-archive":   {imagetest.Platforms(3, 1, 100), archive, Options{}, Upstream, ""},
-		"a list to a docker-archive":      {imagetest.Platforms(3, 1, 100), archive, strip, Upstream, "does not support copying multiple images as a group"},
-		"nested to a docker-archive":      {imagetest.Nested(), archive, strip, Upstream, "does not support copying multiple images as a group"},
-		"a list to a directory":           {imagetest.Platforms(3, 1, 100), dir, strip, Native, ""},
-		"a list to an oci-archive":        {imagetest.Platforms(3, 1, 100), ociArchive, strip, Native, ""},
-		"a Docker list to a directory":    {imagetest.DockerList(), dir, two, Native, ""},
-		"a Docker list to an oci-archive": {imagetest.DockerList(), ociArchive, strip, Upstream, ""},
-		"nested lists":                    {imagetest.Nested(), toRegistry, Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.DockerV2Schema2MediaType}, Upstream, "nested"},
+		"Docker list to a layout":         {imagetest.DockerList(), layout, strip, Upstream, "", 3, 5},
+		"Docker list to a layout, keep":   {imagetest.DockerList(), layout, two, Upstream, "", 3, 5},
+		"Docker list to a layout, all":    {imagetest.DockerList(), layout, Options{ImageListSelection: CopyAllImages}, Upstream, "", 5, 9},
+		"forced media type":               {imagetest.Platforms(3, 1, 100), toRegistry, force, Upstream, "", 3, 4},
+		"one image to a docker-archive":   {imagetest.Platforms(3, 1, 100), archive, Options{}, Upstream, "", 1, 2},
+		"a list to a docker-archive":      {imagetest.Platforms(3, 1, 100), archive, strip, Upstream, "does not support copying multiple images as a group", 0, 0},
+		"nested to a docker-archive":      {imagetest.Nested(), archive, strip, Upstream, "does not support copying multiple images as a group", 0, 0},
+		"a list to a directory":           {imagetest.Platforms(3, 1, 100), dir, strip, Native, "", 3, 4},
+		"a list to an oci-archive":        {imagetest.Platforms(3, 1, 100), ociArchive, strip, Native, "", 3, 4},
+		"a Docker list to a directory":    {imagetest.DockerList(), dir, two, Native, "", 3, 5},
+		"a Docker list to an oci-archive": {imagetest.DockerList(), ociArchive, strip, Upstream, "", 3, 5},
+		"nested lists":                    {imagetest.Nested(), toRegistry, Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.DockerV2Schema2MediaType}, Upstream, "nested", 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,6 +83,9 @@ func TestHandOver(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
+			assert.Equal(t, c.manifests, r.ManifestsCopied)
+			assert.Equal(t, c.blobs, r.BlobsCopied)
+			assert.Positive(t, r.BytesCopied)
 			// What was written can be copied on, and so was complete.
 			back := places["registry"](t)
 			_, err = e.image(t.Context(), back.ref("v1"), dest, Options{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing})

@@ -201,8 +201,9 @@ func TestImageMissing(t *testing.T) {
 			var missing *MissingError
 			require.ErrorAs(t, err, &missing)
 			assert.Equal(t, []MissingInstance{
-				{f.Digest("s390x"), "linux/s390x"}, {f.Digest("att-arm64"), "unknown/unknown"},
+				{f.Digest("s390x"), "linux/s390x", ""}, {f.Digest("att-arm64"), "unknown/unknown", "linux/arm64"},
 			}, missing.Missing)
+			assert.ErrorContains(t, err, f.Digest("att-arm64").String()+" (attestation of linux/arm64)")
 			assert.Empty(t, dst.Snapshot("mirror"), "nothing is written")
 
 			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{

@@ -319,7 +319,7 @@ func planSystem(in PlanInput) (*Plan, error) {
 		return nil, err
 	}
 	if in.gone(instance.Digest) {
-		return nil, &MissingError{Missing: []MissingInstance{{instance.Digest, platform.Format(instance.Platform)}}}
+		return nil, &MissingError{Missing: []MissingInstance{missingInstance(instance, instances)}}
 	}
 	var read *Document
 	if doc, ok := in.Documents[instance.Digest]; ok {
@@ -537,7 +537,7 @@ func (in *PlanInput) checkMissing(root *listtree.Node, sel *selection) error {
 			wanted = wanted || v.wanted && !v.lenient
 			if v.missing && !v.lenient && !seen[instance.Digest] {
 				seen[instance.Digest] = true
-				missing = append(missing, MissingInstance{instance.Digest, platform.Format(instance.Platform)})
+				missing = append(missing, missingInstance(instance, n.Instances))
 			}
 		}
 	})

@@ -24,15 +24,22 @@ func printReport(w io.Writer, r *copy.Report) error {
 	fmt.Fprintf(table, "PLATFORM\tDIGEST\tRESULT\tBYTES\tTIME\n")
 	for _, i := range r.Instances {
 		size, elapsed := "-", "-"
-		if i.Outcome == copy.Copied && !i.Nested {
+		if i.Outcome == copy.Copied && i.Elapsed > 0 { // which nobody knows of lists, and of images that were converted
 			size, elapsed = formatBytes(i.Bytes), formatTime(i.Elapsed)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", describe(i, platforms), shortDigest(i.Digest), result(i), size, elapsed)
+		where := ""
+		if i.List != r.Instances[0].List {
+			where = " in list " + shortDigest(i.List)
+		}
+		fmt.Fprintf(table, "%s%s\t%s\t%s\t%s\t%s\n", describe(i, platforms), where, shortDigest(i.Digest), result(i), size, elapsed)
 	}
 	for _, a := range r.Attached {
 		fmt.Fprintf(table, "%s\t%s\t%s\t-\t-\n", describeAttached(a, platforms), shortDigest(a.Digest), attachedResult(a))
 	}
 	table.Flush()
+	for _, v := range r.Void {
+		fmt.Fprintf(&b, "void: %s\n", oneLine(v))
+	}
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", oneLine(warning))
 	}
@@ -78,10 +85,14 @@ func result(i copy.InstanceReport) string {
 	switch {
 	case i.Missing && i.Entry == copy.Stripped:
 		return "missing, stripped"
+	case i.Missing && i.Entry == copy.Kept:
+		return "missing, entry kept"
 	case i.Missing:
 		return "missing"
+	case outcome == copy.Skipped && i.Entry == copy.Kept:
+		return "not copied, entry kept"
 	case outcome == copy.Skipped:
-		return cmp.Or(string(i.Entry), string(copy.Skipped))
+		return cmp.Or(string(i.Entry), "not copied")
 	case i.Entry == copy.Updated:
 		return string(outcome) + ", updated"
 	}
@@ -108,9 +119,14 @@ func summary(r *copy.Report) string {
 
 // changeNote says whether the digest is the source's.
 func changeNote(r *copy.Report) string {
+	converted := r.Plan != nil && r.Plan.Way == copy.Upstream
 	switch {
 	case r.DestinationDigest == r.SourceDigest:
 		return " (unchanged)"
+	case converted && r.Action == copy.StripSparseManifestList:
+		return " (stripped and converted)"
+	case converted:
+		return " (converted)"
 	case r.Action == copy.StripSparseManifestList:
 		return " (stripped)"
 	}

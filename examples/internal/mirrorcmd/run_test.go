@@ -139,7 +139,7 @@ func TestCopyKeep(t *testing.T) {
 		Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f,
 		Present: []string{"arm64"}, Absent: []string{"amd64", "arm/v7"}, Optional: []string{"amd64", "arm/v7"},
 	})
-	assert.Equal(t, 2, strings.Count(r.stdout, " kept "))
+	assert.Equal(t, 2, strings.Count(r.stdout, " not copied, entry kept "))
 	assert.Contains(t, r.stdout, "(unchanged)")
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -271,7 +272,8 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 	entry.SourceDigest, entry.DestinationDigest = r.SourceDigest, r.DestinationDigest
 	entry.Bytes += r.BytesCopied
 	entry.Elapsed += report.Elapsed
-	entry.Warnings, entry.Error = report.Warnings, ""
+	entry.Warnings, entry.Void, entry.Error = report.Warnings, report.Void, ""
+	entry.Missing = slices.DeleteFunc(slices.Clone(report.Instances), func(i copy.InstanceReport) bool { return !i.Missing })
 	switch {
 	case isOther(c.Image, r.Err):
 		entry.Status, entry.Reason = imageSkipped, r.Err.Error()

@@ -51,6 +51,7 @@ type syncSummary struct {
 	Removed        int   `json:"removed"` // manifests
 	RemovalsFailed int   `json:"removalsFailed"`
 	PassedOver     int   `json:"passedOver"` // tags that are named after digests
+	Missing        int   `json:"missing"`    // instances that the sources list and do not have, and that were left out
 }
 
 // A syncPassedOver says how many tags of a repository match a pattern and are named after digests, which patterns do not take.
@@ -84,8 +85,12 @@ type syncImage struct {
 	Attempts int           `json:"attempts,omitempty"`
 	Elapsed  time.Duration `json:"elapsed,omitempty"` // in nanoseconds
 	Reason   string        `json:"reason,omitempty"`  // of skipped ones
-	Warnings []string      `json:"warnings,omitempty"`
-	Error    string        `json:"error,omitempty"`
+	// Missing are the instances that were selected, and that the source lists and does not have.
+	Missing []copy.InstanceReport `json:"missing,omitempty"`
+	// Void names what is without effect at the destination: signatures and referrers of a list that changed.
+	Void     []string `json:"void,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+	Error    string   `json:"error,omitempty"`
 }
 
 // name is the destination, or, of an image whose destinations are not known, the source.
@@ -93,11 +98,29 @@ func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
 
 // planned fills in what a plan says.
 func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
-	i.Action, i.DestinationDigest, i.Warnings = p.Action.String(), p.Digest, p.Warnings
+	i.Action, i.DestinationDigest, i.Warnings, i.Void = p.Action.String(), p.Digest, p.Warnings, p.Void
+	i.Missing = missingIn(p)
 	i.Status, i.Bytes = imagePlanned, p.Bytes
 	if upToDate {
 		i.Status = imagePresent
 	}
+}
+
+// missingIn returns what a plan leaves out because it is missing, as a report of its execution does.
+func missingIn(p *copy.Plan) []copy.InstanceReport {
+	entries := map[copy.EntryDecision]copy.EntryOutcome{copy.KeepEntry: copy.Kept, copy.StripEntry: copy.Stripped, copy.UpdateEntry: copy.Updated}
+	var missing []copy.InstanceReport
+	eachList(p.List, func(l *copy.ListPlan) {
+		for _, in := range l.Instances {
+			if in.Missing {
+				missing = append(missing, copy.InstanceReport{
+					List: l.Digest, Index: in.Index, Digest: in.Digest, Platform: in.Platform, AttestationOf: in.AttestationOf,
+					Outcome: copy.Skipped, Entry: entries[in.Entry], Reason: in.Reason, Missing: true,
+				})
+			}
+		}
+	})
+	return missing
 }
 
 // finish counts, after a run that ended with err.
@@ -109,6 +132,7 @@ func (r *syncReport) finish(err error) {
 	s := syncSummary{Images: len(r.Images)}
 	for _, i := range r.Images {
 		s.Bytes += i.Bytes
+		s.Missing += len(i.Missing)
 		switch i.Status {
 		case imageCopied:
 			s.Copied++
@@ -182,6 +206,12 @@ func (r *syncReport) text() string {
 	}
 	table.Flush()
 	for _, i := range r.Images {
+		for _, m := range i.Missing {
+			fmt.Fprintf(&b, "missing: %s: %s\n", i.name(), oneLine(m.Reason.Text+": "+missingName(m)))
+		}
+		for _, v := range i.Void {
+			fmt.Fprintf(&b, "void: %s: %s\n", i.name(), oneLine(v))
+		}
 		for _, w := range i.Warnings {
 			fmt.Fprintf(&b, "warning: %s: %s\n", i.name(), oneLine(w))
 		}
@@ -208,6 +238,14 @@ func (r *syncReport) text() string {
 	return b.String()
 }
 
+// missingName names an instance that is missing: by its digest, and by its platform or what it describes.
+func missingName(m copy.InstanceReport) string {
+	if m.AttestationOf != "" {
+		return fmt.Sprintf("%s (attestation of %s)", m.Digest, shortDigest(m.AttestationOf))
+	}
+	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
+}
+
 func because(reason string) string {
 	if reason == "" {
 		return ""
@@ -218,11 +256,12 @@ func because(reason string) string {
 // lastLine is what a reader looks at first.
 func (r *syncReport) lastLine() string {
 	s := r.Summary
+	begun := s.Copied + s.Planned + s.Present + s.Skipped + s.Failed
 	var parts []string
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Failed, "failed"}, {s.Removed, "removed"}} {
+	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Failed, "failed"}, {s.Images - begun, "not begun"}, {s.Removed, "removed"}} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
 		}
@@ -231,8 +270,15 @@ func (r *syncReport) lastLine() string {
 	if r.unchanged() && r.Error == "" {
 		verdict = "nothing to do: "
 	}
-	if len(parts) == 0 {
-		parts = []string{"none in this shard"}
+	images := counted(s.Images, "image")
+	if s.Images == 0 && r.Shard != "" {
+		images += " in this shard"
 	}
-	return fmt.Sprintf("%s%s: %s; %s; %s\n", verdict, counted(s.Images, "image"), strings.Join(parts, ", "), formatBytes(s.Bytes), formatTime(r.Elapsed))
+	if len(parts) > 0 {
+		images += ": " + strings.Join(parts, ", ")
+	}
+	if s.Missing > 0 {
+		images += fmt.Sprintf("; missing at the source: %d", s.Missing)
+	}
+	return fmt.Sprintf("%s%s; %s; %s\n", verdict, images, formatBytes(s.Bytes), formatTime(r.Elapsed))
 }

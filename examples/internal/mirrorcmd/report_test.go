@@ -1,0 +1,140 @@
+package mirrorcmd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/internal/schematest"
+)
+
+// TestCopyOfConvertedImages counts what a conversion writes.
+func TestCopyOfConvertedImages(t *testing.T) {
+	src := registrytest.Start(t, registrytest.Options{})
+	imagetest.DockerList().PushTo(src, repo, tag, imagetest.Top)
+	layout := "oci:" + filepath.Join(t.TempDir(), "layout") + ":1"
+
+	r := mirror(t, "copy", "--platform", "linux/amd64,linux/arm64", "--sparse", "strip", refTo(src), layout).done(t)
+
+	assert.Contains(t, r.stdout, "written: 3 manifests, 5 blobs (")
+	assert.NotContains(t, r.stdout, "(0 B)")
+	assert.Regexp(t, `linux/amd64 +sha256:[0-9a-f]+ +copied +- +-\n`, r.stdout, "nobody knows which bytes are whose")
+	assert.Contains(t, r.stdout, "(stripped and converted)")
+}
+
+// TestCopySaysWhereEntriesStand names the list of each entry that is not in the top one.
+func TestCopySaysWhereEntriesStand(t *testing.T) {
+	f := imagetest.Nested()
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+
+	r := mirror(t, "copy", "--platform", "linux/amd64,linux/arm/v7", refTo(src), refTo(dst)).done(t)
+
+	assert.Regexp(t, `(?m)^linux/amd64 +sha256:`, r.stdout)
+	assert.Regexp(t, `(?m)^list +`+shortDigest(f.Digest("inner"))+` +copied`, r.stdout)
+	assert.Regexp(t, `(?m)^linux/arm64 in list `+shortDigest(f.Digest("inner"))+` +`+shortDigest(f.Digest("arm64"))+` +not copied, entry kept`, r.stdout)
+	assert.Regexp(t, `(?m)^list in list `+shortDigest(f.Digest("inner"))+` +`+shortDigest(f.Digest("innermost"))+` +copied`, r.stdout)
+	assert.Regexp(t, `(?m)^linux/arm/v7 in list `+shortDigest(f.Digest("innermost"))+` +`+shortDigest(f.Digest("arm/v7"))+` +copied`, r.stdout)
+}
+
+// TestCopyNamesWhatIsVoid prints what the destination has no use for.
+func TestCopyNamesWhatIsVoid(t *testing.T) {
+	f := signed()
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	f.PushTo(src, repo, "", "signature")
+
+	r := mirror(t, "copy", "--platform", "linux/amd64", "--sparse", "strip", "--list-signatures", "warn", refTo(src), refTo(dst))
+
+	require.Equal(t, StatusDone, r.status, r.stderr)
+	assert.Contains(t, r.stdout, "void: signatures of the list "+f.Digest(imagetest.Top).String()+": referrer "+f.Digest("signature").String())
+}
+
+// signed is a list that notation has signed.
+func signed() *imagetest.Fixture {
+	f := imagetest.Platforms(2, 1, 100)
+	f.Artifact("signature", imagetest.Subject(imagetest.Top), imagetest.ArtifactType("application/vnd.cncf.notary.signature"))
+	return f
+}
+
+// TestSyncReportsWhatIsLeftOut has what is missing, and what is void, in its table and in JSON, in dry runs too.
+func TestSyncReportsWhatIsLeftOut(t *testing.T) {
+	f := signed()
+	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
+	f.PushTo(s.src, "signed", "1", imagetest.Top)
+	f.PushTo(s.src, "signed", "", "signature")
+	g := imagetest.WithAttestations()
+	g.PushTo(s.src, "gaps", "1", imagetest.Top, "arm64", "att-arm64")
+	s.write("defaults: {destination: \"DST/{name}\", sparse: strip, missing: skip, list-signatures: warn}\n" +
+		"images:\n- source: SRC/signed:1\n  platforms: [linux/amd64]\n- source: SRC/gaps:1\n")
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		r := s.sync(args...)
+		require.Equal(t, StatusDone, r.status, r.stderr)
+		to := "docker://" + s.dst.Host() + "/"
+		assert.Contains(t, r.stdout, "void: "+to+"signed:1: signatures of the list "+f.Digest(imagetest.Top).String())
+		assert.Contains(t, r.stdout, "missing: "+to+"gaps:1: all instances are selected, but missing at the source: "+g.Digest("arm64").String()+" (linux/arm64)\n")
+		assert.Contains(t, r.stdout, g.Digest("att-arm64").String()+" (attestation of "+shortDigest(g.Digest("arm64"))+")\n")
+		assert.Contains(t, r.stdout, "; missing at the source: 2; ")
+
+		if args == nil {
+			s.write("defaults: {destination: \"DST/other/{name}\", sparse: strip, missing: skip, list-signatures: warn}\n" +
+				"images:\n- source: SRC/signed:1\n  platforms: [linux/amd64]\n- source: SRC/gaps:1\n")
+		}
+		report := s.syncJSON(StatusDone, args...)
+		assert.Equal(t, 2, report.Summary.Missing)
+		assert.Len(t, report.Images[0].Void, 1)
+		assert.Empty(t, report.Images[0].Missing)
+		require.Len(t, report.Images[1].Missing, 2)
+		missing := report.Images[1].Missing[0]
+		assert.Equal(t, "linux/arm64", missing.Platform)
+		assert.Equal(t, g.Digest("arm64"), missing.Digest)
+		assert.Equal(t, copy.Stripped, missing.Entry)
+		assert.Equal(t, g.Digest(imagetest.Top), missing.List)
+	}
+}
+
+// TestSyncLastLine says what became of images, and of shards only if there are some.
+func TestSyncLastLine(t *testing.T) {
+	images := []syncImage{{Status: imageCopied}, {}}
+	r := syncReport{Images: images}
+	r.finish(errors.New("stopped"))
+	assert.Contains(t, r.lastLine(), "2 images: 1 copied, 1 not begun; ")
+	r = syncReport{Images: images[1:]}
+	r.finish(context.Canceled)
+	assert.Contains(t, r.lastLine(), "1 image: 1 not begun; ")
+	r = syncReport{Shard: "1/2"}
+	r.finish(nil)
+	assert.Contains(t, r.lastLine(), "nothing to do: 0 images in this shard; ")
+	r = syncReport{}
+	r.finish(nil)
+	assert.Contains(t, r.lastLine(), "nothing to do: 0 images; ")
+}
+
+// TestReportsAreDocumented holds docs/report-schema.md against everything that is printed as JSON, but for plans.
+func TestReportsAreDocumented(t *testing.T) {
+	schematest.Check(t, "../../../docs/report-schema.md", map[string]any{
+		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "AttachedReport": copy.AttachedReport{}, "EndReport": copy.EndReport{},
+		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
+		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
+		"Verification": verification{}, "Violation": violation{},
+		"Inspection": inspection{}, "InspectedEntry": inspectedEntry{}, "InspectedImage": inspectedImage{}, "InspectedBlob": inspectedBlob{},
+		"InspectedTotals": inspectedTotals{},
+		"Bundle":          bundleRecord{}, "BundleImage": bundleImage{}, "BundleAttached": bundleAttached{}, "BundleBlob": bundleBlob{},
+		"BundleLoad": loading{}, "LoadedImage": loadedImage{},
+	}, copy.Plan{}, copy.Reason{})
+	page, err := os.ReadFile("../../../docs/report-schema.md")
+	require.NoError(t, err)
+	for _, schema := range []string{
+		copy.ReportSchema, copy.PlanSchema, SyncReportSchema, DigestMapSchema, verificationSchema, inspectionSchema, bundleSchema, loadingSchema,
+	} {
+		assert.Contains(t, string(page), "`"+schema+"`")
+	}
+}
