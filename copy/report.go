@@ -26,7 +26,7 @@ type Report struct {
 	ActionReason string                   `json:"actionReason,omitempty"`
 	// Refusal is the registry's answer to the list that it refused, "" if there was none.
 	Refusal string `json:"refusal,omitempty"`
-	// Written is set if the destination's reference was written; it is not when everything was there already.
+	// Written is set if the destination's reference was written; it is not when it named the right digest already.
 	Written bool `json:"written"`
 	// Checked is how much was looked at to find that something is there already.
 	Checked CheckLevel `json:"checked,omitempty"`
@@ -43,6 +43,8 @@ type Report struct {
 	BlobsReused int   `json:"blobsReused"`
 	// ManifestsCopied are the manifests and lists written, the one that the reference names included.
 	ManifestsCopied int `json:"manifestsCopied"`
+	// SignaturesCopied are the signatures stored, of images and lists, as registries.d says; those that are attached are in Attached.
+	SignaturesCopied int `json:"signaturesCopied,omitempty"`
 
 	// Source and Destination count what the ends did.
 	Source      EndReport `json:"source"`

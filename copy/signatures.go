@@ -128,5 +128,6 @@ func (j *job) putSignatures(ctx context.Context, d digest.Digest) error {
 		return &Error{"writing signatures of", DestinationSide, d.String(), err}
 	}
 	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
+	j.reporter.update(func(r *Report) { r.SignaturesCopied += sigs.Len() })
 	return nil
 }

@@ -175,13 +175,13 @@ func TestPolicyReject(t *testing.T) {
 	assert.Empty(t, dst.Snapshot(dst.repo))
 }
 
-// TestSignedLater signs an image that is mirrored already: the signatures arrive with the next run, and the run after that
-// writes nothing.
+// TestSignedLater signs an image that is mirrored already, where tags are immutable: the signatures arrive with the next run, and the run
+// after that writes nothing.
 func TestSignedLater(t *testing.T) {
 	e, private, _ := newSigningEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	src := signedSource(t, e, f, private, registrytest.Options{})
-	dst := places["registry"](t).(registryPlace)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{PutAgain: registrytest.HarborTagImmutable}), "app"}
 	two := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64")}
 	for _, from := range []string{"unsigned", "v1", "v1"} {
 		before := dst.Snapshot(dst.repo)
@@ -192,7 +192,9 @@ func TestSignedLater(t *testing.T) {
 		switch {
 		case from == "unsigned":
 			assert.Equal(t, 0, signaturesAt(t, e, dst.ref("v1"), f.Digest("amd64")).Len())
-		case r.Written:
+		case r.SignaturesCopied > 0:
+			assert.Equal(t, 2, r.SignaturesCopied)
+			assert.False(t, r.Written, "the tag names the list already")
 			assert.Zero(t, r.BlobsCopied, "of the image itself")
 			for _, name := range []string{imagetest.Top, "amd64"} {
 				assert.Equal(t, 1, signaturesAt(t, e, dst.ref("v1"), f.Digest(name)).Len(), name)
@@ -211,11 +213,12 @@ func TestSingleImageSignedLater(t *testing.T) {
 	e, private, _ := newSigningEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	src := signedSource(t, e, f, private, registrytest.Options{})
-	dst := places["registry"](t).(registryPlace)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{PutAgain: registrytest.HarborTagImmutable}), "app"}
 	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("unsigned"), Options{RemoveSignatures: true})
 	require.NoError(t, err)
 	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{})
 	require.NoError(t, err)
 	assert.Zero(t, r.BlobsCopied)
+	assert.Equal(t, 1, r.SignaturesCopied)
 	assert.Equal(t, 1, signaturesAt(t, e, dst.ref("v1"), f.Digest("amd64")).Len())
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -45,7 +46,11 @@ func (j *job) write(ctx context.Context) error {
 			return &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
 		}
 		j.progress.line("Writing manifest to image destination")
-		return j.putTop(ctx, j.plan, doc)
+		err = j.putTop(ctx, j.plan, doc)
+		if isRefusal(err) && j.names(ctx, doc.Digest) {
+			return j.leaveTop(ctx, doc)
+		}
+		return err
 	}
 	j.progress.line("Writing manifest list to image destination")
 	err := j.writeLists(ctx, j.plan)
@@ -147,7 +152,12 @@ const writingList = "writing list"
 //
 // If the plan attaches anything, doc is only stored by its digest, with its signatures: what is attached comes next, and nameTop after it.
 // So nobody sees an image without what belongs to it, and nothing is attached to a list that the destination refuses.
+//
+// A reference that named doc when the copy began, and still does, is not written.
 func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) error {
+	if j.top == doc.Digest && j.names(ctx, doc.Digest) {
+		return j.leaveTop(ctx, doc)
+	}
 	sigs := j.signaturesOf(doc.Digest)
 	if plan.List != nil {
 		j.progress.line("Storing list signatures")
@@ -165,8 +175,33 @@ func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) err
 	if err := j.put(ctx, doc, func() error { return j.dst.PutTop(ctx, doc, sigs) }); err != nil {
 		return &Error{"writing", DestinationSide, j.in.Destination, err}
 	}
-	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
-	j.named(doc)
+	j.reporter.update(func(r *Report) {
+		r.ManifestsCopied++
+		if sigs != nil {
+			r.SignaturesCopied += sigs.Len()
+		}
+	})
+	j.named(doc.Digest, true)
+	return nil
+}
+
+// names says whether the destination's reference is known to name d now. Only registries are asked: elsewhere, what was written becomes visible
+// with the reference.
+func (j *job) names(ctx context.Context, d digest.Digest) bool {
+	if j.to != "docker" {
+		return false
+	}
+	now, known := j.destinationTop(ctx)
+	return known && now == d
+}
+
+// leaveTop is putTop for a reference that names doc already. Registries refuse to write a tag that is immutable, also where nothing would
+// change, and distribution refuses a list of which it has lost a child, also one that this copy does not want.
+func (j *job) leaveTop(ctx context.Context, doc endpoint.Document) error {
+	if err := j.putSignatures(ctx, doc.Digest); err != nil {
+		return err
+	}
+	j.named(doc.Digest, false)
 	return nil
 }
 
@@ -178,21 +213,22 @@ func (j *job) nameTop(ctx context.Context) error {
 	if err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, *j.unnamed, nil) }); err != nil {
 		return &Error{"writing", DestinationSide, j.in.Destination, err}
 	}
-	j.named(*j.unnamed)
+	j.named(j.unnamed.Digest, true)
 	return nil
 }
 
-// named notes that the destination's reference names doc.
-func (j *job) named(doc endpoint.Document) {
+// named notes that the destination's reference names d, and whether it had to be written.
+func (j *job) named(d digest.Digest, written bool) {
 	j.reporter.update(func(r *Report) {
-		r.Written = true
-		r.DestinationDigest = doc.Digest
+		r.Written = written
+		r.DestinationDigest = d
 	})
 	j.reporter.setComplete()
 }
 
-// refused finds out why a list was not stored, and does what that calls for: children that were lost are pushed again, once; under Auto,
-// a list that was refused because it is sparse is stripped. Anything else is an error.
+// refused finds out why a list was not stored, and does what that calls for: children that were lost are pushed again, once; a refusal to make
+// the reference name what it names does not matter; under Auto, a list that was refused because it is sparse is stripped. Anything else is an
+// error.
 func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) error {
 	var subject *SubjectError
 	if errors.As(put.err, &subject) {
@@ -200,20 +236,27 @@ func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) er
 	}
 	kind, lost := classifyRefusal(put.err, put.list.Absent)
 	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
-	if kind == refusedOtherwise {
-		return put.err
-	}
 	if kind == refusedUnclear {
 		lost = j.lostChildren(ctx)
 	}
 	sparse := len(put.list.Absent) > 0
-	if mayRepair && (len(lost) > 0 || kind == refusedUnclear && sparse) {
+	switch {
+	case mayRepair && (len(lost) > 0 || kind == refusedUnclear && sparse):
 		return j.repair(ctx, lost)
-	}
-	if len(lost) > 0 || !sparse {
+	case len(lost) > 0:
+		return put.err
+	case put.list == j.plan.List && isRefusal(put.err) && j.names(ctx, put.list.Result):
+		return j.leaveTop(ctx, put.list.document())
+	case kind == refusedOtherwise || !sparse:
 		return put.err
 	}
 	return j.strip(ctx, put, kind)
+}
+
+// isRefusal says whether err is a registry's refusal to store something, and no failure of its own.
+func isRefusal(err error) bool {
+	var registry *RegistryError
+	return errors.As(err, &registry) && registry.Method == http.MethodPut && registry.Status >= 400 && registry.Status < 500
 }
 
 // lostChildren returns those of the plan's images that the destination does not have.

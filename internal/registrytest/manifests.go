@@ -147,6 +147,9 @@ type manifestPut struct {
 
 func (x *exchange) putManifest() {
 	p, a := x.readManifest()
+	if _, there := x.Resolve(x.route.repo, p.tag); a.Status == 0 && there && x.opts.PutAgain != nil {
+		a = x.opts.PutAgain(ListPut{Repo: x.route.repo, Ref: x.route.ref, MediaType: p.mediaType, Body: p.body})
+	}
 	if a.Status == 0 && isList(p.mediaType) {
 		a = x.listPolicy()(x.listPut(p))
 	}

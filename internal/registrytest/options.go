@@ -17,6 +17,9 @@ type Options struct {
 	ListPolicy ListPolicy
 	// ImmutableTags refuses to point an existing tag at another digest: 400 TAG_INVALID, as ECR does.
 	ImmutableTags bool
+	// PutAgain, if not nil, decides about every PUT of a tag that is there already, whatever it names: registries refuse to write an
+	// immutable tag, with the same digest, too. What is at the tag is not looked at, nor are the children of a list.
+	PutAgain ListPolicy
 	// HonourAccept answers GET and HEAD of a manifest with 404 MANIFEST_UNKNOWN if the Accept header does not
 	// admit its media type, as distribution does for OCI documents. Without it Accept is not looked at.
 	HonourAccept bool

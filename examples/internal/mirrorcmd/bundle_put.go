@@ -148,7 +148,7 @@ func (t *loadTask) top(ctx context.Context, doc endpoint.Document) error {
 		if err != nil || sigs == nil {
 			return err
 		}
-		return t.dst.PutTop(ctx, doc, sigs)
+		return t.dst.PutSignatures(ctx, doc.Digest, sigs) // the tag stays as it is: it may be immutable
 	}
 	if slices.Contains(t.tree.images, doc.Digest) {
 		if err := t.blobs(ctx, doc); err != nil {

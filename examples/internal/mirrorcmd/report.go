@@ -102,7 +102,7 @@ func result(i copy.InstanceReport) string {
 // summary is what a reader looks at first: the last lines.
 func summary(r *copy.Report) string {
 	var b strings.Builder
-	if r.Written || r.ManifestsCopied > 0 {
+	if r.Written || r.ManifestsCopied > 0 || r.SignaturesCopied > 0 {
 		fmt.Fprintf(&b, "written: %s, %s (%s); blobs there already: %d; time: %s\n", counted(r.ManifestsCopied, "manifest"),
 			counted(r.BlobsCopied, "blob"), formatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
 	} else {

@@ -92,12 +92,17 @@ func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 	if !ok {
 		return "", fmt.Errorf("%s: %w", d.name, endpoint.ErrNotFound)
 	}
+	return d.digestAt(ctx, wanted)
+}
+
+// digestAt is the digest of what a tag or a digest names.
+func (d *Destination) digestAt(ctx context.Context, wanted string) (digest.Digest, error) {
 	header, err := d.headManifest(ctx, wanted)
 	if err != nil {
 		return "", err
 	}
-	if named, ok := d.name.(reference.Canonical); ok {
-		return named.Digest(), nil
+	if named := digest.Digest(wanted); named.Validate() == nil {
+		return named, nil
 	}
 	if stated := digest.Digest(header.Get("Docker-Content-Digest")); stated.Validate() == nil {
 		return stated, nil
@@ -241,13 +246,20 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 	if contentType == "" {
 		contentType = manifest.GuessMIMEType(doc.Bytes)
 	}
-	a, err := d.repo.do(ctx, d.shared.newRetrier(), &request{
+	rt := d.shared.newRetrier()
+	a, err := d.repo.do(ctx, rt, &request{
 		method: http.MethodPut,
 		path:   "manifests/" + tagOrDigest,
 		header: http.Header{"Content-Type": {contentType}},
 		body:   bytesBody(doc.Bytes),
 		size:   int64(len(doc.Bytes)),
 	})
+	if no, refused := errors.AsType[*refusal](err); refused && rt.failures > 0 && no.Status < 500 {
+		// An earlier attempt, whose answer was lost, may have done it: immutable tags are written once.
+		if there, known := d.digestAt(ctx, tagOrDigest); known == nil && there == doc.Digest {
+			return nil
+		}
+	}
 	if err != nil {
 		d.repo.host.blobs.forget(d.repo)
 		return fmt.Errorf("writing manifest %s of %s: %w", tagOrDigest, d.name.Name(), err)
