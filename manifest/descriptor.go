@@ -43,7 +43,7 @@ func (s *scanner) readDescriptor() (Descriptor, error) {
 	err := s.object(descriptorKeys, func(key string) (err error) {
 		switch key {
 		case "mediaType":
-			d.MediaType, err = s.string("a string")
+			d.MediaType, err = s.optionalString()
 		case "digest":
 			hasDigest = true
 			d.Digest, err = s.readDigest()
@@ -55,7 +55,7 @@ func (s *scanner) readDescriptor() (Descriptor, error) {
 		case "annotations":
 			d.Annotations, err = s.readAnnotations()
 		case "artifactType":
-			d.ArtifactType, err = s.string("a string")
+			d.ArtifactType, err = s.optionalString()
 		case "platform":
 			d.Platform, err = s.readPlatform()
 		case "data":
@@ -115,15 +115,15 @@ func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 	err := s.object(platformKeys, func(key string) (err error) {
 		switch key {
 		case "architecture":
-			p.Architecture, err = s.string("a string")
+			p.Architecture, err = s.optionalString()
 		case "os":
-			p.OS, err = s.string("a string")
+			p.OS, err = s.optionalString()
 		case "os.version":
-			p.OSVersion, err = s.string("a string")
+			p.OSVersion, err = s.optionalString()
 		case "os.features":
 			p.OSFeatures, err = s.readStrings()
 		case "variant":
-			p.Variant, err = s.string("a string")
+			p.Variant, err = s.optionalString()
 		case "features":
 			_, err = s.readStrings()
 		default:
@@ -137,14 +137,18 @@ func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 	return p, nil
 }
 
-// readAnnotations reads an object whose values are strings, or null.
+// readAnnotations reads an object whose values are strings or null, or null. Parsers do not agree on which of several values counts: an
+// annotation that decides about an entry has one.
 func (s *scanner) readAnnotations() (map[string]string, error) {
 	if s.null() {
 		return nil, nil
 	}
 	m := map[string]string{}
 	err := s.object(nil, func(key string) (err error) {
-		m[key], err = s.string("a string")
+		if _, again := m[key]; again && contains(decidingAnnotations, key) {
+			return s.fail(s.keyStart, duplicateKey)
+		}
+		m[key], err = s.optionalString()
 		return err
 	})
 	return m, err

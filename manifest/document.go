@@ -1,6 +1,10 @@
 package manifest
 
-import "github.com/opencontainers/go-digest"
+import (
+	"cmp"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // MaxSize is the number of bytes that a manifest or a list may have. Registries are only expected to take this much (OCI
 // distribution specification v1.1, section "Pushing Manifests").
@@ -13,8 +17,9 @@ var contentKeys = []string{"manifests", "config", "layers", "fsLayers", "history
 type format struct {
 	name        string // with its article, for errors
 	oci, docker string // media types of its two forms
-	// contents reads the values of the contentKeys that a document of the format must have. No document has others.
+	// contents reads the values of the contentKeys that a document of the format has. No document has others.
 	contents map[string]func() error
+	required []string // of the keys of contents: the document is nothing without them
 }
 
 func (f format) has(mediaType string) bool { return mediaType == f.oci || mediaType == f.docker }
@@ -25,6 +30,7 @@ type header struct {
 	artifactType string
 	subject      digest.Digest // "" if there is none
 	annotations  map[string]string
+	remarks      []Remark // on the whole document
 }
 
 // A headerReader reads the top level of a document. What can be judged only when all of it has been read is kept as an error until then.
@@ -34,7 +40,7 @@ type headerReader struct {
 	format   format
 	declared string // media type that came with the document, or ""
 
-	found                          map[string]bool // of topKeys
+	found                          map[string]bool // of topKeys, but for those whose value is null although it must not be
 	version, mediaTypeErr, foreign *ParseError     // nil as long as nothing is wrong
 }
 
@@ -56,8 +62,9 @@ func (s *scanner) readHeader(f format, declared string) (header, error) {
 		return header{}, err
 	}
 	if r.mediaType == "" {
-		r.mediaType = f.oci
+		r.mediaType = cmp.Or(declared, f.oci)
 	}
+	r.header.remarks = s.remarks
 	return r.header, nil
 }
 
@@ -74,7 +81,7 @@ func (r *headerReader) member(key string) (err error) {
 	case "mediaType":
 		return r.readMediaType()
 	case "artifactType":
-		r.artifactType, err = r.string("a string")
+		r.artifactType, err = r.optionalString()
 	case "subject":
 		r.subject, err = r.readSubject()
 	case "annotations":
@@ -90,6 +97,10 @@ func (r *headerReader) member(key string) (err error) {
 
 func (r *headerReader) readVersion() error {
 	start := r.pos
+	if r.null() {
+		delete(r.found, "schemaVersion")
+		return nil
+	}
 	text, err := r.number()
 	if err != nil {
 		return err
@@ -105,10 +116,12 @@ func (r *headerReader) readVersion() error {
 
 func (r *headerReader) readMediaType() (err error) {
 	start := r.pos
-	r.mediaType, err = r.string("a string")
+	r.mediaType, err = r.optionalString()
 	switch {
 	case err != nil:
 		return err
+	case r.mediaType == "":
+		delete(r.found, "mediaType")
 	case !r.format.has(r.mediaType):
 		r.mediaTypeErr = r.fail(start, quote(r.mediaType)+" is not the media type of "+r.format.name)
 	case r.declared != "" && r.declared != r.mediaType:
@@ -124,16 +137,21 @@ func (r *headerReader) verdict(start int) error {
 			return err
 		}
 	}
-	if !r.found["schemaVersion"] {
-		return r.fail(start, "no schemaVersion")
-	}
-	if !r.found["mediaType"] && r.declared == r.format.docker {
-		return r.fail(start, "no mediaType, which Docker's format requires")
+	for _, key := range r.format.required {
+		if !r.found[key] {
+			return r.fail(start, "no "+key)
+		}
 	}
 	for _, key := range contentKeys {
 		if r.format.contents[key] != nil && !r.found[key] {
-			return r.fail(start, "no "+key)
+			r.remark(start, "no "+key, Irregular)
 		}
+	}
+	if !r.found["schemaVersion"] {
+		r.remark(start, "no schemaVersion", Irregular)
+	}
+	if !r.found["mediaType"] && r.declared == r.format.docker {
+		r.remark(start, "no mediaType, which Docker's format requires", Irregular)
 	}
 	return nil
 }

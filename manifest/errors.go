@@ -38,6 +38,36 @@ func (e *ParseError) Error() string {
 
 func (e *ParseError) Unwrap() error { return e.Err }
 
+// A Remark is about something in a document that was let through although it is not right, or not as everybody writes it, because it takes
+// nothing away from what the document says: registries hand such documents out, and other tools carry them as they are.
+type Remark struct {
+	Path   string // as in ParseError
+	Offset int    // as in ParseError
+	Reason string // for people, as in ParseError
+	Kind   RemarkKind
+}
+
+// A RemarkKind says what is to be feared from what a Remark is about.
+type RemarkKind int
+
+const (
+	// Irregular is what formats do not allow, and everybody reads alike.
+	Irregular RemarkKind = iota + 1
+	// CaseVariant is a key that differs from another one in case only, where neither has a meaning: among annotations, or in what no
+	// specification names. That is allowed; who looks for one of them may find the other.
+	CaseVariant
+	// Duplicate is a key that occurs twice there. Parsers read such a document differently: it can be carried, and must not be
+	// written anew.
+	Duplicate
+)
+
+func (r Remark) String() string {
+	return (&ParseError{Path: r.Path, Offset: r.Offset, Reason: r.Reason}).Error()
+}
+
+// maxRemarks is how many remarks of each kind are made on one document.
+const maxRemarks = 8
+
 // An EditError says which of the edits given to EditInstances was refused, and why.
 type EditError struct {
 	Index  int      // position of the edit in what EditInstances was given

@@ -14,10 +14,12 @@ type Image struct {
 	Config       Descriptor        // always there
 	Layers       []Descriptor      // in the order of the document, repeated ones included
 	Annotations  map[string]string // nil if there are none
+	Remarks      []Remark          // on what was let through, a few of each kind
 }
 
-// ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is refused; here, manifests, fsLayers
-// and history are contents of other formats, and config and layers are required (layers may be null, which is no layers).
+// ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is refused and what is remarked on; here,
+// manifests, fsLayers and history are contents of other formats, and config is required. Without layers, or with null for
+// them, there are none; their absence is remarked on.
 // The error for a Docker schema 1 manifest wraps ErrSchema1.
 func ParseImage(b []byte, mediaType string) (*Image, error) {
 	s, err := newScanner(b)
@@ -27,9 +29,10 @@ func ParseImage(b []byte, mediaType string) (*Image, error) {
 	var m Image
 	var h header
 	f := format{
-		name:   "an image manifest",
-		oci:    imgspecv1.MediaTypeImageManifest,
-		docker: MediaTypeDockerManifest,
+		name:     "an image manifest",
+		oci:      imgspecv1.MediaTypeImageManifest,
+		docker:   MediaTypeDockerManifest,
+		required: []string{"config"},
 		contents: map[string]func() error{
 			"config": func() (err error) {
 				m.Config, err = s.readDescriptor()
@@ -49,6 +52,7 @@ func ParseImage(b []byte, mediaType string) (*Image, error) {
 		return nil, err
 	}
 	m.MediaType, m.ArtifactType, m.Subject, m.Annotations = h.mediaType, h.artifactType, h.subject, h.annotations
+	m.Remarks = h.remarks
 	return &m, nil
 }
 

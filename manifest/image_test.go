@@ -46,6 +46,35 @@ func TestParseImageOfOCI(t *testing.T) {
 	}
 }
 
+func TestRemarksOnImages(t *testing.T) {
+	const config = `"config":{"digest":"$A","size":1}`
+	for _, tc := range []struct {
+		name      string
+		doc       string
+		mediaType string
+		want      []manifest.Remark
+	}{
+		{"no layers", `{"schemaVersion":2,` + config + `}`, "", []manifest.Remark{{Reason: "no layers", Kind: manifest.Irregular}}},
+		{"layers null", `{"schemaVersion":2,` + config + `,"layers":null}`, "", nil},
+		{"Docker without mediaType", `{"schemaVersion":2,` + config + `,"layers":[]}`, manifest.MediaTypeDockerManifest,
+			[]manifest.Remark{{Reason: "no mediaType, which Docker's format requires", Kind: manifest.Irregular}}},
+		{"no schemaVersion", `{` + config + `,"layers":[]}`, "", []manifest.Remark{{Reason: "no schemaVersion", Kind: manifest.Irregular}}},
+		{"annotation null", `{"annotations":{"a":null},"schemaVersion":2,` + config + `,"layers":[]}`, "",
+			[]manifest.Remark{{Path: "annotations.a", Offset: 20, Reason: "null for a string", Kind: manifest.Irregular}}},
+		{"duplicate annotation of a layer", `{"layers":[{"annotations":{"a":"1","a":"2"},"digest":"$B","size":1}],"schemaVersion":2,` + config + `}`, "",
+			[]manifest.Remark{{Path: "layers[0].annotations.a", Offset: 35, Reason: "duplicate key", Kind: manifest.Duplicate}}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			image, err := manifest.ParseImage([]byte(expand.Replace(tc.doc)), tc.mediaType)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, image.Remarks)
+			if tc.mediaType != "" {
+				assert.Equal(t, tc.mediaType, image.MediaType)
+			}
+		})
+	}
+}
+
 func TestParseImageRefuses(t *testing.T) {
 	const config = `"config":{"digest":"$A","size":1}`
 	for _, tc := range []struct {
@@ -60,7 +89,6 @@ func TestParseImageRefuses(t *testing.T) {
 			`invalid digest "../../x": invalid checksum digest format`, false},
 		{"config null", `{"config":§null}`, "", "config", "'n' where an object is expected", false},
 		{"no config", `§{"schemaVersion":2,"layers":[]}`, "", "", "no config", false},
-		{"no layers", `§{"schemaVersion":2,` + config + `}`, "", "", "no layers", false},
 		{"layers object", `{"layers":§{}}`, "", "layers", "'{' where an array is expected", false},
 		{"layer null", `{"layers":[§null]}`, "", "layers[0]", "'n' where an object is expected", false},
 		{"layer digest", `{"layers":[{"digest":"$A","size":0},{"digest":§"sha256:x","size":1}]}`, "", "layers[1].digest",
@@ -73,8 +101,6 @@ func TestParseImageRefuses(t *testing.T) {
 		{"manifests", `{"schemaVersion":2,` + config + `,"layers":[],§"manifests":[]}`, "", "manifests", "does not belong in an image manifest", false},
 		{"list", `{"schemaVersion":2,"mediaType":§"OCI","manifests":[]}`, "", "mediaType", `"` + ociIndex + `" is not the media type of an image manifest`, false},
 		{"declared a list", `§{}`, ociIndex, "", `media type "` + ociIndex + `" is not that of an image manifest`, false},
-		{"Docker without mediaType", `§{"schemaVersion":2,` + config + `,"layers":[]}`, manifest.MediaTypeDockerManifest, "",
-			"no mediaType, which Docker's format requires", false},
 		{"schema 1", `{"schemaVersion":§1,"name":"x","tag":"y","architecture":"amd64","fsLayers":[{"blobSum":"$A"}],"history":[],"signatures":[]}`, "",
 			"schemaVersion", `schemaVersion "1" is not 2`, true},
 		{"schema 1 by an OCI name", `{"fsLayers":[],"schemaVersion":§1}`, ociManifest, "schemaVersion", `schemaVersion "1" is not 2`, true},

@@ -12,6 +12,12 @@ const (
 	referenceTypeAttestation  = "attestation-manifest"
 )
 
+// annotationZstd marks an entry that has a twin without zstd layers (containers/image).
+const annotationZstd = "io.github.containers.compression.zstd"
+
+// decidingAnnotations are those by which it is decided what an entry is.
+var decidingAnnotations = []string{annotationReferenceType, annotationReferenceDigest, annotationZstd}
+
 // An Instance is one entry of a list, whatever the list's format. It is a view: changing it changes no list.
 // What it points to is shared with the list and must not be modified.
 type Instance struct {

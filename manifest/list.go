@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -22,6 +23,9 @@ type List interface {
 
 	// Instances returns the entries of the list as it is now, in a fresh slice. The Index of each is its position in it.
 	Instances() []Instance
+
+	// Remarks are on what Parse let through in the document, whatever was edited since; a few of each kind.
+	Remarks() []Remark
 
 	// Clone returns a list that can be edited independently.
 	Clone() List
@@ -54,16 +58,20 @@ type List interface {
 var errNotParsed = errors.New("list was not made by manifest.Parse")
 
 // Parse reads a list. mediaType is the media type that came with it, without parameters; "" stands for the one that the document
-// states itself. A document that states none is an OCI index: Docker lists must state it. b is not retained.
+// states itself. A document that states none is what came with it says, else an OCI index. Where what came with a document may be wrong, as
+// at registries, TypeOf says which media type to give. b is not retained.
 //
-// The document must be what every parser reads alike. Parse refuses, with a *ParseError that says where: more than MaxSize bytes
-// (ErrTooLarge), anything that is not strict JSON in UTF-8, duplicate keys, keys that differ from those of the formats in
+// What the document says must be what every parser reads. Parse refuses, with a *ParseError that says where: more than MaxSize bytes
+// (ErrTooLarge), anything that is not strict JSON in UTF-8, keys of the formats that occur twice or that others differ from in
 // case only, more than 64 levels of nesting, another schemaVersion than 2, a media type that is not the declared one or no list's,
 // contents of other formats (config, layers, fsLayers, history), no manifests, known fields with values of the wrong type, entries
-// without digest or size, digests that do not validate, and sizes that are negative, no integer, or above 2⁵³-1.
+// without digest or size, digests that do not validate, sizes that are negative, no integer, or above 2⁵³-1, and two values of an
+// annotation by which something is decided (BuildKit's of attestations, and that of zstd twins).
 //
-// Accepted are: annotations with any distinct keys, null for optional arrays and objects, an empty list, and fields that no
-// specification names, with whatever is in them.
+// Accepted are: null for optional arrays and objects, an empty list, and fields that no specification names, with whatever is in them.
+// Accepted with a Remark are: no schemaVersion, no mediaType in a Docker list, null for a string that may be absent, for the value of
+// an annotation, or for the entries of an empty list, and other keys that occur twice or differ in
+// case only.
 func Parse(b []byte, mediaType string) (List, error) {
 	s, err := newScanner(b)
 	if err != nil {
@@ -74,6 +82,7 @@ func Parse(b []byte, mediaType string) (List, error) {
 		name:     "a list",
 		oci:      imgspecv1.MediaTypeImageIndex,
 		docker:   MediaTypeDockerList,
+		required: []string{"manifests"},
 		contents: map[string]func() error{"manifests": func() error { return c.readEntries(s) }},
 	}
 	err = s.document(func() (err error) {
@@ -95,7 +104,7 @@ type core struct {
 	header
 	doc string // as parsed
 
-	start, end  int    // offsets in doc of what the brackets of manifests enclose
+	head, tail  string // of doc, before and after the entries; brackets included
 	open, close string // white space after the opening and before the closing bracket, while there are entries
 	entries     []entry
 	edited      bool
@@ -108,10 +117,15 @@ type entry struct {
 	desc Descriptor
 }
 
-// readEntries reads the array of entries.
+// readEntries reads the array of entries, or null, which encoding/json writes for an empty one.
 func (c *core) readEntries(s *scanner) error {
-	c.start = s.pos + 1
-	done := c.start
+	start := s.pos
+	if s.null() {
+		s.remark(start, "null for an array", Irregular)
+		c.head, c.tail = s.src[:start]+"[", "]"+s.src[s.pos:]
+		return nil
+	}
+	done := start + 1
 	err := s.array(func(int) error {
 		start := s.pos
 		desc, err := s.readDescriptor()
@@ -122,9 +136,9 @@ func (c *core) readEntries(s *scanner) error {
 	if err != nil {
 		return err
 	}
-	c.end = s.pos - 1
+	c.head, c.tail = s.src[:start+1], s.src[s.pos-1:]
 	if len(c.entries) > 0 {
-		c.open, c.close = c.entries[0].gap, s.src[done:c.end]
+		c.open, c.close = c.entries[0].gap, s.src[done:s.pos-1]
 	}
 	return nil
 }
@@ -147,6 +161,9 @@ func (c *core) Instances() []Instance {
 	return instances
 }
 
+// Remarks are on what Parse let through; see List.
+func (c *core) Remarks() []Remark { return slices.Clone(c.remarks) }
+
 // Serialize returns the document; see List.
 func (c *core) Serialize() ([]byte, error) {
 	if c.doc == "" {
@@ -156,7 +173,7 @@ func (c *core) Serialize() ([]byte, error) {
 		return []byte(c.doc), nil
 	}
 	b := make([]byte, 0, c.size())
-	b = append(b, c.doc[:c.start]...)
+	b = append(b, c.head...)
 	for i, e := range c.entries {
 		if i == 0 {
 			b = append(b, c.open...)
@@ -168,12 +185,12 @@ func (c *core) Serialize() ([]byte, error) {
 	if len(c.entries) > 0 {
 		b = append(b, c.close...)
 	}
-	return append(b, c.doc[c.end:]...), nil
+	return append(b, c.tail...), nil
 }
 
 // size is the number of bytes that an edited list has.
 func (c *core) size() int {
-	n := c.start + len(c.doc) - c.end
+	n := len(c.head) + len(c.tail)
 	if len(c.entries) > 0 {
 		n += len(c.open) + len(c.close) - len(c.entries[0].gap)
 	}

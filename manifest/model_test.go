@@ -144,7 +144,10 @@ func checkAddThenDelete(t testing.TB, list manifest.List) {
 func modelEdit(t testing.TB, doc []byte, edits []manifest.ListEdit) map[string]any {
 	t.Helper()
 	list := decode(t, doc)
-	entries := list["manifests"].([]any)
+	if len(edits) == 0 {
+		return list
+	}
+	entries, _ := list["manifests"].([]any) // null is an empty list
 	for _, e := range edits {
 		switch e.ListOperation {
 		case manifest.ListOpUpdate:

@@ -131,12 +131,16 @@ func TestParseRefuses(t *testing.T) {
 		{"depth", nested(65), "", "manifests[0].x" + strings.Repeat("[0]", 61), "more than 64 levels of nesting"},
 
 		// Keys
-		{"duplicate key", `{"schemaVersion":2,"x":1,§"x":2}`, "", "x", "duplicate key"},
+		{"duplicate key", `{"schemaVersion":2,§"schemaVersion":2}`, "", "schemaVersion", "duplicate key"},
+		{"duplicate in platform", entry(`"platform":{"os":"linux",§"os":"linux"}`), "", "manifests[0].platform.os", "duplicate key"},
+		{"duplicate in subject", `{"subject":{"digest":"$A",§"digest":"$A"}}`, "", "subject.digest", "duplicate key"},
+		{"duplicate of what an attestation is", entry(`"annotations":{"vnd.docker.reference.type":"x",§"vnd.docker.reference.type":"y"}`), "",
+			`manifests[0].annotations["vnd.docker.reference.type"]`, "duplicate key"},
+		{"duplicate of its subject", entry(`"annotations":{"vnd.docker.reference.digest":"x",§"vnd.docker.reference.digest":"x"}`), "",
+			`manifests[0].annotations["vnd.docker.reference.digest"]`, "duplicate key"},
+		{"duplicate of what a twin is", entry(`"annotations":{"io.github.containers.compression.zstd":"x",§"io.github.containers.compression.zstd":"x"}`), "",
+			`manifests[0].annotations["io.github.containers.compression.zstd"]`, "duplicate key"},
 		{"duplicate key by escape", start + `{"digest":"$A",§"d\u0069gest":"$B","size":1}` + end, "", "manifests[0].digest", "duplicate key"},
-		{"duplicate unknown key", entry(`"x":{"a":[{"b":1,§"b":1}]}`), "", "manifests[0].x.a[0].b", "duplicate key"},
-		{"duplicate annotation", entry(`"annotations":{"a.b":"",§"a.b":""}`), "", `manifests[0].annotations["a.b"]`, "duplicate key"},
-		{"duplicate of many", `{"x":{` + manyKeys(100) + `,§"k7":0}}`, "", `x.k7`, "duplicate key"},
-		{"duplicate among late ones", `{"x":{` + manyKeys(100) + `,§"k77":0}}`, "", `x.k77`, "duplicate key"},
 		{"case of manifests", `{§"Manifests":[]}`, "", "Manifests", `key differs from "manifests" in case only`},
 		{"case of layers", `{§"LAYERS":[]}`, "", "LAYERS", `key differs from "layers" in case only`},
 		{"case of digest", entry(`§"Digest":"$A"`), "", "manifests[0].Digest", `key differs from "digest" in case only`},
@@ -152,22 +156,16 @@ func TestParseRefuses(t *testing.T) {
 		{"history", start + `],§"history":[]}`, "", "history", "does not belong in a list"},
 		{"image manifest", `{"schemaVersion":2,"mediaType":§"` + ociManifest + `","config":{},"layers":[]}`, "", "mediaType",
 			`"` + ociManifest + `" is not the media type of a list`},
-		{"empty mediaType", `{"schemaVersion":2,"mediaType":§"","manifests":[]}`, "", "mediaType", `"" is not the media type of a list`},
-		{"mediaType null", `{"schemaVersion":2,"mediaType":§null,"manifests":[]}`, "", "mediaType", `'n' where a string is expected`},
 		{"declared Docker, states OCI", `{"schemaVersion":2,"mediaType":§"OCI","manifests":[]}`, manifest.MediaTypeDockerList, "mediaType",
 			`"` + ociIndex + `" is not the media type that came with it, "` + manifest.MediaTypeDockerList + `"`},
 		{"declared OCI, states Docker", `{"schemaVersion":2,"mediaType":§"DOCKER","manifests":[]}`, ociIndex, "mediaType",
 			`"` + manifest.MediaTypeDockerList + `" is not the media type that came with it, "` + ociIndex + `"`},
-		{"Docker without mediaType", `§{"schemaVersion":2,"manifests":[]}`, manifest.MediaTypeDockerList, "",
-			"no mediaType, which Docker's format requires"},
 		{"declared an image", `§{"schemaVersion":2,"manifests":[]}`, ociManifest, "", `media type "` + ociManifest + `" is not that of a list`},
 		{"declared JSON", `§{"schemaVersion":2,"manifests":[]}`, "application/json", "", `media type "application/json" is not that of a list`},
-		{"no schemaVersion", ` §{"manifests":[]}`, "", "", "no schemaVersion"},
 		{"schemaVersion 1", `{"schemaVersion":§1,"manifests":[]}`, "", "schemaVersion", `schemaVersion "1" is not 2`},
 		{"schemaVersion 2.0", `{"schemaVersion":§2.0,"manifests":[]}`, "", "schemaVersion", `schemaVersion "2.0" is not 2`},
 		{"schemaVersion string", `{"schemaVersion":§"2","manifests":[]}`, "", "schemaVersion", `'"' where a number is expected`},
 		{"no manifests", ` §{"schemaVersion":2}`, "", "", "no manifests"},
-		{"manifests null", `{"schemaVersion":2,"manifests":§null}`, "", "manifests", "'n' where an array is expected"},
 		{"manifests object", `{"schemaVersion":2,"manifests":§{}}`, "", "manifests", "'{' where an array is expected"},
 
 		// Entries
@@ -197,13 +195,11 @@ func TestParseRefuses(t *testing.T) {
 		{"artifactType number", entry(`"artifactType":§1`), "", "manifests[0].artifactType", `'1' where a string is expected`},
 		{"platform string", entry(`"platform":§"linux/amd64"`), "", "manifests[0].platform", `'"' where an object is expected`},
 		{"platform array", entry(`"platform":§[]`), "", "manifests[0].platform", `'[' where an object is expected`},
-		{"architecture null", entry(`"platform":{"architecture":§null}`), "", "manifests[0].platform.architecture", `'n' where a string is expected`},
 		{"os array", entry(`"platform":{"os":§["linux"]}`), "", "manifests[0].platform.os", `'[' where a string is expected`},
 		{"os.features string", entry(`"platform":{"os.features":§"a"}`), "", `manifests[0].platform["os.features"]`, `'"' where an array is expected`},
 		{"features number", entry(`"platform":{"features":["a",§1]}`), "", "manifests[0].platform.features[1]", `'1' where a string is expected`},
 		{"annotations array", entry(`"annotations":§[]`), "", "manifests[0].annotations", `'[' where an object is expected`},
 		{"annotation number", entry(`"annotations":{"a":§1}`), "", "manifests[0].annotations.a", `'1' where a string is expected`},
-		{"annotation null", entry(`"annotations":{"a":§null}`), "", "manifests[0].annotations.a", `'n' where a string is expected`},
 		{"urls string", entry(`"urls":§"u"`), "", "manifests[0].urls", `'"' where an array is expected`},
 		{"data", entry(`"data":§"%"`), "", "manifests[0].data", "invalid base64"},
 		{"subject string", `{"subject":§"$A"}`, "", "subject", `'"' where an object is expected`},
@@ -223,6 +219,131 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestRemarks is about documents that are wrong, and say the same to everybody all the same. They are carried as they are.
+func TestRemarks(t *testing.T) {
+	const start, end = `{"schemaVersion":2,"mediaType":"OCI","manifests":[`, `]}`
+	entry := func(more string) string { return start + `{"digest":"$A","size":1,` + more + `}` + end }
+	for _, tc := range []struct {
+		name      string
+		doc       string // § marks the byte that the remark names
+		mediaType string
+		path      string
+		reason    string
+		kind      manifest.RemarkKind
+	}{
+		{"duplicate unknown key", `{"schemaVersion":2,"manifests":[],"x":1,§"x":2}`, "", "x", "duplicate key", manifest.Duplicate},
+		{"duplicate within", entry(`"x":{"a":[{"b":1,§"b":1}]}`), "", "manifests[0].x.a[0].b", "duplicate key", manifest.Duplicate},
+		{"duplicate annotation", entry(`"annotations":{"a.b":"",§"a.b":""}`), "", `manifests[0].annotations["a.b"]`, "duplicate key", manifest.Duplicate},
+		{"duplicate annotation of the list", `{"annotations":{"a":"",§"a":""},"schemaVersion":2,"manifests":[]}`, "", "annotations.a", "duplicate key", manifest.Duplicate},
+		{"duplicate of many", `{"schemaVersion":2,"manifests":[],"x":{` + manyKeys(100) + `,§"k7":0}}`, "", `x.k7`, "duplicate key", manifest.Duplicate},
+		{"duplicate among late ones", `{"schemaVersion":2,"manifests":[],"x":{` + manyKeys(100) + `,§"k77":0}}`, "", `x.k77`, "duplicate key", manifest.Duplicate},
+		{"case in annotations", entry(`"annotations":{"Digest":"",§"digest":""}`), "", "manifests[0].annotations.digest",
+			`key differs from "Digest" in case only`, manifest.CaseVariant},
+		{"case in an unknown object", entry(`"x":{"size":1,§"Size":2}`), "", "manifests[0].x.Size", `key differs from "size" in case only`, manifest.CaseVariant},
+		{"case among late ones", `{"schemaVersion":2,"manifests":[],"x":{` + manyKeys(100) + `,§"K77":0}}`, "", `x.K77`, `key differs from "k77" in case only`, manifest.CaseVariant},
+		{"no schemaVersion", ` §{"manifests":[]}`, "", "", "no schemaVersion", manifest.Irregular},
+		{"schemaVersion null", ` §{"schemaVersion":null,"manifests":[]}`, "", "", "no schemaVersion", manifest.Irregular},
+		{"Docker without mediaType", `§{"schemaVersion":2,"manifests":[]}`, manifest.MediaTypeDockerList, "",
+			"no mediaType, which Docker's format requires", manifest.Irregular},
+		{"Docker with an empty mediaType", `§{"mediaType":"","schemaVersion":2,"manifests":[]}`, manifest.MediaTypeDockerList, "",
+			"no mediaType, which Docker's format requires", manifest.Irregular},
+		{"mediaType null", `{"schemaVersion":2,"mediaType":§null,"manifests":[]}`, "", "mediaType", "null for a string", manifest.Irregular},
+		{"manifests null", `{"schemaVersion":2,"mediaType":"OCI","manifests":§null}`, "", "manifests", "null for an array", manifest.Irregular},
+		{"annotation null", entry(`"annotations":{"a":§null}`), "", "manifests[0].annotations.a", "null for a string", manifest.Irregular},
+		{"variant null", entry(`"platform":{"os":"linux","architecture":"arm64","variant":§null}`), "", "manifests[0].platform.variant", "null for a string", manifest.Irregular},
+		{"os.version null", entry(`"platform":{"os.version":§null}`), "", `manifests[0].platform["os.version"]`, "null for a string", manifest.Irregular},
+		{"artifactType null", entry(`"artifactType":§null`), "", "manifests[0].artifactType", "null for a string", manifest.Irregular},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			doc, offset := cutMark(expand.Replace(tc.doc))
+			list, err := manifest.Parse([]byte(doc), tc.mediaType)
+			require.NoError(t, err)
+			assert.Equal(t, []manifest.Remark{{Path: tc.path, Offset: offset, Reason: tc.reason, Kind: tc.kind}}, list.Remarks())
+			assert.Equal(t, doc, string(serialize(t, list)))
+			if tc.mediaType != "" {
+				assert.Equal(t, tc.mediaType, list.MediaType())
+			}
+		})
+	}
+	remark := manifest.Remark{Path: "a.b", Offset: 7, Reason: "duplicate key"}
+	assert.Equal(t, "a.b (byte 7): duplicate key", remark.String())
+}
+
+// TestRemarksAreFew has a document with more faults of each kind than anybody wants to hear of.
+func TestRemarksAreFew(t *testing.T) {
+	list := mustParse(t, []byte(`{"manifests":[],"annotations":{"a":""`+strings.Repeat(`,"a":null`, 100)+`}}`))
+	counts := map[manifest.RemarkKind]int{}
+	for _, r := range list.Remarks() {
+		counts[r.Kind]++
+	}
+	assert.Equal(t, map[manifest.RemarkKind]int{manifest.Duplicate: 8, manifest.Irregular: 8}, counts)
+}
+
+func TestTypeOf(t *testing.T) {
+	const (
+		docker      = manifest.MediaTypeDockerManifest
+		list        = manifest.MediaTypeDockerList
+		schema1     = manifest.MediaTypeDockerSchema1
+		signed      = manifest.MediaTypeDockerSchema1Signed
+		ociEntry    = `{"mediaType":"` + ociManifest + `"}`
+		dockerEntry = `{"mediaType":"` + docker + `"}`
+	)
+	image := func(config string) string {
+		return `{"schemaVersion":2,"config":{"size":1,"mediaType":"` + config + `"},"layers":[]}`
+	}
+	states := func(mt string) string { return `{"schemaVersion":2,"mediaType":"` + mt + `","x":{}}` }
+	anything := []string{"", ociIndex, list, ociManifest, docker, schema1, signed, "application/json", "text/plain"}
+	for _, tc := range []struct {
+		name     string
+		doc      string
+		declared []string
+		want     string
+	}{
+		{"states an index", states(ociIndex), anything, ociIndex},
+		{"states a Docker list", states(list), anything, list},
+		{"states an OCI manifest", states(ociManifest), anything, ociManifest},
+		{"states schema 2", states(docker), anything, docker},
+		{"states it last", `{"manifests":[],"schemaVersion":1,"mediaType":"` + docker + `"}`, anything, docker},
+
+		{"list", `{"manifests":[` + ociEntry + `]}`, anything, ociIndex},
+		{"list, index within", `{"manifests":[{"mediaType":"` + ociIndex + `"}]}`, anything, ociIndex},
+		{"list of Docker manifests", `{"manifests":[` + dockerEntry + `]}`, []string{list}, list},
+		{"list of both", `{"manifests":[` + ociEntry + `,` + dockerEntry + `]}`, []string{list}, list},
+		{"list of what says nothing", `{"manifests":[{}]}`, []string{list}, list},
+		{"list of what is none", `{"manifests":[1]}`, []string{list}, list},
+		{"list of Docker manifests, not declared", `{"manifests":[` + dockerEntry + `]}`, []string{"", ociIndex, docker, "text/plain"}, ociIndex},
+		{"empty list", `{"manifests":[]}`, []string{list}, list},
+		{"empty list, not declared", `{"manifests":null}`, []string{"", ociIndex, ociManifest}, ociIndex},
+
+		{"image", image("application/vnd.oci.image.config.v1+json"), anything, ociManifest},
+		{"image with Docker's config", image(manifest.MediaTypeDockerConfig), []string{"", docker, "text/plain", schema1, list}, docker},
+		{"OCI image with Docker's config", image(manifest.MediaTypeDockerConfig), []string{ociManifest}, ociManifest},
+		{"artifact", image("x/y"), []string{"", ociManifest, "text/plain", schema1}, ociManifest},
+		{"artifact, declared Docker's", image("x/y"), []string{docker}, docker},
+		{"layers alone", `{"layers":[]}`, []string{"", "x/y", ociIndex}, ociManifest},
+
+		{"schema 1", `{"schemaVersion":1,"fsLayers":[]}`, anything, schema1},
+		{"schema 1 by its version", `{"schemaVersion":1}`, anything, schema1},
+		{"schema 1, signed", `{"fsLayers":[],"signatures":[]}`, anything, signed},
+		{"schema 1 that states it", `{"schemaVersion":1,"mediaType":"` + schema1 + `","fsLayers":[]}`, anything, schema1},
+		{"states schema 1", `{"schemaVersion":2,"mediaType":"` + schema1 + `","config":{},"layers":[]}`, []string{"", schema1}, ociManifest},
+
+		{"states what is no manifest", `{"mediaType":"x/y","manifests":[]}`, []string{"", ociManifest}, ociIndex},
+		{"mediaType is no string", `{"mediaType":1,"manifests":[]}`, []string{""}, ociIndex},
+		{"nothing", `{}`, []string{"", "x/y", "application/json"}, ""},
+		{"nothing, declared", `{}`, []string{ociIndex}, ociIndex},
+		{"nothing, declared schema 1", `{}`, []string{schema1}, schema1},
+		{"no JSON", `<html>`, []string{"", "text/html"}, ""},
+		{"no JSON, declared", `<html>`, []string{docker}, docker},
+		{"breaks off", `{"manifests":[`, []string{"", ociManifest}, ociIndex},
+		{"breaks off early", `{"mediaType":"`, []string{ociManifest}, ociManifest},
+	} {
+		for _, declared := range tc.declared {
+			assert.Equal(t, tc.want, manifest.TypeOf([]byte(tc.doc), declared), "%s, declared %q", tc.name, declared)
+		}
+	}
+}
+
 // manyKeys is the inside of an object with n members k0, k1, ...
 func manyKeys(n int) string {
 	keys := make([]string, n)
@@ -236,6 +357,7 @@ func TestParseAccepts(t *testing.T) {
 	for name, doc := range map[string]string{
 		"white space around":         " \t\r\n" + `{"schemaVersion":2,"manifests":[ ]}` + "\n\n",
 		"case variants elsewhere":    `{"schemaVersion":2,"manifests":[],"annotations":{"Digest":"","digest":""},"x":{"Size":1,"size":2}}`,
+		"keys of other levels":       `{"schemaVersion":2,"manifests":[],"annotations":{"Manifests":"","OS":""},"x":{"SIZE":1}}`,
 		"64 levels":                  `{"schemaVersion":2,"manifests":[],"x":` + strings.Repeat("[", 63) + strings.Repeat("]", 63) + `}`,
 		"null where optional":        `{"schemaVersion":2,"manifests":[],"subject":null,"annotations":null}`,
 		"sha512":                     `{"schemaVersion":2,"manifests":[{"size":1,"digest":"sha512:` + strings.Repeat("0", 128) + `"}]}`,

@@ -25,6 +25,8 @@ type scanner struct {
 	path []step // to the value at pos
 
 	keyStart, keyEnd int // where in src the key is, quotes included, when object calls member
+
+	remarks []Remark // on what was let through
 }
 
 // A step of a path leads to a member of an object or to an element of an array.
@@ -80,8 +82,8 @@ func (s *scanner) document(read func() error) error {
 
 // object reads an object. For each of its members it calls member with the key, while pos is at the value, which member must read.
 //
-// known are the keys that have a meaning in this object. No key may occur twice, and none may differ from a known one in case
-// only: encoding/json, unlike others, takes such keys for the known ones.
+// known are the keys that have a meaning in this object. None of them may occur twice, and no key may differ from one in case
+// only: encoding/json, unlike others, takes such keys for the known ones. Other keys like these are remarked on.
 func (s *scanner) object(known []string, member func(key string) error) error {
 	if err := s.enter('{', "an object"); err != nil {
 		return err
@@ -98,11 +100,15 @@ func (s *scanner) object(known []string, member func(key string) error) error {
 			return err
 		}
 		s.path = append(s.path, step{key: key, index: -1})
-		if !keys.add(key) {
-			return s.fail(at, "duplicate key")
-		}
 		if k := caseVariant(known, key); k != "" {
-			return s.fail(at, "key differs from "+strconv.Quote(k)+" in case only")
+			return s.fail(at, inCaseOnly(k))
+		}
+		if like, again := keys.add(key); again && like != key {
+			s.remark(at, inCaseOnly(like), CaseVariant)
+		} else if again && contains(known, key) {
+			return s.fail(at, duplicateKey)
+		} else if again {
+			s.remark(at, duplicateKey, Duplicate)
 		}
 		end := s.pos
 		s.space()
@@ -125,6 +131,10 @@ func (s *scanner) object(known []string, member func(key string) error) error {
 		s.space()
 	}
 }
+
+const duplicateKey = "duplicate key"
+
+func inCaseOnly(key string) string { return "key differs from " + quote(key) + " in case only" }
 
 // array reads an array. For each of its elements it calls element with the index, while pos is at the value, which element must read.
 func (s *scanner) array(element func(i int) error) error {
@@ -172,6 +182,16 @@ func (s *scanner) any() error {
 		}
 	}
 	return s.unexpected("a value")
+}
+
+// optionalString reads a string, or null, which encoding/json and others take for a string that is not there.
+func (s *scanner) optionalString() (string, error) {
+	start := s.pos
+	if s.null() {
+		s.remark(start, "null for a string", Irregular)
+		return "", nil
+	}
+	return s.string("a string")
 }
 
 // string reads a string and returns what it means. what names it in errors.
@@ -360,28 +380,47 @@ func (s *scanner) fail(offset int, reason string) *ParseError {
 	return &ParseError{Path: formatPath(s.path), Offset: offset, Reason: reason}
 }
 
+// remark notes that something about the value that the path leads to was let through. Of each kind, the first ones are enough.
+func (s *scanner) remark(offset int, reason string, kind RemarkKind) {
+	n := 0
+	for _, r := range s.remarks {
+		if r.Kind == kind {
+			n++
+		}
+	}
+	if n < maxRemarks {
+		s.remarks = append(s.remarks, Remark{Path: formatPath(s.path), Offset: offset, Reason: reason, Kind: kind})
+	}
+}
+
 // A keySet holds the keys of one object. The first ones are compared one by one, which is faster while they are few.
 type keySet struct {
 	few  [32]string
-	n    int             // number of keys in few
-	many map[string]bool // the others
+	n    int               // number of keys in few
+	many map[string]string // the others, by what they are in lower case
 }
 
-// add adds a key, and says whether it is a new one.
-func (k *keySet) add(key string) bool {
-	if contains(k.few[:k.n], key) || k.many[key] {
-		return false
+// add adds a key, and says whether there was one like it, the same or one that differs in case only, and which.
+func (k *keySet) add(key string) (like string, again bool) {
+	for _, other := range k.few[:k.n] {
+		if strings.EqualFold(other, key) {
+			return other, true
+		}
 	}
 	if k.n < len(k.few) {
 		k.few[k.n] = key
 		k.n++
-		return true
+		return "", false
+	}
+	folded := strings.ToLower(key)
+	if like, again = k.many[folded]; again {
+		return like, true
 	}
 	if k.many == nil {
-		k.many = map[string]bool{}
+		k.many = map[string]string{}
 	}
-	k.many[key] = true
-	return true
+	k.many[folded] = key
+	return "", false
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

@@ -180,7 +180,8 @@ func checkReference(reference string) error {
 	return nil
 }
 
-// parseList reads a list, and refuses it if it is not what reference names, should that be a digest.
+// parseList reads a list, and refuses it if it is not what reference names, should that be a digest. Nothing is let through that a client
+// could read differently, or that is not as the formats demand: what is stored is handed out to all of them.
 func parseList(reference, mediaType string, body []byte) (manifest.List, *refusal) {
 	if d := digest.Digest(reference); strings.Contains(reference, ":") && d.Algorithm().FromBytes(body) != d {
 		return nil, refuse(http.StatusBadRequest, codeDigestInvalid, "the manifest does not have the digest %s", d)
@@ -188,6 +189,11 @@ func parseList(reference, mediaType string, body []byte) (manifest.List, *refusa
 	list, err := manifest.Parse(body, mediaType)
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+	}
+	for _, r := range list.Remarks() {
+		if r.Kind != manifest.CaseVariant {
+			return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "%s", r)
+		}
 	}
 	if n := len(list.Instances()); n > MaxEntries {
 		return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "the list has %d entries, more than %d", n, MaxEntries)

@@ -670,6 +670,8 @@ func TestTrap8AmbiguousKeysAreRefused(t *testing.T) {
 		`{"schemaVersion":2,"manifests":[` + strings.Replace(e, `"digest"`, `"Digest":"`+digest.FromString("x").String()+`","digest"`, 1) + `]}`,
 		`{"schemaVersion":2,"manifests":[` + strings.Replace(e, `"architecture"`, `"Architecture":"arm64","architecture"`, 1) + `]}`,
 		`{"schemaVersion":2,"manifests":[` + strings.Replace(e, `"platform"`, `"Platform":null,"platform"`, 1) + `]}`,
+		`{"schemaVersion":2,"manifests":[` + strings.Replace(e, `"platform"`, `"annotations":{"a":"1","a":"2"},"platform"`, 1) + `]}`,
+		`{"schemaVersion":2,"manifests":[` + e + `],"x":{"y":1,"y":2}}`,
 	} {
 		behind := &spy{}
 		answer := put(t, sparsetest.Serve(t, behind, manifest.SparsePolicy{Enabled: true}), "/v2/app/manifests/v1", ociIndex, body)
@@ -677,6 +679,28 @@ func TestTrap8AmbiguousKeysAreRefused(t *testing.T) {
 		if assert.Len(t, answer.Errors(), 1) {
 			assert.Equal(t, "MANIFEST_INVALID", answer.Errors()[0].Code)
 			t.Log(answer.Errors()[0].Message)
+		}
+		assert.Empty(t, behind.requests)
+	}
+}
+
+// What a copy carries because others do, and is not as the formats demand, is not for a registry to take.
+func TestTrap8IrregularListsAreRefused(t *testing.T) {
+	e := entry("amd64")
+	for body, contentType := range map[string]string{
+		`{"manifests":[` + e + `]}`:                                                                                            ociIndex,
+		`{"schemaVersion":null,"manifests":[` + e + `]}`:                                                                       ociIndex,
+		`{"schemaVersion":2,"manifests":[` + e + `]}`:                                                                          manifest.MediaTypeDockerList,
+		`{"schemaVersion":2,"mediaType":"","manifests":[` + e + `]}`:                                                           manifest.MediaTypeDockerList,
+		`{"schemaVersion":2,"mediaType":"` + manifest.MediaTypeDockerList + `","manifests":null}`:                              manifest.MediaTypeDockerList,
+		`{"schemaVersion":2,"manifests":[` + strings.Replace(e, `"architecture"`, `"variant":null,"architecture"`, 1) + `]}`:   ociIndex,
+		`{"schemaVersion":2,"manifests":[` + strings.Replace(e, `"platform"`, `"annotations":{"a":null},"platform"`, 1) + `]}`: ociIndex,
+	} {
+		behind := &spy{}
+		answer := put(t, sparsetest.Serve(t, behind, manifest.SparsePolicy{Enabled: true}), "/v2/app/manifests/v1", contentType, body)
+		assert.Equal(t, http.StatusBadRequest, answer.Status, body)
+		if assert.Len(t, answer.Errors(), 1) {
+			assert.Equal(t, "MANIFEST_INVALID", answer.Errors()[0].Code)
 		}
 		assert.Empty(t, behind.requests)
 	}
