@@ -104,7 +104,7 @@ func (e *end) flag(name string) string {
 	return e.prefix + "-" + name
 }
 
-// check refuses flags that contradict each other.
+// check refuses flags that contradict each other, and files that they name and that are not what they should be.
 func (a *access) check() error {
 	for _, e := range []*end{&a.source, &a.dest} {
 		if e.name == "" {
@@ -120,7 +120,7 @@ func (a *access) check() error {
 	if a.policy != "" && a.insecurePolicy {
 		return misusef("--policy and --insecure-policy exclude each other")
 	}
-	return nil
+	return a.checkFiles()
 }
 
 // systemContexts returns the configuration of both ends. Passwords that are lacking are read from stdin, the source's first.
@@ -144,11 +144,11 @@ func (a *access) oneContext(env *environment) (*types.SystemContext, error) {
 }
 
 func (a *access) systemContext(sys types.SystemContext, e *end, env *environment, lines *passwords) (*types.SystemContext, error) {
-	sys.AuthFilePath = cmp.Or(e.authFile, a.authFile, env.getenv("REGISTRY_AUTH_FILE"))
-	if sys.AuthFilePath != "" {
-		// A file that is not there counts as empty for containers/image, and the registry's refusal would not tell.
-		if _, err := os.Stat(sys.AuthFilePath); err != nil {
-			return nil, fmt.Errorf("file with credentials: %w", err)
+	if sys.AuthFilePath = cmp.Or(e.authFile, a.authFile); sys.AuthFilePath == "" {
+		if sys.AuthFilePath = env.getenv("REGISTRY_AUTH_FILE"); sys.AuthFilePath != "" {
+			if err := checkAuthFile(sys.AuthFilePath); err != nil {
+				return nil, fmt.Errorf("$REGISTRY_AUTH_FILE: %w", err)
+			}
 		}
 	}
 	sys.DockerCertPath = e.certDir
@@ -250,7 +250,7 @@ func (a *access) signaturePolicy(sys *types.SystemContext) (*signature.Policy, e
 	case a.policy != "":
 		policy, err := signature.NewPolicyFromFile(a.policy)
 		if err != nil {
-			return nil, fmt.Errorf("signature policy: %w", err)
+			return nil, misusef("--policy: signature policy: %w", err)
 		}
 		return policy, nil
 	}

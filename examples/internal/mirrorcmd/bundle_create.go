@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
@@ -89,6 +90,11 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	m, err := c.maker(args[0], sys)
+	if err != nil {
+		return err
+	}
+	defer m.close()
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 	if c.file != "" {
@@ -96,11 +102,6 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 			return orStopped(ctx, err)
 		}
 	}
-	m, err := c.maker(args[0], sys)
-	if err != nil {
-		return err
-	}
-	defer m.close()
 	m.progress = c.env.startProgress(&c.out, len(images))
 	defer m.progress.stop()
 	if err := m.make(ctx, images); err != nil {
@@ -207,6 +208,7 @@ func withNames(images []namedImage) ([]namedImage, error) {
 type bundleMaker struct {
 	c        *bundleCreateCommand
 	sys      *types.SystemContext
+	policy   *signature.Policy
 	dir      bundleDir // BUNDLE.partial
 	shared   registry.Shared
 	earlier  map[digest.Digest]bundleBlob // what earlier bundles brought
@@ -219,9 +221,13 @@ type bundleMaker struct {
 
 func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bundleMaker, error) {
 	if _, err := os.Lstat(path); err == nil {
-		return nil, fmt.Errorf("%s exists already: a bundle is made once", path)
+		return nil, misusef("%s exists already: a bundle is made once", path)
 	}
-	m := &bundleMaker{c: c, sys: sys, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
+	policy, err := c.access.signaturePolicy(sys)
+	if err != nil {
+		return nil, err
+	}
+	m := &bundleMaker{c: c, sys: sys, policy: policy, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
 	m.reading = semaphore.NewWeighted(int64(c.sel.options.MaxParallelDownloads))
 	m.record.Schema = bundleSchema
 	m.record.Images = []bundleImage{}
@@ -231,14 +237,14 @@ func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bun
 	if c.since != "" {
 		before, err := readRecord(c.since)
 		if err != nil {
-			return nil, fmt.Errorf("--since: %w", err)
+			return nil, misusef("--since: %w", err)
 		}
-		m.record.Since = before.ID
+		m.record.Since, m.record.SinceName = before.ID, nameOfBundle(c.since)
 		for _, b := range before.Blobs {
 			m.earlier[b.Digest] = b
 		}
 	}
-	return m, os.MkdirAll(string(m.dir), 0o755)
+	return m, nil
 }
 
 func (m *bundleMaker) close() {
@@ -256,6 +262,9 @@ const manifestsAtOnce = 8
 
 // make fills the bundle's directory.
 func (m *bundleMaker) make(ctx context.Context, images []namedImage) error {
+	if err := os.MkdirAll(string(m.dir), 0o755); err != nil {
+		return err
+	}
 	if err := m.clearSignatures(); err != nil {
 		return err
 	}
@@ -292,7 +301,7 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 
 // plan asks the policy about an image, and plans the copy as to a place that takes everything as it is.
 func (m *bundleMaker) plan(ctx context.Context, image namedImage) (*copy.Plan, error) {
-	policy, err := m.c.access.policyContext(m.sys)
+	policy, err := signature.NewPolicyContext(m.policy)
 	if err != nil {
 		return nil, err
 	}

@@ -118,9 +118,9 @@ func (f *verifiedFile) Read(p []byte) (int, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		return 0, err
 	case f.n > f.blob.Size || errors.Is(err, io.EOF) && f.n < f.blob.Size:
-		return 0, fmt.Errorf("blob %s of the bundle does not have the %d bytes that its manifest states", f.blob.Digest, f.blob.Size)
+		return 0, damaged("blob %s does not have the %d bytes that its manifest states", f.blob.Digest, f.blob.Size)
 	case f.n == f.blob.Size && !f.verifier.Verified():
-		return 0, fmt.Errorf("blob %s of the bundle does not match its digest", f.blob.Digest)
+		return 0, damaged("blob %s does not match its digest", f.blob.Digest)
 	}
 	return n, err
 }
@@ -132,16 +132,18 @@ func (f *verifiedFile) WriteTo(w io.Writer) (int64, error) {
 
 // index reads index.json.
 func (dir bundleDir) index() (content []byte, entries []imgspecv1.Descriptor, err error) {
-	if content, err = os.ReadFile(dir.path(imgspecv1.ImageIndexFile)); err != nil {
+	if content, err = os.ReadFile(dir.path(imgspecv1.ImageIndexFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, damaged("it has no %s", imgspecv1.ImageIndexFile)
+	} else if err != nil {
 		return nil, nil, err
 	}
 	var index imgspecv1.Index
 	if err := json.Unmarshal(content, &index); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", imgspecv1.ImageIndexFile, err)
+		return nil, nil, damaged("%s: %w", imgspecv1.ImageIndexFile, err)
 	}
 	for _, e := range index.Manifests {
 		if err := e.Digest.Validate(); err != nil {
-			return nil, nil, fmt.Errorf("%s: digest %q: %w", imgspecv1.ImageIndexFile, e.Digest, err)
+			return nil, nil, damaged("%s: digest %q: %w", imgspecv1.ImageIndexFile, e.Digest, err)
 		}
 	}
 	return content, index.Manifests, nil
@@ -210,27 +212,41 @@ func (dir bundleDir) unpack(ctx context.Context, path string) error {
 	}
 	defer f.Close()
 	archive := tar.NewReader(f)
+	if err := firstIsRecord(path, archive); err != nil {
+		return asMisuse(err)
+	}
+	if err := dir.unpackFile(recordFile, archive); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	for {
 		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
+		case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
+			return asMisuse(damaged("%s is not a whole archive", path))
+		case err != nil:
 			return fmt.Errorf("%s: %w", path, err)
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case header.Typeflag != tar.TypeReg || !isBundleFile(header.Name):
+			return asMisuse(foreign(path, "%q does not belong into one", header.Name))
 		}
-		if header.Typeflag != tar.TypeReg || !isBundleFile(header.Name) {
-			return fmt.Errorf("%s: %q does not belong into a bundle", path, header.Name)
-		}
-		if err := dir.write(dir.path(filepath.FromSlash(header.Name)), func(w io.Writer) error {
-			_, err := io.Copy(w, archive)
-			return err
-		}); err != nil {
+		if err := dir.unpackFile(header.Name, archive); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
+}
+
+// unpackFile writes the file that archive is at.
+func (dir bundleDir) unpackFile(name string, archive *tar.Reader) error {
+	return dir.write(dir.path(filepath.FromSlash(name)), func(w io.Writer) error {
+		_, err := io.Copy(w, archive)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return asMisuse(damaged("it ends within %s", name))
+		}
+		return err
+	})
 }
 
 // isBundleFile says whether a bundle may have a file of that name.

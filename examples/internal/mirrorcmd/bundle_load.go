@@ -105,12 +105,16 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
+	record, err := readRecord(args[0])
+	if err != nil {
+		return asMisuse(err)
+	}
 	dir, cleanup, err := openBundle(ctx, args[0])
 	if err != nil {
 		return orStopped(ctx, err)
 	}
 	defer cleanup()
-	l := &bundleLoader{c: c, dir: dir, target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
+	l := &bundleLoader{c: c, dir: dir, record: record, target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
 	if err := l.open(); err != nil {
 		return err
 	}
@@ -148,8 +152,14 @@ func (c *bundleLoadCommand) print(result *loading) error {
 
 // openBundle returns the directory of a bundle: its own, or a temporary one with what the archive holds.
 func openBundle(ctx context.Context, path string) (bundleDir, func(), error) {
-	if !isArchive(path) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case info.IsDir():
 		return bundleDir(path), func() {}, nil
+	case !isArchive(path):
+		return "", nil, misusef("%s is no bundle: it is neither a directory nor an archive whose name ends in .tar", path)
 	}
 	temp, err := os.MkdirTemp("", "mirror-bundle-*")
 	if err != nil {
@@ -185,16 +195,12 @@ type bundleLoader struct {
 
 // open reads what says what the bundle is, and works out where everything goes.
 func (l *bundleLoader) open() error {
-	var err error
-	if l.record, err = readRecord(string(l.dir)); err != nil {
-		return err
-	}
 	content, entries, err := l.dir.index()
-	if err != nil {
-		return err
+	if err == nil && digest.FromBytes(content) != l.record.ID {
+		err = damaged("%s does not belong to %s", imgspecv1.ImageIndexFile, recordFile)
 	}
-	if digest.FromBytes(content) != l.record.ID {
-		return fmt.Errorf("the bundle is damaged: %s does not belong to %s", imgspecv1.ImageIndexFile, recordFile)
+	if err != nil {
+		return asMisuse(err)
 	}
 	l.entries, l.others, l.blobs = map[string]imgspecv1.Descriptor{}, map[digest.Digest]string{}, map[digest.Digest]bundleBlob{}
 	for _, e := range entries {
@@ -262,7 +268,7 @@ func (l *bundleLoader) place() error {
 func (l *bundleLoader) destination(name string, d digest.Digest) (types.ImageReference, error) {
 	named, err := reference.ParseNamed(name)
 	if err != nil {
-		return nil, fmt.Errorf("the bundle names %q: %w", name, err)
+		return nil, asMisuse(damaged("it names %q: %w", name, err))
 	}
 	where := l.where(named.Name())
 	place, err := reference.ParseNormalizedNamed(where)
@@ -278,7 +284,7 @@ func (l *bundleLoader) destination(name string, d digest.Digest) (types.ImageRef
 		err = errors.New("it has neither tag nor digest")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the bundle names %q: %w", name, err)
+		return nil, asMisuse(damaged("it names %q: %w", name, err))
 	}
 	return docker.NewReference(place)
 }
@@ -380,15 +386,15 @@ type bundleTree struct {
 func (l *bundleLoader) tree(image bundleImage) (*bundleTree, error) {
 	entry, ok := l.entries[image.Name]
 	if !ok || entry.Digest != image.Digest {
-		return nil, errors.New("the bundle is damaged: its index does not name the image")
+		return nil, damaged("its index does not name the image")
 	}
 	c, err := readContent(context.Background(), &bundleSource{dir: l.dir, top: entry}, defaultParallel)
 	if err != nil {
-		return nil, fmt.Errorf("the bundle is damaged: %w", err)
+		return nil, damaged("%w", err)
 	}
 	for d := range c.missing {
 		if !slices.Contains(image.Absent, d) {
-			return nil, fmt.Errorf("the bundle is damaged: it lacks the manifest %s", d)
+			return nil, damaged("it lacks the manifest %s", d)
 		}
 	}
 	return c.inOrder(), nil

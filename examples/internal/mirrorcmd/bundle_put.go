@@ -201,10 +201,10 @@ func (t *loadTask) blob(ctx context.Context, b endpoint.Blob) error {
 	}
 	from, earlier := t.l.blobs[b.Digest]
 	if !earlier || t.l.record.Since == "" {
-		return fmt.Errorf("the bundle is damaged: it lacks the blob %s", b.Digest)
+		return damaged("it lacks the blob %s", b.Digest)
 	}
 	if err := t.mount(ctx, b, from); err != nil {
-		return fmt.Errorf("blob %s came with an earlier bundle, and is not there (%w): load bundle %s first", b.Digest, err, shortDigest(t.l.record.Since))
+		return fmt.Errorf("blob %s came with an earlier bundle, and is not there (%w): load the bundle %s first", b.Digest, err, t.l.record.before())
 	}
 	return nil
 }
@@ -262,7 +262,7 @@ func (t *loadTask) attached(ctx context.Context) error {
 func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
 	doc, err := t.l.dir.document(a.Digest, t.l.others[a.Digest])
 	if err != nil {
-		return fmt.Errorf("the bundle is damaged: %w", err)
+		return damaged("%w", err)
 	}
 	if a.Tag != "" {
 		return t.attachByTag(ctx, a, doc)
@@ -291,7 +291,7 @@ func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
 func (t *loadTask) attachByTag(ctx context.Context, a bundleAttached, doc endpoint.Document) error {
 	named, err := reference.WithTag(reference.TrimNamed(t.ref.DockerReference()), a.Tag)
 	if err != nil {
-		return fmt.Errorf("the bundle is damaged: %w", err)
+		return damaged("%w", err)
 	}
 	ref, err := docker.NewReference(named)
 	if err != nil {

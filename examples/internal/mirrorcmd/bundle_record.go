@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // bundleSchema names the form of a bundle's record. The number changes when a reader of the old form would go wrong.
@@ -25,8 +26,10 @@ type bundleRecord struct {
 	// ID is the digest of the bundle's index.json.
 	ID digest.Digest `json:"id"`
 	// Since is the ID of the bundle that must have been loaded before; absent if none must.
-	Since  digest.Digest `json:"since,omitempty"`
-	Images []bundleImage `json:"images"`
+	Since digest.Digest `json:"since,omitempty"`
+	// SinceName is what that bundle's file or directory was called on the first side.
+	SinceName string        `json:"sinceName,omitempty"`
+	Images    []bundleImage `json:"images"`
 	// Attached are referrers and digest tags, each after its subject.
 	Attached []bundleAttached `json:"attached,omitempty"`
 	// Blobs are all configs and layers that are on the other side after the bundle was loaded: those that it carries and those of the
@@ -61,14 +64,50 @@ type bundleBlob struct {
 	Manifest   digest.Digest `json:"manifest"`
 }
 
-// parseRecord reads a record that a stranger may have written.
-func parseRecord(content []byte) (*bundleRecord, error) {
+// A brokenBundle says that a bundle is not as it was made.
+type brokenBundle struct{ err error }
+
+func (b *brokenBundle) Error() string {
+	return fmt.Sprintf("the bundle is damaged: %v; carry it again", b.err)
+}
+func (b *brokenBundle) Unwrap() error { return b.err }
+
+// damaged makes the error of a bundle that is not as it was made.
+func damaged(format string, args ...any) error { return &brokenBundle{fmt.Errorf(format, args...)} }
+
+// foreign makes the error of something that was never a bundle, or one for another program.
+func foreign(path, format string, args ...any) error {
+	return fmt.Errorf("%s is no bundle: %w", path, fmt.Errorf(format, args...))
+}
+
+// before names, for people, the bundle that must have been loaded before.
+func (r *bundleRecord) before() string {
+	if r.SinceName == "" {
+		return shortDigest(r.Since)
+	}
+	return fmt.Sprintf("%s (%s)", r.SinceName, shortDigest(r.Since))
+}
+
+// nameOfBundle is what people call the bundle at path, which may be its record; "" if the path has no name for it.
+func nameOfBundle(path string) string {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return ""
+	}
+	if filepath.Base(path) == recordFile {
+		path = filepath.Dir(path)
+	}
+	return strings.Trim(filepath.Base(path), string(filepath.Separator))
+}
+
+// parseRecord reads a record of the bundle at path that a stranger may have written.
+func parseRecord(path string, content []byte) (*bundleRecord, error) {
 	var r bundleRecord
 	if err := json.Unmarshal(content, &r); err != nil {
-		return nil, fmt.Errorf("%s: %w", recordFile, err)
+		return nil, damaged("%s: %w", recordFile, err)
 	}
 	if r.Schema != bundleSchema {
-		return nil, fmt.Errorf("%s has the schema %q, and this program reads %s", recordFile, r.Schema, bundleSchema)
+		return nil, foreign(path, "its %s has the schema %q, and this program reads %s", recordFile, r.Schema, bundleSchema)
 	}
 	all := []digest.Digest{r.ID}
 	if r.Since != "" {
@@ -83,12 +122,12 @@ func parseRecord(content []byte) (*bundleRecord, error) {
 	for _, b := range r.Blobs {
 		all = append(all, b.Digest, b.Manifest)
 		if b.Size < 0 {
-			return nil, fmt.Errorf("%s: blob %s has a negative size", recordFile, b.Digest)
+			return nil, damaged("%s: blob %s has a negative size", recordFile, b.Digest)
 		}
 	}
 	for _, d := range all {
 		if err := d.Validate(); err != nil {
-			return nil, fmt.Errorf("%s: digest %q: %w", recordFile, d, err)
+			return nil, damaged("%s: digest %q: %w", recordFile, d, err)
 		}
 	}
 	return &r, nil
@@ -100,18 +139,18 @@ const maxRecord = 1 << 30
 // readRecord reads the record of a bundle: a directory, an archive, or a copy of the record itself.
 func readRecord(path string) (*bundleRecord, error) {
 	info, err := os.Stat(path)
+	file := path
 	switch {
 	case err != nil:
 		return nil, err
 	case info.IsDir():
-		path = filepath.Join(path, recordFile)
+		if file, err = recordIn(path); err != nil {
+			return nil, err
+		}
 	case isArchive(path):
 		return readArchivedRecord(path)
 	}
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is no bundle: it has no %s", filepath.Dir(path), recordFile)
-	}
+	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +159,23 @@ func readRecord(path string) (*bundleRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseRecord(content)
+	if !info.IsDir() && !json.Valid(content) {
+		return nil, foreign(path, "it is neither a directory, nor an archive whose name ends in .tar, nor a copy of a %s", recordFile)
+	}
+	return parseRecord(path, content)
+}
+
+// recordIn returns the record's file in a directory.
+func recordIn(dir string) (string, error) {
+	file := filepath.Join(dir, recordFile)
+	_, err := os.Stat(file)
+	if !errors.Is(err, os.ErrNotExist) {
+		return file, err
+	}
+	if _, err := os.Stat(filepath.Join(dir, imgspecv1.ImageLayoutFile)); err == nil {
+		return "", foreign(dir, "it has no %s, but is an OCI layout: mirror copy oci:%s:NAME copies an image of it", recordFile, dir)
+	}
+	return "", foreign(dir, "it has no %s", recordFile)
 }
 
 func readArchivedRecord(path string) (*bundleRecord, error) {
@@ -130,15 +185,30 @@ func readArchivedRecord(path string) (*bundleRecord, error) {
 	}
 	defer f.Close()
 	archive := tar.NewReader(f)
-	header, err := archive.Next()
-	if err != nil || header.Name != recordFile {
-		return nil, fmt.Errorf("%s is no bundle: it does not begin with %s", path, recordFile)
+	if err := firstIsRecord(path, archive); err != nil {
+		return nil, err
 	}
 	content, err := io.ReadAll(io.LimitReader(archive, maxRecord))
 	if err != nil {
-		return nil, err
+		return nil, damaged("%s: %w", path, err)
 	}
-	return parseRecord(content)
+	return parseRecord(path, content)
+}
+
+// firstIsRecord moves an archive to its record, with which every bundle begins.
+func firstIsRecord(path string, archive *tar.Reader) error {
+	header, err := archive.Next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return foreign(path, "it is empty")
+	case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
+		return foreign(path, "it is no tar archive, or a compressed one, which has to be unpacked before")
+	case err != nil:
+		return err
+	case header.Name != recordFile:
+		return foreign(path, "it begins with %q, and bundles begin with %s", header.Name, recordFile)
+	}
+	return nil
 }
 
 // isArchive says whether a bundle of that name is one file.

@@ -91,6 +91,9 @@ func (c *copyCommand) command() *cobra.Command {
 }
 
 func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
+	if err := checkOutputFile("digestfile", c.digestFile); err != nil {
+		return err
+	}
 	ends, err := c.env.prepare(args, &c.sel, &c.access, &c.out)
 	if err != nil {
 		return err

@@ -280,8 +280,8 @@ func TestPolicies(t *testing.T) {
 	if _, err := os.Stat("/etc/containers/policy.json"); err != nil {
 		runAll(t.Context(), t, "", without...).failed(t, StatusFailed, "no usable signature policy", "--policy", "--insecure-policy")
 	}
-	runAll(t.Context(), t, "", with(filepath.Join(dir, "none"))...).failed(t, StatusFailed, "signature policy", "none")
-	runAll(t.Context(), t, "", with(file("{"))...).failed(t, StatusFailed, "signature policy")
+	runAll(t.Context(), t, "", with(filepath.Join(dir, "none"))...).failed(t, StatusMisused, "signature policy", "none")
+	runAll(t.Context(), t, "", with(file("{"))...).failed(t, StatusMisused, "signature policy")
 	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"reject"}]}`))...).failed(t, StatusFailed, "rejected")
 	imagetest.CheckUnchanged(t, dst, repo, tag, old)
 	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"insecureAcceptAnything"}]}`))...).done(t)

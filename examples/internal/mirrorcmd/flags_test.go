@@ -53,6 +53,8 @@ func TestEveryFlag(t *testing.T) {
 	dir := t.TempDir()
 	authFile := filepath.Join(dir, "auth.json")
 	require.NoError(t, os.WriteFile(authFile, []byte("{}"), 0o600))
+	conf := filepath.Join(dir, "registries.conf")
+	require.NoError(t, os.WriteFile(conf, nil, 0o600))
 	some := digest.FromString("some")
 	amd64 := []copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}}
 	type get = func(*settings) any
@@ -98,12 +100,12 @@ func TestEveryFlag(t *testing.T) {
 		"authfile":               {[]string{"--authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath + s.dest.AuthFilePath }, authFile + authFile},
 		"src-authfile":           {[]string{"--src-authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath }, authFile},
 		"dest-authfile":          {[]string{"--dest-authfile", authFile}, nil, func(s *settings) any { return s.dest.AuthFilePath }, authFile},
-		"src-cert-dir":           {[]string{"--src-cert-dir", "d"}, nil, func(s *settings) any { return s.source.DockerCertPath }, "d"},
-		"dest-cert-dir":          {[]string{"--dest-cert-dir", "d"}, nil, func(s *settings) any { return s.dest.DockerCertPath }, "d"},
+		"src-cert-dir":           {[]string{"--src-cert-dir", dir}, nil, func(s *settings) any { return s.source.DockerCertPath }, dir},
+		"dest-cert-dir":          {[]string{"--dest-cert-dir", dir}, nil, func(s *settings) any { return s.dest.DockerCertPath }, dir},
 		"src-registry-token":     {[]string{"--src-registry-token", "t"}, nil, func(s *settings) any { return s.source.DockerBearerRegistryToken }, "t"},
 		"dest-registry-token":    {[]string{"--dest-registry-token", "t"}, nil, func(s *settings) any { return s.dest.DockerBearerRegistryToken }, "t"},
-		"registries.d":           {[]string{"--registries.d", "d"}, nil, func(s *settings) any { return s.source.RegistriesDirPath + s.dest.RegistriesDirPath }, "dd"},
-		"registries-conf":        {[]string{"--registries-conf", "f"}, nil, func(s *settings) any { return s.source.SystemRegistriesConfPath + s.dest.SystemRegistriesConfPath }, "ff"},
+		"registries.d":           {[]string{"--registries.d", dir}, nil, func(s *settings) any { return s.source.RegistriesDirPath + s.dest.RegistriesDirPath }, dir + dir},
+		"registries-conf":        {[]string{"--registries-conf", conf}, nil, func(s *settings) any { return s.source.SystemRegistriesConfPath + s.dest.SystemRegistriesConfPath }, conf + conf},
 		"override-arch":          {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":            {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
 		"override-variant":       {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
@@ -174,11 +176,10 @@ func TestAuthFileFromEnvironment(t *testing.T) {
 	}{{end{}, "", file}, {end{}, "x", "x"}, {end{authFile: "y"}, "x", "y"}} {
 		a := &access{flags: pflag.NewFlagSet("", pflag.ContinueOnError), authFile: c.all}
 		sys, err := a.systemContext(types.SystemContext{}, &c.given, &environment{getenv: func(string) string { return file }}, nil)
-		if c.want != file {
-			assert.ErrorContains(t, err, c.want)
-			continue
-		}
 		require.NoError(t, err)
-		assert.Equal(t, file, sys.AuthFilePath)
+		assert.Equal(t, c.want, sys.AuthFilePath)
 	}
+	_, err := (&access{flags: pflag.NewFlagSet("", pflag.ContinueOnError)}).systemContext(types.SystemContext{}, &end{}, &environment{getenv: func(string) string { return file + "x" }}, nil)
+	assert.ErrorContains(t, err, "$REGISTRY_AUTH_FILE: open "+file+"x")
+	assert.False(t, isMisuse(err), "no flag names it")
 }

@@ -93,6 +93,14 @@ func (c *syncCommand) check() error {
 	if c.dryRun && c.retries > 0 {
 		return misusef("--retry-times has no effect on a --dry-run")
 	}
+	if c.stateDir != "" && !c.dryRun {
+		if err := os.MkdirAll(c.stateDir, 0o700); err != nil {
+			return misusef("--state-dir: %w", err)
+		}
+	}
+	if err := c.files.check(); err != nil {
+		return err
+	}
 	return c.removal.check(c.dryRun)
 }
 

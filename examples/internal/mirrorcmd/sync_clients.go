@@ -30,6 +30,16 @@ func (o *syncOutputs) define(flags *pflag.FlagSet) {
 	flags.StringVar(&o.registriesConf, "registries-conf-snippet", "", "write to `FILE` the part of registries.conf that points Podman, CRI-O and Skopeo to the mirror")
 }
 
+// check refuses files that could not be written in the end.
+func (o *syncOutputs) check() error {
+	for flag, path := range map[string]string{"digest-map": o.digestMap, "idms": o.idms, "registries-conf-snippet": o.registriesConf} {
+		if err := checkOutputFile(flag, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (o *syncOutputs) write(s *syncRun) error {
 	for _, output := range []struct {
 		path string
