@@ -193,13 +193,16 @@ func (e *MissingError) Unwrap() error { return e.Err }
 
 // SparseRefusedError says that the destination refuses a sparse list, and that stripping it was not asked for, or is not
 // allowed. Its reference names what it named before.
-// Strip, use Auto, lift what forbids stripping, or copy everything.
+// Strip, use Auto, lift what forbids stripping, or copy everything; if that is refused too where Unclear is set, it is for another reason.
 type SparseRefusedError struct {
 	List digest.Digest
 	// Absent are children that the list names and the destination does not have.
 	Absent []digest.Digest
 	// Refusal is the registry's answer, or what it announced.
 	Refusal error
+	// Unclear is set if the answer does not say that it is for the absent children, which it may be. Auto finds out; Keep does not, and
+	// nothing was tried.
+	Unclear bool
 	// StrippedRefusal is its answer to the stripped list, if that was tried.
 	StrippedRefusal error
 	// NotStripped says why the list was not stripped, "" if that was tried.
@@ -208,6 +211,9 @@ type SparseRefusedError struct {
 
 func (e *SparseRefusedError) Error() string {
 	msg := fmt.Sprintf("the destination refuses the sparse list %s: %v", e.List, e.Refusal)
+	if e.Unclear {
+		msg += fmt.Sprintf(" (which may be because it is sparse: %s)", count(len(e.Absent), "child is absent", "children are absent"))
+	}
 	if e.StrippedRefusal != nil {
 		msg += fmt.Sprintf("; it refuses the stripped list too: %v", e.StrippedRefusal)
 	}

@@ -3,74 +3,27 @@ package copy
 import (
 	"encoding/json"
 	"errors"
-	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
-// A refusal is what a destination's answer to a list says about sparse lists.
-type refusal int
-
-const (
-	// refusedOtherwise has nothing to do with absent children.
-	refusedOtherwise refusal = iota
-	// refusedSparse names absent children, and nothing else.
-	refusedSparse
-	// refusedLost names children that are supposed to be there.
-	refusedLost
-	// refusedUnclear may be about absent children: the answer does not name them.
-	refusedUnclear
-)
-
-// Codes by which registries refuse a list with absent children. They, and never a status alone or a text for people, decide.
-var (
-	// sparseCodes say that something which the list names is not there.
-	sparseCodes = []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "ReferencedImagesNotFound", "NOT_FOUND"}
-	// unclearCodes may say so.
-	unclearCodes = []string{"MANIFEST_INVALID"}
-	// refusalStatuses are those of such answers: others are about access, conflicts, sizes and the like, whatever their codes.
-	refusalStatuses = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}
-)
-
-// classifyRefusal says what err, the answer to the PUT of a list, is about. absent are the children that were deliberately left
-// out. The second result are the children that the answer names and that should be there.
-func classifyRefusal(err error, absent []digest.Digest) (refusal, []digest.Digest) {
-	var registry *endpoint.RegistryError
-	if !errors.As(err, &registry) || registry.TokenService || !slices.Contains(refusalStatuses, registry.Status) || len(registry.Errors) == 0 {
-		return refusedOtherwise, nil
-	}
-	unclear := false
-	var named, lost []digest.Digest
-	for _, e := range registry.Errors {
-		known := slices.Contains(sparseCodes, e.Code)
-		if !known && !slices.Contains(unclearCodes, e.Code) {
-			return refusedOtherwise, nil
+// asPut is l as a list that a destination may refuse.
+func (l *ListPlan) asPut() sparsesupport.List {
+	put := sparsesupport.List{Digest: l.Result}
+	for _, ip := range l.Instances {
+		d := ip.Digest
+		if ip.Nested != nil {
+			d = ip.Nested.Result
 		}
-		digests := digestsIn(e.Detail)
-		if !known || len(digests) == 0 {
-			unclear = true
-		}
-		named = append(named, digests...)
-	}
-	leftOut := map[digest.Digest]bool{}
-	for _, d := range absent {
-		leftOut[d] = true
-	}
-	for _, d := range named {
-		if !leftOut[d] {
-			lost = append(lost, d)
+		if ip.Entry != StripEntry {
+			put.Add(d, ip.MediaType, slices.Contains(l.Absent, ip.Digest))
 		}
 	}
-	switch {
-	case len(lost) > 0 && !unclear:
-		return refusedLost, lost
-	case unclear:
-		return refusedUnclear, nil
-	}
-	return refusedSparse, nil
+	return put
 }
 
 // digestsIn returns the digests that the detail of a registry's error consists of: a string, the value of a key "digest" or "Digest",

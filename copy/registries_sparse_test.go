@@ -1,4 +1,227 @@
 package copy
 
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
 // sparseHabits are answers to sparse lists.
-var sparseHabits = []habit{}
+var sparseHabits = []habit{
+	{"distribution-names-each-child", func(t *testing.T) { refusesAs(t, registrytest.Distribution3, clearly) }},
+	{"nexus-blob-unknown", func(t *testing.T) { refusesAs(t, registrytest.Nexus, clearly) }},
+	{"ecr-digests-in-a-message", func(t *testing.T) { refusesAs(t, registrytest.ECR, clearly) }},
+	{"olareg-digest-in-a-sentence", func(t *testing.T) { refusesAs(t, registrytest.Olareg, clearly) }},
+	{"quay-digest-in-a-text", func(t *testing.T) { refusesAs(t, registrytest.Quay, clearly) }},
+	{"go-containerregistry-404", func(t *testing.T) { refusesAs(t, registrytest.GoContainerRegistry, clearly) }},
+	{"zot-names-no-child", func(t *testing.T) { refusesAs(t, registrytest.Zot, unclearly) }},
+	{"gitea-404-without-digest", func(t *testing.T) { refusesAs(t, registrytest.Gitea, unclearly) }},
+	{"unclear-for-another-reason", unclearOtherwise},
+	{"distribution-3-blobs-in-a-list", blobsInAList},
+	{"digest-of-something-else", digestOfSomethingElse},
+	{"cue-labs-500", serverErrorNeverStrips},
+	{"refused-list-has-no-tags", refusedListHasNoTags},
+}
+
+// How a registry says that it is absent children for which it refuses a list.
+const (
+	clearly   = false
+	unclearly = true
+)
+
+// only is a selection of linux/amd64 alone.
+func only(action SparseManifestListAction) Options {
+	o := auto("linux/amd64")
+	o.SparseManifestListAction = action
+	return o
+}
+
+// listsPut are the distinct lists that were put, whatever became of that.
+func listsPut(r *registrytest.Registry) []string {
+	var lists []string
+	for _, q := range r.Requests() {
+		if q.Method == http.MethodPut && q.Kind == registrytest.KindManifest && q.Header.Get("Content-Type") == imgspecv1.MediaTypeImageIndex {
+			lists = append(lists, q.Ref)
+		}
+	}
+	slices.Sort(lists)
+	return slices.Compact(lists)
+}
+
+// refusesAs: whatever words a registry has for absent children, Auto strips, Keep says so and tries nothing else, and where nothing may be
+// stripped, both reasons are given. A list is put by its digest, to find out, only where the answer is unclear, and only under Auto.
+func refusesAs(t *testing.T, policy registrytest.ListPolicy, unclear bool) {
+	f := imagetest.Platforms(4, 1, 100)
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	start := func() registryPlace {
+		return registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: policy}), "app"}
+	}
+
+	dst := start()
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(AutoSparseManifestList))
+	require.NoError(t, err)
+	assert.Equal(t, StripSparseManifestList, r.Action)
+	assert.NotEmpty(t, r.Refusal)
+	dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64"}, Absent: []string{"arm64", "arm/v7", "ppc64le"}})
+	probed := []string{"v1"}
+	if unclear {
+		probed = []string{r.DestinationDigest.String(), "v1"}
+	}
+	assert.Equal(t, probed, listsPut(dst.Registry))
+
+	for name, options := range map[string]Options{"keep": only(KeepSparseManifestList), "auto": only(AutoSparseManifestList)} {
+		options.PreserveDigests = name == "auto"
+		dst := start()
+		_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), options)
+		var refused *SparseRefusedError
+		require.ErrorAs(t, err, &refused, name)
+		assert.Equal(t, unclear, refused.Unclear, name)
+		assert.Equal(t, unclear, strings.Contains(err.Error(), "may be because it is sparse: 3 children are absent"), err)
+		assert.ElementsMatch(t, f.Digests("arm64", "arm/v7", "ppc64le"), refused.Absent)
+		require.ErrorAs(t, err, new(*RegistryError), name)
+		assert.NotEmpty(t, refused.NotStripped, name)
+		assert.Equal(t, []string{"v1"}, listsPut(dst.Registry), "nothing is probed")
+		assert.Empty(t, dst.Tags("app"))
+	}
+
+	dst = start()
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, SparseManifestListAction: AutoSparseManifestList})
+	require.NoError(t, err)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// unclearOtherwise: an answer that may be about absent children is about something else, as the refusal of the stripped list shows, which
+// is put by its digest first: no tag names it. The same where a child that was there before cannot be asked for.
+func unclearOtherwise(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	refuse := func(l registrytest.ListPut) registrytest.Answer {
+		return registrytest.Fail(http.StatusBadRequest, "MANIFEST_INVALID", "annotations are not allowed here")
+	}
+	e := newEnv(t)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: refuse}), "app"}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(AutoSparseManifestList))
+	refused := errorAs[*SparseRefusedError](t, err)
+	assert.True(t, refused.Unclear)
+	require.Error(t, refused.StrippedRefusal)
+	assert.Empty(t, dst.Tags("app"))
+
+	var kept bool
+	dst = registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Zot, Script: func(_ int, q *http.Request) registrytest.Answer {
+		kept = kept || q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/v1")
+		if kept && q.Method == http.MethodHead {
+			return registrytest.Fail(http.StatusForbidden, "DENIED", "no more")
+		}
+		return registrytest.Answer{}
+	}}), "app"}
+	dst.push(f, "other", "amd64")
+	dst.push(f, "v1", "arm64") // so that what is wanted is asked for before anything is read
+	dst.DeleteManifest("app", f.Digest("arm64"))
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(AutoSparseManifestList))
+	refused = errorAs[*SparseRefusedError](t, err)
+	assert.True(t, refused.Unclear)
+	assert.Contains(t, refused.NotStripped, "whether "+f.Digest("amd64").String()+" is still there could not be asked")
+	assert.Empty(t, dst.top("v1"))
+}
+
+// blobsInAList: a list has an entry for a layer, as BuildKit's caches have, which distribution 3 refuses with the words for absent children,
+// although it has that layer. That is no proof of anything: Keep says that it may be because of the absent children, and Auto finds out.
+func blobsInAList(t *testing.T) {
+	f := imagetest.New()
+	f.Layer("layer")
+	f.Image("amd64", imagetest.Layers("layer"))
+	f.Raw(imagetest.Top, imgspecv1.MediaTypeImageIndex, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[`+
+		`{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":"amd64"}},{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest, f.Digest("amd64"), f.Size("amd64"),
+		imgspecv1.MediaTypeImageLayerGzip, f.Digest("layer"), f.Size("layer")), "amd64")
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	for _, action := range []SparseManifestListAction{KeepSparseManifestList, AutoSparseManifestList} {
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Distribution3}), "app"}
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(action))
+		_, layerThere := dst.Content("app", f.Digest("layer"))
+		assert.True(t, layerThere)
+		if action == KeepSparseManifestList {
+			assert.True(t, errorAs[*SparseRefusedError](t, err).Unclear)
+			continue
+		}
+		require.NoError(t, err)
+		dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64"}})
+		assert.Contains(t, listsPut(dst.Registry), r.DestinationDigest.String(), "which was found out")
+	}
+}
+
+// digestOfSomethingElse: an answer with a code for what is not there names something that is no child of the list. It is not about sparse
+// lists, whether the digest stands in the detail, in a sentence or in the message.
+func digestOfSomethingElse(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 100)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	other := digest.FromString("something else")
+	for name, answer := range map[string]registrytest.Error{
+		"detail":   {Code: "MANIFEST_BLOB_UNKNOWN", Message: "blob unknown to registry", Detail: other},
+		"sentence": {Code: "MANIFEST_BLOB_UNKNOWN", Message: "manifest unknown", Detail: map[string]string{"message": "no signature " + other.String() + " of it"}},
+		"message":  {Code: "MANIFEST_INVALID", Message: "the base image " + other.String() + " is unknown"},
+	} {
+		e := newEnv(t)
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: func(l registrytest.ListPut) registrytest.Answer {
+			if len(l.Missing()) == 0 {
+				return registrytest.Answer{}
+			}
+			return registrytest.Answer{Status: http.StatusBadRequest, Errors: append(registrytest.Distribution3(l).Errors, answer)}
+		}}), "app"}
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(AutoSparseManifestList))
+		require.ErrorAs(t, err, new(*RegistryError), name)
+		require.NotErrorAs(t, err, new(*SparseRefusedError), name)
+		assert.Empty(t, dst.top("v1"), name)
+		assert.Equal(t, []string{"v1"}, listsPut(dst.Registry), name)
+	}
+}
+
+// serverErrorNeverStrips: a server error is about the server, whatever its words.
+func serverErrorNeverStrips(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 100)
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.CueLabs}), "app"}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(AutoSparseManifestList))
+	assert.Equal(t, http.StatusInternalServerError, errorAs[*RegistryError](t, err).Status)
+	require.NotErrorAs(t, err, new(*SparseRefusedError))
+	assert.Empty(t, dst.top("v1"))
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(StripSparseManifestList))
+	require.NoError(t, err)
+	dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64"}})
+}
+
+// refusedListHasNoTags: where a kept list is refused, nothing is left that is attached to it.
+func refusedListHasNoTags(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, src, true)
+	for name, policy := range map[string]registrytest.ListPolicy{"clearly": registrytest.Distribution3, "unclearly": registrytest.Zot} {
+		for _, noAPI := range []bool{false, true} {
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: policy, NoReferrers: noAPI}), "app"}
+			o := only(KeepSparseManifestList)
+			o.Referrers, o.DigestTags = AllReferrers, true
+			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			errorAs[*SparseRefusedError](t, err)
+			assert.Empty(t, dst.Tags("app"), name)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -120,7 +121,7 @@ func (p *Plan) brings(d digest.Digest) bool {
 // name its subject as a child, too: then that is what the answer is about.
 func refusedSubject(err error, doc endpoint.Document) digest.Digest {
 	var registry *endpoint.RegistryError
-	if !errors.As(err, &registry) || !slices.Contains(refusalStatuses, registry.Status) {
+	if !errors.As(err, &registry) || !slices.Contains(sparsesupport.Statuses, registry.Status) {
 		return ""
 	}
 	subject, children := subjectOf(doc)

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
 // intact says whether a copy that looked at every blob has found that nothing is lacking at the destination.
@@ -234,21 +235,28 @@ func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) er
 	if errors.As(put.err, &subject) {
 		return put.err // stripping would not help: the subject stays
 	}
-	kind, lost := classifyRefusal(put.err, put.list.Absent)
+	kind, lost := sparsesupport.Classify(put.err, put.list.asPut())
 	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
-	if kind == refusedUnclear {
-		lost = j.lostChildren(ctx)
-	}
 	sparse := len(put.list.Absent) > 0
+	unclear := kind == sparsesupport.Unclear
+	var unanswered error
+	if unclear {
+		lost, unanswered = j.lostChildren(ctx)
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+	}
 	switch {
-	case mayRepair && (len(lost) > 0 || kind == refusedUnclear && sparse):
+	case mayRepair && (len(lost) > 0 || unclear && sparse):
 		return j.repair(ctx, lost)
 	case len(lost) > 0:
 		return put.err
 	case put.list == j.plan.List && isRefusal(put.err) && j.names(ctx, put.list.Result):
 		return j.leaveTop(ctx, put.list.document())
-	case kind == refusedOtherwise || !sparse:
+	case kind == sparsesupport.Otherwise || !sparse:
 		return put.err
+	case unanswered != nil:
+		return &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: true, NotStripped: unanswered.Error()}
 	}
 	return j.strip(ctx, put, kind)
 }
@@ -259,34 +267,40 @@ func isRefusal(err error) bool {
 	return errors.As(err, &registry) && registry.Method == http.MethodPut && registry.Status >= 400 && registry.Status < 500
 }
 
-// lostChildren returns those of the plan's images that the destination does not have.
-func (j *job) lostChildren(ctx context.Context) []digest.Digest {
+// lostChildren returns those of the plan's images and nested lists that the destination does not have. What it does not tell about is an
+// error, unless this copy has stored it.
+func (j *job) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	var lost []digest.Digest
-	err := concurrently(ctx, j.budget, j.plan.wantedImages(), func(ctx context.Context, d digest.Digest) error {
+	err := concurrently(ctx, j.budget, slices.Concat(j.plan.wantedImages(), nestedLists(j.plan.List)), func(ctx context.Context, d digest.Digest) error {
 		there, err := j.dst.HasManifest(ctx, d)
-		if err == nil && !there {
+		switch {
+		case err != nil && j.in.Present[d]:
+			return fmt.Errorf("whether %s is still there could not be asked: %w", d, err)
+		case err == nil && !there:
 			j.mu.Lock()
 			defer j.mu.Unlock()
 			lost = append(lost, d)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil // the context has ended: whatever comes next will say so
-	}
 	slices.Sort(lost)
-	return lost
+	return lost, err
 }
 
 // repair pushes lost children again and writes the lists once more. Some registries refuse a list while they are still storing
 // its children, and take it on a second try.
 func (j *job) repair(ctx context.Context, lost []digest.Digest) error {
+	nested := nestedLists(j.plan.List)
 	for _, d := range lost {
-		doc, err := j.document(d)
-		if err != nil {
-			continue // it was there when the copy began, and was not read
+		if slices.Contains(nested, d) {
+			delete(j.in.Present, d) // so that writeLists stores it
+			continue
 		}
-		again := endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes}
+		again, err := j.manifest(ctx, d)
+		if err != nil {
+			logrus.Debugf("what the destination has lost cannot be read again: %v", err)
+			continue // the list will be refused again
+		}
 		if err := one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, again) }); err != nil {
 			return &Error{"writing manifest again", DestinationSide, d.String(), err}
 		}
@@ -300,21 +314,19 @@ func (j *job) repair(ctx context.Context, lost []digest.Digest) error {
 }
 
 // strip answers the refusal of a sparse list.
-func (j *job) strip(ctx context.Context, put *listPutError, kind refusal) error {
-	if j.plan.Asked != AutoSparseManifestList && kind == refusedUnclear {
-		return fmt.Errorf("%w; the list is sparse (%d children are absent), which may be why", put.err, len(put.list.Absent))
-	}
-	refused := &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err}
+func (j *job) strip(ctx context.Context, put *listPutError, kind sparsesupport.Refusal) error {
+	refused := &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: kind == sparsesupport.Unclear}
 	instead := j.plan.IfRefused
 	if instead == nil {
 		refused.NotStripped = cmp.Or(j.plan.IfRefusedNot, fmt.Sprintf("SparseManifestListAction is %s", j.plan.Asked))
 		return refused
 	}
-	if kind == refusedUnclear {
+	if refused.Unclear {
 		// The answer did not say why. If the stripped list is taken, by digest and with no tag, then it was for the absent children.
 		if err := j.probe(ctx, instead); err != nil {
 			return strippedToo(refused, err)
 		}
+		refused.Unclear = false
 	}
 	j.reporter.update(func(r *Report) { r.Refusal = put.err.Error() })
 	j.progress.line("The destination refuses sparse lists: writing the stripped list")

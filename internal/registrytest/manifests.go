@@ -24,6 +24,8 @@ const MaxManifest = 4 << 20
 // MediaTypeDockerList is the media type of Docker manifest lists.
 const MediaTypeDockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
 
+const mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+
 var (
 	nameRegexp = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagRegexp  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)

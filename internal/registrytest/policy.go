@@ -72,6 +72,8 @@ func Registries() []Row {
 		{"Gitea", Gitea, false},
 		{"Nexus", Nexus, false},
 		{"ECR", ECR, false},
+		{"go-containerregistry", GoContainerRegistry, false},
+		{"olareg", Olareg, false},
 		{"Docker Hub", DockerHub, false},
 		{"GHCR", Accept, true},
 		{"sparse registry", RequireArchitectures("amd64"), true},
@@ -213,13 +215,58 @@ func nexus(missing []digest.Digest) Answer {
 	return a
 }
 
-// ECR refuses with the name that its documentation has. What it says on the wire is not known.
+// ECR names all missing children in a message, and has no detail.
 func ECR(l ListPut) Answer {
 	if len(l.Missing()) == 0 {
 		return Answer{}
 	}
-	return Fail(http.StatusBadRequest, "ReferencedImagesNotFound",
-		"images with digests "+strings.Trim(fmt.Sprint(l.Missing()), "[]")+" referenced in the manifest list are not found")
+	return Fail(http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("Images with digests '[%s]' required for pushing image into repository "+
+		"with name '%s' in the registry with id '123456789012' do not exist", joined(l.Missing()), l.Repo))
+}
+
+func joined(digests []digest.Digest) string {
+	texts := make([]string, len(digests))
+	for i, d := range digests {
+		texts[i] = d.String()
+	}
+	return strings.Join(texts, ", ")
+}
+
+// GoContainerRegistry is go-containerregistry's registry, 0.22: it answers 404, and names the first missing child in a message. Entries that
+// are no manifests by their media types it does not look at.
+func GoContainerRegistry(l ListPut) Answer {
+	missing := l.missing(func(c Child) bool { return !c.Manifest && (isList(c.MediaType) || isImage(c.MediaType)) })
+	if len(missing) == 0 {
+		return Answer{}
+	}
+	return Fail(http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("Sub-manifest %q not found", missing[0]))
+}
+
+func isImage(mediaType string) bool {
+	return mediaType == imgspecv1.MediaTypeImageManifest || mediaType == mediaTypeDockerManifest
+}
+
+// Olareg names the first missing child in a sentence that is the detail.
+func Olareg(l ListPut) Answer {
+	missing := l.Missing()
+	if len(missing) == 0 {
+		return Answer{}
+	}
+	return Answer{Status: http.StatusBadRequest, Errors: []Error{{
+		Code: "MANIFEST_BLOB_UNKNOWN", Message: "manifest references a manifest or blob unknown to registry",
+		Detail: "manifest entry " + missing[0].String() + " is not in the repository",
+	}}}
+}
+
+// CueLabs is cue-labs' ocimem, 2026-07: a server error that names the position of the first missing child of an OCI index. Docker lists it does
+// not look at.
+func CueLabs(l ListPut) Answer {
+	for i, c := range l.Children {
+		if !c.Manifest && l.MediaType == imgspecv1.MediaTypeImageIndex {
+			return Fail(http.StatusInternalServerError, "UNKNOWN", fmt.Sprintf("unknown error: invalid manifest: nothing found for manifests[%d]", i))
+		}
+	}
+	return Answer{}
 }
 
 // DockerHub answers as distribution does, with a message of its own.

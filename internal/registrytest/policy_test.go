@@ -74,8 +74,13 @@ func TestListPolicies(t *testing.T) {
 			{"code":"BLOB_UNKNOWN","message":"blob unknown to registry","detail":"%[1]s"}]}`, gone1)},
 		{"Nexus race", NexusRace, list(amdThere), 400,
 			`{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry","detail":"` + there.String() + `"}]}`},
-		{"ECR", ECR, two, 400, `{"errors":[{"code":"ReferencedImagesNotFound","message":"images with digests ` + gone1.String() + ` ` +
-			gone2.String() + ` referenced in the manifest list are not found"}]}`},
+		{"ECR", ECR, two, 400, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"Images with digests '[` + gone1.String() + `, ` +
+			gone2.String() + `]' required for pushing image into repository with name 'a' in the registry with id '123456789012' do not exist"}]}`},
+		{"go-containerregistry", GoContainerRegistry, two, 404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"Sub-manifest \"` + gone1.String() + `\" not found"}]}`},
+		{"go-containerregistry, a blob", GoContainerRegistry, list(amdThere, imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageLayer, Digest: blobOnly}), 201, ""},
+		{"olareg", Olareg, two, 400, `{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"manifest references a manifest or blob unknown to registry",
+			"detail":"manifest entry ` + gone1.String() + ` is not in the repository"}]}`},
+		{"cue-labs", CueLabs, list(amdThere, armGone), 500, `{"errors":[{"code":"UNKNOWN","message":"unknown error: invalid manifest: nothing found for manifests[1]"}]}`},
 		{"Docker Hub", DockerHub, two, 400, each("MANIFEST_BLOB_UNKNOWN", "manifest blob unknown")},
 		{"GHCR", Accept, two, 201, ""},
 		{"sparse registry", RequireArchitectures("amd64"), two, 201, ""},

@@ -14,9 +14,11 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -126,7 +128,7 @@ func (t *loadTask) child(ctx context.Context, doc endpoint.Document) error {
 			}
 		}
 		if err := t.dst.PutManifest(ctx, doc); err != nil {
-			return err
+			return t.refused(doc, err)
 		}
 		t.note(true, 0)
 	}
@@ -159,8 +161,36 @@ func (t *loadTask) top(ctx context.Context, doc endpoint.Document) error {
 	if err != nil {
 		return err
 	}
+	if err := t.dst.PutTop(ctx, doc, sigs); err != nil {
+		return t.refused(doc, err)
+	}
 	t.note(true, sigs.Len())
-	return t.dst.PutTop(ctx, doc, sigs)
+	return nil
+}
+
+// refused says what the registry's answer to doc means, if that is a list of which the bundle lacks children. Nothing is tried to find out.
+func (t *loadTask) refused(doc endpoint.Document, err error) error {
+	list, parseErr := manifest.Parse(doc.Bytes, doc.MediaType)
+	if parseErr != nil || slices.Contains(t.tree.images, doc.Digest) {
+		return err
+	}
+	put := sparsesupport.List{Digest: doc.Digest}
+	refused := &copy.SparseRefusedError{
+		List: doc.Digest, Refusal: err, NotStripped: "a bundle is loaded as it was made; one made with --sparse strip, or with --all, has no sparse list",
+	}
+	for _, in := range list.Instances() {
+		leftOut := !slices.ContainsFunc(t.tree.documents, func(doc endpoint.Document) bool { return doc.Digest == in.Digest })
+		put.Add(in.Digest, in.MediaType, leftOut)
+		if leftOut && !slices.Contains(refused.Absent, in.Digest) {
+			refused.Absent = append(refused.Absent, in.Digest)
+		}
+	}
+	kind, _ := sparsesupport.Classify(err, put)
+	refused.Unclear = kind == sparsesupport.Unclear
+	if len(refused.Absent) == 0 || kind != sparsesupport.Absent && !refused.Unclear {
+		return err
+	}
+	return refused
 }
 
 // unstored returns the signatures of a manifest that is at the destination, nil if it has them all there.

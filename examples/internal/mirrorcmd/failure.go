@@ -128,7 +128,7 @@ func (e *environment) explain(err error) string {
 			flags[i] = e.inWords(name)
 		}
 		return fmt.Sprintf("%s: %s", strings.Join(flags, " and "), e.inWords(options.Reason))
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && (e.byFile || e.sel != nil):
 		return e.explainRefusal(refused)
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
@@ -181,6 +181,9 @@ func atEnd(prefix, what string, err error) error { return &endError{prefix, what
 // explainRefusal is about a sparse list that a registry does not take.
 func (e *environment) explainRefusal(refused *copy.SparseRefusedError) string {
 	text := fmt.Sprintf("the destination refuses the sparse list %s: %s", refused.List, registrysWords(refused.Refusal))
+	if refused.Unclear {
+		text += fmt.Sprintf("; that may be because it is sparse, since the destination lacks %d of what it names", len(refused.Absent))
+	}
 	switch {
 	case refused.StrippedRefusal != nil:
 		text += "; it refuses the stripped list too: " + registrysWords(refused.StrippedRefusal)

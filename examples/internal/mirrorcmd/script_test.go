@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script/*.txt. Beside the commands of testscript, they have
 //
-//	registry NAME [strict] [auth] [tls]   starts a registry; $NAME is its host. auth wants user:secret
+//	registry NAME [strict|zot] [auth] [tls]   starts a registry; $NAME is its host. zot says no more than that a list is invalid, auth wants user:secret
 //	shutdown NAME                         stops it; stop is a command of testscript
 //	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, nested, docker, single or next
 //	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
@@ -108,6 +108,8 @@ func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
 		switch arg {
 		case "strict":
 			o.Strict = true
+		case "zot":
+			o.ListPolicy = registrytest.Zot
 		case "auth":
 			o.Auth = &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "user", Password: "secret"}}}
 		case "tls":
