@@ -20,9 +20,17 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// load reads what the plan depends on and leaves the final plan in j.plan. Nothing is written. Only if the destination is to be
-// compared is it asked anything.
+// load reads what the plan depends on and leaves the final plan in j.plan, with all that there is to warn of so far. Nothing is written.
+// Only if the destination is to be compared is it asked anything.
 func (j *job) load(ctx context.Context) error {
+	if err := j.readAll(ctx); err != nil {
+		return err
+	}
+	j.plan.warn(j.reporter.takeWarnings())
+	return nil
+}
+
+func (j *job) readAll(ctx context.Context) error {
 	if err := j.checkAttachable(); err != nil {
 		return err
 	}

@@ -899,6 +899,14 @@ func (t *treePlanner) void(p *Plan) {
 	})
 }
 
+// warn adds warnings to the plan, and to what is done instead.
+func (p *Plan) warn(warnings []string) {
+	p.Warnings = append(p.Warnings, warnings...)
+	if p.IfRefused != nil {
+		p.IfRefused.Warnings = append(p.IfRefused.Warnings, warnings...)
+	}
+}
+
 // wantedImages returns the distinct images that the plan wants at the destination, those that are there included.
 func (p *Plan) wantedImages() []digest.Digest {
 	if p.Image != nil {

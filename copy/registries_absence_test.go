@@ -204,6 +204,11 @@ func forbiddenTags(t *testing.T) {
 	delete(nowhere, strings.Replace(f.Digest("cosign-amd64").String(), ":", "-", 1)+".sig")
 	assert.Len(t, nowhere, 1, "one tag that does not exist is asked for, once")
 
+	prepared, err := Prepare(t.Context(), e.policy, dst.ref("v2"), src.ref("v1"), e.options(followers()))
+	require.NoError(t, err)
+	assert.Contains(t, prepared.Plan().String(), "warning: whether "+f.Digest("arm64").String()+" has ", "a plan says so too")
+	require.NoError(t, prepared.Close())
+
 	strip := Options{
 		ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm/v7"), SparseManifestListAction: StripSparseManifestList,
 	}

@@ -177,6 +177,12 @@ func (r *reporter) warn(text string) {
 	r.update(func(rep *Report) { rep.Warnings = append(rep.Warnings, text) })
 }
 
+// takeWarnings returns what was warned of so far, for the plan to say.
+func (r *reporter) takeWarnings() (warnings []string) {
+	r.update(func(rep *Report) { warnings, rep.Warnings = rep.Warnings, nil })
+	return warnings
+}
+
 // setComplete says that everything that was planned is at the destination.
 func (r *reporter) setComplete() {
 	r.mu.Lock()
