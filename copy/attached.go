@@ -41,8 +41,8 @@ type Attachment struct {
 	Tag string
 	// Child is set if the subject is a list, itself attached, that names it.
 	Child bool
-	// Present is set if it is known to be at the destination, and known there as what it is: listed as a referrer, or, of what has a
-	// tag, all in what the tag names.
+	// Present is set if it is known to be at the destination, and known there as what it is: listed as a referrer, unless none can be
+	// listed there, or, of what has a tag, all in what the tag names.
 	Present bool
 }
 

@@ -3,8 +3,10 @@ package copy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
 func (a AttachedPlan) key() string { return attachmentKey(a.Subject, a.Digest, a.Tag) }
@@ -36,7 +39,7 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 	images = subjectsFirst(images)
 	late := waitForLists(images, sortedKeys(lists))
 	if err := j.copyImages(ctx, images); err != nil {
-		return err
+		return refusedAttachment(err, attached)
 	}
 	needs := func(d digest.Digest) []digest.Digest {
 		if list, ok := lists[d]; ok {
@@ -54,10 +57,25 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 			j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 		}
 		if err != nil {
-			return err
+			return refusedAttachment(err, attached)
 		}
 	}
 	return j.announce(ctx, dst, attached)
+}
+
+// refusedAttachment makes err an *AttachmentError if it says that the destination refuses one of attached.
+func refusedAttachment(err error, attached []AttachedPlan) error {
+	var refusal *RegistryError
+	failed, ok := errors.AsType[*Error](err)
+	if !ok || failed.Side != DestinationSide || !errors.As(err, &refusal) || refusal.Method != http.MethodPut || !slices.Contains(sparsesupport.Statuses, refusal.Status) {
+		return err
+	}
+	for _, a := range attached {
+		if a.Digest.String() == failed.Object {
+			return &AttachmentError{Digest: a.Digest, ArtifactType: a.ArtifactType, Subject: a.Subject, Refusal: failed.Err}
+		}
+	}
+	return err
 }
 
 // attachedDocuments returns the distinct images and lists that attachments are, but for those that the plan copies as instances too.
@@ -111,7 +129,7 @@ func (j *job) announce(ctx context.Context, dst endpoint.ReferrerDestination, at
 		}
 	}
 	err := concurrently(ctx, j.budget, sortedKeys(referrers), func(ctx context.Context, subject digest.Digest) error {
-		if err := dst.PutReferrers(ctx, subject, referrers[subject]); err != nil {
+		if err := dst.PutReferrers(ctx, subject, referrers[subject]); err != nil && !j.noteNotListable(err) {
 			return &Error{"announcing referrers of", DestinationSide, subject.String(), err}
 		}
 		return nil
@@ -131,6 +149,22 @@ func (j *job) announce(ctx context.Context, dst endpoint.ReferrerDestination, at
 		j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
 	})
+}
+
+// noteNotListable reports whether err says that the referrers of something cannot be listed at the destination, and warns of that, once.
+func (j *job) noteNotListable(err error) bool {
+	no, ok := errors.AsType[*endpoint.NotListableError](err)
+	if !ok {
+		return false
+	}
+	j.mu.Lock()
+	known := j.unlistable[no.Subject]
+	j.unlistable[no.Subject] = true
+	j.mu.Unlock()
+	if !known {
+		j.reporter.warn(fmt.Sprintf("%v; at %s they are there by their digests only", no, j.in.Destination))
+	}
+	return true
 }
 
 // mergeTag returns what a tag is to name at the destination, where it names there, and brings what that needs besides.

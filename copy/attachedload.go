@@ -322,10 +322,10 @@ func (l *attachmentLoader) list(candidates ...Attachment) error {
 	return nil
 }
 
-// otherType says whether the list that names a candidate says that its type is not selected: then it is not read.
+// otherType says whether who lists a candidate says that its type is not selected: then it is not read.
 func (l *attachmentLoader) otherType(c Attachment) bool {
 	_, reason := l.o.attachedFate(c, subjectCopied)
-	return c.ArtifactType != "" && reason.Code == ReasonType
+	return !tellsNothing(c.ArtifactType) && reason.Code == ReasonType
 }
 
 // unread returns the distinct candidates that have to be read.
@@ -482,7 +482,7 @@ func (j *job) compareAttachments(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := &attachmentComparison{job: j, dst: dst, listed: map[question]bool{}, known: map[string]bool{}}
+	c := &attachmentComparison{job: j, dst: dst, listed: map[question]bool{}, unlistable: map[digest.Digest]bool{}, known: map[string]bool{}}
 	if err := c.compare(ctx); err != nil {
 		return err
 	}
@@ -497,9 +497,10 @@ type attachmentComparison struct {
 	*job
 	dst endpoint.ReferrerDestination
 
-	mu     sync.Mutex        // guards what follows
-	listed map[question]bool // referrers, with the digest in place of the tag
-	known  map[string]bool   // by attachmentKey
+	mu         sync.Mutex             // guards what follows
+	listed     map[question]bool      // referrers, with the digest in place of the tag
+	unlistable map[digest.Digest]bool // subjects whose referrers cannot be listed
+	known      map[string]bool        // by attachmentKey
 }
 
 func (c *attachmentComparison) compare(ctx context.Context) error {
@@ -527,6 +528,12 @@ func (c *attachmentComparison) compare(ctx context.Context) error {
 // referrers asks for the referrers of a subject. As with every question about what is there already, an error is no reason to fail.
 func (c *attachmentComparison) referrers(ctx context.Context, subject digest.Digest) error {
 	there, err := c.dst.Referrers(ctx, subject, "")
+	if c.noteNotListable(err) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.unlistable[subject] = true
+		return nil
+	}
 	if err != nil {
 		logrus.Debugf("%s does not tell the referrers of %s: %v", c.in.Destination, subject, err)
 		return nil
@@ -558,13 +565,13 @@ func (c *attachmentComparison) tag(ctx context.Context, a AttachedPlan) error {
 	return nil
 }
 
-// manifests asks for the manifests of children, and of referrers that are listed: a referrers tag may name what is not there.
+// manifests asks for the manifests of children, and of referrers that are listed, or cannot be: a referrers tag may name what is not there.
 func (c *attachmentComparison) manifests(ctx context.Context) error {
 	var digests []digest.Digest
 	var asked []AttachedPlan
 	distinct := map[digest.Digest]bool{}
 	for _, a := range c.plan.toAttach() {
-		if a.Tag != "" || !a.Child && !c.listed[question{a.Subject, a.Digest.String()}] {
+		if a.Tag != "" || !a.Child && !c.unlistable[a.Subject] && !c.listed[question{a.Subject, a.Digest.String()}] {
 			continue
 		}
 		asked = append(asked, a)

@@ -246,6 +246,26 @@ func (e *SubjectError) Error() string {
 
 func (e *SubjectError) Unwrap() error { return e.Refusal }
 
+// AttachmentError says that the destination refuses something that is attached to what is copied. Some registries know a few artifact
+// types only, or want other subjects. The destination's reference names what it named before, unless it is a digest.
+// Leave out what the destination does not take by Options.ReferrerTypes, or do without referrers or digest tags.
+type AttachmentError struct {
+	Digest       digest.Digest // of what was refused
+	ArtifactType string        // "" if it has none
+	Subject      digest.Digest // that it is attached to
+	Refusal      error         // the registry's answer
+}
+
+func (e *AttachmentError) Error() string {
+	what := e.Digest.String()
+	if e.ArtifactType != "" {
+		what += " (" + e.ArtifactType + ")"
+	}
+	return fmt.Sprintf("the destination refuses %s, which is attached to %s: %v; ReferrerTypes leaves out referrers of other types", what, e.Subject, e.Refusal)
+}
+
+func (e *AttachmentError) Unwrap() error { return e.Refusal }
+
 // RejectedError says that the signature policy rejects an image of the source. Nothing of that image has been read but its manifest.
 // The cause is the policy's own error.
 type RejectedError struct {

@@ -330,7 +330,11 @@ func (e *executor) await(tasks []*task) error {
 // putImage stores the manifest of a child, and its signatures.
 func (j *job) putImage(ctx context.Context, doc endpoint.Document) error {
 	j.progress.line("Writing manifest to image destination")
-	if err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }); err != nil {
+	err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) })
+	if hasCode(err, typeCodes) && j.plan.attests(doc.Digest) {
+		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
+	}
+	if err != nil {
 		return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
 	}
 	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })

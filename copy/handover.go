@@ -152,6 +152,12 @@ func (j *job) checkCredentials(ctx context.Context) error {
 // typeCodes are what registries answer to manifests and lists whose media types they do not know.
 var typeCodes = []string{"MANIFEST_INVALID", "UNSUPPORTED"}
 
+// hasCode reports whether err is a registry's answer with one of codes.
+func hasCode(err error, codes []string) bool {
+	registry, ok := errors.AsType[*RegistryError](err)
+	return ok && slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(codes, e.Code) })
+}
+
 // writingManifest is the Op of an *Error about the manifest of an instance.
 const writingManifest = "writing manifest"
 
@@ -161,8 +167,7 @@ const writingManifest = "writing manifest"
 func (j *job) rejectedType(err error) string {
 	var registry *RegistryError
 	var failed *Error
-	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut ||
-		!slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(typeCodes, e.Code) }) {
+	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut || !hasCode(err, typeCodes) {
 		return ""
 	}
 	if j.o.PreserveDigests || j.in.DestinationDigest != "" || j.o.attachments() || j.plan.sparse() && failed.Op != writingManifest {

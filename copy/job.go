@@ -61,6 +61,8 @@ type job struct {
 	signatures map[digest.Digest]endpoint.Signatures // guarded by mu
 	// carried are the signatures that travel as what a digest tag names, by what they sign and by layerKey.
 	carried map[digest.Digest]map[string]bool
+	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said; guarded by mu.
+	unlistable map[digest.Digest]bool
 }
 
 func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*job, error) {
@@ -74,6 +76,7 @@ func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReferenc
 		there:      map[digest.Digest]bool{},
 		absent:     map[digest.Digest]error{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
+		unlistable: map[digest.Digest]bool{},
 	}
 	if j.policy == nil {
 		j.policy = &judge{context: policy}

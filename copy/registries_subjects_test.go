@@ -1,4 +1,494 @@
 package copy
 
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
 // subjectHabits are habits that concern the order of writing, subjects and referrers.
-var subjectHabits = []habit{}
+var subjectHabits = []habit{
+	{"gitlab-subject-first", subjectFirst},
+	{"gitlab-subject-lost", subjectLost},
+	{"gitlab-subject-of-others", subjectOfOthers},
+	{"gitlab-unknown-artifact-type", unknownArtifactType},
+	{"gitlab-docker-subject", dockerSubject},
+	{"gitlab-digest-for-tag-source", digestForTagAtSource},
+	{"gitlab-digest-for-tag-destination", digestForTagAtDestination},
+	{"cosign-copy-tags-images", taggedByDigest},
+	{"referrers-tag-of-others", entriesOfOthers},
+	{"ghcr-referrers-redirect", referrersElsewhere},
+	{"referrers-page", referrersPages},
+	{"harbor-referrers-as-json", func(t *testing.T) { referrersAs(t, registrytest.Options{Referrers: registrytest.ReferrersJSON}) }},
+	{"referrers-bare", func(t *testing.T) { referrersAs(t, registrytest.Options{Referrers: registrytest.ReferrersBare}) }},
+	{"ggcr-referrers-of-configs", func(t *testing.T) { referrersAs(t, registrytest.Options{Referrers: registrytest.ReferrersOfConfigs}) }},
+	{"referrers-in-pages", func(t *testing.T) {
+		for _, links := range []registrytest.LinkForm{registrytest.LinkDefault, registrytest.LinkPath, registrytest.LinkUnquoted, registrytest.LinkAfterOthers} {
+			referrersAs(t, registrytest.Options{PageSize: 1, Links: links})
+		}
+	}},
+	{"ghcr-referrers-tag-types", typesInTag},
+	{"ecr-subject-header", func(t *testing.T) { referrersListed(t, registrytest.Options{NoReferrers: true, SubjectHeader: true}) }},
+}
+
+// gitLab is what GitLab's registry does.
+func gitLab() registrytest.Options {
+	return registrytest.Options{
+		ListPolicy: registrytest.GitLab, NoReferrers: true, DigestTags: true, RequireSubjects: true, NoDockerSubjects: true,
+	}
+}
+
+const (
+	attestationType = "application/vnd.docker.attestation.manifest.v1+json"
+	bundleType      = "application/vnd.dev.sigstore.bundle.v0.3+json"
+)
+
+// buildKitFixture is a list as BuildKit makes it since 0.32: attestations state their image as their subject, an artifact type, and an empty
+// config. They come first, and the last entry is a list that another entry has as its subject.
+func buildKitFixture() *imagetest.Fixture {
+	f := imagetest.New()
+	names := []string{"amd64", "arm64", "s390x", "ppc64le"}
+	empty := imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}"))
+	var attestations []string
+	for _, name := range names {
+		f.Image(name, imagetest.Platform("linux/"+name))
+		attestations = append(attestations, "att-"+name)
+		f.Attestation("att-"+name, name, imagetest.Subject(name), imagetest.ArtifactType(attestationType), empty)
+	}
+	f.List("inner", imagetest.Entries("att-ppc64le", "ppc64le"))
+	f.Artifact("of inner", imagetest.Subject("inner"), imagetest.ArtifactType(sbomType), empty)
+	f.List(imagetest.Top, imagetest.Entries("of inner"), imagetest.Entries(attestations[:3]...), imagetest.Entries(names[:3]...), imagetest.Entries("inner"))
+	return f
+}
+
+// subjectFirst: whatever is copied of a list, and however many go at a time, no attestation comes before its image.
+func subjectFirst(t *testing.T) {
+	f := buildKitFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	two := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm64", "linux/ppc64le")}
+	strip, auto := two, two
+	strip.SparseManifestListAction, auto.SparseManifestListAction = StripSparseManifestList, AutoSparseManifestList
+	for name, o := range map[string]Options{
+		"all": {ImageListSelection: CopyAllImages}, "one at a time": {ImageListSelection: CopyAllImages, MaxParallelDownloads: 1},
+		"strip": strip, "auto": auto, "single": {},
+		"with what is attached": {ImageListSelection: CopyAllImages, Referrers: AllReferrers},
+	} {
+		dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err, name)
+		dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f})
+		refused := dst.Count(func(q registrytest.Request) bool { return q.Method == http.MethodPut && q.Status >= 400 })
+		assert.LessOrEqual(t, refused, map[string]int{"auto": 1}[name], "%s: only the sparse list is refused", name)
+		assert.Equal(t, "v1", dst.History("app")[len(dst.History("app"))-1].Tag, "%s: the tag comes last", name)
+	}
+
+	// One platform more, of which the image is there already.
+	dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), strip)
+	require.NoError(t, err)
+	dst.push(f, "", "s390x")
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+	require.NoError(t, err)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// subjectLost: an image that was there when it was asked for, and is not when its attestation comes, is put again, once.
+func subjectLost(t *testing.T) {
+	f := buildKitFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	for name, forever := range map[string]bool{"once": false, "for good": true} {
+		var dst registryPlace
+		var before atomic.Bool
+		o := gitLab()
+		o.Script = registrytest.Only(func(q *http.Request) bool {
+			return q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, f.Digest("att-arm64").String())
+		}, func(int, *http.Request) registrytest.Answer {
+			if !before.Swap(true) || forever {
+				dst.DeleteManifest("app", f.Digest("arm64"))
+			}
+			return registrytest.Answer{}
+		})
+		dst = registryPlace{t, registrytest.Start(t, o), "app"}
+		dst.push(f, "v1", "arm64")
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, MaxParallelDownloads: 1})
+		puts := dst.Count(func(q registrytest.Request) bool {
+			return q.Method == http.MethodPut && q.Ref == f.Digest("att-arm64").String()
+		})
+		assert.Equal(t, 2, puts, name)
+		if forever {
+			require.ErrorContains(t, err, "MANIFEST_BLOB_UNKNOWN")
+			assert.Empty(t, dst.top("v1")) // with the image, the tag that named it was deleted
+			continue
+		}
+		require.NoError(t, err, name)
+		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	}
+}
+
+// subjectOfOthers: what refers to something that is not copied cannot be copied either, and the error says so.
+func subjectOfOthers(t *testing.T) {
+	f := buildKitFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	src.push(f, "att", "att-s390x")
+	for tag, o := range map[string]Options{
+		"att": {},
+		"v1": {
+			ImageListSelection: CopySpecificImages, Instances: []digest.Digest{f.Digest("att-s390x")}, SparseManifestListAction: AutoSparseManifestList,
+		},
+	} {
+		dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref(tag), o)
+		var wants *SubjectError
+		require.ErrorAs(t, err, &wants, tag)
+		assert.Equal(t, f.Digest("att-s390x"), wants.Digest)
+		assert.Equal(t, f.Digest("s390x"), wants.Subject)
+		assert.Empty(t, dst.Manifests("app"), tag)
+	}
+}
+
+// unknownArtifactType: what the destination does not take of what is attached is named, with its type, and the tag stays. An attestation in a
+// list that it does not take is no reason to convert images.
+func unknownArtifactType(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, src, true)
+	o := gitLab()
+	o.ArtifactTypes = []string{sbomType}
+	dst := registryPlace{t, registrytest.Start(t, o), "app"}
+	all := Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), all)
+	var refused *AttachmentError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, signatureType, refused.ArtifactType)
+	require.ErrorContains(t, err, "unknown media type")
+	assert.Empty(t, dst.top("v1"))
+	all.ReferrerTypes = []string{sbomType}
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), all)
+	require.NoError(t, err)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	assert.NotNil(t, manifestAt(dst, f.Digest("sbom-amd64")))
+
+	built := buildKitFixture()
+	src.push(built, "v2", imagetest.Top)
+	_, err = e.image(t.Context(), dst.ref("v2"), src.ref("v2"), Options{ImageListSelection: CopyAllImages})
+	require.ErrorContains(t, err, "unknown media type: "+attestationType)
+	require.ErrorContains(t, err, "Attestations")
+	assert.Empty(t, dst.top("v2"))
+}
+
+// dockerSubject: a referrer of a Docker image is refused; that is named, and the tag stays.
+func dockerSubject(t *testing.T) {
+	f := imagetest.DockerList()
+	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("arm64"))
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	src.push(f, "", "sbom")
+	dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+	var refused *AttachmentError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, f.Digest("arm64"), refused.Subject)
+	assert.Empty(t, dst.top("v1"))
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+	require.NoError(t, err)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// digestForTagAtSource: where the referrers tag is taken for the digest, it names the image or list itself, which lists no referrers.
+func digestForTagAtSource(t *testing.T) {
+	e := newEnv(t)
+	for name, f := range map[string]*imagetest.Fixture{"index": buildKitFixture(), "Docker list": imagetest.DockerList(), "nested": imagetest.Nested()} {
+		src := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+		src.push(f, "v1", imagetest.Top)
+		src.push(f, "one", "arm64")
+		for _, tag := range []string{"v1", "one"} {
+			for to, newDestination := range attachablePlaces {
+				if to == "layout" && name == "Docker list" {
+					continue // is converted
+				}
+				dst := newDestination(t)
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref(tag), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers, DigestTags: true})
+				require.NoError(t, err, "%s, %s, to %s", name, tag, to)
+				assert.Empty(t, r.Attached, "%s, %s, to %s", name, tag, to)
+				assert.Empty(t, r.Warnings, "%s, %s, to %s", name, tag, to)
+				dst.check(imagetest.Want{Tag: "v1", Digest: src.top(tag), Fixture: f})
+			}
+		}
+		// Nothing is known of signatures that would guard it from being stripped: there are none.
+		dst := places["registry"](t)
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{
+			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm64"),
+			SparseManifestListAction: StripSparseManifestList, ListSignatures: GuardListSignatures,
+		})
+		require.NoError(t, err, name)
+	}
+}
+
+// digestForTagAtDestination: such a destination gets the referrers, and is not told of them; a warning says that. The second run has
+// nothing to do, and says it again.
+func digestForTagAtDestination(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, src, true)
+	dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+	o := followers()
+	subjects := []string{imagetest.Top, "amd64", "arm64", "arm/v7", "ppc64le", "sbom-amd64", "sbom-arm64", "sbom-arm/v7", "sbom-ppc64le"}
+	for run := range 2 {
+		dst.ResetLog()
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+		assert.Len(t, r.Warnings, len(subjects))
+		for _, name := range subjects {
+			assert.Contains(t, strings.Join(r.Warnings, "\n"), "referrers of "+f.Digest(name).String()+" cannot be listed")
+		}
+		if run == 1 {
+			assert.Zero(t, r.ManifestsCopied)
+			assert.Zero(t, dst.Count(func(q registrytest.Request) bool { return q.Method != http.MethodGet && q.Method != http.MethodHead }))
+		}
+		for _, a := range r.Attached {
+			assert.Equal(t, []Outcome{Copied, Present}[run], a.Outcome)
+		}
+	}
+	for _, name := range []string{"sbom-amd64", "sig-sbom-arm64", "sig-top"} {
+		assert.NotNil(t, manifestAt(dst, f.Digest(name)), name)
+	}
+	assert.NotNil(t, manifestAt(dst, f.Digest("cosign-amd64")))
+	for _, tag := range dst.Tags("app") {
+		assert.True(t, tag == "v1" || strings.HasSuffix(tag, ".sig"), "tag %s was written", tag)
+	}
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// taggedByDigest: where a digest is the name of a tag, as `cosign copy` makes it, that tag names the image itself, or another one. It lists no
+// referrers, and is never written over.
+func taggedByDigest(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	for _, name := range []string{imagetest.Top, "amd64", "arm64"} {
+		src.push(f, endpoint.ReferrersTag(f.Digest(name)), name)
+	}
+	src.push(f, endpoint.ReferrersTag(f.Digest("arm/v7")), "amd64") // somebody's mistake
+	dst := places["registry"](t)
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+	require.NoError(t, err)
+	assert.Empty(t, r.Attached)
+	assert.Empty(t, r.Warnings)
+
+	with := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, with, true)
+	before := map[string]digest.Digest{}
+	for _, name := range []string{imagetest.Top, "amd64", "arm64", "arm/v7"} {
+		before[name] = src.top(endpoint.ReferrersTag(f.Digest(name)))
+	}
+	r, err = e.image(t.Context(), src.ref("v2"), with.ref("v1"), followers())
+	require.NoError(t, err)
+	for name, was := range before {
+		assert.Equal(t, was, src.top(endpoint.ReferrersTag(f.Digest(name))), name)
+		assert.Contains(t, strings.Join(r.Warnings, "\n"), "referrers of "+f.Digest(name).String()+" cannot be listed")
+	}
+	assert.Len(t, r.Warnings, len(before))
+	assert.NotNil(t, manifestAt(src, f.Digest("sbom-amd64")))
+	assert.Equal(t, f.Digests("sbom-ppc64le"), referrersAt(t, e, src, f.Digest("ppc64le")), "the others are listed")
+	src.check(imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// entriesOfOthers: entries of a referrers tag whose manifests refer to something else, or to nothing, are no referrers. Where they are
+// listed at the destination, they stay.
+func entriesOfOthers(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
+	src.push(f, "v1", "amd64")
+	attach(t, src, f, "amd64", "sbom-amd64")
+	attach(t, src, f, "amd64", "sbom-arm64") // another's
+	attach(t, src, f, "amd64", "arm64")      // an image
+	attach(t, dst, f, "amd64", "cosign-ppc64le")
+	attach(t, dst, f, "amd64", "sig-top")
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers})
+	require.NoError(t, err)
+	require.Len(t, r.Attached, 1)
+	assert.Equal(t, f.Digest("sbom-amd64"), r.Attached[0].Digest)
+	require.Len(t, r.Warnings, 2)
+	for _, warning := range r.Warnings {
+		assert.Contains(t, warning, "refers to something else")
+	}
+	assert.Equal(t, f.Digests("cosign-ppc64le", "sig-top", "sbom-amd64"), referrersAt(t, e, dst, f.Digest("amd64")))
+}
+
+// referrersListed: at both ends, referrers are found and listed.
+func referrersListed(t *testing.T, o registrytest.Options) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, o), "app"}
+	pushAttached(t, f, src, !o.NoReferrers && o.ReferrersPage == 0)
+	dst := registryPlace{t, registrytest.Start(t, o), "app"}
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+	require.NoError(t, err)
+	assert.Empty(t, r.Warnings)
+	assert.Len(t, r.Attached, 11)
+	for subject, referrer := range map[string]string{"amd64": "sbom-amd64", "sbom-amd64": "sig-sbom-amd64", imagetest.Top: "sig-top"} {
+		assert.Equal(t, f.Digests(referrer), referrersAt(t, e, dst, f.Digest(subject)), subject)
+	}
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	again, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+	require.NoError(t, err)
+	assert.Zero(t, again.ManifestsCopied)
+}
+
+// referrersElsewhere: where the question for referrers leads to the pages of a website, there is no referrers API, whatever these say of
+// themselves, and nobody is asked a second time.
+func referrersElsewhere(t *testing.T) {
+	for _, status := range []int{200, 403, 404, 406, 429, 503} {
+		referrersListed(t, registrytest.Options{ReferrersPage: status})
+	}
+	f := attachedFixture()
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{ReferrersPage: http.StatusTooManyRequests}), "app"}
+	src.push(f, "v1", "amd64")
+	_, err := newEnv(t).image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers})
+	require.NoError(t, err)
+	assert.Equal(t, 2, src.Count(registrytest.Is(http.MethodGet, registrytest.KindReferrers)), "the question, and the page")
+}
+
+// referrersPages: where pages answer the question for referrers and for the tag, nobody knows whether there are any. That is said of each
+// subject at the source; at the destination nothing is written over what may be there.
+func referrersPages(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	portal := registrytest.Options{Script: registrytest.Only(func(q *http.Request) bool {
+		return strings.Contains(q.URL.Path, "/referrers/") || strings.Contains(q.URL.Path, "/manifests/sha256-")
+	}, registrytest.EveryNth(1, registrytest.FailHTML(http.StatusOK)))}
+	src := registryPlace{t, registrytest.Start(t, portal), "app"}
+	src.push(f, "v1", imagetest.Top)
+	r, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), followers())
+	require.NoError(t, err)
+	assert.Empty(t, r.Attached)
+	said := strings.Join(r.Warnings, "\n")
+	assert.Len(t, r.Warnings, 5)
+	for _, name := range []string{imagetest.Top, "amd64", "arm64", "arm/v7", "ppc64le"} {
+		assert.Contains(t, said, "whether "+f.Digest(name).String()+" has ")
+		assert.Contains(t, said, "referrers could not be asked")
+	}
+
+	with := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, with, true)
+	for name, o := range map[string]Options{
+		"referrers": {ImageListSelection: CopyAllImages, Referrers: AllReferrers}, "tags": {ImageListSelection: CopyAllImages, DigestTags: true},
+	} {
+		dst := registryPlace{t, registrytest.Start(t, portal), "app"}
+		_, err = e.image(t.Context(), dst.ref("v1"), with.ref("v1"), o)
+		require.ErrorIs(t, err, endpoint.ErrUnknown, name)
+		assert.Empty(t, dst.Tags("app"), name)
+	}
+}
+
+// sigstoreFixture is an image with a signature and an SBOM, whose types only the manifests state: their configs are empty.
+func sigstoreFixture() *imagetest.Fixture {
+	f := imagetest.Platforms(2, 1, 100)
+	empty := imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}"))
+	f.Blob("bundle", bundleType, []byte(`{"mediaType":"`+bundleType+`"}`))
+	f.Artifact("signature", imagetest.ArtifactType(bundleType), imagetest.Subject("amd64"), empty, imagetest.Layers("bundle"))
+	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("amd64"), empty, imagetest.Layers("bundle"))
+	return f
+}
+
+// referrersAs: however an API lists referrers, those of a type that is asked for are copied, and no others.
+func referrersAs(t *testing.T, o registrytest.Options) {
+	f := sigstoreFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, o), "app"}
+	dst := registryPlace{t, registrytest.Start(t, o), "app"}
+	src.push(f, "v1", "amd64")
+	src.push(f, "", "signature")
+	src.push(f, "", "sbom")
+	for _, c := range []struct {
+		types  []string
+		copied []string
+	}{
+		{[]string{bundleType}, []string{"signature"}},
+		{[]string{bundleType, "a/b"}, []string{"signature"}},
+		{[]string{"a/b"}, nil},
+		{nil, []string{"signature", "sbom"}},
+	} {
+		for run := range 2 {
+			tag := fmt.Sprintf("v%d", len(c.types))
+			r, err := e.image(t.Context(), dst.ref(tag), src.ref("v1"), Options{Referrers: AllReferrers, ReferrerTypes: c.types})
+			require.NoError(t, err)
+			assert.Empty(t, r.Warnings)
+			var copied []digest.Digest
+			for _, a := range r.Attached {
+				if a.Outcome == Copied || a.Outcome == Present {
+					copied = append(copied, a.Digest)
+				}
+			}
+			assert.ElementsMatch(t, f.Digests(c.copied...), copied, "%v", c.types)
+			if run == 1 {
+				assert.Zero(t, r.ManifestsCopied)
+			}
+		}
+	}
+	for _, name := range []string{"signature", "sbom"} {
+		assert.NotNil(t, manifestAt(dst, f.Digest(name)), name)
+	}
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest("amd64"), Fixture: f})
+}
+
+// typesInTag: what a referrers tag states as the types of its entries was written by clients, some of which are wrong. The manifests say
+// what they are: a signature that is asked for is copied, and one that guards a list is found.
+func typesInTag(t *testing.T) {
+	f := sigstoreFixture()
+	f.Artifact("of list", imagetest.ArtifactType(bundleType), imagetest.Subject(imagetest.Top), imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}")))
+	e := newEnv(t)
+	for _, stated := range []string{"", imgspecv1.MediaTypeEmptyJSON, sbomType, imgspecv1.MediaTypeImageConfig} {
+		src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
+		src.push(f, "v1", imagetest.Top)
+		for referrer, subject := range map[string]string{"signature": "amd64", "sbom": "amd64", "of list": imagetest.Top} {
+			src.push(f, "", referrer)
+			tag := endpoint.ReferrersTag(f.Digest(subject))
+			old, _, _ := src.Manifest("app", tag)
+			merged, _, err := endpoint.MergeReferrers(old, []imgspecv1.Descriptor{{
+				MediaType: imgspecv1.MediaTypeImageManifest, Digest: f.Digest(referrer), Size: f.Size(referrer), ArtifactType: stated,
+			}})
+			require.NoError(t, err)
+			src.PutManifest("app", tag, imgspecv1.MediaTypeImageIndex, merged)
+		}
+		for to, newDestination := range attachablePlaces {
+			dst := newDestination(t)
+			for _, types := range [][]string{{bundleType}, {bundleType, "a/b"}} {
+				_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers, ReferrerTypes: types})
+				require.NoError(t, err)
+				assert.NotNil(t, manifestAt(dst, f.Digest("signature")), "%s, %q", to, stated)
+				assert.Nil(t, manifestAt(dst, f.Digest("sbom")), "%s, %q", to, stated)
+			}
+		}
+		var kept *CannotModifyError
+		_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{
+			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"),
+			SparseManifestListAction: StripSparseManifestList, ListSignatures: GuardListSignatures,
+		})
+		require.ErrorAs(t, err, &kept, "%q", stated)
+		assert.Contains(t, kept.Reason, f.Digest("of list").String())
+	}
+}

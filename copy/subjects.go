@@ -117,6 +117,17 @@ func (p *Plan) brings(d digest.Digest) bool {
 		slices.ContainsFunc(p.Attached, func(a AttachedPlan) bool { return a.Digest == d && a.Decision == Copy })
 }
 
+// attests reports whether d is an attestation in one of the plan's lists.
+func (p *Plan) attests(d digest.Digest) bool {
+	is := false
+	if p.List != nil {
+		p.List.walk(func(l *ListPlan) {
+			is = is || slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Digest == d && ip.AttestationOf != "" })
+		})
+	}
+	return is
+}
+
 // refusedSubject returns the subject of doc if err, the answer to its PUT, names it as what is not there, and "" otherwise. A list may
 // name its subject as a child, too: then that is what the answer is about.
 func refusedSubject(err error, doc endpoint.Document) digest.Digest {

@@ -30,13 +30,25 @@ func (e *ReferrersLimitError) Error() string {
 	return fmt.Sprintf("referrers of %s: %s", e.Subject, e.What)
 }
 
+// NotListableError says that the referrers of a manifest cannot be listed in a repository: the registry has no referrers API, and the
+// referrers tag names something else than a list of referrers, which nobody must replace.
+type NotListableError struct {
+	Subject digest.Digest
+	Tag     string
+	Names   string // what the tag names, for people
+}
+
+func (e *NotListableError) Error() string {
+	return fmt.Sprintf("referrers of %s cannot be listed: there is no referrers API, and the tag %s names %s", e.Subject, e.Tag, e.Names)
+}
+
 // A ReferrerSource knows what refers to manifests by their subject (image-spec v1.1, "Image Manifest", subject), and what other
 // tags than that of its reference name, in the same repository or layout. The methods may run concurrently.
 type ReferrerSource interface {
 	// Referrers returns descriptors of the manifests and lists whose subject is d, as they are listed: whether they are there, and
-	// say so themselves, is not checked. Only media type, digest, size and artifact type are filled in. If artifactType is not "",
-	// those of other types may be left out, but need not be. No order, no duplicates. None is no error; too many is a
-	// *ReferrersLimitError.
+	// say so themselves, is not checked. Only media type, digest, size and artifact type are filled in; no artifact type means that the
+	// manifest has to say it. If artifactType is not "", those of other types may be left out, but need not be. No order, no
+	// duplicates. None is no error; too many is a *ReferrersLimitError. An error that wraps ErrUnknown says that there was no answer.
 	Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error)
 
 	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names nothing.
@@ -45,6 +57,8 @@ type ReferrerSource interface {
 
 // A ReferrerDestination can also be told what refers to manifests, and what tags are to name. What it is told may become visible
 // at once, or with the next PutTop or Flush; until then, it does not say so itself. The methods may run concurrently, but not with PutTop.
+//
+// Referrers and PutReferrers fail with a *NotListableError where referrers cannot be listed.
 type ReferrerDestination interface {
 	ReferrerSource
 

@@ -84,7 +84,7 @@ func (x *exchange) getManifest() {
 		x.notAllowed()
 		return
 	}
-	m, d, ok := x.store.manifest(x.route.repo, x.route.ref)
+	m, d, ok := x.store.manifest(x.route.repo, x.named())
 	if !ok || x.opts.HonourAccept && !accepts(x.req.Header, m.mediaType) {
 		x.manifestUnknown()
 		return
@@ -98,6 +98,16 @@ func (x *exchange) getManifest() {
 	if x.req.Method == http.MethodGet {
 		_, _ = x.w.Write(m.bytes)
 	}
+}
+
+// named is the tag or digest that the path ends with, as the registry reads it.
+func (x *exchange) named() string {
+	if algorithm, encoded, ok := strings.Cut(x.route.ref, "-"); ok && x.opts.DigestTags {
+		if d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), encoded); d.Validate() == nil {
+			return d.String()
+		}
+	}
+	return x.route.ref
 }
 
 func (x *exchange) manifestUnknown() {
@@ -168,7 +178,7 @@ func (x *exchange) createManifest(p manifestPut) {
 		return
 	}
 	h := x.w.Header()
-	if p.doc.Subject != nil && !x.opts.NoReferrers {
+	if p.doc.Subject != nil && (x.opts.SubjectHeader || !x.opts.NoReferrers && x.opts.ReferrersPage == 0) {
 		h.Set("OCI-Subject", p.doc.Subject.Digest.String())
 	}
 	h.Set("Location", x.location("/v2/"+x.route.repo+"/manifests/"+p.digest.String()))
@@ -217,10 +227,35 @@ func (x *exchange) storeManifest(p manifestPut) Answer {
 	if missing := missingBlobs(repo, p.doc); len(missing) > 0 {
 		return Answer{Status: http.StatusBadRequest, Errors: unknownReferences(missing)}
 	}
+	if a := x.refusedArtifact(repo, p.doc); a.Status != 0 {
+		return a
+	}
 	if old, ok := repo.tags[p.tag]; ok && x.opts.ImmutableTags && old != p.digest {
 		return TagImmutable(ListPut{Repo: x.route.repo, Ref: p.tag})
 	}
 	x.store.putManifest(x.route.repo, p.tag, p.digest, storedManifest{mediaType: p.mediaType, bytes: p.body}, x.n)
+	return Answer{}
+}
+
+// refusedArtifact says what is against an artifact type or a subject. The answers are GitLab's.
+func (x *exchange) refusedArtifact(repo *repository, doc document) Answer {
+	if known := x.opts.ArtifactTypes; known != nil && doc.ArtifactType != "" && !slices.Contains(known, doc.ArtifactType) {
+		return Answer{Status: http.StatusBadRequest, Errors: []Error{{
+			Code: "MANIFEST_INVALID", Message: "manifest invalid", Detail: "unknown media type: " + doc.ArtifactType,
+		}}}
+	}
+	if doc.Subject == nil {
+		return Answer{}
+	}
+	subject, there := repo.manifests[doc.Subject.Digest]
+	switch {
+	case x.opts.RequireSubjects && !there:
+		return Answer{Status: http.StatusBadRequest, Errors: unknownReferences([]digest.Digest{doc.Subject.Digest})}
+	case x.opts.NoDockerSubjects && strings.HasPrefix(subject.mediaType, "application/vnd.docker."):
+		return Answer{Status: http.StatusBadRequest, Errors: []Error{{
+			Code: "MANIFEST_INVALID", Message: "manifest invalid", Detail: "the subject is no OCI manifest: " + subject.mediaType,
+		}}}
+	}
 	return Answer{}
 }
 

@@ -38,6 +38,22 @@ type Options struct {
 
 	// NoReferrers switches the referrers API off: 404, and no OCI-Subject header.
 	NoReferrers bool
+	// SubjectHeader sends the OCI-Subject header all the same, as ECR did in 2024.
+	SubjectHeader bool
+	// Referrers is how the list of referrers is answered.
+	Referrers ReferrersForm
+	// ReferrersPage, if not 0, is the status of a web page at the second server to which the question for referrers leads, as GHCR
+	// leads to GitHub's: 303, and no OCI-Subject header.
+	ReferrersPage int
+	// DigestTags reads a tag that looks like a digest, sha256-<hex>, as that digest, as GitLab does.
+	DigestTags bool
+	// RequireSubjects refuses what has a subject that is not there as a manifest: 400 MANIFEST_BLOB_UNKNOWN with the subject, as
+	// GitLab does.
+	RequireSubjects bool
+	// NoDockerSubjects refuses what has a subject with a Docker media type: 400 MANIFEST_INVALID, as GitLab does.
+	NoDockerSubjects bool
+	// ArtifactTypes are the types of artifacts that are known, others are refused: 400 MANIFEST_INVALID, as GitLab does. nil is for all.
+	ArtifactTypes []string
 	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a location.
 	NoMonolithicPost bool
 	// IgnoreMounts answers every mount request with 202, as if the blob were not there.
@@ -85,6 +101,22 @@ type Options struct {
 	// new connection one RTT more, as the handshake of TCP does.
 	RTT time.Duration
 }
+
+// ReferrersForm is how a list of referrers is answered.
+type ReferrersForm int
+
+const (
+	// ReferrersIndex is an index of complete descriptors, of the type that is asked for.
+	ReferrersIndex ReferrersForm = iota
+	// ReferrersJSON is the same as application/json, as Harbor before 2.11 declares it.
+	ReferrersJSON
+	// ReferrersBare is an index of descriptors without artifact types and with null for annotations, whatever type is asked for, null if
+	// there are none, and declared as text/plain, as old servers in Go send what they do not declare.
+	ReferrersBare
+	// ReferrersOfConfigs states the types of configs as artifact types, whatever type is asked for, as the registry of go-containerregistry
+	// 0.22.1 does.
+	ReferrersOfConfigs
+)
 
 // LocationForm says where upload locations point to.
 type LocationForm int

@@ -11,6 +11,15 @@ import (
 
 // referrers serves the list of manifests whose subject is the given one (section "Listing Referrers").
 func (x *exchange) referrers() {
+	if status := x.opts.ReferrersPage; status != 0 {
+		if x.second {
+			FailHTML(status).write(x)
+			return
+		}
+		x.w.Header().Set("Location", x.secondURL()+x.req.URL.Path)
+		x.w.WriteHeader(http.StatusSeeOther)
+		return
+	}
 	if x.opts.NoReferrers {
 		x.absent(Error{Code: "UNSUPPORTED", Message: "no such endpoint"})
 		return
@@ -25,7 +34,14 @@ func (x *exchange) referrers() {
 		return
 	}
 	artifactType := x.req.URL.Query().Get("artifactType")
+	if x.opts.Referrers == ReferrersBare || x.opts.Referrers == ReferrersOfConfigs {
+		artifactType = ""
+	}
 	found := x.findReferrers(subject, artifactType)
+	if x.opts.Referrers == ReferrersBare {
+		x.json(http.StatusOK, "text/plain; charset=utf-8", map[string]any{"schemaVersion": 2, "manifests": bare(found, x.page(sortedKeys(found)))})
+		return
+	}
 	index := imgspecv1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageIndex,
 		Manifests: []imgspecv1.Descriptor{},
@@ -36,7 +52,22 @@ func (x *exchange) referrers() {
 	if artifactType != "" {
 		x.w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	x.json(http.StatusOK, imgspecv1.MediaTypeImageIndex, index)
+	mediaType := imgspecv1.MediaTypeImageIndex
+	if x.opts.Referrers == ReferrersJSON {
+		mediaType = "application/json; charset=utf-8"
+	}
+	x.json(http.StatusOK, mediaType, index)
+}
+
+// bare returns descriptors of the given digests that say no more than they must, nil if there are none.
+func bare(found map[string]imgspecv1.Descriptor, digests []string) []any {
+	var entries []any
+	for _, d := range digests {
+		entries = append(entries, map[string]any{
+			"mediaType": found[d].MediaType, "digest": found[d].Digest, "size": found[d].Size, "annotations": nil,
+		})
+	}
+	return entries
 }
 
 // findReferrers returns descriptors by their digests.
@@ -58,7 +89,7 @@ func (x *exchange) findReferrers(subject digest.Digest, artifactType string) map
 			MediaType: m.mediaType, Digest: d, Size: int64(len(m.bytes)),
 			ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
 		}
-		if desc.ArtifactType == "" && doc.Config != nil {
+		if (desc.ArtifactType == "" || x.opts.Referrers == ReferrersOfConfigs) && doc.Config != nil {
 			desc.ArtifactType = doc.Config.MediaType
 		}
 		if artifactType == "" || artifactType == desc.ArtifactType {

@@ -68,7 +68,7 @@ func NewHandler(o Options) *Registry {
 
 // needsSecond says whether something is to be on another host.
 func (o Options) needsSecond() bool {
-	return o.RedirectBlobs || o.Links == LinkSecond || o.Location == LocationSecond || o.Auth != nil && o.Auth.SecondServer
+	return o.RedirectBlobs || o.ReferrersPage != 0 || o.Links == LinkSecond || o.Location == LocationSecond || o.Auth != nil && o.Auth.SecondServer
 }
 
 // server is a port with an http.Server.
@@ -265,7 +265,7 @@ func (x *exchange) dispatch() {
 	}
 }
 
-// serveSecond serves what the second server has: blobs that downloads are redirected to, and uploads. Their URLs are the
+// serveSecond serves what the second server has: blobs that downloads are redirected to, uploads, and the like. Their URLs are the
 // permission.
 func (x *exchange) serveSecond() {
 	switch {
@@ -275,6 +275,8 @@ func (x *exchange) serveSecond() {
 		x.protocol()
 	case x.route.kind == KindTags && x.opts.Links == LinkSecond:
 		x.tags()
+	case x.route.kind == KindReferrers && x.opts.ReferrersPage != 0:
+		x.referrers()
 	default:
 		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "nothing here"})
 	}

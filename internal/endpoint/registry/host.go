@@ -98,6 +98,11 @@ func (h *host) currentChallenges() []challenge {
 // owns says whether u is at the host itself, where credentials may go and whose challenges count.
 func (h *host) owns(u *url.URL) bool { return h.isOrigin(h.currentScheme(), u) }
 
+// elsewhere reports whether u is at a host with another name, whatever scheme and port.
+func (h *host) elsewhere(u *url.URL) bool {
+	return !strings.EqualFold(u.Hostname(), (&url.URL{Host: h.registry}).Hostname())
+}
+
 // isOrigin is owns while scheme is being tried.
 func (h *host) isOrigin(scheme string, u *url.URL) bool {
 	return u.Scheme == scheme && sameOrigin(u, &url.URL{Scheme: scheme, Host: h.registry})

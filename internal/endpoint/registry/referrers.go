@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,11 +40,17 @@ func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType st
 		all, err = r.referrers(ctx, rt, d, artifactType)
 		return r.unlessHidden(ctx, err)
 	})
-	var none *noReferrers
-	if errors.As(err, &none) {
+	if nowhereListed(err) {
 		return nil, nil
 	}
 	return all, err
+}
+
+// nowhereListed reports whether err says that no list of the referrers is there.
+func nowhereListed(err error) bool {
+	var none *noReferrers
+	var other *endpoint.NotListableError
+	return errors.As(err, &none) || errors.As(err, &other)
 }
 
 // Referrers implements endpoint.ReferrerDestination.
@@ -74,8 +81,19 @@ func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (doc e
 		doc, err = r.manifest(ctx, tag)
 		return err
 	})
+	if err == nil && !bytes.HasPrefix(bytes.TrimLeft(doc.Bytes, " \t\r\n"), []byte("{")) {
+		err = &noManifest{fmt.Sprintf("%s/%s:%s", r.host.registry, r.name, tag), doc.MediaType}
+	}
 	return doc, err
 }
+
+// noManifest is endpoint.ErrUnknown: a tag was answered by something else than a manifest, such as the page of a user interface.
+type noManifest struct{ tag, mediaType string }
+
+func (e *noManifest) Error() string {
+	return fmt.Sprintf("%v: %s: the answer is no manifest but %q", endpoint.ErrUnknown, e.tag, e.mediaType)
+}
+func (e *noManifest) Is(target error) bool { return target == endpoint.ErrUnknown }
 
 // Tagged implements endpoint.ReferrerDestination.
 func (d *Destination) Tagged(ctx context.Context, tag string) (doc endpoint.Document, err error) {
@@ -115,17 +133,18 @@ func hintsAtNoReferrersAPI(err error) bool {
 }
 
 // firstReferrersPage calls read for the first page. The error is a *noReferrersAPI if the registry does not know the referrers API: it
-// says so, or hints at it twice, and has never known better about this repository.
+// says so, leads elsewhere, or hints at it twice, and has, but for a plain 404, never known better about this repository.
 func (r *repository) firstReferrersPage(read func() error) error {
 	err := read()
 	if hintsAtNoReferrersAPI(err) && !r.hasReferrersAPI.Load() {
 		err = read()
 	}
+	var elsewhere *ledElsewhere
 	switch {
 	case err == nil:
 		r.hasReferrersAPI.Store(true)
 		return nil
-	case saysNoReferrersAPI(err), hintsAtNoReferrersAPI(err) && !r.hasReferrersAPI.Load():
+	case saysNoReferrersAPI(err), (hintsAtNoReferrersAPI(err) || errors.As(err, &elsewhere)) && !r.hasReferrersAPI.Load():
 		return &noReferrersAPI{err}
 	}
 	return err
@@ -134,8 +153,28 @@ func (r *repository) firstReferrersPage(read func() error) error {
 // errNoIndex is about an answer that is something else than the list of referrers, such as the page of a user interface.
 var errNoIndex = errors.New("the answer is no index")
 
-// referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there is neither:
-// another endpoint may have one.
+// ledElsewhere says that a registry has led a question to another server, which has something else than an answer. What that server says
+// about itself, such as that it is busy, is no reason to ask again.
+type ledElsewhere struct{ answer string }
+
+func (e *ledElsewhere) Error() string {
+	return "the registry leads to another server, and there: " + e.answer
+}
+
+// unlessElsewhere makes err, the refusal of a question, a *ledElsewhere if it is that of another server and not in a registry's words.
+func (r *repository) unlessElsewhere(err error) error {
+	no, ok := errors.AsType[*refusal](err)
+	if !ok || no.Errors != nil || no.TokenService {
+		return err
+	}
+	if u, invalid := url.Parse(no.URL); invalid != nil || !r.host.elsewhere(u) {
+		return err
+	}
+	return &ledElsewhere{err.Error()}
+}
+
+// referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there is neither, and with an
+// *endpoint.NotListableError if the tag is no list of referrers: another endpoint may have one.
 func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	all, err := r.referrersByAPI(ctx, rt, d, artifactType)
 	var none *noReferrersAPI
@@ -149,7 +188,29 @@ func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest
 	if err != nil {
 		return nil, err
 	}
-	return parseReferrers(d, doc.Bytes)
+	if err := listsReferrers(d, doc); err != nil {
+		return nil, err
+	}
+	all, err = parseReferrers(d, doc.Bytes)
+	for i := range all {
+		all[i].ArtifactType = "" // clients wrote it, and some write that of something else
+	}
+	return all, err
+}
+
+// listsReferrers returns an *endpoint.NotListableError if doc, which the referrers tag of d names, is no list of referrers. Some registries
+// take the tag for the digest, and some tools tag an image with its own digest: what it names is d itself then.
+func listsReferrers(d digest.Digest, doc endpoint.Document) error {
+	names := ""
+	switch {
+	case doc.Digest == d || d.Algorithm().FromBytes(doc.Bytes) == d:
+		names = "it itself"
+	case lists.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex:
+		names = doc.Digest.String() + ", which is no OCI index"
+	default:
+		return nil
+	}
+	return &endpoint.NotListableError{Subject: d, Tag: endpoint.ReferrersTag(d), Names: names}
 }
 
 // referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are none.
@@ -227,14 +288,19 @@ func (l *referrersList) limit(format string, args ...any) error {
 func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *url.URL, error) {
 	resp, err := r.send(ctx, rq)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, r.unlessElsewhere(err)
 	}
 	defer resp.Body.Close()
-	if mt, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); err != nil || mt != imgspecv1.MediaTypeImageIndex {
-		return nil, nil, fmt.Errorf("%s: %w but %q", cleanURL(resp.Request.URL), errNoIndex, mt)
-	}
 	content, err := readManifest(resp)
 	if err != nil {
+		return nil, nil, err
+	}
+	// Some registries declare another type: the content says what it is.
+	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); lists.TypeOf(content, mt) != imgspecv1.MediaTypeImageIndex {
+		err = fmt.Errorf("%s: %w but %q", cleanURL(resp.Request.URL), errNoIndex, mt)
+		if r.host.elsewhere(resp.Request.URL) {
+			err = &ledElsewhere{err.Error()}
+		}
 		return nil, nil, err
 	}
 	following, err := r.nextPage(resp)
@@ -302,6 +368,11 @@ func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, r
 	}
 	tag := endpoint.ReferrersTag(subject)
 	return d.UpdateTag(ctx, tag, func(old endpoint.Document) (endpoint.Document, error) {
+		if old.Digest != "" {
+			if err := listsReferrers(subject, old); err != nil {
+				return old, err
+			}
+		}
 		merged, changed, err := endpoint.MergeReferrers(old.Bytes, referrers)
 		if err != nil {
 			return old, fmt.Errorf("referrers tag %s: %w", tag, err)
