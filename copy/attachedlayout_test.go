@@ -139,8 +139,7 @@ func TestAttachmentsBetweenPlaces(t *testing.T) {
 }
 
 func referrersAt(t testing.TB, e *env, p place, subject digest.Digest) []digest.Digest {
-	j, err := newJob(e.policy, p.ref("v1"), p.ref("v1"), e.options(Options{}))
-	require.NoError(t, err)
+	j := e.copier().newJob(e.policy, p.ref("v1"), p.ref("v1"), e.options(Options{}))
 	require.NoError(t, j.openSource(t.Context()))
 	defer func() { require.NoError(t, j.close(nil)) }()
 	src, err := endpoint.ReferrersAt(j.src)

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,35 +35,34 @@ func TestAutoNeverStripsOnOtherStatuses(t *testing.T) {
 	}
 }
 
-// TestAutoRemembers what it has learnt, and no more than that.
-func TestAutoRemembers(t *testing.T) {
+// TestAutoAsksEachTime copies with one Copier to a registry that refuses sparse lists in one repository, and is configured anew.
+func TestAutoAsksEachTime(t *testing.T) {
+	e := newEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
-	t.Run("a registry that refuses all sparse lists", func(t *testing.T) {
-		e := newEnv(t)
-		src := places["registry"](t)
-		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Strict: true}), "app"}
-		src.push(f, "v1", imagetest.Top)
-		r, err := e.image(t.Context(), dst.ref("first"), src.ref("v1"), auto("linux/amd64"))
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	var accepts atomic.Bool
+	dst := registrytest.Start(t, registrytest.Options{ListPolicy: func(l registrytest.ListPut) registrytest.Answer {
+		if accepts.Load() || l.Repo == "other" {
+			return registrytest.Answer{}
+		}
+		return registrytest.Distribution3(l)
+	}})
+	c := NewCopier(CopierOptions{})
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	copies := func(repo, tag string, platform string, action SparseManifestListAction) {
+		t.Helper()
+		r, err := e.imageWith(t.Context(), c, registryRef(t, dst, repo, tag), src.ref("v1"), auto(platform))
 		require.NoError(t, err)
-		assert.NotEmpty(t, r.Refusal)
-		r, err = e.image(t.Context(), dst.ref("second"), src.ref("v1"), auto("linux/arm64"))
-		require.NoError(t, err)
-		assert.Empty(t, r.Refusal, "it is not asked again")
-		assert.Equal(t, StripSparseManifestList, r.Action)
-		assert.Contains(t, r.ActionReason, "earlier")
-	})
-	t.Run("a registry that requires an architecture", func(t *testing.T) {
-		e := newEnv(t)
-		src := places["registry"](t)
-		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.RequireArchitectures("amd64")}), "app"}
-		src.push(f, "v1", imagetest.Top)
-		r, err := e.image(t.Context(), dst.ref("arm64"), src.ref("v1"), auto("linux/arm64"))
-		require.NoError(t, err)
-		assert.Equal(t, StripSparseManifestList, r.Action)
-		r, err = e.image(t.Context(), dst.ref("amd64"), src.ref("v1"), auto("linux/amd64"))
-		require.NoError(t, err)
-		assert.Equal(t, KeepSparseManifestList, r.Action, "another list, which it takes")
-	})
+		assert.Equal(t, action, r.Action)
+		assert.Equal(t, action == StripSparseManifestList, r.Refusal != "", "%q", r.Refusal)
+		imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Digest: r.DestinationDigest, Fixture: f, Optional: []string{"amd64", "arm64", "arm/v7"}})
+	}
+	copies("app", "first", "linux/amd64", StripSparseManifestList)
+	copies("app", "second", "linux/arm64", StripSparseManifestList)
+	copies("other", "v1", "linux/amd64", KeepSparseManifestList)
+	accepts.Store(true)
+	copies("app", "third", "linux/amd64", KeepSparseManifestList)
 }
 
 // TestAutoUnclearWithoutStrip gives both reasons also when the registry's answer does not say what it is about.

@@ -191,7 +191,7 @@ func TestBarsOfPrepared(t *testing.T) {
 	src := places["registry"](t)
 	src.push(f, "v1", imagetest.Top)
 	terminal := newPseudoTerminal(t, 80, 24)
-	p, err := Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
+	p, err := e.copier().Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
 		ImageListSelection: CopyAllImages, ReportWriter: terminal.writer,
 	}))
 	require.NoError(t, err)

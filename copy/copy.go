@@ -21,14 +21,20 @@ import (
 // Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError, *EmptyError, *CannotModifyError,
 // *SparseRefusedError, *SubjectError, *AttachmentError, *RejectedError, *LimitError, and *Error around whatever an end said; use errors.As.
 func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
-	j, err := newJob(policyContext, destRef, srcRef, options)
+	c := newOneShot(CopierOptions{})
+	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
+	return c.Image(ctx, policyContext, destRef, srcRef, options)
+}
+
+// image is Image.
+func (j *job) image(ctx context.Context) (copiedManifest []byte, retErr error) {
 	defer func() {
 		if retErr = j.close(retErr); retErr != nil {
 			copiedManifest = nil
 		}
 	}()
-	if err != nil {
-		return nil, err
+	if j.invalid != nil {
+		return nil, j.invalid
 	}
 	j.compare = true
 	if err := j.load(ctx); err != nil {
@@ -112,6 +118,7 @@ func (j *job) runNatively(ctx context.Context) error {
 // Prepared is a copy that has been planned. Its source stays open until Close. It must not be used concurrently.
 type Prepared struct {
 	job      *job
+	own      *Copier // that nobody else uses; nil if there is none
 	executed bool
 	err      error // of Execute
 }
@@ -119,7 +126,19 @@ type Prepared struct {
 // Prepare opens the source, reads what a plan depends on, and plans. Nothing is written, and the destination is not touched unless
 // Options.CompareDestination is set. The arguments and errors are those of Image. The caller must Close what is returned.
 func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
-	j, err := newJob(policyContext, destRef, srcRef, options)
+	c := newOneShot(CopierOptions{})
+	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, options)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	prepared.own = c
+	return prepared, nil
+}
+
+// prepare is Prepare.
+func (j *job) prepare(ctx context.Context) (*Prepared, error) {
+	err := j.invalid
 	if err == nil {
 		j.compare = j.o.CompareDestination
 		err = j.load(ctx)
@@ -171,6 +190,9 @@ func (p *Prepared) unchanged(ctx context.Context) error {
 // Close releases the source, and the destination if it was opened.
 func (p *Prepared) Close() error {
 	err := p.job.close(p.err)
+	if p.own != nil {
+		_ = p.own.Close()
+	}
 	if p.err != nil && err == p.err { //nolint:errorlint // close returns it as it is if there is nothing to add
 		return nil
 	}

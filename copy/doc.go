@@ -18,7 +18,9 @@
 //   - write (write.go): nested lists from the leaves up, and what the reference names last. Until then the destination's reference
 //     names what it named before, and it still does after any failure.
 //
-// Image takes all five; Prepare stops after the third, and Prepared.Execute takes the rest. job.go holds what the steps share.
+// Image takes all five; Prepare stops after the third, and Prepared.Execute takes the rest. job.go holds what the steps share. A
+// Copier (copier.go) holds what copies share: Image and the other functions make one for a single call, and programs that go on
+// keep one.
 //
 // # Neighbours
 //
@@ -29,5 +31,5 @@
 // # Concurrency
 //
 // Image, Prepare and NewPlan may be called concurrently, also with the same Options, but for Report and Progress. A
-// signature.PolicyContext serves one copy at a time.
+// signature.PolicyContext serves one copy at a time, or those of one Copier.
 package copy

@@ -24,7 +24,7 @@ func transportOf(ref types.ImageReference) string {
 // openSource opens the source: a registry directly where that is possible, and anything else through its transport.
 func (j *job) openSource(ctx context.Context) error {
 	src, reason, err := openDirectly(j.from, func() (endpoint.Source, error) {
-		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, j.o.session.shared)
+		return registry.OpenSource(ctx, j.srcRef, j.o.SourceCtx, j.copier.shared)
 	})
 	if src == nil && err == nil {
 		src, err = transport.OpenSource(ctx, j.srcRef, j.o.SourceCtx)
@@ -43,7 +43,7 @@ func (j *job) openDestination(ctx context.Context) error {
 		return nil
 	}
 	dst, reason, err := openDirectly(j.to, func() (endpoint.Destination, error) {
-		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.shared)
+		return registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.copier.shared)
 	})
 	if dst == nil && err == nil {
 		dst, err = transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)

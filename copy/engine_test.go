@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -61,8 +60,6 @@ func (e *env) newPolicy(p *signature.Policy) *signature.PolicyContext {
 // options returns options with the environment's configuration.
 func (e *env) options(o Options) *Options {
 	sys := *e.sys
-	// Retries wait as long as a test can afford.
-	o.session.shared = e.shared()
 	if o.SourceCtx == nil {
 		o.SourceCtx = &sys
 	}
@@ -72,18 +69,26 @@ func (e *env) options(o Options) *Options {
 	return &o
 }
 
-func (e *env) shared() *registry.Shared {
-	s := &registry.Shared{Retry: registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}
-	e.t.Cleanup(func() { require.NoError(e.t, s.Close()) })
-	return s
+// copier returns a Copier for one copy, whose retries wait as long as a test can afford.
+func (e *env) copier() *Copier {
+	c := newOneShot(CopierOptions{})
+	c.shared.Retry = registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
+	e.t.Cleanup(func() { require.NoError(e.t, c.Close()) })
+	return c
 }
 
 // image copies, and returns the report.
 func (e *env) image(ctx context.Context, dest, src types.ImageReference, o Options) (*Report, error) {
 	e.t.Helper()
+	return e.imageWith(ctx, e.copier(), dest, src, o)
+}
+
+// imageWith copies with a Copier, and returns the report.
+func (e *env) imageWith(ctx context.Context, c *Copier, dest, src types.ImageReference, o Options) (*Report, error) {
+	e.t.Helper()
 	var r Report
 	o.Report = &r
-	copied, err := Image(ctx, e.policy, dest, src, e.options(o))
+	copied, err := c.Image(ctx, e.policy, dest, src, e.options(o))
 	if err == nil {
 		require.NotEmpty(e.t, copied)
 		require.Equal(e.t, "", r.Error)
@@ -94,17 +99,9 @@ func (e *env) image(ctx context.Context, dest, src types.ImageReference, o Optio
 	return &r, err
 }
 
-// knownRegistries are the registries that were referred to.
-var knownRegistries sync.Map // *registrytest.Registry → true
-
-// registryRef is the reference of a repository and tag, or digest, at a test registry. What the process has learnt about an earlier
-// registry at the same port is forgotten.
+// registryRef is the reference of a repository and tag, or digest, at a test registry.
 func registryRef(t testing.TB, r *registrytest.Registry, repo, ref string) types.ImageReference {
 	t.Helper()
-	if _, known := knownRegistries.LoadOrStore(r, true); !known {
-		announcements.Delete(r.Host())
-		refusals.Delete(anyList(r.Host()))
-	}
 	sep := ":"
 	if len(ref) > 7 && ref[:7] == "sha256:" {
 		sep = "@"

@@ -39,8 +39,15 @@ func (j *job) decideWay() error {
 		}
 	}
 	j.plan.through(reason.text)
-	_, err = upstreamOptions(&j.o, j.plan, reason)
+	_, err = j.upstreamOptions(reason)
 	return err
+}
+
+// upstreamOptions are the options for upstream's copy of what was planned.
+func (j *job) upstreamOptions(reason wayReason) (*upstream.Options, error) {
+	o := j.o
+	o.ConcurrentBlobCopiesSemaphore = j.sharedBudget()
+	return upstreamOptions(&o, j.plan, reason)
 }
 
 // way says who does the work, by what was read.
@@ -78,12 +85,12 @@ func (p *Plan) through(reason string) {
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
-	lines := j.progress.forget(j.o.session.judge == nil) // upstream's lines come next
+	lines := j.progress.forget(j.alone) // upstream's lines come next
 	reason, err := j.way()
 	if err != nil {
 		return nil, err
 	}
-	options, err := upstreamOptions(&j.o, j.plan, reason)
+	options, err := j.upstreamOptions(reason)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +142,7 @@ func (j *job) checkCredentials(ctx context.Context) error {
 	}
 	dst, ok := j.dst.(*registry.Destination)
 	if !ok {
-		opened, err := registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.o.session.shared)
+		opened, err := registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.copier.shared)
 		if err != nil {
 			logrus.Debugf("Credentials for %s are not checked: %v", j.in.Destination, err)
 			return nil //nolint:nilerr // upstream says what is wrong
@@ -179,7 +186,7 @@ func (j *job) rejectedType(err error) string {
 		}
 	}
 	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
-	if _, err := upstreamOptions(&j.o, j.plan, wayReason{text: reason}); err != nil {
+	if _, err := j.upstreamOptions(wayReason{text: reason}); err != nil {
 		return ""
 	}
 	return reason

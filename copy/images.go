@@ -12,8 +12,6 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
-
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
 // A Job is one of the copies that Images makes, or PlanImages plans.
@@ -29,14 +27,10 @@ type ImagesOptions struct {
 	Options *Options
 	// MaxJobs is how many copies run at the same time. 0 means 32.
 	MaxJobs uint
-	// MaxParallelDownloads limits what all copies together have in flight, in place of the Options of each. 0 means 32, or twice as
-	// many if they are small, as in Options. Copies whose Options name a semaphore of their own are counted there.
-	MaxParallelDownloads uint
-	// MaxRequestsPerHost limits the requests in flight at each registry, those that read and those that write apart. 0 means no
-	// limit but MaxParallelDownloads. Registries that are accessed through their transport are not limited.
-	MaxRequestsPerHost uint
-	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0 means no limit. Registries that are
-	// accessed through their transport are not limited.
+	// MaxParallelDownloads, MaxRequestsPerHost and BytesPerSecondPerHost are those of CopierOptions, for the functions Images and
+	// PlanImages. A Copier has its own.
+	MaxParallelDownloads  uint
+	MaxRequestsPerHost    uint
 	BytesPerSecondPerHost uint64
 	// Done is called after each copy, with its complete report; nil means that nobody wants it. Calls do not overlap. PlanImages does
 	// not call it.
@@ -62,16 +56,15 @@ type Result struct {
 // Images makes many copies and returns how each ended, in the order of jobs. One that fails does not stop the others; when ctx
 // ends, those that have not begun fail with context.Cause.
 //
-// The copies share connections, tokens, what is known about registries, the budget of what is in flight, and policyContext, which
-// must not be used elsewhere meanwhile. A blob of several images is sent to a registry once, and mounted into the other repositories
-// where the registry does that and the credentials are the same. They share the most if their Options have the same SourceCtx and DestinationCtx, by pointer.
-// Two jobs with the same destination are copied in an unspecified order.
+// The copies share what those of one Copier share, and policyContext, which must not be used elsewhere meanwhile. Two jobs with the same
+// destination are copied in an unspecified order.
 func Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions) []Result {
-	if options == nil {
-		options = &ImagesOptions{}
-	}
-	b := newBatch(policyContext, options)
-	defer b.close()
+	c, own := options.copier()
+	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
+	return c.Images(ctx, policyContext, jobs, own)
+}
+
+func (b *batch) images(ctx context.Context, jobs []Job) []Result {
 	results := make([]Result, len(jobs))
 	unbegun := b.each(ctx, len(jobs), func(i int) { results[i] = b.copy(ctx, i, jobs[i]) })
 	for i := unbegun; i < len(jobs); i++ {
@@ -96,13 +89,14 @@ type PlannedImage struct {
 //
 // The jobs share what those of Images share. Destinations are only touched by jobs whose Options set CompareDestination.
 func PlanImages(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions, planned func(PlannedImage)) {
-	if options == nil {
-		options = &ImagesOptions{}
-	}
-	b := newBatch(policyContext, options)
-	defer b.close()
+	c, own := options.copier()
+	defer func() { _ = c.Close() }()
+	c.PlanImages(ctx, policyContext, jobs, own, planned)
+}
+
+func (b *batch) plan(ctx context.Context, jobs []Job, planned func(PlannedImage)) {
 	unbegun := b.each(ctx, len(jobs), func(i int) {
-		p := b.plan(ctx, i, jobs[i])
+		p := b.planOne(ctx, i, jobs[i])
 		b.oneByOne(ctx, func() { planned(p) })
 	})
 	for i := unbegun; i < len(jobs); i++ {
@@ -110,34 +104,37 @@ func PlanImages(ctx context.Context, policyContext *signature.PolicyContext, job
 	}
 }
 
-// A batch is what the copies of one call of Images or PlanImages share.
+// copier makes the Copier of one call with options, which may be nil, and returns what it does not know of them.
+func (o *ImagesOptions) copier() (*Copier, *ImagesOptions) {
+	if o == nil {
+		return NewCopier(CopierOptions{}), nil
+	}
+	own := *o
+	own.MaxParallelDownloads, own.MaxRequestsPerHost, own.BytesPerSecondPerHost = 0, 0, 0
+	return NewCopier(CopierOptions{
+		MaxParallelDownloads: o.MaxParallelDownloads, MaxRequestsPerHost: o.MaxRequestsPerHost, BytesPerSecondPerHost: o.BytesPerSecondPerHost,
+	}), &own
+}
+
+// A batch is one call of Images or PlanImages.
 type batch struct {
-	options *ImagesOptions
+	copier  *Copier
+	policy  *signature.PolicyContext
+	options ImagesOptions
 	maxJobs uint
-	session session
 	done    *semaphore.Weighted // of weight 1: held while the caller's function runs
 }
 
-func newBatch(policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
-	b := &batch{
-		options: options, maxJobs: min(options.MaxJobs, math.MaxInt32),
-		session: session{
-			shared: &registry.Shared{
-				MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
-				BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),
-			},
-			judge:  &judge{context: policyContext},
-			budget: (&Options{MaxParallelDownloads: options.MaxParallelDownloads}).budget(),
-		},
-		done: semaphore.NewWeighted(1),
+func (c *Copier) newBatch(policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
+	b := &batch{copier: c, policy: policyContext, done: semaphore.NewWeighted(1)}
+	if options != nil {
+		b.options = *options
 	}
-	if b.maxJobs == 0 {
+	if b.maxJobs = min(b.options.MaxJobs, math.MaxInt32); b.maxJobs == 0 {
 		b.maxJobs = defaultJobs
 	}
 	return b
 }
-
-func (b *batch) close() { _ = b.session.shared.Close() } // closes connections that nobody uses any more
 
 // each calls f with the numbers below n, as many at the same time as there may be jobs, and returns when all calls have. When ctx ends, it
 // calls f no more: not with unbegun and what follows.
@@ -176,23 +173,22 @@ func (b *batch) copy(ctx context.Context, i int, job Job) Result {
 }
 
 func (b *batch) image(ctx context.Context, job Job, report *Report) error {
-	o, err := b.optionsOf(job)
+	j, err := b.newJob(job, report)
 	if err != nil {
 		return err
 	}
-	o.Report = report
-	if _, err := Image(ctx, b.session.judge.context, job.Destination, job.Source, o); err != nil {
+	if _, err := j.image(ctx); err != nil {
 		return fmt.Errorf("copying to %s: %w", transports.ImageName(job.Destination), err)
 	}
 	return nil
 }
 
-func (b *batch) plan(ctx context.Context, i int, job Job) PlannedImage {
-	o, err := b.optionsOf(job)
+func (b *batch) planOne(ctx context.Context, i int, job Job) PlannedImage {
+	j, err := b.newJob(job, nil)
 	if err != nil {
 		return PlannedImage{Job: i, Err: err}
 	}
-	prepared, err := Prepare(ctx, b.session.judge.context, job.Destination, job.Source, o)
+	prepared, err := j.prepare(ctx)
 	if err != nil {
 		return PlannedImage{Job: i, Err: fmt.Errorf("planning to copy to %s: %w", transports.ImageName(job.Destination), err)}
 	}
@@ -208,22 +204,41 @@ func (p *Prepared) upToDate() bool {
 	return p.job.settled && !slices.ContainsFunc(p.Plan().Attached, absent)
 }
 
-// optionsOf returns the options of a job's copy, or an error if the job cannot be one of several.
-func (b *batch) optionsOf(job Job) (*Options, error) {
-	if job.Source == nil || job.Destination == nil {
+// newJob returns the copy that wanted is, or an error if it cannot be one of several.
+func (b *batch) newJob(wanted Job, report *Report) (*job, error) {
+	if wanted.Source == nil || wanted.Destination == nil {
 		return nil, errors.New("job has no source or no destination")
+	}
+	if set := b.options.limits(); len(set) > 0 {
+		return nil, &OptionsError{set, "the limits of a Copier are those of its CopierOptions"}
 	}
 	var o Options
 	if b.options.Options != nil {
 		o = *b.options.Options
 	}
-	if job.Options != nil {
-		o = *job.Options
+	if wanted.Options != nil {
+		o = *wanted.Options
 	}
 	if o.Report != nil {
 		return nil, &OptionsError{[]string{"Report"}, "several copies cannot fill in one report; use ImagesOptions.Done"}
 	}
-	o.session = b.session
-	o.MaxParallelDownloads = b.options.MaxParallelDownloads
-	return &o, nil
+	o.Report = report
+	j := b.copier.newJob(b.policy, wanted.Destination, wanted.Source, &o)
+	j.alone = false
+	return j, nil
+}
+
+// limits returns the names of the limits that are set.
+func (o *ImagesOptions) limits() []string {
+	var set []string
+	if o.MaxParallelDownloads > 0 {
+		set = append(set, "ImagesOptions.MaxParallelDownloads")
+	}
+	if o.MaxRequestsPerHost > 0 {
+		set = append(set, "ImagesOptions.MaxRequestsPerHost")
+	}
+	if o.BytesPerSecondPerHost > 0 {
+		set = append(set, "ImagesOptions.BytesPerSecondPerHost")
+	}
+	return set
 }

@@ -29,7 +29,6 @@ func TestImages(t *testing.T) {
 	dst := registrytest.Start(t, registrytest.Options{})
 	const n = 30
 	options := e.options(Options{ImageListSelection: CopyAllImages})
-	options.session = session{}
 	var jobs []Job
 	for i := range n {
 		repo := fmt.Sprintf("app/%d", i)
@@ -84,7 +83,6 @@ func TestImagesCancelled(t *testing.T) {
 	dst := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
 	options := e.options(Options{ImageListSelection: CopyAllImages})
-	options.session = session{}
 	var jobs []Job
 	for i := range 10 {
 		jobs = append(jobs, Job{Source: registryRef(t, src, "app", "v1"), Destination: registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1")})
@@ -103,7 +101,6 @@ func TestImagesShareBlobs(t *testing.T) {
 	f := imagetest.Platforms(2, 3, 1000)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	options := e.options(Options{ImageListSelection: CopyAllImages})
-	options.session = session{}
 	var jobs []Job
 	const n = 40
 	for i := range n {
@@ -143,21 +140,20 @@ func TestImagesBudget(t *testing.T) {
 		"in the caller's semaphore": {ImagesOptions{Options: &Options{ConcurrentBlobCopiesSemaphore: own}}, 1, 1, own},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBatch(nil, &c.options)
-			o, err := b.optionsOf(Job{Source: ref, Destination: ref})
-			require.NoError(t, err)
-			j, err := newJob(nil, ref, ref, o)
+			copier, own := c.options.copier()
+			j, err := copier.newBatch(nil, own).newJob(Job{Source: ref, Destination: ref}, nil)
 			require.NoError(t, err)
 			assert.Equal(t, int64(1), j.weight(endpoint.Blob{Size: smallBlob}))
 			assert.Equal(t, c.large, j.weight(endpoint.Blob{Size: smallBlob + 1}))
 			if c.own != nil {
 				assert.Same(t, c.own, j.budget)
 			} else {
-				assert.Same(t, b.session.budget, j.budget)
+				assert.Same(t, copier.budget, j.budget)
 			}
 			assert.True(t, j.budget.TryAcquire(c.total))
 			assert.False(t, j.budget.TryAcquire(1))
-			u, err := upstreamOptions(o, &Plan{}, wayReason{})
+			j.plan = &Plan{}
+			u, err := j.upstreamOptions(wayReason{})
 			require.NoError(t, err)
 			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
 		})
@@ -186,7 +182,6 @@ func TestSmallImagesTogether(t *testing.T) {
 	dst := registrytest.Start(t, registrytest.Options{})
 	e := newEnv(t)
 	options := e.options(Options{ImageListSelection: CopyAllImages})
-	options.session = session{}
 	f := imagetest.New()
 	var jobs []Job
 	for i := range 2 * most / perImage {
@@ -211,7 +206,6 @@ func TestPlanImages(t *testing.T) {
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f := imagetest.Platforms(3, 2, 100)
 	options := e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: true})
-	options.session = session{}
 	const n, atOnce = 60, 2
 	var jobs []Job
 	for i := range n {

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,12 +19,16 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // A job is one copy, from the first step to the last.
 type job struct {
+	copier   *Copier
 	o        Options
-	policy   *judge
+	invalid  error // what is wrong with o
+	policy   judge
+	alone    bool // nobody else uses the caller's terminal
 	destRef  types.ImageReference
 	srcRef   types.ImageReference
 	from, to string              // what the ends are called in transportTraits
@@ -65,29 +70,37 @@ type job struct {
 	unlistable map[digest.Digest]bool
 }
 
-func newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*job, error) {
-	if options == nil {
-		options = &Options{}
+func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) *job {
+	var o Options
+	if options != nil {
+		o = *options
+	}
+	if c.budget != nil {
+		o.MaxParallelDownloads = c.options.MaxParallelDownloads
 	}
 	j := &job{
-		o: *options, policy: options.session.judge, destRef: destRef, srcRef: srcRef, from: transportOf(srcRef), to: transportOf(destRef),
-		progress: newProgress(options), reporter: newReporter(time.Now()),
+		copier: c, o: o, invalid: o.validate(), policy: judge{&c.policies, policy}, alone: true, destRef: destRef, srcRef: srcRef, from: transportOf(srcRef), to: transportOf(destRef),
+		progress: newProgress(&o), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
 		there:      map[digest.Digest]bool{},
 		absent:     map[digest.Digest]error{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
 		unlistable: map[digest.Digest]bool{},
 	}
-	if j.policy == nil {
-		j.policy = &judge{context: policy}
+	if j.budget = j.sharedBudget(); j.budget == nil {
+		j.budget = j.o.budget()
 	}
-	j.budget = j.o.budget()
 	j.in = PlanInput{
 		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
 		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
 		SignedLists: map[digest.Digest]int{}, SignaturesUnknown: map[digest.Digest]bool{}, DestinationDigest: digestOf(destRef), Options: &j.o,
 	}
-	return j, j.o.validate()
+	return j
+}
+
+// sharedBudget is what this copy shares with others, nil if it has a budget of its own.
+func (j *job) sharedBudget() *semaphore.Weighted {
+	return cmp.Or(j.o.ConcurrentBlobCopiesSemaphore, j.copier.budget)
 }
 
 // digestOf returns the digest that a reference names, "" if it names none.
@@ -165,17 +178,20 @@ func one(ctx context.Context, budget *semaphore.Weighted, f func() error) error 
 
 // A judge asks the signature policy, one image at a time.
 type judge struct {
-	mu      sync.Mutex
-	context *signature.PolicyContext // guarded by mu while it evaluates
+	turns   *turns.Turns[*signature.PolicyContext]
+	context *signature.PolicyContext // evaluates with its turn only
 }
 
-// allow says whether the policy allows the image with digest d: nil or a *RejectedError.
-func (j *judge) allow(ctx context.Context, d digest.Digest, image types.UnparsedImage) error {
+// allow says whether the policy allows the image with digest d: nil, a *RejectedError, or context.Cause.
+func (j judge) allow(ctx context.Context, d digest.Digest, image types.UnparsedImage) error {
 	if j.context == nil {
 		return &RejectedError{d, errors.New("no signature policy was given")}
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	done, err := j.turns.Take(ctx, j.context)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if allowed, err := j.context.IsRunningImageAllowed(ctx, image); err != nil {
 		return &RejectedError{d, err}
 	} else if !allowed {

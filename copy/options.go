@@ -1,7 +1,6 @@
 package copy
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -16,7 +15,6 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 )
 
@@ -266,15 +264,6 @@ type Options struct {
 	CompareDestination bool
 	// Report is filled in by Image, also when it fails; nil means that nobody wants it.
 	Report *Report
-
-	session session
-}
-
-// A session is what several copies share. Its zero value shares nothing.
-type session struct {
-	shared *registry.Shared
-	judge  *judge
-	budget *semaphore.Weighted
 }
 
 // OptionsError says that options are invalid by themselves, together, or for what is to be copied, or where to. Nothing has been
@@ -381,16 +370,8 @@ func (o *Options) validateCompression() error {
 // many.
 const defaultParallel = 32
 
-// sharedBudget is what this copy shares with others, nil if it has a budget of its own. Everything counts the same in the caller's.
-func (o *Options) sharedBudget() *semaphore.Weighted {
-	return cmp.Or(o.ConcurrentBlobCopiesSemaphore, o.session.budget)
-}
-
-// budget returns the semaphore that everything in flight is counted by.
+// budget returns a semaphore that everything in flight can be counted by.
 func (o *Options) budget() *semaphore.Weighted {
-	if shared := o.sharedBudget(); shared != nil {
-		return shared
-	}
 	if o.MaxParallelDownloads > 0 {
 		return semaphore.NewWeighted(int64(min(o.MaxParallelDownloads, math.MaxInt32)))
 	}

@@ -48,7 +48,7 @@ func (e *effectTest) seen(t *testing.T, source string, o Options) string {
 	if source == "signed" {
 		src.repo = "signed"
 	}
-	_, err := Image(t.Context(), e.policy, dst.ref("v1"), src.ref(source), e.options(o))
+	_, err := e.copier().Image(t.Context(), e.policy, dst.ref("v1"), src.ref(source), e.options(o))
 	text := fmt.Sprintf("error %v\n%s\nwarnings %v", err, dst.Snapshot(dst.repo), r.Warnings)
 	if r.Plan != nil {
 		text += "\nway " + string(r.Plan.Way)
@@ -224,7 +224,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 			dst := places["registry"](t)
 			dst.push(f, "v1", "list")
 			for compare, copies := range map[bool]int{false: 4, true: 0} {
-				p, err := Prepare(t.Context(), e.policy, dst.ref("v1"), e.src.ref("list"), e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: compare}))
+				p, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), e.src.ref("list"), e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: compare}))
 				require.NoError(t, err)
 				assert.Len(t, p.Plan().Copies, copies)
 				require.NoError(t, p.Close())

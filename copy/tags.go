@@ -30,6 +30,10 @@ type TagsOptions struct {
 // Only references of the transport docker have tags that can be listed. The error is an *Error; it wraps a *RegistryError where the
 // registry refused.
 func Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (*TagList, error) {
+	return tags(ctx, ref, options, nil)
+}
+
+func tags(ctx context.Context, ref types.ImageReference, options *TagsOptions, shared *registry.Shared) (*TagList, error) {
 	if options == nil {
 		options = &TagsOptions{}
 	}
@@ -37,7 +41,7 @@ func Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (
 	if options.Side == DestinationSide {
 		side = DestinationSide
 	}
-	list, err := registry.Tags(ctx, ref, side == DestinationSide, options.SystemContext, nil)
+	list, err := registry.Tags(ctx, ref, side == DestinationSide, options.SystemContext, shared)
 	if err != nil {
 		return nil, &Error{"listing the tags of", side, transports.ImageName(ref), err}
 	}

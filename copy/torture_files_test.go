@@ -325,8 +325,9 @@ func (c *filesChild) one(dir string, fail func() func()) {
 
 func (c *filesChild) copy(tag string, o Options) error {
 	options := c.env.options(o)
-	_, err := Image(context.Background(), c.env.policy, c.ref, (&peer{host: c.Host}).ref(c.env.t, "app", tag), options)
-	_ = options.session.shared.Close()
+	copier := c.env.copier()
+	_, err := copier.Image(context.Background(), c.env.policy, c.ref, (&peer{host: c.Host}).ref(c.env.t, "app", tag), options)
+	_ = copier.Close()
 	return err
 }
 

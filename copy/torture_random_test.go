@@ -227,12 +227,12 @@ func (r *randomRun) copyTo(dst types.ImageReference, o Options, src types.ImageR
 	sys := *r.env.sys
 	report := &Report{}
 	o.SourceCtx, o.DestinationCtx, o.Report = &sys, &sys, report
-	o.session.shared = impatient(0)
-	defer o.session.shared.Close()
+	c := impatient(0)
+	defer c.Close()
 	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
 	require.NoError(r.t, err)
 	defer policy.Destroy()
-	_, err = Image(r.t.Context(), policy, dst, src, &o)
+	_, err = c.Image(r.t.Context(), policy, dst, src, &o)
 	return report, err
 }
 

@@ -25,7 +25,6 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -303,12 +302,12 @@ type run struct {
 	src, dst *peer // nil where the end is none
 	dir      string
 	source   func(int) types.ImageReference
-	shared   *registry.Shared
+	copier   *Copier
 }
 
 // begin makes the ends of a run.
 func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.Duration) *run {
-	r := &run{prepared: w, t: t, shared: impatient(stall)}
+	r := &run{prepared: w, t: t, copier: impatient(stall)}
 	if w.source != nil {
 		r.src = newPeer(t, so, nil)
 		r.src.fill(w.source)
@@ -330,7 +329,7 @@ func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.D
 }
 
 func (r *run) end() {
-	_ = r.shared.Close()
+	_ = r.copier.Close()
 	for _, p := range []*peer{r.src, r.dst} {
 		if p != nil {
 			p.close()
@@ -367,8 +366,7 @@ func (r *run) copy(o Options) []error {
 	require.NoError(r.t, err)
 	defer func() { _ = policy.Destroy() }()
 	if r.repos == 0 {
-		o.session.shared = r.shared
-		_, err := Image(ctx, policy, r.destinationRef(0), r.source(0), &o)
+		_, err := r.copier.Image(ctx, policy, r.destinationRef(0), r.source(0), &o)
 		return []error{err}
 	}
 	var jobs []Job
@@ -611,8 +609,8 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	if err := victim.open(); err != nil {
 		t.Errorf("%v: the port cannot be opened again: %v", c, err)
 	}
-	_ = r.shared.Close()
-	r.shared = impatient(0)
+	_ = r.copier.Close()
+	r.copier = impatient(0)
 	for _, err := range r.copy(c.w.options) {
 		if err != nil {
 			violations = append(violations, fmt.Sprintf("second run: %v", err))

@@ -87,9 +87,6 @@ func newPeer(t testing.TB, o registrytest.Options, wrap func(http.Handler) http.
 		p.handler = wrap(p.Registry)
 	}
 	require.NoError(t, p.open())
-	// Ports come again. What another test has taught this process about this one is no longer true.
-	refusals.Delete(anyList(p.host))
-	announcements.Delete(p.host)
 	return p
 }
 
@@ -164,11 +161,11 @@ func (p *peer) fill(from *registrytest.Registry) {
 }
 
 // impatient is what copies of one run share: retries and timeouts as short as a test can afford.
-func impatient(stall time.Duration) *registry.Shared {
-	return &registry.Shared{
-		StallTimeout: stall,
-		Retry:        registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond},
-	}
+func impatient(stall time.Duration) *Copier {
+	c := newOneShot(CopierOptions{})
+	c.shared.StallTimeout = stall
+	c.shared.Retry = registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
+	return c
 }
 
 // complaints collects what a checker says.
@@ -253,7 +250,7 @@ func runChild(text string) int {
 	if task.Do == "files" {
 		return task.Files.run(e)
 	}
-	_, err := Image(context.Background(), e.policy, parseName(task.Destination), parseName(task.Source), e.options(task.Options.options()))
+	_, err := e.copier().Image(context.Background(), e.policy, parseName(task.Destination), parseName(task.Source), e.options(task.Options.options()))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -272,7 +272,7 @@ func upstreamOptions(o *Options, plan *Plan, reason wayReason) (*upstream.Option
 		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
 		ImageListSelection: o.ImageListSelection, PreferGzipInstances: o.PreferGzipInstances,
 		OciEncryptConfig: o.OciEncryptConfig, OciEncryptLayers: o.OciEncryptLayers, OciDecryptConfig: o.OciDecryptConfig,
-		ConcurrentBlobCopiesSemaphore: o.sharedBudget(), MaxParallelDownloads: o.MaxParallelDownloads,
+		ConcurrentBlobCopiesSemaphore: o.ConcurrentBlobCopiesSemaphore, MaxParallelDownloads: o.MaxParallelDownloads,
 		OptimizeDestinationImageAlreadyExists: o.OptimizeDestinationImageAlreadyExists,
 		DownloadForeignLayers:                 o.DownloadForeignLayers,
 		EnsureCompressionVariantsExist:        o.EnsureCompressionVariantsExist, ForceCompressionFormat: o.ForceCompressionFormat,

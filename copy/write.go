@@ -333,7 +333,6 @@ func (j *job) strip(ctx context.Context, put *listPutError, kind sparsesupport.R
 	if err := j.writeLists(ctx, instead); err != nil {
 		return strippedToo(refused, err)
 	}
-	rememberRefusal(j.destRef, put)
 	j.plan = instead
 	return nil
 }

@@ -3,12 +3,17 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
 // capabilitiesPath is where Quay, and registries like it, tell what they can do.
@@ -17,21 +22,125 @@ const capabilitiesPath = "/api/v1/registry/capabilities"
 // maxCapabilities is how much of the answer is read.
 const maxCapabilities = 64 << 10
 
+// announcementLasts is how long what a registry announces is believed, and for how long it is not asked again if it gave no answer.
+const announcementLasts = 10 * time.Minute
+
+// Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/ or in its capabilities. The zero value
+// says nothing.
+type Announcement struct {
+	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
+	SparseManifests string
+	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
+	RequiredArchitectures string
+}
+
+// announcements is what one host has announced.
+type announcements struct {
+	asking chan struct{} // holds an element while somebody asks
+
+	mu       sync.Mutex            // guards what follows
+	all      announced             // is for all repositories
+	refused  map[string]*announced // is for one repository, by its name: it may not ask
+	inHeader bool                  // the registry has announced itself in a header
+}
+
+// announced is an answer, or that there was none.
+type announced struct {
+	what  Announcement
+	err   error
+	since time.Time // zero if nobody asked
+}
+
 // Announcement is what the registry says about sparse lists: in headers, if one of its answers had them, else in the answer to one
-// request for its capabilities. The zero Announcement says nothing. It must be called after another request was answered.
+// request for its capabilities. What it said is believed for ten minutes, and so is an error, which means that nothing is known. An error that
+// is a refusal counts for the repository of d alone. It must be called after another request was answered.
 func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
-	if a := d.Announced(); a != (Announcement{}) {
-		return a, nil
+	a := &d.repo.host.announcements
+	select {
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
+	case <-ctx.Done():
+		return Announcement{}, context.Cause(ctx)
 	}
+	if known, ok := a.current(d.repo); ok {
+		return known.what, known.err
+	}
+	if a.wasInHeader() {
+		_ = d.ask(ctx, "/v2/", func(io.Reader) error { return nil }) // the host learns from the answer, whatever it is
+		if known, ok := a.current(d.repo); ok {
+			return known.what, known.err
+		}
+	}
+	var what Announcement
+	err := d.ask(ctx, capabilitiesPath, func(body io.Reader) (err error) {
+		what, err = parseCapabilities(body)
+		return err
+	})
+	if ctx.Err() == nil {
+		a.note(d.repo, what, err)
+	}
+	return what, err
+}
+
+// ask sends one request that is not about a repository.
+func (d *Destination) ask(ctx context.Context, path string, read func(body io.Reader) error) error {
 	resp, err := d.repo.send(ctx, &request{
-		method:   http.MethodGet,
-		location: &url.URL{Scheme: d.repo.host.currentScheme(), Host: d.repo.host.registry, Path: capabilitiesPath},
+		method: http.MethodGet, location: &url.URL{Scheme: d.repo.host.currentScheme(), Host: d.repo.host.registry, Path: path},
 	})
 	if err != nil {
-		return Announcement{}, err
+		return err
 	}
 	defer discard(resp)
-	return parseCapabilities(io.LimitReader(resp.Body, maxCapabilities))
+	return read(io.LimitReader(resp.Body, maxCapabilities))
+}
+
+// current returns what is known for r, if that is anything.
+func (a *announcements) current(r *repository) (announced, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, known := range []*announced{&a.all, a.refused[r.name]} {
+		if known != nil && !known.since.IsZero() && r.shared.now().Sub(known.since) < announcementLasts {
+			return *known, true
+		}
+	}
+	return announced{}, false
+}
+
+func (a *announcements) wasInHeader() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.inHeader
+}
+
+// note keeps an answer to r.
+func (a *announcements) note(r *repository, what Announcement, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	it := announced{what, err, r.shared.now()}
+	no, answered := errors.AsType[*endpoint.RegistryError](err)
+	if !answered || no.Status != http.StatusUnauthorized && no.Status != http.StatusForbidden {
+		a.all = it
+		return
+	}
+	if a.refused == nil {
+		a.refused = map[string]*announced{}
+	}
+	makeRoom(a.refused, maxKnown)
+	a.refused[r.name] = &it
+}
+
+// learn reads the header of an answer to GET /v2/.
+func (a *announcements) learn(header http.Header, now time.Time) {
+	what := Announcement{
+		SparseManifests:       header.Get("X-Sparse-Manifest-Support"),
+		RequiredArchitectures: header.Get("X-Required-Architectures"),
+	}
+	if what == (Announcement{}) {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all, a.inHeader = announced{what: what, since: now}, true
 }
 
 func parseCapabilities(r io.Reader) (Announcement, error) {

@@ -156,6 +156,7 @@ func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 	if c.entries == nil {
 		c.entries = map[tokenKey]*tokenEntry{}
 	}
+	makeRoom(c.entries, maxKnown)
 	e := &tokenEntry{lock: make(chan struct{}, 1)}
 	c.entries[key] = e
 	return e

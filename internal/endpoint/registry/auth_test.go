@@ -337,13 +337,14 @@ func TestPingForChallenge(t *testing.T) {
 		}
 	})
 	d := openDestination(t, host+"/a:tag", withPassword(insecure(t)), nil)
-	assert.Zero(t, d.Announced())
 	for range 2 {
 		_, err := d.Top(context.Background())
 		require.ErrorIs(t, err, endpoint.ErrNotFound)
 	}
 	assert.Equal(t, 1, pings)
-	assert.Equal(t, Announcement{SparseManifests: "true", RequiredArchitectures: "amd64"}, d.Announced())
+	announced, err := d.Announcement(context.Background())
+	require.NoError(t, err)
+	assert.Equal(t, Announcement{SparseManifests: "true", RequiredArchitectures: "amd64"}, announced, "in the answer to the ping")
 }
 
 // A host that a request was redirected to has no say in authentication, and learns nothing.

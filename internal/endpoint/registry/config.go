@@ -116,7 +116,7 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	if err := checkBlocked(name, sys); err != nil {
 		return nil, err
 	}
-	creds, err := sh.credentialsFor(name, credentialSys, sys)
+	creds, err := sh.credentialsFor(name, credentialSys)
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +165,7 @@ func findHost(domain string, insecure bool, r role, sys *types.SystemContext, sh
 	if domain == dockerHub {
 		registry = dockerHubRegistry
 	}
-	key := hostKey{registry: registry, role: r, insecure: insecure, certDir: dir, sys: sys}
-	return sh.host(key, func() (*host, error) {
+	return sh.host(newHostKey(registry, r, insecure, dir, sys), func() (*host, error) {
 		tlsConfig := &tls.Config{}
 		if sys != nil && sys.BaseTLSConfig != nil {
 			tlsConfig = sys.BaseTLSConfig.Clone()

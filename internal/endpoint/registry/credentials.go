@@ -69,13 +69,12 @@ func (c *credentials) renew(refused types.DockerAuthConfig) bool {
 	return found != refused && found != types.DockerAuthConfig{}
 }
 
-// credentialsFor are the credentials for name that sys leads to. identity stands for sys in what is remembered: sys may be a copy that was made
-// for the purpose.
-func (s *Shared) credentialsFor(name reference.Named, sys, identity *types.SystemContext) (*credentials, error) {
+// credentialsFor are the credentials for name that sys leads to.
+func (s *Shared) credentialsFor(name reference.Named, sys *types.SystemContext) (*credentials, error) {
 	if sys != nil && sys.DockerAuthConfig != nil {
 		return &credentials{current: *sys.DockerAuthConfig, looked: func() string { return "" }}, nil
 	}
-	entry := s.foundCredentials(credentialKey{identity, name.Name()})
+	entry := s.foundCredentials(newCredentialKey(name, sys))
 	c := &credentials{
 		ask:    func() (types.DockerAuthConfig, error) { return entry.lookUp(s, name, sys) },
 		looked: func() string { return whereCredentialsAre(sys, name) },
@@ -85,9 +84,20 @@ func (s *Shared) credentialsFor(name reference.Named, sys, identity *types.Syste
 	return c, err
 }
 
+// credentialKey is what the credentials that are found depend on, beside the files.
 type credentialKey struct {
-	sys        *types.SystemContext
-	repository string
+	repository                               string
+	authFile, dockerFile, legacyFile         string
+	root, registriesConf, registriesConfDirs string
+}
+
+func newCredentialKey(name reference.Named, sys *types.SystemContext) credentialKey {
+	key := credentialKey{repository: name.Name()}
+	if sys != nil {
+		key.authFile, key.dockerFile, key.legacyFile = sys.AuthFilePath, sys.DockerCompatAuthFilePath, sys.LegacyFormatAuthFilePath
+		key.root, key.registriesConf, key.registriesConfDirs = sys.RootForImplicitAbsolutePaths, sys.SystemRegistriesConfPath, sys.SystemRegistriesConfDirPath
+	}
+	return key
 }
 
 // credentialAnswer is what the last look for credentials found.
@@ -107,6 +117,7 @@ func (s *Shared) foundCredentials(key credentialKey) *credentialAnswer {
 	if s.credentials == nil {
 		s.credentials = map[credentialKey]*credentialAnswer{}
 	}
+	makeRoom(s.credentials, maxKnown)
 	f := &credentialAnswer{}
 	s.credentials[key] = f
 	return f
@@ -300,6 +311,7 @@ func (s *Shared) askedStore(key storeKey) *storeAnswer {
 	if s.stores == nil {
 		s.stores = map[storeKey]*storeAnswer{}
 	}
+	makeRoom(s.stores, maxKnown)
 	a := &storeAnswer{}
 	s.stores[key] = a
 	return a

@@ -79,13 +79,6 @@ func (d *Destination) Reference() types.ImageReference { return d.ref }
 // Stats says what d did so far.
 func (d *Destination) Stats() Stats { return d.stats.snapshot() }
 
-// Announced is what the registry announced about sparse lists, if it was asked for its way of authentication.
-func (d *Destination) Announced() Announcement {
-	d.repo.host.mu.Lock()
-	defer d.repo.host.mu.Unlock()
-	return d.repo.host.announced
-}
-
 // Top implements endpoint.Destination.
 func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 	wanted, ok := tagOrDigest(d.name)

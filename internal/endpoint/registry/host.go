@@ -47,13 +47,10 @@ func (h *host) learn(scheme string, resp *http.Response) {
 			h.challenges = challenges
 		}
 	}
-	if own && resp.Request.URL.Path == "/v2/" {
-		h.announced = Announcement{
-			SparseManifests:       resp.Header.Get("X-Sparse-Manifest-Support"),
-			RequiredArchitectures: resp.Header.Get("X-Required-Architectures"),
-		}
-	}
 	h.mu.Unlock()
+	if own && resp.Request.URL.Path == "/v2/" {
+		h.announcements.learn(resp.Header, h.now())
+	}
 	if h.answered.CompareAndSwap(false, true) {
 		close(h.settled)
 	}

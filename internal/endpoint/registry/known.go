@@ -24,6 +24,8 @@ type blobKnowledge struct {
 const (
 	// maxKnownBlobs is how many blobs are remembered, and as many pairs of blob and repository.
 	maxKnownBlobs = 1 << 15
+	// maxKnown is how much is remembered of any other kind: tokens, credentials, refusals.
+	maxKnown = 1 << 12
 	// maxMountMisses is after how many failures in a row blobs are not mounted from origins any more.
 	maxMountMisses = 4
 )
@@ -115,17 +117,17 @@ func (k *blobKnowledge) remember(d digest.Digest, at *repository) {
 		k.there, k.origins = map[place]bool{}, map[digest.Digest]origin{}
 	}
 	d = digest.Digest(strings.Clone(string(d))) // it may be part of a document
-	makeRoom(k.there)
+	makeRoom(k.there, maxKnownBlobs)
 	k.there[place{d, at.name, at.account()}] = true
 	if _, known := k.origins[d]; !known {
-		makeRoom(k.origins)
+		makeRoom(k.origins, maxKnownBlobs)
 		k.origins[d] = origin{at.name, at.account()}
 	}
 }
 
 // makeRoom deletes some element of a map that is full.
-func makeRoom[K comparable, V any](m map[K]V) {
-	if len(m) < maxKnownBlobs {
+func makeRoom[K comparable, V any](m map[K]V, most int) {
+	if len(m) < most {
 		return
 	}
 	for key := range m {

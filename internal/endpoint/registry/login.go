@@ -49,6 +49,7 @@ func (r *repository) login(auth types.DockerAuthConfig) *login {
 	if s.logins == nil {
 		s.logins = map[loginKey]*login{}
 	}
+	makeRoom(s.logins, maxKnown)
 	l := &login{now: s.now, first: make(chan struct{}, 1)}
 	s.logins[key] = l
 	return l

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"mime"
 	"net/http"
 	"net/url"
@@ -386,7 +385,7 @@ func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, r
 
 // UpdateTag implements endpoint.ReferrerDestination.
 func (d *Destination) UpdateTag(ctx context.Context, tag string, update func(endpoint.Document) (endpoint.Document, error)) error {
-	done, err := takeTurn(ctx, d.repo.host.registry+"/"+d.repo.name+":"+tag)
+	done, err := d.shared.tags.Take(ctx, d.repo.host.registry+"/"+d.repo.name+":"+tag)
 	if err != nil {
 		return err
 	}
@@ -404,28 +403,3 @@ func (d *Destination) UpdateTag(ctx context.Context, tag string, update func(end
 
 // Flush implements endpoint.ReferrerDestination: everything is visible already.
 func (d *Destination) Flush(context.Context) error { return nil }
-
-// turns are what those who update tags in this process hold meanwhile, chosen by the hash of the tag: two tags may share one.
-var (
-	turns    = newTurns()
-	turnSeed = maphash.MakeSeed()
-)
-
-func newTurns() []chan struct{} {
-	all := make([]chan struct{}, 64)
-	for i := range all {
-		all[i] = make(chan struct{}, 1)
-	}
-	return all
-}
-
-// takeTurn waits until nobody else has the turn for name. done gives it back.
-func takeTurn(ctx context.Context, name string) (done func(), err error) {
-	turn := turns[maphash.String(turnSeed, name)%uint64(len(turns))]
-	select {
-	case turn <- struct{}{}:
-		return func() { <-turn }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}

@@ -166,17 +166,17 @@ func TestReferrersAPIEndsInTheMiddle(t *testing.T) {
 	assert.Contains(t, refusal.URL, "/referrers/")
 }
 
-// TestPutReferrersTakesTurns: many copies in one process that add to one referrers tag lose nothing, nor do those that add to one tag.
+// TestPutReferrersTakesTurns: many copies that share and add to one referrers tag lose nothing, nor do those that add to one tag.
 func TestPutReferrersTakesTurns(t *testing.T) {
 	const n = 20
 	f := sboms(n)
 	r := registrytest.Start(t, registrytest.Options{NoReferrers: true})
 	push(f, r, n)
-	sys := insecure(t)
+	sys, shared := insecure(t), quick()
 	var group sync.WaitGroup
 	for i := range n {
 		group.Go(func() {
-			dest, err := OpenDestination(t.Context(), parseRef(t, r.Host()+"/app:tag"), sys, quick())
+			dest, err := OpenDestination(t.Context(), parseRef(t, r.Host()+"/app:tag"), sys, shared)
 			if !assert.NoError(t, err) {
 				return
 			}

@@ -10,6 +10,8 @@ import (
 
 	"go.podman.io/image/v5/pkg/tlsclientconfig"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // DefaultStallTimeout is the StallTimeout of a Shared that sets none.
@@ -18,7 +20,7 @@ const DefaultStallTimeout = 2 * time.Minute
 // Shared is what several copies of one process share: connections, tokens, and what was learned about registries. The zero
 // value works; its fields must not change after the first use. It may be used concurrently and must not be copied.
 //
-// Sources share with sources, and destinations with destinations, which were opened with the same *types.SystemContext.
+// Sources share with sources, and destinations with destinations, where their SystemContexts mean the same. What it holds is bounded.
 type Shared struct {
 	// StallTimeout is how long a request may make no progress, a retry on a new connection included.
 	// DefaultStallTimeout if 0.
@@ -33,8 +35,10 @@ type Shared struct {
 	// 0 for no bound.
 	BytesPerSecond int64
 
-	// Now is the clock by which tokens, credentials and refusals of them end; nil for time.Now.
+	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil for time.Now.
 	Now func() time.Time
+
+	tags turns.Turns[string] // of those who update tags
 
 	mu          sync.Mutex
 	hosts       map[hostKey]*host                   // guarded by mu
@@ -57,7 +61,24 @@ type hostKey struct {
 	role     role
 	insecure bool
 	certDir  string
-	sys      *types.SystemContext
+	tls      *tls.Config
+	proxy    string               // its URL
+	choosing *types.SystemContext // that chooses a proxy by a function, which cannot be compared; else nil
+}
+
+func newHostKey(registry string, r role, insecure bool, certDir string, sys *types.SystemContext) hostKey {
+	key := hostKey{registry: registry, role: r, insecure: insecure, certDir: certDir}
+	if sys == nil {
+		return key
+	}
+	key.tls = sys.BaseTLSConfig
+	if sys.DockerProxyURL != nil {
+		key.proxy = sys.DockerProxyURL.String()
+	}
+	if sys.DockerProxy != nil {
+		key.choosing = sys
+	}
+	return key
 }
 
 type role string
@@ -72,10 +93,15 @@ func (s *Shared) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.hosts {
-		h.ahead.stop()
-		h.client.CloseIdleConnections()
+		h.closeIdle()
 	}
 	return nil
+}
+
+// closeIdle closes connections that nobody uses, and opens none ahead any more.
+func (h *host) closeIdle() {
+	h.ahead.stop()
+	h.client.CloseIdleConnections()
 }
 
 func (s *Shared) stallTimeout() time.Duration {
@@ -90,6 +116,7 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if h, ok := s.hosts[key]; ok {
+		h.wanted = s.now()
 		return h, nil
 	}
 	h, err := create()
@@ -99,6 +126,11 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	if s.hosts == nil {
 		s.hosts = map[hostKey]*host{}
 	}
+	if len(s.hosts) >= maxHosts {
+		s.dropHost()
+	}
+	h.wanted = s.now()
+	h.now = s.now
 	h.limit.most = s.MaxRequests
 	if s.BytesPerSecond > 0 {
 		h.pace = &pace{rate: s.BytesPerSecond}
@@ -107,10 +139,27 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	return h, nil
 }
 
+// maxHosts is how many hosts are known. Each is a registry in one role, with one configuration.
+const maxHosts = 512
+
+// dropHost forgets the host that was not wanted for the longest time. s.mu is held. Ends that are open go on using it.
+func (s *Shared) dropHost() {
+	var oldest hostKey
+	for key, h := range s.hosts {
+		if s.hosts[oldest] == nil || h.wanted.Before(s.hosts[oldest].wanted) {
+			oldest = key
+		}
+	}
+	s.hosts[oldest].closeIdle()
+	delete(s.hosts, oldest)
+}
+
 // host is one registry in one role, and what was learned about it.
 type host struct {
 	registry string // host[:port] that requests go to
 	insecure bool   // plain HTTP may be tried, and certificates are not verified
+	now      func() time.Time
+	wanted   time.Time // when an end was opened last; guarded by the mu of Shared
 	client   *http.Client
 	ahead    *aheadDialer // the client's
 	used     sync.Once    // by the first request
@@ -126,12 +175,13 @@ type host struct {
 	mu         sync.Mutex
 	scheme     string       // "" until known; guarded by mu
 	challenges []challenge  // of the last 401; guarded by mu
-	announced  Announcement // guarded by mu
 	mounts     mountSupport // guarded by mu
 	probes     int          // existence checks made next to mounts; guarded by mu
 
 	pinging sync.Mutex // held while asking for challenges
 	pinged  bool       // GET /v2/ was answered; guarded by pinging
+
+	announcements announcements
 
 	referrersAPI atomic.Bool // the referrers API has answered
 
@@ -139,22 +189,15 @@ type host struct {
 	warnings   sync.Map    // texts of Warning headers that were logged
 }
 
-// Announcement is what a registry says about sparse lists in the headers of its answer to GET /v2/. The zero value means that it
-// was not asked, or said nothing.
-type Announcement struct {
-	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
-	SparseManifests string
-	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
-	RequiredArchitectures string
-}
-
 // newHost makes a host. Plain HTTP is tried only if insecure is set.
 func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.SystemContext) *host {
 	h := &host{
-		registry: registry,
-		insecure: insecure,
-		first:    make(chan struct{}, 1),
-		settled:  make(chan struct{}),
+		registry:      registry,
+		insecure:      insecure,
+		now:           time.Now,
+		first:         make(chan struct{}, 1),
+		settled:       make(chan struct{}),
+		announcements: announcements{asking: make(chan struct{}, 1)},
 	}
 	if !insecure {
 		h.scheme = "https"

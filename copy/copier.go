@@ -1,0 +1,93 @@
+package copy
+
+import (
+	"context"
+	"math"
+
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
+)
+
+// A Copier makes copies that share what costs time to get: connections to registries, tokens, what is known about registries and the blobs
+// there, and the limits of CopierOptions. A program that copies more than once makes one and keeps it.
+//
+// Its methods are safe for concurrent use, also with one signature.PolicyContext, which must not be used elsewhere meanwhile. Copies share
+// connections and tokens where their SystemContexts say the same about a registry. A blob of several images is sent to a registry once, and
+// mounted into other repositories where the registry does that and the credentials are the same. Two copies that update the same digest tag
+// or referrers tag take turns: those of two Copiers, or of two programs, do not.
+//
+// What is known of a registry ends: tokens when they do, credentials that were looked up after a minute, announcements about sparse lists
+// after ten minutes. That a registry refused a sparse list is not remembered at all: Auto tries the kept list each time. So a Copier notices
+// that a registry was restarted or configured anew. Its memory does not grow with the number of copies.
+type Copier struct {
+	options  CopierOptions
+	shared   *registry.Shared
+	budget   *semaphore.Weighted // of all copies; nil if each has that of its Options, which one-shot Copiers are for
+	policies turns.Turns[*signature.PolicyContext]
+}
+
+// CopierOptions are the limits and manners of a Copier. The zero value is useful.
+type CopierOptions struct {
+	// MaxParallelDownloads limits what all copies together have in flight, in place of the Options of each: blobs, manifests and questions
+	// to either end. 0 means 32, or twice as many if they are small, as in Options. Copies whose Options name a semaphore of their own are
+	// counted there.
+	MaxParallelDownloads uint
+	// MaxRequestsPerHost limits the requests in flight at each registry, those that read and those that write apart. 0 means no
+	// limit but MaxParallelDownloads. Registries that are accessed through their transport are not limited.
+	MaxRequestsPerHost uint
+	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0 means no limit. Registries that are
+	// accessed through their transport are not limited.
+	BytesPerSecondPerHost uint64
+}
+
+// NewCopier makes a Copier. The caller must Close it.
+func NewCopier(options CopierOptions) *Copier {
+	c := newOneShot(options)
+	c.budget = (&Options{MaxParallelDownloads: options.MaxParallelDownloads}).budget()
+	return c
+}
+
+// newOneShot makes a Copier for one copy, whose Options say what it has in flight.
+func newOneShot(options CopierOptions) *Copier {
+	return &Copier{
+		options: options,
+		shared: &registry.Shared{
+			MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
+			BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),
+		},
+	}
+}
+
+// Close closes the connections that are kept. What c has begun must have ended: copies, and what Prepare returned must be closed. Nothing else
+// may be done with c then.
+func (c *Copier) Close() error { return c.shared.Close() }
+
+// Image is the function Image, with what the copies of c share.
+func (c *Copier) Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
+	return c.newJob(policyContext, destRef, srcRef, options).image(ctx)
+}
+
+// Prepare is the function Prepare, with what the copies of c share.
+func (c *Copier) Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
+	return c.newJob(policyContext, destRef, srcRef, options).prepare(ctx)
+}
+
+// Images is the function Images, with what the copies of c share. The limits of options must not be set: those of c hold. If they are, all
+// jobs fail with an *OptionsError.
+func (c *Copier) Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions) []Result {
+	return c.newBatch(policyContext, options).images(ctx, jobs)
+}
+
+// PlanImages is the function PlanImages, with what the copies of c share. For the limits of options see Images.
+func (c *Copier) PlanImages(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions, planned func(PlannedImage)) {
+	c.newBatch(policyContext, options).plan(ctx, jobs, planned)
+}
+
+// Tags is the function Tags, with what the copies of c share.
+func (c *Copier) Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (*TagList, error) {
+	return tags(ctx, ref, options, c.shared)
+}

@@ -1,0 +1,115 @@
+package copy
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+func newCopier(t testing.TB, options CopierOptions) *Copier {
+	c := NewCopier(options)
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return c
+}
+
+// TestCopierShares copies one image after the other with one Copier, each with Options and SystemContexts of its own: tokens and connections
+// are there, and a layer travels once.
+func TestCopierShares(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 3, 1000)
+	auth := &registrytest.Auth{Bearer: true, AnonymousPull: true}
+	src, dst := registrytest.Start(t, registrytest.Options{Auth: auth}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, "app", "v1", imagetest.Top)
+	c := newCopier(t, CopierOptions{})
+	tokens := registrytest.Is(http.MethodGet, registrytest.KindToken)
+	const n = 5
+	for i := range n {
+		_, err := e.imageWith(t.Context(), c, registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1"), registryRef(t, src, "app", "v1"), Options{ImageListSelection: CopyAllImages})
+		require.NoError(t, err)
+	}
+	list, err := c.Tags(t.Context(), registryRef(t, src, "app", "v1"), &TagsOptions{SystemContext: e.sys})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"v1"}, list.Tags)
+	prepared, err := c.Prepare(t.Context(), e.policy, registryRef(t, dst, "another", "v1"), registryRef(t, src, "app", "v1"), e.options(Options{ImageListSelection: CopyAllImages}))
+	require.NoError(t, err)
+	_, err = prepared.Execute(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, prepared.Close())
+	for _, repo := range []string{"app/0", "app/4", "another"} {
+		imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+	}
+	assert.Equal(t, 1, src.Count(tokens))
+	blobs := len(src.Blobs("app"))
+	assert.Equal(t, blobs, dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)))
+	for name, r := range map[string]*registrytest.Registry{"source": src, "destination": dst} {
+		assert.LessOrEqual(t, r.Connections(), blobs+openedAhead, "%s: connections are used again", name)
+	}
+}
+
+// openedAhead is how many connections may be opened before anybody needs them.
+const openedAhead = 8 + 1
+
+// TestCopierIsForManyAtOnce uses one Copier, and one policy, for everything at the same time.
+func TestCopierIsForManyAtOnce(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(3, 2, 100)
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Distribution3})
+	f.PushTo(src, "app", "v1", imagetest.Top)
+	const most = 4
+	c := newCopier(t, CopierOptions{MaxParallelDownloads: most})
+	var all sync.WaitGroup
+	for i := range 12 {
+		to := registryRef(t, dst, fmt.Sprintf("app/%d", i%3), fmt.Sprintf("v%d", i))
+		from := registryRef(t, src, "app", "v1")
+		all.Go(func() {
+			o := e.options(auto("linux/amd64"))
+			o.MaxParallelDownloads = 100
+			var err error
+			switch i % 4 {
+			case 0:
+				_, err = c.Image(t.Context(), e.policy, to, from, o)
+			case 1:
+				err = c.Images(t.Context(), e.policy, []Job{{Destination: to, Source: from}}, &ImagesOptions{Options: o})[0].Err
+			case 2:
+				var prepared *Prepared
+				if prepared, err = c.Prepare(t.Context(), e.policy, to, from, o); err == nil {
+					_, err = prepared.Execute(t.Context())
+					assert.NoError(t, prepared.Close())
+				}
+			case 3:
+				_, err = c.Tags(t.Context(), from, &TagsOptions{SystemContext: e.sys})
+				assert.NoError(t, err)
+				c.PlanImages(t.Context(), e.policy, []Job{{Destination: to, Source: from}}, &ImagesOptions{Options: o}, func(p PlannedImage) { err = p.Err })
+			}
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+	assert.LessOrEqual(t, src.Peak(), most+1, "of all copies together")
+	for i := range 12 {
+		if i%4 != 3 {
+			imagetest.CheckRegistry(t, dst, fmt.Sprintf("app/%d", i%3), imagetest.Want{Tag: fmt.Sprintf("v%d", i), Fixture: f, Present: []string{"amd64"}})
+		}
+	}
+}
+
+// TestCopierLimitsAreItsOwn refuses limits of one call, which would be those of all.
+func TestCopierLimitsAreItsOwn(t *testing.T) {
+	c := newCopier(t, CopierOptions{})
+	jobs := []Job{{Source: places["registry"](t).ref("v1"), Destination: places["registry"](t).ref("v1")}}
+	for name, o := range map[string]ImagesOptions{
+		"MaxParallelDownloads": {MaxParallelDownloads: 1}, "MaxRequestsPerHost": {MaxRequestsPerHost: 1}, "BytesPerSecondPerHost": {BytesPerSecondPerHost: 1},
+	} {
+		var invalid *OptionsError
+		require.ErrorAs(t, c.Images(t.Context(), nil, jobs, &o)[0].Err, &invalid)
+		assert.Equal(t, []string{"ImagesOptions." + name}, invalid.Options)
+		c.PlanImages(t.Context(), nil, jobs, &o, func(p PlannedImage) { assert.ErrorAs(t, p.Err, &invalid) })
+	}
+}
