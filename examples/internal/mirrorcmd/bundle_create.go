@@ -98,7 +98,7 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 	if c.file != "" {
-		if images, err = c.imagesOfFile(ctx, sys); err != nil {
+		if images, err = c.imagesOfFile(ctx, m.copier, sys); err != nil {
 			return orStopped(ctx, err)
 		}
 	}
@@ -158,8 +158,8 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 }
 
 // imagesOfFile returns the images of the sync file, after listing tags if that is what it takes.
-func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, sys *types.SystemContext) ([]namedImage, error) {
-	reader := &syncRun{syncCommand: &syncCommand{env: c.env}, sys: [2]*types.SystemContext{sys, nil}}
+func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Copier, sys *types.SystemContext) ([]namedImage, error) {
+	reader := &syncRun{syncCommand: &syncCommand{env: c.env}, copier: copier, sys: [2]*types.SystemContext{sys, nil}}
 	file, err := reader.read(c.file)
 	if err != nil {
 		return nil, err
@@ -207,6 +207,7 @@ func withNames(images []namedImage) ([]namedImage, error) {
 // A bundleMaker makes one bundle. See bundle_fill.go for what it does with an image.
 type bundleMaker struct {
 	c        *bundleCreateCommand
+	copier   *copy.Copier // lists tags, and plans
 	sys      *types.SystemContext
 	policy   *signature.Policy
 	dir      bundleDir // BUNDLE.partial
@@ -227,7 +228,8 @@ func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bun
 	if err != nil {
 		return nil, err
 	}
-	m := &bundleMaker{c: c, sys: sys, policy: policy, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
+	copier := copy.NewCopier(copy.CopierOptions{MaxParallelDownloads: c.sel.options.MaxParallelDownloads})
+	m := &bundleMaker{c: c, copier: copier, sys: sys, policy: policy, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
 	m.reading = semaphore.NewWeighted(int64(c.sel.options.MaxParallelDownloads))
 	m.record.Schema = bundleSchema
 	m.record.Images = []bundleImage{}
@@ -251,7 +253,8 @@ func (m *bundleMaker) close() {
 	if m.sigs != nil {
 		_ = m.sigs.Close() // it only had files
 	}
-	_ = m.shared.Close()
+	_ = m.shared.Close() // as the Copier, closes connections that nobody uses any more
+	_ = m.copier.Close()
 }
 
 // imagesAtOnce is how many images of a bundle are worked on at the same time.
@@ -313,7 +316,7 @@ func (m *bundleMaker) plan(ctx context.Context, image namedImage) (*copy.Plan, e
 	options := image.options
 	options.SourceCtx = m.sys
 	options.Referrers, options.ReferrerTypes, options.DigestTags = copy.NoReferrers, nil, false // see bundleTask.attached
-	prepared, err := copy.Prepare(ctx, policy, place, image.ref, &options)
+	prepared, err := m.copier.Prepare(ctx, policy, place, image.ref, &options)
 	if err != nil {
 		return nil, err
 	}

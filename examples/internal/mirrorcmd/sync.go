@@ -125,8 +125,12 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	defer func() { _ = policy.Destroy() }()
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
+	copier := copy.NewCopier(copy.CopierOptions{
+		MaxParallelDownloads: c.parallel, MaxRequestsPerHost: c.requests, BytesPerSecondPerHost: c.bytes,
+	})
+	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 	s := &syncRun{
-		syncCommand: c, file: file, sys: [2]*types.SystemContext{source, destination}, policy: policy,
+		syncCommand: c, file: file, copier: copier, sys: [2]*types.SystemContext{source, destination}, policy: policy,
 		report: syncReport{Schema: SyncReportSchema, File: args[0], Shard: c.shard.String(), DryRun: c.dryRun, Started: time.Now().UTC()},
 	}
 	err = orStopped(ctx, s.do(ctx))
@@ -179,6 +183,7 @@ func (c *syncCommand) readAll(name string) ([]byte, error) {
 type syncRun struct {
 	*syncCommand
 	file   *syncfile.File
+	copier *copy.Copier            // of everything that the run does at registries, all rounds
 	sys    [2]*types.SystemContext // of sources, of destinations
 	policy *signature.PolicyContext
 
@@ -227,8 +232,7 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			jobs[n] = s.job(i)
 		}
 		done := 0
-		limits := s.limits()
-		limits.Done = func(r copy.Result, report *copy.Report) {
+		results := s.copier.Images(ctx, s.policy, jobs, &copy.ImagesOptions{MaxJobs: s.jobs, Done: func(r copy.Result, report *copy.Report) {
 			entry := &s.report.Images[pending[r.Job]]
 			s.note(entry, s.todo[pending[r.Job]], r, report)
 			if attempt == 0 {
@@ -236,8 +240,7 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			}
 			done++
 			s.progress.line(fmt.Sprintf("[%d/%d] %s %s", done, len(jobs), entry.Status, printable(entry.name())))
-		}
-		results := copy.Images(ctx, s.policy, jobs, limits)
+		}})
 		var again []int
 		for _, r := range results {
 			i := pending[r.Job]
@@ -249,13 +252,6 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			}
 		}
 		pending = again
-	}
-}
-
-// limits are what the flags set for all copies together.
-func (s *syncRun) limits() *copy.ImagesOptions {
-	return &copy.ImagesOptions{
-		MaxJobs: s.jobs, MaxParallelDownloads: s.parallel, MaxRequestsPerHost: s.requests, BytesPerSecondPerHost: s.bytes,
 	}
 }
 
@@ -335,7 +331,7 @@ func (s *syncRun) planAll(ctx context.Context) {
 		jobs[i] = s.job(i)
 		jobs[i].Options.CompareDestination = true
 	}
-	copy.PlanImages(ctx, s.policy, jobs, s.limits(), func(p copy.PlannedImage) {
+	s.copier.PlanImages(ctx, s.policy, jobs, &copy.ImagesOptions{MaxJobs: s.jobs}, func(p copy.PlannedImage) {
 		entry := &s.report.Images[p.Job]
 		switch {
 		case isOther(s.todo[p.Job].Image, p.Err):

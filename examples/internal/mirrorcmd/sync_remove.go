@@ -155,9 +155,10 @@ func removeManifest(ctx context.Context, sys *types.SystemContext, at string) er
 
 // A managedRepo is a repository that the file copies to.
 type managedRepo struct {
-	sys   *types.SystemContext
-	name  reference.Named
-	named map[string]bool // tags that the file names
+	copier *copy.Copier
+	sys    *types.SystemContext
+	name   reference.Named
+	named  map[string]bool // tags that the file names
 
 	digests  map[string]digest.Digest // of all tags
 	warnings []string                 // about the list of tags
@@ -176,7 +177,7 @@ func (s *syncRun) managed() []*managedRepo {
 		}
 		key := syncfile.Key(c.Destination)
 		if repos[key] == nil {
-			repos[key] = &managedRepo{sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
+			repos[key] = &managedRepo{copier: s.copier, sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
 		}
 		if tagged, ok := named.(reference.NamedTagged); ok {
 			repos[key].named[tagged.Tag()] = true
@@ -198,7 +199,7 @@ func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := copy.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
+	list, err := r.copier.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
 	if err != nil {
 		return nil, err
 	}

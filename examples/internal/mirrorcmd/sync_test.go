@@ -144,6 +144,32 @@ func TestSyncRetries(t *testing.T) {
 	}
 }
 
+// TestSyncRoundsShareTokens lists tags, copies, and copies again what failed: with one token and, at the source, one login for everything.
+func TestSyncRoundsShareTokens(t *testing.T) {
+	for name, auth := range map[string]registrytest.Auth{"basic": {}, "bearer": {Bearer: true}} {
+		t.Run(name, func(t *testing.T) {
+			auth.Accounts = []registrytest.Account{{Username: "alice", Password: "pw"}}
+			refuse := registrytest.Only(func(req *http.Request) bool {
+				return req.Method == http.MethodPut && strings.HasSuffix(req.URL.Path, "/manifests/v2")
+			}, registrytest.FirstN(1, registrytest.Fail(http.StatusForbidden, "DENIED", "come back later")))
+			s := newSyncTest(t, registrytest.Options{Auth: &auth}, registrytest.Options{Auth: &auth, Script: refuse})
+			f := imagetest.Platforms(2, 1, 100)
+			for _, tag := range []string{"v1", "v2", "v3"} {
+				f.PushTo(s.src, "app", tag, imagetest.Top)
+			}
+			s.write("images:\n- {source: SRC/app, destination: DST/app, tags: ['v*']}\n")
+			report := s.syncJSON(StatusDone, "--src-creds", "alice:pw", "--dest-creds", "alice:pw", "--retry-times", "1", "--requests-per-host", "1")
+			assert.Equal(t, 2, report.Images[1].Attempts)
+			for _, r := range []*registrytest.Registry{s.src, s.dst} {
+				assert.Equal(t, map[string]int{"basic": 0, "bearer": 1}[name], r.Count(registrytest.Is(http.MethodGet, registrytest.KindToken)))
+				refused := func(q registrytest.Request) bool { return q.Status == http.StatusUnauthorized }
+				assert.Equal(t, 1, r.Count(refused), "the challenge")
+				assert.LessOrEqual(t, r.Connections(), 1+1, "one, and one that tries TLS")
+			}
+		})
+	}
+}
+
 // TestSyncTags lists tags.
 func TestSyncTags(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
