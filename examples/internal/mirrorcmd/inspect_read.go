@@ -166,6 +166,26 @@ func blobs(doc endpoint.Document) (*manifest.Image, []endpoint.Blob, error) {
 	return image, all, nil
 }
 
+// blobsHere returns the blobs of a manifest that have to be where it is: layers with URLs stay elsewhere, unless another layer without is
+// the same.
+func blobsHere(image *manifest.Image, all []endpoint.Blob) (here []endpoint.Blob) {
+	if image == nil {
+		return all
+	}
+	needed := map[digest.Digest]bool{image.Config.Digest: true}
+	for _, layer := range image.Layers {
+		if len(layer.URLs) == 0 {
+			needed[layer.Digest] = true
+		}
+	}
+	for _, b := range all {
+		if needed[b.Digest] {
+			here = append(here, b)
+		}
+	}
+	return here
+}
+
 // copyVerified copies r to w and fails unless what came is b.
 func copyVerified(w io.Writer, r io.Reader, b endpoint.Blob) error {
 	verifier := b.Digest.Verifier()

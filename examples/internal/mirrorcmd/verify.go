@@ -31,12 +31,17 @@ type verification struct {
 	Blobs     int   `json:"blobs"`     // distinct blobs that were looked for, or read
 	BlobsRead bool  `json:"blobsRead"` // and hashed
 	BytesRead int64 `json:"bytesRead"` // of blobs
+	Attached  int   `json:"attached"`  // referrers and digest tags that were looked for
+	Elsewhere int   `json:"elsewhere"` // distinct layers that have URLs, and were not looked for
+
+	// Warnings say what is not known, such as what the source did not tell.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // A violation is one thing that is not as it should be.
 type violation struct {
 	Digest   digest.Digest `json:"digest"`
-	What     string        `json:"what"`               // "list", "manifest", "config", "layer" or "signatures"
+	What     string        `json:"what"`               // "list", "manifest", "config", "layer", "referrer", "tag" or "signatures"
 	Platform string        `json:"platform,omitempty"` // of the image that it belongs to
 	Problem  string        `json:"problem"`
 }
@@ -64,7 +69,8 @@ func (c *verifyCommand) command() *cobra.Command {
 		Short: "Say whether a mirror is complete and true",
 		Long: "Verify holds DESTINATION against what copy with the same flags would make of SOURCE: it names the digest that it\n" +
 			"should; every selected image is there; every list and manifest has its digest; every config and layer is there\n" +
-			"with its size, and, with --blobs, has its digest. It asks DESTINATION itself, never a mirror of it, and writes\n" +
+			"with its size, and, with --blobs, has its digest; referrers are listed, and digest tags name what they should, if the\n" +
+			"flags ask for them. Layers with URLs, which copy leaves where they are, are not looked for. It asks DESTINATION itself, never a mirror of it, and writes\n" +
 			"nothing. The exit status is 0 if all is well, and 1 if not: then all violations are listed.",
 		Example: "  mirror verify --platform linux/amd64,linux/arm64 --sparse strip \\\n" +
 			"    docker://docker.io/library/alpine:3 docker://registry.example/alpine:3",
@@ -75,6 +81,7 @@ func (c *verifyCommand) command() *cobra.Command {
 	flags.SortFlags = false
 	c.sel.defineChoice(flags)
 	c.sel.defineParallel(flags)
+	c.sel.defineAttached(flags)
 	flags.BoolVar(&c.blobs, "blobs", false, "read every config and layer and hash it, instead of asking whether it is there")
 	c.out.define(flags, "what was found")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
@@ -127,14 +134,18 @@ func (v *verifier) check(ctx context.Context, e *ends) error {
 		return err
 	}
 	defer v.close()
-	if err := v.run(ctx); err != nil || e.options.RemoveSignatures {
-		return err
-	}
 	src, err := openSource(ctx, e.source, e.options.SourceCtx, nil)
 	if err != nil {
 		return atEnd("src", v.plan.Source, err)
 	}
 	defer src.Close() // nothing was written
+	v.checkTop()
+	if err := v.attachments(ctx, src); err != nil {
+		return err
+	}
+	if err := v.run(ctx); err != nil || e.options.RemoveSignatures {
+		return err
+	}
 	return v.signatures(ctx, src, !e.options.RemoveListSignatures)
 }
 
@@ -153,8 +164,18 @@ func (c *verifyCommand) print(v *verification) error {
 	if v.BlobsRead {
 		how = fmt.Sprintf("read and hashed (%s)", formatBytes(v.BytesRead))
 	}
+	for _, w := range v.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", oneLine(w))
+	}
 	if len(v.Violations) == 0 {
-		fmt.Fprintf(&b, "complete and true: %s hashed, %s %s\n", counted(v.Manifests, "manifest"), counted(v.Blobs, "blob"), how)
+		fmt.Fprintf(&b, "complete and true: %s hashed, %s %s", counted(v.Manifests, "manifest"), counted(v.Blobs, "blob"), how)
+		if v.Attached > 0 {
+			fmt.Fprintf(&b, ", %d attached", v.Attached)
+		}
+		if v.Elsewhere > 0 {
+			fmt.Fprintf(&b, "; %s elsewhere, not looked for", counted(v.Elsewhere, "layer"))
+		}
+		b.WriteString("\n")
 		fmt.Fprintf(&b, "  %s  %s\n", v.Found, v.Destination)
 	}
 	_, err := io.WriteString(c.env.stdout, b.String())

@@ -32,19 +32,22 @@ type verifier struct {
 	asked *registry.Destination // asks a registry for blobs; nil if the transport is read
 	undo  func()
 
-	images map[digest.Digest]string // wanted, with their platforms
+	images   map[digest.Digest]string // wanted, with their platforms
+	attached map[digest.Digest]string // wanted beside them: referrers and what digest tags name, with what they are; they may be lists
 
-	mu    sync.Mutex // guards what follows
-	found verification
-	owner map[digest.Digest]string // of blobs: a platform
+	mu        sync.Mutex // guards what follows
+	found     verification
+	owner     map[digest.Digest]string // of blobs: a platform
+	elsewhere map[digest.Digest]bool   // layers with URLs
 }
 
 func newVerifier(plan *copy.Plan, parallel uint, hash bool) *verifier {
 	return &verifier{
-		plan: plan, parallel: parallel, hash: hash, images: platformsOf(plan), owner: map[digest.Digest]string{}, undo: func() {},
+		plan: plan, parallel: parallel, hash: hash, images: platformsOf(plan), undo: func() {},
+		attached: map[digest.Digest]string{}, owner: map[digest.Digest]string{}, elsewhere: map[digest.Digest]bool{},
 		found: verification{
 			Schema: verificationSchema, Source: plan.Source, Destination: plan.Destination, Wanted: plan.Digest,
-			Violations: []violation{}, BlobsRead: hash,
+			Violations: []violation{}, BlobsRead: hash, Warnings: slices.Clone(plan.Warnings),
 		},
 	}
 }
@@ -141,6 +144,15 @@ func (v *verifier) violated(platform, what string, d digest.Digest, format strin
 	v.found.Violations = append(v.found.Violations, violation{d, what, platform, fmt.Sprintf(format, args...)})
 }
 
+func (v *verifier) warn(format string, args ...any) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.found.Warnings = append(v.found.Warnings, fmt.Sprintf(format, args...))
+}
+
+// nameOf names an image by its platform, and what is attached by what it is.
+func (v *verifier) nameOf(d digest.Digest) string { return cmp.Or(v.images[d], v.attached[d]) }
+
 // top is what the plan's top-level document is called.
 func (v *verifier) top() string {
 	if v.plan.List != nil {
@@ -151,7 +163,6 @@ func (v *verifier) top() string {
 
 // run looks at everything. What is wrong with the destination is noted; an error says that ctx ended.
 func (v *verifier) run(ctx context.Context) error {
-	v.checkTop()
 	eachList(v.plan.List, func(l *copy.ListPlan) {
 		if l != v.plan.List {
 			v.document(ctx, l.Result, "list", "")
@@ -159,6 +170,9 @@ func (v *verifier) run(ctx context.Context) error {
 	})
 	wanted := make([]digest.Digest, 0, len(v.images))
 	for d := range v.images {
+		wanted = append(wanted, d)
+	}
+	for d := range v.attached {
 		wanted = append(wanted, d)
 	}
 	slices.Sort(wanted)
@@ -169,7 +183,7 @@ func (v *verifier) run(ctx context.Context) error {
 		defer v.mu.Unlock()
 		for _, b := range blobs {
 			if _, seen := v.owner[b.Digest]; !seen {
-				v.owner[b.Digest] = v.images[d]
+				v.owner[b.Digest] = v.nameOf(d)
 				all = append(all, b)
 			}
 		}
@@ -178,6 +192,10 @@ func (v *verifier) run(ctx context.Context) error {
 		return err
 	}
 	v.found.Blobs = len(all)
+	for _, b := range all {
+		delete(v.elsewhere, b.Digest) // another manifest wants it here
+	}
+	v.found.Elsewhere = len(v.elsewhere)
 	if err := inParallel(ctx, v.parallel, all, func(ctx context.Context, b endpoint.Blob) error {
 		v.blob(ctx, b)
 		return nil
@@ -202,6 +220,10 @@ func (v *verifier) signatures(ctx context.Context, src endpoint.Source, lists bo
 	}
 	return inParallel(ctx, v.parallel, signed, func(ctx context.Context, d digest.Digest) error {
 		want, err := src.Signatures(ctx, d)
+		if errors.Is(err, endpoint.ErrUnknown) {
+			v.warn("whether %s is signed could not be asked, and is not known: %v", d, err)
+			return nil
+		}
 		if err != nil {
 			return atEnd("src", "signatures of "+d.String(), err)
 		}
@@ -249,21 +271,33 @@ func (v *verifier) document(ctx context.Context, d digest.Digest, what, platform
 	return doc, false
 }
 
-// image checks the manifest of an image, and returns its blobs.
+// image checks the manifest of an image, and returns the blobs that have to be with it. What is attached may be a list, which has none.
 func (v *verifier) image(ctx context.Context, d digest.Digest) []endpoint.Blob {
-	doc, there := v.document(ctx, d, "manifest", v.images[d])
+	doc, there := v.document(ctx, d, "manifest", v.nameOf(d))
 	if !there {
 		return nil
 	}
-	if manifest.IsListMediaType(doc.MediaType) {
-		v.violated(v.images[d], "manifest", d, "it is a list")
+	_, wanted := v.images[d]
+	switch isList := manifest.IsListMediaType(doc.MediaType); {
+	case isList && wanted:
+		v.violated(v.nameOf(d), "manifest", d, "it is a list")
+		return nil
+	case isList:
 		return nil
 	}
-	_, all, err := blobs(doc)
+	image, all, err := blobs(doc)
 	if err != nil {
-		v.violated(v.images[d], "manifest", d, "%v", err)
+		v.violated(v.nameOf(d), "manifest", d, "%v", err)
 	}
-	return all
+	here := blobsHere(image, all)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, b := range all {
+		if !slices.Contains(here, b) {
+			v.elsewhere[b.Digest] = true
+		}
+	}
+	return here
 }
 
 // blob checks a config or layer.
@@ -317,10 +351,10 @@ func (v *verifier) lookFor(ctx context.Context, b endpoint.Blob) error {
 	if v.asked == nil {
 		return v.stat(ctx, b)
 	}
-	there, err := v.asked.HasBlob(ctx, b)
+	size, err := v.asked.BlobSize(ctx, b.Digest)
 	switch answer, refused := errors.AsType[*copy.RegistryError](err); {
-	case err == nil && !there:
-		return endpoint.ErrNotFound
+	case err == nil:
+		return checkSize(size, b)
 	case refused && slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed}, answer.Status):
 		// The question was asked with the scope of a writer, or by a method that the registry does not have: ask as a reader.
 		r, err := v.dst.Blob(ctx, b)
@@ -345,6 +379,11 @@ func (v *verifier) stat(ctx context.Context, b endpoint.Blob) error {
 		return asNotFound(err)
 	}
 	defer r.Close()
+	return checkSize(size, b)
+}
+
+// checkSize says that a blob with that size is not b; -1 is not known.
+func checkSize(size int64, b endpoint.Blob) error {
 	if size >= 0 && b.Size >= 0 && size != b.Size {
 		return fmt.Errorf("it has %d bytes, and its manifest states %d", size, b.Size)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -136,6 +137,23 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 	}
 	_, err := d.head(ctx, &request{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
 	return found(err)
+}
+
+// BlobSize returns the size of a blob at the destination itself, -1 if the registry does not tell it. The error wraps
+// endpoint.ErrNotFound if the blob is not there.
+func (d *Destination) BlobSize(ctx context.Context, of digest.Digest) (int64, error) {
+	if err := of.Validate(); err != nil {
+		return 0, fmt.Errorf("digest %q: %w", of, err)
+	}
+	header, err := d.head(ctx, &request{method: http.MethodHead, path: "blobs/" + of.String()})
+	if err != nil {
+		return 0, err
+	}
+	size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
+	if err != nil || size < 0 || header.Get("Content-Encoding") != "" { // of what is transferred
+		return -1, nil //nolint:nilerr // some leave it out
+	}
+	return size, nil
 }
 
 // attemptsOfChecks is how often something is looked for: a copy does without the answer.
