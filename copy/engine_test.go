@@ -2,8 +2,6 @@ package copy
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -28,23 +27,10 @@ type env struct {
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "registries.conf")
-	require.NoError(t, os.WriteFile(conf, nil, 0o600))
-	for _, sub := range []string{"registries.d", "registries.conf.d", "certs.d", "cache"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
-	}
-	e := &env{t: t, sys: &types.SystemContext{
-		RegistriesDirPath:           filepath.Join(dir, "registries.d"),
-		SystemRegistriesConfPath:    conf,
-		SystemRegistriesConfDirPath: filepath.Join(dir, "registries.conf.d"),
-		DockerPerHostCertDirPath:    filepath.Join(dir, "certs.d"),
-		AuthFilePath:                filepath.Join(dir, "auth.json"),
-		BlobInfoCacheDir:            filepath.Join(dir, "cache"),
-		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
-		ArchitectureChoice:          "amd64",
-		OSChoice:                    "linux",
-	}}
+	sys, _ := hermetictest.System(t)
+	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	sys.ArchitectureChoice, sys.OSChoice = "amd64", "linux"
+	e := &env{t: t, sys: sys}
 	e.policy = e.newPolicy(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
 	return e
 }

@@ -31,6 +31,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -314,15 +315,17 @@ func TestMain(m *testing.M) {
 	if task := os.Getenv(child); task != "" {
 		os.Exit(runChild(task))
 	}
-	goroutines, files := theirGoroutines(), openFiles()
-	status := m.Run()
-	if status == 0 {
-		if left := leaked(goroutines, files); left != "" {
-			fmt.Fprintf(os.Stderr, "FAIL: left behind by the tests of this package:\n%s\n", left)
-			status = 1
+	os.Exit(hermetictest.Main(func() int {
+		goroutines, files := theirGoroutines(), openFiles()
+		status := m.Run()
+		if status == 0 {
+			if left := leaked(goroutines, files); left != "" {
+				fmt.Fprintf(os.Stderr, "FAIL: left behind by the tests of this package:\n%s\n", left)
+				status = 1
+			}
 		}
-	}
-	os.Exit(status)
+		return status
+	}))
 }
 
 // leakPatience is how long goroutines have to end: those of closed connections take a moment.

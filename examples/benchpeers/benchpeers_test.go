@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(roleVariable) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // tiny are workloads of every kind that a tool can meet.

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
 func copySparsecopy(ctx context.Context, j job) error {
@@ -96,18 +95,10 @@ func newImageEnvironment(j job) (*imageEnvironment, error) {
 	}); err != nil {
 		return nil, err
 	}
-	conf := filepath.Join(j.Dir, "registries.conf")
-	if err := os.WriteFile(conf, nil, 0o600); err != nil {
+	if e.system, err = hermetictest.SystemIn(j.Dir); err != nil {
 		return nil, err
 	}
-	e.system = &types.SystemContext{
-		RegistriesDirPath:           filepath.Join(j.Dir, "registries.d"),
-		SystemRegistriesConfPath:    conf,
-		SystemRegistriesConfDirPath: filepath.Join(j.Dir, "registries.conf.d"),
-		DockerPerHostCertDirPath:    j.CertsDir,
-		AuthFilePath:                filepath.Join(j.Dir, "auth.json"),
-		BlobInfoCacheDir:            filepath.Join(j.Dir, "cache"),
-	}
+	e.system.DockerPerHostCertDirPath = j.CertsDir
 	if !j.TLS {
 		e.system.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	}

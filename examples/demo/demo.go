@@ -80,7 +80,10 @@ func (d *demo) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	for name, content := range map[string]string{"registries.conf": "", "auth.json": "{}"} {
+	for name, content := range map[string]string{
+		"registries.conf": "", "auth.json": "{}",
+		"registries.d/default.yaml": "default-docker:\n  lookaside: file://" + d.file("lookaside") + "\n", // none, instead of this machine's
+	} {
 		if err := os.WriteFile(d.file(name), []byte(content), 0o600); err != nil {
 			return err
 		}

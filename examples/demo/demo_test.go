@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
+
 func TestDemo(t *testing.T) {
-	t.Setenv("HOME", t.TempDir())
 	var out strings.Builder
 	require.NoError(t, run(t.Context(), &out, registrytest.Options{Strict: true}))
 
@@ -29,7 +32,6 @@ func TestDemo(t *testing.T) {
 
 // TestDemoNotices runs the demonstration against mirrors that are not what it says, or that do wrong.
 func TestDemoNotices(t *testing.T) {
-	t.Setenv("HOME", t.TempDir())
 	// The requests of the copy itself come first: only what the client that pulls asks for is damaged.
 	pulls := func(kind registrytest.Kind, answer registrytest.Answer) registrytest.Script {
 		return registrytest.Only(registrytest.Matching(http.MethodGet, kind), registrytest.EveryNth(1, answer))

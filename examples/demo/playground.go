@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -115,13 +116,11 @@ func fill(ctx context.Context, to *registrytest.Registry, dir string) error {
 		}
 		jobs = append(jobs, copy.Job{Source: from, Destination: destination})
 	}
-	sys := &types.SystemContext{
-		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue, DockerAuthConfig: &types.DockerAuthConfig{}, RegistriesDirPath: dir,
-		SystemRegistriesConfPath: filepath.Join(dir, "none.conf"),
-	}
-	if err := os.WriteFile(sys.SystemRegistriesConfPath, nil, 0o600); err != nil {
+	sys, err := hermetictest.SystemIn(filepath.Join(dir, "none"))
+	if err != nil {
 		return err
 	}
+	sys.DockerInsecureSkipTLSVerify, sys.DockerAuthConfig = types.OptionalBoolTrue, &types.DockerAuthConfig{}
 	for _, result := range copy.Images(ctx, policy, jobs, &copy.ImagesOptions{Options: &copy.Options{
 		ImageListSelection: copy.CopyAllImages, SourceCtx: sys, DestinationCtx: sys,
 	}}) {

@@ -10,7 +10,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
+
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 const drawing = "../../docs/images/actions.svg"
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
@@ -18,6 +19,8 @@ const (
 	ours   = `"github.com/sparsecopy/sparsecopy/copy"`
 	theirs = `"go.podman.io/image/v5/copy"`
 )
+
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 // TestSwitchByImport builds the program twice, once with upstream's package by changing the import line only, and runs both.
 func TestSwitchByImport(t *testing.T) {

@@ -2,11 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,48 +18,15 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
-
-func run(m *testing.M) int {
 	logrus.SetOutput(io.Discard)
 	logrus.SetLevel(logrus.WarnLevel) // as the command does: distribution has much to tell
-	home, err := isolate()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(home)
-	return m.Run()
-}
-
-// isolate keeps the configuration of this machine and this user out of the tests, but for where Go keeps its caches. It
-// returns a directory that is to be removed.
-func isolate() (home string, err error) {
-	if home, err = os.MkdirTemp("", "e2e-"); err != nil {
-		return "", err
-	}
-	conf := filepath.Join(home, "registries.conf")
-	set := map[string]string{"REGISTRY_AUTH_FILE": "", "CONTAINERS_REGISTRIES_CONF": conf}
-	for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH"} {
-		value, err := exec.Command("go", "env", name).Output()
-		if err != nil {
-			return home, fmt.Errorf("go env: %w", err)
-		}
-		set[name] = strings.TrimSpace(string(value))
-	}
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "DOCKER_CONFIG"} {
-		set[name] = home
-	}
-	for name, value := range set {
-		err = errors.Join(err, os.Setenv(name, value))
-	}
-	return home, errors.Join(err, os.WriteFile(conf, nil, 0o600))
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // forms are the two formats of lists, as options of fixtures.

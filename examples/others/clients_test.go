@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,10 +20,13 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // The clients of the field copy a multi-platform image between two registries that use about every option at once.
+
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 const sourceRepo, destRepo = "team-a/app", "team-b/app"
 
@@ -99,10 +101,10 @@ func requireCopied(t *testing.T, source, dest *registrytest.Registry, list diges
 
 func TestContainersImage(t *testing.T) {
 	source, dest, list := startPair(t, true)
-	certs := t.TempDir()
+	sys, _ := hermetictest.System(t)
+	certs := sys.DockerPerHostCertDirPath
 	require.NoError(t, source.WriteCertsDir(certs))
 	require.NoError(t, dest.WriteCertsDir(certs))
-	authFile := filepath.Join(t.TempDir(), "auth.json")
 	entry := func(account registrytest.Account) map[string]string {
 		return map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(account.Username + ":" + account.Password))}
 	}
@@ -110,11 +112,7 @@ func TestContainersImage(t *testing.T) {
 		source.Host() + "/team-a": entry(accounts[0]), dest.Host() + "/team-b": entry(accounts[1]),
 	}})
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(authFile, b, 0o600))
-	sys := &types.SystemContext{
-		AuthFilePath: authFile, DockerPerHostCertDirPath: certs, BlobInfoCacheDir: t.TempDir(),
-		SystemRegistriesConfPath: "/dev/null", SystemRegistriesConfDirPath: t.TempDir(), RegistriesDirPath: t.TempDir(),
-	}
+	require.NoError(t, os.WriteFile(sys.AuthFilePath, b, 0o600))
 	ref := func(host, repo string) types.ImageReference {
 		ref, err := docker.ParseReference("//" + host + "/" + repo + ":v1")
 		require.NoError(t, err)

@@ -14,7 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
+
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 const lists = "../../testdata/lists/"
 

@@ -25,6 +25,7 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	if reexec.Init() { // containers-storage: extracts layers in a process of its own, which is this program once more
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // A place is one end of a copy. Each destination is made twice, once for each package.
@@ -176,21 +177,9 @@ func acceptAnything(t *testing.T) *signature.PolicyContext {
 // newSystem is configuration that has nothing to do with the machine's.
 func newSystem(t *testing.T) *types.SystemContext {
 	t.Helper()
-	dir := t.TempDir()
-	for _, sub := range []string{"registries.d", "registries.conf.d", "cache", "big"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "registries.conf"), nil, 0o600))
-	return &types.SystemContext{
-		RegistriesDirPath:           filepath.Join(dir, "registries.d"),
-		SystemRegistriesConfPath:    filepath.Join(dir, "registries.conf"),
-		SystemRegistriesConfDirPath: filepath.Join(dir, "registries.conf.d"),
-		AuthFilePath:                filepath.Join(dir, "auth.json"),
-		BlobInfoCacheDir:            filepath.Join(dir, "cache"),
-		BigFilesTemporaryDir:        filepath.Join(dir, "big"),
-		ArchitectureChoice:          "amd64",
-		OSChoice:                    "linux",
-	}
+	sys, _ := hermetictest.System(t)
+	sys.ArchitectureChoice, sys.OSChoice = "amd64", "linux"
+	return sys
 }
 
 // fixtures are what is copied: a list of two images, in both formats.

@@ -25,6 +25,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -47,15 +48,16 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	var err error
-	if sharedDir, err = os.MkdirTemp("", "endpoint-*"); err != nil {
-		panic(err)
-	}
-	sharedRegistry = registrytest.New(registrytest.Options{})
-	code := m.Run()
-	sharedRegistry.Close()
-	_ = os.RemoveAll(sharedDir)
-	os.Exit(code)
+	os.Exit(hermetictest.Main(func() int {
+		var err error
+		if sharedDir, err = os.MkdirTemp("", "endpoint-*"); err != nil {
+			panic(err)
+		}
+		defer func() { _ = os.RemoveAll(sharedDir) }()
+		sharedRegistry = registrytest.New(registrytest.Options{})
+		defer sharedRegistry.Close()
+		return m.Run()
+	}))
 }
 
 // makeSigned signs once for all tests: making a key is slow by design.
@@ -106,20 +108,10 @@ var makeSigned = sync.OnceValues(func() (_ *signed, err error) {
 
 // systemContext is the configuration of a user with lookaside storage and sigstore attachments, both below dir.
 func systemContext(dir string) (*types.SystemContext, error) {
-	conf := filepath.Join(dir, "registries.conf")
+	sys, err := hermetictest.SystemIn(dir)
+	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	config := "default-docker:\n  use-sigstore-attachments: true\n  lookaside: file://" + filepath.Join(dir, "lookaside") + "\n"
-	err := errors.Join(
-		os.Mkdir(filepath.Join(dir, "registries.d"), 0o700),
-		os.WriteFile(filepath.Join(dir, "registries.d", "default.yaml"), []byte(config), 0o600),
-		os.WriteFile(conf, nil, 0o600),
-	)
-	return &types.SystemContext{
-		RegistriesDirPath:           filepath.Join(dir, "registries.d"),
-		SystemRegistriesConfPath:    conf,
-		SystemRegistriesConfDirPath: filepath.Join(dir, "none"),
-		AuthFilePath:                filepath.Join(dir, "auth.json"),
-		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
-	}, err
+	return sys, errors.Join(err, os.WriteFile(filepath.Join(sys.RegistriesDirPath, "default.yaml"), []byte(config), 0o600))
 }
 
 // addSimple puts a signature into the lookaside storage, in the formats that containers/image documents

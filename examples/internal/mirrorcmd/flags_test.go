@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
 // settings are all that a command line can change.
@@ -30,7 +31,7 @@ type settings struct {
 // parse returns what a command is set to by arguments.
 func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Command) {
 	t.Helper()
-	isolate(t)
+	hermetictest.Home(t)
 	env := &environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv}
 	copying, planning := &copyCommand{env: env}, &planCommand{env: env}
 	cmd, sel, access, out := copying.command(), &copying.sel, &copying.access, &copying.out

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -26,19 +27,6 @@ const (
 	repo = "library/image"
 	tag  = "1"
 )
-
-// isolate keeps the configuration of this machine and this user out of a test.
-func isolate(t *testing.T) {
-	t.Helper()
-	home := t.TempDir()
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "DOCKER_CONFIG"} {
-		t.Setenv(name, home)
-	}
-	t.Setenv("REGISTRY_AUTH_FILE", "")
-	conf := filepath.Join(home, "registries.conf")
-	require.NoError(t, os.WriteFile(conf, nil, 0o600))
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
-}
 
 // An outcome is what a run of the command left.
 type outcome struct {
@@ -55,7 +43,7 @@ func mirror(t *testing.T, command string, args ...string) outcome {
 
 func runAll(ctx context.Context, t *testing.T, stdin string, args ...string) outcome {
 	t.Helper()
-	isolate(t)
+	hermetictest.Home(t)
 	var stdout, stderr bytes.Buffer
 	status := Run(ctx, args, strings.NewReader(stdin), &stdout, &stderr)
 	return outcome{status, stdout.String(), stderr.String()}
@@ -332,7 +320,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestOutputThatCannotBeWritten(t *testing.T) {
-	isolate(t)
+	hermetictest.Home(t)
 	f := imagetest.Platforms(2, 1, 1000)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, repo, tag, imagetest.Top)

@@ -14,13 +14,19 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
+// tests are those of this package, in a home of their own.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int { return hermetictest.Main(t.M.Run) }
+
 // TestMain makes the test binary the program itself where scripts run it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(tests{m}, map[string]func(){
 		"mirror": func() { os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
@@ -59,24 +65,21 @@ func TestScripts(t *testing.T) {
 // setupScript gives the script a home of its own, with a policy that accepts everything and a registries.conf.
 func setupScript(e *testscript.Env) error {
 	home := filepath.Join(e.WorkDir, "home")
-	containers := filepath.Join(home, ".config", "containers")
-	if err := os.MkdirAll(containers, 0o755); err != nil {
+	if err := os.Mkdir(home, 0o700); err != nil {
 		return err
 	}
-	for name, content := range map[string]string{
-		filepath.Join(containers, "policy.json"): `{"default": [{"type": "insecureAcceptAnything"}]}`,
-		filepath.Join(home, "registries.conf"):   "",
-	} {
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			return err
-		}
+	variables, err := hermetictest.Environment(home)
+	if err != nil {
+		return err
 	}
-	for _, v := range []string{"HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "DOCKER_CONFIG"} {
-		e.Setenv(v, home)
+	for name, value := range variables {
+		e.Setenv(name, value)
 	}
-	e.Setenv("XDG_CONFIG_HOME", filepath.Join(home, ".config"))
-	e.Setenv("CONTAINERS_REGISTRIES_CONF", filepath.Join(home, "registries.conf"))
 	e.Setenv("TMPDIR", e.WorkDir)
+	policy := filepath.Join(variables["XDG_CONFIG_HOME"], "containers", "policy.json")
+	if err := os.WriteFile(policy, []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o600); err != nil {
+		return err
+	}
 	e.Values[registriesKey{}] = map[string]*registrytest.Registry{}
 	return nil
 }

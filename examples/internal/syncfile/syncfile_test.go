@@ -2,6 +2,7 @@ package syncfile
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +14,10 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
+
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 func parseRef(what, text string) (types.ImageReference, error) {
 	ref, err := alltransports.ParseImageName(text)

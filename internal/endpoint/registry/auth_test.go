@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -167,7 +168,7 @@ func TestNamespaces(t *testing.T) {
 			}}
 			r := registrytest.Start(t, registrytest.Options{Auth: &auth})
 			im := newImage(t, 5, 1000, r, "one/source")
-			sys, dir := isolated(t)
+			sys, dir := hermetictest.System(t)
 			sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 			entry := func(user, password string) string {
 				return fmt.Sprintf(`{"auth":%q}`, base64.StdEncoding.EncodeToString([]byte(user+":"+password)))
@@ -215,7 +216,7 @@ func TestCredentialHelper(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{
 		Accounts: []registrytest.Account{{Username: user, Password: password}}}})
 	newImage(t, 1, 1000, r, "a")
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	bin := filepath.Join(dir, "bin")
 	require.NoError(t, os.Mkdir(bin, 0o700))

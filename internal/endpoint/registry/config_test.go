@@ -17,13 +17,14 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // configured is isolated with a registries.conf.
 func configured(t *testing.T, conf string) *types.SystemContext {
 	t.Helper()
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	write(t, filepath.Join(dir, "registries.conf"), conf)
 	return sys
 }
@@ -276,7 +277,7 @@ func TestCertificates(t *testing.T) {
 	ctx := context.Background()
 	r := registrytest.Start(t, registrytest.Options{TLS: true, RequireClientCert: true, RedirectBlobs: true})
 	im := newImage(t, 2, 1000, r, "a")
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	ref := parseRef(t, r.Host()+"/a:tag")
 	_, err := OpenSource(ctx, ref, sys, quick())
 	require.ErrorContains(t, err, "certificate")

@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -327,7 +328,7 @@ func TestUnsupported(t *testing.T) {
 	ctx := context.Background()
 	ref, err := layout.ParseReference(t.TempDir() + ":x")
 	require.NoError(t, err)
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	var unsupported *Unsupported
 	_, err = OpenSource(ctx, ref, sys, nil)
 	require.ErrorAs(t, err, &unsupported)

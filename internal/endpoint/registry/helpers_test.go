@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,32 +20,16 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// isolated is a system context that reads no configuration but what the test writes into dir.
-func isolated(t *testing.T) (sys *types.SystemContext, dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	for _, name := range []string{"registries.d", "registries.conf.d", "certs.d"} {
-		require.NoError(t, os.Mkdir(filepath.Join(dir, name), 0o700))
-	}
-	write(t, filepath.Join(dir, "registries.conf"), "")
-	write(t, filepath.Join(dir, "auth.json"), "{}")
-	write(t, filepath.Join(dir, "registries.d/default.yaml"), "default-docker:\n  lookaside: file://"+dir+"/lookaside\n")
-	return &types.SystemContext{
-		RegistriesDirPath:           filepath.Join(dir, "registries.d"),
-		SystemRegistriesConfPath:    filepath.Join(dir, "registries.conf"),
-		SystemRegistriesConfDirPath: filepath.Join(dir, "registries.conf.d"),
-		DockerPerHostCertDirPath:    filepath.Join(dir, "certs.d"),
-		AuthFilePath:                filepath.Join(dir, "auth.json"),
-	}, dir
-}
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
-// insecure is isolated for registries on plain HTTP.
+// insecure is a configuration for registries on plain HTTP.
 func insecure(t *testing.T) *types.SystemContext {
 	t.Helper()
-	sys, _ := isolated(t)
+	sys, _ := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	return sys
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -55,7 +56,7 @@ func newRotated(t *testing.T, auth registrytest.Auth) *rotated {
 	auth.Accounts = []registrytest.Account{{Username: user, Password: "one"}}
 	o := &rotated{T: t, r: registrytest.Start(t, registrytest.Options{Auth: &auth}), clock: newClock(), sh: quick()}
 	o.sh.Now = o.clock.now
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	o.sys, o.answer, o.asked = sys, filepath.Join(dir, "answer"), filepath.Join(dir, "asked")
 	bin := filepath.Join(dir, "bin")
@@ -255,7 +256,7 @@ func TestSeconds(t *testing.T) {
 // TestCredentialFilesAreReadAgain writes the file within the minute in which it is not read again otherwise.
 func TestCredentialFilesAreReadAgain(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: user, Password: password}}}})
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	sh := quick()
 	d := openDestination(t, r.Host()+"/a:tag", sys, sh)
@@ -273,7 +274,7 @@ func TestAuthFiles(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", "/run/me")
 	t.Setenv("XDG_CONFIG_HOME", "")
 	t.Setenv("DOCKER_CONFIG", "")
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	explicit := sys.AuthFilePath
 	paths := func(sys *types.SystemContext) (all []string) {
 		for _, f := range authFiles(sys) {
@@ -282,7 +283,7 @@ func TestAuthFiles(t *testing.T) {
 		return all
 	}
 	assert.Equal(t, []string{explicit}, paths(sys))
-	sys.AuthFilePath = ""
+	sys.AuthFilePath, sys.RootForImplicitAbsolutePaths = "", ""
 	assert.Equal(t, []string{"/run/me/containers/auth.json", home + "/.config/containers/auth.json", home + "/.docker/config.json", home + "/.dockercfg"}, paths(sys))
 	t.Setenv("XDG_RUNTIME_DIR", "")
 	t.Setenv("XDG_CONFIG_HOME", "/conf")

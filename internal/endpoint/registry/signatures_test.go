@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -27,7 +28,7 @@ var simpleSignature = []byte("\x90not really a signature")
 // withSignatures is a system context for plain registries with a lookaside in dir, and with sigstore attachments.
 func withSignatures(t *testing.T) (sys *types.SystemContext, lookaside string) {
 	t.Helper()
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	lookaside = filepath.Join(dir, "lookaside")
 	write(t, filepath.Join(dir, "registries.d/default.yaml"),
@@ -120,7 +121,7 @@ func TestNoSignaturesNoRequests(t *testing.T) {
 	ctx := context.Background()
 	r := registrytest.Start(t, registrytest.Options{})
 	newImage(t, 1, 1000, r, "a")
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	t.Setenv("HOME", dir)
 	for _, config := range []string{
@@ -172,7 +173,7 @@ func TestSignaturesThatCannotBeRead(t *testing.T) {
 		defer mu.Unlock()
 		w.WriteHeader(status)
 	})
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	write(t, filepath.Join(dir, "registries.d/default.yaml"), "default-docker:\n  lookaside: http://"+lookaside+"\n")
 	s := openSource(t, r.Host()+"/a:tag", sys, nil)
@@ -187,7 +188,7 @@ func TestSignaturesThatCannotBeRead(t *testing.T) {
 }
 
 func TestBadSignatureConfiguration(t *testing.T) {
-	sys, dir := isolated(t)
+	sys, dir := hermetictest.System(t)
 	write(t, filepath.Join(dir, "registries.d/default.yaml"), "docker: [")
 	_, err := OpenSource(context.Background(), parseRef(t, "127.0.0.1:1/a:tag"), sys, nil)
 	require.ErrorContains(t, err, "default.yaml")

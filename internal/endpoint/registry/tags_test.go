@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -59,7 +60,7 @@ func TestTagsFollowRegistriesConf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			names := strings.NewReplacer("OWN", own.Host(), "MIRROR", mirror.Host(), "BLANK", blank.Host(), "EMPTY", empty)
-			sys, dir := isolated(t)
+			sys, dir := hermetictest.System(t)
 			sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 			write(t, filepath.Join(dir, "registries.conf"), names.Replace(c.conf))
 			sh := quick()

@@ -25,6 +25,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -100,15 +101,23 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childLayout) != "" {
 		os.Exit(childMain())
 	}
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // childMain copies list after list to the same tag, and says so on standard output after each.
 func childMain() int {
 	f := killFixture()
 	ctx := context.Background()
-	sys := &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue, RegistriesDirPath: os.TempDir() + "/none"}
 	err := func() error {
+		dir, err := os.MkdirTemp(filepath.Dir(os.Getenv(childLayout)), "child-") // nobody removes what a killed process made elsewhere
+		if err != nil {
+			return err
+		}
+		sys, err := hermetictest.SystemIn(dir)
+		if err != nil {
+			return err
+		}
+		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 		for i := 0; ; i++ {
 			from, err := docker.ParseReference(os.Getenv(childSource) + ":" + killLists[i%len(killLists)])
 			if err != nil {

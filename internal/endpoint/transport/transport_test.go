@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -27,22 +28,12 @@ import (
 // system is a configuration that depends on nothing outside of the test: plain HTTP, lookaside storage and sigstore
 // attachments, and the given registries.conf.
 func system(t *testing.T, registriesConf string) *types.SystemContext {
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		return path
-	}
-	return &types.SystemContext{
-		RegistriesDirPath: filepath.Dir(write("registries.d/default.yaml",
-			"default-docker:\n  use-sigstore-attachments: true\n  lookaside: file://"+dir+"/lookaside\n")),
-		SystemRegistriesConfPath:    write("registries.conf", registriesConf),
-		SystemRegistriesConfDirPath: filepath.Join(dir, "none"),
-		AuthFilePath:                filepath.Join(dir, "auth.json"),
-		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue,
-		BigFilesTemporaryDir:        dir,
-	}
+	sys, dir := hermetictest.System(t)
+	require.NoError(t, os.WriteFile(filepath.Join(sys.RegistriesDirPath, "default.yaml"),
+		[]byte("default-docker:\n  use-sigstore-attachments: true\n  lookaside: file://"+dir+"/lookaside\n"), 0o600))
+	require.NoError(t, os.WriteFile(sys.SystemRegistriesConfPath, []byte(registriesConf), 0o600))
+	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	return sys
 }
 
 func dockerRef(t *testing.T, reg *registrytest.Registry, rest string) types.ImageReference {
