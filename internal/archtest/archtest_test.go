@@ -103,15 +103,15 @@ func TestChecksComplain(t *testing.T) {
 			name:  "tests that read the machine's configuration",
 			check: atHome,
 			files: map[string]string{
-				"copy/a_test.go":                 imports(module + "/internal/hermetictest"), // without a call
-				"examples/a/main.go":             imports("go.podman.io/image/v5/transports/alltransports"),
-				"examples/a/main_test.go":        "package a",
-				"examples/b/main.go":             imports(module + "/copy"),
-				"examples/c/main.go":             imports("go.podman.io/image/v5/docker/reference", module+"/copy/plan"),
-				"examples/c/main_test.go":        "package c",
-				"internal/endpoint/x/x.go":       "package x",
-				"internal/endpoint/x/x_test.go":  "package x\nimport \"" + module + "/internal/hermetictest\"\nvar _ = hermetictest.Main",
-				"internal/endpoint/x/xx_test.go": "package x",
+				"copy/a_test.go":                        imports(module + "/internal/hermetictest"), // without a call
+				"examples/a/main.go":                    imports("go.podman.io/image/v5/transports/alltransports"),
+				"examples/a/main_test.go":               "package a",
+				"examples/b/main.go":                    imports(module + "/copy"),
+				"examples/c/main.go":                    imports("go.podman.io/image/v5/docker/reference", module+"/copy/plan"),
+				"examples/c/main_test.go":               "package c",
+				"internal/endpoint/registry/x.go":       "package x",
+				"internal/endpoint/registry/x_test.go":  "package x\nimport \"" + module + "/internal/hermetictest\"\nvar _ = hermetictest.Main",
+				"internal/endpoint/registry/xx_test.go": "package x",
 			},
 			want: []string{
 				"copy: its tests use " + module + "/copy, and lack a TestMain that calls hermetictest.Main",

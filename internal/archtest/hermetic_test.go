@@ -12,7 +12,7 @@ import (
 // unless they are told where else to look.
 var machineReaders = []string{
 	"go.podman.io/image/v5/copy", "go.podman.io/image/v5/docker", "go.podman.io/image/v5/storage", "go.podman.io/image/v5/transports/alltransports",
-	module + "/copy", module + "/internal/endpoint", module + "/examples/internal/mirrorcmd",
+	module + "/copy", module + "/internal/endpoint/registry", module + "/internal/endpoint/transport", module + "/examples/internal/mirrorcmd",
 }
 
 // pureOfReaders are packages within these that read nothing.
