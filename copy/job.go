@@ -51,8 +51,10 @@ type job struct {
 	held  int64 // bytes of the manifests that were fetched; guarded by mu
 	// absent is what the source said about what is missing; guarded by mu while manifests are read.
 	absent map[digest.Digest]error
-	// support is what is known of the destination's view of sparse lists, if that matters.
-	support SparseSupport
+	// untold are the manifests of which the destination did not tell whether it has them, and why; guarded by mu while it is asked.
+	untold map[digest.Digest]error
+	// support is what is known of the destination's view of sparse lists, nil until it matters.
+	support *SparseSupport
 	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
 	settled bool
 	// late are the images whose manifests are stored with the lists, because their subjects are such.
@@ -83,6 +85,7 @@ func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.I
 		progress: newProgress(&o), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
 		there:      map[digest.Digest]bool{},
+		untold:     map[digest.Digest]error{},
 		absent:     map[digest.Digest]error{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
 		unlistable: map[digest.Digest]bool{},
@@ -92,7 +95,7 @@ func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.I
 	}
 	j.in = PlanInput{
 		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
-		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
+		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{}, PresenceUnknown: map[digest.Digest]bool{},
 		SignedLists: map[digest.Digest]int{}, SignaturesUnknown: map[digest.Digest]bool{}, DestinationDigest: digestOf(destRef), Options: &j.o,
 	}
 	return j

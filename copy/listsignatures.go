@@ -163,7 +163,8 @@ func (f *listSignatureFinder) unknown(d digest.Digest, what string, err error) {
 func isUnanswered(err error) bool {
 	var answer *RegistryError
 	if errors.As(err, &answer) {
-		return answer.TokenService || answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden || answer.Status >= http.StatusInternalServerError
+		refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests}
+		return answer.TokenService || slices.Contains(refusals, answer.Status) || answer.Status >= http.StatusInternalServerError
 	}
 	var tried *url.Error
 	var network net.Error

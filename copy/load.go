@@ -91,6 +91,7 @@ func (j *job) open(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	j.in.DestinationTop = j.top
 	top := j.src.Top()
 	j.in.Top = Document{MediaType: top.MediaType, Bytes: top.Bytes}
 	j.in.Top.MediaType = mediaTypeOf(j.in.Top)
@@ -117,6 +118,9 @@ func (j *job) destinationTop(ctx context.Context) (top digest.Digest, known bool
 		return "", true
 	case err != nil:
 		logrus.Debugf("%s does not tell what it names: %v", j.in.Destination, err)
+		if isUnanswered(err) {
+			j.reporter.warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
+		}
 		return "", false
 	}
 	return top, true
@@ -218,18 +222,19 @@ func (j *job) replan() error {
 	return nil
 }
 
-// compareTop asks the destination which of the wanted children it has, and settles the copy if nothing is left to do.
+// compareTop asks the destination which of the wanted children it has, and settles the copy if nothing is left to do. Signatures are read
+// meanwhile, which every way to go on needs.
 func (j *job) compareTop(ctx context.Context) error {
-	if err := j.settle(ctx); err != nil || j.settled {
-		return err
-	}
 	if !j.compare || j.top == "" {
 		return nil // most likely nothing is there: loadImages asks while it reads
 	}
 	if j.o.CheckBlobs {
 		return j.askWanted(ctx, j.there)
 	}
-	if err := j.askWanted(ctx, j.in.Present); err != nil {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return j.askWanted(groupCtx, j.in.Present) })
+	group.Go(func() error { return j.readImageSignatures(groupCtx, j.plan.wantedImages()) })
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	if err := j.replan(); err != nil {
@@ -240,53 +245,82 @@ func (j *job) compareTop(ctx context.Context) error {
 
 // settle ends the copy if the destination is known to have all that the plan names.
 func (j *job) settle(ctx context.Context) error {
-	if !j.compare || j.o.CheckBlobs || j.top == "" {
+	if !j.compare || j.o.CheckBlobs || j.top == "" || j.top != j.plan.Digest {
 		return nil
 	}
-	if plan := j.strippedThere(); plan != nil {
-		return j.upToDate(ctx, plan, CheckedList)
-	}
-	if j.top != j.plan.Digest || len(j.plan.Copies) > 0 || j.lacksNested() {
-		return nil
-	}
-	return j.upToDate(ctx, j.plan, CheckedChildren)
-}
-
-// strippedThere returns the plan whose stripped list the destination names, nil if there is none. It is taken for complete: nobody has a
-// reason to write that list but a copy like this one, which writes it after everything that it names.
-func (j *job) strippedThere() *Plan {
-	for _, p := range []*Plan{j.plan, j.plan.IfRefused} {
-		if p != nil && p.List != nil && len(p.List.Edits) > 0 && p.Action == StripSparseManifestList && p.Digest == j.top {
-			return p
-		}
+	lacking := j.lacking()
+	told := func(d digest.Digest) bool { return j.untold[d] == nil }
+	switch {
+	case len(lacking) == 0:
+		return j.upToDate(ctx, CheckedChildren)
+	case j.plan.strips() && !slices.ContainsFunc(lacking, told):
+		// Nobody has a reason to write that list but a copy like this one, which writes it after everything that it names.
+		return j.upToDate(ctx, CheckedList)
 	}
 	return nil
 }
 
-// askPresent notes in present which of the manifests the destination has.
+// strips says whether the plan's list is one that only a copy like this one makes.
+func (p *Plan) strips() bool {
+	return p.List != nil && p.Action == StripSparseManifestList && len(p.List.Edits) > 0
+}
+
+// lacking returns the images and nested lists of the plan that are not known to be at the destination.
+func (j *job) lacking() []digest.Digest {
+	lacking := slices.Clone(j.plan.Copies)
+	if j.plan.List != nil {
+		for _, d := range nestedLists(j.plan.List) {
+			if !j.in.Present[d] {
+				lacking = append(lacking, d)
+			}
+		}
+	}
+	return lacking
+}
+
+// askPresent notes in present which of the manifests the destination has, and in untold those of which it does not tell.
 func (j *job) askPresent(ctx context.Context, digests []digest.Digest, present map[digest.Digest]bool) error {
 	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
 		there, err := j.dst.HasManifest(ctx, d)
-		if err != nil {
-			// Never a reason to fail: what is not known to be there is copied.
-			logrus.Debugf("%s does not tell whether it has %s: %v", j.in.Destination, d, err)
-			return nil
-		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
+		if err != nil {
+			logrus.Debugf("%s does not tell whether it has %s: %v", j.in.Destination, d, err)
+			j.untold[d] = err
+			return nil
+		}
 		present[d] = there
 		return nil
 	})
 }
 
 // askWanted notes in present which of the plan's copies, and which of its nested lists, the destination has. A single image is
-// what its reference names.
+// what its reference names. That the destination does not tell is never a reason to fail: what is not known to be there is copied.
 func (j *job) askWanted(ctx context.Context, present map[digest.Digest]bool) error {
 	if j.plan.List == nil {
 		present[j.plan.Digest] = j.top != "" && j.top == j.plan.Digest
 		return nil
 	}
-	return j.askPresent(ctx, slices.Concat(j.plan.Copies, nestedLists(j.plan.List)), present)
+	wanted := slices.Concat(j.plan.Copies, nestedLists(j.plan.List))
+	if err := j.askPresent(ctx, wanted, present); err != nil {
+		return err
+	}
+	j.sayUntold(wanted)
+	return nil
+}
+
+// sayUntold warns of those of the given manifests, which were asked for, of which the destination did not tell whether it has them.
+func (j *job) sayUntold(asked []digest.Digest) {
+	var untold []string
+	var why error
+	for _, d := range asked {
+		if err := j.untold[d]; isUnanswered(err) {
+			untold, why = append(untold, d.String()), err
+		}
+	}
+	if len(untold) > 0 {
+		j.reporter.warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", someOf(untold), why))
+	}
 }
 
 // nestedLists returns the distinct digests of the nested lists that are written, as they are written.
@@ -302,20 +336,14 @@ func nestedLists(root *ListPlan) []digest.Digest {
 	return nested
 }
 
-// lacksNested says whether a nested list is not known to be at the destination.
-func (j *job) lacksNested() bool {
-	return j.plan.List != nil && slices.ContainsFunc(nestedLists(j.plan.List), func(d digest.Digest) bool { return !j.in.Present[d] })
-}
-
-// upToDate settles a copy for which everything that plan names is at the destination, unless signatures are lacking there. The policy is
+// upToDate settles a copy for which everything that the plan names is at the destination, unless signatures are lacking there. The policy is
 // asked all the same; it reads what it wants to see.
-func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) error {
-	instead := plan == j.plan.IfRefused
-	wanted := plan.wantedImages()
+func (j *job) upToDate(ctx context.Context, level CheckLevel) error {
+	wanted := j.plan.wantedImages()
 	if err := j.readImageSignatures(ctx, wanted); err != nil {
 		return err
 	}
-	lacking, err := j.unsigned(ctx, slices.Concat(wanted, plan.lists()))
+	lacking, err := j.unsigned(ctx, slices.Concat(wanted, j.plan.lists()))
 	if err != nil || len(lacking) > 0 {
 		return err
 	}
@@ -328,13 +356,9 @@ func (j *job) upToDate(ctx context.Context, plan *Plan, level CheckLevel) error 
 	if err := j.replan(); err != nil {
 		return err
 	}
-	if instead {
-		j.plan = j.plan.IfRefused
-		j.plan.ActionReason = "the destination names the stripped list already"
-	}
 	j.reporter.update(func(r *Report) {
 		r.Checked = level
-		r.DestinationDigest = plan.Digest
+		r.DestinationDigest = j.plan.Digest
 	})
 	j.reporter.setComplete()
 	j.settled = true
@@ -351,7 +375,7 @@ func (j *job) loadImages(ctx context.Context) error {
 	}
 	if j.compare && j.plan.sparse() {
 		group.Go(func() error {
-			j.support = j.sparseSupport(groupCtx)
+			j.support = new(j.sparseSupport(groupCtx))
 			return nil
 		})
 	}
@@ -437,20 +461,28 @@ func (j *job) loadPlatform(ctx context.Context) error {
 	return nil
 }
 
-// foresee makes the plan anew if the destination is known to have a view of sparse lists, and the list will be sparse.
+// foresee makes the plan anew if the destination is known to have a view of sparse lists, and the list will be sparse. That may be known only
+// now: of what is missing at the source.
 func (j *job) foresee(ctx context.Context) error {
-	if !j.compare || !j.support.Known || !j.plan.sparse() {
+	if !j.compare || !j.plan.sparse() {
 		return nil
 	}
-	if !j.support.Accepts || len(j.support.RequiredArchitectures) > 0 {
-		// What is not copied may be at the destination all the same, from an earlier copy.
-		var absent []digest.Digest
-		j.plan.List.walk(func(l *ListPlan) { absent = append(absent, l.Absent...) })
-		if err := j.askPresent(ctx, absent, j.in.Present); err != nil {
-			return err
-		}
+	if j.support == nil {
+		j.support = new(j.sparseSupport(ctx))
 	}
-	j.in.Sparse = j.support
+	if !j.support.Known {
+		return nil
+	}
+	j.in.Sparse = *j.support
+	// What is not copied may be at the destination all the same, from an earlier copy.
+	demanded := j.in.demanded(j.plan)
+	if err := j.askPresent(ctx, demanded, j.in.Present); err != nil {
+		return err
+	}
+	j.sayUntold(demanded)
+	for _, d := range demanded {
+		j.in.PresenceUnknown[d] = j.untold[d] != nil
+	}
 	return j.replan()
 }
 

@@ -36,6 +36,9 @@ type PlanInput struct {
 	Missing map[digest.Digest]bool
 	// Present are the manifests that are known to be at the destination, with everything that they name.
 	Present map[digest.Digest]bool
+	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no plan is made as if they were absent there,
+	// nor as if they were not. Nil for none.
+	PresenceUnknown map[digest.Digest]bool
 	// Platform is what the config of a single image says. It is needed if Options filter or require platforms.
 	Platform *imgspecv1.Platform
 	// Attachments are the referrers and digest tags that are known, of whatever subjects, and theirs in turn.
@@ -48,6 +51,9 @@ type PlanInput struct {
 	SignaturesUnknown map[digest.Digest]bool
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
 	DestinationDigest digest.Digest
+	// DestinationTop is what the destination reference names, "" if nothing, or if that is not known. Under Auto, a list that was stripped
+	// stays so.
+	DestinationTop digest.Digest
 	// Sparse is what is known about the destination's view of sparse lists.
 	Sparse SparseSupport
 	// System is the instance that CopySystemImage copies.
@@ -572,14 +578,14 @@ func (in *PlanInput) decideAction(t *treePlanner, root *listtree.Node) (*Plan, e
 	if refusal := in.foreseenRefusal(keep); refusal != nil {
 		return nil, refusal.because("SparseManifestListAction is keep")
 	}
-	if in.Sparse.Known && keep.sparse() {
+	if in.Sparse.Known && in.Sparse.Accepts && keep.sparse() {
 		keep.ActionReason = in.takes()
 	}
 	return keep, nil
 }
 
 // decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has the stripped list ready where
-// nothing is known.
+// nothing is known. What an earlier copy has stripped stays so.
 func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) {
 	keep, err := t.plan(root, false)
 	if err != nil {
@@ -592,6 +598,9 @@ func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, err
 	strip, stripErr := t.plan(root, true)
 	refusal := in.foreseenRefusal(keep)
 	switch {
+	case stripErr == nil && strip.Digest == in.DestinationTop:
+		strip.ActionReason = "the destination names the stripped list already"
+		return strip, nil
 	case refusal != nil && stripErr != nil:
 		return nil, refusal.because(stripErr.Error())
 	case refusal != nil:
@@ -599,7 +608,7 @@ func (in *PlanInput) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, err
 		return strip, nil
 	}
 	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
-	if in.Sparse.Known {
+	if in.Sparse.Known && in.Sparse.Accepts {
 		keep.ActionReason = in.takes()
 	}
 	if stripErr != nil {
@@ -642,28 +651,44 @@ func (in *PlanInput) foreseenRefusal(p *Plan) (out *foreseen) {
 	return out
 }
 
-// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not, or may not: registries announce
-// nothing about children without an architecture, and do as they like.
+// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not, or may not.
 func (in *PlanInput) refusalOf(l *ListPlan) string {
-	if len(l.Absent) == 0 {
+	demanded := in.demandedOf(l)
+	i := slices.IndexFunc(demanded, func(ip InstancePlan) bool { return !in.PresenceUnknown[ip.Digest] })
+	switch {
+	case i < 0:
 		return ""
-	}
-	if !in.Sparse.Accepts {
+	case !in.Sparse.Accepts:
 		return "the destination refuses sparse lists: " + in.Sparse.Basis
 	}
-	absent := map[digest.Digest]bool{}
-	for _, d := range l.Absent {
-		absent[d] = true
-	}
+	return fmt.Sprintf("the destination requires the instance %s (%s): %s", short(demanded[i].Digest), demanded[i].Platform, in.Sparse.Basis)
+}
+
+// demanded returns the distinct children of the plan's lists that will be absent, as far as is known, and without which the destination,
+// whose view is known, refuses a list.
+func (in *PlanInput) demanded(p *Plan) []digest.Digest {
+	all := map[digest.Digest]bool{}
+	p.List.walk(func(l *ListPlan) {
+		for _, ip := range in.demandedOf(l) {
+			all[ip.Digest] = true
+		}
+	})
+	return sortedKeys(all)
+}
+
+// demandedOf returns those entries of one list. Registries announce nothing about children without an architecture, and do as they like.
+func (in *PlanInput) demandedOf(l *ListPlan) []InstancePlan {
 	policy := manifest.SparsePolicy{
 		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,
 	}
-	for i, instance := range l.node.Instances {
-		if absent[instance.Digest] && l.Instances[i].Entry != StripEntry && policy.Requires(instance) {
-			return fmt.Sprintf("the destination requires the instance %s (%s): %s", short(instance.Digest), platform.Format(instance.Platform), in.Sparse.Basis)
+	absent := setOf(l.Absent)
+	var demanded []InstancePlan
+	for i, ip := range l.Instances {
+		if ip.Entry != StripEntry && absent[ip.Digest] && (!in.Sparse.Accepts || policy.Requires(l.node.Instances[i])) {
+			demanded = append(demanded, ip)
 		}
 	}
-	return ""
+	return demanded
 }
 
 // A treePlanner plans what happens to a selected tree.
@@ -993,6 +1018,14 @@ func addSize(a, b int64) int64 {
 		return math.MaxInt64
 	}
 	return a + b
+}
+
+func setOf(ds []digest.Digest) map[digest.Digest]bool {
+	set := map[digest.Digest]bool{}
+	for _, d := range ds {
+		set[d] = true
+	}
+	return set
 }
 
 func digestStrings(ds []digest.Digest) []string {

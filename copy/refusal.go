@@ -13,14 +13,14 @@ import (
 
 // asPut is l as a list that a destination may refuse.
 func (l *ListPlan) asPut() sparsesupport.List {
-	put := sparsesupport.List{Digest: l.Result}
+	put, leftOut := sparsesupport.List{Digest: l.Result}, setOf(l.Absent)
 	for _, ip := range l.Instances {
 		d := ip.Digest
 		if ip.Nested != nil {
 			d = ip.Nested.Result
 		}
 		if ip.Entry != StripEntry {
-			put.Add(d, ip.MediaType, slices.Contains(l.Absent, ip.Digest))
+			put.Add(d, ip.MediaType, leftOut[ip.Digest])
 		}
 	}
 	return put

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -31,6 +32,10 @@ var sparseHabits = []habit{
 	{"digest-of-something-else", digestOfSomethingElse},
 	{"cue-labs-500", serverErrorNeverStrips},
 	{"refused-list-has-no-tags", refusedListHasNoTags},
+	{"demanded-child-cannot-be-asked-for", demandedChildUntold},
+	{"demands-of-a-list-with-missing-children", demandsOfMissing},
+	{"ghcr-deletes-children", lostChildOfAStrippedList},
+	{"children-of-a-stripped-list-cannot-be-asked-for", untoldChildOfAStrippedList},
 }
 
 // How a registry says that it is absent children for which it refuses a list.
@@ -222,6 +227,192 @@ func refusedListHasNoTags(t *testing.T) {
 			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 			errorAs[*SparseRefusedError](t, err)
 			assert.Empty(t, dst.Tags("app"), name)
+		}
+	}
+}
+
+// refusingHEAD is a script that answers HEAD of a manifest with one digest.
+func refusingHEAD(d digest.Digest, answer registrytest.Answer) registrytest.Script {
+	return registrytest.Only(func(q *http.Request) bool {
+		return q.Method == http.MethodHead && strings.HasSuffix(q.URL.Path, "/manifests/"+d.String())
+	}, registrytest.EveryNth(1, answer))
+}
+
+// notAnswers are answers that say nothing about what is there.
+var notAnswers = map[string]registrytest.Answer{
+	"401":      registrytest.Fail(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"),
+	"403":      registrytest.Fail(http.StatusForbidden, "DENIED", "requested access to the resource is denied"),
+	"404 page": registrytest.FailHTML(http.StatusNotFound),
+	"429":      registrytest.Fail(http.StatusTooManyRequests, "TOOMANYREQUESTS", "slow down"),
+	"500":      registrytest.Fail(http.StatusInternalServerError, "UNKNOWN", "unknown error"),
+	"closed":   registrytest.Close(),
+}
+
+// demandedChildUntold: a registry demands a child that an earlier copy has brought, and does not tell that it has it. The list is kept, as the
+// registry wants it, and what was not answered is said. What is not demanded is not asked for.
+func demandedChildUntold(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	for name, answer := range notAnswers {
+		for _, action := range []SparseManifestListAction{AutoSparseManifestList, KeepSparseManifestList} {
+			e := newEnv(t)
+			src := places["registry"](t)
+			src.push(f, "v1", imagetest.Top)
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
+				Announce: &registrytest.Announcement{Sparse: true, Architectures: []string{"ppc64le"}}, ListPolicy: registrytest.RequireArchitectures("ppc64le"),
+				Script: refusingHEAD(f.Digest("ppc64le"), answer),
+			}), "app"}
+			dst.push(f, "earlier", "ppc64le")
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(action))
+			require.NoError(t, err, name)
+			assert.Equal(t, KeepSparseManifestList, r.Action, name)
+			assert.Equal(t, f.Digest(imagetest.Top), dst.top("v1"), name)
+			dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Present: []string{"amd64", "ppc64le"}, Absent: []string{"arm64", "arm/v7"}})
+			if said := strings.Join(r.Warnings, "\n"); name != "404 page" { // which is as good as an absence to a reader, and no proof
+				assert.Contains(t, said, "whether the destination has "+f.Digest("ppc64le").String()+" could not be asked", name)
+			}
+			for _, other := range []string{"arm64", "arm/v7"} {
+				assert.Zero(t, dst.Count(func(q registrytest.Request) bool { return q.Ref == f.Digest(other).String() }), other)
+			}
+		}
+	}
+
+	// One that takes no sparse lists demands all, of which it has all but one: that one is proof enough.
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
+		Announce: &registrytest.Announcement{}, Strict: true, Script: refusingHEAD(f.Digest("ppc64le"), notAnswers["403"]),
+	}), "app"}
+	dst.push(f, "earlier", "ppc64le")
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(AutoSparseManifestList))
+	require.NoError(t, err)
+	assert.Equal(t, StripSparseManifestList, r.Action)
+	assert.Empty(t, r.Refusal, "nothing was tried in vain")
+	assert.Contains(t, r.ActionReason, "does not take them")
+	dst.push(f, "earlier", "arm64")
+	dst.push(f, "earlier", "arm/v7")
+	_, err = e.image(t.Context(), dst.ref("v2"), src.ref("v1"), only(AutoSparseManifestList))
+	require.NoError(t, err)
+	assert.Equal(t, f.Digest(imagetest.Top), dst.top("v2"), "it has all of them")
+}
+
+// demandsOfMissing: a list becomes sparse only because children are missing at its source, which is known late. What the registry says about
+// sparse lists counts all the same, before anything is copied.
+func demandsOfMissing(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 100)
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top, "arm64")
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Announce: &registrytest.Announcement{}, Strict: true}), "app"}
+	o := Options{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	refused := errorAs[*SparseRefusedError](t, err)
+	assert.Contains(t, refused.Refusal.Error(), "it announces")
+	assert.Empty(t, dst.Snapshot("app"), "not a blob is copied")
+
+	o.SparseManifestListAction = AutoSparseManifestList
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err)
+	assert.Equal(t, StripSparseManifestList, r.Action)
+	assert.Empty(t, r.Refusal, "nothing was tried in vain")
+	dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64", "arm/v7"}, Absent: []string{"arm64"}})
+
+	options := e.options(o)
+	options.CompareDestination = true
+	other := registryPlace{t, dst.Registry, "other"}
+	prepared, err := Prepare(t.Context(), e.policy, other.ref("v1"), src.ref("v1"), options)
+	require.NoError(t, err)
+	assert.Contains(t, prepared.Plan().ActionReason, "it announces that it does not take them")
+	require.NoError(t, prepared.Close())
+}
+
+// strippedOptions are selections of two images whose list is stripped at a strict registry.
+func strippedOptions() map[string]Options {
+	o := auto("linux/amd64", "linux/arm64")
+	strip := o
+	strip.SparseManifestListAction = StripSparseManifestList
+	return map[string]Options{"auto": o, "strip": strip}
+}
+
+// lostChildOfAStrippedList: something has deleted a child of a stripped list, or its list in a list. A second copy finds that, and brings it.
+func lostChildOfAStrippedList(t *testing.T) {
+	for name, o := range strippedOptions() {
+		f := imagetest.Platforms(4, 1, 100)
+		e := newEnv(t)
+		src := places["registry"](t)
+		src.push(f, "v1", imagetest.Top)
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Strict: true}), "app"}
+		first, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+		settled, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+		assert.Equal(t, CheckedChildren, settled.Checked, name)
+		assert.False(t, settled.Written)
+
+		dst.DeleteManifest("app", f.Digest("arm64"))
+		dst.ResetLog()
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+		assert.Equal(t, first.DestinationDigest, r.DestinationDigest)
+		assert.Equal(t, 1, len(r.Plan.Copies), name)
+		assert.NotContains(t, listsPut(dst.Registry), f.Digest(imagetest.Top).String())
+		want := imagetest.Want{Tag: "v1", Digest: first.DestinationDigest, Fixture: f, Present: []string{"amd64", "arm64"}, Late: []string{"arm64"}}
+		dst.check(want)
+		assert.Empty(t, r.Refusal, "%s: the tag names the stripped list, and nothing else is tried", name)
+	}
+
+	f := imagetest.Nested()
+	e := newEnv(t)
+	src, dst := places["registry"](t), registryPlace{t, registrytest.Start(t, registrytest.Options{Strict: true}), "app"}
+	src.push(f, "v1", imagetest.Top)
+	o := Options{
+		ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm/v6", "linux/s390x"), SparseManifestListAction: StripSparseManifestList,
+	}
+	first, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err)
+	lists := nestedLists(first.Plan.List)
+	require.NotEmpty(t, lists)
+	dst.DeleteManifest("app", lists[0])
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err)
+	_, _, there := dst.Manifest("app", lists[0].String())
+	assert.True(t, there)
+}
+
+// untoldChildOfAStrippedList: a registry does not tell whether it has a child of a stripped list. That list was written after it, so that there is
+// nothing to copy; but only the list was looked at, which is said. If another one is lost, that is copied.
+func untoldChildOfAStrippedList(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	for name, o := range strippedOptions() {
+		for how, answer := range notAnswers {
+			e := newEnv(t)
+			src := places["registry"](t)
+			src.push(f, "v1", imagetest.Top)
+			var settled atomic.Bool
+			refuse := refusingHEAD(f.Digest("arm64"), answer)
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Strict: true, Script: func(n int, q *http.Request) registrytest.Answer {
+				if !settled.Load() {
+					return registrytest.Answer{}
+				}
+				return refuse(n, q)
+			}}), "app"}
+			first, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			settled.Store(true)
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			assert.False(t, r.Written)
+			assert.Zero(t, r.ManifestsCopied)
+			assert.Equal(t, CheckedList, r.Checked, "%s, %s", name, how)
+			assert.Equal(t, first.DestinationDigest, r.DestinationDigest)
+			if how != "404 page" {
+				assert.Contains(t, strings.Join(r.Warnings, "\n"), "whether the destination has "+f.Digest("arm64").String()+" could not be asked", how)
+			}
+
+			dst.DeleteManifest("app", f.Digest("amd64"))
+			_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			dst.check(imagetest.Want{Tag: "v1", Digest: first.DestinationDigest, Fixture: f, Present: []string{"amd64", "arm64"}, Late: []string{"amd64", "arm64"}})
 		}
 	}
 }
