@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -23,6 +24,9 @@ func (j *job) sparseSupport(ctx context.Context) SparseSupport {
 	})
 	if err != nil {
 		logrus.Debugf("%s announces nothing about sparse lists: %v", j.in.Destination, err)
+	}
+	if isUnanswered(err) && j.o.CompareDestination { // a copy will see for itself
+		j.reporter.warn(fmt.Sprintf("whether the destination takes sparse lists could not be asked, and is not known: %v", err))
 	}
 	return parseAnnouncement(said.SparseManifests, said.RequiredArchitectures)
 }

@@ -34,6 +34,7 @@ var sparseHabits = []habit{
 	{"refused-list-has-no-tags", refusedListHasNoTags},
 	{"demanded-child-cannot-be-asked-for", demandedChildUntold},
 	{"demands-of-a-list-with-missing-children", demandsOfMissing},
+	{"destination-answers-no-question", destinationTellsNothing},
 	{"ghcr-deletes-children", lostChildOfAStrippedList},
 	{"children-of-a-stripped-list-cannot-be-asked-for", untoldChildOfAStrippedList},
 }
@@ -324,6 +325,37 @@ func demandsOfMissing(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, prepared.Plan().ActionReason, "it announces that it does not take them")
 	require.NoError(t, prepared.Close())
+}
+
+// destinationTellsNothing: a plan that was to be compared with its destination says what that did not answer, and is one without it.
+func destinationTellsNothing(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 100)
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	for name, answer := range notAnswers {
+		if name == "404 page" { // that is how registries without such questions answer
+			continue
+		}
+		for what, matches := range map[string]func(*http.Request) bool{
+			"what the destination names":                 func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/v1") },
+			"whether the destination has ":               func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, f.Digest("amd64").String()) },
+			"whether the destination takes sparse lists": func(q *http.Request) bool { return q.URL.Path == "/api/v1/registry/capabilities" },
+		} {
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
+				Announce: &registrytest.Announcement{Sparse: true}, Script: registrytest.Only(matches, registrytest.EveryNth(1, answer)),
+			}), "app"}
+			dst.push(f, "v1", "arm64")
+			o := e.options(only(KeepSparseManifestList))
+			o.CompareDestination = true
+			prepared, err := Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+			assert.Contains(t, strings.Join(prepared.Plan().Warnings, "\n"), what, name)
+			assert.Contains(t, prepared.Plan().String(), "warning: "+what, name)
+			assert.Equal(t, f.Digests("amd64"), prepared.Plan().Copies)
+			require.NoError(t, prepared.Close())
+		}
+	}
 }
 
 // strippedOptions are selections of two images whose list is stripped at a strict registry.
