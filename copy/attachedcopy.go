@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
@@ -169,18 +170,18 @@ func (j *job) noteNotListable(err error) bool {
 
 // mergeTag returns what a tag is to name at the destination, where it names there, and brings what that needs besides.
 func (j *job) mergeTag(ctx context.Context, tag string, there, ours endpoint.Document) (endpoint.Document, error) {
-	m := mergeTagged(tag, there, ours)
-	if m.replaced {
+	m := digesttag.Merge(tag, there, ours)
+	if m.Replaced {
 		j.reporter.warn(fmt.Sprintf("tag %s named %s at the destination, and now names %s", tag, there.Digest, ours.Digest))
 	}
-	if m.config == nil {
-		return m.doc, nil
+	if m.Config == nil {
+		return m.Doc, nil
 	}
 	config := endpoint.Blob{
-		Digest: digest.FromBytes(m.config), Size: int64(len(m.config)), MediaType: imgspecv1.MediaTypeImageConfig, Config: true,
+		Digest: digest.FromBytes(m.Config), Size: int64(len(m.Config)), MediaType: imgspecv1.MediaTypeImageConfig, Config: true,
 	}
-	_, err := j.dst.PutBlob(ctx, config, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.config)), nil })
-	return m.doc, err
+	_, err := j.dst.PutBlob(ctx, config, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.Config)), nil })
+	return m.Doc, err
 }
 
 // flushAttachments makes visible what the destination has been told and keeps to itself.

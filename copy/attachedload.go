@@ -13,6 +13,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -457,7 +458,7 @@ func (j *job) noteCarried() {
 		j.carried[a.Subject] = map[string]bool{}
 		if image, err := parseImage(doc); err == nil && image != nil {
 			for _, layer := range image.Layers {
-				j.carried[a.Subject][layerKey(layer.MediaType, layer.Digest, layer.Annotations)] = true
+				j.carried[a.Subject][digesttag.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)] = true
 			}
 		}
 	}
@@ -472,7 +473,7 @@ func (j *job) noteCarried() {
 func (j *job) carries(d digest.Digest, sigs endpoint.Signatures) bool {
 	layers, ok := sigs.Attachable()
 	return ok && !slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
-		return !j.carried[d][layerKey(layer.MediaType, layer.Digest, layer.Annotations)]
+		return !j.carried[d][digesttag.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)]
 	})
 }
 
@@ -557,7 +558,7 @@ func (c *attachmentComparison) tag(ctx context.Context, a AttachedPlan) error {
 	if err != nil {
 		return err
 	}
-	if m := mergeTagged(a.Tag, there, ours); m.doc.Digest == there.Digest {
+	if m := digesttag.Merge(a.Tag, there, ours); m.Doc.Digest == there.Digest {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.known[a.key()] = true

@@ -66,7 +66,7 @@ type job struct {
 	// signatures of what was read, by digest; absent where there is nothing to carry.
 	mu         sync.Mutex
 	signatures map[digest.Digest]endpoint.Signatures // guarded by mu
-	// carried are the signatures that travel as what a digest tag names, by what they sign and by layerKey.
+	// carried are the signatures that travel as what a digest tag names, by what they sign and by digesttag.LayerKey.
 	carried map[digest.Digest]map[string]bool
 	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said; guarded by mu.
 	unlistable map[digest.Digest]bool

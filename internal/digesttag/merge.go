@@ -1,4 +1,5 @@
-package copy
+// Package digesttag has the rules for tags that are named after digests, under which cosign files signatures and attestations.
+package digesttag
 
 import (
 	"encoding/json"
@@ -14,44 +15,44 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A tagMerge is what a digest tag is to name.
-type tagMerge struct {
-	doc endpoint.Document
-	// config is that of doc if it is neither the source's nor the destination's, nil otherwise.
-	config []byte
-	// replaced is set if something that the destination's tag names is named no longer.
-	replaced bool
+// A Merged is what a digest tag is to name.
+type Merged struct {
+	Doc endpoint.Document
+	// Config is that of Doc if it is neither the source's nor the destination's, nil otherwise.
+	Config []byte
+	// Replaced is set if something that the destination's tag names is named no longer.
+	Replaced bool
 }
 
-// mergeTagged decides what a digest tag is to name at a destination where it names there, or nothing if that is the zero Document. At
+// Merge decides what a digest tag is to name at a destination where it names there, or nothing if that is the zero Document. At
 // the source it names ours.
 //
 // The manifests of .sig and .att tags are lists of signatures and attestations, a layer each, to which cosign adds, and containers/image
 // does: so nothing that the destination has is lost. If one manifest has all layers of the other, the tag names that, the source's if
 // they are equal; else, a new one with the layers of both. An SBOM is one document: there, and where the manifests cannot be merged, the tag
 // follows the source.
-func mergeTagged(tag string, there, ours endpoint.Document) tagMerge {
+func Merge(tag string, there, ours endpoint.Document) Merged {
 	switch {
 	case there.Digest == "" || there.Digest == ours.Digest:
-		return tagMerge{doc: ours}
+		return Merged{Doc: ours}
 	case strings.HasSuffix(tag, ".sbom"):
-		return tagMerge{doc: ours, replaced: true}
+		return Merged{Doc: ours, Replaced: true}
 	}
 	a, okA := readLayers(there)
 	b, okB := readLayers(ours)
 	switch {
 	case !okA || !okB || a.image.MediaType != b.image.MediaType || a.image.Config.MediaType != b.image.Config.MediaType:
-		return tagMerge{doc: ours, replaced: true}
+		return Merged{Doc: ours, Replaced: true}
 	case len(b.without(a)) == 0 && len(a.without(b)) > 0:
-		return tagMerge{doc: there}
+		return Merged{Doc: there}
 	case len(a.without(b)) == 0:
-		return tagMerge{doc: ours}
+		return Merged{Doc: ours}
 	}
 	merged, config, err := a.with(b)
 	if err != nil {
-		return tagMerge{doc: ours, replaced: true}
+		return Merged{Doc: ours, Replaced: true}
 	}
-	return tagMerge{doc: merged, config: config}
+	return Merged{Doc: merged, Config: config}
 }
 
 // layers are those of the manifest of a digest tag, as text. Signatures of one payload differ in their annotations only.
@@ -64,8 +65,8 @@ type layers struct {
 
 func readLayers(doc endpoint.Document) (layers, bool) {
 	l := layers{doc: doc}
-	image, err := parseImage(Document{MediaType: doc.MediaType, Bytes: doc.Bytes})
-	if err != nil || image == nil {
+	image, err := manifest.ParseImage(doc.Bytes, manifest.TypeOf(doc.Bytes, doc.MediaType))
+	if err != nil {
 		return l, false
 	}
 	var parts struct {
@@ -76,13 +77,13 @@ func readLayers(doc endpoint.Document) (layers, bool) {
 	}
 	l.image, l.texts = image, parts.Layers
 	for _, layer := range image.Layers {
-		l.keys = append(l.keys, layerKey(layer.MediaType, layer.Digest, layer.Annotations))
+		l.keys = append(l.keys, LayerKey(layer.MediaType, layer.Digest, layer.Annotations))
 	}
 	return l, true
 }
 
-// layerKey is the same for two layers if and only if they are the same signature or attestation.
-func layerKey(mediaType string, d digest.Digest, annotations map[string]string) string {
+// LayerKey is the same for two layers if and only if they are the same signature or attestation.
+func LayerKey(mediaType string, d digest.Digest, annotations map[string]string) string {
 	key := []string{mediaType, d.String()}
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		key = append(key, name, annotations[name])
