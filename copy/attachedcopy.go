@@ -163,7 +163,7 @@ func (j *job) noteNotListable(err error) bool {
 	j.unlistable[no.Subject] = true
 	j.mu.Unlock()
 	if !known {
-		j.reporter.warn(fmt.Sprintf("%v; at %s they are there by their digests only", no, j.in.Destination))
+		j.reporter.warn(fmt.Sprintf("%v; at %s they can be had by their digests only", no, j.in.Destination))
 	}
 	return true
 }

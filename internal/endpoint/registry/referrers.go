@@ -365,9 +365,9 @@ func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, r
 	if !errors.As(err, &none) {
 		return fmt.Errorf("looking for the referrers API: %w", err)
 	}
-	tag := endpoint.ReferrersTag(subject)
-	return d.UpdateTag(ctx, tag, func(old endpoint.Document) (endpoint.Document, error) {
-		if old.Digest != "" {
+	tag, there := endpoint.ReferrersTag(subject), false
+	err = d.UpdateTag(ctx, tag, func(old endpoint.Document) (endpoint.Document, error) {
+		if there = old.Digest != ""; there {
 			if err := listsReferrers(subject, old); err != nil {
 				return old, err
 			}
@@ -381,6 +381,10 @@ func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, r
 		}
 		return endpoint.Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}, nil
 	})
+	if no := answered(err); no != nil && no.Status == http.StatusBadRequest && there {
+		return fmt.Errorf("%w; what the tag %s lists already stays, also what is not there any more", err, tag)
+	}
+	return err
 }
 
 // UpdateTag implements endpoint.ReferrerDestination.

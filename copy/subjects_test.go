@@ -1,0 +1,147 @@
+package copy
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// TestAttachedToNestedLists: what is attached to a list in a list, and to what is attached to that, by subjects and by tags, goes to registries
+// of all kinds after its subject.
+func TestAttachedToNestedLists(t *testing.T) {
+	f := imagetest.Nested()
+	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("innermost"))
+	f.Artifact("signature", imagetest.ArtifactType(signatureType), imagetest.Subject("sbom"))
+	f.List("sboms", imagetest.ArtifactType(sbomType), imagetest.Subject("inner"), imagetest.Entries("signature", "sbom"))
+	f.Artifact("cosigned", imagetest.Annotation("of", "inner"))
+	f.Artifact("cosigned sbom", imagetest.Annotation("of", "sboms"))
+	all := []string{"sbom", "signature", "sboms"}
+	for to, o := range map[string]registrytest.Options{"as specified": {Strict: true}, "GitLab": gitLab(), "no API": {Strict: true, NoReferrers: true, RequireSubjects: true}} {
+		t.Run(to, func(t *testing.T) {
+			e := newEnv(t)
+			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			src.push(f, "v1", imagetest.Top)
+			for _, name := range all {
+				src.push(f, "", name)
+			}
+			src.push(f, digestTag(f.Digest("inner"), ".sig"), "cosigned")
+			src.push(f, digestTag(f.Digest("sboms"), ".att"), "cosigned sbom")
+			dst := registryPlace{t, registrytest.Start(t, o), "app"}
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+			require.NoError(t, err)
+			for _, name := range all {
+				assert.NotNil(t, manifestAt(dst, f.Digest(name)), name)
+			}
+			assert.Equal(t, f.Digest("cosigned"), dst.top(digestTag(f.Digest("inner"), ".sig")))
+			assert.Equal(t, f.Digest("cosigned sbom"), dst.top(digestTag(f.Digest("sboms"), ".att")))
+			assert.Equal(t, to == "GitLab", len(r.Warnings) > 0, r.Warnings)
+			dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+			again, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+			require.NoError(t, err)
+			assert.Zero(t, again.ManifestsCopied)
+		})
+	}
+}
+
+// TestSubjectsOfOtherAlgorithms: a subject that is named by a digest of another algorithm has referrers, too, under a tag that is shorter than
+// its digest.
+func TestSubjectsOfOtherAlgorithms(t *testing.T) {
+	f := imagetest.Platforms(1, 1, 100)
+	image, mediaType := f.Document("amd64")
+	d := digest.SHA512.FromBytes(image)
+	list := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":"amd64"}}]}`,
+		imgspecv1.MediaTypeImageIndex, mediaType, d, len(image))
+	for _, from := range []registrytest.Options{{}, {NoReferrers: true}} {
+		for to, o := range map[string]registrytest.Options{"as specified": {Strict: true}, "GitLab": gitLab(), "no API": {Strict: true, NoReferrers: true}} {
+			e := newEnv(t)
+			src := registryPlace{t, registrytest.Start(t, from), "app"}
+			src.push(f, "", "amd64")
+			src.PutManifest("app", d.String(), mediaType, image)
+			src.PutManifest("app", "v1", imgspecv1.MediaTypeImageIndex, list)
+			referrer := refer(t, src, d, sbomType, imgspecv1.MediaTypeEmptyJSON, imgspecv1.Descriptor{
+				MediaType: sbomType, Digest: digest.FromString("sbom"), Size: 4,
+			}, []byte("sbom"))
+			dst := registryPlace{t, registrytest.Start(t, o), "app"}
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+			require.NoError(t, err, to)
+			assert.Empty(t, r.Warnings)
+			assert.Equal(t, []digest.Digest{referrer}, referrersAt(t, e, dst, d), to)
+			if o.NoReferrers {
+				_, tagged := dst.Resolve("app", endpoint.ReferrersTag(d))
+				assert.True(t, tagged)
+			}
+		}
+	}
+}
+
+// TestReferrersTagWithAGap: a registry that wants everything there refuses a referrers tag that lists what is not. What is listed stays: that
+// is an error, and the image's tag stays what it was.
+func TestReferrersTagWithAGap(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, src, true)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true}), "app"}
+	gone := digest.FromString("gone")
+	merged, _, err := endpoint.MergeReferrers(nil, []imgspecv1.Descriptor{{MediaType: imgspecv1.MediaTypeImageManifest, Digest: gone, Size: 4}})
+	require.NoError(t, err)
+	tag := endpoint.ReferrersTag(f.Digest("amd64"))
+	dst.PutManifest("app", tag, imgspecv1.MediaTypeImageIndex, merged)
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+	require.ErrorContains(t, err, gone.String())
+	require.ErrorContains(t, err, "what the tag "+tag+" lists already stays")
+	assert.Equal(t, digest.FromBytes(merged), dst.top(tag))
+	assert.Empty(t, dst.top("v1"))
+}
+
+// TestReferrersOfMirrors: where registries.conf names a mirror that takes the referrers tag for the digest, the original is asked.
+func TestReferrersOfMirrors(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	mirror := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+	mirror.push(f, "v1", imagetest.Top)
+	original := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, original, true)
+	o := followers()
+	o.SourceCtx = mirrored(t, e, original.Registry, mirror.Registry)
+	dst := places["registry"](t)
+	r, err := e.image(t.Context(), dst.ref("v1"), original.ref("v1"), o)
+	require.NoError(t, err)
+	assert.Empty(t, r.Warnings)
+	assert.Len(t, r.Attached, 11)
+}
+
+// TestLayoutsWithDigestsAsNames: an entry of a layout that is called like a referrers tag is an image, or a list of what is in the layout anyway.
+// What refers to what, the manifests say.
+func TestLayoutsWithDigestsAsNames(t *testing.T) {
+	f := buildKitFixture()
+	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("arm64"))
+	f.List("referrers", imagetest.Entries("sbom", "s390x"))
+	e := newEnv(t)
+	src := places["layout"](t)
+	src.push(f, "v1", imagetest.Top)
+	src.push(f, endpoint.ReferrersTag(f.Digest(imagetest.Top)), imagetest.Top)
+	src.push(f, endpoint.ReferrersTag(f.Digest("amd64")), "amd64")
+	src.push(f, endpoint.ReferrersTag(f.Digest("arm64")), "referrers")
+	for to, newDestination := range attachablePlaces {
+		dst := newDestination(t)
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+		require.NoError(t, err, to)
+		assert.Empty(t, r.Warnings, to)
+		var attached []digest.Digest
+		for _, a := range r.Attached {
+			attached = append(attached, a.Digest)
+		}
+		assert.ElementsMatch(t, f.Digests("sbom", "att-amd64", "att-arm64", "att-s390x", "att-ppc64le", "of inner"), attached, to)
+		assert.ElementsMatch(t, f.Digests("sbom", "att-arm64"), referrersAt(t, e, dst, f.Digest("arm64")), to)
+		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	}
+}
