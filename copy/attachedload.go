@@ -326,7 +326,7 @@ func (l *attachmentLoader) list(candidates ...Attachment) error {
 // otherType says whether who lists a candidate says that its type is not selected: then it is not read.
 func (l *attachmentLoader) otherType(c Attachment) bool {
 	_, reason := l.o.attachedFate(c, subjectCopied)
-	return !tellsNothing(c.ArtifactType) && reason.Code == ReasonType
+	return !endpoint.TellsNothing(c.ArtifactType) && reason.Code == ReasonType
 }
 
 // unread returns the distinct candidates that have to be read.

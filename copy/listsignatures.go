@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
@@ -52,11 +51,6 @@ var signatureTypes = []string{
 
 func isSignatureType(artifactType string) bool {
 	return slices.ContainsFunc(signatureTypes, func(t string) bool { return strings.HasPrefix(artifactType, t) })
-}
-
-// tellsNothing reports whether an artifact type in a list of referrers is none, or what some tools write for whatever they list.
-func tellsNothing(artifactType string) bool {
-	return slices.Contains([]string{"", imgspecv1.MediaTypeEmptyJSON, imgspecv1.MediaTypeImageConfig}, artifactType)
 }
 
 // stripped returns the distinct lists that change under the plan, or under what is done instead if the destination refuses.
@@ -192,7 +186,7 @@ func (f *listSignatureFinder) ask(ctx context.Context, q question) error {
 	for _, r := range listed {
 		if isSignatureType(r.ArtifactType) {
 			f.add(q.subject, referrerName(r.Digest, r.ArtifactType))
-		} else if tellsNothing(r.ArtifactType) && !f.toRead(Attachment{Subject: q.subject, Digest: r.Digest, ArtifactType: r.ArtifactType}) {
+		} else if endpoint.TellsNothing(r.ArtifactType) && !f.toRead(Attachment{Subject: q.subject, Digest: r.Digest, ArtifactType: r.ArtifactType}) {
 			f.unknown(q.subject, "its referrers", fmt.Errorf("more than %d do not say what they are", maxUntoldReferrers))
 		}
 	}

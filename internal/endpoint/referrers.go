@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -53,6 +54,12 @@ type ReferrerSource interface {
 
 	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names nothing.
 	Tagged(ctx context.Context, tag string) (Document, error)
+}
+
+// TellsNothing reports whether an artifact type in a list of referrers is none, or what some registries and tools state for whatever they
+// list: then the manifest has to say what it is.
+func TellsNothing(artifactType string) bool {
+	return slices.Contains([]string{"", imgspecv1.MediaTypeEmptyJSON, imgspecv1.MediaTypeImageConfig}, artifactType)
 }
 
 // A ReferrerDestination can also be told what refers to manifests, and what tags are to name. What it is told may become visible

@@ -268,18 +268,42 @@ func (t *bundleTask) referrers(ctx context.Context, subject digest.Digest) error
 		return atEnd("src", "referrers of "+subject.String(), err)
 	}
 	for _, r := range all {
-		if types := t.options.ReferrerTypes; len(types) > 0 && !slices.Contains(types, r.ArtifactType) {
+		if !t.wants(r.ArtifactType) && !endpoint.TellsNothing(r.ArtifactType) {
 			continue
 		}
 		doc, err := t.src.Manifest(ctx, r.Digest)
+		if errors.Is(err, endpoint.ErrNotFound) {
+			t.leftOut(r.Digest, subject, "is missing at the source")
+			continue
+		}
 		if err != nil {
 			return atEnd("src", "referrer "+r.Digest.String(), err)
+		}
+		if image, err := manifest.ParseImage(doc.Bytes, doc.MediaType); err == nil {
+			if image.Subject != subject {
+				t.leftOut(r.Digest, subject, "refers to something else")
+				continue
+			}
+			if !t.wants(artifactTypeOf(image)) {
+				continue
+			}
 		}
 		if err := t.attach(ctx, doc, bundleAttached{Subject: subject}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// wants reports whether referrers of an artifact type are asked for.
+func (t *bundleTask) wants(artifactType string) bool {
+	types := t.options.ReferrerTypes
+	return len(types) == 0 || slices.Contains(types, artifactType)
+}
+
+// leftOut says that what is listed as a referrer is none.
+func (t *bundleTask) leftOut(d, subject digest.Digest, why string) {
+	logrus.Warnf("%s: %s, listed as a referrer of %s, %s", t.src.Reference().StringWithinTransport(), d, subject, why)
 }
 
 // attach puts a manifest that belongs to another into the bundle.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -85,26 +86,64 @@ type loadTask struct {
 
 func (t *loadTask) run(ctx context.Context) error {
 	last := len(t.tree.documents) - 1
-	var images, lists []endpoint.Document
-	for _, doc := range t.tree.documents[:last] {
-		if slices.Contains(t.tree.images, doc.Digest) {
-			images = append(images, doc)
-		} else {
-			lists = append(lists, doc)
-		}
-	}
-	if err := inParallel(ctx, t.l.c.parallel, images, t.child); err != nil {
-		return err
-	}
-	for _, doc := range lists {
-		if err := t.child(ctx, doc); err != nil {
+	top, waiting := t.tree.documents[last], t.tree.documents[:last]
+	for len(waiting) > 0 {
+		var ready []endpoint.Document
+		ready, waiting = apart(waiting)
+		if err := inParallel(ctx, t.l.c.parallel, ready, t.child); err != nil {
 			return err
 		}
 	}
-	if err := t.top(ctx, t.tree.documents[last]); err != nil {
+	attached := t.attached()
+	if len(attached) == 0 {
+		return t.top(ctx, top)
+	}
+	// The tag comes last, so that nobody sees an image without what belongs to it.
+	if err := t.child(ctx, top); err != nil {
 		return err
 	}
-	return t.attached(ctx)
+	for _, a := range attached {
+		if err := t.attach(ctx, a); err != nil {
+			return err
+		}
+		t.done.Attached++
+	}
+	return t.name(ctx, top)
+}
+
+// apart takes those documents from all that need none of the others: they are not their children, and do not have them as their subject.
+func apart(all []endpoint.Document) (ready, waiting []endpoint.Document) {
+	there := map[digest.Digest]bool{}
+	for _, doc := range all {
+		there[doc.Digest] = true
+	}
+	for _, doc := range all {
+		if slices.ContainsFunc(needs(doc), func(d digest.Digest) bool { return there[d] }) {
+			waiting = append(waiting, doc)
+		} else {
+			ready = append(ready, doc)
+		}
+	}
+	if len(ready) == 0 { // honest digests do not go in circles
+		return waiting, nil
+	}
+	return ready, waiting
+}
+
+// needs returns what is put before doc: its subject, and the children of a list.
+func needs(doc endpoint.Document) []digest.Digest {
+	if list, err := manifest.Parse(doc.Bytes, doc.MediaType); err == nil {
+		needs := []digest.Digest{list.Subject()}
+		for _, in := range list.Instances() {
+			needs = append(needs, in.Digest)
+		}
+		return needs
+	}
+	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
+	if err != nil {
+		return nil
+	}
+	return []digest.Digest{image.Subject}
 }
 
 // note notes what was done.
@@ -165,6 +204,19 @@ func (t *loadTask) top(ctx context.Context, doc endpoint.Document) error {
 		return t.refused(doc, err)
 	}
 	t.note(true, sigs.Len())
+	return nil
+}
+
+// name makes the reference name the image, which is there, unless it does.
+func (t *loadTask) name(ctx context.Context, doc endpoint.Document) error {
+	now, err := t.dst.Top(ctx)
+	if err != nil && !errors.Is(err, endpoint.ErrNotFound) || now == doc.Digest {
+		return err
+	}
+	if err := t.dst.PutTop(ctx, doc, nil); err != nil {
+		return err
+	}
+	t.note(true, 0)
 	return nil
 }
 
@@ -270,25 +322,23 @@ func (t *loadTask) mount(ctx context.Context, b endpoint.Blob, from bundleBlob) 
 	return err
 }
 
-// attached puts what is attached to the image's documents, and to those attached.
-func (t *loadTask) attached(ctx context.Context) error {
+// attached returns what is attached to the image's documents, and to those attached, subjects first.
+func (t *loadTask) attached() []bundleAttached {
 	belongs := map[digest.Digest]bool{}
 	for _, doc := range t.tree.documents {
 		belongs[doc.Digest] = true
 	}
+	var attached []bundleAttached
 	for _, a := range t.l.record.Attached {
-		if a.Repository != t.repository || !belongs[a.Subject] {
-			continue
+		if a.Repository == t.repository && belongs[a.Subject] {
+			belongs[a.Digest] = true
+			attached = append(attached, a)
 		}
-		belongs[a.Digest] = true
-		if err := t.attach(ctx, a); err != nil {
-			return err
-		}
-		t.done.Attached++
 	}
-	return nil
+	return attached
 }
 
+// attach puts what is attached where it is not, and makes it known.
 func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
 	doc, err := t.l.dir.document(a.Digest, t.l.others[a.Digest])
 	if err != nil {
@@ -297,24 +347,32 @@ func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
 	if a.Tag != "" {
 		return t.attachByTag(ctx, a, doc)
 	}
-	if there, err := t.dst.HasManifest(ctx, a.Digest); err != nil || there {
+	there, err := t.dst.HasManifest(ctx, a.Digest)
+	if err != nil {
 		return err
 	}
-	if err := t.blobs(ctx, doc); err != nil {
-		return err
+	if !there {
+		if err := t.blobs(ctx, doc); err != nil {
+			return err
+		}
+		if err := t.dst.PutManifest(ctx, doc); err != nil {
+			return err
+		}
+		t.note(true, 0)
 	}
-	if err := t.dst.PutManifest(ctx, doc); err != nil {
-		return err
-	}
-	t.note(true, 0)
 	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
 	if err != nil {
 		return err
 	}
-	return t.dst.PutReferrers(ctx, a.Subject, []imgspecv1.Descriptor{{
+	err = t.dst.PutReferrers(ctx, a.Subject, []imgspecv1.Descriptor{{
 		MediaType: doc.MediaType, Digest: doc.Digest, Size: int64(len(doc.Bytes)),
 		ArtifactType: artifactTypeOf(image), Annotations: image.Annotations,
 	}})
+	if _, ok := errors.AsType[*endpoint.NotListableError](err); ok {
+		logrus.Warnf("%s: %v", t.ref.StringWithinTransport(), err)
+		return nil
+	}
+	return err
 }
 
 // attachByTag makes a tag of the repository name doc.

@@ -12,8 +12,10 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -33,10 +35,14 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script/*.txt. Beside the commands of testscript, they have
 //
-//	registry NAME [strict|zot] [auth] [tls]   starts a registry; $NAME is its host. zot says no more than that a list is invalid, auth wants user:secret
+//	registry NAME [strict|zot|gitlab] [no-api] [auth] [tls]
+//	                                      starts a registry; $NAME is its host. zot says no more than that a list is invalid, gitlab wants
+//	                                      subjects first and takes referrers tags for digests, no-api has no referrers API, auth wants user:secret
 //	shutdown NAME                         stops it; stop is a command of testscript
 //	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, nested, docker, single or next
 //	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
+//	list NAME REPO FIXTURE SUBJECT THING [TYPE]
+//	                                      adds a thing to what the referrers tag of a subject lists, with an artifact type
 //	digest FIXTURE THING VAR              sets $VAR to a digest, and $VAR_TAG to the beginning of cosign's tags
 //	delete NAME REPO FIXTURE THING        removes a manifest or blob
 //	damage NAME REPO FIXTURE THING        changes the bytes of a blob
@@ -55,7 +61,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:         setupScript,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "digest": scriptDigest, "delete": scriptDelete,
+			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "list": scriptList, "digest": scriptDigest, "delete": scriptDelete,
 			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "names": scriptNames, "lacks": scriptLacks,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
 		},
@@ -113,6 +119,10 @@ func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
 			o.Strict = true
 		case "zot":
 			o.ListPolicy = registrytest.Zot
+		case "gitlab":
+			o.ListPolicy, o.NoReferrers, o.DigestTags, o.RequireSubjects = registrytest.GitLab, true, true, true
+		case "no-api":
+			o.NoReferrers = true
 		case "auth":
 			o.Auth = &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "user", Password: "secret"}}}
 		case "tls":
@@ -149,7 +159,20 @@ var fixtures = map[string]func() *imagetest.Fixture{
 	"platforms": sync.OnceValue(func() *imagetest.Fixture { return imagetest.Platforms(3, 2, 1000) }),
 	"attested":  sync.OnceValue(imagetest.WithAttestations),
 	"nested":    sync.OnceValue(imagetest.Nested),
-	"docker":    sync.OnceValue(imagetest.DockerList),
+	// As BuildKit does since 0.32, and the other way round.
+	"buildkit": sync.OnceValue(func() *imagetest.Fixture {
+		f := imagetest.New()
+		for _, name := range []string{"amd64", "arm64"} {
+			f.Image(name, imagetest.Platform("linux/"+name))
+			f.Attestation("att-"+name, name, imagetest.Subject(name), imagetest.ArtifactType("application/vnd.docker.attestation.manifest.v1+json"),
+				imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}")))
+		}
+		f.List(imagetest.Top, imagetest.Entries("att-amd64", "att-arm64", "amd64", "arm64"))
+		f.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType("application/spdx+json"), imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}")))
+		f.Artifact("sbom-arm64", imagetest.Subject("arm64"), imagetest.ArtifactType("application/spdx+json"))
+		return f
+	}),
+	"docker": sync.OnceValue(imagetest.DockerList),
 	"single": sync.OnceValue(func() *imagetest.Fixture {
 		f := imagetest.New()
 		f.Layer("base", imagetest.File("etc/motd", "hello\n"))
@@ -203,6 +226,19 @@ func scriptPush(ts *testscript.TestScript, neg bool, args []string) {
 func scriptAttach(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 4)
 	fixtureOf(ts, args[1]).PushTo(registryOf(ts, args[0]), args[2], "", args[3])
+}
+
+func scriptList(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 5)
+	r, f := registryOf(ts, args[0]), fixtureOf(ts, args[2])
+	entry := imgspecv1.Descriptor{
+		MediaType: imgspecv1.MediaTypeImageManifest, Digest: f.Digest(args[4]), Size: f.Size(args[4]), ArtifactType: strings.Join(args[5:], ""),
+	}
+	tag := endpoint.ReferrersTag(f.Digest(args[3]))
+	old, _, _ := r.Manifest(args[1], tag)
+	merged, _, err := endpoint.MergeReferrers(old, []imgspecv1.Descriptor{entry})
+	ts.Check(err)
+	r.PutManifest(args[1], tag, imgspecv1.MediaTypeImageIndex, merged)
 }
 
 func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {
