@@ -21,7 +21,7 @@ type Report struct {
 	SourceDigest digest.Digest `json:"sourceDigest,omitempty"`
 	// DestinationDigest is what the destination names now because of this copy, "" if it failed.
 	DestinationDigest digest.Digest `json:"destinationDigest,omitempty"`
-	// Action is what became of the list: Keep or Strip. ActionReason says why, where Auto decided.
+	// Action is what became of the list: Keep or Strip. ActionReason says why, as in the Plan.
 	Action       SparseManifestListAction `json:"action"`
 	ActionReason string                   `json:"actionReason,omitempty"`
 	// Refusal is the registry's answer to the list that it refused, "" if there was none.

@@ -93,6 +93,9 @@ func TestPlanSaysWhatIsAnnounced(t *testing.T) {
 			assert.Contains(t, auto.stdout, c.hint)
 			if c.sparse {
 				assert.Contains(t, plan("keep").done().stdout, "action keep: the destination takes sparse lists: "+c.hint)
+				other := newPlace(t, c.policy, announced)
+				copied := mirror(t, "copy", "--platform", "linux/amd64", source, other.ref(tag)).done()
+				assert.Contains(t, copied.stdout, "action keep: the destination takes sparse lists: "+c.hint, "as in the plan")
 			} else {
 				plan("keep").failed(c.hint, "--sparse auto")
 			}

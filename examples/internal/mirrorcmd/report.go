@@ -43,8 +43,11 @@ func printReport(w io.Writer, r *copy.Report) error {
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", oneLine(warning))
 	}
-	if r.Refusal != "" {
+	switch {
+	case r.Refusal != "":
 		fmt.Fprintf(&b, "stripped, because the destination refused the sparse list: %s\n", oneLine(r.Refusal))
+	case r.ActionReason != "":
+		fmt.Fprintf(&b, "action %s: %s\n", r.Action, oneLine(r.ActionReason))
 	}
 	b.WriteString(summary(r))
 	_, err := io.WriteString(w, b.String())

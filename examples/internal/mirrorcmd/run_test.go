@@ -159,6 +159,8 @@ func TestCopyAuto(t *testing.T) {
 			got, _ := dst.Resolve(repo, tag)
 			assert.Equal(t, strict, got != f.Digest(imagetest.Top))
 			assert.Equal(t, strict, strings.Contains(r.stdout, "because the destination refused the sparse list"), r.stdout)
+			again := mirror(t, "copy", "--platform", "linux/arm64", "--sparse", "auto", refTo(src), refTo(dst)).done(t)
+			assert.Equal(t, strict, strings.Contains(again.stdout, "action strip: the destination names the stripped list already"), again.stdout)
 		})
 	}
 }

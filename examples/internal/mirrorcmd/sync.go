@@ -284,9 +284,9 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 	case r.Err != nil:
 		entry.Status, entry.Error = imageFailed, s.env.explain(r.Err)
 	case r.Written || copiedAnything(report):
-		entry.Status, entry.Action = imageCopied, r.Action.String()
+		entry.Status, entry.Action, entry.ActionReason = imageCopied, r.Action.String(), report.ActionReason
 	default:
-		entry.Status, entry.Action = imagePresent, r.Action.String()
+		entry.Status, entry.Action, entry.ActionReason = imagePresent, r.Action.String(), report.ActionReason
 	}
 }
 

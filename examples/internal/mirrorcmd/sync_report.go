@@ -79,7 +79,8 @@ type syncImage struct {
 	Status            imageStatus   `json:"status,omitempty"` // "" if the run ended before
 	SourceDigest      digest.Digest `json:"sourceDigest,omitempty"`
 	DestinationDigest digest.Digest `json:"destinationDigest,omitempty"`
-	Action            string        `json:"action,omitempty"` // keep or strip, of a list
+	Action            string        `json:"action,omitempty"`       // keep or strip, of a list
+	ActionReason      string        `json:"actionReason,omitempty"` // why, where it depends on the destination, and where nothing had to be stripped
 	// Bytes were moved, or, in a dry run, would be at most.
 	Bytes    int64         `json:"bytes"`
 	Attempts int           `json:"attempts,omitempty"`
@@ -98,7 +99,7 @@ func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
 
 // planned fills in what a plan says.
 func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
-	i.Action, i.DestinationDigest, i.Warnings, i.Void = p.Action.String(), p.Digest, p.Warnings, p.Void
+	i.Action, i.ActionReason, i.DestinationDigest, i.Warnings, i.Void = p.Action.String(), p.ActionReason, p.Digest, p.Warnings, p.Void
 	i.Missing = missingIn(p)
 	i.Status, i.Bytes = imagePlanned, p.Bytes
 	if upToDate {
