@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 
 	"go.podman.io/image/v5/types"
@@ -122,14 +123,14 @@ func hide(dir string, files *configfile.File) error {
 }
 
 // goCaches are the variables with which the go command finds its caches and settings without a home, for tests that run it. There are
-// none where there is no go command.
-func goCaches() map[string]string {
+// none where there is no go command. It is asked once: it leaves a process behind that writes to the home, which may be gone by then.
+var goCaches = sync.OnceValue(func() map[string]string {
 	values := map[string]string{}
 	if output, err := exec.Command("go", "env", "-json", "GOCACHE", "GOENV", "GOMODCACHE", "GOPATH").Output(); err == nil {
 		_ = json.Unmarshal(output, &values) // the go command's own output
 	}
 	return values
-}
+})
 
 // System is SystemIn a new directory, which it returns too.
 func System(t testing.TB) (sys *types.SystemContext, dir string) {
