@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"math"
+	"time"
 
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
@@ -42,7 +43,27 @@ type CopierOptions struct {
 	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0 means no limit. Registries that are
 	// accessed through their transport are not limited.
 	BytesPerSecondPerHost uint64
+	// Retries says how often, and for how long, a request or a blob is tried again after failures that may pass. A registry that has never
+	// answered with success is asked twice within three seconds at most, whatever it says.
+	Retries RetryPolicy
+
+	// The limits of time are about what a registry does, never about how long a copy takes. What takes longer is tried once more, and
+	// not at all if it is the answer to a long upload; then the error names the limit. 0 means the default, and so does less.
+
+	// StallTimeout is how long no byte may move in the middle of a transfer. The default is 2 minutes.
+	StallTimeout time.Duration
+	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that ends the upload of one: some
+	// registries scan, move or fetch it first. The default is 15 minutes.
+	BlobTimeout time.Duration
+	// AnswerTimeout is how long the answer to any other request may take. The default is 2 minutes.
+	AnswerTimeout time.Duration
+
+	// UserAgent is what requests say who sends them, where SystemContext.DockerRegistryUserAgent does not. "" means this library.
+	UserAgent string
 }
+
+// A RetryPolicy bounds retries.
+type RetryPolicy = registry.RetryPolicy
 
 // NewCopier makes a Copier. The caller must Close it.
 func NewCopier(options CopierOptions) *Copier {
@@ -58,6 +79,11 @@ func newOneShot(options CopierOptions) *Copier {
 		shared: &registry.Shared{
 			MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
 			BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),
+			Retry:          options.Retries,
+			StallTimeout:   options.StallTimeout,
+			BlobTimeout:    options.BlobTimeout,
+			AnswerTimeout:  options.AnswerTimeout,
+			UserAgent:      options.UserAgent,
 		},
 	}
 }

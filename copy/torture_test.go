@@ -164,7 +164,7 @@ func (p *peer) fill(from *registrytest.Registry) {
 // impatient is what copies of one run share: retries and timeouts as short as a test can afford.
 func impatient(stall time.Duration) *Copier {
 	c := newOneShot(CopierOptions{})
-	c.shared.StallTimeout = stall
+	c.shared.StallTimeout, c.shared.BlobTimeout, c.shared.AnswerTimeout = stall, stall, stall
 	c.shared.Retry = registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
 	return c
 }

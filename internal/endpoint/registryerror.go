@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // RegistryError is a registry's refusal, with every error of its answer. The fields are those of the error body of the OCI
@@ -20,6 +21,8 @@ type RegistryError struct {
 	TokenService bool
 	// Text is the beginning of a body that was not in the specified form.
 	Text string
+	// RetryAfter is how long the registry wants to be left alone, 0 if it did not say.
+	RetryAfter time.Duration
 }
 
 // RegistryErrorDetail is one error of a registry's answer.

@@ -316,7 +316,7 @@ func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challeng
 	req.Header.Set("User-Agent", r.userAgent)
 	r.stats.tokenRequests.Add(1)
 
-	ctx, watch := newWatchdog(ctx, r.attemptTimeout())
+	ctx, watch := newWatchdog(ctx, r.shared.unanswered(false))
 	defer watch.stop()
 	resp, err := r.host.client.Do(req.WithContext(ctx))
 	if err != nil {

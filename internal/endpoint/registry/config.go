@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -126,7 +127,7 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 		name:      reference.Path(name),
 		actions:   "pull",
 		creds:     creds,
-		userAgent: defaultUserAgent,
+		userAgent: cmp.Or(sh.UserAgent, defaultUserAgent),
 	}
 	if r == pushing {
 		repo.actions = "pull,push"

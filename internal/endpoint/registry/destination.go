@@ -484,6 +484,7 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, location *url
 		query:    "digest=" + url.QueryEscape(b.Digest.String()),
 		header:   http.Header{"Content-Type": {"application/octet-stream"}},
 		size:     b.Size,
+		slow:     true,
 		body: func(ctx context.Context) (io.ReadCloser, error) {
 			r, err := content.take(ctx)
 			if err != nil {

@@ -44,8 +44,7 @@ const (
 // refusal is an answer that says no.
 type refusal struct {
 	*endpoint.RegistryError
-	retryAfter time.Duration // 0 if the answer has no Retry-After
-	page       bool          // it claims to be a web page
+	page bool // it claims to be a web page
 }
 
 func (e *refusal) Unwrap() error { return e.RegistryError }
@@ -64,9 +63,11 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	if said := challengeError(resp); said != nil {
 		e.Errors = slices.Insert(e.Errors, 0, *said)
 	}
-	return &refusal{
-		RegistryError: e, retryAfter: parseRetryAfter(resp.Header.Get("Retry-After"), now), page: isPage(resp.Header),
+	if theirs, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		now = theirs // clocks differ
 	}
+	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
+	return &refusal{RegistryError: e, page: isPage(resp.Header)}
 }
 
 // challengeError is the error in a bearer challenge, nil if there is none; RFC 6750, section 3.1. It says more than the body, which is
@@ -237,11 +238,25 @@ func newTransportError(req *http.Request, err error, known bool) *transportError
 	return e
 }
 
-// errStalled is the cause of the end of a request that made no progress.
-var errStalled = errors.New("no progress within the stall timeout")
+// A stall is the end of a request for which the other side did nothing for longer than a limit.
+type stall struct {
+	what  string // that did not happen
+	limit time.Duration
+	name  string // of the limit's option
+	final bool   // it is not worth another try: a long upload was complete
+}
 
-// errStalledAtEnd is errStalled after the whole body was sent: the other side had the whole stall timeout to answer.
-var errStalledAtEnd = fmt.Errorf("no answer to a complete upload: %w", errStalled)
+func (e *stall) Error() string { return fmt.Sprintf("%s within %s (%s)", e.what, e.limit, e.name) }
+
+// Is says that it is errStalled, or errStalledAtEnd too.
+func (e *stall) Is(target error) bool {
+	return target == errStalled || e.final && target == errStalledAtEnd //nolint:errorlint // these are what it is compared with
+}
+
+var (
+	errStalled      = errors.New("a request stalled")
+	errStalledAtEnd = errors.New("a complete upload stalled")
+)
 
 func isTransient(err error, known bool) bool {
 	var (

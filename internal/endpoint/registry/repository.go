@@ -52,6 +52,7 @@ type request struct {
 
 	mountFrom string // the repository of the same host that is read too
 	forced    bool   // does not wait for the limit
+	slow      bool   // the answer may be long in coming: it brings a blob, or says that one is stored
 }
 
 // slotKey is the key of holdingSlot.
@@ -62,9 +63,6 @@ type slotKey struct{}
 func holdingSlot(ctx context.Context) context.Context { return context.WithValue(ctx, slotKey{}, true) }
 
 func holdsSlot(ctx context.Context) bool { return ctx.Value(slotKey{}) != nil }
-
-// attemptTimeout is how long one attempt may make no progress: the second one ends at the stall timeout.
-func (r *repository) attemptTimeout() time.Duration { return r.shared.stallTimeout() / maxStalls }
 
 // answer is an answer whose body is of no interest.
 type answer struct {
@@ -124,6 +122,10 @@ func (r *repository) retry(ctx context.Context, rt *retrier, f func() error) err
 		if err == nil {
 			return nil
 		}
+		rt.unproven = !r.host.proven.Load()
+		if said := r.host.busy.Load(); rt.last == nil && said != nil {
+			rt.last = said
+		}
 		if err := rt.wait(ctx, err); err != nil {
 			return err
 		}
@@ -161,6 +163,8 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 		return nil, r.explained(err)
 	}
 	if resp.StatusCode < 300 {
+		r.host.proven.Store(true)
+		r.host.busy.Store(nil)
 		limit.succeeded()
 		resp.Body.(*answerBody).onClose(limit.release)
 		return resp, nil
@@ -170,7 +174,16 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 		r.stats.throttled.Add(1)
 		limit.busy(epoch)
 	}
-	return nil, r.explained(newRefusal(resp, time.Now()))
+	no := newRefusal(resp, time.Now())
+	if no.Status == http.StatusNotFound && !no.page {
+		r.host.proven.Store(true)
+	}
+	if transient, _ := isRetriable(no); transient {
+		r.host.busy.Store(no)
+	} else {
+		r.host.busy.Store(nil)
+	}
+	return nil, r.explained(no)
 }
 
 // Bounds on how often a request is sent again with another authorization.
@@ -386,17 +399,18 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 			return nil, authorization{}, err
 		}
 	}
-	ctx, watch := newWatchdog(ctx, r.attemptTimeout())
+	late := r.shared.unanswered(rq.slow)
+	ctx, watch := newWatchdog(ctx, late)
 	req = req.WithContext(r.host.traceTLS(ctx))
 	var body *uploadBody
 	if rq.body != nil {
 		watch.disarm() // content may be long in coming
-		if body, err = r.attachBody(req, rq, watch); err != nil {
+		if body, err = r.attachBody(req, rq, watch, late); err != nil {
 			watch.stop()
 			used.turn.leave()
 			return nil, authorization{}, &contentError{err}
 		}
-		watch.arm()
+		watch.arm(late)
 	}
 	logrus.Debugf("%s %s", req.Method, cleanURL(req.URL))
 	resp, err := r.host.client.Do(req)
@@ -411,7 +425,12 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 		}
 		return nil, authorization{}, newTransportError(req, err, r.host.answered.Load())
 	}
-	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, pace: r.host.pace, fail: func(err error) error {
+	moving := r.shared.stalled()
+	next := moving
+	if rq.slow {
+		next = late // it may be the header only that is sent at once
+	}
+	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, next: next, moving: moving, pace: r.host.pace, fail: func(err error) error {
 		return newTransportError(resp.Request, err, true)
 	}}
 	return resp, used, nil
@@ -441,22 +460,18 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 	return req, nil
 }
 
-// longUpload is the size from which on a registry gets more time to answer to a complete upload, which it may have to check and move
-// first, instead of a second attempt.
+// longUpload is the size from which on a complete upload to which there is no answer is not sent again.
 const longUpload = 16 << 20
 
-// attachBody opens the body of rq for req. The transport closes it.
-func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog) (*uploadBody, error) {
+// attachBody opens the body of rq for req, to which the answer must not be late. The transport closes it.
+func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog, late stall) (*uploadBody, error) {
+	late.final = rq.size < 0 || rq.size > longUpload
 	open := func() (*uploadBody, error) {
 		content, err := rq.body(holdingSlot(req.Context()))
 		if err != nil {
 			return nil, err
 		}
-		b := &uploadBody{content: content, watch: watch, pace: r.host.pace}
-		if rq.size < 0 || rq.size > longUpload {
-			b.patience = r.shared.stallTimeout()
-		}
-		return b, nil
+		return &uploadBody{content: content, watch: watch, pace: r.host.pace, moving: r.shared.stalled(), late: late}, nil
 	}
 	body, err := open()
 	if err != nil {
@@ -490,10 +505,11 @@ func (e *contentError) Unwrap() error { return e.err }
 
 // uploadBody is the body of a request. While the transport reads from it, the other side is not expected to do anything.
 type uploadBody struct {
-	content  io.ReadCloser
-	watch    *watchdog
-	pace     *pace         // what is sent is counted by
-	patience time.Duration // how long the answer may take after the end of the body; 0 for no longer than anything else
+	content io.ReadCloser
+	watch   *watchdog
+	pace    *pace // what is sent is counted by
+	moving  stall // what it is when what was read is not sent
+	late    stall // what it is when there is no answer after the end
 
 	mu      sync.Mutex
 	err     error // of content; guarded by mu, as the transport reads on after an early answer
@@ -513,11 +529,11 @@ func (b *uploadBody) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == nil:
-		b.watch.arm()
-	case errors.Is(err, io.EOF) && b.patience > 0:
-		b.watch.armLast(b.patience)
+		b.watch.arm(b.moving)
+	case errors.Is(err, io.EOF):
+		b.watch.arm(b.late)
 	default:
-		b.watch.arm()
+		b.watch.arm(b.moving)
 		b.fail(err)
 	}
 	return n, err

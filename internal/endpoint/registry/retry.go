@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 	"time"
 )
 
-// RetryPolicy bounds the retries of one request, or of one blob.
+// A RetryPolicy bounds the retries of one request, or of one blob. Fields that are 0 have the default.
 type RetryPolicy struct {
 	// Attempts is how often something is tried in all. 8 if 0.
 	Attempts int
@@ -38,8 +39,14 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 	return p
 }
 
-// maxStalls is how many attempts may stall: each takes half of the stall timeout.
+// maxStalls is how many attempts may stall: each takes one of the limits of Shared.
 const maxStalls = 2
+
+// Bounds for a host that has not done anything yet of what it was asked for: it may not be a registry, or be out of order.
+const (
+	attemptsUnproven = 2
+	waitUnproven     = 3 * time.Second
+)
 
 // retrier decides whether something is tried again. It is for one goroutine at a time.
 type retrier struct {
@@ -47,6 +54,8 @@ type retrier struct {
 	started  time.Time
 	failures int
 	stalls   int
+	unproven bool  // the host has not done anything yet of what it was asked for
+	last     error // the last answer of the host, nil if there was none
 }
 
 func (s *Shared) newRetrier() *retrier {
@@ -58,10 +67,17 @@ func (r *retrier) reset() {
 	r.started, r.failures, r.stalls = time.Now(), 0, 0
 }
 
-// wait returns nil after a delay if what failed with err may be tried again, and err if not. If ctx ends, it returns ctx's error.
+// wait returns nil after a delay if what failed with err may be tried again, and err if not, with the time at which the host wants to be asked
+// again. If ctx ends, it returns context.Cause, with the last answer if it was a deadline.
 func (r *retrier) wait(ctx context.Context, err error) error {
+	if no, ok := errors.AsType[*refusal](err); ok {
+		if no.RetryAfter > 0 {
+			err = &laterError{err, no.RetryAfter, time.Now().Add(no.RetryAfter)}
+		}
+		r.last = err
+	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return r.ended(ctx)
 	}
 	transient, after := isRetriable(err)
 	if !transient {
@@ -74,18 +90,52 @@ func (r *retrier) wait(ctx context.Context, err error) error {
 		}
 	}
 	delay := max(after, r.backoff())
-	if r.failures >= r.policy.Attempts || time.Since(r.started)+delay > r.policy.MaxElapsed {
+	attempts := r.policy.Attempts
+	if r.unproven {
+		attempts = min(attempts, attemptsUnproven)
+	}
+	if r.failures >= attempts || time.Since(r.started)+delay > r.policy.MaxElapsed || r.unproven && delay > waitUnproven {
 		return err
 	}
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return r.ended(ctx)
 	case <-timer.C:
 		return nil
 	}
 }
+
+// ended is the error of what ended with ctx.
+func (r *retrier) ended(ctx context.Context) error {
+	if r.last == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return context.Cause(ctx)
+	}
+	return &endedError{context.Cause(ctx), r.last}
+}
+
+// An endedError is the end of a context that cut retries short. It unwraps to the cause of the end alone: programs follow Unwrap.
+type endedError struct{ cause, last error }
+
+func (e *endedError) Error() string {
+	return e.cause.Error() + "; the last answer was: " + e.last.Error()
+}
+func (e *endedError) Unwrap() error        { return e.cause }
+func (e *endedError) Is(target error) bool { return errors.Is(e.last, target) }
+func (e *endedError) As(target any) bool   { return errors.As(e.last, target) }
+
+// A laterError is a refusal that is not waited for, with when the host wants to be asked again.
+type laterError struct {
+	err   error
+	after time.Duration
+	at    time.Time
+}
+
+func (e *laterError) Error() string {
+	return fmt.Sprintf("%v; it wants to be asked again after %s, at %s", e.err, e.after, e.at.UTC().Format("2006-01-02 15:04:05 UTC"))
+}
+func (e *laterError) Unwrap() error { return e.err }
 
 // backoff is exponential, with jitter of a half in both directions.
 func (r *retrier) backoff() time.Duration {
@@ -105,7 +155,7 @@ func isRetriable(err error) (bool, time.Duration) {
 		switch no.Status {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return true, no.retryAfter
+			return true, no.RetryAfter
 		}
 		// The upload session got lost, for instance in a restart: the blob can be sent again from its start.
 		return no.Status == http.StatusNotFound && no.Has("BLOB_UPLOAD_UNKNOWN"), 0
@@ -114,12 +164,12 @@ func isRetriable(err error) (bool, time.Duration) {
 	return errors.As(err, &broken) && broken.retriable, 0
 }
 
-// parseRetryAfter reads the value of a Retry-After header: seconds, or a date. RFC 9110, section 10.2.3.
+// parseRetryAfter reads the value of a Retry-After header: seconds, or a date; now is the host's time, if it says it. RFC 9110, section 10.2.3.
 // It returns 0 for anything else.
 func parseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil && 0 <= seconds && seconds < 1<<31 { // fractions are in use
+		return time.Duration(seconds * float64(time.Second))
 	}
 	if date, err := http.ParseTime(value); err == nil {
 		return max(0, date.Sub(now))

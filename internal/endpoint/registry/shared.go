@@ -14,17 +14,27 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// DefaultStallTimeout is the StallTimeout of a Shared that sets none.
-const DefaultStallTimeout = 2 * time.Minute
+// The limits of a Shared that sets none.
+const (
+	DefaultStallTimeout  = 2 * time.Minute
+	DefaultBlobTimeout   = 15 * time.Minute
+	DefaultAnswerTimeout = 2 * time.Minute
+)
 
 // Shared is what several copies of one process share: connections, tokens, and what was learned about registries. The zero
 // value works; its fields must not change after the first use. It may be used concurrently and must not be copied.
 //
 // Sources share with sources, and destinations with destinations, where their SystemContexts mean the same. What it holds is bounded.
 type Shared struct {
-	// StallTimeout is how long a request may make no progress, a retry on a new connection included.
-	// DefaultStallTimeout if 0.
+	// StallTimeout is how long no byte may move in the middle of a transfer. DefaultStallTimeout if 0.
 	StallTimeout time.Duration
+	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that ends one: some registries scan, move or
+	// fetch it first. DefaultBlobTimeout if 0.
+	BlobTimeout time.Duration
+	// AnswerTimeout is how long any other answer may take, from connecting on. DefaultAnswerTimeout if 0.
+	//
+	// What takes longer is tried once more, on a new connection; not so a long upload that is complete.
+	AnswerTimeout time.Duration
 	// Retry bounds retries. Its zero fields have the defaults that are documented there.
 	Retry RetryPolicy
 	// MaxRequests bounds the requests in flight at each registry, those that read and those that write apart: the answer to a request
@@ -35,6 +45,8 @@ type Shared struct {
 	// 0 for no bound.
 	BytesPerSecond int64
 
+	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's own.
+	UserAgent string
 	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil for time.Now.
 	Now func() time.Time
 
@@ -104,11 +116,24 @@ func (h *host) closeIdle() {
 	h.client.CloseIdleConnections()
 }
 
-func (s *Shared) stallTimeout() time.Duration {
-	if s.StallTimeout > 0 {
-		return s.StallTimeout
+// stalled is a stall in the middle of a transfer.
+func (s *Shared) stalled() stall {
+	return stall{what: "no byte has moved", limit: positive(s.StallTimeout, DefaultStallTimeout), name: "StallTimeout"}
+}
+
+// unanswered is a stall before an answer, of slow requests: those that are about the content of a blob.
+func (s *Shared) unanswered(slow bool) stall {
+	if slow {
+		return stall{what: "no answer about a blob", limit: positive(s.BlobTimeout, DefaultBlobTimeout), name: "BlobTimeout"}
 	}
-	return DefaultStallTimeout
+	return stall{what: "no answer", limit: positive(s.AnswerTimeout, DefaultAnswerTimeout), name: "AnswerTimeout"}
+}
+
+func positive(d, other time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return other
 }
 
 // host returns the host for key, which create makes if it is not known yet.
@@ -130,6 +155,11 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 		s.dropHost()
 	}
 	h.wanted = s.now()
+	for key, other := range s.hosts {
+		if key.registry == h.registry {
+			h.proven = other.proven
+		}
+	}
 	h.now = s.now
 	h.limit.most = s.MaxRequests
 	if s.BytesPerSecond > 0 {
@@ -168,6 +198,9 @@ type host struct {
 	blobs    blobKnowledge
 	tokens   tokenCache
 
+	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
+	busy   atomic.Pointer[refusal] // its last answer, if that was that it cannot now
+
 	first    chan struct{} // holds one element while a request finds out what settled stands for
 	settled  chan struct{} // closed when the host has answered once
 	answered atomic.Bool   // whether settled is closed
@@ -197,6 +230,7 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 		now:           time.Now,
 		first:         make(chan struct{}, 1),
 		settled:       make(chan struct{}),
+		proven:        new(atomic.Bool),
 		announcements: announcements{asking: make(chan struct{}, 1)},
 	}
 	if !insecure {

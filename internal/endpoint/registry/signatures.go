@@ -115,10 +115,11 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 	})
 }
 
-// patiently calls f, which speaks to a registry through the docker transport, with a context that ends soon after the stall timeout: that
+// patiently calls f, which speaks to a registry through the docker transport, with a context that ends with the time for an answer: that
 // transport waits for ever. Signatures are small, so there is no need to look for progress.
 func patiently[T any](ctx context.Context, sh *Shared, f func(context.Context) (T, error)) (T, error) {
-	limited, cancel := context.WithTimeoutCause(ctx, sh.stallTimeout(), errStalled)
+	late := sh.unanswered(false)
+	limited, cancel := context.WithTimeoutCause(ctx, late.limit, &late)
 	defer cancel()
 	result, err := f(limited)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {

@@ -121,7 +121,7 @@ func FuzzRegistryError(f *testing.F) {
 		if (len(e.Errors) == 0) != (e.Text != "" || strings.TrimSpace(string(body)) == "") {
 			t.Fatalf("neither errors nor text: %+v", e)
 		}
-		if len(e.Text) > 3*maxErrorText || e.retryAfter < 0 {
+		if len(e.Text) > 3*maxErrorText || e.RetryAfter < 0 {
 			t.Fatalf("%+v", e)
 		}
 		if !strings.Contains(string(body), "secret") && strings.Contains(e.Error(), "secret") {
@@ -141,6 +141,8 @@ func TestRetryAfter(t *testing.T) {
 		"-7":                            0,
 		"7s":                            0,
 		"99999999999999999999":          0,
+		"1.5":                           1500 * time.Millisecond,
+		"NaN":                           0,
 		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
 		"Fri, 02 Jan 2026 03:00:00 GMT": 0,
 		"tomorrow":                      0,
@@ -150,7 +152,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func refusalOf(status int, after time.Duration) error {
-	return fmt.Errorf("wrapped: %w", &refusal{RegistryError: &endpoint.RegistryError{Status: status}, retryAfter: after})
+	return fmt.Errorf("wrapped: %w", &refusal{RegistryError: &endpoint.RegistryError{Status: status, RetryAfter: after}})
 }
 
 func TestRetrier(t *testing.T) {
@@ -175,8 +177,30 @@ func TestRetrier(t *testing.T) {
 		require.NoError(t, s.newRetrier().wait(ctx, refusalOf(429, 20*time.Second)))
 		assert.Equal(t, 20*time.Second, time.Since(start), "Retry-After is honoured")
 		start = time.Now()
-		require.Error(t, s.newRetrier().wait(ctx, refusalOf(429, time.Hour)))
+		err := s.newRetrier().wait(ctx, refusalOf(429, time.Hour))
+		require.ErrorContains(t, err, "wants to be asked again after 1h0m0s, at "+time.Now().Add(time.Hour).UTC().Format(time.DateTime)+" UTC")
+		requireStatus(t, err, 429)
 		assert.Zero(t, time.Since(start), "what takes too long is not waited for")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r, busy := s.newRetrier(), refusalOf(503, 0)
+		r.unproven = true
+		require.NoError(t, r.wait(ctx, busy))
+		assert.Equal(t, busy, r.wait(ctx, busy), "two attempts in all")
+		r = s.newRetrier()
+		r.unproven = true
+		require.NoError(t, r.wait(ctx, refusalOf(503, waitUnproven)))
+		r.reset()
+		require.Error(t, r.wait(ctx, refusalOf(503, waitUnproven+1)))
+	})
+	synctest.Test(t, func(t *testing.T) {
+		reason := errors.New("the time is over")
+		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, reason)
+		defer cancel()
+		err := s.newRetrier().wait(ctx, refusalOf(429, 20*time.Second))
+		require.ErrorIs(t, err, reason)
+		requireStatus(t, err, 429)
+		require.ErrorContains(t, err, "after 20s")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		reason := errors.New("reason")

@@ -11,35 +11,28 @@ import (
 // watchdog ends a request that makes no progress. It is armed while the other side has to do something, and disarmed while the
 // request waits for our own side: a slow reader of a download is no stall.
 type watchdog struct {
-	timer   *time.Timer
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	timeout time.Duration
-	sentAll atomic.Bool // whether the whole body was sent
+	timer  *time.Timer
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	late   atomic.Pointer[stall] // what it is when the timer ends
 }
 
-// newWatchdog returns an armed watchdog and the context that it ends, with the cause errStalled or errStalledAtEnd.
-func newWatchdog(ctx context.Context, timeout time.Duration) (context.Context, *watchdog) {
+// newWatchdog returns a watchdog that is armed with s, and the context that it ends, with the stall as its cause.
+func newWatchdog(ctx context.Context, s stall) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{ctx: ctx, cancel: cancel, timeout: timeout}
-	w.timer = time.AfterFunc(timeout, func() {
-		if w.sentAll.Load() {
-			cancel(errStalledAtEnd)
-		} else {
-			cancel(errStalled)
-		}
-	})
+	w := &watchdog{ctx: ctx, cancel: cancel}
+	w.late.Store(&s)
+	w.timer = time.AfterFunc(s.limit, func() { cancel(w.late.Load()) })
 	return ctx, w
 }
 
-func (w *watchdog) arm()    { w.timer.Reset(w.timeout) }
-func (w *watchdog) disarm() { w.timer.Stop() }
-
-// armLast gives the other side time to work on what it has received in full.
-func (w *watchdog) armLast(patience time.Duration) {
-	w.sentAll.Store(true)
-	w.timer.Reset(patience)
+// arm gives the other side the time of s.
+func (w *watchdog) arm(s stall) {
+	w.late.Store(&s)
+	w.timer.Reset(s.limit)
 }
+
+func (w *watchdog) disarm() { w.timer.Stop() }
 
 // stop ends the context for good.
 func (w *watchdog) stop() {
@@ -59,6 +52,8 @@ func (w *watchdog) cause(err error) error {
 type answerBody struct {
 	io.ReadCloser
 	watch  *watchdog
+	next   stall             // what it is when the next byte is long in coming
+	moving stall             // what it is from then on
 	pace   *pace             // what is read is counted by
 	fail   func(error) error // describes an error of the connection
 	closed []func()          // to be called once, when it is closed
@@ -67,9 +62,12 @@ type answerBody struct {
 func (b *answerBody) onClose(f func()) { b.closed = append(b.closed, f) }
 
 func (b *answerBody) Read(p []byte) (int, error) {
-	b.watch.arm()
+	b.watch.arm(b.next)
 	n, err := b.ReadCloser.Read(p)
 	b.watch.disarm()
+	if n > 0 {
+		b.next = b.moving
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.fail(b.watch.cause(err))
 	}
