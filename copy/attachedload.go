@@ -241,7 +241,7 @@ func (l *attachmentLoader) ask(ctx context.Context, q question) error {
 	if q.tag != "" {
 		return l.askTag(ctx, q)
 	}
-	listed, err := l.src.Referrers(ctx, q.subject, l.onlyType())
+	listed, err := endpoint.Listed(l.src.Referrers(ctx, q.subject, l.onlyType()))
 	if l.noteUnasked(q.subject, "referrers", err) {
 		return nil
 	}

@@ -178,7 +178,7 @@ func (f *listSignatureFinder) ask(ctx context.Context, q question) error {
 		}
 		return nil
 	}
-	listed, err := f.src.Referrers(ctx, q.subject, "")
+	listed, err := endpoint.Listed(f.src.Referrers(ctx, q.subject, ""))
 	if err != nil {
 		f.unknown(q.subject, "its referrers", err)
 		return nil

@@ -49,11 +49,20 @@ type ReferrerSource interface {
 	// Referrers returns descriptors of the manifests and lists whose subject is d, as they are listed: whether they are there, and
 	// say so themselves, is not checked. Only media type, digest, size and artifact type are filled in; no artifact type means that the
 	// manifest has to say it. If artifactType is not "", those of other types may be left out, but need not be. No order, no
-	// duplicates. None is no error; too many is a *ReferrersLimitError. An error that wraps ErrUnknown says that there was no answer.
+	// duplicates. None is no error; too many is a *ReferrersLimitError. An error that wraps ErrUnknown says that there was no answer, a
+	// *NotListableError that there is nothing that could list any: see Listed.
 	Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error)
 
 	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names nothing.
 	Tagged(ctx context.Context, tag string) (Document, error)
+}
+
+// Listed is what Referrers has returned, with none in the place of a *NotListableError: for who wants to know what is listed.
+func Listed(referrers []imgspecv1.Descriptor, err error) ([]imgspecv1.Descriptor, error) {
+	if _, ok := errors.AsType[*NotListableError](err); ok {
+		return nil, nil
+	}
+	return referrers, err
 }
 
 // TellsNothing reports whether an artifact type in a list of referrers is none, or what some registries and tools state for whatever they
@@ -64,13 +73,11 @@ func TellsNothing(artifactType string) bool {
 
 // A ReferrerDestination can also be told what refers to manifests, and what tags are to name. What it is told may become visible
 // at once, or with the next PutTop or Flush; until then, it does not say so itself. The methods may run concurrently, but not with PutTop.
-//
-// Referrers and PutReferrers fail with a *NotListableError where referrers cannot be listed.
 type ReferrerDestination interface {
 	ReferrerSource
 
 	// PutReferrers makes the manifests or lists that referrers describe, which have been stored by PutManifest, known as referrers
-	// of d. What is known already stays.
+	// of d. What is known already stays. A *NotListableError says that they cannot be.
 	PutReferrers(ctx context.Context, d digest.Digest, referrers []imgspecv1.Descriptor) error
 
 	// UpdateTag makes a tag name what update returns, which is given what the tag names now: the zero Document if nothing. Everything

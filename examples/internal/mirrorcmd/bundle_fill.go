@@ -259,7 +259,7 @@ func (t *bundleTask) referrers(ctx context.Context, subject digest.Digest) error
 	if err != nil {
 		return err
 	}
-	all, err := src.Referrers(ctx, subject, "")
+	all, err := endpoint.Listed(src.Referrers(ctx, subject, ""))
 	if errors.Is(err, endpoint.ErrUnknown) {
 		t.unasked("referrers of "+subject.String(), err)
 		return nil

@@ -65,10 +65,14 @@ func (v *verifier) namesOf(wanted []copy.AttachedPlan) map[digest.Digest]string 
 	return names
 }
 
-// listed checks that the destination lists referrers of a subject.
+// listed checks that the destination lists referrers of a subject, if it can.
 func (v *verifier) listed(ctx context.Context, dst endpoint.ReferrerSource, subject digest.Digest, wanted []copy.AttachedPlan) {
 	there, err := dst.Referrers(ctx, subject, "")
 	if ctx.Err() != nil {
+		return
+	}
+	if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
+		v.warn("at the destination, %v; they can be had by their digests only", no)
 		return
 	}
 	has := map[digest.Digest]bool{}

@@ -39,17 +39,11 @@ func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType st
 		all, err = r.referrers(ctx, rt, d, artifactType)
 		return r.unlessHidden(ctx, err)
 	})
-	if nowhereListed(err) {
+	var none *noReferrers
+	if errors.As(err, &none) {
 		return nil, nil
 	}
 	return all, err
-}
-
-// nowhereListed reports whether err says that no list of the referrers is there.
-func nowhereListed(err error) bool {
-	var none *noReferrers
-	var other *endpoint.NotListableError
-	return errors.As(err, &none) || errors.As(err, &other)
 }
 
 // Referrers implements endpoint.ReferrerDestination.
