@@ -3,6 +3,7 @@ package others
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
@@ -26,7 +28,10 @@ import (
 
 // The clients of the field copy a multi-platform image between two registries that use about every option at once.
 
-func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard) // distribution's log
+	os.Exit(hermetictest.Main(m.Run))
+}
 
 const sourceRepo, destRepo = "team-a/app", "team-b/app"
 

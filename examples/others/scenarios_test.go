@@ -1,0 +1,371 @@
+package others
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+const (
+	repo = "library/app"
+	tag  = "v1"
+)
+
+// list are the architectures of the list that is copied.
+var list = []string{"amd64", "arm64", "s390x"}
+
+// scenarios are what is done with each of the servers, as the destination of copies and as the source of others.
+var scenarios = []struct {
+	name string
+	run  func(t *testing.T, s *scene)
+}{
+	{"keep", keep},
+	{"strip", strip},
+	{"auto", auto},
+	{"widening", widening},
+	{"a child is lost", lostChild},
+	{"a child of a stripped list is lost", lostStrippedChild},
+	{"referrers", referrers},
+	{"digest tags", digestTags},
+	{"second run", secondRun},
+	{"other clients", otherClients},
+}
+
+func TestServers(t *testing.T) {
+	f := fixture()
+	for i := range servers {
+		t.Run(servers[i].name, func(t *testing.T) {
+			for _, scenario := range scenarios {
+				t.Run(scenario.name, func(t *testing.T) {
+					t.Parallel()
+					scenario.run(t, newScene(t, &servers[i], f))
+				})
+			}
+		})
+	}
+}
+
+// fixture is a list, and things that are attached to it and to an image.
+func fixture() *imagetest.Fixture {
+	f := imagetest.New()
+	f.Layer("base", imagetest.File("etc/motd", "hello\n"))
+	for i, arch := range list {
+		f.Layer(arch+".app", imagetest.Random(uint64(i), 10_000))
+		f.Image(arch, imagetest.Platform("linux/"+arch), imagetest.Layers("base", arch+".app"))
+	}
+	f.List(imagetest.Top, imagetest.Entries(list...), imagetest.Indent("  "))
+	f.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType("application/spdx+json"))
+	f.Artifact("sbom-signature", imagetest.Subject("sbom"), imagetest.ArtifactType("application/x-signature"))
+	f.Artifact("list-sbom", imagetest.Subject(imagetest.Top), imagetest.ArtifactType("application/spdx+json"))
+	f.Artifact("cosign", imagetest.ArtifactType("application/x-cosign"))
+	return f
+}
+
+// A scene is an empty registry that runs a server, another one with what is to be copied, and a Copier.
+type scene struct {
+	*running
+	f      *imagetest.Fixture
+	source *registrytest.Registry
+	copier *copy.Copier
+	policy *signature.PolicyContext
+	sys    *types.SystemContext
+}
+
+func newScene(t *testing.T, srv *server, f *imagetest.Fixture) *scene {
+	t.Helper()
+	s := &scene{running: srv.start(t), f: f, source: registrytest.Start(t, registrytest.Options{})}
+	s.copier = copy.NewCopier(copy.CopierOptions{Retries: copy.RetryPolicy{Attempts: 2, BaseDelay: time.Millisecond}})
+	t.Cleanup(func() { require.NoError(t, s.copier.Close()) })
+	var err error
+	s.policy, err = signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.policy.Destroy()) })
+	s.sys, _ = hermetictest.System(t)
+	s.sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	f.PushTo(s.source, repo, tag, imagetest.Top)
+	return s
+}
+
+// fresh is another scene of the same kind.
+func (s *scene) fresh(t *testing.T) *scene { return newScene(t, s.server, s.f) }
+
+// from is the reference of the source's tag.
+func (s *scene) from() types.ImageReference {
+	ref, err := docker.ParseReference("//" + s.source.Host() + "/" + repo + ":" + tag)
+	require.NoError(s.t, err)
+	return ref
+}
+
+// options are those of a copy of some architectures.
+func options(action copy.SparseManifestListAction, architectures ...string) copy.Options {
+	o := copy.Options{ImageListSelection: copy.CopySpecificImages, SparseManifestListAction: action}
+	for _, arch := range architectures {
+		o.InstancePlatforms = append(o.InstancePlatforms, copy.InstancePlatformFilter{OS: "linux", Architecture: arch})
+	}
+	return o
+}
+
+// copy copies between any two places.
+func (s *scene) copyBetween(to, from types.ImageReference, o copy.Options) (*copy.Report, error) {
+	s.t.Helper()
+	var report copy.Report
+	o.Report, o.SourceCtx, o.DestinationCtx = &report, s.sys, s.sys
+	_, err := s.copier.Image(s.t.Context(), s.policy, to, from, &o)
+	return &report, err
+}
+
+// mirror copies from the source to the server.
+func (s *scene) mirror(o copy.Options) (*copy.Report, error) {
+	s.t.Helper()
+	return s.copyBetween(s.ref(tag), s.from(), o)
+}
+
+// mustMirror is mirror for copies that must succeed.
+func (s *scene) mustMirror(o copy.Options) *copy.Report {
+	s.t.Helper()
+	report, err := s.mirror(o)
+	require.NoError(s.t, err)
+	return report
+}
+
+// want is what the server should have of these architectures, under a list that is kept or stripped.
+func (s *scene) want(report *copy.Report, architectures ...string) imagetest.Want {
+	want := imagetest.Want{Tag: tag, Digest: report.DestinationDigest, Fixture: s.f, Present: architectures}
+	for _, arch := range list {
+		if !slices.Contains(architectures, arch) {
+			want.Absent = append(want.Absent, arch)
+		}
+	}
+	return want
+}
+
+// keep keeps the list of which one image is copied, where the server takes that.
+func keep(t *testing.T, s *scene) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		s := s.fresh(t)
+		report, err := s.mirror(options(copy.KeepSparseManifestList, arch))
+		if s.takes(arch) {
+			require.NoError(t, err)
+			assert.Equal(t, s.f.Digest(imagetest.Top), report.DestinationDigest)
+			s.check(s.want(report, arch))
+			continue
+		}
+		require.ErrorContains(t, err, s.refusal)
+		var refused *copy.SparseRefusedError
+		assert.Equal(t, !s.useless, errors.As(err, &refused), "%v", err)
+		if !s.useless {
+			assert.Equal(t, s.unclear, refused.Unclear)
+		}
+		assert.False(t, s.has(tag))
+	}
+}
+
+// strip strips it, with the digest known beforehand.
+func strip(t *testing.T, s *scene) {
+	report := s.mustMirror(options(copy.StripSparseManifestList, "arm64"))
+	assert.Equal(t, copy.StripSparseManifestList, report.Action)
+	assert.Equal(t, report.Plan.Digest, report.DestinationDigest)
+	s.check(s.want(report, "arm64"))
+}
+
+// auto strips where the server does not take a sparse list and says so, and only there.
+func auto(t *testing.T, s *scene) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		s := s.fresh(t)
+		report, err := s.mirror(options(copy.AutoSparseManifestList, arch))
+		switch {
+		case s.takes(arch):
+			require.NoError(t, err)
+			assert.Equal(t, copy.KeepSparseManifestList, report.Action)
+			assert.Equal(t, s.f.Digest(imagetest.Top), report.DestinationDigest)
+			assert.Empty(t, report.Refusal)
+		case s.useless:
+			require.ErrorContains(t, err, s.refusal)
+			assert.False(t, s.has(tag))
+			continue
+		default:
+			require.NoError(t, err)
+			assert.Equal(t, copy.StripSparseManifestList, report.Action)
+			assert.Contains(t, report.Refusal, s.refusal)
+		}
+		s.check(s.want(report, arch))
+	}
+}
+
+// widening copies a second platform later: into the kept list, where there is one, else into a new stripped list.
+func widening(t *testing.T, s *scene) {
+	action := copy.AutoSparseManifestList
+	if s.useless {
+		action = copy.StripSparseManifestList
+	}
+	first := s.mustMirror(options(action, "amd64"))
+	second := s.mustMirror(options(action, "amd64", "arm64"))
+	want := s.want(second, "amd64", "arm64")
+	if s.takes("amd64") {
+		assert.Equal(t, first.DestinationDigest, second.DestinationDigest)
+		assert.False(t, second.Written, "the tag names it already")
+		want.Late = []string{"arm64"}
+	} else {
+		assert.NotEqual(t, first.DestinationDigest, second.DestinationDigest)
+	}
+	s.check(want)
+}
+
+// lostChild loses a child of a complete list, and the next run brings it back.
+func lostChild(t *testing.T, s *scene) {
+	all := copy.Options{ImageListSelection: copy.CopyAllImages}
+	s.mustMirror(all)
+	s.lose(s.f.Digest("arm64"))
+	report := s.mustMirror(all)
+	assert.Equal(t, 1, report.ManifestsCopied)
+	want := s.want(report, list...)
+	want.Late = []string{"arm64"}
+	s.check(want)
+}
+
+// lostStrippedChild does the same to a list that was stripped.
+func lostStrippedChild(t *testing.T, s *scene) {
+	o := options(copy.StripSparseManifestList, "amd64", "arm64")
+	s.mustMirror(o)
+	s.lose(s.f.Digest("arm64"))
+	report := s.mustMirror(o)
+	assert.Equal(t, 1, report.ManifestsCopied)
+	want := s.want(report, "amd64", "arm64")
+	want.Late = []string{"arm64"}
+	s.check(want)
+}
+
+// secondRun has nothing to do, at a kept and at a stripped list, and at the copy of another client.
+func secondRun(t *testing.T, s *scene) {
+	for name, o := range map[string]copy.Options{
+		"all":      {ImageListSelection: copy.CopyAllImages},
+		"stripped": options(copy.StripSparseManifestList, "amd64"),
+		"auto":     options(copy.AutoSparseManifestList, "amd64"),
+	} {
+		if name == "auto" && s.useless {
+			continue
+		}
+		s := s.fresh(t)
+		first := s.mustMirror(o)
+		s.forget()
+		second := s.mustMirror(o)
+		assert.False(t, second.Written, name)
+		assert.Zero(t, second.ManifestsCopied, name)
+		assert.Equal(t, first.DestinationDigest, second.DestinationDigest, name)
+		for _, request := range s.forget() {
+			assert.Regexp(t, "^(HEAD|GET) ", request, name)
+		}
+	}
+}
+
+// referrers copies what refers to an image and to the list, and what refers to that.
+func referrers(t *testing.T, s *scene) {
+	for _, name := range []string{"sbom", "sbom-signature", "list-sbom"} {
+		s.f.PushTo(s.source, repo, "", name)
+	}
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers}
+	if s.crashes {
+		_, err := s.mirror(o)
+		require.ErrorContains(t, err, "announcing referrers of ")
+		assert.False(t, s.has(tag))
+		return
+	}
+	report := s.mustMirror(o)
+	s.check(s.want(report, list...))
+
+	// Other clients find them, by the API or by the tag.
+	lists := map[string][]string{"amd64": {"sbom"}, "sbom": {"sbom-signature"}, imagetest.Top: {"list-sbom"}, "arm64": nil}
+	for name, c := range clients {
+		for subject, want := range lists {
+			got, err := c.referrers(t.Context(), s.host, s.f.Digest(subject))
+			require.NoError(t, err, "%s, %s", name, subject)
+			assert.Equal(t, sortedDigests(s.f.Digests(want...)), got, "%s, %s", name, subject)
+		}
+	}
+	referrersTag := strings.Replace(s.f.Digest("amd64").String(), ":", "-", 1)
+	assert.Equal(t, !s.server.referrers, s.has(referrersTag), "the tag is for servers without the API")
+
+	assert.False(t, s.mustMirror(o).Written, "the second time")
+	s.checkReadBack(o, "sbom", "sbom-signature", "list-sbom")
+}
+
+// digestTags copies cosign's tags.
+func digestTags(t *testing.T, s *scene) {
+	tags := map[string]string{}
+	for _, subject := range []string{imagetest.Top, "arm64"} {
+		name := strings.Replace(s.f.Digest(subject).String(), ":", "-", 1) + ".sig"
+		tags[name] = s.f.PushTo(s.source, repo, name, "cosign").String()
+	}
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, DigestTags: true}
+	s.check(s.want(s.mustMirror(o), list...))
+	for name, want := range tags {
+		top, err := s.Top(name)
+		require.NoError(t, err)
+		assert.Equal(t, want, top.Digest.String())
+	}
+	assert.False(t, s.mustMirror(o).Written, "the second time")
+	s.checkReadBack(o, "cosign")
+}
+
+// checkReadBack copies from the server to an empty registry, which must then have the list and these things.
+func (s *scene) checkReadBack(o copy.Options, names ...string) {
+	s.t.Helper()
+	back := registrytest.Start(s.t, registrytest.Options{})
+	to, err := docker.ParseReference("//" + back.Host() + "/" + repo + ":" + tag)
+	require.NoError(s.t, err)
+	_, err = s.copyBetween(to, s.ref(tag), o)
+	require.NoError(s.t, err)
+	imagetest.CheckRegistry(s.t, back, repo, imagetest.Want{Tag: tag, Digest: s.f.Digest(imagetest.Top), Fixture: s.f, Present: list})
+	for _, name := range names {
+		_, _, ok := back.Manifest(repo, s.f.Digest(name).String())
+		assert.True(s.t, ok, "%s is read back", name)
+	}
+}
+
+// otherClients read what was written here, and what they write is nothing to do here.
+func otherClients(t *testing.T, s *scene) {
+	for name, c := range clients {
+		t.Run(name, func(t *testing.T) {
+			s := s.fresh(t)
+			require.NoError(t, c.copy(t.Context(), s.host, s.source.Host()))
+			report := s.mustMirror(copy.Options{ImageListSelection: copy.CopyAllImages})
+			assert.False(t, report.Written)
+			assert.Zero(t, report.ManifestsCopied)
+			s.checkReadBack(copy.Options{ImageListSelection: copy.CopyAllImages})
+
+			// A stripped list is whole for everybody.
+			s = s.fresh(t)
+			report = s.mustMirror(options(copy.StripSparseManifestList, "amd64", "s390x"))
+			dir := t.TempDir()
+			require.NoError(t, c.pull(t.Context(), dir, s.host, ""))
+			imagetest.CheckLayout(t, dir, imagetest.Want{
+				Tag: tag, Digest: report.DestinationDigest, Fixture: s.f, Present: []string{"amd64", "s390x"}, Only: true,
+			})
+
+			if !s.takes("amd64") {
+				return
+			}
+			// Of a list that was kept, there is what was copied, and the rest is missed.
+			s = s.fresh(t)
+			s.mustMirror(options(copy.KeepSparseManifestList, "amd64"))
+			dir = t.TempDir()
+			require.NoError(t, c.pull(t.Context(), dir, s.host, "amd64"))
+			imagetest.CheckLayout(t, dir, imagetest.Want{Tag: tag, Digest: s.f.Digest("amd64"), Fixture: s.f, Only: true})
+			require.Error(t, c.pull(t.Context(), t.TempDir(), s.host, "arm64"))
+			require.Error(t, c.pull(t.Context(), t.TempDir(), s.host, ""))
+		})
+	}
+}
