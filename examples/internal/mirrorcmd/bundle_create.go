@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
@@ -304,30 +305,41 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 
 // plan asks the policy about an image, and plans the copy as to a place that takes everything as it is.
 func (m *bundleMaker) plan(ctx context.Context, image namedImage) (*copy.Plan, error) {
+	elsewhere, err := docker.ParseReference("//registry.invalid/image") // leaves layers with URLs where they are, and wants the others compressed
+	if err != nil {
+		return nil, err
+	}
+	plan, err := m.planTo(ctx, image, elsewhere)
+	if _, unfit := errors.AsType[*copy.OptionsError](err); err == nil && plan.Way == copy.Native || err != nil && !unfit {
+		return plan, err
+	}
+	here, err := directory.NewReference(m.dir.path("image")) // takes all layers as they are, and wants them there
+	if err != nil {
+		return nil, err
+	}
+	plan, err = m.planTo(ctx, image, here)
+	if err == nil && plan.Way != copy.Native {
+		err = fmt.Errorf("it cannot be carried as it is: %s", plan.WayReason)
+	}
+	return plan, err
+}
+
+// planTo plans the copy to a place, which is not opened.
+func (m *bundleMaker) planTo(ctx context.Context, image namedImage, place types.ImageReference) (*copy.Plan, error) {
 	policy, err := signature.NewPolicyContext(m.policy)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = policy.Destroy() }()
-	place, err := directory.NewReference(m.dir.path("image"))
-	if err != nil {
-		return nil, err
-	}
 	options := image.options
 	options.SourceCtx = m.sys
-	options.Referrers, options.ReferrerTypes, options.DigestTags = copy.NoReferrers, nil, false // see bundleTask.attached
+	options.Referrers, options.ReferrerTypes, options.DigestTags, options.KeepVoid = copy.NoReferrers, nil, false, false // see bundleTask.attached
 	prepared, err := m.copier.Prepare(ctx, policy, place, image.ref, &options)
 	if err != nil {
 		return nil, err
 	}
 	plan := prepared.Plan()
-	if err := prepared.Close(); err != nil {
-		return nil, err
-	}
-	if plan.Way != copy.Native {
-		return nil, fmt.Errorf("it cannot be carried as it is: %s", plan.WayReason)
-	}
-	return plan, nil
+	return plan, prepared.Close()
 }
 
 // publish writes the record and makes the bundle appear.
@@ -353,6 +365,7 @@ type bundleTask struct {
 	name, repository string
 
 	manifests []digest.Digest       // of everything that was put into the bundle for it
+	changed   []digest.Digest       // lists at the source that the bundle has with other digests
 	depth     map[digest.Digest]int // of what is attached: 1 if it is to something of the image itself
 }
 
@@ -385,8 +398,11 @@ func (t *bundleTask) run(ctx context.Context) error {
 	if err := t.signatures(ctx); err != nil {
 		return err
 	}
-	if err := t.attached(ctx); err != nil {
+	if err := t.attached(ctx, &entry); err != nil {
 		return err
+	}
+	if n := len(entry.Absent); n > 0 {
+		logrus.Warnf("%s: the list names %s that the bundle does not have, and a registry that wants all of them will refuse it; --sparse strip makes one that every registry takes", t.name, counted(n, "manifest"))
 	}
 	t.m.add(entry, mediaType, size)
 	return nil
@@ -402,6 +418,7 @@ func (t *bundleTask) lists(ctx context.Context, entry *bundleImage) error {
 			return atEnd("src", "list "+l.Digest.String(), err)
 		}
 		if len(l.Edits) > 0 {
+			t.changed = append(t.changed, l.Digest)
 			if doc, err = edited(doc, l); err != nil {
 				return err
 			}

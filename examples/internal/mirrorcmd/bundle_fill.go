@@ -15,14 +15,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspec "github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/directory"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // bundleState is what is in a bundle so far.
@@ -49,16 +45,16 @@ func (m *bundleMaker) document(doc endpoint.Document) error {
 	return m.dir.writeBytes(m.dir.blobPath(doc.Digest), doc.Bytes)
 }
 
-// manifest puts the manifest of an image, and its blobs, into the bundle.
+// manifest puts the manifest of an image, and its blobs, into the bundle, but for layers that are elsewhere.
 func (t *bundleTask) manifest(ctx context.Context, doc endpoint.Document) error {
-	_, all, err := blobs(doc)
+	image, all, err := blobs(doc)
 	if err != nil {
 		return err
 	}
-	if len(all) == 0 {
+	if image == nil {
 		return fmt.Errorf("manifest %s: Docker schema 1 cannot be carried", doc.Digest)
 	}
-	if err := inParallel(ctx, defaultParallel, all, func(ctx context.Context, b endpoint.Blob) error {
+	if err := inParallel(ctx, defaultParallel, blobsHere(image, all), func(ctx context.Context, b endpoint.Blob) error {
 		return t.blob(ctx, b, doc.Digest)
 	}); err != nil {
 		return err
@@ -134,7 +130,7 @@ func (t *bundleTask) signatures(ctx context.Context) error {
 		}
 		sigs, err := t.src.Signatures(ctx, d)
 		if errors.Is(err, endpoint.ErrUnknown) {
-			t.unasked("signatures of "+d.String(), err)
+			t.warn("signatures of %s: %v", d, err)
 			continue
 		}
 		if err != nil {
@@ -173,164 +169,6 @@ func (m *bundleMaker) sign(ctx context.Context, d digest.Digest, sigs endpoint.S
 		}
 	}
 	return sigs.Put(ctx, m.sigs, &d)
-}
-
-// cosignSuffixes end the tags under which cosign files what belongs to a digest.
-var cosignSuffixes = []string{"sig", "att", "sbom"}
-
-// attached carries what belongs to what was put into the bundle, and what belongs to that.
-func (t *bundleTask) attached(ctx context.Context) error {
-	referrers := t.options.Referrers == copy.AllReferrers
-	if !t.options.DigestTags && !referrers {
-		return nil
-	}
-	seen := map[digest.Digest]bool{}
-	for n := 0; n < len(t.manifests); n++ { // which grows
-		subject := t.manifests[n]
-		if seen[subject] {
-			continue
-		}
-		seen[subject] = true
-		if t.options.DigestTags {
-			if err := t.tagged(ctx, subject); err != nil {
-				return err
-			}
-		}
-		if referrers {
-			if err := t.referrers(ctx, subject); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (t *bundleTask) tagged(ctx context.Context, subject digest.Digest) error {
-	for _, suffix := range cosignSuffixes {
-		tag := subject.Algorithm().String() + "-" + subject.Encoded() + "." + suffix
-		doc, err := t.readTag(ctx, tag)
-		switch {
-		case errors.Is(err, endpoint.ErrNotFound):
-			continue
-		case errors.Is(err, endpoint.ErrUnknown):
-			t.unasked("tag "+tag, err)
-			continue
-		case err != nil:
-			return atEnd("src", "tag "+tag, err)
-		}
-		if err := t.attach(ctx, doc, bundleAttached{Subject: subject, Tag: tag}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unasked says that the source did not tell whether there is something that belongs to the image: the bundle has none.
-func (t *bundleTask) unasked(what string, err error) {
-	logrus.Warnf("%s: %s: %v", t.src.Reference().StringWithinTransport(), what, err)
-}
-
-// readTag reads what a tag of the repository names.
-func (t *bundleTask) readTag(ctx context.Context, tag string) (endpoint.Document, error) {
-	if src, err := endpoint.ReferrersAt(t.src); err == nil {
-		return src.Tagged(ctx, tag)
-	}
-	named, err := reference.WithTag(reference.TrimNamed(t.src.Reference().DockerReference()), tag)
-	if err != nil {
-		return endpoint.Document{}, err
-	}
-	ref, err := docker.NewReference(named)
-	if err != nil {
-		return endpoint.Document{}, err
-	}
-	src, err := openSource(ctx, ref, t.m.sys, &t.m.shared)
-	if err != nil {
-		return endpoint.Document{}, err
-	}
-	defer src.Close() // nothing was written
-	return src.Top(), nil
-}
-
-// maxAttached is how many manifests may be attached to one image, with all that is attached to those.
-const maxAttached = endpoint.MaxReferrers
-
-func (t *bundleTask) referrers(ctx context.Context, subject digest.Digest) error {
-	src, err := endpoint.ReferrersAt(t.src)
-	if err != nil {
-		return err
-	}
-	all, err := endpoint.Listed(src.Referrers(ctx, subject, ""))
-	if errors.Is(err, endpoint.ErrUnknown) {
-		t.unasked("referrers of "+subject.String(), err)
-		return nil
-	}
-	if err != nil {
-		return atEnd("src", "referrers of "+subject.String(), err)
-	}
-	for _, r := range all {
-		if !t.wants(r.ArtifactType) && !endpoint.TellsNothing(r.ArtifactType) {
-			continue
-		}
-		doc, err := t.src.Manifest(ctx, r.Digest)
-		if errors.Is(err, endpoint.ErrNotFound) {
-			t.leftOut(r.Digest, subject, "is missing at the source")
-			continue
-		}
-		if err != nil {
-			return atEnd("src", "referrer "+r.Digest.String(), err)
-		}
-		if image, err := manifest.ParseImage(doc.Bytes, doc.MediaType); err == nil {
-			if image.Subject != subject {
-				t.leftOut(r.Digest, subject, "refers to something else")
-				continue
-			}
-			if !t.wants(artifactTypeOf(image)) {
-				continue
-			}
-		}
-		if err := t.attach(ctx, doc, bundleAttached{Subject: subject}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// wants reports whether referrers of an artifact type are asked for.
-func (t *bundleTask) wants(artifactType string) bool {
-	types := t.options.ReferrerTypes
-	return len(types) == 0 || slices.Contains(types, artifactType)
-}
-
-// leftOut says that what is listed as a referrer is none.
-func (t *bundleTask) leftOut(d, subject digest.Digest, why string) {
-	logrus.Warnf("%s: %s, listed as a referrer of %s, %s", t.src.Reference().StringWithinTransport(), d, subject, why)
-}
-
-// attach puts a manifest that belongs to another into the bundle.
-func (t *bundleTask) attach(ctx context.Context, doc endpoint.Document, a bundleAttached) error {
-	if manifest.IsListMediaType(doc.MediaType) {
-		return fmt.Errorf("%s, attached to %s, is a list: bundles carry attached manifests only", doc.Digest, a.Subject)
-	}
-	if len(t.manifests) > maxAttached {
-		return fmt.Errorf("more than %d manifests are attached", maxAttached)
-	}
-	if err := t.manifest(ctx, doc); err != nil {
-		return err
-	}
-	t.manifests = append(t.manifests, doc.Digest)
-	t.depth[doc.Digest] = t.depth[a.Subject] + 1
-	a.Repository, a.Digest, a.depth = t.repository, doc.Digest, t.depth[doc.Digest]
-	name := ""
-	if a.Tag != "" {
-		name = t.repository + ":" + a.Tag
-	}
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	if !slices.Contains(t.m.record.Attached, a) {
-		t.m.record.Attached = append(t.m.record.Attached, a)
-		t.m.entries = append(t.m.entries, descriptor(name, doc.Digest, doc.MediaType, int64(len(doc.Bytes))))
-	}
-	return nil
 }
 
 // add names an image in the bundle.

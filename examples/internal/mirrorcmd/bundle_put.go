@@ -10,7 +10,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -87,28 +86,35 @@ type loadTask struct {
 func (t *loadTask) run(ctx context.Context) error {
 	last := len(t.tree.documents) - 1
 	top, waiting := t.tree.documents[last], t.tree.documents[:last]
-	for len(waiting) > 0 {
-		var ready []endpoint.Document
-		ready, waiting = apart(waiting)
-		if err := inParallel(ctx, t.l.c.parallel, ready, t.child); err != nil {
-			return err
-		}
+	if err := t.children(ctx, t.tree, waiting); err != nil {
+		return err
 	}
 	attached := t.attached()
 	if len(attached) == 0 {
 		return t.top(ctx, top)
 	}
 	// The tag comes last, so that nobody sees an image without what belongs to it.
-	if err := t.child(ctx, top); err != nil {
+	if err := t.child(ctx, t.tree, top); err != nil {
 		return err
 	}
 	for _, a := range attached {
 		if err := t.attach(ctx, a); err != nil {
 			return err
 		}
-		t.done.Attached++
 	}
 	return t.name(ctx, top)
+}
+
+// children puts documents of a tree, subjects and children first.
+func (t *loadTask) children(ctx context.Context, tree *bundleTree, waiting []endpoint.Document) error {
+	for len(waiting) > 0 {
+		var ready []endpoint.Document
+		ready, waiting = apart(waiting)
+		if err := inParallel(ctx, t.l.c.parallel, ready, func(ctx context.Context, doc endpoint.Document) error { return t.child(ctx, tree, doc) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // apart takes those documents from all that need none of the others: they are not their children, and do not have them as their subject.
@@ -155,13 +161,13 @@ func (t *loadTask) note(written bool, signatures int) {
 }
 
 // child puts a child that is not there, and what it needs; and signatures in any case, since they may have come later.
-func (t *loadTask) child(ctx context.Context, doc endpoint.Document) error {
+func (t *loadTask) child(ctx context.Context, tree *bundleTree, doc endpoint.Document) error {
 	there, err := t.dst.HasManifest(ctx, doc.Digest)
 	if err != nil {
 		return err
 	}
 	if !there {
-		if slices.Contains(t.tree.images, doc.Digest) {
+		if slices.Contains(tree.images, doc.Digest) {
 			if err := t.blobs(ctx, doc); err != nil {
 				return err
 			}
@@ -260,13 +266,13 @@ func (t *loadTask) unstored(ctx context.Context, d digest.Digest) (endpoint.Sign
 	return sigs, nil
 }
 
-// blobs makes sure that the configs and layers of a manifest are in the repository.
+// blobs makes sure that the config and layers of a manifest are in the repository, but for layers that are elsewhere.
 func (t *loadTask) blobs(ctx context.Context, doc endpoint.Document) error {
-	_, all, err := blobs(doc)
+	image, all, err := blobs(doc)
 	if err != nil {
 		return err
 	}
-	return inParallel(ctx, t.l.c.parallel, all, t.blob)
+	return inParallel(ctx, t.l.c.parallel, blobsHere(image, all), t.blob)
 }
 
 func (t *loadTask) blob(ctx context.Context, b endpoint.Blob) error {
@@ -320,91 +326,4 @@ func (t *loadTask) mount(ctx context.Context, b endpoint.Blob, from bundleBlob) 
 	defer src.Close() // nothing was written
 	_, err = t.dst.PutBlob(ctx, b, func(ctx context.Context) (io.ReadCloser, error) { return src.Blob(ctx, b) })
 	return err
-}
-
-// attached returns what is attached to the image's documents, and to those attached, subjects first.
-func (t *loadTask) attached() []bundleAttached {
-	belongs := map[digest.Digest]bool{}
-	for _, doc := range t.tree.documents {
-		belongs[doc.Digest] = true
-	}
-	var attached []bundleAttached
-	for _, a := range t.l.record.Attached {
-		if a.Repository == t.repository && belongs[a.Subject] {
-			belongs[a.Digest] = true
-			attached = append(attached, a)
-		}
-	}
-	return attached
-}
-
-// attach puts what is attached where it is not, and makes it known.
-func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
-	doc, err := t.l.dir.document(a.Digest, t.l.others[a.Digest])
-	if err != nil {
-		return damaged("%w", err)
-	}
-	if a.Tag != "" {
-		return t.attachByTag(ctx, a, doc)
-	}
-	there, err := t.dst.HasManifest(ctx, a.Digest)
-	if err != nil {
-		return err
-	}
-	if !there {
-		if err := t.blobs(ctx, doc); err != nil {
-			return err
-		}
-		if err := t.dst.PutManifest(ctx, doc); err != nil {
-			return err
-		}
-		t.note(true, 0)
-	}
-	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
-	if err != nil {
-		return err
-	}
-	err = t.dst.PutReferrers(ctx, a.Subject, []imgspecv1.Descriptor{{
-		MediaType: doc.MediaType, Digest: doc.Digest, Size: int64(len(doc.Bytes)),
-		ArtifactType: artifactTypeOf(image), Annotations: image.Annotations,
-	}})
-	if _, ok := errors.AsType[*endpoint.NotListableError](err); ok {
-		logrus.Warnf("%s: %v", t.ref.StringWithinTransport(), err)
-		return nil
-	}
-	return err
-}
-
-// attachByTag makes a tag of the repository name doc.
-func (t *loadTask) attachByTag(ctx context.Context, a bundleAttached, doc endpoint.Document) error {
-	named, err := reference.WithTag(reference.TrimNamed(t.ref.DockerReference()), a.Tag)
-	if err != nil {
-		return damaged("%w", err)
-	}
-	ref, err := docker.NewReference(named)
-	if err != nil {
-		return err
-	}
-	dst, err := registry.OpenDestination(ctx, ref, t.l.sys, &t.l.shared)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dst.Close() }()
-	now, err := dst.Top(ctx)
-	if err != nil && !errors.Is(err, endpoint.ErrNotFound) || now == doc.Digest {
-		return err
-	}
-	if err := t.blobs(ctx, doc); err != nil {
-		return err
-	}
-	t.note(true, 0)
-	return dst.PutTop(ctx, doc, nil)
-}
-
-// artifactTypeOf is what a list of referrers says about a manifest (OCI distribution specification v1.1, "Listing Referrers").
-func artifactTypeOf(image *manifest.Image) string {
-	if image.ArtifactType != "" {
-		return image.ArtifactType
-	}
-	return image.Config.MediaType
 }

@@ -44,15 +44,19 @@ type bundleImage struct {
 	Digest       digest.Digest `json:"digest"` // in the bundle; another than at the source if the list was stripped
 	// Absent are the manifests that the list names and that were not selected, or were missing at the source.
 	Absent []digest.Digest `json:"absent,omitempty"`
+	// Changed are the lists at the source that have other digests in the bundle, if what is attached to them is carried all the same.
+	Changed []digest.Digest `json:"changed,omitempty"`
 }
 
-// A bundleAttached is a manifest that belongs to another.
+// A bundleAttached is a manifest or list that belongs to another.
 type bundleAttached struct {
 	Repository string        `json:"repository"` // full name, without a tag
 	Subject    digest.Digest `json:"subject"`
 	Digest     digest.Digest `json:"digest"`
 	Tag        string        `json:"tag,omitempty"` // "" for a referrer
-	depth      int           // while the bundle is made: 1 if the subject is an image or list of the bundle, 2 if it is attached to one, …
+	// Absent are the manifests that it names, if it is a list, and that were missing at the source.
+	Absent []digest.Digest `json:"absent,omitempty"`
+	depth  int             // while the bundle is made: 1 if the subject is an image or list of the bundle, 2 if it is attached to one, …
 }
 
 // A bundleBlob is a config or layer.
@@ -114,10 +118,10 @@ func parseRecord(path string, content []byte) (*bundleRecord, error) {
 		all = append(all, r.Since)
 	}
 	for _, i := range r.Images {
-		all = append(append(all, i.Digest, i.SourceDigest), i.Absent...)
+		all = append(append(append(all, i.Digest, i.SourceDigest), i.Absent...), i.Changed...)
 	}
 	for _, a := range r.Attached {
-		all = append(all, a.Subject, a.Digest)
+		all = append(append(all, a.Subject, a.Digest), a.Absent...)
 	}
 	for _, b := range r.Blobs {
 		all = append(all, b.Digest, b.Manifest)

@@ -6,17 +6,17 @@
 //	copy.go       mirror copy; flags that say what is printed
 //	plan.go       mirror plan
 //	inspect.go    mirror inspect; inspect_read.go: what a reference names, read and verified
-//	verify.go     mirror verify; verify_check.go: a destination held against a plan
+//	verify.go     mirror verify; verify_check.go, verify_attached.go: a destination held against a plan
 //	sync*.go      mirror sync
 //	bundle.go     mirror bundle
-//	              bundle_create.go, bundle_fill.go: from registries into a bundle
-//	              bundle_load.go, bundle_put.go: from a bundle into a registry
+//	              bundle_create.go, bundle_fill.go, bundle_attached.go: from registries into a bundle
+//	              bundle_load.go, bundle_put.go, bundle_putattached.go: from a bundle into a registry
 //	              bundle_layout.go, bundle_record.go: what a bundle is on disk
 //	progress.go   how far copies have come; progress_screen.go: on a terminal
 //	man.go        manual pages; completion.go: what shells complete
 //	ends.go       from the flags to what the library wants
 //	selection.go  flags that say what is copied, and what becomes of the list
-//	access.go     flags that say how the two ends are reached; the signature policy
+//	access.go     flags that say how the two ends are reached; the signature policy; access_files.go: the files that they name
 //	values.go     values of flags that are checked when they are parsed
 //	reference.go  SOURCE and DESTINATION
 //	report.go     what is printed about a copy

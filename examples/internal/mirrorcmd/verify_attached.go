@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // attachments checks that the destination lists the referrers that the plan wants, and that its digest tags name what they should. What they
@@ -109,7 +108,7 @@ func (v *verifier) tagged(ctx context.Context, dst endpoint.ReferrerSource, src 
 		if err != nil {
 			return atEnd("src", "tag "+a.Tag, err)
 		}
-		if strings.HasSuffix(a.Tag, ".sbom") || !hasLayersOf(there, ours) {
+		if digesttag.Merge(a.Tag, there, ours).Doc.Digest != there.Digest { // a copy would write it
 			v.violated(name, "tag", a.Digest, "the tag %s names %s instead", a.Tag, there.Digest)
 		}
 	}
@@ -119,22 +118,4 @@ func (v *verifier) tagged(ctx context.Context, dst endpoint.ReferrerSource, src 
 		v.attached[there.Digest] = "tag " + a.Tag
 	}
 	return nil
-}
-
-// hasLayersOf says whether a manifest has all layers of another.
-func hasLayersOf(there, ours endpoint.Document) bool {
-	has, err := manifest.ParseImage(there.Bytes, there.MediaType)
-	if err != nil {
-		return false
-	}
-	wants, err := manifest.ParseImage(ours.Bytes, ours.MediaType)
-	if err != nil {
-		return false
-	}
-	for _, layer := range wants.Layers {
-		if !slices.ContainsFunc(has.Layers, func(l manifest.Descriptor) bool { return l.Digest == layer.Digest && l.MediaType == layer.MediaType }) {
-			return false
-		}
-	}
-	return true
 }
