@@ -64,11 +64,11 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 	return j.announce(ctx, dst, attached)
 }
 
-// refusedAttachment makes err an *AttachmentError if it says that the destination refuses one of attached.
+// refusedAttachment makes err an *AttachmentError if it says that the destination refuses one of attached. A *SubjectError says more.
 func refusedAttachment(err error, attached []AttachedPlan) error {
 	var refusal *RegistryError
 	failed, ok := errors.AsType[*Error](err)
-	if !ok || failed.Side != DestinationSide || !errors.As(err, &refusal) || refusal.Method != http.MethodPut || !slices.Contains(sparsesupport.Statuses, refusal.Status) {
+	if _, lacks := errors.AsType[*SubjectError](err); lacks || !ok || failed.Side != DestinationSide || !errors.As(err, &refusal) || refusal.Method != http.MethodPut || !slices.Contains(sparsesupport.Statuses, refusal.Status) {
 		return err
 	}
 	for _, a := range attached {

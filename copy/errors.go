@@ -232,8 +232,8 @@ func (e *SparseRefusedError) Unwrap() []error {
 }
 
 // SubjectError says that the destination takes no manifest or list whose subject it does not have, as GitLab does, and that this
-// copy does not bring the subject. Its reference names what it named before.
-// Copy the subject to the same repository first.
+// copy does not bring the subject: it is not selected, or, with Options.KeepVoid, it is a list that changes. The destination's reference names
+// what it named before. Copy the subject to the same repository first, or do without what refers to it.
 type SubjectError struct {
 	Digest  digest.Digest // of what was refused
 	Subject digest.Digest

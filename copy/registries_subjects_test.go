@@ -81,17 +81,20 @@ func subjectFirst(t *testing.T) {
 	two := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm64", "linux/ppc64le")}
 	strip, auto := two, two
 	strip.SparseManifestListAction, auto.SparseManifestListAction = StripSparseManifestList, AutoSparseManifestList
+	attached := auto
+	attached.Referrers = AllReferrers
 	for name, o := range map[string]Options{
 		"all": {ImageListSelection: CopyAllImages}, "one at a time": {ImageListSelection: CopyAllImages, MaxParallelDownloads: 1},
 		"strip": strip, "auto": auto, "single": {},
-		"with what is attached": {ImageListSelection: CopyAllImages, Referrers: AllReferrers},
+		"with what is attached": {ImageListSelection: CopyAllImages, Referrers: AllReferrers}, "auto, with what is attached": attached,
 	} {
 		dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
 		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 		require.NoError(t, err, name)
 		dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f})
 		refused := dst.Count(func(q registrytest.Request) bool { return q.Method == http.MethodPut && q.Status >= 400 })
-		assert.LessOrEqual(t, refused, map[string]int{"auto": 1}[name], "%s: only the sparse list is refused", name)
+		assert.Equal(t, o.SparseManifestListAction == AutoSparseManifestList, refused == 1, "%s: only the sparse list is refused", name)
+		assert.LessOrEqual(t, refused, 1, name)
 		assert.Equal(t, "v1", dst.History("app")[len(dst.History("app"))-1].Tag, "%s: the tag comes last", name)
 	}
 
@@ -161,6 +164,20 @@ func subjectOfOthers(t *testing.T) {
 		assert.Equal(t, f.Digest("s390x"), wants.Subject)
 		assert.Empty(t, dst.Manifests("app"), tag)
 	}
+
+	// What is attached to a list that changes has nothing to refer to either.
+	signed := attachedFixture()
+	src.push(signed, "v2", imagetest.Top)
+	src.push(signed, "", "sig-top")
+	dst := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
+	_, err := e.image(t.Context(), dst.ref("v2"), src.ref("v2"), Options{
+		ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: StripSparseManifestList,
+		Referrers: AllReferrers, KeepVoid: true,
+	})
+	var wants *SubjectError
+	require.ErrorAs(t, err, &wants)
+	assert.Equal(t, signed.Digest(imagetest.Top), wants.Subject)
+	assert.Empty(t, dst.top("v2"))
 }
 
 // unknownArtifactType: what the destination does not take of what is attached is named, with its type, and the tag stays. An attestation in a

@@ -537,8 +537,39 @@ func TestReferrers(t *testing.T) {
 	c.do(400, "GET", "/v2/a/referrers/x", "")
 	c.do(405, "PUT", "/v2/a/referrers/"+subject.String(), "")
 
+	for form, says := range map[ReferrersForm]string{
+		ReferrersJSON: `"artifactType":"x/y"`, ReferrersBare: `"annotations":null`, ReferrersOfConfigs: `"artifactType":"config/type"`,
+	} {
+		c = start(t, Options{Referrers: form})
+		config = c.push("a", "{}")
+		put("x/y", "1")
+		a = c.do(200, "GET", "/v2/a/referrers/"+subject.String()+"?artifactType=x%2Fy", "")
+		require.Contains(t, string(a.body), says)
+		require.Equal(t, form == ReferrersOfConfigs, a.Header.Get("Content-Type") == imgspecv1.MediaTypeImageIndex)
+	}
+
 	c = start(t, Options{NoReferrers: true})
 	c.do(404, "GET", "/v2/a/referrers/"+subject.String(), "")
 	m := `{"subject":{"digest":"` + subject.String() + `"}}`
 	require.Empty(t, c.do(201, "PUT", "/v2/a/manifests/v1", m, "Content-Type", imageType).Header.Get("OCI-Subject"))
+}
+
+// TestSubjects are wanted first, and referrers tags are taken for digests, as by GitLab.
+func TestSubjects(t *testing.T) {
+	c := start(t, Options{RequireSubjects: true, DigestTags: true, NoDockerSubjects: true, ArtifactTypes: []string{"x/y"}})
+	image := `{"schemaVersion":2}`
+	put := func(status int, artifactType string, subject digest.Digest, says string) {
+		m := `{"artifactType":"` + artifactType + `","subject":{"digest":"` + subject.String() + `"}}`
+		require.Contains(t, string(c.do(status, "PUT", "/v2/a/manifests/"+digest.FromString(m).String(), m, "Content-Type", imageType).body), says)
+	}
+	d := digest.FromString(image)
+	put(400, "x/y", d, d.String())
+	put(400, "a/b", d, "unknown media type: a/b")
+	c.do(201, "PUT", "/v2/a/manifests/"+d.String(), image, "Content-Type", imageType)
+	put(201, "x/y", d, "")
+	require.Equal(t, image, string(c.do(200, "GET", "/v2/a/manifests/sha256-"+d.Encoded(), "").body))
+	c.do(404, "GET", "/v2/a/manifests/sha256-"+d.Encoded()[:63], "")
+	c.do(404, "GET", "/v2/a/manifests/sha256-"+d.Encoded()+".sig", "")
+	c.Registry.PutManifest("a", "docker", "application/vnd.docker.distribution.manifest.v2+json", []byte("{}"))
+	put(400, "x/y", digest.FromString("{}"), "no OCI manifest")
 }
