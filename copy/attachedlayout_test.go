@@ -192,7 +192,12 @@ func TestFailedCopiesLeaveLayoutsAlone(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	o := Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers, DigestTags: true}
-	o.ReportWriter = onLine{"Writing manifest list", cancel} // when everything attached has been copied
+	written := 0
+	o.ReportWriter = onLine{"Writing manifest to", func() {
+		if written++; written == 3+9 { // images, one being there, and what is attached to them and to the list: signatures of SBOMs after these
+			cancel()
+		}
+	}}
 	_, err = e.image(ctx, dst.ref("v1"), src.ref("v1"), o)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.NotNil(t, manifestAt(dst, f.Digest("sbom-amd64")))
