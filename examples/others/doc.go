@@ -6,5 +6,6 @@
 //   - scenarios_test.go: what is done with each of them, as a table
 //   - secondclients_test.go: oras-go and regclient, which read what was written, and write what is read
 //   - clients_test.go: the clients of containers/image and oras-go against the registry that the library's tests use
+//   - retry_test.go: whether programs try again, which the errors of this library and of upstream tell alike
 //   - platforms_test.go: spellings of platforms, as containerd reads them
 package others

@@ -1,6 +1,7 @@
 package others
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -77,24 +78,42 @@ func fixture() *imagetest.Fixture {
 // A scene is an empty registry that runs a server, another one with what is to be copied, and a Copier.
 type scene struct {
 	*running
+	*bench
 	f      *imagetest.Fixture
 	source *registrytest.Registry
-	copier *copy.Copier
+}
+
+// A bench is what copies are made with.
+type bench struct {
+	copier *copy.Copier // which gives up early
 	policy *signature.PolicyContext
 	sys    *types.SystemContext
 }
 
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{copier: copy.NewCopier(copy.CopierOptions{Retries: copy.RetryPolicy{Attempts: 2, BaseDelay: time.Millisecond}})}
+	t.Cleanup(func() { require.NoError(t, b.copier.Close()) })
+	var err error
+	b.policy, err = signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.policy.Destroy()) })
+	b.sys, _ = hermetictest.System(t)
+	b.sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	return b
+}
+
+// copy copies between any two places.
+func (b *bench) copy(ctx context.Context, to, from types.ImageReference, o copy.Options) (*copy.Report, error) {
+	var report copy.Report
+	o.Report, o.SourceCtx, o.DestinationCtx = &report, b.sys, b.sys
+	_, err := b.copier.Image(ctx, b.policy, to, from, &o)
+	return &report, err
+}
+
 func newScene(t *testing.T, srv *server, f *imagetest.Fixture) *scene {
 	t.Helper()
-	s := &scene{running: srv.start(t), f: f, source: registrytest.Start(t, registrytest.Options{})}
-	s.copier = copy.NewCopier(copy.CopierOptions{Retries: copy.RetryPolicy{Attempts: 2, BaseDelay: time.Millisecond}})
-	t.Cleanup(func() { require.NoError(t, s.copier.Close()) })
-	var err error
-	s.policy, err = signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.policy.Destroy()) })
-	s.sys, _ = hermetictest.System(t)
-	s.sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	s := &scene{running: srv.start(t), bench: newBench(t), f: f, source: registrytest.Start(t, registrytest.Options{})}
 	f.PushTo(s.source, repo, tag, imagetest.Top)
 	return s
 }
@@ -102,10 +121,11 @@ func newScene(t *testing.T, srv *server, f *imagetest.Fixture) *scene {
 // fresh is another scene of the same kind.
 func (s *scene) fresh(t *testing.T) *scene { return newScene(t, s.server, s.f) }
 
-// from is the reference of the source's tag.
-func (s *scene) from() types.ImageReference {
-	ref, err := docker.ParseReference("//" + s.source.Host() + "/" + repo + ":" + tag)
-	require.NoError(s.t, err)
+// at is the reference of the tag at a registry.
+func at(t *testing.T, host string) types.ImageReference {
+	t.Helper()
+	ref, err := docker.ParseReference("//" + host + "/" + repo + ":" + tag)
+	require.NoError(t, err)
 	return ref
 }
 
@@ -118,19 +138,10 @@ func options(action copy.SparseManifestListAction, architectures ...string) copy
 	return o
 }
 
-// copy copies between any two places.
-func (s *scene) copyBetween(to, from types.ImageReference, o copy.Options) (*copy.Report, error) {
-	s.t.Helper()
-	var report copy.Report
-	o.Report, o.SourceCtx, o.DestinationCtx = &report, s.sys, s.sys
-	_, err := s.copier.Image(s.t.Context(), s.policy, to, from, &o)
-	return &report, err
-}
-
 // mirror copies from the source to the server.
 func (s *scene) mirror(o copy.Options) (*copy.Report, error) {
 	s.t.Helper()
-	return s.copyBetween(s.ref(tag), s.from(), o)
+	return s.copy(s.t.Context(), at(s.t, s.host), at(s.t, s.source.Host()), o)
 }
 
 // mustMirror is mirror for copies that must succeed.
@@ -324,9 +335,7 @@ func digestTags(t *testing.T, s *scene) {
 func (s *scene) checkReadBack(o copy.Options, names ...string) {
 	s.t.Helper()
 	back := registrytest.Start(s.t, registrytest.Options{})
-	to, err := docker.ParseReference("//" + back.Host() + "/" + repo + ":" + tag)
-	require.NoError(s.t, err)
-	_, err = s.copyBetween(to, s.ref(tag), o)
+	_, err := s.copy(s.t.Context(), at(s.t, back.Host()), at(s.t, s.host), o)
 	require.NoError(s.t, err)
 	imagetest.CheckRegistry(s.t, back, repo, imagetest.Want{Tag: tag, Digest: s.f.Digest(imagetest.Top), Fixture: s.f, Present: list})
 	for _, name := range names {

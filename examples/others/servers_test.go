@@ -23,8 +23,6 @@ import (
 	"github.com/olareg/olareg/config"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
@@ -213,17 +211,6 @@ func (r *running) forget() []string {
 	defer r.mu.Unlock()
 	defer func() { r.requests = nil }()
 	return r.requests
-}
-
-// ref names a tag or digest.
-func (r *running) ref(name string) types.ImageReference {
-	separator := ":"
-	if strings.Contains(name, ":") {
-		separator = "@"
-	}
-	ref, err := docker.ParseReference("//" + r.host + "/" + repo + separator + name)
-	require.NoError(r.t, err)
-	return ref
 }
 
 // lose deletes a manifest behind the back of everybody.
