@@ -6,6 +6,8 @@ import (
 
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
 // Image copies the image or list that srcRef names to destRef, and returns the manifest or list that the destination names then. It
@@ -29,7 +31,7 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 // image is Image.
 func (j *job) image(ctx context.Context) (copiedManifest []byte, retErr error) {
 	defer func() {
-		if retErr = j.close(retErr); retErr != nil {
+		if retErr = j.close(registry.AtDeadline(ctx, retErr, j.src, j.dst)); retErr != nil {
 			copiedManifest = nil
 		}
 	}()
@@ -144,7 +146,7 @@ func (j *job) prepare(ctx context.Context) (*Prepared, error) {
 		err = j.load(ctx)
 	}
 	if err != nil {
-		return nil, j.close(err)
+		return nil, j.close(registry.AtDeadline(ctx, err, j.src, j.dst))
 	}
 	return &Prepared{job: j}, nil
 }
@@ -163,6 +165,7 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	if err == nil {
 		_, err = p.job.run(ctx)
 	}
+	err = registry.AtDeadline(ctx, err, p.job.src, p.job.dst)
 	p.err = err
 	p.job.countEnd(SourceSide, p.job.src)
 	if p.job.dst != nil {

@@ -107,7 +107,14 @@ func (x *exchange) sendContent(c Content) {
 	}
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Length", strconv.FormatInt(length, 10))
+	if !head && !x.opts.BlobHeaderFirst {
+		x.wait(x.req.Context(), x.opts.BlobWait)
+	}
 	x.w.WriteHeader(status)
+	if !head && x.opts.BlobHeaderFirst {
+		_ = http.NewResponseController(x.w).Flush()
+		x.wait(x.req.Context(), x.opts.BlobWait)
+	}
 	if !head {
 		_, _ = copyBody(x.w, io.NewSectionReader(c.Reader(), first, length))
 	}

@@ -76,6 +76,14 @@ type Options struct {
 	// it answers 400 to a request that carries one, as object stores with signed URLs do.
 	RedirectBlobs bool
 
+	// BlobWait is how long the first byte of a blob takes, as it does behind proxies that scan what passes (Zscaler). With
+	// BlobHeaderFirst, the header of that answer comes at once.
+	BlobWait        time.Duration
+	BlobHeaderFirst bool
+	// CommitWait is how long a registry takes to answer the request that ends the upload of a blob, as distribution does on S3, where it
+	// copies what is large from one place to another.
+	CommitWait time.Duration
+
 	// Throttle answers 429 to requests that arrive while this number of others is in progress; 0 means never.
 	Throttle int
 	// RetryAfter is the Retry-After header of these answers: "" means "1", "-" means none.

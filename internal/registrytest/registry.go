@@ -189,6 +189,16 @@ func (r *Registry) hold(ctx context.Context) {
 	}
 }
 
+// wait waits, but no longer than hold does.
+func (r *Registry) wait(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timed, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	r.hold(timed)
+}
+
 // ServeHTTP serves a request as the registry's own port does.
 func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) { r.serve(w, req, false) }
 

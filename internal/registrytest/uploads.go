@@ -255,6 +255,9 @@ func (x *exchange) digestInvalid(reason string) {
 }
 
 func (x *exchange) blobCreated(d digest.Digest) {
+	if x.req.Method == http.MethodPut {
+		x.wait(x.req.Context(), x.opts.CommitWait)
+	}
 	if x.opts.BareSuccess && x.req.Method == http.MethodPut {
 		return
 	}

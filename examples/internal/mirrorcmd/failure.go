@@ -33,16 +33,20 @@ type stopped struct{ cause error }
 func (s *stopped) Error() string { return fmt.Sprintf("stopped: %v", s.cause) }
 func (s *stopped) Unwrap() error { return s.cause }
 
-// orStopped returns a *stopped if err only says that ctx has ended.
+// orStopped returns a *stopped if err only says that ctx has ended, and perhaps what a registry said last, which may be why it took so long.
 func orStopped(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
 	cause := context.Cause(ctx)
-	if errors.Is(err, cause) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return &stopped{cause}
+	var said *copy.RegistryError
+	switch {
+	case !errors.Is(err, cause) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &said):
+		return &stopped{err}
 	}
-	return err
+	return &stopped{cause}
 }
 
 // optionFlags are the flags behind the library's options, whose names its errors have.

@@ -123,6 +123,38 @@ type tokenCache struct {
 	mu      sync.Mutex
 	entries map[tokenKey]*tokenEntry
 	only    map[string]string // the method that the token service at a URL answers, where it is not the usual one
+	busy    map[string]busy   // token services that want to be left alone, by URL
+}
+
+// busy is what a token service said that wants to be left alone.
+type busy struct {
+	err   error
+	until time.Time
+}
+
+// leave notes that the token service at a URL wants to be left alone, if that is what err says.
+func (c *tokenCache) leave(realm string, err error, now time.Time, most time.Duration) {
+	no, refused := errors.AsType[*refusal](err)
+	if !refused || no.RetryAfter == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy == nil {
+		c.busy = map[string]busy{}
+	}
+	makeRoom(c.busy, maxKnown)
+	c.busy[realm] = busy{err, now.Add(min(no.RetryAfter, most))}
+}
+
+// left returns what the token service at a URL said when it wanted to be left alone, nil if it may be asked.
+func (c *tokenCache) left(realm string, now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b := c.busy[realm]; now.Before(b.until) {
+		return b.err
+	}
+	return nil
 }
 
 // tokenEntry holds the current token for one key. Whoever sends into lock owns the other fields, until it receives from lock.
@@ -188,6 +220,9 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 	case e.refused != nil && now.Sub(e.since) < credentialsLast:
 		return nil, &refusedBefore{e.refused}
 	}
+	if err := r.host.tokens.left(c.params["realm"], now); err != nil {
+		return nil, err
+	}
 	turn, err := r.login(auth).begin(ctx)
 	if err != nil {
 		return nil, err
@@ -196,6 +231,7 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 	text, lifetime, err := r.fetchToken(ctx, c, scopes, auth)
 	if err != nil {
 		err = &tokenError{err}
+		r.host.tokens.leave(c.params["realm"], err, r.shared.now(), r.shared.Retry.withDefaults().MaxElapsed)
 	}
 	turn.settle(err)
 	if no, refused := errors.AsType[*endpoint.RegistryError](err); refused && no.Status == http.StatusUnauthorized {

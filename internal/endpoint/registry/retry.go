@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
 // A RetryPolicy bounds the retries of one request, or of one blob. Fields that are 0 have the default.
@@ -109,10 +111,38 @@ func (r *retrier) wait(ctx context.Context, err error) error {
 
 // ended is the error of what ended with ctx.
 func (r *retrier) ended(ctx context.Context) error {
-	if r.last == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return context.Cause(ctx)
+	return atDeadline(ctx, context.Cause(ctx), r.last)
+}
+
+// AtDeadline returns err, the error of what was done with ends, registries or not. If it only says that a deadline has ended ctx, and a registry
+// has last answered that it cannot do now what it was asked for, then the error says that too.
+func AtDeadline(ctx context.Context, err error, ends ...any) error {
+	if _, told := errors.AsType[*endpoint.RegistryError](err); err == nil || told {
+		return err
 	}
-	return &endedError{context.Cause(ctx), r.last}
+	for _, end := range ends {
+		switch end := end.(type) {
+		case *Source:
+			err = end.endpoints[end.current.Load()].repo.atDeadline(ctx, err)
+		case *Destination:
+			err = end.repo.atDeadline(ctx, err)
+		}
+	}
+	return err
+}
+
+func (r *repository) atDeadline(ctx context.Context, err error) error {
+	if said := r.host.busy.Load(); said != nil {
+		return atDeadline(ctx, err, said)
+	}
+	return err
+}
+
+func atDeadline(ctx context.Context, err, last error) error {
+	if last == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) || !errors.Is(err, context.Cause(ctx)) && !errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return &endedError{err, last}
 }
 
 // An endedError is the end of a context that cut retries short. It unwraps to the cause of the end alone: programs follow Unwrap.
