@@ -213,6 +213,10 @@ func (j *job) reportHandedOver(copied []byte) error {
 	}
 	if written, err := manifest.Parse(copied, upstreammanifest.GuessMIMEType(copied)); err == nil {
 		j.reporter.update(func(r *Report) { r.ManifestsCopied += writtenManifests(l, written.Instances()) })
+		for _, d := range j.plan.wantedImages() {
+			names := func(instance manifest.Instance) bool { return instance.Digest == d }
+			j.reporter.image(d, func(r *imageReport) { r.converted = !slices.ContainsFunc(written.Instances(), names) })
+		}
 		for _, orphan := range orphans(l, written.Instances()) {
 			j.reporter.warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, j.plan.WayReason))
 		}

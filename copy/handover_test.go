@@ -86,6 +86,11 @@ func TestHandOver(t *testing.T) {
 			assert.Equal(t, c.manifests, r.ManifestsCopied)
 			assert.Equal(t, c.blobs, r.BlobsCopied)
 			assert.Positive(t, r.BytesCopied)
+			for _, i := range r.Instances {
+				if i.List != "" && i.Outcome == Copied {
+					assert.Equal(t, c.way == Upstream, i.Entry == Updated, "%s: %s", i.Platform, i.Entry)
+				}
+			}
 			// What was written can be copied on, and so was complete.
 			back := places["registry"](t)
 			_, err = e.image(t.Context(), back.ref("v1"), dest, Options{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing})

@@ -102,7 +102,7 @@ type EntryOutcome string
 const (
 	Kept     EntryOutcome = "kept"
 	Stripped EntryOutcome = "stripped"
-	Updated  EntryOutcome = "updated" // names the new digest of a nested list
+	Updated  EntryOutcome = "updated" // names the new digest of a nested list, or of an image that was converted
 )
 
 // An InstanceReport says what happened to one instance.
@@ -146,9 +146,10 @@ type reporter struct {
 }
 
 type imageReport struct {
-	outcome Outcome
-	bytes   int64
-	elapsed time.Duration
+	outcome   Outcome
+	converted bool // the destination has it with another digest
+	bytes     int64
+	elapsed   time.Duration
 }
 
 func newReporter(started time.Time) *reporter {
@@ -259,7 +260,10 @@ func (r *reporter) instance(l *ListPlan, ip InstancePlan) InstanceReport {
 	if ip.Decision == Skip {
 		ir.Outcome = Skipped
 	} else if ip.Nested != nil {
-		if r.complete {
+		switch {
+		case ip.Present:
+			ir.Outcome = Present
+		case r.complete:
 			ir.Outcome = Copied
 		}
 	} else {
@@ -267,6 +271,9 @@ func (r *reporter) instance(l *ListPlan, ip InstancePlan) InstanceReport {
 	}
 	if r.complete {
 		ir.Entry = map[EntryDecision]EntryOutcome{KeepEntry: Kept, StripEntry: Stripped, UpdateEntry: Updated}[ip.Entry]
+	}
+	if i := r.images[ip.Digest]; ir.Entry == Kept && ip.Decision == Copy && i != nil && i.converted {
+		ir.Entry = Updated
 	}
 	return ir
 }

@@ -294,6 +294,12 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 	if err != nil {
 		return err
 	}
+	for _, v := range plan.Void {
+		logrus.Warnf("%s: void: %s", image.name, printable(v))
+	}
+	for _, w := range append(missingWarnings(plan), plan.Warnings...) {
+		logrus.Warnf("%s: %s", image.name, printable(w))
+	}
 	src, err := openSource(ctx, image.ref, m.sys, &m.shared)
 	if err != nil {
 		return atEnd("src", "opening", err)

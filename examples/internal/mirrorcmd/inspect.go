@@ -432,10 +432,10 @@ func treeOfImage(b *strings.Builder, indent string, image *inspectedImage) {
 	}
 }
 
-// platformOf returns the platform that a config states, "" if it states none.
+// platformOf returns the platform that a config states, "" if it states none, or, as attestations do, that it is unknown.
 func platformOf(config string) string {
 	var p imgspecv1.Platform
-	if err := json.Unmarshal([]byte(config), &p); err != nil || p.OS == "" {
+	if err := json.Unmarshal([]byte(config), &p); err != nil || p.OS == "" || p.OS == "unknown" {
 		return ""
 	}
 	return platform.Format(&p)

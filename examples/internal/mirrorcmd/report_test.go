@@ -26,7 +26,7 @@ func TestCopyOfConvertedImages(t *testing.T) {
 
 	assert.Contains(t, r.stdout, "written: 3 manifests, 5 blobs (")
 	assert.NotContains(t, r.stdout, "(0 B)")
-	assert.Regexp(t, `linux/amd64 +sha256:[0-9a-f]+ +copied +- +-\n`, r.stdout, "nobody knows which bytes are whose")
+	assert.Regexp(t, `linux/amd64 +sha256:[0-9a-f]+ +copied, updated +- +-\n`, r.stdout, "nobody knows which bytes are whose")
 	assert.Contains(t, r.stdout, "(stripped and converted)")
 }
 
@@ -137,4 +137,42 @@ func TestReportsAreDocumented(t *testing.T) {
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}
+}
+
+// TestInspectAttestation does not call what an attestation is for a platform.
+func TestInspectAttestation(t *testing.T) {
+	src := registrytest.Start(t, registrytest.Options{})
+	imagetest.WithAttestations().PushTo(src, repo, tag, "att-amd64")
+	r := runAll(t.Context(), t, "", "inspect", "--tls-verify=false", refTo(src)).done(t)
+	assert.NotContains(t, r.stdout, "unknown")
+}
+
+// TestMissingIsSaid: whoever leaves out what is missing says so, verify and bundle create too.
+func TestMissingIsSaid(t *testing.T) {
+	f := imagetest.WithAttestations()
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top, "arm64", "att-arm64")
+	flags := []string{"--all", "--skip-missing", "--sparse", "strip"}
+	missing := f.Digest("arm64").String() + " (linux/arm64)"
+	r := mirror(t, "copy", append(flags, refTo(src), refTo(dst))...).done(t)
+	assert.Regexp(t, `linux/arm64 .* missing, stripped`, r.stdout)
+	r = mirror(t, "verify", append(flags, refTo(src), refTo(dst))...).done(t)
+	assert.Contains(t, r.stdout, "warning: missing at the source, and left out: "+missing)
+	r = runAll(t.Context(), t, "", append(append([]string{"bundle", "create", "--insecure-policy", "--src-tls-verify=false"}, flags...), filepath.Join(t.TempDir(), "b"), refTo(src))...)
+	assert.Equal(t, StatusDone, r.status)
+	assert.Contains(t, r.stderr, "missing at the source, and left out: "+missing)
+	assert.Contains(t, r.stderr, f.Digest("att-arm64").String()+" (attestation of ")
+}
+
+// TestBundleCreateSaysWhatThePlanSays has the warnings of a copy.
+func TestBundleCreateSaysWhatThePlanSays(t *testing.T) {
+	f := signed()
+	src := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	f.PushTo(src, repo, "", "signature")
+	r := runAll(t.Context(), t, "", "bundle", "create", "--insecure-policy", "--src-tls-verify=false", "--platform", "linux/amd64", "--optional-platform", "linux/mips",
+		"--sparse", "strip", "--list-signatures", "warn", filepath.Join(t.TempDir(), "b"), refTo(src))
+	assert.Equal(t, StatusDone, r.status)
+	assert.Contains(t, r.stderr, "no instance matches the optional platform linux/mips")
+	assert.Contains(t, r.stderr, "is signed, and changes: void at the destination: referrer "+f.Digest("signature").String())
 }

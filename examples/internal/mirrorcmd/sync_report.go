@@ -247,6 +247,15 @@ func missingName(m copy.InstanceReport) string {
 	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
 }
 
+// missingWarnings say what a plan leaves out because it is missing.
+func missingWarnings(p *copy.Plan) []string {
+	var warnings []string
+	for _, m := range missingIn(p) {
+		warnings = append(warnings, "missing at the source, and left out: "+missingName(m))
+	}
+	return warnings
+}
+
 func because(reason string) string {
 	if reason == "" {
 		return ""

@@ -47,7 +47,7 @@ func newVerifier(plan *copy.Plan, parallel uint, hash bool) *verifier {
 		attached: map[digest.Digest]string{}, owner: map[digest.Digest]string{}, elsewhere: map[digest.Digest]bool{},
 		found: verification{
 			Schema: verificationSchema, Source: plan.Source, Destination: plan.Destination, Wanted: plan.Digest,
-			Violations: []violation{}, BlobsRead: hash, Warnings: slices.Clone(plan.Warnings),
+			Violations: []violation{}, BlobsRead: hash, Warnings: append(slices.Clone(plan.Warnings), missingWarnings(plan)...),
 		},
 	}
 }
