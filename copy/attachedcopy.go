@@ -16,6 +16,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 func (a AttachedPlan) key() string { return attachmentKey(a.Subject, a.Digest, a.Tag) }
@@ -52,7 +53,7 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 	for _, d := range inOrder(append(sortedKeys(lists), sortedKeys(late)...), needs) {
 		if list, ok := lists[d]; !ok {
 			err = j.putImage(ctx, late[d].doc)
-		} else if err = j.put(ctx, list, func() error { return j.dst.PutManifest(ctx, list) }); err != nil {
+		} else if err = j.putAttachedList(ctx, list); err != nil {
 			err = &Error{"writing attached list", DestinationSide, d.String(), err}
 		} else {
 			j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
@@ -77,6 +78,31 @@ func refusedAttachment(err error, attached []AttachedPlan) error {
 		}
 	}
 	return err
+}
+
+// putAttachedList stores a list that is attached. If the destination says that it lacks a child, all of which have been stored, those that it names
+// are stored again and the list is tried once more.
+func (j *job) putAttachedList(ctx context.Context, doc endpoint.Document) error {
+	put := func() error { return j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }) }
+	refused := put()
+	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+	if refused == nil || err != nil {
+		return refused
+	}
+	all := sparsesupport.List{Digest: doc.Digest}
+	for _, in := range list.Instances() {
+		all.Add(in.Digest, in.MediaType, false)
+	}
+	kind, lost := sparsesupport.Classify(refused, all)
+	if kind != sparsesupport.Lost && kind != sparsesupport.Unclear {
+		return refused
+	}
+	for _, d := range lost {
+		if err := j.storeAgain(ctx, d); err != nil {
+			return err
+		}
+	}
+	return put()
 }
 
 // attachedDocuments returns the distinct images and lists that attachments are, but for those that the plan copies as instances too.
@@ -143,7 +169,9 @@ func (j *job) announce(ctx context.Context, dst endpoint.ReferrerDestination, at
 		if err != nil {
 			return &Error{"reading attachment", SourceSide, a.Digest.String(), err}
 		}
-		err = dst.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) { return j.mergeTag(ctx, a.Tag, there, doc) })
+		err = j.sendLost(ctx, doc, func() error {
+			return dst.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) { return j.mergeTag(ctx, a.Tag, there, doc) })
+		})
 		if err != nil {
 			return &Error{"writing tag", DestinationSide, a.Tag, err}
 		}

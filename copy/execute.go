@@ -289,6 +289,11 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
 		return e.blobError(b, err)
 	}
 	bp.done(result.Reused)
+	if result.Reused {
+		e.mu.Lock()
+		e.reused[b.Digest] = true
+		e.mu.Unlock()
+	}
 	e.reporter.update(func(r *Report) {
 		if result.Reused {
 			r.BlobsReused++

@@ -66,6 +66,7 @@ type job struct {
 	// signatures of what was read, by digest; absent where there is nothing to carry.
 	mu         sync.Mutex
 	signatures map[digest.Digest]endpoint.Signatures // guarded by mu
+	reused     map[digest.Digest]bool                // blobs that the destination said it had; guarded by mu
 	// carried are the signatures that travel as what a digest tag names, by what they sign and by digesttag.LayerKey.
 	carried map[digest.Digest]map[string]bool
 	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said; guarded by mu.
@@ -89,6 +90,7 @@ func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.I
 		absent:     map[digest.Digest]error{},
 		signatures: map[digest.Digest]endpoint.Signatures{},
 		unlistable: map[digest.Digest]bool{},
+		reused:     map[digest.Digest]bool{},
 	}
 	if j.budget = j.sharedBudget(); j.budget == nil {
 		j.budget = j.o.budget()

@@ -91,9 +91,10 @@ func subjectOf(doc endpoint.Document) (subject digest.Digest, children []digest.
 }
 
 // put stores doc by calling put. If the destination refuses it because it lacks its subject, and the plan copies that, the subject is
-// put and doc is tried once more; if the plan does not, the error is a *SubjectError. It must be called without a slot of the budget.
+// put and doc is tried once more; if the plan does not, the error is a *SubjectError. Blobs that the destination said were there, and says are
+// not, are sent: see sendLost. It must be called without a slot of the budget.
 func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) error {
-	err := one(ctx, j.budget, put)
+	err := one(ctx, j.budget, func() error { return j.sendLost(ctx, doc, put) })
 	subject := refusedSubject(err, doc)
 	if subject == "" {
 		return err

@@ -59,7 +59,7 @@ func (j *job) write(ctx context.Context) error {
 	if !errors.As(err, &put) {
 		return err
 	}
-	return j.refused(ctx, put, true)
+	return j.refused(ctx, put, map[digest.Digest]bool{})
 }
 
 // A listPutError says that the destination did not store a list.
@@ -230,7 +230,7 @@ func (j *job) named(d digest.Digest, written bool) {
 // refused finds out why a list was not stored, and does what that calls for: children that were lost are pushed again, once; a refusal to make
 // the reference name what it names does not matter; under Auto, a list that was refused because it is sparse is stripped. Anything else is an
 // error.
-func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) error {
+func (j *job) refused(ctx context.Context, put *listPutError, repaired map[digest.Digest]bool) error {
 	var subject *SubjectError
 	if errors.As(put.err, &subject) {
 		return put.err // stripping would not help: the subject stays
@@ -247,8 +247,9 @@ func (j *job) refused(ctx context.Context, put *listPutError, mayRepair bool) er
 		}
 	}
 	switch {
-	case mayRepair && (len(lost) > 0 || unclear && sparse):
-		return j.repair(ctx, lost)
+	case !repaired[put.list.Result] && (len(lost) > 0 || unclear):
+		repaired[put.list.Result] = true
+		return j.repair(ctx, lost, repaired)
 	case len(lost) > 0:
 		return put.err
 	case put.list == j.plan.List && isRefusal(put.err) && j.names(ctx, put.list.Result):
@@ -289,20 +290,15 @@ func (j *job) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 
 // repair pushes lost children again and writes the lists once more. Some registries refuse a list while they are still storing
 // its children, and take it on a second try.
-func (j *job) repair(ctx context.Context, lost []digest.Digest) error {
+func (j *job) repair(ctx context.Context, lost []digest.Digest, repaired map[digest.Digest]bool) error {
 	nested := nestedLists(j.plan.List)
 	for _, d := range lost {
 		if slices.Contains(nested, d) {
 			delete(j.in.Present, d) // so that writeLists stores it
 			continue
 		}
-		again, err := j.manifest(ctx, d)
-		if err != nil {
-			logrus.Debugf("what the destination has lost cannot be read again: %v", err)
-			continue // the list will be refused again
-		}
-		if err := one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, again) }); err != nil {
-			return &Error{"writing manifest again", DestinationSide, d.String(), err}
+		if err := j.storeAgain(ctx, d); err != nil {
+			return err
 		}
 	}
 	err := j.writeLists(ctx, j.plan)
@@ -310,7 +306,20 @@ func (j *job) repair(ctx context.Context, lost []digest.Digest) error {
 	if !errors.As(err, &put) {
 		return err
 	}
-	return j.refused(ctx, put, false)
+	return j.refused(ctx, put, repaired)
+}
+
+// storeAgain stores a manifest that the destination says it does not have, if it can still be read: else the list will be refused again.
+func (j *job) storeAgain(ctx context.Context, d digest.Digest) error {
+	again, err := j.manifest(ctx, d)
+	if err != nil {
+		logrus.Debugf("what the destination has lost cannot be read again: %v", err)
+		return nil
+	}
+	if err := j.put(ctx, again, func() error { return j.dst.PutManifest(ctx, again) }); err != nil {
+		return &Error{"writing manifest again", DestinationSide, d.String(), err}
+	}
+	return nil
 }
 
 // strip answers the refusal of a sparse list.

@@ -2,10 +2,14 @@ package endpoint
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // RegistryError is a registry's refusal, with every error of its answer. The fields are those of the error body of the OCI
@@ -99,4 +103,40 @@ func (e *RegistryError) Has(code string) bool {
 		}
 	}
 	return false
+}
+
+// SendLost stores a manifest that names blobs by calling put. If a registry answers that some are not there, although it has said that they are,
+// or has just taken them, send is called for each, once, and put again: caches before registries know blobs that are gone, and stores that
+// replicate do not know those that have just come.
+func SendLost(blobs []Blob, put func() error, send func(Blob) error) error {
+	sent := map[digest.Digest]bool{}
+	for {
+		err := put()
+		again := false
+		for _, b := range blobs {
+			if sent[b.Digest] || !saysUnknown(err, b.Digest) {
+				continue
+			}
+			if failed := send(b); failed != nil {
+				return fmt.Errorf("%w (and sending blob %s again: %w)", err, b.Digest, failed)
+			}
+			sent[b.Digest], again = true, true
+		}
+		if !again {
+			return err
+		}
+	}
+}
+
+// saysUnknown says whether err is a registry's answer that a blob is not there. Codes differ (MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN, NOT_FOUND; none
+// at Artifactory), and so do places: the digest is the detail, or part of it, or stands in the message.
+func saysUnknown(err error, blob digest.Digest) bool {
+	var e *RegistryError
+	if !errors.As(err, &e) || e.TokenService || e.Status < http.StatusBadRequest || e.Status >= http.StatusInternalServerError {
+		return false
+	}
+	return slices.ContainsFunc(e.Errors, func(d RegistryErrorDetail) bool {
+		absent := d.Code == "" || strings.HasSuffix(d.Code, "UNKNOWN") || strings.HasSuffix(d.Code, "NOT_FOUND") || strings.HasSuffix(d.Code, "NotFound")
+		return absent && (strings.Contains(d.Message, blob.String()) || strings.Contains(string(d.Detail), blob.String()))
+	})
 }

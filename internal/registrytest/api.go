@@ -73,6 +73,12 @@ func (r *Registry) DeleteBlob(repo string, d digest.Digest) bool {
 	return r.store.deleteBlob(repo, d, 0)
 }
 
+// LoseBlob loses the content of a blob: HEAD and mounts go on to say that it is there, and manifests that name it are refused until it is
+// uploaded again.
+func (r *Registry) LoseBlob(repo string, d digest.Digest) {
+	r.store.lose(repo, d)
+}
+
 // DeleteManifest removes a manifest and the tags that point at it, and says whether it was there.
 func (r *Registry) DeleteManifest(repo string, d digest.Digest) bool {
 	return r.store.deleteManifest(repo, d, 0)

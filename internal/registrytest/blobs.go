@@ -50,7 +50,7 @@ func (x *exchange) getBlob(d digest.Digest) {
 		return
 	}
 	c, ok := x.store.blob(x.route.repo, d)
-	if !ok {
+	if !ok || !head && x.store.lost(x.route.repo, d) {
 		x.blobUnknown(d)
 		return
 	}
@@ -106,7 +106,9 @@ func (x *exchange) sendContent(c Content) {
 		}
 	}
 	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Length", strconv.FormatInt(length, 10))
+	if !head || !x.opts.NoLengthOfHEAD {
+		h.Set("Content-Length", strconv.FormatInt(length, 10))
+	}
 	if !head && !x.opts.BlobHeaderFirst {
 		x.wait(x.req.Context(), x.opts.BlobWait)
 	}

@@ -225,6 +225,9 @@ func (x *exchange) storeManifest(p manifestPut) Answer {
 		repo = &repository{} // nothing is there
 	}
 	if missing := missingBlobs(repo, p.doc); len(missing) > 0 {
+		if x.opts.BlobsUnknown != nil {
+			return x.opts.BlobsUnknown(missing)
+		}
 		return Answer{Status: http.StatusBadRequest, Errors: unknownReferences(missing)}
 	}
 	if a := x.refusedArtifact(repo, p.doc); a.Status != 0 {
@@ -268,7 +271,7 @@ func missingBlobs(repo *repository, doc document) []digest.Digest {
 		need = append(need, *doc.Config)
 	}
 	for _, b := range need {
-		if _, ok := repo.blobs[b.Digest]; !ok && len(b.URLs) == 0 && !seen[b.Digest] {
+		if _, ok := repo.blobs[b.Digest]; (!ok || repo.phantoms[b.Digest]) && len(b.URLs) == 0 && !seen[b.Digest] {
 			seen[b.Digest] = true
 			missing = append(missing, b.Digest)
 		}

@@ -3,6 +3,8 @@ package registrytest
 import (
 	"net/http"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Options are the behaviours of a Registry. The zero value is a registry on plain HTTP that asks for no credentials, accepts
@@ -15,6 +17,9 @@ type Options struct {
 	Strict bool
 	// ListPolicy decides on every PUT of a list that is otherwise correct. nil accepts, unless Strict is set.
 	ListPolicy ListPolicy
+	// BlobsUnknown, if not nil, is the answer to a manifest that names blobs which are not there; 400 MANIFEST_BLOB_UNKNOWN with an error for
+	// each if it is nil.
+	BlobsUnknown func(missing []digest.Digest) Answer
 	// ImmutableTags refuses to point an existing tag at another digest: 400 TAG_INVALID, as ECR does.
 	ImmutableTags bool
 	// PutAgain, if not nil, decides about every PUT of a tag that is there already, whatever it names: registries refuse to write an
@@ -58,6 +63,19 @@ type Options struct {
 	NoMonolithicPost bool
 	// IgnoreMounts answers every mount request with 202, as if the blob were not there.
 	IgnoreMounts bool
+	// PhantomMounts answers every mount request with 201, as if the blob were there.
+	PhantomMounts bool
+	// PatchOnly answers 404, without a code, to a PUT that would bring the content of an upload: Artifactory 6 takes it by PATCH.
+	PatchOnly bool
+	// MaxBody is the most bytes that a request of an upload may bring: 413 with a page for others, as Cloudflare (100 MB) and nginx
+	// (1 MiB) answer before the body was read. 0 for no bound.
+	MaxBody int64
+	// MovingUploads gives an upload another URL with each PATCH. The one before is not known any more.
+	MovingUploads bool
+	// UploadStatus is the status of the answer that says that a blob was stored, 201 if 0: 200, 202 and 204 are met too.
+	UploadStatus int
+	// NoLengthOfHEAD leaves out Content-Length in answers to HEAD of a blob.
+	NoLengthOfHEAD bool
 	// NoRange ignores Range headers: 200 with the whole blob.
 	NoRange bool
 	// BareSuccess answers PUT of manifests and blobs with 200 and nothing else: some gateways in front of registries drop the rest.

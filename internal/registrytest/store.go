@@ -38,6 +38,7 @@ type store struct {
 
 type repository struct {
 	blobs     map[digest.Digest]Content
+	phantoms  map[digest.Digest]bool // blobs whose content is lost, which HEAD does not know
 	manifests map[digest.Digest]storedManifest
 	tags      map[string]digest.Digest
 	history   []Event
@@ -61,6 +62,7 @@ func (s *store) make(name string) *repository {
 	if r == nil {
 		r = &repository{
 			blobs:     map[digest.Digest]Content{},
+			phantoms:  map[digest.Digest]bool{},
 			manifests: map[digest.Digest]storedManifest{},
 			tags:      map[string]digest.Digest{},
 		}
@@ -84,6 +86,7 @@ func (s *store) putBlob(name string, c Content, request int) {
 	if !there || old.at == nil {
 		r.blobs[c.Digest] = c
 	}
+	delete(r.phantoms, c.Digest)
 	s.record(r, Event{Kind: EventBlob, Digest: c.Digest, Changed: !there, Request: request})
 }
 
@@ -97,13 +100,33 @@ func (s *store) blob(name string, d digest.Digest) (Content, bool) {
 	return Content{}, false
 }
 
+// lose loses the content of a blob.
+func (s *store) lose(name string, d digest.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.make(name).phantoms[d] = true
+}
+
+// lost says whether the content of a blob is lost.
+func (s *store) lost(name string, d digest.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.repo(name)
+	return r != nil && r.phantoms[d]
+}
+
 // mount makes a blob of the repository from one of name, too, and says whether it was there.
 func (s *store) mount(name, from string, d digest.Digest, request int) bool {
 	c, ok := s.blob(from, d)
-	if ok {
-		s.putBlob(name, c, request)
+	if !ok {
+		return false
 	}
-	return ok
+	lost := s.lost(from, d)
+	s.putBlob(name, c, request)
+	if lost {
+		s.lose(name, d)
+	}
+	return true
 }
 
 // putManifest stores m under its digest d and, unless tag is "", points the tag at it.

@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	_ "crypto/sha256" // algorithms of digests
 	_ "crypto/sha512"
@@ -19,7 +20,7 @@ import (
 type upload struct {
 	repo  string
 	id    string
-	state string // part of the URL that clients must send back
+	state string // part of the URL that clients must send back; guarded by the store's mu
 	busy  bool   // a request has it; guarded by the store's mu
 	size  int64  // guarded by the store's mu while not busy
 	algo  digest.Algorithm
@@ -35,6 +36,10 @@ const maxPrealloc = 256 << 20
 
 // upload serves the uploads of a repository.
 func (x *exchange) upload() {
+	if most := x.opts.MaxBody; most > 0 && x.req.ContentLength > most {
+		FailHTML(http.StatusRequestEntityTooLarge).write(x)
+		return
+	}
 	if x.route.ref == "" {
 		if x.req.Method != http.MethodPost {
 			x.notAllowed()
@@ -62,6 +67,10 @@ func (x *exchange) startUpload() {
 		d, err := digest.Parse(mount)
 		if err != nil {
 			x.digestInvalid(err.Error())
+			return
+		}
+		if x.opts.PhantomMounts {
+			x.blobCreated(d)
 			return
 		}
 		if from := q.Get("from"); !x.opts.IgnoreMounts && from != "" && x.mayPull(from) &&
@@ -150,6 +159,10 @@ func (x *exchange) continueUpload() {
 			return
 		}
 	}
+	if x.opts.PatchOnly && x.req.Method == http.MethodPut && x.req.ContentLength != 0 {
+		x.refuse(http.StatusNotFound, Error{Message: "not found"})
+		return
+	}
 	u := x.claim()
 	if u == nil {
 		return
@@ -168,6 +181,11 @@ func (x *exchange) continueUpload() {
 	if err := u.read(x.req, x.opts.DiscardBlobs); err != nil {
 		x.refuse(http.StatusBadRequest, Error{Code: "BLOB_UPLOAD_INVALID", Message: err.Error()})
 		return
+	}
+	if x.opts.MovingUploads {
+		x.store.mu.Lock()
+		u.state = secret()
+		x.store.mu.Unlock()
 	}
 	x.w.Header().Set("Content-Length", "0")
 	x.uploadHeaders(u, u.size)
@@ -264,8 +282,14 @@ func (x *exchange) blobCreated(d digest.Digest) {
 	h := x.w.Header()
 	h.Set("Location", x.location("/v2/"+x.route.repo+"/blobs/"+d.String()))
 	h.Set("Docker-Content-Digest", d.String())
-	h.Set("Content-Length", "0")
-	x.w.WriteHeader(http.StatusCreated)
+	status := http.StatusCreated
+	if x.req.Method == http.MethodPut {
+		status = cmp.Or(x.opts.UploadStatus, status)
+	}
+	if status != http.StatusNoContent {
+		h.Set("Content-Length", "0")
+	}
+	x.w.WriteHeader(status)
 }
 
 // uploadHeaders says where the upload goes on, and how much of it is here. Nothing and one byte look the same ("0-0"), as in

@@ -172,7 +172,7 @@ func (t *loadTask) child(ctx context.Context, tree *bundleTree, doc endpoint.Doc
 				return err
 			}
 		}
-		if err := t.dst.PutManifest(ctx, doc); err != nil {
+		if err := t.put(ctx, tree, doc, func() error { return t.dst.PutManifest(ctx, doc) }); err != nil {
 			return t.refused(doc, err)
 		}
 		t.note(true, 0)
@@ -206,7 +206,7 @@ func (t *loadTask) top(ctx context.Context, doc endpoint.Document) error {
 	if err != nil {
 		return err
 	}
-	if err := t.dst.PutTop(ctx, doc, sigs); err != nil {
+	if err := t.put(ctx, t.tree, doc, func() error { return t.dst.PutTop(ctx, doc, sigs) }); err != nil {
 		return t.refused(doc, err)
 	}
 	t.note(true, sigs.Len())
@@ -232,23 +232,69 @@ func (t *loadTask) refused(doc endpoint.Document, err error) error {
 	if parseErr != nil || slices.Contains(t.tree.images, doc.Digest) {
 		return err
 	}
-	put := sparsesupport.List{Digest: doc.Digest}
-	refused := &copy.SparseRefusedError{
-		List: doc.Digest, Refusal: err, NotStripped: "a bundle is loaded as it was made; one made with --sparse strip, or with --all, has no sparse list",
-	}
-	for _, in := range list.Instances() {
-		leftOut := !slices.ContainsFunc(t.tree.documents, func(doc endpoint.Document) bool { return doc.Digest == in.Digest })
-		put.Add(in.Digest, in.MediaType, leftOut)
-		if leftOut && !slices.Contains(refused.Absent, in.Digest) {
-			refused.Absent = append(refused.Absent, in.Digest)
-		}
-	}
+	put, absent := t.tree.asPut(doc, list)
 	kind, _ := sparsesupport.Classify(err, put)
-	refused.Unclear = kind == sparsesupport.Unclear
-	if len(refused.Absent) == 0 || kind != sparsesupport.Absent && !refused.Unclear {
+	unclear := kind == sparsesupport.Unclear
+	if len(absent) == 0 || kind != sparsesupport.Absent && !unclear {
 		return err
 	}
-	return refused
+	return &copy.SparseRefusedError{
+		List: doc.Digest, Absent: absent, Refusal: err, Unclear: unclear,
+		NotStripped: "a bundle is loaded as it was made; one made with --sparse strip, or with --all, has no sparse list",
+	}
+}
+
+// asPut is doc as a list that a registry may refuse, and the distinct children that the bundle lacks.
+func (t *bundleTree) asPut(doc endpoint.Document, list manifest.List) (put sparsesupport.List, absent []digest.Digest) {
+	put.Digest = doc.Digest
+	for _, in := range list.Instances() {
+		_, there := t.document(in.Digest)
+		put.Add(in.Digest, in.MediaType, !there)
+		if !there && !slices.Contains(absent, in.Digest) {
+			absent = append(absent, in.Digest)
+		}
+	}
+	return put, absent
+}
+
+// document is one of those that the tree consists of.
+func (t *bundleTree) document(d digest.Digest) (endpoint.Document, bool) {
+	i := slices.IndexFunc(t.documents, func(doc endpoint.Document) bool { return doc.Digest == d })
+	if i < 0 {
+		return endpoint.Document{}, false
+	}
+	return t.documents[i], true
+}
+
+// put stores doc, of tree, by calling put. Blobs that the registry says are not there, although it has said that they are or has just taken them, are sent
+// again; children of a list that it says so of are put again, and the list once more.
+func (t *loadTask) put(ctx context.Context, tree *bundleTree, doc endpoint.Document, put func() error) error {
+	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+	if err != nil {
+		_, all, err := blobs(doc)
+		if err != nil {
+			return err
+		}
+		return endpoint.SendLost(all, put, func(b endpoint.Blob) error {
+			if !t.l.dir.has(b.Digest, b.Size) {
+				return errors.New("the bundle does not have it")
+			}
+			return t.dst.SendBlob(ctx, b, t.l.dir.opener(b))
+		})
+	}
+	refused := put()
+	asPut, absent := tree.asPut(doc, list)
+	kind, lost := sparsesupport.Classify(refused, asPut)
+	if kind != sparsesupport.Lost && (kind != sparsesupport.Unclear || len(absent) > 0) {
+		return refused
+	}
+	for _, d := range lost {
+		child, _ := tree.document(d) // what is lost is one of them
+		if err := t.dst.PutManifest(ctx, child); err != nil {
+			return err
+		}
+	}
+	return put()
 }
 
 // unstored returns the signatures of a manifest that is at the destination, nil if it has them all there.

@@ -118,7 +118,7 @@ func (t *loadTask) warn(format string, args ...any) {
 // attachByTag makes a tag of the repository name what is attached, together with what it names there already.
 func (t *loadTask) attachByTag(ctx context.Context, a bundleAttached, tree *bundleTree) error {
 	ours := tree.documents[len(tree.documents)-1]
-	return t.dst.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) {
+	update := func(there endpoint.Document) (endpoint.Document, error) {
 		m := digesttag.Merge(a.Tag, there, ours)
 		if m.Doc.Digest == there.Digest {
 			return m.Doc, nil
@@ -138,5 +138,6 @@ func (t *loadTask) attachByTag(ctx context.Context, a bundleAttached, tree *bund
 		config := endpoint.Blob{Digest: digest.FromBytes(m.Config), Size: int64(len(m.Config)), MediaType: imgspecv1.MediaTypeImageConfig, Config: true}
 		_, err := t.dst.PutBlob(ctx, config, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.Config)), nil })
 		return m.Doc, err
-	})
+	}
+	return t.put(ctx, tree, ours, func() error { return t.dst.UpdateTag(ctx, a.Tag, update) })
 }

@@ -315,6 +315,26 @@ const maxOverlapped = 16 << 20
 // It asks the registry to mount the blob from the repository itself, or from that of MountFrom, which answers whether it is
 // there and, if not, starts the upload. Large blobs, and registries that were seen to ignore mounts, get an existence check first.
 func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
+	return d.putBlob(ctx, b, open, &sending{})
+}
+
+// SendBlob is PutBlob for a blob that the registry says is there, and then that it is not, when it is to store a manifest: nothing is asked. It is
+// not sent if another end with the same Shared has done so since a manifest was refused.
+func (d *Destination) SendBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) error {
+	_, err := d.putBlob(ctx, b, open, &sending{plain: true})
+	return err
+}
+
+// A sending is what attempts to bring one blob have led to.
+type sending struct {
+	plain     bool // it is not asked for
+	throttled bool // a mount was refused for being too much
+	lost      bool // the registry did not know the upload any more
+	both      bool // the registry took the content in no way
+	unmatched bool // the registry said that the content does not match the digest
+}
+
+func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener, s *sending) (endpoint.PutResult, error) {
 	if err := b.Digest.Validate(); err != nil {
 		return endpoint.PutResult{}, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
@@ -325,7 +345,7 @@ func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 	var result endpoint.PutResult
 	defer func() { end(err == nil) }()
 	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
-		result.Reused, err = d.putBlobOnce(ctx, b, open)
+		result.Reused, err = d.putBlobOnce(ctx, b, open, s)
 		return err
 	})
 	if err != nil {
@@ -340,15 +360,23 @@ func (d *Destination) OnItsWay(b endpoint.Blob) <-chan struct{} {
 	return d.repo.host.blobs.onItsWay(b.Digest, d.repo)
 }
 
-func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open endpoint.Opener, s *sending) (reused bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends reading the content, wherever that is
-	how := d.howToStart(b)
+	how := howToStart{overlap: true}
+	if !s.plain {
+		how = d.howToStart(b)
+	}
 	if how.check {
-		if there, err := d.hasBlobOnce(ctx, b); there {
+		there, err := d.hasBlobOnce(ctx, b)
+		if there {
 			return true, nil
-		} else if err != nil {
+		}
+		if err != nil {
 			logrus.Debugf("Asking for blob %s: %v", b.Digest, err)
+		}
+		if errors.Is(err, errOtherSize) && how.from == d.repo.name {
+			how.from = "" // it would be mounted, as it is
 		}
 	}
 	content := &earlyContent{open: open}
@@ -356,11 +384,22 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 	if how.overlap {
 		content.start(ctx)
 	}
-	location, err := d.startUpload(ctx, b, how)
-	if err != nil || location == nil {
+	at, err := d.startUpload(ctx, b, how, s)
+	if err != nil || at == nil {
 		return err == nil, err
 	}
-	return false, d.upload(ctx, b, location, content)
+	return false, s.unless(d.upload(ctx, b, at, content, s))
+}
+
+// unless makes err one after which b is sent again if it says that what arrived is not the blob, for the first time: our end verifies what it
+// sends, so it was damaged on its way.
+func (s *sending) unless(err error) error {
+	no, refused := errors.AsType[*refusal](err)
+	if !refused || s.unmatched || !no.Has("DIGEST_INVALID") && !no.Has("SIZE_INVALID") {
+		return err
+	}
+	s.unmatched = true
+	return &lostUpload{err}
 }
 
 // hasBlobOnce is HasBlob without retries.
@@ -369,47 +408,77 @@ func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, e
 	if err != nil {
 		return found(d.repo.wrapNotFound(err))
 	}
-	if err := discard(resp).aboutContent(); err != nil {
+	a := discard(resp)
+	if err := errors.Join(a.aboutContent(), a.sizedAs(b)); err != nil {
 		return false, err
 	}
 	return true, nil
 }
 
+// errOtherSize says that what has the digest of a blob has not its size.
+var errOtherSize = errors.New("it has another size")
+
+// sizedAs fails if a, the successful answer to a HEAD, states another length than that of b. None, and 0, which some registries and proxies always
+// state, say nothing.
+func (a answer) sizedAs(b endpoint.Blob) error {
+	stated, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
+	if err == nil && stated > 0 && b.Size >= 0 && stated != b.Size {
+		return fmt.Errorf("%s: %w: %d bytes, not %d", a.url, errOtherSize, stated, b.Size)
+	}
+	return nil
+}
+
 // startUpload returns where to send b, or nil if it is there already.
-func (d *Destination) startUpload(ctx context.Context, b endpoint.Blob, how howToStart) (*url.URL, error) {
+func (d *Destination) startUpload(ctx context.Context, b endpoint.Blob, how howToStart, s *sending) (*session, error) {
 	switch {
 	case how.from == "":
-		location, _, err := d.post(ctx, "", "")
-		return location, err
+		at, _, err := d.post(ctx, "", "")
+		return at, err
 	case how.probe:
-		return d.probeMount(ctx, b, how.from)
+		return d.probeMount(ctx, b, how.from, s)
 	default:
-		return d.mount(ctx, b, how.from)
+		return d.mount(ctx, b, how.from, s)
 	}
 }
 
-// mount asks for b to be mounted. A registry that refuses the question is asked for an upload.
-func (d *Destination) mount(ctx context.Context, b endpoint.Blob, from string) (*url.URL, error) {
+// mount asks for b to be mounted. Whatever else the registry answers, or if it does not, it is asked for an upload: only one that has too much to
+// do is asked again, once.
+func (d *Destination) mount(ctx context.Context, b endpoint.Blob, from string, s *sending) (*session, error) {
 	query := "mount=" + url.QueryEscape(b.Digest.String()) + "&from=" + url.QueryEscape(from)
-	location, mounted, err := d.post(ctx, query, from)
-	var no *refusal
+	at, mounted, err := d.post(ctx, query, from)
 	switch {
 	case mounted && from == d.repo.name:
 		d.repo.host.noteMounts(mountsWork)
 	case mounted || (err == nil && from != d.repo.name):
 		d.noteMount(b, from, mounted)
-	case errors.As(err, &no):
-		if transient, _ := isRetriable(err); transient {
-			return nil, err
+	case err != nil && ctx.Err() != nil:
+		return nil, err
+	case err != nil && saysBusy(err) && !s.throttled:
+		s.throttled = true
+		return nil, err
+	case err != nil:
+		logrus.Debugf("Mounting blob %s from %s: %v", b.Digest, from, err)
+		if transient, _ := isRetriable(err); !transient || d.repo.host.failedMount() {
+			d.noMounts(b, from)
 		}
-		if from == d.repo.name {
-			d.repo.host.noteMounts(mountsIgnored)
-		} else {
-			d.noteMount(b, from, false)
-		}
-		location, _, err = d.post(ctx, "", "")
+		at, _, err = d.post(ctx, "", "")
 	}
-	return location, err
+	return at, err
+}
+
+// noMounts notes that blobs are not mounted from a repository.
+func (d *Destination) noMounts(b endpoint.Blob, from string) {
+	if from == d.repo.name {
+		d.repo.host.noteMounts(mountsIgnored)
+	} else {
+		d.noteMount(b, from, false)
+	}
+}
+
+// saysBusy says whether err is the answer of a registry that has too much to do.
+func saysBusy(err error) bool {
+	no, refused := errors.AsType[*refusal](err)
+	return refused && (no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable)
 }
 
 // noteMount notes whether b was mounted from another repository. The source's own has the blob: if it was not mounted from there, there is
@@ -424,22 +493,22 @@ func (d *Destination) noteMount(b endpoint.Blob, from string, mounted bool) {
 
 // probeMount is mount with an existence check next to it: a blob that is there and is not mounted says that the registry ignores
 // mounts.
-func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob, from string) (*url.URL, error) {
+func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob, from string, s *sending) (*session, error) {
 	there := make(chan bool, 1)
 	go func() {
 		found, err := d.hasBlobOnce(ctx, b)
 		there <- found && err == nil
 	}()
-	location, err := d.mount(ctx, b, from)
-	if <-there && location != nil {
+	at, err := d.mount(ctx, b, from, s)
+	if <-there && at != nil {
 		d.repo.host.noteMounts(mountsIgnored)
 		return nil, nil
 	}
-	return location, err
+	return at, err
 }
 
 // post starts an upload, or mounts with the given query and origin.
-func (d *Destination) post(ctx context.Context, query, mountFrom string) (location *url.URL, mounted bool, err error) {
+func (d *Destination) post(ctx context.Context, query, mountFrom string) (at *session, mounted bool, err error) {
 	resp, err := d.repo.send(ctx, &request{
 		method:    http.MethodPost,
 		path:      "blobs/uploads/",
@@ -455,7 +524,11 @@ func (d *Destination) post(ctx context.Context, query, mountFrom string) (locati
 		return nil, true, nil
 	case resp.StatusCode == http.StatusAccepted:
 		location, err := d.uploadLocation(resp)
-		return location, false, err
+		if err != nil {
+			return nil, false, err
+		}
+		least, _ := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64)
+		return &session{location, least}, false, nil
 	}
 	return nil, false, fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
 }
@@ -473,35 +546,6 @@ func (d *Destination) uploadLocation(resp *http.Response) (*url.URL, error) {
 		location.Scheme, location.Host = asked.Scheme, asked.Host
 	}
 	return location, nil
-}
-
-// upload sends the content to location, in one piece.
-func (d *Destination) upload(ctx context.Context, b endpoint.Blob, location *url.URL, content *earlyContent) error {
-	content.ready(ctx) // before this side's slot is taken: see holdingSlot
-	resp, err := d.repo.send(ctx, &request{
-		method:   http.MethodPut,
-		location: location,
-		query:    "digest=" + url.QueryEscape(b.Digest.String()),
-		header:   http.Header{"Content-Type": {"application/octet-stream"}},
-		size:     b.Size,
-		slow:     true,
-		body: func(ctx context.Context) (io.ReadCloser, error) {
-			r, err := content.take(ctx)
-			if err != nil {
-				return nil, err
-			}
-			return &countedReader{r, d.stats}, nil
-		},
-	})
-	if err != nil {
-		return err
-	}
-	a := discard(resp)
-	switch resp.StatusCode {
-	case http.StatusCreated, http.StatusOK, http.StatusNoContent:
-		return checkStored(a, b.Digest)
-	}
-	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
 }
 
 type countedReader struct {

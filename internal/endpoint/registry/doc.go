@@ -9,7 +9,7 @@
 //   - A repository is one repository at one host, with the credentials for it. Its method send carries out one request: first
 //     alone where something must be learned about the host, within the host's limit, with authorization, watched for stalls.
 //     Its method do repeats send while a retrier allows it.
-//   - A host is what is known and shared about one registry: connections, scheme, challenges, tokens, limit, whether it mounts.
+//   - A host is what is known and shared about one registry: connections, scheme, challenges, tokens, limit, whether it mounts, how it takes content.
 //     Shared holds the hosts, so that several copies of one process share them.
 //   - A login is what is known about one credential at one registry: as long as that is nothing, requests with it go one at a time, and once it
 //     was refused, none goes. Credentials come from where containers/image looks, and last from Docker's credsStore.

@@ -131,8 +131,11 @@ func answered(err error) *endpoint.RegistryError {
 // says404 reports whether err is a 404 of the registry itself that is not about access.
 func says404(err error) bool {
 	e := answered(err)
-	return e != nil && e.Status == http.StatusNotFound && !e.Has("DENIED") && !e.Has("UNAUTHORIZED")
+	return e != nil && e.Status == http.StatusNotFound && !aboutAccess(e)
 }
+
+// aboutAccess says whether a refusal is about who asks, by its codes.
+func aboutAccess(e *endpoint.RegistryError) bool { return e.Has("DENIED") || e.Has("UNAUTHORIZED") }
 
 // saysNotFound reports whether err is a definite answer of r that the object of a GET or HEAD is not there: see endpoint.ErrNotFound.
 func (r *repository) saysNotFound(err error) bool {

@@ -181,6 +181,9 @@ func isRetriable(err error) (bool, time.Duration) {
 	if _, ours := errors.AsType[*contentError](err); ours {
 		return false, 0
 	}
+	if _, lost := errors.AsType[*lostUpload](err); lost {
+		return true, 0
+	}
 	if no, ok := errors.AsType[*refusal](err); ok {
 		switch no.Status {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,

@@ -210,6 +210,8 @@ type host struct {
 	challenges []challenge  // of the last 401; guarded by mu
 	mounts     mountSupport // guarded by mu
 	probes     int          // existence checks made next to mounts; guarded by mu
+	unanswered int          // mounts that failed without a definite answer; guarded by mu
+	uploads    uploads      // guarded by mu
 
 	pinging sync.Mutex // held while asking for challenges
 	pinged  bool       // GET /v2/ was answered; guarded by pinging

@@ -61,6 +61,14 @@ func (h *host) noteMounts(m mountSupport) {
 	h.mounts = m
 }
 
+// failedMount notes that a mount has failed without a definite answer, and says whether that is as good as one by now.
+func (h *host) failedMount() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.unanswered++
+	return h.unanswered >= maxMountMisses
+}
+
 // earlyContent is the content of a blob, opened while it is not certain yet that it is needed.
 type earlyContent struct {
 	open    endpoint.Opener

@@ -1,0 +1,338 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// An uploadWay is how content is sent to a registry.
+type uploadWay struct {
+	known bool  // the registry has taken content in this way
+	patch bool  // by PATCH, and not in the PUT that ends the upload
+	most  int64 // bytes that one request may bring, 0 if no bound is known: longer content goes by PATCH, in pieces
+}
+
+// pieceSizes are what is tried, in this order, when a request is refused for the length of its body. Cloudflare takes 100 MB, or more for
+// more money; nginx takes 1 MiB unless it is configured.
+var pieceSizes = []int64{64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10}
+
+// uploads is what a host is known to take.
+type uploads struct {
+	takesPUT bool  // content in the PUT
+	byPatch  bool  // content by PATCH only; not if takesPUT
+	most     int64 // see uploadWay
+}
+
+func (h *host) uploadWay() uploadWay {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return uploadWay{known: h.uploads.takesPUT || h.uploads.byPatch, patch: h.uploads.byPatch, most: h.uploads.most}
+}
+
+// took notes that content of the given size has arrived.
+func (h *host) took(way uploadWay, size int64) {
+	if size == 0 || way.splits(size) {
+		return // every registry takes that so
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uploads.takesPUT = h.uploads.takesPUT || !way.patch
+	h.uploads.byPatch = way.patch && !h.uploads.takesPUT
+}
+
+// noteMost notes that bodies may not be longer than most.
+func (h *host) noteMost(most int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.uploads.most == 0 || most < h.uploads.most {
+		h.uploads.most = most
+	}
+}
+
+// splits says whether content of the given size goes in pieces.
+func (w uploadWay) splits(size int64) bool { return w.most > 0 && size > w.most }
+
+// after returns the way to try when the first request with content of the given size was refused, if there is another one.
+func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
+	if no.Status != http.StatusRequestEntityTooLarge {
+		return uploadWay{patch: true, most: w.most}, !w.known && !w.patch && !w.splits(size) && mayWantPatch(no)
+	}
+	for _, most := range pieceSizes {
+		if most < size && (w.most == 0 || most < w.most) {
+			return uploadWay{w.known, w.patch, most}, true
+		}
+	}
+	return w, false
+}
+
+// mayWantPatch says whether a registry that does not take content in the PUT may have answered so: Artifactory 6 says 404, others that the
+// method or the length is wrong, or, having ignored the body, that the digest is.
+func mayWantPatch(no *refusal) bool {
+	switch no.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusLengthRequired,
+		http.StatusUnsupportedMediaType, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
+		return !aboutAccess(no.RegistryError)
+	}
+	return false
+}
+
+// laterRequest is the error of a request that follows others with content of the same blob, which were accepted.
+type laterRequest struct{ err error }
+
+func (e *laterRequest) Error() string { return e.err.Error() }
+func (e *laterRequest) Unwrap() error { return e.err }
+
+// lostUpload is a refusal by which an upload has come to nothing, and which says nothing against the blob: it can be sent again from its start.
+type lostUpload struct{ err error }
+
+func (e *lostUpload) Error() string { return e.err.Error() }
+func (e *lostUpload) Unwrap() error { return e.err }
+
+// orLost makes err, of a request to the location of an upload, a *lostUpload if it is one: the registry was restarted, or the next request came
+// to another of its servers (404), or something is at the upload still (409), or it is not where it should be (416).
+func orLost(err error) error {
+	no, refused := errors.AsType[*refusal](err)
+	if !refused || aboutAccess(no.RegistryError) {
+		return err
+	}
+	switch {
+	case no.Status == http.StatusNotFound, no.Status == http.StatusConflict, no.Status == http.StatusRequestedRangeNotSatisfiable,
+		no.Status == http.StatusBadRequest && (no.Has("BLOB_UPLOAD_UNKNOWN") || no.Has("BLOB_UPLOAD_INVALID")):
+		return &lostUpload{err}
+	}
+	return err
+}
+
+// A session is an upload that has begun.
+type session struct {
+	location *url.URL // where the next request goes
+	least    int64    // bytes of each piece but the last; 0 if the registry states none (OCI-Chunk-Min-Length)
+}
+
+// upload sends the content of b to at. If the registry does not take it as it is sent, it finds out how it does, and that is remembered.
+func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, content *earlyContent, s *sending) error {
+	way := d.repo.host.uploadWay()
+	var first *refusal
+	for {
+		err := d.sendContent(ctx, b, at, content, way)
+		if err == nil {
+			d.repo.host.took(way, b.Size)
+			return nil
+		}
+		no, refused := errors.AsType[*refusal](err)
+		if _, later := errors.AsType[*laterRequest](err); !refused || later {
+			return err
+		}
+		if no.Has("BLOB_UPLOAD_UNKNOWN") && !s.lost {
+			s.lost = true // perhaps it was that
+			return err
+		}
+		next, other := way.after(no, b.Size)
+		switch {
+		case !other && first == nil:
+			return err
+		case !other:
+			both := fmt.Errorf("%w (and in another way: %w)", first, no)
+			if s.both {
+				return both
+			}
+			s.both = true // the second may have had a reason of its own
+			return &lostUpload{both}
+		}
+		if first == nil {
+			first = no
+		}
+		if next.most != way.most {
+			d.repo.host.noteMost(next.most)
+		}
+		way = next
+		if at, _, err = d.post(ctx, "", ""); err != nil {
+			return err
+		}
+	}
+}
+
+// sendContent sends the content of b to at, which it uses up, in the given way.
+func (d *Destination) sendContent(ctx context.Context, b endpoint.Blob, at *session, content *earlyContent, way uploadWay) error {
+	content.ready(ctx) // before this side's slot is taken: see holdingSlot
+	if b.Size == 0 || !way.patch && !way.splits(b.Size) {
+		return d.endUpload(ctx, b, &request{location: at.location, size: b.Size, body: func(ctx context.Context) (io.ReadCloser, error) {
+			return content.take(ctx)
+		}})
+	}
+	p := &pieces{open: func() (io.ReadCloser, error) { return content.take(holdingSlot(ctx)) }}
+	defer p.close()
+	size := b.Size
+	if way.splits(b.Size) {
+		size = max(way.most, at.least)
+	}
+	for first := true; first || p.sent < b.Size; first = false {
+		if err := d.sendPiece(ctx, at, p, min(size, b.Size-p.sent), way.splits(b.Size)); err != nil && !first {
+			return &laterRequest{err}
+		} else if err != nil {
+			return err
+		}
+	}
+	if err := d.endUpload(ctx, b, &request{location: at.location}); err != nil {
+		return &laterRequest{err}
+	}
+	return nil
+}
+
+// sendPiece sends the next size bytes, or all that follow if size is -1, and moves at to where the next ones go. numbered says that they are not
+// all of the content: a PATCH with all of it is best sent as docker sends it, without Content-Range.
+func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, size int64, numbered bool) error {
+	header := http.Header{"Content-Type": {"application/octet-stream"}}
+	if numbered {
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", p.sent, p.sent+size-1))
+	}
+	resp, err := d.repo.send(ctx, &request{
+		method: http.MethodPatch, location: at.location, header: header, size: size,
+		body: func(ctx context.Context) (io.ReadCloser, error) {
+			r, err := p.next(ctx, size)
+			if err != nil {
+				return nil, err
+			}
+			return &countedReader{r, d.stats}, nil
+		},
+	})
+	if err != nil {
+		return orLost(err)
+	}
+	discard(resp)
+	if err := p.took(ctx, size); err != nil {
+		return &lostUpload{fmt.Errorf("%s %s: %w", resp.Request.Method, cleanURL(resp.Request.URL), err)}
+	}
+	if resp.Header.Get("Location") == "" {
+		return nil
+	}
+	at.location, err = d.uploadLocation(resp)
+	return err
+}
+
+// endUpload sends the PUT that ends the upload of b. rq has its location and perhaps its content.
+func (d *Destination) endUpload(ctx context.Context, b endpoint.Blob, rq *request) error {
+	rq.method, rq.slow = http.MethodPut, true
+	rq.query = "digest=" + url.QueryEscape(b.Digest.String())
+	if content := rq.body; content != nil {
+		rq.header = http.Header{"Content-Type": {"application/octet-stream"}}
+		rq.body = func(ctx context.Context) (io.ReadCloser, error) {
+			r, err := content(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return &countedReader{r, d.stats}, nil
+		}
+	}
+	resp, err := d.repo.send(ctx, rq)
+	if err != nil {
+		return orLost(err)
+	}
+	a := discard(resp)
+	switch resp.StatusCode {
+	case http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent:
+		return checkStored(a, b.Digest)
+	}
+	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
+}
+
+// pieces hands out content piece by piece, each as the body of a request. A piece can be handed out again.
+type pieces struct {
+	open   func() (io.ReadCloser, error) // from the first byte; what it returns outlives the requests
+	stream io.ReadCloser                 // nil if none is open
+	at     int64                         // how far stream was read, but for what the last piece has taken
+	last   *piece                        // that was handed out and may still be read, nil for none
+	sent   int64                         // what the registry has
+}
+
+// A piece is a part of a stream.
+type piece struct {
+	io.Reader
+	taken  atomic.Int64
+	closed chan struct{}
+}
+
+func (p *piece) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.taken.Add(int64(n))
+	return n, err
+}
+
+// Close says that nobody reads the piece any more. The stream stays open.
+func (p *piece) Close() error {
+	close(p.closed)
+	return nil
+}
+
+// next returns the size bytes, all if that is -1, that follow what the registry has.
+func (p *pieces) next(ctx context.Context, size int64) (io.ReadCloser, error) {
+	if err := p.settle(ctx); err != nil {
+		return nil, err
+	}
+	if p.stream != nil && p.at != p.sent { // the piece before was read in vain
+		_ = p.stream.Close()
+		p.stream = nil
+	}
+	if p.stream == nil {
+		stream, err := p.open()
+		if err != nil {
+			return nil, err
+		}
+		p.stream, p.at = stream, p.sent
+		if _, err := io.CopyN(io.Discard, stream, p.sent); err != nil {
+			return nil, err
+		}
+	}
+	p.last = &piece{Reader: p.stream, closed: make(chan struct{})}
+	if size >= 0 {
+		p.last.Reader = io.LimitReader(p.stream, size)
+	}
+	return p.last, nil
+}
+
+// settle waits until the last piece is not read any more.
+func (p *pieces) settle(ctx context.Context) error {
+	if p.last == nil {
+		return nil
+	}
+	select {
+	case <-p.last.closed:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	p.at += p.last.taken.Load()
+	p.last = nil
+	return nil
+}
+
+// took notes that the registry has the last piece, of the given size.
+func (p *pieces) took(ctx context.Context, size int64) error {
+	if err := p.settle(ctx); err != nil {
+		return err
+	}
+	if size >= 0 && p.at != p.sent+size {
+		return fmt.Errorf("answered after %d of %d bytes", p.at-p.sent, size)
+	}
+	p.sent = p.at
+	return nil
+}
+
+// close closes what is open, once nobody reads it.
+func (p *pieces) close() {
+	if p.stream == nil {
+		return
+	}
+	go func(stream io.Closer, last *piece) {
+		if last != nil {
+			<-last.closed
+		}
+		_ = stream.Close()
+	}(p.stream, p.last)
+}
