@@ -40,6 +40,7 @@ var subjectHabits = []habit{
 	}},
 	{"ghcr-referrers-tag-types", typesInTag},
 	{"ecr-subject-header", func(t *testing.T) { referrersListed(t, registrytest.Options{NoReferrers: true, SubjectHeader: true}) }},
+	{"cosign-3-and-notation-sign-lists", signedLists},
 }
 
 // gitLab is what GitLab's registry does.
