@@ -154,18 +154,6 @@ func (e *ledElsewhere) Error() string {
 	return "the registry leads to another server, and there: " + e.answer
 }
 
-// unlessElsewhere makes err, the refusal of a question, a *ledElsewhere if it is that of another server and not in a registry's words.
-func (r *repository) unlessElsewhere(err error) error {
-	no, ok := errors.AsType[*refusal](err)
-	if !ok || no.Errors != nil || no.TokenService {
-		return err
-	}
-	if u, invalid := url.Parse(no.URL); invalid != nil || !r.host.elsewhere(u) {
-		return err
-	}
-	return &ledElsewhere{err.Error()}
-}
-
 // referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there is neither, and with an
 // *endpoint.NotListableError if the tag is no list of referrers: another endpoint may have one.
 func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
@@ -209,7 +197,7 @@ func listsReferrers(d digest.Digest, doc endpoint.Document) error {
 // referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are none.
 func (r *repository) referrersByAPI(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	list := &referrersList{of: d, pages: map[string]bool{}}
-	next := &request{method: http.MethodGet, path: "referrers/" + d.String(), header: http.Header{"Accept": {imgspecv1.MediaTypeImageIndex}}}
+	next := &request{method: http.MethodGet, path: "referrers/" + d.String(), homeOnly: true, header: http.Header{"Accept": {imgspecv1.MediaTypeImageIndex}}}
 	if artifactType != "" {
 		next.query = "artifactType=" + url.QueryEscape(artifactType)
 	}
@@ -237,7 +225,7 @@ func (r *repository) referrersByAPI(ctx context.Context, rt *retrier, d digest.D
 		if following == nil {
 			return withoutRepeats(list.all), nil
 		}
-		next = &request{method: http.MethodGet, location: following, header: next.header}
+		next = &request{method: http.MethodGet, location: following, homeOnly: true, header: next.header}
 	}
 }
 
@@ -281,7 +269,7 @@ func (l *referrersList) limit(format string, args ...any) error {
 func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *url.URL, error) {
 	resp, err := r.send(ctx, rq)
 	if err != nil {
-		return nil, nil, r.unlessElsewhere(err)
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	content, err := readManifest(resp)

@@ -241,6 +241,23 @@ func TestReferrersAPIStumbles(t *testing.T) {
 	}
 }
 
+// TestReferrersElsewhere: what another server says, to which a registry leads the question, says nothing about the registry: it is not asked
+// again, and the registry is not taken for a busy one.
+func TestReferrersElsewhere(t *testing.T) {
+	f := sboms(1)
+	for _, status := range []int{200, 401, 403, 404, 429, 503} {
+		r := registrytest.Start(t, registrytest.Options{ReferrersPage: status})
+		push(f, r, 1)
+		s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+		assert.Empty(t, listed(t, s, f.Digest("amd64"), ""), "%d: there is no tag yet", status)
+		listUnder(t, f, r, "sbom0")
+		assert.Equal(t, f.Digests("sbom0"), listed(t, s, f.Digest("amd64"), ""), status)
+		assert.Zero(t, s.Stats().Retries, status)
+		assert.Zero(t, s.Stats().Throttled, status)
+		assert.Equal(t, 4, r.Count(registrytest.Is(http.MethodGet, registrytest.KindReferrers)), "%d: two questions, and the pages", status)
+	}
+}
+
 // FuzzReferrersPage reads a page of referrers with whatever document and Link header: the next page is at the registry itself, and what is
 // listed has digests, once each.
 func FuzzReferrersPage(f *testing.F) {

@@ -50,6 +50,7 @@ type request struct {
 	body func(context.Context) (io.ReadCloser, error)
 	size int64 // of the body, -1 if unknown
 
+	homeOnly  bool   // what another host says, to which the registry leads, says nothing about the registry: see ledElsewhere
 	mountFrom string // the repository of the same host that is read too
 	forced    bool   // does not wait for the limit
 	slow      bool   // the answer may be long in coming: it brings a blob, or says that one is stored
@@ -142,7 +143,7 @@ func discard(resp *http.Response) answer {
 }
 
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
-// body the caller closes, or an error: *refusal for any other answer, *transportError if there was none.
+// body the caller closes, or an error: *refusal for any other answer, *ledElsewhere if rq asks for that, *transportError if there was none.
 func (r *repository) send(ctx context.Context, rq *request) (*http.Response, error) {
 	leave, err := r.host.enter(ctx, r.creds.get() != (types.DockerAuthConfig{}))
 	if err != nil {
@@ -170,11 +171,14 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 		return resp, nil
 	}
 	defer limit.release()
-	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusServiceUnavailable {
+	no := newRefusal(resp, time.Now())
+	if rq.homeOnly && no.Errors == nil && r.host.elsewhere(resp.Request.URL) {
+		return nil, &ledElsewhere{no.Error()}
+	}
+	if no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable {
 		r.stats.throttled.Add(1)
 		limit.busy(epoch)
 	}
-	no := newRefusal(resp, time.Now())
 	if no.Status == http.StatusNotFound && !no.page {
 		r.host.proven.Store(true)
 	}
