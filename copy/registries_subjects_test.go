@@ -29,6 +29,7 @@ var subjectHabits = []habit{
 	{"cosign-copy-tags-images", taggedByDigest},
 	{"referrers-tag-of-others", entriesOfOthers},
 	{"ghcr-referrers-redirect", referrersElsewhere},
+	{"ghcr-referrers-behind-a-firewall", referrersUnreachable},
 	{"referrers-page", referrersPages},
 	{"harbor-referrers-as-json", func(t *testing.T) { referrersAs(t, registrytest.Options{Referrers: registrytest.ReferrersJSON}) }},
 	{"referrers-bare", func(t *testing.T) { referrersAs(t, registrytest.Options{Referrers: registrytest.ReferrersBare}) }},
@@ -388,6 +389,25 @@ func referrersElsewhere(t *testing.T) {
 	_, err := newEnv(t).image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers})
 	require.NoError(t, err)
 	assert.Equal(t, 2, src.Count(registrytest.Is(http.MethodGet, registrytest.KindReferrers)), "the question, and the page")
+}
+
+// referrersUnreachable: where the question leads to a host that cannot be reached, the tag is asked for; what it does not list is unknown.
+func referrersUnreachable(t *testing.T) {
+	f := attachedFixture()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{ReferrersPage: http.StatusOK, Script: registrytest.Only(func(q *http.Request) bool {
+		return strings.HasPrefix(q.Host, "localhost:")
+	}, registrytest.EveryNth(1, registrytest.Close()))}), "app"}
+	src.push(f, "v1", "amd64")
+	attach(t, src, f, "amd64", "sbom-amd64")
+	dst := places["registry"](t)
+	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers})
+	require.NoError(t, err)
+	require.Len(t, r.Attached, 1)
+	assert.Equal(t, Copied, r.Attached[0].Outcome)
+	require.Len(t, r.Warnings, 1)
+	assert.Contains(t, r.Warnings[0], "whether "+f.Digest("sbom-amd64").String()+" has referrers could not be asked")
+	assert.Zero(t, r.Source.Retries)
 }
 
 // referrersPages: where pages answer the question for referrers and for the tag, nobody knows whether there are any. That is said of each

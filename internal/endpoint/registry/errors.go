@@ -216,6 +216,7 @@ type transportError struct {
 	method, url string // url is clean
 	err         error  // of net/http: a *url.Error with a clean URL
 	retriable   bool
+	elsewhere   bool // it is a host with another name, to which the request was led, that did not answer
 }
 
 func (e *transportError) Error() string {
@@ -237,6 +238,9 @@ func newTransportError(req *http.Request, err error, known bool) *transportError
 		// The original's text has the whole URL, of redirect targets too.
 		e.err = &url.Error{Op: inURL.Op, URL: clean, Err: inURL.Err}
 		e.retriable = isTransient(inURL.Err, known)
+		if last, err := url.Parse(inURL.URL); err == nil {
+			e.elsewhere = !strings.EqualFold(last.Hostname(), req.URL.Hostname())
+		}
 	}
 	return e
 }

@@ -147,12 +147,16 @@ func (r *repository) firstReferrersPage(read func() error) error {
 var errNoIndex = errors.New("the answer is no index")
 
 // ledElsewhere says that a registry has led a question to another server, which has something else than an answer. What that server says
-// about itself, such as that it is busy, is no reason to ask again.
-type ledElsewhere struct{ answer string }
+// about itself, such as that it is busy, is no reason to ask again. To errors.Is it is endpoint.ErrUnknown if there was no answer at all.
+type ledElsewhere struct {
+	answer string
+	mute   bool // there was none, which is what answer says
+}
 
 func (e *ledElsewhere) Error() string {
 	return "the registry leads to another server, and there: " + e.answer
 }
+func (e *ledElsewhere) Is(target error) bool { return e.mute && target == endpoint.ErrUnknown }
 
 // referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there is neither, and with an
 // *endpoint.NotListableError if the tag is no list of referrers: another endpoint may have one.
@@ -163,10 +167,12 @@ func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest
 		return all, err
 	}
 	doc, err := r.tagged(ctx, rt, endpoint.ReferrersTag(d))
-	if r.saysNotFound(err) {
+	switch {
+	case r.saysNotFound(err) && errors.Is(none, endpoint.ErrUnknown):
+		return nil, none // who did not answer may know some
+	case r.saysNotFound(err):
 		return nil, &noReferrers{err}
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	if err := listsReferrers(d, doc); err != nil {
@@ -280,7 +286,7 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); lists.TypeOf(content, mt) != imgspecv1.MediaTypeImageIndex {
 		err = fmt.Errorf("%s: %w but %q", cleanURL(resp.Request.URL), errNoIndex, mt)
 		if r.host.elsewhere(resp.Request.URL) {
-			err = &ledElsewhere{err.Error()}
+			err = &ledElsewhere{answer: err.Error()}
 		}
 		return nil, nil, err
 	}

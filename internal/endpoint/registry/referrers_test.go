@@ -258,6 +258,27 @@ func TestReferrersElsewhere(t *testing.T) {
 	}
 }
 
+// TestReferrersElsewhereUnreachable: where the other server cannot be reached, as behind a firewall that lets the registry through only, the
+// tag is asked for all the same; without one, it is unknown whether there are referrers.
+func TestReferrersElsewhereUnreachable(t *testing.T) {
+	f := sboms(1)
+	r := registrytest.Start(t, registrytest.Options{ReferrersPage: 200, Script: func(_ int, q *http.Request) registrytest.Answer {
+		if strings.HasPrefix(q.Host, "localhost:") {
+			return registrytest.Close()
+		}
+		return registrytest.Answer{}
+	}})
+	push(f, r, 1)
+	s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+	_, err := s.Referrers(t.Context(), f.Digest("amd64"), "")
+	require.ErrorIs(t, err, endpoint.ErrUnknown)
+	assert.ErrorContains(t, err, "leads to another server")
+	dest := openDestination(t, r.Host()+"/app:tag", insecure(t), quick())
+	require.NoError(t, dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, "sbom0")))
+	assert.Equal(t, f.Digests("sbom0"), listed(t, s, f.Digest("amd64"), ""))
+	assert.Zero(t, s.Stats().Retries)
+}
+
 // FuzzReferrersPage reads a page of referrers with whatever document and Link header: the next page is at the registry itself, and what is
 // listed has digests, once each.
 func FuzzReferrersPage(f *testing.F) {

@@ -161,6 +161,9 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	resp, err := r.sendAuthorized(ctx, rq)
 	if err != nil {
 		limit.release()
+		if none, ok := errors.AsType[*transportError](err); ok && none.elsewhere && rq.homeOnly && ctx.Err() == nil {
+			return nil, &ledElsewhere{answer: err.Error(), mute: true}
+		}
 		return nil, r.explained(err)
 	}
 	if resp.StatusCode < 300 {
@@ -173,7 +176,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	defer limit.release()
 	no := newRefusal(resp, time.Now())
 	if rq.homeOnly && no.Errors == nil && r.host.elsewhere(resp.Request.URL) {
-		return nil, &ledElsewhere{no.Error()}
+		return nil, &ledElsewhere{answer: no.Error()}
 	}
 	if no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable {
 		r.stats.throttled.Add(1)
