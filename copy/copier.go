@@ -65,6 +65,10 @@ type CopierOptions struct {
 // A RetryPolicy bounds retries.
 type RetryPolicy = registry.RetryPolicy
 
+// A TimeoutError says that a registry took longer than StallTimeout, BlobTimeout or AnswerTimeout, twice.
+// Give it more time, or find out what it is doing.
+type TimeoutError = registry.TimeoutError
+
 // NewCopier makes a Copier. The caller must Close it.
 func NewCopier(options CopierOptions) *Copier {
 	c := newOneShot(options)

@@ -24,6 +24,7 @@ type access struct {
 	authFile       string
 	registriesD    string
 	registriesConf string
+	times          times
 	overrideArch   string
 	overrideOS     string
 	overrideVar    string
@@ -73,6 +74,7 @@ func (a *access) defineOnly(flags *pflag.FlagSet) {
 func (a *access) defineConfig(flags *pflag.FlagSet) {
 	flags.StringVar(&a.registriesD, "registries.d", "", "`DIR` that says where registries keep signatures")
 	flags.StringVar(&a.registriesConf, "registries-conf", "", "registries.conf `FILE` with mirrors, rewrites and blocked registries")
+	a.times.define(flags)
 }
 
 // defineSystem defines the flags that choose one image of a list.
@@ -119,6 +121,9 @@ func (a *access) check() error {
 	}
 	if a.policy != "" && a.insecurePolicy {
 		return misusef("--policy and --insecure-policy exclude each other")
+	}
+	if err := a.times.check(); err != nil {
+		return err
 	}
 	return a.checkFiles()
 }

@@ -157,7 +157,7 @@ func (t *bundleTask) readTag(ctx context.Context, tag string) (endpoint.Document
 	if err != nil {
 		return endpoint.Document{}, err
 	}
-	src, err := openSource(ctx, ref, t.m.sys, &t.m.shared)
+	src, err := openSource(ctx, ref, t.m.sys, t.m.shared)
 	if err != nil {
 		return endpoint.Document{}, err
 	}

@@ -212,7 +212,7 @@ type bundleMaker struct {
 	sys      *types.SystemContext
 	policy   *signature.Policy
 	dir      bundleDir // BUNDLE.partial
-	shared   registry.Shared
+	shared   *registry.Shared
 	earlier  map[digest.Digest]bundleBlob // what earlier bundles brought
 	reading  *semaphore.Weighted          // counts blobs that are read
 	progress *progress                    // may be nil
@@ -229,8 +229,12 @@ func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bun
 	if err != nil {
 		return nil, err
 	}
-	copier := copy.NewCopier(copy.CopierOptions{MaxParallelDownloads: c.sel.options.MaxParallelDownloads})
-	m := &bundleMaker{c: c, copier: copier, sys: sys, policy: policy, dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{}}
+	limits := c.access.times.options()
+	limits.MaxParallelDownloads = c.sel.options.MaxParallelDownloads
+	m := &bundleMaker{
+		c: c, copier: copy.NewCopier(limits), shared: c.access.times.shared(), sys: sys, policy: policy,
+		dir: bundleDir(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]bundleBlob{},
+	}
 	m.reading = semaphore.NewWeighted(int64(c.sel.options.MaxParallelDownloads))
 	m.record.Schema = bundleSchema
 	m.record.Images = []bundleImage{}
@@ -300,7 +304,7 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 	for _, w := range append(missingWarnings(plan), plan.Warnings...) {
 		logrus.Warnf("%s: %s", image.name, printable(w))
 	}
-	src, err := openSource(ctx, image.ref, m.sys, &m.shared)
+	src, err := openSource(ctx, image.ref, m.sys, m.shared)
 	if err != nil {
 		return atEnd("src", "opening", err)
 	}

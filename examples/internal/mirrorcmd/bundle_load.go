@@ -114,7 +114,7 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 		return orStopped(ctx, err)
 	}
 	defer cleanup()
-	l := &bundleLoader{c: c, dir: dir, record: record, target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
+	l := &bundleLoader{c: c, dir: dir, record: record, shared: c.access.times.shared(), target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
 	if err := l.open(); err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ type bundleLoader struct {
 	judges sync.Mutex // held while policy is asked
 	policy *signature.PolicyContext
 	sigs   types.ImageSource // nil if there are no signatures
-	shared registry.Shared
+	shared *registry.Shared
 
 	progress *progress // may be nil
 }
@@ -364,7 +364,7 @@ func (l *bundleLoader) image(ctx context.Context, image bundleImage, done *loade
 		return err
 	}
 	ref := l.places[image.Name]
-	dst, err := registry.OpenDestination(ctx, ref, l.sys, &l.shared)
+	dst, err := registry.OpenDestination(ctx, ref, l.sys, l.shared)
 	if err != nil {
 		return atEnd("dest", "opening", err)
 	}

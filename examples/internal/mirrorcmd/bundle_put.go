@@ -365,7 +365,7 @@ func (t *loadTask) mount(ctx context.Context, b endpoint.Blob, from bundleBlob) 
 		return err
 	}
 	defer undo()
-	src, err := registry.OpenSource(ctx, ref, sys, &t.l.shared)
+	src, err := registry.OpenSource(ctx, ref, sys, t.l.shared)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 	options.Report = &report
 	progress := c.env.startProgress(&c.out, 1)
 	progress.attach(&options)
-	_, err = copy.Image(ctx, ends.policy, ends.destination, ends.source, &options)
+	_, err = ends.copier.Image(ctx, ends.policy, ends.destination, ends.source, &options)
 	progress.imageDone()
 	progress.stop()
 	err = orStopped(ctx, err)

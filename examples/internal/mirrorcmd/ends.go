@@ -14,6 +14,8 @@ type ends struct {
 	source, destination types.ImageReference
 	policy              *signature.PolicyContext
 	options             copy.Options
+	copier              *copy.Copier
+	times               times
 }
 
 // prepare checks the command line, and then the files that it names. Nothing has been opened if it fails.
@@ -36,10 +38,15 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 	if err != nil {
 		return nil, err
 	}
-	return &ends{source: source, destination: destination, policy: policy, options: options}, nil
+	limits := access.times.options()
+	limits.MaxParallelDownloads = options.MaxParallelDownloads
+	return &ends{
+		source: source, destination: destination, policy: policy, options: options, copier: copy.NewCopier(limits), times: access.times,
+	}, nil
 }
 
 func (e *ends) close() {
+	_ = e.copier.Close() // closes connections that nobody uses any more
 	if err := e.policy.Destroy(); err != nil {
 		logrus.Debugf("signature policy: %v", err)
 	}

@@ -142,7 +142,7 @@ func (e *environment) explain(err error) string {
 	return err.Error() + accessHint(err)
 }
 
-// accessHint names the flags that may help if an end could not be reached or did not let us in, "" if there are none.
+// accessHint names the flags that may help if an end could not be reached, was too slow, or did not let us in, "" if there are none.
 func accessHint(err error) string {
 	var (
 		failed      *copy.Error
@@ -150,6 +150,9 @@ func accessHint(err error) string {
 		answer      *copy.RegistryError
 		certificate *tls.CertificateVerificationError
 	)
+	if late := (*copy.TimeoutError)(nil); errors.As(err, &late) {
+		return fmt.Sprintf("; %s gives it more time", timeFlags[late.Option])
+	}
 	e := end{prefix: "src"}
 	switch {
 	case errors.As(err, &failedEnd):

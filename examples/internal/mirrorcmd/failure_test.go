@@ -243,6 +243,7 @@ func TestMisuse(t *testing.T) {
 		{"bad output", with("--output", "yaml"), []string{"--output", "text or json"}},
 		{"bad number", with("--parallel", "0"), []string{"--parallel", "from 1"}},
 		{"bad time", with("--command-timeout", "-1s"), []string{"--command-timeout"}},
+		{"no time", with("--blob-timeout", "0s"), []string{"--blob-timeout"}},
 		{"all and some", with("--all", "--platform", "linux/amd64"), []string{"--all and --platform"}},
 		{"strip without selection", with("--sparse", "strip"), []string{"--sparse needs --platform"}},
 		{"list signatures of one image", with("--remove-list-signatures"), []string{"--remove-list-signatures needs"}},

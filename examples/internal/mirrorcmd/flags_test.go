@@ -26,6 +26,7 @@ type settings struct {
 	output       output
 	digestFile   string
 	compare      bool
+	times        times
 }
 
 // parse returns what a command is set to by arguments.
@@ -45,7 +46,7 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	t.Cleanup(ends.close)
 	return &settings{
 		Options: ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
-		digestFile: copying.digestFile, compare: planning.compare,
+		digestFile: copying.digestFile, compare: planning.compare, times: access.times,
 	}, cmd
 }
 
@@ -107,6 +108,9 @@ func TestEveryFlag(t *testing.T) {
 		"dest-registry-token":    {[]string{"--dest-registry-token", "t"}, nil, func(s *settings) any { return s.dest.DockerBearerRegistryToken }, "t"},
 		"registries.d":           {[]string{"--registries.d", dir}, nil, func(s *settings) any { return s.source.RegistriesDirPath + s.dest.RegistriesDirPath }, dir + dir},
 		"registries-conf":        {[]string{"--registries-conf", conf}, nil, func(s *settings) any { return s.source.SystemRegistriesConfPath + s.dest.SystemRegistriesConfPath }, conf + conf},
+		"stall-timeout":          {[]string{"--stall-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().StallTimeout }, time.Minute},
+		"blob-timeout":           {[]string{"--blob-timeout", "1h"}, nil, func(s *settings) any { return s.times.options().BlobTimeout }, time.Hour},
+		"answer-timeout":         {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
 		"override-arch":          {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":            {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
 		"override-variant":       {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},

@@ -133,7 +133,9 @@ func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	src, err := openSource(ctx, ref, sys, nil)
+	shared := c.access.times.shared()
+	defer func() { _ = shared.Close() }() // closes connections that nobody uses any more
+	src, err := openSource(ctx, ref, sys, shared)
 	if err != nil {
 		return orStopped(ctx, atEnd("", args[0], err))
 	}

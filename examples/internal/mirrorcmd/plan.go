@@ -4,8 +4,6 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-
-	"github.com/sparsecopy/sparsecopy/copy"
 )
 
 // A planCommand is mirror plan.
@@ -50,7 +48,7 @@ func (c *planCommand) run(cmd *cobra.Command, args []string) (retErr error) {
 
 	options := ends.options
 	options.CompareDestination = c.compare
-	prepared, err := copy.Prepare(ctx, ends.policy, ends.destination, ends.source, &options)
+	prepared, err := ends.copier.Prepare(ctx, ends.policy, ends.destination, ends.source, &options)
 	if err != nil {
 		return orStopped(ctx, err)
 	}

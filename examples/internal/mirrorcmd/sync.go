@@ -125,9 +125,9 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	defer func() { _ = policy.Destroy() }()
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	copier := copy.NewCopier(copy.CopierOptions{
-		MaxParallelDownloads: c.parallel, MaxRequestsPerHost: c.requests, BytesPerSecondPerHost: c.bytes,
-	})
+	limits := c.access.times.options()
+	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = c.parallel, c.requests, c.bytes
+	copier := copy.NewCopier(limits)
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 	s := &syncRun{
 		syncCommand: c, file: file, copier: copier, sys: [2]*types.SystemContext{source, destination}, policy: policy,

@@ -156,6 +156,7 @@ func removeManifest(ctx context.Context, sys *types.SystemContext, at string) er
 // A managedRepo is a repository that the file copies to.
 type managedRepo struct {
 	copier *copy.Copier
+	shared *registry.Shared
 	sys    *types.SystemContext
 	name   reference.Named
 	named  map[string]bool // tags that the file names
@@ -168,7 +169,7 @@ type managedRepo struct {
 // managed returns the repositories that this run is about, sorted. Those to which something goes by digest are left out: nobody can
 // tell from their tags what the file names.
 func (s *syncRun) managed() []*managedRepo {
-	repos := map[string]*managedRepo{}
+	repos, shared := map[string]*managedRepo{}, s.access.times.shared()
 	byDigest := map[string]bool{}
 	for _, c := range s.todo {
 		named := c.Destination.DockerReference()
@@ -177,7 +178,7 @@ func (s *syncRun) managed() []*managedRepo {
 		}
 		key := syncfile.Key(c.Destination)
 		if repos[key] == nil {
-			repos[key] = &managedRepo{copier: s.copier, sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
+			repos[key] = &managedRepo{copier: s.copier, shared: shared, sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
 		}
 		if tagged, ok := named.(reference.NamedTagged); ok {
 			repos[key].named[tagged.Tag()] = true
@@ -354,7 +355,7 @@ func (r *managedRepo) open(ctx context.Context, tag string) (closeAll func(), er
 	if err != nil {
 		return nil, err
 	}
-	if r.src, err = openSource(ctx, ref, sys, &registry.Shared{}); err != nil {
+	if r.src, err = openSource(ctx, ref, sys, r.shared); err != nil {
 		cleanup()
 		return nil, err
 	}

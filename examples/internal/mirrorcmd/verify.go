@@ -99,7 +99,7 @@ func (c *verifyCommand) run(cmd *cobra.Command, args []string) error {
 	defer cancel()
 
 	ends.options.ListSignatures = copy.WarnListSignatures // whatever became of the list, nothing is stripped here
-	prepared, err := copy.Prepare(ctx, ends.policy, ends.destination, ends.source, &ends.options)
+	prepared, err := ends.copier.Prepare(ctx, ends.policy, ends.destination, ends.source, &ends.options)
 	if err != nil {
 		return orStopped(ctx, err)
 	}
@@ -110,7 +110,8 @@ func (c *verifyCommand) run(cmd *cobra.Command, args []string) error {
 	if plan.Way != copy.Native {
 		return fmt.Errorf("what the destination should be cannot be told beforehand: %s", plan.WayReason)
 	}
-	v := newVerifier(plan, ends.options.MaxParallelDownloads, c.blobs)
+	v := newVerifier(plan, ends.times.shared(), ends.options.MaxParallelDownloads, c.blobs)
+	defer func() { _ = v.shared.Close() }() // closes connections that nobody uses any more
 	if err := v.check(ctx, ends); err != nil {
 		return orStopped(ctx, err)
 	}
@@ -134,7 +135,7 @@ func (v *verifier) check(ctx context.Context, e *ends) error {
 		return err
 	}
 	defer v.close()
-	src, err := openSource(ctx, e.source, e.options.SourceCtx, nil)
+	src, err := openSource(ctx, e.source, e.options.SourceCtx, v.shared)
 	if err != nil {
 		return atEnd("src", v.plan.Source, err)
 	}

@@ -25,6 +25,7 @@ import (
 // A verifier holds a destination against a plan. It reads, and nothing else.
 type verifier struct {
 	plan     *copy.Plan
+	shared   *registry.Shared
 	parallel uint
 	hash     bool // read blobs and hash them
 
@@ -41,9 +42,9 @@ type verifier struct {
 	elsewhere map[digest.Digest]bool   // layers with URLs
 }
 
-func newVerifier(plan *copy.Plan, parallel uint, hash bool) *verifier {
+func newVerifier(plan *copy.Plan, shared *registry.Shared, parallel uint, hash bool) *verifier {
 	return &verifier{
-		plan: plan, parallel: parallel, hash: hash, images: platformsOf(plan), undo: func() {},
+		plan: plan, shared: shared, parallel: parallel, hash: hash, images: platformsOf(plan), undo: func() {},
 		attached: map[digest.Digest]string{}, owner: map[digest.Digest]string{}, elsewhere: map[digest.Digest]bool{},
 		found: verification{
 			Schema: verificationSchema, Source: plan.Source, Destination: plan.Destination, Wanted: plan.Digest,
@@ -105,7 +106,7 @@ func (v *verifier) open(ctx context.Context, e *ends) error {
 		return err
 	}
 	v.undo = undo
-	v.dst, err = openSource(ctx, e.destination, sys, nil)
+	v.dst, err = openSource(ctx, e.destination, sys, v.shared)
 	if err != nil {
 		undo()
 		if errors.Is(err, endpoint.ErrNotFound) {
@@ -114,7 +115,7 @@ func (v *verifier) open(ctx context.Context, e *ends) error {
 		return atEnd("dest", v.plan.Destination, err)
 	}
 	if _, direct := v.dst.(*registry.Source); direct {
-		if v.asked, err = registry.OpenDestination(ctx, e.destination, sys, nil); err != nil {
+		if v.asked, err = registry.OpenDestination(ctx, e.destination, sys, v.shared); err != nil {
 			v.close()
 			return atEnd("dest", v.plan.Destination, err)
 		}

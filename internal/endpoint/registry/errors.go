@@ -245,18 +245,23 @@ func newTransportError(req *http.Request, err error, known bool) *transportError
 	return e
 }
 
-// A stall is the end of a request for which the other side did nothing for longer than a limit.
-type stall struct {
-	what  string // that did not happen
-	limit time.Duration
-	name  string // of the limit's option
-	final bool   // it is not worth another try: a long upload was complete
+// A TimeoutError is the end of a request for which a registry did nothing for longer than a limit.
+type TimeoutError struct {
+	What   string // did not happen, such as "no answer"
+	Limit  time.Duration
+	Option string // that sets the limit: StallTimeout, BlobTimeout or AnswerTimeout
+	final  bool   // it is not worth another try: a long upload was complete
 }
 
-func (e *stall) Error() string { return fmt.Sprintf("%s within %s (%s)", e.what, e.limit, e.name) }
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("%s within %s (%s)", e.What, e.Limit, e.Option)
+}
+
+// Timeout says what it is to those who ask net.Error.
+func (e *TimeoutError) Timeout() bool { return true }
 
 // Is says that it is errStalled, or errStalledAtEnd too.
-func (e *stall) Is(target error) bool {
+func (e *TimeoutError) Is(target error) bool {
 	return target == errStalled || e.final && target == errStalledAtEnd //nolint:errorlint // these are what it is compared with
 }
 

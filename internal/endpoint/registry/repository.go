@@ -471,7 +471,7 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 const longUpload = 16 << 20
 
 // attachBody opens the body of rq for req, to which the answer must not be late. The transport closes it.
-func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog, late stall) (*uploadBody, error) {
+func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog, late TimeoutError) (*uploadBody, error) {
 	late.final = rq.size < 0 || rq.size > longUpload
 	open := func() (*uploadBody, error) {
 		content, err := rq.body(holdingSlot(req.Context()))
@@ -514,9 +514,9 @@ func (e *contentError) Unwrap() error { return e.err }
 type uploadBody struct {
 	content io.ReadCloser
 	watch   *watchdog
-	pace    *pace // what is sent is counted by
-	moving  stall // what it is when what was read is not sent
-	late    stall // what it is when there is no answer after the end
+	pace    *pace        // what is sent is counted by
+	moving  TimeoutError // what it is when what was read is not sent
+	late    TimeoutError // what it is when there is no answer after the end
 
 	mu      sync.Mutex
 	err     error // of content; guarded by mu, as the transport reads on after an early answer

@@ -117,16 +117,16 @@ func (h *host) closeIdle() {
 }
 
 // stalled is a stall in the middle of a transfer.
-func (s *Shared) stalled() stall {
-	return stall{what: "no byte has moved", limit: positive(s.StallTimeout, DefaultStallTimeout), name: "StallTimeout"}
+func (s *Shared) stalled() TimeoutError {
+	return TimeoutError{What: "no byte has moved", Limit: positive(s.StallTimeout, DefaultStallTimeout), Option: "StallTimeout"}
 }
 
 // unanswered is a stall before an answer, of slow requests: those that are about the content of a blob.
-func (s *Shared) unanswered(slow bool) stall {
+func (s *Shared) unanswered(slow bool) TimeoutError {
 	if slow {
-		return stall{what: "no answer about a blob", limit: positive(s.BlobTimeout, DefaultBlobTimeout), name: "BlobTimeout"}
+		return TimeoutError{What: "no answer about a blob", Limit: positive(s.BlobTimeout, DefaultBlobTimeout), Option: "BlobTimeout"}
 	}
-	return stall{what: "no answer", limit: positive(s.AnswerTimeout, DefaultAnswerTimeout), name: "AnswerTimeout"}
+	return TimeoutError{What: "no answer", Limit: positive(s.AnswerTimeout, DefaultAnswerTimeout), Option: "AnswerTimeout"}
 }
 
 func positive(d, other time.Duration) time.Duration {

@@ -119,7 +119,7 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 // transport waits for ever. Signatures are small, so there is no need to look for progress.
 func patiently[T any](ctx context.Context, sh *Shared, f func(context.Context) (T, error)) (T, error) {
 	late := sh.unanswered(false)
-	limited, cancel := context.WithTimeoutCause(ctx, late.limit, &late)
+	limited, cancel := context.WithTimeoutCause(ctx, late.Limit, &late)
 	defer cancel()
 	result, err := f(limited)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {

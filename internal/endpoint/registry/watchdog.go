@@ -14,22 +14,22 @@ type watchdog struct {
 	timer  *time.Timer
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	late   atomic.Pointer[stall] // what it is when the timer ends
+	late   atomic.Pointer[TimeoutError] // what it is when the timer ends
 }
 
 // newWatchdog returns a watchdog that is armed with s, and the context that it ends, with the stall as its cause.
-func newWatchdog(ctx context.Context, s stall) (context.Context, *watchdog) {
+func newWatchdog(ctx context.Context, s TimeoutError) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{ctx: ctx, cancel: cancel}
 	w.late.Store(&s)
-	w.timer = time.AfterFunc(s.limit, func() { cancel(w.late.Load()) })
+	w.timer = time.AfterFunc(s.Limit, func() { cancel(w.late.Load()) })
 	return ctx, w
 }
 
 // arm gives the other side the time of s.
-func (w *watchdog) arm(s stall) {
+func (w *watchdog) arm(s TimeoutError) {
 	w.late.Store(&s)
-	w.timer.Reset(s.limit)
+	w.timer.Reset(s.Limit)
 }
 
 func (w *watchdog) disarm() { w.timer.Stop() }
@@ -52,8 +52,8 @@ func (w *watchdog) cause(err error) error {
 type answerBody struct {
 	io.ReadCloser
 	watch  *watchdog
-	next   stall             // what it is when the next byte is long in coming
-	moving stall             // what it is from then on
+	next   TimeoutError      // what it is when the next byte is long in coming
+	moving TimeoutError      // what it is from then on
 	pace   *pace             // what is read is counted by
 	fail   func(error) error // describes an error of the connection
 	closed []func()          // to be called once, when it is closed

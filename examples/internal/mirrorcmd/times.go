@@ -1,0 +1,41 @@
+package mirrorcmd
+
+import (
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+)
+
+// times are the flags that say how long registries may take.
+type times struct{ stall, blob, answer time.Duration }
+
+func (t *times) define(flags *pflag.FlagSet) {
+	flags.DurationVar(&t.stall, "stall-timeout", registry.DefaultStallTimeout, "how long no byte may move in the middle of a transfer: `DURATION`")
+	flags.DurationVar(&t.blob, "blob-timeout", registry.DefaultBlobTimeout, "how long the first byte of a blob may take, and the answer to the end of its upload: `DURATION`")
+	flags.DurationVar(&t.answer, "answer-timeout", registry.DefaultAnswerTimeout, "how long any other answer of a registry may take: `DURATION`")
+}
+
+func (t *times) check() error {
+	for name, d := range map[string]time.Duration{"stall-timeout": t.stall, "blob-timeout": t.blob, "answer-timeout": t.answer} {
+		if d <= 0 {
+			return misusef("--%s is %s: nothing is so fast", name, d)
+		}
+	}
+	return nil
+}
+
+// options are what a Copier has to know.
+func (t *times) options() copy.CopierOptions {
+	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
+}
+
+// shared is what ends that are opened without a Copier share.
+func (t *times) shared() *registry.Shared {
+	return &registry.Shared{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
+}
+
+// timeFlags are the flags behind the options that limit times.
+var timeFlags = map[string]string{"StallTimeout": "--stall-timeout", "BlobTimeout": "--blob-timeout", "AnswerTimeout": "--answer-timeout"}

@@ -1,0 +1,45 @@
+package mirrorcmd
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// TestTimes has registries that answer too late for what a command was told, and says by which flag.
+func TestTimes(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	slow := registrytest.Start(t, registrytest.Options{BlobWait: time.Hour})
+	f.PushTo(slow, repo, tag, imagetest.Top)
+	dst := registrytest.Start(t, registrytest.Options{})
+	mirror(t, "copy", "--all", "--blob-timeout", "50ms", refTo(slow), refTo(dst)).failed(t, StatusFailed, "no answer about a blob within 50ms", "--blob-timeout gives it more time")
+
+	silent := registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer { return registrytest.Stall() }})
+	for _, args := range [][]string{
+		{"copy", "--insecure-policy", "--src-tls-verify=false", "--answer-timeout", "50ms", refTo(silent), refTo(dst)},
+		{"plan", "--insecure-policy", "--src-tls-verify=false", "--answer-timeout", "50ms", refTo(silent), refTo(dst)},
+		{"verify", "--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--all", "--answer-timeout", "50ms", refTo(slow), refTo(silent)},
+		{"inspect", "--tls-verify=false", "--answer-timeout", "50ms", refTo(silent)},
+	} {
+		begun := time.Now()
+		runAll(t.Context(), t, "", args...).failed(t, StatusFailed, "no answer within 50ms", "--answer-timeout gives it more time")
+		assert.Less(t, time.Since(begun), 20*time.Second)
+	}
+}
+
+// TestDeadlineSaysWhatTheRegistrySaid ends a command while a registry throttles it.
+func TestDeadlineSaysWhatTheRegistrySaid(t *testing.T) {
+	busy := registrytest.Fail(http.StatusTooManyRequests, "TOOMANYREQUESTS", "slow down")
+	busy.Header = http.Header{"Retry-After": {"60"}}
+	src, dst := registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindBlob), func(int, *http.Request) registrytest.Answer { return busy }),
+	}), registrytest.Start(t, registrytest.Options{})
+	imagetest.Platforms(2, 1, 100).PushTo(src, repo, tag, imagetest.Top)
+	mirror(t, "copy", "--all", "--command-timeout", "1s", refTo(src), refTo(dst)).
+		failed(t, StatusFailed, "stopped: ", "the time of --command-timeout (1s) is over", "429 Too Many Requests", "slow down")
+}
