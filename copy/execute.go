@@ -335,7 +335,7 @@ func (e *executor) await(tasks []*task) error {
 // putImage stores the manifest of a child, and its signatures.
 func (j *job) putImage(ctx context.Context, doc endpoint.Document) error {
 	j.progress.line("Writing manifest to image destination")
-	err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) })
+	err := j.store(ctx, doc)
 	if hasCode(err, typeCodes) && j.plan.attests(doc.Digest) {
 		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
 	}

@@ -97,7 +97,8 @@ func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.I
 	}
 	j.in = PlanInput{
 		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
-		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{}, PresenceUnknown: map[digest.Digest]bool{},
+		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
+		PresenceUnknown: map[digest.Digest]bool{}, Stored: j.there,
 		SignedLists: map[digest.Digest]int{}, SignaturesUnknown: map[digest.Digest]bool{}, DestinationDigest: digestOf(destRef), Options: &j.o,
 	}
 	return j

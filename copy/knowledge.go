@@ -28,15 +28,16 @@ func (j *job) sparseSupport(ctx context.Context) SparseSupport {
 	if isUnanswered(err) && j.o.CompareDestination { // a copy will see for itself
 		j.reporter.warn(fmt.Sprintf("whether the destination takes sparse lists could not be asked, and is not known: %v", err))
 	}
-	return parseAnnouncement(said.SparseManifests, said.RequiredArchitectures)
+	return parseAnnouncement(said)
 }
 
-// parseAnnouncement reads the values of X-Sparse-Manifest-Support and X-Required-Architectures.
-func parseAnnouncement(supported, required string) SparseSupport {
-	switch strings.ToLower(strings.TrimSpace(supported)) {
+// parseAnnouncement reads what the registry announces.
+func parseAnnouncement(said registry.Announcement) SparseSupport {
+	value := func(text string) string { return strings.ToLower(strings.TrimSpace(text)) }
+	switch value(said.SparseManifests) {
 	case "true":
-		s := SparseSupport{Known: true, Accepts: true, Basis: "it announces that it takes them"}
-		for arch := range strings.SplitSeq(required, ",") {
+		s := SparseSupport{Known: true, Accepts: true, Widens: value(said.Widening) == "true", Basis: "it announces that it takes them"}
+		for arch := range strings.SplitSeq(said.RequiredArchitectures, ",") {
 			if arch = strings.TrimSpace(arch); arch != "" {
 				s.RequiredArchitectures = append(s.RequiredArchitectures, arch)
 			}

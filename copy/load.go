@@ -286,7 +286,7 @@ func (j *job) askPresent(ctx context.Context, digests []digest.Digest, present m
 		defer j.mu.Unlock()
 		if err != nil {
 			logrus.Debugf("%s does not tell whether it has %s: %v", j.in.Destination, d, err)
-			j.untold[d] = err
+			j.untold[d], j.in.PresenceUnknown[d] = err, true
 			return nil
 		}
 		present[d] = there
@@ -379,6 +379,9 @@ func (j *job) loadImages(ctx context.Context) error {
 			return nil
 		})
 	}
+	if j.compare && j.top != "" && j.in.mayWiden(j.plan) {
+		group.Go(func() error { return j.askForList(groupCtx) })
+	}
 	group.Go(func() error { return j.findListSignatures(groupCtx) })
 	wanted := j.plan.Copies
 	if j.plan.Image != nil && j.plan.Digest == j.in.Digest {
@@ -461,10 +464,18 @@ func (j *job) loadPlatform(ctx context.Context) error {
 	return nil
 }
 
-// foresee makes the plan anew if the destination is known to have a view of sparse lists, and the list will be sparse. That may be known only
-// now: of what is missing at the source.
+// foresee makes the plan anew if the destination is known to have a view of sparse lists, and the list will be sparse, or is there and gets
+// children. That may be known only now: of what is missing at the source.
 func (j *job) foresee(ctx context.Context) error {
-	if !j.compare || !j.plan.sparse() {
+	if !j.compare {
+		return nil
+	}
+	if j.in.mayWiden(j.plan) {
+		if err := j.askForList(ctx); err != nil {
+			return err
+		}
+	}
+	if !j.plan.sparse() && !j.in.adds(j.plan) {
 		return nil
 	}
 	if j.support == nil {
@@ -480,10 +491,26 @@ func (j *job) foresee(ctx context.Context) error {
 		return err
 	}
 	j.sayUntold(demanded)
-	for _, d := range demanded {
-		j.in.PresenceUnknown[d] = j.untold[d] != nil
+	if j.support.Accepts && !j.support.Widens {
+		if err := j.askForList(ctx); err != nil {
+			return err
+		}
 	}
 	return j.replan()
+}
+
+// askForList asks the destination whether it has the list that the reference is to name, unless that is known: another reference may name it.
+// Nested lists are asked for with the images.
+func (j *job) askForList(ctx context.Context) error {
+	d := j.plan.Digest
+	if _, asked := j.there[d]; asked || j.untold[d] != nil || j.in.stored(d) {
+		return nil
+	}
+	if err := j.askPresent(ctx, []digest.Digest{d}, j.there); err != nil {
+		return err
+	}
+	j.sayUntold([]digest.Digest{d})
+	return nil
 }
 
 // zstdAnnotation marks an instance with zstd layers that has a twin without.

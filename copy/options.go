@@ -256,6 +256,10 @@ type Options struct {
 	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the destination does not have what they
 	// name.
 	KeepVoid bool
+	// WidenedChildTags tags each child sha256-<hex>.child that is added to a list which is at the destination already, where the registry does
+	// not keep such children otherwise: Quay, and any that announces that it takes sparse lists, and not widening. Without it, the copy fails with a
+	// *WidenError there before anything is written. Elsewhere it has no effect.
+	WidenedChildTags bool
 	// CheckBlobs asks the destination for every blob of instances that are there already, and copies what is absent. Without it,
 	// an instance whose manifest is there counts as complete.
 	CheckBlobs bool

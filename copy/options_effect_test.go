@@ -205,11 +205,12 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 				assert.Equal(t, ok, err == nil, "%v", err)
 			}
 		},
-		"Referrers":      refused("list", byKey, func(o *Options) { o.Referrers = AllReferrers }, "Referrers"),
-		"ReferrerTypes":  nil, // only narrows Referrers: attached_test.go
-		"DigestTags":     refused("list", byKey, func(o *Options) { o.DigestTags = true }, "DigestTags"),
-		"ListSignatures": nil, // listsignatures_test.go
-		"KeepVoid":       nil, // only widens Referrers and DigestTags: attached_test.go
+		"Referrers":        refused("list", byKey, func(o *Options) { o.Referrers = AllReferrers }, "Referrers"),
+		"ReferrerTypes":    nil, // only narrows Referrers: attached_test.go
+		"DigestTags":       refused("list", byKey, func(o *Options) { o.DigestTags = true }, "DigestTags"),
+		"ListSignatures":   nil, // listsignatures_test.go
+		"WidenedChildTags": nil, // registries_sparse_test.go
+		"KeepVoid":         nil, // only widens Referrers and DigestTags: attached_test.go
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := places["registry"](t).(registryPlace)

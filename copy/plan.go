@@ -36,6 +36,8 @@ type PlanInput struct {
 	Missing map[digest.Digest]bool
 	// Present are the manifests that are known to be at the destination, with everything that they name.
 	Present map[digest.Digest]bool
+	// Stored are manifests and lists that are known to be at the destination, beside Present, whatever they lack there. Nil for none.
+	Stored map[digest.Digest]bool
 	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no plan is made as if they were absent there,
 	// nor as if they were not. Nil for none.
 	PresenceUnknown map[digest.Digest]bool
@@ -70,6 +72,8 @@ type SparseSupport struct {
 	Accepts bool
 	// RequiredArchitectures must be there all the same. Only if Accepts.
 	RequiredArchitectures []string
+	// Widens says that children stay which are added to a list that is there. Only if Accepts.
+	Widens bool
 	// Basis says how that is known.
 	Basis string
 }
@@ -103,6 +107,8 @@ type Plan struct {
 	Copies []digest.Digest `json:"copies"`
 	// Attached are the referrers and digest tags that are known.
 	Attached []AttachedPlan `json:"attached,omitempty"`
+	// Widened are the children that are added to lists at the destination and get tags there, sorted: see Options.WidenedChildTags.
+	Widened []digest.Digest `json:"widened,omitempty"`
 	// Blobs and Bytes are the distinct blobs of Copies and of what is attached, and their size in bytes. Less may move: blobs may be
 	// there already.
 	Blobs int   `json:"blobs"`
@@ -212,8 +218,8 @@ type ImagePlan struct {
 // NewPlan decides what a copy will do. It does no I/O, and the same input gives the same plan, whatever the order of selectors.
 //
 // Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the decisions: *OptionsError,
-// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError; the first of these that applies,
-// in this order.
+// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that
+// applies, in this order.
 func NewPlan(in PlanInput) (*Plan, error) {
 	if in.Options == nil {
 		in.Options = &Options{}
@@ -442,7 +448,11 @@ func planMulti(in PlanInput) (*Plan, error) {
 	if err := in.checkMissing(tree.Root, sel); err != nil {
 		return nil, err
 	}
-	return in.decideAction(&treePlanner{in: &in, sel: sel}, tree.Root)
+	p, err := in.decideAction(&treePlanner{in: &in, sel: sel}, tree.Root)
+	if err != nil {
+		return nil, err
+	}
+	return p, in.decideWidening(p)
 }
 
 // tree arranges the documents of the input.

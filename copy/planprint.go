@@ -44,6 +44,9 @@ func (p *Plan) body(b *strings.Builder) {
 		p.List.print(b, "", true)
 	}
 	p.printAttached(b)
+	for _, d := range p.Widened {
+		fmt.Fprintf(b, "tag %s: the destination keeps %s no other way\n", digestTag(d, childSuffix), short(d))
+	}
 	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
 	if p.Unread > 0 {
 		fmt.Fprintf(b, "not counted: blobs of %s not read\n", count(p.Unread, "manifest that was", "manifests that were"))

@@ -37,6 +37,9 @@ var sparseHabits = []habit{
 	{"destination-answers-no-question", destinationTellsNothing},
 	{"ghcr-deletes-children", lostChildOfAStrippedList},
 	{"children-of-a-stripped-list-cannot-be-asked-for", untoldChildOfAStrippedList},
+	{"quay-links-children-at-first", wideningDoesNotHold},
+	{"quay-links-children-at-first-tags", childTags},
+	{"sparse-registry-widening", wideningHolds},
 }
 
 // How a registry says that it is absent children for which it refuses a list.
@@ -447,4 +450,164 @@ func untoldChildOfAStrippedList(t *testing.T) {
 			dst.check(imagetest.Want{Tag: "v1", Digest: first.DestinationDigest, Fixture: f, Present: []string{"amd64", "arm64"}, Late: []string{"amd64", "arm64"}})
 		}
 	}
+}
+
+// quay is a registry that takes sparse lists, and keeps what is added to one only as long as nobody collects.
+func quay(t *testing.T) registryPlace {
+	return registryPlace{t, registrytest.Start(t, registrytest.Options{Announce: &registrytest.Announcement{Sparse: true}}), "app"}
+}
+
+// wideningDoesNotHold: what a copy would add to a list that is there, by whatever tag, would be collected. It is refused before anything is
+// written, with every action, and at every level; and so is bringing back what was lost.
+func wideningDoesNotHold(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	two := auto("linux/amd64", "linux/arm64")
+	keep := two
+	keep.SparseManifestListAction = KeepSparseManifestList
+	check := keep
+	check.CheckBlobs = true
+	for name, o := range map[string]Options{
+		"keep": keep, "auto": two, "check": check, "all": {ImageListSelection: CopyAllImages}, "all, checked": {ImageListSelection: CopyAllImages, CheckBlobs: true},
+	} {
+		for _, tag := range []string{"v1", "other"} {
+			if tag == "other" && o.CheckBlobs { // which asks for nothing where the tag names nothing
+				continue
+			}
+			dst := quay(t)
+			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(KeepSparseManifestList))
+			require.NoError(t, err)
+			before := dst.Snapshot("app")
+			_, err = e.image(t.Context(), dst.ref(tag), src.ref("v1"), o)
+			widen := errorAs[*WidenError](t, err)
+			assert.Equal(t, f.Digest(imagetest.Top), widen.List, name)
+			want := f.Digests("arm64")
+			if o.ImageListSelection == CopyAllImages {
+				want = f.Digests("arm64", "arm/v7", "ppc64le")
+			}
+			assert.ElementsMatch(t, want, widen.Children, name)
+			assert.Equal(t, before, dst.Snapshot("app"), name)
+
+			_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(KeepSparseManifestList))
+			require.NoError(t, err, "what is there already is no widening")
+			dst.Collect("app")
+			dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Present: []string{"amd64"}, Absent: []string{"arm64", "arm/v7", "ppc64le"}})
+		}
+	}
+
+	dst := quay(t)
+	strip := two
+	strip.SparseManifestListAction = StripSparseManifestList
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), strip)
+	require.NoError(t, err)
+	dst.DeleteManifest("app", f.Digest("arm64"))
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), strip)
+	assert.Equal(t, f.Digests("arm64"), errorAs[*WidenError](t, err).Children)
+
+	nested := imagetest.Nested()
+	src.push(nested, "nested", imagetest.Top)
+	dst = quay(t)
+	o := only(KeepSparseManifestList)
+	o.InstancePlatforms = platforms("linux/arm64")
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("nested"), o)
+	require.NoError(t, err)
+	o.InstancePlatforms = platforms("linux/arm64", "linux/arm/v6")
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("nested"), o)
+	errorAs[*WidenError](t, err)
+}
+
+// childTags: with a tag of its own, what is added stays. It has the tag from the moment at which it is there, and that is before the list is
+// put. A plan says so.
+func childTags(t *testing.T) {
+	f := imagetest.Nested()
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	o := only(KeepSparseManifestList)
+	o.WidenedChildTags = true
+	dst := quay(t)
+	var late []string
+	for _, filters := range [][]string{{"linux/arm64"}, {"linux/arm64", "linux/arm/v6"}, {"linux/*"}} {
+		o.InstancePlatforms = platforms(filters...)
+		options := e.options(o)
+		options.CompareDestination = true
+		prepared, err := Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), options)
+		require.NoError(t, err)
+		planned := prepared.Plan()
+		require.NoError(t, prepared.Close())
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+		assert.Equal(t, planned.Widened, r.Plan.Widened)
+		for _, d := range r.Plan.Widened {
+			assert.Contains(t, planned.String(), "tag "+digestTag(d, ".child"))
+			tagged, ok := dst.Resolve("app", digestTag(d, ".child"))
+			require.True(t, ok)
+			assert.Equal(t, d, tagged)
+			late = append(late, d.String())
+		}
+		dst.Collect("app")
+		settled, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		require.NoError(t, err)
+		assert.False(t, settled.Written)
+		assert.Zero(t, settled.ManifestsCopied)
+	}
+	assert.Len(t, late, len(dst.Tags("app"))-1)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Late: late})
+	for _, event := range dst.History("app") { // nobody can collect it in between
+		if event.Kind == registrytest.EventManifest && slices.Contains(late, event.Digest.String()) {
+			q := dst.Requests()[event.Request-1]
+			assert.True(t, strings.HasSuffix(q.Ref, ".child"), q.Ref)
+		}
+	}
+	o.WidenedChildTags = false
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	require.NoError(t, err, "there is nothing to add")
+
+	// One that says nothing of sparse lists, or that widening holds, gets no such tags.
+	o.WidenedChildTags = true
+	for _, announced := range []*registrytest.Announcement{nil, {Sparse: true, Widening: true}} {
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Announce: announced}), "app"}
+		for _, filters := range [][]string{{"linux/arm64"}, {"linux/arm64", "linux/arm/v6"}} {
+			o.InstancePlatforms = platforms(filters...)
+			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			require.NoError(t, err)
+		}
+		assert.Equal(t, []string{"v1"}, dst.Tags("app"))
+	}
+
+	// Where it is not told whether the list, or the child, is there, nothing is refused, and the tag is made all the same.
+	flat := imagetest.Platforms(3, 1, 100)
+	src.push(flat, "flat", imagetest.Top)
+	for tag, untold := range map[string]digest.Digest{"first": flat.Digest("arm64"), "second": flat.Digest(imagetest.Top)} {
+		for _, tags := range []bool{false, true} {
+			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
+				Announce: &registrytest.Announcement{Sparse: true}, Script: refusingHEAD(untold, notAnswers["403"]),
+			}), "app"}
+			o.WidenedChildTags = tags
+			o.InstancePlatforms = platforms("linux/amd64")
+			_, err := e.image(t.Context(), dst.ref("first"), src.ref("flat"), o)
+			require.NoError(t, err)
+			o.InstancePlatforms = platforms("linux/amd64", "linux/arm64")
+			r, err := e.image(t.Context(), dst.ref(tag), src.ref("flat"), o)
+			require.NoError(t, err)
+			assert.Contains(t, strings.Join(r.Warnings, "\n"), "whether the destination has "+untold.String()+" could not be asked")
+			assert.Equal(t, tags, slices.Contains(dst.Tags("app"), digestTag(flat.Digest("arm64"), ".child")))
+		}
+	}
+}
+
+// wideningHolds: our own registry says that what is added to a list stays.
+func wideningHolds(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	e := newEnv(t)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Announce: &registrytest.Announcement{Sparse: true, Widening: true}}), "app"}
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), only(KeepSparseManifestList))
+	require.NoError(t, err)
+	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+	require.NoError(t, err)
+	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Late: []string{"arm64", "arm/v7", "ppc64le"}})
 }

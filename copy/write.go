@@ -136,9 +136,19 @@ func (l *ListPlan) needs() []digest.Digest {
 	return needs
 }
 
+// store stores a manifest or list by its digest; one that is added to a list which is there by the tag that keeps it, so that it is never without.
+func (j *job) store(ctx context.Context, doc endpoint.Document) error {
+	return j.put(ctx, doc, func() error {
+		if dst, ok := j.dst.(endpoint.ReferrerDestination); ok && slices.Contains(j.plan.Widened, doc.Digest) {
+			return dst.UpdateTag(ctx, digestTag(doc.Digest, childSuffix), func(endpoint.Document) (endpoint.Document, error) { return doc, nil })
+		}
+		return j.dst.PutManifest(ctx, doc)
+	})
+}
+
 // putList stores one list by its digest, with its signatures if it is what they sign.
 func (j *job) putList(ctx context.Context, l *ListPlan) error {
-	if err := j.put(ctx, l.document(), func() error { return j.dst.PutManifest(ctx, l.document()) }); err != nil {
+	if err := j.store(ctx, l.document()); err != nil {
 		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
 	}
 	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
@@ -316,7 +326,7 @@ func (j *job) storeAgain(ctx context.Context, d digest.Digest) error {
 		logrus.Debugf("what the destination has lost cannot be read again: %v", err)
 		return nil
 	}
-	if err := j.put(ctx, again, func() error { return j.dst.PutManifest(ctx, again) }); err != nil {
+	if err := j.store(ctx, again); err != nil {
 		return &Error{"writing manifest again", DestinationSide, d.String(), err}
 	}
 	return nil

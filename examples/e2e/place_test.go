@@ -118,6 +118,7 @@ func (p *place) forward(hide bool) http.Handler {
 			if hide {
 				r.Header.Del(sparseregistry.SupportHeader)
 				r.Header.Del(sparseregistry.ArchitecturesHeader)
+				r.Header.Del(sparseregistry.WideningHeader)
 			}
 			return nil
 		},

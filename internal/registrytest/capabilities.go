@@ -15,6 +15,9 @@ func (x *exchange) ping() {
 	if a := x.opts.Announce; a != nil {
 		x.w.Header().Set("X-Sparse-Manifest-Support", strconv.FormatBool(a.Sparse))
 		x.w.Header().Set("X-Required-Architectures", strings.Join(a.Architectures, ","))
+		if a.Widening {
+			x.w.Header().Set("X-Sparse-Manifest-Widening", "true")
+		}
 	}
 	x.json(http.StatusOK, "application/json", struct{}{})
 }
@@ -32,8 +35,10 @@ func (x *exchange) capabilities() {
 		if archs == nil {
 			archs = []string{}
 		}
-		x.json(http.StatusOK, "application/json", map[string]any{
-			"sparse_manifests": map[string]any{"supported": a.Sparse, "required_architectures": archs},
-		})
+		sparse := map[string]any{"supported": a.Sparse, "required_architectures": archs}
+		if a.Widening {
+			sparse["widening"] = true
+		}
+		x.json(http.StatusOK, "application/json", map[string]any{"sparse_manifests": sparse})
 	}
 }

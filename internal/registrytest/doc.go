@@ -16,6 +16,7 @@
 //	manifests.go  blobs.go  uploads.go  tags.go  referrers.go  capabilities.go
 //	              the protocol
 //	policy.go     ListPolicy: answers of registries in the field to lists whose children are missing
+//	collect.go    Collect: what a registry removes that links children to a list only when it is first stored
 //	answer.go     Answer and scripts: errors, broken connections, cut, stalled and damaged bodies
 //	auth.go       basic and bearer authentication, accounts per namespace, the token service
 //	tls.go        certificates, certs.d directories

@@ -156,9 +156,10 @@ const (
 	LocationSecond
 )
 
-// Announcement is what a registry says about sparse lists: in the headers X-Sparse-Manifest-Support and
-// X-Required-Architectures of GET /v2/, and in the answer to GET /api/v1/registry/capabilities.
+// Announcement is what a registry says about sparse lists: in the headers X-Sparse-Manifest-Support, X-Required-Architectures and
+// X-Sparse-Manifest-Widening of GET /v2/, and in the answer to GET /api/v1/registry/capabilities.
 type Announcement struct {
 	Sparse        bool
 	Architectures []string // required; nil for none
+	Widening      bool     // children may be added to a list that is there. Quay says nothing of it
 }

@@ -41,6 +41,7 @@ type repository struct {
 	phantoms  map[digest.Digest]bool // blobs whose content is lost, which HEAD does not know
 	manifests map[digest.Digest]storedManifest
 	tags      map[string]digest.Digest
+	linked    map[digest.Digest][]digest.Digest // the children that a list had when it was first stored; see Collect
 	history   []Event
 }
 
@@ -65,6 +66,7 @@ func (s *store) make(name string) *repository {
 			phantoms:  map[digest.Digest]bool{},
 			manifests: map[digest.Digest]storedManifest{},
 			tags:      map[string]digest.Digest{},
+			linked:    map[digest.Digest][]digest.Digest{},
 		}
 		s.repos[name] = r
 	}
@@ -135,6 +137,9 @@ func (s *store) putManifest(name, tag string, d digest.Digest, m storedManifest,
 	r := s.make(name)
 	old, there := r.manifests[d]
 	r.manifests[d] = m
+	if !there {
+		r.link(d, m)
+	}
 	s.record(r, Event{
 		Kind: EventManifest, Digest: d, Changed: !there || old.mediaType != m.mediaType, Request: request,
 	})

@@ -8,12 +8,15 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// Where a registry announces its policy: headers of the answer to GET /v2/, and a document. The document is Quay's; it needs no
-// credentials.
+// Where a registry announces its policy: headers of the answer to GET /v2/, and a document. The document is Quay's, but for widening; it needs
+// no credentials.
 const (
 	SupportHeader       = "X-Sparse-Manifest-Support" // "true" or "false"
 	ArchitecturesHeader = "X-Required-Architectures"  // separated by commas; absent if nothing is required
-	CapabilitiesPath    = "/api/v1/registry/capabilities"
+	// WideningHeader is "true" if a child that is pushed after the list stays as long as the list does. It is absent if sparse lists are not
+	// accepted. Quay, which links children to a list only when that is first stored, does not have it.
+	WideningHeader   = "X-Sparse-Manifest-Widening"
+	CapabilitiesPath = "/api/v1/registry/capabilities"
 )
 
 // Capabilities is the document at CapabilitiesPath.
@@ -25,13 +28,17 @@ type Capabilities struct {
 type SparseManifests struct {
 	Supported             bool     `json:"supported"`
 	RequiredArchitectures []string `json:"required_architectures"` // never null; empty if Supported is false
+	Widening              bool     `json:"widening"`               // as WideningHeader; false if Supported is
 }
 
 // Announce serves the capabilities document, and adds the headers to what next answers to GET and HEAD of /v2/, a refusal
 // of access included: a client that asks without credentials learns the policy, too.
+//
+// It announces widening where sparse lists are accepted: the registry behind must keep what a list names, whenever that came.
 func Announce(next http.Handler, policy manifest.SparsePolicy) http.Handler {
 	c := Capabilities{SparseManifests: SparseManifests{Supported: policy.Enabled, RequiredArchitectures: []string{}}}
 	if policy.Enabled {
+		c.SparseManifests.Widening = true
 		c.SparseManifests.RequiredArchitectures = append(c.SparseManifests.RequiredArchitectures, policy.RequiredArchitectures...)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -53,6 +60,7 @@ func announce(h http.Header, s SparseManifests) {
 		return
 	}
 	h.Set(SupportHeader, "true")
+	h.Set(WideningHeader, "true")
 	if len(s.RequiredArchitectures) > 0 {
 		h.Set(ArchitecturesHeader, strings.Join(s.RequiredArchitectures, ","))
 	}

@@ -64,6 +64,7 @@ var optionFlags = map[string]string{
 	"ReferrerTypes":            "--referrers",
 	"DigestTags":               "--digest-tags",
 	"KeepVoid":                 "--keep-void",
+	"WidenedChildTags":         "--widened-child-tags",
 	"RemoveSignatures":         "--remove-signatures",
 	"RemoveListSignatures":     "--remove-list-signatures",
 	"ListSignatures":           "--list-signatures",
@@ -84,6 +85,7 @@ var optionKeys = map[string]string{
 	"ReferrerTypes":            "referrers",
 	"DigestTags":               "digest-tags",
 	"KeepVoid":                 "keep-void",
+	"WidenedChildTags":         "widened-child-tags",
 	"RemoveSignatures":         "remove-signatures",
 	"RemoveListSignatures":     "remove-list-signatures",
 	"ListSignatures":           "list-signatures",
@@ -124,6 +126,7 @@ func (e *environment) explain(err error) string {
 		refused *copy.SparseRefusedError
 		locked  *copy.CannotModifyError
 		missing *copy.MissingError
+		widen   *copy.WidenError
 	)
 	switch {
 	case errors.As(err, &options):
@@ -136,6 +139,8 @@ func (e *environment) explain(err error) string {
 		return e.explainRefusal(refused)
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
+	case errors.As(err, &widen):
+		return err.Error() + "; " + e.setting("--widened-child-tags", "widened-child-tags: true") + " keeps it by tags"
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}

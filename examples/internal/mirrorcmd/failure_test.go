@@ -252,7 +252,8 @@ func TestMisuse(t *testing.T) {
 		{"two policies", with("--policy", "p.json"), []string{"--policy and --insecure-policy"}},
 		{"two credentials", with("--src-creds", "u:wrong-secret", "--src-no-creds"), []string{"--src-creds, --src-no-creds"}},
 		{"no user", with("--dest-creds", ":wrong-secret"), []string{"--dest-creds names no user"}},
-		{"blobs of a plan", append([]string{"plan", "--insecure-policy", "--check-blobs"}, refs...), []string{"--compare"}},
+		{"blobs of a plan", append([]string{"plan", "--insecure-policy", "--check-blobs"}, refs...), []string{"--check-blobs has no effect on a plan without --compare"}},
+		{"children of a plan", append([]string{"plan", "--insecure-policy", "--all", "--widened-child-tags"}, refs...), []string{"--widened-child-tags has no effect on a plan without --compare"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := runAll(t.Context(), t, "", c.args...)

@@ -85,6 +85,7 @@ func TestEveryFlag(t *testing.T) {
 		"keep-void":              {[]string{"--keep-void"}, []string{"--digest-tags"}, func(s *settings) any { return s.KeepVoid }, true},
 		"preserve-digests":       {[]string{"--preserve-digests"}, nil, func(s *settings) any { return s.PreserveDigests }, true},
 		"check-blobs":            {[]string{"--check-blobs"}, nil, func(s *settings) any { return s.CheckBlobs }, true},
+		"widened-child-tags":     {[]string{"--widened-child-tags"}, []string{"--all"}, func(s *settings) any { return s.WidenedChildTags }, true},
 		"parallel":               {[]string{"--parallel", "3"}, nil, func(s *settings) any { return s.MaxParallelDownloads }, uint(3)},
 		"compare":                {[]string{"--compare"}, nil, func(s *settings) any { return s.compare }, true},
 		"output":                 {[]string{"--output", "json"}, nil, func(s *settings) any { return s.output.json }, true},
@@ -129,8 +130,8 @@ func TestEveryFlag(t *testing.T) {
 				return
 			}
 			seen[flag.Name] = true
-			if command == "plan" && flag.Name == "check-blobs" {
-				row.with = []string{"--compare"}
+			if command == "plan" && (flag.Name == "check-blobs" || flag.Name == "widened-child-tags") {
+				row.with = append([]string{"--compare"}, row.with...)
 			}
 			before, _ := parse(t, command, row.with...)
 			after, _ := parse(t, command, append(row.args, row.with...)...)

@@ -35,8 +35,8 @@ func (c *planCommand) command() *cobra.Command {
 }
 
 func (c *planCommand) run(cmd *cobra.Command, args []string) (retErr error) {
-	if c.sel.options.CheckBlobs && !c.compare {
-		return misusef("--check-blobs has no effect on a plan without --compare")
+	if stray := changed(cmd.Flags(), []string{"check-blobs", "widened-child-tags"}); len(stray) > 0 && !c.compare {
+		return misusef("%s has no effect on a plan without --compare", dashed(stray))
 	}
 	ends, err := c.env.prepare(args, &c.sel, &c.access, &c.out)
 	if err != nil {

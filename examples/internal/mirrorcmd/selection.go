@@ -29,6 +29,8 @@ func (s *selection) define(flags *pflag.FlagSet) {
 	s.defineChoice(flags)
 	flags.Var(count{&s.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.BoolVar(&s.options.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
+	flags.BoolVar(&s.options.WidenedChildTags, "widened-child-tags", false,
+		"tag what is added to a list that the destination has, sha256-<hex>.child, where it is collected otherwise (Quay), instead of failing")
 	s.defineAttached(flags)
 }
 
@@ -79,7 +81,7 @@ func (s *selection) defineParallel(flags *pflag.FlagSet) {
 var selectors = []string{"platform", "optional-platform", "digest", "index"}
 
 // listFlags have a meaning only where a list is copied.
-var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures"}
+var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures", "widened-child-tags"}
 
 // systemFlags have a meaning only where the image that suits a system is copied.
 var systemFlags = []string{"override-os", "override-arch", "override-variant"}

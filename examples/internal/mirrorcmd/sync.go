@@ -319,9 +319,10 @@ func mayPass(err error) bool {
 		locked   *copy.CannotModifyError
 		rejected *copy.RejectedError
 		refused  *copy.SparseRefusedError
+		widen    *copy.WidenError
 	)
 	return !errors.As(err, &options) && !errors.As(err, &match) && !errors.As(err, &required) && !errors.As(err, &empty) &&
-		!errors.As(err, &locked) && !errors.As(err, &rejected) && !errors.As(err, &refused)
+		!errors.As(err, &locked) && !errors.As(err, &rejected) && !errors.As(err, &refused) && !errors.As(err, &widen)
 }
 
 // planAll plans every copy.

@@ -139,6 +139,7 @@ func TestHtpasswd(t *testing.T) {
 	answer := request(http.MethodGet, "/v2/", "", "")
 	assert.Equal(t, "true", answer.Header.Get(sparseregistry.SupportHeader))
 	assert.Equal(t, "amd64", answer.Header.Get(sparseregistry.ArchitecturesHeader))
+	assert.Equal(t, "true", answer.Header.Get(sparseregistry.WideningHeader))
 	assert.Equal(t, http.StatusOK, request(http.MethodGet, sparseregistry.CapabilitiesPath, "", "").Status)
 	assert.Equal(t, http.StatusOK, request(http.MethodGet, "/healthz", "", "").Status)
 

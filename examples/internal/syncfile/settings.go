@@ -59,6 +59,7 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	"digest-tags":            yesOrNo("digest-tags", func(o *copy.Options) *bool { return &o.DigestTags }),
 	"keep-void":              yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
 	"check-blobs":            yesOrNo("check-blobs", func(o *copy.Options) *bool { return &o.CheckBlobs }),
+	"widened-child-tags":     yesOrNo("widened-child-tags", func(o *copy.Options) *bool { return &o.WidenedChildTags }),
 	"preserve-digests":       yesOrNo("preserve-digests", func(o *copy.Options) *bool { return &o.PreserveDigests }),
 	"remove-signatures":      yesOrNo("remove-signatures", func(o *copy.Options) *bool { return &o.RemoveSignatures }),
 	"remove-list-signatures": yesOrNo("remove-list-signatures", func(o *copy.Options) *bool { return &o.RemoveListSignatures }),

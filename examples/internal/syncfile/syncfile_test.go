@@ -69,6 +69,7 @@ defaults: &d
   parallel: 4
   keep-void: true
   check-blobs: true
+  widened-child-tags: true
   preserve-digests: true
   remove-signatures: true
   remove-list-signatures: true
@@ -94,7 +95,7 @@ images:
 	require.NoError(t, err)
 	require.Len(t, f.Images, 3)
 	a, b, c := f.Images[0], f.Images[1], f.Images[2]
-	assert.Equal(t, 22, a.Line)
+	assert.Equal(t, 23, a.Line)
 	added := func(i *Image) []bool {
 		o := i.Options
 		return []bool{o.KeepVoid, o.CheckBlobs, o.PreserveDigests, o.RemoveSignatures, o.RemoveListSignatures, o.ListSignatures == copy.WarnListSignatures}
@@ -111,6 +112,7 @@ images:
 	assert.Equal(t, []string{"application/spdx+json"}, a.Options.ReferrerTypes)
 	assert.Equal(t, copy.AllReferrers, a.Options.Referrers)
 	assert.True(t, a.Options.DigestTags)
+	assert.True(t, a.Options.WidenedChildTags)
 	assert.True(t, a.SkipOther)
 	assert.True(t, a.Budget().TryAcquire(4))
 	assert.False(t, a.Budget().TryAcquire(1))

@@ -32,6 +32,8 @@ type Announcement struct {
 	SparseManifests string
 	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
 	RequiredArchitectures string
+	// Widening is the value of X-Sparse-Manifest-Widening, "" if absent.
+	Widening string
 }
 
 // announcements is what one host has announced.
@@ -134,6 +136,7 @@ func (a *announcements) learn(header http.Header, now time.Time) {
 	what := Announcement{
 		SparseManifests:       header.Get("X-Sparse-Manifest-Support"),
 		RequiredArchitectures: header.Get("X-Required-Architectures"),
+		Widening:              header.Get("X-Sparse-Manifest-Widening"),
 	}
 	if what == (Announcement{}) {
 		return
@@ -148,6 +151,7 @@ func parseCapabilities(r io.Reader) (Announcement, error) {
 		SparseManifests struct {
 			Supported             *bool    `json:"supported"`
 			RequiredArchitectures []string `json:"required_architectures"`
+			Widening              bool     `json:"widening"`
 		} `json:"sparse_manifests"`
 	}
 	if err := json.NewDecoder(r).Decode(&answer); err != nil {
@@ -160,5 +164,6 @@ func parseCapabilities(r io.Reader) (Announcement, error) {
 	return Announcement{
 		SparseManifests:       strconv.FormatBool(*sparse.Supported),
 		RequiredArchitectures: strings.Join(sparse.RequiredArchitectures, ","),
+		Widening:              strconv.FormatBool(sparse.Widening),
 	}, nil
 }

@@ -447,15 +447,15 @@ func announcement(a *attempt) {
 		architectures    []string // of the header
 		capabilitiesJSON string
 	}{
-		{off, "false", nil, `{"sparse_manifests":{"supported":false,"required_architectures":[]}}`},
+		{off, "false", nil, `{"sparse_manifests":{"supported":false,"required_architectures":[],"widening":false}}`},
 		{
 			manifest.SparsePolicy{RequiredArchitectures: []string{"amd64"}}, "false", nil,
-			`{"sparse_manifests":{"supported":false,"required_architectures":[]}}`,
+			`{"sparse_manifests":{"supported":false,"required_architectures":[],"widening":false}}`,
 		},
-		{on(), "true", nil, `{"sparse_manifests":{"supported":true,"required_architectures":[]}}`},
+		{on(), "true", nil, `{"sparse_manifests":{"supported":true,"required_architectures":[],"widening":true}}`},
 		{
 			on("amd64", "arm64"), "true", []string{"amd64,arm64"},
-			`{"sparse_manifests":{"supported":true,"required_architectures":["amd64","arm64"]}}`,
+			`{"sparse_manifests":{"supported":true,"required_architectures":["amd64","arm64"],"widening":true}}`,
 		},
 	} {
 		client := Serve(a, a.registry, c.policy)
@@ -463,6 +463,11 @@ func announcement(a *attempt) {
 			answer := client.Do(a, method, "/v2/", nil, nil)
 			assert.Equal(a, []string{c.support}, answer.Header.Values(sparseregistry.SupportHeader))
 			assert.Equal(a, c.architectures, answer.Header.Values(sparseregistry.ArchitecturesHeader))
+			if c.support == "true" {
+				assert.Equal(a, []string{"true"}, answer.Header.Values(sparseregistry.WideningHeader))
+			} else {
+				assert.Empty(a, answer.Header.Values(sparseregistry.WideningHeader))
+			}
 		}
 		answer := client.Do(a, http.MethodGet, sparseregistry.CapabilitiesPath, nil, nil)
 		assert.Equal(a, http.StatusOK, answer.Status)

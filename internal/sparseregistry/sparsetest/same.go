@@ -78,7 +78,7 @@ func (s *session) run(t *testing.T, step step) answer {
 	if location, query, _ := strings.Cut(a.Header.Get("Location"), "?"); strings.Contains(location, "/blobs/uploads/") {
 		s.upload, s.id = location+"?"+query, path.Base(location)
 	}
-	for _, name := range []string{"Date", sparseregistry.SupportHeader, sparseregistry.ArchitecturesHeader} {
+	for _, name := range []string{"Date", sparseregistry.SupportHeader, sparseregistry.ArchitecturesHeader, sparseregistry.WideningHeader} {
 		a.Header.Del(name)
 	}
 	if location := a.Header.Get("Location"); location != "" {

@@ -1,0 +1,53 @@
+package registrytest
+
+import (
+	"encoding/json"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Collect removes from a repository what Quay removes an hour after it came: manifests and lists that no tag names and that belong to no list
+// which stays. A child belongs to a list if it was there when the list was first stored; one that came later does not, whatever the list
+// names, and storing the list again changes nothing. Blobs stay.
+func (r *Registry) Collect(repo string) {
+	for _, d := range view(r, repo, (*repository).collectable) {
+		r.DeleteManifest(repo, d)
+	}
+}
+
+// collectable returns what Collect removes, sorted.
+func (r *repository) collectable() []digest.Digest {
+	stays := map[digest.Digest]bool{}
+	var keep func(digest.Digest)
+	keep = func(d digest.Digest) {
+		if !stays[d] {
+			stays[d] = true
+			for _, child := range r.linked[d] {
+				keep(child)
+			}
+		}
+	}
+	for _, d := range r.tags {
+		keep(d)
+	}
+	var rest []digest.Digest
+	for _, d := range sortedKeys(r.manifests) {
+		if !stays[d] {
+			rest = append(rest, d)
+		}
+	}
+	return rest
+}
+
+// link notes which children of a list are there when it is first stored.
+func (r *repository) link(d digest.Digest, m storedManifest) {
+	var list document
+	if !isList(m.mediaType) || json.Unmarshal(m.bytes, &list) != nil {
+		return
+	}
+	for _, child := range list.Manifests {
+		if _, there := r.manifests[child.Digest]; there {
+			r.linked[d] = append(r.linked[d], child.Digest)
+		}
+	}
+}
