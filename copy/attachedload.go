@@ -367,11 +367,9 @@ func (l *attachmentLoader) hold(doc endpoint.Document) error {
 	if over {
 		return l.limit("bytes of manifests", maxAttachmentBytes)
 	}
-	held := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
-	held.MediaType = mediaTypeOf(held)
 	l.job.mu.Lock()
 	defer l.job.mu.Unlock()
-	l.in.Documents[doc.Digest] = held
+	l.in.Documents[doc.Digest] = held(doc)
 	return nil
 }
 

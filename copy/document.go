@@ -1,8 +1,7 @@
 package copy
 
 import (
-	"encoding/json"
-	"errors"
+	"cmp"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -11,33 +10,26 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// mediaTypeOf returns the media type by which a document is read: the declared one if it is a manifest's or a list's, else what
-// the document says of itself. Some registries and layouts declare text/plain, application/json or nothing.
+// held returns a document of an end as a plan is made of it.
+func held(doc endpoint.Document) Document {
+	return Document{MediaType: doc.MediaType, Bytes: doc.Bytes, misdeclared: doc.Misdeclared}.read()
+}
+
+// read returns the document with the media type by which it is read, and what it was declared to be instead.
+func (d Document) read() Document {
+	is := mediaTypeOf(d)
+	if manifest.IsMisdeclared(is, d.MediaType) {
+		d.misdeclared = d.MediaType
+	}
+	d.MediaType = is
+	return d
+}
+
+// mediaTypeOf returns the media type by which a document is read: what the document says of itself, else the declared one. Whoever
+// declares it is wrong at times, or declares text/plain, application/json or nothing.
 func mediaTypeOf(doc Document) string {
-	switch doc.MediaType {
-	case imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest,
-		manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
-		return doc.MediaType
-	}
-	if manifest.IsListMediaType(doc.MediaType) {
-		return doc.MediaType
-	}
-	var says struct {
-		MediaType string           `json:"mediaType"`
-		Manifests *json.RawMessage `json:"manifests"`
-		FSLayers  *json.RawMessage `json:"fsLayers"`
-	}
-	// What is no JSON is refused with a better error where the document is parsed.
-	_ = json.Unmarshal(doc.Bytes, &says)
-	switch {
-	case says.MediaType != "":
-		return says.MediaType
-	case says.Manifests != nil:
-		return imgspecv1.MediaTypeImageIndex
-	case says.FSLayers != nil:
-		return manifest.MediaTypeDockerSchema1
-	}
-	return imgspecv1.MediaTypeImageManifest
+	// What is nothing at all is refused with a better error where the document is parsed.
+	return cmp.Or(manifest.TypeOf(doc.Bytes, doc.MediaType), imgspecv1.MediaTypeImageManifest)
 }
 
 // isList says whether a document is to be read as a list.
@@ -46,11 +38,12 @@ func isList(doc Document) bool { return manifest.IsListMediaType(mediaTypeOf(doc
 // parseImage reads the manifest of a single image. It returns nil without an error for Docker schema 1, whose blobs this package
 // does not need to know: such images are copied by upstream.
 func parseImage(doc Document) (*manifest.Image, error) {
-	image, err := manifest.ParseImage(doc.Bytes, mediaTypeOf(doc))
-	if errors.Is(err, manifest.ErrSchema1) {
+	switch mt := mediaTypeOf(doc); mt {
+	case manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
 		return nil, nil
+	default:
+		return manifest.ParseImage(doc.Bytes, mt)
 	}
-	return image, err
 }
 
 // blobsOf returns the distinct blobs of an image, the config first.

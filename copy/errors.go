@@ -57,7 +57,7 @@ type LimitError = listtree.LimitError
 // NoMatchError says that selectors match nothing in the source. Nothing has been written.
 // Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms, unless nothing else is selected.
 type NoMatchError struct {
-	Asked   []string // the selectors that match nothing, sorted
+	Asked   []string // the selectors that match nothing, sorted; excludes are among them if the source is an empty list
 	Offered []string // the distinct platforms that the source has, in its order
 	Single  bool     // the source is a single image, which is for Offered[0]
 }
@@ -82,7 +82,7 @@ func (e *NoMatchError) Error() string {
 }
 
 // EmptyError says that nothing would be left: no entry of the list under Strip, or no instance to copy because all that were
-// selected are missing. Nothing has been written.
+// selected are missing, or because the source's own list is empty, which only CopyAllImages copies. Nothing has been written.
 // Select something that the source has.
 type EmptyError struct {
 	Entries int // of the list at the source

@@ -39,8 +39,10 @@ func (j *job) decideWay() error {
 		}
 	}
 	j.plan.through(reason.text)
-	_, err = j.upstreamOptions(reason)
-	return err
+	if _, err = j.upstreamOptions(reason); err != nil {
+		return err
+	}
+	return j.checkUnambiguous(reason.text)
 }
 
 // upstreamOptions are the options for upstream's copy of what was planned.
@@ -186,7 +188,7 @@ func (j *job) rejectedType(err error) string {
 		}
 	}
 	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
-	if _, err := j.upstreamOptions(wayReason{text: reason}); err != nil {
+	if _, err := j.upstreamOptions(wayReason{text: reason}); err != nil || j.checkUnambiguous(reason) != nil {
 		return ""
 	}
 	return reason

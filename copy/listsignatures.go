@@ -214,9 +214,7 @@ func (f *listSignatureFinder) read(ctx context.Context, a Attachment) error {
 		f.unknown(a.Subject, "referrer "+a.Digest.String(), err)
 		return nil
 	}
-	of := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
-	of.MediaType = mediaTypeOf(of)
-	says, err := describe(a, of)
+	says, err := describe(a, held(doc))
 	if err != nil {
 		f.unknown(a.Subject, "referrer "+a.Digest.String(), err)
 	} else if says.Subject == a.Subject && isSignatureType(says.ArtifactType) {

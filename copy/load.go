@@ -93,8 +93,7 @@ func (j *job) open(ctx context.Context) error {
 	}
 	j.in.DestinationTop = j.top
 	top := j.src.Top()
-	j.in.Top = Document{MediaType: top.MediaType, Bytes: top.Bytes}
-	j.in.Top.MediaType = mediaTypeOf(j.in.Top)
+	j.in.Top = held(top)
 	j.in.Digest = top.Digest
 	j.reporter.update(func(r *Report) { r.SourceDigest = top.Digest })
 	if !isList(j.in.Top) { // lists are parsed when they are arranged
@@ -139,11 +138,8 @@ func (j *job) loadLists(ctx context.Context) error {
 		}
 		return nil
 	}
-	lists := []digest.Digest{j.in.Digest}
-	var b listtree.Builder
-	if err := b.Add(j.in.Digest, listtree.Document(j.in.Top)); err != nil {
-		return &Error{"parsing", SourceSide, j.in.Source, err}
-	}
+	b := listtree.Builder{Read: j.in.document}
+	var lists []digest.Digest
 	for {
 		tree, err := b.Build(j.in.Digest)
 		if err != nil {
@@ -151,23 +147,11 @@ func (j *job) loadLists(ctx context.Context) error {
 		}
 		unread := slices.DeleteFunc(tree.Unread, func(d digest.Digest) bool { return j.in.Missing[d] })
 		if len(unread) == 0 {
+			lists = sortedKeys(listsOf(tree.Root))
 			break
 		}
 		if err := j.fetch(ctx, unread); err != nil {
 			return err
-		}
-		for _, d := range unread {
-			doc, ok := j.in.Documents[d]
-			if !ok {
-				continue
-			}
-			if !isList(doc) {
-				return &Error{"reading nested list", SourceSide, d.String(), fmt.Errorf("it is no list but %s", doc.MediaType)}
-			}
-			if err := b.Add(d, listtree.Document(doc)); err != nil {
-				return &Error{"parsing nested list", SourceSide, d.String(), err}
-			}
-			lists = append(lists, d)
 		}
 	}
 	if j.o.RemoveSignatures || j.o.RemoveListSignatures {
@@ -183,6 +167,9 @@ const maxManifestBytes = 256 << 20
 // fetch reads manifests and lists into j.in.Documents, and notes those that the source definitely does not have.
 func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
+		if _, err := j.document(d); err == nil {
+			return nil
+		}
 		doc, err := j.src.Manifest(ctx, d)
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -197,8 +184,7 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 		if j.held += int64(len(doc.Bytes)); j.held > maxManifestBytes {
 			return &Error{"reading manifest", SourceSide, d.String(), &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: j.in.Digest}}
 		}
-		read := Document{MediaType: doc.MediaType, Bytes: doc.Bytes}
-		read.MediaType = mediaTypeOf(read)
+		read := held(doc)
 		if !isList(read) { // lists are parsed when they are arranged
 			if _, err := parseImage(read); err != nil {
 				return &Error{"parsing manifest", SourceSide, d.String(), err}
@@ -393,10 +379,34 @@ func (j *job) loadImages(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if j.plan.List != nil && slices.ContainsFunc(wanted, j.readList) {
+		return j.loadMore(ctx)
+	}
 	if err := j.judge(ctx, j.plan.wantedImages()); err != nil {
 		return err
 	}
 	return j.replan()
+}
+
+// readList says whether d was read and is a list.
+func (j *job) readList(d digest.Digest) bool {
+	doc, err := j.document(d)
+	return err == nil && isList(doc)
+}
+
+// loadMore goes on after what an entry took for an image has turned out to be a list: there is more to select from. It ends, since lists are
+// nested in each other only so deep.
+func (j *job) loadMore(ctx context.Context) error {
+	if err := j.loadLists(ctx); err != nil {
+		return err
+	}
+	if err := j.replan(); err != nil {
+		return err
+	}
+	if err := j.loadAttachments(ctx); err != nil {
+		return err
+	}
+	return j.loadImages(ctx)
 }
 
 // judge lets the policy judge images, in the order given, but for those that are missing and those that it has judged already.

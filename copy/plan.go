@@ -16,8 +16,10 @@ import (
 
 // A Document is a manifest or a list as bytes.
 type Document struct {
-	MediaType string // as whoever has it declares it; "" to go by the document
+	MediaType string // as whoever has it declares it, "" for not at all; the document's own word goes before it
 	Bytes     []byte // not modified
+
+	misdeclared string // what it was declared to be, once MediaType is what it is; "" if that was right
 }
 
 // PlanInput is all that a plan depends on. Maps and slices are not modified. That documents match their digests is assumed, not
@@ -252,7 +254,7 @@ func (in *PlanInput) normalize() error {
 			return fmt.Errorf("digest of the destination %q: %w", d, err)
 		}
 	}
-	in.Top.MediaType = mediaTypeOf(in.Top)
+	in.Top = in.Top.read()
 	return nil
 }
 
@@ -308,7 +310,7 @@ func planSingle(in PlanInput) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.Warnings = warnings
+	p.Warnings = slices.Concat(p.Warnings, warnings, in.bodyWarnings(nil))
 	return p, nil
 }
 
@@ -338,10 +340,15 @@ func planSystem(in PlanInput) (*Plan, error) {
 		doc.MediaType = cmp.Or(doc.MediaType, instance.MediaType)
 		read = &doc
 	}
-	return in.imagePlan(ImagePlan{
+	p, err := in.imagePlan(ImagePlan{
 		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),
 		Reason: Reason{ReasonSystem, "suits this system"},
 	}, read)
+	if err != nil {
+		return nil, err
+	}
+	p.Warnings = append(p.Warnings, in.bodyWarnings(map[digest.Digest]manifest.List{in.Digest: list})...)
+	return p, nil
 }
 
 // checkSingleOptions refuses options that make sense only where a list is copied.
@@ -457,35 +464,25 @@ func planMulti(in PlanInput) (*Plan, error) {
 
 // tree arranges the documents of the input.
 func (in *PlanInput) tree() (*listtree.Tree, error) {
-	var b listtree.Builder
-	if err := b.Add(in.Digest, listtree.Document(in.Top)); err != nil {
+	b := listtree.Builder{Read: in.document}
+	tree, err := b.Build(in.Digest)
+	if err != nil {
 		return nil, err
 	}
-	for {
-		tree, err := b.Build(in.Digest)
-		if err != nil {
-			return nil, err
-		}
-		var unread []digest.Digest
-		added := false
-		for _, d := range tree.Unread {
-			if doc, ok := in.Documents[d]; ok {
-				doc.MediaType = mediaTypeOf(doc)
-				if err := b.Add(d, listtree.Document(doc)); err != nil {
-					return nil, err
-				}
-				added = true
-			} else if !in.Missing[d] {
-				unread = append(unread, d)
-			}
-		}
-		if !added {
-			if len(unread) > 0 {
-				return nil, &UnreadError{unread}
-			}
-			return tree, nil
-		}
+	unread := slices.DeleteFunc(tree.Unread, func(d digest.Digest) bool { return in.Missing[d] })
+	if len(unread) > 0 {
+		return nil, &UnreadError{unread}
 	}
+	return tree, nil
+}
+
+// document returns what was read for d, and false if nothing was.
+func (in *PlanInput) document(d digest.Digest) (listtree.Document, bool) {
+	doc, ok := in.Documents[d]
+	if d == in.Digest {
+		doc, ok = in.Top, true
+	}
+	return listtree.Document{MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
 }
 
 // checkRequired holds the selection against the required platforms.
@@ -564,6 +561,8 @@ func (in *PlanInput) checkMissing(root *listtree.Node, sel *selection) error {
 		return nil
 	case len(missing) == 0 && len(root.Instances) > 0 && in.listOnly():
 		return nil
+	case len(root.Instances) == 0 && in.Options.ImageListSelection == CopyAllImages:
+		return nil // nobody has taken anything away
 	}
 	return &EmptyError{Entries: len(root.Instances), Missing: len(missing)}
 }
@@ -720,7 +719,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	p.List = list
 	p.Digest = list.Result
 	p.NotListed = t.sel.notListed
-	p.Warnings = slices.Clone(t.sel.warnings)
+	p.Warnings = slices.Concat(t.sel.warnings, t.in.bodyWarnings(listsOf(root)))
 	if strip {
 		p.Action = StripSparseManifestList
 		if len(list.Edits) == 0 {
@@ -732,6 +731,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 			p.Copies = append(p.Copies, d)
 		}
 	}
+	list.walk(func(l *ListPlan) { p.warnOfRemarks(l.Result, l.remarks()) })
 	t.absent(p)
 	t.void(p)
 	p.attach(t.in)
@@ -992,9 +992,16 @@ func (p *Plan) count(docs map[digest.Digest]Document) error {
 	seen := map[digest.Digest]bool{}
 	counted := slices.Clone(p.Copies)
 	for _, a := range p.toAttach() {
-		if doc, ok := docs[a.Digest]; !ok || !isList(doc) {
+		doc, ok := docs[a.Digest]
+		if !ok || !isList(doc) {
 			counted = append(counted, a.Digest)
+			continue
 		}
+		list, err := manifest.Parse(doc.Bytes, mediaTypeOf(doc))
+		if err != nil {
+			return fmt.Errorf("list %s: %w", a.Digest, err)
+		}
+		p.warnOfRemarks(a.Digest, list.Remarks())
 	}
 	for _, d := range counted {
 		doc, ok := docs[d]
@@ -1010,6 +1017,7 @@ func (p *Plan) count(docs map[digest.Digest]Document) error {
 			p.Unread++
 			continue
 		}
+		p.warnOfRemarks(d, image.Remarks)
 		for _, b := range blobsOf(image) {
 			if seen[b.Digest] {
 				continue

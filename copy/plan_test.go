@@ -294,6 +294,14 @@ func (c *planCase) fact(word, rest string) error {
 		delete(c.in.Documents, c.digest(rest))
 	case "unread":
 		delete(c.in.Documents, c.digest(rest))
+	case "declared":
+		name, mediaType, _ := strings.Cut(rest, " ")
+		if c.digest(name) == c.in.Digest {
+			c.in.Top.MediaType = mediaType
+		} else {
+			doc := c.in.Documents[c.digest(name)]
+			c.in.Documents[c.digest(name)] = Document{MediaType: mediaType, Bytes: doc.Bytes}
+		}
 	case "present":
 		c.in.Present[c.digest(rest)] = true
 	case "signed":

@@ -1,4 +1,312 @@
 package copy
 
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
 // bodyHabits are documents whose body and declared type differ, or that are unusual.
-var bodyHabits = []habit{}
+var bodyHabits = []habit{
+	{"index-declared-as-docker-list", func(t *testing.T) {
+		carry(t, imagetest.Platforms(3, 1, 100), declaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList), regular,
+			"declared as "+manifest.MediaTypeDockerList)
+		carry(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerList, imgspecv1.MediaTypeImageIndex), regular,
+			"declared as "+imgspecv1.MediaTypeImageIndex)
+		carry(t, imagetest.Nested(), declaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerManifest), regular,
+			"declared as "+manifest.MediaTypeDockerManifest)
+	}},
+	{"child-declared-as-schema-2", func(t *testing.T) {
+		carry(t, imagetest.Platforms(3, 1, 100), declaredAs(imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest), regular,
+			"declared as "+manifest.MediaTypeDockerManifest)
+		carry(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerManifest, imgspecv1.MediaTypeImageManifest), regular,
+			"declared as "+imgspecv1.MediaTypeImageManifest)
+		carry(t, imagetest.Platforms(3, 1, 100), declaredAs(imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex), regular,
+			"declared as "+imgspecv1.MediaTypeImageIndex)
+	}},
+	{"quay-schema-2-declared-as-schema-1", func(t *testing.T) {
+		for _, schema1 := range []string{manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed} {
+			carry(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerManifest, schema1), regular, "declared as "+schema1)
+			carry(t, imagetest.Platforms(3, 1, 100), declaredAs(imgspecv1.MediaTypeImageIndex, schema1), regular, "declared as "+schema1)
+		}
+	}},
+	{"declared-as-nothing", func(t *testing.T) {
+		for _, nothing := range []string{"application/json", "text/plain; charset=utf-8", "nonsense;;", "application/octet-stream"} {
+			carry(t, imagetest.Nested(), declaredAs(imgspecv1.MediaTypeImageIndex, nothing, imgspecv1.MediaTypeImageManifest, nothing), regular)
+			carry(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerList, nothing, manifest.MediaTypeDockerManifest, nothing), regular)
+		}
+	}},
+	{"index-without-media-type-declared-as-docker-list", func(t *testing.T) {
+		carry(t, everyDocument(imagetest.NoMediaType()), declaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList,
+			imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest), regular,
+			"declared as "+manifest.MediaTypeDockerList, "declared as "+manifest.MediaTypeDockerManifest)
+	}},
+	{"docker-list-without-media-type", func(t *testing.T) {
+		carry(t, everyDocument(imagetest.NoMediaType(), imagetest.Docker()), registrytest.Options{}, irregular)
+	}},
+	{"entry-of-the-other-format", func(t *testing.T) {
+		f := imagetest.New()
+		for _, name := range []string{"amd64", "arm64", "s390x"} {
+			f.Image(name, imagetest.Platform("linux/"+name))
+		}
+		f.List(imagetest.Top, imagetest.Docker(), imagetest.Entries("amd64"),
+			imagetest.Entry("arm64", imagetest.EntryMediaType(manifest.MediaTypeDockerManifest)),
+			imagetest.Entry("s390x", imagetest.EntryMediaType(manifest.MediaTypeDockerSchema1Signed)))
+		carry(t, f, registrytest.Options{}, irregular, "has entries for "+manifest.MediaTypeDockerManifest, "has entries for "+manifest.MediaTypeDockerSchema1Signed)
+	}},
+	{"entry-of-the-other-kind", otherKind},
+	{"artifact-without-layers", func(t *testing.T) {
+		carry(t, everyDocument(without(`,"layers":[]`)), registrytest.Options{}, irregular)
+		carry(t, everyDocument(imagetest.Docker(), without(`,"layers":[]`)), registrytest.Options{}, irregular)
+		carry(t, everyDocument(replaced(`"layers":[]`, `"layers":null`)), registrytest.Options{}, irregular)
+	}},
+	{"null-for-a-string", func(t *testing.T) {
+		null := replaced(`"architecture":"arm64"`, `"variant":null,"os.version":null,"architecture":"arm64"`)
+		annotation := replaced(`"mediaType":"application/vnd.oci.image`, `"annotations":{"a":null,"b":"x"},"mediaType":"application/vnd.oci.image`)
+		carry(t, everyDocument(null), registrytest.Options{}, regular)
+		carry(t, everyDocument(imagetest.Docker(), null), registrytest.Options{}, regular)
+		carry(t, everyDocument(annotation), registrytest.Options{}, regular)
+		carry(t, everyDocument(replaced(`"schemaVersion":2,`, `"schemaVersion":2,"artifactType":null,`)), registrytest.Options{}, regular)
+	}},
+	{"no-schema-version", func(t *testing.T) {
+		carry(t, everyDocument(without(`"schemaVersion":2,`)), registrytest.Options{}, irregular)
+		carry(t, everyDocument(imagetest.Docker(), without(`"schemaVersion":2,`)), registrytest.Options{}, irregular)
+		carry(t, everyDocument(imagetest.NoMediaType(), without(`"schemaVersion":2,`)), registrytest.Options{}, irregular)
+		carry(t, everyDocument(imagetest.NoMediaType(), without(`"schemaVersion":2,`)),
+			declaredAs(imgspecv1.MediaTypeImageIndex, "text/plain", imgspecv1.MediaTypeImageManifest, ""), irregular)
+	}},
+	{"buildah-empty-list", emptyLists},
+	{"keys-that-occur-twice", func(t *testing.T) {
+		twice := replaced(`"mediaType":"application/vnd.oci.image`, `"annotations":{"a":"1","a":"2"},"x":{"size":1,"Size":2},"mediaType":"application/vnd.oci.image`)
+		carry(t, everyDocument(twice), registrytest.Options{}, regular, "annotations.a", "duplicate key", `x.Size`, `key differs from "size" in case only`)
+	}},
+	{"keys-that-occur-twice-and-mean-something", func(t *testing.T) {
+		for _, change := range []imagetest.Option{
+			replaced(`"schemaVersion":2`, `"schemaVersion":2,"schemaVersion":2`), replaced(`"schemaVersion":2`, `"schemaVersion":2,"SchemaVersion":2`),
+			replaced(`"digest":`, `"digest":"`+digest.FromString("x").String()+`","digest":`), replaced(`"size":`, `"Size":0,"size":`),
+			replaced(`"architecture":"arm64"`, `"OS":"windows","architecture":"arm64"`),
+			replaced(`"schemaVersion":2`, `"schemaVersion":2,"annotations":{},"annotations":null`),
+		} {
+			refuse(t, everyDocument(change), "")
+		}
+	}},
+	{"list-and-image-at-once", func(t *testing.T) {
+		for _, both := range []imagetest.Option{
+			replaced(`"manifests":[`, `"layers":[],"manifests":[`), replaced(`"manifests":[`, `"config":null,"manifests":[`),
+			replaced(`"config":{`, `"manifests":[],"config":{`), replaced(`"layers":[`, `"fsLayers":[],"layers":[`),
+		} {
+			refuse(t, everyDocument(both), "does not belong in")
+			refuse(t, everyDocument(imagetest.Docker(), both), "does not belong in")
+			refuse(t, everyDocument(imagetest.NoMediaType(), both), "does not belong in")
+		}
+	}},
+	{"media-type-against-the-shape", func(t *testing.T) {
+		list, image := `"mediaType":"`+imgspecv1.MediaTypeImageIndex+`","manifests"`, `"mediaType":"`+imgspecv1.MediaTypeImageManifest+`","config"`
+		refuse(t, everyDocument(replaced(list, strings.Replace(list, "index", "manifest", 1))), "")
+		refuse(t, everyDocument(replaced(image, strings.Replace(image, "manifest", "index", 1))), "")
+		refuse(t, everyDocument(replaced(image, strings.Replace(image, "vnd.oci", "vnd.x", 1))), "is not the media type of an image manifest")
+		refuse(t, everyDocument(replaced(`"schemaVersion":2`, `"schemaVersion":3`)), `schemaVersion "3" is not 2`)
+	}},
+}
+
+// What the checker is to think of documents that are carried.
+const (
+	regular   = false
+	irregular = true
+)
+
+// declaredAs is a registry that declares documents as something else: pairs of media types.
+func declaredAs(types ...string) registrytest.Options {
+	o := registrytest.Options{DeclareAs: map[string]string{}}
+	for i := 0; i < len(types); i += 2 {
+		o.DeclareAs[types[i]] = types[i+1]
+	}
+	return o
+}
+
+// replaced writes something else into a document, where it fits.
+func replaced(old, by string) imagetest.Option {
+	return imagetest.Reformat(func(doc []byte) []byte { return []byte(strings.Replace(string(doc), old, by, 1)) })
+}
+
+func without(text string) imagetest.Option { return replaced(text, "") }
+
+// everyDocument is a list of three images, with options for each and for the list.
+func everyDocument(options ...imagetest.Option) *imagetest.Fixture {
+	f := imagetest.New()
+	var names []string
+	for _, name := range []string{"amd64", "arm64", "s390x"} {
+		f.Image(name, append([]imagetest.Option{imagetest.Platform("linux/" + name), imagetest.Layers()}, options...)...)
+		names = append(names, name)
+	}
+	f.List(imagetest.Top, append([]imagetest.Option{imagetest.Entries(names...)}, options...)...)
+	return f
+}
+
+// A carriage is what one copy is to make of documents.
+type carriage struct {
+	tag     string // at the source
+	options Options
+	present []string
+}
+
+// carry copies a list, whole and stripped, and one of its images: see carryAs.
+func carry(t *testing.T, f *imagetest.Fixture, o registrytest.Options, irregular bool, warnings ...string) {
+	t.Helper()
+	carryAs(t, f, o, irregular, warnings,
+		carriage{"v1", Options{ImageListSelection: CopyAllImages}, []string{"arm64"}},
+		carriage{"v1", Options{
+			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm64"), SparseManifestListAction: StripSparseManifestList,
+		}, []string{"arm64"}},
+		carriage{"image", Options{}, nil},
+	)
+}
+
+// carryAs copies from a registry to another one and, if that takes such documents, into a layout, each time twice. What arrives has the bytes
+// of the source, or of what is left of it, and is declared as what it is. Warnings have the given texts, all of them, and there are none
+// if there are no texts.
+func carryAs(t *testing.T, f *imagetest.Fixture, o registrytest.Options, irregular bool, warnings []string, copies ...carriage) {
+	t.Helper()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, o), "app"}
+	src.push(f, "v1", imagetest.Top)
+	src.push(f, "image", "arm64")
+	_, top := f.Document(imagetest.Top)
+	_, child := f.Document("arm64")
+	for to, newDestination := range places {
+		if to == "layout" && (top == manifest.MediaTypeDockerList || child == manifest.MediaTypeDockerManifest) {
+			continue // layouts get it converted
+		}
+		said := ""
+		for _, c := range copies {
+			dst := newDestination(t)
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref(c.tag), c.options)
+			require.NoError(t, err)
+			assert.Equal(t, Native, r.Plan.Way)
+			dst.check(imagetest.Want{Tag: "v1", Digest: r.Plan.Digest, Fixture: f, Present: c.present, Irregular: irregular, Only: true})
+			if to == "registry" {
+				checkDeclared(t, dst.(registryPlace))
+			}
+			said += strings.Join(r.Warnings, "\n") + "\n"
+			again, err := e.image(t.Context(), dst.ref("v1"), src.ref(c.tag), c.options)
+			require.NoError(t, err)
+			assert.False(t, again.Written, "the second copy has nothing to do")
+		}
+		for _, w := range warnings {
+			assert.Contains(t, said, w)
+		}
+		if len(warnings) == 0 {
+			assert.Empty(t, strings.TrimSpace(said))
+		}
+	}
+}
+
+// checkDeclared fails if a registry has a document as something else than it is.
+func checkDeclared(t *testing.T, p registryPlace) {
+	t.Helper()
+	for _, d := range p.Manifests(p.repo) {
+		content, mediaType, _ := p.Manifest(p.repo, d.String())
+		assert.Equal(t, manifest.TypeOf(content, mediaType), mediaType, "%s", content)
+	}
+}
+
+// refuse demands that the list, or one of its images, is refused, and that nothing is tagged.
+func refuse(t *testing.T, f *imagetest.Fixture, why string) {
+	t.Helper()
+	e := newEnv(t)
+	src, dst := places["registry"](t).(registryPlace), places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+	var wrong *manifest.ParseError
+	require.ErrorAs(t, err, &wrong)
+	assert.ErrorContains(t, err, why)
+	assert.Empty(t, dst.top("v1"))
+}
+
+// otherKind has entries that take a list for an image, and an image for a list. What they name is copied as what it is.
+func otherKind(t *testing.T) {
+	f := imagetest.New()
+	for _, name := range []string{"amd64", "arm64", "s390x", "ppc64le"} {
+		f.Image(name, imagetest.Platform("linux/"+name), imagetest.Layers())
+	}
+	f.List("innermost", imagetest.Entries("s390x", "ppc64le"))
+	f.List("inner", imagetest.Entries("arm64"), imagetest.Entry("innermost", imagetest.EntryMediaType(imgspecv1.MediaTypeImageManifest)))
+	f.List(imagetest.Top,
+		imagetest.Entry("inner", imagetest.EntryMediaType(imgspecv1.MediaTypeImageManifest), imagetest.Platform("linux/amd64")),
+		imagetest.Entry("amd64", imagetest.EntryMediaType(imgspecv1.MediaTypeImageIndex)))
+	carryAs(t, f, registrytest.Options{}, irregular,
+		[]string{
+			fmt.Sprintf("has entries for %s, and what they name is %s: %s", imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex, f.Digest("inner")),
+			fmt.Sprintf("has entries for %s, and what they name is %s: %s", imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex, f.Digest("innermost")),
+			fmt.Sprintf("has entries for %s, and what they name is %s: %s", imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest, f.Digest("amd64")),
+		},
+		carriage{"v1", Options{ImageListSelection: CopyAllImages}, []string{"arm64", "s390x", "ppc64le", "amd64"}},
+		carriage{"v1", Options{
+			ImageListSelection: CopySpecificImages, Instances: f.Digests("inner"), SparseManifestListAction: StripSparseManifestList,
+		}, []string{"arm64", "s390x", "ppc64le"}},
+	)
+}
+
+// emptyLists are copied as they are if everything is asked for; whoever asks for something hears that it is not there.
+func emptyLists(t *testing.T) {
+	for _, body := range []string{
+		`{"schemaVersion":2,"mediaType":"` + manifest.MediaTypeDockerList + `","manifests":null}`,
+		`{"schemaVersion":2,"mediaType":"` + manifest.MediaTypeDockerList + `","manifests":[]}`,
+		`{"schemaVersion":2,"mediaType":"` + imgspecv1.MediaTypeImageIndex + `","manifests":null}`,
+		`{"schemaVersion":2,"manifests":[ ]}`,
+	} {
+		mediaType := manifest.TypeOf([]byte(body), "")
+		f := imagetest.New()
+		f.Raw("empty", mediaType, []byte(body))
+		e := newEnv(t)
+		src := places["registry"](t)
+		src.push(f, "v1", "empty")
+		for to, newDestination := range places {
+			if to == "layout" && mediaType == manifest.MediaTypeDockerList {
+				continue
+			}
+			for _, action := range []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList} {
+				dst := newDestination(t)
+				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, SparseManifestListAction: action})
+				require.NoError(t, err)
+				assert.Empty(t, r.Warnings)
+				dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest("empty"), Fixture: f, Only: true, Irregular: true})
+			}
+			for _, selector := range []Options{
+				{InstancePlatforms: platforms("linux/amd64")},
+				{InstancePlatforms: platforms("!linux/amd64")},
+				{OptionalPlatforms: platforms("linux/amd64")},
+				{Instances: []digest.Digest{digest.FromString("x")}},
+				{InstanceIndexes: []int{0}},
+			} {
+				selector.ImageListSelection = CopySpecificImages
+				dst := newDestination(t)
+				_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), selector)
+				var none *NoMatchError
+				require.ErrorAs(t, err, &none)
+				assert.Empty(t, dst.top("v1"))
+			}
+			dst := newDestination(t)
+			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopySpecificImages})
+			var empty *EmptyError
+			require.ErrorAs(t, err, &empty)
+			assert.Empty(t, dst.top("v1"))
+		}
+	}
+
+	// A list that is empty goes with the list that names it.
+	f := imagetest.New()
+	f.Raw("empty", imgspecv1.MediaTypeImageIndex, []byte(`{"schemaVersion":2,"mediaType":"`+imgspecv1.MediaTypeImageIndex+`","manifests":null}`))
+	f.Image("arm64", imagetest.Platform("linux/arm64"), imagetest.Layers())
+	f.List(imagetest.Top, imagetest.Entries("empty", "arm64"))
+	carry(t, f, registrytest.Options{}, irregular)
+}

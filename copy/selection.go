@@ -406,6 +406,9 @@ func (s *selector) unmatched() error {
 			asked = append(asked, f.text)
 		}
 	}
+	if len(s.root.Instances) == 0 {
+		asked = append(asked, texts(s.exclude)...) // what is not excluded is nothing
+	}
 	for i, exists := range s.indexes {
 		if !exists {
 			asked = append(asked, fmt.Sprintf("position %d of %d entries", i, len(s.root.Instances)))

@@ -248,18 +248,36 @@ func TestPlanOfNothing(t *testing.T) {
 	}
 }
 
-// TestPlanOfALyingEntry: an entry says image, and its document is a list.
+// TestPlanOfALyingEntry: an entry says image, and its document is a list. The document is right, and what it is is warned of.
 func TestPlanOfALyingEntry(t *testing.T) {
 	inner := listOf(entryOf(digest.FromString("a"), ""))
-	_, err := NewPlan(PlanInput{
-		Top:       Document{Bytes: listOf(entryOf(digest.FromBytes(inner), ""))},
+	top := listOf(entryOf(digest.FromBytes(inner), ""))
+	plan, err := NewPlan(PlanInput{
+		Top:       Document{Bytes: top},
 		Documents: map[digest.Digest]Document{digest.FromBytes(inner): {Bytes: inner}},
 		Options:   &Options{ImageListSelection: CopyAllImages},
 	})
-	var parse *manifest.ParseError
-	assert.ErrorAs(t, err, &parse)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{digest.FromString("a")}, plan.Copies)
+	require.NotNil(t, plan.List.Instances[0].Nested)
+	assert.Equal(t, imgspecv1.MediaTypeImageIndex, plan.List.Instances[0].MediaType)
+	assert.Equal(t, digest.FromBytes(top), plan.Digest)
+	assert.Equal(t, []string{fmt.Sprintf("the list %s has entries for %s, and what they name is %s: %s",
+		digest.FromBytes(top), imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex, digest.FromBytes(inner))}, plan.Warnings)
 
 	// And the other way round.
+	image := []byte(`{"schemaVersion":2,"config":{"digest":"` + digest.FromString("c").String() + `","size":1},"layers":[]}`)
+	top = listOf(nestedEntryOf(digest.FromBytes(image)))
+	plan, err = NewPlan(PlanInput{
+		Top:       Document{Bytes: top},
+		Documents: map[digest.Digest]Document{digest.FromBytes(image): {Bytes: image}},
+		Options:   &Options{ImageListSelection: CopyAllImages},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{digest.FromBytes(image)}, plan.Copies)
+	assert.Nil(t, plan.List.Instances[0].Nested)
+	assert.Len(t, plan.Warnings, 1)
+
 	_, err = NewPlan(PlanInput{
 		Top: Document{Bytes: listOf(nestedEntryOf(digest.FromString("a")))},
 		Documents: map[digest.Digest]Document{digest.FromString("a"): {
@@ -267,6 +285,7 @@ func TestPlanOfALyingEntry(t *testing.T) {
 		}},
 		Options: &Options{ImageListSelection: CopyAllImages},
 	})
+	var parse *manifest.ParseError
 	assert.ErrorAs(t, err, &parse)
 }
 

@@ -25,7 +25,7 @@ type Descriptor struct {
 var (
 	topKeys = []string{
 		"schemaVersion", "mediaType", "artifactType", "subject", "annotations",
-		"manifests", "config", "layers", "fsLayers", "history",
+		"manifests", "config", "layers", "fsLayers", "history", "signatures",
 	}
 	descriptorKeys = []string{
 		"mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform",

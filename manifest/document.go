@@ -11,7 +11,7 @@ import (
 const MaxSize = 4 << 20
 
 // contentKeys are the keys by which lists, image manifests and schema 1 manifests differ.
-var contentKeys = []string{"manifests", "config", "layers", "fsLayers", "history"}
+var contentKeys = []string{"manifests", "config", "layers", "fsLayers", "history", "signatures"}
 
 // A format is what makes documents of one kind, in OCI's or Docker's form, differ from other kinds.
 type format struct {
@@ -48,7 +48,7 @@ type headerReader struct {
 func (s *scanner) readHeader(f format, declared string) (header, error) {
 	if declared != "" && !f.has(declared) {
 		err := s.fail(s.pos, "media type "+quote(declared)+" is not that of "+f.name)
-		if declared == MediaTypeDockerSchema1 || declared == MediaTypeDockerSchema1Signed {
+		if isSchema1(declared) {
 			err.Err = ErrSchema1
 		}
 		return header{}, err

@@ -18,7 +18,7 @@ type Image struct {
 }
 
 // ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is refused and what is remarked on; here,
-// manifests, fsLayers and history are contents of other formats, and config is required. Without layers, or with null for
+// manifests, fsLayers, history and signatures are contents of other formats, and config is required. Without layers, or with null for
 // them, there are none; their absence is remarked on.
 // The error for a Docker schema 1 manifest wraps ErrSchema1.
 func ParseImage(b []byte, mediaType string) (*Image, error) {

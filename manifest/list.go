@@ -64,7 +64,7 @@ var errNotParsed = errors.New("list was not made by manifest.Parse")
 // What the document says must be what every parser reads. Parse refuses, with a *ParseError that says where: more than MaxSize bytes
 // (ErrTooLarge), anything that is not strict JSON in UTF-8, keys of the formats that occur twice or that others differ from in
 // case only, more than 64 levels of nesting, another schemaVersion than 2, a media type that is not the declared one or no list's,
-// contents of other formats (config, layers, fsLayers, history), no manifests, known fields with values of the wrong type, entries
+// contents of other formats (config, layers, fsLayers, history, signatures), no manifests, known fields with values of the wrong type, entries
 // without digest or size, digests that do not validate, sizes that are negative, no integer, or above 2⁵³-1, and two values of an
 // annotation by which something is decided (BuildKit's of attestations, and that of zstd twins).
 //

@@ -153,6 +153,7 @@ func TestParseRefuses(t *testing.T) {
 		{"layers", start + `],§"layers":[]}`, "", "layers", "does not belong in a list"},
 		{"config null", start + `],§"config":null}`, "", "config", "does not belong in a list"},
 		{"fsLayers before", `{§"fsLayers":[],"schemaVersion":2,"manifests":[]}`, "", "fsLayers", "does not belong in a list"},
+		{"signatures", start + `],§"signatures":[]}`, "", "signatures", "does not belong in a list"},
 		{"history", start + `],§"history":[]}`, "", "history", "does not belong in a list"},
 		{"image manifest", `{"schemaVersion":2,"mediaType":§"` + ociManifest + `","config":{},"layers":[]}`, "", "mediaType",
 			`"` + ociManifest + `" is not the media type of a list`},
@@ -325,6 +326,7 @@ func TestTypeOf(t *testing.T) {
 		{"schema 1", `{"schemaVersion":1,"fsLayers":[]}`, anything, schema1},
 		{"schema 1 by its version", `{"schemaVersion":1}`, anything, schema1},
 		{"schema 1, signed", `{"fsLayers":[],"signatures":[]}`, anything, signed},
+		{"schema 1 and an image", `{"schemaVersion":2,"fsLayers":[],"layers":[]}`, []string{"", schema1}, ociManifest},
 		{"schema 1 that states it", `{"schemaVersion":1,"mediaType":"` + schema1 + `","fsLayers":[]}`, anything, schema1},
 		{"states schema 1", `{"schemaVersion":2,"mediaType":"` + schema1 + `","config":{},"layers":[]}`, []string{"", schema1}, ociManifest},
 

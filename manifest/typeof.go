@@ -9,8 +9,8 @@ import (
 // TypeOf returns the media type by which Parse or ParseImage is to read a document that came with the media type declared, without
 // parameters, "" for none. What registries and lists declare is wrong in the field: what the document itself says goes before it.
 //
-// That is its mediaType, if that is one of a list or of an image manifest. Else it is its shape: manifests make a list, fsLayers or
-// schemaVersion 1 a Docker schema 1 manifest, config or layers an image manifest. OCI's formats and Docker's differ in what they name:
+// That is its mediaType, if that is one of a list or of an image manifest. Else it is its shape: manifests make a list, schemaVersion 1 a
+// Docker schema 1 manifest, config or layers an image manifest, and fsLayers alone one of schema 1. OCI's formats and Docker's differ in what they name:
 // what is declared as Docker's is so, unless it names OCI manifests only, or an OCI config; of what is not declared as either, an image
 // manifest with Docker's config is Docker's. All else is OCI's, whose formats need not state their media types.
 //
@@ -26,7 +26,7 @@ func TypeOf(b []byte, declared string) string {
 			return MediaTypeDockerList
 		}
 		return imgspecv1.MediaTypeImageIndex
-	case o.has["fsLayers"] || o.schema1:
+	case o.schema1 || o.has["fsLayers"] && !o.has["config"] && !o.has["layers"]:
 		if o.has["signatures"] {
 			return MediaTypeDockerSchema1Signed
 		}
@@ -37,19 +37,25 @@ func TypeOf(b []byte, declared string) string {
 			return MediaTypeDockerManifest
 		}
 		return imgspecv1.MediaTypeImageManifest
-	case IsManifestMediaType(declared):
+	case isManifestMediaType(declared):
 		return declared
 	}
 	return ""
 }
 
-// IsManifestMediaType says whether mt, without parameters, is the media type of a list or of an image manifest, schema 1 included.
-func IsManifestMediaType(mt string) bool {
-	switch mt {
-	case MediaTypeDockerSchema1, MediaTypeDockerSchema1Signed:
-		return true
-	}
-	return statesFormat(mt)
+// isManifestMediaType says whether mt, without parameters, is the media type of a list or of an image manifest, schema 1 included.
+func isManifestMediaType(mt string) bool {
+	return isSchema1(mt) || statesFormat(mt)
+}
+
+func isSchema1(mt string) bool {
+	return mt == MediaTypeDockerSchema1 || mt == MediaTypeDockerSchema1Signed
+}
+
+// IsMisdeclared says whether a document of media type mt was declared to be another list or manifest. A media type that is not one of these,
+// as text/plain, declares nothing, and which of the two of schema 1 it was does not matter.
+func IsMisdeclared(mt, declared string) bool {
+	return declared != mt && isManifestMediaType(declared) && !(isSchema1(mt) && isSchema1(declared))
 }
 
 // statesFormat says whether mt, as the mediaType of a document, says what it is. Docker schema 1 manifests have none.

@@ -9,6 +9,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // ErrNotFound is wrapped by the errors of Source and Destination methods if and only if the other side said definitely that the
@@ -44,9 +47,20 @@ func SaysAbsent(err error) bool {
 
 // A Document is a manifest or a list as bytes.
 type Document struct {
-	Digest    digest.Digest // of Bytes as manifest.Digest computes it; valid and verified
-	MediaType string        // as the source or the document itself declared it
-	Bytes     []byte        // never modified after the Document was made
+	Digest      digest.Digest // of Bytes as manifest.Digest computes it; valid and verified
+	MediaType   string        // of what the document is (manifest.TypeOf)
+	Misdeclared string        // what it was declared to be: another media type of a list or manifest; "" if it was not
+	Bytes       []byte        // never modified after the Document was made
+}
+
+// NewDocument returns the document that was read as content, which has digest d, and came with the media type declared. A document that
+// does not say what it is has the declared type, whatever that is.
+func NewDocument(d digest.Digest, declared string, content []byte) Document {
+	doc := Document{Digest: d, MediaType: cmp.Or(manifest.TypeOf(content, declared), declared), Bytes: content}
+	if manifest.IsMisdeclared(doc.MediaType, declared) {
+		doc.Misdeclared = declared
+	}
+	return doc
 }
 
 // A Blob names a layer or a config.

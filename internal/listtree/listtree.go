@@ -1,8 +1,8 @@
 // Package listtree arranges a list and the lists nested in it as a tree.
 //
-// It is pure: Build works on the documents that it is given and says which nested lists it still wants to read; whoever does the
-// reading calls it again with more documents. Lists come from strangers, so the depth of the tree, the entries in it and the
-// bytes of its lists are limited.
+// It is pure: Build works on the documents that have been read and says which nested lists it still wants to read; whoever does the
+// reading calls it again. What an entry names is a list if its document is one, whatever the entry says; the entry is believed until its
+// document has been read. Lists come from strangers, so the depth of the tree, the entries in it and the bytes of its lists are limited.
 package listtree
 
 import (
@@ -35,18 +35,19 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("list %s: %s exceeds the limit of %d", e.List, e.What, e.Limit)
 }
 
-// A Document is a list as bytes.
+// A Document is a list or a manifest as bytes.
 type Document struct {
-	MediaType string
+	MediaType string // as it is declared, "" for not at all; the document's own word goes before it
 	Bytes     []byte
 }
 
 // A Node is one list of the tree. The same list may stand in several places of the tree; its nodes are then distinct.
 type Node struct {
-	Digest    digest.Digest
-	List      manifest.List // as parsed; not to be edited
-	Bytes     []byte
-	Instances []manifest.Instance // of List
+	Digest digest.Digest
+	List   manifest.List // as parsed; not to be edited
+	Bytes  []byte
+	// Instances are those of List. Where an entry takes a list for an image, or an image for a list, the media type is the document's.
+	Instances []manifest.Instance
 	// Nested holds the node of each entry that names a list, by the entry's index. An entry whose list has not been read is
 	// not in it.
 	Nested map[int]*Node
@@ -55,85 +56,104 @@ type Node struct {
 // A Tree is a list with everything nested in it.
 type Tree struct {
 	Root *Node
-	// Unread are the distinct nested lists that Build had no document for, in the order in which they were met.
+	// Unread are the distinct nested lists whose documents have not been read, in the order in which they were met.
 	Unread []digest.Digest
 }
 
-// A Builder builds a tree as its documents arrive. It must not be used concurrently.
+// A Builder builds a tree as its documents are read, and parses each once. It must not be used concurrently.
 type Builder struct {
-	parsed map[digest.Digest]manifest.List
-	bytes  map[digest.Digest][]byte
-	held   int64
+	// Read returns the document with digest d, and false if it has not been read. It is assumed to match its digest.
+	Read func(d digest.Digest) (Document, bool)
+
+	known map[digest.Digest]content
+	held  int64
 }
 
-// Add gives the builder the list with digest d, whose bytes are assumed to match it. The error is the one of
-// manifest.Parse, or a *LimitError.
-func (b *Builder) Add(d digest.Digest, doc Document) error {
-	if _, ok := b.parsed[d]; ok {
-		return nil
-	}
-	b.held += int64(len(doc.Bytes))
-	if b.held > MaxBytes {
-		return &LimitError{What: "bytes of all lists", Limit: MaxBytes, List: d}
-	}
-	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
-	if err != nil {
-		return fmt.Errorf("list %s: %w", d, err)
-	}
-	if b.parsed == nil {
-		b.parsed = map[digest.Digest]manifest.List{}
-		b.bytes = map[digest.Digest][]byte{}
-	}
-	b.parsed[d] = list
-	b.bytes[d] = doc.Bytes
-	return nil
+// content is what a document turned out to be.
+type content struct {
+	mediaType string
+	list      manifest.List // nil for an image
+	bytes     []byte
 }
 
-// Build arranges the lists that were added below the one with digest top, which must be among them. The error is a *LimitError.
+// content returns what the document with digest d is, and false if it has not been read. The error is the one of manifest.Parse, or
+// a *LimitError.
+func (b *Builder) content(d digest.Digest) (content, bool, error) {
+	if c, ok := b.known[d]; ok {
+		return c, true, nil
+	}
+	doc, ok := b.Read(d)
+	if !ok {
+		return content{}, false, nil
+	}
+	c := content{mediaType: manifest.TypeOf(doc.Bytes, doc.MediaType), bytes: doc.Bytes}
+	if manifest.IsListMediaType(c.mediaType) {
+		if b.held += int64(len(doc.Bytes)); b.held > MaxBytes {
+			return content{}, false, &LimitError{What: "bytes of all lists", Limit: MaxBytes, List: d}
+		}
+		var err error
+		if c.list, err = manifest.Parse(doc.Bytes, c.mediaType); err != nil {
+			return content{}, false, fmt.Errorf("list %s: %w", d, err)
+		}
+	}
+	if b.known == nil {
+		b.known = map[digest.Digest]content{}
+	}
+	b.known[d] = c
+	return c, true, nil
+}
+
+// Build arranges what has been read below the list with digest top, which must be among that. The error is a *LimitError, or one of
+// manifest.Parse.
 func (b *Builder) Build(top digest.Digest) (*Tree, error) {
+	c, ok, err := b.content(top)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok || c.list == nil:
+		return nil, fmt.Errorf("%s is no list that was read", top)
+	}
 	t := &Tree{}
 	entries := 0
 	unread := map[digest.Digest]bool{}
-	var build func(d digest.Digest, depth int) (*Node, error)
-	build = func(d digest.Digest, depth int) (*Node, error) {
-		list, ok := b.parsed[d]
-		if !ok {
-			if !unread[d] {
-				unread[d] = true
-				t.Unread = append(t.Unread, d)
-			}
-			return nil, nil
-		}
+	var build func(d digest.Digest, c content, depth int) (*Node, error)
+	build = func(d digest.Digest, c content, depth int) (*Node, error) {
 		if depth > MaxDepth {
 			return nil, &LimitError{What: "depth of nested lists", Limit: MaxDepth, List: d}
 		}
-		n := &Node{Digest: d, List: list, Bytes: b.bytes[d], Instances: list.Instances()}
+		n := &Node{Digest: d, List: c.list, Bytes: c.bytes, Instances: c.list.Instances()}
 		entries += len(n.Instances)
 		if entries > MaxEntries {
 			return nil, &LimitError{What: "entries in all lists", Limit: MaxEntries, List: d}
 		}
 		for i, instance := range n.Instances {
-			if !instance.IsList() {
-				continue
-			}
-			nested, err := build(instance.Digest, depth+1)
-			if err != nil {
+			child, read, err := b.content(instance.Digest)
+			switch {
+			case err != nil:
 				return nil, err
-			}
-			if nested != nil {
+			case read && child.list == nil && instance.IsList():
+				n.Instances[i].MediaType = child.mediaType
+			case !read && instance.IsList() && !unread[instance.Digest]:
+				unread[instance.Digest] = true
+				t.Unread = append(t.Unread, instance.Digest)
+			case read && child.list != nil:
+				if !instance.IsList() {
+					n.Instances[i].MediaType = child.mediaType
+				}
 				if n.Nested == nil {
 					n.Nested = map[int]*Node{}
 				}
-				n.Nested[i] = nested
+				if n.Nested[i], err = build(instance.Digest, child, depth+1); err != nil {
+					return nil, err
+				}
 			}
 		}
 		return n, nil
 	}
-	root, err := build(top, 1)
+	t.Root, err = build(top, c, 1)
 	if err != nil {
 		return nil, err
 	}
-	t.Root = root
 	return t, nil
 }
 

@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func (x *exchange) getManifest() {
 		return
 	}
 	h := x.w.Header()
-	h.Set("Content-Type", m.mediaType)
+	h.Set("Content-Type", cmp.Or(x.opts.DeclareAs[m.mediaType], m.mediaType))
 	h.Set("Content-Length", strconv.Itoa(len(m.bytes)))
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)

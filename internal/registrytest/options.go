@@ -29,6 +29,10 @@ type Options struct {
 	// admit its media type, as distribution does for OCI documents. Without it Accept is not looked at.
 	HonourAccept bool
 
+	// DeclareAs is what manifests and lists of these media types are declared to be in answers to GET and HEAD: Quay 3 declares schema 2
+	// manifests as schema 1, and caches and converting proxies go by what they think that a client wants.
+	DeclareAs map[string]string
+
 	// AbsentCode is the code of the 404 for manifests and blobs that are not there, "" for those of the specification: UNKNOWN
 	// (registry.redhat.io), TAG_EXPIRED (Quay, of deleted tags), NAME_UNKNOWN (of repositories). "-" is for none, as Artifactory answers.
 	AbsentCode string

@@ -260,12 +260,13 @@ func TestMediaType(t *testing.T) {
 	for _, test := range []struct{ header, content, want string }{
 		{"application/vnd.oci.image.index.v1+json", "", "application/vnd.oci.image.index.v1+json"},
 		{"application/vnd.docker.distribution.manifest.list.v2+json; charset=utf-8", "", "application/vnd.docker.distribution.manifest.list.v2+json"},
+		{"application/vnd.docker.distribution.manifest.list.v2+json", string(oci), "application/vnd.oci.image.index.v1+json"},
 		{"application/octet-stream", string(oci), "application/vnd.oci.image.index.v1+json"},
 		{"", string(oci), "application/vnd.oci.image.index.v1+json"},
 		{"application/x", "{}", "application/x"},
 		{"/;", "{}", ""},
 	} {
-		assert.Equal(t, test.want, mediaType(test.header, []byte(test.content)), "%+v", test)
+		assert.Equal(t, test.want, endpoint.NewDocument("", bareType(test.header), []byte(test.content)).MediaType, "%+v", test)
 	}
 }
 

@@ -197,10 +197,10 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 		return endpoint.Document{}, err
 	}
 	r.knowsManifests.Store(true)
-	doc := endpoint.Document{Bytes: content, MediaType: mediaType(resp.Header.Get("Content-Type"), content)}
+	declared := bareType(resp.Header.Get("Content-Type"))
 	if strings.Contains(tagOrDigest, ":") { // tags have no colon
-		doc.Digest = digest.Digest(tagOrDigest)
-		return doc, verifyManifest(resp, content, doc.Digest)
+		d := digest.Digest(tagOrDigest)
+		return endpoint.NewDocument(d, declared, content), verifyManifest(resp, content, d)
 	}
 	if stated := digest.Digest(resp.Header.Get("Docker-Content-Digest")); stated.Validate() == nil {
 		// Some registries count the signatures that Docker schema 1 manifests carry in.
@@ -208,8 +208,8 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 			return endpoint.Document{}, err
 		}
 	}
-	doc.Digest, err = manifest.Digest(content)
-	return doc, err
+	d, err := manifest.Digest(content)
+	return endpoint.NewDocument(d, declared, content), err
 }
 
 func readManifest(resp *http.Response) ([]byte, error) {
@@ -238,19 +238,11 @@ func verifyManifest(resp *http.Response, content []byte, d digest.Digest) error 
 	return nil
 }
 
-// mediaType is the type that the registry declares, or, if that is none of a manifest, the type that the content looks like.
-func mediaType(contentType string, content []byte) string {
+// bareType is the media type that a Content-Type header states, without parameters; "" if it states none.
+func bareType(contentType string) string {
 	declared, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
-		declared = ""
-	}
-	switch declared {
-	case imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest, manifest.DockerV2ListMediaType,
-		manifest.DockerV2Schema2MediaType, manifest.DockerV2Schema1MediaType, manifest.DockerV2Schema1SignedMediaType:
-		return declared
-	}
-	if guess := manifest.GuessMIMEType(content); guess != "" {
-		return guess
+		return ""
 	}
 	return declared
 }

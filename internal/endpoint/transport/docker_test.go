@@ -229,17 +229,18 @@ func TestMediaTypeOfTheDocument(t *testing.T) {
 	reg := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(reg, "team/app", "", imagetest.Top)
 	top := document(f, imagetest.Top)
-	for declared, want := range map[string]string{
-		"text/plain":  top.MediaType,
-		top.MediaType: top.MediaType,
-		// What is declared counts, even if it is a lie: reading the document will tell.
-		"application/vnd.docker.distribution.manifest.list.v2+json": "application/vnd.docker.distribution.manifest.list.v2+json",
+	for declared, misdeclared := range map[string]bool{
+		"text/plain":  false,
+		top.MediaType: false,
+		"application/vnd.docker.distribution.manifest.list.v2+json": true,
+		"application/vnd.docker.distribution.manifest.v1+json":      true,
 	} {
 		reg.PutManifest("team/app", "v1", declared, top.Bytes)
 		src := openSource(t, dockerRef(t, reg, "team/app:v1"), system(t, ""))
-		assert.Equal(t, want, src.Top().MediaType)
+		assert.Equal(t, top.MediaType, src.Top().MediaType, "the document knows better")
+		assert.Equal(t, misdeclared, src.Top().Misdeclared == declared)
 	}
-	assert.Equal(t, "x/y", documentType("x/y", []byte("{}")))
+	assert.Equal(t, "x/y", endpoint.NewDocument("", "x/y", []byte("{}")).MediaType)
 }
 
 // signaturePath is where the lookaside storage of sys has the first signature for d in repo.

@@ -246,7 +246,7 @@ func (e *layoutEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endp
 		return err // layouts have no place for signatures
 	}
 	return e.add(imgspecv1.Descriptor{
-		MediaType: documentType(doc.MediaType, doc.Bytes),
+		MediaType: doc.MediaType,
 		Digest:    doc.Digest,
 		Size:      int64(len(doc.Bytes)),
 	})

@@ -99,7 +99,7 @@ func (l *layoutReferrers) Tagged(ctx context.Context, tag string) (endpoint.Docu
 	if err != nil {
 		return endpoint.Document{}, fmt.Errorf("layout %s: %s: %w", l.ref, tag, err)
 	}
-	return endpoint.Document{Digest: entry.Digest, MediaType: documentType(entry.MediaType, content), Bytes: content}, nil
+	return endpoint.NewDocument(entry.Digest, entry.MediaType, content), nil
 }
 
 // scan looks through the layout, the first time that it is asked.
@@ -174,7 +174,7 @@ func (s *scan) level(ctx context.Context, descriptors []imgspecv1.Descriptor) (n
 
 // document notes whose referrer a manifest or list is, if it is one, and returns what it names. What is no manifest has no subject.
 func (s *scan) document(d imgspecv1.Descriptor, content []byte) (named []imgspecv1.Descriptor) {
-	is := imgspecv1.Descriptor{MediaType: documentType(d.MediaType, content), Digest: d.Digest, Size: int64(len(content))}
+	is := imgspecv1.Descriptor{MediaType: endpoint.NewDocument(d.Digest, d.MediaType, content).MediaType, Digest: d.Digest, Size: int64(len(content))}
 	var subject digest.Digest
 	if manifest.IsListMediaType(is.MediaType) {
 		list, err := manifest.Parse(content, is.MediaType)
@@ -270,7 +270,7 @@ func (a *layoutAttachments) UpdateTag(ctx context.Context, tag string, update fu
 	a.end.mu.Lock()
 	defer a.end.mu.Unlock()
 	a.end.named[tag] = imgspecv1.Descriptor{
-		MediaType: documentType(updated.MediaType, updated.Bytes), Digest: updated.Digest, Size: int64(len(updated.Bytes)),
+		MediaType: updated.MediaType, Digest: updated.Digest, Size: int64(len(updated.Bytes)),
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
@@ -101,7 +100,7 @@ func readTop(ctx context.Context, ref types.ImageReference, src types.ImageSourc
 	if err != nil {
 		return endpoint.Document{}, err
 	}
-	return endpoint.Document{Digest: d, MediaType: documentType(mediaType, content), Bytes: content}, nil
+	return endpoint.NewDocument(d, mediaType, content), nil
 }
 
 // topDigest is the digest of content, which is what ref names in src; verified where something says what it must be.
@@ -159,21 +158,6 @@ func checkSize(content []byte) error {
 	return nil
 }
 
-// documentType is the media type of content: what the source declared, or, if that is no manifest type (registries behind
-// content delivery networks answer text/plain and the like), what the document itself says.
-func documentType(declared string, content []byte) string {
-	switch declared {
-	case imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest,
-		manifest.DockerV2ListMediaType, manifest.DockerV2Schema2MediaType,
-		manifest.DockerV2Schema1SignedMediaType, manifest.DockerV2Schema1MediaType:
-		return declared
-	}
-	if guessed := manifest.GuessMIMEType(content); guessed != "" {
-		return guessed
-	}
-	return declared
-}
-
 // Reference implements endpoint.Source.
 func (s *Source) Reference() types.ImageReference { return s.ref }
 
@@ -216,7 +200,7 @@ func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 	if err := errors.Join(checkSize(content), verify(content, d)); err != nil {
 		return endpoint.Document{}, wrap(s.ref, op, err)
 	}
-	return endpoint.Document{Digest: d, MediaType: documentType(mediaType, content), Bytes: content}, nil
+	return endpoint.NewDocument(d, mediaType, content), nil
 }
 
 // absent is confirmAbsence for the manifest with digest d.
