@@ -72,7 +72,7 @@ func (dir bundleDir) writeBytes(path string, content []byte) error {
 	})
 }
 
-// document reads a manifest or list and verifies it. An error that wraps endpoint.ErrNotFound says that it is not there.
+// document reads a manifest or list, which is said to be of mediaType, and verifies it. An error that wraps endpoint.ErrNotFound says that it is not there.
 func (dir bundleDir) document(d digest.Digest, mediaType string) (endpoint.Document, error) {
 	f, err := os.Open(dir.blobPath(d))
 	if err != nil {
@@ -88,7 +88,7 @@ func (dir bundleDir) document(d digest.Digest, mediaType string) (endpoint.Docum
 	case d.Algorithm().FromBytes(content) != d:
 		return endpoint.Document{}, fmt.Errorf("manifest %s: its content does not match the digest", d)
 	}
-	return endpoint.Document{Digest: d, MediaType: mediaType, Bytes: content}, nil
+	return endpoint.NewDocument(d, mediaType, content), nil
 }
 
 // opener reads a blob of the bundle, and fails at its end if it is not what its digest says.

@@ -41,7 +41,7 @@ func (s *bundleSource) Manifest(_ context.Context, d digest.Digest) (endpoint.Do
 	return s.dir.document(d, "")
 }
 
-// inOrder returns all documents, children before what names them, with the media types that their lists state.
+// inOrder returns all documents, children before what names them. What does not say itself what it is is what the list says.
 func (c *content) inOrder() *bundleTree {
 	t := &bundleTree{}
 	seen := map[digest.Digest]bool{}
@@ -58,8 +58,7 @@ func (c *content) inOrder() *bundleTree {
 				t.images = append(t.images, in.Digest)
 			}
 			seen[in.Digest] = true
-			doc.MediaType = in.MediaType
-			t.documents = append(t.documents, doc)
+			t.documents = append(t.documents, endpoint.NewDocument(doc.Digest, in.MediaType, doc.Bytes))
 		}
 	}
 	if c.root != nil {

@@ -113,14 +113,6 @@ func TestBadInput(t *testing.T) {
 			status: StatusFailed, says: []string{"linux/amd64"},
 		},
 		{
-			name: "no entries, all of them", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all", "--sparse", "strip"},
-			status: StatusFailed, says: []string{"nothing to copy"},
-		},
-		{
-			name: "no entries, kept", push: raw(imgspecv1.MediaTypeImageIndex, listOf()), args: []string{"--all"},
-			status: StatusFailed, says: []string{"nothing to copy"},
-		},
-		{
 			name: "an image for another platform", push: func(r *registrytest.Registry) { f.PushTo(r, repo, tag, "arm64") }, args: strip,
 			status: StatusFailed, says: []string{"no instances found for platform linux/amd64", "linux/arm64"},
 		},

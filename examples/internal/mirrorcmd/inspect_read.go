@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,31 +73,33 @@ func readContent(ctx context.Context, src endpoint.Source, parallel uint) (*cont
 	if !manifest.IsListMediaType(c.top.MediaType) {
 		return c, nil
 	}
-	if err := c.readLists(ctx, src, parallel); err != nil {
-		return nil, err
+	for {
+		if err := c.readLists(ctx, src, parallel); err != nil {
+			return nil, err
+		}
+		leaves := c.leaves()
+		if err := c.read(ctx, src, parallel, leaves); err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(leaves, func(d digest.Digest) bool { return manifest.IsListMediaType(c.documents[d].MediaType) }) {
+			return c, nil
+		}
 	}
-	return c, c.read(ctx, src, parallel, c.leaves())
 }
 
 // readLists reads the nested lists, level by level.
 func (c *content) readLists(ctx context.Context, src endpoint.Source, parallel uint) error {
-	var b listtree.Builder
-	next := []digest.Digest{c.top.Digest}
+	b := listtree.Builder{Read: func(d digest.Digest) (listtree.Document, bool) {
+		doc, ok := c.documents[d]
+		return listtree.Document{MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
+	}}
 	for {
-		for _, d := range next {
-			doc, ok := c.documents[d]
-			if !ok {
-				continue
-			}
-			if err := b.Add(d, listtree.Document{MediaType: doc.MediaType, Bytes: doc.Bytes}); err != nil {
-				return fmt.Errorf("list %s: %w", d, err)
-			}
-		}
 		tree, err := b.Build(c.top.Digest)
 		if err != nil {
 			return err
 		}
-		c.root, next = tree.Root, nil
+		var next []digest.Digest
+		c.root = tree.Root
 		for _, d := range tree.Unread {
 			if !c.missing[d] {
 				next = append(next, d)
@@ -111,13 +114,13 @@ func (c *content) readLists(ctx context.Context, src endpoint.Source, parallel u
 	}
 }
 
-// leaves are the distinct digests of entries that name no list.
+// leaves are the distinct digests of entries that name no list, as far as is known, and have not been read.
 func (c *content) leaves() []digest.Digest {
 	var leaves []digest.Digest
 	seen := map[digest.Digest]bool{}
 	c.root.Walk(func(n *listtree.Node) {
 		for _, in := range n.Instances {
-			if !in.IsList() && !seen[in.Digest] {
+			if _, read := c.documents[in.Digest]; !read && !c.missing[in.Digest] && !in.IsList() && !seen[in.Digest] {
 				seen[in.Digest] = true
 				leaves = append(leaves, in.Digest)
 			}

@@ -40,12 +40,14 @@ type verifier struct {
 	found     verification
 	owner     map[digest.Digest]string // of blobs: a platform
 	elsewhere map[digest.Digest]bool   // layers with URLs
+	declared  map[[2]string]int        // documents that the destination declares to be what they are not: media types, how many
 }
 
 func newVerifier(plan *copy.Plan, shared *registry.Shared, parallel uint, hash bool) *verifier {
 	return &verifier{
 		plan: plan, shared: shared, parallel: parallel, hash: hash, images: platformsOf(plan), undo: func() {},
 		attached: map[digest.Digest]string{}, owner: map[digest.Digest]string{}, elsewhere: map[digest.Digest]bool{},
+		declared: map[[2]string]int{},
 		found: verification{
 			Schema: verificationSchema, Source: plan.Source, Destination: plan.Destination, Wanted: plan.Digest,
 			Violations: []violation{}, BlobsRead: hash, Warnings: append(slices.Clone(plan.Warnings), missingWarnings(plan)...),
@@ -136,6 +138,10 @@ func (v *verifier) result() *verification {
 	slices.SortFunc(v.found.Violations, func(a, b violation) int {
 		return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Platform, b.Platform), cmp.Compare(a.Digest, b.Digest))
 	})
+	for types, n := range v.declared {
+		v.warn("the destination declares %s to be %s, and what they are is %s", counted(n, "document"), types[0], types[1])
+	}
+	slices.Sort(v.found.Warnings)
 	return &v.found
 }
 
@@ -244,12 +250,20 @@ func (v *verifier) signatures(ctx context.Context, src endpoint.Source, lists bo
 // checkTop checks what the reference names. Under auto it may be either of two lists; the rest is checked against the one that is there.
 func (v *verifier) checkTop() {
 	top := v.dst.Top()
+	v.noteType(top)
 	v.found.Found, v.found.Manifests = top.Digest, 1
 	if other := v.plan.IfRefused; other != nil && top.Digest == other.Digest {
 		v.plan, v.images, v.found.Wanted = other, platformsOf(other), other.Digest
 	}
 	if top.Digest != v.plan.Digest {
 		v.violated("", v.top(), v.plan.Digest, "the destination names %s instead", top.Digest)
+	}
+}
+
+// noteType notes that the destination declares doc to be what it is not: there are clients that believe it.
+func (v *verifier) noteType(doc endpoint.Document) {
+	if doc.Misdeclared != "" {
+		v.declared[[2]string{doc.Misdeclared, doc.MediaType}]++
 	}
 }
 
@@ -262,6 +276,7 @@ func (v *verifier) document(ctx context.Context, d digest.Digest, what, platform
 		defer v.mu.Unlock()
 		if d != v.found.Found {
 			v.found.Manifests++
+			v.noteType(doc)
 		}
 		return doc, true
 	case errors.Is(err, endpoint.ErrNotFound):
