@@ -70,7 +70,8 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// TestDifferencesAreDocumented looks for each rule in the table for people, and for each row of that in the README's.
+// TestDifferencesAreDocumented looks for each rule in the table for people, for each row of that in the README's, where documents are
+// summed up, and for the tests that rows name.
 func TestDifferencesAreDocumented(t *testing.T) {
 	table, err := os.ReadFile(filepath.Join("..", "docs", "differences.md"))
 	require.NoError(t, err)
@@ -80,8 +81,12 @@ func TestDifferencesAreDocumented(t *testing.T) {
 	for _, d := range differences {
 		assert.Contains(t, string(table), "\n| "+d.name+" |")
 	}
+	before, rest, ok := strings.Cut(string(table), "\n## Documents\n")
+	require.True(t, ok)
+	_, after, ok := strings.Cut(rest, "\n## ")
+	require.True(t, ok)
 	rows := 0
-	for line := range strings.Lines(string(table)) {
+	for line := range strings.Lines(before + after) {
 		title, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |")
 		if !strings.HasPrefix(line, "| ") || !ok || title == "Difference" || strings.HasPrefix(title, "---") {
 			continue
@@ -90,6 +95,26 @@ func TestDifferencesAreDocumented(t *testing.T) {
 		assert.Contains(t, string(readme), "\n| "+title+" |")
 	}
 	assert.Greater(t, rows, len(differences))
+	tests := regexp.MustCompile("(?m)^\\| .*\\| `(Test[A-Za-z]*)[^`]*` \\|$").FindAllStringSubmatch(after, -1)
+	assert.Len(t, tests, strings.Count(after, "\n| ")-2, "a test in each row")
+	for _, test := range tests {
+		assert.True(t, definesTest(t, test[1]), test[1])
+	}
+}
+
+// definesTest says whether a file of this package's tests defines a test.
+func definesTest(t *testing.T, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		if strings.Contains(string(source), "\nfunc "+name+"(t *testing.T)") {
+			return true
+		}
+	}
+	return false
 }
 
 // A diffCase is one copy, to be made twice.
