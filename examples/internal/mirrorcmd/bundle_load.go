@@ -91,6 +91,7 @@ type loadedImage struct {
 	Written     bool          `json:"written"` // false if it was there already, or failed, or in a dry run
 	Signatures  int           `json:"signatures,omitempty"`
 	Attached    int           `json:"attached,omitempty"`
+	Warnings    []string      `json:"warnings,omitempty"`
 	Error       string        `json:"error,omitempty"`
 }
 

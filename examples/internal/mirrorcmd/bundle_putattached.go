@@ -112,7 +112,11 @@ func (t *loadTask) attach(ctx context.Context, a bundleAttached) error {
 
 // warn says what is not as the bundle has it.
 func (t *loadTask) warn(format string, args ...any) {
-	logrus.Warnf("%s: %s", t.ref.DockerReference(), printable(fmt.Sprintf(format, args...)))
+	text := fmt.Sprintf(format, args...)
+	logrus.Warnf("%s: %s", t.ref.DockerReference(), printable(text))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.done.Warnings = append(t.done.Warnings, text)
 }
 
 // attachByTag makes a tag of the repository name what is attached, together with what it names there already.

@@ -319,12 +319,20 @@ func TestLoadMergesDigestTags(t *testing.T) {
 	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: sig})
 	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f})
 	before := writes(dst)
-	runAll(t.Context(), t, "", load...).done(t)
+	r := runAll(t.Context(), t, "", append(load, "--output", "json")...).done(t)
+	assert.Contains(t, r.stdout, `"attached": 1`)
+	assert.NotContains(t, r.stdout, `"warnings"`)
 	assert.Equal(t, before, writes(dst), "nothing to do")
 
 	f.PushTo(dst, repo, digestTagOf(f, "sbom", ".sbom"), "cosigned-else") // of nothing in the bundle
-	r := mirror(t, "verify", "--all", "--digest-tags", refTo(src), refTo(dst)).done(t)
+	r = mirror(t, "verify", "--all", "--digest-tags", refTo(src), refTo(dst)).done(t)
 	assert.Contains(t, r.stdout, "1 attached")
+
+	// A manifest of another kind cannot be merged with: what it was is said.
+	f.PushTo(dst, repo, sig, "sbom")
+	r = runAll(t.Context(), t, "", append(load, "--output", "json")...)
+	assert.Equal(t, StatusDone, r.status)
+	assert.Contains(t, r.stdout, "tag "+sig+" named "+f.Digest("sbom").String()+", and now names "+f.Digest("cosigned").String())
 }
 
 // TestBundleKeepsVoid carries what is attached to a list that is stripped, if the sync file says so.
