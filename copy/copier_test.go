@@ -1,10 +1,14 @@
 package copy
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -111,5 +115,60 @@ func TestCopierLimitsAreItsOwn(t *testing.T) {
 		require.ErrorAs(t, c.Images(t.Context(), nil, jobs, &o)[0].Err, &invalid)
 		assert.Equal(t, []string{"ImagesOptions." + name}, invalid.Options)
 		c.PlanImages(t.Context(), nil, jobs, &o, func(p PlannedImage) { assert.ErrorAs(t, p.Err, &invalid) })
+	}
+}
+
+// TestCopierNoticesARestart has a destination that goes away for a moment, and comes back with nothing of what it had.
+func TestCopierNoticesARestart(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 100)
+	src := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, "app", "v1", imagetest.Top)
+	dst := startPeer(t, registrytest.Options{}, nil)
+	c := newCopier(t, CopierOptions{Retries: RetryPolicy{BaseDelay: 20 * time.Millisecond}})
+	all := Options{ImageListSelection: CopyAllImages}
+	_, err := e.imageWith(t.Context(), c, dst.ref(t, "app", "v1"), registryRef(t, src, "app", "v1"), all)
+	require.NoError(t, err)
+
+	for _, d := range append(dst.Manifests("app"), dst.Blobs("app")...) {
+		dst.DeleteManifest("app", d)
+		dst.DeleteBlob("app", d)
+	}
+	dst.DeleteTag("app", "v1")
+	dst.shut()
+	time.AfterFunc(200*time.Millisecond, func() { assert.NoError(t, dst.open()) })
+	_, err = e.imageWith(t.Context(), c, dst.ref(t, "app", "v2"), registryRef(t, src, "app", "v1"), all)
+	require.NoError(t, err)
+	imagetest.CheckRegistry(t, dst.Registry, "app", imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+}
+
+// TestCopierRenewsCredentials has tokens that end between copies and in the middle of one, and a password that is changed.
+func TestCopierRenewsCredentials(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 100)
+	src := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, AnonymousPull: true, TokenRequests: 3}})
+	dst := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: "alice", Password: "new"}}}})
+	f.PushTo(src, "app", "v1", imagetest.Top)
+	authFile := filepath.Join(t.TempDir(), "auth.json")
+	write := func(password string) {
+		auth := base64.StdEncoding.EncodeToString([]byte("alice:" + password))
+		require.NoError(t, os.WriteFile(authFile, []byte(fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, dst.Host(), auth)), 0o600))
+	}
+	write("old one")
+	c := newCopier(t, CopierOptions{})
+	for i := range 4 {
+		sys := *e.sys
+		sys.AuthFilePath = authFile
+		_, err := e.imageWith(t.Context(), c, registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1"), registryRef(t, src, "app", "v1"), Options{ImageListSelection: CopyAllImages, DestinationCtx: &sys})
+		if i < 2 {
+			require.ErrorContains(t, err, "401")
+			assert.Equal(t, 1, dst.WrongLogins(), "it is not sent again")
+			if i == 1 {
+				write("new")
+			}
+			continue
+		}
+		require.NoError(t, err)
+		imagetest.CheckRegistry(t, dst, fmt.Sprintf("app/%d", i), imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
 	}
 }

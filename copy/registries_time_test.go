@@ -211,9 +211,12 @@ func throttledWithoutHeader(t *testing.T) {
 // throttledUploads refuses each kind of request that an upload consists of, once.
 func throttledUploads(t *testing.T) {
 	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		for _, method := range []string{http.MethodPost, http.MethodPut} {
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 			busy := registrytest.Answer{Status: status, Header: http.Header{"Retry-After": {"1"}}}
-			c := newTimed(t, registrytest.Options{}, registrytest.Options{Script: registrytest.Only(registrytest.Matching(method, registrytest.KindUpload), registrytest.FirstN(1, busy))})
+			c := newTimed(t, registrytest.Options{}, registrytest.Options{
+				PatchOnly: method == http.MethodPatch,
+				Script:    registrytest.Only(registrytest.Matching(method, registrytest.KindUpload), registrytest.FirstN(1, busy)),
+			})
 			begun := time.Now()
 			require.NoError(t, c.copy(t.Context(), CopierOptions{Retries: quick}))
 			assert.GreaterOrEqual(t, time.Since(begun), time.Second)

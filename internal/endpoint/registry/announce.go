@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -22,8 +23,19 @@ const capabilitiesPath = "/api/v1/registry/capabilities"
 // maxCapabilities is how much of the answer is read.
 const maxCapabilities = 64 << 10
 
-// announcementLasts is how long what a registry announces is believed, and for how long it is not asked again if it gave no answer.
-const announcementLasts = 10 * time.Minute
+// factsLast is how long what a registry has said or shown about itself is believed, and for how long it is not asked again if it gave no
+// answer: it may be configured anew, or be another one after a restart.
+const factsLast = 10 * time.Minute
+
+// A fact is something that a registry has shown about itself. The zero value was not seen.
+type fact struct{ seen atomic.Pointer[time.Time] }
+
+func (f *fact) note(now time.Time) { f.seen.Store(&now) }
+
+func (f *fact) holds(now time.Time) bool {
+	seen := f.seen.Load()
+	return seen != nil && now.Sub(*seen) < factsLast
+}
 
 // Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/ or in its capabilities. The zero value
 // says nothing.
@@ -101,7 +113,7 @@ func (a *announcements) current(r *repository) (announced, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, known := range []*announced{&a.all, a.refused[r.name]} {
-		if known != nil && !known.since.IsZero() && r.shared.now().Sub(known.since) < announcementLasts {
+		if known != nil && !known.since.IsZero() && r.shared.now().Sub(known.since) < factsLast {
 			return *known, true
 		}
 	}

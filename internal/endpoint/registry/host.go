@@ -33,7 +33,7 @@ func (h *host) enter(ctx context.Context, authenticated bool) (leave func(), err
 func (h *host) learn(scheme string, resp *http.Response) {
 	own := h.isOrigin(scheme, resp.Request.URL)
 	if own && resp.Header.Get("X-Registry-Supports-Signatures") == "1" {
-		h.signatures.Store(true)
+		h.signatures.note(h.now())
 	}
 	if own {
 		h.logWarnings(resp)
@@ -149,6 +149,23 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
+// maxWarnings is how many different warnings of a host are logged: some have the time, or a number, in them.
+const maxWarnings = 100
+
+// firstWarning says whether a warning is to be logged.
+func (h *host) firstWarning(text string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.warnings[text] || len(h.warnings) >= maxWarnings {
+		return false
+	}
+	if h.warnings == nil {
+		h.warnings = map[string]bool{}
+	}
+	h.warnings[text] = true
+	return true
+}
+
 // logWarnings logs the warnings of a registry, each once. OCI distribution specification v1.1, section "Warnings".
 func (h *host) logWarnings(resp *http.Response) {
 	for _, value := range resp.Header.Values("Warning") {
@@ -157,7 +174,7 @@ func (h *host) logWarnings(resp *http.Response) {
 			continue
 		}
 		text, _, ok = cutQuoted(text)
-		if _, known := h.warnings.LoadOrStore(text, true); ok && !known {
+		if ok && h.firstWarning(text) {
 			logrus.Warnf("Registry %s warns: %q", h.registry, text)
 		}
 	}

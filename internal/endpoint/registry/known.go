@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/types"
@@ -12,10 +13,12 @@ import (
 
 // blobKnowledge is what is known about the blobs at one host, from copies that wrote there: where they are, and which are on their
 // way. It lets copies skip blobs, mount them from other repositories, and wait for one another instead of sending the same content
-// twice. The zero value knows nothing. What it holds is bounded: what it forgets is asked again.
+// twice. The zero value knows nothing. What it holds is bounded, and what is there is believed for a while only, as registries collect what
+// nothing names: what it forgets is asked again.
 type blobKnowledge struct {
+	now     func() time.Time // nil for time.Now
 	mu      sync.Mutex
-	there   map[place]bool
+	there   map[place]time.Time      // when it was seen
 	origins map[digest.Digest]origin // one repository that has the blob
 	moving  map[place]chan struct{}  // closed when the copy ends
 	misses  int                      // mounts from origins that the host did not make, since the last one that it made
@@ -71,7 +74,7 @@ func (k *blobKnowledge) begin(ctx context.Context, d digest.Digest, to *reposito
 func (k *blobKnowledge) claim(d digest.Digest, to *repository) (there bool, end func(stored bool), wait <-chan struct{}) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.there[place{d, to.name, to.account()}] {
+	if k.has(place{d, to.name, to.account()}) {
 		return true, nil, nil
 	}
 	here := k.task(d, to)
@@ -98,10 +101,23 @@ func (k *blobKnowledge) claim(d digest.Digest, to *repository) (there bool, end 
 func (k *blobKnowledge) onItsWay(d digest.Digest, to *repository) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.there[place{d, to.name, to.account()}] {
+	if k.has(place{d, to.name, to.account()}) {
 		return nil
 	}
 	return k.moving[k.task(d, to)]
+}
+
+// has says whether a blob is known to be at a place. k.mu is held.
+func (k *blobKnowledge) has(p place) bool {
+	seen, known := k.there[p]
+	return known && k.time().Sub(seen) < factsLast
+}
+
+func (k *blobKnowledge) time() time.Time {
+	if k.now != nil {
+		return k.now()
+	}
+	return time.Now()
 }
 
 // task is what only one copy does at a time: bringing the blob to the host, or, if it is there, to the repository.
@@ -114,11 +130,11 @@ func (k *blobKnowledge) task(d digest.Digest, to *repository) place {
 
 func (k *blobKnowledge) remember(d digest.Digest, at *repository) {
 	if k.there == nil {
-		k.there, k.origins = map[place]bool{}, map[digest.Digest]origin{}
+		k.there, k.origins = map[place]time.Time{}, map[digest.Digest]origin{}
 	}
 	d = digest.Digest(strings.Clone(string(d))) // it may be part of a document
 	makeRoom(k.there, maxKnownBlobs)
-	k.there[place{d, at.name, at.account()}] = true
+	k.there[place{d, at.name, at.account()}] = k.time()
 	if _, known := k.origins[d]; !known {
 		makeRoom(k.origins, maxKnownBlobs)
 		k.origins[d] = origin{at.name, at.account()}
@@ -163,5 +179,5 @@ func (k *blobKnowledge) mounted(d digest.Digest, ok bool) {
 func (k *blobKnowledge) forget(at *repository) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	maps.DeleteFunc(k.there, func(p place, _ bool) bool { return p.repository == at.name })
+	maps.DeleteFunc(k.there, func(p place, _ time.Time) bool { return p.repository == at.name })
 }

@@ -340,13 +340,13 @@ func withoutRepeats(all []imgspecv1.Descriptor) []imgspecv1.Descriptor {
 // PutReferrers implements endpoint.ReferrerDestination. A registry with the referrers API has seen the subjects in the manifests; in any
 // other, the referrers tag is brought up to date: what it lists stays.
 func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, referrers []imgspecv1.Descriptor) error {
-	if len(referrers) == 0 || d.repo.host.referrersAPI.Load() {
+	if len(referrers) == 0 || d.repo.host.referrersAPI.holds(d.shared.now()) {
 		return nil
 	}
 	_, err := d.repo.referrersByAPI(ctx, d.shared.newRetrier(), subject, "")
 	var limit *endpoint.ReferrersLimitError
 	if err == nil || errors.As(err, &limit) {
-		d.repo.host.referrersAPI.Store(true)
+		d.repo.host.referrersAPI.note(d.shared.now())
 		return nil
 	}
 	var none *noReferrersAPI

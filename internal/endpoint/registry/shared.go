@@ -160,7 +160,7 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 			h.proven = other.proven
 		}
 	}
-	h.now = s.now
+	h.now, h.blobs.now = s.now, s.now
 	h.limit.most = s.MaxRequests
 	if s.BytesPerSecond > 0 {
 		h.pace = &pace{rate: s.BytesPerSecond}
@@ -206,22 +206,22 @@ type host struct {
 	answered atomic.Bool   // whether settled is closed
 
 	mu         sync.Mutex
-	scheme     string       // "" until known; guarded by mu
-	challenges []challenge  // of the last 401; guarded by mu
-	mounts     mountSupport // guarded by mu
-	probes     int          // existence checks made next to mounts; guarded by mu
-	unanswered int          // mounts that failed without a definite answer; guarded by mu
-	uploads    uploads      // guarded by mu
+	scheme     string          // "" until known; guarded by mu
+	challenges []challenge     // of the last 401; guarded by mu
+	mounts     mountSupport    // guarded by mu
+	probes     int             // existence checks made next to mounts; guarded by mu
+	warnings   map[string]bool // that were logged; guarded by mu
+	unanswered int             // mounts that failed without a definite answer; guarded by mu
+	uploads    uploads         // guarded by mu
 
 	pinging sync.Mutex // held while asking for challenges
 	pinged  bool       // GET /v2/ was answered; guarded by pinging
 
 	announcements announcements
 
-	referrersAPI atomic.Bool // the referrers API has answered
+	referrersAPI fact // the referrers API has answered
 
-	signatures atomic.Bool // X-Registry-Supports-Signatures was seen
-	warnings   sync.Map    // texts of Warning headers that were logged
+	signatures fact // X-Registry-Supports-Signatures was seen
 }
 
 // newHost makes a host. Plain HTTP is tried only if insecure is set.

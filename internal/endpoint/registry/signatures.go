@@ -142,7 +142,7 @@ func sigstoreTag(d digest.Digest) string { return d.Algorithm().String() + "-" +
 
 // mayExist says where the docker transport would find signatures without asking anybody, or would have to ask.
 func (r *signatureReader) mayExist(at physical, d digest.Digest) (places, error) {
-	if at.repo.host.signatures.Load() {
+	if at.repo.host.signatures.holds(at.repo.shared.now()) {
 		return elsewhere, nil
 	}
 	ref, err := docker.NewReference(at.ref)

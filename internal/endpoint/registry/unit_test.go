@@ -362,6 +362,6 @@ func TestWarnings(t *testing.T) {
 	h := &host{registry: "example.com"}
 	resp := &http.Response{Header: http.Header{"Warning": {`299 - "be \"warned\""`, `299 - "be \"warned\""`, `199 - "x"`, `299 - "x`}}}
 	h.logWarnings(resp)
-	_, known := h.warnings.Load(`be "warned"`)
+	known := h.warnings[`be "warned"`]
 	assert.True(t, known)
 }
