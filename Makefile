@@ -8,6 +8,12 @@ export CGO_ENABLED := 0
 export GOFLAGS := -tags=$(TAGS) -buildvcs=false
 export GOWORK := off
 
+# Where there is no home, or one that cannot be written, what the go command keeps there is below .bin.
+ifneq ($(shell test -w "$$HOME" && echo writable),writable)
+export GOCACHE ?= $(CURDIR)/.bin/home/go-build
+export GOPATH ?= $(CURDIR)/.bin/home/go
+endif
+
 # The library, and the examples with their heavier dependencies.
 MODULES := . examples
 
@@ -17,7 +23,7 @@ BENCH ?= .
 BENCHCOUNT ?= 1
 
 # $(call dirs_with,PATTERN): the directories whose tests contain the extended regular expression PATTERN.
-dirs_with = $$(grep -rlE --include='*_test.go' '$(1)' . | xargs -r dirname | sort -u)
+dirs_with = $$(grep -rlE --exclude-dir=.bin --include='*_test.go' '$(1)' . | xargs -r dirname | sort -u)
 
 # The race detector needs cgo and a C compiler that works. Optimising the C code (it is sqlite) costs a minute and speeds up no test.
 RACE_ENV := CGO_ENABLED=1 CGO_CFLAGS=-O0
@@ -55,7 +61,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 
 .PHONY: fmt
 fmt: ## name the files that gofmt would change
-	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
+	@unformatted=$$(find . -name .bin -prune -o -name '*.go' -print0 | xargs -0 gofmt -l); test -z "$$unformatted" || { echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; } >&2
 
 .PHONY: vet
 vet: ## go vet on both modules
