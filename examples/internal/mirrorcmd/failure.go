@@ -127,6 +127,7 @@ func (e *environment) explain(err error) string {
 		locked  *copy.CannotModifyError
 		missing *copy.MissingError
 		widen   *copy.WidenError
+		refusal *copy.AttachmentError
 	)
 	switch {
 	case errors.As(err, &options):
@@ -141,6 +142,8 @@ func (e *environment) explain(err error) string {
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
 	case errors.As(err, &widen):
 		return err.Error() + "; " + e.setting("--widened-child-tags", "widened-child-tags: true") + " keeps it by tags"
+	case errors.As(err, &refusal):
+		return e.inWords(err.Error())
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}

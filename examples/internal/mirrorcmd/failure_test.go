@@ -331,6 +331,26 @@ func TestInWords(t *testing.T) {
 	assert.Equal(t, "signed; remove-list-signatures, removes", byFile.inWords("signed; RemoveListSignatures, removes"))
 }
 
+// TestErrorsAreInWords: no error that names what may help names it as the library's option.
+func TestErrorsAreInWords(t *testing.T) {
+	some := digest.FromString("some")
+	for _, err := range []error{
+		&copy.OptionsError{Options: []string{"KeepVoid", "DigestTags"}, Reason: "Referrers need it"},
+		&copy.CannotModifyError{List: some, Reason: "it is signed, and its signatures (1) would become invalid; RemoveListSignatures removes them"},
+		&copy.AttachmentError{Digest: some, Subject: some, Refusal: errors.New("no")},
+		&copy.SparseRefusedError{List: some, Refusal: errors.New("no"), NotStripped: "PreserveDigests is set"},
+		&copy.MissingError{Missing: []copy.MissingInstance{{Digest: some, Platform: "linux/amd64"}}},
+		&copy.WidenError{},
+	} {
+		for _, e := range []*environment{{sel: &selection{}}, {byFile: true}} {
+			text := e.explain(fmt.Errorf("copying: %w", err))
+			for option := range optionFlags {
+				assert.NotRegexp(t, `\b`+option+`\b`, text)
+			}
+		}
+	}
+}
+
 // TestWordsAreThere holds the names that messages recommend against the flags and keys that there are.
 func TestWordsAreThere(t *testing.T) {
 	for option, flag := range optionFlags {

@@ -278,3 +278,12 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestEveryKeyIsDocumented holds the table of docs/sync.md against the keys that there are.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/sync.md")
+	require.NoError(t, err)
+	for _, key := range append(keysOf(settings), imageKeys...) {
+		assert.Regexp(t, "(?m)^\\| (`[a-z-]+`, )*`"+key+"`", string(page), "a row of the table begins with it")
+	}
+}
