@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -241,6 +242,20 @@ func TestTokenServiceIsGone(t *testing.T) {
 	assert.Equal(t, []string{"GET", "POST"}, asked)
 	var token *tokenError
 	require.ErrorAs(t, err, &token)
+	require.NotErrorIs(t, err, endpoint.ErrNotFound, "it says nothing about the image")
+	assert.False(t, endpoint.SaysAbsent(err))
+
+	d := openDestination(t, host+"/a:tag", withPassword(insecure(t)), quick())
+	_, err = d.Top(t.Context())
+	require.NotErrorIs(t, err, endpoint.ErrNotFound)
+	_, err = d.HasManifest(t.Context(), digest.FromString("x"))
+	requireStatus(t, err, http.StatusNotFound)
+	_, err = d.HasBlob(t.Context(), blobOf([]byte("x")))
+	requireStatus(t, err, http.StatusNotFound)
+	_, err = d.Referrers(t.Context(), digest.FromString("x"), "")
+	requireStatus(t, err, http.StatusNotFound)
+	_, err = d.Tagged(t.Context(), "sha256-x.sig")
+	require.NotErrorIs(t, err, endpoint.ErrNotFound)
 }
 
 func TestSeconds(t *testing.T) {
