@@ -471,15 +471,17 @@ func failingMounts(t *testing.T) {
 			})
 		})
 	}
-	t.Run("no token for both", func(t *testing.T) {
-		mounted(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "u", Password: "p"}}}},
-			func(q *http.Request) registrytest.Answer {
-				if q.URL.Path == "/token" && strings.Count(strings.Join(q.URL.Query()["scope"], " "), "repository:") > 1 {
-					return registrytest.Fail(http.StatusForbidden, "DENIED", "not for both")
-				}
-				return registrytest.Answer{}
-			})
-	})
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound} {
+		t.Run(fmt.Sprintf("no token for both, %d", status), func(t *testing.T) {
+			mounted(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "u", Password: "p"}}}},
+				func(q *http.Request) registrytest.Answer {
+					if q.URL.Path == "/token" && strings.Count(strings.Join(q.URL.Query()["scope"], " "), "repository:") > 1 {
+						return registrytest.Fail(status, "DENIED", "not for both")
+					}
+					return registrytest.Answer{}
+				})
+		})
+	}
 }
 
 // mounted copies within one registry, from one repository to another.
