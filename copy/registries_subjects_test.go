@@ -2,6 +2,7 @@ package copy
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -41,6 +42,7 @@ var subjectHabits = []habit{
 	}},
 	{"ghcr-referrers-tag-types", typesInTag},
 	{"ecr-subject-header", func(t *testing.T) { referrersListed(t, registrytest.Options{NoReferrers: true, SubjectHeader: true}) }},
+	{"distribution-platforms-list-closes", listsWithoutPlatforms},
 	{"cosign-3-and-notation-sign-lists", signedLists},
 }
 
@@ -375,6 +377,36 @@ func referrersListed(t *testing.T, o registrytest.Options) {
 	again, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
 	require.NoError(t, err)
 	assert.Zero(t, again.ManifestsCopied)
+}
+
+// listsWithoutPlatforms: where the connection is closed for an index whose entries have no platform, no referrers can be listed, and no such
+// list be had, kept or stripped. The tag stays.
+func listsWithoutPlatforms(t *testing.T) {
+	closes := registrytest.Options{ListPolicy: registrytest.Distribution3Listed("linux/amd64"), NoReferrers: true}
+	f := attachedFixture()
+	f.List("without platforms", imagetest.Entry("amd64", imagetest.NoPlatform()), imagetest.Entry("arm64", imagetest.NoPlatform()))
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, src, true)
+	src.push(f, "v2", "without platforms")
+	for _, c := range []struct {
+		tag, words string
+		options    Options
+	}{
+		{"v1", "announcing referrers of", followers()},
+		{"v2", "writing docker://", Options{ImageListSelection: CopyAllImages}},
+		{"v2", "writing docker://", Options{
+			ImageListSelection: CopySpecificImages, Instances: f.Digests("amd64"), SparseManifestListAction: AutoSparseManifestList,
+		}},
+	} {
+		dst := registryPlace{t, registrytest.Start(t, closes), "app"}
+		dst.push(f, c.tag, "ppc64le")
+		r, err := e.image(t.Context(), dst.ref(c.tag), src.ref(c.tag), c.options)
+		require.ErrorContains(t, err, c.words)
+		assert.ErrorIs(t, err, io.EOF)
+		assert.Empty(t, r.Refusal, "a closed connection says nothing about sparse lists")
+		imagetest.CheckUnchanged(t, dst.Registry, dst.repo, c.tag, f.Digest("ppc64le"))
+	}
 }
 
 // referrersElsewhere: where the question for referrers leads to the pages of a website, there is no referrers API, whatever these say of
