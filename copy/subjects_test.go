@@ -2,16 +2,21 @@ package copy
 
 import (
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // TestAttachedToNestedLists: what is attached to a list in a list, and to what is attached to that, by subjects and by tags, goes to registries
@@ -143,5 +148,46 @@ func TestLayoutsWithDigestsAsNames(t *testing.T) {
 		assert.ElementsMatch(t, f.Digests("sbom", "att-amd64", "att-arm64", "att-s390x", "att-ppc64le", "of inner"), attached, to)
 		assert.ElementsMatch(t, f.Digests("sbom", "att-arm64"), referrersAt(t, e, dst, f.Digest("arm64")), to)
 		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	}
+}
+
+// TestAttachmentsUnderAPolicy: a registry that accepts sparse lists under a policy, and knows no referrers API, takes BuildKit's lists, what is
+// attached, and the referrers tags: attestations may be absent, and so may the subjects of what is void.
+func TestAttachmentsUnderAPolicy(t *testing.T) {
+	f := buildKitFixture()
+	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("amd64"))
+	f.List("flat", imagetest.Entries("att-amd64", "amd64", "att-arm64", "arm64"))
+	f.Artifact("of flat", imagetest.ArtifactType(signatureType), imagetest.Subject("flat"))
+	for name, policy := range map[string]manifest.SparsePolicy{"off": {}, "on": {Enabled: true, RequiredArchitectures: []string{"amd64"}}} {
+		t.Run(name, func(t *testing.T) {
+			e := newEnv(t)
+			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			src.push(f, "v1", "flat")
+			src.push(f, "", "sbom")
+			src.push(f, "", "of flat")
+			behind := registrytest.NewHandler(registrytest.Options{NoReferrers: true})
+			server := httptest.NewServer(sparseregistry.Enforce(behind, sparseregistry.Options{Policy: policy}))
+			t.Cleanup(server.Close)
+			dst, err := docker.ParseReference("//" + strings.TrimPrefix(server.URL, "http://") + "/app:v1")
+			require.NoError(t, err)
+			o := Options{
+				ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: AutoSparseManifestList,
+				Referrers: AllReferrers, KeepVoid: true,
+			}
+			for run := range 2 {
+				r, err := e.image(t.Context(), dst, src.ref("v1"), o)
+				require.NoError(t, err)
+				assert.Empty(t, r.Warnings)
+				d, _ := behind.Resolve("app", "v1")
+				assert.Equal(t, policy.Enabled, d == f.Digest("flat"))
+				_, listed := behind.Resolve("app", endpoint.ReferrersTag(f.Digest("amd64")))
+				assert.True(t, listed)
+				_, _, void := behind.Manifest("app", f.Digest("of flat").String())
+				assert.True(t, void)
+				if run == 1 {
+					assert.Zero(t, r.ManifestsCopied)
+				}
+			}
+		})
 	}
 }
