@@ -60,6 +60,12 @@ type CopierOptions struct {
 
 	// UserAgent is what requests say who sends them, where SystemContext.DockerRegistryUserAgent does not. "" means this library.
 	UserAgent string
+
+	// BlobInfoCache, if not nil, is told which repositories of registries have which blobs, as containers/image's docker transport tells its
+	// own: programs that copy with that, too, mount these blobs or skip them. Nothing is read from it here. Its methods must be safe for
+	// concurrent use, as those of containers/image's caches are (pkg/blobinfocache). Where the work goes to upstream's copy, that fills the one
+	// of Options.DestinationCtx.
+	BlobInfoCache types.BlobInfoCache
 }
 
 // A RetryPolicy bounds retries.
@@ -88,6 +94,7 @@ func newOneShot(options CopierOptions) *Copier {
 			BlobTimeout:    options.BlobTimeout,
 			AnswerTimeout:  options.AnswerTimeout,
 			UserAgent:      options.UserAgent,
+			BlobInfoCache:  options.BlobInfoCache,
 		},
 	}
 }

@@ -6,12 +6,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/pkg/blobinfocache/memory"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -170,5 +175,45 @@ func TestCopierRenewsCredentials(t *testing.T) {
 		}
 		require.NoError(t, err)
 		imagetest.CheckRegistry(t, dst, fmt.Sprintf("app/%d", i), imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+	}
+}
+
+// TestCopierFillsABlobInfoCache as upstream's docker transport would: with where blobs were read, stored, and found.
+func TestCopierFillsABlobInfoCache(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(2, 2, 100)
+	src, dst := places["registry"](t).(registryPlace), places["registry"](t).(registryPlace)
+	src.push(f, "v1", imagetest.Top)
+	dst.push(f, "amd64", "amd64")
+	before, cache := dst.Blobs(dst.repo), memory.New()
+	c := newCopier(t, CopierOptions{BlobInfoCache: cache})
+	_, err := e.imageWith(t.Context(), c, dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, CheckBlobs: true})
+	require.NoError(t, err)
+	candidates := func(p registryPlace, d digest.Digest) []types.BICReplacementCandidate {
+		return cache.CandidateLocations(docker.Transport, types.BICTransportScope{Opaque: p.Host()}, d, false)
+	}
+	for _, d := range dst.Blobs(dst.repo) {
+		want := []types.BICReplacementCandidate{{Digest: d, Location: types.BICLocationReference{Opaque: dst.Host() + "/" + dst.repo}}}
+		assert.Equal(t, want, candidates(dst, d))
+		if !slices.Contains(before, d) {
+			want[0].Location.Opaque = src.Host() + "/" + src.repo
+			assert.Equal(t, want, candidates(src, d))
+		}
+	}
+}
+
+// TestUserAgent is what requests say, unless a SystemContext says something else.
+func TestUserAgent(t *testing.T) {
+	e := newEnv(t)
+	src, dst := places["registry"](t).(registryPlace), places["registry"](t).(registryPlace)
+	src.push(imagetest.Platforms(2, 2, 100), "v1", imagetest.Top)
+	own := *e.sys
+	own.DockerRegistryUserAgent = "its own"
+	_, err := e.imageWith(t.Context(), newCopier(t, CopierOptions{UserAgent: "a program"}), dst.ref("v1"), src.ref("v1"), Options{DestinationCtx: &own})
+	require.NoError(t, err)
+	for r, want := range map[registryPlace]string{src: "a program", dst: "its own"} {
+		for _, q := range r.Requests() {
+			assert.Equal(t, want, q.Header.Get("User-Agent"))
+		}
 	}
 }

@@ -114,6 +114,9 @@ func (r *blobReader) get(repo *repository) error {
 		return err
 	}
 	r.body, r.url = resp.Body, cleanURL(resp.Request.URL)
+	if r.offset == 0 {
+		repo.has(r.blob.Digest)
+	}
 	return nil
 }
 

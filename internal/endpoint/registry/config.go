@@ -124,6 +124,7 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	repo := &repository{
 		hiding:    hiding{lock: make(chan struct{}, 1)},
 		shared:    sh,
+		ref:       name,
 		name:      reference.Path(name),
 		actions:   "pull",
 		creds:     creds,

@@ -136,6 +136,9 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 		return false, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
 	_, err := d.head(ctx, &request{method: http.MethodHead, path: "blobs/" + b.Digest.String()})
+	if err == nil {
+		d.repo.has(b.Digest)
+	}
 	return found(err)
 }
 
@@ -351,6 +354,7 @@ func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoin
 	if err != nil {
 		return endpoint.PutResult{}, fmt.Errorf("writing blob %s to %s: %w", b.Digest, d.name.Name(), err)
 	}
+	d.repo.has(b.Digest)
 	return result, nil
 }
 

@@ -16,7 +16,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 )
 
@@ -26,6 +29,7 @@ type repository struct {
 	host   *host
 	stats  *counters
 
+	ref           reference.Named
 	name          string // in the sense of the specification: without the host
 	actions       string // of tokens: "pull" or "pull,push"
 	namespace     string // value of the "ns" parameter of all requests, "" for none
@@ -36,6 +40,14 @@ type repository struct {
 	hasReferrersAPI atomic.Bool // a list of referrers was read
 	knowsManifests  atomic.Bool // it has handed out a manifest, said that it has one, or taken one
 	hiding          hiding
+}
+
+// has tells the cache that r has a blob.
+func (r *repository) has(d digest.Digest) {
+	if cache := r.shared.BlobInfoCache; cache != nil {
+		cache.RecordKnownLocation(docker.Transport, types.BICTransportScope{Opaque: reference.Domain(r.ref)}, d,
+			types.BICLocationReference{Opaque: r.ref.Name()})
+	}
 }
 
 // request is a request to a repository.

@@ -45,6 +45,8 @@ type Shared struct {
 	// 0 for no bound.
 	BytesPerSecond int64
 
+	// BlobInfoCache is told where blobs are, as containers/image's docker transport tells it; nil for nobody.
+	BlobInfoCache types.BlobInfoCache
 	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's own.
 	UserAgent string
 	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil for time.Now.
