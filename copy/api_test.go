@@ -178,7 +178,7 @@ func compatible(theirs, our types.Type) bool {
 	}
 	switch theirs := theirs.(type) {
 	case *types.Named:
-		our, ok := our.(*types.Named)
+		our, ok := types.Unalias(our).(*types.Named)
 		return ok && theirs.Obj().Pkg().Path() == upstreamPath && ownTypes[theirs.Obj().Name()] != "" &&
 			our.Obj().Name() == theirs.Obj().Name() && our.Obj().Pkg().Path() != upstreamPath
 	case *types.Pointer:

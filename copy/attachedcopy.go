@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,7 +20,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-func (a AttachedPlan) key() string { return attachmentKey(a.Subject, a.Digest, a.Tag) }
+func attachedKey(a AttachedPlan) string { return attachmentKey(a.Subject, a.Digest, a.Tag) }
 
 func attachmentKey(subject, d digest.Digest, tag string) string {
 	return strings.Join([]string{subject.String(), d.String(), tag}, " ")
@@ -39,7 +40,7 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 		return err
 	}
 	images = subjectsFirst(images)
-	late := waitForLists(images, sortedKeys(lists))
+	late := waitForLists(images, slices.Sorted(maps.Keys(lists)))
 	if err := j.copyImages(ctx, images); err != nil {
 		return refusedAttachment(err, attached)
 	}
@@ -50,7 +51,7 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 		}
 		return []digest.Digest{late[d].subject}
 	}
-	for _, d := range inOrder(append(sortedKeys(lists), sortedKeys(late)...), needs) {
+	for _, d := range inOrder(append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...), needs) {
 		if list, ok := lists[d]; !ok {
 			err = j.putImage(ctx, late[d].doc)
 		} else if err = j.putAttachedList(ctx, list); err != nil {
@@ -109,7 +110,7 @@ func (j *job) putAttachedList(ctx context.Context, doc endpoint.Document) error 
 func (j *job) attachedDocuments(ctx context.Context, attached []AttachedPlan) (images []imageCopy, lists map[digest.Digest]endpoint.Document, err error) {
 	lists = map[digest.Digest]endpoint.Document{}
 	done := map[digest.Digest]bool{}
-	for _, d := range slices.Concat(j.plan.wantedImages(), j.plan.lists()) {
+	for _, d := range slices.Concat(j.plan.Wanted(), j.plan.Lists()) {
 		done[d] = true
 	}
 	byDigest := map[digest.Digest]bool{} // those that are needed by digest, too
@@ -126,7 +127,7 @@ func (j *job) attachedDocuments(ctx context.Context, attached []AttachedPlan) (i
 		if err != nil {
 			return nil, nil, &Error{"reading attachment", SourceSide, a.Digest.String(), err}
 		}
-		if isList(Document{MediaType: doc.MediaType, Bytes: doc.Bytes}) {
+		if (Document{MediaType: doc.MediaType, Bytes: doc.Bytes}).IsList() {
 			lists[a.Digest] = doc
 			continue
 		}
@@ -151,11 +152,11 @@ func (j *job) announce(ctx context.Context, dst endpoint.ReferrerDestination, at
 			tagged = append(tagged, a)
 		case !a.Child:
 			referrers[a.Subject] = append(referrers[a.Subject], imgspecv1.Descriptor{
-				MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, ArtifactType: a.ArtifactType, Annotations: a.annotations,
+				MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, ArtifactType: a.ArtifactType, Annotations: a.Annotations(),
 			})
 		}
 	}
-	err := concurrently(ctx, j.budget, sortedKeys(referrers), func(ctx context.Context, subject digest.Digest) error {
+	err := concurrently(ctx, j.budget, slices.Sorted(maps.Keys(referrers)), func(ctx context.Context, subject digest.Digest) error {
 		if err := dst.PutReferrers(ctx, subject, referrers[subject]); err != nil && !j.noteNotListable(err) {
 			return &Error{"announcing referrers of", DestinationSide, subject.String(), err}
 		}

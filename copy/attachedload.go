@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -57,12 +61,12 @@ func digestTag(d digest.Digest, suffix string) string {
 
 // checkAttachable refuses transports that know nothing of attachments, before anything is opened.
 func (j *job) checkAttachable() error {
-	if !j.o.attachments() {
+	if !j.in.Choices.Attaches() {
 		return nil
 	}
-	for _, name := range []string{j.wayInput().source, j.wayInput().destination} {
+	for _, name := range []string{j.from, j.to} {
 		if name != "docker" && name != "oci" {
-			return &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the transport %s knows no referrers", name)}
+			return &OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf("the transport %s knows no referrers", name)}
 		}
 	}
 	return nil
@@ -72,7 +76,7 @@ func (j *job) checkAttachable() error {
 func (j *job) attachedTo() (endpoint.ReferrerDestination, error) {
 	dst, err := endpoint.ReferrersTo(j.dst)
 	if err != nil {
-		return nil, &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the destination %s takes no attachments: %v", j.in.Destination, err)}
+		return nil, &OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf("the destination %s takes no attachments: %v", j.in.Destination, err)}
 	}
 	return dst, nil
 }
@@ -80,19 +84,19 @@ func (j *job) attachedTo() (endpoint.ReferrerDestination, error) {
 // loadAttachments finds the referrers and digest tags of everything that is copied, and theirs in turn; which of them the
 // destination has, if it is compared; and plans anew.
 func (j *job) loadAttachments(ctx context.Context) error {
-	if !j.o.attachments() {
+	if !j.in.Choices.Attaches() {
 		return nil
 	}
 	src, err := endpoint.ReferrersAt(j.src)
 	if err != nil {
-		return &OptionsError{[]string{"Referrers", "DigestTags"}, fmt.Sprintf("the source %s does not tell what is attached: %v", j.in.Source, err)}
+		return &OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf("the source %s does not tell what is attached: %v", j.in.Source, err)}
 	}
 	if j.compare {
 		if _, err := j.attachedTo(); err != nil {
 			return err
 		}
 	}
-	l := &attachmentLoader{job: j, src: src, own: j.plan.subjects(), seen: map[string]bool{}, missing: map[digest.Digest]bool{}}
+	l := &attachmentLoader{job: j, src: src, own: j.plan.Subjects(), seen: map[string]bool{}, missing: map[digest.Digest]bool{}}
 	if err := l.load(ctx); err != nil {
 		return err
 	}
@@ -115,7 +119,7 @@ func (j *job) loadAttachments(ctx context.Context) error {
 type attachmentLoader struct {
 	*job
 	src endpoint.ReferrerSource
-	own map[digest.Digest]subjectFate // the tree
+	own map[digest.Digest]bool // the tree
 
 	found []Attachment
 	seen  map[string]bool // those found
@@ -130,7 +134,7 @@ type attachmentLoader struct {
 
 func (l *attachmentLoader) load(ctx context.Context) error {
 	asked := map[digest.Digest]bool{}
-	step := sortedKeys(l.own)
+	step := slices.Sorted(maps.Keys(l.own))
 	for depth := 0; len(step) > 0; depth++ {
 		if depth > maxAttachmentDepth {
 			return l.limit("depth", maxAttachmentDepth)
@@ -145,7 +149,7 @@ func (l *attachmentLoader) load(ctx context.Context) error {
 		step = nil
 		for _, a := range found {
 			// What is not copied itself takes nothing with it.
-			if decision, _ := l.o.attachedFate(a, subjectCopied); decision == Copy && !asked[a.Digest] {
+			if decision, _ := l.in.Choices.Follows(a); decision == Copy && !asked[a.Digest] {
 				asked[a.Digest] = true
 				step = append(step, a.Digest)
 			}
@@ -166,14 +170,14 @@ type unasked struct {
 
 // warnUnasked says of each subject what could not be asked.
 func (l *attachmentLoader) warnUnasked() {
-	for _, subject := range sortedKeys(l.unasked) {
+	for _, subject := range slices.Sorted(maps.Keys(l.unasked)) {
 		of := l.unasked[subject]
 		slices.SortFunc(of, func(a, b unasked) int { return cmp.Compare(a.what, b.what) })
 		what := make([]string, len(of))
 		for i, u := range of {
 			what[i] = u.what
 		}
-		l.reporter.warn(fmt.Sprintf("whether %s has %s could not be asked, and is not known: %v", subject, joinAnd(what), of[0].err))
+		l.reporter.warn(fmt.Sprintf("whether %s has %s could not be asked, and is not known: %v", subject, prose.And(what), of[0].err))
 	}
 }
 
@@ -200,7 +204,9 @@ func (l *attachmentLoader) step(ctx context.Context, subjects []digest.Digest) (
 	if err := concurrently(ctx, l.budget, l.unread(), l.read); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(l.candidates, func(a, b Attachment) int { return cmp.Or(cmp.Compare(a.Subject, b.Subject), compareAttachments(a, b)) })
+	slices.SortFunc(l.candidates, func(a, b Attachment) int {
+		return cmp.Or(cmp.Compare(a.Subject, b.Subject), plan.CompareAttachments(a, b))
+	})
 	before := len(l.found)
 	for _, c := range l.candidates {
 		if err := l.examine(c); err != nil {
@@ -220,7 +226,7 @@ func (l *attachmentLoader) questions(d digest.Digest) []question {
 		return questions
 	}
 	for _, suffix := range digestTagSuffixes {
-		unsigned := l.o.RemoveSignatures || l.o.RemoveListSignatures && l.plan.isListOf(d)
+		unsigned := l.o.RemoveSignatures || l.o.RemoveListSignatures && isListOf(l.plan, d)
 		if tag := digestTag(d, suffix); tag != "" && (suffix != signatureSuffix || !unsigned) {
 			questions = append(questions, question{d, tag})
 		}
@@ -229,10 +235,10 @@ func (l *attachmentLoader) questions(d digest.Digest) []question {
 }
 
 // isListOf says whether d is a list of the plan.
-func (p *Plan) isListOf(d digest.Digest) bool {
+func isListOf(p *Plan, d digest.Digest) bool {
 	is := false
 	if p.List != nil {
-		p.List.walk(func(l *ListPlan) { is = is || l.Digest == d })
+		p.List.Walk(func(l *ListPlan) { is = is || l.Digest == d })
 	}
 	return is
 }
@@ -294,7 +300,7 @@ func (l *attachmentLoader) listChildren(d digest.Digest) error {
 		return nil
 	}
 	doc, err := l.document(d)
-	if err != nil || !isList(doc) {
+	if err != nil || !doc.IsList() {
 		return nil //nolint:nilerr // examine has read all that is to be read
 	}
 	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
@@ -325,7 +331,7 @@ func (l *attachmentLoader) list(candidates ...Attachment) error {
 
 // otherType says whether who lists a candidate says that its type is not selected: then it is not read.
 func (l *attachmentLoader) otherType(c Attachment) bool {
-	_, reason := l.o.attachedFate(c, subjectCopied)
+	_, reason := l.in.Choices.Follows(c)
 	return !endpoint.TellsNothing(c.ArtifactType) && reason.Code == ReasonType
 }
 
@@ -422,7 +428,7 @@ func (l *attachmentLoader) add(a Attachment) {
 func describe(c Attachment, doc Document) (Attachment, error) {
 	c.Size, c.MediaType = int64(len(doc.Bytes)), doc.MediaType
 	var subject digest.Digest
-	if isList(doc) {
+	if doc.IsList() {
 		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
 		if err != nil {
 			return c, err
@@ -506,7 +512,7 @@ func (c *attachmentComparison) compare(ctx context.Context) error {
 	var subjects []digest.Digest
 	var tagged []AttachedPlan
 	asked := map[digest.Digest]bool{}
-	for _, a := range c.plan.toAttach() {
+	for _, a := range c.plan.ToAttach() {
 		switch {
 		case a.Tag != "":
 			tagged = append(tagged, a)
@@ -559,7 +565,7 @@ func (c *attachmentComparison) tag(ctx context.Context, a AttachedPlan) error {
 	if m := digesttag.Merge(a.Tag, there, ours); m.Doc.Digest == there.Digest {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.known[a.key()] = true
+		c.known[attachedKey(a)] = true
 	}
 	return nil
 }
@@ -569,7 +575,7 @@ func (c *attachmentComparison) manifests(ctx context.Context) error {
 	var digests []digest.Digest
 	var asked []AttachedPlan
 	distinct := map[digest.Digest]bool{}
-	for _, a := range c.plan.toAttach() {
+	for _, a := range c.plan.ToAttach() {
 		if a.Tag != "" || !a.Child && !c.unlistable[a.Subject] && !c.listed[question{a.Subject, a.Digest.String()}] {
 			continue
 		}
@@ -584,7 +590,7 @@ func (c *attachmentComparison) manifests(ctx context.Context) error {
 	}
 	for _, a := range asked {
 		if c.in.Present[a.Digest] {
-			c.known[a.key()] = true
+			c.known[attachedKey(a)] = true
 		}
 	}
 	return nil

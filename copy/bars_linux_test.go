@@ -383,3 +383,5 @@ func TestNoBars(t *testing.T) {
 	o.ReportWriter = none
 	run(o)
 }
+
+func sorted(lines []string) []string { return slices.Sorted(slices.Values(lines)) }

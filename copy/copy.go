@@ -52,11 +52,11 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		return j.handOver(ctx)
 	}
 	if err := j.runNatively(ctx); err != nil {
-		reason := j.rejectedType(err)
-		if reason == "" {
+		through := j.rejectedType(err)
+		if through == nil {
 			return nil, err
 		}
-		j.plan.through(reason)
+		j.plan = through
 		return j.handOver(ctx)
 	}
 	if resolved := j.o.ReportResolvedReference; resolved != nil {
@@ -69,14 +69,14 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		}
 		return doc.Bytes, nil
 	}
-	return j.plan.List.result, nil
+	return j.plan.List.Written(), nil
 }
 
 // runNatively executes the plan with this package's own engine. What is attached comes after what it is attached to, which the
 // destination may refuse, and before the reference names that, so that nobody sees an image without it.
 func (j *job) runNatively(ctx context.Context) error {
 	j.progress.release()
-	attaches := len(j.plan.toAttach()) > 0
+	attaches := len(j.plan.ToAttach()) > 0
 	if j.settled && !attaches {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (j *job) runNatively(ctx context.Context) error {
 			}
 		}
 	}
-	if err := j.copyAttachments(ctx, j.plan.toAttach()); err != nil { // of the plan that the destination has accepted
+	if err := j.copyAttachments(ctx, j.plan.ToAttach()); err != nil { // of the plan that the destination has accepted
 		return err
 	}
 	if err := j.nameTop(ctx); err != nil {

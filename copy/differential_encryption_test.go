@@ -86,7 +86,7 @@ func shapeOf(t *testing.T, e *env, ref types.ImageReference) []string {
 		lines = append(lines, doc.Config.Digest.String())
 		for _, layer := range doc.Layers {
 			line := layer.MediaType + " " + strings.Join(slices.Sorted(maps.Keys(layer.Annotations)), " ")
-			if !encrypted(layer.MediaType) {
+			if !strings.HasSuffix(layer.MediaType, "+encrypted") {
 				line += " " + layer.Digest.String()
 			}
 			lines = append(lines, line)

@@ -13,7 +13,8 @@
 //
 //   - open: the source is opened, and what its reference names is resolved, once; everything later is read by digest.
 //   - load (load.go): the tree of lists is read, and the manifests and signatures of what is wanted.
-//   - plan (plan.go, with selection.go and sparse.go): NewPlan decides, without I/O, what is copied and what the list becomes.
+//   - plan (package copy/plan): decides, without I/O, what is copied and what the list becomes. NewPlan takes Options; aliases.go gives
+//     plans, choices and their errors names in this package.
 //   - execute (execute.go): children and blobs are copied concurrently, each distinct one once.
 //   - write (write.go): nested lists from the leaves up, and what the reference names last. Until then the destination's reference
 //     names what it named before, and it still does after any failure.
@@ -26,7 +27,8 @@
 //
 // Package manifest holds lists as values. internal/endpoint defines the two ends of a copy as interfaces, internal/endpoint/registry
 // speaks to registries directly, and internal/endpoint/transport uses any transport of containers/image. What the engine does
-// not do itself, such as changing the compression of layers, is handed to upstream's package; upstream.go decides that.
+// not do itself, such as changing the compression of layers, is handed to upstream's package: upstream.go has the facts, and
+// the plan decides.
 //
 // # Concurrency
 //

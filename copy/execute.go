@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
@@ -23,7 +25,7 @@ func (j *job) execute(ctx context.Context) error {
 	}
 	images = subjectsFirst(images)
 	if j.plan.List != nil {
-		j.late = waitForLists(images, nestedLists(j.plan.List))
+		j.late = waitForLists(images, j.plan.List.NestedLists())
 		j.progress.line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
 		for i := range images {
 			images[i].line = fmt.Sprintf("Copying image %s (%d/%d)", images[i].doc.Digest, i+1, len(images))
@@ -79,7 +81,7 @@ func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...fun
 func (j *job) signPresent(ctx context.Context) error {
 	var present []digest.Digest
 	if j.plan.List != nil {
-		present = slices.Concat(j.plan.wantedImages(), nestedLists(j.plan.List))
+		present = slices.Concat(j.plan.Wanted(), j.plan.List.NestedLists())
 		present = slices.DeleteFunc(present, func(d digest.Digest) bool { return !j.in.Present[d] })
 	}
 	lacking, err := j.unsigned(ctx, present)
@@ -300,10 +302,10 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
 			return
 		}
 		r.BlobsCopied++
-		r.BytesCopied = addSize(r.BytesCopied, max(b.Size, 0))
+		r.BytesCopied = plan.AddSize(r.BytesCopied, max(b.Size, 0))
 	})
 	if !result.Reused {
-		e.reporter.image(owner, func(r *imageReport) { r.bytes = addSize(r.bytes, max(b.Size, 0)) })
+		e.reporter.image(owner, func(r *imageReport) { r.bytes = plan.AddSize(r.bytes, max(b.Size, 0)) })
 	}
 	return nil
 }
@@ -336,7 +338,7 @@ func (e *executor) await(tasks []*task) error {
 func (j *job) putImage(ctx context.Context, doc endpoint.Document) error {
 	j.progress.line("Writing manifest to image destination")
 	err := j.store(ctx, doc)
-	if hasCode(err, typeCodes) && j.plan.attests(doc.Digest) {
+	if hasCode(err, typeCodes) && j.plan.Attests(doc.Digest) {
 		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
 	}
 	if err != nil {

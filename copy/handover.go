@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
@@ -21,64 +23,28 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-func (j *job) wayInput() wayInput {
-	return wayInput{
-		options: &j.o, source: j.from, destination: j.to, digested: j.in.DestinationDigest != "",
-	}
-}
-
 // decideWay decides, once everything is read, who does the work, and refuses what the one who has to cannot do.
 func (j *job) decideWay() error {
-	reason, err := j.way()
-	if err != nil || reason.text == "" {
-		return err
+	j.in.Way = wayFacts(&j.o, j.from, j.to)
+	j.in.Way.Signed = map[digest.Digest]bool{}
+	for _, d := range j.plan.Copies {
+		j.in.Way.Signed[d] = j.signaturesOf(d) != nil
 	}
-	if j.o.attachments() {
-		return &OptionsError{
-			[]string{"Referrers", "DigestTags"}, fmt.Sprintf("what is attached names digests that change, or is not known to upstream's copy: %s", reason.text),
-		}
+	err := j.replan()
+	if err == nil && j.plan.Way == Upstream {
+		err = j.checkUnambiguous(j.plan.WayReason)
 	}
-	j.plan.through(reason.text)
-	if _, err = j.upstreamOptions(reason); err != nil {
-		return err
+	if err != nil {
+		j.plan = nil // nobody can carry it out
 	}
-	return j.checkUnambiguous(reason.text)
+	return err
 }
 
 // upstreamOptions are the options for upstream's copy of what was planned.
-func (j *job) upstreamOptions(reason wayReason) (*upstream.Options, error) {
-	o := j.o
-	o.ConcurrentBlobCopiesSemaphore = j.sharedBudget()
-	return upstreamOptions(&o, j.plan, reason)
-}
-
-// way says who does the work, by what was read.
-func (j *job) way() (wayReason, error) {
-	in := j.wayInput()
-	in.mediaTypes = map[digest.Digest]string{}
-	in.images = map[digest.Digest]*manifest.Image{}
-	in.signed = map[digest.Digest]bool{}
-	if l := j.plan.List; l != nil {
-		l.walk(func(l *ListPlan) { in.mediaTypes[l.Digest] = l.MediaType })
-	}
-	for _, d := range j.plan.Copies {
-		doc, err := j.document(d)
-		if err != nil {
-			return wayReason{}, err
-		}
-		image, err := parseImage(doc)
-		if err != nil {
-			return wayReason{}, &Error{"parsing manifest", SourceSide, d.String(), err}
-		}
-		in.mediaTypes[d], in.images[d], in.signed[d] = doc.MediaType, image, j.signaturesOf(d) != nil
-	}
-	return upstreamReason(in), nil
-}
-
-// through marks the plan as upstream's work.
-func (p *Plan) through(reason string) {
-	p.Way, p.WayReason = Upstream, reason
-	p.Digest = ""
+func (j *job) upstreamOptions() *upstream.Options {
+	options := upstreamOptions(&j.o, j.plan)
+	options.ConcurrentBlobCopiesSemaphore = j.sharedBudget()
+	return options
 }
 
 // handOver lets upstream's package copy what was planned. It gets the ends that are open already, so that it sees the same source, and
@@ -88,14 +54,7 @@ func (p *Plan) through(reason string) {
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 	lines := j.progress.forget(j.alone) // upstream's lines come next
-	reason, err := j.way()
-	if err != nil {
-		return nil, err
-	}
-	options, err := j.upstreamOptions(reason)
-	if err != nil {
-		return nil, err
-	}
+	options := j.upstreamOptions()
 	options.ReportWriter = lines
 	src, err := j.upstreamSource(ctx)
 	if err != nil {
@@ -123,7 +82,7 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst}, src, options)
 	blobs := counted()
 	j.reporter.update(func(r *Report) {
-		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.copied), r.BlobsReused+len(blobs.reused), addSize(r.BytesCopied, blobs.bytes)
+		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.copied), r.BlobsReused+len(blobs.reused), plan.AddSize(r.BytesCopied, blobs.bytes)
 	})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -170,28 +129,29 @@ func hasCode(err error, codes []string) bool {
 // writingManifest is the Op of an *Error about the manifest of an instance.
 const writingManifest = "writing manifest"
 
-// rejectedType says why upstream, which converts, has to go on after a native copy that ended with err: the destination refuses a manifest or
-// a list, maybe for its type. It is empty if that is not the reason, or if nothing may be converted, or not by upstream. Lists with absent
-// children are refused for these.
-func (j *job) rejectedType(err error) string {
+// rejectedType returns the plan by which upstream, which converts, has to go on after a native copy that ended with err: the destination
+// refuses a manifest or a list, maybe for its type. It is nil if that is not the reason, or if nothing may be converted, or not by upstream.
+// Lists with absent children are refused for these.
+func (j *job) rejectedType(err error) *Plan {
 	var registry *RegistryError
 	var failed *Error
 	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut || !hasCode(err, typeCodes) {
-		return ""
+		return nil
 	}
-	if j.o.PreserveDigests || j.in.DestinationDigest != "" || j.o.attachments() || j.plan.sparse() && failed.Op != writingManifest {
-		return ""
+	if j.o.PreserveDigests || j.in.DestinationDigest != "" || j.in.Choices.Attaches() || j.plan.Sparse() && failed.Op != writingManifest {
+		return nil
 	}
-	for _, d := range slices.Concat(j.plan.wantedImages(), j.plan.lists()) {
+	for _, d := range slices.Concat(j.plan.Wanted(), j.plan.Lists()) {
 		if j.signaturesOf(d) != nil {
-			return ""
+			return nil
 		}
 	}
 	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
-	if _, err := j.upstreamOptions(wayReason{text: reason}); err != nil || j.checkUnambiguous(reason) != nil {
-		return ""
+	through, err := j.in.Through(j.plan, reason)
+	if err != nil || j.checkUnambiguous(reason) != nil {
+		return nil
 	}
-	return reason
+	return through
 }
 
 // reportHandedOver fills in what is known of a copy that upstream made.
@@ -201,7 +161,7 @@ func (j *job) reportHandedOver(copied []byte) error {
 		return err
 	}
 	j.reporter.setComplete()
-	for _, wanted := range j.plan.wantedImages() {
+	for _, wanted := range j.plan.Wanted() {
 		j.reporter.image(wanted, func(r *imageReport) { r.outcome = Copied })
 	}
 	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, d })
@@ -215,7 +175,7 @@ func (j *job) reportHandedOver(copied []byte) error {
 	}
 	if written, err := manifest.Parse(copied, upstreammanifest.GuessMIMEType(copied)); err == nil {
 		j.reporter.update(func(r *Report) { r.ManifestsCopied += writtenManifests(l, written.Instances()) })
-		for _, d := range j.plan.wantedImages() {
+		for _, d := range j.plan.Wanted() {
 			names := func(instance manifest.Instance) bool { return instance.Digest == d }
 			j.reporter.image(d, func(r *imageReport) { r.converted = !slices.ContainsFunc(written.Instances(), names) })
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+
 	"github.com/opencontainers/go-digest"
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
@@ -53,7 +55,7 @@ func (c *blobCount) count(e types.ProgressProperties) {
 	switch d := e.Artifact.Digest; {
 	case moved:
 		c.copied[d] = true
-		c.bytes = addSize(c.bytes, int64(e.Offset)) //nolint:gosec // what was read fits
+		c.bytes = plan.AddSize(c.bytes, int64(e.Offset)) //nolint:gosec // what was read fits
 		delete(c.reused, d)
 	case e.Event == types.ProgressEventDone || e.Event == types.ProgressEventSkipped:
 		if !c.copied[d] {

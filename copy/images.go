@@ -210,7 +210,7 @@ func (b *batch) newJob(wanted Job, report *Report) (*job, error) {
 		return nil, errors.New("job has no source or no destination")
 	}
 	if set := b.options.limits(); len(set) > 0 {
-		return nil, &OptionsError{set, "the limits of a Copier are those of its CopierOptions"}
+		return nil, &OptionsError{Options: set, Reason: "the limits of a Copier are those of its CopierOptions"}
 	}
 	var o Options
 	if b.options.Options != nil {
@@ -220,7 +220,7 @@ func (b *batch) newJob(wanted Job, report *Report) (*job, error) {
 		o = *wanted.Options
 	}
 	if o.Report != nil {
-		return nil, &OptionsError{[]string{"Report"}, "several copies cannot fill in one report; use ImagesOptions.Done"}
+		return nil, &OptionsError{Options: []string{"Report"}, Reason: "several copies cannot fill in one report; use ImagesOptions.Done"}
 	}
 	o.Report = report
 	j := b.copier.newJob(b.policy, wanted.Destination, wanted.Source, &o)

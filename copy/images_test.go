@@ -153,8 +153,7 @@ func TestImagesBudget(t *testing.T) {
 			assert.True(t, j.budget.TryAcquire(c.total))
 			assert.False(t, j.budget.TryAcquire(1))
 			j.plan = &Plan{}
-			u, err := j.upstreamOptions(wayReason{})
-			require.NoError(t, err)
+			u := j.upstreamOptions()
 			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
 		})
 	}

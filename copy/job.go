@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
@@ -41,7 +43,7 @@ type job struct {
 
 	compare bool // look at the destination before planning
 
-	in   PlanInput // what is known so far
+	in   plan.Input // what is known so far
 	plan *Plan
 	// top is what the destination named when it was compared; "" if nothing, or if it did not tell, which topKnown says.
 	top      digest.Digest
@@ -95,11 +97,11 @@ func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.I
 	if j.budget = j.sharedBudget(); j.budget == nil {
 		j.budget = j.o.budget()
 	}
-	j.in = PlanInput{
+	j.in = plan.Input{
 		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
 		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
 		PresenceUnknown: map[digest.Digest]bool{}, Stored: j.there,
-		SignedLists: map[digest.Digest]int{}, SignaturesUnknown: map[digest.Digest]bool{}, DestinationDigest: digestOf(destRef), Options: &j.o,
+		SignedLists: map[digest.Digest]int{}, SignaturesUnknown: map[digest.Digest]bool{}, DestinationDigest: digestOf(destRef), Choices: j.o.choices(),
 	}
 	return j
 }

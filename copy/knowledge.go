@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // sparseSupport returns what the destination's registry says of sparse lists. That it refused some earlier says nothing: it may have been
@@ -43,7 +44,7 @@ func parseAnnouncement(said registry.Announcement) SparseSupport {
 			}
 		}
 		if len(s.RequiredArchitectures) > 0 {
-			s.Basis = "it announces that it takes them, and requires " + joinAnd(s.RequiredArchitectures)
+			s.Basis = "it announces that it takes them, and requires " + prose.And(s.RequiredArchitectures)
 		}
 		return s
 	case "false":

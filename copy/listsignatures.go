@@ -16,33 +16,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// ListSignatureAction says what it means for a list that would be stripped that signatures are attached to it: what cosign's tag
-// sha256-<hex>.sig names, and referrers that are signatures. Signatures where registries.d says that they are always keep a list from
-// being stripped; these are found wherever they are.
-type ListSignatureAction int
-
-const (
-	// WarnListSignatures, the default, strips the list all the same, as upstream does; Report.Void and Report.Warnings name the
-	// signatures, and say if it could not be asked whether there are some.
-	// Use it when nothing verifies the lists of the destination.
-	WarnListSignatures ListSignatureAction = iota
-	// GuardListSignatures refuses to strip a list to which signatures are attached, with a *CannotModifyError, and one of which a
-	// registry does not tell that: if it answers 401, 403 or 5xx, or not at all, when everything has been tried. Any other answer that
-	// is no list of signatures is that of a registry which knows none, and is warned of.
-	// Use it for mirrors whose users verify what they pull.
-	GuardListSignatures
-)
-
-// ListSignatures are the signatures that are attached to a list, as far as it is known.
-type ListSignatures struct {
-	// Found names them, by their tags or digests.
-	Found []string
-	// Unknown says what could not be asked, and why; "" if everything was.
-	Unknown string
-	// Unanswered is set if whoever would know was asked and did not let us in, or did not answer. Only with Unknown.
-	Unanswered bool
-}
-
 // signatureTypes are beginnings of the artifact types of signatures: bundles of sigstore's, which cosign 3 writes, in all their versions
 // (sigstore's protobuf-specs, "Bundle"), cosign 2's under COSIGN_EXPERIMENTAL, and notation's (notaryproject, "OCI signatures").
 var signatureTypes = []string{
@@ -53,26 +26,10 @@ func isSignatureType(artifactType string) bool {
 	return slices.ContainsFunc(signatureTypes, func(t string) bool { return strings.HasPrefix(artifactType, t) })
 }
 
-// stripped returns the distinct lists that change under the plan, or under what is done instead if the destination refuses.
-func (p *Plan) stripped() []digest.Digest {
-	changes := map[digest.Digest]bool{}
-	for _, plan := range []*Plan{p, p.IfRefused} {
-		if plan == nil || plan.List == nil {
-			continue
-		}
-		plan.List.walk(func(l *ListPlan) {
-			if l.Result != l.Digest {
-				changes[l.Digest] = true
-			}
-		})
-	}
-	return sortedKeys(changes)
-}
-
 // findListSignatures looks for signatures that are attached to lists which would be stripped. What was found by loadAttachments is not
 // asked for again.
 func (j *job) findListSignatures(ctx context.Context) error {
-	lists := j.plan.stripped()
+	lists := j.plan.Changing()
 	if len(lists) == 0 || j.o.RemoveSignatures || j.o.RemoveListSignatures || j.from != "docker" && j.from != "oci" {
 		return nil
 	}
@@ -221,26 +178,4 @@ func (f *listSignatureFinder) read(ctx context.Context, a Attachment) error {
 		f.add(a.Subject, referrerName(a.Digest, says.ArtifactType))
 	}
 	return nil
-}
-
-// guarded says why a list with these signatures must not be stripped under GuardListSignatures, "" if it may.
-func (s ListSignatures) guarded() string {
-	switch {
-	case len(s.Found) > 0:
-		return fmt.Sprintf("it is signed (%s), and its signatures would become invalid; RemoveListSignatures removes them", someOf(s.Found))
-	case s.Unanswered:
-		return fmt.Sprintf("whether it is signed could not be asked (%s); RemoveListSignatures strips it all the same", s.Unknown)
-	}
-	return ""
-}
-
-// noteSignatures says in the plan what becomes of the signatures attached to a list that changes.
-func (p *Plan) noteSignatures(list digest.Digest, s ListSignatures) {
-	if len(s.Found) > 0 {
-		p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s: %s", list, someOf(s.Found)))
-		p.Warnings = append(p.Warnings, fmt.Sprintf("the list %s is signed, and changes: void at the destination: %s", list, someOf(s.Found)))
-	}
-	if s.Unknown != "" {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("not all could be asked about signatures of the list %s, which changes: %s", list, s.Unknown))
-	}
 }

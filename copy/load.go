@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
@@ -16,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -26,7 +28,7 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.readAll(ctx); err != nil {
 		return err
 	}
-	j.plan.warn(j.reporter.takeWarnings())
+	j.plan = j.plan.WithWarnings(j.reporter.takeWarnings())
 	return nil
 }
 
@@ -40,7 +42,7 @@ func (j *job) readAll(ctx context.Context) error {
 	if err := checkGroup(&j.o, j.in.Top, j.to); err != nil {
 		return err
 	}
-	if isList(j.in.Top) {
+	if j.in.Top.IsList() {
 		if err := j.loadLists(ctx); err != nil {
 			return err
 		}
@@ -72,8 +74,9 @@ func (j *job) readAll(ctx context.Context) error {
 
 // open opens the source, and asks the destination what its reference names at the same time, if that is wanted.
 func (j *job) open(ctx context.Context) error {
-	in := j.wayInput()
-	if j.compare && upstreamReason(in).text == "" && !mayChangeImages(in) && transportTraits[in.destination].peekable {
+	facts := wayFacts(&j.o, j.from, j.to)
+	native := plan.CertainWay(facts) == plan.Native
+	if j.compare && native && !facts.MayChangeImages(&j.in.Choices, transportTraits[j.to].layers) && transportTraits[j.to].peekable {
 		if err := j.openDestination(ctx); err != nil {
 			return err
 		}
@@ -96,7 +99,7 @@ func (j *job) open(ctx context.Context) error {
 	j.in.Top = held(top)
 	j.in.Digest = top.Digest
 	j.reporter.update(func(r *Report) { r.SourceDigest = top.Digest })
-	if !isList(j.in.Top) { // lists are parsed when they are arranged
+	if !j.in.Top.IsList() { // lists are parsed when they are arranged
 		if _, err := parseImage(j.in.Top); err != nil {
 			return &Error{"parsing", SourceSide, j.in.Source, err}
 		}
@@ -133,21 +136,17 @@ func (j *job) loadLists(ctx context.Context) error {
 			return &Error{"choosing an image from", SourceSide, j.in.Source, err}
 		}
 		j.in.System = system
-		if !transportTraits[j.to].destination && j.in.checkDestinationDigest(j.in.Digest, j.in.Top.Bytes) == nil {
+		if !transportTraits[j.to].destination && j.in.CheckDestination(j.in.Digest, j.in.Top.Bytes) == nil {
 			j.in.DestinationDigest = "" // local stores file a system image under the digest of the list that it comes from
 		}
 		return nil
 	}
-	b := listtree.Builder{Read: j.in.document}
-	var lists []digest.Digest
 	for {
-		tree, err := b.Build(j.in.Digest)
-		if err != nil {
+		if err := j.in.Parse(); err != nil {
 			return &Error{"reading", SourceSide, j.in.Source, err}
 		}
-		unread := slices.DeleteFunc(tree.Unread, func(d digest.Digest) bool { return j.in.Missing[d] })
+		unread := slices.DeleteFunc(slices.Clone(j.in.Tree.Unread()), func(d digest.Digest) bool { return j.in.Missing[d] })
 		if len(unread) == 0 {
-			lists = sortedKeys(listsOf(tree.Root))
 			break
 		}
 		if err := j.fetch(ctx, unread); err != nil {
@@ -158,7 +157,7 @@ func (j *job) loadLists(ctx context.Context) error {
 		return nil
 	}
 	j.progress.line("Getting image list signatures")
-	return j.readSignatures(ctx, lists, func(d digest.Digest, n int) { j.in.SignedLists[d] = n })
+	return j.readSignatures(ctx, j.in.Tree.Lists(), func(d digest.Digest, n int) { j.in.SignedLists[d] = n })
 }
 
 // maxManifestBytes is what the manifests and nested lists that are held for one copy may have in all.
@@ -185,7 +184,7 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 			return &Error{"reading manifest", SourceSide, d.String(), &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: j.in.Digest}}
 		}
 		read := held(doc)
-		if !isList(read) { // lists are parsed when they are arranged
+		if !read.IsList() { // lists are parsed when they are arranged
 			if _, err := parseImage(read); err != nil {
 				return &Error{"parsing manifest", SourceSide, d.String(), err}
 			}
@@ -197,7 +196,10 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 
 // replan makes the plan of what is known now.
 func (j *job) replan() error {
-	plan, err := NewPlan(j.in)
+	if err := j.in.Parse(); err != nil {
+		return err
+	}
+	plan, err := plan.New(j.in)
 	if missing, ok := errors.AsType[*MissingError](err); ok && len(missing.Missing) > 0 {
 		missing.Err = j.absent[missing.Missing[0].Digest]
 	}
@@ -219,7 +221,7 @@ func (j *job) compareTop(ctx context.Context) error {
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return j.askWanted(groupCtx, j.in.Present) })
-	group.Go(func() error { return j.readImageSignatures(groupCtx, j.plan.wantedImages()) })
+	group.Go(func() error { return j.readImageSignatures(groupCtx, j.plan.Wanted()) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -239,23 +241,18 @@ func (j *job) settle(ctx context.Context) error {
 	switch {
 	case len(lacking) == 0:
 		return j.upToDate(ctx, CheckedChildren)
-	case j.plan.strips() && !slices.ContainsFunc(lacking, told):
+	case j.plan.Strips() && !slices.ContainsFunc(lacking, told):
 		// Nobody has a reason to write that list but a copy like this one, which writes it after everything that it names.
 		return j.upToDate(ctx, CheckedList)
 	}
 	return nil
 }
 
-// strips says whether the plan's list is one that only a copy like this one makes.
-func (p *Plan) strips() bool {
-	return p.List != nil && p.Action == StripSparseManifestList && len(p.List.Edits) > 0
-}
-
 // lacking returns the images and nested lists of the plan that are not known to be at the destination.
 func (j *job) lacking() []digest.Digest {
 	lacking := slices.Clone(j.plan.Copies)
 	if j.plan.List != nil {
-		for _, d := range nestedLists(j.plan.List) {
+		for _, d := range j.plan.List.NestedLists() {
 			if !j.in.Present[d] {
 				lacking = append(lacking, d)
 			}
@@ -287,7 +284,7 @@ func (j *job) askWanted(ctx context.Context, present map[digest.Digest]bool) err
 		present[j.plan.Digest] = j.top != "" && j.top == j.plan.Digest
 		return nil
 	}
-	wanted := slices.Concat(j.plan.Copies, nestedLists(j.plan.List))
+	wanted := slices.Concat(j.plan.Copies, j.plan.List.NestedLists())
 	if err := j.askPresent(ctx, wanted, present); err != nil {
 		return err
 	}
@@ -305,31 +302,18 @@ func (j *job) sayUntold(asked []digest.Digest) {
 		}
 	}
 	if len(untold) > 0 {
-		j.reporter.warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", someOf(untold), why))
+		j.reporter.warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
 	}
-}
-
-// nestedLists returns the distinct digests of the nested lists that are written, as they are written.
-func nestedLists(root *ListPlan) []digest.Digest {
-	var nested []digest.Digest
-	seen := map[digest.Digest]bool{}
-	root.walk(func(l *ListPlan) {
-		if l != root && !seen[l.Result] {
-			seen[l.Result] = true
-			nested = append(nested, l.Result)
-		}
-	})
-	return nested
 }
 
 // upToDate settles a copy for which everything that the plan names is at the destination, unless signatures are lacking there. The policy is
 // asked all the same; it reads what it wants to see.
 func (j *job) upToDate(ctx context.Context, level CheckLevel) error {
-	wanted := j.plan.wantedImages()
+	wanted := j.plan.Wanted()
 	if err := j.readImageSignatures(ctx, wanted); err != nil {
 		return err
 	}
-	lacking, err := j.unsigned(ctx, slices.Concat(wanted, j.plan.lists()))
+	lacking, err := j.unsigned(ctx, slices.Concat(wanted, j.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return err
 	}
@@ -359,13 +343,13 @@ func (j *job) loadImages(ctx context.Context) error {
 	if j.compare && j.top == "" && !j.o.CheckBlobs {
 		group.Go(func() error { return j.askWanted(groupCtx, j.in.Present) })
 	}
-	if j.compare && j.plan.sparse() {
+	if j.compare && j.plan.Sparse() {
 		group.Go(func() error {
 			j.support = new(j.sparseSupport(groupCtx))
 			return nil
 		})
 	}
-	if j.compare && j.top != "" && j.in.mayWiden(j.plan) {
+	if j.compare && j.top != "" && j.in.MayWiden(j.plan) {
 		group.Go(func() error { return j.askForList(groupCtx) })
 	}
 	group.Go(func() error { return j.findListSignatures(groupCtx) })
@@ -375,14 +359,14 @@ func (j *job) loadImages(ctx context.Context) error {
 	}
 	j.expectBlobs(len(wanted))
 	group.Go(func() error { return j.fetch(groupCtx, wanted) })
-	group.Go(func() error { return j.readImageSignatures(groupCtx, j.plan.wantedImages()) })
+	group.Go(func() error { return j.readImageSignatures(groupCtx, j.plan.Wanted()) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
 	if j.plan.List != nil && slices.ContainsFunc(wanted, j.readList) {
 		return j.loadMore(ctx)
 	}
-	if err := j.judge(ctx, j.plan.wantedImages()); err != nil {
+	if err := j.judge(ctx, j.plan.Wanted()); err != nil {
 		return err
 	}
 	return j.replan()
@@ -391,7 +375,7 @@ func (j *job) loadImages(ctx context.Context) error {
 // readList says whether d was read and is a list.
 func (j *job) readList(d digest.Digest) bool {
 	doc, err := j.document(d)
-	return err == nil && isList(doc)
+	return err == nil && doc.IsList()
 }
 
 // loadMore goes on after what an entry took for an image has turned out to be a list: there is more to select from. It ends, since lists are
@@ -439,7 +423,7 @@ const maxConfigSize = 4 << 20
 
 // loadPlatform reads the platform of a single image out of its config, if the plan depends on it, after the policy's verdict.
 func (j *job) loadPlatform(ctx context.Context) error {
-	if !j.o.needsPlatform() {
+	if !j.in.Choices.NeedsPlatform() {
 		return nil
 	}
 	if err := j.judge(ctx, []digest.Digest{j.in.Digest}); err != nil {
@@ -450,7 +434,7 @@ func (j *job) loadPlatform(ctx context.Context) error {
 		return &Error{"parsing", SourceSide, j.in.Source, err}
 	}
 	if image == nil {
-		return &OptionsError{[]string{"InstancePlatforms", "RequiredPlatforms"}, "the source is a Docker schema 1 image, whose platform is not known"}
+		return &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}
 	}
 	config := blobsOf(image)[0]
 	if config.Size > maxConfigSize {
@@ -480,12 +464,12 @@ func (j *job) foresee(ctx context.Context) error {
 	if !j.compare {
 		return nil
 	}
-	if j.in.mayWiden(j.plan) {
+	if j.in.MayWiden(j.plan) {
 		if err := j.askForList(ctx); err != nil {
 			return err
 		}
 	}
-	if !j.plan.sparse() && !j.in.adds(j.plan) {
+	if !j.plan.Sparse() && !j.in.Adds(j.plan) {
 		return nil
 	}
 	if j.support == nil {
@@ -496,7 +480,7 @@ func (j *job) foresee(ctx context.Context) error {
 	}
 	j.in.Sparse = *j.support
 	// What is not copied may be at the destination all the same, from an earlier copy.
-	demanded := j.in.demanded(j.plan)
+	demanded := j.in.Demanded(j.plan)
 	if err := j.askPresent(ctx, demanded, j.in.Present); err != nil {
 		return err
 	}
@@ -513,7 +497,7 @@ func (j *job) foresee(ctx context.Context) error {
 // Nested lists are asked for with the images.
 func (j *job) askForList(ctx context.Context) error {
 	d := j.plan.Digest
-	if _, asked := j.there[d]; asked || j.untold[d] != nil || j.in.stored(d) {
+	if _, asked := j.there[d]; asked || j.untold[d] != nil || j.in.IsStored(d) {
 		return nil
 	}
 	if err := j.askPresent(ctx, []digest.Digest{d}, j.there); err != nil {

@@ -3,6 +3,8 @@ package copy
 import (
 	"context"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
@@ -10,7 +12,7 @@ import (
 // sendLost stores doc by calling put, and what the registry lacks for it all the same: see endpoint.SendLost.
 func (j *job) sendLost(ctx context.Context, doc endpoint.Document, put func() error) error {
 	dst, direct := j.dst.(*registry.Destination)
-	if !direct || isList(Document{MediaType: doc.MediaType, Bytes: doc.Bytes}) {
+	if !direct || (Document{MediaType: doc.MediaType, Bytes: doc.Bytes}).IsList() {
 		return put()
 	}
 	image, err := j.imageCopy(doc)
@@ -37,6 +39,6 @@ func (j *job) sentAgain(b endpoint.Blob) {
 			r.BlobsReused--
 		}
 		r.BlobsCopied++
-		r.BytesCopied = addSize(r.BytesCopied, max(b.Size, 0))
+		r.BytesCopied = plan.AddSize(r.BytesCopied, max(b.Size, 0))
 	})
 }

@@ -1,10 +1,8 @@
 package copy
 
 import (
-	"fmt"
 	"io"
 	"math"
-	"slices"
 	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
@@ -14,8 +12,6 @@ import (
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
-
-	"github.com/sparsecopy/sparsecopy/internal/platform"
 )
 
 // ErrDecryptParamsMissing is upstream's error of the same name. Upstream v5.41.2 returns it nowhere, and so it is not returned here: layers
@@ -40,104 +36,6 @@ const (
 	// Use it for a mirror of some platforms.
 	CopySpecificImages = upstream.CopySpecificImages
 )
-
-// SparseManifestListAction says what becomes of the entries of a list whose instances are not copied. Keep and Strip have
-// upstream's numeric values.
-type SparseManifestListAction int
-
-const (
-	// KeepSparseManifestList, the default, removes no entry: the list keeps its bytes and its digest, and signatures and deployments
-	// that pin the digest stay valid. The list names instances that are absent at the destination, which many registries refuse.
-	// Use it when the registry accepts sparse lists, or when the digest must not change.
-	KeepSparseManifestList SparseManifestListAction = iota
-	// StripSparseManifestList removes the entries of what is not copied. The list gets a new digest, the same one on every
-	// machine and in every release; everything else in the document stays byte for byte what it was. If every entry is copied, nothing
-	// changes. It is refused, with a *CannotModifyError, where the list must not change.
-	// Use it when the registry refuses sparse lists and nothing pins the list's digest.
-	StripSparseManifestList
-	// AutoSparseManifestList keeps the list if the destination takes it, and strips it if the registry refuses sparse
-	// lists, and only then; the report says which, and why. The digest stays if and only if the list was kept.
-	// Use it when one program serves registries of both kinds.
-	AutoSparseManifestList
-)
-
-// String returns "keep", "strip" or "auto".
-func (a SparseManifestListAction) String() string {
-	switch a {
-	case KeepSparseManifestList:
-		return "keep"
-	case StripSparseManifestList:
-		return "strip"
-	case AutoSparseManifestList:
-		return "auto"
-	default:
-		return fmt.Sprintf("SparseManifestListAction(%d)", int(a))
-	}
-}
-
-// AttestationAction says which attestations of a list are copied: the entries that describe another entry, their subject, which
-// BuildKit's annotation vnd.docker.reference.digest names.
-type AttestationAction int
-
-const (
-	// DefaultAttestations, the default, lets attestations follow subjects that were selected by a platform filter. What CopyAllImages
-	// copies includes every attestation; selections by digest or position are taken literally. Where ForceManifestMIMEType is one of
-	// Docker's, to which no attestation can be converted, none follows.
-	// Use it unless you have a reason not to.
-	DefaultAttestations AttestationAction = iota
-	// FollowSubject copies an attestation if and only if its subject in the same list is copied, however that was selected, or if
-	// Instances or InstanceIndexes name it.
-	// Use it with selections by digest or position.
-	FollowSubject
-	// DropAttestations copies no attestation but those that Instances or InstanceIndexes name.
-	// Use it when nothing at the destination reads attestations.
-	DropAttestations
-	// KeepAllAttestations copies every attestation of every list that is copied, whatever became of its subject.
-	// Use it to keep the provenance of platforms that are not mirrored.
-	KeepAllAttestations
-)
-
-// MissingInstanceAction says what a selected instance that the source definitely does not have means. Refused access and
-// server errors never count as missing.
-type MissingInstanceAction int
-
-const (
-	// FailOnMissing, the default, fails with a *MissingError before anything is written.
-	// Use it when the source is supposed to be complete.
-	FailOnMissing MissingInstanceAction = iota
-	// SkipMissing leaves missing instances out: stripped from the list under Strip, still listed under Keep, and reported apart from what
-	// was not selected.
-	// Use it for sources that are sparse themselves, such as another mirror.
-	SkipMissing
-)
-
-// InstancePlatformFilter selects instances by platform. Spellings are normalised before they are compared (x86_64 is amd64, aarch64
-// is arm64, arm64/v8 is arm64); a variant is never filled in, so {linux, arm} means every arm.
-//
-// Filters look at images, also at those in nested lists, and at attestations only if they spell out unknown/unknown.
-type InstancePlatformFilter struct {
-	// OS and Architecture, such as "linux" and "amd64"; "*" matches any. Both empty match an entry without a platform.
-	OS           string
-	Architecture string
-	// Variant, such as "v7". Empty or "*" matches anything.
-	Variant string
-	// OSVersion, such as "10.0.17763", which also matches 10.0.17763.1. Empty or "*" matches anything.
-	OSVersion string
-	// OSFeatures that an entry must have, all of them. Empty matches anything.
-	OSFeatures []string
-	// Exclude turns the filter around: what matches is not copied, whatever else selects it.
-	Exclude bool
-}
-
-// ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!" excludes: "linux/amd64",
-// "linux/arm/v7", "linux/*", "windows/amd64:10.0.17763", "!windows/*".
-func ParsePlatformFilter(s string) (InstancePlatformFilter, error) {
-	p, err := platform.Parse(s)
-	return InstancePlatformFilter(p), err
-}
-
-// String is what ParsePlatformFilter parses.
-func (f InstancePlatformFilter) String() string { return platform.Pattern(f).String() }
 
 // OptionCompressionVariant is upstream's type.
 type OptionCompressionVariant = upstream.OptionCompressionVariant
@@ -270,102 +168,18 @@ type Options struct {
 	Report *Report
 }
 
-// OptionsError says that options are invalid by themselves, together, or for what is to be copied, or where to. Nothing has been
-// written.
-// Correct the call.
-type OptionsError struct {
-	Options []string // names of the fields
-	Reason  string
-}
-
-func (e *OptionsError) Error() string {
-	return fmt.Sprintf("invalid options: %s: %s", joinAnd(e.Options), e.Reason)
-}
-
 // validate checks what can be checked before anything is opened.
 func (o *Options) validate() error {
-	for _, check := range []func() error{o.validateEnums, o.validateSelectors, o.validateFilters, o.validateCompression} {
-		if err := check(); err != nil {
-			return err
-		}
+	choices := o.choices()
+	if err := choices.Validate(); err != nil {
+		return err
 	}
-	return nil
-}
-
-func (o *Options) validateEnums() error {
-	switch {
-	case o.ImageListSelection < CopySystemImage || o.ImageListSelection > CopySpecificImages:
-		return &OptionsError{[]string{"ImageListSelection"}, fmt.Sprintf("unknown value %d", o.ImageListSelection)}
-	case o.SparseManifestListAction < KeepSparseManifestList || o.SparseManifestListAction > AutoSparseManifestList:
-		return &OptionsError{[]string{"SparseManifestListAction"}, fmt.Sprintf("unknown value %d", o.SparseManifestListAction)}
-	case o.Attestations < DefaultAttestations || o.Attestations > KeepAllAttestations:
-		return &OptionsError{[]string{"Attestations"}, fmt.Sprintf("unknown value %d", o.Attestations)}
-	case o.Referrers < NoReferrers || o.Referrers > AllReferrers:
-		return &OptionsError{[]string{"Referrers"}, fmt.Sprintf("unknown value %d", o.Referrers)}
-	case o.Referrers == NoReferrers && len(o.ReferrerTypes) > 0:
-		return &OptionsError{[]string{"ReferrerTypes", "Referrers"}, "types need AllReferrers"}
-	case o.ListSignatures < WarnListSignatures || o.ListSignatures > GuardListSignatures:
-		return &OptionsError{[]string{"ListSignatures"}, fmt.Sprintf("unknown value %d", o.ListSignatures)}
-	case o.MissingInstances < FailOnMissing || o.MissingInstances > SkipMissing:
-		return &OptionsError{[]string{"MissingInstances"}, fmt.Sprintf("unknown value %d", o.MissingInstances)}
-	}
-	return nil
-}
-
-// validateSelectors refuses selectors that would have no effect. Upstream ignores Instances and InstancePlatforms
-// outside CopySpecificImages, so those two are ignored here too.
-func (o *Options) validateSelectors() error {
-	for _, d := range o.Instances {
-		if err := d.Validate(); err != nil {
-			return &OptionsError{[]string{"Instances"}, fmt.Sprintf("%q: %v", d, err)}
-		}
-	}
-	for _, i := range o.InstanceIndexes {
-		if i < 0 {
-			return &OptionsError{[]string{"InstanceIndexes"}, fmt.Sprintf("negative position %d", i)}
-		}
-	}
-	if o.ImageListSelection == CopySpecificImages {
-		return nil
-	}
-	var stray []string
-	if len(o.InstanceIndexes) > 0 {
-		stray = append(stray, "InstanceIndexes")
-	}
-	if len(o.OptionalPlatforms) > 0 {
-		stray = append(stray, "OptionalPlatforms")
-	}
-	if len(stray) > 0 {
-		return &OptionsError{append(stray, "ImageListSelection"), "selectors need CopySpecificImages"}
-	}
-	return nil
-}
-
-func (o *Options) validateFilters() error {
-	for _, group := range []struct {
-		name       string
-		filters    []InstancePlatformFilter
-		mayExclude bool
-	}{
-		{"InstancePlatforms", o.InstancePlatforms, true},
-		{"OptionalPlatforms", o.OptionalPlatforms, false},
-		{"RequiredPlatforms", o.RequiredPlatforms, false},
-	} {
-		for _, f := range group.filters {
-			if err := platform.Pattern(f).Validate(); err != nil {
-				return &OptionsError{[]string{group.name}, err.Error()}
-			}
-			if f.Exclude && !group.mayExclude {
-				return &OptionsError{[]string{group.name}, fmt.Sprintf("%s excludes, which only InstancePlatforms can", f)}
-			}
-		}
-	}
-	return nil
+	return o.validateCompression()
 }
 
 func (o *Options) validateCompression() error {
 	if o.ForceCompressionFormat && (o.DestinationCtx == nil || o.DestinationCtx.CompressionFormat == nil) {
-		return &OptionsError{[]string{"ForceCompressionFormat"}, "needs DestinationCtx.CompressionFormat"}
+		return &OptionsError{Options: []string{"ForceCompressionFormat"}, Reason: "needs DestinationCtx.CompressionFormat"}
 	}
 	return nil
 }
@@ -380,11 +194,4 @@ func (o *Options) budget() *semaphore.Weighted {
 		return semaphore.NewWeighted(int64(min(o.MaxParallelDownloads, math.MaxInt32)))
 	}
 	return semaphore.NewWeighted(defaultParallel * slotWeight)
-}
-
-// sorted returns the elements of s in order, s unchanged.
-func sorted[S ~string](s []S) []S {
-	s = slices.Clone(s)
-	slices.Sort(s)
-	return s
 }

@@ -103,7 +103,7 @@ func TestRequiredMissing(t *testing.T) {
 	})
 	var required *RequiredError
 	require.ErrorAs(t, err, &required)
-	assert.Equal(t, []RequiredPlatform{{"linux/arm64", f.Digest("arm64"), "missing at the source"}}, required.Failed)
+	assert.Equal(t, []RequiredPlatform{{Platform: "linux/arm64", Digest: f.Digest("arm64"), Reason: "missing at the source"}}, required.Failed)
 	assert.Equal(t, []string{"linux/amd64", "linux/arm64"}, required.Required)
 	assert.Empty(t, dst.Snapshot(dst.repo))
 }

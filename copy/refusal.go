@@ -12,8 +12,11 @@ import (
 )
 
 // asPut is l as a list that a destination may refuse.
-func (l *ListPlan) asPut() sparsesupport.List {
-	put, leftOut := sparsesupport.List{Digest: l.Result}, setOf(l.Absent)
+func asPut(l *ListPlan) sparsesupport.List {
+	put, leftOut := sparsesupport.List{Digest: l.Result}, map[digest.Digest]bool{}
+	for _, d := range l.Absent {
+		leftOut[d] = true
+	}
 	for _, ip := range l.Instances {
 		d := ip.Digest
 		if ip.Nested != nil {

@@ -405,7 +405,7 @@ func lostChildOfAStrippedList(t *testing.T) {
 	}
 	first, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 	require.NoError(t, err)
-	lists := nestedLists(first.Plan.List)
+	lists := first.Plan.List.NestedLists()
 	require.NotEmpty(t, lists)
 	dst.DeleteManifest("app", lists[0])
 	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)

@@ -73,7 +73,7 @@ func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]i
 
 // subjectOf returns the subject that a manifest or list states, "" if there is none, and the children that a list names.
 func subjectOf(doc endpoint.Document) (subject digest.Digest, children []digest.Digest) {
-	if isList(Document{MediaType: doc.MediaType, Bytes: doc.Bytes}) {
+	if (Document{MediaType: doc.MediaType, Bytes: doc.Bytes}).IsList() {
 		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
 		if err != nil {
 			return "", nil
@@ -99,7 +99,7 @@ func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) 
 	if subject == "" {
 		return err
 	}
-	if !j.plan.brings(subject) {
+	if !j.plan.Brings(subject) {
 		return &SubjectError{Digest: doc.Digest, Subject: subject, Refusal: err}
 	}
 	lost, readErr := j.manifest(ctx, subject)
@@ -110,23 +110,6 @@ func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) 
 		return fmt.Errorf("%w (and writing the subject again: %w)", err, again)
 	}
 	return one(ctx, j.budget, put)
-}
-
-// brings says whether d is among what the plan wants at the destination as it is at the source.
-func (p *Plan) brings(d digest.Digest) bool {
-	return slices.Contains(p.wantedImages(), d) || slices.Contains(p.lists(), d) ||
-		slices.ContainsFunc(p.Attached, func(a AttachedPlan) bool { return a.Digest == d && a.Decision == Copy })
-}
-
-// attests reports whether d is an attestation in one of the plan's lists.
-func (p *Plan) attests(d digest.Digest) bool {
-	is := false
-	if p.List != nil {
-		p.List.walk(func(l *ListPlan) {
-			is = is || slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Digest == d && ip.AttestationOf != "" })
-		})
-	}
-	return is
 }
 
 // refusedSubject returns the subject of doc if err, the answer to its PUT, names it as what is not there, and "" otherwise. A list may

@@ -303,7 +303,7 @@ func (r *randomRun) relations(report *Report) {
 		r.violation("to a layout: %s instead of %s", other.DestinationDigest, report.DestinationDigest)
 	}
 	// On from there, everything that is there: nothing changes.
-	if report.Action == StripSparseManifestList || !report.Plan.sparse() {
+	if report.Action == StripSparseManifestList || !report.Plan.Sparse() {
 		end := newPeer(r.t, registrytest.Options{}, nil)
 		defer end.close()
 		on, err := r.copyTo(end.ref(r.t, "app", "v1"), Options{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing}, r.destination())

@@ -1,17 +1,23 @@
 package copy
 
 import (
+	"cmp"
+	"encoding/json"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	compressiontypes "go.podman.io/image/v5/pkg/compression/types"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 
 	encconfig "github.com/containers/ocicrypt/config"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
@@ -28,21 +34,43 @@ const (
 )
 
 // wayImage is an image whose layers have the given media types, in OCI's format if the first is.
-func wayImage(layers ...string) *manifest.Image {
-	image := &manifest.Image{MediaType: ociManifest, Config: manifest.Descriptor{MediaType: imgspecv1.MediaTypeImageConfig}}
+func wayImage(layers ...string) *imgspecv1.Manifest {
+	image := &imgspecv1.Manifest{MediaType: ociManifest, Config: imgspecv1.Descriptor{
+		MediaType: imgspecv1.MediaTypeImageConfig, Digest: digest.FromString("config"), Size: 1,
+	}}
+	image.SchemaVersion = 2
 	for _, layer := range layers {
-		if _, docker := dockerLayers[layer]; docker {
+		if strings.HasPrefix(layer, "application/vnd.docker.") {
 			image.MediaType = manifest.MediaTypeDockerManifest
 			image.Config.MediaType = manifest.MediaTypeDockerConfig
 		}
-		image.Layers = append(image.Layers, manifest.Descriptor{MediaType: layer})
+		image.Layers = append(image.Layers, imgspecv1.Descriptor{MediaType: layer, Digest: digest.FromString(layer), Size: 1})
 	}
 	return image
 }
 
-func elsewhere(image *manifest.Image) *manifest.Image {
+func elsewhere(image *imgspecv1.Manifest) *imgspecv1.Manifest {
 	image.Layers[0].URLs = []string{"http://example.com/layer"}
 	return image
+}
+
+// wayTo plans to copy an image with o, and expects no error.
+func wayTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Manifest, known func(*plan.Input)) *Plan {
+	t.Helper()
+	b, err := json.Marshal(image)
+	require.NoError(t, err)
+	choices := o.choices()
+	choices.ImageListSelection = plan.CopyAllImages
+	choices.InstancePlatforms, choices.OptionalPlatforms, choices.RequiredPlatforms = nil, nil, nil
+	choices.Instances, choices.InstanceIndexes, choices.RemoveListSignatures = nil, nil, false
+	choices.Referrers, choices.ReferrerTypes, choices.DigestTags = plan.NoReferrers, nil, false
+	in := plan.Input{Top: Document{MediaType: image.MediaType, Bytes: b}, Choices: choices, Way: wayFacts(o, source, dest)}
+	if known != nil {
+		known(&in)
+	}
+	p, err := plan.New(in)
+	require.NoError(t, err)
+	return p
 }
 
 // neverReasons are the options that hand nothing over by themselves, with what carries them out.
@@ -55,7 +83,7 @@ var neverReasons = map[string]string{
 	"PreferGzipInstances": "the choice of the system's image", "ConcurrentBlobCopiesSemaphore": "the budget", "MaxParallelDownloads": "the budget",
 	"OptimizeDestinationImageAlreadyExists": "what is there is always looked for",
 	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
-	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "KeepVoid": "the plan",
+	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
 	"ListSignatures": "the plan",
 	"CheckBlobs":     "the comparison", "CompareDestination": "the comparison", "Report": "the report",
 }
@@ -69,9 +97,9 @@ func TestUpstreamReason(t *testing.T) {
 	type row struct {
 		name    string
 		options Options
-		image   *manifest.Image // nil: gzip
-		dest    string          // "": docker
-		want    string          // the option that is the reason, or what the reason contains; "" for natively
+		image   *imgspecv1.Manifest // nil: gzip
+		dest    string              // "": docker
+		want    string              // what the reason contains: the option, if it is one; "" for natively
 	}
 	rows := []row{
 		{name: "nothing"},
@@ -138,30 +166,17 @@ func TestUpstreamReason(t *testing.T) {
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			in := wayInput{options: &r.options, source: "docker", destination: r.dest}
-			if in.destination == "" {
-				in.destination = "docker"
-			}
-			image := r.image
-			if image == nil {
-				image = gzip
-			}
-			d := digest.FromString("image")
-			in.images = map[digest.Digest]*manifest.Image{d: image}
-			in.mediaTypes = map[digest.Digest]string{d: image.MediaType}
-			got := upstreamReason(in)
+			p := wayTo(t, &r.options, "docker", cmp.Or(r.dest, "docker"), cmp.Or(r.image, gzip), nil)
 			if r.want == "" {
-				assert.Zero(t, got)
+				assert.Equal(t, Native, p.Way, p.WayReason)
 				return
 			}
-			require.NotEmpty(t, got.text)
-			if got.option != "" {
-				assert.Equal(t, r.want, got.option)
-			} else {
-				assert.Contains(t, got.text, r.want)
-			}
-			if upstreamReason(wayInput{options: in.options, source: "docker", destination: in.destination}).text == "" {
-				assert.True(t, got.option == "" || mayChangeImages(in), "a destination is not compared with what may change")
+			assert.Equal(t, Upstream, p.Way)
+			assert.Contains(t, p.WayReason, r.want)
+			facts, choices := wayFacts(&r.options, "docker", cmp.Or(r.dest, "docker")), r.options.choices()
+			if isOption := reflect.ValueOf(r.options).FieldByName(strings.Split(r.want, ".")[0]).IsValid(); isOption && plan.CertainWay(facts) == Native {
+				usual := transportTraits[cmp.Or(r.dest, "docker")].layers
+				assert.True(t, facts.MayChangeImages(&choices, usual), "a destination is not compared with what may change")
 			}
 		})
 	}
@@ -176,10 +191,9 @@ func TestUpstreamReason(t *testing.T) {
 				assert.False(t, isIn, "%s: it is no reason, and in the table", field.Name)
 				var o Options
 				set(t, reflect.ValueOf(&o).Elem().FieldByIndex(field.Index))
-				d := digest.FromString("image")
 				for _, dest := range []string{"docker", "oci", "oci-archive", "dir"} {
-					in := wayInput{options: &o, source: "docker", destination: dest, images: map[digest.Digest]*manifest.Image{d: gzip}, mediaTypes: map[digest.Digest]string{d: ociManifest}}
-					assert.Zero(t, upstreamReason(in), "%s to %s", field.Name, dest)
+					p := wayTo(t, &o, "docker", dest, gzip, nil)
+					assert.Equal(t, Native, p.Way, "%s to %s: %s", field.Name, dest, p.WayReason)
 				}
 				continue
 			}
@@ -187,37 +201,29 @@ func TestUpstreamReason(t *testing.T) {
 		}
 	})
 	t.Run("signed", func(t *testing.T) {
-		d := digest.FromString("image")
 		image := wayImage(plainLayer)
-		in := wayInput{
-			options: &Options{}, source: "docker", destination: "docker", signed: map[digest.Digest]bool{d: true},
-			mediaTypes: map[digest.Digest]string{d: ociManifest}, images: map[digest.Digest]*manifest.Image{d: image},
+		signed := func(in *plan.Input) {
+			in.Way.Signed = map[digest.Digest]bool{digest.FromBytes(in.Top.Bytes): true}
 		}
-		assert.Zero(t, upstreamReason(in), "a signed image is not compressed")
-		in.signed, in.digested = nil, true
-		assert.Zero(t, upstreamReason(in), "nor is one for a digest")
+		digested := func(in *plan.Input) { in.DestinationDigest = digest.FromBytes(in.Top.Bytes) }
+		assert.Equal(t, Native, wayTo(t, &Options{}, "docker", "docker", image, signed).Way, "a signed image is not compressed")
+		assert.Equal(t, Native, wayTo(t, &Options{}, "docker", "docker", image, digested).Way, "nor is one for a digest")
 		image.Config.MediaType = "application/vnd.cncf.helm.config.v1+json"
-		in.digested = false
-		assert.Zero(t, upstreamReason(in), "nor is an artifact")
-		in.images[d] = nil
-		assert.Contains(t, upstreamReason(in).text, "schema 1")
-		in.source = "docker-archive"
-		assert.Contains(t, upstreamReason(in).text, "the source transport")
-	})
-	t.Run("lists", func(t *testing.T) {
-		for forced, types := range map[string][2]string{
-			ociManifest:                      {ociIndex, manifest.MediaTypeDockerList},
-			manifest.MediaTypeDockerManifest: {manifest.MediaTypeDockerList, ociIndex},
-			manifest.MediaTypeDockerSchema1:  {manifest.MediaTypeDockerList, ociIndex},
-			ociIndex:                         {ociIndex, manifest.MediaTypeDockerList},
-		} {
-			in := wayInput{options: &Options{ForceManifestMIMEType: forced}, source: "docker", destination: "docker"}
-			in.mediaTypes = map[digest.Digest]string{digest.FromString("list"): types[0]}
-			assert.Zero(t, upstreamReason(in), forced)
-			in.mediaTypes = map[digest.Digest]string{digest.FromString("list"): types[1]}
-			assert.Equal(t, "ForceManifestMIMEType", upstreamReason(in).option, forced)
+		assert.Equal(t, Native, wayTo(t, &Options{}, "docker", "docker", image, nil).Way, "nor is an artifact")
+		schema1 := func(in *plan.Input) {
+			in.Top = Document{MediaType: manifest.MediaTypeDockerSchema1, Bytes: []byte(`{"schemaVersion":1,"fsLayers":[],"history":[]}`)}
 		}
+		assert.Contains(t, wayTo(t, &Options{}, "docker", "docker", image, schema1).WayReason, "schema 1")
+		assert.Contains(t, wayTo(t, &Options{}, "docker-archive", "docker", image, nil).WayReason, "the source transport")
 	})
+}
+
+// TestCompressionsAreUpstreams holds the names of compressions in package plan to upstream's.
+func TestCompressionsAreUpstreams(t *testing.T) {
+	for layer, format := range map[string]*compressiontypes.Algorithm{gzipLayer: &compression.Gzip, zstdLayer: &compression.Zstd} {
+		o := Options{DestinationCtx: &types.SystemContext{CompressionFormat: format}}
+		assert.Equal(t, Native, wayTo(t, &o, "docker", "docker", wayImage(layer), nil).Way, layer)
+	}
 }
 
 // TestCheckGroup refuses lists where there is no place for them.
@@ -236,50 +242,5 @@ func TestCheckGroup(t *testing.T) {
 	}
 	for _, other := range []string{"docker", "oci", "oci-archive", "dir", "unheard-of"} {
 		assert.NoError(t, checkGroup(all, list, other))
-	}
-}
-
-// TestInexpressible refuses what upstream's options cannot say, with the names of both options.
-func TestInexpressible(t *testing.T) {
-	a, b := digest.FromString("a"), digest.FromString("b")
-	list := func(instances ...InstancePlan) *Plan {
-		return &Plan{List: &ListPlan{Digest: "list", Instances: instances}}
-	}
-	reason := wayReason{"SignBy", "SignBy makes a new signature"}
-	variants := &Options{EnsureCompressionVariantsExist: []OptionCompressionVariant{{Algorithm: compression.Zstd}}}
-	nested := &ListPlan{}
-	sparse := list(InstancePlan{Digest: a, Decision: Copy}, InstancePlan{Digest: b, Decision: Skip})
-	sparse.Asked, sparse.List.Absent = AutoSparseManifestList, []digest.Digest{b}
-	for name, c := range map[string]struct {
-		options *Options
-		plan    *Plan
-		reason  wayReason
-		want    []string // nil if it can be expressed
-	}{
-		"subset":                        {&Options{}, list(InstancePlan{Digest: a, Decision: Copy}, InstancePlan{Digest: b, Decision: Skip}), reason, nil},
-		"one of two equal digests":      {&Options{}, list(InstancePlan{Digest: a, Decision: Copy}, InstancePlan{Digest: a, Decision: Skip}), reason, []string{"InstanceIndexes", "SignBy"}},
-		"both of two equal digests":     {&Options{}, list(InstancePlan{Digest: a, Decision: Copy}, InstancePlan{Digest: a, Decision: Copy}), reason, nil},
-		"nested list":                   {&Options{}, list(InstancePlan{Digest: a, Decision: Copy, Nested: nested}), reason, []string{"ImageListSelection", "SignBy"}},
-		"nested list, not selected":     {&Options{}, list(InstancePlan{Digest: b, Decision: Copy}, InstancePlan{Digest: a, Decision: Skip, Nested: nested}), reason, nil},
-		"nested list, not by an option": {&Options{}, list(InstancePlan{Digest: a, Decision: Copy, Nested: nested}), wayReason{text: "it is so"}, []string{"ImageListSelection"}},
-		"auto":                          {&Options{}, sparse, reason, []string{"SparseManifestListAction", "SignBy"}},
-		"variants of a subset":          {variants, list(InstancePlan{Digest: a, Decision: Copy}, InstancePlan{Digest: b, Decision: Skip}), wayReason{"EnsureCompressionVariantsExist", "adds"}, []string{"EnsureCompressionVariantsExist", "ImageListSelection"}},
-		"variants of everything":        {variants, list(InstancePlan{Digest: a, Decision: Copy}), wayReason{"EnsureCompressionVariantsExist", "adds"}, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			u, err := upstreamOptions(c.options, c.plan, c.reason)
-			if c.want == nil {
-				require.NoError(t, err)
-				if everything(c.plan.List) {
-					assert.Equal(t, upstream.CopyAllImages, u.ImageListSelection)
-				} else {
-					assert.Equal(t, upstream.CopySpecificImages, u.ImageListSelection)
-				}
-				return
-			}
-			var invalid *OptionsError
-			require.ErrorAs(t, err, &invalid)
-			assert.Equal(t, c.want, invalid.Options)
-		})
 	}
 }

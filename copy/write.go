@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
@@ -26,10 +27,10 @@ func (j *job) intact(ctx context.Context) bool {
 		copied = r.BlobsCopied
 	})
 	lacks := func(d digest.Digest) bool { return !j.there[d] && d != j.top }
-	if j.top != j.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(j.plan.Copies, j.plan.lists()), lacks) {
+	if j.top != j.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(j.plan.Copies, j.plan.Lists()), lacks) {
 		return false
 	}
-	lacking, err := j.unsigned(ctx, slices.Concat(j.plan.wantedImages(), j.plan.lists()))
+	lacking, err := j.unsigned(ctx, slices.Concat(j.plan.Wanted(), j.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return false
 	}
@@ -69,6 +70,7 @@ type listPutError struct {
 }
 
 func (e *listPutError) Error() string { return e.err.Error() }
+
 func (e *listPutError) Unwrap() error { return e.err }
 
 // writeLists stores the lists of a plan. A list that is not stored is a *listPutError.
@@ -76,34 +78,35 @@ func (j *job) writeLists(ctx context.Context, plan *Plan) error {
 	if err := j.writeNested(ctx, plan); err != nil {
 		return err
 	}
-	if err := j.putTop(ctx, plan, plan.List.document()); err != nil {
+	if err := j.putTop(ctx, plan, listDocument(plan.List)); err != nil {
 		return &listPutError{plan.List, err}
 	}
 	return nil
 }
 
-func (l *ListPlan) document() endpoint.Document {
-	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.result}
+// listDocument returns the list that is written.
+func listDocument(l *ListPlan) endpoint.Document {
+	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.Written()}
 }
 
 // writeNested stores what the plan's list needs and copyImages has not stored: the lists below it by their digests, each once, and images
 // that wait for these. Lists that are there are left out; what is nested in them may be absent all the same.
 func (j *job) writeNested(ctx context.Context, plan *Plan) error {
 	lists := map[digest.Digest]*ListPlan{}
-	plan.List.walk(func(l *ListPlan) {
+	plan.List.Walk(func(l *ListPlan) {
 		if l != plan.List {
 			lists[l.Result] = l
 		}
 	})
-	all := nestedLists(plan.List)
-	for _, d := range plan.wantedImages() {
+	all := plan.List.NestedLists()
+	for _, d := range plan.Wanted() {
 		if _, waits := j.late[d]; waits {
 			all = append(all, d)
 		}
 	}
 	needs := func(d digest.Digest) []digest.Digest {
 		if l := lists[d]; l != nil {
-			return l.needs()
+			return l.Needs()
 		}
 		return []digest.Digest{j.late[d].subject}
 	}
@@ -121,26 +124,11 @@ func (j *job) writeNested(ctx context.Context, plan *Plan) error {
 	return nil
 }
 
-// needs returns what has to be stored before l, if it is copied: its subject and its children.
-func (l *ListPlan) needs() []digest.Digest {
-	needs := []digest.Digest{l.node.List.Subject()}
-	for _, ip := range l.Instances {
-		switch {
-		case ip.Decision != Copy:
-		case ip.Nested != nil:
-			needs = append(needs, ip.Nested.Result)
-		default:
-			needs = append(needs, ip.Digest)
-		}
-	}
-	return needs
-}
-
 // store stores a manifest or list by its digest; one that is added to a list which is there by the tag that keeps it, so that it is never without.
 func (j *job) store(ctx context.Context, doc endpoint.Document) error {
 	return j.put(ctx, doc, func() error {
 		if dst, ok := j.dst.(endpoint.ReferrerDestination); ok && slices.Contains(j.plan.Widened, doc.Digest) {
-			return dst.UpdateTag(ctx, digestTag(doc.Digest, childSuffix), func(endpoint.Document) (endpoint.Document, error) { return doc, nil })
+			return dst.UpdateTag(ctx, plan.ChildTag(doc.Digest), func(endpoint.Document) (endpoint.Document, error) { return doc, nil })
 		}
 		return j.dst.PutManifest(ctx, doc)
 	})
@@ -148,7 +136,7 @@ func (j *job) store(ctx context.Context, doc endpoint.Document) error {
 
 // putList stores one list by its digest, with its signatures if it is what they sign.
 func (j *job) putList(ctx context.Context, l *ListPlan) error {
-	if err := j.store(ctx, l.document()); err != nil {
+	if err := j.store(ctx, listDocument(l)); err != nil {
 		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
 	}
 	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
@@ -175,7 +163,7 @@ func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) err
 	} else if sigs != nil {
 		j.progress.line("Storing signatures")
 	}
-	if len(plan.toAttach()) > 0 && digestOf(j.destRef) == "" {
+	if len(plan.ToAttach()) > 0 && digestOf(j.destRef) == "" {
 		if err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }); err != nil {
 			return &Error{writingList, DestinationSide, doc.Digest.String(), err}
 		}
@@ -245,7 +233,7 @@ func (j *job) refused(ctx context.Context, put *listPutError, repaired map[diges
 	if errors.As(put.err, &subject) {
 		return put.err // stripping would not help: the subject stays
 	}
-	kind, lost := sparsesupport.Classify(put.err, put.list.asPut())
+	kind, lost := sparsesupport.Classify(put.err, asPut(put.list))
 	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
 	sparse := len(put.list.Absent) > 0
 	unclear := kind == sparsesupport.Unclear
@@ -263,7 +251,7 @@ func (j *job) refused(ctx context.Context, put *listPutError, repaired map[diges
 	case len(lost) > 0:
 		return put.err
 	case put.list == j.plan.List && isRefusal(put.err) && j.names(ctx, put.list.Result):
-		return j.leaveTop(ctx, put.list.document())
+		return j.leaveTop(ctx, listDocument(put.list))
 	case kind == sparsesupport.Otherwise || !sparse:
 		return put.err
 	case unanswered != nil:
@@ -282,7 +270,7 @@ func isRefusal(err error) bool {
 // error, unless this copy has stored it.
 func (j *job) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	var lost []digest.Digest
-	err := concurrently(ctx, j.budget, slices.Concat(j.plan.wantedImages(), nestedLists(j.plan.List)), func(ctx context.Context, d digest.Digest) error {
+	err := concurrently(ctx, j.budget, slices.Concat(j.plan.Wanted(), j.plan.List.NestedLists()), func(ctx context.Context, d digest.Digest) error {
 		there, err := j.dst.HasManifest(ctx, d)
 		switch {
 		case err != nil && j.in.Present[d]:
@@ -301,7 +289,7 @@ func (j *job) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 // repair pushes lost children again and writes the lists once more. Some registries refuse a list while they are still storing
 // its children, and take it on a second try.
 func (j *job) repair(ctx context.Context, lost []digest.Digest, repaired map[digest.Digest]bool) error {
-	nested := nestedLists(j.plan.List)
+	nested := j.plan.List.NestedLists()
 	for _, d := range lost {
 		if slices.Contains(nested, d) {
 			delete(j.in.Present, d) // so that writeLists stores it
@@ -372,5 +360,5 @@ func (j *job) probe(ctx context.Context, plan *Plan) error {
 	if err := j.writeNested(ctx, plan); err != nil {
 		return err
 	}
-	return one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, plan.List.document()) })
+	return one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, listDocument(plan.List)) })
 }

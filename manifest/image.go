@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"iter"
+
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -15,6 +17,24 @@ type Image struct {
 	Layers       []Descriptor      // in the order of the document, repeated ones included
 	Annotations  map[string]string // nil if there are none
 	Remarks      []Remark          // on what was let through, a few of each kind
+}
+
+// Blobs returns the distinct blobs of the image: the config, and the layers in their order.
+func (m *Image) Blobs() iter.Seq[Descriptor] {
+	return func(yield func(Descriptor) bool) {
+		if !yield(m.Config) {
+			return
+		}
+		seen := map[digest.Digest]bool{m.Config.Digest: true}
+		for _, layer := range m.Layers {
+			if !seen[layer.Digest] {
+				seen[layer.Digest] = true
+				if !yield(layer) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is refused and what is remarked on; here,

@@ -57,10 +57,11 @@ var restrictions = []restriction{
 	{of: "internal/platform", pure: true, own: []string{"internal/platform", "manifest"}, modules: formats},
 	{of: "internal/listtree", pure: true, own: []string{"internal/listtree", "manifest"}, modules: formats},
 	{of: "internal/sparseregistry", own: []string{"internal/sparseregistry", "manifest"}, modules: formats},
-	{of: "copy/plan.go", pure: true, own: []string{"."}, modules: formats},
-	{of: "copy/planprint.go", pure: true, own: []string{"."}, modules: formats},
-	{of: "copy/selection.go", pure: true, own: []string{"."}, modules: formats},
-	{of: "copy/sparse.go", pure: true, own: []string{"."}, modules: formats},
+	{
+		of: "copy/plan", pure: true, modules: formats,
+		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/prose", "manifest"},
+	},
+	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
 }
 
 // impure are the packages of the standard library, with those below them, that what is pure does not need: it decides, and leaves waiting,

@@ -7,6 +7,7 @@ package listtree
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -74,6 +75,11 @@ type content struct {
 	mediaType string
 	list      manifest.List // nil for an image
 	bytes     []byte
+}
+
+// Clone returns a builder that knows what b does, reads by read, and does not change with b.
+func (b *Builder) Clone(read func(d digest.Digest) (Document, bool)) *Builder {
+	return &Builder{Read: read, known: maps.Clone(b.known), held: b.held}
 }
 
 // content returns what the document with digest d is, and false if it has not been read. The error is the one of manifest.Parse, or

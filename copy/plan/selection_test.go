@@ -1,4 +1,4 @@
-package copy
+package plan
 
 import (
 	"crypto/sha512"
@@ -21,6 +21,18 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
+
+func platforms(filters ...string) []InstancePlatformFilter {
+	parsed := make([]InstancePlatformFilter, len(filters))
+	for i, f := range filters {
+		p, err := ParsePlatformFilter(f)
+		if err != nil {
+			panic(err)
+		}
+		parsed[i] = p
+	}
+	return parsed
+}
 
 func TestFilterMatchesAttestationsOnlyWhenSpelledOut(t *testing.T) {
 	image := manifest.Instance{Platform: &imgspecv1.Platform{OS: "unknown", Architecture: "unknown"}}
@@ -62,14 +74,14 @@ func TestDockerHasNoAttestations(t *testing.T) {
 		copied       []string
 	}{
 		{"", DefaultAttestations, nil, []string{"amd64", "att-amd64"}},
-		{ociManifest, DefaultAttestations, nil, []string{"amd64", "att-amd64"}},
+		{imgspecv1.MediaTypeImageManifest, DefaultAttestations, nil, []string{"amd64", "att-amd64"}},
 		{manifest.MediaTypeDockerManifest, DefaultAttestations, nil, []string{"amd64"}},
 		{manifest.MediaTypeDockerSchema1Signed, DefaultAttestations, nil, []string{"amd64"}},
 		{manifest.MediaTypeDockerList, DefaultAttestations, nil, []string{"amd64"}},
 		{manifest.MediaTypeDockerManifest, FollowSubject, nil, []string{"amd64", "att-amd64"}},
 		{manifest.MediaTypeDockerManifest, DefaultAttestations, f.Digests("att-amd64"), []string{"amd64", "att-amd64"}},
 	} {
-		plan, err := NewPlan(PlanInput{Top: Document{Bytes: top}, Options: &Options{
+		plan, err := New(Input{Top: Document{Bytes: top}, Choices: Choices{
 			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), Instances: c.instances,
 			ForceManifestMIMEType: c.forced, Attestations: c.attestations,
 		}})
@@ -88,7 +100,7 @@ func TestAttestationChainsEnd(t *testing.T) {
 	top := listOf(
 		entryOf(image, ""), entryOf(a, b), entryOf(b, a), entryOf(self, self), entryOf(digest.FromString("c"), image),
 	)
-	plan, err := NewPlan(PlanInput{Top: Document{Bytes: top}, Options: &Options{
+	plan, err := New(Input{Top: Document{Bytes: top}, Choices: Choices{
 		ImageListSelection: CopySpecificImages, Attestations: FollowSubject, Instances: []digest.Digest{image, a},
 	}})
 	require.NoError(t, err)
@@ -101,10 +113,10 @@ func TestOrphansDoNotHoldEachOther(t *testing.T) {
 	a, b := digest.FromString("a"), digest.FromString("b")
 	inner := listOf(entryOf(image, ""), entryOf(other, ""))
 	d := digest.FromBytes(inner)
-	plan, err := NewPlan(PlanInput{
+	plan, err := New(Input{
 		Top:       Document{Bytes: listOf(nestedEntryOf(d), entryOf(a, d), entryOf(b, a), entryOf(a, b), entryOf(a, a))},
 		Documents: map[digest.Digest]Document{d: {Bytes: inner}},
-		Options: &Options{
+		Choices: Choices{
 			ImageListSelection: CopySpecificImages, SparseManifestListAction: StripSparseManifestList,
 			Attestations: FollowSubject, Instances: []digest.Digest{image},
 		},
@@ -141,11 +153,11 @@ func TestPlanDigestAlgorithms(t *testing.T) {
 	one, two := sha512Of([]byte("one")), digest.FromString("two")
 	inner := listOf(entryOf(one, ""), entryOf(two, ""))
 	top := listOf(nestedEntryOf(sha512Of(inner)))
-	in := PlanInput{
+	in := Input{
 		Top: Document{Bytes: top}, Digest: sha512Of(top), Documents: map[digest.Digest]Document{sha512Of(inner): {Bytes: inner}},
-		Options: &Options{ImageListSelection: CopySpecificImages, Instances: []digest.Digest{one}, SparseManifestListAction: StripSparseManifestList},
+		Choices: Choices{ImageListSelection: CopySpecificImages, Instances: []digest.Digest{one}, SparseManifestListAction: StripSparseManifestList},
 	}
-	plan, err := NewPlan(in)
+	plan, err := New(in)
 	require.NoError(t, err)
 	assert.Equal(t, []digest.Digest{one}, plan.Copies)
 	assert.Equal(t, sha512Of(plan.List.result), plan.Digest)
@@ -153,25 +165,25 @@ func TestPlanDigestAlgorithms(t *testing.T) {
 	assert.Equal(t, sha512Of(listOf(entryOf(one, ""))), nested.Result)
 
 	// A destination may name the same list by another algorithm.
-	in.Options = &Options{ImageListSelection: CopyAllImages}
+	in.Choices = Choices{ImageListSelection: CopyAllImages}
 	in.DestinationDigest = digest.FromBytes(top)
-	_, err = NewPlan(in)
+	_, err = New(in)
 	assert.NoError(t, err)
 	in.DestinationDigest = digest.FromString("other")
 	var cannot *CannotModifyError
-	_, err = NewPlan(in)
+	_, err = New(in)
 	assert.ErrorAs(t, err, &cannot)
 }
 
 func TestPlanRefusesInvalidDigests(t *testing.T) {
 	top := listOf(entryOf(digest.FromString("a"), ""))
-	for _, in := range []PlanInput{
+	for _, in := range []Input{
 		{Top: Document{Bytes: top}, Digest: "../../x"},
 		{Top: Document{Bytes: top}, Digest: "md5:d41d8cd98f00b204e9800998ecf8427e"},
 		{Top: Document{Bytes: top}, DestinationDigest: "sha256:short"},
 	} {
-		in.Options = &Options{ImageListSelection: CopyAllImages}
-		_, err := NewPlan(in)
+		in.Choices = Choices{ImageListSelection: CopyAllImages}
+		_, err := New(in)
 		assert.ErrorContains(t, err, "digest of the")
 	}
 }
@@ -181,10 +193,10 @@ func TestPlanReadsDocumentsAsDeclaredOrNot(t *testing.T) {
 	a := digest.FromString("a")
 	inner := listOf(entryOf(a, ""))
 	for _, mediaType := range []string{"", "text/plain", "application/json", imgspecv1.MediaTypeImageIndex} {
-		plan, err := NewPlan(PlanInput{
+		plan, err := New(Input{
 			Top:       Document{MediaType: mediaType, Bytes: listOf(nestedEntryOf(digest.FromBytes(inner)))},
 			Documents: map[digest.Digest]Document{digest.FromBytes(inner): {MediaType: mediaType, Bytes: inner}},
-			Options:   &Options{ImageListSelection: CopyAllImages},
+			Choices:   Choices{ImageListSelection: CopyAllImages},
 		})
 		require.NoError(t, err, mediaType)
 		assert.Equal(t, []digest.Digest{a}, plan.Copies)
@@ -192,14 +204,14 @@ func TestPlanReadsDocumentsAsDeclaredOrNot(t *testing.T) {
 }
 
 func TestPlanLimits(t *testing.T) {
-	in := PlanInput{Documents: map[digest.Digest]Document{}, Options: &Options{ImageListSelection: CopyAllImages}}
+	in := Input{Documents: map[digest.Digest]Document{}, Choices: Choices{ImageListSelection: CopyAllImages}}
 	in.Top.Bytes = listOf(entryOf(digest.FromString("a"), ""))
 	for range listtree.MaxDepth {
 		d := digest.FromBytes(in.Top.Bytes)
 		in.Documents[d] = in.Top
 		in.Top.Bytes = listOf(nestedEntryOf(d))
 	}
-	_, err := NewPlan(in)
+	_, err := New(in)
 	var limit *LimitError
 	require.ErrorAs(t, err, &limit)
 	assert.Equal(t, "depth of nested lists", limit.What)
@@ -207,9 +219,9 @@ func TestPlanLimits(t *testing.T) {
 
 // TestPlanSizesDoNotOverflow: the sizes in a manifest are whatever a stranger wrote.
 func TestPlanSizesDoNotOverflow(t *testing.T) {
-	assert.Equal(t, int64(math.MaxInt64), addSize(math.MaxInt64-1, 2))
-	assert.Equal(t, int64(math.MaxInt64), addSize(math.MaxInt64, math.MaxInt64))
-	assert.Equal(t, int64(3), addSize(1, 2))
+	assert.Equal(t, int64(math.MaxInt64), AddSize(math.MaxInt64-1, 2))
+	assert.Equal(t, int64(math.MaxInt64), AddSize(math.MaxInt64, math.MaxInt64))
+	assert.Equal(t, int64(3), AddSize(1, 2))
 
 	const huge = 1<<53 - 1
 	layers := make([]string, 1100)
@@ -218,7 +230,7 @@ func TestPlanSizesDoNotOverflow(t *testing.T) {
 	}
 	b := fmt.Appendf(nil, `{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[%s]}`,
 		imgspecv1.MediaTypeImageConfig, digest.FromString("{}"), strings.Join(layers, ","))
-	plan, err := NewPlan(PlanInput{Top: Document{Bytes: b}})
+	plan, err := New(Input{Top: Document{Bytes: b}})
 	require.NoError(t, err)
 	assert.Equal(t, 1101, plan.Blobs)
 	assert.Equal(t, int64(math.MaxInt64), plan.Bytes)
@@ -227,21 +239,21 @@ func TestPlanSizesDoNotOverflow(t *testing.T) {
 // TestPlanOfASystemImageThatWasNotRead: what the list states is all that is known.
 func TestPlanOfASystemImageThatWasNotRead(t *testing.T) {
 	a := digest.FromString("a")
-	plan, err := NewPlan(PlanInput{Top: Document{Bytes: listOf(entryOf(a, ""))}, System: a})
+	plan, err := New(Input{Top: Document{Bytes: listOf(entryOf(a, ""))}, System: a})
 	require.NoError(t, err)
 	assert.Equal(t, &ImagePlan{
 		Digest: a, MediaType: imgspecv1.MediaTypeImageManifest, Size: 3, Platform: "linux/amd64", Reason: Reason{ReasonSystem, "suits this system"},
 	}, plan.Image)
 	assert.Equal(t, 1, plan.Unread)
 
-	_, err = NewPlan(PlanInput{Top: Document{Bytes: listOf(entryOf(a, ""))}})
+	_, err = New(Input{Top: Document{Bytes: listOf(entryOf(a, ""))}})
 	assert.ErrorContains(t, err, `does not name ""`)
 }
 
 // TestPlanOfNothing: what is neither a list nor an image is not planned with.
 func TestPlanOfNothing(t *testing.T) {
 	for _, text := range []string{"", "no JSON", "{}", `{"schemaVersion":2,"layers":[]}`} {
-		plan, err := NewPlan(PlanInput{Top: Document{Bytes: []byte(text)}})
+		plan, err := New(Input{Top: Document{Bytes: []byte(text)}})
 		var parse *manifest.ParseError
 		assert.ErrorAs(t, err, &parse, text)
 		assert.Nil(t, plan)
@@ -252,10 +264,10 @@ func TestPlanOfNothing(t *testing.T) {
 func TestPlanOfALyingEntry(t *testing.T) {
 	inner := listOf(entryOf(digest.FromString("a"), ""))
 	top := listOf(entryOf(digest.FromBytes(inner), ""))
-	plan, err := NewPlan(PlanInput{
+	plan, err := New(Input{
 		Top:       Document{Bytes: top},
 		Documents: map[digest.Digest]Document{digest.FromBytes(inner): {Bytes: inner}},
-		Options:   &Options{ImageListSelection: CopyAllImages},
+		Choices:   Choices{ImageListSelection: CopyAllImages},
 	})
 	require.NoError(t, err)
 	assert.Equal(t, []digest.Digest{digest.FromString("a")}, plan.Copies)
@@ -268,22 +280,22 @@ func TestPlanOfALyingEntry(t *testing.T) {
 	// And the other way round.
 	image := []byte(`{"schemaVersion":2,"config":{"digest":"` + digest.FromString("c").String() + `","size":1},"layers":[]}`)
 	top = listOf(nestedEntryOf(digest.FromBytes(image)))
-	plan, err = NewPlan(PlanInput{
+	plan, err = New(Input{
 		Top:       Document{Bytes: top},
 		Documents: map[digest.Digest]Document{digest.FromBytes(image): {Bytes: image}},
-		Options:   &Options{ImageListSelection: CopyAllImages},
+		Choices:   Choices{ImageListSelection: CopyAllImages},
 	})
 	require.NoError(t, err)
 	assert.Equal(t, []digest.Digest{digest.FromBytes(image)}, plan.Copies)
 	assert.Nil(t, plan.List.Instances[0].Nested)
 	assert.Len(t, plan.Warnings, 1)
 
-	_, err = NewPlan(PlanInput{
+	_, err = New(Input{
 		Top: Document{Bytes: listOf(nestedEntryOf(digest.FromString("a")))},
 		Documents: map[digest.Digest]Document{digest.FromString("a"): {
 			Bytes: []byte(`{"schemaVersion":2,"config":{},"layers":[]}`),
 		}},
-		Options: &Options{ImageListSelection: CopyAllImages},
+		Choices: Choices{ImageListSelection: CopyAllImages},
 	})
 	var parse *manifest.ParseError
 	assert.ErrorAs(t, err, &parse)
@@ -292,10 +304,10 @@ func TestPlanOfALyingEntry(t *testing.T) {
 // TestPlanSchemaIsDocumented holds docs/plan-schema.md and the JSON form of a Plan together: every field is documented, with a row that
 // begins with its name, and no row is about anything else.
 func TestPlanSchemaIsDocumented(t *testing.T) {
-	b, err := os.ReadFile("../docs/plan-schema.md")
+	b, err := os.ReadFile("../../docs/plan-schema.md")
 	require.NoError(t, err)
 	text := string(b)
-	assert.Contains(t, text, PlanSchema)
+	assert.Contains(t, text, Schema)
 	sections := map[string]string{}
 	for _, section := range strings.Split(text, "\n## ")[1:] {
 		title, body, _ := strings.Cut(section, "\n")
@@ -350,7 +362,7 @@ func TestPlanJSONRefusesUnknownEdits(t *testing.T) {
 // TestPlanJSONHasEmptyArrays: readers need not tell null from nothing.
 func TestPlanJSONHasEmptyArrays(t *testing.T) {
 	f := imagetest.WithAttestations()
-	plan, err := planOf(f, Options{ImageListSelection: CopySpecificImages})
+	plan, err := planOf(f, Choices{ImageListSelection: CopySpecificImages})
 	require.NoError(t, err)
 	text := mustJSON(t, plan)
 	assert.Contains(t, text, `"copies":[]`)

@@ -1,45 +1,18 @@
-package copy
+package plan
 
 import (
 	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// ReasonCode says why an instance is copied, or why not, for programs.
-type ReasonCode string
-
-// The reasons to copy an instance, and then the reasons not to.
-const (
-	ReasonAll      ReasonCode = "all"      // CopyAllImages, or everything that is not excluded
-	ReasonDigest   ReasonCode = "digest"   // named by Instances
-	ReasonIndex    ReasonCode = "index"    // named by InstanceIndexes
-	ReasonPlatform ReasonCode = "platform" // matched by a platform filter
-	ReasonWithin   ReasonCode = "within"   // in a nested list that was selected with all that it names
-	ReasonContains ReasonCode = "contains" // a nested list with something selected in it
-	ReasonFollows  ReasonCode = "follows"  // an attestation whose subject is copied
-	ReasonKept     ReasonCode = "kept"     // an attestation, by KeepAllAttestations
-	ReasonSystem   ReasonCode = "system"   // suits the running system
-	ReasonSingle   ReasonCode = "single"   // the source is a single image
-
-	ReasonNotSelected ReasonCode = "not-selected"
-	ReasonExcluded    ReasonCode = "excluded" // by an excluding filter
-	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations, or by ForceManifestMIMEType
-	ReasonMissing     ReasonCode = "missing"  // selected, but it, or all that was selected in it, is missing at the source
-	ReasonOrphaned    ReasonCode = "orphaned" // an attestation that would follow, but its subject is a list that changes
-)
-
-// A Reason says why an instance is copied or not.
-type Reason struct {
-	Code ReasonCode `json:"code"`
-	Text string     `json:"text"` // for people; never decide by it
-}
 
 // A verdict is what selection says of one entry of a list.
 type verdict struct {
@@ -66,7 +39,7 @@ type selection struct {
 
 // selectInstances decides which entries of the tree below root are wanted. missing says which digests the source definitely does
 // not have.
-func selectInstances(root *listtree.Node, o *Options, missing func(digest.Digest) bool) *selection {
+func selectInstances(root *listtree.Node, o *Choices, missing func(digest.Digest) bool) *selection {
 	s := newSelector(root, o, missing)
 	s.node(root, nil)
 	s.out.noMatch = s.unmatched()
@@ -75,16 +48,11 @@ func selectInstances(root *listtree.Node, o *Options, missing func(digest.Digest
 	return &s.out
 }
 
-// selects says whether the options have a selector that takes part in the selection from a list.
-func (o *Options) selects() bool {
-	return o.ImageListSelection == CopySpecificImages &&
-		len(o.Instances)+len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.InstanceIndexes) > 0
-}
-
 // A filter is a platform filter and whether it has matched anything.
 type filter struct {
 	platform.Pattern
 	text    string
+	reason  Reason // of what it matches
 	matched bool
 }
 
@@ -93,8 +61,10 @@ func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter)
 		for _, f := range group {
 			p := &filter{Pattern: platform.Pattern(f), text: f.String()}
 			if f.Exclude {
+				p.reason = Reason{ReasonExcluded, "excluded by " + p.text}
 				exclude = append(exclude, p)
 			} else {
+				p.reason = Reason{ReasonPlatform, "selected by " + p.text}
 				include = append(include, p)
 			}
 		}
@@ -119,23 +89,26 @@ func (f *filter) matches(instance manifest.Instance) bool {
 	return f.Matches(instance.Platform)
 }
 
-// firstMatch notes which of the filters match the instance, and returns the alphabetically first one's text, "" if none does.
-func firstMatch(filters []*filter, instance manifest.Instance) string {
-	first := ""
+// firstMatch notes which of the filters match the instance, and returns the reason of the alphabetically first one, nil if none does.
+func firstMatch(filters []*filter, instance manifest.Instance) *Reason {
+	var first *filter
 	for _, f := range filters {
 		if !f.matches(instance) {
 			continue
 		}
 		f.matched = true
-		if first == "" || f.text < first {
-			first = f.text
+		if first == nil || f.text < first.text {
+			first = f
 		}
 	}
-	return first
+	if first == nil {
+		return nil
+	}
+	return &first.reason
 }
 
 type selector struct {
-	o        *Options
+	o        *Choices
 	root     *listtree.Node
 	missing  func(digest.Digest) bool
 	include  []*filter // optional ones last
@@ -148,7 +121,7 @@ type selector struct {
 	out      selection
 }
 
-func newSelector(root *listtree.Node, o *Options, missing func(digest.Digest) bool) *selector {
+func newSelector(root *listtree.Node, o *Choices, missing func(digest.Digest) bool) *selector {
 	s := &selector{
 		o: o, root: root, missing: missing,
 		digests: map[digest.Digest]bool{}, indexes: map[int]bool{},
@@ -286,17 +259,17 @@ func (s *selector) unwant(n *listtree.Node) {
 // leaf decides about an image, or about a nested list that was not read.
 func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdict {
 	by := firstMatch(s.include, instance)
-	if out := s.excluded(instance); out != nil {
+	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
 	filtered, literal := s.follow()
-	leads := literal || filtered && by != ""
+	leads := literal || filtered && by != nil
 	if self := s.bySelf(named, whole); self != nil {
 		return verdict{wanted: true, leads: leads, reason: *self}
 	}
 	switch {
-	case by != "":
-		return verdict{wanted: true, leads: leads, reason: Reason{ReasonPlatform, "selected by " + by}}
+	case by != nil:
+		return verdict{wanted: true, leads: leads, reason: *by}
 	case s.rest:
 		return verdict{wanted: true, leads: filtered, reason: reasonRest}
 	}
@@ -307,13 +280,13 @@ func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdic
 // DropAttestations leave what the caller named alone, and nothing else.
 func (s *selector) attestation(instance manifest.Instance, named, whole *Reason) verdict {
 	by := firstMatch(s.include, instance)
-	if out := s.excluded(instance); out != nil {
+	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
 	filtered, literal := s.follow()
 	switch {
 	case named != nil:
-		return verdict{wanted: true, leads: literal || filtered && by != "", reason: *named}
+		return verdict{wanted: true, leads: literal || filtered && by != nil, reason: *named}
 	case s.o.Attestations == DropAttestations:
 		return verdict{reason: Reason{ReasonDropped, "attestations are dropped"}}
 	case literal:
@@ -323,21 +296,12 @@ func (s *selector) attestation(instance manifest.Instance, named, whole *Reason)
 		return verdict{wanted: true, reason: *self}
 	}
 	switch {
-	case by != "":
-		return verdict{wanted: true, leads: filtered, reason: Reason{ReasonPlatform, "selected by " + by}}
+	case by != nil:
+		return verdict{wanted: true, leads: filtered, reason: *by}
 	case s.o.Attestations == KeepAllAttestations:
 		return verdict{wanted: true, lenient: true, reason: Reason{ReasonKept, "all attestations are kept"}}
 	}
 	return verdict{reason: reasonNotSelected}
-}
-
-// excluded returns the reason if an excluding filter matches the instance: excludes win over everything.
-func (s *selector) excluded(instance manifest.Instance) *Reason {
-	by := firstMatch(s.exclude, instance)
-	if by == "" {
-		return nil
-	}
-	return &Reason{ReasonExcluded, "excluded by " + by}
 }
 
 // settle turns a wanted verdict about something that the source does not have around.
@@ -377,7 +341,7 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 				s.dropped++
 				continue
 			}
-			v := verdict{wanted: true, lenient: true, leads: true, reason: Reason{ReasonFollows, "follows " + short(subject)}}
+			v := verdict{wanted: true, lenient: true, leads: true, reason: Reason{ReasonFollows, "follows " + prose.Short(subject)}}
 			verdicts[i] = s.settle(v, n.Instances[i])
 			if verdicts[i].wanted {
 				leaders = append(leaders, n.Instances[i].Digest)
@@ -390,7 +354,7 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 // inexpressible says whether attestations that would follow, although nobody asked for them, cannot: Docker's formats have neither manifests
 // like theirs nor a place for what says whom they describe.
 func (s *selector) inexpressible() bool {
-	return s.o.Attestations == DefaultAttestations && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
+	return s.o.Attestations == DefaultAttestations && s.o.forcedType(imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
 // unmatched returns a *NoMatchError if there are selectors that must match something and do not. Digests and optional platforms need not
@@ -399,7 +363,7 @@ func (s *selector) unmatched() error {
 	must := s.include[:s.required]
 	var asked []string
 	if !s.anyMatch() {
-		must, asked = s.include, digestStrings(s.notListed())
+		must, asked = s.include, prose.Digests(s.notListed())
 	}
 	for _, f := range must {
 		if !f.matched {
@@ -488,7 +452,7 @@ func offered(root *listtree.Node) []string {
 			if _, ok := instance.AttestationOf(); ok || n.Nested[i] != nil {
 				continue
 			} else if unread(n, i) {
-				offer = "what the missing list " + short(instance.Digest) + " names"
+				offer = "what the missing list " + prose.Short(instance.Digest) + " names"
 			}
 			if !seen[offer] {
 				seen[offer] = true
@@ -497,13 +461,4 @@ func offered(root *listtree.Node) []string {
 		}
 	})
 	return offers
-}
-
-// short abbreviates a digest for people.
-func short(d digest.Digest) string {
-	s := d.String()
-	if i := len(d.Algorithm()) + 1; len(s) > i+12 {
-		return s[:i+12]
-	}
-	return s
 }

@@ -1,4 +1,4 @@
-package copy
+package plan
 
 import (
 	"bytes"
@@ -14,10 +14,10 @@ import (
 // The tests in this file are named after what other tools were seen to get wrong in planning a copy.
 
 // planOf plans the copy of the list called top.
-func planOf(f *imagetest.Fixture, o Options, missing ...string) (*Plan, error) {
+func planOf(f *imagetest.Fixture, o Choices, missing ...string) (*Plan, error) {
 	top, mediaType := f.Document(imagetest.Top)
-	in := PlanInput{
-		Top: Document{MediaType: mediaType, Bytes: top}, Options: &o,
+	in := Input{
+		Top: Document{MediaType: mediaType, Bytes: top}, Choices: o,
 		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{},
 	}
 	for _, d := range f.Manifests(imagetest.Top) {
@@ -28,13 +28,13 @@ func planOf(f *imagetest.Fixture, o Options, missing ...string) (*Plan, error) {
 		in.Missing[f.Digest(name)] = true
 		delete(in.Documents, f.Digest(name))
 	}
-	return NewPlan(in)
+	return New(in)
 }
 
 // selecting selects by platform.
-func selecting(t *testing.T, action SparseManifestListAction, texts ...string) Options {
+func selecting(t *testing.T, action SparseManifestListAction, texts ...string) Choices {
 	t.Helper()
-	o := Options{ImageListSelection: CopySpecificImages, SparseManifestListAction: action}
+	o := Choices{ImageListSelection: CopySpecificImages, SparseManifestListAction: action}
 	for _, text := range texts {
 		f, err := ParsePlatformFilter(text)
 		require.NoError(t, err)
@@ -134,10 +134,10 @@ func TestWideningCopiesWhatIsAbsent(t *testing.T) {
 	f := imagetest.WithAttestations()
 	top, mediaType := f.Document(imagetest.Top)
 	o := selecting(t, KeepSparseManifestList, "linux/amd64", "linux/arm64")
-	plan, err := NewPlan(PlanInput{
+	plan, err := New(Input{
 		Top:     Document{MediaType: mediaType, Bytes: top},
 		Present: map[digest.Digest]bool{f.Digest(imagetest.Top): true, f.Digest("amd64"): true, f.Digest("att-amd64"): true},
-		Options: &o,
+		Choices: o,
 	})
 	require.NoError(t, err)
 	assert.Equal(t, f.Digest(imagetest.Top), plan.Digest)

@@ -1,4 +1,4 @@
-package copy
+package plan
 
 import (
 	"encoding/json"
@@ -28,7 +28,7 @@ var updatePlans = flag.Bool("update", false, "rewrite testdata/plans")
 // TestPlanGolden makes the plans of testdata/plans; README.md there says how a case is written. Every case also has to come out the same
 // with its selectors in other orders, leave its input alone, and survive JSON.
 func TestPlanGolden(t *testing.T) {
-	files, err := filepath.Glob("../testdata/plans/*.txtar")
+	files, err := filepath.Glob("../../testdata/plans/*.txtar")
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, len(files), 40)
 	for _, file := range files {
@@ -37,7 +37,7 @@ func TestPlanGolden(t *testing.T) {
 			require.NoError(t, err)
 			require.NotEmpty(t, archive.Comment, "the comment says the rule")
 			c := readPlanCase(t, archive)
-			plan, err := NewPlan(c.in)
+			plan, err := New(c.in)
 			c.checkPermutations(t, plan, err)
 			if err == nil {
 				checkPlanJSON(t, plan)
@@ -56,7 +56,7 @@ func TestPlanGolden(t *testing.T) {
 type planCase struct {
 	t        *testing.T
 	fixture  *imagetest.Fixture
-	in       PlanInput
+	in       Input
 	document bool // the lists that are written are part of the result
 	inputs   []txtar.File
 	expected []txtar.File
@@ -64,9 +64,9 @@ type planCase struct {
 
 func readPlanCase(t *testing.T, archive *txtar.Archive) *planCase {
 	t.Helper()
-	c := &planCase{t: t, fixture: imagetest.New(), in: PlanInput{
+	c := &planCase{t: t, fixture: imagetest.New(), in: Input{
 		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
-		SignedLists: map[digest.Digest]int{}, Options: &Options{},
+		SignedLists: map[digest.Digest]int{}, Choices: Choices{},
 	}}
 	var options string
 	lists := map[string]string{}
@@ -232,7 +232,7 @@ func (c *planCase) setSource(name string) {
 
 // option reads one line of the file "options".
 func (c *planCase) option(word, rest string) (err error) {
-	o := c.in.Options
+	o := &c.in.Choices
 	switch word {
 	case "all":
 		o.ImageListSelection = CopyAllImages
@@ -280,7 +280,7 @@ func (c *planCase) option(word, rest string) (err error) {
 	return err
 }
 
-// fact reads a line that is not about Options.
+// fact reads a line that is not about Choices.
 func (c *planCase) fact(word, rest string) error {
 	switch word {
 	case "source":
@@ -349,13 +349,13 @@ func (c *planCase) attach(referrer bool, words []string) {
 		Present: len(words) > 4,
 	}
 	if !referrer {
-		a.Tag = digestTag(a.Subject, kind)
+		a.Tag = strings.Replace(a.Subject.String(), ":", "-", 1) + kind
 	}
 	c.in.Attachments = append(c.in.Attachments, a)
 }
 
 func (c *planCase) filter(to *[]InstancePlatformFilter, text string, exclude bool) (err error) {
-	c.in.Options.ImageListSelection = CopySpecificImages
+	c.in.Choices.ImageListSelection = CopySpecificImages
 	c.addFilter(to, text, &err)
 	(*to)[len(*to)-1].Exclude = exclude
 	return err
@@ -382,12 +382,13 @@ func (c *planCase) digest(name string) digest.Digest {
 // results are the files that a case expects.
 func (c *planCase) results(plan *Plan, err error) []txtar.File {
 	if err != nil {
-		text := fmt.Sprintf("%T\n%v\n", err, err)
+		name := strings.Replace(fmt.Sprintf("%T", err), "*plan.", "*copy.", 1) // as its users know it
+		text := fmt.Sprintf("%s\n%v\n", name, err)
 		return []txtar.File{{Name: "error", Data: []byte(c.symbolic(text, nil))}}
 	}
 	files := []txtar.File{{Name: "plan", Data: []byte(c.symbolic(plan.String(), plan))}}
 	if c.document {
-		plan.List.walk(func(l *ListPlan) {
+		plan.List.Walk(func(l *ListPlan) {
 			assert.Equal(c.t, l.Result, digest.FromBytes(l.result))
 			files = append(files, txtar.File{Name: "written " + c.fixture.Name(l.Digest), Data: l.result})
 		})
@@ -414,7 +415,7 @@ func (c *planCase) symbolic(text string, plan *Plan) string {
 		if p.List == nil {
 			continue
 		}
-		p.List.walk(func(l *ListPlan) {
+		p.List.Walk(func(l *ListPlan) {
 			if l.Result != l.Digest {
 				names[l.Result.String()] = c.fixture.Name(l.Digest) + "*"
 			}
@@ -437,7 +438,7 @@ func (c *planCase) checkPermutations(t *testing.T, want *Plan, wantErr error) {
 	before := snapshot(c.in)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 5 {
-		in, o := c.in, *c.in.Options
+		in, o := c.in, c.in.Choices
 		in.Attachments = slices.Clone(in.Attachments)
 		random.Shuffle(len(in.Attachments), func(i, j int) {
 			in.Attachments[i], in.Attachments[j] = in.Attachments[j], in.Attachments[i]
@@ -447,8 +448,8 @@ func (c *planCase) checkPermutations(t *testing.T, want *Plan, wantErr error) {
 		o.InstancePlatforms = shuffled(random, o.InstancePlatforms)
 		o.OptionalPlatforms = shuffled(random, o.OptionalPlatforms)
 		o.RequiredPlatforms = shuffled(random, o.RequiredPlatforms)
-		in.Options = &o
-		got, err := NewPlan(in)
+		in.Choices = o
+		got, err := New(in)
 		assert.Equal(t, wantErr, err)
 		if wantErr == nil {
 			assert.Equal(t, mustJSON(t, want), mustJSON(t, got))
@@ -459,7 +460,7 @@ func (c *planCase) checkPermutations(t *testing.T, want *Plan, wantErr error) {
 }
 
 // snapshot is all that an input consists of.
-func snapshot(in PlanInput) string { return fmt.Sprintf("%v %v", in, *in.Options) }
+func snapshot(in Input) string { return fmt.Sprintf("%v %v", in, in.Choices) }
 
 // shuffled returns the elements of s in a random order, some of them twice.
 func shuffled[E any](random *rand.Rand, s []E) []E {

@@ -1,13 +1,11 @@
-package copy
+package plan
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
 
-	"github.com/opencontainers/go-digest"
-
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -45,7 +43,7 @@ func (p *Plan) body(b *strings.Builder) {
 	}
 	p.printAttached(b)
 	for _, d := range p.Widened {
-		fmt.Fprintf(b, "tag %s: the destination keeps %s no other way\n", digestTag(d, childSuffix), short(d))
+		fmt.Fprintf(b, "tag %s: the destination keeps %s no other way\n", ChildTag(d), prose.Short(d))
 	}
 	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
 	if p.Unread > 0 {
@@ -79,7 +77,7 @@ func (p *Plan) printAttached(b *strings.Builder) {
 		if a.Present {
 			reason += ", there already"
 		}
-		fmt.Fprintf(w, "  %s\tof %s\t%s\t%s\t%s\n", short(a.Digest), short(a.Subject), what, a.Decision, reason)
+		fmt.Fprintf(w, "  %s\tof %s\t%s\t%s\t%s\n", prose.Short(a.Digest), prose.Short(a.Subject), what, a.Decision, reason)
 	}
 	w.Flush()
 }
@@ -109,7 +107,7 @@ func (l *ListPlan) print(b *strings.Builder, indent string, copied bool) {
 	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), l.becomes(copied))
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, ip := range l.Instances {
-		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.what(), short(ip.Digest), ip.Decision, ip.Entry, ip.why())
+		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.what(), prose.Short(ip.Digest), ip.Decision, ip.Entry, ip.why())
 	}
 	w.Flush()
 	for _, ip := range l.Instances {
@@ -141,7 +139,7 @@ func (ip *InstancePlan) what() string {
 	case manifest.IsListMediaType(ip.MediaType):
 		return "list that was not read"
 	case ip.AttestationOf != "":
-		return "attestation of " + short(ip.AttestationOf)
+		return "attestation of " + prose.Short(ip.AttestationOf)
 	}
 	return ip.Platform
 }
@@ -152,73 +150,4 @@ func (ip *InstancePlan) why() string {
 		return ip.Reason.Text + ", there already"
 	}
 	return ip.Reason.Text
-}
-
-// MarshalText returns what String returns for a valid action.
-func (a SparseManifestListAction) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
-
-// UnmarshalText reads "keep", "strip" or "auto".
-func (a *SparseManifestListAction) UnmarshalText(text []byte) error {
-	for _, action := range []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList} {
-		if string(text) == action.String() {
-			*a = action
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown sparse action %q: write keep, strip or auto", text)
-}
-
-// editJSON is the JSON form of an edit in a plan.
-type editJSON struct {
-	Op     string        `json:"op"` // "update" or "delete"
-	Index  int           `json:"index"`
-	Digest digest.Digest `json:"digest,omitempty"`
-	Size   int64         `json:"size,omitempty"`
-}
-
-// plainList is a ListPlan without methods.
-type plainList ListPlan
-
-// listJSON is the JSON form of a ListPlan.
-type listJSON struct {
-	*plainList
-	Edits []editJSON `json:"edits"`
-}
-
-// MarshalJSON adds the edits in their JSON form.
-func (l *ListPlan) MarshalJSON() ([]byte, error) {
-	edits := make([]editJSON, len(l.Edits))
-	for i, e := range l.Edits {
-		switch e.ListOperation {
-		case manifest.ListOpDelete:
-			edits[i] = editJSON{Op: "delete", Index: e.DeleteIndex}
-		case manifest.ListOpUpdate:
-			edits[i] = editJSON{Op: "update", Index: e.UpdateIndex, Digest: e.UpdateDigest, Size: e.UpdateSize}
-		default:
-			return nil, fmt.Errorf("plan has an edit with the operation %s", e.ListOperation)
-		}
-	}
-	return json.Marshal(listJSON{(*plainList)(l), edits})
-}
-
-// UnmarshalJSON reads what MarshalJSON writes. The plan can be looked at and printed, but it has no document to write.
-func (l *ListPlan) UnmarshalJSON(b []byte) error {
-	in := listJSON{plainList: (*plainList)(l)}
-	if err := json.Unmarshal(b, &in); err != nil {
-		return err
-	}
-	l.Edits = nil
-	for _, e := range in.Edits {
-		switch e.Op {
-		case "delete":
-			l.Edits = append(l.Edits, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: e.Index})
-		case "update":
-			l.Edits = append(l.Edits, manifest.ListEdit{
-				ListOperation: manifest.ListOpUpdate, UpdateIndex: e.Index, UpdateDigest: e.Digest, UpdateSize: e.Size,
-			})
-		default:
-			return fmt.Errorf("plan has an edit with the operation %q", e.Op)
-		}
-	}
-	return nil
 }

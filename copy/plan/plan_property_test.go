@@ -1,4 +1,4 @@
-package copy
+package plan
 
 import (
 	"encoding/json"
@@ -28,7 +28,7 @@ func TestPlanProperties(t *testing.T) {
 	}
 	planned := 0
 	for i := range uint64(1000) {
-		w := &planWorld{random: rand.New(rand.NewPCG(seed, i)), in: PlanInput{
+		w := &planWorld{random: rand.New(rand.NewPCG(seed, i)), in: Input{
 			Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
 		}}
 		w.build()
@@ -37,7 +37,7 @@ func TestPlanProperties(t *testing.T) {
 			w.checkPlan(t, plan)
 		}
 		if t.Failed() {
-			t.Fatalf("world %d; to see it again: go test ./copy -run TestPlanProperties -plan-seed %d\n%+v\n%s", i, seed, *w.in.Options, w.in.Top.Bytes)
+			t.Fatalf("world %d; to see it again: go test ./copy/plan -run TestPlanProperties -plan-seed %d\n%+v\n%s", i, seed, w.in.Choices, w.in.Top.Bytes)
 		}
 	}
 	assert.Greater(t, planned, 200, "too few of the random inputs can be planned")
@@ -46,7 +46,7 @@ func TestPlanProperties(t *testing.T) {
 // A planWorld is a random input.
 type planWorld struct {
 	random  *rand.Rand
-	in      PlanInput
+	in      Input
 	digests []digest.Digest // that selectors may name
 }
 
@@ -71,7 +71,7 @@ func (w *planWorld) build() {
 			w.in.Present[d] = true
 		}
 	}
-	o := &Options{
+	o := &Choices{
 		ImageListSelection:       pick(w, []ImageListSelection{CopyAllImages, CopySpecificImages, CopySpecificImages}),
 		SparseManifestListAction: pick(w, []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList}),
 		Attestations:             pick(w, []AttestationAction{DefaultAttestations, FollowSubject, DropAttestations, KeepAllAttestations}),
@@ -94,7 +94,7 @@ func (w *planWorld) build() {
 			o.InstanceIndexes = append(o.InstanceIndexes, w.random.IntN(5))
 		}
 	}
-	w.in.Options = o
+	w.in.Choices = *o
 }
 
 func (w *planWorld) filter(exclude bool) InstancePlatformFilter {
@@ -152,17 +152,17 @@ func (w *planWorld) image(content, text string) imgspecv1.Descriptor {
 // check makes the plan, several times.
 func (w *planWorld) check(t *testing.T) (*Plan, bool) {
 	before := snapshot(w.in)
-	plan, err := NewPlan(w.in)
-	again, againErr := NewPlan(w.in)
+	plan, err := New(w.in)
+	again, againErr := New(w.in)
 	assert.Equal(t, err, againErr)
 	assert.Equal(t, plan, again)
 
-	in, o := w.in, *w.in.Options
+	in, o := w.in, w.in.Choices
 	o.InstancePlatforms = shuffled(w.random, o.InstancePlatforms)
 	o.Instances = shuffled(w.random, o.Instances)
 	o.InstanceIndexes = shuffled(w.random, o.InstanceIndexes)
-	in.Options = &o
-	permuted, permutedErr := NewPlan(in)
+	in.Choices = o
+	permuted, permutedErr := New(in)
 	assert.Equal(t, err, permutedErr)
 	assert.Equal(t, plan, permuted)
 	assert.Equal(t, before, snapshot(w.in), "the input has changed")
@@ -178,7 +178,7 @@ func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
 	w.checkCopies(t, plan)
 	w.checkRequired(t, plan)
 	if plan.Action == KeepSparseManifestList {
-		plan.List.walk(func(l *ListPlan) {
+		plan.List.Walk(func(l *ListPlan) {
 			assert.Empty(t, l.Edits)
 			assert.Equal(t, l.Digest, l.Result)
 		})
@@ -186,9 +186,9 @@ func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
 	} else {
 		w.checkStripped(t, plan)
 	}
-	if o := w.in.Options; o.ImageListSelection == CopyAllImages && len(w.in.Missing) == 0 &&
+	if o := w.in.Choices; o.ImageListSelection == CopyAllImages && len(w.in.Missing) == 0 &&
 		(o.Attestations == DefaultAttestations || o.Attestations == KeepAllAttestations) {
-		plan.List.walk(func(l *ListPlan) { assert.Empty(t, l.Edits, "everything is selected") })
+		plan.List.Walk(func(l *ListPlan) { assert.Empty(t, l.Edits, "everything is selected") })
 		assert.Equal(t, w.in.Top.Bytes, plan.List.result)
 	}
 	if plan.IfRefused != nil {
@@ -212,9 +212,9 @@ func (w *planWorld) checkCopies(t *testing.T, plan *Plan) {
 
 // checkRequired: an image for each required platform is copied or there.
 func (w *planWorld) checkRequired(t *testing.T, plan *Plan) {
-	for _, f := range w.in.Options.RequiredPlatforms {
+	for _, f := range w.in.Choices.RequiredPlatforms {
 		met := false
-		plan.List.walk(func(l *ListPlan) {
+		plan.List.Walk(func(l *ListPlan) {
 			for i, ip := range l.Instances {
 				copied := ip.Present || slices.Contains(plan.Copies, ip.Digest)
 				met = met || ip.Decision == Copy && copied && platform.Pattern(f).Matches(l.node.Instances[i].Platform)
@@ -231,8 +231,8 @@ func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
 	for _, d := range plan.Copies {
 		there[d] = true
 	}
-	plan.List.walk(func(l *ListPlan) { there[l.Result] = true })
-	plan.List.walk(func(l *ListPlan) {
+	plan.List.Walk(func(l *ListPlan) { there[l.Result] = true })
+	plan.List.Walk(func(l *ListPlan) {
 		checkEditOrder(t, l.Edits)
 		assert.Empty(t, l.Absent)
 		list, err := manifest.Parse(l.result, l.MediaType)
@@ -267,17 +267,16 @@ func checkEditOrder(t *testing.T, edits []manifest.ListEdit) {
 // checkStripTwice strips the result by the same selectors. Those that have nothing left to match are optional now, and what named
 // a nested list by digest names what it has become.
 func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
-	o := *w.in.Options
+	o := w.in.Choices
 	if len(o.InstanceIndexes) > 0 {
 		return // positions are those of the source
 	}
 	in := w.in
-	in.Options = &o
 	in.Top = Document{Bytes: plan.List.result}
 	in.Digest = plan.Digest
 	in.Documents = maps.Clone(w.in.Documents)
 	became, left := map[digest.Digest]digest.Digest{}, map[digest.Digest]bool{}
-	plan.List.walk(func(l *ListPlan) {
+	plan.List.Walk(func(l *ListPlan) {
 		in.Documents[l.Result] = Document{MediaType: l.MediaType, Bytes: l.result}
 		became[l.Digest] = l.Result
 		for _, ip := range l.Instances {
@@ -290,7 +289,7 @@ func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 	})
 	o.SparseManifestListAction = StripSparseManifestList
 	o.Instances = nil
-	for _, d := range w.in.Options.Instances {
+	for _, d := range w.in.Choices.Instances {
 		if now, ok := became[d]; ok {
 			d = now
 		}
@@ -300,7 +299,7 @@ func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 	}
 	if o.ImageListSelection == CopySpecificImages {
 		o.InstancePlatforms = nil
-		for _, f := range w.in.Options.InstancePlatforms {
+		for _, f := range w.in.Choices.InstancePlatforms {
 			if f.Exclude {
 				o.InstancePlatforms = append(o.InstancePlatforms, f)
 			} else {
@@ -308,7 +307,8 @@ func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 			}
 		}
 	}
-	again, err := NewPlan(in)
+	in.Choices = o
+	again, err := New(in)
 	if assert.NoError(t, err) {
 		assert.Equal(t, plan.Digest, again.Digest, "stripped twice:\n%s\n%s", plan, again)
 		assert.Empty(t, again.List.Edits)

@@ -1,0 +1,131 @@
+package copy
+
+import "github.com/sparsecopy/sparsecopy/copy/plan"
+
+// What package plan decides, and what it decides with, is part of this package's face.
+type (
+	// Plan says what a copy will do, before anything is written.
+	Plan = plan.Plan
+	// ListPlan says what happens to one list.
+	ListPlan = plan.ListPlan
+	// InstancePlan says what happens to one instance of a list, and to its entry.
+	InstancePlan = plan.InstancePlan
+	// ImagePlan says what happens to a single image.
+	ImagePlan = plan.ImagePlan
+	// AttachedPlan says what happens to a referrer, to what a digest tag names, or to a child of either.
+	AttachedPlan = plan.AttachedPlan
+	// Attachment is a manifest or list that belongs to another one without being in a list.
+	Attachment = plan.Attachment
+	// Document is a manifest or a list as bytes.
+	Document = plan.Document
+	// Reason says why something is copied or not.
+	Reason = plan.Reason
+	// ReasonCode says so for programs.
+	ReasonCode = plan.ReasonCode
+	// Way is who does the work of a copy.
+	Way = plan.Way
+	// Decision says what happens to an instance.
+	Decision = plan.Decision
+	// EntryDecision says what happens to an entry of a list.
+	EntryDecision = plan.EntryDecision
+	// SparseSupport says whether a destination accepts sparse lists, as far as that is known.
+	SparseSupport = plan.SparseSupport
+	// ListSignatures are the signatures that are attached to a list, as far as it is known.
+	ListSignatures = plan.ListSignatures
+
+	// SparseManifestListAction says what becomes of the entries of what is not copied.
+	SparseManifestListAction = plan.SparseManifestListAction
+	// AttestationAction says which attestations of a list are copied.
+	AttestationAction = plan.AttestationAction
+	// MissingInstanceAction says what a selected instance that the source does not have means.
+	MissingInstanceAction = plan.MissingInstanceAction
+	// ReferrerAction says which referrers are copied.
+	ReferrerAction = plan.ReferrerAction
+	// ListSignatureAction says what signatures that are attached to a list mean for stripping it.
+	ListSignatureAction = plan.ListSignatureAction
+	// InstancePlatformFilter selects instances by platform.
+	InstancePlatformFilter = plan.InstancePlatformFilter
+
+	// OptionsError says that options are invalid by themselves, together, or for what is to be copied.
+	OptionsError = plan.OptionsError
+	// NoMatchError says that selectors match nothing in the source.
+	NoMatchError = plan.NoMatchError
+	// EmptyError says that nothing would be left.
+	EmptyError = plan.EmptyError
+	// CannotModifyError says that a list would have to change, and why that must not be.
+	CannotModifyError = plan.CannotModifyError
+	// RequiredError says that required platforms would not be at the destination.
+	RequiredError = plan.RequiredError
+	// RequiredPlatform is a requirement that is not met.
+	RequiredPlatform = plan.RequiredPlatform
+	// MissingError says that selected instances are missing at the source.
+	MissingError = plan.MissingError
+	// MissingInstance is an instance that a list names and the source does not have.
+	MissingInstance = plan.MissingInstance
+	// SparseRefusedError says that the destination refuses a sparse list, and that it is not stripped.
+	SparseRefusedError = plan.SparseRefusedError
+	// WidenError says that a destination does not keep what is added to a list.
+	WidenError = plan.WidenError
+	// LimitError says that the tree of lists at the source is too deep or too large.
+	LimitError = plan.LimitError
+	// UnreadError says that nested lists were not given to NewPlan.
+	UnreadError = plan.UnreadError
+)
+
+// Constants of these types. Package plan says what each means.
+const (
+	PlanSchema = plan.Schema
+
+	Native   = plan.Native
+	Upstream = plan.Upstream
+
+	Copy = plan.Copy
+	Skip = plan.Skip
+
+	KeepEntry   = plan.KeepEntry
+	StripEntry  = plan.StripEntry
+	UpdateEntry = plan.UpdateEntry
+
+	KeepSparseManifestList  = plan.KeepSparseManifestList
+	StripSparseManifestList = plan.StripSparseManifestList
+	AutoSparseManifestList  = plan.AutoSparseManifestList
+
+	DefaultAttestations = plan.DefaultAttestations
+	FollowSubject       = plan.FollowSubject
+	DropAttestations    = plan.DropAttestations
+	KeepAllAttestations = plan.KeepAllAttestations
+
+	FailOnMissing = plan.FailOnMissing
+	SkipMissing   = plan.SkipMissing
+
+	NoReferrers  = plan.NoReferrers
+	AllReferrers = plan.AllReferrers
+
+	WarnListSignatures  = plan.WarnListSignatures
+	GuardListSignatures = plan.GuardListSignatures
+
+	ReasonAll         = plan.ReasonAll
+	ReasonDigest      = plan.ReasonDigest
+	ReasonIndex       = plan.ReasonIndex
+	ReasonPlatform    = plan.ReasonPlatform
+	ReasonWithin      = plan.ReasonWithin
+	ReasonContains    = plan.ReasonContains
+	ReasonFollows     = plan.ReasonFollows
+	ReasonKept        = plan.ReasonKept
+	ReasonSystem      = plan.ReasonSystem
+	ReasonSingle      = plan.ReasonSingle
+	ReasonNotSelected = plan.ReasonNotSelected
+	ReasonExcluded    = plan.ReasonExcluded
+	ReasonDropped     = plan.ReasonDropped
+	ReasonMissing     = plan.ReasonMissing
+	ReasonOrphaned    = plan.ReasonOrphaned
+	ReasonSubject     = plan.ReasonSubject
+	ReasonVoid        = plan.ReasonVoid
+	ReasonType        = plan.ReasonType
+)
+
+// ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!" excludes: "linux/amd64",
+// "linux/arm/v7", "linux/*", "windows/amd64:10.0.17763", "!windows/*".
+func ParsePlatformFilter(s string) (InstancePlatformFilter, error) {
+	return plan.ParsePlatformFilter(s)
+}

@@ -1,0 +1,130 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+)
+
+// attach plans what happens to the attachments of the input: they follow their subjects.
+func (p *Plan) attach(in *Input) {
+	if len(in.Attachments) == 0 {
+		return
+	}
+	fate := p.subjects()
+	voids := map[digest.Digest]int{}
+	// Subjects come before what is attached to them, so that one pass decides about chains too.
+	for _, a := range sortAttachments(in.Attachments, fate) {
+		ap := AttachedPlan{
+			Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
+			Tag: a.Tag, Child: a.Child, Present: a.Present, annotations: a.Annotations,
+		}
+		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject])
+		if ap.Reason.Code == ReasonVoid {
+			voids[a.Subject]++
+		}
+		if ap.Decision == Copy && fate[a.Digest] == subjectAbsent {
+			fate[a.Digest] = subjectCopied
+		}
+		p.Attached = append(p.Attached, ap)
+	}
+	for _, d := range slices.Sorted(maps.Keys(voids)) {
+		p.Void = append(p.Void, fmt.Sprintf("what is attached to the list %s (%d)", d, voids[d]))
+	}
+}
+
+// A subjectFate is what becomes of something that others are attached to.
+type subjectFate int
+
+const (
+	subjectAbsent subjectFate = iota
+	subjectCopied
+	subjectChanged // a list whose digest will be another one
+)
+
+// subjects says what becomes of the lists and images of a plan.
+func (p *Plan) subjects() map[digest.Digest]subjectFate {
+	fate := map[digest.Digest]subjectFate{}
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) {
+			fate[l.Digest] = subjectCopied
+			if l.Result != l.Digest {
+				fate[l.Digest] = subjectChanged
+			}
+		})
+	}
+	for _, d := range p.Wanted() {
+		fate[d] = subjectCopied
+	}
+	return fate
+}
+
+// Subjects returns the lists and images that are copied, and of each whether it is a list that changes.
+func (p *Plan) Subjects() map[digest.Digest]bool {
+	changes := map[digest.Digest]bool{}
+	for d, fate := range p.subjects() {
+		changes[d] = fate == subjectChanged
+	}
+	return changes
+}
+
+// Follows decides about an attachment whose subject is copied as it is.
+func (o *Choices) Follows(a Attachment) (Decision, Reason) { return o.attachedFate(a, subjectCopied) }
+
+// attachedFate decides about one attachment.
+func (o *Choices) attachedFate(a Attachment, subject subjectFate) (Decision, Reason) {
+	text := "follows " + prose.Short(a.Subject)
+	switch {
+	case subject == subjectAbsent:
+		return Skip, Reason{ReasonSubject, "its subject is not copied"}
+	case a.Child:
+		return Copy, Reason{ReasonFollows, "belongs to " + prose.Short(a.Subject)}
+	case a.Tag == "" && len(o.ReferrerTypes) > 0 && !slices.Contains(o.ReferrerTypes, a.ArtifactType):
+		return Skip, Reason{ReasonType, "its artifact type is not selected"}
+	case subject == subjectChanged && !o.KeepVoid:
+		return Skip, Reason{ReasonVoid, "its subject is a list that changes"}
+	case subject == subjectChanged:
+		return Copy, Reason{ReasonFollows, text + ", although that changes"}
+	}
+	return Copy, Reason{ReasonFollows, text}
+}
+
+// sortAttachments orders attachments: those of what is in fate first, then those of these, and so on; those of nothing at the end.
+// Within a step they are ordered by subject, tag and digest.
+func sortAttachments(all []Attachment, fate map[digest.Digest]subjectFate) []Attachment {
+	of := map[digest.Digest][]Attachment{}
+	for _, a := range all {
+		of[a.Subject] = append(of[a.Subject], a)
+	}
+	var ordered []Attachment
+	step := slices.Sorted(maps.Keys(fate))
+	for len(step) > 0 {
+		var next []digest.Digest
+		for _, subject := range step {
+			own := of[subject]
+			delete(of, subject)
+			slices.SortFunc(own, CompareAttachments)
+			for _, a := range own {
+				ordered = append(ordered, a)
+				next = append(next, a.Digest)
+			}
+		}
+		step = next
+	}
+	for _, subject := range slices.Sorted(maps.Keys(of)) {
+		own := of[subject]
+		slices.SortFunc(own, CompareAttachments)
+		ordered = append(ordered, own...)
+	}
+	return ordered
+}
+
+// CompareAttachments orders what is attached to one subject, by tag and digest.
+func CompareAttachments(a, b Attachment) int {
+	return cmp.Or(cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Digest, b.Digest))
+}

@@ -1,0 +1,149 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// decideAction plans Keep or Strip, or both under Auto.
+func (in *Input) decideAction(t *treePlanner, root *listtree.Node) (*Plan, error) {
+	switch in.Choices.SparseManifestListAction {
+	case StripSparseManifestList:
+		return t.plan(root, true)
+	case AutoSparseManifestList:
+		return in.decideAuto(t, root)
+	}
+	keep, err := t.plan(root, false)
+	if err != nil {
+		return nil, err
+	}
+	if refusal := in.foreseenRefusal(keep); refusal != nil {
+		return nil, refusal.because("SparseManifestListAction is keep")
+	}
+	if in.Sparse.Known && in.Sparse.Accepts && keep.Sparse() {
+		keep.ActionReason = in.takes()
+	}
+	return keep, nil
+}
+
+// decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has the stripped list ready where
+// nothing is known. What an earlier copy has stripped stays so.
+func (in *Input) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) {
+	keep, err := t.plan(root, false)
+	if err != nil {
+		return nil, err
+	}
+	if !keep.Sparse() {
+		keep.ActionReason = "nothing that the list names will be absent"
+		return keep, nil
+	}
+	strip, stripErr := t.plan(root, true)
+	refusal := in.foreseenRefusal(keep)
+	switch {
+	case stripErr == nil && strip.Digest == in.DestinationTop:
+		strip.ActionReason = "the destination names the stripped list already"
+		return strip, nil
+	case refusal != nil && stripErr != nil:
+		return nil, refusal.because(stripErr.Error())
+	case refusal != nil:
+		strip.ActionReason = refusal.Error()
+		return strip, nil
+	}
+	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
+	if in.Sparse.Known && in.Sparse.Accepts {
+		keep.ActionReason = in.takes()
+	}
+	if stripErr != nil {
+		keep.IfRefusedNot = stripErr.Error()
+		return keep, nil //nolint:nilerr // the plan carries it
+	}
+	strip.ActionReason = "the destination refused the sparse list"
+	keep.IfRefused = strip
+	return keep, nil
+}
+
+// takes says why a destination, whose view is known, will take a sparse list.
+func (in *Input) takes() string {
+	return "the destination takes sparse lists: " + in.Sparse.Basis
+}
+
+// A foreseen refusal is what is known of the destination before anything is written.
+type foreseen struct {
+	list *ListPlan
+	why  string
+}
+
+func (f *foreseen) Error() string { return f.why }
+
+// because returns the error of a copy that cannot avoid the refusal, and why the list is not stripped.
+func (f *foreseen) because(notStripped string) error {
+	return &SparseRefusedError{List: f.list.Result, Absent: f.list.Absent, Refusal: f, NotStripped: notStripped}
+}
+
+// foreseenRefusal says why the destination will refuse a list of the plan, and returns nil if that is not known.
+func (in *Input) foreseenRefusal(p *Plan) (out *foreseen) {
+	if !in.Sparse.Known {
+		return nil
+	}
+	p.List.Walk(func(l *ListPlan) {
+		if why := in.refusalOf(l); why != "" && out == nil {
+			out = &foreseen{l, why}
+		}
+	})
+	return out
+}
+
+// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not, or may not.
+func (in *Input) refusalOf(l *ListPlan) string {
+	demanded := in.demandedOf(l)
+	i := slices.IndexFunc(demanded, func(ip InstancePlan) bool { return !in.PresenceUnknown[ip.Digest] })
+	switch {
+	case i < 0:
+		return ""
+	case !in.Sparse.Accepts:
+		return "the destination refuses sparse lists: " + in.Sparse.Basis
+	}
+	return fmt.Sprintf("the destination requires the instance %s (%s): %s", prose.Short(demanded[i].Digest), demanded[i].Platform, in.Sparse.Basis)
+}
+
+// Demanded returns the distinct children of the plan's lists that will be absent, as far as is known, and without which the destination,
+// whose view is known, refuses a list.
+func (in *Input) Demanded(p *Plan) []digest.Digest {
+	all := map[digest.Digest]bool{}
+	p.List.Walk(func(l *ListPlan) {
+		for _, ip := range in.demandedOf(l) {
+			all[ip.Digest] = true
+		}
+	})
+	return slices.Sorted(maps.Keys(all))
+}
+
+// demandedOf returns those entries of one list. Registries announce nothing about children without an architecture, and do as they like.
+func (in *Input) demandedOf(l *ListPlan) []InstancePlan {
+	policy := manifest.SparsePolicy{
+		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,
+	}
+	absent := setOf(l.Absent)
+	var demanded []InstancePlan
+	for i, ip := range l.Instances {
+		if ip.Entry != StripEntry && absent[ip.Digest] && (!in.Sparse.Accepts || policy.Requires(l.node.Instances[i])) {
+			demanded = append(demanded, ip)
+		}
+	}
+	return demanded
+}
+
+func setOf(ds []digest.Digest) map[digest.Digest]bool {
+	set := map[digest.Digest]bool{}
+	for _, d := range ds {
+		set[d] = true
+	}
+	return set
+}

@@ -1,0 +1,85 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A claim is about what documents are, and wrong.
+type claim struct {
+	list   digest.Digest // whose entries make it; "" for whoever handed the documents out
+	claims string        // media type
+	is     string        // media type
+}
+
+func (c claim) about(documents []digest.Digest) string {
+	slices.Sort(documents)
+	all := prose.Some(prose.Digests(slices.Compact(documents)))
+	if c.list == "" {
+		return fmt.Sprintf("declared as %s, and copied as what it is, %s: %s", c.claims, c.is, all)
+	}
+	return fmt.Sprintf("the list %s has entries for %s, and what they name is %s: %s", c.list, c.claims, c.is, all)
+}
+
+// wrongClaims says where whoever handed out a document, or an entry of a list of the tree, takes it for something else than it is. Only
+// documents that were read count.
+func (t *Tree) wrongClaims() []string {
+	wrong := map[claim][]digest.Digest{}
+	for d, doc := range t.documents {
+		if doc.misdeclared != "" {
+			c := claim{"", doc.misdeclared, doc.MediaType}
+			wrong[c] = append(wrong[c], d)
+		}
+	}
+	if t.list != nil {
+		seen := map[digest.Digest]bool{}
+		t.list.Root.Walk(func(n *listtree.Node) {
+			if seen[n.Digest] {
+				return
+			}
+			seen[n.Digest] = true
+			for _, instance := range n.List.Instances() { // as they are in the document
+				doc := t.documents[instance.Digest]
+				if is := doc.MediaType; is != "" && instance.MediaType != "" && is != instance.MediaType {
+					c := claim{n.Digest, instance.MediaType, is}
+					wrong[c] = append(wrong[c], instance.Digest)
+				}
+			}
+		})
+	}
+	var warnings []string
+	for c, documents := range wrong {
+		warnings = append(warnings, c.about(documents))
+	}
+	slices.Sort(warnings)
+	return warnings
+}
+
+// warnOfRemarks warns of what parsers may read differently in a document that is written. What is only irregular is nobody's trouble.
+func (p *Plan) warnOfRemarks(d digest.Digest, remarks []manifest.Remark) {
+	for _, r := range remarks {
+		text := fmt.Sprintf("parsers may read %s differently, and it is left as it is: %s", d, r)
+		if r.Kind != manifest.Irregular && !slices.Contains(p.Warnings, text) {
+			p.Warnings = append(p.Warnings, text)
+		}
+	}
+}
+
+// remarks returns those on the list as it is written.
+func (l *ListPlan) remarks() []manifest.Remark {
+	remarks := l.node.List.Remarks()
+	if len(remarks) == 0 || len(l.Edits) == 0 {
+		return remarks
+	}
+	list, err := manifest.Parse(l.result, l.MediaType)
+	if err != nil {
+		return remarks // cannot happen: what edits make of a list is one
+	}
+	return list.Remarks()
+}

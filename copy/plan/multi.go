@@ -1,0 +1,398 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/manifest"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// planMulti plans the copy of a list.
+func (in *Input) planMulti() (*Plan, error) {
+	root, err := in.root()
+	if err != nil {
+		return nil, err
+	}
+	sel := selectInstances(root, &in.Choices, in.gone)
+	if err := in.checkRequired(root, sel); err != nil {
+		return nil, err
+	}
+	if sel.noMatch != nil {
+		return nil, sel.noMatch
+	}
+	if err := in.checkMissing(root, sel); err != nil {
+		return nil, err
+	}
+	p, err := in.decideAction(&treePlanner{in: in, sel: sel, platforms: map[platformKey]string{}}, root)
+	if err != nil {
+		return nil, err
+	}
+	return p, in.decideWidening(p)
+}
+
+// checkRequired holds the selection against the required platforms.
+func (in *Input) checkRequired(root *listtree.Node, sel *selection) error {
+	var failed []RequiredPlatform
+	for _, f := range in.Choices.RequiredPlatforms {
+		if r := requirement(root, sel, platform.Pattern(f)); r.Reason != "" {
+			r.Platform = f.String()
+			failed = append(failed, r)
+		}
+	}
+	return in.requiredError(failed)
+}
+
+func (in *Input) requiredError(failed []RequiredPlatform) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	all := make([]string, len(in.Choices.RequiredPlatforms))
+	for i, f := range in.Choices.RequiredPlatforms {
+		all[i] = f.String()
+	}
+	slices.SortFunc(failed, func(a, b RequiredPlatform) int { return cmp.Compare(a.Platform, b.Platform) })
+	return &RequiredError{Failed: slices.Compact(failed), Required: slices.Compact(slices.Sorted(slices.Values(all)))}
+}
+
+// requirement says why p is not met; the Reason is "" if it is. It is met if an image that matches is wanted, and none that
+// matches was selected and is missing.
+func requirement(root *listtree.Node, sel *selection, p platform.Pattern) RequiredPlatform {
+	var listed, missing digest.Digest
+	met := false
+	root.Walk(func(n *listtree.Node) {
+		for i, instance := range n.Instances {
+			if _, ok := instance.AttestationOf(); ok || instance.IsList() || !p.Matches(instance.Platform) {
+				continue
+			}
+			v := sel.verdicts[n][i]
+			met = met || v.wanted
+			if listed == "" {
+				listed = instance.Digest
+			}
+			if v.missing && missing == "" {
+				missing = instance.Digest
+			}
+		}
+	})
+	switch {
+	case missing != "":
+		return RequiredPlatform{Digest: missing, Reason: "missing at the source"}
+	case listed == "":
+		return RequiredPlatform{Reason: "not in the list"}
+	case !met:
+		return RequiredPlatform{Digest: listed, Reason: "not selected"}
+	}
+	return RequiredPlatform{}
+}
+
+// checkMissing applies Options.MissingInstances, and makes sure that something is left.
+func (in *Input) checkMissing(root *listtree.Node, sel *selection) error {
+	wanted, missing := false, []MissingInstance(nil)
+	seen := map[digest.Digest]bool{}
+	root.Walk(func(n *listtree.Node) {
+		for i, v := range sel.verdicts[n] {
+			instance := n.Instances[i]
+			wanted = wanted || v.wanted && !v.lenient
+			if v.missing && !v.lenient && !seen[instance.Digest] {
+				seen[instance.Digest] = true
+				missing = append(missing, missingInstance(instance, n.Instances))
+			}
+		}
+	})
+	switch {
+	case len(missing) > 0 && in.Choices.MissingInstances == FailOnMissing:
+		return &MissingError{Missing: missing}
+	case wanted:
+		return nil
+	case len(missing) == 0 && len(root.Instances) > 0 && in.listOnly():
+		return nil
+	case len(root.Instances) == 0 && in.Choices.ImageListSelection == CopyAllImages:
+		return nil // nobody has taken anything away
+	}
+	return &EmptyError{Entries: len(root.Instances), Missing: len(missing)}
+}
+
+// listOnly says whether the options ask for the list and none of its instances.
+func (in *Input) listOnly() bool {
+	return in.Choices.ImageListSelection == CopySpecificImages && !in.Choices.selects()
+}
+
+// A treePlanner plans what happens to a selected tree.
+type treePlanner struct {
+	in  *Input
+	sel *selection
+	// platforms are the texts of platforms that many entries share.
+	platforms map[platformKey]string
+}
+
+// plan plans the whole tree, kept or stripped.
+func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
+	list, err := t.list(root, strip)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.in.CheckDestination(list.Result, list.result); err != nil {
+		return nil, err
+	}
+	p := t.in.newPlan()
+	p.List = list
+	p.Digest = list.Result
+	p.NotListed = t.sel.notListed
+	p.Warnings = slices.Concat(t.sel.warnings, t.in.Tree.warnings)
+	if strip {
+		p.Action = StripSparseManifestList
+		if len(list.Edits) == 0 {
+			p.ActionReason = "nothing to strip"
+		}
+	}
+	for _, d := range p.Wanted() {
+		if !t.in.Present[d] {
+			p.Copies = append(p.Copies, d)
+		}
+	}
+	list.Walk(func(l *ListPlan) { p.warnOfRemarks(l.Result, l.remarks()) })
+	t.absent(p)
+	t.void(p)
+	p.attach(t.in)
+	return p, t.in.count(p)
+}
+
+// list plans one list, and the lists nested in it first: an entry that names a changed list is updated.
+func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
+	l := &ListPlan{
+		Digest: n.Digest, MediaType: n.List.MediaType(), Size: int64(len(n.Bytes)), Instances: make([]InstancePlan, len(n.Instances)),
+		node: n,
+	}
+	for i, instance := range n.Instances {
+		l.Instances[i] = t.instance(n, i, instance)
+		if err := t.nested(n, &l.Instances[i], strip); err != nil {
+			return nil, err
+		}
+	}
+	dropOrphans(l)
+	decided, err := prepareInstanceCopies(n.Instances, l.copied(), strip)
+	if err != nil {
+		return nil, err
+	}
+	l.copies = decided.copies
+	for _, e := range decided.deletes {
+		l.Instances[e.DeleteIndex].Entry = StripEntry
+	}
+	l.Edits = append(l.updates(), decided.deletes...)
+	return l, t.edit(n, l)
+}
+
+// nested plans the list that ip names, if that was read.
+func (t *treePlanner) nested(n *listtree.Node, ip *InstancePlan, strip bool) error {
+	node := n.Nested[ip.Index]
+	if node == nil {
+		return nil
+	}
+	nested, err := t.list(node, strip && ip.Decision == Copy)
+	if err != nil {
+		return err
+	}
+	ip.Nested = nested
+	ip.Present = t.in.Present[nested.Result]
+	if nested.Result != nested.Digest {
+		ip.Entry = UpdateEntry
+	}
+	return nil
+}
+
+// copied says of each entry whether it is copied.
+func (l *ListPlan) copied() []bool {
+	copied := make([]bool, len(l.Instances))
+	for i, ip := range l.Instances {
+		copied[i] = ip.Decision == Copy
+	}
+	return copied
+}
+
+// updates returns the edits of the entries that are updated.
+func (l *ListPlan) updates() []manifest.ListEdit {
+	var updates []manifest.ListEdit
+	for _, ip := range l.Instances {
+		if ip.Entry == UpdateEntry {
+			updates = append(updates, manifest.ListEdit{
+				ListOperation: manifest.ListOpUpdate, UpdateIndex: ip.Index, UpdateDigest: ip.Nested.Result, UpdateSize: ip.Nested.ResultSize,
+			})
+		}
+	}
+	return updates
+}
+
+// dropOrphans takes back attestations that follow a nested list which gets another digest, and those that follow them: what they
+// describe would not be in the list. Attestations that were selected in their own right stay.
+func dropOrphans(l *ListPlan) {
+	follows := func(ip InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
+	var stay []digest.Digest // those whose followers are still to be looked at
+	followers := map[digest.Digest][]int{}
+	for i, ip := range l.Instances {
+		switch {
+		case follows(ip):
+			followers[ip.AttestationOf] = append(followers[ip.AttestationOf], i)
+		case ip.Decision == Copy && ip.Entry == KeepEntry:
+			stay = append(stay, ip.Digest)
+		}
+	}
+	for len(stay) > 0 && len(followers) > 0 {
+		subject := stay[0]
+		stay = stay[1:]
+		for _, i := range followers[subject] {
+			stay = append(stay, l.Instances[i].Digest)
+		}
+		delete(followers, subject)
+	}
+	for _, orphans := range followers {
+		for _, i := range orphans {
+			ip := &l.Instances[i]
+			ip.Decision = Skip
+			ip.Reason = Reason{ReasonOrphaned, ip.Reason.Text + ", which changes"}
+		}
+	}
+}
+
+// A platformKey is a platform without features.
+type platformKey struct{ os, architecture, variant, osVersion string }
+
+// platform returns p for people.
+func (t *treePlanner) platform(p *imgspecv1.Platform) string {
+	if p == nil || len(p.OSFeatures) > 0 {
+		return platform.Format(p)
+	}
+	key := platformKey{p.OS, p.Architecture, p.Variant, p.OSVersion}
+	text, ok := t.platforms[key]
+	if !ok {
+		text = platform.Format(p)
+		t.platforms[key] = text
+	}
+	return text
+}
+
+func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instance) InstancePlan {
+	v := t.sel.verdicts[n][i]
+	ip := InstancePlan{
+		Index: i, Digest: instance.Digest, Size: instance.Size, MediaType: instance.MediaType, ArtifactType: instance.ArtifactType,
+		Platform: t.platform(instance.Platform),
+		Decision: Skip, Entry: KeepEntry, Reason: v.reason, Missing: v.missing, Present: t.in.Present[instance.Digest],
+	}
+	ip.AttestationOf, _ = instance.AttestationOf()
+	if v.wanted {
+		ip.Decision = Copy
+	}
+	return ip
+}
+
+// absent fills in the children that the written lists name and that will not be at the destination. What is copied for the sake of
+// one list is there for all.
+func (t *treePlanner) absent(p *Plan) {
+	there := make(map[digest.Digest]bool, len(p.Copies))
+	p.List.Walk(func(l *ListPlan) {
+		for _, ip := range l.Instances {
+			if ip.Decision == Copy || ip.Present {
+				there[ip.Digest] = true
+			}
+		}
+	})
+	p.List.Walk(func(l *ListPlan) {
+		named := map[digest.Digest]bool{}
+		for _, ip := range l.Instances {
+			if ip.Entry != StripEntry && !there[ip.Digest] && !named[ip.Digest] {
+				named[ip.Digest] = true
+				l.Absent = append(l.Absent, ip.Digest)
+			}
+		}
+	})
+}
+
+// edit applies the edits of l and fills in its result.
+func (t *treePlanner) edit(n *listtree.Node, l *ListPlan) error {
+	l.result, l.Result, l.ResultSize = n.Bytes, n.Digest, l.Size
+	if len(l.Edits) == 0 {
+		return nil
+	}
+	if reason := t.cannotModify(n.Digest); reason != "" {
+		return &CannotModifyError{n.Digest, reason}
+	}
+	edited := n.List.Clone()
+	if err := edited.EditInstances(l.Edits); err != nil {
+		return fmt.Errorf("list %s: %w", n.Digest, err)
+	}
+	result, err := edited.Serialize()
+	if err != nil {
+		return fmt.Errorf("list %s: %w", n.Digest, err)
+	}
+	l.result, l.Result, l.ResultSize = result, n.Digest.Algorithm().FromBytes(result), int64(len(result))
+	return nil
+}
+
+// cannotModify says why the list with digest d must not change, "" if it may.
+func (t *treePlanner) cannotModify(d digest.Digest) string {
+	o := t.in.Choices
+	switch {
+	case o.PreserveDigests:
+		return "PreserveDigests is set (Instructed to preserve digests)" // the second half is for programs that look for upstream's words
+	case t.in.DestinationDigest != "":
+		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
+	case t.in.SignedLists[d] > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid; RemoveListSignatures removes them", t.in.SignedLists[d])
+	case t.in.SignaturesUnknown[d] && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return "whether it is signed could not be asked, and signatures would become invalid; RemoveListSignatures removes them"
+	case o.ListSignatures == GuardListSignatures && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return t.in.ListSignatures[d].guarded()
+	}
+	return ""
+}
+
+// void notes signatures and attestations that lose what they are about.
+func (t *treePlanner) void(p *Plan) {
+	p.List.Walk(func(l *ListPlan) {
+		if n := t.in.SignedLists[l.Digest]; n > 0 && l.Result != l.Digest {
+			p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
+		}
+		if l.Result != l.Digest {
+			p.noteSignatures(l.Digest, t.in.ListSignatures[l.Digest])
+		}
+		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+		for _, ip := range l.Instances {
+			updated[ip.Digest] = updated[ip.Digest] || ip.Entry == UpdateEntry
+			stays[ip.Digest] = stays[ip.Digest] || ip.Entry == KeepEntry
+		}
+		for _, ip := range l.Instances {
+			if ip.Decision == Copy && updated[ip.AttestationOf] && !stays[ip.AttestationOf] {
+				p.Void = append(p.Void, fmt.Sprintf("the attestation %s of the list %s, which changes", ip.Digest, ip.AttestationOf))
+			}
+		}
+	})
+}
+
+// guarded says why a list with these signatures must not be stripped under GuardListSignatures, "" if it may.
+func (s ListSignatures) guarded() string {
+	switch {
+	case len(s.Found) > 0:
+		return fmt.Sprintf("it is signed (%s), and its signatures would become invalid; RemoveListSignatures removes them", prose.Some(s.Found))
+	case s.Unanswered:
+		return fmt.Sprintf("whether it is signed could not be asked (%s); RemoveListSignatures strips it all the same", s.Unknown)
+	}
+	return ""
+}
+
+// noteSignatures says in the plan what becomes of the signatures attached to a list that changes.
+func (p *Plan) noteSignatures(list digest.Digest, s ListSignatures) {
+	if len(s.Found) > 0 {
+		p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s: %s", list, prose.Some(s.Found)))
+		p.Warnings = append(p.Warnings, fmt.Sprintf("the list %s is signed, and changes: void at the destination: %s", list, prose.Some(s.Found)))
+	}
+	if s.Unknown != "" {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("not all could be asked about signatures of the list %s, which changes: %s", list, s.Unknown))
+	}
+}

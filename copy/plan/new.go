@@ -1,0 +1,95 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// New decides what a copy will do. It does no I/O, and the same input gives the same plan, whatever the order of selectors.
+//
+// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the decisions: *OptionsError,
+// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that
+// applies, in this order.
+func New(in Input) (*Plan, error) {
+	if err := in.Choices.Validate(); err != nil {
+		return nil, err
+	}
+	if err := in.normalize(); err != nil {
+		return nil, err
+	}
+	p, err := in.plan()
+	if err != nil {
+		return nil, err
+	}
+	return in.decideWay(p)
+}
+
+// plan plans what is copied, whoever does the work.
+func (in *Input) plan() (*Plan, error) {
+	if !in.Top.IsList() {
+		return in.planSingle()
+	}
+	if in.Choices.ImageListSelection == CopySystemImage {
+		return in.planSystem()
+	}
+	return in.planMulti()
+}
+
+// newPlan returns the part of a plan that every kind of copy has.
+func (in *Input) newPlan() *Plan {
+	return &Plan{
+		Schema: Schema, Source: in.Source, Destination: in.Destination,
+		Way: Native, Asked: in.Choices.SparseManifestListAction, Action: KeepSparseManifestList, Copies: []digest.Digest{},
+	}
+}
+
+// count fills in what the copies of p need to move at most, and warns of what parsers may read differently in them.
+func (in *Input) count(p *Plan) error {
+	counted := slices.Clone(p.Copies)
+	for _, a := range p.ToAttach() {
+		doc, ok := in.Tree.Document(a.Digest)
+		if !ok || !doc.IsList() {
+			counted = append(counted, a.Digest)
+			continue
+		}
+		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+		if err != nil {
+			return fmt.Errorf("list %s: %w", a.Digest, err)
+		}
+		p.warnOfRemarks(a.Digest, list.Remarks())
+	}
+	seen := map[digest.Digest]bool{}
+	for _, d := range counted {
+		image, err := in.Tree.Image(d)
+		if err != nil {
+			return err
+		}
+		if image == nil {
+			p.Unread++
+			continue
+		}
+		p.warnOfRemarks(d, image.Remarks)
+		for b := range image.Blobs() {
+			if seen[b.Digest] {
+				continue
+			}
+			seen[b.Digest] = true
+			p.Blobs++
+			p.Bytes = AddSize(p.Bytes, b.Size)
+		}
+	}
+	return nil
+}
+
+// AddSize adds sizes in bytes, which strangers state. It returns the largest number instead of one that is too large.
+func AddSize(a, b int64) int64 {
+	if a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
+}

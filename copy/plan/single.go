@@ -1,0 +1,145 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/manifest"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// planSingle plans the copy of a source that is a single image.
+func (in *Input) planSingle() (*Plan, error) {
+	if err := in.checkSingleOptions(); err != nil {
+		return nil, err
+	}
+	if err := in.checkSingleRequired(in.Platform); err != nil {
+		return nil, err
+	}
+	warnings, err := in.checkSinglePlatform()
+	if err != nil {
+		return nil, err
+	}
+	image := ImagePlan{
+		Digest: in.Digest, MediaType: in.Top.MediaType, Size: int64(len(in.Top.Bytes)),
+		Reason: Reason{ReasonSingle, "the source is a single image"},
+	}
+	if in.Platform != nil {
+		image.Platform = platform.Format(in.Platform)
+	}
+	p, err := in.imagePlan(image)
+	if err != nil {
+		return nil, err
+	}
+	p.Warnings = slices.Concat(p.Warnings, warnings, in.Tree.warnings)
+	return p, nil
+}
+
+// planSystem plans the copy of the one instance of a list that suits the running system.
+func (in *Input) planSystem() (*Plan, error) {
+	if err := in.checkSingleOptions(); err != nil {
+		return nil, err
+	}
+	if err := in.Parse(); err != nil {
+		return nil, err
+	}
+	instances := in.Tree.list.Root.Instances
+	i := slices.IndexFunc(instances, func(instance manifest.Instance) bool { return instance.Digest == in.System })
+	if i < 0 {
+		return nil, fmt.Errorf("list %s does not name %q, which was chosen for this system", in.Digest, in.System)
+	}
+	instance := instances[i]
+	if err := in.checkSingleRequired(instance.Platform); err != nil {
+		return nil, err
+	}
+	if in.gone(instance.Digest) {
+		return nil, &MissingError{Missing: []MissingInstance{missingInstance(instance, instances)}}
+	}
+	p, err := in.imagePlan(ImagePlan{
+		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),
+		Reason: Reason{ReasonSystem, "suits this system"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.Warnings = append(p.Warnings, in.Tree.warnings...)
+	return p, nil
+}
+
+// checkSingleOptions refuses options that make sense only where a list is copied.
+func (in *Input) checkSingleOptions() error {
+	if in.Choices.RemoveListSignatures {
+		return &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
+	}
+	return nil
+}
+
+// imagePlan plans the copy of one image.
+func (in *Input) imagePlan(image ImagePlan) (*Plan, error) {
+	if err := in.Parse(); err != nil {
+		return nil, err
+	}
+	doc, _ := in.Tree.Document(image.Digest)
+	if err := in.CheckDestination(image.Digest, doc.Bytes); err != nil {
+		return nil, err
+	}
+	image.Present = in.Present[image.Digest]
+	p := in.newPlan()
+	p.Digest = image.Digest
+	p.Image = &image
+	if !image.Present {
+		p.Copies = []digest.Digest{image.Digest}
+	}
+	p.attach(in)
+	return p, in.count(p)
+}
+
+// checkSingleRequired holds the platform of the only image that is copied against the requirements.
+func (in *Input) checkSingleRequired(is *imgspecv1.Platform) error {
+	var failed []RequiredPlatform
+	for _, f := range in.Choices.RequiredPlatforms {
+		if !platform.Pattern(f).Matches(is) {
+			failed = append(failed, RequiredPlatform{
+				Platform: f.String(), Reason: "the only image that is copied is for " + platform.Format(is),
+			})
+		}
+	}
+	return in.requiredError(failed)
+}
+
+// checkSinglePlatform holds the platform of a single image against the filters. One of them must match; the others are warned of.
+func (in *Input) checkSinglePlatform() (warnings []string, err error) {
+	o := in.Choices
+	if o.ImageListSelection != CopySpecificImages {
+		return nil, nil
+	}
+	include, exclude := newFilters(o.InstancePlatforms, o.OptionalPlatforms)
+	matches := func(f *filter) bool { return f.Matches(in.Platform) }
+	selected := len(include) == 0 || slices.ContainsFunc(include, matches) || slices.Contains(o.Instances, in.Digest)
+	if !selected || slices.ContainsFunc(exclude, matches) {
+		return nil, &NoMatchError{Asked: texts(append(include, exclude...)), Offered: []string{platform.Format(in.Platform)}, Single: true}
+	}
+	for _, text := range texts(slices.DeleteFunc(include, matches)) {
+		warnings = append(warnings, fmt.Sprintf("the source is a single image for %s: nothing matches %s", platform.Format(in.Platform), text))
+	}
+	for _, d := range o.Instances {
+		if d != in.Digest {
+			warnings = append(warnings, fmt.Sprintf("the source is a single image: the selected digest %s is not its own", d))
+		}
+	}
+	return warnings, nil
+}
+
+// texts returns the distinct texts of filters, sorted.
+func texts(filters []*filter) []string {
+	texts := make([]string, len(filters))
+	for i, f := range filters {
+		texts[i] = f.text
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}

@@ -1,0 +1,150 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A Tree holds the documents of a source as parsed: a list with everything nested in it, or a single image, and what else was read.
+// Plans that are made of one Tree parse nothing again. A Tree does not change, and is safe for concurrent use.
+type Tree struct {
+	top       digest.Digest
+	documents map[digest.Digest]parsedDocument
+	warnings  []string // of what documents are claimed to be
+	// Of lists only; nil if the source is a single image.
+	lists *listtree.Builder
+	list  *listtree.Tree
+}
+
+// A parsedDocument is a document, and what it says if it is no list: image is nil for Docker schema 1, whose blobs nobody here needs to
+// know, and where err says why it cannot be parsed.
+type parsedDocument struct {
+	Document
+	image *manifest.Image
+	err   error
+}
+
+// ParseTree parses what a source names, top with the digest d, and other documents, by digest. That they match their digests is assumed.
+// More come with With.
+//
+// The error is a *manifest.ParseError or a *LimitError about the top-level list, or about one that is nested in it. What is wrong with the
+// manifest of an image is an error of plans that need it.
+func ParseTree(top Document, d digest.Digest, documents map[digest.Digest]Document) (*Tree, error) {
+	t := &Tree{top: d, documents: map[digest.Digest]parsedDocument{d: parse(top)}}
+	if t.documents[d].IsList() {
+		t.lists = &listtree.Builder{}
+	}
+	return t.with(documents, slices.Collect(maps.Keys(documents)))
+}
+
+// With returns the tree with more documents. Those that t has are not parsed again. Errors are those of ParseTree.
+func (t *Tree) With(documents map[digest.Digest]Document) (*Tree, error) {
+	var more []digest.Digest
+	for d := range documents {
+		if _, ok := t.documents[d]; !ok {
+			more = append(more, d)
+		}
+	}
+	if len(more) == 0 {
+		return t, nil
+	}
+	return t.with(documents, more)
+}
+
+// with returns the tree with those of documents that more names.
+func (t *Tree) with(documents map[digest.Digest]Document, more []digest.Digest) (*Tree, error) {
+	out := &Tree{top: t.top, documents: maps.Clone(t.documents)}
+	for _, d := range more {
+		if _, ok := out.documents[d]; !ok {
+			out.documents[d] = parse(documents[d])
+		}
+	}
+	if t.lists != nil {
+		out.lists = t.lists.Clone(func(d digest.Digest) (listtree.Document, bool) {
+			doc, ok := out.documents[d]
+			return listtree.Document{MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
+		})
+		var err error
+		if out.list, err = out.lists.Build(t.top); err != nil {
+			return nil, err
+		}
+	}
+	out.warnings = out.wrongClaims()
+	return out, nil
+}
+
+// Unread returns the distinct nested lists that the tree names and has no documents of, in the order in which they are met.
+func (t *Tree) Unread() []digest.Digest {
+	if t.list == nil {
+		return nil
+	}
+	return t.list.Unread
+}
+
+// Document returns the document with the digest d, and whether the tree has it. Its MediaType is what it is, whatever it was declared to be.
+func (t *Tree) Document(d digest.Digest) (Document, bool) {
+	doc, ok := t.documents[d]
+	return doc.Document, ok
+}
+
+// Image returns the manifest with the digest d as parsed, which is not to be modified. It is nil for Docker schema 1, and for what the
+// tree does not have. The error is a *manifest.ParseError, also for what is a list.
+func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
+	doc, ok := t.documents[d]
+	if ok && doc.IsList() {
+		_, doc.err = manifest.ParseImage(doc.Bytes, doc.MediaType)
+	}
+	if doc.err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", d, doc.err)
+	}
+	return doc.image, nil
+}
+
+func parse(doc Document) parsedDocument {
+	out := parsedDocument{Document: doc.Read()}
+	switch mt := out.MediaType; {
+	case manifest.IsListMediaType(mt), mt == manifest.MediaTypeDockerSchema1, mt == manifest.MediaTypeDockerSchema1Signed:
+	default:
+		out.image, out.err = manifest.ParseImage(out.Bytes, mt)
+	}
+	return out
+}
+
+// Lists returns the distinct digests of the lists of the tree, sorted.
+func (t *Tree) Lists() []digest.Digest {
+	if t.list == nil {
+		return nil
+	}
+	lists := map[digest.Digest]bool{}
+	t.list.Root.Walk(func(n *listtree.Node) { lists[n.Digest] = true })
+	return slices.Sorted(maps.Keys(lists))
+}
+
+// Parse sees to it that in.Tree has all documents of in, so that plans of in parse nothing again. in.Digest must be set. Errors are those of
+// ParseTree.
+func (in *Input) Parse() (err error) {
+	if in.Tree == nil {
+		in.Tree, err = ParseTree(in.Top, in.Digest, in.Documents)
+	} else {
+		in.Tree, err = in.Tree.With(in.Documents)
+	}
+	return err
+}
+
+// root returns the top-level list, with all nested ones that are not missing below it.
+func (in *Input) root() (*listtree.Node, error) {
+	if err := in.Parse(); err != nil {
+		return nil, err
+	}
+	unread := slices.DeleteFunc(slices.Clone(in.Tree.Unread()), func(d digest.Digest) bool { return in.Missing[d] })
+	if len(unread) > 0 {
+		return nil, &UnreadError{unread}
+	}
+	return in.Tree.list.Root, nil
+}

@@ -1,0 +1,287 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// WayFacts are what decides who does the work of a copy, beside Choices and the images. They are facts about the two ends and about
+// options that only concern how images are written.
+type WayFacts struct {
+	// Source and Destination are the names of the transports; the engine of package copy reads and writes those that are native.
+	Source, Destination             string
+	NativeSource, NativeDestination bool
+	// UpstreamOnly are the options that are set and that only upstream's copy carries out, whatever the images are.
+	UpstreamOnly []OptionUse
+	// Stores are the media types of manifests and lists that the destination stores; nil means any.
+	Stores []string
+	// Layers is what the destination wants of layers.
+	Layers LayerChange
+	// ForeignStay is set if the destination leaves layers with URLs where they are.
+	ForeignStay bool
+	// CompressionFormat is the name of the compression that is asked for, "" if none is.
+	CompressionFormat string
+	// Decrypts and DownloadsForeign are set if encrypted layers are to be decrypted, and layers with URLs to be downloaded.
+	Decrypts, DownloadsForeign bool
+	// AddsVariants is set if instances with other compressions are to be added.
+	AddsVariants bool
+	// Signed are the images whose signatures are copied.
+	Signed map[digest.Digest]bool
+}
+
+// An OptionUse is an option that is set, and what it does: "Signers", "make new signatures".
+type OptionUse struct{ Option, Does string }
+
+// LayerChange is what a destination wants done to the layers of images.
+type LayerChange string
+
+// What is done to layers. The zero value leaves them as they are.
+const (
+	KeepLayers       LayerChange = ""
+	CompressLayers   LayerChange = "compress"
+	DecompressLayers LayerChange = "decompress"
+)
+
+// The compressions that manifests can state, as upstream names them.
+const (
+	gzip = "gzip"
+	zstd = "zstd"
+)
+
+// A wayReason says why the work has to be done by upstream's copy; its zero value, that it is done natively.
+type wayReason struct {
+	option string // the option that is the cause, "" if it is something else
+	text   string
+}
+
+// CertainWay returns who does the work, as far as that is certain before any image has been read.
+func CertainWay(f *WayFacts) Way {
+	if f.reasonInEnds().text != "" {
+		return Upstream
+	}
+	return Native
+}
+
+// MayChangeImages reports whether images may be asked to be as they need not be at the source. Then a digest that the destination has
+// already says nothing. usual is what its transport wants of layers if nobody asks for anything else.
+func (f *WayFacts) MayChangeImages(o *Choices, usual LayerChange) bool {
+	return o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers != usual
+}
+
+// decideWay returns p as it is carried out by whoever has to do the work. It fails with an *OptionsError for what they cannot do.
+func (in *Input) decideWay(p *Plan) (*Plan, error) {
+	if in.Way == nil {
+		return p, nil
+	}
+	reason, err := in.wayReason(p)
+	if err != nil || reason.text == "" {
+		return p, err
+	}
+	if in.Choices.Attaches() {
+		return nil, &OptionsError{
+			[]string{"Referrers", "DigestTags"}, fmt.Sprintf("what is attached names digests that change, or is not known to upstream's copy: %s", reason.text),
+		}
+	}
+	return in.through(p, reason)
+}
+
+// Through returns the plan p of this input as upstream's work, for a reason that was not known when it was made. It fails with an
+// *OptionsError if upstream's options cannot express it.
+func (in *Input) Through(p *Plan, reason string) (*Plan, error) {
+	return in.through(p, wayReason{text: reason})
+}
+
+func (in *Input) through(p *Plan, reason wayReason) (*Plan, error) {
+	if err := in.inexpressible(p, reason); err != nil {
+		return nil, err
+	}
+	out := *p
+	out.Way, out.WayReason = Upstream, reason.text
+	out.Digest = ""
+	return &out, nil
+}
+
+// wayReason says why upstream has to do the work of p.
+func (in *Input) wayReason(p *Plan) (wayReason, error) {
+	if reason := in.Way.reasonInEnds(); reason.text != "" {
+		return reason, nil
+	}
+	if reason := in.reasonInTypes(p); reason.text != "" {
+		return reason, nil
+	}
+	for _, d := range slices.Sorted(slices.Values(p.Copies)) {
+		image, err := in.Tree.Image(d)
+		if err != nil {
+			return wayReason{}, err
+		}
+		if image == nil {
+			return wayReason{text: fmt.Sprintf("%s is a Docker schema 1 image", prose.Short(d))}, nil
+		}
+		fixed := in.Choices.PreserveDigests || in.DestinationDigest != "" || in.Way.Signed[d]
+		if reason := in.reasonInImage(image, fixed); reason.text != "" {
+			reason.text = fmt.Sprintf("%s %s", prose.Short(d), reason.text)
+			return reason, nil
+		}
+	}
+	return wayReason{}, nil
+}
+
+// reasonInEnds names an option that only upstream can carry out, or an end that only it reads or writes.
+func (f *WayFacts) reasonInEnds() wayReason {
+	if len(f.UpstreamOnly) > 0 {
+		use := f.UpstreamOnly[0]
+		return wayReason{use.Option, use.Option + " " + use.Does}
+	}
+	switch {
+	case !f.NativeSource:
+		return wayReason{text: fmt.Sprintf("the source transport %s is not read natively", f.Source)}
+	case !f.NativeDestination:
+		return wayReason{text: fmt.Sprintf("the destination transport %s is not written natively", f.Destination)}
+	}
+	return wayReason{}
+}
+
+// reasonInTypes names a manifest or list of p that has to have another media type at the destination.
+func (in *Input) reasonInTypes(p *Plan) wayReason {
+	types := map[digest.Digest]string{}
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) { types[l.Digest] = l.MediaType })
+	}
+	for _, d := range p.Copies {
+		if doc, ok := in.Tree.Document(d); ok {
+			types[d] = doc.MediaType
+		}
+	}
+	for _, d := range slices.Sorted(maps.Keys(types)) {
+		mt := types[d]
+		if forced := in.Choices.forcedType(mt); mt != forced {
+			return wayReason{"ForceManifestMIMEType", fmt.Sprintf("ForceManifestMIMEType converts %s, which is %s", prose.Short(d), mt)}
+		}
+		if in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt) {
+			return wayReason{text: fmt.Sprintf("%s has to be converted: the destination does not store %q", prose.Short(d), mt)}
+		}
+	}
+	return wayReason{}
+}
+
+// forcedType returns the media type that a manifest or list of type mt has to have, mt itself if none is forced.
+func (o *Choices) forcedType(mt string) string {
+	forced := cmp.Or(o.ForceManifestMIMEType, mt)
+	if !manifest.IsListMediaType(mt) {
+		return forced
+	}
+	switch forced {
+	case manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
+		return manifest.MediaTypeDockerList
+	case imgspecv1.MediaTypeImageManifest:
+		return imgspecv1.MediaTypeImageIndex
+	}
+	return forced
+}
+
+// reasonInImage says why an image has to change. fixed is set if its manifest must not: then its layers stay as they are. What is asked for
+// all the same is left to upstream, which has an error for it.
+func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
+	f := in.Way
+	format := f.CompressionFormat
+	const formatOption = "DestinationCtx.CompressionFormat"
+	needsOCI := format != "" && format != gzip && image.MediaType != imgspecv1.MediaTypeImageManifest
+	if needsOCI && (!fixed || in.Choices.ForceManifestMIMEType != "") { // upstream refuses to force what does not state the format
+		return wayReason{formatOption, fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, formatOption)}
+	}
+	for _, layer := range image.Layers {
+		elsewhere := len(layer.URLs) > 0
+		algorithm, changeable := compressionOf(image, layer)
+		switch {
+		case elsewhere && f.DownloadsForeign:
+			return wayReason{"DownloadForeignLayers", "has layers that are elsewhere, which DownloadForeignLayers wants"}
+		case elsewhere && f.ForeignStay:
+			continue
+		case elsewhere:
+			return wayReason{text: "has layers that are elsewhere, which the destination wants"}
+		case f.Decrypts && strings.HasSuffix(layer.MediaType, "+encrypted"):
+			return wayReason{"OciDecryptConfig", "has encrypted layers, which OciDecryptConfig decrypts"}
+		case fixed || !changeable:
+		case f.Layers == CompressLayers && algorithm == "":
+			return wayReason{text: "has uncompressed layers, which the destination wants compressed"}
+		case f.Layers == CompressLayers && format != "" && algorithm != format:
+			return wayReason{formatOption, fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, formatOption, format)}
+		case f.Layers == DecompressLayers && algorithm != "":
+			return wayReason{"DestinationCtx.DirForceDecompress", "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"}
+		}
+	}
+	return wayReason{}
+}
+
+// compressionOf returns the name of a layer's compression by its media type, "" for none. Upstream leaves layers whose type it does
+// not know, and those of artifacts, as they are: they are not changeable.
+func compressionOf(image *manifest.Image, layer manifest.Descriptor) (algorithm string, changeable bool) {
+	known := ociLayers
+	if image.MediaType == manifest.MediaTypeDockerManifest {
+		known = dockerLayers
+	} else if image.Config.MediaType != imgspecv1.MediaTypeImageConfig {
+		return "", false
+	}
+	algorithm, changeable = known[layer.MediaType]
+	return algorithm, changeable
+}
+
+// The media types of layers, and their compressions.
+var (
+	ociLayers = map[string]string{
+		imgspecv1.MediaTypeImageLayer:                     "",
+		imgspecv1.MediaTypeImageLayerGzip:                 gzip,
+		imgspecv1.MediaTypeImageLayerZstd:                 zstd,
+		imgspecv1.MediaTypeImageLayerNonDistributable:     "",   //nolint:staticcheck // still in use
+		imgspecv1.MediaTypeImageLayerNonDistributableGzip: gzip, //nolint:staticcheck // still in use
+		imgspecv1.MediaTypeImageLayerNonDistributableZstd: zstd, //nolint:staticcheck // still in use
+	}
+	dockerLayers = map[string]string{
+		manifest.MediaTypeDockerLayer:            "",
+		manifest.MediaTypeDockerLayerGzip:        gzip,
+		manifest.MediaTypeDockerForeignLayer:     "",
+		manifest.MediaTypeDockerForeignLayerGzip: gzip,
+	}
+)
+
+// inexpressible refuses a plan that upstream's options cannot express. The error names the option that asks for it, and the one that makes
+// it upstream's work, if it is one.
+func (in *Input) inexpressible(p *Plan, reason wayReason) error {
+	if p.List == nil {
+		return nil
+	}
+	refuse := func(option, why string) error {
+		options := []string{option}
+		if reason.option != "" && reason.option != option {
+			options = append(options, reason.option)
+		}
+		return &OptionsError{options, fmt.Sprintf("%s, which upstream's copy cannot do, and the work has to go there: %s", why, reason.text)}
+	}
+	if in.Way != nil && in.Way.AddsVariants && !p.List.Everything() {
+		reason.option = "ImageListSelection"
+		return refuse("EnsureCompressionVariantsExist", "variants are to be added to a subset")
+	}
+	decided := map[digest.Digest]Decision{}
+	for _, ip := range p.List.Instances {
+		if ip.Nested != nil && ip.Decision == Copy {
+			return refuse("ImageListSelection", "nested lists are selected")
+		}
+		if before, ok := decided[ip.Digest]; ok && before != ip.Decision {
+			return refuse("InstanceIndexes", fmt.Sprintf("one of the entries with the digest %s is selected and another is not", ip.Digest))
+		}
+		decided[ip.Digest] = ip.Decision
+	}
+	if p.Asked == AutoSparseManifestList && p.Sparse() {
+		return refuse("SparseManifestListAction", "auto needs the registry's own refusal")
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if it would be longer than tags are (OCI distribution
+// specification v1.1, "Pulling manifests").
+func ChildTag(d digest.Digest) string {
+	tag := strings.Replace(d.String(), ":", "-", 1) + childSuffix
+	if len(tag) > 128 {
+		return ""
+	}
+	return tag
+}
+
+// childSuffix ends the tags of children that were added to a list, sha256-<hex>.child.
+const childSuffix = ".child"
+
+// decideWidening decides what becomes of children that the plan adds to lists which the destination has, and of those that are added if it
+// refuses the sparse list.
+func (in *Input) decideWidening(p *Plan) error {
+	widened, err := in.widened(p)
+	if err != nil {
+		return err
+	}
+	if p.IfRefused != nil {
+		too, err := in.widened(p.IfRefused)
+		if err != nil {
+			p.IfRefused, p.IfRefusedNot = nil, err.Error()
+		}
+		widened = append(widened, too...)
+	}
+	p.Widened = slices.Sorted(maps.Keys(setOf(widened)))
+	return nil
+}
+
+// widened returns the children that get tags, because the plan adds them to lists which the destination has and does not keep together. What
+// the destination does not tell it may have, and may lack.
+func (in *Input) widened(p *Plan) ([]digest.Digest, error) {
+	if !in.Sparse.Known || !in.Sparse.Accepts || in.Sparse.Widens {
+		return nil, nil
+	}
+	var tagged []digest.Digest
+	var refused *WidenError
+	p.List.Walk(func(l *ListPlan) {
+		there := in.IsStored(l.Result)
+		var lacking []digest.Digest
+		for _, d := range l.brought() {
+			switch {
+			case in.IsStored(d) || !there && !in.PresenceUnknown[l.Result]:
+			case in.Choices.WidenedChildTags && ChildTag(d) != "":
+				tagged = append(tagged, d)
+			case there && !in.PresenceUnknown[d]:
+				lacking = append(lacking, d)
+			}
+		}
+		if len(lacking) > 0 && refused == nil {
+			refused = &WidenError{l.Result, slices.Sorted(maps.Keys(setOf(lacking))), in.Sparse.Basis + ", and not that children may be added to one that is there"}
+		}
+	})
+	if refused != nil {
+		return nil, refused
+	}
+	return tagged, nil
+}
+
+// IsStored says whether a manifest or list is known to be at the destination, whatever it lacks there.
+func (in *Input) IsStored(d digest.Digest) bool {
+	return in.Present[d] || in.Stored[d] || d == in.DestinationTop
+}
+
+// brought returns the children of the list, as it is written, that are to be at the destination.
+func (l *ListPlan) brought() []digest.Digest {
+	var brought []digest.Digest
+	for _, ip := range l.Instances {
+		switch {
+		case ip.Decision != Copy || ip.Entry == StripEntry:
+		case ip.Nested != nil:
+			brought = append(brought, ip.Nested.Result)
+		default:
+			brought = append(brought, ip.Digest)
+		}
+	}
+	return brought
+}
+
+// MayWiden says whether the plan may add children to a list that the destination has: it has some of those that a list is to have, and not
+// others.
+func (in *Input) MayWiden(p *Plan) bool {
+	return in.anyList(p, func(_ *ListPlan, there, added bool) bool { return there && added })
+}
+
+// Adds says whether the plan adds children to a list that the destination has, as far as is known.
+func (in *Input) Adds(p *Plan) bool {
+	return in.anyList(p, func(l *ListPlan, _, added bool) bool {
+		return added && (in.IsStored(l.Result) || in.PresenceUnknown[l.Result])
+	})
+}
+
+// anyList says whether is holds for a list of the plan; it is told whether the destination has some of its children, and whether some are added.
+func (in *Input) anyList(p *Plan, is func(l *ListPlan, there, added bool) bool) bool {
+	if p.List == nil {
+		return false
+	}
+	any := false
+	p.List.Walk(func(l *ListPlan) {
+		there, added := false, false
+		for _, d := range l.brought() {
+			there, added = there || in.IsStored(d), added || !in.IsStored(d)
+		}
+		any = any || is(l, there, added)
+	})
+	return any
+}

@@ -1,0 +1,90 @@
+package copy
+
+import (
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+)
+
+// PlanInput is all that a plan depends on. Maps and slices are not modified. That documents match their digests is assumed, not
+// checked.
+type PlanInput struct {
+	// Source and Destination are names for people.
+	Source, Destination string
+
+	// Top is what the source reference names, and Digest its digest; "" means the SHA-256 of its bytes.
+	Top    Document
+	Digest digest.Digest
+	// Documents are the nested lists and manifests that have been read, by digest. Every nested list must be here or in Missing.
+	// Manifests may be left out: then their blobs are not counted.
+	Documents map[digest.Digest]Document
+	// Missing are the instances that the source definitely does not have.
+	Missing map[digest.Digest]bool
+	// Present are the manifests that are known to be at the destination, with everything that they name.
+	Present map[digest.Digest]bool
+	// Stored are manifests and lists that are known to be at the destination, beside Present, whatever they lack there. Nil for none.
+	Stored map[digest.Digest]bool
+	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no plan is made as if they were absent there,
+	// nor as if they were not. Nil for none.
+	PresenceUnknown map[digest.Digest]bool
+	// Platform is what the config of a single image says. It is needed if Options filter or require platforms.
+	Platform *imgspecv1.Platform
+	// Attachments are the referrers and digest tags that are known, of whatever subjects, and theirs in turn.
+	Attachments []Attachment
+	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
+	SignedLists map[digest.Digest]int
+	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside SignedLists.
+	ListSignatures map[digest.Digest]ListSignatures
+	// SignaturesUnknown are the lists and images of which the source does not tell whether they are signed. Nil for none.
+	SignaturesUnknown map[digest.Digest]bool
+	// DestinationDigest is the digest in the destination reference, "" if it has none.
+	DestinationDigest digest.Digest
+	// DestinationTop is what the destination reference names, "" if nothing, or if that is not known. Under Auto, a list that was stripped
+	// stays so.
+	DestinationTop digest.Digest
+	// Sparse is what is known about the destination's view of sparse lists.
+	Sparse SparseSupport
+	// System is the instance that CopySystemImage copies.
+	System digest.Digest
+
+	// Options are those of the copy; nil means the defaults.
+	Options *Options
+}
+
+// NewPlan decides what a copy will do, natively. It does no I/O, and the same input gives the same plan, whatever the order of selectors.
+//
+// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the decisions: *OptionsError,
+// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that
+// applies, in this order.
+//
+// Programs that make plans and do not copy link less if they call plan.New themselves.
+func NewPlan(in PlanInput) (*Plan, error) {
+	if in.Options == nil {
+		in.Options = &Options{}
+	}
+	if err := in.Options.validate(); err != nil {
+		return nil, err
+	}
+	return plan.New(plan.Input{
+		Source: in.Source, Destination: in.Destination,
+		Top: in.Top, Digest: in.Digest, Documents: in.Documents,
+		Missing: in.Missing, Present: in.Present, Stored: in.Stored, PresenceUnknown: in.PresenceUnknown, Platform: in.Platform,
+		Attachments: in.Attachments, SignedLists: in.SignedLists, ListSignatures: in.ListSignatures, SignaturesUnknown: in.SignaturesUnknown,
+		DestinationDigest: in.DestinationDigest, DestinationTop: in.DestinationTop, Sparse: in.Sparse, System: in.System,
+		Choices: in.Options.choices(),
+	})
+}
+
+// choices returns the options that a plan depends on.
+func (o *Options) choices() plan.Choices {
+	return plan.Choices{
+		ImageListSelection: plan.ImageListSelection(o.ImageListSelection),
+		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
+		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
+		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances,
+		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
+		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
+		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
+	}
+}

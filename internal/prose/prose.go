@@ -1,0 +1,49 @@
+// Package prose puts values into sentences for people: in errors, warnings and plans.
+package prose
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// shownAtMost is how many elements of a list Some shows: lists come from strangers.
+const shownAtMost = 40
+
+// Some joins the elements of s with commas, not too many of them. It returns "nothing" if there are none.
+func Some(s []string) string {
+	switch {
+	case len(s) == 0:
+		return "nothing"
+	case len(s) > shownAtMost:
+		return fmt.Sprintf("%s and %d more", strings.Join(s[:shownAtMost], ", "), len(s)-shownAtMost)
+	}
+	return strings.Join(s, ", ")
+}
+
+// And joins the elements of s with commas, and the last one with "and".
+func And(s []string) string {
+	if len(s) < 2 {
+		return strings.Join(s, "")
+	}
+	return strings.Join(s[:len(s)-1], ", ") + " and " + s[len(s)-1]
+}
+
+// Short returns d with the first twelve characters of its hash.
+func Short(d digest.Digest) string {
+	s := d.String()
+	if i := len(d.Algorithm()) + 1; len(s) > i+12 {
+		return s[:i+12]
+	}
+	return s
+}
+
+// Digests returns digests as texts.
+func Digests(ds []digest.Digest) []string {
+	s := make([]string, len(ds))
+	for i, d := range ds {
+		s[i] = d.String()
+	}
+	return s
+}
