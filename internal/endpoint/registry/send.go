@@ -135,8 +135,9 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 			return err
 		}
 		next, other := way.after(no, b.Size)
+		busy, _ := isRetriable(no)
 		switch {
-		case !other && first == nil:
+		case !other && (first == nil || busy):
 			return err
 		case !other:
 			both := fmt.Errorf("%w (and in another way: %w)", first, no)
