@@ -56,7 +56,8 @@ type job struct {
 	// untold are the manifests of which the destination did not tell whether it has them, and why; guarded by mu while it is asked.
 	untold map[digest.Digest]error
 	// support is what is known of the destination's view of sparse lists, nil until it matters.
-	support *SparseSupport
+	support    *SparseSupport
+	supportErr error // why support is not known, nil if it is
 	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
 	settled bool
 	// late are the images whose manifests are stored with the lists, because their subjects are such.

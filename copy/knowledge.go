@@ -2,7 +2,6 @@ package copy
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -11,25 +10,23 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
-// sparseSupport returns what the destination's registry says of sparse lists. That it refused some earlier says nothing: it may have been
+// askSupport learns what the destination's registry says of sparse lists. That it refused some earlier says nothing: it may have been
 // configured anew, and another repository or list is another question.
-func (j *job) sparseSupport(ctx context.Context) SparseSupport {
+func (j *job) askSupport(ctx context.Context) {
+	j.support = &SparseSupport{}
 	dst, ok := j.dst.(*registry.Destination)
 	if !ok {
-		return SparseSupport{}
+		return
 	}
-	var said registry.Announcement
-	err := one(ctx, j.budget, func() (err error) {
-		said, err = dst.Announcement(ctx)
+	j.supportErr = one(ctx, j.budget, func() error {
+		said, err := dst.Announcement(ctx)
+		*j.support = parseAnnouncement(said)
 		return err
 	})
-	if err != nil {
-		logrus.Debugf("%s announces nothing about sparse lists: %v", j.in.Destination, err)
+	if j.supportErr != nil {
+		logrus.Debugf("%s announces nothing about sparse lists: %v", j.in.Destination, j.supportErr)
+		j.support.Unanswered = isUnanswered(j.supportErr)
 	}
-	if isUnanswered(err) && j.o.CompareDestination { // a copy will see for itself
-		j.reporter.warn(fmt.Sprintf("whether the destination takes sparse lists could not be asked, and is not known: %v", err))
-	}
-	return parseAnnouncement(said)
 }
 
 // parseAnnouncement reads what the registry announces.

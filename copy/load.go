@@ -345,7 +345,7 @@ func (j *job) loadImages(ctx context.Context) error {
 	}
 	if j.compare && j.plan.Sparse() {
 		group.Go(func() error {
-			j.support = new(j.sparseSupport(groupCtx))
+			j.askSupport(groupCtx)
 			return nil
 		})
 	}
@@ -473,19 +473,23 @@ func (j *job) foresee(ctx context.Context) error {
 		return nil
 	}
 	if j.support == nil {
-		j.support = new(j.sparseSupport(ctx))
+		j.askSupport(ctx)
 	}
-	if !j.support.Known {
-		return nil
+	if j.support.Unanswered && (j.o.CompareDestination || j.in.Adds(j.plan)) { // otherwise a copy will see for itself
+		j.reporter.warn(fmt.Sprintf("whether the destination takes sparse lists, and keeps what is added to one, could not be asked, and is not known: %v", j.supportErr))
 	}
 	j.in.Sparse = *j.support
-	// What is not copied may be at the destination all the same, from an earlier copy.
-	demanded := j.in.Demanded(j.plan)
-	if err := j.askPresent(ctx, demanded, j.in.Present); err != nil {
-		return err
+	if !j.support.Known && !(j.support.Unanswered && j.o.WidenedChildTags) {
+		return nil
 	}
-	j.sayUntold(demanded)
-	if j.support.Accepts && !j.support.Widens {
+	if j.support.Known { // what is not copied may be at the destination all the same, from an earlier copy
+		demanded := j.in.Demanded(j.plan)
+		if err := j.askPresent(ctx, demanded, j.in.Present); err != nil {
+			return err
+		}
+		j.sayUntold(demanded)
+	}
+	if j.support.LosesAdded() {
 		if err := j.askForList(ctx); err != nil {
 			return err
 		}

@@ -341,9 +341,9 @@ func destinationTellsNothing(t *testing.T) {
 			continue
 		}
 		for what, matches := range map[string]func(*http.Request) bool{
-			"what the destination names":                 func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/v1") },
-			"whether the destination has ":               func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, f.Digest("amd64").String()) },
-			"whether the destination takes sparse lists": func(q *http.Request) bool { return q.URL.Path == "/api/v1/registry/capabilities" },
+			"what the destination names":   func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/v1") },
+			"whether the destination has ": func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, f.Digest("amd64").String()) },
+			"whether the destination takes sparse lists, and keeps what is added to one, could not be asked": func(q *http.Request) bool { return q.URL.Path == "/api/v1/registry/capabilities" },
 		} {
 			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{
 				Announce: &registrytest.Announcement{Sparse: true}, Script: registrytest.Only(matches, registrytest.EveryNth(1, answer)),
@@ -577,9 +577,24 @@ func childTags(t *testing.T) {
 		assert.Equal(t, []string{"v1"}, dst.Tags("app"))
 	}
 
-	// Where it is not told whether the list, or the child, is there, nothing is refused, and the tag is made all the same.
+	// Where it is not told whether widening holds, nothing is refused, and the tag is made all the same.
 	flat := imagetest.Platforms(3, 1, 100)
 	src.push(flat, "flat", imagetest.Top)
+	for _, tags := range []bool{false, true} {
+		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Script: registrytest.Only(
+			registrytest.Matching(http.MethodGet, registrytest.KindOther), registrytest.EveryNth(1, notAnswers["403"]))}), "app"}
+		o.WidenedChildTags = tags
+		for _, filters := range [][]string{{"linux/amd64"}, {"linux/amd64", "linux/arm64"}} {
+			o.InstancePlatforms = platforms(filters...)
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("flat"), o)
+			require.NoError(t, err)
+			adds := len(filters) > 1
+			assert.Equal(t, adds, strings.Contains(strings.Join(r.Warnings, "\n"), "keeps what is added to one, could not be asked"), r.Warnings)
+			assert.Equal(t, tags && adds, slices.Contains(dst.Tags("app"), digestTag(flat.Digest("arm64"), ".child")))
+		}
+	}
+
+	// The same where it is not told whether the list, or the child, is there.
 	for tag, untold := range map[string]digest.Digest{"first": flat.Digest("arm64"), "second": flat.Digest(imagetest.Top)} {
 		for _, tags := range []bool{false, true} {
 			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{

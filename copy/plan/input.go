@@ -79,8 +79,15 @@ type SparseSupport struct {
 	RequiredArchitectures []string
 	// Widens says that children stay which are added to a list that is there. Only if Accepts.
 	Widens bool
+	// Unanswered says that the destination was asked and did not tell. Only if not Known.
+	Unanswered bool
 	// Basis says how that is known.
 	Basis string
+}
+
+// LosesAdded says whether a destination with this view may lose what is added to a list that it has.
+func (s SparseSupport) LosesAdded() bool {
+	return s.Unanswered || s.Known && s.Accepts && !s.Widens
 }
 
 // An Attachment is a manifest or list that belongs to another one without being in a list: a referrer, what one of cosign's

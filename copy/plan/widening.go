@@ -42,7 +42,7 @@ func (in *Input) decideWidening(p *Plan) error {
 // widened returns the children that get tags, because the plan adds them to lists which the destination has and does not keep together. What
 // the destination does not tell it may have, and may lack.
 func (in *Input) widened(p *Plan) ([]digest.Digest, error) {
-	if !in.Sparse.Known || !in.Sparse.Accepts || in.Sparse.Widens {
+	if !in.Sparse.LosesAdded() {
 		return nil, nil
 	}
 	var tagged []digest.Digest
@@ -55,7 +55,7 @@ func (in *Input) widened(p *Plan) ([]digest.Digest, error) {
 			case in.IsStored(d) || !there && !in.PresenceUnknown[l.Result]:
 			case in.Choices.WidenedChildTags && ChildTag(d) != "":
 				tagged = append(tagged, d)
-			case there && !in.PresenceUnknown[d]:
+			case there && in.Sparse.Known && !in.PresenceUnknown[d]:
 				lacking = append(lacking, d)
 			}
 		}
