@@ -223,7 +223,7 @@ type bundleMaker struct {
 
 func (c *bundleCreateCommand) maker(path string, sys *types.SystemContext) (*bundleMaker, error) {
 	if _, err := os.Lstat(path); err == nil {
-		return nil, misusef("%s exists already: a bundle is made once", path)
+		return nil, misusef("%s exists already: a bundle is made once; take another name", path)
 	}
 	policy, err := c.access.signaturePolicy(sys)
 	if err != nil {

@@ -34,19 +34,21 @@ func writeManPages(root *cobra.Command, dir string) error {
 		return err
 	}
 	root.DisableAutoGenTag = true
-	nameChoices(root)
+	prepareUsages(root)
 	never := time.Unix(0, 0).UTC()
 	return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "sparsecopy", Manual: "mirror", Date: &never}, dir)
 }
 
-// nameChoices says in the help of flags which values they take: the pages show the default only.
-func nameChoices(cmd *cobra.Command) {
+// prepareUsages says in the help of flags which values they take: the pages show the default only. The text is read as Markdown, which takes
+// <hex> for HTML and drops it.
+func prepareUsages(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if c, ok := f.Value.(interface{ choices() []string }); ok {
 			f.Usage += " (" + strings.Join(c.choices(), ", ") + ")"
 		}
+		f.Usage = strings.ReplaceAll(f.Usage, "<", `\<`)
 	})
 	for _, child := range cmd.Commands() {
-		nameChoices(child)
+		prepareUsages(child)
 	}
 }

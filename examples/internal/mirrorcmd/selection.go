@@ -30,7 +30,7 @@ func (s *selection) define(flags *pflag.FlagSet) {
 	flags.Var(count{&s.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.BoolVar(&s.options.CheckBlobs, "check-blobs", false, "ask the destination for every blob of images that it has, and copy what it lacks")
 	flags.BoolVar(&s.options.WidenedChildTags, "widened-child-tags", false,
-		"tag what is added to a list that the destination has, sha256-<hex>.child, where it is collected otherwise (Quay), instead of failing")
+		"give each image that is added to a list which DESTINATION has already a tag, sha256-<hex>.child, if the registry would collect it otherwise (Quay), instead of failing")
 	s.defineAttached(flags)
 }
 
@@ -67,7 +67,7 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
 	flags.Var(newChoice(&o.ListSignatures, []string{"guard", "warn"}, []copy.ListSignatureAction{copy.GuardListSignatures, copy.WarnListSignatures}), "list-signatures",
-		"what it means for a list that would be stripped that signatures are attached to it, as cosign and notation attach them: do not strip it (guard), or name them in a warning")
+		"if signatures are attached to a list, as cosign and notation attach them: do not strip it (guard), or strip it and name them in a warning")
 	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
 }
 

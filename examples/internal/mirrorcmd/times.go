@@ -21,7 +21,7 @@ func (t *times) define(flags *pflag.FlagSet) {
 func (t *times) check() error {
 	for name, d := range map[string]time.Duration{"stall-timeout": t.stall, "blob-timeout": t.blob, "answer-timeout": t.answer} {
 		if d <= 0 {
-			return misusef("--%s is %s: nothing is so fast", name, d)
+			return misusef("--%s is %s: write a duration above zero, such as 90s or 10m", name, d)
 		}
 	}
 	return nil
