@@ -130,31 +130,38 @@ func immutableUnderneath(t *testing.T, immutable registrytest.Options) {
 
 // immutableAndPrepared: a copy that was planned without looking at the destination finds out when it is refused.
 func immutableAndPrepared(t *testing.T, immutable registrytest.Options) {
-	f := imagetest.Platforms(3, 1, 100)
-	e, src := newEnv(t), places["registry"](t).(registryPlace)
-	src.push(f, "v1", imagetest.Top)
+	f := attachedFixture()
+	e, src := newEnv(t), registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+	pushAttached(t, f, src, true)
 	src.push(f, "single", "amd64")
 	for _, tag := range []string{"v1", "single"} {
-		dst := registryPlace{t, registrytest.Start(t, immutable), "app"}
-		var top digest.Digest
-		for range 2 {
-			prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref(tag), e.options(auto("linux/amd64")))
-			require.NoError(t, err)
-			r, err := prepared.Execute(t.Context())
-			require.NoError(t, err, tag)
-			require.NoError(t, prepared.Close())
-			assert.True(t, top == "" || !r.Written)
-			top = r.DestinationDigest
+		for _, attached := range []bool{false, true} {
+			o := auto("linux/amd64")
+			if attached {
+				o.Referrers = AllReferrers
+			}
+			dst := registryPlace{t, registrytest.Start(t, immutable), "app"}
+			copied := func() (*Report, error) {
+				prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref(tag), e.options(o))
+				require.NoError(t, err)
+				defer func() { assert.NoError(t, prepared.Close()) }()
+				return prepared.Execute(t.Context())
+			}
+			for i := range 2 {
+				r, err := copied()
+				require.NoError(t, err, "%s, attached %t", tag, attached)
+				assert.Equal(t, i == 0, r.Written)
+				assert.Equal(t, dst.top("v1"), r.DestinationDigest)
+			}
+			// Something else is not written over it.
+			top := dst.top("v1")
+			src.push(imagetest.Platforms(2, 1, 50), tag, imagetest.Top)
+			_, err := copied()
+			require.Error(t, err)
+			assert.Equal(t, top, dst.top("v1"))
+			src.push(f, "v1", imagetest.Top)
+			src.push(f, "single", "amd64")
 		}
-		assert.Equal(t, top, dst.top("v1"))
-		// Something else is not written over it.
-		src.push(imagetest.Platforms(2, 1, 50), tag, imagetest.Top)
-		prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref(tag), e.options(auto("linux/amd64")))
-		require.NoError(t, err)
-		_, err = prepared.Execute(t.Context())
-		require.Error(t, err)
-		require.NoError(t, prepared.Close())
-		assert.Equal(t, top, dst.top("v1"))
 	}
 }
 

@@ -209,10 +209,12 @@ func (j *job) nameTop(ctx context.Context) error {
 	if j.unnamed == nil {
 		return nil
 	}
-	if err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, *j.unnamed, nil) }); err != nil {
+	err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, *j.unnamed, nil) })
+	unchanged := isRefusal(err) && j.names(ctx, j.unnamed.Digest)
+	if err != nil && !unchanged {
 		return &Error{"writing", DestinationSide, j.in.Destination, err}
 	}
-	j.named(j.unnamed.Digest, true)
+	j.named(j.unnamed.Digest, !unchanged)
 	return nil
 }
 

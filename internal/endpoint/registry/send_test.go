@@ -206,3 +206,23 @@ func TestThrottledMount(t *testing.T) {
 	assert.True(t, result.Reused)
 	assert.EqualValues(t, 2, mounts.Load())
 }
+
+// A refusal that comes before the content was sent is seen, however long the content is: the connection may be closed under it.
+func TestEarlyRefusals(t *testing.T) {
+	from := registrytest.Start(t, registrytest.Options{})
+	im := newImage(t, 2, 24<<20, from, "a")
+	for name, o := range map[string]registrytest.Options{
+		"by a proxy": {MaxBody: 5 << 20}, "by the registry": {PatchOnly: true},
+		"over TLS": {MaxBody: 5 << 20, PatchOnly: true, TLS: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.DiscardBlobs = true
+			to := registrytest.Start(t, o)
+			sys := insecure(t)
+			d := openDestination(t, to.Host()+"/b:tag", sys, quick())
+			mustCopy(t, openSource(t, from.Host()+"/a:tag", sys, nil), d, im)
+			requireImage(t, to, "b", im)
+			assert.Zero(t, d.Stats().Retries, "nothing was taken for a broken connection")
+		})
+	}
+}
