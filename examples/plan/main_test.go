@@ -183,7 +183,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{1, `no instances found for platform linux/s390x/z9`, []string{"--platform", "linux/s390x/z9", list}},
 		{1, `required platform linux/mips`, []string{"--required", "linux/mips", list}},
 		{1, `nothing left`, []string{"--platform", "linux/*", "--exclude", "linux/*", list}},
-		{1, `the list is empty`, []string{lists + "empty.json"}},
+		{1, `no instances found for platform linux/amd64; the source has nothing`, []string{"--platform", "linux/amd64", lists + "empty.json"}},
 	} {
 		status, stdout, stderr := runPlan(t, "", c.args...)
 		assert.Equal(t, c.status, status, "%q", c.args)
