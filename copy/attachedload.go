@@ -375,7 +375,7 @@ func (l *attachmentLoader) hold(doc endpoint.Document) error {
 	}
 	l.job.mu.Lock()
 	defer l.job.mu.Unlock()
-	l.in.Documents[doc.Digest] = held(doc)
+	l.in.Documents[doc.Digest] = l.job.hold(doc)
 	return nil
 }
 

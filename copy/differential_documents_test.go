@@ -14,6 +14,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	upstream "go.podman.io/image/v5/copy"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -30,6 +31,7 @@ const (
 	notFilledIn    = "What a list lacks is not filled in"
 	emptyAlone     = "An empty list is copied with everything only"
 	doubtStays     = "What parsers read differently is not converted"
+	archivesName   = "Archives hold documents that say what they are"
 )
 
 // Where a change is made: the letters of where, for both formats.
@@ -194,6 +196,36 @@ func TestDocumentsLikeUpstream(t *testing.T) {
 	})
 }
 
+// TestNamelessDocumentsInArchives: upstream writes archives that it cannot read.
+func TestNamelessDocumentsInArchives(t *testing.T) {
+	for body, readable := range map[string]bool{
+		`{"manifests":[]}`: false, `{"schemaVersion":2,"manifests":[]}`: false, `{"mediaType":"` + imgspecv1.MediaTypeImageIndex + `","manifests":[]}`: true,
+	} {
+		f := imagetest.New()
+		f.Raw("empty", imgspecv1.MediaTypeImageIndex, []byte(body))
+		src := places["registry"](t)
+		src.push(f, "v1", "empty")
+		d := newFixedCase(t, "oci-archive", Options{ImageListSelection: CopyAllImages})
+		theirs, ours := d.newDestination(), d.newDestination()
+		_, err := upstream.Image(t.Context(), d.e.policy, theirs.ref, src.ref("v1"), d.upstreamOptions())
+		require.NoError(t, err)
+		_, err = d.e.image(t.Context(), ours.ref, src.ref("v1"), d.options)
+		assert.Equal(t, readable, err == nil, "%v", err)
+
+		layout := places["layout"](t)
+		_, err = d.e.image(t.Context(), layout.ref("v1"), src.ref("v1"), d.options)
+		require.NoError(t, err, "a layout that this package writes has the right name for it")
+		again := places["registry"](t)
+		_, err = d.e.image(t.Context(), again.ref("v1"), layout.ref("v1"), d.options)
+		require.NoError(t, err)
+		assert.Equal(t, f.Digest("empty"), again.top("v1"))
+
+		again = places["registry"](t)
+		_, err = upstream.Image(t.Context(), d.e.policy, again.ref("v1"), theirs.ref, d.upstreamOptions())
+		assert.Equal(t, readable, err == nil, "%v", err)
+	}
+}
+
 // fixture is a list of two images, of which the document at where is changed.
 func (c documentCase) fixture(t *testing.T, where rune) *imagetest.Fixture {
 	t.Helper()
@@ -277,6 +309,6 @@ func TestDocumentRowsAreDocumented(t *testing.T) {
 		rows = append(rows, row[1])
 	}
 	assert.Equal(t, []string{
-		"Difference", "---", twoReadings, contradictions, wrongValues, sayWhatTheyAre, entriesStay, notFilledIn, emptyAlone, doubtStays,
+		"Difference", "---", twoReadings, contradictions, wrongValues, sayWhatTheyAre, entriesStay, notFilledIn, emptyAlone, doubtStays, archivesName,
 	}, rows)
 }

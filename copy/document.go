@@ -7,6 +7,17 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
+// hold returns a document of the source as a plan is made of it, and notes whether the source declares it to be something else than it is. What
+// Docker schema 1 manifests are declared to be does not matter to anybody. While documents are read, j.mu must be held.
+func (j *job) hold(doc endpoint.Document) Document {
+	switch doc.MediaType {
+	case manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
+	default:
+		j.misdeclared = j.misdeclared || doc.Misdeclared != ""
+	}
+	return held(doc)
+}
+
 // held returns a document of an end as a plan is made of it.
 func held(doc endpoint.Document) Document {
 	return Document{MediaType: cmp.Or(doc.Misdeclared, doc.MediaType), Bytes: doc.Bytes}.Read()

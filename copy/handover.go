@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 
@@ -18,6 +19,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -207,7 +209,10 @@ func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.
 func (j *job) upstreamSource(ctx context.Context) (types.ImageReference, error) {
 	if open, ok := j.src.(*transport.Source); ok {
-		return &openedRef{ImageReference: j.srcRef, src: open}, nil
+		return &openedRef{ImageReference: j.srcRef, src: open.HandOver}, nil
+	}
+	if j.misdeclared && len(j.signatures) == 0 {
+		return &openedRef{ImageReference: j.srcRef, src: func() types.ImageSource { return &asItIs{j.src} }}, nil
 	}
 	pinned, err := reference.WithDigest(reference.TrimNamed(j.srcRef.DockerReference()), j.in.Digest)
 	if err != nil {
@@ -238,7 +243,7 @@ func (j *job) upstreamDestination(ctx context.Context) (*transport.Destination, 
 // An openedRef is a reference that opens what is open already. Upstream's copy opens each end once, and closes what it opened.
 type openedRef struct {
 	types.ImageReference
-	src *transport.Source
+	src func() types.ImageSource
 	dst *transport.Destination
 }
 
@@ -246,7 +251,7 @@ func (r *openedRef) NewImageSource(context.Context, *types.SystemContext) (types
 	if r.src == nil {
 		return nil, errors.New("the reference was opened for writing")
 	}
-	return r.src.HandOver(), nil
+	return r.src(), nil
 }
 
 func (r *openedRef) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
@@ -254,4 +259,33 @@ func (r *openedRef) NewImageDestination(context.Context, *types.SystemContext) (
 		return nil, errors.New("the reference was opened for reading")
 	}
 	return r.dst.HandOver(), nil
+}
+
+// asItIs is a registry as upstream reads it, but for what documents are: the registry declares some of them to be something else, which upstream
+// believes. It hands out no signatures: those of formats that are upstream's own would get lost. Nor does it fetch layers from elsewhere.
+type asItIs struct{ src endpoint.Source }
+
+func (s *asItIs) Reference() types.ImageReference { return s.src.Reference() }
+
+func (s *asItIs) Close() error { return nil } // it stays the job's
+
+func (s *asItIs) HasThreadSafeGetBlob() bool { return true }
+
+func (s *asItIs) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
+	if instance == nil {
+		return s.src.Top().Bytes, s.src.Top().MediaType, nil
+	}
+	doc, err := s.src.Manifest(ctx, *instance)
+	return doc.Bytes, doc.MediaType, err
+}
+
+func (s *asItIs) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
+	r, err := s.src.Blob(ctx, endpoint.Blob{Digest: info.Digest, Size: info.Size, MediaType: info.MediaType})
+	return r, info.Size, err
+}
+
+func (s *asItIs) GetSignatures(context.Context, *digest.Digest) ([][]byte, error) { return nil, nil }
+
+func (s *asItIs) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.BlobInfo, error) {
+	return nil, nil
 }

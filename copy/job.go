@@ -50,7 +50,10 @@ type job struct {
 	topKnown bool
 	// there are the images whose manifests the destination has although they are copied: under CheckBlobs.
 	there map[digest.Digest]bool
-	held  int64 // bytes of the manifests that were fetched; guarded by mu
+	// misdeclared is set if the source declares a document that was read to be something else than it is; guarded by mu while
+	// manifests are read.
+	misdeclared bool
+	held        int64 // bytes of the manifests that were fetched; guarded by mu
 	// absent is what the source said about what is missing; guarded by mu while manifests are read.
 	absent map[digest.Digest]error
 	// untold are the manifests of which the destination did not tell whether it has them, and why; guarded by mu while it is asked.

@@ -96,7 +96,7 @@ func (j *job) open(ctx context.Context) error {
 	}
 	j.in.DestinationTop = j.top
 	top := j.src.Top()
-	j.in.Top = held(top)
+	j.in.Top = j.hold(top)
 	j.in.Digest = top.Digest
 	j.reporter.update(func(r *Report) { r.SourceDigest = top.Digest })
 	if !j.in.Top.IsList() { // lists are parsed when they are arranged
@@ -183,7 +183,7 @@ func (j *job) fetch(ctx context.Context, digests []digest.Digest) error {
 		if j.held += int64(len(doc.Bytes)); j.held > maxManifestBytes {
 			return &Error{"reading manifest", SourceSide, d.String(), &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: j.in.Digest}}
 		}
-		read := held(doc)
+		read := j.hold(doc)
 		if !read.IsList() { // lists are parsed when they are arranged
 			if _, err := parseImage(read); err != nil {
 				return &Error{"parsing manifest", SourceSide, d.String(), err}

@@ -36,6 +36,7 @@ var bodyHabits = []habit{
 	{"quay-schema-2-declared-as-schema-1", func(t *testing.T) {
 		for _, schema1 := range []string{manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed} {
 			carry(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerManifest, schema1), regular, "declared as "+schema1)
+			convert(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerManifest, schema1))
 			carry(t, imagetest.Platforms(3, 1, 100), declaredAs(imgspecv1.MediaTypeImageIndex, schema1), regular, "declared as "+schema1)
 		}
 	}},
@@ -43,6 +44,9 @@ var bodyHabits = []habit{
 		for _, nothing := range []string{"application/json", "text/plain; charset=utf-8", "nonsense;;", "application/octet-stream"} {
 			carry(t, imagetest.Nested(), declaredAs(imgspecv1.MediaTypeImageIndex, nothing, imgspecv1.MediaTypeImageManifest, nothing), regular)
 			carry(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerList, nothing, manifest.MediaTypeDockerManifest, nothing), regular)
+		}
+		for _, nothing := range []string{"application/json", "text/plain; charset=utf-8"} {
+			convert(t, imagetest.DockerList(), declaredAs(manifest.MediaTypeDockerList, nothing, manifest.MediaTypeDockerManifest, nothing))
 		}
 	}},
 	{"index-without-media-type-declared-as-docker-list", func(t *testing.T) {
@@ -207,6 +211,21 @@ func carryAs(t *testing.T, f *imagetest.Fixture, o registrytest.Options, irregul
 		if len(warnings) == 0 {
 			assert.Empty(t, strings.TrimSpace(said))
 		}
+	}
+}
+
+// convert copies Docker's documents into layouts, which hold OCI's: upstream's package converts them, and reads them as what they are.
+func convert(t *testing.T, f *imagetest.Fixture, o registrytest.Options) {
+	t.Helper()
+	e := newEnv(t)
+	src := registryPlace{t, registrytest.Start(t, o), "app"}
+	src.push(f, "v1", imagetest.Top)
+	for _, options := range []Options{{ImageListSelection: CopyAllImages}, {}} {
+		dst := places["layout"](t)
+		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), options)
+		require.NoError(t, err)
+		assert.Equal(t, Upstream, r.Plan.Way)
+		dst.check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest})
 	}
 }
 

@@ -49,7 +49,7 @@ func SaysAbsent(err error) bool {
 type Document struct {
 	Digest      digest.Digest // of Bytes as manifest.Digest computes it; valid and verified
 	MediaType   string        // of what the document is (manifest.TypeOf)
-	Misdeclared string        // what it was declared to be: another media type of a list or manifest; "" if it was not
+	Misdeclared string        // the media type that came with it, without parameters, if that is another one; "" if none did
 	Bytes       []byte        // never modified after the Document was made
 }
 
@@ -57,7 +57,7 @@ type Document struct {
 // does not say what it is has the declared type, whatever that is.
 func NewDocument(d digest.Digest, declared string, content []byte) Document {
 	doc := Document{Digest: d, MediaType: cmp.Or(manifest.TypeOf(content, declared), declared), Bytes: content}
-	if manifest.IsMisdeclared(doc.MediaType, declared) {
+	if declared != doc.MediaType {
 		doc.Misdeclared = declared
 	}
 	return doc

@@ -262,7 +262,7 @@ func (v *verifier) checkTop() {
 
 // noteType notes that the destination declares doc to be what it is not: there are clients that believe it.
 func (v *verifier) noteType(doc endpoint.Document) {
-	if doc.Misdeclared != "" {
+	if manifest.IsMisdeclared(doc.MediaType, doc.Misdeclared) {
 		v.declared[[2]string{doc.Misdeclared, doc.MediaType}]++
 	}
 }

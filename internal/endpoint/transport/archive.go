@@ -76,7 +76,11 @@ func (e *archiveEnd) makeTemp() bool {
 	return err == nil
 }
 
+// putTop refuses what upstream would name by another media type in the archive's index, or by none: nobody could read it.
 func (e *archiveEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error {
+	if named := manifest.GuessMIMEType(doc.Bytes); named != doc.MediaType {
+		return fmt.Errorf("the archive would name the document, which is %s and does not say so, as %q: nobody could read it", doc.MediaType, named)
+	}
 	if err := e.plainEnd.putTop(ctx, doc, sigs, commit); err != nil {
 		return err
 	}

@@ -230,7 +230,7 @@ func TestMediaTypeOfTheDocument(t *testing.T) {
 	f.PushTo(reg, "team/app", "", imagetest.Top)
 	top := document(f, imagetest.Top)
 	for declared, misdeclared := range map[string]bool{
-		"text/plain":  false,
+		"text/plain":  true,
 		top.MediaType: false,
 		"application/vnd.docker.distribution.manifest.list.v2+json": true,
 		"application/vnd.docker.distribution.manifest.v1+json":      true,
