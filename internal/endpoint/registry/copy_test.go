@@ -397,6 +397,25 @@ func TestContentErrorsAreNotRetried(t *testing.T) {
 	}
 }
 
+// TestRefusalsOfTheSource: what the registry says that content comes from is no answer of the one that it goes to, which is not tried in other ways.
+func TestRefusalsOfTheSource(t *testing.T) {
+	for _, refusal := range []registrytest.Answer{
+		registrytest.Fail(400, "UNKNOWN", "no"), registrytest.Fail(404, "BLOB_UNKNOWN", "no"),
+		registrytest.Fail(409, "CONFLICT", "no"), registrytest.Fail(413, "SIZE_INVALID", "no"), registrytest.Fail(400, "DIGEST_INVALID", "no"),
+	} {
+		from := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(
+			registrytest.Matching(http.MethodGet, registrytest.KindBlob), registrytest.EveryNth(1, refusal))})
+		to := registrytest.Start(t, registrytest.Options{})
+		im := newImage(t, 1, 1000, from, "a")
+		s, d := openSource(t, from.Host()+"/a:tag", insecure(t), quick()), openDestination(t, to.Host()+"/a:tag", insecure(t), quick())
+		_, err := d.PutBlob(t.Context(), im.blobs[0], opener(s, im.blobs[0]))
+		requireStatus(t, err, refusal.Status)
+		assert.Equal(t, 1, from.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), "%v", err)
+		assert.Equal(t, 1, to.Count(registrytest.Is(http.MethodPost, "")), "%v", err)
+		assert.Zero(t, to.Count(registrytest.Is(http.MethodPatch, "")), "%v", err)
+	}
+}
+
 type failing struct{ err error }
 
 func (f *failing) Read([]byte) (int, error) { return 0, f.err }

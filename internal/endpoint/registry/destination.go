@@ -398,7 +398,7 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 // unless makes err one after which b is sent again if it says that what arrived is not the blob, for the first time: our end verifies what it
 // sends, so it was damaged on its way.
 func (s *sending) unless(err error) error {
-	no, refused := errors.AsType[*refusal](err)
+	no, refused := refusedContent(err)
 	if !refused || s.unmatched || !no.Has("DIGEST_INVALID") && !no.Has("SIZE_INVALID") {
 		return err
 	}

@@ -95,10 +95,18 @@ type lostUpload struct{ err error }
 func (e *lostUpload) Error() string { return e.err.Error() }
 func (e *lostUpload) Unwrap() error { return e.err }
 
+// refusedContent returns the refusal that err, of a request with content, is. One of the registry that the content comes from is none.
+func refusedContent(err error) (*refusal, bool) {
+	if _, ours := errors.AsType[*contentError](err); ours {
+		return nil, false
+	}
+	return errors.AsType[*refusal](err)
+}
+
 // orLost makes err, of a request to the location of an upload, a *lostUpload if it is one: the registry was restarted, or the next request came
 // to another of its servers (404), or something is at the upload still (409), or it is not where it should be (416).
 func orLost(err error) error {
-	no, refused := errors.AsType[*refusal](err)
+	no, refused := refusedContent(err)
 	if !refused || aboutAccess(no.RegistryError) {
 		return err
 	}
@@ -126,7 +134,7 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 			d.repo.host.took(way, b.Size)
 			return nil
 		}
-		no, refused := errors.AsType[*refusal](err)
+		no, refused := refusedContent(err)
 		if _, later := errors.AsType[*laterRequest](err); !refused || later {
 			return err
 		}
@@ -140,7 +148,7 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 		case !other && (first == nil || busy):
 			return err
 		case !other:
-			both := fmt.Errorf("%w (and in another way: %w)", first, no)
+			both := fmt.Errorf("%w (and in another way: %v)", first, no) // programs follow Unwrap, which has one way only
 			if s.both {
 				return both
 			}
