@@ -41,6 +41,7 @@ func TestIsErrorRetryable(t *testing.T) {
 		{"the source's manifest", http.MethodGet, registrytest.KindManifest, false},
 		{"the source's blob", http.MethodGet, registrytest.KindBlob, false},
 		{"an upload", http.MethodPost, registrytest.KindUpload, true},
+		{"the end of an upload", http.MethodPut, registrytest.KindUpload, true},
 		{"the destination's manifest", http.MethodPut, registrytest.KindManifest, true},
 	} {
 		for name, answer := range answers {

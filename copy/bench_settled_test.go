@@ -1,0 +1,73 @@
+package copy
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// BenchmarkSettled copies what is at the destination already, between two registries that are 100 ms away: the requests of an image to either
+// end, and the round trips that a copy takes in all. docs/performance.md has its figures.
+func BenchmarkSettled(b *testing.B) {
+	const rtt = 100 * time.Millisecond
+	two := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64", "linux/arm64")}
+	stripped, auto := two, two
+	stripped.SparseManifestListAction = StripSparseManifestList
+	auto.SparseManifestListAction = AutoSparseManifestList
+	for _, c := range []struct {
+		name    string
+		top     string
+		options Options
+		strict  bool
+		images  int
+	}{
+		{"list=all", imagetest.Top, Options{ImageListSelection: CopyAllImages}, true, 1},
+		{"list=kept", imagetest.Top, two, false, 1},
+		{"list=stripped", imagetest.Top, stripped, true, 1},
+		{"list=auto-kept", imagetest.Top, auto, false, 1},
+		{"list=auto-stripped", imagetest.Top, auto, true, 1},
+		{"image=of-a-list", imagetest.Top, Options{}, true, 1},
+		{"image=alone", "amd64", Options{}, true, 1},
+		{"sync=100-kept", imagetest.Top, two, false, 100},
+		{"sync=100-stripped", imagetest.Top, stripped, true, 100},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			f := imagetest.Platforms(8, 5, 1000)
+			e := newEnv(b)
+			src := registrytest.Start(b, registrytest.Options{RTT: rtt})
+			dst := registrytest.Start(b, registrytest.Options{RTT: rtt, Strict: c.strict})
+			jobs := make([]Job, c.images)
+			for i := range jobs {
+				repo := fmt.Sprintf("app/%d", i)
+				f.PushTo(src, repo, "v1", c.top)
+				jobs[i] = Job{Source: registryPlace{b, src, repo}.ref("v1"), Destination: registryPlace{b, dst, repo}.ref("v1")}
+			}
+			copyAll := func() {
+				for _, result := range Images(b.Context(), e.policy, jobs, &ImagesOptions{Options: settledOptions(e.sys, c.options)}) {
+					require.NoError(b, result.Err)
+				}
+			}
+			copyAll()
+			src.ResetLog()
+			dst.ResetLog()
+			for b.Loop() {
+				copyAll()
+			}
+			images := float64(b.N * c.images)
+			b.ReportMetric(float64(len(src.Requests()))/images, "source-requests/image")
+			b.ReportMetric(float64(len(dst.Requests()))/images, "destination-requests/image")
+			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(rtt), "round-trips/op")
+		})
+	}
+}
+
+func settledOptions(sys *types.SystemContext, o Options) *Options {
+	o.SourceCtx, o.DestinationCtx = sys, sys
+	return &o
+}
