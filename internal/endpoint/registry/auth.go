@@ -78,7 +78,7 @@ func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []
 func (r *repository) beginLogin(ctx context.Context) (*loginTurn, types.DockerAuthConfig, error) {
 	for {
 		auth := r.creds.get()
-		turn, err := r.login(auth).begin(ctx)
+		turn, err := r.login(auth).begin(ctx, r.name)
 		if before, refused := errors.AsType[*refusedBefore](err); refused && r.registryToken == "" && r.creds.renew(auth) {
 			logrus.Debugf("Other credentials for %s/%s: %v", r.host.registry, r.name, before)
 			continue
@@ -223,7 +223,7 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 	if err := r.host.tokens.left(c.params["realm"], now); err != nil {
 		return nil, err
 	}
-	turn, err := r.login(auth).begin(ctx)
+	turn, err := r.login(auth).begin(ctx, strings.Join(scopes, " "))
 	if err != nil {
 		return nil, err
 	}

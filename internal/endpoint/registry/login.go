@@ -29,10 +29,20 @@ type login struct {
 	first chan struct{} // holds an element while a request finds out
 
 	mu      sync.Mutex
-	good    bool      // the last answer accepted it; guarded by mu
-	refused error     // what refused it, nil if nothing did since it was last accepted; guarded by mu
-	since   time.Time // of refused; guarded by mu
+	good    bool                    // the last answer accepted it; guarded by mu
+	was     bool                    // some answer accepted it, since when nothing refused it for all; guarded by mu
+	refused loginRefusal            // that is for all, zero if there is none since it was last accepted; guarded by mu
+	places  map[string]loginRefusal // where it was refused since, although it was accepted elsewhere; guarded by mu
 }
+
+// A loginRefusal is the refusal of a credential.
+type loginRefusal struct {
+	err   error // nil for none
+	since time.Time
+}
+
+// maxPlaces is how many places in a row may refuse a credential that was accepted elsewhere: then it is not good any more.
+const maxPlaces = 3
 
 // login returns what is known about credentials of r, and about the token that it was given; nil if there are neither.
 func (r *repository) login(auth types.DockerAuthConfig) *login {
@@ -59,62 +69,71 @@ func (r *repository) login(auth types.DockerAuthConfig) *login {
 // do nothing. A nil one is that of no credential.
 type loginTurn struct {
 	login *login
+	place string
 	alone bool // others wait for it
 	ended bool
 }
 
-// begin waits until the credential may be sent. It fails with a *refusedBefore if that would be of no use. l may be nil.
-func (l *login) begin(ctx context.Context) (*loginTurn, error) {
+// begin waits until the credential may be sent for place: a repository, or the scopes of a token. It fails with a *refusedBefore if that would
+// be of no use. l may be nil.
+func (l *login) begin(ctx context.Context, place string) (*loginTurn, error) {
 	if l == nil {
 		return nil, nil
 	}
 	// Whoever has the turn may be waiting for what holds a slot.
-	known, err := l.state()
+	known, err := l.state(place)
 	if err != nil {
 		return nil, err
 	}
 	if known || holdsSlot(ctx) {
-		return &loginTurn{login: l}, nil
+		return &loginTurn{login: l, place: place}, nil
 	}
 	select {
 	case l.first <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if known, err = l.state(); err != nil {
+	if known, err = l.state(place); err != nil {
 		<-l.first
 		return nil, err
 	}
 	if known {
 		<-l.first
-		return &loginTurn{login: l}, nil
+		return &loginTurn{login: l, place: place}, nil
 	}
-	return &loginTurn{login: l, alone: true}, nil
+	return &loginTurn{login: l, place: place, alone: true}, nil
 }
 
-// state reports whether the credential is known to be good, and fails if it is known not to be.
-func (l *login) state() (good bool, err error) {
+// state reports whether the credential is known to be good, and fails if it is known not to be, or not for place.
+func (l *login) state(place string) (good bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.refused != nil && l.now().Sub(l.since) < refusalLasts {
-		return false, &refusedBefore{l.refused}
+	for _, no := range []loginRefusal{l.refused, l.places[place]} {
+		if no.err != nil && l.now().Sub(no.since) < refusalLasts {
+			return false, &refusedBefore{no.err}
+		}
 	}
 	return l.good, nil
 }
 
 // accept notes that the credential is good.
 func (t *loginTurn) accept() {
-	t.end(func(l *login) { l.good, l.refused = true, nil })
+	t.end(func(l *login) { l.good, l.was, l.refused, l.places = true, true, loginRefusal{}, nil })
 }
 
-// refuse notes that the credential is refused. One that was accepted before may lack one repository only: the next request with it goes
-// alone.
+// refuse notes that the credential is refused. One that was accepted before may lack the place only, which it is not sent for again then; the next
+// request with it goes alone.
 func (t *loginTurn) refuse(err error) {
 	t.end(func(l *login) {
-		if !l.good {
-			l.refused, l.since = err, l.now()
-		}
+		no := loginRefusal{err, l.now()}
 		l.good = false
+		if l.places == nil {
+			l.places = map[string]loginRefusal{}
+		}
+		l.places[t.place] = no
+		if !l.was || len(l.places) >= maxPlaces {
+			l.was, l.refused, l.places = false, no, nil
+		}
 	})
 }
 
@@ -163,11 +182,11 @@ func (d *Destination) CheckCredentials(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	if good, _ := l.state(); good {
+	if good, _ := l.state(d.repo.name); good {
 		return nil
 	}
 	_, err := d.Top(ctx)
-	if _, refused := current().state(); refused != nil {
+	if _, refused := current().state(d.repo.name); refused != nil {
 		return err
 	}
 	return context.Cause(ctx)

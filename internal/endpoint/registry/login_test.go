@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -205,6 +206,43 @@ func TestTokenServiceRefusesOneRepository(t *testing.T) {
 	require.NoError(t, ask(team))
 	require.NoError(t, ask(openDestination(t, r.Host()+"/team/b:tag", sys, sh)))
 	assert.Equal(t, 2+1, r.Count(registrytest.Is("", registrytest.KindToken)), "the refused one is asked for once")
+}
+
+// TestBasicRefusesOneRepository has a registry that answers 401 for repositories that an account may not see, as Nexus does. Others are not refused
+// because of them, and each is asked for once.
+func TestBasicRefusesOneRepository(t *testing.T) {
+	var refused atomic.Int32
+	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if name, given, _ := req.BasicAuth(); name == user && given == password && strings.HasPrefix(req.URL.Path, "/v2/team/") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		if req.Header.Get("Authorization") != "" {
+			refused.Add(1)
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	})
+	sys, sh := withPassword(insecure(t)), quick()
+	ask := func(name string) error {
+		_, err := openDestination(t, host+"/"+name+":tag", sys, sh).HasManifest(t.Context(), digest.FromString("x"))
+		return err
+	}
+	require.NoError(t, ask("team/a"))
+	for range 3 {
+		requireStatus(t, ask("other/a"), http.StatusUnauthorized)
+		requireStatus(t, ask("other/b"), http.StatusUnauthorized)
+	}
+	assert.EqualValues(t, 2, refused.Load())
+	require.NoError(t, ask("team/a"))
+	require.NoError(t, ask("team/b"))
+	// At once, while it is thought to be good: all are refused, which says no more than one refusal.
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { assert.Error(t, ask("other/c")) })
+	}
+	wg.Wait()
+	require.NoError(t, ask("team/a"))
 }
 
 // TestGivenTokenIsRefusedOnce has a bearer token of the caller's that is not good.

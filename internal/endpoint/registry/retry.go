@@ -96,7 +96,7 @@ func (r *retrier) wait(ctx context.Context, err error) error {
 	if r.unproven {
 		attempts = min(attempts, attemptsUnproven)
 	}
-	if r.failures >= attempts || time.Since(r.started)+delay > r.policy.MaxElapsed || r.unproven && delay > waitUnproven {
+	if r.failures >= attempts || delay > r.policy.MaxElapsed-time.Since(r.started) || r.unproven && delay > waitUnproven {
 		return err
 	}
 	timer := time.NewTimer(delay)

@@ -181,6 +181,10 @@ func TestRetrier(t *testing.T) {
 		require.ErrorContains(t, err, "wants to be asked again after 1h0m0s, at "+time.Now().Add(time.Hour).UTC().Format(time.DateTime)+" UTC")
 		requireStatus(t, err, 429)
 		assert.Zero(t, time.Since(start), "what takes too long is not waited for")
+		r := s.newRetrier()
+		time.Sleep(time.Second)
+		requireStatus(t, r.wait(ctx, refusalOf(503, parseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", time.Now()))), 503)
+		assert.Equal(t, time.Second, time.Since(start), "nor is the end of time")
 	})
 	synctest.Test(t, func(t *testing.T) {
 		r, busy := s.newRetrier(), refusalOf(503, 0)
