@@ -37,6 +37,30 @@ func (f *fact) holds(now time.Time) bool {
 	return seen != nil && now.Sub(*seen) < factsLast
 }
 
+// facts are what repositories of a registry have shown about themselves, by name: others may be on other servers, or of another kind. The zero
+// value was not seen of any.
+type facts struct {
+	mu   sync.Mutex
+	seen map[string]time.Time // guarded by mu
+}
+
+func (f *facts) note(repository string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == nil {
+		f.seen = map[string]time.Time{}
+	}
+	makeRoom(f.seen, maxKnown)
+	f.seen[repository] = now
+}
+
+func (f *facts) holds(repository string, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen, known := f.seen[repository]
+	return known && now.Sub(seen) < factsLast
+}
+
 // Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/ or in its capabilities. The zero value
 // says nothing.
 type Announcement struct {

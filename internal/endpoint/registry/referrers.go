@@ -337,16 +337,16 @@ func withoutRepeats(all []imgspecv1.Descriptor) []imgspecv1.Descriptor {
 	})
 }
 
-// PutReferrers implements endpoint.ReferrerDestination. A registry with the referrers API has seen the subjects in the manifests; in any
-// other, the referrers tag is brought up to date: what it lists stays.
+// PutReferrers implements endpoint.ReferrerDestination. A repository with the referrers API has seen the subjects in the manifests; in any
+// other, also of the same registry, the referrers tag is brought up to date: what it lists stays.
 func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, referrers []imgspecv1.Descriptor) error {
-	if len(referrers) == 0 || d.repo.host.referrersAPI.holds(d.shared.now()) {
+	if len(referrers) == 0 || d.repo.host.referrersAPI.holds(d.repo.name, d.shared.now()) {
 		return nil
 	}
 	_, err := d.repo.referrersByAPI(ctx, d.shared.newRetrier(), subject, "")
 	var limit *endpoint.ReferrersLimitError
 	if err == nil || errors.As(err, &limit) {
-		d.repo.host.referrersAPI.note(d.shared.now())
+		d.repo.host.referrersAPI.note(d.repo.name, d.shared.now())
 		return nil
 	}
 	var none *noReferrersAPI

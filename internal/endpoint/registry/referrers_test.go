@@ -189,6 +189,26 @@ func TestPutReferrersTakesTurns(t *testing.T) {
 	assert.Len(t, listed(t, s, f.Digest("amd64"), ""), n)
 }
 
+// TestPutReferrersPerRepository has repositories of two kinds below one name, as Artifactory and path-routing proxies have: that one has the API
+// says nothing about the other.
+func TestPutReferrersPerRepository(t *testing.T) {
+	f := sboms(1)
+	r := registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		if strings.HasPrefix(req.URL.Path, "/v2/docker/") && strings.Contains(req.URL.Path, "/referrers/") {
+			return registrytest.Answer{Status: http.StatusNotFound}
+		}
+		return registrytest.Answer{}
+	}})
+	sys, sh := insecure(t), quick()
+	for _, name := range []string{"oci/app", "docker/app", "oci/app"} {
+		dest := openDestination(t, r.Host()+"/"+name+":v1", sys, sh)
+		require.NoError(t, dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, "sbom0")))
+		_, _, tagged := r.Manifest(name, endpoint.ReferrersTag(f.Digest("amd64")))
+		assert.Equal(t, name == "docker/app", tagged, name)
+	}
+	assert.Equal(t, 2, r.Count(registrytest.Is(http.MethodGet, registrytest.KindReferrers)), "each repository is asked once")
+}
+
 // TestPutReferrersKeepsWhatIsThere, byte for byte, and writes nothing over what is no list of referrers.
 func TestPutReferrersKeepsWhatIsThere(t *testing.T) {
 	f := sboms(2)

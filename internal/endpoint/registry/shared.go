@@ -221,7 +221,7 @@ type host struct {
 
 	announcements announcements
 
-	referrersAPI fact // the referrers API has answered
+	referrersAPI facts // the referrers API has answered
 
 	signatures fact // X-Registry-Supports-Signatures was seen
 }
