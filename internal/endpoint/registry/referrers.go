@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +73,7 @@ func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (doc e
 		doc, err = r.manifest(ctx, tag)
 		return err
 	})
-	if err == nil && !bytes.HasPrefix(bytes.TrimLeft(doc.Bytes, " \t\r\n"), []byte("{")) {
+	if err == nil && !isObject(doc.Bytes) {
 		err = &noManifest{fmt.Sprintf("%s/%s:%s", r.host.registry, r.name, tag), doc.MediaType}
 	}
 	return doc, err

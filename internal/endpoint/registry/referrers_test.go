@@ -189,6 +189,25 @@ func TestPutReferrersTakesTurns(t *testing.T) {
 	assert.Len(t, listed(t, s, f.Digest("amd64"), ""), n)
 }
 
+// TestPagesAreNoManifests: a web page in the place of what a tag names shows nothing about the repository, so that 404s without a registry's word stay
+// no absence.
+func TestPagesAreNoManifests(t *testing.T) {
+	f := sboms(1)
+	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		if !strings.HasSuffix(req.URL.Path, ".sig") {
+			w.WriteHeader(http.StatusNotFound)
+		}
+		fmt.Fprint(w, "<html>")
+	})
+	d := openDestination(t, host+"/app:tag", insecure(t), quick())
+	_, err := d.Tagged(t.Context(), "sha256-0123456789.sig")
+	require.ErrorIs(t, err, endpoint.ErrUnknown)
+	_, err = d.Tagged(t.Context(), endpoint.ReferrersTag(f.Digest("amd64")))
+	require.Error(t, err)
+	assert.NotErrorIs(t, err, endpoint.ErrNotFound)
+}
+
 // TestPutReferrersPerRepository has repositories of two kinds below one name, as Artifactory and path-routing proxies have: that one has the API
 // says nothing about the other.
 func TestPutReferrersPerRepository(t *testing.T) {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -196,11 +197,14 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 	if err != nil {
 		return endpoint.Document{}, err
 	}
-	r.knowsManifests.Store(true)
 	declared := bareType(resp.Header.Get("Content-Type"))
 	if strings.Contains(tagOrDigest, ":") { // tags have no colon
 		d := digest.Digest(tagOrDigest)
-		return endpoint.NewDocument(d, declared, content), verifyManifest(resp, content, d)
+		err := verifyManifest(resp, content, d)
+		if err == nil {
+			r.knowsManifests.Store(true)
+		}
+		return endpoint.NewDocument(d, declared, content), err
 	}
 	if stated := digest.Digest(resp.Header.Get("Docker-Content-Digest")); stated.Validate() == nil {
 		// Some registries count the signatures that Docker schema 1 manifests carry in.
@@ -209,7 +213,15 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 		}
 	}
 	d, err := manifest.Digest(content)
+	if err == nil && isObject(content) {
+		r.knowsManifests.Store(true)
+	}
 	return endpoint.NewDocument(d, declared, content), err
+}
+
+// isObject says whether content may be a JSON object, as manifests and lists are. Web pages are answered with 200, too.
+func isObject(content []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(content, " \t\r\n"), []byte("{"))
 }
 
 func readManifest(resp *http.Response) ([]byte, error) {
