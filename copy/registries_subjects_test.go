@@ -112,7 +112,8 @@ func subjectFirst(t *testing.T) {
 	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// subjectLost: an image that was there when it was asked for, and is not when its attestation comes, is put again, once.
+// subjectLost: an image that was there when it was asked for, and is not when its attestation comes, is put again, once, with what it
+// lacks.
 func subjectLost(t *testing.T) {
 	f := buildKitFixture()
 	e := newEnv(t)
@@ -127,6 +128,7 @@ func subjectLost(t *testing.T) {
 		}, func(int, *http.Request) registrytest.Answer {
 			if !before.Swap(true) || forever {
 				dst.DeleteManifest("app", f.Digest("arm64"))
+				dst.DeleteBlob("app", f.Digest("arm64.layer"))
 			}
 			return registrytest.Answer{}
 		})

@@ -106,7 +106,10 @@ func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) 
 	if readErr != nil {
 		return fmt.Errorf("%w (and reading the subject again: %w)", err, readErr)
 	}
-	if again := one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, lost) }); again != nil {
+	again := one(ctx, j.budget, func() error {
+		return j.sendLost(ctx, lost, func() error { return j.dst.PutManifest(ctx, lost) })
+	})
+	if again != nil {
 		return fmt.Errorf("%w (and writing the subject again: %w)", err, again)
 	}
 	return one(ctx, j.budget, put)
