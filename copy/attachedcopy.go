@@ -66,7 +66,7 @@ func (j *job) copyAttachments(ctx context.Context, attached []AttachedPlan) erro
 	return j.announce(ctx, dst, attached)
 }
 
-// refusedAttachment makes err an *AttachmentError if it says that the destination refuses one of attached. A *SubjectError says more.
+// refusedAttachment makes the cause of err an *AttachmentError if err says that the destination refuses one of attached. A *SubjectError says more.
 func refusedAttachment(err error, attached []AttachedPlan) error {
 	var refusal *RegistryError
 	failed, ok := errors.AsType[*Error](err)
@@ -75,7 +75,8 @@ func refusedAttachment(err error, attached []AttachedPlan) error {
 	}
 	for _, a := range attached {
 		if a.Digest.String() == failed.Object {
-			return &AttachmentError{Digest: a.Digest, ArtifactType: a.ArtifactType, Subject: a.Subject, Refusal: failed.Err}
+			refused := &AttachmentError{Digest: a.Digest, ArtifactType: a.ArtifactType, Subject: a.Subject, Refusal: failed.Err}
+			return &Error{failed.Op, failed.Side, failed.Object, refused}
 		}
 	}
 	return err

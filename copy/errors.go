@@ -76,7 +76,7 @@ func (e *AttachmentError) Error() string {
 	if e.ArtifactType != "" {
 		what += " (" + e.ArtifactType + ")"
 	}
-	return fmt.Sprintf("the destination refuses %s, which is attached to %s: %v; ReferrerTypes leaves out referrers of other types", what, e.Subject, e.Refusal)
+	return fmt.Sprintf("%s, which is attached to %s, is refused: %v; ReferrerTypes leaves out referrers of other types", what, e.Subject, e.Refusal)
 }
 
 func (e *AttachmentError) Unwrap() error { return e.Refusal }
