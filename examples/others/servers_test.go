@@ -33,9 +33,10 @@ type server struct {
 	name string
 	make func(t *testing.T) http.Handler
 
-	// requires are the architectures that a list needs, nil for none. Where complete is set, it needs all that it names.
-	requires []string
-	complete bool
+	// requires are the architectures that a list needs, nil for none. Where complete is set, it needs all that it names; not a Docker list
+	// where unchecked is set.
+	requires            []string
+	complete, unchecked bool
 	// refusal are words of the answer to a list that lacks one. unclear says that the answer does not tell what is wrong.
 	refusal string
 	unclear bool
@@ -75,11 +76,11 @@ var servers = []server{
 	},
 	{
 		name: "ociserver", make: cueLabs(&ociserver.Options{}),
-		complete: true, refusal: "UNKNOWN", useless: true, referrers: true,
+		complete: true, unchecked: true, refusal: "UNKNOWN", useless: true, referrers: true,
 	},
 	{
 		name: "ociserver without referrers", make: cueLabs(&ociserver.Options{DisableReferrersAPI: true}),
-		complete: true, refusal: "UNKNOWN", useless: true,
+		complete: true, unchecked: true, refusal: "UNKNOWN", useless: true,
 	},
 	{
 		name: "olareg 0.2.2", make: olaregServer(false),
