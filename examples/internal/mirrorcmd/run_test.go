@@ -165,6 +165,32 @@ func TestCopyAuto(t *testing.T) {
 	}
 }
 
+// TestCopyWidensAtQuay adds a platform to a list at a registry that collects what is added.
+func TestCopyWidensAtQuay(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 1000)
+	src := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(src, repo, tag, imagetest.Top)
+	dst := registrytest.Start(t, registrytest.Options{Announce: &registrytest.Announcement{Sparse: true}})
+	mirror(t, "copy", "--platform", "linux/amd64", refTo(src), refTo(dst)).done(t)
+	before := dst.Snapshot(repo)
+
+	more := []string{"--platform", "linux/amd64,linux/arm64", refTo(src), refTo(dst)}
+	mirror(t, "copy", more...).failed(t, StatusFailed, "does not keep what is added to it", f.Digest("arm64").String(), "--widened-child-tags")
+	assert.Equal(t, before, dst.Snapshot(repo))
+
+	more = append([]string{"--widened-child-tags"}, more...)
+	planned := mirror(t, "plan", append([]string{"--compare"}, more...)...).done(t)
+	child := strings.Replace(f.Digest("arm64").String(), ":", "-", 1) + ".child"
+	assert.Contains(t, planned.stdout, "tag "+child)
+	assert.Equal(t, before, dst.Snapshot(repo))
+	mirror(t, "copy", more...).done(t)
+	dst.Collect(repo)
+	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{
+		Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f, Present: []string{"amd64", "arm64"}, Absent: []string{"arm/v7"}, Late: []string{"arm64"},
+	})
+	assert.Contains(t, dst.Tags(repo), child)
+}
+
 func TestCopyWithoutSelectionTakesOneImage(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 1000)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
