@@ -17,16 +17,16 @@ type Options struct {
 	Strict bool
 	// ListPolicy decides on every PUT of a list that is otherwise correct. nil accepts, unless Strict is set.
 	ListPolicy ListPolicy
-	// BlobsUnknown, if not nil, is the answer to a manifest that names blobs which are not there; 400 MANIFEST_BLOB_UNKNOWN with an error for
-	// each if it is nil.
+	// BlobsUnknown, if not nil, is the answer to a manifest that names blobs which are not there: ECR names them in a message. If it is nil,
+	// that is 400 MANIFEST_BLOB_UNKNOWN with an error for each, as distribution 3 answers.
 	BlobsUnknown func(missing []digest.Digest) Answer
 	// ImmutableTags refuses to point an existing tag at another digest: 400 TAG_INVALID, as ECR does.
 	ImmutableTags bool
 	// PutAgain, if not nil, decides about every PUT of a tag that is there already, whatever it names: registries refuse to write an
-	// immutable tag, with the same digest, too. What is at the tag is not looked at, nor are the children of a list.
+	// immutable tag, with the same digest, too (Harbor 2, ECR, Artifactory 7). What is at the tag is not looked at, nor are the children of a list.
 	PutAgain ListPolicy
 	// HonourAccept answers GET and HEAD of a manifest with 404 MANIFEST_UNKNOWN if the Accept header does not
-	// admit its media type, as distribution does for OCI documents. Without it Accept is not looked at.
+	// admit its media type, as distribution 2.8 and 3 do for OCI documents. Without it Accept is not looked at.
 	HonourAccept bool
 
 	// DeclareAs is what manifests and lists of these media types are declared to be in answers to GET and HEAD: Quay 3 declares schema 2
@@ -34,9 +34,10 @@ type Options struct {
 	DeclareAs map[string]string
 
 	// AbsentCode is the code of the 404 for manifests and blobs that are not there, "" for those of the specification: UNKNOWN
-	// (registry.redhat.io), TAG_EXPIRED (Quay, of deleted tags), NAME_UNKNOWN (of repositories). "-" is for none, as Artifactory answers.
+	// (registry.redhat.io, 2026), TAG_EXPIRED (Quay 3, of deleted tags), NAME_UNKNOWN (distribution 3 and Harbor 2, of repositories). "-" is for
+	// none, as Artifactory 7 answers.
 	AbsentCode string
-	// AbsentPage makes that answer a web page, as proxies before a registry, and object stores, send it.
+	// AbsentPage makes that answer a web page, as proxies before a registry (nginx), and object stores, send it.
 	AbsentPage bool
 	// ForbidAbsentTags answers 403 for tags that are not there, as Artifactory 7 does to accounts that may not write.
 	ForbidAbsentTags bool
@@ -45,36 +46,38 @@ type Options struct {
 	// It does not concern what tests put in by PutBlob and PutContent.
 	DiscardBlobs bool
 
-	// NoReferrers switches the referrers API off: 404, and no OCI-Subject header.
+	// NoReferrers switches the referrers API off: 404, and no OCI-Subject header, as distribution 3.1 and GitLab.com (2026).
 	NoReferrers bool
 	// SubjectHeader sends the OCI-Subject header all the same, as ECR did in 2024.
 	SubjectHeader bool
 	// Referrers is how the list of referrers is answered.
 	Referrers ReferrersForm
 	// ReferrersPage, if not 0, is the status of a web page at the second server to which the question for referrers leads, as GHCR
-	// leads to GitHub's: 303, and no OCI-Subject header.
+	// leads to GitHub's in 2026: 303, and no OCI-Subject header.
 	ReferrersPage int
-	// DigestTags reads a tag that looks like a digest, sha256-<hex>, as that digest, as GitLab does.
+	// DigestTags reads a tag that looks like a digest, sha256-<hex>, as that digest, as GitLab.com does in 2026.
 	DigestTags bool
 	// RequireSubjects refuses what has a subject that is not there as a manifest: 400 MANIFEST_BLOB_UNKNOWN with the subject, as
-	// GitLab does.
+	// GitLab.com does in 2026.
 	RequireSubjects bool
-	// NoDockerSubjects refuses what has a subject with a Docker media type: 400 MANIFEST_INVALID, as GitLab does.
+	// NoDockerSubjects refuses what has a subject with a Docker media type: 400 MANIFEST_INVALID, as GitLab.com does in 2026.
 	NoDockerSubjects bool
-	// ArtifactTypes are the types of artifacts that are known, others are refused: 400 MANIFEST_INVALID, as GitLab does. nil is for all.
+	// ArtifactTypes are the types of artifacts that are known, others are refused: 400 MANIFEST_INVALID, as GitLab.com does in
+	// 2026. nil is for all.
 	ArtifactTypes []string
-	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a location.
+	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a location, as distribution 2.8 and 3 do.
 	NoMonolithicPost bool
 	// IgnoreMounts answers every mount request with 202, as if the blob were not there.
 	IgnoreMounts bool
-	// PhantomMounts answers every mount request with 201, as if the blob were there.
+	// PhantomMounts answers every mount request with 201, as if the blob were there: caches before registries do.
 	PhantomMounts bool
 	// PatchOnly answers 404, without a code, to a PUT that would bring the content of an upload: Artifactory 6 takes it by PATCH.
 	PatchOnly bool
 	// MaxBody is the most bytes that a request of an upload may bring: 413 with a page for others, as Cloudflare (100 MB) and nginx
 	// (1 MiB) answer before the body was read. 0 for no bound.
 	MaxBody int64
-	// MovingUploads gives an upload another URL with each PATCH. The one before is not known any more.
+	// MovingUploads gives an upload another URL with each PATCH, as distribution 2.8 and 3 do, which keep its state there. The one before is not
+	// known any more.
 	MovingUploads bool
 	// UploadStatus is the status of the answer that says that a blob was stored, 201 if 0: 200, 202 and 204 are met too.
 	UploadStatus int

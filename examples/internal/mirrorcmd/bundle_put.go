@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -85,6 +86,9 @@ type loadTask struct {
 func (t *loadTask) run(ctx context.Context) error {
 	last := len(t.tree.documents) - 1
 	top, waiting := t.tree.documents[last], t.tree.documents[:last]
+	if err := t.widening(ctx); err != nil {
+		return err
+	}
 	if err := t.children(ctx, t.tree, waiting); err != nil {
 		return err
 	}
@@ -102,6 +106,46 @@ func (t *loadTask) run(ctx context.Context) error {
 		}
 	}
 	return t.name(ctx, top)
+}
+
+// widening returns a *copy.WidenError if the bundle would add children to a list that is there, and the registry says that it takes sparse lists
+// and not that it keeps what is added to them, as Quay does. Nothing was written by then. A registry that does not say refuses nothing.
+func (t *loadTask) widening(ctx context.Context) error {
+	for _, doc := range t.tree.documents {
+		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+		if err != nil || slices.Contains(t.tree.images, doc.Digest) {
+			continue
+		}
+		there, err := t.dst.HasManifest(ctx, doc.Digest)
+		if err != nil {
+			return err
+		}
+		if !there {
+			continue
+		}
+		said, err := t.dst.Announcement(ctx)
+		if err != nil || !strings.EqualFold(said.SparseManifests, "true") || strings.EqualFold(said.Widening, "true") {
+			return nil
+		}
+		var added []digest.Digest
+		for _, in := range list.Instances() {
+			if _, carried := t.tree.document(in.Digest); !carried || slices.Contains(added, in.Digest) {
+				continue
+			}
+			there, err := t.dst.HasManifest(ctx, in.Digest)
+			if err != nil {
+				return err
+			}
+			if !there {
+				added = append(added, in.Digest)
+			}
+		}
+		if len(added) > 0 {
+			slices.Sort(added)
+			return &copy.WidenError{List: doc.Digest, Children: added, Basis: "it announces that it takes sparse lists, and not that children may be added to one that is there"}
+		}
+	}
+	return nil
 }
 
 // children puts documents of a tree, subjects and children first.

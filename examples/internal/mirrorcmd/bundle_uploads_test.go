@@ -60,3 +60,39 @@ func TestLoadAsRegistriesAre(t *testing.T) {
 		})
 	}
 }
+
+// TestLoadDoesNotWidenInVain loads a bundle of one platform, and then one of all, into registries that say what they do with sparse lists.
+// Where what is added would be collected, nothing is written.
+func TestLoadDoesNotWidenInVain(t *testing.T) {
+	for name, f := range map[string]*imagetest.Fixture{"flat": imagetest.Platforms(3, 1, 100), "nested": imagetest.Nested()} {
+		src := registrytest.Start(t, registrytest.Options{})
+		f.PushTo(src, repo, tag, imagetest.Top)
+		narrow, wide := filepath.Join(t.TempDir(), "narrow"), filepath.Join(t.TempDir(), "wide")
+		create := []string{"bundle", "create", "--insecure-policy", "--src-tls-verify=false"}
+		made := runAll(t.Context(), t, "", append(create, "--platform", "linux/arm64", narrow, refTo(src))...)
+		require.Equal(t, StatusDone, made.status, made.stderr)
+		runAll(t.Context(), t, "", append(create, "--all", wide, refTo(src))...).done(t)
+		for how, announced := range map[string]*registrytest.Announcement{"Quay": {Sparse: true}, "keeps": {Sparse: true, Widening: true}, "silent": nil} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				dst := registrytest.Start(t, registrytest.Options{Announce: announced})
+				load := func(bundle string) outcome {
+					return runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", bundle, dst.Host())
+				}
+				load(narrow).done(t)
+				before := dst.Snapshot(repo)
+				r := load(wide)
+				if how != "Quay" {
+					r.done(t)
+					return
+				}
+				r.failed(t, StatusFailed, "does not keep what is added to it")
+				assert.NotContains(t, r.stderr, "--widened-child-tags", "which load does not have")
+				assert.Equal(t, before, dst.Snapshot(repo))
+				load(narrow).done(t)
+
+				empty := registrytest.Start(t, registrytest.Options{Announce: announced})
+				runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", wide, empty.Host()).done(t)
+			})
+		}
+	}
+}
