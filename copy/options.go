@@ -104,7 +104,7 @@ type Options struct {
 	// ConcurrentBlobCopiesSemaphore limits what is in flight over all the copies that share it. MaxParallelDownloads is ignored then.
 	ConcurrentBlobCopiesSemaphore *semaphore.Weighted
 	// MaxParallelDownloads limits what this copy has in flight: blobs, manifests and questions to either end. 0 means 32,
-	// or twice as many if they are small: of blobs, those of up to 256 KiB.
+	// or twice as many if they are small: of blobs, those of up to 256 KiB. For the copies of a Copier, CopierOptions says it.
 	MaxParallelDownloads uint
 
 	// OptimizeDestinationImageAlreadyExists is subsumed: what is at the destination is always looked for first, where

@@ -186,6 +186,9 @@ func (d *Destination) CheckCredentials(ctx context.Context) error {
 		return nil
 	}
 	_, err := d.Top(ctx)
+	if good, refused := current().state(d.repo.name); !good && refused == nil && d.repo.canAnswer(d.repo.ping(ctx)) {
+		_, err = d.Top(ctx) // everybody may read, so that nobody was asked for credentials yet
+	}
 	if _, refused := current().state(d.repo.name); refused != nil {
 		return err
 	}
