@@ -219,7 +219,7 @@ func throttledUploads(t *testing.T) {
 			})
 			begun := time.Now()
 			require.NoError(t, c.copy(t.Context(), CopierOptions{Retries: quick}))
-			assert.GreaterOrEqual(t, time.Since(begun), time.Second)
+			assert.GreaterOrEqual(t, time.Since(begun), time.Second, "%d to %s", status, method)
 		}
 	}
 }
