@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -117,7 +118,28 @@ func (w *planWorld) list(depth int) Document {
 	if err != nil {
 		panic(err)
 	}
-	return Document{MediaType: index.MediaType, Bytes: b}
+	declared := index.MediaType
+	if w.chance(10) {
+		declared = pick(w, []string{"", "text/plain", manifest.MediaTypeDockerList, manifest.MediaTypeDockerManifest})
+	}
+	return Document{MediaType: declared, Bytes: w.oddly(b)}
+}
+
+// oddly makes some lists irregular, and some such that parsers read them differently, which takes nothing away from what they say.
+func (w *planWorld) oddly(list []byte) []byte {
+	text := string(list)
+	for _, odd := range [][2]string{
+		{`"schemaVersion": 2,`, ""},
+		{`"manifests": []`, `"manifests": null`},
+		{`"manifests":`, `"annotations": {"a": null, "b": "1", "b": "2", "B": "3"}, "manifests":`},
+		{`"size":`, `"x": {"Size": 1, "size": 2, "size": [3]}, "size":`},
+		{`"os": "linux"`, `"os": "linux", "variant": null`},
+	} {
+		if w.chance(15) && !strings.Contains(text, `"variant": "`) {
+			text = strings.Replace(text, odd[0], odd[1], 1)
+		}
+	}
+	return []byte(text)
 }
 
 func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.Descriptor {
@@ -127,7 +149,11 @@ func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.De
 		d := digest.FromBytes(doc.Bytes)
 		w.in.Documents[d] = doc
 		w.digests = append(w.digests, d)
-		return imgspecv1.Descriptor{MediaType: doc.MediaType, Digest: d, Size: int64(len(doc.Bytes))}
+		stated := imgspecv1.MediaTypeImageIndex
+		if w.chance(10) {
+			stated = imgspecv1.MediaTypeImageManifest
+		}
+		return imgspecv1.Descriptor{MediaType: stated, Digest: d, Size: int64(len(doc.Bytes))}
 	case w.chance(25):
 		subject := digest.FromString("elsewhere")
 		if len(before) > 0 && w.chance(90) {
@@ -234,6 +260,7 @@ func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
 	plan.List.Walk(func(l *ListPlan) { there[l.Result] = true })
 	plan.List.Walk(func(l *ListPlan) {
 		checkEditOrder(t, l.Edits)
+		checkBytesStay(t, l)
 		assert.Empty(t, l.Absent)
 		list, err := manifest.Parse(l.result, l.MediaType)
 		require.NoError(t, err)
@@ -249,6 +276,27 @@ func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
 		}
 	})
 	w.checkStripTwice(t, plan)
+}
+
+// checkBytesStay: what is not removed or updated has the bytes that it had.
+func checkBytesStay(t *testing.T, l *ListPlan) {
+	var before, after struct {
+		Manifests []json.RawMessage `json:"manifests"`
+	}
+	require.NoError(t, json.Unmarshal(l.node.Bytes, &before))
+	require.NoError(t, json.Unmarshal(l.result, &after))
+	var stay []int
+	for _, ip := range l.Instances {
+		if ip.Entry != StripEntry {
+			stay = append(stay, ip.Index)
+		}
+	}
+	require.Len(t, after.Manifests, len(stay))
+	for i, index := range stay {
+		if l.Instances[index].Entry == KeepEntry {
+			assert.Equal(t, string(before.Manifests[index]), string(after.Manifests[i]))
+		}
+	}
 }
 
 func checkEditOrder(t *testing.T, edits []manifest.ListEdit) {
