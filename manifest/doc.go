@@ -15,6 +15,9 @@
 //   - [ListEdit] is a change of a list: update, delete, add. [List.EditInstances] checks a batch of them and then applies it.
 //   - [List.Serialize] writes the list. Whatever no edit touched has the bytes that it had: indentation, order of keys,
 //     unknown fields and formats of numbers. The result depends on nothing but the document and the edits.
+//   - [TypeOf] says what a document is, whatever it was declared to be.
+//   - A [Remark] is about what Parse let through although it is not as it should be: other tools carry such documents, and so can we. What is
+//     to be stored should have none.
 //   - [ParseImage] reads the manifest of a single image as strictly as Parse reads lists.
 //
 // Below them, a scanner reads JSON and knows at which byte and on which path it is (scanner.go), and objects are cut into pieces and put
