@@ -185,7 +185,9 @@ func isRetriable(err error) (bool, time.Duration) {
 		return true, 0
 	}
 	if no, ok := errors.AsType[*refusal](err); ok {
-		if mayPass(no.Status) {
+		switch no.Status {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
+			http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return true, no.RetryAfter
 		}
 		// The upload session got lost, for instance in a restart: the blob can be sent again from its start.
@@ -193,16 +195,6 @@ func isRetriable(err error) (bool, time.Duration) {
 	}
 	var broken *transportError
 	return errors.As(err, &broken) && broken.retriable, 0
-}
-
-// mayPass says whether a status is about the moment, and not about what was asked for.
-func mayPass(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
 }
 
 // parseRetryAfter reads the value of a Retry-After header: seconds, or a date; now is the host's time, if it says it. RFC 9110, section 10.2.3.

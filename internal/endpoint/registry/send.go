@@ -138,9 +138,6 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 		if _, later := errors.AsType[*laterRequest](err); !refused || later {
 			return err
 		}
-		if mayPass(no.Status) {
-			return err // it says nothing against this way
-		}
 		if no.Has("BLOB_UPLOAD_UNKNOWN") && !s.lost {
 			s.lost = true // perhaps it was that
 			return err
