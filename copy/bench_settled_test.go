@@ -2,6 +2,8 @@ package copy
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -26,20 +28,27 @@ func BenchmarkSettled(b *testing.B) {
 		options Options
 		strict  bool
 		images  int
+		signed  bool // registries.d says that signatures are attached; there are none
 	}{
-		{"list=all", imagetest.Top, Options{ImageListSelection: CopyAllImages}, true, 1},
-		{"list=kept", imagetest.Top, two, false, 1},
-		{"list=stripped", imagetest.Top, stripped, true, 1},
-		{"list=auto-kept", imagetest.Top, auto, false, 1},
-		{"list=auto-stripped", imagetest.Top, auto, true, 1},
-		{"image=of-a-list", imagetest.Top, Options{}, true, 1},
-		{"image=alone", "amd64", Options{}, true, 1},
-		{"sync=100-kept", imagetest.Top, two, false, 100},
-		{"sync=100-stripped", imagetest.Top, stripped, true, 100},
+		{"list=all", imagetest.Top, Options{ImageListSelection: CopyAllImages}, true, 1, false},
+		{"list=kept", imagetest.Top, two, false, 1, false},
+		{"list=stripped", imagetest.Top, stripped, true, 1, false},
+		{"list=kept,signatures", imagetest.Top, two, false, 1, true},
+		{"list=stripped,signatures", imagetest.Top, stripped, true, 1, true},
+		{"list=auto-kept", imagetest.Top, auto, false, 1, false},
+		{"list=auto-stripped", imagetest.Top, auto, true, 1, false},
+		{"image=of-a-list", imagetest.Top, Options{}, true, 1, false},
+		{"image=alone", "amd64", Options{}, true, 1, false},
+		{"sync=100-kept", imagetest.Top, two, false, 100, false},
+		{"sync=100-stripped", imagetest.Top, stripped, true, 100, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			f := imagetest.Platforms(8, 5, 1000)
 			e := newEnv(b)
+			if c.signed {
+				require.NoError(b, os.WriteFile(filepath.Join(e.sys.RegistriesDirPath, "default.yaml"),
+					[]byte("default-docker:\n  use-sigstore-attachments: true\n"), 0o600))
+			}
 			src := registrytest.Start(b, registrytest.Options{RTT: rtt})
 			dst := registrytest.Start(b, registrytest.Options{RTT: rtt, Strict: c.strict})
 			jobs := make([]Job, c.images)
