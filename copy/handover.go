@@ -108,7 +108,7 @@ func (j *job) checkCredentials(ctx context.Context) error {
 		opened, err := registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.copier.shared)
 		if err != nil {
 			logrus.Debugf("Credentials for %s are not checked: %v", j.in.Destination, err)
-			return nil //nolint:nilerr // upstream says what is wrong
+			return nil // upstream says what is wrong
 		}
 		defer opened.Close()
 		dst = opened

@@ -501,7 +501,9 @@ func (j *job) foresee(ctx context.Context) error {
 // Nested lists are asked for with the images.
 func (j *job) askForList(ctx context.Context) error {
 	d := j.plan.Digest
-	if _, asked := j.there[d]; asked || j.untold[d] != nil || j.in.IsStored(d) {
+	_, asked := j.there[d]
+	_, untold := j.untold[d]
+	if asked || untold || j.in.IsStored(d) {
 		return nil
 	}
 	if err := j.askPresent(ctx, []digest.Digest{d}, j.there); err != nil {

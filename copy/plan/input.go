@@ -159,10 +159,10 @@ func (d Document) Read() Document {
 
 // Type returns the media type by which a document is read: what the document says of itself, else the declared one. Whoever
 // declares it is wrong at times, or declares text/plain, application/json or nothing.
-func (doc Document) Type() string {
+func (d Document) Type() string {
 	// What is nothing at all is refused with a better error where the document is parsed.
-	return cmp.Or(manifest.TypeOf(doc.Bytes, doc.MediaType), imgspecv1.MediaTypeImageManifest)
+	return cmp.Or(manifest.TypeOf(d.Bytes, d.MediaType), imgspecv1.MediaTypeImageManifest)
 }
 
 // IsList reports whether the document is to be read as a list.
-func (doc Document) IsList() bool { return manifest.IsListMediaType(doc.Type()) }
+func (d Document) IsList() bool { return manifest.IsListMediaType(d.Type()) }

@@ -269,13 +269,13 @@ func (p *Plan) Sparse() bool {
 }
 
 // NestedLists returns the distinct digests of the nested lists that are written, as they are written.
-func (root *ListPlan) NestedLists() []digest.Digest {
+func (l *ListPlan) NestedLists() []digest.Digest {
 	var nested []digest.Digest
 	seen := map[digest.Digest]bool{}
-	root.Walk(func(l *ListPlan) {
-		if l != root && !seen[l.Result] {
-			seen[l.Result] = true
-			nested = append(nested, l.Result)
+	l.Walk(func(below *ListPlan) {
+		if below != l && !seen[below.Result] {
+			seen[below.Result] = true
+			nested = append(nested, below.Result)
 		}
 	})
 	return nested

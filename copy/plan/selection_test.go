@@ -260,7 +260,7 @@ func TestPlanOfNothing(t *testing.T) {
 	}
 }
 
-// TestPlanOfALyingEntry: an entry says image, and its document is a list. The document is right, and what it is is warned of.
+// TestPlanOfALyingEntry: an entry says image, and its document is a list. The document is right, and the plan warns of it.
 func TestPlanOfALyingEntry(t *testing.T) {
 	inner := listOf(entryOf(digest.FromString("a"), ""))
 	top := listOf(entryOf(digest.FromBytes(inner), ""))

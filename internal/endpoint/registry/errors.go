@@ -262,7 +262,7 @@ func (e *TimeoutError) Timeout() bool { return true }
 
 // Is says that it is errStalled, or errStalledAtEnd too.
 func (e *TimeoutError) Is(target error) bool {
-	return target == errStalled || e.final && target == errStalledAtEnd //nolint:errorlint // these are what it is compared with
+	return target == errStalled || e.final && target == errStalledAtEnd
 }
 
 var (

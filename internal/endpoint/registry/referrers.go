@@ -187,7 +187,7 @@ func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest
 // listsReferrers returns an *endpoint.NotListableError if doc, which the referrers tag of d names, is no list of referrers. Some registries
 // take the tag for the digest, and some tools tag an image with its own digest: what it names is d itself then.
 func listsReferrers(d digest.Digest, doc endpoint.Document) error {
-	names := ""
+	var names string
 	switch {
 	case doc.Digest == d || d.Algorithm().FromBytes(doc.Bytes) == d:
 		names = "it itself"

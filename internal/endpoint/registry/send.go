@@ -148,7 +148,7 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 		case !other && (first == nil || busy):
 			return err
 		case !other:
-			both := fmt.Errorf("%w (and in another way: %v)", first, no) // programs follow Unwrap, which has one way only
+			both := fmt.Errorf("%w (and in another way: %v)", first, no) //nolint:errorlint // programs follow Unwrap, which has one way only
 			if s.both {
 				return both
 			}
