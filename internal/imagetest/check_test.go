@@ -367,6 +367,18 @@ func TestInspect(t *testing.T) {
 			f:     child(dockerList, `{"schemaVersion":2,"manifests":[]}`),
 			found: []string{`top > [0] child: mediaType in the document is "", outside it "` + dockerList + `"`},
 		},
+		"irregular Docker list": {f: child(dockerList, `{"manifests":null}`), want: Want{Irregular: true}},
+		"irregular, with a lying entry": {f: entries(EntryMediaType(dockerManifest)), want: Want{Irregular: true}},
+		"irregular, with the type of another document": {
+			f:     child(ociIndex, `{"mediaType":"`+dockerList+`","manifests":[]}`),
+			want:  Want{Irregular: true},
+			found: []string{`top > [0] child: mediaType in the document is "` + dockerList + `", outside it "` + ociIndex + `"`},
+		},
+		"irregular, with another schemaVersion": {
+			f:     child(ociManifest, `{"schemaVersion":3}`),
+			want:  Want{Irregular: true},
+			found: []string{"top > [0] child: schemaVersion is 3, not 2", "top > [0] child: a manifest without config or layers"},
+		},
 		"OCI list without mediaType": {f: child(ociIndex, `{"schemaVersion":2,"manifests":[]}`)},
 		"Docker config in an OCI manifest": {
 			f:     config(dockerConfig, `{"rootfs":{"diff_ids":["sha256:1"]}}`),
