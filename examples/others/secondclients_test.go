@@ -11,6 +11,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/regclient/regclient"
 	"github.com/regclient/regclient/config"
+	"github.com/regclient/regclient/scheme/reg"
 	"github.com/regclient/regclient/types/platform"
 	"github.com/regclient/regclient/types/ref"
 	"oras.land/oras-go/v2"
@@ -89,7 +90,7 @@ type regClient struct{}
 
 // to returns a client for these hosts.
 func (regClient) to(hosts ...string) *regclient.RegClient {
-	options := []regclient.Opt{regclient.WithRetryDelay(time.Millisecond, time.Millisecond)}
+	options := []regclient.Opt{regclient.WithRegOpts(reg.WithDelay(time.Millisecond, time.Millisecond))}
 	for _, host := range hosts {
 		options = append(options, regclient.WithConfigHost(config.Host{Name: host, Hostname: host, TLS: config.TLSDisabled}))
 	}

@@ -42,7 +42,7 @@ func (s *bundleSource) Manifest(_ context.Context, d digest.Digest) (endpoint.Do
 	return s.dir.document(d, "")
 }
 
-// inOrder returns all documents, children before what names them. What does not say itself what it is is what the list says.
+// inOrder returns all documents, children before what names them. What the list says counts where a document does not say what it is.
 func (c *content) inOrder() *bundleTree {
 	t := &bundleTree{}
 	seen := map[digest.Digest]bool{}
@@ -125,7 +125,7 @@ func (t *loadTask) widening(ctx context.Context) error {
 		}
 		said, err := t.dst.Announcement(ctx)
 		if err != nil || !strings.EqualFold(said.SparseManifests, "true") || strings.EqualFold(said.Widening, "true") {
-			return nil
+			return nil //nolint:nilerr // what is not answered is not known, and refuses nothing
 		}
 		var added []digest.Digest
 		for _, in := range list.Instances() {
