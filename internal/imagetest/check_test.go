@@ -367,7 +367,7 @@ func TestInspect(t *testing.T) {
 			f:     child(dockerList, `{"schemaVersion":2,"manifests":[]}`),
 			found: []string{`top > [0] child: mediaType in the document is "", outside it "` + dockerList + `"`},
 		},
-		"irregular Docker list": {f: child(dockerList, `{"manifests":null}`), want: Want{Irregular: true}},
+		"irregular Docker list":         {f: child(dockerList, `{"manifests":null}`), want: Want{Irregular: true}},
 		"irregular, with a lying entry": {f: entries(EntryMediaType(dockerManifest)), want: Want{Irregular: true}},
 		"irregular, with the type of another document": {
 			f:     child(ociIndex, `{"mediaType":"`+dockerList+`","manifests":[]}`),
