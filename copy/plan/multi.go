@@ -362,6 +362,9 @@ func (t *treePlanner) void(p *Plan) {
 		if l.Result != l.Digest {
 			p.noteSignatures(l.Digest, t.in.ListSignatures[l.Digest])
 		}
+		if !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Entry == UpdateEntry }) {
+			return
+		}
 		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}
 		for _, ip := range l.Instances {
 			updated[ip.Digest] = updated[ip.Digest] || ip.Entry == UpdateEntry

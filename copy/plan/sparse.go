@@ -23,23 +23,28 @@ type instanceCopies struct {
 // A list that would lose its last entry is an *EmptyError.
 func prepareInstanceCopies(instances []manifest.Instance, copied []bool, strip bool) (instanceCopies, error) {
 	var out instanceCopies
-	seen := map[digest.Digest]bool{}
+	seen := make(map[digest.Digest]bool, len(instances))
+	kept := 0
 	for i, instance := range instances {
+		if copied[i] {
+			kept++
+		}
 		if copied[i] && !instance.IsList() && !seen[instance.Digest] {
 			seen[instance.Digest] = true
 			out.copies = append(out.copies, instance.Digest)
 		}
 	}
-	if !strip {
+	switch {
+	case !strip || kept == len(instances):
 		return out, nil
+	case kept == 0:
+		return instanceCopies{}, &EmptyError{Entries: len(instances)}
 	}
+	out.deletes = make([]manifest.ListEdit, 0, len(instances)-kept)
 	for i := len(instances) - 1; i >= 0; i-- {
 		if !copied[i] {
 			out.deletes = append(out.deletes, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: i})
 		}
-	}
-	if len(out.deletes) > 0 && len(out.deletes) == len(instances) {
-		return instanceCopies{}, &EmptyError{Entries: len(instances)}
 	}
 	return out, nil
 }
