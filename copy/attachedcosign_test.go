@@ -21,10 +21,13 @@ import (
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/signature"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
+
+var digestTag = plan.DigestTag
 
 // The media types of cosign (its SIGNATURE_SPEC.md, and the OCI 1.1 mode of "cosign sign").
 const (

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -48,16 +47,6 @@ const signatureSuffix = ".sig"
 
 // digestTagSuffixes are those of cosign's tags (its documentation, "Registry details").
 var digestTagSuffixes = []string{signatureSuffix, ".att", ".sbom"}
-
-// digestTag is the tag of cosign's for a digest and a suffix, "" if it would be longer than tags are (OCI distribution
-// specification v1.1, "Pulling manifests").
-func digestTag(d digest.Digest, suffix string) string {
-	tag := strings.Replace(d.String(), ":", "-", 1) + suffix
-	if len(tag) > 128 {
-		return ""
-	}
-	return tag
-}
 
 // checkAttachable refuses transports that know nothing of attachments, before anything is opened.
 func (j *job) checkAttachable() error {
@@ -227,7 +216,7 @@ func (l *attachmentLoader) questions(d digest.Digest) []question {
 	}
 	for _, suffix := range digestTagSuffixes {
 		unsigned := l.o.RemoveSignatures || l.o.RemoveListSignatures && isListOf(l.plan, d)
-		if tag := digestTag(d, suffix); tag != "" && (suffix != signatureSuffix || !unsigned) {
+		if tag := plan.DigestTag(d, suffix); tag != "" && (suffix != signatureSuffix || !unsigned) {
 			questions = append(questions, question{d, tag})
 		}
 	}
@@ -452,7 +441,7 @@ func describe(c Attachment, doc Document) (Attachment, error) {
 func (j *job) noteCarried() {
 	j.carried = map[digest.Digest]map[string]bool{}
 	for _, a := range j.plan.Attached {
-		if a.Decision != Copy || a.Tag == "" || a.Tag != digestTag(a.Subject, signatureSuffix) {
+		if a.Decision != Copy || a.Tag == "" || a.Tag != plan.DigestTag(a.Subject, signatureSuffix) {
 			continue
 		}
 		doc, err := j.document(a.Digest)

@@ -32,8 +32,8 @@ func (j *job) decideWay() error {
 	for _, d := range j.plan.Copies {
 		j.in.Way.Signed[d] = j.signaturesOf(d) != nil
 	}
-	err := j.replan()
-	if err == nil && j.plan.Way == Upstream {
+	var err error
+	if j.plan, err = j.in.DecideWay(j.plan); err == nil && j.plan.Way == Upstream {
 		err = j.checkUnambiguous(j.plan.WayReason)
 	}
 	if err != nil {

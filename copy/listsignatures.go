@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -45,7 +46,7 @@ func (j *job) findListSignatures(ctx context.Context) error {
 		if j.o.Referrers == NoReferrers || len(j.o.ReferrerTypes) > 0 {
 			questions = append(questions, question{subject: d})
 		}
-		if tag := digestTag(d, signatureSuffix); tag != "" && !j.o.DigestTags {
+		if tag := plan.DigestTag(d, signatureSuffix); tag != "" && !j.o.DigestTags {
 			questions = append(questions, question{d, tag})
 		}
 	}
@@ -77,7 +78,7 @@ func (f *listSignatureFinder) attached(d digest.Digest) {
 	for _, a := range f.in.Attachments {
 		switch {
 		case a.Subject != d || a.Child:
-		case a.Tag != "" && a.Tag == digestTag(d, signatureSuffix):
+		case a.Tag != "" && a.Tag == plan.DigestTag(d, signatureSuffix):
 			f.add(d, "tag "+a.Tag)
 		case a.Tag == "" && isSignatureType(a.ArtifactType):
 			f.add(d, referrerName(a.Digest, a.ArtifactType))

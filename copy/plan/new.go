@@ -26,7 +26,7 @@ func New(in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return in.decideWay(p)
+	return in.DecideWay(p)
 }
 
 // plan plans what is copied, whoever does the work.

@@ -77,8 +77,9 @@ func (f *WayFacts) MayChangeImages(o *Choices, usual LayerChange) bool {
 	return o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers != usual
 }
 
-// decideWay returns p as it is carried out by whoever has to do the work. It fails with an *OptionsError for what they cannot do.
-func (in *Input) decideWay(p *Plan) (*Plan, error) {
+// DecideWay returns the plan p of this input as it is carried out by whoever has to do the work. It fails with an *OptionsError for what
+// they cannot do.
+func (in *Input) DecideWay(p *Plan) (*Plan, error) {
 	if in.Way == nil {
 		return p, nil
 	}

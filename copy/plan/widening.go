@@ -3,20 +3,12 @@ package plan
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if it would be longer than tags are (OCI distribution
-// specification v1.1, "Pulling manifests").
-func ChildTag(d digest.Digest) string {
-	tag := strings.Replace(d.String(), ":", "-", 1) + childSuffix
-	if len(tag) > 128 {
-		return ""
-	}
-	return tag
-}
+// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if there is none: see DigestTag.
+func ChildTag(d digest.Digest) string { return DigestTag(d, childSuffix) }
 
 // childSuffix ends the tags of children that were added to a list, sha256-<hex>.child.
 const childSuffix = ".child"
