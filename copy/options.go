@@ -156,7 +156,8 @@ type Options struct {
 	KeepVoid bool
 	// WidenedChildTags tags each child sha256-<hex>.child that is added to a list which is at the destination already, where the registry does
 	// not keep such children otherwise: Quay, and any that announces that it takes sparse lists, and not widening. Without it, the copy fails with a
-	// *WidenError there before anything is written. If the registry does not answer that question, the tags are made, or there is a warning.
+	// *WidenError there before anything is written. If the registry does not answer that question, the tags are made, or there is a warning; a 400,
+	// 404 or 405, or a page, is the answer of one that announces nothing.
 	// Elsewhere it has no effect.
 	WidenedChildTags bool
 	// CheckBlobs asks the destination for every blob of instances that are there already, and copies what is absent. Without it,

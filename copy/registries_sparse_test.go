@@ -565,14 +565,23 @@ func childTags(t *testing.T) {
 	_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 	require.NoError(t, err, "there is nothing to add")
 
-	// One that says nothing of sparse lists, or that widening holds, gets no such tags.
+	// One that says that widening holds gets no such tags, and none that says nothing of sparse lists, however it answers where there is no API.
 	o.WidenedChildTags = true
-	for _, announced := range []*registrytest.Announcement{nil, {Sparse: true, Widening: true}} {
-		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Announce: announced}), "app"}
+	silent := []registrytest.Options{{}, {Announce: &registrytest.Announcement{Sparse: true, Widening: true}}}
+	for _, answer := range []registrytest.Answer{
+		registrytest.Fail(400, "UNSUPPORTED", "no such thing"), registrytest.Fail(404, "NOT_FOUND", "no such thing"),
+		registrytest.Fail(405, "UNSUPPORTED", "no such thing"), registrytest.FailHTML(404), registrytest.FailHTML(200),
+	} {
+		script := registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindOther), registrytest.EveryNth(1, answer))
+		silent = append(silent, registrytest.Options{Script: script})
+	}
+	for _, options := range silent {
+		dst := registryPlace{t, registrytest.Start(t, options), "app"}
 		for _, filters := range [][]string{{"linux/arm64"}, {"linux/arm64", "linux/arm/v6"}} {
 			o.InstancePlatforms = platforms(filters...)
-			_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 			require.NoError(t, err)
+			assert.Empty(t, r.Warnings)
 		}
 		assert.Equal(t, []string{"v1"}, dst.Tags("app"))
 	}

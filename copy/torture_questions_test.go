@@ -100,7 +100,7 @@ func isQuestion(q registrytest.Request) bool {
 type notAnswer struct {
 	name   string
 	answer registrytest.Answer
-	// noAPI is set if registries without the referrers API answer so to that, and absent if a registry in the field answers so
+	// noAPI is set if registries without the referrers API, or without capabilities, answer so to that, and absent if a registry in the field answers so
 	// for a tag that is not there.
 	noAPI, absent bool
 }
@@ -198,6 +198,7 @@ func (c questionCase) play(t testing.TB) (asked bool, violations []string) {
 	r := c.w.begin(t, so, do, 0)
 	defer r.end()
 	own := *r.prepared // its snapshot is left out where less is right
+	own.snapshot = c.leaves()
 	r.prepared = &own
 	var report Report
 	o := c.w.prepared.options
@@ -226,7 +227,7 @@ func (c questionCase) play(t testing.TB) (asked bool, violations []string) {
 		r.snapshot = nil
 		violations = append(violations, r.incomplete(top)...)
 	}
-	r.snapshot = c.w.snapshot
+	r.snapshot = c.leaves()
 	_ = r.copier.Close()
 	r.copier = impatient(0)
 	if err := r.copy(c.w.prepared.options)[0]; err != nil {
@@ -244,6 +245,23 @@ func saysUnknown(text string) bool { return strings.Contains(text, "could not be
 // lessIsRight says whether the refusal is an answer, from registries that answer so: then nothing is attached, or there is no API.
 func (c questionCase) lessIsRight() bool {
 	return c.asked.side == SourceSide && (c.refusal.noAPI && c.asked.kind == registrytest.KindReferrers || c.refusal.absent && c.asked.kind == registrytest.KindManifest)
+}
+
+// leaves is what a copy without the refusal leaves at the destination. Where the refusal is how registries answer that announce nothing, and so
+// are taken to keep what is added to a list, that is all but the tags of children.
+func (c questionCase) leaves() map[string]string {
+	announcesNothing := c.asked.kind == registrytest.KindOther && (c.refusal.noAPI || c.refusal.answer.Status == http.StatusNotFound)
+	if !announcesNothing {
+		return c.w.snapshot
+	}
+	without := map[string]string{}
+	for name, snapshot := range c.w.snapshot {
+		lines := slices.DeleteFunc(strings.Split(snapshot, "\n"), func(line string) bool {
+			return strings.HasPrefix(line, "tag ") && strings.Contains(line, ".child ")
+		})
+		without[name] = strings.Join(lines, "\n")
+	}
+	return without
 }
 
 // concluded says what an error concludes, which no refusal of a question says.
