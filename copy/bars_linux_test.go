@@ -15,104 +15,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/internal/progress/terminaltest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
-
-// A pseudoTerminal is a terminal of the system, with a model at its other side.
-type pseudoTerminal struct {
-	t      *testing.T
-	writer *os.File // what copies get
-	other  *os.File
-	ended  sync.WaitGroup
-
-	mu      sync.Mutex // guards what follows
-	changed *sync.Cond
-	model   modelTerminal
-	raw     []byte // all that was written
-}
-
-func newPseudoTerminal(t *testing.T, columns, rows uint16) *pseudoTerminal {
-	t.Helper()
-	t.Setenv("TERM", "xterm")
-	other, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Skipf("this system has no pseudo terminals: %v", err)
-	}
-	var number int
-	require.NoError(t, control(other, func(fd int) {
-		require.NoError(t, unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0))
-		number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
-		require.NoError(t, err)
-	}))
-	writer, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	require.NoError(t, err)
-	p := &pseudoTerminal{t: t, writer: writer, other: other, model: modelTerminal{columns: int(columns), rows: int(rows)}}
-	p.changed = sync.NewCond(&p.mu)
-	p.resize(columns, rows)
-	p.ended.Go(p.read)
-	t.Cleanup(p.close)
-	return p
-}
-
-func (p *pseudoTerminal) resize(columns, rows uint16) {
-	require.NoError(p.t, control(p.writer, func(fd int) {
-		require.NoError(p.t, unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns}))
-	}))
-}
-
-// read shows what is written, until the writer is closed.
-func (p *pseudoTerminal) read() {
-	buffer := make([]byte, 4096)
-	for {
-		n, err := p.other.Read(buffer)
-		p.mu.Lock()
-		p.raw = append(p.raw, buffer[:n]...)
-		_, _ = p.model.Write(buffer[:n]) // never fails
-		p.mu.Unlock()
-		p.changed.Broadcast()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// hangUp closes the side at which somebody could look.
-func (p *pseudoTerminal) hangUp() {
-	assert.NoError(p.t, p.other.Close())
-	p.ended.Wait()
-}
-
-func (p *pseudoTerminal) close() {
-	_ = p.writer.Close() // it may be closed
-	p.ended.Wait()
-	_ = p.other.Close()
-}
-
-// waitFor waits until the text on the terminal matches.
-func (p *pseudoTerminal) waitFor(expression string) {
-	re := regexp.MustCompile(expression)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for !re.MatchString(p.model.text()) {
-		p.changed.Wait()
-	}
-}
-
-// finalLines returns the lines that stay when everything has been read. The cursor is below them.
-func (p *pseudoTerminal) finalLines() []string {
-	p.t.Helper()
-	require.NoError(p.t, p.writer.Close())
-	p.ended.Wait()
-	assert.Empty(p.t, p.model.unknown)
-	lines := strings.Split(p.model.text(), "\n")
-	assert.Equal(p.t, "", lines[len(lines)-1])
-	assert.Equal(p.t, len(lines)-1, p.model.row)
-	return lines[:len(lines)-1]
-}
 
 var blobLine = regexp.MustCompile(`^(Copying (?:blob|config) )sha256:([0-9a-f]+)$`)
 
@@ -151,18 +60,18 @@ func TestBars(t *testing.T) {
 	o := Options{ImageListSelection: CopyAllImages}
 	dst := places["registry"](t)
 
-	terminal := newPseudoTerminal(t, 100, 10)
-	terminal.resize(80, 10)
-	o.ReportWriter = terminal.writer
+	terminal := terminaltest.NewPseudo(t, 100, 10)
+	terminal.Resize(80, 10)
+	o.ReportWriter = terminal.Writer
 	result := make(chan error)
 	go func() {
 		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 		result <- err
 	}()
 	held := "Copying blob " + f.Digest("arm64.0").Encoded()[:12]
-	terminal.waitFor("\n" + held + ` \[ {27}\] +0 B / [^\n]*\n$`) // the only one that is left
-	terminal.resize(100, 10)
-	terminal.waitFor("\n" + held + ` \[ {40}\] +0 B / [^\n]*\n$`)
+	terminal.WaitFor("\n" + held + ` \[ {27}\] +0 B / [^\n]*\n$`) // the only one that is left
+	terminal.Resize(100, 10)
+	terminal.WaitFor("\n" + held + ` \[ {40}\] +0 B / [^\n]*\n$`)
 	release()
 	require.NoError(t, <-result)
 
@@ -170,18 +79,18 @@ func TestBars(t *testing.T) {
 	o.ReportWriter = &lines
 	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), o)
 	require.NoError(t, err)
-	assert.Equal(t, shown(lines.String(), "done"), sorted(terminal.finalLines()))
+	assert.Equal(t, shown(lines.String(), "done"), sorted(terminal.FinalLines()))
 
 	o.CheckBlobs = true
 	lines.b.Reset()
 	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 	require.NoError(t, err)
-	terminal = newPseudoTerminal(t, 100, 24)
-	o.ReportWriter = terminal.writer
+	terminal = terminaltest.NewPseudo(t, 100, 24)
+	o.ReportWriter = terminal.Writer
 	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 	require.NoError(t, err)
-	assert.Equal(t, shown(lines.String(), "skipped: already exists"), sorted(terminal.finalLines()))
-	assert.False(t, inUse(tty{terminal.writer}))
+	assert.Equal(t, shown(lines.String(), "skipped: already exists"), sorted(terminal.FinalLines()))
+	assert.False(t, progress.InUse(terminal.Writer))
 }
 
 // TestBarsOfPrepared looks at the terminal as soon as Execute returns.
@@ -190,15 +99,15 @@ func TestBarsOfPrepared(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	src := places["registry"](t)
 	src.push(f, "v1", imagetest.Top)
-	terminal := newPseudoTerminal(t, 80, 24)
+	terminal := terminaltest.NewPseudo(t, 80, 24)
 	p, err := e.copier().Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
-		ImageListSelection: CopyAllImages, ReportWriter: terminal.writer,
+		ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer,
 	}))
 	require.NoError(t, err)
-	assert.False(t, inUse(tty{terminal.writer}))
+	assert.False(t, progress.InUse(terminal.Writer))
 	_, err = p.Execute(t.Context())
 	require.NoError(t, err)
-	lines := terminal.finalLines() // nothing follows: the writer is closed now
+	lines := terminal.FinalLines() // nothing follows: the writer is closed now
 	require.NoError(t, p.Close())
 	assert.Equal(t, len(f.Blobs(imagetest.Top)), strings.Count(strings.Join(lines, "\n")+"\n", " done\n"))
 }
@@ -211,17 +120,17 @@ func TestBarsOfFailures(t *testing.T) {
 	bar := "Copying blob " + held.Encoded()[:12] + ` .*\n$`
 	for name, c := range map[string]struct {
 		fault registrytest.Answer
-		end   func(*pseudoTerminal, context.CancelFunc)
+		end   func(*terminaltest.Pseudo, context.CancelFunc)
 		err   func(error) bool
 	}{
 		"cancelled": {
 			registrytest.Answer{Fault: registrytest.FaultStallBody, After: 500},
-			func(p *pseudoTerminal, cancel context.CancelFunc) { p.waitFor(bar); cancel() },
+			func(p *terminaltest.Pseudo, cancel context.CancelFunc) { p.WaitFor(bar); cancel() },
 			func(err error) bool { return errors.Is(err, context.Canceled) },
 		},
 		"failed": {
 			registrytest.Fail(http.StatusForbidden, "DENIED", "no"),
-			func(*pseudoTerminal, context.CancelFunc) {},
+			func(*terminaltest.Pseudo, context.CancelFunc) {},
 			func(err error) bool { var at *Error; return errors.As(err, &at) && at.Side == SourceSide },
 		},
 	} {
@@ -233,7 +142,7 @@ func TestBarsOfFailures(t *testing.T) {
 				return registrytest.Answer{}
 			}}), "team/app"}
 			src.push(f, "v1", imagetest.Top)
-			terminal := newPseudoTerminal(t, 60, 24)
+			terminal := terminaltest.NewPseudo(t, 60, 24)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			result := make(chan error)
@@ -241,7 +150,7 @@ func TestBarsOfFailures(t *testing.T) {
 			go func() {
 				var err error
 				report, err = e.image(ctx, places["registry"](t).ref("v1"), src.ref("v1"), Options{
-					ImageListSelection: CopyAllImages, ReportWriter: terminal.writer,
+					ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer,
 				})
 				result <- err
 			}()
@@ -249,7 +158,7 @@ func TestBarsOfFailures(t *testing.T) {
 			err := <-result
 			assert.True(t, c.err(err), err)
 			done := 0
-			for _, line := range terminal.finalLines() {
+			for _, line := range terminal.FinalLines() {
 				assert.NotContains(t, line, " / ")
 				assert.NotContains(t, line, held.Encoded()[:12])
 				if strings.HasSuffix(line, " done") {
@@ -257,7 +166,7 @@ func TestBarsOfFailures(t *testing.T) {
 				}
 			}
 			assert.Equal(t, report.BlobsCopied, done)
-			assert.False(t, inUse(tty{terminal.writer}))
+			assert.False(t, progress.InUse(terminal.Writer))
 		})
 	}
 }
@@ -267,19 +176,19 @@ func TestBarsOfTerminalThatGoes(t *testing.T) {
 	e := newEnv(t)
 	f := imagetest.Platforms(2, 2, 1000)
 	src, release := heldRegistry(t, f, "arm64.0")
-	terminal := newPseudoTerminal(t, 60, 24)
+	terminal := terminaltest.NewPseudo(t, 60, 24)
 	dst := places["registry"](t)
 	result := make(chan error)
 	go func() {
-		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, ReportWriter: terminal.writer})
+		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer})
 		result <- err
 	}()
-	terminal.waitFor(" 0 B / ")
-	terminal.hangUp()
+	terminal.WaitFor(" 0 B / ")
+	terminal.HangUp()
 	release()
 	require.NoError(t, <-result)
 	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
-	assert.False(t, inUse(tty{terminal.writer}))
+	assert.False(t, progress.InUse(terminal.Writer))
 }
 
 // TestBarsOfImages copies many images on one terminal, some of them through upstream, which draws nothing there.
@@ -306,17 +215,17 @@ func TestBarsOfImages(t *testing.T) {
 			assert.NoError(t, r.Err)
 		}
 	}
-	terminal := newPseudoTerminal(t, 50, 7)
+	terminal := terminaltest.NewPseudo(t, 50, 7)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		run(Options{ReportWriter: terminal.writer})
+		run(Options{ReportWriter: terminal.Writer})
 	}()
-	terminal.waitFor(" 0 B / ")
+	terminal.WaitFor(" 0 B / ")
 	release()
 	<-ended
 	counted := map[string]int{}
-	for _, line := range terminal.finalLines() {
+	for _, line := range terminal.FinalLines() {
 		assert.NotContains(t, line, " / ")
 		counted[line]++
 	}
@@ -324,12 +233,12 @@ func TestBarsOfImages(t *testing.T) {
 		seen := 0
 		for _, kind := range []string{"blob", "config"} {
 			for _, outcome := range []string{"done", "skipped: already exists"} {
-				seen += counted[blobLabel(kind, d)+" "+outcome]
+				seen += counted[("Copying " + kind + " " + d.Encoded())[:len("Copying blob 0123456789ab")]+" "+outcome]
 			}
 		}
 		assert.Equal(t, n-n/3, seen, f.Name(d))
 	}
-	assert.False(t, inUse(tty{terminal.writer}))
+	assert.False(t, progress.InUse(terminal.Writer))
 }
 
 // TestBarsOfUpstream hands a copy over on a terminal: the bars there are upstream's.
@@ -338,14 +247,12 @@ func TestBarsOfUpstream(t *testing.T) {
 	f := imagetest.Platforms(2, 2, 1000)
 	src := places["registry"](t)
 	src.push(f, "v1", imagetest.Top)
-	terminal := newPseudoTerminal(t, 100, 24)
+	terminal := terminaltest.NewPseudo(t, 100, 24)
 	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{
-		ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true, ReportWriter: terminal.writer,
+		ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true, ReportWriter: terminal.Writer,
 	})
 	require.NoError(t, err)
-	require.NoError(t, terminal.writer.Close())
-	terminal.ended.Wait()
-	assert.Regexp(t, `Copying blob `+f.Digest("arm64.0").Encoded()[:12]+` (done|skipped)`, string(terminal.raw))
+	assert.Regexp(t, `Copying blob `+f.Digest("arm64.0").Encoded()[:12]+` (done|skipped)`, terminal.Raw())
 }
 
 // TestNoBars has files that are no terminals, and one that cannot move its cursor: they get lines.
@@ -373,11 +280,11 @@ func TestNoBars(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, sorted(strings.Split(strings.TrimSuffix(string(written), "\n"), "\n")))
 
-	dumb := newPseudoTerminal(t, 200, 24)
+	dumb := terminaltest.NewPseudo(t, 200, 24)
 	t.Setenv("TERM", "dumb")
-	o.ReportWriter = dumb.writer
+	o.ReportWriter = dumb.Writer
 	run(o)
-	assert.Equal(t, want, sorted(dumb.finalLines()))
+	assert.Equal(t, want, sorted(dumb.FinalLines()))
 
 	var none *os.File
 	o.ReportWriter = none

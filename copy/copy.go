@@ -47,7 +47,7 @@ func (j *job) image(ctx context.Context) (copiedManifest []byte, retErr error) {
 
 // run executes the plan and returns what the destination names.
 func (j *job) run(ctx context.Context) ([]byte, error) {
-	defer j.progress.end()
+	defer j.progress.End()
 	if j.plan.Way == Upstream {
 		return j.handOver(ctx)
 	}
@@ -75,7 +75,7 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 // runNatively executes the plan with this package's own engine. What is attached comes after what it is attached to, which the
 // destination may refuse, and before the reference names that, so that nobody sees an image without it.
 func (j *job) runNatively(ctx context.Context) error {
-	j.progress.release()
+	j.progress.Release()
 	attaches := len(j.plan.ToAttach()) > 0
 	if j.settled && !attaches {
 		return nil

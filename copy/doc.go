@@ -26,8 +26,8 @@
 // # Neighbours
 //
 // Package manifest holds lists as values. internal/endpoint defines the two ends of a copy as interfaces, internal/endpoint/registry
-// speaks to registries directly, and internal/endpoint/transport uses any transport of containers/image. What the engine does
-// not do itself, such as changing the compression of layers, is handed to upstream's package: upstream.go has the facts, and
+// speaks to registries directly, and internal/endpoint/transport uses any transport of containers/image. internal/progress
+// writes the lines, bars and events that tell how far a copy has come. What the engine does not do itself, such as changing the compression of layers, is handed to upstream's package: upstream.go has the facts, and
 // the plan decides.
 //
 // # Concurrency

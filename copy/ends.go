@@ -11,6 +11,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
 // transportOf returns the name of a reference's transport. References of other packages that wrap one are not served natively.
@@ -92,14 +93,14 @@ func (j *job) mountAcross() {
 }
 
 // opener returns an Opener of b at the source. bp, if not nil, is told what is read.
-func (j *job) opener(b endpoint.Blob, bp *blobProgress) endpoint.Opener {
+func (j *job) opener(b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		stream, err := j.src.Blob(ctx, b)
 		if err != nil {
 			return nil, &Error{"reading blob", SourceSide, b.Digest.String(), err}
 		}
 		if bp != nil {
-			bp.restart()
+			bp.Restart()
 		}
 		return newVerifier(stream, b, bp), nil
 	}

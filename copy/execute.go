@@ -26,7 +26,7 @@ func (j *job) execute(ctx context.Context) error {
 	images = subjectsFirst(images)
 	if j.plan.List != nil {
 		j.late = waitForLists(images, j.plan.List.NestedLists())
-		j.progress.line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
+		j.progress.Line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
 		for i := range images {
 			images[i].line = fmt.Sprintf("Copying image %s (%d/%d)", images[i].doc.Digest, i+1, len(images))
 		}
@@ -60,7 +60,7 @@ func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...fun
 	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, image := range images {
 		if image.line != "" {
-			j.progress.line("%s", image.line)
+			j.progress.Line("%s", image.line)
 		}
 		e.image(image)
 	}
@@ -284,13 +284,13 @@ func (j *job) weight(b endpoint.Blob) int64 {
 }
 
 func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
-	bp := e.progress.blob(e.ctx, b)
+	bp := e.progress.Blob(e.ctx, b)
 	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
 	if err != nil {
-		bp.failed()
+		bp.Failed()
 		return e.blobError(b, err)
 	}
-	bp.done(result.Reused)
+	bp.Done(result.Reused)
 	if result.Reused {
 		e.mu.Lock()
 		e.reused[b.Digest] = true
@@ -336,7 +336,7 @@ func (e *executor) await(tasks []*task) error {
 
 // putImage stores the manifest of a child, and its signatures.
 func (j *job) putImage(ctx context.Context, doc endpoint.Document) error {
-	j.progress.line("Writing manifest to image destination")
+	j.progress.Line("Writing manifest to image destination")
 	err := j.store(ctx, doc)
 	if hasCode(err, typeCodes) && j.plan.Attests(doc.Digest) {
 		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)

@@ -55,7 +55,7 @@ func (j *job) upstreamOptions() *upstream.Options {
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
-	lines := j.progress.forget(j.alone) // upstream's lines come next
+	lines := j.progress.Forget(j.alone) // upstream's lines come next
 	options := j.upstreamOptions()
 	options.ReportWriter = lines
 	src, err := j.upstreamSource(ctx)

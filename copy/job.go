@@ -21,6 +21,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
@@ -35,7 +36,7 @@ type job struct {
 	srcRef   types.ImageReference
 	from, to string              // what the ends are called in transportTraits
 	budget   *semaphore.Weighted // counts everything in flight
-	progress *progress
+	progress *progress.Copy
 	reporter *reporter
 
 	src endpoint.Source
@@ -89,7 +90,7 @@ func (c *Copier) newJob(policy *signature.PolicyContext, destRef, srcRef types.I
 	}
 	j := &job{
 		copier: c, o: o, invalid: o.validate(), policy: judge{&c.policies, policy}, alone: true, destRef: destRef, srcRef: srcRef, from: transportOf(srcRef), to: transportOf(destRef),
-		progress: newProgress(&o), reporter: newReporter(time.Now()),
+		progress: progress.New(o.ReportWriter, o.Progress, o.ProgressInterval), reporter: newReporter(time.Now()),
 		judged:     map[digest.Digest]bool{},
 		there:      map[digest.Digest]bool{},
 		untold:     map[digest.Digest]error{},
@@ -125,8 +126,8 @@ func digestOf(ref types.ImageReference) digest.Digest {
 
 // close closes both ends and fills in the caller's report about a copy that ended with err.
 func (j *job) close(err error) error {
-	j.progress.release()
-	j.progress.end()
+	j.progress.Release()
+	j.progress.End()
 	if j.src != nil {
 		j.countEnd(SourceSide, j.src)
 		err = joinClose(err, SourceSide, j.in.Source, j.src.Close())

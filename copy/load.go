@@ -156,7 +156,7 @@ func (j *job) loadLists(ctx context.Context) error {
 	if j.o.RemoveSignatures || j.o.RemoveListSignatures {
 		return nil
 	}
-	j.progress.line("Getting image list signatures")
+	j.progress.Line("Getting image list signatures")
 	return j.readSignatures(ctx, j.in.Tree.Lists(), func(d digest.Digest, n int) { j.in.SignedLists[d] = n })
 }
 
@@ -332,7 +332,7 @@ func (j *job) upToDate(ctx context.Context, level CheckLevel) error {
 	})
 	j.reporter.setComplete()
 	j.settled = true
-	j.progress.line("All images are at the destination already")
+	j.progress.Line("All images are at the destination already")
 	return nil
 }
 

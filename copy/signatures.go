@@ -49,7 +49,7 @@ func (j *job) readImageSignatures(ctx context.Context, images []digest.Digest) e
 	if j.o.RemoveSignatures {
 		return nil
 	}
-	j.progress.line("Getting image source signatures")
+	j.progress.Line("Getting image source signatures")
 	return j.readSignatures(ctx, images, func(digest.Digest, int) {})
 }
 
@@ -123,7 +123,7 @@ func (j *job) putSignatures(ctx context.Context, d digest.Digest) error {
 	if sigs == nil {
 		return nil
 	}
-	j.progress.line("Storing signatures")
+	j.progress.Line("Storing signatures")
 	if err := one(ctx, j.budget, func() error { return j.dst.PutSignatures(ctx, d, sigs) }); err != nil {
 		return &Error{"writing signatures of", DestinationSide, d.String(), err}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
 // A verifier reads a blob whose size is stated, and fails instead of handing out the last bytes of one that does not match its digest
@@ -18,14 +19,14 @@ type verifier struct {
 	blob     endpoint.Blob
 	digester digest.Verifier
 	read     int64
-	progress *blobProgress // may be nil
+	progress *progress.Blob // may be nil
 	one      [1]byte
 	err      error // sticky
 }
 
 // newVerifier takes source over.
-func newVerifier(source io.ReadCloser, b endpoint.Blob, progress *blobProgress) *verifier {
-	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), progress: progress}
+func newVerifier(source io.ReadCloser, b endpoint.Blob, bp *progress.Blob) *verifier {
+	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), progress: bp}
 }
 
 func (v *verifier) Close() error { return v.source.Close() }
@@ -41,7 +42,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.read += int64(n)
 	_, _ = v.digester.Write(p[:n]) // a hash never fails
 	if v.progress != nil {
-		v.progress.read(n)
+		v.progress.Advance(n)
 	}
 	switch {
 	case v.blob.Size >= 0 && v.read > v.blob.Size:

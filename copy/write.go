@@ -47,14 +47,14 @@ func (j *job) write(ctx context.Context) error {
 		if err != nil {
 			return &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
 		}
-		j.progress.line("Writing manifest to image destination")
+		j.progress.Line("Writing manifest to image destination")
 		err = j.putTop(ctx, j.plan, doc)
 		if isRefusal(err) && j.names(ctx, doc.Digest) {
 			return j.leaveTop(ctx, doc)
 		}
 		return err
 	}
-	j.progress.line("Writing manifest list to image destination")
+	j.progress.Line("Writing manifest list to image destination")
 	err := j.writeLists(ctx, j.plan)
 	var put *listPutError
 	if !errors.As(err, &put) {
@@ -159,9 +159,9 @@ func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) err
 	}
 	sigs := j.signaturesOf(doc.Digest)
 	if plan.List != nil {
-		j.progress.line("Storing list signatures")
+		j.progress.Line("Storing list signatures")
 	} else if sigs != nil {
-		j.progress.line("Storing signatures")
+		j.progress.Line("Storing signatures")
 	}
 	if len(plan.ToAttach()) > 0 && digestOf(j.destRef) == "" {
 		if err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }); err != nil {
@@ -338,7 +338,7 @@ func (j *job) strip(ctx context.Context, put *listPutError, kind sparsesupport.R
 		refused.Unclear = false
 	}
 	j.reporter.update(func(r *Report) { r.Refusal = put.err.Error() })
-	j.progress.line("The destination refuses sparse lists: writing the stripped list")
+	j.progress.Line("The destination refuses sparse lists: writing the stripped list")
 	if err := j.writeLists(ctx, instead); err != nil {
 		return strippedToo(refused, err)
 	}

@@ -37,7 +37,7 @@ var upstreamModules = []string{
 	"github.com/docker/docker-credential-helpers", // how it asks credential helpers
 	"go.podman.io/storage",                        // where upstream looks for its configuration files
 	"go.yaml.in/yaml/v3",                          // and their format
-	"golang.org/x/sys",                            // locks on files
+	"golang.org/x/sys",                            // locks on files, and the terminals of tests
 	"golang.org/x/term",                           // is there a terminal?
 }
 

@@ -1,4 +1,4 @@
-package copy
+package progress
 
 import (
 	"io"
@@ -72,7 +72,7 @@ type terminal struct {
 
 	mu      sync.Mutex // guards lines and blobs
 	lines   []string   // to be written
-	blobs   []*blobProgress
+	blobs   []*Blob
 	drawn   []string        // the picture that is on the screen; of the goroutine that writes
 	copies  int             // that have entered and not left; guarded by terminals
 	leaving []chan struct{} // to be closed when everything is on the screen; guarded by terminals
@@ -83,6 +83,18 @@ var terminals = struct {
 	sync.Mutex
 	of map[screen]*terminal
 }{of: map[screen]*terminal{}}
+
+// InUse reports whether a copy draws on the terminal that w is.
+func InUse(w io.Writer) bool {
+	s := screenOf(w)
+	return s != nil && inUse(s)
+}
+
+func inUse(s screen) bool {
+	terminals.Lock()
+	defer terminals.Unlock()
+	return terminals.of[s] != nil
+}
 
 // enter returns the terminal with that screen. The copy must leave it.
 func enter(s screen) *terminal {
@@ -194,17 +206,17 @@ func (t *terminal) Write(text []byte) (int, error) {
 }
 
 // add shows a blob, until finish.
-func (t *terminal) add(bp *blobProgress) {
+func (t *terminal) add(bp *Blob) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.blobs = append(t.blobs, bp)
 }
 
 // finish replaces a blob by a line that says what has become of it; by nothing if outcome is "".
-func (t *terminal) finish(bp *blobProgress, outcome string) {
+func (t *terminal) finish(bp *Blob, outcome string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blobs = slices.DeleteFunc(t.blobs, func(other *blobProgress) bool { return other == bp })
+	t.blobs = slices.DeleteFunc(t.blobs, func(other *Blob) bool { return other == bp })
 	if outcome != "" && len(t.lines) < maxPendingLines {
 		t.lines = append(t.lines, bp.label+" "+outcome)
 	}

@@ -1,4 +1,4 @@
-package copy
+package progress
 
 import (
 	"context"
@@ -15,9 +15,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// progress tells the caller what happens, in lines and bars (Options.ReportWriter) and events (Options.Progress). Its methods may run
-// concurrently.
-type progress struct {
+// A Copy tells what one copy does. Its methods are safe for concurrent use.
+type Copy struct {
 	report   io.Writer  // of the caller
 	mu       sync.Mutex // guards writer, terminal, held and holding
 	writer   io.Writer  // of lines: report, or terminal
@@ -28,20 +27,22 @@ type progress struct {
 	interval time.Duration
 }
 
-func newProgress(o *Options) *progress {
-	p := &progress{report: o.ReportWriter, interval: o.ProgressInterval, holding: true}
+// New returns the Copy that writes lines to report, which may be nil, and sends to events, if interval
+// is positive: of one blob no oftener than that. It holds the lines until Release or Forget.
+func New(report io.Writer, events chan types.ProgressProperties, interval time.Duration) *Copy {
+	p := &Copy{report: report, interval: interval, holding: true}
 	if p.report == nil {
 		p.report = io.Discard
 	}
 	p.writer = p.report
-	if o.ProgressInterval > 0 {
-		p.events = o.Progress
+	if interval > 0 {
+		p.events = events
 	}
 	return p
 }
 
-// line writes one line. A writer that fails does not fail the copy.
-func (p *progress) line(format string, args ...any) {
+// Line writes one line. A writer that fails does not fail the copy.
+func (p *Copy) Line(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	line := fmt.Sprintf(format, args...)
@@ -52,9 +53,9 @@ func (p *progress) line(format string, args ...any) {
 	_, _ = fmt.Fprintln(p.writer, line)
 }
 
-// release writes the lines that were held, and holds no more. If the caller's writer is a terminal, blobs are drawn on it from now
-// on, until end.
-func (p *progress) release() {
+// Release writes the lines that were held, and holds no more. If the caller's writer is a terminal, blobs are drawn on it from now
+// on, until End.
+func (p *Copy) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.holding {
@@ -67,9 +68,9 @@ func (p *progress) release() {
 	p.held, p.holding = nil, false
 }
 
-// forget drops the lines that were held, and holds no more. What it returns takes the lines of upstream's copy, which draws bars of its
-// own on the caller's terminal, but not if other copies run besides: on what they share it writes lines, until end.
-func (p *progress) forget(alone bool) io.Writer {
+// Forget drops the lines that were held, and holds no more. What it returns takes the lines of upstream's copy, which draws bars of its
+// own on the caller's terminal, but not if other copies run besides: on what they share it writes lines, until End.
+func (p *Copy) Forget(alone bool) io.Writer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held, p.holding = nil, false
@@ -80,15 +81,15 @@ func (p *progress) forget(alone bool) io.Writer {
 }
 
 // enter enters the caller's terminal, if there is one. mu is held.
-func (p *progress) enter() {
+func (p *Copy) enter() {
 	if s := screenOf(p.report); s != nil {
 		p.terminal = enter(s)
 		p.writer = p.terminal
 	}
 }
 
-// end ends what release and forget have begun. Everything is on the caller's terminal then, with the cursor below it.
-func (p *progress) end() {
+// End ends what Release and Forget have begun. Everything is on the caller's terminal then, with the cursor below it.
+func (p *Copy) End() {
 	p.mu.Lock()
 	t := p.terminal
 	p.terminal, p.writer = nil, p.report
@@ -99,7 +100,7 @@ func (p *progress) end() {
 }
 
 // send sends an event unless ctx ends first: the reader may have gone with whoever cancelled.
-func (p *progress) send(ctx context.Context, e types.ProgressProperties) {
+func (p *Copy) send(ctx context.Context, e types.ProgressProperties) {
 	if p.events == nil {
 		return
 	}
@@ -109,10 +110,10 @@ func (p *progress) send(ctx context.Context, e types.ProgressProperties) {
 	}
 }
 
-// A blobProgress follows one blob. Its methods may run concurrently: the reader of an attempt that failed can still be at work
+// A Blob follows one blob. Its methods may run concurrently: the reader of an attempt that failed can still be at work
 // when the next one starts.
-type blobProgress struct {
-	p        *progress
+type Blob struct {
+	p        *Copy
 	ctx      context.Context
 	artifact types.BlobInfo
 	label    string       // what is copied, for people
@@ -125,13 +126,13 @@ type blobProgress struct {
 	last      time.Time
 }
 
-// blob begins to follow a blob: with a line, or with a bar on a terminal. It ends with done or failed.
-func (p *progress) blob(ctx context.Context, b endpoint.Blob) *blobProgress {
+// Blob begins to follow a blob: with a line, or with a bar on a terminal. It ends with Done or Failed.
+func (p *Copy) Blob(ctx context.Context, b endpoint.Blob) *Blob {
 	kind := "blob"
 	if b.Config {
 		kind = "config"
 	}
-	bp := &blobProgress{
+	bp := &Blob{
 		p: p, ctx: ctx, last: time.Now(), label: blobLabel(kind, b.Digest),
 		artifact: types.BlobInfo{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType},
 	}
@@ -141,7 +142,7 @@ func (p *progress) blob(ctx context.Context, b endpoint.Blob) *blobProgress {
 	if bp.terminal != nil {
 		bp.terminal.add(bp)
 	} else {
-		p.line("Copying %s %s", kind, b.Digest)
+		p.Line("Copying %s %s", kind, b.Digest)
 	}
 	return bp
 }
@@ -153,11 +154,11 @@ func blobLabel(kind string, d digest.Digest) string {
 	return label[:min(len(label), len("Copying blob 0123456789ab"))]
 }
 
-// restart says that the next bytes are the first ones of the blob.
-func (bp *blobProgress) restart() { bp.offset.Store(0) }
+// Restart says that the next bytes are the first ones of the blob.
+func (bp *Blob) Restart() { bp.offset.Store(0) }
 
-// read says that n more bytes were read.
-func (bp *blobProgress) read(n int) {
+// Advance says that n more bytes were read.
+func (bp *Blob) Advance(n int) {
 	offset := bp.offset.Add(int64(n))
 	if bp.p.events == nil || n == 0 {
 		return
@@ -172,18 +173,18 @@ func (bp *blobProgress) read(n int) {
 	bp.last = time.Now()
 }
 
-// failed ends the blob: it was not copied.
-func (bp *blobProgress) failed() { bp.finish("") }
+// Failed ends the blob: it was not copied.
+func (bp *Blob) Failed() { bp.finish("") }
 
 // finish takes the bar away, and leaves a line with the outcome behind, if there is one.
-func (bp *blobProgress) finish(outcome string) {
+func (bp *Blob) finish(outcome string) {
 	if bp.terminal != nil {
 		bp.terminal.finish(bp, outcome)
 	}
 }
 
-// done ends the blob: it was copied, or it was there already.
-func (bp *blobProgress) done(reused bool) {
+// Done ends the blob: it was copied, or it was there already.
+func (bp *Blob) Done(reused bool) {
 	if reused {
 		bp.finish("skipped: already exists")
 	} else {
@@ -200,7 +201,7 @@ func (bp *blobProgress) done(reused bool) {
 }
 
 // announce sends the first event of a blob that is copied. mu is held.
-func (bp *blobProgress) announce() {
+func (bp *Blob) announce() {
 	if !bp.announced {
 		bp.announced = true
 		bp.p.send(bp.ctx, types.ProgressProperties{Event: types.ProgressEventNewArtifact, Artifact: bp.artifact})
@@ -208,7 +209,7 @@ func (bp *blobProgress) announce() {
 }
 
 // event sends an event about how far the blob has come. mu is held.
-func (bp *blobProgress) event(kind types.ProgressEvent) {
+func (bp *Blob) event(kind types.ProgressEvent) {
 	offset := max(uint64(bp.offset.Load()), bp.reported)
 	bp.p.send(bp.ctx, types.ProgressProperties{
 		Event: kind, Artifact: bp.artifact, Offset: offset, OffsetUpdate: offset - bp.reported,

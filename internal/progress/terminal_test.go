@@ -1,7 +1,6 @@
-package copy
+package progress
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -17,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/progress/terminaltest"
 )
 
 func TestPicture(t *testing.T) {
@@ -90,87 +90,10 @@ func TestReplacement(t *testing.T) {
 	assert.Equal(t, "a\n", replacement([]string{line}, []string{"a"}, 80, 1))
 }
 
-// A modelTerminal understands what copies write to terminals, and nothing else. Text that scrolls away stays in it; a terminal that
-// is resized breaks no lines anew.
-type modelTerminal struct {
-	columns, rows int
-
-	lines    [][]byte // the last rows of them are on the screen
-	row, col int      // of the cursor, which is in a line
-	pending  []byte   // the beginning of a control sequence
-	unknown  []string // what it did not understand
-	moved    bool     // the cursor went up
-}
-
-func (m *modelTerminal) Write(text []byte) (int, error) {
-	for _, c := range text {
-		m.put(c)
-	}
-	return len(text), nil
-}
-
-func (m *modelTerminal) put(c byte) {
-	switch {
-	case len(m.pending) > 0 || c == '\x1b':
-		m.pending = append(m.pending, c)
-		if len(m.pending) > 1 && ('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
-			m.control(string(m.pending))
-			m.pending = nil
-		}
-	case c == '\r':
-		m.col = 0
-	case c == '\n': // the system makes this of it
-		m.row, m.col = m.row+1, 0
-	case c < ' ' || c > '~':
-		m.unknown = append(m.unknown, fmt.Sprintf("%q", c))
-	default:
-		if m.col == m.columns {
-			m.row, m.col = m.row+1, 0
-		}
-		for len(m.lines) <= m.row {
-			m.lines = append(m.lines, nil)
-		}
-		for len(m.lines[m.row]) <= m.col {
-			m.lines[m.row] = append(m.lines[m.row], ' ')
-		}
-		m.lines[m.row][m.col] = c
-		m.col++
-	}
-	for len(m.lines) <= m.row {
-		m.lines = append(m.lines, nil)
-	}
-}
-
-func (m *modelTerminal) control(sequence string) {
-	var up int
-	switch {
-	case sequence == "\x1b[K":
-		m.lines[m.row] = m.lines[m.row][:min(m.col, len(m.lines[m.row]))]
-	case strings.HasSuffix(sequence, "A") && scanned(sequence, &up):
-		m.row = max(m.row-up, len(m.lines)-m.rows, 0)
-		m.moved = true
-	default:
-		m.unknown = append(m.unknown, fmt.Sprintf("%q", sequence))
-	}
-}
-
-func scanned(sequence string, up *int) bool {
-	_, err := fmt.Sscanf(sequence, "\x1b[%dA", up)
-	return err == nil
-}
-
-// text is what was ever on the screen and was not erased, as far as the cursor, and what is below it.
-func (m *modelTerminal) text() string {
-	if len(m.lines) == 0 {
-		return ""
-	}
-	return string(bytes.Join(m.lines[:m.row+1], []byte("\n"))) + string(bytes.Join(m.lines[m.row+1:], nil))
-}
-
 // A testScreen is a screen that shows a model of a terminal.
 type testScreen struct {
 	mu    sync.Mutex // guards what follows
-	model modelTerminal
+	model terminaltest.Model
 	taken int           // how often something was written
 	stop  chan struct{} // if not nil, writing waits until it is closed
 	gone  bool
@@ -179,7 +102,7 @@ type testScreen struct {
 }
 
 func newTestScreen(columns, rows int) *testScreen {
-	return &testScreen{model: modelTerminal{columns: columns, rows: rows}, columns: columns, rows: rows}
+	return &testScreen{model: terminaltest.Model{Columns: columns, Rows: rows}, columns: columns, rows: rows}
 }
 
 func (s *testScreen) size() (columns, rows int, err error) {
@@ -213,7 +136,7 @@ func (s *testScreen) with(f func()) {
 func (s *testScreen) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.model.text()
+	return s.model.Text()
 }
 
 func (s *testScreen) takenSoFar() int {
@@ -222,16 +145,9 @@ func (s *testScreen) takenSoFar() int {
 	return s.taken
 }
 
-// inUse says whether a copy has entered the screen's terminal.
-func inUse(s screen) bool {
-	terminals.Lock()
-	defer terminals.Unlock()
-	return terminals.of[s] != nil
-}
-
 // onScreen returns the progress of a copy on a screen, which is to end.
-func onScreen(s screen) *progress {
-	p := newProgress(&Options{})
+func onScreen(s screen) *Copy {
+	p := New(nil, nil, 0)
 	p.terminal = enter(s)
 	p.writer, p.holding = p.terminal, false
 	return p
@@ -257,12 +173,12 @@ func TestTerminal(t *testing.T) {
 			assert.Equal(t, strings.Join(want, "\n")+"\n", s.text())
 		}
 		p := onScreen(s)
-		p.line("first")
-		a := p.blob(t.Context(), testBlob("a", 4<<20))
+		p.Line("first")
+		a := p.Blob(t.Context(), testBlob("a", 4<<20))
 		config := testBlob("c", 10)
 		config.Config = true
-		c := p.blob(t.Context(), config)
-		a.read(1 << 20)
+		c := p.Blob(t.Context(), config)
+		a.Advance(1 << 20)
 		shows(
 			"first",
 			"Copying blob ca978112ca1b [======                     ]    1.0 MiB /    4.0 MiB",
@@ -273,46 +189,46 @@ func TestTerminal(t *testing.T) {
 		assert.Equal(t, taken, s.takenSoFar(), "nothing is written when nothing has changed")
 
 		long := strings.Repeat("long ", 30) // is broken, as everybody's lines are
-		p.line("%s", long)
-		c.read(10)
-		c.done(false)
-		a.restart()
+		p.Line("%s", long)
+		c.Advance(10)
+		c.Done(false)
+		a.Restart()
 		shows(
 			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done",
 			"Copying blob ca978112ca1b [                           ]        0 B /    4.0 MiB",
 		)
 
 		s.with(func() {
-			s.columns, s.rows, s.model.rows = 60, 3, 3
-			s.model.put('\n') // the terminal has broken the only line into two, which the model does not do
+			s.columns, s.rows, s.model.Rows = 60, 3, 3
+			_, _ = s.model.Write([]byte("\n")) // the terminal has broken the only line into two, which the model does not do
 		})
-		var others []*blobProgress
+		var others []*Blob
 		for _, content := range []string{"d", "e", "f"} {
-			others = append(others, p.blob(t.Context(), testBlob(content, 1)))
+			others = append(others, p.Blob(t.Context(), testBlob(content, 1)))
 		}
 		shows(
 			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done",
 			"Copying blob ca978112ca1b 0 B / 4.0 MiB",
 			"... and 3 more",
 		)
-		a.failed()
-		others[0].done(true)
-		others[1].done(false)
-		others[2].done(false)
-		p.line("last")
-		p.end()
+		a.Failed()
+		others[0].Done(true)
+		others[1].Done(false)
+		others[2].Done(false)
+		p.Line("last")
+		p.End()
 		assert.Equal(t, strings.Join([]string{
 			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done", "Copying blob 18ac3e7343f0 skipped: already exists",
 			"Copying blob 3f79bb7b435b done", "Copying blob 252f10c83610 done", "last", "",
 		}, "\n"), s.text(), "everything is there as soon as the copy has ended")
-		assert.Empty(t, s.model.unknown)
+		assert.Empty(t, s.model.Unknown)
 		assert.False(t, inUse(s))
 
 		late := testBlob("g", 1) // goes nowhere, and does no harm
-		p.line("after the end")
-		p.blob(t.Context(), late).done(false)
-		a.read(5)
-		p.end()
+		p.Line("after the end")
+		p.Blob(t.Context(), late).Done(false)
+		a.Advance(5)
+		p.End()
 	})
 }
 
@@ -322,19 +238,19 @@ func TestTerminalOfSeveral(t *testing.T) {
 		s := newTestScreen(60, 24)
 		first, second := onScreen(s), onScreen(s)
 		assert.Same(t, first.terminal, second.terminal)
-		a, b := first.blob(t.Context(), testBlob("a", 5)), second.blob(t.Context(), testBlob("b", 5))
+		a, b := first.Blob(t.Context(), testBlob("a", 5)), second.Blob(t.Context(), testBlob("b", 5))
 		frame()
 		assert.Equal(t, "Copying blob ca978112ca1b 0 B / 5 B\nCopying blob 3e23e8160039 0 B / 5 B\n", s.text())
-		a.done(false)
-		first.end()
+		a.Done(false)
+		first.End()
 		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 0 B / 5 B\n", s.text())
-		b.read(3)
+		b.Advance(3)
 		frame()
 		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 3 B / 5 B\n", s.text())
-		b.done(false)
-		second.end()
+		b.Done(false)
+		second.End()
 		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 done\n", s.text())
-		assert.Empty(t, s.model.unknown)
+		assert.Empty(t, s.model.Unknown)
 	})
 }
 
@@ -347,12 +263,12 @@ func TestTerminalIsStopped(t *testing.T) {
 		for i := range 10 {
 			p := onScreen(s)
 			for range maxPendingLines {
-				p.line("line of %d", i)
+				p.Line("line of %d", i)
 			}
-			bp := p.blob(t.Context(), testBlob("a", 5))
-			bp.read(5)
-			bp.done(false)
-			p.end()
+			bp := p.Blob(t.Context(), testBlob("a", 5))
+			bp.Advance(5)
+			bp.Done(false)
+			p.End()
 		}
 		assert.Equal(t, 10*terminalPatience, time.Since(begun))
 		assert.Equal(t, 1, s.takenSoFar())
@@ -371,14 +287,14 @@ func TestTerminalIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestScreen(60, 24)
 		p := onScreen(s)
-		a := p.blob(t.Context(), testBlob("a", 5))
+		a := p.Blob(t.Context(), testBlob("a", 5))
 		frame()
 		s.with(func() { s.gone = true })
-		a.read(5)
+		a.Advance(5)
 		frame()
-		a.done(false)
+		a.Done(false)
 		begun := time.Now()
-		p.end()
+		p.End()
 		assert.Zero(t, time.Since(begun))
 		assert.Equal(t, 3, s.takenSoFar())
 	})
@@ -393,16 +309,16 @@ func TestTerminalOfMany(t *testing.T) {
 		for i := range n {
 			copies.Go(func() {
 				p := onScreen(s)
-				defer p.end()
+				defer p.End()
 				var tasks sync.WaitGroup
 				for j := range blobs {
 					tasks.Go(func() {
-						bp := p.blob(t.Context(), testBlob(fmt.Sprint(i, j), 1000))
+						bp := p.Blob(t.Context(), testBlob(fmt.Sprint(i, j), 1000))
 						for range 10 {
 							time.Sleep(time.Duration(i+j) * time.Millisecond)
-							bp.read(100)
+							bp.Advance(100)
 						}
-						bp.done(j%2 == 0)
+						bp.Done(j%2 == 0)
 					})
 				}
 				tasks.Wait()
@@ -413,8 +329,8 @@ func TestTerminalOfMany(t *testing.T) {
 		assert.Equal(t, n*blobs/2, strings.Count(text, " done\n"))
 		assert.Equal(t, n*blobs/2, strings.Count(text, " skipped: already exists\n"))
 		assert.Equal(t, n*blobs, strings.Count(text, "\n"))
-		assert.True(t, s.model.moved)
-		assert.Empty(t, s.model.unknown)
+		assert.True(t, s.model.Moved)
+		assert.Empty(t, s.model.Unknown)
 		assert.False(t, inUse(s))
 	})
 }
