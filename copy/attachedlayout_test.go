@@ -139,10 +139,10 @@ func TestAttachmentsBetweenPlaces(t *testing.T) {
 }
 
 func referrersAt(t testing.TB, e *env, p place, subject digest.Digest) []digest.Digest {
-	j := e.copier().newJob(e.policy, p.ref("v1"), p.ref("v1"), e.options(Options{}))
-	require.NoError(t, j.openSource(t.Context()))
-	defer func() { require.NoError(t, j.close(nil)) }()
-	src, err := endpoint.ReferrersAt(j.src)
+	at := &ends{call: e.copier().newCall(e.policy, p.ref("v1"), p.ref("v1"), e.options(Options{}))}
+	require.NoError(t, at.openSource(t.Context()))
+	defer func() { require.NoError(t, at.close(nil)) }()
+	src, err := endpoint.ReferrersAt(at.src)
 	require.NoError(t, err)
 	found, err := src.Referrers(t.Context(), subject, "")
 	require.NoError(t, err)

@@ -49,11 +49,11 @@ const signatureSuffix = ".sig"
 var digestTagSuffixes = []string{signatureSuffix, ".att", ".sbom"}
 
 // checkAttachable refuses transports that know nothing of attachments, before anything is opened.
-func (j *job) checkAttachable() error {
-	if !j.in.Choices.Attaches() {
+func (c *call) checkAttachable() error {
+	if !c.choices.Attaches() {
 		return nil
 	}
-	for _, name := range []string{j.from, j.to} {
+	for _, name := range []string{c.from, c.to} {
 		if name != "docker" && name != "oci" {
 			return &OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf("the transport %s knows no referrers", name)}
 		}

@@ -29,8 +29,7 @@ func TestWeights(t *testing.T) {
 		"in a number of the caller": {Options{MaxParallelDownloads: 3}, smallBlob + 1, 1},
 		"in the caller's semaphore": {Options{ConcurrentBlobCopiesSemaphore: semaphore.NewWeighted(1)}, -1, 1},
 	} {
-		j := &job{o: c.options}
-		assert.Equal(t, c.want, j.weight(endpoint.Blob{Size: c.size}), name)
+		assert.Equal(t, c.want, c.options.weight(endpoint.Blob{Size: c.size}), name)
 	}
 	assert.True(t, (&Options{}).budget().TryAcquire(defaultParallel*slotWeight))
 	assert.False(t, (&Options{MaxParallelDownloads: 3}).budget().TryAcquire(4))

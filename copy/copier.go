@@ -105,12 +105,12 @@ func (c *Copier) Close() error { return c.shared.Close() }
 
 // Image is the function Image, with what the copies of c share.
 func (c *Copier) Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
-	return c.newJob(policyContext, destRef, srcRef, options).image(ctx)
+	return c.newCall(policyContext, destRef, srcRef, options).image(ctx)
 }
 
 // Prepare is the function Prepare, with what the copies of c share.
 func (c *Copier) Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
-	return c.newJob(policyContext, destRef, srcRef, options).prepare(ctx)
+	return c.newCall(policyContext, destRef, srcRef, options).prepare(ctx)
 }
 
 // Images is the function Images, with what the copies of c share. The limits of options must not be set: those of c hold. If they are, all

@@ -29,20 +29,34 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 }
 
 // image is Image.
-func (j *job) image(ctx context.Context) (copiedManifest []byte, retErr error) {
+func (c *call) image(ctx context.Context) (copiedManifest []byte, retErr error) {
+	e := &ends{call: c}
 	defer func() {
-		if retErr = j.close(registry.AtDeadline(ctx, retErr, j.src, j.dst)); retErr != nil {
+		if retErr = e.close(registry.AtDeadline(ctx, retErr, e.src, e.dst)); retErr != nil {
 			copiedManifest = nil
 		}
 	}()
-	if j.invalid != nil {
-		return nil, j.invalid
-	}
-	j.compare = true
-	if err := j.load(ctx); err != nil {
+	j, err := c.plan(ctx, e, true)
+	if err != nil {
 		return nil, err
 	}
 	return j.run(ctx)
+}
+
+// plan takes all steps up to the plan.
+func (c *call) plan(ctx context.Context, e *ends, compare bool) (*job, error) {
+	if err := c.o.validate(); err != nil {
+		return nil, err
+	}
+	if err := c.checkAttachable(); err != nil {
+		return nil, err
+	}
+	opened, err := open(ctx, e, compare)
+	if err != nil {
+		return nil, err
+	}
+	j := newJob(e, opened)
+	return j, j.load(ctx)
 }
 
 // run executes the plan and returns what the destination names.
@@ -56,7 +70,7 @@ func (j *job) run(ctx context.Context) ([]byte, error) {
 		if through == nil {
 			return nil, err
 		}
-		j.plan = through
+		j.setPlan(through)
 		return j.handOver(ctx)
 	}
 	if resolved := j.o.ReportResolvedReference; resolved != nil {
@@ -120,6 +134,7 @@ func (j *job) runNatively(ctx context.Context) error {
 // Prepared is a copy that has been planned. Its source stays open until Close. It must not be used concurrently.
 type Prepared struct {
 	job      *job
+	plan     *Plan
 	own      *Copier // that nobody else uses; nil if there is none
 	executed bool
 	err      error // of Execute
@@ -139,20 +154,17 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 }
 
 // prepare is Prepare.
-func (j *job) prepare(ctx context.Context) (*Prepared, error) {
-	err := j.invalid
-	if err == nil {
-		j.compare = j.o.CompareDestination
-		err = j.load(ctx)
-	}
+func (c *call) prepare(ctx context.Context) (*Prepared, error) {
+	e := &ends{call: c}
+	j, err := c.plan(ctx, e, c.o.CompareDestination)
 	if err != nil {
-		return nil, j.close(registry.AtDeadline(ctx, err, j.src, j.dst))
+		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst))
 	}
-	return &Prepared{job: j}, nil
+	return &Prepared{job: j, plan: j.plan}, nil
 }
 
-// Plan returns what Execute will do; after it, what it did: under Auto, the registry may have decided.
-func (p *Prepared) Plan() *Plan { return p.job.plan }
+// Plan returns what Execute does. It does not change: what a registry decided under Auto is in the Report.
+func (p *Prepared) Plan() *Plan { return p.plan }
 
 // Execute copies exactly what was planned, once. If the plan was made against the destination and that names something else by
 // now, it refuses with a *ChangedError. The report is there also when the copy fails; it is nil for a second call.
@@ -165,13 +177,9 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	if err == nil {
 		_, err = p.job.run(ctx)
 	}
-	err = registry.AtDeadline(ctx, err, p.job.src, p.job.dst)
-	p.err = err
-	p.job.countEnd(SourceSide, p.job.src)
-	if p.job.dst != nil {
-		p.job.countEnd(DestinationSide, p.job.dst)
-	}
-	return p.job.reporter.finish(p.job.plan, err), err
+	p.err = registry.AtDeadline(ctx, err, p.job.src, p.job.dst)
+	p.job.count()
+	return p.job.reporter.finish(p.err), p.err
 }
 
 // unchanged holds the destination against the plan.

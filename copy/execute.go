@@ -34,26 +34,6 @@ func (j *job) execute(ctx context.Context) error {
 	return j.copyImages(ctx, images, j.signPresent)
 }
 
-// blobsPerImage is how many blobs an image is expected to have before its manifest is known.
-const blobsPerImage = 4
-
-// expectBlobs lets both ends open connections for the blobs of images whose manifests are being read. What is in flight over several
-// copies says nothing about this one.
-func (j *job) expectBlobs(images int) {
-	if j.o.ConcurrentBlobCopiesSemaphore != nil {
-		return
-	}
-	most := defaultParallel
-	if j.o.MaxParallelDownloads > 0 {
-		most = int(min(j.o.MaxParallelDownloads, defaultParallel))
-	}
-	for _, end := range []any{j.src, j.dst} {
-		if e, ok := end.(interface{ Expect(n int) }); ok {
-			e.Expect(min(images*blobsPerImage, most))
-		}
-	}
-}
-
 // copyImages copies images, subjects first, and does what else is to be done at the same time.
 func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -228,7 +208,7 @@ func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
 	}
 	t := &task{done: make(chan struct{})}
 	e.blobs[b.Digest] = t
-	weight := e.weight(b)
+	weight := e.o.weight(b)
 	if err := e.budget.Acquire(e.ctx, weight); err != nil {
 		t.err = err
 		close(t.done)
@@ -266,21 +246,6 @@ func (e *executor) letOthersFinish(b endpoint.Blob, weight int64) error {
 		}
 	}
 	return nil
-}
-
-const (
-	// slotWeight is what a blob counts for in the default budget. What takes round trips and nothing else counts for 1.
-	slotWeight = 2
-	// smallBlob is the size up to which a blob is such a thing.
-	smallBlob = 256 << 10
-)
-
-// weight is what b counts for in the budget. In a budget that the caller has chosen everything counts the same.
-func (j *job) weight(b endpoint.Blob) int64 {
-	if j.o.ConcurrentBlobCopiesSemaphore != nil || j.o.MaxParallelDownloads > 0 || (0 <= b.Size && b.Size <= smallBlob) {
-		return 1
-	}
-	return slotWeight
 }
 
 func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {

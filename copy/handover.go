@@ -32,20 +32,21 @@ func (j *job) decideWay() error {
 	for _, d := range j.plan.Copies {
 		j.in.Way.Signed[d] = j.signaturesOf(d) != nil
 	}
-	var err error
-	if j.plan, err = j.in.DecideWay(j.plan); err == nil && j.plan.Way == Upstream {
-		err = j.checkUnambiguous(j.plan.WayReason)
+	decided, err := j.in.DecideWay(j.plan)
+	if err == nil && decided.Way == Upstream {
+		err = j.checkUnambiguous(decided.WayReason)
 	}
 	if err != nil {
-		j.plan = nil // nobody can carry it out
+		decided = nil // nobody can carry it out
 	}
+	j.setPlan(decided)
 	return err
 }
 
 // upstreamOptions are the options for upstream's copy of what was planned.
-func (j *job) upstreamOptions() *upstream.Options {
-	options := upstreamOptions(&j.o, j.plan)
-	options.ConcurrentBlobCopiesSemaphore = j.sharedBudget()
+func (c *call) upstreamOptions(p *Plan) *upstream.Options {
+	options := upstreamOptions(&c.o, p)
+	options.ConcurrentBlobCopiesSemaphore = c.sharedBudget()
 	return options
 }
 
@@ -56,7 +57,7 @@ func (j *job) upstreamOptions() *upstream.Options {
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 	lines := j.progress.Forget(j.alone) // upstream's lines come next
-	options := j.upstreamOptions()
+	options := j.upstreamOptions(j.plan)
 	options.ReportWriter = lines
 	src, err := j.upstreamSource(ctx)
 	if err != nil {
@@ -93,7 +94,7 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 		return nil, fmt.Errorf("copying through upstream (%s): %w", j.plan.WayReason, err)
 	}
 	if err := dst.Publish(ctx); err != nil {
-		return nil, &Error{"publishing", DestinationSide, j.in.Destination, err}
+		return nil, &Error{"publishing", DestinationSide, j.dstName, err}
 	}
 	return copied, j.reportHandedOver(copied)
 }
@@ -107,14 +108,14 @@ func (j *job) checkCredentials(ctx context.Context) error {
 	if !ok {
 		opened, err := registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.copier.shared)
 		if err != nil {
-			logrus.Debugf("Credentials for %s are not checked: %v", j.in.Destination, err)
+			logrus.Debugf("Credentials for %s are not checked: %v", j.dstName, err)
 			return nil // upstream says what is wrong
 		}
 		defer opened.Close()
 		dst = opened
 	}
 	if err := one(ctx, j.budget, func() error { return dst.CheckCredentials(ctx) }); err != nil {
-		return &Error{opening, DestinationSide, j.in.Destination, err}
+		return &Error{opening, DestinationSide, j.dstName, err}
 	}
 	return nil
 }
@@ -216,7 +217,7 @@ func (j *job) upstreamSource(ctx context.Context) (types.ImageReference, error) 
 	}
 	pinned, err := reference.WithDigest(reference.TrimNamed(j.srcRef.DockerReference()), j.in.Digest)
 	if err != nil {
-		return nil, &Error{"naming", SourceSide, j.in.Source, err}
+		return nil, &Error{"naming", SourceSide, j.srcName, err}
 	}
 	return docker.NewReference(pinned)
 }
@@ -228,14 +229,14 @@ func (j *job) upstreamDestination(ctx context.Context) (*transport.Destination, 
 	}
 	dst, err := transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)
 	if err != nil {
-		return nil, &Error{opening, DestinationSide, j.in.Destination, err}
+		return nil, &Error{opening, DestinationSide, j.dstName, err}
 	}
 	if j.dst != nil {
 		err = j.dst.Close()
 	}
 	j.dst = dst
 	if err != nil {
-		return nil, &Error{"closing", DestinationSide, j.in.Destination, err}
+		return nil, &Error{"closing", DestinationSide, j.dstName, err}
 	}
 	return dst, nil
 }

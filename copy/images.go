@@ -173,22 +173,22 @@ func (b *batch) copy(ctx context.Context, i int, job Job) Result {
 }
 
 func (b *batch) image(ctx context.Context, job Job, report *Report) error {
-	j, err := b.newJob(job, report)
+	c, err := b.newCall(job, report)
 	if err != nil {
 		return err
 	}
-	if _, err := j.image(ctx); err != nil {
+	if _, err := c.image(ctx); err != nil {
 		return fmt.Errorf("copying to %s: %w", transports.ImageName(job.Destination), err)
 	}
 	return nil
 }
 
 func (b *batch) planOne(ctx context.Context, i int, job Job) PlannedImage {
-	j, err := b.newJob(job, nil)
+	c, err := b.newCall(job, nil)
 	if err != nil {
 		return PlannedImage{Job: i, Err: err}
 	}
-	prepared, err := j.prepare(ctx)
+	prepared, err := c.prepare(ctx)
 	if err != nil {
 		return PlannedImage{Job: i, Err: fmt.Errorf("planning to copy to %s: %w", transports.ImageName(job.Destination), err)}
 	}
@@ -204,8 +204,8 @@ func (p *Prepared) upToDate() bool {
 	return p.job.settled && !slices.ContainsFunc(p.Plan().Attached, absent)
 }
 
-// newJob returns the copy that wanted is, or an error if it cannot be one of several.
-func (b *batch) newJob(wanted Job, report *Report) (*job, error) {
+// newCall returns the copy that wanted is, or an error if it cannot be one of several.
+func (b *batch) newCall(wanted Job, report *Report) (*call, error) {
 	if wanted.Source == nil || wanted.Destination == nil {
 		return nil, errors.New("job has no source or no destination")
 	}
@@ -223,9 +223,9 @@ func (b *batch) newJob(wanted Job, report *Report) (*job, error) {
 		return nil, &OptionsError{Options: []string{"Report"}, Reason: "several copies cannot fill in one report; use ImagesOptions.Done"}
 	}
 	o.Report = report
-	j := b.copier.newJob(b.policy, wanted.Destination, wanted.Source, &o)
-	j.alone = false
-	return j, nil
+	c := b.copier.newCall(b.policy, wanted.Destination, wanted.Source, &o)
+	c.alone = false
+	return c, nil
 }
 
 // limits returns the names of the limits that are set.

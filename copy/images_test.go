@@ -141,10 +141,10 @@ func TestImagesBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			copier, own := c.options.copier()
-			j, err := copier.newBatch(nil, own).newJob(Job{Source: ref, Destination: ref}, nil)
+			j, err := copier.newBatch(nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
 			require.NoError(t, err)
-			assert.Equal(t, int64(1), j.weight(endpoint.Blob{Size: smallBlob}))
-			assert.Equal(t, c.large, j.weight(endpoint.Blob{Size: smallBlob + 1}))
+			assert.Equal(t, int64(1), j.o.weight(endpoint.Blob{Size: smallBlob}))
+			assert.Equal(t, c.large, j.o.weight(endpoint.Blob{Size: smallBlob + 1}))
 			if c.own != nil {
 				assert.Same(t, c.own, j.budget)
 			} else {
@@ -152,8 +152,7 @@ func TestImagesBudget(t *testing.T) {
 			}
 			assert.True(t, j.budget.TryAcquire(c.total))
 			assert.False(t, j.budget.TryAcquire(1))
-			j.plan = &Plan{}
-			u := j.upstreamOptions()
+			u := j.upstreamOptions(&Plan{})
 			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
 		})
 	}

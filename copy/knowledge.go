@@ -24,7 +24,7 @@ func (j *job) askSupport(ctx context.Context) {
 		return err
 	})
 	if j.supportErr != nil {
-		logrus.Debugf("%s announces nothing about sparse lists: %v", j.in.Destination, j.supportErr)
+		logrus.Debugf("%s announces nothing about sparse lists: %v", j.dstName, j.supportErr)
 		j.support.Unanswered = isUnanswered(j.supportErr)
 	}
 }

@@ -28,16 +28,15 @@ func (j *job) load(ctx context.Context) error {
 	if err := j.readAll(ctx); err != nil {
 		return err
 	}
-	j.plan = j.plan.WithWarnings(j.reporter.takeWarnings())
+	j.setPlan(j.plan.WithWarnings(j.reporter.takeWarnings()))
 	return nil
 }
 
 func (j *job) readAll(ctx context.Context) error {
-	if err := j.checkAttachable(); err != nil {
-		return err
-	}
-	if err := j.open(ctx); err != nil {
-		return err
+	if !j.in.Top.IsList() { // lists are parsed when they are arranged
+		if _, err := parseImage(j.in.Top); err != nil {
+			return &Error{"parsing", SourceSide, j.srcName, err}
+		}
 	}
 	if err := checkGroup(&j.o, j.in.Top, j.to); err != nil {
 		return err
@@ -72,68 +71,12 @@ func (j *job) readAll(ctx context.Context) error {
 	return j.decideWay()
 }
 
-// open opens the source, and asks the destination what its reference names at the same time, if that is wanted.
-func (j *job) open(ctx context.Context) error {
-	facts := wayFacts(&j.o, j.from, j.to)
-	native := plan.CertainWay(facts) == plan.Native
-	if j.compare && native && !facts.MayChangeImages(&j.in.Choices, transportTraits[j.to].layers) && transportTraits[j.to].peekable {
-		if err := j.openDestination(ctx); err != nil {
-			return err
-		}
-	} else {
-		j.compare = false
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return one(ctx, j.budget, func() error { return j.openSource(ctx) }) })
-	if j.compare {
-		group.Go(func() error {
-			j.top, j.topKnown = j.destinationTop(ctx)
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	j.in.DestinationTop = j.top
-	top := j.src.Top()
-	j.in.Top = j.hold(top)
-	j.in.Digest = top.Digest
-	j.reporter.update(func(r *Report) { r.SourceDigest = top.Digest })
-	if !j.in.Top.IsList() { // lists are parsed when they are arranged
-		if _, err := parseImage(j.in.Top); err != nil {
-			return &Error{"parsing", SourceSide, j.in.Source, err}
-		}
-	}
-	logrus.Debugf("%s is %s (%s)", j.in.Source, top.Digest, j.in.Top.MediaType)
-	return nil
-}
-
-// destinationTop returns what the destination names, "" if nothing, and whether it tells: a question about what is there already
-// never fails the copy.
-func (j *job) destinationTop(ctx context.Context) (top digest.Digest, known bool) {
-	err := one(ctx, j.budget, func() (err error) {
-		top, err = j.dst.Top(ctx)
-		return err
-	})
-	switch {
-	case errors.Is(err, endpoint.ErrNotFound):
-		return "", true
-	case err != nil:
-		logrus.Debugf("%s does not tell what it names: %v", j.in.Destination, err)
-		if isUnanswered(err) {
-			j.reporter.warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
-		}
-		return "", false
-	}
-	return top, true
-}
-
 // loadLists reads the nested lists of the source, level by level, and the signatures of all lists.
 func (j *job) loadLists(ctx context.Context) error {
 	if j.o.ImageListSelection == CopySystemImage {
 		system, err := chooseSystemImage(j.in.Top, j.o.SourceCtx, j.o.PreferGzipInstances)
 		if err != nil {
-			return &Error{"choosing an image from", SourceSide, j.in.Source, err}
+			return &Error{"choosing an image from", SourceSide, j.srcName, err}
 		}
 		j.in.System = system
 		if !transportTraits[j.to].destination && j.in.CheckDestination(j.in.Digest, j.in.Top.Bytes) == nil {
@@ -143,7 +86,7 @@ func (j *job) loadLists(ctx context.Context) error {
 	}
 	for {
 		if err := j.in.Parse(); err != nil {
-			return &Error{"reading", SourceSide, j.in.Source, err}
+			return &Error{"reading", SourceSide, j.srcName, err}
 		}
 		unread := slices.DeleteFunc(slices.Clone(j.in.Tree.Unread()), func(d digest.Digest) bool { return j.in.Missing[d] })
 		if len(unread) == 0 {
@@ -206,8 +149,13 @@ func (j *job) replan() error {
 	if err != nil {
 		return err
 	}
-	j.plan = plan
+	j.setPlan(plan)
 	return nil
+}
+
+func (j *job) setPlan(p *Plan) {
+	j.plan = p
+	j.reporter.planned(p)
 }
 
 // compareTop asks the destination which of the wanted children it has, and settles the copy if nothing is left to do. Signatures are read
@@ -268,7 +216,7 @@ func (j *job) askPresent(ctx context.Context, digests []digest.Digest, present m
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		if err != nil {
-			logrus.Debugf("%s does not tell whether it has %s: %v", j.in.Destination, d, err)
+			logrus.Debugf("%s does not tell whether it has %s: %v", j.dstName, d, err)
 			j.untold[d], j.in.PresenceUnknown[d] = err, true
 			return nil
 		}
@@ -431,7 +379,7 @@ func (j *job) loadPlatform(ctx context.Context) error {
 	}
 	image, err := parseImage(j.in.Top)
 	if err != nil {
-		return &Error{"parsing", SourceSide, j.in.Source, err}
+		return &Error{"parsing", SourceSide, j.srcName, err}
 	}
 	if image == nil {
 		return &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}

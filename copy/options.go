@@ -2,7 +2,6 @@ package copy
 
 import (
 	"io"
-	"math"
 	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
@@ -184,16 +183,4 @@ func (o *Options) validateCompression() error {
 		return &OptionsError{Options: []string{"ForceCompressionFormat"}, Reason: "needs DestinationCtx.CompressionFormat"}
 	}
 	return nil
-}
-
-// defaultParallel is the number of blobs in flight when the caller names none; of small ones, manifests and questions slotWeight times as
-// many.
-const defaultParallel = 32
-
-// budget returns a semaphore that everything in flight can be counted by.
-func (o *Options) budget() *semaphore.Weighted {
-	if o.MaxParallelDownloads > 0 {
-		return semaphore.NewWeighted(int64(min(o.MaxParallelDownloads, math.MaxInt32)))
-	}
-	return semaphore.NewWeighted(defaultParallel * slotWeight)
 }

@@ -142,7 +142,8 @@ type reporter struct {
 	report   Report
 	images   map[digest.Digest]*imageReport
 	started  time.Time
-	complete bool // everything that was planned is at the destination
+	plan     *Plan // the latest; nil if there is none
+	complete bool  // everything that was planned is at the destination
 }
 
 type imageReport struct {
@@ -184,6 +185,13 @@ func (r *reporter) takeWarnings() (warnings []string) {
 	return warnings
 }
 
+// planned keeps p, nil for none, in the place of the plan before it.
+func (r *reporter) planned(p *Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plan = p
+}
+
 // setComplete says that everything that was planned is at the destination.
 func (r *reporter) setComplete() {
 	r.mu.Lock()
@@ -191,11 +199,11 @@ func (r *reporter) setComplete() {
 	r.complete = true
 }
 
-// finish returns the report of the copy that followed plan (nil if there was none) and ended with err.
-func (r *reporter) finish(plan *Plan, err error) *Report {
+// finish returns the report of a copy that ended with err.
+func (r *reporter) finish(err error) *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := r.report
+	out, plan := r.report, r.plan
 	out.Plan = plan
 	out.Elapsed = time.Since(r.started)
 	if plan != nil {

@@ -77,7 +77,7 @@ func (j *job) checkSignatureStore(ctx context.Context) error {
 		return nil
 	}
 	if err := store.SupportsSignatures(ctx); err != nil {
-		return &Error{"copying signatures to", DestinationSide, j.in.Destination, err}
+		return &Error{"copying signatures to", DestinationSide, j.dstName, err}
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func (j *job) unsigned(ctx context.Context, digests []digest.Digest) ([]digest.D
 	err := concurrently(ctx, j.budget, signed, func(ctx context.Context, d digest.Digest) error {
 		there, err := reader.Signatures(ctx, d)
 		if err != nil {
-			logrus.Debugf("%s does not tell the signatures of %s: %v", j.in.Destination, d, err)
+			logrus.Debugf("%s does not tell the signatures of %s: %v", j.dstName, d, err)
 		} else if there.Contain(j.signaturesOf(d)) {
 			return nil
 		}

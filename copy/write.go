@@ -172,7 +172,7 @@ func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) err
 		return j.putSignatures(ctx, doc.Digest)
 	}
 	if err := j.put(ctx, doc, func() error { return j.dst.PutTop(ctx, doc, sigs) }); err != nil {
-		return &Error{"writing", DestinationSide, j.in.Destination, err}
+		return &Error{"writing", DestinationSide, j.dstName, err}
 	}
 	j.reporter.update(func(r *Report) {
 		r.ManifestsCopied++
@@ -212,7 +212,7 @@ func (j *job) nameTop(ctx context.Context) error {
 	err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, *j.unnamed, nil) })
 	unchanged := isRefusal(err) && j.names(ctx, j.unnamed.Digest)
 	if err != nil && !unchanged {
-		return &Error{"writing", DestinationSide, j.in.Destination, err}
+		return &Error{"writing", DestinationSide, j.dstName, err}
 	}
 	j.named(j.unnamed.Digest, !unchanged)
 	return nil
@@ -342,7 +342,7 @@ func (j *job) strip(ctx context.Context, put *listPutError, kind sparsesupport.R
 	if err := j.writeLists(ctx, instead); err != nil {
 		return strippedToo(refused, err)
 	}
-	j.plan = instead
+	j.setPlan(instead)
 	return nil
 }
 

@@ -1,0 +1,68 @@
+package copy
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+)
+
+// A call is what a copy was asked for, and what serves all of its steps. No step changes a field.
+type call struct {
+	copier  *Copier
+	o       Options
+	choices plan.Choices // those of o
+	policy  judge
+	alone   bool // nobody else uses the caller's terminal
+
+	srcRef, destRef  types.ImageReference
+	from, to         string // what the ends are called in transportTraits
+	srcName, dstName string // what the ends are called for people
+
+	budget   *semaphore.Weighted // counts everything in flight
+	progress *progress.Copy
+	reporter *reporter
+}
+
+func (c *Copier) newCall(
+	policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options,
+) *call {
+	var o Options
+	if options != nil {
+		o = *options
+	}
+	if c.budget != nil {
+		o.MaxParallelDownloads = c.options.MaxParallelDownloads
+	}
+	out := &call{
+		copier: c, o: o, choices: o.choices(), policy: judge{&c.policies, policy}, alone: true,
+		srcRef: srcRef, destRef: destRef, from: transportOf(srcRef), to: transportOf(destRef),
+		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
+		progress: progress.New(o.ReportWriter, o.Progress, o.ProgressInterval), reporter: newReporter(time.Now()),
+	}
+	if out.budget = out.sharedBudget(); out.budget == nil {
+		out.budget = out.o.budget()
+	}
+	return out
+}
+
+// sharedBudget is what this copy shares with others, nil if it has a budget of its own.
+func (c *call) sharedBudget() *semaphore.Weighted {
+	return cmp.Or(c.o.ConcurrentBlobCopiesSemaphore, c.copier.budget)
+}
+
+// digestOf returns the digest that a reference names, "" if it names none.
+func digestOf(ref types.ImageReference) digest.Digest {
+	if digested, ok := ref.DockerReference().(reference.Digested); ok {
+		return digested.Digest()
+	}
+	return ""
+}

@@ -1,0 +1,236 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+)
+
+// transportOf returns the name of a reference's transport. References of other packages that wrap one are not served natively.
+func transportOf(ref types.ImageReference) string {
+	if name := ref.Transport().Name(); transport.Wrapped(ref) {
+		return name + ", wrapped,"
+	}
+	return ref.Transport().Name()
+}
+
+// ends are the two ends of a call, as far as they are open.
+type ends struct {
+	*call
+	src endpoint.Source      // nil until it is opened
+	dst endpoint.Destination // nil until it is opened: most steps can do without
+}
+
+// opened is what is known once the source is open.
+type opened struct {
+	top endpoint.Document // what the source's reference names
+	// compared is set if the destination is open too, and is asked what it has before a plan is final.
+	compared bool
+	// destinationTop is what the destination's reference names; "" if nothing, or if it did not tell, which destinationTold says.
+	destinationTop  digest.Digest
+	destinationTold bool
+}
+
+// open opens the source, and asks the destination what its reference names at the same time, if that is wanted and possible without
+// changing anything there.
+func open(ctx context.Context, e *ends, compare bool) (opened, error) {
+	out := opened{compared: compare && e.mayCompare()}
+	if out.compared {
+		if err := e.openDestination(ctx); err != nil {
+			return opened{}, err
+		}
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return one(groupCtx, e.budget, func() error { return e.openSource(groupCtx) })
+	})
+	if out.compared {
+		group.Go(func() error {
+			out.destinationTop, out.destinationTold = e.destinationTop(groupCtx)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return opened{}, err
+	}
+	out.top = e.src.Top()
+	e.reporter.update(func(r *Report) { r.SourceDigest = out.top.Digest })
+	logrus.Debugf("%s is %s (%s)", e.srcName, out.top.Digest, out.top.MediaType)
+	return out, nil
+}
+
+// mayCompare reports whether what the destination has says anything about what has to be copied, and can be asked for.
+func (c *call) mayCompare() bool {
+	facts := wayFacts(&c.o, c.from, c.to)
+	traits := transportTraits[c.to]
+	return plan.CertainWay(facts) == plan.Native && !facts.MayChangeImages(&c.choices, traits.layers) && traits.peekable
+}
+
+// destinationTop returns what the destination names, "" if nothing, and whether it tells: a question about what is there already
+// never fails the copy.
+func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known bool) {
+	err := one(ctx, e.budget, func() (err error) {
+		top, err = e.dst.Top(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, endpoint.ErrNotFound):
+		return "", true
+	case err != nil:
+		logrus.Debugf("%s does not tell what it names: %v", e.dstName, err)
+		if isUnanswered(err) {
+			e.reporter.warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
+		}
+		return "", false
+	}
+	return top, true
+}
+
+// openSource opens the source: a registry directly where that is possible, and anything else through its transport.
+func (e *ends) openSource(ctx context.Context) error {
+	src, reason, err := openDirectly(e.from, func() (endpoint.Source, error) {
+		return registry.OpenSource(ctx, e.srcRef, e.o.SourceCtx, e.copier.shared)
+	})
+	if src == nil && err == nil {
+		src, err = transport.OpenSource(ctx, e.srcRef, e.o.SourceCtx)
+	}
+	if err != nil {
+		return &Error{opening, SourceSide, e.srcName, err}
+	}
+	e.src = src
+	e.reporter.update(func(r *Report) { r.Source = EndReport{Transport: how(src), TransportReason: reason} })
+	return nil
+}
+
+// openDestination opens the destination, unless it is open.
+func (e *ends) openDestination(ctx context.Context) error {
+	if e.dst != nil {
+		return nil
+	}
+	dst, reason, err := openDirectly(e.to, func() (endpoint.Destination, error) {
+		return registry.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
+	})
+	if dst == nil && err == nil {
+		dst, err = transport.OpenDestination(ctx, e.destRef, e.o.DestinationCtx)
+	}
+	if err != nil {
+		return &Error{opening, DestinationSide, e.dstName, err}
+	}
+	e.dst = dst
+	e.reporter.update(func(r *Report) { r.Destination = EndReport{Transport: how(dst), TransportReason: reason} })
+	return nil
+}
+
+// openDirectly opens a registry with open. It returns nothing, with a reason if there is something to say, if the transport has to be
+// used instead.
+func openDirectly[E any](transportName string, open func() (E, error)) (end E, reason string, err error) {
+	var none E
+	if transportName != "docker" {
+		return none, "", nil
+	}
+	end, err = open()
+	var unsupported *registry.Unsupported
+	if errors.As(err, &unsupported) {
+		logrus.Debugf("registry is accessed through its transport: %v", unsupported)
+		return none, unsupported.Error(), nil
+	}
+	if err != nil {
+		return none, "", err
+	}
+	return end, "", nil
+}
+
+func how(end any) string {
+	switch end.(type) {
+	case *registry.Source, *registry.Destination:
+		return "registry"
+	}
+	return "transport"
+}
+
+// mountAcross lets a registry take blobs from the source's repository, if it has that too.
+func (e *ends) mountAcross() {
+	src, ok := e.src.(*registry.Source)
+	if dst, both := e.dst.(*registry.Destination); ok && both {
+		dst.MountFrom(src)
+	}
+}
+
+// opener returns an Opener of b at the source. bp, if not nil, is told what is read.
+func (e *ends) opener(b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		stream, err := e.src.Blob(ctx, b)
+		if err != nil {
+			return nil, &Error{"reading blob", SourceSide, b.Digest.String(), err}
+		}
+		if bp != nil {
+			bp.Restart()
+		}
+		return newVerifier(stream, b, bp), nil
+	}
+}
+
+// close closes both ends, and fills in the caller's report about a copy that ended with err. It returns err with what went wrong about
+// that.
+func (e *ends) close(err error) error {
+	e.progress.Release()
+	e.progress.End()
+	e.count()
+	if e.src != nil {
+		err = joinClose(err, SourceSide, e.srcName, e.src.Close())
+	}
+	if e.dst != nil {
+		err = joinClose(err, DestinationSide, e.dstName, e.dst.Close())
+	}
+	if e.o.Report != nil {
+		*e.o.Report = *e.reporter.finish(err)
+	}
+	return err
+}
+
+// count notes what the ends that count did.
+func (e *ends) count() {
+	src, _ := e.src.(interface{ Stats() registry.Stats })
+	dst, _ := e.dst.(interface{ Stats() registry.Stats })
+	e.reporter.update(func(r *Report) {
+		if src != nil {
+			stats := src.Stats()
+			r.Source.Requests, r.Source.Retries = stats.Requests, stats.Retries
+		}
+		if dst != nil {
+			stats := dst.Stats()
+			r.Destination.Requests, r.Destination.Retries = stats.Requests, stats.Retries
+		}
+	})
+}
+
+func joinClose(err error, side Side, object string, closeErr error) error {
+	if closeErr == nil {
+		return err
+	}
+	closing := &Error{"closing", side, object, closeErr}
+	if err == nil {
+		return closing
+	}
+	return &alsoClosing{err, closing}
+}
+
+// alsoClosing is the error of a copy whose end cannot be closed either. It unwraps to the copy's alone: programs follow Unwrap.
+type alsoClosing struct{ err, closing error }
+
+func (e *alsoClosing) Error() string        { return e.err.Error() + "\n" + e.closing.Error() }
+func (e *alsoClosing) Unwrap() error        { return e.err }
+func (e *alsoClosing) Is(target error) bool { return errors.Is(e.closing, target) }
+func (e *alsoClosing) As(target any) bool   { return errors.As(e.closing, target) }
