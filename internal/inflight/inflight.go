@@ -1,0 +1,53 @@
+// Package inflight runs what waits for others, such as requests, at the same time, within a budget: a semaphore that counts
+// everything in flight, of one copy or of several.
+package inflight
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+// Each runs f for each element, with a slot of the budget, and returns the first error. It always waits for everything that it
+// started, and it never returns nil if ctx ended.
+func Each[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, f func(context.Context, T) error) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, e := range elements {
+		if err := budget.Acquire(groupCtx, 1); err != nil {
+			break
+		}
+		group.Go(func() error {
+			defer budget.Release(1)
+			return f(groupCtx, e)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx)
+}
+
+// Ask is Each for questions: it runs ask for each element, and gives note the answers one at a time, in the order in which they
+// come. The first error of note ends it; what an error of ask means is note's to decide.
+func Ask[T, A any](ctx context.Context, budget *semaphore.Weighted, elements []T,
+	ask func(context.Context, T) (A, error), note func(T, A, error) error,
+) error {
+	var mu sync.Mutex
+	return Each(ctx, budget, elements, func(ctx context.Context, e T) error {
+		answer, err := ask(ctx, e)
+		mu.Lock()
+		defer mu.Unlock()
+		return note(e, answer, err)
+	})
+}
+
+// One runs f with a slot of the budget.
+func One(ctx context.Context, budget *semaphore.Weighted, f func() error) error {
+	if err := budget.Acquire(ctx, 1); err != nil {
+		return context.Cause(ctx)
+	}
+	defer budget.Release(1)
+	return f()
+}
