@@ -14,7 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -200,7 +200,7 @@ func (j *job) noteNotListable(err error) bool {
 
 // mergeTag returns what a tag is to name at the destination, where it names there, and brings what that needs besides.
 func (j *job) mergeTag(ctx context.Context, tag string, there, ours endpoint.Document) (endpoint.Document, error) {
-	m := digesttag.Merge(tag, there, ours)
+	m := attach.Merge(tag, there, ours)
 	if m.Replaced {
 		j.reporter.warn(fmt.Sprintf("tag %s named %s at the destination, and now names %s", tag, there.Digest, ours.Digest))
 	}

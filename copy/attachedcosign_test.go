@@ -21,13 +21,13 @@ import (
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/signature"
 
-	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-var digestTag = plan.DigestTag
+var digestTag = digesttag.Name
 
 // The media types of cosign (its SIGNATURE_SPEC.md, and the OCI 1.1 mode of "cosign sign").
 const (
@@ -101,7 +101,7 @@ func tagged(t testing.TB, p registryPlace, d digest.Digest, signers ...*cosigner
 	}
 	b, err := json.Marshal(config)
 	require.NoError(t, err)
-	return putArtifact(t, p, digestTag(d, signatureSuffix), imgspecv1.Manifest{Layers: all}, imgspecv1.MediaTypeImageConfig, b)
+	return putArtifact(t, p, digestTag(d, digesttag.Signatures), imgspecv1.Manifest{Layers: all}, imgspecv1.MediaTypeImageConfig, b)
 }
 
 // putArtifact puts a manifest with a config, by its digest if tag is "".
@@ -208,7 +208,7 @@ func TestCosign(t *testing.T) {
 							assert.Equal(t, there, manifestAt(dst, d), "byte for byte")
 						}
 						for _, d := range []digest.Digest{top, amd64, sbomDigest} {
-							named, ok := dst.Resolve("app", digestTag(d, signatureSuffix))
+							named, ok := dst.Resolve("app", digestTag(d, digesttag.Signatures))
 							assert.True(t, ok)
 							assert.Contains(t, want, named, "as the source has it, and in no other form")
 						}
@@ -268,12 +268,12 @@ func TestDigestTagsMerge(t *testing.T) {
 				o := Options{ImageListSelection: CopyAllImages, DigestTags: true}
 				_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 				require.NoError(t, err)
-				named, _ := dst.Resolve("app", digestTag(amd64, signatureSuffix))
+				named, _ := dst.Resolve("app", digestTag(amd64, digesttag.Signatures))
 				assert.Equal(t, c.merged, named != ours && named != theirs)
 
 				_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 				require.NoError(t, err)
-				same, _ := dst.Resolve("app", digestTag(amd64, signatureSuffix))
+				same, _ := dst.Resolve("app", digestTag(amd64, digesttag.Signatures))
 				assert.Equal(t, named, same, "there is nothing more to merge")
 				e.sys = verifying
 				for i, signer := range all {
@@ -290,7 +290,7 @@ func TestDigestTagsMerge(t *testing.T) {
 
 // subset puts some of the signatures of d at one place to another.
 func subset(t testing.TB, from, to registryPlace, d digest.Digest, which int) digest.Digest {
-	b, _, ok := from.Manifest(from.repo, digestTag(d, signatureSuffix))
+	b, _, ok := from.Manifest(from.repo, digestTag(d, digesttag.Signatures))
 	require.True(t, ok)
 	var m imgspecv1.Manifest
 	require.NoError(t, json.Unmarshal(b, &m))
@@ -307,5 +307,5 @@ func subset(t testing.TB, from, to registryPlace, d digest.Digest, which int) di
 	}
 	configBytes, err := json.Marshal(config)
 	require.NoError(t, err)
-	return putArtifact(t, to, digestTag(d, signatureSuffix), imgspecv1.Manifest{Layers: some}, imgspecv1.MediaTypeImageConfig, configBytes)
+	return putArtifact(t, to, digestTag(d, digesttag.Signatures), imgspecv1.Manifest{Layers: some}, imgspecv1.MediaTypeImageConfig, configBytes)
 }

@@ -31,8 +31,8 @@ var attachablePlaces = map[string]func(t testing.TB) place{
 	"layout": func(t testing.TB) place { return layoutPlace{t, filepath.Join(t.TempDir(), "layout")} },
 }
 
-// attach pushes a referrer, and makes it known as one of its subject where the place has no API.
-func attach(t testing.TB, p place, f *imagetest.Fixture, subject, referrer string) {
+// attachTo pushes a referrer, and makes it known as one of its subject where the place has no API.
+func attachTo(t testing.TB, p place, f *imagetest.Fixture, subject, referrer string) {
 	switch p := p.(type) {
 	case layoutPlace:
 		p.push(f, "some name of "+referrer, referrer)
@@ -90,7 +90,7 @@ func TestAttachmentsBetweenPlaces(t *testing.T) {
 				src, dst := newSource(t), newDestination(t)
 				src.push(f, "v1", imagetest.Top)
 				for referrer, subject := range subjects {
-					attach(t, src, f, subject, referrer)
+					attachTo(t, src, f, subject, referrer)
 				}
 				for _, name := range all {
 					src.push(f, digestTag(f.Digest(name), ".att"), "att-"+name)
@@ -119,7 +119,7 @@ func TestAttachmentsBetweenPlaces(t *testing.T) {
 					assert.Equal(t, Present, a.Outcome)
 				}
 
-				attach(t, src, f, "amd64", "late sbom")
+				attachTo(t, src, f, "amd64", "late sbom")
 				late, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 				require.NoError(t, err)
 				assert.False(t, late.Written, "of the image there is nothing to do")

@@ -306,8 +306,8 @@ func TestAttachedLists(t *testing.T) {
 				e := newEnv(t)
 				src, dst := newSource(t), newDestination(t)
 				src.push(f, "v1", imagetest.Top)
-				attach(t, src, f, imagetest.Top, "sboms")
-				attach(t, src, f, "sbom b", "sig of b")
+				attachTo(t, src, f, imagetest.Top, "sboms")
+				attachTo(t, src, f, "sbom b", "sig of b")
 				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 				require.NoError(t, err)
 				assert.Len(t, r.Attached, len(all))
@@ -371,7 +371,7 @@ func TestArtifacts(t *testing.T) {
 					src.push(f, "v-"+name, name)
 				}
 				for _, name := range names {
-					attach(t, src, f, name, name+" referrer")
+					attachTo(t, src, f, name, name+" referrer")
 				}
 				for _, name := range append([]string{imagetest.Top, "around"}, names...) {
 					dst := newDestination(t)

@@ -15,6 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
@@ -42,11 +43,8 @@ func (e *AttachmentLimitError) Error() string {
 	return fmt.Sprintf("attachments: %s exceeds the limit of %d", e.What, e.Limit)
 }
 
-// signatureSuffix is that of the tags of signatures.
-const signatureSuffix = ".sig"
-
-// digestTagSuffixes are those of cosign's tags (its documentation, "Registry details").
-var digestTagSuffixes = []string{signatureSuffix, ".att", ".sbom"}
+// digestTagSuffixes are those of the tags that are asked for.
+var digestTagSuffixes = []string{digesttag.Signatures, digesttag.Attestations, digesttag.SBOM}
 
 // checkAttachable refuses transports that know nothing of attachments, before anything is opened.
 func (c *call) checkAttachable() error {
@@ -216,7 +214,7 @@ func (l *attachmentLoader) questions(d digest.Digest) []question {
 	}
 	for _, suffix := range digestTagSuffixes {
 		unsigned := l.o.RemoveSignatures || l.o.RemoveListSignatures && isListOf(l.plan, d)
-		if tag := plan.DigestTag(d, suffix); tag != "" && (suffix != signatureSuffix || !unsigned) {
+		if tag := digesttag.Name(d, suffix); tag != "" && (suffix != digesttag.Signatures || !unsigned) {
 			questions = append(questions, question{d, tag})
 		}
 	}
@@ -441,7 +439,7 @@ func describe(c Attachment, doc Document) (Attachment, error) {
 func (j *job) noteCarried() {
 	j.carried = map[digest.Digest]map[string]bool{}
 	for _, a := range j.plan.Attached {
-		if a.Decision != Copy || a.Tag == "" || a.Tag != plan.DigestTag(a.Subject, signatureSuffix) {
+		if a.Decision != Copy || a.Tag == "" || a.Tag != digesttag.Name(a.Subject, digesttag.Signatures) {
 			continue
 		}
 		doc, err := j.document(a.Digest)
@@ -451,7 +449,7 @@ func (j *job) noteCarried() {
 		j.carried[a.Subject] = map[string]bool{}
 		if image, err := parseImage(doc); err == nil && image != nil {
 			for _, layer := range image.Layers {
-				j.carried[a.Subject][digesttag.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)] = true
+				j.carried[a.Subject][attach.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)] = true
 			}
 		}
 	}
@@ -466,7 +464,7 @@ func (j *job) noteCarried() {
 func (j *job) carries(d digest.Digest, sigs endpoint.Signatures) bool {
 	layers, ok := sigs.Attachable()
 	return ok && !slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
-		return !j.carried[d][digesttag.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)]
+		return !j.carried[d][attach.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)]
 	})
 }
 
@@ -551,7 +549,7 @@ func (c *attachmentComparison) tag(ctx context.Context, a AttachedPlan) error {
 	if err != nil {
 		return err
 	}
-	if m := digesttag.Merge(a.Tag, there, ours); m.Doc.Digest == there.Digest {
+	if m := attach.Merge(a.Tag, there, ours); m.Doc.Digest == there.Digest {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.known[attachedKey(a)] = true

@@ -47,7 +47,7 @@ type job struct {
 	mu         sync.Mutex
 	signatures map[digest.Digest]endpoint.Signatures // guarded by mu
 	reused     map[digest.Digest]bool                // blobs that the destination said it had; guarded by mu
-	// carried are the signatures that travel as what a digest tag names, by what they sign and by digesttag.LayerKey.
+	// carried are the signatures that travel as what a digest tag names, by what they sign and by attach.LayerKey.
 	carried map[digest.Digest]map[string]bool
 	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said; guarded by mu.
 	unlistable map[digest.Digest]bool

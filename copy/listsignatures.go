@@ -13,7 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -46,7 +46,7 @@ func (j *job) findListSignatures(ctx context.Context) error {
 		if j.o.Referrers == NoReferrers || len(j.o.ReferrerTypes) > 0 {
 			questions = append(questions, question{subject: d})
 		}
-		if tag := plan.DigestTag(d, signatureSuffix); tag != "" && !j.o.DigestTags {
+		if tag := digesttag.Name(d, digesttag.Signatures); tag != "" && !j.o.DigestTags {
 			questions = append(questions, question{d, tag})
 		}
 	}
@@ -78,7 +78,7 @@ func (f *listSignatureFinder) attached(d digest.Digest) {
 	for _, a := range f.in.Attachments {
 		switch {
 		case a.Subject != d || a.Child:
-		case a.Tag != "" && a.Tag == plan.DigestTag(d, signatureSuffix):
+		case a.Tag != "" && a.Tag == digesttag.Name(d, digesttag.Signatures):
 			f.add(d, "tag "+a.Tag)
 		case a.Tag == "" && isSignatureType(a.ArtifactType):
 			f.add(d, referrerName(a.Digest, a.ArtifactType))

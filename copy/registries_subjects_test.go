@@ -345,11 +345,11 @@ func entriesOfOthers(t *testing.T) {
 	src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
 	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
 	src.push(f, "v1", "amd64")
-	attach(t, src, f, "amd64", "sbom-amd64")
-	attach(t, src, f, "amd64", "sbom-arm64") // another's
-	attach(t, src, f, "amd64", "arm64")      // an image
-	attach(t, dst, f, "amd64", "cosign-ppc64le")
-	attach(t, dst, f, "amd64", "sig-top")
+	attachTo(t, src, f, "amd64", "sbom-amd64")
+	attachTo(t, src, f, "amd64", "sbom-arm64") // another's
+	attachTo(t, src, f, "amd64", "arm64")      // an image
+	attachTo(t, dst, f, "amd64", "cosign-ppc64le")
+	attachTo(t, dst, f, "amd64", "sig-top")
 	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers})
 	require.NoError(t, err)
 	require.Len(t, r.Attached, 1)
@@ -433,7 +433,7 @@ func referrersUnreachable(t *testing.T) {
 		return strings.HasPrefix(q.Host, "localhost:")
 	}, registrytest.EveryNth(1, registrytest.Close()))}), "app"}
 	src.push(f, "v1", "amd64")
-	attach(t, src, f, "amd64", "sbom-amd64")
+	attachTo(t, src, f, "amd64", "sbom-amd64")
 	dst := places["registry"](t)
 	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers})
 	require.NoError(t, err)

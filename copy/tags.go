@@ -2,11 +2,11 @@ package copy
 
 import (
 	"context"
-	"regexp"
 
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
@@ -48,10 +48,7 @@ func tags(ctx context.Context, ref types.ImageReference, options *TagsOptions, s
 	return list, nil
 }
 
-// digestTagForm is how tags begin that stand for a digest.
-var digestTagForm = regexp.MustCompile(`^sha(256|384|512)-[0-9a-fA-F]{8,}`)
-
 // IsDigestTag reports whether a tag is named after a digest, as those of cosign (sha256-<hex>.sig, .att, .sbom), of the referrers tag schema
 // (sha256-<hex>) and others are. What they name belongs to what has that digest, and is copied with it (Options.DigestTags,
 // Options.Referrers), so that patterns for tags should leave them alone.
-func IsDigestTag(tag string) bool { return digestTagForm.MatchString(tag) }
+func IsDigestTag(tag string) bool { return digesttag.Is(tag) }

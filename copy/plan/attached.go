@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -128,14 +127,4 @@ func sortAttachments(all []Attachment, fate map[digest.Digest]subjectFate) []Att
 // CompareAttachments orders what is attached to one subject, by tag and digest.
 func CompareAttachments(a, b Attachment) int {
 	return cmp.Or(cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Digest, b.Digest))
-}
-
-// DigestTag returns the tag that is named after a digest, with a suffix such as ".sig", "" if it would be longer than tags are (OCI
-// distribution specification v1.1, "Pulling manifests").
-func DigestTag(d digest.Digest, suffix string) string {
-	tag := strings.Replace(d.String(), ":", "-", 1) + suffix
-	if len(tag) > 128 {
-		return ""
-	}
-	return tag
 }

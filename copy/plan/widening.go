@@ -5,10 +5,12 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 )
 
-// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if there is none: see DigestTag.
-func ChildTag(d digest.Digest) string { return DigestTag(d, childSuffix) }
+// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if that would be too long.
+func ChildTag(d digest.Digest) string { return digesttag.Name(d, childSuffix) }
 
 // childSuffix ends the tags of children that were added to a list, sha256-<hex>.child.
 const childSuffix = ".child"

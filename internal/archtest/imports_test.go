@@ -59,8 +59,9 @@ var restrictions = []restriction{
 	{of: "internal/sparseregistry", own: []string{"internal/sparseregistry", "manifest"}, modules: formats},
 	{
 		of: "copy/plan", pure: true, modules: formats,
-		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/prose", "manifest"},
+		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/digesttag", "internal/prose", "manifest"},
 	},
+	{of: "internal/digesttag", pure: true, own: []string{"internal/digesttag"}, modules: formats},
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
 }
 

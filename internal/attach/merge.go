@@ -1,5 +1,4 @@
-// Package digesttag has the rules for tags that are named after digests, under which cosign files signatures and attestations.
-package digesttag
+package attach
 
 import (
 	"encoding/json"
@@ -11,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -24,8 +24,8 @@ type Merged struct {
 	Replaced bool
 }
 
-// Merge decides what a digest tag is to name at a destination where it names there, or nothing if that is the zero Document. At
-// the source it names ours.
+// Merge returns what a digest tag is to name at a destination. At the source it names ours; at the destination it names there,
+// the zero Document if nothing.
 //
 // The manifests of .sig and .att tags are lists of signatures and attestations, a layer each, to which cosign adds, and containers/image
 // does: so nothing that the destination has is lost. If one manifest has all layers of the other, the tag names that, the source's if
@@ -35,7 +35,7 @@ func Merge(tag string, there, ours endpoint.Document) Merged {
 	switch {
 	case there.Digest == "" || there.Digest == ours.Digest:
 		return Merged{Doc: ours}
-	case strings.HasSuffix(tag, ".sbom"):
+	case strings.HasSuffix(tag, digesttag.SBOM):
 		return Merged{Doc: ours, Replaced: true}
 	}
 	a, okA := readLayers(there)

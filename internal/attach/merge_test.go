@@ -1,4 +1,4 @@
-package digesttag
+package attach
 
 import (
 	"encoding/json"

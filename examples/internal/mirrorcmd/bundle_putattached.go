@@ -12,7 +12,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -123,7 +123,7 @@ func (t *loadTask) warn(format string, args ...any) {
 func (t *loadTask) attachByTag(ctx context.Context, a bundleAttached, tree *bundleTree) error {
 	ours := tree.documents[len(tree.documents)-1]
 	update := func(there endpoint.Document) (endpoint.Document, error) {
-		m := digesttag.Merge(a.Tag, there, ours)
+		m := attach.Merge(a.Tag, there, ours)
 		if m.Doc.Digest == there.Digest {
 			return m.Doc, nil
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -108,7 +108,7 @@ func (v *verifier) tagged(ctx context.Context, dst endpoint.ReferrerSource, src 
 		if err != nil {
 			return atEnd("src", "tag "+a.Tag, err)
 		}
-		if digesttag.Merge(a.Tag, there, ours).Doc.Digest != there.Digest { // a copy would write it
+		if attach.Merge(a.Tag, there, ours).Doc.Digest != there.Digest { // a copy would write it
 			v.violated(name, "tag", a.Digest, "the tag %s names %s instead", a.Tag, there.Digest)
 		}
 	}

@@ -1,0 +1,34 @@
+// Package digesttag has the names of tags that stand for a digest, under which cosign files signatures and attestations.
+package digesttag
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Suffixes of the tags of cosign (its documentation, "Registry details").
+const (
+	Signatures   = ".sig"
+	Attestations = ".att"
+	SBOM         = ".sbom"
+)
+
+// longest is how many characters a tag may have (OCI distribution specification v1.1, "Pulling manifests").
+const longest = 128
+
+// Name returns the tag that is named after a digest, with a suffix, "" if it would be longer than tags are.
+func Name(d digest.Digest, suffix string) string {
+	tag := strings.Replace(d.String(), ":", "-", 1) + suffix
+	if len(tag) > longest {
+		return ""
+	}
+	return tag
+}
+
+// form is how tags begin that stand for a digest.
+var form = regexp.MustCompile(`^sha(256|384|512)-[0-9a-fA-F]{8,}`)
+
+// Is reports whether a tag is named after a digest, whoever has named it.
+func Is(tag string) bool { return form.MatchString(tag) }
