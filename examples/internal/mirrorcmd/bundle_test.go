@@ -30,8 +30,14 @@ type goldenBundle struct {
 	absent  []string                     // at the other side, too
 	push    func(*registrytest.Registry) // what is beside the list
 	flags   []string                     // of create
+	file    string                       // a sync file that says what is in the bundle
+	images  []string                     // that are in it, without the registry; app:1 if none are named
+	since   []string                     // those of a bundle that was made before
+	signed  []string                     // what signatures are kept for, beside the registries
 	// old is set if such a bundle is not made any more: the file is only loaded.
 	old bool
+
+	arrivals string // where the last load has put signatures
 }
 
 // plain makes images without compressed layers, so that a bundle of theirs is text: amd64 and arm64, under top.
@@ -139,12 +145,72 @@ func goldenBundles() map[string]goldenBundle {
 		push(r, k, "of-the-list")
 		list(r, k, imagetest.Top, [2]string{"of-the-list", "application/spdx+json"})
 	}}
+
+	single := func(options ...imagetest.Option) *imagetest.Fixture {
+		f := imagetest.New()
+		f.Blob("base", imgspecv1.MediaTypeImageLayerGzip, []byte("base, and no gzip in truth"))
+		f.Blob("more", imgspecv1.MediaTypeImageLayer, []byte("more, not compressed"))
+		f.Image(imagetest.Top, append(options, imagetest.Platform("linux/amd64"), imagetest.Layers("base", "more"))...)
+		return f
+	}
+	nothing := func(*registrytest.Registry) {}
+	cases["single"] = goldenBundle{fixture: single(), push: nothing}
+
+	nested := func() *imagetest.Fixture {
+		f := plain()
+		f.Image("s390x", imagetest.Platform("linux/s390x"), imagetest.Layers("base"))
+		f.List("inner", imagetest.Entries("arm64", "s390x"))
+		f.List("outer", imagetest.Entries("amd64", "arm64"), imagetest.Entry("inner"))
+		return f
+	}
+	for name, sparse := range map[string]string{"nested-kept": "keep", "nested-stripped": "strip"} {
+		f := nested()
+		cases[name] = goldenBundle{
+			fixture: f, omit: []string{imagetest.Top}, absent: []string{"arm64"}, images: []string{"nested:1"}, flags: []string{"--platform", "linux/amd64,linux/s390x", "--sparse", sparse},
+			push: func(r *registrytest.Registry) { f.PushTo(r, "nested", "1", "outer") },
+		}
+	}
+
+	l := plain()
+	cases["digest-tags"] = goldenBundle{fixture: l, flags: []string{"--all", "--digest-tags"}, push: func(r *registrytest.Registry) {
+		l.PushTo(r, "app", digestTagOf(l, imagetest.Top, ".sig"), "arm64")
+		l.PushTo(r, "app", digestTagOf(l, "amd64", ".att"), "arm64")
+		l.PushTo(r, "app", digestTagOf(l, "arm64", ".sbom"), "amd64")
+	}}
+	m := plain()
+	cases["signed"] = goldenBundle{fixture: m, flags: []string{"--all"}, signed: []string{imagetest.Top, "arm64"}, push: nothing}
+
+	n := nested()
+	several := func(r *registrytest.Registry) {
+		n.PushTo(r, "app", "2", "outer")
+		n.PushTo(r, "team/other", "1", "arm64")
+	}
+	cases["several"] = goldenBundle{
+		fixture: n, absent: []string{"amd64", "s390x"}, images: []string{"team/other:1", "app:2", "app:1"}, flags: []string{"--platform", "linux/arm64"}, push: several,
+	}
+	cases["since"] = goldenBundle{
+		fixture: n, images: []string{"app:2", "team/other:1"}, since: []string{"app:1"}, flags: []string{"--all"}, push: several,
+	}
+	cases["by-digest"] = goldenBundle{
+		fixture: n, images: []string{"app@" + n.Digest("outer").String(), "app:1"}, push: several, flags: []string{"--platform", "linux/arm64", "--sparse", "strip"},
+	}
+
+	o := plain()
+	o.Artifact("of-the-list", imagetest.Subject(imagetest.Top), imagetest.ArtifactType("application/spdx+json"))
+	cases["void-kept"] = goldenBundle{
+		fixture: o, file: "  platforms: [linux/amd64]\n  sparse: strip\n  referrers: true\n  keep-void: true\n",
+		push: func(r *registrytest.Registry) {
+			push(r, o, "of-the-list")
+			list(r, o, imagetest.Top, [2]string{"of-the-list", "application/spdx+json"})
+		},
+	}
 	return cases
 }
 
 // TestGoldenBundles makes the bundles in testdata/bundles, and loads them. A file has, after a comment that says what is special, the
-// warnings of both sides, with names in the place of digests; what has arrived at a registry without the referrers API; and the bundle, all
-// files of which but bundle.json end without a newline. -update writes the files anew; bundles that are not made any more stay.
+// warnings of both sides, with names in the place of digests; what has arrived at a registry without the referrers API, and at one that wants
+// all children of a list; and the bundle, all files of which but bundle.json end without a newline. -update writes the files anew; bundles
+// that are not made any more stay.
 func TestGoldenBundles(t *testing.T) {
 	cases := goldenBundles()
 	files, err := filepath.Glob("testdata/bundles/*.txtar")
@@ -163,10 +229,11 @@ func TestGoldenBundles(t *testing.T) {
 			require.NotEmpty(t, golden.Comment, "the comment says what is special")
 			dir := filepath.Join(t.TempDir(), "bundle")
 			var says outcome
+			bundles := []string{dir}
 			if c.old {
 				unpackGolden(t, golden, dir)
 			} else {
-				says = c.create(t, dir)
+				says = c.create(t, &bundles)
 			}
 			got := &txtar.Archive{Comment: golden.Comment}
 			add := func(name, content string) {
@@ -174,11 +241,26 @@ func TestGoldenBundles(t *testing.T) {
 			}
 			add("create says", c.named(says.stderr))
 			dst := registrytest.Start(t, registrytest.Options{NoReferrers: true})
-			loaded := runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", dir, dst.Host())
+			loaded := c.load(t, dst, bundles)
 			require.Equal(t, StatusDone, loaded.status, loaded.stderr)
 			add("load says", c.named(loaded.stderr))
-			add("arrived", c.arrived(t, dst))
-			imagetest.CheckRegistry(t, dst, "app", imagetest.Want{Tag: "1", Optional: c.absent, Fixture: c.fixture})
+			arrived := c.arrived(t, dst)
+			add("arrived", arrived+c.signatures(t))
+			for _, ref := range c.refs() {
+				repo, tag, _ := strings.Cut(ref, ":")
+				if strings.Contains(repo, "@") {
+					continue
+				}
+				imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Optional: c.absent, Fixture: c.fixture})
+			}
+			strict := registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true})
+			loaded = c.load(t, strict, bundles)
+			switch now := c.arrived(t, strict); {
+			case loaded.status == StatusDone && now == arrived:
+				add("arrived where all children are wanted", "the same\n")
+			default:
+				add("arrived where all children are wanted", fmt.Sprintf("status %d\n%s", loaded.status, now))
+			}
 			packGolden(t, got, dir)
 			if *update { // of an old bundle, what is said and what arrives
 				require.NoError(t, os.WriteFile(file, txtar.Format(got), 0o600))
@@ -188,18 +270,91 @@ func TestGoldenBundles(t *testing.T) {
 	}
 }
 
-// create makes the bundle of images whose names do not depend on the test.
-func (c *goldenBundle) create(t *testing.T, dir string) outcome {
+// refs returns the images of the bundle, and of the one before, without the registry.
+func (c *goldenBundle) refs() []string {
+	if len(c.images) == 0 {
+		return append([]string{"app:1"}, c.since...)
+	}
+	return append(slices.Clone(c.images), c.since...)
+}
+
+// repositories returns the repositories of the images.
+func (c *goldenBundle) repositories() []string {
+	var all []string
+	for _, ref := range c.refs() {
+		repo, _, _ := strings.Cut(ref, ":")
+		all = append(all, strings.TrimSuffix(repo, "@sha256"))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// create makes the last of the bundles, of images whose names do not depend on the test, and puts that before it first.
+func (c *goldenBundle) create(t *testing.T, bundles *[]string) outcome {
 	t.Helper()
 	src := registrytest.Start(t, registrytest.Options{NoReferrers: true})
-	c.fixture.PushTo(src, "app", "1", imagetest.Top, c.omit...)
+	if !slices.Contains(c.omit, imagetest.Top) {
+		c.fixture.PushTo(src, "app", "1", imagetest.Top, c.omit...)
+	}
 	c.push(src)
-	conf := filepath.Join(t.TempDir(), "registries.conf")
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nprefix = \"registry.example\"\nlocation = %q\ninsecure = true\n", src.Host()), 0o600))
-	args := append([]string{"bundle", "create", "--insecure-policy", "--registries-conf", conf}, c.flags...)
-	r := runAll(t.Context(), t, "", append(args, dir, "docker://registry.example/app:1")...)
-	require.Equal(t, StatusDone, r.status, r.stderr)
+	dir := (*bundles)[0]
+	write := func(name, format string, args ...any) string {
+		path := filepath.Join(filepath.Dir(dir), name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, format, args...), 0o600))
+		return path
+	}
+	conf := write("registries.conf", "[[registry]]\nprefix = \"registry.example\"\nlocation = %q\ninsecure = true\n", src.Host())
+	for _, name := range c.signed {
+		write("kept/app@"+strings.Replace(c.fixture.Digest(name).String(), ":", "=", 1)+"/signature-1", "\x89of %s", name)
+	}
+	d := write("registries.d/all.yaml", "default-docker:\n  lookaside: file://%s/kept\n", filepath.Dir(dir))
+	create := func(dir string, refs []string, more ...string) outcome {
+		args := slices.Concat([]string{"bundle", "create", "--insecure-policy", "--registries-conf", conf, "--registries.d", filepath.Dir(d)}, c.flags, more, []string{dir})
+		for _, ref := range refs {
+			args = append(args, "docker://registry.example/"+ref)
+		}
+		r := runAll(t.Context(), t, "", args...)
+		require.Equal(t, StatusDone, r.status, r.stderr)
+		return r
+	}
+	if c.file != "" {
+		return create(dir, nil, "--file", write("images.yaml", "version: 1\nimages:\n- source: docker://registry.example/app:1\n  destination: docker://nowhere.example/app:1\n%s", c.file))
+	}
+	refs := c.refs()
+	refs, since := refs[:len(refs)-len(c.since)], c.since
+	if len(since) == 0 {
+		return create(dir, refs)
+	}
+	before := filepath.Join(filepath.Dir(dir), "before")
+	*bundles = []string{before, dir}
+	create(before, since)
+	return create(dir, refs, "--since", before)
+}
+
+// load loads bundles, the one after the other, and returns what the last has led to.
+func (c *goldenBundle) load(t *testing.T, dst *registrytest.Registry, bundles []string) (r outcome) {
+	t.Helper()
+	dir := t.TempDir()
+	d := filepath.Join(dir, "all.yaml")
+	require.NoError(t, os.WriteFile(d, fmt.Appendf(nil, "docker:\n  %s:\n    lookaside: file://%s/arrived\n", dst.Host(), dir), 0o600))
+	c.arrivals = filepath.Join(dir, "arrived")
+	for _, bundle := range bundles {
+		r = runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", "--registries.d", dir, bundle, dst.Host())
+	}
 	return r
+}
+
+// signatures says which signatures have arrived beside the registry of the last load.
+func (c *goldenBundle) signatures(t *testing.T) string {
+	t.Helper()
+	var lines []string
+	for _, name := range c.signed {
+		content, err := os.ReadFile(filepath.Join(c.arrivals, "app@"+strings.Replace(c.fixture.Digest(name).String(), ":", "=", 1), "signature-1"))
+		require.NoError(t, err)
+		lines = append(lines, fmt.Sprintf("signature of %s: %q\n", name, content))
+	}
+	return strings.Join(lines, "")
 }
 
 var (
@@ -228,18 +383,31 @@ func (c *goldenBundle) named(log string) string {
 	return strings.Join(lines, "")
 }
 
-// arrived says what is in the repository: what its tags name, and its manifests and blobs by their names.
+// arrived says what is in the repositories: what their tags name, and their manifests and blobs by their names.
 func (c *goldenBundle) arrived(t *testing.T, r *registrytest.Registry) string {
 	t.Helper()
-	var lines []string
+	var all []string
+	for _, repo := range c.repositories() {
+		for _, line := range c.arrivedIn(t, r, repo) {
+			if len(c.repositories()) > 1 {
+				line = repo + ": " + line
+			}
+			all = append(all, line)
+		}
+	}
+	return strings.Join(all, "")
+}
+
+func (c *goldenBundle) arrivedIn(t *testing.T, r *registrytest.Registry, repo string) (lines []string) {
+	t.Helper()
 	known := map[digest.Digest]bool{}
-	for _, tag := range r.Tags("app") {
-		d, _ := r.Resolve("app", tag)
+	for _, tag := range r.Tags(repo) {
+		d, _ := r.Resolve(repo, tag)
 		if !aReferrersTag.MatchString(tag) {
 			lines = append(lines, c.tagName(tag)+" names "+c.fixture.Name(d)+"\n")
 			continue
 		}
-		content, _, _ := r.Manifest("app", tag)
+		content, _, _ := r.Manifest(repo, tag)
 		var index imgspecv1.Index
 		require.NoError(t, json.Unmarshal(content, &index))
 		known[d] = true
@@ -249,7 +417,7 @@ func (c *goldenBundle) arrived(t *testing.T, r *registrytest.Registry) string {
 		}
 		lines = append(lines, c.tagName(tag)+" lists "+strings.Join(names, ", ")+"\n")
 	}
-	for kind, all := range map[string][]digest.Digest{"manifest": r.Manifests("app"), "blob": r.Blobs("app")} {
+	for kind, all := range map[string][]digest.Digest{"manifest": r.Manifests(repo), "blob": r.Blobs(repo)} {
 		for _, d := range all {
 			if !known[d] {
 				lines = append(lines, kind+" "+c.fixture.Name(d)+"\n")
@@ -257,7 +425,7 @@ func (c *goldenBundle) arrived(t *testing.T, r *registrytest.Registry) string {
 		}
 	}
 	slices.Sort(lines)
-	return strings.Join(lines, "")
+	return lines
 }
 
 // tagName names a tag that is made of a digest.
