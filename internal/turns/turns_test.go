@@ -10,6 +10,39 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestTurn(t *testing.T) {
+	var turn Turn
+	done, err := turn.Take(t.Context())
+	require.NoError(t, err)
+
+	reason := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(reason)
+	_, err = turn.Take(ctx)
+	require.ErrorIs(t, err, reason)
+
+	over := make(chan struct{})
+	close(over)
+	without, taken, err := turn.TakeUnless(t.Context(), over)
+	require.NoError(t, err)
+	assert.False(t, taken, "somebody has it still")
+	without()
+
+	waiting := make(chan func())
+	go func() {
+		next, err := turn.Take(t.Context())
+		assert.NoError(t, err)
+		waiting <- next
+	}()
+	select {
+	case <-waiting:
+		t.Error("two have the turn")
+	default:
+	}
+	done()
+	(<-waiting)()
+}
+
 // TestTurns lets many want a few things, and looks whether two have the same.
 func TestTurns(t *testing.T) {
 	var turns Turns[int]

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // capabilitiesPath is where Quay, and registries like it, tell what they can do.
@@ -74,7 +75,7 @@ type Announcement struct {
 
 // announcements is what one host has announced.
 type announcements struct {
-	asking chan struct{} // holds an element while somebody asks
+	asking turns.Turn // of who asks
 
 	mu       sync.Mutex            // guards what follows
 	all      announced             // is for all repositories
@@ -94,12 +95,11 @@ type announced struct {
 // is a refusal counts for the repository of d alone. It must be called after another request was answered.
 func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 	a := &d.repo.host.announcements
-	select {
-	case a.asking <- struct{}{}:
-		defer func() { <-a.asking }()
-	case <-ctx.Done():
-		return Announcement{}, context.Cause(ctx)
+	done, err := a.asking.Take(ctx)
+	if err != nil {
+		return Announcement{}, err
 	}
+	defer done()
 	if known, ok := a.current(d.repo); ok {
 		return known.what, known.err
 	}
@@ -110,7 +110,7 @@ func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 		}
 	}
 	var what Announcement
-	err := d.ask(ctx, capabilitiesPath, func(body io.Reader) (err error) {
+	err = d.ask(ctx, capabilitiesPath, func(body io.Reader) (err error) {
 		what, err = parseCapabilities(body)
 		return err
 	})

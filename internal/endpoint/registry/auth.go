@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // clientID is how containers/image names itself to token services.
@@ -157,9 +158,9 @@ func (c *tokenCache) left(realm string, now time.Time) error {
 	return nil
 }
 
-// tokenEntry holds the current token for one key. Whoever sends into lock owns the other fields, until it receives from lock.
+// tokenEntry holds the current token for one key. Whoever has the turn owns the other fields.
 type tokenEntry struct {
-	lock    chan struct{}
+	turn    turns.Turn
 	token   *token    // nil if there is none
 	refused error     // of the last request for one, nil if it was not refused for lack of authorization
 	since   time.Time // of refused
@@ -189,7 +190,7 @@ func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 		c.entries = map[tokenKey]*tokenEntry{}
 	}
 	makeRoom(c.entries, maxKnown)
-	e := &tokenEntry{lock: make(chan struct{}, 1)}
+	e := &tokenEntry{}
 	c.entries[key] = e
 	return e
 }
@@ -209,10 +210,11 @@ func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []stri
 // bearerTokenOf is bearerToken with the given credentials.
 func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []string, auth types.DockerAuthConfig) (*token, error) {
 	e := r.host.tokens.entry(tokenKeyOf(c, scopes, auth))
-	if err := e.acquire(ctx); err != nil {
+	done, err := e.turn.Take(ctx)
+	if err != nil {
 		return nil, err
 	}
-	defer e.release()
+	defer done()
 	now := r.shared.now()
 	switch {
 	case e.token != nil && now.Before(e.token.expires):
@@ -247,10 +249,11 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 // dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless that happened already.
 func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string, refused *token) {
 	e := r.host.tokens.entry(tokenKeyOf(c, scopes, r.creds.get()))
-	if e.acquire(ctx) != nil {
+	done, err := e.turn.Take(ctx)
+	if err != nil {
 		return
 	}
-	defer e.release()
+	defer done()
 	if e.token == refused {
 		e.token = nil
 	}
@@ -259,17 +262,6 @@ func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string
 func tokenKeyOf(c challenge, scopes []string, auth types.DockerAuthConfig) tokenKey {
 	return tokenKey{realm: c.params["realm"], service: c.params["service"], scopes: strings.Join(scopes, " "), auth: auth}
 }
-
-func (e *tokenEntry) acquire(ctx context.Context) error {
-	select {
-	case e.lock <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func (e *tokenEntry) release() { <-e.lock }
 
 // Methods of asking a token service.
 const (

@@ -122,7 +122,6 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 		return nil, err
 	}
 	repo := &repository{
-		hiding:    hiding{lock: make(chan struct{}, 1)},
 		shared:    sh,
 		ref:       name,
 		name:      reference.Path(name),

@@ -10,12 +10,13 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// hiding is whether a repository answers 403 for tags that are not there, as Artifactory does. The zero value does not know. Whoever sends
-// into lock owns the other fields, until it receives.
+// hiding is whether a repository answers 403 for tags that are not there, as Artifactory does. The zero value does not know. Whoever has
+// the turn owns the other fields.
 type hiding struct {
-	lock         chan struct{}
+	turn         turns.Turn
 	asked, hides bool
 }
 
@@ -37,12 +38,11 @@ func (r *repository) unlessHidden(ctx context.Context, err error) error {
 	if e := answered(err); e == nil || e.Status != http.StatusForbidden || !digestTag.MatchString(e.URL) {
 		return err
 	}
-	select {
-	case r.hiding.lock <- struct{}{}:
-		defer func() { <-r.hiding.lock }()
-	case <-ctx.Done():
+	done, ended := r.hiding.turn.Take(ctx)
+	if ended != nil {
 		return err
 	}
+	defer done()
 	if !r.hiding.asked {
 		random := make([]byte, 32)
 		_, _ = rand.Read(random) // which never fails

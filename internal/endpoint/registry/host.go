@@ -19,14 +19,8 @@ func (h *host) enter(ctx context.Context, authenticated bool) (leave func(), err
 	if h.answered.Load() || (h.currentScheme() != "" && !authenticated) {
 		return func() {}, nil
 	}
-	select {
-	case h.first <- struct{}{}:
-		return func() { <-h.first }, nil
-	case <-h.settled:
-		return func() {}, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	leave, _, err = h.first.TakeUnless(ctx, h.settled)
+	return leave, err
 }
 
 // learn notes what an answer to a request over scheme says about the host.

@@ -10,6 +10,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // refusalLasts is how long a refused credential is not sent again. Directories lock accounts after a few wrong passwords within minutes or
@@ -26,7 +27,7 @@ type loginKey struct {
 // it; once it is refused, none is.
 type login struct {
 	now   func() time.Time
-	first chan struct{} // holds an element while a request finds out
+	first turns.Turn // of the request that finds out
 
 	mu      sync.Mutex
 	good    bool                    // the last answer accepted it; guarded by mu
@@ -60,7 +61,7 @@ func (r *repository) login(auth types.DockerAuthConfig) *login {
 		s.logins = map[loginKey]*login{}
 	}
 	makeRoom(s.logins, maxKnown)
-	l := &login{now: s.now, first: make(chan struct{}, 1)}
+	l := &login{now: s.now}
 	s.logins[key] = l
 	return l
 }
@@ -70,7 +71,7 @@ func (r *repository) login(auth types.DockerAuthConfig) *login {
 type loginTurn struct {
 	login *login
 	place string
-	alone bool // others wait for it
+	done  func() // lets the next one begin; nil if nobody waits for this one
 	ended bool
 }
 
@@ -88,20 +89,19 @@ func (l *login) begin(ctx context.Context, place string) (*loginTurn, error) {
 	if known || holdsSlot(ctx) {
 		return &loginTurn{login: l, place: place}, nil
 	}
-	select {
-	case l.first <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	done, err := l.first.Take(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if known, err = l.state(place); err != nil {
-		<-l.first
+		done()
 		return nil, err
 	}
 	if known {
-		<-l.first
+		done()
 		return &loginTurn{login: l, place: place}, nil
 	}
-	return &loginTurn{login: l, place: place, alone: true}, nil
+	return &loginTurn{login: l, place: place, done: done}, nil
 }
 
 // state reports whether the credential is known to be good, and fails if it is known not to be, or not for place.
@@ -148,8 +148,8 @@ func (t *loginTurn) end(learn func(*login)) {
 	t.login.mu.Lock()
 	learn(t.login)
 	t.login.mu.Unlock()
-	if t.alone {
-		<-t.login.first
+	if t.done != nil {
+		t.done()
 	}
 }
 

@@ -203,7 +203,7 @@ type host struct {
 	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
 	busy   atomic.Pointer[refusal] // its last answer, if that was that it cannot now
 
-	first    chan struct{} // holds one element while a request finds out what settled stands for
+	first    turns.Turn    // of the request that finds out what settled stands for
 	settled  chan struct{} // closed when the host has answered once
 	answered atomic.Bool   // whether settled is closed
 
@@ -229,13 +229,11 @@ type host struct {
 // newHost makes a host. Plain HTTP is tried only if insecure is set.
 func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.SystemContext) *host {
 	h := &host{
-		registry:      registry,
-		insecure:      insecure,
-		now:           time.Now,
-		first:         make(chan struct{}, 1),
-		settled:       make(chan struct{}),
-		proven:        new(atomic.Bool),
-		announcements: announcements{asking: make(chan struct{}, 1)},
+		registry: registry,
+		insecure: insecure,
+		now:      time.Now,
+		settled:  make(chan struct{}),
+		proven:   new(atomic.Bool),
 	}
 	if !insecure {
 		h.scheme = "https"

@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // signatureReader reads signatures through the docker transport of containers/image, which alone can name their type. It spends
@@ -35,9 +36,9 @@ type signatureReader struct {
 	source  *lazy[types.ImageSource]
 }
 
-// signatureResult is what was read for one digest. Whoever sends into lock owns sigs, until it receives from lock.
+// signatureResult is what was read for one digest. Whoever has the turn owns sigs.
 type signatureResult struct {
-	lock chan struct{}
+	turn turns.Turn
 	sigs endpoint.Signatures // nil until read
 }
 
@@ -61,12 +62,11 @@ func (r *signatureReader) read(ctx context.Context, at physical, d digest.Digest
 		return nil, fmt.Errorf("digest %q: %w", d, err)
 	}
 	result := r.result(d)
-	select {
-	case result.lock <- struct{}{}:
-		defer func() { <-result.lock }()
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	done, err := result.turn.Take(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer done()
 	if result.sigs != nil {
 		return result.sigs, nil
 	}
@@ -83,7 +83,7 @@ func (r *signatureReader) result(d digest.Digest) *signatureResult {
 	defer r.mu.Unlock()
 	result, ok := r.results[d]
 	if !ok {
-		result = &signatureResult{lock: make(chan struct{}, 1)}
+		result = &signatureResult{}
 		r.results[d] = result
 	}
 	return result
@@ -214,23 +214,22 @@ func (w *signatureWriter) close() error { return w.destination.close() }
 // lazy is something that is opened when it is needed first, and again only if that failed.
 type lazy[T io.Closer] struct {
 	open func(context.Context) (T, error)
-	lock chan struct{} // whoever sends into it owns the other fields, until it receives
+	turn turns.Turn // whoever has it owns the other fields
 	has  bool
 	it   T
 }
 
 func newLazy[T io.Closer](open func(context.Context) (T, error)) *lazy[T] {
-	return &lazy[T]{open: open, lock: make(chan struct{}, 1)}
+	return &lazy[T]{open: open}
 }
 
 func (l *lazy[T]) get(ctx context.Context) (T, error) {
 	var none T
-	select {
-	case l.lock <- struct{}{}:
-		defer func() { <-l.lock }()
-	case <-ctx.Done():
-		return none, context.Cause(ctx)
+	done, err := l.turn.Take(ctx)
+	if err != nil {
+		return none, err
 	}
+	defer done()
 	if l.has {
 		return l.it, nil
 	}
@@ -243,8 +242,8 @@ func (l *lazy[T]) get(ctx context.Context) (T, error) {
 }
 
 func (l *lazy[T]) close() error {
-	l.lock <- struct{}{}
-	defer func() { <-l.lock }()
+	done, _ := l.turn.Take(context.Background()) // which does not end
+	defer done()
 	if !l.has {
 		return nil
 	}

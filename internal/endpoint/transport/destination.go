@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // Destination implements endpoint.Destination.
@@ -31,8 +32,8 @@ type Destination struct {
 
 	ref types.ImageReference
 	end end
-	// turn holds one token, which PutBlob takes where the transport stores one blob at a time; nil where it stores several.
-	turn chan struct{}
+	// turn is taken by PutBlob where the transport stores one blob at a time; nil where it stores several.
+	turn *turns.Turn
 
 	closing  sync.Once
 	closeErr error
@@ -71,8 +72,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	}
 	d := &Destination{ref: ref, end: e}
 	if !e.image().HasThreadSafePutBlob() {
-		d.turn = make(chan struct{}, 1)
-		d.turn <- struct{}{}
+		d.turn = &turns.Turn{}
 	}
 	return d, nil
 }
@@ -168,12 +168,11 @@ func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 		return endpoint.PutResult{}, wrap(d.ref, op, err)
 	}
 	if d.turn != nil {
-		select {
-		case <-d.turn:
-		case <-ctx.Done():
-			return endpoint.PutResult{}, ctx.Err()
+		done, err := d.turn.Take(ctx)
+		if err != nil {
+			return endpoint.PutResult{}, err
 		}
-		defer func() { d.turn <- struct{}{} }()
+		defer done()
 	}
 	reused, err := d.putBlob(ctx, b, open)
 	return endpoint.PutResult{Reused: reused}, wrap(d.ref, op, err)

@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // maxManifest is the size in bytes of the largest manifest or list that is accepted.
@@ -302,7 +303,7 @@ func (r *blobReader) Close() error {
 
 // signaturesOf are the signatures of one manifest, read at most once.
 type signaturesOf struct {
-	turn chan struct{} // holds one token; whoever has it may read or set sigs
+	turn turns.Turn // whoever has it may read or set sigs
 	sigs endpoint.Signatures
 }
 
@@ -313,12 +314,11 @@ func (s *Source) Signatures(ctx context.Context, d digest.Digest) (endpoint.Sign
 		return nil, wrap(s.ref, op, err)
 	}
 	of := s.signaturesOf(d)
-	select {
-	case <-of.turn:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	done, err := of.turn.Take(ctx)
+	if err != nil {
+		return nil, err
 	}
-	defer func() { of.turn <- struct{}{} }()
+	defer done()
 	if of.sigs != nil {
 		return of.sigs, nil
 	}
@@ -344,8 +344,7 @@ func (s *Source) signaturesOf(d digest.Digest) *signaturesOf {
 	defer s.mu.Unlock()
 	of, ok := s.sigs[d]
 	if !ok {
-		of = &signaturesOf{turn: make(chan struct{}, 1)}
-		of.turn <- struct{}{}
+		of = &signaturesOf{}
 		s.sigs[d] = of
 	}
 	return of
