@@ -173,6 +173,7 @@ func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values ma
 
 // parseFile reads a mapping whose values are scalars or sequences of scalars. Sequences become text with commas.
 // It refuses keys that are no settings, since a policy that was mistyped would not be in force.
+// The YAML library's own refusal (Decoder.KnownFields) is for structs; here the table of settings says what there is.
 func parseFile(content []byte) (map[string]fileValue, error) {
 	var document yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))

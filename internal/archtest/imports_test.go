@@ -23,6 +23,7 @@ var layers = []string{"examples", "copy", "internal", "manifest"}
 // libraryModules are what the library's packages may import beside the standard library and each other, and all that its go.mod may
 // require directly: every user of the library downloads them.
 var libraryModules = slices.Concat([]string{
+	"github.com/gofrs/flock", // locks on files, on all systems
 	"github.com/opencontainers/go-digest",
 	"github.com/opencontainers/image-spec",
 	"github.com/sirupsen/logrus",
@@ -37,7 +38,7 @@ var upstreamModules = []string{
 	"github.com/docker/docker-credential-helpers", // how it asks credential helpers
 	"go.podman.io/storage",                        // where upstream looks for its configuration files
 	"go.yaml.in/yaml/v3",                          // and their format
-	"golang.org/x/sys",                            // locks on files, and the terminals of tests
+	"golang.org/x/sys",                            // swaps directories, and the terminals of tests
 	"golang.org/x/term",                           // is there a terminal?
 }
 

@@ -4,15 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 // syncLocks are the locks that a run holds: one for each repository, layout or file that it writes to.
-type syncLocks []*os.File
+type syncLocks []*flock.Flock
 
 // lockAll takes the locks for keys, which are sorted, or none of them: it does not wait. A lock is on a file that stays, and ends with
 // the process, however that ends.
@@ -26,12 +27,12 @@ func lockAll(env *environment, dir string, keys []string) (syncLocks, error) {
 	}
 	var locks syncLocks
 	for _, key := range keys {
-		f, err := lockOne(dir, key)
+		lock, err := lockOne(dir, key)
 		if err != nil {
 			locks.release()
 			return nil, err
 		}
-		locks = append(locks, f)
+		locks = append(locks, lock)
 	}
 	return locks, nil
 }
@@ -46,37 +47,31 @@ func defaultStateDir(env *environment) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("mirror-%d", os.Getuid()))
 }
 
-func lockOne(dir, key string) (*os.File, error) {
+func lockOne(dir, key string) (*flock.Flock, error) {
 	sum := sha256.Sum256([]byte(key))
 	path := filepath.Join(dir, hex.EncodeToString(sum[:])+".lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	lock := flock.New(path)
+	locked, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("lock for %s: %w", key, err)
 	}
-	free, err := tryLock(f)
-	if err == nil && free {
-		err = describeLock(f, key)
+	// Nobody else can read a locked file on Windows: who holds it stands in another one.
+	holder := path + ".holder"
+	if !locked {
+		said, _ := os.ReadFile(holder)
+		return nil, fmt.Errorf("another run is writing to %s%s; wait until it has ended", key, heldBy(string(said)))
 	}
-	switch {
-	case err != nil:
-		_ = f.Close()
+	if err := os.WriteFile(holder, describeLock(key), 0o600); err != nil {
+		_ = lock.Close()
 		return nil, fmt.Errorf("lock for %s: %w", key, err)
-	case !free:
-		holder, _ := io.ReadAll(io.LimitReader(f, 1000))
-		_ = f.Close()
-		return nil, fmt.Errorf("another run is writing to %s%s; wait until it has ended", key, heldBy(string(holder)))
 	}
-	return f, nil
+	return lock, nil
 }
 
-// describeLock writes who holds the lock, for people.
-func describeLock(f *os.File, key string) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
+// describeLock says who holds the lock, for people.
+func describeLock(key string) []byte {
 	host, _ := os.Hostname()
-	_, err := f.WriteAt([]byte(fmt.Sprintf("process %d on %s, since %s\n%s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339), key)), 0)
-	return err
+	return fmt.Appendf(nil, "process %d on %s, since %s\n%s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339), key)
 }
 
 func heldBy(holder string) string {
@@ -87,7 +82,7 @@ func heldBy(holder string) string {
 }
 
 func (l syncLocks) release() {
-	for _, f := range l {
-		_ = f.Close()
+	for _, lock := range l {
+		_ = lock.Close()
 	}
 }

@@ -170,6 +170,10 @@ func resolve(node *yaml.Node) *yaml.Node {
 }
 
 // mapping returns the values of a mapping whose keys must be among known, nil if it is none.
+//
+// It does by hand what Decoder.KnownFields of the YAML library does, because that one says less: a
+// type of Go in place of what the key stands in, no key that may have been meant, and the lines of
+// values are gone when their contents are looked at.
 func (p *parser) mapping(node *yaml.Node, what string, known []string) map[string]*yaml.Node {
 	at := node.Line
 	if node = resolve(node); node.Kind != yaml.MappingNode {

@@ -10,10 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/oci/layout"
@@ -42,7 +44,7 @@ type layoutEnd struct {
 	blobs    string // the layout's blobs
 	name     string // the tag; "" for an entry without name
 	staging  string
-	lock     *os.File
+	lock     *flock.Flock
 
 	mu       sync.Mutex // guards what follows
 	attached *layoutAttachments
@@ -118,21 +120,21 @@ const (
 	maxLockPause = 100 * time.Millisecond
 )
 
-// lockLayout waits until it holds the lock of the layout in dir, and makes sure that its oci-layout file is there. The lock is
-// released when the file is closed.
-func lockLayout(ctx context.Context, dir string) (*os.File, error) {
-	path := filepath.Join(dir, imgspecv1.ImageLayoutFile)
+// lockLayout waits until it holds the lock of the layout in dir, and makes sure that its oci-layout
+// file is there. Closing the lock releases it, and so does the end of the process.
+func lockLayout(ctx context.Context, dir string) (*flock.Flock, error) {
+	lock := flock.New(lockedFile(dir), flock.SetPermissions(0o644))
 	pause := minLockPause
 	for {
-		f, err := tryLockFile(path)
+		locked, err := lockAt(lock)
 		if err != nil {
 			return nil, err
 		}
-		if f != nil {
-			if err := writeLayoutFile(f); err != nil {
-				return nil, errors.Join(err, f.Close())
+		if locked {
+			if err := writeLayoutFile(filepath.Join(dir, imgspecv1.ImageLayoutFile)); err != nil {
+				return nil, errors.Join(err, lock.Close())
 			}
-			return f, nil
+			return lock, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -143,44 +145,50 @@ func lockLayout(ctx context.Context, dir string) (*os.File, error) {
 	}
 }
 
-// tryLockFile returns the locked file at path, or nil if somebody else holds the lock.
-func tryLockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
+// lockedFile is the file of a layout that is locked: see layoutEnd. Nobody else can read what is
+// locked on Windows, so that it is a file of its own there.
+func lockedFile(dir string) string {
+	path := filepath.Join(dir, imgspecv1.ImageLayoutFile)
+	if runtime.GOOS == "windows" {
+		path += ".lock"
 	}
-	locked, err := lockAt(f, path)
-	if err == nil && locked {
-		return f, nil
-	}
-	return nil, errors.Join(err, f.Close())
+	return path
 }
 
-// lockAt says whether it got the lock on f, and f is still the file at path.
-func lockAt(f *os.File, path string) (bool, error) {
-	locked, err := tryLock(f)
+// lockAt reports whether it got the lock, or has it already, and the locked file is still the one at
+// its path. If it is not, because another program has replaced it, the lock is released: that of a
+// file that nobody opens any more excludes nobody.
+func lockAt(lock *flock.Flock) (bool, error) {
+	locked, err := lock.TryLock()
 	if err != nil || !locked {
 		return false, err
 	}
-	return isAt(f, path)
+	current, err := isAt(lock)
+	if err == nil && current {
+		return true, nil
+	}
+	return false, errors.Join(err, lock.Close())
 }
 
-// isAt says whether f is the file at path. It is not if another program has replaced it since f was opened: the lock of a
-// file that nobody opens any more excludes nobody.
-func isAt(f *os.File, path string) (bool, error) {
-	ours, err := f.Stat()
+func isAt(lock *flock.Flock) (bool, error) {
+	ours, err := lock.Stat()
 	if err != nil {
 		return false, err
 	}
-	theirs, err := os.Stat(path)
+	theirs, err := os.Stat(lock.Path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	return err == nil && os.SameFile(ours, theirs), err
 }
 
-// writeLayoutFile fills the file oci-layout if it was just created.
-func writeLayoutFile(f *os.File) error {
+// writeLayoutFile makes the file oci-layout if it is not there, or empty because it was just locked.
+func writeLayoutFile(path string) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
 	info, err := f.Stat()
 	if err != nil || info.Size() > 0 {
 		return err

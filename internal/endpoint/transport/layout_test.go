@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
@@ -250,9 +251,9 @@ func TestOneWriterAtATime(t *testing.T) {
 		assert.NoError(t, err)
 		opened <- dest
 	}()
-	second, err := tryLockFile(filepath.Join(dir, imgspecv1.ImageLayoutFile))
+	second, err := lockAt(flock.New(lockedFile(dir)))
 	require.NoError(t, err)
-	assert.Nil(t, second)
+	assert.False(t, second)
 	require.NoError(t, first.Close())
 	require.NoError(t, (<-opened).Close())
 	assert.Empty(t, leftovers(t, dir))
@@ -261,28 +262,32 @@ func TestOneWriterAtATime(t *testing.T) {
 func TestLockOfAReplacedFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, imgspecv1.ImageLayoutFile)
-	f, err := lockLayout(t.Context(), dir)
+	lock, err := lockLayout(t.Context(), dir)
 	require.NoError(t, err)
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"imageLayoutVersion":"1.0.0"}`, string(content))
-	locked, err := lockAt(f, path) // again: it is the same file
+	locked, err := lockAt(lock) // again: it is the same file
 	require.NoError(t, err)
 	assert.True(t, locked)
 
 	require.NoError(t, os.Rename(path, path+".old"))
-	locked, err = lockAt(f, path)
+	locked, err = lockAt(lock)
 	require.NoError(t, err)
 	assert.False(t, locked)
+	assert.False(t, lock.Locked())
+	lock, err = lockLayout(t.Context(), dir)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
 	require.NoError(t, os.WriteFile(path, []byte(`{ "imageLayoutVersion": "1.0.0" }`), 0o600))
-	locked, err = lockAt(f, path)
+	locked, err = lockAt(lock)
 	require.NoError(t, err)
 	assert.False(t, locked)
-	require.NoError(t, f.Close())
+	assert.False(t, lock.Locked())
 
-	f, err = lockLayout(t.Context(), dir)
+	lock, err = lockLayout(t.Context(), dir)
 	require.NoError(t, err)
-	require.NoError(t, f.Close())
+	require.NoError(t, lock.Close())
 	content, err = os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Len(t, content, len(`{ "imageLayoutVersion": "1.0.0" }`), "what is there stays, with its spaces")
