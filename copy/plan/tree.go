@@ -30,6 +30,9 @@ type parsedDocument struct {
 	err   error
 }
 
+// isList is IsList without another look at the document: its MediaType is what it is.
+func (d parsedDocument) isList() bool { return manifest.IsListMediaType(d.MediaType) }
+
 // ParseTree parses what a source names, top with the digest d, and other documents, by digest. That they match their digests is assumed.
 // More come with With.
 //
@@ -37,7 +40,7 @@ type parsedDocument struct {
 // manifest of an image is an error of plans that need it.
 func ParseTree(top Document, d digest.Digest, documents map[digest.Digest]Document) (*Tree, error) {
 	t := &Tree{top: d, documents: map[digest.Digest]parsedDocument{d: parse(top)}}
-	if t.documents[d].IsList() {
+	if t.documents[d].isList() {
 		t.lists = &listtree.Builder{}
 	}
 	return t.with(documents, slices.Collect(maps.Keys(documents)))
@@ -66,9 +69,9 @@ func (t *Tree) with(documents map[digest.Digest]Document, more []digest.Digest) 
 		}
 	}
 	if t.lists != nil {
-		out.lists = t.lists.Clone(func(d digest.Digest) (listtree.Document, bool) {
+		out.lists = t.lists.Clone(func(d digest.Digest) (string, []byte, bool) {
 			doc, ok := out.documents[d]
-			return listtree.Document{MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
+			return doc.MediaType, doc.Bytes, ok
 		})
 		var err error
 		if out.list, err = out.lists.Build(t.top); err != nil {
@@ -97,7 +100,7 @@ func (t *Tree) Document(d digest.Digest) (Document, bool) {
 // tree does not have. The error is a *manifest.ParseError, also for what is a list.
 func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
 	doc, ok := t.documents[d]
-	if ok && doc.IsList() {
+	if ok && doc.isList() {
 		_, doc.err = manifest.ParseImage(doc.Bytes, doc.MediaType)
 	}
 	if doc.err != nil {

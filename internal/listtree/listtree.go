@@ -36,12 +36,6 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("list %s: %s exceeds the limit of %d", e.List, e.What, e.Limit)
 }
 
-// A Document is a list or a manifest as bytes.
-type Document struct {
-	MediaType string // as it is declared, "" for not at all; the document's own word goes before it
-	Bytes     []byte
-}
-
 // A Node is one list of the tree. The same list may stand in several places of the tree; its nodes are then distinct.
 type Node struct {
 	Digest digest.Digest
@@ -63,8 +57,9 @@ type Tree struct {
 
 // A Builder builds a tree as its documents are read, and parses each once. It must not be used concurrently.
 type Builder struct {
-	// Read returns the document with digest d, and false if it has not been read. It is assumed to match its digest.
-	Read func(d digest.Digest) (Document, bool)
+	// Read returns the document with digest d and the media type by which it is to be read (see manifest.TypeOf), and
+	// false if it has not been read. It is assumed to match its digest.
+	Read func(d digest.Digest) (mediaType string, document []byte, ok bool)
 
 	known map[digest.Digest]content
 	held  int64
@@ -78,7 +73,7 @@ type content struct {
 }
 
 // Clone returns a builder that knows what b does, reads by read, and does not change with b.
-func (b *Builder) Clone(read func(d digest.Digest) (Document, bool)) *Builder {
+func (b *Builder) Clone(read func(d digest.Digest) (mediaType string, document []byte, ok bool)) *Builder {
 	return &Builder{Read: read, known: maps.Clone(b.known), held: b.held}
 }
 
@@ -88,17 +83,17 @@ func (b *Builder) content(d digest.Digest) (content, bool, error) {
 	if c, ok := b.known[d]; ok {
 		return c, true, nil
 	}
-	doc, ok := b.Read(d)
+	mediaType, document, ok := b.Read(d)
 	if !ok {
 		return content{}, false, nil
 	}
-	c := content{mediaType: manifest.TypeOf(doc.Bytes, doc.MediaType), bytes: doc.Bytes}
-	if manifest.IsListMediaType(c.mediaType) {
-		if b.held += int64(len(doc.Bytes)); b.held > MaxBytes {
+	c := content{mediaType: mediaType, bytes: document}
+	if manifest.IsListMediaType(mediaType) {
+		if b.held += int64(len(document)); b.held > MaxBytes {
 			return content{}, false, &LimitError{What: "bytes of all lists", Limit: MaxBytes, List: d}
 		}
 		var err error
-		if c.list, err = manifest.Parse(doc.Bytes, c.mediaType); err != nil {
+		if c.list, err = manifest.Parse(document, mediaType); err != nil {
 			return content{}, false, fmt.Errorf("list %s: %w", d, err)
 		}
 	}

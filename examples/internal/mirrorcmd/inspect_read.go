@@ -89,9 +89,9 @@ func readContent(ctx context.Context, src endpoint.Source, parallel uint) (*cont
 
 // readLists reads the nested lists, level by level.
 func (c *content) readLists(ctx context.Context, src endpoint.Source, parallel uint) error {
-	b := listtree.Builder{Read: func(d digest.Digest) (listtree.Document, bool) {
+	b := listtree.Builder{Read: func(d digest.Digest) (string, []byte, bool) {
 		doc, ok := c.documents[d]
-		return listtree.Document{MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
+		return doc.MediaType, doc.Bytes, ok
 	}}
 	for {
 		tree, err := b.Build(c.top.Digest)
