@@ -4,6 +4,7 @@ import (
 	_ "crypto/sha256" // the algorithms that a digest may name must be linked in to be valid
 	_ "crypto/sha512"
 	"encoding/base64"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,7 +18,7 @@ type Descriptor struct {
 	URLs         []string            // unchecked: strangers chose them
 	Annotations  map[string]string   // nil if there are none
 	ArtifactType string              // "" if the document states none
-	Platform     *imgspecv1.Platform // nil if absent or null
+	Platform     *imgspecv1.Platform // nil if absent or null; descriptors of a document share it
 }
 
 // Keys that have a meaning in one of the formats. Each level lists the keys of all formats, so that no document means one thing
@@ -84,10 +85,18 @@ func (s *scanner) readDigest() (digest.Digest, error) {
 		return "", err
 	}
 	d := digest.Digest(text)
-	if err := d.Validate(); err != nil {
+	if err := validate(d); err != nil {
 		return "", s.fail(start, "invalid digest "+quote(text)+": "+err.Error())
 	}
 	return d, nil
+}
+
+// validate is d.Validate, which takes longer over the digests that most lists have.
+func validate(d digest.Digest) error {
+	if hex, ok := strings.CutPrefix(string(d), "sha256:"); ok && len(hex) == 64 && strings.Trim(hex, "0123456789abcdef") == "" {
+		return nil
+	}
+	return d.Validate()
 }
 
 // readData reads embedded content, or null. It keeps nothing: content is always read by its digest.
@@ -111,7 +120,7 @@ func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 	if s.null() {
 		return nil, nil
 	}
-	p := &imgspecv1.Platform{}
+	var p imgspecv1.Platform
 	err := s.object(platformKeys, func(key string) (err error) {
 		switch key {
 		case "architecture":
@@ -134,7 +143,27 @@ func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	return s.platform(p), nil
+}
+
+// A platformKey is a platform without features.
+type platformKey struct{ os, architecture, variant, osVersion string }
+
+// platform returns p, as read before if the document has the same platform without features already: many entries share few.
+func (s *scanner) platform(p imgspecv1.Platform) *imgspecv1.Platform {
+	if p.OSFeatures != nil {
+		return &p
+	}
+	key := platformKey{p.OS, p.Architecture, p.Variant, p.OSVersion}
+	known, ok := s.platforms[key]
+	if !ok {
+		if s.platforms == nil {
+			s.platforms = map[platformKey]*imgspecv1.Platform{}
+		}
+		known = new(p)
+		s.platforms[key] = known
+	}
+	return known
 }
 
 // readAnnotations reads an object whose values are strings or null, or null. Parsers do not agree on which of several values counts: an

@@ -236,7 +236,7 @@ func (e entry) update(u ListEdit) (entry, error) {
 func parseEntry(raw string) (entry, error) {
 	s := &scanner{src: raw}
 	desc, err := s.readDescriptor()
-	return entry{raw: raw, desc: desc}, err
+	return entry{raw: raw, desc: &desc}, err
 }
 
 func editError(edits []ListEdit, i int, reason string) *EditError {

@@ -114,7 +114,7 @@ type core struct {
 type entry struct {
 	gap  string // comma and white space before it; not used for the first entry
 	raw  string // the object
-	desc Descriptor
+	desc *Descriptor
 }
 
 // readEntries reads the array of entries, or null, which encoding/json writes for an empty one.
@@ -129,7 +129,7 @@ func (c *core) readEntries(s *scanner) error {
 	err := s.array(func(int) error {
 		start := s.pos
 		desc, err := s.readDescriptor()
-		c.entries = append(c.entries, entry{gap: s.src[done:start], raw: s.src[start:s.pos], desc: desc})
+		c.entries = append(c.entries, entry{gap: s.src[done:start], raw: s.src[start:s.pos], desc: &desc})
 		done = s.pos
 		return err
 	})

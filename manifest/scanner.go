@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
@@ -27,6 +29,8 @@ type scanner struct {
 	keyStart, keyEnd int // where in src the key is, quotes included, when object calls member
 
 	remarks []Remark // on what was let through
+
+	platforms map[platformKey]*imgspecv1.Platform // that were read, but for those with features
 }
 
 // A step of a path leads to a member of an object or to an element of an array.

@@ -31,7 +31,7 @@ func (in *Input) planMulti() (*Plan, error) {
 	if err := in.checkMissing(root, sel); err != nil {
 		return nil, err
 	}
-	p, err := in.decideAction(&treePlanner{in: in, sel: sel, platforms: map[platformKey]string{}}, root)
+	p, err := in.decideAction(&treePlanner{in: in, sel: sel, platforms: map[*imgspecv1.Platform]string{}}, root)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +129,8 @@ func (in *Input) listOnly() bool {
 type treePlanner struct {
 	in  *Input
 	sel *selection
-	// platforms are the texts of platforms that many entries share.
-	platforms map[platformKey]string
+	// platforms are the texts of platforms, which many entries share.
+	platforms map[*imgspecv1.Platform]string
 }
 
 // plan plans the whole tree, kept or stripped.
@@ -153,13 +153,17 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 			p.ActionReason = "nothing to strip"
 		}
 	}
-	for _, d := range p.Wanted() {
+	wanted := p.Wanted()
+	p.Copies = slices.Grow(p.Copies, len(wanted))
+	for _, d := range wanted {
 		if !t.in.Present[d] {
 			p.Copies = append(p.Copies, d)
 		}
 	}
 	list.Walk(func(l *ListPlan) { p.warnOfRemarks(l.Result, l.remarks()) })
-	t.absent(p)
+	if !strip { // a stripped list names what is copied, and nothing else
+		t.absent(p)
+	}
 	t.void(p)
 	p.attach(t.in)
 	return p, t.in.count(p)
@@ -186,7 +190,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
 	}
-	l.Edits = append(l.updates(), decided.deletes...)
+	l.Edits = slices.Insert(decided.deletes, 0, l.updates()...)
 	return l, t.edit(n, l)
 }
 
@@ -211,8 +215,8 @@ func (t *treePlanner) nested(n *listtree.Node, ip *InstancePlan, strip bool) err
 // copied says of each entry whether it is copied.
 func (l *ListPlan) copied() []bool {
 	copied := make([]bool, len(l.Instances))
-	for i, ip := range l.Instances {
-		copied[i] = ip.Decision == Copy
+	for i := range l.Instances {
+		copied[i] = l.Instances[i].Decision == Copy
 	}
 	return copied
 }
@@ -220,8 +224,8 @@ func (l *ListPlan) copied() []bool {
 // updates returns the edits of the entries that are updated.
 func (l *ListPlan) updates() []manifest.ListEdit {
 	var updates []manifest.ListEdit
-	for _, ip := range l.Instances {
-		if ip.Entry == UpdateEntry {
+	for i := range l.Instances {
+		if ip := &l.Instances[i]; ip.Entry == UpdateEntry {
 			updates = append(updates, manifest.ListEdit{
 				ListOperation: manifest.ListOpUpdate, UpdateIndex: ip.Index, UpdateDigest: ip.Nested.Result, UpdateSize: ip.Nested.ResultSize,
 			})
@@ -233,14 +237,19 @@ func (l *ListPlan) updates() []manifest.ListEdit {
 // dropOrphans takes back attestations that follow a nested list which gets another digest, and those that follow them: what they
 // describe would not be in the list. Attestations that were selected in their own right stay.
 func dropOrphans(l *ListPlan) {
-	follows := func(ip InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
-	var stay []digest.Digest // those whose followers are still to be looked at
+	follows := func(ip *InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
 	followers := map[digest.Digest][]int{}
-	for i, ip := range l.Instances {
-		switch {
-		case follows(ip):
+	for i := range l.Instances {
+		if ip := &l.Instances[i]; follows(ip) {
 			followers[ip.AttestationOf] = append(followers[ip.AttestationOf], i)
-		case ip.Decision == Copy && ip.Entry == KeepEntry:
+		}
+	}
+	if len(followers) == 0 {
+		return
+	}
+	var stay []digest.Digest // those whose followers are still to be looked at
+	for i := range l.Instances {
+		if ip := &l.Instances[i]; ip.Decision == Copy && ip.Entry == KeepEntry && !follows(ip) {
 			stay = append(stay, ip.Digest)
 		}
 	}
@@ -261,19 +270,12 @@ func dropOrphans(l *ListPlan) {
 	}
 }
 
-// A platformKey is a platform without features.
-type platformKey struct{ os, architecture, variant, osVersion string }
-
 // platform returns p for people.
 func (t *treePlanner) platform(p *imgspecv1.Platform) string {
-	if p == nil || len(p.OSFeatures) > 0 {
-		return platform.Format(p)
-	}
-	key := platformKey{p.OS, p.Architecture, p.Variant, p.OSVersion}
-	text, ok := t.platforms[key]
+	text, ok := t.platforms[p]
 	if !ok {
 		text = platform.Format(p)
-		t.platforms[key] = text
+		t.platforms[p] = text
 	}
 	return text
 }
@@ -297,16 +299,16 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 func (t *treePlanner) absent(p *Plan) {
 	there := make(map[digest.Digest]bool, len(p.Copies))
 	p.List.Walk(func(l *ListPlan) {
-		for _, ip := range l.Instances {
-			if ip.Decision == Copy || ip.Present {
+		for i := range l.Instances {
+			if ip := &l.Instances[i]; ip.Decision == Copy || ip.Present {
 				there[ip.Digest] = true
 			}
 		}
 	})
 	p.List.Walk(func(l *ListPlan) {
 		named := map[digest.Digest]bool{}
-		for _, ip := range l.Instances {
-			if ip.Entry != StripEntry && !there[ip.Digest] && !named[ip.Digest] {
+		for i := range l.Instances {
+			if ip := &l.Instances[i]; ip.Entry != StripEntry && !there[ip.Digest] && !named[ip.Digest] {
 				named[ip.Digest] = true
 				l.Absent = append(l.Absent, ip.Digest)
 			}
@@ -362,7 +364,7 @@ func (t *treePlanner) void(p *Plan) {
 		if l.Result != l.Digest {
 			p.noteSignatures(l.Digest, t.in.ListSignatures[l.Digest])
 		}
-		if !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Entry == UpdateEntry }) {
+		if len(l.updates()) == 0 {
 			return
 		}
 		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}

@@ -31,7 +31,7 @@ func New(in Input) (*Plan, error) {
 
 // plan plans what is copied, whoever does the work.
 func (in *Input) plan() (*Plan, error) {
-	if !in.Top.IsList() {
+	if !manifest.IsListMediaType(in.Top.MediaType) {
 		return in.planSingle()
 	}
 	if in.Choices.ImageListSelection == CopySystemImage {
@@ -53,7 +53,7 @@ func (in *Input) count(p *Plan) error {
 	counted := slices.Clone(p.Copies)
 	for _, a := range p.ToAttach() {
 		doc, ok := in.Tree.Document(a.Digest)
-		if !ok || !doc.IsList() {
+		if !ok || !manifest.IsListMediaType(doc.MediaType) {
 			counted = append(counted, a.Digest)
 			continue
 		}

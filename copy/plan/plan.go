@@ -228,8 +228,10 @@ func (p *Plan) Wanted() []digest.Digest {
 	if p.Image != nil {
 		return []digest.Digest{p.Image.Digest}
 	}
-	var wanted []digest.Digest
-	seen := map[digest.Digest]bool{}
+	most := 0
+	p.List.Walk(func(l *ListPlan) { most += len(l.copies) })
+	wanted := slices.Grow([]digest.Digest(nil), most)
+	seen := make(map[digest.Digest]bool, most)
 	p.List.Walk(func(l *ListPlan) {
 		for _, d := range l.copies {
 			if !seen[d] {
@@ -252,8 +254,8 @@ func (p *Plan) Lists() []digest.Digest {
 // Walk calls f for l and for every list nested in it that is copied.
 func (l *ListPlan) Walk(f func(*ListPlan)) {
 	f(l)
-	for _, ip := range l.Instances {
-		if ip.Nested != nil && ip.Decision == Copy {
+	for i := range l.Instances {
+		if ip := &l.Instances[i]; ip.Nested != nil && ip.Decision == Copy {
 			ip.Nested.Walk(f)
 		}
 	}

@@ -54,12 +54,17 @@ type filter struct {
 	text    string
 	reason  Reason // of what it matches
 	matched bool
+	attests bool // it spells unknown/unknown out, and so means attestations, too
+	// seen says of each platform that was met whether the filter matches it. Entries of a list share theirs.
+	seen map[*imgspecv1.Platform]bool
 }
 
 func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter) {
 	for _, group := range groups {
 		for _, f := range group {
-			p := &filter{Pattern: platform.Pattern(f), text: f.String()}
+			p := &filter{Pattern: platform.Pattern(f), text: f.String(), seen: map[*imgspecv1.Platform]bool{}}
+			normal := p.Normalized()
+			p.attests = normal.OS == unknown && normal.Architecture == unknown
 			if f.Exclude {
 				p.reason = Reason{ReasonExcluded, "excluded by " + p.text}
 				exclude = append(exclude, p)
@@ -75,18 +80,24 @@ func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter)
 // unknown is what attestations say for operating system and architecture.
 const unknown = "unknown"
 
-// matches says whether f means the instance. Lists are selected by what is in them. Attestations are what their annotation says,
-// whatever their platform: f means them only if it spells unknown/unknown out.
+// matches reports whether f means the instance. Lists are selected by what is in them. Attestations are what their annotation
+// says, whatever their platform: f means them only if it spells unknown/unknown out.
 func (f *filter) matches(instance manifest.Instance) bool {
-	if instance.IsList() {
+	if instance.IsList() || !f.matchesPlatform(instance.Platform) {
 		return false
 	}
-	if _, ok := instance.AttestationOf(); ok {
-		if p := f.Normalized(); p.OS != unknown || p.Architecture != unknown {
-			return false
-		}
+	_, attestation := instance.AttestationOf()
+	return f.attests || !attestation
+}
+
+// matchesPlatform is Matches, which looks at each platform once.
+func (f *filter) matchesPlatform(pl *imgspecv1.Platform) bool {
+	is, ok := f.seen[pl]
+	if !ok {
+		is = f.Matches(pl)
+		f.seen[pl] = is
 	}
-	return f.Matches(instance.Platform)
+	return is
 }
 
 // firstMatch notes which of the filters match the instance, and returns the reason of the alphabetically first one, nil if none does.

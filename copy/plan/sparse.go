@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -22,16 +24,18 @@ type instanceCopies struct {
 // An entry that is not copied is removed also if another entry with the same digest stays.
 // A list that would lose its last entry is an *EmptyError.
 func prepareInstanceCopies(instances []manifest.Instance, copied []bool, strip bool) (instanceCopies, error) {
-	var out instanceCopies
-	seen := make(map[digest.Digest]bool, len(instances))
 	kept := 0
-	for i, instance := range instances {
-		if copied[i] {
+	for _, is := range copied {
+		if is {
 			kept++
 		}
-		if copied[i] && !instance.IsList() && !seen[instance.Digest] {
-			seen[instance.Digest] = true
-			out.copies = append(out.copies, instance.Digest)
+	}
+	out := instanceCopies{copies: slices.Grow([]digest.Digest(nil), kept)}
+	seen := make(map[digest.Digest]bool, kept)
+	for i := range instances {
+		if d := instances[i].Digest; copied[i] && !instances[i].IsList() && !seen[d] {
+			seen[d] = true
+			out.copies = append(out.copies, d)
 		}
 	}
 	switch {
