@@ -7,25 +7,22 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// checkUnambiguous refuses to have anything written anew, for the given reason, that parsers read differently: what comes of it would be one
-// of the readings.
-func (j *job) checkUnambiguous(reason string) error {
-	if j.o.PreserveDigests || j.in.DestinationDigest != "" {
+// checkUnambiguous refuses to have anything of a plan written anew, for the given reason, that parsers read differently: what comes of it
+// would be one of the readings.
+func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
+	if in.Choices.PreserveDigests || in.DestinationDigest != "" {
 		return nil // nothing is
 	}
 	remarks := map[digest.Digest][]manifest.Remark{}
-	if j.plan.List != nil {
-		j.plan.List.Walk(func(l *ListPlan) { remarks[l.Digest] = l.List().Remarks() })
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) { remarks[l.Digest] = l.List().Remarks() })
 	}
-	for _, d := range j.plan.Copies {
-		doc, err := j.document(d)
-		if err != nil {
-			return err
-		}
-		if image, err := parseImage(doc); err == nil && image != nil {
+	for _, d := range p.Copies {
+		if image, err := in.Tree.Image(d); err == nil && image != nil {
 			remarks[d] = image.Remarks
 		}
 	}

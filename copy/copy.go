@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -30,33 +31,49 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 
 // image is Image.
 func (c *call) image(ctx context.Context) (copiedManifest []byte, retErr error) {
-	e := &ends{call: c}
+	e := &ends{call: c, unlistable: map[digest.Digest]bool{}}
 	defer func() {
 		if retErr = e.close(registry.AtDeadline(ctx, retErr, e.src, e.dst)); retErr != nil {
 			copiedManifest = nil
 		}
 	}()
-	j, err := c.plan(ctx, e, true)
+	s, err := c.survey(ctx, e, true)
 	if err != nil {
 		return nil, err
 	}
-	return j.run(ctx)
+	return newJob(e, s).run(ctx)
 }
 
-// plan takes all steps up to the plan.
-func (c *call) plan(ctx context.Context, e *ends, compare bool) (*job, error) {
+// survey opens the source, and the destination if that is to be compared, finds out what a plan depends on, and plans. Nothing is written.
+func (c *call) survey(ctx context.Context, e *ends, compare bool) (survey, error) {
 	if err := c.o.validate(); err != nil {
-		return nil, err
+		return survey{}, err
 	}
 	if err := c.checkAttachable(); err != nil {
-		return nil, err
+		return survey{}, err
 	}
 	opened, err := open(ctx, e, compare)
 	if err != nil {
-		return nil, err
+		return survey{}, err
 	}
-	j := newJob(e, opened)
-	return j, j.load(ctx)
+	s, err := loadTree(ctx, e, opened)
+	for _, step := range []func(context.Context, *ends, survey) (survey, error){
+		compareTree, loadImages, foresee, settle,
+	} {
+		if err != nil {
+			return s, err
+		}
+		if !s.settled {
+			s, err = step(ctx, e, s)
+		}
+	}
+	if err == nil && !s.settled {
+		s, err = decideWay(e, s)
+	}
+	if err != nil {
+		return s, err
+	}
+	return c.planned(s, s.plan.WithWarnings(c.reporter.takeWarnings())), nil
 }
 
 // run executes the plan and returns what the destination names.
@@ -155,12 +172,12 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 
 // prepare is Prepare.
 func (c *call) prepare(ctx context.Context) (*Prepared, error) {
-	e := &ends{call: c}
-	j, err := c.plan(ctx, e, c.o.CompareDestination)
+	e := &ends{call: c, unlistable: map[digest.Digest]bool{}}
+	s, err := c.survey(ctx, e, c.o.CompareDestination)
 	if err != nil {
 		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst))
 	}
-	return &Prepared{job: j, plan: j.plan}, nil
+	return &Prepared{job: newJob(e, s), plan: s.plan}, nil
 }
 
 // Plan returns what Execute does. It does not change: what a registry decided under Auto is in the Report.
@@ -192,8 +209,8 @@ func (p *Prepared) unchanged(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	if known && j.topKnown && now != j.top {
-		return &ChangedError{Side: DestinationSide, Planned: j.top, Found: now}
+	if known && j.there.topKnown && now != j.there.top {
+		return &ChangedError{Side: DestinationSide, Planned: j.there.top, Found: now}
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (j *job) signPresent(ctx context.Context) error {
 		present = slices.Concat(j.plan.Wanted(), j.plan.List.NestedLists())
 		present = slices.DeleteFunc(present, func(d digest.Digest) bool { return !j.in.Present[d] })
 	}
-	lacking, err := j.unsigned(ctx, present)
+	lacking, err := unsigned(ctx, j.ends, j.source, present)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (j *job) imageCopy(doc endpoint.Document) (imageCopy, error) {
 	if parsed == nil { // upstreamReason has seen to it that no wanted image is one
 		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
 	}
-	there := j.in.Present[doc.Digest] || j.there[doc.Digest]
+	there := j.in.Present[doc.Digest] || j.there.stored[doc.Digest]
 	return imageCopy{doc: doc, subject: parsed.Subject, blobs: j.blobsToCopy(parsed), there: there}, nil
 }
 

@@ -26,21 +26,21 @@ import (
 )
 
 // decideWay decides, once everything is read, who does the work, and refuses what the one who has to cannot do.
-func (j *job) decideWay() error {
-	j.in.Way = wayFacts(&j.o, j.from, j.to)
-	j.in.Way.Signed = map[digest.Digest]bool{}
-	for _, d := range j.plan.Copies {
-		j.in.Way.Signed[d] = j.signaturesOf(d) != nil
+func decideWay(e *ends, s survey) (survey, error) {
+	in := e.input(s.source, s.there)
+	in.Way = wayFacts(&e.o, e.from, e.to)
+	in.Way.Signed = map[digest.Digest]bool{}
+	for _, d := range s.plan.Copies {
+		in.Way.Signed[d] = s.source.signatures[d] != nil
 	}
-	decided, err := j.in.DecideWay(j.plan)
-	if err == nil && decided.Way == Upstream {
-		err = j.checkUnambiguous(decided.WayReason)
+	p, err := in.DecideWay(s.plan)
+	if err == nil && p.Way == Upstream {
+		err = checkUnambiguous(&in, p, p.WayReason)
 	}
 	if err != nil {
-		decided = nil // nobody can carry it out
+		return e.planned(s, nil), err // nobody can carry it out
 	}
-	j.setPlan(decided)
-	return err
+	return e.planned(s, p), nil
 }
 
 // upstreamOptions are the options for upstream's copy of what was planned.
@@ -150,8 +150,9 @@ func (j *job) rejectedType(err error) *Plan {
 		}
 	}
 	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
+	j.in.Way = wayFacts(&j.o, j.from, j.to)
 	through, err := j.in.Through(j.plan, reason)
-	if err != nil || j.checkUnambiguous(reason) != nil {
+	if err != nil || checkUnambiguous(&j.in, j.plan, reason) != nil {
 		return nil
 	}
 	return through

@@ -1,33 +1,11 @@
 package copy
 
 import (
-	"context"
 	"strings"
-
-	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
-
-// askSupport learns what the destination's registry says of sparse lists. That it refused some earlier says nothing: it may have been
-// configured anew, and another repository or list is another question.
-func (j *job) askSupport(ctx context.Context) {
-	j.support = &SparseSupport{}
-	dst, ok := j.dst.(*registry.Destination)
-	if !ok {
-		return
-	}
-	j.supportErr = one(ctx, j.budget, func() error {
-		said, err := dst.Announcement(ctx)
-		*j.support = parseAnnouncement(said)
-		return err
-	})
-	if j.supportErr != nil {
-		logrus.Debugf("%s announces nothing about sparse lists: %v", j.dstName, j.supportErr)
-		j.support.Unanswered = isUnanswered(j.supportErr)
-	}
-}
 
 // parseAnnouncement reads what the registry announces.
 func parseAnnouncement(said registry.Announcement) SparseSupport {

@@ -31,6 +31,8 @@ type ends struct {
 	*call
 	src endpoint.Source      // nil until it is opened
 	dst endpoint.Destination // nil until it is opened: most steps can do without
+	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said.
+	unlistable map[digest.Digest]bool
 }
 
 // opened is what is known once the source is open.

@@ -1,6 +1,8 @@
 package copy
 
 import (
+	"errors"
+
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -74,6 +76,49 @@ func NewPlan(in PlanInput) (*Plan, error) {
 		DestinationDigest: in.DestinationDigest, DestinationTop: in.DestinationTop, Sparse: in.Sparse, System: in.System,
 		Choices: in.Options.choices(),
 	})
+}
+
+// input is all that a plan of what is known depends on.
+func (c *call) input(source loaded, there compared) plan.Input {
+	return plan.Input{
+		Source: c.srcName, Destination: c.dstName,
+		Top: source.top(), Digest: source.digest, Tree: source.tree,
+		Missing: keys(source.missing), Platform: source.platform, System: source.system,
+		Attachments: source.attachments, SignedLists: source.signedLists,
+		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
+		Present: there.present, Stored: there.stored, PresenceUnknown: keys(there.untold),
+		DestinationDigest: c.fixedDigest(source), DestinationTop: there.top, Sparse: there.sparse,
+		Choices: c.choices,
+	}
+}
+
+// fixedDigest returns the digest that the destination's reference names, so that nothing else can be written; "" if it names none. Local
+// stores file a system image under the digest of the list that it comes from.
+func (c *call) fixedDigest(source loaded) digest.Digest {
+	in := plan.Input{DestinationDigest: digestOf(c.destRef)}
+	if source.system != "" && !transportTraits[c.to].destination && in.CheckDestination(source.digest, source.top().Bytes) == nil {
+		return ""
+	}
+	return in.DestinationDigest
+}
+
+// replanned returns s with the plan that follows from it, which is the report's from now on.
+func (c *call) replanned(s survey) (survey, error) {
+	p, err := plan.New(c.input(s.source, s.there))
+	if missing, ok := errors.AsType[*MissingError](err); ok && len(missing.Missing) > 0 {
+		missing.Err = s.source.missing[missing.Missing[0].Digest]
+	}
+	if err != nil {
+		return s, err
+	}
+	return c.planned(s, p), nil
+}
+
+// planned returns s with the plan p, which is the report's from now on.
+func (c *call) planned(s survey, p *Plan) survey {
+	s.plan = p
+	c.reporter.planned(p)
+	return s
 }
 
 // choices returns the options that a plan depends on.

@@ -4,130 +4,114 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
-// readSignatures reads the signatures of manifests or lists that are to be carried, and tells count how many each has.
-func (j *job) readSignatures(ctx context.Context, digests []digest.Digest, count func(digest.Digest, int)) error {
-	return concurrently(ctx, j.budget, digests, func(ctx context.Context, d digest.Digest) error {
-		sigs, err := j.src.Signatures(ctx, d)
-		if errors.Is(err, endpoint.ErrUnknown) {
-			j.noteUnknownSignatures(d, err)
-			return nil
-		}
-		if err != nil {
-			return &Error{"reading signatures of", SourceSide, d.String(), err}
-		}
-		j.setSignatures(d, sigs)
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		count(d, sigs.Len())
-		return nil
-	})
+// signed is what a source told of the signatures of manifests and lists.
+type signed struct {
+	counts     map[digest.Digest]int
+	signatures map[digest.Digest]endpoint.Signatures // of those that have some
+	unknown    map[digest.Digest]bool                // of which it did not tell
 }
 
-// noteUnknownSignatures notes that the source does not tell whether d is signed: it may be. A list that may be signed is not changed, and
-// a policy that wants to see signatures gets the error.
-func (j *job) noteUnknownSignatures(d digest.Digest, err error) {
-	j.mu.Lock()
-	told := j.in.SignaturesUnknown[d]
-	j.in.SignaturesUnknown[d] = true
-	j.mu.Unlock()
-	if !told {
-		j.reporter.warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
+// readSignatures reads the signatures of manifests or lists that are to be carried. Where the source does not tell whether something is
+// signed, it may be: a list is not changed then, and a policy that wants to see signatures gets the error.
+func readSignatures(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (signed, error) {
+	out := signed{
+		counts: map[digest.Digest]int{}, signatures: map[digest.Digest]endpoint.Signatures{},
+		unknown: map[digest.Digest]bool{},
 	}
+	note := func(d digest.Digest, sigs endpoint.Signatures, err error) error {
+		switch {
+		case errors.Is(err, endpoint.ErrUnknown):
+			out.unknown[d] = true
+			if !l.unknown[d] {
+				e.reporter.warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
+			}
+			return nil
+		case err != nil:
+			return &Error{"reading signatures of", SourceSide, d.String(), err}
+		}
+		out.counts[d] = sigs.Len()
+		if sigs.Len() > 0 {
+			out.signatures[d] = sigs
+		}
+		return nil
+	}
+	err := inflight.Ask(ctx, e.budget, digests, e.src.Signatures, note)
+	return out, err
 }
 
 // readImageSignatures reads the signatures of the images that are wanted, those included that are at the destination: they
 // may have been signed since. What is missing at the source has none.
-func (j *job) readImageSignatures(ctx context.Context, images []digest.Digest) error {
-	if j.o.RemoveSignatures {
-		return nil
+func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest.Digest) (signed, error) {
+	if e.o.RemoveSignatures {
+		return signed{}, nil
 	}
-	j.progress.Line("Getting image source signatures")
-	return j.readSignatures(ctx, images, func(digest.Digest, int) {})
+	e.progress.Line("Getting image source signatures")
+	return readSignatures(ctx, e, l, images)
 }
 
-// setSignatures keeps signatures that are to be carried.
-func (j *job) setSignatures(d digest.Digest, sigs endpoint.Signatures) {
-	if sigs.Len() == 0 || j.carries(d, sigs) {
-		return
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.signatures[d] = sigs
+// withSignatures returns l with signatures that were read.
+func (l loaded) withSignatures(read signed) loaded {
+	l.signatures = l.notCarried(merged(l.signatures, read.signatures))
+	l.unknown = merged(l.unknown, read.unknown)
+	return l
 }
 
-// signaturesOf returns the signatures to carry for d, nil if there are none.
-func (j *job) signaturesOf(d digest.Digest) endpoint.Signatures {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.signatures[d]
-}
-
-// checkSignatureStore fails if there are signatures to carry and the destination stores none, before anything is copied.
-func (j *job) checkSignatureStore(ctx context.Context) error {
-	store, ok := j.dst.(interface{ SupportsSignatures(context.Context) error })
-	if !ok || len(j.signatures) == 0 {
-		return nil
+// notCarried returns those of signatures that do not all travel as what the digest tag of what they sign names.
+func (l loaded) notCarried(signatures map[digest.Digest]endpoint.Signatures) map[digest.Digest]endpoint.Signatures {
+	if len(l.carried) == 0 {
+		return signatures
 	}
-	if err := store.SupportsSignatures(ctx); err != nil {
-		return &Error{"copying signatures to", DestinationSide, j.dstName, err}
+	out := map[digest.Digest]endpoint.Signatures{}
+	for d, sigs := range signatures {
+		layers, ok := sigs.Attachable()
+		if !ok || slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
+			return !l.carried[d][attach.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)]
+		}) {
+			out[d] = sigs
+		}
 	}
-	return nil
+	return out
 }
 
 // unsigned returns those of the given manifests, all of them at the destination, that lack signatures there. A destination that
 // cannot tell is taken to lack them.
-func (j *job) unsigned(ctx context.Context, digests []digest.Digest) ([]digest.Digest, error) {
-	var signed []digest.Digest
+func unsigned(ctx context.Context, e *ends, l loaded, digests []digest.Digest) ([]digest.Digest, error) {
+	var carried []digest.Digest
 	for _, d := range digests {
-		if j.signaturesOf(d) != nil {
-			signed = append(signed, d)
+		if l.signatures[d] != nil {
+			carried = append(carried, d)
 		}
 	}
-	if len(signed) == 0 {
+	if len(carried) == 0 {
 		return nil, nil
 	}
-	reader, ok := j.dst.(interface {
+	reader, ok := e.dst.(interface {
 		Signatures(context.Context, digest.Digest) (endpoint.Signatures, error)
 	})
 	if !ok {
-		return signed, nil
+		return carried, nil
 	}
-	var mu sync.Mutex
 	var lacking []digest.Digest
-	err := concurrently(ctx, j.budget, signed, func(ctx context.Context, d digest.Digest) error {
-		there, err := reader.Signatures(ctx, d)
+	note := func(d digest.Digest, there endpoint.Signatures, err error) error {
 		if err != nil {
-			logrus.Debugf("%s does not tell the signatures of %s: %v", j.dstName, d, err)
-		} else if there.Contain(j.signaturesOf(d)) {
-			return nil
+			logrus.Debugf("%s does not tell the signatures of %s: %v", e.dstName, d, err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		lacking = append(lacking, d)
+		if err != nil || !there.Contain(l.signatures[d]) {
+			lacking = append(lacking, d)
+		}
 		return nil
-	})
+	}
+	err := inflight.Ask(ctx, e.budget, carried, reader.Signatures, note)
 	return lacking, err
-}
-
-// putSignatures stores the signatures of a child, if it has any.
-func (j *job) putSignatures(ctx context.Context, d digest.Digest) error {
-	sigs := j.signaturesOf(d)
-	if sigs == nil {
-		return nil
-	}
-	j.progress.Line("Storing signatures")
-	if err := one(ctx, j.budget, func() error { return j.dst.PutSignatures(ctx, d, sigs) }); err != nil {
-		return &Error{"writing signatures of", DestinationSide, d.String(), err}
-	}
-	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
-	j.reporter.update(func(r *Report) { r.SignaturesCopied += sigs.Len() })
-	return nil
 }

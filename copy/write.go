@@ -26,11 +26,11 @@ func (j *job) intact(ctx context.Context) bool {
 		r.Checked = CheckedBlobs
 		copied = r.BlobsCopied
 	})
-	lacks := func(d digest.Digest) bool { return !j.there[d] && d != j.top }
-	if j.top != j.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(j.plan.Copies, j.plan.Lists()), lacks) {
+	lacks := func(d digest.Digest) bool { return !j.there.stored[d] && d != j.there.top }
+	if j.there.top != j.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(j.plan.Copies, j.plan.Lists()), lacks) {
 		return false
 	}
-	lacking, err := j.unsigned(ctx, slices.Concat(j.plan.Wanted(), j.plan.Lists()))
+	lacking, err := unsigned(ctx, j.ends, j.source, slices.Concat(j.plan.Wanted(), j.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return false
 	}
@@ -154,7 +154,7 @@ const writingList = "writing list"
 //
 // A reference that named doc when the copy began, and still does, is not written.
 func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) error {
-	if j.top == doc.Digest && j.names(ctx, doc.Digest) {
+	if j.there.top == doc.Digest && j.names(ctx, doc.Digest) {
 		return j.leaveTop(ctx, doc)
 	}
 	sigs := j.signaturesOf(doc.Digest)

@@ -67,7 +67,7 @@ func (in *Input) count(p *Plan) error {
 	for _, d := range counted {
 		image, err := in.Tree.Image(d)
 		if err != nil {
-			return err
+			return fmt.Errorf("manifest %s: %w", d, err)
 		}
 		if image == nil {
 			p.Unread++

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -90,6 +89,14 @@ func (t *Tree) Unread() []digest.Digest {
 	return t.list.Unread
 }
 
+// List returns the top-level list, which is not to be edited; nil if the source is a single image.
+func (t *Tree) List() manifest.List {
+	if t.list == nil {
+		return nil
+	}
+	return t.list.Root.List
+}
+
 // Document returns the document with the digest d, and whether the tree has it. Its MediaType is what it is, whatever it was declared to be.
 func (t *Tree) Document(d digest.Digest) (Document, bool) {
 	doc, ok := t.documents[d]
@@ -103,10 +110,7 @@ func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
 	if ok && doc.isList() {
 		_, doc.err = manifest.ParseImage(doc.Bytes, doc.MediaType)
 	}
-	if doc.err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", d, doc.err)
-	}
-	return doc.image, nil
+	return doc.image, doc.err
 }
 
 func parse(doc Document) parsedDocument {

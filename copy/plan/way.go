@@ -122,7 +122,7 @@ func (in *Input) wayReason(p *Plan) (wayReason, error) {
 	for _, d := range slices.Sorted(slices.Values(p.Copies)) {
 		image, err := in.Tree.Image(d)
 		if err != nil {
-			return wayReason{}, err
+			return wayReason{}, fmt.Errorf("manifest %s: %w", d, err)
 		}
 		if image == nil {
 			return wayReason{text: fmt.Sprintf("%s is a Docker schema 1 image", prose.Short(d))}, nil

@@ -1,0 +1,266 @@
+package copy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+)
+
+// compareTree asks the destination which of the wanted children it has, and settles the copy if nothing is left to do. Signatures are read
+// meanwhile, which every way to go on needs.
+func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.there.asked || s.there.top == "" {
+		return s, nil // most likely nothing is there: compareMeanwhile asks, while the images' manifests are read
+	}
+	if e.o.CheckBlobs {
+		wanted, err := askWanted(ctx, e, s)
+		s.there = s.there.withStored(wanted)
+		return s, err
+	}
+	var wanted answers
+	var read signed
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		wanted, err = askWanted(groupCtx, e, s)
+		return err
+	})
+	group.Go(func() (err error) {
+		read, err = readImageSignatures(groupCtx, e, s.source, s.plan.Wanted())
+		return err
+	})
+	err := group.Wait()
+	if err != nil {
+		return s, err
+	}
+	s.there = s.there.withPresent(wanted)
+	s.source = s.source.withSignatures(read)
+	if s, err = e.replanned(s); err != nil {
+		return s, err
+	}
+	return settle(ctx, e, s)
+}
+
+// compareMeanwhile asks the destination what is to be known about s beside the manifests of its images: all at the same time.
+func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) {
+	there := s.there
+	if !there.asked {
+		return there, nil
+	}
+	var wanted, list answers
+	group, groupCtx := errgroup.WithContext(ctx)
+	if s.there.top == "" && !e.o.CheckBlobs {
+		group.Go(func() (err error) {
+			wanted, err = askWanted(groupCtx, e, s)
+			return err
+		})
+	}
+	if s.plan.Sparse() {
+		group.Go(func() error {
+			there = there.withSupport(askSupport(groupCtx, e))
+			return nil
+		})
+	}
+	if in := e.input(s.source, s.there); s.there.top != "" && in.MayWiden(s.plan) {
+		group.Go(func() (err error) {
+			list, err = askForList(groupCtx, e, s)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return s.there, err
+	}
+	return there.withPresent(wanted).withStored(list), nil
+}
+
+// foresee asks what else a plan of a sparse list depends on, or of a list that is at the destination and gets children, and makes that plan,
+// if the destination is known to have a view of sparse lists. That may be known only now: of what is missing at the source.
+func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.there.asked {
+		return s, nil
+	}
+	in := e.input(s.source, s.there)
+	if in.MayWiden(s.plan) {
+		list, err := askForList(ctx, e, s)
+		if err != nil {
+			return s, err
+		}
+		s.there = s.there.withStored(list)
+		in = e.input(s.source, s.there)
+	}
+	adds := in.Adds(s.plan)
+	if !s.plan.Sparse() && !adds {
+		return s, nil
+	}
+	if s.there.support == nil {
+		s.there = s.there.withSupport(askSupport(ctx, e))
+	}
+	support := *s.there.support
+	if support.Unanswered && (e.o.CompareDestination || adds) { // otherwise a copy will see for itself
+		e.reporter.warn(fmt.Sprintf("whether the destination takes sparse lists, and keeps what is added to one, could not be asked, and is not known: %v", s.there.supportErr))
+	}
+	s.there.sparse = support
+	if !support.Known && !(support.Unanswered && e.o.WidenedChildTags) {
+		return s, nil
+	}
+	if support.Known { // what is not copied may be at the destination all the same, from an earlier copy
+		in = e.input(s.source, s.there)
+		demanded, err := askPresent(ctx, e, in.Demanded(s.plan))
+		if err != nil {
+			return s, err
+		}
+		s.there = s.there.withPresent(demanded)
+	}
+	if support.LosesAdded() {
+		list, err := askForList(ctx, e, s)
+		if err != nil {
+			return s, err
+		}
+		s.there = s.there.withStored(list)
+	}
+	return e.replanned(s)
+}
+
+// settle ends the copy if the destination is known to have all that the plan names.
+func settle(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.there.asked || e.o.CheckBlobs || s.there.top == "" || s.there.top != s.plan.Digest {
+		return s, nil
+	}
+	lacking := slices.Clone(s.plan.Copies)
+	if s.plan.List != nil {
+		isThere := func(d digest.Digest) bool { return s.there.present[d] }
+		lacking = append(lacking, slices.DeleteFunc(s.plan.List.NestedLists(), isThere)...)
+	}
+	told := func(d digest.Digest) bool { return s.there.untold[d] == nil }
+	switch {
+	case len(lacking) == 0:
+		return upToDate(ctx, e, s, CheckedChildren)
+	case s.plan.Strips() && !slices.ContainsFunc(lacking, told):
+		// Nobody has a reason to write that list but a copy like this one, which writes it after everything that it names.
+		return upToDate(ctx, e, s, CheckedList)
+	}
+	return s, nil
+}
+
+// upToDate settles a copy for which everything that the plan names is at the destination, unless signatures are lacking there. The policy is
+// asked all the same; it reads what it wants to see.
+func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey, error) {
+	wanted := s.plan.Wanted()
+	read, err := readImageSignatures(ctx, e, s.source, wanted)
+	if err != nil {
+		return s, err
+	}
+	s.source = s.source.withSignatures(read)
+	lacking, err := unsigned(ctx, e, s.source, slices.Concat(wanted, s.plan.Lists()))
+	if err != nil || len(lacking) > 0 {
+		return s, err
+	}
+	if s.source, err = judgeImages(ctx, e, s.source, wanted); err != nil {
+		return s, err
+	}
+	all := answers{has: map[digest.Digest]bool{}}
+	for _, d := range wanted {
+		all.has[d] = true
+	}
+	s.there = s.there.withPresent(all)
+	if s, err = e.replanned(s); err != nil {
+		return s, err
+	}
+	e.reporter.update(func(r *Report) {
+		r.Checked = level
+		r.DestinationDigest = s.plan.Digest
+	})
+	e.reporter.setComplete()
+	e.progress.Line("All images are at the destination already")
+	s.settled = true
+	return s, nil
+}
+
+// answers are what a destination said to the question which manifests it has.
+type answers struct {
+	has    map[digest.Digest]bool
+	untold map[digest.Digest]error // those of which it did not tell, and why
+}
+
+// ask asks the destination which manifests it has. That it does not tell is never a reason to fail: what is not known to be there is copied.
+func ask(ctx context.Context, e *ends, digests []digest.Digest) (answers, error) {
+	out := answers{has: map[digest.Digest]bool{}, untold: map[digest.Digest]error{}}
+	note := func(d digest.Digest, there bool, err error) error {
+		if err != nil {
+			logrus.Debugf("%s does not tell whether it has %s: %v", e.dstName, d, err)
+			out.untold[d] = err
+			return nil
+		}
+		out.has[d] = there
+		return nil
+	}
+	err := inflight.Ask(ctx, e.budget, digests, e.dst.HasManifest, note)
+	return out, err
+}
+
+// askPresent is ask with a warning about what could not be asked.
+func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers, error) {
+	out, err := ask(ctx, e, digests)
+	if err != nil {
+		return out, err
+	}
+	var untold []string
+	var why error
+	for _, d := range digests {
+		if err := out.untold[d]; isUnanswered(err) {
+			untold, why = append(untold, d.String()), err
+		}
+	}
+	if len(untold) > 0 {
+		e.reporter.warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
+	}
+	return out, nil
+}
+
+// askWanted asks the destination which of the plan's copies, and of its nested lists, it has. A single image is what its reference names.
+func askWanted(ctx context.Context, e *ends, s survey) (answers, error) {
+	if s.plan.List == nil {
+		named := s.there.top != "" && s.there.top == s.plan.Digest
+		return answers{has: map[digest.Digest]bool{s.plan.Digest: named}}, nil
+	}
+	return askPresent(ctx, e, slices.Concat(s.plan.Copies, s.plan.List.NestedLists()))
+}
+
+// askForList asks the destination whether it has the list that the reference is to name, unless that is known: another reference may name it.
+// Nested lists are asked for with the images.
+func askForList(ctx context.Context, e *ends, s survey) (answers, error) {
+	d := s.plan.Digest
+	_, asked := s.there.stored[d]
+	_, untold := s.there.untold[d]
+	if in := e.input(s.source, s.there); asked || untold || in.IsStored(d) {
+		return answers{}, nil
+	}
+	return askPresent(ctx, e, []digest.Digest{d})
+}
+
+// askSupport asks what the destination's registry says of sparse lists. That it refused some earlier says nothing: it may have been
+// configured anew, and another repository or list is another question.
+func askSupport(ctx context.Context, e *ends) (SparseSupport, error) {
+	dst, ok := e.dst.(*registry.Destination)
+	if !ok {
+		return SparseSupport{}, nil
+	}
+	var support SparseSupport
+	err := inflight.One(ctx, e.budget, func() error {
+		said, err := dst.Announcement(ctx)
+		support = parseAnnouncement(said)
+		return err
+	})
+	if err != nil {
+		logrus.Debugf("%s announces nothing about sparse lists: %v", e.dstName, err)
+		support.Unanswered = isUnanswered(err)
+	}
+	return support, err
+}

@@ -1,0 +1,117 @@
+package copy
+
+import (
+	"maps"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// A survey is what is known of both ends, and the plan that follows from it. It is a value, and so are its parts: what they refer to does
+// not change. A step that finds out more returns another one.
+type survey struct {
+	source loaded
+	there  compared
+	plan   *Plan // nil until there is one
+	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
+	settled bool
+}
+
+// loaded is what was read from the source.
+type loaded struct {
+	digest digest.Digest // of what the source's reference names
+	tree   *plan.Tree    // everything that was read, as parsed
+	bytes  int64         // of the manifests that were fetched
+	// misdeclared is set if the source declares a document that was read to be something else than it is.
+	misdeclared bool
+	missing     map[digest.Digest]error // what the source definitely does not have, and how it said so
+
+	platform *imgspecv1.Platform // that the config of a single image states, nil if it was not read
+	system   digest.Digest       // the instance that suits the running system; "" if that is not asked for
+
+	signedLists map[digest.Digest]int // how many signatures the lists of the tree have
+	// signatures are those to be carried as such: not those in carried.
+	signatures     map[digest.Digest]endpoint.Signatures
+	unknown        map[digest.Digest]bool // of what the source does not tell whether it is signed
+	listSignatures map[digest.Digest]ListSignatures
+
+	attachments []Attachment
+	// carried are the signatures that travel as what a digest tag names, by what they sign and by attach.LayerKey.
+	carried map[digest.Digest]map[string]bool
+
+	judged map[digest.Digest]bool // the images that the policy allows
+}
+
+// top returns what the source's reference names.
+func (l loaded) top() Document {
+	doc, _ := l.tree.Document(l.digest)
+	return doc
+}
+
+// document returns what was read for d, and whether it was.
+func (l loaded) document(d digest.Digest) (endpoint.Document, bool) {
+	doc, ok := l.tree.Document(d)
+	return endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
+}
+
+// compared is what the destination has told.
+type compared struct {
+	asked bool // it is asked at all; without that, nothing is known
+	// top is what its reference named when the copy began; "" if nothing, or if it did not tell, which topKnown says.
+	top      digest.Digest
+	topKnown bool
+	// present says of manifests whether they are there with everything that they name, stored whether they are, whatever they lack:
+	// that is so under CheckBlobs, and of the list that the reference is to name. What is in neither was not asked for, or untold.
+	present, stored map[digest.Digest]bool
+	untold          map[digest.Digest]error // of what it did not tell whether it has it, and why
+	// support is what it says of sparse lists, nil until it was asked; supportErr is why that is not known, nil if it is.
+	support    *SparseSupport
+	supportErr error
+	// sparse is as much of support as a plan may be made of: none, until everything was asked for that such a plan depends on.
+	sparse SparseSupport
+}
+
+// withPresent returns c with answers to whether manifests are there with everything that they name.
+func (c compared) withPresent(a answers) compared {
+	c.present = merged(c.present, a.has)
+	c.untold = merged(c.untold, a.untold)
+	return c
+}
+
+// withStored returns c with answers to whether manifests are there, whatever they lack.
+func (c compared) withStored(a answers) compared {
+	c.stored = merged(c.stored, a.has)
+	c.untold = merged(c.untold, a.untold)
+	return c
+}
+
+// withSupport returns c with what the destination says of sparse lists, and why that is not known.
+func (c compared) withSupport(support SparseSupport, err error) compared {
+	c.support, c.supportErr = &support, err
+	return c
+}
+
+// merged returns a map with what a and b have, and b's in what both have.
+func merged[K comparable, V any](a, b map[K]V) map[K]V {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return b
+	}
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
+// keys returns the keys of m as a set.
+func keys[K comparable, V any](m map[K]V) map[K]bool {
+	set := make(map[K]bool, len(m))
+	for k := range m {
+		set[k] = true
+	}
+	return set
+}
