@@ -16,6 +16,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -137,7 +138,7 @@ func (j *job) attachedDocuments(ctx context.Context, attached []AttachedPlan) (i
 			return nil, nil, err
 		}
 		image.single = !byDigest[a.Digest]
-		image.line = fmt.Sprintf("Copying %s, which is attached to %s", a.Digest, a.Subject)
+		image.begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", a.Digest, a.Subject)}
 		images = append(images, image)
 	}
 	return images, lists, nil

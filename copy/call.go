@@ -46,7 +46,7 @@ func (c *Copier) newCall(
 		copier: c, o: o, choices: o.choices(), policy: judge{&c.policies, policy}, alone: true,
 		srcRef: srcRef, destRef: destRef, from: transportOf(srcRef), to: transportOf(destRef),
 		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
-		progress: progress.New(o.ReportWriter, o.Progress, o.ProgressInterval), reporter: newReporter(time.Now()),
+		progress: progress.New(o.progress()), reporter: newReporter(time.Now()),
 	}
 	if out.budget = out.sharedBudget(); out.budget == nil {
 		out.budget = out.o.budget()

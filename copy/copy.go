@@ -80,6 +80,7 @@ func (c *call) survey(ctx context.Context, e *ends, compare bool) (survey, error
 func (j *job) run(ctx context.Context) ([]byte, error) {
 	defer j.progress.End()
 	if j.plan.Way == Upstream {
+		j.tellImages()
 		return j.handOver(ctx)
 	}
 	if err := j.runNatively(ctx); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -28,7 +29,7 @@ func (j *job) execute(ctx context.Context) error {
 		j.late = waitForLists(images, j.plan.List.NestedLists())
 		j.progress.Line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
 		for i := range images {
-			images[i].line = fmt.Sprintf("Copying image %s (%d/%d)", images[i].doc.Digest, i+1, len(images))
+			images[i].begins = progress.ImageBegins{Digest: images[i].doc.Digest, Position: i + 1, Of: len(images)}
 		}
 	}
 	return j.copyImages(ctx, images, j.signPresent)
@@ -39,8 +40,8 @@ func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...fun
 	group, groupCtx := errgroup.WithContext(ctx)
 	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, image := range images {
-		if image.line != "" {
-			j.progress.Line("%s", image.line)
+		if image.begins != nil {
+			j.progress.Tell(image.begins)
 		}
 		e.image(image)
 	}
@@ -81,7 +82,7 @@ type imageCopy struct {
 	doc     endpoint.Document
 	subject digest.Digest // that its manifest states, "" for none
 	blobs   []endpoint.Blob
-	line    string // of progress, when it begins; "" for none
+	begins  progress.Event // tells that it begins; nil if nothing does
 	// single is set if the manifest is written later, by others: it is what the destination's reference, or a digest tag, will name, or
 	// its subject is a list.
 	single bool
@@ -252,11 +253,13 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
 	bp := e.progress.Blob(e.ctx, b)
 	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
 	if err != nil {
-		bp.Failed()
+		bp.End(progress.Failed)
 		return e.blobError(b, err)
 	}
-	bp.Done(result.Reused)
-	if result.Reused {
+	if !result.Reused {
+		bp.End(progress.Copied)
+	} else {
+		bp.End(progress.Reused)
 		e.mu.Lock()
 		e.reused[b.Digest] = true
 		e.mu.Unlock()

@@ -22,6 +22,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -56,7 +57,7 @@ func (c *call) upstreamOptions(p *Plan) *upstream.Options {
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
 func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
-	lines := j.progress.Forget(j.alone) // upstream's lines come next
+	lines := j.progress.HandOver(j.alone) // upstream's lines come next
 	options := j.upstreamOptions(j.plan)
 	options.ReportWriter = lines
 	src, err := j.upstreamSource(ctx)
@@ -81,7 +82,7 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 			retErr = errors.Join(retErr, err)
 		}
 	}()
-	counted := countBlobs(ctx, options)
+	counted := countBlobs(ctx, options, j.progress)
 	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst}, src, options)
 	blobs := counted()
 	j.reporter.update(func(r *Report) {
@@ -97,6 +98,17 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 		return nil, &Error{"publishing", DestinationSide, j.dstName, err}
 	}
 	return copied, j.reportHandedOver(copied)
+}
+
+// tellImages tells that the images of a list begin, all together: upstream says of each in its own words
+// when it does.
+func (j *job) tellImages() {
+	if j.plan.List == nil {
+		return
+	}
+	for i, d := range j.plan.Copies {
+		j.progress.Tell(progress.ImageBegins{Digest: d, Position: i + 1, Of: len(j.plan.Copies)})
+	}
 }
 
 // checkCredentials fails if a registry refuses the credentials for the destination: upstream would send them more than once.

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -20,14 +22,14 @@ type blobCount struct {
 }
 
 // countBlobs counts what a copy with these options moves, until stop is called, which returns the count. The events go on to the caller, if
-// it wants some; upstream waits for a reader of its channel, whatever becomes of ctx.
-func countBlobs(ctx context.Context, options *upstream.Options) (stop func() blobCount) {
+// it wants some, and to p; upstream waits for a reader of its channel, whatever becomes of ctx.
+func countBlobs(ctx context.Context, options *upstream.Options, p *progress.Copy) (stop func() blobCount) {
 	caller := options.Progress
 	if options.ProgressInterval <= 0 {
 		caller = nil
 	}
 	if caller == nil {
-		options.ProgressInterval = time.Hour // nobody wants to know how far a blob has come
+		options.ProgressInterval = cmp.Or(p.FollowInterval(), time.Hour) // maybe nobody wants to know how far a blob has come
 	}
 	events, counted := make(chan types.ProgressProperties), make(chan blobCount)
 	options.Progress = events
@@ -35,6 +37,7 @@ func countBlobs(ctx context.Context, options *upstream.Options) (stop func() blo
 		c := blobCount{copied: map[digest.Digest]bool{}, reused: map[digest.Digest]bool{}}
 		for e := range events {
 			c.count(e)
+			p.Follow(e)
 			if caller != nil {
 				select {
 				case caller <- e:

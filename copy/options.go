@@ -11,6 +11,9 @@ import (
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // ErrDecryptParamsMissing is upstream's error of the same name. Upstream v5.41.2 returns it nowhere, and so it is not returned here: layers
@@ -165,9 +168,26 @@ type Options struct {
 	// CompareDestination lets Prepare ask the destination what is there already, so that the plan is about what remains. Image always
 	// compares, where the destination can tell. Ignored by transports that cannot be opened without changing them (dir:).
 	CompareDestination bool
+	// Overview shows this copy together with others; nil means that nobody looks.
+	Overview *Overview
 	// Report is filled in by Image, also when it fails; nil means that nobody wants it.
 	Report *Report
 }
+
+// An Overview shows people how far several copies have come, all together: see NewOverview.
+type Overview = progress.Overview
+
+// OverviewOptions say what an Overview shows, and where.
+type OverviewOptions = progress.OverviewOptions
+
+// Totals are what an Overview has counted.
+type Totals = progress.Totals
+
+// NewOverview begins to show what the copies do whose Options will name it. The caller must Close it, when they have ended.
+func NewOverview(options OverviewOptions) *Overview { return progress.NewOverview(options) }
+
+// FormatBytes returns a number of bytes for people, as progress shows it: "1.5 kB", "204 MB".
+func FormatBytes(n int64) string { return prose.Bytes(n) }
 
 // validate checks what can be checked before anything is opened.
 func (o *Options) validate() error {
@@ -183,4 +203,9 @@ func (o *Options) validateCompression() error {
 		return &OptionsError{Options: []string{"ForceCompressionFormat"}, Reason: "needs DestinationCtx.CompressionFormat"}
 	}
 	return nil
+}
+
+// progress says who wants to know how far the copy has come.
+func (o *Options) progress() progress.Options {
+	return progress.Options{Writer: o.ReportWriter, Events: o.Progress, Interval: o.ProgressInterval, Overview: o.Overview}
 }

@@ -152,6 +152,12 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		"Progress": func(t *testing.T) {
 			assert.NotEmpty(t, e.events(t, Options{Progress: make(chan types.ProgressProperties), ProgressInterval: time.Nanosecond}))
 		},
+		"Overview": func(t *testing.T) {
+			o := NewOverview(OverviewOptions{})
+			defer o.Close()
+			e.seen(t, "list", Options{Overview: o})
+			assert.NotZero(t, o.Totals().Blobs)
+		},
 		"PreserveDigests":          refused("list", strip, func(o *Options) { o.PreserveDigests = true }, "must not be changed"),
 		"ForceManifestMIMEType":    differs("list", Options{}, func(o *Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }),
 		"ImageListSelection":       differs("list", Options{}, func(o *Options) { o.ImageListSelection = CopyAllImages }),

@@ -136,6 +136,47 @@ func TestReportLines(t *testing.T) {
 	}
 }
 
+// TestOverview counts copies that go on at the same time, some of them through upstream.
+func TestOverview(t *testing.T) {
+	e := newEnv(t)
+	f := imagetest.Platforms(3, 2, 1000)
+	src := places["registry"](t)
+	src.push(f, "v1", imagetest.Top)
+	o := NewOverview(OverviewOptions{Images: 4})
+	defer o.Close()
+	native := e.options(Options{ImageListSelection: CopyAllImages, CheckBlobs: true, Overview: o})
+	converted := e.options(Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, Overview: o})
+	var jobs []Job
+	for i := range 4 {
+		options := native
+		if i%2 == 0 {
+			options = converted
+		}
+		jobs = append(jobs, Job{Source: src.ref("v1"), Destination: places["registry"](t).ref("v1"), Options: options})
+	}
+	images := func() Totals {
+		for _, r := range Images(t.Context(), e.policy, jobs, nil) {
+			require.NoError(t, r.Err)
+			o.ImageDone()
+		}
+		return o.Totals()
+	}
+	blobs := len(f.Blobs(imagetest.Top))
+	totals := images()
+	assert.Equal(t, 4, totals.ImagesDone)
+	assert.Equal(t, 4*3, totals.Instances)
+	assert.Equal(t, 4*3, totals.InstancesKnown)
+	assert.Equal(t, 4*blobs, totals.Blobs)
+	assert.Zero(t, totals.BlobsThere)
+	assert.Equal(t, totals.BytesKnown, totals.Bytes)
+	assert.GreaterOrEqual(t, totals.Bytes, int64(4*3*2*1000))
+
+	jobs = []Job{jobs[1], jobs[3]}
+	again := images()
+	assert.Equal(t, 2*blobs, again.BlobsThere)
+	assert.Equal(t, totals.Bytes, again.Bytes)
+}
+
 // A lockedBuffer may be written concurrently, which upstream does.
 type lockedBuffer struct {
 	mu sync.Mutex

@@ -2,7 +2,10 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // A bar is what is shown of a blob in flight.
@@ -18,26 +21,23 @@ const (
 	maxBarWidth = 40
 )
 
-// picture returns the lines that show bars on a terminal of the given size. All are in ASCII. They fit, with a row for the cursor below
-// and a column for it behind them: the last one counts the bars for which there is no room. On a single row there is nothing but the
+// picture returns the lines that show heads, and bars below them, on a terminal of the given size. All are in
+// ASCII. They fit, with a row for the cursor below and a column for it behind them: the last one counts the
+// bars for which there is no room, unless that is the row of a head. On a single row there is nothing but the
 // cursor.
-func picture(bars []bar, columns, rows int) []string {
+func picture(heads []string, bars []bar, columns, rows int) []string {
 	most := rows - 1
 	if most < 1 {
 		return nil
 	}
-	hidden := 0
-	if len(bars) > most {
-		hidden = len(bars) - (most - 1)
-		bars = bars[:most-1]
-	}
-	var lines []string
+	lines := slices.Clone(heads)
 	for _, b := range bars {
 		lines = append(lines, b.line(columns-1))
 	}
-	if hidden > 0 {
-		lines = append(lines, fmt.Sprintf("... and %d more", hidden))
+	if hidden := len(lines) - (most - 1); hidden > 1 && most > len(heads) {
+		lines = append(lines[:most-1], fmt.Sprintf("... and %d more", hidden))
 	}
+	lines = lines[:min(len(lines), most)]
 	for i, line := range lines {
 		lines[i] = line[:min(len(line), max(columns-1, 1))]
 	}
@@ -47,32 +47,19 @@ func picture(bars []bar, columns, rows int) []string {
 // line shows b in so many columns, or more if they are few.
 func (b bar) line(columns int) string {
 	if b.size < 0 {
-		return b.label + " " + formatSize(b.offset)
+		return b.label + " " + prose.Bytes(b.offset)
 	}
 	offset := min(b.offset, b.size)
-	counts := fmt.Sprintf("%10s / %10s", formatSize(offset), formatSize(b.size))
+	counts := fmt.Sprintf("%10s / %10s", prose.Bytes(offset), prose.Bytes(b.size))
 	width := min(columns-len(b.label)-len(" [] ")-len(counts), maxBarWidth)
 	if width < minBarWidth {
-		return b.label + " " + formatSize(offset) + " / " + formatSize(b.size)
+		return b.label + " " + prose.Bytes(offset) + " / " + prose.Bytes(b.size)
 	}
 	filled := 0
 	if b.size > 0 {
 		filled = int(float64(offset) / float64(b.size) * float64(width))
 	}
 	return b.label + " [" + strings.Repeat("=", filled) + strings.Repeat(" ", width-filled) + "] " + counts
-}
-
-// formatSize is a number of bytes for people.
-func formatSize(n int64) string {
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n)/(1<<10), 0
-	for value >= 1<<10 {
-		value /= 1 << 10
-		unit++
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGTPE"[unit])
 }
 
 // replacement returns what puts lines in the place of a picture at the end of a terminal, with the cursor below them. The rows of the

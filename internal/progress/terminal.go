@@ -62,20 +62,27 @@ func control(f *os.File, use func(fd int)) error {
 	return conn.Control(func(fd uintptr) { use(int(fd)) })
 }
 
-// A terminal shows the blobs in flight of all copies that have entered it, and above them the lines that they write, which scroll away.
-// One goroutine writes to the screen. Copies do not wait for it, and do not learn of its errors: a terminal that was closed or
+// A terminal shows the blobs in flight of all copies that have entered it, above them the totals of overviews, and above these the lines
+// that they write, which scroll away. One goroutine writes to the screen. Copies do not wait for it, and do not learn of its errors: a terminal that was closed or
 // stopped holds nobody up. The cursor is always at the beginning of the row below, and visible, so that there is nothing to restore,
 // however the program ends. The methods may run concurrently.
 type terminal struct {
 	screen screen
 	left   chan struct{} // of capacity 1: somebody is in leaving
 
-	mu      sync.Mutex // guards lines and blobs
+	mu      sync.Mutex // guards lines, heads and blobs
 	lines   []string   // to be written
-	blobs   []*Blob
-	drawn   []string        // the picture that is on the screen; of the goroutine that writes
+	heads   []*Overview
+	blobs   []drawn
+	picture []string        // that is on the screen; of the goroutine that writes
 	copies  int             // that have entered and not left; guarded by terminals
 	leaving []chan struct{} // to be closed when everything is on the screen; guarded by terminals
+}
+
+// drawn is a blob with the beginning of its line.
+type drawn struct {
+	blob  *Blob
+	label string
 }
 
 // terminals are those that copies have entered: a terminal is one for the whole process.
@@ -84,7 +91,7 @@ var terminals = struct {
 	of map[screen]*terminal
 }{of: map[screen]*terminal{}}
 
-// InUse reports whether a copy draws on the terminal that w is.
+// InUse reports whether something is drawn on the terminal that w is.
 func InUse(w io.Writer) bool {
 	s := screenOf(w)
 	return s != nil && inUse(s)
@@ -173,24 +180,28 @@ func (t *terminal) draw() {
 	if err != nil || columns <= 0 || rows <= 0 {
 		columns, rows = defaultColumns, defaultRows
 	}
-	lines, bars := t.take()
-	next := picture(bars, columns, rows)
-	if len(lines) == 0 && slices.Equal(next, t.drawn) {
+	lines, heads, bars := t.take()
+	next := picture(heads, bars, columns, rows)
+	if len(lines) == 0 && slices.Equal(next, t.picture) {
 		return
 	}
-	_, _ = io.WriteString(t.screen, replacement(t.drawn, slices.Concat(lines, next), columns, rows)) // a terminal that is gone shows nothing
-	t.drawn = next
+	_, _ = io.WriteString(t.screen, replacement(t.picture, slices.Concat(lines, next), columns, rows)) // a terminal that is gone shows nothing
+	t.picture = next
 }
 
-// take returns the lines that are to be written, which are gone then, and how far the blobs have come.
-func (t *terminal) take() (lines []string, bars []bar) {
+// take returns the lines that are to be written, which are gone then, and what there is to be drawn.
+func (t *terminal) take() (lines, heads []string, bars []bar) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	lines, t.lines = t.lines, nil
-	for _, bp := range t.blobs {
-		bars = append(bars, bar{label: bp.label, offset: bp.offset.Load(), size: bp.artifact.Size})
+	overviews := slices.Clone(t.heads)
+	for _, d := range t.blobs {
+		bars = append(bars, bar{label: d.label, offset: d.blob.offset.Load(), size: d.blob.info.Size})
 	}
-	return lines, bars
+	t.mu.Unlock()
+	for _, o := range overviews { // who may be waiting for t.mu
+		heads = append(heads, o.Totals().String())
+	}
+	return lines, heads, bars
 }
 
 // Write takes whole lines. It never fails.
@@ -198,26 +209,48 @@ func (t *terminal) Write(text []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for line := range strings.Lines(string(text)) {
-		if len(t.lines) < maxPendingLines {
-			t.lines = append(t.lines, strings.TrimSuffix(line, "\n"))
-		}
+		t.line(strings.TrimSuffix(line, "\n"))
 	}
 	return len(text), nil
 }
 
-// add shows a blob, until finish.
-func (t *terminal) add(bp *Blob) {
+// line takes a line. mu is held.
+func (t *terminal) line(line string) {
+	if len(t.lines) < maxPendingLines {
+		t.lines = append(t.lines, line)
+	}
+}
+
+// addHead shows the totals of an overview above the bars, until removeHead.
+func (t *terminal) addHead(o *Overview) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blobs = append(t.blobs, bp)
+	t.heads = append(t.heads, o)
+}
+
+func (t *terminal) removeHead(o *Overview) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.heads = slices.DeleteFunc(t.heads, func(other *Overview) bool { return other == o })
+}
+
+// add shows a blob, in a line that begins with label, until finish.
+func (t *terminal) add(b *Blob, label string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.blobs = append(t.blobs, drawn{b, label})
 }
 
 // finish replaces a blob by a line that says what has become of it; by nothing if outcome is "".
-func (t *terminal) finish(bp *Blob, outcome string) {
+func (t *terminal) finish(b *Blob, outcome string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.blobs = slices.DeleteFunc(t.blobs, func(other *Blob) bool { return other == bp })
-	if outcome != "" && len(t.lines) < maxPendingLines {
-		t.lines = append(t.lines, bp.label+" "+outcome)
+	i := slices.IndexFunc(t.blobs, func(d drawn) bool { return d.blob == b })
+	if i < 0 {
+		return
 	}
+	if outcome != "" {
+		t.line(t.blobs[i].label + " " + outcome)
+	}
+	t.blobs = slices.Delete(t.blobs, i, i+1)
 }

@@ -29,34 +29,34 @@ func TestPicture(t *testing.T) {
 	}{
 		"nothing": {nil, 80, 24, nil},
 		"usual": {three, 80, 24, []string{
-			"Copying blob 0123456789ab [                           ]        0 B /    3.0 MiB",
-			"Copying blob 0123456789ab [======                     ]    1.0 MiB /    4.0 MiB",
-			"Copying config 0123456789 [===========================]     1000 B /     1000 B",
+			"Copying blob 0123456789ab [                           ]        0 B /     3.1 MB",
+			"Copying blob 0123456789ab [======                     ]     1.0 MB /     4.2 MB",
+			"Copying config 0123456789 [===========================]     1.0 kB /     1.0 kB",
 		}},
 		"wide": {three[1:2], 200, 24, []string{
-			"Copying blob 0123456789ab [==========                              ]    1.0 MiB /    4.0 MiB",
+			"Copying blob 0123456789ab [==========                              ]     1.0 MB /     4.2 MB",
 		}},
 		"narrow": {three[1:], 60, 24, []string{
-			"Copying blob 0123456789ab 1.0 MiB / 4.0 MiB",
-			"Copying config 0123456789 1000 B / 1000 B",
+			"Copying blob 0123456789ab 1.0 MB / 4.2 MB",
+			"Copying config 0123456789 1.0 kB / 1.0 kB",
 		}},
 		"narrower": {three[1:2], 30, 24, []string{"Copying blob 0123456789ab 1.0"}},
 		"tiny":     {three, 2, 2, []string{"."}},
 		"no rows":  {three, 80, 1, nil},
 		"none":     {three, 0, 0, nil},
-		"low":      {three, 60, 3, []string{"Copying blob 0123456789ab 0 B / 3.0 MiB", "... and 2 more"}},
+		"low":      {three, 60, 3, []string{"Copying blob 0123456789ab 0 B / 3.1 MB", "... and 2 more"}},
 		"just low enough": {three[:2], 60, 3, []string{
-			"Copying blob 0123456789ab 0 B / 3.0 MiB", "Copying blob 0123456789ab 1.0 MiB / 4.0 MiB",
+			"Copying blob 0123456789ab 0 B / 3.1 MB", "Copying blob 0123456789ab 1.0 MB / 4.2 MB",
 		}},
-		"unknown size":  {[]bar{{blob, 1536, -1}}, 80, 24, []string{"Copying blob 0123456789ab 1.5 KiB"}},
+		"unknown size":  {[]bar{{blob, 1536, -1}}, 80, 24, []string{"Copying blob 0123456789ab 1.5 kB"}},
 		"empty":         {[]bar{{blob, 0, 0}}, 60, 24, []string{"Copying blob 0123456789ab 0 B / 0 B"}},
 		"empty, a bar":  {[]bar{{blob, 0, 0}}, 80, 24, []string{"Copying blob 0123456789ab [                           ]        0 B /        0 B"}},
 		"more than all": {[]bar{{blob, 20, 10}}, 80, 24, []string{"Copying blob 0123456789ab [===========================]       10 B /       10 B"}},
 		"enormous": {[]bar{{blob, math.MaxInt64 / 2, math.MaxInt64}}, 80, 24, []string{
-			"Copying blob 0123456789ab [=============              ]    4.0 EiB /    8.0 EiB",
+			"Copying blob 0123456789ab [=============              ]     4.6 EB /     9.2 EB",
 		}},
 	} {
-		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, picture(c.bars, c.columns, c.rows)) })
+		t.Run(name, func(t *testing.T) { assert.Equal(t, c.want, picture(nil, c.bars, c.columns, c.rows)) })
 	}
 }
 
@@ -70,7 +70,7 @@ func TestPictureFits(t *testing.T) {
 			bars[i] = bar{"Copying blob 0123456789ab", random.Int64N(1 << random.Int64N(63)), random.Int64N(1<<random.Int64N(63)) - 1}
 		}
 		columns, rows := random.IntN(150), random.IntN(60)
-		lines := picture(bars, columns, rows)
+		lines := picture(nil, bars, columns, rows)
 		require.LessOrEqual(t, len(lines), max(rows-1, 0))
 		require.LessOrEqual(t, rowsOf(lines, max(columns, 1)), max(rows-1, 0))
 		for _, line := range lines {
@@ -99,6 +99,7 @@ type testScreen struct {
 	gone  bool
 
 	columns, rows int
+	unsized       error // what it says of its size, if not nil
 }
 
 func newTestScreen(columns, rows int) *testScreen {
@@ -108,6 +109,9 @@ func newTestScreen(columns, rows int) *testScreen {
 func (s *testScreen) size() (columns, rows int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.unsized != nil {
+		return 0, 0, s.unsized
+	}
 	return s.columns, s.rows, nil
 }
 
@@ -147,9 +151,9 @@ func (s *testScreen) takenSoFar() int {
 
 // onScreen returns the progress of a copy on a screen, which is to end.
 func onScreen(s screen) *Copy {
-	p := New(nil, nil, 0)
-	p.terminal = enter(s)
-	p.writer, p.holding = p.terminal, false
+	p := New(Options{})
+	p.people.enterScreen(s)
+	p.Release()
 	return p
 }
 
@@ -181,7 +185,7 @@ func TestTerminal(t *testing.T) {
 		a.Advance(1 << 20)
 		shows(
 			"first",
-			"Copying blob ca978112ca1b [======                     ]    1.0 MiB /    4.0 MiB",
+			"Copying blob ca978112ca1b [======                     ]     1.0 MB /     4.2 MB",
 			"Copying config 2e7d2c03a9 [                           ]        0 B /       10 B",
 		)
 		taken := s.takenSoFar()
@@ -191,11 +195,11 @@ func TestTerminal(t *testing.T) {
 		long := strings.Repeat("long ", 30) // is broken, as everybody's lines are
 		p.Line("%s", long)
 		c.Advance(10)
-		c.Done(false)
+		c.End(Copied)
 		a.Restart()
 		shows(
 			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done",
-			"Copying blob ca978112ca1b [                           ]        0 B /    4.0 MiB",
+			"Copying blob ca978112ca1b [                           ]        0 B /     4.2 MB",
 		)
 
 		s.with(func() {
@@ -208,13 +212,13 @@ func TestTerminal(t *testing.T) {
 		}
 		shows(
 			"first", long[:80], long[80:], "Copying config 2e7d2c03a9 done",
-			"Copying blob ca978112ca1b 0 B / 4.0 MiB",
+			"Copying blob ca978112ca1b 0 B / 4.2 MB",
 			"... and 3 more",
 		)
-		a.Failed()
-		others[0].Done(true)
-		others[1].Done(false)
-		others[2].Done(false)
+		a.End(Failed)
+		others[0].End(Reused)
+		others[1].End(Copied)
+		others[2].End(Copied)
 		p.Line("last")
 		p.End()
 		assert.Equal(t, strings.Join([]string{
@@ -226,7 +230,7 @@ func TestTerminal(t *testing.T) {
 
 		late := testBlob("g", 1) // goes nowhere, and does no harm
 		p.Line("after the end")
-		p.Blob(t.Context(), late).Done(false)
+		p.Blob(t.Context(), late).End(Copied)
 		a.Advance(5)
 		p.End()
 	})
@@ -237,17 +241,17 @@ func TestTerminalOfSeveral(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestScreen(60, 24)
 		first, second := onScreen(s), onScreen(s)
-		assert.Same(t, first.terminal, second.terminal)
+		assert.Same(t, first.people.terminal, second.people.terminal)
 		a, b := first.Blob(t.Context(), testBlob("a", 5)), second.Blob(t.Context(), testBlob("b", 5))
 		frame()
 		assert.Equal(t, "Copying blob ca978112ca1b 0 B / 5 B\nCopying blob 3e23e8160039 0 B / 5 B\n", s.text())
-		a.Done(false)
+		a.End(Copied)
 		first.End()
 		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 0 B / 5 B\n", s.text())
 		b.Advance(3)
 		frame()
 		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 3 B / 5 B\n", s.text())
-		b.Done(false)
+		b.End(Copied)
 		second.End()
 		assert.Equal(t, "Copying blob ca978112ca1b done\nCopying blob 3e23e8160039 done\n", s.text())
 		assert.Empty(t, s.model.Unknown)
@@ -267,7 +271,7 @@ func TestTerminalIsStopped(t *testing.T) {
 			}
 			bp := p.Blob(t.Context(), testBlob("a", 5))
 			bp.Advance(5)
-			bp.Done(false)
+			bp.End(Copied)
 			p.End()
 		}
 		assert.Equal(t, 10*terminalPatience, time.Since(begun))
@@ -292,7 +296,7 @@ func TestTerminalIsGone(t *testing.T) {
 		s.with(func() { s.gone = true })
 		a.Advance(5)
 		frame()
-		a.Done(false)
+		a.End(Copied)
 		begun := time.Now()
 		p.End()
 		assert.Zero(t, time.Since(begun))
@@ -318,7 +322,7 @@ func TestTerminalOfMany(t *testing.T) {
 							time.Sleep(time.Duration(i+j) * time.Millisecond)
 							bp.Advance(100)
 						}
-						bp.Done(j%2 == 0)
+						bp.End([]Outcome{Reused, Copied}[j%2])
 					})
 				}
 				tasks.Wait()

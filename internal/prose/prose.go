@@ -47,3 +47,20 @@ func Digests(ds []digest.Digest) []string {
 	}
 	return s
 }
+
+// Bytes returns a number of bytes in two or three digits, with a decimal unit: "1.5 kB", "204 MB".
+func Bytes(n int64) string {
+	const k = 1000
+	if n < k {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, unit := float64(n)/k, 0
+	for value >= 999.5 {
+		value /= k
+		unit++
+	}
+	if value < 99.95 {
+		return fmt.Sprintf("%.1f %cB", value, "kMGTPE"[unit])
+	}
+	return fmt.Sprintf("%.0f %cB", value, "kMGTPE"[unit])
+}

@@ -104,14 +104,14 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	m.progress = c.env.startProgress(&c.out, len(images))
-	defer m.progress.stop()
+	defer m.progress.Close()
 	if err := m.make(ctx, images); err != nil {
 		return orStopped(ctx, err)
 	}
 	if err := m.publish(ctx, args[0]); err != nil {
 		return orStopped(ctx, err)
 	}
-	m.progress.stop()
+	m.progress.Close()
 	return c.print(args[0], m)
 }
 
@@ -130,7 +130,7 @@ func (c *bundleCreateCommand) print(path string, m *bundleMaker) error {
 		fmt.Fprintf(c.env.stdout, "%s  %s%s\n", i.Digest, i.Name, note)
 	}
 	_, err := fmt.Fprintf(c.env.stdout, "%s: %s, %s (%s), left out: %s (%s)\n", path, counted(len(m.record.Images), "image"),
-		counted(m.carried, "blob"), formatBytes(m.carriedBytes), counted(m.left, "blob"), formatBytes(m.leftBytes))
+		counted(m.carried, "blob"), copy.FormatBytes(m.carriedBytes), counted(m.left, "blob"), copy.FormatBytes(m.leftBytes))
 	return err
 }
 
@@ -215,7 +215,7 @@ type bundleMaker struct {
 	shared   *registry.Shared
 	earlier  map[digest.Digest]bundleBlob // what earlier bundles brought
 	reading  *semaphore.Weighted          // counts blobs that are read
-	progress *progress                    // may be nil
+	progress *copy.Overview               // may be nil
 	sigs     types.ImageDestination       // nil until there is a signature to store
 
 	bundleState
@@ -277,7 +277,7 @@ func (m *bundleMaker) make(ctx context.Context, images []namedImage) error {
 		return err
 	}
 	return inParallel(ctx, imagesAtOnce, images, func(ctx context.Context, image namedImage) error {
-		defer m.progress.imageDone()
+		defer m.progress.ImageDone()
 		err := m.image(ctx, image)
 		if image.entry != nil && isOther(image.entry, err) {
 			return nil // the file says that it is left out

@@ -80,7 +80,7 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 	m.mu.Unlock()
 	switch {
 	case earlier:
-		m.progress.skipped(b)
+		skipped(m.progress, b)
 		return nil
 	case busy:
 		select {
@@ -95,7 +95,7 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 	}
 	defer close(done)
 	if m.dir.has(b.Digest, b.Size) {
-		m.progress.skipped(b)
+		skipped(m.progress, b)
 		return nil
 	}
 	if err := m.reading.Acquire(ctx, 1); err != nil {
@@ -107,7 +107,7 @@ func (t *bundleTask) blob(ctx context.Context, b endpoint.Blob, of digest.Digest
 		return atEnd("src", "blob "+b.Digest.String(), err)
 	}
 	defer r.Close()
-	err = m.dir.write(m.dir.blobPath(b.Digest), func(w io.Writer) error { return copyVerified(w, m.progress.reading(r, b), b) })
+	err = m.dir.write(m.dir.blobPath(b.Digest), func(w io.Writer) error { return copyVerified(w, reading(m.progress, r, b), b) })
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", b.Digest, err)
 	}

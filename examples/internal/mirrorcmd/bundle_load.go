@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
@@ -191,7 +192,7 @@ type bundleLoader struct {
 	sigs   types.ImageSource // nil if there are no signatures
 	shared *registry.Shared
 
-	progress *progress // may be nil
+	progress *copy.Overview // may be nil
 }
 
 // open reads what says what the bundle is, and works out where everything goes.
@@ -323,9 +324,9 @@ func (l *bundleLoader) load(ctx context.Context) (*loading, error) {
 		return result, nil
 	}
 	l.progress = l.c.env.startProgress(&l.c.out, len(positions))
-	defer l.progress.stop()
+	defer l.progress.Close()
 	err := inParallel(ctx, imagesAtOnce, positions, func(ctx context.Context, n int) error {
-		defer l.progress.imageDone()
+		defer l.progress.ImageDone()
 		errs[n] = l.image(ctx, l.record.Images[n], &result.Images[n])
 		return context.Cause(ctx)
 	})

@@ -366,9 +366,9 @@ func (t *loadTask) blobs(ctx context.Context, doc endpoint.Document) error {
 
 func (t *loadTask) blob(ctx context.Context, b endpoint.Blob) error {
 	if t.l.dir.has(b.Digest, b.Size) {
-		result, err := t.dst.PutBlob(ctx, b, t.l.progress.opening(t.l.dir.opener(b), b))
+		result, err := t.dst.PutBlob(ctx, b, opening(t.l.progress, t.l.dir.opener(b), b))
 		if err == nil && result.Reused {
-			t.l.progress.skipped(b)
+			skipped(t.l.progress, b)
 		}
 		return err
 	}

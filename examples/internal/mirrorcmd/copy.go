@@ -106,10 +106,10 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 	options := ends.options
 	options.Report = &report
 	progress := c.env.startProgress(&c.out, 1)
-	progress.attach(&options)
+	options.Overview = progress
 	_, err = ends.copier.Image(ctx, ends.policy, ends.destination, ends.source, &options)
-	progress.imageDone()
-	progress.stop()
+	progress.ImageDone()
+	progress.Close()
 	err = orStopped(ctx, err)
 	if printErr := c.print(&report, err == nil); err == nil {
 		err = printErr

@@ -11,8 +11,8 @@
 //	bundle.go     mirror bundle
 //	              bundle_create.go, bundle_fill.go, bundle_attached.go: from registries into a bundle
 //	              bundle_load.go, bundle_put.go, bundle_putattached.go: from a bundle into a registry
-//	              bundle_layout.go, bundle_record.go: what a bundle is on disk
-//	progress.go   how far copies have come; progress_screen.go: on a terminal
+//	              bundle_layout.go, bundle_record.go: what a bundle is on disk; bundle_progress.go: how far it has come
+//	progress.go   how far copies have come
 //	man.go        manual pages; completion.go: what shells complete
 //	ends.go       from the flags to what the library wants
 //	selection.go  flags that say what is copied, and what becomes of the list

@@ -13,6 +13,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
@@ -282,9 +283,9 @@ func printInspection(w io.Writer, found *inspection) error {
 	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	if found.Image != nil {
 		fmt.Fprintf(table, "BLOB\tDIGEST\tMEDIA TYPE\tBYTES\n")
-		fmt.Fprintf(table, "config\t%s\t%s\t%s\n", found.Image.Config.Digest, printable(found.Image.Config.MediaType), formatBytes(found.Image.Config.Size))
+		fmt.Fprintf(table, "config\t%s\t%s\t%s\n", found.Image.Config.Digest, printable(found.Image.Config.MediaType), copy.FormatBytes(found.Image.Config.Size))
 		for i, layer := range found.Image.Layers {
-			fmt.Fprintf(table, "layer %d\t%s\t%s\t%s\n", i, layer.Digest, printable(layer.MediaType), formatBytes(layer.Size))
+			fmt.Fprintf(table, "layer %d\t%s\t%s\t%s\n", i, layer.Digest, printable(layer.MediaType), copy.FormatBytes(layer.Size))
 		}
 	} else {
 		fmt.Fprintf(table, "ENTRY\tWHAT\tDIGEST\tSTATE\tMANIFEST\tCONFIG+LAYERS\n")
@@ -301,7 +302,7 @@ func printEntries(w io.Writer, above string, entries []inspectedEntry) {
 	names := platformNames(entries)
 	for _, e := range entries {
 		at := fmt.Sprintf("%s%d", above, e.Index)
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", at, what(e, names), e.Digest, state(e), formatBytes(e.Size), contentSize(e))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", at, what(e, names), e.Digest, state(e), copy.FormatBytes(e.Size), contentSize(e))
 		printEntries(w, at+".", e.Entries)
 	}
 }
@@ -345,7 +346,7 @@ func contentSize(e inspectedEntry) string {
 	if e.Image == nil {
 		return "-"
 	}
-	return formatBytes(e.Image.Bytes)
+	return copy.FormatBytes(e.Image.Bytes)
 }
 
 func printHead(b *strings.Builder, found *inspection) {
@@ -357,7 +358,7 @@ func printHead(b *strings.Builder, found *inspection) {
 	case found.Image.Platform != "":
 		kind = fmt.Sprintf("image for %s (%s)", found.Image.Platform, found.MediaType)
 	}
-	fmt.Fprintf(b, "%s, %s\n", printable(kind), formatBytes(found.Size))
+	fmt.Fprintf(b, "%s, %s\n", printable(kind), copy.FormatBytes(found.Size))
 	if found.ArtifactType != "" {
 		fmt.Fprintf(b, "artifact type %s\n", printable(found.ArtifactType))
 	}
@@ -373,7 +374,7 @@ func countedEntries(n int) string {
 
 func printTotals(b *strings.Builder, found *inspection) {
 	t := found.Totals
-	fmt.Fprintf(b, "\nin all: %s (%s), %s (%s)", counted(t.Manifests, "manifest"), formatBytes(t.ManifestBytes), counted(t.Blobs, "blob"), formatBytes(t.BlobBytes))
+	fmt.Fprintf(b, "\nin all: %s (%s), %s (%s)", counted(t.Manifests, "manifest"), copy.FormatBytes(t.ManifestBytes), counted(t.Blobs, "blob"), copy.FormatBytes(t.BlobBytes))
 	if t.Missing > 0 {
 		fmt.Fprintf(b, "; %s missing", counted(t.Missing, "manifest"))
 	}
@@ -412,7 +413,7 @@ func treeOfEntries(b *strings.Builder, indent string, entries []inspectedEntry) 
 		case e.Missing:
 			b.WriteString("  missing")
 		case e.Image != nil:
-			fmt.Fprintf(b, "  %s", formatBytes(e.Image.Bytes))
+			fmt.Fprintf(b, "  %s", copy.FormatBytes(e.Image.Bytes))
 		}
 		b.WriteString("\n")
 		if e.Image != nil {
@@ -430,7 +431,7 @@ func treeOfImage(b *strings.Builder, indent string, image *inspectedImage) {
 		if i == 0 {
 			name = "config"
 		}
-		fmt.Fprintf(b, "%s%s  %s  %s\n", before, name, shortDigest(blob.Digest), formatBytes(blob.Size))
+		fmt.Fprintf(b, "%s%s  %s  %s\n", before, name, shortDigest(blob.Digest), copy.FormatBytes(blob.Size))
 	}
 }
 

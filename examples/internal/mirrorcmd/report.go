@@ -25,7 +25,7 @@ func printReport(w io.Writer, r *copy.Report) error {
 	for _, i := range r.Instances {
 		size, elapsed := "-", "-"
 		if i.Outcome == copy.Copied && i.Elapsed > 0 { // which nobody knows of lists, and of images that were converted
-			size, elapsed = formatBytes(i.Bytes), formatTime(i.Elapsed)
+			size, elapsed = copy.FormatBytes(i.Bytes), formatTime(i.Elapsed)
 		}
 		where := ""
 		if i.List != r.Instances[0].List {
@@ -107,7 +107,7 @@ func summary(r *copy.Report) string {
 	var b strings.Builder
 	if r.Written || r.ManifestsCopied > 0 || r.SignaturesCopied > 0 {
 		fmt.Fprintf(&b, "written: %s, %s (%s); blobs there already: %d; time: %s\n", counted(r.ManifestsCopied, "manifest"),
-			counted(r.BlobsCopied, "blob"), formatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
+			counted(r.BlobsCopied, "blob"), copy.FormatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
 	} else {
 		fmt.Fprintf(&b, "nothing to do: everything is at the destination already; %s\n", formatTime(r.Elapsed))
 	}
@@ -147,23 +147,6 @@ func shortDigest(d digest.Digest) string {
 	const shown = 12
 	algorithm, hex, _ := strings.Cut(d.String(), ":")
 	return algorithm + ":" + hex[:min(shown, len(hex))]
-}
-
-// formatBytes prints a number of bytes with three digits or so.
-func formatBytes(n int64) string {
-	const k = 1000
-	if n < k {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, unit := float64(n)/k, 0
-	for value >= 999.5 && unit < 3 {
-		value /= k
-		unit++
-	}
-	if value < 99.95 {
-		return fmt.Sprintf("%.1f %cB", value, "kMGT"[unit])
-	}
-	return fmt.Sprintf("%.0f %cB", value, "kMGT"[unit])
 }
 
 // formatTime prints a duration as precisely as people want it.

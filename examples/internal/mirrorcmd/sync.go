@@ -188,8 +188,8 @@ type syncRun struct {
 	policy *signature.PolicyContext
 
 	todo     []syncfile.Copy
-	progress *progress  // may be nil
-	report   syncReport // its Images are those of todo, then those that failed before
+	progress *copy.Overview // may be nil
+	report   syncReport     // its Images are those of todo, then those that failed before
 }
 
 func (s *syncRun) do(ctx context.Context) error {
@@ -221,7 +221,7 @@ func (s *syncRun) do(ctx context.Context) error {
 // copyAll copies what is to be done, and then, some times more, what failed and might not fail again.
 func (s *syncRun) copyAll(ctx context.Context) {
 	s.progress = s.env.startProgress(&s.out, len(s.todo))
-	defer s.progress.stop()
+	defer s.progress.Close()
 	pending := make([]int, len(s.todo))
 	for i := range pending {
 		pending[i] = i
@@ -236,10 +236,10 @@ func (s *syncRun) copyAll(ctx context.Context) {
 			entry := &s.report.Images[pending[r.Job]]
 			s.note(entry, s.todo[pending[r.Job]], r, report)
 			if attempt == 0 {
-				s.progress.imageDone()
+				s.progress.ImageDone()
 			}
 			done++
-			s.progress.line(fmt.Sprintf("[%d/%d] %s %s", done, len(jobs), entry.Status, printable(entry.name())))
+			s.progress.Print(fmt.Sprintf("[%d/%d] %s %s", done, len(jobs), entry.Status, printable(entry.name())))
 		}})
 		var again []int
 		for _, r := range results {
@@ -266,7 +266,7 @@ func (s *syncRun) options(image *syncfile.Image) *copy.Options {
 	options := image.Options
 	options.SourceCtx, options.DestinationCtx = s.sys[0], s.sys[1]
 	options.ConcurrentBlobCopiesSemaphore = image.Budget()
-	s.progress.attach(&options)
+	options.Overview = s.progress
 	return &options
 }
 

@@ -191,7 +191,7 @@ func (r *syncReport) text() string {
 	for _, i := range r.Images {
 		size, elapsed, at := "-", "-", "-"
 		if i.Bytes > 0 {
-			size = formatBytes(i.Bytes)
+			size = copy.FormatBytes(i.Bytes)
 		}
 		if i.Elapsed > 0 {
 			elapsed = formatTime(i.Elapsed)
@@ -290,5 +290,5 @@ func (r *syncReport) lastLine() string {
 	if s.Missing > 0 {
 		images += fmt.Sprintf("; missing at the source: %d", s.Missing)
 	}
-	return fmt.Sprintf("%s%s; %s; %s\n", verdict, images, formatBytes(s.Bytes), formatTime(r.Elapsed))
+	return fmt.Sprintf("%s%s; %s; %s\n", verdict, images, copy.FormatBytes(s.Bytes), formatTime(r.Elapsed))
 }

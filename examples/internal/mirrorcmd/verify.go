@@ -163,7 +163,7 @@ func (c *verifyCommand) print(v *verification) error {
 	}
 	how := "there"
 	if v.BlobsRead {
-		how = fmt.Sprintf("read and hashed (%s)", formatBytes(v.BytesRead))
+		how = fmt.Sprintf("read and hashed (%s)", copy.FormatBytes(v.BytesRead))
 	}
 	for _, w := range v.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", oneLine(w))
