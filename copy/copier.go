@@ -50,12 +50,12 @@ type CopierOptions struct {
 	// The limits of time are about what a registry does, never about how long a copy takes. What takes longer is tried once more, and
 	// not at all if it is the answer to a long upload; then the error names the limit. 0 means the default, and so does less.
 
-	// StallTimeout is how long no byte may move in the middle of a transfer. The default is 2 minutes.
+	// StallTimeout is how long no byte may move in the middle of a transfer. The default is DefaultStallTimeout, 2 minutes.
 	StallTimeout time.Duration
 	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that ends the upload of one: some
 	// registries scan, move or fetch it first. The default is 15 minutes.
 	BlobTimeout time.Duration
-	// AnswerTimeout is how long the answer to any other request may take. The default is 2 minutes.
+	// AnswerTimeout is how long the answer to any other request may take. The default is DefaultAnswerTimeout, 2 minutes.
 	AnswerTimeout time.Duration
 
 	// UserAgent is what requests say who sends them, where SystemContext.DockerRegistryUserAgent does not. "" means this library.
@@ -67,6 +67,13 @@ type CopierOptions struct {
 	// of Options.DestinationCtx.
 	BlobInfoCache types.BlobInfoCache
 }
+
+// The defaults of the limits of time.
+const (
+	DefaultStallTimeout  = registry.DefaultStallTimeout
+	DefaultBlobTimeout   = registry.DefaultBlobTimeout
+	DefaultAnswerTimeout = registry.DefaultAnswerTimeout
+)
 
 // A RetryPolicy bounds retries.
 type RetryPolicy = registry.RetryPolicy

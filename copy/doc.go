@@ -21,13 +21,14 @@
 //
 // Image takes all five; Prepare stops after the third, and Prepared.Execute takes the rest. job.go holds what the steps share. A
 // Copier (copier.go) holds what copies share: Image and the other functions make one for a single call, and programs that go on
-// keep one.
+// keep one. inspect.go and verification.go read what is there and copy nothing.
 //
 // # Neighbours
 //
 // Package manifest holds lists as values. internal/endpoint defines the two ends of a copy as interfaces, internal/endpoint/registry
-// speaks to registries directly, and internal/endpoint/transport uses any transport of containers/image. internal/progress
-// writes the lines, bars and events that tell how far a copy has come. What the engine does not do itself, such as changing the compression of layers, is handed to upstream's package: upstream.go has the facts, and
+// speaks to registries directly, and internal/endpoint/transport uses any transport of containers/image. internal/inspect reads what
+// is at one of them. internal/progress writes the lines, bars and events that tell how far a copy has come. What the engine does not
+// do itself, such as changing the compression of layers, is handed to upstream's package: upstream.go has the facts, and
 // the plan decides.
 //
 // # Concurrency

@@ -15,7 +15,6 @@ type ends struct {
 	policy              *signature.PolicyContext
 	options             copy.Options
 	copier              *copy.Copier
-	times               times
 }
 
 // prepare checks the command line, and then the files that it names. Nothing has been opened if it fails.
@@ -41,7 +40,7 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 	limits := access.times.options()
 	limits.MaxParallelDownloads = options.MaxParallelDownloads
 	return &ends{
-		source: source, destination: destination, policy: policy, options: options, copier: copy.NewCopier(limits), times: access.times,
+		source: source, destination: destination, policy: policy, options: options, copier: copy.NewCopier(limits),
 	}, nil
 }
 

@@ -124,16 +124,16 @@ func TestReportsAreDocumented(t *testing.T) {
 		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "AttachedReport": copy.AttachedReport{}, "EndReport": copy.EndReport{},
 		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
 		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
-		"Verification": verification{}, "Violation": violation{},
-		"Inspection": inspection{}, "InspectedEntry": inspectedEntry{}, "InspectedImage": inspectedImage{}, "InspectedBlob": inspectedBlob{},
-		"InspectedTotals": inspectedTotals{},
+		"Verification": copy.Verification{}, "Violation": copy.Violation{},
+		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},
+		"InspectedTotals": copy.InspectedTotals{},
 		"Bundle":          bundleRecord{}, "BundleImage": bundleImage{}, "BundleAttached": bundleAttached{}, "BundleBlob": bundleBlob{},
 		"BundleLoad": loading{}, "LoadedImage": loadedImage{},
 	}, copy.Plan{}, copy.Reason{})
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
-		copy.ReportSchema, copy.PlanSchema, SyncReportSchema, DigestMapSchema, verificationSchema, inspectionSchema, bundleSchema, loadingSchema,
+		copy.ReportSchema, copy.PlanSchema, SyncReportSchema, DigestMapSchema, copy.VerificationSchema, copy.InspectionSchema, bundleSchema, loadingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}

@@ -124,6 +124,13 @@ func missingIn(p *copy.Plan) []copy.InstanceReport {
 	return missing
 }
 
+// eachList calls f for a list and those nested in it that are copied; there need not be any.
+func eachList(l *copy.ListPlan, f func(*copy.ListPlan)) {
+	if l != nil {
+		l.Walk(f)
+	}
+}
+
 // finish counts, after a run that ended with err.
 func (r *syncReport) finish(err error) {
 	r.Elapsed = time.Since(r.Started)

@@ -6,16 +6,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
 // times are the flags that say how long registries may take.
 type times struct{ stall, blob, answer time.Duration }
 
 func (t *times) define(flags *pflag.FlagSet) {
-	flags.DurationVar(&t.stall, "stall-timeout", registry.DefaultStallTimeout, "how long no byte may move in the middle of a transfer: `DURATION`")
-	flags.DurationVar(&t.blob, "blob-timeout", registry.DefaultBlobTimeout, "how long the first byte of a blob may take, and the answer to the end of its upload: `DURATION`")
-	flags.DurationVar(&t.answer, "answer-timeout", registry.DefaultAnswerTimeout, "how long any other answer of a registry may take: `DURATION`")
+	flags.DurationVar(&t.stall, "stall-timeout", copy.DefaultStallTimeout, "how long no byte may move in the middle of a transfer: `DURATION`")
+	flags.DurationVar(&t.blob, "blob-timeout", copy.DefaultBlobTimeout, "how long the first byte of a blob may take, and the answer to the end of its upload: `DURATION`")
+	flags.DurationVar(&t.answer, "answer-timeout", copy.DefaultAnswerTimeout, "how long any other answer of a registry may take: `DURATION`")
 }
 
 func (t *times) check() error {
@@ -30,11 +29,6 @@ func (t *times) check() error {
 // options are what a Copier has to know.
 func (t *times) options() copy.CopierOptions {
 	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
-}
-
-// shared is what ends that are opened without a Copier share.
-func (t *times) shared() *registry.Shared {
-	return &registry.Shared{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
 }
 
 // timeFlags are the flags behind the options that limit times.

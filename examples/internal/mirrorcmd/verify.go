@@ -1,58 +1,14 @@
 package mirrorcmd
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
-
-// verificationSchema names the JSON form of a verification. The number changes when a reader of the old form would go wrong.
-const verificationSchema = "sparsecopy.verification/v1"
-
-// A verification says whether a destination is what a copy with the same flags would have made of it.
-type verification struct {
-	Schema      string        `json:"schema"` // verificationSchema
-	Source      string        `json:"source"`
-	Destination string        `json:"destination"`
-	Wanted      digest.Digest `json:"wanted"`          // what the destination should name
-	Found       digest.Digest `json:"found,omitempty"` // what it names; absent if nothing
-
-	Violations []violation `json:"violations"` // empty if and only if the mirror is complete and true
-
-	Manifests int   `json:"manifests"` // lists and manifests that were read and hashed
-	Blobs     int   `json:"blobs"`     // distinct blobs that were looked for, or read
-	BlobsRead bool  `json:"blobsRead"` // and hashed
-	BytesRead int64 `json:"bytesRead"` // of blobs
-	Attached  int   `json:"attached"`  // referrers and digest tags that were looked for
-	Elsewhere int   `json:"elsewhere"` // distinct layers that have URLs, and were not looked for
-
-	// Warnings say what is not known, such as what the source did not tell.
-	Warnings []string `json:"warnings,omitempty"`
-}
-
-// A violation is one thing that is not as it should be.
-type violation struct {
-	Digest   digest.Digest `json:"digest"`
-	What     string        `json:"what"`               // "list", "manifest", "config", "layer", "referrer", "tag" or "signatures"
-	Platform string        `json:"platform,omitempty"` // of the image that it belongs to
-	Problem  string        `json:"problem"`
-}
-
-func (v violation) String() string {
-	text := v.What + " " + v.Digest.String()
-	if v.Platform != "" {
-		text += " (" + v.Platform + ")"
-	}
-	return text + ": " + v.Problem
-}
 
 // A verifyCommand is mirror verify.
 type verifyCommand struct {
@@ -98,59 +54,22 @@ func (c *verifyCommand) run(cmd *cobra.Command, args []string) error {
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 
-	ends.options.ListSignatures = copy.WarnListSignatures // whatever became of the list, nothing is stripped here
-	prepared, err := ends.copier.Prepare(ctx, ends.policy, ends.destination, ends.source, &ends.options)
+	result, err := ends.copier.Verify(ctx, ends.policy, ends.destination, ends.source, &copy.VerifyOptions{
+		Options: &ends.options, ReadBlobs: c.blobs,
+	})
 	if err != nil {
 		return orStopped(ctx, err)
 	}
-	plan := prepared.Plan()
-	if err := prepared.Close(); err != nil {
-		return err
-	}
-	if plan.Way != copy.Native {
-		return fmt.Errorf("what the destination should be cannot be told beforehand: %s", plan.WayReason)
-	}
-	v := newVerifier(plan, ends.times.shared(), ends.options.MaxParallelDownloads, c.blobs)
-	defer func() { _ = v.shared.Close() }() // closes connections that nobody uses any more
-	if err := v.check(ctx, ends); err != nil {
-		return orStopped(ctx, err)
-	}
-	result := v.result()
 	if err := c.print(result); err != nil {
 		return err
 	}
 	if n := len(result.Violations); n > 0 {
-		return fmt.Errorf("%s is not what it should be: %s", plan.Destination, counted(n, "violation"))
+		return fmt.Errorf("%s is not what it should be: %s", result.Destination, counted(n, "violation"))
 	}
 	return nil
 }
 
-// check holds the destination against the plan.
-func (v *verifier) check(ctx context.Context, e *ends) error {
-	err := v.open(ctx, e)
-	if errors.Is(err, endpoint.ErrNotFound) {
-		return nil // a violation, which is noted
-	}
-	if err != nil {
-		return err
-	}
-	defer v.close()
-	src, err := openSource(ctx, e.source, e.options.SourceCtx, v.shared)
-	if err != nil {
-		return atEnd("src", v.plan.Source, err)
-	}
-	defer src.Close() // nothing was written
-	v.checkTop()
-	if err := v.attachments(ctx, src); err != nil {
-		return err
-	}
-	if err := v.run(ctx); err != nil || e.options.RemoveSignatures {
-		return err
-	}
-	return v.signatures(ctx, src, !e.options.RemoveListSignatures)
-}
-
-func (c *verifyCommand) print(v *verification) error {
+func (c *verifyCommand) print(v *copy.Verification) error {
 	switch {
 	case c.out.json:
 		return printJSON(c.env.stdout, v)

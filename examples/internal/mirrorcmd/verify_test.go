@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -125,7 +126,7 @@ func TestVerifyAsksNobodyInVain(t *testing.T) {
 	f.PushTo(hiding, repo, tag, imagetest.Top)
 	f.PushTo(lax, repo, tag, imagetest.Top)
 	r = mirror(t, "verify", "--all", "--digest-tags", "--output", "json", refTo(hiding), refTo(lax)).done(t)
-	var v verification
+	var v copy.Verification
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &v))
 	assert.Empty(t, v.Violations)
 	assert.Contains(t, strings.Join(v.Warnings, "\n"), "could not be asked, and is not known")

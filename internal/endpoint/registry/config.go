@@ -96,13 +96,29 @@ func pullRepository(s sysregistriesv2.PullSource, logical reference.Named, sys *
 	return repo, nil
 }
 
-// pushRepository is the repository to write name to. Mirrors and rewrites do not apply.
+// pushRepository is the repository to write name to.
 func pushRepository(name reference.Named, sys *types.SystemContext, sh *Shared, stats *counters) (*repository, error) {
+	return ownRepository(name, pushing, sys, sh, stats)
+}
+
+// ownSource is name's own repository, to be read from.
+func ownSource(name reference.Named, sys *types.SystemContext, sh *Shared, stats *counters) ([]physical, error) {
+	repo, err := ownRepository(name, pulling, sys, sh, stats)
+	if err != nil {
+		return nil, err
+	}
+	return []physical{{ref: name, repo: repo}}, nil
+}
+
+// ownRepository is the repository that name says. Mirrors and rewrites do not apply.
+func ownRepository(
+	name reference.Named, r role, sys *types.SystemContext, sh *Shared, stats *counters,
+) (*repository, error) {
 	registry, err := sysregistriesv2.FindRegistry(sys, name.Name())
 	if err != nil {
 		return nil, fmt.Errorf("loading the registries configuration: %w", err)
 	}
-	repo, err := newRepository(name, sys, registry != nil && registry.Insecure, pushing, sys, sh)
+	repo, err := newRepository(name, sys, registry != nil && registry.Insecure, r, sys, sh)
 	if err != nil {
 		return nil, err
 	}

@@ -147,39 +147,28 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 	return found(err)
 }
 
-// BlobSize returns the size of a blob at the destination itself, -1 if the registry does not tell it. The error wraps
-// endpoint.ErrNotFound if the blob is not there.
-func (d *Destination) BlobSize(ctx context.Context, of digest.Digest) (int64, error) {
-	if err := of.Validate(); err != nil {
-		return 0, fmt.Errorf("digest %q: %w", of, err)
-	}
-	header, err := d.head(ctx, &request{method: http.MethodHead, path: "blobs/" + of.String()})
-	if err != nil {
-		return 0, err
-	}
-	size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
-	if err != nil || size < 0 || header.Get("Content-Encoding") != "" { // of what is transferred
-		return -1, nil //nolint:nilerr // some leave it out
-	}
-	return size, nil
-}
-
 // attemptsOfChecks is how often something is looked for: a copy does without the answer.
 const attemptsOfChecks = 3
 
 // head looks for something and returns the header of the answer.
 func (d *Destination) head(ctx context.Context, rq *request) (http.Header, error) {
-	rt := d.shared.newRetrier()
-	rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
-	a, err := d.repo.do(ctx, rt, rq)
-	if err == nil {
-		err = a.aboutContent()
-	}
+	header, err := d.repo.head(ctx, rq)
 	if err != nil {
 		return nil, d.repo.wrapNotFound(err)
 	}
 	d.inUse.Store(true)
-	return a.header, nil
+	return header, nil
+}
+
+// head looks for something and returns the header of the answer, or the error as it is.
+func (r *repository) head(ctx context.Context, rq *request) (http.Header, error) {
+	rt := r.shared.newRetrier()
+	rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
+	a, err := r.do(ctx, rt, rq)
+	if err == nil {
+		err = a.aboutContent()
+	}
+	return a.header, err
 }
 
 func found(err error) (bool, error) {

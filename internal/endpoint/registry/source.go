@@ -7,6 +7,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -41,6 +43,25 @@ var _ endpoint.Source = (*Source)(nil)
 // An error that wraps endpoint.ErrNotFound says that ref definitely names nothing; an *Unsupported, that the docker transport of
 // containers/image has to be used.
 func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
+		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}
+	}
+	return openFrom(ctx, pullSources, ref, sys, sh)
+}
+
+// OpenOwn is OpenSource at the repository that ref names itself: mirrors and rewrites do not apply. It
+// is for whoever asks what a destination has.
+func OpenOwn(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	return openFrom(ctx, ownSource, ref, sys, sh)
+}
+
+// placesOf returns the repositories to read a name from, in the order in which they are to be tried.
+type placesOf func(reference.Named, *types.SystemContext, *Shared, *counters) ([]physical, error)
+
+// openFrom reads what ref names from one of its places.
+func openFrom(
+	ctx context.Context, places placesOf, ref types.ImageReference, sys *types.SystemContext, sh *Shared,
+) (*Source, error) {
 	name, err := named(ref)
 	if err != nil {
 		return nil, err
@@ -49,14 +70,11 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	if !ok {
 		return nil, &Unsupported{What: "a reference without tag or digest"}
 	}
-	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
-		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}
-	}
 	s := &Source{ref: ref, shared: sh, stats: &counters{}, logChoice: sys != nil && sys.DockerLogMirrorChoice}
 	if s.shared == nil {
 		s.shared, s.ownShared = &Shared{}, true
 	}
-	if s.endpoints, err = pullSources(name, sys, s.shared, s.stats); err != nil {
+	if s.endpoints, err = places(name, sys, s.shared, s.stats); err != nil {
 		return nil, err
 	}
 	if s.sigs, err = newSignatureReader(ref, sys); err != nil {
@@ -266,6 +284,43 @@ func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 		return nil, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
 	return openBlob(ctx, s, b)
+}
+
+// BlobSize returns the size of a blob in bytes, without reading it; -1 if the registry does not tell it.
+// The error wraps endpoint.ErrNotFound if the blob is not there.
+func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (size int64, err error) {
+	if err := b.Digest.Validate(); err != nil {
+		return 0, fmt.Errorf("digest %q: %w", b.Digest, err)
+	}
+	err = s.fromEndpoints(ctx, func(r *repository, _ *retrier) (err error) {
+		size, err = r.blobSize(ctx, b.Digest)
+		return err
+	})
+	if answer := answered(err); answer == nil || !slices.Contains(noQuestions, answer.Status) {
+		return size, err
+	}
+	r, err := s.Blob(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	return -1, r.Close()
+}
+
+// noQuestions are the refusals of a HEAD that say nothing about a GET: there are registries that do not
+// have the method, and stores that take what they have signed for one method only.
+var noQuestions = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed}
+
+// blobSize asks for the size of a blob; -1 if the registry does not tell it.
+func (r *repository) blobSize(ctx context.Context, of digest.Digest) (int64, error) {
+	header, err := r.head(ctx, &request{method: http.MethodHead, path: "blobs/" + of.String()})
+	if err != nil {
+		return 0, err
+	}
+	size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
+	if err != nil || size < 0 || header.Get("Content-Encoding") != "" { // of what is transferred
+		return -1, nil //nolint:nilerr // some leave it out
+	}
+	return size, nil
 }
 
 // Signatures implements endpoint.Source.

@@ -256,20 +256,39 @@ func withDigest(ref types.ImageReference, d digest.Digest) (types.ImageReference
 
 // Blob implements endpoint.Source.
 func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
-	op := operation{verb: "reading blob", object: string(b.Digest), method: "GET", path: "blobs/" + string(b.Digest)}
-	if err := b.Digest.Validate(); err != nil {
-		return nil, wrap(s.ref, op, err)
-	}
-	src, release, err := s.pool.get(ctx)
+	r, _, err := s.open(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	r, _, err := src.GetBlob(ctx, blobInfo(b), none.NoCache)
+	return r, nil
+}
+
+// BlobSize returns the size of a blob in bytes, as the transport states it when the blob is opened; -1 if
+// it does not. The error wraps endpoint.ErrNotFound if the blob is not there.
+func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (int64, error) {
+	r, size, err := s.open(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	return size, r.Close()
+}
+
+// open opens a blob, and returns its size as the transport states it, -1 if it does not.
+func (s *Source) open(ctx context.Context, b endpoint.Blob) (*blobReader, int64, error) {
+	op := operation{verb: "reading blob", object: string(b.Digest), method: "GET", path: "blobs/" + string(b.Digest)}
+	if err := b.Digest.Validate(); err != nil {
+		return nil, 0, wrap(s.ref, op, err)
+	}
+	src, release, err := s.pool.get(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	r, size, err := src.GetBlob(ctx, blobInfo(b), none.NoCache)
 	if err != nil {
 		release()
-		return nil, wrap(s.ref, op, err)
+		return nil, 0, wrap(s.ref, op, err)
 	}
-	return &blobReader{ctx: ctx, r: r, release: release}, nil
+	return &blobReader{ctx: ctx, r: r, release: release}, size, nil
 }
 
 // blobInfo is b in upstream's words. It never has URLs: a manifest would choose where we read from.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,6 +41,11 @@ func openSource(ctx context.Context, ref types.ImageReference, sys *types.System
 		return nil, err
 	}
 	return src, nil
+}
+
+// shared is what ends that are opened without a Copier share.
+func (t *times) shared() *registry.Shared {
+	return &registry.Shared{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
 }
 
 // inParallel calls f for each element, at most n at a time, and returns the first error.
@@ -241,4 +247,12 @@ func withoutMirrors(ref types.ImageReference, sys *types.SystemContext) (_ *type
 		return nil, nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return &own, func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// asNotFound adds endpoint.ErrNotFound to the error of a file that does not exist.
+func asNotFound(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", endpoint.ErrNotFound, err)
+	}
+	return err
 }

@@ -1,0 +1,153 @@
+package copy
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/transports"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/inspect"
+)
+
+// ErrNotFound is what errors of this package are, in the sense of errors.Is, if and only if an end has said
+// definitely that it does not have what the error is about: a file does not exist, or a registry has
+// answered 404 to the question for a manifest, tag or blob. No refusal of access and no failure is.
+//
+// A 404 may be a proxy's. Whoever deletes because of an absence should want to hear of it in a registry's
+// own words: then RegistryError.Errors is not nil.
+var ErrNotFound = endpoint.ErrNotFound
+
+// What Inspect returns.
+type (
+	// An Inspection says what a reference names, and what of it is there. As JSON it has the schema
+	// InspectionSchema.
+	Inspection = inspect.Inspection
+	// An InspectedEntry is one entry of a list.
+	InspectedEntry = inspect.Entry
+	// An InspectedImage is the manifest of a single image or artifact.
+	InspectedImage = inspect.Image
+	// An InspectedBlob is a config or a layer, as a manifest states it.
+	InspectedBlob = inspect.Blob
+	// InspectedTotals count what is distinct.
+	InspectedTotals = inspect.Totals
+)
+
+// InspectionSchema names the JSON form of an Inspection, which docs/report-schema.md describes.
+const InspectionSchema = inspect.InspectionSchema
+
+// ReadOptions are the choices of Inspect and ReadManifest. The zero value is useful, and so is a nil
+// *ReadOptions.
+type ReadOptions struct {
+	// SystemContext is the configuration; nil means the defaults.
+	SystemContext *types.SystemContext
+	// Side says for which end of a copy the reference is read. A source is read where registries.conf says:
+	// mirrors may stand in for it. A destination is read at the repository itself. "" means SourceSide.
+	Side Side
+}
+
+// Inspect reads what ref names: every list and manifest, down to the last nested list, and the config of a
+// single image, which has its platform. It says which manifests are there. Layers, and the configs of a
+// list's images, are not looked for: Verify does that. Nothing is written, and no signature policy is asked.
+//
+// What is definitely not there is Missing. The error is an *Error: something could not be read, does not
+// have its digest, or is more than a *LimitError allows. It is ErrNotFound if ref names nothing.
+func Inspect(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*Inspection, error) {
+	c := newOneShot(CopierOptions{})
+	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
+	return c.Inspect(ctx, ref, options)
+}
+
+// Inspect is the function Inspect, with what the copies of c share.
+func (c *Copier) Inspect(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*Inspection, error) {
+	o := options.orDefault()
+	src, err := c.openToRead(ctx, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close() // nothing was written
+	found, err := inspect.Inspect(ctx, src, c.limit())
+	if err != nil {
+		return nil, &Error{"inspecting", o.Side, transports.ImageName(ref), err}
+	}
+	found.Reference = transports.ImageName(ref)
+	return found, nil
+}
+
+// ReadManifest reads the manifest or list that ref names, and nothing else. It returns it with its digest,
+// which it has: that has been verified. Its MediaType is what it is, whatever it is declared to be.
+//
+// The error is an *Error. It is ErrNotFound if ref names nothing.
+func ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, digest.Digest, error) {
+	c := newOneShot(CopierOptions{})
+	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
+	return c.ReadManifest(ctx, ref, options)
+}
+
+// ReadManifest is the function ReadManifest, with what the copies of c share.
+func (c *Copier) ReadManifest(
+	ctx context.Context, ref types.ImageReference, options *ReadOptions,
+) (Document, digest.Digest, error) {
+	src, err := c.openToRead(ctx, ref, options.orDefault())
+	if err != nil {
+		return Document{}, "", err
+	}
+	defer src.Close() // nothing was written
+	top := src.Top()
+	return held(top), top.Digest, nil
+}
+
+func (o *ReadOptions) orDefault() ReadOptions {
+	var out ReadOptions
+	if o != nil {
+		out = *o
+	}
+	if out.Side != DestinationSide {
+		out.Side = SourceSide
+	}
+	return out
+}
+
+// openToRead opens what ref names for reading. The error is an *Error.
+func (c *Copier) openToRead(ctx context.Context, ref types.ImageReference, o ReadOptions) (inspect.Place, error) {
+	open := registry.OpenSource
+	if o.Side == DestinationSide {
+		open = registry.OpenOwn
+	}
+	src, _, err := openDirectly(transportOf(ref), func() (inspect.Place, error) {
+		return open(ctx, ref, o.SystemContext, c.shared)
+	})
+	if src == nil && err == nil {
+		src, err = transport.OpenSource(ctx, ref, o.SystemContext)
+	}
+	if err != nil {
+		return nil, &Error{opening, o.Side, transports.ImageName(ref), err}
+	}
+	return src, nil
+}
+
+// limit bounds what c has in flight beside copies.
+func (c *Copier) limit() *semaphore.Weighted {
+	if c.budget != nil {
+		return c.budget
+	}
+	return new(Options).budget()
+}
+
+// asError puts an error of package inspect into the words of this one.
+func asError(err error) error {
+	failed, ok := errors.AsType[*inspect.ReadError](err)
+	if !ok {
+		return err
+	}
+	side := DestinationSide
+	if failed.AtSource {
+		side = SourceSide
+	}
+	return &Error{failed.Op, side, failed.Object, failed.Err}
+}

@@ -1,0 +1,149 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// content is what a reference names, with all that this names in turn and the source has.
+type content struct {
+	top  endpoint.Document
+	root *listtree.Node // nil for a single image
+
+	documents map[digest.Digest]endpoint.Document // the top, nested lists and manifests
+	missing   map[digest.Digest]bool              // named, and definitely not there
+}
+
+// readContent reads lists and manifests, and no blobs. What is there is verified.
+func readContent(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted) (*content, error) {
+	c := &content{top: src.Top(), documents: map[digest.Digest]endpoint.Document{}, missing: map[digest.Digest]bool{}}
+	c.documents[c.top.Digest] = c.top
+	if !manifest.IsListMediaType(c.top.MediaType) {
+		return c, nil
+	}
+	isList := func(d digest.Digest) bool { return manifest.IsListMediaType(c.documents[d].MediaType) }
+	for {
+		if err := c.readLists(ctx, src, limit); err != nil {
+			return nil, err
+		}
+		leaves := c.leaves()
+		if err := c.read(ctx, src, limit, leaves); err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(leaves, isList) { // whatever the entries say
+			return c, nil
+		}
+	}
+}
+
+// readLists reads the nested lists, level by level.
+func (c *content) readLists(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted) error {
+	b := listtree.Builder{Read: func(d digest.Digest) (string, []byte, bool) {
+		doc, ok := c.documents[d]
+		return doc.MediaType, doc.Bytes, ok
+	}}
+	for {
+		tree, err := b.Build(c.top.Digest)
+		if err != nil {
+			return err
+		}
+		c.root = tree.Root
+		unread := slices.DeleteFunc(tree.Unread, func(d digest.Digest) bool { return c.missing[d] })
+		if len(unread) == 0 {
+			return nil
+		}
+		if err := c.read(ctx, src, limit, unread); err != nil {
+			return err
+		}
+	}
+}
+
+// leaves are the distinct digests of entries that name no list, as far as is known, and have not been
+// read.
+func (c *content) leaves() []digest.Digest {
+	var leaves []digest.Digest
+	seen := map[digest.Digest]bool{}
+	c.root.Walk(func(n *listtree.Node) {
+		for _, in := range n.Instances {
+			_, read := c.documents[in.Digest]
+			if !read && !c.missing[in.Digest] && !in.IsList() && !seen[in.Digest] {
+				seen[in.Digest] = true
+				leaves = append(leaves, in.Digest)
+			}
+		}
+	})
+	return leaves
+}
+
+// read reads documents, and notes those that are missing.
+func (c *content) read(
+	ctx context.Context, src endpoint.Source, limit *semaphore.Weighted, digests []digest.Digest,
+) error {
+	var mu sync.Mutex
+	return inflight.Each(ctx, limit, digests, func(ctx context.Context, d digest.Digest) error {
+		doc, err := src.Manifest(ctx, d)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case errors.Is(err, endpoint.ErrNotFound):
+			c.missing[d] = true
+			return nil
+		case err != nil:
+			return fmt.Errorf("manifest %s: %w", d, err)
+		}
+		c.documents[d] = doc
+		return nil
+	})
+}
+
+// parseImage reads the manifest of an image. It returns nil without an error for Docker schema 1, whose
+// blobs nobody here needs to know.
+func parseImage(doc endpoint.Document) (*manifest.Image, error) {
+	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
+	if errors.Is(err, manifest.ErrSchema1) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s: %w", doc.Digest, err)
+	}
+	return image, nil
+}
+
+// blobs are the distinct blobs of an image, the config first; none of nil.
+func blobs(image *manifest.Image) []endpoint.Blob {
+	if image == nil {
+		return nil
+	}
+	var all []endpoint.Blob
+	for d := range image.Blobs() {
+		all = append(all, endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, Config: len(all) == 0})
+	}
+	return all
+}
+
+// readVerified copies r to w, and fails unless what came is b.
+func readVerified(w io.Writer, r io.Reader, b endpoint.Blob) error {
+	verifier := b.Digest.Verifier()
+	n, err := io.Copy(io.MultiWriter(w, verifier), r)
+	switch {
+	case err != nil:
+		return err
+	case b.Size >= 0 && n != b.Size:
+		return fmt.Errorf("it has %d bytes, and its manifest states %d", n, b.Size)
+	case !verifier.Verified():
+		return errors.New("its content does not match the digest")
+	}
+	return nil
+}

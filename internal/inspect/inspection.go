@@ -1,0 +1,212 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// InspectionSchema names the JSON form of an Inspection. The number changes when a reader of the old
+// form would go wrong.
+const InspectionSchema = "sparsecopy.inspection/v1"
+
+// An Inspection says what a reference names, and what of it is there. Sizes are in bytes.
+type Inspection struct {
+	Schema       string        `json:"schema"` // InspectionSchema
+	Reference    string        `json:"reference"`
+	Digest       digest.Digest `json:"digest"`
+	MediaType    string        `json:"mediaType"`
+	ArtifactType string        `json:"artifactType,omitempty"`
+	Size         int64         `json:"size"` // of the list or manifest
+
+	// Entries are those of the list, in its order. Absent for a single image.
+	Entries []Entry `json:"entries,omitempty"`
+	// Image is the single image. Nil for a list.
+	Image *Image `json:"image,omitempty"`
+
+	Totals Totals `json:"totals"`
+}
+
+// An Entry is one entry of a list.
+type Entry struct {
+	Index         int           `json:"index"`
+	Digest        digest.Digest `json:"digest"`
+	MediaType     string        `json:"mediaType"` // of what is there, else as the entry states it
+	ArtifactType  string        `json:"artifactType,omitempty"`
+	Platform      string        `json:"platform"` // "no platform" if the entry states none
+	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
+	Size          int64         `json:"size"`    // of the manifest, as the list states it
+	Missing       bool          `json:"missing"` // definitely not there
+	List          bool          `json:"list"`
+	Entries       []Entry       `json:"entries,omitempty"` // of a nested list that is there
+	Image         *Image        `json:"image,omitempty"`   // of a manifest that is there
+}
+
+// An Image is the manifest of a single image or artifact.
+type Image struct {
+	Platform string `json:"platform,omitempty"` // of a single image; "" if its config has none
+	Config   Blob   `json:"config"`
+	Layers   []Blob `json:"layers"`
+	Bytes    int64  `json:"bytes"` // of config and distinct layers
+}
+
+// A Blob is a config or a layer, as a manifest states it.
+type Blob struct {
+	Digest    digest.Digest `json:"digest"`
+	MediaType string        `json:"mediaType"`
+	Size      int64         `json:"size"`
+}
+
+// Totals count what is distinct.
+type Totals struct {
+	Manifests     int   `json:"manifests"` // lists and manifests that are there
+	ManifestBytes int64 `json:"manifestBytes"`
+	Missing       int   `json:"missing"` // that lists name, and that are not there
+	Blobs         int   `json:"blobs"`   // of the manifests that are there; whether they are themselves is not asked
+	BlobBytes     int64 `json:"blobBytes"`
+}
+
+// Inspect reads all lists and manifests of src, and the config of a single image. Reference stays empty.
+// limit bounds what is in flight. An error says that something could not be read, or that it is not what
+// its digest says; what is definitely not there is Missing.
+func Inspect(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted) (*Inspection, error) {
+	c, err := readContent(ctx, src, limit)
+	if err != nil {
+		return nil, err
+	}
+	found := &Inspection{
+		Schema: InspectionSchema, Digest: c.top.Digest, MediaType: c.top.MediaType, Size: int64(len(c.top.Bytes)),
+	}
+	if c.root != nil {
+		found.ArtifactType = c.root.List.ArtifactType()
+		found.Entries, err = c.entries(c.root)
+	} else if found.Image, found.ArtifactType, err = inspectImage(c.top); err == nil {
+		found.Image.Platform, err = configPlatform(ctx, src, found.Image.Config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found.Totals, err = c.totals()
+	return found, err
+}
+
+func (c *content) entries(n *listtree.Node) ([]Entry, error) {
+	entries := make([]Entry, 0, len(n.Instances))
+	for _, in := range n.Instances {
+		e := Entry{
+			Index: in.Index, Digest: in.Digest, MediaType: in.MediaType, ArtifactType: in.ArtifactType,
+			Platform: platform.Format(in.Platform), Size: in.Size, Missing: c.missing[in.Digest], List: in.IsList(),
+		}
+		e.AttestationOf, _ = in.AttestationOf()
+		var err error
+		switch doc, there := c.documents[in.Digest]; {
+		case !there:
+		case n.Nested[in.Index] != nil:
+			e.Entries, err = c.entries(n.Nested[in.Index])
+		default:
+			var artifactType string
+			e.Image, artifactType, err = inspectImage(doc)
+			e.ArtifactType = cmp.Or(e.ArtifactType, artifactType)
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// inspectImage returns what a manifest says, and its artifact type.
+func inspectImage(doc endpoint.Document) (*Image, string, error) {
+	image, err := parseImage(doc)
+	if err != nil {
+		return nil, "", err
+	}
+	if image == nil {
+		return &Image{Layers: []Blob{}}, "", nil
+	}
+	of := func(d manifest.Descriptor) Blob { return Blob{d.Digest, d.MediaType, d.Size} }
+	found := &Image{Config: of(image.Config), Layers: make([]Blob, len(image.Layers))}
+	for i, layer := range image.Layers {
+		found.Layers[i] = of(layer)
+	}
+	for _, b := range blobs(image) {
+		found.Bytes += b.Size
+	}
+	artifactType := image.ArtifactType
+	if artifactType == "" && !isImageConfig(image.Config.MediaType) {
+		artifactType = image.Config.MediaType // as artifacts were marked before image-spec v1.1
+	}
+	return found, artifactType, nil
+}
+
+// isImageConfig reports whether a config is that of an image, and not of an artifact.
+func isImageConfig(mediaType string) bool { return strings.Contains(mediaType, ".image.") }
+
+// maxConfig is the number of bytes of a config that is read for its platform.
+const maxConfig = 4 << 20
+
+// configPlatform reads the platform of a single image out of its config; "" if that says nothing.
+func configPlatform(ctx context.Context, src endpoint.Source, config Blob) (string, error) {
+	if config.Size > maxConfig || !isImageConfig(config.MediaType) {
+		return "", nil
+	}
+	b := endpoint.Blob{Digest: config.Digest, Size: config.Size, MediaType: config.MediaType, Config: true}
+	r, err := src.Blob(ctx, b)
+	if err != nil {
+		return "", fmt.Errorf("config %s: %w", config.Digest, err)
+	}
+	defer r.Close()
+	var text strings.Builder
+	if err := readVerified(&text, io.LimitReader(r, maxConfig+1), b); err != nil {
+		return "", fmt.Errorf("config %s: %w", config.Digest, err)
+	}
+	return platformOf(text.String()), nil
+}
+
+// platformOf returns the platform that a config states, "" if it states none, or, as attestations do, that
+// it is unknown.
+func platformOf(config string) string {
+	var p imgspecv1.Platform
+	if err := json.Unmarshal([]byte(config), &p); err != nil || p.OS == "" || p.OS == "unknown" {
+		return ""
+	}
+	return platform.Format(&p)
+}
+
+// totals counts what is distinct.
+func (c *content) totals() (Totals, error) {
+	t := Totals{Missing: len(c.missing)}
+	seen := map[digest.Digest]bool{}
+	for _, doc := range c.documents {
+		t.Manifests++
+		t.ManifestBytes += int64(len(doc.Bytes))
+		if manifest.IsListMediaType(doc.MediaType) {
+			continue
+		}
+		image, err := parseImage(doc)
+		if err != nil {
+			return t, err
+		}
+		for _, b := range blobs(image) {
+			if !seen[b.Digest] {
+				seen[b.Digest] = true
+				t.Blobs++
+				t.BlobBytes += b.Size
+			}
+		}
+	}
+	return t, nil
+}
