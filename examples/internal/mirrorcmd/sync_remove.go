@@ -4,23 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	upstreammanifest "go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
 // removalFlags are the flags of --delete.
@@ -156,21 +151,18 @@ func removeManifest(ctx context.Context, sys *types.SystemContext, at string) er
 // A managedRepo is a repository that the file copies to.
 type managedRepo struct {
 	copier *copy.Copier
-	shared *registry.Shared
 	sys    *types.SystemContext
 	name   reference.Named
 	named  map[string]bool // tags that the file names
 
 	digests  map[string]digest.Digest // of all tags
 	warnings []string                 // about the list of tags
-	src      endpoint.Source          // reads manifests of the repository by digest
 }
 
 // managed returns the repositories that this run is about, sorted. Those to which something goes by digest are left out: nobody can
 // tell from their tags what the file names.
 func (s *syncRun) managed() []*managedRepo {
-	repos, shared := map[string]*managedRepo{}, s.access.times.shared()
-	byDigest := map[string]bool{}
+	repos, byDigest := map[string]*managedRepo{}, map[string]bool{}
 	for _, c := range s.todo {
 		named := c.Destination.DockerReference()
 		if named == nil || c.Destination.Transport().Name() != "docker" {
@@ -178,7 +170,7 @@ func (s *syncRun) managed() []*managedRepo {
 		}
 		key := syncfile.Key(c.Destination)
 		if repos[key] == nil {
-			repos[key] = &managedRepo{copier: s.copier, shared: shared, sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
+			repos[key] = &managedRepo{copier: s.copier, sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
 		}
 		if tagged, ok := named.(reference.NamedTagged); ok {
 			repos[key].named[tagged.Tag()] = true
@@ -218,11 +210,6 @@ func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
 	if err := r.resolve(ctx, tags); err != nil {
 		return nil, err
 	}
-	closeAll, err := r.open(ctx, strays[0])
-	if err != nil {
-		return nil, err
-	}
-	defer closeAll()
 	needed, err := r.needed(ctx, tags, strays)
 	if err != nil {
 		return nil, err
@@ -262,105 +249,4 @@ func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
 		r.digests[tag] = digests[i]
 	}
 	return context.Cause(ctx)
-}
-
-// needed returns the digests of manifests that must stay, each with the reason: what tags that stay lead to, and what is attached to
-// something by its subject.
-func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (map[digest.Digest]string, error) {
-	needed := map[digest.Digest]string{}
-	for _, tag := range tags {
-		if !slices.Contains(strays, tag) {
-			if err := r.follow(ctx, r.digests[tag], "tag "+tag+" names it too", "the list of tag "+tag+" names it", needed, 0); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, tag := range strays {
-		d := r.digests[tag]
-		if needed[d] != "" {
-			continue
-		}
-		doc, err := r.read(ctx, d)
-		if err != nil {
-			return nil, err
-		}
-		if doc.Subject != nil {
-			needed[d] = "it refers to " + string(doc.Subject.Digest)
-		}
-	}
-	return needed, nil
-}
-
-// maxDepth is how deep lists may be nested.
-const maxDepth = 8
-
-// follow marks d, and what it names if it is a list, as needed.
-func (r *managedRepo) follow(ctx context.Context, d digest.Digest, why, whyChildren string, needed map[digest.Digest]string, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("lists are nested deeper than %d", maxDepth)
-	}
-	if needed[d] != "" {
-		return nil
-	}
-	needed[d] = why
-	doc, err := r.read(ctx, d)
-	switch {
-	case depth > 0 && endpoint.SaysAbsent(err): // a sparse list names what is not there
-		return nil
-	case err != nil:
-		return err
-	}
-	for _, child := range doc.Manifests {
-		if !isList(child.MediaType) {
-			if needed[child.Digest] == "" {
-				needed[child.Digest] = whyChildren
-			}
-			continue
-		}
-		if err := r.follow(ctx, child.Digest, whyChildren, whyChildren, needed, depth+1); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func isList(mediaType string) bool {
-	return mediaType == imgspecv1.MediaTypeImageIndex || mediaType == upstreammanifest.DockerV2ListMediaType
-}
-
-// read reads a manifest or list. Single images come back as an index without manifests.
-func (r *managedRepo) read(ctx context.Context, d digest.Digest) (*imgspecv1.Index, error) {
-	doc, err := r.src.Manifest(ctx, d)
-	if err != nil {
-		return nil, err
-	}
-	var index imgspecv1.Index
-	if err := json.Unmarshal(doc.Bytes, &index); err != nil {
-		return nil, fmt.Errorf("manifest %s: %w", d, err)
-	}
-	return &index, nil
-}
-
-// open opens the repository itself, and none of its mirrors, for reading by digest; tag names something in it.
-func (r *managedRepo) open(ctx context.Context, tag string) (closeAll func(), err error) {
-	tagged, err := reference.WithTag(r.name, tag)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := docker.NewReference(tagged)
-	if err != nil {
-		return nil, err
-	}
-	sys, cleanup, err := withoutMirrors(ref, r.sys)
-	if err != nil {
-		return nil, err
-	}
-	if r.src, err = openSource(ctx, ref, sys, r.shared); err != nil {
-		cleanup()
-		return nil, err
-	}
-	return func() {
-		_ = r.src.Close()
-		cleanup()
-	}, nil
 }

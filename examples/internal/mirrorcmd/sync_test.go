@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -410,6 +411,27 @@ func TestSyncDeletesByARegistrysWordOnly(t *testing.T) {
 		}
 		assert.Equal(t, left, s.dst.Tags("app"))
 	}
+}
+
+// TestSyncKeepsWhatAListLeadsTo: an entry may call a nested list an image; what that names stays all the same.
+func TestSyncKeepsWhatAListLeadsTo(t *testing.T) {
+	f := imagetest.New()
+	for _, arch := range []string{"amd64", "arm64"} {
+		f.Layer(arch+".layer", imagetest.File("name", arch))
+		f.Image(arch, imagetest.Platform("linux/"+arch), imagetest.Layers(arch+".layer"))
+	}
+	f.List("inner", imagetest.Entries("arm64"))
+	f.List(imagetest.Top, imagetest.Entries("amd64"), imagetest.Entry("inner", imagetest.EntryMediaType(imgspecv1.MediaTypeImageManifest)))
+	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
+	f.PushTo(s.src, "app", "1", imagetest.Top)
+	s.write("images:\n- {source: 'SRC/app:1', destination: DST/app}\n")
+	s.sync().done(t)
+	f.PushTo(s.dst, "app", "grandchild", "arm64")
+	report := s.syncJSON(StatusDone, "--delete", "--yes")
+	require.Len(t, report.Removals, 1)
+	assert.Equal(t, removalKept, report.Removals[0].Status)
+	assert.Equal(t, "the list of tag 1 names it", report.Removals[0].Reason)
+	imagetest.CheckRegistry(t, s.dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Irregular: true})
 }
 
 // TestSyncDeletesNothingAfterAFailure has an image that fails.

@@ -1,0 +1,159 @@
+package mirrorcmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// needed returns the digests of manifests that must stay, each with the reason: what tags that stay lead to,
+// and what is attached to something by its subject.
+func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (map[digest.Digest]string, error) {
+	needed := map[digest.Digest]string{}
+	var lists, others []follower
+	for _, tag := range tags {
+		if d := r.digests[tag]; !slices.Contains(strays, tag) && needed[d] == "" {
+			needed[d] = "tag " + tag + " names it too"
+			lists = append(lists, follower{d: d, tag: tag, top: true})
+		}
+	}
+	free := func(tag string) bool { return needed[r.digests[tag]] == "" }
+	// What entries call lists is read first. The rest may be lists all the same, which matters only if something is
+	// to be removed.
+	for len(lists)+len(others) > 0 && slices.ContainsFunc(strays, free) {
+		level := lists
+		if lists = nil; len(level) == 0 {
+			level, others = others, nil
+		}
+		below, err := r.follow(ctx, level)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range below {
+			switch {
+			case needed[f.d] != "":
+				continue
+			case f.list:
+				lists = append(lists, f)
+			default:
+				others = append(others, f)
+			}
+			needed[f.d] = "the list of tag " + f.tag + " names it"
+		}
+	}
+	return needed, r.keepReferrers(ctx, slices.DeleteFunc(slices.Clone(strays), func(tag string) bool { return !free(tag) }), needed)
+}
+
+// keepReferrers marks what is attached to something by its subject as needed.
+func (r *managedRepo) keepReferrers(ctx context.Context, tags []string, needed map[digest.Digest]string) error {
+	read := make([]digest.Digest, len(tags))
+	for i, tag := range tags {
+		read[i] = r.digests[tag]
+	}
+	slices.Sort(read)
+	read = slices.Compact(read)
+	docs, errs := r.read(ctx, read)
+	for i, doc := range docs {
+		if errs[i] != nil {
+			return errs[i]
+		}
+		var refers struct{ Subject *imgspecv1.Descriptor }
+		if err := json.Unmarshal(doc.Bytes, &refers); err != nil {
+			return fmt.Errorf("manifest %s: %w", read[i], err)
+		}
+		if refers.Subject != nil {
+			needed[read[i]] = "it refers to " + string(refers.Subject.Digest)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// A follower is a manifest or list that must stay because of a tag.
+type follower struct {
+	d     digest.Digest
+	tag   string
+	depth int
+	top   bool // the tag names it
+	list  bool // an entry calls it a list
+}
+
+// maxDepth is how deep lists may be nested.
+const maxDepth = 8
+
+// follow returns what the lists in level name. What something is, its document says, and not the entry that
+// names it.
+func (r *managedRepo) follow(ctx context.Context, level []follower) ([]follower, error) {
+	read := make([]digest.Digest, len(level))
+	for i, f := range level {
+		read[i] = f.d
+	}
+	var below []follower
+	docs, errs := r.read(ctx, read)
+	for i, f := range level {
+		switch {
+		case errs[i] != nil && f.mayBeAbsent(errs[i]):
+			continue
+		case errs[i] != nil:
+			return nil, errs[i]
+		case !docs[i].IsList():
+			continue
+		case f.depth > maxDepth:
+			return nil, fmt.Errorf("lists are nested deeper than %d", maxDepth)
+		}
+		list, err := manifest.Parse(docs[i].Bytes, docs[i].MediaType)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", f.d, err)
+		}
+		for _, in := range list.Instances() {
+			below = append(below, follower{d: in.Digest, tag: f.tag, depth: f.depth + 1, list: in.IsList()})
+		}
+	}
+	return below, context.Cause(ctx)
+}
+
+// mayBeAbsent reports whether an error says that there is nothing to follow: a sparse list names what is not
+// there. Of what an entry calls a list, a registry has to say so in its own words: a proxy's page does not
+// suffice to remove what depends on it.
+func (f follower) mayBeAbsent(err error) bool {
+	said, answered := errors.AsType[*copy.RegistryError](err)
+	switch {
+	case f.top:
+		return false
+	case f.list:
+		return errors.Is(err, copy.ErrNotFound) && (!answered || said.Errors != nil)
+	}
+	return answered && said.Status == http.StatusNotFound
+}
+
+// read reads manifests and lists of the repository itself.
+func (r *managedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy.Document, []error) {
+	docs, errs := make([]copy.Document, len(digests)), make([]error, len(digests))
+	eachOf(ctx, listsAtOnce, len(digests), func(i int) {
+		docs[i], errs[i] = r.manifest(ctx, digests[i])
+	})
+	return docs, errs
+}
+
+func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Document, error) {
+	named, err := reference.WithDigest(r.name, d)
+	if err != nil {
+		return copy.Document{}, err
+	}
+	ref, err := docker.NewReference(named)
+	if err != nil {
+		return copy.Document{}, err
+	}
+	doc, _, err := r.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide})
+	return doc, err
+}
