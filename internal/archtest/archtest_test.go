@@ -45,6 +45,18 @@ func TestChecksComplain(t *testing.T) {
 			want: []string{"copy/copy.go imports " + module + "/internal/imagetest, which is for tests"},
 		},
 		{
+			name:  "a program does what others cannot",
+			check: func(sources []source) []string { return againstOutside(sources, nil) },
+			files: map[string]string{
+				"examples/mirror/main.go":                imports(module+"/copy", module+"/examples/internal/mirrorcmd"),
+				"examples/internal/mirrorcmd/sync.go":    imports(module + "/internal/endpoint"),
+				"examples/internal/mirrorcmd/a_test.go":  imports(module + "/internal/endpoint"),
+				"examples/sparse-registry/main.go":       imports(module + "/internal/sparseregistry"),
+				"examples/internal/syncfile/internal.go": imports("internal/x"),
+			},
+			want: []string{"examples/internal/mirrorcmd/sync.go imports " + module + "/internal/endpoint, which is internal to the library"},
+		},
+		{
 			name:  "a pure file is impure, directly and through what it imports",
 			check: func(sources []source) []string { return againstRestriction(sources, pure) },
 			files: map[string]string{

@@ -70,6 +70,21 @@ var restrictions = []restriction{
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
 }
 
+// outsiders are examples that do what any program can that imports the library: they import nothing that is internal to it.
+var outsiders = []string{"examples/mirror", "examples/plan", "examples/dropin", "examples/internal/mirrorcmd", "examples/internal/syncfile"}
+
+// notYetOutside are files of outsiders that still import what is internal.
+var notYetOutside = []string{
+	"examples/internal/mirrorcmd/bundle_attached.go",
+	"examples/internal/mirrorcmd/bundle_create.go",
+	"examples/internal/mirrorcmd/bundle_fill.go",
+	"examples/internal/mirrorcmd/bundle_layout.go",
+	"examples/internal/mirrorcmd/bundle_load.go",
+	"examples/internal/mirrorcmd/bundle_put.go",
+	"examples/internal/mirrorcmd/bundle_putattached.go",
+	"examples/internal/mirrorcmd/bundle_read.go",
+}
+
 // impure are the packages of the standard library, with those below them, that what is pure does not need: it decides, and leaves waiting,
 // reading, writing and logging to others.
 var impure = []string{"context", "database", "log", "net", "os", "plugin", "runtime", "syscall", "testing", "unsafe"}
@@ -107,6 +122,10 @@ func TestRestrictedPackages(t *testing.T) {
 	for _, restriction := range restrictions {
 		assertNone(t, againstRestriction(sources, restriction))
 	}
+}
+
+func TestOutsidersImportNothingInternal(t *testing.T) {
+	assertNone(t, againstOutside(checkout(t), notYetOutside))
 }
 
 func TestLibraryImportsAllowedModules(t *testing.T) {
@@ -159,6 +178,32 @@ func againstTheLayers(sources []source) []string {
 			case forTests(dir) && !forTests(file.dir()) && !within(file.path, "examples"):
 				complaints = append(complaints, fmt.Sprintf("%s imports %s, which is for tests", file.path, imported))
 			}
+		}
+	}
+	return complaints
+}
+
+// againstOutside returns the imports of outsiders, outside tests, of what is internal to the library, and the exceptions that are none.
+func againstOutside(sources []source, exceptions []string) []string {
+	var complaints []string
+	excepted := map[string]bool{}
+	for _, file := range sources {
+		if file.isTest() || !withinAny(file.path, outsiders) {
+			continue
+		}
+		for _, imported := range file.imports {
+			switch {
+			case !within(imported, module+"/internal"):
+			case slices.Contains(exceptions, file.path):
+				excepted[file.path] = true
+			default:
+				complaints = append(complaints, fmt.Sprintf("%s imports %s, which is internal to the library", file.path, imported))
+			}
+		}
+	}
+	for _, exception := range exceptions {
+		if !excepted[exception] {
+			complaints = append(complaints, exception+" is an exception, and needs none")
 		}
 	}
 	return complaints
