@@ -80,6 +80,7 @@ var notYetOutside = []string{
 	"examples/internal/mirrorcmd/bundle_fill.go",
 	"examples/internal/mirrorcmd/bundle_layout.go",
 	"examples/internal/mirrorcmd/bundle_load.go",
+	"examples/internal/mirrorcmd/bundle_progress.go",
 	"examples/internal/mirrorcmd/bundle_put.go",
 	"examples/internal/mirrorcmd/bundle_putattached.go",
 	"examples/internal/mirrorcmd/bundle_read.go",
