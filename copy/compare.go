@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
@@ -214,7 +215,7 @@ func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers,
 	var untold []string
 	var why error
 	for _, d := range digests {
-		if err := out.untold[d]; isUnanswered(err) {
+		if err := out.untold[d]; endpoint.IsUnanswered(err) {
 			untold, why = append(untold, d.String()), err
 		}
 	}
@@ -260,7 +261,7 @@ func askSupport(ctx context.Context, e *ends) (SparseSupport, error) {
 	})
 	if err != nil {
 		logrus.Debugf("%s announces nothing about sparse lists: %v", e.dstName, err)
-		support.Unanswered = isUnanswered(err)
+		support.Unanswered = endpoint.IsUnanswered(err)
 	}
 	return support, err
 }

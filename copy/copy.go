@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -31,7 +30,7 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 
 // image is Image.
 func (c *call) image(ctx context.Context) (copiedManifest []byte, retErr error) {
-	e := &ends{call: c, unlistable: map[digest.Digest]bool{}}
+	e := &ends{call: c}
 	defer func() {
 		if retErr = e.close(registry.AtDeadline(ctx, retErr, e.src, e.dst)); retErr != nil {
 			copiedManifest = nil
@@ -49,7 +48,7 @@ func (c *call) survey(ctx context.Context, e *ends, compare bool) (survey, error
 	if err := c.o.validate(); err != nil {
 		return survey{}, err
 	}
-	if err := c.checkAttachable(); err != nil {
+	if err := checkAttachable(c); err != nil {
 		return survey{}, err
 	}
 	opened, err := open(ctx, e, compare)
@@ -119,7 +118,7 @@ func (j *job) runNatively(ctx context.Context) error {
 		return err
 	}
 	if attaches {
-		if _, err := j.attachedTo(); err != nil {
+		if _, err := attachedTo(j.ends); err != nil {
 			return err
 		}
 	}
@@ -134,14 +133,14 @@ func (j *job) runNatively(ctx context.Context) error {
 			}
 		}
 	}
-	if err := j.copyAttachments(ctx, j.plan.ToAttach()); err != nil { // of the plan that the destination has accepted
+	if err := copyAttachments(ctx, j, j.plan.ToAttach()); err != nil { // of the plan that the destination has accepted
 		return err
 	}
 	if err := j.nameTop(ctx); err != nil {
 		return err
 	}
 	if attaches {
-		if err := j.flushAttachments(ctx); err != nil {
+		if err := flushAttachments(ctx, j.ends); err != nil {
 			return err
 		}
 	}
@@ -173,7 +172,7 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 
 // prepare is Prepare.
 func (c *call) prepare(ctx context.Context) (*Prepared, error) {
-	e := &ends{call: c, unlistable: map[digest.Digest]bool{}}
+	e := &ends{call: c}
 	s, err := c.survey(ctx, e, c.o.CompareDestination)
 	if err != nil {
 		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -32,84 +31,23 @@ type job struct {
 
 	mu          sync.Mutex // guards what follows
 	misdeclared bool
-	untold      map[digest.Digest]error
 	signatures  map[digest.Digest]endpoint.Signatures
-	carried     map[digest.Digest]map[string]bool
 	reused      map[digest.Digest]bool // blobs that the destination said it had
-	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said.
-	unlistable map[digest.Digest]bool
 }
 
 func newJob(e *ends, s survey) *job {
 	j := &job{
 		ends: e, source: s.source, there: s.there, compare: s.there.asked, settled: s.settled, plan: s.plan, in: e.input(s.source, s.there),
-		misdeclared: s.source.misdeclared, untold: map[digest.Digest]error{}, signatures: maps.Clone(s.source.signatures),
-		reused: map[digest.Digest]bool{}, unlistable: e.unlistable,
+		misdeclared: s.source.misdeclared, signatures: maps.Clone(s.source.signatures),
+		reused: map[digest.Digest]bool{},
 	}
 	j.in.Present = merged(map[digest.Digest]bool{"": false}, j.in.Present)
-	j.in.Documents = map[digest.Digest]Document{}
-	j.in.Attachments = slices.Clone(j.in.Attachments)
 	return j
 }
 
 func (j *job) setPlan(p *Plan) {
 	j.plan = p
 	j.reporter.planned(p)
-}
-
-// loadAttachments finds what is attached to what the plan copies.
-func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
-	j := newJob(e, s)
-	if err := j.loadAttachments(ctx); err != nil {
-		return s, err
-	}
-	var err error
-	if s.source.tree, err = s.source.tree.With(j.in.Documents); err != nil {
-		return s, err
-	}
-	s.source.misdeclared = j.misdeclared
-	s.source.attachments = j.in.Attachments
-	s.source.carried = j.carried
-	s.source.signatures = s.source.notCarried(s.source.signatures)
-	s.there.present = j.in.Present
-	s.there.untold = merged(s.there.untold, j.untold)
-	s.plan = j.plan
-	return s, nil
-}
-
-// findListSignatures finds what signs the lists that would change.
-func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
-	j := newJob(e, s)
-	err := j.findListSignatures(ctx)
-	return j.in.ListSignatures, err
-}
-
-func (j *job) hold(doc endpoint.Document) Document {
-	j.misdeclared = j.misdeclared || misdeclared(doc)
-	return held(doc)
-}
-
-func (j *job) replan() error {
-	if err := j.in.Parse(); err != nil {
-		return err
-	}
-	p, err := plan.New(j.in)
-	if err != nil {
-		return err
-	}
-	j.setPlan(p)
-	return nil
-}
-
-func (j *job) askPresent(ctx context.Context, digests []digest.Digest, present map[digest.Digest]bool) error {
-	there, err := ask(ctx, j.ends, digests)
-	if err != nil {
-		return err
-	}
-	maps.Copy(present, there.has)
-	maps.Copy(j.untold, there.untold)
-	j.in.PresenceUnknown = merged(j.in.PresenceUnknown, keys(there.untold))
-	return nil
 }
 
 // document returns what was read for d.

@@ -31,8 +31,6 @@ type ends struct {
 	*call
 	src endpoint.Source      // nil until it is opened
 	dst endpoint.Destination // nil until it is opened: most steps can do without
-	// unlistable are what is copied whose referrers cannot be listed at the destination, which was said.
-	unlistable map[digest.Digest]bool
 }
 
 // opened is what is known once the source is open.
@@ -92,7 +90,7 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 		return "", true
 	case err != nil:
 		logrus.Debugf("%s does not tell what it names: %v", e.dstName, err)
-		if isUnanswered(err) {
+		if endpoint.IsUnanswered(err) {
 			e.reporter.warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
 		}
 		return "", false

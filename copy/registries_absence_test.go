@@ -168,7 +168,7 @@ func tokenServiceNotFound(t *testing.T) {
 			require.True(t, gone.Load())
 		}
 	}
-	assert.True(t, isUnanswered(&RegistryError{Status: http.StatusNotFound, TokenService: true}), "which guards a list")
+	assert.True(t, endpoint.IsUnanswered(&RegistryError{Status: http.StatusNotFound, TokenService: true}), "which guards a list")
 }
 
 // forbiddenTags: where absent tags are forbidden, whether an image is signed is not known. The copy goes on, and says so of each

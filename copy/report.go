@@ -142,8 +142,9 @@ type reporter struct {
 	report   Report
 	images   map[digest.Digest]*imageReport
 	started  time.Time
-	plan     *Plan // the latest; nil if there is none
-	complete bool  // everything that was planned is at the destination
+	plan     *Plan           // the latest; nil if there is none
+	complete bool            // everything that was planned is at the destination
+	said     map[string]bool // what was warned of once
 }
 
 type imageReport struct {
@@ -154,7 +155,7 @@ type imageReport struct {
 }
 
 func newReporter(started time.Time) *reporter {
-	return &reporter{report: Report{Schema: ReportSchema}, images: map[digest.Digest]*imageReport{}, started: started}
+	return &reporter{report: Report{Schema: ReportSchema}, images: map[digest.Digest]*imageReport{}, started: started, said: map[string]bool{}}
 }
 
 // update changes the report under its lock.
@@ -177,6 +178,17 @@ func (r *reporter) image(d digest.Digest, f func(*imageReport)) {
 
 func (r *reporter) warn(text string) {
 	r.update(func(rep *Report) { rep.Warnings = append(rep.Warnings, text) })
+}
+
+// warnOnce warns of what may be found out more than once.
+func (r *reporter) warnOnce(text string) {
+	r.mu.Lock()
+	said := r.said[text]
+	r.said[text] = true
+	r.mu.Unlock()
+	if !said {
+		r.warn(text)
+	}
 }
 
 // takeWarnings returns what was warned of so far, for the plan to say.

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 
-	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
@@ -72,15 +70,8 @@ func (l loaded) notCarried(signatures map[digest.Digest]endpoint.Signatures) map
 	if len(l.carried) == 0 {
 		return signatures
 	}
-	out := map[digest.Digest]endpoint.Signatures{}
-	for d, sigs := range signatures {
-		layers, ok := sigs.Attachable()
-		if !ok || slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
-			return !l.carried[d][attach.LayerKey(layer.MediaType, layer.Digest, layer.Annotations)]
-		}) {
-			out[d] = sigs
-		}
-	}
+	out := maps.Clone(signatures)
+	maps.DeleteFunc(out, l.carried.All)
 	return out
 }
 

@@ -2,16 +2,12 @@ package copy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // inOrder returns the distinct elements of all, each after those of them that it needs; otherwise the order stays. Elements that need
@@ -71,31 +67,12 @@ func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]i
 	return late
 }
 
-// subjectOf returns the subject that a manifest or list states, "" if there is none, and the children that a list names.
-func subjectOf(doc endpoint.Document) (subject digest.Digest, children []digest.Digest) {
-	if (Document{MediaType: doc.MediaType, Bytes: doc.Bytes}).IsList() {
-		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
-		if err != nil {
-			return "", nil
-		}
-		for _, instance := range list.Instances() {
-			children = append(children, instance.Digest)
-		}
-		return list.Subject(), children
-	}
-	image, err := parseImage(Document{MediaType: doc.MediaType, Bytes: doc.Bytes})
-	if err != nil || image == nil {
-		return "", nil
-	}
-	return image.Subject, nil
-}
-
 // put stores doc by calling put. If the destination refuses it because it lacks its subject, and the plan copies that, the subject is
 // put and doc is tried once more; if the plan does not, the error is a *SubjectError. Blobs that the destination said were there, and says are
 // not, are sent: see sendLost. It must be called without a slot of the budget.
 func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) error {
 	err := one(ctx, j.budget, func() error { return j.sendLost(ctx, doc, put) })
-	subject := refusedSubject(err, doc)
+	subject := attach.RefusedSubject(err, doc)
 	if subject == "" {
 		return err
 	}
@@ -113,23 +90,4 @@ func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) 
 		return fmt.Errorf("%w (and writing the subject again: %w)", err, again)
 	}
 	return one(ctx, j.budget, put)
-}
-
-// refusedSubject returns the subject of doc if err, the answer to its PUT, names it as what is not there, and "" otherwise. A list may
-// name its subject as a child, too: then that is what the answer is about.
-func refusedSubject(err error, doc endpoint.Document) digest.Digest {
-	var registry *endpoint.RegistryError
-	if !errors.As(err, &registry) || !slices.Contains(sparsesupport.Statuses, registry.Status) {
-		return ""
-	}
-	subject, children := subjectOf(doc)
-	if subject == "" || slices.Contains(children, subject) {
-		return ""
-	}
-	for _, e := range registry.Errors {
-		if strings.Contains(e.Message, subject.String()) || strings.Contains(string(e.Detail), subject.String()) {
-			return subject
-		}
-	}
-	return ""
 }

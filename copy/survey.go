@@ -7,6 +7,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -39,8 +40,7 @@ type loaded struct {
 	listSignatures map[digest.Digest]ListSignatures
 
 	attachments []Attachment
-	// carried are the signatures that travel as what a digest tag names, by what they sign and by attach.LayerKey.
-	carried map[digest.Digest]map[string]bool
+	carried     attach.Carried // the signatures that travel as what digest tags name
 
 	judged map[digest.Digest]bool // the images that the policy allows
 }

@@ -77,13 +77,13 @@ func readLayers(doc endpoint.Document) (layers, bool) {
 	}
 	l.image, l.texts = image, parts.Layers
 	for _, layer := range image.Layers {
-		l.keys = append(l.keys, LayerKey(layer.MediaType, layer.Digest, layer.Annotations))
+		l.keys = append(l.keys, layerKey(layer.MediaType, layer.Digest, layer.Annotations))
 	}
 	return l, true
 }
 
-// LayerKey is the same for two layers if and only if they are the same signature or attestation.
-func LayerKey(mediaType string, d digest.Digest, annotations map[string]string) string {
+// layerKey is the same for two layers if and only if they are the same signature or attestation.
+func layerKey(mediaType string, d digest.Digest, annotations map[string]string) string {
 	key := []string{mediaType, d.String()}
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		key = append(key, name, annotations[name])

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -103,6 +105,18 @@ func (e *RegistryError) Has(code string) bool {
 		}
 	}
 	return false
+}
+
+// IsUnanswered reports whether err says that a question was refused or not answered, unlike one that was not understood.
+func IsUnanswered(err error) bool {
+	var answer *RegistryError
+	if errors.As(err, &answer) {
+		refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests}
+		return answer.TokenService || slices.Contains(refusals, answer.Status) || answer.Status >= http.StatusInternalServerError
+	}
+	var tried *url.Error
+	var network net.Error
+	return errors.As(err, &tried) || errors.As(err, &network)
 }
 
 // SendLost stores a manifest that names blobs by calling put. If a registry answers that some are not there, although it has said that they are,

@@ -1,0 +1,385 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/attach"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// AttachmentLimitError says that more is attached to what is copied than this package is willing to hold. Nothing has been written.
+// The source is hostile or broken; narrow ReferrerTypes, or do without.
+type AttachmentLimitError = attach.LimitError
+
+// transportsOfAttachments are those that know what is attached.
+var transportsOfAttachments = []string{"docker", "oci"}
+
+// checkAttachable refuses transports that know nothing of attachments, before anything is opened.
+func checkAttachable(c *call) error {
+	if !c.choices.Attaches() {
+		return nil
+	}
+	for _, name := range []string{c.from, c.to} {
+		if !slices.Contains(transportsOfAttachments, name) {
+			return attachmentsRefused("the transport %s knows no referrers", name)
+		}
+	}
+	return nil
+}
+
+func attachmentsRefused(format string, args ...any) error {
+	return &OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf(format, args...)}
+}
+
+// attachedFrom returns where the source tells what is attached. The error says why it does not.
+func attachedFrom(e *ends, l loaded) (attach.Source, error) {
+	referrers, err := endpoint.ReferrersAt(e.src)
+	return attach.Source{Referrers: referrers, Manifests: e.src, Held: l.document, Budget: e.budget}, err
+}
+
+// attachedTo returns where the destination is told what is attached.
+func attachedTo(e *ends) (attach.Destination, error) {
+	referrers, err := endpoint.ReferrersTo(e.dst)
+	if err != nil {
+		err = attachmentsRefused("the destination %s takes no attachments: %v", e.dstName, err)
+	}
+	return attach.Destination{Name: e.dstName, Referrers: referrers, Budget: e.budget}, err
+}
+
+// attachChoices are a call's, for what a plan copies. Signatures that are to stay behind stay behind as tags, too.
+func attachChoices(c *call, p *Plan) attach.Choices {
+	lists := map[digest.Digest]bool{}
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) { lists[l.Digest] = true })
+	}
+	return attach.Choices{
+		Referrers: c.o.Referrers != NoReferrers, ReferrerTypes: c.o.ReferrerTypes, DigestTags: c.o.DigestTags,
+		Unsigned: func(d digest.Digest) bool { return c.o.RemoveSignatures || c.o.RemoveListSignatures && lists[d] },
+		Follows: func(a attach.Attachment) bool {
+			decision, _ := c.choices.Follows(plannable(a))
+			return decision == Copy
+		},
+		SkipMissing: c.o.MissingInstances == SkipMissing,
+	}
+}
+
+// plannable returns an attachment as a plan is made of it.
+func plannable(a attach.Attachment) Attachment {
+	return Attachment{
+		Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
+		Annotations: a.Annotations, Tag: a.Tag, Child: a.Child,
+	}
+}
+
+// attachments returns the attachments of a plan as they are found and made known.
+func attachments(planned []AttachedPlan) []attach.Attachment {
+	all := make([]attach.Attachment, len(planned))
+	for i, a := range planned {
+		all[i] = attach.Attachment{Subject: a.Subject, Tag: a.Tag, Child: a.Child, Descriptor: imgspecv1.Descriptor{
+			MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, ArtifactType: a.ArtifactType, Annotations: a.Annotations(),
+		}}
+	}
+	return all
+}
+
+// loadAttachments finds the referrers and digest tags of everything that the plan copies, and theirs in turn, and which of them the
+// destination knows, if it is compared; and plans anew.
+func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !e.choices.Attaches() {
+		return s, nil
+	}
+	found, err := findAttachments(ctx, e, s)
+	if err != nil {
+		return s, err
+	}
+	if s.source, err = s.source.withAttachments(found); err != nil {
+		return s, err
+	}
+	if s, err = e.replanned(s); err != nil {
+		return s, err
+	}
+	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool { return a.Decision != Copy })
+	s.source.carried = attach.CarriedBy(attachments(copied), s.source.document)
+	s.source.signatures = s.source.notCarried(s.source.signatures)
+	if !s.there.asked {
+		return s, nil
+	}
+	if s, err = compareAttachments(ctx, e, s); err != nil {
+		return s, err
+	}
+	return e.replanned(s)
+}
+
+// findAttachments warns of what could not be asked, or is no attachment.
+func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, error) {
+	src, err := attachedFrom(e, s.source)
+	if err != nil {
+		return attach.Found{}, attachmentsRefused("the source %s does not tell what is attached: %v", e.srcName, err)
+	}
+	if s.there.asked {
+		if _, err := attachedTo(e); err != nil {
+			return attach.Found{}, err
+		}
+	}
+	found, err := attach.Find(ctx, src, attachChoices(e.call, s.plan), slices.Sorted(maps.Keys(s.plan.Subjects())))
+	for _, text := range found.Warnings {
+		e.reporter.warn(text)
+	}
+	return found, attachError(SourceSide, e.srcName, err)
+}
+
+// withAttachments returns l with what was found attached.
+func (l loaded) withAttachments(found attach.Found) (loaded, error) {
+	documents := map[digest.Digest]Document{}
+	for _, doc := range found.Documents {
+		documents[doc.Digest] = held(doc)
+		l.misdeclared = l.misdeclared || misdeclared(doc)
+	}
+	l.attachments = make([]Attachment, len(found.Attachments))
+	for i, a := range found.Attachments {
+		l.attachments[i] = plannable(a)
+	}
+	var err error
+	l.tree, err = l.tree.With(documents)
+	return l, err
+}
+
+// attachError returns the error of a copy for one of package attach about the end that is called name.
+func attachError(side Side, name string, err error) error {
+	switch e := err.(type) { //nolint:errorlint // it returns them as they are
+	case *attach.Error:
+		return &Error{e.Op, side, e.Object, e.Err}
+	case *attach.LimitError:
+		return &Error{"reading attachments of", side, name, e}
+	case *attach.MissingError:
+		return &MissingError{Missing: []MissingInstance{{Digest: e.Child, Platform: "named by the attached list " + e.List.String()}}}
+	}
+	return err
+}
+
+// compareAttachments asks the destination which attachments of the plan it knows as what they are.
+func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
+	dst, err := attachedTo(e)
+	if err != nil {
+		return s, err
+	}
+	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+		return readManifest(ctx, e, s.source, d)
+	}
+	c, err := attach.Compare(ctx, dst, attachments(s.plan.ToAttach()), read)
+	warnNotListable(e, c.NotListable)
+	if err != nil {
+		return s, err
+	}
+	manifests, err := ask(ctx, e, c.Manifests())
+	if err != nil {
+		return s, err
+	}
+	s.there = s.there.withPresent(manifests)
+	known := c.Known(s.there.present)
+	s.source.attachments = slices.Clone(s.source.attachments)
+	for i, a := range s.source.attachments {
+		s.source.attachments[i].Present = known[attach.Key{Subject: a.Subject, Digest: a.Digest, Tag: a.Tag}]
+	}
+	return s, nil
+}
+
+// warnNotListable warns of subjects whose referrers cannot be listed at the destination.
+func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
+	for _, no := range subjects {
+		e.reporter.warnOnce(fmt.Sprintf("%v; at %s they can be had by their digests only", no, e.dstName))
+	}
+}
+
+// findListSignatures looks for signatures that are attached to lists which the plan would strip. No answer ends the copy: the plan
+// decides what they mean.
+func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
+	lists := s.plan.Changing()
+	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !slices.Contains(transportsOfAttachments, e.from) {
+		return s.source.listSignatures, nil
+	}
+	all := map[digest.Digest]ListSignatures{}
+	src, err := attachedFrom(e, s.source)
+	if err != nil {
+		for _, d := range lists {
+			all[d] = ListSignatures(attach.UnknownSignatures("what is attached to it", err))
+		}
+		return all, nil
+	}
+	found, err := attach.FindSignatures(ctx, src, lists, attachChoices(e.call, s.plan), attachments(s.plan.Attached))
+	for d, signatures := range found {
+		all[d] = ListSignatures(signatures)
+	}
+	return all, err
+}
+
+// copyAttachments copies attachments, and makes them known at the destination, which may wait for PutTop or Flush.
+func copyAttachments(ctx context.Context, j *job, attached []AttachedPlan) error {
+	if len(attached) == 0 {
+		return nil
+	}
+	images, lists, err := attachedDocuments(ctx, j, attached)
+	if err != nil {
+		return err
+	}
+	images = subjectsFirst(images)
+	late := waitForLists(images, slices.Sorted(maps.Keys(lists)))
+	if err := j.copyImages(ctx, images); err != nil {
+		return refusedAttachment(err, attached)
+	}
+	needs := func(d digest.Digest) []digest.Digest {
+		if list, ok := lists[d]; ok {
+			subject, children := attach.Subject(list)
+			return append(children, subject)
+		}
+		return []digest.Digest{late[d].subject}
+	}
+	for _, d := range inOrder(append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...), needs) {
+		if list, ok := lists[d]; !ok {
+			err = j.putImage(ctx, late[d].doc)
+		} else if err = putAttachedList(ctx, j, list); err != nil {
+			err = &Error{"writing attached list", DestinationSide, d.String(), err}
+		} else {
+			j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		}
+		if err != nil {
+			return refusedAttachment(err, attached)
+		}
+	}
+	return announce(ctx, j, attached)
+}
+
+// refusedAttachment makes the cause of err an *AttachmentError if err says that the destination refuses one of attached. A
+// *SubjectError says more.
+func refusedAttachment(err error, attached []AttachedPlan) error {
+	var refusal *RegistryError
+	failed, ok := errors.AsType[*Error](err)
+	_, lacks := errors.AsType[*SubjectError](err)
+	if lacks || !ok || failed.Side != DestinationSide || !errors.As(err, &refusal) || refusal.Method != http.MethodPut ||
+		!slices.Contains(sparsesupport.Statuses, refusal.Status) {
+		return err
+	}
+	for _, a := range attached {
+		if a.Digest.String() == failed.Object {
+			refused := &AttachmentError{Digest: a.Digest, ArtifactType: a.ArtifactType, Subject: a.Subject, Refusal: failed.Err}
+			return &Error{failed.Op, failed.Side, failed.Object, refused}
+		}
+	}
+	return err
+}
+
+// putAttachedList stores a list that is attached. If the destination says that it lacks a child, all of which have been stored, those
+// that it names are stored again and the list is tried once more.
+func putAttachedList(ctx context.Context, j *job, doc endpoint.Document) error {
+	put := func() error { return j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }) }
+	refused := put()
+	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+	if refused == nil || err != nil {
+		return refused
+	}
+	all := sparsesupport.List{Digest: doc.Digest}
+	for _, in := range list.Instances() {
+		all.Add(in.Digest, in.MediaType, false)
+	}
+	kind, lost := sparsesupport.Classify(refused, all)
+	if kind != sparsesupport.Lost && kind != sparsesupport.Unclear {
+		return refused
+	}
+	for _, d := range lost {
+		if err := j.storeAgain(ctx, d); err != nil {
+			return err
+		}
+	}
+	return put()
+}
+
+// attachedDocuments returns the distinct images and lists that attachments are, but for those that the plan copies as instances too.
+func attachedDocuments(
+	ctx context.Context, j *job, attached []AttachedPlan,
+) (images []imageCopy, lists map[digest.Digest]endpoint.Document, err error) {
+	lists = map[digest.Digest]endpoint.Document{}
+	done := map[digest.Digest]bool{}
+	for _, d := range slices.Concat(j.plan.Wanted(), j.plan.Lists()) {
+		done[d] = true
+	}
+	byDigest := map[digest.Digest]bool{} // those that are needed by digest, too
+	for _, a := range attached {
+		byDigest[a.Subject] = true
+		byDigest[a.Digest] = byDigest[a.Digest] || a.Tag == ""
+	}
+	for _, a := range attached {
+		if done[a.Digest] {
+			continue
+		}
+		done[a.Digest] = true
+		doc, err := readAttachment(ctx, j, a.Digest)
+		if err != nil {
+			return nil, nil, err
+		}
+		if attach.IsList(doc) {
+			lists[a.Digest] = doc
+			continue
+		}
+		image, err := j.imageCopy(doc)
+		if err != nil {
+			return nil, nil, err
+		}
+		image.single = !byDigest[a.Digest]
+		image.begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", a.Digest, a.Subject)}
+		images = append(images, image)
+	}
+	return images, lists, nil
+}
+
+func readAttachment(ctx context.Context, j *job, d digest.Digest) (endpoint.Document, error) {
+	doc, err := j.manifest(ctx, d)
+	if err != nil {
+		return doc, &Error{"reading attachment", SourceSide, d.String(), err}
+	}
+	return doc, nil
+}
+
+// announce makes known what was copied: referrers by subject, the others by their tags.
+func announce(ctx context.Context, j *job, attached []AttachedPlan) error {
+	dst, err := attachedTo(j.ends)
+	if err != nil {
+		return err
+	}
+	announced, err := attach.Announce(ctx, dst, attach.Store{
+		Blobs: j.dst,
+		Read: func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+			return readAttachment(ctx, j, d)
+		},
+		Put: j.sendLost,
+	}, attachments(attached))
+	warnNotListable(j.ends, announced.NotListable)
+	for _, text := range announced.Replaced {
+		j.reporter.warn(text)
+	}
+	j.reporter.update(func(r *Report) { r.ManifestsCopied += announced.Tags })
+	return attachError(DestinationSide, j.dstName, err)
+}
+
+// flushAttachments makes visible what the destination has been told and keeps to itself.
+func flushAttachments(ctx context.Context, e *ends) error {
+	dst, err := attachedTo(e)
+	if err != nil {
+		return err
+	}
+	if err := inflight.One(ctx, e.budget, func() error { return dst.Referrers.Flush(ctx) }); err != nil {
+		return &Error{"publishing attachments at", DestinationSide, e.dstName, err}
+	}
+	return nil
+}

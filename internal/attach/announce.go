@@ -1,0 +1,112 @@
+package attach
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+)
+
+// A Store is how attachments that are known by tags are stored.
+type Store struct {
+	// Blobs takes the configs of what is merged.
+	Blobs interface {
+		PutBlob(context.Context, endpoint.Blob, endpoint.Opener) (endpoint.PutResult, error)
+	}
+	// Read returns what a tag names at the source. Its errors are returned as they are.
+	Read func(context.Context, digest.Digest) (endpoint.Document, error)
+	// Put stores doc by calling put, and again after it has brought what the destination says it lacks.
+	Put func(ctx context.Context, doc endpoint.Document, put func() error) error
+}
+
+// Announced is what was made known at a destination.
+type Announced struct {
+	// Tags is how many tags name what they are to name.
+	Tags int
+	// Replaced says, for people, which tags do not name any longer what they named.
+	Replaced []string
+	// NotListable are the subjects whose referrers cannot be listed there.
+	NotListable []*endpoint.NotListableError
+}
+
+// Announce makes attachments known at a destination that has their manifests: referrers by their subjects, then the others by their
+// tags. What is known there stays: see Merge. Children need nothing. An *Error is about the destination; with an error comes what was
+// made known until then.
+func Announce(ctx context.Context, dst Destination, store Store, attached []Attachment) (Announced, error) {
+	var out Announced
+	referrers := map[digest.Digest][]imgspecv1.Descriptor{}
+	var tagged []Attachment
+	for _, a := range attached {
+		switch {
+		case a.Tag != "":
+			tagged = append(tagged, a)
+		case !a.Child:
+			referrers[a.Subject] = append(referrers[a.Subject], a.Descriptor)
+		}
+	}
+	put := func(ctx context.Context, subject digest.Digest) (struct{}, error) {
+		return struct{}{}, dst.Referrers.PutReferrers(ctx, subject, referrers[subject])
+	}
+	err := inflight.Ask(ctx, dst.Budget, slices.Sorted(maps.Keys(referrers)), put, func(subject digest.Digest, _ struct{}, err error) error {
+		if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
+			out.NotListable = append(out.NotListable, no)
+		} else if err != nil {
+			return &Error{"announcing referrers of", subject.String(), err}
+		}
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	tag := func(ctx context.Context, a Attachment) ([]string, error) { return store.tag(ctx, dst.Referrers, a) }
+	err = inflight.Ask(ctx, dst.Budget, tagged, tag, func(_ Attachment, replaced []string, err error) error {
+		out.Replaced = append(out.Replaced, replaced...)
+		if err == nil {
+			out.Tags++
+		}
+		return err
+	})
+	return out, err
+}
+
+// tag makes the tag of a name it, too, and says what it does not name any longer.
+func (s *Store) tag(ctx context.Context, dst endpoint.ReferrerDestination, a Attachment) (replaced []string, err error) {
+	ours, err := s.Read(ctx, a.Digest)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Put(ctx, ours, func() error {
+		return dst.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) {
+			m := Merge(a.Tag, there, ours)
+			if m.Replaced {
+				replaced = append(replaced, fmt.Sprintf("tag %s named %s at the destination, and now names %s", a.Tag, there.Digest, ours.Digest))
+			}
+			return m.Doc, s.putConfig(ctx, m.Config)
+		})
+	})
+	if err != nil {
+		return replaced, &Error{"writing tag", a.Tag, err}
+	}
+	return replaced, nil
+}
+
+// putConfig stores the config of a manifest that is merged, nil if it needs none.
+func (s *Store) putConfig(ctx context.Context, config []byte) error {
+	if config == nil {
+		return nil
+	}
+	blob := endpoint.Blob{
+		Digest: digest.FromBytes(config), Size: int64(len(config)), MediaType: imgspecv1.MediaTypeImageConfig, Config: true,
+	}
+	_, err := s.Blobs.PutBlob(ctx, blob, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config)), nil })
+	return err
+}
