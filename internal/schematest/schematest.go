@@ -59,12 +59,19 @@ func rowsOf(section string) []string {
 	return rows
 }
 
-// membersOf returns the members of a struct in JSON with their types, in the form of rowsOf.
+// membersOf returns the members of a struct in JSON with their types, in the form of rowsOf. Those of structs that are embedded are its own.
 func membersOf(t testing.TB, s reflect.Type, names map[reflect.Type]string) []string {
 	t.Helper()
 	var members []string
 	for i := range s.NumField() {
 		field := s.Field(i)
+		if embedded := field.Type; field.Anonymous && field.Tag.Get("json") == "" {
+			if embedded.Kind() == reflect.Pointer {
+				embedded = embedded.Elem()
+			}
+			members = append(members, membersOf(t, embedded, names)...)
+			continue
+		}
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" || name == "-" {
 			continue
