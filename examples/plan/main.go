@@ -112,7 +112,7 @@ func command() *cobra.Command {
 	set.StringArrayVar(&f.digests, "digest", nil, "copy the instance with `DIGEST`")
 	set.IntSliceVar(&f.indexes, "index", nil, "copy the entry at `POSITION`, from 0")
 	set.StringArrayVar(&f.required, "required", nil, "fail unless `PLATFORM` is copied")
-	set.StringVar(&f.attestations, "attestations", "default", "`WHICH` attestations are copied: default, follow (their subjects), drop or keep (all)")
+	set.StringVar(&f.attestations, "attestations", "default", "`WHICH` attestations are copied: default, follow (their subjects), drop or all")
 	set.StringVar(&f.sparse, "sparse", "keep", "`ACTION` for entries that are not copied: keep, strip or auto")
 	set.StringArrayVar(&f.documents, "documents", nil, "`PATH` of a file, or a directory of files, with nested lists and manifests")
 	set.StringArrayVar(&f.missing, "missing", nil, "the source does not have `DIGEST`")
@@ -209,10 +209,10 @@ func parseAttestations(text string) (copy.AttestationAction, error) {
 		return copy.FollowSubject, nil
 	case "drop":
 		return copy.DropAttestations, nil
-	case "keep":
+	case "all", "keep": // keep is what it was called before
 		return copy.KeepAllAttestations, nil
 	}
-	return 0, fmt.Errorf("--attestations %q: write default, follow, drop or keep", text)
+	return 0, fmt.Errorf("--attestations %q: write default, follow, drop or all", text)
 }
 
 func parsePlatforms(flag string, texts []string) ([]copy.InstancePlatformFilter, error) {

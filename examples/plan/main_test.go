@@ -91,7 +91,8 @@ func TestSelectors(t *testing.T) {
 		{[]string{"--digest", digestOf(2), "--attestations", "follow"}, []int{2, 5}},
 		{[]string{"--index", "1", "--index", "3"}, []int{1, 3}},
 		{[]string{"--platform", "linux/*", "--attestations", "drop"}, []int{0, 1, 2}},
-		{[]string{"--platform", "linux/arm", "--attestations", "keep"}, []int{1, 3, 4, 5}},
+		{[]string{"--platform", "linux/arm", "--attestations", "all"}, []int{1, 3, 4, 5}},
+		{[]string{"--platform", "linux/arm", "--attestations", "keep"}, []int{1, 3, 4, 5}}, // the word of before
 		{[]string{"--platform", "linux/arm", "--optional", "linux/s390x", "--required", "linux/arm"}, []int{1, 4}},
 		{[]string{"--platform", "linux/*", "--missing", digestOf(2), "--skip-missing"}, []int{0, 1, 3, 4}},
 		{[]string{"--platform", "linux/*", "--missing", digestOf(2), "--present", digestOf(2)}, []int{0, 1, 2, 3, 4, 5}},
@@ -174,7 +175,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{2, `invalid argument "one"`, []string{"--index", "one", list}},
 		{2, `negative position -1`, []string{"--index", "-1", list}},
 		{2, `--sparse: unknown sparse action "purge"`, []string{"--sparse", "purge", list}},
-		{2, `--attestations "all"`, []string{"--attestations", "all", list}},
+		{2, `--attestations "some": write default, follow, drop or all`, []string{"--attestations", "some", list}},
 		{2, `--output "yaml"`, []string{"--output", "yaml", list}},
 		{2, `OptionalPlatforms`, []string{"--optional", "!linux/amd64", list}},
 		{1, `no such file`, []string{"absent.json"}},
