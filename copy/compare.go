@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -69,7 +70,7 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) 
 			return nil
 		})
 	}
-	if in := e.input(s.source, s.there); s.there.top != "" && in.MayWiden(s.plan) {
+	if in := e.input(s.source, s.there); s.there.top != "" && plan.MayWiden(&in, s.plan) {
 		group.Go(func() (err error) {
 			list, err = askForList(groupCtx, e, s)
 			return err
@@ -88,7 +89,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	in := e.input(s.source, s.there)
-	if in.MayWiden(s.plan) {
+	if plan.MayWiden(&in, s.plan) {
 		list, err := askForList(ctx, e, s)
 		if err != nil {
 			return s, err
@@ -96,7 +97,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 		s.there = s.there.withStored(list)
 		in = e.input(s.source, s.there)
 	}
-	adds := in.Adds(s.plan)
+	adds := plan.Adds(&in, s.plan)
 	if !s.plan.Sparse() && !adds {
 		return s, nil
 	}
@@ -113,7 +114,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	if support.Known { // what is not copied may be at the destination all the same, from an earlier copy
 		in = e.input(s.source, s.there)
-		demanded, err := askPresent(ctx, e, in.Demanded(s.plan))
+		demanded, err := askPresent(ctx, e, plan.Demanded(&in, s.plan))
 		if err != nil {
 			return s, err
 		}

@@ -12,11 +12,11 @@ import (
 )
 
 // attach plans what happens to the attachments of the input: they follow their subjects.
-func (p *Plan) attach(in *Input) {
+func attach(in *Input, p *Plan) {
 	if len(in.Attachments) == 0 {
 		return
 	}
-	fate := p.subjects()
+	fate := fates(p)
 	voids := map[digest.Digest]int{}
 	// Subjects come before what is attached to them, so that one pass decides about chains too.
 	for _, a := range sortAttachments(in.Attachments, fate) {
@@ -47,8 +47,8 @@ const (
 	subjectChanged // a list whose digest will be another one
 )
 
-// subjects says what becomes of the lists and images of a plan.
-func (p *Plan) subjects() map[digest.Digest]subjectFate {
+// fates returns what becomes of the lists and images of a plan.
+func fates(p *Plan) map[digest.Digest]subjectFate {
 	fate := map[digest.Digest]subjectFate{}
 	if p.List != nil {
 		p.List.Walk(func(l *ListPlan) {
@@ -62,15 +62,6 @@ func (p *Plan) subjects() map[digest.Digest]subjectFate {
 		fate[d] = subjectCopied
 	}
 	return fate
-}
-
-// Subjects returns the lists and images that are copied, and of each whether it is a list that changes.
-func (p *Plan) Subjects() map[digest.Digest]bool {
-	changes := map[digest.Digest]bool{}
-	for d, fate := range p.subjects() {
-		changes[d] = fate == subjectChanged
-	}
-	return changes
 }
 
 // Follows decides about an attachment whose subject is copied as it is.

@@ -13,29 +13,29 @@ import (
 )
 
 // decideAction plans Keep or Strip, or both under Auto.
-func (in *Input) decideAction(t *treePlanner, root *listtree.Node) (*Plan, error) {
+func decideAction(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	switch in.Choices.SparseManifestListAction {
 	case StripSparseManifestList:
 		return t.plan(root, true)
 	case AutoSparseManifestList:
-		return in.decideAuto(t, root)
+		return decideAuto(in, t, root)
 	}
 	keep, err := t.plan(root, false)
 	if err != nil {
 		return nil, err
 	}
-	if refusal := in.foreseenRefusal(keep); refusal != nil {
+	if refusal := foreseenRefusal(in, keep); refusal != nil {
 		return nil, refusal.because("SparseManifestListAction is keep")
 	}
 	if in.Sparse.Known && in.Sparse.Accepts && keep.Sparse() {
-		keep.ActionReason = in.takes()
+		keep.ActionReason = takes(in)
 	}
 	return keep, nil
 }
 
 // decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has the stripped list ready where
 // nothing is known. What an earlier copy has stripped stays so.
-func (in *Input) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) {
+func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	keep, err := t.plan(root, false)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (in *Input) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) 
 		return keep, nil
 	}
 	strip, stripErr := t.plan(root, true)
-	refusal := in.foreseenRefusal(keep)
+	refusal := foreseenRefusal(in, keep)
 	switch {
 	case stripErr == nil && strip.Digest == in.DestinationTop:
 		strip.ActionReason = "the destination names the stripped list already"
@@ -58,7 +58,7 @@ func (in *Input) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) 
 	}
 	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
 	if in.Sparse.Known && in.Sparse.Accepts {
-		keep.ActionReason = in.takes()
+		keep.ActionReason = takes(in)
 	}
 	if stripErr != nil {
 		keep.IfRefusedNot = stripErr.Error()
@@ -70,7 +70,7 @@ func (in *Input) decideAuto(t *treePlanner, root *listtree.Node) (*Plan, error) 
 }
 
 // takes says why a destination, whose view is known, will take a sparse list.
-func (in *Input) takes() string {
+func takes(in *Input) string {
 	return "the destination takes sparse lists: " + in.Sparse.Basis
 }
 
@@ -88,12 +88,12 @@ func (f *foreseen) because(notStripped string) error {
 }
 
 // foreseenRefusal says why the destination will refuse a list of the plan, and returns nil if that is not known.
-func (in *Input) foreseenRefusal(p *Plan) (out *foreseen) {
+func foreseenRefusal(in *Input, p *Plan) (out *foreseen) {
 	if !in.Sparse.Known {
 		return nil
 	}
 	p.List.Walk(func(l *ListPlan) {
-		if why := in.refusalOf(l); why != "" && out == nil {
+		if why := refusalOf(in, l); why != "" && out == nil {
 			out = &foreseen{l, why}
 		}
 	})
@@ -101,8 +101,8 @@ func (in *Input) foreseenRefusal(p *Plan) (out *foreseen) {
 }
 
 // refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not, or may not.
-func (in *Input) refusalOf(l *ListPlan) string {
-	demanded := in.demandedOf(l)
+func refusalOf(in *Input, l *ListPlan) string {
+	demanded := demandedOf(in, l)
 	i := slices.IndexFunc(demanded, func(ip InstancePlan) bool { return !in.PresenceUnknown[ip.Digest] })
 	switch {
 	case i < 0:
@@ -115,10 +115,10 @@ func (in *Input) refusalOf(l *ListPlan) string {
 
 // Demanded returns the distinct children of the plan's lists that will be absent, as far as is known, and without which the destination,
 // whose view is known, refuses a list.
-func (in *Input) Demanded(p *Plan) []digest.Digest {
+func Demanded(in *Input, p *Plan) []digest.Digest {
 	all := map[digest.Digest]bool{}
 	p.List.Walk(func(l *ListPlan) {
-		for _, ip := range in.demandedOf(l) {
+		for _, ip := range demandedOf(in, l) {
 			all[ip.Digest] = true
 		}
 	})
@@ -126,7 +126,7 @@ func (in *Input) Demanded(p *Plan) []digest.Digest {
 }
 
 // demandedOf returns those entries of one list. Registries announce nothing about children without an architecture, and do as they like.
-func (in *Input) demandedOf(l *ListPlan) []InstancePlan {
+func demandedOf(in *Input, l *ListPlan) []InstancePlan {
 	policy := manifest.SparsePolicy{
 		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,
 	}

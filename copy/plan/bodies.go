@@ -62,7 +62,7 @@ func (t *Tree) wrongClaims() []string {
 }
 
 // warnOfRemarks warns of what parsers may read differently in a document that is written. What is only irregular is nobody's trouble.
-func (p *Plan) warnOfRemarks(d digest.Digest, remarks []manifest.Remark) {
+func warnOfRemarks(p *Plan, d digest.Digest, remarks []manifest.Remark) {
 	for _, r := range remarks {
 		text := fmt.Sprintf("parsers may read %s differently, and it is left as it is: %s", d, r)
 		if r.Kind != manifest.Irregular && !slices.Contains(p.Warnings, text) {
@@ -71,8 +71,8 @@ func (p *Plan) warnOfRemarks(d digest.Digest, remarks []manifest.Remark) {
 	}
 }
 
-// remarks returns those on the list as it is written.
-func (l *ListPlan) remarks() []manifest.Remark {
+// remarksOn returns the remarks on a list as it is written.
+func remarksOn(l *ListPlan) []manifest.Remark {
 	remarks := l.node.List.Remarks()
 	if len(remarks) == 0 || len(l.Edits) == 0 {
 		return remarks

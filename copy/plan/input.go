@@ -138,6 +138,22 @@ func (in *Input) normalize() error {
 // gone says whether nobody has what d names.
 func (in *Input) gone(d digest.Digest) bool { return in.Missing[d] && !in.Present[d] }
 
+// IsStored says whether a manifest or list is known to be at the destination, whatever it lacks there.
+func (in *Input) IsStored(d digest.Digest) bool {
+	return in.Present[d] || in.Stored[d] || d == in.DestinationTop
+}
+
+// Parse sees to it that in.Tree has all documents of in, so that plans of in parse nothing again. in.Digest must be set. Errors are those of
+// ParseTree.
+func (in *Input) Parse() (err error) {
+	if in.Tree == nil {
+		in.Tree, err = ParseTree(in.Top, in.Digest, in.Documents)
+	} else {
+		in.Tree, err = in.Tree.With(in.Documents)
+	}
+	return err
+}
+
 // CheckDestination returns a *CannotModifyError if the destination names a digest, and content, whose digest is d, is something else.
 func (in *Input) CheckDestination(d digest.Digest, content []byte) error {
 	want := in.DestinationDigest

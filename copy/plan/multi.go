@@ -16,30 +16,30 @@ import (
 )
 
 // planMulti plans the copy of a list.
-func (in *Input) planMulti() (*Plan, error) {
-	root, err := in.root()
+func planMulti(in *Input) (*Plan, error) {
+	root, err := root(in)
 	if err != nil {
 		return nil, err
 	}
 	sel := selectInstances(root, &in.Choices, in.gone)
-	if err := in.checkRequired(root, sel); err != nil {
+	if err := checkRequired(in, root, sel); err != nil {
 		return nil, err
 	}
 	if sel.noMatch != nil {
 		return nil, sel.noMatch
 	}
-	if err := in.checkMissing(root, sel); err != nil {
+	if err := checkMissing(in, root, sel); err != nil {
 		return nil, err
 	}
-	p, err := in.decideAction(&treePlanner{in: in, sel: sel, platforms: map[*imgspecv1.Platform]string{}}, root)
+	p, err := decideAction(in, &treePlanner{in: in, sel: sel, platforms: map[*imgspecv1.Platform]string{}}, root)
 	if err != nil {
 		return nil, err
 	}
-	return p, in.decideWidening(p)
+	return p, decideWidening(in, p)
 }
 
 // checkRequired holds the selection against the required platforms.
-func (in *Input) checkRequired(root *listtree.Node, sel *selection) error {
+func checkRequired(in *Input, root *listtree.Node, sel *selection) error {
 	var failed []RequiredPlatform
 	for _, f := range in.Choices.RequiredPlatforms {
 		if r := requirement(root, sel, platform.Pattern(f)); r.Reason != "" {
@@ -47,10 +47,10 @@ func (in *Input) checkRequired(root *listtree.Node, sel *selection) error {
 			failed = append(failed, r)
 		}
 	}
-	return in.requiredError(failed)
+	return requiredError(in, failed)
 }
 
-func (in *Input) requiredError(failed []RequiredPlatform) error {
+func requiredError(in *Input, failed []RequiredPlatform) error {
 	if len(failed) == 0 {
 		return nil
 	}
@@ -94,7 +94,7 @@ func requirement(root *listtree.Node, sel *selection, p platform.Pattern) Requir
 }
 
 // checkMissing applies Options.MissingInstances, and makes sure that something is left.
-func (in *Input) checkMissing(root *listtree.Node, sel *selection) error {
+func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
 	wanted, missing := false, []MissingInstance(nil)
 	seen := map[digest.Digest]bool{}
 	root.Walk(func(n *listtree.Node) {
@@ -112,7 +112,7 @@ func (in *Input) checkMissing(root *listtree.Node, sel *selection) error {
 		return &MissingError{Missing: missing}
 	case wanted:
 		return nil
-	case len(missing) == 0 && len(root.Instances) > 0 && in.listOnly():
+	case len(missing) == 0 && len(root.Instances) > 0 && listOnly(in):
 		return nil
 	case len(root.Instances) == 0 && in.Choices.ImageListSelection == CopyAllImages:
 		return nil // nobody has taken anything away
@@ -121,7 +121,7 @@ func (in *Input) checkMissing(root *listtree.Node, sel *selection) error {
 }
 
 // listOnly says whether the options ask for the list and none of its instances.
-func (in *Input) listOnly() bool {
+func listOnly(in *Input) bool {
 	return in.Choices.ImageListSelection == CopySpecificImages && !in.Choices.selects()
 }
 
@@ -142,7 +142,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	if err := t.in.CheckDestination(list.Result, list.result); err != nil {
 		return nil, err
 	}
-	p := t.in.newPlan()
+	p := newPlan(t.in)
 	p.List = list
 	p.Digest = list.Result
 	p.NotListed = t.sel.notListed
@@ -160,13 +160,13 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 			p.Copies = append(p.Copies, d)
 		}
 	}
-	list.Walk(func(l *ListPlan) { p.warnOfRemarks(l.Result, l.remarks()) })
+	list.Walk(func(l *ListPlan) { warnOfRemarks(p, l.Result, remarksOn(l)) })
 	if !strip { // a stripped list names what is copied, and nothing else
 		t.absent(p)
 	}
 	t.void(p)
-	p.attach(t.in)
-	return p, t.in.count(p)
+	attach(t.in, p)
+	return p, tally(t.in, p)
 }
 
 // list plans one list, and the lists nested in it first: an entry that names a changed list is updated.
@@ -182,7 +182,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 		}
 	}
 	dropOrphans(l)
-	decided, err := prepareInstanceCopies(n.Instances, l.copied(), strip)
+	decided, err := prepareInstanceCopies(n.Instances, copied(l), strip)
 	if err != nil {
 		return nil, err
 	}
@@ -190,7 +190,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
 	}
-	l.Edits = slices.Insert(decided.deletes, 0, l.updates()...)
+	l.Edits = slices.Insert(decided.deletes, 0, updates(l)...)
 	return l, t.edit(n, l)
 }
 
@@ -212,8 +212,8 @@ func (t *treePlanner) nested(n *listtree.Node, ip *InstancePlan, strip bool) err
 	return nil
 }
 
-// copied says of each entry whether it is copied.
-func (l *ListPlan) copied() []bool {
+// copied says of each entry of a list whether it is copied.
+func copied(l *ListPlan) []bool {
 	copied := make([]bool, len(l.Instances))
 	for i := range l.Instances {
 		copied[i] = l.Instances[i].Decision == Copy
@@ -221,8 +221,8 @@ func (l *ListPlan) copied() []bool {
 	return copied
 }
 
-// updates returns the edits of the entries that are updated.
-func (l *ListPlan) updates() []manifest.ListEdit {
+// updates returns the edits of the entries of a list that are updated.
+func updates(l *ListPlan) []manifest.ListEdit {
 	var updates []manifest.ListEdit
 	for i := range l.Instances {
 		if ip := &l.Instances[i]; ip.Entry == UpdateEntry {
@@ -362,9 +362,9 @@ func (t *treePlanner) void(p *Plan) {
 			p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
 		}
 		if l.Result != l.Digest {
-			p.noteSignatures(l.Digest, t.in.ListSignatures[l.Digest])
+			noteSignatures(p, l.Digest, t.in.ListSignatures[l.Digest])
 		}
-		if len(l.updates()) == 0 {
+		if len(updates(l)) == 0 {
 			return
 		}
 		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}
@@ -392,7 +392,7 @@ func (s ListSignatures) guarded() string {
 }
 
 // noteSignatures says in the plan what becomes of the signatures attached to a list that changes.
-func (p *Plan) noteSignatures(list digest.Digest, s ListSignatures) {
+func noteSignatures(p *Plan, list digest.Digest, s ListSignatures) {
 	if len(s.Found) > 0 {
 		p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s: %s", list, prose.Some(s.Found)))
 		p.Warnings = append(p.Warnings, fmt.Sprintf("the list %s is signed, and changes: void at the destination: %s", list, prose.Some(s.Found)))

@@ -22,34 +22,34 @@ func New(in Input) (*Plan, error) {
 	if err := in.normalize(); err != nil {
 		return nil, err
 	}
-	p, err := in.plan()
+	p, err := planCopy(&in)
 	if err != nil {
 		return nil, err
 	}
 	return in.DecideWay(p)
 }
 
-// plan plans what is copied, whoever does the work.
-func (in *Input) plan() (*Plan, error) {
+// planCopy plans what is copied, whoever does the work.
+func planCopy(in *Input) (*Plan, error) {
 	if !manifest.IsListMediaType(in.Top.MediaType) {
-		return in.planSingle()
+		return planSingle(in)
 	}
 	if in.Choices.ImageListSelection == CopySystemImage {
-		return in.planSystem()
+		return planSystem(in)
 	}
-	return in.planMulti()
+	return planMulti(in)
 }
 
 // newPlan returns the part of a plan that every kind of copy has.
-func (in *Input) newPlan() *Plan {
+func newPlan(in *Input) *Plan {
 	return &Plan{
 		Schema: Schema, Source: in.Source, Destination: in.Destination,
 		Way: Native, Asked: in.Choices.SparseManifestListAction, Action: KeepSparseManifestList, Copies: []digest.Digest{},
 	}
 }
 
-// count fills in what the copies of p need to move at most, and warns of what parsers may read differently in them.
-func (in *Input) count(p *Plan) error {
+// tally fills in what the copies of p need to move at most, and warns of what parsers may read differently in them.
+func tally(in *Input, p *Plan) error {
 	counted := slices.Clone(p.Copies)
 	for _, a := range p.ToAttach() {
 		doc, ok := in.Tree.Document(a.Digest)
@@ -61,7 +61,7 @@ func (in *Input) count(p *Plan) error {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", a.Digest, err)
 		}
-		p.warnOfRemarks(a.Digest, list.Remarks())
+		warnOfRemarks(p, a.Digest, list.Remarks())
 	}
 	seen := map[digest.Digest]bool{}
 	for _, d := range counted {
@@ -73,7 +73,7 @@ func (in *Input) count(p *Plan) error {
 			p.Unread++
 			continue
 		}
-		p.warnOfRemarks(d, image.Remarks)
+		warnOfRemarks(p, d, image.Remarks)
 		for b := range image.Blobs() {
 			if seen[b.Digest] {
 				continue

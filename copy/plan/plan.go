@@ -321,6 +321,15 @@ func (p *Plan) WithWarnings(warnings []string) *Plan {
 	return &out
 }
 
+// Subjects returns the lists and images that are copied, and of each whether it is a list that changes.
+func (p *Plan) Subjects() map[digest.Digest]bool {
+	changes := map[digest.Digest]bool{}
+	for d, fate := range fates(p) {
+		changes[d] = fate == subjectChanged
+	}
+	return changes
+}
+
 // Changing returns the distinct lists that change under the plan, or under what is done instead if the destination refuses.
 func (p *Plan) Changing() []digest.Digest {
 	changes := map[digest.Digest]bool{}

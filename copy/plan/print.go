@@ -39,7 +39,7 @@ func (p *Plan) body(b *strings.Builder) {
 			fmt.Fprintf(b, ": %s", p.ActionReason)
 		}
 		b.WriteString("\n")
-		p.List.print(b, "", true)
+		printList(b, p.List, "", true)
 	}
 	p.printAttached(b)
 	for _, d := range p.Widened {
@@ -102,9 +102,9 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// print describes a list and those nested in it. copied is not set for nested lists that stay behind.
-func (l *ListPlan) print(b *strings.Builder, indent string, copied bool) {
-	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), l.becomes(copied))
+// printList describes a list and those nested in it. copied is not set for nested lists that stay behind.
+func printList(b *strings.Builder, l *ListPlan, indent string, copied bool) {
+	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), becomes(l, copied))
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, ip := range l.Instances {
 		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.what(), prose.Short(ip.Digest), ip.Decision, ip.Entry, ip.why())
@@ -113,13 +113,13 @@ func (l *ListPlan) print(b *strings.Builder, indent string, copied bool) {
 	for _, ip := range l.Instances {
 		if ip.Nested != nil {
 			fmt.Fprintf(b, "%s  entry %d:\n", indent, ip.Index)
-			ip.Nested.print(b, indent+"  ", copied && ip.Decision == Copy)
+			printList(b, ip.Nested, indent+"  ", copied && ip.Decision == Copy)
 		}
 	}
 }
 
-// becomes says what becomes of the list.
-func (l *ListPlan) becomes(copied bool) string {
+// becomes returns what becomes of a list, for people.
+func becomes(l *ListPlan, copied bool) string {
 	switch {
 	case !copied:
 		return "not copied"

@@ -365,7 +365,7 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 // inexpressible says whether attestations that would follow, although nobody asked for them, cannot: Docker's formats have neither manifests
 // like theirs nor a place for what says whom they describe.
 func (s *selector) inexpressible() bool {
-	return s.o.Attestations == DefaultAttestations && s.o.forcedType(imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
+	return s.o.Attestations == DefaultAttestations && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
 // unmatched returns a *NoMatchError if there are selectors that must match something and do not. Digests and optional platforms need not

@@ -13,14 +13,14 @@ import (
 )
 
 // planSingle plans the copy of a source that is a single image.
-func (in *Input) planSingle() (*Plan, error) {
-	if err := in.checkSingleOptions(); err != nil {
+func planSingle(in *Input) (*Plan, error) {
+	if err := checkSingleOptions(in); err != nil {
 		return nil, err
 	}
-	if err := in.checkSingleRequired(in.Platform); err != nil {
+	if err := checkSingleRequired(in, in.Platform); err != nil {
 		return nil, err
 	}
-	warnings, err := in.checkSinglePlatform()
+	warnings, err := checkSinglePlatform(in)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func (in *Input) planSingle() (*Plan, error) {
 	if in.Platform != nil {
 		image.Platform = platform.Format(in.Platform)
 	}
-	p, err := in.imagePlan(image)
+	p, err := imagePlan(in, image)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +40,8 @@ func (in *Input) planSingle() (*Plan, error) {
 }
 
 // planSystem plans the copy of the one instance of a list that suits the running system.
-func (in *Input) planSystem() (*Plan, error) {
-	if err := in.checkSingleOptions(); err != nil {
+func planSystem(in *Input) (*Plan, error) {
+	if err := checkSingleOptions(in); err != nil {
 		return nil, err
 	}
 	if err := in.Parse(); err != nil {
@@ -53,16 +53,17 @@ func (in *Input) planSystem() (*Plan, error) {
 		return nil, fmt.Errorf("list %s does not name %q, which was chosen for this system", in.Digest, in.System)
 	}
 	instance := instances[i]
-	if err := in.checkSingleRequired(instance.Platform); err != nil {
+	if err := checkSingleRequired(in, instance.Platform); err != nil {
 		return nil, err
 	}
 	if in.gone(instance.Digest) {
 		return nil, &MissingError{Missing: []MissingInstance{missingInstance(instance, instances)}}
 	}
-	p, err := in.imagePlan(ImagePlan{
+	p, err := imagePlan(in, ImagePlan{
 		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),
 		Reason: Reason{ReasonSystem, "suits this system"},
 	})
+
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +72,7 @@ func (in *Input) planSystem() (*Plan, error) {
 }
 
 // checkSingleOptions refuses options that make sense only where a list is copied.
-func (in *Input) checkSingleOptions() error {
+func checkSingleOptions(in *Input) error {
 	if in.Choices.RemoveListSignatures {
 		return &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
 	}
@@ -79,7 +80,7 @@ func (in *Input) checkSingleOptions() error {
 }
 
 // imagePlan plans the copy of one image.
-func (in *Input) imagePlan(image ImagePlan) (*Plan, error) {
+func imagePlan(in *Input, image ImagePlan) (*Plan, error) {
 	if err := in.Parse(); err != nil {
 		return nil, err
 	}
@@ -88,18 +89,18 @@ func (in *Input) imagePlan(image ImagePlan) (*Plan, error) {
 		return nil, err
 	}
 	image.Present = in.Present[image.Digest]
-	p := in.newPlan()
+	p := newPlan(in)
 	p.Digest = image.Digest
 	p.Image = &image
 	if !image.Present {
 		p.Copies = []digest.Digest{image.Digest}
 	}
-	p.attach(in)
-	return p, in.count(p)
+	attach(in, p)
+	return p, tally(in, p)
 }
 
 // checkSingleRequired holds the platform of the only image that is copied against the requirements.
-func (in *Input) checkSingleRequired(is *imgspecv1.Platform) error {
+func checkSingleRequired(in *Input, is *imgspecv1.Platform) error {
 	var failed []RequiredPlatform
 	for _, f := range in.Choices.RequiredPlatforms {
 		if !platform.Pattern(f).Matches(is) {
@@ -108,11 +109,11 @@ func (in *Input) checkSingleRequired(is *imgspecv1.Platform) error {
 			})
 		}
 	}
-	return in.requiredError(failed)
+	return requiredError(in, failed)
 }
 
 // checkSinglePlatform holds the platform of a single image against the filters. One of them must match; the others are warned of.
-func (in *Input) checkSinglePlatform() (warnings []string, err error) {
+func checkSinglePlatform(in *Input) (warnings []string, err error) {
 	o := in.Choices
 	if o.ImageListSelection != CopySpecificImages {
 		return nil, nil

@@ -133,19 +133,8 @@ func (t *Tree) Lists() []digest.Digest {
 	return slices.Sorted(maps.Keys(lists))
 }
 
-// Parse sees to it that in.Tree has all documents of in, so that plans of in parse nothing again. in.Digest must be set. Errors are those of
-// ParseTree.
-func (in *Input) Parse() (err error) {
-	if in.Tree == nil {
-		in.Tree, err = ParseTree(in.Top, in.Digest, in.Documents)
-	} else {
-		in.Tree, err = in.Tree.With(in.Documents)
-	}
-	return err
-}
-
-// root returns the top-level list, with all nested ones that are not missing below it.
-func (in *Input) root() (*listtree.Node, error) {
+// root returns the top-level list of the input, with all nested ones that are not missing below it.
+func root(in *Input) (*listtree.Node, error) {
 	if err := in.Parse(); err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func (in *Input) reasonInTypes(p *Plan) wayReason {
 	}
 	for _, d := range slices.Sorted(maps.Keys(types)) {
 		mt := types[d]
-		if forced := in.Choices.forcedType(mt); mt != forced {
+		if forced := forcedType(&in.Choices, mt); mt != forced {
 			return wayReason{"ForceManifestMIMEType", fmt.Sprintf("ForceManifestMIMEType converts %s, which is %s", prose.Short(d), mt)}
 		}
 		if in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt) {
@@ -175,7 +175,7 @@ func (in *Input) reasonInTypes(p *Plan) wayReason {
 }
 
 // forcedType returns the media type that a manifest or list of type mt has to have, mt itself if none is forced.
-func (o *Choices) forcedType(mt string) string {
+func forcedType(o *Choices, mt string) string {
 	forced := cmp.Or(o.ForceManifestMIMEType, mt)
 	if !manifest.IsListMediaType(mt) {
 		return forced

@@ -17,25 +17,25 @@ const childSuffix = ".child"
 
 // decideWidening decides what becomes of children that the plan adds to lists which the destination has, and of those that are added if it
 // refuses the sparse list.
-func (in *Input) decideWidening(p *Plan) error {
-	widened, err := in.widened(p)
+func decideWidening(in *Input, p *Plan) error {
+	tagged, err := widened(in, p)
 	if err != nil {
 		return err
 	}
 	if p.IfRefused != nil {
-		too, err := in.widened(p.IfRefused)
+		too, err := widened(in, p.IfRefused)
 		if err != nil {
 			p.IfRefused, p.IfRefusedNot = nil, err.Error()
 		}
-		widened = append(widened, too...)
+		tagged = append(tagged, too...)
 	}
-	p.Widened = slices.Sorted(maps.Keys(setOf(widened)))
+	p.Widened = slices.Sorted(maps.Keys(setOf(tagged)))
 	return nil
 }
 
 // widened returns the children that get tags, because the plan adds them to lists which the destination has and does not keep together. What
 // the destination does not tell it may have, and may lack.
-func (in *Input) widened(p *Plan) ([]digest.Digest, error) {
+func widened(in *Input, p *Plan) ([]digest.Digest, error) {
 	if !in.Sparse.LosesAdded() {
 		return nil, nil
 	}
@@ -44,7 +44,7 @@ func (in *Input) widened(p *Plan) ([]digest.Digest, error) {
 	p.List.Walk(func(l *ListPlan) {
 		there := in.IsStored(l.Result)
 		var lacking []digest.Digest
-		for _, d := range l.brought() {
+		for _, d := range brought(l) {
 			switch {
 			case in.IsStored(d) || !there && !in.PresenceUnknown[l.Result]:
 			case in.Choices.WidenedChildTags && ChildTag(d) != "":
@@ -63,13 +63,8 @@ func (in *Input) widened(p *Plan) ([]digest.Digest, error) {
 	return tagged, nil
 }
 
-// IsStored says whether a manifest or list is known to be at the destination, whatever it lacks there.
-func (in *Input) IsStored(d digest.Digest) bool {
-	return in.Present[d] || in.Stored[d] || d == in.DestinationTop
-}
-
 // brought returns the children of the list, as it is written, that are to be at the destination.
-func (l *ListPlan) brought() []digest.Digest {
+func brought(l *ListPlan) []digest.Digest {
 	var brought []digest.Digest
 	for _, ip := range l.Instances {
 		switch {
@@ -85,26 +80,26 @@ func (l *ListPlan) brought() []digest.Digest {
 
 // MayWiden says whether the plan may add children to a list that the destination has: it has some of those that a list is to have, and not
 // others.
-func (in *Input) MayWiden(p *Plan) bool {
-	return in.anyList(p, func(_ *ListPlan, there, added bool) bool { return there && added })
+func MayWiden(in *Input, p *Plan) bool {
+	return anyList(in, p, func(_ *ListPlan, there, added bool) bool { return there && added })
 }
 
 // Adds says whether the plan adds children to a list that the destination has, as far as is known.
-func (in *Input) Adds(p *Plan) bool {
-	return in.anyList(p, func(l *ListPlan, _, added bool) bool {
+func Adds(in *Input, p *Plan) bool {
+	return anyList(in, p, func(l *ListPlan, _, added bool) bool {
 		return added && (in.IsStored(l.Result) || in.PresenceUnknown[l.Result])
 	})
 }
 
 // anyList says whether is holds for a list of the plan; it is told whether the destination has some of its children, and whether some are added.
-func (in *Input) anyList(p *Plan, is func(l *ListPlan, there, added bool) bool) bool {
+func anyList(in *Input, p *Plan, is func(l *ListPlan, there, added bool) bool) bool {
 	if p.List == nil {
 		return false
 	}
 	any := false
 	p.List.Walk(func(l *ListPlan) {
 		there, added := false, false
-		for _, d := range l.brought() {
+		for _, d := range brought(l) {
 			there, added = there || in.IsStored(d), added || !in.IsStored(d)
 		}
 		any = any || is(l, there, added)
