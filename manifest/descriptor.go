@@ -37,7 +37,7 @@ var (
 )
 
 // readDescriptor reads a descriptor. Digest and size are required.
-func (s *scanner) readDescriptor() (Descriptor, error) {
+func readDescriptor(s *scanner) (Descriptor, error) {
 	var d Descriptor
 	var hasDigest, hasSize bool
 	start := s.pos
@@ -47,20 +47,20 @@ func (s *scanner) readDescriptor() (Descriptor, error) {
 			d.MediaType, err = s.optionalString()
 		case "digest":
 			hasDigest = true
-			d.Digest, err = s.readDigest()
+			d.Digest, err = readDigest(s)
 		case "size":
 			hasSize = true
 			d.Size, err = s.size()
 		case "urls":
-			d.URLs, err = s.readStrings()
+			d.URLs, err = readStrings(s)
 		case "annotations":
-			d.Annotations, err = s.readAnnotations()
+			d.Annotations, err = readAnnotations(s)
 		case "artifactType":
 			d.ArtifactType, err = s.optionalString()
 		case "platform":
-			d.Platform, err = s.readPlatform()
+			d.Platform, err = readPlatform(s)
 		case "data":
-			err = s.readData()
+			err = readData(s)
 		default:
 			err = s.any()
 		}
@@ -78,7 +78,7 @@ func (s *scanner) readDescriptor() (Descriptor, error) {
 }
 
 // readDigest reads a digest of an algorithm that go-digest computes.
-func (s *scanner) readDigest() (digest.Digest, error) {
+func readDigest(s *scanner) (digest.Digest, error) {
 	start := s.pos
 	text, err := s.string("a string")
 	if err != nil {
@@ -100,7 +100,7 @@ func validate(d digest.Digest) error {
 }
 
 // readData reads embedded content, or null. It keeps nothing: content is always read by its digest.
-func (s *scanner) readData() error {
+func readData(s *scanner) error {
 	if s.null() {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (s *scanner) readData() error {
 }
 
 // readPlatform reads a platform (image-spec v1.1, "OCI Image Index", property platform), or null.
-func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
+func readPlatform(s *scanner) (*imgspecv1.Platform, error) {
 	if s.null() {
 		return nil, nil
 	}
@@ -130,11 +130,11 @@ func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 		case "os.version":
 			p.OSVersion, err = s.optionalString()
 		case "os.features":
-			p.OSFeatures, err = s.readStrings()
+			p.OSFeatures, err = readStrings(s)
 		case "variant":
 			p.Variant, err = s.optionalString()
 		case "features":
-			_, err = s.readStrings()
+			_, err = readStrings(s)
 		default:
 			err = s.any()
 		}
@@ -143,14 +143,14 @@ func (s *scanner) readPlatform() (*imgspecv1.Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.platform(p), nil
+	return sharedPlatform(s, p), nil
 }
 
 // A platformKey is a platform without features.
 type platformKey struct{ os, architecture, variant, osVersion string }
 
-// platform returns p, as read before if the document has the same platform without features already: many entries share few.
-func (s *scanner) platform(p imgspecv1.Platform) *imgspecv1.Platform {
+// sharedPlatform returns p, as read before if the document has the same platform without features already: many entries share few.
+func sharedPlatform(s *scanner, p imgspecv1.Platform) *imgspecv1.Platform {
 	if p.OSFeatures != nil {
 		return &p
 	}
@@ -168,7 +168,7 @@ func (s *scanner) platform(p imgspecv1.Platform) *imgspecv1.Platform {
 
 // readAnnotations reads an object whose values are strings or null, or null. Parsers do not agree on which of several values counts: an
 // annotation that decides about an entry has one.
-func (s *scanner) readAnnotations() (map[string]string, error) {
+func readAnnotations(s *scanner) (map[string]string, error) {
 	if s.null() {
 		return nil, nil
 	}
@@ -184,7 +184,7 @@ func (s *scanner) readAnnotations() (map[string]string, error) {
 }
 
 // readStrings reads an array of strings, or null.
-func (s *scanner) readStrings() ([]string, error) {
+func readStrings(s *scanner) ([]string, error) {
 	if s.null() {
 		return nil, nil
 	}

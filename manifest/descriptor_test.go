@@ -45,7 +45,7 @@ func TestPlatformsAreShared(t *testing.T) {
 		is := list.Instances()
 		assert.Equal(t, c.shared, is[0].Platform == is[1].Platform, "%s %s", c.first, c.second)
 		for i, text := range []string{c.first, c.second} {
-			alone, err := (&scanner{src: text}).readPlatform()
+			alone, err := readPlatform((&scanner{src: text}))
 			require.NoError(t, err)
 			assert.Equal(t, alone, is[i].Platform)
 		}
@@ -54,10 +54,10 @@ func TestPlatformsAreShared(t *testing.T) {
 
 // TestNoPlatform tells an absent platform from an empty one.
 func TestNoPlatform(t *testing.T) {
-	p, err := (&scanner{src: `null`}).readPlatform()
+	p, err := readPlatform((&scanner{src: `null`}))
 	require.NoError(t, err)
 	assert.Nil(t, p)
-	p, err = (&scanner{src: `{}`}).readPlatform()
+	p, err = readPlatform((&scanner{src: `{}`}))
 	require.NoError(t, err)
 	assert.Equal(t, &imgspecv1.Platform{}, p)
 }

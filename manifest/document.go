@@ -45,7 +45,7 @@ type headerReader struct {
 }
 
 // readHeader reads the object that a document of format f is, contents included.
-func (s *scanner) readHeader(f format, declared string) (header, error) {
+func readHeader(s *scanner, f format, declared string) (header, error) {
 	if declared != "" && !f.has(declared) {
 		err := s.fail(s.pos, "media type "+quote(declared)+" is not that of "+f.name)
 		if isSchema1(declared) {
@@ -85,7 +85,7 @@ func (r *headerReader) member(key string) (err error) {
 	case "subject":
 		r.subject, err = r.readSubject()
 	case "annotations":
-		r.annotations, err = r.readAnnotations()
+		r.annotations, err = readAnnotations(r.scanner)
 	default:
 		if contains(contentKeys, key) {
 			r.foreign = r.fail(r.keyStart, "does not belong in "+r.format.name)
@@ -161,6 +161,6 @@ func (s *scanner) readSubject() (digest.Digest, error) {
 	if s.null() {
 		return "", nil
 	}
-	d, err := s.readDescriptor()
+	d, err := readDescriptor(s)
 	return d.Digest, err
 }

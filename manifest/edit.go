@@ -81,7 +81,7 @@ func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 		if len(edited.entries) == 0 { // the old entries still show how it is done
 			model = c
 		}
-		if err := edited.add(edits, model.layout()); err != nil {
+		if err := edited.add(edits, layoutOf(model)); err != nil {
 			return err
 		}
 	}
@@ -235,7 +235,7 @@ func (e entry) update(u ListEdit) (entry, error) {
 // parseEntry reads an entry that we have written, as Parse would. It has no gap yet.
 func parseEntry(raw string) (entry, error) {
 	s := &scanner{src: raw}
-	desc, err := s.readDescriptor()
+	desc, err := readDescriptor(s)
 	return entry{raw: raw, desc: &desc}, err
 }
 

@@ -55,17 +55,17 @@ func ParseImage(b []byte, mediaType string) (*Image, error) {
 		required: []string{"config"},
 		contents: map[string]func() error{
 			"config": func() (err error) {
-				m.Config, err = s.readDescriptor()
+				m.Config, err = readDescriptor(s)
 				return err
 			},
 			"layers": func() (err error) {
-				m.Layers, err = s.readDescriptors()
+				m.Layers, err = readDescriptors(s)
 				return err
 			},
 		},
 	}
 	err = s.document(func() (err error) {
-		h, err = s.readHeader(f, mediaType)
+		h, err = readHeader(s, f, mediaType)
 		return err
 	})
 	if err != nil {
@@ -77,13 +77,13 @@ func ParseImage(b []byte, mediaType string) (*Image, error) {
 }
 
 // readDescriptors reads an array of descriptors, or null.
-func (s *scanner) readDescriptors() ([]Descriptor, error) {
+func readDescriptors(s *scanner) ([]Descriptor, error) {
 	if s.null() {
 		return nil, nil
 	}
 	var list []Descriptor
 	err := s.array(func(int) error {
-		d, err := s.readDescriptor()
+		d, err := readDescriptor(s)
 		list = append(list, d)
 		return err
 	})

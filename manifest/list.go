@@ -86,7 +86,7 @@ func Parse(b []byte, mediaType string) (List, error) {
 		contents: map[string]func() error{"manifests": func() error { return c.readEntries(s) }},
 	}
 	err = s.document(func() (err error) {
-		c.header, err = s.readHeader(f, mediaType)
+		c.header, err = readHeader(s, f, mediaType)
 		return err
 	})
 	switch {
@@ -128,7 +128,7 @@ func (c *core) readEntries(s *scanner) error {
 	done := start + 1
 	err := s.array(func(int) error {
 		start := s.pos
-		desc, err := s.readDescriptor()
+		desc, err := readDescriptor(s)
 		c.entries = append(c.entries, entry{gap: s.src[done:start], raw: s.src[start:s.pos], desc: &desc})
 		done = s.pos
 		return err

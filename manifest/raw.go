@@ -167,8 +167,8 @@ type layout struct {
 	entry       style
 }
 
-// layout is how the entries of the list are laid out. The last entry is the model; in an empty list, the document is.
-func (c *core) layout() layout {
+// layoutOf returns how the entries of a list are laid out. The last entry is the model; in an empty list, the document is.
+func layoutOf(c *core) layout {
 	n := len(c.entries)
 	if n == 0 {
 		document := splitObject(strings.TrimSpace(c.doc))

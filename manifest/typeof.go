@@ -104,14 +104,14 @@ func (o *outline) member(s *scanner, key string) error {
 		o.schema1 = s.src[start:s.pos] == "1"
 		return err
 	case key == "config" && s.peek() == '{':
-		return s.mediaTypeIn(func(mt string) { o.config = mt })
+		return mediaTypeIn(s, func(mt string) { o.config = mt })
 	case key == "manifests" && s.peek() == '[':
 		return s.array(func(int) error {
 			if s.peek() != '{' {
 				return s.any()
 			}
 			stated := ""
-			err := s.mediaTypeIn(func(mt string) { stated = mt })
+			err := mediaTypeIn(s, func(mt string) { stated = mt })
 			if stated == imgspecv1.MediaTypeImageManifest || stated == imgspecv1.MediaTypeImageIndex {
 				o.oci = true
 			} else {
@@ -124,7 +124,7 @@ func (o *outline) member(s *scanner, key string) error {
 }
 
 // mediaTypeIn reads an object, and hands its mediaType to found.
-func (s *scanner) mediaTypeIn(found func(string)) error {
+func mediaTypeIn(s *scanner, found func(string)) error {
 	return s.object(nil, func(key string) error {
 		if key != "mediaType" || s.peek() != '"' {
 			return s.any()

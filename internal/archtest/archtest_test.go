@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -110,6 +111,29 @@ func TestChecksComplain(t *testing.T) {
 			check: unexplained,
 			files: map[string]string{"copy/copy.go": "package copy\n\n// TODO\n\n/*\n FIXME(me)\n*/\n\n// TODO: wait for upstream to export it.\n\n// TODOs are fine in prose.\n"},
 			want:  []string{`copy/copy.go:3: no reason in "// TODO"`, `copy/copy.go:5: no reason in "FIXME(me)"`},
+		},
+		{
+			name:  "a long file",
+			check: func(sources []source) []string { return longFiles(sources, []string{"copy"}) },
+			files: map[string]string{
+				"copy/long.go":      "package copy\n" + strings.Repeat("\n", maxLines),
+				"copy/short.go":     "package copy\n" + strings.Repeat("\n", maxLines-1),
+				"copy/long_test.go": "package copy\n" + strings.Repeat("\n", maxLines),
+				"copy/plan/long.go": "package plan\n" + strings.Repeat("\n", maxLines),
+			},
+			want: []string{"copy/long.go has 501 lines, more than 500"},
+		},
+		{
+			name:  "methods all over the files",
+			check: func(sources []source) []string { return scattered(sources, []string{"copy"}) },
+			files: map[string]string{
+				"copy/a.go":      "package copy\nfunc (*T) A() {}\nfunc (u U) A() {}\nfunc F() {}",
+				"copy/b.go":      "package copy\nfunc (t T) B() {}\nfunc (t T) BB() {}\nfunc (*U) B() {}",
+				"copy/c.go":      "package copy\nfunc (t *T) C() {}",
+				"copy/c_test.go": "package copy\nfunc (u *U) C() {}",
+				"copy/plan/a.go": "package plan\nfunc (u *U) C() {}",
+			},
+			want: []string{"copy.T has methods in a.go, b.go, c.go: more than 2 files"},
 		},
 		{
 			name:  "tests that read the machine's configuration",

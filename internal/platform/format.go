@@ -26,16 +26,6 @@ func Format(pl *imgspecv1.Platform) string {
 	}, quoteOdd)
 }
 
-// String is p as Parse reads it: Parse(p.String()) is p.Normalized() for every valid p that has an OS and an Architecture. The
-// zero value prints as "no platform", and a single empty part in quotes; neither can be parsed.
-func (p Pattern) String() string {
-	s := render(p, quoteOddButWildcard)
-	if p.Exclude {
-		return "!" + s
-	}
-	return s
-}
-
 // A quoter prints one part, in quotes if it is empty or check refuses it.
 type quoter func(s string, check func(part, value string) error) string
 
@@ -56,7 +46,6 @@ func render(p Pattern, quote quoter) string {
 	return s
 }
 
-// quoteOdd quotes "*" too: in an entry it is no wildcard.
 // quoteOdd quotes "*" too: what an entry says is no wildcard.
 func quoteOdd(s string, check func(part, value string) error) string {
 	if s == Wildcard {

@@ -63,6 +63,16 @@ func (p Pattern) Normalized() Pattern {
 	return p
 }
 
+// String is p as Parse reads it: Parse(p.String()) is p.Normalized() for every valid p that has an OS and an Architecture. The
+// zero value prints as "no platform", and a single empty part in quotes; neither can be parsed.
+func (p Pattern) String() string {
+	s := render(p, quoteOddButWildcard)
+	if p.Exclude {
+		return "!" + s
+	}
+	return s
+}
+
 func partMatches(want, have string) bool {
 	if want == Wildcard {
 		return have != ""
