@@ -63,6 +63,10 @@ var restrictions = []restriction{
 		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/digesttag", "internal/prose", "manifest"},
 	},
 	{of: "internal/digesttag", pure: true, own: []string{"internal/digesttag"}, modules: formats},
+	{
+		of: "internal/ocihttp", own: []string{"internal/ocihttp", "internal/turns"},
+		modules: []string{"github.com/sirupsen/logrus", "go.podman.io/image/v5", "golang.org/x/time"},
+	},
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
 }
 

@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
@@ -346,7 +347,7 @@ func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challeng
 
 	ctx, watch := newWatchdog(ctx, r.shared.unanswered(false))
 	defer watch.stop()
-	resp, err := r.host.client.Do(req.WithContext(ctx))
+	resp, err := r.host.sends.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		return "", 0, newTransportError(req, watch.cause(err), r.host.answered.Load())
 	}
@@ -425,14 +426,14 @@ func readToken(resp *http.Response, watch *watchdog) (string, time.Duration, err
 		ExpiresIn   seconds `json:"expires_in"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return "", 0, fmt.Errorf("%s: %w", cleanURL(resp.Request.URL), errNoToken)
+		return "", 0, fmt.Errorf("%s: %w", ocihttp.CleanURL(resp.Request.URL), errNoToken)
 	}
 	token := answer.Token
 	if token == "" {
 		token = answer.AccessToken
 	}
 	if token == "" || strings.ContainsAny(token, "\r\n") {
-		return "", 0, fmt.Errorf("%s: the answer has no token", cleanURL(resp.Request.URL))
+		return "", 0, fmt.Errorf("%s: the answer has no token", ocihttp.CleanURL(resp.Request.URL))
 	}
 	lifetime := defaultTokenLifetime
 	if answer.ExpiresIn > 0 {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // enoughProgress is how much of a blob must arrive between two failures for the first one to be forgotten.
@@ -113,7 +114,7 @@ func (r *blobReader) get(repo *repository) error {
 		resp.Body.Close()
 		return err
 	}
-	r.body, r.url = resp.Body, cleanURL(resp.Request.URL)
+	r.body, r.url = resp.Body, ocihttp.CleanURL(resp.Request.URL)
 	if r.offset == 0 {
 		repo.has(r.blob.Digest)
 	}
@@ -127,13 +128,13 @@ func (r *blobReader) position(resp *http.Response) error {
 	if resp.StatusCode == http.StatusPartialContent {
 		start, complete, ok := parseContentRange(resp.Header.Get("Content-Range"))
 		if !ok || start != r.offset {
-			return fmt.Errorf("%s: the answer to a request for bytes from %d on has Content-Range %q", cleanURL(resp.Request.URL),
+			return fmt.Errorf("%s: the answer to a request for bytes from %d on has Content-Range %q", ocihttp.CleanURL(resp.Request.URL),
 				r.offset, resp.Header.Get("Content-Range"))
 		}
 		size, skip = complete, 0
 	}
 	if size >= 0 && r.total >= 0 && size != r.total {
-		return fmt.Errorf("%s: the blob has %d bytes, not %d", cleanURL(resp.Request.URL), size, r.total)
+		return fmt.Errorf("%s: the blob has %d bytes, not %d", ocihttp.CleanURL(resp.Request.URL), size, r.total)
 	}
 	if size >= 0 {
 		r.total = size

@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Destination writes an image to a registry. It implements endpoint.Destination.
@@ -79,6 +80,10 @@ func (d *Destination) Reference() types.ImageReference { return d.ref }
 
 // Stats says what d did so far.
 func (d *Destination) Stats() Stats { return d.stats.snapshot() }
+
+// Expect says that d will be asked for n things at once soon: connections for them are opened in the
+// background.
+func (d *Destination) Expect(n int) { d.repo.host.openAhead(n) }
 
 // Top implements endpoint.Destination.
 func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
@@ -523,7 +528,7 @@ func (d *Destination) post(ctx context.Context, query, mountFrom string) (at *se
 		least, _ := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64)
 		return &session{location, least}, false, nil
 	}
-	return nil, false, fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
+	return nil, false, fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), resp.StatusCode)
 }
 
 // uploadLocation is where the registry wants the content. Some registries behind a proxy do not know that the outside speaks
@@ -531,7 +536,7 @@ func (d *Destination) post(ctx context.Context, query, mountFrom string) (at *se
 func (d *Destination) uploadLocation(resp *http.Response) (*url.URL, error) {
 	location, err := resp.Location()
 	if err != nil || location.Host == "" || (location.Scheme != "https" && location.Scheme != "http") {
-		return nil, fmt.Errorf("%s %s: the answer has no usable upload location", resp.Request.Method, cleanURL(resp.Request.URL))
+		return nil, fmt.Errorf("%s %s: the answer has no usable upload location", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL))
 	}
 	asked := resp.Request.URL
 	sameHost := strings.EqualFold(location.Hostname(), asked.Hostname()) && (location.Port() == "" || location.Port() == asked.Port())

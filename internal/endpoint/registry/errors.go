@@ -21,6 +21,7 @@ import (
 	"go.podman.io/image/v5/docker"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Unsupported is the error of OpenSource and OpenDestination for what this package cannot do and the docker transport of
@@ -54,7 +55,7 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	defer resp.Body.Close()
 	e := &endpoint.RegistryError{
 		Method: resp.Request.Method,
-		URL:    cleanURL(resp.Request.URL),
+		URL:    ocihttp.CleanURL(resp.Request.URL),
 		Status: resp.StatusCode,
 	}
 	// What can be read of a broken body still says more than nothing.
@@ -232,7 +233,7 @@ func (e *transportError) Unwrap() error { return e.err }
 // newTransportError describes err, the error of a request or of reading or writing its body. Context errors keep their identity.
 // known says whether the host has answered anything before: if so, an unreachable host may come back.
 func newTransportError(req *http.Request, err error, known bool) *transportError {
-	clean := cleanURL(req.URL)
+	clean := ocihttp.CleanURL(req.URL)
 	e := &transportError{method: req.Method, url: clean, err: err, retriable: isTransient(err, known)}
 	if inURL, ok := errors.AsType[*url.Error](err); ok {
 		// The original's text has the whole URL, of redirect targets too.
@@ -276,7 +277,7 @@ func isTransient(err error, known bool) bool {
 		notTLS       tls.RecordHeaderError
 		alert        tls.AlertError
 		unknownCA    x509.UnknownAuthorityError
-		redirect     *redirectError
+		redirect     *ocihttp.RedirectError
 		op           *net.OpError
 		timeout      net.Error
 	)
@@ -300,9 +301,4 @@ func isTransient(err error, known bool) bool {
 	default:
 		return known
 	}
-}
-
-// cleanURL is u without what may be secret: user information, query and fragment.
-func cleanURL(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // enter waits until a request may be sent without knowing more about the host. The first request goes alone while the scheme is
@@ -96,51 +98,7 @@ func (h *host) elsewhere(u *url.URL) bool {
 
 // isOrigin is owns while scheme is being tried.
 func (h *host) isOrigin(scheme string, u *url.URL) bool {
-	return u.Scheme == scheme && sameOrigin(u, &url.URL{Scheme: scheme, Host: h.registry})
-}
-
-// sameOrigin compares scheme, host and port, explicit or not.
-func sameOrigin(a, b *url.URL) bool {
-	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
-}
-
-func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
-		return p
-	}
-	if u.Scheme == "https" {
-		return "443"
-	}
-	return "80"
-}
-
-// maxRedirects is as in net/http.
-const maxRedirects = 10
-
-type redirectError struct{ text string }
-
-func (e *redirectError) Error() string { return e.text }
-
-// checkRedirect takes the credentials from a request that leaves the host which it was for, for good. Only reading requests are
-// followed to another host, and none is turned into a reading one.
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= maxRedirects {
-		return &redirectError{"too many redirects"}
-	}
-	stays := sameOrigin(req.URL, via[0].URL)
-	for _, earlier := range via {
-		stays = stays && sameOrigin(earlier.URL, via[0].URL)
-	}
-	reading := via[0].Method == http.MethodGet || via[0].Method == http.MethodHead
-	if !reading && (!stays || req.Method != via[0].Method) {
-		return http.ErrUseLastResponse
-	}
-	if !stays {
-		req.Header.Del("Authorization")
-	}
-	req.URL.User = nil        // a location must not choose credentials
-	req.Header.Del("Referer") // its query may hold secrets
-	return nil
+	return u.Scheme == scheme && ocihttp.SameOrigin(u, &url.URL{Scheme: scheme, Host: h.registry})
 }
 
 // maxWarnings is how many different warnings of a host are logged: some have the time, or a number, in them.

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // linkedPage is where the answer says that the next page is, nil if there is none. Proxies that end TLS make registries name themselves
@@ -17,7 +19,7 @@ func (r *repository) linkedPage(resp *http.Response) (*url.URL, error) {
 	from := resp.Request.URL
 	next, err := from.Parse(target)
 	if err != nil || (next.Scheme != "https" && next.Scheme != "http") || next.Host == "" {
-		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", cleanURL(from))
+		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", ocihttp.CleanURL(from))
 	}
 	next.Fragment, next.RawFragment, next.User = "", "", nil
 	if strings.EqualFold(next.Hostname(), from.Hostname()) {
@@ -27,7 +29,7 @@ func (r *repository) linkedPage(resp *http.Response) (*url.URL, error) {
 		next.RawQuery = strings.TrimPrefix(next.RawQuery+"&ns="+url.QueryEscape(r.namespace), "&")
 	}
 	if _, err := url.Parse(next.String()); err != nil { // Parse is generous about hosts
-		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", cleanURL(from))
+		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", ocihttp.CleanURL(from))
 	}
 	return next, nil
 }

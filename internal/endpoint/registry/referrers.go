@@ -15,6 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	lists "github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -258,7 +259,7 @@ func (l *referrersList) add(page []byte, following *url.URL) error {
 		target = following.String()
 	}
 	if l.pages[target] {
-		return l.limit("page after page is the same, %s", cleanURL(following))
+		return l.limit("page after page is the same, %s", ocihttp.CleanURL(following))
 	}
 	if l.pages[target] = true; len(l.pages) > maxReferrersPages {
 		return l.limit("more than %d pages", maxReferrersPages)
@@ -283,7 +284,7 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 	}
 	// Some registries declare another type: the content says what it is.
 	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); lists.TypeOf(content, mt) != imgspecv1.MediaTypeImageIndex {
-		err = fmt.Errorf("%s: %w but %q", cleanURL(resp.Request.URL), errNoIndex, mt)
+		err = fmt.Errorf("%s: %w but %q", ocihttp.CleanURL(resp.Request.URL), errNoIndex, mt)
 		if r.host.elsewhere(resp.Request.URL) {
 			err = &ledElsewhere{answer: err.Error()}
 		}
@@ -297,7 +298,7 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 func (r *repository) nextPage(resp *http.Response) (*url.URL, error) {
 	next, err := r.linkedPage(resp)
 	if err == nil && next != nil && !r.host.owns(next) {
-		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", cleanURL(resp.Request.URL))
+		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", ocihttp.CleanURL(resp.Request.URL))
 	}
 	return next, err
 }

@@ -21,6 +21,8 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // repository is one repository at one host, with the credentials for it.
@@ -151,7 +153,7 @@ func discard(resp *http.Response) answer {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
 	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
 	_ = resp.Body.Close()
-	return answer{url: cleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header, body: body}
+	return answer{url: ocihttp.CleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header, body: body}
 }
 
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
@@ -431,8 +433,8 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 		}
 		watch.arm(late)
 	}
-	logrus.Debugf("%s %s", req.Method, cleanURL(req.URL))
-	resp, err := r.host.client.Do(req)
+	logrus.Debugf("%s %s", req.Method, ocihttp.CleanURL(req.URL))
+	resp, err := r.host.sends.RoundTrip(req)
 	watch.disarm()
 	if err != nil {
 		used.turn.leave()
@@ -470,7 +472,7 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 	}
 	req, err := http.NewRequestWithContext(ctx, rq.method, u.String(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, cleanURL(u))
+		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(u))
 	}
 	req.URL.User = nil // a location must not choose credentials
 	maps.Copy(req.Header, rq.header)

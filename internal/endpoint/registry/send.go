@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // An uploadWay is how content is sent to a registry.
@@ -217,7 +218,7 @@ func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, siz
 	}
 	discard(resp)
 	if err := p.took(ctx, size); err != nil {
-		return &lostUpload{fmt.Errorf("%s %s: %w", resp.Request.Method, cleanURL(resp.Request.URL), err)}
+		return &lostUpload{fmt.Errorf("%s %s: %w", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), err)}
 	}
 	if resp.Header.Get("Location") == "" {
 		return nil
@@ -249,7 +250,7 @@ func (d *Destination) endUpload(ctx context.Context, b endpoint.Blob, rq *reques
 	case http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent:
 		return checkStored(a, b.Digest)
 	}
-	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, cleanURL(resp.Request.URL), resp.StatusCode)
+	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), resp.StatusCode)
 }
 
 // pieces hands out content piece by piece, each as the body of a request. A piece can be handed out again.

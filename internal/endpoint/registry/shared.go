@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.podman.io/image/v5/pkg/tlsclientconfig"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
@@ -107,15 +107,9 @@ func (s *Shared) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, h := range s.hosts {
-		h.closeIdle()
+		h.transport.CloseIdle()
 	}
 	return nil
-}
-
-// closeIdle closes connections that nobody uses, and opens none ahead any more.
-func (h *host) closeIdle() {
-	h.ahead.stop()
-	h.client.CloseIdleConnections()
 }
 
 // stalled is a stall in the middle of a transfer.
@@ -182,7 +176,7 @@ func (s *Shared) dropHost() {
 			oldest = key
 		}
 	}
-	s.hosts[oldest].closeIdle()
+	s.hosts[oldest].transport.CloseIdle()
 	delete(s.hosts, oldest)
 }
 
@@ -192,13 +186,14 @@ type host struct {
 	insecure bool   // plain HTTP may be tried, and certificates are not verified
 	now      func() time.Time
 	wanted   time.Time // when an end was opened last; guarded by the mu of Shared
-	client   *http.Client
-	ahead    *aheadDialer // the client's
-	used     sync.Once    // by the first request
+	used     sync.Once // by the first request
 	limit    limiter
 	pace     *pace // nil for no bound
 	blobs    blobKnowledge
 	tokens   tokenCache
+
+	transport *ocihttp.Transport
+	sends     http.RoundTripper // one request, and those that it is redirected to
 
 	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
 	busy   atomic.Pointer[refusal] // its last answer, if that was that it cannot now
@@ -239,40 +234,37 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 		h.scheme = "https"
 	}
 	tlsConfig.InsecureSkipVerify = insecure
-	transport := newTransport(tlsConfig, sys)
-	h.ahead = newAheadDialer(transport.DialContext)
-	transport.DialContext = h.ahead.DialContext
-	h.client = &http.Client{
-		Transport:     transport,
-		CheckRedirect: checkRedirect,
-	}
+	h.transport = ocihttp.NewTransport(tlsConfig, proxyOf(sys))
+	h.sends = ocihttp.Stack(h.transport, ocihttp.Redirects)
 	return h
 }
 
-// maxIdleConnections is how many unused connections to a host are kept: more than a copy has requests in flight.
-const maxIdleConnections = 256
+// proxyOf is the choice of proxies that sys makes, nil for that of the environment.
+func proxyOf(sys *types.SystemContext) func(*http.Request) (*url.URL, error) {
+	switch {
+	case sys == nil:
+		return nil
+	case sys.DockerProxy != nil:
+		return func(req *http.Request) (*url.URL, error) { return sys.DockerProxy(req.URL) }
+	case sys.DockerProxyURL != nil:
+		return http.ProxyURL(sys.DockerProxyURL)
+	}
+	return nil
+}
 
-// newTransport makes a transport that speaks HTTP/1.1 over as many connections as there are requests in flight. One HTTP/2
-// connection would cap uploads at its window, 1 MiB with many servers, a round trip. Larger buffers than net/http's own change
-// neither time nor CPU time: that was measured with 16 blobs of 64 MiB at once, with and without TLS.
-func newTransport(tlsConfig *tls.Config, sys *types.SystemContext) *http.Transport {
-	tr := tlsclientconfig.NewTransport() // containers/image's dial and handshake timeouts, and proxies from the environment
-	tlsConfig.NextProtos = nil
-	if tlsConfig.ClientSessionCache == nil {
-		tlsConfig.ClientSessionCache = tls.NewLRUClientSessionCache(maxIdleConnections)
+// openAhead is how many connections to a host are opened with the first request: a list's children
+// are asked for at once.
+const openAhead = 8
+
+// openAhead opens connections in the background, so that at least n were opened so far, but no more
+// than the host's limit.
+func (h *host) openAhead(n int) {
+	h.limit.mu.Lock()
+	for _, bound := range []int{h.limit.most, h.limit.bound} {
+		if bound > 0 {
+			n = min(n, bound)
+		}
 	}
-	tr.TLSClientConfig = tlsConfig
-	tr.Protocols = new(http.Protocols)
-	tr.Protocols.SetHTTP1(true)
-	tr.MaxIdleConns = 0
-	tr.MaxIdleConnsPerHost = maxIdleConnections
-	tr.DisableCompression = true // content is named by its digest: it must arrive as stored
-	if sys != nil && sys.DockerProxyURL != nil {
-		tr.Proxy = http.ProxyURL(sys.DockerProxyURL)
-	}
-	if sys != nil && sys.DockerProxy != nil {
-		proxy := sys.DockerProxy
-		tr.Proxy = func(req *http.Request) (*url.URL, error) { return proxy(req.URL) }
-	}
-	return tr
+	h.limit.mu.Unlock()
+	h.transport.OpenAhead(h.registry, h.currentScheme(), n)
 }

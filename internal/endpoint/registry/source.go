@@ -21,6 +21,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Source reads an image from a registry, or from its mirrors. It implements endpoint.Source.
@@ -244,7 +245,7 @@ func isObject(content []byte) bool {
 
 func readManifest(resp *http.Response) ([]byte, error) {
 	if resp.ContentLength > maxManifestSize {
-		return nil, fmt.Errorf("%s: the manifest has %d bytes, more than the limit of %d", cleanURL(resp.Request.URL),
+		return nil, fmt.Errorf("%s: the manifest has %d bytes, more than the limit of %d", ocihttp.CleanURL(resp.Request.URL),
 			resp.ContentLength, maxManifestSize)
 	}
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxManifestSize+1))
@@ -252,7 +253,7 @@ func readManifest(resp *http.Response) ([]byte, error) {
 		return nil, err
 	}
 	if len(content) > maxManifestSize {
-		return nil, fmt.Errorf("%s: the manifest has more than the limit of %d bytes", cleanURL(resp.Request.URL), maxManifestSize)
+		return nil, fmt.Errorf("%s: the manifest has more than the limit of %d bytes", ocihttp.CleanURL(resp.Request.URL), maxManifestSize)
 	}
 	return content, nil
 }
@@ -260,10 +261,10 @@ func readManifest(resp *http.Response) ([]byte, error) {
 func verifyManifest(resp *http.Response, content []byte, d digest.Digest) error {
 	actual, err := manifest.DigestWithAlgorithm(content, d.Algorithm())
 	if err != nil {
-		return fmt.Errorf("%s: %w", cleanURL(resp.Request.URL), err)
+		return fmt.Errorf("%s: %w", ocihttp.CleanURL(resp.Request.URL), err)
 	}
 	if actual != d {
-		return fmt.Errorf("%s: the manifest has digest %s, not %s", cleanURL(resp.Request.URL), actual, d)
+		return fmt.Errorf("%s: the manifest has digest %s, not %s", ocihttp.CleanURL(resp.Request.URL), actual, d)
 	}
 	return nil
 }
@@ -342,3 +343,7 @@ func (s *Source) Close() error {
 	}
 	return err
 }
+
+// Expect says that s will be asked for n things at once soon: connections for them are opened in the
+// background.
+func (s *Source) Expect(n int) { s.endpoints[s.current.Load()].repo.host.openAhead(n) }

@@ -13,6 +13,8 @@ import (
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Limits on what registries list.
@@ -115,11 +117,11 @@ func (r *repository) tags(ctx context.Context, rt *retrier) (*TagList, error) {
 		case page.next == nil:
 			next = nil
 		case pages[page.next.String()]:
-			return nil, fmt.Errorf("%s: the list of tags leads back to a page that was read already", cleanURL(page.next))
+			return nil, fmt.Errorf("%s: the list of tags leads back to a page that was read already", ocihttp.CleanURL(page.next))
 		case empty >= maxEmptyPages:
-			return nil, fmt.Errorf("%s: the list of tags goes on after %d pages with nothing new", cleanURL(page.next), empty)
+			return nil, fmt.Errorf("%s: the list of tags goes on after %d pages with nothing new", ocihttp.CleanURL(page.next), empty)
 		case len(known) > maxTags:
-			return nil, fmt.Errorf("%s: the repository has more than the limit of %d tags", cleanURL(page.next), maxTags)
+			return nil, fmt.Errorf("%s: the repository has more than the limit of %d tags", ocihttp.CleanURL(page.next), maxTags)
 		default:
 			pages[page.next.String()] = true // also if that redirects
 			next = &request{method: http.MethodGet, location: page.next}
@@ -169,7 +171,7 @@ func (r *repository) tagPage(ctx context.Context, rq *request) (tagPage, error) 
 	if err != nil {
 		return tagPage{}, err
 	}
-	from := cleanURL(resp.Request.URL)
+	from := ocihttp.CleanURL(resp.Request.URL)
 	if len(content) > maxTagPage {
 		return tagPage{}, fmt.Errorf("%s: the list of tags has more than the limit of %d bytes", from, maxTagPage)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 func TestParseChallenges(t *testing.T) {
@@ -234,7 +235,7 @@ func TestIsRetriable(t *testing.T) {
 		{broken(refused, false), false}, {broken(refused, true), true},
 		{broken(&tls.CertificateVerificationError{}, true), false},
 		{broken(http.ErrSchemeMismatch, true), false},
-		{broken(&redirectError{"x"}, true), false},
+		{broken(&ocihttp.RedirectError{}, true), false},
 		{broken(context.Canceled, true), false},
 		{broken(errors.New("anything"), false), false}, {broken(errors.New("anything"), true), true},
 		{&contentError{broken(io.EOF, true)}, false},
@@ -320,26 +321,6 @@ func TestParseContentRange(t *testing.T) {
 			assert.Equal(t, want.start, start, "%q", value)
 			assert.Equal(t, want.complete, complete, "%q", value)
 		}
-	}
-}
-
-func TestSameOrigin(t *testing.T) {
-	for _, test := range []struct {
-		a, b string
-		want bool
-	}{
-		{"https://x/a", "https://X:443/b?c", true},
-		{"http://x", "http://x:80", true},
-		{"http://x", "https://x", false},
-		{"http://x:1", "http://x:2", false},
-		{"https://x", "https://sub.x", false},
-		{"https://[::1]:5", "https://[::1]:5/", true},
-	} {
-		a, err := url.Parse(test.a)
-		require.NoError(t, err)
-		b, err := url.Parse(test.b)
-		require.NoError(t, err)
-		assert.Equal(t, test.want, sameOrigin(a, b), "%+v", test)
 	}
 }
 

@@ -1,0 +1,135 @@
+package ocihttp
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestAddressAhead(t *testing.T) {
+	for _, c := range []struct{ registry, scheme, want string }{
+		{"example.com", "https", "example.com:443"},
+		{"example.com", "http", "example.com:80"},
+		{"example.com", "", ""}, // the port depends on what is spoken
+		{"example.com:5000", "", "example.com:5000"},
+		{"[::1]:5000", "", "[::1]:5000"},
+	} {
+		got, ok := (&Transport{http: &http.Transport{}}).direct(c.registry, c.scheme)
+		assert.Equal(t, c.want, got)
+		assert.Equal(t, c.want != "", ok)
+	}
+}
+
+// fakeDialer hands out one end of pipes, and counts what was closed.
+type fakeDialer struct {
+	mu     sync.Mutex
+	conns  int
+	closed int
+	gate   chan struct{} // dialling takes until it is closed
+	err    error
+}
+
+type fakeConn struct {
+	net.Conn
+	d *fakeDialer
+}
+
+func (c *fakeConn) Close() error {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	c.d.closed++
+	return nil
+}
+
+func (d *fakeDialer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	select {
+	case <-d.gate:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.conns++
+	return &fakeConn{d: d}, d.err
+}
+
+func (d *fakeDialer) count() (conns, closed int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conns, d.closed
+}
+
+// newFake returns a dialer whose connections are open at once.
+func newFake() *fakeDialer {
+	f := &fakeDialer{gate: make(chan struct{})}
+	close(f.gate)
+	return f
+}
+
+func TestAheadDialer(t *testing.T) {
+	t.Run("what nobody uses is closed", func(t *testing.T) {
+		f := newFake()
+		d := newAheadDialer(f.dial)
+		d.open("h:1", 3)
+		used, err := d.DialContext(t.Context(), "tcp", "h:1")
+		require.NoError(t, err)
+		require.NotNil(t, used)
+		_, err = d.DialContext(t.Context(), "tcp", "other:1") // a redirect, or a token server
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { conns, _ := f.count(); return conns == 4 }, 10*time.Second, time.Millisecond)
+		d.stop()
+		require.Eventually(t, func() bool { _, closed := f.count(); return closed == 2 }, 10*time.Second, time.Millisecond)
+		d.open("h:1", 100)
+		assert.Empty(t, d.ahead, "it has stopped")
+	})
+	t.Run("or too old", func(t *testing.T) {
+		f := newFake()
+		d := newAheadDialer(f.dial)
+		d.open("h:1", 1)
+		d.ahead[0].expiry.Reset(0)
+		require.Eventually(t, func() bool { _, closed := f.count(); return closed == 1 }, 10*time.Second, time.Millisecond)
+		_, err := d.DialContext(t.Context(), "tcp", "h:1")
+		require.NoError(t, err)
+		conns, _ := f.count()
+		assert.Equal(t, 2, conns)
+	})
+	t.Run("who waits may leave", func(t *testing.T) {
+		f := &fakeDialer{gate: make(chan struct{})}
+		d := newAheadDialer(f.dial)
+		d.open("h:1", 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := d.DialContext(ctx, "tcp", "h:1")
+		require.ErrorIs(t, err, context.Canceled)
+		close(f.gate)
+		require.Eventually(t, func() bool { _, closed := f.count(); return closed == 1 }, 10*time.Second, time.Millisecond)
+	})
+	t.Run("a failure is not the last word", func(t *testing.T) {
+		f := newFake()
+		f.err = errors.New("unreachable")
+		d := newAheadDialer(f.dial)
+		d.open("h:1", 1)
+		<-d.ahead[0].dialled
+		f.mu.Lock()
+		f.err = nil
+		f.mu.Unlock()
+		_, err := d.DialContext(t.Context(), "tcp", "h:1")
+		require.NoError(t, err)
+	})
+	t.Run("stop ends dialling", func(t *testing.T) {
+		f := &fakeDialer{gate: make(chan struct{})}
+		d := newAheadDialer(f.dial)
+		d.open("h:1", 1)
+		c := d.ahead[0]
+		d.stop()
+		<-c.dialled
+		require.Error(t, c.err)
+	})
+}

@@ -1,0 +1,9 @@
+// Package ocihttp is what lies between the API of registries and the network: round trippers that
+// stack. Each does one thing, states its contract, and passes on what it does not understand.
+// internal/endpoint/registry stacks them, and speaks the API on top.
+//
+// From the bottom:
+//
+//   - Transport dials, opens connections ahead, and speaks HTTP/1.1 over them.
+//   - Redirects follows redirects, and takes credentials to no other host.
+package ocihttp

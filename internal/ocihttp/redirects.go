@@ -1,0 +1,51 @@
+package ocihttp
+
+import "net/http"
+
+// maxRedirects is as in net/http.
+const maxRedirects = 10
+
+// Redirects is the layer that follows redirects, as net/http does, and more carefully:
+//
+//   - A request that leaves the host which it was for loses its Authorization header, for good, and
+//     no URL brings credentials along.
+//   - Only reading requests are followed to another host, and none is turned into a reading one:
+//     what cannot be followed is the answer.
+//
+// The Request of an answer is the last one that was sent. Errors are of type *url.Error, whose URL is
+// that of the last request, too.
+func Redirects(next http.RoundTripper) http.RoundTripper {
+	client := &http.Client{Transport: next, CheckRedirect: checkRedirect}
+	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
+		resp, err := client.Do(req)
+		if err != nil {
+			return nil, err // with a redirect that is refused, there is an answer too
+		}
+		return resp, nil
+	})
+}
+
+// A RedirectError says that redirects do not lead anywhere.
+type RedirectError struct{ text string }
+
+func (e *RedirectError) Error() string { return e.text }
+
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return &RedirectError{"too many redirects"}
+	}
+	stays := SameOrigin(req.URL, via[0].URL)
+	for _, earlier := range via {
+		stays = stays && SameOrigin(earlier.URL, via[0].URL)
+	}
+	reading := via[0].Method == http.MethodGet || via[0].Method == http.MethodHead
+	if !reading && (!stays || req.Method != via[0].Method) {
+		return http.ErrUseLastResponse
+	}
+	if !stays {
+		req.Header.Del("Authorization")
+	}
+	req.URL.User = nil        // a location must not choose credentials
+	req.Header.Del("Referer") // its query may hold secrets
+	return nil
+}
