@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
@@ -80,7 +81,7 @@ type RetryPolicy = registry.RetryPolicy
 
 // A TimeoutError says that a registry took longer than StallTimeout, BlobTimeout or AnswerTimeout, twice.
 // Give it more time, or find out what it is doing.
-type TimeoutError = registry.TimeoutError
+type TimeoutError = ocihttp.TimeoutError
 
 // NewCopier makes a Copier. The caller must Close it.
 func NewCopier(options CopierOptions) *Copier {

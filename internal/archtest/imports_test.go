@@ -29,6 +29,7 @@ var libraryModules = slices.Concat([]string{
 	"github.com/sirupsen/logrus",
 	"go.podman.io/image/v5",
 	"golang.org/x/sync",
+	"golang.org/x/time", // rates of bytes
 }, upstreamModules)
 
 // upstreamModules are requirements of image/v5 itself, which whoever has that has already.

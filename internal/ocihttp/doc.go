@@ -6,4 +6,10 @@
 //
 //   - Transport dials, opens connections ahead, and speaks HTTP/1.1 over them.
 //   - Redirects follows redirects, and takes credentials to no other host.
+//   - Stall ends requests that make no progress.
+//   - Content opens what a request sends, each time that it is sent, and tells our errors from theirs.
+//   - Describe says what errors are about, and whether they may pass.
+//   - Pace bounds bytes per second.
+//
+// What a layer must know of a request beside what stands in it is a Call, in the request's context.
 package ocihttp

@@ -25,14 +25,14 @@ func Redirects(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// A RedirectError says that redirects do not lead anywhere.
-type RedirectError struct{ text string }
+// A redirectError says that redirects do not lead anywhere.
+type redirectError struct{ text string }
 
-func (e *RedirectError) Error() string { return e.text }
+func (e *redirectError) Error() string { return e.text }
 
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
-		return &RedirectError{"too many redirects"}
+		return &redirectError{"too many redirects"}
 	}
 	stays := SameOrigin(req.URL, via[0].URL)
 	for _, earlier := range via {

@@ -77,7 +77,7 @@ func TestRedirects(t *testing.T) {
 		}
 	}
 	resp, err := send("GET", "/round", "")
-	var round *RedirectError
+	var round *redirectError
 	require.ErrorAs(t, err, &round)
 	assert.Nil(t, resp)
 }

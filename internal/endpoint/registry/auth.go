@@ -345,11 +345,9 @@ func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challeng
 	req.Header.Set("User-Agent", r.userAgent)
 	r.stats.tokenRequests.Add(1)
 
-	ctx, watch := newWatchdog(ctx, r.shared.unanswered(false))
-	defer watch.stop()
-	resp, err := r.host.sends.RoundTrip(req.WithContext(ctx))
+	resp, err := r.host.asks.RoundTrip(req)
 	if err != nil {
-		return "", 0, newTransportError(req, watch.cause(err), r.host.answered.Load())
+		return "", 0, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		no := newRefusal(resp, time.Now())
@@ -357,7 +355,7 @@ func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challeng
 		return "", 0, no
 	}
 	defer resp.Body.Close()
-	return readToken(resp, watch)
+	return readToken(resp)
 }
 
 // noUser is how Docker's helpers name whoever has an identity token only.
@@ -415,10 +413,10 @@ func addService(values url.Values, c challenge, scopes []string) {
 const defaultTokenLifetime = 60 * time.Second
 
 // readToken reads the answer of a token service. Its issued_at is ignored: the clocks may differ.
-func readToken(resp *http.Response, watch *watchdog) (string, time.Duration, error) {
+func readToken(resp *http.Response) (string, time.Duration, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTokenSize))
 	if err != nil {
-		return "", 0, newTransportError(resp.Request, watch.cause(err), true)
+		return "", 0, err
 	}
 	var answer struct {
 		Token       string  `json:"token"`

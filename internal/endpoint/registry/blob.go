@@ -60,8 +60,8 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		case r.total >= 0 && r.offset >= r.total, r.total < 0 && errors.Is(err, io.EOF):
 			return n, io.EOF
 		case errors.Is(err, io.EOF):
-			err = &transportError{method: http.MethodGet, url: r.url, retriable: true,
-				err: fmt.Errorf("the connection ended after %d of %d bytes: %w", r.offset, r.total, io.ErrUnexpectedEOF)}
+			err = &ocihttp.TransportError{Method: http.MethodGet, URL: r.url, Retriable: true,
+				Err: fmt.Errorf("the connection ended after %d of %d bytes: %w", r.offset, r.total, io.ErrUnexpectedEOF)}
 		}
 		_ = r.body.Close()
 		r.body, r.failure = nil, err
@@ -141,7 +141,7 @@ func (r *blobReader) position(resp *http.Response) error {
 	}
 	_, err := io.CopyN(io.Discard, resp.Body, skip)
 	if errors.Is(err, io.EOF) {
-		err = newTransportError(resp.Request, io.ErrUnexpectedEOF, true)
+		err = ocihttp.NewTransportError(resp.Request, io.ErrUnexpectedEOF, true)
 	}
 	return err
 }

@@ -1,19 +1,12 @@
 package registry
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -210,95 +203,4 @@ func (e *tokenError) As(target any) bool {
 	}
 	*unauthorized = docker.ErrUnauthorizedForCredentials{Err: e.err}
 	return true
-}
-
-// transportError is a request without an answer, or with a broken one.
-type transportError struct {
-	method, url string // url is clean
-	err         error  // of net/http: a *url.Error with a clean URL
-	retriable   bool
-	elsewhere   bool // it is a host with another name, to which the request was led, that did not answer
-}
-
-func (e *transportError) Error() string {
-	err := e.err
-	if inURL, ok := err.(*url.Error); ok { //nolint:errorlint // what newTransportError made
-		err = inURL.Err
-	}
-	return e.method + " " + e.url + ": " + err.Error()
-}
-
-func (e *transportError) Unwrap() error { return e.err }
-
-// newTransportError describes err, the error of a request or of reading or writing its body. Context errors keep their identity.
-// known says whether the host has answered anything before: if so, an unreachable host may come back.
-func newTransportError(req *http.Request, err error, known bool) *transportError {
-	clean := ocihttp.CleanURL(req.URL)
-	e := &transportError{method: req.Method, url: clean, err: err, retriable: isTransient(err, known)}
-	if inURL, ok := errors.AsType[*url.Error](err); ok {
-		// The original's text has the whole URL, of redirect targets too.
-		e.err = &url.Error{Op: inURL.Op, URL: clean, Err: inURL.Err}
-		e.retriable = isTransient(inURL.Err, known)
-		if last, err := url.Parse(inURL.URL); err == nil {
-			e.elsewhere = !strings.EqualFold(last.Hostname(), req.URL.Hostname())
-		}
-	}
-	return e
-}
-
-// A TimeoutError is the end of a request for which a registry did nothing for longer than a limit.
-type TimeoutError struct {
-	What   string // did not happen, such as "no answer"
-	Limit  time.Duration
-	Option string // that sets the limit: StallTimeout, BlobTimeout or AnswerTimeout
-	final  bool   // it is not worth another try: a long upload was complete
-}
-
-func (e *TimeoutError) Error() string {
-	return fmt.Sprintf("%s within %s (%s)", e.What, e.Limit, e.Option)
-}
-
-// Timeout says what it is to those who ask net.Error.
-func (e *TimeoutError) Timeout() bool { return true }
-
-// Is says that it is errStalled, or errStalledAtEnd too.
-func (e *TimeoutError) Is(target error) bool {
-	return target == errStalled || e.final && target == errStalledAtEnd
-}
-
-var (
-	errStalled      = errors.New("a request stalled")
-	errStalledAtEnd = errors.New("a complete upload stalled")
-)
-
-func isTransient(err error, known bool) bool {
-	var (
-		verification *tls.CertificateVerificationError
-		notTLS       tls.RecordHeaderError
-		alert        tls.AlertError
-		unknownCA    x509.UnknownAuthorityError
-		redirect     *ocihttp.RedirectError
-		op           *net.OpError
-		timeout      net.Error
-	)
-	switch {
-	case errors.Is(err, errStalledAtEnd):
-		return false
-	case errors.Is(err, errStalled):
-		return true
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return false
-	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &verification), errors.As(err, &notTLS), errors.As(err, &alert), errors.As(err, &unknownCA),
-		errors.As(err, &redirect):
-		return false
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
-		return true
-	case errors.As(err, &op) && op.Op == "dial":
-		return known
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return true
-	default:
-		return known
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -149,7 +150,7 @@ func TestStalls(t *testing.T) {
 				}
 				return d.PutTop(context.Background(), top, nil)
 			}()
-			require.ErrorIs(t, err, errStalled)
+			require.ErrorIs(t, err, ocihttp.ErrStalled)
 			assert.Greater(t, time.Since(start), timeout)
 			assert.Less(t, time.Since(start), 20*timeout, "the machine may be busy")
 		})
@@ -180,8 +181,8 @@ func TestStallAfterLongUpload(t *testing.T) {
 	d := openDestination(t, host+"/a:tag", insecure(t), &Shared{BlobTimeout: timeout})
 	d.repo.host.noteMounts(mountsWork)
 	start := time.Now()
-	_, err := d.PutBlob(context.Background(), blobOf(make([]byte, longUpload+1)), held(make([]byte, longUpload+1)))
-	require.ErrorIs(t, err, errStalledAtEnd)
+	_, err := d.PutBlob(context.Background(), blobOf(make([]byte, ocihttp.LongUpload+1)), held(make([]byte, ocihttp.LongUpload+1)))
+	require.ErrorIs(t, err, ocihttp.ErrStalledAtEnd)
 	assert.GreaterOrEqual(t, time.Since(start), timeout)
 	assert.Equal(t, int64(1), puts.Load())
 }

@@ -165,21 +165,6 @@ func TestMaxRequestsWithRetries(t *testing.T) {
 	requireImage(t, to, "b", im)
 }
 
-func TestPace(t *testing.T) {
-	p := &pace{rate: 1000}
-	now := time.Unix(1000, 0)
-	assert.LessOrEqual(t, p.book(100, now), time.Duration(0), "what was saved up")
-	assert.Equal(t, time.Second, p.book(1000, now))
-	assert.Equal(t, 1500*time.Millisecond, p.book(500, now))
-	assert.LessOrEqual(t, p.book(100, now.Add(time.Hour)), time.Duration(0))
-	assert.Equal(t, 100*time.Millisecond, p.book(100, now.Add(time.Hour)), "no more is saved up in an hour")
-
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(io.ErrNoProgress)
-	assert.ErrorIs(t, p.take(ctx, 1_000_000), io.ErrNoProgress)
-	assert.NoError(t, (*pace)(nil).take(ctx, 1))
-}
-
 func TestBytesPerSecond(t *testing.T) {
 	for _, limited := range []string{"source", "destination"} {
 		t.Run(limited, func(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -157,7 +156,7 @@ func discard(resp *http.Response) answer {
 }
 
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
-// body the caller closes, or an error: *refusal for any other answer, *ledElsewhere if rq asks for that, *transportError if there was none.
+// body the caller closes, or an error: *refusal for any other answer, *ledElsewhere if rq asks for that, *ocihttp.TransportError if there was none.
 func (r *repository) send(ctx context.Context, rq *request) (*http.Response, error) {
 	leave, err := r.host.enter(ctx, r.creds.get() != (types.DockerAuthConfig{}))
 	if err != nil {
@@ -175,7 +174,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	resp, err := r.sendAuthorized(ctx, rq)
 	if err != nil {
 		limit.release()
-		if none, ok := errors.AsType[*transportError](err); ok && none.elsewhere && rq.homeOnly && ctx.Err() == nil {
+		if none, ok := errors.AsType[*ocihttp.TransportError](err); ok && none.Elsewhere && rq.homeOnly && ctx.Err() == nil {
 			return nil, &ledElsewhere{answer: err.Error(), mute: true}
 		}
 		return nil, r.explained(err)
@@ -184,7 +183,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 		r.host.proven.Store(true)
 		r.host.busy.Store(nil)
 		limit.succeeded()
-		resp.Body.(*answerBody).onClose(limit.release)
+		resp.Body = ocihttp.OnClose(resp.Body, limit.release)
 		return resp, nil
 	}
 	defer limit.release()
@@ -319,7 +318,7 @@ func (r *repository) ping(ctx context.Context) []challenge {
 	return h.currentChallenges()
 }
 
-// exchange sends rq with the authorization that the host is known to want. The body of the answer is an *answerBody.
+// exchange sends rq with the authorization that the host is known to want.
 func (r *repository) exchange(ctx context.Context, rq *request, scopes []string) (*http.Response, authorization, error) {
 	r.stats.requests.Add(1)
 	scheme := r.host.currentScheme()
@@ -362,7 +361,7 @@ func (r *repository) discoverScheme(ctx context.Context, rq *request, scopes []s
 		plain.abandon()
 		return nil, authorization{}, err
 	}
-	plain.resp.Body.(*answerBody).onClose(plain.cancel)
+	plain.resp.Body = ocihttp.OnClose(plain.resp.Body, plain.cancel)
 	r.host.learn("http", plain.resp)
 	return plain.resp, plain.used, nil
 }
@@ -420,40 +419,11 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 			return nil, authorization{}, err
 		}
 	}
-	late := r.shared.unanswered(rq.slow)
-	ctx, watch := newWatchdog(ctx, late)
-	req = req.WithContext(r.host.traceTLS(ctx))
-	var body *uploadBody
-	if rq.body != nil {
-		watch.disarm() // content may be long in coming
-		if body, err = r.attachBody(req, rq, watch, late); err != nil {
-			watch.stop()
-			used.turn.leave()
-			return nil, authorization{}, &contentError{err}
-		}
-		watch.arm(late)
-	}
-	logrus.Debugf("%s %s", req.Method, ocihttp.CleanURL(req.URL))
-	resp, err := r.host.sends.RoundTrip(req)
-	watch.disarm()
+	resp, err := r.host.sends.RoundTrip(req.WithContext(r.host.traceTLS(req.Context())))
 	if err != nil {
 		used.turn.leave()
-		err = watch.cause(err)
-		ended := ctx.Err() != nil
-		watch.stop()
-		if given := body.failure(); given != nil && !ended {
-			return nil, authorization{}, &contentError{given}
-		}
-		return nil, authorization{}, newTransportError(req, err, r.host.answered.Load())
+		return nil, authorization{}, err
 	}
-	moving := r.shared.stalled()
-	next := moving
-	if rq.slow {
-		next = late // it may be the header only that is sent at once
-	}
-	resp.Body = &answerBody{ReadCloser: resp.Body, watch: watch, next: next, moving: moving, pace: r.host.pace, fail: func(err error) error {
-		return newTransportError(resp.Request, err, true)
-	}}
 	return resp, used, nil
 }
 
@@ -470,7 +440,7 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
 		u = &with
 	}
-	req, err := http.NewRequestWithContext(ctx, rq.method, u.String(), nil)
+	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, ocihttp.Call{Slow: rq.slow}), rq.method, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(u))
 	}
@@ -478,151 +448,11 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 	maps.Copy(req.Header, rq.header)
 	req.Header.Set("User-Agent", r.userAgent)
 	req.Header.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if rq.body != nil {
+		req.ContentLength = rq.size
+		req.GetBody = func() (io.ReadCloser, error) { return rq.body(holdingSlot(ctx)) }
+	}
 	return req, nil
-}
-
-// longUpload is the size from which on a complete upload to which there is no answer is not sent again.
-const longUpload = 16 << 20
-
-// attachBody opens the body of rq for req, to which the answer must not be late. The transport closes it.
-func (r *repository) attachBody(req *http.Request, rq *request, watch *watchdog, late TimeoutError) (*uploadBody, error) {
-	late.final = rq.size < 0 || rq.size > longUpload
-	open := func() (*uploadBody, error) {
-		content, err := rq.body(holdingSlot(req.Context()))
-		if err != nil {
-			return nil, err
-		}
-		return &uploadBody{content: content, watch: watch, pace: r.host.pace, moving: r.shared.stalled(), late: late}, nil
-	}
-	body, err := open()
-	if err != nil {
-		return nil, err
-	}
-	req.ContentLength = rq.size
-	if rq.size == 0 {
-		defer body.Close()
-		if err := body.expectEmpty(); err != nil {
-			return nil, err
-		}
-		req.Body = http.NoBody
-		return body, nil
-	}
-	req.Body = body
-	req.GetBody = func() (io.ReadCloser, error) {
-		again, err := open()
-		if err != nil {
-			return nil, err // and not a nil *uploadBody, which the client would close
-		}
-		return again, nil
-	}
-	return body, nil
-}
-
-// contentError is an error of our own side: what should be sent could not be read.
-type contentError struct{ err error }
-
-func (e *contentError) Error() string { return e.err.Error() }
-func (e *contentError) Unwrap() error { return e.err }
-
-// uploadBody is the body of a request. While the transport reads from it, the other side is not expected to do anything.
-type uploadBody struct {
-	content io.ReadCloser
-	watch   *watchdog
-	pace    *pace        // what is sent is counted by
-	moving  TimeoutError // what it is when what was read is not sent
-	late    TimeoutError // what it is when there is no answer after the end
-
-	mu      sync.Mutex
-	err     error // of content; guarded by mu, as the transport reads on after an early answer
-	reading bool  // a Read is under way; guarded by mu
-	closed  bool  // Close was called; guarded by mu
-}
-
-func (b *uploadBody) Read(p []byte) (int, error) {
-	if !b.begin() {
-		return 0, errBodyClosed
-	}
-	defer b.end()
-	b.watch.disarm()
-	n, err := b.content.Read(p)
-	if ended := b.pace.take(b.watch.ctx, n); ended != nil {
-		return 0, ended
-	}
-	switch {
-	case err == nil:
-		b.watch.arm(b.moving)
-	case errors.Is(err, io.EOF):
-		b.watch.arm(b.late)
-	default:
-		b.watch.arm(b.moving)
-		b.fail(err)
-	}
-	return n, err
-}
-
-func (b *uploadBody) fail(err error) {
-	if errors.Is(err, io.EOF) {
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.err = err
-}
-
-// errBodyClosed is what reading a body after its end says.
-var errBodyClosed = errors.New("read of a closed body")
-
-// begin says whether content may be read. If so, end must follow.
-func (b *uploadBody) begin() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.reading = !b.closed
-	return b.reading
-}
-
-func (b *uploadBody) end() {
-	b.mu.Lock()
-	b.reading = false
-	closed := b.closed
-	b.mu.Unlock()
-	if closed {
-		_ = b.content.Close()
-	}
-}
-
-// Close may be called again, and during Read: when a request is redirected before its body was sent, the client and the transport both
-// close it. Then Read closes the content, which is for one goroutine at a time.
-func (b *uploadBody) Close() error {
-	b.mu.Lock()
-	first, reading := !b.closed, b.reading
-	b.closed = true
-	b.mu.Unlock()
-	if !first || reading {
-		return nil
-	}
-	return b.content.Close()
-}
-
-// failure is the error that reading the content ended with, nil if there was none. b may be nil.
-func (b *uploadBody) failure() error {
-	if b == nil {
-		return nil
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
-}
-
-// expectEmpty reads the end of content that has no bytes, which is where content is verified.
-func (b *uploadBody) expectEmpty() error {
-	n, err := io.CopyN(io.Discard, b.content, 1)
-	if n > 0 {
-		return errors.New("content is longer than its size says")
-	}
-	if errors.Is(err, io.EOF) {
-		return nil
-	}
-	return err
 }
 
 // bytesBody is the body of a request that we hold.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // A RetryPolicy bounds the retries of one request, or of one blob. Fields that are 0 have the default.
@@ -86,7 +87,7 @@ func (r *retrier) wait(ctx context.Context, err error) error {
 		return err
 	}
 	r.failures++
-	if errors.Is(err, errStalled) {
+	if errors.Is(err, ocihttp.ErrStalled) {
 		if r.stalls++; r.stalls >= maxStalls {
 			return err
 		}
@@ -178,7 +179,7 @@ func (r *retrier) backoff() time.Duration {
 
 // isRetriable says whether err may pass, and how long the registry wants to be left alone.
 func isRetriable(err error) (bool, time.Duration) {
-	if _, ours := errors.AsType[*contentError](err); ours {
+	if _, ours := errors.AsType[*ocihttp.ContentError](err); ours {
 		return false, 0
 	}
 	if _, lost := errors.AsType[*lostUpload](err); lost {
@@ -193,8 +194,8 @@ func isRetriable(err error) (bool, time.Duration) {
 		// The upload session got lost, for instance in a restart: the blob can be sent again from its start.
 		return no.Status == http.StatusNotFound && no.Has("BLOB_UPLOAD_UNKNOWN"), 0
 	}
-	var broken *transportError
-	return errors.As(err, &broken) && broken.retriable, 0
+	var broken *ocihttp.TransportError
+	return errors.As(err, &broken) && broken.Retriable, 0
 }
 
 // parseRetryAfter reads the value of a Retry-After header: seconds, or a date; now is the host's time, if it says it. RFC 9110, section 10.2.3.

@@ -98,7 +98,7 @@ func (e *lostUpload) Unwrap() error { return e.err }
 
 // refusedContent returns the refusal that err, of a request with content, is. One of the registry that the content comes from is none.
 func refusedContent(err error) (*refusal, bool) {
-	if _, ours := errors.AsType[*contentError](err); ours {
+	if _, ours := errors.AsType[*ocihttp.ContentError](err); ours {
 		return nil, false
 	}
 	return errors.AsType[*refusal](err)

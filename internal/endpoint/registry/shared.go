@@ -112,17 +112,13 @@ func (s *Shared) Close() error {
 	return nil
 }
 
-// stalled is a stall in the middle of a transfer.
-func (s *Shared) stalled() TimeoutError {
-	return TimeoutError{What: "no byte has moved", Limit: positive(s.StallTimeout, DefaultStallTimeout), Option: "StallTimeout"}
-}
-
-// unanswered is a stall before an answer, of slow requests: those that are about the content of a blob.
-func (s *Shared) unanswered(slow bool) TimeoutError {
-	if slow {
-		return TimeoutError{What: "no answer about a blob", Limit: positive(s.BlobTimeout, DefaultBlobTimeout), Option: "BlobTimeout"}
+// timeouts are the limits of time that s sets.
+func (s *Shared) timeouts() ocihttp.Timeouts {
+	return ocihttp.Timeouts{
+		Stall:  positive(s.StallTimeout, DefaultStallTimeout),
+		Blob:   positive(s.BlobTimeout, DefaultBlobTimeout),
+		Answer: positive(s.AnswerTimeout, DefaultAnswerTimeout),
 	}
-	return TimeoutError{What: "no answer", Limit: positive(s.AnswerTimeout, DefaultAnswerTimeout), Option: "AnswerTimeout"}
 }
 
 func positive(d, other time.Duration) time.Duration {
@@ -158,9 +154,13 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	}
 	h.now, h.blobs.now = s.now, s.now
 	h.limit.most = s.MaxRequests
-	if s.BytesPerSecond > 0 {
-		h.pace = &pace{rate: s.BytesPerSecond}
-	}
+	h.asks = ocihttp.Stack(h.transport,
+		ocihttp.Describe(h.answered.Load),
+		ocihttp.Content,
+		ocihttp.Stall(s.timeouts()),
+		ocihttp.Redirects,
+	)
+	h.sends = ocihttp.Stack(h.asks, ocihttp.Pace(ocihttp.NewRate(s.BytesPerSecond)))
 	s.hosts[key] = h
 	return h, nil
 }
@@ -188,12 +188,12 @@ type host struct {
 	wanted   time.Time // when an end was opened last; guarded by the mu of Shared
 	used     sync.Once // by the first request
 	limit    limiter
-	pace     *pace // nil for no bound
 	blobs    blobKnowledge
 	tokens   tokenCache
 
 	transport *ocihttp.Transport
-	sends     http.RoundTripper // one request, and those that it is redirected to
+	asks      http.RoundTripper // sends one request, and those that it is redirected to
+	sends     http.RoundTripper // the same, at the rate of the host
 
 	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
 	busy   atomic.Pointer[refusal] // its last answer, if that was that it cannot now
@@ -235,7 +235,6 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 	}
 	tlsConfig.InsecureSkipVerify = insecure
 	h.transport = ocihttp.NewTransport(tlsConfig, proxyOf(sys))
-	h.sends = ocihttp.Stack(h.transport, ocihttp.Redirects)
 	return h
 }
 

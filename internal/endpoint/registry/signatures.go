@@ -118,7 +118,7 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 // patiently calls f, which speaks to a registry through the docker transport, with a context that ends with the time for an answer: that
 // transport waits for ever. Signatures are small, so there is no need to look for progress.
 func patiently[T any](ctx context.Context, sh *Shared, f func(context.Context) (T, error)) (T, error) {
-	late := sh.unanswered(false)
+	late := sh.timeouts().Unanswered(false)
 	limited, cancel := context.WithTimeoutCause(ctx, late.Limit, &late)
 	defer cancel()
 	result, err := f(limited)
