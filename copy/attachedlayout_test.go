@@ -16,6 +16,8 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -138,13 +140,22 @@ func TestAttachmentsBetweenPlaces(t *testing.T) {
 	}
 }
 
+// referrersAt returns the referrers of subject at a place, which must have the tag v1.
 func referrersAt(t testing.TB, e *env, p place, subject digest.Digest) []digest.Digest {
-	at := &ends{call: e.copier().newCall(e.policy, p.ref("v1"), p.ref("v1"), e.options(Options{}))}
-	require.NoError(t, at.openSource(t.Context()))
-	defer func() { require.NoError(t, at.close(nil)) }()
-	src, err := endpoint.ReferrersAt(at.src)
+	var src endpoint.Source
+	var err error
+	if _, isRegistry := p.(registryPlace); isRegistry {
+		var shared registry.Shared
+		defer func() { require.NoError(t, shared.Close()) }()
+		src, err = registry.OpenSource(t.Context(), p.ref("v1"), e.sys, &shared)
+	} else {
+		src, err = transport.OpenSource(t.Context(), p.ref("v1"), e.sys)
+	}
 	require.NoError(t, err)
-	found, err := src.Referrers(t.Context(), subject, "")
+	defer func() { require.NoError(t, src.Close()) }()
+	referrers, err := endpoint.ReferrersAt(src)
+	require.NoError(t, err)
+	found, err := referrers.Referrers(t.Context(), subject, "")
 	require.NoError(t, err)
 	var digests []digest.Digest
 	for _, r := range found {

@@ -100,7 +100,7 @@ func TestBarsOfPrepared(t *testing.T) {
 	src := places["registry"](t)
 	src.push(f, "v1", imagetest.Top)
 	terminal := terminaltest.NewPseudo(t, 80, 24)
-	p, err := e.copier().Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
+	p, err := e.copier(Options{}).Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
 		ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer,
 	}))
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
@@ -50,13 +51,13 @@ func TestRejectedTypesLikeUpstream(t *testing.T) {
 		registry registrytest.Options
 		converts []string // the selections that succeed
 	}{
-		"no OCI":            {oci, invalid(ociManifest, ociIndex), []string{"all", "system", "strip", "keep"}},
-		"no OCI, in words":  {oci, refusing("UNSUPPORTED", "Invalid JSON syntax", ociManifest, ociIndex), []string{"all", "system", "strip", "keep"}},
-		"no OCI lists":      {oci, invalid(ociIndex), []string{"all", "system", "strip", "one, digest stays"}}, // but not "keep": sparseStays
-		"no lists":          {oci, invalid(ociIndex, manifest.MediaTypeDockerList), []string{"system", "one, digest stays"}},
+		"no OCI":            {oci, invalid(imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex), []string{"all", "system", "strip", "keep"}},
+		"no OCI, in words":  {oci, refusing("UNSUPPORTED", "Invalid JSON syntax", imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex), []string{"all", "system", "strip", "keep"}},
+		"no OCI lists":      {oci, invalid(imgspecv1.MediaTypeImageIndex), []string{"all", "system", "strip", "one, digest stays"}}, // but not "keep": sparseStays
+		"no lists":          {oci, invalid(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList), []string{"system", "one, digest stays"}},
 		"no Docker":         {docker, invalid(manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerList), []string{"all", "system", "strip", "keep"}},
-		"nothing":           {oci, invalid(ociIndex, manifest.MediaTypeDockerList, ociManifest, manifest.MediaTypeDockerManifest), nil},
-		"no OCI, denied":    {oci, refusing("DENIED", "denied", ociManifest, ociIndex), nil},
+		"nothing":           {oci, invalid(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList, imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest), nil},
+		"no OCI, denied":    {oci, refusing("DENIED", "denied", imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex), nil},
 		"no OCI, but there": {oci, invalid(), []string{"all", "system", "strip", "keep", "digests stay", "one, digest stays"}},
 	} {
 		for selection, o := range selections {

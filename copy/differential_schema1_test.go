@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker/reference"
@@ -99,7 +100,7 @@ func TestSchema1LikeUpstreams(t *testing.T) {
 				"nothing":         {},
 				"all":             {ImageListSelection: CopyAllImages},
 				"digests stay":    {PreserveDigests: true},
-				"OCI":             {ForceManifestMIMEType: ociManifest},
+				"OCI":             {ForceManifestMIMEType: imgspecv1.MediaTypeImageManifest},
 				"Docker":          {ForceManifestMIMEType: manifest.MediaTypeDockerManifest},
 				"schema 1":        {ForceManifestMIMEType: manifest.MediaTypeDockerSchema1Signed},
 				"zstd":            {DestinationCtx: &zstd},
@@ -172,7 +173,7 @@ func TestSchema1InLists(t *testing.T) {
 		"the old":   {ImageListSelection: CopySpecificImages, Instances: []digest.Digest{old}},
 		"the new":   {ImageListSelection: CopySpecificImages, Instances: f.Digests("arm64")},
 		"new, only": {ImageListSelection: CopySpecificImages, Instances: f.Digests("arm64"), SparseManifestListAction: StripSparseManifestList},
-		"as OCI":    {ImageListSelection: CopyAllImages, ForceManifestMIMEType: ociManifest},
+		"as OCI":    {ImageListSelection: CopyAllImages, ForceManifestMIMEType: imgspecv1.MediaTypeImageManifest},
 	} {
 		for _, to := range []string{"docker", "dir", "oci"} {
 			t.Run(selection+"/"+to, func(t *testing.T) {

@@ -793,7 +793,7 @@ func withoutMarks(list any) any {
 	for _, e := range entries {
 		entry := e.(map[string]any)
 		if annotations, ok := entry["annotations"].(map[string]any); ok {
-			delete(annotations, zstdAnnotation)
+			delete(annotations, "io.github.containers.compression.zstd")
 			if len(annotations) == 0 {
 				delete(entry, "annotations")
 			}

@@ -12,7 +12,6 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -55,10 +54,11 @@ func (e *env) options(o Options) *Options {
 	return &o
 }
 
-// copier returns a Copier for one copy, whose retries wait as long as a test can afford.
-func (e *env) copier() *Copier {
-	c := newOneShot(CopierOptions{})
-	c.shared.Retry = registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
+// copier returns a Copier for one copy with o, whose retries wait as long as a test can afford.
+func (e *env) copier(o Options) *Copier {
+	c := NewCopier(CopierOptions{
+		MaxParallelDownloads: o.MaxParallelDownloads, Retries: RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond},
+	})
 	e.t.Cleanup(func() { require.NoError(e.t, c.Close()) })
 	return c
 }
@@ -66,7 +66,7 @@ func (e *env) copier() *Copier {
 // image copies, and returns the report.
 func (e *env) image(ctx context.Context, dest, src types.ImageReference, o Options) (*Report, error) {
 	e.t.Helper()
-	return e.imageWith(ctx, e.copier(), dest, src, o)
+	return e.imageWith(ctx, e.copier(o), dest, src, o)
 }
 
 // imageWith copies with a Copier, and returns the report.

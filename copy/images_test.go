@@ -14,9 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"golang.org/x/sync/semaphore"
-
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -124,43 +121,9 @@ func TestImagesShareBlobs(t *testing.T) {
 	assert.LessOrEqual(t, dst.Connections(), 2*most, "a connection is used again")
 }
 
-// TestImagesBudget looks at what the copies of one call share, and at what blobs count for there.
-func TestImagesBudget(t *testing.T) {
-	own := semaphore.NewWeighted(1)
-	ref := places["registry"](t).ref("v1")
-	for name, c := range map[string]struct {
-		options ImagesOptions
-		total   int64
-		large   int64
-		own     *semaphore.Weighted
-	}{
-		"default":                   {ImagesOptions{}, defaultParallel * slotWeight, slotWeight, nil},
-		"in a number of the caller": {ImagesOptions{MaxParallelDownloads: 3, Options: &Options{MaxParallelDownloads: 5}}, 3, 1, nil},
-		"not of one image":          {ImagesOptions{Options: &Options{MaxParallelDownloads: 5}}, defaultParallel * slotWeight, slotWeight, nil},
-		"in the caller's semaphore": {ImagesOptions{Options: &Options{ConcurrentBlobCopiesSemaphore: own}}, 1, 1, own},
-	} {
-		t.Run(name, func(t *testing.T) {
-			copier, own := c.options.copier()
-			j, err := copier.newBatch(nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
-			require.NoError(t, err)
-			assert.Equal(t, int64(1), j.o.weight(endpoint.Blob{Size: smallBlob}))
-			assert.Equal(t, c.large, j.o.weight(endpoint.Blob{Size: smallBlob + 1}))
-			if c.own != nil {
-				assert.Same(t, c.own, j.budget)
-			} else {
-				assert.Same(t, copier.budget, j.budget)
-			}
-			assert.True(t, j.budget.TryAcquire(c.total))
-			assert.False(t, j.budget.TryAcquire(1))
-			u := j.upstreamOptions(&Plan{})
-			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
-		})
-	}
-}
-
 // TestSmallImagesTogether holds back blobs until as many are asked for as may be at once, of more images than one.
 func TestSmallImagesTogether(t *testing.T) {
-	const most, perImage = defaultParallel * slotWeight, 8
+	const most, perImage = MostSmallBlobs, 8
 	var asked atomic.Int32
 	full := make(chan struct{})
 	src := registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {

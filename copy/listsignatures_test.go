@@ -194,30 +194,3 @@ func TestListSignaturesOnce(t *testing.T) {
 	}
 	assert.Contains(t, asked, "/v2/app/referrers/"+f.Digest(imagetest.Top).String())
 }
-
-// signedLists: a list that is signed, by whatever tool, is not stripped where that is guarded. Each question is one request.
-func signedLists(t *testing.T) {
-	for _, artifactType := range []string{sigstoreBundle, "application/vnd.cncf.notary.signature"} {
-		e := newEnv(t)
-		f := imagetest.Platforms(2, 1, 100)
-		signList(f, "signature", artifactType)
-		src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-		src.push(f, "v1", imagetest.Top)
-		src.push(f, "", "signature")
-		src.push(f, digestTag(f.Digest(imagetest.Top), ".sig"), "amd64")
-		src.ResetLog()
-		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{Strict: true}), "app"}
-		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{
-			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: StripSparseManifestList,
-			ListSignatures: GuardListSignatures,
-		})
-		locked := errorAs[*CannotModifyError](t, err)
-		assert.Contains(t, locked.Reason, "referrer "+f.Digest("signature").String())
-		assert.Contains(t, locked.Reason, "tag sha256-")
-		assert.Empty(t, dst.History("app"))
-		asked := src.Count(func(r registrytest.Request) bool {
-			return r.Kind == registrytest.KindReferrers || strings.HasSuffix(r.Ref, ".sig")
-		})
-		assert.Equal(t, 2, asked)
-	}
-}

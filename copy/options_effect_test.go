@@ -8,15 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/pkg/compression"
@@ -48,7 +47,7 @@ func (e *effectTest) seen(t *testing.T, source string, o Options) string {
 	if source == "signed" {
 		src.repo = "signed"
 	}
-	_, err := e.copier().Image(t.Context(), e.policy, dst.ref("v1"), src.ref(source), e.options(o))
+	_, err := e.copier(o).Image(t.Context(), e.policy, dst.ref("v1"), src.ref(source), e.options(o))
 	text := fmt.Sprintf("error %v\n%s\nwarnings %v", err, dst.Snapshot(dst.repo), r.Warnings)
 	if r.Plan != nil {
 		text += "\nway " + string(r.Plan.Way)
@@ -73,7 +72,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 	f := e.fixture
 	f.Layer("zstd", imagetest.Zstd())
 	f.Layer("elsewhere", imagetest.Foreign("http://127.0.0.1:1/layer"))
-	f.Blob("encrypted", gzipLayer+"+encrypted", []byte("who knows"))
+	f.Blob("encrypted", imgspecv1.MediaTypeImageLayerGzip+"+encrypted", []byte("who knows"))
 	for _, arch := range []string{"amd64", "arm64"} {
 		f.Image(arch, imagetest.Platform("linux/"+arch))
 		f.Attestation("att-"+arch, arch)
@@ -82,7 +81,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 	f.Image("foreign", imagetest.Platform("linux/amd64"), imagetest.Layers("elsewhere"))
 	f.Image("secret", imagetest.Platform("linux/amd64"), imagetest.Layers("encrypted"))
 	f.List("list", imagetest.Entries("amd64", "arm64", "att-amd64", "att-arm64"))
-	f.List("twins", imagetest.Entry("amd64"), imagetest.Entry("twin", imagetest.Annotation(zstdAnnotation, "true")))
+	f.List("twins", imagetest.Entry("amd64"), imagetest.Entry("twin", imagetest.Annotation("io.github.containers.compression.zstd", "true")))
 	e.src = registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
 	e.src.push(f, "list", "list")
 	e.src.push(f, "twins", "twins")
@@ -121,7 +120,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		// With the openpgp build tag, upstream makes no such signatures and says so.
 		"SignBy": refused("list", Options{}, func(o *Options) { o.SignBy = "nobody" }, "signing"),
 		"SignPassphrase": func(t *testing.T) {
-			u := upstreamOptions(&Options{SignBy: "nobody", SignPassphrase: "secret"}, &Plan{})
+			u := UpstreamOptions(&Options{SignBy: "nobody", SignPassphrase: "secret"}, &Plan{})
 			assert.Equal(t, "secret", u.SignPassphrase, "SignBy alone is an error already, with the openpgp build tag")
 		},
 		"SignBySigstorePrivateKeyFile": refused("list", Options{SignSigstorePrivateKeyPassphrase: []byte("passphrase")}, func(o *Options) { o.SignBySigstorePrivateKeyFile = "nowhere" }, "nowhere"),
@@ -230,7 +229,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 			dst := places["registry"](t)
 			dst.push(f, "v1", "list")
 			for compare, copies := range map[bool]int{false: 4, true: 0} {
-				p, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), e.src.ref("list"), e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: compare}))
+				p, err := e.copier(Options{}).Prepare(t.Context(), e.policy, dst.ref("v1"), e.src.ref("list"), e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: compare}))
 				require.NoError(t, err)
 				assert.Len(t, p.Plan().Copies, copies)
 				require.NoError(t, p.Close())
@@ -308,57 +307,4 @@ func (e *effectTest) dates(t *testing.T) {
 	header, err := tar.NewReader(content).Next()
 	require.NoError(t, err)
 	assert.True(t, header.ModTime.Equal(at), header.ModTime)
-}
-
-// TestUpstreamGetsEveryOption fills in every field that upstream has, and finds it in what upstream gets.
-func TestUpstreamGetsEveryOption(t *testing.T) {
-	// Decided by the plan, or without meaning for the one image that the plan has here.
-	planned := []string{"Instances", "InstancePlatforms", "SparseManifestListAction"}
-	var o Options
-	ours := reflect.ValueOf(&o).Elem()
-	theirs := reflect.TypeFor[upstream.Options]()
-	for field := range theirs.Fields() {
-		if field.IsExported() && !slices.Contains(planned, field.Name) {
-			set(t, ours.FieldByName(field.Name))
-		}
-	}
-	u := upstreamOptions(&o, &Plan{})
-	for field := range theirs.Fields() {
-		if field.IsExported() && !slices.Contains(planned, field.Name) {
-			got := reflect.ValueOf(u).Elem().FieldByName(field.Name)
-			assert.False(t, got.IsZero(), field.Name)
-			assert.Equal(t, ours.FieldByName(field.Name).Interface(), got.Interface(), field.Name)
-		}
-	}
-}
-
-// set makes a value that is not zero.
-func set(t *testing.T, v reflect.Value) {
-	switch v.Kind() {
-	case reflect.Bool:
-		v.SetBool(true)
-	case reflect.Int, reflect.Int64:
-		v.SetInt(1)
-	case reflect.Uint:
-		v.SetUint(1)
-	case reflect.Uint8: // types.OptionalBool
-		v.SetUint(1)
-	case reflect.String:
-		v.SetString("x")
-	case reflect.Slice:
-		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
-	case reflect.Chan:
-		v.Set(reflect.MakeChan(v.Type(), 0))
-	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
-	case reflect.Interface:
-		switch v.Type() {
-		case reflect.TypeFor[reference.Named]():
-			v.Set(reflect.ValueOf(must(reference.ParseNormalizedNamed("example.com/app:v1"))))
-		default:
-			v.Set(reflect.ValueOf(&bytes.Buffer{}))
-		}
-	default:
-		t.Fatalf("a field of kind %s", v.Kind())
-	}
 }

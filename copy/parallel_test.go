@@ -43,10 +43,10 @@ func TestSourceTagMoves(t *testing.T) {
 				src := newSource(t)
 				dst, want := places["registry"](t), places["registry"](t)
 				src.push(old, "v1", imagetest.Top)
-				_, err := e.copier().Image(t.Context(), e.policy, want.ref("v1"), src.ref("v1"), e.options(c.options))
+				_, err := e.copier(c.options).Image(t.Context(), e.policy, want.ref("v1"), src.ref("v1"), e.options(c.options))
 				require.NoError(t, err)
 
-				p, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(c.options))
+				p, err := e.copier(c.options).Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(c.options))
 				require.NoError(t, err)
 				defer func() { require.NoError(t, p.Close()) }()
 				assert.Equal(t, c.way, p.Plan().Way)
@@ -88,7 +88,7 @@ func TestLayoutManyWriters(t *testing.T) {
 		o.Report = &report
 		policy := newEnv(t).policy // one serves one copy at a time
 		group.Go(func() error {
-			_, err := e.copier().Image(t.Context(), policy, dst.ref(fmt.Sprintf("v%d", i)), src.ref("v1"), e.options(o))
+			_, err := e.copier(o).Image(t.Context(), policy, dst.ref(fmt.Sprintf("v%d", i)), src.ref("v1"), e.options(o))
 			assert.Equal(t, kind.fails, err != nil, "%v", err)
 			assert.Equal(t, kind.way, report.Plan.Way)
 			return nil
@@ -171,7 +171,7 @@ func TestLayoutKilledWriters(t *testing.T) {
 		dst.check(imagetest.Want{Tag: fmt.Sprintf("other%d", i), Digest: others.Digest(imagetest.Top), Fixture: others})
 	}
 	e := newEnv(t)
-	_, err := e.copier().Image(t.Context(), e.policy, dst.ref("again"), registryRef(t, src, "writer0", "v1"), e.options(Options{ImageListSelection: CopyAllImages}))
+	_, err := e.copier(Options{}).Image(t.Context(), e.policy, dst.ref("again"), registryRef(t, src, "writer0", "v1"), e.options(Options{ImageListSelection: CopyAllImages}))
 	require.NoError(t, err)
 	dst.check(imagetest.Want{Tag: "again", Digest: f.Digest(imagetest.Top), Fixture: f})
 }

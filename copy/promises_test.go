@@ -145,7 +145,7 @@ func TestPrepared(t *testing.T) {
 		ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64", "linux/arm64"),
 		SparseManifestListAction: StripSparseManifestList,
 	}
-	prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(o))
+	prepared, err := e.copier(o).Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(o))
 	require.NoError(t, err)
 	plan := prepared.Plan()
 	assert.Empty(t, dst.Requests())
@@ -170,7 +170,7 @@ func TestPreparedAgainstDestination(t *testing.T) {
 	src, dst := places["registry"](t), places["registry"](t).(registryPlace)
 	src.push(f, "v1", imagetest.Top)
 	dst.push(f, "v1", "arm64")
-	prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(Options{
+	prepared, err := e.copier(Options{}).Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(Options{
 		ImageListSelection: CopyAllImages, CompareDestination: true,
 	}))
 	require.NoError(t, err)
@@ -358,7 +358,7 @@ func TestPreparedUnreachable(t *testing.T) {
 		}),
 	}), "app"}
 	dst.push(f, "v1", "amd64")
-	prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(Options{
+	prepared, err := e.copier(Options{}).Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(Options{
 		ImageListSelection: CopyAllImages, CompareDestination: true,
 	}))
 	require.NoError(t, err)

@@ -63,16 +63,16 @@ type programs struct {
 
 func (p programs) run(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
-	c := newFixedCase(t, "", Options{ImageListSelection: CopyAllImages})
+	e := newEnv(t)
 	src := registryPlace{t, registrytest.Start(t, p.from), "app"}
 	src.push(f, "v1", imagetest.Top)
-	u, o := c.upstreamOptions(), c.e.options(c.options)
-	sys := *c.e.sys
+	sys := *e.sys
 	sys.DockerAuthConfig = &types.DockerAuthConfig{Username: "u", Password: "p"}
-	u.DestinationCtx, o.DestinationCtx = &sys, &sys
+	u := &upstream.Options{ImageListSelection: upstream.CopyAllImages, SourceCtx: e.sys, DestinationCtx: &sys}
+	o := e.options(Options{ImageListSelection: CopyAllImages, DestinationCtx: &sys})
 	to := func() types.ImageReference { return registryPlace{t, registrytest.Start(t, p.to), "app"}.ref("v1") }
-	_, theirs := upstream.Image(t.Context(), c.e.policy, to(), src.ref("v1"), u)
-	_, ours := Image(t.Context(), c.e.policy, to(), src.ref("v1"), o)
+	_, theirs := upstream.Image(t.Context(), e.policy, to(), src.ref("v1"), u)
+	_, ours := Image(t.Context(), e.policy, to(), src.ref("v1"), o)
 	for who, err := range map[string]error{"upstream": theirs, "ours": ours} {
 		require.Error(t, err, who)
 		assert.Contains(t, err.Error(), p.words, who)

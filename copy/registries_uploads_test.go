@@ -142,7 +142,7 @@ func immutableAndPrepared(t *testing.T, immutable registrytest.Options) {
 			}
 			dst := registryPlace{t, registrytest.Start(t, immutable), "app"}
 			copied := func() (*Report, error) {
-				prepared, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref(tag), e.options(o))
+				prepared, err := e.copier(o).Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref(tag), e.options(o))
 				require.NoError(t, err)
 				defer func() { assert.NoError(t, prepared.Close()) }()
 				return prepared.Execute(t.Context())
@@ -206,7 +206,7 @@ func pinnedList(t *testing.T) {
 		require.True(t, dst.DeleteManifest("app", f.Digest("ppc64le")))
 		o := auto("linux/amd64", "linux/arm64")
 		if prepare {
-			p, err := e.copier().Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(o))
+			p, err := e.copier(o).Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"), e.options(o))
 			require.NoError(t, err)
 			_, err = p.Execute(t.Context())
 			require.NoError(t, err)
@@ -298,7 +298,7 @@ func patchOnly(t *testing.T) {
 	src.push(one, "one", imagetest.Top)
 	src.push(two, "two", imagetest.Top)
 	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{PatchOnly: true}), "app"}
-	c := e.copier()
+	c := e.copier(Options{})
 	for _, tag := range []string{"one", "two"} {
 		dst.ResetLog()
 		_, err := e.imageWith(t.Context(), c, dst.ref(tag), src.ref(tag), Options{ImageListSelection: CopyAllImages})

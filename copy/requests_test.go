@@ -152,7 +152,7 @@ func TestAnnouncement(t *testing.T) {
 			copier := NewCopier(CopierOptions{})
 			defer copier.Close()
 			now := time.Now()
-			copier.shared.Now = func() time.Time { return now }
+			copier.SetClock(func() time.Time { return now })
 			for i := range 3 {
 				dst.DeleteTag("app", "v1")
 				r, err := e.imageWith(t.Context(), copier, dst.ref("v1"), src.ref("v1"), c.options)

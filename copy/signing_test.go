@@ -335,7 +335,7 @@ func TestNewSignatures(t *testing.T) {
 				// Whoever trusts the key for the destination takes what is there.
 				repo := dst.Host() + "/" + dst.repo
 				policy := sigstorePolicy(t, e, public, repo)
-				_, err = e.copier().Image(t.Context(), policy, places["layout"](t).ref("v1"), dst.ref("v1"), e.options(Options{
+				_, err = e.copier(Options{}).Image(t.Context(), policy, places["layout"](t).ref("v1"), dst.ref("v1"), e.options(Options{
 					ImageListSelection: CopyAllImages, MissingInstances: SkipMissing, RemoveSignatures: true,
 				}))
 				require.NoError(t, err)
@@ -351,7 +351,7 @@ func TestNewSignatures(t *testing.T) {
 		_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
 		require.NoError(t, err)
 		for repo, ok := range map[string]bool{"example.com/signed": true, dst.Host() + "/" + dst.repo: false} {
-			_, err = e.copier().Image(t.Context(), sigstorePolicy(t, e, public, repo), places["layout"](t).ref("v1"), dst.ref("v1"), e.options(Options{RemoveSignatures: true}))
+			_, err = e.copier(Options{}).Image(t.Context(), sigstorePolicy(t, e, public, repo), places["layout"](t).ref("v1"), dst.ref("v1"), e.options(Options{RemoveSignatures: true}))
 			assert.Equal(t, ok, err == nil, "%s: %v", repo, err)
 		}
 		o.SignIdentity = reference.TrimNamed(identity)

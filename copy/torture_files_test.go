@@ -325,7 +325,7 @@ func (c *filesChild) one(dir string, fail func() func()) {
 
 func (c *filesChild) copy(tag string, o Options) error {
 	options := c.env.options(o)
-	copier := c.env.copier()
+	copier := c.env.copier(o)
 	_, err := copier.Image(context.Background(), c.env.policy, c.ref, (&peer{host: c.Host}).ref(c.env.t, "app", tag), options)
 	_ = copier.Close()
 	return err

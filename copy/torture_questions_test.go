@@ -229,7 +229,7 @@ func (c questionCase) play(t testing.TB) (asked bool, violations []string) {
 	}
 	r.snapshot = c.leaves()
 	_ = r.copier.Close()
-	r.copier = impatient(0)
+	r.copier = impatient(0, c.w.prepared.options)
 	if err := r.copy(c.w.prepared.options)[0]; err != nil {
 		violation("second run: %v", err)
 	}

@@ -227,7 +227,7 @@ func (r *randomRun) copyTo(dst types.ImageReference, o Options, src types.ImageR
 	sys := *r.env.sys
 	report := &Report{}
 	o.SourceCtx, o.DestinationCtx, o.Report = &sys, &sys, report
-	c := impatient(0)
+	c := impatient(0, o)
 	defer c.Close()
 	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
 	require.NoError(r.t, err)

@@ -307,7 +307,7 @@ type run struct {
 
 // begin makes the ends of a run.
 func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.Duration) *run {
-	r := &run{prepared: w, t: t, copier: impatient(stall)}
+	r := &run{prepared: w, t: t, copier: impatient(stall, w.options)}
 	if w.source != nil {
 		r.src = newPeer(t, so, nil)
 		r.src.fill(w.source)
@@ -610,7 +610,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 		t.Errorf("%v: the port cannot be opened again: %v", c, err)
 	}
 	_ = r.copier.Close()
-	r.copier = impatient(0)
+	r.copier = impatient(0, c.w.options)
 	for _, err := range r.copy(c.w.options) {
 		if err != nil {
 			violations = append(violations, fmt.Sprintf("second run: %v", err))

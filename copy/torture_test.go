@@ -30,7 +30,6 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -161,12 +160,12 @@ func (p *peer) fill(from *registrytest.Registry) {
 	}
 }
 
-// impatient is what copies of one run share: retries and timeouts as short as a test can afford.
-func impatient(stall time.Duration) *Copier {
-	c := newOneShot(CopierOptions{})
-	c.shared.StallTimeout, c.shared.BlobTimeout, c.shared.AnswerTimeout = stall, stall, stall
-	c.shared.Retry = registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
-	return c
+// impatient is what copies of one run with o share: retries and timeouts as short as a test can afford.
+func impatient(stall time.Duration, o Options) *Copier {
+	return NewCopier(CopierOptions{
+		MaxParallelDownloads: o.MaxParallelDownloads, StallTimeout: stall, BlobTimeout: stall, AnswerTimeout: stall,
+		Retries: RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond},
+	})
 }
 
 // complaints collects what a checker says.
@@ -251,7 +250,8 @@ func runChild(text string) int {
 	if task.Do == "files" {
 		return task.Files.run(e)
 	}
-	_, err := e.copier().Image(context.Background(), e.policy, parseName(task.Destination), parseName(task.Source), e.options(task.Options.options()))
+	o := task.Options.options()
+	_, err := e.copier(o).Image(context.Background(), e.policy, parseName(task.Destination), parseName(task.Source), e.options(o))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

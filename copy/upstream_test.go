@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"reflect"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	upstream "go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker/reference"
 	compressiontypes "go.podman.io/image/v5/pkg/compression/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -243,4 +246,64 @@ func TestCheckGroup(t *testing.T) {
 	for _, other := range []string{"docker", "oci", "oci-archive", "dir", "unheard-of"} {
 		assert.NoError(t, checkGroup(all, list, other))
 	}
+}
+
+// TestUpstreamGetsEveryOption fills in every field that upstream has, and finds it in what upstream gets.
+func TestUpstreamGetsEveryOption(t *testing.T) {
+	// Decided by the plan, or without meaning for the one image that the plan has here.
+	planned := []string{"Instances", "InstancePlatforms", "SparseManifestListAction"}
+	var o Options
+	ours := reflect.ValueOf(&o).Elem()
+	theirs := reflect.TypeFor[upstream.Options]()
+	for field := range theirs.Fields() {
+		if field.IsExported() && !slices.Contains(planned, field.Name) {
+			set(t, ours.FieldByName(field.Name))
+		}
+	}
+	u := upstreamOptions(&o, &Plan{})
+	for field := range theirs.Fields() {
+		if field.IsExported() && !slices.Contains(planned, field.Name) {
+			got := reflect.ValueOf(u).Elem().FieldByName(field.Name)
+			assert.False(t, got.IsZero(), field.Name)
+			assert.Equal(t, ours.FieldByName(field.Name).Interface(), got.Interface(), field.Name)
+		}
+	}
+}
+
+// set makes a value that is not zero.
+func set(t *testing.T, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(1)
+	case reflect.Uint:
+		v.SetUint(1)
+	case reflect.Uint8: // types.OptionalBool
+		v.SetUint(1)
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case reflect.Chan:
+		v.Set(reflect.MakeChan(v.Type(), 0))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+	case reflect.Interface:
+		switch v.Type() {
+		case reflect.TypeFor[reference.Named]():
+			v.Set(reflect.ValueOf(named(t, "example.com/app:v1")))
+		default:
+			v.Set(reflect.ValueOf(&bytes.Buffer{}))
+		}
+	default:
+		t.Fatalf("a field of kind %s", v.Kind())
+	}
+}
+
+func named(t *testing.T, name string) reference.Named {
+	t.Helper()
+	ref, err := reference.ParseNormalizedNamed(name)
+	require.NoError(t, err)
+	return ref
 }

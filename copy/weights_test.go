@@ -1,0 +1,67 @@
+package copy
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+func TestWeights(t *testing.T) {
+	for name, c := range map[string]struct {
+		options Options
+		size    int64
+		want    int64
+	}{
+		"small":                     {Options{}, smallBlob, 1},
+		"large":                     {Options{}, smallBlob + 1, slotWeight},
+		"of unknown size":           {Options{}, -1, slotWeight},
+		"in a number of the caller": {Options{MaxParallelDownloads: 3}, smallBlob + 1, 1},
+		"in the caller's semaphore": {Options{ConcurrentBlobCopiesSemaphore: semaphore.NewWeighted(1)}, -1, 1},
+	} {
+		assert.Equal(t, c.want, c.options.weight(endpoint.Blob{Size: c.size}), name)
+	}
+	assert.True(t, (&Options{}).budget().TryAcquire(defaultParallel*slotWeight))
+	assert.False(t, (&Options{MaxParallelDownloads: 3}).budget().TryAcquire(4))
+	assert.True(t, (&Options{MaxParallelDownloads: math.MaxUint}).budget().TryAcquire(1000))
+}
+
+// TestImagesBudget looks at what the copies of one call share, and at what blobs count for there.
+func TestImagesBudget(t *testing.T) {
+	own := semaphore.NewWeighted(1)
+	ref, err := docker.ParseReference("//127.0.0.1:1/app:v1")
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		options ImagesOptions
+		total   int64
+		large   int64
+		own     *semaphore.Weighted
+	}{
+		"default":                   {ImagesOptions{}, defaultParallel * slotWeight, slotWeight, nil},
+		"in a number of the caller": {ImagesOptions{MaxParallelDownloads: 3, Options: &Options{MaxParallelDownloads: 5}}, 3, 1, nil},
+		"not of one image":          {ImagesOptions{Options: &Options{MaxParallelDownloads: 5}}, defaultParallel * slotWeight, slotWeight, nil},
+		"in the caller's semaphore": {ImagesOptions{Options: &Options{ConcurrentBlobCopiesSemaphore: own}}, 1, 1, own},
+	} {
+		t.Run(name, func(t *testing.T) {
+			copier, own := c.options.copier()
+			j, err := copier.newBatch(nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
+			require.NoError(t, err)
+			assert.Equal(t, int64(1), j.o.weight(endpoint.Blob{Size: smallBlob}))
+			assert.Equal(t, c.large, j.o.weight(endpoint.Blob{Size: smallBlob + 1}))
+			if c.own != nil {
+				assert.Same(t, c.own, j.budget)
+			} else {
+				assert.Same(t, copier.budget, j.budget)
+			}
+			assert.True(t, j.budget.TryAcquire(c.total))
+			assert.False(t, j.budget.TryAcquire(1))
+			u := j.upstreamOptions(&Plan{})
+			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
+		})
+	}
+}
