@@ -88,8 +88,8 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 
 .PHONY: torture
 torture: ## the full form of the tests of reliability, in ten minutes to half an hour; docs/reliability.md says what they do
-	@mkdir -p .bin; SPARSECOPY_TORTURE=full go test -count=1 -v -timeout 2h -run '^TestTorture' ./copy >.bin/torture.log 2>&1; \
-	failed=$$?; grep -E 'torture_.*_test.go|^--- |^FAIL|^ok|left behind' .bin/torture.log; exit $$failed
+	@mkdir -p .bin; SPARSECOPY_TORTURE=full go test -count=1 -v -timeout 2h -run '^TestTorture' ./copy/internal/torture >.bin/torture.log 2>&1; \
+	failed=$$?; grep -E '^ *[a-z]*_test.go|^--- |^FAIL|^ok|left behind' .bin/torture.log; exit $$failed
 
 .PHONY: bench
 bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times

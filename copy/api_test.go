@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"fmt"
@@ -22,6 +22,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // A hostileRegistry answers questions about referrers as it likes, and all others as a registry does.
@@ -167,18 +170,18 @@ func TestReferrersBombs(t *testing.T) {
 		}, "no usable link", 1, mebi, 64 * mebi},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := newEnv(t)
+			e := copytest.NewEnv(t)
 			src := newHostileRegistry(t, c.referrers)
-			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
+			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 			f.PushTo(src.Registry, "app", "v1", c.top)
 			var err error
 			heap := peakHeap(func() {
-				_, err = e.image(t.Context(), dst.ref("v1"), src.ref(), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+				_, err = e.Image(t.Context(), dst.Ref("v1"), src.ref(), copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers})
 			})
 			require.ErrorContains(t, err, c.says)
-			var at *Error
+			var at *copy.Error
 			require.ErrorAs(t, err, &at)
-			assert.Equal(t, SourceSide, at.Side)
+			assert.Equal(t, copy.SourceSide, at.Side)
 			assert.LessOrEqual(t, src.asked.Load(), c.asked)
 			assert.LessOrEqual(t, src.sent.Load(), c.sent)
 			assert.Less(t, heap, c.heap)
@@ -190,22 +193,22 @@ func TestReferrersBombs(t *testing.T) {
 
 // TestAttachedManifestsAreBounded: however few there are, they may not be too large in all.
 func TestAttachedManifestsAreBounded(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
-	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	src.push(f, "v1", "amd64")
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", "amd64")
 	subject, mediaType := f.Document("amd64")
 	fat := strings.Repeat("x", 4<<20-1000)
 	var listed []imgspecv1.Descriptor
 	for i := range 17 {
-		d := putArtifact(t, src, "", imgspecv1.Manifest{
-			ArtifactType: sbomType,
+		d := copytest.PutArtifact(t, src, "", imgspecv1.Manifest{
+			ArtifactType: copytest.SbomType,
 			Layers: []imgspecv1.Descriptor{{
-				MediaType: sbomType, Digest: digest.FromString("{}"), Size: 2, Annotations: map[string]string{"n": fmt.Sprint(i), "text": fat},
+				MediaType: copytest.SbomType, Digest: digest.FromString("{}"), Size: 2, Annotations: map[string]string{"n": fmt.Sprint(i), "text": fat},
 			}},
 			Subject: &imgspecv1.Descriptor{MediaType: mediaType, Digest: f.Digest("amd64"), Size: int64(len(subject))},
-		}, sbomType, []byte("{}"))
+		}, copytest.SbomType, []byte("{}"))
 		listed = append(listed, imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageManifest, Digest: d, Size: 4 << 20})
 	}
 	index, _, err := endpoint.MergeReferrers(nil, listed)
@@ -213,9 +216,9 @@ func TestAttachedManifestsAreBounded(t *testing.T) {
 	src.PutManifest("app", endpoint.ReferrersTag(f.Digest("amd64")), imgspecv1.MediaTypeImageIndex, index)
 	// The registry is in the same process; it holds each manifest once, and what it sends once more.
 	heap := peakHeap(func() {
-		_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers, MaxParallelDownloads: 4})
+		_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{Referrers: copy.AllReferrers, MaxParallelDownloads: 4})
 	})
-	var limit *AttachmentLimitError
+	var limit *copy.AttachmentLimitError
 	require.ErrorAs(t, err, &limit)
 	assert.Equal(t, "bytes of manifests", limit.What)
 	assert.Less(t, heap, uint64(400<<20))
@@ -224,62 +227,62 @@ func TestAttachedManifestsAreBounded(t *testing.T) {
 
 // TestDigestTagChains: a chain that bites its own tail ends, a long one is refused.
 func TestDigestTagChains(t *testing.T) {
-	e := newEnv(t)
-	f := attachedFixture()
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	src.push(f, "v1", "amd64")
-	src.push(f, digestTag(f.Digest("amd64"), ".att"), "cosign-amd64")
-	src.push(f, digestTag(f.Digest("cosign-amd64"), ".att"), "cosign-ppc64le")
-	src.push(f, digestTag(f.Digest("cosign-ppc64le"), ".att"), "amd64")
-	src.push(f, digestTag(f.Digest("cosign-ppc64le"), ".sig"), "cosign-ppc64le")
-	for to, newDestination := range attachablePlaces {
+	e := copytest.NewEnv(t)
+	f := copytest.AttachedFixture()
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", "amd64")
+	src.Push(f, copytest.DigestTag(f.Digest("amd64"), ".att"), "cosign-amd64")
+	src.Push(f, copytest.DigestTag(f.Digest("cosign-amd64"), ".att"), "cosign-ppc64le")
+	src.Push(f, copytest.DigestTag(f.Digest("cosign-ppc64le"), ".att"), "amd64")
+	src.Push(f, copytest.DigestTag(f.Digest("cosign-ppc64le"), ".sig"), "cosign-ppc64le")
+	for to, newDestination := range copytest.AttachablePlaces {
 		t.Run(to, func(t *testing.T) {
 			dst := newDestination(t)
 			for range 2 {
-				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{DigestTags: true})
+				r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{DigestTags: true})
 				require.NoError(t, err)
 				assert.Len(t, r.Attached, 4)
 			}
-			assert.Equal(t, f.Digest("amd64"), dst.top(digestTag(f.Digest("cosign-ppc64le"), ".att")))
-			assert.Equal(t, f.Digest("cosign-ppc64le"), dst.top(digestTag(f.Digest("cosign-ppc64le"), ".sig")))
+			assert.Equal(t, f.Digest("amd64"), dst.Top(copytest.DigestTag(f.Digest("cosign-ppc64le"), ".att")))
+			assert.Equal(t, f.Digest("cosign-ppc64le"), dst.Top(copytest.DigestTag(f.Digest("cosign-ppc64le"), ".sig")))
 		})
 	}
 
 	d := f.Digest("amd64")
 	for i := range 20 {
-		d = putArtifact(t, src, digestTag(d, ".sbom"), imgspecv1.Manifest{Annotations: map[string]string{"n": fmt.Sprint(i)}}, sbomType, []byte("{}"))
+		d = copytest.PutArtifact(t, src, copytest.DigestTag(d, ".sbom"), imgspecv1.Manifest{Annotations: map[string]string{"n": fmt.Sprint(i)}}, copytest.SbomType, []byte("{}"))
 	}
-	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{DigestTags: true})
-	var limit *AttachmentLimitError
+	_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copy.Options{DigestTags: true})
+	var limit *copy.AttachmentLimitError
 	require.ErrorAs(t, err, &limit)
 	assert.Equal(t, "depth", limit.What)
 }
 
 // TestReferrerTypes are asked for, left out where the registry lists them all the same, and take nothing with them.
 func TestReferrerTypes(t *testing.T) {
-	f := attachedFixture()
+	f := copytest.AttachedFixture()
 	for name, c := range map[string]struct {
 		types  []string
 		copied []string
 		listed int // attachments in the plan
 		filter bool
 	}{
-		"one":      {[]string{sbomType}, []string{"sbom-amd64"}, 1, true},
-		"of those": {[]string{signatureType}, nil, 0, true},
-		"two":      {[]string{sbomType, signatureType}, []string{"sbom-amd64", "sig-sbom-amd64"}, 2, false},
+		"one":      {[]string{copytest.SbomType}, []string{"sbom-amd64"}, 1, true},
+		"of those": {[]string{copytest.SignatureType}, nil, 0, true},
+		"two":      {[]string{copytest.SbomType, copytest.SignatureType}, []string{"sbom-amd64", "sig-sbom-amd64"}, 2, false},
 		"no such":  {[]string{"a/b", "c/d"}, nil, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
-			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-			dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-			pushAttached(t, f, src, true)
-			src.push(f, "one", "amd64")
-			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("one"), Options{Referrers: AllReferrers, ReferrerTypes: c.types})
+			e := copytest.NewEnv(t)
+			src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			copytest.PushAttached(t, f, src, true)
+			src.Push(f, "one", "amd64")
+			r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("one"), copy.Options{Referrers: copy.AllReferrers, ReferrerTypes: c.types})
 			require.NoError(t, err)
 			assert.Len(t, r.Attached, c.listed)
 			for _, attached := range []string{"sbom-amd64", "sig-sbom-amd64"} {
-				assert.Equal(t, slices.Contains(c.copied, attached), manifestAt(dst, f.Digest(attached)) != nil, attached)
+				assert.Equal(t, slices.Contains(c.copied, attached), copytest.ManifestAt(dst, f.Digest(attached)) != nil, attached)
 			}
 			assert.Equal(t, c.filter, src.Count(func(q registrytest.Request) bool { return strings.Contains(q.Query, "artifactType=") }) > 0)
 		})
@@ -291,52 +294,52 @@ func TestReferrerTypes(t *testing.T) {
 func TestAttachedLists(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	for _, name := range []string{"a", "b"} {
-		f.Blob("text "+name, sbomType, []byte(name))
-		f.Artifact("sbom "+name, imagetest.ArtifactType(sbomType), imagetest.Layers("text "+name))
+		f.Blob("text "+name, copytest.SbomType, []byte(name))
+		f.Artifact("sbom "+name, imagetest.ArtifactType(copytest.SbomType), imagetest.Layers("text "+name))
 	}
-	f.Blob("text sig", signatureType, []byte("sig"))
+	f.Blob("text sig", copytest.SignatureType, []byte("sig"))
 	f.List("inner", imagetest.Entries("sbom b"))
-	f.List("sboms", imagetest.ArtifactType(sbomType), imagetest.Entries("sbom a", "inner"), imagetest.Subject(imagetest.Top))
-	f.Artifact("sig of b", imagetest.ArtifactType(signatureType), imagetest.Subject("sbom b"), imagetest.Layers("text sig"))
+	f.List("sboms", imagetest.ArtifactType(copytest.SbomType), imagetest.Entries("sbom a", "inner"), imagetest.Subject(imagetest.Top))
+	f.Artifact("sig of b", imagetest.ArtifactType(copytest.SignatureType), imagetest.Subject("sbom b"), imagetest.Layers("text sig"))
 	all := []string{"sboms", "sbom a", "inner", "sbom b", "sig of b"}
-	o := Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers}
-	for from, newSource := range attachablePlaces {
-		for to, newDestination := range attachablePlaces {
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers}
+	for from, newSource := range copytest.AttachablePlaces {
+		for to, newDestination := range copytest.AttachablePlaces {
 			t.Run(from+" to "+to, func(t *testing.T) {
-				e := newEnv(t)
+				e := copytest.NewEnv(t)
 				src, dst := newSource(t), newDestination(t)
-				src.push(f, "v1", imagetest.Top)
-				attachTo(t, src, f, imagetest.Top, "sboms")
-				attachTo(t, src, f, "sbom b", "sig of b")
-				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				src.Push(f, "v1", imagetest.Top)
+				copytest.AttachTo(t, src, f, imagetest.Top, "sboms")
+				copytest.AttachTo(t, src, f, "sbom b", "sig of b")
+				r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 				require.NoError(t, err)
 				assert.Len(t, r.Attached, len(all))
 				for _, name := range all {
 					content, _ := f.Document(name)
-					assert.Equal(t, content, manifestAt(dst, f.Digest(name)), name)
+					assert.Equal(t, content, copytest.ManifestAt(dst, f.Digest(name)), name)
 				}
-				again, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				again, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 				require.NoError(t, err)
 				assert.Zero(t, again.ManifestsCopied)
 			})
 		}
 	}
 	t.Run("missing children", func(t *testing.T) {
-		e := newEnv(t)
-		src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-		dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-		src.push(f, "v1", imagetest.Top)
-		src.push(f, "", "sboms", "sbom a")
-		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
-		var missing *MissingError
+		e := copytest.NewEnv(t)
+		src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+		dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+		src.Push(f, "v1", imagetest.Top)
+		src.Push(f, "", "sboms", "sbom a")
+		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		var missing *copy.MissingError
 		require.ErrorAs(t, err, &missing)
 		assert.Empty(t, dst.Snapshot("app"))
 		skip := o
-		skip.MissingInstances = SkipMissing
-		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), skip)
+		skip.MissingInstances = copy.SkipMissing
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), skip)
 		require.NoError(t, err)
 		assert.Len(t, r.Warnings, 1)
-		assert.NotNil(t, manifestAt(dst, f.Digest("sbom b")))
+		assert.NotNil(t, copytest.ManifestAt(dst, f.Digest("sbom b")))
 	})
 }
 
@@ -361,29 +364,29 @@ func TestArtifacts(t *testing.T) {
 		f.Artifact(name+" referrer", imagetest.ArtifactType("application/vnd.example."+name), imagetest.Subject(name), imagetest.Layers("module"))
 	}
 
-	for from, newSource := range attachablePlaces {
-		for to, newDestination := range attachablePlaces {
+	for from, newSource := range copytest.AttachablePlaces {
+		for to, newDestination := range copytest.AttachablePlaces {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				t.Parallel()
-				e := newEnv(t)
+				e := copytest.NewEnv(t)
 				src := newSource(t)
 				for _, name := range append([]string{imagetest.Top, "around"}, names...) {
-					src.push(f, "v-"+name, name)
+					src.Push(f, "v-"+name, name)
 				}
 				for _, name := range names {
-					attachTo(t, src, f, name, name+" referrer")
+					copytest.AttachTo(t, src, f, name, name+" referrer")
 				}
 				for _, name := range append([]string{imagetest.Top, "around"}, names...) {
 					dst := newDestination(t)
-					r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v-"+name), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+					r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v-"+name), copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers})
 					require.NoError(t, err, name)
-					assert.Equal(t, Native, r.Plan.Way, name)
-					dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(name), Fixture: f})
+					assert.Equal(t, copy.Native, r.Plan.Way, name)
+					dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(name), Fixture: f})
 					for _, d := range f.Manifests(name) {
-						assert.Equal(t, manifestAt(src, d), manifestAt(dst, d))
+						assert.Equal(t, copytest.ManifestAt(src, d), copytest.ManifestAt(dst, d))
 					}
 					for _, attached := range r.Attached {
-						assert.Equal(t, manifestAt(src, attached.Digest), manifestAt(dst, attached.Digest))
+						assert.Equal(t, copytest.ManifestAt(src, attached.Digest), copytest.ManifestAt(dst, attached.Digest))
 					}
 					want := map[string]int{imagetest.Top: 4, "around": 4}
 					want["chart"], want["wasm"], want["empty"], want["imagelike"] = 1, 1, 1, 1
@@ -391,8 +394,8 @@ func TestArtifacts(t *testing.T) {
 				}
 				// A selection by platform finds the image, and leaves the artifacts.
 				dst := newDestination(t)
-				r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v-"+imagetest.Top), Options{
-					ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: StripSparseManifestList, Referrers: AllReferrers,
+				r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v-"+imagetest.Top), copy.Options{
+					ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64"), SparseManifestListAction: copy.StripSparseManifestList, Referrers: copy.AllReferrers,
 				})
 				require.NoError(t, err)
 				assert.Empty(t, r.Attached)
@@ -403,11 +406,11 @@ func TestArtifacts(t *testing.T) {
 
 // TestJunkReferrers: what is listed and is no manifest is left out, with a warning.
 func TestJunkReferrers(t *testing.T) {
-	e := newEnv(t)
-	f := attachedFixture()
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app"}
-	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	src.push(f, "v1", "amd64")
+	e := copytest.NewEnv(t)
+	f := copytest.AttachedFixture()
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", "amd64")
 	var listed []imgspecv1.Descriptor
 	for _, junk := range []string{"no JSON", `{"schemaVersion":2,"mediaType":"application/vnd.oci.artifact.manifest.v1+json","blobs":[]}`} {
 		d := src.PutManifest("app", digest.FromString(junk).String(), imgspecv1.MediaTypeImageManifest, []byte(junk))
@@ -416,8 +419,8 @@ func TestJunkReferrers(t *testing.T) {
 	index, _, err := endpoint.MergeReferrers(nil, listed)
 	require.NoError(t, err)
 	src.PutManifest("app", endpoint.ReferrersTag(f.Digest("amd64")), imgspecv1.MediaTypeImageIndex, index)
-	src.PutManifest("app", digestTag(f.Digest("amd64"), ".sig"), imgspecv1.MediaTypeImageManifest, []byte(`{"layers":1}`))
-	r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{Referrers: AllReferrers, DigestTags: true})
+	src.PutManifest("app", copytest.DigestTag(f.Digest("amd64"), ".sig"), imgspecv1.MediaTypeImageManifest, []byte(`{"layers":1}`))
+	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{Referrers: copy.AllReferrers, DigestTags: true})
 	require.NoError(t, err)
 	assert.Len(t, r.Warnings, 3)
 	assert.Empty(t, r.Attached)

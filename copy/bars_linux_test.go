@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"context"
@@ -21,6 +21,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/progress/terminaltest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/manifest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 var blobLine = regexp.MustCompile(`^(Copying (?:blob|config) )sha256:([0-9a-f]+)$`)
@@ -38,15 +41,15 @@ func shown(text, outcome string) []string {
 }
 
 // heldRegistry is a source which does not answer to the first request for a blob before release is called.
-func heldRegistry(t *testing.T, f *imagetest.Fixture, blob string) (src registryPlace, release func()) {
+func heldRegistry(t *testing.T, f *imagetest.Fixture, blob string) (src copytest.RegistryPlace, release func()) {
 	held := make(chan struct{})
-	src = registryPlace{t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+	src = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
 		if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, f.Digest(blob).String()) {
 			<-held
 		}
 		return registrytest.Answer{}
-	}}), "team/app"}
-	src.push(f, "v1", imagetest.Top)
+	}}), "team/app")
+	src.Push(f, "v1", imagetest.Top)
 	release = sync.OnceFunc(func() { close(held) })
 	t.Cleanup(release)
 	return src, release
@@ -54,18 +57,18 @@ func heldRegistry(t *testing.T, f *imagetest.Fixture, blob string) (src registry
 
 // TestBars holds what a terminal shows of copies against the lines that others get: when it is done, but for the blobs, nothing differs.
 func TestBars(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 1000)
 	src, release := heldRegistry(t, f, "arm64.0")
-	o := Options{ImageListSelection: CopyAllImages}
-	dst := places["registry"](t)
+	o := copy.Options{ImageListSelection: copy.CopyAllImages}
+	dst := copytest.Places["registry"](t)
 
 	terminal := terminaltest.NewPseudo(t, 100, 10)
 	terminal.Resize(80, 10)
 	o.ReportWriter = terminal.Writer
 	result := make(chan error)
 	go func() {
-		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 		result <- err
 	}()
 	held := "Copying blob " + f.Digest("arm64.0").Encoded()[:12]
@@ -77,17 +80,17 @@ func TestBars(t *testing.T) {
 
 	var lines lockedBuffer
 	o.ReportWriter = &lines
-	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), o)
+	_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), o)
 	require.NoError(t, err)
 	assert.Equal(t, shown(lines.String(), "done"), sorted(terminal.FinalLines()))
 
 	o.CheckBlobs = true
 	lines.b.Reset()
-	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 	require.NoError(t, err)
 	terminal = terminaltest.NewPseudo(t, 100, 24)
 	o.ReportWriter = terminal.Writer
-	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+	_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 	require.NoError(t, err)
 	assert.Equal(t, shown(lines.String(), "skipped: already exists"), sorted(terminal.FinalLines()))
 	assert.False(t, progress.InUse(terminal.Writer))
@@ -95,13 +98,13 @@ func TestBars(t *testing.T) {
 
 // TestBarsOfPrepared looks at the terminal as soon as Execute returns.
 func TestBarsOfPrepared(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
-	src := places["registry"](t)
-	src.push(f, "v1", imagetest.Top)
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
 	terminal := terminaltest.NewPseudo(t, 80, 24)
-	p, err := e.copier(Options{}).Prepare(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), e.options(Options{
-		ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer,
+	p, err := e.Copier(copy.Options{}).Prepare(t.Context(), e.Policy, copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), e.Options(copy.Options{
+		ImageListSelection: copy.CopyAllImages, ReportWriter: terminal.Writer,
 	}))
 	require.NoError(t, err)
 	assert.False(t, progress.InUse(terminal.Writer))
@@ -114,7 +117,7 @@ func TestBarsOfPrepared(t *testing.T) {
 
 // TestBarsOfFailures ends copies in the middle: no bar stays, and what was copied has its line.
 func TestBarsOfFailures(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 1000)
 	held := f.Digest("arm64.0")
 	bar := "Copying blob " + held.Encoded()[:12] + ` .*\n$`
@@ -131,26 +134,26 @@ func TestBarsOfFailures(t *testing.T) {
 		"failed": {
 			registrytest.Fail(http.StatusForbidden, "DENIED", "no"),
 			func(*terminaltest.Pseudo, context.CancelFunc) {},
-			func(err error) bool { var at *Error; return errors.As(err, &at) && at.Side == SourceSide },
+			func(err error) bool { var at *copy.Error; return errors.As(err, &at) && at.Side == copy.SourceSide },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			src := registryPlace{t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+			src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
 				if req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, held.String()) {
 					return c.fault
 				}
 				return registrytest.Answer{}
-			}}), "team/app"}
-			src.push(f, "v1", imagetest.Top)
+			}}), "team/app")
+			src.Push(f, "v1", imagetest.Top)
 			terminal := terminaltest.NewPseudo(t, 60, 24)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			result := make(chan error)
-			var report *Report
+			var report *copy.Report
 			go func() {
 				var err error
-				report, err = e.image(ctx, places["registry"](t).ref("v1"), src.ref("v1"), Options{
-					ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer,
+				report, err = e.Image(ctx, copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copy.Options{
+					ImageListSelection: copy.CopyAllImages, ReportWriter: terminal.Writer,
 				})
 				result <- err
 			}()
@@ -173,45 +176,45 @@ func TestBarsOfFailures(t *testing.T) {
 
 // TestBarsOfTerminalThatGoes closes the terminal in the middle of a copy, which does not mind.
 func TestBarsOfTerminalThatGoes(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 1000)
 	src, release := heldRegistry(t, f, "arm64.0")
 	terminal := terminaltest.NewPseudo(t, 60, 24)
-	dst := places["registry"](t)
+	dst := copytest.Places["registry"](t)
 	result := make(chan error)
 	go func() {
-		_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, ReportWriter: terminal.Writer})
+		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, ReportWriter: terminal.Writer})
 		result <- err
 	}()
 	terminal.WaitFor(" 0 B / ")
 	terminal.HangUp()
 	release()
 	require.NoError(t, <-result)
-	dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 	assert.False(t, progress.InUse(terminal.Writer))
 }
 
 // TestBarsOfImages copies many images on one terminal, some of them through upstream, which draws nothing there.
 func TestBarsOfImages(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	const n = 12
 	f := imagetest.Platforms(2, 2, 1000)
 	src, release := heldRegistry(t, f, "arm64.0")
-	convert := e.options(Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true})
-	run := func(o Options) {
+	convert := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true})
+	run := func(o copy.Options) {
 		dst := registrytest.Start(t, registrytest.Options{})
-		o.ImageListSelection = CopyAllImages
-		options := e.options(o)
+		o.ImageListSelection = copy.CopyAllImages
+		options := e.Options(o)
 		convert.ReportWriter = o.ReportWriter
-		var jobs []Job
+		var jobs []copy.Job
 		for i := range n {
-			job := Job{Source: src.ref("v1"), Destination: registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1")}
+			job := copy.Job{Source: src.Ref("v1"), Destination: copytest.RegistryRef(t, dst, fmt.Sprintf("app/%d", i), "v1")}
 			if i%3 == 0 {
 				job.Options = convert
 			}
 			jobs = append(jobs, job)
 		}
-		for _, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options}) {
+		for _, r := range copy.Images(t.Context(), e.Policy, jobs, &copy.ImagesOptions{Options: options}) {
 			assert.NoError(t, r.Err)
 		}
 	}
@@ -219,7 +222,7 @@ func TestBarsOfImages(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		run(Options{ReportWriter: terminal.Writer})
+		run(copy.Options{ReportWriter: terminal.Writer})
 	}()
 	terminal.WaitFor(" 0 B / ")
 	release()
@@ -243,13 +246,13 @@ func TestBarsOfImages(t *testing.T) {
 
 // TestBarsOfUpstream hands a copy over on a terminal: the bars there are upstream's.
 func TestBarsOfUpstream(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 1000)
-	src := places["registry"](t)
-	src.push(f, "v1", imagetest.Top)
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
 	terminal := terminaltest.NewPseudo(t, 100, 24)
-	_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{
-		ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true, ReportWriter: terminal.Writer,
+	_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copy.Options{
+		ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true, ReportWriter: terminal.Writer,
 	})
 	require.NoError(t, err)
 	assert.Regexp(t, `Copying blob `+f.Digest("arm64.0").Encoded()[:12]+` (done|skipped)`, terminal.Raw())
@@ -257,13 +260,13 @@ func TestBarsOfUpstream(t *testing.T) {
 
 // TestNoBars has files that are no terminals, and one that cannot move its cursor: they get lines.
 func TestNoBars(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 1000)
-	src := places["registry"](t)
-	src.push(f, "v1", imagetest.Top)
-	o := Options{ImageListSelection: CopyAllImages}
-	run := func(o Options) {
-		_, err := e.image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), o)
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
+	o := copy.Options{ImageListSelection: copy.CopyAllImages}
+	run := func(o copy.Options) {
+		_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), o)
 		require.NoError(t, err)
 	}
 	var lines lockedBuffer

@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"fmt"
@@ -10,6 +10,9 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // BenchmarkImage copies 8 platforms × 5 layers of 2 MiB between two registries that are 40 ms away, with our engine and with
@@ -17,25 +20,25 @@ import (
 func BenchmarkImage(b *testing.B) {
 	f := imagetest.Platforms(8, 5, 2<<20)
 	const rtt = 40 * time.Millisecond
-	src := registryPlace{b, registrytest.Start(b, registrytest.Options{RTT: rtt}), "app"}
-	src.push(f, "v1", imagetest.Top)
-	dst := registryPlace{b, registrytest.Start(b, registrytest.Options{RTT: rtt, DiscardBlobs: true}), "mirror"}
-	e := newEnv(b)
+	src := copytest.RegistryAt(b, registrytest.Start(b, registrytest.Options{RTT: rtt}), "app")
+	src.Push(f, "v1", imagetest.Top)
+	dst := copytest.RegistryAt(b, registrytest.Start(b, registrytest.Options{RTT: rtt, DiscardBlobs: true}), "mirror")
+	e := copytest.NewEnv(b)
 	n := 0
-	target := func() registryPlace {
+	target := func() copytest.RegistryPlace {
 		n++
-		return registryPlace{b, dst.Registry, fmt.Sprintf("mirror/%d", n)}
+		return copytest.RegistryAt(b, dst.Registry, fmt.Sprintf("mirror/%d", n))
 	}
 	b.Run("engine=sparsecopy", func(b *testing.B) {
 		for b.Loop() {
-			_, err := Image(b.Context(), e.policy, target().ref("v1"), src.ref("v1"), e.options(Options{ImageListSelection: CopyAllImages}))
+			_, err := copy.Image(b.Context(), e.Policy, target().Ref("v1"), src.Ref("v1"), e.Options(copy.Options{ImageListSelection: copy.CopyAllImages}))
 			require.NoError(b, err)
 		}
 	})
 	b.Run("engine=upstream", func(b *testing.B) {
 		for b.Loop() {
-			_, err := upstream.Image(b.Context(), e.policy, target().ref("v1"), src.ref("v1"), &upstream.Options{
-				SourceCtx: e.sys, DestinationCtx: e.sys, ImageListSelection: upstream.CopyAllImages,
+			_, err := upstream.Image(b.Context(), e.Policy, target().Ref("v1"), src.Ref("v1"), &upstream.Options{
+				SourceCtx: e.Sys, DestinationCtx: e.Sys, ImageListSelection: upstream.CopyAllImages,
 			})
 			require.NoError(b, err)
 		}

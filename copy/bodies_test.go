@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"encoding/json"
@@ -19,13 +19,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/manifest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // TestBodiesBySHA512 has a list, named by its SHA-512, whose entries name their images by SHA-512, say of one that it is a list and of a list that it
 // is an image, and lack what they should have.
 func TestBodiesBySHA512(t *testing.T) {
-	e := newEnv(t)
-	src, dst := registrytest.Start(t, declaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList)), registrytest.Start(t, registrytest.Options{})
+	e := copytest.NewEnv(t)
+	src, dst := registrytest.Start(t, copytest.DeclaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList)), registrytest.Start(t, registrytest.Options{})
 	config := src.PutBlob("app", []byte("{}"))
 	put := func(mediaType, body string) string {
 		d := digest.SHA512.FromString(body)
@@ -53,8 +56,8 @@ func TestBodiesBySHA512(t *testing.T) {
 	}
 	from, err := docker.NewReference(ref(src, put(imgspecv1.MediaTypeImageIndex, top)))
 	require.NoError(t, err)
-	for _, action := range []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList} {
-		r, err := e.image(t.Context(), registryRef(t, dst, "app", "v1"), from, Options{ImageListSelection: CopyAllImages, SparseManifestListAction: action})
+	for _, action := range []copy.SparseManifestListAction{copy.KeepSparseManifestList, copy.StripSparseManifestList} {
+		r, err := e.Image(t.Context(), copytest.RegistryRef(t, dst, "app", "v1"), from, copy.Options{ImageListSelection: copy.CopyAllImages, SparseManifestListAction: action})
 		require.NoError(t, err)
 		assert.Equal(t, digest.SHA512.FromString(top), r.DestinationDigest)
 	}
@@ -68,8 +71,8 @@ func TestBodiesBySHA512(t *testing.T) {
 	assert.Equal(t, top, string(got))
 
 	// Stripped at both levels, by what the documents are.
-	r, err := e.image(t.Context(), registryRef(t, dst, "app", "v2"), from, Options{
-		ImageListSelection: CopySpecificImages, Instances: []digest.Digest{digest.SHA512.FromString(inner)}, SparseManifestListAction: StripSparseManifestList,
+	r, err := e.Image(t.Context(), copytest.RegistryRef(t, dst, "app", "v2"), from, copy.Options{
+		ImageListSelection: copy.CopySpecificImages, Instances: []digest.Digest{digest.SHA512.FromString(inner)}, SparseManifestListAction: copy.StripSparseManifestList,
 	})
 	require.NoError(t, err)
 	assert.Equal(t, digest.SHA512, r.DestinationDigest.Algorithm())
@@ -82,10 +85,10 @@ func TestBodiesBySHA512(t *testing.T) {
 func TestBodiesInLayouts(t *testing.T) {
 	f := imagetest.Nested()
 	for _, wrong := range []string{manifest.MediaTypeDockerList, imgspecv1.MediaTypeImageManifest} {
-		e := newEnv(t)
-		src, dst := places["layout"](t).(layoutPlace), places["registry"](t)
-		src.push(f, "v1", imagetest.Top)
-		file := filepath.Join(src.dir, "index.json")
+		e := copytest.NewEnv(t)
+		src, dst := copytest.Places["layout"](t).(copytest.LayoutPlace), copytest.Places["registry"](t)
+		src.Push(f, "v1", imagetest.Top)
+		file := filepath.Join(src.Dir, "index.json")
 		content, err := os.ReadFile(file)
 		require.NoError(t, err)
 		var index map[string]any
@@ -95,10 +98,10 @@ func TestBodiesInLayouts(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(file, content, 0o600))
 
-		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
 		require.NoError(t, err, wrong)
-		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
-		checkDeclared(t, dst.(registryPlace))
+		dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+		copytest.CheckDeclared(t, dst.(copytest.RegistryPlace))
 		assert.Equal(t, []string{fmt.Sprintf("declared as %s, and copied as what it is, %s: %s", wrong, imgspecv1.MediaTypeImageIndex, f.Digest(imagetest.Top))}, r.Warnings)
 	}
 }
@@ -106,38 +109,38 @@ func TestBodiesInLayouts(t *testing.T) {
 // TestBodiesInDirectories carries documents through a directory, which does not say what they are.
 func TestBodiesInDirectories(t *testing.T) {
 	for name, f := range map[string]*imagetest.Fixture{
-		"OCI": everyDocument(imagetest.NoMediaType(), without(`"schemaVersion":2,`)), "Docker": everyDocument(imagetest.Docker(), without(`"schemaVersion":2,`)),
-		"no layers": everyDocument(without(`,"layers":[]`)),
+		"OCI": copytest.EveryDocument(imagetest.NoMediaType(), copytest.Without(`"schemaVersion":2,`)), "Docker": copytest.EveryDocument(imagetest.Docker(), copytest.Without(`"schemaVersion":2,`)),
+		"no layers": copytest.EveryDocument(copytest.Without(`,"layers":[]`)),
 	} {
-		e := newEnv(t)
-		src, dst := places["registry"](t), places["registry"](t)
-		src.push(f, "v1", imagetest.Top)
+		e := copytest.NewEnv(t)
+		src, dst := copytest.Places["registry"](t), copytest.Places["registry"](t)
+		src.Push(f, "v1", imagetest.Top)
 		dir, err := directory.NewReference(filepath.Join(t.TempDir(), "dir"))
 		require.NoError(t, err)
-		_, err = e.image(t.Context(), dir, src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+		_, err = e.Image(t.Context(), dir, src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
 		require.NoError(t, err, name)
-		_, err = e.image(t.Context(), dst.ref("v1"), dir, Options{ImageListSelection: CopyAllImages})
+		_, err = e.Image(t.Context(), dst.Ref("v1"), dir, copy.Options{ImageListSelection: copy.CopyAllImages})
 		require.NoError(t, err, name)
-		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true, Irregular: true})
-		checkDeclared(t, dst.(registryPlace))
+		dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true, Irregular: true})
+		copytest.CheckDeclared(t, dst.(copytest.RegistryPlace))
 	}
 }
 
 // TestBodiesOfReferrers has what is attached declared as something else, and irregular.
 func TestBodiesOfReferrers(t *testing.T) {
-	f := attachedFixture()
+	f := copytest.AttachedFixture()
 	for _, api := range []bool{true, false} {
-		o := declaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList, imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest)
+		o := copytest.DeclaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList, imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest)
 		o.NoReferrers = !api
-		e := newEnv(t)
-		src, dst := registryPlace{t, registrytest.Start(t, o), "app"}, places["registry"](t).(registryPlace)
-		pushAttached(t, f, src, api)
-		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+		e := copytest.NewEnv(t)
+		src, dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app"), copytest.Places["registry"](t).(copytest.RegistryPlace)
+		copytest.PushAttached(t, f, src, api)
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
 		require.NoError(t, err)
 		for _, name := range []string{"sbom-amd64", "sig-sbom-amd64", "sig-top"} {
-			assert.NotNil(t, manifestAt(dst, f.Digest(name)), name)
+			assert.NotNil(t, copytest.ManifestAt(dst, f.Digest(name)), name)
 		}
-		checkDeclared(t, dst)
+		copytest.CheckDeclared(t, dst)
 		assert.Contains(t, strings.Join(r.Warnings, "\n"), "declared as "+manifest.MediaTypeDockerManifest)
 	}
 }

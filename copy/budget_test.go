@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"net/http"
@@ -12,14 +12,17 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // TestSmallBlobsTogether holds back blobs until as many are asked for as may be at once.
 func TestSmallBlobsTogether(t *testing.T) {
-	const most, patience = MostSmallBlobs, 20 * time.Second
+	const most, patience = copy.MostSmallBlobs, 20 * time.Second
 	var asked atomic.Int32
 	full := make(chan struct{})
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
 		if !strings.Contains(req.URL.Path, "/blobs/") {
 			return registrytest.Answer{}
 		}
@@ -31,11 +34,11 @@ func TestSmallBlobsTogether(t *testing.T) {
 		case <-time.After(patience):
 		}
 		return registrytest.Answer{}
-	}}), "app"}
+	}}), "app")
 	f := imagetest.Platforms(2, 40, 1000)
-	src.push(f, "v1", imagetest.Top)
+	src.Push(f, "v1", imagetest.Top)
 	begun := time.Now()
-	_, err := newEnv(t).image(t.Context(), places["registry"](t).ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages})
+	_, err := copytest.NewEnv(t).Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
 	require.NoError(t, err)
 	assert.Less(t, time.Since(begun), patience, "there never were so many at once")
 }

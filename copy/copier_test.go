@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"encoding/base64"
@@ -20,33 +20,30 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
-)
 
-func newCopier(t testing.TB, options CopierOptions) *Copier {
-	c := NewCopier(options)
-	t.Cleanup(func() { require.NoError(t, c.Close()) })
-	return c
-}
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+)
 
 // TestCopierShares copies one image after the other with one Copier, each with Options and SystemContexts of its own: tokens and connections
 // are there, and a layer travels once.
 func TestCopierShares(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 3, 1000)
 	auth := &registrytest.Auth{Bearer: true, AnonymousPull: true}
 	src, dst := registrytest.Start(t, registrytest.Options{Auth: auth}), registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
-	c := newCopier(t, CopierOptions{})
+	c := copytest.NewCopier(t, copy.CopierOptions{})
 	tokens := registrytest.Is(http.MethodGet, registrytest.KindToken)
 	const n = 5
 	for i := range n {
-		_, err := e.imageWith(t.Context(), c, registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1"), registryRef(t, src, "app", "v1"), Options{ImageListSelection: CopyAllImages})
+		_, err := e.ImageWith(t.Context(), c, copytest.RegistryRef(t, dst, fmt.Sprintf("app/%d", i), "v1"), copytest.RegistryRef(t, src, "app", "v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
 		require.NoError(t, err)
 	}
-	list, err := c.Tags(t.Context(), registryRef(t, src, "app", "v1"), &TagsOptions{SystemContext: e.sys})
+	list, err := c.Tags(t.Context(), copytest.RegistryRef(t, src, "app", "v1"), &copy.TagsOptions{SystemContext: e.Sys})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"v1"}, list.Tags)
-	prepared, err := c.Prepare(t.Context(), e.policy, registryRef(t, dst, "another", "v1"), registryRef(t, src, "app", "v1"), e.options(Options{ImageListSelection: CopyAllImages}))
+	prepared, err := c.Prepare(t.Context(), e.Policy, copytest.RegistryRef(t, dst, "another", "v1"), copytest.RegistryRef(t, src, "app", "v1"), e.Options(copy.Options{ImageListSelection: copy.CopyAllImages}))
 	require.NoError(t, err)
 	_, err = prepared.Execute(t.Context())
 	require.NoError(t, err)
@@ -67,35 +64,35 @@ const openedAhead = 8 + 1
 
 // TestCopierIsForManyAtOnce uses one Copier, and one policy, for everything at the same time.
 func TestCopierIsForManyAtOnce(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 100)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Distribution3})
 	f.PushTo(src, "app", "v1", imagetest.Top)
 	const most = 4
-	c := newCopier(t, CopierOptions{MaxParallelDownloads: most})
+	c := copytest.NewCopier(t, copy.CopierOptions{MaxParallelDownloads: most})
 	var all sync.WaitGroup
 	for i := range 12 {
-		to := registryRef(t, dst, fmt.Sprintf("app/%d", i%3), fmt.Sprintf("v%d", i))
-		from := registryRef(t, src, "app", "v1")
+		to := copytest.RegistryRef(t, dst, fmt.Sprintf("app/%d", i%3), fmt.Sprintf("v%d", i))
+		from := copytest.RegistryRef(t, src, "app", "v1")
 		all.Go(func() {
-			o := e.options(auto("linux/amd64"))
+			o := e.Options(copytest.Auto("linux/amd64"))
 			o.MaxParallelDownloads = 100
 			var err error
 			switch i % 4 {
 			case 0:
-				_, err = c.Image(t.Context(), e.policy, to, from, o)
+				_, err = c.Image(t.Context(), e.Policy, to, from, o)
 			case 1:
-				err = c.Images(t.Context(), e.policy, []Job{{Destination: to, Source: from}}, &ImagesOptions{Options: o})[0].Err
+				err = c.Images(t.Context(), e.Policy, []copy.Job{{Destination: to, Source: from}}, &copy.ImagesOptions{Options: o})[0].Err
 			case 2:
-				var prepared *Prepared
-				if prepared, err = c.Prepare(t.Context(), e.policy, to, from, o); err == nil {
+				var prepared *copy.Prepared
+				if prepared, err = c.Prepare(t.Context(), e.Policy, to, from, o); err == nil {
 					_, err = prepared.Execute(t.Context())
 					assert.NoError(t, prepared.Close())
 				}
 			case 3:
-				_, err = c.Tags(t.Context(), from, &TagsOptions{SystemContext: e.sys})
+				_, err = c.Tags(t.Context(), from, &copy.TagsOptions{SystemContext: e.Sys})
 				assert.NoError(t, err)
-				c.PlanImages(t.Context(), e.policy, []Job{{Destination: to, Source: from}}, &ImagesOptions{Options: o}, func(p PlannedImage) { err = p.Err })
+				c.PlanImages(t.Context(), e.Policy, []copy.Job{{Destination: to, Source: from}}, &copy.ImagesOptions{Options: o}, func(p copy.PlannedImage) { err = p.Err })
 			}
 			assert.NoError(t, err)
 		})
@@ -111,28 +108,28 @@ func TestCopierIsForManyAtOnce(t *testing.T) {
 
 // TestCopierLimitsAreItsOwn refuses limits of one call, which would be those of all.
 func TestCopierLimitsAreItsOwn(t *testing.T) {
-	c := newCopier(t, CopierOptions{})
-	jobs := []Job{{Source: places["registry"](t).ref("v1"), Destination: places["registry"](t).ref("v1")}}
-	for name, o := range map[string]ImagesOptions{
+	c := copytest.NewCopier(t, copy.CopierOptions{})
+	jobs := []copy.Job{{Source: copytest.Places["registry"](t).Ref("v1"), Destination: copytest.Places["registry"](t).Ref("v1")}}
+	for name, o := range map[string]copy.ImagesOptions{
 		"MaxParallelDownloads": {MaxParallelDownloads: 1}, "MaxRequestsPerHost": {MaxRequestsPerHost: 1}, "BytesPerSecondPerHost": {BytesPerSecondPerHost: 1},
 	} {
-		var invalid *OptionsError
+		var invalid *copy.OptionsError
 		require.ErrorAs(t, c.Images(t.Context(), nil, jobs, &o)[0].Err, &invalid)
 		assert.Equal(t, []string{"ImagesOptions." + name}, invalid.Options)
-		c.PlanImages(t.Context(), nil, jobs, &o, func(p PlannedImage) { assert.ErrorAs(t, p.Err, &invalid) })
+		c.PlanImages(t.Context(), nil, jobs, &o, func(p copy.PlannedImage) { assert.ErrorAs(t, p.Err, &invalid) })
 	}
 }
 
 // TestCopierNoticesARestart has a destination that goes away for a moment, and comes back with nothing of what it had.
 func TestCopierNoticesARestart(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 100)
 	src := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
-	dst := startPeer(t, registrytest.Options{}, nil)
-	c := newCopier(t, CopierOptions{Retries: RetryPolicy{BaseDelay: 20 * time.Millisecond}})
-	all := Options{ImageListSelection: CopyAllImages}
-	_, err := e.imageWith(t.Context(), c, dst.ref(t, "app", "v1"), registryRef(t, src, "app", "v1"), all)
+	dst := copytest.StartPeer(t, registrytest.Options{}, nil)
+	c := copytest.NewCopier(t, copy.CopierOptions{Retries: copy.RetryPolicy{BaseDelay: 20 * time.Millisecond}})
+	all := copy.Options{ImageListSelection: copy.CopyAllImages}
+	_, err := e.ImageWith(t.Context(), c, dst.Ref(t, "app", "v1"), copytest.RegistryRef(t, src, "app", "v1"), all)
 	require.NoError(t, err)
 
 	for _, d := range append(dst.Manifests("app"), dst.Blobs("app")...) {
@@ -140,16 +137,16 @@ func TestCopierNoticesARestart(t *testing.T) {
 		dst.DeleteBlob("app", d)
 	}
 	dst.DeleteTag("app", "v1")
-	dst.shut()
-	time.AfterFunc(200*time.Millisecond, func() { assert.NoError(t, dst.open()) })
-	_, err = e.imageWith(t.Context(), c, dst.ref(t, "app", "v2"), registryRef(t, src, "app", "v1"), all)
+	dst.Shut()
+	time.AfterFunc(200*time.Millisecond, func() { assert.NoError(t, dst.Open()) })
+	_, err = e.ImageWith(t.Context(), c, dst.Ref(t, "app", "v2"), copytest.RegistryRef(t, src, "app", "v1"), all)
 	require.NoError(t, err)
 	imagetest.CheckRegistry(t, dst.Registry, "app", imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
 }
 
 // TestCopierRenewsCredentials has tokens that end between copies and in the middle of one, and a password that is changed.
 func TestCopierRenewsCredentials(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 100)
 	src := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, AnonymousPull: true, TokenRequests: 3}})
 	dst := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: "alice", Password: "new"}}}})
@@ -160,11 +157,11 @@ func TestCopierRenewsCredentials(t *testing.T) {
 		require.NoError(t, os.WriteFile(authFile, []byte(fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, dst.Host(), auth)), 0o600))
 	}
 	write("old one")
-	c := newCopier(t, CopierOptions{})
+	c := copytest.NewCopier(t, copy.CopierOptions{})
 	for i := range 4 {
-		sys := *e.sys
+		sys := *e.Sys
 		sys.AuthFilePath = authFile
-		_, err := e.imageWith(t.Context(), c, registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1"), registryRef(t, src, "app", "v1"), Options{ImageListSelection: CopyAllImages, DestinationCtx: &sys})
+		_, err := e.ImageWith(t.Context(), c, copytest.RegistryRef(t, dst, fmt.Sprintf("app/%d", i), "v1"), copytest.RegistryRef(t, src, "app", "v1"), copy.Options{ImageListSelection: copy.CopyAllImages, DestinationCtx: &sys})
 		if i < 2 {
 			require.ErrorContains(t, err, "401")
 			assert.Equal(t, 1, dst.WrongLogins(), "it is not sent again")
@@ -180,23 +177,23 @@ func TestCopierRenewsCredentials(t *testing.T) {
 
 // TestCopierFillsABlobInfoCache as upstream's docker transport would: with where blobs were read, stored, and found.
 func TestCopierFillsABlobInfoCache(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 100)
-	src, dst := places["registry"](t).(registryPlace), places["registry"](t).(registryPlace)
-	src.push(f, "v1", imagetest.Top)
-	dst.push(f, "amd64", "amd64")
-	before, cache := dst.Blobs(dst.repo), memory.New()
-	c := newCopier(t, CopierOptions{BlobInfoCache: cache})
-	_, err := e.imageWith(t.Context(), c, dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, CheckBlobs: true})
+	src, dst := copytest.Places["registry"](t).(copytest.RegistryPlace), copytest.Places["registry"](t).(copytest.RegistryPlace)
+	src.Push(f, "v1", imagetest.Top)
+	dst.Push(f, "amd64", "amd64")
+	before, cache := dst.Blobs(dst.Repo), memory.New()
+	c := copytest.NewCopier(t, copy.CopierOptions{BlobInfoCache: cache})
+	_, err := e.ImageWith(t.Context(), c, dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, CheckBlobs: true})
 	require.NoError(t, err)
-	candidates := func(p registryPlace, d digest.Digest) []types.BICReplacementCandidate {
+	candidates := func(p copytest.RegistryPlace, d digest.Digest) []types.BICReplacementCandidate {
 		return cache.CandidateLocations(docker.Transport, types.BICTransportScope{Opaque: p.Host()}, d, false)
 	}
-	for _, d := range dst.Blobs(dst.repo) {
-		want := []types.BICReplacementCandidate{{Digest: d, Location: types.BICLocationReference{Opaque: dst.Host() + "/" + dst.repo}}}
+	for _, d := range dst.Blobs(dst.Repo) {
+		want := []types.BICReplacementCandidate{{Digest: d, Location: types.BICLocationReference{Opaque: dst.Host() + "/" + dst.Repo}}}
 		assert.Equal(t, want, candidates(dst, d))
 		if !slices.Contains(before, d) {
-			want[0].Location.Opaque = src.Host() + "/" + src.repo
+			want[0].Location.Opaque = src.Host() + "/" + src.Repo
 			assert.Equal(t, want, candidates(src, d))
 		}
 	}
@@ -204,14 +201,14 @@ func TestCopierFillsABlobInfoCache(t *testing.T) {
 
 // TestUserAgent is what requests say, unless a SystemContext says something else.
 func TestUserAgent(t *testing.T) {
-	e := newEnv(t)
-	src, dst := places["registry"](t).(registryPlace), places["registry"](t).(registryPlace)
-	src.push(imagetest.Platforms(2, 2, 100), "v1", imagetest.Top)
-	own := *e.sys
+	e := copytest.NewEnv(t)
+	src, dst := copytest.Places["registry"](t).(copytest.RegistryPlace), copytest.Places["registry"](t).(copytest.RegistryPlace)
+	src.Push(imagetest.Platforms(2, 2, 100), "v1", imagetest.Top)
+	own := *e.Sys
 	own.DockerRegistryUserAgent = "its own"
-	_, err := e.imageWith(t.Context(), newCopier(t, CopierOptions{UserAgent: "a program"}), dst.ref("v1"), src.ref("v1"), Options{DestinationCtx: &own})
+	_, err := e.ImageWith(t.Context(), copytest.NewCopier(t, copy.CopierOptions{UserAgent: "a program"}), dst.Ref("v1"), src.Ref("v1"), copy.Options{DestinationCtx: &own})
 	require.NoError(t, err)
-	for r, want := range map[registryPlace]string{src: "a program", dst: "its own"} {
+	for r, want := range map[copytest.RegistryPlace]string{src: "a program", dst: "its own"} {
 		for _, q := range r.Requests() {
 			assert.Equal(t, want, q.Header.Get("User-Agent"))
 		}

@@ -32,7 +32,7 @@ func ExampleCopier() {
 	plainHTTP := &types.SystemContext{DockerInsecureSkipTLSVerify: types.OptionalBoolTrue}
 	for _, tag := range []string{"1.0", "latest"} {
 		var report copy.Report
-		_, err := copier.Image(context.Background(), policy, reference(destination, tag), reference(source, tag), &copy.Options{
+		_, err := copier.Image(context.Background(), policy, named(destination, tag), named(source, tag), &copy.Options{
 			ImageListSelection: copy.CopyAllImages, SourceCtx: plainHTTP, DestinationCtx: plainHTTP, Report: &report,
 		})
 		if err != nil {
@@ -46,7 +46,7 @@ func ExampleCopier() {
 	// latest: 0 blobs copied
 }
 
-func reference(registry, tag string) types.ImageReference {
+func named(registry, tag string) types.ImageReference {
 	ref, err := docker.ParseReference("//" + strings.TrimPrefix(registry, "http://") + "/app:" + tag)
 	if err != nil {
 		panic(err)

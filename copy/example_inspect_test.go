@@ -17,7 +17,7 @@ var plainHTTP = &types.SystemContext{DockerInsecureSkipTLSVerify: types.Optional
 func ExampleInspect() {
 	registry, _, stop := twoRegistries()
 	defer stop()
-	found, err := copy.Inspect(context.Background(), reference(registry, "1.0"), &copy.ReadOptions{SystemContext: plainHTTP})
+	found, err := copy.Inspect(context.Background(), named(registry, "1.0"), &copy.ReadOptions{SystemContext: plainHTTP})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -37,7 +37,7 @@ func ExampleReadManifest() {
 	registry, _, stop := twoRegistries()
 	defer stop()
 	options := &copy.ReadOptions{SystemContext: plainHTTP, Side: copy.DestinationSide}
-	doc, digest, err := copy.ReadManifest(context.Background(), reference(registry, "1.0"), options)
+	doc, digest, err := copy.ReadManifest(context.Background(), named(registry, "1.0"), options)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -49,7 +49,7 @@ func ExampleReadManifest() {
 	}
 	fmt.Println(doc.MediaType, plan.Digest == digest)
 
-	_, _, err = copy.ReadManifest(context.Background(), reference(registry, "none"), options)
+	_, _, err = copy.ReadManifest(context.Background(), named(registry, "none"), options)
 	fmt.Println(errors.Is(err, copy.ErrNotFound))
 	// Output:
 	// application/vnd.oci.image.index.v1+json true
@@ -67,7 +67,7 @@ func ExampleVerify() {
 	}
 	defer policy.Destroy()
 
-	ctx, from, to := context.Background(), reference(source, "1.0"), reference(destination, "1.0")
+	ctx, from, to := context.Background(), named(source, "1.0"), named(destination, "1.0")
 	options := &copy.Options{ImageListSelection: copy.CopyAllImages, SourceCtx: plainHTTP, DestinationCtx: plainHTTP}
 	for range 2 {
 		v, err := copy.Verify(ctx, policy, to, from, &copy.VerifyOptions{Options: options, ReadBlobs: true})

@@ -1,6 +1,8 @@
 package copy
 
-import "time"
+import (
+	"time"
+)
 
 // What tests outside this package use of it, and nobody else.
 

@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"context"
@@ -16,28 +16,31 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // TestImages copies many images in one call. One fails, and its error is its own.
 func TestImages(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	src := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, AnonymousPull: true}})
 	dst := registrytest.Start(t, registrytest.Options{})
 	const n = 30
-	options := e.options(Options{ImageListSelection: CopyAllImages})
-	var jobs []Job
+	options := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages})
+	var jobs []copy.Job
 	for i := range n {
 		repo := fmt.Sprintf("app/%d", i)
 		if i != 7 {
 			f.PushTo(src, repo, "v1", imagetest.Top)
 		}
-		jobs = append(jobs, Job{Source: registryRef(t, src, repo, "v1"), Destination: registryRef(t, dst, repo, "v1")})
+		jobs = append(jobs, copy.Job{Source: copytest.RegistryRef(t, src, repo, "v1"), Destination: copytest.RegistryRef(t, dst, repo, "v1")})
 	}
 	reports := 0
-	results := Images(t.Context(), e.policy, jobs, &ImagesOptions{
+	results := copy.Images(t.Context(), e.Policy, jobs, &copy.ImagesOptions{
 		Options: options, MaxParallelDownloads: 8,
-		Done: func(r Result, report *Report) {
+		Done: func(r copy.Result, report *copy.Report) {
 			reports++
 			assert.Equal(t, r.Err == nil, report.Error == "")
 		},
@@ -47,9 +50,9 @@ func TestImages(t *testing.T) {
 	for i, r := range results {
 		assert.Equal(t, i, r.Job)
 		if i == 7 {
-			var at *Error
+			var at *copy.Error
 			require.ErrorAs(t, r.Err, &at)
-			assert.Equal(t, SourceSide, at.Side)
+			assert.Equal(t, copy.SourceSide, at.Side)
 			assert.ErrorContains(t, r.Err, "app/7")
 			continue
 		}
@@ -65,7 +68,7 @@ func TestImages(t *testing.T) {
 
 // TestImagesCancelled ends all jobs, those that have not begun included.
 func TestImagesCancelled(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	reason := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -79,12 +82,12 @@ func TestImagesCancelled(t *testing.T) {
 	})
 	dst := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
-	options := e.options(Options{ImageListSelection: CopyAllImages})
-	var jobs []Job
+	options := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages})
+	var jobs []copy.Job
 	for i := range 10 {
-		jobs = append(jobs, Job{Source: registryRef(t, src, "app", "v1"), Destination: registryRef(t, dst, fmt.Sprintf("app/%d", i), "v1")})
+		jobs = append(jobs, copy.Job{Source: copytest.RegistryRef(t, src, "app", "v1"), Destination: copytest.RegistryRef(t, dst, fmt.Sprintf("app/%d", i), "v1")})
 	}
-	for _, r := range Images(ctx, e.policy, jobs, &ImagesOptions{Options: options, MaxJobs: 3}) {
+	for _, r := range copy.Images(ctx, e.Policy, jobs, &copy.ImagesOptions{Options: options, MaxJobs: 3}) {
 		assert.ErrorIs(t, r.Err, reason)
 	}
 	for _, repo := range dst.Repos() {
@@ -94,20 +97,20 @@ func TestImagesCancelled(t *testing.T) {
 
 // TestImagesShareBlobs copies images with the same layers to many repositories at once: a layer travels once.
 func TestImagesShareBlobs(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 3, 1000)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
-	options := e.options(Options{ImageListSelection: CopyAllImages})
-	var jobs []Job
+	options := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages})
+	var jobs []copy.Job
 	const n = 40
 	for i := range n {
 		repo := fmt.Sprintf("app/%d", i)
 		f.PushTo(src, repo, "v1", imagetest.Top)
-		jobs = append(jobs, Job{Source: registryRef(t, src, repo, "v1"), Destination: registryRef(t, dst, repo, "v1")})
+		jobs = append(jobs, copy.Job{Source: copytest.RegistryRef(t, src, repo, "v1"), Destination: copytest.RegistryRef(t, dst, repo, "v1")})
 	}
 	const most = 5
 	blobs := len(src.Blobs("app/0"))
-	for _, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options, MaxRequestsPerHost: most, BytesPerSecondPerHost: 100_000_000}) {
+	for _, r := range copy.Images(t.Context(), e.Policy, jobs, &copy.ImagesOptions{Options: options, MaxRequestsPerHost: most, BytesPerSecondPerHost: 100_000_000}) {
 		require.NoError(t, r.Err)
 	}
 	for i := range n {
@@ -123,7 +126,7 @@ func TestImagesShareBlobs(t *testing.T) {
 
 // TestSmallImagesTogether holds back blobs until as many are asked for as may be at once, of more images than one.
 func TestSmallImagesTogether(t *testing.T) {
-	const most, perImage = MostSmallBlobs, 8
+	const most, perImage = copy.MostSmallBlobs, 8
 	var asked atomic.Int32
 	full := make(chan struct{})
 	src := registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
@@ -141,10 +144,10 @@ func TestSmallImagesTogether(t *testing.T) {
 		return registrytest.Answer{}
 	}})
 	dst := registrytest.Start(t, registrytest.Options{})
-	e := newEnv(t)
-	options := e.options(Options{ImageListSelection: CopyAllImages})
+	e := copytest.NewEnv(t)
+	options := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages})
 	f := imagetest.New()
-	var jobs []Job
+	var jobs []copy.Job
 	for i := range 2 * most / perImage {
 		image := fmt.Sprintf("image%d", i)
 		var layers []string
@@ -154,32 +157,32 @@ func TestSmallImagesTogether(t *testing.T) {
 		}
 		f.Image(image, imagetest.Layers(layers...))
 		f.PushTo(src, image, "v1", image)
-		jobs = append(jobs, Job{Source: registryRef(t, src, image, "v1"), Destination: registryRef(t, dst, image, "v1")})
+		jobs = append(jobs, copy.Job{Source: copytest.RegistryRef(t, src, image, "v1"), Destination: copytest.RegistryRef(t, dst, image, "v1")})
 	}
-	for _, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options}) {
+	for _, r := range copy.Images(t.Context(), e.Policy, jobs, &copy.ImagesOptions{Options: options}) {
 		require.NoError(t, r.Err)
 	}
 }
 
 // TestPlanImages plans what Images would do, before and after it has been done, over a few connections.
 func TestPlanImages(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f := imagetest.Platforms(3, 2, 100)
-	options := e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: true})
+	options := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, CompareDestination: true})
 	const n, atOnce = 60, 2
-	var jobs []Job
+	var jobs []copy.Job
 	for i := range n {
 		repo := fmt.Sprintf("app/%d", i)
 		if i != 7 {
 			f.PushTo(src, repo, "v1", imagetest.Top)
 		}
-		jobs = append(jobs, Job{Source: registryRef(t, src, repo, "v1"), Destination: registryRef(t, dst, repo, "v1")})
+		jobs = append(jobs, copy.Job{Source: copytest.RegistryRef(t, src, repo, "v1"), Destination: copytest.RegistryRef(t, dst, repo, "v1")})
 	}
-	many := &ImagesOptions{Options: options, MaxJobs: atOnce, Done: func(Result, *Report) { t.Error("a plan is no copy") }}
+	many := &copy.ImagesOptions{Options: options, MaxJobs: atOnce, Done: func(copy.Result, *copy.Report) { t.Error("a plan is no copy") }}
 	check := func(upToDate bool) {
 		var seen []int
-		PlanImages(t.Context(), e.policy, jobs, many, func(p PlannedImage) {
+		copy.PlanImages(t.Context(), e.Policy, jobs, many, func(p copy.PlannedImage) {
 			seen = append(seen, p.Job)
 			if p.Job == 7 {
 				assert.ErrorContains(t, p.Err, "app/7")
@@ -201,7 +204,7 @@ func TestPlanImages(t *testing.T) {
 	for _, reg := range []*registrytest.Registry{src, dst} {
 		assert.Less(t, reg.Connections(), n/2, "connections are used again")
 	}
-	for i, r := range Images(t.Context(), e.policy, jobs, &ImagesOptions{Options: options}) {
+	for i, r := range copy.Images(t.Context(), e.Policy, jobs, &copy.ImagesOptions{Options: options}) {
 		assert.Equal(t, i == 7, r.Err != nil, "%v", r.Err)
 	}
 	dst.ResetLog()
@@ -213,7 +216,7 @@ func TestPlanImages(t *testing.T) {
 	stopped, stop := context.WithCancelCause(t.Context())
 	reason := errors.New("enough")
 	planned := 0
-	PlanImages(stopped, e.policy, jobs, many, func(p PlannedImage) {
+	copy.PlanImages(stopped, e.Policy, jobs, many, func(p copy.PlannedImage) {
 		stop(reason)
 		planned++
 		if p.Err != nil && p.Job != 7 {
@@ -221,5 +224,5 @@ func TestPlanImages(t *testing.T) {
 		}
 	})
 	assert.Equal(t, n, planned)
-	PlanImages(t.Context(), e.policy, []Job{{}}, nil, func(p PlannedImage) { assert.ErrorContains(t, p.Err, "no source") })
+	copy.PlanImages(t.Context(), e.Policy, []copy.Job{{}}, nil, func(p copy.PlannedImage) { assert.ErrorContains(t, p.Err, "no source") })
 }

@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"errors"
@@ -13,17 +13,20 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // TestInspect reads a list with a missing child.
 func TestInspect(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Nested()
 	r := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(r, "app", "v1", imagetest.Top, "arm64")
-	found, err := Inspect(t.Context(), registryRef(t, r, "app", "v1"), &ReadOptions{SystemContext: e.sys})
+	found, err := copy.Inspect(t.Context(), copytest.RegistryRef(t, r, "app", "v1"), &copy.ReadOptions{SystemContext: e.Sys})
 	require.NoError(t, err)
-	assert.Equal(t, InspectionSchema, found.Schema)
+	assert.Equal(t, copy.InspectionSchema, found.Schema)
 	assert.Equal(t, "docker://"+r.Host()+"/app:v1", found.Reference)
 	assert.Equal(t, f.Digest(imagetest.Top), found.Digest)
 	assert.Nil(t, found.Image)
@@ -44,7 +47,7 @@ func TestInspect(t *testing.T) {
 
 // TestReadsThatFail are *Errors, and ErrNotFound if and only if there is nothing.
 func TestReadsThatFail(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	child := imagetest.Nested().Digest("amd64")
 	for name, c := range map[string]struct {
 		o      registrytest.Options
@@ -56,18 +59,18 @@ func TestReadsThatFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := registrytest.Start(t, c.o)
-			ref := registryRef(t, r, "app", "v1")
-			for side, o := range map[Side]*ReadOptions{
-				SourceSide:      {SystemContext: e.sys},
-				DestinationSide: {SystemContext: e.sys, Side: DestinationSide},
+			ref := copytest.RegistryRef(t, r, "app", "v1")
+			for side, o := range map[copy.Side]*copy.ReadOptions{
+				copy.SourceSide:      {SystemContext: e.Sys},
+				copy.DestinationSide: {SystemContext: e.Sys, Side: copy.DestinationSide},
 			} {
-				_, inspecting := Inspect(t.Context(), ref, o)
-				_, _, reading := ReadManifest(t.Context(), ref, o)
+				_, inspecting := copy.Inspect(t.Context(), ref, o)
+				_, _, reading := copy.ReadManifest(t.Context(), ref, o)
 				for _, err := range []error{inspecting, reading} {
-					failed, ok := errors.AsType[*Error](err)
+					failed, ok := errors.AsType[*copy.Error](err)
 					require.True(t, ok, err)
 					assert.Equal(t, side, failed.Side)
-					assert.Equal(t, c.absent, errors.Is(err, ErrNotFound), err)
+					assert.Equal(t, c.absent, errors.Is(err, copy.ErrNotFound), err)
 				}
 			}
 		})
@@ -77,8 +80,8 @@ func TestReadsThatFail(t *testing.T) {
 			func(q *http.Request) bool { return filepath.Base(q.URL.Path) == child.String() },
 			registrytest.EveryNth(1, registrytest.Fail(http.StatusForbidden, "DENIED", "no")))})
 		imagetest.Nested().PushTo(r, "app", "v1", imagetest.Top)
-		_, err := Inspect(t.Context(), registryRef(t, r, "app", "v1"), &ReadOptions{SystemContext: e.sys})
-		failed, ok := errors.AsType[*Error](err)
+		_, err := copy.Inspect(t.Context(), copytest.RegistryRef(t, r, "app", "v1"), &copy.ReadOptions{SystemContext: e.Sys})
+		failed, ok := errors.AsType[*copy.Error](err)
 		require.True(t, ok, err)
 		assert.Equal(t, "inspecting", failed.Op)
 		assert.ErrorContains(t, err, child.String())
@@ -87,17 +90,17 @@ func TestReadsThatFail(t *testing.T) {
 
 // TestReadSides: a mirror that registries.conf names stands in for a source, and never for a destination.
 func TestReadSides(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	own, mirror := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f.PushTo(own, "app", "v1", "amd64")
 	f.PushTo(mirror, "app", "v1", imagetest.Top)
-	sys := *e.sys
+	sys := *e.Sys
 	sys.SystemRegistriesConfPath = filepath.Join(t.TempDir(), "registries.conf")
 	require.NoError(t, os.WriteFile(sys.SystemRegistriesConfPath, fmt.Appendf(nil,
 		"[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", own.Host(), mirror.Host()), 0o600))
-	for side, want := range map[Side]string{"": imagetest.Top, SourceSide: imagetest.Top, DestinationSide: "amd64"} {
-		doc, d, err := ReadManifest(t.Context(), registryRef(t, own, "app", "v1"), &ReadOptions{SystemContext: &sys, Side: side})
+	for side, want := range map[copy.Side]string{"": imagetest.Top, copy.SourceSide: imagetest.Top, copy.DestinationSide: "amd64"} {
+		doc, d, err := copy.ReadManifest(t.Context(), copytest.RegistryRef(t, own, "app", "v1"), &copy.ReadOptions{SystemContext: &sys, Side: side})
 		require.NoError(t, err)
 		assert.Equal(t, f.Digest(want), d, side)
 		content, mediaType := f.Document(want)
@@ -109,17 +112,17 @@ func TestReadSides(t *testing.T) {
 
 // TestVerify holds a mirror against what a Copier has made of it, before and after something happened to it.
 func TestVerify(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 100)
 	src := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, AnonymousPull: true}})
 	dst := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
-	from, to := registryRef(t, src, "app", "v1"), registryRef(t, dst, "mirror/app", "v1")
-	c := newCopier(t, CopierOptions{})
-	o := e.options(auto("linux/amd64"))
+	from, to := copytest.RegistryRef(t, src, "app", "v1"), copytest.RegistryRef(t, dst, "mirror/app", "v1")
+	c := copytest.NewCopier(t, copy.CopierOptions{})
+	o := e.Options(copytest.Auto("linux/amd64"))
 	o.CompareDestination = true // which makes no difference
-	verify := func(readBlobs bool) *Verification {
-		v, err := c.Verify(t.Context(), e.policy, to, from, &VerifyOptions{Options: o, ReadBlobs: readBlobs})
+	verify := func(readBlobs bool) *copy.Verification {
+		v, err := c.Verify(t.Context(), e.Policy, to, from, &copy.VerifyOptions{Options: o, ReadBlobs: readBlobs})
 		require.NoError(t, err)
 		return v
 	}
@@ -129,7 +132,7 @@ func TestVerify(t *testing.T) {
 	require.Len(t, v.Violations, 1)
 	assert.Equal(t, "list "+f.Digest(imagetest.Top).String()+": the destination names nothing", v.Violations[0].String())
 
-	_, err := c.Image(t.Context(), e.policy, to, from, o)
+	_, err := c.Image(t.Context(), e.Policy, to, from, o)
 	require.NoError(t, err)
 	imagetest.CheckRegistry(t, dst, "mirror/app", imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"arm64", "arm/v7"}})
 	v = verify(true)
@@ -143,7 +146,7 @@ func TestVerify(t *testing.T) {
 	dst.DeleteBlob("mirror/app", f.Digest("amd64.1"))
 	v = verify(false)
 	require.Len(t, v.Violations, 1)
-	assert.Equal(t, Violation{Digest: f.Digest("amd64.1"), What: "layer", Platform: "linux/amd64", Problem: "it is missing"}, v.Violations[0])
+	assert.Equal(t, copy.Violation{Digest: f.Digest("amd64.1"), What: "layer", Platform: "linux/amd64", Problem: "it is missing"}, v.Violations[0])
 	assert.Equal(t, 3, v.Blobs)
 	assert.Equal(t, writes, dst.Count(func(r registrytest.Request) bool { return r.Method != http.MethodGet && r.Method != http.MethodHead }), "nothing is written")
 	assert.Equal(t, 1, src.Count(registrytest.Is(http.MethodGet, registrytest.KindToken)), "the token is shared")
@@ -156,11 +159,11 @@ func TestVerify(t *testing.T) {
 
 // TestVerifyWhatIsNotForeseen: what images become that change on the way is not known.
 func TestVerifyWhatIsNotForeseen(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
-	o := e.options(Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: "application/vnd.docker.distribution.manifest.v2+json"})
-	_, err := Verify(t.Context(), e.policy, registryRef(t, dst, "app", "v1"), registryRef(t, src, "app", "v1"), &VerifyOptions{Options: o})
+	o := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: "application/vnd.docker.distribution.manifest.v2+json"})
+	_, err := copy.Verify(t.Context(), e.Policy, copytest.RegistryRef(t, dst, "app", "v1"), copytest.RegistryRef(t, src, "app", "v1"), &copy.VerifyOptions{Options: o})
 	assert.ErrorContains(t, err, "cannot be told beforehand")
 }

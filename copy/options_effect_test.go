@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"archive/tar"
@@ -27,28 +27,31 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/manifest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // An effectTest sets options of copies from one signed list at a registry, and tells what became of them.
 type effectTest struct {
-	*env
+	*copytest.Env
 	t       *testing.T
-	src     registryPlace
+	src     copytest.RegistryPlace
 	fixture *imagetest.Fixture
 	private string
 }
 
 // seen is everything that a copy can be told by: its error, the destination, and what the report says.
-func (e *effectTest) seen(t *testing.T, source string, o Options) string {
-	dst := places["registry"](t).(registryPlace)
-	var r Report
+func (e *effectTest) seen(t *testing.T, source string, o copy.Options) string {
+	dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
+	var r copy.Report
 	o.Report = &r
 	src := e.src
 	if source == "signed" {
-		src.repo = "signed"
+		src.Repo = "signed"
 	}
-	_, err := e.copier(o).Image(t.Context(), e.policy, dst.ref("v1"), src.ref(source), e.options(o))
-	text := fmt.Sprintf("error %v\n%s\nwarnings %v", err, dst.Snapshot(dst.repo), r.Warnings)
+	_, err := e.Copier(o).Image(t.Context(), e.Policy, dst.Ref("v1"), src.Ref(source), e.Options(o))
+	text := fmt.Sprintf("error %v\n%s\nwarnings %v", err, dst.Snapshot(dst.Repo), r.Warnings)
 	if r.Plan != nil {
 		text += "\nway " + string(r.Plan.Way)
 	}
@@ -56,7 +59,7 @@ func (e *effectTest) seen(t *testing.T, source string, o Options) string {
 }
 
 // differs fails the test unless a copy with one choice more is another one.
-func (e *effectTest) differs(t *testing.T, source string, without Options, set func(*Options)) string {
+func (e *effectTest) differs(t *testing.T, source string, without copy.Options, set func(*copy.Options)) string {
 	with := without
 	set(&with)
 	seen := e.seen(t, source, with)
@@ -67,8 +70,8 @@ func (e *effectTest) differs(t *testing.T, source string, without Options, set f
 // TestEveryOptionHasAnEffect sets each field of Options and sees what it does, or that it is refused. A field that is not
 // here fails it.
 func TestEveryOptionHasAnEffect(t *testing.T) {
-	env, private, _ := newSigningEnv(t)
-	e := &effectTest{env: env, t: t, private: private, fixture: imagetest.New()}
+	env, private, _ := copytest.NewSigningEnv(t)
+	e := &effectTest{Env: env, t: t, private: private, fixture: imagetest.New()}
 	f := e.fixture
 	f.Layer("zstd", imagetest.Zstd())
 	f.Layer("elsewhere", imagetest.Foreign("http://127.0.0.1:1/layer"))
@@ -82,166 +85,166 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 	f.Image("secret", imagetest.Platform("linux/amd64"), imagetest.Layers("encrypted"))
 	f.List("list", imagetest.Entries("amd64", "arm64", "att-amd64", "att-arm64"))
 	f.List("twins", imagetest.Entry("amd64"), imagetest.Entry("twin", imagetest.Annotation("io.github.containers.compression.zstd", "true")))
-	e.src = registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	e.src.push(f, "list", "list")
-	e.src.push(f, "twins", "twins")
-	e.src.push(f, "foreign", "foreign")
-	e.src.push(f, "secret", "secret")
-	sparse := registryPlace{t, e.src.Registry, "sparse"}
-	sparse.push(f, "list", "list", "arm64")
-	_, err := e.image(t.Context(), registryPlace{t, e.src.Registry, "signed"}.ref("signed"), e.src.ref("list"), Options{
-		ImageListSelection: CopyAllImages, SignBySigstorePrivateKeyFile: private, SignSigstorePrivateKeyPassphrase: []byte("passphrase"),
+	e.src = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	e.src.Push(f, "list", "list")
+	e.src.Push(f, "twins", "twins")
+	e.src.Push(f, "foreign", "foreign")
+	e.src.Push(f, "secret", "secret")
+	sparse := copytest.RegistryAt(t, e.src.Registry, "sparse")
+	sparse.Push(f, "list", "list", "arm64")
+	_, err := e.Image(t.Context(), copytest.RegistryAt(t, e.src.Registry, "signed").Ref("signed"), e.src.Ref("list"), copy.Options{
+		ImageListSelection: copy.CopyAllImages, SignBySigstorePrivateKeyFile: private, SignSigstorePrivateKeyPassphrase: []byte("passphrase"),
 	})
 	require.NoError(t, err)
 
-	all := Options{ImageListSelection: CopyAllImages}
-	specific := Options{ImageListSelection: CopySpecificImages}
-	one := Options{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64")}
+	all := copy.Options{ImageListSelection: copy.CopyAllImages}
+	specific := copy.Options{ImageListSelection: copy.CopySpecificImages}
+	one := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64")}
 	strip := one
-	strip.SparseManifestListAction = StripSparseManifestList
-	byKey := Options{SignBySigstorePrivateKeyFile: private, SignSigstorePrivateKeyPassphrase: []byte("passphrase")}
+	strip.SparseManifestListAction = copy.StripSparseManifestList
+	byKey := copy.Options{SignBySigstorePrivateKeyFile: private, SignSigstorePrivateKeyPassphrase: []byte("passphrase")}
 	// differs is for fields whose effect shows at the destination.
-	differs := func(source string, without Options, set func(*Options)) func(*testing.T) {
+	differs := func(source string, without copy.Options, set func(*copy.Options)) func(*testing.T) {
 		return func(t *testing.T) { e.differs(t, source, without, set) }
 	}
-	refused := func(source string, without Options, set func(*Options), want string) func(*testing.T) {
+	refused := func(source string, without copy.Options, set func(*copy.Options), want string) func(*testing.T) {
 		return func(t *testing.T) { assert.Contains(t, e.differs(t, source, without, set), want) }
 	}
 
 	effects := map[string]func(*testing.T){
-		"RemoveSignatures":     differs("signed", all, func(o *Options) { o.RemoveSignatures = true }),
-		"RemoveListSignatures": differs("signed", all, func(o *Options) { o.RemoveListSignatures = true }),
+		"RemoveSignatures":     differs("signed", all, func(o *copy.Options) { o.RemoveSignatures = true }),
+		"RemoveListSignatures": differs("signed", all, func(o *copy.Options) { o.RemoveListSignatures = true }),
 		"Signers": func(t *testing.T) {
 			s, err := sigstore.NewSigner(sigstore.WithPrivateKeyFile(private, []byte("passphrase")))
 			require.NoError(t, err)
 			defer func() { require.NoError(t, s.Close()) }()
-			assert.Contains(t, e.differs(t, "list", Options{}, func(o *Options) { o.Signers = []*signer.Signer{s} }), ".sig sha256:")
+			assert.Contains(t, e.differs(t, "list", copy.Options{}, func(o *copy.Options) { o.Signers = []*signer.Signer{s} }), ".sig sha256:")
 		},
 		// With the openpgp build tag, upstream makes no such signatures and says so.
-		"SignBy": refused("list", Options{}, func(o *Options) { o.SignBy = "nobody" }, "signing"),
+		"SignBy": refused("list", copy.Options{}, func(o *copy.Options) { o.SignBy = "nobody" }, "signing"),
 		"SignPassphrase": func(t *testing.T) {
-			u := UpstreamOptions(&Options{SignBy: "nobody", SignPassphrase: "secret"}, &Plan{})
+			u := copy.UpstreamOptions(&copy.Options{SignBy: "nobody", SignPassphrase: "secret"}, &copy.Plan{})
 			assert.Equal(t, "secret", u.SignPassphrase, "SignBy alone is an error already, with the openpgp build tag")
 		},
-		"SignBySigstorePrivateKeyFile": refused("list", Options{SignSigstorePrivateKeyPassphrase: []byte("passphrase")}, func(o *Options) { o.SignBySigstorePrivateKeyFile = "nowhere" }, "nowhere"),
-		"SignSigstorePrivateKeyPassphrase": differs("list", Options{SignBySigstorePrivateKeyFile: private}, func(o *Options) {
+		"SignBySigstorePrivateKeyFile": refused("list", copy.Options{SignSigstorePrivateKeyPassphrase: []byte("passphrase")}, func(o *copy.Options) { o.SignBySigstorePrivateKeyFile = "nowhere" }, "nowhere"),
+		"SignSigstorePrivateKeyPassphrase": differs("list", copy.Options{SignBySigstorePrivateKeyFile: private}, func(o *copy.Options) {
 			o.SignSigstorePrivateKeyPassphrase = []byte("passphrase")
 		}),
-		"SignIdentity": refused("list", byKey, func(o *Options) {
-			o.SignIdentity = must(reference.ParseNormalizedNamed("example.com/name-only"))
+		"SignIdentity": refused("list", byKey, func(o *copy.Options) {
+			o.SignIdentity = copytest.Must(reference.ParseNormalizedNamed("example.com/name-only"))
 		}, "Sign identity must be"),
 		"ReportWriter": func(t *testing.T) {
 			var lines bytes.Buffer
-			e.seen(t, "list", Options{ReportWriter: &lines})
+			e.seen(t, "list", copy.Options{ReportWriter: &lines})
 			assert.Contains(t, lines.String(), "Copying blob sha256:")
 		},
-		"SourceCtx": differs("list", Options{}, func(o *Options) {
-			sys := *e.sys
+		"SourceCtx": differs("list", copy.Options{}, func(o *copy.Options) {
+			sys := *e.Sys
 			sys.ArchitectureChoice = "arm64"
 			o.SourceCtx = &sys
 		}),
-		"DestinationCtx": differs("list", Options{}, func(o *Options) {
-			sys := *e.sys
+		"DestinationCtx": differs("list", copy.Options{}, func(o *copy.Options) {
+			sys := *e.Sys
 			sys.CompressionFormat = &compression.Zstd
 			o.DestinationCtx = &sys
 		}),
 		"ProgressInterval": func(t *testing.T) {
-			assert.Empty(t, e.events(t, Options{Progress: make(chan types.ProgressProperties)}))
+			assert.Empty(t, e.events(t, copy.Options{Progress: make(chan types.ProgressProperties)}))
 		},
 		"Progress": func(t *testing.T) {
-			assert.NotEmpty(t, e.events(t, Options{Progress: make(chan types.ProgressProperties), ProgressInterval: time.Nanosecond}))
+			assert.NotEmpty(t, e.events(t, copy.Options{Progress: make(chan types.ProgressProperties), ProgressInterval: time.Nanosecond}))
 		},
 		"Overview": func(t *testing.T) {
-			o := NewOverview(OverviewOptions{})
+			o := copy.NewOverview(copy.OverviewOptions{})
 			defer o.Close()
-			e.seen(t, "list", Options{Overview: o})
+			e.seen(t, "list", copy.Options{Overview: o})
 			assert.NotZero(t, o.Totals().Blobs)
 		},
-		"PreserveDigests":          refused("list", strip, func(o *Options) { o.PreserveDigests = true }, "must not be changed"),
-		"ForceManifestMIMEType":    differs("list", Options{}, func(o *Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }),
-		"ImageListSelection":       differs("list", Options{}, func(o *Options) { o.ImageListSelection = CopyAllImages }),
-		"Instances":                differs("list", specific, func(o *Options) { o.Instances = f.Digests("arm64") }),
-		"InstancePlatforms":        differs("list", specific, func(o *Options) { o.InstancePlatforms = platforms("linux/arm64") }),
-		"SparseManifestListAction": differs("list", one, func(o *Options) { o.SparseManifestListAction = StripSparseManifestList }),
-		"PreferGzipInstances":      differs("twins", Options{}, func(o *Options) { o.PreferGzipInstances = types.OptionalBoolTrue }),
+		"PreserveDigests":          refused("list", strip, func(o *copy.Options) { o.PreserveDigests = true }, "must not be changed"),
+		"ForceManifestMIMEType":    differs("list", copy.Options{}, func(o *copy.Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }),
+		"ImageListSelection":       differs("list", copy.Options{}, func(o *copy.Options) { o.ImageListSelection = copy.CopyAllImages }),
+		"Instances":                differs("list", specific, func(o *copy.Options) { o.Instances = f.Digests("arm64") }),
+		"InstancePlatforms":        differs("list", specific, func(o *copy.Options) { o.InstancePlatforms = copytest.Platforms("linux/arm64") }),
+		"SparseManifestListAction": differs("list", one, func(o *copy.Options) { o.SparseManifestListAction = copy.StripSparseManifestList }),
+		"PreferGzipInstances":      differs("twins", copy.Options{}, func(o *copy.Options) { o.PreferGzipInstances = types.OptionalBoolTrue }),
 		"OciEncryptConfig": func(t *testing.T) {
-			seen := e.differs(t, "list", Options{}, func(o *Options) { o.OciEncryptConfig = &encconfig.EncryptConfig{} })
+			seen := e.differs(t, "list", copy.Options{}, func(o *copy.Options) { o.OciEncryptConfig = &encconfig.EncryptConfig{} })
 			assert.Contains(t, seen, "way upstream", "alone, it encrypts nothing there")
 		},
-		"OciEncryptLayers":              refused("list", Options{}, func(o *Options) { o.OciEncryptLayers = &[]int{7} }, "layer index 7 out of range"),
-		"OciDecryptConfig":              refused("secret", Options{}, func(o *Options) { o.OciDecryptConfig = &encconfig.DecryptConfig{} }, "decrypting layer"),
+		"OciEncryptLayers":              refused("list", copy.Options{}, func(o *copy.Options) { o.OciEncryptLayers = &[]int{7} }, "layer index 7 out of range"),
+		"OciDecryptConfig":              refused("secret", copy.Options{}, func(o *copy.Options) { o.OciDecryptConfig = &encconfig.DecryptConfig{} }, "decrypting layer"),
 		"ConcurrentBlobCopiesSemaphore": e.counts,
 		"MaxParallelDownloads": func(t *testing.T) {
-			alone := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-			alone.push(f, "v1", "list")
-			_, err := e.image(t.Context(), places["registry"](t).ref("v1"), alone.ref("v1"), Options{ImageListSelection: CopyAllImages, MaxParallelDownloads: 1})
+			alone := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			alone.Push(f, "v1", "list")
+			_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), alone.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, MaxParallelDownloads: 1})
 			require.NoError(t, err)
 			assert.Equal(t, 1, alone.Peak())
 		},
 		"OptimizeDestinationImageAlreadyExists": func(t *testing.T) {
 			for _, optimize := range []bool{false, true} {
-				dst := places["registry"](t)
+				dst := copytest.Places["registry"](t)
 				for _, written := range []bool{true, false} {
-					r, err := e.image(t.Context(), dst.ref("v1"), e.src.ref("list"), Options{ImageListSelection: CopyAllImages, OptimizeDestinationImageAlreadyExists: optimize})
+					r, err := e.Image(t.Context(), dst.Ref("v1"), e.src.Ref("list"), copy.Options{ImageListSelection: copy.CopyAllImages, OptimizeDestinationImageAlreadyExists: optimize})
 					require.NoError(t, err)
 					assert.Equal(t, written, r.Written, "subsumed: what is there is always looked for")
 				}
 			}
 		},
-		"DownloadForeignLayers": differs("foreign", Options{}, func(o *Options) { o.DownloadForeignLayers = true }),
-		"EnsureCompressionVariantsExist": differs("list", all, func(o *Options) {
-			o.EnsureCompressionVariantsExist = []OptionCompressionVariant{{Algorithm: compression.Zstd}}
+		"DownloadForeignLayers": differs("foreign", copy.Options{}, func(o *copy.Options) { o.DownloadForeignLayers = true }),
+		"EnsureCompressionVariantsExist": differs("list", all, func(o *copy.Options) {
+			o.EnsureCompressionVariantsExist = []copy.OptionCompressionVariant{{Algorithm: compression.Zstd}}
 		}),
-		"ForceCompressionFormat": refused("list", Options{}, func(o *Options) { o.ForceCompressionFormat = true }, "needs DestinationCtx.CompressionFormat"),
+		"ForceCompressionFormat": refused("list", copy.Options{}, func(o *copy.Options) { o.ForceCompressionFormat = true }, "needs DestinationCtx.CompressionFormat"),
 		"ReportResolvedReference": func(t *testing.T) {
-			resolved := e.src.ref("list")
-			e.seen(t, "list", Options{ReportResolvedReference: &resolved})
+			resolved := e.src.Ref("list")
+			e.seen(t, "list", copy.Options{ReportResolvedReference: &resolved})
 			assert.Nil(t, resolved)
 		},
 		"DestinationTimestamp": e.dates,
-		"InstanceIndexes":      differs("list", specific, func(o *Options) { o.InstanceIndexes = []int{1} }),
-		"OptionalPlatforms":    differs("list", one, func(o *Options) { o.OptionalPlatforms = platforms("linux/s390x") }),
-		"RequiredPlatforms":    refused("list", all, func(o *Options) { o.RequiredPlatforms = platforms("linux/s390x") }, "required platform linux/s390x"),
-		"Attestations":         differs("list", strip, func(o *Options) { o.Attestations = DropAttestations }),
+		"InstanceIndexes":      differs("list", specific, func(o *copy.Options) { o.InstanceIndexes = []int{1} }),
+		"OptionalPlatforms":    differs("list", one, func(o *copy.Options) { o.OptionalPlatforms = copytest.Platforms("linux/s390x") }),
+		"RequiredPlatforms":    refused("list", all, func(o *copy.Options) { o.RequiredPlatforms = copytest.Platforms("linux/s390x") }, "required platform linux/s390x"),
+		"Attestations":         differs("list", strip, func(o *copy.Options) { o.Attestations = copy.DropAttestations }),
 		"MissingInstances": func(t *testing.T) {
-			for action, ok := range map[MissingInstanceAction]bool{FailOnMissing: false, SkipMissing: true} {
-				_, err := e.image(t.Context(), places["registry"](t).ref("v1"), sparse.ref("list"), Options{ImageListSelection: CopyAllImages, MissingInstances: action})
+			for action, ok := range map[copy.MissingInstanceAction]bool{copy.FailOnMissing: false, copy.SkipMissing: true} {
+				_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), sparse.Ref("list"), copy.Options{ImageListSelection: copy.CopyAllImages, MissingInstances: action})
 				assert.Equal(t, ok, err == nil, "%v", err)
 			}
 		},
-		"Referrers":        refused("list", byKey, func(o *Options) { o.Referrers = AllReferrers }, "Referrers"),
+		"Referrers":        refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
 		"ReferrerTypes":    nil, // only narrows Referrers: attached_test.go
-		"DigestTags":       refused("list", byKey, func(o *Options) { o.DigestTags = true }, "DigestTags"),
+		"DigestTags":       refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),
 		"ListSignatures":   nil, // listsignatures_test.go
-		"WidenedChildTags": nil, // registries_sparse_test.go
+		"WidenedChildTags": nil, // internal/registries/sparse_test.go
 		"KeepVoid":         nil, // only widens Referrers and DigestTags: attached_test.go
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
-				dst := places["registry"](t).(registryPlace)
-				dst.push(f, "v1", "list")
-				require.True(t, dst.DeleteBlob(dst.repo, f.Digest("amd64.layer")))
-				r, err := e.image(t.Context(), dst.ref("v1"), e.src.ref("list"), Options{ImageListSelection: CopyAllImages, CheckBlobs: check})
+				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
+				dst.Push(f, "v1", "list")
+				require.True(t, dst.DeleteBlob(dst.Repo, f.Digest("amd64.layer")))
+				r, err := e.Image(t.Context(), dst.Ref("v1"), e.src.Ref("list"), copy.Options{ImageListSelection: copy.CopyAllImages, CheckBlobs: check})
 				require.NoError(t, err)
 				assert.Equal(t, copied, r.BlobsCopied)
 			}
 		},
 		"CompareDestination": func(t *testing.T) {
-			dst := places["registry"](t)
-			dst.push(f, "v1", "list")
+			dst := copytest.Places["registry"](t)
+			dst.Push(f, "v1", "list")
 			for compare, copies := range map[bool]int{false: 4, true: 0} {
-				p, err := e.copier(Options{}).Prepare(t.Context(), e.policy, dst.ref("v1"), e.src.ref("list"), e.options(Options{ImageListSelection: CopyAllImages, CompareDestination: compare}))
+				p, err := e.Copier(copy.Options{}).Prepare(t.Context(), e.Policy, dst.Ref("v1"), e.src.Ref("list"), e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, CompareDestination: compare}))
 				require.NoError(t, err)
 				assert.Len(t, p.Plan().Copies, copies)
 				require.NoError(t, p.Close())
 			}
 		},
 		"Report": func(t *testing.T) {
-			r, err := e.image(t.Context(), places["registry"](t).ref("v1"), e.src.ref("list"), Options{})
+			r, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), e.src.Ref("list"), copy.Options{})
 			require.NoError(t, err)
 			assert.True(t, r.Written)
 		},
 	}
-	for field := range reflect.TypeFor[Options]().Fields() {
+	for field := range reflect.TypeFor[copy.Options]().Fields() {
 		if !field.IsExported() {
 			continue
 		}
@@ -256,7 +259,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 }
 
 // events returns the events of a copy.
-func (e *effectTest) events(t *testing.T, o Options) []types.ProgressProperties {
+func (e *effectTest) events(t *testing.T, o copy.Options) []types.ProgressProperties {
 	var events []types.ProgressProperties
 	done := make(chan struct{})
 	go func() {
@@ -280,15 +283,15 @@ func (e *effectTest) counts(t *testing.T) {
 		}
 		return registrytest.Answer{}
 	}}
-	src, dst := registryPlace{t, registrytest.Start(t, o), "app"}, registryPlace{t, registrytest.Start(t, o), "app"}
-	src.push(e.fixture, "v1", "list")
-	prepared, err := Prepare(t.Context(), e.policy, dst.ref("v1"), src.ref("v1"),
-		e.options(Options{ImageListSelection: CopyAllImages, ConcurrentBlobCopiesSemaphore: only}))
+	src, dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app"), copytest.RegistryAt(t, registrytest.Start(t, o), "app")
+	src.Push(e.fixture, "v1", "list")
+	prepared, err := copy.Prepare(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"),
+		e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, ConcurrentBlobCopiesSemaphore: only}))
 	require.NoError(t, err)
 	_, err = prepared.Execute(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, prepared.Close())
-	assert.Equal(t, e.fixture.Digest("list"), dst.top("v1"))
+	assert.Equal(t, e.fixture.Digest("list"), dst.Top("v1"))
 	assert.True(t, only.TryAcquire(1), "what was taken is given back")
 }
 
@@ -298,9 +301,9 @@ func (e *effectTest) dates(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "archive.tar")
 	ref, err := ociarchive.NewReference(file, "v1")
 	require.NoError(t, err)
-	r, err := e.image(t.Context(), ref, e.src.ref("list"), Options{DestinationTimestamp: &at})
+	r, err := e.Image(t.Context(), ref, e.src.Ref("list"), copy.Options{DestinationTimestamp: &at})
 	require.NoError(t, err)
-	assert.Equal(t, Upstream, r.Plan.Way)
+	assert.Equal(t, copy.Upstream, r.Plan.Way)
 	content, err := os.Open(file)
 	require.NoError(t, err)
 	defer content.Close()

@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"bytes"
@@ -17,6 +17,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/manifest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // collect returns the events that a copy sends.
@@ -54,24 +57,24 @@ func byBlob(t *testing.T, events []types.ProgressProperties) map[digest.Digest][
 
 // TestProgressEvents holds the events of each distinct blob against upstream's.
 func TestProgressEvents(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 300_000, imagetest.SharedBase())
-	src := places["registry"](t)
-	src.push(f, "v1", imagetest.Top)
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
 	for name, interval := range map[string]time.Duration{"reads": time.Nanosecond, "no reads": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			theirs, err := collect(func(events chan types.ProgressProperties) error {
-				_, err := upstream.Image(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref("v1"), &upstream.Options{
-					SourceCtx: e.sys, DestinationCtx: e.sys, ImageListSelection: upstream.CopyAllImages, Progress: events, ProgressInterval: interval,
+				_, err := upstream.Image(t.Context(), e.Policy, copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), &upstream.Options{
+					SourceCtx: e.Sys, DestinationCtx: e.Sys, ImageListSelection: upstream.CopyAllImages, Progress: events, ProgressInterval: interval,
 				})
 				return err
 			})
 			require.NoError(t, err)
-			dst := places["registry"](t)
-			o := Options{ImageListSelection: CopyAllImages, ProgressInterval: interval}
+			dst := copytest.Places["registry"](t)
+			o := copy.Options{ImageListSelection: copy.CopyAllImages, ProgressInterval: interval}
 			ours, err := collect(func(events chan types.ProgressProperties) error {
 				o.Progress = events
-				_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 				return err
 			})
 			require.NoError(t, err)
@@ -89,7 +92,7 @@ func TestProgressEvents(t *testing.T) {
 			o.CheckBlobs = true
 			again, err := collect(func(events chan types.ProgressProperties) error {
 				o.Progress = events
-				_, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), o)
+				_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 				return err
 			})
 			require.NoError(t, err)
@@ -103,30 +106,30 @@ func TestProgressEvents(t *testing.T) {
 
 // TestReportLines holds the lines for people against upstream's: the same ones, but for what happens once here and once an image there.
 func TestReportLines(t *testing.T) {
-	e, private, _ := newSigningEnv(t)
+	e, private, _ := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(3, 2, 100)
-	signed := signedSource(t, e, f, private, registrytest.Options{})
-	for name, o := range map[string]Options{
-		"all":         {ImageListSelection: CopyAllImages},
-		"subset":      {ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/arm64")},
+	signed := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	for name, o := range map[string]copy.Options{
+		"all":         {ImageListSelection: copy.CopyAllImages},
+		"subset":      {ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/arm64")},
 		"system":      {},
-		"handed over": {ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true},
+		"handed over": {ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true},
 	} {
 		for _, tag := range []string{"v1", "plain"} {
 			t.Run(name+" of "+tag, func(t *testing.T) {
 				src := signed
 				if tag == "plain" {
-					src = registryPlace{t, registrytest.Start(t, registrytest.Options{}), "plain"}
-					src.push(f, "plain", imagetest.Top)
+					src = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "plain")
+					src.Push(f, "plain", imagetest.Top)
 				}
 				var theirs, ours lockedBuffer
-				_, err := upstream.Image(t.Context(), e.policy, places["registry"](t).ref("v1"), src.ref(tag), &upstream.Options{
-					SourceCtx: e.sys, DestinationCtx: e.sys, ImageListSelection: o.ImageListSelection, InstancePlatforms: upstreamFilters(o.InstancePlatforms),
+				_, err := upstream.Image(t.Context(), e.Policy, copytest.Places["registry"](t).Ref("v1"), src.Ref(tag), &upstream.Options{
+					SourceCtx: e.Sys, DestinationCtx: e.Sys, ImageListSelection: o.ImageListSelection, InstancePlatforms: copytest.UpstreamFilters(o.InstancePlatforms),
 					ForceManifestMIMEType: o.ForceManifestMIMEType, RemoveSignatures: o.RemoveSignatures, ReportWriter: &theirs,
 				})
 				require.NoError(t, err)
 				o.ReportWriter = &ours
-				_, err = e.image(t.Context(), places["registry"](t).ref("v1"), src.ref(tag), o)
+				_, err = e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref(tag), o)
 				require.NoError(t, err)
 				// Our registries say themselves whether they store signatures.
 				without := func(line string) bool { return strings.HasPrefix(line, "Checking if image") }
@@ -138,24 +141,24 @@ func TestReportLines(t *testing.T) {
 
 // TestOverview counts copies that go on at the same time, some of them through upstream.
 func TestOverview(t *testing.T) {
-	e := newEnv(t)
+	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 1000)
-	src := places["registry"](t)
-	src.push(f, "v1", imagetest.Top)
-	o := NewOverview(OverviewOptions{Images: 4})
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
+	o := copy.NewOverview(copy.OverviewOptions{Images: 4})
 	defer o.Close()
-	native := e.options(Options{ImageListSelection: CopyAllImages, CheckBlobs: true, Overview: o})
-	converted := e.options(Options{ImageListSelection: CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, Overview: o})
-	var jobs []Job
+	native := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, CheckBlobs: true, Overview: o})
+	converted := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, Overview: o})
+	var jobs []copy.Job
 	for i := range 4 {
 		options := native
 		if i%2 == 0 {
 			options = converted
 		}
-		jobs = append(jobs, Job{Source: src.ref("v1"), Destination: places["registry"](t).ref("v1"), Options: options})
+		jobs = append(jobs, copy.Job{Source: src.Ref("v1"), Destination: copytest.Places["registry"](t).Ref("v1"), Options: options})
 	}
-	images := func() Totals {
-		for _, r := range Images(t.Context(), e.policy, jobs, nil) {
+	images := func() copy.Totals {
+		for _, r := range copy.Images(t.Context(), e.Policy, jobs, nil) {
 			require.NoError(t, r.Err)
 			o.ImageDone()
 		}
@@ -171,7 +174,7 @@ func TestOverview(t *testing.T) {
 	assert.Equal(t, totals.BytesKnown, totals.Bytes)
 	assert.GreaterOrEqual(t, totals.Bytes, int64(4*3*2*1000))
 
-	jobs = []Job{jobs[1], jobs[3]}
+	jobs = []copy.Job{jobs[1], jobs[3]}
 	again := images()
 	assert.Equal(t, 2*blobs, again.BlobsThere)
 	assert.Equal(t, totals.Bytes, again.Bytes)

@@ -1,4 +1,4 @@
-package copy
+package copy_test
 
 import (
 	"fmt"
@@ -17,39 +17,42 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
 // TestAttachedToNestedLists: what is attached to a list in a list, and to what is attached to that, by subjects and by tags, goes to registries
 // of all kinds after its subject.
 func TestAttachedToNestedLists(t *testing.T) {
 	f := imagetest.Nested()
-	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("innermost"))
-	f.Artifact("signature", imagetest.ArtifactType(signatureType), imagetest.Subject("sbom"))
-	f.List("sboms", imagetest.ArtifactType(sbomType), imagetest.Subject("inner"), imagetest.Entries("signature", "sbom"))
+	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("innermost"))
+	f.Artifact("signature", imagetest.ArtifactType(copytest.SignatureType), imagetest.Subject("sbom"))
+	f.List("sboms", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("inner"), imagetest.Entries("signature", "sbom"))
 	f.Artifact("cosigned", imagetest.Annotation("of", "inner"))
 	f.Artifact("cosigned sbom", imagetest.Annotation("of", "sboms"))
 	all := []string{"sbom", "signature", "sboms"}
-	for to, o := range map[string]registrytest.Options{"as specified": {Strict: true}, "GitLab": gitLab(), "no API": {Strict: true, NoReferrers: true, RequireSubjects: true}} {
+	for to, o := range map[string]registrytest.Options{"as specified": {Strict: true}, "GitLab": copytest.GitLab(), "no API": {Strict: true, NoReferrers: true, RequireSubjects: true}} {
 		t.Run(to, func(t *testing.T) {
-			e := newEnv(t)
-			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-			src.push(f, "v1", imagetest.Top)
+			e := copytest.NewEnv(t)
+			src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			src.Push(f, "v1", imagetest.Top)
 			for _, name := range all {
-				src.push(f, "", name)
+				src.Push(f, "", name)
 			}
-			src.push(f, digestTag(f.Digest("inner"), ".sig"), "cosigned")
-			src.push(f, digestTag(f.Digest("sboms"), ".att"), "cosigned sbom")
-			dst := registryPlace{t, registrytest.Start(t, o), "app"}
-			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+			src.Push(f, copytest.DigestTag(f.Digest("inner"), ".sig"), "cosigned")
+			src.Push(f, copytest.DigestTag(f.Digest("sboms"), ".att"), "cosigned sbom")
+			dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app")
+			r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
 			require.NoError(t, err)
 			for _, name := range all {
-				assert.NotNil(t, manifestAt(dst, f.Digest(name)), name)
+				assert.NotNil(t, copytest.ManifestAt(dst, f.Digest(name)), name)
 			}
-			assert.Equal(t, f.Digest("cosigned"), dst.top(digestTag(f.Digest("inner"), ".sig")))
-			assert.Equal(t, f.Digest("cosigned sbom"), dst.top(digestTag(f.Digest("sboms"), ".att")))
+			assert.Equal(t, f.Digest("cosigned"), dst.Top(copytest.DigestTag(f.Digest("inner"), ".sig")))
+			assert.Equal(t, f.Digest("cosigned sbom"), dst.Top(copytest.DigestTag(f.Digest("sboms"), ".att")))
 			assert.Equal(t, to == "GitLab", len(r.Warnings) > 0, r.Warnings)
-			dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
-			again, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+			dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+			again, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
 			require.NoError(t, err)
 			assert.Zero(t, again.ManifestsCopied)
 		})
@@ -65,20 +68,20 @@ func TestSubjectsOfOtherAlgorithms(t *testing.T) {
 	list := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":"amd64"}}]}`,
 		imgspecv1.MediaTypeImageIndex, mediaType, d, len(image))
 	for _, from := range []registrytest.Options{{}, {NoReferrers: true}} {
-		for to, o := range map[string]registrytest.Options{"as specified": {Strict: true}, "GitLab": gitLab(), "no API": {Strict: true, NoReferrers: true}} {
-			e := newEnv(t)
-			src := registryPlace{t, registrytest.Start(t, from), "app"}
-			src.push(f, "", "amd64")
+		for to, o := range map[string]registrytest.Options{"as specified": {Strict: true}, "GitLab": copytest.GitLab(), "no API": {Strict: true, NoReferrers: true}} {
+			e := copytest.NewEnv(t)
+			src := copytest.RegistryAt(t, registrytest.Start(t, from), "app")
+			src.Push(f, "", "amd64")
 			src.PutManifest("app", d.String(), mediaType, image)
 			src.PutManifest("app", "v1", imgspecv1.MediaTypeImageIndex, list)
-			referrer := refer(t, src, d, sbomType, imgspecv1.MediaTypeEmptyJSON, imgspecv1.Descriptor{
-				MediaType: sbomType, Digest: digest.FromString("sbom"), Size: 4,
+			referrer := copytest.Refer(t, src, d, copytest.SbomType, imgspecv1.MediaTypeEmptyJSON, imgspecv1.Descriptor{
+				MediaType: copytest.SbomType, Digest: digest.FromString("sbom"), Size: 4,
 			}, []byte("sbom"))
-			dst := registryPlace{t, registrytest.Start(t, o), "app"}
-			r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+			dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app")
+			r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
 			require.NoError(t, err, to)
 			assert.Empty(t, r.Warnings)
-			assert.Equal(t, []digest.Digest{referrer}, referrersAt(t, e, dst, d), to)
+			assert.Equal(t, []digest.Digest{referrer}, copytest.ReferrersAt(t, e, dst, d), to)
 			if o.NoReferrers {
 				_, tagged := dst.Resolve("app", endpoint.ReferrersTag(d))
 				assert.True(t, tagged)
@@ -90,35 +93,35 @@ func TestSubjectsOfOtherAlgorithms(t *testing.T) {
 // TestReferrersTagWithAGap: a registry that wants everything there refuses a referrers tag that lists what is not. What is listed stays: that
 // is an error, and the image's tag stays what it was.
 func TestReferrersTagWithAGap(t *testing.T) {
-	f := attachedFixture()
-	e := newEnv(t)
-	src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	pushAttached(t, f, src, true)
-	dst := registryPlace{t, registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true}), "app"}
+	f := copytest.AttachedFixture()
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	copytest.PushAttached(t, f, src, true)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true}), "app")
 	gone := digest.FromString("gone")
 	merged, _, err := endpoint.MergeReferrers(nil, []imgspecv1.Descriptor{{MediaType: imgspecv1.MediaTypeImageManifest, Digest: gone, Size: 4}})
 	require.NoError(t, err)
 	tag := endpoint.ReferrersTag(f.Digest("amd64"))
 	dst.PutManifest("app", tag, imgspecv1.MediaTypeImageIndex, merged)
-	_, err = e.image(t.Context(), dst.ref("v1"), src.ref("v1"), Options{ImageListSelection: CopyAllImages, Referrers: AllReferrers})
+	_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers})
 	require.ErrorContains(t, err, gone.String())
 	require.ErrorContains(t, err, "what the tag "+tag+" lists already stays")
-	assert.Equal(t, digest.FromBytes(merged), dst.top(tag))
-	assert.Empty(t, dst.top("v1"))
+	assert.Equal(t, digest.FromBytes(merged), dst.Top(tag))
+	assert.Empty(t, dst.Top("v1"))
 }
 
 // TestReferrersOfMirrors: where registries.conf names a mirror that takes the referrers tag for the digest, the original is asked.
 func TestReferrersOfMirrors(t *testing.T) {
-	f := attachedFixture()
-	e := newEnv(t)
-	mirror := registryPlace{t, registrytest.Start(t, gitLab()), "app"}
-	mirror.push(f, "v1", imagetest.Top)
-	original := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-	pushAttached(t, f, original, true)
-	o := followers()
-	o.SourceCtx = mirrored(t, e, original.Registry, mirror.Registry)
-	dst := places["registry"](t)
-	r, err := e.image(t.Context(), dst.ref("v1"), original.ref("v1"), o)
+	f := copytest.AttachedFixture()
+	e := copytest.NewEnv(t)
+	mirror := copytest.RegistryAt(t, registrytest.Start(t, copytest.GitLab()), "app")
+	mirror.Push(f, "v1", imagetest.Top)
+	original := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	copytest.PushAttached(t, f, original, true)
+	o := copytest.Followers()
+	o.SourceCtx = copytest.Mirrored(t, e, original.Registry, mirror.Registry)
+	dst := copytest.Places["registry"](t)
+	r, err := e.Image(t.Context(), dst.Ref("v1"), original.Ref("v1"), o)
 	require.NoError(t, err)
 	assert.Empty(t, r.Warnings)
 	assert.Len(t, r.Attached, 11)
@@ -127,18 +130,18 @@ func TestReferrersOfMirrors(t *testing.T) {
 // TestLayoutsWithDigestsAsNames: an entry of a layout that is called like a referrers tag is an image, or a list of what is in the layout anyway.
 // What refers to what, the manifests say.
 func TestLayoutsWithDigestsAsNames(t *testing.T) {
-	f := buildKitFixture()
-	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("arm64"))
+	f := copytest.BuildKitFixture()
+	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("arm64"))
 	f.List("referrers", imagetest.Entries("sbom", "s390x"))
-	e := newEnv(t)
-	src := places["layout"](t)
-	src.push(f, "v1", imagetest.Top)
-	src.push(f, endpoint.ReferrersTag(f.Digest(imagetest.Top)), imagetest.Top)
-	src.push(f, endpoint.ReferrersTag(f.Digest("amd64")), "amd64")
-	src.push(f, endpoint.ReferrersTag(f.Digest("arm64")), "referrers")
-	for to, newDestination := range attachablePlaces {
+	e := copytest.NewEnv(t)
+	src := copytest.Places["layout"](t)
+	src.Push(f, "v1", imagetest.Top)
+	src.Push(f, endpoint.ReferrersTag(f.Digest(imagetest.Top)), imagetest.Top)
+	src.Push(f, endpoint.ReferrersTag(f.Digest("amd64")), "amd64")
+	src.Push(f, endpoint.ReferrersTag(f.Digest("arm64")), "referrers")
+	for to, newDestination := range copytest.AttachablePlaces {
 		dst := newDestination(t)
-		r, err := e.image(t.Context(), dst.ref("v1"), src.ref("v1"), followers())
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
 		require.NoError(t, err, to)
 		assert.Empty(t, r.Warnings, to)
 		var attached []digest.Digest
@@ -146,36 +149,36 @@ func TestLayoutsWithDigestsAsNames(t *testing.T) {
 			attached = append(attached, a.Digest)
 		}
 		assert.ElementsMatch(t, f.Digests("sbom", "att-amd64", "att-arm64", "att-s390x", "att-ppc64le", "of inner"), attached, to)
-		assert.ElementsMatch(t, f.Digests("sbom", "att-arm64"), referrersAt(t, e, dst, f.Digest("arm64")), to)
-		dst.check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+		assert.ElementsMatch(t, f.Digests("sbom", "att-arm64"), copytest.ReferrersAt(t, e, dst, f.Digest("arm64")), to)
+		dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 	}
 }
 
 // TestAttachmentsUnderAPolicy: a registry that accepts sparse lists under a policy, and knows no referrers API, takes BuildKit's lists, what is
 // attached, and the referrers tags: attestations may be absent, and so may the subjects of what is void.
 func TestAttachmentsUnderAPolicy(t *testing.T) {
-	f := buildKitFixture()
-	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("amd64"))
+	f := copytest.BuildKitFixture()
+	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"))
 	f.List("flat", imagetest.Entries("att-amd64", "amd64", "att-arm64", "arm64"))
-	f.Artifact("of flat", imagetest.ArtifactType(signatureType), imagetest.Subject("flat"))
+	f.Artifact("of flat", imagetest.ArtifactType(copytest.SignatureType), imagetest.Subject("flat"))
 	for name, policy := range map[string]manifest.SparsePolicy{"off": {}, "on": {Enabled: true, RequiredArchitectures: []string{"amd64"}}} {
 		t.Run(name, func(t *testing.T) {
-			e := newEnv(t)
-			src := registryPlace{t, registrytest.Start(t, registrytest.Options{}), "app"}
-			src.push(f, "v1", "flat")
-			src.push(f, "", "sbom")
-			src.push(f, "", "of flat")
+			e := copytest.NewEnv(t)
+			src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			src.Push(f, "v1", "flat")
+			src.Push(f, "", "sbom")
+			src.Push(f, "", "of flat")
 			behind := registrytest.NewHandler(registrytest.Options{NoReferrers: true})
 			server := httptest.NewServer(sparseregistry.Enforce(behind, sparseregistry.Options{Policy: policy}))
 			t.Cleanup(server.Close)
 			dst, err := docker.ParseReference("//" + strings.TrimPrefix(server.URL, "http://") + "/app:v1")
 			require.NoError(t, err)
-			o := Options{
-				ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64"), SparseManifestListAction: AutoSparseManifestList,
-				Referrers: AllReferrers, KeepVoid: true,
+			o := copy.Options{
+				ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64"), SparseManifestListAction: copy.AutoSparseManifestList,
+				Referrers: copy.AllReferrers, KeepVoid: true,
 			}
 			for run := range 2 {
-				r, err := e.image(t.Context(), dst, src.ref("v1"), o)
+				r, err := e.Image(t.Context(), dst, src.Ref("v1"), o)
 				require.NoError(t, err)
 				assert.Empty(t, r.Warnings)
 				d, _ := behind.Resolve("app", "v1")

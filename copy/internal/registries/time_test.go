@@ -1,0 +1,281 @@
+package registries
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+)
+
+// timeHabits are ways of taking time.
+var timeHabits = []habit{
+	{"zscaler-scans-first", func(t *testing.T) { slowBlobs(t, false) }},
+	{"proxy-header-before-the-scan", func(t *testing.T) { slowBlobs(t, true) }},
+	{"s3-slow-commit", slowCommits},
+	{"load-balancer-forgets-connections", stallsOnce},
+	{"gateway-503-from-the-start", downFromTheStart},
+	{"nobody-listens", nobodyListens},
+	{"docker-hub-429-for-hours", retryAfterHours},
+	{"retry-after-a-date", retryAfterDate},
+	{"ghcr-429-without-a-header", throttledWithoutHeader},
+	{"429-at-uploads", throttledUploads},
+	{"429-of-the-token-service", throttledTokens},
+	{"deadline-during-retries", deadlineDuringRetries},
+}
+
+// quick are retries that wait as long as a test can afford, where the registry does not say how long.
+var quick = copy.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
+
+// timed is a copy of all platforms of an image between two registries.
+type timed struct {
+	*copytest.Env
+	f        *imagetest.Fixture
+	src, dst copytest.RegistryPlace
+}
+
+func newTimed(t *testing.T, src, dst registrytest.Options) *timed {
+	c := &timed{
+		Env: copytest.NewEnv(t), f: imagetest.Platforms(2, 2, 100_000),
+		src: copytest.RegistryAt(t, registrytest.Start(t, src), "app"), dst: copytest.RegistryAt(t, registrytest.Start(t, dst), "app"),
+	}
+	c.src.Push(c.f, "v1", imagetest.Top)
+	return c
+}
+
+func (c *timed) copy(ctx context.Context, o copy.CopierOptions) error {
+	c.T.Helper()
+	_, err := c.ImageWith(ctx, copytest.NewCopier(c.T, o), c.dst.Ref("v1"), c.src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
+	if err != nil {
+		assert.Empty(c.T, c.dst.Top("v1"))
+	} else {
+		c.dst.Check(imagetest.Want{Tag: "v1", Digest: c.f.Digest(imagetest.Top), Fixture: c.f, Only: true})
+	}
+	return err
+}
+
+// slow is what takes longer than everything but blobs may.
+const (
+	slow      = 1500 * time.Millisecond
+	otherwise = time.Second
+)
+
+func slowBlobs(t *testing.T, headerFirst bool) {
+	c := newTimed(t, registrytest.Options{BlobWait: slow, BlobHeaderFirst: headerFirst}, registrytest.Options{})
+	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{StallTimeout: otherwise, AnswerTimeout: otherwise, Retries: quick}))
+	assert.Equal(t, len(c.src.Blobs("app")), c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), "each is asked for once")
+
+	c.dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	err := c.copy(t.Context(), copy.CopierOptions{BlobTimeout: 100 * time.Millisecond, Retries: quick})
+	assert.ErrorContains(t, err, "no answer about a blob within 100ms (BlobTimeout)")
+	var failed *copy.Error
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, copy.SourceSide, failed.Side)
+}
+
+func slowCommits(t *testing.T) {
+	c := newTimed(t, registrytest.Options{}, registrytest.Options{CommitWait: slow})
+	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{StallTimeout: otherwise, AnswerTimeout: otherwise, Retries: quick}))
+	assert.Equal(t, len(c.dst.Blobs("app")), c.dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), "each is sent once")
+}
+
+// stallsOnce has transfers in both directions that stop, and a question without an answer.
+func stallsOnce(t *testing.T) {
+	for name, c := range map[string]*timed{
+		"download": newTimed(t, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindBlob), registrytest.FirstN(1, registrytest.StallBody(50_000)))}, registrytest.Options{}),
+		"upload":   newTimed(t, registrytest.Options{}, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodPut, registrytest.KindUpload), registrytest.FirstN(1, registrytest.StallUpload(50_000)))}),
+		"question": newTimed(t, registrytest.Options{}, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodHead, ""), registrytest.FirstN(1, registrytest.Stall()))}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := copy.CopierOptions{StallTimeout: otherwise, AnswerTimeout: otherwise, Retries: quick}
+			if name == "upload" { // which fits into the buffers of a connection: it is the answer that is waited for
+				o.BlobTimeout = otherwise
+			}
+			require.NoError(t, c.copy(t.Context(), o))
+		})
+	}
+}
+
+// downFromTheStart has registries that have never answered with success, and default retries.
+func downFromTheStart(t *testing.T) {
+	down := registrytest.Fail(http.StatusServiceUnavailable, "UNAVAILABLE", "down")
+	tokens := &registrytest.Auth{Bearer: true, AnonymousPull: true}
+	for name, c := range map[string]struct {
+		src, dst registrytest.Options
+		asked    func(*timed) int
+	}{
+		"source": {
+			src: registrytest.Options{Script: func(int, *http.Request) registrytest.Answer { return down }},
+			asked: func(c *timed) int {
+				return c.src.Count(func(q registrytest.Request) bool { return q.Status == down.Status })
+			},
+		},
+		"source that closes connections": {
+			src:   registrytest.Options{Script: func(int, *http.Request) registrytest.Answer { return registrytest.Close() }},
+			asked: func(c *timed) int { return 0 }, // net/http tries again, too
+		},
+		"token service": {
+			src: registrytest.Options{Auth: tokens, Script: registrytest.Only(registrytest.Matching("", registrytest.KindToken), func(int, *http.Request) registrytest.Answer { return down })},
+			asked: func(c *timed) int {
+				return c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindToken))
+			},
+		},
+		"destination": {
+			dst: registrytest.Options{Script: func(int, *http.Request) registrytest.Answer { return down }},
+			asked: func(c *timed) int {
+				return c.dst.Count(registrytest.Is(http.MethodHead, registrytest.KindManifest)) / (1 + 2)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newTimed(t, c.src, c.dst)
+			begun := time.Now()
+			err := d.copy(t.Context(), copy.CopierOptions{})
+			require.Error(t, err)
+			if !errors.Is(err, io.EOF) {
+				require.ErrorContains(t, err, "503")
+			}
+			assert.Less(t, time.Since(begun), 3*time.Second)
+			assert.LessOrEqual(t, c.asked(d), 2)
+		})
+	}
+}
+
+func nobodyListens(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	e, place, nowhere := copytest.NewEnv(t), copytest.Places["registry"](t), copytest.ParseName("docker://"+host+"/app:v1")
+	place.Push(imagetest.Platforms(2, 1, 100), "v1", imagetest.Top)
+	for side, ends := range map[copy.Side][2]types.ImageReference{copy.SourceSide: {place.Ref("v2"), nowhere}, copy.DestinationSide: {nowhere, place.Ref("v1")}} {
+		begun := time.Now()
+		_, err := e.ImageWith(t.Context(), copytest.NewCopier(t, copy.CopierOptions{}), ends[0], ends[1], copy.Options{ImageListSelection: copy.CopyAllImages})
+		assert.ErrorContains(t, err, "connection refused")
+		var failed *copy.Error
+		require.ErrorAs(t, err, &failed)
+		assert.Equal(t, side, failed.Side)
+		assert.Less(t, time.Since(begun), 3*time.Second)
+	}
+}
+
+func retryAfterHours(t *testing.T) {
+	limit := registrytest.Fail(http.StatusTooManyRequests, "TOOMANYREQUESTS", "you have reached your limit")
+	limit.Header = http.Header{"Retry-After": {"21600"}}
+	for name, match := range map[string]func(*http.Request) bool{
+		"from the start": registrytest.Matching("", ""), "later": registrytest.Matching(http.MethodGet, registrytest.KindBlob),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newTimed(t, registrytest.Options{Script: registrytest.Only(match, func(int, *http.Request) registrytest.Answer { return limit })}, registrytest.Options{})
+			err := c.copy(t.Context(), copy.CopierOptions{})
+			var refused *copy.RegistryError
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, 6*time.Hour, refused.RetryAfter)
+			assert.ErrorContains(t, err, "it wants to be asked again after 6h0m0s, at 20")
+			seen := map[string]int{}
+			for _, q := range c.src.Requests() {
+				if seen[q.Path]++; q.Status == limit.Status {
+					assert.Equal(t, 1, seen[q.Path], "%s is asked for once", q.Path)
+				}
+			}
+		})
+	}
+}
+
+// retryAfterDate has a registry whose clock is an hour ahead.
+func retryAfterDate(t *testing.T) {
+	c := newTimed(t, registrytest.Options{Script: registrytest.FirstN(1, registrytest.Answer{Status: http.StatusServiceUnavailable, Header: http.Header{
+		"Date":        {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)},
+		"Retry-After": {time.Now().Add(time.Hour + time.Second).UTC().Format(http.TimeFormat)},
+	}})}, registrytest.Options{})
+	begun := time.Now()
+	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
+	assert.GreaterOrEqual(t, time.Since(begun), time.Second)
+}
+
+func throttledWithoutHeader(t *testing.T) {
+	o := registrytest.Options{Throttle: 1, RetryAfter: "-"}
+	require.NoError(t, newTimed(t, o, o).copy(t.Context(), copy.CopierOptions{Retries: copy.RetryPolicy{Attempts: 30, BaseDelay: 5 * time.Millisecond}}))
+}
+
+// throttledUploads refuses each kind of request that an upload consists of, once.
+func throttledUploads(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
+			busy := registrytest.Answer{Status: status, Header: http.Header{"Retry-After": {"1"}}}
+			c := newTimed(t, registrytest.Options{}, registrytest.Options{
+				PatchOnly: method == http.MethodPatch,
+				Script:    registrytest.Only(registrytest.Matching(method, registrytest.KindUpload), registrytest.FirstN(1, busy)),
+			})
+			begun := time.Now()
+			require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
+			assert.GreaterOrEqual(t, time.Since(begun), time.Second, "%d to %s", status, method)
+		}
+	}
+}
+
+// throttledTokens has a token service that wants to be left alone when many requests need a token at once.
+func throttledTokens(t *testing.T) {
+	busy := registrytest.Answer{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}
+	c := newTimed(t, registrytest.Options{
+		Auth:   &registrytest.Auth{Bearer: true, AnonymousPull: true, TokenRequests: 7},
+		Script: registrytest.Only(registrytest.Matching("", registrytest.KindToken), registrytest.OnNth(2, busy)),
+	}, registrytest.Options{})
+	c.f = imagetest.Platforms(5, 3, 100)
+	c.src.Push(c.f, "v1", imagetest.Top)
+	begun := time.Now()
+	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
+	assert.GreaterOrEqual(t, time.Since(begun), time.Second)
+	var refused time.Time
+	for _, q := range c.src.Requests() {
+		switch {
+		case q.Kind != registrytest.KindToken:
+		case q.Status == busy.Status:
+			refused = q.End
+		case !refused.IsZero():
+			assert.Greater(t, q.Start.Sub(refused), 900*time.Millisecond, "it is left alone")
+		}
+	}
+}
+
+// deadlineDuringRetries ends copies while they wait.
+func deadlineDuringRetries(t *testing.T) {
+	busy := registrytest.Fail(http.StatusTooManyRequests, "TOOMANYREQUESTS", "slow down")
+	busy.Header = http.Header{"Retry-After": {"60"}}
+	always := func(method string, kind registrytest.Kind) registrytest.Options {
+		return registrytest.Options{Script: registrytest.Only(registrytest.Matching(method, kind), func(int, *http.Request) registrytest.Answer { return busy })}
+	}
+	for name, o := range map[string]struct{ src, dst registrytest.Options }{
+		"images":    {src: registrytest.Options{Script: registrytest.Only(func(req *http.Request) bool { return strings.Contains(req.URL.Path, "/manifests/sha256:") }, func(int, *http.Request) registrytest.Answer { return busy })}},
+		"blobs":     {src: always(http.MethodGet, registrytest.KindBlob)},
+		"uploads":   {dst: always(http.MethodPost, registrytest.KindUpload)},
+		"manifests": {dst: always(http.MethodPut, registrytest.KindManifest)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newTimed(t, o.src, o.dst)
+			over := errors.New("the time is over")
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, over)
+			defer cancel()
+			err := c.copy(ctx, copy.CopierOptions{})
+			require.ErrorIs(t, err, over)
+			var refused *copy.RegistryError
+			require.ErrorAs(t, err, &refused, "%v", err)
+			assert.Equal(t, busy.Status, refused.Status)
+			assert.ErrorContains(t, err, "the time is over; the last answer was: ")
+			assert.ErrorContains(t, err, "slow down")
+		})
+	}
+}
