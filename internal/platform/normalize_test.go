@@ -25,6 +25,10 @@ func TestNormalize(t *testing.T) {
 		{entry("linux", "arm"), entry("linux", "arm")},
 		{entry("linux", "arm", "7"), entry("linux", "arm", "v7")},
 		{entry("linux", "arm", "v8"), entry("linux", "arm", "v8")},
+		{entry("linux", "arm", "0"), entry("linux", "arm", "v0")},
+		{entry("linux", "arm", "9"), entry("linux", "arm", "v9")},
+		{entry("linux", "arm", "/"), entry("linux", "arm", "/")}, // the characters before 0 and after 9
+		{entry("linux", "arm", ":"), entry("linux", "arm", ":")},
 		{entry("linux", "armhf"), entry("linux", "arm", "v7")},
 		{entry("linux", "armel"), entry("linux", "arm", "v6")},
 		{entry("linux", "armel", "5"), entry("linux", "arm", "v5")},
