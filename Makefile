@@ -86,6 +86,14 @@ fuzz: ## run each fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+# Packages to be mutated, as manifest; none means all that internal/mutate names. The limit (in KiB) is for mutants that never stop asking
+# for memory.
+MUTATE ?=
+
+.PHONY: mutate
+mutate: ## change one operator after the other in the pure packages, and see tests fail, in an hour or so; MUTATE names some
+	@ulimit -v 16777216 2>/dev/null; mkdir -p .bin; go build -o .bin/mutate ./internal/mutate && .bin/mutate $(MUTATE)
+
 .PHONY: torture
 torture: ## the full form of the tests of reliability, in ten minutes to half an hour; docs/reliability.md says what they do
 	@mkdir -p .bin; SPARSECOPY_TORTURE=full go test -count=1 -v -timeout 2h -run '^TestTorture' ./copy/internal/torture >.bin/torture.log 2>&1; \
