@@ -43,10 +43,15 @@ var _ endpoint.Source = (*Source)(nil)
 // An error that wraps endpoint.ErrNotFound says that ref definitely names nothing; an *Unsupported, that the docker transport of
 // containers/image has to be used.
 func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	return openFrom(ctx, supportedSources, ref, sys, sh)
+}
+
+// supportedSources is pullSources for what this package can do.
+func supportedSources(name reference.Named, sys *types.SystemContext, sh *Shared, stats *counters) ([]physical, error) {
 	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
 		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}
 	}
-	return openFrom(ctx, pullSources, ref, sys, sh)
+	return pullSources(name, sys, sh, stats)
 }
 
 // OpenOwn is OpenSource at the repository that ref names itself: mirrors and rewrites do not apply. It
