@@ -23,16 +23,13 @@ import (
 // The source is hostile or broken; narrow ReferrerTypes, or do without.
 type AttachmentLimitError = attach.LimitError
 
-// transportsOfAttachments are those that know what is attached.
-var transportsOfAttachments = []string{"docker", "oci"}
-
 // checkAttachable refuses transports that know nothing of attachments, before anything is opened.
 func checkAttachable(c *call) error {
 	if !c.choices.Attaches() {
 		return nil
 	}
 	for _, name := range []string{c.from, c.to} {
-		if !slices.Contains(transportsOfAttachments, name) {
+		if !transportTraits[name].referrers {
 			return attachmentsRefused("the transport %s knows no referrers", name)
 		}
 	}
@@ -100,6 +97,9 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !e.choices.Attaches() {
 		return s, nil
 	}
+	if changer, ok := e.src.(endpoint.Changer); ok {
+		s.source.changed = changer.Changed()
+	}
 	found, err := findAttachments(ctx, e, s)
 	if err != nil {
 		return s, err
@@ -111,8 +111,10 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool { return a.Decision != Copy })
-	s.source.carried = attach.CarriedBy(attachments(copied), s.source.document)
-	s.source.signatures = s.source.notCarried(s.source.signatures)
+	if !transportTraits[e.to].native { // a bundle has signatures in both forms: policies are asked about its images, too
+		s.source.carried = attach.CarriedBy(attachments(copied), s.source.document)
+		s.source.signatures = s.source.notCarried(s.source.signatures)
+	}
 	if !s.there.asked {
 		return s, nil
 	}
@@ -133,7 +135,9 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 			return attach.Found{}, err
 		}
 	}
-	found, err := attach.Find(ctx, src, attachChoices(e.call, s.plan), slices.Sorted(maps.Keys(s.plan.Subjects())))
+	subjects := slices.AppendSeq(slices.Clone(s.source.changed), maps.Keys(s.plan.Subjects()))
+	slices.Sort(subjects)
+	found, err := attach.Find(ctx, src, attachChoices(e.call, s.plan), subjects)
 	for _, text := range found.Warnings {
 		e.reporter.warn(text)
 	}
@@ -207,7 +211,7 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 // decides what they mean.
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()
-	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !slices.Contains(transportsOfAttachments, e.from) {
+	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !transportTraits[e.from].referrers {
 		return s.source.listSignatures, nil
 	}
 	all := map[digest.Digest]ListSignatures{}

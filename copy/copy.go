@@ -114,6 +114,7 @@ func (j *job) runNatively(ctx context.Context) error {
 	if err := j.openDestination(ctx); err != nil {
 		return err
 	}
+	tellRecorder(j.dst, j.in.Digest, j.plan, &j.choices)
 	if err := j.checkSignatureStore(ctx); err != nil {
 		return err
 	}

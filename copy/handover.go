@@ -36,12 +36,22 @@ func decideWay(e *ends, s survey) (survey, error) {
 	}
 	p, err := in.DecideWay(s.plan)
 	if err == nil && p.Way == Upstream {
-		err = checkUnambiguous(&in, p, p.WayReason)
+		if err = e.checkWritable(p.WayReason); err == nil {
+			err = checkUnambiguous(&in, p, p.WayReason)
+		}
 	}
 	if err != nil {
 		return e.planned(s, nil), err // nobody can carry it out
 	}
 	return e.planned(s, p), nil
+}
+
+// checkWritable refuses destinations that upstream cannot write.
+func (c *call) checkWritable(reason string) error {
+	if !transportTraits[c.to].native {
+		return nil
+	}
+	return &Error{"copying to", DestinationSide, c.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
 }
 
 // upstreamOptions are the options for upstream's copy of what was planned.
@@ -224,6 +234,9 @@ func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
 func (j *job) upstreamSource(ctx context.Context) (types.ImageReference, error) {
 	if open, ok := j.src.(*transport.Source); ok {
 		return &openedRef{ImageReference: j.srcRef, src: open.HandOver}, nil
+	}
+	if transportTraits[j.from].native {
+		return j.srcRef, nil // names the same as long as it is open
 	}
 	if j.misdeclared && len(j.signatures) == 0 {
 		return &openedRef{ImageReference: j.srcRef, src: func() types.ImageSource { return &asItIs{j.src} }}, nil

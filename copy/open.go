@@ -20,10 +20,11 @@ import (
 
 // transportOf returns the name of a reference's transport. References of other packages that wrap one are not served natively.
 func transportOf(ref types.ImageReference) string {
-	if name := ref.Transport().Name(); transport.Wrapped(ref) {
+	name := ref.Transport().Name()
+	if _, native := ref.(endpoint.Native); transport.Wrapped(ref) || transportTraits[name].native && !native {
 		return name + ", wrapped,"
 	}
-	return ref.Transport().Name()
+	return name
 }
 
 // ends are the two ends of a call, as far as they are open.
@@ -101,6 +102,9 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 // openSource opens the source: a registry directly where that is possible, and anything else through its transport.
 func (e *ends) openSource(ctx context.Context) error {
 	src, reason, err := openDirectly(e.from, func() (endpoint.Source, error) {
+		if ref, native := e.srcRef.(endpoint.Native); native {
+			return ref.OpenSource(ctx, e.o.SourceCtx)
+		}
 		return registry.OpenSource(ctx, e.srcRef, e.o.SourceCtx, e.copier.shared)
 	})
 	if src == nil && err == nil {
@@ -120,6 +124,9 @@ func (e *ends) openDestination(ctx context.Context) error {
 		return nil
 	}
 	dst, reason, err := openDirectly(e.to, func() (endpoint.Destination, error) {
+		if ref, native := e.destRef.(endpoint.Native); native {
+			return ref.OpenDestination(ctx, e.o.DestinationCtx)
+		}
 		return registry.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
 	})
 	if dst == nil && err == nil {
@@ -133,11 +140,11 @@ func (e *ends) openDestination(ctx context.Context) error {
 	return nil
 }
 
-// openDirectly opens a registry with open. It returns nothing, with a reason if there is something to say, if the transport has to be
-// used instead.
+// openDirectly opens with open an end that is not left to its transport: a registry, or a transport's own. It returns nothing, with a
+// reason if there is something to say, if the transport has to be used instead.
 func openDirectly[E any](transportName string, open func() (E, error)) (end E, reason string, err error) {
 	var none E
-	if transportName != "docker" {
+	if transportName != "docker" && !transportTraits[transportName].native {
 		return none, "", nil
 	}
 	end, err = open()

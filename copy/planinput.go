@@ -84,7 +84,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 		Source: c.srcName, Destination: c.dstName,
 		Top: source.top(), Digest: source.digest, Tree: source.tree,
 		Missing: keys(source.missing), Platform: source.platform, System: source.system,
-		Attachments: source.attachments, SignedLists: source.signedLists,
+		Attachments: source.attachments, Changed: source.changed, SignedLists: source.signedLists,
 		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
 		Present: there.present, Stored: there.stored, PresenceUnknown: keys(there.untold),
 		DestinationDigest: c.fixedDigest(source), DestinationTop: there.top, Sparse: there.sparse,

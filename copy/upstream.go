@@ -22,22 +22,25 @@ type traits struct {
 	foreign     bool             // a destination leaves layers with URLs where they are
 	timestamps  bool             // a destination can date what it creates
 	single      bool             // a destination holds images, and has no place for lists
+	referrers   bool             // knows what is attached to what it has
+	native      bool             // its references are endpoint.Native: upstream cannot write them
 }
 
 // transportTraits are those of the transports that the engine serves natively, and of those that upstream has to serve of which
 // something is known.
 var transportTraits = map[string]traits{
 	"containers-storage": {single: true}, "docker-archive": {single: true}, "docker-daemon": {single: true},
-	"docker": {source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true},
+	"docker": {source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true, referrers: true},
 	"oci": {
-		source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true,
+		source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true, referrers: true,
 		mediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
 	},
 	"oci-archive": {
 		source: true, destination: true, layers: plan.CompressLayers, foreign: true, timestamps: true,
 		mediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
 	},
-	"dir": {source: true, destination: true, layers: plan.KeepLayers},
+	"dir":    {source: true, destination: true, layers: plan.KeepLayers},
+	"bundle": {source: true, destination: true, layers: plan.KeepLayers, foreign: true, referrers: true, native: true},
 }
 
 // wayFacts returns what decides who does the work, but for what is signed. from and to are what the ends are called in transportTraits.

@@ -17,6 +17,9 @@ func attach(in *Input, p *Plan) {
 		return
 	}
 	fate := fates(p)
+	for _, d := range in.Changed {
+		fate[d] = subjectChanged
+	}
 	voids := map[digest.Digest]int{}
 	// Subjects come before what is attached to them, so that one pass decides about chains too.
 	for _, a := range sortAttachments(in.Attachments, fate) {

@@ -1,0 +1,190 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	dirtransport "go.podman.io/image/v5/directory"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// OpenOptions are the choices of Open. The zero value is useful, and so is a nil *OpenOptions.
+type OpenOptions struct {
+	// Earlier reads a blob that an earlier bundle brought, from where that was loaded: Blob.Repository and Blob.Manifest say where it
+	// was put. It is called for blobs that the destination does not have, and may be called concurrently. Nil means that there is no
+	// such place: then a copy that needs one fails, with an *EarlierError as for any error of Earlier.
+	Earlier func(context.Context, Blob) (io.ReadCloser, error)
+}
+
+// A Bundle is a bundle that is read. Its methods may be called concurrently, but for Close.
+type Bundle struct {
+	path    string
+	dir     files
+	temp    bool // dir is removed by Close
+	record  *Record
+	images  map[string]Image                // by name
+	entries map[string]imgspecv1.Descriptor // of index.json, by name
+	types   map[digest.Digest]string        // media types that index.json states
+	blobs   map[digest.Digest]Blob
+	sigs    types.ImageSource // nil if there are no signatures
+	earlier func(context.Context, Blob) (io.ReadCloser, error)
+}
+
+// Open opens the bundle at path: a directory, or an archive, which is unpacked below os.TempDir until Close. What it says of its content
+// is checked when that is read.
+//
+// Errors are *ForeignError, *DamagedError, context.Cause of ctx, and those of the file system. The caller must Close what is returned,
+// once all copies from it have ended.
+func Open(ctx context.Context, path string, options *OpenOptions) (*Bundle, error) {
+	record, err := ReadRecord(path)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bundle{path: path, dir: files(path), record: record}
+	if options != nil {
+		b.earlier = options.Earlier
+	}
+	if err := b.open(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func (b *Bundle) open(ctx context.Context) error {
+	info, err := os.Stat(b.path)
+	switch {
+	case err != nil:
+		return err
+	case info.IsDir():
+	case !isArchive(b.path):
+		return foreign(b.path, "it is neither a directory nor an archive whose name ends in .tar")
+	default:
+		temp, err := os.MkdirTemp("", "sparsecopy-bundle-*")
+		if err != nil {
+			return err
+		}
+		b.dir, b.temp = files(temp), true
+		if err := b.dir.unpack(ctx, b.path); err != nil {
+			return err
+		}
+	}
+	if err := b.readIndex(); err != nil {
+		return err
+	}
+	return b.openSignatures(ctx)
+}
+
+func (b *Bundle) readIndex() error {
+	content, entries, err := b.dir.index()
+	if err == nil && digest.FromBytes(content) != b.record.ID {
+		err = damaged("%s does not belong to %s", imgspecv1.ImageIndexFile, RecordFile)
+	}
+	if err != nil {
+		return err
+	}
+	b.images, b.entries = map[string]Image{}, map[string]imgspecv1.Descriptor{}
+	b.types, b.blobs = map[digest.Digest]string{}, map[digest.Digest]Blob{}
+	for _, e := range entries {
+		b.types[e.Digest] = e.MediaType
+		if name := e.Annotations[imgspecv1.AnnotationRefName]; name != "" {
+			b.entries[name] = e
+		}
+	}
+	for _, i := range b.record.Images {
+		b.images[i.Name] = i
+	}
+	for _, blob := range b.record.Blobs {
+		b.blobs[blob.Digest] = blob
+	}
+	return nil
+}
+
+func (b *Bundle) openSignatures(ctx context.Context) error {
+	path := b.dir.path(signatureDir)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	ref, err := dirtransport.NewReference(path)
+	if err != nil {
+		return err
+	}
+	b.sigs, err = ref.NewImageSource(ctx, nil)
+	return err
+}
+
+// Record returns what the bundle says of itself. It must not be modified.
+func (b *Bundle) Record() *Record { return b.record }
+
+// Reference returns a reference to the image with a name, as in Record.Images, which can be read until Close. The error is a
+// *DamagedError if the name is no full reference with a tag or digest.
+func (b *Bundle) Reference(name string) (types.ImageReference, error) {
+	named, err := parseName(name)
+	if err != nil {
+		return nil, damaged("it names %q: %w", name, err)
+	}
+	return &bundleReference{path: b.path, named: named, bundle: b}, nil
+}
+
+// parseName parses the name of an image in a bundle.
+func parseName(name string) (reference.Named, error) {
+	named, err := reference.ParseNamed(name)
+	if err == nil && reference.IsNameOnly(named) {
+		err = errors.New("it has neither tag nor digest")
+	}
+	return named, err
+}
+
+// Signatures returns how many signatures the bundle has for an image with that name and what belongs to its list. What is attached is
+// not counted.
+func (b *Bundle) Signatures(ctx context.Context, name string) (int, error) {
+	image, ok := b.images[name]
+	if !ok || b.sigs == nil {
+		return 0, nil
+	}
+	total := 0
+	documents, err := b.tree(image.Digest)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range documents {
+		sigs, err := b.signatures(ctx, d)
+		if err != nil {
+			return 0, err
+		}
+		total += sigs.Len()
+	}
+	return total, nil
+}
+
+// signatures are those that the bundle has for a manifest or list.
+func (b *Bundle) signatures(ctx context.Context, d digest.Digest) (endpoint.Signatures, error) {
+	if b.sigs == nil {
+		return endpoint.NoSignatures(), nil
+	}
+	sigs, err := endpoint.ReadSignatures(ctx, b.sigs, &d)
+	if err != nil {
+		return nil, fmt.Errorf("signatures of %s: %w", d, err)
+	}
+	return sigs, nil
+}
+
+// Close removes what Open has unpacked.
+func (b *Bundle) Close() error {
+	var errs []error
+	if b.sigs != nil {
+		errs = append(errs, b.sigs.Close())
+	}
+	if b.temp {
+		errs = append(errs, os.RemoveAll(string(b.dir)))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,30 @@
+package endpoint
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/types"
+)
+
+// A Native is a reference of a transport that brings its own ends, in place of those of internal/endpoint/transport. Its
+// NewImageDestination may fail: what is written to it is written through OpenDestination.
+type Native interface {
+	types.ImageReference
+
+	OpenSource(ctx context.Context, sys *types.SystemContext) (Source, error)
+	OpenDestination(ctx context.Context, sys *types.SystemContext) (Destination, error)
+}
+
+// A Recorder is a Destination that keeps a record of what it was made of.
+type Recorder interface {
+	// Record says, before anything is written, what the source's reference names, and which lists of the source are written with other
+	// digests although what is attached to them is copied.
+	Record(source digest.Digest, changed []digest.Digest)
+}
+
+// A Changer is a Source whose lists have been changed by an earlier copy.
+type Changer interface {
+	// Changed returns the digests that such lists had before, if the source has what is attached to them.
+	Changed() []digest.Digest
+}
