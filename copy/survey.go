@@ -41,7 +41,7 @@ type loaded struct {
 
 	attachments []Attachment
 	changed     []digest.Digest // what lists of the tree were before an earlier copy, see endpoint.Changer
-	carried     attach.Carried // the signatures that travel as what digest tags name
+	carried     attach.Carried  // the signatures that travel as what digest tags name
 
 	judged map[digest.Digest]bool // the images that the policy allows
 }

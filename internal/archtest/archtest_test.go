@@ -47,7 +47,7 @@ func TestChecksComplain(t *testing.T) {
 		},
 		{
 			name:  "a program does what others cannot",
-			check: func(sources []source) []string { return againstOutside(sources, nil) },
+			check: againstOutside,
 			files: map[string]string{
 				"examples/mirror/main.go":                imports(module+"/copy", module+"/examples/internal/mirrorcmd"),
 				"examples/internal/mirrorcmd/sync.go":    imports(module + "/internal/endpoint"),

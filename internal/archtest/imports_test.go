@@ -74,19 +74,6 @@ var restrictions = []restriction{
 // outsiders are examples that do what any program can that imports the library: they import nothing that is internal to it.
 var outsiders = []string{"examples/mirror", "examples/plan", "examples/dropin", "examples/internal/mirrorcmd", "examples/internal/syncfile"}
 
-// notYetOutside are files of outsiders that still import what is internal.
-var notYetOutside = []string{
-	"examples/internal/mirrorcmd/bundle_attached.go",
-	"examples/internal/mirrorcmd/bundle_create.go",
-	"examples/internal/mirrorcmd/bundle_fill.go",
-	"examples/internal/mirrorcmd/bundle_layout.go",
-	"examples/internal/mirrorcmd/bundle_load.go",
-	"examples/internal/mirrorcmd/bundle_progress.go",
-	"examples/internal/mirrorcmd/bundle_put.go",
-	"examples/internal/mirrorcmd/bundle_putattached.go",
-	"examples/internal/mirrorcmd/bundle_read.go",
-}
-
 // impure are the packages of the standard library, with those below them, that what is pure does not need: it decides, and leaves waiting,
 // reading, writing and logging to others.
 var impure = []string{"context", "database", "log", "net", "os", "plugin", "runtime", "syscall", "testing", "unsafe"}
@@ -127,7 +114,7 @@ func TestRestrictedPackages(t *testing.T) {
 }
 
 func TestOutsidersImportNothingInternal(t *testing.T) {
-	assertNone(t, againstOutside(checkout(t), notYetOutside))
+	assertNone(t, againstOutside(checkout(t)))
 }
 
 func TestLibraryImportsAllowedModules(t *testing.T) {
@@ -185,27 +172,17 @@ func againstTheLayers(sources []source) []string {
 	return complaints
 }
 
-// againstOutside returns the imports of outsiders, outside tests, of what is internal to the library, and the exceptions that are none.
-func againstOutside(sources []source, exceptions []string) []string {
+// againstOutside returns the imports of outsiders, outside tests, of what is internal to the library.
+func againstOutside(sources []source) []string {
 	var complaints []string
-	excepted := map[string]bool{}
 	for _, file := range sources {
 		if file.isTest() || !withinAny(file.path, outsiders) {
 			continue
 		}
 		for _, imported := range file.imports {
-			switch {
-			case !within(imported, module+"/internal"):
-			case slices.Contains(exceptions, file.path):
-				excepted[file.path] = true
-			default:
+			if within(imported, module+"/internal") {
 				complaints = append(complaints, fmt.Sprintf("%s imports %s, which is internal to the library", file.path, imported))
 			}
-		}
-	}
-	for _, exception := range exceptions {
-		if !excepted[exception] {
-			complaints = append(complaints, exception+" is an exception, and needs none")
 		}
 	}
 	return complaints

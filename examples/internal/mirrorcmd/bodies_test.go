@@ -83,7 +83,10 @@ func TestDocumentsAreWhatTheySay(t *testing.T) {
 	assert.Equal(t, StatusDone, r.status)
 	warned(r.stderr)
 	carried := registrytest.Start(t, registrytest.Options{})
-	runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", bundle, carried.Host()).done(t)
+	r = runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", bundle, carried.Host())
+	assert.Equal(t, StatusDone, r.status)
+	assert.Contains(t, r.stderr, "has entries for "+manifest.MediaTypeDockerManifest)
+	assert.NotContains(t, r.stderr, "declared as", "nobody declares what is in a bundle")
 	check(carried)
 
 	s := newSyncTest(t, misdeclares, registrytest.Options{})

@@ -4,23 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
+	"io"
+	"io/fs"
 	"strings"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
-	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/copy/bundle"
 )
 
 // A bundleLoadCommand is mirror bundle load.
@@ -31,6 +30,8 @@ type bundleLoadCommand struct {
 	prefixes []rewrite
 	dryRun   bool
 	parallel uint
+	// childTags lets children that are added to a list which is there be kept by tags.
+	childTags bool
 }
 
 func (c *bundleLoadCommand) command() *cobra.Command {
@@ -52,11 +53,12 @@ func (c *bundleLoadCommand) command() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	c.parallel = defaultParallel
 	flags.Var(&listValue[rewrite]{to: &c.prefixes, parse: parseRewrite, typeName: "FROM=TO"}, "prefix",
 		"images whose names begin with FROM, host included, go to TO and the rest of their names, below REGISTRY/PREFIX; the longest FROM wins; may be repeated")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "say where each image would go, and write nothing")
-	flags.Var(count{&c.parallel}, "parallel", "how many blobs and manifests of an image may be in flight at once")
+	flags.Var(count{&c.parallel}, "parallel", parallelHelp+libraryParallel)
+	flags.BoolVar(&c.childTags, "widened-child-tags", false,
+		"give each image that is added to a list which the registry has already a tag, sha256-<hex>.child, if the registry would collect it otherwise (Quay), instead of failing")
 	c.out.define(flags, "what was done")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.defineEnds(flags, &c.access.dest)
@@ -97,6 +99,7 @@ type loadedImage struct {
 }
 
 func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
+	c.env.loads = true
 	for _, check := range []func() error{c.out.check, c.access.check} {
 		if err := check(); err != nil {
 			return err
@@ -107,16 +110,12 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	record, err := readRecord(args[0])
-	if err != nil {
-		return asMisuse(err)
+	l := &bundleLoader{c: c, target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
+	var err error
+	if l.bundle, err = bundle.Open(ctx, args[0], &bundle.OpenOptions{Earlier: l.earlier}); err != nil {
+		return orStopped(ctx, notABundle(err))
 	}
-	dir, cleanup, err := openBundle(ctx, args[0])
-	if err != nil {
-		return orStopped(ctx, err)
-	}
-	defer cleanup()
-	l := &bundleLoader{c: c, dir: dir, record: record, shared: c.access.times.shared(), target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
+	defer func() { _ = l.bundle.Close() }()
 	if err := l.open(); err != nil {
 		return err
 	}
@@ -126,6 +125,16 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 		err = printErr
 	}
 	return orStopped(ctx, err)
+}
+
+// notABundle makes an error of bundle.Open a misuse if what the command line names is to blame.
+func notABundle(err error) error {
+	_, foreign := errors.AsType[*bundle.ForeignError](err)
+	_, damaged := errors.AsType[*bundle.DamagedError](err)
+	if foreign || damaged || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return asMisuse(err)
+	}
+	return err
 }
 
 func (c *bundleLoadCommand) print(result *loading) error {
@@ -152,106 +161,47 @@ func (c *bundleLoadCommand) print(result *loading) error {
 	return nil
 }
 
-// openBundle returns the directory of a bundle: its own, or a temporary one with what the archive holds.
-func openBundle(ctx context.Context, path string) (bundleDir, func(), error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return "", nil, err
-	case info.IsDir():
-		return bundleDir(path), func() {}, nil
-	case !isArchive(path):
-		return "", nil, misusef("%s is no bundle: it is neither a directory nor an archive whose name ends in .tar", path)
-	}
-	temp, err := os.MkdirTemp("", "mirror-bundle-*")
-	if err != nil {
-		return "", nil, err
-	}
-	cleanup := func() { _ = os.RemoveAll(temp) }
-	if err := bundleDir(temp).unpack(ctx, path); err != nil {
-		cleanup()
-		return "", nil, err
-	}
-	return bundleDir(temp), cleanup, nil
-}
-
 // A bundleLoader loads one bundle.
 type bundleLoader struct {
-	c       *bundleLoadCommand
-	dir     bundleDir
-	target  string // REGISTRY[/PREFIX]
-	record  *bundleRecord
-	entries map[string]imgspecv1.Descriptor // by name
-	others  map[digest.Digest]string        // media types of entries, by digest
-	blobs   map[digest.Digest]bundleBlob
-	places  map[string]types.ImageReference // by name of an image
+	c      *bundleLoadCommand
+	bundle *bundle.Bundle
+	target string                          // REGISTRY[/PREFIX]
+	places map[string]types.ImageReference // by name of an image
 
-	sys    *types.SystemContext
-	judges sync.Mutex // held while policy is asked
-	policy *signature.PolicyContext
-	sigs   types.ImageSource // nil if there are no signatures
-	shared *registry.Shared
-
+	sys      *types.SystemContext
+	policy   *signature.PolicyContext
+	copier   *copy.Copier
 	progress *copy.Overview // may be nil
 }
 
-// open reads what says what the bundle is, and works out where everything goes.
+// open works out where everything goes, and makes what it takes to bring it there.
 func (l *bundleLoader) open() error {
-	content, entries, err := l.dir.index()
-	if err == nil && digest.FromBytes(content) != l.record.ID {
-		err = damaged("%s does not belong to %s", imgspecv1.ImageIndexFile, recordFile)
-	}
-	if err != nil {
-		return asMisuse(err)
-	}
-	l.entries, l.others, l.blobs = map[string]imgspecv1.Descriptor{}, map[digest.Digest]string{}, map[digest.Digest]bundleBlob{}
-	for _, e := range entries {
-		l.others[e.Digest] = e.MediaType
-		if name := e.Annotations[imgspecv1.AnnotationRefName]; name != "" {
-			l.entries[name] = e
-		}
-	}
-	for _, b := range l.record.Blobs {
-		l.blobs[b.Digest] = b
-	}
 	if err := l.place(); err != nil {
 		return err
 	}
+	var err error
 	if _, l.sys, err = l.c.access.systemContexts(l.c.env); err != nil {
 		return err
 	}
 	if l.policy, err = l.c.access.policyContext(l.sys); err != nil {
 		return err
 	}
-	return l.openSignatures()
-}
-
-func (l *bundleLoader) openSignatures() error {
-	path := l.dir.path(signatureDir)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	ref, err := directory.NewReference(path)
-	if err != nil {
-		return err
-	}
-	l.sigs, err = ref.NewImageSource(context.Background(), nil)
-	return err
+	limits := l.c.access.times.options()
+	limits.MaxParallelDownloads = l.c.parallel
+	l.copier = copy.NewCopier(limits)
+	return nil
 }
 
 func (l *bundleLoader) close() {
-	if l.sigs != nil {
-		_ = l.sigs.Close() // it was only read
-	}
+	_ = l.copier.Close() // closes connections that nobody uses any more
 	_ = l.policy.Destroy()
-	_ = l.shared.Close()
 }
 
 // place works out where the images go, and refuses places that two of them would share.
 func (l *bundleLoader) place() error {
 	l.places = map[string]types.ImageReference{}
 	taken := map[string]string{}
-	for _, i := range l.record.Images {
+	for _, i := range l.bundle.Record().Images {
 		ref, err := l.destination(i.Name, i.Digest)
 		if err != nil {
 			return err
@@ -270,7 +220,7 @@ func (l *bundleLoader) place() error {
 func (l *bundleLoader) destination(name string, d digest.Digest) (types.ImageReference, error) {
 	named, err := reference.ParseNamed(name)
 	if err != nil {
-		return nil, asMisuse(damaged("it names %q: %w", name, err))
+		return nil, asMisuse(&bundle.DamagedError{Err: fmt.Errorf("it names %q: %w", name, err)})
 	}
 	where := l.where(named.Name())
 	place, err := reference.ParseNormalizedNamed(where)
@@ -286,7 +236,7 @@ func (l *bundleLoader) destination(name string, d digest.Digest) (types.ImageRef
 		err = errors.New("it has neither tag nor digest")
 	}
 	if err != nil {
-		return nil, asMisuse(damaged("it names %q: %w", name, err))
+		return nil, asMisuse(&bundle.DamagedError{Err: fmt.Errorf("it names %q: %w", name, err)})
 	}
 	return docker.NewReference(place)
 }
@@ -313,25 +263,31 @@ func rewritten(name string, rewrites []rewrite) string {
 
 // load loads all images; one that fails does not stop the others.
 func (l *bundleLoader) load(ctx context.Context) (*loading, error) {
-	result := &loading{Schema: loadingSchema, Bundle: l.record.ID, Images: make([]loadedImage, len(l.record.Images))}
-	errs := make([]error, len(l.record.Images))
-	positions := make([]int, len(l.record.Images))
-	for n, image := range l.record.Images {
-		positions[n] = n
+	record := l.bundle.Record()
+	result := &loading{Schema: loadingSchema, Bundle: record.ID, Images: make([]loadedImage, len(record.Images))}
+	errs := make([]error, len(record.Images))
+	for n, image := range record.Images {
 		result.Images[n] = loadedImage{Name: image.Name, Destination: l.places[image.Name].DockerReference().String(), Digest: image.Digest}
 	}
 	if l.c.dryRun {
 		return result, nil
 	}
-	l.progress = l.c.env.startProgress(&l.c.out, len(positions))
+	l.progress = l.c.env.startProgress(&l.c.out, len(record.Images))
 	defer l.progress.Close()
-	err := inParallel(ctx, imagesAtOnce, positions, func(ctx context.Context, n int) error {
-		defer l.progress.ImageDone()
-		errs[n] = l.image(ctx, l.record.Images[n], &result.Images[n])
-		return context.Cause(ctx)
-	})
-	if err != nil {
-		return result, err
+	var group errgroup.Group
+	group.SetLimit(imagesAtOnce)
+	for n := range record.Images {
+		group.Go(func() error {
+			defer l.progress.ImageDone()
+			if ctx.Err() == nil {
+				errs[n] = l.image(ctx, &result.Images[n])
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // which has no error
+	if ctx.Err() != nil {
+		return result, context.Cause(ctx)
 	}
 	return result, failedImages(result, errs)
 }
@@ -356,84 +312,90 @@ func failedImages(result *loading, errs []error) error {
 	return first
 }
 
-// image loads one image, with what is attached to it. The order is that of a copy: blobs, manifests, signatures, lists, and the tag.
-func (l *bundleLoader) image(ctx context.Context, image bundleImage, done *loadedImage) error {
-	tree, err := l.tree(image)
+// image loads one image, as it is in the bundle, with all that is attached to it.
+func (l *bundleLoader) image(ctx context.Context, image *loadedImage) error {
+	source, err := l.bundle.Reference(image.Name)
 	if err != nil {
 		return err
 	}
-	if err := l.judge(ctx, image, tree); err != nil {
+	var report copy.Report
+	options := copy.Options{
+		ImageListSelection: copy.CopyAllImages, MissingInstances: copy.SkipMissing, PreserveDigests: true, WidenedChildTags: l.c.childTags,
+		Referrers: copy.AllReferrers, DigestTags: true, KeepVoid: true, DestinationCtx: l.sys, Report: &report, Overview: l.progress,
+	}
+	destination := l.places[image.Name]
+	_, err = l.copier.Image(ctx, l.policy, destination, source, &options)
+	for _, w := range report.Warnings {
+		logrus.Warnf("%s: %s", destination.DockerReference(), printable(w))
+	}
+	image.Warnings = report.Warnings
+	if report.Plan != nil {
+		for _, a := range report.Plan.Attached {
+			if a.Decision == copy.Copy && !a.Child {
+				image.Attached++
+			}
+		}
+	}
+	if err != nil {
+		return explainLoading(err)
+	}
+	image.Written = report.Written || report.ManifestsCopied > 0 || report.SignaturesCopied > 0
+	image.Signatures, err = l.bundle.Signatures(ctx, image.Name)
+	return err
+}
+
+// explainLoading says what a failure of a copy out of a bundle means.
+func explainLoading(err error) error {
+	if refused, ok := errors.AsType[*copy.SparseRefusedError](err); ok {
+		refused.NotStripped = "a bundle is loaded as it was made; one made with --sparse strip, or with --all, has no sparse list"
 		return err
 	}
-	ref := l.places[image.Name]
-	dst, err := registry.OpenDestination(ctx, ref, l.sys, l.shared)
-	if err != nil {
-		return atEnd("dest", "opening", err)
-	}
-	defer func() { _ = dst.Close() }()
-	t := &loadTask{l: l, dst: dst, ref: ref, tree: tree, repository: repositoryOf(image.Name), done: done}
-	if err := t.run(ctx); err != nil {
-		return atEnd("dest", ref.DockerReference().String(), err)
-	}
-	return nil
-}
-
-// A bundleTree is what one image of a bundle consists of, children before what names them.
-type bundleTree struct {
-	documents []endpoint.Document
-	images    []digest.Digest // of documents, those that are no lists
-}
-
-// tree reads an image from the bundle and makes sure that the bundle is as it was made: only what the record calls absent is.
-func (l *bundleLoader) tree(image bundleImage) (*bundleTree, error) {
-	entry, ok := l.entries[image.Name]
-	if !ok || entry.Digest != image.Digest {
-		return nil, damaged("its index does not name the image")
-	}
-	c, err := readContent(context.Background(), &bundleSource{dir: l.dir, top: entry}, defaultParallel)
-	if err != nil {
-		return nil, damaged("%w", err)
-	}
-	for d := range c.missing {
-		if !slices.Contains(image.Absent, d) {
-			return nil, damaged("it lacks the manifest %s", d)
-		}
-	}
-	return c.inOrder(), nil
-}
-
-// judge asks the signature policy about each image, under the name that it had, and with the signatures of the bundle.
-func (l *bundleLoader) judge(ctx context.Context, image bundleImage, tree *bundleTree) error {
-	named, err := reference.ParseNamed(image.Name)
-	if err != nil {
+	failed, ok := errors.AsType[*copy.Error](err)
+	if _, file := errors.AsType[*fs.PathError](err); !ok || file || failed.Side != copy.SourceSide {
 		return err
 	}
-	ref, err := docker.NewReference(named)
-	if err != nil {
+	_, damaged := errors.AsType[*bundle.DamagedError](err)
+	_, earlier := errors.AsType[*bundle.EarlierError](err)
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case damaged || earlier:
+		return failed.Err
+	case failed.Op == "reading blob":
+		return &bundle.DamagedError{Err: fmt.Errorf("blob %s: %w", failed.Object, failed.Err)}
 	}
-	l.judges.Lock()
-	defer l.judges.Unlock()
-	for _, doc := range tree.documents {
-		if !slices.Contains(tree.images, doc.Digest) {
-			continue
-		}
-		unparsed := endpoint.Unparsed(ref, doc, func(ctx context.Context) (endpoint.Signatures, error) { return l.signatures(ctx, doc.Digest) })
-		allowed, err := l.policy.IsRunningImageAllowed(ctx, unparsed)
-		if err == nil && !allowed {
-			err = errors.New("it does not allow it")
-		}
-		if err != nil {
-			return fmt.Errorf("the signature policy rejects %s: %w", doc.Digest, err)
-		}
-	}
-	return nil
+	return &bundle.DamagedError{Err: failed}
 }
 
-// signatures are those that the bundle has for a manifest or list.
-func (l *bundleLoader) signatures(ctx context.Context, d digest.Digest) (endpoint.Signatures, error) {
-	if l.sigs == nil {
-		return endpoint.NoSignatures(), nil
+// earlier reads a blob from where an earlier bundle put it.
+func (l *bundleLoader) earlier(ctx context.Context, b bundle.Blob) (io.ReadCloser, error) {
+	named, err := reference.ParseNormalizedNamed(l.where(b.Repository))
+	if err != nil {
+		return nil, err
 	}
-	return endpoint.ReadSignatures(ctx, l.sigs, &d)
+	digested, err := reference.WithDigest(reference.TrimNamed(named), b.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := docker.NewReference(digested)
+	if err != nil {
+		return nil, err
+	}
+	src, err := ref.NewImageSource(ctx, l.sys)
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: b.Digest, Size: b.Size}, none.NoCache)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return &blobOf{r, src}, nil
 }
+
+// A blobOf is a blob, with the source that it is read from.
+type blobOf struct {
+	io.ReadCloser
+	src types.ImageSource
+}
+
+func (b *blobOf) Close() error { return errors.Join(b.ReadCloser.Close(), b.src.Close()) }

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/copy/bundle"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -363,7 +364,7 @@ var (
 	aReferrersTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
 	loopback      = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 	newline       = []byte("\n")
-	bundleDoc     = "bundle/" + recordFile
+	bundleDoc     = "bundle/" + bundle.RecordFile
 )
 
 // named returns the messages of a log, sorted, with names in the place of digests.
@@ -443,7 +444,7 @@ func packGolden(t *testing.T, golden *txtar.Archive, dir string) {
 			return err
 		}
 		content, err := os.ReadFile(filepath.Join(dir, name))
-		if name != recordFile {
+		if name != bundle.RecordFile {
 			content = append(content, newline...)
 		}
 		golden.Files = append(golden.Files, txtar.File{Name: "bundle/" + name, Data: content})
@@ -500,7 +501,7 @@ func TestLoadMergesDigestTags(t *testing.T) {
 	f.PushTo(dst, repo, sig, "sbom")
 	r = runAll(t.Context(), t, "", append(load, "--output", "json")...)
 	assert.Equal(t, StatusDone, r.status)
-	assert.Contains(t, r.stdout, "tag "+sig+" named "+f.Digest("sbom").String()+", and now names "+f.Digest("cosigned").String())
+	assert.Contains(t, r.stdout, "tag "+sig+" named "+f.Digest("sbom").String()+" at the destination, and now names "+f.Digest("cosigned").String())
 }
 
 // TestBundleKeepsVoid carries what is attached to a list that is stripped, if the sync file says so.
@@ -516,7 +517,7 @@ func TestBundleKeepsVoid(t *testing.T) {
 		bundle := filepath.Join(dir, fmt.Sprintf("bundle-%t", keep))
 		r := runAll(t.Context(), t, "", "bundle", "create", "--insecure-policy", "--src-tls-verify=false", "--file", file, bundle)
 		require.Equal(t, StatusDone, r.status, r.stderr)
-		assert.NotEqual(t, keep, strings.Contains(r.stderr, "what is attached to the list "+f.Digest(imagetest.Top).String()+", which changes, is left out (1)"), r.stderr)
+		assert.NotEqual(t, keep, strings.Contains(r.stderr, "void: what is attached to the list "+f.Digest(imagetest.Top).String()+" (1)"), r.stderr)
 		runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", bundle, dst.Host()).done(t)
 		_, _, there := dst.Manifest(repo, f.Digest("group").String())
 		assert.Equal(t, keep, there)

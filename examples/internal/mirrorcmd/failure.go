@@ -140,7 +140,7 @@ func (e *environment) explain(err error) string {
 		return e.explainRefusal(refused)
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
-	case errors.As(err, &widen) && (e.byFile || e.sel != nil):
+	case errors.As(err, &widen) && (e.byFile || e.sel != nil || e.loads):
 		return err.Error() + "; " + e.setting("--widened-child-tags", "widened-child-tags: true") + " keeps it by tags"
 	case errors.As(err, &refusal):
 		return e.inWords(err.Error())

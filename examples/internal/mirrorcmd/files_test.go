@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/copy/bundle"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -110,7 +111,7 @@ func TestForeignAndDamagedBundles(t *testing.T) {
 		change(r)
 		content, err := json.Marshal(r)
 		require.NoError(t, err)
-		return writeArchive(t, append([]archived{{recordFile, content}}, entries[1:]...))
+		return writeArchive(t, append([]archived{{bundle.RecordFile, content}}, entries[1:]...))
 	}
 	layout := filepath.Join(dir, "layout")
 	require.NoError(t, f.WriteLayout(layout, "1", imagetest.Top))
@@ -130,7 +131,7 @@ func TestForeignAndDamagedBundles(t *testing.T) {
 		{name: "saved.tar", content: writeArchive(t, []archived{{"manifest.json", []byte("[]")}}), says: []string{`is no bundle: it begins with "manifest.json", and bundles begin with bundle.json`}},
 		{name: "more.tar", content: writeArchive(t, append(entries, archived{"evil", nil})), says: []string{`is no bundle: "evil" does not belong into one`}},
 		{name: "future.tar", content: changed(func(r map[string]any) { r["schema"] = "sparsecopy.bundle/v9" }), says: []string{`is no bundle: its bundle.json has the schema "sparsecopy.bundle/v9", and this program reads sparsecopy.bundle/v1`}},
-		{name: "no-json.tar", content: writeArchive(t, append([]archived{{recordFile, []byte("{")}}, entries[1:]...)), says: []string{"the bundle is damaged: bundle.json: ", again}},
+		{name: "no-json.tar", content: writeArchive(t, append([]archived{{bundle.RecordFile, []byte("{")}}, entries[1:]...)), says: []string{"the bundle is damaged: bundle.json: ", again}},
 		{name: "digest.tar", content: changed(func(r map[string]any) { r["id"] = "sha256:1" }), says: []string{`the bundle is damaged: bundle.json: digest "sha256:1"`, again}},
 		{name: "name.tar", content: changed(func(r map[string]any) { r["images"].([]any)[0].(map[string]any)["name"] = "UPPER" }), says: []string{`the bundle is damaged: it names "UPPER"`, again}},
 		{name: "record-only.tar", content: writeArchive(t, entries[:1]), says: []string{"the bundle is damaged: it has no index.json", again}},
@@ -148,7 +149,7 @@ func TestForeignAndDamagedBundles(t *testing.T) {
 			}
 			r := runAll(t.Context(), t, "", "bundle", "load", "--insecure-policy", "--dest-tls-verify=false", path, dst.Host())
 			r.failed(t, StatusMisused, c.says...)
-			assert.NotContains(t, r.stderr, "mirror-bundle-", "nobody knows the temporary directory")
+			assert.NotContains(t, r.stderr, "sparsecopy-bundle-", "nobody knows the temporary directory")
 		})
 	}
 	assert.Zero(t, dst.Count(nil))

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/bundle"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/internal/schematest"
@@ -127,13 +128,13 @@ func TestReportsAreDocumented(t *testing.T) {
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},
 		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},
 		"InspectedTotals": copy.InspectedTotals{},
-		"Bundle":          bundleRecord{}, "BundleImage": bundleImage{}, "BundleAttached": bundleAttached{}, "BundleBlob": bundleBlob{},
+		"Bundle":          bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
 		"BundleLoad": loading{}, "LoadedImage": loadedImage{},
 	}, copy.Plan{}, copy.Reason{})
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
-		copy.ReportSchema, copy.PlanSchema, SyncReportSchema, DigestMapSchema, copy.VerificationSchema, copy.InspectionSchema, bundleSchema, loadingSchema,
+		copy.ReportSchema, copy.PlanSchema, SyncReportSchema, DigestMapSchema, copy.VerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}

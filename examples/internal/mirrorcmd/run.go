@@ -60,6 +60,8 @@ type environment struct {
 	sel *selection
 	// byFile is set if a sync file says what is copied: then they are explained by its keys.
 	byFile bool
+	// loads is set if a bundle is loaded: all of it, as it was made.
+	loads bool
 }
 
 // A lockedWriter may be written to concurrently: logs, progress and complaints come from different goroutines.
