@@ -10,34 +10,38 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// knownArchitectures are the names that a required architecture may have: Go's values of GOARCH, which image-spec v1.1
-// ("OCI Image Index", property architecture) refers to, with those that Go has reserved.
+// knownArchitectures are the names that a required architecture may have: Go's values of GOARCH,
+// which image-spec v1.1 ("OCI Image Index", property architecture) refers to, with those that Go
+// has reserved.
 var knownArchitectures = []string{
 	"386", "amd64", "amd64p32", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le", "mips64p32",
 	"mips64p32le", "mipsle", "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm",
 }
 
-// A SparsePolicy is what a registry demands of the children of a list that it is asked to store. The zero value demands that
-// every child exists.
+// A SparsePolicy is what a registry demands of the children of a list that it is asked to store.
+// The zero value demands that every child exists.
 //
-// Only direct children count: a nested list is one child, and what it names is nobody's concern here. The subject of a list is
-// no child. An architecture that is required but that a list does not name is no reason to refuse the list.
+// Only direct children count: a nested list is one child, and what it names is nobody's concern
+// here. The subject of a list is no child. An architecture that is required but that a list does
+// not name is no reason to refuse the list.
 type SparsePolicy struct {
 	// Enabled allows children to be absent. While it is false, the other fields mean nothing.
 	Enabled bool
 
-	// RequiredArchitectures are the architectures whose children must exist. They are compared exactly with an entry's
-	// platform.architecture and with nothing else: "arm" stands for all variants, "amd64" for all operating systems.
-	// If there are none, every child is optional.
+	// RequiredArchitectures are the architectures whose children must exist. They are compared
+	// exactly with an entry's platform.architecture and with nothing else: "arm" stands for all
+	// variants, "amd64" for all operating systems. If there are none, every child is optional.
 	RequiredArchitectures []string
 
-	// OptionalWithoutPlatform makes children optional whose entry states no architecture. By default they must exist as soon
-	// as any architecture is required, because nobody can tell what they are.
+	// OptionalWithoutPlatform makes children optional whose entry states no architecture. By
+	// default they must exist as soon as any architecture is required, because nobody can tell what
+	// they are.
 	OptionalWithoutPlatform bool
 }
 
-// Validate refuses required architectures that no list would name, because a typing error would make every child optional:
-// names that are unknown, or not in lower case, or repeated. The other methods work with policies that Validate refuses, too.
+// Validate refuses required architectures that no list would name, because a typing error would
+// make every child optional: names that are unknown, or not in lower case, or repeated. The other
+// methods work with policies that Validate refuses, too.
 func (p SparsePolicy) Validate() error {
 	for i, a := range p.RequiredArchitectures {
 		lower := strings.ToLower(a)
@@ -54,7 +58,7 @@ func (p SparsePolicy) Validate() error {
 	return nil
 }
 
-// Requires says whether the child of an entry must exist.
+// Requires reports whether the child of an entry must exist.
 func (p SparsePolicy) Requires(in Instance) bool {
 	switch {
 	case !p.Enabled:
@@ -68,9 +72,9 @@ func (p SparsePolicy) Requires(in Instance) bool {
 	}
 }
 
-// Check says whether a registry with this policy accepts list. It calls present once for each distinct child that must exist,
-// in the order of the list, to learn whether the child is there. The error is a *MissingChildrenError, which names every one
-// that is not, or nil.
+// Check returns nil if a registry with this policy accepts list, else a *MissingChildrenError that
+// names every child which must exist and does not. It calls present once for each distinct child
+// that must exist, in the order of the list, to learn whether it does.
 func (p SparsePolicy) Check(list List, present func(digest.Digest) bool) error {
 	var missing []MissingChild
 	asked := map[digest.Digest]bool{}
@@ -116,8 +120,9 @@ type MissingChildrenError struct {
 // Error is the message of the first missing child and the number of the others. See Message.
 func (e *MissingChildrenError) Error() string { return e.Message(0) }
 
-// Message is for people: it says what Missing[i] is. That of the first child also says how many more are missing, because
-// many clients show the first of several errors only. It quotes at most a little of the list.
+// Message is for people: it says what Missing[i] is. That of the first child also says how many
+// more are missing, because many clients show the first of several errors only. It quotes at most a
+// little of the list.
 func (e *MissingChildrenError) Message(i int) string {
 	message := e.message(e.Missing[i])
 	if more := len(e.Missing) - 1; i == 0 && more > 0 {
@@ -139,8 +144,8 @@ func (e *MissingChildrenError) message(m MissingChild) string {
 	}
 }
 
-// Architectures are the distinct architectures of the missing children, in the order of the list. A child whose entry states
-// none counts as "".
+// Architectures are the distinct architectures of the missing children, in the order of the list. A
+// child whose entry states none counts as "".
 func (e *MissingChildrenError) Architectures() []string {
 	var names []string
 	for _, m := range e.Missing {

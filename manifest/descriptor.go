@@ -10,7 +10,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A Descriptor names content (image-spec v1.1, "OCI Content Descriptors"; Docker's descriptors are a subset).
+// A Descriptor names content (image-spec v1.1, "OCI Content Descriptors"; Docker's descriptors are
+// a subset).
 type Descriptor struct {
 	MediaType    string              // "" if the document states none
 	Digest       digest.Digest       // valid
@@ -21,8 +22,8 @@ type Descriptor struct {
 	Platform     *imgspecv1.Platform // nil if absent or null; descriptors of a document share it
 }
 
-// Keys that have a meaning in one of the formats. Each level lists the keys of all formats, so that no document means one thing
-// to a parser of one format and another thing to a parser of another.
+// Keys that have a meaning in one of the formats. Each level lists the keys of all formats, so that
+// no document means one thing to a parser of one format and another thing to a parser of another.
 var (
 	topKeys = []string{
 		"schemaVersion", "mediaType", "artifactType", "subject", "annotations",
@@ -149,7 +150,8 @@ func readPlatform(s *scanner) (*imgspecv1.Platform, error) {
 // A platformKey is a platform without features.
 type platformKey struct{ os, architecture, variant, osVersion string }
 
-// sharedPlatform returns p, as read before if the document has the same platform without features already: many entries share few.
+// sharedPlatform returns p, as read before if the document has the same platform without features
+// already: many entries share few.
 func sharedPlatform(s *scanner, p imgspecv1.Platform) *imgspecv1.Platform {
 	if p.OSFeatures != nil {
 		return &p
@@ -166,8 +168,8 @@ func sharedPlatform(s *scanner, p imgspecv1.Platform) *imgspecv1.Platform {
 	return known
 }
 
-// readAnnotations reads an object whose values are strings or null, or null. Parsers do not agree on which of several values counts: an
-// annotation that decides about an entry has one.
+// readAnnotations reads an object whose values are strings or null, or null. Parsers do not agree
+// on which of several values counts: an annotation that decides about an entry has one.
 func readAnnotations(s *scanner) (map[string]string, error) {
 	if s.null() {
 		return nil, nil

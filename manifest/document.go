@@ -6,8 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// MaxSize is the number of bytes that a manifest or a list may have. Registries are only expected to take this much (OCI
-// distribution specification v1.1, section "Pushing Manifests").
+// MaxSize is the number of bytes that a manifest or a list may have. Registries are only expected
+// to take this much (OCI distribution specification v1.1, section "Pushing Manifests").
 const MaxSize = 4 << 20
 
 // contentKeys are the keys by which lists, image manifests and schema 1 manifests differ.
@@ -17,7 +17,8 @@ var contentKeys = []string{"manifests", "config", "layers", "fsLayers", "history
 type format struct {
 	name        string // with its article, for errors
 	oci, docker string // media types of its two forms
-	// contents reads the values of the contentKeys that a document of the format has. No document has others.
+	// contents reads the values of the contentKeys that a document of the format has. No document
+	// has others.
 	contents map[string]func() error
 	required []string // of the keys of contents: the document is nothing without them
 }
@@ -33,7 +34,8 @@ type header struct {
 	remarks      []Remark // on the whole document
 }
 
-// A headerReader reads the top level of a document. What can be judged only when all of it has been read is kept as an error until then.
+// A headerReader reads the top level of a document. What can be judged only when all of it has been
+// read is kept as an error until then.
 type headerReader struct {
 	header
 	*scanner

@@ -10,7 +10,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A ListOp says what a ListEdit does. The zero value is not valid. The others are in the order in which edits must come.
+// A ListOp says what a ListEdit does. The zero value is not valid. The others are in the order in
+// which edits must come.
 type ListOp int
 
 const (
@@ -38,17 +39,18 @@ func (op ListOp) String() string {
 type ListEdit struct {
 	ListOperation ListOp
 
-	// UpdateIndex is the position of the entry to update. What is not replaced remains, with one exception: with a new digest the
-	// entry loses its urls and data, which lead to the old content.
+	// UpdateIndex is the position of the entry to update. What is not replaced remains, with one
+	// exception: with a new digest the entry loses its urls and data, which lead to the old
+	// content.
 	UpdateIndex int
-	// UpdateDigest, UpdateSize and UpdateMediaType replace what the entry has. A zero value leaves it as it is; not all may be zero,
-	// and a digest comes with its size in bytes.
+	// UpdateDigest, UpdateSize and UpdateMediaType replace what the entry has. A zero value leaves
+	// it as it is; not all may be zero, and a digest comes with its size in bytes.
 	UpdateDigest    digest.Digest
 	UpdateSize      int64
 	UpdateMediaType string
 
-	// AddDigest, AddSize (in bytes) and AddMediaType are required. Docker lists also require AddPlatform, and have neither artifact
-	// types nor annotations.
+	// AddDigest, AddSize (in bytes) and AddMediaType are required. Docker lists also require
+	// AddPlatform, and have neither artifact types nor annotations.
 	AddDigest       digest.Digest
 	AddSize         int64
 	AddMediaType    string
@@ -60,7 +62,8 @@ type ListEdit struct {
 	DeleteIndex int
 }
 
-// edit is EditInstances for both formats. addReason says why the format cannot have the entry of a ListOpAdd, or "".
+// edit is EditInstances for both formats. addReason says why the format cannot have the entry of a
+// ListOpAdd, or "".
 func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 	if c.doc == "" {
 		return errNotParsed
@@ -92,8 +95,8 @@ func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 	return nil
 }
 
-// updateAndDelete returns the list without the entries that are deleted, and with those that are updated changed. touching is
-// what checkEdits returns.
+// updateAndDelete returns the list without the entries that are deleted, and with those that are
+// updated changed. touching is what checkEdits returns.
 func (c *core) updateAndDelete(edits []ListEdit, touching []int) (core, error) {
 	edited := *c
 	edited.edited = true
@@ -116,7 +119,8 @@ func (c *core) updateAndDelete(edits []ListEdit, touching []int) (core, error) {
 // A run is a range of neighbouring positions: from, and those after it up to but not to.
 type run struct{ from, to int }
 
-// deletedRuns returns the positions that edits delete as runs, from the highest to the lowest, which is the order of the edits.
+// deletedRuns returns the positions that edits delete as runs, from the highest to the lowest,
+// which is the order of the edits.
 func deletedRuns(edits []ListEdit) []run {
 	var runs []run
 	for _, e := range edits {
@@ -132,7 +136,8 @@ func deletedRuns(edits []ListEdit) []run {
 	return runs
 }
 
-// manyRuns is the number of runs from which one pass over all entries is cheaper than moving the rest of them for each run.
+// manyRuns is the number of runs from which one pass over all entries is cheaper than moving the
+// rest of them for each run.
 const manyRuns = 64
 
 // deleteRuns removes runs, which go from the highest to the lowest, from entries, in place.
@@ -175,7 +180,8 @@ func (c *core) add(edits []ListEdit, lay layout) error {
 	return nil
 }
 
-// addedFields are the fields of an entry to add, in the order in which image-spec's types have them.
+// addedFields are the fields of an entry to add, in the order in which image-spec's types have
+// them.
 func (e ListEdit) addedFields() []field {
 	fields := []field{
 		{"mediaType", e.AddMediaType},
@@ -212,8 +218,8 @@ func platformFields(p *imgspecv1.Platform) []field {
 	return fields
 }
 
-// update returns the entry with the changes of an update. Strings that mean the new value already keep their bytes, escapes included;
-// a size can be written in one way only.
+// update returns the entry with the changes of an update. Strings that mean the new value already
+// keep their bytes, escapes included; a size can be written in one way only.
 func (e entry) update(u ListEdit) (entry, error) {
 	o := splitObject(e.raw)
 	if u.UpdateDigest != "" && u.UpdateDigest != e.desc.Digest {

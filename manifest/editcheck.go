@@ -7,8 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// checkEdits checks all edits of a list with n entries. For each entry it returns the position in edits of what updates or deletes
-// it, or -1. addReason says why the list's format cannot have the entry of a ListOpAdd, or "".
+// checkEdits checks all edits of a list with n entries. For each entry it returns the position in
+// edits of what updates or deletes it, or -1. addReason says why the list's format cannot have the
+// entry of a ListOpAdd, or "".
 func checkEdits(edits []ListEdit, n int, addReason func(ListEdit) string) (touching []int, err error) {
 	touching = make([]int, n)
 	for i := range touching {

@@ -8,19 +8,22 @@ import (
 )
 
 var (
-	// ErrSchema1 is wrapped by the error of Parse and ParseImage for a Docker schema 1 manifest, by its declared media type or by
-	// its schemaVersion.
+	// ErrSchema1 is wrapped by the error of Parse and ParseImage for a Docker schema 1 manifest, by
+	// its declared media type or by its schemaVersion.
 	ErrSchema1 = errors.New("Docker schema 1 manifest")
 
-	// ErrTooLarge is wrapped by the error of Parse and ParseImage for a document of more than MaxSize bytes.
+	// ErrTooLarge is wrapped by the error of Parse and ParseImage for a document of more than
+	// MaxSize bytes.
 	ErrTooLarge = errors.New("document too large")
 )
 
 // A ParseError says why a document was refused, and where.
 type ParseError struct {
-	// Path leads to the value that was refused, e.g. "manifests[3].platform.os"; "" stands for the document itself.
+	// Path leads to the value that was refused, e.g. "manifests[3].platform.os"; "" stands for the
+	// document itself.
 	Path string
-	// Offset is the position of the byte that is to blame, from 0. For something that is absent it is where its object starts.
+	// Offset is the position of the byte that is to blame, from 0. For something that is absent it
+	// is where its object starts.
 	Offset int
 	// Reason is for people. It quotes at most a little of the document.
 	Reason string
@@ -38,8 +41,9 @@ func (e *ParseError) Error() string {
 
 func (e *ParseError) Unwrap() error { return e.Err }
 
-// A Remark is about something in a document that was let through although it is not right, or not as everybody writes it, because it takes
-// nothing away from what the document says: registries hand such documents out, and other tools carry them as they are.
+// A Remark is about something in a document that was let through although it is not right, or not
+// as everybody writes it, because it takes nothing away from what the document says: registries
+// hand such documents out, and other tools carry them as they are.
 type Remark struct {
 	Path   string // as in ParseError
 	Offset int    // as in ParseError
@@ -53,11 +57,12 @@ type RemarkKind int
 const (
 	// Irregular is what formats do not allow, and everybody reads alike.
 	Irregular RemarkKind = iota + 1
-	// CaseVariant is a key that differs from another one in case only, where neither has a meaning: among annotations, or in what no
-	// specification names. That is allowed; who looks for one of them may find the other.
+	// CaseVariant is a key that differs from another one in case only, where neither has a meaning:
+	// among annotations, or in what no specification names. That is allowed; who looks for one of
+	// them may find the other.
 	CaseVariant
-	// Duplicate is a key that occurs twice there. Parsers read such a document differently: it can be carried, and must not be
-	// written anew.
+	// Duplicate is a key that occurs twice there. Parsers read such a document differently: it can
+	// be carried, and must not be written anew.
 	Duplicate
 )
 

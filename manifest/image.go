@@ -7,8 +7,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// An Image is the manifest of a single image, in OCI's format (image-spec v1.1, "OCI Image Manifest Specification") or in Docker's
-// (distribution's "Image Manifest Version 2, Schema 2").
+// An Image is the manifest of a single image, in OCI's format (image-spec v1.1, "OCI Image Manifest
+// Specification") or in Docker's (distribution's "Image Manifest Version 2, Schema 2").
 type Image struct {
 	MediaType    string            // imgspecv1.MediaTypeImageManifest or MediaTypeDockerManifest; never ""
 	ArtifactType string            // "" if the document states none
@@ -37,9 +37,10 @@ func (m *Image) Blobs() iter.Seq[Descriptor] {
 	}
 }
 
-// ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is refused and what is remarked on; here,
-// manifests, fsLayers, history and signatures are contents of other formats, and config is required. Without layers, or with null for
-// them, there are none; their absence is remarked on.
+// ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is
+// refused and what is remarked on; here, manifests, fsLayers, history and signatures are contents
+// of other formats, and config is required. Without layers, or with null for them, there are none;
+// their absence is remarked on.
 // The error for a Docker schema 1 manifest wraps ErrSchema1.
 func ParseImage(b []byte, mediaType string) (*Image, error) {
 	s, err := newScanner(b)

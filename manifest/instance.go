@@ -5,7 +5,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Annotations by which BuildKit marks an attestation and names its subject (BuildKit's documentation, "Image attestation storage").
+// Annotations by which BuildKit marks an attestation and names its subject (BuildKit's
+// documentation, "Image attestation storage").
 const (
 	annotationReferenceType   = "vnd.docker.reference.type"
 	annotationReferenceDigest = "vnd.docker.reference.digest"
@@ -18,8 +19,8 @@ const annotationZstd = "io.github.containers.compression.zstd"
 // decidingAnnotations are those by which it is decided what an entry is.
 var decidingAnnotations = []string{annotationReferenceType, annotationReferenceDigest, annotationZstd}
 
-// An Instance is one entry of a list, whatever the list's format. It is a view: changing it changes no list.
-// What it points to is shared with the list and must not be modified.
+// An Instance is one entry of a list, whatever the list's format. It is a view: changing it changes
+// no list. What it points to is shared with the list and must not be modified.
 type Instance struct {
 	Index        int           // position in the list, from 0
 	Digest       digest.Digest // of the child; valid
@@ -27,18 +28,20 @@ type Instance struct {
 	MediaType    string        // of the child, as the list states it; "" if it does not
 	ArtifactType string        // "" if the list states none
 
-	// Platform is nil if and only if the entry has none, or null. An empty object is a Platform with empty fields.
+	// Platform is nil if and only if the entry has none, or null. An empty object is a Platform
+	// with empty fields.
 	Platform *imgspecv1.Platform
 
 	Annotations map[string]string // nil if the entry has none
 	URLs        []string          // as the list states them, unchecked: strangers chose them
 }
 
-// IsList says whether the child is a list itself, by the media type that the entry states.
+// IsList reports whether the child is a list itself, by the media type that the entry states.
 func (i Instance) IsList() bool { return IsListMediaType(i.MediaType) }
 
-// AttestationOf says whether the instance is an attestation, and names its subject. BuildKit's annotations decide, not the
-// platform. The digest is valid, or "" for an attestation whose subject is not named by a valid digest, and so cannot be in the list.
+// AttestationOf reports whether the instance is an attestation, and returns its subject. BuildKit's
+// annotations decide, not the platform. The digest is valid, or "" for an attestation whose subject
+// is not named by a valid digest, and so cannot be in the list.
 func (i Instance) AttestationOf() (subject digest.Digest, ok bool) {
 	if i.Annotations[annotationReferenceType] != referenceTypeAttestation {
 		return "", false

@@ -8,46 +8,55 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// A List is an OCI index or a Docker list. The only implementations are *OCI1Index and *Schema2List, and only Parse makes them.
+// A List is an OCI index or a Docker list. The only implementations are *OCI1Index and
+// *Schema2List, and only Parse makes them.
 //
 // Methods that do not change the list may run concurrently.
 type List interface {
-	// MediaType is the media type of the document: imgspecv1.MediaTypeImageIndex or MediaTypeDockerList.
+	// MediaType is the media type of the document: imgspecv1.MediaTypeImageIndex or
+	// MediaTypeDockerList.
 	MediaType() string
 
-	// ArtifactType is the type of the artifact that an OCI index is, "" if it states none. Docker lists have none.
+	// ArtifactType is the type of the artifact that an OCI index is, "" if it states none. Docker
+	// lists have none.
 	ArtifactType() string
 
-	// Subject is the digest of the manifest that an OCI index refers to, valid, "" if there is none. Docker lists have none.
+	// Subject is the digest of the manifest that an OCI index refers to, valid, "" if there is
+	// none. Docker lists have none.
 	Subject() digest.Digest
 
-	// Instances returns the entries of the list as it is now, in a fresh slice. The Index of each is its position in it.
+	// Instances returns the entries of the list as it is now, in a fresh slice. The Index of each
+	// is its position in it.
 	Instances() []Instance
 
-	// Remarks are on what Parse let through in the document, whatever was edited since; a few of each kind.
+	// Remarks are on what Parse let through in the document, whatever was edited since; a few of
+	// each kind.
 	Remarks() []Remark
 
 	// Clone returns a list that can be edited independently.
 	Clone() List
 
-	// EditInstances applies edits in the order given. It edits in place: call it on a Clone, so that the list as parsed
-	// remains to compare with.
+	// EditInstances applies edits in the order given. It edits in place: call it on a Clone, so
+	// that the list as parsed remains to compare with.
 	//
-	// Updates and deletes name a position in the list as it is when EditInstances is called. Updates come first; deletes run from
-	// the highest position to the lowest; adds come last, and nothing is re-sorted. No position is named twice.
-	// All edits are checked before any is applied: on error, an *EditError with the offending edit, the list is unchanged.
-	// Instances that no edit touches are written back byte for byte.
+	// Updates and deletes name a position in the list as it is when EditInstances is called.
+	// Updates come first; deletes run from the highest position to the lowest; adds come last, and
+	// nothing is re-sorted. No position is named twice. All edits are checked before any is
+	// applied: on error, an *EditError with the offending edit, the list is unchanged. Instances
+	// that no edit touches are written back byte for byte.
 	//
 	// The list that results is one that Parse accepts; it may be empty.
 	//
 	// It must not run concurrently with any other method of the same list.
 	EditInstances(edits []ListEdit) error
 
-	// Serialize returns the document, in a fresh slice. Without edits these are the bytes given to Parse. With edits, everything
-	// outside the array of entries, and every entry that was not updated, still has its bytes. White space in the array goes by
-	// a rule, so that a digest can be known beforehand: each entry keeps the white space and the comma before it; the first one that
-	// remains takes the place of the first; what comes after the last entry stays; brackets with nothing left enclose nothing.
-	// Entries that were added are laid out as the one before them, or as the document if the list was empty.
+	// Serialize returns the document, in a fresh slice. Without edits these are the bytes given to
+	// Parse. With edits, everything outside the array of entries, and every entry that was not
+	// updated, still has its bytes. White space in the array goes by a rule, so that a digest can
+	// be known beforehand: each entry keeps the white space and the comma before it; the first one
+	// that remains takes the place of the first; what comes after the last entry stays; brackets
+	// with nothing left enclose nothing. Entries that were added are laid out as the one before
+	// them, or as the document if the list was empty.
 	// It fails only for a list that was not made by Parse.
 	Serialize() ([]byte, error)
 
@@ -57,21 +66,24 @@ type List interface {
 // errNotParsed is returned by methods of the zero value of a list.
 var errNotParsed = errors.New("list was not made by manifest.Parse")
 
-// Parse reads a list. mediaType is the media type that came with it, without parameters; "" stands for the one that the document
-// states itself. A document that states none is what came with it says, else an OCI index. Where what came with a document may be wrong, as
-// at registries, TypeOf says which media type to give. b is not retained.
+// Parse reads a list. mediaType is the media type that came with it, without parameters; "" stands
+// for the one that the document states itself. A document that states none is what came with it
+// says, else an OCI index. Where what came with a document may be wrong, as at registries, TypeOf
+// says which media type to give. b is not retained.
 //
-// What the document says must be what every parser reads. Parse refuses, with a *ParseError that says where: more than MaxSize bytes
-// (ErrTooLarge), anything that is not strict JSON in UTF-8, keys of the formats that occur twice or that others differ from in
-// case only, more than 64 levels of nesting, another schemaVersion than 2, a media type that is not the declared one or no list's,
-// contents of other formats (config, layers, fsLayers, history, signatures), no manifests, known fields with values of the wrong type, entries
-// without digest or size, digests that do not validate, sizes that are negative, no integer, or above 2⁵³-1, and two values of an
-// annotation by which something is decided (BuildKit's of attestations, and that of zstd twins).
+// What the document says must be what every parser reads. Parse refuses, with a *ParseError that
+// says where: more than MaxSize bytes (ErrTooLarge), anything that is not strict JSON in UTF-8,
+// keys of the formats that occur twice or that others differ from in case only, more than 64 levels
+// of nesting, another schemaVersion than 2, a media type that is not the declared one or no list's,
+// contents of other formats (config, layers, fsLayers, history, signatures), no manifests, known
+// fields with values of the wrong type, entries without digest or size, digests that do not
+// validate, sizes that are negative, no integer, or above 2⁵³-1, and two values of an annotation by
+// which something is decided (BuildKit's of attestations, and that of zstd twins).
 //
-// Accepted are: null for optional arrays and objects, an empty list, and fields that no specification names, with whatever is in them.
-// Accepted with a Remark are: no schemaVersion, no mediaType in a Docker list, null for a string that may be absent, for the value of
-// an annotation, or for the entries of an empty list, and other keys that occur twice or differ in
-// case only.
+// Accepted are: null for optional arrays and objects, an empty list, and fields that no
+// specification names, with whatever is in them. Accepted with a Remark are: no schemaVersion, no
+// mediaType in a Docker list, null for a string that may be absent, for the value of an annotation,
+// or for the entries of an empty list, and other keys that occur twice or differ in case only.
 func Parse(b []byte, mediaType string) (List, error) {
 	s, err := newScanner(b)
 	if err != nil {
@@ -98,8 +110,8 @@ func Parse(b []byte, mediaType string) (List, error) {
 	return &OCI1Index{c}, nil
 }
 
-// A core is a list without what differs between the formats. Copying it clones the list: edits replace entries, and nothing that
-// a core points to is ever modified.
+// A core is a list without what differs between the formats. Copying it clones the list: edits
+// replace entries, and nothing that a core points to is ever modified.
 type core struct {
 	header
 	doc string // as parsed

@@ -2,8 +2,9 @@ package manifest
 
 import imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-// Media types of Docker's formats, which image-spec has no constants for. They are defined by the distribution project's
-// specifications "Image Manifest Version 2, Schema 1" and "Image Manifest Version 2, Schema 2".
+// Media types of Docker's formats, which image-spec has no constants for. They are defined by the
+// distribution project's specifications "Image Manifest Version 2, Schema 1" and "Image Manifest
+// Version 2, Schema 2".
 const (
 	// MediaTypeDockerList is a list in Docker's format.
 	MediaTypeDockerList = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -19,13 +20,16 @@ const (
 	MediaTypeDockerLayer = "application/vnd.docker.image.rootfs.diff.tar"
 	// MediaTypeDockerLayerGzip is a layer in Docker's format, compressed with gzip.
 	MediaTypeDockerLayerGzip = "application/vnd.docker.image.rootfs.diff.tar.gzip"
-	// MediaTypeDockerForeignLayer is a layer in Docker's format that is not compressed and may not be redistributed.
+	// MediaTypeDockerForeignLayer is a layer in Docker's format that is not compressed and may not
+	// be redistributed.
 	MediaTypeDockerForeignLayer = "application/vnd.docker.image.rootfs.foreign.diff.tar"
-	// MediaTypeDockerForeignLayerGzip is a layer in Docker's format, compressed with gzip, that may not be redistributed.
+	// MediaTypeDockerForeignLayerGzip is a layer in Docker's format, compressed with gzip, that may
+	// not be redistributed.
 	MediaTypeDockerForeignLayerGzip = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 )
 
-// IsListMediaType says whether mt, without parameters, is the media type of a list: of an OCI index or of a Docker list.
+// IsListMediaType reports whether mt, without parameters, is the media type of a list: of an OCI
+// index or of a Docker list.
 func IsListMediaType(mt string) bool {
 	return mt == imgspecv1.MediaTypeImageIndex || mt == MediaTypeDockerList
 }

@@ -2,7 +2,8 @@ package manifest
 
 import "github.com/opencontainers/go-digest"
 
-// An OCI1Index is a list in OCI's format (image-spec v1.1, "OCI Image Index Specification"). Its zero value is of no use.
+// An OCI1Index is a list in OCI's format (image-spec v1.1, "OCI Image Index Specification"). Its
+// zero value is of no use.
 type OCI1Index struct{ core }
 
 var _ List = (*OCI1Index)(nil)

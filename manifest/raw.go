@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// An object is a JSON object cut into pieces, so that members can be changed and removed while everything else keeps its bytes.
+// An object is a JSON object cut into pieces, so that members can be changed and removed while
+// everything else keeps its bytes.
 type object struct {
 	members     []rawMember
 	open, close string // white space after the opening and before the closing brace
@@ -99,7 +100,8 @@ func (o *object) style() style {
 	return st
 }
 
-// nested is the style for values inside an object of style st. What is spread over lines is indented by one more unit.
+// nested is the style for values inside an object of style st. What is spread over lines is
+// indented by one more unit.
 func (st style) nested() style {
 	if !strings.Contains(st.close, "\n") {
 		return st
@@ -111,7 +113,8 @@ func (st style) nested() style {
 	return style{open: st.open + unit, gap: st.gap + unit, close: st.open, colon: st.colon}
 }
 
-// A field is a member of an object to be written. The value is a string, an int64, a []string or a []field.
+// A field is a member of an object to be written. The value is a string, an int64, a []string or a
+// []field.
 type field struct {
 	key   string
 	value any
@@ -167,7 +170,8 @@ type layout struct {
 	entry       style
 }
 
-// layoutOf returns how the entries of a list are laid out. The last entry is the model; in an empty list, the document is.
+// layoutOf returns how the entries of a list are laid out. The last entry is the model; in an empty
+// list, the document is.
 func layoutOf(c *core) layout {
 	n := len(c.entries)
 	if n == 0 {

@@ -13,14 +13,16 @@ const (
 	// maxDepth is the number of objects and arrays that may be open at the same time in a document.
 	maxDepth = 64
 
-	// maxSafeSize is the largest integer that parsers which read numbers as float64 agree on (RFC 8259, section 6).
+	// maxSafeSize is the largest integer that parsers which read numbers as float64 agree on (RFC
+	// 8259, section 6).
 	maxSafeSize = 1<<53 - 1
 )
 
-// A scanner reads JSON (RFC 8259) strictly and knows where it is. Nothing is copied: what it returns are substrings of src
-// (except for strings with escapes).
+// A scanner reads JSON (RFC 8259) strictly and knows where it is. Nothing is copied: what it
+// returns are substrings of src (except for strings with escapes).
 //
-// Its methods read one thing each, starting at pos, and leave pos behind it. They skip no white space before or after it.
+// Its methods read one thing each, starting at pos, and leave pos behind it. They skip no white
+// space before or after it.
 type scanner struct {
 	src  string
 	pos  int
@@ -39,7 +41,8 @@ type step struct {
 	index int    // of an element; -1 for a member
 }
 
-// newScanner starts to read a whole document. It refuses what can be refused before the first value.
+// newScanner starts to read a whole document. It refuses what can be refused before the first
+// value.
 func newScanner(b []byte) (*scanner, error) {
 	if len(b) > MaxSize {
 		return nil, &ParseError{
@@ -71,7 +74,8 @@ func invalidUTF8(s string) int {
 	return -1
 }
 
-// document reads a document: one value, which read is called for, with nothing but white space around it.
+// document reads a document: one value, which read is called for, with nothing but white space
+// around it.
 func (s *scanner) document(read func() error) error {
 	s.space()
 	if err := read(); err != nil {
@@ -84,10 +88,12 @@ func (s *scanner) document(read func() error) error {
 	return nil
 }
 
-// object reads an object. For each of its members it calls member with the key, while pos is at the value, which member must read.
+// object reads an object. For each of its members it calls member with the key, while pos is at the
+// value, which member must read.
 //
-// known are the keys that have a meaning in this object. None of them may occur twice, and no key may differ from one in case
-// only: encoding/json, unlike others, takes such keys for the known ones. Other keys like these are remarked on.
+// known are the keys that have a meaning in this object. None of them may occur twice, and no key
+// may differ from one in case only: encoding/json, unlike others, takes such keys for the known
+// ones. Other keys like these are remarked on.
 func (s *scanner) object(known []string, member func(key string) error) error {
 	if err := s.enter('{', "an object"); err != nil {
 		return err
@@ -140,7 +146,8 @@ const duplicateKey = "duplicate key"
 
 func inCaseOnly(key string) string { return "key differs from " + quote(key) + " in case only" }
 
-// array reads an array. For each of its elements it calls element with the index, while pos is at the value, which element must read.
+// array reads an array. For each of its elements it calls element with the index, while pos is at
+// the value, which element must read.
 func (s *scanner) array(element func(i int) error) error {
 	if err := s.enter('[', "an array"); err != nil {
 		return err
@@ -188,7 +195,8 @@ func (s *scanner) any() error {
 	return s.unexpected("a value")
 }
 
-// optionalString reads a string, or null, which encoding/json and others take for a string that is not there.
+// optionalString reads a string, or null, which encoding/json and others take for a string that is
+// not there.
 func (s *scanner) optionalString() (string, error) {
 	start := s.pos
 	if s.null() {
@@ -231,7 +239,8 @@ func (s *scanner) string(what string) (string, error) {
 	return "", s.unexpected("the end of the string")
 }
 
-// escape reads an escape sequence of a string. Halves of surrogate pairs are refused: parsers do not agree on what they mean.
+// escape reads an escape sequence of a string. Halves of surrogate pairs are refused: parsers do
+// not agree on what they mean.
 func (s *scanner) escape() error {
 	start := s.pos
 	rest := s.src[start+1:]
@@ -300,7 +309,8 @@ func (s *scanner) number() (string, error) {
 	return s.src[start:s.pos], nil
 }
 
-// size reads a number of bytes: an integer from 0 to maxSafeSize, written without fraction and exponent.
+// size reads a number of bytes: an integer from 0 to maxSafeSize, written without fraction and
+// exponent.
 func (s *scanner) size() (int64, error) {
 	start := s.pos
 	text, err := s.number()
@@ -317,7 +327,7 @@ func (s *scanner) size() (int64, error) {
 	return n, nil
 }
 
-// null reads null if it is there, and says whether it was.
+// null reads null if it is there, and reports whether it was.
 func (s *scanner) null() bool { return s.literal("null") }
 
 func (s *scanner) literal(text string) bool {
@@ -379,12 +389,14 @@ func (s *scanner) unexpected(want string) error {
 	return s.fail(s.pos, strconv.QuoteRune(r)+" where "+want+" is expected")
 }
 
-// fail returns an error about the value that the path leads to, with the offset of the byte that is to blame.
+// fail returns an error about the value that the path leads to, with the offset of the byte that is
+// to blame.
 func (s *scanner) fail(offset int, reason string) *ParseError {
 	return &ParseError{Path: formatPath(s.path), Offset: offset, Reason: reason}
 }
 
-// remark notes that something about the value that the path leads to was let through. Of each kind, the first ones are enough.
+// remark notes that something about the value that the path leads to was let through. Of each kind,
+// the first ones are enough.
 func (s *scanner) remark(offset int, reason string, kind RemarkKind) {
 	n := 0
 	for _, r := range s.remarks {
@@ -397,14 +409,16 @@ func (s *scanner) remark(offset int, reason string, kind RemarkKind) {
 	}
 }
 
-// A keySet holds the keys of one object. The first ones are compared one by one, which is faster while they are few.
+// A keySet holds the keys of one object. The first ones are compared one by one, which is faster
+// while they are few.
 type keySet struct {
 	few  [32]string
 	n    int               // number of keys in few
 	many map[string]string // the others, by what they are in lower case
 }
 
-// add adds a key, and says whether there was one like it, the same or one that differs in case only, and which.
+// add adds a key. It reports whether there was one like it already, the same or one that differs in
+// case only, and returns that.
 func (k *keySet) add(key string) (like string, again bool) {
 	for _, other := range k.few[:k.n] {
 		if strings.EqualFold(other, key) {

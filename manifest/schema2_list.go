@@ -2,8 +2,8 @@ package manifest
 
 import "github.com/opencontainers/go-digest"
 
-// A Schema2List is a list in Docker's format (distribution's "Image Manifest Version 2, Schema 2", section "Manifest List").
-// Its zero value is of no use.
+// A Schema2List is a list in Docker's format (distribution's "Image Manifest Version 2, Schema 2",
+// section "Manifest List"). Its zero value is of no use.
 type Schema2List struct{ core }
 
 var _ List = (*Schema2List)(nil)
@@ -23,8 +23,8 @@ func (l *Schema2List) Clone() List {
 	return &c
 }
 
-// EditInstances applies edits in the order given; see List. An entry that is added must have a platform and cannot have an artifact
-// type or annotations, for which the format has no fields.
+// EditInstances applies edits in the order given; see List. An entry that is added must have a
+// platform and cannot have an artifact type or annotations, for which the format has no fields.
 func (l *Schema2List) EditInstances(edits []ListEdit) error {
 	return l.edit(edits, schema2AddReason)
 }

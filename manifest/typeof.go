@@ -6,16 +6,20 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// TypeOf returns the media type by which Parse or ParseImage is to read a document that came with the media type declared, without
-// parameters, "" for none. What registries and lists declare is wrong in the field: what the document itself says goes before it.
+// TypeOf returns the media type by which Parse or ParseImage is to read a document that came with
+// the media type declared, without parameters, "" for none. What registries and lists declare is
+// wrong in the field: what the document itself says goes before it.
 //
-// That is its mediaType, if that is one of a list or of an image manifest. Else it is its shape: manifests make a list, schemaVersion 1 a
-// Docker schema 1 manifest, config or layers an image manifest, and fsLayers alone one of schema 1. OCI's formats and Docker's differ in what they name:
-// what is declared as Docker's is so, unless it names OCI manifests only, or an OCI config; of what is not declared as either, an image
-// manifest with Docker's config is Docker's. All else is OCI's, whose formats need not state their media types.
+// That is its mediaType, if that is one of a list or of an image manifest. Else it is its shape:
+// manifests make a list, schemaVersion 1 a Docker schema 1 manifest, config or layers an image
+// manifest, and fsLayers alone one of schema 1. OCI's formats and Docker's differ in what they
+// name: what is declared as Docker's is so, unless it names OCI manifests only, or an OCI config;
+// of what is not declared as either, an image manifest with Docker's config is Docker's. All else
+// is OCI's, whose formats need not state their media types.
 //
-// Of a document that does not say what it is, declared is believed if it is a list's or a manifest's; otherwise TypeOf returns "".
-// It says nothing about whether the document is well formed: Parse and ParseImage refuse what contradicts itself.
+// Of a document that does not say what it is, declared is believed if it is a list's or a
+// manifest's; otherwise TypeOf returns "". It says nothing about whether the document is well
+// formed: Parse and ParseImage refuse what contradicts itself.
 func TypeOf(b []byte, declared string) string {
 	o := outlineOf(b)
 	switch {
@@ -43,7 +47,8 @@ func TypeOf(b []byte, declared string) string {
 	return ""
 }
 
-// isManifestMediaType says whether mt, without parameters, is the media type of a list or of an image manifest, schema 1 included.
+// isManifestMediaType reports whether mt, without parameters, is the media type of a list or of an
+// image manifest, schema 1 included.
 func isManifestMediaType(mt string) bool {
 	return isSchema1(mt) || statesFormat(mt)
 }
@@ -52,13 +57,15 @@ func isSchema1(mt string) bool {
 	return mt == MediaTypeDockerSchema1 || mt == MediaTypeDockerSchema1Signed
 }
 
-// IsMisdeclared says whether a document of media type mt was declared to be another list or manifest. A media type that is not one of these,
-// as text/plain, declares nothing, and which of the two of schema 1 it was does not matter.
+// IsMisdeclared reports whether a document of media type mt was declared to be another list or
+// manifest. A media type that is not one of these, as text/plain, declares nothing, and which of
+// the two of schema 1 it was does not matter.
 func IsMisdeclared(mt, declared string) bool {
 	return declared != mt && isManifestMediaType(declared) && !(isSchema1(mt) && isSchema1(declared))
 }
 
-// statesFormat says whether mt, as the mediaType of a document, says what it is. Docker schema 1 manifests have none.
+// statesFormat reports whether mt, as the mediaType of a document, says what it is. Docker schema 1
+// manifests have none.
 func statesFormat(mt string) bool {
 	return IsListMediaType(mt) || mt == imgspecv1.MediaTypeImageManifest || mt == MediaTypeDockerManifest
 }
