@@ -9,12 +9,13 @@ import (
 // noPlatform is how an absent platform prints. It has a space, so that no platform prints like it.
 const noPlatform = "no platform"
 
-// Format prints what an entry says of its platform, as os/arch[/variant][:osversion][+feature…]: "linux/arm64/v8",
-// "windows/amd64:10.0.17763.1+win32k", "unknown/unknown"; "no platform" if pl is nil or empty.
+// Format prints what an entry says of its platform, as os/arch[/variant][:osversion][+feature…]:
+// "linux/arm64/v8", "windows/amd64:10.0.17763.1+win32k", "unknown/unknown"; "no platform" if pl is
+// nil or empty.
 //
-// Nothing is normalised, and two platforms print alike only if all their fields are equal. The result is printable ASCII: a part
-// that Parse would not read back, or that is empty but needed, is quoted as in Go. Without such parts, Parse reads the result as
-// a pattern that matches pl.
+// Nothing is normalised, and two platforms print alike only if all their fields are equal. The
+// result is printable ASCII: a part that Parse would not read back, or that is empty but needed, is
+// quoted as in Go. Without such parts, Parse reads the result as a pattern that matches pl.
 func Format(pl *imgspecv1.Platform) string {
 	p := orZero(pl)
 	return render(Pattern{

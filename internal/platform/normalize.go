@@ -8,10 +8,11 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Normalize is pl in its usual spelling: lower case, Go's names for operating systems and architectures (amd64, not x86_64),
-// "v7" for variant "7", OS features in ascending order without repetitions, and no variant where it names what the
-// architecture means without one (arm64/v8, amd64/v1). A variant that pl does not name is not added, unless its
-// architecture's spelling implies it (armhf is arm/v7, armel is arm/v6). nil gives the zero platform.
+// Normalize is pl in its usual spelling: lower case, Go's names for operating systems and
+// architectures (amd64, not x86_64), "v7" for variant "7", OS features in ascending order without
+// repetitions, and no variant where it names what the architecture means without one (arm64/v8,
+// amd64/v1). A variant that pl does not name is not added, unless its architecture's spelling
+// implies it (armhf is arm/v7, armel is arm/v6). nil gives the zero platform.
 func Normalize(pl *imgspecv1.Platform) imgspecv1.Platform {
 	n := orZero(pl)
 	n.OS = normalOS(n.OS)
@@ -22,14 +23,15 @@ func Normalize(pl *imgspecv1.Platform) imgspecv1.Platform {
 	return n
 }
 
-// Equal says whether a and b are the same platform, however they are spelled. nil equals the zero platform.
+// Equal reports whether a and b are the same platform, however they are spelled. nil equals the
+// zero platform.
 func Equal(a, b *imgspecv1.Platform) bool {
 	return compareFields(Normalize(a), Normalize(b)) == 0
 }
 
-// Compare is a total order for sorting, by OS, architecture, variant, OS version and OS features. Spellings of the same
-// platform stand together, in an order of their own: the result is 0 only if a and b say literally the same. nil is the zero
-// platform and comes first.
+// Compare is a total order for sorting, by OS, architecture, variant, OS version and OS features.
+// Spellings of the same platform stand together, in an order of their own: the result is 0 only if
+// a and b say literally the same. nil is the zero platform and comes first.
 func Compare(a, b *imgspecv1.Platform) int {
 	return cmp.Or(
 		compareFields(Normalize(a), Normalize(b)),
@@ -62,8 +64,8 @@ func normalOS(os string) string {
 	return os
 }
 
-// normalSpelling gives an architecture and its variant their usual names. A variant that the architecture's name implies is
-// taken only when there is no explicit one.
+// normalSpelling gives an architecture and its variant their usual names. A variant that the
+// architecture's name implies is taken only when there is no explicit one.
 func normalSpelling(arch, variant string) (string, string) {
 	arch, variant = strings.ToLower(arch), strings.ToLower(variant)
 	implied := ""
@@ -91,8 +93,8 @@ func normalSpelling(arch, variant string) (string, string) {
 	return arch, variant
 }
 
-// withoutBaseline drops the variant that the architecture means when it says none. arm has no such variant: lists that name
-// no arm variant were made for v5, v6 and v7.
+// withoutBaseline drops the variant that the architecture means when it says none. arm has no such
+// variant: lists that name no arm variant were made for v5, v6 and v7.
 func withoutBaseline(arch, variant string) string {
 	if arch == "arm64" && variant == "v8" || arch == "amd64" && variant == "v1" {
 		return ""

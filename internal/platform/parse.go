@@ -12,11 +12,13 @@ import (
 //
 //	[!]os/arch[/variant][:osversion][+feature…]
 //
-// where os, arch, variant and osversion may be "*". A leading "!" sets Exclude. The way in which containerd writes OS versions
-// and features, "windows(10.0.17763+win32k)/amd64", is read too. The result is normalised and valid.
+// where os, arch, variant and osversion may be "*". A leading "!" sets Exclude. The way in which
+// containerd writes OS versions and features, "windows(10.0.17763+win32k)/amd64", is read too. The
+// result is normalised and valid.
 //
-// An OS or an architecture alone is refused, because other tools complete it from the host. No text stands for the pattern that
-// matches what has no platform. Errors quote s, name the part that is wrong and say what to write instead.
+// An OS or an architecture alone is refused, because other tools complete it from the host. No text
+// stands for the pattern that matches what has no platform. Errors quote s, name the part that is
+// wrong and say what to write instead.
 func Parse(s string) (Pattern, error) {
 	p, err := parse(s)
 	if err == nil {
@@ -28,10 +30,11 @@ func Parse(s string) (Pattern, error) {
 	return p.Normalized(), nil
 }
 
-// Validate says what is wrong with a pattern that was not made by Parse; nil if nothing is. Each part must be "*" or consist of
-// ASCII letters, digits, dots, underscores and hyphens (an OS version may have spaces inside); an entry whose platform has
-// other characters can only be selected by wildcards, digest or position. A part that qualifies an empty one, or "*"
-// next to an empty OS or Architecture, is refused as a likely mistake: "" does not stand for "any" there.
+// Validate says what is wrong with a pattern that was not made by Parse; nil if nothing is. Each
+// part must be "*" or consist of ASCII letters, digits, dots, underscores and hyphens (an OS
+// version may have spaces inside); an entry whose platform has other characters can only be
+// selected by wildcards, digest or position. A part that qualifies an empty one, or "*" next to an
+// empty OS or Architecture, is refused as a likely mistake: "" does not stand for "any" there.
 func (p Pattern) Validate() error {
 	if err := p.check(); err != nil {
 		return fmt.Errorf("platform %s: %w", p, err)
@@ -116,7 +119,8 @@ func isNameRune(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '_' || r == '-'
 }
 
-// isVersionRune allows spaces: os.version is free text, and there are lists that say "macOS 14" in it.
+// isVersionRune allows spaces: os.version is free text, and there are lists that say "macOS 14" in
+// it.
 func isVersionRune(r rune) bool {
 	return isNameRune(r) || r == ' '
 }
@@ -184,7 +188,8 @@ func cutQualifiers(s string) (names, qualifiers string) {
 	return s, ""
 }
 
-// cutParentheses splits containerd's os(osversion+feature) into the OS and qualifiers as they would stand at the end.
+// cutParentheses splits containerd's os(osversion+feature) into the OS and qualifiers as they would
+// stand at the end.
 func cutParentheses(s string) (os, qualifiers string, err error) {
 	os, inner, found := strings.Cut(s, "(")
 	if !found {

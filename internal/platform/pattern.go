@@ -10,20 +10,20 @@ import (
 // Wildcard is the part of a Pattern that stands for any value.
 const Wildcard = "*"
 
-// Pattern says which platforms are meant. Its fields are those of the public filter in package copy, in the same order, so that
-// one converts to the other.
+// Pattern says which platforms are meant. Its fields are those of the public filter in package
+// copy, in the same order, so that one converts to the other.
 //
 // The zero value matches what has no platform.
 type Pattern struct {
-	// OS and Architecture are exact after normalisation. "*" matches every value but an absent one, hence "*" in both
-	// matches every entry that has a platform. "" matches only an absent value.
+	// OS and Architecture are exact after normalisation. "*" matches every value but an absent one,
+	// hence "*" in both matches every entry that has a platform. "" matches only an absent value.
 	OS, Architecture string
-	// Variant is exact after normalisation: "v8" matches an arm64 entry that says v8 or nothing, "v7" only an arm entry
-	// that says v7. "" and "*" match every variant and none. An Architecture whose spelling names a variant, such as
-	// armhf, implies that one when Variant is "".
+	// Variant is exact after normalisation: "v8" matches an arm64 entry that says v8 or nothing,
+	// "v7" only an arm entry that says v7. "" and "*" match every variant and none. An Architecture
+	// whose spelling names a variant, such as armhf, implies that one when Variant is "".
 	Variant string
-	// OSVersion matches itself and what continues it after a dot: "10.0.17763" matches 10.0.17763 and 10.0.17763.5122, not
-	// 10.0.177631. "" and "*" match every version and none.
+	// OSVersion matches itself and what continues it after a dot: "10.0.17763" matches 10.0.17763
+	// and 10.0.17763.5122, not 10.0.177631. "" and "*" match every version and none.
 	OSVersion string
 	// OSFeatures must all be among the entry's features, in any order. Empty matches everything.
 	OSFeatures []string
@@ -31,7 +31,8 @@ type Pattern struct {
 	Exclude bool
 }
 
-// Matches says whether p means the platform pl of an entry; nil is an entry without a platform. It ignores Exclude.
+// Matches reports whether p means the platform pl of an entry; nil is an entry without a platform.
+// It ignores Exclude.
 func (p Pattern) Matches(pl *imgspecv1.Platform) bool {
 	want, have := p.Normalized(), Normalize(pl)
 	return partMatches(want.OS, have.OS) &&
@@ -46,9 +47,10 @@ func (p Pattern) Literal() bool {
 	return p.OS != Wildcard && p.Architecture != Wildcard
 }
 
-// Normalized is p in its usual spelling; it matches exactly what p matches. OS features are in ascending order without
-// repetitions, and a Variant or OSVersion that matches everything is "". A variant stays even where every entry without one
-// would match it: "arm64/v8" excludes v9, "arm64" does not.
+// Normalized is p in its usual spelling; it matches exactly what p matches. OS features are in
+// ascending order without repetitions, and a Variant or OSVersion that matches everything is "". A
+// variant stays even where every entry without one would match it: "arm64/v8" excludes v9, "arm64"
+// does not.
 func (p Pattern) Normalized() Pattern {
 	p.OS = normalOS(p.OS)
 	p.Architecture, p.Variant = normalSpelling(p.Architecture, p.Variant)
@@ -63,8 +65,9 @@ func (p Pattern) Normalized() Pattern {
 	return p
 }
 
-// String is p as Parse reads it: Parse(p.String()) is p.Normalized() for every valid p that has an OS and an Architecture. The
-// zero value prints as "no platform", and a single empty part in quotes; neither can be parsed.
+// String is p as Parse reads it: Parse(p.String()) is p.Normalized() for every valid p that has an
+// OS and an Architecture. The zero value prints as "no platform", and a single empty part in
+// quotes; neither can be parsed.
 func (p Pattern) String() string {
 	s := render(p, quoteOddButWildcard)
 	if p.Exclude {
@@ -80,7 +83,8 @@ func partMatches(want, have string) bool {
 	return want == have
 }
 
-// variantMatches compares by the rules of the entry's architecture, because the pattern's may be a wildcard.
+// variantMatches compares by the rules of the entry's architecture, because the pattern's may be a
+// wildcard.
 func variantMatches(want string, have imgspecv1.Platform) bool {
 	if want == "" {
 		return true
