@@ -1,8 +1,10 @@
 // Package listtree arranges a list and the lists nested in it as a tree.
 //
-// It is pure: Build works on the documents that have been read and says which nested lists it still wants to read; whoever does the
-// reading calls it again. What an entry names is a list if its document is one, whatever the entry says; the entry is believed until its
-// document has been read. Lists come from strangers, so the depth of the tree, the entries in it and the bytes of its lists are limited.
+// It is pure: Build works on the documents that have been read and says which nested lists it still
+// wants to read; whoever does the reading calls it again. What an entry names is a list if its
+// document is one, whatever the entry says; the entry is believed until its document has been read.
+// Lists come from strangers, so the depth of the tree, the entries in it and the bytes of its lists
+// are limited.
 package listtree
 
 import (
@@ -36,29 +38,33 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("list %s: %s exceeds the limit of %d", e.List, e.What, e.Limit)
 }
 
-// A Node is one list of the tree. The same list may stand in several places of the tree; its nodes are then distinct.
+// A Node is one list of the tree. The same list may stand in several places of the tree; its nodes
+// are then distinct.
 type Node struct {
 	Digest digest.Digest
 	List   manifest.List // as parsed; not to be edited
 	Bytes  []byte
-	// Instances are those of List. Where an entry takes a list for an image, or an image for a list, the media type is the document's.
+	// Instances are those of List. Where an entry takes a list for an image, or an image for a
+	// list, the media type is the document's.
 	Instances []manifest.Instance
-	// Nested holds the node of each entry that names a list, by the entry's index. An entry whose list has not been read is
-	// not in it.
+	// Nested holds the node of each entry that names a list, by the entry's index. An entry whose
+	// list has not been read is not in it.
 	Nested map[int]*Node
 }
 
 // A Tree is a list with everything nested in it.
 type Tree struct {
 	Root *Node
-	// Unread are the distinct nested lists whose documents have not been read, in the order in which they were met.
+	// Unread are the distinct nested lists whose documents have not been read, in the order in
+	// which they were met.
 	Unread []digest.Digest
 }
 
-// A Builder builds a tree as its documents are read, and parses each once. It must not be used concurrently.
+// A Builder builds a tree as its documents are read, and parses each once. It must not be used
+// concurrently.
 type Builder struct {
-	// Read returns the document with digest d and the media type by which it is to be read (see manifest.TypeOf), and
-	// false if it has not been read. It is assumed to match its digest.
+	// Read returns the document with digest d and the media type by which it is to be read (see
+	// manifest.TypeOf), and false if it has not been read. It is assumed to match its digest.
 	Read func(d digest.Digest) (mediaType string, document []byte, ok bool)
 
 	known map[digest.Digest]content
@@ -77,8 +83,8 @@ func (b *Builder) Clone(read func(d digest.Digest) (mediaType string, document [
 	return &Builder{Read: read, known: maps.Clone(b.known), held: b.held}
 }
 
-// content returns what the document with digest d is, and false if it has not been read. The error is the one of manifest.Parse, or
-// a *LimitError.
+// content returns what the document with digest d is, and false if it has not been read. The error
+// is the one of manifest.Parse, or a *LimitError.
 func (b *Builder) content(d digest.Digest) (content, bool, error) {
 	if c, ok := b.known[d]; ok {
 		return c, true, nil
@@ -104,8 +110,8 @@ func (b *Builder) content(d digest.Digest) (content, bool, error) {
 	return c, true, nil
 }
 
-// Build arranges what has been read below the list with digest top, which must be among that. The error is a *LimitError, or one of
-// manifest.Parse.
+// Build arranges what has been read below the list with digest top, which must be among that. The
+// error is a *LimitError, or one of manifest.Parse.
 func (b *Builder) Build(top digest.Digest) (*Tree, error) {
 	c, ok, err := b.content(top)
 	switch {
@@ -158,7 +164,8 @@ func (b *Builder) Build(top digest.Digest) (*Tree, error) {
 	return t, nil
 }
 
-// Walk calls f for each node of the tree, parents before children, siblings in the order of their entries.
+// Walk calls f for each node of the tree, parents before children, siblings in the order of their
+// entries.
 func (n *Node) Walk(f func(*Node)) {
 	f(n)
 	for _, i := range n.nestedIndexes() {
