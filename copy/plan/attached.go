@@ -88,8 +88,8 @@ func (o *Choices) attachedFate(a Attachment, subject subjectFate) (Decision, Rea
 	return Copy, Reason{ReasonFollows, text}
 }
 
-// sortAttachments orders attachments: those of what is in fate first, then those of these, and so on; those of nothing at the end.
-// Within a step they are ordered by subject, tag and digest.
+// sortAttachments orders attachments: those of what is in fate first, then those of these, and so
+// on; those of nothing at the end. Within a step they are ordered by subject, tag and digest.
 func sortAttachments(all []Attachment, fate map[digest.Digest]subjectFate) []Attachment {
 	of := map[digest.Digest][]Attachment{}
 	for _, a := range all {

@@ -33,8 +33,8 @@ func decideAction(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error)
 	return keep, nil
 }
 
-// decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has the stripped list ready where
-// nothing is known. What an earlier copy has stripped stays so.
+// decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has
+// the stripped list ready where nothing is known. What an earlier copy has stripped stays so.
 func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	keep, err := t.plan(root, false)
 	if err != nil {
@@ -69,7 +69,7 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	return keep, nil
 }
 
-// takes says why a destination, whose view is known, will take a sparse list.
+// takes returns why the destination, whose view is known, will take a sparse list.
 func takes(in *Input) string {
 	return "the destination takes sparse lists: " + in.Sparse.Basis
 }
@@ -82,12 +82,14 @@ type foreseen struct {
 
 func (f *foreseen) Error() string { return f.why }
 
-// because returns the error of a copy that cannot avoid the refusal, and why the list is not stripped.
+// because returns the error of a copy that cannot avoid the refusal, and why the list is not
+// stripped.
 func (f *foreseen) because(notStripped string) error {
 	return &SparseRefusedError{List: f.list.Result, Absent: f.list.Absent, Refusal: f, NotStripped: notStripped}
 }
 
-// foreseenRefusal says why the destination will refuse a list of the plan, and returns nil if that is not known.
+// foreseenRefusal returns why the destination will refuse a list of the plan, nil if it is not
+// known to.
 func foreseenRefusal(in *Input, p *Plan) (out *foreseen) {
 	if !in.Sparse.Known {
 		return nil
@@ -100,7 +102,8 @@ func foreseenRefusal(in *Input, p *Plan) (out *foreseen) {
 	return out
 }
 
-// refusalOf says why the destination, whose view is known, will refuse a list, "" if it will not, or may not.
+// refusalOf returns why the destination, whose view is known, will refuse a list; "" if it is not
+// certain to.
 func refusalOf(in *Input, l *ListPlan) string {
 	demanded := demandedOf(in, l)
 	i := slices.IndexFunc(demanded, func(ip InstancePlan) bool { return !in.PresenceUnknown[ip.Digest] })
@@ -113,8 +116,8 @@ func refusalOf(in *Input, l *ListPlan) string {
 	return fmt.Sprintf("the destination requires the instance %s (%s): %s", prose.Short(demanded[i].Digest), demanded[i].Platform, in.Sparse.Basis)
 }
 
-// Demanded returns the distinct children of the plan's lists that will be absent, as far as is known, and without which the destination,
-// whose view is known, refuses a list.
+// Demanded returns the distinct children of the plan's lists that will be absent, as far as is
+// known, and without which the destination, whose view is known, refuses a list.
 func Demanded(in *Input, p *Plan) []digest.Digest {
 	all := map[digest.Digest]bool{}
 	p.List.Walk(func(l *ListPlan) {
@@ -125,7 +128,8 @@ func Demanded(in *Input, p *Plan) []digest.Digest {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// demandedOf returns those entries of one list. Registries announce nothing about children without an architecture, and do as they like.
+// demandedOf returns those entries of one list. Registries announce nothing about children without
+// an architecture, and do as they like.
 func demandedOf(in *Input, l *ListPlan) []InstancePlan {
 	policy := manifest.SparsePolicy{
 		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,

@@ -27,8 +27,8 @@ func (c claim) about(documents []digest.Digest) string {
 	return fmt.Sprintf("the list %s has entries for %s, and what they name is %s: %s", c.list, c.claims, c.is, all)
 }
 
-// wrongClaims says where whoever handed out a document, or an entry of a list of the tree, takes it for something else than it is. Only
-// documents that were read count.
+// wrongClaims returns a warning for each way in which documents that were read are taken for what
+// they are not: by whoever handed them out, or by the entries of a list of the tree.
 func (t *Tree) wrongClaims() []string {
 	wrong := map[claim][]digest.Digest{}
 	for d, doc := range t.documents {
@@ -61,7 +61,8 @@ func (t *Tree) wrongClaims() []string {
 	return warnings
 }
 
-// warnOfRemarks warns of what parsers may read differently in a document that is written. What is only irregular is nobody's trouble.
+// warnOfRemarks warns of what parsers may read differently in a document that is written. What is
+// only irregular is nobody's trouble.
 func warnOfRemarks(p *Plan, d digest.Digest, remarks []manifest.Remark) {
 	for _, r := range remarks {
 		text := fmt.Sprintf("parsers may read %s differently, and it is left as it is: %s", d, r)

@@ -8,23 +8,26 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 )
 
-// SparseManifestListAction says what becomes of the entries of a list whose instances are not copied. Keep and Strip have
-// upstream's numeric values.
+// SparseManifestListAction says what becomes of the entries of a list whose instances are not
+// copied. Keep and Strip have upstream's numeric values.
 type SparseManifestListAction int
 
 const (
-	// KeepSparseManifestList, the default, removes no entry: the list keeps its bytes and its digest, and signatures and deployments
-	// that pin the digest stay valid. The list names instances that are absent at the destination, which many registries refuse.
-	// Use it when the registry accepts sparse lists, or when the digest must not change.
+	// KeepSparseManifestList, the default, removes no entry: the list keeps its bytes and its
+	// digest, and signatures and deployments that pin the digest stay valid. The list names
+	// instances that are absent at the destination, which many registries refuse. Use it when the
+	// registry accepts sparse lists, or when the digest must not change.
 	KeepSparseManifestList SparseManifestListAction = iota
-	// StripSparseManifestList removes the entries of what is not copied. The list gets a new digest, the same one on every
-	// machine and in every release; everything else in the document stays byte for byte what it was. If every entry is copied, nothing
-	// changes. It is refused, with a *CannotModifyError, where the list must not change.
+	// StripSparseManifestList removes the entries of what is not copied. The list gets a new
+	// digest, the same one on every machine and in every release; everything else in the document
+	// stays byte for byte what it was. If every entry is copied, nothing changes. It is refused,
+	// with a *CannotModifyError, where the list must not change.
 	// Use it when the registry refuses sparse lists and nothing pins the list's digest.
 	StripSparseManifestList
-	// AutoSparseManifestList keeps the list if the destination takes it, and strips it if the registry refuses sparse
-	// lists, and only then; the report says which, and why. The digest stays if and only if the list was kept.
-	// Use it when one program serves registries of both kinds.
+	// AutoSparseManifestList keeps the list if the destination takes it, and strips it if the
+	// registry refuses sparse lists, and only then; the report says which, and why. The digest
+	// stays if and only if the list was kept. Use it when one program serves registries of both
+	// kinds.
 	AutoSparseManifestList
 )
 
@@ -56,83 +59,92 @@ func (a *SparseManifestListAction) UnmarshalText(text []byte) error {
 	return fmt.Errorf("unknown sparse action %q: write keep, strip or auto", text)
 }
 
-// AttestationAction says which attestations of a list are copied: the entries that describe another entry, their subject, which
-// BuildKit's annotation vnd.docker.reference.digest names.
+// AttestationAction says which attestations of a list are copied: the entries that describe another
+// entry, their subject, which BuildKit's annotation vnd.docker.reference.digest names.
 type AttestationAction int
 
 const (
-	// DefaultAttestations, the default, lets attestations follow subjects that were selected by a platform filter. What CopyAllImages
-	// copies includes every attestation; selections by digest or position are taken literally. Where ForceManifestMIMEType is one of
-	// Docker's, to which no attestation can be converted, none follows.
+	// DefaultAttestations, the default, lets attestations follow subjects that were selected by a
+	// platform filter. What CopyAllImages copies includes every attestation; selections by digest
+	// or position are taken literally. Where ForceManifestMIMEType is one of Docker's, to which no
+	// attestation can be converted, none follows.
 	// Use it unless you have a reason not to.
 	DefaultAttestations AttestationAction = iota
-	// FollowSubject copies an attestation if and only if its subject in the same list is copied, however that was selected, or if
-	// Instances or InstanceIndexes name it.
+	// FollowSubject copies an attestation if and only if its subject in the same list is copied,
+	// however that was selected, or if Instances or InstanceIndexes name it.
 	// Use it with selections by digest or position.
 	FollowSubject
 	// DropAttestations copies no attestation but those that Instances or InstanceIndexes name.
 	// Use it when nothing at the destination reads attestations.
 	DropAttestations
-	// KeepAllAttestations copies every attestation of every list that is copied, whatever became of its subject.
-	// Use it to keep the provenance of platforms that are not mirrored.
+	// KeepAllAttestations copies every attestation of every list that is copied, whatever became of
+	// its subject. Use it to keep the provenance of platforms that are not mirrored.
 	KeepAllAttestations
 )
 
-// MissingInstanceAction says what a selected instance that the source definitely does not have means. Refused access and
-// server errors never count as missing.
+// MissingInstanceAction says what a selected instance that the source definitely does not have
+// means. Refused access and server errors never count as missing.
 type MissingInstanceAction int
 
 const (
 	// FailOnMissing, the default, fails with a *MissingError before anything is written.
 	// Use it when the source is supposed to be complete.
 	FailOnMissing MissingInstanceAction = iota
-	// SkipMissing leaves missing instances out: stripped from the list under Strip, still listed under Keep, and reported apart from what
-	// was not selected.
+	// SkipMissing leaves missing instances out: stripped from the list under Strip, still listed
+	// under Keep, and reported apart from what was not selected.
 	// Use it for sources that are sparse themselves, such as another mirror.
 	SkipMissing
 )
 
-// ReferrerAction says which referrers are copied: manifests that refer to what is copied by their subject, such as SBOMs and
-// signatures (OCI distribution specification v1.1, "Listing Referrers").
+// ReferrerAction says which referrers are copied: manifests that refer to what is copied by their
+// subject, such as SBOMs and signatures (OCI distribution specification v1.1, "Listing Referrers").
 type ReferrerAction int
 
 const (
 	// NoReferrers, the default, copies none, and asks for none.
 	// Use it when nothing at the destination reads them.
 	NoReferrers ReferrerAction = iota
-	// AllReferrers copies those of every list and image that is copied, and theirs in turn, as far as ReferrerTypes admits them.
-	// Use it for mirrors whose scanners and policy engines are to work.
+	// AllReferrers copies those of every list and image that is copied, and theirs in turn, as far
+	// as ReferrerTypes admits them. Use it for mirrors whose scanners and policy engines are to
+	// work.
 	AllReferrers
 )
 
-// ListSignatureAction says what it means for a list that would be stripped that signatures are attached to it: what cosign's tag
-// sha256-<hex>.sig names, and referrers that are signatures. Signatures where registries.d says that they are always keep a list from
-// being stripped; these are found wherever they are.
+// ListSignatureAction says what it means for a list that would be stripped that signatures are
+// attached to it: what cosign's tag sha256-<hex>.sig names, and referrers that are signatures.
+// Signatures where registries.d says that they are always keep a list from being stripped; these
+// are found wherever they are.
 type ListSignatureAction int
 
 const (
-	// WarnListSignatures, the default, strips the list all the same, as upstream does; Report.Void and Report.Warnings name the
-	// signatures, and say if it could not be asked whether there are some.
+	// WarnListSignatures, the default, strips the list all the same, as upstream does; Report.Void
+	// and Report.Warnings name the signatures, and say if it could not be asked whether there are
+	// some.
 	// Use it when nothing verifies the lists of the destination.
 	WarnListSignatures ListSignatureAction = iota
-	// GuardListSignatures refuses to strip a list to which signatures are attached, with a *CannotModifyError, and one of which a
-	// registry does not tell that: if it answers 401, 403 or 5xx, or not at all, when everything has been tried. Any other answer that
-	// is no list of signatures is that of a registry which knows none, and is warned of.
+	// GuardListSignatures refuses to strip a list to which signatures are attached, with a
+	// *CannotModifyError, and one of which a registry does not tell that: if it answers 401, 403 or
+	// 5xx, or not at all, when everything has been tried. Any other answer that is no list of
+	// signatures is that of a registry which knows none, and is warned of.
 	// Use it for mirrors whose users verify what they pull.
 	GuardListSignatures
 )
 
-// InstancePlatformFilter selects instances by platform. Spellings are normalised before they are compared (x86_64 is amd64, aarch64
-// is arm64, arm64/v8 is arm64); a variant is never filled in, so {linux, arm} means every arm.
+// InstancePlatformFilter selects instances by platform. Spellings are normalised before they are
+// compared (x86_64 is amd64, aarch64 is arm64, arm64/v8 is arm64); a variant is never filled in, so
+// {linux, arm} means every arm.
 //
-// Filters look at images, also at those in nested lists, and at attestations only if they spell out unknown/unknown.
+// Filters look at images, also at those in nested lists, and at attestations only if they spell out
+// unknown/unknown.
 type InstancePlatformFilter struct {
-	// OS and Architecture, such as "linux" and "amd64"; "*" matches any. Both empty match an entry without a platform.
+	// OS and Architecture, such as "linux" and "amd64"; "*" matches any. Both empty match an entry
+	// without a platform.
 	OS           string
 	Architecture string
 	// Variant, such as "v7". Empty or "*" matches anything.
 	Variant string
-	// OSVersion, such as "10.0.17763", which also matches 10.0.17763.1. Empty or "*" matches anything.
+	// OSVersion, such as "10.0.17763", which also matches 10.0.17763.1. Empty or "*" matches
+	// anything.
 	OSVersion string
 	// OSFeatures that an entry must have, all of them. Empty matches anything.
 	OSFeatures []string
@@ -140,8 +152,8 @@ type InstancePlatformFilter struct {
 	Exclude bool
 }
 
-// ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!" excludes: "linux/amd64",
-// "linux/arm/v7", "linux/*", "windows/amd64:10.0.17763", "!windows/*".
+// ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!"
+// excludes: "linux/amd64", "linux/arm/v7", "linux/*", "windows/amd64:10.0.17763", "!windows/*".
 func ParsePlatformFilter(s string) (InstancePlatformFilter, error) {
 	p, err := platform.Parse(s)
 	return InstancePlatformFilter(p), err
@@ -150,7 +162,8 @@ func ParsePlatformFilter(s string) (InstancePlatformFilter, error) {
 // String is what ParsePlatformFilter parses.
 func (f InstancePlatformFilter) String() string { return platform.Pattern(f).String() }
 
-// ImageListSelection says which instances of a list are copied. Its values are those of upstream's type of the same name.
+// ImageListSelection says which instances of a list are copied. Its values are those of upstream's
+// type of the same name.
 type ImageListSelection int
 
 const (
@@ -162,8 +175,8 @@ const (
 	CopySpecificImages
 )
 
-// Choices are the options of a copy that its plan depends on. Each field means what the field of the same name in package copy's Options
-// means. The zero value has the defaults.
+// Choices are the options of a copy that its plan depends on. Each field means what the field of
+// the same name in package copy's Options means. The zero value has the defaults.
 type Choices struct {
 	ImageListSelection                                      ImageListSelection
 	Instances                                               []digest.Digest
@@ -215,8 +228,8 @@ func (o *Choices) validateEnums() error {
 	return nil
 }
 
-// validateSelectors refuses selectors that would have no effect. Upstream ignores Instances and InstancePlatforms
-// outside CopySpecificImages, so those two are ignored here too.
+// validateSelectors refuses selectors that would have no effect. Upstream ignores Instances and
+// InstancePlatforms outside CopySpecificImages, so those two are ignored here too.
 func (o *Choices) validateSelectors() error {
 	for _, d := range o.Instances {
 		if err := d.Validate(); err != nil {
@@ -266,17 +279,17 @@ func (o *Choices) validateFilters() error {
 	return nil
 }
 
-// selects says whether the options have a selector that takes part in the selection from a list.
+// selects reports whether the options have a selector that takes part in the selection from a list.
 func (o *Choices) selects() bool {
 	return o.ImageListSelection == CopySpecificImages &&
 		len(o.Instances)+len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.InstanceIndexes) > 0
 }
 
-// NeedsPlatform says whether the plan of a single image needs Input.Platform.
+// NeedsPlatform reports whether the plan of a single image needs Input.Platform.
 func (o *Choices) NeedsPlatform() bool {
 	return len(o.RequiredPlatforms) > 0 ||
 		o.ImageListSelection == CopySpecificImages && len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0
 }
 
-// Attaches says whether anything attached is to be copied.
+// Attaches reports whether anything attached is to be copied.
 func (o *Choices) Attaches() bool { return o.Referrers != NoReferrers || o.DigestTags }

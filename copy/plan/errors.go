@@ -12,8 +12,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// OptionsError says that options are invalid by themselves, together, or for what is to be copied, or where to. Nothing has been
-// written.
+// OptionsError says that options are invalid by themselves, together, or for what is to be copied,
+// or where to. Nothing has been written.
 // Correct the call.
 type OptionsError struct {
 	Options []string // names of the fields
@@ -33,12 +33,13 @@ func (e *UnreadError) Error() string {
 	return fmt.Sprintf("nested lists were not read: %s", prose.Some(prose.Digests(e.Lists)))
 }
 
-// LimitError says that the tree of lists at the source is deeper or larger than this package is willing to hold. The source is
-// hostile or broken; there is nothing to adjust.
+// LimitError says that the tree of lists at the source is deeper or larger than this package is
+// willing to hold. The source is hostile or broken; there is nothing to adjust.
 type LimitError = listtree.LimitError
 
 // NoMatchError says that selectors match nothing in the source. Nothing has been written.
-// Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms, unless nothing else is selected.
+// Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms, unless
+// nothing else is selected.
 type NoMatchError struct {
 	Asked   []string // the selectors that match nothing, sorted; excludes are among them if the source is an empty list
 	Offered []string // the distinct platforms that the source has, in its order
@@ -64,9 +65,9 @@ func (e *NoMatchError) Error() string {
 	return fmt.Sprintf("%s; the source has %s", strings.Join(parts, ", and "), prose.Some(e.Offered))
 }
 
-// EmptyError says that nothing would be left: no entry of the list under Strip, or no instance to copy because all that were
-// selected are missing, or because the source's own list is empty, which only CopyAllImages copies. Nothing has been written.
-// Select something that the source has.
+// EmptyError says that nothing would be left: no entry of the list under Strip, or no instance to
+// copy because all that were selected are missing, or because the source's own list is empty, which
+// only CopyAllImages copies. Nothing has been written. Select something that the source has.
 type EmptyError struct {
 	Entries int // of the list at the source
 	Missing int // selected ones that are missing
@@ -84,9 +85,10 @@ func (e *EmptyError) Error() string {
 	return fmt.Sprintf("nothing left to copy: none of the list's %d entries is selected", e.Entries)
 }
 
-// CannotModifyError says that a list would have to change, or that an image is not the one that the destination names, and why that
-// must not be. Nothing has been written.
-// Lift the reason (RemoveListSignatures, PreserveDigests, the digest in the destination), or keep the list.
+// CannotModifyError says that a list would have to change, or that an image is not the one that the
+// destination names, and why that must not be. Nothing has been written.
+// Lift the reason (RemoveListSignatures, PreserveDigests, the digest in the destination), or keep
+// the list.
 type CannotModifyError struct {
 	List   digest.Digest
 	Reason string
@@ -96,7 +98,8 @@ func (e *CannotModifyError) Error() string {
 	return fmt.Sprintf("list %s must not be changed: %s", e.List, e.Reason)
 }
 
-// RequiredError says that required platforms would not be at the destination. Nothing has been written.
+// RequiredError says that required platforms would not be at the destination. Nothing has been
+// written.
 // Select them, or find out why the source lacks them.
 type RequiredError struct {
 	Failed   []RequiredPlatform
@@ -121,9 +124,10 @@ func (e *RequiredError) Error() string {
 	return fmt.Sprintf("required platform %s (required: %s)", strings.Join(failed, "; "), prose.Some(e.Required))
 }
 
-// MissingError says that selected instances are missing at the source: it lists them and definitely does not have them. Nothing has
-// been written.
-// Repair the source, select less, or copy what is there with Options.MissingInstances = SkipMissing.
+// MissingError says that selected instances are missing at the source: it lists them and definitely
+// does not have them. Nothing has been written.
+// Repair the source, select less, or copy what is there with Options.MissingInstances =
+// SkipMissing.
 type MissingError struct {
 	Missing []MissingInstance
 	// Err is what the source said about the first of them; nil from New.
@@ -135,7 +139,8 @@ type MissingInstance struct {
 	Digest digest.Digest
 	// Platform is what the list states; for attestations, that is "unknown/unknown".
 	Platform string
-	// AttestationOf is the platform of what it describes, or its digest if the list does not name that; "" if it is no attestation.
+	// AttestationOf is the platform of what it describes, or its digest if the list does not name
+	// that; "" if it is no attestation.
 	AttestationOf string
 }
 
@@ -174,17 +179,18 @@ func (e *MissingError) Error() string {
 
 func (e *MissingError) Unwrap() error { return e.Err }
 
-// SparseRefusedError says that the destination refuses a sparse list, and that stripping it was not asked for, or is not
-// allowed. Its reference names what it named before.
-// Strip, use Auto, lift what forbids stripping, or copy everything; if that is refused too where Unclear is set, it is for another reason.
+// SparseRefusedError says that the destination refuses a sparse list, and that stripping it was not
+// asked for, or is not allowed. Its reference names what it named before.
+// Strip, use Auto, lift what forbids stripping, or copy everything; if that is refused too where
+// Unclear is set, it is for another reason.
 type SparseRefusedError struct {
 	List digest.Digest
 	// Absent are children that the list names and the destination does not have.
 	Absent []digest.Digest
 	// Refusal is the registry's answer, or what it announced.
 	Refusal error
-	// Unclear is set if the answer does not say that it is for the absent children, which it may be. Auto finds out; Keep does not, and
-	// nothing was tried.
+	// Unclear is set if the answer does not say that it is for the absent children, which it may
+	// be. Auto finds out; Keep does not, and nothing was tried.
 	Unclear bool
 	// StrippedRefusal is its answer to the stripped list, if that was tried.
 	StrippedRefusal error
@@ -214,10 +220,12 @@ func (e *SparseRefusedError) Unwrap() []error {
 	return []error{e.Refusal}
 }
 
-// WidenError says that a list which the destination has already would get children there that it did not have, and that the destination does not
-// keep such: it announces that it takes sparse lists, and not that it takes widening, as Quay does, where children belong to a list only
-// if they are there when it is first stored, and others are collected after an hour. Nothing has been written.
-// Set Options.WidenedChildTags, copy to a repository that does not have the list, or choose all platforms in the first place.
+// WidenError says that a list which the destination has already would get children there that it
+// did not have, and that the destination does not keep such: it announces that it takes sparse
+// lists, and not that it takes widening, as Quay does, where children belong to a list only if they
+// are there when it is first stored, and others are collected after an hour. Nothing has been
+// written. Set Options.WidenedChildTags, copy to a repository that does not have the list, or
+// choose all platforms in the first place.
 type WidenError struct {
 	List digest.Digest
 	// Children are the images and nested lists that would be added, sorted.

@@ -11,52 +11,59 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Input is all that a plan depends on. Maps and slices are not modified. That documents match their digests is assumed, not
-// checked.
+// Input is all that a plan depends on. Maps and slices are not modified. That documents match their
+// digests is assumed, not checked.
 type Input struct {
 	// Source and Destination are names for people.
 	Source, Destination string
 
-	// Top is what the source reference names, and Digest its digest; "" means the SHA-256 of its bytes.
+	// Top is what the source reference names, and Digest its digest; "" means the SHA-256 of its
+	// bytes.
 	Top    Document
 	Digest digest.Digest
-	// Documents are the nested lists and manifests that have been read, by digest. Every nested list must be here or in Missing.
-	// Manifests may be left out: then their blobs are not counted.
+	// Documents are the nested lists and manifests that have been read, by digest. Every nested
+	// list must be here or in Missing. Manifests may be left out: then their blobs are not counted.
 	Documents map[digest.Digest]Document
 	// Missing are the instances that the source definitely does not have.
 	Missing map[digest.Digest]bool
-	// Present are the manifests that are known to be at the destination, with everything that they name.
+	// Present are the manifests that are known to be at the destination, with everything that they
+	// name.
 	Present map[digest.Digest]bool
-	// Stored are manifests and lists that are known to be at the destination, beside Present, whatever they lack there. Nil for none.
+	// Stored are manifests and lists that are known to be at the destination, beside Present,
+	// whatever they lack there. Nil for none.
 	Stored map[digest.Digest]bool
-	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no plan is made as if they were absent there,
-	// nor as if they were not. Nil for none.
+	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no
+	// plan is made as if they were absent there, nor as if they were not. Nil for none.
 	PresenceUnknown map[digest.Digest]bool
-	// Platform is what the config of a single image says. It is needed if Choices filter or require platforms.
+	// Platform is what the config of a single image says. It is needed if Choices filter or require
+	// platforms.
 	Platform *imgspecv1.Platform
-	// Attachments are the referrers and digest tags that are known, of whatever subjects, and theirs in turn.
+	// Attachments are the referrers and digest tags that are known, of whatever subjects, and
+	// theirs in turn.
 	Attachments []Attachment
 	// Changed are lists that are not in the tree any more, because an earlier copy has changed them, and to which something may be
 	// attached all the same. Nil for none.
 	Changed []digest.Digest
 	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
 	SignedLists map[digest.Digest]int
-	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside SignedLists.
+	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside
+	// SignedLists.
 	ListSignatures map[digest.Digest]ListSignatures
-	// SignaturesUnknown are the lists and images of which the source does not tell whether they are signed. Nil for none.
+	// SignaturesUnknown are the lists and images of which the source does not tell whether they are
+	// signed. Nil for none.
 	SignaturesUnknown map[digest.Digest]bool
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
 	DestinationDigest digest.Digest
-	// DestinationTop is what the destination reference names, "" if nothing, or if that is not known. Under Auto, a list that was stripped
-	// stays so.
+	// DestinationTop is what the destination reference names, "" if nothing, or if that is not
+	// known. Under Auto, a list that was stripped stays so.
 	DestinationTop digest.Digest
 	// Sparse is what is known about the destination's view of sparse lists.
 	Sparse SparseSupport
 	// System is the instance that CopySystemImage copies.
 	System digest.Digest
 
-	// Tree is what Top and Documents say, as parsed. Nil means that New parses them; whoever makes several plans of the same source
-	// gives them the same Tree.
+	// Tree is what Top and Documents say, as parsed. Nil means that New parses them; whoever makes
+	// several plans of the same source gives them the same Tree.
 	Tree *Tree
 	// Way is what decides who does the work. Nil means that it is done natively.
 	Way *WayFacts
@@ -73,7 +80,8 @@ type Document struct {
 	misdeclared string // what it was declared to be, once MediaType is what it is; "" if that was right
 }
 
-// SparseSupport says whether a destination accepts sparse lists, as far as that is known. The zero value knows nothing.
+// SparseSupport says whether a destination accepts sparse lists, as far as that is known. The zero
+// value knows nothing.
 type SparseSupport struct {
 	Known bool
 	// Accepts is meaningful only if Known.
@@ -88,13 +96,14 @@ type SparseSupport struct {
 	Basis string
 }
 
-// LosesAdded says whether a destination with this view may lose what is added to a list that it has.
+// LosesAdded reports whether a destination with this view may lose what is added to a list that it
+// has.
 func (s SparseSupport) LosesAdded() bool {
 	return s.Unanswered || s.Known && s.Accepts && !s.Widens
 }
 
-// An Attachment is a manifest or list that belongs to another one without being in a list: a referrer, what one of cosign's
-// tags names, or a child of either.
+// An Attachment is a manifest or list that belongs to another one without being in a list: a
+// referrer, what one of cosign's tags names, or a child of either.
 type Attachment struct {
 	Subject      digest.Digest
 	Digest       digest.Digest
@@ -106,8 +115,9 @@ type Attachment struct {
 	Tag string
 	// Child is set if the subject is a list, itself attached, that names it.
 	Child bool
-	// Present is set if it is known to be at the destination, and known there as what it is: listed as a referrer, unless none can be
-	// listed there, or, of what has a tag, all in what the tag names.
+	// Present is set if it is known to be at the destination, and known there as what it is: listed
+	// as a referrer, unless none can be listed there, or, of what has a tag, all in what the tag
+	// names.
 	Present bool
 }
 
@@ -117,7 +127,8 @@ type ListSignatures struct {
 	Found []string
 	// Unknown says what could not be asked, and why; "" if everything was.
 	Unknown string
-	// Unanswered is set if whoever would know was asked and did not let us in, or did not answer. Only with Unknown.
+	// Unanswered is set if whoever would know was asked and did not let us in, or did not answer.
+	// Only with Unknown.
 	Unanswered bool
 }
 
@@ -138,16 +149,18 @@ func (in *Input) normalize() error {
 	return nil
 }
 
-// gone says whether nobody has what d names.
+// gone reports whether the source does not have what d names, and the destination is not known to
+// have it.
 func (in *Input) gone(d digest.Digest) bool { return in.Missing[d] && !in.Present[d] }
 
-// IsStored says whether a manifest or list is known to be at the destination, whatever it lacks there.
+// IsStored reports whether a manifest or list is known to be at the destination, whatever it lacks
+// there.
 func (in *Input) IsStored(d digest.Digest) bool {
 	return in.Present[d] || in.Stored[d] || d == in.DestinationTop
 }
 
-// Parse sees to it that in.Tree has all documents of in, so that plans of in parse nothing again. in.Digest must be set. Errors are those of
-// ParseTree.
+// Parse sees to it that in.Tree has all documents of in, so that plans of in parse nothing again.
+// in.Digest must be set. Errors are those of ParseTree.
 func (in *Input) Parse() (err error) {
 	if in.Tree == nil {
 		in.Tree, err = ParseTree(in.Top, in.Digest, in.Documents)
@@ -157,7 +170,8 @@ func (in *Input) Parse() (err error) {
 	return err
 }
 
-// CheckDestination returns a *CannotModifyError if the destination names a digest, and content, whose digest is d, is something else.
+// CheckDestination returns a *CannotModifyError if the destination names a digest, and content,
+// whose digest is d, is something else.
 func (in *Input) CheckDestination(d digest.Digest, content []byte) error {
 	want := in.DestinationDigest
 	if want == "" || want == d || len(content) > 0 && want == want.Algorithm().FromBytes(content) {
@@ -166,7 +180,8 @@ func (in *Input) CheckDestination(d digest.Digest, content []byte) error {
 	return &CannotModifyError{d, fmt.Sprintf("the destination names the digest %s", want)}
 }
 
-// Read returns the document with the media type by which it is read, and what it was declared to be instead.
+// Read returns the document with the media type by which it is read, and what it was declared to be
+// instead.
 func (d Document) Read() Document {
 	is := d.Type()
 	if manifest.IsMisdeclared(is, d.MediaType) {
@@ -176,8 +191,9 @@ func (d Document) Read() Document {
 	return d
 }
 
-// Type returns the media type by which a document is read: what the document says of itself, else the declared one. Whoever
-// declares it is wrong at times, or declares text/plain, application/json or nothing.
+// Type returns the media type by which a document is read: what the document says of itself, else
+// the declared one. Whoever declares it is wrong at times, or declares text/plain, application/json
+// or nothing.
 func (d Document) Type() string {
 	// What is nothing at all is refused with a better error where the document is parsed.
 	return cmp.Or(manifest.TypeOf(d.Bytes, d.MediaType), imgspecv1.MediaTypeImageManifest)

@@ -42,7 +42,8 @@ func (l *ListPlan) MarshalJSON() ([]byte, error) {
 	return json.Marshal(listJSON{(*plainList)(l), edits})
 }
 
-// UnmarshalJSON reads what MarshalJSON writes. The plan can be looked at and printed, but it has no document to write.
+// UnmarshalJSON reads what MarshalJSON writes. The plan can be looked at and printed, but it has no
+// document to write.
 func (l *ListPlan) UnmarshalJSON(b []byte) error {
 	in := listJSON{plainList: (*plainList)(l)}
 	if err := json.Unmarshal(b, &in); err != nil {

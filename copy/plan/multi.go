@@ -62,8 +62,8 @@ func requiredError(in *Input, failed []RequiredPlatform) error {
 	return &RequiredError{Failed: slices.Compact(failed), Required: slices.Compact(slices.Sorted(slices.Values(all)))}
 }
 
-// requirement says why p is not met; the Reason is "" if it is. It is met if an image that matches is wanted, and none that
-// matches was selected and is missing.
+// requirement returns why p is not met; the Reason is "" if it is. It is met if an image that
+// matches is wanted, and none that matches was selected and is missing.
 func requirement(root *listtree.Node, sel *selection, p platform.Pattern) RequiredPlatform {
 	var listed, missing digest.Digest
 	met := false
@@ -120,7 +120,7 @@ func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
 	return &EmptyError{Entries: len(root.Instances), Missing: len(missing)}
 }
 
-// listOnly says whether the options ask for the list and none of its instances.
+// listOnly reports whether the options ask for the list and none of its instances.
 func listOnly(in *Input) bool {
 	return in.Choices.ImageListSelection == CopySpecificImages && !in.Choices.selects()
 }
@@ -169,7 +169,8 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	return p, tally(t.in, p)
 }
 
-// list plans one list, and the lists nested in it first: an entry that names a changed list is updated.
+// list plans one list, and the lists nested in it first: an entry that names a changed list is
+// updated.
 func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	l := &ListPlan{
 		Digest: n.Digest, MediaType: n.List.MediaType(), Size: int64(len(n.Bytes)), Instances: make([]InstancePlan, len(n.Instances)),
@@ -234,8 +235,9 @@ func updates(l *ListPlan) []manifest.ListEdit {
 	return updates
 }
 
-// dropOrphans takes back attestations that follow a nested list which gets another digest, and those that follow them: what they
-// describe would not be in the list. Attestations that were selected in their own right stay.
+// dropOrphans skips attestations that follow a nested list which gets another digest, and those
+// that follow them: what they describe would not be in the list. Attestations that were selected
+// themselves stay.
 func dropOrphans(l *ListPlan) {
 	follows := func(ip *InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
 	followers := map[digest.Digest][]int{}
@@ -294,8 +296,8 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 	return ip
 }
 
-// absent fills in the children that the written lists name and that will not be at the destination. What is copied for the sake of
-// one list is there for all.
+// absent fills in which children the written lists name that will not be at the destination. What
+// is copied because of one list is there for all of them.
 func (t *treePlanner) absent(p *Plan) {
 	there := make(map[digest.Digest]bool, len(p.Copies))
 	p.List.Walk(func(l *ListPlan) {
@@ -337,7 +339,7 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan) error {
 	return nil
 }
 
-// cannotModify says why the list with digest d must not change, "" if it may.
+// cannotModify returns why the list with digest d must not change, "" if it may.
 func (t *treePlanner) cannotModify(d digest.Digest) string {
 	o := t.in.Choices
 	switch {
@@ -380,7 +382,8 @@ func (t *treePlanner) void(p *Plan) {
 	})
 }
 
-// guarded says why a list with these signatures must not be stripped under GuardListSignatures, "" if it may.
+// guarded returns why a list with these signatures must not be stripped under GuardListSignatures,
+// "" if it may.
 func (s ListSignatures) guarded() string {
 	switch {
 	case len(s.Found) > 0:

@@ -10,11 +10,13 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// New decides what a copy will do. It does no I/O, and the same input gives the same plan, whatever the order of selectors.
+// New decides what a copy will do. It does no I/O, and the same input gives the same plan, whatever
+// the order of selectors.
 //
-// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the decisions: *OptionsError,
-// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that
-// applies, in this order.
+// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the
+// decisions: *OptionsError, *RequiredError, *NoMatchError, *MissingError, *EmptyError,
+// *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that applies, in this
+// order.
 func New(in Input) (*Plan, error) {
 	if err := in.Choices.Validate(); err != nil {
 		return nil, err
@@ -48,7 +50,8 @@ func newPlan(in *Input) *Plan {
 	}
 }
 
-// tally fills in what the copies of p need to move at most, and warns of what parsers may read differently in them.
+// tally fills in what the copies of p need to move at most, and warns of what parsers may read
+// differently in them.
 func tally(in *Input, p *Plan) error {
 	counted := slices.Clone(p.Copies)
 	for _, a := range p.ToAttach() {
@@ -86,7 +89,8 @@ func tally(in *Input, p *Plan) error {
 	return nil
 }
 
-// AddSize adds sizes in bytes, which strangers state. It returns the largest number instead of one that is too large.
+// AddSize adds sizes in bytes, which strangers state. It returns the largest number instead of one
+// that is too large.
 func AddSize(a, b int64) int64 {
 	if a > math.MaxInt64-b {
 		return math.MaxInt64

@@ -10,10 +10,12 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// Schema names the JSON form of a Plan. The number changes when a reader of the old form would go wrong.
+// Schema names the JSON form of a Plan. The number changes when a reader of the old form would go
+// wrong.
 const Schema = "sparsecopy.plan/v1"
 
-// A Plan says what a copy will do, before anything is written. It is a value: it does nothing, and whoever has it must not change it.
+// A Plan says what a copy will do, before anything is written. It is a value: it does nothing, and
+// whoever has it must not change it.
 type Plan struct {
 	Schema      string `json:"schema"` // Schema
 	Source      string `json:"source"`
@@ -23,7 +25,8 @@ type Plan struct {
 	Way       Way    `json:"way"`
 	WayReason string `json:"wayReason,omitempty"`
 
-	// Asked is the action in the options, Action what this plan does: Keep or Strip. ActionReason says why they differ.
+	// Asked is the action in the options, Action what this plan does: Keep or Strip. ActionReason
+	// says why they differ.
 	Asked        SparseManifestListAction `json:"asked"`
 	Action       SparseManifestListAction `json:"action"`
 	ActionReason string                   `json:"actionReason,omitempty"`
@@ -34,28 +37,33 @@ type Plan struct {
 	List  *ListPlan  `json:"list,omitempty"`
 	Image *ImagePlan `json:"image,omitempty"`
 
-	// Copies are the distinct manifests of images that are copied, in first-seen order. What is known to be at the destination is
-	// not among them.
+	// Copies are the distinct manifests of images that are copied, in first-seen order. What is
+	// known to be at the destination is not among them.
 	Copies []digest.Digest `json:"copies"`
 	// Attached are the referrers and digest tags that are known.
 	Attached []AttachedPlan `json:"attached,omitempty"`
-	// Widened are the children that are added to lists at the destination and get tags there, sorted: see Options.WidenedChildTags.
+	// Widened are the children that are added to lists at the destination and get tags there,
+	// sorted: see Options.WidenedChildTags.
 	Widened []digest.Digest `json:"widened,omitempty"`
-	// Blobs and Bytes are the distinct blobs of Copies and of what is attached, and their size in bytes. Less may move: blobs may be
-	// there already.
+	// Blobs and Bytes are the distinct blobs of Copies and of what is attached, and their size in
+	// bytes. Less may move: blobs may be there already.
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
-	// Unread is the number of Copies whose manifests were not given, or are Docker schema 1: Blobs and Bytes leave them out.
+	// Unread is the number of Copies whose manifests were not given, or are Docker schema 1: Blobs
+	// and Bytes leave them out.
 	Unread int `json:"unread,omitempty"`
 
-	// NotListed are the digests in Options.Instances that no list of the source names, sorted. Each has a warning, too.
+	// NotListed are the digests in Options.Instances that no list of the source names, sorted. Each
+	// has a warning, too.
 	NotListed []digest.Digest `json:"notListed,omitempty"`
-	// Void names what will be without effect at the destination: signatures of a list that changes, and attestations of one.
+	// Void names what will be without effect at the destination: signatures of a list that changes,
+	// and attestations of one.
 	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
 	Warnings []string `json:"warnings,omitempty"`
 
-	// IfRefused is what will be done instead if the destination refuses the sparse list. Set only under Auto.
+	// IfRefused is what will be done instead if the destination refuses the sparse list. Set only
+	// under Auto.
 	IfRefused *Plan `json:"ifRefused,omitempty"`
 	// IfRefusedNot says why nothing else would be done then. Set only under Auto.
 	IfRefusedNot string `json:"ifRefusedNot,omitempty"`
@@ -78,12 +86,14 @@ type ListPlan struct {
 	MediaType string         `json:"mediaType"`
 	Size      int64          `json:"size"`
 	Instances []InstancePlan `json:"instances"`
-	// Edits make the list that is written out of the one at the source. Empty if and only if it stays as it is.
+	// Edits make the list that is written out of the one at the source. Empty if and only if it
+	// stays as it is.
 	Edits []manifest.ListEdit `json:"-"`
 	// Result and ResultSize describe the list that is written.
 	Result     digest.Digest `json:"result"`
 	ResultSize int64         `json:"resultSize"`
-	// Absent are the distinct children that the written list names and that will not be at the destination.
+	// Absent are the distinct children that the written list names and that will not be at the
+	// destination.
 	Absent []digest.Digest `json:"absent,omitempty"`
 
 	// A plan that was read from JSON has none of these.
@@ -92,7 +102,8 @@ type ListPlan struct {
 	result []byte
 }
 
-// List returns the list at the source, which is not to be edited; nil if the plan was read from JSON.
+// List returns the list at the source, which is not to be edited; nil if the plan was read from
+// JSON.
 func (l *ListPlan) List() manifest.List {
 	if l.node == nil {
 		return nil
@@ -100,11 +111,12 @@ func (l *ListPlan) List() manifest.List {
 	return l.node.List
 }
 
-// Copies returns the distinct images of this list that are copied, in first-seen order, those that are at the destination already
-// included; nil if the plan was read from JSON.
+// Copies returns the distinct images of this list that are copied, in first-seen order, those that
+// are at the destination already included; nil if the plan was read from JSON.
 func (l *ListPlan) Copies() []digest.Digest { return l.copies }
 
-// Written returns the list that is written, which is not to be modified; nil if the plan was read from JSON.
+// Written returns the list that is written, which is not to be modified; nil if the plan was read
+// from JSON.
 func (l *ListPlan) Written() []byte { return l.result }
 
 // Everything reports whether every entry of the list is copied. It does not look into nested lists.
@@ -149,7 +161,8 @@ type InstancePlan struct {
 	Decision Decision      `json:"decision"`
 	Entry    EntryDecision `json:"entry"`
 	Reason   Reason        `json:"reason"`
-	// Present is set if the instance, or the list that a nested one becomes, is known to be at the destination.
+	// Present is set if the instance, or the list that a nested one becomes, is known to be at the
+	// destination.
 	Present bool `json:"present,omitempty"`
 	// Missing is set if the instance was selected and is missing at the source.
 	Missing bool `json:"missing,omitempty"`
@@ -223,7 +236,8 @@ type AttachedPlan struct {
 // Annotations returns those that the attachment is listed with; nil if the plan was read from JSON.
 func (a *AttachedPlan) Annotations() map[string]string { return a.annotations }
 
-// Wanted returns the distinct images that the plan wants at the destination, those that are there included.
+// Wanted returns the distinct images that the plan wants at the destination, those that are there
+// included.
 func (p *Plan) Wanted() []digest.Digest {
 	if p.Image != nil {
 		return []digest.Digest{p.Image.Digest}
@@ -261,7 +275,7 @@ func (l *ListPlan) Walk(f func(*ListPlan)) {
 	}
 }
 
-// Sparse says whether a list of the plan will name children that are absent.
+// Sparse reports whether a list of the plan will name children that are absent.
 func (p *Plan) Sparse() bool {
 	sparse := false
 	if p.List != nil {
@@ -270,7 +284,8 @@ func (p *Plan) Sparse() bool {
 	return sparse
 }
 
-// NestedLists returns the distinct digests of the nested lists that are written, as they are written.
+// NestedLists returns the distinct digests of the nested lists that are written, as they are
+// written.
 func (l *ListPlan) NestedLists() []digest.Digest {
 	var nested []digest.Digest
 	seen := map[digest.Digest]bool{}
@@ -288,7 +303,7 @@ func (p *Plan) ToAttach() []AttachedPlan {
 	return slices.DeleteFunc(slices.Clone(p.Attached), func(a AttachedPlan) bool { return a.Decision != Copy || a.Present })
 }
 
-// Brings says whether d is among what the plan wants at the destination as it is at the source.
+// Brings reports whether d is among what the plan wants at the destination as it is at the source.
 func (p *Plan) Brings(d digest.Digest) bool {
 	return slices.Contains(p.Wanted(), d) || slices.Contains(p.Lists(), d) ||
 		slices.ContainsFunc(p.Attached, func(a AttachedPlan) bool { return a.Digest == d && a.Decision == Copy })
@@ -305,7 +320,7 @@ func (p *Plan) Attests(d digest.Digest) bool {
 	return is
 }
 
-// Strips says whether the plan's list is one that only a copy like this one makes.
+// Strips reports whether the plan's list is one that only a copy like this one makes.
 func (p *Plan) Strips() bool {
 	return p.List != nil && p.Action == StripSparseManifestList && len(p.List.Edits) > 0
 }
@@ -321,7 +336,8 @@ func (p *Plan) WithWarnings(warnings []string) *Plan {
 	return &out
 }
 
-// Subjects returns the lists and images that are copied, and of each whether it is a list that changes.
+// Subjects returns the lists and images that are copied, and of each whether it is a list that
+// changes.
 func (p *Plan) Subjects() map[digest.Digest]bool {
 	changes := map[digest.Digest]bool{}
 	for d, fate := range fates(p) {
@@ -330,7 +346,8 @@ func (p *Plan) Subjects() map[digest.Digest]bool {
 	return changes
 }
 
-// Changing returns the distinct lists that change under the plan, or under what is done instead if the destination refuses.
+// Changing returns the distinct lists that change under the plan, or under what is done instead if
+// the destination refuses.
 func (p *Plan) Changing() []digest.Digest {
 	changes := map[digest.Digest]bool{}
 	for _, plan := range []*Plan{p, p.IfRefused} {

@@ -102,7 +102,8 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// printList describes a list and those nested in it. copied is not set for nested lists that stay behind.
+// printList describes a list and those nested in it. copied is not set for nested lists that stay
+// behind.
 func printList(b *strings.Builder, l *ListPlan, indent string, copied bool) {
 	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), becomes(l, copied))
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
@@ -131,7 +132,7 @@ func becomes(l *ListPlan, copied bool) string {
 	return "stays as it is"
 }
 
-// what says what the instance is.
+// what returns what the instance is, for people.
 func (ip *InstancePlan) what() string {
 	switch {
 	case ip.Nested != nil:
@@ -144,7 +145,7 @@ func (ip *InstancePlan) what() string {
 	return ip.Platform
 }
 
-// why says why it is copied or not, and whether it has to be.
+// why returns why the instance is copied or not, and whether it is at the destination already.
 func (ip *InstancePlan) why() string {
 	if ip.Present {
 		return ip.Reason.Text + ", there already"

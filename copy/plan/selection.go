@@ -17,17 +17,19 @@ import (
 // A verdict is what selection says of one entry of a list.
 type verdict struct {
 	wanted bool
-	// missing is set if the entry would be wanted but is missing at the source; wanted is false then.
+	// missing is set if the entry would be wanted but is missing at the source; wanted is false
+	// then.
 	missing bool
-	// lenient is set if the entry was selected by following, or as one of all attestations. Then it may be missing, and it is no
-	// reason to copy the list that it is in.
+	// lenient is set if the entry was selected by following, or as one of all attestations. Then it
+	// may be missing, and it is no reason to copy the list that it is in.
 	lenient bool
 	// leads is set if attestations of the entry follow it.
 	leads  bool
 	reason Reason
 }
 
-// A selection holds one verdict for each entry of each list of a tree. In a nested list that is not wanted, nothing is.
+// A selection holds one verdict for each entry of each list of a tree. In a nested list that is not
+// wanted, nothing is.
 type selection struct {
 	verdicts map[*listtree.Node][]verdict
 	warnings []string
@@ -37,8 +39,8 @@ type selection struct {
 	noMatch error
 }
 
-// selectInstances decides which entries of the tree below root are wanted. missing says which digests the source definitely does
-// not have.
+// selectInstances decides which entries of the tree below root are wanted. missing says which
+// digests the source definitely does not have.
 func selectInstances(root *listtree.Node, o *Choices, missing func(digest.Digest) bool) *selection {
 	s := newSelector(root, o, missing)
 	s.node(root, nil)
@@ -55,7 +57,8 @@ type filter struct {
 	reason  Reason // of what it matches
 	matched bool
 	attests bool // it spells unknown/unknown out, and so means attestations, too
-	// seen says of each platform that was met whether the filter matches it. Entries of a list share theirs.
+	// seen says of each platform that was met whether the filter matches it. Entries of a list
+	// share theirs.
 	seen map[*imgspecv1.Platform]bool
 }
 
@@ -80,8 +83,9 @@ func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter)
 // unknown is what attestations say for operating system and architecture.
 const unknown = "unknown"
 
-// matches reports whether f means the instance. Lists are selected by what is in them. Attestations are what their annotation
-// says, whatever their platform: f means them only if it spells unknown/unknown out.
+// matches reports whether f means the instance. Lists are selected by what is in them. Attestations
+// are what their annotation says, whatever their platform: f means them only if it spells
+// unknown/unknown out.
 func (f *filter) matches(instance manifest.Instance) bool {
 	if instance.IsList() || !f.matchesPlatform(instance.Platform) {
 		return false
@@ -100,7 +104,8 @@ func (f *filter) matchesPlatform(pl *imgspecv1.Platform) bool {
 	return is
 }
 
-// firstMatch notes which of the filters match the instance, and returns the reason of the alphabetically first one, nil if none does.
+// firstMatch notes which of the filters match the instance, and returns the reason of the
+// alphabetically first one, nil if none does.
 func firstMatch(filters []*filter, instance manifest.Instance) *Reason {
 	var first *filter
 	for _, f := range filters {
@@ -155,7 +160,8 @@ func newSelector(root *listtree.Node, o *Choices, missing func(digest.Digest) bo
 	return s
 }
 
-// follow says whether attestations follow subjects that a platform filter selected; literal, whether they follow every subject.
+// follow reports whether attestations follow the subjects that a platform filter selected, and
+// whether they follow every subject.
 func (s *selector) follow() (filtered, literal bool) {
 	literal = s.o.Attestations == FollowSubject
 	return literal || s.o.Attestations == DefaultAttestations, literal
@@ -168,8 +174,8 @@ type summary struct {
 	leads   bool // one is wanted and leads
 }
 
-// node decides about the entries of n and of the lists nested in it. whole is the reason if n was selected with all that it names,
-// and nil otherwise.
+// node decides about the entries of n and of the lists nested in it. whole is the reason if n was
+// selected with all that it names, and nil otherwise.
 func (s *selector) node(n *listtree.Node, whole *Reason) (sum summary) {
 	verdicts := make([]verdict, len(n.Instances))
 	for i, instance := range n.Instances {
@@ -229,8 +235,8 @@ func (s *selector) bySelf(named, whole *Reason) *Reason {
 	return whole
 }
 
-// nested decides about an entry that names a list which was read: if anything in it is wanted, it is, and otherwise
-// nothing in it is.
+// nested decides about an entry that names a list which was read: if anything in it is wanted, it
+// is, and otherwise nothing in it is.
 func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 	inherited := whole
 	if named != nil {
@@ -258,7 +264,8 @@ func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 	return verdict{reason: reasonNotSelected}
 }
 
-// unwant takes back what was wanted leniently in a nested list that is not copied. What is missing stays so: it was selected.
+// unwant skips the attestations that would only be copied along with a nested list which is not
+// copied. What is missing stays so: it was selected.
 func (s *selector) unwant(n *listtree.Node) {
 	for i, v := range s.out.verdicts[n] {
 		if v.lenient {
@@ -287,8 +294,8 @@ func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdic
 	return verdict{reason: reasonNotSelected}
 }
 
-// attestation decides about an entry that describes another one, by everything but that one's verdict. FollowSubject and
-// DropAttestations leave what the caller named alone, and nothing else.
+// attestation decides about an entry that describes another one, by everything but that one's
+// verdict. FollowSubject and DropAttestations leave what the caller named alone, and nothing else.
 func (s *selector) attestation(instance manifest.Instance, named, whole *Reason) verdict {
 	by := firstMatch(s.include, instance)
 	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
@@ -315,7 +322,8 @@ func (s *selector) attestation(instance manifest.Instance, named, whole *Reason)
 	return verdict{reason: reasonNotSelected}
 }
 
-// settle turns a wanted verdict about something that the source does not have around.
+// settle returns the verdict about an entry when the source has been asked for it: what is wanted
+// and not there is missing.
 func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
 	if v.wanted && s.missing(instance.Digest) {
 		v.wanted, v.missing = false, true
@@ -324,8 +332,9 @@ func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
 	return v
 }
 
-// followers selects the attestations in n whose subjects are wanted and lead, and those of attestations selected so. A list that was
-// read is selected by what is in it, even if it claims to be an attestation.
+// followers selects the attestations in n whose subjects are wanted and lead, and those of
+// attestations selected so. A list that was read is selected by what is in it, even if it claims to
+// be an attestation.
 func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 	of := map[digest.Digest][]int{} // subject → attestations that may follow it
 	for i, instance := range n.Instances {
@@ -362,14 +371,16 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 	}
 }
 
-// inexpressible says whether attestations that would follow, although nobody asked for them, cannot: Docker's formats have neither manifests
-// like theirs nor a place for what says whom they describe.
+// inexpressible reports whether attestations that would follow, although nobody asked for them,
+// cannot: Docker's formats have neither manifests like theirs nor a place for what says whom they
+// describe.
 func (s *selector) inexpressible() bool {
 	return s.o.Attestations == DefaultAttestations && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
-// unmatched returns a *NoMatchError if there are selectors that must match something and do not. Digests and optional platforms need not
-// as long as anything else does: a list with no children at all is not what anybody means.
+// unmatched returns a *NoMatchError if there are selectors that must match something and do not.
+// Digests and optional platforms need not as long as anything else does: a list with no children at
+// all is not what anybody means.
 func (s *selector) unmatched() error {
 	must := s.include[:s.required]
 	var asked []string
@@ -423,8 +434,8 @@ func (s *selector) notListed() []digest.Digest {
 	return absent
 }
 
-// warnings says which digests and optional platforms matched nothing, which nested lists could not be looked into, and what does not
-// follow.
+// warnings returns, for people, which digests and optional platforms matched nothing, which nested
+// lists could not be looked into, and what does not follow.
 func (s *selector) warnings() []string {
 	var warnings []string
 	for _, d := range s.out.notListed {
@@ -449,11 +460,11 @@ func (s *selector) warnings() []string {
 	return slices.Compact(warnings)
 }
 
-// unread says whether entry i of n names a list that was not read.
+// unread reports whether entry i of n names a list that was not read.
 func unread(n *listtree.Node, i int) bool { return n.Instances[i].IsList() && n.Nested[i] == nil }
 
-// offered returns what the tree has to select from: the distinct platforms of its images, and the lists that were not read, in the
-// order of the lists.
+// offered returns what the tree has to select from: the distinct platforms of its images, and the
+// lists that were not read, in the order of the lists.
 func offered(root *listtree.Node) []string {
 	var offers []string
 	seen := map[string]bool{}

@@ -112,7 +112,8 @@ func checkSingleRequired(in *Input, is *imgspecv1.Platform) error {
 	return requiredError(in, failed)
 }
 
-// checkSinglePlatform holds the platform of a single image against the filters. One of them must match; the others are warned of.
+// checkSinglePlatform holds the platform of a single image against the filters. One of them must
+// match; the others are warned of.
 func checkSinglePlatform(in *Input) (warnings []string, err error) {
 	o := in.Choices
 	if o.ImageListSelection != CopySpecificImages {

@@ -10,16 +10,17 @@ import (
 
 // instanceCopies is what prepareInstanceCopies decides about one list.
 type instanceCopies struct {
-	// copies are the distinct images to be copied, in the order in which the list first names them. Nested lists are not among them:
-	// they are written when everything that they name is there.
+	// copies are the distinct images to be copied, in the order in which the list first names them.
+	// Nested lists are not among them: they are written when everything that they name is there.
 	copies []digest.Digest
-	// deletes remove the entries of what is not copied, from the highest position to the lowest, so that each names the position
-	// of its entry in the list as parsed. Empty unless entries are to be stripped.
+	// deletes remove the entries of what is not copied, from the highest position to the lowest, so
+	// that each names the position of its entry in the list as parsed. Empty unless entries are to
+	// be stripped.
 	deletes []manifest.ListEdit
 }
 
-// prepareInstanceCopies decides which instances of a list are copied and which entries are removed. copied says of each entry
-// whether it is to be copied. If strip is not set, no entry is removed.
+// prepareInstanceCopies decides which instances of a list are copied and which entries are removed.
+// copied says of each entry whether it is to be copied. If strip is not set, no entry is removed.
 //
 // An entry that is not copied is removed also if another entry with the same digest stays.
 // A list that would lose its last entry is an *EmptyError.

@@ -10,8 +10,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A Tree holds the documents of a source as parsed: a list with everything nested in it, or a single image, and what else was read.
-// Plans that are made of one Tree parse nothing again. A Tree does not change, and is safe for concurrent use.
+// A Tree holds the documents of a source as parsed: a list with everything nested in it, or a
+// single image, and what else was read. Plans that are made of one Tree parse nothing again. A Tree
+// does not change, and is safe for concurrent use.
 type Tree struct {
 	top       digest.Digest
 	documents map[digest.Digest]parsedDocument
@@ -21,8 +22,8 @@ type Tree struct {
 	list  *listtree.Tree
 }
 
-// A parsedDocument is a document, and what it says if it is no list: image is nil for Docker schema 1, whose blobs nobody here needs to
-// know, and where err says why it cannot be parsed.
+// A parsedDocument is a document, and what it says if it is no list: image is nil for Docker schema
+// 1, whose blobs nobody here needs to know, and where err says why it cannot be parsed.
 type parsedDocument struct {
 	Document
 	image *manifest.Image
@@ -32,11 +33,11 @@ type parsedDocument struct {
 // isList is IsList without another look at the document: its MediaType is what it is.
 func (d parsedDocument) isList() bool { return manifest.IsListMediaType(d.MediaType) }
 
-// ParseTree parses what a source names, top with the digest d, and other documents, by digest. That they match their digests is assumed.
-// More come with With.
+// ParseTree parses what a source names, top with the digest d, and other documents, by digest. That
+// they match their digests is assumed. More come with With.
 //
-// The error is a *manifest.ParseError or a *LimitError about the top-level list, or about one that is nested in it. What is wrong with the
-// manifest of an image is an error of plans that need it.
+// The error is a *manifest.ParseError or a *LimitError about the top-level list, or about one that
+// is nested in it. What is wrong with the manifest of an image is an error of plans that need it.
 func ParseTree(top Document, d digest.Digest, documents map[digest.Digest]Document) (*Tree, error) {
 	t := &Tree{top: d, documents: map[digest.Digest]parsedDocument{d: parse(top)}}
 	if t.documents[d].isList() {
@@ -45,7 +46,8 @@ func ParseTree(top Document, d digest.Digest, documents map[digest.Digest]Docume
 	return t.with(documents, slices.Collect(maps.Keys(documents)))
 }
 
-// With returns the tree with more documents. Those that t has are not parsed again. Errors are those of ParseTree.
+// With returns the tree with more documents. Those that t has are not parsed again. Errors are
+// those of ParseTree.
 func (t *Tree) With(documents map[digest.Digest]Document) (*Tree, error) {
 	var more []digest.Digest
 	for d := range documents {
@@ -81,7 +83,8 @@ func (t *Tree) with(documents map[digest.Digest]Document, more []digest.Digest) 
 	return out, nil
 }
 
-// Unread returns the distinct nested lists that the tree names and has no documents of, in the order in which they are met.
+// Unread returns the distinct nested lists that the tree names and has no documents of, in the
+// order in which they are met.
 func (t *Tree) Unread() []digest.Digest {
 	if t.list == nil {
 		return nil
@@ -97,14 +100,16 @@ func (t *Tree) List() manifest.List {
 	return t.list.Root.List
 }
 
-// Document returns the document with the digest d, and whether the tree has it. Its MediaType is what it is, whatever it was declared to be.
+// Document returns the document with the digest d, and whether the tree has it. Its MediaType is
+// what it is, whatever it was declared to be.
 func (t *Tree) Document(d digest.Digest) (Document, bool) {
 	doc, ok := t.documents[d]
 	return doc.Document, ok
 }
 
-// Image returns the manifest with the digest d as parsed, which is not to be modified. It is nil for Docker schema 1, and for what the
-// tree does not have. The error is a *manifest.ParseError, also for what is a list.
+// Image returns the manifest with the digest d as parsed, which is not to be modified. It is nil
+// for Docker schema 1, and for what the tree does not have. The error is a *manifest.ParseError,
+// also for what is a list.
 func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
 	doc, ok := t.documents[d]
 	if ok && doc.isList() {

@@ -14,13 +14,15 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// WayFacts are what decides who does the work of a copy, beside Choices and the images. They are facts about the two ends and about
-// options that only concern how images are written.
+// WayFacts are what decides who does the work of a copy, beside Choices and the images. They are
+// facts about the two ends and about options that only concern how images are written.
 type WayFacts struct {
-	// Source and Destination are the names of the transports; the engine of package copy reads and writes those that are native.
+	// Source and Destination are the names of the transports; the engine of package copy reads and
+	// writes those that are native.
 	Source, Destination             string
 	NativeSource, NativeDestination bool
-	// UpstreamOnly are the options that are set and that only upstream's copy carries out, whatever the images are.
+	// UpstreamOnly are the options that are set and that only upstream's copy carries out, whatever
+	// the images are.
 	UpstreamOnly []OptionUse
 	// Stores are the media types of manifests and lists that the destination stores; nil means any.
 	Stores []string
@@ -30,7 +32,8 @@ type WayFacts struct {
 	ForeignStay bool
 	// CompressionFormat is the name of the compression that is asked for, "" if none is.
 	CompressionFormat string
-	// Decrypts and DownloadsForeign are set if encrypted layers are to be decrypted, and layers with URLs to be downloaded.
+	// Decrypts and DownloadsForeign are set if encrypted layers are to be decrypted, and layers
+	// with URLs to be downloaded.
 	Decrypts, DownloadsForeign bool
 	// AddsVariants is set if instances with other compressions are to be added.
 	AddsVariants bool
@@ -57,7 +60,8 @@ const (
 	zstd = "zstd"
 )
 
-// A wayReason says why the work has to be done by upstream's copy; its zero value, that it is done natively.
+// A wayReason says why the work has to be done by upstream's copy; its zero value, that it is done
+// natively.
 type wayReason struct {
 	option string // the option that is the cause, "" if it is something else
 	text   string
@@ -71,14 +75,15 @@ func CertainWay(f *WayFacts) Way {
 	return Native
 }
 
-// MayChangeImages reports whether images may be asked to be as they need not be at the source. Then a digest that the destination has
-// already says nothing. usual is what its transport wants of layers if nobody asks for anything else.
+// MayChangeImages reports whether images may be asked to be as they need not be at the source. Then
+// a digest that the destination has already says nothing. usual is what its transport wants of
+// layers if nobody asks for anything else.
 func (f *WayFacts) MayChangeImages(o *Choices, usual LayerChange) bool {
 	return o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers != usual
 }
 
-// DecideWay returns the plan p of this input as it is carried out by whoever has to do the work. It fails with an *OptionsError for what
-// they cannot do.
+// DecideWay returns the plan p of this input as it is carried out by whoever has to do the work. It
+// fails with an *OptionsError for what they cannot do.
 func (in *Input) DecideWay(p *Plan) (*Plan, error) {
 	if in.Way == nil {
 		return p, nil
@@ -95,8 +100,8 @@ func (in *Input) DecideWay(p *Plan) (*Plan, error) {
 	return in.through(p, reason)
 }
 
-// Through returns the plan p of this input as upstream's work, for a reason that was not known when it was made. It fails with an
-// *OptionsError if upstream's options cannot express it.
+// Through returns the plan p of this input as upstream's work, for a reason that was not known when
+// it was made. It fails with an *OptionsError if upstream's options cannot express it.
 func (in *Input) Through(p *Plan, reason string) (*Plan, error) {
 	return in.through(p, wayReason{text: reason})
 }
@@ -111,7 +116,7 @@ func (in *Input) through(p *Plan, reason wayReason) (*Plan, error) {
 	return &out, nil
 }
 
-// wayReason says why upstream has to do the work of p.
+// wayReason returns why upstream has to do the work of p; the zero value if it is done natively.
 func (in *Input) wayReason(p *Plan) (wayReason, error) {
 	if reason := in.Way.reasonInEnds(); reason.text != "" {
 		return reason, nil
@@ -136,7 +141,8 @@ func (in *Input) wayReason(p *Plan) (wayReason, error) {
 	return wayReason{}, nil
 }
 
-// reasonInEnds names an option that only upstream can carry out, or an end that only it reads or writes.
+// reasonInEnds names an option that only upstream can carry out, or an end that only it reads or
+// writes.
 func (f *WayFacts) reasonInEnds() wayReason {
 	if len(f.UpstreamOnly) > 0 {
 		use := f.UpstreamOnly[0]
@@ -151,7 +157,8 @@ func (f *WayFacts) reasonInEnds() wayReason {
 	return wayReason{}
 }
 
-// reasonInTypes names a manifest or list of p that has to have another media type at the destination.
+// reasonInTypes names a manifest or list of p that has to have another media type at the
+// destination.
 func (in *Input) reasonInTypes(p *Plan) wayReason {
 	types := map[digest.Digest]string{}
 	if p.List != nil {
@@ -174,7 +181,8 @@ func (in *Input) reasonInTypes(p *Plan) wayReason {
 	return wayReason{}
 }
 
-// forcedType returns the media type that a manifest or list of type mt has to have, mt itself if none is forced.
+// forcedType returns the media type that a manifest or list of type mt has to have, mt itself if
+// none is forced.
 func forcedType(o *Choices, mt string) string {
 	forced := cmp.Or(o.ForceManifestMIMEType, mt)
 	if !manifest.IsListMediaType(mt) {
@@ -189,8 +197,9 @@ func forcedType(o *Choices, mt string) string {
 	return forced
 }
 
-// reasonInImage says why an image has to change. fixed is set if its manifest must not: then its layers stay as they are. What is asked for
-// all the same is left to upstream, which has an error for it.
+// reasonInImage returns why an image has to change; the zero value if it has not. fixed is set if
+// its manifest must not: then its layers stay as they are. What is asked for all the same is left
+// to upstream, which has an error for it.
 func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
 	f := in.Way
 	format := f.CompressionFormat
@@ -223,8 +232,9 @@ func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
 	return wayReason{}
 }
 
-// compressionOf returns the name of a layer's compression by its media type, "" for none. Upstream leaves layers whose type it does
-// not know, and those of artifacts, as they are: they are not changeable.
+// compressionOf returns the name of a layer's compression by its media type, "" for none. Upstream
+// leaves layers whose type it does not know, and those of artifacts, as they are: they are not
+// changeable.
 func compressionOf(image *manifest.Image, layer manifest.Descriptor) (algorithm string, changeable bool) {
 	known := ociLayers
 	if image.MediaType == manifest.MediaTypeDockerManifest {
@@ -254,8 +264,8 @@ var (
 	}
 )
 
-// inexpressible refuses a plan that upstream's options cannot express. The error names the option that asks for it, and the one that makes
-// it upstream's work, if it is one.
+// inexpressible refuses a plan that upstream's options cannot express. The error names the option
+// that asks for it, and the one that makes it upstream's work, if it is one.
 func (in *Input) inexpressible(p *Plan, reason wayReason) error {
 	if p.List == nil {
 		return nil

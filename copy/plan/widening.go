@@ -9,14 +9,15 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 )
 
-// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if that would be too long.
+// ChildTag returns the tag sha256-<hex>.child of a child that was added to a list, "" if that would
+// be too long.
 func ChildTag(d digest.Digest) string { return digesttag.Name(d, childSuffix) }
 
 // childSuffix ends the tags of children that were added to a list, sha256-<hex>.child.
 const childSuffix = ".child"
 
-// decideWidening decides what becomes of children that the plan adds to lists which the destination has, and of those that are added if it
-// refuses the sparse list.
+// decideWidening decides what becomes of children that the plan adds to lists which the destination
+// has, and of those that are added if it refuses the sparse list.
 func decideWidening(in *Input, p *Plan) error {
 	tagged, err := widened(in, p)
 	if err != nil {
@@ -33,8 +34,9 @@ func decideWidening(in *Input, p *Plan) error {
 	return nil
 }
 
-// widened returns the children that get tags, because the plan adds them to lists which the destination has and does not keep together. What
-// the destination does not tell it may have, and may lack.
+// widened returns the children that get tags, because the plan adds them to lists which the
+// destination has and does not keep together. What the destination does not tell it may have, and
+// may lack.
 func widened(in *Input, p *Plan) ([]digest.Digest, error) {
 	if !in.Sparse.LosesAdded() {
 		return nil, nil
@@ -78,20 +80,22 @@ func brought(l *ListPlan) []digest.Digest {
 	return brought
 }
 
-// MayWiden says whether the plan may add children to a list that the destination has: it has some of those that a list is to have, and not
-// others.
+// MayWiden reports whether the plan may add children to a list that the destination has: it has
+// some of those that a list is to have, and not others.
 func MayWiden(in *Input, p *Plan) bool {
 	return anyList(in, p, func(_ *ListPlan, there, added bool) bool { return there && added })
 }
 
-// Adds says whether the plan adds children to a list that the destination has, as far as is known.
+// Adds reports whether the plan adds children to a list that the destination has, as far as is
+// known.
 func Adds(in *Input, p *Plan) bool {
 	return anyList(in, p, func(l *ListPlan, _, added bool) bool {
 		return added && (in.IsStored(l.Result) || in.PresenceUnknown[l.Result])
 	})
 }
 
-// anyList says whether is holds for a list of the plan; it is told whether the destination has some of its children, and whether some are added.
+// anyList reports whether is holds for a list of the plan; it is told whether the destination has
+// some of its children, and whether some are added.
 func anyList(in *Input, p *Plan, is func(l *ListPlan, there, added bool) bool) bool {
 	if p.List == nil {
 		return false
