@@ -199,7 +199,7 @@ func (j *job) reportHandedOver(copied []byte) error {
 	if len(l.Edits) == 0 && d != l.Digest {
 		j.reporter.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", j.plan.WayReason))
 	}
-	if written, err := manifest.Parse(copied, upstreammanifest.GuessMIMEType(copied)); err == nil {
+	if written, err := manifest.Parse(copied, manifest.TypeOf(copied, "")); err == nil {
 		j.reporter.update(func(r *Report) { r.ManifestsCopied += writtenManifests(l, written.Instances()) })
 		for _, d := range j.plan.Wanted() {
 			names := func(instance manifest.Instance) bool { return instance.Digest == d }

@@ -19,9 +19,12 @@ import (
 // definitely that it does not have what the error is about: a file does not exist, or a registry has
 // answered 404 to the question for a manifest, tag or blob. No refusal of access and no failure is.
 //
-// A 404 may be a proxy's. Whoever deletes because of an absence should want to hear of it in a registry's
-// own words: then RegistryError.Errors is not nil.
+// A 404 may be a proxy's all the same: whoever deletes because of an absence asks SaysAbsent.
 var ErrNotFound = endpoint.ErrNotFound
+
+// SaysAbsent reports whether err is ErrNotFound in a registry's own words, with a body in the form of the
+// OCI distribution specification, or no registry's answer at all.
+func SaysAbsent(err error) bool { return endpoint.SaysAbsent(err) }
 
 // What Inspect returns.
 type (

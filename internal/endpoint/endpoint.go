@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -43,6 +44,13 @@ var ErrUnknown = errors.New("could not be asked")
 func SaysAbsent(err error) bool {
 	var e *RegistryError
 	return errors.Is(err, ErrNotFound) && (!errors.As(err, &e) || e.Errors != nil)
+}
+
+// SaysNotFound reports whether a registry's answer to the question for an object is ErrNotFound, whichever end has asked. proven
+// says that the answer is the registry's own, whatever its body: the repository has handed out or taken a manifest, or the answer has
+// no body.
+func SaysNotFound(e *RegistryError, proven bool) bool {
+	return e.Status == http.StatusNotFound && !e.TokenService && !AboutAccess(e) && (proven || e.Errors != nil)
 }
 
 // A Document is a manifest or a list as bytes.

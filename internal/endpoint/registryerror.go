@@ -119,6 +119,9 @@ func IsUnanswered(err error) bool {
 	return errors.As(err, &tried) || errors.As(err, &network)
 }
 
+// AboutAccess reports whether an answer is about who asks, by its codes.
+func AboutAccess(e *RegistryError) bool { return e.Has("DENIED") || e.Has("UNAUTHORIZED") }
+
 // SendLost stores a manifest that names blobs by calling put. If a registry answers that some are not there, although it has said that they are,
 // or has just taken them, send is called for each, once, and put again: caches before registries know blobs that are gone, and stores that
 // replicate do not know those that have just come.

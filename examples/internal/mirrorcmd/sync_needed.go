@@ -126,13 +126,10 @@ func (r *managedRepo) follow(ctx context.Context, level []follower) ([]follower,
 // there. Of what an entry calls a list, a registry has to say so in its own words: a proxy's page does not
 // suffice to remove what depends on it.
 func (f follower) mayBeAbsent(err error) bool {
-	said, answered := errors.AsType[*copy.RegistryError](err)
-	switch {
-	case f.top:
-		return false
-	case f.list:
-		return errors.Is(err, copy.ErrNotFound) && (!answered || said.Errors != nil)
+	if f.top || f.list {
+		return f.list && copy.SaysAbsent(err)
 	}
+	said, answered := errors.AsType[*copy.RegistryError](err)
 	return answered && said.Status == http.StatusNotFound
 }
 

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,12 +16,12 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Destination writes an image to a registry. It implements endpoint.Destination.
@@ -250,10 +251,7 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 	if err := doc.Digest.Validate(); err != nil {
 		return fmt.Errorf("digest %q: %w", doc.Digest, err)
 	}
-	contentType := doc.MediaType
-	if contentType == "" {
-		contentType = manifest.GuessMIMEType(doc.Bytes)
-	}
+	contentType := cmp.Or(doc.MediaType, manifest.TypeOf(doc.Bytes, ""))
 	rt := d.shared.newRetrier()
 	a, err := d.repo.do(ctx, rt, &request{
 		method: http.MethodPut,

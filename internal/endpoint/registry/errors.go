@@ -125,22 +125,20 @@ func answered(err error) *endpoint.RegistryError {
 // says404 reports whether err is a 404 of the registry itself that is not about access.
 func says404(err error) bool {
 	e := answered(err)
-	return e != nil && e.Status == http.StatusNotFound && !aboutAccess(e)
+	return e != nil && endpoint.SaysNotFound(e, true)
 }
-
-// aboutAccess says whether a refusal is about who asks, by its codes.
-func aboutAccess(e *endpoint.RegistryError) bool { return e.Has("DENIED") || e.Has("UNAUTHORIZED") }
 
 // saysNotFound reports whether err is a definite answer of r that the object of a GET or HEAD is not there: see endpoint.ErrNotFound.
 func (r *repository) saysNotFound(err error) bool {
-	var no *refusal
-	if !says404(err) || !errors.As(err, &no) {
+	no, ok := errors.AsType[*refusal](err)
+	if !ok {
 		return false
 	}
+	proven := r.knowsManifests.Load()
 	if no.Method == http.MethodHead {
-		return !no.page
+		proven = !no.page
 	}
-	return no.Errors != nil || r.knowsManifests.Load()
+	return endpoint.SaysNotFound(no.RegistryError, proven)
 }
 
 // wrapNotFound makes err endpoint.ErrNotFound, too, if that is what it says.

@@ -79,7 +79,7 @@ func mayWantPatch(no *refusal) bool {
 	switch no.Status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusLengthRequired,
 		http.StatusUnsupportedMediaType, http.StatusRequestedRangeNotSatisfiable, http.StatusUnprocessableEntity, http.StatusNotImplemented:
-		return !aboutAccess(no.RegistryError)
+		return !endpoint.AboutAccess(no.RegistryError)
 	}
 	return false
 }
@@ -108,7 +108,7 @@ func refusedContent(err error) (*refusal, bool) {
 // to another of its servers (404), or something is at the upload still (409), or it is not where it should be (416).
 func orLost(err error) error {
 	no, refused := refusedContent(err)
-	if !refused || aboutAccess(no.RegistryError) {
+	if !refused || endpoint.AboutAccess(no.RegistryError) {
 		return err
 	}
 	switch {

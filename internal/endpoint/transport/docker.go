@@ -58,7 +58,7 @@ func (e *registryEnd) hasManifest(ctx context.Context, d digest.Digest) (bool, e
 
 func saysManifestNotFound(err error) bool {
 	refusal := registryRefusal(err)
-	return refusal != nil && saysNotFound(refusal)
+	return refusal != nil && endpoint.SaysNotFound(refusal, true)
 }
 
 // errNoDigest is the error for a registry that has the manifest, but does not state its digest.

@@ -67,7 +67,7 @@ func wrap(ref types.ImageReference, op operation, err error) error {
 		if refusal := registryRefusal(err); refusal != nil {
 			refusal.Method, refusal.URL = op.method, requestURL(ref, op)
 			e.extra = append(e.extra, refusal)
-			if saysNotFound(refusal) && !(op.unproven && refusal.Errors == nil) {
+			if endpoint.SaysNotFound(refusal, !op.unproven) {
 				e.extra = append(e.extra, endpoint.ErrNotFound)
 			}
 		}
@@ -95,7 +95,7 @@ func confirmAbsence(ctx context.Context, ref types.ImageReference, sys *types.Sy
 		return err
 	}
 	_, head := docker.GetDigest(ctx, sys, ref)
-	if answer := registryRefusal(head); answer != nil && answer.Status == http.StatusNotFound {
+	if answer := registryRefusal(head); answer != nil && endpoint.SaysNotFound(answer, true) {
 		refused.extra = append(refused.extra, endpoint.ErrNotFound)
 	}
 	return err
@@ -118,14 +118,6 @@ func isFileNotFound(err error) bool {
 	var archiveFile archive.ArchiveFileNotFoundError
 	return errors.Is(err, fs.ErrNotExist) ||
 		errors.As(err, &inLayout) || errors.As(err, &inArchive) || errors.As(err, &archiveFile)
-}
-
-// saysNotFound implements the rule of endpoint.ErrNotFound, as far as upstream's errors tell.
-func saysNotFound(refusal *endpoint.RegistryError) bool {
-	if len(refusal.Errors) == 0 {
-		return refusal.Status == http.StatusNotFound
-	}
-	return refusal.Has("MANIFEST_UNKNOWN") || refusal.Has("BLOB_UNKNOWN") || refusal.Has("NAME_UNKNOWN")
 }
 
 // registryRefusal finds a registry's answer in one of upstream's errors; nil if there is none.
