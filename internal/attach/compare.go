@@ -131,7 +131,7 @@ func (c *Comparison) Manifests() []digest.Digest {
 func (c *Comparison) Known(present map[digest.Digest]bool) map[Key]bool {
 	known := maps.Clone(c.known)
 	for _, a := range c.byManifest {
-		known[a.Key()] = known[a.Key()] || present[a.Digest]
+		known[a.Key()] = present[a.Digest]
 	}
 	return known
 }
