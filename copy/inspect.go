@@ -123,6 +123,9 @@ func (c *Copier) openToRead(ctx context.Context, ref types.ImageReference, o Rea
 		open = registry.OpenOwn
 	}
 	src, _, err := openDirectly(transportOf(ref), func() (inspect.Place, error) {
+		if ref, native := ref.(endpoint.Native); native {
+			return ref.OpenSource(ctx, o.SystemContext)
+		}
 		return open(ctx, ref, o.SystemContext, c.shared)
 	})
 	if src == nil && err == nil {

@@ -39,7 +39,7 @@ type source struct {
 }
 
 var (
-	_ endpoint.Source         = (*source)(nil)
+	_ endpoint.NativeSource   = (*source)(nil)
 	_ endpoint.ReferrerSource = (*source)(nil)
 	_ endpoint.Changer        = (*source)(nil)
 )
@@ -131,6 +131,21 @@ func (s *source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// BlobSize implements endpoint.NativeSource. What came with an earlier bundle is not there.
+func (s *source) BlobSize(_ context.Context, b endpoint.Blob) (int64, error) {
+	if err := b.Digest.Validate(); err != nil {
+		return 0, fmt.Errorf("digest %q: %w", b.Digest, err)
+	}
+	info, err := os.Stat(s.dir.blobPath(b.Digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("the bundle does not have %s: %w", b.Digest, endpoint.ErrNotFound)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 // earlierBlob reads a blob that the bundle does not have.

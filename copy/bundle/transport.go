@@ -117,7 +117,7 @@ func (r *bundleReference) DeleteImage(context.Context, *types.SystemContext) err
 }
 
 // OpenSource implements endpoint.Native.
-func (r *bundleReference) OpenSource(ctx context.Context, _ *types.SystemContext) (endpoint.Source, error) {
+func (r *bundleReference) OpenSource(ctx context.Context, _ *types.SystemContext) (endpoint.NativeSource, error) {
 	src, err := r.openSource(ctx)
 	if err != nil {
 		return nil, err

@@ -12,8 +12,17 @@ import (
 type Native interface {
 	types.ImageReference
 
-	OpenSource(ctx context.Context, sys *types.SystemContext) (Source, error)
+	OpenSource(ctx context.Context, sys *types.SystemContext) (NativeSource, error)
 	OpenDestination(ctx context.Context, sys *types.SystemContext) (Destination, error)
+}
+
+// A NativeSource also tells sizes.
+type NativeSource interface {
+	Source
+
+	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The error wraps ErrNotFound if the blob is
+	// not there.
+	BlobSize(ctx context.Context, b Blob) (int64, error)
 }
 
 // A Recorder is a Destination that keeps a record of what it was made of.
