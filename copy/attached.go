@@ -230,17 +230,17 @@ func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Dige
 }
 
 // copyAttachments copies attachments, and makes them known at the destination, which may wait for PutTop or Flush.
-func copyAttachments(ctx context.Context, j *job, attached []AttachedPlan) error {
+func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) error {
 	if len(attached) == 0 {
 		return nil
 	}
-	images, lists, err := attachedDocuments(ctx, j, attached)
+	images, lists, err := attachedDocuments(ctx, to, attached)
 	if err != nil {
 		return err
 	}
 	images = subjectsFirst(images)
 	late := waitForLists(images, slices.Sorted(maps.Keys(lists)))
-	if err := j.copyImages(ctx, images); err != nil {
+	if err := copyImages(ctx, to, images); err != nil {
 		return refusedAttachment(err, attached)
 	}
 	needs := func(d digest.Digest) []digest.Digest {
@@ -252,17 +252,17 @@ func copyAttachments(ctx context.Context, j *job, attached []AttachedPlan) error
 	}
 	for _, d := range inOrder(append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...), needs) {
 		if list, ok := lists[d]; !ok {
-			err = j.putImage(ctx, late[d].doc)
-		} else if err = putAttachedList(ctx, j, list); err != nil {
+			err = to.putImage(ctx, late[d].doc)
+		} else if err = putAttachedList(ctx, to, list); err != nil {
 			err = &Error{"writing attached list", DestinationSide, d.String(), err}
 		} else {
-			j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+			to.reporter.update(func(r *Report) { r.ManifestsCopied++ })
 		}
 		if err != nil {
 			return refusedAttachment(err, attached)
 		}
 	}
-	return announce(ctx, j, attached)
+	return announce(ctx, to, attached)
 }
 
 // refusedAttachment makes the cause of err an *AttachmentError if err says that the destination refuses one of attached. A
@@ -286,8 +286,8 @@ func refusedAttachment(err error, attached []AttachedPlan) error {
 
 // putAttachedList stores a list that is attached. If the destination says that it lacks a child, all of which have been stored, those
 // that it names are stored again and the list is tried once more.
-func putAttachedList(ctx context.Context, j *job, doc endpoint.Document) error {
-	put := func() error { return j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }) }
+func putAttachedList(ctx context.Context, to *storer, doc endpoint.Document) error {
+	put := func() error { return to.put(ctx, doc, func() error { return to.dst.PutManifest(ctx, doc) }) }
 	refused := put()
 	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
 	if refused == nil || err != nil {
@@ -302,7 +302,7 @@ func putAttachedList(ctx context.Context, j *job, doc endpoint.Document) error {
 		return refused
 	}
 	for _, d := range lost {
-		if err := j.storeAgain(ctx, d); err != nil {
+		if err := to.storeAgain(ctx, d); err != nil {
 			return err
 		}
 	}
@@ -311,11 +311,11 @@ func putAttachedList(ctx context.Context, j *job, doc endpoint.Document) error {
 
 // attachedDocuments returns the distinct images and lists that attachments are, but for those that the plan copies as instances too.
 func attachedDocuments(
-	ctx context.Context, j *job, attached []AttachedPlan,
+	ctx context.Context, to *storer, attached []AttachedPlan,
 ) (images []imageCopy, lists map[digest.Digest]endpoint.Document, err error) {
 	lists = map[digest.Digest]endpoint.Document{}
 	done := map[digest.Digest]bool{}
-	for _, d := range slices.Concat(j.plan.Wanted(), j.plan.Lists()) {
+	for _, d := range slices.Concat(to.plan.Wanted(), to.plan.Lists()) {
 		done[d] = true
 	}
 	byDigest := map[digest.Digest]bool{} // those that are needed by digest, too
@@ -328,7 +328,7 @@ func attachedDocuments(
 			continue
 		}
 		done[a.Digest] = true
-		doc, err := readAttachment(ctx, j, a.Digest)
+		doc, err := readAttachment(ctx, to, a.Digest)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -336,7 +336,7 @@ func attachedDocuments(
 			lists[a.Digest] = doc
 			continue
 		}
-		image, err := j.imageCopy(doc)
+		image, err := to.imageCopy(doc)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -347,8 +347,8 @@ func attachedDocuments(
 	return images, lists, nil
 }
 
-func readAttachment(ctx context.Context, j *job, d digest.Digest) (endpoint.Document, error) {
-	doc, err := j.manifest(ctx, d)
+func readAttachment(ctx context.Context, to *storer, d digest.Digest) (endpoint.Document, error) {
+	doc, err := to.manifest(ctx, d)
 	if err != nil {
 		return doc, &Error{"reading attachment", SourceSide, d.String(), err}
 	}
@@ -356,24 +356,24 @@ func readAttachment(ctx context.Context, j *job, d digest.Digest) (endpoint.Docu
 }
 
 // announce makes known what was copied: referrers by subject, the others by their tags.
-func announce(ctx context.Context, j *job, attached []AttachedPlan) error {
-	dst, err := attachedTo(j.ends)
+func announce(ctx context.Context, to *storer, attached []AttachedPlan) error {
+	dst, err := attachedTo(to.ends)
 	if err != nil {
 		return err
 	}
 	announced, err := attach.Announce(ctx, dst, attach.Store{
-		Blobs: j.dst,
+		Blobs: to.dst,
 		Read: func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
-			return readAttachment(ctx, j, d)
+			return readAttachment(ctx, to, d)
 		},
-		Put: j.sendLost,
+		Put: to.sendLost,
 	}, attachments(attached))
-	warnNotListable(j.ends, announced.NotListable)
+	warnNotListable(to.ends, announced.NotListable)
 	for _, text := range announced.Replaced {
-		j.reporter.warn(text)
+		to.reporter.warn(text)
 	}
-	j.reporter.update(func(r *Report) { r.ManifestsCopied += announced.Tags })
-	return attachError(DestinationSide, j.dstName, err)
+	to.reporter.update(func(r *Report) { r.ManifestsCopied += announced.Tags })
+	return attachError(DestinationSide, to.dstName, err)
 }
 
 // flushAttachments makes visible what the destination has been told and keeps to itself.

@@ -1,42 +1,12 @@
 package copy
 
 import (
-	"context"
 	"math"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
-
-// concurrently runs f for each element within the budget, and returns the first error. It always waits for everything that it
-// started, and it never leaves with nil if ctx ended.
-func concurrently[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, f func(context.Context, T) error) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	for _, e := range elements {
-		if err := budget.Acquire(groupCtx, 1); err != nil {
-			break
-		}
-		group.Go(func() error {
-			defer budget.Release(1)
-			return f(groupCtx, e)
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return context.Cause(ctx)
-}
-
-// one runs f within the budget.
-func one(ctx context.Context, budget *semaphore.Weighted, f func() error) error {
-	if err := budget.Acquire(ctx, 1); err != nil {
-		return context.Cause(ctx)
-	}
-	defer budget.Release(1)
-	return f()
-}
 
 // defaultParallel is the number of blobs in flight when the caller names none; of small ones, manifests and questions slotWeight times as
 // many.
@@ -70,7 +40,7 @@ const blobsPerImage = 4
 
 // expectBlobs lets both ends open connections for the blobs of images whose manifests are being read. What is in flight over several
 // copies says nothing about this one.
-func (e *ends) expectBlobs(images int) {
+func expectBlobs(e *ends, images int) {
 	if e.o.ConcurrentBlobCopiesSemaphore != nil {
 		return
 	}

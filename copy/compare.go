@@ -82,6 +82,16 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) 
 	return there.withPresent(wanted).withStored(list), nil
 }
 
+// compareList asks the destination what it makes of the list that was planned, makes the plan anew if that tells something, and settles the copy
+// if nothing is left to do: what is missing at the source is known only now, and the destination may have all the rest.
+func compareList(ctx context.Context, e *ends, s survey) (survey, error) {
+	s, err := foresee(ctx, e, s)
+	if err != nil {
+		return s, err
+	}
+	return settle(ctx, e, s)
+}
+
 // foresee asks what else a plan of a sparse list depends on, or of a list that is at the destination and gets children, and makes that plan,
 // if the destination is known to have a view of sparse lists. That may be known only now: of what is missing at the source.
 func foresee(ctx context.Context, e *ends, s survey) (survey, error) {

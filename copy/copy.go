@@ -36,28 +36,28 @@ func (c *call) image(ctx context.Context) (copiedManifest []byte, retErr error) 
 			copiedManifest = nil
 		}
 	}()
-	s, err := c.survey(ctx, e, true)
+	s, err := planCopy(ctx, e, true)
 	if err != nil {
 		return nil, err
 	}
-	return newJob(e, s).run(ctx)
+	return carryOut(ctx, e, s)
 }
 
-// survey opens the source, and the destination if that is to be compared, finds out what a plan depends on, and plans. Nothing is written.
-func (c *call) survey(ctx context.Context, e *ends, compare bool) (survey, error) {
-	if err := c.o.validate(); err != nil {
-		return survey{}, err
+// planCopy takes the steps up to the plan, each of which finds out more than the one before it. Nothing is written. The destination is
+// asked what it has if compare is set, and if it can tell.
+func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
+	s := survey{there: compared{asked: compare}}
+	err := e.o.validate()
+	if err == nil {
+		err = checkAttachable(e.call)
 	}
-	if err := checkAttachable(c); err != nil {
-		return survey{}, err
-	}
-	opened, err := open(ctx, e, compare)
-	if err != nil {
-		return survey{}, err
-	}
-	s, err := loadTree(ctx, e, opened)
 	for _, step := range []func(context.Context, *ends, survey) (survey, error){
-		compareTree, loadImages, foresee, settle,
+		open,        // the source, and what the destination's reference names
+		loadTree,    // what there is to choose from: the lists, and what is attached
+		compareTree, // which of what is wanted the destination has
+		loadImages,  // the manifests that it does not have
+		compareList, // what it makes of the list
+		decideWay,   // the plan
 	} {
 		if err != nil {
 			return s, err
@@ -66,93 +66,84 @@ func (c *call) survey(ctx context.Context, e *ends, compare bool) (survey, error
 			s, err = step(ctx, e, s)
 		}
 	}
-	if err == nil && !s.settled {
-		s, err = decideWay(e, s)
-	}
 	if err != nil {
 		return s, err
 	}
-	return c.planned(s, s.plan.WithWarnings(c.reporter.takeWarnings())), nil
+	return e.planned(s, s.plan.WithWarnings(e.reporter.takeWarnings())), nil
 }
 
-// run executes the plan and returns what the destination names.
-func (j *job) run(ctx context.Context) ([]byte, error) {
-	defer j.progress.End()
-	if j.plan.Way == Upstream {
-		j.tellImages()
-		return j.handOver(ctx)
+// carryOut executes the plan, writes, and returns what the destination names.
+func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
+	defer e.progress.End()
+	if s.plan.Way == Upstream {
+		tellImages(e.progress, s.plan)
+		return handOver(ctx, e, s)
 	}
-	if err := j.runNatively(ctx); err != nil {
-		through := j.rejectedType(err)
-		if through == nil {
-			return nil, err
-		}
-		j.setPlan(through)
-		return j.handOver(ctx)
+	e.progress.Release()
+	accepted, err := copyNatively(ctx, e, s)
+	if through := rejectedType(e.call, s, err); through != nil {
+		return handOver(ctx, e, e.planned(s, through))
 	}
-	if resolved := j.o.ReportResolvedReference; resolved != nil {
+	if err != nil {
+		return nil, err
+	}
+	if resolved := e.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none
 	}
-	if j.plan.Image != nil {
-		doc, err := j.manifest(ctx, j.plan.Digest)
-		if err != nil {
-			return nil, &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
-		}
-		return doc.Bytes, nil
+	if accepted.List != nil {
+		return accepted.List.Written(), nil
 	}
-	return j.plan.List.Written(), nil
+	doc, err := readManifest(ctx, e, s.source, accepted.Digest)
+	if err != nil {
+		return nil, &Error{"reading manifest", SourceSide, accepted.Digest.String(), err}
+	}
+	return doc.Bytes, nil
 }
 
-// runNatively executes the plan with this package's own engine. What is attached comes after what it is attached to, which the
-// destination may refuse, and before the reference names that, so that nobody sees an image without it.
-func (j *job) runNatively(ctx context.Context) error {
-	j.progress.Release()
-	attaches := len(j.plan.ToAttach()) > 0
-	if j.settled && !attaches {
-		return nil
+// copyNatively carries out the plan with this package's own engine, and returns the plan that the destination has accepted. What is attached
+// comes after what it is attached to, which the destination may refuse, and before the reference names that, so that nobody sees
+// an image without it.
+func copyNatively(ctx context.Context, e *ends, s survey) (*Plan, error) {
+	attaches := len(s.plan.ToAttach()) > 0
+	if s.settled && !attaches {
+		return s.plan, nil
 	}
-	if err := j.openDestination(ctx); err != nil {
-		return err
+	to, err := openStorer(ctx, e, s)
+	if err != nil {
+		return nil, err
 	}
-	tellRecorder(j.dst, j.in.Digest, j.plan, &j.choices)
-	if err := j.checkSignatureStore(ctx); err != nil {
-		return err
+	done := written{plan: s.plan}
+	if !s.settled {
+		late, err := execute(ctx, to)
+		if err != nil {
+			return nil, err
+		}
+		if done, err = write(ctx, to, late); err != nil {
+			return nil, err
+		}
+	}
+	to.survey = e.planned(s, done.plan)
+	if err := copyAttachments(ctx, to, done.plan.ToAttach()); err != nil {
+		return nil, err
+	}
+	if done.unnamed != nil {
+		if err := nameTop(ctx, e, *done.unnamed); err != nil {
+			return nil, err
+		}
 	}
 	if attaches {
-		if _, err := attachedTo(j.ends); err != nil {
-			return err
+		if err := flushAttachments(ctx, e); err != nil {
+			return nil, err
 		}
 	}
-	j.mountAcross()
-	if !j.settled {
-		if err := j.execute(ctx); err != nil {
-			return err
-		}
-		if !j.intact(ctx) {
-			if err := j.write(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	if err := copyAttachments(ctx, j, j.plan.ToAttach()); err != nil { // of the plan that the destination has accepted
-		return err
-	}
-	if err := j.nameTop(ctx); err != nil {
-		return err
-	}
-	if attaches {
-		if err := flushAttachments(ctx, j.ends); err != nil {
-			return err
-		}
-	}
-	j.reporter.update(func(r *Report) { r.attached = true })
-	return nil
+	e.reporter.update(func(r *Report) { r.attached = true })
+	return done.plan, nil
 }
 
 // Prepared is a copy that has been planned. Its source stays open until Close. It must not be used concurrently.
 type Prepared struct {
-	job      *job
-	plan     *Plan
+	ends     *ends
+	survey   survey
 	own      *Copier // that nobody else uses; nil if there is none
 	executed bool
 	err      error // of Execute
@@ -174,15 +165,15 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 // prepare is Prepare.
 func (c *call) prepare(ctx context.Context) (*Prepared, error) {
 	e := &ends{call: c}
-	s, err := c.survey(ctx, e, c.o.CompareDestination)
+	s, err := planCopy(ctx, e, c.o.CompareDestination)
 	if err != nil {
 		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst))
 	}
-	return &Prepared{job: newJob(e, s), plan: s.plan}, nil
+	return &Prepared{ends: e, survey: s}, nil
 }
 
 // Plan returns what Execute does. It does not change: what a registry decided under Auto is in the Report.
-func (p *Prepared) Plan() *Plan { return p.plan }
+func (p *Prepared) Plan() *Plan { return p.survey.plan }
 
 // Execute copies exactly what was planned, once. If the plan was made against the destination and that names something else by
 // now, it refuses with a *ChangedError. The report is there also when the copy fails; it is nil for a second call.
@@ -191,34 +182,33 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 		return nil, errors.New("a prepared copy executes once")
 	}
 	p.executed = true
-	err := p.unchanged(ctx)
+	err := unchanged(ctx, p.ends, p.survey.there)
 	if err == nil {
-		_, err = p.job.run(ctx)
+		_, err = carryOut(ctx, p.ends, p.survey)
 	}
-	p.err = registry.AtDeadline(ctx, err, p.job.src, p.job.dst)
-	p.job.count()
-	return p.job.reporter.finish(p.err), p.err
+	p.err = registry.AtDeadline(ctx, err, p.ends.src, p.ends.dst)
+	p.ends.count()
+	return p.ends.reporter.finish(p.err), p.err
 }
 
-// unchanged holds the destination against the plan.
-func (p *Prepared) unchanged(ctx context.Context) error {
-	j := p.job
-	if !j.compare {
+// unchanged holds the destination against what it named when the plan was made.
+func unchanged(ctx context.Context, e *ends, there compared) error {
+	if !there.asked {
 		return nil
 	}
-	now, known := j.destinationTop(ctx)
+	now, known := e.destinationTop(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	if known && j.there.topKnown && now != j.there.top {
-		return &ChangedError{Side: DestinationSide, Planned: j.there.top, Found: now}
+	if known && there.topKnown && now != there.top {
+		return &ChangedError{Side: DestinationSide, Planned: there.top, Found: now}
 	}
 	return nil
 }
 
 // Close releases the source, and the destination if it was opened.
 func (p *Prepared) Close() error {
-	err := p.job.close(p.err)
+	err := p.ends.close(p.err)
 	if p.own != nil {
 		_ = p.own.Close()
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sparsecopy/sparsecopy/copy/plan"
-
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
@@ -18,30 +16,32 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// execute copies what the plan names, all but the lists.
-func (j *job) execute(ctx context.Context) error {
-	images, err := j.images()
+// execute copies what the plan names, all but the lists. It returns the images whose manifests have to be stored with these, because
+// their subjects are such.
+func execute(ctx context.Context, to *storer) (late map[digest.Digest]imageCopy, err error) {
+	images, err := plannedImages(to)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	images = subjectsFirst(images)
-	if j.plan.List != nil {
-		j.late = waitForLists(images, j.plan.List.NestedLists())
-		j.progress.Line("Copying %d images generated from %d images in list", len(images), len(j.plan.List.Instances))
+	if list := to.plan.List; list != nil {
+		late = waitForLists(images, list.NestedLists())
+		to.progress.Line("Copying %d images generated from %d images in list", len(images), len(list.Instances))
 		for i := range images {
 			images[i].begins = progress.ImageBegins{Digest: images[i].doc.Digest, Position: i + 1, Of: len(images)}
 		}
 	}
-	return j.copyImages(ctx, images, j.signPresent)
+	signPresent := func(ctx context.Context) error { return signPresent(ctx, to) }
+	return late, copyImages(ctx, to, images, signPresent)
 }
 
 // copyImages copies images, subjects first, and does what else is to be done at the same time.
-func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...func(context.Context) error) error {
+func copyImages(ctx context.Context, to *storer, images []imageCopy, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	e := &executor{job: j, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
+	e := &executor{storer: to, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, image := range images {
 		if image.begins != nil {
-			j.progress.Tell(image.begins)
+			to.progress.Tell(image.begins)
 		}
 		e.image(image)
 	}
@@ -59,18 +59,18 @@ func (j *job) copyImages(ctx context.Context, images []imageCopy, besides ...fun
 }
 
 // signPresent stores the signatures that images have got since they were copied.
-func (j *job) signPresent(ctx context.Context) error {
-	var present []digest.Digest
-	if j.plan.List != nil {
-		present = slices.Concat(j.plan.Wanted(), j.plan.List.NestedLists())
-		present = slices.DeleteFunc(present, func(d digest.Digest) bool { return !j.in.Present[d] })
+func signPresent(ctx context.Context, to *storer) error {
+	if to.plan.List == nil {
+		return nil
 	}
-	lacking, err := unsigned(ctx, j.ends, j.source, present)
+	absent := func(d digest.Digest) bool { return !to.there.present[d] }
+	present := slices.DeleteFunc(slices.Concat(to.plan.Wanted(), to.plan.List.NestedLists()), absent)
+	lacking, err := unsigned(ctx, to.ends, to.source, present)
 	if err != nil {
 		return err
 	}
 	for _, d := range lacking {
-		if err := j.putSignatures(ctx, d); err != nil {
+		if err := to.putSignatures(ctx, d); err != nil {
 			return err
 		}
 	}
@@ -90,39 +90,41 @@ type imageCopy struct {
 	there bool
 }
 
-// images returns what is to be copied, in the order of the plan.
-func (j *job) images() ([]imageCopy, error) {
+// plannedImages returns what is to be copied, in the order of the plan.
+func plannedImages(to *storer) ([]imageCopy, error) {
 	var images []imageCopy
 	sizes := map[digest.Digest]int64{}
-	for _, d := range j.plan.Copies {
-		doc, err := j.document(d)
-		if err != nil {
-			return nil, err
+	for _, d := range to.plan.Copies {
+		doc, ok := to.source.document(d)
+		if !ok {
+			return nil, fmt.Errorf("manifest %s was not read", d)
 		}
-		image, err := j.imageCopy(endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes})
+		image, err := to.imageCopy(doc)
 		if err != nil {
 			return nil, err
 		}
 		if err := image.checkSizes(sizes); err != nil {
 			return nil, err
 		}
-		image.single = j.plan.Image != nil
+		image.single = to.plan.Image != nil
 		images = append(images, image)
 	}
 	return images, nil
 }
 
 // imageCopy returns what it takes to copy one image.
-func (j *job) imageCopy(doc endpoint.Document) (imageCopy, error) {
-	parsed, err := parseImage(Document{MediaType: doc.MediaType, Bytes: doc.Bytes})
+func (s *storer) imageCopy(doc endpoint.Document) (imageCopy, error) {
+	image, err := s.source.image(doc)
 	if err != nil {
 		return imageCopy{}, &Error{"parsing manifest", SourceSide, doc.Digest.String(), err}
 	}
-	if parsed == nil { // upstreamReason has seen to it that no wanted image is one
+	if image == nil { // a plan that wants one is upstream's
 		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
 	}
-	there := j.in.Present[doc.Digest] || j.there.stored[doc.Digest]
-	return imageCopy{doc: doc, subject: parsed.Subject, blobs: j.blobsToCopy(parsed), there: there}, nil
+	return imageCopy{
+		doc: doc, subject: image.Subject, blobs: blobsToCopy(image, transportTraits[s.to].foreign),
+		there: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
+	}, nil
 }
 
 // checkSizes holds the sizes that the image states for its blobs to those that others have stated: one of them lies, and which
@@ -140,12 +142,11 @@ func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
 	return nil
 }
 
-// blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere and stay there.
-func (j *job) blobsToCopy(image *manifest.Image) []endpoint.Blob {
-	foreign := transportTraits[j.to].foreign
+// blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere if these stay there.
+func blobsToCopy(image *manifest.Image, foreignStay bool) []endpoint.Blob {
 	here := map[digest.Digest]bool{image.Config.Digest: true}
 	for _, layer := range image.Layers {
-		if !foreign || len(layer.URLs) == 0 {
+		if !foreignStay || len(layer.URLs) == 0 {
 			here[layer.Digest] = true
 		}
 	}
@@ -155,7 +156,7 @@ func (j *job) blobsToCopy(image *manifest.Image) []endpoint.Blob {
 // An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they start; whoever waits for
 // other tasks holds none.
 type executor struct {
-	*job
+	*storer
 	ctx   context.Context // ends with the first failure
 	group *errgroup.Group
 	// Touched by the goroutine that starts tasks only.
@@ -254,32 +255,19 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
 	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
 	if err != nil {
 		bp.End(progress.Failed)
-		return e.blobError(b, err)
+		return blobError(b, err)
 	}
-	if !result.Reused {
-		bp.End(progress.Copied)
-	} else {
-		bp.End(progress.Reused)
-		e.mu.Lock()
-		e.reused[b.Digest] = true
-		e.mu.Unlock()
+	outcome := progress.Copied
+	if result.Reused {
+		outcome = progress.Reused
 	}
-	e.reporter.update(func(r *Report) {
-		if result.Reused {
-			r.BlobsReused++
-			return
-		}
-		r.BlobsCopied++
-		r.BytesCopied = plan.AddSize(r.BytesCopied, max(b.Size, 0))
-	})
-	if !result.Reused {
-		e.reporter.image(owner, func(r *imageReport) { r.bytes = plan.AddSize(r.bytes, max(b.Size, 0)) })
-	}
+	bp.End(outcome)
+	e.reporter.blob(b, owner, result.Reused)
 	return nil
 }
 
 // blobError blames the side that failed: the source if its reader did, the destination otherwise.
-func (e *executor) blobError(b endpoint.Blob, err error) error {
+func blobError(b endpoint.Blob, err error) error {
 	var source *Error
 	if errors.As(err, &source) && source.Side == SourceSide {
 		return source
@@ -300,18 +288,4 @@ func (e *executor) await(tasks []*task) error {
 		}
 	}
 	return nil
-}
-
-// putImage stores the manifest of a child, and its signatures.
-func (j *job) putImage(ctx context.Context, doc endpoint.Document) error {
-	j.progress.Line("Writing manifest to image destination")
-	err := j.store(ctx, doc)
-	if hasCode(err, typeCodes) && j.plan.Attests(doc.Digest) {
-		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
-	}
-	if err != nil {
-		return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
-	}
-	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
-	return j.putSignatures(ctx, doc.Digest)
 }

@@ -22,12 +22,13 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // decideWay decides, once everything is read, who does the work, and refuses what the one who has to cannot do.
-func decideWay(e *ends, s survey) (survey, error) {
+func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
 	in := e.input(s.source, s.there)
 	in.Way = wayFacts(&e.o, e.from, e.to)
 	in.Way.Signed = map[digest.Digest]bool{}
@@ -66,18 +67,18 @@ func (c *call) upstreamOptions(p *Plan) *upstream.Options {
 //
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
 // the digest of what was planned, and must not judge by that.
-func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
-	lines := j.progress.HandOver(j.alone) // upstream's lines come next
-	options := j.upstreamOptions(j.plan)
+func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr error) {
+	lines := e.progress.HandOver(e.alone) // upstream's lines come next
+	options := e.upstreamOptions(s.plan)
 	options.ReportWriter = lines
-	src, err := j.upstreamSource(ctx)
+	src, err := upstreamSource(e, s.source)
 	if err != nil {
 		return nil, err
 	}
-	if err := j.checkCredentials(ctx); err != nil {
+	if err := checkCredentials(ctx, e); err != nil {
 		return nil, err
 	}
-	dst, err := j.upstreamDestination(ctx)
+	dst, err := upstreamDestination(ctx, e)
 	if err != nil {
 		return nil, err
 	}
@@ -92,52 +93,53 @@ func (j *job) handOver(ctx context.Context) (copied []byte, retErr error) {
 			retErr = errors.Join(retErr, err)
 		}
 	}()
-	counted := countBlobs(ctx, options, j.progress)
-	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: j.destRef, dst: dst}, src, options)
+	counted := countBlobs(ctx, options, e.progress)
+	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: e.destRef, dst: dst}, src, options)
 	blobs := counted()
-	j.reporter.update(func(r *Report) {
+	e.reporter.update(func(r *Report) {
 		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.copied), r.BlobsReused+len(blobs.reused), plan.AddSize(r.BytesCopied, blobs.bytes)
 	})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		return nil, fmt.Errorf("copying through upstream (%s): %w", j.plan.WayReason, err)
+		return nil, fmt.Errorf("copying through upstream (%s): %w", s.plan.WayReason, err)
 	}
 	if err := dst.Publish(ctx); err != nil {
-		return nil, &Error{"publishing", DestinationSide, j.dstName, err}
+		return nil, &Error{"publishing", DestinationSide, e.dstName, err}
 	}
-	return copied, j.reportHandedOver(copied)
+	return copied, reportHandedOver(e.reporter, s.plan, copied)
 }
 
 // tellImages tells that the images of a list begin, all together: upstream says of each in its own words
 // when it does.
-func (j *job) tellImages() {
-	if j.plan.List == nil {
+func tellImages(to *progress.Copy, p *Plan) {
+	if p.List == nil {
 		return
 	}
-	for i, d := range j.plan.Copies {
-		j.progress.Tell(progress.ImageBegins{Digest: d, Position: i + 1, Of: len(j.plan.Copies)})
+	for i, d := range p.Copies {
+		to.Tell(progress.ImageBegins{Digest: d, Position: i + 1, Of: len(p.Copies)})
 	}
 }
 
 // checkCredentials fails if a registry refuses the credentials for the destination: upstream would send them more than once.
-func (j *job) checkCredentials(ctx context.Context) error {
-	if j.to != "docker" {
+func checkCredentials(ctx context.Context, e *ends) error {
+	if e.to != "docker" {
 		return nil
 	}
-	dst, ok := j.dst.(*registry.Destination)
+	dst, ok := e.dst.(*registry.Destination)
 	if !ok {
-		opened, err := registry.OpenDestination(ctx, j.destRef, j.o.DestinationCtx, j.copier.shared)
+		opened, err := registry.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
 		if err != nil {
-			logrus.Debugf("Credentials for %s are not checked: %v", j.dstName, err)
+			logrus.Debugf("Credentials for %s are not checked: %v", e.dstName, err)
 			return nil // upstream says what is wrong
 		}
 		defer opened.Close()
 		dst = opened
 	}
-	if err := one(ctx, j.budget, func() error { return dst.CheckCredentials(ctx) }); err != nil {
-		return &Error{opening, DestinationSide, j.dstName, err}
+	err := inflight.One(ctx, e.budget, func() error { return dst.CheckCredentials(ctx) })
+	if err != nil {
+		return &Error{opening, DestinationSide, e.dstName, err}
 	}
 	return nil
 }
@@ -151,62 +153,59 @@ func hasCode(err error, codes []string) bool {
 	return ok && slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(codes, e.Code) })
 }
 
-// writingManifest is the Op of an *Error about the manifest of an instance.
-const writingManifest = "writing manifest"
-
 // rejectedType returns the plan by which upstream, which converts, has to go on after a native copy that ended with err: the destination
 // refuses a manifest or a list, maybe for its type. It is nil if that is not the reason, or if nothing may be converted, or not by upstream.
 // Lists with absent children are refused for these.
-func (j *job) rejectedType(err error) *Plan {
+func rejectedType(c *call, s survey, err error) *Plan {
 	var registry *RegistryError
 	var failed *Error
 	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut || !hasCode(err, typeCodes) {
 		return nil
 	}
-	if j.o.PreserveDigests || j.in.DestinationDigest != "" || j.in.Choices.Attaches() || j.plan.Sparse() && failed.Op != writingManifest {
+	in := c.input(s.source, s.there)
+	if c.o.PreserveDigests || in.DestinationDigest != "" || c.choices.Attaches() || s.plan.Sparse() && failed.Op != writingManifest {
 		return nil
 	}
-	for _, d := range slices.Concat(j.plan.Wanted(), j.plan.Lists()) {
-		if j.signaturesOf(d) != nil {
-			return nil
-		}
+	signed := func(d digest.Digest) bool { return s.source.signatures[d] != nil }
+	if slices.ContainsFunc(slices.Concat(s.plan.Wanted(), s.plan.Lists()), signed) {
+		return nil
 	}
 	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
-	j.in.Way = wayFacts(&j.o, j.from, j.to)
-	through, err := j.in.Through(j.plan, reason)
-	if err != nil || checkUnambiguous(&j.in, j.plan, reason) != nil {
+	in.Way = wayFacts(&c.o, c.from, c.to)
+	through, err := in.Through(s.plan, reason)
+	if err != nil || checkUnambiguous(&in, s.plan, reason) != nil {
 		return nil
 	}
 	return through
 }
 
 // reportHandedOver fills in what is known of a copy that upstream made.
-func (j *job) reportHandedOver(copied []byte) error {
+func reportHandedOver(r *reporter, p *Plan, copied []byte) error {
 	d, err := upstreammanifest.Digest(copied)
 	if err != nil {
 		return err
 	}
-	j.reporter.setComplete()
-	for _, wanted := range j.plan.Wanted() {
-		j.reporter.image(wanted, func(r *imageReport) { r.outcome = Copied })
+	r.setComplete()
+	for _, wanted := range p.Wanted() {
+		r.image(wanted, func(i *imageReport) { i.outcome = Copied })
 	}
-	j.reporter.update(func(r *Report) { r.Written, r.DestinationDigest = true, d })
-	l := j.plan.List
+	r.update(func(rep *Report) { rep.Written, rep.DestinationDigest = true, d })
+	l := p.List
 	if l == nil {
-		j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		r.update(func(rep *Report) { rep.ManifestsCopied++ })
 		return nil
 	}
 	if len(l.Edits) == 0 && d != l.Digest {
-		j.reporter.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", j.plan.WayReason))
+		r.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", p.WayReason))
 	}
 	if written, err := manifest.Parse(copied, manifest.TypeOf(copied, "")); err == nil {
-		j.reporter.update(func(r *Report) { r.ManifestsCopied += writtenManifests(l, written.Instances()) })
-		for _, d := range j.plan.Wanted() {
+		r.update(func(rep *Report) { rep.ManifestsCopied += writtenManifests(l, written.Instances()) })
+		for _, d := range p.Wanted() {
 			names := func(instance manifest.Instance) bool { return instance.Digest == d }
-			j.reporter.image(d, func(r *imageReport) { r.converted = !slices.ContainsFunc(written.Instances(), names) })
+			r.image(d, func(i *imageReport) { i.converted = !slices.ContainsFunc(written.Instances(), names) })
 		}
 		for _, orphan := range orphans(l, written.Instances()) {
-			j.reporter.warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, j.plan.WayReason))
+			r.warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, p.WayReason))
 		}
 	}
 	return nil
@@ -231,38 +230,38 @@ func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
 }
 
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.
-func (j *job) upstreamSource(ctx context.Context) (types.ImageReference, error) {
-	if open, ok := j.src.(*transport.Source); ok {
-		return &openedRef{ImageReference: j.srcRef, src: open.HandOver}, nil
+func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
+	if open, ok := e.src.(*transport.Source); ok {
+		return &openedRef{ImageReference: e.srcRef, src: open.HandOver}, nil
 	}
-	if transportTraits[j.from].native {
-		return j.srcRef, nil // names the same as long as it is open
+	if transportTraits[e.from].native {
+		return e.srcRef, nil // names the same as long as it is open
 	}
-	if j.misdeclared && len(j.signatures) == 0 {
-		return &openedRef{ImageReference: j.srcRef, src: func() types.ImageSource { return &asItIs{j.src} }}, nil
+	if l.misdeclared && len(l.signatures) == 0 {
+		return &openedRef{ImageReference: e.srcRef, src: func() types.ImageSource { return &asItIs{e.src} }}, nil
 	}
-	pinned, err := reference.WithDigest(reference.TrimNamed(j.srcRef.DockerReference()), j.in.Digest)
+	pinned, err := reference.WithDigest(reference.TrimNamed(e.srcRef.DockerReference()), l.top.Digest)
 	if err != nil {
-		return nil, &Error{"naming", SourceSide, j.srcName, err}
+		return nil, &Error{"naming", SourceSide, e.srcName, err}
 	}
 	return docker.NewReference(pinned)
 }
 
-// upstreamDestination opens the destination through its transport.
-func (j *job) upstreamDestination(ctx context.Context) (*transport.Destination, error) {
-	if open, ok := j.dst.(*transport.Destination); ok {
+// upstreamDestination opens the destination through its transport, in the place of one that is open otherwise.
+func upstreamDestination(ctx context.Context, e *ends) (*transport.Destination, error) {
+	if open, ok := e.dst.(*transport.Destination); ok {
 		return open, nil
 	}
-	dst, err := transport.OpenDestination(ctx, j.destRef, j.o.DestinationCtx)
+	dst, err := transport.OpenDestination(ctx, e.destRef, e.o.DestinationCtx)
 	if err != nil {
-		return nil, &Error{opening, DestinationSide, j.dstName, err}
+		return nil, &Error{opening, DestinationSide, e.dstName, err}
 	}
-	if j.dst != nil {
-		err = j.dst.Close()
+	if e.dst != nil {
+		err = e.dst.Close()
 	}
-	j.dst = dst
+	e.dst = dst
 	if err != nil {
-		return nil, &Error{"closing", DestinationSide, j.dstName, err}
+		return nil, &Error{"closing", DestinationSide, e.dstName, err}
 	}
 	return dst, nil
 }

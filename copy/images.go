@@ -198,10 +198,10 @@ func (b *batch) planOne(ctx context.Context, i int, job Job) PlannedImage {
 	return PlannedImage{Job: i, Plan: prepared.Plan(), UpToDate: prepared.upToDate()}
 }
 
-// upToDate says whether Execute would write nothing.
+// upToDate reports whether Execute would write nothing.
 func (p *Prepared) upToDate() bool {
 	absent := func(a AttachedPlan) bool { return a.Decision == Copy && !a.Present }
-	return p.job.settled && !slices.ContainsFunc(p.Plan().Attached, absent)
+	return p.survey.settled && !slices.ContainsFunc(p.Plan().Attached, absent)
 }
 
 // newCall returns the copy that wanted is, or an error if it cannot be one of several.

@@ -23,13 +23,12 @@ import (
 
 // loadTree reads what there is to choose from: the tree of lists with the signatures of lists, or a single image; and what is attached to
 // what is wanted of it. The survey that it returns has the first plan.
-func loadTree(ctx context.Context, e *ends, o opened) (survey, error) {
-	s := survey{there: compared{asked: o.compared, top: o.destinationTop, topKnown: o.destinationTold}}
-	top := held(o.top)
+func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
+	top := held(s.source.top)
 	if err := checkGroup(&e.o, top, e.to); err != nil {
 		return s, err
 	}
-	s.source = loaded{digest: o.top.Digest, misdeclared: misdeclared(o.top)}
+	s.source.misdeclared = misdeclared(s.source.top)
 	var op string
 	var read func(context.Context, *ends, loaded) (loaded, error)
 	switch {
@@ -41,8 +40,8 @@ func loadTree(ctx context.Context, e *ends, o opened) (survey, error) {
 		op, read = "reading", loadLists
 	}
 	var err error
-	if s.source.tree, err = plan.ParseTree(top, o.top.Digest, nil); err == nil && !top.IsList() {
-		_, err = s.source.tree.Image(o.top.Digest)
+	if s.source.tree, err = plan.ParseTree(top, s.source.top.Digest, nil); err == nil && !top.IsList() {
+		_, err = s.source.tree.Image(s.source.top.Digest)
 	}
 	if err != nil {
 		return s, &Error{op, SourceSide, e.srcName, err}
@@ -121,7 +120,7 @@ func fetch(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (fet
 		}
 		out.bytes += int64(len(doc.Bytes))
 		if err == nil && l.bytes+out.bytes > maxManifestBytes {
-			err = &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: l.digest}
+			err = &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: l.top.Digest}
 		}
 		if err != nil {
 			return &Error{"reading manifest", SourceSide, d.String(), err}
@@ -175,11 +174,11 @@ func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	if !e.choices.NeedsPlatform() {
 		return l, nil
 	}
-	l, err := judgeImages(ctx, e, l, []digest.Digest{l.digest})
+	l, err := judgeImages(ctx, e, l, []digest.Digest{l.top.Digest})
 	if err != nil {
 		return l, err
 	}
-	image, err := l.tree.Image(l.digest)
+	image, err := l.tree.Image(l.top.Digest)
 	if err != nil {
 		return l, &Error{"parsing", SourceSide, e.srcName, err}
 	}
@@ -218,10 +217,10 @@ func readConfig(ctx context.Context, e *ends, config endpoint.Blob) ([]byte, err
 // included: it reads what it wants to see.
 func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	wanted := s.plan.Copies
-	if s.plan.Image != nil && s.plan.Digest == s.source.digest {
+	if s.plan.Image != nil && s.plan.Digest == s.source.top.Digest {
 		wanted = nil // it is held already
 	}
-	e.expectBlobs(len(wanted))
+	expectBlobs(e, len(wanted))
 	var images fetched
 	var read signed
 	there, listSignatures := s.there, s.source.listSignatures
@@ -308,6 +307,18 @@ func readManifest(ctx context.Context, e *ends, l loaded, d digest.Digest) (endp
 		return doc, nil
 	}
 	return e.src.Manifest(ctx, d)
+}
+
+// image returns the manifest of an image as parsed, which may be one that l does not have. It is nil for Docker schema 1.
+func (l loaded) image(doc endpoint.Document) (*manifest.Image, error) {
+	if _, ok := l.tree.Document(doc.Digest); ok {
+		return l.tree.Image(doc.Digest)
+	}
+	other, err := plan.ParseTree(held(doc), doc.Digest, nil)
+	if err != nil {
+		return nil, err
+	}
+	return other.Image(doc.Digest)
 }
 
 // blobsOf returns the distinct blobs of an image, the config first.

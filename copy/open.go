@@ -15,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
@@ -34,42 +35,33 @@ type ends struct {
 	dst endpoint.Destination // nil until it is opened: most steps can do without
 }
 
-// opened is what is known once the source is open.
-type opened struct {
-	top endpoint.Document // what the source's reference names
-	// compared is set if the destination is open too, and is asked what it has before a plan is final.
-	compared bool
-	// destinationTop is what the destination's reference names; "" if nothing, or if it did not tell, which destinationTold says.
-	destinationTop  digest.Digest
-	destinationTold bool
-}
-
-// open opens the source, and asks the destination what its reference names at the same time, if that is wanted and possible without
-// changing anything there.
-func open(ctx context.Context, e *ends, compare bool) (opened, error) {
-	out := opened{compared: compare && e.mayCompare()}
-	if out.compared {
+// open opens the source. If the destination is to be asked what it has, and that is possible without changing anything there, it is opened
+// too, and asked what its reference names at the same time.
+func open(ctx context.Context, e *ends, s survey) (survey, error) {
+	s.there.asked = s.there.asked && e.mayCompare()
+	if s.there.asked {
 		if err := e.openDestination(ctx); err != nil {
-			return opened{}, err
+			return s, err
 		}
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return one(groupCtx, e.budget, func() error { return e.openSource(groupCtx) })
+		return inflight.One(groupCtx, e.budget, func() error { return e.openSource(groupCtx) })
 	})
-	if out.compared {
+	if s.there.asked {
 		group.Go(func() error {
-			out.destinationTop, out.destinationTold = e.destinationTop(groupCtx)
+			s.there.top, s.there.topKnown = e.destinationTop(groupCtx)
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return opened{}, err
+		return s, err
 	}
-	out.top = e.src.Top()
-	e.reporter.update(func(r *Report) { r.SourceDigest = out.top.Digest })
-	logrus.Debugf("%s is %s (%s)", e.srcName, out.top.Digest, out.top.MediaType)
-	return out, nil
+	s.source.top = e.src.Top()
+	d := s.source.top.Digest
+	e.reporter.update(func(r *Report) { r.SourceDigest = d })
+	logrus.Debugf("%s is %s (%s)", e.srcName, d, s.source.top.MediaType)
+	return s, nil
 }
 
 // mayCompare reports whether what the destination has says anything about what has to be copied, and can be asked for.
@@ -82,7 +74,7 @@ func (c *call) mayCompare() bool {
 // destinationTop returns what the destination names, "" if nothing, and whether it tells: a question about what is there already
 // never fails the copy.
 func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known bool) {
-	err := one(ctx, e.budget, func() (err error) {
+	err := inflight.One(ctx, e.budget, func() (err error) {
 		top, err = e.dst.Top(ctx)
 		return err
 	})

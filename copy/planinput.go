@@ -80,9 +80,10 @@ func NewPlan(in PlanInput) (*Plan, error) {
 
 // input is all that a plan of what is known depends on.
 func (c *call) input(source loaded, there compared) plan.Input {
+	top, _ := source.tree.Document(source.top.Digest)
 	return plan.Input{
 		Source: c.srcName, Destination: c.dstName,
-		Top: source.top(), Digest: source.digest, Tree: source.tree,
+		Top: top, Digest: source.top.Digest, Tree: source.tree,
 		Missing: keys(source.missing), Platform: source.platform, System: source.system,
 		Attachments: source.attachments, Changed: source.changed, SignedLists: source.signedLists,
 		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
@@ -96,7 +97,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 // stores file a system image under the digest of the list that it comes from.
 func (c *call) fixedDigest(source loaded) digest.Digest {
 	in := plan.Input{DestinationDigest: digestOf(c.destRef)}
-	if source.system != "" && !transportTraits[c.to].destination && in.CheckDestination(source.digest, source.top().Bytes) == nil {
+	if source.system != "" && !transportTraits[c.to].destination && in.CheckDestination(source.top.Digest, source.top.Bytes) == nil {
 		return ""
 	}
 	return in.DestinationDigest

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
 // ReportSchema names the JSON form of a Report. The number changes when a reader of the old form would go wrong.
@@ -141,6 +144,7 @@ type reporter struct {
 	mu       sync.Mutex
 	report   Report
 	images   map[digest.Digest]*imageReport
+	reused   map[digest.Digest]bool // blobs that the destination said it had
 	started  time.Time
 	plan     *Plan           // the latest; nil if there is none
 	complete bool            // everything that was planned is at the destination
@@ -155,7 +159,10 @@ type imageReport struct {
 }
 
 func newReporter(started time.Time) *reporter {
-	return &reporter{report: Report{Schema: ReportSchema}, images: map[digest.Digest]*imageReport{}, started: started, said: map[string]bool{}}
+	return &reporter{
+		report: Report{Schema: ReportSchema}, images: map[digest.Digest]*imageReport{}, reused: map[digest.Digest]bool{},
+		started: started, said: map[string]bool{},
+	}
 }
 
 // update changes the report under its lock.
@@ -174,6 +181,37 @@ func (r *reporter) image(d digest.Digest, f func(*imageReport)) {
 		r.images[d] = i
 	}
 	f(i)
+}
+
+// blob notes that b was copied for the image with digest owner, or that the destination had it.
+func (r *reporter) blob(b endpoint.Blob, owner digest.Digest, reused bool) {
+	if reused {
+		r.update(func(rep *Report) {
+			rep.BlobsReused++
+			r.reused[b.Digest] = true
+		})
+		return
+	}
+	r.moved(b)
+	r.image(owner, func(i *imageReport) { i.bytes = plan.AddSize(i.bytes, max(b.Size, 0)) })
+}
+
+// blobAgain notes that b was sent although it was thought to be at the destination.
+func (r *reporter) blobAgain(b endpoint.Blob) {
+	r.update(func(rep *Report) {
+		if r.reused[b.Digest] {
+			rep.BlobsReused--
+			delete(r.reused, b.Digest)
+		}
+	})
+	r.moved(b)
+}
+
+func (r *reporter) moved(b endpoint.Blob) {
+	r.update(func(rep *Report) {
+		rep.BlobsCopied++
+		rep.BytesCopied = plan.AddSize(rep.BytesCopied, max(b.Size, 0))
+	})
 }
 
 func (r *reporter) warn(text string) {
@@ -202,6 +240,14 @@ func (r *reporter) planned(p *Plan) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.plan = p
+}
+
+// named notes that the destination's reference names d, which is what was planned, and whether it had to be written.
+func (r *reporter) named(d digest.Digest, written bool) {
+	r.update(func(rep *Report) {
+		rep.Written, rep.DestinationDigest = written, d
+		r.complete = true
+	})
 }
 
 // setComplete says that everything that was planned is at the destination.

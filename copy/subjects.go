@@ -1,14 +1,6 @@
 package copy
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/opencontainers/go-digest"
-
-	"github.com/sparsecopy/sparsecopy/internal/attach"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-)
+import "github.com/opencontainers/go-digest"
 
 // inOrder returns the distinct elements of all, each after those of them that it needs; otherwise the order stays. Elements that need
 // each other, which honest digests cannot, come in some order.
@@ -65,29 +57,4 @@ func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]i
 		}
 	}
 	return late
-}
-
-// put stores doc by calling put. If the destination refuses it because it lacks its subject, and the plan copies that, the subject is
-// put and doc is tried once more; if the plan does not, the error is a *SubjectError. Blobs that the destination said were there, and says are
-// not, are sent: see sendLost. It must be called without a slot of the budget.
-func (j *job) put(ctx context.Context, doc endpoint.Document, put func() error) error {
-	err := one(ctx, j.budget, func() error { return j.sendLost(ctx, doc, put) })
-	subject := attach.RefusedSubject(err, doc)
-	if subject == "" {
-		return err
-	}
-	if !j.plan.Brings(subject) {
-		return &SubjectError{Digest: doc.Digest, Subject: subject, Refusal: err}
-	}
-	lost, readErr := j.manifest(ctx, subject)
-	if readErr != nil {
-		return fmt.Errorf("%w (and reading the subject again: %w)", err, readErr)
-	}
-	again := one(ctx, j.budget, func() error {
-		return j.sendLost(ctx, lost, func() error { return j.dst.PutManifest(ctx, lost) })
-	})
-	if again != nil {
-		return fmt.Errorf("%w (and writing the subject again: %w)", err, again)
-	}
-	return one(ctx, j.budget, put)
 }

@@ -23,9 +23,9 @@ type survey struct {
 
 // loaded is what was read from the source.
 type loaded struct {
-	digest digest.Digest // of what the source's reference names
-	tree   *plan.Tree    // everything that was read, as parsed
-	bytes  int64         // of the manifests that were fetched
+	top   endpoint.Document // what the source's reference names
+	tree  *plan.Tree        // everything that was read, as parsed
+	bytes int64             // of the manifests that were fetched
 	// misdeclared is set if the source declares a document that was read to be something else than it is.
 	misdeclared bool
 	missing     map[digest.Digest]error // what the source definitely does not have, and how it said so
@@ -44,12 +44,6 @@ type loaded struct {
 	carried     attach.Carried  // the signatures that travel as what digest tags name
 
 	judged map[digest.Digest]bool // the images that the policy allows
-}
-
-// top returns what the source's reference names.
-func (l loaded) top() Document {
-	doc, _ := l.tree.Document(l.digest)
-	return doc
 }
 
 // document returns what was read for d, and whether it was.

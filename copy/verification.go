@@ -85,8 +85,8 @@ func (c *Copier) Verify(
 	if dst != nil {
 		defer dst.Close()
 	}
-	v, err := inspect.Verify(ctx, dst, prepared.job.src, wantOf(p, &o), inspect.Options{
-		ReadBlobs: options.ReadBlobs, Limit: prepared.job.budget,
+	v, err := inspect.Verify(ctx, dst, prepared.ends.src, wantOf(p, &o), inspect.Options{
+		ReadBlobs: options.ReadBlobs, Limit: prepared.ends.budget,
 	})
 	if err != nil {
 		return nil, asError(err)

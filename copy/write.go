@@ -11,56 +11,74 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
-	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
-// intact says whether a copy that looked at every blob has found that nothing is lacking at the destination.
-func (j *job) intact(ctx context.Context) bool {
-	if !j.compare || !j.o.CheckBlobs {
+// written is what write has done.
+type written struct {
+	plan *Plan // that the destination has accepted: under Auto, perhaps not the one that was made
+	// unnamed is what the destination's reference is to name, if that has been stored by its digest only; nil if not.
+	unnamed *endpoint.Document
+}
+
+// A writer stores what only makes sense when everything else is there.
+type writer struct {
+	*storer
+	late map[digest.Digest]imageCopy // images that are stored with the lists
+	lost map[digest.Digest]bool      // nested lists that are stored although they were there
+}
+
+// write stores nested lists from the leaves up, late images among them, and then what the reference names, unless something has to be
+// attached to it first: see putTop.
+func write(ctx context.Context, to *storer, late map[digest.Digest]imageCopy) (written, error) {
+	w := &writer{storer: to, late: late, lost: map[digest.Digest]bool{}}
+	if w.intact(ctx) {
+		return written{plan: w.plan}, nil
+	}
+	if w.plan.Image != nil {
+		return w.writeImage(ctx)
+	}
+	w.progress.Line("Writing manifest list to image destination")
+	return w.orElse(ctx, map[digest.Digest]bool{})
+}
+
+// intact reports whether a copy that looked at every blob has found that nothing is lacking at the destination.
+func (w *writer) intact(ctx context.Context) bool {
+	if !w.there.asked || !w.o.CheckBlobs {
 		return false
 	}
 	copied := 0
-	j.reporter.update(func(r *Report) {
+	w.reporter.update(func(r *Report) {
 		r.Checked = CheckedBlobs
 		copied = r.BlobsCopied
 	})
-	lacks := func(d digest.Digest) bool { return !j.there.stored[d] && d != j.there.top }
-	if j.there.top != j.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(j.plan.Copies, j.plan.Lists()), lacks) {
+	lacks := func(d digest.Digest) bool { return !w.there.stored[d] && d != w.there.top }
+	if w.there.top != w.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(w.plan.Copies, w.plan.Lists()), lacks) {
 		return false
 	}
-	lacking, err := unsigned(ctx, j.ends, j.source, slices.Concat(j.plan.Wanted(), j.plan.Lists()))
+	lacking, err := unsigned(ctx, w.ends, w.source, slices.Concat(w.plan.Wanted(), w.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return false
 	}
-	j.reporter.setComplete()
-	j.reporter.update(func(r *Report) { r.DestinationDigest = j.plan.Digest })
+	w.reporter.setComplete()
+	w.reporter.update(func(r *Report) { r.DestinationDigest = w.plan.Digest })
 	return true
 }
 
-// write stores what only makes sense when everything else is there: nested lists from the leaves up, then what the reference names,
-// unless something has to be attached to it first: see putTop.
-func (j *job) write(ctx context.Context) error {
-	if j.plan.Image != nil {
-		doc, err := j.manifest(ctx, j.plan.Digest) // not held if the destination has it, and lacks its signatures
-		if err != nil {
-			return &Error{"reading manifest", SourceSide, j.plan.Digest.String(), err}
-		}
-		j.progress.Line("Writing manifest to image destination")
-		err = j.putTop(ctx, j.plan, doc)
-		if isRefusal(err) && j.names(ctx, doc.Digest) {
-			return j.leaveTop(ctx, doc)
-		}
-		return err
+// writeImage makes the destination's reference name a single image.
+func (w *writer) writeImage(ctx context.Context) (written, error) {
+	doc, err := w.manifest(ctx, w.plan.Digest) // not held if the destination has it, and lacks its signatures
+	if err != nil {
+		return written{}, &Error{"reading manifest", SourceSide, w.plan.Digest.String(), err}
 	}
-	j.progress.Line("Writing manifest list to image destination")
-	err := j.writeLists(ctx, j.plan)
-	var put *listPutError
-	if !errors.As(err, &put) {
-		return err
+	w.progress.Line("Writing manifest to image destination")
+	out, err := w.putTop(ctx, w.plan, doc)
+	if isRefusal(err) && names(ctx, w.ends, doc.Digest) {
+		return w.leaveTop(ctx, w.plan, doc)
 	}
-	return j.refused(ctx, put, map[digest.Digest]bool{})
+	return out, err
 }
 
 // A listPutError says that the destination did not store a list.
@@ -74,14 +92,25 @@ func (e *listPutError) Error() string { return e.err.Error() }
 func (e *listPutError) Unwrap() error { return e.err }
 
 // writeLists stores the lists of a plan. A list that is not stored is a *listPutError.
-func (j *job) writeLists(ctx context.Context, plan *Plan) error {
-	if err := j.writeNested(ctx, plan); err != nil {
-		return err
+func (w *writer) writeLists(ctx context.Context, p *Plan) (written, error) {
+	if err := w.writeNested(ctx, p); err != nil {
+		return written{}, err
 	}
-	if err := j.putTop(ctx, plan, listDocument(plan.List)); err != nil {
-		return &listPutError{plan.List, err}
+	out, err := w.putTop(ctx, p, listDocument(p.List))
+	if err != nil {
+		return written{}, &listPutError{p.List, err}
 	}
-	return nil
+	return out, nil
+}
+
+// orElse stores the lists of the plan, and does what a refusal calls for. repaired are the lists that were stored anew once.
+func (w *writer) orElse(ctx context.Context, repaired map[digest.Digest]bool) (written, error) {
+	out, err := w.writeLists(ctx, w.plan)
+	var put *listPutError
+	if errors.As(err, &put) {
+		return w.refused(ctx, put, repaired)
+	}
+	return out, err
 }
 
 // listDocument returns the list that is written.
@@ -89,18 +118,18 @@ func listDocument(l *ListPlan) endpoint.Document {
 	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.Written()}
 }
 
-// writeNested stores what the plan's list needs and copyImages has not stored: the lists below it by their digests, each once, and images
+// writeNested stores what the plan's list needs and execute has not stored: the lists below it by their digests, each once, and images
 // that wait for these. Lists that are there are left out; what is nested in them may be absent all the same.
-func (j *job) writeNested(ctx context.Context, plan *Plan) error {
+func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 	lists := map[digest.Digest]*ListPlan{}
-	plan.List.Walk(func(l *ListPlan) {
-		if l != plan.List {
+	p.List.Walk(func(l *ListPlan) {
+		if l != p.List {
 			lists[l.Result] = l
 		}
 	})
-	all := plan.List.NestedLists()
-	for _, d := range plan.Wanted() {
-		if _, waits := j.late[d]; waits {
+	all := p.List.NestedLists()
+	for _, d := range p.Wanted() {
+		if _, waits := w.late[d]; waits {
 			all = append(all, d)
 		}
 	}
@@ -108,14 +137,14 @@ func (j *job) writeNested(ctx context.Context, plan *Plan) error {
 		if l := lists[d]; l != nil {
 			return l.Needs()
 		}
-		return []digest.Digest{j.late[d].subject}
+		return []digest.Digest{w.late[d].subject}
 	}
 	for _, d := range inOrder(all, needs) {
 		var err error
 		if l := lists[d]; l == nil {
-			err = j.putImage(ctx, j.late[d].doc)
-		} else if !j.in.Present[d] {
-			err = j.putList(ctx, l)
+			err = w.putImage(ctx, w.late[d].doc)
+		} else if !w.there.present[d] || w.lost[d] {
+			err = w.putList(ctx, l)
 		}
 		if err != nil {
 			return err
@@ -124,27 +153,14 @@ func (j *job) writeNested(ctx context.Context, plan *Plan) error {
 	return nil
 }
 
-// store stores a manifest or list by its digest; one that is added to a list which is there by the tag that keeps it, so that it is never without.
-func (j *job) store(ctx context.Context, doc endpoint.Document) error {
-	return j.put(ctx, doc, func() error {
-		if dst, ok := j.dst.(endpoint.ReferrerDestination); ok && slices.Contains(j.plan.Widened, doc.Digest) {
-			return dst.UpdateTag(ctx, plan.ChildTag(doc.Digest), func(endpoint.Document) (endpoint.Document, error) { return doc, nil })
-		}
-		return j.dst.PutManifest(ctx, doc)
-	})
-}
-
 // putList stores one list by its digest, with its signatures if it is what they sign.
-func (j *job) putList(ctx context.Context, l *ListPlan) error {
-	if err := j.store(ctx, listDocument(l)); err != nil {
+func (w *writer) putList(ctx context.Context, l *ListPlan) error {
+	if err := w.store(ctx, listDocument(l)); err != nil {
 		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
 	}
-	j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
-	return j.putSignatures(ctx, l.Result)
+	w.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	return w.putSignatures(ctx, l.Result)
 }
-
-// writingList is the Op of an *Error about a list.
-const writingList = "writing list"
 
 // putTop makes the destination's reference name doc, which plan has for it. Signatures are stored by digest, so those of a list that has
 // changed stay behind.
@@ -153,87 +169,74 @@ const writingList = "writing list"
 // So nobody sees an image without what belongs to it, and nothing is attached to a list that the destination refuses.
 //
 // A reference that named doc when the copy began, and still does, is not written.
-func (j *job) putTop(ctx context.Context, plan *Plan, doc endpoint.Document) error {
-	if j.there.top == doc.Digest && j.names(ctx, doc.Digest) {
-		return j.leaveTop(ctx, doc)
+func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
+	if w.there.top == doc.Digest && names(ctx, w.ends, doc.Digest) {
+		return w.leaveTop(ctx, p, doc)
 	}
-	sigs := j.signaturesOf(doc.Digest)
-	if plan.List != nil {
-		j.progress.Line("Storing list signatures")
+	sigs := w.source.signatures[doc.Digest]
+	if p.List != nil {
+		w.progress.Line("Storing list signatures")
 	} else if sigs != nil {
-		j.progress.Line("Storing signatures")
+		w.progress.Line("Storing signatures")
 	}
-	if len(plan.ToAttach()) > 0 && digestOf(j.destRef) == "" {
-		if err := j.put(ctx, doc, func() error { return j.dst.PutManifest(ctx, doc) }); err != nil {
-			return &Error{writingList, DestinationSide, doc.Digest.String(), err}
+	if len(p.ToAttach()) > 0 && digestOf(w.destRef) == "" {
+		if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
+			return written{}, &Error{writingList, DestinationSide, doc.Digest.String(), err}
 		}
-		j.reporter.update(func(r *Report) { r.ManifestsCopied++ })
-		j.unnamed = &doc
-		return j.putSignatures(ctx, doc.Digest)
+		w.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		return written{plan: p, unnamed: &doc}, w.putSignatures(ctx, doc.Digest)
 	}
-	if err := j.put(ctx, doc, func() error { return j.dst.PutTop(ctx, doc, sigs) }); err != nil {
-		return &Error{"writing", DestinationSide, j.dstName, err}
+	if err := w.put(ctx, doc, func() error { return w.dst.PutTop(ctx, doc, sigs) }); err != nil {
+		return written{}, &Error{"writing", DestinationSide, w.dstName, err}
 	}
-	j.reporter.update(func(r *Report) {
+	w.reporter.update(func(r *Report) {
 		r.ManifestsCopied++
 		if sigs != nil {
 			r.SignaturesCopied += sigs.Len()
 		}
 	})
-	j.named(doc.Digest, true)
-	return nil
-}
-
-// names says whether the destination's reference is known to name d now. Only registries are asked: elsewhere, what was written becomes visible
-// with the reference.
-func (j *job) names(ctx context.Context, d digest.Digest) bool {
-	if j.to != "docker" {
-		return false
-	}
-	now, known := j.destinationTop(ctx)
-	return known && now == d
+	w.reporter.named(doc.Digest, true)
+	return written{plan: p}, nil
 }
 
 // leaveTop is putTop for a reference that names doc already. Registries refuse to write a tag that is immutable, also where nothing would
 // change, and distribution refuses a list of which it has lost a child, also one that this copy does not want.
-func (j *job) leaveTop(ctx context.Context, doc endpoint.Document) error {
-	if err := j.putSignatures(ctx, doc.Digest); err != nil {
-		return err
+func (w *writer) leaveTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
+	if err := w.putSignatures(ctx, doc.Digest); err != nil {
+		return written{}, err
 	}
-	j.named(doc.Digest, false)
-	return nil
+	w.reporter.named(doc.Digest, false)
+	return written{plan: p}, nil
 }
 
-// nameTop makes the destination's reference name what putTop has stored by its digest only, if it has.
-func (j *job) nameTop(ctx context.Context) error {
-	if j.unnamed == nil {
-		return nil
+// names reports whether the destination's reference is known to name d now. Only registries are asked: elsewhere, what was written becomes
+// visible with the reference.
+func names(ctx context.Context, e *ends, d digest.Digest) bool {
+	if e.to != "docker" {
+		return false
 	}
-	err := one(ctx, j.budget, func() error { return j.dst.PutTop(ctx, *j.unnamed, nil) })
-	unchanged := isRefusal(err) && j.names(ctx, j.unnamed.Digest)
+	now, known := e.destinationTop(ctx)
+	return known && now == d
+}
+
+// nameTop makes the destination's reference name doc, which write has stored by its digest only.
+func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
+	err := inflight.One(ctx, e.budget, func() error { return e.dst.PutTop(ctx, doc, nil) })
+	unchanged := isRefusal(err) && names(ctx, e, doc.Digest)
 	if err != nil && !unchanged {
-		return &Error{"writing", DestinationSide, j.dstName, err}
+		return &Error{"writing", DestinationSide, e.dstName, err}
 	}
-	j.named(j.unnamed.Digest, !unchanged)
+	e.reporter.named(doc.Digest, !unchanged)
 	return nil
-}
-
-// named notes that the destination's reference names d, and whether it had to be written.
-func (j *job) named(d digest.Digest, written bool) {
-	j.reporter.update(func(r *Report) {
-		r.Written = written
-		r.DestinationDigest = d
-	})
-	j.reporter.setComplete()
 }
 
 // refused finds out why a list was not stored, and does what that calls for: children that were lost are pushed again, once; a refusal to make
 // the reference name what it names does not matter; under Auto, a list that was refused because it is sparse is stripped. Anything else is an
 // error.
-func (j *job) refused(ctx context.Context, put *listPutError, repaired map[digest.Digest]bool) error {
+func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[digest.Digest]bool) (written, error) {
 	var subject *SubjectError
 	if errors.As(put.err, &subject) {
-		return put.err // stripping would not help: the subject stays
+		return written{}, put.err // stripping would not help: the subject stays
 	}
 	kind, lost := sparsesupport.Classify(put.err, asPut(put.list))
 	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
@@ -241,28 +244,28 @@ func (j *job) refused(ctx context.Context, put *listPutError, repaired map[diges
 	unclear := kind == sparsesupport.Unclear
 	var unanswered error
 	if unclear {
-		lost, unanswered = j.lostChildren(ctx)
+		lost, unanswered = w.lostChildren(ctx)
 		if cause := context.Cause(ctx); cause != nil {
-			return cause
+			return written{}, cause
 		}
 	}
 	switch {
 	case !repaired[put.list.Result] && (len(lost) > 0 || unclear):
 		repaired[put.list.Result] = true
-		return j.repair(ctx, lost, repaired)
+		return w.repair(ctx, lost, repaired)
 	case len(lost) > 0:
-		return put.err
-	case put.list == j.plan.List && isRefusal(put.err) && j.names(ctx, put.list.Result):
-		return j.leaveTop(ctx, listDocument(put.list))
+		return written{}, put.err
+	case put.list == w.plan.List && isRefusal(put.err) && names(ctx, w.ends, put.list.Result):
+		return w.leaveTop(ctx, w.plan, listDocument(put.list))
 	case kind == sparsesupport.Otherwise || !sparse:
-		return put.err
+		return written{}, put.err
 	case unanswered != nil:
-		return &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: true, NotStripped: unanswered.Error()}
+		return written{}, &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: true, NotStripped: unanswered.Error()}
 	}
-	return j.strip(ctx, put, kind)
+	return w.strip(ctx, put, kind)
 }
 
-// isRefusal says whether err is a registry's refusal to store something, and no failure of its own.
+// isRefusal reports whether err is a registry's refusal to store something, and no failure of its own.
 func isRefusal(err error) bool {
 	var registry *RegistryError
 	return errors.As(err, &registry) && registry.Method == http.MethodPut && registry.Status >= 400 && registry.Status < 500
@@ -270,80 +273,61 @@ func isRefusal(err error) bool {
 
 // lostChildren returns those of the plan's images and nested lists that the destination does not have. What it does not tell about is an
 // error, unless this copy has stored it.
-func (j *job) lostChildren(ctx context.Context) ([]digest.Digest, error) {
+func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	var lost []digest.Digest
-	err := concurrently(ctx, j.budget, slices.Concat(j.plan.Wanted(), j.plan.List.NestedLists()), func(ctx context.Context, d digest.Digest) error {
-		there, err := j.dst.HasManifest(ctx, d)
+	note := func(d digest.Digest, there bool, err error) error {
 		switch {
-		case err != nil && j.in.Present[d]:
+		case err != nil && w.there.present[d] && !w.lost[d]:
 			return fmt.Errorf("whether %s is still there could not be asked: %w", d, err)
 		case err == nil && !there:
-			j.mu.Lock()
-			defer j.mu.Unlock()
 			lost = append(lost, d)
 		}
 		return nil
-	})
+	}
+	children := slices.Concat(w.plan.Wanted(), w.plan.List.NestedLists())
+	err := inflight.Ask(ctx, w.budget, children, w.dst.HasManifest, note)
 	slices.Sort(lost)
 	return lost, err
 }
 
 // repair pushes lost children again and writes the lists once more. Some registries refuse a list while they are still storing
 // its children, and take it on a second try.
-func (j *job) repair(ctx context.Context, lost []digest.Digest, repaired map[digest.Digest]bool) error {
-	nested := j.plan.List.NestedLists()
+func (w *writer) repair(ctx context.Context, lost []digest.Digest, repaired map[digest.Digest]bool) (written, error) {
+	nested := w.plan.List.NestedLists()
 	for _, d := range lost {
 		if slices.Contains(nested, d) {
-			delete(j.in.Present, d) // so that writeLists stores it
+			w.lost[d] = true
 			continue
 		}
-		if err := j.storeAgain(ctx, d); err != nil {
-			return err
+		if err := w.storeAgain(ctx, d); err != nil {
+			return written{}, err
 		}
 	}
-	err := j.writeLists(ctx, j.plan)
-	var put *listPutError
-	if !errors.As(err, &put) {
-		return err
-	}
-	return j.refused(ctx, put, repaired)
-}
-
-// storeAgain stores a manifest that the destination says it does not have, if it can still be read: else the list will be refused again.
-func (j *job) storeAgain(ctx context.Context, d digest.Digest) error {
-	again, err := j.manifest(ctx, d)
-	if err != nil {
-		logrus.Debugf("what the destination has lost cannot be read again: %v", err)
-		return nil
-	}
-	if err := j.store(ctx, again); err != nil {
-		return &Error{"writing manifest again", DestinationSide, d.String(), err}
-	}
-	return nil
+	return w.orElse(ctx, repaired)
 }
 
 // strip answers the refusal of a sparse list.
-func (j *job) strip(ctx context.Context, put *listPutError, kind sparsesupport.Refusal) error {
+func (w *writer) strip(ctx context.Context, put *listPutError, kind sparsesupport.Refusal) (written, error) {
 	refused := &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: kind == sparsesupport.Unclear}
-	instead := j.plan.IfRefused
+	instead := w.plan.IfRefused
 	if instead == nil {
-		refused.NotStripped = cmp.Or(j.plan.IfRefusedNot, fmt.Sprintf("SparseManifestListAction is %s", j.plan.Asked))
-		return refused
+		refused.NotStripped = cmp.Or(w.plan.IfRefusedNot, fmt.Sprintf("SparseManifestListAction is %s", w.plan.Asked))
+		return written{}, refused
 	}
 	if refused.Unclear {
 		// The answer did not say why. If the stripped list is taken, by digest and with no tag, then it was for the absent children.
-		if err := j.probe(ctx, instead); err != nil {
-			return strippedToo(refused, err)
+		if err := w.probe(ctx, instead); err != nil {
+			return written{}, strippedToo(refused, err)
 		}
 		refused.Unclear = false
 	}
-	j.reporter.update(func(r *Report) { r.Refusal = put.err.Error() })
-	j.progress.Line("The destination refuses sparse lists: writing the stripped list")
-	if err := j.writeLists(ctx, instead); err != nil {
-		return strippedToo(refused, err)
+	w.reporter.update(func(r *Report) { r.Refusal = put.err.Error() })
+	w.progress.Line("The destination refuses sparse lists: writing the stripped list")
+	out, err := w.writeLists(ctx, instead)
+	if err != nil {
+		return written{}, strippedToo(refused, err)
 	}
-	j.setPlan(instead)
-	return nil
+	return out, nil
 }
 
 // strippedToo returns the error of a copy whose sparse list was refused, and whose stripped list was not stored either: the registry's
@@ -358,9 +342,9 @@ func strippedToo(refused *SparseRefusedError, err error) error {
 }
 
 // probe stores the lists of a plan by digest only.
-func (j *job) probe(ctx context.Context, plan *Plan) error {
-	if err := j.writeNested(ctx, plan); err != nil {
+func (w *writer) probe(ctx context.Context, p *Plan) error {
+	if err := w.writeNested(ctx, p); err != nil {
 		return err
 	}
-	return one(ctx, j.budget, func() error { return j.dst.PutManifest(ctx, listDocument(plan.List)) })
+	return inflight.One(ctx, w.budget, func() error { return w.dst.PutManifest(ctx, listDocument(p.List)) })
 }

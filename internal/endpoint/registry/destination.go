@@ -344,7 +344,7 @@ func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoin
 		return err
 	})
 	if err != nil {
-		return endpoint.PutResult{}, fmt.Errorf("writing blob %s to %s: %w", b.Digest, d.name.Name(), err)
+		return endpoint.PutResult{}, fmt.Errorf("to %s: %w", d.name.Name(), err)
 	}
 	d.repo.has(b.Digest)
 	return result, nil

@@ -1,0 +1,156 @@
+package copy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A storer stores manifests, lists and signatures by their digests at a destination that is open, as the plan of a survey wants it. Its
+// methods may run concurrently, and must be called without a slot of the budget.
+type storer struct {
+	*ends
+	survey
+}
+
+// openStorer opens the destination, unless it is open, and makes sure that it stores what there is to carry.
+func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
+	if err := e.openDestination(ctx); err != nil {
+		return nil, err
+	}
+	tellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
+	store, ok := e.dst.(interface{ SupportsSignatures(context.Context) error })
+	if ok && len(s.source.signatures) > 0 {
+		if err := store.SupportsSignatures(ctx); err != nil {
+			return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
+		}
+	}
+	if len(s.plan.ToAttach()) > 0 {
+		if _, err := attachedTo(e); err != nil {
+			return nil, err
+		}
+	}
+	e.mountAcross()
+	return &storer{e, s}, nil
+}
+
+// The Ops of errors about the manifest of an instance, and about a list.
+const (
+	writingManifest = "writing manifest"
+	writingList     = "writing list"
+)
+
+// manifest returns the manifest or list of the source with digest d, as it was read before or as it is read now.
+func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+	return readManifest(ctx, s.ends, s.source, d)
+}
+
+// putImage stores the manifest of a child, and its signatures.
+func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
+	s.progress.Line("Writing manifest to image destination")
+	err := s.store(ctx, doc)
+	if hasCode(err, typeCodes) && s.plan.Attests(doc.Digest) {
+		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
+	}
+	if err != nil {
+		return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
+	}
+	s.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	return s.putSignatures(ctx, doc.Digest)
+}
+
+// putSignatures stores the signatures of a child, if it has any.
+func (s *storer) putSignatures(ctx context.Context, d digest.Digest) error {
+	sigs := s.source.signatures[d]
+	if sigs == nil {
+		return nil
+	}
+	s.progress.Line("Storing signatures")
+	err := inflight.One(ctx, s.budget, func() error { return s.dst.PutSignatures(ctx, d, sigs) })
+	if err != nil {
+		return &Error{"writing signatures of", DestinationSide, d.String(), err}
+	}
+	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
+	s.reporter.update(func(r *Report) { r.SignaturesCopied += sigs.Len() })
+	return nil
+}
+
+// store stores a manifest or list; one that is added to a list which is there by the tag that keeps it, so that it is never without.
+func (s *storer) store(ctx context.Context, doc endpoint.Document) error {
+	return s.put(ctx, doc, func() error {
+		dst, ok := s.dst.(endpoint.ReferrerDestination)
+		if !ok || !slices.Contains(s.plan.Widened, doc.Digest) {
+			return s.dst.PutManifest(ctx, doc)
+		}
+		is := func(endpoint.Document) (endpoint.Document, error) { return doc, nil }
+		return dst.UpdateTag(ctx, plan.ChildTag(doc.Digest), is)
+	})
+}
+
+// storeAgain stores a manifest that the destination says it does not have, if it can still be read: else the list will be refused again.
+func (s *storer) storeAgain(ctx context.Context, d digest.Digest) error {
+	again, err := s.manifest(ctx, d)
+	if err != nil {
+		logrus.Debugf("what the destination has lost cannot be read again: %v", err)
+		return nil
+	}
+	if err := s.store(ctx, again); err != nil {
+		return &Error{"writing manifest again", DestinationSide, d.String(), err}
+	}
+	return nil
+}
+
+// put stores doc by calling put. If the destination refuses it because it lacks its subject, and the plan copies that, the subject is
+// put and doc is tried once more; if the plan does not, the error is a *SubjectError. Blobs that the destination said were there, and says
+// are not, are sent: see sendLost.
+func (s *storer) put(ctx context.Context, doc endpoint.Document, put func() error) error {
+	err := inflight.One(ctx, s.budget, func() error { return s.sendLost(ctx, doc, put) })
+	subject := attach.RefusedSubject(err, doc)
+	if subject == "" {
+		return err
+	}
+	if !s.plan.Brings(subject) {
+		return &SubjectError{Digest: doc.Digest, Subject: subject, Refusal: err}
+	}
+	lost, readErr := s.manifest(ctx, subject)
+	if readErr != nil {
+		return fmt.Errorf("%w (and reading the subject again: %w)", err, readErr)
+	}
+	again := inflight.One(ctx, s.budget, func() error {
+		return s.sendLost(ctx, lost, func() error { return s.dst.PutManifest(ctx, lost) })
+	})
+	if again != nil {
+		return fmt.Errorf("%w (and writing the subject again: %w)", err, again)
+	}
+	return inflight.One(ctx, s.budget, put)
+}
+
+// sendLost stores doc by calling put, and what the registry lacks for it all the same: see endpoint.SendLost. It must be called with a slot
+// of the budget.
+func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func() error) error {
+	dst, direct := s.dst.(*registry.Destination)
+	if !direct || manifest.IsListMediaType(doc.MediaType) {
+		return put()
+	}
+	image, err := s.imageCopy(doc)
+	if err != nil {
+		return err
+	}
+	return endpoint.SendLost(image.blobs, put, func(b endpoint.Blob) error {
+		if err := dst.SendBlob(ctx, b, s.opener(b, nil)); err != nil {
+			return err
+		}
+		s.reporter.blobAgain(b)
+		return nil
+	})
+}
