@@ -87,7 +87,7 @@ func TestMissingChildrenErrorMessages(t *testing.T) {
 	list := acceptanceList(t,
 		[2]string{"a", platformOf("linux", "amd64")}, [2]string{"b", `{"architecture":"arm","os":"linux","variant":"v7"}`},
 		[2]string{"c", ""}, [2]string{"d", platformOf("linux", "amd64")}, [2]string{"e", `{"os":"","architecture":"arm\n\u001b'"}`},
-		[2]string{"f", platformOf("linux", long)},
+		[2]string{"f", platformOf("linux", long)}, [2]string{"g", platformOf("", long[:maxQuoted])}, [2]string{"h", platformOf("", long[:maxQuoted+1])},
 	)
 	messages := func(p SparsePolicy) (all []string, architectures []string) {
 		var missing *MissingChildrenError
@@ -111,13 +111,18 @@ func TestMissingChildrenErrorMessages(t *testing.T) {
 
 	all, _ = messages(SparsePolicy{})
 	assert.Equal(t, []string{
-		"Manifest " + of("a") + " for platform 'linux/amd64' not found (and 5 more)",
+		"Manifest " + of("a") + " for platform 'linux/amd64' not found (and 7 more)",
 		"Manifest " + of("b") + " for platform 'linux/arm/v7' not found",
 		"Manifest " + of("c") + " without platform not found",
 		"Manifest " + of("d") + " for platform 'linux/amd64' not found",
 		"Manifest " + of("e") + ` for platform 'arm\n\x1b'' not found`,
 		"Manifest " + of("f") + " for platform 'linux/" + long[:74] + "…' not found",
+		"Manifest " + of("g") + " for platform '" + long[:80] + "' not found",
+		"Manifest " + of("h") + " for platform '" + long[:80] + "…' not found",
 	}, all)
+
+	alone := &MissingChildrenError{Missing: []MissingChild{{Architecture: "arm"}}, Policy: SparsePolicy{Enabled: true}}
+	assert.EqualError(t, alone, "Required architecture 'arm' manifest not found")
 }
 
 func TestSparsePolicyValidate(t *testing.T) {

@@ -46,6 +46,7 @@ func TestDeletedRuns(t *testing.T) {
 	}
 	assert.Empty(t, deletedRuns(nil))
 	assert.Equal(t, []run{{0, 1}}, deletedRuns(deletes(0)))
+	assert.Equal(t, []run{{0, 3}}, deletedRuns(deletes(2, 1, 0)))
 	assert.Equal(t, []run{{7, 8}, {3, 6}, {0, 1}}, deletedRuns(deletes(7, 5, 4, 3, 0)))
 	assert.Empty(t, deletedRuns([]ListEdit{{ListOperation: ListOpUpdate}, {ListOperation: ListOpAdd}}))
 }
