@@ -333,6 +333,17 @@ func TestEditInstancesUpToMaxSize(t *testing.T) {
 	require.NoError(t, list.EditInstances(batch(deletes(0), entry)), "room that a delete makes counts")
 }
 
+// TestLargestSize is about the largest number of bytes on which parsers agree.
+func TestLargestSize(t *testing.T) {
+	const largest = 1<<53 - 1
+	list := mustParse(t, []byte(expand.Replace(`{"schemaVersion":2,"manifests":[{"digest":"$A","size":1}]}`)))
+	require.NoError(t, list.EditInstances(batch(update(0, "", largest, ""), add(entryModel{"m", named("b"), largest, nil}))))
+	for _, instance := range mustParse(t, serialize(t, list)).Instances() {
+		assert.EqualValues(t, largest, instance.Size)
+	}
+	requireRefused(t, list, batch(update(0, "", largest+1, "")), 0, "invalid size 9007199254740992")
+}
+
 func bytesOf(c byte, n int) []byte {
 	b := make([]byte, n)
 	for i := range b {

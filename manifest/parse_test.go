@@ -395,6 +395,12 @@ func TestParseErrorsAreShort(t *testing.T) {
 	long := strings.Repeat("k", 1000)
 	_, err := manifest.Parse([]byte(`{"`+long+`":[{"\u001b[31m":"`+long), "")
 	assert.EqualError(t, err, `["`+long[:80]+`"…][0]["\x1b[31m"] (byte 2020): document ends where the end of the string is expected`)
+	_, err = manifest.Parse([]byte(`{"`+long[:80]+`":x}`), "")
+	assert.EqualError(t, err, long[:80]+` (byte 84): 'x' where a value is expected`)
+	_, err = manifest.Parse([]byte(`{"`+long[:81]+`":x}`), "")
+	assert.EqualError(t, err, `["`+long[:80]+`"…] (byte 85): 'x' where a value is expected`)
+	_, err = manifest.Parse([]byte(`{"schemaVersion":`+strings.Repeat("7", 80)+`,"manifests":[]}`), "")
+	assert.EqualError(t, err, `schemaVersion (byte 17): schemaVersion "`+strings.Repeat("7", 80)+`" is not 2`)
 	_, err = manifest.Parse([]byte(`{"schemaVersion":`+strings.Repeat("7", 1000)+`,"manifests":[]}`), "")
 	assert.EqualError(t, err, `schemaVersion (byte 17): schemaVersion "`+strings.Repeat("7", 80)+`"… is not 2`)
 }
