@@ -160,11 +160,16 @@ func newSelector(root *listtree.Node, o *Choices, missing func(digest.Digest) bo
 	return s
 }
 
-// follow reports whether attestations follow the subjects that a platform filter selected, and
-// whether they follow every subject.
-func (s *selector) follow() (filtered, literal bool) {
-	literal = s.o.Attestations == FollowSubject
-	return literal || s.o.Attestations == DefaultAttestations, literal
+// leads reports whether attestations follow an entry that is wanted. filtered is set if a platform
+// filter selected it.
+func (s *selector) leads(filtered bool) bool {
+	switch s.o.Attestations {
+	case FollowSubject:
+		return true
+	case DefaultAttestations:
+		return filtered
+	}
+	return false
 }
 
 // A summary is what the entries of a list, and of the lists nested in it, amount to.
@@ -247,12 +252,11 @@ func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 	if by == nil && s.rest && len(n.Instances) == 0 {
 		by = &reasonRest
 	}
-	_, literal := s.follow()
 	switch {
 	case by != nil && (sum.wanted || len(n.Instances) == 0):
-		return verdict{wanted: true, leads: literal || sum.leads, reason: *by}
+		return verdict{wanted: true, leads: s.leads(sum.leads), reason: *by}
 	case sum.wanted:
-		return verdict{wanted: true, leads: literal || sum.leads, reason: Reason{ReasonContains, "contains selected instances"}}
+		return verdict{wanted: true, leads: s.leads(sum.leads), reason: Reason{ReasonContains, "contains selected instances"}}
 	}
 	s.unwant(n)
 	switch {
@@ -280,8 +284,7 @@ func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdic
 	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
-	filtered, literal := s.follow()
-	leads := literal || filtered && by != nil
+	leads := s.leads(by != nil)
 	if self := s.bySelf(named, whole); self != nil {
 		return verdict{wanted: true, leads: leads, reason: *self}
 	}
@@ -289,7 +292,7 @@ func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdic
 	case by != nil:
 		return verdict{wanted: true, leads: leads, reason: *by}
 	case s.rest:
-		return verdict{wanted: true, leads: filtered, reason: reasonRest}
+		return verdict{wanted: true, leads: s.leads(true), reason: reasonRest}
 	}
 	return verdict{reason: reasonNotSelected}
 }
@@ -301,13 +304,12 @@ func (s *selector) attestation(instance manifest.Instance, named, whole *Reason)
 	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
-	filtered, literal := s.follow()
 	switch {
 	case named != nil:
-		return verdict{wanted: true, leads: literal || filtered && by != nil, reason: *named}
+		return verdict{wanted: true, leads: s.leads(by != nil), reason: *named}
 	case s.o.Attestations == DropAttestations:
 		return verdict{reason: Reason{ReasonDropped, "attestations are dropped"}}
-	case literal:
+	case s.o.Attestations == FollowSubject:
 		return verdict{reason: reasonNotSelected}
 	}
 	if self := s.bySelf(nil, whole); self != nil {
@@ -315,7 +317,7 @@ func (s *selector) attestation(instance manifest.Instance, named, whole *Reason)
 	}
 	switch {
 	case by != nil:
-		return verdict{wanted: true, leads: filtered, reason: *by}
+		return verdict{wanted: true, leads: s.leads(true), reason: *by}
 	case s.o.Attestations == KeepAllAttestations:
 		return verdict{wanted: true, lenient: true, reason: Reason{ReasonKept, "all attestations are kept"}}
 	}
