@@ -42,7 +42,7 @@ type headerReader struct {
 	format   format
 	declared string // media type that came with the document, or ""
 
-	found                          map[string]bool // of topKeys, but for those whose value is null although it must not be
+	found                          map[string]bool // of topKeys, but for those with a null that must not be
 	version, mediaTypeErr, foreign *ParseError     // nil as long as nothing is wrong
 }
 

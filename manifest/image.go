@@ -10,7 +10,7 @@ import (
 // An Image is the manifest of a single image, in OCI's format (image-spec v1.1, "OCI Image Manifest
 // Specification") or in Docker's (distribution's "Image Manifest Version 2, Schema 2").
 type Image struct {
-	MediaType    string            // imgspecv1.MediaTypeImageManifest or MediaTypeDockerManifest; never ""
+	MediaType    string            // of an image manifest, OCI's or Docker's; never ""
 	ArtifactType string            // "" if the document states none
 	Subject      digest.Digest     // valid; "" if there is none
 	Config       Descriptor        // always there

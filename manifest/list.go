@@ -116,8 +116,10 @@ type core struct {
 	header
 	doc string // as parsed
 
-	head, tail  string // of doc, before and after the entries; brackets included
-	open, close string // white space after the opening and before the closing bracket, while there are entries
+	head, tail string // of doc, before and after the entries; brackets included
+	// open and close are the white space after the opening and before the closing bracket, while
+	// there are entries.
+	open, close string
 	entries     []entry
 	edited      bool
 }

@@ -185,7 +185,8 @@ func layoutOf(c *core) layout {
 	switch {
 	case strings.Contains(last.gap, ","): // it is, or was, not the first
 		lay.gap = last.gap
-	case !strings.Contains(lay.open+lay.entry.gap, "\n"): // all on one line: separate entries as members are
+	case !strings.Contains(lay.open+lay.entry.gap, "\n"):
+		// All is on one line: entries are separated as members are.
 		lay.gap = lay.entry.gap
 	}
 	return lay

@@ -72,7 +72,7 @@ func statesFormat(mt string) bool {
 
 // An outline is what tells the formats apart.
 type outline struct {
-	stated  string          // the document's mediaType, if that is one of a list or an image manifest
+	stated  string          // the document's mediaType, if it is a list's or an image manifest's
 	has     map[string]bool // top-level keys
 	schema1 bool            // schemaVersion is 1
 	config  string          // media type of the config, "" if there is none
@@ -91,7 +91,8 @@ func outlineOf(b []byte) outline {
 		return o
 	}
 	s.space()
-	_ = s.object(nil, func(key string) error { return o.member(s, key) }) // what is wrong is said where the document is parsed
+	// What is wrong is said where the document is parsed.
+	_ = s.object(nil, func(key string) error { return o.member(s, key) })
 	return o
 }
 

@@ -41,7 +41,9 @@ type LimitError = listtree.LimitError
 // Correct the selectors, or move platforms that may be absent to Options.OptionalPlatforms, unless
 // nothing else is selected.
 type NoMatchError struct {
-	Asked   []string // the selectors that match nothing, sorted; excludes are among them if the source is an empty list
+	// Asked are the selectors that match nothing, sorted. Excludes are among them if the source is
+	// an empty list.
+	Asked   []string
 	Offered []string // the distinct platforms that the source has, in its order
 	Single  bool     // the source is a single image, which is for Offered[0]
 }
@@ -57,7 +59,8 @@ func (e *NoMatchError) Error() string {
 	}
 	var parts []string
 	if len(platforms) > 0 {
-		parts = append(parts, "no instances found for platform "+prose.And(platforms)) // programs look for upstream's words
+		// Programs look for upstream's words.
+		parts = append(parts, "no instances found for platform "+prose.And(platforms))
 	}
 	if len(others) > 0 {
 		parts = append(parts, "no instance matches "+prose.And(others))
@@ -110,7 +113,9 @@ type RequiredError struct {
 type RequiredPlatform struct {
 	Platform string        // as required
 	Digest   digest.Digest // of the instance, "" if none is listed
-	Reason   string        // "not in the list", "not selected", "missing at the source", or what a single image is for
+	// Reason is "not in the list", "not selected", "missing at the source", or what a single image
+	// is for.
+	Reason string
 }
 
 func (e *RequiredError) Error() string {

@@ -74,10 +74,13 @@ type Input struct {
 
 // A Document is a manifest or a list as bytes.
 type Document struct {
-	MediaType string // as whoever has it declares it, "" for not at all; the document's own word goes before it
+	// MediaType is what whoever has it declares it to be, "" for nothing. What the document says
+	// itself goes before it.
+	MediaType string
 	Bytes     []byte // not modified
 
-	misdeclared string // what it was declared to be, once MediaType is what it is; "" if that was right
+	// misdeclared is what it was declared to be, once MediaType is what it is; "" if that was right.
+	misdeclared string
 }
 
 // SparseSupport says whether a destination accepts sparse lists, as far as that is known. The zero

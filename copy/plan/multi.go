@@ -344,7 +344,8 @@ func (t *treePlanner) cannotModify(d digest.Digest) string {
 	o := t.in.Choices
 	switch {
 	case o.PreserveDigests:
-		return "PreserveDigests is set (Instructed to preserve digests)" // the second half is for programs that look for upstream's words
+		// The second half is for programs that look for upstream's words.
+		return "PreserveDigests is set (Instructed to preserve digests)"
 	case t.in.DestinationDigest != "":
 		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
 	case t.in.SignedLists[d] > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:

@@ -189,7 +189,7 @@ const (
 	ReasonDigest   ReasonCode = "digest"   // named by Instances
 	ReasonIndex    ReasonCode = "index"    // named by InstanceIndexes
 	ReasonPlatform ReasonCode = "platform" // matched by a platform filter
-	ReasonWithin   ReasonCode = "within"   // in a nested list that was selected with all that it names
+	ReasonWithin   ReasonCode = "within"   // in a nested list that was selected as a whole
 	ReasonContains ReasonCode = "contains" // a nested list with something selected in it
 	ReasonFollows  ReasonCode = "follows"  // an attestation whose subject is copied
 	ReasonKept     ReasonCode = "kept"     // an attestation, by KeepAllAttestations
@@ -198,9 +198,9 @@ const (
 
 	ReasonNotSelected ReasonCode = "not-selected"
 	ReasonExcluded    ReasonCode = "excluded" // by an excluding filter
-	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations, or by ForceManifestMIMEType
-	ReasonMissing     ReasonCode = "missing"  // selected, but it, or all that was selected in it, is missing at the source
-	ReasonOrphaned    ReasonCode = "orphaned" // an attestation that would follow, but its subject is a list that changes
+	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations or ForceManifestMIMEType
+	ReasonMissing     ReasonCode = "missing"  // selected, but it is missing, or all that was selected in it
+	ReasonOrphaned    ReasonCode = "orphaned" // an attestation that would follow a list that changes
 )
 
 // A Reason says why an instance is copied or not.
@@ -212,7 +212,7 @@ type Reason struct {
 // The reasons of attached manifests, beside ReasonFollows.
 const (
 	ReasonSubject ReasonCode = "subject" // its subject is not copied
-	ReasonVoid    ReasonCode = "void"    // its subject is a list that changes: the destination will not have what it names
+	ReasonVoid    ReasonCode = "void"    // its subject is a list that changes
 	ReasonType    ReasonCode = "type"    // not among ReferrerTypes
 )
 

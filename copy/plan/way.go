@@ -205,7 +205,8 @@ func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
 	format := f.CompressionFormat
 	const formatOption = "DestinationCtx.CompressionFormat"
 	needsOCI := format != "" && format != gzip && image.MediaType != imgspecv1.MediaTypeImageManifest
-	if needsOCI && (!fixed || in.Choices.ForceManifestMIMEType != "") { // upstream refuses to force what does not state the format
+	// Upstream refuses to force what does not state the format.
+	if needsOCI && (!fixed || in.Choices.ForceManifestMIMEType != "") {
 		return wayReason{formatOption, fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, formatOption)}
 	}
 	for _, layer := range image.Layers {
