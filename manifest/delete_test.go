@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // TestDeleteRuns holds both ways of deleting runs against each other, and against deleting one entry after the other.
@@ -49,4 +50,25 @@ func TestDeletedRuns(t *testing.T) {
 	assert.Equal(t, []run{{0, 3}}, deletedRuns(deletes(2, 1, 0)))
 	assert.Equal(t, []run{{7, 8}, {3, 6}, {0, 1}}, deletedRuns(deletes(7, 5, 4, 3, 0)))
 	assert.Empty(t, deletedRuns([]ListEdit{{ListOperation: ListOpUpdate}, {ListOperation: ListOpAdd}}))
+}
+
+// TestSizeIsThatOfTheDocument counts what is written without writing it.
+func TestSizeIsThatOfTheDocument(t *testing.T) {
+	const entry = `{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0}`
+	for _, doc := range []string{
+		`{"manifests":[]}`, `{"manifests": [ ] }`, `{"manifests":[   ` + entry + ` , ` + entry + "\n\t]}", `{"manifests":[` + entry + `    ]}`,
+	} {
+		list, err := Parse([]byte(doc), "")
+		require.NoError(t, err)
+		for n := len(list.Instances()); n >= 0; n-- {
+			c := list.(*OCI1Index).core
+			c.edited = true
+			b, err := c.Serialize()
+			require.NoError(t, err)
+			assert.Len(t, b, c.size(), doc)
+			if n > 0 {
+				require.NoError(t, list.EditInstances([]ListEdit{{ListOperation: ListOpDelete, DeleteIndex: n - 1}}))
+			}
+		}
+	}
 }

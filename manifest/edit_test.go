@@ -223,6 +223,13 @@ func testEditInstances(t *testing.T, mediaType string) {
 			assert.Equal(t, string(want), string(serialize(t, edited)), layout)
 		}
 	})
+	t.Run("add to a list without anything else", func(t *testing.T) {
+		edited, err := manifest.Parse([]byte(`{ "manifests":[] }`), mediaType)
+		require.NoError(t, err)
+		require.NoError(t, edited.EditInstances(batch(add(a))))
+		assert.Equal(t, `{ "manifests":[ { "mediaType":"m", "digest":"`+a.Digest.String()+
+			`", "size":10, "platform":{ "architecture":"amd64", "os":"linux" } } ] }`, string(serialize(t, edited)))
+	})
 	t.Run("add to a single entry", func(t *testing.T) {
 		for layout, write := range writers {
 			doc, err := write(list(a))

@@ -114,6 +114,7 @@ func TestParseRefuses(t *testing.T) {
 		{"byte order mark", "§\ufeff" + start + end, "", "", "byte order mark"},
 		{"form feed", "{§\f}", "", "", `'\f' where a key is expected`},
 		{"invalid UTF-8", "{\"x\":\"\ufffd§\xff\"}", "", "", "invalid UTF-8"},
+		{"invalid UTF-8 at the start", "§\xff{}", "", "", "invalid UTF-8"},
 		{"control character", "{\"x\":\"a§\n\"}", "", "x", "control character in a string"},
 		{"NUL", "{\"x\":§\x00}", "", "x", `'\x00' where a value is expected`},
 		{"NUL at the end", start + end + "§\x00", "", "", `data after the end of the document`},
