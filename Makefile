@@ -49,7 +49,7 @@ drawing: ## draw the README's picture of keep, strip and auto anew
 	@go -C examples run ./drawing >docs/images/actions.svg.new && mv docs/images/actions.svg.new docs/images/actions.svg
 
 .PHONY: test
-test: ## the tests of both modules, with the race detector where there is a C compiler
+test: ## the tests of both modules, with the race detector where there is a C compiler, but for one of memory
 	@if $(RACE_ENV) go build -race runtime/cgo 2>/dev/null; then \
 		export $(RACE_ENV); race=-race; \
 	else \
@@ -57,6 +57,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 	fi; \
 	failed=0; \
 	for module in $(MODULES); do go -C $$module test $$race -timeout 45m ./... || failed=1; done; \
+	test -z "$$race" || CGO_ENABLED=0 go test -run '^TestCopierMemory$$' ./copy || failed=1; \
 	exit $$failed
 
 .PHONY: fmt
