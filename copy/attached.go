@@ -43,7 +43,7 @@ func attachmentsRefused(format string, args ...any) error {
 // attachedFrom returns where the source tells what is attached. The error says why it does not.
 func attachedFrom(e *ends, l loaded) (attach.Source, error) {
 	referrers, err := endpoint.ReferrersAt(e.src)
-	return attach.Source{Referrers: referrers, Manifests: e.src, Held: l.document, Budget: e.budget}, err
+	return attach.Source{Referrers: referrers, Manifest: e.src.Manifest, Held: l.document, Budget: e.budget}, err
 }
 
 // attachedTo returns where the destination is told what is attached.

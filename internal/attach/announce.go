@@ -23,8 +23,9 @@ type Store struct {
 		PutBlob(context.Context, endpoint.Blob, endpoint.Opener) (endpoint.PutResult, error)
 	}
 	// Read returns what a tag names at the source. Its errors are returned as they are.
-	Read func(context.Context, digest.Digest) (endpoint.Document, error)
-	// Put stores doc by calling put, and again after it has brought what the destination says it lacks.
+	Read Read
+	// Put stores doc by calling put, and again after it has brought what the destination says it
+	// lacks.
 	Put func(ctx context.Context, doc endpoint.Document, put func() error) error
 }
 
@@ -38,9 +39,9 @@ type Announced struct {
 	NotListable []*endpoint.NotListableError
 }
 
-// Announce makes attachments known at a destination that has their manifests: referrers by their subjects, then the others by their
-// tags. What is known there stays: see Merge. Children need nothing. An *Error is about the destination; with an error comes what was
-// made known until then.
+// Announce makes attachments known at a destination that has their manifests: referrers by their
+// subjects, then the others by their tags. What is known there stays: see Merge. Children need
+// nothing. An *Error is about the destination; with an error comes what was made known until then.
 func Announce(ctx context.Context, dst Destination, store Store, attached []Attachment) (Announced, error) {
 	var out Announced
 	referrers := map[digest.Digest][]imgspecv1.Descriptor{}
@@ -56,39 +57,42 @@ func Announce(ctx context.Context, dst Destination, store Store, attached []Atta
 	put := func(ctx context.Context, subject digest.Digest) (struct{}, error) {
 		return struct{}{}, dst.Referrers.PutReferrers(ctx, subject, referrers[subject])
 	}
-	err := inflight.Ask(ctx, dst.Budget, slices.Sorted(maps.Keys(referrers)), put, func(subject digest.Digest, _ struct{}, err error) error {
+	notePut := func(subject digest.Digest, _ struct{}, err error) error {
 		if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
 			out.NotListable = append(out.NotListable, no)
 		} else if err != nil {
 			return &Error{"announcing referrers of", subject.String(), err}
 		}
 		return nil
-	})
-	if err != nil {
+	}
+	subjects := slices.Sorted(maps.Keys(referrers))
+	if err := inflight.Ask(ctx, dst.Budget, subjects, put, notePut); err != nil {
 		return out, err
 	}
-	tag := func(ctx context.Context, a Attachment) ([]string, error) { return store.tag(ctx, dst.Referrers, a) }
-	err = inflight.Ask(ctx, dst.Budget, tagged, tag, func(_ Attachment, replaced []string, err error) error {
+	tag := func(ctx context.Context, a Attachment) ([]string, error) { return store.tag(ctx, dst, a) }
+	noteTag := func(_ Attachment, replaced []string, err error) error {
 		out.Replaced = append(out.Replaced, replaced...)
 		if err == nil {
 			out.Tags++
 		}
 		return err
-	})
+	}
+	err := inflight.Ask(ctx, dst.Budget, tagged, tag, noteTag)
 	return out, err
 }
 
 // tag makes the tag of a name it, too, and says what it does not name any longer.
-func (s *Store) tag(ctx context.Context, dst endpoint.ReferrerDestination, a Attachment) (replaced []string, err error) {
+func (s *Store) tag(ctx context.Context, dst Destination, a Attachment) (replaced []string, err error) {
 	ours, err := s.Read(ctx, a.Digest)
 	if err != nil {
 		return nil, err
 	}
 	err = s.Put(ctx, ours, func() error {
-		return dst.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) {
+		return dst.Referrers.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) {
 			m := Merge(a.Tag, there, ours)
 			if m.Replaced {
-				replaced = append(replaced, fmt.Sprintf("tag %s named %s at the destination, and now names %s", a.Tag, there.Digest, ours.Digest))
+				replaced = append(replaced, fmt.Sprintf("tag %s named %s at the destination, and now names %s",
+					a.Tag, there.Digest, ours.Digest))
 			}
 			return m.Doc, s.putConfig(ctx, m.Config)
 		})
@@ -105,8 +109,10 @@ func (s *Store) putConfig(ctx context.Context, config []byte) error {
 		return nil
 	}
 	blob := endpoint.Blob{
-		Digest: digest.FromBytes(config), Size: int64(len(config)), MediaType: imgspecv1.MediaTypeImageConfig, Config: true,
+		Digest: digest.FromBytes(config), Size: int64(len(config)),
+		MediaType: imgspecv1.MediaTypeImageConfig, Config: true,
 	}
-	_, err := s.Blobs.PutBlob(ctx, blob, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config)), nil })
+	open := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config)), nil }
+	_, err := s.Blobs.PutBlob(ctx, blob, open)
 	return err
 }

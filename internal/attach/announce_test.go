@@ -18,7 +18,8 @@ func store(here, there *repository) Store {
 	return Store{Blobs: there, Read: here.Manifest, Put: func(_ context.Context, _ endpoint.Document, put func() error) error { return put() }}
 }
 
-// TestAnnounce: referrers are listed with their descriptors, tags name what they named at the source, children need nothing.
+// TestAnnounce: referrers are listed with their descriptors, tags name what they named at the
+// source, children need nothing.
 func TestAnnounce(t *testing.T) {
 	image := digest.FromString("image")
 	sbom, ours := artifact(t, sbomType, image, "sbom"), artifact(t, "", "", "ours", signature("a"))

@@ -13,8 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// An Attachment is a manifest or list that belongs to another one, its subject: a referrer, what a digest tag names, or a child of
-// either.
+// An Attachment is a manifest or list that belongs to another one, its subject: a referrer, what a
+// digest tag names, or a child of either.
 type Attachment struct {
 	Subject digest.Digest
 	// Descriptor is what it is listed as; of what Find returns, what it says of itself.
@@ -38,15 +38,14 @@ func compareAttachments(a, b Attachment) int {
 	return cmp.Or(cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Digest, b.Digest))
 }
 
-// A Reader reads manifests and lists by their digests. An error that wraps endpoint.ErrNotFound says that one is definitely absent.
-type Reader interface {
-	Manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error)
-}
+// A Read reads a manifest or list by its digest. An error that wraps endpoint.ErrNotFound says that
+// it is definitely absent.
+type Read func(ctx context.Context, d digest.Digest) (endpoint.Document, error)
 
 // A Source is where attachments are looked for.
 type Source struct {
 	Referrers endpoint.ReferrerSource
-	Manifests Reader
+	Manifest  Read
 	// Held returns what has been read already: that is not read again.
 	Held func(digest.Digest) (endpoint.Document, bool)
 	// Budget counts everything in flight.
@@ -58,7 +57,7 @@ func (s *Source) read(ctx context.Context, d digest.Digest) (endpoint.Document, 
 	if doc, ok := s.Held(d); ok {
 		return doc, nil
 	}
-	return s.Manifests.Manifest(ctx, d)
+	return s.Manifest(ctx, d)
 }
 
 // A Question is what is attached to a subject: by a tag, or, if that is "", as referrers.
@@ -99,7 +98,8 @@ func (s *Source) ask(ctx context.Context, q Question) (answer, error) {
 	return answer{attached: attached}, nil
 }
 
-// Error says which operation failed, on which object. At which side follows from the function that returns it.
+// Error says which operation failed, on which object. At which side follows from the function that
+// returns it.
 type Error struct {
 	Op     string // such as "reading tag"
 	Object string // a digest, or a tag
@@ -119,8 +119,8 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("%s, named by the attached list %s, is missing", e.Child, e.List)
 }
 
-// LimitError says that more is attached to what is copied than this package is willing to hold. Nothing has been written.
-// The source is hostile or broken; narrow ReferrerTypes, or do without.
+// LimitError says that more is attached to what is copied than this package is willing to hold.
+// Nothing has been written. The source is hostile or broken; narrow ReferrerTypes, or do without.
 type LimitError struct {
 	What  string
 	Limit int64

@@ -33,11 +33,11 @@ type Comparison struct {
 	byManifest []Attachment
 }
 
-// Compare asks a destination which of attached it knows as what they are. As with every question about what is there already, an
-// answer that does not come is no reason to fail. read returns the manifests and lists of attached, and its errors end the
-// comparison as they are.
+// Compare asks a destination which of attached it knows as what they are. As with every question
+// about what is there already, an answer that does not come is no reason to fail. read returns the
+// manifests and lists of attached, and its errors end the comparison as they are.
 func Compare(
-	ctx context.Context, dst Destination, attached []Attachment, read func(context.Context, digest.Digest) (endpoint.Document, error),
+	ctx context.Context, dst Destination, attached []Attachment, read Read,
 ) (Comparison, error) {
 	c := Comparison{known: map[Key]bool{}}
 	var subjects []digest.Digest // of referrers
@@ -69,12 +69,14 @@ func Compare(
 }
 
 // askReferrers returns the referrers of subjects that the destination lists.
-func (c *Comparison) askReferrers(ctx context.Context, dst Destination, subjects []digest.Digest) (map[Key]bool, error) {
+func (c *Comparison) askReferrers(
+	ctx context.Context, dst Destination, subjects []digest.Digest,
+) (map[Key]bool, error) {
 	ask := func(ctx context.Context, subject digest.Digest) ([]imgspecv1.Descriptor, error) {
 		return dst.Referrers.Referrers(ctx, subject, "")
 	}
 	listed := map[Key]bool{}
-	err := inflight.Ask(ctx, dst.Budget, subjects, ask, func(subject digest.Digest, there []imgspecv1.Descriptor, err error) error {
+	note := func(subject digest.Digest, there []imgspecv1.Descriptor, err error) error {
 		if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
 			c.NotListable = append(c.NotListable, no)
 			return nil
@@ -87,13 +89,14 @@ func (c *Comparison) askReferrers(ctx context.Context, dst Destination, subjects
 			listed[Key{Subject: subject, Digest: r.Digest}] = true
 		}
 		return nil
-	})
+	}
+	err := inflight.Ask(ctx, dst.Budget, subjects, ask, note)
 	return listed, err
 }
 
 // askTags notes which of what is tagged is all in what the tag names.
 func (c *Comparison) askTags(
-	ctx context.Context, dst Destination, tagged []Attachment, read func(context.Context, digest.Digest) (endpoint.Document, error),
+	ctx context.Context, dst Destination, tagged []Attachment, read Read,
 ) error {
 	ask := func(ctx context.Context, a Attachment) (bool, error) {
 		there, err := dst.Referrers.Tagged(ctx, a.Tag)
@@ -114,7 +117,8 @@ func (c *Comparison) isNotListable(subject digest.Digest) bool {
 	return slices.ContainsFunc(c.NotListable, func(no *endpoint.NotListableError) bool { return no.Subject == subject })
 }
 
-// Manifests returns the distinct manifests and lists that the destination has to be asked for: see Known.
+// Manifests returns the distinct manifests and lists that the destination has to be asked for: see
+// Known.
 func (c *Comparison) Manifests() []digest.Digest {
 	var digests []digest.Digest
 	asked := map[digest.Digest]bool{}
@@ -127,7 +131,8 @@ func (c *Comparison) Manifests() []digest.Digest {
 	return digests
 }
 
-// Known returns the attachments that the destination knows as what they are, where present are the manifests that it has.
+// Known returns the attachments that the destination knows as what they are, where present are the
+// manifests that it has.
 func (c *Comparison) Known(present map[digest.Digest]bool) map[Key]bool {
 	known := maps.Clone(c.known)
 	for _, a := range c.byManifest {

@@ -80,7 +80,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestCompareAsksOnce asks about each subject and each manifest once, and says of each attachment whether it is known.
+// TestCompareAsksOnce asks about each subject and each manifest once, and says of each attachment
+// whether it is known.
 func TestCompareAsksOnce(t *testing.T) {
 	image, list := digest.FromString("image"), digest.FromString("list")
 	a, b := artifact(t, sbomType, image, "a"), artifact(t, sbomType, image, "b")

@@ -14,8 +14,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// mediaTypeOf is the media type by which a document is read: its own word goes before what it was declared to be. What is nothing at
-// all is refused where it is parsed.
+// mediaTypeOf is the media type by which a document is read: its own word goes before what it was
+// declared to be. What is nothing at all is refused where it is parsed.
 func mediaTypeOf(doc endpoint.Document) string {
 	declared := cmp.Or(doc.Misdeclared, doc.MediaType)
 	return cmp.Or(manifest.TypeOf(doc.Bytes, declared), imgspecv1.MediaTypeImageManifest)
@@ -24,7 +24,8 @@ func mediaTypeOf(doc endpoint.Document) string {
 // IsList reports whether a document is to be read as a list.
 func IsList(doc endpoint.Document) bool { return manifest.IsListMediaType(mediaTypeOf(doc)) }
 
-// describe completes an attachment by what its manifest or list says of itself. A referrer's subject is the one that it names.
+// describe completes an attachment by what its manifest or list says of itself. A referrer's
+// subject is the one that it names.
 func describe(a Attachment, doc endpoint.Document) (Attachment, error) {
 	a.Size, a.MediaType = int64(len(doc.Bytes)), mediaTypeOf(doc)
 	var subject digest.Digest
@@ -39,8 +40,10 @@ func describe(a Attachment, doc endpoint.Document) (Attachment, error) {
 		if err != nil {
 			return a, err
 		}
-		// OCI distribution specification v1.1, "Listing Referrers": the type of the config stands in for an absent artifact type.
-		subject, a.ArtifactType, a.Annotations = image.Subject, cmp.Or(image.ArtifactType, image.Config.MediaType), image.Annotations
+		// OCI distribution specification v1.1, "Listing Referrers": the type of the config stands
+		// in for an absent artifact type.
+		a.ArtifactType = cmp.Or(image.ArtifactType, image.Config.MediaType)
+		subject, a.Annotations = image.Subject, image.Annotations
 	}
 	if a.Tag == "" && !a.Child {
 		a.Subject = subject
@@ -63,7 +66,8 @@ func childrenOf(doc endpoint.Document) ([]Attachment, error) {
 	return children, nil
 }
 
-// Subject returns the subject that a manifest or list states, "" if there is none, and the children that a list names.
+// Subject returns the subject that a manifest or list states, "" if there is none, and the children
+// that a list names.
 func Subject(doc endpoint.Document) (subject digest.Digest, children []digest.Digest) {
 	if IsList(doc) {
 		list, err := manifest.Parse(doc.Bytes, mediaTypeOf(doc))
@@ -82,8 +86,9 @@ func Subject(doc endpoint.Document) (subject digest.Digest, children []digest.Di
 	return image.Subject, nil
 }
 
-// RefusedSubject returns the subject of doc if err, the answer to its PUT, names it as what is not there, and "" otherwise. A list
-// may name its subject as a child, too: then that is what the answer is about.
+// RefusedSubject returns the subject of doc if err, the answer to its PUT, names it as what is not
+// there, and "" otherwise. A list may name its subject as a child, too: then that is what the
+// answer is about.
 func RefusedSubject(err error, doc endpoint.Document) digest.Digest {
 	var registry *endpoint.RegistryError
 	if !errors.As(err, &registry) || !slices.Contains(sparsesupport.Statuses, registry.Status) {

@@ -147,7 +147,7 @@ func (r *repository) Flush(context.Context) error { return nil }
 
 // source is the repository as a source that holds documents already.
 func (r *repository) source(held ...endpoint.Document) Source {
-	return Source{Referrers: r, Manifests: r, Budget: semaphore.NewWeighted(4), Held: func(d digest.Digest) (endpoint.Document, bool) {
+	return Source{Referrers: r, Manifest: r.Manifest, Budget: semaphore.NewWeighted(4), Held: func(d digest.Digest) (endpoint.Document, bool) {
 		i := slices.IndexFunc(held, func(doc endpoint.Document) bool { return doc.Digest == d })
 		if i < 0 {
 			return endpoint.Document{}, false

@@ -28,16 +28,20 @@ const (
 
 // Choices say what is looked for.
 type Choices struct {
-	// Referrers are looked for. The source may leave out those that are not of ReferrerTypes, if there are any; it need not.
+	// Referrers are looked for. The source may leave out those that are not of ReferrerTypes, if
+	// there are any; it need not.
 	Referrers     bool
 	ReferrerTypes []string
-	// DigestTags are looked for: cosign's tags. Those of the signatures of what Unsigned says are not.
+	// DigestTags are looked for: cosign's tags. Those of the signatures of what Unsigned says are
+	// not.
 	DigestTags bool
 	Unsigned   func(subject digest.Digest) bool
-	// Follows reports whether an attachment is copied if its subject is: what is not takes nothing with it. It decides by the artifact
-	// type that is listed, if that tells something, before the attachment is read.
+	// Follows reports whether an attachment is copied if its subject is: what is not takes nothing
+	// with it. It decides by the artifact type that is listed, if that tells something, before the
+	// attachment is read.
 	Follows func(Attachment) bool
-	// SkipMissing leaves out children of attached lists that are missing; otherwise, they are a *MissingError.
+	// SkipMissing leaves out children of attached lists that are missing; otherwise, they are a
+	// *MissingError.
 	SkipMissing bool
 }
 
@@ -73,16 +77,18 @@ type Found struct {
 	Warnings []string
 }
 
-// Find returns what is attached to subjects, to that, and so on. What is listed is read, and is what it says itself: a referrer
-// that is not there, or names another subject, is none, and so is what a tag names if it is no manifest.
+// Find returns what is attached to subjects, to that, and so on. What is listed is read, and is
+// what it says itself: a referrer that is not there, or names another subject, is none, and so is
+// what a tag names if it is no manifest.
 //
-// Questions are asked concurrently. Where the source says that it does not tell (endpoint.ErrUnknown), that is a warning; any other
-// failure is an *Error. Too much of anything is a *LimitError, and a child that is missing a *MissingError. With an error comes what
-// was found until then.
+// Questions are asked concurrently. Where the source says that it does not tell
+// (endpoint.ErrUnknown), that is a warning; any other failure is an *Error. Too much of anything is
+// a *LimitError, and a child that is missing a *MissingError. With an error comes what was found
+// until then.
 func Find(ctx context.Context, src Source, choices Choices, subjects []digest.Digest) (Found, error) {
 	f := &finder{
-		Source: src, Choices: choices, tree: map[digest.Digest]bool{}, read: map[digest.Digest]endpoint.Document{},
-		missing: map[digest.Digest]bool{}, seen: map[Key]bool{},
+		Source: src, Choices: choices, tree: map[digest.Digest]bool{}, seen: map[Key]bool{},
+		read: map[digest.Digest]endpoint.Document{}, missing: map[digest.Digest]bool{},
 	}
 	for _, d := range subjects {
 		f.tree[d] = true
@@ -94,7 +100,8 @@ func Find(ctx context.Context, src Source, choices Choices, subjects []digest.Di
 	return f.found, err
 }
 
-// A finder goes from step to step: first to what is attached to the tree, then to what is attached to that, and so on.
+// A finder goes from step to step: first to what is attached to the tree, then to what is attached
+// to that, and so on.
 type finder struct {
 	Source
 	Choices
@@ -157,7 +164,7 @@ func (f *finder) step(ctx context.Context, subjects []digest.Digest) error {
 		return err
 	}
 	f.warnUnasked()
-	if err := inflight.Ask(ctx, f.Budget, f.unread(), f.Manifests.Manifest, f.noteManifest); err != nil {
+	if err := inflight.Ask(ctx, f.Budget, f.unread(), f.Manifest, f.noteManifest); err != nil {
 		return err
 	}
 	slices.SortFunc(f.candidates, compareAttachments)
@@ -228,7 +235,8 @@ func (f *finder) list(candidates []Attachment) error {
 	return nil
 }
 
-// otherType reports whether who lists a candidate says that its type is not selected: then it is not read.
+// otherType reports whether who lists a candidate says that its type is not selected: then it is
+// not read.
 func (f *finder) otherType(c Attachment) bool {
 	return !endpoint.TellsNothing(c.ArtifactType) && !f.Follows(c)
 }

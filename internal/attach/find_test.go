@@ -32,7 +32,8 @@ func ofTypes(types ...string) Choices {
 	return c
 }
 
-// TestFind finds what is attached to an image, in a world that a case makes. The image is held already.
+// TestFind finds what is attached to an image, in a world that a case makes. The image is held
+// already.
 func TestFind(t *testing.T) {
 	image := artifact(t, "", "", "image")
 	d := image.Digest
@@ -228,7 +229,8 @@ func shortener(names map[string]digest.Digest) func(string) string {
 	return strings.NewReplacer(pairs...).Replace
 }
 
-// TestFoundDescribesItself: what comes back is what a manifest says of itself, not what it is listed as, and subjects come first.
+// TestFoundDescribesItself: what comes back is what a manifest says of itself, not what it is
+// listed as, and subjects come first.
 func TestFoundDescribesItself(t *testing.T) {
 	image := artifact(t, "", "", "image")
 	sbom := artifact(t, sbomType, image.Digest, "sbom")
@@ -249,7 +251,8 @@ func TestFoundDescribesItself(t *testing.T) {
 	assert.Equal(t, imgspecv1.MediaTypeEmptyJSON, found.Attachments[1].ArtifactType, "that of the config")
 }
 
-// TestChildrenOfTheTreeAreNotAttached: what a list that is copied names is copied with it, or not; it is not attached to it.
+// TestChildrenOfTheTreeAreNotAttached: what a list that is copied names is copied with it, or not;
+// it is not attached to it.
 func TestChildrenOfTheTreeAreNotAttached(t *testing.T) {
 	image := artifact(t, "", "", "image")
 	list := index(t, "", "", image.Digest)

@@ -24,13 +24,14 @@ type Merged struct {
 	Replaced bool
 }
 
-// Merge returns what a digest tag is to name at a destination. At the source it names ours; at the destination it names there,
-// the zero Document if nothing.
+// Merge returns what a digest tag is to name at a destination. At the source it names ours; at the
+// destination it names there, the zero Document if nothing.
 //
-// The manifests of .sig and .att tags are lists of signatures and attestations, a layer each, to which cosign adds, and containers/image
-// does: so nothing that the destination has is lost. If one manifest has all layers of the other, the tag names that, the source's if
-// they are equal; else, a new one with the layers of both. An SBOM is one document: there, and where the manifests cannot be merged, the tag
-// follows the source.
+// The manifests of .sig and .att tags are lists of signatures and attestations, a layer each, to
+// which cosign adds, and containers/image does: so nothing that the destination has is lost. If one
+// manifest has all layers of the other, the tag names that, the source's if they are equal; else, a
+// new one with the layers of both. An SBOM is one document: there, and where the manifests cannot
+// be merged, the tag follows the source.
 func Merge(tag string, there, ours endpoint.Document) Merged {
 	switch {
 	case there.Digest == "" || there.Digest == ours.Digest:
@@ -55,7 +56,8 @@ func Merge(tag string, there, ours endpoint.Document) Merged {
 	return Merged{Doc: merged, Config: config}
 }
 
-// layers are those of the manifest of a digest tag, as text. Signatures of one payload differ in their annotations only.
+// layers are those of the manifest of a digest tag, as text. Signatures of one payload differ in
+// their annotations only.
 type layers struct {
 	doc   endpoint.Document
 	image *manifest.Image
@@ -106,8 +108,8 @@ func (l layers) without(other layers) []int {
 	return rest
 }
 
-// with returns the manifest with the layers of other that it lacks added. If its config is an image's, that has to name the layers, and is
-// a new one.
+// with returns the manifest with the layers of other that it lacks added. If its config is an
+// image's, that has to name the layers, and is a new one.
 func (l layers) with(other layers) (endpoint.Document, []byte, error) {
 	members := map[string]json.RawMessage{}
 	if err := json.Unmarshal(l.doc.Bytes, &members); err != nil {
@@ -135,7 +137,8 @@ func (l layers) with(other layers) (endpoint.Document, []byte, error) {
 	return endpoint.Document{Digest: digest.FromBytes(merged), MediaType: l.image.MediaType, Bytes: merged}, config, err
 }
 
-// layersConfig is the config of an image that consists of layers which are not compressed, as signatures and attestations are.
+// layersConfig is the config of an image that consists of layers which are not compressed, as
+// signatures and attestations are.
 func layersConfig(all []manifest.Descriptor) ([]byte, error) {
 	config := imgspecv1.Image{RootFS: imgspecv1.RootFS{Type: "layers"}}
 	for _, layer := range all {

@@ -16,9 +16,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// signatureTypes are beginnings of the artifact types of signatures: bundles of sigstore's, which cosign 3 writes, in all their
-// versions (sigstore's protobuf-specs, "Bundle"), cosign 2's under COSIGN_EXPERIMENTAL, and notation's (notaryproject, "OCI
-// signatures").
+// signatureTypes are beginnings of the artifact types of signatures: bundles of sigstore's, which
+// cosign 3 writes, in all their versions (sigstore's protobuf-specs, "Bundle"), cosign 2's under
+// COSIGN_EXPERIMENTAL, and notation's (notaryproject, "OCI signatures").
 var signatureTypes = []string{
 	"application/vnd.dev.sigstore.bundle", "application/vnd.dev.cosign.artifact.sig.", "application/vnd.cncf.notary.",
 }
@@ -27,7 +27,8 @@ func isSignatureType(artifactType string) bool {
 	return slices.ContainsFunc(signatureTypes, func(t string) bool { return strings.HasPrefix(artifactType, t) })
 }
 
-// maxUntoldReferrers is how many referrers of one copy, that are listed without saying what they are, are read.
+// maxUntoldReferrers is how many referrers of one copy, that are listed without saying what they
+// are, are read.
 const maxUntoldReferrers = 200
 
 // Signatures are those that are attached to a list, as far as it is known.
@@ -36,17 +37,20 @@ type Signatures struct {
 	Found []string
 	// Unknown says what could not be asked, and why; "" if everything was.
 	Unknown string
-	// Unanswered is set if whoever would know was asked and did not let us in, or did not answer. Only with Unknown.
+	// Unanswered is set if whoever would know was asked and did not let us in, or did not answer.
+	// Only with Unknown.
 	Unanswered bool
 }
 
-// UnknownSignatures are those of a list of which what could not be asked, for the reason that err says.
+// UnknownSignatures are those of a list of which what could not be asked, for the reason that err
+// says.
 func UnknownSignatures(what string, err error) Signatures {
 	return Signatures{Unknown: fmt.Sprintf("%s: %v", what, err), Unanswered: endpoint.IsUnanswered(err)}
 }
 
-// FindSignatures looks for signatures that are attached to lists. What Find has found for choices is not asked for again. Lists of
-// which nothing is found, and everything could be asked, are absent. No answer is an error: an error says that ctx ended.
+// FindSignatures looks for signatures that are attached to lists. What Find has found for choices
+// is not asked for again. Lists of which nothing is found, and everything could be asked, are
+// absent. No answer is an error: an error says that ctx ended.
 func FindSignatures(
 	ctx context.Context, src Source, lists []digest.Digest, choices Choices, found []Attachment,
 ) (map[digest.Digest]Signatures, error) {
@@ -95,7 +99,8 @@ func (f signatureFinder) noteKnown(d digest.Digest, known []Attachment) {
 	}
 }
 
-// noteAnswer notes what a question has found. It returns referrers whose manifests have to say what they are, as many as may be read.
+// noteAnswer notes what a question has found. It returns referrers whose manifests have to say what
+// they are, as many as may be read.
 func (f signatureFinder) noteAnswer(q Question, a answer, err error, most int) (untold []Attachment) {
 	what := "its referrers"
 	if q.Tag != "" {
@@ -150,7 +155,8 @@ func (f signatureFinder) add(d digest.Digest, name string) {
 	f[d] = s
 }
 
-// unknown notes that something could not be asked. One such thing is enough for a reader: the one that decides.
+// unknown notes that something could not be asked. One such thing is enough for a reader: the one
+// that decides.
 func (f signatureFinder) unknown(d digest.Digest, what string, err error) {
 	s, u := f[d], UnknownSignatures(what, err)
 	if s.Unknown == "" || u.Unanswered && !s.Unanswered {
@@ -162,7 +168,8 @@ func (f signatureFinder) unknown(d digest.Digest, what string, err error) {
 // Carried are the signatures that travel as what digest tags name, by what they sign.
 type Carried map[digest.Digest]map[string]bool
 
-// CarriedBy returns the signatures that travel with attachments. held returns their manifests; one without has none.
+// CarriedBy returns the signatures that travel with attachments. held returns their manifests; one
+// without has none.
 func CarriedBy(attached []Attachment, held func(digest.Digest) (endpoint.Document, bool)) Carried {
 	carried := Carried{}
 	for _, a := range attached {

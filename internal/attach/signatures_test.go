@@ -114,7 +114,8 @@ func TestFindSignatures(t *testing.T) {
 	}
 }
 
-// TestSignaturesOfManyReferrers: as many manifests are read for all lists as there may be, and no more.
+// TestSignaturesOfManyReferrers: as many manifests are read for all lists as there may be, and no
+// more.
 func TestSignaturesOfManyReferrers(t *testing.T) {
 	r := newRepository()
 	lists := []digest.Digest{digest.FromString("a"), digest.FromString("b")}
@@ -130,7 +131,8 @@ func TestSignaturesOfManyReferrers(t *testing.T) {
 	assert.Len(t, read, maxUntoldReferrers)
 }
 
-// TestTheWorstUnknownDecides: a question that was refused goes before one that was not understood, whichever comes first.
+// TestTheWorstUnknownDecides: a question that was refused goes before one that was not understood,
+// whichever comes first.
 func TestTheWorstUnknownDecides(t *testing.T) {
 	denied := &endpoint.RegistryError{Status: 401}
 	for _, errs := range [][]error{{errBroken, denied}, {denied, errBroken}, {denied, &endpoint.RegistryError{Status: 500}}} {

@@ -1,4 +1,5 @@
-// Package digesttag has the names of tags that stand for a digest, under which cosign files signatures and attestations.
+// Package digesttag has the names of tags that stand for a digest, under which cosign files
+// signatures and attestations.
 package digesttag
 
 import (
@@ -15,10 +16,12 @@ const (
 	SBOM         = ".sbom"
 )
 
-// longest is how many characters a tag may have (OCI distribution specification v1.1, "Pulling manifests").
+// longest is how many characters a tag may have (OCI distribution specification v1.1, "Pulling
+// manifests").
 const longest = 128
 
-// Name returns the tag that is named after a digest, with a suffix, "" if it would be longer than tags are.
+// Name returns the tag that is named after a digest, with a suffix, "" if it would be longer than
+// tags are.
 func Name(d digest.Digest, suffix string) string {
 	tag := strings.Replace(d.String(), ":", "-", 1) + suffix
 	if len(tag) > longest {

@@ -1,5 +1,5 @@
-// Package inflight runs what waits for others, such as requests, at the same time, within a budget: a semaphore that counts
-// everything in flight, of one copy or of several.
+// Package inflight runs what waits for others, such as requests, at the same time, within a budget:
+// a semaphore that counts everything in flight, of one copy or of several.
 package inflight
 
 import (
@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Each runs f for each element, with a slot of the budget, and returns the first error. It always waits for everything that it
-// started, and it never returns nil if ctx ended.
+// Each runs f for each element, with a slot of the budget, and returns the first error. It always
+// waits for everything that it started, and it never returns nil if ctx ended.
 func Each[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, f func(context.Context, T) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, e := range elements {
@@ -29,8 +29,9 @@ func Each[T any](ctx context.Context, budget *semaphore.Weighted, elements []T, 
 	return context.Cause(ctx)
 }
 
-// Ask is Each for questions: it runs ask for each element, and gives note the answers one at a time, in the order in which they
-// come. The first error of note ends it; what an error of ask means is note's to decide.
+// Ask is Each for questions: it runs ask for each element, and gives note the answers one at a
+// time, in the order in which they come. The first error of note ends it; what an error of ask
+// means is note's to decide.
 func Ask[T, A any](ctx context.Context, budget *semaphore.Weighted, elements []T,
 	ask func(context.Context, T) (A, error), note func(T, A, error) error,
 ) error {
