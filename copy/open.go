@@ -159,11 +159,17 @@ func how(end any) string {
 	return "transport"
 }
 
-// mountAcross lets a registry take blobs from the source's repository, if it has that too.
+// mountAcross lets a registry take blobs from the source's repository, if it has that too, or from those that the source knows of.
 func (e *ends) mountAcross() {
-	src, ok := e.src.(*registry.Source)
-	if dst, both := e.dst.(*registry.Destination); ok && both {
+	dst, ok := e.dst.(*registry.Destination)
+	if !ok {
+		return
+	}
+	switch src := e.src.(type) {
+	case *registry.Source:
 		dst.MountFrom(src)
+	case endpoint.Scattered:
+		dst.MountEach(src.Elsewhere)
 	}
 }
 

@@ -1,7 +1,6 @@
 package bundle_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -373,28 +372,44 @@ func TestSince(t *testing.T) {
 
 	_, err = c.load(c.open(monday, nil), dst, "app:1", all())
 	require.NoError(t, err)
-	var asked []bundle.Blob
-	from := func(_ context.Context, b bundle.Blob) (io.ReadCloser, error) {
-		asked = append(asked, b) // one after another: see MaxParallelDownloads
-		content, ok := dst.Blob(strings.TrimPrefix(b.Repository, c.src.Host()+"/"), b.Digest)
-		if !ok {
-			return nil, errors.New("it is gone")
-		}
-		return io.NopCloser(strings.NewReader(string(content))), nil
-	}
-	// A Copier that does not know where the blobs are has to read them.
-	c.copier = copy.NewCopier(copy.CopierOptions{MaxParallelDownloads: 1})
-	_, err = c.load(c.open(tuesday, &bundle.OpenOptions{Earlier: from}), dst, "other:1", all())
+	c.forget() // where blobs are is not known of copies before
+	_, err = c.load(c.open(tuesday, c.loadedAt(dst)), dst, "other:1", all())
 	require.NoError(t, err)
-	assert.Len(t, asked, len(f.Blobs(imagetest.Top)))
 	imagetest.CheckRegistry(t, dst, "other", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+	assert.Zero(t, dst.Count(isBlob), "they are mounted")
+	for _, d := range f.Blobs(imagetest.Top) {
+		dst.DeleteBlob("app", d)
+	}
+	c.forget()
+	look := all()
+	look.CheckBlobs = true
+	_, err = c.load(c.open(tuesday, c.loadedAt(dst)), dst, "other:1", look)
+	require.NoError(t, err, "they are where they have to be, and not where they were mounted from any more")
 
-	dst.DeleteBlob("app", f.Blobs(imagetest.Top)[0])
-	c.copier = copy.NewCopier(copy.CopierOptions{MaxParallelDownloads: 1})
+	without := registrytest.Start(t, registrytest.Options{IgnoreMounts: true})
+	f.PushTo(without, "app", "1", imagetest.Top)
+	_, err = c.load(c.open(tuesday, c.loadedAt(without)), without, "other:1", all())
+	require.NoError(t, err)
+	imagetest.CheckRegistry(t, without, "other", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
+	assert.NotZero(t, without.Count(isBlob), "they are read")
+
 	empty := registrytest.Start(t, registrytest.Options{})
-	_, err = c.load(c.open(tuesday, &bundle.OpenOptions{Earlier: from}), empty, "other:1", all())
+	_, err = c.load(c.open(tuesday, c.loadedAt(empty)), empty, "other:1", all())
 	require.ErrorAs(t, err, &earlier)
-	assert.ErrorContains(t, err, "it is gone")
+	imagetest.CheckUnchanged(t, empty, "other", "1", "")
+}
+
+// loadedAt says that earlier bundles were loaded into a registry.
+func (c *carrier) loadedAt(r *registrytest.Registry) *bundle.OpenOptions {
+	return &bundle.OpenOptions{Loaded: func(repository string) (reference.Named, error) {
+		return reference.ParseNormalizedNamed(r.Host() + "/" + strings.TrimPrefix(repository, c.src.Host()+"/"))
+	}}
+}
+
+// forget makes the copies that follow know nothing of those before.
+func (c *carrier) forget() {
+	require.NoError(c, c.copier.Close())
+	c.copier = copy.NewCopier(copy.CopierOptions{})
 }
 
 // TestDamageIsSeen before the tag is written.

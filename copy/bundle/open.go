@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
@@ -19,10 +18,10 @@ import (
 
 // OpenOptions are the choices of Open. The zero value is useful, and so is a nil *OpenOptions.
 type OpenOptions struct {
-	// Earlier reads a blob that an earlier bundle brought, from where that was loaded: Blob.Repository and Blob.Manifest say where it
-	// was put. It is called for blobs that the destination does not have, and may be called concurrently. Nil means that there is no
-	// such place: then a copy that needs one fails, with an *EarlierError as for any error of Earlier.
-	Earlier func(context.Context, Blob) (io.ReadCloser, error)
+	// Loaded returns to which repository images were loaded that were in another, as Blob.Repository calls it. Blobs that an earlier
+	// bundle brought are mounted from there, or read, with Options.SourceCtx of the copy. Nil means that nothing was loaded: then a
+	// copy fails whose destination lacks such a blob, with an *EarlierError. It may be called concurrently.
+	Loaded func(repository string) (reference.Named, error)
 }
 
 // A Bundle is a bundle that is read. Its methods may be called concurrently, but for Close.
@@ -35,8 +34,8 @@ type Bundle struct {
 	entries map[string]imgspecv1.Descriptor // of index.json, by name
 	types   map[digest.Digest]string        // media types that index.json states
 	blobs   map[digest.Digest]Blob
-	sigs    types.ImageSource // nil if there are no signatures
-	earlier func(context.Context, Blob) (io.ReadCloser, error)
+	sigs    types.ImageSource                                // nil if there are no signatures
+	loaded  func(repository string) (reference.Named, error) // may be nil
 }
 
 // Open opens the bundle at path: a directory, or an archive, which is unpacked below os.TempDir until Close. What it says of its content
@@ -51,7 +50,7 @@ func Open(ctx context.Context, path string, options *OpenOptions) (*Bundle, erro
 	}
 	b := &Bundle{path: path, dir: files(path), record: record}
 	if options != nil {
-		b.earlier = options.Earlier
+		b.loaded = options.Loaded
 	}
 	if err := b.open(ctx); err != nil {
 		return nil, errors.Join(err, b.Close())

@@ -15,6 +15,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -27,6 +28,7 @@ import (
 type source struct {
 	*Bundle
 	ref        types.ImageReference // that the image had
+	sys        *types.SystemContext // for what earlier bundles brought
 	repository string
 	image      Image
 	top        endpoint.Document
@@ -42,9 +44,10 @@ var (
 	_ endpoint.NativeSource   = (*source)(nil)
 	_ endpoint.ReferrerSource = (*source)(nil)
 	_ endpoint.Changer        = (*source)(nil)
+	_ endpoint.Scattered      = (*source)(nil)
 )
 
-func newSource(b *Bundle, named reference.Named) (*source, error) {
+func newSource(b *Bundle, named reference.Named, sys *types.SystemContext) (*source, error) {
 	name := named.String()
 	image, ok := b.images[name]
 	if !ok {
@@ -58,7 +61,7 @@ func newSource(b *Bundle, named reference.Named) (*source, error) {
 		return nil, err
 	}
 	s := &source{
-		Bundle: b, ref: ref, repository: named.Name(), image: image,
+		Bundle: b, ref: ref, sys: sys, repository: named.Name(), image: image,
 		absent: map[digest.Digest]bool{}, read: map[digest.Digest]endpoint.Signatures{}, declared: map[digest.Digest]string{},
 	}
 	for _, d := range image.Absent {
@@ -150,21 +153,64 @@ func (s *source) BlobSize(_ context.Context, b endpoint.Blob) (int64, error) {
 
 // earlierBlob reads a blob that the bundle does not have.
 func (s *source) earlierBlob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
-	place, known := s.blobs[b.Digest]
-	switch {
-	case !known || s.record.Since == "":
+	if _, known := s.blobs[b.Digest]; !known || s.record.Since == "" {
 		return nil, damaged("it lacks the blob %s", b.Digest)
-	case s.earlier == nil || place.Repository == s.repository: // which was asked for it
-		return nil, &EarlierError{Blob: b.Digest, Since: s.record.before(), Err: endpoint.ErrNotFound}
+	}
+	failed := func(err error) error { return &EarlierError{Blob: b.Digest, Since: s.record.before(), Err: err} }
+	repository := s.Elsewhere(b)
+	if repository == nil {
+		return nil, failed(endpoint.ErrNotFound)
 	}
 	return &lateReader{open: func() (io.ReadCloser, error) {
-		r, err := s.earlier(ctx, place)
+		r, err := readBlob(ctx, repository, s.blobs[b.Digest], s.sys)
 		if err != nil {
-			return nil, &EarlierError{Blob: b.Digest, Since: s.record.before(), Err: err}
+			return nil, failed(err)
 		}
 		return r, nil
 	}}, nil
 }
+
+// Elsewhere implements endpoint.Scattered.
+func (s *source) Elsewhere(b endpoint.Blob) reference.Named {
+	place, known := s.blobs[b.Digest]
+	if !known || s.loaded == nil || place.Repository == s.repository || s.dir.has(b.Digest, -1) {
+		return nil // of the same repository, the destination has been asked
+	}
+	repository, err := s.loaded(place.Repository)
+	if err != nil {
+		return nil
+	}
+	return repository
+}
+
+// readBlob reads a blob from a registry.
+func readBlob(ctx context.Context, repository reference.Named, b Blob, sys *types.SystemContext) (io.ReadCloser, error) {
+	digested, err := reference.WithDigest(reference.TrimNamed(repository), b.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := docker.NewReference(digested)
+	if err != nil {
+		return nil, err
+	}
+	src, err := ref.NewImageSource(ctx, sys)
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: b.Digest, Size: b.Size}, none.NoCache)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return &blobReader{r, src}, nil
+}
+
+// A blobReader closes the source that it was read from.
+type blobReader struct {
+	io.ReadCloser
+	src types.ImageSource
+}
+
+func (b *blobReader) Close() error { return errors.Join(b.ReadCloser.Close(), b.src.Close()) }
 
 // A lateReader opens what it reads when it is read first: most of what is asked for turns out to be at the destination.
 type lateReader struct {

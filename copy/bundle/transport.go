@@ -98,8 +98,8 @@ func (r *bundleReference) NewImage(ctx context.Context, sys *types.SystemContext
 }
 
 // NewImageSource implements types.ImageReference, for others than package copy.
-func (r *bundleReference) NewImageSource(ctx context.Context, _ *types.SystemContext) (types.ImageSource, error) {
-	src, err := r.openSource(ctx)
+func (r *bundleReference) NewImageSource(ctx context.Context, sys *types.SystemContext) (types.ImageSource, error) {
+	src, err := r.openSource(ctx, sys)
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +117,15 @@ func (r *bundleReference) DeleteImage(context.Context, *types.SystemContext) err
 }
 
 // OpenSource implements endpoint.Native.
-func (r *bundleReference) OpenSource(ctx context.Context, _ *types.SystemContext) (endpoint.NativeSource, error) {
-	src, err := r.openSource(ctx)
+func (r *bundleReference) OpenSource(ctx context.Context, sys *types.SystemContext) (endpoint.NativeSource, error) {
+	src, err := r.openSource(ctx, sys)
 	if err != nil {
 		return nil, err
 	}
 	return src, nil
 }
 
-func (r *bundleReference) openSource(ctx context.Context) (*source, error) {
+func (r *bundleReference) openSource(ctx context.Context, sys *types.SystemContext) (*source, error) {
 	b := r.bundle
 	if b == nil {
 		var err error
@@ -133,7 +133,7 @@ func (r *bundleReference) openSource(ctx context.Context) (*source, error) {
 			return nil, err
 		}
 	}
-	src, err := newSource(b, r.named)
+	src, err := newSource(b, r.named, sys)
 	switch {
 	case r.bundle != nil:
 	case err != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 )
 
@@ -23,6 +24,13 @@ type NativeSource interface {
 	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The error wraps ErrNotFound if the blob is
 	// not there.
 	BlobSize(ctx context.Context, b Blob) (int64, error)
+}
+
+// A Scattered source lacks blobs that other repositories of the destination's registry may have.
+type Scattered interface {
+	// Elsewhere returns a repository that may have b, with any tag or digest or none; nil if none is known. It may be called
+	// concurrently.
+	Elsewhere(b Blob) reference.Named
 }
 
 // A Recorder is a Destination that keeps a record of what it was made of.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
@@ -112,7 +110,7 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	defer cancel()
 	l := &bundleLoader{c: c, target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
 	var err error
-	if l.bundle, err = bundle.Open(ctx, args[0], &bundle.OpenOptions{Earlier: l.earlier}); err != nil {
+	if l.bundle, err = bundle.Open(ctx, args[0], &bundle.OpenOptions{Loaded: l.loaded}); err != nil {
 		return orStopped(ctx, notABundle(err))
 	}
 	defer func() { _ = l.bundle.Close() }()
@@ -222,10 +220,9 @@ func (l *bundleLoader) destination(name string, d digest.Digest) (types.ImageRef
 	if err != nil {
 		return nil, asMisuse(&bundle.DamagedError{Err: fmt.Errorf("it names %q: %w", name, err)})
 	}
-	where := l.where(named.Name())
-	place, err := reference.ParseNormalizedNamed(where)
+	place, err := l.loaded(named.Name())
 	if err != nil {
-		return nil, misusef("%s would go to %q: %w", name, where, err)
+		return nil, misusef("%s would go to %q: %w", name, l.where(named.Name()), err)
 	}
 	switch n := named.(type) {
 	case reference.Digested:
@@ -244,6 +241,11 @@ func (l *bundleLoader) destination(name string, d digest.Digest) (types.ImageRef
 // where is the repository on the other side of one with a full name.
 func (l *bundleLoader) where(name string) string {
 	return l.target + "/" + rewritten(name, l.c.prefixes)
+}
+
+// loaded is where as a reference.
+func (l *bundleLoader) loaded(name string) (reference.Named, error) {
+	return reference.ParseNormalizedNamed(l.where(name))
 }
 
 // rewritten is the path of a repository on the other side: its name without the host, unless a rewrite applies.
@@ -321,7 +323,7 @@ func (l *bundleLoader) image(ctx context.Context, image *loadedImage) error {
 	var report copy.Report
 	options := copy.Options{
 		ImageListSelection: copy.CopyAllImages, MissingInstances: copy.SkipMissing, PreserveDigests: true, WidenedChildTags: l.c.childTags,
-		Referrers: copy.AllReferrers, DigestTags: true, KeepVoid: true, DestinationCtx: l.sys, Report: &report, Overview: l.progress,
+		Referrers: copy.AllReferrers, DigestTags: true, KeepVoid: true, SourceCtx: l.sys, DestinationCtx: l.sys, Report: &report, Overview: l.progress,
 	}
 	destination := l.places[image.Name]
 	_, err = l.copier.Image(ctx, l.policy, destination, source, &options)
@@ -366,36 +368,3 @@ func explainLoading(err error) error {
 	}
 	return &bundle.DamagedError{Err: failed}
 }
-
-// earlier reads a blob from where an earlier bundle put it.
-func (l *bundleLoader) earlier(ctx context.Context, b bundle.Blob) (io.ReadCloser, error) {
-	named, err := reference.ParseNormalizedNamed(l.where(b.Repository))
-	if err != nil {
-		return nil, err
-	}
-	digested, err := reference.WithDigest(reference.TrimNamed(named), b.Manifest)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := docker.NewReference(digested)
-	if err != nil {
-		return nil, err
-	}
-	src, err := ref.NewImageSource(ctx, l.sys)
-	if err != nil {
-		return nil, err
-	}
-	r, _, err := src.GetBlob(ctx, types.BlobInfo{Digest: b.Digest, Size: b.Size}, none.NoCache)
-	if err != nil {
-		return nil, errors.Join(err, src.Close())
-	}
-	return &blobOf{r, src}, nil
-}
-
-// A blobOf is a blob, with the source that it is read from.
-type blobOf struct {
-	io.ReadCloser
-	src types.ImageSource
-}
-
-func (b *blobOf) Close() error { return errors.Join(b.ReadCloser.Close(), b.src.Close()) }

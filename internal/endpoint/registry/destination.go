@@ -32,8 +32,10 @@ type Destination struct {
 	ownShared bool
 	stats     *counters
 	repo      *repository
-	origin    atomic.Pointer[string] // repository of the same host to mount blobs from, nil for none
-	inUse     atomic.Bool            // something was seen in the repository: there may be more
+	sys       *types.SystemContext
+	origin    atomic.Pointer[string]              // repository of the same host to mount blobs from, nil for none
+	locate    func(endpoint.Blob) reference.Named // see MountEach; may be nil
+	inUse     atomic.Bool                         // something was seen in the repository: there may be more
 	sigs      *signatureWriter
 	stored    func() (*signatureReader, error) // of the signatures that are there; made when it is needed
 }
@@ -48,7 +50,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 		return nil, err
 	}
 	d := &Destination{
-		ref: ref, name: name, shared: sh, stats: &counters{},
+		ref: ref, name: name, shared: sh, stats: &counters{}, sys: sys,
 		stored: sync.OnceValues(func() (*signatureReader, error) {
 			if err := checkOwnPlace(name, sys); err != nil {
 				return nil, err
@@ -74,6 +76,27 @@ func (d *Destination) MountFrom(s *Source) {
 		from.account() == to.account() {
 		d.origin.Store(&from.name)
 	}
+}
+
+// MountEach makes PutBlob ask the registry to take a blob that it does not have in the repository from the one that locate returns, which
+// may be nil for none, if that is one of the same registry and the credentials are the same. It must be called before PutBlob. locate may
+// be called concurrently.
+func (d *Destination) MountEach(locate func(endpoint.Blob) reference.Named) { d.locate = locate }
+
+// elsewhere is a repository of the same registry that b can be mounted from, as MountEach says; "" for none.
+func (d *Destination) elsewhere(b endpoint.Blob) string {
+	if d.locate == nil {
+		return ""
+	}
+	name := d.locate(b)
+	if name == nil {
+		return ""
+	}
+	from, err := pushRepository(name, d.sys, d.shared, d.stats)
+	if err != nil || from.host.registry != d.repo.host.registry || from.name == d.repo.name || from.account() != d.repo.account() {
+		return ""
+	}
+	return from.name
 }
 
 // Reference implements endpoint.Destination.

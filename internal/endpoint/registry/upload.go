@@ -33,6 +33,9 @@ func (d *Destination) howToStart(b endpoint.Blob) howToStart {
 	if origin := d.origin.Load(); origin != nil {
 		return howToStart{from: *origin}
 	}
+	if from := d.elsewhere(b); from != "" {
+		return howToStart{check: true, from: from} // it may be here, and not there any more
+	}
 	if origin := d.repo.host.blobs.origin(b.Digest, d.repo); origin != "" {
 		return howToStart{from: origin}
 	}
