@@ -241,6 +241,7 @@ func TestRemarks(t *testing.T) {
 		{"duplicate among late ones", `{"schemaVersion":2,"manifests":[],"x":{` + manyKeys(100) + `,§"k77":0}}`, "", `x.k77`, "duplicate key", manifest.Duplicate},
 		{"case in annotations", entry(`"annotations":{"Digest":"",§"digest":""}`), "", "manifests[0].annotations.digest",
 			`key differs from "Digest" in case only`, manifest.CaseVariant},
+		{"case beyond ASCII", entry(`"annotations":{"\u017f":"",§"S":""}`), "", "manifests[0].annotations.S", `key differs from "ſ" in case only`, manifest.CaseVariant},
 		{"case in an unknown object", entry(`"x":{"size":1,§"Size":2}`), "", "manifests[0].x.Size", `key differs from "size" in case only`, manifest.CaseVariant},
 		{"case among late ones", `{"schemaVersion":2,"manifests":[],"x":{` + manyKeys(100) + `,§"K77":0}}`, "", `x.K77`, `key differs from "k77" in case only`, manifest.CaseVariant},
 		{"no schemaVersion", ` §{"manifests":[]}`, "", "", "no schemaVersion", manifest.Irregular},
@@ -267,6 +268,7 @@ func TestRemarks(t *testing.T) {
 			}
 		})
 	}
+	assert.NotZero(t, manifest.Irregular, "the zero value is no kind")
 	remark := manifest.Remark{Path: "a.b", Offset: 7, Reason: "duplicate key"}
 	assert.Equal(t, "a.b (byte 7): duplicate key", remark.String())
 }
@@ -344,6 +346,29 @@ func TestTypeOf(t *testing.T) {
 		for _, declared := range tc.declared {
 			assert.Equal(t, tc.want, manifest.TypeOf([]byte(tc.doc), declared), "%s, declared %q", tc.name, declared)
 		}
+	}
+}
+
+func TestIsMisdeclared(t *testing.T) {
+	const schema1, signed = manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed
+	for _, tc := range []struct {
+		is, declared string
+		want         bool
+	}{
+		{ociIndex, ociIndex, false},
+		{ociIndex, manifest.MediaTypeDockerList, true},
+		{ociIndex, ociManifest, true},
+		{ociIndex, schema1, true},
+		{ociManifest, manifest.MediaTypeDockerManifest, true},
+		{ociManifest, "", false},
+		{ociManifest, "text/plain", false},
+		{"", ociManifest, true},
+		{schema1, schema1, false},
+		{schema1, signed, false},
+		{signed, schema1, false},
+		{schema1, ociManifest, true},
+	} {
+		assert.Equal(t, tc.want, manifest.IsMisdeclared(tc.is, tc.declared), "%q declared %q", tc.is, tc.declared)
 	}
 }
 
