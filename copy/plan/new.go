@@ -55,12 +55,12 @@ func newPlan(in *Input) *Plan {
 func tally(in *Input, p *Plan) error {
 	counted := slices.Clone(p.Copies)
 	for _, a := range p.ToAttach() {
-		doc, ok := in.Tree.Document(a.Digest)
-		if !ok || !manifest.IsListMediaType(doc.MediaType) {
+		doc := in.Tree.documents[a.Digest]
+		if !doc.isList() {
 			counted = append(counted, a.Digest)
 			continue
 		}
-		list, err := manifest.Parse(doc.Bytes, doc.MediaType)
+		list, err := doc.list()
 		if err != nil {
 			return fmt.Errorf("list %s: %w", a.Digest, err)
 		}

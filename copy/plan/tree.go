@@ -3,6 +3,7 @@ package plan
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -28,6 +29,9 @@ type parsedDocument struct {
 	Document
 	image *manifest.Image
 	err   error
+	// list returns the list that it is, which is parsed when somebody first asks; nil for what is none.
+	// Those of the tree of lists are in that.
+	list func() (manifest.List, error)
 }
 
 // isList is IsList without another look at the document: its MediaType is what it is.
@@ -121,7 +125,9 @@ func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
 func parse(doc Document) parsedDocument {
 	out := parsedDocument{Document: doc.Read()}
 	switch mt := out.MediaType; {
-	case manifest.IsListMediaType(mt), mt == manifest.MediaTypeDockerSchema1, mt == manifest.MediaTypeDockerSchema1Signed:
+	case out.isList():
+		out.list = sync.OnceValues(func() (manifest.List, error) { return manifest.Parse(out.Bytes, mt) })
+	case mt == manifest.MediaTypeDockerSchema1, mt == manifest.MediaTypeDockerSchema1Signed:
 	default:
 		out.image, out.err = manifest.ParseImage(out.Bytes, mt)
 	}
