@@ -14,6 +14,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
 // compareTree asks the destination which of the wanted children it has, and settles the copy if nothing is left to do. Signatures are read
@@ -257,22 +258,19 @@ func askForList(ctx context.Context, e *ends, s survey) (answers, error) {
 	return askPresent(ctx, e, []digest.Digest{d})
 }
 
-// askSupport asks what the destination's registry says of sparse lists. That it refused some earlier says nothing: it may have been
-// configured anew, and another repository or list is another question.
-func askSupport(ctx context.Context, e *ends) (SparseSupport, error) {
+// askSupport asks what the destination says of sparse lists, if it is a registry.
+func askSupport(ctx context.Context, e *ends) (support SparseSupport, err error) {
 	dst, ok := e.dst.(*registry.Destination)
 	if !ok {
 		return SparseSupport{}, nil
 	}
-	var support SparseSupport
-	err := inflight.One(ctx, e.budget, func() error {
-		said, err := dst.Announcement(ctx)
-		support = parseAnnouncement(said)
+	err = inflight.One(ctx, e.budget, func() error {
+		said, err := sparsesupport.Ask(ctx, dst)
+		support = SparseSupport(said)
 		return err
 	})
 	if err != nil {
 		logrus.Debugf("%s announces nothing about sparse lists: %v", e.dstName, err)
-		support.Unanswered = endpoint.IsUnanswered(err)
 	}
 	return support, err
 }

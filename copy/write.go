@@ -348,3 +348,21 @@ func (w *writer) probe(ctx context.Context, p *Plan) error {
 	}
 	return inflight.One(ctx, w.budget, func() error { return w.dst.PutManifest(ctx, listDocument(p.List)) })
 }
+
+// asPut is l as a list that a destination may refuse.
+func asPut(l *ListPlan) sparsesupport.List {
+	put, leftOut := sparsesupport.List{Digest: l.Result}, map[digest.Digest]bool{}
+	for _, d := range l.Absent {
+		leftOut[d] = true
+	}
+	for _, ip := range l.Instances {
+		d := ip.Digest
+		if ip.Nested != nil {
+			d = ip.Nested.Result
+		}
+		if ip.Entry != StripEntry {
+			put.Add(d, ip.MediaType, leftOut[ip.Digest])
+		}
+	}
+	return put
+}

@@ -26,10 +26,10 @@ var policyCases = []policyCase{
 		"off, requirements mean nothing", manifest.SparsePolicy{RequiredArchitectures: []string{"amd64"}}, false,
 		"the destination refuses sparse lists: it announces that it does not take them",
 	},
-	{"on", on(), true, "it announces that it takes them"},
-	{"on, required is selected", on("amd64"), true, "it announces that it takes them, and requires amd64"},
-	{"on, required is not listed", on("amd64", "s390x"), true, "it announces that it takes them, and requires amd64 and s390x"},
-	{"on, required is not selected", on("arm64"), false, "(linux/arm64): it announces that it takes them, and requires arm64"},
+	{"on", on(), true, "it announces that it takes sparse lists"},
+	{"on, required is selected", on("amd64"), true, "it announces that it takes sparse lists, and requires amd64"},
+	{"on, required is not listed", on("amd64", "s390x"), true, "it announces that it takes sparse lists, and requires amd64 and s390x"},
+	{"on, required is not selected", on("arm64"), false, "(linux/arm64): it announces that it takes sparse lists, and requires arm64"},
 }
 
 // TestPoliciesAndActions copies amd64 of three platforms under each policy, with each action.
