@@ -1,6 +1,9 @@
 package copy
 
-import "github.com/sparsecopy/sparsecopy/copy/plan"
+import (
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/copy/report"
+)
 
 // What package plan decides, and what it decides with, is part of this package's face.
 type (
@@ -72,9 +75,40 @@ type (
 	UnreadError = plan.UnreadError
 )
 
-// Constants of these types. Package plan says what each means.
+// What package report tells.
+type (
+	// Report says what a copy did.
+	Report = report.Report
+	// InstanceReport says what happened to one instance.
+	InstanceReport = report.InstanceReport
+	// AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of either.
+	AttachedReport = report.AttachedReport
+	// EndReport counts what one end of the copy did.
+	EndReport = report.EndReport
+	// CheckLevel is how much of what is at a destination was looked at.
+	CheckLevel = report.CheckLevel
+	// Outcome is what happened to an instance.
+	Outcome = report.Outcome
+	// EntryOutcome is what happened to an entry of a list that was written.
+	EntryOutcome = report.EntryOutcome
+)
+
+// Constants of these types. Packages plan and report say what each means.
 const (
-	PlanSchema = plan.Schema
+	PlanSchema   = plan.Schema
+	ReportSchema = report.Schema
+
+	CheckedList     = report.CheckedList
+	CheckedChildren = report.CheckedChildren
+	CheckedBlobs    = report.CheckedBlobs
+
+	Copied  = report.Copied
+	Present = report.Present
+	Skipped = report.Skipped
+
+	Kept     = report.Kept
+	Stripped = report.Stripped
+	Updated  = report.Updated
 
 	Native   = plan.Native
 	Upstream = plan.Upstream

@@ -139,7 +139,7 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	slices.Sort(subjects)
 	found, err := attach.Find(ctx, src, attachChoices(e.call, s.plan), subjects)
 	for _, text := range found.Warnings {
-		e.reporter.warn(text)
+		e.reporter.Warn(text)
 	}
 	return found, attachError(SourceSide, e.srcName, err)
 }
@@ -203,7 +203,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 // warnNotListable warns of subjects whose referrers cannot be listed at the destination.
 func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 	for _, no := range subjects {
-		e.reporter.warnOnce(fmt.Sprintf("%v; at %s they can be had by their digests only", no, e.dstName))
+		e.reporter.WarnOnce(fmt.Sprintf("%v; at %s they can be had by their digests only", no, e.dstName))
 	}
 }
 
@@ -256,7 +256,7 @@ func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) e
 		} else if err = putAttachedList(ctx, to, list); err != nil {
 			err = &Error{"writing attached list", DestinationSide, d.String(), err}
 		} else {
-			to.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+			to.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		}
 		if err != nil {
 			return refusedAttachment(err, attached)
@@ -370,9 +370,9 @@ func announce(ctx context.Context, to *storer, attached []AttachedPlan) error {
 	}, attachments(attached))
 	warnNotListable(to.ends, announced.NotListable)
 	for _, text := range announced.Replaced {
-		to.reporter.warn(text)
+		to.reporter.Warn(text)
 	}
-	to.reporter.update(func(r *Report) { r.ManifestsCopied += announced.Tags })
+	to.reporter.Update(func(r *Report) { r.ManifestsCopied += announced.Tags })
 	return attachError(DestinationSide, to.dstName, err)
 }
 

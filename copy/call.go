@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
@@ -29,7 +30,7 @@ type call struct {
 
 	budget   *semaphore.Weighted // counts everything in flight
 	progress *progress.Copy
-	reporter *reporter
+	reporter *reporting.Collector
 }
 
 func (c *Copier) newCall(
@@ -46,7 +47,7 @@ func (c *Copier) newCall(
 		copier: c, o: o, choices: o.choices(), policy: judge{&c.policies, policy}, alone: true,
 		srcRef: srcRef, destRef: destRef, from: transportOf(srcRef), to: transportOf(destRef),
 		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
-		progress: progress.New(o.progress()), reporter: newReporter(time.Now()),
+		progress: progress.New(o.progress()), reporter: reporting.New(time.Now()),
 	}
 	if out.budget = out.sharedBudget(); out.budget == nil {
 		out.budget = out.o.budget()

@@ -117,7 +117,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	support := *s.there.support
 	if support.Unanswered && (e.o.CompareDestination || adds) { // otherwise a copy will see for itself
-		e.reporter.warn(fmt.Sprintf("whether the destination takes sparse lists, and keeps what is added to one, could not be asked, and is not known: %v", s.there.supportErr))
+		e.reporter.Warn(fmt.Sprintf("whether the destination takes sparse lists, and keeps what is added to one, could not be asked, and is not known: %v", s.there.supportErr))
 	}
 	s.there.sparse = support
 	if !support.Known && !(support.Unanswered && e.o.WidenedChildTags) {
@@ -186,11 +186,11 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
-	e.reporter.update(func(r *Report) {
+	e.reporter.Update(func(r *Report) {
 		r.Checked = level
 		r.DestinationDigest = s.plan.Digest
 	})
-	e.reporter.setComplete()
+	e.reporter.SetComplete()
 	e.progress.Line("All images are at the destination already")
 	s.settled = true
 	return s, nil
@@ -232,7 +232,7 @@ func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers,
 		}
 	}
 	if len(untold) > 0 {
-		e.reporter.warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
+		e.reporter.Warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
 	}
 	return out, nil
 }

@@ -69,7 +69,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 	if err != nil {
 		return s, err
 	}
-	return e.planned(s, s.plan.WithWarnings(e.reporter.takeWarnings())), nil
+	return e.planned(s, s.plan.WithWarnings(e.reporter.TakeWarnings())), nil
 }
 
 // carryOut executes the plan, writes, and returns what the destination names.
@@ -136,7 +136,7 @@ func copyNatively(ctx context.Context, e *ends, s survey) (*Plan, error) {
 			return nil, err
 		}
 	}
-	e.reporter.update(func(r *Report) { r.attached = true })
+	e.reporter.Attached()
 	return done.plan, nil
 }
 
@@ -188,7 +188,7 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	}
 	p.err = registry.AtDeadline(ctx, err, p.ends.src, p.ends.dst)
 	p.ends.count()
-	return p.ends.reporter.finish(p.err), p.err
+	return p.ends.reporter.Finish(p.err), p.err
 }
 
 // unchanged holds the destination against what it named when the plan was made.

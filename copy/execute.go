@@ -193,12 +193,7 @@ func (e *executor) image(image imageCopy) {
 				return stored.err
 			}
 		}
-		e.reporter.image(image.doc.Digest, func(r *imageReport) {
-			r.outcome, r.elapsed = Copied, time.Since(started)
-			if image.there && r.bytes == 0 {
-				r.outcome = Present
-			}
-		})
+		e.reporter.Copied(image.doc.Digest, time.Since(started), image.there)
 		return nil
 	})
 }
@@ -262,7 +257,7 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
 		outcome = progress.Reused
 	}
 	bp.End(outcome)
-	e.reporter.blob(b, owner, result.Reused)
+	e.reporter.Blob(b, owner, result.Reused)
 	return nil
 }
 

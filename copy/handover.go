@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 
 	"github.com/opencontainers/go-digest"
@@ -96,7 +97,7 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	counted := countBlobs(ctx, options, e.progress)
 	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: e.destRef, dst: dst}, src, options)
 	blobs := counted()
-	e.reporter.update(func(r *Report) {
+	e.reporter.Update(func(r *Report) {
 		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.copied), r.BlobsReused+len(blobs.reused), plan.AddSize(r.BytesCopied, blobs.bytes)
 	})
 	if err != nil {
@@ -180,32 +181,34 @@ func rejectedType(c *call, s survey, err error) *Plan {
 }
 
 // reportHandedOver fills in what is known of a copy that upstream made.
-func reportHandedOver(r *reporter, p *Plan, copied []byte) error {
+func reportHandedOver(r *reporting.Collector, p *Plan, copied []byte) error {
 	d, err := upstreammanifest.Digest(copied)
 	if err != nil {
 		return err
 	}
-	r.setComplete()
+	r.SetComplete()
 	for _, wanted := range p.Wanted() {
-		r.image(wanted, func(i *imageReport) { i.outcome = Copied })
+		r.HandedOver(wanted)
 	}
-	r.update(func(rep *Report) { rep.Written, rep.DestinationDigest = true, d })
+	r.Update(func(rep *Report) { rep.Written, rep.DestinationDigest = true, d })
 	l := p.List
 	if l == nil {
-		r.update(func(rep *Report) { rep.ManifestsCopied++ })
+		r.Update(func(rep *Report) { rep.ManifestsCopied++ })
 		return nil
 	}
 	if len(l.Edits) == 0 && d != l.Digest {
-		r.warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", p.WayReason))
+		r.Warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", p.WayReason))
 	}
 	if written, err := manifest.Parse(copied, manifest.TypeOf(copied, "")); err == nil {
-		r.update(func(rep *Report) { rep.ManifestsCopied += writtenManifests(l, written.Instances()) })
+		r.Update(func(rep *Report) { rep.ManifestsCopied += writtenManifests(l, written.Instances()) })
 		for _, d := range p.Wanted() {
 			names := func(instance manifest.Instance) bool { return instance.Digest == d }
-			r.image(d, func(i *imageReport) { i.converted = !slices.ContainsFunc(written.Instances(), names) })
+			if !slices.ContainsFunc(written.Instances(), names) {
+				r.Converted(d)
+			}
 		}
 		for _, orphan := range orphans(l, written.Instances()) {
-			r.warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, p.WayReason))
+			r.Warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, p.WayReason))
 		}
 	}
 	return nil

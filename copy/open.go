@@ -59,7 +59,7 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	s.source.top = e.src.Top()
 	d := s.source.top.Digest
-	e.reporter.update(func(r *Report) { r.SourceDigest = d })
+	e.reporter.Update(func(r *Report) { r.SourceDigest = d })
 	logrus.Debugf("%s is %s (%s)", e.srcName, d, s.source.top.MediaType)
 	return s, nil
 }
@@ -84,7 +84,7 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 	case err != nil:
 		logrus.Debugf("%s does not tell what it names: %v", e.dstName, err)
 		if endpoint.IsUnanswered(err) {
-			e.reporter.warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
+			e.reporter.Warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
 		}
 		return "", false
 	}
@@ -106,7 +106,7 @@ func (e *ends) openSource(ctx context.Context) error {
 		return &Error{opening, SourceSide, e.srcName, err}
 	}
 	e.src = src
-	e.reporter.update(func(r *Report) { r.Source = EndReport{Transport: how(src), TransportReason: reason} })
+	e.reporter.Update(func(r *Report) { r.Source = EndReport{Transport: how(src), TransportReason: reason} })
 	return nil
 }
 
@@ -128,7 +128,7 @@ func (e *ends) openDestination(ctx context.Context) error {
 		return &Error{opening, DestinationSide, e.dstName, err}
 	}
 	e.dst = dst
-	e.reporter.update(func(r *Report) { r.Destination = EndReport{Transport: how(dst), TransportReason: reason} })
+	e.reporter.Update(func(r *Report) { r.Destination = EndReport{Transport: how(dst), TransportReason: reason} })
 	return nil
 }
 
@@ -200,7 +200,7 @@ func (e *ends) close(err error) error {
 		err = joinClose(err, DestinationSide, e.dstName, e.dst.Close())
 	}
 	if e.o.Report != nil {
-		*e.o.Report = *e.reporter.finish(err)
+		*e.o.Report = *e.reporter.Finish(err)
 	}
 	return err
 }
@@ -209,7 +209,7 @@ func (e *ends) close(err error) error {
 func (e *ends) count() {
 	src, _ := e.src.(interface{ Stats() registry.Stats })
 	dst, _ := e.dst.(interface{ Stats() registry.Stats })
-	e.reporter.update(func(r *Report) {
+	e.reporter.Update(func(r *Report) {
 		if src != nil {
 			stats := src.Stats()
 			r.Source.Requests, r.Source.Retries = stats.Requests, stats.Retries

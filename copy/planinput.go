@@ -118,7 +118,7 @@ func (c *call) replanned(s survey) (survey, error) {
 // planned returns s with the plan p, which is the report's from now on.
 func (c *call) planned(s survey, p *Plan) survey {
 	s.plan = p
-	c.reporter.planned(p)
+	c.reporter.Planned(p)
 	return s
 }
 

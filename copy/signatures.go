@@ -32,7 +32,7 @@ func readSignatures(ctx context.Context, e *ends, l loaded, digests []digest.Dig
 		case errors.Is(err, endpoint.ErrUnknown):
 			out.unknown[d] = true
 			if !l.unknown[d] {
-				e.reporter.warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
+				e.reporter.Warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
 			}
 			return nil
 		case err != nil:

@@ -65,7 +65,7 @@ func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 	if err != nil {
 		return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
 	}
-	s.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	s.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	return s.putSignatures(ctx, doc.Digest)
 }
 
@@ -81,7 +81,7 @@ func (s *storer) putSignatures(ctx context.Context, d digest.Digest) error {
 		return &Error{"writing signatures of", DestinationSide, d.String(), err}
 	}
 	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
-	s.reporter.update(func(r *Report) { r.SignaturesCopied += sigs.Len() })
+	s.reporter.Update(func(r *Report) { r.SignaturesCopied += sigs.Len() })
 	return nil
 }
 
@@ -150,7 +150,7 @@ func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func()
 		if err := dst.SendBlob(ctx, b, s.opener(b, nil)); err != nil {
 			return err
 		}
-		s.reporter.blobAgain(b)
+		s.reporter.BlobAgain(b)
 		return nil
 	})
 }

@@ -50,7 +50,7 @@ func (w *writer) intact(ctx context.Context) bool {
 		return false
 	}
 	copied := 0
-	w.reporter.update(func(r *Report) {
+	w.reporter.Update(func(r *Report) {
 		r.Checked = CheckedBlobs
 		copied = r.BlobsCopied
 	})
@@ -62,8 +62,8 @@ func (w *writer) intact(ctx context.Context) bool {
 	if err != nil || len(lacking) > 0 {
 		return false
 	}
-	w.reporter.setComplete()
-	w.reporter.update(func(r *Report) { r.DestinationDigest = w.plan.Digest })
+	w.reporter.SetComplete()
+	w.reporter.Update(func(r *Report) { r.DestinationDigest = w.plan.Digest })
 	return true
 }
 
@@ -158,7 +158,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 	if err := w.store(ctx, listDocument(l)); err != nil {
 		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
 	}
-	w.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	return w.putSignatures(ctx, l.Result)
 }
 
@@ -183,19 +183,19 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 		if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
 			return written{}, &Error{writingList, DestinationSide, doc.Digest.String(), err}
 		}
-		w.reporter.update(func(r *Report) { r.ManifestsCopied++ })
+		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return written{plan: p, unnamed: &doc}, w.putSignatures(ctx, doc.Digest)
 	}
 	if err := w.put(ctx, doc, func() error { return w.dst.PutTop(ctx, doc, sigs) }); err != nil {
 		return written{}, &Error{"writing", DestinationSide, w.dstName, err}
 	}
-	w.reporter.update(func(r *Report) {
+	w.reporter.Update(func(r *Report) {
 		r.ManifestsCopied++
 		if sigs != nil {
 			r.SignaturesCopied += sigs.Len()
 		}
 	})
-	w.reporter.named(doc.Digest, true)
+	w.reporter.Named(doc.Digest, true)
 	return written{plan: p}, nil
 }
 
@@ -205,7 +205,7 @@ func (w *writer) leaveTop(ctx context.Context, p *Plan, doc endpoint.Document) (
 	if err := w.putSignatures(ctx, doc.Digest); err != nil {
 		return written{}, err
 	}
-	w.reporter.named(doc.Digest, false)
+	w.reporter.Named(doc.Digest, false)
 	return written{plan: p}, nil
 }
 
@@ -226,7 +226,7 @@ func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 	if err != nil && !unchanged {
 		return &Error{"writing", DestinationSide, e.dstName, err}
 	}
-	e.reporter.named(doc.Digest, !unchanged)
+	e.reporter.Named(doc.Digest, !unchanged)
 	return nil
 }
 
@@ -321,7 +321,7 @@ func (w *writer) strip(ctx context.Context, put *listPutError, kind sparsesuppor
 		}
 		refused.Unclear = false
 	}
-	w.reporter.update(func(r *Report) { r.Refusal = put.err.Error() })
+	w.reporter.Update(func(r *Report) { r.Refusal = put.err.Error() })
 	w.progress.Line("The destination refuses sparse lists: writing the stripped list")
 	out, err := w.writeLists(ctx, instead)
 	if err != nil {

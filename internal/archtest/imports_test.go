@@ -68,6 +68,13 @@ var restrictions = []restriction{
 		of: "internal/ocihttp", own: []string{"internal/ocihttp", "internal/turns"},
 		modules: []string{"github.com/sirupsen/logrus", "go.podman.io/image/v5", "golang.org/x/time"},
 	},
+	{
+		of: "copy/report", pure: true, modules: formats,
+		own: []string{
+			"copy/report", "copy/plan", "internal/platform", "internal/listtree", "internal/digesttag",
+			"internal/prose", "manifest",
+		},
+	},
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
 }
 

@@ -1,0 +1,258 @@
+// Package reporting collects what happens while a copy executes, for its report.
+package reporting
+
+import (
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/copy/report"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// A Collector collects what happens while a copy executes. Its methods may run concurrently.
+type Collector struct {
+	mu       sync.Mutex
+	report   report.Report
+	images   map[digest.Digest]*imageReport
+	reused   map[digest.Digest]bool // blobs that the destination said it had
+	started  time.Time
+	plan     *plan.Plan      // the latest; nil if there is none
+	complete bool            // everything that was planned is at the destination
+	attached bool            // so is everything attached
+	said     map[string]bool // what was warned of once
+}
+
+type imageReport struct {
+	outcome   report.Outcome
+	converted bool // the destination has it with another digest
+	bytes     int64
+	elapsed   time.Duration
+}
+
+// New returns a Collector for a copy that started then.
+func New(started time.Time) *Collector {
+	return &Collector{
+		report: report.Report{Schema: report.Schema}, images: map[digest.Digest]*imageReport{}, reused: map[digest.Digest]bool{},
+		started: started, said: map[string]bool{},
+	}
+}
+
+// Update changes the report under its lock.
+func (r *Collector) Update(f func(*report.Report)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f(&r.report)
+}
+
+func (r *Collector) image(d digest.Digest, f func(*imageReport)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.images[d]
+	if i == nil {
+		i = &imageReport{}
+		r.images[d] = i
+	}
+	f(i)
+}
+
+// Copied notes that the image with digest d was copied, and how long that took; or, if there is set, that nothing was lacking
+// of it at the destination.
+func (r *Collector) Copied(d digest.Digest, elapsed time.Duration, there bool) {
+	r.image(d, func(i *imageReport) {
+		i.outcome, i.elapsed = report.Copied, elapsed
+		if there && i.bytes == 0 {
+			i.outcome = report.Present
+		}
+	})
+}
+
+// HandedOver notes that somebody else has copied the image with digest d.
+func (r *Collector) HandedOver(d digest.Digest) {
+	r.image(d, func(i *imageReport) { i.outcome = report.Copied })
+}
+
+// Converted notes that the destination has the image with digest d with another one.
+func (r *Collector) Converted(d digest.Digest) {
+	r.image(d, func(i *imageReport) { i.converted = true })
+}
+
+// Attached notes that everything that was to be attached is at the destination.
+func (r *Collector) Attached() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attached = true
+}
+
+// Blob notes that b was copied for the image with digest owner, or that the destination had it.
+func (r *Collector) Blob(b endpoint.Blob, owner digest.Digest, reused bool) {
+	if reused {
+		r.Update(func(rep *report.Report) {
+			rep.BlobsReused++
+			r.reused[b.Digest] = true
+		})
+		return
+	}
+	r.moved(b)
+	r.image(owner, func(i *imageReport) { i.bytes = plan.AddSize(i.bytes, max(b.Size, 0)) })
+}
+
+// BlobAgain notes that b was sent although it was thought to be at the destination.
+func (r *Collector) BlobAgain(b endpoint.Blob) {
+	r.Update(func(rep *report.Report) {
+		if r.reused[b.Digest] {
+			rep.BlobsReused--
+			delete(r.reused, b.Digest)
+		}
+	})
+	r.moved(b)
+}
+
+func (r *Collector) moved(b endpoint.Blob) {
+	r.Update(func(rep *report.Report) {
+		rep.BlobsCopied++
+		rep.BytesCopied = plan.AddSize(rep.BytesCopied, max(b.Size, 0))
+	})
+}
+
+// Warn adds a warning.
+func (r *Collector) Warn(text string) {
+	r.Update(func(rep *report.Report) { rep.Warnings = append(rep.Warnings, text) })
+}
+
+// WarnOnce warns of what may be found out more than once.
+func (r *Collector) WarnOnce(text string) {
+	r.mu.Lock()
+	said := r.said[text]
+	r.said[text] = true
+	r.mu.Unlock()
+	if !said {
+		r.Warn(text)
+	}
+}
+
+// TakeWarnings returns what was warned of so far, for the plan to say.
+func (r *Collector) TakeWarnings() (warnings []string) {
+	r.Update(func(rep *report.Report) { warnings, rep.Warnings = rep.Warnings, nil })
+	return warnings
+}
+
+// Planned keeps p, nil for none, in the place of the plan before it.
+func (r *Collector) Planned(p *plan.Plan) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.plan = p
+}
+
+// Named notes that the destination's reference names d, which is what was planned, and whether it had to be written.
+func (r *Collector) Named(d digest.Digest, written bool) {
+	r.Update(func(rep *report.Report) {
+		rep.Written, rep.DestinationDigest = written, d
+		r.complete = true
+	})
+}
+
+// SetComplete says that everything that was planned is at the destination.
+func (r *Collector) SetComplete() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.complete = true
+}
+
+// Finish returns the report of a copy that ended with err.
+func (r *Collector) Finish(err error) *report.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out, p := r.report, r.plan
+	out.Plan = p
+	out.Elapsed = time.Since(r.started)
+	if p != nil {
+		out.Action = p.Action
+		out.ActionReason = p.ActionReason
+		out.Void = p.Void
+		out.Warnings = append(append([]string{}, p.Warnings...), r.report.Warnings...)
+		out.Instances = r.instances(p)
+		out.Attached = attachedReports(p, r.attached)
+	}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	return &out
+}
+
+// attachedReports says what happened to the attachments of a plan, all of which are at the destination if done is set.
+func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
+	var all []report.AttachedReport
+	for _, a := range p.Attached {
+		r := report.AttachedReport{Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Reason: a.Reason}
+		switch {
+		case a.Decision == plan.Skip:
+			r.Outcome = report.Skipped
+		case a.Present:
+			r.Outcome = report.Present
+		case done:
+			r.Outcome = report.Copied
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func (r *Collector) instances(p *plan.Plan) []report.InstanceReport {
+	if i := p.Image; i != nil {
+		ir := report.InstanceReport{Digest: i.Digest, Platform: i.Platform, Reason: i.Reason}
+		r.fill(&ir, i.Present)
+		return []report.InstanceReport{ir}
+	}
+	var all []report.InstanceReport
+	var add func(l *plan.ListPlan)
+	add = func(l *plan.ListPlan) {
+		for _, ip := range l.Instances {
+			all = append(all, r.instance(l, ip))
+		}
+		for _, ip := range l.Instances {
+			if ip.Nested != nil {
+				add(ip.Nested)
+			}
+		}
+	}
+	add(p.List)
+	return all
+}
+
+func (r *Collector) instance(l *plan.ListPlan, ip plan.InstancePlan) report.InstanceReport {
+	ir := report.InstanceReport{
+		List: l.Digest, Index: ip.Index, Digest: ip.Digest, Platform: ip.Platform, AttestationOf: ip.AttestationOf,
+		Nested: ip.Nested != nil, Reason: ip.Reason, Missing: ip.Missing,
+	}
+	if ip.Decision == plan.Skip {
+		ir.Outcome = report.Skipped
+	} else if ip.Nested != nil {
+		switch {
+		case ip.Present:
+			ir.Outcome = report.Present
+		case r.complete:
+			ir.Outcome = report.Copied
+		}
+	} else {
+		r.fill(&ir, ip.Present)
+	}
+	if r.complete {
+		ir.Entry = map[plan.EntryDecision]report.EntryOutcome{plan.KeepEntry: report.Kept, plan.StripEntry: report.Stripped, plan.UpdateEntry: report.Updated}[ip.Entry]
+	}
+	if i := r.images[ip.Digest]; ir.Entry == report.Kept && ip.Decision == plan.Copy && i != nil && i.converted {
+		ir.Entry = report.Updated
+	}
+	return ir
+}
+
+func (r *Collector) fill(ir *report.InstanceReport, present bool) {
+	if present {
+		ir.Outcome = report.Present
+	}
+	if i := r.images[ir.Digest]; i != nil {
+		ir.Outcome, ir.Bytes, ir.Elapsed = i.outcome, i.bytes, i.elapsed
+	}
+}
