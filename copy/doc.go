@@ -27,7 +27,8 @@
 //
 // Package manifest holds lists as values. internal/endpoint defines the two ends of a copy as interfaces, internal/endpoint/registry
 // speaks to registries directly, and internal/endpoint/transport uses any transport of containers/image. internal/inspect reads what
-// is at one of them. internal/progress writes the lines, bars and events that tell how far a copy has come. What the engine does not
+// is at one of them. Package copy/bundle is a transport whose references bring ends of their own (endpoint.Native).
+// internal/progress writes the lines, bars and events that tell how far a copy has come. What the engine does not
 // do itself, such as changing the compression of layers, is handed to upstream's package: upstream.go has the facts, and
 // the plan decides.
 //

@@ -5,13 +5,11 @@
 //	run.go        Run: from arguments to exit status
 //	copy.go       mirror copy; flags that say what is printed
 //	plan.go       mirror plan
-//	inspect.go    mirror inspect; inspect_read.go: what a reference names, read and verified
-//	verify.go     mirror verify; verify_check.go, verify_attached.go: a destination held against a plan
+//	inspect.go    mirror inspect
+//	verify.go     mirror verify
 //	sync*.go      mirror sync
 //	bundle.go     mirror bundle
-//	              bundle_create.go, bundle_fill.go, bundle_attached.go: from registries into a bundle
-//	              bundle_load.go, bundle_put.go, bundle_putattached.go: from a bundle into a registry
-//	              bundle_layout.go, bundle_record.go: what a bundle is on disk; bundle_progress.go: how far it has come
+//	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
 //	progress.go   how far copies have come
 //	man.go        manual pages; completion.go: what shells complete
 //	ends.go       from the flags to what the library wants

@@ -106,7 +106,8 @@ func newRoot(e *environment) *cobra.Command {
 		Long: "Mirror copies multi-platform container images, all of their platforms or some, and leaves behind a list\n" +
 			"that the destination accepts.\n\n" +
 			"SOURCE and DESTINATION are references of containers/image, as Skopeo has them:\n" +
-			"docker://registry.example/repository:tag, oci:directory:tag, oci-archive:file:tag, dir:directory.",
+			"docker://registry.example/repository:tag, oci:directory:tag, oci-archive:file:tag, dir:directory,\n" +
+			"and bundle:path:name for an image of a bundle.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return misusef("no command was given; mirror --help lists them")
