@@ -8,6 +8,11 @@ type Call struct {
 	// Slow is set where the answer may be long in coming: it brings a blob, or says that one is
 	// stored.
 	Slow bool
+	// Forced is set where the request must not wait for a slot of a Limiter, because it goes on with
+	// one that has begun.
+	Forced bool
+	// Scopes are those that a token for the request must have.
+	Scopes []string
 }
 
 type callKey struct{}
@@ -17,7 +22,8 @@ func WithCall(ctx context.Context, c Call) context.Context {
 	return context.WithValue(ctx, callKey{}, c)
 }
 
-func callOf(ctx context.Context) Call {
+// CallOf is the Call of ctx.
+func CallOf(ctx context.Context) Call {
 	c, _ := ctx.Value(callKey{}).(Call)
 	return c
 }

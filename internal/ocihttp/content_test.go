@@ -34,7 +34,7 @@ func TestContent(t *testing.T) {
 		req.ContentLength = size
 		req.GetBody = func() (io.ReadCloser, error) {
 			r, err := open()
-			return OnClose(io.NopCloser(r), func() { closed++ }), err
+			return onClose(io.NopCloser(r), func() { closed++ }), err
 		}
 		_, err := Stack(next, Content).RoundTrip(req) //nolint:bodyclose // there is none
 		return err
@@ -93,7 +93,7 @@ func TestContentIsClosedAfterRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, w := io.Pipe()
 		closed := false
-		c := &content{open: func() (io.ReadCloser, error) { return OnClose(io.NopCloser(r), func() { closed = true }), nil }}
+		c := &content{open: func() (io.ReadCloser, error) { return onClose(io.NopCloser(r), func() { closed = true }), nil }}
 		body, err := c.again()
 		require.NoError(t, err)
 		go func() { _, _ = body.Read(make([]byte, 10)) }()

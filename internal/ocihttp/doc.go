@@ -10,6 +10,10 @@
 //   - Content opens what a request sends, each time that it is sent, and tells our errors from theirs.
 //   - Describe says what errors are about, and whether they may pass.
 //   - Pace bounds bytes per second.
+//   - Host.FindScheme finds out whether the host speaks TLS or plain HTTP.
+//   - Host.Learn notes what answers say about the host.
+//   - Limiter.Limit bounds the requests in flight, as the host asks for it.
+//   - Host.Alone lets the first request go alone.
 //
 // What a layer must know of a request beside what stands in it is a Call, in the request's context.
 package ocihttp

@@ -25,8 +25,8 @@ type RoundTripFunc func(*http.Request) (*http.Response, error)
 // RoundTrip implements http.RoundTripper.
 func (f RoundTripFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// OnClose returns body, whose first Close calls closed too, after it.
-func OnClose(body io.ReadCloser, closed func()) io.ReadCloser {
+// onClose returns body, whose first Close calls closed too, after it.
+func onClose(body io.ReadCloser, closed func()) io.ReadCloser {
 	return &closing{body, sync.OnceFunc(closed)}
 }
 

@@ -28,7 +28,7 @@ func TestStack(t *testing.T) {
 
 func TestOnClose(t *testing.T) {
 	closed := 0
-	body := OnClose(io.NopCloser(strings.NewReader("")), func() { closed++ })
+	body := onClose(io.NopCloser(strings.NewReader("")), func() { closed++ })
 	require.NoError(t, body.Close())
 	require.NoError(t, body.Close())
 	assert.Equal(t, 1, closed)

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -51,12 +53,17 @@ func TestExpect(t *testing.T) {
 	s.Expect(20)
 	assert.Equal(t, 20, h.transport.Dialled())
 	require.Eventually(t, func() bool { return r.Connections() == 20 }, 10*time.Second, time.Millisecond)
-	h.limit.busy(0) // which makes the bound 1
+	busy := ocihttp.RoundTripFunc(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusTooManyRequests, Body: http.NoBody}, nil
+	})
+	resp, err := ocihttp.Stack(busy, h.limit.Limit).RoundTrip(&http.Request{}) // which makes the bound 1
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
 	s.Expect(30)
 	assert.Equal(t, 20, h.transport.Dialled(), "a host that is busy gets no more connections")
 
 	d := openDestination(t, r.Host()+"/new:tag", insecure(t), &Shared{MaxRequests: 3})
-	_, err := d.Top(t.Context())
+	_, err = d.Top(t.Context())
 	require.Error(t, err)
 	d.Expect(20)
 	assert.LessOrEqual(t, d.repo.host.transport.Dialled(), 3+1)

@@ -123,7 +123,7 @@ func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 // ask sends one request that is not about a repository.
 func (d *Destination) ask(ctx context.Context, path string, read func(body io.Reader) error) error {
 	resp, err := d.repo.send(ctx, &request{
-		method: http.MethodGet, location: &url.URL{Scheme: d.repo.host.currentScheme(), Host: d.repo.host.registry, Path: path},
+		method: http.MethodGet, location: &url.URL{Host: d.repo.host.Name, Path: path},
 	})
 	if err != nil {
 		return err

@@ -48,23 +48,23 @@ func (a authorization) accepted(status int) {
 // authorize sets the Authorization header of req, which goes to the host of r, as the host's challenges ask. Without a challenge
 // that it can answer it sets nothing. If it returns a turn, that must be ended.
 func (r *repository) authorize(ctx context.Context, req *http.Request, scopes []string) (authorization, error) {
-	for _, c := range r.host.currentChallenges() {
+	for _, c := range r.host.Challenges() {
 		switch auth := r.creds.get(); {
-		case c.scheme == "basic" && (auth.Username != "" || auth.Password != ""):
+		case c.Scheme == "basic" && (auth.Username != "" || auth.Password != ""):
 			turn, auth, err := r.beginLogin(ctx)
 			if err != nil {
 				return authorization{}, err
 			}
 			req.SetBasicAuth(auth.Username, auth.Password)
 			return authorization{any: true, auth: auth, turn: turn}, nil
-		case c.scheme == "bearer" && r.registryToken != "":
+		case c.Scheme == "bearer" && r.registryToken != "":
 			turn, _, err := r.beginLogin(ctx)
 			if err != nil {
 				return authorization{}, err
 			}
 			req.Header.Set("Authorization", "Bearer "+r.registryToken)
 			return authorization{any: true, turn: turn}, nil
-		case c.scheme == "bearer":
+		case c.Scheme == "bearer":
 			token, err := r.bearerToken(ctx, c, scopes)
 			if err != nil {
 				return authorization{}, err
@@ -82,7 +82,7 @@ func (r *repository) beginLogin(ctx context.Context) (*loginTurn, types.DockerAu
 		auth := r.creds.get()
 		turn, err := r.login(auth).begin(ctx, r.name)
 		if before, refused := errors.AsType[*refusedBefore](err); refused && r.registryToken == "" && r.creds.renew(auth) {
-			logrus.Debugf("Other credentials for %s/%s: %v", r.host.registry, r.name, before)
+			logrus.Debugf("Other credentials for %s/%s: %v", r.host.Name, r.name, before)
 			continue
 		}
 		return turn, auth, err
@@ -96,22 +96,6 @@ func (r *repository) scopes(mountFrom string) []string {
 		scopes = append(scopes, "repository:"+mountFrom+":pull")
 	}
 	return scopes
-}
-
-// Values of the parameter "error" of a challenge. RFC 6750, section 3.1.
-const (
-	invalidToken      = "invalid_token" // it has ended, or was never one
-	insufficientScope = "insufficient_scope"
-)
-
-// refusedToken is what challenges say about a refused token: the error, "" if there is none, and the scope that would do.
-func refusedToken(challenges []challenge) (fault, scope string) {
-	for _, c := range challenges {
-		if c.scheme == "bearer" {
-			return c.params["error"], c.params["scope"]
-		}
-	}
-	return "", ""
 }
 
 // tokenKey says what a token was issued for, and for whom.
@@ -197,7 +181,7 @@ func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 }
 
 // bearerToken returns a token that should be good for scopes. Concurrent calls fetch one.
-func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []string) (*token, error) {
+func (r *repository) bearerToken(ctx context.Context, c ocihttp.Challenge, scopes []string) (*token, error) {
 	for {
 		auth := r.creds.get()
 		t, err := r.bearerTokenOf(ctx, c, scopes, auth)
@@ -209,7 +193,7 @@ func (r *repository) bearerToken(ctx context.Context, c challenge, scopes []stri
 }
 
 // bearerTokenOf is bearerToken with the given credentials.
-func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []string, auth types.DockerAuthConfig) (*token, error) {
+func (r *repository) bearerTokenOf(ctx context.Context, c ocihttp.Challenge, scopes []string, auth types.DockerAuthConfig) (*token, error) {
 	e := r.host.tokens.entry(tokenKeyOf(c, scopes, auth))
 	done, err := e.turn.Take(ctx)
 	if err != nil {
@@ -223,7 +207,7 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 	case e.refused != nil && now.Sub(e.since) < credentialsLast:
 		return nil, &refusedBefore{e.refused}
 	}
-	if err := r.host.tokens.left(c.params["realm"], now); err != nil {
+	if err := r.host.tokens.left(c.Params["realm"], now); err != nil {
 		return nil, err
 	}
 	turn, err := r.login(auth).begin(ctx, strings.Join(scopes, " "))
@@ -234,7 +218,7 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 	text, lifetime, err := r.fetchToken(ctx, c, scopes, auth)
 	if err != nil {
 		err = &tokenError{err}
-		r.host.tokens.leave(c.params["realm"], err, r.shared.now(), r.shared.Retry.withDefaults().MaxElapsed)
+		r.host.tokens.leave(c.Params["realm"], err, r.shared.now(), r.shared.Retry.withDefaults().MaxElapsed)
 	}
 	turn.settle(err)
 	if no, refused := errors.AsType[*endpoint.RegistryError](err); refused && no.Status == http.StatusUnauthorized {
@@ -248,7 +232,7 @@ func (r *repository) bearerTokenOf(ctx context.Context, c challenge, scopes []st
 }
 
 // dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless that happened already.
-func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string, refused *token) {
+func (r *repository) dropToken(ctx context.Context, c ocihttp.Challenge, scopes []string, refused *token) {
 	e := r.host.tokens.entry(tokenKeyOf(c, scopes, r.creds.get()))
 	done, err := e.turn.Take(ctx)
 	if err != nil {
@@ -260,8 +244,8 @@ func (r *repository) dropToken(ctx context.Context, c challenge, scopes []string
 	}
 }
 
-func tokenKeyOf(c challenge, scopes []string, auth types.DockerAuthConfig) tokenKey {
-	return tokenKey{realm: c.params["realm"], service: c.params["service"], scopes: strings.Join(scopes, " "), auth: auth}
+func tokenKeyOf(c ocihttp.Challenge, scopes []string, auth types.DockerAuthConfig) tokenKey {
+	return tokenKey{realm: c.Params["realm"], service: c.Params["service"], scopes: strings.Join(scopes, " "), auth: auth}
 }
 
 // Methods of asking a token service.
@@ -272,8 +256,8 @@ const (
 
 // fetchToken asks the token service that c names: with an identity token by POST, and else by GET. Some services know only one of the two: the
 // other is tried if the first is not known there, and remembered.
-func (r *repository) fetchToken(ctx context.Context, c challenge, scopes []string, auth types.DockerAuthConfig) (string, time.Duration, error) {
-	realm, err := url.Parse(c.params["realm"])
+func (r *repository) fetchToken(ctx context.Context, c ocihttp.Challenge, scopes []string, auth types.DockerAuthConfig) (string, time.Duration, error) {
+	realm, err := url.Parse(c.Params["realm"])
 	if err != nil || realm.Host == "" || (realm.Scheme != "https" && realm.Scheme != "http") {
 		return "", 0, errors.New("the registry names no usable token service")
 	}
@@ -332,7 +316,7 @@ func (c *tokenCache) noteOnly(realm *url.URL, method string) {
 }
 
 // askForToken asks the token service once.
-func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challenge, scopes []string, auth types.DockerAuthConfig, method string) (string, time.Duration, error) {
+func (r *repository) askForToken(ctx context.Context, realm *url.URL, c ocihttp.Challenge, scopes []string, auth types.DockerAuthConfig, method string) (string, time.Duration, error) {
 	ask := tokenByGet
 	if method == byPost {
 		ask = tokenByPost
@@ -362,7 +346,7 @@ func (r *repository) askForToken(ctx context.Context, realm *url.URL, c challeng
 const noUser = "<token>"
 
 // tokenByGet asks as the token form says. An identity token takes the place of the password then.
-func tokenByGet(ctx context.Context, realm *url.URL, c challenge, scopes []string, auth types.DockerAuthConfig) (*http.Request, error) {
+func tokenByGet(ctx context.Context, realm *url.URL, c ocihttp.Challenge, scopes []string, auth types.DockerAuthConfig) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
 	if err != nil {
 		return nil, err
@@ -383,7 +367,7 @@ func tokenByGet(ctx context.Context, realm *url.URL, c challenge, scopes []strin
 }
 
 // tokenByPost asks as the OAuth2 form says.
-func tokenByPost(ctx context.Context, realm *url.URL, c challenge, scopes []string, auth types.DockerAuthConfig) (*http.Request, error) {
+func tokenByPost(ctx context.Context, realm *url.URL, c ocihttp.Challenge, scopes []string, auth types.DockerAuthConfig) (*http.Request, error) {
 	form := url.Values{"client_id": {clientID}}
 	if auth.IdentityToken != "" {
 		form.Set("grant_type", "refresh_token")
@@ -402,8 +386,8 @@ func tokenByPost(ctx context.Context, realm *url.URL, c challenge, scopes []stri
 	return req, nil
 }
 
-func addService(values url.Values, c challenge, scopes []string) {
-	if service := c.params["service"]; service != "" {
+func addService(values url.Values, c ocihttp.Challenge, scopes []string) {
+	if service := c.Params["service"]; service != "" {
 		values.Set("service", service)
 	}
 	values["scope"] = scopes

@@ -19,6 +19,8 @@ import (
 	"go.podman.io/image/v5/version"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/unshare"
+
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Docker Hub has other names in references than on the wire.
@@ -157,8 +159,15 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	if sys != nil && sys.DockerInsecureSkipTLSVerify != types.OptionalBoolUndefined {
 		insecure = sys.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue
 	}
-	repo.host, err = findHost(reference.Domain(name), insecure, r, sys, sh)
-	return repo, err
+	if repo.host, err = findHost(reference.Domain(name), insecure, r, sys, sh); err != nil {
+		return nil, err
+	}
+	repo.layers = ocihttp.Stack(ocihttp.RoundTripFunc(repo.sendAuthorized),
+		ocihttp.Before(repo.host.warm),
+		repo.host.Alone(func() bool { return repo.creds.get() != (types.DockerAuthConfig{}) }),
+		repo.host.limit.Limit,
+	)
+	return repo, nil
 }
 
 // checkBlocked fails if the registries configuration forbids name.

@@ -72,7 +72,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 // credentials are the same: those of d are not used for the repository of s otherwise.
 func (d *Destination) MountFrom(s *Source) {
 	from, to := s.endpoints[s.current.Load()].repo, d.repo
-	if from.host.registry == to.host.registry && from.name != to.name && from.namespace == "" &&
+	if from.host.Name == to.host.Name && from.name != to.name && from.namespace == "" &&
 		from.account() == to.account() {
 		d.origin.Store(&from.name)
 	}
@@ -93,7 +93,7 @@ func (d *Destination) elsewhere(b endpoint.Blob) string {
 		return ""
 	}
 	from, err := pushRepository(name, d.sys, d.shared, d.stats)
-	if err != nil || from.host.registry != d.repo.host.registry || from.name == d.repo.name || from.account() != d.repo.account() {
+	if err != nil || from.host.Name != d.repo.host.Name || from.name == d.repo.name || from.account() != d.repo.account() {
 		return ""
 	}
 	return from.name

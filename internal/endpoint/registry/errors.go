@@ -68,11 +68,11 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 // UNAUTHORIZED in both cases: a valid token that does not suffice is DENIED, as it is to upstream.
 func challengeError(resp *http.Response) *endpoint.RegistryErrorDetail {
 	var said errcode.ErrorCode
-	challenges := parseChallenges(resp.Header)
-	switch fault, _ := refusedToken(challenges); fault {
-	case invalidToken:
+	challenges := ocihttp.ParseChallenges(resp.Header)
+	switch fault, _ := ocihttp.RefusedToken(challenges); fault {
+	case ocihttp.InvalidToken:
 		said = errcode.ErrorCodeUnauthorized
-	case insufficientScope:
+	case ocihttp.InsufficientScope:
 		said = errcode.ErrorCodeDenied
 	default:
 		return nil

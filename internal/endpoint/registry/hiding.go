@@ -53,7 +53,7 @@ func (r *repository) unlessHidden(ctx context.Context, err error) error {
 		}
 		answer := answered(probe)
 		r.hiding.asked, r.hiding.hides = true, answer != nil && answer.Status == http.StatusForbidden
-		logrus.Debugf("%s/%s answers for a tag that does not exist: %v", r.host.registry, r.name, probe)
+		logrus.Debugf("%s/%s answers for a tag that does not exist: %v", r.host.Name, r.name, probe)
 	}
 	if !r.hiding.hides {
 		return err

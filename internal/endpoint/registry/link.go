@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/sparsecopy/sparsecopy/internal/httpfield"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
@@ -25,7 +26,7 @@ func (r *repository) linkedPage(resp *http.Response) (*url.URL, error) {
 	if strings.EqualFold(next.Hostname(), from.Hostname()) {
 		next.Scheme, next.Host = from.Scheme, from.Host
 	}
-	if r.namespace != "" && r.host.owns(next) && !next.Query().Has("ns") {
+	if r.namespace != "" && r.host.Owns(next) && !next.Query().Has("ns") {
 		next.RawQuery = strings.TrimPrefix(next.RawQuery+"&ns="+url.QueryEscape(r.namespace), "&")
 	}
 	if _, err := url.Parse(next.String()); err != nil { // Parse is generous about hosts
@@ -41,13 +42,13 @@ func (r *repository) linkedPage(resp *http.Response) (*url.URL, error) {
 // links in a header, in one of several headers; and a target without angle brackets. Only the first rel of a link counts.
 func nextLink(header http.Header) string {
 	for _, value := range header.Values("Link") {
-		for s := skipSeparators(value); s != ""; {
+		for s := httpfield.SkipSeparators(value); s != ""; {
 			target, rest := cutLinkTarget(s)
 			next, rest := cutLinkParameters(rest)
 			if next && target != "" {
 				return target
 			}
-			s = skipSeparators(rest)
+			s = httpfield.SkipSeparators(rest)
 		}
 	}
 	return ""
@@ -81,7 +82,7 @@ func cutLinkParameters(s string) (next bool, rest string) {
 		name := strings.TrimSpace(s[:end])
 		value := ""
 		if s = s[end:]; s[0] == '=' {
-			value, s = cutLinkValue(skipSpace(s[1:]))
+			value, s = cutLinkValue(httpfield.SkipSpace(s[1:]))
 		}
 		if strings.EqualFold(name, "rel") && !related {
 			related, next = true, namesNext(value)
@@ -93,7 +94,7 @@ func cutLinkParameters(s string) (next bool, rest string) {
 func cutLinkValue(s string) (value, rest string) {
 	quoted := false
 	if inside, ok := strings.CutPrefix(s, `"`); ok {
-		if value, s, quoted = cutQuoted(inside); !quoted {
+		if value, s, quoted = httpfield.CutQuoted(inside); !quoted {
 			return "", ""
 		}
 	}

@@ -47,7 +47,7 @@ const maxPlaces = 3
 
 // login returns what is known about credentials of r, and about the token that it was given; nil if there are neither.
 func (r *repository) login(auth types.DockerAuthConfig) *login {
-	key := loginKey{r.host.registry, account{auth: auth, token: r.registryToken}}
+	key := loginKey{r.host.Name, account{auth: auth, token: r.registryToken}}
 	if key.account == (account{}) {
 		return nil
 	}

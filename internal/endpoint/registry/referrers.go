@@ -75,7 +75,7 @@ func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (doc e
 		return err
 	})
 	if err == nil && !isObject(doc.Bytes) {
-		err = &noManifest{fmt.Sprintf("%s/%s:%s", r.host.registry, r.name, tag), doc.MediaType}
+		err = &noManifest{fmt.Sprintf("%s/%s:%s", r.host.Name, r.name, tag), doc.MediaType}
 	}
 	return doc, err
 }
@@ -285,7 +285,7 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 	// Some registries declare another type: the content says what it is.
 	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); lists.TypeOf(content, mt) != imgspecv1.MediaTypeImageIndex {
 		err = fmt.Errorf("%s: %w but %q", ocihttp.CleanURL(resp.Request.URL), errNoIndex, mt)
-		if r.host.elsewhere(resp.Request.URL) {
+		if r.host.Elsewhere(resp.Request.URL) {
 			err = &ledElsewhere{answer: err.Error()}
 		}
 		return nil, nil, err
@@ -297,7 +297,7 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 // nextPage is where the Link header says that the next page is, nil if there is none. Another host than the registry's own is refused.
 func (r *repository) nextPage(resp *http.Response) (*url.URL, error) {
 	next, err := r.linkedPage(resp)
-	if err == nil && next != nil && !r.host.owns(next) {
+	if err == nil && next != nil && !r.host.Owns(next) {
 		return nil, fmt.Errorf("%s: the answer has no usable link to the next page", ocihttp.CleanURL(resp.Request.URL))
 	}
 	return next, err
@@ -377,7 +377,7 @@ func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, r
 
 // UpdateTag implements endpoint.ReferrerDestination.
 func (d *Destination) UpdateTag(ctx context.Context, tag string, update func(endpoint.Document) (endpoint.Document, error)) error {
-	done, err := d.shared.tags.Take(ctx, d.repo.host.registry+"/"+d.repo.name+":"+tag)
+	done, err := d.shared.tags.Take(ctx, d.repo.host.Name+"/"+d.repo.name+":"+tag)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -326,7 +327,7 @@ func FuzzReferrersPage(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "<http://127.0.0.1:1/next>;rel=next, <other>; rel=prev")
 	f.Add([]byte("<html>"), "<;>,;,rel=next")
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`), "<//user:secret@registry.example/x>;rel=NEXT")
-	h := &host{registry: "registry.example", scheme: "https"}
+	h := &host{Host: ocihttp.NewHost("registry.example", false)}
 	f.Fuzz(func(t *testing.T, page []byte, link string) {
 		u, err := url.Parse("https://registry.example/v2/app/referrers/" + d.String())
 		require.NoError(t, err)

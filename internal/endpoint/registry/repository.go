@@ -37,6 +37,7 @@ type repository struct {
 	creds         *credentials
 	registryToken string // bearer token to use in place of fetched ones, "" for none
 	userAgent     string
+	layers        http.RoundTripper // what requests pass
 
 	hasReferrersAPI atomic.Bool // a list of referrers was read
 	knowsManifests  atomic.Bool // it has handed out a manifest, said that it has one, or taken one
@@ -158,22 +159,12 @@ func discard(resp *http.Response) answer {
 // send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
 // body the caller closes, or an error: *refusal for any other answer, *ledElsewhere if rq asks for that, *ocihttp.TransportError if there was none.
 func (r *repository) send(ctx context.Context, rq *request) (*http.Response, error) {
-	leave, err := r.host.enter(ctx, r.creds.get() != (types.DockerAuthConfig{}))
+	req, err := r.newRequest(ctx, rq)
 	if err != nil {
 		return nil, err
 	}
-	defer leave()
-
-	limit := &r.host.limit
-	var epoch int
-	if rq.forced {
-		epoch = limit.force()
-	} else if epoch, err = limit.acquire(ctx); err != nil {
-		return nil, err
-	}
-	resp, err := r.sendAuthorized(ctx, rq)
+	resp, err := r.layers.RoundTrip(req)
 	if err != nil {
-		limit.release()
 		if none, ok := errors.AsType[*ocihttp.TransportError](err); ok && none.Elsewhere && rq.homeOnly && ctx.Err() == nil {
 			return nil, &ledElsewhere{answer: err.Error(), mute: true}
 		}
@@ -182,18 +173,14 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	if resp.StatusCode < 300 {
 		r.host.proven.Store(true)
 		r.host.busy.Store(nil)
-		limit.succeeded()
-		resp.Body = ocihttp.OnClose(resp.Body, limit.release)
 		return resp, nil
 	}
-	defer limit.release()
 	no := newRefusal(resp, time.Now())
-	if rq.homeOnly && no.Errors == nil && r.host.elsewhere(resp.Request.URL) {
+	if rq.homeOnly && no.Errors == nil && r.host.Elsewhere(resp.Request.URL) {
 		return nil, &ledElsewhere{answer: no.Error()}
 	}
 	if no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable {
 		r.stats.throttled.Add(1)
-		limit.busy(epoch)
 	}
 	if no.Status == http.StatusNotFound && !no.page {
 		r.host.proven.Store(true)
@@ -213,20 +200,21 @@ const (
 	maxUselessTokens  = 3  // of those, if the registry does not say that they have ended
 )
 
-// sendAuthorized sends rq, and again when that was refused for lack of authorization and there is another one to try.
-func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Response, error) {
-	scopes := r.scopes(rq.mountFrom)
+// sendAuthorized sends req, and again when that was refused for lack of authorization and there is another one to try.
+func (r *repository) sendAuthorized(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	scopes := ocihttp.CallOf(ctx).Scopes
 	useless := 0
 	for again := 0; ; again++ {
-		resp, used, err := r.exchange(ctx, rq, scopes)
+		resp, used, err := r.exchange(req, scopes)
 		if err != nil {
 			return nil, err
 		}
-		if resp.StatusCode != http.StatusUnauthorized || !r.host.owns(resp.Request.URL) {
+		if resp.StatusCode != http.StatusUnauthorized || !r.host.Owns(resp.Request.URL) {
 			used.accepted(resp.StatusCode)
 			return resp, nil
 		}
-		challenges := parseChallenges(resp.Header)
+		challenges := ocihttp.ParseChallenges(resp.Header)
 		if used.any && used.token == nil {
 			no, other := r.refused(used, resp)
 			if !other || again == maxAuthorizations {
@@ -238,7 +226,7 @@ func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Res
 			useless++
 		}
 		most := maxUselessTokens
-		if fault, _ := refusedToken(challenges); fault == invalidToken {
+		if fault, _ := ocihttp.RefusedToken(challenges); fault == ocihttp.InvalidToken {
 			most = maxInvalidTokens
 		}
 		if useless >= most || again == maxAuthorizations {
@@ -256,7 +244,7 @@ func (r *repository) sendAuthorized(ctx context.Context, rq *request) (*http.Res
 // refused reads the refusal of what is no token that was fetched: a password, for instance. other reports whether there is something else by now.
 func (r *repository) refused(used authorization, resp *http.Response) (no error, other bool) {
 	refusal := newRefusal(resp, r.shared.now())
-	if fault, _ := refusedToken(parseChallenges(resp.Header)); fault == insufficientScope {
+	if fault, _ := ocihttp.RefusedToken(ocihttp.ParseChallenges(resp.Header)); fault == ocihttp.InsufficientScope {
 		used.turn.accept() // it is the repository's answer
 		return refusal, false
 	}
@@ -265,7 +253,7 @@ func (r *repository) refused(used authorization, resp *http.Response) (no error,
 }
 
 // answerChallenge says whether a request that was refused with challenges should be sent again, and for which scopes.
-func (r *repository) answerChallenge(ctx context.Context, challenges []challenge, used authorization, scopes []string) ([]string, bool) {
+func (r *repository) answerChallenge(ctx context.Context, challenges []ocihttp.Challenge, used authorization, scopes []string) ([]string, bool) {
 	if !used.any {
 		if len(challenges) == 0 {
 			challenges = r.ping(ctx)
@@ -275,24 +263,24 @@ func (r *repository) answerChallenge(ctx context.Context, challenges []challenge
 	if used.token == nil {
 		return nil, false
 	}
-	if fault, lacking := refusedToken(challenges); fault == insufficientScope {
+	if fault, lacking := ocihttp.RefusedToken(challenges); fault == ocihttp.InsufficientScope {
 		if lacking == "" || slices.Contains(scopes, lacking) {
 			return nil, false // there is nothing else to ask for
 		}
 		return append(slices.Clone(scopes), lacking), true
 	}
-	for _, c := range r.host.currentChallenges() {
-		if c.scheme == "bearer" {
+	for _, c := range r.host.Challenges() {
+		if c.Scheme == "bearer" {
 			r.dropToken(ctx, c, scopes, used.token)
 		}
 	}
 	return scopes, true
 }
 
-func (r *repository) canAnswer(challenges []challenge) bool {
+func (r *repository) canAnswer(challenges []ocihttp.Challenge) bool {
 	for _, c := range challenges {
 		auth := r.creds.get()
-		if c.scheme == "bearer" || (c.scheme == "basic" && (auth.Username != "" || auth.Password != "")) {
+		if c.Scheme == "bearer" || (c.Scheme == "basic" && (auth.Username != "" || auth.Password != "")) {
 			return true
 		}
 	}
@@ -300,126 +288,39 @@ func (r *repository) canAnswer(challenges []challenge) bool {
 }
 
 // ping asks the host for its challenges, for registries that refuse real requests without any. It asks once.
-func (r *repository) ping(ctx context.Context) []challenge {
+func (r *repository) ping(ctx context.Context) []ocihttp.Challenge {
 	h := r.host
 	h.pinging.Lock()
 	defer h.pinging.Unlock()
 	if !h.pinged {
-		root := &url.URL{Scheme: h.currentScheme(), Host: h.registry, Path: "/v2/"}
-		resp, used, err := r.exchange(ctx, &request{method: http.MethodGet, location: root}, nil)
+		req, err := r.newRequest(ctx, &request{method: http.MethodGet, location: &url.URL{Host: h.Name, Path: "/v2/"}})
 		if err != nil {
-			logrus.Debugf("Asking %s for its way of authentication: %v", h.registry, err)
+			return nil
+		}
+		resp, used, err := r.exchange(req, nil)
+		if err != nil {
+			logrus.Debugf("Asking %s for its way of authentication: %v", h.Name, err)
 			return nil
 		}
 		used.turn.leave()
 		discard(resp)
 		h.pinged = true
 	}
-	return h.currentChallenges()
+	return h.Challenges()
 }
 
-// exchange sends rq with the authorization that the host is known to want.
-func (r *repository) exchange(ctx context.Context, rq *request, scopes []string) (*http.Response, authorization, error) {
+// exchange sends req with the authorization that the host is known to want.
+func (r *repository) exchange(req *http.Request, scopes []string) (*http.Response, authorization, error) {
 	r.stats.requests.Add(1)
-	scheme := r.host.currentScheme()
-	if scheme == "" && rq.location == nil {
-		return r.discoverScheme(ctx, rq, scopes)
-	}
-	resp, used, err := r.exchangeOver(ctx, scheme, rq, scopes)
-	if err == nil {
-		r.host.learn(scheme, resp)
-	}
-	return resp, used, err
-}
-
-// discoverScheme is exchange with a host that may speak TLS or plain HTTP. TLS is preferred: what the host answers over plain HTTP
-// counts only if there is no TLS. Requests without a body are tried over both at once, or a plain host would cost two round trips
-// more.
-func (r *repository) discoverScheme(ctx context.Context, rq *request, scopes []string) (*http.Response, authorization, error) {
-	plain := r.tryPlain(ctx, rq, scopes)
-	if rq.body == nil {
-		plain.start()
-	}
-	resp, used, err := r.exchangeOver(ctx, "https", rq, scopes)
-	if err == nil {
-		r.host.learn("https", resp)
-	}
-	if err == nil || ctx.Err() != nil || r.host.currentScheme() != "" {
-		plain.abandon()
-		return resp, used, err
-	}
-	if rq.body != nil {
-		plain.start()
-	}
-	<-plain.done
-	switch {
-	case plain.err != nil:
-		plain.abandon()
-		return nil, authorization{}, fmt.Errorf("%w (and over TLS: %s)", plain.err, err.Error())
-	case plain.resp.StatusCode == http.StatusBadRequest && !errors.Is(err, http.ErrSchemeMismatch):
-		// That is what servers that speak TLS say to those who do not.
-		plain.abandon()
-		return nil, authorization{}, err
-	}
-	plain.resp.Body = ocihttp.OnClose(plain.resp.Body, plain.cancel)
-	r.host.learn("http", plain.resp)
-	return plain.resp, plain.used, nil
-}
-
-// plainAttempt is an exchange over plain HTTP that may turn out not to be wanted.
-type plainAttempt struct {
-	exchange func()
-	cancel   context.CancelFunc
-	started  bool
-	done     chan struct{} // closed when exchange ends; the fields below are set then
-
-	resp *http.Response
-	used authorization
-	err  error
-}
-
-func (r *repository) tryPlain(ctx context.Context, rq *request, scopes []string) *plainAttempt {
-	p := &plainAttempt{done: make(chan struct{})}
-	ctx, p.cancel = context.WithCancel(ctx)
-	p.exchange = func() {
-		defer close(p.done)
-		p.resp, p.used, p.err = r.exchangeOver(ctx, "http", rq, scopes) //nolint:bodyclose // by who takes it, or abandon
-	}
-	return p
-}
-
-func (p *plainAttempt) start() {
-	p.started = true
-	go p.exchange()
-}
-
-// abandon ends the attempt, wherever it is, and does not wait for the end.
-func (p *plainAttempt) abandon() {
-	p.cancel()
-	if !p.started {
-		return
-	}
-	go func() {
-		<-p.done
-		if p.err == nil {
-			_ = p.resp.Body.Close()
-		}
-	}()
-}
-
-// exchangeOver is exchange over the given scheme. It learns nothing from the answer.
-func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *request, scopes []string) (*http.Response, authorization, error) {
-	req, err := r.newRequest(ctx, scheme, rq)
-	if err != nil {
-		return nil, authorization{}, err
-	}
 	var used authorization
-	if r.host.isOrigin(scheme, req.URL) {
-		if used, err = r.authorize(ctx, req, scopes); err != nil {
+	if req.URL.Scheme == "" || r.host.Owns(req.URL) {
+		var err error
+		req = req.Clone(req.Context())
+		if used, err = r.authorize(req.Context(), req, scopes); err != nil {
 			return nil, authorization{}, err
 		}
 	}
-	resp, err := r.host.sends.RoundTrip(req.WithContext(r.host.traceTLS(req.Context())))
+	resp, err := r.host.sends.RoundTrip(req)
 	if err != nil {
 		used.turn.leave()
 		return nil, authorization{}, err
@@ -427,10 +328,11 @@ func (r *repository) exchangeOver(ctx context.Context, scheme string, rq *reques
 	return resp, used, nil
 }
 
-func (r *repository) newRequest(ctx context.Context, scheme string, rq *request) (*http.Request, error) {
+// newRequest is rq for the layers: without a scheme, but for a location that has one, and without a body that is open.
+func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request, error) {
 	u := rq.location
 	if u == nil {
-		u = &url.URL{Scheme: scheme, Host: r.host.registry, Path: "/v2/" + r.name + "/" + rq.path}
+		u = &url.URL{Host: r.host.Name, Path: "/v2/" + r.name + "/" + rq.path}
 		if r.namespace != "" {
 			u.RawQuery = "ns=" + url.QueryEscape(r.namespace)
 		}
@@ -440,7 +342,7 @@ func (r *repository) newRequest(ctx context.Context, scheme string, rq *request)
 		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
 		u = &with
 	}
-	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, ocihttp.Call{Slow: rq.slow}), rq.method, u.String(), nil)
+	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Scopes: r.scopes(rq.mountFrom)}), rq.method, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(u))
 	}

@@ -148,19 +148,24 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	}
 	h.wanted = s.now()
 	for key, other := range s.hosts {
-		if key.registry == h.registry {
+		if key.registry == h.Name {
 			h.proven = other.proven
 		}
 	}
 	h.now, h.blobs.now = s.now, s.now
-	h.limit.most = s.MaxRequests
+	h.limit.Most = s.MaxRequests
 	h.asks = ocihttp.Stack(h.transport,
-		ocihttp.Describe(h.answered.Load),
+		ocihttp.Describe(h.Answered),
 		ocihttp.Content,
 		ocihttp.Stall(s.timeouts()),
 		ocihttp.Redirects,
 	)
-	h.sends = ocihttp.Stack(h.asks, ocihttp.Pace(ocihttp.NewRate(s.BytesPerSecond)))
+	h.sends = ocihttp.Stack(h.asks,
+		ocihttp.Answers(h.notice),
+		h.Learn,
+		h.FindScheme,
+		ocihttp.Pace(ocihttp.NewRate(s.BytesPerSecond)),
+	)
 	s.hosts[key] = h
 	return h, nil
 }
@@ -182,29 +187,22 @@ func (s *Shared) dropHost() {
 
 // host is one registry in one role, and what was learned about it.
 type host struct {
-	registry string // host[:port] that requests go to
-	insecure bool   // plain HTTP may be tried, and certificates are not verified
-	now      func() time.Time
-	wanted   time.Time // when an end was opened last; guarded by the mu of Shared
-	used     sync.Once // by the first request
-	limit    limiter
-	blobs    blobKnowledge
-	tokens   tokenCache
+	*ocihttp.Host
+	now    func() time.Time
+	wanted time.Time // when an end was opened last; guarded by the mu of Shared
+	limit  ocihttp.Limiter
+	blobs  blobKnowledge
+	tokens tokenCache
 
 	transport *ocihttp.Transport
 	asks      http.RoundTripper // sends one request, and those that it is redirected to
-	sends     http.RoundTripper // the same, at the rate of the host
+	sends     http.RoundTripper // the same, over the host's scheme, at its rate, and learns from it
+	warm      func()            // opens connections, once
 
 	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
 	busy   atomic.Pointer[refusal] // its last answer, if that was that it cannot now
 
-	first    turns.Turn    // of the request that finds out what settled stands for
-	settled  chan struct{} // closed when the host has answered once
-	answered atomic.Bool   // whether settled is closed
-
 	mu         sync.Mutex
-	scheme     string          // "" until known; guarded by mu
-	challenges []challenge     // of the last 401; guarded by mu
 	mounts     mountSupport    // guarded by mu
 	probes     int             // existence checks made next to mounts; guarded by mu
 	warnings   map[string]bool // that were logged; guarded by mu
@@ -223,18 +221,14 @@ type host struct {
 
 // newHost makes a host. Plain HTTP is tried only if insecure is set.
 func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.SystemContext) *host {
-	h := &host{
-		registry: registry,
-		insecure: insecure,
-		now:      time.Now,
-		settled:  make(chan struct{}),
-		proven:   new(atomic.Bool),
-	}
-	if !insecure {
-		h.scheme = "https"
-	}
 	tlsConfig.InsecureSkipVerify = insecure
-	h.transport = ocihttp.NewTransport(tlsConfig, proxyOf(sys))
+	h := &host{
+		Host:      ocihttp.NewHost(registry, insecure),
+		now:       time.Now,
+		transport: ocihttp.NewTransport(tlsConfig, proxyOf(sys)),
+		proven:    new(atomic.Bool),
+	}
+	h.warm = sync.OnceFunc(func() { h.openAhead(openAhead) })
 	return h
 }
 
@@ -258,12 +252,5 @@ const openAhead = 8
 // openAhead opens connections in the background, so that at least n were opened so far, but no more
 // than the host's limit.
 func (h *host) openAhead(n int) {
-	h.limit.mu.Lock()
-	for _, bound := range []int{h.limit.most, h.limit.bound} {
-		if bound > 0 {
-			n = min(n, bound)
-		}
-	}
-	h.limit.mu.Unlock()
-	h.transport.OpenAhead(h.registry, h.currentScheme(), n)
+	h.transport.OpenAhead(h.Name, h.Scheme(), h.limit.AtMost(n))
 }

@@ -128,7 +128,7 @@ func (r *repository) tags(ctx context.Context, rt *retrier) (*TagList, error) {
 		}
 	}
 	if len(invalid) > 0 {
-		list.Warnings = append(list.Warnings, fmt.Sprintf("%s lists %s, skipped", r.host.registry+"/"+r.name, quotedTags(invalid)))
+		list.Warnings = append(list.Warnings, fmt.Sprintf("%s lists %s, skipped", r.host.Name+"/"+r.name, quotedTags(invalid)))
 	}
 	return list, nil
 }

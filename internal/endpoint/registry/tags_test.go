@@ -15,6 +15,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -138,7 +139,7 @@ func FuzzNextLink(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	h := &host{registry: "registry.example", scheme: "https"}
+	h := &host{Host: ocihttp.NewHost("registry.example", false)}
 	page := &url.URL{Scheme: "https", Host: "registry.example", Path: "/v2/app/tags/list"}
 	f.Fuzz(func(t *testing.T, link string) {
 		next, err := (&repository{host: h}).linkedPage(&http.Response{Header: http.Header{"Link": {link}}, Request: &http.Request{URL: page}})
@@ -150,7 +151,7 @@ func FuzzNextLink(f *testing.F) {
 		assert.Nil(t, next.User)
 		assert.Empty(t, next.Fragment)
 		if strings.EqualFold(next.Hostname(), "registry.example") {
-			assert.True(t, h.owns(next), "%s", next)
+			assert.True(t, h.Owns(next), "%s", next)
 		}
 		_, err = http.NewRequest(http.MethodGet, next.String(), nil)
 		assert.NoError(t, err, "%q", link)

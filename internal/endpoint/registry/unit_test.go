@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,65 +19,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
-
-func TestParseChallenges(t *testing.T) {
-	type params = map[string]string
-	for header, want := range map[string][]challenge{
-		``:                               nil,
-		`Basic realm="x"`:                {{"basic", params{"realm": "x"}}},
-		`BASIC`:                          {{"basic", params{}}},
-		`Bearer realm=http`:              {{"bearer", params{"realm": "http"}}},
-		`Bearer Realm = "x" , SCOPE="a"`: {{"bearer", params{"realm": "x", "scope": "a"}}},
-		`Bearer realm="a\"b\\c,d"`:       {{"bearer", params{"realm": `a"b\c,d`}}},
-		`Bearer realm="x",scope="repository:a:pull,push",service=""`: {
-			{"bearer", params{"realm": "x", "scope": "repository:a:pull,push", "service": ""}}},
-		`Negotiate, Basic realm="x", Bearer realm="y", service="z"`: {
-			{"negotiate", params{}}, {"basic", params{"realm": "x"}}, {"bearer", params{"realm": "y", "service": "z"}}},
-		`Negotiate YII/abc==, Basic realm="x"`: {{"negotiate", params{}}, {"basic", params{"realm": "x"}}},
-		`Basic realm="unterminated`:            {{"basic", params{}}, {"realm", params{}}},
-		`realm="x"`:                            nil,
-		`,,`:                                   nil,
-		`Bearer realm="x"; y`:                  {{"bearer", params{"realm": "x"}}},
-	} {
-		got := parseChallenges(http.Header{"Www-Authenticate": {header}})
-		if header == `Basic realm="unterminated` {
-			require.NotEmpty(t, got)
-			assert.Equal(t, "basic", got[0].scheme)
-			assert.Empty(t, got[0].params)
-			continue
-		}
-		assert.Equal(t, want, got, "%q", header)
-	}
-	two := parseChallenges(http.Header{"Www-Authenticate": {`Basic realm="a"`, `Bearer realm="b"`}})
-	assert.Len(t, two, 2)
-}
-
-func FuzzWWWAuthenticate(f *testing.F) {
-	for _, seed := range []string{
-		`Bearer realm="https://auth.example.com/token",service="x",scope="repository:a:pull,push",error="invalid_token"`,
-		`Basic realm="x", Negotiate YII/abc==`, `Bearer realm="a\"b`, `a=b`, ",\t,x", "\\\"",
-	} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, header string) {
-		for _, c := range parseChallenges(http.Header{"Www-Authenticate": {header}}) {
-			if c.scheme == "" || c.scheme != strings.ToLower(c.scheme) || c.params == nil {
-				t.Fatalf("%+v", c)
-			}
-			for key := range c.params {
-				if key == "" || key != strings.ToLower(key) {
-					t.Fatalf("%+v", c)
-				}
-			}
-			// What was understood is understood again.
-			text := c.scheme
-			for key, value := range c.params {
-				text += fmt.Sprintf(` %s="%s",`, key, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value))
-			}
-			assert.Equal(t, []challenge{c}, parseChallengeHeader(text), "%q", text)
-		}
-	})
-}
 
 func TestParseErrorBody(t *testing.T) {
 	for body, want := range map[string]struct {
@@ -238,65 +178,6 @@ func TestIsRetriable(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	ctx := context.Background()
-	synctest.Test(t, func(t *testing.T) {
-		var l limiter
-		epochs := make([]int, 32)
-		for i := range epochs {
-			var err error
-			epochs[i], err = l.acquire(ctx)
-			require.NoError(t, err)
-		}
-		for _, epoch := range epochs[:10] {
-			l.busy(epoch)
-		}
-		assert.Equal(t, 16, l.bound, "a burst of refusals lowers the bound once")
-		for range 24 {
-			l.release()
-		}
-		// Eight are left in flight, eight more may come.
-		var mu sync.Mutex
-		entered := 0
-		for range 12 {
-			go func() {
-				_, err := l.acquire(ctx)
-				assert.NoError(t, err)
-				mu.Lock()
-				defer mu.Unlock()
-				entered++
-			}()
-		}
-		synctest.Wait()
-		assert.Equal(t, 8, entered)
-		for range 16 {
-			l.succeeded()
-		}
-		synctest.Wait()
-		assert.Equal(t, 17, l.bound)
-		assert.Equal(t, 9, entered, "a raised bound lets in who waits")
-
-		cancelled, cancel := context.WithCancel(ctx)
-		cancel()
-		_, err := l.acquire(cancelled)
-		require.ErrorIs(t, err, context.Canceled)
-		l.force()
-		assert.Equal(t, 18, l.inFlight, "who is forced does not wait")
-		for range 4 {
-			l.release()
-		}
-		synctest.Wait()
-		assert.Equal(t, 12, entered)
-		assert.Empty(t, l.waiting)
-
-		for range 10 {
-			epoch := l.force()
-			l.busy(epoch)
-		}
-		assert.Equal(t, 1, l.bound, "one is always allowed")
-	})
-}
-
 func TestParseContentRange(t *testing.T) {
 	for value, want := range map[string]struct {
 		start, complete int64
@@ -336,7 +217,7 @@ func TestUploadLocation(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	h := &host{registry: "example.com"}
+	h := &host{Host: ocihttp.NewHost("example.com", false)}
 	resp := &http.Response{Header: http.Header{"Warning": {`299 - "be \"warned\""`, `299 - "be \"warned\""`, `199 - "x"`, `299 - "x`}}}
 	h.logWarnings(resp)
 	known := h.warnings[`be "warned"`]
