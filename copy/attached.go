@@ -148,7 +148,7 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 	documents := map[digest.Digest]Document{}
 	for _, doc := range found.Documents {
-		documents[doc.Digest] = held(doc)
+		documents[doc.Digest] = doc
 		l.misdeclared = l.misdeclared || misdeclared(doc)
 	}
 	l.attachments = make([]Attachment, len(found.Attachments))
@@ -332,7 +332,7 @@ func attachedDocuments(
 		if err != nil {
 			return nil, nil, err
 		}
-		if attach.IsList(doc) {
+		if doc.IsList() {
 			lists[a.Digest] = doc
 			continue
 		}

@@ -37,19 +37,19 @@ func ExampleReadManifest() {
 	registry, _, stop := twoRegistries()
 	defer stop()
 	options := &copy.ReadOptions{SystemContext: plainHTTP, Side: copy.DestinationSide}
-	doc, digest, err := copy.ReadManifest(context.Background(), named(registry, "1.0"), options)
+	doc, err := copy.ReadManifest(context.Background(), named(registry, "1.0"), options)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	plan, err := copy.NewPlan(copy.PlanInput{Top: doc, Digest: digest, Options: &copy.Options{ImageListSelection: copy.CopyAllImages}})
+	plan, err := copy.NewPlan(copy.PlanInput{Top: doc, Options: &copy.Options{ImageListSelection: copy.CopyAllImages}})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println(doc.MediaType, plan.Digest == digest)
+	fmt.Println(doc.MediaType, plan.Digest == doc.Digest)
 
-	_, _, err = copy.ReadManifest(context.Background(), named(registry, "none"), options)
+	_, err = copy.ReadManifest(context.Background(), named(registry, "none"), options)
 	fmt.Println(errors.Is(err, copy.ErrNotFound))
 	// Output:
 	// application/vnd.oci.image.index.v1+json true

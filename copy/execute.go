@@ -150,7 +150,7 @@ func blobsToCopy(image *manifest.Image, foreignStay bool) []endpoint.Blob {
 			here[layer.Digest] = true
 		}
 	}
-	return slices.DeleteFunc(blobsOf(image), func(b endpoint.Blob) bool { return !here[b.Digest] })
+	return slices.DeleteFunc(endpoint.BlobsOf(image), func(b endpoint.Blob) bool { return !here[b.Digest] })
 }
 
 // An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they start; whoever waits for

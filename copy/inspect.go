@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
@@ -82,27 +81,24 @@ func (c *Copier) Inspect(ctx context.Context, ref types.ImageReference, options 
 	return found, nil
 }
 
-// ReadManifest reads the manifest or list that ref names, and nothing else. It returns it with its digest,
-// which it has: that has been verified. Its MediaType is what it is, whatever it is declared to be.
+// ReadManifest reads the manifest or list that ref names, and nothing else. What it returns has been Read, and
+// verified against its Digest.
 //
 // The error is an *Error. It is ErrNotFound if ref names nothing.
-func ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, digest.Digest, error) {
+func ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, error) {
 	c := newOneShot(CopierOptions{})
 	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
 	return c.ReadManifest(ctx, ref, options)
 }
 
 // ReadManifest is the function ReadManifest, with what the copies of c share.
-func (c *Copier) ReadManifest(
-	ctx context.Context, ref types.ImageReference, options *ReadOptions,
-) (Document, digest.Digest, error) {
+func (c *Copier) ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, error) {
 	src, err := c.openToRead(ctx, ref, options.orDefault())
 	if err != nil {
-		return Document{}, "", err
+		return Document{}, err
 	}
 	defer src.Close() // nothing was written
-	top := src.Top()
-	return held(top), top.Digest, nil
+	return src.Top().Read(), nil
 }
 
 func (o *ReadOptions) orDefault() ReadOptions {

@@ -65,7 +65,7 @@ func TestReadsThatFail(t *testing.T) {
 				copy.DestinationSide: {SystemContext: e.Sys, Side: copy.DestinationSide},
 			} {
 				_, inspecting := copy.Inspect(t.Context(), ref, o)
-				_, _, reading := copy.ReadManifest(t.Context(), ref, o)
+				_, reading := copy.ReadManifest(t.Context(), ref, o)
 				for _, err := range []error{inspecting, reading} {
 					failed, ok := errors.AsType[*copy.Error](err)
 					require.True(t, ok, err)
@@ -100,9 +100,9 @@ func TestReadSides(t *testing.T) {
 	require.NoError(t, os.WriteFile(sys.SystemRegistriesConfPath, fmt.Appendf(nil,
 		"[[registry]]\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", own.Host(), mirror.Host()), 0o600))
 	for side, want := range map[copy.Side]string{"": imagetest.Top, copy.SourceSide: imagetest.Top, copy.DestinationSide: "amd64"} {
-		doc, d, err := copy.ReadManifest(t.Context(), copytest.RegistryRef(t, own, "app", "v1"), &copy.ReadOptions{SystemContext: &sys, Side: side})
+		doc, err := copy.ReadManifest(t.Context(), copytest.RegistryRef(t, own, "app", "v1"), &copy.ReadOptions{SystemContext: &sys, Side: side})
 		require.NoError(t, err)
-		assert.Equal(t, f.Digest(want), d, side)
+		assert.Equal(t, f.Digest(want), doc.Digest, side)
 		content, mediaType := f.Document(want)
 		assert.Equal(t, string(content), string(doc.Bytes))
 		assert.Equal(t, mediaType, doc.MediaType)

@@ -1,7 +1,6 @@
 package copy
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,11 +23,11 @@ import (
 // loadTree reads what there is to choose from: the tree of lists with the signatures of lists, or a single image; and what is attached to
 // what is wanted of it. The survey that it returns has the first plan.
 func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
-	top := held(s.source.top)
+	top := s.source.top
 	if err := checkGroup(&e.o, top, e.to); err != nil {
 		return s, err
 	}
-	s.source.misdeclared = misdeclared(s.source.top)
+	s.source.misdeclared = misdeclared(top)
 	var op string
 	var read func(context.Context, *ends, loaded) (loaded, error)
 	switch {
@@ -40,8 +39,8 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		op, read = "reading", loadLists
 	}
 	var err error
-	if s.source.tree, err = plan.ParseTree(top, s.source.top.Digest, nil); err == nil && !top.IsList() {
-		_, err = s.source.tree.Image(s.source.top.Digest)
+	if s.source.tree, err = plan.ParseTree(top, top.Digest, nil); err == nil && !top.IsList() {
+		_, err = s.source.tree.Image(top.Digest)
 	}
 	if err != nil {
 		return s, &Error{op, SourceSide, e.srcName, err}
@@ -125,7 +124,7 @@ func fetch(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (fet
 		if err != nil {
 			return &Error{"reading manifest", SourceSide, d.String(), err}
 		}
-		out.documents[d], out.misdeclared = held(doc), out.misdeclared || misdeclared(doc)
+		out.documents[d], out.misdeclared = doc, out.misdeclared || misdeclared(doc)
 		return nil
 	}
 	err := inflight.Ask(ctx, e.budget, unread, e.src.Manifest, note)
@@ -149,11 +148,6 @@ func (l loaded) withFetched(e *ends, f fetched) (loaded, error) {
 	l.tree, l.bytes, l.misdeclared = tree, l.bytes+f.bytes, l.misdeclared || f.misdeclared
 	l.missing = merged(l.missing, f.missing)
 	return l, nil
-}
-
-// held returns a document of an end as a plan is made of it.
-func held(doc endpoint.Document) Document {
-	return Document{MediaType: cmp.Or(doc.Misdeclared, doc.MediaType), Bytes: doc.Bytes}.Read()
 }
 
 // misdeclared reports whether an end declares doc to be something else than it is. What Docker schema 1 manifests are declared to be does
@@ -185,7 +179,7 @@ func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	if image == nil {
 		return l, &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}
 	}
-	config := blobsOf(image)[0]
+	config := endpoint.BlobsOf(image)[0]
 	b, err := readConfig(ctx, e, config)
 	if err != nil {
 		return l, &Error{"reading config", SourceSide, config.Digest.String(), err}
@@ -314,18 +308,9 @@ func (l loaded) image(doc endpoint.Document) (*manifest.Image, error) {
 	if _, ok := l.tree.Document(doc.Digest); ok {
 		return l.tree.Image(doc.Digest)
 	}
-	other, err := plan.ParseTree(held(doc), doc.Digest, nil)
+	other, err := plan.ParseTree(doc, doc.Digest, nil)
 	if err != nil {
 		return nil, err
 	}
 	return other.Image(doc.Digest)
-}
-
-// blobsOf returns the distinct blobs of an image, the config first.
-func blobsOf(image *manifest.Image) []endpoint.Blob {
-	var blobs []endpoint.Blob
-	for b := range image.Blobs() {
-		blobs = append(blobs, endpoint.Blob{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType, Config: len(blobs) == 0})
-	}
-	return blobs
 }

@@ -15,7 +15,8 @@ type PlanInput struct {
 	// Source and Destination are names for people.
 	Source, Destination string
 
-	// Top is what the source reference names, and Digest its digest; "" means the SHA-256 of its bytes.
+	// Top is what the source reference names, and Digest its digest; "" means that of Top, or, if that has none, the
+	// SHA-256 of its bytes.
 	Top    Document
 	Digest digest.Digest
 	// Documents are the nested lists and manifests that have been read, by digest. Every nested list must be here or in Missing.

@@ -48,8 +48,7 @@ type loaded struct {
 
 // document returns what was read for d, and whether it was.
 func (l loaded) document(d digest.Digest) (endpoint.Document, bool) {
-	doc, ok := l.tree.Document(d)
-	return endpoint.Document{Digest: d, MediaType: doc.MediaType, Bytes: doc.Bytes}, ok
+	return l.tree.Document(d)
 }
 
 // compared is what the destination has told.

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +88,7 @@ func (dir files) document(d digest.Digest, mediaType string) (endpoint.Document,
 	case d.Algorithm().FromBytes(content) != d:
 		return endpoint.Document{}, damaged("manifest %s: its content does not match the digest", d)
 	}
-	return endpoint.Document{Digest: d, MediaType: cmp.Or(manifest.TypeOf(content, mediaType), mediaType), Bytes: content}, nil
+	return endpoint.NewDocument(d, mediaType, content), nil
 }
 
 // index reads index.json.

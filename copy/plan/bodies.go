@@ -32,8 +32,8 @@ func (c claim) about(documents []digest.Digest) string {
 func (t *Tree) wrongClaims() []string {
 	wrong := map[claim][]digest.Digest{}
 	for d, doc := range t.documents {
-		if doc.misdeclared != "" {
-			c := claim{"", doc.misdeclared, doc.MediaType}
+		if manifest.IsMisdeclared(doc.MediaType, doc.Misdeclared) {
+			c := claim{"", doc.Misdeclared, doc.MediaType}
 			wrong[c] = append(wrong[c], d)
 		}
 	}

@@ -17,8 +17,8 @@ type Input struct {
 	// Source and Destination are names for people.
 	Source, Destination string
 
-	// Top is what the source reference names, and Digest its digest; "" means the SHA-256 of its
-	// bytes.
+	// Top is what the source reference names, and Digest its digest; "" means that of Top, or, if
+	// that has none, the SHA-256 of its bytes.
 	Top    Document
 	Digest digest.Digest
 	// Documents are the nested lists and manifests that have been read, by digest. Every nested
@@ -72,16 +72,9 @@ type Input struct {
 	Choices Choices
 }
 
-// A Document is a manifest or a list as bytes.
-type Document struct {
-	// MediaType is what whoever has it declares it to be, "" for nothing. What the document says
-	// itself goes before it.
-	MediaType string
-	Bytes     []byte // not modified
-
-	// misdeclared is what it was declared to be, once MediaType is what it is; "" if that was right.
-	misdeclared string
-}
+// A Document is a manifest or a list as bytes. Its Digest matters here only where nothing else says
+// it.
+type Document = manifest.Document
 
 // SparseSupport says whether a destination accepts sparse lists, as far as that is known. The zero
 // value knows nothing.
@@ -137,7 +130,7 @@ type ListSignatures struct {
 
 // normalize fills in what may be left out, and refuses digests that nothing could be compared with.
 func (in *Input) normalize() error {
-	if in.Digest == "" {
+	if in.Digest = cmp.Or(in.Digest, in.Top.Digest); in.Digest == "" {
 		in.Digest = digest.FromBytes(in.Top.Bytes)
 	}
 	if err := in.Digest.Validate(); err != nil {
@@ -182,25 +175,3 @@ func (in *Input) CheckDestination(d digest.Digest, content []byte) error {
 	}
 	return &CannotModifyError{d, fmt.Sprintf("the destination names the digest %s", want)}
 }
-
-// Read returns the document with the media type by which it is read, and what it was declared to be
-// instead.
-func (d Document) Read() Document {
-	is := d.Type()
-	if manifest.IsMisdeclared(is, d.MediaType) {
-		d.misdeclared = d.MediaType
-	}
-	d.MediaType = is
-	return d
-}
-
-// Type returns the media type by which a document is read: what the document says of itself, else
-// the declared one. Whoever declares it is wrong at times, or declares text/plain, application/json
-// or nothing.
-func (d Document) Type() string {
-	// What is nothing at all is refused with a better error where the document is parsed.
-	return cmp.Or(manifest.TypeOf(d.Bytes, d.MediaType), imgspecv1.MediaTypeImageManifest)
-}
-
-// IsList reports whether the document is to be read as a list.
-func (d Document) IsList() bool { return manifest.IsListMediaType(d.Type()) }

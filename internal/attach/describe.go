@@ -14,22 +14,12 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// mediaTypeOf is the media type by which a document is read: its own word goes before what it was
-// declared to be. What is nothing at all is refused where it is parsed.
-func mediaTypeOf(doc endpoint.Document) string {
-	declared := cmp.Or(doc.Misdeclared, doc.MediaType)
-	return cmp.Or(manifest.TypeOf(doc.Bytes, declared), imgspecv1.MediaTypeImageManifest)
-}
-
-// IsList reports whether a document is to be read as a list.
-func IsList(doc endpoint.Document) bool { return manifest.IsListMediaType(mediaTypeOf(doc)) }
-
 // describe completes an attachment by what its manifest or list says of itself. A referrer's
 // subject is the one that it names.
 func describe(a Attachment, doc endpoint.Document) (Attachment, error) {
-	a.Size, a.MediaType = int64(len(doc.Bytes)), mediaTypeOf(doc)
+	a.Size, a.MediaType = int64(len(doc.Bytes)), doc.Type()
 	var subject digest.Digest
-	if IsList(doc) {
+	if doc.IsList() {
 		list, err := manifest.Parse(doc.Bytes, a.MediaType)
 		if err != nil {
 			return a, err
@@ -53,7 +43,7 @@ func describe(a Attachment, doc endpoint.Document) (Attachment, error) {
 
 // childrenOf returns the children of an attached list as attachments.
 func childrenOf(doc endpoint.Document) ([]Attachment, error) {
-	list, err := manifest.Parse(doc.Bytes, mediaTypeOf(doc))
+	list, err := manifest.Parse(doc.Bytes, doc.Type())
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +59,8 @@ func childrenOf(doc endpoint.Document) ([]Attachment, error) {
 // Subject returns the subject that a manifest or list states, "" if there is none, and the children
 // that a list names.
 func Subject(doc endpoint.Document) (subject digest.Digest, children []digest.Digest) {
-	if IsList(doc) {
-		list, err := manifest.Parse(doc.Bytes, mediaTypeOf(doc))
+	if doc.IsList() {
+		list, err := manifest.Parse(doc.Bytes, doc.Type())
 		if err != nil {
 			return "", nil
 		}
@@ -79,7 +69,7 @@ func Subject(doc endpoint.Document) (subject digest.Digest, children []digest.Di
 		}
 		return list.Subject(), children
 	}
-	image, err := manifest.ParseImage(doc.Bytes, mediaTypeOf(doc))
+	image, err := manifest.ParseImage(doc.Bytes, doc.Type())
 	if err != nil {
 		return "", nil
 	}

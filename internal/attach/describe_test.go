@@ -32,7 +32,7 @@ func TestSubject(t *testing.T) {
 		subject, children := Subject(c.doc)
 		assert.Equal(t, c.subject, subject, name)
 		assert.Equal(t, c.children, children, name)
-		assert.Equal(t, c.list, IsList(c.doc), name)
+		assert.Equal(t, c.list, c.doc.IsList(), name)
 	}
 }
 

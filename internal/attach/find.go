@@ -179,7 +179,7 @@ func (f *finder) step(ctx context.Context, subjects []digest.Digest) error {
 // listChildren lists the children of d if d is an attached list.
 func (f *finder) listChildren(d digest.Digest) error {
 	doc, ok := f.document(d)
-	if f.tree[d] || !ok || !IsList(doc) {
+	if f.tree[d] || !ok || !doc.IsList() {
 		return nil
 	}
 	children, err := childrenOf(doc)

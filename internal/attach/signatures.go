@@ -181,7 +181,7 @@ func CarriedBy(attached []Attachment, held func(digest.Digest) (endpoint.Documen
 			continue
 		}
 		carried[a.Subject] = map[string]bool{}
-		if image, err := manifest.ParseImage(doc.Bytes, mediaTypeOf(doc)); err == nil {
+		if image, err := manifest.ParseImage(doc.Bytes, doc.Type()); err == nil {
 			for _, layer := range image.Layers {
 				carried[a.Subject][layerKey(layer.MediaType, layer.Digest, layer.Annotations)] = true
 			}

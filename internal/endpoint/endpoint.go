@@ -53,13 +53,9 @@ func SaysNotFound(e *RegistryError, proven bool) bool {
 	return e.Status == http.StatusNotFound && !e.TokenService && !AboutAccess(e) && (proven || e.Errors != nil)
 }
 
-// A Document is a manifest or a list as bytes.
-type Document struct {
-	Digest      digest.Digest // of Bytes as manifest.Digest computes it; valid and verified
-	MediaType   string        // of what the document is (manifest.TypeOf)
-	Misdeclared string        // the media type that came with it, without parameters, if that is another one; "" if none did
-	Bytes       []byte        // never modified after the Document was made
-}
+// A Document is a manifest or a list as bytes. That of an end has its digest, which is valid and verified, as manifest.Digest computes
+// it. Its MediaType is what it is, and Misdeclared the media type that came with it, without parameters, if that is another one.
+type Document = manifest.Document
 
 // NewDocument returns the document that was read as content, which has digest d, and came with the media type declared. A document that
 // does not say what it is has the declared type, whatever that is.
@@ -77,6 +73,18 @@ type Blob struct {
 	Size      int64         // as the manifest states it; -1 if unknown
 	MediaType string        // as the manifest states it, possibly ""
 	Config    bool          // a config, not a layer: some transports store it in another place
+}
+
+// BlobsOf returns the distinct blobs of an image, the config first; none of nil.
+func BlobsOf(image *manifest.Image) []Blob {
+	if image == nil {
+		return nil
+	}
+	var blobs []Blob
+	for b := range image.Blobs() {
+		blobs = append(blobs, Blob{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType, Config: len(blobs) == 0})
+	}
+	return blobs
 }
 
 // An Opener starts reading a blob from its first byte. It may be called any number of times, also while an earlier reader is

@@ -121,18 +121,6 @@ func parseImage(doc endpoint.Document) (*manifest.Image, error) {
 	return image, nil
 }
 
-// blobs are the distinct blobs of an image, the config first; none of nil.
-func blobs(image *manifest.Image) []endpoint.Blob {
-	if image == nil {
-		return nil
-	}
-	var all []endpoint.Blob
-	for d := range image.Blobs() {
-		all = append(all, endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, Config: len(all) == 0})
-	}
-	return all
-}
-
 // readVerified copies r to w, and fails unless what came is b.
 func readVerified(w io.Writer, r io.Reader, b endpoint.Blob) error {
 	verifier := b.Digest.Verifier()

@@ -142,7 +142,7 @@ func inspectImage(doc endpoint.Document) (*Image, string, error) {
 	for i, layer := range image.Layers {
 		found.Layers[i] = of(layer)
 	}
-	for _, b := range blobs(image) {
+	for _, b := range endpoint.BlobsOf(image) {
 		found.Bytes += b.Size
 	}
 	artifactType := image.ArtifactType
@@ -200,7 +200,7 @@ func (c *content) totals() (Totals, error) {
 		if err != nil {
 			return t, err
 		}
-		for _, b := range blobs(image) {
+		for _, b := range endpoint.BlobsOf(image) {
 			if !seen[b.Digest] {
 				seen[b.Digest] = true
 				t.Blobs++

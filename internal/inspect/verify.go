@@ -250,7 +250,7 @@ func places(image *manifest.Image) (here, elsewhere []endpoint.Blob) {
 			needed[layer.Digest] = true
 		}
 	}
-	for _, b := range blobs(image) {
+	for _, b := range endpoint.BlobsOf(image) {
 		if needed[b.Digest] {
 			here = append(here, b)
 		} else {

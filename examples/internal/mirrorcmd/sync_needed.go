@@ -151,6 +151,5 @@ func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Docum
 	if err != nil {
 		return copy.Document{}, err
 	}
-	doc, _, err := r.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide})
-	return doc, err
+	return r.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide})
 }
