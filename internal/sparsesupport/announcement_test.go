@@ -1,12 +1,16 @@
 package sparsesupport
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
+
+func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 func TestParse(t *testing.T) {
 	takes := "it announces that it takes sparse lists"
