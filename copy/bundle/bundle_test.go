@@ -223,6 +223,29 @@ func TestAnnouncementsCount(t *testing.T) {
 	_, err := c.load(b, dst, "app:1", all())
 	require.NoError(t, err)
 	imagetest.CheckRegistry(t, dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"arm64"}})
+
+	// What is added to a list that is there may get lost at registries that do not say otherwise.
+	wide, _ := c.create("wide", "", all(), "app:1")
+	adds := c.open(wide, nil)
+	_, err = c.load(adds, dst, "app:1", all())
+	var widen *copy.WidenError
+	require.ErrorAs(t, err, &widen)
+	tagged := all()
+	tagged.WidenedChildTags = true
+	_, err = c.load(adds, dst, "app:1", tagged)
+	require.NoError(t, err)
+	assert.Contains(t, dst.Tags("app"), plain(f.Digest("arm64"))+".child")
+
+	silent := registrytest.Start(t, registrytest.Options{
+		Announce: &registrytest.Announcement{Sparse: true},
+		Script: registrytest.Only(func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/capabilities") },
+			registrytest.EveryNth(1, registrytest.Fail(http.StatusForbidden, "DENIED", ""))),
+	})
+	_, err = c.load(b, silent, "app:1", all())
+	require.NoError(t, err)
+	r, err := c.load(adds, silent, "app:1", all())
+	require.NoError(t, err)
+	assert.Contains(t, strings.Join(r.Warnings, "\n"), "keeps what is added to one, could not be asked")
 }
 
 // TestWhatIsAttachedComesAlong, also to a list that is stripped, and to what is attached to that.

@@ -227,7 +227,7 @@ func (d *destination) tell() error {
 			}
 		}
 	}
-	depths := d.depths(d.parts(d.top))
+	depths := d.depths()
 	d.w.mu.Lock()
 	defer d.w.mu.Unlock()
 	for m := range d.documents {
@@ -240,7 +240,9 @@ func (d *destination) tell() error {
 		}
 	}
 	for _, a := range d.attached {
-		d.w.attach(Attached{Repository: d.ref.named.Name(), Subject: a.subject, Digest: a.digest, Tag: a.tag, Absent: d.absentOf(a.digest)},
+		absent := d.absent(a.digest)
+		slices.Sort(absent)
+		d.w.attach(Attached{Repository: d.ref.named.Name(), Subject: a.subject, Digest: a.digest, Tag: a.tag, Absent: absent},
 			depths[a.digest], d.documents[a.digest])
 	}
 	d.attached = nil
@@ -267,57 +269,68 @@ func (w *Writer) attach(a Attached, depth int, doc endpoint.Document) {
 }
 
 // absent returns the distinct manifests that a list and those nested in it name and that were not written, those of the innermost
-// lists first.
-func (d *destination) absent(top digest.Digest) []digest.Digest {
-	var lists []endpoint.Document
+// lists first. d.mu is held.
+func (d *destination) absent(top digest.Digest) (absent []digest.Digest) {
+	seen := map[digest.Digest]bool{}
 	var walk func(digest.Digest)
 	walk = func(m digest.Digest) {
-		doc := d.documents[m]
-		if in := instances(doc); in != nil {
-			lists = append(lists, doc)
-			for _, child := range in {
-				walk(child.Digest)
+		if seen[m] {
+			return
+		}
+		seen[m] = true
+		entries := instances(d.documents[m])
+		for _, in := range slices.Backward(entries) {
+			if _, written := d.documents[in.Digest]; written {
+				walk(in.Digest)
 			}
 		}
-	}
-	walk(top)
-	var absent []digest.Digest
-	for _, list := range slices.Backward(lists) {
-		for _, in := range instances(list) {
-			if _, written := d.documents[in.Digest]; !written && !slices.Contains(absent, in.Digest) {
+		for _, in := range entries {
+			if !seen[in.Digest] {
+				seen[in.Digest] = true
 				absent = append(absent, in.Digest)
 			}
 		}
 	}
+	walk(top)
 	return absent
 }
 
-// absentOf is absent, sorted.
-func (d *destination) absentOf(top digest.Digest) []digest.Digest {
-	absent := d.absent(top)
-	slices.Sort(absent)
-	return absent
+// parts returns the distinct digests of a document and of all that it names, as far as it was written. d.mu is held.
+func (d *destination) parts(top digest.Digest) []digest.Digest {
+	parts := []digest.Digest{top}
+	seen := map[digest.Digest]bool{top: true}
+	for i := 0; i < len(parts); i++ { // which grows
+		for _, in := range instances(d.documents[parts[i]]) {
+			if _, written := d.documents[in.Digest]; written && !seen[in.Digest] {
+				seen[in.Digest] = true
+				parts = append(parts, in.Digest)
+			}
+		}
+	}
+	return parts
 }
 
-// depths returns how far what is attached is from the image, which is tree: 1 if its subject is something of that, 2 if it is attached
-// to such, and so on. What an attached list names is as far as the list.
-func (d *destination) depths(tree []digest.Digest) map[digest.Digest]int {
-	depths := map[digest.Digest]int{}
+// depths returns how far what is attached is from the image: 1 if its subject is something of that, 2 if it is attached to such, and so
+// on. What an attached list names is as far as the list. d.mu is held.
+func (d *destination) depths() map[digest.Digest]int {
 	own := map[digest.Digest]bool{}
-	for _, m := range tree {
+	for _, m := range d.parts(d.top) {
 		own[m] = true
 	}
-	of := func(subject digest.Digest) int {
-		if own[subject] {
-			return 0
-		}
-		return depths[subject]
+	parts := map[digest.Digest][]digest.Digest{}
+	for _, a := range d.attached {
+		parts[a.digest] = d.parts(a.digest)
 	}
+	depths := map[digest.Digest]int{}
 	for range d.attached { // no chain of honest digests is longer
 		changed := false
 		for _, a := range d.attached {
-			for _, m := range d.parts(a.digest) {
-				if depth := of(a.subject) + 1; depth > depths[m] {
+			depth := 1
+			if !own[a.subject] {
+				depth += depths[a.subject]
+			}
+			for _, m := range parts[a.digest] {
+				if depth > depths[m] {
 					depths[m], changed = depth, true
 				}
 			}
@@ -327,17 +340,6 @@ func (d *destination) depths(tree []digest.Digest) map[digest.Digest]int {
 		}
 	}
 	return depths
-}
-
-// parts returns the digests of a document and of all that it names, as far as it was written.
-func (d *destination) parts(top digest.Digest) []digest.Digest {
-	parts := []digest.Digest{top}
-	for _, in := range instances(d.documents[top]) {
-		if _, written := d.documents[in.Digest]; written {
-			parts = append(parts, d.parts(in.Digest)...)
-		}
-	}
-	return parts
 }
 
 // Referrers implements endpoint.ReferrerSource. Nothing is attached yet to what was not in the bundle.

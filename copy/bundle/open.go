@@ -26,16 +26,17 @@ type OpenOptions struct {
 
 // A Bundle is a bundle that is read. Its methods may be called concurrently, but for Close.
 type Bundle struct {
-	path    string
-	dir     files
-	temp    bool // dir is removed by Close
-	record  *Record
-	images  map[string]Image                // by name
-	entries map[string]imgspecv1.Descriptor // of index.json, by name
-	types   map[digest.Digest]string        // media types that index.json states
-	blobs   map[digest.Digest]Blob
-	sigs    types.ImageSource                                // nil if there are no signatures
-	loaded  func(repository string) (reference.Named, error) // may be nil
+	path     string
+	dir      files
+	temp     bool // dir is removed by Close
+	record   *Record
+	images   map[string]Image                // by name
+	entries  map[string]imgspecv1.Descriptor // of index.json, by name
+	types    map[digest.Digest]string        // media types that index.json states
+	blobs    map[digest.Digest]Blob
+	attached map[string][]Attached                            // by repository
+	sigs     types.ImageSource                                // nil if there are no signatures
+	loaded   func(repository string) (reference.Named, error) // may be nil
 }
 
 // Open opens the bundle at path: a directory, or an archive, which is unpacked below os.TempDir until Close. What it says of its content
@@ -100,6 +101,10 @@ func (b *Bundle) readIndex() error {
 	}
 	for _, i := range b.record.Images {
 		b.images[i.Name] = i
+	}
+	b.attached = map[string][]Attached{}
+	for _, a := range b.record.Attached {
+		b.attached[a.Repository] = append(b.attached[a.Repository], a)
 	}
 	for _, blob := range b.record.Blobs {
 		b.blobs[blob.Digest] = blob

@@ -67,9 +67,9 @@ func newSource(b *Bundle, named reference.Named, sys *types.SystemContext) (*sou
 	for _, d := range image.Absent {
 		s.absent[d] = true
 	}
-	for _, a := range b.record.Attached {
+	for _, a := range b.attached[s.repository] {
 		for _, d := range a.Absent {
-			s.absent[d] = s.absent[d] || a.Repository == s.repository
+			s.absent[d] = true
 		}
 	}
 	s.top, err = s.Manifest(context.Background(), image.Digest)
@@ -266,8 +266,8 @@ func (s *source) Changed() []digest.Digest { return s.image.Changed }
 // Referrers implements endpoint.ReferrerSource.
 func (s *source) Referrers(_ context.Context, d digest.Digest, _ string) ([]imgspecv1.Descriptor, error) {
 	var referrers []imgspecv1.Descriptor
-	for _, a := range s.record.Attached {
-		if a.Repository != s.repository || a.Subject != d || a.Tag != "" {
+	for _, a := range s.attached[s.repository] {
+		if a.Subject != d || a.Tag != "" {
 			continue
 		}
 		doc, err := s.Manifest(context.Background(), a.Digest)
@@ -281,11 +281,12 @@ func (s *source) Referrers(_ context.Context, d digest.Digest, _ string) ([]imgs
 
 // Tagged implements endpoint.ReferrerSource.
 func (s *source) Tagged(ctx context.Context, tag string) (endpoint.Document, error) {
-	i := slices.IndexFunc(s.record.Attached, func(a Attached) bool { return a.Repository == s.repository && a.Tag == tag })
+	attached := s.attached[s.repository]
+	i := slices.IndexFunc(attached, func(a Attached) bool { return a.Tag == tag })
 	if i < 0 || tag == "" {
 		return endpoint.Document{}, fmt.Errorf("the bundle has no tag %s of %s: %w", tag, s.repository, endpoint.ErrNotFound)
 	}
-	return s.Manifest(ctx, s.record.Attached[i].Digest)
+	return s.Manifest(ctx, attached[i].Digest)
 }
 
 // Close implements endpoint.Source. It may be called more than once.
