@@ -1,0 +1,165 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+const (
+	ociImage    = imgspecv1.MediaTypeImageManifest
+	ociConfig   = imgspecv1.MediaTypeImageConfig
+	dockerImage = manifest.MediaTypeDockerManifest
+)
+
+// imageOf is a manifest with layers of the given media types. A type that begins with "@" is that of a layer with URLs.
+func imageOf(mediaType, config string, layers ...string) []byte {
+	texts := make([]string, len(layers))
+	for i, layer := range layers {
+		layer, elsewhere := strings.CutPrefix(layer, "@")
+		urls := ""
+		if elsewhere {
+			urls = `,"urls":["https://example.com/layer"]`
+		}
+		texts[i] = fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":10%s}`, layer, digest.FromString(fmt.Sprint(layer, i)), urls)
+	}
+	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":2},"layers":[%s]}`,
+		mediaType, config, digest.FromString("{}"), strings.Join(texts, ","))
+}
+
+// natively has ends that are read and written natively.
+func natively(change func(*WayFacts)) *WayFacts {
+	f := &WayFacts{NativeSource: true, NativeDestination: true, Source: "docker", Destination: "docker"}
+	change(f)
+	return f
+}
+
+// TestWayOfAnImage says of images what has to be done to them, and by whom.
+func TestWayOfAnImage(t *testing.T) {
+	const (
+		plain, gz, zst = imgspecv1.MediaTypeImageLayer, imgspecv1.MediaTypeImageLayerGzip, imgspecv1.MediaTypeImageLayerZstd
+		dockerConfig   = manifest.MediaTypeDockerConfig
+		elsewhere      = "has layers that are elsewhere, which the destination wants"
+		uncompressed   = "has uncompressed layers, which the destination wants compressed"
+	)
+	nothing := func(*WayFacts) {}
+	compress := func(f *WayFacts) { f.Layers = CompressLayers }
+	decompress := func(f *WayFacts) { f.Layers = DecompressLayers }
+	format := func(name string) func(*WayFacts) {
+		return func(f *WayFacts) { f.Layers, f.CompressionFormat = CompressLayers, name }
+	}
+	for name, c := range map[string]struct {
+		image  []byte
+		facts  func(*WayFacts)
+		change func(*Input)
+		want   string // "" if it is done natively
+	}{
+		"as it is":                    {imageOf(ociImage, ociConfig, plain, gz, zst), nothing, nil, ""},
+		"compress":                    {imageOf(ociImage, ociConfig, gz, plain), compress, nil, uncompressed},
+		"compressed":                  {imageOf(ociImage, ociConfig, gz, zst), compress, nil, ""},
+		"Docker, compress":            {imageOf(dockerImage, dockerConfig, manifest.MediaTypeDockerLayer), compress, nil, uncompressed},
+		"Docker, compressed":          {imageOf(dockerImage, dockerConfig, manifest.MediaTypeDockerLayerGzip), compress, nil, ""},
+		"artifact":                    {imageOf(ociImage, "x/y", plain), compress, nil, ""},
+		"layers of an unknown type":   {imageOf(ociImage, ociConfig, "x/y"), compress, nil, ""},
+		"compress what must not":      {imageOf(ociImage, ociConfig, plain), compress, func(in *Input) { in.Choices.PreserveDigests = true }, ""},
+		"compress for a digest":       {imageOf(ociImage, ociConfig, plain), compress, func(in *Input) { in.DestinationDigest = in.Digest }, ""},
+		"compress what is signed":     {imageOf(ociImage, ociConfig, plain), compress, func(in *Input) { in.Way.Signed = map[digest.Digest]bool{in.Digest: true} }, ""},
+		"decompress":                  {imageOf(ociImage, ociConfig, plain, gz), decompress, nil, "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"},
+		"decompressed":                {imageOf(ociImage, ociConfig, plain), decompress, nil, ""},
+		"to zstd":                     {imageOf(ociImage, ociConfig, gz), format("zstd"), nil, "has gzip layers, which DestinationCtx.CompressionFormat wants to be zstd"},
+		"zstd already":                {imageOf(ociImage, ociConfig, zst), format("zstd"), nil, ""},
+		"to gzip":                     {imageOf(ociImage, ociConfig, zst), format("gzip"), nil, "has zstd layers, which DestinationCtx.CompressionFormat wants to be gzip"},
+		"Docker to gzip":              {imageOf(dockerImage, dockerConfig, manifest.MediaTypeDockerLayerGzip), format("gzip"), nil, ""},
+		"Docker to zstd":              {imageOf(dockerImage, dockerConfig), format("zstd"), nil, "has to be converted: " + dockerImage + " does not state zstd, which DestinationCtx.CompressionFormat wants"},
+		"Docker to zstd, must not":    {imageOf(dockerImage, dockerConfig), format("zstd"), func(in *Input) { in.Choices.PreserveDigests = true }, ""},
+		"Docker to zstd, forced":      {imageOf(dockerImage, dockerConfig), format("zstd"), func(in *Input) { in.Choices.PreserveDigests, in.Choices.ForceManifestMIMEType = true, dockerImage }, "has to be converted: " + dockerImage + " does not state zstd, which DestinationCtx.CompressionFormat wants"},
+		"elsewhere":                   {imageOf(ociImage, ociConfig, "@"+gz), nothing, nil, elsewhere},
+		"elsewhere, and stays there":  {imageOf(ociImage, ociConfig, "@"+plain), func(f *WayFacts) { f.ForeignStay, f.Layers = true, CompressLayers }, nil, ""},
+		"elsewhere, to be downloaded": {imageOf(ociImage, ociConfig, "@"+gz), func(f *WayFacts) { f.ForeignStay, f.DownloadsForeign = true, true }, nil, "has layers that are elsewhere, which DownloadForeignLayers wants"},
+		"nothing to download":         {imageOf(ociImage, ociConfig, gz), func(f *WayFacts) { f.DownloadsForeign = true }, nil, ""},
+		"encrypted":                   {imageOf(ociImage, ociConfig, gz+"+encrypted"), func(f *WayFacts) { f.Decrypts = true }, nil, "has encrypted layers, which OciDecryptConfig decrypts"},
+		"encrypted, and stays so":     {imageOf(ociImage, ociConfig, gz+"+encrypted"), compress, nil, ""},
+		"nothing to decrypt":          {imageOf(ociImage, ociConfig, gz), func(f *WayFacts) { f.Decrypts = true }, nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Top: Document{Bytes: c.image}, Digest: digest.FromBytes(c.image), Way: natively(c.facts)}
+			if c.change != nil {
+				c.change(&in)
+			}
+			p, err := New(in)
+			require.NoError(t, err)
+			if c.want == "" {
+				assert.Equal(t, Native, p.Way, p.WayReason)
+				assert.Equal(t, in.Digest, p.Digest)
+				return
+			}
+			assert.Equal(t, Upstream, p.Way)
+			assert.Equal(t, prose.Short(in.Digest)+" "+c.want, p.WayReason)
+			assert.Empty(t, p.Digest)
+		})
+	}
+}
+
+// TestWayOfTheEnds is about what can be said before any image was read, and what the types of documents say.
+func TestWayOfTheEnds(t *testing.T) {
+	image := imageOf(ociImage, ociConfig)
+	schema1 := []byte(`{"schemaVersion":1,"fsLayers":[]}`)
+	for name, c := range map[string]struct {
+		facts   *WayFacts
+		top     []byte
+		want    string // "" if it is done natively
+		certain bool   // before any image was read
+	}{
+		"natively":         {natively(func(*WayFacts) {}), image, "", false},
+		"an option":        {natively(func(f *WayFacts) { f.UpstreamOnly = []OptionUse{{"Signers", "make new signatures"}, {"X", "x"}} }), image, "Signers make new signatures", true},
+		"the source":       {natively(func(f *WayFacts) { f.NativeSource, f.Source = false, "dir" }), image, "the source transport dir is not read natively", true},
+		"the destination":  {natively(func(f *WayFacts) { f.NativeDestination, f.Destination = false, "ostree" }), image, "the destination transport ostree is not written natively", true},
+		"schema 1":         {natively(func(*WayFacts) {}), schema1, prose.Short(digest.FromBytes(schema1)) + " is a Docker schema 1 image", false},
+		"stored":           {natively(func(f *WayFacts) { f.Stores = []string{dockerImage, ociImage} }), image, "", false},
+		"stored otherwise": {natively(func(f *WayFacts) { f.Stores = []string{dockerImage} }), image, prose.Short(digest.FromBytes(image)) + ` has to be converted: the destination does not store "` + ociImage + `"`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := New(Input{Top: Document{Bytes: c.top}, Way: c.facts})
+			require.NoError(t, err)
+			assert.Equal(t, c.want, p.WayReason)
+			assert.Equal(t, c.want != "", p.Way == Upstream)
+			assert.Equal(t, c.certain, CertainWay(c.facts) == Upstream)
+		})
+	}
+	_, err := New(Input{Top: Document{Bytes: schema1}, Way: natively(func(*WayFacts) {}), Choices: Choices{DigestTags: true}})
+	assert.EqualError(t, err, "invalid options: Referrers and DigestTags: what is attached names digests that change, or is not known to upstream's copy: "+
+		prose.Short(digest.FromBytes(schema1))+" is a Docker schema 1 image")
+
+	in := Input{Top: Document{Bytes: image}}
+	p, err := New(in)
+	require.NoError(t, err)
+	through, err := in.Through(p, "it turned out so")
+	require.NoError(t, err)
+	assert.Equal(t, []any{Upstream, "it turned out so", digest.Digest("")}, []any{through.Way, through.WayReason, through.Digest})
+	assert.Equal(t, Native, p.Way)
+}
+
+func TestMayChangeImages(t *testing.T) {
+	for name, c := range map[string]struct {
+		facts   WayFacts
+		choices Choices
+		want    bool
+	}{
+		"no":               {WayFacts{Layers: CompressLayers}, Choices{}, false},
+		"other layers":     {WayFacts{Layers: DecompressLayers}, Choices{}, true},
+		"a forced type":    {WayFacts{Layers: CompressLayers}, Choices{ForceManifestMIMEType: "x"}, true},
+		"a format":         {WayFacts{Layers: CompressLayers, CompressionFormat: "zstd"}, Choices{}, true},
+		"to be decrypted":  {WayFacts{Layers: CompressLayers, Decrypts: true}, Choices{}, true},
+		"to be downloaded": {WayFacts{Layers: CompressLayers, DownloadsForeign: true}, Choices{}, true},
+	} {
+		assert.Equal(t, c.want, c.facts.MayChangeImages(&c.choices, CompressLayers), name)
+	}
+}
