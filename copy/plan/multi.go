@@ -255,7 +255,7 @@ func dropOrphans(l *ListPlan) {
 			stay = append(stay, ip.Digest)
 		}
 	}
-	for len(stay) > 0 && len(followers) > 0 {
+	for len(stay) > 0 {
 		subject := stay[0]
 		stay = stay[1:]
 		for _, i := range followers[subject] {
