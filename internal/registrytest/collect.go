@@ -22,7 +22,7 @@ func (r *repository) collectable() []digest.Digest {
 	keep = func(d digest.Digest) {
 		if !stays[d] {
 			stays[d] = true
-			for _, child := range r.linked[d] {
+			for _, child := range r.linked(d) {
 				keep(child)
 			}
 		}
@@ -39,15 +39,18 @@ func (r *repository) collectable() []digest.Digest {
 	return rest
 }
 
-// link notes which children of a list are there when it is first stored.
-func (r *repository) link(d digest.Digest, m storedManifest) {
+// linked returns the children of a list that were there when it was first stored; none for what is no list.
+func (r *repository) linked(d digest.Digest) []digest.Digest {
 	var list document
+	m := r.manifests[d]
 	if !isList(m.mediaType) || json.Unmarshal(m.bytes, &list) != nil {
-		return
+		return nil
 	}
+	var children []digest.Digest
 	for _, child := range list.Manifests {
-		if _, there := r.manifests[child.Digest]; there {
-			r.linked[d] = append(r.linked[d], child.Digest)
+		if c, there := r.manifests[child.Digest]; there && c.since < m.since {
+			children = append(children, child.Digest)
 		}
 	}
+	return children
 }

@@ -41,13 +41,13 @@ type repository struct {
 	phantoms  map[digest.Digest]bool // blobs whose content is lost, which HEAD does not know
 	manifests map[digest.Digest]storedManifest
 	tags      map[string]digest.Digest
-	linked    map[digest.Digest][]digest.Digest // the children that a list had when it was first stored; see Collect
 	history   []Event
 }
 
 type storedManifest struct {
 	mediaType string
 	bytes     []byte // never modified
+	since     int    // the event before it came
 }
 
 func newStore() *store {
@@ -66,7 +66,6 @@ func (s *store) make(name string) *repository {
 			phantoms:  map[digest.Digest]bool{},
 			manifests: map[digest.Digest]storedManifest{},
 			tags:      map[string]digest.Digest{},
-			linked:    map[digest.Digest][]digest.Digest{},
 		}
 		s.repos[name] = r
 	}
@@ -136,10 +135,10 @@ func (s *store) mount(name, from string, d digest.Digest, request int) bool {
 func (s *store) putManifest(name, tag string, d digest.Digest, m storedManifest, request int) {
 	r := s.make(name)
 	old, there := r.manifests[d]
-	r.manifests[d] = m
-	if !there {
-		r.link(d, m)
+	if m.since = s.seq; there {
+		m.since = old.since
 	}
+	r.manifests[d] = m
 	s.record(r, Event{
 		Kind: EventManifest, Digest: d, Changed: !there || old.mediaType != m.mediaType, Request: request,
 	})

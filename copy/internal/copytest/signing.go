@@ -3,6 +3,7 @@ package copytest
 import (
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -18,12 +19,17 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// NewSigningEnv is NewEnv with sigstore attachments, and a key pair.
+// keyPair is the one key pair of a process: to encrypt a private key takes as long as a copy.
+var keyPair = sync.OnceValues(func() (*sigstore.GenerateKeyPairResult, error) {
+	return sigstore.GenerateKeyPair([]byte("passphrase"))
+})
+
+// NewSigningEnv is NewEnv with sigstore attachments, and the files of a key pair, the same for all tests of a process.
 func NewSigningEnv(t testing.TB) (e *Env, private, public string) {
 	e = NewEnv(t)
 	require.NoError(t, os.WriteFile(filepath.Join(e.Sys.RegistriesDirPath, "default.yaml"),
 		[]byte("default-docker:\n  use-sigstore-attachments: true\n"), 0o600))
-	keys, err := sigstore.GenerateKeyPair([]byte("passphrase"))
+	keys, err := keyPair()
 	require.NoError(t, err)
 	dir := t.TempDir()
 	private, public = filepath.Join(dir, "key"), filepath.Join(dir, "key.pub")

@@ -208,16 +208,18 @@ func TestTortureDocuments(t *testing.T) {
 		"no JSON":                             {plain("\x00\xff\xfe"), isImage, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
+			src := copytest.StartPeer(t, registrytest.Options{}, nil)
+			f.PushTo(src.Registry, "app", "", "amd64")
+			src.PutBlob("app", []byte("{}"))
+			mediaType := c.mediaType
+			if mediaType == "" {
+				mediaType = imgspecv1.MediaTypeImageIndex
+			}
+			src.PutManifest("app", "v1", mediaType, []byte(c.top(src.Registry)))
 			for _, to := range []string{"registry", "layout"} {
+				src.ResetLog()
 				e := copytest.NewEnv(t)
-				src, dst := copytest.StartPeer(t, registrytest.Options{}, nil), copytest.StartPeer(t, registrytest.Options{}, nil)
-				f.PushTo(src.Registry, "app", "", "amd64")
-				src.PutBlob("app", []byte("{}"))
-				mediaType := c.mediaType
-				if mediaType == "" {
-					mediaType = imgspecv1.MediaTypeImageIndex
-				}
-				src.PutManifest("app", "v1", mediaType, []byte(c.top(src.Registry)))
+				dst := copytest.StartPeer(t, registrytest.Options{}, nil)
 				dir := t.TempDir()
 				destination := dst.Ref(t, "app", "v1")
 				if to == "layout" {
