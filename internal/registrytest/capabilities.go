@@ -6,13 +6,17 @@ import (
 	"strings"
 )
 
+// SetAnnouncement replaces what the registry says about sparse lists; nil is for nothing. It must not change
+// afterwards.
+func (r *Registry) SetAnnouncement(a *Announcement) { r.announcement.Store(a) }
+
 // ping serves GET /v2/.
 func (x *exchange) ping() {
 	if x.req.Method != http.MethodGet && x.req.Method != http.MethodHead {
 		x.notAllowed()
 		return
 	}
-	if a := x.opts.Announce; a != nil {
+	if a := x.announcement.Load(); a != nil {
 		x.w.Header().Set("X-Sparse-Manifest-Support", strconv.FormatBool(a.Sparse))
 		x.w.Header().Set("X-Required-Architectures", strings.Join(a.Architectures, ","))
 		if a.Widening {
@@ -24,7 +28,7 @@ func (x *exchange) ping() {
 
 // capabilities serves GET /api/v1/registry/capabilities, without credentials; 404 unless the registry announces itself.
 func (x *exchange) capabilities() {
-	a := x.opts.Announce
+	a := x.announcement.Load()
 	switch {
 	case a == nil:
 		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "no such endpoint"})

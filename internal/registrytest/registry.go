@@ -24,6 +24,8 @@ type Registry struct {
 	main   *server // nil without a listener
 	second *server // nil unless an option needs it
 
+	announcement atomic.Pointer[Announcement] // nil for none
+
 	puts   sync.Map     // digest of a list that was PUT → *atomic.Int64, how often
 	served atomic.Int64 // requests in progress that Throttle counts
 
@@ -60,6 +62,7 @@ func Start(tb testing.TB, o Options) *Registry {
 // Where an Answer closes a connection, ServeHTTP panics with http.ErrAbortHandler.
 func NewHandler(o Options) *Registry {
 	r := &Registry{opts: o, store: newStore(), closed: make(chan struct{})}
+	r.announcement.Store(o.Announce)
 	if o.Auth != nil {
 		r.auth = newAuthenticator(*o.Auth)
 	}
@@ -73,21 +76,31 @@ func (o Options) needsSecond() bool {
 
 // server is a port with an http.Server.
 type server struct {
-	http  *http.Server
-	host  string // with port, as clients name it
-	conns atomic.Int64
+	http    *http.Server
+	host    string // with port, as clients name it
+	address string // that it listens at
+	second  bool
+	conns   atomic.Int64
 }
 
 // listen starts a server that calls itself host.
 func (r *Registry) listen(host string, second bool) *server {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	s := &server{second: second}
+	port := r.start(s, "127.0.0.1:0")
+	s.host = net.JoinHostPort(host, port)
+	return s
+}
+
+// start starts a server at an address, and returns its port.
+func (r *Registry) start(s *server, address string) (port string) {
+	tcp, err := net.Listen("tcp", address)
 	if err != nil {
 		panic(fmt.Sprintf("registrytest: %v", err))
 	}
-	_, port, _ := net.SplitHostPort(tcp.Addr().String())
-	s := &server{host: net.JoinHostPort(host, port)}
+	s.address = tcp.Addr().String()
+	_, port, _ = net.SplitHostPort(s.address)
 	s.http = &http.Server{
-		Handler:  http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.serve(w, req, second) }),
+		Handler:  http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.serve(w, req, s.second) }),
 		ErrorLog: log.New(io.Discard, "", 0), // broken connections and handshakes are what tests are about
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
@@ -96,15 +109,26 @@ func (r *Registry) listen(host string, second bool) *server {
 		},
 	}
 	r.certs.configure(s.http, r.opts)
-	l := newDelayListener(tcp, r.opts.RTT)
+	l, server, overTLS := newDelayListener(tcp, r.opts.RTT), s.http, r.certs != nil
 	go func() {
-		if r.certs != nil {
-			_ = s.http.ServeTLS(l, "", "")
+		if overTLS {
+			_ = server.ServeTLS(l, "", "")
 		} else {
-			_ = s.http.Serve(l)
+			_ = server.Serve(l)
 		}
 	}()
-	return s
+	return port
+}
+
+// Restart breaks all connections, and starts the registry again at the same addresses. It loses nothing.
+// It must not be called concurrently with itself or Close.
+func (r *Registry) Restart() {
+	for _, s := range []*server{r.main, r.second} {
+		if s != nil {
+			_ = s.http.Close()
+			r.start(s, s.address)
+		}
+	}
 }
 
 // Host is host and port, as in references: 127.0.0.1:port. It is "" without a listener.

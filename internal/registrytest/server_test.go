@@ -207,3 +207,39 @@ func TestCloseLeavesNoGoroutines(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+1 }, waitFor, tick, "+1: this check")
 }
+
+// TestRestart restarts a registry at its address, with the certificate that it had and with others.
+func TestRestart(t *testing.T) {
+	r := Start(t, Options{TLS: true})
+	host, d := r.Host(), r.PutBlob("a", []byte("x"))
+	get := func(trusted *tls.Config) error {
+		transport := &http.Transport{TLSClientConfig: trusted}
+		defer transport.CloseIdleConnections()
+		resp, err := (&http.Client{Transport: transport}).Get(r.URL() + "/v2/a/blobs/" + d.String())
+		if err == nil {
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			require.NoError(t, resp.Body.Close())
+		}
+		return err
+	}
+	first := r.ClientTLS()
+	require.NoError(t, get(first))
+	r.Restart()
+	require.NoError(t, get(first))
+	r.RenewCertificate(false)
+	require.NoError(t, get(first))
+	r.RenewCertificate(true)
+	require.ErrorAs(t, get(first), new(*tls.CertificateVerificationError))
+	require.NoError(t, get(r.ClientTLS()))
+	require.Equal(t, host, r.Host())
+	require.Equal(t, 5, r.Connections())
+}
+
+func TestSetAnnouncement(t *testing.T) {
+	r := NewHandler(Options{})
+	require.Equal(t, http.StatusNotFound, record(r, "GET", capabilitiesPath).Code)
+	r.SetAnnouncement(&Announcement{Sparse: true})
+	require.Contains(t, record(r, "GET", capabilitiesPath).Body.String(), `"supported":true`)
+	r.SetAnnouncement(nil)
+	require.Equal(t, http.StatusNotFound, record(r, "GET", capabilitiesPath).Code)
+}

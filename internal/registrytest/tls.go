@@ -20,7 +20,7 @@ import (
 
 // certificates are those of one registry, all signed by an authority of its own.
 type certificates struct {
-	authority *x509.Certificate
+	authority tls.Certificate
 	server    tls.Certificate
 	client    tls.Certificate
 	pool      *x509.CertPool // of the authority
@@ -31,22 +31,37 @@ func newCertificates(o Options) *certificates {
 	if !o.TLS {
 		return nil
 	}
-	ca := issue(&x509.Certificate{
+	return issueAll(issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "registrytest authority"},
 		IsCA:    true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}, nil)
-	c := &certificates{authority: ca.Leaf, pool: x509.NewCertPool()}
-	c.pool.AddCert(ca.Leaf)
+	}, nil))
+}
+
+// issueAll returns the certificates that an authority signs.
+func issueAll(authority tls.Certificate) *certificates {
+	c := &certificates{authority: authority, pool: x509.NewCertPool()}
+	c.pool.AddCert(authority.Leaf)
 	c.server = issue(&x509.Certificate{
 		Subject:  pkix.Name{CommonName: "registrytest server"},
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, &ca)
+	}, &authority)
 	c.client = issue(&x509.Certificate{
 		Subject:  pkix.Name{CommonName: "registrytest client"},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, &ca)
+	}, &authority)
 	return c
+}
+
+// RenewCertificate restarts the registry with another certificate, of another authority if so. Without TLS
+// it panics.
+func (r *Registry) RenewCertificate(otherAuthority bool) {
+	if otherAuthority {
+		r.certs = newCertificates(r.opts)
+	} else {
+		r.certs = issueAll(r.certs.authority)
+	}
+	r.Restart()
 }
 
 // issue makes a certificate from a template, signed by parent, or by itself if parent is nil.
@@ -102,7 +117,7 @@ func (r *Registry) CA() []byte {
 	if r.certs == nil {
 		return nil
 	}
-	return encodePEM("CERTIFICATE", r.certs.authority.Raw)
+	return encodePEM("CERTIFICATE", r.certs.authority.Leaf.Raw)
 }
 
 // WriteCertsDir makes dir/host:port with what clients need to trust the registry: ca.crt, and with RequireClientCert also
