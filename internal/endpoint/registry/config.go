@@ -191,7 +191,7 @@ func findHost(domain string, insecure bool, r role, sys *types.SystemContext, sh
 	if domain == dockerHub {
 		registry = dockerHubRegistry
 	}
-	return sh.host(newHostKey(registry, r, insecure, dir, sys), func() (*host, error) {
+	return sh.host(newHostKey(registry, r, insecure, certificatesIn(dir), sys), func() (*host, error) {
 		tlsConfig := &tls.Config{}
 		if sys != nil && sys.BaseTLSConfig != nil {
 			tlsConfig = sys.BaseTLSConfig.Clone()
@@ -206,6 +206,22 @@ func findHost(domain string, insecure bool, r role, sys *types.SystemContext, sh
 		}
 		return newHost(registry, insecure, tlsConfig, sys), nil
 	})
+}
+
+// certificatesIn tells a directory with certificates, "" for none, from others, and from itself after its
+// files were renewed.
+func certificatesIn(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	files, _ := os.ReadDir(dir) // whoever reads the certificates says what is wrong with it
+	known := dir
+	for _, file := range files {
+		if info, err := os.Stat(filepath.Join(dir, file.Name())); err == nil { // not of a link
+			known += fmt.Sprintf("\n%s %d %d", file.Name(), info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return known
 }
 
 // certDir is the directory with the certificates for a registry, "" if there is none: the first that exists in the search path

@@ -71,17 +71,17 @@ func (s *Shared) now() time.Time {
 // hostKey says what a host may be shared for: the same role, as limits of one side must not wait for the other's, and the same
 // configuration.
 type hostKey struct {
-	registry string
-	role     role
-	insecure bool
-	certDir  string
-	tls      *tls.Config
-	proxy    string               // its URL
-	choosing *types.SystemContext // that chooses a proxy by a function, which cannot be compared; else nil
+	registry     string
+	role         role
+	insecure     bool
+	certificates string // see certificatesIn
+	tls          *tls.Config
+	proxy        string               // its URL
+	choosing     *types.SystemContext // that chooses a proxy by a function, which cannot be compared; else nil
 }
 
-func newHostKey(registry string, r role, insecure bool, certDir string, sys *types.SystemContext) hostKey {
-	key := hostKey{registry: registry, role: r, insecure: insecure, certDir: certDir}
+func newHostKey(registry string, r role, insecure bool, certificates string, sys *types.SystemContext) hostKey {
+	key := hostKey{registry: registry, role: r, insecure: insecure, certificates: certificates}
 	if sys == nil {
 		return key
 	}
