@@ -25,8 +25,10 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	if e.o.CheckBlobs {
 		wanted, err := askWanted(ctx, e, s)
-		s.there = s.there.withStored(wanted)
-		return s, err
+		if s.there = s.there.withStored(wanted); err != nil {
+			return s, err
+		}
+		return reconsider(ctx, e, s)
 	}
 	var wanted answers
 	var read signed
@@ -48,7 +50,25 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
+	if s, err = reconsider(ctx, e, s); err != nil {
+		return s, err
+	}
 	return settle(ctx, e, s)
+}
+
+// reconsider plans a list that Auto has stripped earlier anew, if the registry announces by now that it takes sparse ones. That is asked
+// where it was asked before, by a copy of the same Copier: whoever copies once has no question more.
+func reconsider(ctx context.Context, e *ends, s survey) (survey, error) {
+	dst, ok := e.dst.(*registry.Destination)
+	if !ok || !dst.AskedForAnnouncement() {
+		return s, nil
+	}
+	if e.o.SparseManifestListAction != AutoSparseManifestList || !s.plan.Strips() || s.plan.Digest != s.there.top {
+		return s, nil
+	}
+	s.there = s.there.withSupport(askSupport(ctx, e))
+	s.there.sparse = *s.there.support
+	return e.replanned(s)
 }
 
 // compareMeanwhile asks the destination what is to be known about s beside the manifests of its images: all at the same time.

@@ -34,7 +34,8 @@ func decideAction(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error)
 }
 
 // decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has
-// the stripped list ready where nothing is known. What an earlier copy has stripped stays so.
+// the stripped list ready where nothing is known. What an earlier copy has stripped stays so, unless
+// it is known that the list will be taken as it is.
 func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	keep, err := t.plan(root, false)
 	if err != nil {
@@ -46,8 +47,9 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	}
 	strip, stripErr := t.plan(root, true)
 	refusal := foreseenRefusal(in, keep)
+	taken := in.Sparse.Known && in.Sparse.Accepts && refusal == nil
 	switch {
-	case stripErr == nil && strip.Digest == in.DestinationTop:
+	case stripErr == nil && strip.Digest == in.DestinationTop && !taken:
 		strip.ActionReason = "the destination names the stripped list already"
 		return strip, nil
 	case refusal != nil && stripErr != nil:
@@ -57,7 +59,7 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 		return strip, nil
 	}
 	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
-	if in.Sparse.Known && in.Sparse.Accepts {
+	if taken {
 		keep.ActionReason = takes(in)
 	}
 	if stripErr != nil {

@@ -120,6 +120,15 @@ func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 	return what, err
 }
 
+// AskedForAnnouncement reports whether the registry was asked already what it announces, or has said so
+// unasked, through any end of the same Shared.
+func (d *Destination) AskedForAnnouncement() bool {
+	a := &d.repo.host.announcements
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.all.since.IsZero() || a.refused[d.repo.name] != nil
+}
+
 // ask sends one request that is not about a repository.
 func (d *Destination) ask(ctx context.Context, path string, read func(body io.Reader) error) error {
 	resp, err := d.repo.send(ctx, &request{
