@@ -19,12 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/bundle"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
@@ -88,14 +90,40 @@ func tagged(t testing.TB, p copytest.RegistryPlace, d digest.Digest, signers ...
 	return copytest.PutArtifact(t, p, copytest.DigestTag(d, digesttag.Signatures), imgspecv1.Manifest{Layers: all}, imgspecv1.MediaTypeImageConfig, b)
 }
 
-// verify lets upstream's policy engine judge d at a place, by the name of the repository that was signed.
-func (c *cosigner) verify(e *copytest.Env, p copytest.RegistryPlace, d digest.Digest) error {
+// bundleAt is an image with that name in a bundle that is not there yet.
+func bundleAt(t testing.TB, name string) types.ImageReference {
+	ref, err := bundle.Transport.ParseReference(filepath.Join(t.TempDir(), "bundle") + ":" + name)
+	require.NoError(t, err)
+	return ref
+}
+
+// judgesBundle lets a policy that wants the cosigner's signatures judge images in a bundle, one that has them and one that has not.
+func (c *cosigner) judgesBundle(e *copytest.Env, bundle types.ImageReference, signed, unsigned digest.Digest) {
+	judging := *e
+	judging.Policy = c.policy(e)
+	dst := copytest.RegistryAt(c.t, registrytest.Start(c.t, registrytest.Options{}), "app")
+	o := copy.Options{ImageListSelection: copy.CopySpecificImages, Instances: []digest.Digest{signed}}
+	_, err := judging.Image(c.t.Context(), dst.Ref("v1"), bundle, o)
+	assert.NoError(c.t, err)
+	o.Instances = []digest.Digest{unsigned}
+	_, err = judging.Image(c.t.Context(), dst.Ref("v1"), bundle, o)
+	var rejected *copy.RejectedError
+	assert.ErrorAs(c.t, err, &rejected)
+}
+
+// policy is one that wants signatures of the cosigner, by the name of the repository that was signed.
+func (c *cosigner) policy(e *copytest.Env) *signature.PolicyContext {
 	identity, err := signature.NewPRMExactRepository(c.subject)
 	require.NoError(c.t, err)
 	requirement, err := signature.NewPRSigstoreSigned(
 		signature.PRSigstoreSignedWithKeyPath(c.public), signature.PRSigstoreSignedWithSignedIdentity(identity))
 	require.NoError(c.t, err)
-	policy := e.NewPolicy(&signature.Policy{Default: signature.PolicyRequirements{requirement}})
+	return e.NewPolicy(&signature.Policy{Default: signature.PolicyRequirements{requirement}})
+}
+
+// verify lets upstream's policy engine judge d at a place, by the name of the repository that was signed.
+func (c *cosigner) verify(e *copytest.Env, p copytest.RegistryPlace, d digest.Digest) error {
+	policy := c.policy(e)
 	src, err := p.Ref(d.String()).NewImageSource(c.t.Context(), e.Sys)
 	require.NoError(c.t, err)
 	defer func() { require.NoError(c.t, src.Close()) }()
@@ -104,14 +132,14 @@ func (c *cosigner) verify(e *copytest.Env, p copytest.RegistryPlace, d digest.Di
 }
 
 // TestCosign carries an image with signatures in both of cosign's schemes and an SBOM with signatures of its own between registries
-// with and without the referrers API, directly and by way of a layout, and lets upstream verify it there.
+// with and without the referrers API, directly and by way of a layout or a bundle, and lets upstream verify it there.
 func TestCosign(t *testing.T) {
 	const signedAs = "registry.example/team/app"
 	f := imagetest.Platforms(2, 1, 100)
 	for _, attachments := range []bool{false, true} {
 		for from, sourceAPI := range map[string]bool{"with the API": true, "without the API": false} {
 			for to, destinationAPI := range map[string]bool{"with the API": true, "without the API": false} {
-				for by, through := range map[string]bool{"directly": false, "through a layout": true} {
+				for _, by := range []string{"directly", "through a layout", "through a bundle"} {
 					name := from + " to " + to + " " + by
 					if attachments {
 						name += ", attachments known to containers/image"
@@ -141,15 +169,21 @@ func TestCosign(t *testing.T) {
 							plain.Policy, e = e.Policy, plain
 						}
 						o := copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers, DigestTags: true}
-						at := copytest.Place(src)
-						if through {
-							layout := copytest.LayoutAt(t, filepath.Join(t.TempDir(), "layout"))
-							r, err := e.Image(t.Context(), layout.Ref("v1"), at.Ref("v1"), o)
+						at := src.Ref("v1")
+						if by != "directly" {
+							through := copytest.LayoutAt(t, filepath.Join(t.TempDir(), "layout")).Ref("v1")
+							if by == "through a bundle" {
+								through = bundleAt(t, "registry.example/team/app:v1")
+							}
+							r, err := e.Image(t.Context(), through, at, o)
 							require.NoError(t, err)
 							assert.Empty(t, r.Warnings)
-							at = layout
+							at = through
 						}
-						r, err := e.Image(t.Context(), dst.Ref("v1"), at.Ref("v1"), o)
+						if by == "through a bundle" && attachments {
+							c.judgesBundle(e, at, amd64, f.Digest("arm64"))
+						}
+						r, err := e.Image(t.Context(), dst.Ref("v1"), at, o)
 						require.NoError(t, err)
 						assert.Empty(t, r.Warnings)
 

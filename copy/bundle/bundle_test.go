@@ -204,6 +204,64 @@ func TestKeptAndStripped(t *testing.T) {
 	imagetest.CheckRegistry(t, strict, "app", imagetest.Want{Tag: "1", Digest: summary.Record.Images[0].Digest, Fixture: f, Absent: []string{"arm64"}, Only: true})
 }
 
+// TestABundleChangesNothing: by way of a bundle, copies leave behind what they leave behind directly, whether the selection is made when the
+// bundle is, or when it is loaded.
+func TestABundleChangesNothing(t *testing.T) {
+	attested := imagetest.WithAttestations()
+	attested.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType("application/spdx+json"))
+	attested.Artifact("of-the-list", imagetest.Subject(imagetest.Top), imagetest.ArtifactType("application/spdx+json"))
+	with := func(o copy.Options, change func(*copy.Options)) copy.Options {
+		change(&o)
+		return o
+	}
+	attach := func(o *copy.Options) { o.Referrers, o.DigestTags, o.ListSignatures = copy.AllReferrers, true, copy.WarnListSignatures }
+	for content, f := range map[string]*imagetest.Fixture{
+		"attested": attested, "nested": imagetest.Nested(), "docker": imagetest.DockerList(), "equal digests": imagetest.EqualDigests(),
+	} {
+		for name, o := range map[string]copy.Options{
+			"keep": some(copy.KeepSparseManifestList), "strip": some(copy.StripSparseManifestList), "auto": some(copy.AutoSparseManifestList),
+			"all": {ImageListSelection: copy.CopyAllImages}, "system": {},
+			"keep, with attachments":  with(some(copy.KeepSparseManifestList), attach),
+			"strip, with attachments": with(some(copy.StripSparseManifestList), attach),
+			"strip, keeping what is void": with(some(copy.StripSparseManifestList), func(o *copy.Options) {
+				attach(o)
+				o.KeepVoid = true
+			}),
+			"no attestations": with(some(copy.StripSparseManifestList), func(o *copy.Options) { o.Attestations = copy.DropAttestations }),
+		} {
+			t.Run(content+", "+name, func(t *testing.T) {
+				c := newCarrier(t, registrytest.Options{})
+				c.sys.ArchitectureChoice, c.sys.OSChoice = "amd64", "linux"
+				f.PushTo(c.src, "app", "1", imagetest.Top)
+				if f == attested {
+					f.PushTo(c.src, "app", "", "sbom")
+					f.PushTo(c.src, "app", "", "of-the-list")
+					f.PushTo(c.src, "app", plain(f.Digest("amd64"))+".att", "s390x")
+				}
+				var left []string
+				for _, how := range []string{"directly", "selected first", "selected later"} {
+					dst := registrytest.Start(t, registrytest.Options{})
+					var err error
+					switch how {
+					case "directly":
+						_, err = c.copy(c.ref(dst, "app:1"), c.ref(c.src, "app:1"), o)
+					case "selected first":
+						path, _ := c.create("first", "", o, "app:1")
+						_, err = c.load(c.open(path, nil), dst, "app:1", all())
+					default:
+						path, _ := c.create("later.tar", "", all(), "app:1")
+						_, err = c.load(c.open(path, nil), dst, "app:1", o)
+					}
+					require.NoError(t, err, how)
+					left = append(left, dst.Snapshot("app"))
+				}
+				assert.Equal(t, left[0], left[1])
+				assert.Equal(t, left[0], left[2])
+			})
+		}
+	}
+}
+
 // TestAnnouncementsCount: what a registry says of sparse lists is believed before anything is written.
 func TestAnnouncementsCount(t *testing.T) {
 	f := content()
