@@ -214,7 +214,9 @@ func TestABundleChangesNothing(t *testing.T) {
 		change(&o)
 		return o
 	}
-	attach := func(o *copy.Options) { o.Referrers, o.DigestTags, o.ListSignatures = copy.AllReferrers, true, copy.WarnListSignatures }
+	attach := func(o *copy.Options) {
+		o.Referrers, o.DigestTags, o.ListSignatures = copy.AllReferrers, true, copy.WarnListSignatures
+	}
 	for content, f := range map[string]*imagetest.Fixture{
 		"attested": attested, "nested": imagetest.Nested(), "docker": imagetest.DockerList(), "equal digests": imagetest.EqualDigests(),
 	} {

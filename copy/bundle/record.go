@@ -206,7 +206,7 @@ func recordIn(dir string) (string, error) {
 		return file, err
 	}
 	if _, err := os.Stat(filepath.Join(dir, imgspecv1.ImageLayoutFile)); err == nil {
-		return "", foreign(dir, "it has no %s, but is an OCI layout: mirror copy oci:%s:NAME copies an image of it", RecordFile, dir)
+		return "", foreign(dir, "it has no %s, but is an OCI layout: its images are oci:%s:NAME", RecordFile, dir)
 	}
 	return "", foreign(dir, "it has no %s", RecordFile)
 }

@@ -124,7 +124,7 @@ func TestForeignAndDamagedBundles(t *testing.T) {
 	}{
 		{name: "none.tar", says: []string{"none.tar", "no such file"}},
 		{path: dir, says: []string{dir + " is no bundle: it has no bundle.json"}},
-		{path: layout, says: []string{"is no bundle: it has no bundle.json, but is an OCI layout: mirror copy oci:" + layout + ":NAME"}},
+		{path: layout, says: []string{"is no bundle: it has no bundle.json, but is an OCI layout: its images are oci:" + layout + ":NAME"}},
 		{name: "empty.tar", content: []byte{}, says: []string{"empty.tar is no bundle: it is empty"}},
 		{name: "compressed.tar", content: []byte("\x1f\x8b\x08\x00" + string(make([]byte, 600))), says: []string{"is no bundle: it is no tar archive, or a compressed one"}},
 		{name: "compressed.tgz", content: []byte("\x1f\x8b\x08\x00"), says: []string{"is no bundle: it is neither a directory, nor an archive whose name ends in .tar"}},
