@@ -1,7 +1,6 @@
 package copy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +97,7 @@ func (c *Copier) Verify(
 
 // wantOf returns what a plan wants to be at the destination.
 func wantOf(p *Plan, o *Options) inspect.Want {
-	want := inspect.Want{Digest: p.Digest, IsList: p.List != nil, Images: namesOf(p)}
+	want := inspect.Want{Digest: p.Digest, IsList: p.List != nil, Images: p.Names()}
 	for _, a := range p.Attached {
 		if a.Decision == Copy {
 			want.Attached = append(want.Attached, inspect.Attached{
@@ -131,39 +130,6 @@ func unchangedLists(top *ListPlan) []digest.Digest {
 		}
 	})
 	return unchanged
-}
-
-// namesOf are the images that a plan wants, with what they are called: by their platforms.
-func namesOf(p *Plan) map[digest.Digest]string {
-	names := map[digest.Digest]string{}
-	for _, d := range p.Wanted() {
-		names[d] = ""
-	}
-	if p.Image != nil {
-		names[p.Image.Digest] = p.Image.Platform
-		return names
-	}
-	p.List.Walk(func(l *ListPlan) {
-		for _, in := range l.Instances {
-			if name, wanted := names[in.Digest]; wanted {
-				names[in.Digest] = cmp.Or(name, nameOf(in, l))
-			}
-		}
-	})
-	return names
-}
-
-// nameOf names an entry by its platform, or by that of its subject.
-func nameOf(in InstancePlan, l *ListPlan) string {
-	if in.AttestationOf == "" {
-		return in.Platform
-	}
-	for _, other := range l.Instances {
-		if other.Digest == in.AttestationOf {
-			return "attestation of " + other.Platform
-		}
-	}
-	return "attestation of " + prose.Short(in.AttestationOf)
 }
 
 // leftOut says what a plan leaves out because it is missing.

@@ -1,9 +1,12 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -151,4 +154,39 @@ func (ip *InstancePlan) why() string {
 		return ip.Reason.Text + ", there already"
 	}
 	return ip.Reason.Text
+}
+
+// Names returns what the images are called that the plan wants at the destination: their platforms,
+// as entries state them, or "attestation of" that of the subject; "" where nothing states any. The
+// map is the caller's.
+func (p *Plan) Names() map[digest.Digest]string {
+	names := map[digest.Digest]string{}
+	for _, d := range p.Wanted() {
+		names[d] = ""
+	}
+	if p.Image != nil {
+		names[p.Image.Digest] = p.Image.Platform
+		return names
+	}
+	p.List.Walk(func(l *ListPlan) {
+		for _, in := range l.Instances {
+			if name, wanted := names[in.Digest]; wanted {
+				names[in.Digest] = cmp.Or(name, nameOf(l, in))
+			}
+		}
+	})
+	return names
+}
+
+// nameOf names an entry by its platform, or by that of its subject.
+func nameOf(l *ListPlan, in InstancePlan) string {
+	if in.AttestationOf == "" {
+		return in.Platform
+	}
+	for _, other := range l.Instances {
+		if other.Digest == in.AttestationOf {
+			return "attestation of " + other.Platform
+		}
+	}
+	return "attestation of " + prose.Short(in.AttestationOf)
 }
