@@ -118,9 +118,10 @@ func environment(dir string) ([]string, error) {
 // unleash runs gremlins over one package.
 func unleash(dir string, env []string, pkg string, workers int) ([]mutant, error) {
 	out := filepath.Join(dir, strings.ReplaceAll(pkg, "/", "-")+".json")
-	cmd := exec.Command(filepath.Join(dir, "gremlins"), "unleash", "--silent", "--output", out,
+	const survivorsOnly = "lt" // those that lived, and those that ran into the timeout
+	cmd := exec.Command(filepath.Join(dir, "gremlins"), "unleash", "--output-statuses", survivorsOnly, "--output", out,
 		"--workers", strconv.Itoa(workers), "--timeout-coefficient", timeoutCoefficient, "./"+pkg)
-	cmd.Env, cmd.Stderr = env, os.Stderr
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, err
 	}
