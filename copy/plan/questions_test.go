@@ -363,3 +363,13 @@ func TestDestinationDigest(t *testing.T) {
 	}
 	assert.False(t, stored.IsStored("x"))
 }
+
+// TestDigestsOfASingleImage warns of those that are not its own.
+func TestDigestsOfASingleImage(t *testing.T) {
+	content, other := imageOf(ociImage, ociConfig), digest.FromString("other")
+	p, err := New(Input{Top: Document{Bytes: content}, Choices: Choices{
+		ImageListSelection: CopySpecificImages, Instances: []digest.Digest{digest.FromBytes(content), other},
+	}})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"the source is a single image: the selected digest " + other.String() + " is not its own"}, p.Warnings)
+}

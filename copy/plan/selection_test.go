@@ -338,3 +338,66 @@ func TestPlanJSONHasEmptyArrays(t *testing.T) {
 	assert.Contains(t, text, `"edits":[]`)
 	assert.NotContains(t, text, "null")
 }
+
+// TestReasonsDoNotDependOnOrder: of several filters that match, the alphabetically first one is the reason.
+func TestReasonsDoNotDependOnOrder(t *testing.T) {
+	a := digest.FromString("a")
+	for _, filters := range [][]string{{"linux/amd64", "*/amd64", "linux/*"}, {"linux/*", "linux/amd64", "*/amd64"}} {
+		p, err := New(Input{Top: Document{Bytes: listOf(entryOf(a, ""))}, Choices: Choices{
+			ImageListSelection: CopySpecificImages, InstancePlatforms: platforms(filters...),
+		}})
+		require.NoError(t, err)
+		assert.Equal(t, Reason{ReasonPlatform, "selected by */amd64"}, p.List.Instances[0].Reason)
+	}
+}
+
+// TestExcludesAloneSelectTheRest, and with a selector of any kind they select nothing.
+func TestExcludesAloneSelectTheRest(t *testing.T) {
+	a, b, c := digest.FromString("a"), digest.FromString("b"), digest.FromString("c")
+	full, empty := listOf(entryOf(c, "")), listOf()
+	fullDigest, emptyDigest := digest.FromBytes(full), digest.FromBytes(empty)
+	in := Input{
+		Top:       Document{Bytes: listOf(entryOf(a, ""), entryOf(b, ""), nestedEntryOf(fullDigest), nestedEntryOf(emptyDigest))},
+		Documents: map[digest.Digest]Document{fullDigest: {Bytes: full}, emptyDigest: {Bytes: empty}},
+	}
+	for name, o := range map[string]Choices{
+		"a digest and a position":             {Instances: []digest.Digest{a}, InstanceIndexes: []int{0}},
+		"a platform and a digest":             {Instances: []digest.Digest{a}, OptionalPlatforms: platforms("linux/arm64")},
+		"a platform and a position":           {InstanceIndexes: []int{0}, OptionalPlatforms: platforms("linux/arm64")},
+		"a platform, a digest and a position": {Instances: []digest.Digest{a}, InstanceIndexes: []int{0}, OptionalPlatforms: platforms("linux/arm64", "linux/s390x")},
+	} {
+		o.ImageListSelection = CopySpecificImages
+		o.InstancePlatforms = platforms("!windows/*")
+		in.Choices = o
+		p, err := New(in)
+		require.NoError(t, err, name)
+		assert.Equal(t, []digest.Digest{a}, p.Copies, name)
+		assert.Equal(t, Skip, p.List.Instances[3].Decision, name)
+	}
+	in.Choices = Choices{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("!windows/*")}
+	p, err := New(in)
+	require.NoError(t, err)
+	var codes []ReasonCode
+	for _, ip := range p.List.Instances {
+		assert.Equal(t, Copy, ip.Decision)
+		codes = append(codes, ip.Reason.Code)
+	}
+	assert.Equal(t, []ReasonCode{ReasonAll, ReasonAll, ReasonContains, ReasonAll}, codes)
+}
+
+// TestNamedAttestationsLead if a platform filter means them, too.
+func TestNamedAttestationsLead(t *testing.T) {
+	image, first, second := digest.FromString("image"), digest.FromString("first"), digest.FromString("second")
+	unknown := strings.NewReplacer(`"linux"`, `"unknown"`, `"amd64"`, `"unknown"`)
+	in := Input{
+		Top:     Document{Bytes: listOf(entryOf(image, ""), unknown.Replace(entryOf(first, image)), entryOf(second, first))},
+		Choices: Choices{ImageListSelection: CopySpecificImages, Instances: []digest.Digest{first}},
+	}
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{first}, p.Copies)
+	in.Choices.InstancePlatforms = platforms("unknown/unknown")
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{first, second}, p.Copies)
+}
