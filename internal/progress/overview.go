@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"go.podman.io/image/v5/types"
-
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
@@ -36,8 +34,6 @@ type Overview struct {
 	close    sync.Once // of quit
 	ended    sync.WaitGroup
 
-	others *follower // of what others than copies tell
-
 	mu    sync.Mutex // guards tally
 	tally tally
 }
@@ -50,7 +46,6 @@ func NewOverview(options OverviewOptions) *Overview {
 	o := &Overview{
 		options: options, quit: make(chan struct{}), tally: newTally(options.Images, time.Now()),
 	}
-	o.others = newFollower(o.take)
 	if s := screenOf(options.Writer); s != nil && options.Log == nil {
 		o.draw(s)
 	} else {
@@ -81,13 +76,6 @@ func (o *Overview) Print(line string) {
 		return
 	}
 	_, _ = fmt.Fprintln(o.terminal, line) // never fails
-}
-
-// Follow takes an event about a blob that the program moves itself, as upstream's copy would send it.
-func (o *Overview) Follow(e types.ProgressProperties) {
-	if o != nil {
-		o.others.follow(e)
-	}
 }
 
 // Close ends the show, and takes the picture away. The copies must have ended. It may be called more

@@ -83,13 +83,14 @@ func TestTotalsOfBlobsThatFail(t *testing.T) {
 	})
 }
 
-// TestOverviewFollows counts what others move, by upstream's events.
+// TestOverviewFollows counts what upstream moves, by its's events.
 func TestOverviewFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := NewOverview(OverviewOptions{})
 		defer o.Close()
+		c := New(Options{Overview: o})
 		event := func(kind types.ProgressEvent, name string, size int64, update uint64) {
-			o.Follow(types.ProgressProperties{
+			c.Follow(types.ProgressProperties{
 				Event: kind, Artifact: types.BlobInfo{Digest: digest.FromString(name), Size: size}, OffsetUpdate: update,
 			})
 		}
@@ -212,7 +213,7 @@ func TestOverviewElsewhere(t *testing.T) {
 	var none *Overview
 	none.ImageDone()
 	none.Print("nowhere")
-	none.Follow(types.ProgressProperties{})
+	New(Options{Overview: none}).Follow(types.ProgressProperties{Event: types.ProgressEventSkipped})
 	assert.Zero(t, none.Totals())
 	New(Options{Overview: none}).Line("nowhere")
 	none.Close()
