@@ -16,11 +16,11 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// AttachmentLimitError says that more is attached to what is copied than this package is willing to hold. Nothing has been written.
-// The source is hostile or broken; narrow ReferrerTypes, or do without.
+// AttachmentLimitError says that more is attached to what is copied than this package is willing to
+// hold. Nothing has been written. The source is hostile or broken; narrow ReferrerTypes, or do
+// without.
 type AttachmentLimitError = attach.LimitError
 
 // checkAttachable refuses transports that know nothing of attachments, before anything is opened.
@@ -55,7 +55,8 @@ func attachedTo(e *ends) (attach.Destination, error) {
 	return attach.Destination{Name: e.dstName, Referrers: referrers, Budget: e.budget}, err
 }
 
-// attachChoices are a call's, for what a plan copies. Signatures that are to stay behind stay behind as tags, too.
+// attachChoices are a call's, for what a plan copies. Signatures that are to stay behind stay
+// behind as tags, too.
 func attachChoices(c *call, p *Plan) attach.Choices {
 	lists := map[digest.Digest]bool{}
 	if p.List != nil {
@@ -91,8 +92,8 @@ func attachments(planned []AttachedPlan) []attach.Attachment {
 	return all
 }
 
-// loadAttachments finds the referrers and digest tags of everything that the plan copies, and theirs in turn, and which of them the
-// destination knows, if it is compared; and plans anew.
+// loadAttachments finds the referrers and digest tags of everything that the plan copies, and
+// theirs in turn, and which of them the destination knows, if it is compared; and plans anew.
 func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !e.choices.Attaches() {
 		return s, nil
@@ -160,7 +161,8 @@ func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 	return l, err
 }
 
-// attachError returns the error of a copy for one of package attach about the end that is called name.
+// attachError returns the error of a copy for one of package attach about the end that is called
+// name.
 func attachError(side Side, name string, err error) error {
 	switch e := err.(type) { //nolint:errorlint // it returns them as they are
 	case *attach.Error:
@@ -207,8 +209,8 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 	}
 }
 
-// findListSignatures looks for signatures that are attached to lists which the plan would strip. No answer ends the copy: the plan
-// decides what they mean.
+// findListSignatures looks for signatures that are attached to lists which the plan would strip. No
+// answer ends the copy: the plan decides what they mean.
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()
 	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !transportTraits[e.from].referrers {
@@ -229,19 +231,52 @@ func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Dige
 	return all, err
 }
 
-// copyAttachments copies attachments, and makes them known at the destination, which may wait for PutTop or Flush.
+// copyAttachments copies attachments, and makes them known at the destination, which may wait for
+// PutTop or Flush.
 func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) error {
 	if len(attached) == 0 {
 		return nil
 	}
-	images, lists, err := attachedDocuments(ctx, to, attached)
+	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+		doc, err := to.manifest(ctx, d)
+		if err != nil {
+			err = &Error{"reading attachment", SourceSide, d.String(), err}
+		}
+		return doc, err
+	}
+	done := slices.Concat(to.plan.Wanted(), to.plan.Lists())
+	documents, err := attach.Documents(ctx, attachments(attached), done, read)
 	if err != nil {
 		return err
 	}
-	images = subjectsFirst(images)
+	var images []imageCopy
+	lists := map[digest.Digest]endpoint.Document{}
+	for _, doc := range documents {
+		if doc.IsList() {
+			lists[doc.Digest] = doc.Document
+			continue
+		}
+		image, err := to.imageCopy(doc.Document)
+		if err != nil {
+			return err
+		}
+		image.single = doc.ByTag
+		image.begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", doc.Digest, doc.Subject)}
+		images = append(images, image)
+	}
+	if err := storeAttached(ctx, to, subjectsFirst(images), lists); err != nil {
+		return refusedAttachment(err, attached)
+	}
+	return announce(ctx, to, attached, read)
+}
+
+// storeAttached stores images, whose subjects come first, and lists, each after what it names.
+func storeAttached(
+	ctx context.Context, to *storer, images []imageCopy, lists map[digest.Digest]endpoint.Document,
+) error {
 	late := waitForLists(images, slices.Sorted(maps.Keys(lists)))
 	if err := copyImages(ctx, to, images); err != nil {
-		return refusedAttachment(err, attached)
+		return err
 	}
 	needs := func(d digest.Digest) []digest.Digest {
 		if list, ok := lists[d]; ok {
@@ -250,23 +285,28 @@ func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) e
 		}
 		return []digest.Digest{late[d].subject}
 	}
-	for _, d := range inOrder(append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...), needs) {
-		if list, ok := lists[d]; !ok {
-			err = to.putImage(ctx, late[d].doc)
-		} else if err = putAttachedList(ctx, to, list); err != nil {
-			err = &Error{"writing attached list", DestinationSide, d.String(), err}
-		} else {
-			to.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
+	all := append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...)
+	for _, d := range attach.InOrder(all, needs) {
+		list, ok := lists[d]
+		if !ok {
+			if err := to.putImage(ctx, late[d].doc); err != nil {
+				return err
+			}
+			continue
 		}
+		err := attach.StoreList(list,
+			func() error { return to.put(ctx, list, func() error { return to.dst.PutManifest(ctx, list) }) },
+			func(child digest.Digest) error { return to.storeAgain(ctx, child) })
 		if err != nil {
-			return refusedAttachment(err, attached)
+			return &Error{"writing attached list", DestinationSide, d.String(), err}
 		}
+		to.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	}
-	return announce(ctx, to, attached)
+	return nil
 }
 
-// refusedAttachment makes the cause of err an *AttachmentError if err says that the destination refuses one of attached. A
-// *SubjectError says more.
+// refusedAttachment makes the cause of err an *AttachmentError if err says that the destination
+// refuses one of attached. A *SubjectError says more.
 func refusedAttachment(err error, attached []AttachedPlan) error {
 	var refusal *RegistryError
 	failed, ok := errors.AsType[*Error](err)
@@ -284,90 +324,14 @@ func refusedAttachment(err error, attached []AttachedPlan) error {
 	return err
 }
 
-// putAttachedList stores a list that is attached. If the destination says that it lacks a child, all of which have been stored, those
-// that it names are stored again and the list is tried once more.
-func putAttachedList(ctx context.Context, to *storer, doc endpoint.Document) error {
-	put := func() error { return to.put(ctx, doc, func() error { return to.dst.PutManifest(ctx, doc) }) }
-	refused := put()
-	list, err := manifest.Parse(doc.Bytes, doc.MediaType)
-	if refused == nil || err != nil {
-		return refused
-	}
-	all := sparsesupport.List{Digest: doc.Digest}
-	for _, in := range list.Instances() {
-		all.Add(in.Digest, in.MediaType, false)
-	}
-	kind, lost := sparsesupport.Classify(refused, all)
-	if kind != sparsesupport.Lost && kind != sparsesupport.Unclear {
-		return refused
-	}
-	for _, d := range lost {
-		if err := to.storeAgain(ctx, d); err != nil {
-			return err
-		}
-	}
-	return put()
-}
-
-// attachedDocuments returns the distinct images and lists that attachments are, but for those that the plan copies as instances too.
-func attachedDocuments(
-	ctx context.Context, to *storer, attached []AttachedPlan,
-) (images []imageCopy, lists map[digest.Digest]endpoint.Document, err error) {
-	lists = map[digest.Digest]endpoint.Document{}
-	done := map[digest.Digest]bool{}
-	for _, d := range slices.Concat(to.plan.Wanted(), to.plan.Lists()) {
-		done[d] = true
-	}
-	byDigest := map[digest.Digest]bool{} // those that are needed by digest, too
-	for _, a := range attached {
-		byDigest[a.Subject] = true
-		byDigest[a.Digest] = byDigest[a.Digest] || a.Tag == ""
-	}
-	for _, a := range attached {
-		if done[a.Digest] {
-			continue
-		}
-		done[a.Digest] = true
-		doc, err := readAttachment(ctx, to, a.Digest)
-		if err != nil {
-			return nil, nil, err
-		}
-		if doc.IsList() {
-			lists[a.Digest] = doc
-			continue
-		}
-		image, err := to.imageCopy(doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		image.single = !byDigest[a.Digest]
-		image.begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", a.Digest, a.Subject)}
-		images = append(images, image)
-	}
-	return images, lists, nil
-}
-
-func readAttachment(ctx context.Context, to *storer, d digest.Digest) (endpoint.Document, error) {
-	doc, err := to.manifest(ctx, d)
-	if err != nil {
-		return doc, &Error{"reading attachment", SourceSide, d.String(), err}
-	}
-	return doc, nil
-}
-
 // announce makes known what was copied: referrers by subject, the others by their tags.
-func announce(ctx context.Context, to *storer, attached []AttachedPlan) error {
+func announce(ctx context.Context, to *storer, attached []AttachedPlan, read attach.Read) error {
 	dst, err := attachedTo(to.ends)
 	if err != nil {
 		return err
 	}
-	announced, err := attach.Announce(ctx, dst, attach.Store{
-		Blobs: to.dst,
-		Read: func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
-			return readAttachment(ctx, to, d)
-		},
-		Put: to.sendLost,
-	}, attachments(attached))
+	store := attach.Store{Blobs: to.dst, Read: read, Put: to.sendLost}
+	announced, err := attach.Announce(ctx, dst, store, attachments(attached))
 	warnNotListable(to.ends, announced.NotListable)
 	for _, text := range announced.Replaced {
 		to.reporter.Warn(text)

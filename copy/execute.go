@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
@@ -88,6 +89,38 @@ type imageCopy struct {
 	single bool
 	// there is set if the destination has the manifest, and only its blobs are checked.
 	there bool
+}
+
+// subjectsFirst returns images in an order in which none comes before its subject. Otherwise the order stays.
+func subjectsFirst(images []imageCopy) []imageCopy {
+	at := map[digest.Digest]imageCopy{}
+	digests := make([]digest.Digest, len(images))
+	for i, image := range images {
+		at[image.doc.Digest], digests[i] = image, image.doc.Digest
+	}
+	ordered := make([]imageCopy, 0, len(images))
+	for _, d := range attach.InOrder(digests, func(d digest.Digest) []digest.Digest { return []digest.Digest{at[d].subject} }) {
+		ordered = append(ordered, at[d])
+	}
+	return ordered
+}
+
+// waitForLists takes from images, whose subjects come first, the manifests that have to be stored after one of the given lists: their
+// subjects are such lists, or others that wait.
+func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]imageCopy {
+	waits := map[digest.Digest]bool{}
+	for _, d := range lists {
+		waits[d] = true
+	}
+	late := map[digest.Digest]imageCopy{}
+	for i, image := range images {
+		if waits[image.subject] && !image.single && !image.there {
+			waits[image.doc.Digest] = true
+			late[image.doc.Digest] = image
+			images[i].single = true
+		}
+	}
+	return late
 }
 
 // plannedImages returns what is to be copied, in the order of the plan.

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
@@ -139,7 +140,7 @@ func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 		}
 		return []digest.Digest{w.late[d].subject}
 	}
-	for _, d := range inOrder(all, needs) {
+	for _, d := range attach.InOrder(all, needs) {
 		var err error
 		if l := lists[d]; l == nil {
 			err = w.putImage(ctx, w.late[d].doc)

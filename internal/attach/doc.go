@@ -11,6 +11,7 @@
 //   - signatures.go: signatures of lists, whatever tool has attached them, and which signatures
 //     travel as attachments.
 //   - compare.go: what a destination has already, and knows as what it is.
+//   - store.go: what has to be stored, and in which order.
 //   - announce.go, merge.go: what is stored is made known there, and what tags name there is merged
 //     with what they name here.
 //
