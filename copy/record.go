@@ -9,7 +9,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// tellRecorder tells a destination that keeps a record what a copy of source, as planned, makes it of.
+// tellRecorder tells a destination that keeps a record what a copy of source, as planned, makes it
+// of.
 func tellRecorder(dst endpoint.Destination, source digest.Digest, p *Plan, choices *plan.Choices) {
 	recorder, ok := dst.(endpoint.Recorder)
 	if !ok {

@@ -20,8 +20,8 @@ import (
 // isArchive reports whether a bundle of that name is one file.
 func isArchive(path string) bool { return strings.HasSuffix(path, ".tar") }
 
-// pack writes the bundle in dir as an archive, the record first, everything else sorted by name, and without what would be different in
-// another run: owners and times.
+// pack writes the bundle in dir as an archive, the record first, everything else sorted by name,
+// and without what would be different in another run: owners and times.
 func (dir files) pack(ctx context.Context, path string) error {
 	var names []string
 	err := filepath.WalkDir(string(dir), func(path string, entry fs.DirEntry, err error) error {

@@ -178,7 +178,8 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
-// TestKeptAndStripped carries one platform. What the list names besides is absent, the record says; nothing else may be.
+// TestKeptAndStripped carries one platform. What the list names besides is absent, the record says;
+// nothing else may be.
 func TestKeptAndStripped(t *testing.T) {
 	f := content()
 	c := newCarrier(t, registrytest.Options{})
@@ -204,8 +205,8 @@ func TestKeptAndStripped(t *testing.T) {
 	imagetest.CheckRegistry(t, strict, "app", imagetest.Want{Tag: "1", Digest: summary.Record.Images[0].Digest, Fixture: f, Absent: []string{"arm64"}, Only: true})
 }
 
-// TestABundleChangesNothing: by way of a bundle, copies leave behind what they leave behind directly, whether the selection is made when the
-// bundle is, or when it is loaded.
+// TestABundleChangesNothing: by way of a bundle, copies leave behind what they leave behind
+// directly, whether the selection is made when the bundle is, or when it is loaded.
 func TestABundleChangesNothing(t *testing.T) {
 	attested := imagetest.WithAttestations()
 	attested.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType("application/spdx+json"))
@@ -264,7 +265,8 @@ func TestABundleChangesNothing(t *testing.T) {
 	}
 }
 
-// TestAnnouncementsCount: what a registry says of sparse lists is believed before anything is written.
+// TestAnnouncementsCount: what a registry says of sparse lists is believed before anything is
+// written.
 func TestAnnouncementsCount(t *testing.T) {
 	f := content()
 	c := newCarrier(t, registrytest.Options{})
@@ -351,7 +353,8 @@ func TestWhatIsAttachedComesAlong(t *testing.T) {
 // plain is a digest as tags write it.
 func plain(d digest.Digest) string { return strings.Replace(d.String(), ":", "-", 1) }
 
-// TestImagesAreWhatTheyAre: layers that are not compressed stay so, and those that are elsewhere stay there, also in one image.
+// TestImagesAreWhatTheyAre: layers that are not compressed stay so, and those that are elsewhere
+// stay there, also in one image.
 func TestImagesAreWhatTheyAre(t *testing.T) {
 	f := imagetest.New()
 	f.Layer("elsewhere", imagetest.Foreign("https://registry.invalid/base"))
@@ -374,7 +377,8 @@ func TestImagesAreWhatTheyAre(t *testing.T) {
 	require.NoError(t, w.Close())
 }
 
-// TestOrderDoesNotMatter: the same images make the same archive, and a blob that they share is read once.
+// TestOrderDoesNotMatter: the same images make the same archive, and a blob that they share is read
+// once.
 func TestOrderDoesNotMatter(t *testing.T) {
 	f := content()
 	c := newCarrier(t, registrytest.Options{})
@@ -396,7 +400,8 @@ func isBlob(q registrytest.Request) bool {
 	return q.Method == http.MethodGet && q.Kind == registrytest.KindBlob && q.Status == http.StatusOK
 }
 
-// TestWorkGoesOn: what a run that failed has read is not read again, and what it has and the next does not name is gone.
+// TestWorkGoesOn: what a run that failed has read is not read again, and what it has and the next
+// does not name is gone.
 func TestWorkGoesOn(t *testing.T) {
 	f := imagetest.Platforms(1, 3, 1000)
 	g := imagetest.Platforms(2, 1, 500, imagetest.SeededLayers())
@@ -546,7 +551,8 @@ func TestDamageIsSeen(t *testing.T) {
 	}
 }
 
-// TestPoliciesSeeTheSource: a policy for docker is asked, by the name that the image had, and with the signatures of the bundle.
+// TestPoliciesSeeTheSource: a policy for docker is asked, by the name that the image had, and with
+// the signatures of the bundle.
 func TestPoliciesSeeTheSource(t *testing.T) {
 	f := content()
 	c := newCarrier(t, registrytest.Options{})

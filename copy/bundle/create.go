@@ -19,14 +19,16 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// CreateOptions are the choices of Create. The zero value is useful, and so is a nil *CreateOptions.
+// CreateOptions are the choices of Create. The zero value is useful, and so is a nil
+// *CreateOptions.
 type CreateOptions struct {
-	// Since is the path of an earlier bundle, or of a copy of its record. The blobs that it brought, or those before it, are left out. ""
-	// means that nothing is.
+	// Since is the path of an earlier bundle, or of a copy of its record. The blobs that it
+	// brought, or those before it, are left out. "" means that nothing is.
 	Since string
 }
 
-// A Writer makes one bundle. Its methods may be called concurrently, but for Publish and Close. Two writers must not make the same one.
+// A Writer makes one bundle. Its methods may be called concurrently, but for Publish and Close. Two
+// writers must not make the same one.
 type Writer struct {
 	path    string
 	dir     files                  // path.partial
@@ -62,10 +64,12 @@ type Summary struct {
 	CarriedBytes, LeftBytes int64
 }
 
-// Create begins the bundle at path: a directory, or an archive if the path ends in .tar. Nothing is there before Publish. Until then the
-// work is in the directory path.partial; what an earlier Writer has left there is used.
+// Create begins the bundle at path: a directory, or an archive if the path ends in .tar. Nothing is
+// there before Publish. Until then the work is in the directory path.partial; what an earlier
+// Writer has left there is used.
 //
-// The error wraps fs.ErrExist if something is at path. Errors about Since are those of ReadRecord. The caller must Close what is returned.
+// The error wraps fs.ErrExist if something is at path. Errors about Since are those of ReadRecord.
+// The caller must Close what is returned.
 func Create(path string, options *CreateOptions) (*Writer, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, &fs.PathError{Op: "making a bundle", Path: path, Err: fs.ErrExist}
@@ -95,8 +99,8 @@ func Create(path string, options *CreateOptions) (*Writer, error) {
 	return w, nil
 }
 
-// Reference returns a destination: the image is in the bundle under that name, a full reference with a tag or a digest, once a copy to it has
-// ended without an error.
+// Reference returns a destination: the image is in the bundle under that name, a full reference
+// with a tag or a digest, once a copy to it has ended without an error.
 func (w *Writer) Reference(name reference.Named) (types.ImageReference, error) {
 	named, err := parseName(name.String())
 	if err != nil {
@@ -108,7 +112,8 @@ func (w *Writer) Reference(name reference.Named) (types.ImageReference, error) {
 	return &bundleReference{path: w.path, named: named, writer: w}, nil
 }
 
-// Publish makes the bundle appear, with the images that have been copied into it. It is called once, when all copies have ended.
+// Publish makes the bundle appear, with the images that have been copied into it. It is called
+// once, when all copies have ended.
 func (w *Writer) Publish(ctx context.Context) (*Summary, error) {
 	if err := w.begin(); err != nil {
 		return nil, err
@@ -136,8 +141,9 @@ func (w *Writer) Close() error {
 	return w.sigs.Close()
 }
 
-// finish writes index.json, oci-layout and the record, and removes what an earlier, failed run put there for other images. The same
-// images make the same files, whatever the order in which they came.
+// finish writes index.json, oci-layout and the record, and removes what an earlier, failed run put
+// there for other images. The same images make the same files, whatever the order in which they
+// came.
 func (w *Writer) finish() (*Summary, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -171,7 +177,8 @@ func (w *Writer) finish() (*Summary, error) {
 	return summary, nil
 }
 
-// sort puts everything into the order of bundles. What is attached comes after its subject. w.mu is held.
+// sort puts everything into the order of bundles. What is attached comes after its subject. w.mu is
+// held.
 func (w *Writer) sort() {
 	slices.SortFunc(w.record.Images, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(w.record.Attached, func(a, b Attached) int {
@@ -184,7 +191,8 @@ func (w *Writer) sort() {
 	})
 }
 
-// count lists the blobs that are on the other side after loading, and counts those of this bundle. w.mu is held.
+// count lists the blobs that are on the other side after loading, and counts those of this bundle.
+// w.mu is held.
 func (w *Writer) count() *Summary {
 	summary := &Summary{Record: &w.record}
 	w.record.Blobs = make([]Blob, 0, len(w.blobs)+len(w.earlier))

@@ -21,9 +21,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A destination implements endpoint.Destination and endpoint.ReferrerDestination for one image of a bundle that is made. It has what was
-// written to it, and blobs that other images or earlier bundles brought; what one image of a list lacks, the record says, does not depend
-// on the others.
+// A destination implements endpoint.Destination and endpoint.ReferrerDestination for one image of a
+// bundle that is made. It has what was written to it, and blobs that other images or earlier
+// bundles brought; what one image of a list lacks, the record says, does not depend on the others.
 type destination struct {
 	w      *Writer
 	ref    *bundleReference
@@ -113,7 +113,8 @@ func (d *destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 	})
 }
 
-// claim waits until nobody else writes the blob. The caller is the only one that does until release.
+// claim waits until nobody else writes the blob. The caller is the only one that does until
+// release.
 func (w *Writer) claim(ctx context.Context, d digest.Digest) (release func(), err error) {
 	for {
 		w.mu.Lock()
@@ -268,8 +269,8 @@ func (w *Writer) attach(a Attached, depth int, doc endpoint.Document) {
 	w.entries = append(w.entries, descriptor(name, doc))
 }
 
-// absent returns the distinct manifests that a list and those nested in it name and that were not written, those of the innermost
-// lists first. d.mu is held.
+// absent returns the distinct manifests that a list and those nested in it name and that were not
+// written, those of the innermost lists first. d.mu is held.
 func (d *destination) absent(top digest.Digest) (absent []digest.Digest) {
 	seen := map[digest.Digest]bool{}
 	var walk func(digest.Digest)
@@ -295,7 +296,8 @@ func (d *destination) absent(top digest.Digest) (absent []digest.Digest) {
 	return absent
 }
 
-// parts returns the distinct digests of a document and of all that it names, as far as it was written. d.mu is held.
+// parts returns the distinct digests of a document and of all that it names, as far as it was
+// written. d.mu is held.
 func (d *destination) parts(top digest.Digest) []digest.Digest {
 	parts := []digest.Digest{top}
 	seen := map[digest.Digest]bool{top: true}
@@ -310,8 +312,9 @@ func (d *destination) parts(top digest.Digest) []digest.Digest {
 	return parts
 }
 
-// depths returns how far what is attached is from the image: 1 if its subject is something of that, 2 if it is attached to such, and so
-// on. What an attached list names is as far as the list. d.mu is held.
+// depths returns how far what is attached is from the image: 1 if its subject is something of that,
+// 2 if it is attached to such, and so on. What an attached list names is as far as the list. d.mu
+// is held.
 func (d *destination) depths() map[digest.Digest]int {
 	own := map[digest.Digest]bool{}
 	for _, m := range d.parts(d.top) {
@@ -342,12 +345,14 @@ func (d *destination) depths() map[digest.Digest]int {
 	return depths
 }
 
-// Referrers implements endpoint.ReferrerSource. Nothing is attached yet to what was not in the bundle.
+// Referrers implements endpoint.ReferrerSource. Nothing is attached yet to what was not in the
+// bundle.
 func (d *destination) Referrers(context.Context, digest.Digest, string) ([]imgspecv1.Descriptor, error) {
 	return nil, nil
 }
 
-// Tagged implements endpoint.ReferrerSource. For what is told by UpdateTag, see endpoint.ReferrerDestination.
+// Tagged implements endpoint.ReferrerSource. For what is told by UpdateTag, see
+// endpoint.ReferrerDestination.
 func (d *destination) Tagged(_ context.Context, tag string) (endpoint.Document, error) {
 	return endpoint.Document{}, fmt.Errorf("the bundle has no tag %s: %w", tag, endpoint.ErrNotFound)
 }
@@ -384,7 +389,8 @@ func (d *destination) UpdateTag(ctx context.Context, tag string, update func(end
 	return nil
 }
 
-// subjectOf returns the digest that a tag such as sha256-<hex>.sig is named after, "" if there is none.
+// subjectOf returns the digest that a tag such as sha256-<hex>.sig is named after, "" if there is
+// none.
 func subjectOf(tag string) digest.Digest {
 	name, _, _ := strings.Cut(tag, ".")
 	d := digest.Digest(strings.Replace(name, "-", ":", 1))

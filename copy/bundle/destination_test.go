@@ -15,8 +15,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
-// TestListsThatRepeatThemselves: a list that names another a hundred times, which names another a hundred times, and so on, is as deep as
-// it is, and no more.
+// TestListsThatRepeatThemselves: a list that names another a hundred times, which names another a
+// hundred times, and so on, is as deep as it is, and no more.
 func TestListsThatRepeatThemselves(t *testing.T) {
 	f := imagetest.New()
 	f.Image("image", imagetest.Platform("linux/amd64"))

@@ -16,7 +16,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// signatureDir is where a bundle has the signatures that OCI layouts have no place for, in the form of the dir: transport.
+// signatureDir is where a bundle has the signatures that OCI layouts have no place for, in the form
+// of the dir: transport.
 const signatureDir = "signatures"
 
 // files are the directory of a bundle, or of one that is being made.
@@ -71,8 +72,8 @@ func (dir files) writeBytes(path string, content []byte) error {
 	})
 }
 
-// document reads a manifest or list, and verifies it. mediaType is for one that does not say what it is: bundles declare nothing. An error
-// that wraps fs.ErrNotExist says that it is not there.
+// document reads a manifest or list, and verifies it. mediaType is for one that does not say what
+// it is: bundles declare nothing. An error that wraps fs.ErrNotExist says that it is not there.
 func (dir files) document(d digest.Digest, mediaType string) (endpoint.Document, error) {
 	f, err := os.Open(dir.blobPath(d))
 	if err != nil {
@@ -119,8 +120,8 @@ func descriptor(name string, doc endpoint.Document) imgspecv1.Descriptor {
 	return entry
 }
 
-// blobsIn returns the distinct blobs of an image that have to be where its manifest is: layers with URLs stay elsewhere, unless another
-// layer without is the same.
+// blobsIn returns the distinct blobs of an image that have to be where its manifest is: layers with
+// URLs stay elsewhere, unless another layer without is the same.
 func blobsIn(doc endpoint.Document) (here []manifest.Descriptor, err error) {
 	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
 	if err != nil {

@@ -18,9 +18,11 @@ import (
 
 // OpenOptions are the choices of Open. The zero value is useful, and so is a nil *OpenOptions.
 type OpenOptions struct {
-	// Loaded returns to which repository images were loaded that were in another, as Blob.Repository calls it. Blobs that an earlier
-	// bundle brought are mounted from there, or read, with Options.SourceCtx of the copy. Nil means that nothing was loaded: then a
-	// copy fails whose destination lacks such a blob, with an *EarlierError. It may be called concurrently.
+	// Loaded returns to which repository images were loaded that were in another, as
+	// Blob.Repository calls it. Blobs that an earlier bundle brought are mounted from there, or
+	// read, with Options.SourceCtx of the copy. Nil means that nothing was loaded: then a copy
+	// fails whose destination lacks such a blob, with an *EarlierError. It may be called
+	// concurrently.
 	Loaded func(repository string) (reference.Named, error)
 }
 
@@ -39,11 +41,11 @@ type Bundle struct {
 	loaded   func(repository string) (reference.Named, error) // may be nil
 }
 
-// Open opens the bundle at path: a directory, or an archive, which is unpacked below os.TempDir until Close. What it says of its content
-// is checked when that is read.
+// Open opens the bundle at path: a directory, or an archive, which is unpacked below os.TempDir
+// until Close. What it says of its content is checked when that is read.
 //
-// Errors are *ForeignError, *DamagedError, context.Cause of ctx, and those of the file system. The caller must Close what is returned,
-// once all copies from it have ended.
+// Errors are *ForeignError, *DamagedError, context.Cause of ctx, and those of the file system. The
+// caller must Close what is returned, once all copies from it have ended.
 func Open(ctx context.Context, path string, options *OpenOptions) (*Bundle, error) {
 	record, err := ReadRecord(path)
 	if err != nil {
@@ -128,8 +130,8 @@ func (b *Bundle) openSignatures(ctx context.Context) error {
 // Record returns what the bundle says of itself. It must not be modified.
 func (b *Bundle) Record() *Record { return b.record }
 
-// Reference returns a reference to the image with a name, as in Record.Images, which can be read until Close. The error is a
-// *DamagedError if the name is no full reference with a tag or digest.
+// Reference returns a reference to the image with a name, as in Record.Images, which can be read
+// until Close. The error is a *DamagedError if the name is no full reference with a tag or digest.
 func (b *Bundle) Reference(name string) (types.ImageReference, error) {
 	named, err := parseName(name)
 	if err != nil {
@@ -147,8 +149,8 @@ func parseName(name string) (reference.Named, error) {
 	return named, err
 }
 
-// Signatures returns how many signatures the bundle has for an image with that name and what belongs to its list. What is attached is
-// not counted.
+// Signatures returns how many signatures the bundle has for an image with that name and what
+// belongs to its list. What is attached is not counted.
 func (b *Bundle) Signatures(ctx context.Context, name string) (int, error) {
 	image, ok := b.images[name]
 	if !ok || b.sigs == nil {

@@ -15,7 +15,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Schema names the form of a Record. The number changes when a reader of the old form would go wrong.
+// Schema names the form of a Record. The number changes when a reader of the old form would go
+// wrong.
 const Schema = "sparsecopy.bundle/v1"
 
 // RecordFile is the name of the record in a bundle. In an archive it is the first file.
@@ -33,8 +34,9 @@ type Record struct {
 	Images    []Image `json:"images"` // sorted by name
 	// Attached are referrers and digest tags, each after its subject.
 	Attached []Attached `json:"attached,omitempty"`
-	// Blobs are all configs and layers that are on the other side after the bundle was loaded, sorted by digest: those that it carries
-	// and those of the bundles before. What the bundle does not carry is not in its blobs directory.
+	// Blobs are all configs and layers that are on the other side after the bundle was loaded,
+	// sorted by digest: those that it carries and those of the bundles before. What the bundle does
+	// not carry is not in its blobs directory.
 	Blobs []Blob `json:"blobs"`
 }
 
@@ -43,9 +45,11 @@ type Image struct {
 	Name         string        `json:"name"` // full reference, as in org.opencontainers.image.ref.name
 	SourceDigest digest.Digest `json:"sourceDigest"`
 	Digest       digest.Digest `json:"digest"` // in the bundle; another than at the source if the list was stripped
-	// Absent are the manifests that the list names and that were not selected, or were missing at the source.
+	// Absent are the manifests that the list names and that were not selected, or were missing at
+	// the source.
 	Absent []digest.Digest `json:"absent,omitempty"`
-	// Changed are the lists at the source that have other digests in the bundle, if what is attached to them is carried all the same.
+	// Changed are the lists at the source that have other digests in the bundle, if what is
+	// attached to them is carried all the same.
 	Changed []digest.Digest `json:"changed,omitempty"`
 }
 
@@ -63,7 +67,8 @@ type Attached struct {
 type Blob struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
-	// Repository and Manifest are one place where it is after loading, as the repository is called where the bundle was made.
+	// Repository and Manifest are one place where it is after loading, as the repository is called
+	// where the bundle was made.
 	Repository string        `json:"repository"`
 	Manifest   digest.Digest `json:"manifest"`
 }
@@ -91,7 +96,8 @@ func foreign(path, format string, args ...any) error {
 	return &ForeignError{path, fmt.Errorf(format, args...)}
 }
 
-// An EarlierError says that a bundle needs a blob that an earlier one brought, which cannot be had any more.
+// An EarlierError says that a bundle needs a blob that an earlier one brought, which cannot be had
+// any more.
 type EarlierError struct {
 	Blob  digest.Digest
 	Since string // the earlier bundle, for people
@@ -113,7 +119,8 @@ func (r *Record) before() string {
 	return fmt.Sprintf("%s (%s)", r.SinceName, short)
 }
 
-// nameOf is what people call the bundle at path, which may be its record; "" if the path has no name for it.
+// nameOf is what people call the bundle at path, which may be its record; "" if the path has no
+// name for it.
 func nameOf(path string) string {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -168,8 +175,8 @@ func (r *Record) digests() []digest.Digest {
 // maxRecord is the size in bytes of the largest record that is read.
 const maxRecord = 1 << 30
 
-// ReadRecord reads the record of a bundle: a directory, an archive, or a copy of the record itself. Errors are *ForeignError,
-// *DamagedError, and those of the file system.
+// ReadRecord reads the record of a bundle: a directory, an archive, or a copy of the record itself.
+// Errors are *ForeignError, *DamagedError, and those of the file system.
 func ReadRecord(path string) (*Record, error) {
 	info, err := os.Stat(path)
 	file := path

@@ -24,7 +24,8 @@ import (
 
 // A source implements endpoint.Source and endpoint.ReferrerSource for one image of a bundle.
 //
-// What the record calls absent is not there. Whatever else is lacking, or is not what its digest says, is a *DamagedError.
+// What the record calls absent is not there. Whatever else is lacking, or is not what its digest
+// says, is a *DamagedError.
 type source struct {
 	*Bundle
 	ref        types.ImageReference // that the image had
@@ -76,7 +77,8 @@ func newSource(b *Bundle, named reference.Named, sys *types.SystemContext) (*sou
 	return s, err
 }
 
-// Reference implements endpoint.Source. It is the docker reference that the image had at its source.
+// Reference implements endpoint.Source. It is the docker reference that the image had at its
+// source.
 func (s *source) Reference() types.ImageReference { return s.ref }
 
 // Top implements endpoint.Source.
@@ -103,7 +105,8 @@ func (s *source) Manifest(_ context.Context, d digest.Digest) (endpoint.Document
 	return endpoint.Document{}, damaged("it lacks the manifest %s", d)
 }
 
-// noteChildren notes what a list says of its children: documents need not say themselves what they are.
+// noteChildren notes what a list says of its children: documents need not say themselves what they
+// are.
 func (s *source) noteChildren(doc endpoint.Document) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,7 +215,8 @@ type blobReader struct {
 
 func (b *blobReader) Close() error { return errors.Join(b.ReadCloser.Close(), b.src.Close()) }
 
-// A lateReader opens what it reads when it is read first: most of what is asked for turns out to be at the destination.
+// A lateReader opens what it reads when it is read first: most of what is asked for turns out to be
+// at the destination.
 type lateReader struct {
 	open func() (io.ReadCloser, error)
 	r    io.ReadCloser // nil until it is open
@@ -364,7 +368,8 @@ func (s *imageSource) GetBlob(ctx context.Context, info types.BlobInfo, _ types.
 	return r, info.Size, err
 }
 
-// GetSignatures implements types.ImageSource, whose signatures are in the simple signing format. Others are not left behind without a word.
+// GetSignatures implements types.ImageSource, whose signatures are in the simple signing format.
+// Others are not left behind without a word.
 func (s *imageSource) GetSignatures(ctx context.Context, instance *digest.Digest) ([][]byte, error) {
 	d := s.source.top.Digest
 	if instance != nil {

@@ -17,8 +17,8 @@ import (
 
 func init() { transports.Register(Transport) }
 
-// Transport is the transport of images in bundles. The text of its references is bundle:PATH:NAME, with a NAME such as
-// docker.io/library/alpine:3 or quay.io/a/b@sha256:….
+// Transport is the transport of images in bundles. The text of its references is bundle:PATH:NAME,
+// with a NAME such as docker.io/library/alpine:3 or quay.io/a/b@sha256:….
 var Transport types.ImageTransport = bundleTransport{}
 
 type bundleTransport struct{}
@@ -61,8 +61,9 @@ func (r *bundleReference) Transport() types.ImageTransport { return Transport }
 
 func (r *bundleReference) StringWithinTransport() string { return r.path + ":" + r.named.String() }
 
-// DockerReference implements types.ImageReference. There is none: what a bundle has under the name of a digest may be a list that was
-// stripped, and policies for docker are asked by another reference, see the package comment.
+// DockerReference implements types.ImageReference. There is none: what a bundle has under the name
+// of a digest may be a list that was stripped, and policies for docker are asked by another
+// reference, see the package comment.
 func (r *bundleReference) DockerReference() reference.Named { return nil }
 
 func (r *bundleReference) PolicyConfigurationIdentity() string {

@@ -8,8 +8,9 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// A Native is a reference of a transport that brings its own ends, in place of those of internal/endpoint/transport. Its
-// NewImageDestination may fail: what is written to it is written through OpenDestination.
+// A Native is a reference of a transport that brings its own ends, in place of those of
+// internal/endpoint/transport. Its NewImageDestination may fail: what is written to it is written
+// through OpenDestination.
 type Native interface {
 	types.ImageReference
 
@@ -21,27 +22,28 @@ type Native interface {
 type NativeSource interface {
 	Source
 
-	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The error wraps ErrNotFound if the blob is
-	// not there.
+	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The
+	// error wraps ErrNotFound if the blob is not there.
 	BlobSize(ctx context.Context, b Blob) (int64, error)
 }
 
 // A Scattered source lacks blobs that other repositories of the destination's registry may have.
 type Scattered interface {
-	// Elsewhere returns a repository that may have b, with any tag or digest or none; nil if none is known. It may be called
-	// concurrently.
+	// Elsewhere returns a repository that may have b, with any tag or digest or none; nil if none
+	// is known. It may be called concurrently.
 	Elsewhere(b Blob) reference.Named
 }
 
 // A Recorder is a Destination that keeps a record of what it was made of.
 type Recorder interface {
-	// Record says, before anything is written, what the source's reference names, and which lists of the source are written with other
-	// digests although what is attached to them is copied.
+	// Record says, before anything is written, what the source's reference names, and which lists
+	// of the source are written with other digests although what is attached to them is copied.
 	Record(source digest.Digest, changed []digest.Digest)
 }
 
 // A Changer is a Source whose lists have been changed by an earlier copy.
 type Changer interface {
-	// Changed returns the digests that such lists had before, if the source has what is attached to them.
+	// Changed returns the digests that such lists had before, if the source has what is attached to
+	// them.
 	Changed() []digest.Digest
 }

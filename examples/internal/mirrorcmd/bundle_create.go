@@ -204,7 +204,8 @@ func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Cop
 	return withNames(images)
 }
 
-// withNames fills in the names. All images are in registries: what their place is on the other side follows from their names.
+// withNames fills in the names. All images are in registries: what their place is on the other side
+// follows from their names.
 func withNames(images []namedImage) ([]namedImage, error) {
 	seen := map[string]bool{}
 	for i := range images {

@@ -248,7 +248,8 @@ func (l *bundleLoader) loaded(name string) (reference.Named, error) {
 	return reference.ParseNormalizedNamed(l.where(name))
 }
 
-// rewritten is the path of a repository on the other side: its name without the host, unless a rewrite applies.
+// rewritten is the path of a repository on the other side: its name without the host, unless a
+// rewrite applies.
 func rewritten(name string, rewrites []rewrite) string {
 	best := rewrite{}
 	for _, r := range rewrites {
