@@ -89,7 +89,9 @@ func (dir files) document(d digest.Digest, mediaType string) (endpoint.Document,
 	case d.Algorithm().FromBytes(content) != d:
 		return endpoint.Document{}, damaged("manifest %s: its content does not match the digest", d)
 	}
-	return endpoint.NewDocument(d, mediaType, content), nil
+	doc := endpoint.NewDocument(d, mediaType, content)
+	doc.Misdeclared = "" // what an entry says of it, nobody has declared
+	return doc, nil
 }
 
 // index reads index.json.
