@@ -27,3 +27,14 @@ func CallOf(ctx context.Context) Call {
 	c, _ := ctx.Value(callKey{}).(Call)
 	return c
 }
+
+type slotKey struct{}
+
+// HoldingSlot marks the context of work that a request of one end waits for: requests to the other end
+// that are part of it must not wait for a slot there, whose holder may be waiting for the first one's.
+func HoldingSlot(ctx context.Context) context.Context {
+	return context.WithValue(ctx, slotKey{}, true)
+}
+
+// HoldsSlot reports whether ctx is marked by HoldingSlot.
+func HoldsSlot(ctx context.Context) bool { return ctx.Value(slotKey{}) != nil }

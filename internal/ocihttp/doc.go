@@ -12,6 +12,7 @@
 //   - Pace bounds bytes per second.
 //   - Host.FindScheme finds out whether the host speaks TLS or plain HTTP.
 //   - Host.Learn notes what answers say about the host.
+//   - Authorization.Authorize authorizes requests, as the host's challenges ask.
 //   - Limiter.Limit bounds the requests in flight, as the host asks for it.
 //   - Host.Alone lets the first request go alone.
 //

@@ -22,6 +22,11 @@ type Host struct {
 	mu         sync.Mutex
 	scheme     string      // "" until known; guarded by mu
 	challenges []Challenge // of the last 401; guarded by mu
+
+	pinging sync.Mutex // held while asking for challenges
+	pinged  bool       // GET /v2/ was answered; guarded by pinging
+
+	tokens tokenCache
 }
 
 // NewHost returns a Host of which nothing is known. Plain HTTP is tried only if insecure is set.
@@ -53,11 +58,17 @@ func (h *Host) Elsewhere(u *url.URL) bool {
 	return !strings.EqualFold(u.Hostname(), (&url.URL{Host: h.Name}).Hostname())
 }
 
-// Challenges are those of the last 401 of the host.
-func (h *Host) Challenges() []Challenge {
+func (h *Host) currentChallenges() []Challenge {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.challenges
+}
+
+// Tokens is how many tokens are held.
+func (h *Host) Tokens() int {
+	h.tokens.mu.Lock()
+	defer h.tokens.mu.Unlock()
+	return len(h.tokens.entries)
 }
 
 // speaks notes that the host has answered over scheme.

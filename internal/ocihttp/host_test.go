@@ -92,7 +92,7 @@ func TestLearn(t *testing.T) {
 		require.NoError(t, err)
 	}
 	wants := func() string {
-		if all := h.Challenges(); len(all) > 0 {
+		if all := h.currentChallenges(); len(all) > 0 {
 			return all[0].Scheme
 		}
 		return ""

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/internal/bounded"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
@@ -51,7 +52,7 @@ func (f *facts) note(repository string, now time.Time) {
 	if f.seen == nil {
 		f.seen = map[string]time.Time{}
 	}
-	makeRoom(f.seen, maxKnown)
+	bounded.MakeRoom(f.seen, maxKnown)
 	f.seen[repository] = now
 }
 
@@ -172,7 +173,7 @@ func (a *announcements) note(r *repository, what Announcement, err error) {
 	if a.refused == nil {
 		a.refused = map[string]*announced{}
 	}
-	makeRoom(a.refused, maxKnown)
+	bounded.MakeRoom(a.refused, maxKnown)
 	a.refused[r.name] = &it
 }
 

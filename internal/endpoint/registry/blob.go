@@ -101,7 +101,7 @@ func (r *blobReader) request() error {
 }
 
 func (r *blobReader) get(repo *repository) error {
-	rq := &request{method: http.MethodGet, path: "blobs/" + r.blob.Digest.String(), forced: holdsSlot(r.ctx), slow: true}
+	rq := &request{method: http.MethodGet, path: "blobs/" + r.blob.Digest.String(), forced: ocihttp.HoldsSlot(r.ctx), slow: true}
 	if r.offset > 0 {
 		rq.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", r.offset)}}
 		rq.forced = true // whoever reads may hold a slot of the other side: it must not wait for one of this side

@@ -19,8 +19,6 @@ import (
 	"go.podman.io/image/v5/version"
 	"go.podman.io/storage/pkg/configfile"
 	"go.podman.io/storage/pkg/unshare"
-
-	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Docker Hub has other names in references than on the wire.
@@ -162,11 +160,7 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	if repo.host, err = findHost(reference.Domain(name), insecure, r, sys, sh); err != nil {
 		return nil, err
 	}
-	repo.layers = ocihttp.Stack(ocihttp.RoundTripFunc(repo.sendAuthorized),
-		ocihttp.Before(repo.host.warm),
-		repo.host.Alone(func() bool { return repo.creds.get() != (types.DockerAuthConfig{}) }),
-		repo.host.limit.Limit,
-	)
+	repo.stack()
 	return repo, nil
 }
 

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,14 +22,14 @@ import (
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
 	"go.podman.io/storage/pkg/homedir"
-)
 
-// credentialsLast is how long the answer of credential files and helpers is believed, unless one of the files changes.
-const credentialsLast = time.Minute
+	"github.com/sparsecopy/sparsecopy/internal/bounded"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
+)
 
 // credentials are those for a repository.
 type credentials struct {
-	// ask looks them up, or returns what was found less than credentialsLast ago. nil if the caller gave them.
+	// ask looks them up, or returns what was found less than ocihttp.CredentialsLast ago. nil if the caller gave them.
 	ask func() (types.DockerAuthConfig, error)
 	// looked says where they are looked for, "" if they were given.
 	looked func() string
@@ -37,8 +38,8 @@ type credentials struct {
 	current types.DockerAuthConfig // guarded by mu
 }
 
-// get returns the credentials. c may be nil.
-func (c *credentials) get() types.DockerAuthConfig {
+// Get returns the credentials. c may be nil.
+func (c *credentials) Get() types.DockerAuthConfig {
 	if c == nil {
 		return types.DockerAuthConfig{}
 	}
@@ -47,8 +48,8 @@ func (c *credentials) get() types.DockerAuthConfig {
 	return c.current
 }
 
-// renew looks for other credentials than those that were refused, and reports whether there are any now.
-func (c *credentials) renew(refused types.DockerAuthConfig) bool {
+// Renew looks for other credentials than those that were refused, and reports whether there are any now.
+func (c *credentials) Renew(refused types.DockerAuthConfig) bool {
 	if c == nil {
 		return false
 	}
@@ -117,7 +118,7 @@ func (s *Shared) foundCredentials(key credentialKey) *credentialAnswer {
 	if s.credentials == nil {
 		s.credentials = map[credentialKey]*credentialAnswer{}
 	}
-	makeRoom(s.credentials, maxKnown)
+	bounded.MakeRoom(s.credentials, maxKnown)
 	f := &credentialAnswer{}
 	s.credentials[key] = f
 	return f
@@ -127,7 +128,7 @@ func (f *credentialAnswer) lookUp(s *Shared, name reference.Named, sys *types.Sy
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, files := s.now(), stateOf(authFiles(sys))
-	if !f.asked.IsZero() && now.Sub(f.asked) < credentialsLast && files == f.files {
+	if !f.asked.IsZero() && now.Sub(f.asked) < ocihttp.CredentialsLast && files == f.files {
 		return f.auth, nil
 	}
 	auth, err := config.GetCredentialsForRef(sys, name)
@@ -311,7 +312,7 @@ func (s *Shared) askedStore(key storeKey) *storeAnswer {
 	if s.stores == nil {
 		s.stores = map[storeKey]*storeAnswer{}
 	}
-	makeRoom(s.stores, maxKnown)
+	bounded.MakeRoom(s.stores, maxKnown)
 	a := &storeAnswer{}
 	s.stores[key] = a
 	return a
@@ -320,7 +321,7 @@ func (s *Shared) askedStore(key storeKey) *storeAnswer {
 func (a *storeAnswer) ask(s *Shared, store, server string) (types.DockerAuthConfig, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if now := s.now(); a.asked.IsZero() || now.Sub(a.asked) >= credentialsLast {
+	if now := s.now(); a.asked.IsZero() || now.Sub(a.asked) >= ocihttp.CredentialsLast {
 		a.auth, a.err = askStore(store, server)
 		a.asked = now
 	}
@@ -339,4 +340,24 @@ func askStore(store, server string) (types.DockerAuthConfig, error) {
 		return types.DockerAuthConfig{IdentityToken: got.Secret}, nil
 	}
 	return types.DockerAuthConfig{Username: got.Username, Password: got.Secret}, nil
+}
+
+// CheckCredentials fails if the registry refuses the credentials for d. It asks what d's reference names, unless it is known that they are good, or
+// there are none. It does not fail for anything else, nor where the registry does not ask for credentials.
+func (d *Destination) CheckCredentials(ctx context.Context) error {
+	authorization := d.repo.authorization
+	if d.repo.account() == (ocihttp.Account{}) {
+		return nil
+	}
+	if good, _ := authorization.Known(); good {
+		return nil
+	}
+	_, err := d.Top(ctx)
+	if good, refused := authorization.Known(); !good && refused == nil && authorization.Wanted(ctx) {
+		_, err = d.Top(ctx) // everybody may read, so that nobody was asked for credentials yet
+	}
+	if _, refused := authorization.Known(); refused != nil {
+		return err
+	}
+	return context.Cause(ctx)
 }

@@ -32,7 +32,6 @@ const (
 	maxManifestSize  = 4 << 20
 	maxErrorBodySize = 4 << 20 // a refusal of a list names every missing child
 	maxErrorText     = 512     // of a body that is not in the specified form
-	maxTokenSize     = 1 << 20
 )
 
 // refusal is an answer that says no.
@@ -42,6 +41,20 @@ type refusal struct {
 }
 
 func (e *refusal) Unwrap() error { return e.RegistryError }
+
+// HTTPStatus and Wait implement ocihttp.Refusal.
+func (e *refusal) HTTPStatus() int     { return e.Status }
+func (e *refusal) Wait() time.Duration { return e.RetryAfter }
+
+// As makes the refusal of a token service what upstream returns, if the credentials are to blame: a docker.ErrUnauthorizedForCredentials.
+func (e *refusal) As(target any) bool {
+	unauthorized, ok := target.(*docker.ErrUnauthorizedForCredentials)
+	if !ok || !e.TokenService || e.Status != http.StatusUnauthorized {
+		return false
+	}
+	*unauthorized = docker.ErrUnauthorizedForCredentials{Err: e}
+	return true
+}
 
 // newRefusal reads an answer that says no, and closes its body.
 func newRefusal(resp *http.Response, now time.Time) *refusal {
@@ -172,7 +185,7 @@ func (r *repository) explained(err error) error {
 	if !ok || r.creds == nil {
 		return err
 	}
-	without := r.account() == account{}
+	without := r.account() == ocihttp.Account{}
 	if refused.Status != http.StatusUnauthorized && (refused.Status != http.StatusForbidden || !without) {
 		return err
 	}
@@ -184,21 +197,4 @@ func (r *repository) explained(err error) error {
 		looked += ": there are none"
 	}
 	return &credentialError{err, looked}
-}
-
-// tokenError says that there is no token. To errors.As it is what upstream returns: a docker.ErrUnauthorizedForCredentials if the credentials
-// are to blame.
-type tokenError struct{ err error }
-
-func (e *tokenError) Error() string { return "getting a token: " + e.err.Error() }
-func (e *tokenError) Unwrap() error { return e.err }
-
-func (e *tokenError) As(target any) bool {
-	unauthorized, ok := target.(*docker.ErrUnauthorizedForCredentials)
-	var refused *endpoint.RegistryError
-	if !ok || !errors.As(e.err, &refused) || refused.Status != http.StatusUnauthorized {
-		return false
-	}
-	*unauthorized = docker.ErrUnauthorizedForCredentials{Err: e.err}
-	return true
 }

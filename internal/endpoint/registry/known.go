@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/bounded"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // blobKnowledge is what is known about the blobs at one host, from copies that wrote there: where they are, and which are on their
@@ -37,22 +39,18 @@ const (
 type place struct {
 	blob       digest.Digest
 	repository string
-	account    account
+	account    ocihttp.Account
 }
 
-// An account is what requests to a repository are authorized by. Blobs are mounted only from repositories of the same account:
-// the credentials of one are not for another.
-type account struct {
-	auth  types.DockerAuthConfig
-	token string
-}
-
+// origin is a repository that has a blob. Blobs are mounted only from repositories of the same account: the credentials of one are not for another.
 type origin struct {
 	repository string
-	account    account
+	account    ocihttp.Account
 }
 
-func (r *repository) account() account { return account{auth: r.creds.get(), token: r.registryToken} }
+func (r *repository) account() ocihttp.Account {
+	return ocihttp.Account{Auth: r.creds.Get(), Token: r.registryToken}
+}
 
 // begin returns there if blob d is known to be at a repository. Otherwise the caller copies it, and calls end. If another copy is
 // bringing it to the repository, or to one that it can be mounted from, begin waits for the end of that one.
@@ -133,22 +131,11 @@ func (k *blobKnowledge) remember(d digest.Digest, at *repository) {
 		k.there, k.origins = map[place]time.Time{}, map[digest.Digest]origin{}
 	}
 	d = digest.Digest(strings.Clone(string(d))) // it may be part of a document
-	makeRoom(k.there, maxKnownBlobs)
+	bounded.MakeRoom(k.there, maxKnownBlobs)
 	k.there[place{d, at.name, at.account()}] = k.time()
 	if _, known := k.origins[d]; !known {
-		makeRoom(k.origins, maxKnownBlobs)
+		bounded.MakeRoom(k.origins, maxKnownBlobs)
 		k.origins[d] = origin{at.name, at.account()}
-	}
-}
-
-// makeRoom deletes some element of a map that is full.
-func makeRoom[K comparable, V any](m map[K]V, most int) {
-	if len(m) < most {
-		return
-	}
-	for key := range m {
-		delete(m, key)
-		return
 	}
 }
 

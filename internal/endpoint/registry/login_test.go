@@ -19,6 +19,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -152,7 +153,7 @@ func TestRefusedCredentialIsNotSentAgain(t *testing.T) {
 			}
 			assert.Equal(t, 1, o.r.WrongLogins(), "whatever repository, and however long it takes")
 			o.wants("wrong")
-			o.clock.advance(refusalLasts)
+			o.clock.advance(ocihttp.RefusalLasts)
 			require.NoError(t, o.ask(d), "a directory may have been out of order")
 		})
 	}
@@ -278,7 +279,7 @@ func TestTokenServiceIsGone(t *testing.T) {
 	requireStatus(t, err, http.StatusNotFound)
 	assert.ErrorContains(t, err, "getting a token: GET ")
 	assert.Equal(t, []string{"GET", "POST"}, asked)
-	var token *tokenError
+	var token *ocihttp.TokenError
 	require.ErrorAs(t, err, &token)
 	require.NotErrorIs(t, err, endpoint.ErrNotFound, "it says nothing about the image")
 	assert.False(t, endpoint.SaysAbsent(err))
@@ -294,16 +295,6 @@ func TestTokenServiceIsGone(t *testing.T) {
 	requireStatus(t, err, http.StatusNotFound)
 	_, err = d.Tagged(t.Context(), "sha256-x.sig")
 	require.NotErrorIs(t, err, endpoint.ErrNotFound)
-}
-
-func TestSeconds(t *testing.T) {
-	for text, want := range map[string]seconds{
-		`300`: 300, `"300"`: 300, `" 3.5 "`: 3.5, `1e2`: 100, `null`: 0, `"soon"`: 0, `""`: 0, `{}`: 0, `"NaN"`: 0, `1e999`: 0, `-5`: -5, `true`: 0, `[1]`: 0,
-	} {
-		var s seconds
-		require.NoError(t, s.UnmarshalJSON([]byte(text)))
-		assert.Equal(t, want, s, text)
-	}
 }
 
 // TestCredentialFilesAreReadAgain writes the file within the minute in which it is not read again otherwise.

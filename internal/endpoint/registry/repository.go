@@ -10,13 +10,11 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -37,6 +35,7 @@ type repository struct {
 	creds         *credentials
 	registryToken string // bearer token to use in place of fetched ones, "" for none
 	userAgent     string
+	authorization *ocihttp.Authorization
 	layers        http.RoundTripper // what requests pass
 
 	hasReferrersAPI atomic.Bool // a list of referrers was read
@@ -69,15 +68,6 @@ type request struct {
 	forced    bool   // does not wait for the limit
 	slow      bool   // the answer may be long in coming: it brings a blob, or says that one is stored
 }
-
-// slotKey is the key of holdingSlot.
-type slotKey struct{}
-
-// holdingSlot marks the context of work that a request of one end waits for: requests to the other end that are part of it must not
-// wait for a slot there, whose holder may be waiting for the first one's.
-func holdingSlot(ctx context.Context) context.Context { return context.WithValue(ctx, slotKey{}, true) }
-
-func holdsSlot(ctx context.Context) bool { return ctx.Value(slotKey{}) != nil }
 
 // answer is an answer whose body is of no interest.
 type answer struct {
@@ -193,141 +183,6 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	return nil, r.explained(no)
 }
 
-// Bounds on how often a request is sent again with another authorization.
-const (
-	maxAuthorizations = 30 // in all: a token that others used up first says nothing against the next one
-	maxInvalidTokens  = 10 // of tokens that nobody is known to have used yet, which may be just happening
-	maxUselessTokens  = 3  // of those, if the registry does not say that they have ended
-)
-
-// sendAuthorized sends req, and again when that was refused for lack of authorization and there is another one to try.
-func (r *repository) sendAuthorized(req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
-	scopes := ocihttp.CallOf(ctx).Scopes
-	useless := 0
-	for again := 0; ; again++ {
-		resp, used, err := r.exchange(req, scopes)
-		if err != nil {
-			return nil, err
-		}
-		if resp.StatusCode != http.StatusUnauthorized || !r.host.Owns(resp.Request.URL) {
-			used.accepted(resp.StatusCode)
-			return resp, nil
-		}
-		challenges := ocihttp.ParseChallenges(resp.Header)
-		if used.any && used.token == nil {
-			no, other := r.refused(used, resp)
-			if !other || again == maxAuthorizations {
-				return nil, no
-			}
-			continue
-		}
-		if used.token != nil && !used.token.accepted.Load() {
-			useless++
-		}
-		most := maxUselessTokens
-		if fault, _ := ocihttp.RefusedToken(challenges); fault == ocihttp.InvalidToken {
-			most = maxInvalidTokens
-		}
-		if useless >= most || again == maxAuthorizations {
-			return resp, nil
-		}
-		next, ok := r.answerChallenge(ctx, challenges, used, scopes)
-		if !ok {
-			return resp, nil
-		}
-		scopes = next
-		discard(resp)
-	}
-}
-
-// refused reads the refusal of what is no token that was fetched: a password, for instance. other reports whether there is something else by now.
-func (r *repository) refused(used authorization, resp *http.Response) (no error, other bool) {
-	refusal := newRefusal(resp, r.shared.now())
-	if fault, _ := ocihttp.RefusedToken(ocihttp.ParseChallenges(resp.Header)); fault == ocihttp.InsufficientScope {
-		used.turn.accept() // it is the repository's answer
-		return refusal, false
-	}
-	used.turn.refuse(refusal)
-	return refusal, r.registryToken == "" && r.creds.renew(used.auth)
-}
-
-// answerChallenge says whether a request that was refused with challenges should be sent again, and for which scopes.
-func (r *repository) answerChallenge(ctx context.Context, challenges []ocihttp.Challenge, used authorization, scopes []string) ([]string, bool) {
-	if !used.any {
-		if len(challenges) == 0 {
-			challenges = r.ping(ctx)
-		}
-		return scopes, r.canAnswer(challenges)
-	}
-	if used.token == nil {
-		return nil, false
-	}
-	if fault, lacking := ocihttp.RefusedToken(challenges); fault == ocihttp.InsufficientScope {
-		if lacking == "" || slices.Contains(scopes, lacking) {
-			return nil, false // there is nothing else to ask for
-		}
-		return append(slices.Clone(scopes), lacking), true
-	}
-	for _, c := range r.host.Challenges() {
-		if c.Scheme == "bearer" {
-			r.dropToken(ctx, c, scopes, used.token)
-		}
-	}
-	return scopes, true
-}
-
-func (r *repository) canAnswer(challenges []ocihttp.Challenge) bool {
-	for _, c := range challenges {
-		auth := r.creds.get()
-		if c.Scheme == "bearer" || (c.Scheme == "basic" && (auth.Username != "" || auth.Password != "")) {
-			return true
-		}
-	}
-	return false
-}
-
-// ping asks the host for its challenges, for registries that refuse real requests without any. It asks once.
-func (r *repository) ping(ctx context.Context) []ocihttp.Challenge {
-	h := r.host
-	h.pinging.Lock()
-	defer h.pinging.Unlock()
-	if !h.pinged {
-		req, err := r.newRequest(ctx, &request{method: http.MethodGet, location: &url.URL{Host: h.Name, Path: "/v2/"}})
-		if err != nil {
-			return nil
-		}
-		resp, used, err := r.exchange(req, nil)
-		if err != nil {
-			logrus.Debugf("Asking %s for its way of authentication: %v", h.Name, err)
-			return nil
-		}
-		used.turn.leave()
-		discard(resp)
-		h.pinged = true
-	}
-	return h.Challenges()
-}
-
-// exchange sends req with the authorization that the host is known to want.
-func (r *repository) exchange(req *http.Request, scopes []string) (*http.Response, authorization, error) {
-	r.stats.requests.Add(1)
-	var used authorization
-	if req.URL.Scheme == "" || r.host.Owns(req.URL) {
-		var err error
-		req = req.Clone(req.Context())
-		if used, err = r.authorize(req.Context(), req, scopes); err != nil {
-			return nil, authorization{}, err
-		}
-	}
-	resp, err := r.host.sends.RoundTrip(req)
-	if err != nil {
-		used.turn.leave()
-		return nil, authorization{}, err
-	}
-	return resp, used, nil
-}
-
 // newRequest is rq for the layers: without a scheme, but for a location that has one, and without a body that is open.
 func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request, error) {
 	u := rq.location
@@ -352,7 +207,7 @@ func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request
 	req.Header.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	if rq.body != nil {
 		req.ContentLength = rq.size
-		req.GetBody = func() (io.ReadCloser, error) { return rq.body(holdingSlot(ctx)) }
+		req.GetBody = func() (io.ReadCloser, error) { return rq.body(ocihttp.HoldingSlot(ctx)) }
 	}
 	return req, nil
 }

@@ -171,13 +171,13 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 
 // sendContent sends the content of b to at, which it uses up, in the given way.
 func (d *Destination) sendContent(ctx context.Context, b endpoint.Blob, at *session, content *earlyContent, way uploadWay) error {
-	content.ready(ctx) // before this side's slot is taken: see holdingSlot
+	content.ready(ctx) // before this side's slot is taken: see ocihttp.HoldingSlot
 	if b.Size == 0 || !way.patch && !way.splits(b.Size) {
 		return d.endUpload(ctx, b, &request{location: at.location, size: b.Size, body: func(ctx context.Context) (io.ReadCloser, error) {
 			return content.take(ctx)
 		}})
 	}
-	p := &pieces{open: func() (io.ReadCloser, error) { return content.take(holdingSlot(ctx)) }}
+	p := &pieces{open: func() (io.ReadCloser, error) { return content.take(ocihttp.HoldingSlot(ctx)) }}
 	defer p.close()
 	size := b.Size
 	if way.splits(b.Size) {

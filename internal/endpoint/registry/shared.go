@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.podman.io/image/v5/types"
+	"golang.org/x/time/rate"
 
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
@@ -52,11 +53,11 @@ type Shared struct {
 	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil for time.Now.
 	Now func() time.Time
 
-	tags turns.Turns[string] // of those who update tags
+	tags   turns.Turns[string] // of those who update tags
+	logins ocihttp.Logins
 
 	mu          sync.Mutex
 	hosts       map[hostKey]*host                   // guarded by mu
-	logins      map[loginKey]*login                 // guarded by mu
 	credentials map[credentialKey]*credentialAnswer // guarded by mu
 	stores      map[storeKey]*storeAnswer           // guarded by mu
 }
@@ -154,18 +155,8 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	}
 	h.now, h.blobs.now = s.now, s.now
 	h.limit.Most = s.MaxRequests
-	h.asks = ocihttp.Stack(h.transport,
-		ocihttp.Describe(h.Answered),
-		ocihttp.Content,
-		ocihttp.Stall(s.timeouts()),
-		ocihttp.Redirects,
-	)
-	h.sends = ocihttp.Stack(h.asks,
-		ocihttp.Answers(h.notice),
-		h.Learn,
-		h.FindScheme,
-		ocihttp.Pace(ocihttp.NewRate(s.BytesPerSecond)),
-	)
+	h.stack(s.timeouts())
+	h.rate = ocihttp.NewRate(s.BytesPerSecond)
 	s.hosts[key] = h
 	return h, nil
 }
@@ -192,11 +183,10 @@ type host struct {
 	wanted time.Time // when an end was opened last; guarded by the mu of Shared
 	limit  ocihttp.Limiter
 	blobs  blobKnowledge
-	tokens tokenCache
 
 	transport *ocihttp.Transport
 	asks      http.RoundTripper // sends one request, and those that it is redirected to
-	sends     http.RoundTripper // the same, over the host's scheme, at its rate, and learns from it
+	rate      *rate.Limiter     // nil for no bound
 	warm      func()            // opens connections, once
 
 	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
@@ -208,9 +198,6 @@ type host struct {
 	warnings   map[string]bool // that were logged; guarded by mu
 	unanswered int             // mounts that failed without a definite answer; guarded by mu
 	uploads    uploads         // guarded by mu
-
-	pinging sync.Mutex // held while asking for challenges
-	pinged  bool       // GET /v2/ was answered; guarded by pinging
 
 	announcements announcements
 

@@ -20,9 +20,9 @@ func TestSharedIsBounded(t *testing.T) {
 	im := newImage(t, 2, 100, from, "a")
 	shared, same := &Shared{}, insecure(t)
 	sizes := func() map[string]int {
-		all := map[string]int{"hosts": len(shared.hosts), "logins": len(shared.logins), "credentials": len(shared.credentials), "stores": len(shared.stores)}
+		all := map[string]int{"hosts": len(shared.hosts), "logins": shared.logins.Len(), "credentials": len(shared.credentials), "stores": len(shared.stores)}
 		for key, h := range shared.hosts {
-			all[string(key.role)+" tokens"] = len(h.tokens.entries)
+			all[string(key.role)+" tokens"] = h.Tokens()
 			all[string(key.role)+" blobs"] = len(h.blobs.there) + len(h.blobs.origins) + len(h.blobs.moving)
 		}
 		return all

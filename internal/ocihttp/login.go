@@ -1,4 +1,4 @@
-package registry
+package ocihttp
 
 import (
 	"context"
@@ -9,18 +9,59 @@ import (
 
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/bounded"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// refusalLasts is how long a refused credential is not sent again. Directories lock accounts after a few wrong passwords within minutes or
+// RefusalLasts is how long a refused credential is not sent again. Directories lock accounts after a few wrong passwords within minutes or
 // hours; a directory that was out of order for a moment must not need a new process.
-const refusalLasts = time.Hour
+const RefusalLasts = time.Hour
 
-// loginKey names a credential at a registry, whichever side of a copy it is for.
+// An Account is what requests are authorized by.
+type Account struct {
+	Auth  types.DockerAuthConfig
+	Token string // that was given, in place of fetched ones
+}
+
+// Logins are what is known about the credentials at registries, whichever side of a copy they are for.
+// The zero value knows nothing; it may be used concurrently and must not be copied. What it holds is
+// bounded.
+type Logins struct {
+	mu    sync.Mutex
+	known map[loginKey]*login // guarded by mu
+}
+
+// loginKey names a credential at a registry.
 type loginKey struct {
 	registry string
-	account  account
+	account  Account
+}
+
+// Len is how many credentials something is known about.
+func (l *Logins) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.known)
+}
+
+// of returns what is known about an account at a registry, nil for no account.
+func (l *Logins) of(registry string, a Account, now func() time.Time) *login {
+	if a == (Account{}) {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := loginKey{registry, a}
+	if it := l.known[key]; it != nil {
+		return it
+	}
+	if l.known == nil {
+		l.known = map[loginKey]*login{}
+	}
+	bounded.MakeRoom(l.known, maxKnown)
+	it := &login{now: now}
+	l.known[key] = it
+	return it
 }
 
 // A login is what is known about a credential at a registry. As long as nobody knows whether it is good, one request at a time is sent with
@@ -45,27 +86,6 @@ type loginRefusal struct {
 // maxPlaces is how many places in a row may refuse a credential that was accepted elsewhere: then it is not good any more.
 const maxPlaces = 3
 
-// login returns what is known about credentials of r, and about the token that it was given; nil if there are neither.
-func (r *repository) login(auth types.DockerAuthConfig) *login {
-	key := loginKey{r.host.Name, account{auth: auth, token: r.registryToken}}
-	if key.account == (account{}) {
-		return nil
-	}
-	s := r.shared
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l := s.logins[key]; l != nil {
-		return l
-	}
-	if s.logins == nil {
-		s.logins = map[loginKey]*login{}
-	}
-	makeRoom(s.logins, maxKnown)
-	l := &login{now: s.now}
-	s.logins[key] = l
-	return l
-}
-
 // A loginTurn is the right to send a credential once. One of its methods must be called when the answer is there, or will not come; further calls
 // do nothing. A nil one is that of no credential.
 type loginTurn struct {
@@ -86,7 +106,7 @@ func (l *login) begin(ctx context.Context, place string) (*loginTurn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if known || holdsSlot(ctx) {
+	if known || HoldsSlot(ctx) {
 		return &loginTurn{login: l, place: place}, nil
 	}
 	done, err := l.first.Take(ctx)
@@ -109,7 +129,7 @@ func (l *login) state(place string) (good bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, no := range []loginRefusal{l.refused, l.places[place]} {
-		if no.err != nil && l.now().Sub(no.since) < refusalLasts {
+		if no.err != nil && l.now().Sub(no.since) < RefusalLasts {
 			return false, &refusedBefore{no.err}
 		}
 	}
@@ -155,11 +175,11 @@ func (t *loginTurn) end(learn func(*login)) {
 
 // settle ends the turn with what err, nil or the error of a request for a token, says about the credential.
 func (t *loginTurn) settle(err error) {
-	no, answered := errors.AsType[*endpoint.RegistryError](err)
+	no, answered := errors.AsType[Refusal](err)
 	switch {
-	case err == nil, answered && no.Status == http.StatusForbidden: // it is known, and may not
+	case err == nil, answered && no.HTTPStatus() == http.StatusForbidden: // it is known, and may not
 		t.accept()
-	case answered && no.Status == http.StatusUnauthorized:
+	case answered && no.HTTPStatus() == http.StatusUnauthorized:
 		t.refuse(err)
 	default:
 		t.leave()
@@ -173,24 +193,3 @@ func (e *refusedBefore) Error() string {
 	return "the credentials are not sent again, as they were refused: " + e.err.Error()
 }
 func (e *refusedBefore) Unwrap() error { return e.err }
-
-// CheckCredentials fails if the registry refuses the credentials for d. It asks what d's reference names, unless it is known that they are good, or
-// there are none. It does not fail for anything else, nor where the registry does not ask for credentials.
-func (d *Destination) CheckCredentials(ctx context.Context) error {
-	current := func() *login { return d.repo.login(d.repo.creds.get()) }
-	l := current()
-	if l == nil {
-		return nil
-	}
-	if good, _ := l.state(d.repo.name); good {
-		return nil
-	}
-	_, err := d.Top(ctx)
-	if good, refused := current().state(d.repo.name); !good && refused == nil && d.repo.canAnswer(d.repo.ping(ctx)) {
-		_, err = d.Top(ctx) // everybody may read, so that nobody was asked for credentials yet
-	}
-	if _, refused := current().state(d.repo.name); refused != nil {
-		return err
-	}
-	return context.Cause(ctx)
-}
