@@ -106,9 +106,9 @@ func TestProgressEvents(t *testing.T) {
 
 // TestReportLines holds the lines for people against upstream's: the same ones, but for what happens once here and once an image there.
 func TestReportLines(t *testing.T) {
-	e, private, _ := copytest.NewSigningEnv(t)
+	e := copytest.NewAttachmentsEnv(t)
 	f := imagetest.Platforms(3, 2, 100)
-	signed := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	signed := copytest.SignedSource(t, e, f, registrytest.Options{})
 	for name, o := range map[string]copy.Options{
 		"all":         {ImageListSelection: copy.CopyAllImages},
 		"subset":      {ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/arm64")},

@@ -18,9 +18,9 @@ import (
 
 // TestSignaturesTravel keeps the signatures of a list and its instances, and those of instances when the list is stripped.
 func TestSignaturesTravel(t *testing.T) {
-	e, private, public := copytest.NewSigningEnv(t)
+	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
-	src := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	e.Policy = copytest.SigstorePolicy(t, e, public, src.Host()+"/app")
 	two := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}
 
@@ -83,9 +83,9 @@ func TestSignaturesTravel(t *testing.T) {
 // TestPolicyRejectsBeforeLayers stops at the first instance that the policy rejects, before any config or layer is read, also
 // when there would be nothing to do.
 func TestPolicyRejectsBeforeLayers(t *testing.T) {
-	e, private, public := copytest.NewSigningEnv(t)
+	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
-	src := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	attachment := strings.Replace(f.Digest("arm64").String(), ":", "-", 1) + ".sig"
 	require.True(t, src.DeleteTag("app", attachment))
 	all := copy.Options{ImageListSelection: copy.CopyAllImages}
@@ -129,9 +129,9 @@ func TestPolicyReject(t *testing.T) {
 // TestSignedLater signs an image that is mirrored already, where tags are immutable: the signatures arrive with the next run, and the run
 // after that writes nothing.
 func TestSignedLater(t *testing.T) {
-	e, private, _ := copytest.NewSigningEnv(t)
+	e := copytest.NewAttachmentsEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
-	src := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{PutAgain: registrytest.HarborTagImmutable}), "app")
 	two := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64")}
 	for _, from := range []string{"unsigned", "v1", "v1"} {
@@ -161,9 +161,9 @@ func TestSignedLater(t *testing.T) {
 
 // TestSingleImageSignedLater is the same for the default selection.
 func TestSingleImageSignedLater(t *testing.T) {
-	e, private, _ := copytest.NewSigningEnv(t)
+	e := copytest.NewAttachmentsEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
-	src := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{PutAgain: registrytest.HarborTagImmutable}), "app")
 	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("unsigned"), copy.Options{RemoveSignatures: true})
 	require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -46,6 +47,15 @@ func measure(files []tarFile, as encoding) (size int64, d, diffID digest.Digest,
 	return counter.n, whole.Digest(), archive.Digest(), err
 }
 
+// gzipWriters are for one layer after another: to make one costs more than to write a small layer.
+var gzipWriters = sync.Pool{New: func() any {
+	w, err := gzip.NewWriterLevel(io.Discard, gzip.NoCompression)
+	if err != nil {
+		panic(err) // there is such a level
+	}
+	return w
+}}
+
 // writeLayer writes a layer to w, and its tar archive to archive as well.
 func writeLayer(w, archive io.Writer, files []tarFile, as encoding) error {
 	var frame io.WriteCloser
@@ -55,10 +65,10 @@ func writeLayer(w, archive io.Writer, files []tarFile, as encoding) error {
 	case zstd:
 		frame = &zstdWriter{w: w}
 	default:
-		var err error
-		if frame, err = gzip.NewWriterLevel(w, gzip.NoCompression); err != nil {
-			return err
-		}
+		stored := gzipWriters.Get().(*gzip.Writer)
+		defer gzipWriters.Put(stored)
+		stored.Reset(w)
+		frame = stored
 	}
 	if err := writeTar(io.MultiWriter(frame, archive), files); err != nil {
 		return err

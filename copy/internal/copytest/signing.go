@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
@@ -22,6 +23,24 @@ import (
 // keyPair is the one key pair of a process: to encrypt a private key takes as long as a copy.
 var keyPair = sync.OnceValues(func() (*sigstore.GenerateKeyPairResult, error) {
 	return sigstore.GenerateKeyPair([]byte("passphrase"))
+})
+
+// signing makes signatures with the private key of keyPair, which it has decrypted: that, too, takes as long as a copy.
+var signing = sync.OnceValues(func() (*signer.Signer, error) {
+	keys, err := keyPair()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "signing")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	private := filepath.Join(dir, "key")
+	if err := os.WriteFile(private, keys.PrivateKey, 0o600); err != nil {
+		return nil, err
+	}
+	return sigstore.NewSigner(sigstore.WithPrivateKeyFile(private, []byte("passphrase")))
 })
 
 // NewSigningEnv is NewEnv with sigstore attachments, and the files of a key pair, the same for all tests of a process.
@@ -38,12 +57,14 @@ func NewSigningEnv(t testing.TB) (e *Env, private, public string) {
 	return e, private, public
 }
 
-// SignedSource is a list at a registry that is signed, with its instances.
-func SignedSource(t testing.TB, e *Env, f *imagetest.Fixture, private string, o registrytest.Options) RegistryPlace {
+// SignedSource is a list at a registry that is signed, with its instances, by the private key of NewSigningEnv.
+func SignedSource(t testing.TB, e *Env, f *imagetest.Fixture, o registrytest.Options) RegistryPlace {
+	by, err := signing()
+	require.NoError(t, err)
 	src := RegistryAt(t, registrytest.Start(t, o), "app")
 	src.Push(f, "unsigned", imagetest.Top)
 	r, err := e.Image(t.Context(), src.Ref("v1"), src.Ref("unsigned"), copy.Options{
-		ImageListSelection: copy.CopyAllImages, SignBySigstorePrivateKeyFile: private, SignSigstorePrivateKeyPassphrase: []byte("passphrase"),
+		ImageListSelection: copy.CopyAllImages, Signers: []*signer.Signer{by},
 	})
 	require.NoError(t, err)
 	require.Equal(t, copy.Upstream, r.Plan.Way)

@@ -48,7 +48,7 @@ func newSignedRepo(t testing.TB) *signedRepo {
 	require.NoError(t, os.WriteFile(filepath.Join(e.Sys.RegistriesDirPath, "default.yaml"),
 		[]byte("default-docker:\n  use-sigstore-attachments: true\n  lookaside: file://"+lookaside+"\n"), 0o600))
 	s := &signedRepo{Env: e, fixture: imagetest.Platforms(3, 1, 100), private: private, public: public}
-	s.src = copytest.SignedSource(t, e, s.fixture, private, registrytest.Options{})
+	s.src = copytest.SignedSource(t, e, s.fixture, registrytest.Options{})
 	entity, err := openpgp.NewEntity("Signer", "", "signer@example.com", nil)
 	require.NoError(t, err)
 	var key bytes.Buffer
@@ -354,7 +354,7 @@ func TestNewSignatures(t *testing.T) {
 		assert.ErrorContains(t, err, "Sign identity must be a fully specified reference")
 	})
 	t.Run("next to those that are there", func(t *testing.T) {
-		signed := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+		signed := copytest.SignedSource(t, e, f, registrytest.Options{})
 		dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
 		o := byKey
 		o.ImageListSelection = copy.CopyAllImages
@@ -383,9 +383,9 @@ func TestNewSignatures(t *testing.T) {
 
 // TestPolicyJudgesWhatIsThere rejects an image of which the destination has a copy already, when others are copied.
 func TestPolicyJudgesWhatIsThere(t *testing.T) {
-	e, private, public := copytest.NewSigningEnv(t)
+	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
-	src := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	require.True(t, src.DeleteTag("app", strings.Replace(f.Digest("arm64").String(), ":", "-", 1)+".sig"))
 	dst := copytest.Places["registry"](t)
 	dst.Push(f, "v1", "arm64")

@@ -174,9 +174,9 @@ func (w *signingWriter) WriteHeader(status int) {
 
 // TestTorturePolicy takes the signature of each instance away in turn: the policy rejects exactly that one, and nothing is written.
 func TestTorturePolicy(t *testing.T) {
-	e, private, public := copytest.NewSigningEnv(t)
+	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(4, 1, 100)
-	src := copytest.SignedSource(t, e, f, private, registrytest.Options{})
+	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	e.Policy = copytest.SigstorePolicy(t, e, public, src.Host()+"/app")
 	for _, name := range []string{"amd64", "arm64", "arm/v7", "ppc64le"} {
 		attachment := strings.Replace(f.Digest(name).String(), ":", "-", 1) + ".sig"

@@ -194,9 +194,8 @@ func (w *prepared) repositories() int { return max(w.repos, 1) }
 // prepare makes what the runs of a workload begin with, and runs it once without a fault.
 func (w workload) prepare(t *testing.T) *prepared {
 	p := &prepared{workload: w, snapshot: map[string]string{}, methods: map[copy.Side]map[int]string{}}
-	var private string
 	if w.signed {
-		p.env, private, _ = copytest.NewSigningEnv(t)
+		p.env = copytest.NewAttachmentsEnv(t)
 	} else {
 		p.env = copytest.NewEnv(t)
 	}
@@ -206,7 +205,7 @@ func (w workload) prepare(t *testing.T) *prepared {
 		p.sourceDir = filepath.Join(dir, "source")
 		require.NoError(t, w.fixture.WriteLayout(p.sourceDir, "v1", imagetest.Top, w.omit...))
 	case w.signed:
-		signed := copytest.SignedSource(t, p.env, w.fixture, private, registrytest.Options{})
+		signed := copytest.SignedSource(t, p.env, w.fixture, registrytest.Options{})
 		p.source = registrytest.NewHandler(registrytest.Options{})
 		for _, d := range signed.Blobs("app") {
 			content, _ := signed.Content("app", d)
