@@ -25,10 +25,10 @@ func TestDocuments(t *testing.T) {
 		referrerOf(image, sbom),
 		taggedOf(image, digesttag.Signatures, signed), taggedOf(image, digesttag.Attestations, signed),
 		referrerOf(sbom.Digest, both), taggedOf(image, digesttag.SBOM, both),
-		taggedOf(both.Digest, digesttag.SBOM, subject), taggedOf(subject.Digest, digesttag.Signatures, done),
+		taggedOf(sbom.Digest, digesttag.SBOM, subject), taggedOf(subject.Digest, digesttag.Signatures, done),
 	}, []digest.Digest{done.Digest}, r.Manifest)
 	require.NoError(t, err)
-	assert.Equal(t, []Stored{{sbom, image, false}, {signed, image, true}, {both, sbom.Digest, false}, {subject, both.Digest, false}}, documents)
+	assert.Equal(t, []Stored{{sbom, image, false}, {signed, image, true}, {both, sbom.Digest, false}, {subject, sbom.Digest, false}}, documents)
 	assert.Len(t, r.asked, 4, "what is done is not read")
 
 	r.fails["manifest "+string(sbom.Digest)] = errBroken
