@@ -434,6 +434,33 @@ func TestSyncKeepsWhatAListLeadsTo(t *testing.T) {
 	imagetest.CheckRegistry(t, s.dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Irregular: true})
 }
 
+// TestSyncReadsImagesToRemoveOnly: where nothing is to be removed, what entries call images is not read.
+func TestSyncReadsImagesToRemoveOnly(t *testing.T) {
+	f := imagetest.Platforms(3, 1, 100)
+	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
+	f.PushTo(s.src, "app", "1", imagetest.Top)
+	s.write("images:\n- {source: 'SRC/app:1', destination: DST/app}\n")
+	s.sync().done(t)
+	f.PushTo(s.dst, "app", "same", imagetest.Top)
+	f.PushTo(s.dst, "app", "child", "arm64")
+	reads := func(name string) int {
+		return s.dst.Count(func(r registrytest.Request) bool {
+			return r.Method == http.MethodGet && strings.HasSuffix(r.Path, f.Digest(name).String())
+		})
+	}
+	s.sync("--delete", "--yes").done(t)
+	assert.Equal(t, 1, reads(imagetest.Top))
+	assert.Zero(t, reads("amd64"))
+
+	other := imagetest.New()
+	other.Image("stray", imagetest.Platform("linux/amd64"))
+	other.PushTo(s.dst, "app", "stray", "stray")
+	s.sync("--delete", "--yes").done(t)
+	assert.Equal(t, 1, reads("amd64"))
+	assert.Equal(t, []string{"1", "child", "same"}, s.dst.Tags("app"))
+	imagetest.CheckRegistry(t, s.dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
 // TestSyncDeletesNothingAfterAFailure has an image that fails.
 func TestSyncDeletesNothingAfterAFailure(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
