@@ -145,22 +145,6 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	return found, attachError(SourceSide, e.srcName, err)
 }
 
-// withAttachments returns l with what was found attached.
-func (l loaded) withAttachments(found attach.Found) (loaded, error) {
-	documents := map[digest.Digest]Document{}
-	for _, doc := range found.Documents {
-		documents[doc.Digest] = doc
-		l.misdeclared = l.misdeclared || misdeclared(doc)
-	}
-	l.attachments = make([]Attachment, len(found.Attachments))
-	for i, a := range found.Attachments {
-		l.attachments[i] = plannable(a)
-	}
-	var err error
-	l.tree, err = l.tree.With(documents)
-	return l, err
-}
-
 // attachError returns the error of a copy for one of package attach about the end that is called
 // name.
 func attachError(side Side, name string, err error) error {

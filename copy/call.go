@@ -33,8 +33,8 @@ type call struct {
 	reporter *reporting.Collector
 }
 
-func (c *Copier) newCall(
-	policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options,
+func newCall(
+	c *Copier, policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options,
 ) *call {
 	var o Options
 	if options != nil {

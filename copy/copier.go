@@ -115,26 +115,47 @@ func (c *Copier) Close() error { return c.shared.Close() }
 
 // Image is the function Image, with what the copies of c share.
 func (c *Copier) Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
-	return c.newCall(policyContext, destRef, srcRef, options).image(ctx)
+	return copyImage(ctx, newCall(c, policyContext, destRef, srcRef, options))
 }
 
 // Prepare is the function Prepare, with what the copies of c share.
 func (c *Copier) Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
-	return c.newCall(policyContext, destRef, srcRef, options).prepare(ctx)
+	return prepare(ctx, newCall(c, policyContext, destRef, srcRef, options))
 }
 
 // Images is the function Images, with what the copies of c share. The limits of options must not be set: those of c hold. If they are, all
 // jobs fail with an *OptionsError.
 func (c *Copier) Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions) []Result {
-	return c.newBatch(policyContext, options).images(ctx, jobs)
+	return newBatch(c, policyContext, options).images(ctx, jobs)
 }
 
 // PlanImages is the function PlanImages, with what the copies of c share. For the limits of options see Images.
 func (c *Copier) PlanImages(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions, planned func(PlannedImage)) {
-	c.newBatch(policyContext, options).plan(ctx, jobs, planned)
+	newBatch(c, policyContext, options).plan(ctx, jobs, planned)
 }
 
 // Tags is the function Tags, with what the copies of c share.
 func (c *Copier) Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (*TagList, error) {
 	return tags(ctx, ref, options, c.shared)
+}
+
+// Inspect is the function Inspect, with what the copies of c share.
+func (c *Copier) Inspect(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*Inspection, error) {
+	return inspectWith(ctx, c, ref, options.orDefault())
+}
+
+// ReadManifest is the function ReadManifest, with what the copies of c share.
+func (c *Copier) ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, error) {
+	return readManifestWith(ctx, c, ref, options.orDefault())
+}
+
+// Verify is the function Verify, with what the copies of c share.
+func (c *Copier) Verify(
+	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
+	options *VerifyOptions,
+) (*Verification, error) {
+	if options == nil {
+		options = &VerifyOptions{}
+	}
+	return verifyWith(ctx, c, policyContext, destRef, srcRef, options)
 }

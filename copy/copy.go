@@ -28,8 +28,8 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 	return c.Image(ctx, policyContext, destRef, srcRef, options)
 }
 
-// image is Image.
-func (c *call) image(ctx context.Context) (copiedManifest []byte, retErr error) {
+// copyImage is Image.
+func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr error) {
 	e := &ends{call: c}
 	defer func() {
 		if retErr = e.close(registry.AtDeadline(ctx, retErr, e.src, e.dst)); retErr != nil {
@@ -163,7 +163,7 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 }
 
 // prepare is Prepare.
-func (c *call) prepare(ctx context.Context) (*Prepared, error) {
+func prepare(ctx context.Context, c *call) (*Prepared, error) {
 	e := &ends{call: c}
 	s, err := planCopy(ctx, e, c.o.CompareDestination)
 	if err != nil {

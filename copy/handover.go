@@ -1,12 +1,13 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -20,7 +21,6 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -38,7 +38,7 @@ func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
 	}
 	p, err := in.DecideWay(s.plan)
 	if err == nil && p.Way == Upstream {
-		if err = e.checkWritable(p.WayReason); err == nil {
+		if err = checkWritable(e.call, p.WayReason); err == nil {
 			err = checkUnambiguous(&in, p, p.WayReason)
 		}
 	}
@@ -48,16 +48,26 @@ func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
 	return e.planned(s, p), nil
 }
 
+// checkUnambiguous refuses to have anything of p written anew, for the given reason, that parsers read differently.
+func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
+	d, remark := in.Ambiguous(p)
+	if remark == nil {
+		return nil
+	}
+	return &Error{"converting", SourceSide, d.String(), fmt.Errorf(
+		"parsers read it differently (%s), and it cannot be left as it is: %s", remark, reason)}
+}
+
 // checkWritable refuses destinations that upstream cannot write.
-func (c *call) checkWritable(reason string) error {
+func checkWritable(c *call, reason string) error {
 	if !transportTraits[c.to].native {
 		return nil
 	}
 	return &Error{"copying to", DestinationSide, c.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
 }
 
-// upstreamOptions are the options for upstream's copy of what was planned.
-func (c *call) upstreamOptions(p *Plan) *upstream.Options {
+// upstreamOptionsOf are the options for upstream's copy of what was planned.
+func upstreamOptionsOf(c *call, p *Plan) *upstream.Options {
 	options := upstreamOptions(&c.o, p)
 	options.ConcurrentBlobCopiesSemaphore = c.sharedBudget()
 	return options
@@ -70,7 +80,7 @@ func (c *call) upstreamOptions(p *Plan) *upstream.Options {
 // the digest of what was planned, and must not judge by that.
 func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr error) {
 	lines := e.progress.HandOver(e.alone) // upstream's lines come next
-	options := e.upstreamOptions(s.plan)
+	options := upstreamOptionsOf(e.call, s.plan)
 	options.ReportWriter = lines
 	src, err := upstreamSource(e, s.source)
 	if err != nil {
@@ -94,11 +104,18 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 			retErr = errors.Join(retErr, err)
 		}
 	}()
-	counted := countBlobs(ctx, options, e.progress)
-	copied, err = upstream.Image(ctx, judged, &openedRef{ImageReference: e.destRef, dst: dst}, src, options)
+	if options.ProgressInterval <= 0 {
+		options.Progress = nil
+	}
+	if options.Progress == nil { // maybe nobody wants to know how far a blob has come
+		options.ProgressInterval = cmp.Or(e.progress.FollowInterval(), time.Hour)
+	}
+	events, counted := e.progress.Watch(ctx, options.Progress)
+	options.Progress = events
+	copied, err = upstream.Image(ctx, judged, transport.OpenedDestination(e.destRef, dst), src, options)
 	blobs := counted()
 	e.reporter.Update(func(r *Report) {
-		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.copied), r.BlobsReused+len(blobs.reused), plan.AddSize(r.BytesCopied, blobs.bytes)
+		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.Copied), r.BlobsReused+len(blobs.Reused), plan.AddSize(r.BytesCopied, blobs.Bytes)
 	})
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -214,6 +231,21 @@ func reportHandedOver(r *reporting.Collector, p *Plan, copied []byte) error {
 	return nil
 }
 
+// writtenManifests is how many manifests upstream has written for a list that was l and is written now, the list included.
+func writtenManifests(l *ListPlan, written []manifest.Instance) int {
+	left := map[digest.Digest]bool{}
+	for _, ip := range l.Instances {
+		left[ip.Digest] = left[ip.Digest] || ip.Decision != Copy
+	}
+	distinct := map[digest.Digest]bool{}
+	for _, instance := range written {
+		if !left[instance.Digest] {
+			distinct[instance.Digest] = true
+		}
+	}
+	return len(distinct) + 1
+}
+
 // orphans returns the attestations among written, the entries of a list that was l, that describe an entry of l which is not there any more.
 func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
 	gone := map[digest.Digest]bool{}
@@ -235,13 +267,13 @@ func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.
 func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
 	if open, ok := e.src.(*transport.Source); ok {
-		return &openedRef{ImageReference: e.srcRef, src: open.HandOver}, nil
+		return transport.OpenedSource(e.srcRef, open.HandOver), nil
 	}
 	if transportTraits[e.from].native {
 		return e.srcRef, nil // names the same as long as it is open
 	}
 	if l.misdeclared && len(l.signatures) == 0 {
-		return &openedRef{ImageReference: e.srcRef, src: func() types.ImageSource { return &asItIs{e.src} }}, nil
+		return transport.OpenedSource(e.srcRef, func() types.ImageSource { return transport.AsItIs(e.src) }), nil
 	}
 	pinned, err := reference.WithDigest(reference.TrimNamed(e.srcRef.DockerReference()), l.top.Digest)
 	if err != nil {
@@ -267,54 +299,4 @@ func upstreamDestination(ctx context.Context, e *ends) (*transport.Destination, 
 		return nil, &Error{"closing", DestinationSide, e.dstName, err}
 	}
 	return dst, nil
-}
-
-// An openedRef is a reference that opens what is open already. Upstream's copy opens each end once, and closes what it opened.
-type openedRef struct {
-	types.ImageReference
-	src func() types.ImageSource
-	dst *transport.Destination
-}
-
-func (r *openedRef) NewImageSource(context.Context, *types.SystemContext) (types.ImageSource, error) {
-	if r.src == nil {
-		return nil, errors.New("the reference was opened for writing")
-	}
-	return r.src(), nil
-}
-
-func (r *openedRef) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
-	if r.dst == nil {
-		return nil, errors.New("the reference was opened for reading")
-	}
-	return r.dst.HandOver(), nil
-}
-
-// asItIs is a registry as upstream reads it, but for what documents are: the registry declares some of them to be something else, which upstream
-// believes. It hands out no signatures: those of formats that are upstream's own would get lost. Nor does it fetch layers from elsewhere.
-type asItIs struct{ src endpoint.Source }
-
-func (s *asItIs) Reference() types.ImageReference { return s.src.Reference() }
-
-func (s *asItIs) Close() error { return nil } // it stays the job's
-
-func (s *asItIs) HasThreadSafeGetBlob() bool { return true }
-
-func (s *asItIs) GetManifest(ctx context.Context, instance *digest.Digest) ([]byte, string, error) {
-	if instance == nil {
-		return s.src.Top().Bytes, s.src.Top().MediaType, nil
-	}
-	doc, err := s.src.Manifest(ctx, *instance)
-	return doc.Bytes, doc.MediaType, err
-}
-
-func (s *asItIs) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
-	r, err := s.src.Blob(ctx, endpoint.Blob{Digest: info.Digest, Size: info.Size, MediaType: info.MediaType})
-	return r, info.Size, err
-}
-
-func (s *asItIs) GetSignatures(context.Context, *digest.Digest) ([][]byte, error) { return nil, nil }
-
-func (s *asItIs) LayerInfosForCopy(context.Context, *digest.Digest) ([]types.BlobInfo, error) {
-	return nil, nil
 }

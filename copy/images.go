@@ -125,7 +125,7 @@ type batch struct {
 	done    *semaphore.Weighted // of weight 1: held while the caller's function runs
 }
 
-func (c *Copier) newBatch(policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
+func newBatch(c *Copier, policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
 	b := &batch{copier: c, policy: policyContext, done: semaphore.NewWeighted(1)}
 	if options != nil {
 		b.options = *options
@@ -177,7 +177,7 @@ func (b *batch) image(ctx context.Context, job Job, report *Report) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.image(ctx); err != nil {
+	if _, err := copyImage(ctx, c); err != nil {
 		return fmt.Errorf("copying to %s: %w", transports.ImageName(job.Destination), err)
 	}
 	return nil
@@ -188,7 +188,7 @@ func (b *batch) planOne(ctx context.Context, i int, job Job) PlannedImage {
 	if err != nil {
 		return PlannedImage{Job: i, Err: err}
 	}
-	prepared, err := c.prepare(ctx)
+	prepared, err := prepare(ctx, c)
 	if err != nil {
 		return PlannedImage{Job: i, Err: fmt.Errorf("planning to copy to %s: %w", transports.ImageName(job.Destination), err)}
 	}
@@ -223,7 +223,7 @@ func (b *batch) newCall(wanted Job, report *Report) (*call, error) {
 		return nil, &OptionsError{Options: []string{"Report"}, Reason: "several copies cannot fill in one report; use ImagesOptions.Done"}
 	}
 	o.Report = report
-	c := b.copier.newCall(b.policy, wanted.Destination, wanted.Source, &o)
+	c := newCall(b.copier, b.policy, wanted.Destination, wanted.Source, &o)
 	c.alone = false
 	return c, nil
 }

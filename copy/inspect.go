@@ -65,15 +65,13 @@ func Inspect(ctx context.Context, ref types.ImageReference, options *ReadOptions
 	return c.Inspect(ctx, ref, options)
 }
 
-// Inspect is the function Inspect, with what the copies of c share.
-func (c *Copier) Inspect(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*Inspection, error) {
-	o := options.orDefault()
-	src, err := c.openToRead(ctx, ref, o)
+func inspectWith(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (*Inspection, error) {
+	src, err := openToRead(ctx, c, ref, o)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close() // nothing was written
-	found, err := inspect.Inspect(ctx, src, c.limit())
+	found, err := inspect.Inspect(ctx, src, limit(c))
 	if err != nil {
 		return nil, &Error{"inspecting", o.Side, transports.ImageName(ref), err}
 	}
@@ -91,9 +89,8 @@ func ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOp
 	return c.ReadManifest(ctx, ref, options)
 }
 
-// ReadManifest is the function ReadManifest, with what the copies of c share.
-func (c *Copier) ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, error) {
-	src, err := c.openToRead(ctx, ref, options.orDefault())
+func readManifestWith(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (Document, error) {
+	src, err := openToRead(ctx, c, ref, o)
 	if err != nil {
 		return Document{}, err
 	}
@@ -113,7 +110,7 @@ func (o *ReadOptions) orDefault() ReadOptions {
 }
 
 // openToRead opens what ref names for reading. The error is an *Error.
-func (c *Copier) openToRead(ctx context.Context, ref types.ImageReference, o ReadOptions) (inspect.Place, error) {
+func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (inspect.Place, error) {
 	open := registry.OpenSource
 	if o.Side == DestinationSide {
 		open = registry.OpenOwn
@@ -134,7 +131,7 @@ func (c *Copier) openToRead(ctx context.Context, ref types.ImageReference, o Rea
 }
 
 // limit bounds what c has in flight beside copies.
-func (c *Copier) limit() *semaphore.Weighted {
+func limit(c *Copier) *semaphore.Weighted {
 	if c.budget != nil {
 		return c.budget
 	}

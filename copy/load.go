@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -131,25 +130,6 @@ func fetch(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (fet
 	return out, err
 }
 
-// withFetched returns l with what was fetched. Manifests that cannot be parsed are an error.
-func (l loaded) withFetched(e *ends, f fetched) (loaded, error) {
-	tree, err := l.tree.With(f.documents)
-	if err != nil {
-		return l, &Error{"reading", SourceSide, e.srcName, err}
-	}
-	for _, d := range slices.Sorted(maps.Keys(f.documents)) {
-		if f.documents[d].IsList() { // with what is wrong about it, it would not be in the tree
-			continue
-		}
-		if _, err := tree.Image(d); err != nil {
-			return l, &Error{"parsing manifest", SourceSide, d.String(), err}
-		}
-	}
-	l.tree, l.bytes, l.misdeclared = tree, l.bytes+f.bytes, l.misdeclared || f.misdeclared
-	l.missing = merged(l.missing, f.missing)
-	return l, nil
-}
-
 // misdeclared reports whether an end declares doc to be something else than it is. What Docker schema 1 manifests are declared to be does
 // not matter to anybody.
 func misdeclared(doc endpoint.Document) bool {
@@ -254,12 +234,6 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	return e.replanned(s)
 }
 
-// isList reports whether d was read and is a list.
-func (l loaded) isList(d digest.Digest) bool {
-	doc, ok := l.tree.Document(d)
-	return ok && doc.IsList()
-}
-
 // loadMore goes on after what an entry took for an image has turned out to be a list: there is more to select from. It ends, since lists
 // are nested in each other only so deep.
 func loadMore(ctx context.Context, e *ends, s survey) (survey, error) {
@@ -301,16 +275,4 @@ func readManifest(ctx context.Context, e *ends, l loaded, d digest.Digest) (endp
 		return doc, nil
 	}
 	return e.src.Manifest(ctx, d)
-}
-
-// image returns the manifest of an image as parsed, which may be one that l does not have. It is nil for Docker schema 1.
-func (l loaded) image(doc endpoint.Document) (*manifest.Image, error) {
-	if _, ok := l.tree.Document(doc.Digest); ok {
-		return l.tree.Image(doc.Digest)
-	}
-	other, err := plan.ParseTree(doc, doc.Digest, nil)
-	if err != nil {
-		return nil, err
-	}
-	return other.Image(doc.Digest)
 }

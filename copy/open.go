@@ -38,7 +38,7 @@ type ends struct {
 // open opens the source. If the destination is to be asked what it has, and that is possible without changing anything there, it is opened
 // too, and asked what its reference names at the same time.
 func open(ctx context.Context, e *ends, s survey) (survey, error) {
-	s.there.asked = s.there.asked && e.mayCompare()
+	s.there.asked = s.there.asked && mayCompare(e.call)
 	if s.there.asked {
 		if err := e.openDestination(ctx); err != nil {
 			return s, err
@@ -65,7 +65,7 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 }
 
 // mayCompare reports whether what the destination has says anything about what has to be copied, and can be asked for.
-func (c *call) mayCompare() bool {
+func mayCompare(c *call) bool {
 	facts := wayFacts(&c.o, c.from, c.to)
 	traits := transportTraits[c.to]
 	return plan.CertainWay(facts) == plan.Native && !facts.MayChangeImages(&c.choices, traits.layers) && traits.peekable
@@ -175,15 +175,17 @@ func (e *ends) mountAcross() {
 
 // opener returns an Opener of b at the source. bp, if not nil, is told what is read.
 func (e *ends) opener(b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
+	failed := func(err error) error { return &Error{"reading blob", SourceSide, b.Digest.String(), err} }
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		stream, err := e.src.Blob(ctx, b)
 		if err != nil {
-			return nil, &Error{"reading blob", SourceSide, b.Digest.String(), err}
+			return nil, failed(err)
 		}
-		if bp != nil {
-			bp.Restart()
+		if bp == nil {
+			return endpoint.Verified(stream, b, nil, failed), nil
 		}
-		return newVerifier(stream, b, bp), nil
+		bp.Restart()
+		return endpoint.Verified(stream, b, bp.Advance, failed), nil
 	}
 }
 

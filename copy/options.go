@@ -12,6 +12,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
@@ -208,4 +209,17 @@ func (o *Options) validateCompression() error {
 // progress says who wants to know how far the copy has come.
 func (o *Options) progress() progress.Options {
 	return progress.Options{Writer: o.ReportWriter, Events: o.Progress, Interval: o.ProgressInterval, Overview: o.Overview}
+}
+
+// choices returns the options that a plan depends on.
+func (o *Options) choices() plan.Choices {
+	return plan.Choices{
+		ImageListSelection: plan.ImageListSelection(o.ImageListSelection),
+		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
+		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
+		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances,
+		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
+		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
+		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
+	}
 }

@@ -122,16 +122,3 @@ func (c *call) planned(s survey, p *Plan) survey {
 	c.reporter.Planned(p)
 	return s
 }
-
-// choices returns the options that a plan depends on.
-func (o *Options) choices() plan.Choices {
-	return plan.Choices{
-		ImageListSelection: plan.ImageListSelection(o.ImageListSelection),
-		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
-		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
-		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances,
-		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
-		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
-		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
-	}
-}

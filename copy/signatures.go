@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -56,23 +55,6 @@ func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest
 	}
 	e.progress.Line("Getting image source signatures")
 	return readSignatures(ctx, e, l, images)
-}
-
-// withSignatures returns l with signatures that were read.
-func (l loaded) withSignatures(read signed) loaded {
-	l.signatures = l.notCarried(merged(l.signatures, read.signatures))
-	l.unknown = merged(l.unknown, read.unknown)
-	return l
-}
-
-// notCarried returns those of signatures that do not all travel as what the digest tag of what they sign names.
-func (l loaded) notCarried(signatures map[digest.Digest]endpoint.Signatures) map[digest.Digest]endpoint.Signatures {
-	if len(l.carried) == 0 {
-		return signatures
-	}
-	out := maps.Clone(signatures)
-	maps.DeleteFunc(out, l.carried.All)
-	return out
 }
 
 // unsigned returns those of the given manifests, all of them at the destination, that lack signatures there. A destination that

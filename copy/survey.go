@@ -2,6 +2,7 @@ package copy
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -9,6 +10,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // A survey is what is known of both ends, and the plan that follows from it. It is a value, and so are its parts: what they refer to does
@@ -49,6 +51,76 @@ type loaded struct {
 // document returns what was read for d, and whether it was.
 func (l loaded) document(d digest.Digest) (endpoint.Document, bool) {
 	return l.tree.Document(d)
+}
+
+// isList reports whether d was read and is a list.
+func (l loaded) isList(d digest.Digest) bool {
+	doc, ok := l.tree.Document(d)
+	return ok && doc.IsList()
+}
+
+// image returns the manifest of an image as parsed, which may be one that l does not have. It is nil for Docker schema 1.
+func (l loaded) image(doc endpoint.Document) (*manifest.Image, error) {
+	if _, ok := l.tree.Document(doc.Digest); ok {
+		return l.tree.Image(doc.Digest)
+	}
+	other, err := plan.ParseTree(doc, doc.Digest, nil)
+	if err != nil {
+		return nil, err
+	}
+	return other.Image(doc.Digest)
+}
+
+// withFetched returns l with what was fetched. Manifests that cannot be parsed are an error.
+func (l loaded) withFetched(e *ends, f fetched) (loaded, error) {
+	tree, err := l.tree.With(f.documents)
+	if err != nil {
+		return l, &Error{"reading", SourceSide, e.srcName, err}
+	}
+	for _, d := range slices.Sorted(maps.Keys(f.documents)) {
+		if f.documents[d].IsList() { // with what is wrong about it, it would not be in the tree
+			continue
+		}
+		if _, err := tree.Image(d); err != nil {
+			return l, &Error{"parsing manifest", SourceSide, d.String(), err}
+		}
+	}
+	l.tree, l.bytes, l.misdeclared = tree, l.bytes+f.bytes, l.misdeclared || f.misdeclared
+	l.missing = merged(l.missing, f.missing)
+	return l, nil
+}
+
+// withSignatures returns l with signatures that were read.
+func (l loaded) withSignatures(read signed) loaded {
+	l.signatures = l.notCarried(merged(l.signatures, read.signatures))
+	l.unknown = merged(l.unknown, read.unknown)
+	return l
+}
+
+// notCarried returns those of signatures that do not all travel as what the digest tag of what they sign names.
+func (l loaded) notCarried(signatures map[digest.Digest]endpoint.Signatures) map[digest.Digest]endpoint.Signatures {
+	if len(l.carried) == 0 {
+		return signatures
+	}
+	out := maps.Clone(signatures)
+	maps.DeleteFunc(out, l.carried.All)
+	return out
+}
+
+// withAttachments returns l with what was found attached.
+func (l loaded) withAttachments(found attach.Found) (loaded, error) {
+	documents := map[digest.Digest]Document{}
+	for _, doc := range found.Documents {
+		documents[doc.Digest] = doc
+		l.misdeclared = l.misdeclared || misdeclared(doc)
+	}
+	l.attachments = make([]Attachment, len(found.Attachments))
+	for i, a := range found.Attachments {
+		l.attachments[i] = plannable(a)
+	}
+	var err error
+	l.tree, err = l.tree.With(documents)
+	return l, err
 }
 
 // compared is what the destination has told.

@@ -54,14 +54,10 @@ func Verify(
 	return c.Verify(ctx, policyContext, destRef, srcRef, options)
 }
 
-// Verify is the function Verify, with what the copies of c share.
-func (c *Copier) Verify(
-	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
+func verifyWith(
+	ctx context.Context, c *Copier, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
 	options *VerifyOptions,
 ) (*Verification, error) {
-	if options == nil {
-		options = &VerifyOptions{}
-	}
 	var o Options
 	if options.Options != nil {
 		o = *options.Options
@@ -77,7 +73,7 @@ func (c *Copier) Verify(
 	if p.Way != Native {
 		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s", p.WayReason)
 	}
-	dst, err := c.openToRead(ctx, destRef, ReadOptions{SystemContext: o.DestinationCtx, Side: DestinationSide})
+	dst, err := openToRead(ctx, c, destRef, ReadOptions{SystemContext: o.DestinationCtx, Side: DestinationSide})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}

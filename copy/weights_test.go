@@ -49,7 +49,7 @@ func TestImagesBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			copier, own := c.options.copier()
-			j, err := copier.newBatch(nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
+			j, err := newBatch(copier, nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
 			require.NoError(t, err)
 			assert.Equal(t, int64(1), j.o.weight(endpoint.Blob{Size: smallBlob}))
 			assert.Equal(t, c.large, j.o.weight(endpoint.Blob{Size: smallBlob + 1}))
@@ -60,7 +60,7 @@ func TestImagesBudget(t *testing.T) {
 			}
 			assert.True(t, j.budget.TryAcquire(c.total))
 			assert.False(t, j.budget.TryAcquire(1))
-			u := j.upstreamOptions(&Plan{})
+			u := upstreamOptionsOf(j, &Plan{})
 			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
 		})
 	}

@@ -297,3 +297,27 @@ func (in *Input) inexpressible(p *Plan, reason wayReason) error {
 	}
 	return nil
 }
+
+// Ambiguous returns a document of p that parsers read differently, and what is wrong about it, if it would be written
+// anew where p is upstream's work: what comes of it would be one of the readings. It returns nil if there is none.
+func (in *Input) Ambiguous(p *Plan) (digest.Digest, *manifest.Remark) {
+	if in.Choices.PreserveDigests || in.DestinationDigest != "" {
+		return "", nil // nothing is written anew
+	}
+	remarks := map[digest.Digest][]manifest.Remark{}
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) { remarks[l.Digest] = l.List().Remarks() })
+	}
+	for _, d := range p.Copies {
+		if image, err := in.Tree.Image(d); err == nil && image != nil {
+			remarks[d] = image.Remarks
+		}
+	}
+	for _, d := range slices.Sorted(maps.Keys(remarks)) {
+		isDuplicate := func(r manifest.Remark) bool { return r.Kind == manifest.Duplicate }
+		if i := slices.IndexFunc(remarks[d], isDuplicate); i >= 0 {
+			return d, &remarks[d][i]
+		}
+	}
+	return "", nil
+}

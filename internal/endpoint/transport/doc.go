@@ -9,6 +9,7 @@
 //	dir.go          dir: written beside, swapped in last
 //	archive.go      oci-archive: written beside, renamed last
 //	own.go          references of other packages, which nothing is done around
+//	opened.go       references and sources that stand for what is open, for upstream's copy
 //	errors.go       upstream's errors as ours: what is not found, what a registry answered
 //
 // Upstream's copy can take the same ends over: HandOver returns what was opened, which upstream closes, and

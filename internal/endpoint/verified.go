@@ -1,4 +1,4 @@
-package copy
+package endpoint
 
 import (
 	"errors"
@@ -6,27 +6,26 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
-// A verifier reads a blob whose size is stated, and fails instead of handing out the last bytes of one that does not match its digest
-// and size: nobody can mistake what was read before for the blob. The chunk that completes the size is judged before it is handed
-// out.
-type verifier struct {
-	source   io.ReadCloser
-	blob     endpoint.Blob
-	digester digest.Verifier
-	read     int64
-	progress *progress.Blob // may be nil
-	one      [1]byte
-	err      error // sticky
+// Verified takes source over, the content of b, and returns a reader of the same that fails instead of handing out the last bytes of
+// what does not match the digest and size of b: nobody can mistake what was read before for the blob. The chunk that completes the
+// size is judged before it is handed out.
+//
+// read, if not nil, is told how many bytes each Read has got. Errors are as fail makes them.
+func Verified(source io.ReadCloser, b Blob, read func(n int), fail func(error) error) io.ReadCloser {
+	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), tell: read, failed: fail}
 }
 
-// newVerifier takes source over.
-func newVerifier(source io.ReadCloser, b endpoint.Blob, bp *progress.Blob) *verifier {
-	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), progress: bp}
+type verifier struct {
+	source   io.ReadCloser
+	blob     Blob
+	digester digest.Verifier
+	read     int64
+	tell     func(n int)
+	failed   func(error) error
+	one      [1]byte
+	err      error // sticky
 }
 
 func (v *verifier) Close() error { return v.source.Close() }
@@ -41,8 +40,8 @@ func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.source.Read(p)
 	v.read += int64(n)
 	_, _ = v.digester.Write(p[:n]) // a hash never fails
-	if v.progress != nil {
-		v.progress.Advance(n)
+	if v.tell != nil {
+		v.tell(n)
 	}
 	switch {
 	case v.blob.Size >= 0 && v.read > v.blob.Size:
@@ -86,6 +85,6 @@ func (v *verifier) end(n int) (int, error) {
 }
 
 func (v *verifier) fail(err error) error {
-	v.err = &Error{"reading blob", SourceSide, v.blob.Digest.String(), err}
+	v.err = v.failed(err)
 	return v.err
 }
