@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 
 	"github.com/opencontainers/go-digest"
@@ -17,7 +16,6 @@ import (
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
-	upstreammanifest "go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -25,7 +23,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // decideWay decides, once everything is read, who does the work, and refuses what the one who has to cannot do.
@@ -126,7 +123,7 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	if err := dst.Publish(ctx); err != nil {
 		return nil, &Error{"publishing", DestinationSide, e.dstName, err}
 	}
-	return copied, reportHandedOver(e.reporter, s.plan, copied)
+	return copied, e.reporter.Through(s.plan, copied)
 }
 
 // tellImages tells that the images of a list begin, all together: upstream says of each in its own words
@@ -195,73 +192,6 @@ func rejectedType(c *call, s survey, err error) *Plan {
 		return nil
 	}
 	return through
-}
-
-// reportHandedOver fills in what is known of a copy that upstream made.
-func reportHandedOver(r *reporting.Collector, p *Plan, copied []byte) error {
-	d, err := upstreammanifest.Digest(copied)
-	if err != nil {
-		return err
-	}
-	r.SetComplete()
-	for _, wanted := range p.Wanted() {
-		r.HandedOver(wanted)
-	}
-	r.Update(func(rep *Report) { rep.Written, rep.DestinationDigest = true, d })
-	l := p.List
-	if l == nil {
-		r.Update(func(rep *Report) { rep.ManifestsCopied++ })
-		return nil
-	}
-	if len(l.Edits) == 0 && d != l.Digest {
-		r.Warn(fmt.Sprintf("the list was kept, and has another digest all the same: %s", p.WayReason))
-	}
-	if written, err := manifest.Parse(copied, manifest.TypeOf(copied, "")); err == nil {
-		r.Update(func(rep *Report) { rep.ManifestsCopied += writtenManifests(l, written.Instances()) })
-		for _, d := range p.Wanted() {
-			names := func(instance manifest.Instance) bool { return instance.Digest == d }
-			if !slices.ContainsFunc(written.Instances(), names) {
-				r.Converted(d)
-			}
-		}
-		for _, orphan := range orphans(l, written.Instances()) {
-			r.Warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, p.WayReason))
-		}
-	}
-	return nil
-}
-
-// writtenManifests is how many manifests upstream has written for a list that was l and is written now, the list included.
-func writtenManifests(l *ListPlan, written []manifest.Instance) int {
-	left := map[digest.Digest]bool{}
-	for _, ip := range l.Instances {
-		left[ip.Digest] = left[ip.Digest] || ip.Decision != Copy
-	}
-	distinct := map[digest.Digest]bool{}
-	for _, instance := range written {
-		if !left[instance.Digest] {
-			distinct[instance.Digest] = true
-		}
-	}
-	return len(distinct) + 1
-}
-
-// orphans returns the attestations among written, the entries of a list that was l, that describe an entry of l which is not there any more.
-func orphans(l *ListPlan, written []manifest.Instance) []digest.Digest {
-	gone := map[digest.Digest]bool{}
-	for _, ip := range l.Instances {
-		gone[ip.Digest] = true
-	}
-	for _, instance := range written {
-		delete(gone, instance.Digest)
-	}
-	var all []digest.Digest
-	for _, instance := range written {
-		if subject, ok := instance.AttestationOf(); ok && gone[subject] {
-			all = append(all, instance.Digest)
-		}
-	}
-	return all
 }
 
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.

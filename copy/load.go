@@ -16,6 +16,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -56,7 +57,7 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 
 // loadSystem chooses the instance that suits the running system.
 func loadSystem(_ context.Context, e *ends, l loaded) (loaded, error) {
-	system, err := chooseSystemImage(l.tree.List(), e.o.SourceCtx, e.o.PreferGzipInstances)
+	system, err := systemimage.Choose(l.tree.List(), e.o.SourceCtx, e.o.PreferGzipInstances)
 	if err != nil {
 		return l, &Error{"choosing an image from", SourceSide, e.srcName, err}
 	}

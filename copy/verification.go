@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/expected"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
-	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // What Verify returns.
@@ -80,70 +79,13 @@ func verifyWith(
 	if dst != nil {
 		defer dst.Close()
 	}
-	v, err := inspect.Verify(ctx, dst, prepared.ends.src, wantOf(p, &o), inspect.Options{
+	v, err := inspect.Verify(ctx, dst, prepared.ends.src, expected.Of(p, &prepared.ends.choices), inspect.Options{
 		ReadBlobs: options.ReadBlobs, Limit: prepared.ends.budget,
 	})
 	if err != nil {
 		return nil, asError(err)
 	}
 	v.Source, v.Destination = p.Source, p.Destination
-	v.Warnings = slices.Sorted(slices.Values(slices.Concat(v.Warnings, p.Warnings, leftOut(p))))
+	v.Warnings = slices.Sorted(slices.Values(slices.Concat(v.Warnings, p.Warnings, expected.LeftOut(p))))
 	return v, nil
-}
-
-// wantOf returns what a plan wants to be at the destination.
-func wantOf(p *Plan, o *Options) inspect.Want {
-	want := inspect.Want{Digest: p.Digest, IsList: p.List != nil, Images: p.Names()}
-	for _, a := range p.Attached {
-		if a.Decision == Copy {
-			want.Attached = append(want.Attached, inspect.Attached{
-				Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Child: a.Child,
-			})
-		}
-	}
-	if p.List != nil {
-		want.Lists = p.List.NestedLists()
-	}
-	if !o.RemoveSignatures {
-		want.Signed = p.Wanted()
-		if p.List != nil && !o.RemoveListSignatures {
-			want.Signed = append(want.Signed, unchangedLists(p.List)...)
-		}
-	}
-	if p.IfRefused != nil {
-		other := wantOf(p.IfRefused, o)
-		want.Else = &other
-	}
-	return want
-}
-
-// unchangedLists are the distinct lists that are written as they are: the others have no signatures to carry.
-func unchangedLists(top *ListPlan) []digest.Digest {
-	var unchanged []digest.Digest
-	top.Walk(func(l *ListPlan) {
-		if l.Result == l.Digest && !slices.Contains(unchanged, l.Digest) {
-			unchanged = append(unchanged, l.Digest)
-		}
-	})
-	return unchanged
-}
-
-// leftOut says what a plan leaves out because it is missing.
-func leftOut(p *Plan) []string {
-	if p.List == nil {
-		return nil
-	}
-	var all []string
-	p.List.Walk(func(l *ListPlan) {
-		for _, in := range l.Instances {
-			if in.Missing {
-				name := in.Platform
-				if in.AttestationOf != "" {
-					name = "attestation of " + prose.Short(in.AttestationOf)
-				}
-				all = append(all, fmt.Sprintf("missing at the source, and left out: %s (%s)", in.Digest, name))
-			}
-		}
-	})
-	return all
 }

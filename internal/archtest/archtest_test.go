@@ -124,6 +124,18 @@ func TestChecksComplain(t *testing.T) {
 			want: []string{"copy/long.go has 501 lines, more than 500"},
 		},
 		{
+			name:  "a package that is too long",
+			check: func(sources []source) []string { return longPackages(sources, map[string]int{"copy": 5, "x": 9}) },
+			files: map[string]string{
+				"copy/a.go":      "package copy\n\n// a",
+				"copy/a_test.go": "package copy\n\n\n\n\n\n\n",
+				"copy/b.go":      "package copy\n\n// b",
+				"copy/c/c.go":    "package c\n\n\n\n\n\n\n",
+				"x/x.go":         "package x\n\n\n\n\n\n\n",
+			},
+			want: []string{"copy has 6 lines, more than 5"},
+		},
+		{
 			name:  "methods all over the files",
 			check: func(sources []source) []string { return scattered(sources, []string{"copy"}) },
 			files: map[string]string{

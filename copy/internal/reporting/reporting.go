@@ -69,16 +69,6 @@ func (r *Collector) Copied(d digest.Digest, elapsed time.Duration, there bool) {
 	})
 }
 
-// HandedOver notes that somebody else has copied the image with digest d.
-func (r *Collector) HandedOver(d digest.Digest) {
-	r.image(d, func(i *imageReport) { i.outcome = report.Copied })
-}
-
-// Converted notes that the destination has the image with digest d with another one.
-func (r *Collector) Converted(d digest.Digest) {
-	r.image(d, func(i *imageReport) { i.converted = true })
-}
-
 // Attached notes that everything that was to be attached is at the destination.
 func (r *Collector) Attached() {
 	r.mu.Lock()

@@ -1,4 +1,5 @@
-package copy
+// Package systemimage chooses the instance of a list that suits a system, as go.podman.io/image/v5 chooses.
+package systemimage
 
 import (
 	"slices"
@@ -14,9 +15,9 @@ import (
 // zstdAnnotation marks an instance with zstd layers that has a twin without.
 const zstdAnnotation = "io.github.containers.compression.zstd"
 
-// chooseSystemImage returns the instance of a list that suits the running system, or the choices in sys, as upstream
+// Choose returns the instance of a list that suits the running system, or the choices in sys, as upstream
 // chooses.
-func chooseSystemImage(
+func Choose(
 	list manifest.List, sys *types.SystemContext, preferGzip types.OptionalBool,
 ) (digest.Digest, error) {
 	if preferGzip == types.OptionalBoolTrue {

@@ -1,0 +1,70 @@
+// Package expected says what is to be at a destination, by the plan of a copy to it: what copy.Verify looks for.
+package expected
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/inspect"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+)
+
+// Of returns what is to be at the destination of a plan that was made of choices.
+func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
+	want := inspect.Want{Digest: p.Digest, IsList: p.List != nil, Images: p.Names()}
+	for _, a := range p.Attached {
+		if a.Decision == plan.Copy {
+			want.Attached = append(want.Attached, inspect.Attached{
+				Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Child: a.Child,
+			})
+		}
+	}
+	if p.List != nil {
+		want.Lists = p.List.NestedLists()
+	}
+	if !choices.RemoveSignatures {
+		want.Signed = p.Wanted()
+		if p.List != nil && !choices.RemoveListSignatures {
+			want.Signed = append(want.Signed, unchangedLists(p.List)...)
+		}
+	}
+	if p.IfRefused != nil {
+		other := Of(p.IfRefused, choices)
+		want.Else = &other
+	}
+	return want
+}
+
+// unchangedLists are the distinct lists that are written as they are: the others have no signatures to carry.
+func unchangedLists(top *plan.ListPlan) []digest.Digest {
+	var unchanged []digest.Digest
+	top.Walk(func(l *plan.ListPlan) {
+		if l.Result == l.Digest && !slices.Contains(unchanged, l.Digest) {
+			unchanged = append(unchanged, l.Digest)
+		}
+	})
+	return unchanged
+}
+
+// LeftOut says what a plan leaves out because it is missing.
+func LeftOut(p *plan.Plan) []string {
+	if p.List == nil {
+		return nil
+	}
+	var all []string
+	p.List.Walk(func(l *plan.ListPlan) {
+		for _, in := range l.Instances {
+			if in.Missing {
+				name := in.Platform
+				if in.AttestationOf != "" {
+					name = "attestation of " + prose.Short(in.AttestationOf)
+				}
+				all = append(all, fmt.Sprintf("missing at the source, and left out: %s (%s)", in.Digest, name))
+			}
+		}
+	})
+	return all
+}
