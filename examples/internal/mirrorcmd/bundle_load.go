@@ -324,7 +324,10 @@ func (l *bundleLoader) image(ctx context.Context, image *loadedImage) error {
 	var report copy.Report
 	options := copy.Options{
 		ImageListSelection: copy.CopyAllImages, MissingInstances: copy.SkipMissing, PreserveDigests: true, WidenedChildTags: l.c.childTags,
-		Referrers: copy.AllReferrers, DigestTags: true, KeepVoid: true, SourceCtx: l.sys, DestinationCtx: l.sys, Report: &report, Overview: l.progress,
+		SourceCtx: l.sys, DestinationCtx: l.sys, Report: &report, Overview: l.progress,
+	}
+	if len(l.bundle.Record().Attached) > 0 { // not every registry needs to know of such things
+		options.Referrers, options.DigestTags, options.KeepVoid = copy.AllReferrers, true, true
 	}
 	destination := l.places[image.Name]
 	_, err = l.copier.Image(ctx, l.policy, destination, source, &options)
