@@ -268,7 +268,7 @@ func TestRemarks(t *testing.T) {
 			}
 		})
 	}
-	assert.NotZero(t, manifest.Irregular, "the zero value is no kind")
+	assert.Positive(t, int(manifest.Irregular), "the zero value is no kind")
 	remark := manifest.Remark{Path: "a.b", Offset: 7, Reason: "duplicate key"}
 	assert.Equal(t, "a.b (byte 7): duplicate key", remark.String())
 }

@@ -66,12 +66,13 @@ func invalidUTF8(s string) int {
 	if utf8.ValidString(s) {
 		return -1
 	}
-	for i, r := range s {
-		if r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd") {
-			return i
+	for at := 0; ; {
+		r, size := utf8.DecodeRuneInString(s[at:])
+		if r == utf8.RuneError && size == 1 {
+			return at
 		}
+		at += size
 	}
-	return -1
 }
 
 // document reads a document: one value, which read is called for, with nothing but white space

@@ -112,7 +112,7 @@ func environment(dir string) ([]string, error) {
 	}
 	return append(os.Environ(),
 		"PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"), realGo+"="+goCommand,
-		"GOFLAGS="+os.Getenv("GOFLAGS")+" -vet=off -count=1"), nil
+		"GOFLAGS="+os.Getenv("GOFLAGS")+" -vet=off -count=1 -ldflags=-w"), nil // linking takes most of the time
 }
 
 // unleash runs gremlins over one package.
