@@ -48,6 +48,7 @@ playground: ## a shell beside two registries on loopback, to try the command mir
 drawing: ## draw the README's picture of keep, strip and auto anew
 	@go -C examples run ./drawing >docs/images/actions.svg.new && mv docs/images/actions.svg.new docs/images/actions.svg
 
+# Tests wait more than they compute, so more packages than processors run at a time. What go test would vet, make vet does.
 .PHONY: test
 test: ## the tests of both modules, with the race detector where there is a C compiler, but for one of memory
 	@if $(RACE_ENV) go build -race runtime/cgo 2>/dev/null; then \
@@ -56,7 +57,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 		race=; echo "make test: no working C compiler, so the race detector is off" >&2; \
 	fi; \
 	failed=0; \
-	for module in $(MODULES); do go -C $$module test $$race -timeout 45m ./... || failed=1; done; \
+	for module in $(MODULES); do go -C $$module test $$race -vet=off -p 4 -timeout 45m ./... || failed=1; done; \
 	test -z "$$race" || CGO_ENABLED=0 go test -run '^TestCopierMemory$$' ./copy || failed=1; \
 	exit $$failed
 

@@ -93,6 +93,7 @@ func next(w http.ResponseWriter, req *http.Request, query string) {
 
 // peakHeap runs f and returns by how many bytes the heap has grown at most meanwhile.
 func peakHeap(f func()) uint64 {
+	defer copytest.DefaultGC()()
 	var peak uint64
 	var group sync.WaitGroup
 	stop := make(chan struct{})

@@ -39,6 +39,7 @@ const (
 // bounded runs f, which must end soon and without holding much.
 func bounded(t *testing.T, f func()) {
 	t.Helper()
+	defer copytest.DefaultGC()()
 	var peak atomic.Uint64
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	runtime.GC()
