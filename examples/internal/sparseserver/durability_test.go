@@ -160,8 +160,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	storage := t.TempDir()
 	var all []pushed
+	server := startProcess(t, storage)
 	for round := range kills {
-		server := startProcess(t, storage)
 		for _, i := range random.Perm(len(all))[:min(len(all), 5)] { // of any age
 			all[i].check(t, server.client)
 		}
@@ -182,20 +182,18 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			require.NoError(t, <-failures)
 		}
 
-		restarted := startProcess(t, storage)
+		server = startProcess(t, storage)
 		for _, p := range l.tags {
-			p.check(t, restarted.client)
+			p.check(t, server.client)
 		}
-		restarted.kill(t)
 		all = append(all, l.tags...)
 	}
 	t.Logf("%d kills, %d accepted lists, all there", kills, len(all))
 	assert.NotEmpty(t, all)
 
-	last := startProcess(t, storage)
-	defer last.kill(t)
+	defer server.kill(t)
 	for _, p := range all {
-		p.check(t, last.client)
+		p.check(t, server.client)
 	}
 }
 
