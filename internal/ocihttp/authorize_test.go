@@ -238,7 +238,9 @@ func TestFirstLoginGoesAlone(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Millisecond)
+		f.mu.Lock()
 		assert.Equal(t, 1, f.inFlight)
+		f.mu.Unlock()
 		wg.Wait()
 		assert.Equal(t, 4, f.atOnce, "they go when it is known to be good")
 		good, err := a.Known()
