@@ -17,8 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
-// compareTree asks the destination which of the wanted children it has, and settles the copy if nothing is left to do. Signatures are read
-// meanwhile, which every way to go on needs.
+// compareTree asks the destination which of the wanted children it has, and settles the copy if
+// nothing is left to do. Signatures are read meanwhile, which every way to go on needs.
 func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.asked || s.there.top == "" {
 		return s, nil // most likely nothing is there: compareMeanwhile asks, while the images' manifests are read
@@ -56,8 +56,9 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	return settle(ctx, e, s)
 }
 
-// reconsider plans a list that Auto has stripped earlier anew, if the registry announces by now that it takes sparse ones. That is asked
-// where it was asked before, by a copy of the same Copier: whoever copies once has no question more.
+// reconsider plans a list that Auto has stripped earlier anew, if the registry announces by now
+// that it takes sparse ones. That is asked where it was asked before, by a copy of the same Copier:
+// whoever copies once has no question more.
 func reconsider(ctx context.Context, e *ends, s survey) (survey, error) {
 	dst, ok := e.dst.(*registry.Destination)
 	if !ok || !dst.AskedForAnnouncement() {
@@ -71,7 +72,8 @@ func reconsider(ctx context.Context, e *ends, s survey) (survey, error) {
 	return e.replanned(s)
 }
 
-// compareMeanwhile asks the destination what is to be known about s beside the manifests of its images: all at the same time.
+// compareMeanwhile asks the destination what is to be known about s beside the manifests of its
+// images: all at the same time.
 func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) {
 	there := s.there
 	if !there.asked {
@@ -103,8 +105,9 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) 
 	return there.withPresent(wanted).withStored(list), nil
 }
 
-// compareList asks the destination what it makes of the list that was planned, makes the plan anew if that tells something, and settles the copy
-// if nothing is left to do: what is missing at the source is known only now, and the destination may have all the rest.
+// compareList asks the destination what it makes of the list that was planned, makes the plan anew
+// if that tells something, and settles the copy if nothing is left to do: what is missing at the
+// source is known only now, and the destination may have all the rest.
 func compareList(ctx context.Context, e *ends, s survey) (survey, error) {
 	s, err := foresee(ctx, e, s)
 	if err != nil {
@@ -113,8 +116,9 @@ func compareList(ctx context.Context, e *ends, s survey) (survey, error) {
 	return settle(ctx, e, s)
 }
 
-// foresee asks what else a plan of a sparse list depends on, or of a list that is at the destination and gets children, and makes that plan,
-// if the destination is known to have a view of sparse lists. That may be known only now: of what is missing at the source.
+// foresee asks what else a plan of a sparse list depends on, or of a list that is at the
+// destination and gets children, and makes that plan, if the destination is known to have a view of
+// sparse lists. That may be known only now: of what is missing at the source.
 func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.asked {
 		return s, nil
@@ -176,14 +180,15 @@ func settle(ctx context.Context, e *ends, s survey) (survey, error) {
 	case len(lacking) == 0:
 		return upToDate(ctx, e, s, CheckedChildren)
 	case s.plan.Strips() && !slices.ContainsFunc(lacking, told):
-		// Nobody has a reason to write that list but a copy like this one, which writes it after everything that it names.
+		// Nobody has a reason to write that list but a copy like this one, which writes it after
+		// everything that it names.
 		return upToDate(ctx, e, s, CheckedList)
 	}
 	return s, nil
 }
 
-// upToDate settles a copy for which everything that the plan names is at the destination, unless signatures are lacking there. The policy is
-// asked all the same; it reads what it wants to see.
+// upToDate settles a copy for which everything that the plan names is at the destination, unless
+// signatures are lacking there. The policy is asked all the same; it reads what it wants to see.
 func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey, error) {
 	wanted := s.plan.Wanted()
 	read, err := readImageSignatures(ctx, e, s.source, wanted)
@@ -222,7 +227,8 @@ type answers struct {
 	untold map[digest.Digest]error // those of which it did not tell, and why
 }
 
-// ask asks the destination which manifests it has. That it does not tell is never a reason to fail: what is not known to be there is copied.
+// ask asks the destination which manifests it has. That it does not tell is never a reason to fail:
+// what is not known to be there is copied.
 func ask(ctx context.Context, e *ends, digests []digest.Digest) (answers, error) {
 	out := answers{has: map[digest.Digest]bool{}, untold: map[digest.Digest]error{}}
 	note := func(d digest.Digest, there bool, err error) error {
@@ -257,7 +263,8 @@ func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers,
 	return out, nil
 }
 
-// askWanted asks the destination which of the plan's copies, and of its nested lists, it has. A single image is what its reference names.
+// askWanted asks the destination which of the plan's copies, and of its nested lists, it has. A
+// single image is what its reference names.
 func askWanted(ctx context.Context, e *ends, s survey) (answers, error) {
 	if s.plan.List == nil {
 		named := s.there.top != "" && s.there.top == s.plan.Digest
@@ -266,8 +273,8 @@ func askWanted(ctx context.Context, e *ends, s survey) (answers, error) {
 	return askPresent(ctx, e, slices.Concat(s.plan.Copies, s.plan.List.NestedLists()))
 }
 
-// askForList asks the destination whether it has the list that the reference is to name, unless that is known: another reference may name it.
-// Nested lists are asked for with the images.
+// askForList asks the destination whether it has the list that the reference is to name, unless
+// that is known: another reference may name it. Nested lists are asked for with the images.
 func askForList(ctx context.Context, e *ends, s survey) (answers, error) {
 	d := s.plan.Digest
 	_, asked := s.there.stored[d]

@@ -1,13 +1,15 @@
-// Package copy copies container images and lists of images from one place to another, as go.podman.io/image/v5/copy does
-// and with the same call. It adds what a mirror of some platforms needs: the list that is left behind is one that the
-// destination accepts and that its users can trust.
+// Package copy copies container images and lists of images from one place to another, as
+// go.podman.io/image/v5/copy does and with the same call. It adds what a mirror of some platforms
+// needs: the list that is left behind is one that the destination accepts and that its users can
+// trust.
 //
 // # Words
 //
-// A list is an OCI index or a Docker list; an instance is one entry of it, its child the manifest that the entry names. A list
-// is sparse when it names children that are absent. It is kept (bytes and digest unchanged) or stripped (entries of what is not
-// copied removed). An attestation is an entry that describes another one, its subject. An instance is missing when the source
-// lists it and does not have it.
+// A list is an OCI index or a Docker list; an instance is one entry of it, its child the manifest
+// that the entry names. A list is sparse when it names children that are absent. It is kept (bytes
+// and digest unchanged) or stripped (entries of what is not copied removed). An attestation is an
+// entry that describes another one, its subject. An instance is missing when the source lists it
+// and does not have it.
 //
 // # Six steps
 //
@@ -23,31 +25,36 @@
 //   - write (write.go): nested lists from the leaves up, and what the reference names last. Until then the destination's
 //     reference names what it named before, and it still does after any failure.
 //
-// What goes from step to step is a survey (survey.go): what is known of both ends, and the plan that follows (planinput.go). It
-// is a value: a step that finds out more returns another one. What a copy is asked for, and what serves all steps, is a call
-// (call.go), with the policy's verdicts (policy.go) and the budget of what is in flight (budget.go). What is attached to
-// what is copied goes the same way (attached.go).
+// What goes from step to step is a survey (survey.go): what is known of both ends, and the plan
+// that follows (planinput.go). It is a value: a step that finds out more returns another one. What
+// a copy is asked for, and what serves all steps, is a call (call.go), with the policy's verdicts
+// (policy.go) and the budget of what is in flight (budget.go). What is attached to what is copied
+// goes the same way (attached.go).
 //
-// What the engine does not do itself, such as changing the compression of layers, is handed over to upstream's package
-// (handover.go); upstream.go has the facts by which the plan decides that, and record.go tells bundles what they are made of.
+// What the engine does not do itself, such as changing the compression of layers, is handed over to
+// upstream's package (handover.go); upstream.go has the facts by which the plan decides that, and
+// record.go tells bundles what they are made of.
 //
 // # The face
 //
-// Image takes all steps; Prepare stops after the plan, and Prepared.Execute takes the rest. Images (images.go) makes many copies. A
-// Copier (copier.go) holds what copies share: Image and the other functions make one for a single call, and programs that go on
-// keep one. Inspect (inspect.go) and Verify (verification.go) read what is at an end, and Tags (tags.go) lists what there is.
-// options.go has the choices of a copy and errors.go the errors; aliases.go gives plans, reports and their parts names here.
+// Image takes all steps; Prepare stops after the plan, and Prepared.Execute takes the rest. Images
+// (images.go) makes many copies. A Copier (copier.go) holds what copies share: Image and the other
+// functions make one for a single call, and programs that go on keep one. Inspect (inspect.go) and
+// Verify (verification.go) read what is at an end, and Tags (tags.go) lists what there is.
+// options.go has the choices of a copy and errors.go the errors; aliases.go gives plans, reports
+// and their parts names here.
 //
 // # Neighbours
 //
-// Package copy/plan plans, and copy/report has what a copy did; both do nothing else. Package manifest holds lists as values.
-// internal/endpoint defines the two ends of a copy as interfaces, internal/endpoint/registry speaks to registries directly, and
-// internal/endpoint/transport uses any transport of containers/image; copy/bundle is one of our own. internal/attach finds what is
-// attached, internal/sparsesupport knows what registries say of sparse lists, internal/progress tells people how far copies
-// have come, and copy/internal/reporting what they did.
+// Package copy/plan plans, and copy/report has what a copy did; both do nothing else. Package
+// manifest holds lists as values. internal/endpoint defines the two ends of a copy as interfaces,
+// internal/endpoint/registry speaks to registries directly, and internal/endpoint/transport uses
+// any transport of containers/image; copy/bundle is one of our own. internal/attach finds what is
+// attached, internal/sparsesupport knows what registries say of sparse lists, internal/progress
+// tells people how far copies have come, and copy/internal/reporting what they did.
 //
 // # Concurrency
 //
-// Image, Prepare and NewPlan may be called concurrently, also with the same Options, but for Report and Progress. A
-// signature.PolicyContext serves one copy at a time, or those of one Copier.
+// Image, Prepare and NewPlan may be called concurrently, also with the same Options, but for Report
+// and Progress. A signature.PolicyContext serves one copy at a time, or those of one Copier.
 package copy

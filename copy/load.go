@@ -20,8 +20,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// loadTree reads what there is to choose from: the tree of lists with the signatures of lists, or a single image; and what is attached to
-// what is wanted of it. The survey that it returns has the first plan.
+// loadTree reads what there is to choose from: the tree of lists with the signatures of lists, or a
+// single image; and what is attached to what is wanted of it. The survey that it returns has the
+// first plan.
 func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	top := s.source.top
 	if err := checkGroup(&e.o, top, e.to); err != nil {
@@ -93,7 +94,8 @@ func loadLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	return l.withSignatures(read), nil
 }
 
-// maxManifestBytes is what the manifests and nested lists that are held for one copy may have in all.
+// maxManifestBytes is what the manifests and nested lists that are held for one copy may have in
+// all.
 const maxManifestBytes = 256 << 20
 
 // fetched are documents of the source that were asked for.
@@ -131,8 +133,8 @@ func fetch(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (fet
 	return out, err
 }
 
-// misdeclared reports whether an end declares doc to be something else than it is. What Docker schema 1 manifests are declared to be does
-// not matter to anybody.
+// misdeclared reports whether an end declares doc to be something else than it is. What Docker
+// schema 1 manifests are declared to be does not matter to anybody.
 func misdeclared(doc endpoint.Document) bool {
 	switch doc.MediaType {
 	case manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
@@ -144,7 +146,8 @@ func misdeclared(doc endpoint.Document) bool {
 // maxConfigSize is the number of bytes of a config that are read to learn its platform.
 const maxConfigSize = 4 << 20
 
-// loadPlatform reads the platform of a single image out of its config, if the plan depends on it, after the policy's verdict.
+// loadPlatform reads the platform of a single image out of its config, if the plan depends on it,
+// after the policy's verdict.
 func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	if !e.choices.NeedsPlatform() {
 		return l, nil
@@ -187,9 +190,10 @@ func readConfig(ctx context.Context, e *ends, config endpoint.Blob) ([]byte, err
 	return io.ReadAll(r)
 }
 
-// loadImages reads the manifests of what is wanted and not at the destination, with their signatures, and makes the plan of that. What
-// is still to be asked of the destination is asked at the same time. The policy judges all that is wanted, what is at the destination
-// included: it reads what it wants to see.
+// loadImages reads the manifests of what is wanted and not at the destination, with their
+// signatures, and makes the plan of that. What is still to be asked of the destination is asked at
+// the same time. The policy judges all that is wanted, what is at the destination included: it
+// reads what it wants to see.
 func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	wanted := s.plan.Copies
 	if s.plan.Image != nil && s.plan.Digest == s.source.top.Digest {
@@ -235,8 +239,8 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	return e.replanned(s)
 }
 
-// loadMore goes on after what an entry took for an image has turned out to be a list: there is more to select from. It ends, since lists
-// are nested in each other only so deep.
+// loadMore goes on after what an entry took for an image has turned out to be a list: there is more
+// to select from. It ends, since lists are nested in each other only so deep.
 func loadMore(ctx context.Context, e *ends, s survey) (survey, error) {
 	var err error
 	if s.source, err = loadLists(ctx, e, s.source); err != nil {
@@ -251,7 +255,8 @@ func loadMore(ctx context.Context, e *ends, s survey) (survey, error) {
 	return loadImages(ctx, e, s)
 }
 
-// judgeImages lets the policy judge images, in the order given, but for those that are missing and those that it has judged already.
+// judgeImages lets the policy judge images, in the order given, but for those that are missing and
+// those that it has judged already.
 func judgeImages(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (loaded, error) {
 	judged := map[digest.Digest]bool{}
 	for _, d := range digests {

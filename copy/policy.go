@@ -18,7 +18,8 @@ type judge struct {
 	context *signature.PolicyContext // evaluates with its turn only
 }
 
-// allow reports whether the policy allows the image with digest d: nil, a *RejectedError, or context.Cause.
+// allow reports whether the policy allows the image with digest d: nil, a *RejectedError, or
+// context.Cause.
 func (j judge) allow(ctx context.Context, d digest.Digest, image types.UnparsedImage) error {
 	if j.context == nil {
 		return &RejectedError{d, errors.New("no signature policy was given")}

@@ -19,8 +19,9 @@ type signed struct {
 	unknown    map[digest.Digest]bool                // of which it did not tell
 }
 
-// readSignatures reads the signatures of manifests or lists that are to be carried. Where the source does not tell whether something is
-// signed, it may be: a list is not changed then, and a policy that wants to see signatures gets the error.
+// readSignatures reads the signatures of manifests or lists that are to be carried. Where the
+// source does not tell whether something is signed, it may be: a list is not changed then, and a
+// policy that wants to see signatures gets the error.
 func readSignatures(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (signed, error) {
 	out := signed{
 		counts: map[digest.Digest]int{}, signatures: map[digest.Digest]endpoint.Signatures{},
@@ -47,8 +48,8 @@ func readSignatures(ctx context.Context, e *ends, l loaded, digests []digest.Dig
 	return out, err
 }
 
-// readImageSignatures reads the signatures of the images that are wanted, those included that are at the destination: they
-// may have been signed since. What is missing at the source has none.
+// readImageSignatures reads the signatures of the images that are wanted, those included that are
+// at the destination: they may have been signed since. What is missing at the source has none.
 func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest.Digest) (signed, error) {
 	if e.o.RemoveSignatures {
 		return signed{}, nil
@@ -57,8 +58,8 @@ func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest
 	return readSignatures(ctx, e, l, images)
 }
 
-// unsigned returns those of the given manifests, all of them at the destination, that lack signatures there. A destination that
-// cannot tell is taken to lack them.
+// unsigned returns those of the given manifests, all of them at the destination, that lack
+// signatures there. A destination that cannot tell is taken to lack them.
 func unsigned(ctx context.Context, e *ends, l loaded, digests []digest.Digest) ([]digest.Digest, error) {
 	var carried []digest.Digest
 	for _, d := range digests {

@@ -16,14 +16,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A storer stores manifests, lists and signatures by their digests at a destination that is open, as the plan of a survey wants it. Its
-// methods may run concurrently, and must be called without a slot of the budget.
+// A storer stores manifests, lists and signatures by their digests at a destination that is open,
+// as the plan of a survey wants it. Its methods may run concurrently, and must be called without a
+// slot of the budget.
 type storer struct {
 	*ends
 	survey
 }
 
-// openStorer opens the destination, unless it is open, and makes sure that it stores what there is to carry.
+// openStorer opens the destination, unless it is open, and makes sure that it stores what there is
+// to carry.
 func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 	if err := e.openDestination(ctx); err != nil {
 		return nil, err
@@ -50,7 +52,8 @@ const (
 	writingList     = "writing list"
 )
 
-// manifest returns the manifest or list of the source with digest d, as it was read before or as it is read now.
+// manifest returns the manifest or list of the source with digest d, as it was read before or as it
+// is read now.
 func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 	return readManifest(ctx, s.ends, s.source, d)
 }
@@ -85,7 +88,8 @@ func (s *storer) putSignatures(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// store stores a manifest or list; one that is added to a list which is there by the tag that keeps it, so that it is never without.
+// store stores a manifest or list; one that is added to a list which is there by the tag that keeps
+// it, so that it is never without.
 func (s *storer) store(ctx context.Context, doc endpoint.Document) error {
 	return s.put(ctx, doc, func() error {
 		dst, ok := s.dst.(endpoint.ReferrerDestination)
@@ -97,7 +101,8 @@ func (s *storer) store(ctx context.Context, doc endpoint.Document) error {
 	})
 }
 
-// storeAgain stores a manifest that the destination says it does not have, if it can still be read: else the list will be refused again.
+// storeAgain stores a manifest that the destination says it does not have, if it can still be read:
+// else the list will be refused again.
 func (s *storer) storeAgain(ctx context.Context, d digest.Digest) error {
 	again, err := s.manifest(ctx, d)
 	if err != nil {
@@ -110,9 +115,10 @@ func (s *storer) storeAgain(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// put stores doc by calling put. If the destination refuses it because it lacks its subject, and the plan copies that, the subject is
-// put and doc is tried once more; if the plan does not, the error is a *SubjectError. Blobs that the destination said were there, and says
-// are not, are sent: see sendLost.
+// put stores doc by calling put. If the destination refuses it because it lacks its subject, and
+// the plan copies that, the subject is put and doc is tried once more; if the plan does not, the
+// error is a *SubjectError. Blobs that the destination said were there, and says are not, are sent:
+// see sendLost.
 func (s *storer) put(ctx context.Context, doc endpoint.Document, put func() error) error {
 	err := inflight.One(ctx, s.budget, func() error { return s.sendLost(ctx, doc, put) })
 	subject := attach.RefusedSubject(err, doc)
@@ -135,8 +141,8 @@ func (s *storer) put(ctx context.Context, doc endpoint.Document, put func() erro
 	return inflight.One(ctx, s.budget, put)
 }
 
-// sendLost stores doc by calling put, and what the registry lacks for it all the same: see endpoint.SendLost. It must be called with a slot
-// of the budget.
+// sendLost stores doc by calling put, and what the registry lacks for it all the same: see
+// endpoint.SendLost. It must be called with a slot of the budget.
 func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func() error) error {
 	dst, direct := s.dst.(*registry.Destination)
 	if !direct || manifest.IsListMediaType(doc.MediaType) {

@@ -13,13 +13,15 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A survey is what is known of both ends, and the plan that follows from it. It is a value, and so are its parts: what they refer to does
-// not change. A step that finds out more returns another one.
+// A survey is what is known of both ends, and the plan that follows from it. It is a value, and so
+// are its parts: what they refer to does not change. A step that finds out more returns another
+// one.
 type survey struct {
 	source loaded
 	there  compared
 	plan   *Plan // nil until there is one
-	// settled is set if everything that the plan names is at the destination already, but perhaps for what is attached.
+	// settled is set if everything that the plan names is at the destination already, but perhaps
+	// for what is attached.
 	settled bool
 }
 
@@ -28,7 +30,8 @@ type loaded struct {
 	top   endpoint.Document // what the source's reference names
 	tree  *plan.Tree        // everything that was read, as parsed
 	bytes int64             // of the manifests that were fetched
-	// misdeclared is set if the source declares a document that was read to be something else than it is.
+	// misdeclared is set if the source declares a document that was read to be something else than
+	// it is.
 	misdeclared bool
 	missing     map[digest.Digest]error // what the source definitely does not have, and how it said so
 
@@ -59,7 +62,8 @@ func (l loaded) isList(d digest.Digest) bool {
 	return ok && doc.IsList()
 }
 
-// image returns the manifest of an image as parsed, which may be one that l does not have. It is nil for Docker schema 1.
+// image returns the manifest of an image as parsed, which may be one that l does not have. It is
+// nil for Docker schema 1.
 func (l loaded) image(doc endpoint.Document) (*manifest.Image, error) {
 	if _, ok := l.tree.Document(doc.Digest); ok {
 		return l.tree.Image(doc.Digest)
@@ -97,7 +101,8 @@ func (l loaded) withSignatures(read signed) loaded {
 	return l
 }
 
-// notCarried returns those of signatures that do not all travel as what the digest tag of what they sign names.
+// notCarried returns those of signatures that do not all travel as what the digest tag of what they
+// sign names.
 func (l loaded) notCarried(signatures map[digest.Digest]endpoint.Signatures) map[digest.Digest]endpoint.Signatures {
 	if len(l.carried) == 0 {
 		return signatures
@@ -126,17 +131,21 @@ func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 // compared is what the destination has told.
 type compared struct {
 	asked bool // it is asked at all; without that, nothing is known
-	// top is what its reference named when the copy began; "" if nothing, or if it did not tell, which topKnown says.
+	// top is what its reference named when the copy began; "" if nothing, or if it did not tell,
+	// which topKnown says.
 	top      digest.Digest
 	topKnown bool
-	// present says of manifests whether they are there with everything that they name, stored whether they are, whatever they lack:
-	// that is so under CheckBlobs, and of the list that the reference is to name. What is in neither was not asked for, or untold.
+	// present says of manifests whether they are there with everything that they name, stored
+	// whether they are, whatever they lack: that is so under CheckBlobs, and of the list that the
+	// reference is to name. What is in neither was not asked for, or untold.
 	present, stored map[digest.Digest]bool
 	untold          map[digest.Digest]error // of what it did not tell whether it has it, and why
-	// support is what it says of sparse lists, nil until it was asked; supportErr is why that is not known, nil if it is.
+	// support is what it says of sparse lists, nil until it was asked; supportErr is why that is
+	// not known, nil if it is.
 	support    *SparseSupport
 	supportErr error
-	// sparse is as much of support as a plan may be made of: none, until everything was asked for that such a plan depends on.
+	// sparse is as much of support as a plan may be made of: none, until everything was asked for
+	// that such a plan depends on.
 	sparse SparseSupport
 }
 

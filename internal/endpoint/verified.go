@@ -8,9 +8,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Verified takes source over, the content of b, and returns a reader of the same that fails instead of handing out the last bytes of
-// what does not match the digest and size of b: nobody can mistake what was read before for the blob. The chunk that completes the
-// size is judged before it is handed out.
+// Verified takes source over, the content of b, and returns a reader of the same that fails instead
+// of handing out the last bytes of what does not match the digest and size of b: nobody can mistake
+// what was read before for the blob. The chunk that completes the size is judged before it is
+// handed out.
 //
 // read, if not nil, is told how many bytes each Read has got. Errors are as fail makes them.
 func Verified(source io.ReadCloser, b Blob, read func(n int), fail func(error) error) io.ReadCloser {
@@ -58,7 +59,8 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return 0, v.fail(err)
 }
 
-// expectEnd reads what follows the last byte that the manifest states: nothing, so that it returns io.EOF.
+// expectEnd reads what follows the last byte that the manifest states: nothing, so that it returns
+// io.EOF.
 func (v *verifier) expectEnd() error {
 	for range 100 { // as io.ErrNoProgress is for others
 		n, err := v.source.Read(v.one[:])

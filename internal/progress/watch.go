@@ -13,9 +13,10 @@ type BlobCount struct {
 	Bytes          int64 // read from the source
 }
 
-// Watch returns a channel for the events of upstream's copy, and stop, which is to be called when that has ended: it returns what was
-// counted. The events are followed (see Follow), and go on to caller, if that is not nil and ctx has not ended. Upstream waits for a
-// reader of its channel, whatever becomes of ctx.
+// Watch returns a channel for the events of upstream's copy, and stop, which is to be called when
+// that has ended: it returns what was counted. The events are followed (see Follow), and go on to
+// caller, if that is not nil and ctx has not ended. Upstream waits for a reader of its channel,
+// whatever becomes of ctx.
 func (c *Copy) Watch(
 	ctx context.Context, caller chan types.ProgressProperties,
 ) (events chan types.ProgressProperties, stop func() BlobCount) {

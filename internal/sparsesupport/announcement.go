@@ -9,7 +9,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
-// Support says whether a registry accepts sparse lists, as far as that is known. The zero value knows nothing.
+// Support says whether a registry accepts sparse lists, as far as that is known. The zero value
+// knows nothing.
 type Support struct {
 	Known bool
 	// Accepts is meaningful only if Known.
@@ -24,9 +25,9 @@ type Support struct {
 	Basis string
 }
 
-// Ask asks what dst announces about sparse lists. With an error, nothing is known. That a registry refused
-// some earlier says nothing: it may have been configured anew, and another repository or list is another
-// question.
+// Ask asks what dst announces about sparse lists. With an error, nothing is known. That a registry
+// refused some earlier says nothing: it may have been configured anew, and another repository or
+// list is another question.
 func Ask(ctx context.Context, dst *registry.Destination) (Support, error) {
 	said, err := dst.Announcement(ctx)
 	if err != nil {

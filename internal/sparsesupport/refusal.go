@@ -38,8 +38,8 @@ type child struct {
 	blob    bool // no manifest, by its media type
 }
 
-// Add says that the list has an entry for the child d, and whether that is absent on purpose or supposed to be there. mediaType is what
-// the entry states.
+// Add says that the list has an entry for the child d, and whether that is absent on purpose or
+// supposed to be there. mediaType is what the entry states.
 func (l *List) Add(d digest.Digest, mediaType string, leftOut bool) {
 	if l.children == nil {
 		l.children = map[digest.Digest]child{}
@@ -47,7 +47,8 @@ func (l *List) Add(d digest.Digest, mediaType string, leftOut bool) {
 	l.children[d] = child{leftOut, !isManifest(mediaType)}
 }
 
-// isManifest says whether an entry with this media type names a manifest or list. Entries of BuildKit caches name blobs.
+// isManifest says whether an entry with this media type names a manifest or list. Entries of
+// BuildKit caches name blobs.
 func isManifest(mediaType string) bool {
 	switch mediaType {
 	case "", imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
@@ -56,24 +57,29 @@ func isManifest(mediaType string) bool {
 	return manifest.IsListMediaType(mediaType)
 }
 
-// Codes by which registries refuse a list with absent children. They, and never a status alone or the words of a message, decide.
+// Codes by which registries refuse a list with absent children. They, and never a status alone or
+// the words of a message, decide.
 var (
-	// absentCodes say that something which the list names is not there. ReferencedImagesNotFound is that of ECR's own API.
+	// absentCodes say that something which the list names is not there. ReferencedImagesNotFound is
+	// that of ECR's own API.
 	absentCodes = []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "ReferencedImagesNotFound", "NOT_FOUND"}
-	// unclearCodes may say so, and do if a child is named: MANIFEST_INVALID (Quay, zot), MANIFEST_UNKNOWN (go-containerregistry).
+	// unclearCodes may say so, and do if a child is named: MANIFEST_INVALID (Quay, zot),
+	// MANIFEST_UNKNOWN (go-containerregistry).
 	unclearCodes = []string{"MANIFEST_INVALID", "MANIFEST_UNKNOWN"}
 )
 
-// Statuses are those of answers by which registries refuse a manifest or list because something that it names is not there: others are about
-// access, conflicts, sizes and the like, and a server error is about the server, whatever their codes.
+// Statuses are those of answers by which registries refuse a manifest or list because something
+// that it names is not there: others are about access, conflicts, sizes and the like, and a server
+// error is about the server, whatever their codes.
 var Statuses = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity}
 
-// Classify says what err, the answer to the PUT of l, is about. With Lost come the children that the answer names and that should be
-// there.
+// Classify says what err, the answer to the PUT of l, is about. With Lost come the children that
+// the answer names and that should be there.
 //
-// Every error of the answer must have one of the codes by which registries refuse such lists. Children are named by their digests, which
-// stand in the detail (distribution), in sentences there (Quay, olareg), or in the message (ECR, go-containerregistry). An error that names
-// no child, but something else by its digest, is not about children.
+// Every error of the answer must have one of the codes by which registries refuse such lists.
+// Children are named by their digests, which stand in the detail (distribution), in sentences there
+// (Quay, olareg), or in the message (ECR, go-containerregistry). An error that names no child, but
+// something else by its digest, is not about children.
 func Classify(err error, l List) (Refusal, []digest.Digest) {
 	var answer *endpoint.RegistryError
 	if !errors.As(err, &answer) || answer.TokenService || !slices.Contains(Statuses, answer.Status) || len(answer.Errors) == 0 {

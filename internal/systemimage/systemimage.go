@@ -1,4 +1,5 @@
-// Package systemimage chooses the instance of a list that suits a system, as go.podman.io/image/v5 chooses.
+// Package systemimage chooses the instance of a list that suits a system, as go.podman.io/image/v5
+// chooses.
 package systemimage
 
 import (
@@ -15,8 +16,8 @@ import (
 // zstdAnnotation marks an instance with zstd layers that has a twin without.
 const zstdAnnotation = "io.github.containers.compression.zstd"
 
-// Choose returns the instance of a list that suits the running system, or the choices in sys, as upstream
-// chooses.
+// Choose returns the instance of a list that suits the running system, or the choices in sys, as
+// upstream chooses.
 func Choose(
 	list manifest.List, sys *types.SystemContext, preferGzip types.OptionalBool,
 ) (digest.Digest, error) {

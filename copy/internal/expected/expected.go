@@ -1,4 +1,5 @@
-// Package expected says what is to be at a destination, by the plan of a copy to it: what copy.Verify looks for.
+// Package expected says what is to be at a destination, by the plan of a copy to it: what
+// copy.Verify looks for.
 package expected
 
 import (
@@ -38,7 +39,8 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 	return want
 }
 
-// unchangedLists are the distinct lists that are written as they are: the others have no signatures to carry.
+// unchangedLists are the distinct lists that are written as they are: the others have no signatures
+// to carry.
 func unchangedLists(top *plan.ListPlan) []digest.Digest {
 	var unchanged []digest.Digest
 	top.Walk(func(l *plan.ListPlan) {

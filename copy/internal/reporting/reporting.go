@@ -58,8 +58,8 @@ func (r *Collector) image(d digest.Digest, f func(*imageReport)) {
 	f(i)
 }
 
-// Copied notes that the image with digest d was copied, and how long that took; or, if there is set, that nothing was lacking
-// of it at the destination.
+// Copied notes that the image with digest d was copied, and how long that took; or, if there is
+// set, that nothing was lacking of it at the destination.
 func (r *Collector) Copied(d digest.Digest, elapsed time.Duration, there bool) {
 	r.image(d, func(i *imageReport) {
 		i.outcome, i.elapsed = report.Copied, elapsed
@@ -136,7 +136,8 @@ func (r *Collector) Planned(p *plan.Plan) {
 	r.plan = p
 }
 
-// Named notes that the destination's reference names d, which is what was planned, and whether it had to be written.
+// Named notes that the destination's reference names d, which is what was planned, and whether it
+// had to be written.
 func (r *Collector) Named(d digest.Digest, written bool) {
 	r.Update(func(rep *report.Report) {
 		rep.Written, rep.DestinationDigest = written, d
@@ -172,7 +173,8 @@ func (r *Collector) Finish(err error) *report.Report {
 	return &out
 }
 
-// attachedReports says what happened to the attachments of a plan, all of which are at the destination if done is set.
+// attachedReports says what happened to the attachments of a plan, all of which are at the
+// destination if done is set.
 func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
 	var all []report.AttachedReport
 	for _, a := range p.Attached {

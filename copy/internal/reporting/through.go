@@ -12,7 +12,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// Through notes what is known of a copy that followed p through upstream, and that the destination names copied because of it.
+// Through notes what is known of a copy that followed p through upstream, and that the destination
+// names copied because of it.
 func (r *Collector) Through(p *plan.Plan, copied []byte) error {
 	d, err := upstreammanifest.Digest(copied)
 	if err != nil {
@@ -46,7 +47,8 @@ func (r *Collector) Through(p *plan.Plan, copied []byte) error {
 	return nil
 }
 
-// writtenManifests is how many manifests upstream has written for a list that was l and is written now, the list included.
+// writtenManifests is how many manifests upstream has written for a list that was l and is written
+// now, the list included.
 func writtenManifests(l *plan.ListPlan, written []manifest.Instance) int {
 	left := map[digest.Digest]bool{}
 	for _, ip := range l.Instances {
@@ -61,7 +63,8 @@ func writtenManifests(l *plan.ListPlan, written []manifest.Instance) int {
 	return len(distinct) + 1
 }
 
-// orphans returns the attestations among written, the entries of a list that was l, that describe an entry of l which is not there any more.
+// orphans returns the attestations among written, the entries of a list that was l, that describe
+// an entry of l which is not there any more.
 func orphans(l *plan.ListPlan, written []manifest.Instance) []digest.Digest {
 	gone := map[digest.Digest]bool{}
 	for _, ip := range l.Instances {

@@ -11,13 +11,14 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// OpenedSource returns ref as a reference that opens what is open already: whoever opens it for reading gets what open returns.
-// Upstream's copy opens each end once, and closes what it opened.
+// OpenedSource returns ref as a reference that opens what is open already: whoever opens it for
+// reading gets what open returns. Upstream's copy opens each end once, and closes what it opened.
 func OpenedSource(ref types.ImageReference, open func() types.ImageSource) types.ImageReference {
 	return &openedRef{ImageReference: ref, src: open}
 }
 
-// OpenedDestination returns ref as a reference that opens dst, which is open already, when it is opened for writing.
+// OpenedDestination returns ref as a reference that opens dst, which is open already, when it is
+// opened for writing.
 func OpenedDestination(ref types.ImageReference, dst *Destination) types.ImageReference {
 	return &openedRef{ImageReference: ref, dst: dst}
 }
@@ -42,9 +43,10 @@ func (r *openedRef) NewImageDestination(context.Context, *types.SystemContext) (
 	return r.dst.HandOver(), nil
 }
 
-// AsItIs returns a registry as upstream reads it, but for what documents are: the registry declares some of them to be something
-// else, which upstream believes. Closing it does not close src. It hands out no signatures: those of formats that are upstream's own
-// would get lost. Nor does it fetch layers from elsewhere.
+// AsItIs returns a registry as upstream reads it, but for what documents are: the registry declares
+// some of them to be something else, which upstream believes. Closing it does not close src. It
+// hands out no signatures: those of formats that are upstream's own would get lost. Nor does it
+// fetch layers from elsewhere.
 func AsItIs(src endpoint.Source) types.ImageSource { return &asItIs{src} }
 
 type asItIs struct{ src endpoint.Source }
