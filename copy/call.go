@@ -13,6 +13,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/policy"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
@@ -21,7 +22,7 @@ type call struct {
 	copier  *Copier
 	o       Options
 	choices plan.Choices // those of o
-	policy  judge
+	policy  policy.Judge
 	alone   bool // nobody else uses the caller's terminal
 
 	srcRef, destRef  types.ImageReference
@@ -34,7 +35,7 @@ type call struct {
 }
 
 func newCall(
-	c *Copier, policy *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options,
+	c *Copier, context *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options,
 ) *call {
 	var o Options
 	if options != nil {
@@ -44,7 +45,7 @@ func newCall(
 		o.MaxParallelDownloads = c.options.MaxParallelDownloads
 	}
 	out := &call{
-		copier: c, o: o, choices: o.choices(), policy: judge{&c.policies, policy}, alone: true,
+		copier: c, o: o, choices: o.choices(), policy: policy.Judge{Turns: &c.policies, Context: context}, alone: true,
 		srcRef: srcRef, destRef: destRef, from: transportOf(srcRef), to: transportOf(destRef),
 		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
 		progress: progress.New(o.progress()), reporter: reporting.New(time.Now()),

@@ -15,21 +15,24 @@
 //
 // copy.go is the way through them. Each is a function from values to values, in a file of its own:
 //
-//   - open (open.go): the source is opened, and what its reference names is resolved, once; everything later is read by
-//     digest. The destination is opened when it is needed first.
-//   - load (load.go, signatures.go): the tree of lists is read, and the manifests and signatures of what is wanted.
-//   - compare (compare.go): the destination is asked what it has, and how it thinks of sparse lists. What it does not answer
-//     is unknown. Questions go out together with what load reads, where neither depends on the other.
+//   - open (open.go): the source is opened, and what its reference names is resolved, once;
+//     everything later is read by digest. The destination is opened when it is needed first.
+//   - load (load.go, signatures.go): the tree of lists is read, and the manifests and signatures of
+//     what is wanted.
+//   - compare (compare.go): the destination is asked what it has, and how it thinks of sparse
+//     lists. What it does not answer is unknown. Questions go out together with what load reads,
+//     where neither depends on the other.
 //   - plan (package copy/plan): decides, without I/O, what is copied and what the list becomes.
-//   - execute (execute.go, store.go): children and blobs are copied concurrently, each distinct one once.
-//   - write (write.go): nested lists from the leaves up, and what the reference names last. Until then the destination's
-//     reference names what it named before, and it still does after any failure.
+//   - execute (execute.go, store.go): children and blobs are copied concurrently, each distinct one
+//     once.
+//   - write (write.go): nested lists from the leaves up, and what the reference names last. Until
+//     then the destination's reference names what it named before, and it still does after any
+//     failure.
 //
 // What goes from step to step is a survey (survey.go): what is known of both ends, and the plan
 // that follows (planinput.go). It is a value: a step that finds out more returns another one. What
-// a copy is asked for, and what serves all steps, is a call (call.go), with the policy's verdicts
-// (policy.go) and the budget of what is in flight (budget.go). What is attached to what is copied
-// goes the same way (attached.go).
+// a copy is asked for, and what serves all steps, is a call (call.go), with the budget of what is
+// in flight (budget.go). What is attached to what is copied goes the same way (attached.go).
 //
 // What the engine does not do itself, such as changing the compression of layers, is handed over to
 // upstream's package (handover.go); upstream.go has the facts by which the plan decides that, and
@@ -50,8 +53,9 @@
 // manifest holds lists as values. internal/endpoint defines the two ends of a copy as interfaces,
 // internal/endpoint/registry speaks to registries directly, and internal/endpoint/transport uses
 // any transport of containers/image; copy/bundle is one of our own. internal/attach finds what is
-// attached, internal/sparsesupport knows what registries say of sparse lists, internal/progress
-// tells people how far copies have come, and copy/internal/reporting what they did.
+// attached, internal/sparsesupport knows what registries say of sparse lists, internal/policy asks
+// the signature policy, internal/progress tells people how far copies have come, and
+// copy/internal/reporting what they did.
 //
 // # Concurrency
 //

@@ -266,9 +266,14 @@ func judgeImages(ctx context.Context, e *ends, l loaded, digests []digest.Digest
 		image := endpoint.LazyUnparsed(e.src.Reference(),
 			func(ctx context.Context) (endpoint.Document, error) { return readManifest(ctx, e, l, d) },
 			func(ctx context.Context) (endpoint.Signatures, error) { return e.src.Signatures(ctx, d) })
-		if err := e.policy.allow(ctx, d, image); err != nil {
+		why, err := e.policy.Ask(ctx, image)
+		if why != nil {
+			err = &RejectedError{d, why}
+		}
+		if err != nil {
 			return l, err
 		}
+		logrus.Debugf("signature policy allows %s", d)
 		judged[d] = true
 	}
 	l.judged = merged(l.judged, judged)

@@ -1,0 +1,38 @@
+// Package policy asks signature policies, which evaluate one image at a time.
+package policy
+
+import (
+	"context"
+	"errors"
+
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/turns"
+)
+
+// A Judge asks a signature policy. Its method is safe for concurrent use, also where Judges of one
+// policy share their Turns.
+type Judge struct {
+	Turns *turns.Turns[*signature.PolicyContext]
+	// Context evaluates with its turn only. Nil allows nothing.
+	Context *signature.PolicyContext
+}
+
+// Ask returns why the policy does not allow image, nil if it does. The error is context.Cause: it
+// was not asked.
+func (j Judge) Ask(ctx context.Context, image types.UnparsedImage) (why, err error) {
+	if j.Context == nil {
+		return errors.New("no signature policy was given"), nil
+	}
+	done, err := j.Turns.Take(ctx, j.Context)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	allowed, why := j.Context.IsRunningImageAllowed(ctx, image)
+	if why == nil && !allowed {
+		why = errors.New("the signature policy does not allow it")
+	}
+	return why, nil
+}
