@@ -48,7 +48,7 @@ var (
 	_ endpoint.Scattered      = (*source)(nil)
 )
 
-func newSource(b *Bundle, named reference.Named, sys *types.SystemContext) (*source, error) {
+func newSource(ctx context.Context, b *Bundle, named reference.Named, sys *types.SystemContext) (*source, error) {
 	name := named.String()
 	image, ok := b.images[name]
 	if !ok {
@@ -73,7 +73,7 @@ func newSource(b *Bundle, named reference.Named, sys *types.SystemContext) (*sou
 			s.absent[d] = true
 		}
 	}
-	s.top, err = s.Manifest(context.Background(), image.Digest)
+	s.top, err = s.Manifest(ctx, image.Digest)
 	return s, err
 }
 
@@ -268,13 +268,13 @@ func (s *source) Unparsed(doc endpoint.Document) types.UnparsedImage {
 func (s *source) Changed() []digest.Digest { return s.image.Changed }
 
 // Referrers implements endpoint.ReferrerSource.
-func (s *source) Referrers(_ context.Context, d digest.Digest, _ string) ([]imgspecv1.Descriptor, error) {
+func (s *source) Referrers(ctx context.Context, d digest.Digest, _ string) ([]imgspecv1.Descriptor, error) {
 	var referrers []imgspecv1.Descriptor
 	for _, a := range s.attached[s.repository] {
 		if a.Subject != d || a.Tag != "" {
 			continue
 		}
-		doc, err := s.Manifest(context.Background(), a.Digest)
+		doc, err := s.Manifest(ctx, a.Digest)
 		if err != nil {
 			return nil, err
 		}

@@ -134,7 +134,7 @@ func (r *bundleReference) openSource(ctx context.Context, sys *types.SystemConte
 			return nil, err
 		}
 	}
-	src, err := newSource(b, r.named, sys)
+	src, err := newSource(ctx, b, r.named, sys)
 	switch {
 	case r.bundle != nil:
 	case err != nil:
