@@ -65,7 +65,7 @@ func (l *life) copy(tag string) (*copy.Report, error) {
 	return l.e.ImageWith(l.t.Context(), l.c, copytest.RegistryRef(l.t, l.dst, "app", tag), copytest.RegistryRef(l.t, l.src, "app", "v1"), o)
 }
 
-// copies copies to a tag, and wants the list to be kept or stripped.
+// copies makes a copy to a tag, and wants the list to be kept or stripped.
 func (l *life) copies(tag string, want copy.SparseManifestListAction) *copy.Report {
 	l.t.Helper()
 	r, err := l.copy(tag)
