@@ -61,7 +61,7 @@ const (
 	// helpers, and the refusal of a token.
 	CredentialsLast = time.Minute
 	// maxKnown is how much is remembered of each kind: tokens, credentials, refusals.
-	maxKnown = 1 << 12
+	maxKnown = 1 << 10
 )
 
 // Bounds on how often a request is sent again with another authorization.

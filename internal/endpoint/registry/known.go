@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"hash/maphash"
 	"maps"
 	"strings"
 	"sync"
@@ -20,7 +21,7 @@ import (
 type blobKnowledge struct {
 	now     func() time.Time // nil for time.Now
 	mu      sync.Mutex
-	there   map[place]time.Time      // when it was seen
+	there   map[mark]int64           // when it was seen there, in nanoseconds of Unix time
 	origins map[digest.Digest]origin // one repository that has the blob
 	moving  map[place]chan struct{}  // closed when the copy ends
 	misses  int                      // mounts from origins that the host did not make, since the last one that it made
@@ -30,7 +31,7 @@ const (
 	// maxKnownBlobs is how many blobs are remembered, and as many pairs of blob and repository.
 	maxKnownBlobs = 1 << 15
 	// maxKnown is how much is remembered of any other kind: tokens, credentials, refusals.
-	maxKnown = 1 << 12
+	maxKnown = 1 << 10
 	// maxMountMisses is after how many failures in a row blobs are not mounted from origins any more.
 	maxMountMisses = 4
 )
@@ -41,6 +42,18 @@ type place struct {
 	repository string
 	account    ocihttp.Account
 }
+
+// A mark stands for a place, in as few bytes as it takes: thousands are held. That two places have the same is as likely as that two
+// digests of 128 bits are equal; a registry that is thought to have a blob says of the manifest that it has not, and gets it.
+type mark struct{ place, again, repository uint64 }
+
+var markSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func (p place) mark() mark {
+	return mark{maphash.Comparable(markSeeds[0], p), maphash.Comparable(markSeeds[1], p), markOfRepository(p.repository)}
+}
+
+func markOfRepository(name string) uint64 { return maphash.String(markSeeds[0], name) }
 
 // origin is a repository that has a blob. Blobs are mounted only from repositories of the same account: the credentials of one are not for another.
 type origin struct {
@@ -107,8 +120,8 @@ func (k *blobKnowledge) onItsWay(d digest.Digest, to *repository) <-chan struct{
 
 // has says whether a blob is known to be at a place. k.mu is held.
 func (k *blobKnowledge) has(p place) bool {
-	seen, known := k.there[p]
-	return known && k.time().Sub(seen) < factsLast
+	seen, known := k.there[p.mark()]
+	return known && k.time().Sub(time.Unix(0, seen)) < factsLast
 }
 
 func (k *blobKnowledge) time() time.Time {
@@ -128,13 +141,13 @@ func (k *blobKnowledge) task(d digest.Digest, to *repository) place {
 
 func (k *blobKnowledge) remember(d digest.Digest, at *repository) {
 	if k.there == nil {
-		k.there, k.origins = map[place]time.Time{}, map[digest.Digest]origin{}
+		k.there, k.origins = map[mark]int64{}, map[digest.Digest]origin{}
 	}
-	d = digest.Digest(strings.Clone(string(d))) // it may be part of a document
 	bounded.MakeRoom(k.there, maxKnownBlobs)
-	k.there[place{d, at.name, at.account()}] = k.time()
+	k.there[place{d, at.name, at.account()}.mark()] = k.time().UnixNano()
 	if _, known := k.origins[d]; !known {
 		bounded.MakeRoom(k.origins, maxKnownBlobs)
+		d = digest.Digest(strings.Clone(string(d))) // it may be part of a document
 		k.origins[d] = origin{at.name, at.account()}
 	}
 }
@@ -166,5 +179,6 @@ func (k *blobKnowledge) mounted(d digest.Digest, ok bool) {
 func (k *blobKnowledge) forget(at *repository) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	maps.DeleteFunc(k.there, func(p place, _ time.Time) bool { return p.repository == at.name })
+	repository := markOfRepository(at.name)
+	maps.DeleteFunc(k.there, func(m mark, _ int64) bool { return m.repository == repository })
 }
