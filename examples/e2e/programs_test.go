@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -23,17 +24,29 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
-// build builds the programs, and returns the directory where they are.
+// build returns the directory where the programs are.
 func build(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "containers_image_openpgp", "-o", dir, "./mirror", "./sparse-registry", "./demo")
+	dir, err := built()
+	require.NoError(t, err)
+	return dir
+}
+
+// built builds the programs, once, into the home that TestMain has made.
+var built = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(os.Getenv("HOME"), "programs")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "build", "-tags", "containers_image_openpgp", "-o", dir, "./mirror", "./sparse-registry", "./demo")
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	return dir
-}
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, output)
+	}
+	return dir, nil
+})
 
 // A registryProcess is a sparse-registry of its own.
 type registryProcess struct {
