@@ -70,7 +70,7 @@ var ErrorChecks = map[string]func(error) bool{
 
 // Retryable decides like programs that try again: by the types along the way that Unwrap goes.
 func Retryable(err error) bool {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // these programs look at one after the other
 	case nil:
 		return false
 	case errcode.Error:
@@ -78,7 +78,7 @@ func Retryable(err error) bool {
 	case docker.UnexpectedHTTPStatusError:
 		return e.StatusCode >= http.StatusBadGateway && e.StatusCode <= http.StatusGatewayTimeout
 	case *url.Error:
-		return e.Err == io.EOF || Retryable(e.Err)
+		return e.Err == io.EOF || Retryable(e.Err) //nolint:errorlint // as these programs do
 	case *net.OpError:
 		return Retryable(e.Err)
 	case syscall.Errno:

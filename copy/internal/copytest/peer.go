@@ -63,8 +63,9 @@ func (p *Peer) Open() error {
 		return err
 	}
 	p.Addr = listener.Addr().String()
-	p.server = &http.Server{Handler: p.handler, ErrorLog: discardLog}
-	go p.server.Serve(listener)
+	server := &http.Server{Handler: p.handler, ErrorLog: discardLog}
+	p.server = server
+	go func() { _ = server.Serve(listener) }()
 	return nil
 }
 
