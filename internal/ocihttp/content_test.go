@@ -36,7 +36,7 @@ func TestContent(t *testing.T) {
 			r, err := open()
 			return onClose(io.NopCloser(r), func() { closed++ }), err
 		}
-		_, err := Stack(next, Content).RoundTrip(req) //nolint:bodyclose // there is none
+		_, err := Stack(next, Content).RoundTrip(req)
 		return err
 	}
 	text := func(text string) func() (io.Reader, error) {
@@ -84,7 +84,7 @@ func TestContent(t *testing.T) {
 		assert.Nil(t, req.Body)
 		return &http.Response{}, nil
 	})
-	_, err = Stack(nothing, Content).RoundTrip(req) //nolint:bodyclose // there is none
+	_, err = Stack(nothing, Content).RoundTrip(req)
 	require.NoError(t, err)
 }
 

@@ -45,11 +45,11 @@ func TestDescribe(t *testing.T) {
 		return Stack(bottom, Describe(func() bool { return false })).RoundTrip(req)
 	}
 
-	_, err = send(nil, broken) //nolint:bodyclose // there is none
+	_, err = send(nil, broken)
 	require.EqualError(t, err, "GET https://registry.example/v2/a: broken")
 	require.ErrorIs(t, err, broken)
 
-	_, err = send(nil, &url.Error{Op: "Get", URL: "https://cdn.example/b?secret", Err: broken}) //nolint:bodyclose // there is none
+	_, err = send(nil, &url.Error{Op: "Get", URL: "https://cdn.example/b?secret", Err: broken})
 	require.EqualError(t, err, "GET https://registry.example/v2/a: broken")
 	var inURL *url.Error
 	require.ErrorAs(t, err, &inURL)
@@ -59,7 +59,7 @@ func TestDescribe(t *testing.T) {
 	assert.True(t, described.Elsewhere)
 
 	ours := &ContentError{broken}
-	_, err = send(nil, ours) //nolint:bodyclose // there is none
+	_, err = send(nil, ours)
 	assert.Equal(t, ours, err)
 
 	resp, err := send(&http.Response{Request: req, Body: io.NopCloser(iotest.ErrReader(broken))}, nil)

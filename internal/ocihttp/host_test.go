@@ -57,7 +57,7 @@ func TestAlone(t *testing.T) {
 				})
 				stack := Stack(bottom, host.Alone(c.authenticated))
 				for range 3 {
-					go func() { _, _ = stack.RoundTrip(asking(t.Context(), host)) }() //nolint:bodyclose // there is none
+					go func() { _, _ = stack.RoundTrip(asking(t.Context(), host)) }()
 				}
 				synctest.Wait()
 				if c.alone {
@@ -66,7 +66,7 @@ func TestAlone(t *testing.T) {
 					ended, cancel := context.WithCancelCause(t.Context())
 					reason := errors.New("reason")
 					cancel(reason)
-					_, err := stack.RoundTrip(asking(ended, host)) //nolint:bodyclose // there is none
+					_, err := stack.RoundTrip(asking(ended, host))
 					require.ErrorIs(t, err, reason)
 					answered(host)
 					synctest.Wait()
@@ -95,7 +95,7 @@ func TestLearn(t *testing.T) {
 			Request: &http.Request{URL: u, Header: http.Header{"Authorization": {sent}}},
 		}
 		bottom := RoundTripFunc(func(*http.Request) (*http.Response, error) { return resp, nil })
-		_, err = Stack(bottom, h.Learn).RoundTrip(asking(t.Context(), h)) //nolint:bodyclose // there is none
+		_, err = Stack(bottom, h.Learn).RoundTrip(asking(t.Context(), h))
 		require.NoError(t, err)
 	}
 	wants := func() string {
@@ -182,10 +182,10 @@ func TestNoScheme(t *testing.T) {
 		return nil, errors.New(req.URL.Scheme + " is broken")
 	}), h.FindScheme)
 
-	_, err := stack.RoundTrip(asking(t.Context(), h)) //nolint:bodyclose // there is none
+	_, err := stack.RoundTrip(asking(t.Context(), h))
 	require.EqualError(t, err, "http is broken (and over TLS: https is broken)")
 	answers["http"] = http.StatusBadRequest
-	_, err = stack.RoundTrip(asking(t.Context(), h)) //nolint:bodyclose // there is none
+	_, err = stack.RoundTrip(asking(t.Context(), h))
 	require.EqualError(t, err, "https is broken", "it is said by servers that speak TLS")
 	assert.Empty(t, h.Scheme())
 
@@ -198,7 +198,7 @@ func TestNoScheme(t *testing.T) {
 
 	h.speaks("https")
 	asked = nil
-	_, err = stack.RoundTrip(asking(t.Context(), h)) //nolint:bodyclose // there is none
+	_, err = stack.RoundTrip(asking(t.Context(), h))
 	require.EqualError(t, err, "https is broken")
 	assert.Equal(t, []string{"https"}, asked)
 }

@@ -96,7 +96,7 @@ func TestLimit(t *testing.T) {
 	assert.Equal(t, 2, l.AtMost(10))
 	assert.Equal(t, 1, l.AtMost(1))
 	failure = errors.New("broken")
-	_, err := stack.RoundTrip(sending(t.Context(), "")) //nolint:bodyclose // there is none
+	_, err := stack.RoundTrip(sending(t.Context(), ""))
 	require.ErrorIs(t, err, failure)
 	assert.Zero(t, l.inFlight)
 	bounded := &Limiter{Most: 3}

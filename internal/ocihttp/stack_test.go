@@ -21,7 +21,7 @@ func TestStack(t *testing.T) {
 		}
 	}
 	bottom := RoundTripFunc(func(*http.Request) (*http.Response, error) { return &http.Response{}, nil })
-	_, err := Stack(bottom, named("first"), named("second")).RoundTrip(nil) //nolint:bodyclose // there is none
+	_, err := Stack(bottom, named("first"), named("second")).RoundTrip(nil)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"first", "second"}, passed)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -21,12 +22,14 @@ type slowly struct {
 	io.Reader
 	ctx   context.Context
 	while time.Duration
+	later time.Duration // from the second one on
 }
 
 func (s *slowly) Read(p []byte) (int, error) {
 	if err := pass(s.ctx, s.while); err != nil {
 		return 0, err
 	}
+	s.while = s.later
 	return s.Reader.Read(p)
 }
 
@@ -44,7 +47,8 @@ func pass(ctx context.Context, d time.Duration) error {
 type peer struct {
 	reads   time.Duration // between two Reads of the request's content
 	answers time.Duration
-	sends   time.Duration // for each Read of the answer's body
+	begins  time.Duration // before the first Read of the answer's body
+	sends   time.Duration // for each one
 }
 
 func (p peer) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -61,7 +65,7 @@ func (p peer) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := pass(ctx, p.answers); err != nil {
 		return nil, err
 	}
-	body := &slowly{io.LimitReader(strings.NewReader("text"), 4), ctx, p.sends}
+	body := &slowly{iotest.OneByteReader(strings.NewReader("text")), ctx, p.begins + p.sends, p.sends}
 	return &http.Response{Request: req, Body: io.NopCloser(body)}, nil
 }
 
@@ -81,7 +85,10 @@ func TestStall(t *testing.T) {
 		"no slow answer":             {peer: peer{answers: 2 * time.Hour}, slow: true, want: "BlobTimeout"},
 		"a body that stalls":         {peer: peer{sends: 2 * time.Minute}, want: "StallTimeout"},
 		"a slow body":                {peer: peer{sends: 50 * time.Second}},
-		"a slow first byte":          {peer: peer{sends: 2 * time.Minute}, slow: true, want: "StallTimeout"}, // in the second Read
+		"a slow first byte":          {peer: peer{begins: 50 * time.Second}, slow: true},
+		"a slower one":               {peer: peer{begins: 90 * time.Second}, want: "StallTimeout"},
+		"the same of a blob":         {peer: peer{begins: 20 * time.Minute}, slow: true},
+		"a slow second byte":         {peer: peer{sends: 2 * time.Minute}, slow: true, want: "StallTimeout"},
 		"our own side":               {send: "text", ours: 24 * time.Hour},
 		"content that is not read":   {peer: peer{reads: 2 * time.Minute}, send: "text", want: "StallTimeout"},
 		"content that is read":       {peer: peer{reads: 50 * time.Second}, send: "text"},
@@ -93,7 +100,7 @@ func TestStall(t *testing.T) {
 				req, err := http.NewRequestWithContext(WithCall(t.Context(), Call{Slow: c.slow}), http.MethodPut, "http://registry.example", nil)
 				require.NoError(t, err)
 				if c.send != "" {
-					req.Body = io.NopCloser(&slowly{strings.NewReader(c.send), t.Context(), c.ours})
+					req.Body = io.NopCloser(&slowly{strings.NewReader(c.send), t.Context(), c.ours, c.ours})
 					req.ContentLength = int64(len(c.send))
 				}
 				if c.long {
@@ -101,7 +108,7 @@ func TestStall(t *testing.T) {
 				}
 				resp, err := Stack(c.peer, Stall(limits)).RoundTrip(req)
 				if err == nil {
-					_, err = io.ReadAll(&slowly{resp.Body, t.Context(), c.ours})
+					_, err = io.ReadAll(&slowly{resp.Body, t.Context(), c.ours, c.ours})
 					require.NoError(t, resp.Body.Close())
 				}
 				if c.want == "" {
