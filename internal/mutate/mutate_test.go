@@ -27,7 +27,7 @@ func TestParseList(t *testing.T) {
 		"a\n":                 "survivors.txt: no reason for a",
 		"\tbecause\n":         "survivors.txt: a reason without a mutant: because",
 		"a\n\tb\na\n\tc\n":    "survivors.txt: a: listed twice",
-		"a\n\tb\nb\n\nc\n\td": "survivors.txt: no reason for b",
+		"a\n\tx\nb\n\nc\n\ty": "survivors.txt: no reason for b",
 	} {
 		_, err := parseList(list)
 		assert.EqualError(t, err, want)
@@ -36,15 +36,13 @@ func TestParseList(t *testing.T) {
 
 func TestJudge(t *testing.T) {
 	mutants := slices.Repeat([]mutant{{Status: "KILLED"}}, 97)
-	for _, m := range []mutant{
-		{Status: lived, where: "p/a.go", Type: "X", text: "listed"},
-		{Status: timedOut, where: "p/a.go", Type: "X", text: "a loop"},
-		{Status: timedOut, where: "p/a.go", Type: "X", text: "slow"},
-		{Status: notCovered, where: "p/a.go", Type: "X", text: "not run", Line: 7, Column: 9},
-		{Status: notViable, where: "p/a.go", Type: "X", text: "not Go"},
-	} {
-		mutants = append(mutants, m)
-	}
+	mutants = append(mutants,
+		mutant{Status: lived, where: "p/a.go", Type: "X", text: "listed"},
+		mutant{Status: timedOut, where: "p/a.go", Type: "X", text: "a loop"},
+		mutant{Status: timedOut, where: "p/a.go", Type: "X", text: "slow"},
+		mutant{Status: notCovered, where: "p/a.go", Type: "X", text: "not run", Line: 7, Column: 9},
+		mutant{Status: notViable, where: "p/a.go", Type: "X", text: "not Go"},
+	)
 	listed := map[string]reason{
 		"p/a.go X: listed": {text: "why"}, "p/a.go X: a loop": {text: "loops", loops: true}, "p/a.go X: slow": {text: "why"},
 		"p/b.go X: killed": {text: "why"}, "other/a.go X: elsewhere": {text: "why"},
