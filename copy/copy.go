@@ -10,17 +10,20 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
-// Image copies the image or list that srcRef names to destRef, and returns the manifest or list that the destination names then. It
-// is a drop-in for the function of the same name in go.podman.io/image/v5/copy.
+// Image copies the image or list that srcRef names to destRef, and returns the manifest or list
+// that the destination names then. It is a drop-in for the function of the same name in
+// go.podman.io/image/v5/copy.
 //
-// policyContext judges every image that is copied, by its manifest and signatures, before its config or any layer is read. It
-// must not be used concurrently elsewhere.
+// policyContext judges every image that is copied, by its manifest and signatures, before its
+// config or any layer is read. It must not be used concurrently elsewhere.
 //
-// Until the last request, the destination's reference names what it named before, and after an error it still does, unless
-// Report.Written says otherwise: closing the ends comes after it, and so does what is attached if the reference names a digest. What is
-// at the destination already is not copied again. When ctx ends, everything is closed, and the error wraps context.Cause.
+// Until the last request, the destination's reference names what it named before, and after an
+// error it still does, unless Report.Written says otherwise: closing the ends comes after it, and
+// so does what is attached if the reference names a digest. What is at the destination already is
+// not copied again. When ctx ends, everything is closed, and the error wraps context.Cause.
 //
-// Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError, *EmptyError, *CannotModifyError,
+// Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError,
+// *EmptyError, *CannotModifyError,
 // *SparseRefusedError, *WidenError, *SubjectError, *AttachmentError, *RejectedError, *LimitError, *TimeoutError, and *Error around whatever an end said; use errors.As.
 func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
 	c := newOneShot(CopierOptions{})
@@ -43,8 +46,8 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 	return carryOut(ctx, e, s)
 }
 
-// planCopy takes the steps up to the plan, each of which finds out more than the one before it. Nothing is written. The destination is
-// asked what it has if compare is set, and if it can tell.
+// planCopy takes the steps up to the plan, each of which finds out more than the one before it.
+// Nothing is written. The destination is asked what it has if compare is set, and if it can tell.
 func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 	s := survey{there: compared{asked: compare}}
 	err := e.o.validate()
@@ -100,9 +103,10 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	return doc.Bytes, nil
 }
 
-// copyNatively carries out the plan with this package's own engine, and returns the plan that the destination has accepted. What is attached
-// comes after what it is attached to, which the destination may refuse, and before the reference names that, so that nobody sees
-// an image without it.
+// copyNatively carries out the plan with this package's own engine, and returns the plan that the
+// destination has accepted. What is attached comes after what it is attached to, which the
+// destination may refuse, and before the reference names that, so that nobody sees an image without
+// it.
 func copyNatively(ctx context.Context, e *ends, s survey) (*Plan, error) {
 	attaches := len(s.plan.ToAttach()) > 0
 	if s.settled && !attaches {
@@ -140,7 +144,8 @@ func copyNatively(ctx context.Context, e *ends, s survey) (*Plan, error) {
 	return done.plan, nil
 }
 
-// Prepared is a copy that has been planned. Its source stays open until Close. It must not be used concurrently.
+// Prepared is a copy that has been planned. Its source stays open until Close. It must not be used
+// concurrently.
 type Prepared struct {
 	ends     *ends
 	survey   survey
@@ -149,8 +154,9 @@ type Prepared struct {
 	err      error // of Execute
 }
 
-// Prepare opens the source, reads what a plan depends on, and plans. Nothing is written, and the destination is not touched unless
-// Options.CompareDestination is set. The arguments and errors are those of Image. The caller must Close what is returned.
+// Prepare opens the source, reads what a plan depends on, and plans. Nothing is written, and the
+// destination is not touched unless Options.CompareDestination is set. The arguments and errors are
+// those of Image. The caller must Close what is returned.
 func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
 	c := newOneShot(CopierOptions{})
 	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, options)
@@ -172,11 +178,13 @@ func prepare(ctx context.Context, c *call) (*Prepared, error) {
 	return &Prepared{ends: e, survey: s}, nil
 }
 
-// Plan returns what Execute does. It does not change: what a registry decided under Auto is in the Report.
+// Plan returns what Execute does. It does not change: what a registry decided under Auto is in the
+// Report.
 func (p *Prepared) Plan() *Plan { return p.survey.plan }
 
-// Execute copies exactly what was planned, once. If the plan was made against the destination and that names something else by
-// now, it refuses with a *ChangedError. The report is there also when the copy fails; it is nil for a second call.
+// Execute copies exactly what was planned, once. If the plan was made against the destination and
+// that names something else by now, it refuses with a *ChangedError. The report is there also when
+// the copy fails; it is nil for a second call.
 func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	if p.executed {
 		return nil, errors.New("a prepared copy executes once")
