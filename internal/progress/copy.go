@@ -64,10 +64,7 @@ func (c *Copy) Release() { c.people.release() }
 // terminal, but not if other copies run besides: on what they share it writes lines, until End.
 func (c *Copy) HandOver(alone bool) io.Writer { return c.people.handOver(alone) }
 
-// Follow takes an event of upstream's copy, for the overview.
-func (c *Copy) Follow(e types.ProgressProperties) { c.upstream.follow(e) }
-
-// FollowInterval is the time that there should be between two events for Follow about one blob that was
+// FollowInterval is the time that there should be between two events for Watch about one blob that was
 // read further. It is 0 if nobody wants them.
 func (c *Copy) FollowInterval() time.Duration {
 	if c.overview == nil {

@@ -90,7 +90,7 @@ func TestOverviewFollows(t *testing.T) {
 		defer o.Close()
 		c := New(Options{Overview: o})
 		event := func(kind types.ProgressEvent, name string, size int64, update uint64) {
-			c.Follow(types.ProgressProperties{
+			c.upstream.follow(types.ProgressProperties{
 				Event: kind, Artifact: types.BlobInfo{Digest: digest.FromString(name), Size: size}, OffsetUpdate: update,
 			})
 		}
@@ -213,7 +213,7 @@ func TestOverviewElsewhere(t *testing.T) {
 	var none *Overview
 	none.ImageDone()
 	none.Print("nowhere")
-	New(Options{Overview: none}).Follow(types.ProgressProperties{Event: types.ProgressEventSkipped})
+	New(Options{Overview: none}).upstream.follow(types.ProgressProperties{Event: types.ProgressEventSkipped})
 	assert.Zero(t, none.Totals())
 	New(Options{Overview: none}).Line("nowhere")
 	none.Close()

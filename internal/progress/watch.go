@@ -14,7 +14,7 @@ type BlobCount struct {
 }
 
 // Watch returns a channel for the events of upstream's copy, and stop, which is to be called when
-// that has ended: it returns what was counted. The events are followed (see Follow), and go on to
+// that has ended: it returns what was counted. The events count for the overview, and go on to
 // caller, if that is not nil and ctx has not ended. Upstream waits for a reader of its channel,
 // whatever becomes of ctx.
 func (c *Copy) Watch(
@@ -26,7 +26,7 @@ func (c *Copy) Watch(
 		count := BlobCount{Copied: map[digest.Digest]bool{}, Reused: map[digest.Digest]bool{}}
 		for e := range events {
 			count.note(e)
-			c.Follow(e)
+			c.upstream.follow(e)
 			if caller != nil {
 				select {
 				case caller <- e:
