@@ -46,7 +46,8 @@ func (e *refusal) Unwrap() error { return e.RegistryError }
 func (e *refusal) HTTPStatus() int     { return e.Status }
 func (e *refusal) Wait() time.Duration { return e.RetryAfter }
 
-// As makes the refusal of a token service what upstream returns, if the credentials are to blame: a docker.ErrUnauthorizedForCredentials.
+// As makes the refusal of a token service what upstream returns, if the credentials are to blame: a
+// docker.ErrUnauthorizedForCredentials.
 func (e *refusal) As(target any) bool {
 	unauthorized, ok := target.(*docker.ErrUnauthorizedForCredentials)
 	if !ok || !e.TokenService || e.Status != http.StatusUnauthorized {

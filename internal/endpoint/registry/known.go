@@ -55,7 +55,8 @@ func (p place) mark() mark {
 
 func markOfRepository(name string) uint64 { return maphash.String(markSeeds[0], name) }
 
-// origin is a repository that has a blob. Blobs are mounted only from repositories of the same account: the credentials of one are not for another.
+// origin is a repository that has a blob. Blobs are mounted only from repositories of the same account:
+// the credentials of one are not for another.
 type origin struct {
 	repository string
 	account    ocihttp.Account

@@ -9,7 +9,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// stack makes the layers that requests of r pass, from the top. What is below belongs to the host, whose connections all share.
+// stack makes the layers that requests of r pass, from the top. What is below belongs to the host,
+// whose connections all share.
 func (r *repository) stack() {
 	h := r.host
 	r.authorization = &ocihttp.Authorization{
