@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// keepAhead is how long a connection that was opened ahead waits to be used. Servers wait longer for
-// a request.
+// keepAhead is how long a connection that was opened ahead waits to be used. Servers wait longer
+// for a request.
 const keepAhead = 10 * time.Second
 
 // An aheadDialer opens connections to one host before requests need them. They are plain TCP
@@ -58,8 +58,8 @@ func (d *aheadDialer) open(address string, n int) {
 	}
 }
 
-// DialContext returns a connection that was opened ahead, if there is one, and dials otherwise. It is
-// for http.Transport.
+// DialContext returns a connection that was opened ahead, if there is one, and dials otherwise. It
+// is for http.Transport.
 func (d *aheadDialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if c := d.take(address); c != nil {
 		select {
@@ -75,8 +75,8 @@ func (d *aheadDialer) DialContext(ctx context.Context, network, address string) 
 	return d.dial(ctx, network, address)
 }
 
-// take returns a connection that was or is being opened ahead, and counts one that has to be dialled
-// if there is none.
+// take returns a connection that was or is being opened ahead, and counts one that has to be
+// dialled if there is none.
 func (d *aheadDialer) take(address string) *aheadConn {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// An Authorization authorizes the requests of one end of a copy to one repository. Its fields do not
-// change after the first use; it may be used concurrently.
+// An Authorization authorizes the requests of one end of a copy to one repository. Its fields do
+// not change after the first use; it may be used concurrently.
 type Authorization struct {
 	Host        *Host   // whose challenges and tokens it shares
 	Logins      *Logins // what is known about credentials
@@ -26,7 +26,8 @@ type Authorization struct {
 	// Services is what token services are asked through, and Asked is called before each time.
 	Services http.RoundTripper
 	Asked    func()
-	// Refuse reads an answer that says no, of the registry or of a token service, and closes its body.
+	// Refuse reads an answer that says no, of the registry or of a token service, and closes its
+	// body.
 	Refuse func(resp *http.Response, tokenService bool) Refusal
 	// MostWait bounds for how long a token service is left alone that wants it.
 	MostWait time.Duration
@@ -57,8 +58,8 @@ func (e *TokenError) Error() string { return "getting a token: " + e.Err.Error()
 func (e *TokenError) Unwrap() error { return e.Err }
 
 const (
-	// CredentialsLast is how long what is known about credentials is believed: the answer of files and
-	// helpers, and the refusal of a token.
+	// CredentialsLast is how long what is known about credentials is believed: the answer of files
+	// and helpers, and the refusal of a token.
 	CredentialsLast = time.Minute
 	// maxKnown is how much is remembered of each kind: tokens, credentials, refusals.
 	maxKnown = 1 << 10
@@ -71,9 +72,9 @@ const (
 	maxUselessTokens  = 3  // of those, if the registry does not say that they have ended
 )
 
-// Authorize is the layer that authorizes requests to the host, as the host's challenges ask, and sends
-// them again when they were refused for lack of authorization (401) and there is another one to try.
-// An Authorization is one layer of one stack.
+// Authorize is the layer that authorizes requests to the host, as the host's challenges ask, and
+// sends them again when they were refused for lack of authorization (401) and there is another one
+// to try. An Authorization is one layer of one stack.
 //
 //   - Only requests to the host itself are authorized, and only its challenges count.
 //   - Tokens are for the Scopes of the request's Call, and for one more if the host says that it lacks.
@@ -82,8 +83,8 @@ const (
 //     sent again for RefusalLasts, but others are looked for. Its error is that of Refuse.
 //   - A host that refuses without a challenge is asked for one, once, at /v2/.
 //
-// If there is nothing to try, the answer 401 is returned as it is. If there is no token, the error is
-// a *TokenError.
+// If there is nothing to try, the answer 401 is returned as it is. If there is no token, the error
+// is a *TokenError.
 func (a *Authorization) Authorize(next http.RoundTripper) http.RoundTripper {
 	a.next = next
 	return RoundTripFunc(a.send)
@@ -171,8 +172,8 @@ func (u authorization) accepted(status int) {
 	}
 }
 
-// authorize sets the Authorization header of req as the host's challenges ask. Without a challenge that
-// it can answer it sets nothing. If it returns a turn, that must be ended.
+// authorize sets the Authorization header of req as the host's challenges ask. Without a challenge
+// that it can answer it sets nothing. If it returns a turn, that must be ended.
 func (a *Authorization) authorize(ctx context.Context, req *http.Request, scopes []string) (authorization, error) {
 	for _, c := range a.Host.currentChallenges() {
 		switch auth := a.Credentials.Get(); {
@@ -210,8 +211,8 @@ func (a *Authorization) login(auth types.DockerAuthConfig) *login {
 	return a.Logins.of(a.Host.Name, Account{Auth: auth, Token: a.Token}, a.Now)
 }
 
-// beginLogin waits until the credentials may be sent, and returns them. If they were refused, it looks
-// for others.
+// beginLogin waits until the credentials may be sent, and returns them. If they were refused, it
+// looks for others.
 func (a *Authorization) beginLogin(ctx context.Context) (*loginTurn, types.DockerAuthConfig, error) {
 	for {
 		auth := a.Credentials.Get()
@@ -236,8 +237,8 @@ func (a *Authorization) refused(used authorization, resp *http.Response) (no err
 	return refusal, a.Token == "" && a.Credentials.Renew(used.auth)
 }
 
-// answerChallenge reports whether a request that was refused with challenges should be sent again, and
-// for which scopes.
+// answerChallenge reports whether a request that was refused with challenges should be sent again,
+// and for which scopes.
 func (a *Authorization) answerChallenge(
 	ctx context.Context, challenges []Challenge, used authorization, scopes []string,
 ) ([]string, bool) {
@@ -270,8 +271,8 @@ func (a *Authorization) canAnswer(challenges []Challenge) bool {
 	})
 }
 
-// ping asks the host for its challenges, for registries that refuse real requests without any. It asks
-// once.
+// ping asks the host for its challenges, for registries that refuse real requests without any. It
+// asks once.
 func (a *Authorization) ping(ctx context.Context) []Challenge {
 	h := a.Host
 	h.pinging.Lock()
@@ -293,8 +294,8 @@ func (a *Authorization) ping(ctx context.Context) []Challenge {
 	return h.currentChallenges()
 }
 
-// Known reports whether the credentials are known to be good for the repository, and fails if they are
-// known not to be.
+// Known reports whether the credentials are known to be good for the repository, and fails if they
+// are known not to be.
 func (a *Authorization) Known() (good bool, err error) {
 	l := a.login(a.Credentials.Get())
 	if l == nil {
@@ -303,6 +304,6 @@ func (a *Authorization) Known() (good bool, err error) {
 	return l.state(a.Repository)
 }
 
-// Wanted reports whether the host wants an authorization that there is. It asks for challenges, once, if
-// none are known.
+// Wanted reports whether the host wants an authorization that there is. It asks for challenges,
+// once, if none are known.
 func (a *Authorization) Wanted(ctx context.Context) bool { return a.canAnswer(a.ping(ctx)) }

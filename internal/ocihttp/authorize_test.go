@@ -19,8 +19,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// A fakeRegistry is a registry and its token service, without a network: it accepts the Authorization
-// headers in good, and challenges others.
+// A fakeRegistry is a registry and its token service, without a network: it accepts the
+// Authorization headers in good, and challenges others.
 type fakeRegistry struct {
 	mu        sync.Mutex
 	good      map[string]bool

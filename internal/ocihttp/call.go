@@ -8,8 +8,8 @@ type Call struct {
 	// Slow is set where the answer may be long in coming: it brings a blob, or says that one is
 	// stored.
 	Slow bool
-	// Forced is set where the request must not wait for a slot of a Limiter, because it goes on with
-	// one that has begun.
+	// Forced is set where the request must not wait for a slot of a Limiter, because it goes on
+	// with one that has begun.
 	Forced bool
 	// Scopes are those that a token for the request must have.
 	Scopes []string
@@ -30,8 +30,9 @@ func CallOf(ctx context.Context) Call {
 
 type slotKey struct{}
 
-// HoldingSlot marks the context of work that a request of one end waits for: requests to the other end
-// that are part of it must not wait for a slot there, whose holder may be waiting for the first one's.
+// HoldingSlot marks the context of work that a request of one end waits for: requests to the other
+// end that are part of it must not wait for a slot there, whose holder may be waiting for the first
+// one's.
 func HoldingSlot(ctx context.Context) context.Context {
 	return context.WithValue(ctx, slotKey{}, true)
 }

@@ -13,9 +13,9 @@ type Challenge struct {
 	Params map[string]string // keys in lower case
 }
 
-// ParseChallenges reads the challenges of all WWW-Authenticate headers, several in one header too. Of a
-// malformed header it keeps what comes before the first error. A token68 in place of parameters is
-// dropped.
+// ParseChallenges reads the challenges of all WWW-Authenticate headers, several in one header too.
+// Of a malformed header it keeps what comes before the first error. A token68 in place of
+// parameters is dropped.
 func ParseChallenges(header http.Header) []Challenge {
 	var all []Challenge
 	for _, value := range header.Values("WWW-Authenticate") {
@@ -32,7 +32,8 @@ func parseChallengeHeader(s string) []Challenge {
 		if word == "" {
 			return found
 		}
-		// A word is the key of a parameter if "=" follows, and else the scheme of the next challenge.
+		// A word is the key of a parameter if "=" follows, and else the scheme of the next
+		// challenge.
 		if key, value, after, ok := cutParameter(word, rest); ok {
 			if len(found) == 0 {
 				return nil
@@ -64,7 +65,8 @@ func cutParameter(word, rest string) (key, value, after string, ok bool) {
 	return strings.ToLower(word), value, after, value != ""
 }
 
-// skipToken68 skips the end of a token68 that a token was the beginning of: padding or characters that tokens do not have.
+// skipToken68 skips the end of a token68 that a token was the beginning of: padding or characters
+// that tokens do not have.
 func skipToken68(s string) (string, bool) {
 	rest := strings.TrimLeft(s, "/=+-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 	return rest, len(rest) < len(s)
@@ -76,8 +78,8 @@ const (
 	InsufficientScope = "insufficient_scope"
 )
 
-// RefusedToken is what challenges say about a refused token: the error, "" if there is none, and the
-// scope that would do.
+// RefusedToken is what challenges say about a refused token: the error, "" if there is none, and
+// the scope that would do.
 func RefusedToken(challenges []Challenge) (fault, scope string) {
 	for _, c := range challenges {
 		if c.Scheme == "bearer" {

@@ -15,9 +15,9 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Describe is the layer that says what the errors below it are about: each is a *TransportError, those
-// of Read of an answer's body included, but for a *ContentError, which stays what it is. known reports
-// whether the host has answered anything before.
+// Describe is the layer that says what the errors below it are about: each is a *TransportError,
+// those of Read of an answer's body included, but for a *ContentError, which stays what it is.
+// known reports whether the host has answered anything before.
 //
 // Each request is logged before it is sent, for debugging.
 func Describe(known func() bool) Layer {
@@ -50,8 +50,8 @@ func (b *describedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A TransportError is a request without an answer, or with a broken one. It unwraps to what net/http
-// says: a *url.Error with a clean URL.
+// A TransportError is a request without an answer, or with a broken one. It unwraps to what
+// net/http says: a *url.Error with a clean URL.
 type TransportError struct {
 	Method, URL string // URL is clean
 	Err         error
@@ -69,9 +69,9 @@ func (e *TransportError) Error() string {
 
 func (e *TransportError) Unwrap() error { return e.Err }
 
-// NewTransportError describes err, the error of a request or of reading or writing its body. Context
-// errors keep their identity. known says whether the host has answered anything before: if so, an
-// unreachable host may come back.
+// NewTransportError describes err, the error of a request or of reading or writing its body.
+// Context errors keep their identity. known says whether the host has answered anything before: if
+// so, an unreachable host may come back.
 func NewTransportError(req *http.Request, err error, known bool) *TransportError {
 	clean := CleanURL(req.URL)
 	e := &TransportError{Method: req.Method, URL: clean, Err: err, Retriable: isTransient(err, known)}

@@ -18,6 +18,7 @@
 //   - Redirects follows redirects, and takes credentials to no other host.
 //   - Transport dials, opens connections ahead, and speaks HTTP/1.1 over them.
 //
-// A request comes with GetBody and without Body, and may come without a scheme. What a layer must know
-// of it beside that is a Call, in its context. A Host is what layers have learned about one registry.
+// A request comes with GetBody and without Body, and may come without a scheme. What a layer must
+// know of it beside that is a Call, in its context. A Host is what layers have learned about one
+// registry.
 package ocihttp

@@ -48,7 +48,8 @@ func (h *Host) Scheme() string {
 // Answered reports whether the host has answered once.
 func (h *Host) Answered() bool { return h.answered.Load() }
 
-// Owns reports whether u is at the host itself, where credentials may go and whose challenges count.
+// Owns reports whether u is at the host itself, where credentials may go and whose challenges
+// count.
 func (h *Host) Owns(u *url.URL) bool {
 	return SameOrigin(u, &url.URL{Scheme: h.Scheme(), Host: h.Name})
 }
@@ -80,9 +81,9 @@ func (h *Host) speaks(scheme string) {
 	}
 }
 
-// Alone is the layer that lets one request at a time go as long as the host has not answered: if its
-// scheme is not known, or if the request may have to be authorized, which authenticated reports. The
-// others then know how.
+// Alone is the layer that lets one request at a time go as long as the host has not answered: if
+// its scheme is not known, or if the request may have to be authorized, which authenticated
+// reports. The others then know how.
 func (h *Host) Alone(authenticated func() bool) Layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
@@ -125,9 +126,9 @@ func (h *Host) learn(resp *http.Response) {
 	}
 }
 
-// refusesTokenOtherwise reports whether a bearer token was refused with challenges that want something
-// else. Harbor asks for basic authentication whenever a request came with an Authorization header;
-// tokens are what it wants all the same.
+// refusesTokenOtherwise reports whether a bearer token was refused with challenges that want
+// something else. Harbor asks for basic authentication whenever a request came with an
+// Authorization header; tokens are what it wants all the same.
 func refusesTokenOtherwise(req *http.Request, challenges []Challenge) bool {
 	return strings.HasPrefix(req.Header.Get("Authorization"), "Bearer ") &&
 		!slices.ContainsFunc(challenges, func(c Challenge) bool { return c.Scheme == "bearer" })

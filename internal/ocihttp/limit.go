@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// A Limiter bounds the requests in flight at one host, once the host has asked for it: it halves the
-// bound when the host refuses for being busy (429, 503), and raises it by one for as many successes as
-// it allows requests. The zero value has no bound. It must not be copied.
+// A Limiter bounds the requests in flight at one host, once the host has asked for it: it halves
+// the bound when the host refuses for being busy (429, 503), and raises it by one for as many
+// successes as it allows requests. The zero value has no bound. It must not be copied.
 type Limiter struct {
 	Most int // whatever the host asks for, 0 for no bound; does not change after the first use
 
@@ -20,9 +20,9 @@ type Limiter struct {
 	waiting   []chan struct{}
 }
 
-// Limit is the layer that holds a request back until there is a slot, whose end is that of its context;
-// a request that must not wait, by its Call, takes one beyond the bound. The slot is free again when
-// the body of the answer is closed, or if there is none.
+// Limit is the layer that holds a request back until there is a slot, whose end is that of its
+// context; a request that must not wait, by its Call, takes one beyond the bound. The slot is free
+// again when the body of the answer is closed, or if there is none.
 func (l *Limiter) Limit(next http.RoundTripper) http.RoundTripper {
 	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
 		epoch, err := l.acquire(req.Context())
@@ -57,8 +57,8 @@ func (l *Limiter) AtMost(n int) int {
 	return n
 }
 
-// acquire waits for a slot, unless the Call of ctx forbids it. release must be called when it is not
-// needed any more, and before that busy, with the epoch, if the host says so.
+// acquire waits for a slot, unless the Call of ctx forbids it. release must be called when it is
+// not needed any more, and before that busy, with the epoch, if the host says so.
 func (l *Limiter) acquire(ctx context.Context) (epoch int, err error) {
 	l.mu.Lock()
 	if l.free() || CallOf(ctx).Forced {
@@ -88,8 +88,8 @@ func (l *Limiter) release() {
 	l.wake()
 }
 
-// busy notes that the host refused a request that was sent in the given epoch. Requests that were in
-// flight when the bound was lowered do not lower it again.
+// busy notes that the host refused a request that was sent in the given epoch. Requests that were
+// in flight when the bound was lowered do not lower it again.
 func (l *Limiter) busy(epoch int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

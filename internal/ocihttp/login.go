@@ -13,8 +13,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// RefusalLasts is how long a refused credential is not sent again. Directories lock accounts after a few wrong passwords within minutes or
-// hours; a directory that was out of order for a moment must not need a new process.
+// RefusalLasts is how long a refused credential is not sent again. Directories lock accounts after
+// a few wrong passwords within minutes or hours; a directory that was out of order for a moment
+// must not need a new process.
 const RefusalLasts = time.Hour
 
 // An Account is what requests are authorized by.
@@ -23,9 +24,9 @@ type Account struct {
 	Token string // that was given, in place of fetched ones
 }
 
-// Logins are what is known about the credentials at registries, whichever side of a copy they are for.
-// The zero value knows nothing; it may be used concurrently and must not be copied. What it holds is
-// bounded.
+// Logins are what is known about the credentials at registries, whichever side of a copy they are
+// for. The zero value knows nothing; it may be used concurrently and must not be copied. What it
+// holds is bounded.
 type Logins struct {
 	mu    sync.Mutex
 	known map[loginKey]*login // guarded by mu
@@ -64,8 +65,8 @@ func (l *Logins) of(registry string, a Account, now func() time.Time) *login {
 	return it
 }
 
-// A login is what is known about a credential at a registry. As long as nobody knows whether it is good, one request at a time is sent with
-// it; once it is refused, none is.
+// A login is what is known about a credential at a registry. As long as nobody knows whether it is
+// good, one request at a time is sent with it; once it is refused, none is.
 type login struct {
 	now   func() time.Time
 	first turns.Turn // of the request that finds out
@@ -83,11 +84,12 @@ type loginRefusal struct {
 	since time.Time
 }
 
-// maxPlaces is how many places in a row may refuse a credential that was accepted elsewhere: then it is not good any more.
+// maxPlaces is how many places in a row may refuse a credential that was accepted elsewhere: then
+// it is not good any more.
 const maxPlaces = 3
 
-// A loginTurn is the right to send a credential once. One of its methods must be called when the answer is there, or will not come; further calls
-// do nothing. A nil one is that of no credential.
+// A loginTurn is the right to send a credential once. One of its methods must be called when the
+// answer is there, or will not come; further calls do nothing. A nil one is that of no credential.
 type loginTurn struct {
 	login *login
 	place string
@@ -95,8 +97,8 @@ type loginTurn struct {
 	ended bool
 }
 
-// begin waits until the credential may be sent for place: a repository, or the scopes of a token. It fails with a *refusedBefore if that would
-// be of no use. l may be nil.
+// begin waits until the credential may be sent for place: a repository, or the scopes of a token.
+// It fails with a *refusedBefore if that would be of no use. l may be nil.
 func (l *login) begin(ctx context.Context, place string) (*loginTurn, error) {
 	if l == nil {
 		return nil, nil
@@ -124,7 +126,8 @@ func (l *login) begin(ctx context.Context, place string) (*loginTurn, error) {
 	return &loginTurn{login: l, place: place, done: done}, nil
 }
 
-// state reports whether the credential is known to be good, and fails if it is known not to be, or not for place.
+// state reports whether the credential is known to be good, and fails if it is known not to be, or
+// not for place.
 func (l *login) state(place string) (good bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,8 +144,8 @@ func (t *loginTurn) accept() {
 	t.end(func(l *login) { l.good, l.was, l.refused, l.places = true, true, loginRefusal{}, nil })
 }
 
-// refuse notes that the credential is refused. One that was accepted before may lack the place only, which it is not sent for again then; the next
-// request with it goes alone.
+// refuse notes that the credential is refused. One that was accepted before may lack the place
+// only, which it is not sent for again then; the next request with it goes alone.
 func (t *loginTurn) refuse(err error) {
 	t.end(func(l *login) {
 		no := loginRefusal{err, l.now()}
@@ -173,7 +176,8 @@ func (t *loginTurn) end(learn func(*login)) {
 	}
 }
 
-// settle ends the turn with what err, nil or the error of a request for a token, says about the credential.
+// settle ends the turn with what err, nil or the error of a request for a token, says about the
+// credential.
 func (t *loginTurn) settle(err error) {
 	no, answered := errors.AsType[Refusal](err)
 	switch {
@@ -186,7 +190,8 @@ func (t *loginTurn) settle(err error) {
 	}
 }
 
-// refusedBefore says that a credential was not sent because it was refused. It unwraps to that refusal.
+// refusedBefore says that a credential was not sent because it was refused. It unwraps to that
+// refusal.
 type refusedBefore struct{ err error }
 
 func (e *refusedBefore) Error() string {

@@ -20,8 +20,8 @@ func NewRate(bytesPerSecond int64) *rate.Limiter {
 }
 
 // Pace is the layer that lets the contents of requests and answers through at a rate: what was read
-// is counted, and waited for before the next Read. Waiting ends with the request's context, and with
-// Close. It must be above Stall, for which it is our own side that waits.
+// is counted, and waited for before the next Read. Waiting ends with the request's context, and
+// with Close. It must be above Stall, for which it is our own side that waits.
 func Pace(limit *rate.Limiter) Layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		if limit == nil {

@@ -12,8 +12,8 @@ const maxRedirects = 10
 //   - Only reading requests are followed to another host, and none is turned into a reading one:
 //     what cannot be followed is the answer.
 //
-// The Request of an answer is the last one that was sent. Errors are of type *url.Error, whose URL is
-// that of the last request, too.
+// The Request of an answer is the last one that was sent. Errors are of type *url.Error, whose URL
+// is that of the last request, too.
 func Redirects(next http.RoundTripper) http.RoundTripper {
 	client := &http.Client{Transport: next, CheckRedirect: checkRedirect}
 	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {

@@ -12,11 +12,11 @@ import (
 // FindScheme is the layer that gives a request whose URL has no scheme that of the host; a request
 // with a scheme passes as it is.
 //
-// A host whose scheme is not known may speak TLS or plain HTTP. TLS is preferred: what the host answers
-// over plain HTTP counts only if there is no TLS, and once a handshake was completed, plain HTTP is
-// never tried. Requests without content are tried over both at once, or a plain host would cost two
-// round trips more. If neither gives an answer, the error is that over plain HTTP, with the text of
-// the other one.
+// A host whose scheme is not known may speak TLS or plain HTTP. TLS is preferred: what the host
+// answers over plain HTTP counts only if there is no TLS, and once a handshake was completed, plain
+// HTTP is never tried. Requests without content are tried over both at once, or a plain host would
+// cost two round trips more. If neither gives an answer, the error is that over plain HTTP, with
+// the text of the other one.
 func (h *Host) FindScheme(next http.RoundTripper) http.RoundTripper {
 	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
 		switch scheme := h.Scheme(); {

@@ -10,8 +10,8 @@ import (
 // A Layer puts a round tripper around next, the one below.
 type Layer func(next http.RoundTripper) http.RoundTripper
 
-// Stack returns bottom with layers around it. The first one is the outermost: requests pass it first,
-// and answers last.
+// Stack returns bottom with layers around it. The first one is the outermost: requests pass it
+// first, and answers last.
 func Stack(bottom http.RoundTripper, layers ...Layer) http.RoundTripper {
 	for _, layer := range slices.Backward(layers) {
 		bottom = layer(bottom)

@@ -63,15 +63,15 @@ var (
 // again.
 const LongUpload = 16 << 20
 
-// Stall is the layer that ends requests that make no progress: with a *TimeoutError, from RoundTrip or
-// from Read of the answer's body.
+// Stall is the layer that ends requests that make no progress: with a *TimeoutError, from RoundTrip
+// or from Read of the answer's body.
 //
 // Time counts while the other side has to do something, and not while the request waits for ours: a
 // slow reader of a download is no stall, nor are contents that are long in coming. The answer to an
 // upload must come within the time for one after its last byte.
 //
-// If the request's context ends, errors are its context.Cause. The body of an answer must be closed,
-// which ends all that belongs to the request.
+// If the request's context ends, errors are its context.Cause. The body of an answer must be
+// closed, which ends all that belongs to the request.
 func Stall(limits Timeouts) Layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
@@ -117,8 +117,8 @@ func watchContent(req *http.Request, watch *watchdog, moving, late TimeoutError)
 	return req
 }
 
-// sentBody is the body of a request. While the transport reads from it, the other side is not expected
-// to do anything.
+// sentBody is the body of a request. While the transport reads from it, the other side is not
+// expected to do anything.
 type sentBody struct {
 	io.ReadCloser
 	watch  *watchdog

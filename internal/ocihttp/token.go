@@ -50,7 +50,8 @@ func (c *tokenCache) leave(realm string, err error, now time.Time, most time.Dur
 	c.busy[realm] = busy{err, now.Add(min(no.Wait(), most))}
 }
 
-// left returns what the token service at a URL said when it wanted to be left alone, nil if it may be asked.
+// left returns what the token service at a URL said when it wanted to be left alone, nil if it may
+// be asked.
 func (c *tokenCache) left(realm string, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +149,8 @@ func (a *Authorization) bearerTokenOf(ctx context.Context, c Challenge, scopes [
 	return e.token, nil
 }
 
-// dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless that happened already.
+// dropToken makes the next bearerToken fetch a new token instead of one that was refused, unless
+// that happened already.
 func (a *Authorization) dropToken(ctx context.Context, c Challenge, scopes []string, refused *token) {
 	e := a.Host.tokens.entry(tokenKeyOf(c, scopes, a.Credentials.Get()))
 	done, err := e.turn.Take(ctx)

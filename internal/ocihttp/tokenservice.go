@@ -29,8 +29,9 @@ const (
 	byPost = http.MethodPost // its OAuth2 form
 )
 
-// fetchToken asks the token service that c names: with an identity token by POST, and else by GET. Some services know only one of the two: the
-// other is tried if the first is not known there, and remembered.
+// fetchToken asks the token service that c names: with an identity token by POST, and else by GET.
+// Some services know only one of the two: the other is tried if the first is not known there, and
+// remembered.
 func (a *Authorization) fetchToken(ctx context.Context, c Challenge, scopes []string, auth types.DockerAuthConfig) (string, time.Duration, error) {
 	realm, err := url.Parse(c.Params["realm"])
 	if err != nil || realm.Host == "" || (realm.Scheme != "https" && realm.Scheme != "http") {

@@ -9,17 +9,17 @@ import (
 	"go.podman.io/image/v5/pkg/tlsclientconfig"
 )
 
-// maxIdleConnections is how many unused connections to a host are kept: more than a copy has requests
-// in flight.
+// maxIdleConnections is how many unused connections to a host are kept: more than a copy has
+// requests in flight.
 const maxIdleConnections = 256
 
 // A Transport makes connections to one registry, and to the hosts that it leads to, and sends
 // requests over them: the bottom of a stack. It may be used concurrently.
 //
-// It speaks HTTP/1.1 over as many connections as there are requests in flight. One HTTP/2 connection
-// would cap uploads at its window, 1 MiB with many servers, a round trip. Larger buffers than
-// net/http's own change neither time nor CPU time: that was measured with 16 blobs of 64 MiB at once,
-// with and without TLS.
+// It speaks HTTP/1.1 over as many connections as there are requests in flight. One HTTP/2
+// connection would cap uploads at its window, 1 MiB with many servers, a round trip. Larger buffers
+// than net/http's own change neither time nor CPU time: that was measured with 16 blobs of 64 MiB
+// at once, with and without TLS.
 type Transport struct {
 	http  *http.Transport
 	ahead *aheadDialer
@@ -52,10 +52,10 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.http.RoundTrip(req)
 }
 
-// OpenAhead opens connections to host in the background, so that at least n were opened so far. They
-// are not opened where requests go through a proxy, or where the port depends on the scheme and that
-// is "", which is unknown; as long as it is, there is one more, as TLS is tried over one in vain
-// unless there is TLS.
+// OpenAhead opens connections to host in the background, so that at least n were opened so far.
+// They are not opened where requests go through a proxy, or where the port depends on the scheme
+// and that is "", which is unknown; as long as it is, there is one more, as TLS is tried over one
+// in vain unless there is TLS.
 func (t *Transport) OpenAhead(host, scheme string, n int) {
 	if scheme == "" {
 		n++

@@ -34,8 +34,8 @@ func (t *Turn) TakeUnless(ctx context.Context, over <-chan struct{}) (done func(
 	}
 }
 
-// Turns are the turns for things that K names. The zero value works; it may be used concurrently and must not be copied. It holds nothing of
-// what nobody wants, however many things there were.
+// Turns are the turns for things that K names. The zero value works; it may be used concurrently
+// and must not be copied. It holds nothing of what nobody wants, however many things there were.
 type Turns[K comparable] struct {
 	mu     sync.Mutex
 	wanted map[K]*turn // guarded by mu
@@ -46,8 +46,8 @@ type turn struct {
 	users int // who have or want it; guarded by the mu of Turns
 }
 
-// Take waits until nobody else has the turn for key. done gives it back; it must be called once. When ctx ends first, Take fails with
-// context.Cause.
+// Take waits until nobody else has the turn for key. done gives it back; it must be called once.
+// When ctx ends first, Take fails with context.Cause.
 func (t *Turns[K]) Take(ctx context.Context, key K) (done func(), err error) {
 	it := t.want(key)
 	give, err := it.Take(ctx)

@@ -25,8 +25,9 @@ const capabilitiesPath = "/api/v1/registry/capabilities"
 // maxCapabilities is how much of the answer is read.
 const maxCapabilities = 64 << 10
 
-// factsLast is how long what a registry has said or shown about itself is believed, and for how long it is not asked again if it gave no
-// answer: it may be configured anew, or be another one after a restart.
+// factsLast is how long what a registry has said or shown about itself is believed, and for how
+// long it is not asked again if it gave no answer: it may be configured anew, or be another one
+// after a restart.
 const factsLast = 10 * time.Minute
 
 // A fact is something that a registry has shown about itself. The zero value was not seen.
@@ -39,8 +40,8 @@ func (f *fact) holds(now time.Time) bool {
 	return seen != nil && now.Sub(*seen) < factsLast
 }
 
-// facts are what repositories of a registry have shown about themselves, by name: others may be on other servers, or of another kind. The zero
-// value was not seen of any.
+// facts are what repositories of a registry have shown about themselves, by name: others may be on
+// other servers, or of another kind. The zero value was not seen of any.
 type facts struct {
 	mu   sync.Mutex
 	seen map[string]time.Time // guarded by mu
@@ -63,8 +64,8 @@ func (f *facts) holds(repository string, now time.Time) bool {
 	return known && now.Sub(seen) < factsLast
 }
 
-// Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/ or in its capabilities. The zero value
-// says nothing.
+// Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/
+// or in its capabilities. The zero value says nothing.
 type Announcement struct {
 	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
 	SparseManifests string
@@ -91,9 +92,10 @@ type announced struct {
 	since time.Time // zero if nobody asked
 }
 
-// Announcement is what the registry says about sparse lists: in headers, if one of its answers had them, else in the answer to one
-// request for its capabilities. What it said is believed for ten minutes, and so is an error, which means that nothing is known. An error that
-// is a refusal counts for the repository of d alone. It must be called after another request was answered.
+// Announcement is what the registry says about sparse lists: in headers, if one of its answers had
+// them, else in the answer to one request for its capabilities. What it said is believed for ten
+// minutes, and so is an error, which means that nothing is known. An error that is a refusal counts
+// for the repository of d alone. It must be called after another request was answered.
 func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 	a := &d.repo.host.announcements
 	done, err := a.asking.Take(ctx)
@@ -121,8 +123,8 @@ func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 	return what, err
 }
 
-// AskedForAnnouncement reports whether the registry was asked already what it announces, or has said so
-// unasked, through any end of the same Shared.
+// AskedForAnnouncement reports whether the registry was asked already what it announces, or has
+// said so unasked, through any end of the same Shared.
 func (d *Destination) AskedForAnnouncement() bool {
 	a := &d.repo.host.announcements
 	a.mu.Lock()

@@ -13,10 +13,12 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// enoughProgress is how much of a blob must arrive between two failures for the first one to be forgotten.
+// enoughProgress is how much of a blob must arrive between two failures for the first one to be
+// forgotten.
 const enoughProgress = 1 << 20
 
-// blobReader reads one blob. When the connection breaks it goes on with a new one, from where it stopped.
+// blobReader reads one blob. When the connection breaks it goes on with a new one, from where it
+// stopped.
 type blobReader struct {
 	ctx    context.Context
 	source *Source

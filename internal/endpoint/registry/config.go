@@ -43,7 +43,8 @@ type physical struct {
 	repo *repository
 }
 
-// pullSources are the repositories to read name from, in the order in which they are to be tried. The last one is name's own.
+// pullSources are the repositories to read name from, in the order in which they are to be tried.
+// The last one is name's own.
 func pullSources(name reference.Named, sys *types.SystemContext, sh *Shared, stats *counters) ([]physical, error) {
 	registry, err := sysregistriesv2.FindRegistry(sys, name.Name())
 	if err != nil {
@@ -79,7 +80,8 @@ func pullSources(name reference.Named, sys *types.SystemContext, sh *Shared, sta
 func pullRepository(s sysregistriesv2.PullSource, logical reference.Named, sys *types.SystemContext, sh *Shared,
 	stats *counters,
 ) (*repository, error) {
-	// Credentials that the caller gives directly are for the registry that the reference names, not for a mirror elsewhere.
+	// Credentials that the caller gives directly are for the registry that the reference names, not
+	// for a mirror elsewhere.
 	given := sys
 	if sys != nil && reference.Domain(s.Reference) != reference.Domain(logical) {
 		own := *sys
@@ -126,7 +128,8 @@ func ownRepository(
 	return repo, nil
 }
 
-// newRepository is the repository that name says, with the credentials that credentialSys leads to. sys has everything else.
+// newRepository is the repository that name says, with the credentials that credentialSys leads to.
+// sys has everything else.
 func newRepository(name reference.Named, credentialSys *types.SystemContext, insecure bool, r role, sys *types.SystemContext,
 	sh *Shared,
 ) (*repository, error) {
@@ -202,8 +205,8 @@ func findHost(domain string, insecure bool, r role, sys *types.SystemContext, sh
 	})
 }
 
-// certificatesIn tells a directory with certificates, "" for none, from others, and from itself after its
-// files were renewed.
+// certificatesIn tells a directory with certificates, "" for none, from others, and from itself
+// after its files were renewed.
 func certificatesIn(dir string) string {
 	if dir == "" {
 		return ""
@@ -218,8 +221,8 @@ func certificatesIn(dir string) string {
 	return known
 }
 
-// certDir is the directory with the certificates for a registry, "" if there is none: the first that exists in the search path
-// of containers-certs.d(5).
+// certDir is the directory with the certificates for a registry, "" if there is none: the first
+// that exists in the search path of containers-certs.d(5).
 func certDir(sys *types.SystemContext, domain string) (string, error) {
 	root := ""
 	if sys != nil {

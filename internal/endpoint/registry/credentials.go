@@ -29,7 +29,8 @@ import (
 
 // credentials are those for a repository.
 type credentials struct {
-	// ask looks them up, or returns what was found less than ocihttp.CredentialsLast ago. nil if the caller gave them.
+	// ask looks them up, or returns what was found less than ocihttp.CredentialsLast ago. nil if
+	// the caller gave them.
 	ask func() (types.DockerAuthConfig, error)
 	// looked says where they are looked for, "" if they were given.
 	looked func() string
@@ -48,7 +49,8 @@ func (c *credentials) Get() types.DockerAuthConfig {
 	return c.current
 }
 
-// Renew looks for other credentials than those that were refused, and reports whether there are any now.
+// Renew looks for other credentials than those that were refused, and reports whether there are any
+// now.
 func (c *credentials) Renew(refused types.DockerAuthConfig) bool {
 	if c == nil {
 		return false
@@ -148,8 +150,8 @@ type authFile struct {
 	legacy bool // the format of ~/.dockercfg
 }
 
-// authFiles are the files that credentials are looked for in, in their order, whether or not they exist: those of containers-auth.json(5),
-// unless registries.conf names other helpers only.
+// authFiles are the files that credentials are looked for in, in their order, whether or not they
+// exist: those of containers-auth.json(5), unless registries.conf names other helpers only.
 func authFiles(sys *types.SystemContext) []authFile {
 	helpers, err := sysregistriesv2.CredentialHelpers(sys)
 	if err == nil && !slices.Contains(helpers, sysregistriesv2.AuthenticationFileHelper) {
@@ -243,10 +245,12 @@ func whereCredentialsAre(sys *types.SystemContext, name reference.Named) string 
 	return text
 }
 
-// A credentialStore is the program that credsStore of Docker's config.json names: it holds the credentials of all registries.
+// A credentialStore is the program that credsStore of Docker's config.json names: it holds the
+// credentials of all registries.
 type credentialStore struct{ name, file string }
 
-// credentialStores are those of all files that may name one, in their order. containers/image does not look at them.
+// credentialStores are those of all files that may name one, in their order. containers/image does
+// not look at them.
 func credentialStores(sys *types.SystemContext) []credentialStore {
 	var all []credentialStore
 	for _, f := range authFiles(sys) {
@@ -272,8 +276,8 @@ func credentialStores(sys *types.SystemContext) []credentialStore {
 // hubServer is how Docker names Docker Hub to credential helpers.
 const hubServer = "https://index.docker.io/v1/"
 
-// fromStores asks the credential stores for the credentials for a registry. A store that does not work is not there: the registry may let
-// everybody in.
+// fromStores asks the credential stores for the credentials for a registry. A store that does not
+// work is not there: the registry may let everybody in.
 func (s *Shared) fromStores(registry string, sys *types.SystemContext) types.DockerAuthConfig {
 	if registry == dockerHub {
 		registry = hubServer
@@ -342,8 +346,9 @@ func askStore(store, server string) (types.DockerAuthConfig, error) {
 	return types.DockerAuthConfig{Username: got.Username, Password: got.Secret}, nil
 }
 
-// CheckCredentials fails if the registry refuses the credentials for d. It asks what d's reference names, unless it is known that they are good, or
-// there are none. It does not fail for anything else, nor where the registry does not ask for credentials.
+// CheckCredentials fails if the registry refuses the credentials for d. It asks what d's reference
+// names, unless it is known that they are good, or there are none. It does not fail for anything
+// else, nor where the registry does not ask for credentials.
 func (d *Destination) CheckCredentials(ctx context.Context) error {
 	authorization := d.repo.authorization
 	if d.repo.account() == (ocihttp.Account{}) {

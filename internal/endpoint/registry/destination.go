@@ -36,8 +36,9 @@ type Destination struct {
 
 var _ endpoint.Destination = (*Destination)(nil)
 
-// OpenDestination prepares writing to ref. It sends no request. sh is what it shares with other ends, nil for nothing.
-// An *Unsupported error says that the docker transport of containers/image has to be used.
+// OpenDestination prepares writing to ref. It sends no request. sh is what it shares with other
+// ends, nil for nothing. An *Unsupported error says that the docker transport of containers/image
+// has to be used.
 func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Destination, error) {
 	name, err := named(ref)
 	if err != nil {
@@ -62,8 +63,9 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	return d, nil
 }
 
-// MountFrom makes PutBlob ask the registry to take blobs from the repository of s, if that is one of the same registry and the
-// credentials are the same: those of d are not used for the repository of s otherwise.
+// MountFrom makes PutBlob ask the registry to take blobs from the repository of s, if that is one
+// of the same registry and the credentials are the same: those of d are not used for the repository
+// of s otherwise.
 func (d *Destination) MountFrom(s *Source) {
 	from, to := s.endpoints[s.current.Load()].repo, d.repo
 	if from.host.Name == to.host.Name && from.name != to.name && from.namespace == "" &&
@@ -72,12 +74,14 @@ func (d *Destination) MountFrom(s *Source) {
 	}
 }
 
-// MountEach makes PutBlob ask the registry to take a blob that it does not have in the repository from the one that locate returns, which
-// may be nil for none, if that is one of the same registry and the credentials are the same. It must be called before PutBlob. locate may
-// be called concurrently.
+// MountEach makes PutBlob ask the registry to take a blob that it does not have in the repository
+// from the one that locate returns, which may be nil for none, if that is one of the same registry
+// and the credentials are the same. It must be called before PutBlob. locate may be called
+// concurrently.
 func (d *Destination) MountEach(locate func(endpoint.Blob) reference.Named) { d.locate = locate }
 
-// elsewhere is a repository of the same registry that b can be mounted from, as MountEach says; "" for none.
+// elsewhere is a repository of the same registry that b can be mounted from, as MountEach says; ""
+// for none.
 func (d *Destination) elsewhere(b endpoint.Blob) string {
 	if d.locate == nil {
 		return ""
@@ -99,8 +103,8 @@ func (d *Destination) Reference() types.ImageReference { return d.ref }
 // Stats says what d did so far.
 func (d *Destination) Stats() Stats { return d.stats.snapshot() }
 
-// Expect says that d will be asked for n things at once soon: connections for them are opened in the
-// background.
+// Expect says that d will be asked for n things at once soon: connections for them are opened in
+// the background.
 func (d *Destination) Expect(n int) { d.repo.host.openAhead(n) }
 
 // Top implements endpoint.Destination.
@@ -206,8 +210,8 @@ func (d *Destination) PutSignatures(ctx context.Context, of digest.Digest, sigs 
 	return d.sigs.put(ctx, of, sigs)
 }
 
-// Signatures reads the signatures that the destination has for the manifest or list with digest of, which is there. They are
-// read once, also if others are written later.
+// Signatures reads the signatures that the destination has for the manifest or list with digest of,
+// which is there. They are read once, also if others are written later.
 func (d *Destination) Signatures(ctx context.Context, of digest.Digest) (endpoint.Signatures, error) {
 	reader, err := d.stored()
 	if err != nil {
@@ -216,7 +220,8 @@ func (d *Destination) Signatures(ctx context.Context, of digest.Digest) (endpoin
 	return reader.read(ctx, physical{ref: d.name, repo: d.repo}, of)
 }
 
-// checkOwnPlace fails if reading name through the docker transport may ask another place than writing it does.
+// checkOwnPlace fails if reading name through the docker transport may ask another place than
+// writing it does.
 func checkOwnPlace(name reference.Named, sys *types.SystemContext) error {
 	registry, err := sysregistriesv2.FindRegistry(sys, name.Name())
 	if err != nil || registry == nil {
@@ -278,7 +283,8 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 		size:   int64(len(doc.Bytes)),
 	})
 	if no, refused := errors.AsType[*refusal](err); refused && rt.failures > 0 && no.Status < 500 {
-		// An earlier attempt, whose answer was lost, may have done it: immutable tags are written once.
+		// An earlier attempt, whose answer was lost, may have done it: immutable tags are written
+		// once.
 		if there, known := d.digestAt(ctx, tagOrDigest); known == nil && there == doc.Digest {
 			return nil
 		}
@@ -295,7 +301,8 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 func checkStored(a answer, d digest.Digest) error {
 	stored := digest.Digest(a.header.Get("Docker-Content-Digest"))
 	if a.status == http.StatusOK && stored == "" && a.header.Get("Location") == "" {
-		// Some registries say no more when they have stored something. A web server, or one that fails, does.
+		// Some registries say no more when they have stored something. A web server, or one that
+		// fails, does.
 		if err := a.fromStore(); err != nil {
 			return err
 		}

@@ -17,10 +17,10 @@
 //   - Credentials come from where containers/image looks, and last from Docker's credsStore.
 //   - config.go finds out which repositories a reference means, and with which TLS and credentials.
 //
-// Nothing is asked that is not needed: there is no ping, the scheme and the authentication come from
-// the first real answer.
+// Nothing is asked that is not needed: there is no ping, the scheme and the authentication come
+// from the first real answer.
 //
-// The Repository of oras-go would refuse upload locations on other hosts, manifests whose answers lack
-// Content-Length or Content-Type, and keeps no more than 8 KiB of an error; and for a manifest with a
-// subject it writes a referrers tag of its own.
+// The Repository of oras-go would refuse upload locations on other hosts, manifests whose answers
+// lack Content-Length or Content-Type, and keeps no more than 8 KiB of an error; and for a manifest
+// with a subject it writes a referrers tag of its own.
 package registry

@@ -17,8 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// Unsupported is the error of OpenSource and OpenDestination for what this package cannot do and the docker transport of
-// containers/image can. No request was sent.
+// Unsupported is the error of OpenSource and OpenDestination for what this package cannot do and
+// the docker transport of containers/image can. No request was sent.
 type Unsupported struct {
 	What string // e.g. "additional-layer-store-auth-helper"
 }
@@ -78,8 +78,9 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	return &refusal{RegistryError: e, page: isPage(resp.Header)}
 }
 
-// challengeError is the error in a bearer challenge, nil if there is none; RFC 6750, section 3.1. It says more than the body, which is
-// UNAUTHORIZED in both cases: a valid token that does not suffice is DENIED, as it is to upstream.
+// challengeError is the error in a bearer challenge, nil if there is none; RFC 6750, section 3.1.
+// It says more than the body, which is UNAUTHORIZED in both cases: a valid token that does not
+// suffice is DENIED, as it is to upstream.
 func challengeError(resp *http.Response) *endpoint.RegistryErrorDetail {
 	var said errcode.ErrorCode
 	challenges := ocihttp.ParseChallenges(resp.Header)
@@ -94,8 +95,8 @@ func challengeError(resp *http.Response) *endpoint.RegistryErrorDetail {
 	return &endpoint.RegistryErrorDetail{Code: said.String(), Message: said.Message()}
 }
 
-// parseErrorBody reads a body in the form of the OCI distribution specification v1.1, section "Error Codes". Of any other body
-// it returns the beginning.
+// parseErrorBody reads a body in the form of the OCI distribution specification v1.1, section
+// "Error Codes". Of any other body it returns the beginning.
 func parseErrorBody(body []byte) ([]endpoint.RegistryErrorDetail, string) {
 	var parsed struct {
 		Errors []struct {
@@ -126,8 +127,8 @@ func beginning(body []byte) string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(body[:n]), "\uFFFD"))
 }
 
-// answered returns the answer of the registry itself that err is about, nil if there is none: a token service's says nothing about
-// what the request was for.
+// answered returns the answer of the registry itself that err is about, nil if there is none: a
+// token service's says nothing about what the request was for.
 func answered(err error) *endpoint.RegistryError {
 	var e *endpoint.RegistryError
 	if !errors.As(err, &e) || e.TokenService {
@@ -142,7 +143,8 @@ func says404(err error) bool {
 	return e != nil && endpoint.SaysNotFound(e, true)
 }
 
-// saysNotFound reports whether err is a definite answer of r that the object of a GET or HEAD is not there: see endpoint.ErrNotFound.
+// saysNotFound reports whether err is a definite answer of r that the object of a GET or HEAD is
+// not there: see endpoint.ErrNotFound.
 func (r *repository) saysNotFound(err error) bool {
 	no, ok := errors.AsType[*refusal](err)
 	if !ok {
@@ -163,7 +165,8 @@ func (r *repository) wrapNotFound(err error) error {
 	return err
 }
 
-// notFound is endpoint.ErrNotFound, with its reason. It unwraps to that alone: programs follow Unwrap.
+// notFound is endpoint.ErrNotFound, with its reason. It unwraps to that alone: programs follow
+// Unwrap.
 type notFound struct{ err error }
 
 func (e *notFound) Error() string        { return endpoint.ErrNotFound.Error() + ": " + e.err.Error() }
@@ -179,8 +182,8 @@ type credentialError struct {
 func (e *credentialError) Error() string { return e.err.Error() + "; " + e.looked }
 func (e *credentialError) Unwrap() error { return e.err }
 
-// explained adds to an error that may be about credentials where they were looked for: to a refusal for lack of authorization, and to one of
-// a request without credentials.
+// explained adds to an error that may be about credentials where they were looked for: to a refusal
+// for lack of authorization, and to one of a request without credentials.
 func (r *repository) explained(err error) error {
 	refused, ok := errors.AsType[*endpoint.RegistryError](err)
 	if !ok || r.creds == nil {

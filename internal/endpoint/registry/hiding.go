@@ -13,8 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// hiding is whether a repository answers 403 for tags that are not there, as Artifactory does. The zero value does not know. Whoever has
-// the turn owns the other fields.
+// hiding is whether a repository answers 403 for tags that are not there, as Artifactory does. The
+// zero value does not know. Whoever has the turn owns the other fields.
 type hiding struct {
 	turn         turns.Turn
 	asked, hides bool
@@ -29,11 +29,13 @@ func (e *notTold) Error() string {
 func (e *notTold) Unwrap() error        { return e.err }
 func (e *notTold) Is(target error) bool { return target == endpoint.ErrUnknown }
 
-// digestTag is what the URLs of digest tags end with: cosign's, and those of the referrers tag schema.
+// digestTag is what the URLs of digest tags end with: cosign's, and those of the referrers tag
+// schema.
 var digestTag = regexp.MustCompile(`/manifests/sha(256|384|512)-[0-9a-f]{8,}(\.[A-Za-z0-9.]+)?$`)
 
-// unlessHidden makes err, the failure to read a digest tag of a source, endpoint.ErrUnknown if it is a 403 that means nothing: r says that
-// of any tag that is not there. It asks r once, for a tag that certainly does not exist. Other errors stay what they are.
+// unlessHidden makes err, the failure to read a digest tag of a source, endpoint.ErrUnknown if it
+// is a 403 that means nothing: r says that of any tag that is not there. It asks r once, for a tag
+// that certainly does not exist. Other errors stay what they are.
 func (r *repository) unlessHidden(ctx context.Context, err error) error {
 	if e := answered(err); e == nil || e.Status != http.StatusForbidden || !digestTag.MatchString(e.URL) {
 		return err

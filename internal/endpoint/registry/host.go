@@ -23,7 +23,8 @@ func (h *host) notice(resp *http.Response) {
 	}
 }
 
-// maxWarnings is how many different warnings of a host are logged: some have the time, or a number, in them.
+// maxWarnings is how many different warnings of a host are logged: some have the time, or a number,
+// in them.
 const maxWarnings = 100
 
 // firstWarning reports whether a warning is to be logged.
@@ -40,7 +41,8 @@ func (h *host) firstWarning(text string) bool {
 	return true
 }
 
-// logWarnings logs the warnings of a registry, each once. OCI distribution specification v1.1, section "Warnings".
+// logWarnings logs the warnings of a registry, each once. OCI distribution specification v1.1,
+// section "Warnings".
 func (h *host) logWarnings(resp *http.Response) {
 	for _, value := range resp.Header.Values("Warning") {
 		text, ok := strings.CutPrefix(value, `299 - "`)

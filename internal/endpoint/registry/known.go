@@ -14,10 +14,11 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// blobKnowledge is what is known about the blobs at one host, from copies that wrote there: where they are, and which are on their
-// way. It lets copies skip blobs, mount them from other repositories, and wait for one another instead of sending the same content
-// twice. The zero value knows nothing. What it holds is bounded, and what is there is believed for a while only, as registries collect what
-// nothing names: what it forgets is asked again.
+// blobKnowledge is what is known about the blobs at one host, from copies that wrote there: where
+// they are, and which are on their way. It lets copies skip blobs, mount them from other
+// repositories, and wait for one another instead of sending the same content twice. The zero value
+// knows nothing. What it holds is bounded, and what is there is believed for a while only, as
+// registries collect what nothing names: what it forgets is asked again.
 type blobKnowledge struct {
 	now     func() time.Time // nil for time.Now
 	mu      sync.Mutex
@@ -32,19 +33,22 @@ const (
 	maxKnownBlobs = 1 << 15
 	// maxKnown is how much is remembered of any other kind: tokens, credentials, refusals.
 	maxKnown = 1 << 10
-	// maxMountMisses is after how many failures in a row blobs are not mounted from origins any more.
+	// maxMountMisses is after how many failures in a row blobs are not mounted from origins any
+	// more.
 	maxMountMisses = 4
 )
 
-// A place is a blob in a repository, or, without a repository, in any one that the account can mount it from.
+// A place is a blob in a repository, or, without a repository, in any one that the account can
+// mount it from.
 type place struct {
 	blob       digest.Digest
 	repository string
 	account    ocihttp.Account
 }
 
-// A mark stands for a place, in as few bytes as it takes: thousands are held. That two places have the same is as likely as that two
-// digests of 128 bits are equal; a registry that is thought to have a blob says of the manifest that it has not, and gets it.
+// A mark stands for a place, in as few bytes as it takes: thousands are held. That two places have
+// the same is as likely as that two digests of 128 bits are equal; a registry that is thought to
+// have a blob says of the manifest that it has not, and gets it.
 type mark struct{ place, again, repository uint64 }
 
 var markSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
@@ -55,8 +59,8 @@ func (p place) mark() mark {
 
 func markOfRepository(name string) uint64 { return maphash.String(markSeeds[0], name) }
 
-// origin is a repository that has a blob. Blobs are mounted only from repositories of the same account:
-// the credentials of one are not for another.
+// origin is a repository that has a blob. Blobs are mounted only from repositories of the same
+// account: the credentials of one are not for another.
 type origin struct {
 	repository string
 	account    ocihttp.Account
@@ -66,8 +70,9 @@ func (r *repository) account() ocihttp.Account {
 	return ocihttp.Account{Auth: r.creds.Get(), Token: r.registryToken}
 }
 
-// begin returns there if blob d is known to be at a repository. Otherwise the caller copies it, and calls end. If another copy is
-// bringing it to the repository, or to one that it can be mounted from, begin waits for the end of that one.
+// begin returns there if blob d is known to be at a repository. Otherwise the caller copies it, and
+// calls end. If another copy is bringing it to the repository, or to one that it can be mounted
+// from, begin waits for the end of that one.
 func (k *blobKnowledge) begin(ctx context.Context, d digest.Digest, to *repository) (there bool, end func(stored bool), err error) {
 	for {
 		there, end, wait := k.claim(d, to)
@@ -109,7 +114,8 @@ func (k *blobKnowledge) claim(d digest.Digest, to *repository) (there bool, end 
 	}, nil
 }
 
-// onItsWay is closed when another copy has ended that begin would wait for, and nil if there is none. k.mu is not held.
+// onItsWay is closed when another copy has ended that begin would wait for, and nil if there is
+// none. k.mu is not held.
 func (k *blobKnowledge) onItsWay(d digest.Digest, to *repository) <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -132,7 +138,8 @@ func (k *blobKnowledge) time() time.Time {
 	return time.Now()
 }
 
-// task is what only one copy does at a time: bringing the blob to the host, or, if it is there, to the repository.
+// task is what only one copy does at a time: bringing the blob to the host, or, if it is there, to
+// the repository.
 func (k *blobKnowledge) task(d digest.Digest, to *repository) place {
 	if _, known := k.origins[d]; known || k.misses >= maxMountMisses {
 		return place{d, to.name, to.account()}
@@ -176,7 +183,8 @@ func (k *blobKnowledge) mounted(d digest.Digest, ok bool) {
 	delete(k.origins, d)
 }
 
-// forget forgets what is at a repository, whose registry may have lost something. It stays an origin: a mount that fails says more.
+// forget forgets what is at a repository, whose registry may have lost something. It stays an
+// origin: a mount that fails says more.
 func (k *blobKnowledge) forget(at *repository) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -10,8 +10,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// linkedPage is where the answer says that the next page is, nil if there is none. Proxies that end TLS make registries name themselves
-// by the wrong scheme or port: a page of the same host name is asked for where this one was.
+// linkedPage is where the answer says that the next page is, nil if there is none. Proxies that end
+// TLS make registries name themselves by the wrong scheme or port: a page of the same host name is
+// asked for where this one was.
 func (r *repository) linkedPage(resp *http.Response) (*url.URL, error) {
 	target := nextLink(resp.Header)
 	if target == "" {
@@ -35,11 +36,13 @@ func (r *repository) linkedPage(resp *http.Response) (*url.URL, error) {
 	return next, nil
 }
 
-// nextLink returns the target of the first link to a next page in the Link headers of an answer, as it stands there: a URL, a path, or
-// something relative to the page. It returns "" if there is none.
+// nextLink returns the target of the first link to a next page in the Link headers of an answer, as
+// it stands there: a URL, a path, or something relative to the page. It returns "" if there is
+// none.
 //
-// RFC 8288, section 3, is read generously: a relation type with or without quotes, in any case, one of several in a value, of several
-// links in a header, in one of several headers; and a target without angle brackets. Only the first rel of a link counts.
+// RFC 8288, section 3, is read generously: a relation type with or without quotes, in any case, one
+// of several in a value, of several links in a header, in one of several headers; and a target
+// without angle brackets. Only the first rel of a link counts.
 func nextLink(header http.Header) string {
 	for _, value := range header.Values("Link") {
 		for s := httpfield.SkipSeparators(value); s != ""; {
@@ -67,7 +70,8 @@ func cutLinkTarget(s string) (target, rest string) {
 	return strings.TrimSpace(s[:end]), s[end:]
 }
 
-// cutLinkParameters reads the parameters of a link, up to the next link, and reports whether they say that it is to the next page.
+// cutLinkParameters reads the parameters of a link, up to the next link, and reports whether they
+// say that it is to the next page.
 func cutLinkParameters(s string) (next bool, rest string) {
 	related := false // a rel was there
 	for {
@@ -90,7 +94,8 @@ func cutLinkParameters(s string) (next bool, rest string) {
 	}
 }
 
-// cutLinkValue reads the value of a parameter, in quotes or without. What follows closing quotes up to the next separator is dropped.
+// cutLinkValue reads the value of a parameter, in quotes or without. What follows closing quotes up
+// to the next separator is dropped.
 func cutLinkValue(s string) (value, rest string) {
 	quoted := false
 	if inside, ok := strings.CutPrefix(s, `"`); ok {

@@ -16,20 +16,22 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// maxOverlapped is the size up to which a blob's content is asked for before it is certain that it is needed. If it is not, no
-// more of it travels than fits into the buffers of one connection.
+// maxOverlapped is the size up to which a blob's content is asked for before it is certain that it
+// is needed. If it is not, no more of it travels than fits into the buffers of one connection.
 const maxOverlapped = 16 << 20
 
 // PutBlob implements endpoint.Destination.
 //
-// It asks the registry to mount the blob from the repository itself, or from that of MountFrom, which answers whether it is
-// there and, if not, starts the upload. Large blobs, and registries that were seen to ignore mounts, get an existence check first.
+// It asks the registry to mount the blob from the repository itself, or from that of MountFrom,
+// which answers whether it is there and, if not, starts the upload. Large blobs, and registries
+// that were seen to ignore mounts, get an existence check first.
 func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
 	return d.putBlob(ctx, b, open, &sending{})
 }
 
-// SendBlob is PutBlob for a blob that the registry says is there, and then that it is not, when it is to store a manifest: nothing is asked. It is
-// not sent if another end with the same Shared has done so since a manifest was refused.
+// SendBlob is PutBlob for a blob that the registry says is there, and then that it is not, when it
+// is to store a manifest: nothing is asked. It is not sent if another end with the same Shared has
+// done so since a manifest was refused.
 func (d *Destination) SendBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) error {
 	_, err := d.putBlob(ctx, b, open, &sending{plain: true})
 	return err
@@ -65,8 +67,9 @@ func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoin
 	return result, nil
 }
 
-// OnItsWay returns a channel that is closed when another end with the same Shared is done with storing b where d will not have to send
-// it again, and nil if there is none: PutBlob will not wait.
+// OnItsWay returns a channel that is closed when another end with the same Shared is done with
+// storing b where d will not have to send it again, and nil if there is none: PutBlob will not
+// wait.
 func (d *Destination) OnItsWay(b endpoint.Blob) <-chan struct{} {
 	return d.repo.host.blobs.onItsWay(b.Digest, d.repo)
 }
@@ -102,8 +105,8 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 	return false, s.unless(d.upload(ctx, b, at, content, s))
 }
 
-// unless makes err one after which b is sent again if it says that what arrived is not the blob, for the first time: our end verifies what it
-// sends, so it was damaged on its way.
+// unless makes err one after which b is sent again if it says that what arrived is not the blob,
+// for the first time: our end verifies what it sends, so it was damaged on its way.
 func (s *sending) unless(err error) error {
 	no, refused := refusedContent(err)
 	if !refused || s.unmatched || !no.Has("DIGEST_INVALID") && !no.Has("SIZE_INVALID") {
@@ -129,8 +132,8 @@ func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, e
 // errOtherSize says that what has the digest of a blob has not its size.
 var errOtherSize = errors.New("it has another size")
 
-// sizedAs fails if a, the successful answer to a HEAD, states another length than that of b. None, and 0, which some registries and proxies always
-// state, say nothing.
+// sizedAs fails if a, the successful answer to a HEAD, states another length than that of b. None,
+// and 0, which some registries and proxies always state, say nothing.
 func (a answer) sizedAs(b endpoint.Blob) error {
 	stated, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64)
 	if err == nil && stated > 0 && b.Size >= 0 && stated != b.Size {
@@ -152,8 +155,8 @@ func (d *Destination) startUpload(ctx context.Context, b endpoint.Blob, how howT
 	}
 }
 
-// mount asks for b to be mounted. Whatever else the registry answers, or if it does not, it is asked for an upload: only one that has too much to
-// do is asked again, once.
+// mount asks for b to be mounted. Whatever else the registry answers, or if it does not, it is
+// asked for an upload: only one that has too much to do is asked again, once.
 func (d *Destination) mount(ctx context.Context, b endpoint.Blob, from string, s *sending) (*session, error) {
 	query := "mount=" + url.QueryEscape(b.Digest.String()) + "&from=" + url.QueryEscape(from)
 	at, mounted, err := d.post(ctx, query, from)
@@ -192,8 +195,8 @@ func saysBusy(err error) bool {
 	return refused && (no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable)
 }
 
-// noteMount notes whether b was mounted from another repository. The source's own has the blob: if it was not mounted from there, there is
-// no point in asking again.
+// noteMount notes whether b was mounted from another repository. The source's own has the blob: if
+// it was not mounted from there, there is no point in asking again.
 func (d *Destination) noteMount(b endpoint.Blob, from string, mounted bool) {
 	if origin := d.origin.Load(); origin == nil || *origin != from {
 		d.repo.host.blobs.mounted(b.Digest, mounted)
@@ -202,8 +205,8 @@ func (d *Destination) noteMount(b endpoint.Blob, from string, mounted bool) {
 	}
 }
 
-// probeMount is mount with an existence check next to it: a blob that is there and is not mounted says that the registry ignores
-// mounts.
+// probeMount is mount with an existence check next to it: a blob that is there and is not mounted
+// says that the registry ignores mounts.
 func (d *Destination) probeMount(ctx context.Context, b endpoint.Blob, from string, s *sending) (*session, error) {
 	there := make(chan bool, 1)
 	go func() {
@@ -244,8 +247,8 @@ func (d *Destination) post(ctx context.Context, query, mountFrom string) (at *se
 	return nil, false, fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), resp.StatusCode)
 }
 
-// uploadLocation is where the registry wants the content. Some registries behind a proxy do not know that the outside speaks
-// TLS: on the same host it stays.
+// uploadLocation is where the registry wants the content. Some registries behind a proxy do not
+// know that the outside speaks TLS: on the same host it stays.
 func (d *Destination) uploadLocation(resp *http.Response) (*url.URL, error) {
 	location, err := resp.Location()
 	if err != nil || location.Host == "" || (location.Scheme != "https" && location.Scheme != "http") {

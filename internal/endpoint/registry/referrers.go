@@ -27,9 +27,10 @@ var (
 	_ endpoint.ReferrerDestination = (*Destination)(nil)
 )
 
-// Referrers implements endpoint.ReferrerSource: by the referrers API, or by the referrers tag where the registry has no API (OCI
-// distribution specification v1.1, "Listing Referrers"). Where the API answers, the tag is not asked for: the registry has to
-// list what is listed there ("Enabling the Referrers API").
+// Referrers implements endpoint.ReferrerSource: by the referrers API, or by the referrers tag where
+// the registry has no API (OCI distribution specification v1.1, "Listing Referrers"). Where the API
+// answers, the tag is not asked for: the registry has to list what is listed there ("Enabling the
+// Referrers API").
 func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", d, err)
@@ -80,7 +81,8 @@ func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (doc e
 	return doc, err
 }
 
-// noManifest is endpoint.ErrUnknown: a tag was answered by something else than a manifest, such as the page of a user interface.
+// noManifest is endpoint.ErrUnknown: a tag was answered by something else than a manifest, such as
+// the page of a user interface.
 type noManifest struct{ tag, mediaType string }
 
 func (e *noManifest) Error() string {
@@ -106,13 +108,15 @@ type noReferrers struct{ err error }
 func (e *noReferrers) Error() string { return e.err.Error() }
 func (e *noReferrers) Unwrap() error { return e.err }
 
-// saysNoReferrersAPI says whether err, the failure to read the first page, is the answer of a registry that does not know the referrers
-// API: 404, according to the specification. With some codes that hides what nobody may see.
+// saysNoReferrersAPI says whether err, the failure to read the first page, is the answer of a
+// registry that does not know the referrers API: 404, according to the specification. With some
+// codes that hides what nobody may see.
 func saysNoReferrersAPI(err error) bool {
 	return says404(err)
 }
 
-// hintsAtNoReferrersAPI says whether err may be what some registries, and proxies before them, say instead.
+// hintsAtNoReferrersAPI says whether err may be what some registries, and proxies before them, say
+// instead.
 func hintsAtNoReferrersAPI(err error) bool {
 	e := answered(err)
 	if e == nil {
@@ -125,8 +129,9 @@ func hintsAtNoReferrersAPI(err error) bool {
 	return false
 }
 
-// firstReferrersPage calls read for the first page. The error is a *noReferrersAPI if the registry does not know the referrers API: it
-// says so, leads elsewhere, or hints at it twice, and has, but for a plain 404, never known better about this repository.
+// firstReferrersPage calls read for the first page. The error is a *noReferrersAPI if the registry
+// does not know the referrers API: it says so, leads elsewhere, or hints at it twice, and has, but
+// for a plain 404, never known better about this repository.
 func (r *repository) firstReferrersPage(read func() error) error {
 	err := read()
 	if hintsAtNoReferrersAPI(err) && !r.hasReferrersAPI.Load() {
@@ -143,11 +148,13 @@ func (r *repository) firstReferrersPage(read func() error) error {
 	return err
 }
 
-// errNoIndex is about an answer that is something else than the list of referrers, such as the page of a user interface.
+// errNoIndex is about an answer that is something else than the list of referrers, such as the page
+// of a user interface.
 var errNoIndex = errors.New("the answer is no index")
 
-// ledElsewhere says that a registry has led a question to another server, which has something else than an answer. What that server says
-// about itself, such as that it is busy, is no reason to ask again. To errors.Is it is endpoint.ErrUnknown if there was no answer at all.
+// ledElsewhere says that a registry has led a question to another server, which has something else
+// than an answer. What that server says about itself, such as that it is busy, is no reason to ask
+// again. To errors.Is it is endpoint.ErrUnknown if there was no answer at all.
 type ledElsewhere struct {
 	answer string
 	mute   bool // there was none, which is what answer says
@@ -158,8 +165,9 @@ func (e *ledElsewhere) Error() string {
 }
 func (e *ledElsewhere) Is(target error) bool { return e.mute && target == endpoint.ErrUnknown }
 
-// referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there is neither, and with an
-// *endpoint.NotListableError if the tag is no list of referrers: another endpoint may have one.
+// referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there
+// is neither, and with an *endpoint.NotListableError if the tag is no list of referrers: another
+// endpoint may have one.
 func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	all, err := r.referrersByAPI(ctx, rt, d, artifactType)
 	var none *noReferrersAPI
@@ -185,8 +193,9 @@ func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest
 	return all, err
 }
 
-// listsReferrers returns an *endpoint.NotListableError if doc, which the referrers tag of d names, is no list of referrers. Some registries
-// take the tag for the digest, and some tools tag an image with its own digest: what it names is d itself then.
+// listsReferrers returns an *endpoint.NotListableError if doc, which the referrers tag of d names,
+// is no list of referrers. Some registries take the tag for the digest, and some tools tag an image
+// with its own digest: what it names is d itself then.
 func listsReferrers(d digest.Digest, doc endpoint.Document) error {
 	var names string
 	switch {
@@ -200,7 +209,8 @@ func listsReferrers(d digest.Digest, doc endpoint.Document) error {
 	return &endpoint.NotListableError{Subject: d, Tag: endpoint.ReferrersTag(d), Names: names}
 }
 
-// referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are none.
+// referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are
+// none.
 func (r *repository) referrersByAPI(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	list := &referrersList{of: d, pages: map[string]bool{}}
 	next := &request{method: http.MethodGet, path: "referrers/" + d.String(), homeOnly: true, header: http.Header{"Accept": {imgspecv1.MediaTypeImageIndex}}}
@@ -294,7 +304,8 @@ func (r *repository) referrersPage(ctx context.Context, rq *request) ([]byte, *u
 	return content, following, err
 }
 
-// nextPage is where the Link header says that the next page is, nil if there is none. Another host than the registry's own is refused.
+// nextPage is where the Link header says that the next page is, nil if there is none. Another host
+// than the registry's own is refused.
 func (r *repository) nextPage(resp *http.Response) (*url.URL, error) {
 	next, err := r.linkedPage(resp)
 	if err == nil && next != nil && !r.host.Owns(next) {
@@ -303,10 +314,12 @@ func (r *repository) nextPage(resp *http.Response) (*url.URL, error) {
 	return next, err
 }
 
-// parsing lets one list of referrers be parsed at a time: as long as it is, it takes many times its size.
+// parsing lets one list of referrers be parsed at a time: as long as it is, it takes many times its
+// size.
 var parsing sync.Mutex
 
-// parseReferrers reads an index that lists referrers of d. What it returns does not hold on to content.
+// parseReferrers reads an index that lists referrers of d. What it returns does not hold on to
+// content.
 func parseReferrers(d digest.Digest, content []byte) ([]imgspecv1.Descriptor, error) {
 	parsing.Lock()
 	defer parsing.Unlock()
@@ -337,8 +350,9 @@ func withoutRepeats(all []imgspecv1.Descriptor) []imgspecv1.Descriptor {
 	})
 }
 
-// PutReferrers implements endpoint.ReferrerDestination. A repository with the referrers API has seen the subjects in the manifests; in any
-// other, also of the same registry, the referrers tag is brought up to date: what it lists stays.
+// PutReferrers implements endpoint.ReferrerDestination. A repository with the referrers API has
+// seen the subjects in the manifests; in any other, also of the same registry, the referrers tag is
+// brought up to date: what it lists stays.
 func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, referrers []imgspecv1.Descriptor) error {
 	if len(referrers) == 0 || d.repo.host.referrersAPI.holds(d.repo.name, d.shared.now()) {
 		return nil

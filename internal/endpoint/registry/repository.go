@@ -77,8 +77,9 @@ type answer struct {
 	body   []byte // its beginning
 }
 
-// aboutContent fails if a, the successful answer to a HEAD, is that of a web server and not of a registry: of a proxy that wants somebody to
-// log in, for instance. Answers to other requests have better signs: registries give empty bodies any type.
+// aboutContent fails if a, the successful answer to a HEAD, is that of a web server and not of a
+// registry: of a proxy that wants somebody to log in, for instance. Answers to other requests have
+// better signs: registries give empty bodies any type.
 func (a answer) aboutContent() error {
 	if isPage(a.header) {
 		return fmt.Errorf("%s: the answer is a web page", a.url)
@@ -92,8 +93,8 @@ func isPage(header http.Header) bool {
 	return mediaType == "text/html"
 }
 
-// fromStore fails if a, the bare answer 200 to a PUT, has a body that speaks of something else than a success. Registries give empty bodies
-// any type.
+// fromStore fails if a, the bare answer 200 to a PUT, has a body that speaks of something else than
+// a success. Registries give empty bodies any type.
 func (a answer) fromStore() error {
 	body := bytes.TrimSpace(a.body)
 	switch errs, _ := parseErrorBody(body); {
@@ -146,8 +147,9 @@ func discard(resp *http.Response) answer {
 	return answer{url: ocihttp.CleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header, body: body}
 }
 
-// send sends rq once, and again if that is what it takes to be authorized. It returns an answer with a status below 300, whose
-// body the caller closes, or an error: *refusal for any other answer, *ledElsewhere if rq asks for that, *ocihttp.TransportError if there was none.
+// send sends rq once, and again if that is what it takes to be authorized. It returns an answer
+// with a status below 300, whose body the caller closes, or an error: *refusal for any other
+// answer, *ledElsewhere if rq asks for that, *ocihttp.TransportError if there was none.
 func (r *repository) send(ctx context.Context, rq *request) (*http.Response, error) {
 	req, err := r.newRequest(ctx, rq)
 	if err != nil {
@@ -183,7 +185,8 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	return nil, r.explained(no)
 }
 
-// newRequest is rq for the layers: without a scheme, but for a location that has one, and without a body that is open.
+// newRequest is rq for the layers: without a scheme, but for a location that has one, and without a
+// body that is open.
 func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request, error) {
 	u := rq.location
 	if u == nil {

@@ -14,15 +14,18 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
-// A RetryPolicy bounds the retries of one request, or of one blob. Fields that are 0 have the default.
+// A RetryPolicy bounds the retries of one request, or of one blob. Fields that are 0 have the
+// default.
 type RetryPolicy struct {
 	// Attempts is how often something is tried in all. 8 if 0.
 	Attempts int
-	// BaseDelay is the mean delay before the first retry; it doubles with each further one. 100 ms if 0.
+	// BaseDelay is the mean delay before the first retry; it doubles with each further one. 100 ms
+	// if 0.
 	BaseDelay time.Duration
 	// MaxDelay bounds the delay. 15 s if 0.
 	MaxDelay time.Duration
-	// MaxElapsed is the time after which nothing is tried again. A Retry-After beyond it fails at once. 5 min if 0.
+	// MaxElapsed is the time after which nothing is tried again. A Retry-After beyond it fails at
+	// once. 5 min if 0.
 	MaxElapsed time.Duration
 }
 
@@ -45,7 +48,8 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 // maxStalls is how many attempts may stall: each takes one of the limits of Shared.
 const maxStalls = 2
 
-// Bounds for a host that has not done anything yet of what it was asked for: it may not be a registry, or be out of order.
+// Bounds for a host that has not done anything yet of what it was asked for: it may not be a
+// registry, or be out of order.
 const (
 	attemptsUnproven = 2
 	waitUnproven     = 3 * time.Second
@@ -70,8 +74,9 @@ func (r *retrier) reset() {
 	r.started, r.failures, r.stalls = time.Now(), 0, 0
 }
 
-// wait returns nil after a delay if what failed with err may be tried again, and err if not, with the time at which the host wants to be asked
-// again. If ctx ends, it returns context.Cause, with the last answer if it was a deadline.
+// wait returns nil after a delay if what failed with err may be tried again, and err if not, with
+// the time at which the host wants to be asked again. If ctx ends, it returns context.Cause, with
+// the last answer if it was a deadline.
 func (r *retrier) wait(ctx context.Context, err error) error {
 	if no, ok := errors.AsType[*refusal](err); ok {
 		if no.RetryAfter > 0 {
@@ -115,8 +120,9 @@ func (r *retrier) ended(ctx context.Context) error {
 	return atDeadline(ctx, context.Cause(ctx), r.last)
 }
 
-// AtDeadline returns err, the error of what was done with ends, registries or not. If it only says that a deadline has ended ctx, and a registry
-// has last answered that it cannot do now what it was asked for, then the error says that too.
+// AtDeadline returns err, the error of what was done with ends, registries or not. If it only says
+// that a deadline has ended ctx, and a registry has last answered that it cannot do now what it was
+// asked for, then the error says that too.
 func AtDeadline(ctx context.Context, err error, ends ...any) error {
 	if _, told := errors.AsType[*endpoint.RegistryError](err); err == nil || told {
 		return err
@@ -146,7 +152,8 @@ func atDeadline(ctx context.Context, err, last error) error {
 	return &endedError{err, last}
 }
 
-// An endedError is the end of a context that cut retries short. It unwraps to the cause of the end alone: programs follow Unwrap.
+// An endedError is the end of a context that cut retries short. It unwraps to the cause of the end
+// alone: programs follow Unwrap.
 type endedError struct{ cause, last error }
 
 func (e *endedError) Error() string {
@@ -191,15 +198,16 @@ func isRetriable(err error) (bool, time.Duration) {
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return true, no.RetryAfter
 		}
-		// The upload session got lost, for instance in a restart: the blob can be sent again from its start.
+		// The upload session got lost, for instance in a restart: the blob can be sent again from
+		// its start.
 		return no.Status == http.StatusNotFound && no.Has("BLOB_UPLOAD_UNKNOWN"), 0
 	}
 	var broken *ocihttp.TransportError
 	return errors.As(err, &broken) && broken.Retriable, 0
 }
 
-// parseRetryAfter reads the value of a Retry-After header: seconds, or a date; now is the host's time, if it says it. RFC 9110, section 10.2.3.
-// It returns 0 for anything else.
+// parseRetryAfter reads the value of a Retry-After header: seconds, or a date; now is the host's
+// time, if it says it. RFC 9110, section 10.2.3. It returns 0 for anything else.
 func parseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if seconds, err := strconv.ParseFloat(value, 64); err == nil && 0 <= seconds && seconds < 1<<31 { // fractions are in use

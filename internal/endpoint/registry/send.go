@@ -20,8 +20,8 @@ type uploadWay struct {
 	most  int64 // bytes that one request may bring, 0 if no bound is known: longer content goes by PATCH, in pieces
 }
 
-// pieceSizes are what is tried, in this order, when a request is refused for the length of its body. Cloudflare takes 100 MB, or more for
-// more money; nginx takes 1 MiB unless it is configured.
+// pieceSizes are what is tried, in this order, when a request is refused for the length of its
+// body. Cloudflare takes 100 MB, or more for more money; nginx takes 1 MiB unless it is configured.
 var pieceSizes = []int64{64 << 20, 16 << 20, 4 << 20, 1 << 20, 256 << 10}
 
 // uploads is what a host is known to take.
@@ -60,7 +60,8 @@ func (h *host) noteMost(most int64) {
 // splits says whether content of the given size goes in pieces.
 func (w uploadWay) splits(size int64) bool { return w.most > 0 && size > w.most }
 
-// after returns the way to try when the first request with content of the given size was refused, if there is another one.
+// after returns the way to try when the first request with content of the given size was refused,
+// if there is another one.
 func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
 	if no.Status != http.StatusRequestEntityTooLarge {
 		return uploadWay{patch: true, most: w.most}, !w.known && !w.patch && !w.splits(size) && mayWantPatch(no)
@@ -73,8 +74,9 @@ func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
 	return w, false
 }
 
-// mayWantPatch says whether a registry that does not take content in the PUT may have answered so: Artifactory 6 says 404, others that the
-// method or the length is wrong, or, having ignored the body, that the digest is.
+// mayWantPatch says whether a registry that does not take content in the PUT may have answered so:
+// Artifactory 6 says 404, others that the method or the length is wrong, or, having ignored the
+// body, that the digest is.
 func mayWantPatch(no *refusal) bool {
 	switch no.Status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusLengthRequired,
@@ -84,19 +86,22 @@ func mayWantPatch(no *refusal) bool {
 	return false
 }
 
-// laterRequest is the error of a request that follows others with content of the same blob, which were accepted.
+// laterRequest is the error of a request that follows others with content of the same blob, which
+// were accepted.
 type laterRequest struct{ err error }
 
 func (e *laterRequest) Error() string { return e.err.Error() }
 func (e *laterRequest) Unwrap() error { return e.err }
 
-// lostUpload is a refusal by which an upload has come to nothing, and which says nothing against the blob: it can be sent again from its start.
+// lostUpload is a refusal by which an upload has come to nothing, and which says nothing against
+// the blob: it can be sent again from its start.
 type lostUpload struct{ err error }
 
 func (e *lostUpload) Error() string { return e.err.Error() }
 func (e *lostUpload) Unwrap() error { return e.err }
 
-// refusedContent returns the refusal that err, of a request with content, is. One of the registry that the content comes from is none.
+// refusedContent returns the refusal that err, of a request with content, is. One of the registry
+// that the content comes from is none.
 func refusedContent(err error) (*refusal, bool) {
 	if _, ours := errors.AsType[*ocihttp.ContentError](err); ours {
 		return nil, false
@@ -104,8 +109,9 @@ func refusedContent(err error) (*refusal, bool) {
 	return errors.AsType[*refusal](err)
 }
 
-// orLost makes err, of a request to the location of an upload, a *lostUpload if it is one: the registry was restarted, or the next request came
-// to another of its servers (404), or something is at the upload still (409), or it is not where it should be (416).
+// orLost makes err, of a request to the location of an upload, a *lostUpload if it is one: the
+// registry was restarted, or the next request came to another of its servers (404), or something is
+// at the upload still (409), or it is not where it should be (416).
 func orLost(err error) error {
 	no, refused := refusedContent(err)
 	if !refused || endpoint.AboutAccess(no.RegistryError) {
@@ -125,7 +131,8 @@ type session struct {
 	least    int64    // bytes of each piece but the last; 0 if the registry states none (OCI-Chunk-Min-Length)
 }
 
-// upload sends the content of b to at. If the registry does not take it as it is sent, it finds out how it does, and that is remembered.
+// upload sends the content of b to at. If the registry does not take it as it is sent, it finds out
+// how it does, and that is remembered.
 func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, content *earlyContent, s *sending) error {
 	way := d.repo.host.uploadWay()
 	var first *refusal
@@ -196,8 +203,9 @@ func (d *Destination) sendContent(ctx context.Context, b endpoint.Blob, at *sess
 	return nil
 }
 
-// sendPiece sends the next size bytes, or all that follow if size is -1, and moves at to where the next ones go. numbered says that they are not
-// all of the content: a PATCH with all of it is best sent as docker sends it, without Content-Range.
+// sendPiece sends the next size bytes, or all that follow if size is -1, and moves at to where the
+// next ones go. numbered says that they are not all of the content: a PATCH with all of it is best
+// sent as docker sends it, without Content-Range.
 func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, size int64, numbered bool) error {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if numbered {
@@ -253,7 +261,8 @@ func (d *Destination) endUpload(ctx context.Context, b endpoint.Blob, rq *reques
 	return fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), resp.StatusCode)
 }
 
-// pieces hands out content piece by piece, each as the body of a request. A piece can be handed out again.
+// pieces hands out content piece by piece, each as the body of a request. A piece can be handed out
+// again.
 type pieces struct {
 	open   func() (io.ReadCloser, error) // from the first byte; what it returns outlives the requests
 	stream io.ReadCloser                 // nil if none is open

@@ -22,35 +22,43 @@ const (
 	DefaultAnswerTimeout = 2 * time.Minute
 )
 
-// Shared is what several copies of one process share: connections, tokens, and what was learned about registries. The zero
-// value works; its fields must not change after the first use. It may be used concurrently and must not be copied.
+// Shared is what several copies of one process share: connections, tokens, and what was learned
+// about registries. The zero value works; its fields must not change after the first use. It may be
+// used concurrently and must not be copied.
 //
-// Sources share with sources, and destinations with destinations, where their SystemContexts mean the same. What it holds is bounded.
+// Sources share with sources, and destinations with destinations, where their SystemContexts mean
+// the same. What it holds is bounded.
 type Shared struct {
-	// StallTimeout is how long no byte may move in the middle of a transfer. DefaultStallTimeout if 0.
+	// StallTimeout is how long no byte may move in the middle of a transfer. DefaultStallTimeout if
+	// 0.
 	StallTimeout time.Duration
-	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that ends one: some registries scan, move or
-	// fetch it first. DefaultBlobTimeout if 0.
+	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that
+	// ends one: some registries scan, move or fetch it first. DefaultBlobTimeout if 0.
 	BlobTimeout time.Duration
-	// AnswerTimeout is how long any other answer may take, from connecting on. DefaultAnswerTimeout if 0.
+	// AnswerTimeout is how long any other answer may take, from connecting on. DefaultAnswerTimeout
+	// if 0.
 	//
-	// What takes longer is tried once more, on a new connection; not so a long upload that is complete.
+	// What takes longer is tried once more, on a new connection; not so a long upload that is
+	// complete.
 	AnswerTimeout time.Duration
 	// Retry bounds retries. Its zero fields have the defaults that are documented there.
 	Retry RetryPolicy
-	// MaxRequests bounds the requests in flight at each registry, those that read and those that write apart: the answer to a request
-	// is in flight until its body is read. 0 for no bound. Requests that must not wait, because they go on with one that has begun, do
-	// not.
+	// MaxRequests bounds the requests in flight at each registry, those that read and those that
+	// write apart: the answer to a request is in flight until its body is read. 0 for no bound.
+	// Requests that must not wait, because they go on with one that has begun, do not.
 	MaxRequests int
-	// BytesPerSecond bounds what is sent to each registry as the bodies of requests, and what is read from each as those of answers.
-	// 0 for no bound.
+	// BytesPerSecond bounds what is sent to each registry as the bodies of requests, and what is
+	// read from each as those of answers. 0 for no bound.
 	BytesPerSecond int64
 
-	// BlobInfoCache is told where blobs are, as containers/image's docker transport tells it; nil for nobody.
+	// BlobInfoCache is told where blobs are, as containers/image's docker transport tells it; nil
+	// for nobody.
 	BlobInfoCache types.BlobInfoCache
-	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's own.
+	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's
+	// own.
 	UserAgent string
-	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil for time.Now.
+	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil
+	// for time.Now.
 	Now func() time.Time
 
 	tags   turns.Turns[string] // of those who update tags
@@ -69,8 +77,8 @@ func (s *Shared) now() time.Time {
 	return time.Now()
 }
 
-// hostKey says what a host may be shared for: the same role, as limits of one side must not wait for the other's, and the same
-// configuration.
+// hostKey says what a host may be shared for: the same role, as limits of one side must not wait
+// for the other's, and the same configuration.
 type hostKey struct {
 	registry     string
 	role         role
@@ -164,7 +172,8 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 // maxHosts is how many hosts are known. Each is a registry in one role, with one configuration.
 const maxHosts = 512
 
-// dropHost forgets the host that was not wanted for the longest time. s.mu is held. Ends that are open go on using it.
+// dropHost forgets the host that was not wanted for the longest time. s.mu is held. Ends that are
+// open go on using it.
 func (s *Shared) dropHost() {
 	var oldest hostKey
 	for key, h := range s.hosts {

@@ -22,13 +22,14 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// signatureReader reads signatures through the docker transport of containers/image, which alone can name their type. It spends
-// a request only where there may be some: see mayExist.
+// signatureReader reads signatures through the docker transport of containers/image, which alone
+// can name their type. It spends a request only where there may be some: see mayExist.
 type signatureReader struct {
 	ref    types.ImageReference
 	sys    *types.SystemContext
 	config *signatureConfig
-	// hidden finds out whether a repository's failure to hand out a digest tag is endpoint.ErrUnknown. A destination's never is.
+	// hidden finds out whether a repository's failure to hand out a digest tag is
+	// endpoint.ErrUnknown. A destination's never is.
 	hidden func(context.Context, *repository, error) error
 
 	mu      sync.Mutex
@@ -115,8 +116,9 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 	})
 }
 
-// patiently calls f, which speaks to a registry through the docker transport, with a context that ends with the time for an answer: that
-// transport waits for ever. Signatures are small, so there is no need to look for progress.
+// patiently calls f, which speaks to a registry through the docker transport, with a context that
+// ends with the time for an answer: that transport waits for ever. Signatures are small, so there
+// is no need to look for progress.
 func patiently[T any](ctx context.Context, sh *Shared, f func(context.Context) (T, error)) (T, error) {
 	late := sh.timeouts().Unanswered(false)
 	limited, cancel := context.WithTimeoutCause(ctx, late.Limit, &late)
@@ -140,7 +142,8 @@ const (
 // sigstoreTag is the tag of the sigstore attachment of d.
 func sigstoreTag(d digest.Digest) string { return d.Algorithm().String() + "-" + d.Encoded() + ".sig" }
 
-// mayExist says where the docker transport would find signatures without asking anybody, or would have to ask.
+// mayExist says where the docker transport would find signatures without asking anybody, or would
+// have to ask.
 func (r *signatureReader) mayExist(at physical, d digest.Digest) (places, error) {
 	if at.repo.host.signatures.holds(at.repo.shared.now()) {
 		return elsewhere, nil
@@ -165,8 +168,8 @@ func (r *signatureReader) mayExist(at physical, d digest.Digest) (places, error)
 	return nowhere, nil
 }
 
-// lookasideMayHave looks for the first signature of d in a lookaside that is a directory. Any other must be asked.
-// docs/signature-protocols.md of containers/image.
+// lookasideMayHave looks for the first signature of d in a lookaside that is a directory. Any other
+// must be asked. docs/signature-protocols.md of containers/image.
 func lookasideMayHave(base *url.URL, d digest.Digest) (bool, error) {
 	if base.Scheme != "file" {
 		return true, nil
@@ -261,8 +264,8 @@ type signatureNamespace struct {
 	UseSigstoreAttachments *bool `yaml:"use-sigstore-attachments"`
 }
 
-// readSignatureConfig reads the files that the docker transport reads. Contradictions among them are its to report: it reads
-// them too, in docker.SignatureStorageBaseURL.
+// readSignatureConfig reads the files that the docker transport reads. Contradictions among them
+// are its to report: it reads them too, in docker.SignatureStorageBaseURL.
 func readSignatureConfig(sys *types.SystemContext) (*signatureConfig, error) {
 	files := configfile.File{
 		Name:                           "registries",
@@ -296,7 +299,8 @@ func readSignatureConfig(sys *types.SystemContext) (*signatureConfig, error) {
 	return merged, nil
 }
 
-// usesAttachments says whether sigstore attachments of ref are read: the most specific namespace that says anything decides.
+// usesAttachments says whether sigstore attachments of ref are read: the most specific namespace
+// that says anything decides.
 func (c *signatureConfig) usesAttachments(ref types.ImageReference) bool {
 	for _, name := range append([]string{ref.PolicyConfigurationIdentity()}, ref.PolicyConfigurationNamespaces()...) {
 		if use := c.Docker[name].UseSigstoreAttachments; use != nil {

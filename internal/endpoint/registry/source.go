@@ -39,9 +39,9 @@ type Source struct {
 
 var _ endpoint.Source = (*Source)(nil)
 
-// OpenSource reads what ref names. sh is what it shares with other ends, nil for nothing.
-// An error that wraps endpoint.ErrNotFound says that ref definitely names nothing; an *Unsupported, that the docker transport of
-// containers/image has to be used.
+// OpenSource reads what ref names. sh is what it shares with other ends, nil for nothing. An error
+// that wraps endpoint.ErrNotFound says that ref definitely names nothing; an *Unsupported, that the
+// docker transport of containers/image has to be used.
 func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
 	return openFrom(ctx, supportedSources, ref, sys, sh)
 }
@@ -54,13 +54,14 @@ func supportedSources(name reference.Named, sys *types.SystemContext, sh *Shared
 	return pullSources(name, sys, sh, stats)
 }
 
-// OpenOwn is OpenSource at the repository that ref names itself: mirrors and rewrites do not apply. It
-// is for whoever asks what a destination has.
+// OpenOwn is OpenSource at the repository that ref names itself: mirrors and rewrites do not apply.
+// It is for whoever asks what a destination has.
 func OpenOwn(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
 	return openFrom(ctx, ownSource, ref, sys, sh)
 }
 
-// placesOf returns the repositories to read a name from, in the order in which they are to be tried.
+// placesOf returns the repositories to read a name from, in the order in which they are to be
+// tried.
 type placesOf func(reference.Named, *types.SystemContext, *Shared, *counters) ([]physical, error)
 
 // openFrom reads what ref names from one of its places.
@@ -144,9 +145,10 @@ func (s *Source) fetch(ctx context.Context, tagOrDigest string) (endpoint.Docume
 	return doc, err
 }
 
-// fromEndpoints calls get with the endpoints until one succeeds, beginning with the one that did last. An endpoint that only lacks
-// something goes on being the first, once the source is open. Where others are left, a retrier gives up early. What the
-// reference's own repository says is what the error says.
+// fromEndpoints calls get with the endpoints until one succeeds, beginning with the one that did
+// last. An endpoint that only lacks something goes on being the first, once the source is open.
+// Where others are left, a retrier gives up early. What the reference's own repository says is what
+// the error says.
 func (s *Source) fromEndpoints(ctx context.Context, get func(*repository, *retrier) error) error {
 	first := int(s.current.Load())
 	order := make([]int, 1, len(s.endpoints))
@@ -206,7 +208,8 @@ var acceptManifests = []string{strings.Join([]string{
 	manifest.DockerV2Schema1MediaType,
 }, ", ")}
 
-// manifest reads a manifest once, and verifies it against the digest that it is asked for by, or that the registry states.
+// manifest reads a manifest once, and verifies it against the digest that it is asked for by, or
+// that the registry states.
 func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint.Document, error) {
 	resp, err := r.send(ctx, &request{
 		method: http.MethodGet,
@@ -243,7 +246,8 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 	return endpoint.NewDocument(d, declared, content), err
 }
 
-// isObject says whether content may be a JSON object, as manifests and lists are. Web pages are answered with 200, too.
+// isObject says whether content may be a JSON object, as manifests and lists are. Web pages are
+// answered with 200, too.
 func isObject(content []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(content, " \t\r\n"), []byte("{"))
 }
@@ -274,7 +278,8 @@ func verifyManifest(resp *http.Response, content []byte, d digest.Digest) error 
 	return nil
 }
 
-// bareType is the media type that a Content-Type header states, without parameters; "" if it states none.
+// bareType is the media type that a Content-Type header states, without parameters; "" if it states
+// none.
 func bareType(contentType string) string {
 	declared, _, err := mime.ParseMediaType(contentType)
 	if err != nil {
@@ -291,8 +296,8 @@ func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 	return openBlob(ctx, s, b)
 }
 
-// BlobSize returns the size of a blob in bytes, without reading it; -1 if the registry does not tell it.
-// The error wraps endpoint.ErrNotFound if the blob is not there.
+// BlobSize returns the size of a blob in bytes, without reading it; -1 if the registry does not
+// tell it. The error wraps endpoint.ErrNotFound if the blob is not there.
 func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (size int64, err error) {
 	if err := b.Digest.Validate(); err != nil {
 		return 0, fmt.Errorf("digest %q: %w", b.Digest, err)
@@ -311,8 +316,8 @@ func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (size int64, err
 	return -1, r.Close()
 }
 
-// noQuestions are the refusals of a HEAD that say nothing about a GET: there are registries that do not
-// have the method, and stores that take what they have signed for one method only.
+// noQuestions are the refusals of a HEAD that say nothing about a GET: there are registries that do
+// not have the method, and stores that take what they have signed for one method only.
 var noQuestions = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed}
 
 // blobSize asks for the size of a blob; -1 if the registry does not tell it.
@@ -349,6 +354,6 @@ func (s *Source) Close() error {
 	return err
 }
 
-// Expect says that s will be asked for n things at once soon: connections for them are opened in the
-// background.
+// Expect says that s will be asked for n things at once soon: connections for them are opened in
+// the background.
 func (s *Source) Expect(n int) { s.endpoints[s.current.Load()].repo.host.openAhead(n) }

@@ -35,9 +35,10 @@ type TagList struct {
 	Warnings []string
 }
 
-// Tags lists the tags of the repository that ref names; the tag or digest of ref does not matter. With asDestination it is asked where
-// copies to ref are written, else where they are read from: in the places, and in the order, that registries.conf says, until one
-// answers. A mirror that lists none has not answered. sh is what the requests share with others, nil for nothing.
+// Tags lists the tags of the repository that ref names; the tag or digest of ref does not matter.
+// With asDestination it is asked where copies to ref are written, else where they are read from: in
+// the places, and in the order, that registries.conf says, until one answers. A mirror that lists
+// none has not answered. sh is what the requests share with others, nil for nothing.
 //
 // An error that wraps endpoint.ErrNotFound says that there is definitely no such repository.
 func Tags(ctx context.Context, ref types.ImageReference, asDestination bool, sys *types.SystemContext, sh *Shared) (*TagList, error) {
@@ -79,8 +80,9 @@ func Tags(ctx context.Context, ref types.ImageReference, asDestination bool, sys
 	return list, nil
 }
 
-// tags reads all pages. No number of tags is asked for: a registry that does not know pages then sends everything, and one that does says
-// where the next page is, whatever the size that it prefers.
+// tags reads all pages. No number of tags is asked for: a registry that does not know pages then
+// sends everything, and one that does says where the next page is, whatever the size that it
+// prefers.
 func (r *repository) tags(ctx context.Context, rt *retrier) (*TagList, error) {
 	var (
 		list    = &TagList{}
@@ -185,8 +187,9 @@ func (r *repository) tagPage(ctx context.Context, rq *request) (tagPage, error) 
 
 var errNoTagList = errors.New("the answer is no list of tags")
 
-// parseTags reads the answer of a registry; others are the elements that are no texts. A list that is null or left out is an empty one if
-// the answer names the repository; anything else that is no list is not taken for an empty one.
+// parseTags reads the answer of a registry; others are the elements that are no texts. A list that
+// is null or left out is an empty one if the answer names the repository; anything else that is no
+// list is not taken for an empty one.
 func parseTags(content []byte) (tags, others []string, err error) {
 	var answer struct {
 		Name *string         `json:"name"`
