@@ -51,9 +51,11 @@ func TestAskWaitsForItsTurn(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	reason := errors.New("called off")
 	cancel(reason)
-	why, err := j.Ask(ctx, someImage(t))
-	assert.NoError(t, why)
-	assert.ErrorIs(t, err, reason)
+	for range 20 { // a turn that is free would be taken at times, all the same
+		why, err := j.Ask(ctx, someImage(t))
+		assert.NoError(t, why)
+		require.ErrorIs(t, err, reason)
+	}
 	done()
 	_, err = j.Ask(t.Context(), someImage(t))
 	assert.NoError(t, err)
