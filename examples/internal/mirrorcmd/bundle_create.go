@@ -265,7 +265,11 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 	if image.entry != nil && isOther(image.entry, err) {
 		return nil // the file says that it is left out
 	}
-	for _, w := range warningsOf(&report) {
+	warnings := warningsOf(&report)
+	if err == nil {
+		warnings = append(warnings, sparseWarnings(report.Plan)...)
+	}
+	for _, w := range warnings {
 		logrus.Warnf("%s: %s", image.name, printable(w))
 	}
 	if err != nil {
@@ -274,7 +278,7 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 	return nil
 }
 
-// warningsOf says what a bundle does not have, or may lack, of an image that was copied into it.
+// warningsOf says what a bundle would not have, or may lack, of an image.
 func warningsOf(report *copy.Report) []string {
 	if report.Plan == nil {
 		return report.Warnings
@@ -283,15 +287,19 @@ func warningsOf(report *copy.Report) []string {
 	for _, v := range report.Void {
 		warnings = append(warnings, "void: "+v)
 	}
-	warnings = slices.Concat(warnings, missingWarnings(report.Plan), report.Warnings)
+	return slices.Concat(warnings, missingWarnings(report.Plan), report.Warnings)
+}
+
+// sparseWarnings says that not every registry will take the list of a plan, if it is sparse.
+func sparseWarnings(plan *copy.Plan) []string {
 	absent := map[digest.Digest]bool{}
-	eachList(report.Plan.List, func(l *copy.ListPlan) {
+	eachList(plan.List, func(l *copy.ListPlan) {
 		for _, d := range l.Absent {
 			absent[d] = true
 		}
 	})
-	if len(absent) > 0 {
-		warnings = append(warnings, fmt.Sprintf("the list names %s that the bundle does not have, and a registry that wants all of them will refuse it; --sparse strip makes one that every registry takes", counted(len(absent), "manifest")))
+	if len(absent) == 0 {
+		return nil
 	}
-	return warnings
+	return []string{fmt.Sprintf("the list names %s that the bundle does not have, and a registry that wants all of them will refuse it; --sparse strip makes one that every registry takes", counted(len(absent), "manifest"))}
 }

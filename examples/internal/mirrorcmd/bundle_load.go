@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -111,7 +112,7 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	l := &bundleLoader{c: c, target: strings.TrimSuffix(strings.TrimPrefix(args[1], "docker://"), "/")}
 	var err error
 	if l.bundle, err = bundle.Open(ctx, args[0], &bundle.OpenOptions{Loaded: l.loaded}); err != nil {
-		return orStopped(ctx, notABundle(err))
+		return orStopped(ctx, notABundle(args[0], err))
 	}
 	defer func() { _ = l.bundle.Close() }()
 	if err := l.open(); err != nil {
@@ -125,11 +126,13 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	return orStopped(ctx, err)
 }
 
-// notABundle makes an error of bundle.Open a misuse if what the command line names is to blame.
-func notABundle(err error) error {
+// notABundle makes an error of bundle.Open a misuse if what the command line names is to blame, and not
+// the place where archives are unpacked.
+func notABundle(path string, err error) error {
 	_, foreign := errors.AsType[*bundle.ForeignError](err)
 	_, damaged := errors.AsType[*bundle.DamagedError](err)
-	if foreign || damaged || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+	file, ok := errors.AsType[*fs.PathError](err)
+	if foreign || damaged || ok && (file.Path == path || filepath.Dir(file.Path) == filepath.Clean(path)) {
 		return asMisuse(err)
 	}
 	return err
@@ -335,15 +338,13 @@ func (l *bundleLoader) image(ctx context.Context, image *loadedImage) error {
 		logrus.Warnf("%s: %s", destination.DockerReference(), printable(w))
 	}
 	image.Warnings = report.Warnings
-	if report.Plan != nil {
-		for _, a := range report.Plan.Attached {
-			if a.Decision == copy.Copy && !a.Child {
-				image.Attached++
-			}
-		}
-	}
 	if err != nil {
 		return explainLoading(err)
+	}
+	for _, a := range report.Plan.Attached {
+		if a.Decision == copy.Copy && !a.Child {
+			image.Attached++
+		}
 	}
 	image.Written = report.Written || report.ManifestsCopied > 0 || report.SignaturesCopied > 0
 	image.Signatures, err = l.bundle.Signatures(ctx, image.Name)
