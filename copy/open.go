@@ -16,6 +16,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
@@ -105,6 +106,9 @@ func (e *ends) openSource(ctx context.Context) error {
 	if err != nil {
 		return &Error{opening, SourceSide, e.srcName, err}
 	}
+	if scattered, ok := src.(endpoint.Scattered); ok {
+		scattered.ReadElsewhere(e.readElsewhere)
+	}
 	e.src = src
 	e.reporter.Update(func(r *Report) { r.Source = EndReport{Transport: how(src), TransportReason: reason} })
 	return nil
@@ -171,6 +175,26 @@ func (e *ends) mountAcross() {
 	case endpoint.Scattered:
 		dst.MountEach(src.Elsewhere)
 	}
+}
+
+// readElsewhere reads a blob that the source lacks from an image at the destination's registry. That is part of a request to this, and must
+// not wait for others of them.
+func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
+	ctx = ocihttp.HoldingSlot(ctx)
+	src, _, err := openDirectly("docker", func() (endpoint.Source, error) {
+		return registry.OpenSource(ctx, image, e.o.SourceCtx, e.copier.shared)
+	})
+	if src == nil && err == nil {
+		src, err = transport.OpenSource(ctx, image, e.o.SourceCtx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := src.Blob(ctx, b)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return endpoint.CloseBoth(r, src), nil
 }
 
 // opener returns an Opener of b at the source. bp, if not nil, is told what is read.

@@ -480,6 +480,14 @@ func TestSince(t *testing.T) {
 	require.NoError(t, err)
 	imagetest.CheckRegistry(t, without, "other", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
 	assert.NotZero(t, without.Count(isBlob), "they are read")
+	assert.Zero(t, without.Count(func(q registrytest.Request) bool { return q.Path == "/v2/" }), "over the Copier's connections")
+
+	c.copier = copy.NewCopier(copy.CopierOptions{MaxRequestsPerHost: 1})
+	without = registrytest.Start(t, registrytest.Options{IgnoreMounts: true})
+	f.PushTo(without, "app", "1", imagetest.Top)
+	_, err = c.load(c.open(tuesday, c.loadedAt(without)), without, "other:1", all())
+	require.NoError(t, err, "nobody waits for each other")
+	c.forget()
 
 	empty := registrytest.Start(t, registrytest.Options{})
 	_, err = c.load(c.open(tuesday, c.loadedAt(empty)), empty, "other:1", all())

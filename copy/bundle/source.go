@@ -35,6 +35,7 @@ type source struct {
 	top        endpoint.Document
 	absent     map[digest.Digest]bool
 	closing    func() error // nil if there is nothing to close
+	elsewhere  endpoint.ReadBlob
 
 	mu       sync.Mutex                            // guards what follows
 	read     map[digest.Digest]endpoint.Signatures // signatures
@@ -65,6 +66,7 @@ func newSource(ctx context.Context, b *Bundle, named reference.Named, sys *types
 		Bundle: b, ref: ref, sys: sys, repository: named.Name(), image: image,
 		absent: map[digest.Digest]bool{}, read: map[digest.Digest]endpoint.Signatures{}, declared: map[digest.Digest]string{},
 	}
+	s.elsewhere = s.throughTransport
 	for _, d := range image.Absent {
 		s.absent[d] = true
 	}
@@ -164,8 +166,12 @@ func (s *source) earlierBlob(ctx context.Context, b endpoint.Blob) (io.ReadClose
 	if repository == nil {
 		return nil, failed(endpoint.ErrNotFound)
 	}
+	image, err := earlierImage(repository, s.blobs[b.Digest])
+	if err != nil {
+		return nil, failed(err)
+	}
 	return &lateReader{open: func() (io.ReadCloser, error) {
-		r, err := readBlob(ctx, repository, s.blobs[b.Digest], s.sys)
+		r, err := s.elsewhere(ctx, image, b)
 		if err != nil {
 			return nil, failed(err)
 		}
@@ -186,17 +192,21 @@ func (s *source) Elsewhere(b endpoint.Blob) reference.Named {
 	return repository
 }
 
-// readBlob reads a blob from a registry.
-func readBlob(ctx context.Context, repository reference.Named, b Blob, sys *types.SystemContext) (io.ReadCloser, error) {
+// ReadElsewhere implements endpoint.Scattered.
+func (s *source) ReadElsewhere(read endpoint.ReadBlob) { s.elsewhere = read }
+
+// earlierImage is the image that a blob came with, in the repository where it is now.
+func earlierImage(repository reference.Named, b Blob) (types.ImageReference, error) {
 	digested, err := reference.WithDigest(reference.TrimNamed(repository), b.Manifest)
 	if err != nil {
 		return nil, err
 	}
-	ref, err := docker.NewReference(digested)
-	if err != nil {
-		return nil, err
-	}
-	src, err := ref.NewImageSource(ctx, sys)
+	return docker.NewReference(digested)
+}
+
+// throughTransport reads a blob from a registry through its transport.
+func (s *source) throughTransport(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
+	src, err := image.NewImageSource(ctx, s.sys)
 	if err != nil {
 		return nil, err
 	}
@@ -204,16 +214,8 @@ func readBlob(ctx context.Context, repository reference.Named, b Blob, sys *type
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
 	}
-	return &blobReader{r, src}, nil
+	return endpoint.CloseBoth(r, src), nil
 }
-
-// A blobReader closes the source that it was read from.
-type blobReader struct {
-	io.ReadCloser
-	src types.ImageSource
-}
-
-func (b *blobReader) Close() error { return errors.Join(b.ReadCloser.Close(), b.src.Close()) }
 
 // A lateReader opens what it reads when it is read first: most of what is asked for turns out to be
 // at the destination.

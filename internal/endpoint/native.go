@@ -2,6 +2,8 @@ package endpoint
 
 import (
 	"context"
+	"errors"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
@@ -32,7 +34,24 @@ type Scattered interface {
 	// Elsewhere returns a repository that may have b, with any tag or digest or none; nil if none
 	// is known. It may be called concurrently.
 	Elsewhere(b Blob) reference.Named
+	// ReadElsewhere says how a blob of an image is read that Elsewhere has named the repository of.
+	// It is called before anything is read, by those who share connections and limits with it;
+	// otherwise the image's transport reads.
+	ReadElsewhere(read ReadBlob)
 }
+
+// A ReadBlob reads a blob of an image.
+type ReadBlob func(ctx context.Context, image types.ImageReference, b Blob) (io.ReadCloser, error)
+
+// CloseBoth returns r, which closes the source that it was read from, too.
+func CloseBoth(r io.ReadCloser, src io.Closer) io.ReadCloser { return &closeBoth{r, src} }
+
+type closeBoth struct {
+	io.ReadCloser
+	src io.Closer
+}
+
+func (c *closeBoth) Close() error { return errors.Join(c.ReadCloser.Close(), c.src.Close()) }
 
 // A Recorder is a Destination that keeps a record of what it was made of.
 type Recorder interface {
