@@ -103,7 +103,7 @@ func TestFind(t *testing.T) {
 			r.put(inner)
 			r.refer(inner.Digest, artifact(t, bundleType, inner.Digest, "of inner"), "")
 		}, found: []string{
-			"referrer list of image", "child child of list", "child nested of list", "child inner of nested", "referrer of inner of inner",
+			"referrer list of image", "child child of list", "child nested of list", "child inner of nested", "referrer of inner of inner", //nolint:dupword // a name of one
 		}},
 		"missing children": {choices: onlyReferrers, world: func(r *repository) {
 			r.refer(d, list, sbomType)

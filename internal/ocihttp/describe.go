@@ -79,7 +79,7 @@ func NewTransportError(req *http.Request, err error, known bool) *TransportError
 		// The original's text has the whole URL, of redirect targets too.
 		e.Err = &url.Error{Op: inURL.Op, URL: clean, Err: inURL.Err}
 		e.Retriable = isTransient(inURL.Err, known)
-		if last, err := url.Parse(inURL.URL); err == nil {
+		if last, err := req.URL.Parse(inURL.URL); err == nil { // of a redirect that is refused, it is the Location as it stands
 			e.Elsewhere = !strings.EqualFold(last.Hostname(), req.URL.Hostname())
 		}
 	}

@@ -58,6 +58,12 @@ func TestDescribe(t *testing.T) {
 	require.ErrorAs(t, err, &described)
 	assert.True(t, described.Elsewhere)
 
+	// A redirect that is refused is named as it stands in the answer, which may be a path alone.
+	_, err = send(nil, &url.Error{Op: "Get", URL: "/v2/a?again", Err: broken})
+	described = nil
+	require.ErrorAs(t, err, &described)
+	assert.False(t, described.Elsewhere)
+
 	ours := &ContentError{broken}
 	_, err = send(nil, ours)
 	assert.Equal(t, ours, err)
