@@ -244,7 +244,7 @@ func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) e
 		if err != nil {
 			return err
 		}
-		image.single = doc.ByTag
+		image.later = doc.ByTag
 		image.begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", doc.Digest, doc.Subject)}
 		images = append(images, image)
 	}

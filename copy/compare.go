@@ -231,13 +231,13 @@ type answers struct {
 // what is not known to be there is copied.
 func ask(ctx context.Context, e *ends, digests []digest.Digest) (answers, error) {
 	out := answers{has: map[digest.Digest]bool{}, untold: map[digest.Digest]error{}}
-	note := func(d digest.Digest, there bool, err error) error {
+	note := func(d digest.Digest, has bool, err error) error {
 		if err != nil {
 			logrus.Debugf("%s does not tell whether it has %s: %v", e.dstName, d, err)
 			out.untold[d] = err
 			return nil
 		}
-		out.has[d] = there
+		out.has[d] = has
 		return nil
 	}
 	err := inflight.Ask(ctx, e.budget, digests, e.dst.HasManifest, note)

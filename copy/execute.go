@@ -84,11 +84,11 @@ type imageCopy struct {
 	subject digest.Digest // that its manifest states, "" for none
 	blobs   []endpoint.Blob
 	begins  progress.Event // tells that it begins; nil if nothing does
-	// single is set if the manifest is written later, by others: it is what the destination's reference, or a digest tag, will name, or
-	// its subject is a list.
-	single bool
-	// there is set if the destination has the manifest, and only its blobs are checked.
-	there bool
+	// later is set if the manifest is written later, by others: it is what the destination's
+	// reference, or a digest tag, will name, or its subject is a list.
+	later bool
+	// stored is set if the destination has the manifest, and only its blobs are checked.
+	stored bool
 }
 
 // subjectsFirst returns images in an order in which none comes before its subject. Otherwise the order stays.
@@ -114,10 +114,10 @@ func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]i
 	}
 	late := map[digest.Digest]imageCopy{}
 	for i, image := range images {
-		if waits[image.subject] && !image.single && !image.there {
+		if waits[image.subject] && !image.later && !image.stored {
 			waits[image.doc.Digest] = true
 			late[image.doc.Digest] = image
-			images[i].single = true
+			images[i].later = true
 		}
 	}
 	return late
@@ -139,7 +139,7 @@ func plannedImages(to *storer) ([]imageCopy, error) {
 		if err := image.checkSizes(sizes); err != nil {
 			return nil, err
 		}
-		image.single = to.plan.Image != nil
+		image.later = to.plan.Image != nil
 		images = append(images, image)
 	}
 	return images, nil
@@ -156,7 +156,7 @@ func (s *storer) imageCopy(doc endpoint.Document) (imageCopy, error) {
 	}
 	return imageCopy{
 		doc: doc, subject: image.Subject, blobs: blobsToCopy(image, transportTraits[s.to].foreign),
-		there: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
+		stored: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
 	}, nil
 }
 
@@ -199,8 +199,10 @@ type executor struct {
 
 // A task is the copy of one distinct blob, or of one image.
 type task struct {
-	done chan struct{} // closed at the end, also of a failed task: then the executor's context has ended, or will
-	err  error         // valid once done is closed
+	// done is closed when the task is over, failed or not. If it failed, the executor's context is
+	// cancelled, or about to be.
+	done chan struct{}
+	err  error // valid once done is closed
 }
 
 // image starts the tasks that copy one image: one for each of its blobs that no image before it has, and one for its manifest, which
@@ -211,22 +213,22 @@ func (e *executor) image(image imageCopy) {
 	for i, b := range image.blobs {
 		needs[i] = e.blob(b, image.doc.Digest)
 	}
-	if subject := e.images[image.subject]; subject != nil && !image.there {
+	if subject := e.images[image.subject]; subject != nil && !image.stored {
 		needs = append(needs, subject)
 	}
-	stored := &task{done: make(chan struct{})}
-	e.images[image.doc.Digest] = stored
+	t := &task{done: make(chan struct{})}
+	e.images[image.doc.Digest] = t
 	e.group.Go(func() error {
-		defer close(stored.done)
-		if stored.err = e.await(needs); stored.err != nil {
-			return stored.err
+		defer close(t.done)
+		if t.err = e.await(needs); t.err != nil {
+			return t.err
 		}
-		if !image.single && !image.there {
-			if stored.err = e.putImage(e.ctx, image.doc); stored.err != nil {
-				return stored.err
+		if !image.later && !image.stored {
+			if t.err = e.putImage(e.ctx, image.doc); t.err != nil {
+				return t.err
 			}
 		}
-		e.reporter.Copied(image.doc.Digest, time.Since(started), image.there)
+		e.reporter.Copied(image.doc.Digest, time.Since(started), image.stored)
 		return nil
 	})
 }

@@ -77,11 +77,11 @@ func unsigned(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (
 		return carried, nil
 	}
 	var lacking []digest.Digest
-	note := func(d digest.Digest, there endpoint.Signatures, err error) error {
+	note := func(d digest.Digest, stored endpoint.Signatures, err error) error {
 		if err != nil {
 			logrus.Debugf("%s does not tell the signatures of %s: %v", e.dstName, d, err)
 		}
-		if err != nil || !there.Contain(l.signatures[d]) {
+		if err != nil || !stored.Contain(l.signatures[d]) {
 			lacking = append(lacking, d)
 		}
 		return nil

@@ -17,9 +17,9 @@ import (
 // are its parts: what they refer to does not change. A step that finds out more returns another
 // one.
 type survey struct {
-	source loaded
-	there  compared
-	plan   *Plan // nil until there is one
+	source loaded   // what was read from the source
+	there  compared // what the destination has told
+	plan   *Plan    // nil until there is one
 	// settled is set if everything that the plan names is at the destination already, but perhaps
 	// for what is attached.
 	settled bool

@@ -49,19 +49,19 @@ func TestImagesBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			copier, own := c.options.copier()
-			j, err := newBatch(copier, nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
+			call, err := newBatch(copier, nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
 			require.NoError(t, err)
-			assert.Equal(t, int64(1), j.o.weight(endpoint.Blob{Size: smallBlob}))
-			assert.Equal(t, c.large, j.o.weight(endpoint.Blob{Size: smallBlob + 1}))
+			assert.Equal(t, int64(1), call.o.weight(endpoint.Blob{Size: smallBlob}))
+			assert.Equal(t, c.large, call.o.weight(endpoint.Blob{Size: smallBlob + 1}))
 			if c.own != nil {
-				assert.Same(t, c.own, j.budget)
+				assert.Same(t, c.own, call.budget)
 			} else {
-				assert.Same(t, copier.budget, j.budget)
+				assert.Same(t, copier.budget, call.budget)
 			}
-			assert.True(t, j.budget.TryAcquire(c.total))
-			assert.False(t, j.budget.TryAcquire(1))
-			u := upstreamOptionsOf(j, &Plan{})
-			assert.Same(t, j.budget, u.ConcurrentBlobCopiesSemaphore)
+			assert.True(t, call.budget.TryAcquire(c.total))
+			assert.False(t, call.budget.TryAcquire(1))
+			u := upstreamOptionsOf(call, &Plan{})
+			assert.Same(t, call.budget, u.ConcurrentBlobCopiesSemaphore)
 		})
 	}
 }

@@ -276,11 +276,11 @@ func isRefusal(err error) bool {
 // error, unless this copy has stored it.
 func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	var lost []digest.Digest
-	note := func(d digest.Digest, there bool, err error) error {
+	note := func(d digest.Digest, has bool, err error) error {
 		switch {
 		case err != nil && w.there.present[d] && !w.lost[d]:
 			return fmt.Errorf("whether %s is still there could not be asked: %w", d, err)
-		case err == nil && !there:
+		case err == nil && !has:
 			lost = append(lost, d)
 		}
 		return nil
