@@ -165,7 +165,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 	return e.replanned(s)
 }
 
-// settle ends the copy if the destination is known to have all that the plan names.
+// settle returns s as settled if the destination is known to have all that the plan names.
 func settle(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.asked || e.o.CheckBlobs || s.there.top == "" || s.there.top != s.plan.Digest {
 		return s, nil

@@ -22,10 +22,12 @@ import (
 // mounted into other repositories where the registry does that and the credentials are the same. Two copies that update the same digest tag
 // or referrers tag take turns: those of two Copiers, or of two programs, do not.
 //
-// What is known of a registry ends: tokens when they do, credentials that were looked up after a minute, certificates when their files are
-// renewed, announcements about sparse lists after ten minutes. That a registry refused a sparse list is not remembered at all: Auto tries the
-// kept list each time, but where the reference names the stripped one. That stays, until the registry announces to a Copier which has
-// asked before that it takes sparse lists. So a Copier notices that a registry was restarted or configured anew. Its memory does not grow
+// Nothing that is known of a registry is believed for ever: a token as long as it is valid, credentials
+// for a minute after they were looked up, certificates until their files are renewed, announcements
+// about sparse lists for ten minutes. That a registry refused a sparse list is not remembered at all:
+// Auto tries the kept list each time, but where the reference names the stripped one. That stays, until
+// the registry announces to a Copier which has asked before that it takes sparse lists. So a Copier
+// notices that a registry was restarted or configured anew. Its memory does not grow
 // with the number of copies.
 type Copier struct {
 	options  CopierOptions

@@ -213,8 +213,8 @@ func (e *ends) opener(b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
 	}
 }
 
-// close closes both ends, and fills in the caller's report about a copy that ended with err. It returns err with what went wrong about
-// that.
+// close closes source and destination, and fills in the caller's report. err is that of the copy;
+// what goes wrong here is added to it.
 func (e *ends) close(err error) error {
 	e.progress.Release()
 	e.progress.End()
@@ -231,7 +231,7 @@ func (e *ends) close(err error) error {
 	return err
 }
 
-// count notes what the ends that count did.
+// count reports how many requests source and destination have made, if they count them.
 func (e *ends) count() {
 	src, _ := e.src.(interface{ Stats() registry.Stats })
 	dst, _ := e.dst.(interface{ Stats() registry.Stats })
@@ -258,7 +258,8 @@ func joinClose(err error, side Side, object string, closeErr error) error {
 	return &alsoClosing{err, closing}
 }
 
-// alsoClosing is the error of a copy whose end cannot be closed either. It unwraps to the copy's alone: programs follow Unwrap.
+// alsoClosing is the error of a copy after which a source or destination cannot be closed either. It
+// unwraps to the copy's alone: programs follow Unwrap.
 type alsoClosing struct{ err, closing error }
 
 func (e *alsoClosing) Error() string        { return e.err.Error() + "\n" + e.closing.Error() }

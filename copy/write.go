@@ -28,7 +28,7 @@ type written struct {
 type writer struct {
 	*storer
 	late map[digest.Digest]imageCopy // images that are stored with the lists
-	lost map[digest.Digest]bool      // nested lists that are stored although they were there
+	lost map[digest.Digest]bool      // nested lists that the destination had, and has lost: they are stored again
 }
 
 // write stores nested lists from the leaves up, late images among them, and then what the reference names, unless something has to be
