@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -21,32 +20,6 @@ func Normalize(pl *imgspecv1.Platform) imgspecv1.Platform {
 	n.OSVersion = strings.ToLower(n.OSVersion)
 	n.OSFeatures = normalFeatures(n.OSFeatures)
 	return n
-}
-
-// Equal reports whether a and b are the same platform, however they are spelled. nil equals the
-// zero platform.
-func Equal(a, b *imgspecv1.Platform) bool {
-	return compareFields(Normalize(a), Normalize(b)) == 0
-}
-
-// Compare is a total order for sorting, by OS, architecture, variant, OS version and OS features.
-// Spellings of the same platform stand together, in an order of their own: the result is 0 only if
-// a and b say literally the same. nil is the zero platform and comes first.
-func Compare(a, b *imgspecv1.Platform) int {
-	return cmp.Or(
-		compareFields(Normalize(a), Normalize(b)),
-		compareFields(orZero(a), orZero(b)),
-	)
-}
-
-func compareFields(a, b imgspecv1.Platform) int {
-	return cmp.Or(
-		strings.Compare(a.OS, b.OS),
-		strings.Compare(a.Architecture, b.Architecture),
-		strings.Compare(a.Variant, b.Variant),
-		strings.Compare(a.OSVersion, b.OSVersion),
-		slices.Compare(a.OSFeatures, b.OSFeatures),
-	)
 }
 
 func orZero(pl *imgspecv1.Platform) imgspecv1.Platform {

@@ -1,8 +1,7 @@
 package platform
 
 import (
-	"math/rand/v2"
-	"slices"
+	"reflect"
 	"testing"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -49,7 +48,7 @@ func TestNormalizeIsIdempotent(t *testing.T) {
 	}
 }
 
-func TestEqual(t *testing.T) {
+func TestNormalizeTellsPlatformsApart(t *testing.T) {
 	for _, tt := range []struct {
 		a, b *imgspecv1.Platform
 		want bool
@@ -66,47 +65,27 @@ func TestEqual(t *testing.T) {
 		{entry("windows", "amd64", "", "", "a", "b"), entry("windows", "amd64", "", "", "b", "a"), true},
 		{entry("windows", "amd64", "", "", "a"), entry("windows", "amd64"), false},
 	} {
-		assert.Equalf(t, tt.want, Equal(tt.a, tt.b), "%s and %s", Format(tt.a), Format(tt.b))
-		assert.Equalf(t, tt.want, Equal(tt.b, tt.a), "%s and %s", Format(tt.b), Format(tt.a))
+		same := reflect.DeepEqual(Normalize(tt.a), Normalize(tt.b))
+		assert.Equalf(t, tt.want, same, "%s and %s", Format(tt.a), Format(tt.b))
 	}
 }
 
-func TestCompareSorts(t *testing.T) {
-	sorted := []*imgspecv1.Platform{
-		nil,
-		entry("darwin", "arm64"),
-		entry("macos", "arm64"),
-		entry("linux", "amd64"),
-		entry("linux", "amd64", "v1"),
-		entry("linux", "x86_64"),
-		entry("linux", "amd64", "v2"),
-		entry("linux", "arm"),
-		entry("linux", "arm", "v6"),
-		entry("linux", "arm", "7"),
-		entry("linux", "arm", "v7"),
-		entry("linux", "arm64"),
-		entry("unknown", "unknown"),
-		entry("windows", "amd64", "", "10.0.1"),
-		entry("windows", "amd64", "", "10.0.2"),
-		entry("windows", "amd64", "", "10.0.2", "a", "b"),
-		entry("windows", "amd64", "", "10.0.2", "b", "a"),
-	}
-	// Sorting any permutation gives the same order.
-	for seed := range uint64(100) {
-		got := slices.Clone(sorted)
-		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(got), func(i, j int) { got[i], got[j] = got[j], got[i] })
-		slices.SortFunc(got, Compare)
-		require.Equal(t, sorted, got, "seed %d", seed)
+func TestFormatIsTheSameOnlyForTheSamePlatform(t *testing.T) {
+	said := map[string]imgspecv1.Platform{}
+	for _, pl := range allPlatforms() {
+		text := Format(pl)
+		if other, ok := said[text]; ok {
+			require.Equal(t, other, literally(pl), text)
+		}
+		said[text] = literally(pl)
 	}
 }
 
-func TestCompareIsZeroOnlyForTheSameText(t *testing.T) {
-	all := allPlatforms()
-	slices.SortFunc(all, Compare)
-	for i := 1; i < len(all); i++ {
-		a, b := all[i-1], all[i]
-		require.LessOrEqual(t, Compare(a, b), 0)
-		require.GreaterOrEqual(t, Compare(b, a), 0)
-		require.Equalf(t, Compare(a, b) == 0, Format(a) == Format(b), "%s and %s", Format(a), Format(b))
+// literally returns pl as a value that equals another if and only if both say the same.
+func literally(pl *imgspecv1.Platform) imgspecv1.Platform {
+	p := orZero(pl)
+	if len(p.OSFeatures) == 0 {
+		p.OSFeatures = nil
 	}
+	return p
 }
