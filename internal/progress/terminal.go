@@ -91,7 +91,8 @@ var terminals = struct {
 	of map[screen]*terminal
 }{of: map[screen]*terminal{}}
 
-// InUse reports whether something is drawn on the terminal that w is.
+// InUse reports whether something is drawn on the terminal that w is. Tests ask: what is drawn has to
+// be gone when a copy returns.
 func InUse(w io.Writer) bool {
 	s := screenOf(w)
 	return s != nil && inUse(s)
