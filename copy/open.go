@@ -84,7 +84,7 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 		return "", true
 	case err != nil:
 		logrus.Debugf("%s does not tell what it names: %v", e.dstName, err)
-		if endpoint.IsUnanswered(err) {
+		if endpoint.IsUnanswered(err) && ctx.Err() == nil { // else nobody waits for the answer any more
 			e.reporter.Warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
 		}
 		return "", false

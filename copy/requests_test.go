@@ -2,6 +2,7 @@ package copy_test
 
 import (
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,6 +51,24 @@ func TestRequestsFresh(t *testing.T) {
 	t.Logf("%d requests to the source, %d to the destination", source, destination)
 	assert.LessOrEqual(t, source, 60)
 	assert.LessOrEqual(t, destination, 115)
+}
+
+// TestNobodyWaitsAnyMore for the destination's answer when the source has refused: there is nothing to warn of.
+func TestNobodyWaitsAnyMore(t *testing.T) {
+	asked := make(chan struct{})
+	asks := sync.OnceFunc(func() { close(asked) })
+	e := copytest.NewEnv(t)
+	src := registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer {
+		<-asked
+		return registrytest.Fail(http.StatusForbidden, "DENIED", "no")
+	}})
+	dst := registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer {
+		asks()
+		return registrytest.Answer{Fault: registrytest.FaultStall}
+	}})
+	r, err := e.Image(t.Context(), copytest.RegistryRef(t, dst, "app", "v1"), copytest.RegistryRef(t, src, "app", "v1"), copy.Options{})
+	require.ErrorContains(t, err, "DENIED")
+	assert.Empty(t, r.Warnings)
 }
 
 func TestRequestsNothingToDo(t *testing.T) {
