@@ -92,7 +92,7 @@ func (a *Authorization) Authorize(next http.RoundTripper) http.RoundTripper {
 
 func (a *Authorization) send(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
-	scopes := CallOf(ctx).Scopes
+	scopes := callOf(ctx).Scopes
 	useless := 0
 	for again := 0; ; again++ {
 		resp, used, err := a.exchange(req, scopes)

@@ -22,8 +22,8 @@ func WithCall(ctx context.Context, c Call) context.Context {
 	return context.WithValue(ctx, callKey{}, c)
 }
 
-// CallOf is the Call of ctx.
-func CallOf(ctx context.Context) Call {
+// callOf is the Call of ctx.
+func callOf(ctx context.Context) Call {
 	c, _ := ctx.Value(callKey{}).(Call)
 	return c
 }

@@ -51,7 +51,7 @@ func (h *Host) Answered() bool { return h.answered.Load() }
 // Owns reports whether u is at the host itself, where credentials may go and whose challenges
 // count.
 func (h *Host) Owns(u *url.URL) bool {
-	return SameOrigin(u, &url.URL{Scheme: h.Scheme(), Host: h.Name})
+	return sameOrigin(u, &url.URL{Scheme: h.Scheme(), Host: h.Name})
 }
 
 // Elsewhere reports whether u is at a host with another name, whatever scheme and port.

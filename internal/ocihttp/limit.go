@@ -61,7 +61,7 @@ func (l *Limiter) AtMost(n int) int {
 // not needed any more, and before that busy, with the epoch, if the host says so.
 func (l *Limiter) acquire(ctx context.Context) (epoch int, err error) {
 	l.mu.Lock()
-	if l.free() || CallOf(ctx).Forced {
+	if l.free() || callOf(ctx).Forced {
 		defer l.mu.Unlock()
 		l.inFlight++
 		return l.epoch, nil

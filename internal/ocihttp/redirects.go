@@ -34,9 +34,9 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return &redirectError{"too many redirects"}
 	}
-	stays := SameOrigin(req.URL, via[0].URL)
+	stays := sameOrigin(req.URL, via[0].URL)
 	for _, earlier := range via {
-		stays = stays && SameOrigin(earlier.URL, via[0].URL)
+		stays = stays && sameOrigin(earlier.URL, via[0].URL)
 	}
 	reading := via[0].Method == http.MethodGet || via[0].Method == http.MethodHead
 	if !reading && (!stays || req.Method != via[0].Method) {

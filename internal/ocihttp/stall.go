@@ -75,7 +75,7 @@ const LongUpload = 16 << 20
 func Stall(limits Timeouts) Layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
-			slow := CallOf(req.Context()).Slow
+			slow := callOf(req.Context()).Slow
 			late := limits.Unanswered(slow)
 			ctx, watch := newWatchdog(req.Context(), late)
 			resp, err := next.RoundTrip(watchContent(req.WithContext(ctx), watch, limits.Stalled(), late))

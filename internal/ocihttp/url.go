@@ -10,9 +10,9 @@ func CleanURL(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
-// SameOrigin reports whether a and b have the same scheme, host and port, which may be
+// sameOrigin reports whether a and b have the same scheme, host and port, which may be
 // explicit or not.
-func SameOrigin(a, b *url.URL) bool {
+func sameOrigin(a, b *url.URL) bool {
 	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 

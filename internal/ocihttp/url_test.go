@@ -24,7 +24,7 @@ func TestSameOrigin(t *testing.T) {
 		require.NoError(t, err)
 		b, err := url.Parse(test.b)
 		require.NoError(t, err)
-		assert.Equal(t, test.want, SameOrigin(a, b), "%+v", test)
+		assert.Equal(t, test.want, sameOrigin(a, b), "%+v", test)
 	}
 }
 

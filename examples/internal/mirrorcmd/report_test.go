@@ -134,7 +134,7 @@ func TestReportsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
-		copy.ReportSchema, copy.PlanSchema, SyncReportSchema, DigestMapSchema, copy.VerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
+		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}

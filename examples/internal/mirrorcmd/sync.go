@@ -131,7 +131,7 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 	s := &syncRun{
 		syncCommand: c, file: file, copier: copier, sys: [2]*types.SystemContext{source, destination}, policy: policy,
-		report: syncReport{Schema: SyncReportSchema, File: args[0], Shard: c.shard.String(), DryRun: c.dryRun, Started: time.Now().UTC()},
+		report: syncReport{Schema: syncReportSchema, File: args[0], Shard: c.shard.String(), DryRun: c.dryRun, Started: time.Now().UTC()},
 	}
 	err = orStopped(ctx, s.do(ctx))
 	s.report.finish(err)

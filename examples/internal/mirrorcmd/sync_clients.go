@@ -79,8 +79,8 @@ func writeWhole(path string, content []byte) error {
 	return err
 }
 
-// DigestMapSchema names the form of --digest-map; docs/sync.md describes it.
-const DigestMapSchema = "mirror.digest-map/v1"
+// digestMapSchema names the form of --digest-map; docs/sync.md describes it.
+const digestMapSchema = "mirror.digest-map/v1"
 
 type digestMap struct {
 	Schema string        `json:"schema"`
@@ -98,7 +98,7 @@ type digestEntry struct {
 func (i *syncImage) there() bool { return i.Status == imageCopied || i.Status == imagePresent }
 
 func digestMapOf(s *syncRun) ([]byte, error) {
-	m := digestMap{Schema: DigestMapSchema, Images: []digestEntry{}}
+	m := digestMap{Schema: digestMapSchema, Images: []digestEntry{}}
 	for _, i := range s.report.Images {
 		if i.there() && i.SourceDigest != i.DestinationDigest {
 			m.Images = append(m.Images, digestEntry{i.Source, i.SourceDigest, i.Destination, i.DestinationDigest})

@@ -13,9 +13,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// SyncReportSchema names the JSON form of what mirror sync prints; docs/sync.md describes it. The number changes when a reader of the
+// syncReportSchema names the JSON form of what mirror sync prints; docs/sync.md describes it. The number changes when a reader of the
 // old form would go wrong.
-const SyncReportSchema = "mirror.sync/v1"
+const syncReportSchema = "mirror.sync/v1"
 
 // A syncReport says what a run did.
 type syncReport struct {

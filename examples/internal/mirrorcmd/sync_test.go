@@ -55,7 +55,7 @@ func (s *syncTest) syncJSON(status int, args ...string) syncReport {
 	require.Equal(s, status, r.status, "%s", r.stderr)
 	var report syncReport
 	require.NoError(s, json.Unmarshal([]byte(r.stdout), &report))
-	assert.Equal(s, SyncReportSchema, report.Schema)
+	assert.Equal(s, syncReportSchema, report.Schema)
 	return report
 }
 
@@ -493,7 +493,7 @@ images:
 		var m digestMap
 		require.NoError(t, json.Unmarshal(read(t, digests), &m))
 		stripped, _ := s.dst.Resolve("m/app", "1")
-		assert.Equal(t, digestMap{DigestMapSchema, []digestEntry{{
+		assert.Equal(t, digestMap{digestMapSchema, []digestEntry{{
 			"docker://" + s.src.Host() + "/app:1", f.Digest(imagetest.Top), "docker://" + s.dst.Host() + "/m/app:1", stripped,
 		}}}, m)
 		assert.Equal(t, strings.NewReplacer("SRC", s.src.Host(), "DST", s.dst.Host()).Replace(`apiVersion: config.openshift.io/v1
