@@ -65,7 +65,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 		if err != nil {
 			return s, err
 		}
-		if !s.settled {
+		if !s.settled { // otherwise the plan is made, and nothing is left to find out
 			s, err = step(ctx, e, s)
 		}
 	}

@@ -21,7 +21,7 @@ type survey struct {
 	there  compared // what the destination has told
 	plan   *Plan    // nil until there is one
 	// settled is set if everything that the plan names is at the destination already, but perhaps
-	// for what is attached.
+	// for what is attached: nothing else is executed or written.
 	settled bool
 }
 

@@ -45,7 +45,8 @@ func write(ctx context.Context, to *storer, late map[digest.Digest]imageCopy) (w
 	return w.orElse(ctx, map[digest.Digest]bool{})
 }
 
-// intact reports whether a copy that looked at every blob has found that nothing is lacking at the destination.
+// intact reports whether a copy that looked at every blob has found that nothing is lacking at the
+// destination: what settled says of one that did not look. The report says so, too.
 func (w *writer) intact(ctx context.Context) bool {
 	if !w.there.asked || !w.o.CheckBlobs {
 		return false

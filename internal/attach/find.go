@@ -114,7 +114,7 @@ type finder struct {
 	missing map[digest.Digest]bool
 	listed  int // candidates so far, of all steps
 
-	// Of the present step.
+	// Of this step only.
 	candidates []Attachment
 	unasked    map[digest.Digest][]unasked // by subject
 }

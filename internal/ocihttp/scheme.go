@@ -104,7 +104,7 @@ func (p *plainAttempt) start() {
 	go p.send()
 }
 
-// abandon ends the attempt, wherever it is, and does not wait for the end.
+// abandon cancels the attempt, wherever it is, and does not wait for it.
 func (p *plainAttempt) abandon() {
 	p.cancel()
 	if !p.started {

@@ -298,7 +298,7 @@ func (l *delayLine) takeDue(p []byte) int {
 	return n
 }
 
-// end queues the end of the line: get returns err once all that was put before was taken.
+// end closes the line: get returns err once all that was put before was taken.
 func (l *delayLine) end(err error, due time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -152,8 +152,8 @@ func atDeadline(ctx context.Context, err, last error) error {
 	return &endedError{err, last}
 }
 
-// An endedError is the end of a context that cut retries short. It unwraps to the cause of the end
-// alone: programs follow Unwrap.
+// An endedError says that retries were cut short because a context was cancelled or timed out. It
+// unwraps to that cause alone: programs follow Unwrap.
 type endedError struct{ cause, last error }
 
 func (e *endedError) Error() string {
