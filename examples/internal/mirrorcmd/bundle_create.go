@@ -86,16 +86,16 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	w, err := c.writer(args[0])
-	if err != nil {
-		return err
-	}
-	defer func() { _ = w.Close() }() // it only had files
 	policy, err := c.access.policyContext(sys)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = policy.Destroy() }()
+	w, err := c.writer(args[0])
+	if err != nil {
+		return err
+	}
+	defer func() { _ = w.Close() }() // it only had files
 	limits := c.access.times.options()
 	limits.MaxParallelDownloads = c.sel.options.MaxParallelDownloads
 	m := &bundleMaker{c: c, copier: copy.NewCopier(limits), sys: sys, policy: policy, bundle: w}
