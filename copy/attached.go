@@ -145,8 +145,8 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	return found, attachError(SourceSide, e.srcName, err)
 }
 
-// attachError returns the error of a copy for one of package attach about the end that is called
-// name.
+// attachError returns the error of a copy for one of package attach, about the given side, which is
+// called name.
 func attachError(side Side, name string, err error) error {
 	switch e := err.(type) { //nolint:errorlint // it returns them as they are
 	case *attach.Error:
@@ -194,7 +194,7 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 }
 
 // findListSignatures looks for signatures that are attached to lists which the plan would strip. No
-// answer ends the copy: the plan decides what they mean.
+// answer fails the copy: the plan decides what they mean.
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()
 	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !transportTraits[e.from].referrers {

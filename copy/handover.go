@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sparsecopy/sparsecopy/copy/plan"
-
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
@@ -19,6 +17,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
