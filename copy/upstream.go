@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/sparsecopy/sparsecopy/copy/plan"
-
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	upstream "go.podman.io/image/v5/copy"
 	compression "go.podman.io/image/v5/pkg/compression/types"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
 // traits are what the engine needs to know about a transport without opening anything: opening some destinations erases them.

@@ -5,10 +5,9 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
-
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Input is all that a plan depends on. Maps and slices are not modified. That documents match their

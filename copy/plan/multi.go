@@ -6,13 +6,12 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
-
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // planMulti plans the copy of a list.

@@ -5,13 +5,12 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
-
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // A verdict is what selection says of one entry of a list.

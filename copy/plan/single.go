@@ -5,11 +5,10 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/manifest"
-
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // planSingle plans the copy of a source that is a single image.
