@@ -171,7 +171,7 @@ func compareFields(name string, theirs, our *types.Struct) []string {
 	return complaints
 }
 
-// compatible says whether types are the same, but for the types that this package has instead of upstream's.
+// compatible reports whether types are the same, but for the types that this package has instead of upstream's.
 func compatible(theirs, our types.Type) bool {
 	if types.Identical(theirs, our) {
 		return true

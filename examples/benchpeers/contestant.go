@@ -114,7 +114,7 @@ func (j job) images() []job {
 	return all
 }
 
-// wants says whether the platform is to be copied.
+// wants reports whether the platform is to be copied.
 func (j job) wants(os, architecture string) bool {
 	return j.Platforms == nil || slices.Contains(j.Platforms, os+"/"+architecture)
 }

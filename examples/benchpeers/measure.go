@@ -82,7 +82,7 @@ func (b *bench) checkBudget() {
 	}
 }
 
-// skip says whether t is left out in this round, to end in time.
+// skip reports whether t is left out in this round, to end in time.
 func (b *bench) skip(c cell, t tool, round int) bool {
 	before := b.results[c]
 	switch {

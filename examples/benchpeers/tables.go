@@ -69,7 +69,7 @@ func (r results) table(out io.Writer, s settings, of []environment, title string
 	}
 }
 
-// has says whether t has copied a single image in e.
+// has reports whether t has copied a single image in e.
 func (r results) has(s settings, e environment, t tool) bool {
 	return slices.ContainsFunc(s.workloads, func(w workload) bool { return w.Images == 0 && len(r[cell{e, w.Name, t.name}]) > 0 })
 }

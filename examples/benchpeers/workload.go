@@ -52,12 +52,12 @@ var workloads = []workload{
 	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 }
 
-// suits says whether w is to be measured in e.
+// suits reports whether w is to be measured in e.
 func (w workload) suits(e environment) bool {
 	return (w.RTTs == nil || slices.Contains(w.RTTs, e.RTT)) && (!e.TLS || !w.PlainOnly)
 }
 
-// takes says whether w is to be measured with t.
+// takes reports whether w is to be measured with t.
 func (w workload) takes(t tool) bool {
 	if w.Images > 0 && t.many == nil || w.Images == 0 && t.copy == nil {
 		return false

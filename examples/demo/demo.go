@@ -167,7 +167,7 @@ func (d *demo) wanted() []digest.Digest {
 	return append(images, attestations...)
 }
 
-// complete says whether the mirror has all these manifests.
+// complete reports whether the mirror has all these manifests.
 func (d *demo) complete(manifests []digest.Digest) bool {
 	return !slices.ContainsFunc(manifests, func(m digest.Digest) bool {
 		_, _, there := d.dst.Manifest(mirrorRepo, m.String())
@@ -207,7 +207,7 @@ func (d *demo) again(ctx context.Context) error {
 	return nil
 }
 
-// isWrite says whether a request may change something.
+// isWrite reports whether a request may change something.
 func isWrite(r registrytest.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead
 }

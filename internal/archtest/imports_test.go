@@ -268,7 +268,7 @@ func againstUpstreamsCopy(sources []source) []string {
 	return complaints
 }
 
-// ownDir is the directory of a package of the checkout; ours tells whether it is one.
+// ownDir is the directory of a package of the checkout; ours reports whether it is one.
 func ownDir(imported string) (dir string, ours bool) {
 	if imported == module {
 		return ".", true
@@ -276,10 +276,10 @@ func ownDir(imported string) (dir string, ours bool) {
 	return strings.CutPrefix(imported, module+"/")
 }
 
-// forTests tells whether a directory holds a package that only tests use: the name ends as net/http/httptest's does.
+// forTests reports whether a directory holds a package that only tests use: the name ends as net/http/httptest's does.
 func forTests(dir string) bool { return strings.HasSuffix(dir, "test") }
 
-// isStandard tells whether a package is of the standard library: the first element of other paths has a dot.
+// isStandard reports whether a package is of the standard library: the first element of other paths has a dot.
 func isStandard(imported string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".")

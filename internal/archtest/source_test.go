@@ -91,12 +91,12 @@ func parseFile(fset *token.FileSet, tree fs.FS, name string) (source, error) {
 	return parsed, nil
 }
 
-// within tells whether name is dir or something below it; everything is within ".".
+// within reports whether name is dir or something below it; everything is within ".".
 func within(name, dir string) bool {
 	return dir == "." || name == dir || strings.HasPrefix(name, dir+"/")
 }
 
-// withinAny tells whether name is within one of dirs.
+// withinAny reports whether name is within one of dirs.
 func withinAny(name string, dirs []string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool { return within(name, dir) })
 }

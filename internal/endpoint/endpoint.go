@@ -99,7 +99,7 @@ type Signatures interface {
 	// Attachable describes the layers by which a sigstore attachment, the image that the tag sha256-<hex>.sig names, holds the
 	// signatures: media type, digest, size and annotations. It returns false if there are others than sigstore's.
 	Attachable() ([]imgspecv1.Descriptor, bool)
-	// Contain says whether each of others is among them.
+	// Contain reports whether each of others is among them.
 	Contain(others Signatures) bool
 	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest that dest has
 	// written if d is nil. It replaces nothing that dest would not replace itself.
@@ -151,10 +151,10 @@ type Destination interface {
 	// or the destination cannot tell, the error wraps ErrNotFound.
 	Top(ctx context.Context) (digest.Digest, error)
 
-	// HasManifest says whether the manifest or list with digest d is at the destination itself.
+	// HasManifest reports whether the manifest or list with digest d is at the destination itself.
 	HasManifest(ctx context.Context, d digest.Digest) (bool, error)
 
-	// HasBlob says whether b is at the destination itself.
+	// HasBlob reports whether b is at the destination itself.
 	HasBlob(ctx context.Context, b Blob) (bool, error)
 
 	// PutBlob stores b unless it is there already. open is called only when content is needed, and again for each retry.

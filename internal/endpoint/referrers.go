@@ -128,7 +128,7 @@ func truncate(s string, n int) string { return s[:min(n, len(s))] }
 // emptyReferrers is an index that lists nothing.
 const emptyReferrers = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 
-// MergeReferrers adds to an index those of referrers that it does not list, and says whether there were any. What it lists stays,
+// MergeReferrers adds to an index those of referrers that it does not list, and reports whether there were any. What it lists stays,
 // byte for byte. An empty index stands for one that lists nothing.
 func MergeReferrers(index []byte, referrers []imgspecv1.Descriptor) (merged []byte, changed bool, err error) {
 	if len(index) == 0 {

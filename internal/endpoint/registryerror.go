@@ -97,7 +97,7 @@ func (e *RegistryError) summary() string {
 	return strings.Join(parts, "; ")
 }
 
-// Has says whether one of the errors has the given code.
+// Has reports whether one of the errors has the given code.
 func (e *RegistryError) Has(code string) bool {
 	for _, d := range e.Errors {
 		if d.Code == code {

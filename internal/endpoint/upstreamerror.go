@@ -29,7 +29,7 @@ func (e *RegistryError) Unwrap() error {
 	return nil
 }
 
-// rejectsType says whether upstream takes the answer for one about the type of a manifest.
+// rejectsType reports whether upstream takes the answer for one about the type of a manifest.
 func (e *RegistryError) rejectsType() bool {
 	if e.Method != http.MethodPut || !strings.Contains(e.URL, "/manifests/") || len(e.Errors) == 0 {
 		return false

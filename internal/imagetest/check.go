@@ -280,7 +280,7 @@ func (i *inspector) image(path string, doc parsed, mediaType string) {
 	}
 }
 
-// blob inspects a config or layer of a manifest with the given media type, and says whether its content can be relied on.
+// blob inspects a config or layer of a manifest with the given media type, and reports whether its content can be relied on.
 func (i *inspector) blob(path string, ref reference, mediaType string) bool {
 	desc := ref.descriptor()
 	if !i.descriptor(path, desc, true) {
@@ -360,7 +360,7 @@ func (i *inspector) config(path string, ref reference, layers int) {
 	}
 }
 
-// descriptor inspects a descriptor by itself and says whether its digest can be used.
+// descriptor inspects a descriptor by itself and reports whether its digest can be used.
 func (i *inspector) descriptor(path string, desc Descriptor, strict bool) bool {
 	if err := desc.Digest.Validate(); err != nil {
 		i.report(path, "invalid digest %q: %v", desc.Digest, err)

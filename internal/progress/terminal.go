@@ -164,7 +164,7 @@ func (t *terminal) takeLeaving() []chan struct{} {
 	return leaving
 }
 
-// deserted says whether everybody has left, and everything is drawn. The next copy gets another terminal then.
+// deserted reports whether everybody has left, and everything is drawn. The next copy gets another terminal then.
 func (t *terminal) deserted() bool {
 	terminals.Lock()
 	defer terminals.Unlock()

@@ -68,7 +68,7 @@ func (r *Registry) Content(repo string, d digest.Digest) (Content, bool) {
 	return r.store.blob(repo, d)
 }
 
-// DeleteBlob removes a blob and says whether it was there.
+// DeleteBlob removes a blob and reports whether it was there.
 func (r *Registry) DeleteBlob(repo string, d digest.Digest) bool {
 	return r.store.deleteBlob(repo, d, 0)
 }
@@ -79,12 +79,12 @@ func (r *Registry) LoseBlob(repo string, d digest.Digest) {
 	r.store.lose(repo, d)
 }
 
-// DeleteManifest removes a manifest and the tags that point at it, and says whether it was there.
+// DeleteManifest removes a manifest and the tags that point at it, and reports whether it was there.
 func (r *Registry) DeleteManifest(repo string, d digest.Digest) bool {
 	return r.store.deleteManifest(repo, d, 0)
 }
 
-// DeleteTag removes a tag and says whether it was there.
+// DeleteTag removes a tag and reports whether it was there.
 func (r *Registry) DeleteTag(repo, tag string) bool { return r.store.deleteTag(repo, tag, 0) }
 
 // Repos returns the names of all repositories that anything was ever stored in, sorted.

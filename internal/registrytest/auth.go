@@ -54,7 +54,7 @@ type Account struct {
 	PullOnly bool
 }
 
-// may says whether the account has access to the repository for an action, "pull", "push" or "delete".
+// may reports whether the account has access to the repository for an action, "pull", "push" or "delete".
 func (a Account) may(repo, action string) bool {
 	inside := a.Namespace == "" || repo == a.Namespace || strings.HasPrefix(repo, a.Namespace+"/")
 	return inside && (action == "pull" || !a.PullOnly)
@@ -132,7 +132,7 @@ func (x *exchange) access() (repo string, actions []string) {
 	return x.route.repo, []string{"pull", "push"}
 }
 
-// authorized says whether the request may be served. If not, it has answered.
+// authorized reports whether the request may be served. If not, it has answered.
 func (x *exchange) authorized() bool {
 	if x.auth == nil {
 		return true
@@ -193,7 +193,7 @@ func (x *exchange) authorizedBearer() bool {
 	return false
 }
 
-// mayPull says whether the request may read another repository, too.
+// mayPull reports whether the request may read another repository, too.
 func (x *exchange) mayPull(repo string) bool {
 	switch {
 	case x.auth == nil || x.auth.AnonymousPull || repo == x.route.repo:
@@ -215,7 +215,7 @@ func (x *exchange) realm() string {
 	return x.baseURL() + tokenPath
 }
 
-// valid says whether a token is good for all the actions, and counts its use if so.
+// valid reports whether a token is good for all the actions, and counts its use if so.
 func (a *authenticator) valid(given, repo string, actions []string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -234,7 +234,7 @@ func (a *authenticator) valid(given, repo string, actions []string) bool {
 	return true
 }
 
-// grants says whether a token is good for an action, without counting.
+// grants reports whether a token is good for an action, without counting.
 func (a *authenticator) grants(given, repo, action string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -252,7 +252,7 @@ func (a *authenticator) fault(given string) string {
 	return "invalid_token"
 }
 
-// alive says whether the token, which may be nil, has not ended.
+// alive reports whether the token, which may be nil, has not ended.
 func (t *token) alive() bool {
 	return t != nil && t.requests != 0 && time.Now().Before(t.expires)
 }

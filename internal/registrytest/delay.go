@@ -348,7 +348,7 @@ func (l *delayLine) waitUntil(t time.Time) {
 	l.wake.Wait()
 }
 
-// over says whether a deadline, zero for none, has passed.
+// over reports whether a deadline, zero for none, has passed.
 func over(deadline time.Time) bool {
 	return !deadline.IsZero() && !time.Now().Before(deadline)
 }

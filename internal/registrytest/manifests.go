@@ -32,7 +32,7 @@ var (
 	tagRegexp  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
-// validName says whether a repository may be called so (section "Pulling manifests").
+// validName reports whether a repository may be called so (section "Pulling manifests").
 func validName(name string) bool { return nameRegexp.MatchString(name) }
 
 // document is what the registry looks at in manifests and lists.
@@ -52,7 +52,7 @@ type descriptor struct {
 	URLs      []string      `json:"urls"`
 }
 
-// isList says whether the media type is that of a list.
+// isList reports whether the media type is that of a list.
 func isList(mediaType string) bool {
 	return mediaType == MediaTypeDockerList || mediaType == imgspecv1.MediaTypeImageIndex
 }
@@ -121,7 +121,7 @@ func (x *exchange) manifestUnknown() {
 	})
 }
 
-// accepts says whether the Accept headers admit a media type. None admits all.
+// accepts reports whether the Accept headers admit a media type. None admits all.
 func accepts(h http.Header, mediaType string) bool {
 	all := strings.Join(h.Values("Accept"), ",")
 	if all == "" {

@@ -69,7 +69,7 @@ func NewHandler(o Options) *Registry {
 	return r
 }
 
-// needsSecond says whether something is to be on another host.
+// needsSecond reports whether something is to be on another host.
 func (o Options) needsSecond() bool {
 	return o.RedirectBlobs || o.ReferrersPage != 0 || o.Links == LinkSecond || o.Location == LocationSecond || o.Auth != nil && o.Auth.SecondServer
 }
@@ -194,7 +194,7 @@ func (r *Registry) Close() {
 	}
 }
 
-// enter says whether a handler may start. If so, it must call r.working.Done.
+// enter reports whether a handler may start. If so, it must call r.working.Done.
 func (r *Registry) enter() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

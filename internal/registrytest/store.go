@@ -108,7 +108,7 @@ func (s *store) lose(name string, d digest.Digest) {
 	s.make(name).phantoms[d] = true
 }
 
-// lost says whether the content of a blob is lost.
+// lost reports whether the content of a blob is lost.
 func (s *store) lost(name string, d digest.Digest) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ func (s *store) lost(name string, d digest.Digest) bool {
 	return r != nil && r.phantoms[d]
 }
 
-// mount makes a blob of the repository from one of name, too, and says whether it was there.
+// mount makes a blob of the repository from one of name, too, and reports whether it was there.
 func (s *store) mount(name, from string, d digest.Digest, request int) bool {
 	c, ok := s.blob(from, d)
 	if !ok {

@@ -192,7 +192,7 @@ func (x *exchange) continueUpload() {
 	x.w.WriteHeader(http.StatusAccepted)
 }
 
-// rangeContinues says whether a chunk with this Content-Range ("first-last"; "" for none) comes next in an upload of the
+// rangeContinues reports whether a chunk with this Content-Range ("first-last"; "" for none) comes next in an upload of the
 // given size, and has the length that the request states (-1 for none).
 func rangeContinues(spec string, size, length int64) bool {
 	if spec == "" {
@@ -205,7 +205,7 @@ func rangeContinues(spec string, size, length int64) bool {
 	return err1 == nil && err2 == nil && first == size && (length < 0 || last-first+1 == length)
 }
 
-// finishUpload reads the rest of the blob, checks it, stores it and answers. It says whether the upload is over: not if the
+// finishUpload reads the rest of the blob, checks it, stores it and answers. It reports whether the upload is over: not if the
 // client broke off.
 func (x *exchange) finishUpload(u *upload, d digest.Digest) bool {
 	if u.size == 0 {

@@ -61,7 +61,7 @@ func contentType(r *http.Request) (string, *refusal) {
 	}
 }
 
-// looksLikeList says whether any parser could take body for a list: because of a mediaType in it, or of a manifests key, the
+// looksLikeList reports whether any parser could take body for a list: because of a mediaType in it, or of a manifests key, the
 // keys being compared as loosely as the loosest parser does. It refuses what is not one JSON object, since there nobody can
 // tell.
 func looksLikeList(body []byte) (bool, error) {

@@ -153,7 +153,7 @@ func (e *enforcer) store(r *http.Request, repository string, list manifest.List)
 	return e.record(r), nil
 }
 
-// checkType says whether a manifest is a list. It refuses one whose header says something else than the document. A header that
+// checkType reports whether a manifest is a list. It refuses one whose header says something else than the document. A header that
 // is absent says nothing: whether that is allowed is the business of the registry behind.
 func checkType(mediaType string, body []byte) (isList bool, _ *refusal) {
 	if manifest.IsListMediaType(mediaType) {

@@ -47,7 +47,7 @@ func (l *List) Add(d digest.Digest, mediaType string, leftOut bool) {
 	l.children[d] = child{leftOut, !isManifest(mediaType)}
 }
 
-// isManifest says whether an entry with this media type names a manifest or list. Entries of
+// isManifest reports whether an entry with this media type names a manifest or list. Entries of
 // BuildKit caches name blobs.
 func isManifest(mediaType string) bool {
 	switch mediaType {

@@ -754,7 +754,7 @@ func withoutLists(lines []string, outcomes ...outcome) []string {
 // A difference is a deliberate one between upstream's package and this.
 type difference struct {
 	name string // in docs/differences.md, with the reason
-	// is says whether outcomes that differ do so for this reason.
+	// is reports whether outcomes that differ do so for this reason.
 	is func(c *diffCase, theirs, ours outcome) bool
 	// adjust makes ours do as upstream does, if that is possible.
 	adjust func(*copy.Options)
@@ -853,7 +853,7 @@ func compareOutcomes(theirs, ours outcome) []string {
 	return append(complaints, compareLines(theirs.lines, ours.lines)...)
 }
 
-// alike says whether errors are of one kind, and about the same if it was not the call that was refused. Ours may refuse a call which fails
+// alike reports whether errors are of one kind, and about the same if it was not the call that was refused. Ours may refuse a call which fails
 // with upstream later.
 func alike(theirs, ours error) bool {
 	kind := kindOf(ours)

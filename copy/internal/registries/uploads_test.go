@@ -270,7 +270,7 @@ func checkUploaded(t *testing.T, e *copytest.Env, f *imagetest.Fixture, dst copy
 	assert.Equal(t, f.Digest("large"), digest.FromBytes(b))
 }
 
-// bringsContent says whether a request is a PUT of an upload that has a body.
+// bringsContent reports whether a request is a PUT of an upload that has a body.
 func bringsContent(q *http.Request) bool {
 	return q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/blobs/uploads/") && q.ContentLength != 0
 }

@@ -88,7 +88,7 @@ type asked struct {
 
 func (a asked) String() string { return fmt.Sprintf("%s/%s %s/%d", a.side, a.method, a.path, a.from) }
 
-// isQuestion says whether a request is one. What the source's reference names, manifests and blobs are content.
+// isQuestion reports whether a request is one. What the source's reference names, manifests and blobs are content.
 func isQuestion(q registrytest.Request) bool {
 	switch q.Kind {
 	case registrytest.KindPing, registrytest.KindToken, registrytest.KindTags, registrytest.KindReferrers, registrytest.KindOther:
@@ -245,7 +245,7 @@ func (c questionCase) play(t testing.TB) (asked bool, violations []string) {
 // saysUnknown says whether a text says that something was not answered.
 func saysUnknown(text string) bool { return strings.Contains(text, "could not be asked") }
 
-// lessIsRight says whether the refusal is an answer, from registries that answer so: then nothing is attached, or there is no API.
+// lessIsRight reports whether the refusal is an answer, from registries that answer so: then nothing is attached, or there is no API.
 func (c questionCase) lessIsRight() bool {
 	return c.asked.side == copy.SourceSide && (c.refusal.noAPI && c.asked.kind == registrytest.KindReferrers || c.refusal.absent && c.asked.kind == registrytest.KindManifest)
 }

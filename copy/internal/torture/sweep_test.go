@@ -540,7 +540,7 @@ func (r *run) incompleteOld(i int) []string {
 // stallTimeout of runs with faults that stall: long enough for a loaded machine to be told apart from a stall.
 const sweepStall = 3 * time.Second
 
-// play runs a case, and says whether the fault was injected and what is wrong afterwards.
+// play runs a case, and reports whether the fault was injected and what is wrong afterwards.
 func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	var over, fired atomic.Bool
 	var again atomic.Pointer[http.Request]
@@ -750,7 +750,7 @@ func sample(cases []sweepCase, seed uint64) []sweepCase {
 	return some
 }
 
-// timeIsUp says whether the test has to come to its end: what was not tried by then is not tried. The order is random, so what was tried is a
+// timeIsUp reports whether the test has to come to its end: what was not tried by then is not tried. The order is random, so what was tried is a
 // sample of everything.
 func timeIsUp(t *testing.T) bool {
 	deadline, ok := t.Deadline()

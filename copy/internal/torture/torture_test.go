@@ -34,7 +34,7 @@ import (
 //
 // A failure names the command that repeats it.
 
-// fullTorture says whether everything is to be tried, and not only a sample.
+// fullTorture reports whether everything is to be tried, and not only a sample.
 func fullTorture() bool { return os.Getenv("SPARSECOPY_TORTURE") == "full" }
 
 // tortureCase is the part of names that limits what is tried, "" for no limit.

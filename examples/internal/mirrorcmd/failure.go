@@ -226,12 +226,12 @@ func upTo(text string, n int) string {
 	return fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:n], ""), len(text)-n)
 }
 
-// keeps says whether the command that ran was told, or left, to keep lists.
+// keeps reports whether the command that ran was told, or left, to keep lists.
 func (e *environment) keeps() bool {
 	return !e.byFile && e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
 }
 
-// copiesList says whether the command that ran was told to copy a list, of which it could leave something out.
+// copiesList reports whether the command that ran was told to copy a list, of which it could leave something out.
 func (e *environment) copiesList() bool {
 	return e.byFile || e.sel != nil && e.sel.options.ImageListSelection != copy.CopySystemImage
 }

@@ -120,7 +120,7 @@ func summary(r *copy.Report) string {
 	return b.String()
 }
 
-// changeNote says whether the digest is the source's.
+// changeNote reports whether the digest is the source's.
 func changeNote(r *copy.Report) string {
 	converted := r.Plan != nil && r.Plan.Way == copy.Upstream
 	switch {

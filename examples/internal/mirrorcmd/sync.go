@@ -290,7 +290,7 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 	}
 }
 
-// copiedAnything says whether something was copied although the list or image was there.
+// copiedAnything reports whether something was copied although the list or image was there.
 func copiedAnything(report *copy.Report) bool {
 	if report.BlobsCopied > 0 || report.ManifestsCopied > 0 || report.SignaturesCopied > 0 {
 		return true
@@ -303,13 +303,13 @@ func copiedAnything(report *copy.Report) bool {
 	return false
 }
 
-// isOther says whether an image was left out because it is a single one, for a platform that nobody asked for.
+// isOther reports whether an image was left out because it is a single one, for a platform that nobody asked for.
 func isOther(image *syncfile.Image, err error) bool {
 	var no *copy.NoMatchError
 	return image.SkipOther && errors.As(err, &no) && no.Single
 }
 
-// mayPass says whether a copy that failed with err may succeed when it is tried again.
+// mayPass reports whether a copy that failed with err may succeed when it is tried again.
 func mayPass(err error) bool {
 	var (
 		options  *copy.OptionsError

@@ -94,7 +94,7 @@ type digestEntry struct {
 	DestinationDigest digest.Digest `json:"destinationDigest"`
 }
 
-// there says whether the image is known to be at the destination.
+// there reports whether the image is known to be at the destination.
 func (i *syncImage) there() bool { return i.Status == imageCopied || i.Status == imagePresent }
 
 func digestMapOf(s *syncRun) ([]byte, error) {

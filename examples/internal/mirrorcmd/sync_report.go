@@ -173,7 +173,7 @@ func (r *syncReport) finish(err error) {
 	r.Summary = s
 }
 
-// unchanged says whether there was nothing to do.
+// unchanged reports whether there was nothing to do.
 func (r *syncReport) unchanged() bool {
 	s := r.Summary
 	return s.Copied+s.Planned+s.Failed+s.Removed+s.RemovalsFailed == 0

@@ -47,7 +47,7 @@ func (s *shard) String() string {
 
 func (*shard) Type() string { return "I/N" }
 
-// has says whether the shard is the one of a repository.
+// has reports whether the shard is the one of a repository.
 func (s *shard) has(key string) bool { return s.of <= 1 || shardOf(key, s.of) == s.number }
 
 func shardOf(key string, of uint64) uint64 {

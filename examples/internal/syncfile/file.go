@@ -60,7 +60,7 @@ type Tags struct {
 	text     []string // of the patterns, as written
 }
 
-// Listed says whether the repository's tags must be listed to know which are selected.
+// Listed reports whether the repository's tags must be listed to know which are selected.
 func (t *Tags) Listed() bool { return len(t.patterns) > 0 }
 
 // Select returns the names, and those of the repository's tags that match, without duplicates, sorted. Patterns never take tags that are

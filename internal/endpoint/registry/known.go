@@ -125,7 +125,7 @@ func (k *blobKnowledge) onItsWay(d digest.Digest, to *repository) <-chan struct{
 	return k.moving[k.task(d, to)]
 }
 
-// has says whether a blob is known to be at a place. k.mu is held.
+// has reports whether a blob is known to be at a place. k.mu is held.
 func (k *blobKnowledge) has(p place) bool {
 	seen, known := k.there[p.mark()]
 	return known && k.time().Sub(time.Unix(0, seen)) < factsLast

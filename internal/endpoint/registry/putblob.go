@@ -189,7 +189,7 @@ func (d *Destination) noMounts(b endpoint.Blob, from string) {
 	}
 }
 
-// saysBusy says whether err is the answer of a registry that has too much to do.
+// saysBusy reports whether err is the answer of a registry that has too much to do.
 func saysBusy(err error) bool {
 	no, refused := errors.AsType[*refusal](err)
 	return refused && (no.Status == http.StatusTooManyRequests || no.Status == http.StatusServiceUnavailable)

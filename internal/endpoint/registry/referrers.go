@@ -108,14 +108,14 @@ type noReferrers struct{ err error }
 func (e *noReferrers) Error() string { return e.err.Error() }
 func (e *noReferrers) Unwrap() error { return e.err }
 
-// saysNoReferrersAPI says whether err, the failure to read the first page, is the answer of a
+// saysNoReferrersAPI reports whether err, the failure to read the first page, is the answer of a
 // registry that does not know the referrers API: 404, according to the specification. With some
 // codes that hides what nobody may see.
 func saysNoReferrersAPI(err error) bool {
 	return says404(err)
 }
 
-// hintsAtNoReferrersAPI says whether err may be what some registries, and proxies before them, say
+// hintsAtNoReferrersAPI reports whether err may be what some registries, and proxies before them, say
 // instead.
 func hintsAtNoReferrersAPI(err error) bool {
 	e := answered(err)

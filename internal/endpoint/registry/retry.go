@@ -184,7 +184,7 @@ func (r *retrier) backoff() time.Duration {
 	return d/2 + rand.N(d)
 }
 
-// isRetriable says whether err may pass, and how long the registry wants to be left alone.
+// isRetriable reports whether err may pass, and how long the registry wants to be left alone.
 func isRetriable(err error) (bool, time.Duration) {
 	if _, ours := errors.AsType[*ocihttp.ContentError](err); ours {
 		return false, 0

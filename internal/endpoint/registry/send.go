@@ -57,7 +57,7 @@ func (h *host) noteMost(most int64) {
 	}
 }
 
-// splits says whether content of the given size goes in pieces.
+// splits reports whether content of the given size goes in pieces.
 func (w uploadWay) splits(size int64) bool { return w.most > 0 && size > w.most }
 
 // after returns the way to try when the first request with content of the given size was refused,
@@ -74,7 +74,7 @@ func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
 	return w, false
 }
 
-// mayWantPatch says whether a registry that does not take content in the PUT may have answered so:
+// mayWantPatch reports whether a registry that does not take content in the PUT may have answered so:
 // Artifactory 6 says 404, others that the method or the length is wrong, or, having ignored the
 // body, that the digest is.
 func mayWantPatch(no *refusal) bool {

@@ -299,7 +299,7 @@ func readSignatureConfig(sys *types.SystemContext) (*signatureConfig, error) {
 	return merged, nil
 }
 
-// usesAttachments says whether sigstore attachments of ref are read: the most specific namespace
+// usesAttachments reports whether sigstore attachments of ref are read: the most specific namespace
 // that says anything decides.
 func (c *signatureConfig) usesAttachments(ref types.ImageReference) bool {
 	for _, name := range append([]string{ref.PolicyConfigurationIdentity()}, ref.PolicyConfigurationNamespaces()...) {

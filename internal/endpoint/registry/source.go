@@ -246,7 +246,7 @@ func (r *repository) manifest(ctx context.Context, tagOrDigest string) (endpoint
 	return endpoint.NewDocument(d, declared, content), err
 }
 
-// isObject says whether content may be a JSON object, as manifests and lists are. Web pages are
+// isObject reports whether content may be a JSON object, as manifests and lists are. Web pages are
 // answered with 200, too.
 func isObject(content []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(content, " \t\r\n"), []byte("{"))

@@ -64,7 +64,7 @@ func (h *host) noteMounts(m mountSupport) {
 	h.mounts = m
 }
 
-// failedMount notes that a mount has failed without a definite answer, and says whether that is as
+// failedMount notes that a mount has failed without a definite answer, and reports whether that is as
 // good as one by now.
 func (h *host) failedMount() bool {
 	h.mu.Lock()

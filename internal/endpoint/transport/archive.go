@@ -65,7 +65,7 @@ func openArchive(ctx context.Context, ref types.ImageReference, sys *types.Syste
 	return e, nil
 }
 
-// makeTemp makes temp, and says whether it could, and whether target is something that can be replaced: not a device or a
+// makeTemp makes temp, and reports whether it could, and whether target is something that can be replaced: not a device or a
 // pipe, and in a directory that can be written.
 func (e *archiveEnd) makeTemp() bool {
 	if info, err := os.Stat(e.target); err == nil && !info.Mode().IsRegular() {

@@ -111,7 +111,7 @@ func (d *Destination) SupportedManifestMIMETypes() []string {
 	return d.end.image().SupportedManifestMIMETypes()
 }
 
-// SupportsLists says whether the transport stores lists.
+// SupportsLists reports whether the transport stores lists.
 func (d *Destination) SupportsLists() bool {
 	supported := d.SupportedManifestMIMETypes()
 	return len(supported) == 0 || slices.ContainsFunc(supported, manifest.MIMETypeIsMultiImage)
@@ -152,7 +152,7 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 	return has, wrap(d.ref, op, err)
 }
 
-// hasBlob says whether b is there with the size that it should have: a file may have been cut short.
+// hasBlob reports whether b is there with the size that it should have: a file may have been cut short.
 func (d *Destination) hasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
 	has, found, err := d.end.image().TryReusingBlob(ctx, blobInfo(b), none.NoCache, false)
 	if err != nil || !has {

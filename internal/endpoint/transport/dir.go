@@ -110,7 +110,7 @@ func (e *directoryEnd) checkTarget(ctx context.Context, sys *types.SystemContext
 	return true, src.Close()
 }
 
-// isTemp says whether a temporary directory of this package has the name.
+// isTemp reports whether a temporary directory of this package has the name.
 func isTemp(name string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(stagingPattern, "*"))
 }
@@ -136,7 +136,7 @@ func tempBeside(target string, exists bool) (string, error) {
 	return os.MkdirTemp(target, stagingPattern)
 }
 
-// sameFileSystem says whether files can be renamed from one directory to the other.
+// sameFileSystem reports whether files can be renamed from one directory to the other.
 func sameFileSystem(from, to string) bool {
 	probe, err := os.MkdirTemp(from, stagingPattern)
 	if err != nil {

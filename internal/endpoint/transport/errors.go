@@ -111,7 +111,7 @@ func requestURL(ref types.ImageReference, op operation) string {
 	return url
 }
 
-// isFileNotFound says whether err means that a file, or a name in an index, does not exist.
+// isFileNotFound reports whether err means that a file, or a name in an index, does not exist.
 func isFileNotFound(err error) bool {
 	var inLayout layout.ImageNotFoundError
 	var inArchive archive.ImageNotFoundError

@@ -145,7 +145,7 @@ func namedEntry(entry imgspecv1.Descriptor, name string) ([]byte, error) {
 	return json.Marshal(entry)
 }
 
-// has says whether add would change nothing.
+// has reports whether add would change nothing.
 func (x *layoutIndex) has(d digest.Digest, name string) bool {
 	var same, other int
 	for _, entry := range x.entries {

@@ -10,7 +10,7 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// Wrapped says whether ref looks like a reference of docker:, oci:, oci-archive: or dir:, and is of another package, which wraps such references
+// Wrapped reports whether ref looks like a reference of docker:, oci:, oci-archive: or dir:, and is of another package, which wraps such references
 // to do something of its own when they are opened. Then nothing may be done around its NewImageSource and NewImageDestination.
 func Wrapped(ref types.ImageReference) bool {
 	switch ref.Transport().Name() {

@@ -216,7 +216,7 @@ func (s *Source) absent(ctx context.Context, d digest.Digest, err error) error {
 	return confirmAbsence(ctx, ref, s.sys, err)
 }
 
-// hasMirrors says whether registries.conf names more than one place to read the reference from. Upstream stays with the first
+// hasMirrors reports whether registries.conf names more than one place to read the reference from. Upstream stays with the first
 // of them that has the list, which may be a mirror without some of the children.
 func (s *Source) hasMirrors() bool {
 	named := s.ref.DockerReference()
