@@ -15,7 +15,8 @@ type (
 	InstancePlan = plan.InstancePlan
 	// ImagePlan says what happens to a single image.
 	ImagePlan = plan.ImagePlan
-	// AttachedPlan says what happens to a referrer, to what a digest tag names, or to a child of either.
+	// AttachedPlan says what happens to a referrer, to what a digest tag names, or to a child of
+	// either.
 	AttachedPlan = plan.AttachedPlan
 	// Attachment is a manifest or list that belongs to another one without being in a list.
 	Attachment = plan.Attachment
@@ -49,7 +50,8 @@ type (
 	// InstancePlatformFilter selects instances by platform.
 	InstancePlatformFilter = plan.InstancePlatformFilter
 
-	// OptionsError says that options are invalid by themselves, together, or for what is to be copied.
+	// OptionsError says that options are invalid by themselves, together, or for what is to be
+	// copied.
 	OptionsError = plan.OptionsError
 	// NoMatchError says that selectors match nothing in the source.
 	NoMatchError = plan.NoMatchError
@@ -65,7 +67,8 @@ type (
 	MissingError = plan.MissingError
 	// MissingInstance is an instance that a list names and the source does not have.
 	MissingInstance = plan.MissingInstance
-	// SparseRefusedError says that the destination refuses a sparse list, and that it is not stripped.
+	// SparseRefusedError says that the destination refuses a sparse list, and that it is not
+	// stripped.
 	SparseRefusedError = plan.SparseRefusedError
 	// WidenError says that a destination does not keep what is added to a list.
 	WidenError = plan.WidenError
@@ -81,7 +84,8 @@ type (
 	Report = report.Report
 	// InstanceReport says what happened to one instance.
 	InstanceReport = report.InstanceReport
-	// AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of either.
+	// AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of
+	// either.
 	AttachedReport = report.AttachedReport
 	// EndReport counts what one end of the copy did.
 	EndReport = report.EndReport
@@ -158,8 +162,8 @@ const (
 	ReasonType        = plan.ReasonType
 )
 
-// ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!" excludes: "linux/amd64",
-// "linux/arm/v7", "linux/*", "windows/amd64:10.0.17763", "!windows/*".
+// ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!"
+// excludes: "linux/amd64", "linux/arm/v7", "linux/*", "windows/amd64:10.0.17763", "!windows/*".
 func ParsePlatformFilter(s string) (InstancePlatformFilter, error) {
 	return plan.ParsePlatformFilter(s)
 }

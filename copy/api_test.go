@@ -21,15 +21,16 @@ const (
 	ownPath      = "github.com/sparsecopy/sparsecopy/copy"
 )
 
-// ownTypes are the types of upstream's package that this one does not alias, with the reason. Their fields and values are compared.
+// ownTypes are the types of upstream's package that this one does not alias, with the reason. Their
+// fields and values are compared.
 var ownTypes = map[string]string{
 	"Options":                  "has fields that upstream's has not",
 	"InstancePlatformFilter":   "has fields that upstream's has not",
 	"SparseManifestListAction": "has a value that upstream's has not",
 }
 
-// TestAPI compares the package with upstream's: a program that used that one compiles with this one. What upstream adds fails
-// the test, until it is here too.
+// TestAPI compares the package with upstream's: a program that used that one compiles with this
+// one. What upstream adds fails the test, until it is here too.
 func TestAPI(t *testing.T) {
 	upstream, ours := loadAPIs(t)
 	assert.Empty(t, compareAPIs(upstream, ours))
@@ -92,7 +93,8 @@ func loadAPIs(t *testing.T) (upstream, ours *types.Package) {
 	return upstream, ours
 }
 
-// compareAPIs returns what of upstream's exported identifiers is lacking in ours, or is something else there.
+// compareAPIs returns what of upstream's exported identifiers is lacking in ours, or is something
+// else there.
 func compareAPIs(upstream, ours *types.Package) []string {
 	var complaints []string
 	for _, name := range upstream.Scope().Names() {
@@ -171,7 +173,8 @@ func compareFields(name string, theirs, our *types.Struct) []string {
 	return complaints
 }
 
-// compatible reports whether types are the same, but for the types that this package has instead of upstream's.
+// compatible reports whether types are the same, but for the types that this package has instead of
+// upstream's.
 func compatible(theirs, our types.Type) bool {
 	if types.Identical(theirs, our) {
 		return true

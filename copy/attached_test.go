@@ -18,8 +18,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestReferrersFollow strips to two platforms and carries what is attached to those two, and to nothing else, between registries with
-// and without the referrers API.
+// TestReferrersFollow strips to two platforms and carries what is attached to those two, and to
+// nothing else, between registries with and without the referrers API.
 func TestReferrersFollow(t *testing.T) {
 	f := copytest.AttachedFixture()
 	o := copy.Options{

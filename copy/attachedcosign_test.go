@@ -97,7 +97,8 @@ func bundleAt(t testing.TB, name string) types.ImageReference {
 	return ref
 }
 
-// judgesBundle lets a policy that wants the cosigner's signatures judge images in a bundle, one that has them and one that has not.
+// judgesBundle lets a policy that wants the cosigner's signatures judge images in a bundle, one
+// that has them and one that has not.
 func (c *cosigner) judgesBundle(e *copytest.Env, bundle types.ImageReference, signed, unsigned digest.Digest) {
 	judging := *e
 	judging.Policy = c.policy(e)
@@ -111,7 +112,8 @@ func (c *cosigner) judgesBundle(e *copytest.Env, bundle types.ImageReference, si
 	assert.ErrorAs(c.t, err, &rejected)
 }
 
-// policy is one that wants signatures of the cosigner, by the name of the repository that was signed.
+// policy is one that wants signatures of the cosigner, by the name of the repository that was
+// signed.
 func (c *cosigner) policy(e *copytest.Env) *signature.PolicyContext {
 	identity, err := signature.NewPRMExactRepository(c.subject)
 	require.NoError(c.t, err)
@@ -121,7 +123,8 @@ func (c *cosigner) policy(e *copytest.Env) *signature.PolicyContext {
 	return e.NewPolicy(&signature.Policy{Default: signature.PolicyRequirements{requirement}})
 }
 
-// verify lets upstream's policy engine judge d at a place, by the name of the repository that was signed.
+// verify lets upstream's policy engine judge d at a place, by the name of the repository that was
+// signed.
 func (c *cosigner) verify(e *copytest.Env, p copytest.RegistryPlace, d digest.Digest) error {
 	policy := c.policy(e)
 	src, err := p.Ref(d.String()).NewImageSource(c.t.Context(), e.Sys)
@@ -131,8 +134,9 @@ func (c *cosigner) verify(e *copytest.Env, p copytest.RegistryPlace, d digest.Di
 	return err
 }
 
-// TestCosign carries an image with signatures in both of cosign's schemes and an SBOM with signatures of its own between registries
-// with and without the referrers API, directly and by way of a layout or a bundle, and lets upstream verify it there.
+// TestCosign carries an image with signatures in both of cosign's schemes and an SBOM with
+// signatures of its own between registries with and without the referrers API, directly and by way
+// of a layout or a bundle, and lets upstream verify it there.
 func TestCosign(t *testing.T) {
 	const signedAs = "registry.example/team/app"
 	f := imagetest.Platforms(2, 1, 100)
@@ -216,7 +220,8 @@ func TestCosign(t *testing.T) {
 	}
 }
 
-// TestDigestTagsMerge keeps what the destination has signed itself, also when containers/image writes signatures there.
+// TestDigestTagsMerge keeps what the destination has signed itself, also when containers/image
+// writes signatures there.
 func TestDigestTagsMerge(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	amd64 := f.Digest("amd64")

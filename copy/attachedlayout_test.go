@@ -21,8 +21,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestAttachmentsBetweenPlaces carries exactly what is attached to two of eight platforms between places of all kinds, the second
-// time nothing, and later what has been added.
+// TestAttachmentsBetweenPlaces carries exactly what is attached to two of eight platforms between
+// places of all kinds, the second time nothing, and later what has been added.
 func TestAttachmentsBetweenPlaces(t *testing.T) {
 	f := imagetest.Platforms(8, 1, 100)
 	all := []string{"amd64", "arm64", "arm/v7", "ppc64le", "s390x", "386", "riscv64", "arm/v6"}
@@ -99,7 +99,8 @@ func TestAttachmentsBetweenPlaces(t *testing.T) {
 	}
 }
 
-// TestAttachmentsAreAnnouncedAgain repairs a destination to which a copy has brought a referrer, and died.
+// TestAttachmentsAreAnnouncedAgain repairs a destination to which a copy has brought a referrer,
+// and died.
 func TestAttachmentsAreAnnouncedAgain(t *testing.T) {
 	f := copytest.AttachedFixture()
 	for to, newDestination := range copytest.AttachablePlaces {
@@ -204,7 +205,8 @@ func TestAttachmentsNeedEnds(t *testing.T) {
 	})
 }
 
-// TestRequestsForAttachments counts the questions: one for referrers and three for tags, of each manifest.
+// TestRequestsForAttachments counts the questions: one for referrers and three for tags, of each
+// manifest.
 func TestRequestsForAttachments(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(8, 1, 100)

@@ -27,7 +27,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// A hostileRegistry answers questions about referrers as it likes, and all others as a registry does.
+// A hostileRegistry answers questions about referrers as it likes, and all others as a registry
+// does.
 type hostileRegistry struct {
 	*registrytest.Registry
 	t         testing.TB
@@ -215,7 +216,8 @@ func TestAttachedManifestsAreBounded(t *testing.T) {
 	index, _, err := endpoint.MergeReferrers(nil, listed)
 	require.NoError(t, err)
 	src.PutManifest("app", endpoint.ReferrersTag(f.Digest("amd64")), imgspecv1.MediaTypeImageIndex, index)
-	// The registry is in the same process; it holds each manifest once, and what it sends once more.
+	// The registry is in the same process; it holds each manifest once, and what it sends once
+	// more.
 	heap := peakHeap(func() {
 		_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{Referrers: copy.AllReferrers, MaxParallelDownloads: 4})
 	})
@@ -259,7 +261,8 @@ func TestDigestTagChains(t *testing.T) {
 	assert.Equal(t, "depth", limit.What)
 }
 
-// TestReferrerTypes are asked for, left out where the registry lists them all the same, and take nothing with them.
+// TestReferrerTypes are asked for, left out where the registry lists them all the same, and take
+// nothing with them.
 func TestReferrerTypes(t *testing.T) {
 	f := copytest.AttachedFixture()
 	for name, c := range map[string]struct {
@@ -290,8 +293,9 @@ func TestReferrerTypes(t *testing.T) {
 	}
 }
 
-// TestAttachedLists carries a list that is a referrer, such as an SBOM for each platform, with what is in it and what is attached
-// to that. Children that are missing are an error, or left out on request.
+// TestAttachedLists carries a list that is a referrer, such as an SBOM for each platform, with what
+// is in it and what is attached to that. Children that are missing are an error, or left out on
+// request.
 func TestAttachedLists(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	for _, name := range []string{"a", "b"} {

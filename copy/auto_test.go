@@ -14,7 +14,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestAutoNeverStripsOnOtherStatuses plays the code of a malformed list with statuses that say something else.
+// TestAutoNeverStripsOnOtherStatuses plays the code of a malformed list with statuses that say
+// something else.
 func TestAutoNeverStripsOnOtherStatuses(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	for _, status := range []int{401, 403, 409, 413, 429, 500} {
@@ -32,7 +33,8 @@ func TestAutoNeverStripsOnOtherStatuses(t *testing.T) {
 	}
 }
 
-// TestAutoAsksEachTime copies with one Copier to a registry that refuses sparse lists in one repository, and is configured anew.
+// TestAutoAsksEachTime copies with one Copier to a registry that refuses sparse lists in one
+// repository, and is configured anew.
 func TestAutoAsksEachTime(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
@@ -62,7 +64,8 @@ func TestAutoAsksEachTime(t *testing.T) {
 	copies("app", "third", "linux/amd64", copy.KeepSparseManifestList)
 }
 
-// TestAutoUnclearWithoutStrip gives both reasons also when the registry's answer does not say what it is about.
+// TestAutoUnclearWithoutStrip gives both reasons also when the registry's answer does not say what
+// it is about.
 func TestAutoUnclearWithoutStrip(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
@@ -77,7 +80,8 @@ func TestAutoUnclearWithoutStrip(t *testing.T) {
 	assert.Contains(t, refused.NotStripped, "PreserveDigests")
 }
 
-// TestLostChildOfACompleteList pushes again what a registry has lost, also if the list is not sparse.
+// TestLostChildOfACompleteList pushes again what a registry has lost, also if the list is not
+// sparse.
 func TestLostChildOfACompleteList(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	strip := copytest.Auto("linux/amd64", "linux/arm64")

@@ -40,7 +40,8 @@ func shown(text, outcome string) []string {
 	return lines
 }
 
-// heldRegistry is a source which does not answer to the first request for a blob before release is called.
+// heldRegistry is a source which does not answer to the first request for a blob before release is
+// called.
 func heldRegistry(t *testing.T, f *imagetest.Fixture, blob string) (src copytest.RegistryPlace, release func()) {
 	held := make(chan struct{})
 	src = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
@@ -55,7 +56,8 @@ func heldRegistry(t *testing.T, f *imagetest.Fixture, blob string) (src copytest
 	return src, release
 }
 
-// TestBars holds what a terminal shows of copies against the lines that others get: when it is done, but for the blobs, nothing differs.
+// TestBars holds what a terminal shows of copies against the lines that others get: when it is
+// done, but for the blobs, nothing differs.
 func TestBars(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 1000)
@@ -194,7 +196,8 @@ func TestBarsOfTerminalThatGoes(t *testing.T) {
 	assert.False(t, progress.InUse(terminal.Writer))
 }
 
-// TestBarsOfImages copies many images on one terminal, some of them through upstream, which draws nothing there.
+// TestBarsOfImages copies many images on one terminal, some of them through upstream, which draws
+// nothing there.
 func TestBarsOfImages(t *testing.T) {
 	e := copytest.NewEnv(t)
 	const n = 12

@@ -17,8 +17,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// BenchmarkSettled copies what is at the destination already, between two registries that are 100 ms away: the requests of an image to either
-// end, and the round trips that a copy takes in all. docs/performance.md has its figures.
+// BenchmarkSettled copies what is at the destination already, between two registries that are 100
+// ms away: the requests of an image to either end, and the round trips that a copy takes in all.
+// docs/performance.md has its figures.
 func BenchmarkSettled(b *testing.B) {
 	const rtt = 100 * time.Millisecond
 	two := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}

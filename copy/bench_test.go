@@ -15,8 +15,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// BenchmarkImage copies 8 platforms × 5 layers of 2 MiB between two registries that are 40 ms away, with our engine and with
-// upstream's: compare the two lines of one run.
+// BenchmarkImage copies 8 platforms × 5 layers of 2 MiB between two registries that are 40 ms away,
+// with our engine and with upstream's: compare the two lines of one run.
 func BenchmarkImage(b *testing.B) {
 	f := imagetest.Platforms(8, 5, 2<<20)
 	const rtt = 40 * time.Millisecond

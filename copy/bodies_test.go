@@ -24,8 +24,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestBodiesBySHA512 has a list, named by its SHA-512, whose entries name their images by SHA-512, say of one that it is a list and of a list that it
-// is an image, and lack what they should have.
+// TestBodiesBySHA512 has a list, named by its SHA-512, whose entries name their images by SHA-512,
+// say of one that it is a list and of a list that it is an image, and lack what they should have.
 func TestBodiesBySHA512(t *testing.T) {
 	e := copytest.NewEnv(t)
 	src, dst := registrytest.Start(t, copytest.DeclaredAs(imgspecv1.MediaTypeImageIndex, manifest.MediaTypeDockerList)), registrytest.Start(t, registrytest.Options{})
@@ -80,8 +80,8 @@ func TestBodiesBySHA512(t *testing.T) {
 	assert.Equal(t, list(entry(imgspecv1.MediaTypeImageManifest, digest.SHA512.FromString(inner).String(), len(inner), "")), string(got))
 }
 
-// TestBodiesInLayouts has an index.json that states wrong types. Where it states what is no manifest's, upstream opens no layout, and nor does
-// this package.
+// TestBodiesInLayouts has an index.json that states wrong types. Where it states what is no
+// manifest's, upstream opens no layout, and nor does this package.
 func TestBodiesInLayouts(t *testing.T) {
 	f := imagetest.Nested()
 	for _, wrong := range []string{manifest.MediaTypeDockerList, imgspecv1.MediaTypeImageManifest} {

@@ -22,9 +22,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// This file is a program written against the package as it was while the planner was part of it. It uses every
-// exported name, field and method of that time, with the types that they had, and must go on compiling. What has
-// come since need not be here. Nothing is to be taken out.
+// This file is a program written against the package as it was while the planner was part of it. It
+// uses every exported name, field and method of that time, with the types that they had, and must
+// go on compiling. What has come since need not be here. Nothing is to be taken out.
 
 // TestConstants checks the values that programs have stored, or compare with upstream's.
 func TestConstants(t *testing.T) {

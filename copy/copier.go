@@ -14,21 +14,24 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// A Copier makes copies that share what costs time to get: connections to registries, tokens, what is known about registries and the blobs
-// there, and the limits of CopierOptions. A program that copies more than once makes one and keeps it.
+// A Copier makes copies that share what costs time to get: connections to registries, tokens, what
+// is known about registries and the blobs there, and the limits of CopierOptions. A program that
+// copies more than once makes one and keeps it.
 //
-// Its methods are safe for concurrent use, also with one signature.PolicyContext, which must not be used elsewhere meanwhile. Copies share
-// connections and tokens where their SystemContexts say the same about a registry. A blob of several images is sent to a registry once, and
-// mounted into other repositories where the registry does that and the credentials are the same. Two copies that update the same digest tag
-// or referrers tag take turns: those of two Copiers, or of two programs, do not.
+// Its methods are safe for concurrent use, also with one signature.PolicyContext, which must not be
+// used elsewhere meanwhile. Copies share connections and tokens where their SystemContexts say the
+// same about a registry. A blob of several images is sent to a registry once, and mounted into
+// other repositories where the registry does that and the credentials are the same. Two copies that
+// update the same digest tag or referrers tag take turns: those of two Copiers, or of two programs,
+// do not.
 //
-// Nothing that is known of a registry is believed for ever: a token as long as it is valid, credentials
-// for a minute after they were looked up, certificates until their files are renewed, announcements
-// about sparse lists for ten minutes. That a registry refused a sparse list is not remembered at all:
-// Auto tries the kept list each time, but where the reference names the stripped one. That stays, until
-// the registry announces to a Copier which has asked before that it takes sparse lists. So a Copier
-// notices that a registry was restarted or configured anew. Its memory does not grow
-// with the number of copies.
+// Nothing that is known of a registry is believed for ever: a token as long as it is valid,
+// credentials for a minute after they were looked up, certificates until their files are renewed,
+// announcements about sparse lists for ten minutes. That a registry refused a sparse list is not
+// remembered at all: Auto tries the kept list each time, but where the reference names the stripped
+// one. That stays, until the registry announces to a Copier which has asked before that it takes
+// sparse lists. So a Copier notices that a registry was restarted or configured anew. Its memory
+// does not grow with the number of copies.
 type Copier struct {
 	options  CopierOptions
 	shared   *registry.Shared
@@ -38,38 +41,47 @@ type Copier struct {
 
 // CopierOptions are the limits and manners of a Copier. The zero value is useful.
 type CopierOptions struct {
-	// MaxParallelDownloads limits what all copies together have in flight, in place of the Options of each: blobs, manifests and questions
-	// to either end. 0 means 32, or twice as many if they are small, as in Options. Copies whose Options name a semaphore of their own are
-	// counted there.
+	// MaxParallelDownloads limits what all copies together have in flight, in place of the Options
+	// of each: blobs, manifests and questions to either end. 0 means 32, or twice as many if they
+	// are small, as in Options. Copies whose Options name a semaphore of their own are counted
+	// there.
 	MaxParallelDownloads uint
-	// MaxRequestsPerHost limits the requests in flight at each registry, those that read and those that write apart. 0 means no
-	// limit but MaxParallelDownloads. Registries that are accessed through their transport are not limited.
+	// MaxRequestsPerHost limits the requests in flight at each registry, those that read and those
+	// that write apart. 0 means no limit but MaxParallelDownloads. Registries that are accessed
+	// through their transport are not limited.
 	MaxRequestsPerHost uint
-	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0 means no limit. Registries that are
-	// accessed through their transport are not limited.
+	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0
+	// means no limit. Registries that are accessed through their transport are not limited.
 	BytesPerSecondPerHost uint64
-	// Retries says how often, and for how long, a request or a blob is tried again after failures that may pass. A registry that has never
-	// answered with success is asked twice within three seconds at most, whatever it says.
+	// Retries says how often, and for how long, a request or a blob is tried again after failures
+	// that may pass. A registry that has never answered with success is asked twice within three
+	// seconds at most, whatever it says.
 	Retries RetryPolicy
 
-	// The limits of time are about what a registry does, never about how long a copy takes. What takes longer is tried once more, and
-	// not at all if it is the answer to a long upload; then the error names the limit. 0 means the default, and so does less.
+	// The limits of time are about what a registry does, never about how long a copy takes. What
+	// takes longer is tried once more, and not at all if it is the answer to a long upload; then
+	// the error names the limit. 0 means the default, and so does less.
 
-	// StallTimeout is how long no byte may move in the middle of a transfer. The default is DefaultStallTimeout, 2 minutes.
+	// StallTimeout is how long no byte may move in the middle of a transfer. The default is
+	// DefaultStallTimeout, 2 minutes.
 	StallTimeout time.Duration
-	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that ends the upload of one: some
-	// registries scan, move or fetch it first. The default is 15 minutes.
+	// BlobTimeout is how long the first byte of a blob may take, and the answer to the request that
+	// ends the upload of one: some registries scan, move or fetch it first. The default is 15
+	// minutes.
 	BlobTimeout time.Duration
-	// AnswerTimeout is how long the answer to any other request may take. The default is DefaultAnswerTimeout, 2 minutes.
+	// AnswerTimeout is how long the answer to any other request may take. The default is
+	// DefaultAnswerTimeout, 2 minutes.
 	AnswerTimeout time.Duration
 
-	// UserAgent is what requests say who sends them, where SystemContext.DockerRegistryUserAgent does not. "" means this library.
+	// UserAgent is what requests say who sends them, where SystemContext.DockerRegistryUserAgent
+	// does not. "" means this library.
 	UserAgent string
 
-	// BlobInfoCache, if not nil, is told which repositories of registries have which blobs, as containers/image's docker transport tells its
-	// own: programs that copy with that, too, mount these blobs or skip them. Nothing is read from it here. Its methods must be safe for
-	// concurrent use, as those of containers/image's caches are (pkg/blobinfocache). Where the work goes to upstream's copy, that fills the one
-	// of Options.DestinationCtx.
+	// BlobInfoCache, if not nil, is told which repositories of registries have which blobs, as
+	// containers/image's docker transport tells its own: programs that copy with that, too, mount
+	// these blobs or skip them. Nothing is read from it here. Its methods must be safe for
+	// concurrent use, as those of containers/image's caches are (pkg/blobinfocache). Where the work
+	// goes to upstream's copy, that fills the one of Options.DestinationCtx.
 	BlobInfoCache types.BlobInfoCache
 }
 
@@ -83,8 +95,8 @@ const (
 // A RetryPolicy bounds retries.
 type RetryPolicy = registry.RetryPolicy
 
-// A TimeoutError says that a registry took longer than StallTimeout, BlobTimeout or AnswerTimeout, twice.
-// Give it more time, or find out what it is doing.
+// A TimeoutError says that a registry took longer than StallTimeout, BlobTimeout or AnswerTimeout,
+// twice. Give it more time, or find out what it is doing.
 type TimeoutError = ocihttp.TimeoutError
 
 // NewCopier makes a Copier. The caller must Close it.
@@ -111,8 +123,8 @@ func newOneShot(options CopierOptions) *Copier {
 	}
 }
 
-// Close closes the connections that are kept. What c has begun must have ended: copies, and what Prepare returned must be closed. Nothing else
-// may be done with c then.
+// Close closes the connections that are kept. What c has begun must have ended: copies, and what
+// Prepare returned must be closed. Nothing else may be done with c then.
 func (c *Copier) Close() error { return c.shared.Close() }
 
 // Image is the function Image, with what the copies of c share.
@@ -125,13 +137,14 @@ func (c *Copier) Prepare(ctx context.Context, policyContext *signature.PolicyCon
 	return prepare(ctx, newCall(c, policyContext, destRef, srcRef, options))
 }
 
-// Images is the function Images, with what the copies of c share. The limits of options must not be set: those of c hold. If they are, all
-// jobs fail with an *OptionsError.
+// Images is the function Images, with what the copies of c share. The limits of options must not be
+// set: those of c hold. If they are, all jobs fail with an *OptionsError.
 func (c *Copier) Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions) []Result {
 	return newBatch(c, policyContext, options).images(ctx, jobs)
 }
 
-// PlanImages is the function PlanImages, with what the copies of c share. For the limits of options see Images.
+// PlanImages is the function PlanImages, with what the copies of c share. For the limits of options
+// see Images.
 func (c *Copier) PlanImages(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions, planned func(PlannedImage)) {
 	newBatch(c, policyContext, options).plan(ctx, jobs, planned)
 }

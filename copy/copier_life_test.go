@@ -19,7 +19,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// A life is that of one Copier, which copies two of three platforms, with Auto, to a registry that changes.
+// A life is that of one Copier, which copies two of three platforms, with Auto, to a registry that
+// changes.
 type life struct {
 	t      *testing.T
 	e      *copytest.Env
@@ -85,7 +86,8 @@ func (l *life) asked() int {
 	return l.dst.Count(registrytest.Is(http.MethodGet, registrytest.KindOther))
 }
 
-// TestCopierNoticesAnnouncements has a registry that takes no sparse lists, and says so, and then takes them.
+// TestCopierNoticesAnnouncements has a registry that takes no sparse lists, and says so, and then
+// takes them.
 func TestCopierNoticesAnnouncements(t *testing.T) {
 	l := newLife(t, registrytest.Options{Announce: &registrytest.Announcement{}})
 	l.refuse.Store(true)
@@ -115,7 +117,8 @@ func TestCopierNoticesAnnouncements(t *testing.T) {
 	l.copies("v3", copy.KeepSparseManifestList)
 }
 
-// TestCopierNoticesRefusals has a registry that announces nothing. What it refuses, or takes, is tried each time.
+// TestCopierNoticesRefusals has a registry that announces nothing. What it refuses, or takes, is
+// tried each time.
 func TestCopierNoticesRefusals(t *testing.T) {
 	l := newLife(t, registrytest.Options{})
 	for i, refuse := range []bool{true, false, true} {
@@ -128,7 +131,8 @@ func TestCopierNoticesRefusals(t *testing.T) {
 	}
 }
 
-// TestCopierOutlives has a registry that is restarted, ends its tokens, and gets other certificates.
+// TestCopierOutlives has a registry that is restarted, ends its tokens, and gets other
+// certificates.
 func TestCopierOutlives(t *testing.T) {
 	l := newLife(t, registrytest.Options{})
 	tokens := func() int { return l.dst.Count(registrytest.Is("", registrytest.KindToken)) }

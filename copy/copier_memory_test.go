@@ -22,13 +22,14 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestCopierMemory makes ten thousand small copies with one Copier, most of them of an image, some of them
-// of a list, into two hundred repositories and, each second one, into a repository of its own, of a registry
-// that loses everything now and then. From the first thousand on, memory does not grow, and there are hardly
-// more connections than requests at the same time. With -short there are two thousand.
+// TestCopierMemory makes ten thousand small copies with one Copier, most of them of an image, some
+// of them of a list, into two hundred repositories and, each second one, into a repository of its
+// own, of a registry that loses everything now and then. From the first thousand on, memory does
+// not grow, and there are hardly more connections than requests at the same time. With -short there
+// are two thousand.
 //
-// It looks for nothing that the race detector finds, with which it takes most of a minute: make test runs
-// it without.
+// It looks for nothing that the race detector finds, with which it takes most of a minute: make
+// test runs it without.
 func TestCopierMemory(t *testing.T) {
 	const settled, round, restart, repos, mostBytes, mostConnections = 1000, 500, 2500, 200, 2 << 20, 200
 	copies := 10_000

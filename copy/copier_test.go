@@ -25,8 +25,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestCopierShares copies one image after the other with one Copier, each with Options and SystemContexts of its own: tokens and connections
-// are there, and a layer travels once.
+// TestCopierShares copies one image after the other with one Copier, each with Options and
+// SystemContexts of its own: tokens and connections are there, and a layer travels once.
 func TestCopierShares(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 3, 1000)
@@ -120,7 +120,8 @@ func TestCopierLimitsAreItsOwn(t *testing.T) {
 	}
 }
 
-// TestCopierNoticesARestart has a destination that goes away for a moment, and comes back with nothing of what it had.
+// TestCopierNoticesARestart has a destination that goes away for a moment, and comes back with
+// nothing of what it had.
 func TestCopierNoticesARestart(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 100)
@@ -144,7 +145,8 @@ func TestCopierNoticesARestart(t *testing.T) {
 	imagetest.CheckRegistry(t, dst.Registry, "app", imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
 }
 
-// TestCopierRenewsCredentials has tokens that end between copies and in the middle of one, and a password that is changed.
+// TestCopierRenewsCredentials has tokens that end between copies and in the middle of one, and a
+// password that is changed.
 func TestCopierRenewsCredentials(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 100)
@@ -175,7 +177,8 @@ func TestCopierRenewsCredentials(t *testing.T) {
 	}
 }
 
-// TestCopierFillsABlobInfoCache as upstream's docker transport would: with where blobs were read, stored, and found.
+// TestCopierFillsABlobInfoCache as upstream's docker transport would: with where blobs were read,
+// stored, and found.
 func TestCopierFillsABlobInfoCache(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 2, 100)

@@ -18,8 +18,8 @@ const (
 	DestinationSide Side = "destination"
 )
 
-// Error says which operation failed, at which side, on which object. Image, Prepare and Execute wrap every failure of an end in
-// one; its cause is found with errors.As and errors.Is.
+// Error says which operation failed, at which side, on which object. Image, Prepare and Execute
+// wrap every failure of an end in one; its cause is found with errors.As and errors.Is.
 type Error struct {
 	Op     string // such as "reading manifest"
 	Side   Side
@@ -39,16 +39,18 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// RegistryError is a registry's refusal with every error of its answer. It is found in the errors of this package with errors.As,
-// wherever the registry's own words are known. It unwraps to what upstream returns for such an answer.
+// RegistryError is a registry's refusal with every error of its answer. It is found in the errors
+// of this package with errors.As, wherever the registry's own words are known. It unwraps to what
+// upstream returns for such an answer.
 type RegistryError = endpoint.RegistryError
 
 // RegistryErrorDetail is one error of a RegistryError.
 type RegistryErrorDetail = endpoint.RegistryErrorDetail
 
-// SubjectError says that the destination takes no manifest or list whose subject it does not have, as GitLab does, and that this
-// copy does not bring the subject: it is not selected, or, with Options.KeepVoid, it is a list that changes. The destination's reference names
-// what it named before. Copy the subject to the same repository first, or do without what refers to it.
+// SubjectError says that the destination takes no manifest or list whose subject it does not have,
+// as GitLab does, and that this copy does not bring the subject: it is not selected, or, with
+// Options.KeepVoid, it is a list that changes. The destination's reference names what it named
+// before. Copy the subject to the same repository first, or do without what refers to it.
 type SubjectError struct {
 	Digest  digest.Digest // of what was refused
 	Subject digest.Digest
@@ -61,9 +63,10 @@ func (e *SubjectError) Error() string {
 
 func (e *SubjectError) Unwrap() error { return e.Refusal }
 
-// AttachmentError says that the destination refuses something that is attached to what is copied. Some registries know a few artifact
-// types only, or want other subjects. The destination's reference names what it named before, unless it is a digest.
-// Leave out what the destination does not take by Options.ReferrerTypes, or do without referrers or digest tags.
+// AttachmentError says that the destination refuses something that is attached to what is copied.
+// Some registries know a few artifact types only, or want other subjects. The destination's
+// reference names what it named before, unless it is a digest. Leave out what the destination does
+// not take by Options.ReferrerTypes, or do without referrers or digest tags.
 type AttachmentError struct {
 	Digest       digest.Digest // of what was refused
 	ArtifactType string        // "" if it has none
@@ -81,8 +84,8 @@ func (e *AttachmentError) Error() string {
 
 func (e *AttachmentError) Unwrap() error { return e.Refusal }
 
-// RejectedError says that the signature policy rejects an image of the source. Nothing of that image has been read but its manifest.
-// The cause is the policy's own error.
+// RejectedError says that the signature policy rejects an image of the source. Nothing of that
+// image has been read but its manifest. The cause is the policy's own error.
 type RejectedError struct {
 	Digest digest.Digest
 	Err    error
@@ -94,8 +97,8 @@ func (e *RejectedError) Error() string {
 
 func (e *RejectedError) Unwrap() error { return e.Err }
 
-// ChangedError says that the destination is no longer what a plan was made for. Nothing has been written.
-// Prepare again.
+// ChangedError says that the destination is no longer what a plan was made for. Nothing has been
+// written. Prepare again.
 type ChangedError struct {
 	Side    Side
 	Planned digest.Digest // "" if there was nothing

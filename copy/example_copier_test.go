@@ -16,7 +16,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// A program that copies more than once keeps a Copier: the second copy has a connection and a token already, and the layers are there.
+// A program that copies more than once keeps a Copier: the second copy has a connection and a token
+// already, and the layers are there.
 func ExampleCopier() {
 	source, destination, stop := twoRegistries()
 	defer stop()

@@ -17,8 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// execute copies what the plan names, all but the lists. It returns the images whose manifests have to be stored with these, because
-// their subjects are such.
+// execute copies what the plan names, all but the lists. It returns the images whose manifests have
+// to be stored with these, because their subjects are such.
 func execute(ctx context.Context, to *storer) (late map[digest.Digest]imageCopy, err error) {
 	images, err := plannedImages(to)
 	if err != nil {
@@ -50,7 +50,8 @@ func copyImages(ctx context.Context, to *storer, images []imageCopy, besides ...
 		group.Go(func() error { return f(groupCtx) })
 	}
 	if err := group.Wait(); err != nil {
-		// An end that was interrupted says so in its own words; the caller's reason is the better one.
+		// An end that was interrupted says so in its own words; the caller's reason is the better
+		// one.
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
 		}
@@ -91,7 +92,8 @@ type imageCopy struct {
 	stored bool
 }
 
-// subjectsFirst returns images in an order in which none comes before its subject. Otherwise the order stays.
+// subjectsFirst returns images in an order in which none comes before its subject. Otherwise the
+// order stays.
 func subjectsFirst(images []imageCopy) []imageCopy {
 	at := map[digest.Digest]imageCopy{}
 	digests := make([]digest.Digest, len(images))
@@ -105,8 +107,8 @@ func subjectsFirst(images []imageCopy) []imageCopy {
 	return ordered
 }
 
-// waitForLists takes from images, whose subjects come first, the manifests that have to be stored after one of the given lists: their
-// subjects are such lists, or others that wait.
+// waitForLists takes from images, whose subjects come first, the manifests that have to be stored
+// after one of the given lists: their subjects are such lists, or others that wait.
 func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]imageCopy {
 	waits := map[digest.Digest]bool{}
 	for _, d := range lists {
@@ -160,8 +162,8 @@ func (s *storer) imageCopy(doc endpoint.Document) (imageCopy, error) {
 	}, nil
 }
 
-// checkSizes holds the sizes that the image states for its blobs to those that others have stated: one of them lies, and which
-// blob is copied must not depend on who comes first.
+// checkSizes holds the sizes that the image states for its blobs to those that others have stated:
+// one of them lies, and which blob is copied must not depend on who comes first.
 func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
 	for _, b := range i.blobs {
 		if size, ok := sizes[b.Digest]; ok && size != b.Size {
@@ -175,7 +177,8 @@ func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
 	return nil
 }
 
-// blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are elsewhere if these stay there.
+// blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are
+// elsewhere if these stay there.
 func blobsToCopy(image *manifest.Image, foreignStay bool) []endpoint.Blob {
 	here := map[digest.Digest]bool{image.Config.Digest: true}
 	for _, layer := range image.Layers {
@@ -186,8 +189,8 @@ func blobsToCopy(image *manifest.Image, foreignStay bool) []endpoint.Blob {
 	return slices.DeleteFunc(endpoint.BlobsOf(image), func(b endpoint.Blob) bool { return !here[b.Digest] })
 }
 
-// An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they start; whoever waits for
-// other tasks holds none.
+// An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they
+// start; whoever waits for other tasks holds none.
 type executor struct {
 	*storer
 	ctx   context.Context // ends with the first failure
@@ -205,8 +208,9 @@ type task struct {
 	err  error // valid once done is closed
 }
 
-// image starts the tasks that copy one image: one for each of its blobs that no image before it has, and one for its manifest, which
-// comes after its subject if that was started before. It blocks while the budget is used up.
+// image starts the tasks that copy one image: one for each of its blobs that no image before it
+// has, and one for its manifest, which comes after its subject if that was started before. It
+// blocks while the budget is used up.
 func (e *executor) image(image imageCopy) {
 	started := time.Now()
 	needs := make([]*task, len(image.blobs))
@@ -258,8 +262,9 @@ func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
 	return t
 }
 
-// letOthersFinish waits while another copy brings b to the destination's registry. It gives the slot that it is called with to others
-// meanwhile, and comes back with one, or with an error and none.
+// letOthersFinish waits while another copy brings b to the destination's registry. It gives the
+// slot that it is called with to others meanwhile, and comes back with one, or with an error and
+// none.
 func (e *executor) letOthersFinish(b endpoint.Blob, weight int64) error {
 	dst, ok := e.dst.(*registry.Destination)
 	for ok {

@@ -24,7 +24,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
-// decideWay decides, once everything is read, who does the work, and refuses what the one who has to cannot do.
+// decideWay decides, once everything is read, who does the work, and refuses what the one who has
+// to cannot do.
 func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
 	in := e.input(s.source, s.there)
 	in.Way = wayFacts(&e.o, e.from, e.to)
@@ -44,7 +45,8 @@ func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
 	return e.planned(s, p), nil
 }
 
-// checkUnambiguous refuses to have anything of p written anew, for the given reason, that parsers read differently.
+// checkUnambiguous refuses to have anything of p written anew, for the given reason, that parsers
+// read differently.
 func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
 	d, remark := in.Ambiguous(p)
 	if remark == nil {
@@ -69,11 +71,11 @@ func upstreamOptionsOf(c *call, p *Plan) *upstream.Options {
 	return options
 }
 
-// handOver lets upstream's package copy what was planned. It gets the ends that are open already, so that it sees the same source, and
-// writes where nothing is visible before everything is there.
+// handOver lets upstream's package copy what was planned. It gets the ends that are open already,
+// so that it sees the same source, and writes where nothing is visible before everything is there.
 //
-// The policy has judged every image that is copied, by the reference that the caller gave. Upstream may see another one, which names
-// the digest of what was planned, and must not judge by that.
+// The policy has judged every image that is copied, by the reference that the caller gave. Upstream
+// may see another one, which names the digest of what was planned, and must not judge by that.
 func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr error) {
 	lines := e.progress.HandOver(e.alone) // upstream's lines come next
 	options := upstreamOptionsOf(e.call, s.plan)
@@ -125,8 +127,8 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	return copied, e.reporter.Through(s.plan, copied)
 }
 
-// tellImages tells that the images of a list begin, all together: upstream says of each in its own words
-// when it does.
+// tellImages tells that the images of a list begin, all together: upstream says of each in its own
+// words when it does.
 func tellImages(to *progress.Copy, p *Plan) {
 	if p.List == nil {
 		return
@@ -136,7 +138,8 @@ func tellImages(to *progress.Copy, p *Plan) {
 	}
 }
 
-// checkCredentials fails if a registry refuses the credentials for the destination: upstream would send them more than once.
+// checkCredentials fails if a registry refuses the credentials for the destination: upstream would
+// send them more than once.
 func checkCredentials(ctx context.Context, e *ends) error {
 	if e.to != "docker" {
 		return nil
@@ -167,9 +170,10 @@ func hasCode(err error, codes []string) bool {
 	return ok && slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(codes, e.Code) })
 }
 
-// rejectedType returns the plan by which upstream, which converts, has to go on after a native copy that ended with err: the destination
-// refuses a manifest or a list, maybe for its type. It is nil if that is not the reason, or if nothing may be converted, or not by upstream.
-// Lists with absent children are refused for these.
+// rejectedType returns the plan by which upstream, which converts, has to go on after a native copy
+// that ended with err: the destination refuses a manifest or a list, maybe for its type. It is nil
+// if that is not the reason, or if nothing may be converted, or not by upstream. Lists with absent
+// children are refused for these.
 func rejectedType(c *call, s survey, err error) *Plan {
 	var registry *RegistryError
 	var failed *Error
@@ -193,7 +197,8 @@ func rejectedType(c *call, s survey, err error) *Plan {
 	return through
 }
 
-// upstreamSource returns a reference by which upstream reads what was planned, whatever the source's tag names by now.
+// upstreamSource returns a reference by which upstream reads what was planned, whatever the
+// source's tag names by now.
 func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
 	if open, ok := e.src.(*transport.Source); ok {
 		return transport.OpenedSource(e.srcRef, open.HandOver), nil
@@ -211,7 +216,8 @@ func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
 	return docker.NewReference(pinned)
 }
 
-// upstreamDestination opens the destination through its transport, in the place of one that is open otherwise.
+// upstreamDestination opens the destination through its transport, in the place of one that is open
+// otherwise.
 func upstreamDestination(ctx context.Context, e *ends) (*transport.Destination, error) {
 	if open, ok := e.dst.(*transport.Destination); ok {
 		return open, nil

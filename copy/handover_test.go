@@ -102,8 +102,8 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
-// TestHandOverKeepsTheRest selects, misses, requires and follows where upstream does the work. What cannot be combined is refused with the
-// names of both options.
+// TestHandOverKeepsTheRest selects, misses, requires and follows where upstream does the work. What
+// cannot be combined is refused with the names of both options.
 func TestHandOverKeepsTheRest(t *testing.T) {
 	f := imagetest.WithAttestations()
 	e := copytest.NewEnv(t)

@@ -17,7 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestImageBetweenPlaces copies every kind of source between every pair of places, and again: the second copy has nothing to do.
+// TestImageBetweenPlaces copies every kind of source between every pair of places, and again: the
+// second copy has nothing to do.
 func TestImageBetweenPlaces(t *testing.T) {
 	two := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}
 	keep, strip := two, two
@@ -294,8 +295,8 @@ func TestImageCannotStrip(t *testing.T) {
 	}
 }
 
-// TestEveryRequestFails fails each request of a small copy in turn. Afterwards the old tag is intact or the new one complete,
-// and a second run completes it.
+// TestEveryRequestFails fails each request of a small copy in turn. Afterwards the old tag is
+// intact or the new one complete, and a second run completes it.
 func TestEveryRequestFails(t *testing.T) {
 	f := imagetest.Platforms(3, 2, 100)
 	old := imagetest.Platforms(1, 1, 50)

@@ -21,24 +21,25 @@ type Job struct {
 	Options *Options
 }
 
-// ImagesOptions are the choices of Images. The zero value is useful, and so is a nil *ImagesOptions.
+// ImagesOptions are the choices of Images. The zero value is useful, and so is a nil
+// *ImagesOptions.
 type ImagesOptions struct {
 	// Options of jobs that have none of their own; nil means the defaults.
 	Options *Options
 	// MaxJobs is how many copies run at the same time. 0 means 32.
 	MaxJobs uint
-	// MaxParallelDownloads, MaxRequestsPerHost and BytesPerSecondPerHost are those of CopierOptions, for the functions Images and
-	// PlanImages. A Copier has its own.
+	// MaxParallelDownloads, MaxRequestsPerHost and BytesPerSecondPerHost are those of
+	// CopierOptions, for the functions Images and PlanImages. A Copier has its own.
 	MaxParallelDownloads  uint
 	MaxRequestsPerHost    uint
 	BytesPerSecondPerHost uint64
-	// Done is called after each copy, with its complete report; nil means that nobody wants it. Calls do not overlap. PlanImages does
-	// not call it.
+	// Done is called after each copy, with its complete report; nil means that nobody wants it.
+	// Calls do not overlap. PlanImages does not call it.
 	Done func(Result, *Report)
 }
 
-// defaultJobs is how many copies Images makes at the same time: enough to fill the budget with images that are there already, about
-// which there are one or two questions to ask at a time.
+// defaultJobs is how many copies Images makes at the same time: enough to fill the budget with
+// images that are there already, about which there are one or two questions to ask at a time.
 const defaultJobs = 32
 
 // A Result says how one job ended. It is small, however large the image was: Done gets the rest.
@@ -53,11 +54,11 @@ type Result struct {
 	BytesCopied       int64
 }
 
-// Images makes many copies and returns how each ended, in the order of jobs. One that fails does not stop the others; when ctx
-// ends, those that have not begun fail with context.Cause.
+// Images makes many copies and returns how each ended, in the order of jobs. One that fails does
+// not stop the others; when ctx ends, those that have not begun fail with context.Cause.
 //
-// The copies share what those of one Copier share, and policyContext, which must not be used elsewhere meanwhile. Two jobs with the same
-// destination are copied in an unspecified order.
+// The copies share what those of one Copier share, and policyContext, which must not be used
+// elsewhere meanwhile. Two jobs with the same destination are copied in an unspecified order.
 func Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions) []Result {
 	c, own := options.copier()
 	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
@@ -79,15 +80,18 @@ type PlannedImage struct {
 	Err error // what Prepare would return
 
 	Plan *Plan // nil if Err is not
-	// UpToDate is set if the destination is known to name what the plan says, with all that belongs to it: nothing would be written.
+	// UpToDate is set if the destination is known to name what the plan says, with all that belongs
+	// to it: nothing would be written.
 	UpToDate bool
 }
 
-// PlanImages plans what Images would copy if it were called with the same arguments, and writes nothing. planned is called for each
-// job, in the order in which they are done; calls do not overlap, and what it is called with is not kept, so that memory does not grow
-// with the number of jobs. When ctx ends, jobs that have not begun have context.Cause for an error.
+// PlanImages plans what Images would copy if it were called with the same arguments, and writes
+// nothing. planned is called for each job, in the order in which they are done; calls do not
+// overlap, and what it is called with is not kept, so that memory does not grow with the number of
+// jobs. When ctx ends, jobs that have not begun have context.Cause for an error.
 //
-// The jobs share what those of Images share. Destinations are only touched by jobs whose Options set CompareDestination.
+// The jobs share what those of Images share. Destinations are only touched by jobs whose Options
+// set CompareDestination.
 func PlanImages(ctx context.Context, policyContext *signature.PolicyContext, jobs []Job, options *ImagesOptions, planned func(PlannedImage)) {
 	c, own := options.copier()
 	defer func() { _ = c.Close() }()
@@ -104,7 +108,8 @@ func (b *batch) plan(ctx context.Context, jobs []Job, planned func(PlannedImage)
 	}
 }
 
-// copier makes the Copier of one call with options, which may be nil, and returns what it does not know of them.
+// copier makes the Copier of one call with options, which may be nil, and returns what it does not
+// know of them.
 func (o *ImagesOptions) copier() (*Copier, *ImagesOptions) {
 	if o == nil {
 		return NewCopier(CopierOptions{}), nil
@@ -136,8 +141,8 @@ func newBatch(c *Copier, policyContext *signature.PolicyContext, options *Images
 	return b
 }
 
-// each calls f with the numbers below n, as many at the same time as there may be jobs, and returns when all calls have. When ctx ends, it
-// calls f no more: not with unbegun and what follows.
+// each calls f with the numbers below n, as many at the same time as there may be jobs, and returns
+// when all calls have. When ctx ends, it calls f no more: not with unbegun and what follows.
 func (b *batch) each(ctx context.Context, n int, f func(i int)) (unbegun int) {
 	slots := semaphore.NewWeighted(int64(b.maxJobs))
 	for unbegun < n && slots.Acquire(ctx, 1) == nil {

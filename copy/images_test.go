@@ -95,7 +95,8 @@ func TestImagesCancelled(t *testing.T) {
 	}
 }
 
-// TestImagesShareBlobs copies images with the same layers to many repositories at once: a layer travels once.
+// TestImagesShareBlobs copies images with the same layers to many repositories at once: a layer
+// travels once.
 func TestImagesShareBlobs(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 3, 1000)
@@ -124,7 +125,8 @@ func TestImagesShareBlobs(t *testing.T) {
 	assert.LessOrEqual(t, dst.Connections(), 2*most, "a connection is used again")
 }
 
-// TestSmallImagesTogether holds back blobs until as many are asked for as may be at once, of more images than one.
+// TestSmallImagesTogether holds back blobs until as many are asked for as may be at once, of more
+// images than one.
 func TestSmallImagesTogether(t *testing.T) {
 	const most, perImage = copy.MostSmallBlobs, 8
 	var asked atomic.Int32
@@ -164,7 +166,8 @@ func TestSmallImagesTogether(t *testing.T) {
 	}
 }
 
-// TestPlanImages plans what Images would do, before and after it has been done, over a few connections.
+// TestPlanImages plans what Images would do, before and after it has been done, over a few
+// connections.
 func TestPlanImages(t *testing.T) {
 	e := copytest.NewEnv(t)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})

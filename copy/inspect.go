@@ -14,15 +14,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 )
 
-// ErrNotFound is what errors of this package are, in the sense of errors.Is, if and only if an end has said
-// definitely that it does not have what the error is about: a file does not exist, or a registry has
-// answered 404 to the question for a manifest, tag or blob. No refusal of access and no failure is.
+// ErrNotFound is what errors of this package are, in the sense of errors.Is, if and only if an end
+// has said definitely that it does not have what the error is about: a file does not exist, or a
+// registry has answered 404 to the question for a manifest, tag or blob. No refusal of access and
+// no failure is.
 //
 // A 404 may be a proxy's all the same: whoever deletes because of an absence asks SaysAbsent.
 var ErrNotFound = endpoint.ErrNotFound
 
-// SaysAbsent reports whether err is ErrNotFound in a registry's own words, with a body in the form of the
-// OCI distribution specification, or no registry's answer at all.
+// SaysAbsent reports whether err is ErrNotFound in a registry's own words, with a body in the form
+// of the OCI distribution specification, or no registry's answer at all.
 func SaysAbsent(err error) bool { return endpoint.SaysAbsent(err) }
 
 // What Inspect returns.
@@ -43,22 +44,25 @@ type (
 // InspectionSchema names the JSON form of an Inspection, which docs/report-schema.md describes.
 const InspectionSchema = inspect.InspectionSchema
 
-// ReadOptions are the choices of Inspect and ReadManifest. The zero value is useful, and so is a nil
-// *ReadOptions.
+// ReadOptions are the choices of Inspect and ReadManifest. The zero value is useful, and so is a
+// nil *ReadOptions.
 type ReadOptions struct {
 	// SystemContext is the configuration; nil means the defaults.
 	SystemContext *types.SystemContext
-	// Side says for which end of a copy the reference is read. A source is read where registries.conf says:
-	// mirrors may stand in for it. A destination is read at the repository itself. "" means SourceSide.
+	// Side says for which end of a copy the reference is read. A source is read where
+	// registries.conf says: mirrors may stand in for it. A destination is read at the repository
+	// itself. "" means SourceSide.
 	Side Side
 }
 
-// Inspect reads what ref names: every list and manifest, down to the last nested list, and the config of a
-// single image, which has its platform. It says which manifests are there. Layers, and the configs of a
-// list's images, are not looked for: Verify does that. Nothing is written, and no signature policy is asked.
+// Inspect reads what ref names: every list and manifest, down to the last nested list, and the
+// config of a single image, which has its platform. It says which manifests are there. Layers, and
+// the configs of a list's images, are not looked for: Verify does that. Nothing is written, and no
+// signature policy is asked.
 //
-// What is definitely not there is Missing. The error is an *Error: something could not be read, does not
-// have its digest, or is more than a *LimitError allows. It is ErrNotFound if ref names nothing.
+// What is definitely not there is Missing. The error is an *Error: something could not be read,
+// does not have its digest, or is more than a *LimitError allows. It is ErrNotFound if ref names
+// nothing.
 func Inspect(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*Inspection, error) {
 	c := newOneShot(CopierOptions{})
 	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
@@ -79,8 +83,8 @@ func inspectWith(ctx context.Context, c *Copier, ref types.ImageReference, o Rea
 	return found, nil
 }
 
-// ReadManifest reads the manifest or list that ref names, and nothing else. What it returns has been Read, and
-// verified against its Digest.
+// ReadManifest reads the manifest or list that ref names, and nothing else. What it returns has
+// been Read, and verified against its Digest.
 //
 // The error is an *Error. It is ErrNotFound if ref names nothing.
 func ReadManifest(ctx context.Context, ref types.ImageReference, options *ReadOptions) (Document, error) {

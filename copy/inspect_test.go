@@ -88,7 +88,8 @@ func TestReadsThatFail(t *testing.T) {
 	})
 }
 
-// TestReadSides: a mirror that registries.conf names stands in for a source, and never for a destination.
+// TestReadSides: a mirror that registries.conf names stands in for a source, and never for a
+// destination.
 func TestReadSides(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
@@ -110,7 +111,8 @@ func TestReadSides(t *testing.T) {
 	}
 }
 
-// TestVerify holds a mirror against what a Copier has made of it, before and after something happened to it.
+// TestVerify holds a mirror against what a Copier has made of it, before and after something
+// happened to it.
 func TestVerify(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 2, 100)

@@ -17,7 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestListSignatures strips a list to which something is attached, as nothing at the machine says where signatures are.
+// TestListSignatures strips a list to which something is attached, as nothing at the machine says
+// where signatures are.
 func TestListSignatures(t *testing.T) {
 	listed := func(entryType string) func(*testing.T, *imagetest.Fixture, copytest.RegistryPlace) {
 		return func(_ *testing.T, f *imagetest.Fixture, p copytest.RegistryPlace) {
@@ -96,7 +97,8 @@ func TestListSignatures(t *testing.T) {
 	}
 }
 
-// TestListSignaturesUnderAuto guards what is done instead, and asks nothing about a list that is not stripped.
+// TestListSignaturesUnderAuto guards what is done instead, and asks nothing about a list that is
+// not stripped.
 func TestListSignaturesUnderAuto(t *testing.T) {
 	t.Parallel()
 	e := copytest.NewEnv(t)

@@ -20,7 +20,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
-// transportOf returns the name of a reference's transport. References of other packages that wrap one are not served natively.
+// transportOf returns the name of a reference's transport. References of other packages that wrap
+// one are not served natively.
 func transportOf(ref types.ImageReference) string {
 	name := ref.Transport().Name()
 	if _, native := ref.(endpoint.Native); transport.Wrapped(ref) || transportTraits[name].native && !native {
@@ -36,8 +37,9 @@ type ends struct {
 	dst endpoint.Destination // nil until it is opened: most steps can do without
 }
 
-// open opens the source. If the destination is to be asked what it has, and that is possible without changing anything there, it is opened
-// too, and asked what its reference names at the same time.
+// open opens the source. If the destination is to be asked what it has, and that is possible
+// without changing anything there, it is opened too, and asked what its reference names at the same
+// time.
 func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	s.there.asked = s.there.asked && mayCompare(e.call)
 	if s.there.asked {
@@ -65,15 +67,16 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	return s, nil
 }
 
-// mayCompare reports whether what the destination has says anything about what has to be copied, and can be asked for.
+// mayCompare reports whether what the destination has says anything about what has to be copied,
+// and can be asked for.
 func mayCompare(c *call) bool {
 	facts := wayFacts(&c.o, c.from, c.to)
 	traits := transportTraits[c.to]
 	return plan.CertainWay(facts) == plan.Native && !facts.MayChangeImages(&c.choices, traits.layers) && traits.peekable
 }
 
-// destinationTop returns what the destination names, "" if nothing, and whether it tells: a question about what is there already
-// never fails the copy.
+// destinationTop returns what the destination names, "" if nothing, and whether it tells: a
+// question about what is there already never fails the copy.
 func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known bool) {
 	err := inflight.One(ctx, e.budget, func() (err error) {
 		top, err = e.dst.Top(ctx)
@@ -92,7 +95,8 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 	return top, true
 }
 
-// openSource opens the source: a registry directly where that is possible, and anything else through its transport.
+// openSource opens the source: a registry directly where that is possible, and anything else
+// through its transport.
 func (e *ends) openSource(ctx context.Context) error {
 	src, reason, err := openDirectly(e.from, func() (endpoint.Source, error) {
 		if ref, native := e.srcRef.(endpoint.Native); native {
@@ -136,8 +140,9 @@ func (e *ends) openDestination(ctx context.Context) error {
 	return nil
 }
 
-// openDirectly opens with open an end that is not left to its transport: a registry, or a transport's own. It returns nothing, with a
-// reason if there is something to say, if the transport has to be used instead.
+// openDirectly opens with open an end that is not left to its transport: a registry, or a
+// transport's own. It returns nothing, with a reason if there is something to say, if the transport
+// has to be used instead.
 func openDirectly[E any](transportName string, open func() (E, error)) (end E, reason string, err error) {
 	var none E
 	if transportName != "docker" && !transportTraits[transportName].native {
@@ -163,7 +168,8 @@ func how(end any) string {
 	return "transport"
 }
 
-// mountAcross lets a registry take blobs from the source's repository, if it has that too, or from those that the source knows of.
+// mountAcross lets a registry take blobs from the source's repository, if it has that too, or from
+// those that the source knows of.
 func (e *ends) mountAcross() {
 	dst, ok := e.dst.(*registry.Destination)
 	if !ok {
@@ -177,8 +183,8 @@ func (e *ends) mountAcross() {
 	}
 }
 
-// readElsewhere reads a blob that the source lacks from an image at the destination's registry. That is part of a request to this, and must
-// not wait for others of them.
+// readElsewhere reads a blob that the source lacks from an image at the destination's registry.
+// That is part of a request to this, and must not wait for others of them.
 func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
 	ctx = ocihttp.HoldingSlot(ctx)
 	src, _, err := openDirectly("docker", func() (endpoint.Source, error) {
@@ -258,8 +264,8 @@ func joinClose(err error, side Side, object string, closeErr error) error {
 	return &alsoClosing{err, closing}
 }
 
-// alsoClosing is the error of a copy after which a source or destination cannot be closed either. It
-// unwraps to the copy's alone: programs follow Unwrap.
+// alsoClosing is the error of a copy after which a source or destination cannot be closed either.
+// It unwraps to the copy's alone: programs follow Unwrap.
 type alsoClosing struct{ err, closing error }
 
 func (e *alsoClosing) Error() string        { return e.err.Error() + "\n" + e.closing.Error() }

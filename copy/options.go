@@ -17,43 +17,48 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
-// ErrDecryptParamsMissing is upstream's error of the same name. Upstream v5.41.2 returns it nowhere, and so it is not returned here: layers
-// that OciDecryptConfig has no key for are an error of ocicrypt's.
+// ErrDecryptParamsMissing is upstream's error of the same name. Upstream v5.41.2 returns it
+// nowhere, and so it is not returned here: layers that OciDecryptConfig has no key for are an error
+// of ocicrypt's.
 var ErrDecryptParamsMissing = upstream.ErrDecryptParamsMissing
 
-// ImageListSelection says which instances of a list are copied. It is upstream's type, so that programs which import both packages
-// compile. It has no meaning when the source is a single image.
+// ImageListSelection says which instances of a list are copied. It is upstream's type, so that
+// programs which import both packages compile. It has no meaning when the source is a single image.
 type ImageListSelection = upstream.ImageListSelection
 
 const (
-	// CopySystemImage, the default, copies the one instance that suits the running system (or the choices in
-	// Options.SourceCtx) as a single image. The destination gets that instance's digest, and no list.
-	// Use it to fetch an image for use on this machine.
+	// CopySystemImage, the default, copies the one instance that suits the running system (or the
+	// choices in Options.SourceCtx) as a single image. The destination gets that instance's digest,
+	// and no list. Use it to fetch an image for use on this machine.
 	CopySystemImage = upstream.CopySystemImage
 	// CopyAllImages copies the list and everything that it names. The digest of the list stays.
 	// Use it for a complete mirror.
 	CopyAllImages = upstream.CopyAllImages
-	// CopySpecificImages copies the list and the instances that Options.Instances, InstancePlatforms and InstanceIndexes
-	// select; with no selector at all, only the list itself. What becomes of the other entries, and so of the list's digest, is up to
-	// Options.SparseManifestListAction.
-	// Use it for a mirror of some platforms.
+	// CopySpecificImages copies the list and the instances that Options.Instances,
+	// InstancePlatforms and InstanceIndexes select; with no selector at all, only the list itself.
+	// What becomes of the other entries, and so of the list's digest, is up to
+	// Options.SparseManifestListAction. Use it for a mirror of some platforms.
 	CopySpecificImages = upstream.CopySpecificImages
 )
 
 // OptionCompressionVariant is upstream's type.
 type OptionCompressionVariant = upstream.OptionCompressionVariant
 
-// Options are the choices of a copy. The zero value is useful, and so is a nil *Options. Image and Prepare read the struct
-// once and do not change it; what its pointers, slices and channels refer to must not change while they run.
+// Options are the choices of a copy. The zero value is useful, and so is a nil *Options. Image and
+// Prepare read the struct once and do not change it; what its pointers, slices and channels refer
+// to must not change while they run.
 //
-// Fields that upstream's Options have mean what they mean there. Fields that only exist here say so.
+// Fields that upstream's Options have mean what they mean there. Fields that only exist here say
+// so.
 type Options struct {
 	// RemoveSignatures copies no signature that the source has. New ones are made all the same.
 	RemoveSignatures bool
-	// RemoveListSignatures copies no signature of a list, only those of its instances. Refused when no list is copied.
+	// RemoveListSignatures copies no signature of a list, only those of its instances. Refused when
+	// no list is copied.
 	RemoveListSignatures bool
 
-	// Signers make new signatures. They are not closed, and may serve several copies one after another.
+	// Signers make new signatures. They are not closed, and may serve several copies one after
+	// another.
 	Signers []*signer.Signer
 	// SignBy is the ID of a GPG key that signs the copy.
 	SignBy string
@@ -63,111 +68,132 @@ type Options struct {
 	SignBySigstorePrivateKeyFile string
 	// SignSigstorePrivateKeyPassphrase is the passphrase of that key.
 	SignSigstorePrivateKeyPassphrase []byte
-	// SignIdentity is the identity in new signatures; nil means the docker reference of the destination.
+	// SignIdentity is the identity in new signatures; nil means the docker reference of the
+	// destination.
 	SignIdentity reference.Named
 
-	// ReportWriter gets lines of progress for people; nil means none. Its errors are ignored. If it is a terminal (an *os.File; not on
-	// Windows, and not if $TERM is "dumb"), blobs in flight are drawn as bars below the lines, and each leaves one line behind. Copies that have
-	// the same *os.File at the same time, those of Images among them, share the picture. No copy waits for a terminal, but for a second
-	// at its end. Where the work goes to upstream's copy, upstream draws, and no other copy should use the terminal meanwhile; in Images
-	// it writes lines only.
+	// ReportWriter gets lines of progress for people; nil means none. Its errors are ignored. If it
+	// is a terminal (an *os.File; not on Windows, and not if $TERM is "dumb"), blobs in flight are
+	// drawn as bars below the lines, and each leaves one line behind. Copies that have the same
+	// *os.File at the same time, those of Images among them, share the picture. No copy waits for a
+	// terminal, but for a second at its end. Where the work goes to upstream's copy, upstream
+	// draws, and no other copy should use the terminal meanwhile; in Images it writes lines only.
 	ReportWriter io.Writer
-	// SourceCtx and DestinationCtx configure the two ends; nil means the defaults of containers/image.
+	// SourceCtx and DestinationCtx configure the two ends; nil means the defaults of
+	// containers/image.
 	SourceCtx      *types.SystemContext
 	DestinationCtx *types.SystemContext
 	// ProgressInterval is the least time between two ProgressEventRead of one blob.
 	ProgressInterval time.Duration
-	// Progress gets events for each distinct blob, if ProgressInterval is positive too. It is not closed. The copy waits for the reader.
+	// Progress gets events for each distinct blob, if ProgressInterval is positive too. It is not
+	// closed. The copy waits for the reader.
 	Progress chan types.ProgressProperties
 
 	// PreserveDigests fails the copy if a manifest or list would have to change.
 	PreserveDigests bool
-	// ForceManifestMIMEType converts manifests to that type; empty means that they stay as they are, if they can.
+	// ForceManifestMIMEType converts manifests to that type; empty means that they stay as they
+	// are, if they can.
 	ForceManifestMIMEType string
 	// ImageListSelection says which instances of a list are copied.
 	ImageListSelection ImageListSelection
-	// Instances selects instances by digest, in every list of the tree; a nested list is selected with all that it names. Digests that
-	// no list names are reported in Plan.NotListed; if no selector matches anything, the copy fails with a *NoMatchError.
-	// Only with CopySpecificImages.
+	// Instances selects instances by digest, in every list of the tree; a nested list is selected
+	// with all that it names. Digests that no list names are reported in Plan.NotListed; if no
+	// selector matches anything, the copy fails with a *NoMatchError. Only with CopySpecificImages.
 	Instances []digest.Digest
-	// InstancePlatforms selects instances by platform, in every list of the tree. If there are exclusions and no other
-	// selector, everything else is selected. Only with CopySpecificImages.
+	// InstancePlatforms selects instances by platform, in every list of the tree. If there are
+	// exclusions and no other selector, everything else is selected. Only with CopySpecificImages.
 	InstancePlatforms []InstancePlatformFilter
 	// SparseManifestListAction says what becomes of the entries of what is not copied.
 	SparseManifestListAction SparseManifestListAction
-	// PreferGzipInstances says whether CopySystemImage prefers an instance with gzip layers to its zstd twin.
+	// PreferGzipInstances says whether CopySystemImage prefers an instance with gzip layers to its
+	// zstd twin.
 	PreferGzipInstances types.OptionalBool
 
-	// OciEncryptConfig and OciEncryptLayers encrypt layers: all if the slice is empty, those with these positions otherwise (-1 is the last).
+	// OciEncryptConfig and OciEncryptLayers encrypt layers: all if the slice is empty, those with
+	// these positions otherwise (-1 is the last).
 	OciEncryptConfig *encconfig.EncryptConfig
 	OciEncryptLayers *[]int
 	// OciDecryptConfig decrypts encrypted layers.
 	OciDecryptConfig *encconfig.DecryptConfig
 
-	// ConcurrentBlobCopiesSemaphore limits what is in flight over all the copies that share it. MaxParallelDownloads is ignored then.
+	// ConcurrentBlobCopiesSemaphore limits what is in flight over all the copies that share it.
+	// MaxParallelDownloads is ignored then.
 	ConcurrentBlobCopiesSemaphore *semaphore.Weighted
-	// MaxParallelDownloads limits what this copy has in flight: blobs, manifests and questions to either end. 0 means 32,
-	// or twice as many if they are small: of blobs, those of up to 256 KiB. For the copies of a Copier, CopierOptions says it.
+	// MaxParallelDownloads limits what this copy has in flight: blobs, manifests and questions to
+	// either end. 0 means 32, or twice as many if they are small: of blobs, those of up to 256 KiB.
+	// For the copies of a Copier, CopierOptions says it.
 	MaxParallelDownloads uint
 
-	// OptimizeDestinationImageAlreadyExists is subsumed: what is at the destination is always looked for first, where
-	// the destination can tell. Where the work goes to upstream's copy, it means what it means there.
+	// OptimizeDestinationImageAlreadyExists is subsumed: what is at the destination is always
+	// looked for first, where the destination can tell. Where the work goes to upstream's copy, it
+	// means what it means there.
 	OptimizeDestinationImageAlreadyExists bool
-	// DownloadForeignLayers downloads layers that may not be distributed, and changes their media type accordingly.
+	// DownloadForeignLayers downloads layers that may not be distributed, and changes their media
+	// type accordingly.
 	DownloadForeignLayers bool
-	// EnsureCompressionVariantsExist adds, for each platform of a list, variants with these compressions.
+	// EnsureCompressionVariantsExist adds, for each platform of a list, variants with these
+	// compressions.
 	EnsureCompressionVariantsExist []OptionCompressionVariant
-	// ForceCompressionFormat compresses everything with DestinationCtx.CompressionFormat, and reuses nothing else.
+	// ForceCompressionFormat compresses everything with DestinationCtx.CompressionFormat, and
+	// reuses nothing else.
 	ForceCompressionFormat bool
 
-	// ReportResolvedReference receives a more detailed reference to what was created, or nil where the transport has none.
+	// ReportResolvedReference receives a more detailed reference to what was created, or nil where
+	// the transport has none.
 	ReportResolvedReference *types.ImageReference
 	// DestinationTimestamp is given to what is created, where the transport can do so.
 	DestinationTimestamp *time.Time
 
 	// The following fields are not upstream's.
 
-	// InstanceIndexes selects entries of the top-level list by position, from 0, for entries that share a digest. A nested list
-	// is selected with all that it names. Only with CopySpecificImages.
+	// InstanceIndexes selects entries of the top-level list by position, from 0, for entries that
+	// share a digest. A nested list is selected with all that it names. Only with
+	// CopySpecificImages.
 	InstanceIndexes []int
-	// OptionalPlatforms are like InstancePlatforms, but may match nothing: Report.Warnings says so. If nothing else is selected, one
-	// of them must match. Only with CopySpecificImages.
+	// OptionalPlatforms are like InstancePlatforms, but may match nothing: Report.Warnings says so.
+	// If nothing else is selected, one of them must match. Only with CopySpecificImages.
 	OptionalPlatforms []InstancePlatformFilter
-	// RequiredPlatforms must each match an instance that is selected, and everything that they match and that is selected must be
-	// there, or the copy fails with a *RequiredError before anything is written. They select nothing.
+	// RequiredPlatforms must each match an instance that is selected, and everything that they
+	// match and that is selected must be there, or the copy fails with a *RequiredError before
+	// anything is written. They select nothing.
 	RequiredPlatforms []InstancePlatformFilter
 	// Attestations says which attestations are copied.
 	Attestations AttestationAction
 	// MissingInstances says what a selected instance that the source does not have means.
 	MissingInstances MissingInstanceAction
-	// Referrers says which referrers of what is copied are copied too. Between registries and OCI layouts only. The policy does not judge
-	// them: what they sign or describe was judged, and who reads them judges them.
+	// Referrers says which referrers of what is copied are copied too. Between registries and OCI
+	// layouts only. The policy does not judge them: what they sign or describe was judged, and who
+	// reads them judges them.
 	Referrers ReferrerAction
-	// ReferrerTypes are the artifact types of the referrers that are copied, at every level: without that of the signatures, an SBOM comes
-	// without its own. Empty means all.
+	// ReferrerTypes are the artifact types of the referrers that are copied, at every level:
+	// without that of the signatures, an SBOM comes without its own. Empty means all.
 	ReferrerTypes []string
-	// DigestTags copies what cosign's tags sha256-<hex>.sig, .att and .sbom name, for every list, image and referrer that is copied.
-	// Signatures and attestations that the destination has besides stay: see docs/attachments.md. RemoveSignatures, and
-	// RemoveListSignatures for lists, leave .sig out. Between registries and OCI layouts only.
+	// DigestTags copies what cosign's tags sha256-<hex>.sig, .att and .sbom name, for every list,
+	// image and referrer that is copied. Signatures and attestations that the destination has
+	// besides stay: see docs/attachments.md. RemoveSignatures, and RemoveListSignatures for lists,
+	// leave .sig out. Between registries and OCI layouts only.
 	DigestTags bool
-	// ListSignatures says what it means for a list that would be stripped that signatures are attached to it at the source, a registry or
-	// an OCI layout. They are looked for while the images' manifests are read, unless RemoveSignatures or RemoveListSignatures is set;
-	// not if the destination has the stripped list already.
+	// ListSignatures says what it means for a list that would be stripped that signatures are
+	// attached to it at the source, a registry or an OCI layout. They are looked for while the
+	// images' manifests are read, unless RemoveSignatures or RemoveListSignatures is set; not if
+	// the destination has the stripped list already.
 	ListSignatures ListSignatureAction
-	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the destination does not have what they
-	// name.
+	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the
+	// destination does not have what they name.
 	KeepVoid bool
-	// WidenedChildTags tags each child sha256-<hex>.child that is added to a list which is at the destination already, where the registry does
-	// not keep such children otherwise: Quay, and any that announces that it takes sparse lists, and not widening. Without it, the copy fails with a
-	// *WidenError there before anything is written. If the registry does not answer that question, the tags are made, or there is a warning; a 400,
-	// 404 or 405, or a page, is the answer of one that announces nothing.
-	// Elsewhere it has no effect.
+	// WidenedChildTags tags each child sha256-<hex>.child that is added to a list which is at the
+	// destination already, where the registry does not keep such children otherwise: Quay, and any
+	// that announces that it takes sparse lists, and not widening. Without it, the copy fails with
+	// a *WidenError there before anything is written. If the registry does not answer that
+	// question, the tags are made, or there is a warning; a 400, 404 or 405, or a page, is the
+	// answer of one that announces nothing. Elsewhere it has no effect.
 	WidenedChildTags bool
-	// CheckBlobs asks the destination for every blob of instances that are there already, and copies what is absent. Without it,
-	// an instance whose manifest is there counts as complete.
+	// CheckBlobs asks the destination for every blob of instances that are there already, and
+	// copies what is absent. Without it, an instance whose manifest is there counts as complete.
 	CheckBlobs bool
-	// CompareDestination lets Prepare ask the destination what is there already, so that the plan is about what remains. Image always
-	// compares, where the destination can tell. Ignored by transports that cannot be opened without changing them (dir:).
+	// CompareDestination lets Prepare ask the destination what is there already, so that the plan
+	// is about what remains. Image always compares, where the destination can tell. Ignored by
+	// transports that cannot be opened without changing them (dir:).
 	CompareDestination bool
 	// Overview shows this copy together with others; nil means that nobody looks.
 	Overview *Overview
@@ -184,7 +210,8 @@ type OverviewOptions = progress.OverviewOptions
 // Totals are what an Overview has counted.
 type Totals = progress.Totals
 
-// NewOverview begins to show what the copies do whose Options will name it. The caller must Close it, when they have ended.
+// NewOverview begins to show what the copies do whose Options will name it. The caller must Close
+// it, when they have ended.
 func NewOverview(options OverviewOptions) *Overview { return progress.NewOverview(options) }
 
 // FormatBytes returns a number of bytes for people, as progress shows it: "1.5 kB", "204 MB".

@@ -32,7 +32,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// An effectTest sets options of copies from one signed list at a registry, and tells what became of them.
+// An effectTest sets options of copies from one signed list at a registry, and tells what became of
+// them.
 type effectTest struct {
 	*copytest.Env
 	t       *testing.T
@@ -41,7 +42,8 @@ type effectTest struct {
 	private string
 }
 
-// seen is everything that a copy can be told by: its error, the destination, and what the report says.
+// seen is everything that a copy can be told by: its error, the destination, and what the report
+// says.
 func (e *effectTest) seen(t *testing.T, source string, o copy.Options) string {
 	dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
 	var r copy.Report
@@ -67,8 +69,8 @@ func (e *effectTest) differs(t *testing.T, source string, without copy.Options, 
 	return seen
 }
 
-// TestEveryOptionHasAnEffect sets each field of Options and sees what it does, or that it is refused. A field that is not
-// here fails it.
+// TestEveryOptionHasAnEffect sets each field of Options and sees what it does, or that it is
+// refused. A field that is not here fails it.
 func TestEveryOptionHasAnEffect(t *testing.T) {
 	env, private, _ := copytest.NewSigningEnv(t)
 	e := &effectTest{Env: env, t: t, private: private, fixture: imagetest.New()}

@@ -26,7 +26,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestSourceTagMoves moves the source's tag between planning and the work: what was planned is copied, natively and through upstream.
+// TestSourceTagMoves moves the source's tag between planning and the work: what was planned is
+// copied, natively and through upstream.
 func TestSourceTagMoves(t *testing.T) {
 	old, moved := imagetest.Platforms(3, 1, 100), imagetest.Platforms(2, 2, 200)
 	native := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}
@@ -62,8 +63,8 @@ func TestSourceTagMoves(t *testing.T) {
 	}
 }
 
-// TestLayoutManyWriters copies into one layout 25 times at once: 20 copies are made, some of them by upstream, and the others fail and take
-// nothing with them.
+// TestLayoutManyWriters copies into one layout 25 times at once: 20 copies are made, some of them
+// by upstream, and the others fail and take nothing with them.
 func TestLayoutManyWriters(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
@@ -121,8 +122,8 @@ func TestWriterProcess(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// TestLayoutKilledWriters runs processes that write into one layout at once, and kills each at another of its requests. What others have
-// written stays, and the layout can be written.
+// TestLayoutKilledWriters runs processes that write into one layout at once, and kills each at
+// another of its requests. What others have written stays, and the layout can be written.
 func TestLayoutKilledWriters(t *testing.T) {
 	const writers = 20
 	r := rand.New(rand.NewPCG(1, 2))

@@ -9,42 +9,48 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
-// PlanInput is all that a plan depends on. Maps and slices are not modified. That documents match their digests is assumed, not
-// checked.
+// PlanInput is all that a plan depends on. Maps and slices are not modified. That documents match
+// their digests is assumed, not checked.
 type PlanInput struct {
 	// Source and Destination are names for people.
 	Source, Destination string
 
-	// Top is what the source reference names, and Digest its digest; "" means that of Top, or, if that has none, the
-	// SHA-256 of its bytes.
+	// Top is what the source reference names, and Digest its digest; "" means that of Top, or, if
+	// that has none, the SHA-256 of its bytes.
 	Top    Document
 	Digest digest.Digest
-	// Documents are the nested lists and manifests that have been read, by digest. Every nested list must be here or in Missing.
-	// Manifests may be left out: then their blobs are not counted.
+	// Documents are the nested lists and manifests that have been read, by digest. Every nested
+	// list must be here or in Missing. Manifests may be left out: then their blobs are not counted.
 	Documents map[digest.Digest]Document
 	// Missing are the instances that the source definitely does not have.
 	Missing map[digest.Digest]bool
-	// Present are the manifests that are known to be at the destination, with everything that they name.
+	// Present are the manifests that are known to be at the destination, with everything that they
+	// name.
 	Present map[digest.Digest]bool
-	// Stored are manifests and lists that are known to be at the destination, beside Present, whatever they lack there. Nil for none.
+	// Stored are manifests and lists that are known to be at the destination, beside Present,
+	// whatever they lack there. Nil for none.
 	Stored map[digest.Digest]bool
-	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no plan is made as if they were absent there,
-	// nor as if they were not. Nil for none.
+	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no
+	// plan is made as if they were absent there, nor as if they were not. Nil for none.
 	PresenceUnknown map[digest.Digest]bool
-	// Platform is what the config of a single image says. It is needed if Options filter or require platforms.
+	// Platform is what the config of a single image says. It is needed if Options filter or require
+	// platforms.
 	Platform *imgspecv1.Platform
-	// Attachments are the referrers and digest tags that are known, of whatever subjects, and theirs in turn.
+	// Attachments are the referrers and digest tags that are known, of whatever subjects, and
+	// theirs in turn.
 	Attachments []Attachment
 	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
 	SignedLists map[digest.Digest]int
-	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside SignedLists.
+	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside
+	// SignedLists.
 	ListSignatures map[digest.Digest]ListSignatures
-	// SignaturesUnknown are the lists and images of which the source does not tell whether they are signed. Nil for none.
+	// SignaturesUnknown are the lists and images of which the source does not tell whether they are
+	// signed. Nil for none.
 	SignaturesUnknown map[digest.Digest]bool
 	// DestinationDigest is the digest in the destination reference, "" if it has none.
 	DestinationDigest digest.Digest
-	// DestinationTop is what the destination reference names, "" if nothing, or if that is not known. Under Auto, a list that was stripped
-	// stays so.
+	// DestinationTop is what the destination reference names, "" if nothing, or if that is not
+	// known. Under Auto, a list that was stripped stays so.
 	DestinationTop digest.Digest
 	// Sparse is what is known about the destination's view of sparse lists.
 	Sparse SparseSupport
@@ -55,11 +61,13 @@ type PlanInput struct {
 	Options *Options
 }
 
-// NewPlan decides what a copy will do, natively. It does no I/O, and the same input gives the same plan, whatever the order of selectors.
+// NewPlan decides what a copy will do, natively. It does no I/O, and the same input gives the same
+// plan, whatever the order of selectors.
 //
-// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the decisions: *OptionsError,
-// *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that
-// applies, in this order.
+// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the
+// decisions: *OptionsError, *RequiredError, *NoMatchError, *MissingError, *EmptyError,
+// *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that applies, in this
+// order.
 //
 // Programs that make plans and do not copy link less if they call plan.New themselves.
 func NewPlan(in PlanInput) (*Plan, error) {
@@ -94,8 +102,9 @@ func (c *call) input(source loaded, there compared) plan.Input {
 	}
 }
 
-// fixedDigest returns the digest that the destination's reference names, so that nothing else can be written; "" if it names none. Local
-// stores file a system image under the digest of the list that it comes from.
+// fixedDigest returns the digest that the destination's reference names, so that nothing else can
+// be written; "" if it names none. Local stores file a system image under the digest of the list
+// that it comes from.
 func (c *call) fixedDigest(source loaded) digest.Digest {
 	in := plan.Input{DestinationDigest: digestOf(c.destRef)}
 	if source.system != "" && !transportTraits[c.to].destination && in.CheckDestination(source.top.Digest, source.top.Bytes) == nil {

@@ -37,7 +37,8 @@ func collect(copyImage func(chan types.ProgressProperties) error) ([]types.Progr
 	return <-all, err
 }
 
-// byBlob returns the kinds of the events of each blob in their order, and checks that their numbers make sense.
+// byBlob returns the kinds of the events of each blob in their order, and checks that their numbers
+// make sense.
 func byBlob(t *testing.T, events []types.ProgressProperties) map[digest.Digest][]types.ProgressEvent {
 	kinds := map[digest.Digest][]types.ProgressEvent{}
 	offsets := map[digest.Digest]uint64{}
@@ -104,7 +105,8 @@ func TestProgressEvents(t *testing.T) {
 	}
 }
 
-// TestReportLines holds the lines for people against upstream's: the same ones, but for what happens once here and once an image there.
+// TestReportLines holds the lines for people against upstream's: the same ones, but for what
+// happens once here and once an image there.
 func TestReportLines(t *testing.T) {
 	e := copytest.NewAttachmentsEnv(t)
 	f := imagetest.Platforms(3, 2, 100)

@@ -19,7 +19,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestAutoWithoutStrip gives both reasons when the registry refuses the sparse list and the list must not change.
+// TestAutoWithoutStrip gives both reasons when the registry refuses the sparse list and the list
+// must not change.
 func TestAutoWithoutStrip(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
@@ -54,7 +55,8 @@ func TestLostChild(t *testing.T) {
 				}
 				return registrytest.Answer{}
 			})
-			// One that tells what is missing of what it requires, and accepts what is sparse otherwise.
+			// One that tells what is missing of what it requires, and accepts what is sparse
+			// otherwise.
 			dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{
 				Script: lose, ListPolicy: registrytest.RequireArchitectures("amd64", "arm64"),
 			}), "app")
@@ -111,7 +113,8 @@ func TestRequiredMissing(t *testing.T) {
 	assert.Empty(t, dst.Snapshot(dst.Repo))
 }
 
-// TestMirrorOfAMirror copies a kept sparse list on, with only what is there, to a registry that accepts it and to one that does not.
+// TestMirrorOfAMirror copies a kept sparse list on, with only what is there, to a registry that
+// accepts it and to one that does not.
 func TestMirrorOfAMirror(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.WithAttestations()
@@ -166,7 +169,8 @@ func TestPrepared(t *testing.T) {
 	require.NoError(t, prepared.Close())
 }
 
-// TestPreparedAgainstDestination refuses to execute when the destination is no longer what was planned for.
+// TestPreparedAgainstDestination refuses to execute when the destination is no longer what was
+// planned for.
 func TestPreparedAgainstDestination(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f, other := imagetest.Platforms(3, 2, 100), imagetest.Platforms(1, 1, 50)
@@ -190,7 +194,8 @@ func TestPreparedAgainstDestination(t *testing.T) {
 	assert.Equal(t, before, dst.Snapshot(dst.Repo))
 }
 
-// TestPlanEqualsReport holds the report of a copy to its plan, and copies with different numbers in flight to each other.
+// TestPlanEqualsReport holds the report of a copy to its plan, and copies with different numbers in
+// flight to each other.
 func TestPlanEqualsReport(t *testing.T) {
 	for name, f := range map[string]*imagetest.Fixture{
 		"platforms": imagetest.Platforms(4, 2, 100, imagetest.SharedBase()), "nested": imagetest.Nested(),
@@ -277,7 +282,8 @@ func TestCheckBlobs(t *testing.T) {
 	}
 }
 
-// TestSkipMissingSettles finds out that nothing is left to do although something is missing at the source.
+// TestSkipMissingSettles finds out that nothing is left to do although something is missing at the
+// source.
 func TestSkipMissingSettles(t *testing.T) {
 	for _, action := range []copy.SparseManifestListAction{copy.KeepSparseManifestList, copy.StripSparseManifestList, copy.AutoSparseManifestList} {
 		t.Run(action.String(), func(t *testing.T) {
@@ -319,7 +325,8 @@ func TestLayerHereAndElsewhere(t *testing.T) {
 	assert.True(t, ok)
 }
 
-// TestSizesThatDisagree refuses two manifests that state different sizes for one blob, whichever comes first.
+// TestSizesThatDisagree refuses two manifests that state different sizes for one blob, whichever
+// comes first.
 func TestSizesThatDisagree(t *testing.T) {
 	for _, first := range []string{"true", "false"} {
 		e := copytest.NewEnv(t)

@@ -53,7 +53,8 @@ func TestRequestsFresh(t *testing.T) {
 	assert.LessOrEqual(t, destination, 115)
 }
 
-// TestNobodyWaitsAnyMore for the destination's answer when the source has refused: there is nothing to warn of.
+// TestNobodyWaitsAnyMore for the destination's answer when the source has refused: there is nothing
+// to warn of.
 func TestNobodyWaitsAnyMore(t *testing.T) {
 	asked := make(chan struct{})
 	asks := sync.OnceFunc(func() { close(asked) })
@@ -146,7 +147,8 @@ func TestExistenceCheckRefused(t *testing.T) {
 	}
 }
 
-// TestAnnouncement holds a registry to what it says about sparse lists, before any blob is copied, and asks once.
+// TestAnnouncement holds a registry to what it says about sparse lists, before any blob is copied,
+// and asks once.
 func TestAnnouncement(t *testing.T) {
 	f := imagetest.Platforms(4, 1, 100)
 	two := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}

@@ -16,7 +16,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestSignaturesTravel keeps the signatures of a list and its instances, and those of instances when the list is stripped.
+// TestSignaturesTravel keeps the signatures of a list and its instances, and those of instances
+// when the list is stripped.
 func TestSignaturesTravel(t *testing.T) {
 	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
@@ -80,8 +81,8 @@ func TestSignaturesTravel(t *testing.T) {
 	})
 }
 
-// TestPolicyRejectsBeforeLayers stops at the first instance that the policy rejects, before any config or layer is read, also
-// when there would be nothing to do.
+// TestPolicyRejectsBeforeLayers stops at the first instance that the policy rejects, before any
+// config or layer is read, also when there would be nothing to do.
 func TestPolicyRejectsBeforeLayers(t *testing.T) {
 	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
@@ -126,8 +127,8 @@ func TestPolicyReject(t *testing.T) {
 	assert.Empty(t, dst.Snapshot(dst.Repo))
 }
 
-// TestSignedLater signs an image that is mirrored already, where tags are immutable: the signatures arrive with the next run, and the run
-// after that writes nothing.
+// TestSignedLater signs an image that is mirrored already, where tags are immutable: the signatures
+// arrive with the next run, and the run after that writes nothing.
 func TestSignedLater(t *testing.T) {
 	e := copytest.NewAttachmentsEnv(t)
 	f := imagetest.Platforms(2, 1, 100)

@@ -22,8 +22,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestAttachedToNestedLists: what is attached to a list in a list, and to what is attached to that, by subjects and by tags, goes to registries
-// of all kinds after its subject.
+// TestAttachedToNestedLists: what is attached to a list in a list, and to what is attached to that,
+// by subjects and by tags, goes to registries of all kinds after its subject.
 func TestAttachedToNestedLists(t *testing.T) {
 	f := imagetest.Nested()
 	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("innermost"))
@@ -59,8 +59,8 @@ func TestAttachedToNestedLists(t *testing.T) {
 	}
 }
 
-// TestSubjectsOfOtherAlgorithms: a subject that is named by a digest of another algorithm has referrers, too, under a tag that is shorter than
-// its digest.
+// TestSubjectsOfOtherAlgorithms: a subject that is named by a digest of another algorithm has
+// referrers, too, under a tag that is shorter than its digest.
 func TestSubjectsOfOtherAlgorithms(t *testing.T) {
 	f := imagetest.Platforms(1, 1, 100)
 	image, mediaType := f.Document("amd64")
@@ -90,8 +90,8 @@ func TestSubjectsOfOtherAlgorithms(t *testing.T) {
 	}
 }
 
-// TestReferrersTagWithAGap: a registry that wants everything there refuses a referrers tag that lists what is not. What is listed stays: that
-// is an error, and the image's tag stays what it was.
+// TestReferrersTagWithAGap: a registry that wants everything there refuses a referrers tag that
+// lists what is not. What is listed stays: that is an error, and the image's tag stays what it was.
 func TestReferrersTagWithAGap(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -110,7 +110,8 @@ func TestReferrersTagWithAGap(t *testing.T) {
 	assert.Empty(t, dst.Top("v1"))
 }
 
-// TestReferrersOfMirrors: where registries.conf names a mirror that takes the referrers tag for the digest, the original is asked.
+// TestReferrersOfMirrors: where registries.conf names a mirror that takes the referrers tag for the
+// digest, the original is asked.
 func TestReferrersOfMirrors(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -127,8 +128,8 @@ func TestReferrersOfMirrors(t *testing.T) {
 	assert.Len(t, r.Attached, 11)
 }
 
-// TestLayoutsWithDigestsAsNames: an entry of a layout that is called like a referrers tag is an image, or a list of what is in the layout anyway.
-// What refers to what, the manifests say.
+// TestLayoutsWithDigestsAsNames: an entry of a layout that is called like a referrers tag is an
+// image, or a list of what is in the layout anyway. What refers to what, the manifests say.
 func TestLayoutsWithDigestsAsNames(t *testing.T) {
 	f := copytest.BuildKitFixture()
 	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("arm64"))
@@ -154,8 +155,9 @@ func TestLayoutsWithDigestsAsNames(t *testing.T) {
 	}
 }
 
-// TestAttachmentsUnderAPolicy: a registry that accepts sparse lists under a policy, and knows no referrers API, takes BuildKit's lists, what is
-// attached, and the referrers tags: attestations may be absent, and so may the subjects of what is void.
+// TestAttachmentsUnderAPolicy: a registry that accepts sparse lists under a policy, and knows no
+// referrers API, takes BuildKit's lists, what is attached, and the referrers tags: attestations may
+// be absent, and so may the subjects of what is void.
 func TestAttachmentsUnderAPolicy(t *testing.T) {
 	f := copytest.BuildKitFixture()
 	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"))

@@ -17,18 +17,20 @@ type TagList = registry.TagList
 type TagsOptions struct {
 	// SystemContext is the configuration; nil means the defaults.
 	SystemContext *types.SystemContext
-	// Side says for which end of a copy the tags are wanted. A source's are listed where it is read: registries.conf may rewrite the
-	// name and name mirrors, of which the first that lists any tag is believed. A destination's are listed at the repository
-	// itself. "" means SourceSide.
+	// Side says for which end of a copy the tags are wanted. A source's are listed where it is
+	// read: registries.conf may rewrite the name and name mirrors, of which the first that lists
+	// any tag is believed. A destination's are listed at the repository itself. "" means
+	// SourceSide.
 	Side Side
 }
 
-// Tags lists all tags of the repository that ref names, whose own tag or digest does not matter. It reads page after page as long as the
-// registry says that there is another one, and fails rather than return a part of the list. Requests are retried as those of a copy are. A
-// page on another host is read without credentials.
+// Tags lists all tags of the repository that ref names, whose own tag or digest does not matter. It
+// reads page after page as long as the registry says that there is another one, and fails rather
+// than return a part of the list. Requests are retried as those of a copy are. A page on another
+// host is read without credentials.
 //
-// Only references of the transport docker have tags that can be listed. The error is an *Error; it wraps a *RegistryError where the
-// registry refused.
+// Only references of the transport docker have tags that can be listed. The error is an *Error; it
+// wraps a *RegistryError where the registry refused.
 func Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (*TagList, error) {
 	return tags(ctx, ref, options, nil)
 }
@@ -48,7 +50,8 @@ func tags(ctx context.Context, ref types.ImageReference, options *TagsOptions, s
 	return list, nil
 }
 
-// IsDigestTag reports whether a tag is named after a digest, as those of cosign (sha256-<hex>.sig, .att, .sbom), of the referrers tag schema
-// (sha256-<hex>) and others are. What they name belongs to what has that digest, and is copied with it (Options.DigestTags,
-// Options.Referrers), so that patterns for tags should leave them alone.
+// IsDigestTag reports whether a tag is named after a digest, as those of cosign (sha256-<hex>.sig,
+// .att, .sbom), of the referrers tag schema (sha256-<hex>) and others are. What they name belongs
+// to what has that digest, and is copied with it (Options.DigestTags, Options.Referrers), so that
+// patterns for tags should leave them alone.
 func IsDigestTag(tag string) bool { return digesttag.Is(tag) }

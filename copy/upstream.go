@@ -12,7 +12,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
-// traits are what the engine needs to know about a transport without opening anything: opening some destinations erases them.
+// traits are what the engine needs to know about a transport without opening anything: opening some
+// destinations erases them.
 type traits struct {
 	source      bool             // can be read natively
 	destination bool             // can be written natively
@@ -26,8 +27,8 @@ type traits struct {
 	native      bool             // its references are endpoint.Native: upstream cannot write them
 }
 
-// transportTraits are those of the transports that the engine serves natively, and of those that upstream has to serve of which
-// something is known.
+// transportTraits are those of the transports that the engine serves natively, and of those that
+// upstream has to serve of which something is known.
 var transportTraits = map[string]traits{
 	"containers-storage": {single: true}, "docker-archive": {single: true}, "docker-daemon": {single: true},
 	"docker": {source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true, referrers: true},
@@ -43,7 +44,8 @@ var transportTraits = map[string]traits{
 	"bundle": {source: true, destination: true, layers: plan.KeepLayers, foreign: true, referrers: true, native: true},
 }
 
-// wayFacts returns what decides who does the work, but for what is signed. from and to are what the ends are called in transportTraits.
+// wayFacts returns what decides who does the work, but for what is signed. from and to are what the
+// ends are called in transportTraits.
 func wayFacts(o *Options, from, to string) *plan.WayFacts {
 	dest := wanted(to, o.DestinationCtx)
 	return &plan.WayFacts{
@@ -78,7 +80,8 @@ func wanted(destination string, sys *types.SystemContext) traits {
 	return t
 }
 
-// upstreamOnly returns the options that are set and that only upstream can carry out, whatever the images are.
+// upstreamOnly returns the options that are set and that only upstream can carry out, whatever the
+// images are.
 func upstreamOnly(o *Options, dest traits) []plan.OptionUse {
 	format := compressionFormat(o)
 	var uses []plan.OptionUse
@@ -103,7 +106,8 @@ func upstreamOnly(o *Options, dest traits) []plan.OptionUse {
 	return uses
 }
 
-// knownFormats are the names of the compressions that manifests can state; "" stands for none asked for.
+// knownFormats are the names of the compressions that manifests can state; "" stands for none asked
+// for.
 var knownFormats = []string{"", compression.GzipAlgorithmName, compression.ZstdAlgorithmName, compression.ZstdChunkedAlgorithmName}
 
 // compressionFormat returns the name of the compression that is asked for, "" if none is.

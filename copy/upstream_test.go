@@ -248,7 +248,8 @@ func TestCheckGroup(t *testing.T) {
 	}
 }
 
-// TestUpstreamGetsEveryOption fills in every field that upstream has, and finds it in what upstream gets.
+// TestUpstreamGetsEveryOption fills in every field that upstream has, and finds it in what upstream
+// gets.
 func TestUpstreamGetsEveryOption(t *testing.T) {
 	// Decided by the plan, or without meaning for the one image that the plan has here.
 	planned := []string{"Instances", "InstancePlatforms", "SparseManifestListAction"}

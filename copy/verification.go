@@ -15,8 +15,8 @@ import (
 
 // What Verify returns.
 type (
-	// A Verification says whether a destination is what a copy would have made of it. As JSON it has the
-	// schema VerificationSchema.
+	// A Verification says whether a destination is what a copy would have made of it. As JSON it
+	// has the schema VerificationSchema.
 	Verification = inspect.Verification
 	// A Violation is one thing that is not as it should be.
 	Violation = inspect.Violation
@@ -25,25 +25,26 @@ type (
 // VerificationSchema names the JSON form of a Verification, which docs/report-schema.md describes.
 const VerificationSchema = inspect.VerificationSchema
 
-// VerifyOptions are the choices of Verify. The zero value is useful, and so is a nil *VerifyOptions.
+// VerifyOptions are the choices of Verify. The zero value is useful, and so is a nil
+// *VerifyOptions.
 type VerifyOptions struct {
 	// Options are those of the copy whose work is verified; nil means the defaults.
 	Options *Options
-	// ReadBlobs reads every config and layer and hashes it, instead of asking whether it is there with its
-	// size.
+	// ReadBlobs reads every config and layer and hashes it, instead of asking whether it is there
+	// with its size.
 	ReadBlobs bool
 }
 
-// Verify holds destRef against what Image would make of it, with the same arguments: it names the digest
-// that it should; every image that is selected is there; every list and manifest has its digest; every
-// config and layer is there with its size, or its digest if it is read; referrers are listed and digest tags
-// name what they should, if they are selected; and signatures of the source are there too. Layers with
-// URLs, which copies leave where they are, are not looked for. The destination itself is asked, never a
-// mirror of it, and nothing is written.
+// Verify holds destRef against what Image would make of it, with the same arguments: it names the
+// digest that it should; every image that is selected is there; every list and manifest has its
+// digest; every config and layer is there with its size, or its digest if it is read; referrers are
+// listed and digest tags name what they should, if they are selected; and signatures of the source
+// are there too. Layers with URLs, which copies leave where they are, are not looked for. The
+// destination itself is asked, never a mirror of it, and nothing is written.
 //
-// What is wrong with the destination is a Violation, and no error. Errors are those of Prepare, and *Errors
-// about what could not be asked. What the destination should be must be known beforehand: if images are
-// changed on the way, which is Upstream's, that is an error too.
+// What is wrong with the destination is a Violation, and no error. Errors are those of Prepare, and
+// *Errors about what could not be asked. What the destination should be must be known beforehand:
+// if images are changed on the way, which is Upstream's, that is an error too.
 func Verify(
 	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
 	options *VerifyOptions,

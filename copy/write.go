@@ -20,7 +20,8 @@ import (
 // written is what write has done.
 type written struct {
 	plan *Plan // that the destination has accepted: under Auto, perhaps not the one that was made
-	// unnamed is what the destination's reference is to name, if that has been stored by its digest only; nil if not.
+	// unnamed is what the destination's reference is to name, if that has been stored by its digest
+	// only; nil if not.
 	unnamed *endpoint.Document
 }
 
@@ -31,8 +32,8 @@ type writer struct {
 	lost map[digest.Digest]bool      // nested lists that the destination had, and has lost: they are stored again
 }
 
-// write stores nested lists from the leaves up, late images among them, and then what the reference names, unless something has to be
-// attached to it first: see putTop.
+// write stores nested lists from the leaves up, late images among them, and then what the reference
+// names, unless something has to be attached to it first: see putTop.
 func write(ctx context.Context, to *storer, late map[digest.Digest]imageCopy) (written, error) {
 	w := &writer{storer: to, late: late, lost: map[digest.Digest]bool{}}
 	if w.intact(ctx) {
@@ -105,7 +106,8 @@ func (w *writer) writeLists(ctx context.Context, p *Plan) (written, error) {
 	return out, nil
 }
 
-// orElse stores the lists of the plan, and does what a refusal calls for. repaired are the lists that were stored anew once.
+// orElse stores the lists of the plan, and does what a refusal calls for. repaired are the lists
+// that were stored anew once.
 func (w *writer) orElse(ctx context.Context, repaired map[digest.Digest]bool) (written, error) {
 	out, err := w.writeLists(ctx, w.plan)
 	var put *listPutError
@@ -120,8 +122,9 @@ func listDocument(l *ListPlan) endpoint.Document {
 	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.Written()}
 }
 
-// writeNested stores what the plan's list needs and execute has not stored: the lists below it by their digests, each once, and images
-// that wait for these. Lists that are there are left out; what is nested in them may be absent all the same.
+// writeNested stores what the plan's list needs and execute has not stored: the lists below it by
+// their digests, each once, and images that wait for these. Lists that are there are left out; what
+// is nested in them may be absent all the same.
 func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 	lists := map[digest.Digest]*ListPlan{}
 	p.List.Walk(func(l *ListPlan) {
@@ -164,11 +167,12 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 	return w.putSignatures(ctx, l.Result)
 }
 
-// putTop makes the destination's reference name doc, which plan has for it. Signatures are stored by digest, so those of a list that has
-// changed stay behind.
+// putTop makes the destination's reference name doc, which plan has for it. Signatures are stored
+// by digest, so those of a list that has changed stay behind.
 //
-// If the plan attaches anything, doc is only stored by its digest, with its signatures: what is attached comes next, and nameTop after it.
-// So nobody sees an image without what belongs to it, and nothing is attached to a list that the destination refuses.
+// If the plan attaches anything, doc is only stored by its digest, with its signatures: what is
+// attached comes next, and nameTop after it. So nobody sees an image without what belongs to it,
+// and nothing is attached to a list that the destination refuses.
 //
 // A reference that named doc when the copy began, and still does, is not written.
 func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
@@ -201,8 +205,9 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	return written{plan: p}, nil
 }
 
-// leaveTop is putTop for a reference that names doc already. Registries refuse to write a tag that is immutable, also where nothing would
-// change, and distribution refuses a list of which it has lost a child, also one that this copy does not want.
+// leaveTop is putTop for a reference that names doc already. Registries refuse to write a tag that
+// is immutable, also where nothing would change, and distribution refuses a list of which it has
+// lost a child, also one that this copy does not want.
 func (w *writer) leaveTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
 	if err := w.putSignatures(ctx, doc.Digest); err != nil {
 		return written{}, err
@@ -211,8 +216,8 @@ func (w *writer) leaveTop(ctx context.Context, p *Plan, doc endpoint.Document) (
 	return written{plan: p}, nil
 }
 
-// names reports whether the destination's reference is known to name d now. Only registries are asked: elsewhere, what was written becomes
-// visible with the reference.
+// names reports whether the destination's reference is known to name d now. Only registries are
+// asked: elsewhere, what was written becomes visible with the reference.
 func names(ctx context.Context, e *ends, d digest.Digest) bool {
 	if e.to != "docker" {
 		return false
@@ -232,9 +237,9 @@ func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 	return nil
 }
 
-// refused finds out why a list was not stored, and does what that calls for: children that were lost are pushed again, once; a refusal to make
-// the reference name what it names does not matter; under Auto, a list that was refused because it is sparse is stripped. Anything else is an
-// error.
+// refused finds out why a list was not stored, and does what that calls for: children that were
+// lost are pushed again, once; a refusal to make the reference name what it names does not matter;
+// under Auto, a list that was refused because it is sparse is stripped. Anything else is an error.
 func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[digest.Digest]bool) (written, error) {
 	var subject *SubjectError
 	if errors.As(put.err, &subject) {
@@ -267,14 +272,15 @@ func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[di
 	return w.strip(ctx, put, kind)
 }
 
-// isRefusal reports whether err is a registry's refusal to store something, and no failure of its own.
+// isRefusal reports whether err is a registry's refusal to store something, and no failure of its
+// own.
 func isRefusal(err error) bool {
 	var registry *RegistryError
 	return errors.As(err, &registry) && registry.Method == http.MethodPut && registry.Status >= 400 && registry.Status < 500
 }
 
-// lostChildren returns those of the plan's images and nested lists that the destination does not have. What it does not tell about is an
-// error, unless this copy has stored it.
+// lostChildren returns those of the plan's images and nested lists that the destination does not
+// have. What it does not tell about is an error, unless this copy has stored it.
 func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	var lost []digest.Digest
 	note := func(d digest.Digest, has bool, err error) error {
@@ -292,8 +298,8 @@ func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	return lost, err
 }
 
-// repair pushes lost children again and writes the lists once more. Some registries refuse a list while they are still storing
-// its children, and take it on a second try.
+// repair pushes lost children again and writes the lists once more. Some registries refuse a list
+// while they are still storing its children, and take it on a second try.
 func (w *writer) repair(ctx context.Context, lost []digest.Digest, repaired map[digest.Digest]bool) (written, error) {
 	nested := w.plan.List.NestedLists()
 	for _, d := range lost {
@@ -317,7 +323,8 @@ func (w *writer) strip(ctx context.Context, put *listPutError, kind sparsesuppor
 		return written{}, refused
 	}
 	if refused.Unclear {
-		// The answer did not say why. If the stripped list is taken, by digest and with no tag, then it was for the absent children.
+		// The answer did not say why. If the stripped list is taken, by digest and with no tag,
+		// then it was for the absent children.
 		if err := w.probe(ctx, instead); err != nil {
 			return written{}, strippedToo(refused, err)
 		}
@@ -332,8 +339,8 @@ func (w *writer) strip(ctx context.Context, put *listPutError, kind sparsesuppor
 	return out, nil
 }
 
-// strippedToo returns the error of a copy whose sparse list was refused, and whose stripped list was not stored either: the registry's
-// two answers, or what else went wrong.
+// strippedToo returns the error of a copy whose sparse list was refused, and whose stripped list
+// was not stored either: the registry's two answers, or what else went wrong.
 func strippedToo(refused *SparseRefusedError, err error) error {
 	var registry *RegistryError
 	if errors.As(err, &registry) && registry.Status < 500 {

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// acceptanceList makes an index whose entries are called by what their digests are made of, with the given platform objects.
+// acceptanceList makes an index whose entries are called by what their digests are made of, with
+// the given platform objects.
 func acceptanceList(t *testing.T, entries ...[2]string) List {
 	t.Helper()
 	var parts []string

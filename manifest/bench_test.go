@@ -10,7 +10,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// BenchmarkParse and BenchmarkEditSerialize report the time per entry, which must not depend on the number of entries.
+// BenchmarkParse and BenchmarkEditSerialize report the time per entry, which must not depend on the
+// number of entries.
 
 func BenchmarkParse(b *testing.B) {
 	forSizes(b, func(b *testing.B, doc []byte, n int) {

@@ -11,11 +11,11 @@ import (
 type Document struct {
 	// Digest is that of Bytes; "" where whoever has the document says it apart.
 	Digest digest.Digest
-	// MediaType is what the document was declared to be, without parameters, "" for nothing; once it
-	// has been Read, what it is.
+	// MediaType is what the document was declared to be, without parameters, "" for nothing; once
+	// it has been Read, what it is.
 	MediaType string
-	// Misdeclared is what it was declared to be instead, once it has been Read; "" if that was right,
-	// or nothing.
+	// Misdeclared is what it was declared to be instead, once it has been Read; "" if that was
+	// right, or nothing.
 	Misdeclared string
 	Bytes       []byte // never modified
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// TestRead: what a document says of itself goes before what it was declared to be, which is kept, and reading it again changes
-// nothing.
+// TestRead: what a document says of itself goes before what it was declared to be, which is kept,
+// and reading it again changes nothing.
 func TestRead(t *testing.T) {
 	const list, image = `{"manifests":[]}`, `{"config":{},"layers":[]}`
 	for _, c := range []struct{ content, declared, is, misdeclared string }{

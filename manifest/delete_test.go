@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestDeleteRuns holds both ways of deleting runs against each other, and against deleting one entry after the other.
+// TestDeleteRuns holds both ways of deleting runs against each other, and against deleting one
+// entry after the other.
 func TestDeleteRuns(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))

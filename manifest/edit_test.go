@@ -24,7 +24,8 @@ func linux(arch string) *imgspecv1.Platform {
 	return &imgspecv1.Platform{OS: "linux", Architecture: arch}
 }
 
-// fiveEntries are the entries of the list that the shared cases edit: the digest of 1 and 2 is the same.
+// fiveEntries are the entries of the list that the shared cases edit: the digest of 1 and 2 is the
+// same.
 func fiveEntries() []entryModel {
 	return []entryModel{
 		{"m", named("a"), 10, linux("amd64")},
@@ -304,7 +305,8 @@ func testEditErrors(t *testing.T, model listModel) {
 	}
 }
 
-// requireRefused demands that edits are refused because of the edit at position at. Any reason will do if reason is "".
+// requireRefused demands that edits are refused because of the edit at position at. Any reason will
+// do if reason is "".
 func requireRefused(t *testing.T, list manifest.List, edits []manifest.ListEdit, at int, reason string) {
 	t.Helper()
 	before := list.Instances()

@@ -12,7 +12,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// FuzzParse demands that what Parse accepts means the same to encoding/json, and comes back unchanged.
+// FuzzParse demands that what Parse accepts means the same to encoding/json, and comes back
+// unchanged.
 func FuzzParse(f *testing.F) {
 	for _, file := range listFiles(f) {
 		f.Add(readFile(f, file))
@@ -54,7 +55,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzEditInstances applies random edits to whatever Parse accepts. As they are valid, the result is what the model says.
+// FuzzEditInstances applies random edits to whatever Parse accepts. As they are valid, the result
+// is what the model says.
 func FuzzEditInstances(f *testing.F) {
 	for i, file := range listFiles(f) {
 		f.Add(readFile(f, file), uint64(i))

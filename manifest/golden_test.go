@@ -20,8 +20,8 @@ import (
 
 var updateGolden = flag.Bool("update", false, "rewrite testdata/lists/edits")
 
-// TestGoldenEdits applies the edits in testdata/lists/edits. A case has two files. "edits" has a line for each edit, after a first
-// line with the name of the list:
+// TestGoldenEdits applies the edits in testdata/lists/edits. A case has two files. "edits" has a
+// line for each edit, after a first line with the name of the list:
 //
 //	list compact
 //	update 2 digest=word size=7 mediaType=type

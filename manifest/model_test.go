@@ -17,8 +17,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// TestEditInstancesLikeModel compares random edits of real documents with a model that knows nothing about bytes.
-// A failure names its seed: go test ./manifest -run 'LikeModel/compact.json/seed=7$' repeats it.
+// TestEditInstancesLikeModel compares random edits of real documents with a model that knows
+// nothing about bytes. A failure names its seed: go test ./manifest -run
+// 'LikeModel/compact.json/seed=7$' repeats it.
 func TestEditInstancesLikeModel(t *testing.T) {
 	for _, file := range listFiles(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -85,7 +86,8 @@ func randomAdd(r *rand.Rand, mediaType string) manifest.ListEdit {
 	return e
 }
 
-// checkEdited compares list, which was made of doc by edits, with the model, and demands that everything else kept its bytes.
+// checkEdited compares list, which was made of doc by edits, with the model, and demands that
+// everything else kept its bytes.
 func checkEdited(t testing.TB, doc []byte, list manifest.List, edits []manifest.ListEdit) {
 	t.Helper()
 	got := serialize(t, list)
@@ -113,8 +115,9 @@ func checkEdited(t testing.TB, doc []byte, list manifest.List, edits []manifest.
 	}
 }
 
-// checkInSteps demands that one edit after the other comes to the same bytes as all at once. That is so unless all entries are
-// replaced: then only the batch still knows how the old ones were laid out.
+// checkInSteps demands that one edit after the other comes to the same bytes as all at once. That
+// is so unless all entries are replaced: then only the batch still knows how the old ones were laid
+// out.
 func checkInSteps(t testing.TB, doc []byte, list manifest.List, edits []manifest.ListEdit) {
 	t.Helper()
 	stepwise := mustParse(t, doc)

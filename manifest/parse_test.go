@@ -221,7 +221,8 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestRemarks is about documents that are wrong, and say the same to everybody all the same. They are carried as they are.
+// TestRemarks is about documents that are wrong, and say the same to everybody all the same. They
+// are carried as they are.
 func TestRemarks(t *testing.T) {
 	const start, end = `{"schemaVersion":2,"mediaType":"OCI","manifests":[`, `]}`
 	entry := func(more string) string { return start + `{"digest":"$A","size":1,` + more + `}` + end }

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestEscapes reads every escape sequence of one unit, in both cases, and pairs around the borders of the surrogates.
+// TestEscapes reads every escape sequence of one unit, in both cases, and pairs around the borders
+// of the surrogates.
 func TestEscapes(t *testing.T) {
 	read := func(text string) (string, error) {
 		s := &scanner{src: `"` + text + `"`}

@@ -26,8 +26,8 @@
 // To load a bundle as it was made, copy with CopyAllImages, PreserveDigests, SkipMissing and
 // KeepVoid, AllReferrers and DigestTags.
 //
-// Package copy asks signature policies about an image of a bundle under the docker reference that it
-// had, so that one policy serves both sides.
+// Package copy asks signature policies about an image of a bundle under the docker reference that
+// it had, so that one policy serves both sides.
 //
 // Transport gives references a text, bundle:PATH:NAME. As a source, PATH is a bundle; as a
 // destination, it is a new one, of this image. Upstream's copy reads bundles too, signatures in

@@ -34,8 +34,8 @@ func decideAction(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error)
 }
 
 // decideAuto keeps what is not sparse, or may be; it strips what is known to be refused, and has
-// the stripped list ready where nothing is known. What an earlier copy has stripped stays so, unless
-// it is known that the list will be taken as it is.
+// the stripped list ready where nothing is known. What an earlier copy has stripped stays so,
+// unless it is known that the list will be taken as it is.
 func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 	keep, err := t.plan(root, false)
 	if err != nil {

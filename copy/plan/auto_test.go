@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestAutoOfWhatWasStripped: the stripped list stays where it is, unless the registry is known to take the whole
-// one by now.
+// TestAutoOfWhatWasStripped: the stripped list stays where it is, unless the registry is known to
+// take the whole one by now.
 func TestAutoOfWhatWasStripped(t *testing.T) {
 	amd64, arm64 := digest.FromString("amd64"), digest.FromString("arm64")
 	in := Input{

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkSixPlans makes the plans of one long copy, of 15,000 entries in nested lists: with the documents parsed once, and for each plan.
+// BenchmarkSixPlans makes the plans of one long copy, of 15,000 entries in nested lists: with the
+// documents parsed once, and for each plan.
 func BenchmarkSixPlans(b *testing.B) {
 	in := manyEntries(b, 30, 500)
 	b.Run("parsed once", func(b *testing.B) {
@@ -38,7 +39,8 @@ func sixPlans(b *testing.B, in Input) {
 	}
 }
 
-// manyEntries is the input of a copy of two platforms out of lists in a list, with a number of entries in each.
+// manyEntries is the input of a copy of two platforms out of lists in a list, with a number of
+// entries in each.
 func manyEntries(t testing.TB, lists, entries int) Input {
 	t.Helper()
 	list := func(mediaType string, digests []digest.Digest) []byte {

@@ -8,7 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestValidate has each enum on both sides of its borders, and everything that makes no sense together.
+// TestValidate has each enum on both sides of its borders, and everything that makes no sense
+// together.
 func TestValidate(t *testing.T) {
 	specific := func(o Choices) Choices {
 		o.ImageListSelection = CopySpecificImages

@@ -40,8 +40,8 @@ type Input struct {
 	// Attachments are the referrers and digest tags that are known, of whatever subjects, and
 	// theirs in turn.
 	Attachments []Attachment
-	// Changed are lists that are not in the tree any more, because an earlier copy has changed them, and to which something may be
-	// attached all the same. Nil for none.
+	// Changed are lists that are not in the tree any more, because an earlier copy has changed
+	// them, and to which something may be attached all the same. Nil for none.
 	Changed []digest.Digest
 	// SignedLists are the numbers of signatures that the lists of the tree have at the source.
 	SignedLists map[digest.Digest]int

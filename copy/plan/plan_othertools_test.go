@@ -11,7 +11,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
-// The tests in this file are named after what other tools were seen to get wrong in planning a copy.
+// The tests in this file are named after what other tools were seen to get wrong in planning a
+// copy.
 
 // planOf plans the copy of the list called top.
 func planOf(f *imagetest.Fixture, o Choices, missing ...string) (*Plan, error) {
@@ -93,8 +94,8 @@ func TestNestedIndexIsPlannedAtItsOwnLevel(t *testing.T) {
 	assert.Equal(t, []int{1}, keptPositions(inner.Instances[1].Nested))
 }
 
-// image/v5: a selected child that the source does not have is fatal. Some registries list attestations and answer 404 for
-// them, and whole mirrors die on it.
+// image/v5: a selected child that the source does not have is fatal. Some registries list
+// attestations and answer 404 for them, and whole mirrors die on it.
 func TestMissingChildNeedNotBeFatal(t *testing.T) {
 	f := imagetest.WithAttestations()
 	plan, err := planOf(f, selecting(t, StripSparseManifestList, "linux/*"), "att-amd64")
@@ -109,7 +110,8 @@ func TestMissingChildNeedNotBeFatal(t *testing.T) {
 	assert.Equal(t, []int{0, 1, 2, 3, 4, 5}, keptPositions(plan.List))
 }
 
-// regctl, crane: a platform that is absent ends in an index with no children over the tag, with exit status 0.
+// regctl, crane: a platform that is absent ends in an index with no children over the tag, with
+// exit status 0.
 func TestAbsentPlatformNeverMakesAnEmptyIndex(t *testing.T) {
 	f := imagetest.WithAttestations()
 	for _, action := range []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList} {
@@ -129,7 +131,8 @@ func TestAbsentPlatformNeverMakesAnEmptyIndex(t *testing.T) {
 	}
 }
 
-// regctl, oras, crane: widening a kept sparse mirror is a silent no-op, since the list's digest is there already.
+// regctl, oras, crane: widening a kept sparse mirror is a silent no-op, since the list's digest is
+// there already.
 func TestWideningCopiesWhatIsAbsent(t *testing.T) {
 	f := imagetest.WithAttestations()
 	top, mediaType := f.Document(imagetest.Top)
@@ -144,12 +147,14 @@ func TestWideningCopiesWhatIsAbsent(t *testing.T) {
 	assert.Equal(t, []string{"arm64", "att-arm64"}, namesOf(f, plan.Copies))
 }
 
-// Everybody rewrites the document when stripping, so that the digest depends on the tool and its version.
+// Everybody rewrites the document when stripping, so that the digest depends on the tool and its
+// version.
 func TestStripRewritesNothing(t *testing.T) {
 	f := imagetest.New()
 	f.Image("amd64", imagetest.Platform("linux/amd64"))
 	f.Image("arm64", imagetest.Platform("linux/arm64"))
-	// The entries in the other order of keys, with a field that nobody knows, each on a line of its own.
+	// The entries in the other order of keys, with a field that nobody knows, each on a line of its
+	// own.
 	entry := func(name, arch string) string {
 		return ` { "x-weight" : 1.50, "platform" : {"os":"linux","architecture":"` + arch + `"}, "size":402,
    "digest":"` + f.Digest(name).String() + `", "mediaType":"application\/vnd.oci.image.manifest.v1+json" }`

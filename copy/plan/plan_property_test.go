@@ -21,7 +21,8 @@ import (
 
 var planSeed = flag.Uint64("plan-seed", 0, "seed of TestPlanProperties; 0 draws one")
 
-// TestPlanProperties makes plans of random lists under random options, and holds them against what is true of every plan.
+// TestPlanProperties makes plans of random lists under random options, and holds them against what
+// is true of every plan.
 func TestPlanProperties(t *testing.T) {
 	seed := *planSeed
 	if seed == 0 {
@@ -125,7 +126,8 @@ func (w *planWorld) list(depth int) Document {
 	return Document{MediaType: declared, Bytes: w.oddly(b)}
 }
 
-// oddly makes some lists irregular, and some such that parsers read them differently, which takes nothing away from what they say.
+// oddly makes some lists irregular, and some such that parsers read them differently, which takes
+// nothing away from what they say.
 func (w *planWorld) oddly(list []byte) []byte {
 	text := string(list)
 	for _, odd := range [][2]string{
@@ -250,8 +252,8 @@ func (w *planWorld) checkRequired(t *testing.T, plan *Plan) {
 	}
 }
 
-// checkStripped: edits are in order, whatever a stripped list names will be there, no attestation that follows is orphaned, and there is
-// nothing more to strip.
+// checkStripped: edits are in order, whatever a stripped list names will be there, no attestation
+// that follows is orphaned, and there is nothing more to strip.
 func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
 	there := maps.Clone(w.in.Present)
 	for _, d := range plan.Copies {
@@ -312,8 +314,8 @@ func checkEditOrder(t *testing.T, edits []manifest.ListEdit) {
 	}
 }
 
-// checkStripTwice strips the result by the same selectors. Those that have nothing left to match are optional now, and what named
-// a nested list by digest names what it has become.
+// checkStripTwice strips the result by the same selectors. Those that have nothing left to match
+// are optional now, and what named a nested list by digest names what it has become.
 func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 	o := w.in.Choices
 	if len(o.InstanceIndexes) > 0 {

@@ -25,8 +25,9 @@ import (
 
 var updatePlans = flag.Bool("update", false, "rewrite testdata/plans")
 
-// TestPlanGolden makes the plans of testdata/plans; README.md there says how a case is written. Every case also has to come out the same
-// with its selectors in other orders, leave its input alone, and survive JSON.
+// TestPlanGolden makes the plans of testdata/plans; README.md there says how a case is written.
+// Every case also has to come out the same with its selectors in other orders, leave its input
+// alone, and survive JSON.
 func TestPlanGolden(t *testing.T) {
 	files, err := filepath.Glob("../../testdata/plans/*.txtar")
 	require.NoError(t, err)
@@ -401,7 +402,8 @@ var (
 	columns    = regexp.MustCompile(`(\S)  +`)
 )
 
-// symbolic puts names in the place of digests. A list that changes is called what it was called, followed by an asterisk.
+// symbolic puts names in the place of digests. A list that changes is called what it was called,
+// followed by an asterisk.
 func (c *planCase) symbolic(text string, plan *Plan) string {
 	names := map[string]string{}
 	for d := range c.in.Documents {
@@ -479,7 +481,8 @@ func mustJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// checkPlanJSON decodes the plan's JSON form and expects the same plan, but for the documents to be written.
+// checkPlanJSON decodes the plan's JSON form and expects the same plan, but for the documents to be
+// written.
 func checkPlanJSON(t *testing.T, plan *Plan) {
 	t.Helper()
 	text := mustJSON(t, plan)

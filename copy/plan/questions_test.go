@@ -99,7 +99,8 @@ func TestWidening(t *testing.T) {
 	}
 }
 
-// TestWideningUnderAuto: what would be refused is not tried if the destination refuses the sparse list.
+// TestWideningUnderAuto: what would be refused is not tried if the destination refuses the sparse
+// list.
 func TestWideningUnderAuto(t *testing.T) {
 	f := newFamily(AutoSparseManifestList, "a", "c")
 	f.in.Sparse = SparseSupport{Unanswered: true}

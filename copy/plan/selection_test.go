@@ -107,7 +107,8 @@ func TestAttestationChainsEnd(t *testing.T) {
 	assert.Equal(t, []digest.Digest{image, a, b, digest.FromString("c")}, plan.Copies)
 }
 
-// TestOrphansDoNotHoldEachOther: attestations of a list that changes go, also if they describe each other.
+// TestOrphansDoNotHoldEachOther: attestations of a list that changes go, also if they describe each
+// other.
 func TestOrphansDoNotHoldEachOther(t *testing.T) {
 	image, other := digest.FromString("image"), digest.FromString("other")
 	a, b := digest.FromString("a"), digest.FromString("b")
@@ -144,7 +145,8 @@ func listOf(entries ...string) []byte {
 	return []byte(`{"schemaVersion":2,"manifests":[` + strings.Join(entries, ",") + `]}`)
 }
 
-// TestPlanDigestAlgorithms: a list has the digest that its source names it by, and what is made of it has one of the same algorithm.
+// TestPlanDigestAlgorithms: a list has the digest that its source names it by, and what is made of
+// it has one of the same algorithm.
 func TestPlanDigestAlgorithms(t *testing.T) {
 	sha512Of := func(b []byte) digest.Digest {
 		sum := sha512.Sum512(b)
@@ -260,7 +262,8 @@ func TestPlanOfNothing(t *testing.T) {
 	}
 }
 
-// TestPlanOfALyingEntry: an entry says image, and its document is a list. The document is right, and the plan warns of it.
+// TestPlanOfALyingEntry: an entry says image, and its document is a list. The document is right,
+// and the plan warns of it.
 func TestPlanOfALyingEntry(t *testing.T) {
 	inner := listOf(entryOf(digest.FromString("a"), ""))
 	top := listOf(entryOf(digest.FromBytes(inner), ""))
@@ -339,7 +342,8 @@ func TestPlanJSONHasEmptyArrays(t *testing.T) {
 	assert.NotContains(t, text, "null")
 }
 
-// TestReasonsDoNotDependOnOrder: of several filters that match, the alphabetically first one is the reason.
+// TestReasonsDoNotDependOnOrder: of several filters that match, the alphabetically first one is the
+// reason.
 func TestReasonsDoNotDependOnOrder(t *testing.T) {
 	a := digest.FromString("a")
 	for _, filters := range [][]string{{"linux/amd64", "*/amd64", "linux/*"}, {"linux/*", "linux/amd64", "*/amd64"}} {

@@ -29,8 +29,8 @@ type parsedDocument struct {
 	Document
 	image *manifest.Image
 	err   error
-	// list returns the list that it is, which is parsed when somebody first asks; nil for what is none.
-	// Those of the tree of lists are in that.
+	// list returns the list that it is, which is parsed when somebody first asks; nil for what is
+	// none. Those of the tree of lists are in that.
 	list func() (manifest.List, error)
 }
 

@@ -298,8 +298,9 @@ func (in *Input) inexpressible(p *Plan, reason wayReason) error {
 	return nil
 }
 
-// Ambiguous returns a document of p that parsers read differently, and what is wrong about it, if it would be written
-// anew where p is upstream's work: what comes of it would be one of the readings. It returns nil if there is none.
+// Ambiguous returns a document of p that parsers read differently, and what is wrong about it, if
+// it would be written anew where p is upstream's work: what comes of it would be one of the
+// readings. It returns nil if there is none.
 func (in *Input) Ambiguous(p *Plan) (digest.Digest, *manifest.Remark) {
 	if in.Choices.PreserveDigests || in.DestinationDigest != "" {
 		return "", nil // nothing is written anew

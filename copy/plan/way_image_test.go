@@ -20,7 +20,8 @@ const (
 	dockerImage = manifest.MediaTypeDockerManifest
 )
 
-// imageOf is a manifest with layers of the given media types. A type that begins with "@" is that of a layer with URLs.
+// imageOf is a manifest with layers of the given media types. A type that begins with "@" is that
+// of a layer with URLs.
 func imageOf(mediaType, config string, layers ...string) []byte {
 	texts := make([]string, len(layers))
 	for i, layer := range layers {
@@ -108,7 +109,8 @@ func TestWayOfAnImage(t *testing.T) {
 	}
 }
 
-// TestWayOfTheEnds is about what can be said before any image was read, and what the types of documents say.
+// TestWayOfTheEnds is about what can be said before any image was read, and what the types of
+// documents say.
 func TestWayOfTheEnds(t *testing.T) {
 	image := imageOf(ociImage, ociConfig)
 	schema1 := []byte(`{"schemaVersion":1,"fsLayers":[]}`)

@@ -8,11 +8,13 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
-// Schema names the JSON form of a Report. The number changes when a reader of the old form would go wrong.
+// Schema names the JSON form of a Report. The number changes when a reader of the old form would go
+// wrong.
 const Schema = "sparsecopy.report/v1"
 
-// A Report says what a copy did, in the words of its Plan. It is filled in on errors too, as far as the copy came; what was
-// never decided is absent. It must not be read before Image or Execute returned.
+// A Report says what a copy did, in the words of its Plan. It is filled in on errors too, as far as
+// the copy came; what was never decided is absent. It must not be read before Image or Execute
+// returned.
 type Report struct {
 	Schema string `json:"schema"` // Schema
 
@@ -27,7 +29,8 @@ type Report struct {
 	ActionReason string                        `json:"actionReason,omitempty"`
 	// Refusal is the registry's answer to the list that it refused, "" if there was none.
 	Refusal string `json:"refusal,omitempty"`
-	// Written is set if the destination's reference was written; it is not when it named the right digest already.
+	// Written is set if the destination's reference was written; it is not when it named the right
+	// digest already.
 	Written bool `json:"written"`
 	// Checked is how much was looked at to find that something is there already.
 	Checked CheckLevel `json:"checked,omitempty"`
@@ -42,16 +45,19 @@ type Report struct {
 	BlobsCopied int   `json:"blobsCopied"`
 	BytesCopied int64 `json:"bytesCopied"`
 	BlobsReused int   `json:"blobsReused"`
-	// ManifestsCopied are the manifests and lists written, the one that the reference names included.
+	// ManifestsCopied are the manifests and lists written, the one that the reference names
+	// included.
 	ManifestsCopied int `json:"manifestsCopied"`
-	// SignaturesCopied are the signatures stored, of images and lists, as registries.d says; those that are attached are in Attached.
+	// SignaturesCopied are the signatures stored, of images and lists, as registries.d says; those
+	// that are attached are in Attached.
 	SignaturesCopied int `json:"signaturesCopied,omitempty"`
 
 	// Source and Destination count what the ends did.
 	Source      EndReport `json:"source"`
 	Destination EndReport `json:"destination"`
 
-	// Void names what is without effect at the destination: signatures of a list that changed, and what else is attached to one.
+	// Void names what is without effect at the destination: signatures of a list that changed, and
+	// what else is attached to one.
 	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
 	Warnings []string `json:"warnings,omitempty"`
@@ -61,7 +67,8 @@ type Report struct {
 	Error string `json:"error,omitempty"`
 }
 
-// An AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of either.
+// An AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of
+// either.
 type AttachedReport struct {
 	Subject      digest.Digest `json:"subject"`
 	Digest       digest.Digest `json:"digest"`
@@ -118,15 +125,18 @@ type InstanceReport struct {
 	Reason        plan.Reason   `json:"reason"`
 	// Missing is set if it was selected and is missing at the source.
 	Missing bool `json:"missing,omitempty"`
-	// Bytes are those of blobs moved for this instance; a blob that several share counts for the first.
+	// Bytes are those of blobs moved for this instance; a blob that several share counts for the
+	// first.
 	Bytes int64 `json:"bytes,omitempty"`
 	// Elapsed is from the start of its first blob to its manifest, in nanoseconds.
 	Elapsed time.Duration `json:"elapsed,omitempty"`
 }
 
-// An EndReport counts what one end of the copy did. Ends that are not spoken to directly count nothing.
+// An EndReport counts what one end of the copy did. Ends that are not spoken to directly count
+// nothing.
 type EndReport struct {
-	// Transport is how the end was accessed: "registry" if it was spoken to directly, else "transport".
+	// Transport is how the end was accessed: "registry" if it was spoken to directly, else
+	// "transport".
 	Transport string `json:"transport,omitempty"`
 	// TransportReason says why a registry was not spoken to directly.
 	TransportReason string `json:"transportReason,omitempty"`

@@ -87,7 +87,8 @@ func TestContestants(t *testing.T) {
 	}
 }
 
-// TestFloorAsksForNothingElse counts: a blob is one GET, one POST and one PUT, a document one GET and one PUT.
+// TestFloorAsksForNothingElse counts: a blob is one GET, one POST and one PUT, a document one GET
+// and one PUT.
 func TestFloorAsksForNothingElse(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[0]
 	p.prepare(w, "mirror")
@@ -132,7 +133,8 @@ func TestIncompleteCopiesAreNoticed(t *testing.T) {
 	}
 }
 
-// TestManyImages demands images that share nothing, each in a repository of its own, of which none may be absent.
+// TestManyImages demands images that share nothing, each in a repository of its own, of which none
+// may be absent.
 func TestManyImages(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[3]
 	p.prepare(w, "mirror")
@@ -160,7 +162,8 @@ func TestManyImages(t *testing.T) {
 	require.ErrorContains(t, copySparsecopyImages(t.Context(), jobs), "mirror/1")
 }
 
-// TestEveryWorkloadIsMeasured demands that each workload has contestants, sparsecopy and the floor among them.
+// TestEveryWorkloadIsMeasured demands that each workload has contestants, sparsecopy and the floor
+// among them.
 func TestEveryWorkloadIsMeasured(t *testing.T) {
 	for _, w := range workloads {
 		var by []string

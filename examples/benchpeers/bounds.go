@@ -95,7 +95,8 @@ func (r results) nearFloor(e environment, workload string, most float64) []bound
 	return []bound{{fmt.Sprintf("%s: %.2f times the floor's time, at most %.1f", e.title(workload), factor, most), factor <= most}}
 }
 
-// fasterThanPeers holds sparsecopy against the fastest peer. With a factor above 1, upstream's copy counts too, as everywhere.
+// fasterThanPeers holds sparsecopy against the fastest peer. With a factor above 1, upstream's copy
+// counts too, as everywhere.
 func (r results) fasterThanPeers(e environment, workload string, least float64) []bound {
 	took, ok := middle(r, cell{e, workload, ours}, wall)
 	if !ok {

@@ -45,7 +45,8 @@ const (
 	floor2   = "floor@h2"
 )
 
-// tools are all there are, in the order of the tables. The number behind an @ is the concurrency that was set.
+// tools are all there are, in the order of the tables. The number behind an @ is the concurrency
+// that was set.
 var tools = []tool{
 	{
 		name: floor1,
@@ -62,7 +63,8 @@ var tools = []tool{
 	{name: "crane@32", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, tuned) }, peer: true},
 }
 
-// tuned is the concurrency of the contestants that have one: as many blobs as sparsecopy has in flight by default, if they are large.
+// tuned is the concurrency of the contestants that have one: as many blobs as sparsecopy has in
+// flight by default, if they are large.
 const tuned = largeAtOnce
 
 // oneByOne copies one image after the other.
@@ -212,8 +214,9 @@ func runContestant(ctx context.Context, j job) (usage, error) {
 	return u, nil
 }
 
-// resident is a field of /proc/self/status in bytes, 0 where there is no such file. Unlike the maximum that getrusage tells, it
-// does not begin with the memory of the process that started this one.
+// resident is a field of /proc/self/status in bytes, 0 where there is no such file. Unlike the
+// maximum that getrusage tells, it does not begin with the memory of the process that started this
+// one.
 func resident(field string) int64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -1,5 +1,6 @@
-// Command benchpeers measures copies of one image and of many between two registries on loopback: sparsecopy beside upstream's copy,
-// oras-go, crane, and the floor, a minimal copier that does nothing but what a copy cannot do without.
+// Command benchpeers measures copies of one image and of many between two registries on loopback:
+// sparsecopy beside upstream's copy, oras-go, crane, and the floor, a minimal copier that does
+// nothing but what a copy cannot do without.
 //
 //	go -C examples run ./benchpeers
 //
@@ -16,9 +17,10 @@
 //	tables.go      the tables of the summary
 //	bounds.go      what the project promises, held against the numbers
 //
-// The registries are those of internal/registrytest: blobs of the source are computed, the destination hashes what it gets and
-// throws it away, round-trip times are injected into the connections. After each copy it is checked that everything arrived.
+// The registries are those of internal/registrytest: blobs of the source are computed, the
+// destination hashes what it gets and throws it away, round-trip times are injected into the
+// connections. After each copy it is checked that everything arrived.
 //
-// Lines that begin with "Benchmark" are one copy each, for benchstat. The exit status is 0 if all copies succeeded, whatever
-// the numbers are.
+// Lines that begin with "Benchmark" are one copy each, for benchstat. The exit status is 0 if all
+// copies succeeded, whatever the numbers are.
 package main

@@ -17,9 +17,10 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// copyFloor copies with as little as possible: a GET, a POST and a PUT for each blob, the GET and the POST at the same time; no
-// question whether anything is there, no retries, no authentication, no policy. Every digest is verified. As many blobs are in
-// flight as with sparsecopy's defaults: over as many connections of HTTP/1.1, or over one of HTTP/2.
+// copyFloor copies with as little as possible: a GET, a POST and a PUT for each blob, the GET and
+// the POST at the same time; no question whether anything is there, no retries, no authentication,
+// no policy. Every digest is verified. As many blobs are in flight as with sparsecopy's defaults:
+// over as many connections of HTTP/1.1, or over one of HTTP/2.
 //
 // Only if it is told that there may be nothing to do, it compares the tags of both sides first.
 func copyFloor(ctx context.Context, jobs []job, http2 bool) error {

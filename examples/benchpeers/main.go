@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// roleVariable is the environment variable that tells a process which one it is; unset for the first.
+// roleVariable is the environment variable that tells a process which one it is; unset for the
+// first.
 const roleVariable = "BENCHPEERS_ROLE"
 
 const (

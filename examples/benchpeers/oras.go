@@ -15,8 +15,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
-// copyORAS is oras.Copy with the given concurrency, 0 for the default. Who raises the concurrency is taken to raise the number of
-// kept connections too, which is 2 otherwise.
+// copyORAS is oras.Copy with the given concurrency, 0 for the default. Who raises the concurrency
+// is taken to raise the number of kept connections too, which is 2 otherwise.
 func copyORAS(ctx context.Context, j job, concurrency int) error {
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	if concurrency > 0 {
@@ -54,7 +54,8 @@ func copyORAS(ctx context.Context, j job, concurrency int) error {
 	return err
 }
 
-// strippedTarget is a repository whose list lacks the entries that are not wanted: oras.Copy has no option for that.
+// strippedTarget is a repository whose list lacks the entries that are not wanted: oras.Copy has no
+// option for that.
 type strippedTarget struct {
 	oras.ReadOnlyTarget
 	list    imgspecv1.Descriptor

@@ -8,8 +8,8 @@ import (
 	"runtime/trace"
 )
 
-// startProfile starts profiles that are written to path.cpu, path.trace, path.allocs, path.block and path.mutex by stop. It does
-// nothing if path is "".
+// startProfile starts profiles that are written to path.cpu, path.trace, path.allocs, path.block
+// and path.mutex by stop. It does nothing if path is "".
 func startProfile(path string) (stop func() error, err error) {
 	if path == "" {
 		return func() error { return nil }, nil

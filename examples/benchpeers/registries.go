@@ -45,8 +45,8 @@ func (r *registries) close() {
 	r.destination.Close()
 }
 
-// prepare puts the images of w into the source, and into repo of the destination if they are to be there already. From then on
-// requests and connections are counted.
+// prepare puts the images of w into the source, and into repo of the destination if they are to be
+// there already. From then on requests and connections are counted.
 func (r *registries) prepare(w workload, repo string) {
 	if r.fixtures[w.Name] == nil {
 		r.fixtures[w.Name] = w.fixtures()
@@ -75,7 +75,8 @@ type traffic struct {
 	Missing                                   string
 }
 
-// account returns the traffic since prepare. Missing says what a complete copy of w would have besides; "" for nothing.
+// account returns the traffic since prepare. Missing says what a complete copy of w would have
+// besides; "" for nothing.
 func (r *registries) account(w workload, repo string) traffic {
 	var t traffic
 	for _, q := range r.source.Requests() {
@@ -110,7 +111,8 @@ func (r *registries) stored(repo string) (n int64) {
 	return n
 }
 
-// complete returns what a complete copy of f would have besides. Contents need no check: the destination hashes what it gets.
+// complete returns what a complete copy of f would have besides. Contents need no check: the
+// destination hashes what it gets.
 func (r *registries) complete(w workload, f *imagetest.Fixture, repo string) error {
 	content, _, ok := r.destination.Manifest(repo, tag)
 	if !ok {
@@ -165,7 +167,8 @@ type (
 	}
 )
 
-// serveRegistries is the second process. It ends when there are no more questions: at the latest when the first process ends.
+// serveRegistries is the second process. It ends when there are no more questions: at the latest
+// when the first process ends.
 func serveRegistries(questions io.Reader, answers io.Writer) error {
 	in, out := json.NewDecoder(questions), json.NewEncoder(answers)
 	var r *registries

@@ -86,7 +86,8 @@ func (j job) references() (source, destination types.ImageReference, err error) 
 	return source, destination, err
 }
 
-// newImageEnvironment makes one that does not depend on the machine's configuration, and whose cache of blobs is empty.
+// newImageEnvironment makes one that does not depend on the machine's configuration, and whose
+// cache of blobs is empty.
 func newImageEnvironment(j job) (*imageEnvironment, error) {
 	e := &imageEnvironment{}
 	var err error

@@ -37,8 +37,8 @@ func (r results) print(out io.Writer, s settings) {
 	}
 }
 
-// table prints a Markdown table with a row for each workload of a single image and environment and a column for each tool. Tools
-// without any result are left out.
+// table prints a Markdown table with a row for each workload of a single image and environment and
+// a column for each tool. Tools without any result are left out.
 func (r results) table(out io.Writer, s settings, of []environment, title string, format func(cell) string) {
 	var shown []tool
 	for _, t := range s.tools {

@@ -47,7 +47,8 @@ var workloads = []workload{
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: []string{"linux/amd64", "linux/arm64"}, PlainOnly: true},
 	{Name: fewImages, Images: 50, Platforms: 4, Layers: 2, Size: 16 << 10, PlainOnly: true, RTTs: []time.Duration{near.RTT}},
-	// One image after the other takes ten times as long as for a tenth of the images, which is measured.
+	// One image after the other takes ten times as long as for a tenth of the images, which is
+	// measured.
 	{Name: manyImages, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 }
@@ -91,8 +92,9 @@ func (w workload) fixture(n int) *imagetest.Fixture {
 	return f
 }
 
-// gzipSeed is the n-th seed of content that begins as gzip does (RFC 1952, section 2.3.1): seeded content begins with the seed. To
-// upstream's copy a layer that begins otherwise is not compressed, and it would compress it.
+// gzipSeed is the n-th seed of content that begins as gzip does (RFC 1952, section 2.3.1): seeded
+// content begins with the seed. To upstream's copy a layer that begins otherwise is not compressed,
+// and it would compress it.
 func gzipSeed(n int) uint64 { return 0x1f | 0x8b<<8 | 8<<16 | uint64(n)<<24 }
 
 // platforms are those of the workloads.
@@ -113,7 +115,8 @@ func (w workload) images(f *imagetest.Fixture) []digest.Digest {
 	return all
 }
 
-// sourceRepo is the repository of the source that has the image; of many, what their repositories have in common.
+// sourceRepo is the repository of the source that has the image; of many, what their repositories
+// have in common.
 func (w workload) sourceRepo() string { return "images/" + strings.ToLower(w.Name) }
 
 // repos are the repositories of a workload's images, of which one is called name.

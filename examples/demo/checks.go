@@ -28,7 +28,8 @@ func (n *narrator) quote(text string) {
 	}
 }
 
-// wrap breaks a line at spaces, if it is much longer than lines of a table with two columns of digests.
+// wrap breaks a line at spaces, if it is much longer than lines of a table with two columns of
+// digests.
 func wrap(line string) []string {
 	const width = 120
 	var parts []string

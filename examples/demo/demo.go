@@ -41,8 +41,8 @@ type demo struct {
 	image       *image
 }
 
-// run tells the whole story on w. The mirror is a registry with the given behaviour. An error says which claims did not hold, or why
-// the story could not go on.
+// run tells the whole story on w. The mirror is a registry with the given behaviour. An error says
+// which claims did not hold, or why the story could not go on.
 func run(ctx context.Context, w io.Writer, mirror registrytest.Options) (retErr error) {
 	dir, err := os.MkdirTemp("", "sparsecopy-demo-")
 	if err != nil {
@@ -212,13 +212,15 @@ func isWrite(r registrytest.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
-// mirror runs the command mirror and prints the command line, but for the flags that mirrorQuietly adds.
+// mirror runs the command mirror and prints the command line, but for the flags that mirrorQuietly
+// adds.
 func (d *demo) mirror(ctx context.Context, destination, command string, flags ...string) (status int, stdout, stderr string) {
 	d.say("  $ mirror %s %s \\\n      %s %s", command, strings.Join(flags, " "), d.sourceRef(), destination)
 	return d.mirrorQuietly(ctx, destination, command, flags...)
 }
 
-// mirrorQuietly runs the command mirror, with flags that make it independent of this machine's configuration.
+// mirrorQuietly runs the command mirror, with flags that make it independent of this machine's
+// configuration.
 func (d *demo) mirrorQuietly(ctx context.Context, destination, command string, flags ...string) (status int, stdout, stderr string) {
 	args := slices.Concat([]string{command}, flags, []string{
 		"--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds", "--dest-no-creds",

@@ -30,9 +30,11 @@ func TestDemo(t *testing.T) {
 	assert.Less(t, strings.Count(out.String(), "\n"), 65, "it is meant to be short")
 }
 
-// TestDemoNotices runs the demonstration against mirrors that are not what it says, or that do wrong.
+// TestDemoNotices runs the demonstration against mirrors that are not what it says, or that do
+// wrong.
 func TestDemoNotices(t *testing.T) {
-	// The requests of the copy itself come first: only what the client that pulls asks for is damaged.
+	// The requests of the copy itself come first: only what the client that pulls asks for is
+	// damaged.
 	pulls := func(kind registrytest.Kind, answer registrytest.Answer) registrytest.Script {
 		return registrytest.Only(registrytest.Matching(http.MethodGet, kind), registrytest.EveryNth(1, answer))
 	}

@@ -18,7 +18,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// files are what is in the layers: base for every platform, platform for each one, with PLATFORM replaced in its texts.
+// files are what is in the layers: base for every platform, platform for each one, with PLATFORM
+// replaced in its texts.
 //
 //go:embed files
 var files embed.FS
@@ -34,7 +35,8 @@ var allPlatforms = []imgspecv1.Platform{
 }
 
 const (
-	// baseData and platformData are the sizes in bytes of generated files that make layers as large as small real ones.
+	// baseData and platformData are the sizes in bytes of generated files that make layers as large
+	// as small real ones.
 	baseData     = 256 << 10
 	platformData = 128 << 10
 
@@ -65,8 +67,8 @@ type layout struct {
 	err   error
 }
 
-// makeImage writes an image of all platforms, with an attestation each, as an OCI layout whose only image has the given tag. Images with
-// different seeds share nothing but their base layer.
+// makeImage writes an image of all platforms, with an attestation each, as an OCI layout whose only
+// image has the given tag. Images with different seeds share nothing but their base layer.
 func makeImage(dir, tag string, seed uint64) (*image, error) {
 	l := &layout{dir: dir, blobs: map[digest.Digest]int{}}
 	l.check(os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755))

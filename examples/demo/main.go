@@ -1,8 +1,10 @@
-// Command demo shows a mirror at work, with nothing but itself: it starts two registries on loopback, makes an image of several
-// platforms, mirrors two of them, and pulls the result with the tools that users have. Everything that it claims is checked; the exit
-// status is 0 if and only if all of it held.
+// Command demo shows a mirror at work, with nothing but itself: it starts two registries on
+// loopback, makes an image of several platforms, mirrors two of them, and pulls the result with the
+// tools that users have. Everything that it claims is checked; the exit status is 0 if and only if
+// all of it held.
 //
-// With the argument playground it runs a shell, or the command that follows, beside two registries to play with.
+// With the argument playground it runs a shell, or the command that follows, beside two registries
+// to play with.
 //
 //	demo.go        the story, from the first step to the last
 //	image.go       the image: layers, configs, attestations and the list, as an OCI layout

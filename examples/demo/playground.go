@@ -25,9 +25,10 @@ const toys = 20
 // toy is the repository of the i-th image, from 1.
 func toy(i int) string { return fmt.Sprintf("apps/app%02d", i) }
 
-// playground starts two registries, fills one of them, and runs a command beside them, or the user's shell. The command finds their
-// names in SOURCE and MIRROR, mirror on its PATH if it is beside this program, and in PLAYGROUND a directory with a sync file
-// that names all images. Everything ends with the command.
+// playground starts two registries, fills one of them, and runs a command beside them, or the
+// user's shell. The command finds their names in SOURCE and MIRROR, mirror on its PATH if it is
+// beside this program, and in PLAYGROUND a directory with a sync file that names all images.
+// Everything ends with the command.
 func playground(ctx context.Context, w io.Writer, command []string) error {
 	dir, err := os.MkdirTemp("", "sparsecopy-playground-")
 	if err != nil {

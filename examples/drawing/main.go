@@ -1,5 +1,5 @@
-// Drawing draws docs/images/actions.svg: one list, and what keep, strip and auto leave at the destination. What is drawn comes from
-// the planner, digests included.
+// Drawing draws docs/images/actions.svg: one list, and what keep, strip and auto leave at the
+// destination. What is drawn comes from the planner, digests included.
 package main
 
 import (

@@ -18,7 +18,8 @@ func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 const drawing = "../../docs/images/actions.svg"
 
-// TestDrawingIsCurrent compares the drawing of the README with what would be drawn now; make drawing writes it.
+// TestDrawingIsCurrent compares the drawing of the README with what would be drawn now; make
+// drawing writes it.
 func TestDrawingIsCurrent(t *testing.T) {
 	svg, err := draw()
 	require.NoError(t, err)

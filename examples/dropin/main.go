@@ -1,5 +1,6 @@
-// Command dropin copies an image as many tools on containers/image do. It was written for go.podman.io/image/v5/copy; the import of
-// the copy package is all that was changed to use this module's.
+// Command dropin copies an image as many tools on containers/image do. It was written for
+// go.podman.io/image/v5/copy; the import of the copy package is all that was changed to use this
+// module's.
 package main
 
 import (

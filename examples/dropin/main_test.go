@@ -22,7 +22,8 @@ const (
 
 func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
-// TestSwitchByImport builds the program twice, once with upstream's package by changing the import line only, and runs both.
+// TestSwitchByImport builds the program twice, once with upstream's package by changing the import
+// line only, and runs both.
 func TestSwitchByImport(t *testing.T) {
 	dir := t.TempDir()
 	source, err := os.ReadFile("main.go")
@@ -71,7 +72,8 @@ func build(t *testing.T, output string, flags ...string) {
 	t.Helper()
 	args := append([]string{"build", "-o", output}, flags...)
 	command := exec.CommandContext(t.Context(), "go", append(args, ".")...)
-	// The tag that an importer passes, and no more than that: without cgo, whatever the tests themselves are built with.
+	// The tag that an importer passes, and no more than that: without cgo, whatever the tests
+	// themselves are built with.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-tags=containers_image_openpgp -buildvcs=false")
 	message, err := command.CombinedOutput()
 	require.NoError(t, err, string(message))

@@ -19,7 +19,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// TestAnnouncedAndRefusedAfterAll copies to registries that announce that they take sparse lists, and do not.
+// TestAnnouncedAndRefusedAfterAll copies to registries that announce that they take sparse lists,
+// and do not.
 func TestAnnouncedAndRefusedAfterAll(t *testing.T) {
 	for name, policy := range map[string]registrytest.ListPolicy{
 		"strict": registrytest.Distribution3, "requires more than it says": registrytest.RequireArchitectures("arm64"), "Quay": registrytest.Quay, "zot": registrytest.Zot,
@@ -44,7 +45,8 @@ func TestAnnouncedAndRefusedAfterAll(t *testing.T) {
 	}
 }
 
-// TestAskedOnce copies to many tags of a registry, at the same time and one after the other, with one Copier.
+// TestAskedOnce copies to many tags of a registry, at the same time and one after the other, with
+// one Copier.
 func TestAskedOnce(t *testing.T) {
 	f := threePlatforms()
 	source := newSource(t, f)
@@ -104,7 +106,8 @@ func copyAMD64(t *testing.T, copier *copy.Copier, source, destination string) er
 	return err
 }
 
-// TestChildrenWithoutPlatform are what registries announce nothing about: whether they are required is found out by writing.
+// TestChildrenWithoutPlatform are what registries announce nothing about: whether they are required
+// is found out by writing.
 func TestChildrenWithoutPlatform(t *testing.T) {
 	f := imagetest.New()
 	f.Layer("base", imagetest.File("etc/motd", "hello\n"))

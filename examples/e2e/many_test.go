@@ -19,8 +19,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestManyCopiesOverTLS makes 200 copies between registries that offer HTTP/2, where uploads that wait for one another in one connection
-// would wait for ever: all of them end.
+// TestManyCopiesOverTLS makes 200 copies between registries that offer HTTP/2, where uploads that
+// wait for one another in one connection would wait for ever: all of them end.
 func TestManyCopiesOverTLS(t *testing.T) {
 	const n = 200
 	dir := t.TempDir()

@@ -84,7 +84,8 @@ func mirrorAs(t *testing.T, args ...string) outcome {
 	return outcome{t, status, stdout.String(), withoutRegistry(stderr.String())}
 }
 
-// withoutRegistry leaves out of a log what distribution, which runs in the same process, has to say about its requests.
+// withoutRegistry leaves out of a log what distribution, which runs in the same process, has to say
+// about its requests.
 func withoutRegistry(log string) string {
 	var b strings.Builder
 	for line := range strings.Lines(log) {
@@ -113,8 +114,8 @@ func (o outcome) failed(parts ...string) {
 	}
 }
 
-// pull copies the image for a platform of Linux into a new layout, as users of containers/image do: with upstream's package, not
-// with ours. It returns the layout. sys may be nil.
+// pull copies the image for a platform of Linux into a new layout, as users of containers/image do:
+// with upstream's package, not with ours. It returns the layout. sys may be nil.
 func pull(t *testing.T, ref, architecture string, sys *types.SystemContext) (dir string, err error) {
 	t.Helper()
 	if sys == nil {
@@ -143,7 +144,8 @@ func checkPulled(t *testing.T, f *imagetest.Fixture, ref, architecture string, s
 	imagetest.CheckLayout(t, dir, imagetest.Want{Tag: "pulled", Digest: f.Digest(architecture), Fixture: f, Only: true})
 }
 
-// checkPullable is checkPulled for amd64 in either form: upstream converts Docker images for the layout, and layers stay.
+// checkPullable is checkPulled for amd64 in either form: upstream converts Docker images for the
+// layout, and layers stay.
 func checkPullable(t *testing.T, f *imagetest.Fixture, ref string) {
 	t.Helper()
 	dir, err := pull(t, ref, "amd64", nil)

@@ -47,7 +47,8 @@ const (
 	hidden    = true
 )
 
-// A place is a sparse registry as clients see it: through a proxy, so that its host stays the same when its policy changes.
+// A place is a sparse registry as clients see it: through a proxy, so that its host stays the same
+// when its policy changes.
 type place struct {
 	t       *testing.T
 	storage string
@@ -78,8 +79,8 @@ var retired struct {
 	listeners []net.Listener // guarded by the mutex; never closed, nor left to the garbage collector
 }
 
-// retire takes the address of a registry that has been closed, for as long as the tests run: another registry there would be held to what
-// the library remembers of the first one, by host.
+// retire takes the address of a registry that has been closed, for as long as the tests run:
+// another registry there would be held to what the library remembers of the first one, by host.
 func retire(address string) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -100,14 +101,16 @@ func (p *place) start(policy manifest.SparsePolicy) {
 	p.target.Store(target)
 }
 
-// restart puts a new server with another policy in the place of the running one, over the same storage.
+// restart puts a new server with another policy in the place of the running one, over the same
+// storage.
 func (p *place) restart(policy manifest.SparsePolicy) {
 	p.t.Helper()
 	require.NoError(p.t, p.server.Shutdown(p.t.Context()))
 	p.start(policy)
 }
 
-// forward is the proxy. With hide, the registry seems to be one that says nothing about sparse lists.
+// forward is the proxy. With hide, the registry seems to be one that says nothing about sparse
+// lists.
 func (p *place) forward(hide bool) http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -182,7 +185,8 @@ func (p *place) checkEmpty() {
 	assert.Empty(p.t, p.All(), "nothing is stored")
 }
 
-// checkDocument fails the test unless GET and HEAD of ref answer with a document of the fixture, to the byte.
+// checkDocument fails the test unless GET and HEAD of ref answer with a document of the fixture, to
+// the byte.
 func (p *place) checkDocument(f *imagetest.Fixture, ref, name string) {
 	p.t.Helper()
 	want, mediaType := f.Document(name)
@@ -209,7 +213,8 @@ func (p *place) checkUnknown(refs ...string) {
 	}
 }
 
-// A place is a store that imagetest can inspect. What there is, is read from the registry's files; content comes from its answers.
+// A place is a store that imagetest can inspect. What there is, is read from the registry's files;
+// content comes from its answers.
 var _ imagetest.Store = (*place)(nil)
 
 func (p *place) Top(tag string) (imagetest.Descriptor, error) {

@@ -79,7 +79,8 @@ func (c policyCase) run(t *testing.T, f *imagetest.Fixture, source string, hide 
 	assert.Len(t, dst.seen(http.MethodPut+" /v2/"+repo+"/manifests/"), 1+lists, "amd64, and the list")
 }
 
-// TestPlanSaysWhatIsAnnounced compares, which reads what the registry announces, and writes nothing.
+// TestPlanSaysWhatIsAnnounced compares, which reads what the registry announces, and writes
+// nothing.
 func TestPlanSaysWhatIsAnnounced(t *testing.T) {
 	f := threePlatforms()
 	source := newSource(t, f)

@@ -80,7 +80,8 @@ func startRegistry(t *testing.T, programs, storage string) *registryProcess {
 
 func (p *registryProcess) ref() string { return "docker://" + p.host + "/" + repo + ":" + tag }
 
-// terminate ends the process as service managers do, and demands that it ends well. It returns what it logged.
+// terminate ends the process as service managers do, and demands that it ends well. It returns what
+// it logged.
 func (p *registryProcess) terminate() string {
 	p.t.Helper()
 	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
@@ -89,7 +90,8 @@ func (p *registryProcess) terminate() string {
 	return log
 }
 
-// TestPrograms pushes with one program to the other, which is stopped and started again before anything is pulled.
+// TestPrograms pushes with one program to the other, which is stopped and started again before
+// anything is pulled.
 func TestPrograms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two programs")
@@ -148,7 +150,8 @@ type step struct {
 	output   []string // lines, in their order; "…" stands for anything
 }
 
-// readSteps returns the blocks of a page that are marked sh, each with the block marked text that follows, if there is one.
+// readSteps returns the blocks of a page that are marked sh, each with the block marked text that
+// follows, if there is one.
 func readSteps(t *testing.T, page string) []step {
 	t.Helper()
 	content, err := os.ReadFile(page)

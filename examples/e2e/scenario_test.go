@@ -89,7 +89,8 @@ func TestSelectionWidens(t *testing.T) {
 	dst.check(imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f, Only: true, Present: []string{"ppc64le"}})
 }
 
-// TestRequiredArchitectureIsThereAlready mirrors amd64 to a registry that requires arm64, and has it.
+// TestRequiredArchitectureIsThereAlready mirrors amd64 to a registry that requires arm64, and has
+// it.
 func TestRequiredArchitectureIsThereAlready(t *testing.T) {
 	f := threePlatforms()
 	dst := newPlace(t, on("arm64"), announced)

@@ -1,5 +1,5 @@
-// Command mirror copies multi-platform images between registries, layouts and directories, and leaves behind lists that the
-// destination accepts. See mirror --help.
+// Command mirror copies multi-platform images between registries, layouts and directories, and
+// leaves behind lists that the destination accepts. See mirror --help.
 package main
 
 import (
@@ -13,7 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
 )
 
-// grace is how long the program has to stop by itself after a signal. What waits for a file, say on a server that is gone, may not.
+// grace is how long the program has to stop by itself after a signal. What waits for a file, say on
+// a server that is gone, may not.
 const grace = 1500 * time.Millisecond
 
 func main() {

@@ -26,7 +26,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// The clients of the field copy a multi-platform image between two registries that use about every option at once.
+// The clients of the field copy a multi-platform image between two registries that use about every
+// option at once.
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // distribution's log
@@ -72,8 +73,8 @@ func seed(t *testing.T, r *registrytest.Registry) digest.Digest {
 	return put(index, "v1", imgspecv1.MediaTypeImageIndex).Digest
 }
 
-// startPair starts a source with an image, and a destination that does everything that a client must cope with. elsewhere puts
-// token service and uploads on other hosts.
+// startPair starts a source with an image, and a destination that does everything that a client
+// must cope with. elsewhere puts token service and uploads on other hosts.
 func startPair(t *testing.T, elsewhere bool) (source, dest *registrytest.Registry, list digest.Digest) {
 	t.Helper()
 	location := registrytest.LocationRelative

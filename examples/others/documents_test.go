@@ -14,7 +14,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// odd are documents as they occur in the field. All servers take them, but for those of distribution where it is strict.
+// odd are documents as they occur in the field. All servers take them, but for those of
+// distribution where it is strict.
 var odd = []struct {
 	name    string
 	fixture func() *imagetest.Fixture
@@ -58,7 +59,8 @@ func replaced(old, by string) func() *imagetest.Fixture {
 	}
 }
 
-// TestOddDocuments copies odd documents to all servers: byte for byte, and declared as what they are, or not at all.
+// TestOddDocuments copies odd documents to all servers: byte for byte, and declared as what they
+// are, or not at all.
 func TestOddDocuments(t *testing.T) {
 	for _, s := range servers {
 		for _, c := range odd {

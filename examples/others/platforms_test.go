@@ -10,7 +10,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 )
 
-// spellings are platforms in many spellings. Each has an OS, since containerd takes the host's where there is none.
+// spellings are platforms in many spellings. Each has an OS, since containerd takes the host's
+// where there is none.
 func spellings() []*imgspecv1.Platform {
 	var all []*imgspecv1.Platform
 	for _, os := range []string{"*", "Linux", "macos", "windows"} {
@@ -23,7 +24,8 @@ func spellings() []*imgspecv1.Platform {
 	return all
 }
 
-// A spelling that containerd's library knows means the same here, with the exceptions that the cases name.
+// A spelling that containerd's library knows means the same here, with the exceptions that the
+// cases name.
 func TestNormalizeAgreesWithContainerd(t *testing.T) {
 	for _, pl := range spellings() {
 		ours, theirs := platform.Normalize(pl), platforms.Normalize(*pl)

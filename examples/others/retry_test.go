@@ -18,8 +18,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestIsErrorRetryable holds the verdict of containers' retry package on the errors of this library against that on upstream's: programs
-// try again, or do not, as before. Each answer is given to every request of a kind, at the source or at the destination.
+// TestIsErrorRetryable holds the verdict of containers' retry package on the errors of this library
+// against that on upstream's: programs try again, or do not, as before. Each answer is given to
+// every request of a kind, at the source or at the destination.
 func TestIsErrorRetryable(t *testing.T) {
 	answers := map[string]registrytest.Answer{"closed": registrytest.Close()}
 	for _, refusal := range []struct {

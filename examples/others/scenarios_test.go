@@ -28,7 +28,8 @@ const (
 // list are the architectures of the list that is copied.
 var list = []string{"amd64", "arm64", "s390x"}
 
-// scenarios are what is done with each of the servers, as the destination of copies and as the source of others.
+// scenarios are what is done with each of the servers, as the destination of copies and as the
+// source of others.
 var scenarios = []struct {
 	name string
 	run  func(t *testing.T, s *scene)
@@ -79,7 +80,8 @@ func fixture(form ...imagetest.Option) *imagetest.Fixture {
 	return f
 }
 
-// A scene is an empty registry that runs a server, another one with what is to be copied, and a Copier.
+// A scene is an empty registry that runs a server, another one with what is to be copied, and a
+// Copier.
 type scene struct {
 	*running
 	*bench
@@ -156,7 +158,8 @@ func (s *scene) mustMirror(o copy.Options) *copy.Report {
 	return report
 }
 
-// want is what the server should have of these architectures, under a list that is kept or stripped.
+// want is what the server should have of these architectures, under a list that is kept or
+// stripped.
 func (s *scene) want(report *copy.Report, architectures ...string) imagetest.Want {
 	want := imagetest.Want{Tag: tag, Digest: report.DestinationDigest, Fixture: s.f, Present: architectures}
 	for _, arch := range list {
@@ -220,7 +223,8 @@ func auto(t *testing.T, s *scene) {
 	}
 }
 
-// widening copies a second platform later: into the kept list, where there is one, else into a new stripped list.
+// widening copies a second platform later: into the kept list, where there is one, else into a new
+// stripped list.
 func widening(t *testing.T, s *scene) {
 	action := copy.AutoSparseManifestList
 	if !s.takes("amd64") && s.useless {
@@ -335,7 +339,8 @@ func digestTags(t *testing.T, s *scene) {
 	s.checkReadBack(o, "cosign")
 }
 
-// checkReadBack copies from the server to an empty registry, which must then have the list and these things.
+// checkReadBack copies from the server to an empty registry, which must then have the list and
+// these things.
 func (s *scene) checkReadBack(o copy.Options, names ...string) {
 	s.t.Helper()
 	back := registrytest.Start(s.t, registrytest.Options{})

@@ -19,11 +19,13 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 )
 
-// A client is another library that speaks to registries. Its functions take hosts of registries without TLS, and mean repo and tag.
+// A client is another library that speaks to registries. Its functions take hosts of registries
+// without TLS, and mean repo and tag.
 type client interface {
 	// copy copies all that the tag names from one registry to the other.
 	copy(ctx context.Context, to, from string) error
-	// pull copies all that the tag names into a new layout in dir; with an architecture, what it names for that.
+	// pull copies all that the tag names into a new layout in dir; with an architecture, what it
+	// names for that.
 	pull(ctx context.Context, dir, from, architecture string) error
 	// referrers returns the digests of what refers to d, sorted.
 	referrers(ctx context.Context, at string, d digest.Digest) ([]digest.Digest, error)

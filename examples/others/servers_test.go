@@ -28,26 +28,31 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
-// A server is a registry of the field, as one of its own packages makes it. The fields say in what it differs from the others.
+// A server is a registry of the field, as one of its own packages makes it. The fields say in what
+// it differs from the others.
 type server struct {
 	name string
 	make func(t *testing.T) http.Handler
 
-	// requires are the architectures that a list needs, nil for none. Where complete is set, it needs all that it names; not a Docker list
-	// where unchecked is set.
+	// requires are the architectures that a list needs, nil for none. Where complete is set, it
+	// needs all that it names; not a Docker list where unchecked is set.
 	requires            []string
 	complete, unchecked bool
-	// refusal are words of the answer to a list that lacks one. unclear says that the answer does not tell what is wrong.
+	// refusal are words of the answer to a list that lacks one. unclear says that the answer does
+	// not tell what is wrong.
 	refusal string
 	unclear bool
-	// useless says that the answer is one from which nothing can be concluded, so that Auto does not strip.
+	// useless says that the answer is one from which nothing can be concluded, so that Auto does
+	// not strip.
 	useless bool
-	// referrers says that there is the referrers API. Where crashes is set, there is none, and the server closes the connection when it is
-	// sent an index with entries that have no platform, which lists of referrers are.
+	// referrers says that there is the referrers API. Where crashes is set, there is none, and the
+	// server closes the connection when it is sent an index with entries that have no platform,
+	// which lists of referrers are.
 	referrers, crashes bool
 }
 
-// takes reports whether the server takes a list of which it has children for these architectures only.
+// takes reports whether the server takes a list of which it has children for these architectures
+// only.
 func (s *server) takes(architectures ...string) bool {
 	if s.complete {
 		return len(architectures) == len(list)
@@ -89,7 +94,8 @@ var servers = []server{
 	{name: "olareg 0.2.2 sparse", make: olaregServer(true), referrers: true},
 }
 
-// distribution is distribution with a value of validation.manifests.indexes.platforms, and the architectures of platformlist.
+// distribution is distribution with a value of validation.manifests.indexes.platforms, and the
+// architectures of platformlist.
 func distribution(platforms string, architectures ...string) func(*testing.T) http.Handler {
 	return func(t *testing.T) http.Handler {
 		config := &configuration.Configuration{
@@ -254,7 +260,8 @@ func (r *running) has(tag string) bool {
 	return answer.Status == http.StatusOK
 }
 
-// A running is a store that imagetest can inspect: content comes from its answers, what there is at all from what it accepted.
+// A running is a store that imagetest can inspect: content comes from its answers, what there is at
+// all from what it accepted.
 var _ imagetest.Store = (*running)(nil)
 
 func (r *running) Top(tag string) (imagetest.Descriptor, error) {

@@ -1,12 +1,15 @@
-// Command plan prints what a copy of a multi-platform image would do, without a network: which instances are copied and why, which
-// entries the list loses, and the digest that the destination will have.
+// Command plan prints what a copy of a multi-platform image would do, without a network: which
+// instances are copied and why, which entries the list loses, and the digest that the destination
+// will have.
 //
-// It reads the list (an OCI index or a Docker list, or the manifest of a single image) from a file or from standard input:
+// It reads the list (an OCI index or a Docker list, or the manifest of a single image) from a file
+// or from standard input:
 //
 //	plan --platform linux/arm64 --sparse strip index.json
 //	skopeo inspect --raw docker://example.com/app | plan --platform 'linux/*' --exclude linux/s390x
 //
-// The first of these prints, for the list buildkit-attestations.json of this repository's testdata/lists,
+// The first of these prints, for the list buildkit-attestations.json of this repository's
+// testdata/lists,
 //
 //	copy buildkit-attestations.json to the destination
 //	action strip
@@ -23,12 +26,14 @@
 //
 // and with --output json the same as JSON, in the form that docs/plan-schema.md describes.
 //
-// Without selectors, everything is copied. --platform takes os/arch[/variant][:osversion], where "*" is any. What the plan depends
-// on and the list does not say comes from flags: --documents names files, or directories such as blobs/sha256 of an OCI layout, with
-// nested lists (which are needed), manifests (by which blobs are counted) and the config of a single image; --missing says what the
-// source does not have, and --present what the destination has already.
+// Without selectors, everything is copied. --platform takes os/arch[/variant][:osversion], where
+// "*" is any. What the plan depends on and the list does not say comes from flags: --documents
+// names files, or directories such as blobs/sha256 of an OCI layout, with nested lists (which are
+// needed), manifests (by which blobs are counted) and the config of a single image; --missing says
+// what the source does not have, and --present what the destination has already.
 //
-// A copy that cannot be planned is one line on standard error and exit status 1; a command line that makes no sense is exit status 2.
+// A copy that cannot be planned is one line on standard error and exit status 1; a command line
+// that makes no sense is exit status 2.
 package main
 
 import (

@@ -111,7 +111,8 @@ func TestSparseActions(t *testing.T) {
 	assert.Equal(t, copy.StripSparseManifestList, auto.IfRefused.Action)
 }
 
-// layout writes documents as the blobs of an OCI layout, and returns its directory and their digests.
+// layout writes documents as the blobs of an OCI layout, and returns its directory and their
+// digests.
 func layout(t *testing.T, documents ...string) (string, []digest.Digest) {
 	t.Helper()
 	dir := t.TempDir()

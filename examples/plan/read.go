@@ -36,7 +36,8 @@ func read(in *copy.PlanInput, stdin io.Reader, file string, paths []string) erro
 	return nil
 }
 
-// readDocument reads not much more than a manifest may have: whoever parses it says that it is too large.
+// readDocument reads not much more than a manifest may have: whoever parses it says that it is too
+// large.
 func readDocument(r io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, manifest.MaxSize+1))
 }
@@ -50,7 +51,8 @@ func readFile(name string) ([]byte, error) {
 	return readDocument(f)
 }
 
-// readDocuments adds the files at or below path by their SHA-256, but for those that are too large to be manifests: layers, for example.
+// readDocuments adds the files at or below path by their SHA-256, but for those that are too large
+// to be manifests: layers, for example.
 func readDocuments(documents map[digest.Digest]copy.Document, path string) error {
 	return filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -68,7 +70,8 @@ func readDocuments(documents map[digest.Digest]copy.Document, path string) error
 	})
 }
 
-// singlePlatform returns what the config of a single image says, nil if the source is none or its config was not given.
+// singlePlatform returns what the config of a single image says, nil if the source is none or its
+// config was not given.
 func singlePlatform(in *copy.PlanInput) *imgspecv1.Platform {
 	image, err := manifest.ParseImage(in.Top.Bytes, "")
 	if err != nil {

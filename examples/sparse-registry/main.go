@@ -1,9 +1,10 @@
-// Command sparse-registry is a registry that accepts sparse lists under a policy: lists some of whose children are absent.
+// Command sparse-registry is a registry that accepts sparse lists under a policy: lists some of
+// whose children are absent.
 //
-// Every setting can be given as a flag, in the environment, and in a YAML file, in this order of precedence; see --help.
-// It logs to standard error, one line a request and one line a refused manifest. On SIGINT or SIGTERM it stops to accept
-// connections, answers the requests that it has, and exits with status 0; with status 1 if it had to cut some off, or could not
-// run.
+// Every setting can be given as a flag, in the environment, and in a YAML file, in this order of
+// precedence; see --help. It logs to standard error, one line a request and one line a refused
+// manifest. On SIGINT or SIGTERM it stops to accept connections, answers the requests that it has,
+// and exits with status 0; with status 1 if it had to cut some off, or could not run.
 package main
 
 import (

@@ -34,7 +34,8 @@ type setting struct {
 	set     func(*options, string) error
 }
 
-// The names of the policy's settings in the environment and in the file are Quay's, where Quay has them.
+// The names of the policy's settings in the environment and in the file are Quay's, where Quay has
+// them.
 var settings = []setting{
 	{
 		flag: "address", env: "SPARSE_REGISTRY_ADDRESS", key: "address", initial: "127.0.0.1:5000",
@@ -118,8 +119,8 @@ func defineFlags(cmd *cobra.Command) {
 	}
 }
 
-// loadOptions takes each setting from the first source that has it: flag, environment, file, initial value. An error names the
-// source that is to blame.
+// loadOptions takes each setting from the first source that has it: flag, environment, file,
+// initial value. An error names the source that is to blame.
 func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (options, error) {
 	var o options
 	file, path, err := loadFile(cmd, lookup)
@@ -171,9 +172,10 @@ func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values ma
 	return values, path, nil
 }
 
-// parseFile reads a mapping whose values are scalars or sequences of scalars. Sequences become text with commas.
-// It refuses keys that are no settings, since a policy that was mistyped would not be in force.
-// The YAML library's own refusal (Decoder.KnownFields) is for structs; here the table of settings says what there is.
+// parseFile reads a mapping whose values are scalars or sequences of scalars. Sequences become text
+// with commas. It refuses keys that are no settings, since a policy that was mistyped would not be
+// in force. The YAML library's own refusal (Decoder.KnownFields) is for structs; here the table of
+// settings says what there is.
 func parseFile(content []byte) (map[string]fileValue, error) {
 	var document yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))

@@ -139,8 +139,8 @@ func compress(t *testing.T, file string) {
 	require.NoError(t, out.Close())
 }
 
-// TestArchivesOfManyImages writes two images into one archive, and reads them by references that share it, as tools that save and
-// load do.
+// TestArchivesOfManyImages writes two images into one archive, and reads them by references that
+// share it, as tools that save and load do.
 func TestArchivesOfManyImages(t *testing.T) {
 	f, sys, policy := fixtures["OCI"], newSystem(t), acceptAnything(t)
 	contents := map[string][]string{}

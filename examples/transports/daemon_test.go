@@ -21,8 +21,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
-// An engine is what docker-daemon: needs of Docker's API: it takes archives as "docker load" sends them, and gives one as "docker save"
-// gets it.
+// An engine is what docker-daemon: needs of Docker's API: it takes archives as "docker load" sends
+// them, and gives one as "docker save" gets it.
 type engine struct {
 	host string
 	save []byte // the archive that is given for any name; nil if there is none

@@ -131,7 +131,8 @@ func cause(err error) string {
 	return text
 }
 
-// masked is an error's text without the names of directories of tests, which are others for each copy.
+// masked is an error's text without the names of directories of tests, which are others for each
+// copy.
 func masked(err error) string {
 	words := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == ' ' || r == '"' })
 	for i, w := range words {

@@ -17,8 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
-// sifFile is an image file whose root file system is whatever the programs that read it say. script, if it is not empty, is run by
-// the image.
+// sifFile is an image file whose root file system is whatever the programs that read it say.
+// script, if it is not empty, is run by the image.
 func sifFile(script string) kind {
 	return func(t *testing.T, dir string) place {
 		root, err := sif.NewDescriptorInput(sif.DataPartition, bytes.NewReader([]byte("no file system")),
@@ -38,8 +38,9 @@ func sifFile(script string) kind {
 	}
 }
 
-// TestFromSIF reads images as containers/image does, with programs that are not part of it. Here they are stand-ins: what unsquashfs would
-// unpack is one file, and tar makes an archive that is the same each time.
+// TestFromSIF reads images as containers/image does, with programs that are not part of it. Here
+// they are stand-ins: what unsquashfs would unpack is one file, and tar makes an archive that is
+// the same each time.
 func TestFromSIF(t *testing.T) {
 	shell, err := exec.LookPath("sh")
 	if err != nil {
@@ -77,7 +78,8 @@ func TestFromSIF(t *testing.T) {
 	}
 }
 
-// TestSIFWithoutPrograms fails like upstream where the programs are absent, and where they are there but the file system is none.
+// TestSIFWithoutPrograms fails like upstream where the programs are absent, and where they are
+// there but the file system is none.
 func TestSIFWithoutPrograms(t *testing.T) {
 	both{src: sifFile(""), dst: emptyLayout, want: "converting image"}.run(t)
 	t.Setenv("PATH", t.TempDir())

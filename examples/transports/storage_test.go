@@ -109,7 +109,8 @@ func having(f *imagetest.Fixture, image string, at kind) kind {
 	}
 }
 
-// store stores an image of a fixture as example.com/other:v1 in the store below dir and returns its reference.
+// store stores an image of a fixture as example.com/other:v1 in the store below dir and returns its
+// reference.
 func store(t *testing.T, dir string, f *imagetest.Fixture, image string) types.ImageReference {
 	t.Helper()
 	return storeAs(t, dir, "example.com/other:v1", f, image, newSystem(t))
@@ -138,7 +139,8 @@ func TestFromStorage(t *testing.T) {
 		require.NoError(t, err)
 		return stored("@"+image.ID)(t, dir)
 	}
-	// byList is an image that is stored under the digest of the list that it comes from, as tools do that pull by digest.
+	// byList is an image that is stored under the digest of the list that it comes from, as tools
+	// do that pull by digest.
 	byList := func(architectures ...string) kind {
 		return func(t *testing.T, dir string) place {
 			f := fixtures["OCI"]

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestChecksComplain gives each check a small checkout that breaks its rule, next to files that do not.
+// TestChecksComplain gives each check a small checkout that breaks its rule, next to files that do
+// not.
 func TestChecksComplain(t *testing.T) {
 	pure := restriction{of: "copy/plan.go", pure: true, own: []string{"."}, modules: formats}
 	for _, c := range []struct {

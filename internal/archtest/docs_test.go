@@ -42,7 +42,8 @@ func TestDesignNamesEveryRoom(t *testing.T) {
 // pathForm is something in backticks, from the top of the checkout, that is a file or a directory.
 var pathForm = regexp.MustCompile("`((?:\\.ci|copy|docs|examples|internal|manifest|testdata|tools)/[A-Za-z0-9_./-]*)`")
 
-// TestPagesNameWhatIsThere looks for the files and directories that the pages of the repository name.
+// TestPagesNameWhatIsThere looks for the files and directories that the pages of the repository
+// name.
 func TestPagesNameWhatIsThere(t *testing.T) {
 	assertNone(t, namedAndAbsent(t, os.DirFS(root)))
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// machineReaders are the packages, with those below them, that read this machine's configuration, credentials, caches or signatures
-// unless they are told where else to look.
+// machineReaders are the packages, with those below them, that read this machine's configuration,
+// credentials, caches or signatures unless they are told where else to look.
 var machineReaders = []string{
 	"go.podman.io/image/v5/copy", "go.podman.io/image/v5/docker", "go.podman.io/image/v5/storage", "go.podman.io/image/v5/transports/alltransports",
 	module + "/copy", module + "/internal/endpoint/registry", module + "/internal/endpoint/transport", module + "/examples/internal/mirrorcmd",
@@ -22,7 +22,8 @@ func TestTestsReadNothingOfTheMachine(t *testing.T) {
 	assertNone(t, atHome(checkout(t)))
 }
 
-// atHome returns the packages whose tests reach a reader of the machine, directly, and have no home of their own.
+// atHome returns the packages whose tests reach a reader of the machine, directly, and have no home
+// of their own.
 func atHome(sources []source) []string {
 	reads, tested, led := map[string]string{}, map[string]bool{}, map[string]bool{}
 	for _, file := range sources {

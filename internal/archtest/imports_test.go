@@ -16,12 +16,13 @@ import (
 // module is the path of the library's module; the examples' module is below it.
 const module = "github.com/sparsecopy/sparsecopy"
 
-// layers are the directories of the checkout, from the top of the import graph to the bottom. A package imports from its own layer and
-// from those below it. A directory that is in no layer imports nothing of the checkout.
+// layers are the directories of the checkout, from the top of the import graph to the bottom. A
+// package imports from its own layer and from those below it. A directory that is in no layer
+// imports nothing of the checkout.
 var layers = []string{"examples", "copy", "internal", "manifest"}
 
-// libraryModules are what the library's packages may import beside the standard library and each other, and all that its go.mod may
-// require directly: every user of the library downloads them.
+// libraryModules are what the library's packages may import beside the standard library and each
+// other, and all that its go.mod may require directly: every user of the library downloads them.
 var libraryModules = slices.Concat([]string{
 	"github.com/gofrs/flock", // locks on files, on all systems
 	"github.com/opencontainers/go-digest",
@@ -53,7 +54,8 @@ var testModules = []string{
 // formats are the modules that say what a list looks like.
 var formats = []string{"github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec"}
 
-// restrictions narrow what single packages and files may import, themselves and through what they import.
+// restrictions narrow what single packages and files may import, themselves and through what they
+// import.
 var restrictions = []restriction{
 	{of: "manifest", pure: true, own: []string{"manifest"}, modules: formats},
 	{of: "internal/platform", pure: true, own: []string{"internal/platform", "manifest"}, modules: formats},
@@ -78,14 +80,16 @@ var restrictions = []restriction{
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
 }
 
-// outsiders are examples that do what any program can that imports the library: they import nothing that is internal to it.
+// outsiders are examples that do what any program can that imports the library: they import nothing
+// that is internal to it.
 var outsiders = []string{"examples/mirror", "examples/plan", "examples/dropin", "examples/internal/mirrorcmd", "examples/internal/syncfile"}
 
-// impure are the packages of the standard library, with those below them, that what is pure does not need: it decides, and leaves waiting,
-// reading, writing and logging to others.
+// impure are the packages of the standard library, with those below them, that what is pure does
+// not need: it decides, and leaves waiting, reading, writing and logging to others.
 var impure = []string{"context", "database", "log", "net", "os", "plugin", "runtime", "syscall", "testing", "unsafe"}
 
-// A restriction says what a package, or one file, may import. It does not hold for tests and packages for tests.
+// A restriction says what a package, or one file, may import. It does not hold for tests and
+// packages for tests.
 type restriction struct {
 	of      string   // a directory, with those below it, or a file
 	pure    bool     // nothing of impure
@@ -132,7 +136,8 @@ func TestUpstreamsCopyIsCalledByCopyOnly(t *testing.T) {
 	assertNone(t, againstUpstreamsCopy(checkout(t)))
 }
 
-// TestLibraryRequiresAllowedModules reads go.mod, where a requirement stays behind when its last import goes.
+// TestLibraryRequiresAllowedModules reads go.mod, where a requirement stays behind when its last
+// import goes.
 func TestLibraryRequiresAllowedModules(t *testing.T) {
 	require.FileExists(t, path.Join(root, "go.mod")) // so that the go command does not reuse a result from before a change to it
 	command := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json")
@@ -157,8 +162,9 @@ func TestLibraryRequiresAllowedModules(t *testing.T) {
 	}
 }
 
-// againstTheLayers returns the imports, outside tests, that run from a layer to one above it, and the library's imports of packages for
-// tests. Packages for tests keep to the layers too: the tests of every layer above use them.
+// againstTheLayers returns the imports, outside tests, that run from a layer to one above it, and
+// the library's imports of packages for tests. Packages for tests keep to the layers too: the tests
+// of every layer above use them.
 func againstTheLayers(sources []source) []string {
 	var complaints []string
 	for _, file := range sources {
@@ -179,7 +185,8 @@ func againstTheLayers(sources []source) []string {
 	return complaints
 }
 
-// againstOutside returns the imports of outsiders, outside tests, of what is internal to the library.
+// againstOutside returns the imports of outsiders, outside tests, of what is internal to the
+// library.
 func againstOutside(sources []source) []string {
 	var complaints []string
 	for _, file := range sources {
@@ -204,7 +211,8 @@ func layer(dir string) int {
 	return position
 }
 
-// againstRestriction returns the import paths, outside tests, that lead from what is restricted to what it may not import.
+// againstRestriction returns the import paths, outside tests, that lead from what is restricted to
+// what it may not import.
 func againstRestriction(sources []source, r restriction) []string {
 	var complaints []string
 	var follow func(file source, trail []string)
@@ -256,7 +264,8 @@ func againstTheModules(sources []source) []string {
 	return complaints
 }
 
-// againstUpstreamsCopy returns the library's imports of upstream's copy outside copy: what is handed to it is decided in one place.
+// againstUpstreamsCopy returns the library's imports of upstream's copy outside copy: what is
+// handed to it is decided in one place.
 func againstUpstreamsCopy(sources []source) []string {
 	var complaints []string
 	for _, file := range sources {
@@ -276,10 +285,12 @@ func ownDir(imported string) (dir string, ours bool) {
 	return strings.CutPrefix(imported, module+"/")
 }
 
-// forTests reports whether a directory holds a package that only tests use: the name ends as net/http/httptest's does.
+// forTests reports whether a directory holds a package that only tests use: the name ends as
+// net/http/httptest's does.
 func forTests(dir string) bool { return strings.HasSuffix(dir, "test") }
 
-// isStandard reports whether a package is of the standard library: the first element of other paths has a dot.
+// isStandard reports whether a package is of the standard library: the first element of other paths
+// has a dot.
 func isStandard(imported string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".")

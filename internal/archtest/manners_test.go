@@ -41,8 +41,9 @@ func unexplained(sources []source) []string {
 	return complaints
 }
 
-// withoutMap returns the packages that do not have one package comment, where a reader looks for it: in doc.go, in the file that is
-// named as the package, or in main.go. Packages that consist of tests need none.
+// withoutMap returns the packages that do not have one package comment, where a reader looks for
+// it: in doc.go, in the file that is named as the package, or in main.go. Packages that consist of
+// tests need none.
 func withoutMap(sources []source) []string {
 	packages := map[string][]source{}
 	for _, file := range sources {

@@ -27,8 +27,8 @@ func TestFilesAreShort(t *testing.T) {
 	assertNone(t, longFiles(checkout(t), shapely))
 }
 
-// maxPackageLines are how long packages may be in all, without tests. What has a name of its own and needs nothing of package copy
-// goes elsewhere: to a package below it.
+// maxPackageLines are how long packages may be in all, without tests. What has a name of its own
+// and needs nothing of package copy goes elsewhere: to a package below it.
 var maxPackageLines = map[string]int{"copy": 4_500}
 
 func TestPackagesAreShort(t *testing.T) {
@@ -39,8 +39,8 @@ func TestMethodsAreTogether(t *testing.T) {
 	assertNone(t, scattered(checkout(t), shapely))
 }
 
-// maxPlanPackages is how many packages the planner may consist of, itself and the standard library's included: whoever plans without
-// copying links these, and not the 560 of package copy.
+// maxPlanPackages is how many packages the planner may consist of, itself and the standard
+// library's included: whoever plans without copying links these, and not the 560 of package copy.
 const maxPlanPackages = 130
 
 // TestPlannerIsSmall counts what the planner links.

@@ -45,8 +45,8 @@ func checkout(t *testing.T) []source {
 	return sources
 }
 
-// parseTree parses the Go files below the top of tree, for every platform and build tag, and returns them in the order of their paths.
-// It skips what the go command skips.
+// parseTree parses the Go files below the top of tree, for every platform and build tag, and
+// returns them in the order of their paths. It skips what the go command skips.
 func parseTree(tree fs.FS) ([]source, error) {
 	fset := token.NewFileSet()
 	var sources []source

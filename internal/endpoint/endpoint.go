@@ -1,11 +1,12 @@
-// Package endpoint defines the two ends of a copy as two small interfaces, so that the engine in package copy decides and
-// schedules without knowing where bytes come from or go to.
+// Package endpoint defines the two ends of a copy as two small interfaces, so that the engine in
+// package copy decides and schedules without knowing where bytes come from or go to.
 //
-// A Document is a manifest or a list that we hold, with its verified digest; a Blob names bytes that stream from a Source to a
-// Destination and are never held. Signatures travel as an opaque value, because containers/image keeps their types to itself.
+// A Document is a manifest or a list that we hold, with its verified digest; a Blob names bytes
+// that stream from a Source to a Destination and are never held. Signatures travel as an opaque
+// value, because containers/image keeps their types to itself.
 //
-// Two packages implement the interfaces: internal/endpoint/transport over any containers/image transport, and
-// internal/endpoint/registry, which speaks to registries directly.
+// Two packages implement the interfaces: internal/endpoint/transport over any containers/image
+// transport, and internal/endpoint/registry, which speaks to registries directly.
 package endpoint
 
 import (
@@ -22,43 +23,50 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// ErrNotFound is wrapped by the errors of Source and Destination methods if and only if the other side said definitely that the
-// object is not there: a file does not exist, or a registry answered 404 to the question for a manifest, tag or blob.
+// ErrNotFound is wrapped by the errors of Source and Destination methods if and only if the other
+// side said definitely that the object is not there: a file does not exist, or a registry answered
+// 404 to the question for a manifest, tag or blob.
 //
-// The code of a 404 does not matter (registry.redhat.io says UNKNOWN, Quay TAG_EXPIRED, Artifactory none), unless it is about access:
-// with DENIED or UNAUTHORIZED the question was not answered. A 404 whose body is not a registry's may be that of a proxy: it counts only
-// if the same repository has handed out or taken a manifest through the same end. Whoever deletes because of an absence asks for
-// more: see SaysAbsent. Answers to HEAD have no body, and count unless they claim to be a web page.
+// The code of a 404 does not matter (registry.redhat.io says UNKNOWN, Quay TAG_EXPIRED, Artifactory
+// none), unless it is about access: with DENIED or UNAUTHORIZED the question was not answered. A
+// 404 whose body is not a registry's may be that of a proxy: it counts only if the same repository
+// has handed out or taken a manifest through the same end. Whoever deletes because of an absence
+// asks for more: see SaysAbsent. Answers to HEAD have no body, and count unless they claim to be a
+// web page.
 //
-// A 404 of a token service, refusals of access, server errors and broken connections never wrap it; nor does a 403, although
-// Artifactory answers so for tags that are not there: see ErrUnknown.
+// A 404 of a token service, refusals of access, server errors and broken connections never wrap it;
+// nor does a 403, although Artifactory answers so for tags that are not there: see ErrUnknown.
 var ErrNotFound = errors.New("not found")
 
-// ErrUnknown is wrapped by the errors of ReferrerSource and Source.Signatures where a source does not tell whether what they are asked
-// for is there: it refuses to answer for a digest tag (403), and for a tag that certainly does not exist too. That is neither "none" nor a
-// fault: the caller says that it could not be asked.
+// ErrUnknown is wrapped by the errors of ReferrerSource and Source.Signatures where a source does
+// not tell whether what they are asked for is there: it refuses to answer for a digest tag (403),
+// and for a tag that certainly does not exist too. That is neither "none" nor a fault: the caller
+// says that it could not be asked.
 var ErrUnknown = errors.New("could not be asked")
 
-// SaysAbsent reports whether err is ErrNotFound in a registry's own words, with a body in the form of the OCI distribution specification, or
-// no registry's answer at all. A proxy's page does not suffice to delete what depends on it.
+// SaysAbsent reports whether err is ErrNotFound in a registry's own words, with a body in the form
+// of the OCI distribution specification, or no registry's answer at all. A proxy's page does not
+// suffice to delete what depends on it.
 func SaysAbsent(err error) bool {
 	var e *RegistryError
 	return errors.Is(err, ErrNotFound) && (!errors.As(err, &e) || e.Errors != nil)
 }
 
-// SaysNotFound reports whether a registry's answer to the question for an object is ErrNotFound, whichever end has asked. proven
-// says that the answer is the registry's own, whatever its body: the repository has handed out or taken a manifest, or the answer has
-// no body.
+// SaysNotFound reports whether a registry's answer to the question for an object is ErrNotFound,
+// whichever end has asked. proven says that the answer is the registry's own, whatever its body:
+// the repository has handed out or taken a manifest, or the answer has no body.
 func SaysNotFound(e *RegistryError, proven bool) bool {
 	return e.Status == http.StatusNotFound && !e.TokenService && !AboutAccess(e) && (proven || e.Errors != nil)
 }
 
-// A Document is a manifest or a list as bytes. That of an end has its digest, which is valid and verified, as manifest.Digest computes
-// it. Its MediaType is what it is, and Misdeclared the media type that came with it, without parameters, if that is another one.
+// A Document is a manifest or a list as bytes. That of an end has its digest, which is valid and
+// verified, as manifest.Digest computes it. Its MediaType is what it is, and Misdeclared the media
+// type that came with it, without parameters, if that is another one.
 type Document = manifest.Document
 
-// NewDocument returns the document that was read as content, which has digest d, and came with the media type declared. A document that
-// does not say what it is has the declared type, whatever that is.
+// NewDocument returns the document that was read as content, which has digest d, and came with the
+// media type declared. A document that does not say what it is has the declared type, whatever that
+// is.
 func NewDocument(d digest.Digest, declared string, content []byte) Document {
 	doc := Document{Digest: d, MediaType: cmp.Or(manifest.TypeOf(content, declared), declared), Bytes: content}
 	if declared != doc.MediaType {
@@ -87,29 +95,33 @@ func BlobsOf(image *manifest.Image) []Blob {
 	return blobs
 }
 
-// An Opener starts reading a blob from its first byte. It may be called any number of times, also while an earlier reader is
-// open; whoever calls it closes what it returns. The reader verifies: it never hands out the last byte of content that does not
-// match the blob's digest and size, but fails instead.
+// An Opener starts reading a blob from its first byte. It may be called any number of times, also
+// while an earlier reader is open; whoever calls it closes what it returns. The reader verifies: it
+// never hands out the last byte of content that does not match the blob's digest and size, but
+// fails instead.
 type Opener func(ctx context.Context) (io.ReadCloser, error)
 
-// Signatures are the signatures of one manifest or list, of every format that containers/image knows.
+// Signatures are the signatures of one manifest or list, of every format that containers/image
+// knows.
 type Signatures interface {
 	// Len is the number of signatures.
 	Len() int
-	// Attachable describes the layers by which a sigstore attachment, the image that the tag sha256-<hex>.sig names, holds the
-	// signatures: media type, digest, size and annotations. It returns false if there are others than sigstore's.
+	// Attachable describes the layers by which a sigstore attachment, the image that the tag
+	// sha256-<hex>.sig names, holds the signatures: media type, digest, size and annotations. It
+	// returns false if there are others than sigstore's.
 	Attachable() ([]imgspecv1.Descriptor, bool)
 	// Contain reports whether each of others is among them.
 	Contain(others Signatures) bool
-	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest that dest has
-	// written if d is nil. It replaces nothing that dest would not replace itself.
+	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest
+	// that dest has written if d is nil. It replaces nothing that dest would not replace itself.
 	Put(ctx context.Context, dest types.ImageDestination, d *digest.Digest) error
 }
 
-// Source is the end that a copy reads from. What the reference names is resolved once, when the source is opened; everything
-// later is read by digest. All methods but Close may run concurrently.
+// Source is the end that a copy reads from. What the reference names is resolved once, when the
+// source is opened; everything later is read by digest. All methods but Close may run concurrently.
 type Source interface {
-	// Reference is the reference as the caller gave it: the identity that a signature policy judges.
+	// Reference is the reference as the caller gave it: the identity that a signature policy
+	// judges.
 	Reference() types.ImageReference
 
 	// Top is what the reference named when the source was opened.
@@ -119,16 +131,18 @@ type Source interface {
 	// An error that wraps ErrNotFound says that the source definitely does not have it.
 	Manifest(ctx context.Context, d digest.Digest) (Document, error)
 
-	// Blob starts reading b. The content is not verified: engine code wraps it (see Opener).
-	// The reader resumes or fails by itself when the connection breaks; it never ends early without an error.
+	// Blob starts reading b. The content is not verified: engine code wraps it (see Opener). The
+	// reader resumes or fails by itself when the connection breaks; it never ends early without an
+	// error.
 	Blob(ctx context.Context, b Blob) (io.ReadCloser, error)
 
 	// Signatures reads the signatures of the manifest or list with digest d; none is no error.
 	// Calls for the same digest read once.
 	Signatures(ctx context.Context, d digest.Digest) (Signatures, error)
 
-	// Unparsed is doc as an image that a signature policy can judge: its bytes are doc's, its reference is the source's,
-	// its signatures are read through Signatures when the policy asks for them.
+	// Unparsed is doc as an image that a signature policy can judge: its bytes are doc's, its
+	// reference is the source's, its signatures are read through Signatures when the policy asks
+	// for them.
 	Unparsed(doc Document) types.UnparsedImage
 
 	// Close releases what the source holds. The readers of Blob must be closed before.
@@ -137,18 +151,19 @@ type Source interface {
 
 // PutResult says what became of a blob.
 type PutResult struct {
-	// Reused is set if the blob was there already, or was mounted from another repository: no content was sent.
+	// Reused is set if the blob was there already, or was mounted from another repository: no
+	// content was sent.
 	Reused bool
 }
 
-// Destination is the end that a copy writes to. All methods but PutTop and Close may run concurrently.
-// Nothing that the reference names changes before PutTop.
+// Destination is the end that a copy writes to. All methods but PutTop and Close may run
+// concurrently. Nothing that the reference names changes before PutTop.
 type Destination interface {
 	// Reference is the reference as the caller gave it.
 	Reference() types.ImageReference
 
-	// Top is the digest of what the reference names at the destination itself (never at a mirror) now. If it names nothing,
-	// or the destination cannot tell, the error wraps ErrNotFound.
+	// Top is the digest of what the reference names at the destination itself (never at a mirror)
+	// now. If it names nothing, or the destination cannot tell, the error wraps ErrNotFound.
 	Top(ctx context.Context) (digest.Digest, error)
 
 	// HasManifest reports whether the manifest or list with digest d is at the destination itself.
@@ -157,7 +172,8 @@ type Destination interface {
 	// HasBlob reports whether b is at the destination itself.
 	HasBlob(ctx context.Context, b Blob) (bool, error)
 
-	// PutBlob stores b unless it is there already. open is called only when content is needed, and again for each retry.
+	// PutBlob stores b unless it is there already. open is called only when content is needed, and
+	// again for each retry.
 	PutBlob(ctx context.Context, b Blob, open Opener) (PutResult, error)
 
 	// PutManifest stores a child by its digest. Everything that it names must be there already.
@@ -166,9 +182,10 @@ type Destination interface {
 	// PutSignatures stores signatures of the child with digest d, which must have been stored.
 	PutSignatures(ctx context.Context, d digest.Digest, sigs Signatures) error
 
-	// PutTop makes the reference name doc, with sigs (nil for none) stored before anybody can see the new tag where the
-	// transport has such an order. It commits: content of a destination that never saw PutTop may be lost.
-	// On error the reference names what it named before, and PutTop may be called again with another document.
+	// PutTop makes the reference name doc, with sigs (nil for none) stored before anybody can see
+	// the new tag where the transport has such an order. It commits: content of a destination that
+	// never saw PutTop may be lost. On error the reference names what it named before, and PutTop
+	// may be called again with another document.
 	PutTop(ctx context.Context, doc Document, sigs Signatures) error
 
 	// Close releases what the destination holds.

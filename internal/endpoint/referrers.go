@@ -20,8 +20,8 @@ const (
 	MaxReferrersBytes = 16 << 20
 )
 
-// ReferrersLimitError says that a manifest has more referrers than this package is willing to hold, or that whoever lists them does
-// not come to an end.
+// ReferrersLimitError says that a manifest has more referrers than this package is willing to hold,
+// or that whoever lists them does not come to an end.
 type ReferrersLimitError struct {
 	Subject digest.Digest
 	What    string // what there is too much of, with the limit
@@ -31,8 +31,9 @@ func (e *ReferrersLimitError) Error() string {
 	return fmt.Sprintf("referrers of %s: %s", e.Subject, e.What)
 }
 
-// NotListableError says that the referrers of a manifest cannot be listed in a repository: the registry has no referrers API, and the
-// referrers tag names something else than a list of referrers, which nobody must replace.
+// NotListableError says that the referrers of a manifest cannot be listed in a repository: the
+// registry has no referrers API, and the referrers tag names something else than a list of
+// referrers, which nobody must replace.
 type NotListableError struct {
 	Subject digest.Digest
 	Tag     string
@@ -43,21 +44,26 @@ func (e *NotListableError) Error() string {
 	return fmt.Sprintf("referrers of %s cannot be listed: there is no referrers API, and the tag %s names %s", e.Subject, e.Tag, e.Names)
 }
 
-// A ReferrerSource knows what refers to manifests by their subject (image-spec v1.1, "Image Manifest", subject), and what other
-// tags than that of its reference name, in the same repository or layout. The methods may run concurrently.
+// A ReferrerSource knows what refers to manifests by their subject (image-spec v1.1, "Image
+// Manifest", subject), and what other tags than that of its reference name, in the same repository
+// or layout. The methods may run concurrently.
 type ReferrerSource interface {
-	// Referrers returns descriptors of the manifests and lists whose subject is d, as they are listed: whether they are there, and
-	// say so themselves, is not checked. Only media type, digest, size and artifact type are filled in; no artifact type means that the
-	// manifest has to say it. If artifactType is not "", those of other types may be left out, but need not be. No order, no
-	// duplicates. None is no error; too many is a *ReferrersLimitError. An error that wraps ErrUnknown says that there was no answer, a
-	// *NotListableError that there is nothing that could list any: see Listed.
+	// Referrers returns descriptors of the manifests and lists whose subject is d, as they are
+	// listed: whether they are there, and say so themselves, is not checked. Only media type,
+	// digest, size and artifact type are filled in; no artifact type means that the manifest has to
+	// say it. If artifactType is not "", those of other types may be left out, but need not be. No
+	// order, no duplicates. None is no error; too many is a *ReferrersLimitError. An error that
+	// wraps ErrUnknown says that there was no answer, a *NotListableError that there is nothing
+	// that could list any: see Listed.
 	Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error)
 
-	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names nothing.
+	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names
+	// nothing.
 	Tagged(ctx context.Context, tag string) (Document, error)
 }
 
-// Listed is what Referrers has returned, with none in the place of a *NotListableError: for who wants to know what is listed.
+// Listed is what Referrers has returned, with none in the place of a *NotListableError: for who
+// wants to know what is listed.
 func Listed(referrers []imgspecv1.Descriptor, err error) ([]imgspecv1.Descriptor, error) {
 	if _, ok := errors.AsType[*NotListableError](err); ok {
 		return nil, nil
@@ -65,24 +71,27 @@ func Listed(referrers []imgspecv1.Descriptor, err error) ([]imgspecv1.Descriptor
 	return referrers, err
 }
 
-// TellsNothing reports whether an artifact type in a list of referrers is none, or what some registries and tools state for whatever they
-// list: then the manifest has to say what it is.
+// TellsNothing reports whether an artifact type in a list of referrers is none, or what some
+// registries and tools state for whatever they list: then the manifest has to say what it is.
 func TellsNothing(artifactType string) bool {
 	return slices.Contains([]string{"", imgspecv1.MediaTypeEmptyJSON, imgspecv1.MediaTypeImageConfig}, artifactType)
 }
 
-// A ReferrerDestination can also be told what refers to manifests, and what tags are to name. What it is told may become visible
-// at once, or with the next PutTop or Flush; until then, it does not say so itself. The methods may run concurrently, but not with PutTop.
+// A ReferrerDestination can also be told what refers to manifests, and what tags are to name. What
+// it is told may become visible at once, or with the next PutTop or Flush; until then, it does not
+// say so itself. The methods may run concurrently, but not with PutTop.
 type ReferrerDestination interface {
 	ReferrerSource
 
-	// PutReferrers makes the manifests or lists that referrers describe, which have been stored by PutManifest, known as referrers
-	// of d. What is known already stays. A *NotListableError says that they cannot be.
+	// PutReferrers makes the manifests or lists that referrers describe, which have been stored by
+	// PutManifest, known as referrers of d. What is known already stays. A *NotListableError says
+	// that they cannot be.
 	PutReferrers(ctx context.Context, d digest.Digest, referrers []imgspecv1.Descriptor) error
 
-	// UpdateTag makes a tag name what update returns, which is given what the tag names now: the zero Document if nothing. Everything
-	// that it names must be there, itself not. Nothing is written if update changes nothing. In one process, updates of
-	// one tag take turns; another process may write in between.
+	// UpdateTag makes a tag name what update returns, which is given what the tag names now: the
+	// zero Document if nothing. Everything that it names must be there, itself not. Nothing is
+	// written if update changes nothing. In one process, updates of one tag take turns; another
+	// process may write in between.
 	UpdateTag(ctx context.Context, tag string, update func(Document) (Document, error)) error
 
 	// Flush makes visible what is not yet.
@@ -117,8 +126,8 @@ func ReferrersTo(dst Destination) (ReferrerDestination, error) {
 
 var errNoReferrers = errors.New("its transport knows no referrers")
 
-// ReferrersTag is the tag under which the referrers of d are listed where nothing else lists them (OCI distribution specification
-// v1.1, "Referrers Tag Schema"). d must be valid.
+// ReferrersTag is the tag under which the referrers of d are listed where nothing else lists them
+// (OCI distribution specification v1.1, "Referrers Tag Schema"). d must be valid.
 func ReferrersTag(d digest.Digest) string {
 	return truncate(d.Algorithm().String(), 32) + "-" + truncate(d.Encoded(), 64)
 }
@@ -128,8 +137,9 @@ func truncate(s string, n int) string { return s[:min(n, len(s))] }
 // emptyReferrers is an index that lists nothing.
 const emptyReferrers = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 
-// MergeReferrers adds to an index those of referrers that it does not list, and reports whether there were any. What it lists stays,
-// byte for byte. An empty index stands for one that lists nothing.
+// MergeReferrers adds to an index those of referrers that it does not list, and reports whether
+// there were any. What it lists stays, byte for byte. An empty index stands for one that lists
+// nothing.
 func MergeReferrers(index []byte, referrers []imgspecv1.Descriptor) (merged []byte, changed bool, err error) {
 	if len(index) == 0 {
 		index = []byte(emptyReferrers)

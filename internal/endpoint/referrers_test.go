@@ -13,8 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// FuzzMergeReferrers merges into whatever a registry has under a referrers tag: what is listed there stays in its order, what is new
-// comes behind it, once, and merging again changes nothing.
+// FuzzMergeReferrers merges into whatever a registry has under a referrers tag: what is listed
+// there stays in its order, what is new comes behind it, once, and merging again changes nothing.
 func FuzzMergeReferrers(f *testing.F) {
 	f.Add([]byte(nil), "a", "b", int64(1))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "a", "a", int64(0))

@@ -14,16 +14,19 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// RegistryError is a registry's refusal, with every error of its answer. The fields are those of the error body of the OCI
-// distribution specification v1.1, section "Error Codes".
+// RegistryError is a registry's refusal, with every error of its answer. The fields are those of
+// the error body of the OCI distribution specification v1.1, section "Error Codes".
 type RegistryError struct {
 	Method string // of the refused request
-	// URL of the refused request, without query and user information: upload URLs and redirect targets carry secrets there.
+	// URL of the refused request, without query and user information: upload URLs and redirect
+	// targets carry secrets there.
 	URL    string
 	Status int // HTTP status
-	// Errors are those of a bearer challenge and of the body, in this order; nil if there was none in the specified form.
+	// Errors are those of a bearer challenge and of the body, in this order; nil if there was none
+	// in the specified form.
 	Errors []RegistryErrorDetail
-	// TokenService is set if it is the answer of a token service, which says nothing about what the request was for.
+	// TokenService is set if it is the answer of a token service, which says nothing about what the
+	// request was for.
 	TokenService bool
 	// Text is the beginning of a body that was not in the specified form.
 	Text string
@@ -60,13 +63,15 @@ func (e *RegistryError) Error() string {
 	return b.String()
 }
 
-// lookedFor are upstream's words for codes: programs look for them, whatever a registry's message is.
+// lookedFor are upstream's words for codes: programs look for them, whatever a registry's message
+// is.
 var lookedFor = map[string]string{
 	"NAME_UNKNOWN": "name unknown", "MANIFEST_UNKNOWN": "manifest unknown", "UNAUTHORIZED": "unauthorized", "DENIED": "denied",
 	"TOOMANYREQUESTS": "toomanyrequests",
 }
 
-// summary is the first of the errors, with what they have in common said once: registries list absent children one by one.
+// summary is the first of the errors, with what they have in common said once: registries list
+// absent children one by one.
 func (e *RegistryError) summary() string {
 	const most = 5
 	shown := e.Errors[:min(len(e.Errors), most)]
@@ -107,7 +112,8 @@ func (e *RegistryError) Has(code string) bool {
 	return false
 }
 
-// IsUnanswered reports whether err says that a question was refused or not answered, unlike one that was not understood.
+// IsUnanswered reports whether err says that a question was refused or not answered, unlike one
+// that was not understood.
 func IsUnanswered(err error) bool {
 	var answer *RegistryError
 	if errors.As(err, &answer) {
@@ -122,9 +128,10 @@ func IsUnanswered(err error) bool {
 // AboutAccess reports whether an answer is about who asks, by its codes.
 func AboutAccess(e *RegistryError) bool { return e.Has("DENIED") || e.Has("UNAUTHORIZED") }
 
-// SendLost stores a manifest that names blobs by calling put. If a registry answers that some are not there, although it has said that they are,
-// or has just taken them, send is called for each, once, and put again: caches before registries know blobs that are gone, and stores that
-// replicate do not know those that have just come.
+// SendLost stores a manifest that names blobs by calling put. If a registry answers that some are
+// not there, although it has said that they are, or has just taken them, send is called for each,
+// once, and put again: caches before registries know blobs that are gone, and stores that replicate
+// do not know those that have just come.
 func SendLost(blobs []Blob, put func() error, send func(Blob) error) error {
 	sent := map[digest.Digest]bool{}
 	for {
@@ -145,8 +152,9 @@ func SendLost(blobs []Blob, put func() error, send func(Blob) error) error {
 	}
 }
 
-// saysUnknown says whether err is a registry's answer that a blob is not there. Codes differ (MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN, NOT_FOUND; none
-// at Artifactory), and so do places: the digest is the detail, or part of it, or stands in the message.
+// saysUnknown says whether err is a registry's answer that a blob is not there. Codes differ
+// (MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN, NOT_FOUND; none at Artifactory), and so do places: the
+// digest is the detail, or part of it, or stands in the message.
 func saysUnknown(err error, blob digest.Digest) bool {
 	var e *RegistryError
 	if !errors.As(err, &e) || e.TokenService || e.Status < http.StatusBadRequest || e.Status >= http.StatusInternalServerError {

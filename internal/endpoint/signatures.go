@@ -14,14 +14,15 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// containers/image keeps the type of its signatures in an internal package. It cannot be named here, but it can be inferred
-// from the signature of an exported method: every S below is that type.
+// containers/image keeps the type of its signatures in an internal package. It cannot be named
+// here, but it can be inferred from the signature of an exported method: every S below is that
+// type.
 
 // readMethod is the method that S is inferred from.
 var readMethod = (*image.UnparsedImage).UntrustedSignatures
 
-// ReadSignatures reads the signatures that src has for the manifest or list with digest *d, or, if d is nil, for the one that
-// the reference of src names. All formats are read. None is no error.
+// ReadSignatures reads the signatures that src has for the manifest or list with digest *d, or, if
+// d is nil, for the one that the reference of src names. All formats are read. None is no error.
 //
 // Some transports (dir:) keep the signatures of what the reference names under nil only.
 func ReadSignatures(ctx context.Context, src types.ImageSource, d *digest.Digest) (Signatures, error) {
@@ -98,8 +99,9 @@ func (s *signatures[S]) Contain(others Signatures) bool {
 	return true
 }
 
-// Put implements Signatures. A destination that is not one of containers/image's own may know the public PutSignatures only,
-// which loses what is not in the simple signing format: such signatures are refused, with the name of the transport.
+// Put implements Signatures. A destination that is not one of containers/image's own may know the
+// public PutSignatures only, which loses what is not in the simple signing format: such signatures
+// are refused, with the name of the transport.
 func (s *signatures[S]) Put(ctx context.Context, dest types.ImageDestination, d *digest.Digest) error {
 	if len(s.all) == 0 {
 		return nil
@@ -121,10 +123,10 @@ func Unparsed(ref types.ImageReference, doc Document, fetch func(context.Context
 	return LazyUnparsed(ref, func(context.Context) (Document, error) { return doc, nil }, fetch)
 }
 
-// LazyUnparsed is an image that a signature policy can judge. Its reference, the identity that is judged, is ref. Its
-// bytes and media type are what manifest returns, its signatures what fetch returns, which must come from ReadSignatures or
-// NoSignatures. Each is called when the policy asks for the first time, and again only after it failed. The methods may run
-// concurrently.
+// LazyUnparsed is an image that a signature policy can judge. Its reference, the identity that is
+// judged, is ref. Its bytes and media type are what manifest returns, its signatures what fetch
+// returns, which must come from ReadSignatures or NoSignatures. Each is called when the policy asks
+// for the first time, and again only after it failed. The methods may run concurrently.
 func LazyUnparsed(ref types.ImageReference, manifest func(context.Context) (Document, error),
 	fetch func(context.Context) (Signatures, error),
 ) types.UnparsedImage {
@@ -137,8 +139,8 @@ func newUnparsed[S any](ref types.ImageReference, manifest func(context.Context)
 	return &unparsed[S]{ref: ref, manifest: manifest, fetch: fetch}
 }
 
-// unparsed implements types.UnparsedImage and, with UntrustedSignatures, the interface that the policy engine asks for when it
-// wants signatures of every format.
+// unparsed implements types.UnparsedImage and, with UntrustedSignatures, the interface that the
+// policy engine asks for when it wants signatures of every format.
 type unparsed[S any] struct {
 	ref      types.ImageReference
 	manifest func(context.Context) (Document, error)

@@ -30,8 +30,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// signed is a list at a registry that has signatures of both formats: sigstore's at the list and its instances, made by
-// upstream's copy, and one in the simple signing format at the list.
+// signed is a list at a registry that has signatures of both formats: sigstore's at the list and
+// its instances, made by upstream's copy, and one in the simple signing format at the list.
 type signed struct {
 	fixture *imagetest.Fixture
 	ref     types.ImageReference
@@ -106,7 +106,8 @@ var makeSigned = sync.OnceValues(func() (_ *signed, err error) {
 	return s, s.addSimple(dir)
 })
 
-// systemContext is the configuration of a user with lookaside storage and sigstore attachments, both below dir.
+// systemContext is the configuration of a user with lookaside storage and sigstore attachments,
+// both below dir.
 func systemContext(dir string) (*types.SystemContext, error) {
 	sys, err := hermetictest.SystemIn(dir)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
@@ -114,8 +115,9 @@ func systemContext(dir string) (*types.SystemContext, error) {
 	return sys, errors.Join(err, os.WriteFile(filepath.Join(sys.RegistriesDirPath, "default.yaml"), []byte(config), 0o600))
 }
 
-// addSimple puts a signature into the lookaside storage, in the formats that containers/image documents
-// (containers-signature(5) and signature-protocols.md): built with the openpgp tag, upstream verifies but does not sign.
+// addSimple puts a signature into the lookaside storage, in the formats that containers/image
+// documents (containers-signature(5) and signature-protocols.md): built with the openpgp tag,
+// upstream verifies but does not sign.
 func (s *signed) addSimple(dir string) error {
 	entity, err := openpgp.NewEntity("Signer", "", "signer@example.com", nil)
 	if err != nil {

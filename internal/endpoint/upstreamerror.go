@@ -10,9 +10,10 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// Unwrap returns what upstream's docker transport makes of such an answer, because programs look for that: the first of the errors, as
-// docker/distribution has them; a docker.UnexpectedHTTPStatusError for what is not the client's fault; docker.ErrTooManyRequests; or a
-// types.ManifestTypeRejectedError. It is nil if upstream has nothing that could be looked for.
+// Unwrap returns what upstream's docker transport makes of such an answer, because programs look
+// for that: the first of the errors, as docker/distribution has them; a
+// docker.UnexpectedHTTPStatusError for what is not the client's fault; docker.ErrTooManyRequests;
+// or a types.ManifestTypeRejectedError. It is nil if upstream has nothing that could be looked for.
 func (e *RegistryError) Unwrap() error {
 	switch {
 	case e.Status != 0 && (e.Status < http.StatusBadRequest || e.Status >= http.StatusInternalServerError):

@@ -1,12 +1,15 @@
-// Package hermetictest keeps the machine out of tests: whatever lies in its configuration, caches and states, and whoever runs the
-// tests from whatever home, they do the same.
+// Package hermetictest keeps the machine out of tests: whatever lies in its configuration, caches
+// and states, and whoever runs the tests from whatever home, they do the same.
 //
-//   - Main gives the tests of a package a home of their own, by way of the environment; their children inherit it.
+//   - Main gives the tests of a package a home of their own, by way of the environment; their
+//     children inherit it.
 //   - Environment makes such a home for one test, or for one program.
-//   - System is the configuration of containers/image with every path pinned: tests that make a types.SystemContext start from it.
+//   - System is the configuration of containers/image with every path pinned: tests that make a
+//     types.SystemContext start from it.
 //
-// The environment alone leads everything that the machine's administrator did not set into the home. What lies in /etc/containers
-// and /usr/share/containers cannot be led away; Environment hides the drop-in files there, as users may, and System looks at none.
+// The environment alone leads everything that the machine's administrator did not set into the
+// home. What lies in /etc/containers and /usr/share/containers cannot be led away; Environment
+// hides the drop-in files there, as users may, and System looks at none.
 package hermetictest
 
 import (
@@ -25,8 +28,8 @@ import (
 	"go.podman.io/storage/pkg/configfile"
 )
 
-// Main is the middle of a TestMain: it gives the process a home, calls run, and removes the home. It returns what run does, or 1 if
-// there can be no home.
+// Main is the middle of a TestMain: it gives the process a home, calls run, and removes the home.
+// It returns what run does, or 1 if there can be no home.
 func Main(run func() int) int {
 	home, err := os.MkdirTemp("", "hermetic-")
 	if err == nil {
@@ -62,7 +65,8 @@ func Home(t *testing.T) string {
 	return home
 }
 
-// elsewhere are the variables of the environment that point at something of this machine or user. Where they are set, they are emptied.
+// elsewhere are the variables of the environment that point at something of this machine or user.
+// Where they are set, they are emptied.
 var elsewhere = []string{
 	"REGISTRY_AUTH_FILE", "CONTAINERS_REGISTRIES_CONF_OVERRIDE", "CONTAINERS_STORAGE_CONF_OVERRIDE", "STORAGE_DRIVER", "STORAGE_OPTS",
 	"KUBECONFIG", "KUBERNETES_MASTER", "DOCKER_HOST",
@@ -71,10 +75,12 @@ var elsewhere = []string{
 // user is the number of a user who owns nothing on any machine.
 const user = 65533
 
-// Environment makes home, which must be an empty directory, the home of an unprivileged user who has set up nothing, and returns the
-// variables that lead there. Where the go command keeps its caches and settings stays what it was.
+// Environment makes home, which must be an empty directory, the home of an unprivileged user who
+// has set up nothing, and returns the variables that lead there. Where the go command keeps its
+// caches and settings stays what it was.
 //
-// Containers/image must not take the user for root: it would leave the home for /var. Its variable _CONTAINERS_ROOTLESS_UID says so.
+// Containers/image must not take the user for root: it would leave the home for /var. Its variable
+// _CONTAINERS_ROOTLESS_UID says so.
 func Environment(home string) (map[string]string, error) {
 	variables := map[string]string{"_CONTAINERS_ROOTLESS_UID": strconv.Itoa(user)}
 	for _, name := range elsewhere {
@@ -104,8 +110,9 @@ func Environment(home string) (map[string]string, error) {
 	)
 }
 
-// hide makes an empty file in dir, a directory of the user's drop-in files, for each of the machine's: a user's file counts instead
-// of the machine's of the same name (containers-registries.d(5)). A directory that cannot be read stays in the way.
+// hide makes an empty file in dir, a directory of the user's drop-in files, for each of the
+// machine's: a user's file counts instead of the machine's of the same name
+// (containers-registries.d(5)). A directory that cannot be read stays in the way.
 func hide(dir string, files *configfile.File) error {
 	files.DoNotLoadMainFiles, files.UserId = true, user
 	paths, err := configfile.GetSearchPaths(files)
@@ -122,8 +129,9 @@ func hide(dir string, files *configfile.File) error {
 	return err
 }
 
-// goCaches are the variables with which the go command finds its caches and settings without a home, for tests that run it. There are
-// none where there is no go command. It is asked once: it leaves a process behind that writes to the home, which may be gone by then.
+// goCaches are the variables with which the go command finds its caches and settings without a
+// home, for tests that run it. There are none where there is no go command. It is asked once: it
+// leaves a process behind that writes to the home, which may be gone by then.
 var goCaches = sync.OnceValue(func() map[string]string {
 	values := map[string]string{}
 	if output, err := exec.Command("go", "env", "-json", "GOCACHE", "GOENV", "GOMODCACHE", "GOPATH").Output(); err == nil {
@@ -143,9 +151,10 @@ func System(t testing.TB) (sys *types.SystemContext, dir string) {
 	return sys, dir
 }
 
-// SystemIn is a configuration that leads all of containers/image into dir, an empty directory or none yet, where tests may write what they need
-// into the files and directories that it names. As it is, signatures are looked for in dir/lookaside only, which is not there, and
-// there are no credentials, no certificates, no settings for any registry, and no policy.
+// SystemIn is a configuration that leads all of containers/image into dir, an empty directory or
+// none yet, where tests may write what they need into the files and directories that it names. As
+// it is, signatures are looked for in dir/lookaside only, which is not there, and there are no
+// credentials, no certificates, no settings for any registry, and no policy.
 func SystemIn(dir string) (*types.SystemContext, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	sys := &types.SystemContext{

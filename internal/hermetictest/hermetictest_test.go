@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
-// ask asks containers/image for everything that it may find on a machine, and returns where signatures are looked for.
+// ask asks containers/image for everything that it may find on a machine, and returns where
+// signatures are looked for.
 func ask(t *testing.T, sys *types.SystemContext) (lookaside string) {
 	t.Helper()
 	ref, err := docker.ParseReference("//127.0.0.1:5000/a/b:c")

@@ -22,7 +22,8 @@ func CutQuoted(s string) (value, rest string, ok bool) {
 	return "", "", false
 }
 
-// CutToken reads the token at the beginning of s, which is "" if there is none. RFC 9110, section 5.6.2.
+// CutToken reads the token at the beginning of s, which is "" if there is none. RFC 9110, section
+// 5.6.2.
 func CutToken(s string) (token, rest string) {
 	end := strings.IndexFunc(s, func(r rune) bool { return !isTokenRune(r) })
 	if end < 0 {

@@ -91,10 +91,12 @@ func writeTar(w io.Writer, files []tarFile) error {
 	return tw.Close()
 }
 
-// zstdBlock is the largest content of a block (RFC 8878, section 3.1.1.2.4), and the window that zstdWriter declares.
+// zstdBlock is the largest content of a block (RFC 8878, section 3.1.1.2.4), and the window that
+// zstdWriter declares.
 const zstdBlock = 128 << 10
 
-// A zstdWriter writes a zstd frame of raw blocks (RFC 8878, section 3.1.1): no compressor is needed for that.
+// A zstdWriter writes a zstd frame of raw blocks (RFC 8878, section 3.1.1): no compressor is needed
+// for that.
 type zstdWriter struct {
 	w       io.Writer
 	started bool

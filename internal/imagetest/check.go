@@ -15,11 +15,14 @@ import (
 type Store interface {
 	// Top returns what the tag names. The error says why it names nothing, or nothing definite.
 	Top(tag string) (Descriptor, error)
-	// Manifest returns the manifest or list stored as d, with its media type, which is "" if the store does not keep it.
+	// Manifest returns the manifest or list stored as d, with its media type, which is "" if the
+	// store does not keep it.
 	Manifest(d digest.Digest) (b []byte, mediaType string, ok bool)
-	// Blob opens the blob stored as d. The reader is nil if the store kept nothing of it but its size.
+	// Blob opens the blob stored as d. The reader is nil if the store kept nothing of it but its
+	// size.
 	Blob(d digest.Digest) (r io.ReadCloser, size int64, ok bool)
-	// All returns the digests of all manifests, lists and blobs in the store, in a fixed order. One may occur several times.
+	// All returns the digests of all manifests, lists and blobs in the store, in a fixed order. One
+	// may occur several times.
 	All() []digest.Digest
 }
 
@@ -43,30 +46,34 @@ type Want struct {
 	// Fixture gives digests their names. It may be nil, if no other field uses names.
 	Fixture *Fixture
 
-	// Present must be reached from the tag. What a document names must be there in any case, unless Absent or Optional say
-	// otherwise; Present says besides that the documents still name it.
+	// Present must be reached from the tag. What a document names must be there in any case, unless
+	// Absent or Optional say otherwise; Present says besides that the documents still name it.
 	Present []string
-	// Absent must not be in the store, nor may anything below it that is not reached by another way and is not below
-	// something Optional (what is below it, only the fixture knows). Documents may name it nevertheless.
+	// Absent must not be in the store, nor may anything below it that is not reached by another way
+	// and is not below something Optional (what is below it, only the fixture knows). Documents may
+	// name it nevertheless.
 	Absent []string
 	// Optional may be absent although documents name it. If it is there, it must be whole.
 	Optional []string
-	// Irregular is for documents that are carried as they are although formats demand something else: schemaVersion, the mediaType of a Docker
-	// document, layers and the entries of an empty list may be absent, and what entries say of the media types of their children may be wrong.
+	// Irregular is for documents that are carried as they are although formats demand something
+	// else: schemaVersion, the mediaType of a Docker document, layers and the entries of an empty
+	// list may be absent, and what entries say of the media types of their children may be wrong.
 	Irregular bool
 	// Only demands that the store has nothing that is not reached from the tag.
 	Only bool
-	// Late, with everything below it, may have been stored after the tag was made to name what it names, which only
-	// registries tell. It is for copies that add children to a sparse list.
+	// Late, with everything below it, may have been stored after the tag was made to name what it
+	// names, which only registries tell. It is for copies that add children to a sparse list.
 	Late []string
 }
 
-// Inspect walks everything that a tag of the store names, and returns what is wrong with it, a line for each violation, beginning
-// with the path from the tag to the place. No violations means:
+// Inspect walks everything that a tag of the store names, and returns what is wrong with it, a line
+// for each violation, beginning with the path from the tag to the place. No violations means:
 //
-//   - everything that is named is there, unless want allows its absence or the descriptor has URLs to get it from;
+//   - everything that is named is there, unless want allows its absence or the descriptor has URLs
+//     to get it from;
 //   - content matches digests, and sizes and media types match descriptors;
-//   - documents are of one kind: manifest or list, Docker or OCI, and configs of images have a diff ID for each layer;
+//   - documents are of one kind: manifest or list, Docker or OCI, and configs of images have a diff
+//     ID for each layer;
 //   - the other demands of want are met.
 //
 // Subjects are not followed.
@@ -100,7 +107,8 @@ func inspect(store Store, want Want) (reached []digest.Digest, violations []stri
 	return i.order, i.violations
 }
 
-// expand returns the digest of what is called name, followed by those of everything below it that the fixture knows.
+// expand returns the digest of what is called name, followed by those of everything below it that
+// the fixture knows.
 func (w Want) expand(name string) []digest.Digest {
 	if d, err := digest.Parse(name); err == nil {
 		known := w.Fixture.Name(d)
@@ -183,8 +191,8 @@ func (r reference) descriptor() Descriptor {
 	return d
 }
 
-// document inspects a manifest or list, and everything below it if that was not done yet. With strict set, desc comes from a
-// document and must be complete.
+// document inspects a manifest or list, and everything below it if that was not done yet. With
+// strict set, desc comes from a document and must be complete.
 func (i *inspector) document(path string, desc Descriptor, strict bool) {
 	if !i.descriptor(path, desc, strict) {
 		return
@@ -280,7 +288,8 @@ func (i *inspector) image(path string, doc parsed, mediaType string) {
 	}
 }
 
-// blob inspects a config or layer of a manifest with the given media type, and reports whether its content can be relied on.
+// blob inspects a config or layer of a manifest with the given media type, and reports whether its
+// content can be relied on.
 func (i *inspector) blob(path string, ref reference, mediaType string) bool {
 	desc := ref.descriptor()
 	if !i.descriptor(path, desc, true) {

@@ -95,7 +95,8 @@ func TestInspectAcceptsEverySet(t *testing.T) {
 	}
 }
 
-// sample is what most cases below damage: top is [amd64, arm64, att]; amd64 and arm64 share the layer "base".
+// sample is what most cases below damage: top is [amd64, arm64, att]; amd64 and arm64 share the
+// layer "base".
 func sample() *Fixture {
 	f := New()
 	f.small([]string{"linux/amd64", "linux/arm64"})
@@ -104,7 +105,8 @@ func sample() *Fixture {
 	return f
 }
 
-// entries makes a list of entries that say what options say of the image A, besides one that is right.
+// entries makes a list of entries that say what options say of the image A, besides one that is
+// right.
 func entries(options ...Option) *Fixture {
 	f := New()
 	f.Image("A", Platform("linux/amd64"), Layers())
@@ -137,7 +139,8 @@ func config(mediaType, content string) *Fixture {
 	return f
 }
 
-// A violation in the table below has <name> in the place of the digest of what is called name, <other> in that of any other one.
+// A violation in the table below has <name> in the place of the digest of what is called name,
+// <other> in that of any other one.
 func readable(f *Fixture, violations []string) []string {
 	digests := regexp.MustCompile("sha256:[0-9a-f]{64}")
 	for i, v := range violations {

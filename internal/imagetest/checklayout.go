@@ -23,15 +23,15 @@ type TB interface {
 // LayoutStore is the OCI layout at dir as a Store.
 func LayoutStore(dir string) Store { return layoutStore(dir) }
 
-// CheckLayout fails the test unless the OCI layout at dir is as want says. See Inspect; besides, every file of the layout must be
-// what its name says, whether the tag leads to it or not.
+// CheckLayout fails the test unless the OCI layout at dir is as want says. See Inspect; besides,
+// every file of the layout must be what its name says, whether the tag leads to it or not.
 func CheckLayout(tb TB, dir string, want Want) {
 	tb.Helper()
 	report(tb, fmt.Sprintf("layout %s, tag %q", dir, want.Tag), inspectLayout(dir, want))
 }
 
-// CheckLayoutUnchanged fails the test unless the tag of the OCI layout at dir names d; with an empty d, unless it names nothing,
-// which is so too if there is no layout.
+// CheckLayoutUnchanged fails the test unless the tag of the OCI layout at dir names d; with an
+// empty d, unless it names nothing, which is so too if there is no layout.
 func CheckLayoutUnchanged(tb TB, dir, tag string, d digest.Digest) {
 	tb.Helper()
 	top, err := layoutStore(dir).Top(tag)
@@ -58,7 +58,8 @@ func inspectLayout(dir string, want Want) []string {
 	return append(violations, layoutContent(dir, reached)...)
 }
 
-// layoutFiles inspects what the OCI image specification v1.1, image-layout.md, says about the two files besides the blobs.
+// layoutFiles inspects what the OCI image specification v1.1, image-layout.md, says about the two
+// files besides the blobs.
 func layoutFiles(dir string) (violations []string) {
 	var version struct {
 		ImageLayoutVersion string `json:"imageLayoutVersion"`
@@ -108,8 +109,8 @@ func layoutContent(dir string, reached []digest.Digest) (violations []string) {
 	return violations
 }
 
-// walkLayout calls f for each file below blobs, in the order of their paths, with the digest that it is named by; "" if its name
-// is none.
+// walkLayout calls f for each file below blobs, in the order of their paths, with the digest that
+// it is named by; "" if its name is none.
 func walkLayout(dir string, f func(path string, d digest.Digest)) error {
 	root := filepath.Join(dir, "blobs")
 	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {

@@ -13,16 +13,16 @@ import (
 // RegistryStore is a repository of an in-process registry as a Store.
 func RegistryStore(reg *registrytest.Registry, repo string) Store { return registryStore{reg, repo} }
 
-// CheckRegistry fails the test unless the repository is as want says. See Inspect; besides, nothing that the tag leads to was
-// stored after the tag was made to name what it names, except what want calls Late: at no moment did the tag name something
-// incomplete.
+// CheckRegistry fails the test unless the repository is as want says. See Inspect; besides, nothing
+// that the tag leads to was stored after the tag was made to name what it names, except what want
+// calls Late: at no moment did the tag name something incomplete.
 func CheckRegistry(tb TB, reg *registrytest.Registry, repo string, want Want) {
 	tb.Helper()
 	report(tb, fmt.Sprintf("registry, %s:%s", repo, want.Tag), inspectRegistry(reg, repo, want))
 }
 
-// CheckUnchanged fails the test unless the tag names d, and named nothing else since it did so first; with an empty d, unless
-// it never named anything.
+// CheckUnchanged fails the test unless the tag names d, and named nothing else since it did so
+// first; with an empty d, unless it never named anything.
 func CheckUnchanged(tb TB, reg *registrytest.Registry, repo, tag string, d digest.Digest) {
 	tb.Helper()
 	if now, _ := reg.Resolve(repo, tag); now != d {
@@ -72,8 +72,8 @@ func tooLate(history []registrytest.Event, want Want, reached []digest.Digest) (
 	return violations
 }
 
-// whenStored returns the event since which each digest of a repository is there without interruption, and the event since which
-// the tag names what it names now.
+// whenStored returns the event since which each digest of a repository is there without
+// interruption, and the event since which the tag names what it names now.
 func whenStored(history []registrytest.Event, tag string) (since map[digest.Digest]int, tagged int) {
 	since = map[digest.Digest]int{}
 	for _, e := range history {

@@ -74,8 +74,8 @@ func (f *Fixture) Digests(names ...string) []digest.Digest {
 	return digests
 }
 
-// Name returns the first name that the blob or document with digest d was given, or d itself if it has none.
-// A nil Fixture knows no names.
+// Name returns the first name that the blob or document with digest d was given, or d itself if it
+// has none. A nil Fixture knows no names.
 func (f *Fixture) Name(d digest.Digest) string {
 	if f != nil {
 		if name, ok := f.names[d]; ok {
@@ -85,19 +85,21 @@ func (f *Fixture) Name(d digest.Digest) string {
 	return d.String()
 }
 
-// Document returns the bytes of a manifest or list, and its media type. The bytes must not be modified.
+// Document returns the bytes of a manifest or list, and its media type. The bytes must not be
+// modified.
 func (f *Fixture) Document(name string) ([]byte, string) {
 	doc := f.document(name)
 	return doc.bytes, doc.mediaType
 }
 
-// Manifests returns the digests of the named document and of all documents below it, each once, parents before children.
+// Manifests returns the digests of the named document and of all documents below it, each once,
+// parents before children.
 func (f *Fixture) Manifests(name string) []digest.Digest {
 	return f.Digests(f.tree(name, nil).documents...)
 }
 
-// Blobs returns the digests of the configs and layers of the named image, or of all images below the named list, each once: per
-// image the config first, then the layers in their order.
+// Blobs returns the digests of the configs and layers of the named image, or of all images below
+// the named list, each once: per image the config first, then the layers in their order.
 func (f *Fixture) Blobs(name string) []digest.Digest {
 	return f.Digests(f.tree(name, nil).blobs...)
 }
@@ -126,7 +128,8 @@ type parts struct {
 	blobs     []string
 }
 
-// tree collects the parts of the named document. What is in omit is left out, and with it whatever only it names.
+// tree collects the parts of the named document. What is in omit is left out, and with it whatever
+// only it names.
 func (f *Fixture) tree(name string, omit []string) parts {
 	omitted := map[digest.Digest]bool{}
 	for _, o := range omit {

@@ -117,7 +117,8 @@ func TestNamesAndDigests(t *testing.T) {
 	}, f.tree(Top, []string{"inner", "base"}))
 }
 
-// TestLayers reads layers of every encoding with the ecosystem's decompressors, and compares with what the config says.
+// TestLayers reads layers of every encoding with the ecosystem's decompressors, and compares with
+// what the config says.
 func TestLayers(t *testing.T) {
 	for name, c := range map[string]struct {
 		encoding   []LayerOption

@@ -2,7 +2,8 @@ package imagetest
 
 import "github.com/opencontainers/go-digest"
 
-// Media types of documents and configs: OCI image specification v1.1, media-types.md; Docker image manifest version 2, schema 2.
+// Media types of documents and configs: OCI image specification v1.1, media-types.md; Docker image
+// manifest version 2, schema 2.
 const (
 	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
 	ociIndex       = "application/vnd.oci.image.index.v1+json"
@@ -29,8 +30,9 @@ func (f *Fixture) Image(name string, options ...Option) {
 	f.addImage(name, s, entryDefaults{})
 }
 
-// Artifact makes a Helm chart, or another artifact if options give it a config, an artifact type or layers.
-// Entries that name it have no platform. Its config is called like the artifact with ".config" appended.
+// Artifact makes a Helm chart, or another artifact if options give it a config, an artifact type or
+// layers. Entries that name it have no platform. Its config is called like the artifact with
+// ".config" appended.
 func (f *Fixture) Artifact(name string, options ...Option) {
 	s := newSpec(toImage, append([]Option{NoPlatform()}, options...))
 	if s.layers == nil {
@@ -44,9 +46,9 @@ func (f *Fixture) Artifact(name string, options ...Option) {
 	f.addImage(name, s, entryDefaults{})
 }
 
-// Attestation makes an attestation of the image called subject in BuildKit's form: a manifest with one in-toto statement,
-// called like the attestation with ".statement" appended. Entries that name it have the platform unknown/unknown and the
-// annotations by which tools find its subject.
+// Attestation makes an attestation of the image called subject in BuildKit's form: a manifest with
+// one in-toto statement, called like the attestation with ".statement" appended. Entries that name
+// it have the platform unknown/unknown and the annotations by which tools find its subject.
 func (f *Fixture) Attestation(name, subject string, options ...Option) {
 	s := newSpec(toImage, append([]Option{Platform("unknown/unknown")}, options...))
 	const predicate = "https://slsa.dev/provenance/v0.2"

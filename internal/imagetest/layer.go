@@ -25,8 +25,9 @@ func File(path, text string) LayerOption {
 	}
 }
 
-// Random adds a file of size bytes that do not compress and are determined by the seed. The layer is larger than that by the
-// frames of tar and gzip: about 2 KiB and 5 bytes for every 64 KiB. The fixture does not hold them in memory.
+// Random adds a file of size bytes that do not compress and are determined by the seed. The layer
+// is larger than that by the frames of tar and gzip: about 2 KiB and 5 bytes for every 64 KiB. The
+// fixture does not hold them in memory.
 func Random(seed uint64, size int64) LayerOption {
 	return func(l *layer) {
 		l.files = append(l.files, tarFile{path: "random.bin", size: size, random: true, seed: seed})
@@ -44,9 +45,9 @@ func Foreign(urls ...string) LayerOption {
 	return func(l *layer) { l.urls = slices.Clone(urls) }
 }
 
-// Layer makes a layer: a tar archive of the given files, or of one small file named after the layer if none is given.
-// It is stored without compression inside the gzip or zstd frame: so its text stays readable in the blob, and its digest does
-// not depend on the version of a compressor.
+// Layer makes a layer: a tar archive of the given files, or of one small file named after the layer
+// if none is given. It is stored without compression inside the gzip or zstd frame: so its text
+// stays readable in the blob, and its digest does not depend on the version of a compressor.
 func (f *Fixture) Layer(name string, options ...LayerOption) {
 	var l layer
 	for _, option := range options {
@@ -87,7 +88,8 @@ func (l *layer) mediaType(in form) string {
 	return mediaType
 }
 
-// OCI image specification v1.1, media-types.md and layer.md; Docker image manifest version 2, schema 2.
+// OCI image specification v1.1, media-types.md and layer.md; Docker image manifest version 2,
+// schema 2.
 var (
 	ociLayerTypes = map[encoding]string{
 		gzipped: "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -109,9 +111,9 @@ var (
 	}
 )
 
-// Seeded makes a layer of exactly size bytes, for copies of more than memory can hold: it takes none, here and in in-process
-// registries that it is pushed to. It is not an archive, and not gzip as its media type says, so that whoever opens layers fails
-// on it or compresses it.
+// Seeded makes a layer of exactly size bytes, for copies of more than memory can hold: it takes
+// none, here and in in-process registries that it is pushed to. It is not an archive, and not gzip
+// as its media type says, so that whoever opens layers fails on it or compresses it.
 func (f *Fixture) Seeded(name string, seed uint64, size int64) {
 	var l layer
 	content := registrytest.Seeded(seed, size)
@@ -128,7 +130,8 @@ func (f *Fixture) Seeded(name string, seed uint64, size int64) {
 	})
 }
 
-// Blob makes a blob of arbitrary content, to be used as the layer of an image or artifact under the given media type.
+// Blob makes a blob of arbitrary content, to be used as the layer of an image or artifact under the
+// given media type.
 func (f *Fixture) Blob(name, mediaType string, content []byte) {
 	f.addRawBlob(name, mediaType, content, nil)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// refName is the annotation that names a descriptor in the index of a layout: OCI image specification v1.1, annotations.md.
+// refName is the annotation that names a descriptor in the index of a layout: OCI image
+// specification v1.1, annotations.md.
 const refName = "org.opencontainers.image.ref.name"
 
 // layoutIndex is the index.json of an OCI layout, as far as this package reads it.
@@ -29,9 +30,10 @@ type layoutDescriptor struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// WriteLayout writes the named document and everything below it, except what omit names and what only that names, into the OCI
-// layout at dir, and makes tag name it. The layout is created if need be; other tags of one that exists stay. With an empty tag,
-// the descriptor has no name. The document itself cannot be omitted.
+// WriteLayout writes the named document and everything below it, except what omit names and what
+// only that names, into the OCI layout at dir, and makes tag name it. The layout is created if need
+// be; other tags of one that exists stay. With an empty tag, the descriptor has no name. The
+// document itself cannot be omitted.
 func (f *Fixture) WriteLayout(dir, tag, name string, omit ...string) error {
 	p := f.tree(name, omit)
 	if len(p.documents) == 0 {

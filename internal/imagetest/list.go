@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// List makes a list: an OCI index, or a Docker manifest list. Its children may be images, artifacts, attestations or lists;
-// naming one twice makes two entries with the same digest.
+// List makes a list: an OCI index, or a Docker manifest list. Its children may be images,
+// artifacts, attestations or lists; naming one twice makes two entries with the same digest.
 func (f *Fixture) List(name string, options ...Option) {
 	s := newSpec(toList, options)
 	mediaType := map[form]string{ociForm: ociIndex, dockerForm: dockerList}[s.form]
@@ -57,8 +57,8 @@ func (f *Fixture) entry(e entry) object {
 	return append(o, e.spec.unknown...)
 }
 
-// Raw makes a document of arbitrary bytes, for what the other methods refuse to write. The parts are the names of the blobs and
-// documents that are pushed with it.
+// Raw makes a document of arbitrary bytes, for what the other methods refuse to write. The parts
+// are the names of the blobs and documents that are pushed with it.
 func (f *Fixture) Raw(name, mediaType string, content []byte, parts ...string) {
 	doc := &document{mediaType: mediaType, bytes: slices.Clone(content)}
 	for _, part := range parts {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// An Option says something about an image, a list or an entry of a list. Its comment says what it applies to; applied to
-// something else, it panics.
+// An Option says something about an image, a list or an entry of a list. Its comment says what it
+// applies to; applied to something else, it panics.
 type Option struct {
 	name  string
 	to    target
@@ -93,8 +93,8 @@ func Docker() Option {
 	return Option{"Docker", toImage | toList, func(s *spec) { s.form = dockerForm }}
 }
 
-// Indent writes the document of an image or a list with a line for each member and the given indentation. The default is
-// compact.
+// Indent writes the document of an image or a list with a line for each member and the given
+// indentation. The default is compact.
 func Indent(indent string) Option {
 	return Option{"Indent", toImage | toList, func(s *spec) { s.indent = indent }}
 }
@@ -109,7 +109,8 @@ func NoMediaType() Option {
 	return Option{"NoMediaType", toImage | toList, func(s *spec) { s.noMediaType = true }}
 }
 
-// Unknown adds a member that no specification knows to an image, a list or an entry. The value is JSON.
+// Unknown adds a member that no specification knows to an image, a list or an entry. The value is
+// JSON.
 func Unknown(key, value string) Option {
 	return Option{"Unknown", toImage | toList | toEntry, func(s *spec) { s.unknown.add(key, json.RawMessage(value)) }}
 }
@@ -124,18 +125,21 @@ func Annotation(key, value string) Option {
 	}}
 }
 
-// ArtifactType sets the artifactType of an image, which entries that name it repeat, of a list, or of an entry.
+// ArtifactType sets the artifactType of an image, which entries that name it repeat, of a list, or
+// of an entry.
 func ArtifactType(mediaType string) Option {
 	return Option{"ArtifactType", toImage | toList | toEntry, func(s *spec) { s.artifactType = mediaType }}
 }
 
-// Subject makes the image or list refer to a document. The subject is no child: it is neither pushed nor checked with it.
+// Subject makes the image or list refer to a document. The subject is no child: it is neither
+// pushed nor checked with it.
 func Subject(name string) Option {
 	return Option{"Subject", toImage | toList, func(s *spec) { s.subject = name }}
 }
 
-// Layers names the layers of an image, from the base up. An image without this option gets one small layer of its own, called
-// like the image with ".layer" appended; Layers without names makes an image without layers.
+// Layers names the layers of an image, from the base up. An image without this option gets one
+// small layer of its own, called like the image with ".layer" appended; Layers without names makes
+// an image without layers.
 func Layers(names ...string) Option {
 	return Option{"Layers", toImage, func(s *spec) { s.layers = append([]string{}, names...) }}
 }
@@ -154,9 +158,9 @@ type platform struct {
 	Variant      string   `json:"variant,omitempty"`
 }
 
-// Platform sets the platform of an image, for its config and for entries that name it, or of one entry. The text is
-// os/architecture or os/architecture/variant. OSVersion and OSFeatures come after it; without it, they add to the platform that
-// an entry takes from its child.
+// Platform sets the platform of an image, for its config and for entries that name it, or of one
+// entry. The text is os/architecture or os/architecture/variant. OSVersion and OSFeatures come
+// after it; without it, they add to the platform that an entry takes from its child.
 func Platform(text string) Option {
 	parts := strings.Split(text, "/")
 	if len(parts) < 2 || len(parts) > 3 {
@@ -167,12 +171,14 @@ func Platform(text string) Option {
 	})
 }
 
-// OSVersion sets the os.version of an image, for its config and for entries that name it, or of one entry.
+// OSVersion sets the os.version of an image, for its config and for entries that name it, or of one
+// entry.
 func OSVersion(version string) Option {
 	return platformOption("OSVersion", func(p *platform) { p.OSVersion = version })
 }
 
-// OSFeatures sets the os.features of an image, for its config and for entries that name it, or of one entry.
+// OSFeatures sets the os.features of an image, for its config and for entries that name it, or of
+// one entry.
 func OSFeatures(features ...string) Option {
 	return platformOption("OSFeatures", func(p *platform) { p.OSFeatures = slices.Clone(features) })
 }
@@ -181,7 +187,8 @@ func platformOption(name string, change func(*platform)) Option {
 	return Option{name, toImage | toEntry, func(s *spec) { s.platform = append(s.platform, change) }}
 }
 
-// platformFrom returns a platform that begins as given and is changed as the options say; nil if there is nothing to say.
+// platformFrom returns a platform that begins as given and is changed as the options say; nil if
+// there is nothing to say.
 func (s *spec) platformFrom(given *platform) *platform {
 	if len(s.platform) == 0 {
 		return given
@@ -211,8 +218,8 @@ func EntryMediaType(mediaType string) Option {
 	return Option{"EntryMediaType", toEntry, func(s *spec) { s.mediaType = mediaType }}
 }
 
-// Entry adds an entry to a list. The entry has the platform, artifact type and annotations that its child suggests, unless
-// options say otherwise; annotations are added.
+// Entry adds an entry to a list. The entry has the platform, artifact type and annotations that its
+// child suggests, unless options say otherwise; annotations are added.
 func Entry(name string, options ...Option) Option {
 	e := entry{name, newSpec(toEntry, options)}
 	return Option{"Entry", toList, func(s *spec) { s.entries = append(s.entries, e) }}

@@ -8,9 +8,10 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// PushTo puts the named document and everything below it, except what omit names and what only that names, into a repository of
-// an in-process registry, children first, and makes tag name it; an empty tag is not made. The document itself can be omitted
-// only with an empty tag. It returns the document's digest.
+// PushTo puts the named document and everything below it, except what omit names and what only that
+// names, into a repository of an in-process registry, children first, and makes tag name it; an
+// empty tag is not made. The document itself can be omitted only with an empty tag. It returns the
+// document's digest.
 func (f *Fixture) PushTo(reg *registrytest.Registry, repo, tag, name string, omit ...string) digest.Digest {
 	p := f.tree(name, omit)
 	if len(p.documents) == 0 && tag != "" {

@@ -14,13 +14,16 @@ var allPlatforms = []string{
 	"linux/arm/v5", "linux/mips64le", "linux/loong64", "linux/mips64", "linux/mipsle", "linux/mips", "windows/amd64", "freebsd/amd64",
 }
 
-// PlatformName is the name of the image for a platform in a ready-made set: the platform without "linux/".
+// PlatformName is the name of the image for a platform in a ready-made set: the platform without
+// "linux/".
 func PlatformName(platform string) string { return strings.TrimPrefix(platform, "linux/") }
 
-// Platforms makes a list of n ≤ 16 images, one for each platform, each with the given number of layers of size random bytes.
-// The platforms are amd64, arm64, arm/v7, ppc64le, s390x, riscv64, 386, arm/v6, arm/v5, mips64le, loong64, mips64, mipsle and
-// mips of Linux, windows/amd64 and freebsd/amd64; images are called as PlatformName says, and their layers "amd64.0", "amd64.1"
-// and so on. Options are SharedBase, SeededLayers, and those of images and of lists, which apply to all images and to the list.
+// Platforms makes a list of n ≤ 16 images, one for each platform, each with the given number of
+// layers of size random bytes. The platforms are amd64, arm64, arm/v7, ppc64le, s390x, riscv64,
+// 386, arm/v6, arm/v5, mips64le, loong64, mips64, mipsle and mips of Linux, windows/amd64 and
+// freebsd/amd64; images are called as PlatformName says, and their layers "amd64.0", "amd64.1" and
+// so on. Options are SharedBase, SeededLayers, and those of images and of lists, which apply to all
+// images and to the list.
 func Platforms(n, layers int, size int64, options ...Option) *Fixture {
 	if n > len(allPlatforms) {
 		fail("there are only %d platforms", len(allPlatforms))
@@ -55,7 +58,8 @@ func Platforms(n, layers int, size int64, options ...Option) *Fixture {
 	return f
 }
 
-// small makes an image with a shared and a layer of its own for each platform, and returns the names.
+// small makes an image with a shared and a layer of its own for each platform, and returns the
+// names.
 func (f *Fixture) small(platforms []string, options ...Option) []string {
 	f.Layer("base", File("etc/os-release", "NAME=test\n"))
 	names := make([]string, len(platforms))
@@ -67,7 +71,8 @@ func (f *Fixture) small(platforms []string, options ...Option) []string {
 	return names
 }
 
-// WithAttestations makes a list as BuildKit does: amd64, arm64 and s390x, followed by att-amd64, att-arm64 and att-s390x.
+// WithAttestations makes a list as BuildKit does: amd64, arm64 and s390x, followed by att-amd64,
+// att-arm64 and att-s390x.
 func WithAttestations() *Fixture {
 	f := New()
 	names := f.small([]string{"linux/amd64", "linux/arm64", "linux/s390x"})
@@ -78,7 +83,8 @@ func WithAttestations() *Fixture {
 	return f
 }
 
-// Nested makes a list with lists in it: top is [amd64, inner, s390x], inner is [arm64, innermost], innermost is [arm/v7, arm/v6].
+// Nested makes a list with lists in it: top is [amd64, inner, s390x], inner is [arm64, innermost],
+// innermost is [arm/v7, arm/v6].
 func Nested() *Fixture {
 	f := New()
 	f.small([]string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/s390x"})
@@ -88,7 +94,8 @@ func Nested() *Fixture {
 	return f
 }
 
-// EqualDigests makes a list two of whose entries name the same image: [amd64=A, arm/v7=B, arm64=B]. The images are called A and B.
+// EqualDigests makes a list two of whose entries name the same image: [amd64=A, arm/v7=B, arm64=B].
+// The images are called A and B.
 func EqualDigests() *Fixture {
 	f := New()
 	f.Image("A", Platform("linux/amd64"))

@@ -194,7 +194,8 @@ func TestCheckUnchanged(t *testing.T) {
 	}
 }
 
-// A registry that keeps no content of blobs has their sizes, which is what the checker then relies on.
+// A registry that keeps no content of blobs has their sizes, which is what the checker then relies
+// on.
 func TestRegistryThatDiscardsBlobs(t *testing.T) {
 	f := New()
 	f.Blob("blob", "a/b", []byte("content"))

@@ -23,8 +23,8 @@ type Attached struct {
 	Child           bool   // it is in a list that is attached, and not attached itself
 }
 
-// checkAttached checks that the destination lists the referrers that it should, and that its digest tags name
-// what they should. What they consist of is checked with the images, by checkContent.
+// checkAttached checks that the destination lists the referrers that it should, and that its digest
+// tags name what they should. What they consist of is checked with the images, by checkContent.
 func (v *verifier) checkAttached(ctx context.Context) error {
 	if v.found.Attached = len(v.want.Attached); v.found.Attached == 0 {
 		return nil
@@ -56,9 +56,9 @@ func (v *verifier) checkAttached(ctx context.Context) error {
 	})
 }
 
-// namesOfAttached returns the manifests and lists that have to be there by their digests, with what they are,
-// but for those that are checked as images or lists. What a digest tag names is not among them: another
-// manifest may have taken it up.
+// namesOfAttached returns the manifests and lists that have to be there by their digests, with what
+// they are, but for those that are checked as images or lists. What a digest tag names is not among
+// them: another manifest may have taken it up.
 func (v *verifier) namesOfAttached() map[digest.Digest]string {
 	names := map[digest.Digest]string{}
 	for _, a := range v.want.Attached {
@@ -96,8 +96,8 @@ func (v *verifier) listed(ctx context.Context, dst endpoint.ReferrerSource, subj
 	}
 }
 
-// tagged checks what a digest tag names: the source's manifest, or, of signatures and attestations, one that
-// has all of its layers. What that consists of is checked with the images.
+// tagged checks what a digest tag names: the source's manifest, or, of signatures and attestations,
+// one that has all of its layers. What that consists of is checked with the images.
 func (v *verifier) tagged(ctx context.Context, dst endpoint.ReferrerSource, a Attached) error {
 	there, err := dst.Tagged(ctx, a.Tag)
 	name := v.want.Images[a.Subject]

@@ -70,8 +70,8 @@ func (c *content) readLists(ctx context.Context, src endpoint.Source, limit *sem
 	}
 }
 
-// leaves are the distinct digests of entries that name no list, as far as is known, and have not been
-// read.
+// leaves are the distinct digests of entries that name no list, as far as is known, and have not
+// been read.
 func (c *content) leaves() []digest.Digest {
 	var leaves []digest.Digest
 	seen := map[digest.Digest]bool{}
@@ -108,8 +108,8 @@ func (c *content) read(
 	})
 }
 
-// parseImage reads the manifest of an image. It returns nil without an error for Docker schema 1, whose
-// blobs nobody here needs to know.
+// parseImage reads the manifest of an image. It returns nil without an error for Docker schema 1,
+// whose blobs nobody here needs to know.
 func parseImage(doc endpoint.Document) (*manifest.Image, error) {
 	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
 	if errors.Is(err, manifest.ErrSchema1) {

@@ -18,8 +18,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// InspectionSchema names the JSON form of an Inspection. The number changes when a reader of the old
-// form would go wrong.
+// InspectionSchema names the JSON form of an Inspection. The number changes when a reader of the
+// old form would go wrong.
 const InspectionSchema = "sparsecopy.inspection/v1"
 
 // An Inspection says what a reference names, and what of it is there. Sizes are in bytes.
@@ -78,9 +78,9 @@ type Totals struct {
 	BlobBytes     int64 `json:"blobBytes"`
 }
 
-// Inspect reads all lists and manifests of src, and the config of a single image. Reference stays empty.
-// limit bounds what is in flight. An error says that something could not be read, or that it is not what
-// its digest says; what is definitely not there is Missing.
+// Inspect reads all lists and manifests of src, and the config of a single image. Reference stays
+// empty. limit bounds what is in flight. An error says that something could not be read, or that it
+// is not what its digest says; what is definitely not there is Missing.
 func Inspect(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted) (*Inspection, error) {
 	c, err := readContent(ctx, src, limit)
 	if err != nil {
@@ -176,8 +176,8 @@ func configPlatform(ctx context.Context, src endpoint.Source, config Blob) (stri
 	return platformOf(text.String()), nil
 }
 
-// platformOf returns the platform that a config states, "" if it states none, or, as attestations do, that
-// it is unknown.
+// platformOf returns the platform that a config states, "" if it states none, or, as attestations
+// do, that it is unknown.
 func platformOf(config string) string {
 	var p imgspecv1.Platform
 	if err := json.Unmarshal([]byte(config), &p); err != nil || p.OS == "" || p.OS == "unknown" {

@@ -6,8 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// VerificationSchema names the JSON form of a Verification. The number changes when a reader of the old
-// form would go wrong.
+// VerificationSchema names the JSON form of a Verification. The number changes when a reader of the
+// old form would go wrong.
 const VerificationSchema = "sparsecopy.verification/v1"
 
 // A Verification says whether a destination is what a copy would have made of it.
@@ -18,8 +18,8 @@ type Verification struct {
 	Wanted      digest.Digest `json:"wanted"`          // what the destination should name
 	Found       digest.Digest `json:"found,omitempty"` // what it names; absent if nothing
 
-	// Violations are what is wrong, in an order that does not depend on chance. Empty, and not nil, if and
-	// only if the destination is complete and true.
+	// Violations are what is wrong, in an order that does not depend on chance. Empty, and not nil,
+	// if and only if the destination is complete and true.
 	Violations []Violation `json:"violations"`
 
 	Manifests int   `json:"manifests"` // lists and manifests that were read and hashed

@@ -18,12 +18,12 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A Place is an end that can be read, and asked for the sizes of blobs. All methods but Close may run
-// concurrently.
+// A Place is an end that can be read, and asked for the sizes of blobs. All methods but Close may
+// run concurrently.
 type Place interface {
 	endpoint.Source
-	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The error
-	// wraps endpoint.ErrNotFound if the blob is not there.
+	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The
+	// error wraps endpoint.ErrNotFound if the blob is not there.
 	BlobSize(ctx context.Context, b endpoint.Blob) (int64, error)
 }
 
@@ -36,7 +36,8 @@ type Want struct {
 	Attached []Attached
 	Signed   []digest.Digest // the images and lists whose signatures should be there, as far as the source has any
 
-	// Else is what may be there instead: if the reference names that, this is what counts. Nil for nothing.
+	// Else is what may be there instead: if the reference names that, this is what counts. Nil for
+	// nothing.
 	Else *Want
 }
 
@@ -56,9 +57,10 @@ type ReadError struct {
 func (e *ReadError) Error() string { return e.Op + " " + e.Object + ": " + e.Err.Error() }
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// Verify holds a place against what should be there. dst is nil if its reference names nothing. Signatures,
-// and what digest tags name, are compared with src's. Whatever is wrong with dst is a violation; an error
-// is a *ReadError, or says that ctx has ended. Source and Destination of the result stay empty.
+// Verify holds a place against what should be there. dst is nil if its reference names nothing.
+// Signatures, and what digest tags name, are compared with src's. Whatever is wrong with dst is a
+// violation; an error is a *ReadError, or says that ctx has ended. Source and Destination of the
+// result stay empty.
 func Verify(ctx context.Context, dst Place, src endpoint.Source, want Want, o Options) (*Verification, error) {
 	v := &verifier{
 		Options: o, dst: dst, src: src, want: want,
@@ -87,8 +89,8 @@ type verifier struct {
 	dst  Place
 	src  endpoint.Source
 	want Want
-	// attached is wanted beside the images: referrers and what digest tags name, with what they are. They
-	// may be lists.
+	// attached is wanted beside the images: referrers and what digest tags name, with what they
+	// are. They may be lists.
 	attached map[digest.Digest]string
 
 	mu        sync.Mutex // guards what follows
@@ -136,8 +138,8 @@ func (v *verifier) top() string {
 	return aManifest
 }
 
-// checkTop checks what the reference names. It may be either of two things; the rest is checked against the
-// one that is there.
+// checkTop checks what the reference names. It may be either of two things; the rest is checked
+// against the one that is there.
 func (v *verifier) checkTop() {
 	top := v.dst.Top()
 	v.noteType(top)
@@ -150,7 +152,8 @@ func (v *verifier) checkTop() {
 	}
 }
 
-// noteType notes that the destination declares doc to be what it is not: there are clients that believe it.
+// noteType notes that the destination declares doc to be what it is not: there are clients that
+// believe it.
 func (v *verifier) noteType(doc endpoint.Document) {
 	if manifest.IsMisdeclared(doc.MediaType, doc.Misdeclared) {
 		v.declared[[2]string{doc.Misdeclared, doc.MediaType}]++
@@ -210,8 +213,8 @@ func (v *verifier) document(ctx context.Context, d digest.Digest, what string, p
 	return doc, false
 }
 
-// image checks the manifest of an image, and returns the blobs that have to be with it. What is attached
-// may be a list, which has none.
+// image checks the manifest of an image, and returns the blobs that have to be with it. What is
+// attached may be a list, which has none.
 func (v *verifier) image(ctx context.Context, d digest.Digest) []endpoint.Blob {
 	doc, there := v.document(ctx, d, aManifest, v.nameOf(d))
 	if !there {
@@ -238,8 +241,8 @@ func (v *verifier) image(ctx context.Context, d digest.Digest) []endpoint.Blob {
 	return here
 }
 
-// places tells the blobs of an image that have to be where it is from those that stay elsewhere: layers with
-// URLs, unless another layer without is the same.
+// places tells the blobs of an image that have to be where it is from those that stay elsewhere:
+// layers with URLs, unless another layer without is the same.
 func places(image *manifest.Image) (here, elsewhere []endpoint.Blob) {
 	if image == nil {
 		return nil, nil

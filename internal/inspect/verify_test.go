@@ -71,7 +71,8 @@ func TestVerifyEither(t *testing.T) {
 	require.True(t, o.Limit.TryAcquire(4), "everything is given back")
 }
 
-// TestVerifySignatures: what the source does not tell is a warning, and what cannot be asked is no violation of the destination.
+// TestVerifySignatures: what the source does not tell is a warning, and what cannot be asked is no
+// violation of the destination.
 func TestVerifySignatures(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	r := registrytest.Start(t, registrytest.Options{})

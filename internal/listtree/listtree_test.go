@@ -124,7 +124,8 @@ func TestBuild(t *testing.T) {
 	assert.Equal(t, []string{"top", "nested", "claimed", "nested"}, walked)
 }
 
-// TestCloneReadsOn reads what was not there before, and leaves the builder that was cloned as it was.
+// TestCloneReadsOn reads what was not there before, and leaves the builder that was cloned as it
+// was.
 func TestCloneReadsOn(t *testing.T) {
 	first := newStore()
 	nested := listOf("nested")
@@ -221,7 +222,8 @@ func TestLimitOfBytes(t *testing.T) {
 	assert.Equal(t, &listtree.LimitError{What: "bytes of all lists", Limit: 64 << 20, List: last}, err)
 }
 
-// TestBuildLikeModel holds random trees against a model that knows nothing of builders: go test -run 'LikeModel/seed=7$' repeats one.
+// TestBuildLikeModel holds random trees against a model that knows nothing of builders: go test
+// -run 'LikeModel/seed=7$' repeats one.
 func TestBuildLikeModel(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {

@@ -1,13 +1,15 @@
-// Mutate runs gremlins (github.com/go-gremlins/gremlins) over packages whose every condition matters, and holds what it finds against a
-// list of the mutants that may survive: survivors.txt, beside this file.
+// Mutate runs gremlins (github.com/go-gremlins/gremlins) over packages whose every condition
+// matters, and holds what it finds against a list of the mutants that may survive: survivors.txt,
+// beside this file.
 //
 //	go run ./internal/mutate [-workers n] [package…]
 //
-// It is run at the root of the module. Packages are directories; none means those of the list below. It fails if a mutant survives that
-// is not in the list, if one is in the list that does not survive, and if too few mutants are killed or covered.
+// It is run at the root of the module. Packages are directories; none means those of the list
+// below. It fails if a mutant survives that is not in the list, if one is in the list that does not
+// survive, and if too few mutants are killed or covered.
 //
-// A mutant is killed if a test of its own package fails. One that does not compile counts for nothing. One that runs into the timeout is
-// a survivor, unless the list says that it loops.
+// A mutant is killed if a test of its own package fails. One that does not compile counts for
+// nothing. One that runs into the timeout is a survivor, unless the list says that it loops.
 package main
 
 import (
@@ -29,13 +31,15 @@ const gremlins = "github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0"
 // packages are those that are mutated.
 var packages = []string{"manifest", "internal/platform", "internal/listtree", "copy/plan"}
 
-// What is demanded of each package, in percent of the mutants that compile, and of those that are covered.
+// What is demanded of each package, in percent of the mutants that compile, and of those that are
+// covered.
 const (
 	leastCovered = 95
 	leastKilled  = 98
 )
 
-// timeoutCoefficient is how many times longer than all tests a mutant may take: other programs may be running.
+// timeoutCoefficient is how many times longer than all tests a mutant may take: other programs may
+// be running.
 const timeoutCoefficient = "40"
 
 //go:embed survivors.txt
@@ -87,7 +91,8 @@ func run(packages []string, workers int) error {
 	return nil
 }
 
-// environment installs gremlins, and this program as the go command that it runs (see standIn), in dir.
+// environment installs gremlins, and this program as the go command that it runs (see standIn), in
+// dir.
 func environment(dir string) ([]string, error) {
 	goCommand, err := exec.LookPath("go")
 	if err != nil {

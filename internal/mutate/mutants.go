@@ -41,8 +41,9 @@ type reason struct {
 	loops bool
 }
 
-// parseList reads survivors.txt: the name of a mutant in one line, and in the next ones, indented, the reason why it may survive, which
-// begins with "loops" for those that do. Empty lines, and those that begin with #, mean nothing.
+// parseList reads survivors.txt: the name of a mutant in one line, and in the next ones, indented,
+// the reason why it may survive, which begins with "loops" for those that do. Empty lines, and
+// those that begin with #, mean nothing.
 func parseList(list string) (map[string]reason, error) {
 	reasons := map[string]reason{}
 	name := ""
@@ -96,8 +97,8 @@ func (s score) String() string {
 		s.killed, s.survived, s.killedShare(), s.notCovered, s.coveredShare())
 }
 
-// judge counts the mutants of a package, and says what is wrong with them. A name of the list may stand for several mutants, if lines are
-// alike: then any of them may survive.
+// judge counts the mutants of a package, and says what is wrong with them. A name of the list may
+// stand for several mutants, if lines are alike: then any of them may survive.
 func judge(pkg string, mutants []mutant, listed map[string]reason) (s score, complaints []string) {
 	survived := map[string]bool{}
 	for _, m := range mutants {

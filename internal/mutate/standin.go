@@ -17,8 +17,9 @@ import (
 // realGo names the environment variable with the path of the go command that standIn stands in for.
 const realGo = "MUTATE_GO"
 
-// standIn is the go command as gremlins sees it. It differs from the real one in two things. Coverage profiles are complete (see complete).
-// And a test that does not compile ends with 2, by which gremlins knows mutants that are none.
+// standIn is the go command as gremlins sees it. It differs from the real one in two things.
+// Coverage profiles are complete (see complete). And a test that does not compile ends with 2, by
+// which gremlins knows mutants that are none.
 func standIn(args []string) int {
 	cmd := exec.Command(os.Getenv(realGo), args...)
 	var output bytes.Buffer
@@ -41,9 +42,9 @@ func standIn(args []string) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// complete adds to a coverage profile what Go's never have: the conditions of cases, which are as good as reached where their switch is,
-// and what is declared outside functions. Otherwise gremlins would leave them alone. The files must be in the module in the working
-// directory.
+// complete adds to a coverage profile what Go's never have: the conditions of cases, which are as
+// good as reached where their switch is, and what is declared outside functions. Otherwise gremlins
+// would leave them alone. The files must be in the module in the working directory.
 func complete(profile string) error {
 	b, err := os.ReadFile(profile)
 	if err != nil {
@@ -78,7 +79,8 @@ func complete(profile string) error {
 	return os.WriteFile(profile, append(b, more.String()...), 0o600)
 }
 
-// missing returns the ranges of f that a profile lacks. reached reports whether the code at a position was run.
+// missing returns the ranges of f that a profile lacks. reached reports whether the code at a
+// position was run.
 func missing(f *ast.File, reached func(token.Pos) bool) [][2]token.Pos {
 	var ranges [][2]token.Pos
 	for _, d := range f.Decls {
@@ -109,8 +111,8 @@ func (b block) has(line, column int) bool {
 		(line < b.toLine || line == b.toLine && column < b.toColumn)
 }
 
-// parseBlock reads a line of a profile, "file:line.column,line.column statements count". It returns false for others, and for code that
-// was not run.
+// parseBlock reads a line of a profile, "file:line.column,line.column statements count". It returns
+// false for others, and for code that was not run.
 func parseBlock(line string) (file string, b block, ok bool) {
 	colon := strings.LastIndexByte(line, ':')
 	fields := strings.FieldsFunc(line[colon+1:], func(r rune) bool { return r == '.' || r == ',' || r == ' ' })

@@ -77,8 +77,8 @@ const (
 // to try. An Authorization is one layer of one stack.
 //
 //   - Only requests to the host itself are authorized, and only its challenges count.
-//   - Tokens are for the Scopes of the request's Call, and for one more if the host says that it lacks.
-//     They are shared by all whose credentials are the same; concurrent requests fetch one.
+//   - Tokens are for the Scopes of the request's Call, and for one more if the host says that it
+//     lacks. They are shared by all whose credentials are the same; concurrent requests fetch one.
 //   - A credential of which nobody knows whether it is good goes alone. One that was refused is not
 //     sent again for RefusalLasts, but others are looked for. Its error is that of Refuse.
 //   - A host that refuses without a challenge is asked for one, once, at /v2/.

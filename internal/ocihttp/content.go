@@ -13,8 +13,8 @@ import (
 // takes. Content calls GetBody before each time, when the request is about to go, and once more for
 // each redirect.
 //
-//   - An error of our own side, of GetBody or of reading, is a *ContentError, unless the request has
-//     ended for another reason. If there is none of the content, the request is not sent.
+//   - An error of our own side, of GetBody or of reading, is a *ContentError, unless the request
+//     has ended for another reason. If there is none of the content, the request is not sent.
 //   - Content of no bytes, by the ContentLength, is read up to its end, as that is where it may be
 //     verified, before the request is sent.
 //   - What GetBody returns is for one goroutine at a time, although net/http may close a body twice

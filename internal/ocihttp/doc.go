@@ -4,8 +4,8 @@
 //
 // From the top, in the order in which a request passes them:
 //
-//   - Before and Answers are taps: connections are opened with the first request, requests are counted,
-//     and what answers say about the API is noted.
+//   - Before and Answers are taps: connections are opened with the first request, requests are
+//     counted, and what answers say about the API is noted.
 //   - Host.Alone lets the first request go alone.
 //   - Limiter.Limit bounds the requests in flight, as the host asks for it.
 //   - Authorization.Authorize authorizes requests, as the host's challenges ask.
@@ -13,7 +13,8 @@
 //   - Host.FindScheme finds out whether the host speaks TLS or plain HTTP.
 //   - Pace bounds bytes per second.
 //   - Describe says what errors are about, and whether they may pass.
-//   - Content opens what a request sends, each time that it is sent, and tells our errors from theirs.
+//   - Content opens what a request sends, each time that it is sent, and tells our errors from
+//     theirs.
 //   - Stall ends requests that make no progress.
 //   - Redirects follows redirects, and takes credentials to no other host.
 //   - Transport dials, opens connections ahead, and speaks HTTP/1.1 over them.

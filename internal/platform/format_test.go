@@ -79,7 +79,8 @@ func TestParseReadsFormat(t *testing.T) {
 		require.True(t, p.Literal(), Format(pl))
 		require.True(t, p.Matches(pl), Format(pl))
 	}
-	// 2 OSes, 9 architectures, 7 variants, 3 versions, 3 lists of features have no empty or odd part.
+	// 2 OSes, 9 architectures, 7 variants, 3 versions, 3 lists of features have no empty or odd
+	// part.
 	require.Equal(t, 2*9*7*3*3, parsed)
 }
 

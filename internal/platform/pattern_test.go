@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// entry is the platform of an entry in short: os, architecture, then variant, os.version and features as far as given.
+// entry is the platform of an entry in short: os, architecture, then variant, os.version and
+// features as far as given.
 func entry(os, arch string, more ...string) *imgspecv1.Platform {
 	pl := &imgspecv1.Platform{OS: os, Architecture: arch}
 	for i, value := range more {
@@ -241,8 +242,8 @@ func allPlatforms() []*imgspecv1.Platform {
 	return all
 }
 
-// someOf thins out the pairs of allPatterns and allPlatforms, of which there are eighteen million: each pattern meets every
-// someOf-th platform, neighbouring patterns meet different ones.
+// someOf thins out the pairs of allPatterns and allPlatforms, of which there are eighteen million:
+// each pattern meets every someOf-th platform, neighbouring patterns meet different ones.
 const someOf = 397
 
 func TestNormalizedIsIdempotentAndMatchesTheSame(t *testing.T) {
@@ -299,7 +300,8 @@ func TestNormalFormsShareNoMemory(t *testing.T) {
 	assert.Equal(t, []string{"a", "b"}, pl.OSFeatures)
 }
 
-// The public filter is converted to a Pattern, which the compiler allows only for these fields in this order.
+// The public filter is converted to a Pattern, which the compiler allows only for these fields in
+// this order.
 func TestPatternFields(t *testing.T) {
 	type filter struct {
 		OS, Architecture string

@@ -42,8 +42,8 @@ func TestAsk(t *testing.T) {
 	assert.EqualError(t, why, "no signature policy was given")
 }
 
-// TestAskWaitsForItsTurn: while somebody else asks the same policy, nobody does, and who waits can be called
-// off.
+// TestAskWaitsForItsTurn: while somebody else asks the same policy, nobody does, and who waits can
+// be called off.
 func TestAskWaitsForItsTurn(t *testing.T) {
 	j := judge(t, signature.NewPRInsecureAcceptAnything())
 	done, err := j.Turns.Take(t.Context(), j.Context)

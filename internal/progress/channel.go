@@ -8,8 +8,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// A channel is that of a caller who wants upstream's events. Its methods are safe for concurrent use.
-// That of a nil *channel does nothing.
+// A channel is that of a caller who wants upstream's events. Its methods are safe for concurrent
+// use. That of a nil *channel does nothing.
 type channel struct {
 	events   chan types.ProgressProperties
 	interval time.Duration

@@ -47,8 +47,8 @@ func (c *Copy) Tell(e Event) {
 // Line tells a Line.
 func (c *Copy) Line(format string, args ...any) { c.Tell(Line{fmt.Sprintf(format, args...)}) }
 
-// Blob tells that a blob begins, and returns what is to be told how it goes on: Blob.End comes last.
-// Events about it are sent until ctx ends.
+// Blob tells that a blob begins, and returns what is to be told how it goes on: Blob.End comes
+// last. Events about it are sent until ctx ends.
 func (c *Copy) Blob(ctx context.Context, b endpoint.Blob) *Blob {
 	blob := newBlob(ctx, b, c.Tell)
 	c.Tell(BlobBegins{blob})
@@ -59,13 +59,14 @@ func (c *Copy) Blob(ctx context.Context, b endpoint.Blob) *Blob {
 // blobs are drawn on it from now on, until End.
 func (c *Copy) Release() { c.people.release() }
 
-// HandOver drops the lines that were held, and holds no more: upstream has lines of its own for them.
-// What it returns takes the lines of upstream's copy, which draws bars of its own on the caller's
-// terminal, but not if other copies run besides: on what they share it writes lines, until End.
+// HandOver drops the lines that were held, and holds no more: upstream has lines of its own for
+// them. What it returns takes the lines of upstream's copy, which draws bars of its own on the
+// caller's terminal, but not if other copies run besides: on what they share it writes lines, until
+// End.
 func (c *Copy) HandOver(alone bool) io.Writer { return c.people.handOver(alone) }
 
-// FollowInterval is the time that there should be between two events for Watch about one blob that was
-// read further. It is 0 if nobody wants them.
+// FollowInterval is the time that there should be between two events for Watch about one blob that
+// was read further. It is 0 if nobody wants them.
 func (c *Copy) FollowInterval() time.Duration {
 	if c.overview == nil {
 		return 0
@@ -73,6 +74,6 @@ func (c *Copy) FollowInterval() time.Duration {
 	return frameInterval
 }
 
-// End ends what Release and HandOver have begun. Everything is on the caller's terminal then, with the
-// cursor below it.
+// End ends what Release and HandOver have begun. Everything is on the caller's terminal then, with
+// the cursor below it.
 func (c *Copy) End() { c.people.end() }

@@ -41,8 +41,8 @@ func TestLinesAreHeld(t *testing.T) {
 	}
 }
 
-// TestChannel follows what upstream's channel gets of a blob that is read twice, one that is there, and one that
-// fails.
+// TestChannel follows what upstream's channel gets of a blob that is read twice, one that is there,
+// and one that fails.
 func TestChannel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		events := make(chan types.ProgressProperties, 100)

@@ -11,8 +11,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// An Event is something that a copy tells: a Line, an ImageBegins, a BlobBegins, a BlobAdvances or a
-// BlobEnds.
+// An Event is something that a copy tells: a Line, an ImageBegins, a BlobBegins, a BlobAdvances or
+// a BlobEnds.
 type Event interface{ isEvent() }
 
 // A Line is for people only.
@@ -76,8 +76,8 @@ func text(e Event) string {
 	return ""
 }
 
-// A Blob is a blob that is copied. Its methods are safe for concurrent use: the reader of an attempt
-// that failed can still be at work when the next one starts.
+// A Blob is a blob that is copied. Its methods are safe for concurrent use: the reader of an
+// attempt that failed can still be at work when the next one starts.
 type Blob struct {
 	tell   func(Event)
 	ctx    context.Context // of the copy

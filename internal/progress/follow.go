@@ -10,8 +10,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// A follower turns upstream's events about the blobs of one copy into ours. Its methods are safe for
-// concurrent use.
+// A follower turns upstream's events about the blobs of one copy into ours. Its methods are safe
+// for concurrent use.
 type follower struct {
 	tell func(Event)
 

@@ -9,7 +9,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
-// overviewInterval is the time between two lines of an Overview that is not drawn: short runs write none.
+// overviewInterval is the time between two lines of an Overview that is not drawn: short runs write
+// none.
 const overviewInterval = 10 * time.Second
 
 // OverviewOptions say what an Overview shows, and where. The zero value shows nothing.
@@ -23,8 +24,8 @@ type OverviewOptions struct {
 	Log func(Totals)
 }
 
-// An Overview shows how far several copies have come, all together: those whose Options name it. On a
-// terminal it is a picture of a line of Totals and a bar for each blob that is being copied.
+// An Overview shows how far several copies have come, all together: those whose Options name it. On
+// a terminal it is a picture of a line of Totals and a bar for each blob that is being copied.
 //
 // Its methods are safe for concurrent use. Those of a nil *Overview do nothing.
 type Overview struct {
@@ -59,8 +60,8 @@ func (o *Overview) draw(s screen) {
 	o.terminal.addHead(o)
 }
 
-// ImageDone counts an image as done. A copy does not do so itself: the caller may try again what has
-// failed.
+// ImageDone counts an image as done. A copy does not do so itself: the caller may try again what
+// has failed.
 func (o *Overview) ImageDone() {
 	if o == nil {
 		return
@@ -78,8 +79,8 @@ func (o *Overview) Print(line string) {
 	_, _ = fmt.Fprintln(o.terminal, line) // never fails
 }
 
-// Close ends the show, and takes the picture away. The copies must have ended. It may be called more
-// than once.
+// Close ends the show, and takes the picture away. The copies must have ended. It may be called
+// more than once.
 func (o *Overview) Close() {
 	if o == nil {
 		return

@@ -15,7 +15,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// halfway is an overview of two images, of which one is done, and what it has counted after nine seconds.
+// halfway is an overview of two images, of which one is done, and what it has counted after nine
+// seconds.
 func halfway(t *testing.T) (*Overview, Totals) {
 	o := NewOverview(OverviewOptions{Images: 2})
 	t.Cleanup(o.Close)

@@ -15,16 +15,17 @@ type bar struct {
 	size   int64 // negative if unknown
 }
 
-// Widths, in columns, of what is between the brackets of a bar. If there is no room for the least, there are only numbers.
+// Widths, in columns, of what is between the brackets of a bar. If there is no room for the least,
+// there are only numbers.
 const (
 	minBarWidth = 8
 	maxBarWidth = 40
 )
 
-// picture returns the lines that show heads, and bars below them, on a terminal of the given size. All are in
-// ASCII. They fit, with a row for the cursor below and a column for it behind them: the last one counts the
-// bars for which there is no room, unless that is the row of a head. On a single row there is nothing but the
-// cursor.
+// picture returns the lines that show heads, and bars below them, on a terminal of the given size.
+// All are in ASCII. They fit, with a row for the cursor below and a column for it behind them: the
+// last one counts the bars for which there is no room, unless that is the row of a head. On a
+// single row there is nothing but the cursor.
 func picture(heads []string, bars []bar, columns, rows int) []string {
 	most := rows - 1
 	if most < 1 {
@@ -62,8 +63,9 @@ func (b bar) line(columns int) string {
 	return b.label + " [" + strings.Repeat("=", filled) + strings.Repeat(" ", width-filled) + "] " + counts
 }
 
-// replacement returns what puts lines in the place of a picture at the end of a terminal, with the cursor below them. The rows of the
-// picture are erased one by one: what is erased at once, some terminals keep.
+// replacement returns what puts lines in the place of a picture at the end of a terminal, with the
+// cursor below them. The rows of the picture are erased one by one: what is erased at once, some
+// terminals keep.
 func replacement(old, lines []string, columns, rows int) string {
 	var b strings.Builder
 	if up := min(rowsOf(old, columns), rows-1); up > 0 {
@@ -75,7 +77,8 @@ func replacement(old, lines []string, columns, rows int) string {
 	return b.String()
 }
 
-// rowsOf returns how many rows lines take on a terminal that may have become narrower since they were drawn: then it has broken them.
+// rowsOf returns how many rows lines take on a terminal that may have become narrower since they
+// were drawn: then it has broken them.
 func rowsOf(lines []string, columns int) int {
 	rows := 0
 	for _, line := range lines {

@@ -98,8 +98,8 @@ func (t *tally) end(b *Blob, o Outcome) {
 	}
 }
 
-// totals counts everything as it is now. The rate is the one since the oldest call within rateWindow, or
-// the last one before.
+// totals counts everything as it is now. The rate is the one since the oldest call within
+// rateWindow, or the last one before.
 func (t *tally) totals(now time.Time) Totals {
 	bytes := t.bytes
 	for b := range t.inFlight {
@@ -127,8 +127,8 @@ func (t *tally) rate(now time.Time, bytes int64) float64 {
 	return 0
 }
 
-// left is how long it will take at least, as far as that can be told: for the bytes that are known of,
-// and for images if they go on as they did.
+// left is how long it will take at least, as far as that can be told: for the bytes that are known
+// of, and for images if they go on as they did.
 func (t *tally) left(now time.Time, bytes int64, rate float64) time.Duration {
 	var left time.Duration
 	if rate > 0 {

@@ -15,9 +15,11 @@ import (
 const (
 	// frameInterval is the time between two pictures.
 	frameInterval = 100 * time.Millisecond
-	// terminalPatience is how long a copy that has ended waits for a terminal that takes nothing: somebody may have stopped it.
+	// terminalPatience is how long a copy that has ended waits for a terminal that takes nothing:
+	// somebody may have stopped it.
 	terminalPatience = time.Second
-	// maxPendingLines is how many lines are held for such a terminal. It does not get those that come then.
+	// maxPendingLines is how many lines are held for such a terminal. It does not get those that
+	// come then.
 	maxPendingLines = 10_000
 
 	// The size of a terminal that does not tell.
@@ -25,13 +27,15 @@ const (
 	defaultRows    = 24
 )
 
-// A screen is the terminal that a caller has given. Screens are compared: those of the same terminal are equal.
+// A screen is the terminal that a caller has given. Screens are compared: those of the same
+// terminal are equal.
 type screen interface {
 	io.Writer
 	size() (columns, rows int, err error)
 }
 
-// screenOf returns the terminal that w is, or nil if it is none, or none on which the cursor moves as is wanted here.
+// screenOf returns the terminal that w is, or nil if it is none, or none on which the cursor moves
+// as is wanted here.
 func screenOf(w io.Writer) screen {
 	f, ok := w.(*os.File)
 	if !ok || runtime.GOOS == "windows" || os.Getenv("TERM") == "dumb" {
@@ -62,10 +66,11 @@ func control(f *os.File, use func(fd int)) error {
 	return conn.Control(func(fd uintptr) { use(int(fd)) })
 }
 
-// A terminal shows the blobs in flight of all copies that have entered it, above them the totals of overviews, and above these the lines
-// that they write, which scroll away. One goroutine writes to the screen. Copies do not wait for it, and do not learn of its errors: a terminal that was closed or
-// stopped holds nobody up. The cursor is always at the beginning of the row below, and visible, so that there is nothing to restore,
-// however the program ends. The methods may run concurrently.
+// A terminal shows the blobs in flight of all copies that have entered it, above them the totals of
+// overviews, and above these the lines that they write, which scroll away. One goroutine writes to
+// the screen. Copies do not wait for it, and do not learn of its errors: a terminal that was closed
+// or stopped holds nobody up. The cursor is always at the beginning of the row below, and visible,
+// so that there is nothing to restore, however the program ends. The methods may run concurrently.
 type terminal struct {
 	screen screen
 	left   chan struct{} // of capacity 1: somebody is in leaving
@@ -91,8 +96,8 @@ var terminals = struct {
 	of map[screen]*terminal
 }{of: map[screen]*terminal{}}
 
-// InUse reports whether something is drawn on the terminal that w is. Tests ask: what is drawn has to
-// be gone when a copy returns.
+// InUse reports whether something is drawn on the terminal that w is. Tests ask: what is drawn has
+// to be gone when a copy returns.
 func InUse(w io.Writer) bool {
 	s := screenOf(w)
 	return s != nil && inUse(s)
@@ -135,7 +140,8 @@ func (t *terminal) leave() {
 	}
 }
 
-// run draws until all copies have left. A screen that takes nothing keeps it, but there is only one for each screen.
+// run draws until all copies have left. A screen that takes nothing keeps it, but there is only one
+// for each screen.
 func (t *terminal) run() {
 	ticker := time.NewTicker(frameInterval)
 	defer ticker.Stop()
@@ -164,7 +170,8 @@ func (t *terminal) takeLeaving() []chan struct{} {
 	return leaving
 }
 
-// deserted reports whether everybody has left, and everything is drawn. The next copy gets another terminal then.
+// deserted reports whether everybody has left, and everything is drawn. The next copy gets another
+// terminal then.
 func (t *terminal) deserted() bool {
 	terminals.Lock()
 	defer terminals.Unlock()
@@ -190,7 +197,8 @@ func (t *terminal) draw() {
 	t.picture = next
 }
 
-// take returns the lines that are to be written, which are gone then, and what there is to be drawn.
+// take returns the lines that are to be written, which are gone then, and what there is to be
+// drawn.
 func (t *terminal) take() (lines, heads []string, bars []bar) {
 	t.mu.Lock()
 	lines, t.lines = t.lines, nil

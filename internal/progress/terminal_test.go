@@ -167,7 +167,8 @@ func frame() {
 	synctest.Wait()
 }
 
-// TestTerminal follows what is on a terminal, which is resized meanwhile, from the first line to the last.
+// TestTerminal follows what is on a terminal, which is resized meanwhile, from the first line to
+// the last.
 func TestTerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestScreen(80, 5)
@@ -258,7 +259,8 @@ func TestTerminalOfSeveral(t *testing.T) {
 	})
 }
 
-// TestTerminalIsStopped has a terminal that takes nothing for an hour. Copies end all the same, and one goroutine waits for it.
+// TestTerminalIsStopped has a terminal that takes nothing for an hour. Copies end all the same, and
+// one goroutine waits for it.
 func TestTerminalIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newTestScreen(60, 24)

@@ -11,7 +11,8 @@ import (
 // shownAtMost is how many elements of a list Some shows: lists come from strangers.
 const shownAtMost = 40
 
-// Some joins the elements of s with commas, not too many of them. It returns "nothing" if there are none.
+// Some joins the elements of s with commas, not too many of them. It returns "nothing" if there are
+// none.
 func Some(s []string) string {
 	switch {
 	case len(s) == 0:

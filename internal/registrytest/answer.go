@@ -16,9 +16,11 @@ type Error struct {
 	Detail  any    `json:"detail,omitempty"`
 }
 
-// Answer is what a script or a policy wants a request to be answered with. The zero Answer lets the registry answer.
+// Answer is what a script or a policy wants a request to be answered with. The zero Answer lets the
+// registry answer.
 type Answer struct {
-	// Status, if not 0, is answered at once, with Errors in a JSON body, or with a page as proxies send it if HTML is set.
+	// Status, if not 0, is answered at once, with Errors in a JSON body, or with a page as proxies
+	// send it if HTML is set.
 	Status int
 	Errors []Error
 	HTML   bool
@@ -36,25 +38,29 @@ type Fault int
 
 const (
 	FaultNone Fault = iota
-	// FaultClose closes the connection (resets the stream, in HTTP/2) instead of reading the request's body and answering.
+	// FaultClose closes the connection (resets the stream, in HTTP/2) instead of reading the
+	// request's body and answering.
 	FaultClose
-	// FaultLostAnswer does what the request wants, and then closes the connection instead of answering.
+	// FaultLostAnswer does what the request wants, and then closes the connection instead of
+	// answering.
 	FaultLostAnswer
-	// FaultStall answers nothing and reads no body until the client leaves or the registry is closed. That a client
-	// of HTTP/1.1 has left is noticed only if its request had no body.
+	// FaultStall answers nothing and reads no body until the client leaves or the registry is
+	// closed. That a client of HTTP/1.1 has left is noticed only if its request had no body.
 	FaultStall
-	// FaultCutBody closes the connection when the answer is to have more than After bytes of body, with these sent.
+	// FaultCutBody closes the connection when the answer is to have more than After bytes of body,
+	// with these sent.
 	FaultCutBody
 	// FaultStallBody stalls at the same place.
 	FaultStallBody
-	// FaultCutUpload closes the connection when the body of the request has more than After bytes, with these read.
+	// FaultCutUpload closes the connection when the body of the request has more than After bytes,
+	// with these read.
 	FaultCutUpload
 	// FaultStallUpload stalls at the same place.
 	FaultStallUpload
 	// FaultCorrupt changes the byte at offset After of the answer's body.
 	FaultCorrupt
-	// FaultLength adds After, which may be negative, to the Content-Length of the answer. Bytes beyond it are not
-	// sent; if some are lacking, the connection is closed after the last one.
+	// FaultLength adds After, which may be negative, to the Content-Length of the answer. Bytes
+	// beyond it are not sent; if some are lacking, the connection is closed after the last one.
 	FaultLength
 )
 
@@ -71,7 +77,8 @@ func Close() Answer      { return Answer{Fault: FaultClose} }
 func LostAnswer() Answer { return Answer{Fault: FaultLostAnswer} }
 func Stall() Answer      { return Answer{Fault: FaultStall} }
 
-// CutBody, StallBody, CutUpload, StallUpload, Corrupt and WrongLength are answers with the fault of the same name.
+// CutBody, StallBody, CutUpload, StallUpload, Corrupt and WrongLength are answers with the fault of
+// the same name.
 func CutBody(after int64) Answer     { return Answer{Fault: FaultCutBody, After: after} }
 func StallBody(after int64) Answer   { return Answer{Fault: FaultStallBody, After: after} }
 func CutUpload(after int64) Answer   { return Answer{Fault: FaultCutUpload, After: after} }
@@ -97,7 +104,8 @@ func FirstN(n int, a Answer) Script {
 	return func(i int, _ *http.Request) Answer { return when(i <= n, a) }
 }
 
-// Only asks script about requests that match, numbered from 1 among themselves, and leaves the others alone.
+// Only asks script about requests that match, numbered from 1 among themselves, and leaves the
+// others alone.
 func Only(match func(*http.Request) bool, script Script) Script {
 	var n atomic.Int64
 	return func(_ int, req *http.Request) Answer {

@@ -255,7 +255,8 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
-// TestRefusalWithoutReading answers before a long body was read: the client gets the answer all the same.
+// TestRefusalWithoutReading answers before a long body was read: the client gets the answer all the
+// same.
 func TestRefusalWithoutReading(t *testing.T) {
 	for _, o := range []Options{{}, {RTT: rtt}, {TLS: true}, {TLS: true, HTTP2: true}, {RTT: rtt, TLS: true}} {
 		o.Script = EveryNth(1, Fail(503, "UNAVAILABLE", "later"))

@@ -23,8 +23,8 @@ func (r *Registry) PutContent(repo string, c Content) digest.Digest {
 	return c.Digest
 }
 
-// PutManifest stores b, which nothing is demanded of, and returns its digest. ref is a tag, or a digest under which b is stored
-// even if it is not that of b: so sources that lie can be made.
+// PutManifest stores b, which nothing is demanded of, and returns its digest. ref is a tag, or a
+// digest under which b is stored even if it is not that of b: so sources that lie can be made.
 func (r *Registry) PutManifest(repo, ref, mediaType string, b []byte) digest.Digest {
 	d, tag := digest.FromBytes(b), ref
 	if given, err := digest.Parse(ref); err == nil {
@@ -73,13 +73,14 @@ func (r *Registry) DeleteBlob(repo string, d digest.Digest) bool {
 	return r.store.deleteBlob(repo, d, 0)
 }
 
-// LoseBlob loses the content of a blob: HEAD and mounts go on to say that it is there, and manifests that name it are refused until it is
-// uploaded again.
+// LoseBlob loses the content of a blob: HEAD and mounts go on to say that it is there, and
+// manifests that name it are refused until it is uploaded again.
 func (r *Registry) LoseBlob(repo string, d digest.Digest) {
 	r.store.lose(repo, d)
 }
 
-// DeleteManifest removes a manifest and the tags that point at it, and reports whether it was there.
+// DeleteManifest removes a manifest and the tags that point at it, and reports whether it was
+// there.
 func (r *Registry) DeleteManifest(repo string, d digest.Digest) bool {
 	return r.store.deleteManifest(repo, d, 0)
 }
@@ -114,8 +115,9 @@ func (r *Registry) History(repo string) []Event {
 	return view(r, repo, func(r *repository) []Event { return slices.Clone(r.history) })
 }
 
-// Snapshot describes all that a repository holds, a line for each object: two snapshots are equal if and only if the
-// repository held the same blobs, manifests with the same media types, and tags. "" if it is empty.
+// Snapshot describes all that a repository holds, a line for each object: two snapshots are equal
+// if and only if the repository held the same blobs, manifests with the same media types, and tags.
+// "" if it is empty.
 func (r *Registry) Snapshot(repo string) string {
 	return view(r, repo, func(r *repository) string {
 		var b strings.Builder
@@ -133,7 +135,8 @@ func (r *Registry) Snapshot(repo string) string {
 	})
 }
 
-// view returns what f makes of the repository, which f must not keep; the zero value if there is no such repository.
+// view returns what f makes of the repository, which f must not keep; the zero value if there is no
+// such repository.
 func view[T any](r *Registry, name string, f func(*repository) T) T {
 	r.store.mu.Lock()
 	defer r.store.mu.Unlock()

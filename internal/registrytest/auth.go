@@ -13,8 +13,9 @@ import (
 
 // Auth is how a registry asks for credentials.
 type Auth struct {
-	// Bearer wants tokens from a token service, which gives them for credentials (docker's token authentication and
-	// OAuth2). Without it the registry wants the credentials themselves (basic authentication).
+	// Bearer wants tokens from a token service, which gives them for credentials (docker's token
+	// authentication and OAuth2). Without it the registry wants the credentials themselves (basic
+	// authentication).
 	Bearer bool
 	// SecondServer moves the token service to the second server.
 	SecondServer bool
@@ -24,21 +25,26 @@ type Auth struct {
 	AnonymousPull bool
 	// TokenLifetime ends tokens by time; 0 means 5 minutes. Clients are told whole seconds.
 	TokenLifetime time.Duration
-	// TokenRequests ends tokens after so many requests that they were good for, without telling; 0 means never.
+	// TokenRequests ends tokens after so many requests that they were good for, without telling; 0
+	// means never.
 	TokenRequests int
-	// TokenMethod is the only method that the token service knows, "" for both: GET (Harbor, GitLab, Artifactory), or POST. Others get
-	// 405, or 404 and a page if TokenPage is set, as GitLab's do.
+	// TokenMethod is the only method that the token service knows, "" for both: GET (Harbor,
+	// GitLab, Artifactory), or POST. Others get 405, or 404 and a page if TokenPage is set, as
+	// GitLab's do.
 	TokenMethod string
 	TokenPage   bool
-	// ExpiresInText gives the lifetime of tokens as a text, as some services that are written in other languages do.
+	// ExpiresInText gives the lifetime of tokens as a text, as some services that are written in
+	// other languages do.
 	ExpiresInText bool
-	// BasicForRefused challenges a request that brings an Authorization header which is not good with Basic, as Harbor does whatever it wants
-	// otherwise.
+	// BasicForRefused challenges a request that brings an Authorization header which is not good
+	// with Basic, as Harbor does whatever it wants otherwise.
 	BasicForRefused bool
-	// NoChallengeForRefused challenges such a request with nothing, as Docker Hardened Images did in 2026.
+	// NoChallengeForRefused challenges such a request with nothing, as Docker Hardened Images did
+	// in 2026.
 	NoChallengeForRefused bool
-	// TokenRefusal is what the token service answers, with DENIED, to known accounts that have no access to what they ask for: 403 is GitLab's
-	// answer, 401 others'. 0 gives them a token that is good for less.
+	// TokenRefusal is what the token service answers, with DENIED, to known accounts that have no
+	// access to what they ask for: 403 is GitLab's answer, 401 others'. 0 gives them a token that
+	// is good for less.
 	TokenRefusal int
 }
 
@@ -48,13 +54,15 @@ type Account struct {
 	Password string
 	// IdentityToken is an OAuth2 refresh token that is as good as the password; "" for none.
 	IdentityToken string
-	// Namespace is what the account has access to: the repository of that name, and those below it. "" means all.
+	// Namespace is what the account has access to: the repository of that name, and those below it.
+	// "" means all.
 	Namespace string
 	// PullOnly gives no access to anything that changes the repository.
 	PullOnly bool
 }
 
-// may reports whether the account has access to the repository for an action, "pull", "push" or "delete".
+// may reports whether the account has access to the repository for an action, "pull", "push" or
+// "delete".
 func (a Account) may(repo, action string) bool {
 	inside := a.Namespace == "" || repo == a.Namespace || strings.HasPrefix(repo, a.Namespace+"/")
 	return inside && (action == "pull" || !a.PullOnly)
@@ -99,7 +107,8 @@ func (a *authenticator) wrongLogin() {
 	a.wrong++
 }
 
-// WrongLogins returns how often a password or identity token came that belongs to no account: what locks accounts.
+// WrongLogins returns how often a password or identity token came that belongs to no account: what
+// locks accounts.
 func (r *Registry) WrongLogins() int {
 	r.auth.mu.Lock()
 	defer r.auth.mu.Unlock()
@@ -119,7 +128,8 @@ func (a *authenticator) byPassword(username, password string) (Account, bool) {
 	})
 }
 
-// access is what the request needs: a repository and actions. The repository is "" if any credentials will do.
+// access is what the request needs: a repository and actions. The repository is "" if any
+// credentials will do.
 func (x *exchange) access() (repo string, actions []string) {
 	switch {
 	case x.route.repo == "":
@@ -267,8 +277,9 @@ func (r *Registry) ExpireTokens() {
 	clear(r.auth.tokens)
 }
 
-// token serves the token service: GET with basic authentication, and POST with a form (OAuth2).
-// As the services in the field do, it gives a token for what the account may do, which can be less than was asked for.
+// token serves the token service: GET with basic authentication, and POST with a form (OAuth2). As
+// the services in the field do, it gives a token for what the account may do, which can be less
+// than was asked for.
 func (x *exchange) token() {
 	if x.auth.SecondServer && !x.second && x.secondURL() != "" {
 		x.refuse(http.StatusNotFound, Error{Code: "UNSUPPORTED", Message: "the token service is elsewhere"})
@@ -365,7 +376,8 @@ func (x *exchange) giveToken(asked map[string][]string, may func(repo, action st
 	})
 }
 
-// scopes parses "repository:name:action,action", several of them in one value or in several. "*" is every action.
+// scopes parses "repository:name:action,action", several of them in one value or in several. "*" is
+// every action.
 func scopes(values []string) map[string][]string {
 	all := map[string][]string{}
 	for _, scope := range strings.Fields(strings.Join(values, " ")) {

@@ -122,7 +122,8 @@ func (x *exchange) sendContent(c Content) {
 	}
 }
 
-// parseRange understands one range of bytes (RFC 9110, section 14.1.2) of something that has a size.
+// parseRange understands one range of bytes (RFC 9110, section 14.1.2) of something that has a
+// size.
 func parseRange(spec string, size int64) (first, length int64, err error) {
 	from, to, ok := strings.Cut(strings.TrimPrefix(spec, "bytes="), "-")
 	if !ok || !strings.HasPrefix(spec, "bytes=") || strings.Contains(spec, ",") {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// SetAnnouncement replaces what the registry says about sparse lists; nil is for nothing. It must not change
-// afterwards.
+// SetAnnouncement replaces what the registry says about sparse lists; nil is for nothing. It must
+// not change afterwards.
 func (r *Registry) SetAnnouncement(a *Announcement) { r.announcement.Store(a) }
 
 // ping serves GET /v2/.
@@ -26,7 +26,8 @@ func (x *exchange) ping() {
 	x.json(http.StatusOK, "application/json", struct{}{})
 }
 
-// capabilities serves GET /api/v1/registry/capabilities, without credentials; 404 unless the registry announces itself.
+// capabilities serves GET /api/v1/registry/capabilities, without credentials; 404 unless the
+// registry announces itself.
 func (x *exchange) capabilities() {
 	a := x.announcement.Load()
 	switch {

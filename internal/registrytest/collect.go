@@ -6,9 +6,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Collect removes from a repository what Quay removes an hour after it came: manifests and lists that no tag names and that belong to no list
-// which stays. A child belongs to a list if it was there when the list was first stored; one that came later does not, whatever the list
-// names, and storing the list again changes nothing. Blobs stay.
+// Collect removes from a repository what Quay removes an hour after it came: manifests and lists
+// that no tag names and that belong to no list which stays. A child belongs to a list if it was
+// there when the list was first stored; one that came later does not, whatever the list names, and
+// storing the list again changes nothing. Blobs stay.
 func (r *Registry) Collect(repo string) {
 	for _, d := range view(r, repo, (*repository).collectable) {
 		r.DeleteManifest(repo, d)
@@ -39,7 +40,8 @@ func (r *repository) collectable() []digest.Digest {
 	return rest
 }
 
-// linked returns the children of a list that were there when it was first stored; none for what is no list.
+// linked returns the children of a list that were there when it was first stored; none for what is
+// no list.
 func (r *repository) linked(d digest.Digest) []digest.Digest {
 	var list document
 	m := r.manifests[d]

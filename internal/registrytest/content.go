@@ -11,8 +11,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Content is what a blob holds. Copies share the bytes. A copy whose Digest or Size was changed makes a blob that lies: with
-// another digest than its bytes have, or one whose download breaks off because there are less bytes than it says.
+// Content is what a blob holds. Copies share the bytes. A copy whose Digest or Size was changed
+// makes a blob that lies: with another digest than its bytes have, or one whose download breaks off
+// because there are less bytes than it says.
 type Content struct {
 	Digest digest.Digest
 	Size   int64
@@ -24,9 +25,10 @@ func Bytes(b []byte) Content {
 	return Content{Digest: digest.FromBytes(b), Size: int64(len(b)), at: bytes.NewReader(b)}
 }
 
-// Seeded is content of the given size that depends on seed and offset only and takes no memory: the same seed gives the same
-// bytes, and a larger size only more of them. It looks random, but repeats itself: compressed, it shrinks. Seeded reads all
-// of it once, to know the digest: keep the result and put it into as many repositories as needed.
+// Seeded is content of the given size that depends on seed and offset only and takes no memory: the
+// same seed gives the same bytes, and a larger size only more of them. It looks random, but repeats
+// itself: compressed, it shrinks. Seeded reads all of it once, to know the digest: keep the result
+// and put it into as many repositories as needed.
 func Seeded(seed uint64, size int64) Content {
 	at := seeded{seed: seed, size: size}
 	d, err := digest.FromReader(io.NewSectionReader(at, 0, size))

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// The injected round-trip time. Bytes that arrive at a connection, and those that the server writes, wait in a delayLine, each
-// chunk with the time at which it is let out: so there is latency without a limit on bandwidth, and no handler waits for it.
+// The injected round-trip time. Bytes that arrive at a connection, and those that the server
+// writes, wait in a delayLine, each chunk with the time at which it is let out: so there is latency
+// without a limit on bandwidth, and no handler waits for it.
 
-// lineLimit is how many bytes wait in one line at most, as windows limit them in TCP: the bandwidth of a connection is at most
-// this by half a round trip, 800 MB/s at 80 ms.
+// lineLimit is how many bytes wait in one line at most, as windows limit them in TCP: the bandwidth
+// of a connection is at most this by half a round trip, 800 MB/s at 80 ms.
 const lineLimit = 32 << 20
 
 // delayListener delays the connections that it accepts, and breaks them when it is closed.
@@ -93,8 +94,8 @@ func (c *delayConn) receive() {
 			sent = c.open
 		}
 		if n > 0 {
-			// After Close nobody takes it; reading on keeps the kernel from resetting the connection before
-			// the client has read the last answer.
+			// After Close nobody takes it; reading on keeps the kernel from resetting the
+			// connection before the client has read the last answer.
 			_, _ = c.in.put(buf[:n], sent.Add(c.half))
 		}
 		if err != nil {
@@ -274,7 +275,8 @@ func (l *delayLine) get(p []byte) (int, error) {
 	}
 }
 
-// takeDue copies bytes that are due, and fails the line when its end is due and nothing is before it.
+// takeDue copies bytes that are due, and fails the line when its end is due and nothing is before
+// it.
 func (l *delayLine) takeDue(p []byte) int {
 	n := 0
 	for now := time.Now(); n < len(p) && len(l.chunks) > 0 && !now.Before(l.chunks[0].due); {

@@ -1,10 +1,11 @@
-// Package registrytest is a small real registry for tests, demonstrations and benchmarks: the OCI distribution specification v1.1
-// over net/http on a loopback port, with everything in memory.
+// Package registrytest is a small real registry for tests, demonstrations and benchmarks: the OCI
+// distribution specification v1.1 over net/http on a loopback port, with everything in memory.
 //
 // # Map
 //
-// New starts a Registry, Start does it for a test, NewHandler makes one without a port. All that a registry in the field does
-// differently is a field of Options, so that a behaviour is a row of a table:
+// New starts a Registry, Start does it for a test, NewHandler makes one without a port. All that a
+// registry in the field does differently is a field of Options, so that a behaviour is a row of a
+// table:
 //
 //	options.go    Options: the list of all behaviours
 //	registry.go   Registry: start, stop, the steps that every request takes
@@ -26,10 +27,11 @@
 //
 // # Guarantees
 //
-// Everything is safe for concurrent use. No lock is held while the body of a request or of an answer is on its way, so a slow
-// client never holds up another. Close always returns soon, whatever requests are still open. No handler sleeps: the injected
-// round-trip time is in the connections.
+// Everything is safe for concurrent use. No lock is held while the body of a request or of an
+// answer is on its way, so a slow client never holds up another. Close always returns soon,
+// whatever requests are still open. No handler sleeps: the injected round-trip time is in the
+// connections.
 //
-// Content put in by methods of Registry is not checked; what arrives over HTTP is checked as the specification says, and as
-// the options tighten it.
+// Content put in by methods of Registry is not checked; what arrives over HTTP is checked as the
+// specification says, and as the options tighten it.
 package registrytest

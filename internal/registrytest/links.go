@@ -10,7 +10,8 @@ import (
 type LinkForm int
 
 const (
-	// LinkDefault is a URL with the host that the client used (GitLab), or an absolute path if Location is LocationRelative.
+	// LinkDefault is a URL with the host that the client used (GitLab), or an absolute path if
+	// Location is LocationRelative.
 	LinkDefault LinkForm = iota
 	// LinkPath is an absolute path, as distribution, Quay and GHCR send it.
 	LinkPath
@@ -18,14 +19,17 @@ const (
 	LinkRelative
 	// LinkUnquoted has rel=next without quotes.
 	LinkUnquoted
-	// LinkAfterOthers has other relations before the next page, in headers of their own and in the same one, with commas, semicolons and
-	// quotes in their parameters, and next as one of two relations of a link.
+	// LinkAfterOthers has other relations before the next page, in headers of their own and in the
+	// same one, with commas, semicolons and quotes in their parameters, and next as one of two
+	// relations of a link.
 	LinkAfterOthers
 	// LinkBare has no angle brackets, as Quay sent it in 2016.
 	LinkBare
-	// LinkOtherScheme names the registry by https:// and port 443, as a proxy in front of it makes it do.
+	// LinkOtherScheme names the registry by https:// and port 443, as a proxy in front of it makes
+	// it do.
 	LinkOtherScheme
-	// LinkSecond is a URL on the second server, which serves pages to everybody, as long as they bring no Authorization header.
+	// LinkSecond is a URL on the second server, which serves pages to everybody, as long as they
+	// bring no Authorization header.
 	LinkSecond
 	// LinkCircle leads from the last page to the first.
 	LinkCircle

@@ -43,8 +43,8 @@ type requestLog struct {
 	peak     int
 }
 
-// entry is a Request of which the answer is on its way. What was answered is noted before it is sent, so that a client that has
-// the answer finds it in the log.
+// entry is a Request of which the answer is on its way. What was answered is noted before it is
+// sent, so that a client that has the answer finds it in the log.
 type entry struct {
 	request         Request // Status and Bytes are below; Aborted and End are guarded by the log's mu
 	status, in, out atomic.Int64
@@ -79,8 +79,9 @@ func (l *requestLog) end(e *entry, aborted bool) {
 	l.inFlight--
 }
 
-// Requests returns the log, in order of arrival, as it is now: entries of requests in progress have no End yet. A client that
-// has an answer finds its Status and BytesOut here; End and Aborted follow when the handler returns.
+// Requests returns the log, in order of arrival, as it is now: entries of requests in progress have
+// no End yet. A client that has an answer finds its Status and BytesOut here; End and Aborted
+// follow when the handler returns.
 func (r *Registry) Requests() []Request {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
@@ -102,7 +103,8 @@ func (r *Registry) Count(match func(Request) bool) int {
 	return n
 }
 
-// ResetLog empties the log and the peak. The numbers of requests, and the history of repositories, go on.
+// ResetLog empties the log and the peak. The numbers of requests, and the history of repositories,
+// go on.
 func (r *Registry) ResetLog() {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
@@ -110,7 +112,8 @@ func (r *Registry) ResetLog() {
 	r.log.peak = r.log.inFlight
 }
 
-// Peak returns the largest number of requests that were in progress at once since the log was reset.
+// Peak returns the largest number of requests that were in progress at once since the log was
+// reset.
 func (r *Registry) Peak() int {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()

@@ -188,7 +188,8 @@ func (x *exchange) createManifest(p manifestPut) {
 	x.w.WriteHeader(http.StatusCreated)
 }
 
-// readManifest reads and checks what does not depend on the repository. A Status says what is wrong.
+// readManifest reads and checks what does not depend on the repository. A Status says what is
+// wrong.
 func (x *exchange) readManifest() (manifestPut, Answer) {
 	body, err := io.ReadAll(http.MaxBytesReader(nil, x.req.Body, MaxManifest))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
@@ -263,7 +264,8 @@ func (x *exchange) refusedArtifact(repo *repository, doc document) Answer {
 	return Answer{}
 }
 
-// missingBlobs returns the config and layers that are not there. Layers that have URLs may be elsewhere.
+// missingBlobs returns the config and layers that are not there. Layers that have URLs may be
+// elsewhere.
 func missingBlobs(repo *repository, doc document) []digest.Digest {
 	var missing []digest.Digest
 	seen := map[digest.Digest]bool{}

@@ -7,85 +7,105 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Options are the behaviours of a Registry. The zero value is a registry on plain HTTP that asks for no credentials, accepts
-// lists whose children are missing, and does everything that the specification offers.
+// Options are the behaviours of a Registry. The zero value is a registry on plain HTTP that asks
+// for no credentials, accepts lists whose children are missing, and does everything that the
+// specification offers.
 //
-// A Registry copies its Options; what functions and pointers in it refer to must not change afterwards.
+// A Registry copies its Options; what functions and pointers in it refer to must not change
+// afterwards.
 type Options struct {
-	// Strict refuses lists whose children are not all there as manifests, as ListPolicy Distribution3 does.
-	// It has no effect if ListPolicy is set.
+	// Strict refuses lists whose children are not all there as manifests, as ListPolicy
+	// Distribution3 does. It has no effect if ListPolicy is set.
 	Strict bool
-	// ListPolicy decides on every PUT of a list that is otherwise correct. nil accepts, unless Strict is set.
+	// ListPolicy decides on every PUT of a list that is otherwise correct. nil accepts, unless
+	// Strict is set.
 	ListPolicy ListPolicy
-	// BlobsUnknown, if not nil, is the answer to a manifest that names blobs which are not there: ECR names them in a message. If it is nil,
-	// that is 400 MANIFEST_BLOB_UNKNOWN with an error for each, as distribution 3 answers.
+	// BlobsUnknown, if not nil, is the answer to a manifest that names blobs which are not there:
+	// ECR names them in a message. If it is nil, that is 400 MANIFEST_BLOB_UNKNOWN with an error
+	// for each, as distribution 3 answers.
 	BlobsUnknown func(missing []digest.Digest) Answer
-	// ImmutableTags refuses to point an existing tag at another digest: 400 TAG_INVALID, as ECR does.
+	// ImmutableTags refuses to point an existing tag at another digest: 400 TAG_INVALID, as ECR
+	// does.
 	ImmutableTags bool
-	// PutAgain, if not nil, decides about every PUT of a tag that is there already, whatever it names: registries refuse to write an
-	// immutable tag, with the same digest, too (Harbor 2, ECR, Artifactory 7). What is at the tag is not looked at, nor are the children of a list.
+	// PutAgain, if not nil, decides about every PUT of a tag that is there already, whatever it
+	// names: registries refuse to write an immutable tag, with the same digest, too (Harbor 2, ECR,
+	// Artifactory 7). What is at the tag is not looked at, nor are the children of a list.
 	PutAgain ListPolicy
-	// HonourAccept answers GET and HEAD of a manifest with 404 MANIFEST_UNKNOWN if the Accept header does not
-	// admit its media type, as distribution 2.8 and 3 do for OCI documents. Without it Accept is not looked at.
+	// HonourAccept answers GET and HEAD of a manifest with 404 MANIFEST_UNKNOWN if the Accept
+	// header does not admit its media type, as distribution 2.8 and 3 do for OCI documents. Without
+	// it Accept is not looked at.
 	HonourAccept bool
 
-	// DeclareAs is what manifests and lists of these media types are declared to be in answers to GET and HEAD: Quay 3 declares schema 2
-	// manifests as schema 1, and caches and converting proxies go by what they think that a client wants.
+	// DeclareAs is what manifests and lists of these media types are declared to be in answers to
+	// GET and HEAD: Quay 3 declares schema 2 manifests as schema 1, and caches and converting
+	// proxies go by what they think that a client wants.
 	DeclareAs map[string]string
 
-	// AbsentCode is the code of the 404 for manifests and blobs that are not there, "" for those of the specification: UNKNOWN
-	// (registry.redhat.io, 2026), TAG_EXPIRED (Quay 3, of deleted tags), NAME_UNKNOWN (distribution 3 and Harbor 2, of repositories). "-" is for
-	// none, as Artifactory 7 answers.
+	// AbsentCode is the code of the 404 for manifests and blobs that are not there, "" for those of
+	// the specification: UNKNOWN (registry.redhat.io, 2026), TAG_EXPIRED (Quay 3, of deleted tags),
+	// NAME_UNKNOWN (distribution 3 and Harbor 2, of repositories). "-" is for none, as Artifactory
+	// 7 answers.
 	AbsentCode string
-	// AbsentPage makes that answer a web page, as proxies before a registry (nginx), and object stores, send it.
+	// AbsentPage makes that answer a web page, as proxies before a registry (nginx), and object
+	// stores, send it.
 	AbsentPage bool
-	// ForbidAbsentTags answers 403 for tags that are not there, as Artifactory 7 does to accounts that may not write.
+	// ForbidAbsentTags answers 403 for tags that are not there, as Artifactory 7 does to accounts
+	// that may not write.
 	ForbidAbsentTags bool
 
 	// DiscardBlobs hashes uploads and keeps digest and size only: HEAD works, GET answers 500.
 	// It does not concern what tests put in by PutBlob and PutContent.
 	DiscardBlobs bool
 
-	// NoReferrers switches the referrers API off: 404, and no OCI-Subject header, as distribution 3.1 and GitLab.com (2026).
+	// NoReferrers switches the referrers API off: 404, and no OCI-Subject header, as distribution
+	// 3.1 and GitLab.com (2026).
 	NoReferrers bool
 	// SubjectHeader sends the OCI-Subject header all the same, as ECR did in 2024.
 	SubjectHeader bool
 	// Referrers is how the list of referrers is answered.
 	Referrers ReferrersForm
-	// ReferrersPage, if not 0, is the status of a web page at the second server to which the question for referrers leads, as GHCR
-	// leads to GitHub's in 2026: 303, and no OCI-Subject header.
+	// ReferrersPage, if not 0, is the status of a web page at the second server to which the
+	// question for referrers leads, as GHCR leads to GitHub's in 2026: 303, and no OCI-Subject
+	// header.
 	ReferrersPage int
-	// DigestTags reads a tag that looks like a digest, sha256-<hex>, as that digest, as GitLab.com does in 2026.
+	// DigestTags reads a tag that looks like a digest, sha256-<hex>, as that digest, as GitLab.com
+	// does in 2026.
 	DigestTags bool
-	// RequireSubjects refuses what has a subject that is not there as a manifest: 400 MANIFEST_BLOB_UNKNOWN with the subject, as
-	// GitLab.com does in 2026.
+	// RequireSubjects refuses what has a subject that is not there as a manifest: 400
+	// MANIFEST_BLOB_UNKNOWN with the subject, as GitLab.com does in 2026.
 	RequireSubjects bool
-	// NoDockerSubjects refuses what has a subject with a Docker media type: 400 MANIFEST_INVALID, as GitLab.com does in 2026.
+	// NoDockerSubjects refuses what has a subject with a Docker media type: 400 MANIFEST_INVALID,
+	// as GitLab.com does in 2026.
 	NoDockerSubjects bool
-	// ArtifactTypes are the types of artifacts that are known, others are refused: 400 MANIFEST_INVALID, as GitLab.com does in
-	// 2026. nil is for all.
+	// ArtifactTypes are the types of artifacts that are known, others are refused: 400
+	// MANIFEST_INVALID, as GitLab.com does in 2026. nil is for all.
 	ArtifactTypes []string
-	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a location, as distribution 2.8 and 3 do.
+	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a
+	// location, as distribution 2.8 and 3 do.
 	NoMonolithicPost bool
 	// IgnoreMounts answers every mount request with 202, as if the blob were not there.
 	IgnoreMounts bool
-	// PhantomMounts answers every mount request with 201, as if the blob were there: caches before registries do.
+	// PhantomMounts answers every mount request with 201, as if the blob were there: caches before
+	// registries do.
 	PhantomMounts bool
-	// PatchOnly answers 404, without a code, to a PUT that would bring the content of an upload: Artifactory 6 takes it by PATCH.
+	// PatchOnly answers 404, without a code, to a PUT that would bring the content of an upload:
+	// Artifactory 6 takes it by PATCH.
 	PatchOnly bool
-	// MaxBody is the most bytes that a request of an upload may bring: 413 with a page for others, as Cloudflare (100 MB) and nginx
-	// (1 MiB) answer before the body was read. 0 for no bound.
+	// MaxBody is the most bytes that a request of an upload may bring: 413 with a page for others,
+	// as Cloudflare (100 MB) and nginx (1 MiB) answer before the body was read. 0 for no bound.
 	MaxBody int64
-	// MovingUploads gives an upload another URL with each PATCH, as distribution 2.8 and 3 do, which keep its state there. The one before is not
-	// known any more.
+	// MovingUploads gives an upload another URL with each PATCH, as distribution 2.8 and 3 do,
+	// which keep its state there. The one before is not known any more.
 	MovingUploads bool
-	// UploadStatus is the status of the answer that says that a blob was stored, 201 if 0: 200, 202 and 204 are met too.
+	// UploadStatus is the status of the answer that says that a blob was stored, 201 if 0: 200, 202
+	// and 204 are met too.
 	UploadStatus int
 	// NoLengthOfHEAD leaves out Content-Length in answers to HEAD of a blob.
 	NoLengthOfHEAD bool
 	// NoRange ignores Range headers: 200 with the whole blob.
 	NoRange bool
-	// BareSuccess answers PUT of manifests and blobs with 200 and nothing else: some gateways in front of registries drop the rest.
+	// BareSuccess answers PUT of manifests and blobs with 200 and nothing else: some gateways in
+	// front of registries drop the rest.
 	BareSuccess bool
 	// RefuseHEAD answers HEAD of manifests and blobs with 405 UNSUPPORTED.
 	RefuseHEAD bool
@@ -93,28 +113,32 @@ type Options struct {
 	PageSize int
 	// Links is how the pages of tags and of referrers are linked.
 	Links LinkForm
-	// ListedTags are listed beside the tags that are there, whatever they are: registries list names that other software put there.
+	// ListedTags are listed beside the tags that are there, whatever they are: registries list
+	// names that other software put there.
 	ListedTags []string
 	// Location is the form of the Location header of uploads.
 	Location LocationForm
-	// RedirectBlobs answers GET of a blob with 307 to the second server, which accepts no Authorization header:
-	// it answers 400 to a request that carries one, as object stores with signed URLs do.
+	// RedirectBlobs answers GET of a blob with 307 to the second server, which accepts no
+	// Authorization header: it answers 400 to a request that carries one, as object stores with
+	// signed URLs do.
 	RedirectBlobs bool
 
-	// BlobWait is how long the first byte of a blob takes, as it does behind proxies that scan what passes (Zscaler). With
-	// BlobHeaderFirst, the header of that answer comes at once.
+	// BlobWait is how long the first byte of a blob takes, as it does behind proxies that scan what
+	// passes (Zscaler). With BlobHeaderFirst, the header of that answer comes at once.
 	BlobWait        time.Duration
 	BlobHeaderFirst bool
-	// CommitWait is how long a registry takes to answer the request that ends the upload of a blob, as distribution does on S3, where it
-	// copies what is large from one place to another.
+	// CommitWait is how long a registry takes to answer the request that ends the upload of a blob,
+	// as distribution does on S3, where it copies what is large from one place to another.
 	CommitWait time.Duration
 
-	// Throttle answers 429 to requests that arrive while this number of others is in progress; 0 means never.
+	// Throttle answers 429 to requests that arrive while this number of others is in progress; 0
+	// means never.
 	Throttle int
 	// RetryAfter is the Retry-After header of these answers: "" means "1", "-" means none.
 	RetryAfter string
-	// Script, if not nil, is asked before every request is served, whichever server it came to; n counts them from 1,
-	// and is the N of the Request in the log. It may be called concurrently. The zero Answer serves the request.
+	// Script, if not nil, is asked before every request is served, whichever server it came to; n
+	// counts them from 1, and is the N of the Request in the log. It may be called concurrently.
+	// The zero Answer serves the request.
 	Script func(n int, req *http.Request) Answer
 
 	// Announce, if not nil, makes the registry tell what it thinks of sparse lists.
@@ -123,15 +147,17 @@ type Options struct {
 	// Auth, if not nil, asks for credentials.
 	Auth *Auth
 
-	// TLS serves HTTPS with a certificate of a certificate authority of its own; see Registry.WriteCertsDir.
+	// TLS serves HTTPS with a certificate of a certificate authority of its own; see
+	// Registry.WriteCertsDir.
 	TLS bool
 	// HTTP2 offers HTTP/2 in TLS handshakes.
 	HTTP2 bool
-	// RequireClientCert ends TLS handshakes without the client certificate that WriteCertsDir writes.
+	// RequireClientCert ends TLS handshakes without the client certificate that WriteCertsDir
+	// writes.
 	RequireClientCert bool
 
-	// RTT is the round-trip time of all connections: bytes take half of it each way, and the first byte of a
-	// new connection one RTT more, as the handshake of TCP does.
+	// RTT is the round-trip time of all connections: bytes take half of it each way, and the first
+	// byte of a new connection one RTT more, as the handshake of TCP does.
 	RTT time.Duration
 }
 
@@ -143,11 +169,12 @@ const (
 	ReferrersIndex ReferrersForm = iota
 	// ReferrersJSON is the same as application/json, as Harbor before 2.11 declares it.
 	ReferrersJSON
-	// ReferrersBare is an index of descriptors without artifact types and with null for annotations, whatever type is asked for, null if
-	// there are none, and declared as text/plain, as old servers in Go send what they do not declare.
+	// ReferrersBare is an index of descriptors without artifact types and with null for
+	// annotations, whatever type is asked for, null if there are none, and declared as text/plain,
+	// as old servers in Go send what they do not declare.
 	ReferrersBare
-	// ReferrersOfConfigs states the types of configs as artifact types, whatever type is asked for, as the registry of go-containerregistry
-	// 0.22.1 does.
+	// ReferrersOfConfigs states the types of configs as artifact types, whatever type is asked for,
+	// as the registry of go-containerregistry 0.22.1 does.
 	ReferrersOfConfigs
 )
 
@@ -159,12 +186,14 @@ const (
 	LocationAbsolute LocationForm = iota
 	// LocationRelative is an absolute path without scheme and host.
 	LocationRelative
-	// LocationSecond is a URL on the second server. Uploads there need no credentials: the URL is the secret.
+	// LocationSecond is a URL on the second server. Uploads there need no credentials: the URL is
+	// the secret.
 	LocationSecond
 )
 
-// Announcement is what a registry says about sparse lists: in the headers X-Sparse-Manifest-Support, X-Required-Architectures and
-// X-Sparse-Manifest-Widening of GET /v2/, and in the answer to GET /api/v1/registry/capabilities.
+// Announcement is what a registry says about sparse lists: in the headers
+// X-Sparse-Manifest-Support, X-Required-Architectures and X-Sparse-Manifest-Widening of GET /v2/,
+// and in the answer to GET /api/v1/registry/capabilities.
 type Announcement struct {
 	Sparse        bool
 	Architectures []string // required; nil for none

@@ -10,7 +10,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// ListPolicy decides about a list that a client PUTs. The zero Answer accepts it. A policy may be called concurrently.
+// ListPolicy decides about a list that a client PUTs. The zero Answer accepts it. A policy may be
+// called concurrently.
 type ListPolicy func(ListPut) Answer
 
 // ListPut is a PUT of a list that is otherwise correct.
@@ -30,8 +31,8 @@ type Child struct {
 	Blob     bool // the repository has a blob with this digest
 }
 
-// Missing returns the digests of the children that the repository does not have as manifests, each once, in the order of
-// the list.
+// Missing returns the digests of the children that the repository does not have as manifests, each
+// once, in the order of the list.
 func (l ListPut) Missing() []digest.Digest {
 	return l.missing(func(c Child) bool { return !c.Manifest })
 }
@@ -56,8 +57,9 @@ type Row struct {
 	Sparse bool // it accepts lists whose children are missing
 }
 
-// Registries are the registries in the field whose answers are known. Those that are configured are here as they answer
-// without configuration, Distribution3Listed with linux/amd64, QuaySparse and RequireArchitectures with amd64.
+// Registries are the registries in the field whose answers are known. Those that are configured are
+// here as they answer without configuration, Distribution3Listed with linux/amd64, QuaySparse and
+// RequireArchitectures with amd64.
 func Registries() []Row {
 	return []Row{
 		{"distribution 2.8", Distribution28, false},
@@ -104,8 +106,8 @@ func Distribution28(l ListPut) Answer {
 // Distribution3 wants every child as a manifest.
 func Distribution3(l ListPut) Answer { return unknown(l.Missing()) }
 
-// Distribution3Listed wants the children whose platforms ("os/arch" or "os/arch/variant") are listed. It closes the connection
-// when an entry has no platform, because the server panics.
+// Distribution3Listed wants the children whose platforms ("os/arch" or "os/arch/variant") are
+// listed. It closes the connection when an entry has no platform, because the server panics.
 func Distribution3Listed(platforms ...string) ListPolicy {
 	return func(l ListPut) Answer {
 		for _, c := range l.Children {
@@ -151,7 +153,8 @@ func requires(architectures []string) func(Child) bool {
 	}
 }
 
-// Harbor answers as distribution does, but with 404 NOT_FOUND if the missing children are all there as blobs.
+// Harbor answers as distribution does, but with 404 NOT_FOUND if the missing children are all there
+// as blobs.
 func Harbor(l ListPut) Answer {
 	missing := l.Missing()
 	nowhere := l.missing(func(c Child) bool { return !c.Manifest && !c.Blob })
@@ -196,8 +199,8 @@ func Nexus(l ListPut) Answer {
 	return nexus(append(missing[:1:1], missing...))
 }
 
-// NexusRace refuses a list the first time because of one child, although it is there: its commit was not seen yet.
-// Otherwise it is Nexus.
+// NexusRace refuses a list the first time because of one child, although it is there: its commit
+// was not seen yet. Otherwise it is Nexus.
 func NexusRace(l ListPut) Answer {
 	for _, c := range l.Children {
 		if l.Attempt == 1 && c.Manifest {
@@ -232,8 +235,9 @@ func joined(digests []digest.Digest) string {
 	return strings.Join(texts, ", ")
 }
 
-// GoContainerRegistry is go-containerregistry's registry, 0.22: it answers 404, and names the first missing child in a message. Entries that
-// are no manifests by their media types it does not look at.
+// GoContainerRegistry is go-containerregistry's registry, 0.22: it answers 404, and names the first
+// missing child in a message. Entries that are no manifests by their media types it does not look
+// at.
 func GoContainerRegistry(l ListPut) Answer {
 	missing := l.missing(func(c Child) bool { return !c.Manifest && (isList(c.MediaType) || isImage(c.MediaType)) })
 	if len(missing) == 0 {
@@ -258,8 +262,8 @@ func Olareg(l ListPut) Answer {
 	}}}
 }
 
-// CueLabs is cue-labs' ocimem, 2026-07: a server error that names the position of the first missing child of an OCI index. Docker lists it does
-// not look at.
+// CueLabs is cue-labs' ocimem, 2026-07: a server error that names the position of the first missing
+// child of an OCI index. Docker lists it does not look at.
 func CueLabs(l ListPut) Answer {
 	for i, c := range l.Children {
 		if !c.Manifest && l.MediaType == imgspecv1.MediaTypeImageIndex {
@@ -278,8 +282,9 @@ func DockerHub(l ListPut) Answer {
 	return a
 }
 
-// RequireArchitectures answers as the rule of our own sparse registry has it: children of these architectures must be there,
-// and so must those without a platform if any architecture is required.
+// RequireArchitectures answers as the rule of our own sparse registry has it: children of these
+// architectures must be there, and so must those without a platform if any architecture is
+// required.
 func RequireArchitectures(required ...string) ListPolicy {
 	return func(l ListPut) Answer {
 		var a Answer

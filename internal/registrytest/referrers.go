@@ -9,7 +9,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// referrers serves the list of manifests whose subject is the given one (section "Listing Referrers").
+// referrers serves the list of manifests whose subject is the given one (section "Listing
+// Referrers").
 func (x *exchange) referrers() {
 	if status := x.opts.ReferrersPage; status != 0 {
 		if x.second {
@@ -59,7 +60,8 @@ func (x *exchange) referrers() {
 	x.json(http.StatusOK, mediaType, index)
 }
 
-// bare returns descriptors of the given digests that say no more than they must, nil if there are none.
+// bare returns descriptors of the given digests that say no more than they must, nil if there are
+// none.
 func bare(found map[string]imgspecv1.Descriptor, digests []string) []any {
 	var entries []any
 	for _, d := range digests {

@@ -38,8 +38,8 @@ type Registry struct {
 // closeTimeout is how long Close waits for handlers, all of whose connections are closed.
 const closeTimeout = 5 * time.Second
 
-// New starts a registry on a free port of 127.0.0.1. It panics if it cannot: there is nothing that a caller could do about it.
-// Close stops it.
+// New starts a registry on a free port of 127.0.0.1. It panics if it cannot: there is nothing that
+// a caller could do about it. Close stops it.
 func New(o Options) *Registry {
 	r := NewHandler(o)
 	r.certs = newCertificates(o)
@@ -57,9 +57,10 @@ func Start(tb testing.TB, o Options) *Registry {
 	return r
 }
 
-// NewHandler makes a registry without a port, to be called as an http.Handler. Options that concern connections have no
-// effect, nor have those that need a second server: RedirectBlobs, LocationSecond, Auth.SecondServer.
-// Where an Answer closes a connection, ServeHTTP panics with http.ErrAbortHandler.
+// NewHandler makes a registry without a port, to be called as an http.Handler. Options that concern
+// connections have no effect, nor have those that need a second server: RedirectBlobs,
+// LocationSecond, Auth.SecondServer. Where an Answer closes a connection, ServeHTTP panics with
+// http.ErrAbortHandler.
 func NewHandler(o Options) *Registry {
 	r := &Registry{opts: o, store: newStore(), closed: make(chan struct{})}
 	r.announcement.Store(o.Announce)
@@ -120,8 +121,8 @@ func (r *Registry) start(s *server, address string) (port string) {
 	return port
 }
 
-// Restart breaks all connections, and starts the registry again at the same addresses. It loses nothing.
-// It must not be called concurrently with itself or Close.
+// Restart breaks all connections, and starts the registry again at the same addresses. It loses
+// nothing. It must not be called concurrently with itself or Close.
 func (r *Registry) Restart() {
 	for _, s := range []*server{r.main, r.second} {
 		if s != nil {
@@ -134,8 +135,8 @@ func (r *Registry) Restart() {
 // Host is host and port, as in references: 127.0.0.1:port. It is "" without a listener.
 func (r *Registry) Host() string { return r.main.name() }
 
-// SecondHost is host and port of the second server, localhost:port; "" if no option needs one. Its name differs from that of
-// Host, so that clients take it for another host.
+// SecondHost is host and port of the second server, localhost:port; "" if no option needs one. Its
+// name differs from that of Host, so that clients take it for another host.
 func (r *Registry) SecondHost() string { return r.second.name() }
 
 // name is the host of a server, which may be nil.
@@ -167,8 +168,8 @@ func (r *Registry) Connections() int {
 	return int(n)
 }
 
-// Close breaks all connections, waits until the handlers have noticed (a few seconds at most), and stops. What the registry
-// holds can still be looked at. Closing again does nothing.
+// Close breaks all connections, waits until the handlers have noticed (a few seconds at most), and
+// stops. What the registry holds can still be looked at. Closing again does nothing.
 func (r *Registry) Close() {
 	r.mu.Lock()
 	first := !r.closing
@@ -204,8 +205,8 @@ func (r *Registry) enter() bool {
 	return !r.closing
 }
 
-// hold waits until the client has left or the registry is closed. As net/http does, it notices that a client of HTTP/1.1 has
-// left only if the request's body was read.
+// hold waits until the client has left or the registry is closed. As net/http does, it notices that
+// a client of HTTP/1.1 has left only if the request's body was read.
 func (r *Registry) hold(ctx context.Context) {
 	select {
 	case <-ctx.Done():
@@ -299,8 +300,8 @@ func (x *exchange) dispatch() {
 	}
 }
 
-// serveSecond serves what the second server has: blobs that downloads are redirected to, uploads, and the like. Their URLs are the
-// permission.
+// serveSecond serves what the second server has: blobs that downloads are redirected to, uploads,
+// and the like. Their URLs are the permission.
 func (x *exchange) serveSecond() {
 	switch {
 	case x.route.kind == KindBlob:

@@ -27,8 +27,8 @@ type route struct {
 	repo, ref string
 }
 
-// parseRoute decides by the last two components of the path: "manifests", "blobs" and the like are legal components of the
-// name of a repository.
+// parseRoute decides by the last two components of the path: "manifests", "blobs" and the like are
+// legal components of the name of a repository.
 func parseRoute(path string) route {
 	if path == tokenPath {
 		return route{kind: KindToken}

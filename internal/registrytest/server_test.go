@@ -174,8 +174,8 @@ func TestClientCertificate(t *testing.T) {
 	require.Error(t, c.WriteCertsDir(filepath.Join(dir, c.Host(), "ca.crt")))
 }
 
-// TestManyUploadsOverOneConnection is the deadlock of registries that hold a lock while they read a body: many uploads share the
-// window of one HTTP/2 connection.
+// TestManyUploadsOverOneConnection is the deadlock of registries that hold a lock while they read a
+// body: many uploads share the window of one HTTP/2 connection.
 func TestManyUploadsOverOneConnection(t *testing.T) {
 	c := start(t, Options{TLS: true, HTTP2: true, DiscardBlobs: true})
 	c.do(200, "GET", "/v2/", "")

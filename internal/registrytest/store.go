@@ -18,7 +18,8 @@ const (
 	EventDeleteTag      EventKind = "delete tag"
 )
 
-// Event is one step in the history of a repository. A PUT of a manifest by tag makes two: the manifest, then the tag.
+// Event is one step in the history of a repository. A PUT of a manifest by tag makes two: the
+// manifest, then the tag.
 type Event struct {
 	Seq     int // counts the events of all repositories of a registry from 1, in the order in which they took effect
 	Kind    EventKind

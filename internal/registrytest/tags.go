@@ -27,8 +27,8 @@ func (x *exchange) tags() {
 	x.json(http.StatusOK, "application/json", map[string]any{"name": x.route.repo, "tags": page})
 }
 
-// page is the part of sorted keys that the query asks for (n, last; section "Listing Tags"). If more come, it sets the
-// Link header.
+// page is the part of sorted keys that the query asks for (n, last; section "Listing Tags"). If
+// more come, it sets the Link header.
 func (x *exchange) page(keys []string) []string {
 	q := x.req.URL.Query()
 	if last := q.Get("last"); last != "" {

@@ -53,8 +53,8 @@ func issueAll(authority tls.Certificate) *certificates {
 	return c
 }
 
-// RenewCertificate restarts the registry with another certificate, of another authority if so. Without TLS
-// it panics.
+// RenewCertificate restarts the registry with another certificate, of another authority if so.
+// Without TLS it panics.
 func (r *Registry) RenewCertificate(otherAuthority bool) {
 	if otherAuthority {
 		r.certs = newCertificates(r.opts)
@@ -104,7 +104,8 @@ func (c *certificates) configure(s *http.Server, o Options) {
 	}
 }
 
-// ClientTLS is the configuration of a client that trusts the registry and has the client certificate; nil without TLS.
+// ClientTLS is the configuration of a client that trusts the registry and has the client
+// certificate; nil without TLS.
 func (r *Registry) ClientTLS() *tls.Config {
 	if r.certs == nil {
 		return nil
@@ -120,9 +121,10 @@ func (r *Registry) CA() []byte {
 	return encodePEM("CERTIFICATE", r.certs.authority.Leaf.Raw)
 }
 
-// WriteCertsDir makes dir/host:port with what clients need to trust the registry: ca.crt, and with RequireClientCert also
-// client.cert and client.key. Other registries may write to the same dir, which is then one certs.d directory
-// (containers-certs.d(5)). Without TLS it makes an empty directory.
+// WriteCertsDir makes dir/host:port with what clients need to trust the registry: ca.crt, and with
+// RequireClientCert also client.cert and client.key. Other registries may write to the same dir,
+// which is then one certs.d directory (containers-certs.d(5)). Without TLS it makes an empty
+// directory.
 func (r *Registry) WriteCertsDir(dir string) error {
 	for _, s := range []*server{r.main, r.second} {
 		if s == nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// upload is a blob that is on its way. Between requests it is in the store; the request that reads a body has it alone.
+// upload is a blob that is on its way. Between requests it is in the store; the request that reads
+// a body has it alone.
 type upload struct {
 	repo  string
 	id    string
@@ -97,8 +98,8 @@ func (x *exchange) startUpload() {
 	x.w.WriteHeader(http.StatusAccepted)
 }
 
-// claim finds the upload that the URL names and gives it to this request alone. If it cannot, it has answered.
-// The caller must release it.
+// claim finds the upload that the URL names and gives it to this request alone. If it cannot, it
+// has answered. The caller must release it.
 func (x *exchange) claim() *upload {
 	x.store.mu.Lock()
 	u := x.store.uploads[x.route.ref]
@@ -192,8 +193,8 @@ func (x *exchange) continueUpload() {
 	x.w.WriteHeader(http.StatusAccepted)
 }
 
-// rangeContinues reports whether a chunk with this Content-Range ("first-last"; "" for none) comes next in an upload of the
-// given size, and has the length that the request states (-1 for none).
+// rangeContinues reports whether a chunk with this Content-Range ("first-last"; "" for none) comes
+// next in an upload of the given size, and has the length that the request states (-1 for none).
 func rangeContinues(spec string, size, length int64) bool {
 	if spec == "" {
 		return true
@@ -205,8 +206,8 @@ func rangeContinues(spec string, size, length int64) bool {
 	return err1 == nil && err2 == nil && first == size && (length < 0 || last-first+1 == length)
 }
 
-// finishUpload reads the rest of the blob, checks it, stores it and answers. It reports whether the upload is over: not if the
-// client broke off.
+// finishUpload reads the rest of the blob, checks it, stores it and answers. It reports whether the
+// upload is over: not if the client broke off.
 func (x *exchange) finishUpload(u *upload, d digest.Digest) bool {
 	if u.size == 0 {
 		u.algo, u.hash = d.Algorithm(), nil
@@ -292,8 +293,8 @@ func (x *exchange) blobCreated(d digest.Digest) {
 	x.w.WriteHeader(status)
 }
 
-// uploadHeaders says where the upload goes on, and how much of it is here. Nothing and one byte look the same ("0-0"), as in
-// distribution.
+// uploadHeaders says where the upload goes on, and how much of it is here. Nothing and one byte
+// look the same ("0-0"), as in distribution.
 func (x *exchange) uploadHeaders(u *upload, size int64) {
 	path := "/v2/" + u.repo + "/blobs/uploads/" + u.id + "?_state=" + url.QueryEscape(u.state)
 	h := x.w.Header()

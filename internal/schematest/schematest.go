@@ -14,14 +14,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Check holds a page against types. For each it has a section, "## " and the name, with a table that has one row for each member in JSON, in
-// the order of the fields, and no others:
+// Check holds a page against types. For each it has a section, "## " and the name, with a table
+// that has one row for each member in JSON, in the order of the fields, and no others:
 //
 //	| `name` | type | meaning |
 //
-// The type is string, number or boolean, the name of another section, or "array of " and one of these; more than one thing is
-// "array of strings" and so on. It ends with ", always" if and only if the member is there whatever its value. Every other section of the
-// page that has such a table is an error: nothing holds it. Types of elsewhere are on other pages, under their own names.
+// The type is string, number or boolean, the name of another section, or "array of " and one of
+// these; more than one thing is "array of strings" and so on. It ends with ", always" if and only
+// if the member is there whatever its value. Every other section of the page that has such a table
+// is an error: nothing holds it. Types of elsewhere are on other pages, under their own names.
 func Check(t testing.TB, page string, types map[string]any, elsewhere ...any) {
 	t.Helper()
 	content, err := os.ReadFile(page)
@@ -59,7 +60,8 @@ func rowsOf(section string) []string {
 	return rows
 }
 
-// membersOf returns the members of a struct in JSON with their types, in the form of rowsOf. Those of structs that are embedded are its own.
+// membersOf returns the members of a struct in JSON with their types, in the form of rowsOf. Those
+// of structs that are embedded are its own.
 func membersOf(t testing.TB, s reflect.Type, names map[reflect.Type]string) []string {
 	t.Helper()
 	var members []string

@@ -8,13 +8,14 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// Where a registry announces its policy: headers of the answer to GET /v2/, and a document. The document is Quay's, but for widening; it needs
-// no credentials.
+// Where a registry announces its policy: headers of the answer to GET /v2/, and a document. The
+// document is Quay's, but for widening; it needs no credentials.
 const (
 	SupportHeader       = "X-Sparse-Manifest-Support" // "true" or "false"
 	ArchitecturesHeader = "X-Required-Architectures"  // separated by commas; absent if nothing is required
-	// WideningHeader is "true" if a child that is pushed after the list stays as long as the list does. It is absent if sparse lists are not
-	// accepted. Quay, which links children to a list only when that is first stored, does not have it.
+	// WideningHeader is "true" if a child that is pushed after the list stays as long as the list
+	// does. It is absent if sparse lists are not accepted. Quay, which links children to a list
+	// only when that is first stored, does not have it.
 	WideningHeader   = "X-Sparse-Manifest-Widening"
 	CapabilitiesPath = "/api/v1/registry/capabilities"
 )
@@ -31,10 +32,12 @@ type SparseManifests struct {
 	Widening              bool     `json:"widening"`               // as WideningHeader; false if Supported is
 }
 
-// Announce serves the capabilities document, and adds the headers to what next answers to GET and HEAD of /v2/, a refusal
-// of access included: a client that asks without credentials learns the policy, too.
+// Announce serves the capabilities document, and adds the headers to what next answers to GET and
+// HEAD of /v2/, a refusal of access included: a client that asks without credentials learns the
+// policy, too.
 //
-// It announces widening where sparse lists are accepted: the registry behind must keep what a list names, whenever that came.
+// It announces widening where sparse lists are accepted: the registry behind must keep what a list
+// names, whenever that came.
 func Announce(next http.Handler, policy manifest.SparsePolicy) http.Handler {
 	c := Capabilities{SparseManifests: SparseManifests{Supported: policy.Enabled, RequiredArchitectures: []string{}}}
 	if policy.Enabled {

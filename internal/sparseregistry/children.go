@@ -18,14 +18,15 @@ import (
 // maxInquiries is how many children of a list are asked for at the same time.
 const maxInquiries = 8
 
-// acceptChildren names all types that a child may have, in one line, because some registries read only the first.
+// acceptChildren names all types that a child may have, in one line, because some registries read
+// only the first.
 var acceptChildren = strings.Join([]string{
 	"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json",
 	manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerList,
 }, ", ")
 
-// forwardedHeaders are those of the caller's headers that requests for children carry: its credentials, and what a registry
-// behind a proxy needs to build its answers.
+// forwardedHeaders are those of the caller's headers that requests for children carry: its
+// credentials, and what a registry behind a proxy needs to build its answers.
 var forwardedHeaders = []string{
 	"Authorization", "User-Agent", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
 }
@@ -36,7 +37,8 @@ type child struct {
 	size    int64 // in bytes, if present
 }
 
-// checkChildren asks for every distinct child of list once, and refuses the list if the policy does.
+// checkChildren asks for every distinct child of list once, and refuses the list if the policy
+// does.
 func (e *enforcer) checkChildren(r *http.Request, repository string, list manifest.List) *refusal {
 	children, refused := e.findChildren(r, repository, distinct(list))
 	if refused != nil {
@@ -64,7 +66,8 @@ func distinct(list manifest.List) []digest.Digest {
 	return digests
 }
 
-// checkSizes refuses a list that states a wrong size for a child that is there: no client could fetch it.
+// checkSizes refuses a list that states a wrong size for a child that is there: no client could
+// fetch it.
 func checkSizes(list manifest.List, children map[digest.Digest]child) *refusal {
 	for _, in := range list.Instances() {
 		if c := children[in.Digest]; c.present && c.size != in.Size {
@@ -77,8 +80,8 @@ func checkSizes(list manifest.List, children map[digest.Digest]child) *refusal {
 	return nil
 }
 
-// findChildren asks the registry behind for the given manifests. If it does not tell for several of them, the refusal is about
-// the first.
+// findChildren asks the registry behind for the given manifests. If it does not tell for several of
+// them, the refusal is about the first.
 func (e *enforcer) findChildren(r *http.Request, repository string, digests []digest.Digest) (map[digest.Digest]child, *refusal) {
 	found := make([]child, len(digests))
 	refusals := make([]*refusal, len(digests))
@@ -107,8 +110,8 @@ func (e *enforcer) findChildren(r *http.Request, repository string, digests []di
 	return children, nil
 }
 
-// findChild asks the registry behind for one manifest. It needs the size, too, which a registry may leave out of its answer to
-// HEAD.
+// findChild asks the registry behind for one manifest. It needs the size, too, which a registry may
+// leave out of its answer to HEAD.
 func (e *enforcer) findChild(r *http.Request, repository string, d digest.Digest) (child, *refusal) {
 	answer, err := e.ask(r, http.MethodHead, repository, d)
 	if err != nil {
@@ -136,8 +139,9 @@ func (e *enforcer) findChild(r *http.Request, repository string, d digest.Digest
 	return child{present: true, size: int64(answer.body.Len())}, nil
 }
 
-// ask sends a request for a child to the registry behind. An answer that is no answer is an error: a panic, which net/http would
-// turn into a closed connection, a body of more than manifest.MaxSize bytes, and anything after the client has gone.
+// ask sends a request for a child to the registry behind. An answer that is no answer is an error:
+// a panic, which net/http would turn into a closed connection, a body of more than manifest.MaxSize
+// bytes, and anything after the client has gone.
 func (e *enforcer) ask(r *http.Request, method, repository string, d digest.Digest) (answer *recorder, err error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, context.Cause(r.Context())
@@ -156,7 +160,8 @@ func (e *enforcer) ask(r *http.Request, method, repository string, d digest.Dige
 	return answer, nil
 }
 
-// childRequest is a request for a child, on behalf of r and with its context, over the same connection as far as next can tell.
+// childRequest is a request for a child, on behalf of r and with its context, over the same
+// connection as far as next can tell.
 func childRequest(r *http.Request, method, repository string, d digest.Digest) *http.Request {
 	header := http.Header{"Accept": {acceptChildren}}
 	for _, name := range forwardedHeaders {
@@ -172,8 +177,9 @@ func childRequest(r *http.Request, method, repository string, d digest.Digest) *
 	return c.WithContext(r.Context())
 }
 
-// passThrough makes an answer that refuses access to a child the answer to the caller: its challenge, and when to try again. The body is
-// the registry's own if it sent one, which many do not in an answer to HEAD.
+// passThrough makes an answer that refuses access to a child the answer to the caller: its
+// challenge, and when to try again. The body is the registry's own if it sent one, which many do
+// not in an answer to HEAD.
 func passThrough(answer *recorder, d digest.Digest) *refusal {
 	codes := map[int]string{
 		http.StatusUnauthorized:    codeUnauthorized,

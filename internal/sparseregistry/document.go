@@ -61,9 +61,9 @@ func contentType(r *http.Request) (string, *refusal) {
 	}
 }
 
-// looksLikeList reports whether any parser could take body for a list: because of a mediaType in it, or of a manifests key, the
-// keys being compared as loosely as the loosest parser does. It refuses what is not one JSON object, since there nobody can
-// tell.
+// looksLikeList reports whether any parser could take body for a list: because of a mediaType in
+// it, or of a manifests key, the keys being compared as loosely as the loosest parser does. It
+// refuses what is not one JSON object, since there nobody can tell.
 func looksLikeList(body []byte) (bool, error) {
 	list := false
 	err := topLevel(body, func(key, value string) {
@@ -83,8 +83,8 @@ var (
 	errTooDeep   = fmt.Errorf("more than %d levels of JSON", maxDepth)
 )
 
-// topLevel calls visit for every key of the JSON object that body is, repeated keys included, with its value if that is a
-// string, else "".
+// topLevel calls visit for every key of the JSON object that body is, repeated keys included, with
+// its value if that is a string, else "".
 func topLevel(body []byte, visit func(key, value string)) error {
 	if !utf8.Valid(body) {
 		return errNotUTF8
@@ -113,7 +113,8 @@ func topLevel(body []byte, visit func(key, value string)) error {
 	return nil
 }
 
-// skipValue reads the next value of dec, inside one object. It returns the value if it is a string, else "".
+// skipValue reads the next value of dec, inside one object. It returns the value if it is a string,
+// else "".
 func skipValue(dec *json.Decoder) (string, error) {
 	depth := 1
 	for {

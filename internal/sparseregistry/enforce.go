@@ -14,31 +14,36 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// Options are the settings of Enforce. The zero value works: the policy is off, and nobody hears of refusals.
+// Options are the settings of Enforce. The zero value works: the policy is off, and nobody hears of
+// refusals.
 type Options struct {
 	Policy manifest.SparsePolicy
 
-	// Refused, if not nil, is called for every manifest that was not let through, before the answer is sent.
-	// It may be called concurrently, and must not wait for other requests.
+	// Refused, if not nil, is called for every manifest that was not let through, before the answer
+	// is sent. It may be called concurrently, and must not wait for other requests.
 	Refused func(*http.Request, Refusal)
 }
 
-// Enforce returns a handler that puts the policy in front of next, the handler of a registry whose API is at /v2/ and that
-// accepts lists whose children are absent. next must not be served in any other way, and must take the repository from the
-// request's URL.Path.
+// Enforce returns a handler that puts the policy in front of next, the handler of a registry whose
+// API is at /v2/ and that accepts lists whose children are absent. next must not be served in any
+// other way, and must take the repository from the request's URL.Path.
 //
 // What it changes, compared with next alone:
 //
-//   - A list whose children do not satisfy the policy is refused: 400 MANIFEST_BLOB_UNKNOWN, one error for each missing child.
-//   - With the policy on, a list that states a wrong size for a child that is there is refused: 400 MANIFEST_INVALID.
-//   - A list of more than MaxEntries entries, a manifest of more than manifest.MaxSize bytes (413) or with a Content-Encoding
-//     (415), and one that two parsers can read differently, is refused.
-//   - A path under which another router could find a manifest, and this handler does not, is refused.
-//   - A DELETE in a repository waits for the lists that are being stored in it, and they for the DELETE.
+//   - A list whose children do not satisfy the policy is refused: 400 MANIFEST_BLOB_UNKNOWN, one
+//     error for each missing child.
+//   - With the policy on, a list that states a wrong size for a child that is there is refused: 400
+//     MANIFEST_INVALID.
+//   - A list of more than MaxEntries entries, a manifest of more than manifest.MaxSize bytes (413)
+//     or with a Content-Encoding (415), and one that two parsers can read differently, is refused.
+//   - A path under which another router could find a manifest, and this handler does not, is
+//     refused.
+//   - A DELETE in a repository waits for the lists that are being stored in it, and they for the
+//     DELETE.
 //
-// A child is there if next answers 200 to HEAD for its manifest, and missing if it answers 404. Requests for children carry the
-// caller's Authorization. If next refuses the caller (401, 403) or asks for patience (429), so does the handler; any other
-// answer is a 502.
+// A child is there if next answers 200 to HEAD for its manifest, and missing if it answers 404.
+// Requests for children carry the caller's Authorization. If next refuses the caller (401, 403) or
+// asks for patience (429), so does the handler; any other answer is a 502.
 func Enforce(next http.Handler, options Options) http.Handler {
 	return &enforcer{next: next, policy: options.Policy, refused: options.Refused}
 }
@@ -97,8 +102,9 @@ func withDecodedPath(r *http.Request) *http.Request {
 	return &c
 }
 
-// delete passes a DELETE on while no list is being checked or stored in the repository. Clients can hold the lock for no longer
-// than next needs: next gets no body to wait for, and the answer is sent when the lock is released.
+// delete passes a DELETE on while no list is being checked or stored in the repository. Clients can
+// hold the lock for no longer than next needs: next gets no body to wait for, and the answer is
+// sent when the lock is released.
 func (e *enforcer) delete(r *http.Request, t target) *recorder {
 	defer e.locks.exclusive(t.repository)()
 	return e.record(withBody(r, nil, ""))
@@ -143,8 +149,8 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 	return refusal
 }
 
-// store checks the children of list, which r is to store, and passes it on, while nothing is deleted in the repository. As with
-// delete, no client can hold the lock.
+// store checks the children of list, which r is to store, and passes it on, while nothing is
+// deleted in the repository. As with delete, no client can hold the lock.
 func (e *enforcer) store(r *http.Request, repository string, list manifest.List) (*recorder, *refusal) {
 	defer e.locks.shared(repository)()
 	if refusal := e.checkChildren(r, repository, list); refusal != nil {
@@ -153,8 +159,9 @@ func (e *enforcer) store(r *http.Request, repository string, list manifest.List)
 	return e.record(r), nil
 }
 
-// checkType reports whether a manifest is a list. It refuses one whose header says something else than the document. A header that
-// is absent says nothing: whether that is allowed is the business of the registry behind.
+// checkType reports whether a manifest is a list. It refuses one whose header says something else
+// than the document. A header that is absent says nothing: whether that is allowed is the business
+// of the registry behind.
 func checkType(mediaType string, body []byte) (isList bool, _ *refusal) {
 	if manifest.IsListMediaType(mediaType) {
 		return true, nil
@@ -180,8 +187,9 @@ func checkReference(reference string) error {
 	return nil
 }
 
-// parseList reads a list, and refuses it if it is not what reference names, should that be a digest. Nothing is let through that a client
-// could read differently, or that is not as the formats demand: what is stored is handed out to all of them.
+// parseList reads a list, and refuses it if it is not what reference names, should that be a
+// digest. Nothing is let through that a client could read differently, or that is not as the
+// formats demand: what is stored is handed out to all of them.
 func parseList(reference, mediaType string, body []byte) (manifest.List, *refusal) {
 	if d := digest.Digest(reference); strings.Contains(reference, ":") && d.Algorithm().FromBytes(body) != d {
 		return nil, refuse(http.StatusBadRequest, codeDigestInvalid, "the manifest does not have the digest %s", d)
@@ -201,7 +209,8 @@ func parseList(reference, mediaType string, body []byte) (manifest.List, *refusa
 	return list, nil
 }
 
-// withBody returns r with body, which has been read, as its body, and with mediaType as its Content-Type unless that is "".
+// withBody returns r with body, which has been read, as its body, and with mediaType as its
+// Content-Type unless that is "".
 func withBody(r *http.Request, body []byte, mediaType string) *http.Request {
 	c := *r
 	c.Body, c.ContentLength, c.TransferEncoding, c.Trailer = http.NoBody, int64(len(body)), nil, nil

@@ -2,7 +2,8 @@ package sparseregistry
 
 import "sync"
 
-// repositoryLocks is a sync.RWMutex for every name, which exists while somebody uses it. The zero value is ready.
+// repositoryLocks is a sync.RWMutex for every name, which exists while somebody uses it. The zero
+// value is ready.
 type repositoryLocks struct {
 	mu    sync.Mutex
 	locks map[string]*repositoryLock // guarded by mu

@@ -15,8 +15,9 @@ type target struct {
 
 var errUnclean = errors.New("path has empty, '.' or '..' components, or a '/' after a reference")
 
-// parsePath tells what a decoded path names. The last but one component decides, because "manifests" and "blobs" are legal
-// components of a repository's name. It refuses paths that another router could clean up to mean something else.
+// parsePath tells what a decoded path names. The last but one component decides, because
+// "manifests" and "blobs" are legal components of a repository's name. It refuses paths that
+// another router could clean up to mean something else.
 func parsePath(p string) (target, error) {
 	trimmed, slash := strings.CutSuffix(p, "/")
 	if p != "/" && (len(trimmed) < 2 || trimmed != path.Clean("/"+trimmed)) {

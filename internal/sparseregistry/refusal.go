@@ -11,8 +11,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// Codes of the OCI distribution specification v1.1, section "Error Codes". codeUnknown is no part of it; Docker's registry uses
-// it for what is wrong with the registry itself.
+// Codes of the OCI distribution specification v1.1, section "Error Codes". codeUnknown is no part
+// of it; Docker's registry uses it for what is wrong with the registry itself.
 const (
 	codeBlobUnknown     = "MANIFEST_BLOB_UNKNOWN"
 	codeDenied          = "DENIED"
@@ -35,8 +35,8 @@ type Refusal struct {
 	Err error
 }
 
-// A refusal is an error and how to answer it. If err is a *manifest.MissingChildrenError, the answer has one error for each
-// missing child.
+// A refusal is an error and how to answer it. If err is a *manifest.MissingChildrenError, the
+// answer has one error for each missing child.
 type refusal struct {
 	status int
 	code   string
@@ -50,7 +50,8 @@ func refuse(status int, code, format string, args ...any) *refusal {
 	return &refusal{status: status, code: code, err: fmt.Errorf(format, args...)}
 }
 
-// A responseError is one error of an answer (OCI distribution specification v1.1, section "Error Codes").
+// A responseError is one error of an answer (OCI distribution specification v1.1, section "Error
+// Codes").
 type responseError struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`

@@ -41,8 +41,8 @@ type forwarded struct {
 	body string
 }
 
-// A spy is a registry behind that notes what it is asked. respond answers; nil answers 404 to GET and HEAD, 201 to PUT, and 202 to
-// DELETE.
+// A spy is a registry behind that notes what it is asked. respond answers; nil answers 404 to GET
+// and HEAD, 201 to PUT, and 202 to DELETE.
 type spy struct {
 	respond http.HandlerFunc
 
@@ -139,7 +139,8 @@ func enforce(next http.Handler, policy manifest.SparsePolicy) http.Handler {
 	return sparseregistry.Enforce(next, sparseregistry.Options{Policy: policy})
 }
 
-// Trap 1: a handler in front can tighten, never loosen. What the registry behind refuses stays refused, in its words.
+// Trap 1: a handler in front can tighten, never loosen. What the registry behind refuses stays
+// refused, in its words.
 func TestTrap1ARegistryThatIsStrictItselfStaysStrict(t *testing.T) {
 	strict := registrytest.NewHandler(registrytest.Options{Strict: true})
 	t.Cleanup(strict.Close)
@@ -150,7 +151,8 @@ func TestTrap1ARegistryThatIsStrictItselfStaysStrict(t *testing.T) {
 	assert.Equal(t, string(direct.Body), string(behind.Body))
 }
 
-// Trap 2: "manifests" is a legal component of a repository's name, and paths can be written in many ways.
+// Trap 2: "manifests" is a legal component of a repository's name, and paths can be written in many
+// ways.
 func TestTrap2ManifestsInRepositoryNames(t *testing.T) {
 	for _, repo := range []string{"manifests", "a/manifests", "manifests/a", "manifests/manifests", "blobs/manifests", "a/blobs/uploads"} {
 		behind := &spy{}
@@ -202,7 +204,8 @@ func TestTrap2OtherMethodsCannotWriteManifests(t *testing.T) {
 	}
 }
 
-// Trap 3: the header, the document's mediaType and its manifests key must agree about whether it is a list, and of what kind.
+// Trap 3: the header, the document's mediaType and its manifests key must agree about whether it is
+// a list, and of what kind.
 func TestTrap3ListsAreRecognized(t *testing.T) {
 	list := func(mediaType, more string) string {
 		if mediaType != "" {
@@ -478,7 +481,8 @@ func TestTrap5EachChildIsAskedForOnce(t *testing.T) {
 	assert.Len(t, behind.requests, 1)
 }
 
-// Trap 6: what looks like a digest and is none must not become a tag, and what newer clients and registries say must pass.
+// Trap 6: what looks like a digest and is none must not become a tag, and what newer clients and
+// registries say must pass.
 func TestTrap6InvalidDigestsAreNoTags(t *testing.T) {
 	for reference, why := range map[string]string{
 		"sha256:short":                         "invalid checksum digest length",
@@ -684,7 +688,8 @@ func TestTrap8AmbiguousKeysAreRefused(t *testing.T) {
 	}
 }
 
-// What a copy carries because others do, and is not as the formats demand, is not for a registry to take.
+// What a copy carries because others do, and is not as the formats demand, is not for a registry to
+// take.
 func TestTrap8IrregularListsAreRefused(t *testing.T) {
 	e := entry("amd64")
 	for body, contentType := range map[string]string{

@@ -26,7 +26,8 @@ const (
 	SignatureType = "application/vnd.example.signature"
 )
 
-// AttachedFixture is a list of four platforms, each with an SBOM that has a signature, and a signature of the list.
+// AttachedFixture is a list of four platforms, each with an SBOM that has a signature, and a
+// signature of the list.
 func AttachedFixture() *imagetest.Fixture {
 	f := imagetest.Platforms(4, 1, 100)
 	for _, name := range []string{"amd64", "arm64", "arm/v7", "ppc64le"} {
@@ -44,7 +45,8 @@ func AttachedFixture() *imagetest.Fixture {
 	return f
 }
 
-// PushAttached pushes the fixture with everything attached. A registry without the referrers API gets referrers tags.
+// PushAttached pushes the fixture with everything attached. A registry without the referrers API
+// gets referrers tags.
 func PushAttached(t testing.TB, f *imagetest.Fixture, p RegistryPlace, api bool) {
 	p.Push(f, "v1", imagetest.Top)
 	subjects := map[string]string{"sig-top": imagetest.Top}
@@ -89,7 +91,8 @@ func PutArtifact(t testing.TB, p RegistryPlace, tag string, m imgspecv1.Manifest
 	return d
 }
 
-// Refer puts a referrer of subject, and lists it under the referrers tag for registries without the API.
+// Refer puts a referrer of subject, and lists it under the referrers tag for registries without the
+// API.
 func Refer(t testing.TB, p RegistryPlace, subject digest.Digest, artifactType, configType string, layer imgspecv1.Descriptor, content []byte) digest.Digest {
 	p.PutBlob(p.Repo, content)
 	subjectBytes, mediaType, ok := p.Manifest(p.Repo, subject.String())
@@ -154,8 +157,9 @@ const (
 	BundleType      = "application/vnd.dev.sigstore.bundle.v0.3+json"
 )
 
-// BuildKitFixture is a list as BuildKit makes it since 0.32: attestations state their image as their subject, an artifact type, and an empty
-// config. They come first, and the last entry is a list that another entry has as its subject.
+// BuildKitFixture is a list as BuildKit makes it since 0.32: attestations state their image as
+// their subject, an artifact type, and an empty config. They come first, and the last entry is a
+// list that another entry has as its subject.
 func BuildKitFixture() *imagetest.Fixture {
 	f := imagetest.New()
 	names := []string{"amd64", "arm64", "s390x", "ppc64le"}

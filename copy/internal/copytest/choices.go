@@ -6,7 +6,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// Auto are options that copy some platforms, and leave it to the registry whether the list is stripped.
+// Auto are options that copy some platforms, and leave it to the registry whether the list is
+// stripped.
 func Auto(filters ...string) copy.Options {
 	return copy.Options{
 		ImageListSelection: copy.CopySpecificImages, InstancePlatforms: Platforms(filters...), SparseManifestListAction: copy.AutoSparseManifestList,

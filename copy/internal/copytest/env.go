@@ -30,8 +30,8 @@ func NewCopier(t testing.TB, options copy.CopierOptions) *copy.Copier {
 	return c
 }
 
-// An Env is what engine tests run in: configuration that has nothing to do with the machine's, and a policy that accepts
-// everything.
+// An Env is what engine tests run in: configuration that has nothing to do with the machine's, and
+// a policy that accepts everything.
 type Env struct {
 	T      testing.TB
 	Sys    *types.SystemContext

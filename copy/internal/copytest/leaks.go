@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// Run runs the tests of a package, and fails if they have left goroutines or file descriptors behind. It is the inner part of a TestMain.
+// Run runs the tests of a package, and fails if they have left goroutines or file descriptors
+// behind. It is the inner part of a TestMain.
 func Run(m *testing.M) int {
 	debug.SetGCPercent(relaxedGC)
 	goroutines, files := theirGoroutines(), OpenFiles()
@@ -28,11 +29,13 @@ func Run(m *testing.M) int {
 	return status
 }
 
-// relaxedGC is the percentage of debug.SetGCPercent that tests run with. They hold little and make a lot, so that with Go's own the
-// collector takes a fifth of the processor. Who measures memory goes back to that: see DefaultGC.
+// relaxedGC is the percentage of debug.SetGCPercent that tests run with. They hold little and make
+// a lot, so that with Go's own the collector takes a fifth of the processor. Who measures memory
+// goes back to that: see DefaultGC.
 const relaxedGC = 400
 
-// DefaultGC makes the collector run as in a program that sets nothing, until the function that it returns is called.
+// DefaultGC makes the collector run as in a program that sets nothing, until the function that it
+// returns is called.
 func DefaultGC() (relax func()) {
 	before := debug.SetGCPercent(100)
 	return func() { debug.SetGCPercent(before) }
@@ -69,7 +72,8 @@ var (
 	stackHeader    = regexp.MustCompile(`^goroutine \d+ \[[^\]]*\]:\n`)
 )
 
-// theirGoroutines returns the stacks of all goroutines but the one that asks, without addresses, and how often each occurs.
+// theirGoroutines returns the stacks of all goroutines but the one that asks, without addresses,
+// and how often each occurs.
 func theirGoroutines() map[string]int {
 	buf := make([]byte, 64<<20)
 	buf = buf[:runtime.Stack(buf, true)]
@@ -87,7 +91,8 @@ func theirGoroutines() map[string]int {
 	return stacks
 }
 
-// OpenFiles returns what the file descriptors of this process refer to; nothing where the system does not tell.
+// OpenFiles returns what the file descriptors of this process refer to; nothing where the system
+// does not tell.
 func OpenFiles() map[string]bool {
 	const dir = "/proc/self/fd"
 	entries, err := os.ReadDir(dir)

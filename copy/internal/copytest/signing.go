@@ -25,7 +25,8 @@ var keyPair = sync.OnceValues(func() (*sigstore.GenerateKeyPairResult, error) {
 	return sigstore.GenerateKeyPair([]byte("passphrase"))
 })
 
-// signing makes signatures with the private key of keyPair, which it has decrypted: that, too, takes as long as a copy.
+// signing makes signatures with the private key of keyPair, which it has decrypted: that, too,
+// takes as long as a copy.
 var signing = sync.OnceValues(func() (*signer.Signer, error) {
 	keys, err := keyPair()
 	if err != nil {
@@ -43,7 +44,8 @@ var signing = sync.OnceValues(func() (*signer.Signer, error) {
 	return sigstore.NewSigner(sigstore.WithPrivateKeyFile(private, []byte("passphrase")))
 })
 
-// NewSigningEnv is NewEnv with sigstore attachments, and the files of a key pair, the same for all tests of a process.
+// NewSigningEnv is NewEnv with sigstore attachments, and the files of a key pair, the same for all
+// tests of a process.
 func NewSigningEnv(t testing.TB) (e *Env, private, public string) {
 	e = NewEnv(t)
 	require.NoError(t, os.WriteFile(filepath.Join(e.Sys.RegistriesDirPath, "default.yaml"),
@@ -57,7 +59,8 @@ func NewSigningEnv(t testing.TB) (e *Env, private, public string) {
 	return e, private, public
 }
 
-// SignedSource is a list at a registry that is signed, with its instances, by the private key of NewSigningEnv.
+// SignedSource is a list at a registry that is signed, with its instances, by the private key of
+// NewSigningEnv.
 func SignedSource(t testing.TB, e *Env, f *imagetest.Fixture, o registrytest.Options) RegistryPlace {
 	by, err := signing()
 	require.NoError(t, err)

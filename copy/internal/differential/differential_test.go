@@ -45,9 +45,10 @@ var (
 	differentialCases = flag.Int("differential.cases", 300, "number of cases of TestDifferential")
 )
 
-// TestDifferential copies generated images and lists, with generated options and between generated pairs of transports, by upstream's
-// copy.Image and by ours. Both must end alike: the same kind of error or none, the same manifest returned, the same content at the
-// destination; but for the deliberate differences.
+// TestDifferential copies generated images and lists, with generated options and between generated
+// pairs of transports, by upstream's copy.Image and by ours. Both must end alike: the same kind of
+// error or none, the same manifest returned, the same content at the destination; but for the
+// deliberate differences.
 func TestDifferential(t *testing.T) {
 	var used sync.Map
 	t.Cleanup(func() {
@@ -71,7 +72,8 @@ func TestDifferential(t *testing.T) {
 	}
 }
 
-// TestDifferencesAreDocumented looks for each rule in the table for people, and for the tests that rows name.
+// TestDifferencesAreDocumented looks for each rule in the table for people, and for the tests that
+// rows name.
 func TestDifferencesAreDocumented(t *testing.T) {
 	table, err := os.ReadFile(filepath.Join(top, "docs", "differences.md"))
 	require.NoError(t, err)

@@ -142,8 +142,8 @@ var documentCases = func() []documentCase {
 	}
 }()
 
-// TestDocumentsLikeUpstream gets documents copied that are unusual or wrong: what upstream copies this package copies alike, but for the
-// deliberate differences.
+// TestDocumentsLikeUpstream gets documents copied that are unusual or wrong: what upstream copies
+// this package copies alike, but for the deliberate differences.
 func TestDocumentsLikeUpstream(t *testing.T) {
 	for _, c := range documentCases {
 		for _, where := range c.where {
@@ -264,8 +264,8 @@ func (c documentCase) fixture(t *testing.T, where rune) *imagetest.Fixture {
 	return f
 }
 
-// documentsLikeUpstream copies from one registry to another by upstream's copy.Image and by ours. Both do the same, if row is ""; else what
-// that row of docs/differences.md says.
+// documentsLikeUpstream copies from one registry to another by upstream's copy.Image and by ours.
+// Both do the same, if row is ""; else what that row of docs/differences.md says.
 func documentsLikeUpstream(t *testing.T, f *imagetest.Fixture, source string, from registrytest.Options, o copy.Options, row string) {
 	t.Helper()
 	d := newFixedCase(t, "docker", o)
@@ -300,7 +300,8 @@ func documentsLikeUpstream(t *testing.T, f *imagetest.Fixture, source string, fr
 	}
 }
 
-// TestDocumentRowsAreDocumented holds the rows of the section "Documents" of docs/differences.md and the constants here together.
+// TestDocumentRowsAreDocumented holds the rows of the section "Documents" of docs/differences.md
+// and the constants here together.
 func TestDocumentRowsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(top, "docs", "differences.md"))
 	require.NoError(t, err)

@@ -99,7 +99,8 @@ func shapeOf(t *testing.T, e *copytest.Env, ref types.ImageReference) []string {
 	return lines
 }
 
-// TestEncryptLikeUpstream encrypts layers. What is encrypted is never the same twice; what it is made of is.
+// TestEncryptLikeUpstream encrypts layers. What is encrypted is never the same twice; what it is
+// made of is.
 func TestEncryptLikeUpstream(t *testing.T) {
 	f := cryptFixture()
 	encrypt, decrypt := newCryptKeys(t)
@@ -180,8 +181,8 @@ func (c *diffCase) both() map[string]func(types.ImageReference) (diffEnd, error)
 	}
 }
 
-// TestEncryptedLikeUpstream copies what is encrypted: decrypted with the key, not at all without the right one, and as it is if nobody
-// asks.
+// TestEncryptedLikeUpstream copies what is encrypted: decrypted with the key, not at all without
+// the right one, and as it is if nobody asks.
 func TestEncryptedLikeUpstream(t *testing.T) {
 	f := cryptFixture()
 	encrypt, decrypt := newCryptKeys(t)

@@ -25,8 +25,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestErrorsLikeUpstreams fails in many ways, and asks both errors what programs ask upstream's. Where programs look for words, both have
-// them.
+// TestErrorsLikeUpstreams fails in many ways, and asks both errors what programs ask upstream's.
+// Where programs look for words, both have them.
 func TestErrorsLikeUpstreams(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	always := func(a registrytest.Answer, method string, kind registrytest.Kind) registrytest.Options {

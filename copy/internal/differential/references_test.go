@@ -38,7 +38,8 @@ func (c countedRef) NewImageDestination(ctx context.Context, sys *types.SystemCo
 	return c.ImageReference.NewImageDestination(ctx, sys)
 }
 
-// TestWrappedReferencesAreOpened copies from and to references of another package: whatever these do when they are opened is done.
+// TestWrappedReferencesAreOpened copies from and to references of another package: whatever these
+// do when they are opened is done.
 func TestWrappedReferencesAreOpened(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	for _, wrapped := range wrappedTransports {
@@ -71,8 +72,8 @@ func TestWrappedReferencesAreOpened(t *testing.T) {
 	}
 }
 
-// TestBlobCacheLikeUpstream copies through upstream's own kind of such references, which keeps what passes, and hands it out in its own
-// way.
+// TestBlobCacheLikeUpstream copies through upstream's own kind of such references, which keeps what
+// passes, and hands it out in its own way.
 func TestBlobCacheLikeUpstream(t *testing.T) {
 	f := cryptFixture() // with a layer that is not compressed
 	for _, transport := range wrappedTransports {
@@ -151,7 +152,8 @@ func TestUnknownDigestLikeUpstream(t *testing.T) {
 	})
 }
 
-// TestNoOptions copies without options, as upstream does with default ones. (Upstream itself would use the machine's cache.)
+// TestNoOptions copies without options, as upstream does with default ones. (Upstream itself would
+// use the machine's cache.)
 func TestNoOptions(t *testing.T) {
 	f := imagetest.Platforms(1, 1, 100)
 	src := copytest.Places["layout"](t)

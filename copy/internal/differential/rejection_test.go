@@ -34,8 +34,8 @@ func refusing(code, message string, mediaTypes ...string) registrytest.Options {
 	)}
 }
 
-// TestRejectedTypesLikeUpstream writes to registries that do not know the formats of what they get: it is converted, if it may be, as
-// upstream does.
+// TestRejectedTypesLikeUpstream writes to registries that do not know the formats of what they get:
+// it is converted, if it may be, as upstream does.
 func TestRejectedTypesLikeUpstream(t *testing.T) {
 	withoutSchema1 := &types.SystemContext{DockerDisableDestSchema1MIMETypes: true}
 	invalid := func(mediaTypes ...string) registrytest.Options {

@@ -25,8 +25,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// A schema1Source is a repository with images in Docker's obsolete format. Such manifests say what they are called, and may carry a
-// signature that their digest does not cover.
+// A schema1Source is a repository with images in Docker's obsolete format. Such manifests say what
+// they are called, and may carry a signature that their digest does not cover.
 type schema1Source struct {
 	t   *testing.T
 	reg *registrytest.Registry
@@ -34,7 +34,8 @@ type schema1Source struct {
 
 const schema1Repo = "team/app"
 
-// newSchema1Source starts a registry that, as some do, only hands out what it is asked for: not even upstream converts for it.
+// newSchema1Source starts a registry that, as some do, only hands out what it is asked for: not
+// even upstream converts for it.
 func newSchema1Source(t *testing.T) schema1Source {
 	return schema1Source{t, registrytest.Start(t, registrytest.Options{HonourAccept: true})}
 }
@@ -129,8 +130,8 @@ func TestSchema1LikeUpstreams(t *testing.T) {
 	assert.Greater(t, failed, 10)
 }
 
-// compareSchema1 copies twice. What upstream writes in this format it signs with a key that is made for the purpose, so that digests are the
-// same and bytes are not.
+// compareSchema1 copies twice. What upstream writes in this format it signs with a key that is made
+// for the purpose, so that digests are the same and bytes are not.
 func (c *diffCase) compareSchema1(src types.ImageReference) (theirs, ours outcome) {
 	theirs, ours = c.upstreams(src), c.ours(src, c.options)
 	require.True(c.t, alike(theirs.err, ours.err), "upstream %v\nours %v", theirs.err, ours.err)
@@ -191,8 +192,9 @@ func TestSchema1InLists(t *testing.T) {
 	}
 }
 
-// TestSchema1OfAnotherPayload copies signed images in Docker's obsolete format whose body is not what was signed. Their digest is that of
-// the signed payload: a body that differs is not what the digest names.
+// TestSchema1OfAnotherPayload copies signed images in Docker's obsolete format whose body is not
+// what was signed. Their digest is that of the signed payload: a body that differs is not what the
+// digest names.
 func TestSchema1OfAnotherPayload(t *testing.T) {
 	s := schema1Source{t, registrytest.Start(t, registrytest.Options{})}
 	genuine := s.push("example.com/team/app:v1", true)

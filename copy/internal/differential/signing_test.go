@@ -30,8 +30,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// A signedRepo is a repository whose list and images have sigstore attachments, and simple signatures in a lookaside store, for the
-// reference that the repository's tag v1 has.
+// A signedRepo is a repository whose list and images have sigstore attachments, and simple
+// signatures in a lookaside store, for the reference that the repository's tag v1 has.
 type signedRepo struct {
 	*copytest.Env
 	src     copytest.RegistryPlace
@@ -41,7 +41,8 @@ type signedRepo struct {
 	gpg     []byte // public key of the simple signatures
 }
 
-// newSignedRepo signs with upstream's own code, but for simple signatures: with the openpgp build tag, upstream verifies but does not sign.
+// newSignedRepo signs with upstream's own code, but for simple signatures: with the openpgp build
+// tag, upstream verifies but does not sign.
 func newSignedRepo(t testing.TB) *signedRepo {
 	e, private, public := copytest.NewSigningEnv(t)
 	lookaside := t.TempDir()
@@ -83,7 +84,8 @@ func (s *signedRepo) simple(entity *openpgp.Entity, d digest.Digest) []byte {
 	return message.Bytes()
 }
 
-// policies are ways to judge the repository, by the default requirement. unscoped ones name no repository.
+// policies are ways to judge the repository, by the default requirement. unscoped ones name no
+// repository.
 func (s *signedRepo) policies() map[string]signature.PolicyRequirement {
 	repo := s.src.Host() + "/app"
 	other := copytest.Must(sigstore.GenerateKeyPair([]byte("other")))
@@ -113,7 +115,8 @@ func (s *signedRepo) policies() map[string]signature.PolicyRequirement {
 	return all
 }
 
-// TestPolicyLikeUpstreams holds the verdicts of policies against upstream's, with what is selected, and where to.
+// TestPolicyLikeUpstreams holds the verdicts of policies against upstream's, with what is selected,
+// and where to.
 func TestPolicyLikeUpstreams(t *testing.T) {
 	s := newSignedRepo(t)
 	verdicts := map[string]int{}
@@ -154,8 +157,8 @@ func TestPolicyLikeUpstreams(t *testing.T) {
 	assert.Greater(t, verdicts[rejected], 20)
 }
 
-// TestPolicyScopesLikeUpstreams holds against upstream's which part of a policy decides about a source: the one for its transport, and there the
-// most specific scope.
+// TestPolicyScopesLikeUpstreams holds against upstream's which part of a policy decides about a
+// source: the one for its transport, and there the most specific scope.
 func TestPolicyScopesLikeUpstreams(t *testing.T) {
 	accept, reject := signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}, signature.PolicyRequirements{signature.NewPRReject()}
 	verdicts := map[string]int{}
@@ -187,7 +190,8 @@ func TestPolicyScopesLikeUpstreams(t *testing.T) {
 	assert.Greater(t, verdicts[rejected], 20)
 }
 
-// TestContextsOfBothEnds wants other credentials at each end, natively and through upstream: one context is not taken for the other.
+// TestContextsOfBothEnds wants other credentials at each end, natively and through upstream: one
+// context is not taken for the other.
 func TestContextsOfBothEnds(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
@@ -285,8 +289,8 @@ func signaturesOrNone(t testing.TB, e *copytest.Env, ref types.ImageReference, d
 	return copytest.SignaturesAt(t, e, ref, d).Len()
 }
 
-// TestNewSignatures signs copies: whole lists, kept and stripped ones, and single images. What is signed, and for whom, is as upstream has
-// it.
+// TestNewSignatures signs copies: whole lists, kept and stripped ones, and single images. What is
+// signed, and for whom, is as upstream has it.
 func TestNewSignatures(t *testing.T) {
 	e, private, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
@@ -381,7 +385,8 @@ func TestNewSignatures(t *testing.T) {
 	})
 }
 
-// TestPolicyJudgesWhatIsThere rejects an image of which the destination has a copy already, when others are copied.
+// TestPolicyJudgesWhatIsThere rejects an image of which the destination has a copy already, when
+// others are copied.
 func TestPolicyJudgesWhatIsThere(t *testing.T) {
 	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(2, 1, 100)

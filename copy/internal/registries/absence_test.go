@@ -34,7 +34,8 @@ var absenceHabits = []habit{
 	{"403-at-the-destination", forbiddenAtDestination},
 }
 
-// absentAs: whatever a registry answers for what it does not have, at either end, what is missing is missing, and nothing is attached.
+// absentAs: whatever a registry answers for what it does not have, at either end, what is missing
+// is missing, and nothing is attached.
 func absentAs(t *testing.T, answers registrytest.Options) {
 	answers.NoReferrers = true
 	f := copytest.AttachedFixture()
@@ -73,7 +74,8 @@ func absentAs(t *testing.T, answers registrytest.Options) {
 	assert.NotEmpty(t, dst.Top("v1"))
 }
 
-// pageBeforeAnything: the registry behind a mirror answers 404 to everything, with a page: that is a proxy, and nothing is missing.
+// pageBeforeAnything: the registry behind a mirror answers 404 to everything, with a page: that is
+// a proxy, and nothing is missing.
 func pageBeforeAnything(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	e := copytest.NewEnv(t)
@@ -115,8 +117,8 @@ func deniedWith404(t *testing.T) {
 	}
 }
 
-// tokenServiceNotFound: from the moment at which the top is read, the token service answers 404, as behind a proxy whose backend is gone.
-// No signature, no child and no list is lost by that.
+// tokenServiceNotFound: from the moment at which the top is read, the token service answers 404, as
+// behind a proxy whose backend is gone. No signature, no child and no list is lost by that.
 func tokenServiceNotFound(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -157,8 +159,8 @@ func tokenServiceNotFound(t *testing.T) {
 	assert.True(t, endpoint.IsUnanswered(&copy.RegistryError{Status: http.StatusNotFound, TokenService: true}), "which guards a list")
 }
 
-// forbiddenTags: where absent tags are forbidden, whether an image is signed is not known. The copy goes on, and says so of each
-// image; a list is not stripped where that must be known.
+// forbiddenTags: where absent tags are forbidden, whether an image is signed is not known. The copy
+// goes on, and says so of each image; a list is not stripped where that must be known.
 func forbiddenTags(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -206,7 +208,8 @@ func forbiddenTags(t *testing.T) {
 	require.ErrorAs(t, err, &kept)
 	assert.Contains(t, kept.Reason, "could not be asked")
 
-	// Where registries.d says that signatures are attached, they must be known before a list is stripped.
+	// Where registries.d says that signatures are attached, they must be known before a list is
+	// stripped.
 	require.NoError(t, os.WriteFile(filepath.Join(e.Sys.RegistriesDirPath, "default.yaml"), []byte("default-docker:\n  use-sigstore-attachments: true\n"), 0o600))
 	_, err = e.Image(t.Context(), other.Ref("v1"), src.Ref("v1"), strip)
 	require.ErrorAs(t, err, &kept)
@@ -238,7 +241,8 @@ func forbiddenTagAlone(t *testing.T) {
 	assert.Empty(t, dst.Top("v1"))
 }
 
-// forbiddenAtDestination: a destination that does not tell what a tag names gets nothing written over that.
+// forbiddenAtDestination: a destination that does not tell what a tag names gets nothing written
+// over that.
 func forbiddenAtDestination(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)

@@ -71,7 +71,8 @@ func wrongPassword(t *testing.T) map[string]refusingRegistry {
 	return all
 }
 
-// A refusingRegistry refuses the password. If it asks readers, it wants one from whoever reads, too.
+// A refusingRegistry refuses the password. If it asks readers, it wants one from whoever reads,
+// too.
 type refusingRegistry struct {
 	*registrytest.Registry
 	asksReaders bool
@@ -143,8 +144,9 @@ func accountLockoutOfMany(t *testing.T) {
 	}
 }
 
-// otherProject copies many images with an account that has access to the repositories of one project only: those arrive, whatever becomes
-// of the others. Nothing that the account does counts as a wrong login.
+// otherProject copies many images with an account that has access to the repositories of one
+// project only: those arrive, whatever becomes of the others. Nothing that the account does counts
+// as a wrong login.
 func otherProject(t *testing.T, auth registrytest.Auth) {
 	auth.Accounts = []registrytest.Account{{Username: "robot$team", Password: "pw", Namespace: "team"}}
 	dst := registrytest.Start(t, registrytest.Options{Auth: &auth})
@@ -172,8 +174,8 @@ func otherProject(t *testing.T, auth registrytest.Auth) {
 	assert.Len(t, dst.Repos(), 10)
 }
 
-// tokensEnd has a token that ends in the middle of a copy: one new one is asked for, the password goes nowhere else, and no more requests are
-// in vain than were under way.
+// tokensEnd has a token that ends in the middle of a copy: one new one is asked for, the password
+// goes nowhere else, and no more requests are in vain than were under way.
 func tokensEnd(t *testing.T, auth registrytest.Auth) {
 	const underWay = 4
 	auth.Accounts = []registrytest.Account{{Username: "alice", Password: "pw"}}
@@ -208,7 +210,8 @@ func tokensEnd(t *testing.T, auth registrytest.Auth) {
 	assert.LessOrEqual(t, refused, 1+underWay)
 }
 
-// tokensByOneMethod has a token service that knows one method. The other one, which is usual for the credentials, is tried once.
+// tokensByOneMethod has a token service that knows one method. The other one, which is usual for
+// the credentials, is tried once.
 func tokensByOneMethod(t *testing.T, auth registrytest.Auth, credentials types.DockerAuthConfig, tried string) {
 	auth.Bearer = true
 	auth.Accounts = []registrytest.Account{{Username: "alice", Password: "pw", IdentityToken: "identity"}}
@@ -244,7 +247,8 @@ func expiresInText(t *testing.T) {
 	assert.Equal(t, 1, src.Count(registrytest.Is("", registrytest.KindToken)))
 }
 
-// helperDir is where the credential helpers of tests are. PATH leads there, for whoever runs beside them too.
+// helperDir is where the credential helpers of tests are. PATH leads there, for whoever runs beside
+// them too.
 var helperDir = sync.OnceValue(func() string {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("sparsecopy-helpers-%d", os.Getpid()))
 	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
@@ -255,8 +259,8 @@ var helperDir = sync.OnceValue(func() string {
 
 var helpers atomic.Int64
 
-// helper makes a credential helper, and returns its name. What it is asked it adds to the file that asked names; what it answers is in the
-// file that answer names.
+// helper makes a credential helper, and returns its name. What it is asked it adds to the file that
+// asked names; what it answers is in the file that answer names.
 func helper(t *testing.T) (name, asked, answer string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -274,7 +278,8 @@ func helper(t *testing.T) (name, asked, answer string) {
 	return name, asked, answer
 }
 
-// dockersCredentialStore has credentials in the store that Docker's config.json names, and nowhere else.
+// dockersCredentialStore has credentials in the store that Docker's config.json names, and nowhere
+// else.
 func dockersCredentialStore(t *testing.T) {
 	for file, set := range map[string]func(*types.SystemContext, string){
 		"auth file":          func(sys *types.SystemContext, path string) { sys.AuthFilePath = path },
@@ -321,7 +326,8 @@ func dockersCredentialStore(t *testing.T) {
 	}
 }
 
-// credentialsOfUnknownOrigin has a refusal of credentials, and of a request without any: the errors say where credentials were looked for.
+// credentialsOfUnknownOrigin has a refusal of credentials, and of a request without any: the errors
+// say where credentials were looked for.
 func credentialsOfUnknownOrigin(t *testing.T) {
 	r := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true,
 		Accounts: []registrytest.Account{{Username: "alice", Password: "pw"}}}}), "app")

@@ -150,9 +150,10 @@ func carry(t *testing.T, f *imagetest.Fixture, o registrytest.Options, irregular
 	)
 }
 
-// carryAs copies from a registry to another one and, if that takes such documents, into a layout, each time twice. What arrives has the bytes
-// of the source, or of what is left of it, and is declared as what it is. Warnings have the given texts, all of them, and there are none
-// if there are no texts.
+// carryAs copies from a registry to another one and, if that takes such documents, into a layout,
+// each time twice. What arrives has the bytes of the source, or of what is left of it, and is
+// declared as what it is. Warnings have the given texts, all of them, and there are none if there
+// are no texts.
 func carryAs(t *testing.T, f *imagetest.Fixture, o registrytest.Options, irregular bool, warnings []string, copies ...carriage) {
 	t.Helper()
 	e := copytest.NewEnv(t)
@@ -189,7 +190,8 @@ func carryAs(t *testing.T, f *imagetest.Fixture, o registrytest.Options, irregul
 	}
 }
 
-// convert copies Docker's documents into layouts, which hold OCI's: upstream's package converts them, and reads them as what they are.
+// convert copies Docker's documents into layouts, which hold OCI's: upstream's package converts
+// them, and reads them as what they are.
 func convert(t *testing.T, f *imagetest.Fixture, o registrytest.Options) {
 	t.Helper()
 	e := copytest.NewEnv(t)
@@ -217,7 +219,8 @@ func refuse(t *testing.T, f *imagetest.Fixture, why string) {
 	assert.Empty(t, dst.Top("v1"))
 }
 
-// otherKind has entries that take a list for an image, and an image for a list. What they name is copied as what it is.
+// otherKind has entries that take a list for an image, and an image for a list. What they name is
+// copied as what it is.
 func otherKind(t *testing.T) {
 	f := imagetest.New()
 	for _, name := range []string{"amd64", "arm64", "s390x", "ppc64le"} {
@@ -241,7 +244,8 @@ func otherKind(t *testing.T) {
 	)
 }
 
-// emptyLists are copied as they are if everything is asked for; whoever asks for something hears that it is not there.
+// emptyLists are copied as they are if everything is asked for; whoever asks for something hears
+// that it is not there.
 func emptyLists(t *testing.T) {
 	for _, body := range []string{
 		`{"schemaVersion":2,"mediaType":"` + manifest.MediaTypeDockerList + `","manifests":null}`,

@@ -56,7 +56,8 @@ func answering(method string, a registrytest.Answer) registrytest.Options {
 		func(int, *http.Request) registrytest.Answer { return a })}
 }
 
-// programs look for something in the error of a copy that a registry makes fail, be it upstream's or ours.
+// programs look for something in the error of a copy that a registry makes fail, be it upstream's
+// or ours.
 type programs struct {
 	from, to registrytest.Options
 	words    string // in the text

@@ -16,7 +16,8 @@ type habit struct {
 	test func(t *testing.T)
 }
 
-// TestRegistriesAsTheyAre runs one test for each row of docs/registries.md, and none that has no row there.
+// TestRegistriesAsTheyAre runs one test for each row of docs/registries.md, and none that has no
+// row there.
 func TestRegistriesAsTheyAre(t *testing.T) {
 	habits := slices.Concat(
 		absenceHabits, subjectHabits, bodyHabits, tagListHabits, timeHabits, authorizationHabits, uploadHabits, sparseHabits, programHabits,

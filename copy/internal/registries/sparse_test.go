@@ -70,8 +70,9 @@ func listsPut(r *registrytest.Registry) []string {
 	return slices.Compact(lists)
 }
 
-// refusesAs: whatever words a registry has for absent children, Auto strips, Keep says so and tries nothing else, and where nothing may be
-// stripped, both reasons are given. A list is put by its digest, to find out, only where the answer is unclear, and only under Auto.
+// refusesAs: whatever words a registry has for absent children, Auto strips, Keep says so and tries
+// nothing else, and where nothing may be stripped, both reasons are given. A list is put by its
+// digest, to find out, only where the answer is unclear, and only under Auto.
 func refusesAs(t *testing.T, policy registrytest.ListPolicy, unclear bool) {
 	f := imagetest.Platforms(4, 1, 100)
 	e := copytest.NewEnv(t)
@@ -114,8 +115,9 @@ func refusesAs(t *testing.T, policy registrytest.ListPolicy, unclear bool) {
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// unclearOtherwise: an answer that may be about absent children is about something else, as the refusal of the stripped list shows, which
-// is put by its digest first: no tag names it. The same where a child that was there before cannot be asked for.
+// unclearOtherwise: an answer that may be about absent children is about something else, as the
+// refusal of the stripped list shows, which is put by its digest first: no tag names it. The same
+// where a child that was there before cannot be asked for.
 func unclearOtherwise(t *testing.T) {
 	f := imagetest.Platforms(4, 1, 100)
 	src := copytest.Places["registry"](t)
@@ -149,8 +151,9 @@ func unclearOtherwise(t *testing.T) {
 	assert.Empty(t, dst.Top("v1"))
 }
 
-// blobsInAList: a list has an entry for a layer, as BuildKit's caches have, which distribution 3 refuses with the words for absent children,
-// although it has that layer. That is no proof of anything: Keep says that it may be because of the absent children, and Auto finds out.
+// blobsInAList: a list has an entry for a layer, as BuildKit's caches have, which distribution 3
+// refuses with the words for absent children, although it has that layer. That is no proof of
+// anything: Keep says that it may be because of the absent children, and Auto finds out.
 func blobsInAList(t *testing.T) {
 	f := imagetest.New()
 	f.Layer("layer")
@@ -177,8 +180,9 @@ func blobsInAList(t *testing.T) {
 	}
 }
 
-// digestOfSomethingElse: an answer with a code for what is not there names something that is no child of the list. It is not about sparse
-// lists, whether the digest stands in the detail, in a sentence or in the message.
+// digestOfSomethingElse: an answer with a code for what is not there names something that is no
+// child of the list. It is not about sparse lists, whether the digest stands in the detail, in a
+// sentence or in the message.
 func digestOfSomethingElse(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	src := copytest.Places["registry"](t)
@@ -255,8 +259,9 @@ var notAnswers = map[string]registrytest.Answer{
 	"closed":   registrytest.Close(),
 }
 
-// demandedChildUntold: a registry demands a child that an earlier copy has brought, and does not tell that it has it. The list is kept, as the
-// registry wants it, and what was not answered is said. What is not demanded is not asked for.
+// demandedChildUntold: a registry demands a child that an earlier copy has brought, and does not
+// tell that it has it. The list is kept, as the registry wants it, and what was not answered is
+// said. What is not demanded is not asked for.
 func demandedChildUntold(t *testing.T) {
 	f := imagetest.Platforms(4, 1, 100)
 	for name, answer := range notAnswers {
@@ -283,7 +288,8 @@ func demandedChildUntold(t *testing.T) {
 		}
 	}
 
-	// One that takes no sparse lists demands all, of which it has all but one: that one is proof enough.
+	// One that takes no sparse lists demands all, of which it has all but one: that one is proof
+	// enough.
 	e := copytest.NewEnv(t)
 	src := copytest.Places["registry"](t)
 	src.Push(f, "v1", imagetest.Top)
@@ -303,8 +309,9 @@ func demandedChildUntold(t *testing.T) {
 	assert.Equal(t, f.Digest(imagetest.Top), dst.Top("v2"), "it has all of them")
 }
 
-// demandsOfMissing: a list becomes sparse only because children are missing at its source, which is known late. What the registry says about
-// sparse lists counts all the same, before anything is copied.
+// demandsOfMissing: a list becomes sparse only because children are missing at its source, which is
+// known late. What the registry says about sparse lists counts all the same, before anything is
+// copied.
 func demandsOfMissing(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	e := copytest.NewEnv(t)
@@ -333,7 +340,8 @@ func demandsOfMissing(t *testing.T) {
 	require.NoError(t, prepared.Close())
 }
 
-// destinationTellsNothing: a plan that was to be compared with its destination says what that did not answer, and is one without it.
+// destinationTellsNothing: a plan that was to be compared with its destination says what that did
+// not answer, and is one without it.
 func destinationTellsNothing(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	e := copytest.NewEnv(t)
@@ -372,7 +380,8 @@ func strippedOptions() map[string]copy.Options {
 	return map[string]copy.Options{"auto": o, "strip": strip}
 }
 
-// lostChildOfAStrippedList: something has deleted a child of a stripped list, or its list in a list. A second copy finds that, and brings it.
+// lostChildOfAStrippedList: something has deleted a child of a stripped list, or its list in a
+// list. A second copy finds that, and brings it.
 func lostChildOfAStrippedList(t *testing.T) {
 	for name, o := range strippedOptions() {
 		f := imagetest.Platforms(4, 1, 100)
@@ -417,8 +426,9 @@ func lostChildOfAStrippedList(t *testing.T) {
 	assert.True(t, there)
 }
 
-// untoldChildOfAStrippedList: a registry does not tell whether it has a child of a stripped list. That list was written after it, so that there is
-// nothing to copy; but only the list was looked at, which is said. If another one is lost, that is copied.
+// untoldChildOfAStrippedList: a registry does not tell whether it has a child of a stripped list.
+// That list was written after it, so that there is nothing to copy; but only the list was looked
+// at, which is said. If another one is lost, that is copied.
 func untoldChildOfAStrippedList(t *testing.T) {
 	f := imagetest.Platforms(4, 1, 100)
 	for name, o := range strippedOptions() {
@@ -455,13 +465,15 @@ func untoldChildOfAStrippedList(t *testing.T) {
 	}
 }
 
-// quay is a registry that takes sparse lists, and keeps what is added to one only as long as nobody collects.
+// quay is a registry that takes sparse lists, and keeps what is added to one only as long as nobody
+// collects.
 func quay(t *testing.T) copytest.RegistryPlace {
 	return copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Announce: &registrytest.Announcement{Sparse: true}}), "app")
 }
 
-// wideningDoesNotHold: what a copy would add to a list that is there, by whatever tag, would be collected. It is refused before anything is
-// written, with every action, and at every level; and so is bringing back what was lost.
+// wideningDoesNotHold: what a copy would add to a list that is there, by whatever tag, would be
+// collected. It is refused before anything is written, with every action, and at every level; and
+// so is bringing back what was lost.
 func wideningDoesNotHold(t *testing.T) {
 	f := imagetest.Platforms(4, 1, 100)
 	e := copytest.NewEnv(t)
@@ -521,8 +533,8 @@ func wideningDoesNotHold(t *testing.T) {
 	copytest.ErrorAs[*copy.WidenError](t, err)
 }
 
-// childTags: with a tag of its own, what is added stays. It has the tag from the moment at which it is there, and that is before the list is
-// put. A plan says so.
+// childTags: with a tag of its own, what is added stays. It has the tag from the moment at which it
+// is there, and that is before the list is put. A plan says so.
 func childTags(t *testing.T) {
 	f := imagetest.Nested()
 	e := copytest.NewEnv(t)
@@ -568,7 +580,8 @@ func childTags(t *testing.T) {
 	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 	require.NoError(t, err, "there is nothing to add")
 
-	// One that says that widening holds gets no such tags, and none that says nothing of sparse lists, however it answers where there is no API.
+	// One that says that widening holds gets no such tags, and none that says nothing of sparse
+	// lists, however it answers where there is no API.
 	o.WidenedChildTags = true
 	silent := []registrytest.Options{{}, {Announce: &registrytest.Announcement{Sparse: true, Widening: true}}}
 	for _, answer := range []registrytest.Answer{
@@ -589,7 +602,8 @@ func childTags(t *testing.T) {
 		assert.Equal(t, []string{"v1"}, dst.Tags("app"))
 	}
 
-	// Where it is not told whether widening holds, nothing is refused, and the tag is made all the same.
+	// Where it is not told whether widening holds, nothing is refused, and the tag is made all the
+	// same.
 	flat := imagetest.Platforms(3, 1, 100)
 	src.Push(flat, "flat", imagetest.Top)
 	for _, tags := range []bool{false, true} {

@@ -49,7 +49,8 @@ var subjectHabits = []habit{
 	{"cosign-3-and-notation-sign-lists", signedLists},
 }
 
-// subjectFirst: whatever is copied of a list, and however many go at a time, no attestation comes before its image.
+// subjectFirst: whatever is copied of a list, and however many go at a time, no attestation comes
+// before its image.
 func subjectFirst(t *testing.T) {
 	f := copytest.BuildKitFixture()
 	e := copytest.NewEnv(t)
@@ -85,8 +86,8 @@ func subjectFirst(t *testing.T) {
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// subjectLost: an image that was there when it was asked for, and is not when its attestation comes, is put again, once, with what it
-// lacks.
+// subjectLost: an image that was there when it was asked for, and is not when its attestation
+// comes, is put again, once, with what it lacks.
 func subjectLost(t *testing.T) {
 	f := copytest.BuildKitFixture()
 	e := copytest.NewEnv(t)
@@ -122,7 +123,8 @@ func subjectLost(t *testing.T) {
 	}
 }
 
-// subjectOfOthers: what refers to something that is not copied cannot be copied either, and the error says so.
+// subjectOfOthers: what refers to something that is not copied cannot be copied either, and the
+// error says so.
 func subjectOfOthers(t *testing.T) {
 	f := copytest.BuildKitFixture()
 	e := copytest.NewEnv(t)
@@ -159,8 +161,9 @@ func subjectOfOthers(t *testing.T) {
 	assert.Empty(t, dst.Top("v2"))
 }
 
-// unknownArtifactType: what the destination does not take of what is attached is named, with its type, and the tag stays. An attestation in a
-// list that it does not take is no reason to convert images.
+// unknownArtifactType: what the destination does not take of what is attached is named, with its
+// type, and the tag stays. An attestation in a list that it does not take is no reason to convert
+// images.
 func unknownArtifactType(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -209,7 +212,8 @@ func dockerSubject(t *testing.T) {
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// digestForTagAtSource: where the referrers tag is taken for the digest, it names the image or list itself, which lists no referrers.
+// digestForTagAtSource: where the referrers tag is taken for the digest, it names the image or list
+// itself, which lists no referrers.
 func digestForTagAtSource(t *testing.T) {
 	e := copytest.NewEnv(t)
 	for name, f := range map[string]*imagetest.Fixture{"index": copytest.BuildKitFixture(), "Docker list": imagetest.DockerList(), "nested": imagetest.Nested()} {
@@ -239,8 +243,8 @@ func digestForTagAtSource(t *testing.T) {
 	}
 }
 
-// digestForTagAtDestination: such a destination gets the referrers, and is not told of them; a warning says that. The second run has
-// nothing to do, and says it again.
+// digestForTagAtDestination: such a destination gets the referrers, and is not told of them; a
+// warning says that. The second run has nothing to do, and says it again.
 func digestForTagAtDestination(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -275,8 +279,8 @@ func digestForTagAtDestination(t *testing.T) {
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// taggedByDigest: where a digest is the name of a tag, as `cosign copy` makes it, that tag names the image itself, or another one. It lists no
-// referrers, and is never written over.
+// taggedByDigest: where a digest is the name of a tag, as `cosign copy` makes it, that tag names
+// the image itself, or another one. It lists no referrers, and is never written over.
 func taggedByDigest(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -310,8 +314,8 @@ func taggedByDigest(t *testing.T) {
 	src.Check(imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// entriesOfOthers: entries of a referrers tag whose manifests refer to something else, or to nothing, are no referrers. Where they are
-// listed at the destination, they stay.
+// entriesOfOthers: entries of a referrers tag whose manifests refer to something else, or to
+// nothing, are no referrers. Where they are listed at the destination, they stay.
 func entriesOfOthers(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -354,8 +358,8 @@ func referrersListed(t *testing.T, o registrytest.Options) {
 	assert.Zero(t, again.ManifestsCopied)
 }
 
-// listsWithoutPlatforms: where the connection is closed for an index whose entries have no platform, no referrers can be listed, and no such
-// list be had, kept or stripped. The tag stays.
+// listsWithoutPlatforms: where the connection is closed for an index whose entries have no
+// platform, no referrers can be listed, and no such list be had, kept or stripped. The tag stays.
 func listsWithoutPlatforms(t *testing.T) {
 	closes := registrytest.Options{ListPolicy: registrytest.Distribution3Listed("linux/amd64"), NoReferrers: true}
 	f := copytest.AttachedFixture()
@@ -384,8 +388,8 @@ func listsWithoutPlatforms(t *testing.T) {
 	}
 }
 
-// referrersElsewhere: where the question for referrers leads to the pages of a website, there is no referrers API, whatever these say of
-// themselves, and nobody is asked a second time.
+// referrersElsewhere: where the question for referrers leads to the pages of a website, there is no
+// referrers API, whatever these say of themselves, and nobody is asked a second time.
 func referrersElsewhere(t *testing.T) {
 	for _, status := range []int{200, 403, 404, 406, 429, 503} {
 		referrersListed(t, registrytest.Options{ReferrersPage: status})
@@ -398,7 +402,8 @@ func referrersElsewhere(t *testing.T) {
 	assert.Equal(t, 2, src.Count(registrytest.Is(http.MethodGet, registrytest.KindReferrers)), "the question, and the page")
 }
 
-// referrersUnreachable: where the question leads to a host that cannot be reached, the tag is asked for; what it does not list is unknown.
+// referrersUnreachable: where the question leads to a host that cannot be reached, the tag is asked
+// for; what it does not list is unknown.
 func referrersUnreachable(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -417,8 +422,9 @@ func referrersUnreachable(t *testing.T) {
 	assert.Zero(t, r.Source.Retries)
 }
 
-// referrersPages: where pages answer the question for referrers and for the tag, nobody knows whether there are any. That is said of each
-// subject at the source; at the destination nothing is written over what may be there.
+// referrersPages: where pages answer the question for referrers and for the tag, nobody knows
+// whether there are any. That is said of each subject at the source; at the destination nothing is
+// written over what may be there.
 func referrersPages(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e := copytest.NewEnv(t)
@@ -449,7 +455,8 @@ func referrersPages(t *testing.T) {
 	}
 }
 
-// sigstoreFixture is an image with a signature and an SBOM, whose types only the manifests state: their configs are empty.
+// sigstoreFixture is an image with a signature and an SBOM, whose types only the manifests state:
+// their configs are empty.
 func sigstoreFixture() *imagetest.Fixture {
 	f := imagetest.Platforms(2, 1, 100)
 	empty := imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}"))
@@ -459,7 +466,8 @@ func sigstoreFixture() *imagetest.Fixture {
 	return f
 }
 
-// referrersAs: however an API lists referrers, those of a type that is asked for are copied, and no others.
+// referrersAs: however an API lists referrers, those of a type that is asked for are copied, and no
+// others.
 func referrersAs(t *testing.T, o registrytest.Options) {
 	f := sigstoreFixture()
 	e := copytest.NewEnv(t)
@@ -500,8 +508,9 @@ func referrersAs(t *testing.T, o registrytest.Options) {
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("amd64"), Fixture: f})
 }
 
-// typesInTag: what a referrers tag states as the types of its entries was written by clients, some of which are wrong. The manifests say
-// what they are: a signature that is asked for is copied, and one that guards a list is found.
+// typesInTag: what a referrers tag states as the types of its entries was written by clients, some
+// of which are wrong. The manifests say what they are: a signature that is asked for is copied, and
+// one that guards a list is found.
 func typesInTag(t *testing.T) {
 	f := sigstoreFixture()
 	f.Artifact("of list", imagetest.ArtifactType(copytest.BundleType), imagetest.Subject(imagetest.Top), imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}")))
@@ -538,7 +547,8 @@ func typesInTag(t *testing.T) {
 	}
 }
 
-// signedLists: a list that is signed, by whatever tool, is not stripped where that is guarded. Each question is one request.
+// signedLists: a list that is signed, by whatever tool, is not stripped where that is guarded. Each
+// question is one request.
 func signedLists(t *testing.T) {
 	for _, artifactType := range []string{copytest.SigstoreBundle, "application/vnd.cncf.notary.signature"} {
 		e := copytest.NewEnv(t)

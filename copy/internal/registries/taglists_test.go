@@ -100,7 +100,8 @@ func linkToAnotherHost(t *testing.T) {
 	}
 }
 
-// tagListWithoutEnd has links that lead to nothing new. What was read until then is not taken for the list.
+// tagListWithoutEnd has links that lead to nothing new. What was read until then is not taken for
+// the list.
 func tagListWithoutEnd(t *testing.T) {
 	for form, want := range map[registrytest.LinkForm]struct {
 		text     string
@@ -166,7 +167,8 @@ func listingWithoutPing(t *testing.T) {
 	assert.Zero(t, r.Count(registrytest.Is("", registrytest.KindPing)))
 }
 
-// tagListThatIsAPage has a proxy that answers 200 with something that is no list: that is no empty list.
+// tagListThatIsAPage has a proxy that answers 200 with something that is no list: that is no empty
+// list.
 func tagListThatIsAPage(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer { return registrytest.FailHTML(http.StatusOK) }})
 	list, err := copytest.NewEnv(t).Tags(t, r, copy.SourceSide)

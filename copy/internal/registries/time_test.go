@@ -37,7 +37,8 @@ var timeHabits = []habit{
 	{"deadline-during-retries", deadlineDuringRetries},
 }
 
-// quick are retries that wait as long as a test can afford, where the registry does not say how long.
+// quick are retries that wait as long as a test can afford, where the registry does not say how
+// long.
 var quick = copy.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
 
 // timed is a copy of all platforms of an image between two registries.
@@ -227,7 +228,8 @@ func throttledUploads(t *testing.T) {
 	}
 }
 
-// throttledTokens has a token service that wants to be left alone when many requests need a token at once.
+// throttledTokens has a token service that wants to be left alone when many requests need a token
+// at once.
 func throttledTokens(t *testing.T) {
 	busy := registrytest.Answer{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}
 	c := newTimed(t, registrytest.Options{

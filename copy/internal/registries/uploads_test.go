@@ -48,8 +48,8 @@ var uploadHabits = []habit{
 	{"nexus-commit-race", commitRace},
 }
 
-// immutableTags: a registry refuses to write a tag that is there, whatever it is to name. What changes below the tag gets there all the same, and
-// what does not change is not written.
+// immutableTags: a registry refuses to write a tag that is there, whatever it is to name. What
+// changes below the tag gets there all the same, and what does not change is not written.
 func immutableTags(t *testing.T, refusal registrytest.ListPolicy) {
 	immutable := registrytest.Options{PutAgain: refusal}
 	for name, c := range map[string]struct {
@@ -88,7 +88,8 @@ func immutableTags(t *testing.T, refusal registrytest.ListPolicy) {
 	immutableAndPrepared(t, immutable)
 }
 
-// immutableUnderneath: a blob of an image, and what is attached to it, come back to an immutable tag.
+// immutableUnderneath: a blob of an image, and what is attached to it, come back to an immutable
+// tag.
 func immutableUnderneath(t *testing.T, immutable registrytest.Options) {
 	f := copytest.AttachedFixture()
 	e, src := copytest.NewEnv(t), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
@@ -124,7 +125,8 @@ func immutableUnderneath(t *testing.T, immutable registrytest.Options) {
 	}
 }
 
-// immutableAndPrepared: a copy that was planned without looking at the destination finds out when it is refused.
+// immutableAndPrepared: a copy that was planned without looking at the destination finds out when
+// it is refused.
 func immutableAndPrepared(t *testing.T, immutable registrytest.Options) {
 	f := copytest.AttachedFixture()
 	e, src := copytest.NewEnv(t), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
@@ -161,7 +163,8 @@ func immutableAndPrepared(t *testing.T, immutable registrytest.Options) {
 	}
 }
 
-// lostAnswerToATag: the answer to the PUT of an immutable tag is lost, and the next attempt is refused. It was stored.
+// lostAnswerToATag: the answer to the PUT of an immutable tag is lost, and the next attempt is
+// refused. It was stored.
 func lostAnswerToATag(t *testing.T) {
 	f := copytest.AttachedFixture()
 	e, src := copytest.NewEnv(t), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
@@ -190,7 +193,8 @@ func lostAnswerToATag(t *testing.T) {
 	assert.Equal(t, f.Digests("sbom-amd64"), copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
 }
 
-// pinnedList: distribution has lost children of a list that a tag names. A copy that adds one of them does not move the tag because of the other.
+// pinnedList: distribution has lost children of a list that a tag names. A copy that adds one of
+// them does not move the tag because of the other.
 func pinnedList(t *testing.T) {
 	f := imagetest.Platforms(4, 1, 100)
 	e, src := copytest.NewEnv(t), copytest.Places["registry"](t).(copytest.RegistryPlace)
@@ -234,7 +238,8 @@ func uploadedFixture() *imagetest.Fixture {
 	return f
 }
 
-// uploaded copies a list with all that is attached to it to a registry that answers to uploads in its own way, and again, and checks what is there.
+// uploaded copies a list with all that is attached to it to a registry that answers to uploads in
+// its own way, and again, and checks what is there.
 func uploaded(t *testing.T, answers registrytest.Options) copytest.RegistryPlace {
 	t.Helper()
 	f := uploadedFixture()
@@ -275,7 +280,8 @@ func bringsContent(q *http.Request) bool {
 	return q.Method == http.MethodPut && strings.Contains(q.URL.Path, "/blobs/uploads/") && q.ContentLength != 0
 }
 
-// patchOnly: a registry takes content by PATCH only. That is found out, and not forgotten: a second image is sent so at once.
+// patchOnly: a registry takes content by PATCH only. That is found out, and not forgotten: a second
+// image is sent so at once.
 func patchOnly(t *testing.T) {
 	for name, o := range map[string]registrytest.Options{
 		"absolute locations":   {PatchOnly: true},
@@ -430,7 +436,8 @@ func lostUploads(t *testing.T) {
 	} {
 		for way, o := range map[string]registrytest.Options{"by PUT": {}, "by PATCH": {PatchOnly: true}, "in pieces": {MaxBody: 300 << 10}} {
 			t.Run(name+" "+way, func(t *testing.T) {
-				// The first upload succeeds in this way, and then each request of one is refused once.
+				// The first upload succeeds in this way, and then each request of one is refused
+				// once.
 				o.Script = registrytest.Only(
 					func(q *http.Request) bool {
 						return strings.Contains(q.URL.Path, "/blobs/uploads/") && q.Method != http.MethodPost && (!o.PatchOnly || !bringsContent(q))
@@ -508,7 +515,8 @@ func mounted(t *testing.T, answers registrytest.Options, script func(*http.Reque
 	}
 }
 
-// phantomBlobs: the registry says of a blob that it is there, and when it is to store a manifest that it is not. The blob is sent, once.
+// phantomBlobs: the registry says of a blob that it is there, and when it is to store a manifest
+// that it is not. The blob is sent, once.
 func phantomBlobs(t *testing.T) {
 	for name, answer := range map[string]func([]digest.Digest) registrytest.Answer{
 		"each in a detail": nil,
@@ -603,7 +611,8 @@ func lengthsOfHEAD(t *testing.T) {
 	}
 }
 
-// commitRace: a registry does not know a child yet that it has just stored. It is put again, and the list once more.
+// commitRace: a registry does not know a child yet that it has just stored. It is put again, and
+// the list once more.
 func commitRace(t *testing.T) {
 	unnamed := func(l registrytest.ListPut) registrytest.Answer {
 		if l.Attempt == 1 {

@@ -23,8 +23,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestTortureCrash kills copying processes with SIGKILL at random moments: at a request that is drawn by lot, before or after it is answered,
-// or a little later. The tag is what it was or complete, and the next run leads to what a run without a crash leads to.
+// TestTortureCrash kills copying processes with SIGKILL at random moments: at a request that is
+// drawn by lot, before or after it is answered, or a little later. The tag is what it was or
+// complete, and the next run leads to what a run without a crash leads to.
 func TestTortureCrash(t *testing.T) {
 	seed := tortureSeed(t)
 	rng := seededRand(seed)
@@ -56,8 +57,9 @@ func TestTortureCrash(t *testing.T) {
 	t.Logf("seed %d: %d processes killed, %d ended before they could be", seed, survived, finished)
 }
 
-// A crash is a copy whose process is killed at the n-th request of a side: at once, without an answer, if after is 0; else that long after
-// it was answered, and no other request is answered from then on, so that the process cannot get far.
+// A crash is a copy whose process is killed at the n-th request of a side: at once, without an
+// answer, if after is 0; else that long after it was answered, and no other request is answered
+// from then on, so that the process cannot get far.
 type crash struct {
 	*prepared
 	side  copy.Side
@@ -126,7 +128,8 @@ func (c crash) play(t *testing.T) (killed bool) {
 	return killed
 }
 
-// TestTortureCrashManyWriters kills one of several processes that write to the same layout. The others finish, and no tag is lost.
+// TestTortureCrashManyWriters kills one of several processes that write to the same layout. The
+// others finish, and no tag is lost.
 func TestTortureCrashManyWriters(t *testing.T) {
 	f := imagetest.Platforms(2, 2, 100_000)
 	dir := filepath.Join(t.TempDir(), "layout")

@@ -37,7 +37,8 @@ type filesTask struct {
 	Host  string // of the source
 }
 
-// fileFaults are what goes wrong with files. Each is tried in a child, because what makes it happen concerns a whole process.
+// fileFaults are what goes wrong with files. Each is tried in a child, because what makes it happen
+// concerns a whole process.
 var fileFaults = []string{
 	"disk full",      // a tmpfs that is too small
 	"read-only",      // the same, mounted read-only
@@ -54,8 +55,9 @@ type filesResult struct {
 	Violations []string
 }
 
-// TestTortureFiles lets files and directories fail. Each time, the copy must succeed with a complete destination, or fail with an error that
-// says where, and with what was there as it was; a second run must complete it.
+// TestTortureFiles lets files and directories fail. Each time, the copy must succeed with a
+// complete destination, or fail with an error that says where, and with what was there as it was; a
+// second run must complete it.
 func TestTortureFiles(t *testing.T) {
 	for _, what := range fileFaults {
 		for _, to := range []string{"layout", "dir", "archive"} {

@@ -66,7 +66,8 @@ func bounded(t *testing.T, f func()) {
 	assert.Less(t, int64(peak.Load())-int64(before.HeapAlloc), int64(hostileHeap), "bytes held")
 }
 
-// flood is a handler that answers some requests with a body that never ends, and counts what it got rid of.
+// flood is a handler that answers some requests with a body that never ends, and counts what it got
+// rid of.
 type flood struct {
 	match  func(*http.Request) bool
 	header http.Header
@@ -95,8 +96,8 @@ func (f *flood) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// TestTortureEndless sends bodies without an end in every place. What is read is bounded: the limit of the place, as often as it is tried
-// again, and what fits into the buffers of connections.
+// TestTortureEndless sends bodies without an end in every place. What is read is bounded: the limit
+// of the place, as often as it is tried again, and what fits into the buffers of connections.
 func TestTortureEndless(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	manifests := func(req *http.Request) bool { return strings.Contains(req.URL.Path, "/manifests/") }
@@ -140,8 +141,8 @@ func TestTortureEndless(t *testing.T) {
 	}
 }
 
-// TestTortureDocuments copies documents that are made to cost much, or to lead astray. None gets through, none costs much, and nothing is
-// asked for that no digest names.
+// TestTortureDocuments copies documents that are made to cost much, or to lead astray. None gets
+// through, none costs much, and nothing is asked for that no digest names.
 func TestTortureDocuments(t *testing.T) {
 	f := imagetest.Platforms(1, 1, 100)
 	image, _ := f.Document("amd64")
@@ -250,8 +251,8 @@ func TestTortureDocuments(t *testing.T) {
 	}
 }
 
-// TestTortureTagMoves moves the source's tag to something else at each request: the copy is of what the tag named at first, or of what it names
-// then, and never of both.
+// TestTortureTagMoves moves the source's tag to something else at each request: the copy is of what
+// the tag named at first, or of what it names then, and never of both.
 func TestTortureTagMoves(t *testing.T) {
 	f, other := imagetest.Platforms(2, 2, 100), imagetest.Platforms(3, 1, 50)
 	for n := 1; ; n++ {
@@ -356,8 +357,8 @@ func TestTortureAlwaysOK(t *testing.T) {
 	}
 }
 
-// TestTortureLayerURLs names layers that are said to be on this machine. Nobody asks there, whether the destination leaves such layers alone or
-// not.
+// TestTortureLayerURLs names layers that are said to be on this machine. Nobody asks there, whether
+// the destination leaves such layers alone or not.
 func TestTortureLayerURLs(t *testing.T) {
 	var asked atomic.Int64
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -396,8 +397,9 @@ func TestTortureLayerURLs(t *testing.T) {
 	}
 }
 
-// TestTortureCompressed copies layers that claim to be compressed and are not, and ones that would fill memory if they were decompressed: both
-// arrive as they are, also when the registry says that they are encoded in transit.
+// TestTortureCompressed copies layers that claim to be compressed and are not, and ones that would
+// fill memory if they were decompressed: both arrive as they are, also when the registry says that
+// they are encoded in transit.
 func TestTortureCompressed(t *testing.T) {
 	var member bytes.Buffer
 	w, err := gzip.NewWriterLevel(&member, gzip.BestSpeed)
@@ -438,8 +440,8 @@ func TestTortureCompressed(t *testing.T) {
 // redirects are the requests that are sent on: by method, and by a part of the path.
 type redirects struct{ method, path string }
 
-// TestTortureRedirects sends requests that carry credentials on to another host, another port and another name of this machine. The credentials
-// do not follow.
+// TestTortureRedirects sends requests that carry credentials on to another host, another port and
+// another name of this machine. The credentials do not follow.
 func TestTortureRedirects(t *testing.T) {
 	f := imagetest.Platforms(1, 1, 100)
 	var stolen atomic.Pointer[http.Header]

@@ -29,7 +29,8 @@ type questioned struct {
 	announce *registrytest.Announcement // of the destination
 }
 
-// questionedWorkloads are those of the sweep between registries, and others whose outcome depends on answers.
+// questionedWorkloads are those of the sweep between registries, and others whose outcome depends
+// on answers.
 func questionedWorkloads() []questioned {
 	var all []questioned
 	for _, w := range workloads() {
@@ -76,8 +77,8 @@ func questionedWorkloads() []questioned {
 // platformsOfQuestions is one fixture for many workloads.
 var platformsOfQuestions = imagetest.Platforms(3, 1, 100)
 
-// asked is a question: a request that asks whether something is there, what a tag or digest tag names, what a registry can do, or for a
-// token, and reads no content.
+// asked is a question: a request that asks whether something is there, what a tag or digest tag
+// names, what a registry can do, or for a token, and reads no content.
 type asked struct {
 	side   copy.Side
 	method string
@@ -88,7 +89,8 @@ type asked struct {
 
 func (a asked) String() string { return fmt.Sprintf("%s/%s %s/%d", a.side, a.method, a.path, a.from) }
 
-// isQuestion reports whether a request is one. What the source's reference names, manifests and blobs are content.
+// isQuestion reports whether a request is one. What the source's reference names, manifests and
+// blobs are content.
 func isQuestion(q registrytest.Request) bool {
 	switch q.Kind {
 	case registrytest.KindPing, registrytest.KindToken, registrytest.KindTags, registrytest.KindReferrers, registrytest.KindOther:
@@ -103,8 +105,8 @@ func isQuestion(q registrytest.Request) bool {
 type notAnswer struct {
 	name   string
 	answer registrytest.Answer
-	// noAPI is set if registries without the referrers API, or without capabilities, answer so to that, and absent if a registry in the field answers so
-	// for a tag that is not there.
+	// noAPI is set if registries without the referrers API, or without capabilities, answer so to
+	// that, and absent if a registry in the field answers so for a tag that is not there.
 	noAPI, absent bool
 }
 
@@ -143,7 +145,8 @@ type questionedPrepared struct {
 	asked    []asked
 }
 
-// options are those of the ends. Tokens end soon, so that they are asked for often; but not for upstream's transport, which writes signatures.
+// options are those of the ends. Tokens end soon, so that they are asked for often; but not for
+// upstream's transport, which writes signatures.
 func (w *questionedPrepared) options() (src, dst registrytest.Options) {
 	auth := &registrytest.Auth{Bearer: true, TokenRequests: 4, Accounts: []registrytest.Account{{Username: "user", Password: "secret"}}}
 	if w.signed {
@@ -152,7 +155,8 @@ func (w *questionedPrepared) options() (src, dst registrytest.Options) {
 	return registrytest.Options{Auth: auth}, registrytest.Options{Auth: auth, Strict: w.strict, Announce: w.announce}
 }
 
-// prepareQuestions runs a workload without a fault, and notes what it leads to and which questions it asks.
+// prepareQuestions runs a workload without a fault, and notes what it leads to and which questions
+// it asks.
 func (q questioned) prepareQuestions(t *testing.T) *questionedPrepared {
 	p := &questionedPrepared{prepared: q.prepare(t), announce: q.announce}
 	p.env.Sys.DockerAuthConfig = &types.DockerAuthConfig{Username: "user", Password: "secret"}
@@ -182,7 +186,8 @@ func (q questioned) prepareQuestions(t *testing.T) *questionedPrepared {
 	return p
 }
 
-// play runs a case and says what is wrong afterwards: nothing must have been concluded from the refusal.
+// play runs a case and says what is wrong afterwards: nothing must have been concluded from the
+// refusal.
 func (c questionCase) play(t testing.TB) (asked bool, violations []string) {
 	var over atomic.Bool
 	var times atomic.Int64
@@ -245,13 +250,15 @@ func (c questionCase) play(t testing.TB) (asked bool, violations []string) {
 // saysUnknown says whether a text says that something was not answered.
 func saysUnknown(text string) bool { return strings.Contains(text, "could not be asked") }
 
-// lessIsRight reports whether the refusal is an answer, from registries that answer so: then nothing is attached, or there is no API.
+// lessIsRight reports whether the refusal is an answer, from registries that answer so: then
+// nothing is attached, or there is no API.
 func (c questionCase) lessIsRight() bool {
 	return c.asked.side == copy.SourceSide && (c.refusal.noAPI && c.asked.kind == registrytest.KindReferrers || c.refusal.absent && c.asked.kind == registrytest.KindManifest)
 }
 
-// leaves is what a copy without the refusal leaves at the destination. Where the refusal is how registries answer that announce nothing, and so
-// are taken to keep what is added to a list, that is all but the tags of children.
+// leaves is what a copy without the refusal leaves at the destination. Where the refusal is how
+// registries answer that announce nothing, and so are taken to keep what is added to a list, that
+// is all but the tags of children.
 func (c questionCase) leaves() map[string]string {
 	announcesNothing := c.asked.kind == registrytest.KindOther && (c.refusal.noAPI || c.refusal.answer.Status == http.StatusNotFound)
 	if !announcesNothing {
@@ -292,8 +299,9 @@ func concluded(err error) string {
 // questionSample is how many cases the short form plays.
 const questionSample = 100
 
-// TestTortureQuestions refuses every question of every workload in every way. Nothing is concluded from it: the copy leaves what it would
-// leave otherwise, or says what could not be asked, or fails with the tag as it was.
+// TestTortureQuestions refuses every question of every workload in every way. Nothing is concluded
+// from it: the copy leaves what it would leave otherwise, or says what could not be asked, or fails
+// with the tag as it was.
 func TestTortureQuestions(t *testing.T) {
 	seed := tortureSeed(t)
 	var cases []questionCase

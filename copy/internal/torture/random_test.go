@@ -24,8 +24,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// A scenario is a copy that was made up: a tree of lists, a source that may lack parts of it, options, a destination that is of some kind and
-// has something already, and faults. Everything follows from seed and size; a smaller size makes a smaller tree.
+// A scenario is a copy that was made up: a tree of lists, a source that may lack parts of it,
+// options, a destination that is of some kind and has something already, and faults. Everything
+// follows from seed and size; a smaller size makes a smaller tree.
 type scenario struct {
 	seed uint64
 	size int
@@ -62,7 +63,8 @@ func newScenario(seed uint64, size int) *scenario {
 	return s
 }
 
-// tree makes lists in lists, with images that share blobs, are named twice, are described by attestations, or are absent.
+// tree makes lists in lists, with images that share blobs, are named twice, are described by
+// attestations, or are absent.
 func (s *scenario) tree() {
 	s.fixture = imagetest.New()
 	for i := range 1 + s.size/3 {
@@ -164,7 +166,8 @@ type randomRun struct {
 	violations []string
 }
 
-// play copies: perhaps once before; with faults; without; and once more, which has nothing to do. It returns what is wrong.
+// play copies: perhaps once before; with faults; without; and once more, which has nothing to do.
+// It returns what is wrong.
 func (s *scenario) play(t testing.TB) []string {
 	r := &randomRun{scenario: s, t: t, env: copytest.NewEnv(t), layoutDir: filepath.Join(t.TempDir(), "layout")}
 	var healed atomic.Bool
@@ -318,7 +321,8 @@ func (r *randomRun) relations(report *copy.Report) {
 	}
 }
 
-// TestTortureRandom copies what was made up. A scenario that goes wrong is made smaller before it is reported.
+// TestTortureRandom copies what was made up. A scenario that goes wrong is made smaller before it
+// is reported.
 func TestTortureRandom(t *testing.T) {
 	seed := tortureSeed(t)
 	n, size := 60, 8

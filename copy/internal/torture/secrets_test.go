@@ -26,7 +26,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// allWritten is all that is written by copies: logs of every level, errors, reports, plans and lines of progress.
+// allWritten is all that is written by copies: logs of every level, errors, reports, plans and
+// lines of progress.
 type allWritten struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -58,8 +59,8 @@ func (e *allWritten) listen(t *testing.T) {
 	})
 }
 
-// TestTortureSecrets copies with every kind of credential, with answers that contain secrets, and with errors. What is written down, at any
-// log level, has none of them.
+// TestTortureSecrets copies with every kind of credential, with answers that contain secrets, and
+// with errors. What is written down, at any log level, has none of them.
 func TestTortureSecrets(t *testing.T) {
 	const (
 		user, password, identity = "the-user-name", "hunter2-password", "hunter2-identity-token"
@@ -67,7 +68,8 @@ func TestTortureSecrets(t *testing.T) {
 		registryToken            = "hunter2-registry-token"
 	)
 	f := imagetest.Platforms(2, 1, 100)
-	// sign puts a secret into every URL that an answer gives: upload locations, redirects, token services.
+	// sign puts a secret into every URL that an answer gives: upload locations, redirects, token
+	// services.
 	var tokens sync.Map
 	sign := func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -172,7 +174,8 @@ func (w *signingWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// TestTorturePolicy takes the signature of each instance away in turn: the policy rejects exactly that one, and nothing is written.
+// TestTorturePolicy takes the signature of each instance away in turn: the policy rejects exactly
+// that one, and nothing is written.
 func TestTorturePolicy(t *testing.T) {
 	e, _, public := copytest.NewSigningEnv(t)
 	f := imagetest.Platforms(4, 1, 100)

@@ -537,7 +537,8 @@ func (r *run) incompleteOld(i int) []string {
 	return append(c, imagetest.Inspect(s, want)...)
 }
 
-// stallTimeout of runs with faults that stall: long enough for a loaded machine to be told apart from a stall.
+// stallTimeout of runs with faults that stall: long enough for a loaded machine to be told apart
+// from a stall.
 const sweepStall = 3 * time.Second
 
 // play runs a case, and reports whether the fault was injected and what is wrong afterwards.
@@ -591,8 +592,8 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	for i, err := range errs {
 		switch {
 		case err == nil && c.side == copy.SourceSide && (c.fault.denies || c.fault.like404 && c.fault.again && isReferrers(again.Load())):
-			// What follows its subject may be missing: then another list is written, complete. Registries without the referrers API
-			// have all kinds of answers.
+			// What follows its subject may be missing: then another list is written, complete.
+			// Registries without the referrers API have all kinds of answers.
 			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Fixture: r.fixture, Late: r.late, Optional: r.absent})...)
 		case err == nil:
 			violations = append(violations, r.incompleteAt(i, imagetest.Want{Tag: "v1", Digest: r.newTop, Fixture: r.fixture, Absent: r.absent, Late: r.late})...)
@@ -669,8 +670,9 @@ func unclear(err error, side copy.Side) string {
 	return ""
 }
 
-// TestTortureSweep makes every request of every workload go wrong in every way that applies. Each time the copy must succeed with a
-// complete destination, or fail with an error that says where, and with the tag as it was; a second run must complete it.
+// TestTortureSweep makes every request of every workload go wrong in every way that applies. Each
+// time the copy must succeed with a complete destination, or fail with an error that says where,
+// and with the tag as it was; a second run must complete it.
 func TestTortureSweep(t *testing.T) {
 	seed := tortureSeed(t)
 	var cases []sweepCase
@@ -750,14 +752,15 @@ func sample(cases []sweepCase, seed uint64) []sweepCase {
 	return some
 }
 
-// timeIsUp reports whether the test has to come to its end: what was not tried by then is not tried. The order is random, so what was tried is a
-// sample of everything.
+// timeIsUp reports whether the test has to come to its end: what was not tried by then is not
+// tried. The order is random, so what was tried is a sample of everything.
 func timeIsUp(t *testing.T) bool {
 	deadline, ok := t.Deadline()
 	return ok && time.Until(deadline) < time.Minute
 }
 
-// playAll plays cases concurrently: those that stall, which need no processor, apart from the others.
+// playAll plays cases concurrently: those that stall, which need no processor, apart from the
+// others.
 func playAll(t *testing.T, cases []sweepCase, play func(sweepCase)) *tally {
 	var workers sync.WaitGroup
 	start := func(n int, slow bool) {

@@ -25,8 +25,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// What the tests of this package have in common. docs/reliability.md says what they do; each has a short form, a
-// sample that is drawn anew for each seed, and a full one:
+// What the tests of this package have in common. docs/reliability.md says what they do; each has a
+// short form, a sample that is drawn anew for each seed, and a full one:
 //
 //	SPARSECOPY_TORTURE=full     the full form
 //	SPARSECOPY_TORTURE_SEED=n   the seed of the sample, and of everything random; the default is the same always
@@ -60,7 +60,8 @@ func howToRepeat(t testing.TB, seed uint64, name string) string {
 		seed, name, strings.SplitN(t.Name(), "/", 2)[0])
 }
 
-// impatient is what copies of one run with o share: retries and timeouts as short as a test can afford.
+// impatient is what copies of one run with o share: retries and timeouts as short as a test can
+// afford.
 func impatient(stall time.Duration, o copy.Options) *copy.Copier {
 	return copy.NewCopier(copy.CopierOptions{
 		MaxParallelDownloads: o.MaxParallelDownloads, StallTimeout: stall, BlobTimeout: stall, AnswerTimeout: stall,

@@ -13,7 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestAbsence reads a list with a missing child at registries that say so in their own ways, and at those that do not answer.
+// TestAbsence reads a list with a missing child at registries that say so in their own ways, and at
+// those that do not answer.
 func TestAbsence(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	child := func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, f.Digest("arm64").String()) }

@@ -16,7 +16,8 @@ import (
 	"golang.org/x/term"
 )
 
-// access are the flags that say how the two ends are reached, and what the source's signatures must be like.
+// access are the flags that say how the two ends are reached, and what the source's signatures must
+// be like.
 type access struct {
 	flags        *pflag.FlagSet
 	source, dest end
@@ -106,7 +107,8 @@ func (e *end) flag(name string) string {
 	return e.prefix + "-" + name
 }
 
-// check refuses flags that contradict each other, and files that they name and that are not what they should be.
+// check refuses flags that contradict each other, and files that they name and that are not what
+// they should be.
 func (a *access) check() error {
 	for _, e := range []*end{&a.source, &a.dest} {
 		if e.name == "" {
@@ -128,7 +130,8 @@ func (a *access) check() error {
 	return a.checkFiles()
 }
 
-// systemContexts returns the configuration of both ends. Passwords that are lacking are read from stdin, the source's first.
+// systemContexts returns the configuration of both ends. Passwords that are lacking are read from
+// stdin, the source's first.
 func (a *access) systemContexts(env *environment) (source, destination *types.SystemContext, err error) {
 	common := types.SystemContext{RegistriesDirPath: a.registriesD, SystemRegistriesConfPath: a.registriesConf}
 	lines := &passwords{env: env}
@@ -220,7 +223,8 @@ func (p *passwords) line() (string, error) {
 	return strings.TrimRight(line, "\r\n"), err
 }
 
-// await returns what read does, or the cause of the end of ctx, if that comes first; nobody can stop read then.
+// await returns what read does, or the cause of the end of ctx, if that comes first; nobody can
+// stop read then.
 func await(ctx context.Context, read func() (string, error)) (string, error) {
 	type result struct {
 		text string

@@ -14,9 +14,9 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// checkFiles refuses files and directories that flags name and that are not what they should be, before anything is tried. Much of
-// what is not there is empty for containers/image: a name with a spelling mistake would leave out credentials, certificates or signatures
-// without a word.
+// checkFiles refuses files and directories that flags name and that are not what they should be,
+// before anything is tried. Much of what is not there is empty for containers/image: a name with a
+// spelling mistake would leave out credentials, certificates or signatures without a word.
 func (a *access) checkFiles() error {
 	type named struct {
 		flag, path string
@@ -106,7 +106,8 @@ func checkOutputFile(flag, path string) error {
 	return nil
 }
 
-// asMisuse makes a misuse of an error about a file that the command line names, unless it is about something else.
+// asMisuse makes a misuse of an error about a file that the command line names, unless it is about
+// something else.
 func asMisuse(err error) error {
 	if _, ok := errors.AsType[*misuse](err); ok || err == nil {
 		return err

@@ -21,7 +21,8 @@ var misdeclares = registrytest.Options{DeclareAs: map[string]string{
 	imgspecv1.MediaTypeImageManifest: manifest.MediaTypeDockerSchema1Signed,
 }}
 
-// odd has a list of a list, of which two entries say that they are something else, and manifests that lack what they should have.
+// odd has a list of a list, of which two entries say that they are something else, and manifests
+// that lack what they should have.
 func odd() *imagetest.Fixture {
 	f := imagetest.New()
 	without := func(text string) imagetest.Option {
@@ -36,7 +37,8 @@ func odd() *imagetest.Fixture {
 	return f
 }
 
-// TestDocumentsAreWhatTheySay: whatever a registry or a list takes documents for, every command reads them as what they are, and writes them so.
+// TestDocumentsAreWhatTheySay: whatever a registry or a list takes documents for, every command
+// reads them as what they are, and writes them so.
 func TestDocumentsAreWhatTheySay(t *testing.T) {
 	f := odd()
 	src, dst := registrytest.Start(t, misdeclares), registrytest.Start(t, registrytest.Options{})

@@ -126,8 +126,8 @@ func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	return orStopped(ctx, err)
 }
 
-// notABundle makes an error of bundle.Open a misuse if what the command line names is to blame, and not
-// the place where archives are unpacked.
+// notABundle makes an error of bundle.Open a misuse if what the command line names is to blame, and
+// not the place where archives are unpacked.
 func notABundle(path string, err error) error {
 	_, foreign := errors.AsType[*bundle.ForeignError](err)
 	_, damaged := errors.AsType[*bundle.DamagedError](err)

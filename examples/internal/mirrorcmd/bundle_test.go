@@ -41,7 +41,8 @@ type goldenBundle struct {
 	arrivals string // where the last load has put signatures
 }
 
-// plain makes images without compressed layers, so that a bundle of theirs is text: amd64 and arm64, under top.
+// plain makes images without compressed layers, so that a bundle of theirs is text: amd64 and
+// arm64, under top.
 func plain() *imagetest.Fixture {
 	f := imagetest.New()
 	f.Blob("base", imgspecv1.MediaTypeImageLayerGzip, []byte("base, and no gzip in truth"))
@@ -208,10 +209,11 @@ func goldenBundles() map[string]goldenBundle {
 	return cases
 }
 
-// TestGoldenBundles makes the bundles in testdata/bundles, and loads them. A file has, after a comment that says what is special, the
-// warnings of both sides, with names in the place of digests; what has arrived at a registry without the referrers API, and at one that wants
-// all children of a list; and the bundle, all files of which but bundle.json end without a newline. -update writes the files anew; bundles
-// that are not made any more stay.
+// TestGoldenBundles makes the bundles in testdata/bundles, and loads them. A file has, after a
+// comment that says what is special, the warnings of both sides, with names in the place of
+// digests; what has arrived at a registry without the referrers API, and at one that wants all
+// children of a list; and the bundle, all files of which but bundle.json end without a newline.
+// -update writes the files anew; bundles that are not made any more stay.
 func TestGoldenBundles(t *testing.T) {
 	cases := goldenBundles()
 	files, err := filepath.Glob("testdata/bundles/*.txtar")
@@ -290,7 +292,8 @@ func (c *goldenBundle) repositories() []string {
 	return slices.Compact(all)
 }
 
-// create makes the last of the bundles, of images whose names do not depend on the test, and puts that before it first.
+// create makes the last of the bundles, of images whose names do not depend on the test, and puts
+// that before it first.
 func (c *goldenBundle) create(t *testing.T, bundles *[]string) outcome {
 	t.Helper()
 	src := registrytest.Start(t, registrytest.Options{NoReferrers: true})
@@ -384,7 +387,8 @@ func (c *goldenBundle) named(log string) string {
 	return strings.Join(lines, "")
 }
 
-// arrived says what is in the repositories: what their tags name, and their manifests and blobs by their names.
+// arrived says what is in the repositories: what their tags name, and their manifests and blobs by
+// their names.
 func (c *goldenBundle) arrived(t *testing.T, r *registrytest.Registry) string {
 	t.Helper()
 	var all []string
@@ -504,7 +508,8 @@ func TestLoadMergesDigestTags(t *testing.T) {
 	assert.Contains(t, r.stdout, "tag "+sig+" named "+f.Digest("sbom").String()+" at the destination, and now names "+f.Digest("cosigned").String())
 }
 
-// TestBundleKeepsVoid carries what is attached to a list that is stripped, if the sync file says so.
+// TestBundleKeepsVoid carries what is attached to a list that is stripped, if the sync file says
+// so.
 func TestBundleKeepsVoid(t *testing.T) {
 	f := attachedFixture()
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})

@@ -13,8 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestLoadAsRegistriesAre loads bundles into registries with habits that concern uploads and tags: one of a platform, then one of all, which widens the
-// list that the tag names.
+// TestLoadAsRegistriesAre loads bundles into registries with habits that concern uploads and tags:
+// one of a platform, then one of all, which widens the list that the tag names.
 func TestLoadAsRegistriesAre(t *testing.T) {
 	f := attachedFixture()
 	src := registrytest.Start(t, registrytest.Options{})
@@ -61,8 +61,9 @@ func TestLoadAsRegistriesAre(t *testing.T) {
 	}
 }
 
-// TestLoadDoesNotWidenInVain loads a bundle of one platform, and then one of all, into registries that say what they do with sparse lists.
-// Where what is added would be collected, nothing is written.
+// TestLoadDoesNotWidenInVain loads a bundle of one platform, and then one of all, into registries
+// that say what they do with sparse lists. Where what is added would be collected, nothing is
+// written.
 func TestLoadDoesNotWidenInVain(t *testing.T) {
 	for name, f := range map[string]*imagetest.Fixture{"flat": imagetest.Platforms(3, 1, 100), "nested": imagetest.Nested()} {
 		src := registrytest.Start(t, registrytest.Options{})

@@ -10,7 +10,8 @@ var commonPlatforms = []string{
 	"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/ppc64le", "linux/s390x", "linux/riscv64", "windows/amd64",
 }
 
-// completeFlags lets shells complete the values of flags that have a few of them. All other values are completed as files.
+// completeFlags lets shells complete the values of flags that have a few of them. All other values
+// are completed as files.
 func completeFlags(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
 		values := commonPlatforms

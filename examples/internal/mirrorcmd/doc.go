@@ -1,4 +1,5 @@
-// Package mirrorcmd is the command mirror, to be run by its main program, by tests and by the demonstration.
+// Package mirrorcmd is the command mirror, to be run by its main program, by tests and by the
+// demonstration.
 //
 // # Map
 //
@@ -20,6 +21,7 @@
 //	report.go     what is printed about a copy
 //	failure.go    errors in the words of the command line
 //
-// A command defines its flags by groups (selection, access, output), each of which defines its flags, checks them, and
-// turns them into what the library wants. New commands are put together from the same groups.
+// A command defines its flags by groups (selection, access, output), each of which defines its
+// flags, checks them, and turns them into what the library wants. New commands are put together
+// from the same groups.
 package mirrorcmd

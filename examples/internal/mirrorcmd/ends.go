@@ -17,7 +17,8 @@ type ends struct {
 	copier              *copy.Copier
 }
 
-// prepare checks the command line, and then the files that it names. Nothing has been opened if it fails.
+// prepare checks the command line, and then the files that it names. Nothing has been opened if it
+// fails.
 func (e *environment) prepare(args []string, sel *selection, access *access, out *output) (*ends, error) {
 	e.sel = sel
 	for _, check := range []func() error{out.check, sel.check, access.check} {

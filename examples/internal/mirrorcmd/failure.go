@@ -33,7 +33,8 @@ type stopped struct{ cause error }
 func (s *stopped) Error() string { return fmt.Sprintf("stopped: %v", s.cause) }
 func (s *stopped) Unwrap() error { return s.cause }
 
-// orStopped returns a *stopped if err only says that ctx has ended, and perhaps what a registry said last, which may be why it took so long.
+// orStopped returns a *stopped if err only says that ctx has ended, and perhaps what a registry
+// said last, which may be why it took so long.
 func orStopped(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
@@ -94,8 +95,8 @@ var optionKeys = map[string]string{
 	"MaxParallelDownloads":     "--parallel",
 }
 
-// inWords puts flags, or keys of the sync file that says what is copied, in the place of the library's options in a sentence of the
-// library.
+// inWords puts flags, or keys of the sync file that says what is copied, in the place of the
+// library's options in a sentence of the library.
 func (e *environment) inWords(sentence string) string {
 	names := optionFlags
 	if e.byFile {
@@ -150,7 +151,8 @@ func (e *environment) explain(err error) string {
 	return err.Error() + accessHint(err)
 }
 
-// accessHint names the flags that may help if an end could not be reached, was too slow, or did not let us in, "" if there are none.
+// accessHint names the flags that may help if an end could not be reached, was too slow, or did not
+// let us in, "" if there are none.
 func accessHint(err error) string {
 	var (
 		failed      *copy.Error
@@ -210,7 +212,8 @@ func (e *environment) explainRefusal(refused *copy.SparseRefusedError) string {
 	return text
 }
 
-// registrysWords is the registry's answer in err without what was tried, which the reader knows; all of err if there is none.
+// registrysWords is the registry's answer in err without what was tried, which the reader knows;
+// all of err if there is none.
 func registrysWords(err error) string {
 	if answer, ok := errors.AsType[*copy.RegistryError](err); ok {
 		err = answer
@@ -231,7 +234,8 @@ func (e *environment) keeps() bool {
 	return !e.byFile && e.sel != nil && e.sel.options.SparseManifestListAction == copy.KeepSparseManifestList
 }
 
-// copiesList reports whether the command that ran was told to copy a list, of which it could leave something out.
+// copiesList reports whether the command that ran was told to copy a list, of which it could leave
+// something out.
 func (e *environment) copiesList() bool {
 	return e.byFile || e.sel != nil && e.sel.options.ImageListSelection != copy.CopySystemImage
 }

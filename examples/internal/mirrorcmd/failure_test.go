@@ -30,7 +30,8 @@ func closedPort() string {
 	return gone.Host()
 }
 
-// TestBadInput copies what cannot be copied: one clear line, a status, and a destination that is what it was.
+// TestBadInput copies what cannot be copied: one clear line, a status, and a destination that is
+// what it was.
 func TestBadInput(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 1000)
 	pushed := func(r *registrytest.Registry) { f.PushTo(r, repo, tag, imagetest.Top) }
@@ -351,7 +352,8 @@ func TestErrorsAreInWords(t *testing.T) {
 	}
 }
 
-// TestWordsAreThere holds the names that messages recommend against the flags and keys that there are.
+// TestWordsAreThere holds the names that messages recommend against the flags and keys that there
+// are.
 func TestWordsAreThere(t *testing.T) {
 	for option, flag := range optionFlags {
 		cmd, _, err := testRoot().Find([]string{"copy"})

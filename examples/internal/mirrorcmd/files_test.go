@@ -16,8 +16,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestWrongFiles names files and directories by every flag and argument that takes one. Each is refused with status 2 before anything is
-// tried; those that are only written are refused if they could not be.
+// TestWrongFiles names files and directories by every flag and argument that takes one. Each is
+// refused with status 2 before anything is tried; those that are only written are refused if they
+// could not be.
 func TestWrongFiles(t *testing.T) {
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	imagetest.Platforms(2, 1, 100).PushTo(src, repo, tag, imagetest.Top)
@@ -92,7 +93,8 @@ func TestWrongFiles(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(dir, "new.partial"))
 }
 
-// TestForeignAndDamagedBundles says in a sentence what is wrong with what is no bundle, or not any more.
+// TestForeignAndDamagedBundles says in a sentence what is wrong with what is no bundle, or not any
+// more.
 func TestForeignAndDamagedBundles(t *testing.T) {
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	f := imagetest.Platforms(2, 1, 100)

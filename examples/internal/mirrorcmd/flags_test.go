@@ -50,7 +50,8 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	}, cmd
 }
 
-// TestEveryFlag demands that each flag has help, and that giving it changes what it is about, and to what.
+// TestEveryFlag demands that each flag has help, and that giving it changes what it is about, and
+// to what.
 func TestEveryFlag(t *testing.T) {
 	dir := t.TempDir()
 	authFile := filepath.Join(dir, "auth.json")

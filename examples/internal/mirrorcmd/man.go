@@ -28,7 +28,8 @@ func newMan() *cobra.Command {
 	}
 }
 
-// writeManPages writes a page for each command. The same commands make the same pages: they have no date of their own.
+// writeManPages writes a page for each command. The same commands make the same pages: they have no
+// date of their own.
 func writeManPages(root *cobra.Command, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -39,8 +40,8 @@ func writeManPages(root *cobra.Command, dir string) error {
 	return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "sparsecopy", Manual: "mirror", Date: &never}, dir)
 }
 
-// prepareUsages says in the help of flags which values they take: the pages show the default only. The text is read as Markdown, which takes
-// <hex> for HTML and drops it.
+// prepareUsages says in the help of flags which values they take: the pages show the default only.
+// The text is read as Markdown, which takes <hex> for HTML and drops it.
 func prepareUsages(cmd *cobra.Command) {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if c, ok := f.Value.(interface{ choices() []string }); ok {

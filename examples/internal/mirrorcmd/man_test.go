@@ -24,7 +24,8 @@ func testRoot() *cobra.Command {
 	return newRoot(&environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv})
 }
 
-// TestManPages holds the pages in the repository against what mirror man writes. -update writes them anew.
+// TestManPages holds the pages in the repository against what mirror man writes. -update writes
+// them anew.
 func TestManPages(t *testing.T) {
 	want := t.TempDir()
 	r := runAll(t.Context(), t, "", "man", want).done(t)
@@ -49,8 +50,8 @@ func TestManPages(t *testing.T) {
 	runAll(t.Context(), t, "", "man", "/dev/null/x").failed(t, StatusFailed, "/dev/null")
 }
 
-// TestEveryFlagOfEveryCommand demands that each flag has help, is in the manual page, and is given in a test. TestEveryFlag says what
-// those of copy and plan do, which other commands share.
+// TestEveryFlagOfEveryCommand demands that each flag has help, is in the manual page, and is given
+// in a test. TestEveryFlag says what those of copy and plan do, which other commands share.
 func TestEveryFlagOfEveryCommand(t *testing.T) {
 	tests := testTexts(t)
 	var check func(*cobra.Command)

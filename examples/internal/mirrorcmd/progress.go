@@ -8,8 +8,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// startProgress begins to show how far the copies of the given number of images have come: on a terminal as a picture, elsewhere in a
-// line now and then, with --log-format json as an entry of the log. It returns nil if that is not wanted.
+// startProgress begins to show how far the copies of the given number of images have come: on a
+// terminal as a picture, elsewhere in a line now and then, with --log-format json as an entry of
+// the log. It returns nil if that is not wanted.
 func (e *environment) startProgress(o *output, images int) *copy.Overview {
 	options := copy.OverviewOptions{Images: images, Writer: e.stderr}
 	switch {

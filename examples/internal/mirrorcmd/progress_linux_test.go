@@ -9,7 +9,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/progress/terminaltest"
 )
 
-// TestProgressOnATerminal draws a picture, of which nothing stays but the lines above it; none where the log is written, too.
+// TestProgressOnATerminal draws a picture, of which nothing stays but the lines above it; none
+// where the log is written, too.
 func TestProgressOnATerminal(t *testing.T) {
 	terminal := terminaltest.NewPseudo(t, 80, 10)
 	e := &environment{stderr: terminal.Writer}

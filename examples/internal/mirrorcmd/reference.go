@@ -34,7 +34,8 @@ func parseReference(what, text string) (types.ImageReference, error) {
 	return ref, nil
 }
 
-// hasCredentials reports whether there is an "@" that does not begin a digest, as before the host of URLs.
+// hasCredentials reports whether there is an "@" that does not begin a digest, as before the host
+// of URLs.
 func hasCredentials(rest string) bool {
 	name, suffix, _ := lastCut(rest, "@")
 	if !strings.HasPrefix(suffix, "sha") {

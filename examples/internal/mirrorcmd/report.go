@@ -65,7 +65,8 @@ func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string 
 	return cmp.Or(i.Platform, "image")
 }
 
-// describeAttached names what is attached: by its tag's kind or its type, and by what it belongs to.
+// describeAttached names what is attached: by its tag's kind or its type, and by what it belongs
+// to.
 func describeAttached(a copy.AttachedReport, platforms map[digest.Digest]string) string {
 	kind := cmp.Or(a.ArtifactType, "referrer")
 	if i := strings.LastIndex(a.Tag, "."); i >= 0 {

@@ -66,7 +66,8 @@ func signed() *imagetest.Fixture {
 	return f
 }
 
-// TestSyncReportsWhatIsLeftOut has what is missing, and what is void, in its table and in JSON, in dry runs too.
+// TestSyncReportsWhatIsLeftOut has what is missing, and what is void, in its table and in JSON, in
+// dry runs too.
 func TestSyncReportsWhatIsLeftOut(t *testing.T) {
 	f := signed()
 	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
@@ -119,7 +120,8 @@ func TestSyncLastLine(t *testing.T) {
 	assert.Contains(t, r.lastLine(), "nothing to do: 0 images; ")
 }
 
-// TestReportsAreDocumented holds docs/report-schema.md against everything that is printed as JSON, but for plans.
+// TestReportsAreDocumented holds docs/report-schema.md against everything that is printed as JSON,
+// but for plans.
 func TestReportsAreDocumented(t *testing.T) {
 	schematest.Check(t, "../../../docs/report-schema.md", map[string]any{
 		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "AttachedReport": copy.AttachedReport{}, "EndReport": copy.EndReport{},

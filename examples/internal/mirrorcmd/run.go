@@ -20,12 +20,13 @@ const (
 	StatusMisused = 2 // the command line is wrong, and nothing was tried
 )
 
-// Run runs the command with the arguments that follow its name, and returns the exit status. If that is StatusFailed or
-// StatusMisused, one line on stderr, which begins with "mirror: ", says why; logs and progress may stand before it. With
-// --log-format json, each line is an object. When ctx ends, the command stops and fails with the cause.
+// Run runs the command with the arguments that follow its name, and returns the exit status. If
+// that is StatusFailed or StatusMisused, one line on stderr, which begins with "mirror: ", says
+// why; logs and progress may stand before it. With --log-format json, each line is an object. When
+// ctx ends, the command stops and fails with the cause.
 //
-// Passwords that the command line leaves out are read from stdin. Run sets the output and the level of logrus' standard logger
-// while it runs, so it must not run twice at the same time.
+// Passwords that the command line leaves out are read from stdin. Run sets the output and the level
+// of logrus' standard logger while it runs, so it must not run twice at the same time.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if _, ok := stderr.(*os.File); !ok { // files take care of themselves
 		stderr = &lockedWriter{w: stderr}
@@ -56,7 +57,8 @@ type environment struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 
-	// sel are the selection flags of the command that ran, nil before: errors are explained by them.
+	// sel are the selection flags of the command that ran, nil before: errors are explained by
+	// them.
 	sel *selection
 	// byFile is set if a sync file says what is copied: then they are explained by its keys.
 	byFile bool
@@ -64,7 +66,8 @@ type environment struct {
 	loads bool
 }
 
-// A lockedWriter may be written to concurrently: logs, progress and complaints come from different goroutines.
+// A lockedWriter may be written to concurrently: logs, progress and complaints come from different
+// goroutines.
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -76,7 +79,8 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// startLog sends the logs of the library and of containers/image to stderr, until restore is called.
+// startLog sends the logs of the library and of containers/image to stderr, until restore is
+// called.
 func (e *environment) startLog() (restore func()) {
 	logger := logrus.StandardLogger()
 	out, level, formatter := logger.Out, logger.GetLevel(), logger.Formatter
@@ -133,7 +137,8 @@ func newRoot(e *environment) *cobra.Command {
 	return root
 }
 
-// twoReferences checks the number of arguments. It repeats none of them: they may be secrets in the wrong place.
+// twoReferences checks the number of arguments. It repeats none of them: they may be secrets in the
+// wrong place.
 func twoReferences(cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return misusef("mirror %s takes SOURCE and DESTINATION, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())

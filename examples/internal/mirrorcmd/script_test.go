@@ -68,7 +68,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setupScript gives the script a home of its own, with a policy that accepts everything and a registries.conf.
+// setupScript gives the script a home of its own, with a policy that accepts everything and a
+// registries.conf.
 func setupScript(e *testscript.Env) error {
 	home := filepath.Join(e.WorkDir, "home")
 	if err := os.Mkdir(home, 0o700); err != nil {

@@ -44,7 +44,8 @@ func (s *selection) defineAttached(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.KeepVoid, "keep-void", false, "copy what is attached to a list also if the list is stripped, and gets another digest")
 }
 
-// defineChoice defines the flags that say what a copy is to be, and not how the destination is looked at.
+// defineChoice defines the flags that say what a copy is to be, and not how the destination is
+// looked at.
 func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	s.flags = flags
 	o := &s.options
@@ -71,7 +72,8 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
 }
 
-// defineParallel defines the flag that says how much is done at once, for commands whose work is not the library's.
+// defineParallel defines the flag that says how much is done at once, for commands whose work is
+// not the library's.
 func (s *selection) defineParallel(flags *pflag.FlagSet) {
 	s.options.MaxParallelDownloads = defaultParallel
 	flags.Var(count{&s.options.MaxParallelDownloads}, "parallel", parallelHelp)

@@ -18,7 +18,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
-// StatusUnchanged is the exit status of mirror sync --exit-unchanged if everything was there already.
+// StatusUnchanged is the exit status of mirror sync --exit-unchanged if everything was there
+// already.
 const StatusUnchanged = 3
 
 // A syncCommand is mirror sync.
@@ -218,7 +219,8 @@ func (s *syncRun) do(ctx context.Context) error {
 	return s.remove(ctx)
 }
 
-// copyAll copies what is to be done, and then, some times more, what failed and might not fail again.
+// copyAll copies what is to be done, and then, some times more, what failed and might not fail
+// again.
 func (s *syncRun) copyAll(ctx context.Context) {
 	s.progress = s.env.startProgress(&s.out, len(s.todo))
 	defer s.progress.Close()
@@ -303,7 +305,8 @@ func copiedAnything(report *copy.Report) bool {
 	return false
 }
 
-// isOther reports whether an image was left out because it is a single one, for a platform that nobody asked for.
+// isOther reports whether an image was left out because it is a single one, for a platform that
+// nobody asked for.
 func isOther(image *syncfile.Image, err error) bool {
 	var no *copy.NoMatchError
 	return image.SkipOther && errors.As(err, &no) && no.Single

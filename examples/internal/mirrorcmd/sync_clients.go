@@ -16,8 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// syncOutputs are the flags that name files about the mirror, for those who use it. They are about every image that is there, copied
-// by this run or before.
+// syncOutputs are the flags that name files about the mirror, for those who use it. They are about
+// every image that is there, copied by this run or before.
 type syncOutputs struct {
 	digestMap      string
 	idms           string
@@ -111,7 +111,8 @@ func digestMapOf(s *syncRun) ([]byte, error) {
 // A mirrored is a repository with one that has its images.
 type mirrored struct{ source, mirror string }
 
-// mirrors returns the pairs of repositories that images were copied between, sorted, and whether all tags have the same name in both.
+// mirrors returns the pairs of repositories that images were copied between, sorted, and whether
+// all tags have the same name in both.
 func (s *syncRun) mirrors() (pairs []mirrored, sameTags map[mirrored]bool) {
 	sameTags = map[mirrored]bool{}
 	for i, c := range s.todo {

@@ -16,7 +16,8 @@ import (
 // listsAtOnce is how many repositories are asked for their tags at the same time.
 const listsAtOnce = 8
 
-// eachOf calls f with the numbers below n, up to limit at the same time. When ctx ends, it calls f no more.
+// eachOf calls f with the numbers below n, up to limit at the same time. When ctx ends, it calls f
+// no more.
 func eachOf(ctx context.Context, limit uint, n int, f func(i int)) {
 	var group errgroup.Group
 	group.SetLimit(int(limit))
@@ -32,8 +33,8 @@ func eachOf(ctx context.Context, limit uint, n int, f func(i int)) {
 	_ = group.Wait()
 }
 
-// expand finds out what is to be copied: this shard's part of the file, with the tags that match now. An image whose tags cannot be
-// listed has failed. The error is about the file.
+// expand finds out what is to be copied: this shard's part of the file, with the tags that match
+// now. An image whose tags cannot be listed has failed. The error is about the file.
 func (s *syncRun) expand(ctx context.Context) error {
 	var mine []*syncfile.Image
 	for _, image := range s.file.Images {

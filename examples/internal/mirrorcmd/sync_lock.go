@@ -12,11 +12,12 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// syncLocks are the locks that a run holds: one for each repository, layout or file that it writes to.
+// syncLocks are the locks that a run holds: one for each repository, layout or file that it writes
+// to.
 type syncLocks []*flock.Flock
 
-// lockAll takes the locks for keys, which are sorted, or none of them: it does not wait. A lock is on a file that stays, and ends with
-// the process, however that ends.
+// lockAll takes the locks for keys, which are sorted, or none of them: it does not wait. A lock is
+// on a file that stays, and ends with the process, however that ends.
 func lockAll(env *environment, dir string, keys []string) (syncLocks, error) {
 	if dir == "" {
 		dir = defaultStateDir(env)

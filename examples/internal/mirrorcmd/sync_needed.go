@@ -17,8 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// needed returns the digests of manifests that must stay, each with the reason: what tags that stay lead to,
-// and what is attached to something by its subject.
+// needed returns the digests of manifests that must stay, each with the reason: what tags that stay
+// lead to, and what is attached to something by its subject.
 func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (map[digest.Digest]string, error) {
 	needed := map[digest.Digest]string{}
 	var lists, others []follower
@@ -29,8 +29,8 @@ func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (map[di
 		}
 	}
 	free := func(tag string) bool { return needed[r.digests[tag]] == "" }
-	// What entries call lists is read first. The rest may be lists all the same, which matters only if something is
-	// to be removed.
+	// What entries call lists is read first. The rest may be lists all the same, which matters only
+	// if something is to be removed.
 	for len(lists)+len(others) > 0 && slices.ContainsFunc(strays, free) {
 		level := lists
 		if lists = nil; len(level) == 0 {
@@ -91,8 +91,8 @@ type follower struct {
 // maxDepth is how deep lists may be nested.
 const maxDepth = 8
 
-// follow returns what the lists in level name. What something is, its document says, and not the entry that
-// names it.
+// follow returns what the lists in level name. What something is, its document says, and not the
+// entry that names it.
 func (r *managedRepo) follow(ctx context.Context, level []follower) ([]follower, error) {
 	read := make([]digest.Digest, len(level))
 	for i, f := range level {
@@ -122,9 +122,9 @@ func (r *managedRepo) follow(ctx context.Context, level []follower) ([]follower,
 	return below, context.Cause(ctx)
 }
 
-// mayBeAbsent reports whether an error says that there is nothing to follow: a sparse list names what is not
-// there. Of what an entry calls a list, a registry has to say so in its own words: a proxy's page does not
-// suffice to remove what depends on it.
+// mayBeAbsent reports whether an error says that there is nothing to follow: a sparse list names
+// what is not there. Of what an entry calls a list, a registry has to say so in its own words: a
+// proxy's page does not suffice to remove what depends on it.
 func (f follower) mayBeAbsent(err error) bool {
 	if f.top || f.list {
 		return f.list && copy.SaysAbsent(err)

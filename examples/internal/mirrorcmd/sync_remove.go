@@ -62,8 +62,8 @@ type syncRemoval struct {
 	Reason     string        `json:"reason,omitempty"`
 }
 
-// remove finds what the file does not name, and removes it if that is confirmed. Registries remove manifests, and with them every tag
-// that names them: a tag whose manifest is needed stays.
+// remove finds what the file does not name, and removes it if that is confirmed. Registries remove
+// manifests, and with them every tag that names them: a tag whose manifest is needed stays.
 //
 // If a single image failed, nothing is removed: what the file names is not known to be there.
 func (s *syncRun) remove(ctx context.Context) error {
@@ -115,7 +115,8 @@ func removalToken(all []syncRemoval) string {
 	return hex.EncodeToString(h.Sum(nil))[:shown]
 }
 
-// removeFound removes each manifest once, by its digest: a tag that was moved in the meantime takes nothing else with it.
+// removeFound removes each manifest once, by its digest: a tag that was moved in the meantime takes
+// nothing else with it.
 func (s *syncRun) removeFound(ctx context.Context) error {
 	done := map[string]error{}
 	for i := range s.report.Removals {
@@ -159,8 +160,8 @@ type managedRepo struct {
 	warnings []string                 // about the list of tags
 }
 
-// managed returns the repositories that this run is about, sorted. Those to which something goes by digest are left out: nobody can
-// tell from their tags what the file names.
+// managed returns the repositories that this run is about, sorted. Those to which something goes by
+// digest are left out: nobody can tell from their tags what the file names.
 func (s *syncRun) managed() []*managedRepo {
 	repos, byDigest := map[string]*managedRepo{}, map[string]bool{}
 	for _, c := range s.todo {

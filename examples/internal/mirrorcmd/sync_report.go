@@ -13,8 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// syncReportSchema names the JSON form of what mirror sync prints; docs/sync.md describes it. The number changes when a reader of the
-// old form would go wrong.
+// syncReportSchema names the JSON form of what mirror sync prints; docs/sync.md describes it. The
+// number changes when a reader of the old form would go wrong.
 const syncReportSchema = "mirror.sync/v1"
 
 // A syncReport says what a run did.
@@ -54,7 +54,8 @@ type syncSummary struct {
 	Missing        int   `json:"missing"`    // instances that the sources list and do not have, and that were left out
 }
 
-// A syncPassedOver says how many tags of a repository match a pattern and are named after digests, which patterns do not take.
+// A syncPassedOver says how many tags of a repository match a pattern and are named after digests,
+// which patterns do not take.
 type syncPassedOver struct {
 	Line       int    `json:"line"` // of the file
 	Source     string `json:"source"`
@@ -88,7 +89,8 @@ type syncImage struct {
 	Reason   string        `json:"reason,omitempty"`  // of skipped ones
 	// Missing are the instances that were selected, and that the source lists and does not have.
 	Missing []copy.InstanceReport `json:"missing,omitempty"`
-	// Void names what is without effect at the destination: signatures and referrers of a list that changed.
+	// Void names what is without effect at the destination: signatures and referrers of a list that
+	// changed.
 	Void     []string `json:"void,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 	Error    string   `json:"error,omitempty"`
@@ -107,7 +109,8 @@ func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 	}
 }
 
-// missingIn returns what a plan leaves out because it is missing, as a report of its execution does.
+// missingIn returns what a plan leaves out because it is missing, as a report of its execution
+// does.
 func missingIn(p *copy.Plan) []copy.InstanceReport {
 	entries := map[copy.EntryDecision]copy.EntryOutcome{copy.KeepEntry: copy.Kept, copy.StripEntry: copy.Stripped, copy.UpdateEntry: copy.Updated}
 	var missing []copy.InstanceReport
@@ -246,7 +249,8 @@ func (r *syncReport) text() string {
 	return b.String()
 }
 
-// missingName names an instance that is missing: by its digest, and by its platform or what it describes.
+// missingName names an instance that is missing: by its digest, and by its platform or what it
+// describes.
 func missingName(m copy.InstanceReport) string {
 	if m.AttestationOf != "" {
 		return fmt.Sprintf("%s (attestation of %s)", m.Digest, shortDigest(m.AttestationOf))

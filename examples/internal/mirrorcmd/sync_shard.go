@@ -11,11 +11,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A shard is a part of a file: that with the given number, of as many as there are. The zero value is all of it.
+// A shard is a part of a file: that with the given number, of as many as there are. The zero value
+// is all of it.
 //
-// Destination repositories are what is divided, by rendezvous hashing: each goes to the shard for which a hash of both is the
-// highest. So the parts depend on nothing but the repositories' names, and one more shard takes its share from all others and moves
-// nothing else.
+// Destination repositories are what is divided, by rendezvous hashing: each goes to the shard for
+// which a hash of both is the highest. So the parts depend on nothing but the repositories' names,
+// and one more shard takes its share from all others and moves nothing else.
 type shard struct{ number, of uint64 }
 
 var _ pflag.Value = (*shard)(nil)

@@ -145,7 +145,8 @@ func TestSyncRetries(t *testing.T) {
 	}
 }
 
-// TestSyncRoundsShareTokens lists tags, copies, and copies again what failed: with one token and, at the source, one login for everything.
+// TestSyncRoundsShareTokens lists tags, copies, and copies again what failed: with one token and,
+// at the source, one login for everything.
 func TestSyncRoundsShareTokens(t *testing.T) {
 	for name, auth := range map[string]registrytest.Auth{"basic": {}, "bearer": {Bearer: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -196,7 +197,8 @@ images:
 	s.sync().failed(t, StatusFailed, "no tag of the repository matches \"3.*\"")
 }
 
-// TestSyncPassesOverDigestTags has a repository with the tags of cosign and of the referrers tag schema, and names that are no tags.
+// TestSyncPassesOverDigestTags has a repository with the tags of cosign and of the referrers tag
+// schema, and names that are no tags.
 func TestSyncPassesOverDigestTags(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	s := newSyncTest(t, registrytest.Options{PageSize: 3, Links: registrytest.LinkRelative, ListedTags: []string{"no tag"}}, registrytest.Options{})
@@ -242,7 +244,8 @@ func TestSyncSendsAWrongPasswordOnce(t *testing.T) {
 	}
 }
 
-// TestSyncListsWhereImagesAreRead has a registries.conf that rewrites the source's name, and one that blocks it.
+// TestSyncListsWhereImagesAreRead has a registries.conf that rewrites the source's name, and one
+// that blocks it.
 func TestSyncListsWhereImagesAreRead(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
@@ -391,8 +394,8 @@ func TestSyncDelete(t *testing.T) {
 	imagetest.CheckRegistry(t, s.dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
 
-// TestSyncDeletesByARegistrysWordOnly: a nested list that is not there needs nothing. That it is not there is what the registry says, and not
-// the page of a proxy.
+// TestSyncDeletesByARegistrysWordOnly: a nested list that is not there needs nothing. That it is
+// not there is what the registry says, and not the page of a proxy.
 func TestSyncDeletesByARegistrysWordOnly(t *testing.T) {
 	f := imagetest.Nested()
 	for page, left := range map[bool][]string{false: {"1"}, true: {"1", "old"}} {
@@ -413,7 +416,8 @@ func TestSyncDeletesByARegistrysWordOnly(t *testing.T) {
 	}
 }
 
-// TestSyncKeepsWhatAListLeadsTo: an entry may call a nested list an image; what that names stays all the same.
+// TestSyncKeepsWhatAListLeadsTo: an entry may call a nested list an image; what that names stays
+// all the same.
 func TestSyncKeepsWhatAListLeadsTo(t *testing.T) {
 	f := imagetest.New()
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -434,7 +438,8 @@ func TestSyncKeepsWhatAListLeadsTo(t *testing.T) {
 	imagetest.CheckRegistry(t, s.dst, "app", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Irregular: true})
 }
 
-// TestSyncReadsImagesToRemoveOnly: where nothing is to be removed, what entries call images is not read.
+// TestSyncReadsImagesToRemoveOnly: where nothing is to be removed, what entries call images is not
+// read.
 func TestSyncReadsImagesToRemoveOnly(t *testing.T) {
 	f := imagetest.Platforms(3, 1, 100)
 	s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})

@@ -11,7 +11,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestTimes has registries that answer too late for what a command was told, and says by which flag.
+// TestTimes has registries that answer too late for what a command was told, and says by which
+// flag.
 func TestTimes(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	slow := registrytest.Start(t, registrytest.Options{BlobWait: time.Hour})

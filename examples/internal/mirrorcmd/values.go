@@ -12,7 +12,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// A listValue is a flag that may be repeated, and whose values may hold several elements, separated by commas.
+// A listValue is a flag that may be repeated, and whose values may hold several elements, separated
+// by commas.
 type listValue[T any] struct {
 	to       *[]T
 	parse    func(string) (T, error)

@@ -15,7 +15,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// attachedFixture is a list with an SBOM and its signature, a referrer that is a list, and an image that cosign's tags name.
+// attachedFixture is a list with an SBOM and its signature, a referrer that is a list, and an image
+// that cosign's tags name.
 func attachedFixture() *imagetest.Fixture {
 	f := imagetest.Platforms(2, 1, 100)
 	f.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType("application/spdx+json"))
@@ -149,7 +150,8 @@ func TestVerifySizes(t *testing.T) {
 	assert.Contains(t, r.stdout, "layer "+cut.Digest.String()+" (linux/amd64): it has 10 bytes, and its manifest states ")
 }
 
-// TestVerifyLayersElsewhere: layers with URLs are not copied, and so not missing, unless another image has them without.
+// TestVerifyLayersElsewhere: layers with URLs are not copied, and so not missing, unless another
+// image has them without.
 func TestVerifyLayersElsewhere(t *testing.T) {
 	f := imagetest.New()
 	f.Layer("base", imagetest.Foreign("https://registry.invalid/base"))

@@ -20,8 +20,9 @@ type access struct {
 	controller auth.AccessController // nil lets everybody in
 }
 
-// newAccess reads an htpasswd file; "" stands for none. It refuses a file that is missing, which distribution would make, and
-// one that does not parse, which distribution would notice at the first request.
+// newAccess reads an htpasswd file; "" stands for none. It refuses a file that is missing, which
+// distribution would make, and one that does not parse, which distribution would notice at the
+// first request.
 func newAccess(htpasswd string) (*access, error) {
 	if htpasswd == "" {
 		return &access{}, nil

@@ -1,14 +1,17 @@
-// Package sparseserver is a registry that accepts sparse lists under a policy: distribution with the filesystem driver, behind
-// the handler of internal/sparseregistry. The command examples/sparse-registry runs one; tests start as many as they want.
+// Package sparseserver is a registry that accepts sparse lists under a policy: distribution with
+// the filesystem driver, behind the handler of internal/sparseregistry. The command
+// examples/sparse-registry runs one; tests start as many as they want.
 //
-// What a request passes, from the outside: the request log, /healthz, what announces the policy, htpasswd, the policy itself, and
-// distribution. Names and passwords are checked once a request, before anything is read from its body; the requests that the
-// policy makes for children are not checked again.
+// What a request passes, from the outside: the request log, /healthz, what announces the policy,
+// htpasswd, the policy itself, and distribution. Names and passwords are checked once a request,
+// before anything is read from its body; the requests that the policy makes for children are not
+// checked again.
 //
-// Everything that was answered with success is in the storage directory, whatever happens to the process afterwards: distribution writes
-// a temporary file, syncs it and renames it, for each file that it writes, and stores the tag last. A process that is killed
-// can leave temporary files behind, and a tag that tags/list shows and that nothing can be pulled by; both are harmless, and pushing
-// again mends the second. Uploads that are not complete can be continued after a restart.
+// Everything that was answered with success is in the storage directory, whatever happens to the
+// process afterwards: distribution writes a temporary file, syncs it and renames it, for each file
+// that it writes, and stores the tag last. A process that is killed can leave temporary files
+// behind, and a tag that tags/list shows and that nothing can be pulled by; both are harmless, and
+// pushing again mends the second. Uploads that are not complete can be continued after a restart.
 //
 // distribution logs to logrus's standard logger, whose level is the program's business.
 package sparseserver

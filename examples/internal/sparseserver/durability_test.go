@@ -31,7 +31,8 @@ const storageVariable = "SPARSESERVER_TEST_STORAGE"
 
 var requireAMD64 = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}}
 
-// serveForParent is what the test binary does as a server: it serves until it is killed, or its parent is gone.
+// serveForParent is what the test binary does as a server: it serves until it is killed, or its
+// parent is gone.
 func serveForParent(storage string) {
 	server, err := Start(Config{Address: "127.0.0.1:0", Storage: storage, Policy: requireAMD64})
 	if err != nil {
@@ -99,8 +100,8 @@ func (l *ledger) size() int {
 
 const crashRepo = "crash/app"
 
-// pushOn pushes images and sparse lists that require them, one after the other, until the server is gone. It returns a
-// refusal, which there must be none of.
+// pushOn pushes images and sparse lists that require them, one after the other, until the server is
+// gone. It returns a refusal, which there must be none of.
 func pushOn(ctx context.Context, client *sparsetest.Client, worker, round int, l *ledger) error {
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("r%d-w%d-i%d", round, worker, i)
@@ -131,7 +132,8 @@ func notGone(err error) error {
 	return err
 }
 
-// check makes sure that an accepted list and its required child are there, to the byte, and the child's blobs.
+// check makes sure that an accepted list and its required child are there, to the byte, and the
+// child's blobs.
 func (p pushed) check(t *testing.T, client *sparsetest.Client) {
 	t.Helper()
 	for _, ref := range []string{p.tag, p.fixture.Digest("top").String()} {
@@ -148,8 +150,8 @@ func (p pushed) check(t *testing.T, client *sparsetest.Client) {
 	}
 }
 
-// TestKilledAtAnyMoment kills the server at random moments of pushes. After a restart everything that was answered with 201 must
-// be there.
+// TestKilledAtAnyMoment kills the server at random moments of pushes. After a restart everything
+// that was answered with 201 must be there.
 func TestKilledAtAnyMoment(t *testing.T) {
 	kills, workers := 100, 4
 	if testing.Short() {
@@ -212,7 +214,8 @@ func start(t *testing.T, c Config) (*Server, *sparsetest.Client) {
 	return server, sparsetest.NewClient(server.URL())
 }
 
-// TestShutdownLosesNothing stops a server while lists are pushed to it: every push is either answered and kept, or not begun.
+// TestShutdownLosesNothing stops a server while lists are pushed to it: every push is either
+// answered and kept, or not begun.
 func TestShutdownLosesNothing(t *testing.T) {
 	storage := t.TempDir()
 	server, client := start(t, Config{Storage: storage, Policy: requireAMD64})
@@ -236,7 +239,8 @@ func TestShutdownLosesNothing(t *testing.T) {
 	}
 }
 
-// TestShutdownWaitsForUploads stops a server while half of a blob is there: the other half is taken, and answered with 201.
+// TestShutdownWaitsForUploads stops a server while half of a blob is there: the other half is
+// taken, and answered with 201.
 func TestShutdownWaitsForUploads(t *testing.T) {
 	storage := t.TempDir()
 	server, client := start(t, Config{Storage: storage})

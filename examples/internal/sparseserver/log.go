@@ -13,7 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A logEntry collects what the log says about one request. Only the goroutine of the request uses it.
+// A logEntry collects what the log says about one request. Only the goroutine of the request uses
+// it.
 type logEntry struct {
 	user string // "" for nobody
 	err  error  // nil for none
@@ -33,8 +34,8 @@ func noteError(r *http.Request, err error) {
 	}
 }
 
-// withRequestLog writes one line for each request when it has been answered. It leaves out the query, which carries the state of
-// uploads. Requests for /healthz are logged for debugging only.
+// withRequestLog writes one line for each request when it has been answered. It leaves out the
+// query, which carries the state of uploads. Requests for /healthz are logged for debugging only.
 func withRequestLog(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -96,7 +97,8 @@ func logRefusal(log *slog.Logger) func(*http.Request, sparseregistry.Refusal) {
 	}
 }
 
-// architectures lists the architectures of the missing children; "-" stands for a child whose entry states none.
+// architectures lists the architectures of the missing children; "-" stands for a child whose entry
+// states none.
 func architectures(missing *manifest.MissingChildrenError) string {
 	names := missing.Architectures()
 	for i, name := range names {

@@ -21,11 +21,12 @@ const (
 	maxTags           = 1000
 )
 
-// secretFile is where the storage directory keeps the key by which distribution signs the state of an upload. With a
-// key of the process's own, nobody could continue an upload after a restart.
+// secretFile is where the storage directory keeps the key by which distribution signs the state of
+// an upload. With a key of the process's own, nobody could continue an upload after a restart.
 const secretFile = "upload-secret"
 
-// metricsTaken says that a server of this process has registered distribution's metrics, which are global.
+// metricsTaken says that a server of this process has registered distribution's metrics, which are
+// global.
 var metricsTaken atomic.Bool
 
 // A registry is distribution's handler, which accepts any sparse list.

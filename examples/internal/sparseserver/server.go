@@ -30,11 +30,13 @@ type Config struct {
 	Certificate, Key string // PEM files for TLS; both or none
 	Htpasswd         string // file with bcrypt entries, read again when it changes; "" lets everybody in
 
-	// MetricsAddress is host:port of a second listener that serves distribution's Prometheus metrics at /metrics; "" for none.
-	// Because they are global, one server of a process can have them.
+	// MetricsAddress is host:port of a second listener that serves distribution's Prometheus
+	// metrics at /metrics; "" for none. Because they are global, one server of a process can have
+	// them.
 	MetricsAddress string
 
-	// StallTimeout is how long a client may send nothing of a request's body that it has begun; 0 for a minute.
+	// StallTimeout is how long a client may send nothing of a request's body that it has begun; 0
+	// for a minute.
 	StallTimeout time.Duration
 
 	Log *slog.Logger // nil for none
@@ -60,7 +62,8 @@ type Server struct {
 	err      error // why it does not serve any more; set before done is closed
 }
 
-// Start starts a server. It listens when Start returns. Whoever calls Start calls Shutdown or Close.
+// Start starts a server. It listens when Start returns. Whoever calls Start calls Shutdown or
+// Close.
 func Start(c Config) (_ *Server, retErr error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -119,7 +122,8 @@ func (s *Server) handler(c Config, access *access) http.Handler {
 	return s.counted(h)
 }
 
-// counted makes Close wait for the handlers that run. A request that comes after that is not answered.
+// counted makes Close wait for the handlers that run. A request that comes after that is not
+// answered.
 func (s *Server) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.handlers.TryRLock() {
@@ -177,14 +181,16 @@ func (s *Server) URL() string {
 	return "http://" + s.Address()
 }
 
-// Done is closed when the server has stopped to accept connections. Err then says why, with nil for Shutdown and Close.
+// Done is closed when the server has stopped to accept connections. Err then says why, with nil for
+// Shutdown and Close.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Err says why the server stopped. It must not be called before Done is closed.
 func (s *Server) Err() error { return s.err }
 
-// Shutdown stops to accept connections, waits for the requests that are being answered, and releases everything.
-// If ctx ends first, it closes their connections and returns ctx's error: those clients got no answer.
+// Shutdown stops to accept connections, waits for the requests that are being answered, and
+// releases everything. If ctx ends first, it closes their connections and returns ctx's error:
+// those clients got no answer.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	err := s.http.Shutdown(ctx)
@@ -194,7 +200,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// Close stops at once, closes the connections of requests that are being answered, and waits until nobody works on them any more.
+// Close stops at once, closes the connections of requests that are being answered, and waits until
+// nobody works on them any more.
 func (s *Server) Close() error { return s.close() }
 
 func (s *Server) stop() error {
@@ -242,7 +249,8 @@ func (s *Server) withHealth(next http.Handler, storage string) http.Handler {
 	})
 }
 
-// withStallTimeout closes the connection of a client that sends nothing for so long while a body is being read from it.
+// withStallTimeout closes the connection of a client that sends nothing for so long while a body is
+// being read from it.
 func withStallTimeout(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body != http.NoBody {

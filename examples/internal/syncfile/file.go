@@ -23,13 +23,15 @@ type File struct {
 type Image struct {
 	Line int // of the file, from 1
 
-	// Source is the reference as it is written. If Tags is set, it is one of docker: that names no tag.
+	// Source is the reference as it is written. If Tags is set, it is one of docker: that names no
+	// tag.
 	Source string
 	// Tags are those to be copied, nil for what Source itself names.
 	Tags *Tags
 	// Options say how to copy. They have no contexts.
 	Options copy.Options
-	// SkipOther is set if a source that is a single image for another platform is left out, instead of being an error.
+	// SkipOther is set if a source that is a single image for another platform is left out, instead
+	// of being an error.
 	SkipOther bool
 
 	budget      *semaphore.Weighted
@@ -38,7 +40,8 @@ type Image struct {
 	parse       ParseReference
 }
 
-// Budget bounds what the copies of this element have in flight, all together. It is nil if the file sets no bound.
+// Budget bounds what the copies of this element have in flight, all together. It is nil if the file
+// sets no bound.
 func (i *Image) Budget() *semaphore.Weighted { return i.budget }
 
 // A Copy is one copy that the file wants.
@@ -63,9 +66,9 @@ type Tags struct {
 // Listed reports whether the repository's tags must be listed to know which are selected.
 func (t *Tags) Listed() bool { return len(t.patterns) > 0 }
 
-// Select returns the names, and those of the repository's tags that match, without duplicates, sorted. Patterns never take tags that are
-// named after digests (copy.IsDigestTag); passedOver is how many they would have taken otherwise.
-// An error says which patterns match nothing.
+// Select returns the names, and those of the repository's tags that match, without duplicates,
+// sorted. Patterns never take tags that are named after digests (copy.IsDigestTag); passedOver is
+// how many they would have taken otherwise. An error says which patterns match nothing.
 func (t *Tags) Select(listed []string) (tags []string, passedOver int, err error) {
 	digestTags := map[string]bool{}
 	selected := slices.Clone(t.names)
@@ -101,8 +104,8 @@ func matchesAny(patterns []*regexp.Regexp, tag string) bool {
 	return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(tag) })
 }
 
-// Copies returns what the image stands for. listed are the tags of the source's repository; they are needed only if Tags.Listed. passedOver
-// is as in Tags.Select.
+// Copies returns what the image stands for. listed are the tags of the source's repository; they
+// are needed only if Tags.Listed. passedOver is as in Tags.Select.
 func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) {
 	if i.Tags == nil {
 		c, err := i.copy("")
@@ -150,7 +153,8 @@ func (i *Image) copy(tag string) (Copy, error) {
 	return Copy{Image: i, Source: source, Destination: destination, Tag: tagOf(named)}, nil
 }
 
-// Repository is the key of the destination's repository (see Key), if that is the same for all tags.
+// Repository is the key of the destination's repository (see Key), if that is the same for all
+// tags.
 func (i *Image) Repository() (key string, ok bool) {
 	if i.Tags == nil {
 		c, err := i.copy("")
@@ -164,7 +168,8 @@ func (i *Image) Repository() (key string, ok bool) {
 	return Key(one.Destination), err == nil && Key(one.Destination) == Key(other.Destination)
 }
 
-// Key names what copies to a reference write into: a repository, a layout, a file. It is "" for nil.
+// Key names what copies to a reference write into: a repository, a layout, a file. It is "" for
+// nil.
 func Key(ref types.ImageReference) string {
 	if ref == nil {
 		return ""

@@ -52,7 +52,8 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// Parse reads a file. name is how errors call it; parse is what makes references of texts. The error is of type Problems.
+// Parse reads a file. name is how errors call it; parse is what makes references of texts. The
+// error is of type Problems.
 func Parse(name string, content []byte, parse ParseReference) (*File, error) {
 	p := &parser{name: name, parse: parse}
 	file := p.file(content)

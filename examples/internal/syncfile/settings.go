@@ -238,7 +238,8 @@ func didYouMean(text string, known []string) string {
 	return "; known are " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
 }
 
-// distance is the number of letters to be inserted, removed or replaced to make b of a. Long texts are far from everything.
+// distance is the number of letters to be inserted, removed or replaced to make b of a. Long texts
+// are far from everything.
 func distance(a, b string) int {
 	const long = 64
 	if len(a) > long || len(b) > long {

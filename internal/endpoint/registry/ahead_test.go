@@ -16,7 +16,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestOpenAhead asks for as many manifests at once as there are connections opened ahead: none is dialled for them.
+// TestOpenAhead asks for as many manifests at once as there are connections opened ahead: none is
+// dialled for them.
 func TestOpenAhead(t *testing.T) {
 	for name, o := range map[string]registrytest.Options{"plain": {}, "TLS": {TLS: true}} {
 		t.Run(name, func(t *testing.T) {

@@ -12,8 +12,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestRefusedAnnouncement has a registry that does not tell one repository what it thinks of sparse lists. That one does not ask again for ten
-// minutes; it is no answer to the others, and theirs is one to it.
+// TestRefusedAnnouncement has a registry that does not tell one repository what it thinks of sparse
+// lists. That one does not ask again for ten minutes; it is no answer to the others, and theirs is
+// one to it.
 func TestRefusedAnnouncement(t *testing.T) {
 	for _, refusal := range []registrytest.Answer{
 		registrytest.Fail(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"), registrytest.Fail(http.StatusForbidden, "DENIED", "not for you"),

@@ -82,7 +82,8 @@ func TestMirrors(t *testing.T) {
 	}
 }
 
-// What a mirror lacks, or fails to give, comes from the original. A mirror that lacks something goes on being asked first.
+// What a mirror lacks, or fails to give, comes from the original. A mirror that lacks something
+// goes on being asked first.
 func TestMirrorFallback(t *testing.T) {
 	ctx := context.Background()
 	mirror := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(

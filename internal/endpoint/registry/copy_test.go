@@ -52,8 +52,8 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// The fewest possible requests: one for each manifest and blob at the source; at the destination two for each blob, one for each
-// manifest. The second time, one for each blob.
+// The fewest possible requests: one for each manifest and blob at the source; at the destination
+// two for each blob, one for each manifest. The second time, one for each blob.
 func TestRequests(t *testing.T) {
 	from, to := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	im := newImage(t, 2, 1000, from, "a")
@@ -397,7 +397,8 @@ func TestContentErrorsAreNotRetried(t *testing.T) {
 	}
 }
 
-// TestRefusalsOfTheSource: what the registry says that content comes from is no answer of the one that it goes to, which is not tried in other ways.
+// TestRefusalsOfTheSource: what the registry says that content comes from is no answer of the one
+// that it goes to, which is not tried in other ways.
 func TestRefusalsOfTheSource(t *testing.T) {
 	for _, refusal := range []registrytest.Answer{
 		registrytest.Fail(400, "UNKNOWN", "no"), registrytest.Fail(404, "BLOB_UNKNOWN", "no"),

@@ -8,12 +8,13 @@
 //   - Tags lists the tags of a repository.
 //   - Source and Destination implement the interfaces of package endpoint. They know the API: which
 //     request does what.
-//   - A repository is one repository at one host, with the credentials for it. Its method send carries
-//     out one request, and do repeats that while a retrier allows it.
-//   - layers.go is the list of what a request passes on its way: the round trippers of package ocihttp.
-//   - A host is what is known and shared about one registry: connections, challenges, tokens, limit,
-//     whether it mounts, how it takes content. Shared holds the hosts, so that several copies of one
-//     process share them.
+//   - A repository is one repository at one host, with the credentials for it. Its method send
+//     carries out one request, and do repeats that while a retrier allows it.
+//   - layers.go is the list of what a request passes on its way: the round trippers of package
+//     ocihttp.
+//   - A host is what is known and shared about one registry: connections, challenges, tokens,
+//     limit, whether it mounts, how it takes content. Shared holds the hosts, so that several
+//     copies of one process share them.
 //   - Credentials come from where containers/image looks, and last from Docker's credsStore.
 //   - config.go finds out which repositories a reference means, and with which TLS and credentials.
 //

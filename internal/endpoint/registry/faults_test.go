@@ -68,7 +68,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What does not pass ends with the last answer, after as many attempts as allowed, of which a host has two until it has shown what it is.
+// What does not pass ends with the last answer, after as many attempts as allowed, of which a host
+// has two until it has shown what it is.
 func TestRetriesEnd(t *testing.T) {
 	writing := func(req *http.Request) bool { return req.Method == http.MethodPost || req.Method == http.MethodPut }
 	r := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(writing, registrytest.FirstN(1000, registrytest.Fail(502, "UNKNOWN", "down")))})
@@ -247,7 +248,8 @@ func (p *pausing) Read(b []byte) (int, error) {
 	return p.ReadCloser.Read(b)
 }
 
-// A download goes on where it stopped; without ranges, from its start, and the bytes that were there already are skipped.
+// A download goes on where it stopped; without ranges, from its start, and the bytes that were
+// there already are skipped.
 func TestResume(t *testing.T) {
 	for _, test := range []struct {
 		name    string

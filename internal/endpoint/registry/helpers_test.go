@@ -74,7 +74,8 @@ type image struct {
 	content  map[digest.Digest]registrytest.Content
 }
 
-// newImage makes an image of n blobs of the given size, and puts it into the repositories with the tag "tag".
+// newImage makes an image of n blobs of the given size, and puts it into the repositories with the
+// tag "tag".
 func newImage(t *testing.T, n int, size int64, r *registrytest.Registry, repos ...string) image {
 	t.Helper()
 	im := image{content: map[digest.Digest]registrytest.Content{}}
@@ -103,7 +104,8 @@ func newImage(t *testing.T, n int, size int64, r *registrytest.Registry, repos .
 	return im
 }
 
-// copyImage copies what s has to d, all blobs at once, and checks that the registry has it in the end.
+// copyImage copies what s has to d, all blobs at once, and checks that the registry has it in the
+// end.
 func copyImage(t *testing.T, s *Source, d *Destination, im image) error {
 	t.Helper()
 	ctx := context.Background()

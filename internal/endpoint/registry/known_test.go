@@ -18,7 +18,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// Many repositories get the same blobs at the same time: each blob travels once, and is mounted elsewhere.
+// Many repositories get the same blobs at the same time: each blob travels once, and is mounted
+// elsewhere.
 func TestBlobsTravelOnce(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -153,7 +154,8 @@ func TestMaxRequests(t *testing.T) {
 	}
 }
 
-// Both ends have one slot, and everything is asked for twice: nobody may wait for one side while holding the other's slot.
+// Both ends have one slot, and everything is asked for twice: nobody may wait for one side while
+// holding the other's slot.
 func TestMaxRequestsWithRetries(t *testing.T) {
 	lose := registrytest.Only(registrytest.Matching("PUT", registrytest.KindUpload), registrytest.EveryNth(2, registrytest.CutUpload(100)))
 	from, to := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{Script: lose})

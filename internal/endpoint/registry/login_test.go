@@ -44,7 +44,8 @@ func (c *clock) advance(d time.Duration) {
 	c.set += d
 }
 
-// A rotated is a registry whose accounts change, and the configuration with a helper that has the password.
+// A rotated is a registry whose accounts change, and the configuration with a helper that has the
+// password.
 type rotated struct {
 	*testing.T
 	r      *registrytest.Registry
@@ -93,7 +94,8 @@ func (o *rotated) ask(d *Destination) error {
 	return err
 }
 
-// TestRotatedPassword changes a password while an end is open, and between two ends of a program that goes on.
+// TestRotatedPassword changes a password while an end is open, and between two ends of a program
+// that goes on.
 func TestRotatedPassword(t *testing.T) {
 	for name, auth := range map[string]registrytest.Auth{"basic": {}, "bearer": {Bearer: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +132,8 @@ func TestRotatedPassword(t *testing.T) {
 	}
 }
 
-// TestRefusedCredentialIsNotSentAgain has a password that stays wrong, and one that turns right without having changed.
+// TestRefusedCredentialIsNotSentAgain has a password that stays wrong, and one that turns right
+// without having changed.
 func TestRefusedCredentialIsNotSentAgain(t *testing.T) {
 	for name, auth := range map[string]registrytest.Auth{"basic": {}, "bearer": {Bearer: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -159,8 +162,8 @@ func TestRefusedCredentialIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// TestUnclearAnswersAboutCredentials has a token service, and a registry, that are out of order at first: nothing is concluded about the
-// password.
+// TestUnclearAnswersAboutCredentials has a token service, and a registry, that are out of order at
+// first: nothing is concluded about the password.
 func TestUnclearAnswersAboutCredentials(t *testing.T) {
 	for _, bearer := range []bool{false, true} {
 		var failures int
@@ -189,7 +192,8 @@ func TestUnclearAnswersAboutCredentials(t *testing.T) {
 	}
 }
 
-// TestTokenServiceRefusesOneRepository has one that answers 401 for what an account has no access to, although the account is good.
+// TestTokenServiceRefusesOneRepository has one that answers 401 for what an account has no access
+// to, although the account is good.
 func TestTokenServiceRefusesOneRepository(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, TokenRefusal: http.StatusUnauthorized,
 		Accounts: []registrytest.Account{{Username: user, Password: password, Namespace: "team"}}}})
@@ -209,8 +213,8 @@ func TestTokenServiceRefusesOneRepository(t *testing.T) {
 	assert.Equal(t, 2+1, r.Count(registrytest.Is("", registrytest.KindToken)), "the refused one is asked for once")
 }
 
-// TestBasicRefusesOneRepository has a registry that answers 401 for repositories that an account may not see, as Nexus does. Others are not refused
-// because of them, and each is asked for once.
+// TestBasicRefusesOneRepository has a registry that answers 401 for repositories that an account
+// may not see, as Nexus does. Others are not refused because of them, and each is asked for once.
 func TestBasicRefusesOneRepository(t *testing.T) {
 	var refused atomic.Int32
 	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
@@ -237,7 +241,8 @@ func TestBasicRefusesOneRepository(t *testing.T) {
 	assert.EqualValues(t, 2, refused.Load())
 	require.NoError(t, ask("team/a"))
 	require.NoError(t, ask("team/b"))
-	// At once, while it is thought to be good: all are refused, which says no more than one refusal.
+	// At once, while it is thought to be good: all are refused, which says no more than one
+	// refusal.
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() { assert.Error(t, ask("other/c")) })
@@ -263,7 +268,8 @@ func TestGivenTokenIsRefusedOnce(t *testing.T) {
 	assert.Equal(t, 1, r.Count(func(q registrytest.Request) bool { return q.Authorization() != "" }))
 }
 
-// TestTokenServiceIsGone answers 404 whatever is asked: the error is about the token, and two methods are tried once.
+// TestTokenServiceIsGone answers 404 whatever is asked: the error is about the token, and two
+// methods are tried once.
 func TestTokenServiceIsGone(t *testing.T) {
 	var asked []string
 	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
@@ -297,7 +303,8 @@ func TestTokenServiceIsGone(t *testing.T) {
 	require.NotErrorIs(t, err, endpoint.ErrNotFound)
 }
 
-// TestCredentialFilesAreReadAgain writes the file within the minute in which it is not read again otherwise.
+// TestCredentialFilesAreReadAgain writes the file within the minute in which it is not read again
+// otherwise.
 func TestCredentialFilesAreReadAgain(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Accounts: []registrytest.Account{{Username: user, Password: password}}}})
 	sys, dir := hermetictest.System(t)

@@ -65,8 +65,8 @@ func TestMountFromElsewhere(t *testing.T) {
 	assert.Zero(t, to.Count(func(q registrytest.Request) bool { return strings.Contains(q.Query, "from=a&") }))
 }
 
-// A registry that ignores mounts is found out where that matters: in a repository that has something already. From then on
-// existence is asked first.
+// A registry that ignores mounts is found out where that matters: in a repository that has
+// something already. From then on existence is asked first.
 func TestIgnoredMountsAreNoticed(t *testing.T) {
 	ctx := context.Background()
 	r := registrytest.Start(t, registrytest.Options{IgnoreMounts: true})

@@ -115,8 +115,8 @@ func saysNoReferrersAPI(err error) bool {
 	return says404(err)
 }
 
-// hintsAtNoReferrersAPI reports whether err may be what some registries, and proxies before them, say
-// instead.
+// hintsAtNoReferrersAPI reports whether err may be what some registries, and proxies before them,
+// say instead.
 func hintsAtNoReferrersAPI(err error) bool {
 	e := answered(err)
 	if e == nil {

@@ -83,8 +83,8 @@ func TestReferrersPages(t *testing.T) {
 	}
 }
 
-// TestReferrersWithoutAPI: in whatever words a registry says that it has no API, the tag is read and written instead. Other answers
-// are errors.
+// TestReferrersWithoutAPI: in whatever words a registry says that it has no API, the tag is read
+// and written instead. Other answers are errors.
 func TestReferrersWithoutAPI(t *testing.T) {
 	f := sboms(2)
 	page := func(w http.ResponseWriter) {
@@ -150,7 +150,8 @@ func TestReferrersWithoutAPI(t *testing.T) {
 	}
 }
 
-// TestReferrersAPIEndsInTheMiddle: a registry that answered the first page has the API, whatever it says to the second.
+// TestReferrersAPIEndsInTheMiddle: a registry that answered the first page has the API, whatever it
+// says to the second.
 func TestReferrersAPIEndsInTheMiddle(t *testing.T) {
 	f := sboms(3)
 	r := registrytest.Start(t, registrytest.Options{PageSize: 1, Script: func(_ int, req *http.Request) registrytest.Answer {
@@ -167,7 +168,8 @@ func TestReferrersAPIEndsInTheMiddle(t *testing.T) {
 	assert.Contains(t, refusal.URL, "/referrers/")
 }
 
-// TestPutReferrersTakesTurns: many copies that share and add to one referrers tag lose nothing, nor do those that add to one tag.
+// TestPutReferrersTakesTurns: many copies that share and add to one referrers tag lose nothing, nor
+// do those that add to one tag.
 func TestPutReferrersTakesTurns(t *testing.T) {
 	const n = 20
 	f := sboms(n)
@@ -190,8 +192,8 @@ func TestPutReferrersTakesTurns(t *testing.T) {
 	assert.Len(t, listed(t, s, f.Digest("amd64"), ""), n)
 }
 
-// TestPagesAreNoManifests: a web page in the place of what a tag names shows nothing about the repository, so that 404s without a registry's word stay
-// no absence.
+// TestPagesAreNoManifests: a web page in the place of what a tag names shows nothing about the
+// repository, so that 404s without a registry's word stay no absence.
 func TestPagesAreNoManifests(t *testing.T) {
 	f := sboms(1)
 	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
@@ -209,8 +211,8 @@ func TestPagesAreNoManifests(t *testing.T) {
 	assert.NotErrorIs(t, err, endpoint.ErrNotFound)
 }
 
-// TestPutReferrersPerRepository has repositories of two kinds below one name, as Artifactory and path-routing proxies have: that one has the API
-// says nothing about the other.
+// TestPutReferrersPerRepository has repositories of two kinds below one name, as Artifactory and
+// path-routing proxies have: that one has the API says nothing about the other.
 func TestPutReferrersPerRepository(t *testing.T) {
 	f := sboms(1)
 	r := registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
@@ -229,7 +231,8 @@ func TestPutReferrersPerRepository(t *testing.T) {
 	assert.Equal(t, 2, r.Count(registrytest.Is(http.MethodGet, registrytest.KindReferrers)), "each repository is asked once")
 }
 
-// TestPutReferrersKeepsWhatIsThere, byte for byte, and writes nothing over what is no list of referrers.
+// TestPutReferrersKeepsWhatIsThere, byte for byte, and writes nothing over what is no list of
+// referrers.
 func TestPutReferrersKeepsWhatIsThere(t *testing.T) {
 	f := sboms(2)
 	r := registrytest.Start(t, registrytest.Options{NoReferrers: true})
@@ -250,8 +253,8 @@ func TestPutReferrersKeepsWhatIsThere(t *testing.T) {
 	assert.Equal(t, f.Digest("sbom0"), d)
 }
 
-// TestReferrersAPIStumbles: an answer that only hints at a registry without the API is not believed if the next one is a list, or if
-// there was one before.
+// TestReferrersAPIStumbles: an answer that only hints at a registry without the API is not believed
+// if the next one is a list, or if there was one before.
 func TestReferrersAPIStumbles(t *testing.T) {
 	f := sboms(1)
 	want := f.Digests("sbom0", "other")
@@ -281,8 +284,8 @@ func TestReferrersAPIStumbles(t *testing.T) {
 	}
 }
 
-// TestReferrersElsewhere: what another server says, to which a registry leads the question, says nothing about the registry: it is not asked
-// again, and the registry is not taken for a busy one.
+// TestReferrersElsewhere: what another server says, to which a registry leads the question, says
+// nothing about the registry: it is not asked again, and the registry is not taken for a busy one.
 func TestReferrersElsewhere(t *testing.T) {
 	f := sboms(1)
 	for _, status := range []int{200, 401, 403, 404, 429, 503} {
@@ -298,8 +301,9 @@ func TestReferrersElsewhere(t *testing.T) {
 	}
 }
 
-// TestReferrersElsewhereUnreachable: where the other server cannot be reached, as behind a firewall that lets the registry through only, the
-// tag is asked for all the same; without one, it is unknown whether there are referrers.
+// TestReferrersElsewhereUnreachable: where the other server cannot be reached, as behind a firewall
+// that lets the registry through only, the tag is asked for all the same; without one, it is
+// unknown whether there are referrers.
 func TestReferrersElsewhereUnreachable(t *testing.T) {
 	f := sboms(1)
 	r := registrytest.Start(t, registrytest.Options{ReferrersPage: 200, Script: func(_ int, q *http.Request) registrytest.Answer {
@@ -319,8 +323,8 @@ func TestReferrersElsewhereUnreachable(t *testing.T) {
 	assert.Zero(t, s.Stats().Retries)
 }
 
-// FuzzReferrersPage reads a page of referrers with whatever document and Link header: the next page is at the registry itself, and what is
-// listed has digests, once each.
+// FuzzReferrersPage reads a page of referrers with whatever document and Link header: the next page
+// is at the registry itself, and what is listed has digests, once each.
 func FuzzReferrersPage(f *testing.F) {
 	d := digest.FromString("subject")
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"`+d.String()+`","size":1}]}`), "</v2/app/referrers/x?n=1>; rel=\"next\"")

@@ -74,8 +74,8 @@ func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
 	return w, false
 }
 
-// mayWantPatch reports whether a registry that does not take content in the PUT may have answered so:
-// Artifactory 6 says 404, others that the method or the length is wrong, or, having ignored the
+// mayWantPatch reports whether a registry that does not take content in the PUT may have answered
+// so: Artifactory 6 says 404, others that the method or the length is wrong, or, having ignored the
 // body, that the digest is.
 func mayWantPatch(no *refusal) bool {
 	switch no.Status {

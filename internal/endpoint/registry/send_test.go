@@ -54,7 +54,8 @@ func TestUploadWayAfter(t *testing.T) {
 	}
 }
 
-// What a host takes is learnt once for all copies, and a registry that takes content in a PUT is not taken for another one.
+// What a host takes is learnt once for all copies, and a registry that takes content in a PUT is
+// not taken for another one.
 func TestUploadsAreLearnt(t *testing.T) {
 	h := &host{}
 	h.took(uploadWay{}, 0)
@@ -207,7 +208,8 @@ func TestThrottledMount(t *testing.T) {
 	assert.EqualValues(t, 2, mounts.Load())
 }
 
-// A refusal that comes before the content was sent is seen, however long the content is: the connection may be closed under it.
+// A refusal that comes before the content was sent is seen, however long the content is: the
+// connection may be closed under it.
 func TestEarlyRefusals(t *testing.T) {
 	from := registrytest.Start(t, registrytest.Options{})
 	im := newImage(t, 2, 24<<20, from, "a")

@@ -13,7 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// TestSharedIsBounded copies an image to many tags of a repository, with a configuration of its own each time: nothing grows with that.
+// TestSharedIsBounded copies an image to many tags of a repository, with a configuration of its own
+// each time: nothing grows with that.
 func TestSharedIsBounded(t *testing.T) {
 	auth := &registrytest.Auth{Bearer: true, AnonymousPull: true}
 	from, to := registrytest.Start(t, registrytest.Options{Auth: auth}), registrytest.Start(t, registrytest.Options{NoReferrers: true})

@@ -25,7 +25,8 @@ import (
 // simpleSignature looks like one in the simple signing format.
 var simpleSignature = []byte("\x90not really a signature")
 
-// withSignatures is a system context for plain registries with a lookaside in dir, and with sigstore attachments.
+// withSignatures is a system context for plain registries with a lookaside in dir, and with
+// sigstore attachments.
 func withSignatures(t *testing.T) (sys *types.SystemContext, lookaside string) {
 	t.Helper()
 	sys, dir := hermetictest.System(t)

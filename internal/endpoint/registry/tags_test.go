@@ -130,7 +130,8 @@ func TestNextLink(t *testing.T) {
 	assert.Equal(t, "/y", nextLink(http.Header{"Link": {"</x>; rel=self", "</y>; rel=next"}}))
 }
 
-// FuzzNextLink reads whatever Link header: it ends, and a page of the registry's own host name is asked for at the registry itself.
+// FuzzNextLink reads whatever Link header: it ends, and a page of the registry's own host name is
+// asked for at the registry itself.
 func FuzzNextLink(f *testing.F) {
 	for _, seed := range []string{
 		`</v2/app/tags/list?last=x>; rel="next"`, `<http://registry.example:80/x>; rel=next`, `<//user:secret@registry.example/x>;rel=NEXT`,
@@ -158,7 +159,8 @@ func FuzzNextLink(f *testing.F) {
 	})
 }
 
-// FuzzParseTags reads whatever page: what it calls no list has no tags, and what it returns was in it.
+// FuzzParseTags reads whatever page: what it calls no list has no tags, and what it returns was in
+// it.
 func FuzzParseTags(f *testing.F) {
 	for _, seed := range []string{`{"name":"a","tags":["1","2"]}`, `{"name":"a","tags":null}`, `{"tags":[null,1,{},"x"]}`, `{"Tags":["a"],"tags":[]}`, `[]`, `{`} {
 		f.Add([]byte(seed))

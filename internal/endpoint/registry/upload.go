@@ -64,8 +64,8 @@ func (h *host) noteMounts(m mountSupport) {
 	h.mounts = m
 }
 
-// failedMount notes that a mount has failed without a definite answer, and reports whether that is as
-// good as one by now.
+// failedMount notes that a mount has failed without a definite answer, and reports whether that is
+// as good as one by now.
 func (h *host) failedMount() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

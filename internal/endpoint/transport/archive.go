@@ -23,8 +23,8 @@ import (
 
 // archiveEnd writes an oci-archive: file, which holds one image or list.
 //
-// Upstream's destination writes the file when it is committed, over the old one. It is therefore opened on a temporary file
-// beside the real one, which is then renamed.
+// Upstream's destination writes the file when it is committed, over the old one. It is therefore
+// opened on a temporary file beside the real one, which is then renamed.
 type archiveEnd struct {
 	plainEnd        // of the file staged
 	target   string // the file of the reference
@@ -65,8 +65,8 @@ func openArchive(ctx context.Context, ref types.ImageReference, sys *types.Syste
 	return e, nil
 }
 
-// makeTemp makes temp, and reports whether it could, and whether target is something that can be replaced: not a device or a
-// pipe, and in a directory that can be written.
+// makeTemp makes temp, and reports whether it could, and whether target is something that can be
+// replaced: not a device or a pipe, and in a directory that can be written.
 func (e *archiveEnd) makeTemp() bool {
 	if info, err := os.Stat(e.target); err == nil && !info.Mode().IsRegular() {
 		return false
@@ -76,7 +76,8 @@ func (e *archiveEnd) makeTemp() bool {
 	return err == nil
 }
 
-// putTop refuses what upstream would name by another media type in the archive's index, or by none: nobody could read it.
+// putTop refuses what upstream would name by another media type in the archive's index, or by none:
+// nobody could read it.
 func (e *archiveEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error {
 	if named := manifest.GuessMIMEType(doc.Bytes); named != doc.MediaType {
 		return fmt.Errorf("the archive would name the document, which is %s and does not say so, as %q: nobody could read it", doc.MediaType, named)
@@ -102,7 +103,8 @@ func (e *archiveEnd) note(doc endpoint.Document) {
 	e.written = append(e.written, doc)
 }
 
-// complete fails if the archive lacks anything that was written: upstream leaves out files that it cannot read, and only logs that.
+// complete fails if the archive lacks anything that was written: upstream leaves out files that it
+// cannot read, and only logs that.
 func (e *archiveEnd) complete() error {
 	names, err := namesInArchive(e.staged)
 	if err != nil {

@@ -23,16 +23,18 @@ import (
 
 // Destination implements endpoint.Destination.
 //
-// It writes to oci: under a lock that is held from OpenDestination to Close, so that two writers to one layout take turns; to
-// dir: and oci-archive: into a temporary place beside the final one. Close removes what was not published.
+// It writes to oci: under a lock that is held from OpenDestination to Close, so that two writers to
+// one layout take turns; to dir: and oci-archive: into a temporary place beside the final one.
+// Close removes what was not published.
 type Destination struct {
-	// CommitImage is what PutTop tells the transport about the source; nil for the document that PutTop is given. Most
-	// transports ignore it. It must be set before PutTop.
+	// CommitImage is what PutTop tells the transport about the source; nil for the document that
+	// PutTop is given. Most transports ignore it. It must be set before PutTop.
 	CommitImage types.UnparsedImage
 
 	ref types.ImageReference
 	end end
-	// turn is taken by PutBlob where the transport stores one blob at a time; nil where it stores several.
+	// turn is taken by PutBlob where the transport stores one blob at a time; nil where it stores
+	// several.
 	turn *turns.Turn
 
 	closing  sync.Once
@@ -41,12 +43,14 @@ type Destination struct {
 
 var _ endpoint.Destination = (*Destination)(nil)
 
-// An end is what transports do differently. Arguments are valid and verified; errors are upstream's own.
+// An end is what transports do differently. Arguments are valid and verified; errors are upstream's
+// own.
 type end interface {
 	// image is upstream's destination; handOver gives it away, to somebody who closes it.
 	image() types.ImageDestination
 	handOver() types.ImageDestination
-	// looksFirst says whether image's PutBlob looks for the blob by itself before it reads the content.
+	// looksFirst says whether image's PutBlob looks for the blob by itself before it reads the
+	// content.
 	looksFirst() bool
 	// top, hasManifest and putManifest are those of endpoint.Destination.
 	top(ctx context.Context) (digest.Digest, error)
@@ -63,8 +67,8 @@ type end interface {
 // errUnknown is the answer of transports that cannot tell what a reference names.
 var errUnknown = fmt.Errorf("the transport cannot tell what the reference names: %w", endpoint.ErrNotFound)
 
-// OpenDestination opens ref for writing. For oci: it waits until no other Destination of the same layout is open, in any
-// process.
+// OpenDestination opens ref for writing. For oci: it waits until no other Destination of the same
+// layout is open, in any process.
 func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Destination, error) {
 	e, err := openEnd(ctx, ref, sys)
 	if err != nil {
@@ -101,9 +105,10 @@ func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemCon
 // Reference implements endpoint.Destination.
 func (d *Destination) Reference() types.ImageReference { return d.ref }
 
-// HandOver returns the upstream destination that was opened, for upstream's copy, which commits and closes it. After that the
-// Destination's methods are Publish, which makes visible what was committed, and Close, which leaves upstream's destination alone.
-// Its reference is that of the temporary place where the transport has one.
+// HandOver returns the upstream destination that was opened, for upstream's copy, which commits and
+// closes it. After that the Destination's methods are Publish, which makes visible what was
+// committed, and Close, which leaves upstream's destination alone. Its reference is that of the
+// temporary place where the transport has one.
 func (d *Destination) HandOver() types.ImageDestination { return d.end.handOver() }
 
 // SupportedManifestMIMETypes lists the media types that the transport stores; nil if it stores any.
@@ -131,8 +136,9 @@ func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 	return top, wrap(d.ref, operation{verb: "asking for the digest of", method: "HEAD", path: manifestPath(d.ref)}, err)
 }
 
-// HasManifest implements endpoint.Destination. A dir: destination has only what was written since it was opened, because the
-// rest is gone when it is published; other transports than docker:, oci: and dir: cannot tell, and have nothing.
+// HasManifest implements endpoint.Destination. A dir: destination has only what was written since
+// it was opened, because the rest is gone when it is published; other transports than docker:, oci:
+// and dir: cannot tell, and have nothing.
 func (d *Destination) HasManifest(ctx context.Context, m digest.Digest) (bool, error) {
 	op := operation{verb: "looking for manifest", object: string(m), method: "HEAD", path: "manifests/" + string(m)}
 	if err := errors.Join(ctx.Err(), m.Validate()); err != nil {
@@ -152,7 +158,8 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 	return has, wrap(d.ref, op, err)
 }
 
-// hasBlob reports whether b is there with the size that it should have: a file may have been cut short.
+// hasBlob reports whether b is there with the size that it should have: a file may have been cut
+// short.
 func (d *Destination) hasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
 	has, found, err := d.end.image().TryReusingBlob(ctx, blobInfo(b), none.NoCache, false)
 	if err != nil || !has {
@@ -271,8 +278,8 @@ func (d *Destination) PutTop(ctx context.Context, doc endpoint.Document, sigs en
 	return wrap(d.ref, op, d.end.putTop(ctx, doc, sigs, commit))
 }
 
-// Publish makes the reference name what upstream's copy has written through HandOver, and committed. PutTop does not
-// need it.
+// Publish makes the reference name what upstream's copy has written through HandOver, and
+// committed. PutTop does not need it.
 func (d *Destination) Publish(ctx context.Context) error {
 	op := operation{verb: "publishing"}
 	if err := ctx.Err(); err != nil {

@@ -19,10 +19,11 @@ import (
 
 // directoryEnd writes to a dir: directory, which holds one image or list.
 //
-// Upstream's destination erases the directory when it is opened. It is therefore opened on a temporary directory beside the
-// real one, which takes its place when everything is there: in one step where the system can exchange two directories, else in
-// two. Where a directory cannot be replaced (a mount point, a parent that cannot be written), the temporary one is inside, and
-// its files move up, first those that are named by their content, last manifest.json.
+// Upstream's destination erases the directory when it is opened. It is therefore opened on a
+// temporary directory beside the real one, which takes its place when everything is there: in one
+// step where the system can exchange two directories, else in two. Where a directory cannot be
+// replaced (a mount point, a parent that cannot be written), the temporary one is inside, and its
+// files move up, first those that are named by their content, last manifest.json.
 type directoryEnd struct {
 	plainEnd                       // of the directory staged
 	ref       types.ImageReference // the caller's
@@ -84,7 +85,8 @@ func resolve(path string) (string, error) {
 	return resolved, err
 }
 
-// checkTarget refuses what upstream refuses to erase: a directory that is neither empty nor of this transport.
+// checkTarget refuses what upstream refuses to erase: a directory that is neither empty nor of this
+// transport.
 func (e *directoryEnd) checkTarget(ctx context.Context, sys *types.SystemContext) (exists bool, err error) {
 	entries, err := os.ReadDir(e.target)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,8 +117,8 @@ func isTemp(name string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(stagingPattern, "*"))
 }
 
-// tempBeside makes a temporary directory from which a directory can be renamed to target: beside it, or inside where that
-// is not possible.
+// tempBeside makes a temporary directory from which a directory can be renamed to target: beside
+// it, or inside where that is not possible.
 func tempBeside(target string, exists bool) (string, error) {
 	parent := filepath.Dir(target)
 	if !exists {
@@ -249,7 +251,8 @@ func (e *directoryEnd) replaceInTwoSteps() error {
 	return nil
 }
 
-// moveUp makes the files of staged those of target, so that target holds the old image or the new one at (almost) any moment.
+// moveUp makes the files of staged those of target, so that target holds the old image or the new
+// one at (almost) any moment.
 func moveUp(staged, target string) error {
 	entries, err := os.ReadDir(staged)
 	if err != nil {

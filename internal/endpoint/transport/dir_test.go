@@ -140,7 +140,8 @@ func TestRefusedDirectories(t *testing.T) {
 	}
 }
 
-// TestDirectoryThatCannotBeReplaced is about mount points and the like, with the temporary directory inside.
+// TestDirectoryThatCannotBeReplaced is about mount points and the like, with the temporary
+// directory inside.
 func TestDirectoryThatCannotBeReplaced(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	sys := system(t, "")

@@ -12,6 +12,6 @@
 //	opened.go       references and sources that stand for what is open, for upstream's copy
 //	errors.go       upstream's errors as ours: what is not found, what a registry answered
 //
-// Upstream's copy can take the same ends over: HandOver returns what was opened, which upstream closes, and
-// Destination.Publish makes visible what upstream has committed there.
+// Upstream's copy can take the same ends over: HandOver returns what was opened, which upstream
+// closes, and Destination.Publish makes visible what upstream has committed there.
 package transport

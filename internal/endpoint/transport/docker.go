@@ -64,7 +64,8 @@ func saysManifestNotFound(err error) bool {
 // errNoDigest is the error for a registry that has the manifest, but does not state its digest.
 var errNoDigest = errors.New("the registry does not state the manifest's digest")
 
-// digestOf asks the registry itself for the digest of what ref names. Opening a source of ref might ask a mirror.
+// digestOf asks the registry itself for the digest of what ref names. Opening a source of ref might
+// ask a mirror.
 func (e *registryEnd) digestOf(ctx context.Context, ref types.ImageReference) (digest.Digest, error) {
 	ref, err := docker.NewReference(ref.DockerReference()) // GetDigest wants its own type, ref may be a caller's
 	if err != nil {

@@ -22,7 +22,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// failures are ways in which a registry refuses to hand out what was asked for, and what becomes of them.
+// failures are ways in which a registry refuses to hand out what was asked for, and what becomes of
+// them.
 var failures = []struct {
 	name     string
 	answer   registrytest.Answer
@@ -82,7 +83,8 @@ func asType[T error](err error) (found T, ok bool) {
 	return found, ok
 }
 
-// failingRegistry makes a registry that answers requests for manifests and blobs, but for those that except matches, with answer.
+// failingRegistry makes a registry that answers requests for manifests and blobs, but for those
+// that except matches, with answer.
 func failingRegistry(t *testing.T, f *imagetest.Fixture, answer registrytest.Answer, except string) *registrytest.Registry {
 	reg := registrytest.Start(t, registrytest.Options{Script: func(_ int, r *http.Request) registrytest.Answer {
 		if r.URL.Path == "/v2/" || except != "" && strings.HasSuffix(r.URL.Path, except) {
@@ -249,7 +251,8 @@ func signaturePath(sys *types.SystemContext, repo string, d digest.Digest) strin
 		repo+"@"+strings.Replace(d.String(), ":", "=", 1), "signature-1")
 }
 
-// sign puts a signature for d into the lookaside storage that sys has for repo. Nobody verifies it here.
+// sign puts a signature for d into the lookaside storage that sys has for repo. Nobody verifies it
+// here.
 func sign(t *testing.T, sys *types.SystemContext, repo string, d digest.Digest) {
 	path := signaturePath(sys, repo, d)
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))

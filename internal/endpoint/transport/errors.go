@@ -27,13 +27,15 @@ type operation struct {
 	object string // for people, "sha256:…"; "" for the reference itself
 	method string // HTTP method of the request; "" where upstream makes several and does not say which one failed
 	path   string // of the request, below the repository; "" if unknown
-	// unproven is set as long as nothing has shown that a registry is there, and not a proxy that answers 404 to everything.
+	// unproven is set as long as nothing has shown that a registry is there, and not a proxy that
+	// answers 404 to everything.
 	unproven bool
 }
 
-// opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As find the original, also where
-// upstream wraps without Unwrap; the refusal as *endpoint.RegistryError if a registry answered; and endpoint.ErrNotFound if the
-// object is definitely not there. It unwraps to upstream's error alone: programs follow Unwrap.
+// opError adds to one of upstream's errors what can be learned from it. errors.Is and errors.As
+// find the original, also where upstream wraps without Unwrap; the refusal as
+// *endpoint.RegistryError if a registry answered; and endpoint.ErrNotFound if the object is
+// definitely not there. It unwraps to upstream's error alone: programs follow Unwrap.
 type opError struct {
 	text  string
 	err   error
@@ -79,8 +81,9 @@ func wrap(ref types.ImageReference, op operation, err error) error {
 	return e
 }
 
-// confirmAbsence adds endpoint.ErrNotFound to err, a refusal to hand out what ref names, if the registry says so by its status. Upstream
-// keeps no status of an answer whose code it does not know, such as Quay's TAG_EXPIRED: the registry itself is asked by HEAD.
+// confirmAbsence adds endpoint.ErrNotFound to err, a refusal to hand out what ref names, if the
+// registry says so by its status. Upstream keeps no status of an answer whose code it does not
+// know, such as Quay's TAG_EXPIRED: the registry itself is asked by HEAD.
 func confirmAbsence(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, err error) error {
 	refused, ok := errors.AsType[*opError](err)
 	if !ok || ref.Transport().Name() != docker.Transport.Name() {
@@ -122,8 +125,9 @@ func isFileNotFound(err error) bool {
 
 // registryRefusal finds a registry's answer in one of upstream's errors; nil if there is none.
 //
-// Upstream keeps either the first error of the answer's body, and then loses the status: it is taken from the code's
-// definition, and 0 if the code is not known to upstream (which then says UNKNOWN); or the status, without a code.
+// Upstream keeps either the first error of the answer's body, and then loses the status: it is
+// taken from the code's definition, and 0 if the code is not known to upstream (which then says
+// UNKNOWN); or the status, without a code.
 func registryRefusal(err error) *endpoint.RegistryError {
 	var refusal *endpoint.RegistryError
 	walk(err, func(err error) bool {
@@ -134,7 +138,8 @@ func registryRefusal(err error) *endpoint.RegistryError {
 				Errors: []endpoint.RegistryErrorDetail{{Code: e.Code.String(), Message: e.Message, Detail: detailOf(e)}},
 			}
 		case docker.UnexpectedHTTPStatusError:
-			// Of the registry only with 5xx; a 404 is the token service's, and no answer about an object.
+			// Of the registry only with 5xx; a 404 is the token service's, and no answer about an
+			// object.
 			if e.StatusCode != http.StatusNotFound {
 				refusal = &endpoint.RegistryError{Status: e.StatusCode, Text: e.Error()}
 			}
@@ -150,7 +155,8 @@ func registryRefusal(err error) *endpoint.RegistryError {
 	return refusal
 }
 
-// definedStatus is the HTTP status that the distribution specification gives to code; 0 if the code tells nothing.
+// definedStatus is the HTTP status that the distribution specification gives to code; 0 if the code
+// tells nothing.
 func definedStatus(code errcode.ErrorCode) int {
 	if code == errcode.ErrorCodeUnknown {
 		return 0
@@ -172,8 +178,8 @@ func detailOf(e errcode.Error) json.RawMessage {
 // maxText bounds RegistryError.Text.
 const maxText = 512
 
-// bodyWithoutCode recognises upstream's error for an answer that is not in the specified form: the answer to every HEAD, for
-// example. Its type is not exported, but its fields are.
+// bodyWithoutCode recognises upstream's error for an answer that is not in the specified form: the
+// answer to every HEAD, for example. Its type is not exported, but its fields are.
 func bodyWithoutCode(err error) (status int, body string, ok bool) {
 	v := reflect.Indirect(reflect.ValueOf(err))
 	if v.Kind() != reflect.Struct || v.Type().PkgPath() != reflect.TypeFor[docker.UnexpectedHTTPStatusError]().PkgPath() {
@@ -187,8 +193,8 @@ func bodyWithoutCode(err error) (status int, body string, ok bool) {
 	return int(code.Int()), string(text[:min(len(text), maxText)]), true
 }
 
-// walk calls f for err and everything that it wraps, outermost first, until f returns true. Unlike errors.As it looks into
-// those of upstream's errors that wrap without saying so.
+// walk calls f for err and everything that it wraps, outermost first, until f returns true. Unlike
+// errors.As it looks into those of upstream's errors that wrap without saying so.
 func walk(err error, f func(error) bool) bool {
 	if err == nil {
 		return false

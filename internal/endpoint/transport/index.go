@@ -88,7 +88,8 @@ func parseIndex(content []byte) (*layoutIndex, error) {
 	return index, nil
 }
 
-// named is the digest that a reference with the given name finds: the first entry of that name, or, for "", the only entry.
+// named is the digest that a reference with the given name finds: the first entry of that name, or,
+// for "", the only entry.
 func (x *layoutIndex) named(name string) (digest.Digest, error) {
 	for _, entry := range x.entries {
 		if name == "" && len(x.entries) == 1 || name != "" && entry.name() == name {
@@ -98,10 +99,12 @@ func (x *layoutIndex) named(name string) (digest.Digest, error) {
 	return "", fmt.Errorf("no entry of the index is the one for %q: %w", name, endpoint.ErrNotFound)
 }
 
-// add returns the index with entry added under name, or without one if name is "". It does what upstream does: entries that
-// had the name lose it and stay, since others may count on their manifests; an entry of the same digest without name is
-// replaced. All other entries, and everything around them, keep their bytes. If the only entry with name has the same digest
-// already, or name is "" and there is an entry of the same digest without name, the content is returned as it is.
+// add returns the index with entry added under name, or without one if name is "". It does what
+// upstream does: entries that had the name lose it and stay, since others may count on their
+// manifests; an entry of the same digest without name is replaced. All other entries, and
+// everything around them, keep their bytes. If the only entry with name has the same digest
+// already, or name is "" and there is an entry of the same digest without name, the content is
+// returned as it is.
 func (x *layoutIndex) add(entry imgspecv1.Descriptor, name string) ([]byte, error) {
 	if x.has(entry.Digest, name) {
 		return x.content, nil
@@ -163,7 +166,8 @@ func (x *layoutIndex) has(d digest.Digest, name string) bool {
 	return same == 1 && other == 0
 }
 
-// appended is the edit that puts added, one or more, behind the last entry, in the style of the first.
+// appended is the edit that puts added, one or more, behind the last entry, in the style of the
+// first.
 func (x *layoutIndex) appended(added ...[]byte) edit {
 	if len(x.entries) == 0 {
 		return edit{x.manifests, slices.Concat([]byte("["), bytes.Join(added, []byte(",")), []byte("]"))}
@@ -173,7 +177,8 @@ func (x *layoutIndex) appended(added ...[]byte) edit {
 	return edit{span{end, end}, append(slices.Clone(separator), bytes.Join(added, separator)...)}
 }
 
-// withoutName returns the entry without its name annotation, and without annotations if there was no other.
+// withoutName returns the entry without its name annotation, and without annotations if there was
+// no other.
 func withoutName(entry []byte) ([]byte, error) {
 	members, err := parseObject(entry)
 	if err != nil {
@@ -242,8 +247,8 @@ func object(text []byte, members []member) []byte {
 	return out.Bytes()
 }
 
-// find returns the member with the given key; nil if there is none. More than one is an error, and so are variants in case:
-// encoding/json takes the last of them, other parsers do not.
+// find returns the member with the given key; nil if there is none. More than one is an error, and
+// so are variants in case: encoding/json takes the last of them, other parsers do not.
 func find(members []member, key string) (*member, error) {
 	var found *member
 	for i, m := range members {
@@ -287,7 +292,8 @@ func parseArray(text []byte) ([]span, error) {
 	return elements, err
 }
 
-// parse calls f for each element or member of text, which must be an array or object, as open says, and nothing else.
+// parse calls f for each element or member of text, which must be an array or object, as open says,
+// and nothing else.
 func parse(text []byte, open json.Delim, f func(*json.Decoder) error) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	start, err := decoder.Token()

@@ -29,15 +29,17 @@ const stagingPattern = ".sparsecopy-*"
 
 // layoutEnd writes to an OCI image layout (image-spec v1.1, "OCI Image Layout Specification").
 //
-// Blobs and manifests go straight to the layout's blobs, each by temporary file and rename: they are named by their content, so
-// they disturb nobody, and what is there already is found and not copied again. Only index.json is shared by all tags. Upstream's
-// destination reads it when it is opened and writes it back, in place, when it is committed; it is therefore opened on a
-// staging layout inside the real one, whose blobs are those of the real one (types.SystemContext.OCISharedBlobDirPath) and whose
-// index.json is its own. What is to be published is merged into the real index.json as it is then, by rename, with one lock
-// held from open to close.
+// Blobs and manifests go straight to the layout's blobs, each by temporary file and rename: they
+// are named by their content, so they disturb nobody, and what is there already is found and not
+// copied again. Only index.json is shared by all tags. Upstream's destination reads it when it is
+// opened and writes it back, in place, when it is committed; it is therefore opened on a staging
+// layout inside the real one, whose blobs are those of the real one
+// (types.SystemContext.OCISharedBlobDirPath) and whose index.json is its own. What is to be
+// published is merged into the real index.json as it is then, by rename, with one lock held from
+// open to close.
 //
-// The lock is an advisory one on the file oci-layout, which every layout has and which never changes: no file is added that
-// other tools would have to ignore.
+// The lock is an advisory one on the file oci-layout, which every layout has and which never
+// changes: no file is added that other tools would have to ignore.
 type layoutEnd struct {
 	plainEnd        // of the staging layout
 	dir      string // of the layout
@@ -97,8 +99,8 @@ func splitLayoutReference(ref types.ImageReference) (path, image string) {
 	return s[:volume] + path, image
 }
 
-// stage makes the staging layout and opens upstream's destination there. Staging layouts that are there already are of writers
-// that died: nobody else can hold the lock.
+// stage makes the staging layout and opens upstream's destination there. Staging layouts that are
+// there already are of writers that died: nobody else can hold the lock.
 func (e *layoutEnd) stage(ctx context.Context, sys *types.SystemContext) (err error) {
 	if err := removeNamed(e.dir, isTemp); err != nil {
 		return err
@@ -155,9 +157,9 @@ func lockedFile(dir string) string {
 	return path
 }
 
-// lockAt reports whether it got the lock, or has it already, and the locked file is still the one at
-// its path. If it is not, because another program has replaced it, the lock is released: that of a
-// file that nobody opens any more excludes nobody.
+// lockAt reports whether it got the lock, or has it already, and the locked file is still the one
+// at its path. If it is not, because another program has replaced it, the lock is released: that of
+// a file that nobody opens any more excludes nobody.
 func lockAt(lock *flock.Flock) (bool, error) {
 	locked, err := lock.TryLock()
 	if err != nil || !locked {
@@ -182,7 +184,8 @@ func isAt(lock *flock.Flock) (bool, error) {
 	return err == nil && os.SameFile(ours, theirs), err
 }
 
-// writeLayoutFile makes the file oci-layout if it is not there, or empty because it was just locked.
+// writeLayoutFile makes the file oci-layout if it is not there, or empty because it was just
+// locked.
 func writeLayoutFile(path string) (err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -315,8 +318,8 @@ func (e *layoutEnd) update(f func(*layoutIndex) ([]byte, error)) error {
 	return nil
 }
 
-// writeFile makes content the content of the file at path, at once: it writes a temporary file in dir, which must be on the
-// same file system, and renames it.
+// writeFile makes content the content of the file at path, at once: it writes a temporary file in
+// dir, which must be on the same file system, and renames it.
 func writeFile(dir, path string, content []byte) (err error) {
 	f, err := os.CreateTemp(dir, "write-*")
 	if err != nil {

@@ -168,8 +168,8 @@ func TestKilledWriters(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	f := killFixture()
-	// Once all have written their tags, each writer is killed some requests after the one before, while it writes its tag
-	// again, or waits for the lock.
+	// Once all have written their tags, each writer is killed some requests after the one before,
+	// while it writes its tag again, or waits for the lock.
 	var armed atomic.Bool
 	tick := make(chan struct{})
 	reg := registrytest.Start(t, registrytest.Options{Script: func(_ int, r *http.Request) registrytest.Answer {
@@ -464,7 +464,8 @@ func TestLayoutSourceReadsInParallel(t *testing.T) {
 		require.NoError(t, err)
 		open = append(open, r)
 	}
-	// The tag may go away meanwhile: no further source can be opened, but one that is there becomes free.
+	// The tag may go away meanwhile: no further source can be opened, but one that is there becomes
+	// free.
 	require.NoError(t, os.Remove(filepath.Join(dir, imgspecv1.ImageIndexFile)))
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)

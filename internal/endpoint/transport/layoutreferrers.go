@@ -31,8 +31,9 @@ const (
 
 // layoutReferrers finds referrers in an OCI layout (endpoint.ReferrerSource).
 //
-// The image-spec says nothing about referrers in layouts. Writers agree on putting them into index.json, without a name, or into a list
-// that is there, such as one named by the referrers tag. So everything that index.json leads to is asked for its subject, once.
+// The image-spec says nothing about referrers in layouts. Writers agree on putting them into
+// index.json, without a name, or into a list that is there, such as one named by the referrers tag.
+// So everything that index.json leads to is asked for its subject, once.
 type layoutReferrers struct {
 	ref   string // for people
 	index string // path of index.json
@@ -172,7 +173,8 @@ func (s *scan) level(ctx context.Context, descriptors []imgspecv1.Descriptor) (n
 	return next, nil
 }
 
-// document notes whose referrer a manifest or list is, if it is one, and returns what it names. What is no manifest has no subject.
+// document notes whose referrer a manifest or list is, if it is one, and returns what it names.
+// What is no manifest has no subject.
 func (s *scan) document(d imgspecv1.Descriptor, content []byte) (named []imgspecv1.Descriptor) {
 	is := imgspecv1.Descriptor{MediaType: endpoint.NewDocument(d.Digest, d.MediaType, content).MediaType, Digest: d.Digest, Size: int64(len(content))}
 	var subject digest.Digest
@@ -218,8 +220,9 @@ func (l *layoutReferrers) forget() {
 	l.found = nil
 }
 
-// layoutAttachments is told what is attached to what is in a layout (endpoint.ReferrerDestination). It keeps that until PutTop or
-// Flush, so that index.json changes once, and not at all if the copy fails.
+// layoutAttachments is told what is attached to what is in a layout (endpoint.ReferrerDestination).
+// It keeps that until PutTop or Flush, so that index.json changes once, and not at all if the copy
+// fails.
 type layoutAttachments struct {
 	*layoutReferrers
 	end *layoutEnd
@@ -242,8 +245,8 @@ func (d *Destination) Attached() (endpoint.ReferrerDestination, error) {
 	return e.attached, nil
 }
 
-// PutReferrers implements endpoint.ReferrerDestination. The subjects are in the manifests. Of the annotations none is kept: strangers wrote
-// them, and in index.json one of them would be a name.
+// PutReferrers implements endpoint.ReferrerDestination. The subjects are in the manifests. Of the
+// annotations none is kept: strangers wrote them, and in index.json one of them would be a name.
 func (a *layoutAttachments) PutReferrers(_ context.Context, _ digest.Digest, referrers []imgspecv1.Descriptor) error {
 	a.end.mu.Lock()
 	defer a.end.mu.Unlock()
@@ -283,8 +286,9 @@ func (a *layoutAttachments) Flush(ctx context.Context) error {
 	return a.end.update(func(index *layoutIndex) ([]byte, error) { return index.content, nil })
 }
 
-// addAll returns the index with entries added: without a name those whose digest no entry has, and with their names the others. Entries
-// that had the names lose them and stay. All other entries, and everything around them, keep their bytes.
+// addAll returns the index with entries added: without a name those whose digest no entry has, and
+// with their names the others. Entries that had the names lose them and stay. All other entries,
+// and everything around them, keep their bytes.
 func (x *layoutIndex) addAll(unnamed []imgspecv1.Descriptor, named map[string]imgspecv1.Descriptor) ([]byte, error) {
 	left := maps.Clone(named)
 	there := map[digest.Digest]bool{}

@@ -22,7 +22,8 @@ import (
 
 const sbomType = "application/spdx+json"
 
-// referrersFixture is an image with two SBOMs, one of which is a list, and a signature of the first.
+// referrersFixture is an image with two SBOMs, one of which is a list, and a signature of the
+// first.
 func referrersFixture() *imagetest.Fixture {
 	f := imagetest.Platforms(2, 1, 100)
 	f.Artifact("sbom", imagetest.ArtifactType(sbomType), imagetest.Subject("amd64"))
@@ -107,7 +108,8 @@ func TestLayoutReferrersAreFound(t *testing.T) {
 	}
 }
 
-// TestLayoutReferrersOfDamagedLayouts: what is not there or no manifest has no subject; a damaged manifest is not handed out.
+// TestLayoutReferrersOfDamagedLayouts: what is not there or no manifest has no subject; a damaged
+// manifest is not handed out.
 func TestLayoutReferrersOfDamagedLayouts(t *testing.T) {
 	f := referrersFixture()
 	dir := t.TempDir()
@@ -147,7 +149,8 @@ func always(doc endpoint.Document) func(endpoint.Document) (endpoint.Document, e
 	return func(endpoint.Document) (endpoint.Document, error) { return doc, nil }
 }
 
-// TestLayoutAttachmentsAppearAtOnce with the tag or by Flush, once, and not at all if neither comes.
+// TestLayoutAttachmentsAppearAtOnce with the tag or by Flush, once, and not at all if neither
+// comes.
 func TestLayoutAttachmentsAppearAtOnce(t *testing.T) {
 	f := referrersFixture()
 	for name, publish := range map[string]func(dest *Destination, attached endpoint.ReferrerDestination) error{

@@ -10,8 +10,9 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// Wrapped reports whether ref looks like a reference of docker:, oci:, oci-archive: or dir:, and is of another package, which wraps such references
-// to do something of its own when they are opened. Then nothing may be done around its NewImageSource and NewImageDestination.
+// Wrapped reports whether ref looks like a reference of docker:, oci:, oci-archive: or dir:, and is
+// of another package, which wraps such references to do something of its own when they are opened.
+// Then nothing may be done around its NewImageSource and NewImageDestination.
 func Wrapped(ref types.ImageReference) bool {
 	switch ref.Transport().Name() {
 	case docker.Transport.Name(), layout.Transport.Name(), archive.Transport.Name(), directory.Transport.Name():

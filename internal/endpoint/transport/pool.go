@@ -11,14 +11,14 @@ import (
 // maxIdle bounds the upstream sources that a pool keeps for later.
 const maxIdle = 64
 
-// A pool hands out upstream sources of one reference, so that a transport whose source reads one blob at a time can be read in
-// parallel.
+// A pool hands out upstream sources of one reference, so that a transport whose source reads one
+// blob at a time can be read in parallel.
 type pool struct {
 	first  *opened
 	shared bool // first may be used by everybody at once; open and idle are not used then
 
-	// open opens one more source. Nil where that is too expensive (archives are unpacked each time): then there is only first,
-	// and one user at a time.
+	// open opens one more source. Nil where that is too expensive (archives are unpacked each
+	// time): then there is only first, and one user at a time.
 	open func(context.Context) (types.ImageSource, error)
 	idle chan *opened
 
@@ -48,8 +48,8 @@ func newPool(first types.ImageSource, shared bool, open func(context.Context) (t
 	return p
 }
 
-// get returns a source for the caller alone (unless the pool is shared) until it calls release, once. It waits while all
-// sources are in use and no more can be opened.
+// get returns a source for the caller alone (unless the pool is shared) until it calls release,
+// once. It waits while all sources are in use and no more can be opened.
 func (p *pool) get(ctx context.Context) (src types.ImageSource, release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -66,7 +66,8 @@ func (p *pool) get(ctx context.Context) (src types.ImageSource, release func(), 
 		if src, err := p.open(ctx); err == nil {
 			return src, func() { p.put(&opened{ImageSource: src}) }, nil
 		}
-		// The reference may name nothing any more, which does not matter to sources that are open already: wait for one.
+		// The reference may name nothing any more, which does not matter to sources that are open
+		// already: wait for one.
 	}
 	select {
 	case o := <-p.idle:

@@ -28,8 +28,9 @@ const maxManifest = 4 << 20
 
 // Source implements endpoint.Source.
 //
-// A transport that can neither read two blobs at once nor be opened twice (archives) hands out one reader at a time: Blob,
-// Manifest and Signatures wait until the reader before is closed, or their context ends.
+// A transport that can neither read two blobs at once nor be opened twice (archives) hands out one
+// reader at a time: Blob, Manifest and Signatures wait until the reader before is closed, or their
+// context ends.
 type Source struct {
 	ref  types.ImageReference
 	sys  *types.SystemContext
@@ -44,10 +45,11 @@ type Source struct {
 
 var _ endpoint.Source = (*Source)(nil)
 
-// OpenSource opens ref and reads what it names. The error wraps endpoint.ErrNotFound if it definitely names nothing.
+// OpenSource opens ref and reads what it names. The error wraps endpoint.ErrNotFound if it
+// definitely names nothing.
 //
-// What a digest reference names must match the digest. In a layout (oci:, oci-archive:) it must match the digest of its entry
-// in index.json.
+// What a digest reference names must match the digest. In a layout (oci:, oci-archive:) it must
+// match the digest of its entry in index.json.
 func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
 	op := operation{verb: "opening", method: "GET", path: manifestPath(ref), unproven: true}
 	src, err := ref.NewImageSource(ctx, sys)
@@ -77,7 +79,8 @@ func reopen(ref types.ImageReference, sys *types.SystemContext) func(context.Con
 	return nil
 }
 
-// manifestPath is the path of the request for what a docker: reference names; "" for other transports.
+// manifestPath is the path of the request for what a docker: reference names; "" for other
+// transports.
 func manifestPath(ref types.ImageReference) string {
 	switch named := ref.DockerReference().(type) {
 	case reference.Canonical:
@@ -104,7 +107,8 @@ func readTop(ctx context.Context, ref types.ImageReference, src types.ImageSourc
 	return endpoint.NewDocument(d, mediaType, content), nil
 }
 
-// topDigest is the digest of content, which is what ref names in src; verified where something says what it must be.
+// topDigest is the digest of content, which is what ref names in src; verified where something says
+// what it must be.
 func topDigest(ctx context.Context, ref types.ImageReference, src types.ImageSource, content []byte) (digest.Digest, error) {
 	if canonical, ok := ref.DockerReference().(reference.Canonical); ok && ref.Transport().Name() == docker.Transport.Name() {
 		return canonical.Digest(), verify(content, canonical.Digest())
@@ -116,8 +120,9 @@ func topDigest(ctx context.Context, ref types.ImageReference, src types.ImageSou
 	return manifest.Digest(content)
 }
 
-// layoutDigest is the digest under which content is filed in the layout that src reads. The source does not say what the entry
-// in index.json was; but a blob is filed under its digest, so content that was damaged cannot be found under its own.
+// layoutDigest is the digest under which content is filed in the layout that src reads. The source
+// does not say what the entry in index.json was; but a blob is filed under its digest, so content
+// that was damaged cannot be found under its own.
 func layoutDigest(ctx context.Context, src types.ImageSource, content []byte) (digest.Digest, error) {
 	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512, digest.SHA384} {
 		if !algorithm.Available() {
@@ -165,12 +170,13 @@ func (s *Source) Reference() types.ImageReference { return s.ref }
 // Top implements endpoint.Source.
 func (s *Source) Top() endpoint.Document { return s.top }
 
-// ImageSource returns the upstream source that was opened. It stays the Source's, which closes it; while it is in use, the
-// Source's own methods must not be.
+// ImageSource returns the upstream source that was opened. It stays the Source's, which closes it;
+// while it is in use, the Source's own methods must not be.
 func (s *Source) ImageSource() types.ImageSource { return s.pool.first.ImageSource }
 
-// HandOver returns the upstream source that was opened, for upstream's copy, which closes what it opens: most sources cannot be
-// closed twice. From then on the Source can be closed, which leaves that source alone, and nothing else.
+// HandOver returns the upstream source that was opened, for upstream's copy, which closes what it
+// opens: most sources cannot be closed twice. From then on the Source can be closed, which leaves
+// that source alone, and nothing else.
 func (s *Source) HandOver() types.ImageSource {
 	s.pool.first.handed = true
 	return s.pool.first.ImageSource
@@ -216,8 +222,9 @@ func (s *Source) absent(ctx context.Context, d digest.Digest, err error) error {
 	return confirmAbsence(ctx, ref, s.sys, err)
 }
 
-// hasMirrors reports whether registries.conf names more than one place to read the reference from. Upstream stays with the first
-// of them that has the list, which may be a mirror without some of the children.
+// hasMirrors reports whether registries.conf names more than one place to read the reference from.
+// Upstream stays with the first of them that has the list, which may be a mirror without some of
+// the children.
 func (s *Source) hasMirrors() bool {
 	named := s.ref.DockerReference()
 	if s.ref.Transport().Name() != docker.Transport.Name() || named == nil {
@@ -231,7 +238,8 @@ func (s *Source) hasMirrors() bool {
 	return err == nil && len(places) > 1
 }
 
-// manifestFromAnywhere asks all mirrors and the registry itself for the manifest with digest d, in upstream's order.
+// manifestFromAnywhere asks all mirrors and the registry itself for the manifest with digest d, in
+// upstream's order.
 func (s *Source) manifestFromAnywhere(ctx context.Context, d digest.Digest) ([]byte, string, error) {
 	ref, err := withDigest(s.ref, d)
 	if err != nil {
@@ -263,8 +271,8 @@ func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 	return r, nil
 }
 
-// BlobSize returns the size of a blob in bytes, as the transport states it when the blob is opened; -1 if
-// it does not. The error wraps endpoint.ErrNotFound if the blob is not there.
+// BlobSize returns the size of a blob in bytes, as the transport states it when the blob is opened;
+// -1 if it does not. The error wraps endpoint.ErrNotFound if the blob is not there.
 func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (int64, error) {
 	r, size, err := s.open(ctx, b)
 	if err != nil {
@@ -296,7 +304,8 @@ func blobInfo(b endpoint.Blob) types.BlobInfo {
 	return types.BlobInfo{Digest: b.Digest, Size: b.Size, MediaType: b.MediaType}
 }
 
-// blobReader ends with its context, also where upstream reads a file, and gives its source back when it is closed.
+// blobReader ends with its context, also where upstream reads a file, and gives its source back
+// when it is closed.
 type blobReader struct {
 	ctx     context.Context
 	r       io.ReadCloser

@@ -25,8 +25,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// system is a configuration that depends on nothing outside of the test: plain HTTP, lookaside storage and sigstore
-// attachments, and the given registries.conf.
+// system is a configuration that depends on nothing outside of the test: plain HTTP, lookaside
+// storage and sigstore attachments, and the given registries.conf.
 func system(t *testing.T, registriesConf string) *types.SystemContext {
 	sys, dir := hermetictest.System(t)
 	require.NoError(t, os.WriteFile(filepath.Join(sys.RegistriesDirPath, "default.yaml"),
@@ -87,7 +87,8 @@ func never(t *testing.T) endpoint.Opener {
 	}
 }
 
-// copyTree copies the top of src and everything below it: blobs all at once, then children from the leaves up, then the top.
+// copyTree copies the top of src and everything below it: blobs all at once, then children from the
+// leaves up, then the top.
 func copyTree(ctx context.Context, f *imagetest.Fixture, src endpoint.Source, dest endpoint.Destination) error {
 	top := src.Top()
 	var group sync.WaitGroup

@@ -33,7 +33,8 @@ func (h handed) NewImageDestination(context.Context, *types.SystemContext) (type
 	return h.dest, nil
 }
 
-// TestUpstreamTakesTheEndsOver hands the ends on to upstream's copy, and publishes what it wrote, or not.
+// TestUpstreamTakesTheEndsOver hands the ends on to upstream's copy, and publishes what it wrote,
+// or not.
 func TestUpstreamTakesTheEndsOver(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	sys := system(t, "")
@@ -72,7 +73,8 @@ func TestUpstreamTakesTheEndsOver(t *testing.T) {
 	}
 }
 
-// TestNothingStaysOpen counts the files that the process has open: readers, locks and connections are files.
+// TestNothingStaysOpen counts the files that the process has open: readers, locks and connections
+// are files.
 func TestNothingStaysOpen(t *testing.T) {
 	open := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")

@@ -26,8 +26,8 @@ type Pseudo struct {
 	raw     []byte // all that was written
 }
 
-// NewPseudo returns a terminal of that size, which is there until the test ends. A test on a system that has
-// none is skipped.
+// NewPseudo returns a terminal of that size, which is there until the test ends. A test on a system
+// that has none is skipped.
 func NewPseudo(t *testing.T, columns, rows uint16) *Pseudo {
 	t.Helper()
 	t.Setenv("TERM", "xterm")

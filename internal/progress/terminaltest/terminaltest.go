@@ -1,5 +1,5 @@
-// Package terminaltest has terminals for tests: a Model, which says what is to be seen, and a Pseudo
-// terminal of the system with a Model at its other side.
+// Package terminaltest has terminals for tests: a Model, which says what is to be seen, and a
+// Pseudo terminal of the system with a Model at its other side.
 package terminaltest
 
 import (
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A Model understands what copies write to terminals, and nothing else. Text that scrolls away stays in it; a terminal that
-// is resized breaks no lines anew.
+// A Model understands what copies write to terminals, and nothing else. Text that scrolls away
+// stays in it; a terminal that is resized breaks no lines anew.
 //
 // It must not be used concurrently.
 type Model struct {
@@ -80,7 +80,8 @@ func scanned(sequence string, up *int) bool {
 	return err == nil
 }
 
-// Text is what was ever on the screen and was not erased, as far as the cursor, and what is below it.
+// Text is what was ever on the screen and was not erased, as far as the cursor, and what is below
+// it.
 func (m *Model) Text() string {
 	if len(m.lines) == 0 {
 		return ""

@@ -173,8 +173,9 @@ var pushCases = []pushCase{
 	},
 }
 
-// Fixture has images of all kinds, in OCI or in Docker form: amd64, arm64, ppc64le, s390x, armv6, armv7, windows, plain (without
-// a platform), the attestation att, and the list inner of arm64 and s390x.
+// Fixture has images of all kinds, in OCI or in Docker form: amd64, arm64, ppc64le, s390x, armv6,
+// armv7, windows, plain (without a platform), the attestation att, and the list inner of arm64 and
+// s390x.
 func Fixture(docker bool) *imagetest.Fixture {
 	f := imagetest.New()
 	image := func(name string, options ...imagetest.Option) {
@@ -211,8 +212,8 @@ var variations = []variation{
 	{"OCI by tag", false, "v1"}, {"OCI by digest", false, ""}, {"Docker by tag", true, "v1"}, {"Docker by digest", true, ""},
 }
 
-// Acceptance runs the acceptance table over a registry: which lists are stored, which are refused and how, in OCI and in Docker
-// form, by tag and by digest.
+// Acceptance runs the acceptance table over a registry: which lists are stored, which are refused
+// and how, in OCI and in Docker form, by tag and by digest.
 func Acceptance(t *testing.T, backend Backend) {
 	registry := backend(t)
 	for _, v := range variations {
@@ -377,7 +378,8 @@ func (a *attempt) checkUnknown(ref string) {
 	assert.Equal(a, http.StatusNotFound, a.client.Get(a, http.MethodHead, a.repo, ref).Status, "HEAD %s", ref)
 }
 
-// checkChildren makes sure that those children of the list can be got that were pushed, and no others.
+// checkChildren makes sure that those children of the list can be got that were pushed, and no
+// others.
 func (a *attempt) checkChildren(present []string) {
 	a.Helper()
 	for _, d := range a.fixture.Manifests("top")[1:] {

@@ -21,7 +21,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A Backend makes the handler of an empty registry that accepts any sparse list. The test's Cleanup releases it.
+// A Backend makes the handler of an empty registry that accepts any sparse list. The test's Cleanup
+// releases it.
 type Backend func(t testing.TB) http.Handler
 
 // Serve puts the policy in front of a registry and serves both on loopback, until the test ends.
@@ -64,7 +65,8 @@ type Answer struct {
 	Body   []byte
 }
 
-// Errors are the errors of an answer in the form of the OCI distribution specification, nil if it has no such form.
+// Errors are the errors of an answer in the form of the OCI distribution specification, nil if it
+// has no such form.
 func (a Answer) Errors() []ResponseError {
 	var body struct {
 		Errors []ResponseError `json:"errors"`
@@ -82,7 +84,8 @@ type ResponseError struct {
 	Detail  json.RawMessage `json:"detail"`
 }
 
-// Try sends a request. location may be a path or a whole URL, of which path and query count. header may be nil.
+// Try sends a request. location may be a path or a whole URL, of which path and query count. header
+// may be nil.
 func (c *Client) Try(ctx context.Context, method, location string, header http.Header, body []byte) (Answer, error) {
 	u, err := url.Parse(location)
 	if err != nil {
@@ -127,7 +130,8 @@ func (c *Client) Get(t testing.TB, method, repo, ref string) Answer {
 	return c.Do(t, method, ManifestPath(repo, ref), accept, nil)
 }
 
-// Put stores a document of a fixture as repo's ref, without what it names. ref "" stands for its digest.
+// Put stores a document of a fixture as repo's ref, without what it names. ref "" stands for its
+// digest.
 func (c *Client) Put(t testing.TB, f *imagetest.Fixture, repo, ref, name string) Answer {
 	t.Helper()
 	answer, err := c.TryPut(t.Context(), f, repo, ref, name)

@@ -26,8 +26,9 @@ const (
 	raceAttempts = 5 // pushes of each list
 )
 
-// Race pushes the given number of lists concurrently, each several times, while their required children are deleted and pushed
-// again. At no time may the registry store a list one of whose required children is not there.
+// Race pushes the given number of lists concurrently, each several times, while their required
+// children are deleted and pushed again. At no time may the registry store a list one of whose
+// required children is not there.
 func Race(t *testing.T, backend Backend, lists int) {
 	witness := &witness{next: backend(t)}
 	client := Serve(t, witness, on("amd64"))
@@ -60,7 +61,8 @@ func Race(t *testing.T, backend Backend, lists int) {
 func childName(i int) string { return fmt.Sprintf("child-%d", i) }
 func listName(i int) string  { return fmt.Sprintf("list-%d", i) }
 
-// raceFixture has the children, and lists that require two of them each and name a third that never exists.
+// raceFixture has the children, and lists that require two of them each and name a third that never
+// exists.
 func raceFixture(lists int) *imagetest.Fixture {
 	f := imagetest.New()
 	f.Layer("base", imagetest.File("etc/motd", "hello\n"))
@@ -96,7 +98,8 @@ func deleteAndPush(t *testing.T, client *Client, f *imagetest.Fixture, name stri
 	}
 }
 
-// pushRepeatedly pushes one list, and checks that it is there when it was accepted, and what a refusal says.
+// pushRepeatedly pushes one list, and checks that it is there when it was accepted, and what a
+// refusal says.
 func pushRepeatedly(t *testing.T, client *Client, f *imagetest.Fixture, i int, accepted, refused *atomic.Int64) error {
 	for range raceAttempts {
 		answer, err := client.TryPut(t.Context(), f, raceRepo, fmt.Sprintf("v%d", i), listName(i))
@@ -122,8 +125,8 @@ func pushRepeatedly(t *testing.T, client *Client, f *imagetest.Fixture, i int, a
 	return nil
 }
 
-// A witness stands between the policy and the registry. Whenever the registry has stored a list, and before the policy
-// knows it, the witness looks whether the required children are there.
+// A witness stands between the policy and the registry. Whenever the registry has stored a list,
+// and before the policy knows it, the witness looks whether the required children are there.
 type witness struct {
 	next            http.Handler
 	stored, deleted atomic.Int64

@@ -15,9 +15,10 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
 
-// SameAnswers sends the same requests to a registry with the policy and to one without, and compares status, headers and bodies:
-// the four categories of the OCI distribution specification (pull, push, content discovery, content management), in the form that
-// its conformance suite tests them, and what can go wrong in each.
+// SameAnswers sends the same requests to a registry with the policy and to one without, and
+// compares status, headers and bodies: the four categories of the OCI distribution specification
+// (pull, push, content discovery, content management), in the form that its conformance suite tests
+// them, and what can go wrong in each.
 func SameAnswers(t *testing.T, backend Backend) {
 	for name, policy := range map[string]func(*testing.T) *Client{
 		"off": func(t *testing.T) *Client { return Serve(t, backend(t), off) },
@@ -44,7 +45,8 @@ type step struct {
 	header http.Header
 	body   []byte
 
-	// ourWords is set where the policy refuses what the registry would refuse, too: the text of the answer differs then.
+	// ourWords is set where the policy refuses what the registry would refuse, too: the text of the
+	// answer differs then.
 	ourWords bool
 }
 
