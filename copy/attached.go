@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -29,7 +30,7 @@ func checkAttachable(c *call) error {
 		return nil
 	}
 	for _, name := range []string{c.from, c.to} {
-		if !transportTraits[name].referrers {
+		if !access.Transports[name].Referrers {
 			return attachmentsRefused("the transport %s knows no referrers", name)
 		}
 	}
@@ -112,7 +113,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool { return a.Decision != Copy })
-	if !transportTraits[e.to].native { // a bundle has signatures in both forms: policies are asked about its images, too
+	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
 		s.source.carried = attach.CarriedBy(attachments(copied), s.source.document)
 		s.source.signatures = s.source.notCarried(s.source.signatures)
 	}
@@ -197,7 +198,7 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 // answer fails the copy: the plan decides what they mean.
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()
-	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !transportTraits[e.from].referrers {
+	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !access.Transports[e.from].Referrers {
 		return s.source.listSignatures, nil
 	}
 	all := map[digest.Digest]ListSignatures{}

@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/policy"
@@ -26,7 +27,7 @@ type call struct {
 	alone   bool // nobody else uses the caller's terminal
 
 	srcRef, destRef  types.ImageReference
-	from, to         string // what the ends are called in transportTraits
+	from, to         string // what the ends are called in access.Transports
 	srcName, dstName string // what the ends are called for people
 
 	budget   *semaphore.Weighted // counts everything in flight
@@ -46,7 +47,7 @@ func newCall(
 	}
 	out := &call{
 		copier: c, o: o, choices: o.choices(), policy: policy.Judge{Turns: &c.policies, Context: context}, alone: true,
-		srcRef: srcRef, destRef: destRef, from: transportOf(srcRef), to: transportOf(destRef),
+		srcRef: srcRef, destRef: destRef, from: access.TransportOf(srcRef), to: access.TransportOf(destRef),
 		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
 		progress: progress.New(o.progress()), reporter: reporting.New(time.Now()),
 	}

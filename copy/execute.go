@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -157,7 +158,7 @@ func (s *storer) imageCopy(doc endpoint.Document) (imageCopy, error) {
 		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
 	}
 	return imageCopy{
-		doc: doc, subject: image.Subject, blobs: blobsToCopy(image, transportTraits[s.to].foreign),
+		doc: doc, subject: image.Subject, blobs: blobsToCopy(image, access.Transports[s.to].Foreign),
 		stored: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
 	}, nil
 }

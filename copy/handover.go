@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
@@ -58,7 +59,7 @@ func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
 
 // checkWritable refuses destinations that upstream cannot write.
 func checkWritable(c *call, reason string) error {
-	if !transportTraits[c.to].native {
+	if !access.Transports[c.to].Native {
 		return nil
 	}
 	return &Error{"copying to", DestinationSide, c.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
@@ -203,7 +204,7 @@ func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
 	if open, ok := e.src.(*transport.Source); ok {
 		return transport.OpenedSource(e.srcRef, open.HandOver), nil
 	}
-	if transportTraits[e.from].native {
+	if access.Transports[e.from].Native {
 		return e.srcRef, nil // names the same as long as it is open
 	}
 	if l.misdeclared && len(l.signatures) == 0 {

@@ -8,9 +8,8 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 )
 
@@ -115,19 +114,7 @@ func (o *ReadOptions) orDefault() ReadOptions {
 
 // openToRead opens what ref names for reading. The error is an *Error.
 func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (inspect.Place, error) {
-	open := registry.OpenSource
-	if o.Side == DestinationSide {
-		open = registry.OpenOwn
-	}
-	src, _, err := openDirectly(transportOf(ref), func() (inspect.Place, error) {
-		if ref, native := ref.(endpoint.Native); native {
-			return ref.OpenSource(ctx, o.SystemContext)
-		}
-		return open(ctx, ref, o.SystemContext, c.shared)
-	})
-	if src == nil && err == nil {
-		src, err = transport.OpenSource(ctx, ref, o.SystemContext)
-	}
+	src, _, err := access.OpenSource(ctx, ref, o.SystemContext, o.Side == DestinationSide, c.shared)
 	if err != nil {
 		return nil, &Error{opening, o.Side, transports.ImageName(ref), err}
 	}

@@ -11,24 +11,14 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
-
-// transportOf returns the name of a reference's transport. References of other packages that wrap
-// one are not served natively.
-func transportOf(ref types.ImageReference) string {
-	name := ref.Transport().Name()
-	if _, native := ref.(endpoint.Native); transport.Wrapped(ref) || transportTraits[name].native && !native {
-		return name + ", wrapped,"
-	}
-	return name
-}
 
 // ends are the two ends of a call, as far as they are open.
 type ends struct {
@@ -71,8 +61,8 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 // and can be asked for.
 func mayCompare(c *call) bool {
 	facts := wayFacts(&c.o, c.from, c.to)
-	traits := transportTraits[c.to]
-	return plan.CertainWay(facts) == plan.Native && !facts.MayChangeImages(&c.choices, traits.layers) && traits.peekable
+	to := access.Transports[c.to]
+	return plan.CertainWay(facts) == plan.Native && !facts.MayChangeImages(&c.choices, to.Layers) && to.Peekable
 }
 
 // destinationTop returns what the destination names, "" if nothing, and whether it tells: a
@@ -95,18 +85,9 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 	return top, true
 }
 
-// openSource opens the source: a registry directly where that is possible, and anything else
-// through its transport.
+// openSource opens the source.
 func (e *ends) openSource(ctx context.Context) error {
-	src, reason, err := openDirectly(e.from, func() (endpoint.Source, error) {
-		if ref, native := e.srcRef.(endpoint.Native); native {
-			return ref.OpenSource(ctx, e.o.SourceCtx)
-		}
-		return registry.OpenSource(ctx, e.srcRef, e.o.SourceCtx, e.copier.shared)
-	})
-	if src == nil && err == nil {
-		src, err = transport.OpenSource(ctx, e.srcRef, e.o.SourceCtx)
-	}
+	src, how, err := access.OpenSource(ctx, e.srcRef, e.o.SourceCtx, false, e.copier.shared)
 	if err != nil {
 		return &Error{opening, SourceSide, e.srcName, err}
 	}
@@ -114,7 +95,7 @@ func (e *ends) openSource(ctx context.Context) error {
 		scattered.ReadElsewhere(e.readElsewhere)
 	}
 	e.src = src
-	e.reporter.Update(func(r *Report) { r.Source = EndReport{Transport: how(src), TransportReason: reason} })
+	e.reporter.Update(func(r *Report) { r.Source = how })
 	return nil
 }
 
@@ -123,49 +104,13 @@ func (e *ends) openDestination(ctx context.Context) error {
 	if e.dst != nil {
 		return nil
 	}
-	dst, reason, err := openDirectly(e.to, func() (endpoint.Destination, error) {
-		if ref, native := e.destRef.(endpoint.Native); native {
-			return ref.OpenDestination(ctx, e.o.DestinationCtx)
-		}
-		return registry.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
-	})
-	if dst == nil && err == nil {
-		dst, err = transport.OpenDestination(ctx, e.destRef, e.o.DestinationCtx)
-	}
+	dst, how, err := access.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
 	if err != nil {
 		return &Error{opening, DestinationSide, e.dstName, err}
 	}
 	e.dst = dst
-	e.reporter.Update(func(r *Report) { r.Destination = EndReport{Transport: how(dst), TransportReason: reason} })
+	e.reporter.Update(func(r *Report) { r.Destination = how })
 	return nil
-}
-
-// openDirectly opens with open an end that is not left to its transport: a registry, or a
-// transport's own. It returns nothing, with a reason if there is something to say, if the transport
-// has to be used instead.
-func openDirectly[E any](transportName string, open func() (E, error)) (end E, reason string, err error) {
-	var none E
-	if transportName != "docker" && !transportTraits[transportName].native {
-		return none, "", nil
-	}
-	end, err = open()
-	var unsupported *registry.Unsupported
-	if errors.As(err, &unsupported) {
-		logrus.Debugf("registry is accessed through its transport: %v", unsupported)
-		return none, unsupported.Error(), nil
-	}
-	if err != nil {
-		return none, "", err
-	}
-	return end, "", nil
-}
-
-func how(end any) string {
-	switch end.(type) {
-	case *registry.Source, *registry.Destination:
-		return "registry"
-	}
-	return "transport"
 }
 
 // mountAcross lets a registry take blobs from the source's repository, if it has that too, or from
@@ -187,12 +132,7 @@ func (e *ends) mountAcross() {
 // That is part of a request to this, and must not wait for others of them.
 func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
 	ctx = ocihttp.HoldingSlot(ctx)
-	src, _, err := openDirectly("docker", func() (endpoint.Source, error) {
-		return registry.OpenSource(ctx, image, e.o.SourceCtx, e.copier.shared)
-	})
-	if src == nil && err == nil {
-		src, err = transport.OpenSource(ctx, image, e.o.SourceCtx)
-	}
+	src, _, err := access.OpenSource(ctx, image, e.o.SourceCtx, false, e.copier.shared)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
@@ -107,7 +108,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 // that it comes from.
 func (c *call) fixedDigest(source loaded) digest.Digest {
 	in := plan.Input{DestinationDigest: digestOf(c.destRef)}
-	if source.system != "" && !transportTraits[c.to].destination && in.CheckDestination(source.top.Digest, source.top.Bytes) == nil {
+	if source.system != "" && !access.Transports[c.to].Destination && in.CheckDestination(source.top.Digest, source.top.Bytes) == nil {
 		return ""
 	}
 	return in.DestinationDigest

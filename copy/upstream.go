@@ -4,53 +4,21 @@ import (
 	"fmt"
 	"slices"
 
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	upstream "go.podman.io/image/v5/copy"
 	compression "go.podman.io/image/v5/pkg/compression/types"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
-// traits are what the engine needs to know about a transport without opening anything: opening some
-// destinations erases them.
-type traits struct {
-	source      bool             // can be read natively
-	destination bool             // can be written natively
-	peekable    bool             // a destination can be opened without changing it
-	mediaTypes  []string         // that a destination stores; nil means any
-	layers      plan.LayerChange // what a destination wants done to layers
-	foreign     bool             // a destination leaves layers with URLs where they are
-	timestamps  bool             // a destination can date what it creates
-	single      bool             // a destination holds images, and has no place for lists
-	referrers   bool             // knows what is attached to what it has
-	native      bool             // its references are endpoint.Native: upstream cannot write them
-}
-
-// transportTraits are those of the transports that the engine serves natively, and of those that
-// upstream has to serve of which something is known.
-var transportTraits = map[string]traits{
-	"containers-storage": {single: true}, "docker-archive": {single: true}, "docker-daemon": {single: true},
-	"docker": {source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true, referrers: true},
-	"oci": {
-		source: true, destination: true, peekable: true, layers: plan.CompressLayers, foreign: true, referrers: true,
-		mediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
-	},
-	"oci-archive": {
-		source: true, destination: true, layers: plan.CompressLayers, foreign: true, timestamps: true,
-		mediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
-	},
-	"dir":    {source: true, destination: true, layers: plan.KeepLayers},
-	"bundle": {source: true, destination: true, layers: plan.KeepLayers, foreign: true, referrers: true, native: true},
-}
-
 // wayFacts returns what decides who does the work, but for what is signed. from and to are what the
-// ends are called in transportTraits.
+// ends are called in access.Transports.
 func wayFacts(o *Options, from, to string) *plan.WayFacts {
 	dest := wanted(to, o.DestinationCtx)
 	return &plan.WayFacts{
-		Source: from, Destination: to, NativeSource: transportTraits[from].source, NativeDestination: dest.destination,
-		UpstreamOnly: upstreamOnly(o, dest), Stores: dest.mediaTypes, Layers: dest.layers, ForeignStay: dest.foreign,
+		Source: from, Destination: to, NativeSource: access.Transports[from].Source, NativeDestination: dest.Destination,
+		UpstreamOnly: upstreamOnly(o, dest), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
 		CompressionFormat: compressionFormat(o), Decrypts: o.OciDecryptConfig != nil, DownloadsForeign: o.DownloadForeignLayers,
 		AddsVariants: len(o.EnsureCompressionVariantsExist) > 0,
 	}
@@ -58,7 +26,7 @@ func wayFacts(o *Options, from, to string) *plan.WayFacts {
 
 // checkGroup refuses to copy a list, as upstream does, to a destination that has no place for it.
 func checkGroup(o *Options, top Document, destination string) error {
-	if !top.IsList() || o.ImageListSelection == CopySystemImage || !transportTraits[destination].single {
+	if !top.IsList() || o.ImageListSelection == CopySystemImage || !access.Transports[destination].Single {
 		return nil
 	}
 	return &OptionsError{Options: []string{"ImageListSelection"}, Reason: fmt.Sprintf(
@@ -66,23 +34,23 @@ func checkGroup(o *Options, top Document, destination string) error {
 }
 
 // wanted returns the traits of a destination that is opened with sys.
-func wanted(destination string, sys *types.SystemContext) traits {
-	t := transportTraits[destination]
+func wanted(destination string, sys *types.SystemContext) access.Traits {
+	t := access.Transports[destination]
 	switch {
 	case sys == nil:
 	case destination == "dir" && sys.DirForceCompress:
-		t.layers = plan.CompressLayers
+		t.Layers = plan.CompressLayers
 	case destination == "dir" && sys.DirForceDecompress:
-		t.layers = plan.DecompressLayers
-	case t.mediaTypes != nil && sys.OCIAcceptUncompressedLayers:
-		t.layers = plan.KeepLayers
+		t.Layers = plan.DecompressLayers
+	case t.MediaTypes != nil && sys.OCIAcceptUncompressedLayers:
+		t.Layers = plan.KeepLayers
 	}
 	return t
 }
 
 // upstreamOnly returns the options that are set and that only upstream can carry out, whatever the
 // images are.
-func upstreamOnly(o *Options, dest traits) []plan.OptionUse {
+func upstreamOnly(o *Options, dest access.Traits) []plan.OptionUse {
 	format := compressionFormat(o)
 	var uses []plan.OptionUse
 	for _, c := range []struct {
@@ -96,7 +64,7 @@ func upstreamOnly(o *Options, dest traits) []plan.OptionUse {
 		{o.OciEncryptLayers != nil, "OciEncryptLayers", "encrypts layers"},
 		{len(o.EnsureCompressionVariantsExist) > 0, "EnsureCompressionVariantsExist", "adds instances"},
 		{o.ForceCompressionFormat, "ForceCompressionFormat", "changes layers"},
-		{o.DestinationTimestamp != nil && dest.timestamps, "DestinationTimestamp", "dates what is created"},
+		{o.DestinationTimestamp != nil && dest.Timestamps, "DestinationTimestamp", "dates what is created"},
 		{!slices.Contains(knownFormats, format), "DestinationCtx.CompressionFormat", "is " + format + ", which no manifest can state"},
 	} {
 		if c.set {

@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	compressiontypes "go.podman.io/image/v5/pkg/compression/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 
 	encconfig "github.com/containers/ocicrypt/config"
@@ -178,7 +179,7 @@ func TestUpstreamReason(t *testing.T) {
 			assert.Contains(t, p.WayReason, r.want)
 			facts, choices := wayFacts(&r.options, "docker", cmp.Or(r.dest, "docker")), r.options.choices()
 			if isOption := reflect.ValueOf(r.options).FieldByName(strings.Split(r.want, ".")[0]).IsValid(); isOption && plan.CertainWay(facts) == Native {
-				usual := transportTraits[cmp.Or(r.dest, "docker")].layers
+				usual := access.Transports[cmp.Or(r.dest, "docker")].Layers
 				assert.True(t, facts.MayChangeImages(&choices, usual), "a destination is not compared with what may change")
 			}
 		})

@@ -1,0 +1,106 @@
+// Package access knows what the engine can do with each transport, and opens its ends: a registry
+// directly where that is possible, and anything else through its transport.
+package access
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/copy/report"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Traits are what the engine needs to know about a transport without opening anything: opening some
+// destinations erases them.
+type Traits struct {
+	Source      bool             // can be read natively
+	Destination bool             // can be written natively
+	Peekable    bool             // a destination can be opened without changing it
+	MediaTypes  []string         // that a destination stores; nil means any
+	Layers      plan.LayerChange // what a destination wants done to layers
+	Foreign     bool             // a destination leaves layers with URLs where they are
+	Timestamps  bool             // a destination can date what it creates
+	Single      bool             // a destination holds images, and has no place for lists
+	Referrers   bool             // knows what is attached to what it has
+	Native      bool             // its references are endpoint.Native: upstream cannot write them
+}
+
+// Transports has the traits of the transports that the engine serves natively, and of those that
+// upstream has to serve of which something is known. It is not to be modified.
+var Transports = map[string]Traits{
+	"containers-storage": {Single: true}, "docker-archive": {Single: true}, "docker-daemon": {Single: true},
+	"docker": {Source: true, Destination: true, Peekable: true, Layers: plan.CompressLayers, Foreign: true, Referrers: true},
+	"oci": {
+		Source: true, Destination: true, Peekable: true, Layers: plan.CompressLayers, Foreign: true, Referrers: true,
+		MediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
+	},
+	"oci-archive": {
+		Source: true, Destination: true, Layers: plan.CompressLayers, Foreign: true, Timestamps: true,
+		MediaTypes: []string{imgspecv1.MediaTypeImageManifest, imgspecv1.MediaTypeImageIndex},
+	},
+	"dir":    {Source: true, Destination: true, Layers: plan.KeepLayers},
+	"bundle": {Source: true, Destination: true, Layers: plan.KeepLayers, Foreign: true, Referrers: true, Native: true},
+}
+
+// TransportOf returns what the transport of a reference is called in Transports. References of
+// other packages that wrap one have another name, and are not served natively.
+func TransportOf(ref types.ImageReference) string {
+	name := ref.Transport().Name()
+	if _, native := ref.(endpoint.Native); transport.Wrapped(ref) || Transports[name].Native && !native {
+		return name + ", wrapped,"
+	}
+	return name
+}
+
+// OpenSource opens what ref names for reading, and says how. own leaves out the mirrors that
+// registries.conf may have for it.
+func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, own bool, shared *registry.Shared) (endpoint.NativeSource, report.EndReport, error) {
+	open := registry.OpenSource
+	if own {
+		open = registry.OpenOwn
+	}
+	return either(TransportOf(ref), func() (endpoint.NativeSource, error) {
+		if ref, native := ref.(endpoint.Native); native {
+			return ref.OpenSource(ctx, sys)
+		}
+		return open(ctx, ref, sys, shared)
+	}, func() (endpoint.NativeSource, error) { return transport.OpenSource(ctx, ref, sys) })
+}
+
+// OpenDestination opens what ref names for writing, and says how.
+func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (endpoint.Destination, report.EndReport, error) {
+	return either(TransportOf(ref), func() (endpoint.Destination, error) {
+		if ref, native := ref.(endpoint.Native); native {
+			return ref.OpenDestination(ctx, sys)
+		}
+		return registry.OpenDestination(ctx, ref, sys, shared)
+	}, func() (endpoint.Destination, error) { return transport.OpenDestination(ctx, ref, sys) })
+}
+
+// either opens an end directly, if it is a registry or the end of a transport that has its own, and
+// through its transport otherwise. A registry that only its transport can speak to says why.
+func either[E any](name string, directly, through func() (E, error)) (end E, how report.EndReport, err error) {
+	how.Transport = "transport"
+	if name == "docker" || Transports[name].Native {
+		end, err = directly()
+		var unsupported *registry.Unsupported
+		if !errors.As(err, &unsupported) {
+			if name == "docker" {
+				how.Transport = "registry"
+			}
+			return end, how, err
+		}
+		logrus.Debugf("registry is accessed through its transport: %v", unsupported)
+		how.TransportReason = unsupported.Error()
+	}
+	end, err = through()
+	return end, how, err
+}
