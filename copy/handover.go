@@ -25,46 +25,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
-// decideWay decides, once everything is read, who does the work, and refuses what the one who has
-// to cannot do.
-func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
-	in := e.input(s.source, s.there)
-	in.Way = wayFacts(&e.o, e.from, e.to)
-	in.Way.Signed = map[digest.Digest]bool{}
-	for _, d := range s.plan.Copies {
-		in.Way.Signed[d] = s.source.signatures[d] != nil
-	}
-	p, err := in.DecideWay(s.plan)
-	if err == nil && p.Way == Upstream {
-		if err = checkWritable(e.call, p.WayReason); err == nil {
-			err = checkUnambiguous(&in, p, p.WayReason)
-		}
-	}
-	if err != nil {
-		return e.planned(s, nil), err // nobody can carry it out
-	}
-	return e.planned(s, p), nil
-}
-
-// checkUnambiguous refuses to have anything of p written anew, for the given reason, that parsers
-// read differently.
-func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
-	d, remark := in.Ambiguous(p)
-	if remark == nil {
-		return nil
-	}
-	return &Error{"converting", SourceSide, d.String(), fmt.Errorf(
-		"parsers read it differently (%s), and it cannot be left as it is: %s", remark, reason)}
-}
-
-// checkWritable refuses destinations that upstream cannot write.
-func checkWritable(c *call, reason string) error {
-	if !access.Transports[c.to].Native {
-		return nil
-	}
-	return &Error{"copying to", DestinationSide, c.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
-}
-
 // upstreamOptionsOf are the options for upstream's copy of what was planned.
 func upstreamOptionsOf(c *call, p *Plan) *upstream.Options {
 	options := upstreamOptions(&c.o, p)
