@@ -220,3 +220,9 @@ func imports(paths ...string) string {
 	}
 	return text
 }
+
+func TestWideCommentsAreFound(t *testing.T) {
+	long := strings.Repeat("x", maxColumns)
+	tree := fstest.MapFS{"a.go": {Data: []byte("// Package a is.\n//\n//    laid out " + long + "\npackage a\n\nfunc f() {\n\t// " + long + "\n}\n\nvar v = `" + long + "`\n")}}
+	assert.Equal(t, []string{"a.go:7: 107 columns"}, wideComments(t, tree))
+}

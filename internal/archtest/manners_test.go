@@ -2,12 +2,17 @@ package archtest
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
 )
 
 // marker is a word that leaves work for later; explained is one that says why, after a colon.
@@ -62,6 +67,36 @@ func withoutMap(sources []source) []string {
 		places := []string{"doc.go", packages[dir][0].syntax.Name.Name + ".go"}
 		if len(commented) != 1 || !slices.Contains(places, commented[0]) {
 			complaints = append(complaints, fmt.Sprintf("%s: wants one package comment, in %s; found %q", dir, strings.Join(places, " or "), commented))
+		}
+	}
+	return complaints
+}
+
+// maxColumns is how wide a comment may be, where a tab counts as four columns.
+const maxColumns = 100
+
+// commentLine is a line of prose in a comment of its own. What is indented in it is laid out on
+// purpose, and may be wider.
+var commentLine = regexp.MustCompile(`^\t*// ?\S`)
+
+func TestCommentsAreNarrow(t *testing.T) {
+	assertNone(t, wideComments(t, os.DirFS(root)))
+}
+
+// wideComments returns the lines of comments in Go files that are wider than maxColumns.
+func wideComments(t *testing.T, tree fs.FS) []string {
+	t.Helper()
+	sources, err := parseTree(tree)
+	require.NoError(t, err)
+	var complaints []string
+	for _, file := range sources {
+		text, err := fs.ReadFile(tree, file.path)
+		require.NoError(t, err)
+		for i, line := range strings.Split(string(text), "\n") {
+			width := utf8.RuneCountInString(strings.ReplaceAll(line, "\t", "    "))
+			if commentLine.MatchString(line) && width > maxColumns {
+				complaints = append(complaints, fmt.Sprintf("%s:%d: %d columns", file.path, i+1, width))
+			}
 		}
 	}
 	return complaints

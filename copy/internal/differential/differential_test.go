@@ -156,8 +156,8 @@ func newDiffCase(t *testing.T, r *rand.Rand) *diffCase {
 	return c
 }
 
-// newFixedCase is a case with given options to a given transport, and nothing random. Of a SystemContext it takes what concerns layers and
-// formats.
+// newFixedCase is a case with given options to a given transport, and nothing random. Of a
+// SystemContext it takes what concerns layers and formats.
 func newFixedCase(t *testing.T, to string, o copy.Options) *diffCase {
 	c := &diffCase{t: t, e: copytest.NewEnv(t), to: to, used: &sync.Map{}}
 	sys := *c.e.Sys
@@ -633,7 +633,8 @@ const (
 	failedLater = "failed while copying"
 )
 
-// upstreamRefusals are what upstream says when it refuses a call. It finds some of the reasons in the middle.
+// upstreamRefusals are what upstream says when it refuses a call. It finds some of the reasons in
+// the middle.
 var upstreamRefusals = []string{
 	"does not support copying multiple images as a group",
 	"is not implemented",
@@ -701,8 +702,8 @@ func (c *diffCase) run(again string) {
 	c.t.Errorf("%s\n%s\nway: %s\n%s", c, again, way, strings.Join(complaints, "\n"))
 }
 
-// compare says what differs. Lists that this package writes differ in their bytes where upstream serializes them anew; then what they
-// say is compared.
+// compare says what differs. Lists that this package writes differ in their bytes where upstream
+// serializes them anew; then what they say is compared.
 func (c *diffCase) compare(theirs, ours outcome) []string {
 	complaints := compareOutcomes(theirs, ours)
 	if len(complaints) == 0 || theirs.err != nil || ours.err != nil || ours.plan.Way != copy.Native || ours.plan.List == nil {
@@ -730,7 +731,8 @@ func listSays(list []byte) any {
 	return v
 }
 
-// withoutMarks returns what a list says without the annotations by which upstream marks instances with zstd layers.
+// withoutMarks returns what a list says without the annotations by which upstream marks instances
+// with zstd layers.
 func withoutMarks(list any) any {
 	entries, _ := list.(map[string]any)["manifests"].([]any)
 	for _, e := range entries {
@@ -855,8 +857,8 @@ func compareOutcomes(theirs, ours outcome) []string {
 	return append(complaints, compareLines(theirs.lines, ours.lines)...)
 }
 
-// alike reports whether errors are of one kind, and about the same if it was not the call that was refused. Ours may refuse a call which fails
-// with upstream later.
+// alike reports whether errors are of one kind, and about the same if it was not the call that was
+// refused. Ours may refuse a call which fails with upstream later.
 func alike(theirs, ours error) bool {
 	kind := kindOf(ours)
 	switch {
