@@ -11,3 +11,18 @@ func MakeRoom[K comparable, V any](m map[K]V, most int) {
 		return
 	}
 }
+
+// GetOrAdd returns what *m has for key. If that is nothing, it adds what added returns, after
+// MakeRoom; *m may be nil.
+func GetOrAdd[K comparable, V any](m *map[K]V, key K, most int, added func() V) V {
+	if v, ok := (*m)[key]; ok {
+		return v
+	}
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	MakeRoom(*m, most)
+	v := added()
+	(*m)[key] = v
+	return v
+}

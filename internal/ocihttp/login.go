@@ -52,17 +52,7 @@ func (l *Logins) of(registry string, a Account, now func() time.Time) *login {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := loginKey{registry, a}
-	if it := l.known[key]; it != nil {
-		return it
-	}
-	if l.known == nil {
-		l.known = map[loginKey]*login{}
-	}
-	bounded.MakeRoom(l.known, maxKnown)
-	it := &login{now: now}
-	l.known[key] = it
-	return it
+	return bounded.GetOrAdd(&l.known, loginKey{registry, a}, maxKnown, func() *login { return &login{now: now} })
 }
 
 // A login is what is known about a credential at a registry. As long as nobody knows whether it is

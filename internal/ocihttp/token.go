@@ -86,16 +86,7 @@ func (t *token) accept() {
 func (c *tokenCache) entry(key tokenKey) *tokenEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e, ok := c.entries[key]; ok {
-		return e
-	}
-	if c.entries == nil {
-		c.entries = map[tokenKey]*tokenEntry{}
-	}
-	bounded.MakeRoom(c.entries, maxKnown)
-	e := &tokenEntry{}
-	c.entries[key] = e
-	return e
+	return bounded.GetOrAdd(&c.entries, key, maxKnown, func() *tokenEntry { return &tokenEntry{} })
 }
 
 // bearerToken returns a token that should be good for scopes. Concurrent calls fetch one.

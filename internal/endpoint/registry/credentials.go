@@ -114,16 +114,7 @@ type credentialAnswer struct {
 func (s *Shared) foundCredentials(key credentialKey) *credentialAnswer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f := s.credentials[key]; f != nil {
-		return f
-	}
-	if s.credentials == nil {
-		s.credentials = map[credentialKey]*credentialAnswer{}
-	}
-	bounded.MakeRoom(s.credentials, maxKnown)
-	f := &credentialAnswer{}
-	s.credentials[key] = f
-	return f
+	return bounded.GetOrAdd(&s.credentials, key, maxKnown, func() *credentialAnswer { return &credentialAnswer{} })
 }
 
 func (f *credentialAnswer) lookUp(s *Shared, name reference.Named, sys *types.SystemContext) (types.DockerAuthConfig, error) {
@@ -310,16 +301,7 @@ type storeAnswer struct {
 func (s *Shared) askedStore(key storeKey) *storeAnswer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.stores[key]; a != nil {
-		return a
-	}
-	if s.stores == nil {
-		s.stores = map[storeKey]*storeAnswer{}
-	}
-	bounded.MakeRoom(s.stores, maxKnown)
-	a := &storeAnswer{}
-	s.stores[key] = a
-	return a
+	return bounded.GetOrAdd(&s.stores, key, maxKnown, func() *storeAnswer { return &storeAnswer{} })
 }
 
 func (a *storeAnswer) ask(s *Shared, store, server string) (types.DockerAuthConfig, error) {
