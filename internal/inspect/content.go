@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/semaphore"
@@ -91,11 +90,7 @@ func (c *content) leaves() []digest.Digest {
 func (c *content) read(
 	ctx context.Context, src endpoint.Source, limit *semaphore.Weighted, digests []digest.Digest,
 ) error {
-	var mu sync.Mutex
-	return inflight.Each(ctx, limit, digests, func(ctx context.Context, d digest.Digest) error {
-		doc, err := src.Manifest(ctx, d)
-		mu.Lock()
-		defer mu.Unlock()
+	return inflight.Ask(ctx, limit, digests, src.Manifest, func(d digest.Digest, doc endpoint.Document, err error) error {
 		switch {
 		case errors.Is(err, endpoint.ErrNotFound):
 			c.missing[d] = true
