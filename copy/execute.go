@@ -181,13 +181,11 @@ func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
 // blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are
 // elsewhere if these stay there.
 func blobsToCopy(image *manifest.Image, foreignStay bool) []endpoint.Blob {
-	here := map[digest.Digest]bool{image.Config.Digest: true}
-	for _, layer := range image.Layers {
-		if !foreignStay || len(layer.URLs) == 0 {
-			here[layer.Digest] = true
-		}
+	if !foreignStay {
+		return endpoint.BlobsOf(image)
 	}
-	return slices.DeleteFunc(endpoint.BlobsOf(image), func(b endpoint.Blob) bool { return !here[b.Digest] })
+	here, _ := endpoint.PlacesOf(image)
+	return here
 }
 
 // An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they

@@ -113,7 +113,7 @@ func (o *ReadOptions) orDefault() ReadOptions {
 }
 
 // openToRead opens what ref names for reading. The error is an *Error.
-func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (inspect.Place, error) {
+func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (endpoint.SizedSource, error) {
 	src, _, err := access.OpenSource(ctx, ref, o.SystemContext, o.Side == DestinationSide, c.shared)
 	if err != nil {
 		return nil, &Error{opening, o.Side, transports.ImageName(ref), err}

@@ -17,6 +17,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
 // CreateOptions are the choices of Create. The zero value is useful, and so is a nil
@@ -42,7 +44,8 @@ type Writer struct {
 	depths   map[attachedKey]int    // how far they are from an image, at most
 	blobs    map[digest.Digest]Blob // that images name
 	known    map[digest.Digest]bool // manifests and lists
-	busy     map[digest.Digest]chan struct{}
+
+	writing turns.Turns[digest.Digest] // of blobs: each is written once
 
 	signing sync.Mutex             // guards sigs
 	sigs    types.ImageDestination // nil until there is a signature to store
@@ -77,7 +80,7 @@ func Create(path string, options *CreateOptions) (*Writer, error) {
 	w := &Writer{
 		path: path, dir: files(filepath.Clean(path) + ".partial"), earlier: map[digest.Digest]Blob{},
 		record: Record{Schema: Schema, Images: []Image{}}, attached: map[attachedKey]bool{}, depths: map[attachedKey]int{},
-		blobs: map[digest.Digest]Blob{}, known: map[digest.Digest]bool{}, busy: map[digest.Digest]chan struct{}{},
+		blobs: map[digest.Digest]Blob{}, known: map[digest.Digest]bool{},
 	}
 	w.begin = sync.OnceValue(func() error {
 		if err := os.MkdirAll(string(w.dir), 0o755); err != nil {

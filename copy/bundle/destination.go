@@ -94,11 +94,11 @@ func (d *destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 	if err := b.Digest.Validate(); err != nil {
 		return endpoint.PutResult{}, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
-	release, err := d.w.claim(ctx, b.Digest)
+	done, err := d.w.writing.Take(ctx, b.Digest)
 	if err != nil {
 		return endpoint.PutResult{}, err
 	}
-	defer release()
+	defer done()
 	if there, err := d.HasBlob(ctx, b); there || err != nil {
 		return endpoint.PutResult{Reused: there}, err
 	}
@@ -111,32 +111,6 @@ func (d *destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 		_, err := io.Copy(w, r)
 		return err
 	})
-}
-
-// claim waits until nobody else writes the blob. The caller is the only one that does until
-// release.
-func (w *Writer) claim(ctx context.Context, d digest.Digest) (release func(), err error) {
-	for {
-		w.mu.Lock()
-		other, busy := w.busy[d]
-		if !busy {
-			done := make(chan struct{})
-			w.busy[d] = done
-			w.mu.Unlock()
-			return func() {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				delete(w.busy, d)
-				close(done)
-			}, nil
-		}
-		w.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
 }
 
 // PutManifest implements endpoint.Destination.

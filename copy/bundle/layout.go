@@ -122,21 +122,12 @@ func descriptor(name string, doc endpoint.Document) imgspecv1.Descriptor {
 	return entry
 }
 
-// blobsIn returns the distinct blobs of an image that have to be where its manifest is: layers with
-// URLs stay elsewhere, unless another layer without is the same.
-func blobsIn(doc endpoint.Document) (here []manifest.Descriptor, err error) {
+// blobsIn returns the distinct blobs of an image that have to be where its manifest is.
+func blobsIn(doc endpoint.Document) ([]endpoint.Blob, error) {
 	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", doc.Digest, err)
 	}
-	needed := map[digest.Digest]bool{image.Config.Digest: true}
-	for _, layer := range image.Layers {
-		needed[layer.Digest] = needed[layer.Digest] || len(layer.URLs) == 0
-	}
-	for b := range image.Blobs() {
-		if needed[b.Digest] {
-			here = append(here, b)
-		}
-	}
+	here, _ := endpoint.PlacesOf(image)
 	return here, nil
 }

@@ -43,7 +43,7 @@ type source struct {
 }
 
 var (
-	_ endpoint.NativeSource   = (*source)(nil)
+	_ endpoint.SizedSource    = (*source)(nil)
 	_ endpoint.ReferrerSource = (*source)(nil)
 	_ endpoint.Changer        = (*source)(nil)
 	_ endpoint.Scattered      = (*source)(nil)
@@ -141,7 +141,7 @@ func (s *source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 	return f, nil
 }
 
-// BlobSize implements endpoint.NativeSource. What came with an earlier bundle is not there.
+// BlobSize implements endpoint.SizedSource. What came with an earlier bundle is not there.
 func (s *source) BlobSize(_ context.Context, b endpoint.Blob) (int64, error) {
 	if err := b.Digest.Validate(); err != nil {
 		return 0, fmt.Errorf("digest %q: %w", b.Digest, err)

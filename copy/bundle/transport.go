@@ -118,7 +118,7 @@ func (r *bundleReference) DeleteImage(context.Context, *types.SystemContext) err
 }
 
 // OpenSource implements endpoint.Native.
-func (r *bundleReference) OpenSource(ctx context.Context, sys *types.SystemContext) (endpoint.NativeSource, error) {
+func (r *bundleReference) OpenSource(ctx context.Context, sys *types.SystemContext) (endpoint.SizedSource, error) {
 	src, err := r.openSource(ctx, sys)
 	if err != nil {
 		return nil, err

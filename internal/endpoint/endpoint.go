@@ -95,6 +95,29 @@ func BlobsOf(image *manifest.Image) []Blob {
 	return blobs
 }
 
+// PlacesOf returns the distinct blobs of an image that have to be where its manifest is, the config
+// first, and those that stay elsewhere: layers with URLs, unless another layer without is the same,
+// or the config is. There are none of nil.
+func PlacesOf(image *manifest.Image) (here, elsewhere []Blob) {
+	if image == nil {
+		return nil, nil
+	}
+	needed := map[digest.Digest]bool{image.Config.Digest: true}
+	for _, layer := range image.Layers {
+		if len(layer.URLs) == 0 {
+			needed[layer.Digest] = true
+		}
+	}
+	for _, b := range BlobsOf(image) {
+		if needed[b.Digest] {
+			here = append(here, b)
+		} else {
+			elsewhere = append(elsewhere, b)
+		}
+	}
+	return here, elsewhere
+}
+
 // An Opener starts reading a blob from its first byte. It may be called any number of times, also
 // while an earlier reader is open; whoever calls it closes what it returns. The reader verifies: it
 // never hands out the last byte of content that does not match the blob's digest and size, but

@@ -16,12 +16,12 @@ import (
 type Native interface {
 	types.ImageReference
 
-	OpenSource(ctx context.Context, sys *types.SystemContext) (NativeSource, error)
+	OpenSource(ctx context.Context, sys *types.SystemContext) (SizedSource, error)
 	OpenDestination(ctx context.Context, sys *types.SystemContext) (Destination, error)
 }
 
-// A NativeSource also tells sizes.
-type NativeSource interface {
+// A SizedSource is a Source that also tells how large blobs are.
+type SizedSource interface {
 	Source
 
 	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The

@@ -18,15 +18,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A Place is an end that can be read, and asked for the sizes of blobs. All methods but Close may
-// run concurrently.
-type Place interface {
-	endpoint.Source
-	// BlobSize returns the size of a blob in bytes, without reading it; -1 if it is not told. The
-	// error wraps endpoint.ErrNotFound if the blob is not there.
-	BlobSize(ctx context.Context, b endpoint.Blob) (int64, error)
-}
-
 // A Want is what should be at a place.
 type Want struct {
 	Digest   digest.Digest            // what the reference should name
@@ -61,7 +52,7 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // Signatures, and what digest tags name, are compared with src's. Whatever is wrong with dst is a
 // violation; an error is a *ReadError, or says that ctx has ended. Source and Destination of the
 // result stay empty.
-func Verify(ctx context.Context, dst Place, src endpoint.Source, want Want, o Options) (*Verification, error) {
+func Verify(ctx context.Context, dst endpoint.SizedSource, src endpoint.Source, want Want, o Options) (*Verification, error) {
 	v := &verifier{
 		Options: o, dst: dst, src: src, want: want,
 		attached: map[digest.Digest]string{}, owner: map[digest.Digest]string{}, elsewhere: map[digest.Digest]bool{},
@@ -86,7 +77,7 @@ func Verify(ctx context.Context, dst Place, src endpoint.Source, want Want, o Op
 // A verifier holds a place against a Want.
 type verifier struct {
 	Options
-	dst  Place
+	dst  endpoint.SizedSource
 	src  endpoint.Source
 	want Want
 	// attached is wanted beside the images: referrers and what digest tags name, with what they
@@ -232,35 +223,13 @@ func (v *verifier) image(ctx context.Context, d digest.Digest) []endpoint.Blob {
 	if err != nil {
 		v.violated(v.nameOf(d), aManifest, d, "%v", err)
 	}
-	here, elsewhere := places(image)
+	here, elsewhere := endpoint.PlacesOf(image)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, b := range elsewhere {
 		v.elsewhere[b.Digest] = true
 	}
 	return here
-}
-
-// places tells the blobs of an image that have to be where it is from those that stay elsewhere:
-// layers with URLs, unless another layer without is the same.
-func places(image *manifest.Image) (here, elsewhere []endpoint.Blob) {
-	if image == nil {
-		return nil, nil
-	}
-	needed := map[digest.Digest]bool{image.Config.Digest: true}
-	for _, layer := range image.Layers {
-		if len(layer.URLs) == 0 {
-			needed[layer.Digest] = true
-		}
-	}
-	for _, b := range endpoint.BlobsOf(image) {
-		if needed[b.Digest] {
-			here = append(here, b)
-		} else {
-			elsewhere = append(elsewhere, b)
-		}
-	}
-	return here, elsewhere
 }
 
 // blob checks a config or layer.

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
-func place(t *testing.T, r *registrytest.Registry, repo string) Place {
+func place(t *testing.T, r *registrytest.Registry, repo string) endpoint.SizedSource {
 	sys, _ := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	ref, err := docker.ParseReference("//" + r.Host() + "/" + repo + ":v1")

@@ -62,17 +62,17 @@ func TransportOf(ref types.ImageReference) string {
 
 // OpenSource opens what ref names for reading, and says how. own leaves out the mirrors that
 // registries.conf may have for it.
-func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, own bool, shared *registry.Shared) (endpoint.NativeSource, report.EndReport, error) {
+func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, own bool, shared *registry.Shared) (endpoint.SizedSource, report.EndReport, error) {
 	open := registry.OpenSource
 	if own {
 		open = registry.OpenOwn
 	}
-	return either(TransportOf(ref), func() (endpoint.NativeSource, error) {
+	return either(TransportOf(ref), func() (endpoint.SizedSource, error) {
 		if ref, native := ref.(endpoint.Native); native {
 			return ref.OpenSource(ctx, sys)
 		}
 		return open(ctx, ref, sys, shared)
-	}, func() (endpoint.NativeSource, error) { return transport.OpenSource(ctx, ref, sys) })
+	}, func() (endpoint.SizedSource, error) { return transport.OpenSource(ctx, ref, sys) })
 }
 
 // OpenDestination opens what ref names for writing, and says how.
