@@ -9,37 +9,15 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
-
-// AttachmentLimitError says that more is attached to what is copied than this package is willing to
-// hold. Nothing has been written. The source is hostile or broken; narrow ReferrerTypes, or do
-// without.
-type AttachmentLimitError = attach.LimitError
-
-// checkAttachable refuses transports that know nothing of attachments, before anything is opened.
-func checkAttachable(c *call) error {
-	if !c.choices.Attaches() {
-		return nil
-	}
-	for _, name := range []string{c.from, c.to} {
-		if !access.Transports[name].Referrers {
-			return attachmentsRefused("the transport %s knows no referrers", name)
-		}
-	}
-	return nil
-}
-
-func attachmentsRefused(format string, args ...any) error {
-	return &OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf(format, args...)}
-}
 
 // attachedFrom returns where the source tells what is attached. The error says why it does not.
 func attachedFrom(e *ends, l loaded) (attach.Source, error) {
@@ -51,46 +29,9 @@ func attachedFrom(e *ends, l loaded) (attach.Source, error) {
 func attachedTo(e *ends) (attach.Destination, error) {
 	referrers, err := endpoint.ReferrersTo(e.dst)
 	if err != nil {
-		err = attachmentsRefused("the destination %s takes no attachments: %v", e.dstName, err)
+		err = attached.Refused("the destination %s takes no attachments: %v", e.dstName, err)
 	}
 	return attach.Destination{Name: e.dstName, Referrers: referrers, Budget: e.budget}, err
-}
-
-// attachChoices are a call's, for what a plan copies. Signatures that are to stay behind stay
-// behind as tags, too.
-func attachChoices(c *call, p *Plan) attach.Choices {
-	lists := map[digest.Digest]bool{}
-	if p.List != nil {
-		p.List.Walk(func(l *ListPlan) { lists[l.Digest] = true })
-	}
-	return attach.Choices{
-		Referrers: c.o.Referrers != NoReferrers, ReferrerTypes: c.o.ReferrerTypes, DigestTags: c.o.DigestTags,
-		Unsigned: func(d digest.Digest) bool { return c.o.RemoveSignatures || c.o.RemoveListSignatures && lists[d] },
-		Follows: func(a attach.Attachment) bool {
-			decision, _ := c.choices.Follows(plannable(a))
-			return decision == Copy
-		},
-		SkipMissing: c.o.MissingInstances == SkipMissing,
-	}
-}
-
-// plannable returns an attachment as a plan is made of it.
-func plannable(a attach.Attachment) Attachment {
-	return Attachment{
-		Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
-		Annotations: a.Annotations, Tag: a.Tag, Child: a.Child,
-	}
-}
-
-// attachments returns the attachments of a plan as they are found and made known.
-func attachments(planned []AttachedPlan) []attach.Attachment {
-	all := make([]attach.Attachment, len(planned))
-	for i, a := range planned {
-		all[i] = attach.Attachment{Subject: a.Subject, Tag: a.Tag, Child: a.Child, Descriptor: imgspecv1.Descriptor{
-			MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, ArtifactType: a.ArtifactType, Annotations: a.Annotations(),
-		}}
-	}
-	return all
 }
 
 // loadAttachments finds the referrers and digest tags of everything that the plan copies, and
@@ -114,7 +55,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool { return a.Decision != Copy })
 	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
-		s.source.carried = attach.CarriedBy(attachments(copied), s.source.document)
+		s.source.carried = attach.CarriedBy(attached.Of(copied), s.source.document)
 		s.source.signatures = s.source.notCarried(s.source.signatures)
 	}
 	if !s.there.asked {
@@ -130,7 +71,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, error) {
 	src, err := attachedFrom(e, s.source)
 	if err != nil {
-		return attach.Found{}, attachmentsRefused("the source %s does not tell what is attached: %v", e.srcName, err)
+		return attach.Found{}, attached.Refused("the source %s does not tell what is attached: %v", e.srcName, err)
 	}
 	if s.there.asked {
 		if _, err := attachedTo(e); err != nil {
@@ -139,7 +80,7 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	}
 	subjects := slices.AppendSeq(slices.Clone(s.source.changed), maps.Keys(s.plan.Subjects()))
 	slices.Sort(subjects)
-	found, err := attach.Find(ctx, src, attachChoices(e.call, s.plan), subjects)
+	found, err := attach.Find(ctx, src, attached.Choices(&e.choices, s.plan), subjects)
 	for _, text := range found.Warnings {
 		e.reporter.Warn(text)
 	}
@@ -169,7 +110,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 		return readManifest(ctx, e, s.source, d)
 	}
-	c, err := attach.Compare(ctx, dst, attachments(s.plan.ToAttach()), read)
+	c, err := attach.Compare(ctx, dst, attached.Of(s.plan.ToAttach()), read)
 	warnNotListable(e, c.NotListable)
 	if err != nil {
 		return s, err
@@ -209,7 +150,7 @@ func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Dige
 		}
 		return all, nil
 	}
-	found, err := attach.FindSignatures(ctx, src, lists, attachChoices(e.call, s.plan), attachments(s.plan.Attached))
+	found, err := attach.FindSignatures(ctx, src, lists, attached.Choices(&e.choices, s.plan), attached.Of(s.plan.Attached))
 	for d, signatures := range found {
 		all[d] = ListSignatures(signatures)
 	}
@@ -218,8 +159,8 @@ func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Dige
 
 // copyAttachments copies attachments, and makes them known at the destination, which may wait for
 // PutTop or Flush.
-func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) error {
-	if len(attached) == 0 {
+func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) error {
+	if len(planned) == 0 {
 		return nil
 	}
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
@@ -230,7 +171,7 @@ func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) e
 		return doc, err
 	}
 	done := slices.Concat(to.plan.Wanted(), to.plan.Lists())
-	documents, err := attach.Documents(ctx, attachments(attached), done, read)
+	documents, err := attach.Documents(ctx, attached.Of(planned), done, read)
 	if err != nil {
 		return err
 	}
@@ -250,9 +191,9 @@ func copyAttachments(ctx context.Context, to *storer, attached []AttachedPlan) e
 		images = append(images, image)
 	}
 	if err := storeAttached(ctx, to, subjectsFirst(images), lists); err != nil {
-		return refusedAttachment(err, attached)
+		return refusedAttachment(err, planned)
 	}
-	return announce(ctx, to, attached, read)
+	return announce(ctx, to, planned, read)
 }
 
 // storeAttached stores images, whose subjects come first, and lists, each after what it names.
@@ -291,8 +232,8 @@ func storeAttached(
 }
 
 // refusedAttachment makes the cause of err an *AttachmentError if err says that the destination
-// refuses one of attached. A *SubjectError says more.
-func refusedAttachment(err error, attached []AttachedPlan) error {
+// refuses one of planned. A *SubjectError says more.
+func refusedAttachment(err error, planned []AttachedPlan) error {
 	var refusal *RegistryError
 	failed, ok := errors.AsType[*Error](err)
 	_, lacks := errors.AsType[*SubjectError](err)
@@ -300,7 +241,7 @@ func refusedAttachment(err error, attached []AttachedPlan) error {
 		!slices.Contains(sparsesupport.Statuses, refusal.Status) {
 		return err
 	}
-	for _, a := range attached {
+	for _, a := range planned {
 		if a.Digest.String() == failed.Object {
 			refused := &AttachmentError{Digest: a.Digest, ArtifactType: a.ArtifactType, Subject: a.Subject, Refusal: failed.Err}
 			return &Error{failed.Op, failed.Side, failed.Object, refused}
@@ -310,13 +251,13 @@ func refusedAttachment(err error, attached []AttachedPlan) error {
 }
 
 // announce makes known what was copied: referrers by subject, the others by their tags.
-func announce(ctx context.Context, to *storer, attached []AttachedPlan, read attach.Read) error {
+func announce(ctx context.Context, to *storer, planned []AttachedPlan, read attach.Read) error {
 	dst, err := attachedTo(to.ends)
 	if err != nil {
 		return err
 	}
 	store := attach.Store{Blobs: to.dst, Read: read, Put: to.sendLost}
-	announced, err := attach.Announce(ctx, dst, store, attachments(attached))
+	announced, err := attach.Announce(ctx, dst, store, attached.Of(planned))
 	warnNotListable(to.ends, announced.NotListable)
 	for _, text := range announced.Replaced {
 		to.reporter.Warn(text)

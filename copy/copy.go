@@ -7,6 +7,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
@@ -53,7 +54,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 	s := survey{there: compared{asked: compare}}
 	err := e.o.validate()
 	if err == nil {
-		err = checkAttachable(e.call)
+		err = attached.Check(&e.choices, e.from, e.to)
 	}
 	for _, step := range []func(context.Context, *ends, survey) (survey, error){
 		open,        // the source, and what the destination's reference names

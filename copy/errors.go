@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -51,38 +52,18 @@ type RegistryErrorDetail = endpoint.RegistryErrorDetail
 // as GitLab does, and that this copy does not bring the subject: it is not selected, or, with
 // Options.KeepVoid, it is a list that changes. The destination's reference names what it named
 // before. Copy the subject to the same repository first, or do without what refers to it.
-type SubjectError struct {
-	Digest  digest.Digest // of what was refused
-	Subject digest.Digest
-	Refusal error // the registry's answer
-}
-
-func (e *SubjectError) Error() string {
-	return fmt.Sprintf("%s refers to the subject %s, which the destination wants to have first, and which is not copied: %v", e.Digest, e.Subject, e.Refusal)
-}
-
-func (e *SubjectError) Unwrap() error { return e.Refusal }
+type SubjectError = attach.SubjectError
 
 // AttachmentError says that the destination refuses something that is attached to what is copied.
 // Some registries know a few artifact types only, or want other subjects. The destination's
 // reference names what it named before, unless it is a digest. Leave out what the destination does
 // not take by Options.ReferrerTypes, or do without referrers or digest tags.
-type AttachmentError struct {
-	Digest       digest.Digest // of what was refused
-	ArtifactType string        // "" if it has none
-	Subject      digest.Digest // that it is attached to
-	Refusal      error         // the registry's answer
-}
+type AttachmentError = attach.RefusedError
 
-func (e *AttachmentError) Error() string {
-	what := e.Digest.String()
-	if e.ArtifactType != "" {
-		what += " (" + e.ArtifactType + ")"
-	}
-	return fmt.Sprintf("%s, which is attached to %s, is refused: %v; ReferrerTypes leaves out referrers of other types", what, e.Subject, e.Refusal)
-}
-
-func (e *AttachmentError) Unwrap() error { return e.Refusal }
+// AttachmentLimitError says that more is attached to what is copied than this package is willing to
+// hold. Nothing has been written. The source is hostile or broken; narrow ReferrerTypes, or do
+// without.
+type AttachmentLimitError = attach.LimitError
 
 // RejectedError says that the signature policy rejects an image of the source. Nothing of that
 // image has been read but its manifest. The cause is the policy's own error.

@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -121,7 +122,7 @@ func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 	}
 	l.attachments = make([]Attachment, len(found.Attachments))
 	for i, a := range found.Attachments {
-		l.attachments[i] = plannable(a)
+		l.attachments[i] = attached.Plannable(a)
 	}
 	var err error
 	l.tree, err = l.tree.With(documents)

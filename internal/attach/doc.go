@@ -12,6 +12,7 @@
 //     travel as attachments.
 //   - compare.go: what a destination has already, and knows as what it is.
 //   - store.go: what has to be stored, and in which order.
+//   - refused.go: errors about what a destination does not take.
 //   - announce.go, merge.go: what is stored is made known there, and what tags name there is merged
 //     with what they name here.
 //

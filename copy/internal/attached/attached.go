@@ -1,0 +1,71 @@
+// Package attached says what is attached to the images and lists of a plan in the words of package
+// attach, which finds it and makes it known, and in those of package plan, which decides about it.
+package attached
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
+)
+
+// Check refuses transports that know nothing of attachments, before anything is opened.
+func Check(choices *plan.Choices, from, to string) error {
+	if !choices.Attaches() {
+		return nil
+	}
+	for _, name := range []string{from, to} {
+		if !access.Transports[name].Referrers {
+			return Refused("the transport %s knows no referrers", name)
+		}
+	}
+	return nil
+}
+
+// Refused returns the error of a copy that cannot copy what is attached, for the given reason.
+func Refused(format string, args ...any) error {
+	return &plan.OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf(format, args...)}
+}
+
+// Choices are those of a copy, for what a plan copies. Signatures that are to stay behind stay
+// behind as tags, too.
+func Choices(choices *plan.Choices, p *plan.Plan) attach.Choices {
+	lists := map[digest.Digest]bool{}
+	if p.List != nil {
+		p.List.Walk(func(l *plan.ListPlan) { lists[l.Digest] = true })
+	}
+	return attach.Choices{
+		Referrers: choices.Referrers != plan.NoReferrers, ReferrerTypes: choices.ReferrerTypes, DigestTags: choices.DigestTags,
+		Unsigned: func(d digest.Digest) bool {
+			return choices.RemoveSignatures || choices.RemoveListSignatures && lists[d]
+		},
+		Follows: func(a attach.Attachment) bool {
+			decision, _ := choices.Follows(Plannable(a))
+			return decision == plan.Copy
+		},
+		SkipMissing: choices.MissingInstances == plan.SkipMissing,
+	}
+}
+
+// Plannable returns an attachment as a plan is made of it.
+func Plannable(a attach.Attachment) plan.Attachment {
+	return plan.Attachment{
+		Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
+		Annotations: a.Annotations, Tag: a.Tag, Child: a.Child,
+	}
+}
+
+// Of returns the attachments of a plan as they are found and made known.
+func Of(planned []plan.AttachedPlan) []attach.Attachment {
+	all := make([]attach.Attachment, len(planned))
+	for i, a := range planned {
+		all[i] = attach.Attachment{Subject: a.Subject, Tag: a.Tag, Child: a.Child, Descriptor: imgspecv1.Descriptor{
+			MediaType: a.MediaType, Digest: a.Digest, Size: a.Size, ArtifactType: a.ArtifactType, Annotations: a.Annotations(),
+		}}
+	}
+	return all
+}
