@@ -59,7 +59,7 @@ var formats = []string{"github.com/opencontainers/go-digest", "github.com/openco
 var restrictions = []restriction{
 	{of: "manifest", pure: true, own: []string{"manifest"}, modules: formats},
 	{of: "internal/platform", pure: true, own: []string{"internal/platform", "manifest"}, modules: formats},
-	{of: "internal/listtree", pure: true, own: []string{"internal/listtree", "manifest"}, modules: formats},
+	{of: "internal/listtree", pure: true, own: []string{"internal/listtree", "internal/platform", "manifest"}, modules: formats},
 	{of: "internal/sparseregistry", own: []string{"internal/sparseregistry", "manifest"}, modules: formats},
 	{
 		of: "copy/plan", pure: true, modules: formats,

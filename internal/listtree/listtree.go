@@ -13,7 +13,9 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -45,7 +47,8 @@ type Node struct {
 	List   manifest.List // as parsed; not to be edited
 	Bytes  []byte
 	// Instances are those of List. Where an entry takes a list for an image, or an image for a
-	// list, the media type is the document's.
+	// list, the media type is the document's. Platforms are those within the entries that lead to
+	// the node: the outer one selects, the inner one refines (platform.Within).
 	Instances []manifest.Instance
 	// Nested holds the node of each entry that names a list, by the entry's index. An entry whose
 	// list has not been read is not in it.
@@ -123,8 +126,9 @@ func (b *Builder) Build(top digest.Digest) (*Tree, error) {
 	t := &Tree{}
 	entries := 0
 	unread := map[digest.Digest]bool{}
-	var build func(d digest.Digest, c content, depth int) (*Node, error)
-	build = func(d digest.Digest, c content, depth int) (*Node, error) {
+	within := platforms{}
+	var build func(d digest.Digest, c content, outer *imgspecv1.Platform, depth int) (*Node, error)
+	build = func(d digest.Digest, c content, outer *imgspecv1.Platform, depth int) (*Node, error) {
 		if depth > MaxDepth {
 			return nil, &LimitError{What: "depth of nested lists", Limit: MaxDepth, List: d}
 		}
@@ -134,6 +138,7 @@ func (b *Builder) Build(top digest.Digest) (*Tree, error) {
 			return nil, &LimitError{What: "entries in all lists", Limit: MaxEntries, List: d}
 		}
 		for i, instance := range n.Instances {
+			n.Instances[i].Platform = within.of(outer, instance.Platform)
 			child, read, err := b.content(instance.Digest)
 			switch {
 			case err != nil:
@@ -150,18 +155,35 @@ func (b *Builder) Build(top digest.Digest) (*Tree, error) {
 				if n.Nested == nil {
 					n.Nested = map[int]*Node{}
 				}
-				if n.Nested[i], err = build(instance.Digest, child, depth+1); err != nil {
+				if n.Nested[i], err = build(instance.Digest, child, n.Instances[i].Platform, depth+1); err != nil {
 					return nil, err
 				}
 			}
 		}
 		return n, nil
 	}
-	t.Root, err = build(top, c, 1)
+	t.Root, err = build(top, c, nil, 1)
 	if err != nil {
 		return nil, err
 	}
 	return t, nil
+}
+
+// platforms are those of the entries of nested lists, by the outer and the inner one: entries that
+// share both share the result, so that whoever looks at platforms looks at each once.
+type platforms map[[2]*imgspecv1.Platform]*imgspecv1.Platform
+
+func (ps platforms) of(outer, inner *imgspecv1.Platform) *imgspecv1.Platform {
+	if outer == nil {
+		return inner
+	}
+	pair := [2]*imgspecv1.Platform{outer, inner}
+	p, ok := ps[pair]
+	if !ok {
+		p = platform.Within(outer, inner)
+		ps[pair] = p
+	}
+	return p
 }
 
 // Walk calls f for each node of the tree, parents before children, siblings in the order of their

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -290,4 +291,36 @@ func TestBuildLikeModel(t *testing.T) {
 			assert.Equal(t, unread, tree.Unread)
 		})
 	}
+}
+
+// A child is for the platform of its list's entry, as far as that says one, through all levels.
+func TestPlatformsOfNestedLists(t *testing.T) {
+	s := newStore()
+	leaf := s.add(image, `{"config":{}}`)
+	list := func(name string, of digest.Digest, mediaType, platform string) digest.Digest {
+		entry := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":1%s}`, mediaType, of, platform)
+		return s.add(index, fmt.Sprintf(`{"schemaVersion":2,"name":%q,"manifests":[%s,%s]}`, name, entry, entry))
+	}
+	arm := `,"platform":{"os":"linux","architecture":"arm"}`
+	v7 := `,"platform":{"os":"linux","architecture":"arm","variant":"v7"}`
+	inner := list("inner", leaf, image, "")
+	middle := list("middle", inner, index, v7)
+	top := list("top", middle, index, arm)
+	other := list("other", middle, index, "")
+
+	b := listtree.Builder{Read: s.read}
+	tree, err := b.Build(top)
+	require.NoError(t, err)
+	assert.Equal(t, "linux/arm", platform.Format(tree.Root.Instances[0].Platform))
+	node := tree.Root.Nested[1]
+	assert.Equal(t, "linux/arm/v7", platform.Format(node.Instances[0].Platform))
+	deep := node.Nested[0].Instances
+	assert.Equal(t, "linux/arm/v7", platform.Format(deep[0].Platform))
+	assert.Same(t, deep[0].Platform, deep[1].Platform, "each platform is looked at once")
+	assert.Nil(t, node.Nested[0].List.Instances()[0].Platform, "the document says what it says")
+
+	tree, err = b.Build(other)
+	require.NoError(t, err)
+	assert.Nil(t, tree.Root.Instances[0].Platform)
+	assert.Equal(t, "linux/arm/v7", platform.Format(tree.Root.Nested[0].Nested[1].Instances[1].Platform))
 }
