@@ -12,6 +12,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -175,7 +176,7 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 	if err != nil {
 		return err
 	}
-	var images []imageCopy
+	var images []work.Image
 	lists := map[digest.Digest]endpoint.Document{}
 	for _, doc := range documents {
 		if doc.IsList() {
@@ -186,11 +187,11 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 		if err != nil {
 			return err
 		}
-		image.later = doc.ByTag
-		image.begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", doc.Digest, doc.Subject)}
+		image.Later = doc.ByTag
+		image.Begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", doc.Digest, doc.Subject)}
 		images = append(images, image)
 	}
-	if err := storeAttached(ctx, to, subjectsFirst(images), lists); err != nil {
+	if err := storeAttached(ctx, to, work.SubjectsFirst(images), lists); err != nil {
 		return refusedAttachment(err, planned)
 	}
 	return announce(ctx, to, planned, read)
@@ -198,9 +199,9 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 
 // storeAttached stores images, whose subjects come first, and lists, each after what it names.
 func storeAttached(
-	ctx context.Context, to *storer, images []imageCopy, lists map[digest.Digest]endpoint.Document,
+	ctx context.Context, to *storer, images []work.Image, lists map[digest.Digest]endpoint.Document,
 ) error {
-	late := waitForLists(images, slices.Sorted(maps.Keys(lists)))
+	late := work.WaitForLists(images, slices.Sorted(maps.Keys(lists)))
 	if err := copyImages(ctx, to, images); err != nil {
 		return err
 	}
@@ -209,13 +210,13 @@ func storeAttached(
 			subject, children := attach.Subject(list)
 			return append(children, subject)
 		}
-		return []digest.Digest{late[d].subject}
+		return []digest.Digest{late[d].Subject}
 	}
 	all := append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...)
 	for _, d := range attach.InOrder(all, needs) {
 		list, ok := lists[d]
 		if !ok {
-			if err := to.putImage(ctx, late[d].doc); err != nil {
+			if err := to.putImage(ctx, late[d].Doc); err != nil {
 				return err
 			}
 			continue

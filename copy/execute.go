@@ -11,26 +11,25 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
-	"github.com/sparsecopy/sparsecopy/internal/attach"
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // execute copies what the plan names, all but the lists. It returns the images whose manifests have
 // to be stored with these, because their subjects are such.
-func execute(ctx context.Context, to *storer) (late map[digest.Digest]imageCopy, err error) {
+func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image, err error) {
 	images, err := plannedImages(to)
 	if err != nil {
 		return nil, err
 	}
-	images = subjectsFirst(images)
+	images = work.SubjectsFirst(images)
 	if list := to.plan.List; list != nil {
-		late = waitForLists(images, list.NestedLists())
+		late = work.WaitForLists(images, list.NestedLists())
 		to.progress.Line("Copying %d images generated from %d images in list", len(images), len(list.Instances))
 		for i := range images {
-			images[i].begins = progress.ImageBegins{Digest: images[i].doc.Digest, Position: i + 1, Of: len(images)}
+			images[i].Begins = progress.ImageBegins{Digest: images[i].Doc.Digest, Position: i + 1, Of: len(images)}
 		}
 	}
 	signPresent := func(ctx context.Context) error { return signPresent(ctx, to) }
@@ -38,12 +37,12 @@ func execute(ctx context.Context, to *storer) (late map[digest.Digest]imageCopy,
 }
 
 // copyImages copies images, subjects first, and does what else is to be done at the same time.
-func copyImages(ctx context.Context, to *storer, images []imageCopy, besides ...func(context.Context) error) error {
+func copyImages(ctx context.Context, to *storer, images []work.Image, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	e := &executor{storer: to, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, image := range images {
-		if image.begins != nil {
-			to.progress.Tell(image.begins)
+		if image.Begins != nil {
+			to.progress.Tell(image.Begins)
 		}
 		e.image(image)
 	}
@@ -80,56 +79,10 @@ func signPresent(ctx context.Context, to *storer) error {
 	return nil
 }
 
-// An imageCopy is an image to be copied.
-type imageCopy struct {
-	doc     endpoint.Document
-	subject digest.Digest // that its manifest states, "" for none
-	blobs   []endpoint.Blob
-	begins  progress.Event // tells that it begins; nil if nothing does
-	// later is set if the manifest is written later, by others: it is what the destination's
-	// reference, or a digest tag, will name, or its subject is a list.
-	later bool
-	// stored is set if the destination has the manifest, and only its blobs are checked.
-	stored bool
-}
-
-// subjectsFirst returns images in an order in which none comes before its subject. Otherwise the
-// order stays.
-func subjectsFirst(images []imageCopy) []imageCopy {
-	at := map[digest.Digest]imageCopy{}
-	digests := make([]digest.Digest, len(images))
-	for i, image := range images {
-		at[image.doc.Digest], digests[i] = image, image.doc.Digest
-	}
-	ordered := make([]imageCopy, 0, len(images))
-	for _, d := range attach.InOrder(digests, func(d digest.Digest) []digest.Digest { return []digest.Digest{at[d].subject} }) {
-		ordered = append(ordered, at[d])
-	}
-	return ordered
-}
-
-// waitForLists takes from images, whose subjects come first, the manifests that have to be stored
-// after one of the given lists: their subjects are such lists, or others that wait.
-func waitForLists(images []imageCopy, lists []digest.Digest) map[digest.Digest]imageCopy {
-	waits := map[digest.Digest]bool{}
-	for _, d := range lists {
-		waits[d] = true
-	}
-	late := map[digest.Digest]imageCopy{}
-	for i, image := range images {
-		if waits[image.subject] && !image.later && !image.stored {
-			waits[image.doc.Digest] = true
-			late[image.doc.Digest] = image
-			images[i].later = true
-		}
-	}
-	return late
-}
-
 // plannedImages returns what is to be copied, in the order of the plan.
-func plannedImages(to *storer) ([]imageCopy, error) {
-	var images []imageCopy
-	sizes := map[digest.Digest]int64{}
+func plannedImages(to *storer) ([]work.Image, error) {
+	var images []work.Image
+	sizes := work.Sizes{}
 	for _, d := range to.plan.Copies {
 		doc, ok := to.source.document(d)
 		if !ok {
@@ -139,53 +92,28 @@ func plannedImages(to *storer) ([]imageCopy, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := image.checkSizes(sizes); err != nil {
-			return nil, err
+		if err := sizes.Add(image.Blobs); err != nil {
+			return nil, &Error{"reading manifest", SourceSide, d.String(), err}
 		}
-		image.later = to.plan.Image != nil
+		image.Later = to.plan.Image != nil
 		images = append(images, image)
 	}
 	return images, nil
 }
 
 // imageCopy returns what it takes to copy one image.
-func (s *storer) imageCopy(doc endpoint.Document) (imageCopy, error) {
+func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
 	image, err := s.source.image(doc)
 	if err != nil {
-		return imageCopy{}, &Error{"parsing manifest", SourceSide, doc.Digest.String(), err}
+		return work.Image{}, &Error{"parsing manifest", SourceSide, doc.Digest.String(), err}
 	}
 	if image == nil { // a plan that wants one is upstream's
-		return imageCopy{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
+		return work.Image{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
 	}
-	return imageCopy{
-		doc: doc, subject: image.Subject, blobs: blobsToCopy(image, access.Transports[s.to].Foreign),
-		stored: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
+	return work.Image{
+		Doc: doc, Subject: image.Subject, Blobs: work.Blobs(image, access.Transports[s.to].Foreign),
+		Stored: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
 	}, nil
-}
-
-// checkSizes holds the sizes that the image states for its blobs to those that others have stated:
-// one of them lies, and which blob is copied must not depend on who comes first.
-func (i imageCopy) checkSizes(sizes map[digest.Digest]int64) error {
-	for _, b := range i.blobs {
-		if size, ok := sizes[b.Digest]; ok && size != b.Size {
-			return &Error{
-				"reading manifest", SourceSide, i.doc.Digest.String(),
-				fmt.Errorf("it states %d bytes for %s, and another manifest %d", b.Size, b.Digest, size),
-			}
-		}
-		sizes[b.Digest] = b.Size
-	}
-	return nil
-}
-
-// blobsToCopy returns the distinct blobs of an image, the config first, but for layers that are
-// elsewhere if these stay there.
-func blobsToCopy(image *manifest.Image, foreignStay bool) []endpoint.Blob {
-	if !foreignStay {
-		return endpoint.BlobsOf(image)
-	}
-	here, _ := endpoint.PlacesOf(image)
-	return here
 }
 
 // An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they
@@ -210,28 +138,28 @@ type task struct {
 // image starts the tasks that copy one image: one for each of its blobs that no image before it
 // has, and one for its manifest, which comes after its subject if that was started before. It
 // blocks while the budget is used up.
-func (e *executor) image(image imageCopy) {
+func (e *executor) image(image work.Image) {
 	started := time.Now()
-	needs := make([]*task, len(image.blobs))
-	for i, b := range image.blobs {
-		needs[i] = e.blob(b, image.doc.Digest)
+	needs := make([]*task, len(image.Blobs))
+	for i, b := range image.Blobs {
+		needs[i] = e.blob(b, image.Doc.Digest)
 	}
-	if subject := e.images[image.subject]; subject != nil && !image.stored {
+	if subject := e.images[image.Subject]; subject != nil && !image.Stored {
 		needs = append(needs, subject)
 	}
 	t := &task{done: make(chan struct{})}
-	e.images[image.doc.Digest] = t
+	e.images[image.Doc.Digest] = t
 	e.group.Go(func() error {
 		defer close(t.done)
 		if t.err = e.await(needs); t.err != nil {
 			return t.err
 		}
-		if !image.later && !image.stored {
-			if t.err = e.putImage(e.ctx, image.doc); t.err != nil {
+		if !image.Later && !image.Stored {
+			if t.err = e.putImage(e.ctx, image.Doc); t.err != nil {
 				return t.err
 			}
 		}
-		e.reporter.Copied(image.doc.Digest, time.Since(started), image.stored)
+		e.reporter.Copied(image.Doc.Digest, time.Since(started), image.Stored)
 		return nil
 	})
 }

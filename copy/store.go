@@ -152,7 +152,7 @@ func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func()
 	if err != nil {
 		return err
 	}
-	return endpoint.SendLost(image.blobs, put, func(b endpoint.Blob) error {
+	return endpoint.SendLost(image.Blobs, put, func(b endpoint.Blob) error {
 		if err := dst.SendBlob(ctx, b, s.opener(b, nil)); err != nil {
 			return err
 		}

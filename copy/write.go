@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -28,13 +29,13 @@ type written struct {
 // A writer stores what only makes sense when everything else is there.
 type writer struct {
 	*storer
-	late map[digest.Digest]imageCopy // images that are stored with the lists
-	lost map[digest.Digest]bool      // nested lists that the destination had, and has lost: they are stored again
+	late map[digest.Digest]work.Image // images that are stored with the lists
+	lost map[digest.Digest]bool       // nested lists that the destination had, and has lost: they are stored again
 }
 
 // write stores nested lists from the leaves up, late images among them, and then what the reference
 // names, unless something has to be attached to it first: see putTop.
-func write(ctx context.Context, to *storer, late map[digest.Digest]imageCopy) (written, error) {
+func write(ctx context.Context, to *storer, late map[digest.Digest]work.Image) (written, error) {
 	w := &writer{storer: to, late: late, lost: map[digest.Digest]bool{}}
 	if w.intact(ctx) {
 		return written{plan: w.plan}, nil
@@ -142,12 +143,12 @@ func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 		if l := lists[d]; l != nil {
 			return l.Needs()
 		}
-		return []digest.Digest{w.late[d].subject}
+		return []digest.Digest{w.late[d].Subject}
 	}
 	for _, d := range attach.InOrder(all, needs) {
 		var err error
 		if l := lists[d]; l == nil {
-			err = w.putImage(ctx, w.late[d].doc)
+			err = w.putImage(ctx, w.late[d].Doc)
 		} else if !w.there.present[d] || w.lost[d] {
 			err = w.putList(ctx, l)
 		}

@@ -1,0 +1,85 @@
+// Package work has what a copy executes as values: images with their blobs, and the order in which
+// their manifests are stored.
+package work
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/attach"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// An Image is an image to be copied.
+type Image struct {
+	Doc     endpoint.Document
+	Subject digest.Digest // that its manifest states, "" for none
+	Blobs   []endpoint.Blob
+	Begins  progress.Event // tells that it begins; nil if nothing does
+	// Later is set if the manifest is written later, by others: it is what the destination's
+	// reference, or a digest tag, will name, or its subject is a list.
+	Later bool
+	// Stored is set if the destination has the manifest, and only its blobs are checked.
+	Stored bool
+}
+
+// SubjectsFirst returns images in an order in which none comes before its subject. Otherwise the
+// order stays.
+func SubjectsFirst(images []Image) []Image {
+	at := map[digest.Digest]Image{}
+	digests := make([]digest.Digest, len(images))
+	for i, image := range images {
+		at[image.Doc.Digest], digests[i] = image, image.Doc.Digest
+	}
+	ordered := make([]Image, 0, len(images))
+	for _, d := range attach.InOrder(digests, func(d digest.Digest) []digest.Digest { return []digest.Digest{at[d].Subject} }) {
+		ordered = append(ordered, at[d])
+	}
+	return ordered
+}
+
+// WaitForLists takes from images, whose subjects come first, the manifests that have to be stored
+// after one of the given lists: their subjects are such lists, or others that wait.
+func WaitForLists(images []Image, lists []digest.Digest) map[digest.Digest]Image {
+	waits := map[digest.Digest]bool{}
+	for _, d := range lists {
+		waits[d] = true
+	}
+	late := map[digest.Digest]Image{}
+	for i, image := range images {
+		if waits[image.Subject] && !image.Later && !image.Stored {
+			waits[image.Doc.Digest] = true
+			late[image.Doc.Digest] = image
+			images[i].Later = true
+		}
+	}
+	return late
+}
+
+// Sizes are the sizes in bytes that documents have stated for blobs.
+type Sizes map[digest.Digest]int64
+
+// Add holds the sizes that a document states for blobs to those that others have stated: one of
+// them lies, and which blob is copied must not depend on who comes first.
+func (s Sizes) Add(blobs []endpoint.Blob) error {
+	for _, b := range blobs {
+		if size, ok := s[b.Digest]; ok && size != b.Size {
+			return fmt.Errorf("it states %d bytes for %s, and another manifest %d", b.Size, b.Digest, size)
+		}
+		s[b.Digest] = b.Size
+	}
+	return nil
+}
+
+// Blobs returns the distinct blobs of an image, the config first, but for layers that are elsewhere
+// if these stay there.
+func Blobs(image *manifest.Image, foreignStay bool) []endpoint.Blob {
+	if !foreignStay {
+		return endpoint.BlobsOf(image)
+	}
+	here, _ := endpoint.PlacesOf(image)
+	return here
+}
