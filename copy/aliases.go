@@ -24,6 +24,8 @@ type (
 	Document = plan.Document
 	// Reason says why something is copied or not.
 	Reason = plan.Reason
+	// Relation is what an entry of a list is to another one.
+	Relation = plan.Relation
 	// ReasonCode says so for programs.
 	ReasonCode = plan.ReasonCode
 	// Way is who does the work of a copy.
@@ -119,6 +121,10 @@ const (
 
 	Copy = plan.Copy
 	Skip = plan.Skip
+
+	Describes   = plan.Describes
+	Accelerates = plan.Accelerates
+	Replaces    = plan.Replaces
 
 	KeepEntry   = plan.KeepEntry
 	StripEntry  = plan.StripEntry

@@ -9,7 +9,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
-	"github.com/sparsecopy/sparsecopy/manifest"
+	"github.com/sparsecopy/sparsecopy/internal/relation"
 )
 
 // OptionsError says that options are invalid by themselves, together, or for what is to be copied,
@@ -157,16 +157,15 @@ func (m MissingInstance) String() string {
 	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
 }
 
-// missingInstance describes an entry of a list, the others of which are instances.
-func missingInstance(instance manifest.Instance, instances []manifest.Instance) MissingInstance {
-	m := MissingInstance{Digest: instance.Digest, Platform: platform.Format(instance.Platform)}
-	subject, ok := instance.AttestationOf()
-	if !ok {
+// missingInstance describes entry i of a list, which has the given tie.
+func missingInstance(n *listtree.Node, i int, tie relation.Tie) MissingInstance {
+	m := MissingInstance{Digest: n.Instances[i].Digest, Platform: platform.Format(n.Instances[i].Platform)}
+	if tie.Relation != Describes {
 		return m
 	}
-	m.AttestationOf = prose.Short(subject)
-	for _, other := range instances {
-		if other.Digest == subject {
+	m.AttestationOf = prose.Short(tie.Named)
+	for _, other := range n.Instances {
+		if other.Digest == tie.Subject {
 			m.AttestationOf = platform.Format(other.Platform)
 			break
 		}

@@ -20,8 +20,8 @@ func planMulti(in *Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	sel := selectInstances(root, &in.Choices, in.gone)
-	if err := checkRequired(in, root, sel); err != nil {
+	sel := selectInstances(in.Tree, &in.Choices, in.gone)
+	if err := checkRequired(in, sel); err != nil {
 		return nil, err
 	}
 	if sel.noMatch != nil {
@@ -38,10 +38,10 @@ func planMulti(in *Input) (*Plan, error) {
 }
 
 // checkRequired holds the selection against the required platforms.
-func checkRequired(in *Input, root *listtree.Node, sel *selection) error {
+func checkRequired(in *Input, sel *selection) error {
 	var failed []RequiredPlatform
 	for _, f := range in.Choices.RequiredPlatforms {
-		if r := requirement(root, sel, platform.Pattern(f)); r.Reason != "" {
+		if r := requirement(in.Tree, sel, platform.Pattern(f)); r.Reason != "" {
 			r.Platform = f.String()
 			failed = append(failed, r)
 		}
@@ -63,12 +63,12 @@ func requiredError(in *Input, failed []RequiredPlatform) error {
 
 // requirement returns why p is not met; the Reason is "" if it is. It is met if an image that
 // matches is wanted, and none that matches was selected and is missing.
-func requirement(root *listtree.Node, sel *selection, p platform.Pattern) RequiredPlatform {
+func requirement(t *Tree, sel *selection, p platform.Pattern) RequiredPlatform {
 	var listed, missing digest.Digest
 	met := false
-	root.Walk(func(n *listtree.Node) {
+	t.list.Root.Walk(func(n *listtree.Node) {
 		for i, instance := range n.Instances {
-			if _, ok := instance.AttestationOf(); ok || instance.IsList() || !p.Matches(instance.Platform) {
+			if t.ties[n][i].Follows() || instance.IsList() || !p.Matches(instance.Platform) {
 				continue
 			}
 			v := sel.verdicts[n][i]
@@ -102,7 +102,7 @@ func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
 			wanted = wanted || v.wanted && !v.lenient
 			if v.missing && !v.lenient && !seen[instance.Digest] {
 				seen[instance.Digest] = true
-				missing = append(missing, missingInstance(instance, n.Instances))
+				missing = append(missing, missingInstance(n, i, in.Tree.ties[n][i]))
 			}
 		}
 	})
@@ -234,15 +234,14 @@ func updates(l *ListPlan) []manifest.ListEdit {
 	return updates
 }
 
-// dropOrphans skips attestations that follow a nested list which gets another digest, and those
-// that follow them: what they describe would not be in the list. Attestations that were selected
-// themselves stay.
+// dropOrphans skips what follows a nested list which gets another digest, and what follows that in
+// turn: their subjects would not be in the list. What was selected itself stays.
 func dropOrphans(l *ListPlan) {
 	follows := func(ip *InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
 	followers := map[digest.Digest][]int{}
 	for i := range l.Instances {
 		if ip := &l.Instances[i]; follows(ip) {
-			followers[ip.AttestationOf] = append(followers[ip.AttestationOf], i)
+			followers[ip.Subject] = append(followers[ip.Subject], i)
 		}
 	}
 	if len(followers) == 0 {
@@ -288,7 +287,11 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 		Platform: t.platform(instance.Platform),
 		Decision: Skip, Entry: KeepEntry, Reason: v.reason, Missing: v.missing, Present: t.in.Present[instance.Digest],
 	}
-	ip.AttestationOf, _ = instance.AttestationOf()
+	tie := t.in.Tree.ties[n][i]
+	ip.Relation, ip.Kind, ip.Subject = tie.Relation, tie.Kind, tie.Subject
+	if tie.Relation == Describes {
+		ip.AttestationOf = tie.Named
+	}
 	if v.wanted {
 		ip.Decision = Copy
 	}
@@ -375,8 +378,8 @@ func (t *treePlanner) void(p *Plan) {
 			stays[ip.Digest] = stays[ip.Digest] || ip.Entry == KeepEntry
 		}
 		for _, ip := range l.Instances {
-			if ip.Decision == Copy && updated[ip.AttestationOf] && !stays[ip.AttestationOf] {
-				p.Void = append(p.Void, fmt.Sprintf("the attestation %s of the list %s, which changes", ip.Digest, ip.AttestationOf))
+			if ip.Decision == Copy && updated[ip.Subject] && !stays[ip.Subject] {
+				p.Void = append(p.Void, fmt.Sprintf("the %s %s of the list %s, which changes", ip.Kind, ip.Digest, ip.Subject))
 			}
 		}
 	})

@@ -158,6 +158,12 @@ type InstancePlan struct {
 	Platform      string        `json:"platform"`
 	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
 
+	// Relation is what the entry is to another one; "" if it stands for itself. Kind is what people
+	// call it then ("attestation"), and Subject the other one, "" if this list does not name it.
+	Relation Relation      `json:"relation,omitempty"`
+	Kind     string        `json:"kind,omitempty"`
+	Subject  digest.Digest `json:"subject,omitempty"`
+
 	Decision Decision      `json:"decision"`
 	Entry    EntryDecision `json:"entry"`
 	Reason   Reason        `json:"reason"`

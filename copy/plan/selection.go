@@ -10,6 +10,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -38,11 +39,11 @@ type selection struct {
 	noMatch error
 }
 
-// selectInstances decides which entries of the tree below root are wanted. missing says which
-// digests the source definitely does not have.
-func selectInstances(root *listtree.Node, o *Choices, missing func(digest.Digest) bool) *selection {
-	s := newSelector(root, o, missing)
-	s.node(root, nil)
+// selectInstances decides which entries of a tree of lists are wanted. missing says which digests
+// the source definitely does not have.
+func selectInstances(t *Tree, o *Choices, missing func(digest.Digest) bool) *selection {
+	s := newSelector(t, o, missing)
+	s.node(s.root, nil)
 	s.out.noMatch = s.unmatched()
 	s.out.notListed = s.notListed()
 	s.out.warnings = s.warnings()
@@ -85,12 +86,11 @@ const unknown = "unknown"
 // matches reports whether f means the instance. Lists are selected by what is in them. Attestations
 // are what their annotation says, whatever their platform: f means them only if it spells
 // unknown/unknown out.
-func (f *filter) matches(instance manifest.Instance) bool {
+func (f *filter) matches(instance manifest.Instance, tie relation.Tie) bool {
 	if instance.IsList() || !f.matchesPlatform(instance.Platform) {
 		return false
 	}
-	_, attestation := instance.AttestationOf()
-	return f.attests || !attestation
+	return f.attests || !tie.Follows()
 }
 
 // matchesPlatform is Matches, which looks at each platform once.
@@ -105,10 +105,10 @@ func (f *filter) matchesPlatform(pl *imgspecv1.Platform) bool {
 
 // firstMatch notes which of the filters match the instance, and returns the reason of the
 // alphabetically first one, nil if none does.
-func firstMatch(filters []*filter, instance manifest.Instance) *Reason {
+func firstMatch(filters []*filter, instance manifest.Instance, tie relation.Tie) *Reason {
 	var first *filter
 	for _, f := range filters {
-		if !f.matches(instance) {
+		if !f.matches(instance, tie) {
 			continue
 		}
 		f.matched = true
@@ -125,6 +125,7 @@ func firstMatch(filters []*filter, instance manifest.Instance) *Reason {
 type selector struct {
 	o        *Choices
 	root     *listtree.Node
+	ties     map[*listtree.Node][]relation.Tie
 	missing  func(digest.Digest) bool
 	include  []*filter // optional ones last
 	exclude  []*filter
@@ -136,9 +137,10 @@ type selector struct {
 	out      selection
 }
 
-func newSelector(root *listtree.Node, o *Choices, missing func(digest.Digest) bool) *selector {
+func newSelector(t *Tree, o *Choices, missing func(digest.Digest) bool) *selector {
+	root := t.list.Root
 	s := &selector{
-		o: o, root: root, missing: missing,
+		o: o, root: root, ties: t.ties, missing: missing,
 		digests: map[digest.Digest]bool{}, indexes: map[int]bool{},
 		out: selection{verdicts: map[*listtree.Node][]verdict{}},
 	}
@@ -201,10 +203,11 @@ func (s *selector) entry(n *listtree.Node, i int, instance manifest.Instance, wh
 	if nested, ok := n.Nested[i]; ok {
 		return s.nested(nested, named, whole)
 	}
-	if _, ok := instance.AttestationOf(); ok {
-		return s.settle(s.attestation(instance, named, whole), instance)
+	tie := s.ties[n][i]
+	if tie.Follows() {
+		return s.settle(s.follower(instance, tie, named, whole), instance)
 	}
-	return s.settle(s.leaf(instance, named, whole), instance)
+	return s.settle(s.leaf(instance, tie, named, whole), instance)
 }
 
 // named returns the reason if the caller named the entry itself, by digest or by position.
@@ -278,9 +281,9 @@ func (s *selector) unwant(n *listtree.Node) {
 }
 
 // leaf decides about an image, or about a nested list that was not read.
-func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdict {
-	by := firstMatch(s.include, instance)
-	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
+func (s *selector) leaf(instance manifest.Instance, tie relation.Tie, named, whole *Reason) verdict {
+	by := firstMatch(s.include, instance, tie)
+	if out := firstMatch(s.exclude, instance, tie); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
 	leads := s.leads(by != nil)
@@ -296,11 +299,11 @@ func (s *selector) leaf(instance manifest.Instance, named, whole *Reason) verdic
 	return verdict{reason: reasonNotSelected}
 }
 
-// attestation decides about an entry that describes another one, by everything but that one's
+// follower decides about an entry that has no use without another one, by everything but that one's
 // verdict. FollowSubject and DropAttestations leave what the caller named alone, and nothing else.
-func (s *selector) attestation(instance manifest.Instance, named, whole *Reason) verdict {
-	by := firstMatch(s.include, instance)
-	if out := firstMatch(s.exclude, instance); out != nil { // excludes win over everything
+func (s *selector) follower(instance manifest.Instance, tie relation.Tie, named, whole *Reason) verdict {
+	by := firstMatch(s.include, instance, tie)
+	if out := firstMatch(s.exclude, instance, tie); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
 	switch {
@@ -333,15 +336,14 @@ func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
 	return v
 }
 
-// followers selects the attestations in n whose subjects are wanted and lead, and those of
-// attestations selected so. A list that was read is selected by what is in it, even if it claims to
-// be an attestation.
+// followers selects the entries of n that follow subjects which are wanted and lead, and what
+// follows those. A list that was read is selected by what is in it, even if it claims to be an
+// attestation.
 func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
-	of := map[digest.Digest][]int{} // subject → attestations that may follow it
-	for i, instance := range n.Instances {
-		subject, ok := instance.AttestationOf()
-		if ok && n.Nested[i] == nil && verdicts[i].reason.Code == ReasonNotSelected {
-			of[subject] = append(of[subject], i)
+	of := map[digest.Digest][]int{} // subject → entries that may follow it
+	for i, tie := range s.ties[n] {
+		if tie.Follows() && tie.Subject != "" && n.Nested[i] == nil && verdicts[i].reason.Code == ReasonNotSelected {
+			of[tie.Subject] = append(of[tie.Subject], i)
 		}
 	}
 	if len(of) == 0 {
@@ -405,7 +407,7 @@ func (s *selector) unmatched() error {
 		return nil
 	}
 	slices.Sort(asked)
-	return &NoMatchError{Asked: slices.Compact(asked), Offered: offered(s.root)}
+	return &NoMatchError{Asked: slices.Compact(asked), Offered: s.offered()}
 }
 
 // anyMatch reports whether a selector has matched anything.
@@ -466,13 +468,13 @@ func unread(n *listtree.Node, i int) bool { return n.Instances[i].IsList() && n.
 
 // offered returns what the tree has to select from: the distinct platforms of its images, and the
 // lists that were not read, in the order of the lists.
-func offered(root *listtree.Node) []string {
+func (s *selector) offered() []string {
 	var offers []string
 	seen := map[string]bool{}
-	root.Walk(func(n *listtree.Node) {
+	s.root.Walk(func(n *listtree.Node) {
 		for i, instance := range n.Instances {
 			offer := platform.Format(instance.Platform)
-			if _, ok := instance.AttestationOf(); ok || n.Nested[i] != nil {
+			if s.ties[n][i].Follows() || n.Nested[i] != nil {
 				continue
 			} else if unread(n, i) {
 				offer = "what the missing list " + prose.Short(instance.Digest) + " names"

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/internal/schematest"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -56,11 +57,15 @@ func TestFilterMatchesAttestationsOnlyWhenSpelledOut(t *testing.T) {
 		require.NoError(t, err)
 		include, exclude := newFilters([]InstancePlatformFilter{f})
 		require.Empty(t, exclude)
-		assert.Equal(t, c.image, include[0].matches(image), c.filter)
-		assert.Equal(t, c.attestation, include[0].matches(attestation), c.filter)
-		assert.False(t, include[0].matches(elsewhere), "the annotation decides, not the platform: %s", c.filter)
-		assert.False(t, include[0].matches(list), "lists are selected by what is in them: %s", c.filter)
+		assert.Equal(t, c.image, include[0].matches(image, tieOf(image)), c.filter)
+		assert.Equal(t, c.attestation, include[0].matches(attestation, tieOf(attestation)), c.filter)
+		assert.False(t, include[0].matches(elsewhere, tieOf(elsewhere)), "the annotation decides, not the platform: %s", c.filter)
+		assert.False(t, include[0].matches(list, tieOf(list)), "lists are selected by what is in them: %s", c.filter)
 	}
+}
+
+func tieOf(instance manifest.Instance) relation.Tie {
+	return relation.Of([]manifest.Instance{instance})[0]
 }
 
 // TestDockerHasNoAttestations leaves behind what cannot be converted, unless somebody asks for it.

@@ -46,17 +46,17 @@ func planSystem(in *Input) (*Plan, error) {
 	if err := in.Parse(); err != nil {
 		return nil, err
 	}
-	instances := in.Tree.list.Root.Instances
-	i := slices.IndexFunc(instances, func(instance manifest.Instance) bool { return instance.Digest == in.System })
+	root := in.Tree.list.Root
+	i := slices.IndexFunc(root.Instances, func(instance manifest.Instance) bool { return instance.Digest == in.System })
 	if i < 0 {
 		return nil, fmt.Errorf("list %s does not name %q, which was chosen for this system", in.Digest, in.System)
 	}
-	instance := instances[i]
+	instance := root.Instances[i]
 	if err := checkSingleRequired(in, instance.Platform); err != nil {
 		return nil, err
 	}
 	if in.gone(instance.Digest) {
-		return nil, &MissingError{Missing: []MissingInstance{missingInstance(instance, instances)}}
+		return nil, &MissingError{Missing: []MissingInstance{missingInstance(root, i, in.Tree.ties[root][i])}}
 	}
 	p, err := imagePlan(in, ImagePlan{
 		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -21,6 +22,7 @@ type Tree struct {
 	// Of lists only; nil if the source is a single image.
 	lists *listtree.Builder
 	list  *listtree.Tree
+	ties  map[*listtree.Node][]relation.Tie // of the entries of each list of the tree
 }
 
 // A parsedDocument is a document, and what it says if it is no list: image is nil for Docker schema
@@ -82,6 +84,7 @@ func (t *Tree) with(documents map[digest.Digest]Document, more []digest.Digest) 
 		if out.list, err = out.lists.Build(t.top); err != nil {
 			return nil, err
 		}
+		out.ties = tiesOf(out.list.Root)
 	}
 	out.warnings = out.wrongClaims()
 	return out, nil

@@ -119,10 +119,14 @@ type InstanceReport struct {
 	Digest        digest.Digest `json:"digest"`
 	Platform      string        `json:"platform"`
 	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
-	Nested        bool          `json:"nested,omitempty"` // it is a list
-	Outcome       Outcome       `json:"outcome,omitempty"`
-	Entry         EntryOutcome  `json:"entry,omitempty"`
-	Reason        plan.Reason   `json:"reason"`
+	// Relation, Kind and Subject are those of the plan: see plan.InstancePlan.
+	Relation plan.Relation `json:"relation,omitempty"`
+	Kind     string        `json:"kind,omitempty"`
+	Subject  digest.Digest `json:"subject,omitempty"`
+	Nested   bool          `json:"nested,omitempty"` // it is a list
+	Outcome  Outcome       `json:"outcome,omitempty"`
+	Entry    EntryOutcome  `json:"entry,omitempty"`
+	Reason   plan.Reason   `json:"reason"`
 	// Missing is set if it was selected and is missing at the source.
 	Missing bool `json:"missing,omitempty"`
 	// Bytes are those of blobs moved for this instance; a blob that several share counts for the

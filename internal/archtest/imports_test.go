@@ -60,10 +60,11 @@ var restrictions = []restriction{
 	{of: "manifest", pure: true, own: []string{"manifest"}, modules: formats},
 	{of: "internal/platform", pure: true, own: []string{"internal/platform", "manifest"}, modules: formats},
 	{of: "internal/listtree", pure: true, own: []string{"internal/listtree", "internal/platform", "manifest"}, modules: formats},
+	{of: "internal/relation", pure: true, own: []string{"internal/relation", "internal/platform", "manifest"}, modules: formats},
 	{of: "internal/sparseregistry", own: []string{"internal/sparseregistry", "manifest"}, modules: formats},
 	{
 		of: "copy/plan", pure: true, modules: formats,
-		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/digesttag", "internal/prose", "manifest"},
+		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/digesttag", "internal/prose", "internal/relation", "manifest"},
 	},
 	{of: "internal/digesttag", pure: true, own: []string{"internal/digesttag"}, modules: formats},
 	{
@@ -74,7 +75,7 @@ var restrictions = []restriction{
 		of: "copy/report", pure: true, modules: formats,
 		own: []string{
 			"copy/report", "copy/plan", "internal/platform", "internal/listtree", "internal/digesttag",
-			"internal/prose", "manifest",
+			"internal/prose", "internal/relation", "manifest",
 		},
 	},
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},

@@ -15,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -47,11 +48,16 @@ type Entry struct {
 	ArtifactType  string        `json:"artifactType,omitempty"`
 	Platform      string        `json:"platform"` // "no platform" if the entry states none
 	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
-	Size          int64         `json:"size"`    // of the manifest, as the list states it
-	Missing       bool          `json:"missing"` // definitely not there
-	List          bool          `json:"list"`
-	Entries       []Entry       `json:"entries,omitempty"` // of a nested list that is there
-	Image         *Image        `json:"image,omitempty"`   // of a manifest that is there
+	// Relation is what it is to another entry of the list, "" if it stands for itself. Kind is what
+	// people call it then, and Subject the other entry, "" if the list does not name that.
+	Relation relation.Relation `json:"relation,omitempty"`
+	Kind     string            `json:"kind,omitempty"`
+	Subject  digest.Digest     `json:"subject,omitempty"`
+	Size     int64             `json:"size"`    // of the manifest, as the list states it
+	Missing  bool              `json:"missing"` // definitely not there
+	List     bool              `json:"list"`
+	Entries  []Entry           `json:"entries,omitempty"` // of a nested list that is there
+	Image    *Image            `json:"image,omitempty"`   // of a manifest that is there
 }
 
 // An Image is the manifest of a single image or artifact.
@@ -104,12 +110,16 @@ func Inspect(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted
 
 func (c *content) entries(n *listtree.Node) ([]Entry, error) {
 	entries := make([]Entry, 0, len(n.Instances))
-	for _, in := range n.Instances {
+	ties := relation.Of(n.Instances)
+	for i, in := range n.Instances {
 		e := Entry{
 			Index: in.Index, Digest: in.Digest, MediaType: in.MediaType, ArtifactType: in.ArtifactType,
 			Platform: platform.Format(in.Platform), Size: in.Size, Missing: c.missing[in.Digest], List: in.IsList(),
 		}
-		e.AttestationOf, _ = in.AttestationOf()
+		e.Relation, e.Kind, e.Subject = ties[i].Relation, ties[i].Kind, ties[i].Subject
+		if e.Relation == relation.Describes {
+			e.AttestationOf = ties[i].Named
+		}
 		var err error
 		switch doc, there := c.documents[in.Digest]; {
 		case !there:

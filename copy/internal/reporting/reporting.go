@@ -217,6 +217,7 @@ func (r *Collector) instances(p *plan.Plan) []report.InstanceReport {
 func (r *Collector) instance(l *plan.ListPlan, ip plan.InstancePlan) report.InstanceReport {
 	ir := report.InstanceReport{
 		List: l.Digest, Index: ip.Index, Digest: ip.Digest, Platform: ip.Platform, AttestationOf: ip.AttestationOf,
+		Relation: ip.Relation, Kind: ip.Kind, Subject: ip.Subject,
 		Nested: ip.Nested != nil, Reason: ip.Reason, Missing: ip.Missing,
 	}
 	if ip.Decision == plan.Skip {
