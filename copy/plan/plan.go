@@ -220,6 +220,7 @@ const (
 	ReasonSubject ReasonCode = "subject" // its subject is not copied
 	ReasonVoid    ReasonCode = "void"    // its subject is a list that changes
 	ReasonType    ReasonCode = "type"    // not among ReferrerTypes
+	ReasonEntry   ReasonCode = "entry"   // an entry of the list, too, and not copied as that
 )
 
 // An AttachedPlan says what happens to an attachment.
