@@ -72,15 +72,6 @@ func fates(p *Plan) map[digest.Digest]subjectFate {
 	return fate
 }
 
-// Unselected returns what the lists of the source name and the plan does not copy; nothing if the
-// plan is of a single image, or was read from JSON.
-func (p *Plan) Unselected() map[digest.Digest]bool {
-	if p.List == nil || p.List.node == nil {
-		return nil
-	}
-	return notCopied(p.List.node, fates(p))
-}
-
 // notCopied returns the entries of root, and of the lists nested in it, that fate does not have.
 func notCopied(root *listtree.Node, fate map[digest.Digest]subjectFate) map[digest.Digest]bool {
 	entries := map[digest.Digest]bool{}

@@ -353,6 +353,15 @@ func (p *Plan) Subjects() map[digest.Digest]bool {
 	return changes
 }
 
+// Unselected returns what the lists of the source name and the plan does not copy; nothing if the
+// plan is of a single image, or was read from JSON.
+func (p *Plan) Unselected() map[digest.Digest]bool {
+	if p.List == nil || p.List.node == nil {
+		return nil
+	}
+	return notCopied(p.List.node, fates(p))
+}
+
 // Changing returns the distinct lists that change under the plan, or under what is done instead if
 // the destination refuses.
 func (p *Plan) Changing() []digest.Digest {
