@@ -14,8 +14,8 @@ import (
 )
 
 // TestDroppedEntriesAreNoReferrers: attestations that state their image as their subject are its
-// referrers, too. Those that are dropped stay behind as both, with what is attached to them; an SBOM
-// that is no entry follows.
+// referrers, too. Those that are dropped stay behind as both, with what is attached to them; an
+// SBOM that is no entry follows.
 func TestDroppedEntriesAreNoReferrers(t *testing.T) {
 	f := copytest.BuildKitFixture()
 	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"))
