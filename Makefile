@@ -119,6 +119,11 @@ lists: ## run real tools, as pinned in testdata/lists/make, for the repositories
 	done; \
 	go -C examples run ./lists make $(TOOLS)
 
+# Not of CI: they install packages, and build them.
+.PHONY: findings
+findings: ## see whether other people's tools still do what findings says, in some minutes, with a network
+	@failed=0; for script in $$(ls findings/*.sh | grep -v /lib.sh); do $$script || failed=1; done; exit $$failed
+
 .PHONY: golden
 golden: ## rewrite the golden files; review them with git diff
 	@for dir in $(call dirs_with,flag\.Bool\("update"); do go -C $$dir test -update . || exit 1; done
