@@ -23,7 +23,10 @@ import (
 // attachedFrom returns where the source tells what is attached. The error says why it does not.
 func attachedFrom(e *ends, l loaded) (attach.Source, error) {
 	referrers, err := endpoint.ReferrersAt(e.src)
-	return attach.Source{Referrers: referrers, Manifest: e.src.Manifest, Held: l.document, Budget: e.budget}, err
+	return attach.Source{
+		Place: attach.Place{Name: e.srcName, Referrers: referrers, Manifest: e.src.Manifest},
+		Top:   l.top.Digest, Held: l.document, Budget: e.budget,
+	}, err
 }
 
 // attachedTo returns where the destination is told what is attached.

@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -293,6 +294,17 @@ func (s *source) Tagged(ctx context.Context, tag string) (endpoint.Document, err
 		return endpoint.Document{}, fmt.Errorf("the bundle has no tag %s of %s: %w", tag, s.repository, endpoint.ErrNotFound)
 	}
 	return s.Manifest(ctx, attached[i].Digest)
+}
+
+// DigestTags implements endpoint.TagLister.
+func (s *source) DigestTags(context.Context, int) ([]string, error) {
+	var tags []string
+	for _, a := range s.attached[s.repository] {
+		if digesttag.Stem(a.Tag) != "" {
+			tags = append(tags, a.Tag)
+		}
+	}
+	return tags, nil
 }
 
 // Close implements endpoint.Source. It may be called more than once.

@@ -61,7 +61,7 @@ func Announce(ctx context.Context, dst Destination, store Store, attached []Atta
 		if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
 			out.NotListable = append(out.NotListable, no)
 		} else if err != nil {
-			return &Error{"announcing referrers of", subject.String(), err}
+			return &Error{Op: "announcing referrers of", Object: subject.String(), Err: err}
 		}
 		return nil
 	}
@@ -98,7 +98,7 @@ func (s *Store) tag(ctx context.Context, dst Destination, a Attachment) (replace
 		})
 	})
 	if err != nil {
-		return replaced, &Error{"writing tag", a.Tag, err}
+		return replaced, &Error{Op: "writing tag", Object: a.Tag, Err: err}
 	}
 	return replaced, nil
 }

@@ -79,8 +79,8 @@ func TestAnnounceFails(t *testing.T) {
 		no       int  // subjects that cannot be listed
 		tags     int
 	}{
-		"referrers":              {question: "put referrers " + string(image), fails: errBroken, want: &Error{"announcing referrers of", string(image), errBroken}},
-		"tags":                   {question: "put tag " + tagged.Tag, fails: errBroken, want: &Error{"writing tag", tagged.Tag, errBroken}, listed: true},
+		"referrers":              {question: "put referrers " + string(image), fails: errBroken, want: &Error{"announcing referrers of", string(image), errBroken, false}},
+		"tags":                   {question: "put tag " + tagged.Tag, fails: errBroken, want: &Error{"writing tag", tagged.Tag, errBroken, false}, listed: true},
 		"referrers not listable": {question: "put referrers " + string(image), fails: &endpoint.NotListableError{Subject: image}, no: 1, tags: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestAnnounceFails(t *testing.T) {
 		there.put(theirs, signed.Tag)
 		there.fails["put blob"] = errBroken
 		_, err := Announce(t.Context(), there.destination(), store(here, there), []Attachment{signed})
-		assert.Equal(t, &Error{"writing tag", signed.Tag, errBroken}, err)
+		assert.Equal(t, &Error{"writing tag", signed.Tag, errBroken, false}, err)
 		assert.Equal(t, theirs.Digest, there.tags[signed.Tag], "stays")
 	})
 }

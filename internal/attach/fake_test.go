@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -30,6 +32,7 @@ type repository struct {
 	manifests map[digest.Digest]endpoint.Document
 	tags      map[string]digest.Digest
 	referrers map[digest.Digest][]imgspecv1.Descriptor // as they are listed, by subject
+	unlisted  map[string]bool                          // tags
 	blobs     map[digest.Digest]bool
 	fails     map[string]error // the questions that are not answered, as in asked
 	asked     []string         // sorted: questions are asked concurrently
@@ -38,7 +41,7 @@ type repository struct {
 func newRepository() *repository {
 	return &repository{
 		manifests: map[digest.Digest]endpoint.Document{}, tags: map[string]digest.Digest{}, blobs: map[digest.Digest]bool{},
-		referrers: map[digest.Digest][]imgspecv1.Descriptor{}, fails: map[string]error{},
+		referrers: map[digest.Digest][]imgspecv1.Descriptor{}, fails: map[string]error{}, unlisted: map[string]bool{},
 	}
 }
 
@@ -89,6 +92,16 @@ func (r *repository) Tagged(_ context.Context, tag string) (endpoint.Document, e
 		return r.manifests[d], nil
 	}
 	return endpoint.Document{}, endpoint.ErrNotFound
+}
+
+func (r *repository) DigestTags(_ context.Context, pages int) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.ask("tags in %d pages", pages); err != nil {
+		return nil, err
+	}
+	tags := slices.Collect(maps.Keys(r.tags))
+	return slices.DeleteFunc(tags, func(tag string) bool { return digesttag.Stem(tag) == "" || r.unlisted[tag] }), nil
 }
 
 func (r *repository) Manifest(_ context.Context, d digest.Digest) (endpoint.Document, error) {
@@ -147,7 +160,7 @@ func (r *repository) Flush(context.Context) error { return nil }
 
 // source is the repository as a source that holds documents already.
 func (r *repository) source(held ...endpoint.Document) Source {
-	return Source{Referrers: r, Manifest: r.Manifest, Budget: semaphore.NewWeighted(4), Held: func(d digest.Digest) (endpoint.Document, bool) {
+	return Source{Place: Place{"it", r, r.Manifest}, Budget: semaphore.NewWeighted(4), Held: func(d digest.Digest) (endpoint.Document, bool) {
 		i := slices.IndexFunc(held, func(doc endpoint.Document) bool { return doc.Digest == d })
 		if i < 0 {
 			return endpoint.Document{}, false

@@ -10,7 +10,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
@@ -32,10 +31,10 @@ type Choices struct {
 	// there are any; it need not.
 	Referrers     bool
 	ReferrerTypes []string
-	// DigestTags are looked for: cosign's tags. Those of the signatures of what Unsigned says are
-	// not.
-	DigestTags bool
-	Unsigned   func(subject digest.Digest) bool
+	// DigestTags are looked for: cosign's tags, or those with any suffix and without one. Those of
+	// the signatures of what Unsigned says are not.
+	DigestTags, AnySuffix bool
+	Unsigned              func(subject digest.Digest) bool
 	// Follows reports whether an attachment is copied if its subject is: what is not takes nothing
 	// with it. It decides by the artifact type that is listed, if that tells something, before the
 	// attachment is read.
@@ -45,34 +44,14 @@ type Choices struct {
 	SkipMissing bool
 }
 
-// questions returns what is asked about one subject.
-func (c *Choices) questions(subject digest.Digest) []Question {
-	var questions []Question
-	if c.Referrers {
-		q := Question{Subject: subject}
-		if len(c.ReferrerTypes) == 1 {
-			q.ArtifactType = c.ReferrerTypes[0]
-		}
-		questions = append(questions, q)
-	}
-	if !c.DigestTags {
-		return questions
-	}
-	for _, suffix := range []string{digesttag.Signatures, digesttag.Attestations, digesttag.SBOM} {
-		tag := digesttag.Name(subject, suffix)
-		if tag != "" && (suffix != digesttag.Signatures || !c.Unsigned(subject)) {
-			questions = append(questions, Question{Subject: subject, Tag: tag})
-		}
-	}
-	return questions
-}
-
 // Found is what is attached to some manifests and lists.
 type Found struct {
 	// Attachments are distinct, and come after what they are attached to.
 	Attachments []Attachment
-	// Documents are the manifests and lists that were read to find them.
+	// Documents are the manifests and lists that were read to find them, and Elsewhere those of
+	// them that were read at Source.Elsewhere.
 	Documents []endpoint.Document
+	Elsewhere []endpoint.Document
 	// Warnings are for people: what could not be asked, and what is listed and left out.
 	Warnings []string
 }
@@ -81,14 +60,21 @@ type Found struct {
 // what it says itself: a referrer that is not there, or names another subject, is none, and so is
 // what a tag names if it is no manifest.
 //
-// Questions are asked concurrently. Where the source says that it does not tell
+// It is looked for at the source and elsewhere alike, and what both have is the source's. A tag that
+// names something else there counts as the source's too, unless both can be merged.
+//
+// Questions are asked concurrently. Where many tags would have to be asked for, they are listed in
+// place of that, if a place does, and its list is not longer than the questions are worth. Tags
+// with any suffix have to be listed: otherwise the error is a *TagListError, but for a place
+// elsewhere that does not exist. Where the source says that it does not tell
 // (endpoint.ErrUnknown), that is a warning; any other failure is an *Error. Too much of anything is
 // a *LimitError, and a child that is missing a *MissingError. With an error comes what was found
 // until then.
 func Find(ctx context.Context, src Source, choices Choices, subjects []digest.Digest) (Found, error) {
 	f := &finder{
 		Source: src, Choices: choices, tree: map[digest.Digest]bool{}, seen: map[Key]bool{},
-		read: map[digest.Digest]endpoint.Document{}, missing: map[digest.Digest]bool{},
+		read: map[digest.Digest]endpoint.Document{}, missing: map[digest.Digest]bool{}, elsewhere: map[digest.Digest]bool{},
+		lists: map[bool]tagList{}, asked: map[Question]bool{}, named: map[string]digest.Digest{},
 	}
 	for _, d := range subjects {
 		f.tree[d] = true
@@ -96,6 +82,9 @@ func Find(ctx context.Context, src Source, choices Choices, subjects []digest.Di
 	err := f.find(ctx)
 	for _, d := range slices.Sorted(maps.Keys(f.read)) {
 		f.found.Documents = append(f.found.Documents, f.read[d])
+		if f.elsewhere[d] {
+			f.found.Elsewhere = append(f.found.Elsewhere, f.read[d])
+		}
 	}
 	return f.found, err
 }
@@ -113,6 +102,12 @@ type finder struct {
 	bytes   int64 // of manifests that were read
 	missing map[digest.Digest]bool
 	listed  int // candidates so far, of all steps
+	// elsewhere says of what was found elsewhere and not at the source that it was, and of what was
+	// found at the source that it was not.
+	elsewhere map[digest.Digest]bool
+	named     map[string]digest.Digest // by the tags of those found, at the source if there
+	lists     map[bool]tagList         // of the places that were asked for one
+	asked     map[Question]bool        // to check these lists
 
 	// Of this step only.
 	candidates []Attachment
@@ -153,18 +148,25 @@ func (f *finder) find(ctx context.Context) error {
 // step finds what is attached to subjects and was not found before.
 func (f *finder) step(ctx context.Context, subjects []digest.Digest) error {
 	f.candidates, f.unasked = nil, map[digest.Digest][]unasked{}
-	var questions []Question
 	for _, d := range subjects {
-		questions = append(questions, f.questions(d)...)
 		if err := f.listChildren(d); err != nil {
 			return err
+		}
+	}
+	if err := f.listTags(ctx, subjects); err != nil {
+		return err
+	}
+	var questions []Question
+	for _, d := range subjects {
+		for _, elsewhere := range f.places() {
+			questions = append(questions, f.questions(d, elsewhere)...)
 		}
 	}
 	if err := inflight.Ask(ctx, f.Budget, questions, f.ask, f.noteAnswer); err != nil {
 		return err
 	}
 	f.warnUnasked()
-	if err := inflight.Ask(ctx, f.Budget, f.unread(), f.Manifest, f.noteManifest); err != nil {
+	if err := inflight.Ask(ctx, f.Budget, f.unread(), f.readAny, f.noteManifest); err != nil {
 		return err
 	}
 	slices.SortFunc(f.candidates, compareAttachments)
@@ -184,7 +186,10 @@ func (f *finder) listChildren(d digest.Digest) error {
 	}
 	children, err := childrenOf(doc)
 	if err != nil {
-		return &Error{"parsing attached list", d.String(), err}
+		return &Error{"parsing attached list", d.String(), err, f.elsewhere[d]}
+	}
+	for i := range children {
+		children[i].Elsewhere = f.elsewhere[d]
 	}
 	return f.list(children)
 }
@@ -195,13 +200,19 @@ func (f *finder) noteAnswer(q Question, found answer, err error) error {
 	if q.Tag != "" {
 		op, object, what = "reading tag", q.Tag, "a tag "+q.Tag
 	}
+	if q.Elsewhere {
+		what += " at " + f.nameOf(true)
+	}
 	switch {
 	case errors.Is(err, endpoint.ErrUnknown):
 		f.unasked[q.Subject] = append(f.unasked[q.Subject], unasked{what, err})
 		return nil
 	case err != nil:
-		return &Error{op, object, err}
+		return &Error{op, object, err, q.Elsewhere}
+	case q.Tag != "" && f.leavesToReferrers(q, found.doc):
+		return nil
 	case found.doc.Digest != "":
+		f.noteWhere(found.doc.Digest, q.Elsewhere)
 		if err := f.hold(found.doc); err != nil {
 			return err
 		}
@@ -241,18 +252,46 @@ func (f *finder) otherType(c Attachment) bool {
 	return !endpoint.TellsNothing(c.ArtifactType) && !f.Follows(c)
 }
 
+// An unread is a candidate that has to be read, from one of the places that list it.
+type unread struct {
+	digest            digest.Digest
+	source, elsewhere bool
+}
+
 // unread returns the distinct candidates that have to be read.
-func (f *finder) unread() []digest.Digest {
-	var unread []digest.Digest
-	listed := map[digest.Digest]bool{}
+func (f *finder) unread() []unread {
+	at := map[digest.Digest]int{}
+	var all []unread
 	for _, c := range f.candidates {
-		if _, ok := f.document(c.Digest); ok || listed[c.Digest] || f.missing[c.Digest] || f.otherType(c) {
+		if _, ok := f.document(c.Digest); ok || f.missing[c.Digest] || f.otherType(c) {
 			continue
 		}
-		listed[c.Digest] = true
-		unread = append(unread, c.Digest)
+		i, listed := at[c.Digest]
+		if !listed {
+			i = len(all)
+			at[c.Digest], all = i, append(all, unread{digest: c.Digest})
+		}
+		all[i].source, all[i].elsewhere = all[i].source || !c.Elsewhere, all[i].elsewhere || c.Elsewhere
 	}
-	return unread
+	return all
+}
+
+// A located is a document, and where it was read.
+type located struct {
+	endpoint.Document
+	elsewhere bool
+}
+
+// readAny reads a candidate from the source, if that lists it and has it, or from elsewhere.
+func (f *finder) readAny(ctx context.Context, u unread) (located, error) {
+	if u.source {
+		doc, err := f.Manifest(ctx, u.digest)
+		if !u.elsewhere || !errors.Is(err, endpoint.ErrNotFound) {
+			return located{doc, false}, err
+		}
+	}
+	doc, err := f.Elsewhere.Manifest(ctx, u.digest)
+	return located{doc, true}, err
 }
 
 // document returns what was read for d, by whomever.
@@ -264,15 +303,23 @@ func (f *finder) document(d digest.Digest) (endpoint.Document, bool) {
 }
 
 // noteManifest notes the manifest of a candidate, or that it is not there.
-func (f *finder) noteManifest(d digest.Digest, doc endpoint.Document, err error) error {
+func (f *finder) noteManifest(u unread, doc located, err error) error {
 	switch {
 	case errors.Is(err, endpoint.ErrNotFound):
-		f.missing[d] = true
+		f.missing[u.digest] = true
 		return nil
 	case err != nil:
-		return &Error{"reading attachment", d.String(), err}
+		return &Error{"reading attachment", u.digest.String(), err, doc.elsewhere}
 	}
-	return f.hold(doc)
+	f.noteWhere(u.digest, doc.elsewhere)
+	return f.hold(doc.Document)
+}
+
+// noteWhere notes where something was found. What is held already is the source's.
+func (f *finder) noteWhere(d digest.Digest, elsewhere bool) {
+	_, held := f.Held(d)
+	before, known := f.elsewhere[d]
+	f.elsewhere[d] = elsewhere && !held && (before || !known)
 }
 
 // hold keeps the manifest of a candidate.
@@ -300,10 +347,24 @@ func (f *finder) examine(c Attachment) error {
 		f.warn("%s of %s is left out: %v", c.Digest, c.Subject, err)
 	case a.Subject != c.Subject:
 		f.warn("%s, listed as a referrer of %s, refers to something else", c.Digest, c.Subject)
+	case !f.compatible(a, doc):
+		f.warn("the tag %s names %s, and at %s %s, which is left out", a.Tag, f.named[a.Tag], f.Source.Elsewhere.Name, a.Digest)
 	default:
 		f.add(a)
 	}
 	return nil
+}
+
+// compatible reports whether what a tag names can be made known by it together with what was found
+// by it before.
+func (f *finder) compatible(a Attachment, doc endpoint.Document) bool {
+	first, ok := f.named[a.Tag]
+	if a.Tag == "" || !ok || first == a.Digest {
+		return true
+	}
+	before, _ := f.document(first)
+	m := Merge(a.Tag, before, doc)
+	return !m.Replaced && !m.Kept
 }
 
 // absent deals with a candidate that is not there.
@@ -315,7 +376,7 @@ func (f *finder) absent(c Attachment) error {
 	if c.Child {
 		as = "a child"
 	}
-	f.warn("%s, listed as %s of %s, is missing at the source", c.Digest, as, c.Subject)
+	f.warn("%s, listed as %s of %s, is missing at %s", c.Digest, as, c.Subject, f.nameOf(c.Elsewhere))
 	return nil
 }
 
@@ -323,6 +384,10 @@ func (f *finder) absent(c Attachment) error {
 func (f *finder) add(a Attachment) {
 	if !f.seen[a.Key()] {
 		f.seen[a.Key()] = true
+		a.Elsewhere = f.elsewhere[a.Digest]
+		if a.Tag != "" {
+			f.named[a.Tag] = a.Digest
+		}
 		f.found.Attachments = append(f.found.Attachments, a)
 	}
 }

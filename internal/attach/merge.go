@@ -22,6 +22,9 @@ type Merged struct {
 	Config []byte
 	// Replaced is set if something that the destination's tag names is named no longer.
 	Replaced bool
+	// Kept is set if something that the destination's tag names stays, and what the source's names
+	// is not named.
+	Kept bool
 }
 
 // Merge returns what a digest tag is to name at a destination. At the source it names ours; at the
@@ -31,12 +34,16 @@ type Merged struct {
 // which cosign adds, and containers/image does: so nothing that the destination has is lost. If one
 // manifest has all layers of the other, the tag names that, the source's if they are equal; else, a
 // new one with the layers of both. An SBOM is one document: there, and where the manifests cannot
-// be merged, the tag follows the source.
+// be merged, the tag follows the source, and so do the tags of other tools. A tag without a suffix
+// may list referrers at the destination, which nothing replaces: if it is a list on both sides, the
+// destination's gets the entries that it lacks.
 func Merge(tag string, there, ours endpoint.Document) Merged {
 	switch {
 	case there.Digest == "" || there.Digest == ours.Digest:
 		return Merged{Doc: ours}
-	case strings.HasSuffix(tag, digesttag.SBOM):
+	case digesttag.Stem(tag) == tag:
+		return mergeLists(there, ours)
+	case !strings.HasSuffix(tag, digesttag.Signatures) && !strings.HasSuffix(tag, digesttag.Attestations):
 		return Merged{Doc: ours, Replaced: true}
 	}
 	a, okA := readLayers(there)
@@ -54,6 +61,25 @@ func Merge(tag string, there, ours endpoint.Document) Merged {
 		return Merged{Doc: ours, Replaced: true}
 	}
 	return Merged{Doc: merged, Config: config}
+}
+
+// mergeLists returns the list that is there with the entries of ours, or what is there, whatever it
+// is.
+func mergeLists(there, ours endpoint.Document) Merged {
+	const list = imgspecv1.MediaTypeImageIndex
+	children, err := childrenOf(ours)
+	if err != nil || there.Type() != list || ours.Type() != list {
+		return Merged{Doc: there, Kept: true}
+	}
+	entries := make([]imgspecv1.Descriptor, len(children))
+	for i, c := range children {
+		entries[i] = c.Descriptor
+	}
+	merged, changed, err := endpoint.MergeReferrers(there.Bytes, entries)
+	if err != nil || !changed {
+		return Merged{Doc: there, Kept: err != nil}
+	}
+	return Merged{Doc: endpoint.Document{Digest: digest.FromBytes(merged), MediaType: list, Bytes: merged}}
 }
 
 // layers are those of the manifest of a digest tag, as text. Signatures of one payload differ in

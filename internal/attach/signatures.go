@@ -58,11 +58,13 @@ func FindSignatures(
 	var questions []Question
 	for _, d := range lists {
 		f.noteKnown(d, found)
-		if !choices.Referrers || len(choices.ReferrerTypes) > 0 {
-			questions = append(questions, Question{Subject: d})
-		}
-		if tag := digesttag.Name(d, digesttag.Signatures); tag != "" && !choices.DigestTags {
-			questions = append(questions, Question{Subject: d, Tag: tag})
+		for _, elsewhere := range src.places() {
+			if !choices.Referrers || len(choices.ReferrerTypes) > 0 {
+				questions = append(questions, Question{Subject: d, Elsewhere: elsewhere})
+			}
+			if tag := digesttag.Name(d, digesttag.Signatures); tag != "" && !choices.DigestTags {
+				questions = append(questions, Question{Subject: d, Tag: tag, Elsewhere: elsewhere})
+			}
 		}
 	}
 	var untold []Attachment // referrers whose manifests have to say what they are
@@ -73,8 +75,7 @@ func FindSignatures(
 	if err != nil {
 		return nil, err
 	}
-	read := func(ctx context.Context, a Attachment) (endpoint.Document, error) { return src.read(ctx, a.Digest) }
-	if err := inflight.Ask(ctx, src.Budget, untold, read, f.noteManifest); err != nil {
+	if err := inflight.Ask(ctx, src.Budget, untold, src.read, f.noteManifest); err != nil {
 		return nil, err
 	}
 	for _, s := range f {

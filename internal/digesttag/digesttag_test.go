@@ -22,4 +22,14 @@ func TestNames(t *testing.T) {
 	} {
 		assert.Equal(t, want, Is(tag), tag)
 	}
+
+	hex := d.Encoded()
+	for tag, want := range map[string]string{
+		Name(d, ""): Name(d, ""), Name(d, SBOM): Name(d, ""), Name(d, ".image-locations.imgpkg"): Name(d, ""), Name(d, "-x"): Name(d, ""),
+		"sha256-" + hex + "00": "sha256-" + hex + "00", // of another digest, which is none
+		"sha512-" + hex + ".x": "sha512-" + hex,
+		"sha256-" + hex[1:]:    "", "x" + Name(d, ""): "", "v1": "", strings.ToUpper(Name(d, "")): "",
+	} {
+		assert.Equal(t, want, Stem(tag), tag)
+	}
 }

@@ -62,6 +62,25 @@ type ReferrerSource interface {
 	Tagged(ctx context.Context, tag string) (Document, error)
 }
 
+// A TagLister is a ReferrerSource that can list tags. Its methods may run concurrently.
+type TagLister interface {
+	// DigestTags returns the tags of the repository or layout that digesttag.Stem knows: all of
+	// them, in no order, each once, or an error. pages is how many pages of a registry's list are
+	// read at most, 0 for as many as there are: a list that is longer is a *LongTagListError. An
+	// error that wraps ErrNotFound says that there is definitely no such repository.
+	DigestTags(ctx context.Context, pages int) ([]string, error)
+}
+
+// LongTagListError says that a list of tags goes on after as much of it as was to be read.
+type LongTagListError struct {
+	URL  string // of the page that is too long, or of the one that was not read
+	What string // there is more than that
+}
+
+func (e *LongTagListError) Error() string {
+	return fmt.Sprintf("%s: the list of tags has more than %s", e.URL, e.What)
+}
+
 // Listed is what Referrers has returned, with none in the place of a *NotListableError: for who
 // wants to know what is listed.
 func Listed(referrers []imgspecv1.Descriptor, err error) ([]imgspecv1.Descriptor, error) {

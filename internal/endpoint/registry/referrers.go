@@ -24,6 +24,7 @@ const maxReferrersPages = 1000
 
 var (
 	_ endpoint.ReferrerSource      = (*Source)(nil)
+	_ endpoint.TagLister           = (*Source)(nil)
 	_ endpoint.ReferrerDestination = (*Destination)(nil)
 )
 

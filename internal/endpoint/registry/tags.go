@@ -6,23 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
 // Limits on what registries list.
 const (
-	maxTagPage    = 64 << 20 // bytes of a page: some registries put all tags into one
-	maxTags       = 1 << 20  // of a repository
-	maxEmptyPages = 3        // in a row, if the last one says that more follow
-	maxShownTags  = 5        // of those that a warning is about
+	maxTagPage      = 64 << 20 // bytes of a page: some registries put all tags into one
+	maxTags         = 1 << 20  // of a repository
+	maxEmptyPages   = 3        // in a row, if the last one says that more follow
+	maxShownTags    = 5        // of those that a warning is about
+	maxShortTagPage = 4 << 20  // bytes of a page where only some pages are to be read
 )
 
 // A TagList is what a registry lists as the tags of a repository.
@@ -67,7 +74,7 @@ func Tags(ctx context.Context, ref types.ImageReference, asDestination bool, sys
 	own := s.endpoints[len(s.endpoints)-1].repo
 	var list *TagList
 	err = s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
-		list, err = r.tags(ctx, rt)
+		list, err = r.tags(ctx, rt, allTagPages)
 		if err == nil && len(list.Tags) == 0 && r != own {
 			return errors.New("it lists no tags")
 		}
@@ -80,27 +87,73 @@ func Tags(ctx context.Context, ref types.ImageReference, asDestination bool, sys
 	return list, nil
 }
 
-// tags reads all pages. No number of tags is asked for: a registry that does not know pages then
-// sends everything, and one that does says where the next page is, whatever the size that it
-// prefers.
-func (r *repository) tags(ctx context.Context, rt *retrier) (*TagList, error) {
+// DigestTags implements endpoint.TagLister. What any of several endpoints has can be read: their
+// lists are one. A mirror that does not list its tags is passed over; but not if only some pages
+// are wanted: then there is another way to find out, and no patience.
+func (s *Source) DigestTags(ctx context.Context, pages int) ([]string, error) {
+	limit := allTagPages
+	if pages > 0 {
+		limit = tagLimit{pages, maxShortTagPage}
+	}
+	known := map[string]bool{}
+	for i, e := range s.endpoints {
+		rt := s.shared.newRetrier()
+		own := i+1 == len(s.endpoints)
+		if pages > 0 || !own {
+			rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfOneOfSeveral)
+		}
+		list, err := e.repo.tags(ctx, rt, limit)
+		switch {
+		case err != nil && (own || ctx.Err() != nil || pages > 0 && !e.repo.saysNotFound(err)):
+			return nil, e.repo.wrapNotFound(err)
+		case err != nil:
+			logrus.Debugf("Listing the tags of %s: %v", e.ref.Name(), err)
+			continue
+		}
+		for _, tag := range list.Tags {
+			if digesttag.Stem(tag) != "" {
+				known[tag] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(known)), nil
+}
+
+// A tagLimit is what is read of a list of tags: a list that has more is an
+// *endpoint.LongTagListError.
+type tagLimit struct {
+	pages int
+	bytes int // of a page
+}
+
+// allTagPages bounds what is read if nobody can do without.
+var allTagPages = tagLimit{math.MaxInt, maxTagPage}
+
+// tags reads all pages within a limit. No number of tags is asked for: a registry that does not
+// know pages then sends everything, and one that does says where the next page is, whatever the
+// size that it prefers.
+func (r *repository) tags(ctx context.Context, rt *retrier, limit tagLimit) (*TagList, error) {
 	var (
 		list    = &TagList{}
 		known   = map[string]bool{} // tags, valid or not
 		pages   = map[string]bool{} // URLs
 		invalid []string
 		empty   int
+		read    int // pages
 	)
 	for next := (&request{method: http.MethodGet, path: "tags/list"}); next != nil; {
 		var page tagPage
 		err := r.retry(ctx, rt, func() (err error) {
-			page, err = r.tagPage(ctx, next)
+			page, err = r.tagPage(ctx, next, limit)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
 		rt.reset()
+		if read++; read >= limit.pages && page.next != nil {
+			return nil, &endpoint.LongTagListError{URL: ocihttp.CleanURL(page.next), What: fmt.Sprintf("%d pages", limit.pages)}
+		}
 		pages[page.url.String()] = true
 		invalid = append(invalid, page.others...)
 		empty++
@@ -163,19 +216,19 @@ type tagPage struct {
 }
 
 // tagPage reads a page once. OCI distribution specification v1.1, section "Listing Tags".
-func (r *repository) tagPage(ctx context.Context, rq *request) (tagPage, error) {
+func (r *repository) tagPage(ctx context.Context, rq *request, limit tagLimit) (tagPage, error) {
 	resp, err := r.send(ctx, rq)
 	if err != nil {
 		return tagPage{}, err
 	}
 	defer resp.Body.Close()
-	content, err := io.ReadAll(io.LimitReader(resp.Body, maxTagPage+1))
+	content, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit.bytes)+1))
 	if err != nil {
 		return tagPage{}, err
 	}
 	from := ocihttp.CleanURL(resp.Request.URL)
-	if len(content) > maxTagPage {
-		return tagPage{}, fmt.Errorf("%s: the list of tags has more than the limit of %d bytes", from, maxTagPage)
+	if len(content) > limit.bytes {
+		return tagPage{}, &endpoint.LongTagListError{URL: from, What: fmt.Sprintf("the limit of %d bytes", limit.bytes)}
 	}
 	page := tagPage{url: resp.Request.URL}
 	if page.tags, page.others, err = parseTags(content); err != nil {

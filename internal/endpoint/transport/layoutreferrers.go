@@ -18,6 +18,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/oci/layout"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -101,6 +102,15 @@ func (l *layoutReferrers) Tagged(ctx context.Context, tag string) (endpoint.Docu
 		return endpoint.Document{}, fmt.Errorf("layout %s: %s: %w", l.ref, tag, err)
 	}
 	return endpoint.NewDocument(entry.Digest, entry.MediaType, content), nil
+}
+
+// DigestTags implements endpoint.TagLister.
+func (l *layoutReferrers) DigestTags(ctx context.Context, _ int) ([]string, error) {
+	found, err := l.scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Collect(maps.Keys(found.tags)), func(tag string) bool { return digesttag.Stem(tag) == "" }), nil
 }
 
 // scan looks through the layout, the first time that it is asked.
