@@ -65,11 +65,12 @@ type Found struct {
 //
 // Questions are asked concurrently. Where many tags would have to be asked for, they are listed in
 // place of that, if a place does, and its list is not longer than the questions are worth. Tags
-// with any suffix have to be listed: otherwise the error is a *TagListError, but for a place
-// elsewhere that does not exist. Where the source says that it does not tell
-// (endpoint.ErrUnknown), that is a warning; any other failure is an *Error. Too much of anything is
-// a *LimitError, and a child that is missing a *MissingError. With an error comes what was found
-// until then.
+// with any suffix have to be listed: otherwise the error wraps a *TagListError, but for a place
+// elsewhere that does not exist.
+//
+// Where a place says that it does not tell (endpoint.ErrUnknown), that is a warning; any other
+// failure is an *Error. Too much of anything is a *LimitError, and a child that is missing a
+// *MissingError. With an error comes what was found until then.
 func Find(ctx context.Context, src Source, choices Choices, subjects []digest.Digest) (Found, error) {
 	f := &finder{
 		Source: src, Choices: choices, tree: map[digest.Digest]bool{}, seen: map[Key]bool{},
