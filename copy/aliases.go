@@ -45,6 +45,8 @@ type (
 	AttestationAction = plan.AttestationAction
 	// MissingInstanceAction says what a selected instance that the source does not have means.
 	MissingInstanceAction = plan.MissingInstanceAction
+	// SingleImageAction says what platform filters mean for a source that is a single image.
+	SingleImageAction = plan.SingleImageAction
 	// ReferrerAction says which referrers are copied.
 	ReferrerAction = plan.ReferrerAction
 	// ListSignatureAction says what signatures that are attached to a list mean for stripping it.
@@ -116,6 +118,8 @@ const (
 	Stripped = report.Stripped
 	Updated  = report.Updated
 
+	KindArtifact = plan.KindArtifact
+
 	Native   = plan.Native
 	Upstream = plan.Upstream
 
@@ -142,6 +146,9 @@ const (
 	FailOnMissing = plan.FailOnMissing
 	SkipMissing   = plan.SkipMissing
 
+	CheckSingleImage = plan.CheckSingleImage
+	CopySingleImage  = plan.CopySingleImage
+
 	NoReferrers  = plan.NoReferrers
 	AllReferrers = plan.AllReferrers
 
@@ -166,7 +173,6 @@ const (
 	ReasonSubject     = plan.ReasonSubject
 	ReasonVoid        = plan.ReasonVoid
 	ReasonType        = plan.ReasonType
-	ReasonEntry       = plan.ReasonEntry
 )
 
 // ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!"

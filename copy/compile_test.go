@@ -51,6 +51,9 @@ func TestConstants(t *testing.T) {
 		{copy.GuardListSignatures, copy.ListSignatureAction(1)},
 		{copy.FailOnMissing, copy.MissingInstanceAction(0)},
 		{copy.SkipMissing, copy.MissingInstanceAction(1)},
+		{copy.CheckSingleImage, copy.SingleImageAction(0)},
+		{copy.CopySingleImage, copy.SingleImageAction(1)},
+		{copy.KindArtifact, "artifact"},
 		{copy.Copied, copy.Outcome("copied")},
 		{copy.Present, copy.Outcome("present")},
 		{copy.Skipped, copy.Outcome("skipped")},
@@ -58,7 +61,6 @@ func TestConstants(t *testing.T) {
 		{copy.ReasonContains, copy.ReasonCode("contains")},
 		{copy.ReasonDigest, copy.ReasonCode("digest")},
 		{copy.ReasonDropped, copy.ReasonCode("dropped")},
-		{copy.ReasonEntry, copy.ReasonCode("entry")},
 		{copy.ReasonExcluded, copy.ReasonCode("excluded")},
 		{copy.ReasonFollows, copy.ReasonCode("follows")},
 		{copy.ReasonIndex, copy.ReasonCode("index")},
@@ -147,6 +149,7 @@ func TestTypes(*testing.T) {
 	_ = copy.ReasonCode(text)
 	_ = copy.ReferrerAction(number)
 	_ = copy.Side(text)
+	_ = copy.SingleImageAction(number)
 	_ = copy.SparseManifestListAction(number)
 	_ = copy.Way(text)
 
@@ -257,7 +260,8 @@ func TestTypes(*testing.T) {
 		OptionalPlatforms: []copy.InstancePlatformFilter(nil),
 		RequiredPlatforms: []copy.InstancePlatformFilter(nil),
 		Attestations:      copy.AttestationAction(0), MissingInstances: copy.MissingInstanceAction(0),
-		Referrers: copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag,
+		SingleImage: copy.SingleImageAction(0),
+		Referrers:   copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag,
 		ListSignatures: copy.ListSignatureAction(0), KeepVoid: flag, WidenedChildTags: flag,
 		CheckBlobs: flag, CompareDestination: flag, Report: (*copy.Report)(nil),
 	}

@@ -2,20 +2,17 @@ package copy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -143,51 +140,27 @@ func misdeclared(doc endpoint.Document) bool {
 	return doc.Misdeclared != ""
 }
 
-// maxConfigSize is the number of bytes of a config that are read to learn its platform.
-const maxConfigSize = 4 << 20
-
 // loadPlatform reads the platform of a single image out of its config, if the plan depends on it,
-// after the policy's verdict.
+// after the policy's verdict. An artifact has none.
 func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	if !e.choices.NeedsPlatform() {
 		return l, nil
 	}
-	l, err := judgeImages(ctx, e, l, []digest.Digest{l.top.Digest})
-	if err != nil {
+	image, err := l.tree.Image(l.top.Digest)
+	if err != nil || image != nil && image.IsArtifact() {
 		return l, err
 	}
-	image, err := l.tree.Image(l.top.Digest)
-	if err != nil {
-		return l, &Error{"parsing", SourceSide, e.srcName, err}
+	if l, err = judgeImages(ctx, e, l, []digest.Digest{l.top.Digest}); err != nil {
+		return l, err
 	}
 	if image == nil {
 		return l, &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}
 	}
-	config := endpoint.BlobsOf(image)[0]
-	b, err := readConfig(ctx, e, config)
+	l.platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return e.opener(b, nil) })
 	if err != nil {
-		return l, &Error{"reading config", SourceSide, config.Digest.String(), err}
+		err = &Error{"reading config", SourceSide, image.Config.Digest.String(), err}
 	}
-	platform := &imgspecv1.Platform{}
-	if err := json.Unmarshal(b, platform); err != nil {
-		// An artifact: its config says nothing about a platform.
-		logrus.Debugf("config %s has no platform: %v", config.Digest, err)
-		return l, nil
-	}
-	l.platform = platform
-	return l, nil
-}
-
-func readConfig(ctx context.Context, e *ends, config endpoint.Blob) ([]byte, error) {
-	if config.Size > maxConfigSize {
-		return nil, fmt.Errorf("it has %d bytes, more than %d", config.Size, maxConfigSize)
-	}
-	r, err := e.opener(config, nil)(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return io.ReadAll(r)
+	return l, err
 }
 
 // loadImages reads the manifests of what is wanted and not at the destination, with their

@@ -161,6 +161,8 @@ type Options struct {
 	Attestations AttestationAction
 	// MissingInstances says what a selected instance that the source does not have means.
 	MissingInstances MissingInstanceAction
+	// SingleImage says what platform filters mean for a source that is a single image.
+	SingleImage SingleImageAction
 	// Referrers says which referrers of what is copied are copied too. Between registries and OCI
 	// layouts only. The policy does not judge them: what they sign or describe was judged, and who
 	// reads them judges them.
@@ -244,7 +246,7 @@ func (o *Options) choices() plan.Choices {
 		ImageListSelection: plan.ImageListSelection(o.ImageListSelection),
 		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
 		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
-		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances,
+		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, SingleImage: o.SingleImage,
 		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,

@@ -214,6 +214,14 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 				assert.Equal(t, ok, err == nil, "%v", err)
 			}
 		},
+		"SingleImage": func(t *testing.T) {
+			for action, ok := range map[copy.SingleImageAction]bool{copy.CheckSingleImage: false, copy.CopySingleImage: true} {
+				_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), e.src.Ref("foreign"), copy.Options{
+					ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("plan9/386"), SingleImage: action,
+				})
+				assert.Equal(t, ok, err == nil, "%v", err)
+			}
+		},
 		"Referrers":        refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
 		"ReferrerTypes":    nil, // only narrows Referrers: attached_test.go
 		"DigestTags":       refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"iter"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -35,6 +36,24 @@ func (m *Image) Blobs() iter.Seq[Descriptor] {
 			}
 		}
 	}
+}
+
+// imageConfigs are the media types of the configs of images. Docker's format has some more: what
+// registries and clients declared by mistake, which Docker takes for images to this day.
+var (
+	imageConfigs   = []string{imgspecv1.MediaTypeImageConfig, MediaTypeDockerConfig}
+	mistakenDocker = []string{"", "application/octet-stream", "application/json", "text/html"}
+)
+
+// IsArtifact reports whether the manifest is no image's: its config says that it is one of
+// something else, such as a chart, or is empty. An artifact type proves nothing: go-containerregistry
+// states the type of the config there for images, too.
+func (m *Image) IsArtifact() bool {
+	config := m.Config.MediaType
+	if m.MediaType == MediaTypeDockerManifest && slices.Contains(mistakenDocker, config) {
+		return false
+	}
+	return !slices.Contains(imageConfigs, config)
 }
 
 // ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is

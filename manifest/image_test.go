@@ -127,3 +127,31 @@ func TestParseImageRefuses(t *testing.T) {
 		})
 	}
 }
+
+// What is no image says so in the media type of its config, whatever else it says.
+func TestIsArtifact(t *testing.T) {
+	const oci, docker = imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest
+	for _, tt := range []struct {
+		name, mediaType, config, artifactType string
+		want                                  bool
+	}{
+		{"an image", oci, imgspecv1.MediaTypeImageConfig, "", false},
+		{"an image in Docker's format", docker, manifest.MediaTypeDockerConfig, "", false},
+		{"an image with Docker's config", oci, manifest.MediaTypeDockerConfig, "", false},
+		{"an image by go-containerregistry", oci, imgspecv1.MediaTypeImageConfig, imgspecv1.MediaTypeImageConfig, false},
+		{"an image with an artifact type", oci, imgspecv1.MediaTypeImageConfig, "application/vnd.example", false},
+		{"an image of an old registry", docker, "application/octet-stream", "", false},
+		{"an image of an old client", docker, "text/html", "", false},
+		{"an image of an old proxy", docker, "application/json", "", false},
+		{"a config without a type", docker, "", "", false},
+
+		{"a chart", oci, "application/vnd.cncf.helm.config.v1+json", "", true},
+		{"an empty config", oci, imgspecv1.MediaTypeEmptyJSON, "application/vnd.example", true},
+		{"a plugin of Docker", docker, "application/vnd.docker.plugin.v1+json", "", true},
+		{"a config of no particular type", oci, "application/octet-stream", "", true},
+		{"parameters are no part of a type here", oci, imgspecv1.MediaTypeImageConfig + "; a=b", "", true},
+	} {
+		m := manifest.Image{MediaType: tt.mediaType, ArtifactType: tt.artifactType, Config: manifest.Descriptor{MediaType: tt.config}}
+		assert.Equal(t, tt.want, m.IsArtifact(), tt.name)
+	}
+}

@@ -130,6 +130,20 @@ const (
 	GuardListSignatures
 )
 
+// SingleImageAction says what platform filters mean for a source that is a single image and no list.
+// They never concern artifacts: what is no image by its config is copied.
+type SingleImageAction int
+
+const (
+	// CheckSingleImage, the default, holds the platform that the image's config states against the
+	// filters: if none matches, the copy fails with a *NoMatchError whose Single is set.
+	// Use it when what is mirrored must run on the platforms that were asked for.
+	CheckSingleImage SingleImageAction = iota
+	// CopySingleImage copies the image, whatever platform it is for: its config is not read before.
+	// Use it when the filters are there to leave something out of lists.
+	CopySingleImage
+)
+
 // InstancePlatformFilter selects instances by platform. Spellings are normalised before they are
 // compared (x86_64 is amd64, aarch64 is arm64, arm64/v8 is arm64); a variant is never filled in, so
 // {linux, arm} means every arm.
@@ -185,6 +199,7 @@ type Choices struct {
 	SparseManifestListAction                                SparseManifestListAction
 	Attestations                                            AttestationAction
 	MissingInstances                                        MissingInstanceAction
+	SingleImage                                             SingleImageAction
 
 	Referrers        ReferrerAction
 	ReferrerTypes    []string
@@ -222,6 +237,8 @@ func (o *Choices) validateEnums() error {
 		return &OptionsError{[]string{"ReferrerTypes", "Referrers"}, "types need AllReferrers"}
 	case o.ListSignatures < WarnListSignatures || o.ListSignatures > GuardListSignatures:
 		return &OptionsError{[]string{"ListSignatures"}, fmt.Sprintf("unknown value %d", o.ListSignatures)}
+	case o.SingleImage < CheckSingleImage || o.SingleImage > CopySingleImage:
+		return &OptionsError{[]string{"SingleImage"}, fmt.Sprintf("unknown value %d", o.SingleImage)}
 	case o.MissingInstances < FailOnMissing || o.MissingInstances > SkipMissing:
 		return &OptionsError{[]string{"MissingInstances"}, fmt.Sprintf("unknown value %d", o.MissingInstances)}
 	}
@@ -288,7 +305,7 @@ func (o *Choices) selects() bool {
 // NeedsPlatform reports whether the plan of a single image needs Input.Platform.
 func (o *Choices) NeedsPlatform() bool {
 	return len(o.RequiredPlatforms) > 0 ||
-		o.ImageListSelection == CopySpecificImages && len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0
+		o.ImageListSelection == CopySpecificImages && o.SingleImage == CheckSingleImage && len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0
 }
 
 // Attaches reports whether anything attached is to be copied.

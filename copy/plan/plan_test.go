@@ -261,6 +261,8 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.Attestations = map[string]AttestationAction{"follow": FollowSubject, "drop": DropAttestations, "keep": KeepAllAttestations}[rest]
 	case "skip-missing":
 		o.MissingInstances = SkipMissing
+	case "single-copy":
+		o.SingleImage = CopySingleImage
 	case "preserve-digests":
 		o.PreserveDigests = true
 	case "remove-list-signatures":
@@ -334,23 +336,14 @@ func (c *planCase) fact(word, rest string) error {
 	return nil
 }
 
-// has reports whether the case has a document of that name.
-func (c *planCase) has(name string) (has bool) {
-	defer func() { has = recover() == nil }()
-	c.fixture.Digest(name)
-	return true
-}
-
-// attach reads NAME of SUBJECT TYPE|SUFFIX [present]. NAME may be an entry of a list, too.
+// attach reads NAME of SUBJECT TYPE|SUFFIX [present].
 func (c *planCase) attach(referrer bool, words []string) {
 	name, subject, kind := words[0], words[2], words[3]
 	artifactType := "application/vnd.example.signature"
 	if referrer {
 		artifactType = kind
 	}
-	if !c.has(name) {
-		c.fixture.Artifact(name, imagetest.ArtifactType(artifactType), imagetest.Subject(subject))
-	}
+	c.fixture.Artifact(name, imagetest.ArtifactType(artifactType), imagetest.Subject(subject))
 	doc, mediaType := c.fixture.Document(name)
 	d := c.fixture.Digest(name)
 	c.in.Documents[d] = Document{MediaType: mediaType, Bytes: doc}

@@ -86,7 +86,7 @@ func (p *Plan) printAttached(b *strings.Builder) {
 }
 
 func (i *ImagePlan) print(b *strings.Builder) {
-	fmt.Fprintf(b, "image %s", i.Digest)
+	fmt.Fprintf(b, "%s %s", cmp.Or(i.Kind, "image"), i.Digest)
 	if i.Platform != "" {
 		fmt.Fprintf(b, " (%s)", i.Platform)
 	}
@@ -157,7 +157,8 @@ func (ip *InstancePlan) why() string {
 }
 
 // Names returns what the images are called that the plan wants at the destination: their platforms,
-// as entries state them, or "attestation of" that of the subject; "" where nothing states any. The
+// as entries state them, or "attestation of" that of the subject, or "artifact"; "" where nothing
+// states any. The
 // map is the caller's.
 func (p *Plan) Names() map[digest.Digest]string {
 	names := map[digest.Digest]string{}
@@ -165,7 +166,7 @@ func (p *Plan) Names() map[digest.Digest]string {
 		names[d] = ""
 	}
 	if p.Image != nil {
-		names[p.Image.Digest] = p.Image.Platform
+		names[p.Image.Digest] = cmp.Or(p.Image.Platform, p.Image.Kind)
 		return names
 	}
 	p.List.Walk(func(l *ListPlan) {

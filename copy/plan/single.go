@@ -11,24 +11,38 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// planSingle plans the copy of a source that is a single image.
+// KindArtifact is the kind of what is no image.
+const KindArtifact = "artifact"
+
+// planSingle plans the copy of a source that is a single image, or an artifact, which platforms do
+// not concern.
 func planSingle(in *Input) (*Plan, error) {
 	if err := checkSingleOptions(in); err != nil {
 		return nil, err
 	}
-	if err := checkSingleRequired(in, in.Platform); err != nil {
-		return nil, err
-	}
-	warnings, err := checkSinglePlatform(in)
-	if err != nil {
+	if err := in.Parse(); err != nil {
 		return nil, err
 	}
 	image := ImagePlan{
 		Digest: in.Digest, MediaType: in.Top.MediaType, Size: int64(len(in.Top.Bytes)),
 		Reason: Reason{ReasonSingle, "the source is a single image"},
 	}
-	if in.Platform != nil {
-		image.Platform = platform.Format(in.Platform)
+	if in.Tree.isArtifact(in.Digest) {
+		image.Kind, image.Reason.Text = KindArtifact, "the source is an artifact"
+	}
+	warnings := otherDigests(in, image.Reason.Text)
+	if image.Kind == "" {
+		if err := checkSingleRequired(in, in.Platform); err != nil {
+			return nil, err
+		}
+		unmatched, err := checkSinglePlatform(in)
+		if err != nil {
+			return nil, err
+		}
+		warnings = slices.Concat(unmatched, warnings)
+		if in.Platform != nil {
+			image.Platform = platform.Format(in.Platform)
+		}
 	}
 	p, err := imagePlan(in, image)
 	if err != nil {
@@ -80,9 +94,6 @@ func checkSingleOptions(in *Input) error {
 
 // imagePlan plans the copy of one image.
 func imagePlan(in *Input, image ImagePlan) (*Plan, error) {
-	if err := in.Parse(); err != nil {
-		return nil, err
-	}
 	doc, _ := in.Tree.Document(image.Digest)
 	if err := in.CheckDestination(image.Digest, doc.Bytes); err != nil {
 		return nil, err
@@ -115,7 +126,7 @@ func checkSingleRequired(in *Input, is *imgspecv1.Platform) error {
 // match; the others are warned of.
 func checkSinglePlatform(in *Input) (warnings []string, err error) {
 	o := in.Choices
-	if o.ImageListSelection != CopySpecificImages {
+	if o.ImageListSelection != CopySpecificImages || o.SingleImage == CopySingleImage {
 		return nil, nil
 	}
 	include, exclude := newFilters(o.InstancePlatforms, o.OptionalPlatforms)
@@ -127,12 +138,21 @@ func checkSinglePlatform(in *Input) (warnings []string, err error) {
 	for _, text := range texts(slices.DeleteFunc(include, matches)) {
 		warnings = append(warnings, fmt.Sprintf("the source is a single image for %s: nothing matches %s", platform.Format(in.Platform), text))
 	}
-	for _, d := range o.Instances {
+	return warnings, nil
+}
+
+// otherDigests warns of selected digests that are not that of the source, which is no list but what
+// is says.
+func otherDigests(in *Input, is string) (warnings []string) {
+	if in.Choices.ImageListSelection != CopySpecificImages {
+		return nil
+	}
+	for _, d := range slices.Compact(slices.Sorted(slices.Values(in.Choices.Instances))) {
 		if d != in.Digest {
-			warnings = append(warnings, fmt.Sprintf("the source is a single image: the selected digest %s is not its own", d))
+			warnings = append(warnings, fmt.Sprintf("%s: the selected digest %s is not its own", is, d))
 		}
 	}
-	return warnings, nil
+	return warnings
 }
 
 // texts returns the distinct texts of filters, sorted.

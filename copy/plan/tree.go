@@ -125,6 +125,12 @@ func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
 	return doc.image, doc.err
 }
 
+// isArtifact reports whether d is known to be no image, nor a list.
+func (t *Tree) isArtifact(d digest.Digest) bool {
+	image := t.documents[d].image
+	return image != nil && image.IsArtifact()
+}
+
 func parse(doc Document) parsedDocument {
 	out := parsedDocument{Document: doc.Read()}
 	switch mt := out.MediaType; {

@@ -3,13 +3,8 @@ package inspect
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -99,7 +94,7 @@ func Inspect(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted
 		found.ArtifactType = c.root.List.ArtifactType()
 		found.Entries, err = c.entries(c.root)
 	} else if found.Image, found.ArtifactType, err = inspectImage(c.top); err == nil {
-		found.Image.Platform, err = configPlatform(ctx, src, found.Image.Config)
+		found.Image.Platform, err = statedPlatform(ctx, src, c.top)
 	}
 	if err != nil {
 		return nil, err
@@ -156,44 +151,10 @@ func inspectImage(doc endpoint.Document) (*Image, string, error) {
 		found.Bytes += b.Size
 	}
 	artifactType := image.ArtifactType
-	if artifactType == "" && !isImageConfig(image.Config.MediaType) {
+	if artifactType == "" && image.IsArtifact() {
 		artifactType = image.Config.MediaType // as artifacts were marked before image-spec v1.1
 	}
 	return found, artifactType, nil
-}
-
-// isImageConfig reports whether a config is that of an image, and not of an artifact.
-func isImageConfig(mediaType string) bool { return strings.Contains(mediaType, ".image.") }
-
-// maxConfig is the number of bytes of a config that is read for its platform.
-const maxConfig = 4 << 20
-
-// configPlatform reads the platform of a single image out of its config; "" if that says nothing.
-func configPlatform(ctx context.Context, src endpoint.Source, config Blob) (string, error) {
-	if config.Size > maxConfig || !isImageConfig(config.MediaType) {
-		return "", nil
-	}
-	b := endpoint.Blob{Digest: config.Digest, Size: config.Size, MediaType: config.MediaType, Config: true}
-	r, err := src.Blob(ctx, b)
-	if err != nil {
-		return "", fmt.Errorf("config %s: %w", config.Digest, err)
-	}
-	defer r.Close()
-	var text strings.Builder
-	if err := readVerified(&text, io.LimitReader(r, maxConfig+1), b); err != nil {
-		return "", fmt.Errorf("config %s: %w", config.Digest, err)
-	}
-	return platformOf(text.String()), nil
-}
-
-// platformOf returns the platform that a config states, "" if it states none, or, as attestations
-// do, that it is unknown.
-func platformOf(config string) string {
-	var p imgspecv1.Platform
-	if err := json.Unmarshal([]byte(config), &p); err != nil || p.OS == "" || p.OS == "unknown" {
-		return ""
-	}
-	return platform.Format(&p)
 }
 
 // totals counts what is distinct.

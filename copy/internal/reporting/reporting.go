@@ -194,7 +194,7 @@ func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
 
 func (r *Collector) instances(p *plan.Plan) []report.InstanceReport {
 	if i := p.Image; i != nil {
-		ir := report.InstanceReport{Digest: i.Digest, Platform: i.Platform, Reason: i.Reason}
+		ir := report.InstanceReport{Digest: i.Digest, Platform: i.Platform, Kind: i.Kind, Reason: i.Reason}
 		r.fill(&ir, i.Present)
 		return []report.InstanceReport{ir}
 	}

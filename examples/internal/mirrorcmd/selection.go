@@ -65,6 +65,8 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 		[]copy.AttestationAction{copy.DefaultAttestations, copy.FollowSubject, copy.DropAttestations, copy.KeepAllAttestations}), "attestations",
 		"which attestations are copied: those of images that are copied (follow), all, or none (drop); by default, those of images that --platform selected")
 	flags.BoolVar(&s.skip, "skip-missing", false, "leave out what the list names and the source does not have, instead of failing")
+	flags.Var(newChoice(&o.SingleImage, []string{"check", "copy"}, []copy.SingleImageAction{copy.CheckSingleImage, copy.CopySingleImage}), "single",
+		"if SOURCE is a single image: fail unless --platform matches it (check), or copy it, whatever it is for; artifacts, such as charts, are always copied")
 	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
 	flags.Var(newChoice(&o.ListSignatures, []string{"guard", "warn"}, []copy.ListSignatureAction{copy.GuardListSignatures, copy.WarnListSignatures}), "list-signatures",
@@ -81,6 +83,9 @@ func (s *selection) defineParallel(flags *pflag.FlagSet) {
 
 // selectors select instances of a list.
 var selectors = []string{"platform", "optional-platform", "digest", "index"}
+
+// platformFlags select them by platform.
+var platformFlags = []string{"platform", "optional-platform"}
 
 // listFlags have a meaning only where a list is copied.
 var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures", "widened-child-tags"}
@@ -105,6 +110,9 @@ func (s *selection) check() error {
 	}
 	if stray := changed(s.flags, systemFlags); o.ImageListSelection != copy.CopySystemImage && len(stray) > 0 {
 		return misusef("%s chooses a single image, and has no effect together with %s", dashed(stray), dashed(changed(s.flags, append([]string{"all"}, selectors...))))
+	}
+	if s.flags.Changed("single") && len(changed(s.flags, platformFlags)) == 0 {
+		return misusef("--single needs --platform or --optional-platform: without them every single image is copied")
 	}
 	if o.KeepVoid && o.Referrers == copy.NoReferrers && !o.DigestTags {
 		return misusef("--keep-void needs --referrers or --digest-tags")

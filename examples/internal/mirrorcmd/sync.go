@@ -309,7 +309,7 @@ func copiedAnything(report *copy.Report) bool {
 // nobody asked for.
 func isOther(image *syncfile.Image, err error) bool {
 	var no *copy.NoMatchError
-	return image.SkipOther && errors.As(err, &no) && no.Single
+	return image.Single == syncfile.SkipSingle && errors.As(err, &no) && no.Single
 }
 
 // mayPass reports whether a copy that failed with err may succeed when it is tried again.

@@ -275,6 +275,26 @@ func TestSyncSingleImages(t *testing.T) {
 	assert.Equal(t, imagePresent, report.Images[0].Status)
 	assert.Contains(t, report.Images[1].Reason, "linux/arm64")
 	assert.Equal(t, []string{"amd64"}, s.dst.Tags("one"))
+	s.write(fmt.Sprintf(text, "copy"))
+	report = s.syncJSON(StatusDone)
+	assert.Equal(t, []imageStatus{imagePresent, imageCopied}, []imageStatus{report.Images[0].Status, report.Images[1].Status})
+	assert.Equal(t, f.Digest("arm64"), report.Images[1].DestinationDigest)
+}
+
+// TestSyncArtifacts copies charts under whatever is said of platforms and single images.
+func TestSyncArtifacts(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	f.Artifact("chart", imagetest.NoMediaType())
+	for _, single := range []string{"check", "copy", "skip"} {
+		s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
+		f.PushTo(s.src, "one", "v1", imagetest.Top)
+		f.PushTo(s.src, "chart", "v1", "chart")
+		s.write("defaults: {platforms: [linux/amd64], required: [linux/amd64], destination: 'DST/{repository}', single: " + single + "}\n" +
+			"images:\n- source: SRC/one:v1\n- source: SRC/chart:v1\n")
+		report := s.syncJSON(StatusDone)
+		assert.Equal(t, 2, report.Summary.Copied)
+		assert.Equal(t, f.Digest("chart"), report.Images[1].DestinationDigest)
+	}
 }
 
 // TestSyncLocks keeps two runs from one destination.

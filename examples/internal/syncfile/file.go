@@ -30,15 +30,25 @@ type Image struct {
 	Tags *Tags
 	// Options say how to copy. They have no contexts.
 	Options copy.Options
-	// SkipOther is set if a source that is a single image for another platform is left out, instead
-	// of being an error.
-	SkipOther bool
+	// Single says what becomes of a source that is a single image for another platform than those
+	// that are selected.
+	Single SingleAction
 
 	budget      *semaphore.Weighted
 	destination string // template
 	named       reference.Named
 	parse       ParseReference
 }
+
+// A SingleAction is what becomes of a source that is a single image, and no list, for another
+// platform than those that are selected.
+type SingleAction int
+
+const (
+	CheckSingle SingleAction = iota // it is an error
+	CopySingle                      // it is copied; Image.Options say so
+	SkipSingle                      // it is left out
+)
 
 // Budget bounds what the copies of this element have in flight, all together. It is nil if the file
 // sets no bound.

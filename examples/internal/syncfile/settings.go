@@ -53,7 +53,10 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		})
 	},
 	"single": func(p *parser, i *Image, n *yaml.Node) {
-		choose(p, n, "single", &i.SkipOther, map[string]bool{"check": false, "skip": true})
+		choose(p, n, "single", &i.Single, map[string]SingleAction{"check": CheckSingle, "copy": CopySingle, "skip": SkipSingle})
+		if i.Single == CopySingle {
+			i.Options.SingleImage = copy.CopySingleImage
+		}
 	},
 	"referrers":              func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
 	"digest-tags":            yesOrNo("digest-tags", func(o *copy.Options) *bool { return &o.DigestTags }),
@@ -101,8 +104,8 @@ func (p *parser) apply(image *Image, keys map[string]*yaml.Node) {
 // consistent refuses keys of one image that would have no effect.
 func (p *parser) consistent(image *yaml.Node, keys map[string]*yaml.Node) {
 	empty := func(key string) bool { return keys[key] == nil || len(resolve(keys[key]).Content) == 0 }
-	if s := keys["single"]; s != nil && s.Value == "skip" && empty("platforms") && empty("optional") {
-		p.problem(cmp.Or(s.Line, image.Line), "single: skip needs platforms: without them every image is copied")
+	if s := keys["single"]; s != nil && resolve(s).Value != "check" && empty("platforms") && empty("optional") {
+		p.problem(cmp.Or(s.Line, image.Line), "single: %s needs platforms: without them every image is copied", resolve(s).Value)
 	}
 	on := func(key string) bool { return keys[key] != nil && resolve(keys[key]).Value != "false" }
 	if v := keys["keep-void"]; on("keep-void") && !on("referrers") && !on("digest-tags") {

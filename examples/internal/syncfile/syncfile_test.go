@@ -84,6 +84,7 @@ images:
   referrers: true
 - source: docker://quay.io/c:1
   platforms: *p
+  single: copy
   referrers: false
   keep-void: false
   check-blobs: false
@@ -113,7 +114,7 @@ images:
 	assert.Equal(t, copy.AllReferrers, a.Options.Referrers)
 	assert.True(t, a.Options.DigestTags)
 	assert.True(t, a.Options.WidenedChildTags)
-	assert.True(t, a.SkipOther)
+	assert.Equal(t, SkipSingle, a.Single)
 	assert.True(t, a.Budget().TryAcquire(4))
 	assert.False(t, a.Budget().TryAcquire(1))
 
@@ -121,7 +122,10 @@ images:
 	assert.Equal(t, copy.StripSparseManifestList, b.Options.SparseManifestListAction)
 	assert.Equal(t, copy.AllReferrers, b.Options.Referrers)
 	assert.Empty(t, b.Options.ReferrerTypes)
-	assert.False(t, b.SkipOther)
+	assert.Equal(t, CheckSingle, b.Single)
+	assert.Equal(t, copy.CheckSingleImage, b.Options.SingleImage)
+	assert.Equal(t, CopySingle, c.Single)
+	assert.Equal(t, copy.CopySingleImage, c.Options.SingleImage)
 	assert.Len(t, c.Options.InstancePlatforms, 3)
 	assert.Equal(t, copy.NoReferrers, c.Options.Referrers)
 }
@@ -217,6 +221,8 @@ func TestProblems(t *testing.T) {
 		{image("sparse: delete"), `f.yaml:4: sparse: write auto, keep or strip, not "delete"`},
 		{image("missing: maybe"), `write fail or skip`},
 		{image("single: skip"), "f.yaml:4: single: skip needs platforms"},
+		{image("single: copy"), "f.yaml:4: single: copy needs platforms"},
+		{image("single: always"), `f.yaml:4: single: write check, copy or skip, not "always"`},
 		{image("referrers: some"), `write false or true`},
 		{image("keep-void: true"), "f.yaml:4: keep-void needs referrers or digest-tags"},
 		{image("keep-void: yes"), `keep-void: write false or true, not "yes"`},
