@@ -205,8 +205,8 @@ func TestAttachmentsNeedEnds(t *testing.T) {
 	})
 }
 
-// TestRequestsForAttachments counts the questions: one for referrers of each manifest, and, in place
-// of three for tags of each, one list of tags and the three of the list, by which that is checked.
+// TestRequestsForAttachments counts the questions: one for referrers of each manifest, and, in the
+// place of three for tags of each, a list of tags and the list's three, by which that is checked.
 func TestRequestsForAttachments(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(8, 1, 100)
