@@ -46,8 +46,8 @@ var (
 )
 
 // IsArtifact reports whether the manifest is no image's: its config says that it is one of
-// something else, such as a chart, or is empty. An artifact type proves nothing: go-containerregistry
-// states the type of the config there for images, too.
+// something else, such as a chart, or is empty. An artifact type proves nothing:
+// go-containerregistry states the type of the config there for images, too.
 func (m *Image) IsArtifact() bool {
 	config := m.Config.MediaType
 	if m.MediaType == MediaTypeDockerManifest && slices.Contains(mistakenDocker, config) {

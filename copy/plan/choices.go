@@ -130,8 +130,8 @@ const (
 	GuardListSignatures
 )
 
-// SingleImageAction says what platform filters mean for a source that is a single image and no list.
-// They never concern artifacts: what is no image by its config is copied.
+// SingleImageAction says what platform filters mean for a source that is a single image and no
+// list. They never concern artifacts: what is no image by its config is copied.
 type SingleImageAction int
 
 const (
