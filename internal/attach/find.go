@@ -60,8 +60,8 @@ type Found struct {
 // what it says itself: a referrer that is not there, or names another subject, is none, and so is
 // what a tag names if it is no manifest.
 //
-// It is looked for at the source and elsewhere alike, and what both have is the source's. What a tag
-// names there is left out if the source's names something else, unless both can be merged.
+// It is looked for at the source and elsewhere alike, and what both have is the source's. What a
+// tag names there is left out if the source's names something else, unless both can be merged.
 //
 // Questions are asked concurrently. Where many tags would have to be asked for, they are listed in
 // place of that, if a place does, and its list is not longer than the questions are worth. Tags
