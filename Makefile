@@ -111,6 +111,19 @@ bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times
 bench-peers: ## measure copies beside upstream's, oras-go's, crane's and a minimal one, in about ten minutes; PEERS has flags
 	@go -C examples run ./benchpeers $(PEERS)
 
+# Each tool is a module of its own, below testdata/lists/make: its dependencies are nobody else's. Soci's need zlib, and so a C compiler.
+.PHONY: lists
+lists: ## run real tools, as pinned in testdata/lists/make, for the repositories in testdata/lists/tools; TOOLS names some
+	@mkdir -p .bin/lists; for tool in $(or $(TOOLS),$(notdir $(patsubst %/go.mod,%,$(wildcard testdata/lists/make/*/go.mod)))); do \
+		CGO_ENABLED=$$(test $$tool = soci && echo 1 || echo 0) go -C testdata/lists/make/$$tool build -o $(CURDIR)/.bin/lists/ tool || exit 1; \
+	done; \
+	go -C examples run ./lists make $(TOOLS)
+
+# Not of CI: they install packages, and build them.
+.PHONY: findings
+findings: ## see whether other people's tools still do what findings says, in some minutes, with a network
+	@failed=0; for script in $$(ls findings/*.sh | grep -v /lib.sh); do $$script || failed=1; done; exit $$failed
+
 .PHONY: golden
 golden: ## rewrite the golden files; review them with git diff
 	@for dir in $(call dirs_with,flag\.Bool\("update"); do go -C $$dir test -update . || exit 1; done

@@ -173,6 +173,7 @@ const (
 	ReasonSubject     = plan.ReasonSubject
 	ReasonVoid        = plan.ReasonVoid
 	ReasonType        = plan.ReasonType
+	ReasonEntry       = plan.ReasonEntry
 )
 
 // ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!"

@@ -61,6 +61,7 @@ func TestConstants(t *testing.T) {
 		{copy.ReasonContains, copy.ReasonCode("contains")},
 		{copy.ReasonDigest, copy.ReasonCode("digest")},
 		{copy.ReasonDropped, copy.ReasonCode("dropped")},
+		{copy.ReasonEntry, copy.ReasonCode("entry")},
 		{copy.ReasonExcluded, copy.ReasonCode("excluded")},
 		{copy.ReasonFollows, copy.ReasonCode("follows")},
 		{copy.ReasonIndex, copy.ReasonCode("index")},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
@@ -17,6 +18,10 @@ func attach(in *Input, p *Plan) {
 		return
 	}
 	fate := fates(p)
+	unselected := p.Unselected()
+	if p.List == nil && in.Choices.Attestations == DropAttestations && in.Tree.list != nil {
+		unselected = notCopied(in.Tree.list.Root, fate)
+	}
 	for _, d := range in.Changed {
 		fate[d] = subjectChanged
 	}
@@ -27,7 +32,7 @@ func attach(in *Input, p *Plan) {
 			Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
 			Tag: a.Tag, Child: a.Child, Present: a.Present, annotations: a.Annotations,
 		}
-		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject])
+		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
 		if ap.Reason.Code == ReasonVoid {
 			voids[a.Subject]++
 		}
@@ -67,11 +72,28 @@ func fates(p *Plan) map[digest.Digest]subjectFate {
 	return fate
 }
 
-// Follows decides about an attachment whose subject is copied as it is.
-func (o *Choices) Follows(a Attachment) (Decision, Reason) { return o.attachedFate(a, subjectCopied) }
+// notCopied returns the entries of root, and of the lists nested in it, that fate does not have.
+func notCopied(root *listtree.Node, fate map[digest.Digest]subjectFate) map[digest.Digest]bool {
+	entries := map[digest.Digest]bool{}
+	root.Walk(func(n *listtree.Node) {
+		for _, instance := range n.Instances {
+			if fate[instance.Digest] == subjectAbsent {
+				entries[instance.Digest] = true
+			}
+		}
+	})
+	return entries
+}
 
-// attachedFate decides about one attachment.
-func (o *Choices) attachedFate(a Attachment, subject subjectFate) (Decision, Reason) {
+// Follows decides about an attachment whose subject is copied as it is. unselected is set if it is
+// an entry of a list, too, and not copied as that.
+func (o *Choices) Follows(a Attachment, unselected bool) (Decision, Reason) {
+	return o.attachedFate(a, subjectCopied, unselected)
+}
+
+// attachedFate decides about one attachment. What is an entry of a list, too, the selection decides
+// about: the attestations of BuildKit state their image as their subject.
+func (o *Choices) attachedFate(a Attachment, subject subjectFate, unselected bool) (Decision, Reason) {
 	text := "follows " + prose.Short(a.Subject)
 	switch {
 	case subject == subjectAbsent:
@@ -80,6 +102,8 @@ func (o *Choices) attachedFate(a Attachment, subject subjectFate) (Decision, Rea
 		return Copy, Reason{ReasonFollows, "belongs to " + prose.Short(a.Subject)}
 	case a.Tag == "" && len(o.ReferrerTypes) > 0 && !slices.Contains(o.ReferrerTypes, a.ArtifactType):
 		return Skip, Reason{ReasonType, "its artifact type is not selected"}
+	case unselected && a.Tag == "":
+		return Skip, Reason{ReasonEntry, "an entry of the list, and not copied as that"}
 	case subject == subjectChanged && !o.KeepVoid:
 		return Skip, Reason{ReasonVoid, "its subject is a list that changes"}
 	case subject == subjectChanged:

@@ -221,6 +221,7 @@ const (
 	ReasonSubject ReasonCode = "subject" // its subject is not copied
 	ReasonVoid    ReasonCode = "void"    // its subject is a list that changes
 	ReasonType    ReasonCode = "type"    // not among ReferrerTypes
+	ReasonEntry   ReasonCode = "entry"   // an entry of the list, too, and not copied as that
 )
 
 // An AttachedPlan says what happens to an attachment.
@@ -351,6 +352,15 @@ func (p *Plan) Subjects() map[digest.Digest]bool {
 		changes[d] = fate == subjectChanged
 	}
 	return changes
+}
+
+// Unselected returns what the lists of the source name and the plan does not copy; nothing if the
+// plan is of a single image, or was read from JSON.
+func (p *Plan) Unselected() map[digest.Digest]bool {
+	if p.List == nil || p.List.node == nil {
+		return nil
+	}
+	return notCopied(p.List.node, fates(p))
 }
 
 // Changing returns the distinct lists that change under the plan, or under what is done instead if

@@ -336,14 +336,23 @@ func (c *planCase) fact(word, rest string) error {
 	return nil
 }
 
-// attach reads NAME of SUBJECT TYPE|SUFFIX [present].
+// has reports whether the case has a document of that name.
+func (c *planCase) has(name string) (has bool) {
+	defer func() { has = recover() == nil }()
+	c.fixture.Digest(name)
+	return true
+}
+
+// attach reads NAME of SUBJECT TYPE|SUFFIX [present]. NAME may be an entry of a list, too.
 func (c *planCase) attach(referrer bool, words []string) {
 	name, subject, kind := words[0], words[2], words[3]
 	artifactType := "application/vnd.example.signature"
 	if referrer {
 		artifactType = kind
 	}
-	c.fixture.Artifact(name, imagetest.ArtifactType(artifactType), imagetest.Subject(subject))
+	if !c.has(name) {
+		c.fixture.Artifact(name, imagetest.ArtifactType(artifactType), imagetest.Subject(subject))
+	}
 	doc, mediaType := c.fixture.Document(name)
 	d := c.fixture.Digest(name)
 	c.in.Documents[d] = Document{MediaType: mediaType, Bytes: doc}

@@ -262,20 +262,24 @@ func TestFollows(t *testing.T) {
 	o := Choices{Referrers: AllReferrers, ReferrerTypes: []string{"x/sbom"}}
 	for name, c := range map[string]struct {
 		attachment Attachment
+		unselected bool
 		want       Decision
 		code       ReasonCode
 	}{
-		"selected type": {Attachment{ArtifactType: "x/sbom"}, Copy, ReasonFollows},
-		"another type":  {Attachment{ArtifactType: "x/other"}, Skip, ReasonType},
-		"a tag's":       {Attachment{ArtifactType: "x/other", Tag: "sha256-x.sig"}, Copy, ReasonFollows},
-		"a child's":     {Attachment{ArtifactType: "x/other", Child: true}, Copy, ReasonFollows},
+		"selected type":            {Attachment{ArtifactType: "x/sbom"}, false, Copy, ReasonFollows},
+		"another type":             {Attachment{ArtifactType: "x/other"}, false, Skip, ReasonType},
+		"a tag's":                  {Attachment{ArtifactType: "x/other", Tag: "sha256-x.sig"}, false, Copy, ReasonFollows},
+		"a child's":                {Attachment{ArtifactType: "x/other", Child: true}, false, Copy, ReasonFollows},
+		"an entry, not selected":   {Attachment{ArtifactType: "x/sbom"}, true, Skip, ReasonEntry},
+		"an entry, a tag's, too":   {Attachment{Tag: "sha256-x.sig"}, true, Copy, ReasonFollows},
+		"an entry, a child's, too": {Attachment{Child: true}, true, Copy, ReasonFollows},
 	} {
 		c.attachment.Subject = digest.FromString("subject")
-		decision, reason := o.Follows(c.attachment)
+		decision, reason := o.Follows(c.attachment, c.unselected)
 		assert.Equal(t, c.want, decision, name)
 		assert.Equal(t, c.code, reason.Code, name)
 	}
-	_, reason := (&Choices{}).Follows(Attachment{Subject: digest.FromString("subject"), ArtifactType: "x/other"})
+	_, reason := (&Choices{}).Follows(Attachment{Subject: digest.FromString("subject"), ArtifactType: "x/other"}, false)
 	assert.Equal(t, ReasonFollows, reason.Code, "no types are all types")
 }
 

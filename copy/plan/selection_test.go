@@ -322,7 +322,7 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	for _, code := range []ReasonCode{
 		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle,
 		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned,
-		ReasonSubject, ReasonVoid, ReasonType,
+		ReasonSubject, ReasonVoid, ReasonType, ReasonEntry,
 	} {
 		assert.Contains(t, string(b), fmt.Sprintf("\n* `%s`:", code))
 	}

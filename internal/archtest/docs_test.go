@@ -40,7 +40,7 @@ func TestDesignNamesEveryRoom(t *testing.T) {
 }
 
 // pathForm is something in backticks, from the top of the checkout, that is a file or a directory.
-var pathForm = regexp.MustCompile("`((?:\\.ci|copy|docs|examples|internal|manifest|testdata|tools)/[A-Za-z0-9_./-]*)`")
+var pathForm = regexp.MustCompile("`((?:\\.ci|copy|docs|examples|findings|internal|manifest|testdata|tools)/[A-Za-z0-9_./-]*)`")
 
 // TestPagesNameWhatIsThere looks for the files and directories that the pages of the repository
 // name.
@@ -52,7 +52,7 @@ func TestPagesNameWhatIsThere(t *testing.T) {
 func namedAndAbsent(t *testing.T, tree fs.FS) []string {
 	t.Helper()
 	var complaints []string
-	for _, pattern := range []string{"*.md", "docs/*.md", "testdata/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "findings/*.md", "testdata/*/*.md"} {
 		pages, err := fs.Glob(tree, pattern)
 		require.NoError(t, err)
 		for _, page := range pages {

@@ -38,13 +38,14 @@ func Choices(choices *plan.Choices, p *plan.Plan) attach.Choices {
 	if p.List != nil {
 		p.List.Walk(func(l *plan.ListPlan) { lists[l.Digest] = true })
 	}
+	unselected := p.Unselected()
 	return attach.Choices{
 		Referrers: choices.Referrers != plan.NoReferrers, ReferrerTypes: choices.ReferrerTypes, DigestTags: choices.DigestTags,
 		Unsigned: func(d digest.Digest) bool {
 			return choices.RemoveSignatures || choices.RemoveListSignatures && lists[d]
 		},
 		Follows: func(a attach.Attachment) bool {
-			decision, _ := choices.Follows(Plannable(a))
+			decision, _ := choices.Follows(Plannable(a), unselected[a.Digest])
 			return decision == plan.Copy
 		},
 		SkipMissing: choices.MissingInstances == plan.SkipMissing,

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+func TestMain(m *testing.M) {
+	logrus.SetOutput(io.Discard)
+	checkout = filepath.Join("..", "..")
+	os.Exit(hermetictest.Main(m.Run))
+}
+
+// TestSelections mirrors what each selection names from and to registries that take no list whose
+// children are absent, and, with keep, to one that does.
+func TestSelections(t *testing.T) {
+	for _, s := range selections {
+		t.Run(s.repo+":"+s.tag, func(t *testing.T) {
+			t.Parallel()
+			from := registrytest.Start(t, registrytest.Options{Strict: true})
+			require.NoError(t, load(from, s.repo, filepath.Join(layoutsDir(), s.repo)))
+			source, _ := from.Resolve(s.repo, s.tag)
+
+			for _, action := range []copy.SparseManifestListAction{copy.StripSparseManifestList, copy.AutoSparseManifestList} {
+				to := registrytest.Start(t, registrytest.Options{Strict: true})
+				report, err := s.mirror(t.Context(), action, from, to)
+				require.NoError(t, err)
+				assert.Equal(t, s.want, lines(report), action)
+				imagetest.CheckRegistry(t, to, s.repo, imagetest.Want{Tag: s.tag, Digest: report.DestinationDigest, Irregular: true})
+			}
+
+			to := registrytest.Start(t, registrytest.Options{})
+			report, err := s.mirror(t.Context(), copy.KeepSparseManifestList, from, to)
+			require.NoError(t, err)
+			assert.Equal(t, source, report.DestinationDigest)
+			imagetest.CheckRegistry(t, to, s.repo, imagetest.Want{
+				Tag: s.tag, Digest: source, Irregular: true, Optional: skipped(report),
+			})
+		})
+	}
+}
+
+// TestEveryRepositoryIsMirrored holds selections against the repositories that there are.
+func TestEveryRepositoryIsMirrored(t *testing.T) {
+	repos, err := loadAll(registrytest.NewHandler(registrytest.Options{}))
+	require.NoError(t, err)
+	var selected []string
+	for _, s := range selections {
+		selected = append(selected, s.repo)
+	}
+	slices.Sort(selected)
+	assert.Equal(t, repos, slices.Compact(selected))
+}
+
+// lines says of each instance, and of what is attached, by name, what became of it.
+func lines(r *copy.Report) []string {
+	names := map[digest.Digest]string{r.SourceDigest: "all"}
+	for _, i := range r.Instances {
+		names[i.Digest] = i.Platform
+	}
+	var out []string
+	for _, i := range r.Instances {
+		if i.AttestationOf != "" {
+			names[i.Digest] = "attestation of " + names[i.AttestationOf]
+		}
+		out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", names[i.Digest], i.Outcome, i.Entry), ", "))
+	}
+	for _, a := range r.Attached {
+		what := path.Base(a.ArtifactType)
+		if a.Tag != "" {
+			what = strings.TrimPrefix(filepath.Ext(a.Tag), ".")
+		}
+		name := what + " of " + names[a.Subject]
+		names[a.Digest] = name
+		out = append(out, fmt.Sprintf("%s: %s", name, a.Outcome))
+	}
+	return out
+}
+
+func skipped(r *copy.Report) (digests []string) {
+	for _, i := range r.Instances {
+		if i.Outcome == copy.Skipped {
+			digests = append(digests, i.Digest.String())
+		}
+	}
+	return digests
+}

@@ -1,0 +1,24 @@
+package main
+
+// A selection is a tag of a repository that is mirrored, for two platforms, and what becomes of it.
+type selection struct {
+	repo, tag string
+	want      []string // what lines makes of the report, if the list is stripped
+}
+
+var selections = []selection{
+	{"notation-api", "list", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"vnd.cncf.notary.signature of linux/amd64: copied",
+		"vnd.cncf.notary.signature of all: skipped",
+	}},
+	{"notation-tag", "list", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"vnd.cncf.notary.signature of linux/amd64: copied",
+		"vnd.cncf.notary.signature of all: skipped",
+	}},
+}
