@@ -7,6 +7,11 @@ type selection struct {
 }
 
 var selections = []selection{
+	{"buildx-create", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+	}},
 	{"notation-api", "list", []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
@@ -21,4 +26,6 @@ var selections = []selection{
 		"vnd.cncf.notary.signature of linux/amd64: copied",
 		"vnd.cncf.notary.signature of all: skipped",
 	}},
+	{"helm-chart", "0.1.0", nil},
+	{"soci-converted", "v1", nil},
 }
