@@ -76,8 +76,8 @@ func lines(r *copy.Report) []string {
 	}
 	var out []string
 	for _, i := range r.Instances {
-		if i.AttestationOf != "" {
-			names[i.Digest] = "attestation of " + names[i.AttestationOf]
+		if i.Kind != "" {
+			names[i.Digest] = i.Kind + " of " + names[i.Subject]
 		}
 		out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", names[i.Digest], i.Outcome, i.Entry), ", "))
 	}

@@ -26,6 +26,12 @@ var selections = []selection{
 		"vnd.cncf.notary.signature of linux/amd64: copied",
 		"vnd.cncf.notary.signature of all: skipped",
 	}},
-	{"helm-chart", "0.1.0", nil},
-	{"soci-converted", "v1", nil},
+	{"soci-converted", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+	}},
 }

@@ -1,0 +1,1 @@
+soci check "$REGISTRY/soci-converted:v1"

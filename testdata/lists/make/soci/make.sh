@@ -1,0 +1,1 @@
+soci convert "$SOURCE:list" "$REGISTRY/soci-converted:v1"
