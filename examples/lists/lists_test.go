@@ -76,8 +76,11 @@ func lines(r *copy.Report) []string {
 	}
 	var out []string
 	for _, i := range r.Instances {
-		if i.Kind != "" {
+		switch {
+		case i.Subject != "":
 			names[i.Digest] = i.Kind + " of " + names[i.Subject]
+		case i.Kind != "":
+			names[i.Digest] = strings.TrimSpace(i.Kind + " " + i.Platform)
 		}
 		out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", names[i.Digest], i.Outcome, i.Entry), ", "))
 	}

@@ -12,6 +12,7 @@ var selections = []selection{
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 	}},
+	{"helm-chart", "0.1.0", []string{"artifact: copied"}},
 	{"notation-api", "list", []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",

@@ -32,6 +32,7 @@ type tool struct {
 var tools = []tool{
 	{name: "buildx", module: "github.com/docker/buildx"},
 	{name: "soci", module: "github.com/awslabs/soci-snapshotter"},
+	{name: "helm", module: "helm.sh/helm/v4"},
 	{name: "notation", module: "github.com/notaryproject/notation-go", begun: []string{"notation-api", "notation-tag"}},
 }
 
@@ -172,7 +173,7 @@ func (w *workshop) script(ctx context.Context, t tool, name, registry, state str
 	fmt.Fprintf(w.out, "%s %s %s\n", t.name, name, state)
 	cmd := exec.CommandContext(ctx, "sh", "-eux", filepath.Join(recipe, name))
 	cmd.Dir = work
-	// Go programs skip a proxy for loopback only: what leaves the machine ends where nobody listens.
+	// Go programs skip a proxy for loopback only: what leaves the machine ends at a closed port.
 	cmd.Env = append(os.Environ(),
 		"PATH="+programs+string(filepath.ListSeparator)+os.Getenv("PATH"),
 		"HOME="+work, "DOCKER_CONFIG="+work,
