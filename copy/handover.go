@@ -19,10 +19,12 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 )
 
 // upstreamOptionsOf are the options for upstream's copy of what was planned.
@@ -41,7 +43,7 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	lines := e.progress.HandOver(e.alone) // upstream's lines come next
 	options := upstreamOptionsOf(e.call, s.plan)
 	options.ReportWriter = lines
-	src, err := upstreamSource(e, s.source)
+	src, err := upstreamSource(ctx, e, s.source)
 	if err != nil {
 		return nil, err
 	}
@@ -159,8 +161,15 @@ func rejectedType(c *call, s survey, err error) *Plan {
 }
 
 // upstreamSource returns a reference by which upstream reads what was planned, whatever the
-// source's tag names by now.
-func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
+// source's tag names by now. It names the image for the running system where upstream would choose
+// another one of the list.
+func upstreamSource(ctx context.Context, e *ends, l loaded) (types.ImageReference, error) {
+	if l.system != "" {
+		theirs, err := systemimage.Choose(l.tree.List().Instances(), l.top.MediaType, e.o.SourceCtx, e.o.PreferGzipInstances)
+		if err != nil || theirs != l.system {
+			return systemSource(ctx, e, l)
+		}
+	}
 	if open, ok := e.src.(*transport.Source); ok {
 		return transport.OpenedSource(e.srcRef, open.HandOver), nil
 	}
@@ -170,11 +179,31 @@ func upstreamSource(e *ends, l loaded) (types.ImageReference, error) {
 	if l.misdeclared && len(l.signatures) == 0 {
 		return transport.OpenedSource(e.srcRef, func() types.ImageSource { return transport.AsItIs(e.src) }), nil
 	}
-	pinned, err := reference.WithDigest(reference.TrimNamed(e.srcRef.DockerReference()), l.top.Digest)
+	return pinnedTo(e, l.top.Digest)
+}
+
+// pinnedTo names what has the digest d in the source's repository.
+func pinnedTo(e *ends, d digest.Digest) (types.ImageReference, error) {
+	pinned, err := reference.WithDigest(reference.TrimNamed(e.srcRef.DockerReference()), d)
 	if err != nil {
 		return nil, &Error{"naming", SourceSide, e.srcName, err}
 	}
 	return docker.NewReference(pinned)
+}
+
+// systemSource returns a reference by which upstream reads the image for the running system alone.
+func systemSource(ctx context.Context, e *ends, l loaded) (types.ImageReference, error) {
+	if e.from == "docker" {
+		return pinnedTo(e, l.system)
+	}
+	if l.signatures[l.system] != nil {
+		return nil, &Error{"naming", SourceSide, e.srcName, fmt.Errorf("the image %s cannot be handed over with its signatures", l.system)}
+	}
+	image, err := readManifest(ctx, e, l, l.system)
+	if err != nil {
+		return nil, &Error{"reading manifest", SourceSide, l.system.String(), err}
+	}
+	return transport.OpenedSource(e.srcRef, func() types.ImageSource { return transport.AsItIs(endpoint.Only(e.src, image)) }), nil
 }
 
 // upstreamDestination opens the destination through its transport, in the place of one that is open

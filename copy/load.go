@@ -53,23 +53,26 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	return loadAttachments(ctx, e, s)
 }
 
-// loadSystem chooses the instance that suits the running system.
-func loadSystem(_ context.Context, e *ends, l loaded) (loaded, error) {
-	system, err := systemimage.Choose(l.tree.List(), e.o.SourceCtx, e.o.PreferGzipInstances)
+// loadSystem chooses the image that suits the running system, from all lists.
+func loadSystem(ctx context.Context, e *ends, l loaded) (loaded, error) {
+	l, err := readLists(ctx, e, l)
+	if err != nil {
+		return l, err
+	}
+	l.system, err = systemimage.Choose(l.tree.Images(), l.top.MediaType, e.o.SourceCtx, e.o.PreferGzipInstances)
 	if err != nil {
 		return l, &Error{"choosing an image from", SourceSide, e.srcName, err}
 	}
-	l.system = system
 	return l, nil
 }
 
-// loadLists reads the nested lists of the source, level by level, and the signatures of all lists.
-func loadLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
+// readLists reads the nested lists of the source, level by level.
+func readLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	for {
 		absent := func(d digest.Digest) bool { return l.missing[d] != nil }
 		unread := slices.DeleteFunc(slices.Clone(l.tree.Unread()), absent)
 		if len(unread) == 0 {
-			break
+			return l, nil
 		}
 		lists, err := fetch(ctx, e, l, unread)
 		if err != nil {
@@ -79,8 +82,13 @@ func loadLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
 			return l, err
 		}
 	}
-	if e.o.RemoveSignatures || e.o.RemoveListSignatures {
-		return l, nil
+}
+
+// loadLists reads the nested lists of the source, and the signatures of all lists.
+func loadLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
+	l, err := readLists(ctx, e, l)
+	if err != nil || e.o.RemoveSignatures || e.o.RemoveListSignatures {
+		return l, err
 	}
 	e.progress.Line("Getting image list signatures")
 	read, err := readSignatures(ctx, e, l, l.tree.Lists())
@@ -203,7 +211,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	if s.source, err = s.source.withFetched(e, images); err != nil {
 		return s, err
 	}
-	if s.plan.List != nil && slices.ContainsFunc(wanted, s.source.isList) {
+	if slices.ContainsFunc(wanted, s.source.isList) {
 		return loadMore(ctx, e, s)
 	}
 	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Wanted()); err != nil {
@@ -215,8 +223,12 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 // loadMore goes on after what an entry took for an image has turned out to be a list: there is more
 // to select from. It ends, since lists are nested in each other only so deep.
 func loadMore(ctx context.Context, e *ends, s survey) (survey, error) {
+	read := loadLists
+	if s.plan.List == nil {
+		read = loadSystem
+	}
 	var err error
-	if s.source, err = loadLists(ctx, e, s.source); err != nil {
+	if s.source, err = read(ctx, e, s.source); err != nil {
 		return s, err
 	}
 	if s, err = e.replanned(s); err != nil {

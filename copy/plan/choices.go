@@ -181,7 +181,8 @@ func (f InstancePlatformFilter) String() string { return platform.Pattern(f).Str
 type ImageListSelection int
 
 const (
-	// CopySystemImage copies the one instance that suits the running system, as a single image.
+	// CopySystemImage copies the one image that suits the running system, as a single image, in
+	// whichever list of the source it is.
 	CopySystemImage ImageListSelection = iota
 	// CopyAllImages copies the list and everything that it names.
 	CopyAllImages

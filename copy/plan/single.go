@@ -8,7 +8,6 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/platform"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // KindArtifact is the kind of what is no image.
@@ -52,7 +51,8 @@ func planSingle(in *Input) (*Plan, error) {
 	return p, nil
 }
 
-// planSystem plans the copy of the one instance of a list that suits the running system.
+// planSystem plans the copy of the one image that suits the running system, in whichever list of
+// the source it is.
 func planSystem(in *Input) (*Plan, error) {
 	if err := checkSingleOptions(in); err != nil {
 		return nil, err
@@ -60,23 +60,21 @@ func planSystem(in *Input) (*Plan, error) {
 	if err := in.Parse(); err != nil {
 		return nil, err
 	}
-	root := in.Tree.list.Root
-	i := slices.IndexFunc(root.Instances, func(instance manifest.Instance) bool { return instance.Digest == in.System })
-	if i < 0 {
+	list, i := in.Tree.find(in.System)
+	if list == nil {
 		return nil, fmt.Errorf("list %s does not name %q, which was chosen for this system", in.Digest, in.System)
 	}
-	instance := root.Instances[i]
+	instance := list.Instances[i]
 	if err := checkSingleRequired(in, instance.Platform); err != nil {
 		return nil, err
 	}
 	if in.gone(instance.Digest) {
-		return nil, &MissingError{Missing: []MissingInstance{missingInstance(root, i, in.Tree.ties[root][i])}}
+		return nil, &MissingError{Missing: []MissingInstance{missingInstance(list, i, in.Tree.ties[list][i])}}
 	}
 	p, err := imagePlan(in, ImagePlan{
 		Digest: instance.Digest, MediaType: instance.MediaType, Size: instance.Size, Platform: platform.Format(instance.Platform),
 		Reason: Reason{ReasonSystem, "suits this system"},
 	})
-
 	if err != nil {
 		return nil, err
 	}

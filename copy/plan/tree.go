@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -123,6 +124,44 @@ func (t *Tree) Image(d digest.Digest) (*manifest.Image, error) {
 		_, doc.err = manifest.ParseImage(doc.Bytes, doc.MediaType)
 	}
 	return doc.image, doc.err
+}
+
+// Images returns the entries of all lists of the tree that name images one could run, in the order
+// of the documents: nothing that describes or accelerates another entry, nor what is in it. A
+// nested list that was not read stands for what it may name, if its entry is for a platform. There
+// are none if the source is a single image.
+func (t *Tree) Images() []manifest.Instance {
+	if t.list == nil {
+		return nil
+	}
+	return t.images(t.list.Root, nil)
+}
+
+func (t *Tree) images(n *listtree.Node, images []manifest.Instance) []manifest.Instance {
+	for i, instance := range n.Instances {
+		nested := n.Nested[i]
+		switch {
+		case t.ties[n][i].Follows():
+		case nested != nil:
+			images = t.images(nested, images)
+		case !instance.IsList() || !platform.Absent(instance.Platform):
+			images = append(images, instance)
+		}
+	}
+	return images
+}
+
+// find returns the first entry with the digest d that names no list which was read, by its list and
+// position; nil if there is none.
+func (t *Tree) find(d digest.Digest) (in *listtree.Node, i int) {
+	t.list.Root.Walk(func(n *listtree.Node) {
+		for k, instance := range n.Instances {
+			if in == nil && instance.Digest == d && n.Nested[k] == nil {
+				in, i = n, k
+			}
+		}
+	})
+	return in, i
 }
 
 // isArtifact reports whether d is known to be no image, nor a list.

@@ -1,12 +1,12 @@
-// Package systemimage chooses the instance of a list that suits a system, as go.podman.io/image/v5
-// chooses.
+// Package systemimage chooses the image that suits a system, as go.podman.io/image/v5 chooses.
 package systemimage
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	upstreammanifest "go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/types"
 
@@ -16,42 +16,36 @@ import (
 // zstdAnnotation marks an instance with zstd layers that has a twin without.
 const zstdAnnotation = "io.github.containers.compression.zstd"
 
-// Choose returns the instance of a list that suits the running system, or the choices in sys, as
-// upstream chooses.
+// Choose returns the one of images that suits the running system, or the choices in sys, as
+// upstream chooses from a list of the given media type that has these entries.
 func Choose(
-	list manifest.List, sys *types.SystemContext, preferGzip types.OptionalBool,
+	images []manifest.Instance, mediaType string, sys *types.SystemContext, preferGzip types.OptionalBool,
 ) (digest.Digest, error) {
 	if preferGzip == types.OptionalBoolTrue {
-		if d, err := chooseAmong(withoutZstd(list), sys); err == nil {
+		isZstd := func(image manifest.Instance) bool { return image.Annotations[zstdAnnotation] == "true" }
+		if d, err := listOf(slices.DeleteFunc(slices.Clone(images), isZstd), mediaType).ChooseInstance(sys); err == nil {
 			return d, nil
 		}
 	}
-	return chooseAmong(list, sys)
+	return listOf(images, mediaType).ChooseInstance(sys)
 }
 
-func chooseAmong(list manifest.List, sys *types.SystemContext) (digest.Digest, error) {
-	b, err := list.Serialize()
-	if err != nil {
-		return "", err
-	}
-	upstreamList, err := upstreammanifest.ListFromBlob(b, list.MediaType())
-	if err != nil {
-		return "", err
-	}
-	return upstreamList.ChooseInstance(sys)
-}
-
-// withoutZstd returns the list without its instances with zstd layers.
-func withoutZstd(list manifest.List) manifest.List {
-	var deletes []manifest.ListEdit
-	for _, instance := range slices.Backward(list.Instances()) {
-		if instance.Annotations[zstdAnnotation] == "true" {
-			deletes = append(deletes, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: instance.Index})
+// listOf returns a list of upstream's with the given entries, as far as its choice depends on them.
+func listOf(images []manifest.Instance, mediaType string) upstreammanifest.List {
+	if mediaType == manifest.MediaTypeDockerList {
+		entries := make([]upstreammanifest.Schema2ManifestDescriptor, len(images))
+		for i, image := range images {
+			p := *cmp.Or(image.Platform, &imgspecv1.Platform{})
+			entries[i].Digest = image.Digest
+			entries[i].Platform = upstreammanifest.Schema2PlatformSpec{
+				Architecture: p.Architecture, OS: p.OS, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures, Variant: p.Variant,
+			}
 		}
+		return upstreammanifest.Schema2ListFromComponents(entries)
 	}
-	list = list.Clone()
-	if err := list.EditInstances(deletes); err != nil {
-		logrus.Debugf("looking for gzip instances: %v", err) // cannot happen: positions descend and are in range
+	entries := make([]imgspecv1.Descriptor, len(images))
+	for i, image := range images {
+		entries[i] = imgspecv1.Descriptor{Digest: image.Digest, Platform: image.Platform, Annotations: image.Annotations}
 	}
-	return list
+	return upstreammanifest.OCI1IndexFromComponents(entries, nil)
 }
