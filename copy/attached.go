@@ -33,7 +33,7 @@ func attachedFrom(e *ends, l loaded) (attach.Source, error) {
 func attachedTo(e *ends) (attach.Destination, error) {
 	referrers, err := endpoint.ReferrersTo(e.dst)
 	if err != nil {
-		err = attached.Refused("the destination %s takes no attachments: %v", e.dstName, err)
+		err = e.choices.CannotAttach(fmt.Sprintf("the destination %s takes no attachments: %v", e.dstName, err))
 	}
 	return attach.Destination{Name: e.dstName, Referrers: referrers, Budget: e.budget}, err
 }
@@ -75,7 +75,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, error) {
 	src, err := attachedFrom(e, s.source)
 	if err != nil {
-		return attach.Found{}, attached.Refused("the source %s does not tell what is attached: %v", e.srcName, err)
+		return attach.Found{}, e.choices.CannotAttach(fmt.Sprintf("the source %s does not tell what is attached: %v", e.srcName, err))
 	}
 	if s.there.asked {
 		if _, err := attachedTo(e); err != nil {

@@ -262,7 +262,7 @@ func TestTypes(*testing.T) {
 		RequiredPlatforms: []copy.InstancePlatformFilter(nil),
 		Attestations:      copy.AttestationAction(0), MissingInstances: copy.MissingInstanceAction(0),
 		SingleImage: copy.SingleImageAction(0),
-		Referrers:   copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag,
+		Referrers:   copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag, EntriesAsReferrers: flag,
 		ListSignatures: copy.ListSignatureAction(0), KeepVoid: flag, WidenedChildTags: flag,
 		CheckBlobs: flag, CompareDestination: flag, Report: (*copy.Report)(nil),
 	}

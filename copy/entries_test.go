@@ -1,11 +1,16 @@
 package copy_test
 
 import (
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
@@ -71,4 +76,114 @@ func TestDroppedEntriesOfTheSystemsImage(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotNil(t, copytest.ManifestAt(dst, f.Digest("att-amd64")))
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("amd64"), Fixture: f})
+}
+
+// TestEntriesAsReferrers: attestations that travel as entries are known as referrers of their
+// images, whoever lists them at the source, and whether or not referrers are copied. A registry
+// without the API gets referrers tags, what these list already stays, and the second run writes
+// nothing.
+func TestEntriesAsReferrers(t *testing.T) {
+	f := copytest.BuildKitFixture()
+	f.Artifact("sbom", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"))
+	all := copy.Options{ImageListSelection: copy.CopyAllImages, EntriesAsReferrers: true}
+	two := copy.Options{
+		ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/ppc64le"),
+		SparseManifestListAction: copy.StripSparseManifestList, EntriesAsReferrers: true, Referrers: copy.AllReferrers,
+	}
+	allOf := map[string]string{"att-amd64": "amd64", "att-arm64": "arm64", "att-s390x": "s390x", "att-ppc64le": "ppc64le", "of inner": "inner"}
+	for name, c := range map[string]struct {
+		o       copy.Options
+		entries map[string]string // with their subjects
+	}{
+		"all":     {all, allOf},
+		"two":     {two, map[string]string{"att-amd64": "amd64", "att-ppc64le": "ppc64le"}},
+		"dropped": {copy.Options{ImageListSelection: copy.CopyAllImages, SparseManifestListAction: copy.StripSparseManifestList, Attestations: copy.DropAttestations, EntriesAsReferrers: true}, nil},
+		"not set": {copy.Options{ImageListSelection: copy.CopyAllImages}, nil},
+	} {
+		for from, newSource := range copytest.AttachablePlaces {
+			for to, o := range map[string]registrytest.Options{"no API": {NoReferrers: true, Strict: true}, "API": {Strict: true}} {
+				e := copytest.NewEnv(t)
+				src := newSource(t)
+				src.Push(f, "v1", imagetest.Top)
+				dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app")
+				copytest.AttachTo(t, dst, f, "amd64", "sbom")
+				before := dst.Top(endpoint.ReferrersTag(f.Digest("amd64")))
+				for run := range 2 {
+					dst.ResetLog()
+					r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), c.o)
+					require.NoError(t, err, "%s, %s to %s", name, from, to)
+					assert.Empty(t, r.Warnings)
+					if run == 1 {
+						assert.Zero(t, dst.Count(func(q registrytest.Request) bool { return q.Method == http.MethodPut || q.Method == http.MethodPost }), "%s, %s to %s", name, from, to)
+					}
+					dst.Check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f})
+				}
+				var tags []string
+				for entry, subject := range c.entries {
+					tags = append(tags, endpoint.ReferrersTag(f.Digest(subject)))
+					assert.Contains(t, copytest.ReferrersAt(t, e, dst, f.Digest(subject)), f.Digest(entry), "%s, %s to %s: %s", name, from, to, entry)
+				}
+				assert.Contains(t, copytest.ReferrersAt(t, e, dst, f.Digest("amd64")), f.Digest("sbom"))
+				if o.NoReferrers {
+					tags = append(tags, endpoint.ReferrersTag(f.Digest("amd64")))
+					slices.Sort(tags)
+					assert.Equal(t, append(slices.Compact(tags), "v1"), dst.Tags("app"), "%s, %s to %s", name, from, to)
+				} else {
+					assert.Equal(t, before, dst.Top(endpoint.ReferrersTag(f.Digest("amd64"))), "the API lists it")
+				}
+			}
+		}
+	}
+}
+
+// TestEntriesAsReferrersAgain: what a copy before has not made known, this one does, and Verify
+// misses it. A tag that is no list of referrers is left alone.
+func TestEntriesAsReferrersAgain(t *testing.T) {
+	f := copytest.BuildKitFixture()
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", imagetest.Top)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
+	require.NoError(t, err)
+	tag := endpoint.ReferrersTag(f.Digest("arm64"))
+	dst.Push(f, tag, "arm64")
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, EntriesAsReferrers: true}
+	verified, err := copy.Verify(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), &copy.VerifyOptions{Options: e.Options(o)})
+	require.NoError(t, err)
+	assert.Len(t, verified.Violations, 4) // att-arm64 cannot be listed
+	for range 2 {
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		require.NoError(t, err)
+		assert.Len(t, r.Warnings, 1)
+		assert.Contains(t, strings.Join(r.Warnings, ""), tag+" names it itself")
+		assert.False(t, r.Written)
+		for entry, subject := range map[string]string{"att-amd64": "amd64", "att-s390x": "s390x", "att-ppc64le": "ppc64le", "of inner": "inner"} {
+			assert.Equal(t, f.Digests(entry), copytest.ReferrersAt(t, e, dst, f.Digest(subject)))
+		}
+		assert.Equal(t, f.Digest("arm64"), dst.Top(tag))
+	}
+	verified, err = copy.Verify(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), &copy.VerifyOptions{Options: e.Options(o)})
+	require.NoError(t, err)
+	assert.Empty(t, verified.Violations)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// TestEntriesOfOtherSubjects: a subject that is not copied gets no referrers tag. What a sparse
+// source lacks states nothing.
+func TestEntriesOfOtherSubjects(t *testing.T) {
+	f := copytest.BuildKitFixture()
+	f.Artifact("wiped", imagetest.ArtifactType(copytest.AttestationType), imagetest.Subject("ppc64le"), imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}")))
+	f.List("converted", imagetest.Entries("amd64", "wiped", "att-amd64", "s390x"))
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", "converted")
+	src.DeleteManifest("app", f.Digest("s390x"))
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{
+		ImageListSelection: copy.CopyAllImages, EntriesAsReferrers: true, MissingInstances: copy.SkipMissing,
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []string{endpoint.ReferrersTag(f.Digest("amd64")), "v1"}, dst.Tags("app"))
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("converted"), Fixture: f, Absent: []string{"s390x"}})
 }

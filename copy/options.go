@@ -175,6 +175,13 @@ type Options struct {
 	// besides stay: see docs/attachments.md. RemoveSignatures, and RemoveListSignatures for lists,
 	// leave .sig out. Between registries and OCI layouts only.
 	DigestTags bool
+	// EntriesAsReferrers makes what is copied as an entry of a list, and states something else that
+	// is copied as its subject, known as a referrer of that: the attestations of BuildKit. A
+	// registry with the referrers API does that by itself; any other gets the referrers tag, to
+	// which the OCI distribution specification obliges whoever pushes such a manifest. What the tag
+	// lists already stays. It costs a request for each manifest of the list, and one for each
+	// subject, also if nothing is left to do. Between registries and OCI layouts only.
+	EntriesAsReferrers bool
 	// ListSignatures says what it means for a list that would be stripped that signatures are
 	// attached to it at the source, a registry or an OCI layout. They are looked for while the
 	// images' manifests are read, unless RemoveSignatures or RemoveListSignatures is set; not if
@@ -247,7 +254,8 @@ func (o *Options) choices() plan.Choices {
 		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
 		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
 		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, SingleImage: o.SingleImage,
-		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
+		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, EntriesAsReferrers: o.EntriesAsReferrers, KeepVoid: o.KeepVoid,
+		WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
 	}

@@ -222,12 +222,13 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 				assert.Equal(t, ok, err == nil, "%v", err)
 			}
 		},
-		"Referrers":        refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
-		"ReferrerTypes":    nil, // only narrows Referrers: attached_test.go
-		"DigestTags":       refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),
-		"ListSignatures":   nil, // listsignatures_test.go
-		"WidenedChildTags": nil, // internal/registries/sparse_test.go
-		"KeepVoid":         nil, // only widens Referrers and DigestTags: attached_test.go
+		"Referrers":          refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
+		"ReferrerTypes":      nil, // only narrows Referrers: attached_test.go
+		"DigestTags":         refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),
+		"EntriesAsReferrers": refused("list", byKey, func(o *copy.Options) { o.EntriesAsReferrers = true }, "EntriesAsReferrers"),
+		"ListSignatures":     nil, // listsignatures_test.go
+		"WidenedChildTags":   nil, // internal/registries/sparse_test.go
+		"KeepVoid":           nil, // only widens Referrers and DigestTags: attached_test.go
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)

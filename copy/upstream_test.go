@@ -87,7 +87,7 @@ var neverReasons = map[string]string{
 	"PreferGzipInstances": "the choice of the system's image", "ConcurrentBlobCopiesSemaphore": "the budget", "MaxParallelDownloads": "the budget",
 	"OptimizeDestinationImageAlreadyExists": "what is there is always looked for",
 	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
-	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
+	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
 	"ListSignatures": "the plan",
 	"CheckBlobs":     "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
 }

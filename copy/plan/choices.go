@@ -202,12 +202,13 @@ type Choices struct {
 	MissingInstances                                        MissingInstanceAction
 	SingleImage                                             SingleImageAction
 
-	Referrers        ReferrerAction
-	ReferrerTypes    []string
-	DigestTags       bool
-	KeepVoid         bool
-	WidenedChildTags bool
-	ListSignatures   ListSignatureAction
+	Referrers          ReferrerAction
+	ReferrerTypes      []string
+	DigestTags         bool
+	EntriesAsReferrers bool
+	KeepVoid           bool
+	WidenedChildTags   bool
+	ListSignatures     ListSignatureAction
 
 	RemoveSignatures, RemoveListSignatures bool
 	PreserveDigests                        bool
@@ -310,4 +311,15 @@ func (o *Choices) NeedsPlatform() bool {
 }
 
 // Attaches reports whether anything attached is to be copied.
-func (o *Choices) Attaches() bool { return o.Referrers != NoReferrers || o.DigestTags }
+func (o *Choices) Attaches() bool {
+	return o.Referrers != NoReferrers || o.DigestTags || o.EntriesAsReferrers
+}
+
+// CannotAttach returns the error of a copy that cannot copy what is attached, for a reason.
+func (o *Choices) CannotAttach(reason string) error {
+	options := []string{"Referrers", "DigestTags"}
+	if o.EntriesAsReferrers {
+		options = append(options, "EntriesAsReferrers")
+	}
+	return &OptionsError{options, reason}
+}

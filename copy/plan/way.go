@@ -93,9 +93,7 @@ func (in *Input) DecideWay(p *Plan) (*Plan, error) {
 		return p, err
 	}
 	if in.Choices.Attaches() {
-		return nil, &OptionsError{
-			[]string{"Referrers", "DigestTags"}, fmt.Sprintf("what is attached names digests that change, or is not known to upstream's copy: %s", reason.text),
-		}
+		return nil, in.Choices.CannotAttach("what is attached names digests that change, or is not known to upstream's copy: " + reason.text)
 	}
 	return in.through(p, reason)
 }

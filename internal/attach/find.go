@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -35,6 +36,9 @@ type Choices struct {
 	// the signatures of what Unsigned says are not.
 	DigestTags, AnySuffix bool
 	Unsigned              func(subject digest.Digest) bool
+	// Entries are looked at: those of the subjects that state another one of them as theirs are its
+	// referrers, whoever lists them.
+	Entries bool
 	// Follows reports whether an attachment is copied if its subject is: what is not takes nothing
 	// with it. It decides by the artifact type that is listed, if that tells something, before the
 	// attachment is read.
@@ -167,6 +171,9 @@ func (f *finder) step(ctx context.Context, subjects []digest.Digest) error {
 		return err
 	}
 	f.warnUnasked()
+	if err := f.listEntries(ctx, subjects); err != nil {
+		return err
+	}
 	if err := inflight.Ask(ctx, f.Budget, f.unread(), f.readAny, f.noteManifest); err != nil {
 		return err
 	}
@@ -193,6 +200,36 @@ func (f *finder) listChildren(d digest.Digest) error {
 		children[i].Elsewhere = f.elsewhere[d]
 	}
 	return f.list(children)
+}
+
+// listEntries lists those of subjects that are in the tree, and state what is in it as theirs.
+func (f *finder) listEntries(ctx context.Context, subjects []digest.Digest) error {
+	if !f.Entries {
+		return nil
+	}
+	var entries []Attachment
+	for _, d := range subjects {
+		if f.tree[d] {
+			entries = append(entries, Attachment{Descriptor: imgspecv1.Descriptor{Digest: d}})
+		}
+	}
+	return inflight.Ask(ctx, f.Budget, entries, f.Source.read, func(a Attachment, doc endpoint.Document, err error) error {
+		if errors.Is(err, endpoint.ErrNotFound) {
+			return nil // of an entry, the plan says what that means
+		}
+		if err != nil {
+			return &Error{"reading manifest", a.Digest.String(), err, false}
+		}
+		if _, held := f.document(a.Digest); !held {
+			if err := f.hold(doc); err != nil {
+				return err
+			}
+		}
+		if a.Subject, _ = Subject(doc); !f.tree[a.Subject] {
+			return nil
+		}
+		return f.list([]Attachment{a})
+	})
 }
 
 // noteAnswer notes what was found for a question, or that it was not answered.

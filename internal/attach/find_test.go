@@ -312,3 +312,32 @@ func TestFindEndsWithItsContext(t *testing.T) {
 	_, err := Find(ctx, newRepository().source(), everything(), []digest.Digest{digest.FromString("x")})
 	require.ErrorIs(t, err, errBroken)
 }
+
+// TestFindEntries: what is copied and states something else that is copied is a referrer, once,
+// whoever lists it. What is not there states nothing, and what was read is not read again.
+func TestFindEntries(t *testing.T) {
+	image := artifact(t, "", "", "image")
+	d := image.Digest
+	attestation, other := artifact(t, sbomType, d, "attestation"), artifact(t, sbomType, digest.FromString("gone"), "of another")
+	list := index(t, "", "", d, attestation.Digest, other.Digest, digest.FromString("absent"))
+	subjects := []digest.Digest{list.Digest, d, attestation.Digest, other.Digest, digest.FromString("absent")}
+	for _, referrers := range []bool{false, true} {
+		r := newRepository()
+		r.put(image)
+		r.refer(d, attestation, "")
+		r.put(other)
+		choices := Choices{Entries: true, Referrers: referrers, Follows: func(Attachment) bool { return true }}
+		found, err := Find(t.Context(), r.source(list, image), choices, subjects)
+		require.NoError(t, err)
+		require.Len(t, found.Attachments, 1)
+		assert.Equal(t, Key{Subject: d, Digest: attestation.Digest}, found.Attachments[0].Key())
+		assert.Equal(t, sbomType, found.Attachments[0].ArtifactType)
+		assert.Empty(t, found.Warnings)
+		read := slices.DeleteFunc(r.asked, func(q string) bool { return !strings.HasPrefix(q, "manifest") })
+		assert.ElementsMatch(t, []string{"manifest " + string(attestation.Digest), "manifest " + string(other.Digest), "manifest " + digest.FromString("absent").String()}, read)
+
+		r.fails["manifest "+string(other.Digest)] = errBroken
+		_, err = Find(t.Context(), r.source(list, image), choices, subjects)
+		require.ErrorIs(t, err, errBroken)
+	}
+}

@@ -20,15 +20,10 @@ func Check(choices *plan.Choices, from, to string) error {
 	}
 	for _, name := range []string{from, to} {
 		if !access.Transports[name].Referrers {
-			return Refused("the transport %s knows no referrers", name)
+			return choices.CannotAttach(fmt.Sprintf("the transport %s knows no referrers", name))
 		}
 	}
 	return nil
-}
-
-// Refused returns the error of a copy that cannot copy what is attached, for the given reason.
-func Refused(format string, args ...any) error {
-	return &plan.OptionsError{Options: []string{"Referrers", "DigestTags"}, Reason: fmt.Sprintf(format, args...)}
 }
 
 // Choices are those of a copy, for what a plan copies. Signatures that are to stay behind stay
@@ -41,6 +36,7 @@ func Choices(choices *plan.Choices, p *plan.Plan) attach.Choices {
 	unselected := p.Unselected()
 	return attach.Choices{
 		Referrers: choices.Referrers != plan.NoReferrers, ReferrerTypes: choices.ReferrerTypes, DigestTags: choices.DigestTags,
+		Entries: choices.EntriesAsReferrers,
 		Unsigned: func(d digest.Digest) bool {
 			return choices.RemoveSignatures || choices.RemoveListSignatures && lists[d]
 		},

@@ -84,6 +84,7 @@ func TestEveryFlag(t *testing.T) {
 		"list-signatures":        {[]string{"--list-signatures", "warn"}, []string{"--all"}, func(s *settings) any { return s.ListSignatures }, copy.WarnListSignatures},
 		"referrers":              {[]string{"--referrers"}, nil, func(s *settings) any { return s.Referrers }, copy.AllReferrers},
 		"digest-tags":            {[]string{"--digest-tags"}, nil, func(s *settings) any { return s.DigestTags }, true},
+		"entries-as-referrers":   {[]string{"--entries-as-referrers"}, []string{"--all"}, func(s *settings) any { return s.EntriesAsReferrers }, true},
 		"keep-void":              {[]string{"--keep-void"}, []string{"--digest-tags"}, func(s *settings) any { return s.KeepVoid }, true},
 		"preserve-digests":       {[]string{"--preserve-digests"}, nil, func(s *settings) any { return s.PreserveDigests }, true},
 		"check-blobs":            {[]string{"--check-blobs"}, nil, func(s *settings) any { return s.CheckBlobs }, true},

@@ -41,6 +41,8 @@ func (s *selection) defineAttached(flags *pflag.FlagSet) {
 		"copy what refers to anything that is copied, such as SBOMs and signatures, and what refers to that; of artifact `TYPES` only, if some are named, separated by commas")
 	flags.Lookup("referrers").NoOptDefVal = allReferrers
 	flags.BoolVar(&o.DigestTags, "digest-tags", false, "copy what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything that is copied")
+	flags.BoolVar(&o.EntriesAsReferrers, "entries-as-referrers", false,
+		"make attestations that are copied with the list, and state their image as their subject, known as its referrers, too: by the referrers tag, if the registry has no referrers API")
 	flags.BoolVar(&o.KeepVoid, "keep-void", false, "copy what is attached to a list also if the list is stripped, and gets another digest")
 }
 
@@ -88,7 +90,7 @@ var selectors = []string{"platform", "optional-platform", "digest", "index"}
 var platformFlags = []string{"platform", "optional-platform"}
 
 // listFlags have a meaning only where a list is copied.
-var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures", "widened-child-tags"}
+var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures", "widened-child-tags", "entries-as-referrers"}
 
 // systemFlags have a meaning only where the image that suits a system is copied.
 var systemFlags = []string{"override-os", "override-arch", "override-variant"}

@@ -60,6 +60,7 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	},
 	"referrers":              func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
 	"digest-tags":            yesOrNo("digest-tags", func(o *copy.Options) *bool { return &o.DigestTags }),
+	"entries-as-referrers":   yesOrNo("entries-as-referrers", func(o *copy.Options) *bool { return &o.EntriesAsReferrers }),
 	"keep-void":              yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
 	"check-blobs":            yesOrNo("check-blobs", func(o *copy.Options) *bool { return &o.CheckBlobs }),
 	"widened-child-tags":     yesOrNo("widened-child-tags", func(o *copy.Options) *bool { return &o.WidenedChildTags }),

@@ -66,6 +66,7 @@ defaults: &d
   single: skip
   referrers: [application/spdx+json]
   digest-tags: true
+  entries-as-referrers: true
   parallel: 4
   keep-void: true
   check-blobs: true
@@ -88,6 +89,7 @@ images:
   referrers: false
   keep-void: false
   check-blobs: false
+  entries-as-referrers: false
   preserve-digests: false
   remove-signatures: false
   remove-list-signatures: false
@@ -96,13 +98,13 @@ images:
 	require.NoError(t, err)
 	require.Len(t, f.Images, 3)
 	a, b, c := f.Images[0], f.Images[1], f.Images[2]
-	assert.Equal(t, 23, a.Line)
+	assert.Equal(t, 24, a.Line)
 	added := func(i *Image) []bool {
 		o := i.Options
-		return []bool{o.KeepVoid, o.CheckBlobs, o.PreserveDigests, o.RemoveSignatures, o.RemoveListSignatures, o.ListSignatures == copy.WarnListSignatures}
+		return []bool{o.EntriesAsReferrers, o.KeepVoid, o.CheckBlobs, o.PreserveDigests, o.RemoveSignatures, o.RemoveListSignatures, o.ListSignatures == copy.WarnListSignatures}
 	}
-	assert.Equal(t, []bool{true, true, true, true, true, true}, added(a))
-	assert.Equal(t, []bool{false, false, false, false, false, false}, added(c))
+	assert.Equal(t, []bool{true, true, true, true, true, true, true}, added(a))
+	assert.Equal(t, []bool{false, false, false, false, false, false, false}, added(c))
 	assert.Equal(t, copy.CopySpecificImages, a.Options.ImageListSelection)
 	assert.Len(t, a.Options.InstancePlatforms, 3)
 	assert.Len(t, a.Options.OptionalPlatforms, 1)
