@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -72,7 +73,7 @@ func TestEveryRepositoryIsMirrored(t *testing.T) {
 func lines(r *copy.Report) []string {
 	names := map[digest.Digest]string{r.SourceDigest: "all"}
 	for _, i := range r.Instances {
-		names[i.Digest] = i.Platform
+		names[i.Digest] = cmp.Or(i.Platform, "image")
 	}
 	var out []string
 	for _, i := range r.Instances {

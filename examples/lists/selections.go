@@ -12,6 +12,12 @@ var selections = []selection{
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 	}},
+	{"ggcr-apko", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm/v7: skipped, stripped",
+		"linux/arm64: copied, kept",
+	}},
+	{"ggcr-imgpkg", "v1", []string{"image: copied"}},
 	{"helm-chart", "0.1.0", []string{"artifact: copied"}},
 	{"notation-api", "list", []string{
 		"linux/amd64: copied, kept",

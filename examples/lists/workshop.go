@@ -32,6 +32,7 @@ type tool struct {
 var tools = []tool{
 	{name: "buildx", module: "github.com/docker/buildx"},
 	{name: "soci", module: "github.com/awslabs/soci-snapshotter"},
+	{name: "ggcr", module: "github.com/google/go-containerregistry"},
 	{name: "helm", module: "helm.sh/helm/v4"},
 	{name: "notation", module: "github.com/notaryproject/notation-go", begun: []string{"notation-api", "notation-tag"}},
 }

@@ -1,0 +1,2 @@
+ggcr apko "$REGISTRY/ggcr-apko:v1"
+ggcr imgpkg "$REGISTRY/ggcr-imgpkg:v1"
