@@ -185,6 +185,18 @@ image() {
 		put "$1" "" "$manifest"
 }
 
+# attach HOST/REPOSITORY DESCRIPTOR TYPE ANNOTATIONS stores a referrer of what the descriptor names,
+# and prints the inside of its descriptor. ANNOTATIONS is the inside of an object.
+attach() {
+	local e
+	e=$(printf '{}' | blob "$1" "$empty")
+	printf '{"schemaVersion":2,"mediaType":"%s","artifactType":"%s","config":{%s},"layers":[{%s}],"subject":{%s},"annotations":{%s}}' \
+		"$manifest" "$3" "$e" "$e" "$2" "$4" | put "$1" "" "$manifest"
+}
+
+# count PATTERN prints how often an extended regular expression matches in standard input.
+count() { { grep -oE "$1" || true; } | wc -l; }
+
 # digest_of DESCRIPTOR prints the digest in the inside of a descriptor.
 digest_of() { sed -E 's/.*"digest":"([^"]*)".*/\1/' <<<"$1"; }
 
@@ -288,8 +300,8 @@ choosers() {
 			if _, err := images.Manifest(context.Background(), r, d, platforms.Only(p)); err != nil {
 				log.Fatal(err)
 			}
-			// The list is read first, and the manifest that is returned next.
-			fmt.Println(r.read[1])
+			// The manifest that is returned was read last.
+			fmt.Println(r.read[len(r.read)-1])
 		}
 	GO
 }
