@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	upstream "go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+)
+
+// A tool copies the selected platforms of a list from one repository to another, or the image of
+// linux/amd64.
+type tool struct {
+	name   string
+	module string // of which it is a library; "" for a program of its own
+	two    step
+	one    step // the zero value if the tool makes lists only
+}
+
+// A step is something that a tool can do. SRC and DST in the command are references.
+type step struct {
+	command string
+	do      func(context.Context, job) error
+}
+
+// A job is a copy. The references are host/repo:tag, without a scheme.
+type job struct {
+	src, dst         string
+	srcHost, dstHost string
+	bin, home        string // directories: of the tools, and of their configuration
+}
+
+// tools are in the order of the page, the library of this module last.
+var tools = []tool{
+	{
+		name: "crane",
+		two:  program("crane index filter SRC --platform linux/amd64 --platform linux/arm64 -t DST"),
+		one:  program("crane copy --platform linux/amd64 SRC DST"),
+	},
+	{
+		name: "regctl",
+		two:  program("regctl index create DST --ref SRC --platform linux/amd64 --platform linux/arm64 --digest-tags --referrers"),
+		one:  program("regctl image copy --platform linux/amd64 SRC DST"),
+	},
+	{
+		name: "oras",
+		two:  program("oras copy -r --platform linux/amd64,linux/arm64 SRC DST"),
+		one:  program("oras copy --platform linux/amd64 SRC DST"),
+	},
+	{
+		name: "buildx",
+		two:  program("buildx imagetools create --platform linux/amd64,linux/arm64 -t DST SRC"),
+	},
+	{
+		name:   "containers/image",
+		module: "go.podman.io/image/v5",
+		two:    step{"copy.Image, CopySpecificImages, StripSparseManifestList", upstreamCopies(upstream.CopySpecificImages)},
+		one:    step{"copy.Image, CopySystemImage", upstreamCopies(upstream.CopySystemImage)},
+	},
+	ours,
+}
+
+// ours is the library of this module.
+var ours = tool{
+	name:   "sparsecopy",
+	module: "github.com/sparsecopy/sparsecopy",
+	two: step{
+		"mirror copy --platform linux/amd64,linux/arm64 --sparse strip --referrers all --digest-tags docker://SRC docker://DST",
+		weCopy(copy.CopySpecificImages),
+	},
+	one: step{"copy.Image, CopySystemImage", weCopy(copy.CopySystemImage)},
+}
+
+// program is a step of a program of its own, whose name is the first word.
+func program(command string) step {
+	return step{command, func(ctx context.Context, j job) error { return j.run(ctx, command) }}
+}
+
+// run runs a command line, whose first word is a program in j.bin. The error is what it said last.
+func (j job) run(ctx context.Context, line string) error {
+	words := strings.Fields(strings.NewReplacer("SRC", j.src, "DST", j.dst).Replace(line))
+	switch words[0] { // loopback without TLS
+	case "regctl":
+		words = append(words, "--host", "reg="+j.srcHost+",tls=disabled", "--host", "reg="+j.dstHost+",tls=disabled")
+	case "oras":
+		words = append(words, "--from-plain-http", "--to-plain-http", "--no-tty")
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(j.bin, words[0]), words[1:]...)
+	cmd.Env = []string{"HOME=" + j.home, "DOCKER_CONFIG=" + j.home, "PATH=" + os.Getenv("PATH")}
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return fmt.Errorf("exit status %d: %s", exit.ExitCode(), lastLine(said.String()))
+	}
+	return err
+}
+
+// lastLine returns the last line that is not empty.
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// upstreamCopies is what skopeo does for --multi-arch, with --strip-removed-platforms.
+func upstreamCopies(selection upstream.ImageListSelection) func(context.Context, job) error {
+	return withReferences(func(ctx context.Context, policy *signature.PolicyContext, dst, src types.ImageReference) error {
+		options := &upstream.Options{SourceCtx: system(), DestinationCtx: system(), ImageListSelection: selection}
+		if selection == upstream.CopySpecificImages {
+			options.SparseManifestListAction = upstream.StripSparseManifestList
+			for _, p := range selected {
+				os, architecture, _ := strings.Cut(p, "/")
+				options.InstancePlatforms = append(options.InstancePlatforms, upstream.InstancePlatformFilter{OS: os, Architecture: architecture})
+			}
+		}
+		_, err := upstream.Image(ctx, policy, dst, src, options)
+		return err
+	})
+}
+
+func weCopy(selection copy.ImageListSelection) func(context.Context, job) error {
+	return withReferences(func(ctx context.Context, policy *signature.PolicyContext, dst, src types.ImageReference) error {
+		options := &copy.Options{SourceCtx: system(), DestinationCtx: system(), ImageListSelection: selection}
+		if selection == copy.CopySpecificImages {
+			options.SparseManifestListAction = copy.StripSparseManifestList
+			options.Referrers, options.DigestTags = copy.AllReferrers, true
+			for _, p := range selected {
+				filter, err := copy.ParsePlatformFilter(p)
+				if err != nil {
+					return err
+				}
+				options.InstancePlatforms = append(options.InstancePlatforms, filter)
+			}
+		}
+		_, err := copy.Image(ctx, policy, dst, src, options)
+		return err
+	})
+}
+
+// system is a context for linux/amd64, without TLS.
+func system() *types.SystemContext {
+	return &types.SystemContext{
+		DockerInsecureSkipTLSVerify: types.OptionalBoolTrue, OSChoice: "linux", ArchitectureChoice: "amd64",
+	}
+}
+
+// withReferences makes a step of a function of references, with a policy that accepts everything.
+func withReferences(f func(ctx context.Context, policy *signature.PolicyContext, dst, src types.ImageReference) error) func(context.Context, job) error {
+	return func(ctx context.Context, j job) (err error) {
+		src, err := docker.ParseReference("//" + j.src)
+		if err != nil {
+			return err
+		}
+		dst, err := docker.ParseReference("//" + j.dst)
+		if err != nil {
+			return err
+		}
+		policy, err := signature.NewPolicyContext(&signature.Policy{
+			Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+		})
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, policy.Destroy()) }()
+		return f(ctx, policy, dst, src)
+	}
+}
+
+// version is that with which the program or the library was built.
+func (t tool) version(bin string) (string, error) {
+	info, ok := debug.ReadBuildInfo()
+	if t.module == "" {
+		var err error
+		if info, err = buildinfo.ReadFile(filepath.Join(bin, t.name)); err != nil {
+			return "", err
+		}
+		return info.Main.Version, nil
+	}
+	if ok {
+		for _, dep := range info.Deps {
+			if dep.Path == t.module && dep.Replace == nil {
+				return dep.Version, nil
+			}
+		}
+	}
+	return "this one", nil
+}
