@@ -49,6 +49,8 @@ type (
 	SingleImageAction = plan.SingleImageAction
 	// ReferrerAction says which referrers are copied.
 	ReferrerAction = plan.ReferrerAction
+	// DigestTagSuffixes says which digest tags are copied.
+	DigestTagSuffixes = plan.DigestTagSuffixes
 	// ListSignatureAction says what signatures that are attached to a list mean for stripping it.
 	ListSignatureAction = plan.ListSignatureAction
 	// InstancePlatformFilter selects instances by platform.
@@ -151,6 +153,9 @@ const (
 
 	NoReferrers  = plan.NoReferrers
 	AllReferrers = plan.AllReferrers
+
+	CosignDigestTags = plan.CosignDigestTags
+	AllDigestTags    = plan.AllDigestTags
 
 	WarnListSignatures  = plan.WarnListSignatures
 	GuardListSignatures = plan.GuardListSignatures

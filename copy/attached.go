@@ -116,6 +116,9 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 	}
 	c, err := attach.Compare(ctx, dst, attached.Of(s.plan.ToAttach()), read)
 	warnNotListable(e, c.NotListable)
+	for _, text := range c.Kept {
+		e.reporter.Warn(text)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -263,7 +266,7 @@ func announce(ctx context.Context, to *storer, planned []AttachedPlan, read atta
 	store := attach.Store{Blobs: to.dst, Read: read, Put: to.sendLost}
 	announced, err := attach.Announce(ctx, dst, store, attached.Of(planned))
 	warnNotListable(to.ends, announced.NotListable)
-	for _, text := range announced.Replaced {
+	for _, text := range announced.Warnings {
 		to.reporter.Warn(text)
 	}
 	to.reporter.Update(func(r *Report) { r.ManifestsCopied += announced.Tags })

@@ -65,6 +65,11 @@ type AttachmentError = attach.RefusedError
 // without.
 type AttachmentLimitError = attach.LimitError
 
+// TagListError says that the tags of a repository cannot be listed, by which AllDigestTags finds
+// digest tags: a registry refuses, or its list lacks a tag that is there, as that of a cache may.
+// Nothing has been written. Cosign's tags are asked for one by one: do with CosignDigestTags.
+type TagListError = attach.TagListError
+
 // RejectedError says that the signature policy rejects an image of the source. Nothing of that
 // image has been read but its manifest. The cause is the policy's own error.
 type RejectedError struct {

@@ -182,6 +182,8 @@ type Options struct {
 	// lists already stays. It costs a request for each manifest of the list, and one for each
 	// subject, also if nothing is left to do. Between registries and OCI layouts only.
 	EntriesAsReferrers bool
+	// DigestTagSuffixes says which digest tags are copied, if DigestTags is set: cosign's, or all.
+	DigestTagSuffixes DigestTagSuffixes
 	// ListSignatures says what it means for a list that would be stripped that signatures are
 	// attached to it at the source, a registry or an OCI layout. They are looked for while the
 	// images' manifests are read, unless RemoveSignatures or RemoveListSignatures is set; not if
@@ -254,8 +256,8 @@ func (o *Options) choices() plan.Choices {
 		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
 		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
 		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, SingleImage: o.SingleImage,
-		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, EntriesAsReferrers: o.EntriesAsReferrers, KeepVoid: o.KeepVoid,
-		WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
+		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, DigestTagSuffixes: o.DigestTagSuffixes,
+		EntriesAsReferrers: o.EntriesAsReferrers, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
 	}

@@ -104,6 +104,8 @@ func (o *Choices) attachedFate(a Attachment, subject subjectFate, unselected boo
 		return Skip, Reason{ReasonType, "its artifact type is not selected"}
 	case unselected && a.Tag == "":
 		return Skip, Reason{ReasonEntry, "an entry of the list, and not copied as that"}
+	case subject == subjectChanged && a.Digest == a.Subject:
+		return Skip, Reason{ReasonVoid, "it names the list itself, which changes"}
 	case subject == subjectChanged && !o.KeepVoid:
 		return Skip, Reason{ReasonVoid, "its subject is a list that changes"}
 	case subject == subjectChanged:

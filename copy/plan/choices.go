@@ -110,6 +110,23 @@ const (
 	AllReferrers
 )
 
+// DigestTagSuffixes says which digest tags are copied: tags that are named after the digest of what
+// is copied, sha256-<hex> and a suffix.
+type DigestTagSuffixes int
+
+const (
+	// CosignDigestTags, the default, copies cosign's: .sig, .att and .sbom. They are asked for, or
+	// found in a list of tags if there would be many questions.
+	CosignDigestTags DigestTagSuffixes = iota
+	// AllDigestTags copies those with any suffix, whoever has written them, and the one without.
+	// They are found by a list of all tags: a repository that lists none is an error, a
+	// *copy.TagListError. Where referrers are copied, a tag without a suffix that lists referrers,
+	// or names its subject, is left to these.
+	// Use it for mirrors of repositories where other tools than cosign file things under digests,
+	// such as imgpkg's locations and Konflux's source images.
+	AllDigestTags
+)
+
 // ListSignatureAction says what it means for a list that would be stripped that signatures are
 // attached to it: what cosign's tag sha256-<hex>.sig names, and referrers that are signatures.
 // Signatures where registries.d says that they are always keep a list from being stripped; these
@@ -205,6 +222,7 @@ type Choices struct {
 	Referrers          ReferrerAction
 	ReferrerTypes      []string
 	DigestTags         bool
+	DigestTagSuffixes  DigestTagSuffixes
 	EntriesAsReferrers bool
 	KeepVoid           bool
 	WidenedChildTags   bool
@@ -237,6 +255,10 @@ func (o *Choices) validateEnums() error {
 		return &OptionsError{[]string{"Referrers"}, fmt.Sprintf("unknown value %d", o.Referrers)}
 	case o.Referrers == NoReferrers && len(o.ReferrerTypes) > 0:
 		return &OptionsError{[]string{"ReferrerTypes", "Referrers"}, "types need AllReferrers"}
+	case o.DigestTagSuffixes < CosignDigestTags || o.DigestTagSuffixes > AllDigestTags:
+		return &OptionsError{[]string{"DigestTagSuffixes"}, fmt.Sprintf("unknown value %d", o.DigestTagSuffixes)}
+	case o.DigestTagSuffixes != CosignDigestTags && !o.DigestTags:
+		return &OptionsError{[]string{"DigestTagSuffixes", "DigestTags"}, "no digest tags are asked for"}
 	case o.ListSignatures < WarnListSignatures || o.ListSignatures > GuardListSignatures:
 		return &OptionsError{[]string{"ListSignatures"}, fmt.Sprintf("unknown value %d", o.ListSignatures)}
 	case o.SingleImage < CheckSingleImage || o.SingleImage > CopySingleImage:

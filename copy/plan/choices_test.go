@@ -20,7 +20,7 @@ func TestValidate(t *testing.T) {
 		want    string // "" if they are valid
 	}{
 		"zero":               {Choices{}, ""},
-		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, CopySingleImage, AllReferrers, nil, true, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
+		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, CopySingleImage, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
 		"selection -1":       {Choices{ImageListSelection: -1}, "invalid options: ImageListSelection: unknown value -1"},
 		"selection 3":        {Choices{ImageListSelection: 3}, "invalid options: ImageListSelection: unknown value 3"},
 		"action -1":          {Choices{SparseManifestListAction: -1}, "invalid options: SparseManifestListAction: unknown value -1"},
@@ -31,6 +31,10 @@ func TestValidate(t *testing.T) {
 		"referrers 2":        {Choices{Referrers: 2}, "invalid options: Referrers: unknown value 2"},
 		"types":              {Choices{Referrers: AllReferrers, ReferrerTypes: []string{"x"}}, ""},
 		"types of none":      {Choices{ReferrerTypes: []string{"x"}}, "invalid options: ReferrerTypes and Referrers: types need AllReferrers"},
+		"suffixes -1":        {Choices{DigestTags: true, DigestTagSuffixes: -1}, "invalid options: DigestTagSuffixes: unknown value -1"},
+		"suffixes 2":         {Choices{DigestTags: true, DigestTagSuffixes: 2}, "invalid options: DigestTagSuffixes: unknown value 2"},
+		"suffixes":           {Choices{DigestTags: true, DigestTagSuffixes: AllDigestTags}, ""},
+		"suffixes of none":   {Choices{DigestTagSuffixes: AllDigestTags}, "invalid options: DigestTagSuffixes and DigestTags: no digest tags are asked for"},
 		"list signatures -1": {Choices{ListSignatures: -1}, "invalid options: ListSignatures: unknown value -1"},
 		"list signatures 2":  {Choices{ListSignatures: 2}, "invalid options: ListSignatures: unknown value 2"},
 		"missing -1":         {Choices{MissingInstances: -1}, "invalid options: MissingInstances: unknown value -1"},

@@ -33,8 +33,9 @@ type Store struct {
 type Announced struct {
 	// Tags is how many tags name what they are to name.
 	Tags int
-	// Replaced says, for people, which tags do not name any longer what they named.
-	Replaced []string
+	// Warnings say which tags do not name any longer what they named, and which do not name what
+	// they were to name.
+	Warnings []string
 	// NotListable are the subjects whose referrers cannot be listed there.
 	NotListable []*endpoint.NotListableError
 }
@@ -70,8 +71,8 @@ func Announce(ctx context.Context, dst Destination, store Store, attached []Atta
 		return out, err
 	}
 	tag := func(ctx context.Context, a Attachment) ([]string, error) { return store.tag(ctx, dst, a) }
-	noteTag := func(_ Attachment, replaced []string, err error) error {
-		out.Replaced = append(out.Replaced, replaced...)
+	noteTag := func(_ Attachment, warnings []string, err error) error {
+		out.Warnings = append(out.Warnings, warnings...)
 		if err == nil {
 			out.Tags++
 		}
@@ -81,8 +82,8 @@ func Announce(ctx context.Context, dst Destination, store Store, attached []Atta
 	return out, err
 }
 
-// tag makes the tag of a name it, too, and says what it does not name any longer.
-func (s *Store) tag(ctx context.Context, dst Destination, a Attachment) (replaced []string, err error) {
+// tag makes the tag of a name it, too, and says what it does not name any longer, or not at all.
+func (s *Store) tag(ctx context.Context, dst Destination, a Attachment) (warnings []string, err error) {
 	ours, err := s.Read(ctx, a.Digest)
 	if err != nil {
 		return nil, err
@@ -91,16 +92,19 @@ func (s *Store) tag(ctx context.Context, dst Destination, a Attachment) (replace
 		return dst.Referrers.UpdateTag(ctx, a.Tag, func(there endpoint.Document) (endpoint.Document, error) {
 			m := Merge(a.Tag, there, ours)
 			if m.Replaced {
-				replaced = append(replaced, fmt.Sprintf("tag %s named %s at the destination, and now names %s",
+				warnings = append(warnings, fmt.Sprintf("tag %s named %s at the destination, and now names %s",
 					a.Tag, there.Digest, ours.Digest))
+			}
+			if kept := m.kept(a.Tag, ours); kept != "" {
+				warnings = append(warnings, kept)
 			}
 			return m.Doc, s.putConfig(ctx, m.Config)
 		})
 	})
 	if err != nil {
-		return replaced, &Error{Op: "writing tag", Object: a.Tag, Err: err}
+		return warnings, &Error{Op: "writing tag", Object: a.Tag, Err: err}
 	}
-	return replaced, nil
+	return warnings, nil
 }
 
 // putConfig stores the config of a manifest that is merged, nil if it needs none.

@@ -58,7 +58,7 @@ func TestAnnounceMerges(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2, out.Tags)
 	want := "tag " + sbom.Tag + " named " + string(theirs.Digest) + " at the destination, and now names " + string(ours.Digest)
-	assert.Equal(t, []string{want}, out.Replaced)
+	assert.Equal(t, []string{want}, out.Warnings)
 	assert.Equal(t, ours.Digest, there.tags[sbom.Tag])
 	merged := there.manifests[there.tags[signed.Tag]]
 	assert.Equal(t, Merge(signed.Tag, theirs, ours).Doc, merged)

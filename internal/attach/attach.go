@@ -167,7 +167,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type TagListError struct{ Err error }
 
 func (e *TagListError) Error() string {
-	return fmt.Sprintf("%v; without a list of tags, only those of cosign can be copied, not AllDigestTags", e.Err)
+	return fmt.Sprintf("%v; AllDigestTags needs a list of all tags, CosignDigestTags does not", e.Err)
 }
 
 func (e *TagListError) Unwrap() error { return e.Err }

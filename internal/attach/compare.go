@@ -27,6 +27,9 @@ type Destination struct {
 type Comparison struct {
 	// NotListable are the subjects whose referrers cannot be listed there.
 	NotListable []*endpoint.NotListableError
+	// Kept says, for people, which tags name something there that stays, and will not name what
+	// they are to name. They count as known.
+	Kept []string
 
 	known map[Key]bool
 	// byManifest are known if their manifests are there.
@@ -98,17 +101,28 @@ func (c *Comparison) askReferrers(
 func (c *Comparison) askTags(
 	ctx context.Context, dst Destination, tagged []Attachment, read Read,
 ) error {
-	ask := func(ctx context.Context, a Attachment) (bool, error) {
+	type answer struct {
+		known bool
+		kept  string
+	}
+	ask := func(ctx context.Context, a Attachment) (answer, error) {
 		there, err := dst.Referrers.Tagged(ctx, a.Tag)
 		if err != nil {
 			logrus.Debugf("%s does not tell what %s names: %v", dst.Name, a.Tag, err)
-			return false, nil
+			return answer{}, nil
 		}
 		ours, err := read(ctx, a.Digest)
-		return err == nil && Merge(a.Tag, there, ours).Doc.Digest == there.Digest, err
+		if err != nil {
+			return answer{}, err
+		}
+		m := Merge(a.Tag, there, ours)
+		return answer{m.Doc.Digest == there.Digest, m.kept(a.Tag, ours)}, nil
 	}
-	return inflight.Ask(ctx, dst.Budget, tagged, ask, func(a Attachment, all bool, err error) error {
-		c.known[a.Key()] = all
+	return inflight.Ask(ctx, dst.Budget, tagged, ask, func(a Attachment, there answer, err error) error {
+		c.known[a.Key()] = there.known
+		if there.kept != "" {
+			c.Kept = append(c.Kept, there.kept)
+		}
 		return err
 	})
 }

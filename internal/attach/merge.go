@@ -27,6 +27,14 @@ type Merged struct {
 	Kept bool
 }
 
+// kept says, for people, that the tag does not name ours, "" if it does.
+func (m *Merged) kept(tag string, ours endpoint.Document) string {
+	if !m.Kept {
+		return ""
+	}
+	return fmt.Sprintf("tag %s names %s at the destination, and not %s: it stays", tag, m.Doc.Digest, ours.Digest)
+}
+
 // Merge returns what a digest tag is to name at a destination. At the source it names ours; at the
 // destination it names there, the zero Document if nothing.
 //

@@ -91,12 +91,12 @@ func TestFindByListedTags(t *testing.T) {
 		"any suffix, refused": {
 			choices: only(func(c *Choices) { c.AnySuffix = true }), subjects: subjects[:1],
 			world: func(r *repository) { r.fails["tags in 0 pages"] = errBroken }, asked: 4, listed: "tags in 0 pages",
-			err: "listing the tags of it: broken; without a list of tags, only those of cosign can be copied, not AllDigestTags",
+			err: "listing the tags of it: broken; AllDigestTags needs a list of all tags, CosignDigestTags does not",
 		},
 		"any suffix, not complete": {
 			choices: only(func(c *Choices) { c.AnySuffix = true }), subjects: subjects[:1],
 			world: func(r *repository) { r.unlisted[tags[0]] = true }, asked: 4, listed: "tags in 0 pages",
-			err: "listing the tags of it: the list of tags lacks top.sig, which is there; without a list",
+			err: "listing the tags of it: the list of tags lacks top.sig, which is there; AllDigestTags needs",
 		},
 		"a control that is not answered": {
 			choices: only(func(*Choices) {}), subjects: subjects,
@@ -232,7 +232,7 @@ func TestFindElsewhere(t *testing.T) {
 			r.fails["manifest "+string(there.Digest)] = errBroken
 		}, err: "reading attachment there: broken", failed: true},
 		"no list of tags": {choices: suffixes, source: func(*repository) {}, elsewhere: func(r *repository) { r.fails["tags in 0 pages"] = errBroken },
-			err: "listing the tags of there: broken; without a list of tags, only those of cosign can be copied, not AllDigestTags", failed: true},
+			err: "listing the tags of there: broken; AllDigestTags needs a list of all tags, CosignDigestTags does not", failed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := newRepository(), newRepository()

@@ -36,7 +36,8 @@ func Choices(choices *plan.Choices, p *plan.Plan) attach.Choices {
 	unselected := p.Unselected()
 	return attach.Choices{
 		Referrers: choices.Referrers != plan.NoReferrers, ReferrerTypes: choices.ReferrerTypes, DigestTags: choices.DigestTags,
-		Entries: choices.EntriesAsReferrers,
+		Entries:   choices.EntriesAsReferrers,
+		AnySuffix: choices.DigestTagSuffixes == plan.AllDigestTags,
 		Unsigned: func(d digest.Digest) bool {
 			return choices.RemoveSignatures || choices.RemoveListSignatures && lists[d]
 		},

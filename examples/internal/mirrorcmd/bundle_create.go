@@ -59,7 +59,9 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	flags.Var(count{&c.sel.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
 	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")
-	flags.BoolVar(&c.sel.options.DigestTags, "digest-tags", false, "carry what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything in the bundle")
+	flags.Var(&digestTags{&c.sel.options}, "digest-tags",
+		"carry what tags name that are named after the digest of anything in the bundle: cosign's tags sha256-<hex>.sig, .att and .sbom; or those with any suffix (all), for which all tags are listed")
+	flags.Lookup("digest-tags").NoOptDefVal = cosignTags
 	flags.Var(&referrerTypes{&c.sel.options}, "referrers",
 		"carry what refers to anything in the bundle, such as SBOMs and signatures, and what refers to that; of artifact `TYPES` only, if some are named, separated by commas")
 	flags.Lookup("referrers").NoOptDefVal = allReferrers

@@ -331,6 +331,7 @@ func (l *bundleLoader) image(ctx context.Context, image *loadedImage) error {
 	}
 	if len(l.bundle.Record().Attached) > 0 { // not every registry needs to know of such things
 		options.Referrers, options.DigestTags, options.KeepVoid = copy.AllReferrers, true, true
+		options.DigestTagSuffixes = copy.AllDigestTags // that the bundle has
 	}
 	destination := l.places[image.Name]
 	_, err = l.copier.Image(ctx, l.policy, destination, source, &options)

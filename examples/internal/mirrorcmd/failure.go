@@ -66,6 +66,9 @@ var optionFlags = map[string]string{
 	"ReferrerTypes":            "--referrers",
 	"DigestTags":               "--digest-tags",
 	"EntriesAsReferrers":       "--entries-as-referrers",
+	"DigestTagSuffixes":        "--digest-tags",
+	"AllDigestTags":            "--digest-tags=all",
+	"CosignDigestTags":         "--digest-tags=cosign",
 	"KeepVoid":                 "--keep-void",
 	"WidenedChildTags":         "--widened-child-tags",
 	"RemoveSignatures":         "--remove-signatures",
@@ -89,6 +92,9 @@ var optionKeys = map[string]string{
 	"ReferrerTypes":            "referrers",
 	"DigestTags":               "digest-tags",
 	"EntriesAsReferrers":       "entries-as-referrers",
+	"DigestTagSuffixes":        "digest-tags",
+	"AllDigestTags":            "digest-tags: all",
+	"CosignDigestTags":         "digest-tags: cosign",
 	"KeepVoid":                 "keep-void",
 	"WidenedChildTags":         "widened-child-tags",
 	"RemoveSignatures":         "remove-signatures",
@@ -133,6 +139,7 @@ func (e *environment) explain(err error) string {
 		missing *copy.MissingError
 		widen   *copy.WidenError
 		refusal *copy.AttachmentError
+		noTags  *copy.TagListError
 	)
 	switch {
 	case errors.As(err, &options):
@@ -149,6 +156,8 @@ func (e *environment) explain(err error) string {
 		return err.Error() + "; " + e.setting("--widened-child-tags", "widened-child-tags: true") + " keeps it by tags"
 	case errors.As(err, &refusal):
 		return e.inWords(err.Error())
+	case errors.As(err, &noTags):
+		return e.inWords(err.Error()) + accessHint(err)
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}

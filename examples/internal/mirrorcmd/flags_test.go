@@ -147,6 +147,23 @@ func TestEveryFlag(t *testing.T) {
 	}
 }
 
+// TestDigestTagsFlag: with or without a value.
+func TestDigestTagsFlag(t *testing.T) {
+	for value, want := range map[string]copy.Options{
+		"cosign": {DigestTags: true}, "true": {DigestTags: true}, "false": {},
+		"all": {DigestTags: true, DigestTagSuffixes: copy.AllDigestTags},
+	} {
+		o := copy.Options{DigestTagSuffixes: copy.AllDigestTags}
+		flag := &digestTags{&o}
+		require.NoError(t, flag.Set(value))
+		assert.Equal(t, want, o, value)
+		if value != "true" && value != "false" {
+			assert.Equal(t, value, flag.String())
+		}
+	}
+	assert.EqualError(t, (&digestTags{&copy.Options{}}).Set("some"), "write cosign or all")
+}
+
 // TestSelections checks which selection of the library the flags stand for.
 func TestSelections(t *testing.T) {
 	for _, c := range []struct {

@@ -40,7 +40,9 @@ func (s *selection) defineAttached(flags *pflag.FlagSet) {
 	flags.Var(&referrerTypes{o}, "referrers",
 		"copy what refers to anything that is copied, such as SBOMs and signatures, and what refers to that; of artifact `TYPES` only, if some are named, separated by commas")
 	flags.Lookup("referrers").NoOptDefVal = allReferrers
-	flags.BoolVar(&o.DigestTags, "digest-tags", false, "copy what cosign's tags sha256-<hex>.sig, .att and .sbom name, for everything that is copied")
+	flags.Var(&digestTags{o}, "digest-tags",
+		"copy what tags name that are named after the digest of anything that is copied: cosign's tags sha256-<hex>.sig, .att and .sbom; or those with any suffix (all), for which all tags are listed")
+	flags.Lookup("digest-tags").NoOptDefVal = cosignTags
 	flags.BoolVar(&o.EntriesAsReferrers, "entries-as-referrers", false,
 		"make attestations that are copied with the list, and state their image as their subject, known as its referrers, too: by the referrers tag, if the registry has no referrers API")
 	flags.BoolVar(&o.KeepVoid, "keep-void", false, "copy what is attached to a list also if the list is stripped, and gets another digest")

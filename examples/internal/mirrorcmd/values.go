@@ -106,6 +106,44 @@ func (r *referrerTypes) Set(s string) error {
 	return (&listValue[string]{to: &r.options.ReferrerTypes, parse: artifactType}).Set(s)
 }
 
+// The values of --digest-tags, beside true and false.
+const (
+	cosignTags = "cosign"
+	allTags    = "all"
+)
+
+// digestTags is a flag that asks for digest tags: for cosign's, or for all.
+type digestTags struct{ options *copy.Options }
+
+func (d *digestTags) Set(s string) error {
+	o := d.options
+	o.DigestTags, o.DigestTagSuffixes = true, copy.CosignDigestTags
+	switch s {
+	case cosignTags, "true":
+	case allTags:
+		o.DigestTagSuffixes = copy.AllDigestTags
+	case "false":
+		o.DigestTags = false
+	default:
+		return fmt.Errorf("write %s or %s", cosignTags, allTags)
+	}
+	return nil
+}
+
+func (d *digestTags) choices() []string { return []string{cosignTags, allTags} }
+
+func (d *digestTags) String() string {
+	switch {
+	case d.options == nil || !d.options.DigestTags:
+		return ""
+	case d.options.DigestTagSuffixes == copy.AllDigestTags:
+		return allTags
+	}
+	return cosignTags
+}
+
+func (d *digestTags) Type() string { return cosignTags + "|" + allTags }
+
 // artifactType accepts what has the form of a media type (RFC 6838, section 4.2).
 func artifactType(s string) (string, error) {
 	if kind, subtype, ok := strings.Cut(s, "/"); !ok || kind == "" || subtype == "" || strings.ContainsAny(s, " \t") {

@@ -58,8 +58,15 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 			i.Options.SingleImage = copy.CopySingleImage
 		}
 	},
-	"referrers":              func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
-	"digest-tags":            yesOrNo("digest-tags", func(o *copy.Options) *bool { return &o.DigestTags }),
+	"referrers": func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
+	"digest-tags": func(p *parser, i *Image, n *yaml.Node) {
+		tags := digestTags{i.Options.DigestTags, i.Options.DigestTagSuffixes}
+		choose(p, n, "digest-tags", &tags, map[string]digestTags{
+			"true": {true, copy.CosignDigestTags}, "cosign": {true, copy.CosignDigestTags},
+			"all": {true, copy.AllDigestTags}, "false": {},
+		})
+		i.Options.DigestTags, i.Options.DigestTagSuffixes = tags.wanted, tags.suffixes
+	},
 	"entries-as-referrers":   yesOrNo("entries-as-referrers", func(o *copy.Options) *bool { return &o.EntriesAsReferrers }),
 	"keep-void":              yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
 	"check-blobs":            yesOrNo("check-blobs", func(o *copy.Options) *bool { return &o.CheckBlobs }),
@@ -84,6 +91,12 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		}
 		i.budget = semaphore.NewWeighted(int64(number))
 	},
+}
+
+// digestTags are the options that the key of that name stands for.
+type digestTags struct {
+	wanted   bool
+	suffixes copy.DigestTagSuffixes
 }
 
 // yesOrNo is the setting of an option that is true or false.

@@ -153,6 +153,19 @@ images:
 	assert.True(t, same)
 }
 
+// TestDigestTagSuffixes: an image may want fewer than the defaults say.
+func TestDigestTagSuffixes(t *testing.T) {
+	for value, want := range map[string]copy.Options{
+		"true": {DigestTags: true}, "cosign": {DigestTags: true}, "false": {},
+		"all": {DigestTags: true, DigestTagSuffixes: copy.AllDigestTags},
+	} {
+		f, err := parse("defaults: {digest-tags: all}\nimages: [{source: docker://quay.io/a, destination: docker://m.example/a, digest-tags: " + value + "}]")
+		require.NoError(t, err)
+		o := f.Images[0].Options
+		assert.Equal(t, want, copy.Options{DigestTags: o.DigestTags, DigestTagSuffixes: o.DigestTagSuffixes}, value)
+	}
+}
+
 // TestDigestTags has patterns that match tags named after digests, which only names take.
 func TestDigestTags(t *testing.T) {
 	hex := strings.Repeat("0123456789abcdef", 4)
@@ -226,6 +239,7 @@ func TestProblems(t *testing.T) {
 		{image("single: copy"), "f.yaml:4: single: copy needs platforms"},
 		{image("single: always"), `f.yaml:4: single: write check, copy or skip, not "always"`},
 		{image("referrers: some"), `write false or true`},
+		{image("digest-tags: some"), `digest-tags: write all, cosign, false or true, not "some"`},
 		{image("keep-void: true"), "f.yaml:4: keep-void needs referrers or digest-tags"},
 		{image("keep-void: yes"), `keep-void: write false or true, not "yes"`},
 		{image("list-signatures: keep"), "list-signatures: write guard or warn"},
