@@ -175,6 +175,7 @@ const (
 	ReasonDropped     = plan.ReasonDropped
 	ReasonMissing     = plan.ReasonMissing
 	ReasonOrphaned    = plan.ReasonOrphaned
+	ReasonUntied      = plan.ReasonUntied
 	ReasonSubject     = plan.ReasonSubject
 	ReasonVoid        = plan.ReasonVoid
 	ReasonType        = plan.ReasonType

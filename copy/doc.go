@@ -8,8 +8,9 @@
 // A list is an OCI index or a Docker list; an instance is one entry of it, its child the manifest
 // that the entry names. A list is sparse when it names children that are absent. It is kept (bytes
 // and digest unchanged) or stripped (entries of what is not copied removed). An attestation is an
-// entry that describes another one, its subject. An instance is missing when the source lists it
-// and does not have it.
+// entry that describes another one, its subject; other entries accelerate or replace theirs
+// (internal/relation has the table). An instance is missing when the source lists it and does not
+// have it.
 //
 // # Six steps
 //

@@ -137,7 +137,7 @@ func TestImageMissing(t *testing.T) {
 			var missing *copy.MissingError
 			require.ErrorAs(t, err, &missing)
 			assert.Equal(t, []copy.MissingInstance{
-				{Digest: f.Digest("s390x"), Platform: "linux/s390x"}, {Digest: f.Digest("att-arm64"), Platform: "unknown/unknown", AttestationOf: "linux/arm64"},
+				{Digest: f.Digest("s390x"), Platform: "linux/s390x"}, {Digest: f.Digest("att-arm64"), Platform: "unknown/unknown", AttestationOf: "linux/arm64", Kind: "attestation"},
 			}, missing.Missing)
 			assert.ErrorContains(t, err, f.Digest("att-arm64").String()+" (attestation of linux/arm64)")
 			assert.Empty(t, dst.Snapshot("mirror"), "nothing is written")

@@ -70,7 +70,7 @@ func loadSystem(ctx context.Context, e *ends, l loaded) (loaded, error) {
 func readLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	for {
 		absent := func(d digest.Digest) bool { return l.missing[d] != nil }
-		unread := slices.DeleteFunc(slices.Clone(l.tree.Unread()), absent)
+		unread := slices.DeleteFunc(l.tree.ToRead(&e.choices), absent)
 		if len(unread) == 0 {
 			return l, nil
 		}

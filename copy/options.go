@@ -106,7 +106,7 @@ type Options struct {
 	// SparseManifestListAction says what becomes of the entries of what is not copied.
 	SparseManifestListAction SparseManifestListAction
 	// PreferGzipInstances says whether CopySystemImage prefers an instance with gzip layers to its
-	// zstd twin.
+	// zstd twin. What accelerates an image is never chosen.
 	PreferGzipInstances types.OptionalBool
 
 	// OciEncryptConfig and OciEncryptLayers encrypt layers: all if the slice is empty, those with
@@ -157,7 +157,7 @@ type Options struct {
 	// match and that is selected must be there, or the copy fails with a *RequiredError before
 	// anything is written. They select nothing.
 	RequiredPlatforms []InstancePlatformFilter
-	// Attestations says which attestations are copied.
+	// Attestations says which attestations are copied, and what accelerates images.
 	Attestations AttestationAction
 	// MissingInstances says what a selected instance that the source does not have means.
 	MissingInstances MissingInstanceAction

@@ -13,11 +13,22 @@ const (
 	referenceTypeAttestation  = "attestation-manifest"
 )
 
-// annotationZstd marks an entry that has a twin without zstd layers (containers/image).
-const annotationZstd = "io.github.containers.compression.zstd"
+// Annotations of entries that others go by.
+const (
+	// AnnotationZstd marks an image with zstd layers, which may have a twin without
+	// (containers/image).
+	AnnotationZstd = "io.github.containers.compression.zstd"
+	// AnnotationSOCIImage stands on the entry of a SOCI index, version 2, and names the image that
+	// the index is for; AnnotationSOCIIndex stands on the image, and names the index
+	// (soci-snapshotter).
+	AnnotationSOCIImage = "com.amazon.soci.image-manifest-digest"
+	AnnotationSOCIIndex = "com.amazon.soci.index-digest"
+)
 
 // decidingAnnotations are those by which it is decided what an entry is.
-var decidingAnnotations = []string{annotationReferenceType, annotationReferenceDigest, annotationZstd}
+var decidingAnnotations = []string{
+	annotationReferenceType, annotationReferenceDigest, AnnotationZstd, AnnotationSOCIImage, AnnotationSOCIIndex,
+}
 
 // An Instance is one entry of a list, whatever the list's format. It is a view: changing it changes
 // no list. What it points to is shared with the list and must not be modified.

@@ -78,7 +78,7 @@ var errNotParsed = errors.New("list was not made by manifest.Parse")
 // contents of other formats (config, layers, fsLayers, history, signatures), no manifests, known
 // fields with values of the wrong type, entries without digest or size, digests that do not
 // validate, sizes that are negative, no integer, or above 2⁵³-1, and two values of an annotation by
-// which something is decided (BuildKit's of attestations, and that of zstd twins).
+// which something is decided (BuildKit's of attestations, SOCI's, and that of zstd twins).
 //
 // Accepted are: null for optional arrays and objects, an empty list, and fields that no
 // specification names, with whatever is in them. Accepted with a Remark are: no schemaVersion, no

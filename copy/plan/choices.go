@@ -60,7 +60,16 @@ func (a *SparseManifestListAction) UnmarshalText(text []byte) error {
 }
 
 // AttestationAction says which attestations of a list are copied: the entries that describe another
-// entry, their subject, which BuildKit's annotation vnd.docker.reference.digest names.
+// entry, their subject, which BuildKit's annotation vnd.docker.reference.digest names, or, where
+// that is gone, the subject of their manifest.
+//
+// What accelerates an image (SOCI indexes, version 2, and Nydus images in the lists of their
+// images) has no use without it either, and follows it under each action as DefaultAttestations
+// says, but under FollowSubject as that says: DropAttestations drops none, and KeepAllAttestations
+// keeps none whose image stays behind.
+//
+// What has no subject in its list follows nothing. It is skipped (ReasonUntied) with a warning,
+// unless everything is copied, it is named itself, or all attestations are kept.
 type AttestationAction int
 
 const (
@@ -70,8 +79,9 @@ const (
 	// attestation can be converted, none follows.
 	// Use it unless you have a reason not to.
 	DefaultAttestations AttestationAction = iota
-	// FollowSubject copies an attestation if and only if its subject in the same list is copied,
-	// however that was selected, or if Instances or InstanceIndexes name it.
+	// FollowSubject copies an attestation, and what accelerates an image, if and only if its
+	// subject in the same list is copied, however that was selected, or if Instances or
+	// InstanceIndexes name it.
 	// Use it with selections by digest or position.
 	FollowSubject
 	// DropAttestations copies no attestation but those that Instances or InstanceIndexes name.
@@ -166,7 +176,8 @@ const (
 // {linux, arm} means every arm.
 //
 // Filters look at images, also at those in nested lists, and at attestations only if they spell out
-// unknown/unknown.
+// unknown/unknown. What accelerates an image is not chosen by them, whatever platform it states,
+// unless they spell out the OS feature nydus.remoteimage.v1; exclusions mean it, too.
 type InstancePlatformFilter struct {
 	// OS and Architecture, such as "linux" and "amd64"; "*" matches any. Both empty match an entry
 	// without a platform.
@@ -344,4 +355,29 @@ func (o *Choices) CannotAttach(reason string) error {
 		options = append(options, "EntriesAsReferrers")
 	}
 	return &OptionsError{options, reason}
+}
+
+// dependOnRelations reports whether what is selected depends on what entries are to each other.
+func (o *Choices) dependOnRelations() bool {
+	switch o.ImageListSelection {
+	case CopyAllImages:
+		return o.Attestations == FollowSubject || o.Attestations == DropAttestations
+	case CopySpecificImages:
+		return o.Attestations != DefaultAttestations || len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0
+	}
+	return false
+}
+
+// follow reports whether what has the relation r to an entry follows that, if it is wanted;
+// filtered is set if a platform filter selected the entry, or if it follows itself.
+func (o *Choices) follow(r Relation, filtered bool) bool {
+	switch {
+	case !r.Follows():
+		return false
+	case o.Attestations == FollowSubject:
+		return true
+	case r == Describes && o.Attestations != DefaultAttestations:
+		return false
+	}
+	return filtered
 }

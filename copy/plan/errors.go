@@ -147,12 +147,18 @@ type MissingInstance struct {
 	// AttestationOf is the platform of what it describes, or its digest if the list does not name
 	// that; "" if it is no attestation.
 	AttestationOf string
+	// Kind is what people call it if it describes or accelerates another instance ("attestation",
+	// "SOCI index"); "" if it is an image.
+	Kind string
 }
 
 // String names the instance for people.
 func (m MissingInstance) String() string {
-	if m.AttestationOf != "" {
+	switch {
+	case m.AttestationOf != "":
 		return fmt.Sprintf("%s (attestation of %s)", m.Digest, m.AttestationOf)
+	case m.Kind != "":
+		return fmt.Sprintf("%s (%s of %s)", m.Digest, m.Kind, m.Platform)
 	}
 	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
 }
@@ -160,7 +166,10 @@ func (m MissingInstance) String() string {
 // missingInstance describes entry i of a list, which has the given tie.
 func missingInstance(n *listtree.Node, i int, tie relation.Tie) MissingInstance {
 	m := MissingInstance{Digest: n.Instances[i].Digest, Platform: platform.Format(n.Instances[i].Platform)}
-	if tie.Relation != Describes {
+	if tie.Relation.Follows() {
+		m.Kind = tie.Kind
+	}
+	if tie.Relation != Describes || tie.Named == "" {
 		return m
 	}
 	m.AttestationOf = prose.Short(tie.Named)

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/platform"
@@ -15,6 +17,7 @@ type filter struct {
 	reason  Reason // of what it matches
 	matched bool
 	attests bool // it spells unknown/unknown out, and so means attestations, too
+	nydus   bool // it spells out the feature by which Nydus images were marked, and so means those
 	// seen says of each platform that was met whether the filter matches it. Entries of a list
 	// share theirs.
 	seen map[*imgspecv1.Platform]bool
@@ -26,6 +29,7 @@ func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter)
 			p := &filter{Pattern: platform.Pattern(f), text: f.String(), seen: map[*imgspecv1.Platform]bool{}}
 			normal := p.Normalized()
 			p.attests = normal.OS == unknown && normal.Architecture == unknown
+			p.nydus = slices.Contains(normal.OSFeatures, relation.NydusFeature)
 			if f.Exclude {
 				p.reason = Reason{ReasonExcluded, "excluded by " + p.text}
 				exclude = append(exclude, p)
@@ -43,12 +47,19 @@ const unknown = "unknown"
 
 // matches reports whether f means the instance. Lists are selected by what is in them. Attestations
 // are what their annotation says, whatever their platform: f means them only if it spells
-// unknown/unknown out.
+// unknown/unknown out. What accelerates an image has that one's platform: it goes if that is
+// excluded, and is not what a filter chooses.
 func (f *filter) matches(instance manifest.Instance, tie relation.Tie) bool {
 	if instance.IsList() || !f.matchesPlatform(instance.Platform) {
 		return false
 	}
-	return f.attests || !tie.Follows()
+	switch tie.Relation {
+	case Describes:
+		return f.attests
+	case Accelerates:
+		return f.Exclude || f.nydus
+	}
+	return true
 }
 
 // matchesPlatform is Matches, which looks at each platform once.

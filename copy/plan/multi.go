@@ -68,7 +68,7 @@ func requirement(t *Tree, sel *selection, p platform.Pattern) RequiredPlatform {
 	met := false
 	t.list.Root.Walk(func(n *listtree.Node) {
 		for i, instance := range n.Instances {
-			if t.ties[n][i].Follows() || instance.IsList() || !p.Matches(instance.Platform) {
+			if t.ties[n][i].Relation.Follows() || instance.IsList() || !p.Matches(instance.Platform) {
 				continue
 			}
 			v := sel.verdicts[n][i]
@@ -360,7 +360,8 @@ func (t *treePlanner) cannotModify(d digest.Digest) string {
 	return ""
 }
 
-// void notes signatures and attestations that lose what they are about.
+// void notes signatures and attestations that lose what they are about, and annotations that name
+// what is not copied.
 func (t *treePlanner) void(p *Plan) {
 	p.List.Walk(func(l *ListPlan) {
 		if n := t.in.SignedLists[l.Digest]; n > 0 && l.Result != l.Digest {
@@ -369,6 +370,7 @@ func (t *treePlanner) void(p *Plan) {
 		if l.Result != l.Digest {
 			noteSignatures(p, l.Digest, t.in.ListSignatures[l.Digest])
 		}
+		p.Void = append(p.Void, danglingAccelerators(l)...)
 		if len(updates(l)) == 0 {
 			return
 		}
@@ -378,7 +380,7 @@ func (t *treePlanner) void(p *Plan) {
 			stays[ip.Digest] = stays[ip.Digest] || ip.Entry == KeepEntry
 		}
 		for _, ip := range l.Instances {
-			if ip.Decision == Copy && updated[ip.Subject] && !stays[ip.Subject] {
+			if ip.Decision == Copy && ip.Relation.Follows() && updated[ip.Subject] && !stays[ip.Subject] {
 				p.Void = append(p.Void, fmt.Sprintf("the %s %s of the list %s, which changes", ip.Kind, ip.Digest, ip.Subject))
 			}
 		}

@@ -57,7 +57,8 @@ type Plan struct {
 	// has a warning, too.
 	NotListed []digest.Digest `json:"notListed,omitempty"`
 	// Void names what will be without effect at the destination: signatures of a list that changes,
-	// and attestations of one.
+	// attestations of one, and annotations by which images name what accelerates them and is not
+	// copied.
 	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
 	Warnings []string `json:"warnings,omitempty"`
@@ -159,7 +160,8 @@ type InstancePlan struct {
 	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
 
 	// Relation is what the entry is to another one; "" if it stands for itself. Kind is what people
-	// call it then ("attestation"), and Subject the other one, "" if this list does not name it.
+	// call it then ("attestation", "SOCI index", "Nydus image", "zstd twin"), and Subject the other
+	// one, "" if this list does not name it.
 	Relation Relation      `json:"relation,omitempty"`
 	Kind     string        `json:"kind,omitempty"`
 	Subject  digest.Digest `json:"subject,omitempty"`
@@ -198,7 +200,7 @@ const (
 	ReasonPlatform ReasonCode = "platform" // matched by a platform filter
 	ReasonWithin   ReasonCode = "within"   // in a nested list that was selected as a whole
 	ReasonContains ReasonCode = "contains" // a nested list with something selected in it
-	ReasonFollows  ReasonCode = "follows"  // an attestation whose subject is copied
+	ReasonFollows  ReasonCode = "follows"  // an attestation or accelerator whose subject is copied
 	ReasonKept     ReasonCode = "kept"     // an attestation, by KeepAllAttestations
 	ReasonSystem   ReasonCode = "system"   // suits the running system
 	ReasonSingle   ReasonCode = "single"   // the source is a single image
@@ -207,7 +209,8 @@ const (
 	ReasonExcluded    ReasonCode = "excluded" // by an excluding filter
 	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations or ForceManifestMIMEType
 	ReasonMissing     ReasonCode = "missing"  // selected, but it is missing, or all that was selected in it
-	ReasonOrphaned    ReasonCode = "orphaned" // an attestation that would follow a list that changes
+	ReasonOrphaned    ReasonCode = "orphaned" // it would follow a list that changes
+	ReasonUntied      ReasonCode = "untied"   // an attestation or accelerator of what the list does not name
 )
 
 // A Reason says why an instance is copied or not.

@@ -109,11 +109,24 @@ func (c *planCase) buildLists(order []string, lists map[string]string) {
 		docker := strings.Contains(lists[name], "% docker\n")
 		for line := range strings.Lines(lists[name]) {
 			words := strings.Fields(line)
-			if len(words) < 2 || words[0] == "%" || words[1] == "list" || words[1] == "attestation" || made[words[0]] {
+			if len(words) < 2 || words[0] == "%" || slices.Contains([]string{"list", "attestation", "bare", "soci"}, words[1]) || made[words[0]] {
 				continue
 			}
 			made[words[0]] = true
 			c.image(words[0], words[1], words[2:], docker)
+		}
+	}
+	// Then SOCI indexes, which images may name.
+	for _, name := range order {
+		for line := range strings.Lines(lists[name]) {
+			if words := strings.Fields(line); len(words) > 3 && words[1] == "soci" {
+				c.subject(words[3], made)
+				if !made[words[0]] {
+					made[words[0]] = true
+					c.fixture.SOCIIndex(words[0], words[3])
+					c.read(words[0])
+				}
+			}
 		}
 	}
 	for _, name := range order {
@@ -122,8 +135,21 @@ func (c *planCase) buildLists(order []string, lists map[string]string) {
 			entries = append(entries, c.line(strings.TrimSpace(line), made)...)
 		}
 		c.fixture.List(name, entries...)
-		doc, mediaType := c.fixture.Document(name)
-		c.in.Documents[c.fixture.Digest(name)] = Document{MediaType: mediaType, Bytes: doc}
+		c.read(name)
+	}
+}
+
+// read gives the document of that name to the planner.
+func (c *planCase) read(name string) {
+	doc, mediaType := c.fixture.Document(name)
+	c.in.Documents[c.fixture.Digest(name)] = Document{MediaType: mediaType, Bytes: doc}
+}
+
+// subject makes an image that no list names, unless there is one of that name.
+func (c *planCase) subject(name string, made map[string]bool) {
+	if !made[name] {
+		made[name] = true
+		c.image(name, "linux/amd64", nil, false)
 	}
 }
 
@@ -148,8 +174,7 @@ func (c *planCase) image(name, pl string, words []string, docker bool) {
 	default:
 		c.fixture.Image(name, append(options, imagetest.Platform(pl))...)
 	}
-	doc, mediaType := c.fixture.Document(name)
-	c.in.Documents[c.fixture.Digest(name)] = Document{MediaType: mediaType, Bytes: doc}
+	c.read(name)
 }
 
 // layer makes a layer that several images may name.
@@ -166,21 +191,31 @@ func (c *planCase) line(line string, made map[string]bool) []imagetest.Option {
 		return nil
 	case words[0] == "%":
 		return []imagetest.Option{documentOption(words[1:])}
-	case words[1] == "attestation":
-		subject := words[3] // NAME attestation of SUBJECT
-		if !made[subject] {
-			made[subject] = true
-			c.image(subject, "linux/amd64", nil, false)
-		}
-		if !made[words[0]] {
-			made[words[0]] = true
-			c.fixture.Attestation(words[0], subject)
-			doc, mediaType := c.fixture.Document(words[0])
-			c.in.Documents[c.fixture.Digest(words[0])] = Document{MediaType: mediaType, Bytes: doc}
-		}
-		return []imagetest.Option{imagetest.Entry(words[0], entryOptions("", words[4:])...)}
+	case words[1] == "attestation", words[1] == "bare", words[1] == "soci":
+		return []imagetest.Option{imagetest.Entry(words[0], c.related(words, made)...)}
 	}
-	return []imagetest.Option{imagetest.Entry(words[0], entryOptions(words[1], words[2:])...)}
+	return []imagetest.Option{imagetest.Entry(words[0], c.entryOptions(words[1], words[2:])...)}
+}
+
+// related reads NAME attestation|bare|soci of SUBJECT, and what follows that, and makes what is
+// called NAME.
+func (c *planCase) related(words []string, made map[string]bool) []imagetest.Option {
+	name, kind, subject := words[0], words[1], words[3]
+	options := c.entryOptions("", words[4:])
+	if kind == "bare" {
+		options = append(options, imagetest.NoAnnotations())
+	}
+	c.subject(subject, made)
+	if !made[name] {
+		made[name] = true
+		var with []imagetest.Option
+		if kind == "bare" && !slices.Contains(words, "no-subject") {
+			with = append(with, imagetest.Subject(subject))
+		}
+		c.fixture.Attestation(name, subject, with...)
+		c.read(name)
+	}
+	return options
 }
 
 func documentOption(words []string) imagetest.Option {
@@ -197,7 +232,7 @@ func documentOption(words []string) imagetest.Option {
 	panic("unknown line: % " + words[0])
 }
 
-func entryOptions(pl string, words []string) []imagetest.Option {
+func (c *planCase) entryOptions(pl string, words []string) []imagetest.Option {
 	var options []imagetest.Option
 	switch pl {
 	case "", "list", "artifact":
@@ -217,7 +252,17 @@ func entryOptions(pl string, words []string) []imagetest.Option {
 			options = append(options, imagetest.OSFeatures(strings.Split(value, "+")...))
 		case "media-type":
 			options = append(options, imagetest.EntryMediaType(value))
-		case "layers":
+		case "artifact-type":
+			options = append(options, imagetest.ArtifactType(value))
+		case "nydus":
+			options = append(options, imagetest.Nydus())
+		case "zstd":
+			options = append(options, imagetest.ZstdEntry())
+		case "soci":
+			options = append(options, c.fixture.SOCI(value))
+		case "no-annotations":
+			options = append(options, imagetest.NoAnnotations())
+		case "layers", "no-subject":
 		default:
 			panic("unknown word: " + w)
 		}
@@ -241,6 +286,9 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.ImageListSelection = CopySpecificImages
 	case "system":
 		c.in.System = c.digest(rest)
+	case "features":
+		o.ImageListSelection = CopySpecificImages
+		o.InstancePlatforms = append(o.InstancePlatforms, InstancePlatformFilter{OS: "*", Architecture: "*", OSFeatures: strings.Fields(rest)})
 	case "platform", "exclude":
 		err = c.filter(&o.InstancePlatforms, rest, word == "exclude")
 	case "optional":
@@ -263,6 +311,8 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.MissingInstances = SkipMissing
 	case "single-copy":
 		o.SingleImage = CopySingleImage
+	case "force":
+		o.ForceManifestMIMEType = rest
 	case "preserve-digests":
 		o.PreserveDigests = true
 	case "remove-list-signatures":

@@ -111,7 +111,7 @@ func printList(b *strings.Builder, l *ListPlan, indent string, copied bool) {
 	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), becomes(l, copied))
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, ip := range l.Instances {
-		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.what(), prose.Short(ip.Digest), ip.Decision, ip.Entry, ip.why())
+		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.What(), prose.Short(ip.Digest), ip.Decision, ip.Entry, ip.why())
 	}
 	w.Flush()
 	for _, ip := range l.Instances {
@@ -135,17 +135,27 @@ func becomes(l *ListPlan, copied bool) string {
 	return "stays as it is"
 }
 
-// what returns what the instance is, for people.
-func (ip *InstancePlan) what() string {
+// What returns what the instance is, for people.
+func (ip *InstancePlan) What() string {
 	switch {
 	case ip.Nested != nil:
 		return fmt.Sprintf("list of %d", len(ip.Nested.Instances))
 	case manifest.IsListMediaType(ip.MediaType):
 		return "list that was not read"
-	case ip.AttestationOf != "":
-		return "attestation of " + prose.Short(ip.AttestationOf)
+	case ip.Relation.Follows():
+		return called(ip.Kind, short(cmp.Or(ip.Subject, ip.AttestationOf)))
+	case ip.Relation == Replaces:
+		return ip.Platform + ", " + ip.Kind
 	}
 	return ip.Platform
+}
+
+// short is d for people, "" if there is none.
+func short(d digest.Digest) string {
+	if d == "" {
+		return ""
+	}
+	return prose.Short(d)
 }
 
 // why returns why the instance is copied or not, and whether it is at the destination already.
@@ -157,9 +167,8 @@ func (ip *InstancePlan) why() string {
 }
 
 // Names returns what the images are called that the plan wants at the destination: their platforms,
-// as entries state them, or "attestation of" that of the subject, or "artifact"; "" where nothing
-// states any. The
-// map is the caller's.
+// as entries state them, or "artifact", or, of what describes or accelerates another entry,
+// "attestation of" that one's, and so on; "" where nothing states any. The map is the caller's.
 func (p *Plan) Names() map[digest.Digest]string {
 	names := map[digest.Digest]string{}
 	for _, d := range p.Wanted() {
@@ -181,13 +190,13 @@ func (p *Plan) Names() map[digest.Digest]string {
 
 // nameOf names an entry by its platform, or by that of its subject.
 func nameOf(l *ListPlan, in InstancePlan) string {
-	if in.AttestationOf == "" {
+	if !in.Relation.Follows() {
 		return in.Platform
 	}
 	for _, other := range l.Instances {
-		if other.Digest == in.AttestationOf {
-			return "attestation of " + other.Platform
+		if other.Digest == in.Subject {
+			return called(in.Kind, other.Platform)
 		}
 	}
-	return "attestation of " + prose.Short(in.AttestationOf)
+	return called(in.Kind, short(in.AttestationOf))
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,9 +24,9 @@ type verdict struct {
 	// lenient is set if the entry was selected by following, or as one of all attestations. Then it
 	// may be missing, and it is no reason to copy the list that it is in.
 	lenient bool
-	// leads is set if attestations of the entry follow it.
-	leads  bool
-	reason Reason
+	// filtered is set if a platform filter selected the entry, something in it, or what it follows.
+	filtered bool
+	reason   Reason
 }
 
 // A selection holds one verdict for each entry of each list of a tree. In a nested list that is not
@@ -61,7 +62,7 @@ type selector struct {
 	digests  map[digest.Digest]bool // selected digest → whether it has matched
 	indexes  map[int]bool           // selected position → whether it exists
 	rest     bool                   // everything that is not excluded is selected
-	dropped  int                    // attestations that would follow and cannot
+	dropped  map[string]int         // how many entries of a kind would follow and cannot
 	out      selection
 }
 
@@ -69,7 +70,7 @@ func newSelector(t *Tree, o *Choices, missing func(digest.Digest) bool) *selecto
 	root := t.list.Root
 	s := &selector{
 		o: o, root: root, ties: t.ties, missing: missing,
-		digests: map[digest.Digest]bool{}, indexes: map[int]bool{},
+		digests: map[digest.Digest]bool{}, indexes: map[int]bool{}, dropped: map[string]int{},
 		out: selection{verdicts: map[*listtree.Node][]verdict{}},
 	}
 	if o.ImageListSelection != CopySpecificImages {
@@ -89,23 +90,11 @@ func newSelector(t *Tree, o *Choices, missing func(digest.Digest) bool) *selecto
 	return s
 }
 
-// leads reports whether attestations follow an entry that is wanted. filtered is set if a platform
-// filter selected it.
-func (s *selector) leads(filtered bool) bool {
-	switch s.o.Attestations {
-	case FollowSubject:
-		return true
-	case DefaultAttestations:
-		return filtered
-	}
-	return false
-}
-
 // A summary is what the entries of a list, and of the lists nested in it, amount to.
 type summary struct {
-	wanted  bool // one is wanted, and not just leniently
-	missing bool // one would be, but is missing
-	leads   bool // one is wanted and leads
+	wanted   bool // one is wanted, and not just leniently
+	missing  bool // one would be, but is missing
+	filtered bool // one is wanted, and a platform filter selected it
 }
 
 // node decides about the entries of n and of the lists nested in it. whole is the reason if n was
@@ -120,19 +109,19 @@ func (s *selector) node(n *listtree.Node, whole *Reason) (sum summary) {
 	for _, v := range verdicts {
 		sum.wanted = sum.wanted || v.wanted && !v.lenient
 		sum.missing = sum.missing || v.missing && !v.lenient
-		sum.leads = sum.leads || v.wanted && v.leads
+		sum.filtered = sum.filtered || v.wanted && v.filtered
 	}
 	return sum
 }
 
-// entry decides about one entry, but for what an attestation's subject has to say.
+// entry decides about one entry, but for what the subject has to say that it may follow.
 func (s *selector) entry(n *listtree.Node, i int, instance manifest.Instance, whole *Reason) verdict {
 	named := s.named(n, i, instance)
 	if nested, ok := n.Nested[i]; ok {
 		return s.nested(nested, named, whole)
 	}
 	tie := s.ties[n][i]
-	if tie.Follows() {
+	if tie.Relation.Follows() {
 		return s.settle(s.follower(instance, tie, named, whole), instance)
 	}
 	return s.settle(s.leaf(instance, tie, named, whole), instance)
@@ -184,9 +173,9 @@ func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 	}
 	switch {
 	case by != nil && (sum.wanted || len(n.Instances) == 0):
-		return verdict{wanted: true, leads: s.leads(sum.leads), reason: *by}
+		return verdict{wanted: true, filtered: sum.filtered, reason: *by}
 	case sum.wanted:
-		return verdict{wanted: true, leads: s.leads(sum.leads), reason: Reason{ReasonContains, "contains selected instances"}}
+		return verdict{wanted: true, filtered: sum.filtered, reason: Reason{ReasonContains, "contains selected instances"}}
 	}
 	s.unwant(n)
 	switch {
@@ -198,8 +187,8 @@ func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 	return verdict{reason: reasonNotSelected}
 }
 
-// unwant skips the attestations that would only be copied along with a nested list which is not
-// copied. What is missing stays so: it was selected.
+// unwant skips what would only be copied along with a nested list which is not copied. What is
+// missing stays so: it was selected.
 func (s *selector) unwant(n *listtree.Node) {
 	for i, v := range s.out.verdicts[n] {
 		if v.lenient {
@@ -214,44 +203,49 @@ func (s *selector) leaf(instance manifest.Instance, tie relation.Tie, named, who
 	if out := firstMatch(s.exclude, instance, tie); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
-	leads := s.leads(by != nil)
 	if self := s.bySelf(named, whole); self != nil {
-		return verdict{wanted: true, leads: leads, reason: *self}
+		return verdict{wanted: true, filtered: by != nil, reason: *self}
 	}
 	switch {
 	case by != nil:
-		return verdict{wanted: true, leads: leads, reason: *by}
+		return verdict{wanted: true, filtered: true, reason: *by}
 	case s.rest:
-		return verdict{wanted: true, leads: s.leads(true), reason: reasonRest}
+		return verdict{wanted: true, filtered: true, reason: reasonRest}
 	}
 	return verdict{reason: reasonNotSelected}
 }
 
 // follower decides about an entry that has no use without another one, by everything but that one's
-// verdict. FollowSubject and DropAttestations leave what the caller named alone, and nothing else.
+// verdict. FollowSubject leaves what the caller named alone, and nothing else; so does
+// DropAttestations of what describes.
 func (s *selector) follower(instance manifest.Instance, tie relation.Tie, named, whole *Reason) verdict {
 	by := firstMatch(s.include, instance, tie)
 	if out := firstMatch(s.exclude, instance, tie); out != nil { // excludes win over everything
 		return verdict{reason: *out}
 	}
+	describes := tie.Relation == Describes
+	left := reasonNotSelected
+	if tie.Subject == "" {
+		left = untied(tie)
+	}
 	switch {
 	case named != nil:
-		return verdict{wanted: true, leads: s.leads(by != nil), reason: *named}
-	case s.o.Attestations == DropAttestations:
+		return verdict{wanted: true, filtered: by != nil, reason: *named}
+	case describes && s.o.Attestations == DropAttestations:
 		return verdict{reason: Reason{ReasonDropped, "attestations are dropped"}}
 	case s.o.Attestations == FollowSubject:
-		return verdict{reason: reasonNotSelected}
+		return verdict{reason: left}
 	}
 	if self := s.bySelf(nil, whole); self != nil {
 		return verdict{wanted: true, reason: *self}
 	}
 	switch {
 	case by != nil:
-		return verdict{wanted: true, leads: s.leads(true), reason: *by}
-	case s.o.Attestations == KeepAllAttestations:
+		return verdict{wanted: true, filtered: true, reason: *by}
+	case describes && s.o.Attestations == KeepAllAttestations:
 		return verdict{wanted: true, lenient: true, reason: Reason{ReasonKept, "all attestations are kept"}}
 	}
-	return verdict{reason: reasonNotSelected}
+	return verdict{reason: left}
 }
 
 // settle returns the verdict about an entry when the source has been asked for it: what is wanted
@@ -264,49 +258,59 @@ func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
 	return v
 }
 
-// followers selects the entries of n that follow subjects which are wanted and lead, and what
-// follows those. A list that was read is selected by what is in it, even if it claims to be an
+// followers selects the entries of n that follow subjects which are wanted, and what follows those.
+// A list that was read is selected by what is in it, even if it claims to be an
 // attestation.
 func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 	of := map[digest.Digest][]int{} // subject → entries that may follow it
 	for i, tie := range s.ties[n] {
-		if tie.Follows() && tie.Subject != "" && n.Nested[i] == nil && verdicts[i].reason.Code == ReasonNotSelected {
+		if tie.Relation.Follows() && tie.Subject != "" && n.Nested[i] == nil && verdicts[i].reason.Code == ReasonNotSelected {
 			of[tie.Subject] = append(of[tie.Subject], i)
 		}
 	}
 	if len(of) == 0 {
 		return
 	}
-	var leaders []digest.Digest
-	for i, v := range verdicts {
-		if v.wanted && v.leads {
-			leaders = append(leaders, n.Instances[i].Digest)
+	type leader struct {
+		digest.Digest
+		filtered bool
+	}
+	var leaders []leader
+	seen := map[leader]bool{}
+	lead := func(i int) {
+		if l := (leader{n.Instances[i].Digest, verdicts[i].filtered}); verdicts[i].wanted && !seen[l] {
+			seen[l] = true
+			leaders = append(leaders, l)
 		}
+	}
+	for i := range verdicts {
+		lead(i)
 	}
 	for len(leaders) > 0 {
 		subject := leaders[0]
 		leaders = leaders[1:]
-		for _, i := range of[subject] {
-			if s.inexpressible() {
-				verdicts[i].reason = Reason{ReasonDropped, "does not follow: no attestation can be converted to " + s.o.ForceManifestMIMEType}
-				s.dropped++
+		for _, i := range of[subject.Digest] {
+			tie := s.ties[n][i]
+			if verdicts[i].reason.Code != ReasonNotSelected || !s.o.follow(tie.Relation, subject.filtered) {
 				continue
 			}
-			v := verdict{wanted: true, lenient: true, leads: true, reason: Reason{ReasonFollows, "follows " + prose.Short(subject)}}
-			verdicts[i] = s.settle(v, n.Instances[i])
-			if verdicts[i].wanted {
-				leaders = append(leaders, n.Instances[i].Digest)
+			if s.inexpressible() {
+				verdicts[i].reason = Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}
+				s.dropped[tie.Kind]++
+				continue
 			}
+			v := verdict{wanted: true, lenient: true, filtered: true, reason: Reason{ReasonFollows, "follows " + prose.Short(subject.Digest)}}
+			verdicts[i] = s.settle(v, n.Instances[i])
+			lead(i)
 		}
-		delete(of, subject)
 	}
 }
 
-// inexpressible reports whether attestations that would follow, although nobody asked for them,
-// cannot: Docker's formats have neither manifests like theirs nor a place for what says whom they
-// describe.
+// inexpressible reports whether what would follow, although nobody asked for it, cannot: Docker's
+// formats have neither manifests like those of attestations nor a place for what says whose they
+// are.
 func (s *selector) inexpressible() bool {
-	return s.o.Attestations == DefaultAttestations && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
+	return s.o.Attestations != FollowSubject && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
 // unmatched returns a *NoMatchError if there are selectors that must match something and do not.
@@ -384,11 +388,31 @@ func (s *selector) warnings() []string {
 			}
 		}
 	}
-	if s.dropped > 0 {
-		warnings = append(warnings, fmt.Sprintf("attestations are left behind (%d): none can be converted to %s", s.dropped, s.o.ForceManifestMIMEType))
+	for kind, n := range s.dropped {
+		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): none can be converted to %s", plural(kind), n, s.o.ForceManifestMIMEType))
 	}
+	warnings = append(warnings, s.strays()...)
 	slices.Sort(warnings)
 	return slices.Compact(warnings)
+}
+
+// strays counts, for people, what is left behind because it cannot be said whose it is.
+func (s *selector) strays() []string {
+	strays := map[relation.Tie]int{}
+	for n, verdicts := range s.out.verdicts {
+		for i, v := range verdicts {
+			if v.reason.Code == ReasonUntied {
+				tie := s.ties[n][i]
+				strays[relation.Tie{Relation: tie.Relation, Kind: tie.Kind}]++
+			}
+		}
+	}
+	var warnings []string
+	for tie, n := range strays {
+		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): the list does not name what they %s",
+			plural(tie.Kind), n, strings.TrimSuffix(string(tie.Relation), "s")))
+	}
+	return warnings
 }
 
 // unread reports whether entry i of n names a list that was not read.
@@ -402,7 +426,7 @@ func (s *selector) offered() []string {
 	s.root.Walk(func(n *listtree.Node) {
 		for i, instance := range n.Instances {
 			offer := platform.Format(instance.Platform)
-			if s.ties[n][i].Follows() || n.Nested[i] != nil {
+			if s.ties[n][i].Relation.Follows() || n.Nested[i] != nil {
 				continue
 			} else if unread(n, i) {
 				offer = "what the missing list " + prose.Short(instance.Digest) + " names"

@@ -65,7 +65,7 @@ func TestFilterMatchesAttestationsOnlyWhenSpelledOut(t *testing.T) {
 }
 
 func tieOf(instance manifest.Instance) relation.Tie {
-	return relation.Of([]manifest.Instance{instance})[0]
+	return relation.Of([]manifest.Instance{instance}, nil)[0]
 }
 
 // TestDockerHasNoAttestations leaves behind what cannot be converted, unless somebody asks for it.

@@ -85,7 +85,7 @@ func (t *Tree) with(documents map[digest.Digest]Document, more []digest.Digest) 
 		if out.list, err = out.lists.Build(t.top); err != nil {
 			return nil, err
 		}
-		out.ties = tiesOf(out.list.Root)
+		out.ties = tiesOf(out.list.Root, out.documents)
 	}
 	out.warnings = out.wrongClaims()
 	return out, nil
@@ -98,6 +98,28 @@ func (t *Tree) Unread() []digest.Digest {
 		return nil
 	}
 	return t.list.Unread
+}
+
+// ToRead returns the distinct digests of what the tree names, has no documents of, and has to have
+// before a plan by these choices can be made: nested lists, and manifests that say what an entry is
+// to others where the list does not, if the choices depend on that. They are in the order in which
+// they are met, lists first. What the source does not have may be left out.
+func (t *Tree) ToRead(o *Choices) []digest.Digest {
+	unread := slices.Clone(t.Unread())
+	if t.list == nil || !o.dependOnRelations() {
+		return unread
+	}
+	seen := map[digest.Digest]bool{}
+	t.list.Root.Walk(func(n *listtree.Node) {
+		for _, instance := range n.Instances {
+			_, read := t.documents[instance.Digest]
+			if !read && !seen[instance.Digest] && relation.Unclear(instance) {
+				seen[instance.Digest] = true
+				unread = append(unread, instance.Digest)
+			}
+		}
+	})
+	return unread
 }
 
 // List returns the top-level list, which is not to be edited; nil if the source is a single image.
@@ -141,7 +163,7 @@ func (t *Tree) images(n *listtree.Node, images []manifest.Instance) []manifest.I
 	for i, instance := range n.Instances {
 		nested := n.Nested[i]
 		switch {
-		case t.ties[n][i].Follows():
+		case t.ties[n][i].Relation.Follows():
 		case nested != nil:
 			images = t.images(nested, images)
 		case !instance.IsList() || !platform.Absent(instance.Platform):

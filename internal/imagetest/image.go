@@ -12,6 +12,8 @@ const (
 	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 	dockerConfig   = "application/vnd.docker.container.image.v1+json"
 
+	sociIndex  = "application/vnd.amazon.soci.index.v2+json"
+	nydusImage = "application/vnd.nydus.image.manifest.v1+json"
 	helmConfig = "application/vnd.cncf.helm.config.v1+json"
 	helmChart  = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 	inToto     = "application/vnd.in-toto+json"
@@ -64,6 +66,21 @@ func (f *Fixture) Attestation(name, subject string, options ...Option) {
 		"vnd.docker.reference.type":   "attestation-manifest",
 		"vnd.docker.reference.digest": f.Digest(subject).String(),
 	}})
+}
+
+// SOCIIndex makes a SOCI index, version 2, of the image called image, as soci convert does: a
+// manifest with one table of contents, called like the index with ".ztoc" appended. Entries that
+// name it have the platform of the image, the artifact type, and an annotation that names the
+// image; that the image's entry names the index is up to the list (SOCI).
+func (f *Fixture) SOCIIndex(name, image string) {
+	f.addRawBlob(name+".ztoc", "application/octet-stream", []byte("This is the table of "+image+".\n"),
+		map[string]string{"com.amazon.soci.image-layer-digest": f.Digest(f.document(image).blobs[1]).String()})
+	s := newSpec(toImage, []Option{Layers(name + ".ztoc"), Config(sociIndex, []byte("{}"))})
+	f.addImage(name, s, entryDefaults{annotations: map[string]string{
+		"com.amazon.soci.image-manifest-digest": f.Digest(image).String(),
+	}})
+	entry := &f.documents[name].entry
+	entry.platform, entry.artifactType = f.document(image).entry.platform, sociIndex
 }
 
 // statement is an in-toto statement about the named document.

@@ -41,7 +41,7 @@ func (f *Fixture) entry(e entry) object {
 	o := object{{"mediaType", mediaType}, {"digest", child.digest}, {"size", size}}
 
 	annotations := maps.Clone(child.entry.annotations)
-	if annotations == nil {
+	if annotations == nil || e.spec.bare {
 		annotations = map[string]string{}
 	}
 	maps.Copy(annotations, e.spec.annotations)

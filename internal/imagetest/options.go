@@ -51,6 +51,7 @@ type spec struct {
 
 	platform   []func(*platform) // changes to what there is already
 	noPlatform bool
+	bare       bool
 	size       *int64
 	mediaType  string
 
@@ -207,6 +208,22 @@ func (s *spec) platformFrom(given *platform) *platform {
 func NoPlatform() Option {
 	return Option{"NoPlatform", toImage | toEntry, func(s *spec) { s.noPlatform = true }}
 }
+
+// NoAnnotations leaves away the annotations that an entry takes from what it names.
+func NoAnnotations() Option {
+	return Option{"NoAnnotations", toEntry, func(s *spec) { s.bare = true }}
+}
+
+// SOCI makes the entry of an image name its SOCI index.
+func (f *Fixture) SOCI(index string) Option {
+	return Annotation("com.amazon.soci.index-digest", f.Digest(index).String())
+}
+
+// Nydus marks the entry of an image as one for Nydus, beside the image that it is made of.
+func Nydus() Option { return ArtifactType(nydusImage) }
+
+// ZstdEntry marks the entry of an image as one with zstd layers.
+func ZstdEntry() Option { return Annotation("io.github.containers.compression.zstd", "true") }
 
 // EntrySize makes an entry state a size that need not be true.
 func EntrySize(size int64) Option {

@@ -103,6 +103,15 @@ func (c *content) read(
 	})
 }
 
+// image returns the manifest with digest d, nil if it is not there or none.
+func (c *content) image(d digest.Digest) *manifest.Image {
+	image, err := parseImage(c.documents[d])
+	if err != nil {
+		return nil
+	}
+	return image
+}
+
 // parseImage reads the manifest of an image. It returns nil without an error for Docker schema 1,
 // whose blobs nobody here needs to know.
 func parseImage(doc endpoint.Document) (*manifest.Image, error) {

@@ -105,7 +105,7 @@ func Inspect(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted
 
 func (c *content) entries(n *listtree.Node) ([]Entry, error) {
 	entries := make([]Entry, 0, len(n.Instances))
-	ties := relation.Of(n.Instances)
+	ties := relation.Of(n.Instances, c.image)
 	for i, in := range n.Instances {
 		e := Entry{
 			Index: in.Index, Digest: in.Digest, MediaType: in.MediaType, ArtifactType: in.ArtifactType,

@@ -1,6 +1,6 @@
 // Package relation says what the entries of a list are to each other: which describe, accelerate or
 // replace another one. It is one table, with a row for each kind (table.go), and a function of the
-// entries of one list. It does no I/O.
+// entries of one list and of the manifests that were read. It does no I/O.
 package relation
 
 import (
@@ -24,6 +24,10 @@ const (
 	Replaces Relation = "replaces"
 )
 
+// Follows reports whether an entry with the relation has no use without its subject, and so is not
+// an image that could be chosen.
+func (r Relation) Follows() bool { return r == Describes || r == Accelerates }
+
 // A Tie is what one entry of a list is to another. The zero value is that of an entry which stands
 // for itself.
 type Tie struct {
@@ -37,31 +41,59 @@ type Tie struct {
 	Subject digest.Digest
 }
 
-// Follows reports whether an entry has no use without its subject, and so is not an image that
-// could be chosen.
-func (t Tie) Follows() bool { return t.Relation == Describes || t.Relation == Accelerates }
-
-// Of returns the ties of the entries of a list, in their order.
-func Of(instances []manifest.Instance) []Tie {
-	ties := make([]Tie, len(instances))
-	var listed map[digest.Digest]bool // made when it is needed first
+// Of returns the ties of the entries of a list, in their order. image returns the manifest with a
+// digest, nil if it has not been read or is none; a nil function has read nothing.
+func Of(instances []manifest.Instance, image func(digest.Digest) *manifest.Image) []Tie {
+	if image == nil {
+		image = func(digest.Digest) *manifest.Image { return nil }
+	}
+	l := &list{instances: instances, image: image, rows: make([]*row, len(instances))}
+	found := false
 	for i, instance := range instances {
-		tie := tieOf(instance)
-		if tie.Relation != "" && listed == nil {
-			listed = digests(instances)
+		l.rows[i] = rowOf(instance, image)
+		found = found || l.rows[i] != nil
+	}
+	ties := make([]Tie, len(instances))
+	if !found {
+		return ties
+	}
+	l.arrange()
+	for i, r := range l.rows {
+		if r == nil {
+			continue
 		}
-		if listed[tie.Named] {
-			tie.Subject = tie.Named
+		if named, ok := r.subject(l, i); ok {
+			ties[i] = Tie{Relation: r.relation, Kind: r.kind, Named: named}
+			if _, listed := l.at[named]; listed {
+				ties[i].Subject = named
+			}
 		}
-		ties[i] = tie
 	}
 	return ties
 }
 
-func digests(instances []manifest.Instance) map[digest.Digest]bool {
-	listed := make(map[digest.Digest]bool, len(instances))
-	for _, instance := range instances {
-		listed[instance.Digest] = true
+// Unclear reports whether what the instance is to others stands in its manifest alone: it has the
+// platform of attestations, or is marked as one, and none of the annotations that say whom it
+// describes. Images may look like that, too.
+func Unclear(instance manifest.Instance) bool {
+	if _, annotated := instance.AttestationOf(); annotated || instance.IsList() {
+		return false
 	}
-	return listed
+	p := instance.Platform
+	return p != nil && p.OS == unknown && p.Architecture == unknown || instance.ArtifactType == attestationType
+}
+
+// Accelerator returns the digest of what an annotation of the instance says accelerates it, valid;
+// "" if none says so.
+func Accelerator(instance manifest.Instance) digest.Digest {
+	return annotated(instance, manifest.AnnotationSOCIIndex)
+}
+
+// annotated returns the digest in an annotation, "" if there is no valid one.
+func annotated(instance manifest.Instance, key string) digest.Digest {
+	d := digest.Digest(instance.Annotations[key])
+	if d == "" || d.Validate() != nil {
+		return ""
+	}
+	return d
 }

@@ -1,31 +1,198 @@
 package relation
 
 import (
-	"github.com/opencontainers/go-digest"
+	"slices"
 
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// A row says how entries of one kind are recognised, and what they are.
+// A row says how entries of one kind are recognised, what they are, and whose.
 type row struct {
-	kind     string
+	// kind is what reports call such an entry.
+	kind string
+	// relation is what selection and strip go by. What describes or accelerates is no image that a
+	// platform filter could choose: it follows its subject, and goes with it. What replaces is
+	// selected like any image, and stripped like any.
 	relation Relation
-	// recognises reports whether an entry is of this kind, and returns the valid digest of what it
-	// names as its subject, "" if it names none.
-	recognises func(manifest.Instance) (subject digest.Digest, ok bool)
+	// recognises reports whether an entry is of this kind; image is its manifest, nil if that has
+	// not been read.
+	recognises func(instance manifest.Instance, image *manifest.Image) bool
+	// subject returns what the entry at i is tied to, "" if nothing says that. It is not ok if the
+	// entry stands for itself then.
+	subject func(l *list, i int) (named digest.Digest, ok bool)
 }
 
-// table has the kinds that are known. The first row that recognises an entry says what it is.
+// table has the kinds that are known. The first row that recognises an entry says what it is. An
+// artifact type proves nothing unless it is one of these: go-containerregistry writes the media
+// type of the config there, of ordinary images, too.
 var table = []row{
-	{"attestation", Describes, manifest.Instance.AttestationOf},
+	{"attestation", Describes, annotatedAttestation, byReference},
+	{"attestation", Describes, bareAttestation, bySubject},
+	{"SOCI index", Accelerates, sociIndex, bySOCIAnnotations},
+	{"Nydus image", Accelerates, nydusImage, ofNydusImage},
+	{"zstd twin", Replaces, zstdImage, ofZstdImage},
 }
 
-// tieOf returns what an entry is, by itself.
-func tieOf(instance manifest.Instance) Tie {
-	for _, r := range table {
-		if subject, ok := r.recognises(instance); ok {
-			return Tie{Relation: r.relation, Kind: r.kind, Named: subject}
+// rowOf returns the row of an entry, nil if it stands for itself.
+func rowOf(instance manifest.Instance, image func(digest.Digest) *manifest.Image) *row {
+	var m *manifest.Image
+	if Unclear(instance) {
+		m = image(instance.Digest)
+	}
+	for i := range table {
+		if table[i].recognises(instance, m) {
+			return &table[i]
 		}
 	}
-	return Tie{}
+	return nil
+}
+
+// A list is what the table knows of the entries of a list.
+type list struct {
+	instances []manifest.Instance
+	image     func(digest.Digest) *manifest.Image
+	rows      []*row // of each entry, nil for what stands for itself
+
+	at     map[digest.Digest]int // the first entry with each digest
+	images map[target]int        // the first image for each target that nothing marks
+	twins  map[target]int        // the first zstd image for each
+	index  map[digest.Digest]int // the entry whose annotation names the digest as its SOCI index
+}
+
+// A target is a platform, in its usual spelling, without the features by which Nydus images were
+// marked.
+type target struct{ os, architecture, variant, version string }
+
+func targetOf(p *imgspecv1.Platform) target {
+	n := platform.Normalize(p)
+	return target{n.OS, n.Architecture, n.Variant, n.OSVersion}
+}
+
+// arrange finds what subjects are looked up by.
+func (l *list) arrange() {
+	l.at, l.images, l.twins, l.index = map[digest.Digest]int{}, map[target]int{}, map[target]int{}, map[digest.Digest]int{}
+	for i, instance := range l.instances {
+		note(l.at, instance.Digest, i)
+		if d := Accelerator(instance); d != "" {
+			note(l.index, d, i)
+		}
+		switch {
+		case instance.IsList():
+		case l.rows[i] == nil:
+			note(l.images, targetOf(instance.Platform), i)
+		case l.rows[i].relation == Replaces:
+			note(l.twins, targetOf(instance.Platform), i)
+		}
+	}
+}
+
+// note keeps the first position of each.
+func note[K comparable](positions map[K]int, key K, i int) {
+	if _, ok := positions[key]; !ok {
+		positions[key] = i
+	}
+}
+
+// BuildKit's attestations ("Image attestation storage" in its documentation). unknown is what they
+// say for operating system and architecture; attestationType is the artifact type of those that
+// have a subject, and inTotoType the media type of all their layers.
+const (
+	unknown         = "unknown"
+	attestationType = "application/vnd.docker.attestation.manifest.v1+json"
+	inTotoType      = "application/vnd.in-toto+json"
+)
+
+func annotatedAttestation(instance manifest.Instance, _ *manifest.Image) bool {
+	_, ok := instance.AttestationOf()
+	return ok
+}
+
+func byReference(l *list, i int) (digest.Digest, bool) {
+	named, _ := l.instances[i].AttestationOf()
+	return named, true
+}
+
+// bareAttestation recognises what another tool has taken the annotations from, as soci convert
+// does: by the artifact type, or by the manifest.
+func bareAttestation(instance manifest.Instance, image *manifest.Image) bool {
+	switch {
+	case !Unclear(instance):
+		return false
+	case instance.ArtifactType == attestationType:
+		return true
+	case image == nil:
+		return false
+	}
+	other := func(layer manifest.Descriptor) bool { return layer.MediaType != inTotoType }
+	return image.ArtifactType == attestationType || image.Subject != "" ||
+		len(image.Layers) > 0 && !slices.ContainsFunc(image.Layers, other)
+}
+
+func bySubject(l *list, i int) (digest.Digest, bool) {
+	if image := l.image(l.instances[i].Digest); image != nil {
+		return image.Subject, true
+	}
+	return "", true
+}
+
+// sociType is the artifact type of SOCI indexes, version 2 (soci_index.go and soci_convert.go of
+// soci-snapshotter). Such an entry has the platform of its image, and an annotation that names it;
+// an annotation of the image names the index.
+const sociType = "application/vnd.amazon.soci.index.v2+json"
+
+func sociIndex(instance manifest.Instance, _ *manifest.Image) bool {
+	return !instance.IsList() && (instance.ArtifactType == sociType || annotated(instance, manifest.AnnotationSOCIImage) != "")
+}
+
+func bySOCIAnnotations(l *list, i int) (digest.Digest, bool) {
+	named := annotated(l.instances[i], manifest.AnnotationSOCIImage)
+	if _, listed := l.at[named]; !listed {
+		if image, ok := l.index[l.instances[i].Digest]; ok {
+			return l.instances[image].Digest, true
+		}
+	}
+	return named, true
+}
+
+// nydusType is the artifact type of Nydus images in lists beside the images that they are made of,
+// and NydusFeature the feature by which they were marked before that (acceleration-service until
+// v0.2.18, nydusify until v2.3.4). Whoever reads them looks for the one with the image's platform.
+const (
+	nydusType    = "application/vnd.nydus.image.manifest.v1+json"
+	NydusFeature = "nydus.remoteimage.v1"
+)
+
+func nydusImage(instance manifest.Instance, _ *manifest.Image) bool {
+	p := instance.Platform
+	return !instance.IsList() && (instance.ArtifactType == nydusType || p != nil && slices.Contains(p.OSFeatures, NydusFeature))
+}
+
+// ofNydusImage finds the image for the same platform. A list of nothing but Nydus images is one of
+// images that happen to be for Nydus.
+func ofNydusImage(l *list, i int) (digest.Digest, bool) {
+	for _, images := range []map[target]int{l.images, l.twins} {
+		if image, ok := images[targetOf(l.instances[i].Platform)]; ok {
+			return l.instances[image].Digest, true
+		}
+	}
+	return "", len(l.images)+len(l.twins) > 0
+}
+
+// zstdImage recognises what containers/image marks as having zstd layers.
+func zstdImage(instance manifest.Instance, _ *manifest.Image) bool {
+	return !instance.IsList() && instance.Annotations[manifest.AnnotationZstd] == "true"
+}
+
+// ofZstdImage finds the image for the same platform that is not marked; without one, there is
+// nothing to replace.
+func ofZstdImage(l *list, i int) (digest.Digest, bool) {
+	image, ok := l.images[targetOf(l.instances[i].Platform)]
+	if !ok {
+		return "", false
+	}
+	return l.instances[image].Digest, true
 }

@@ -13,16 +13,13 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// zstdAnnotation marks an instance with zstd layers that has a twin without.
-const zstdAnnotation = "io.github.containers.compression.zstd"
-
 // Choose returns the one of images that suits the running system, or the choices in sys, as
 // upstream chooses from a list of the given media type that has these entries.
 func Choose(
 	images []manifest.Instance, mediaType string, sys *types.SystemContext, preferGzip types.OptionalBool,
 ) (digest.Digest, error) {
 	if preferGzip == types.OptionalBoolTrue {
-		isZstd := func(image manifest.Instance) bool { return image.Annotations[zstdAnnotation] == "true" }
+		isZstd := func(image manifest.Instance) bool { return image.Annotations[manifest.AnnotationZstd] == "true" }
 		if d, err := listOf(slices.DeleteFunc(slices.Clone(images), isZstd), mediaType).ChooseInstance(sys); err == nil {
 			return d, nil
 		}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
-	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // Of returns what is to be at the destination of a plan that was made of choices.
@@ -60,11 +59,7 @@ func LeftOut(p *plan.Plan) []string {
 	p.List.Walk(func(l *plan.ListPlan) {
 		for _, in := range l.Instances {
 			if in.Missing {
-				name := in.Platform
-				if in.AttestationOf != "" {
-					name = "attestation of " + prose.Short(in.AttestationOf)
-				}
-				all = append(all, fmt.Sprintf("missing at the source, and left out: %s (%s)", in.Digest, name))
+				all = append(all, fmt.Sprintf("missing at the source, and left out: %s (%s)", in.Digest, in.What()))
 			}
 		}
 	})

@@ -41,7 +41,7 @@ func (r *Collector) Through(p *plan.Plan, copied []byte) error {
 			}
 		}
 		for _, orphan := range orphans(l, written.Instances()) {
-			r.Warn(fmt.Sprintf("the attestation %s describes an image that was changed, and is about nothing now: %s", orphan, p.WayReason))
+			r.Warn(fmt.Sprintf("the %s %s %s an image that was changed, and is about nothing now: %s", orphan.Kind, orphan.Digest, orphan.Relation, p.WayReason))
 		}
 	}
 	return nil
@@ -63,20 +63,17 @@ func writtenManifests(l *plan.ListPlan, written []manifest.Instance) int {
 	return len(distinct) + 1
 }
 
-// orphans returns the attestations among written, the entries of a list that was l, that describe
-// an entry of l which is not there any more.
-func orphans(l *plan.ListPlan, written []manifest.Instance) []digest.Digest {
-	gone := map[digest.Digest]bool{}
+// orphans returns the entries of l that are among written, what became of it, and whose subjects
+// are not there any more.
+func orphans(l *plan.ListPlan, written []manifest.Instance) []plan.InstancePlan {
+	there := map[digest.Digest]bool{}
+	for _, instance := range written {
+		there[instance.Digest] = true
+	}
+	var all []plan.InstancePlan
 	for _, ip := range l.Instances {
-		gone[ip.Digest] = true
-	}
-	for _, instance := range written {
-		delete(gone, instance.Digest)
-	}
-	var all []digest.Digest
-	for _, instance := range written {
-		if subject, ok := instance.AttestationOf(); ok && gone[subject] {
-			all = append(all, instance.Digest)
+		if ip.Relation.Follows() && ip.Subject != "" && there[ip.Digest] && !there[ip.Subject] {
+			all = append(all, ip)
 		}
 	}
 	return all

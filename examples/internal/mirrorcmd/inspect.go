@@ -27,7 +27,7 @@ func (c *inspectCommand) command() *cobra.Command {
 		Use:   "inspect [flags] REFERENCE",
 		Short: "Say what a list names, and what of it is there",
 		Long: "Inspect reads what REFERENCE names: each entry of a list, whether its manifest is there, its platform or what it is\n" +
-			"an attestation of, and sizes; of a single image, its platform and layers. Configs and layers are not looked for\n" +
+			"an attestation or SOCI index of, and sizes; of a single image, its platform and layers. Configs and layers are not looked for\n" +
 			"(mirror verify does that). Nothing is written, and no signature policy is asked.",
 		Example: "  mirror inspect docker://docker.io/library/alpine:3\n" +
 			"  mirror inspect --tree oci:layout:alpine",
@@ -136,8 +136,10 @@ func what(e copy.InspectedEntry, names map[digest.Digest]string) string {
 	switch {
 	case e.List:
 		name = "list"
-	case e.AttestationOf != "":
-		name = "attestation of " + cmp.Or(names[e.AttestationOf], shortDigest(e.AttestationOf))
+	case e.Relation.Follows():
+		name = related(e.Kind, cmp.Or(e.Subject, e.AttestationOf), names)
+	case e.Relation == copy.Replaces:
+		name += ", " + e.Kind
 	case e.Platform == "" && e.ArtifactType != "":
 		name = "artifact"
 	}

@@ -59,10 +59,20 @@ func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string 
 	switch {
 	case i.Nested:
 		return "list"
-	case i.AttestationOf != "":
-		return "attestation of " + cmp.Or(platforms[i.AttestationOf], shortDigest(i.AttestationOf))
+	case i.Relation.Follows():
+		return related(i.Kind, cmp.Or(i.Subject, i.AttestationOf), platforms)
+	case i.Relation == copy.Replaces:
+		return i.Platform + ", " + i.Kind
 	}
 	return cmp.Or(i.Platform, "image")
+}
+
+// related names what describes or accelerates the entry with digest subject, "" for none.
+func related(kind string, subject digest.Digest, platforms map[digest.Digest]string) string {
+	if subject == "" {
+		return kind + " of nothing in the list"
+	}
+	return kind + " of " + cmp.Or(platforms[subject], shortDigest(subject))
 }
 
 // describeAttached names what is attached: by its tag's kind or its type, and by what it belongs

@@ -67,7 +67,7 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 		"what becomes of entries that are not copied: keep them and with them the digest, strip them, or (auto) keep unless the destination refuses that")
 	flags.Var(newChoice(&o.Attestations, []string{"default", "follow", "drop", "all"},
 		[]copy.AttestationAction{copy.DefaultAttestations, copy.FollowSubject, copy.DropAttestations, copy.KeepAllAttestations}), "attestations",
-		"which attestations are copied: those of images that are copied (follow), all, or none (drop); by default, those of images that --platform selected")
+		"which attestations are copied: those of images that are copied (follow), all, or none (drop); by default, those of images that --platform selected. SOCI indexes and Nydus images go with their images in the same way, but are not dropped")
 	flags.BoolVar(&s.skip, "skip-missing", false, "leave out what the list names and the source does not have, instead of failing")
 	flags.Var(newChoice(&o.SingleImage, []string{"check", "copy"}, []copy.SingleImageAction{copy.CheckSingleImage, copy.CopySingleImage}), "single",
 		"if SOURCE is a single image: fail unless --platform matches it (check), or copy it, whatever it is for; artifacts, such as charts, are always copied")

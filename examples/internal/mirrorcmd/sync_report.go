@@ -119,6 +119,7 @@ func missingIn(p *copy.Plan) []copy.InstanceReport {
 			if in.Missing {
 				missing = append(missing, copy.InstanceReport{
 					List: l.Digest, Index: in.Index, Digest: in.Digest, Platform: in.Platform, AttestationOf: in.AttestationOf,
+					Relation: in.Relation, Kind: in.Kind, Subject: in.Subject,
 					Outcome: copy.Skipped, Entry: entries[in.Entry], Reason: in.Reason, Missing: true,
 				})
 			}
@@ -252,8 +253,8 @@ func (r *syncReport) text() string {
 // missingName names an instance that is missing: by its digest, and by its platform or what it
 // describes.
 func missingName(m copy.InstanceReport) string {
-	if m.AttestationOf != "" {
-		return fmt.Sprintf("%s (attestation of %s)", m.Digest, shortDigest(m.AttestationOf))
+	if m.Relation.Follows() {
+		return fmt.Sprintf("%s (%s)", m.Digest, related(m.Kind, cmp.Or(m.Subject, m.AttestationOf), nil))
 	}
 	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
 }
