@@ -126,12 +126,12 @@ findings: ## see whether other people's tools still do what findings says, in so
 
 # The tools that docs/lists.md compares, each in the version that it names.
 PEER_TOOLS := github.com/google/go-containerregistry/cmd/crane@v0.22.1 github.com/regclient/regclient/cmd/regctl@v0.11.7 \
-	oras.land/oras/cmd/oras@v1.3.6 github.com/docker/buildx/cmd/buildx@v0.38.2
+	github.com/regclient/regclient/cmd/regsync@v0.11.7 oras.land/oras/cmd/oras@v1.3.6 github.com/docker/buildx/cmd/buildx@v0.38.2
 
 .PHONY: lists-peers
 lists-peers: ## install the tools that docs/lists.md compares, run them, and write there what they do; needs a network
 	@for tool in $(PEER_TOOLS); do GOBIN=$(CURDIR)/.bin/peers GOFLAGS= CGO_ENABLED=0 go install $$tool || exit 1; done
-	@go -C examples run ./listpeers -tools $(CURDIR)/.bin/peers
+	@go -C examples/listpeers run . -tools $(CURDIR)/.bin/peers
 
 .PHONY: golden
 golden: ## rewrite the golden files; review them with git diff

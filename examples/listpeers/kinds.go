@@ -45,11 +45,12 @@ const (
 	notationType    = "application/vnd.cncf.notary.signature"               // notation 1.3
 )
 
+// kinds are those of docs/lists.md, in its order.
 var kinds = []kind{
 	{"attestations", attestations, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"attestations-subject", attestationsBySubject, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"attestations-wiped", attestationsWiped, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
-	{"soci-last", sociLast, []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
+	{"soci-last", written("soci-converted", "v1"), []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
 	{"soci-first", sociFirst, []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
 	{"nydus", nydus, []string{"amd64", "arm64", "nydus-amd64", "nydus-arm64"}},
 	{"nydus-features", nydusByFeature, []string{"amd64", "arm64", "nydus-amd64", "nydus-arm64"}},
@@ -57,8 +58,8 @@ var kinds = []kind{
 	{"nested", nested, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"chart-entry", chartEntry, []string{"amd64", "arm64", "chart"}},
 	{"cache", cache, []string{"cache-config", "layer-1", "layer-2"}},
-	{"chart", chart, []string{imagetest.Top}},
-	{"ko", ko, []string{"amd64", "arm64"}},
+	{"chart", written("helm-chart", "0.1.0"), []string{imagetest.Top}},
+	{"ko", written("ggcr-apko", "v1"), []string{"amd64", "arm64"}},
 	{"unknown-fields", unknownFields, []string{"amd64", "arm64"}},
 	{"equal-digests", equalDigests, []string{"A", "B as linux/arm64"}},
 	{"absent-platform", absentPlatform, nil},
@@ -123,11 +124,6 @@ func attestationsWiped() example {
 		entries = append(entries, imagetest.Entry("att-"+name, imagetest.Platform("unknown/unknown")))
 	}
 	return listOf(f, entries)
-}
-
-func sociLast() example {
-	f, images, indexes := soci()
-	return listOf(f, images, indexes)
 }
 
 func sociFirst() example {
@@ -203,17 +199,6 @@ func cache() example {
 	f.Raw(imagetest.Top, indexType, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, indexType, entries),
 		"layer-1", "layer-2", "cache-config")
 	return example{Fixture: f}
-}
-
-func chart() example {
-	f := imagetest.New()
-	f.Artifact(imagetest.Top, imagetest.NoMediaType())
-	return example{Fixture: f}
-}
-
-func ko() example {
-	f := imagetest.New()
-	return listOf(f, images(f, "", imagetest.ArtifactType(imageConfig)))
 }
 
 // unknownFields is a list with members that no specification names, and with an indentation that no

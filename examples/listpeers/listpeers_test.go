@@ -24,10 +24,6 @@ func TestMain(m *testing.M) {
 	os.Exit(hermetictest.Main(m.Run))
 }
 
-const root = "../.."
-
-var listsPage = filepath.Join(root, "docs", "lists.md")
-
 // TestOurRows copies two platforms of each kind of list, and one, and holds what docs/lists.md says
 // of this library against that.
 func TestOurRows(t *testing.T) {

@@ -5,12 +5,13 @@
 // # Map
 //
 //	kinds.go    the kinds of lists, an example of each, and what a mirror of it has to have
+//	layout.go   examples that are what a tool wrote
 //	tools.go    the tools, and how they are asked
 //	run.go      the registries between which they copy
 //	outcome.go  what they leave
 //	page.go     how docs/lists.md says it
 //
-// Its test runs the library of this module alone, and holds what the page says of it.
+// It runs in its own directory. Its test runs the library of this module alone, and holds what the page says of it.
 package main
 
 import (
@@ -24,17 +25,16 @@ import (
 )
 
 func main() {
-	bin := flag.String("tools", "", "directory with the programs crane, regctl, oras and buildx")
-	path := flag.String("page", "../docs/lists.md", "the page to write to")
+	bin := flag.String("tools", "", "directory with the programs crane, regctl, regsync, oras and buildx")
 	flag.Parse()
-	if err := run(context.Background(), *bin, *path); err != nil {
+	if err := run(context.Background(), *bin); err != nil {
 		fmt.Fprintln(os.Stderr, "listpeers:", err)
 		os.Exit(1)
 	}
 }
 
-// run runs all tools on all kinds, and writes the results into the blocks of a page.
-func run(ctx context.Context, bin, path string) (err error) {
+// run runs all tools on all kinds, and writes the results into the blocks of the page.
+func run(ctx context.Context, bin string) (err error) {
 	home, err := os.MkdirTemp("", "listpeers-")
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func run(ctx context.Context, bin, path string) (err error) {
 	}
 	blocks["overview"] = overview(results)
 
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(listsPage)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func run(ctx context.Context, bin, path string) (err error) {
 			return err
 		}
 	}
-	return os.WriteFile(path, []byte(p), 0o644)
+	return os.WriteFile(listsPage, []byte(p), 0o644)
 }
 
 // both lets a tool copy two platforms, and one.

@@ -2,10 +2,17 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+)
+
+// The repository, and the page, from the directory of this program.
+var (
+	root      = filepath.Join("..", "..")
+	listsPage = filepath.Join(root, "docs", "lists.md")
 )
 
 // A page is a text in Markdown with blocks that a program writes: each begins with the line
@@ -98,8 +105,10 @@ func (k kind) verdict(r result) string {
 		return "**takes no notice**"
 	case o.err != nil:
 		said = "fails"
+	case o.tree == "[]":
+		return "**an empty list**"
 	case len(lacks) == len(k.want):
-		return "**empty list**"
+		return "**a list of what is absent**"
 	case len(lacks) > 0:
 		said = "lacks " + strings.Join(groups(lacks), ", ")
 	case len(beyond) > 0:

@@ -55,6 +55,10 @@ var tools = []tool{
 		one:  program("regctl image copy --platform linux/amd64 SRC DST"),
 	},
 	{
+		name: "regsync",
+		two:  step{"regsync once, with platforms: [linux/amd64, linux/arm64], digestTags and referrers", regsync},
+	},
+	{
 		name: "oras",
 		two:  program("oras copy -r --platform linux/amd64,linux/arm64 SRC DST"),
 		one:  program("oras copy --platform linux/amd64 SRC DST"),
@@ -107,6 +111,18 @@ func (j job) run(ctx context.Context, line string) error {
 		return fmt.Errorf("exit status %d: %s", exit.ExitCode(), lastLine(said.String()))
 	}
 	return err
+}
+
+// regsync runs a synchronization of one image, which copies what is selected and keeps the list.
+func regsync(ctx context.Context, j job) error {
+	file := filepath.Join(j.home, "regsync.yaml")
+	config := fmt.Sprintf("version: 1\ncreds:\n- {registry: %q, tls: disabled}\n- {registry: %q, tls: disabled}\n"+
+		"sync:\n- {source: %q, target: %q, type: image, digestTags: true, referrers: true, platforms: [%s]}\n",
+		j.srcHost, j.dstHost, j.src, j.dst, strings.Join(selected, ", "))
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return err
+	}
+	return j.run(ctx, "regsync once -c "+file)
 }
 
 // lastLine returns the last line that is not empty.
