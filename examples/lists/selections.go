@@ -37,8 +37,8 @@ var selections = []selection{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-		"linux/amd64: copied, kept",
-		"linux/arm64: copied, kept",
-		"linux/s390x: skipped, stripped",
+		"SOCI index of linux/amd64: copied, kept",
+		"SOCI index of linux/arm64: copied, kept",
+		"SOCI index of linux/s390x: skipped, stripped",
 	}},
 }
