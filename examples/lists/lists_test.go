@@ -69,7 +69,7 @@ func TestEveryRepositoryIsMirrored(t *testing.T) {
 	assert.Equal(t, repos, slices.Compact(selected))
 }
 
-// lines says of each instance, and of what is attached, by name, what became of it.
+// lines says of each instance, and then of what is attached, by name, what became of it.
 func lines(r *copy.Report) []string {
 	names := map[digest.Digest]string{r.SourceDigest: "all"}
 	for _, i := range r.Instances {
@@ -85,6 +85,7 @@ func lines(r *copy.Report) []string {
 		}
 		out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", names[i.Digest], i.Outcome, i.Entry), ", "))
 	}
+	instances := len(out)
 	for _, a := range r.Attached {
 		what := path.Base(a.ArtifactType)
 		if a.Tag != "" {
@@ -94,6 +95,7 @@ func lines(r *copy.Report) []string {
 		names[a.Digest] = name
 		out = append(out, fmt.Sprintf("%s: %s", name, a.Outcome))
 	}
+	slices.Sort(out[instances:])
 	return out
 }
 

@@ -7,6 +7,30 @@ type selection struct {
 }
 
 var selections = []selection{
+	{"buildkit-attested", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"attestation of linux/amd64: copied, kept",
+		"attestation of linux/arm64: copied, kept",
+		"attestation of linux/s390x: skipped, stripped",
+	}},
+	{"buildkit-cache-image", "v1", []string{"artifact: copied"}},
+	{"buildkit-docker", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+	}},
+	{"buildkit-subject", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"attestation of linux/amd64: copied, kept",
+		"attestation of linux/arm64: copied, kept",
+		"attestation of linux/s390x: skipped, stripped",
+		"vnd.docker.attestation.manifest.v1+json of linux/amd64: copied",
+		"vnd.docker.attestation.manifest.v1+json of linux/arm64: copied",
+	}},
 	{"buildx-create", "v1", []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
