@@ -69,6 +69,8 @@ type (
 	RequiredError = plan.RequiredError
 	// RequiredPlatform is a requirement that is not met.
 	RequiredPlatform = plan.RequiredPlatform
+	// BlobsRefusedError says that the destination refuses a list that names blobs.
+	BlobsRefusedError = plan.BlobsRefusedError
 	// MissingError says that selected instances are missing at the source.
 	MissingError = plan.MissingError
 	// MissingInstance is an instance that a list names and the source does not have.

@@ -208,7 +208,7 @@ func storeAttached(
 	ctx context.Context, to *storer, images []work.Image, lists map[digest.Digest]endpoint.Document,
 ) error {
 	late := work.WaitForLists(images, slices.Sorted(maps.Keys(lists)))
-	if err := copyImages(ctx, to, images); err != nil {
+	if err := copyImages(ctx, to, images, nil); err != nil {
 		return err
 	}
 	needs := func(d digest.Digest) []digest.Digest {

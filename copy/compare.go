@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -31,10 +32,15 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		return reconsider(ctx, e, s)
 	}
 	var wanted answers
+	var blobs map[digest.Digest]bool
 	var read signed
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		wanted, err = askWanted(groupCtx, e, s)
+		return err
+	})
+	group.Go(func() (err error) {
+		blobs, err = askBlobs(groupCtx, e, s.plan)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -46,6 +52,7 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	s.there = s.there.withPresent(wanted)
+	s.there.blobs = blobs
 	s.source = s.source.withSignatures(read)
 	if s, err = e.replanned(s); err != nil {
 		return s, err
@@ -177,6 +184,7 @@ func settle(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	told := func(d digest.Digest) bool { return s.there.untold[d] == nil }
 	switch {
+	case len(work.Entries(s.plan)) > 0:
 	case len(lacking) == 0:
 		return upToDate(ctx, e, s, CheckedChildren)
 	case s.plan.Strips() && !slices.ContainsFunc(lacking, told):
@@ -200,7 +208,7 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	if err != nil || len(lacking) > 0 {
 		return s, err
 	}
-	if s.source, err = judgeImages(ctx, e, s.source, wanted); err != nil {
+	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
 	all := answers{has: map[digest.Digest]bool{}}

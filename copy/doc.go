@@ -36,8 +36,8 @@
 // in flight (budget.go). What is attached to what is copied goes the same way (attached.go).
 //
 // What the engine does not do itself, such as changing the compression of layers, is handed over to
-// upstream's package (handover.go); upstream.go has the facts by which the plan decides that, and
-// record.go tells bundles what they are made of.
+// upstream's package (handover.go); upstream.go has the facts by which the plan decides that. Blobs
+// that lists name in the place of manifests have a file of their own (blobs.go).
 //
 // # The face
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/policy"
 )
 
 // Side is the end of a copy at which something happened.
@@ -70,18 +71,8 @@ type AttachmentLimitError = attach.LimitError
 // Nothing has been written. Cosign's tags are asked for one by one: do with CosignDigestTags.
 type TagListError = attach.TagListError
 
-// RejectedError says that the signature policy rejects an image of the source. Nothing of that
-// image has been read but its manifest. The cause is the policy's own error.
-type RejectedError struct {
-	Digest digest.Digest
-	Err    error
-}
-
-func (e *RejectedError) Error() string {
-	return fmt.Sprintf("Source image rejected: %v (%s)", e.Err, e.Digest)
-}
-
-func (e *RejectedError) Unwrap() error { return e.Err }
+// RejectedError says that the signature policy rejects an image of the source.
+type RejectedError = policy.RejectedError
 
 // ChangedError says that the destination is no longer what a plan was made for. Nothing has been
 // written. Prepare again.

@@ -20,7 +20,7 @@ import (
 // execute copies what the plan names, all but the lists. It returns the images whose manifests have
 // to be stored with these, because their subjects are such.
 func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image, err error) {
-	images, err := plannedImages(to)
+	images, entries, err := planned(to)
 	if err != nil {
 		return nil, err
 	}
@@ -28,16 +28,20 @@ func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image
 	if list := to.plan.List; list != nil {
 		late = work.WaitForLists(images, list.NestedLists())
 		to.progress.Line("Copying %d images generated from %d images in list", len(images), len(list.Instances))
+		if len(entries) > 0 {
+			to.progress.Line("Copying %d blobs that the list names", len(entries))
+		}
 		for i := range images {
 			images[i].Begins = progress.ImageBegins{Digest: images[i].Doc.Digest, Position: i + 1, Of: len(images)}
 		}
 	}
 	signPresent := func(ctx context.Context) error { return signPresent(ctx, to) }
-	return late, copyImages(ctx, to, images, signPresent)
+	return late, copyImages(ctx, to, images, entries, signPresent)
 }
 
-// copyImages copies images, subjects first, and does what else is to be done at the same time.
-func copyImages(ctx context.Context, to *storer, images []work.Image, besides ...func(context.Context) error) error {
+// copyImages copies images, subjects first, and blobs that lists name, and does what else is to be
+// done at the same time.
+func copyImages(ctx context.Context, to *storer, images []work.Image, entries []endpoint.Blob, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	e := &executor{storer: to, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
 	for _, image := range images {
@@ -45,6 +49,9 @@ func copyImages(ctx context.Context, to *storer, images []work.Image, besides ..
 			to.progress.Tell(image.Begins)
 		}
 		e.image(image)
+	}
+	for _, b := range entries {
+		e.entry(b)
 	}
 	for _, f := range besides {
 		group.Go(func() error { return f(groupCtx) })
@@ -79,26 +86,29 @@ func signPresent(ctx context.Context, to *storer) error {
 	return nil
 }
 
-// plannedImages returns what is to be copied, in the order of the plan.
-func plannedImages(to *storer) ([]work.Image, error) {
-	var images []work.Image
+// planned returns what is to be copied, in the order of the plan: images, and blobs that lists
+// name.
+func planned(to *storer) (images []work.Image, entries []endpoint.Blob, err error) {
 	sizes := work.Sizes{}
 	for _, d := range to.plan.Copies {
 		doc, ok := to.source.document(d)
 		if !ok {
-			return nil, fmt.Errorf("manifest %s was not read", d)
+			return nil, nil, fmt.Errorf("manifest %s was not read", d)
 		}
 		image, err := to.imageCopy(doc)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := sizes.Add(image.Blobs); err != nil {
-			return nil, &Error{"reading manifest", SourceSide, d.String(), err}
+			return nil, nil, &Error{"reading manifest", SourceSide, d.String(), err}
 		}
 		image.Later = to.plan.Image != nil
 		images = append(images, image)
 	}
-	return images, nil
+	if err := sizes.AddEntries(to.plan); err != nil {
+		return nil, nil, &Error{"reading list", SourceSide, to.plan.List.Digest.String(), err}
+	}
+	return images, work.Entries(to.plan), nil
 }
 
 // imageCopy returns what it takes to copy one image.
@@ -132,7 +142,9 @@ type task struct {
 	// done is closed when the task is over, failed or not. If it failed, the executor's context is
 	// cancelled, or about to be.
 	done chan struct{}
-	err  error // valid once done is closed
+	// Valid once done is closed.
+	err    error
+	reused bool // the destination had the blob
 }
 
 // image starts the tasks that copy one image: one for each of its blobs that no image before it
@@ -183,7 +195,7 @@ func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
 			return t.err
 		}
 		defer e.budget.Release(weight)
-		t.err = e.copyBlob(b, owner)
+		t.reused, t.err = e.copyBlob(b, owner)
 		return t.err
 	})
 	return t
@@ -212,12 +224,13 @@ func (e *executor) letOthersFinish(b endpoint.Blob, weight int64) error {
 	return nil
 }
 
-func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
+// copyBlob copies b, and reports whether the destination had it.
+func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
 	bp := e.progress.Blob(e.ctx, b)
 	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
 	if err != nil {
 		bp.End(progress.Failed)
-		return blobError(b, err)
+		return false, blobError(b, err)
 	}
 	outcome := progress.Copied
 	if result.Reused {
@@ -225,7 +238,7 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) error {
 	}
 	bp.End(outcome)
 	e.reporter.Blob(b, owner, result.Reused)
-	return nil
+	return result.Reused, nil
 }
 
 // blobError blames the side that failed: the source if its reader did, the destination otherwise.

@@ -53,8 +53,12 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	return loadAttachments(ctx, e, s)
 }
 
-// loadSystem chooses the image that suits the running system, from all lists.
+// loadSystem chooses the image that suits the running system, from all lists. A list that names
+// blobs has none: it is copied as a whole.
 func loadSystem(ctx context.Context, e *ends, l loaded) (loaded, error) {
+	if l.tree.HasBlobs() {
+		return loadLists(ctx, e, l)
+	}
 	l, err := readLists(ctx, e, l)
 	if err != nil {
 		return l, err
@@ -183,6 +187,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	expectBlobs(e, len(wanted))
 	var images fetched
 	var read signed
+	var missing map[digest.Digest]bool
 	there, listSignatures := s.there, s.source.listSignatures
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -191,6 +196,10 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	})
 	group.Go(func() (err error) {
 		listSignatures, err = findListSignatures(groupCtx, e, s)
+		return err
+	})
+	group.Go(func() (err error) {
+		missing, err = missingBlobs(groupCtx, e, s.plan)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -207,6 +216,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	s.there = there
 	s.source.listSignatures = listSignatures
+	s.source.missingBlobs = merged(s.source.missingBlobs, missing)
 	s.source = s.source.withSignatures(read)
 	if s.source, err = s.source.withFetched(e, images); err != nil {
 		return s, err
@@ -214,7 +224,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	if slices.ContainsFunc(wanted, s.source.isList) {
 		return loadMore(ctx, e, s)
 	}
-	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Wanted()); err != nil {
+	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
 	return e.replanned(s)
@@ -253,7 +263,7 @@ func judgeImages(ctx context.Context, e *ends, l loaded, digests []digest.Digest
 			func(ctx context.Context) (endpoint.Signatures, error) { return e.src.Signatures(ctx, d) })
 		why, err := e.policy.Ask(ctx, image)
 		if why != nil {
-			err = &RejectedError{d, why}
+			err = &RejectedError{Digest: d, Err: why}
 		}
 		if err != nil {
 			return l, err

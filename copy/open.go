@@ -23,7 +23,7 @@ import (
 // ends are the two ends of a call, as far as they are open.
 type ends struct {
 	*call
-	src endpoint.Source      // nil until it is opened
+	src endpoint.SizedSource // nil until it is opened
 	dst endpoint.Destination // nil until it is opened: most steps can do without
 }
 

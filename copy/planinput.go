@@ -30,6 +30,10 @@ type PlanInput struct {
 	// Present are the manifests that are known to be at the destination, with everything that they
 	// name.
 	Present map[digest.Digest]bool
+	// PresentBlobs are the blobs that lists name in the place of manifests and that are known to
+	// be at the destination, MissingBlobs those that the source definitely does not have. Nil for
+	// none.
+	PresentBlobs, MissingBlobs map[digest.Digest]bool
 	// Stored are manifests and lists that are known to be at the destination, beside Present,
 	// whatever they lack there. Nil for none.
 	Stored map[digest.Digest]bool
@@ -83,7 +87,7 @@ func NewPlan(in PlanInput) (*Plan, error) {
 	return plan.New(plan.Input{
 		Source: in.Source, Destination: in.Destination,
 		Top: in.Top, Digest: in.Digest, Documents: in.Documents,
-		Missing: in.Missing, Present: in.Present, Stored: in.Stored, PresenceUnknown: in.PresenceUnknown, Platform: in.Platform,
+		Missing: in.Missing, MissingBlobs: in.MissingBlobs, Present: in.Present, PresentBlobs: in.PresentBlobs, Stored: in.Stored, PresenceUnknown: in.PresenceUnknown, Platform: in.Platform,
 		Attachments: in.Attachments, SignedLists: in.SignedLists, ListSignatures: in.ListSignatures, SignaturesUnknown: in.SignaturesUnknown,
 		DestinationDigest: in.DestinationDigest, DestinationTop: in.DestinationTop, Sparse: in.Sparse, System: in.System,
 		Choices: in.Options.choices(),
@@ -96,7 +100,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 	return plan.Input{
 		Source: c.srcName, Destination: c.dstName,
 		Top: top, Digest: source.top.Digest, Tree: source.tree,
-		Missing: keys(source.missing), Platform: source.platform, System: source.system,
+		Missing: keys(source.missing), MissingBlobs: source.missingBlobs, PresentBlobs: there.blobs, Platform: source.platform, System: source.system,
 		Attachments: source.attachments, Changed: source.changed, SignedLists: source.signedLists,
 		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
 		Present: there.present, Stored: there.stored, PresenceUnknown: keys(there.untold),

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -30,7 +31,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 	if err := e.openDestination(ctx); err != nil {
 		return nil, err
 	}
-	tellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
+	work.TellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
 	store, ok := e.dst.(interface{ SupportsSignatures(context.Context) error })
 	if ok && len(s.source.signatures) > 0 {
 		if err := store.SupportsSignatures(ctx); err != nil {

@@ -35,6 +35,9 @@ type loaded struct {
 	// it is.
 	misdeclared bool
 	missing     map[digest.Digest]error // what the source definitely does not have, and how it said so
+	// missingBlobs are those that lists name and that the source definitely does not have, as far
+	// as that was asked.
+	missingBlobs map[digest.Digest]bool
 
 	platform *imgspecv1.Platform // that the config of a single image states, nil if it was not read
 	system   digest.Digest       // the instance that suits the running system; "" if that is not asked for
@@ -141,6 +144,7 @@ type compared struct {
 	// reference is to name. What is in neither was not asked for, or untold.
 	present, stored map[digest.Digest]bool
 	untold          map[digest.Digest]error // of what it did not tell whether it has it, and why
+	blobs           map[digest.Digest]bool  // of blobs that lists name, whether they are there; what is in it was asked for
 	// support is what it says of sparse lists, nil until it was asked; supportErr is why that is
 	// not known, nil if it is.
 	support    *SparseSupport

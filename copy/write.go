@@ -240,13 +240,14 @@ func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 
 // refused finds out why a list was not stored, and does what that calls for: children that were
 // lost are pushed again, once; a refusal to make the reference name what it names does not matter;
-// under Auto, a list that was refused because it is sparse is stripped. Anything else is an error.
+// under Auto, a list that was refused because it is sparse is stripped. Anything else is an error;
+// so is a list that names blobs, with its own words.
 func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[digest.Digest]bool) (written, error) {
 	var subject *SubjectError
 	if errors.As(put.err, &subject) {
 		return written{}, put.err // stripping would not help: the subject stays
 	}
-	kind, lost := sparsesupport.Classify(put.err, asPut(put.list))
+	kind, lost := sparsesupport.Classify(put.err, work.AsPut(put.list))
 	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
 	sparse := len(put.list.Absent) > 0
 	unclear := kind == sparsesupport.Unclear
@@ -260,11 +261,16 @@ func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[di
 	switch {
 	case !repaired[put.list.Result] && (len(lost) > 0 || unclear):
 		repaired[put.list.Result] = true
+		if err := w.sendLostBlobs(ctx, put.list); err != nil {
+			return written{}, err
+		}
 		return w.repair(ctx, lost, repaired)
 	case len(lost) > 0:
 		return written{}, put.err
 	case put.list == w.plan.List && isRefusal(put.err) && names(ctx, w.ends, put.list.Result):
 		return w.leaveTop(ctx, w.plan, listDocument(put.list))
+	case refusesBlobs(put, kind):
+		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), &BlobsRefusedError{List: put.list.Result, Blobs: len(work.EntriesOf(put.list)), Refusal: put.err}}
 	case kind == sparsesupport.Otherwise || !sparse:
 		return written{}, put.err
 	case unanswered != nil:
@@ -357,22 +363,4 @@ func (w *writer) probe(ctx context.Context, p *Plan) error {
 		return err
 	}
 	return inflight.One(ctx, w.budget, func() error { return w.dst.PutManifest(ctx, listDocument(p.List)) })
-}
-
-// asPut is l as a list that a destination may refuse.
-func asPut(l *ListPlan) sparsesupport.List {
-	put, leftOut := sparsesupport.List{Digest: l.Result}, map[digest.Digest]bool{}
-	for _, d := range l.Absent {
-		leftOut[d] = true
-	}
-	for _, ip := range l.Instances {
-		d := ip.Digest
-		if ip.Nested != nil {
-			d = ip.Nested.Result
-		}
-		if ip.Entry != StripEntry {
-			put.Add(d, ip.MediaType, leftOut[ip.Digest])
-		}
-	}
-	return put
 }

@@ -50,6 +50,10 @@ type Instance struct {
 // IsList reports whether the child is a list itself, by the media type that the entry states.
 func (i Instance) IsList() bool { return IsListMediaType(i.MediaType) }
 
+// IsBlob reports whether the child is no manifest but a blob, by the media type that the entry
+// states.
+func (i Instance) IsBlob() bool { return IsBlobMediaType(i.MediaType) }
+
 // AttestationOf reports whether the instance is an attestation, and returns its subject. BuildKit's
 // annotations decide, not the platform. The digest is valid, or "" for an attestation whose subject
 // is not named by a valid digest, and so cannot be in the list.

@@ -46,6 +46,9 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 		return keep, nil
 	}
 	strip, stripErr := t.plan(root, true)
+	if stripErr == nil && strip.Digest == keep.Digest {
+		stripErr = &CannotModifyError{root.Digest, "it names blobs, and is copied as a whole"}
+	}
 	refusal := foreseenRefusal(in, keep)
 	taken := in.Sparse.Known && in.Sparse.Accepts && refusal == nil
 	switch {

@@ -46,6 +46,9 @@ func (t *Tree) wrongClaims() []string {
 			seen[n.Digest] = true
 			for _, instance := range n.List.Instances() { // as they are in the document
 				doc := t.documents[instance.Digest]
+				if instance.IsBlob() {
+					continue
+				}
 				if is := doc.MediaType; is != "" && instance.MediaType != "" && is != instance.MediaType {
 					c := claim{n.Digest, instance.MediaType, is}
 					wrong[c] = append(wrong[c], instance.Digest)

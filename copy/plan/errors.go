@@ -142,7 +142,8 @@ type MissingError struct {
 // A MissingInstance is an instance that a list names and the source does not have.
 type MissingInstance struct {
 	Digest digest.Digest
-	// Platform is what the list states; for attestations, that is "unknown/unknown".
+	// Platform is what the list states; for attestations, that is "unknown/unknown". Of a blob, it
+	// is what the blob is: "cache layer".
 	Platform string
 	// AttestationOf is the platform of what it describes, or its digest if the list does not name
 	// that; "" if it is no attestation.
@@ -166,6 +167,9 @@ func (m MissingInstance) String() string {
 // missingInstance describes entry i of a list, which has the given tie.
 func missingInstance(n *listtree.Node, i int, tie relation.Tie) MissingInstance {
 	m := MissingInstance{Digest: n.Instances[i].Digest, Platform: platform.Format(n.Instances[i].Platform)}
+	if n.Instances[i].IsBlob() {
+		m.Platform = tie.Kind
+	}
 	if tie.Relation.Follows() {
 		m.Kind = tie.Kind
 	}
@@ -232,6 +236,25 @@ func (e *SparseRefusedError) Unwrap() []error {
 	}
 	return []error{e.Refusal}
 }
+
+// BlobsRefusedError says that the destination refuses a list that names blobs in the place of
+// manifests, as build caches do. Its reference names what it named before. Nothing can be stripped.
+// Let BuildKit export the cache as a manifest (image-manifest=true, its default since 0.21), or
+// mirror it to a registry that takes such lists.
+type BlobsRefusedError struct {
+	List    digest.Digest
+	Blobs   int   // entries that name blobs
+	Refusal error // the registry's answer
+}
+
+func (e *BlobsRefusedError) Error() string {
+	return fmt.Sprintf("the destination refuses the list %s, in which %s and no manifest, as in a build cache: %v; "+
+		"BuildKit exports a cache as a manifest with --cache-to type=registry,image-manifest=true",
+		e.List, count(e.Blobs, "entry names a blob", "entries name blobs"), e.Refusal)
+}
+
+// Unwrap returns the registry's answer.
+func (e *BlobsRefusedError) Unwrap() error { return e.Refusal }
 
 // WidenError says that a list which the destination has already would get children there that it
 // did not have, and that the destination does not keep such: it announces that it takes sparse

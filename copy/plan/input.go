@@ -28,6 +28,10 @@ type Input struct {
 	// Present are the manifests that are known to be at the destination, with everything that they
 	// name.
 	Present map[digest.Digest]bool
+	// PresentBlobs are the blobs that lists name in the place of manifests and that are known to
+	// be at the destination, MissingBlobs those that the source definitely does not have. Nil for
+	// none.
+	PresentBlobs, MissingBlobs map[digest.Digest]bool
 	// Stored are manifests and lists that are known to be at the destination, beside Present,
 	// whatever they lack there. Nil for none.
 	Stored map[digest.Digest]bool
@@ -144,9 +148,14 @@ func (in *Input) normalize() error {
 	return nil
 }
 
-// gone reports whether the source does not have what d names, and the destination is not known to
-// have it.
-func (in *Input) gone(d digest.Digest) bool { return in.Missing[d] && !in.Present[d] }
+// gone reports whether the source does not have what an entry names, and the destination is not
+// known to have it.
+func (in *Input) gone(instance manifest.Instance) bool {
+	if instance.IsBlob() {
+		return in.MissingBlobs[instance.Digest] && !in.PresentBlobs[instance.Digest]
+	}
+	return in.Missing[instance.Digest] && !in.Present[instance.Digest]
+}
 
 // IsStored reports whether a manifest or list is known to be at the destination, whatever it lacks
 // there.

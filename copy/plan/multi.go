@@ -37,8 +37,12 @@ func planMulti(in *Input) (*Plan, error) {
 	return p, decideWidening(in, p)
 }
 
-// checkRequired holds the selection against the required platforms.
+// checkRequired holds the selection against the required platforms, which are about images: a list
+// that names blobs is nothing that anybody runs.
 func checkRequired(in *Input, sel *selection) error {
+	if in.Tree.HasBlobs() {
+		return nil
+	}
 	var failed []RequiredPlatform
 	for _, f := range in.Choices.RequiredPlatforms {
 		if r := requirement(in.Tree, sel, platform.Pattern(f)); r.Reason != "" {
@@ -68,7 +72,7 @@ func requirement(t *Tree, sel *selection, p platform.Pattern) RequiredPlatform {
 	met := false
 	t.list.Root.Walk(func(n *listtree.Node) {
 		for i, instance := range n.Instances {
-			if t.ties[n][i].Relation.Follows() || instance.IsList() || !p.Matches(instance.Platform) {
+			if t.ties[n][i].Relation.Follows() || instance.IsList() || instance.IsBlob() || !p.Matches(instance.Platform) {
 				continue
 			}
 			v := sel.verdicts[n][i]
@@ -99,7 +103,7 @@ func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
 	root.Walk(func(n *listtree.Node) {
 		for i, v := range sel.verdicts[n] {
 			instance := n.Instances[i]
-			wanted = wanted || v.wanted && !v.lenient
+			wanted = wanted || v.counts()
 			if v.missing && !v.lenient && !seen[instance.Digest] {
 				seen[instance.Digest] = true
 				missing = append(missing, missingInstance(n, i, in.Tree.ties[n][i]))
@@ -182,7 +186,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 		}
 	}
 	dropOrphans(l)
-	decided, err := prepareInstanceCopies(n.Instances, copied(l), strip)
+	decided, err := prepareInstanceCopies(n.Instances, copied(l), strip && !n.HasBlobs)
 	if err != nil {
 		return nil, err
 	}
@@ -292,6 +296,9 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 	if tie.Relation == Describes {
 		ip.AttestationOf = tie.Named
 	}
+	if instance.IsBlob() {
+		ip.Present = t.in.PresentBlobs[instance.Digest]
+	}
 	if v.wanted {
 		ip.Decision = Copy
 	}
@@ -299,12 +306,13 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 }
 
 // absent fills in which children the written lists name that will not be at the destination. What
-// is copied because of one list is there for all of them.
+// is copied because of one list is there for all of them. Blobs are no children: no list is sparse
+// for want of one.
 func (t *treePlanner) absent(p *Plan) {
 	there := make(map[digest.Digest]bool, len(p.Copies))
 	p.List.Walk(func(l *ListPlan) {
 		for i := range l.Instances {
-			if ip := &l.Instances[i]; ip.Decision == Copy || ip.Present {
+			if ip := &l.Instances[i]; !ip.IsBlob() && (ip.Decision == Copy || ip.Present) {
 				there[ip.Digest] = true
 			}
 		}
@@ -312,7 +320,7 @@ func (t *treePlanner) absent(p *Plan) {
 	p.List.Walk(func(l *ListPlan) {
 		named := map[digest.Digest]bool{}
 		for i := range l.Instances {
-			if ip := &l.Instances[i]; ip.Entry != StripEntry && !there[ip.Digest] && !named[ip.Digest] {
+			if ip := &l.Instances[i]; ip.Entry != StripEntry && !ip.IsBlob() && !there[ip.Digest] && !named[ip.Digest] {
 				named[ip.Digest] = true
 				l.Absent = append(l.Absent, ip.Digest)
 			}

@@ -36,7 +36,10 @@ func planCopy(in *Input) (*Plan, error) {
 	if !manifest.IsListMediaType(in.Top.MediaType) {
 		return planSingle(in)
 	}
-	if in.Choices.ImageListSelection == CopySystemImage {
+	if err := in.Parse(); err != nil {
+		return nil, err
+	}
+	if in.Choices.ImageListSelection == CopySystemImage && !in.Tree.HasBlobs() {
 		return planSystem(in)
 	}
 	return planMulti(in)
@@ -67,6 +70,18 @@ func tally(in *Input, p *Plan) error {
 		warnOfRemarks(p, a.Digest, list.Remarks())
 	}
 	seen := map[digest.Digest]bool{}
+	count := func(d digest.Digest, size int64) {
+		if !seen[d] {
+			seen[d] = true
+			p.Blobs++
+			p.Bytes = AddSize(p.Bytes, size)
+		}
+	}
+	for _, ip := range p.BlobEntries() {
+		if !ip.Present {
+			count(ip.Digest, ip.Size)
+		}
+	}
 	for _, d := range counted {
 		image, err := in.Tree.Image(d)
 		if err != nil {
@@ -78,12 +93,7 @@ func tally(in *Input, p *Plan) error {
 		}
 		warnOfRemarks(p, d, image.Remarks)
 		for b := range image.Blobs() {
-			if seen[b.Digest] {
-				continue
-			}
-			seen[b.Digest] = true
-			p.Blobs++
-			p.Bytes = AddSize(p.Bytes, b.Size)
+			count(b.Digest, b.Size)
 		}
 	}
 	return nil

@@ -160,7 +160,8 @@ type InstancePlan struct {
 	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
 
 	// Relation is what the entry is to another one; "" if it stands for itself. Kind is what people
-	// call it then ("attestation", "SOCI index", "Nydus image", "zstd twin"), and Subject the other
+	// call it then ("attestation", "SOCI index", "Nydus image", "zstd twin"), or if it is no
+	// manifest ("cache layer", "cache config", "layer"), and Subject the other
 	// one, "" if this list does not name it.
 	Relation Relation      `json:"relation,omitempty"`
 	Kind     string        `json:"kind,omitempty"`
@@ -204,13 +205,15 @@ const (
 	ReasonKept     ReasonCode = "kept"     // an attestation, by KeepAllAttestations
 	ReasonSystem   ReasonCode = "system"   // suits the running system
 	ReasonSingle   ReasonCode = "single"   // the source is a single image
+	ReasonEntire   ReasonCode = "entire"   // in a list that names blobs
 
 	ReasonNotSelected ReasonCode = "not-selected"
-	ReasonExcluded    ReasonCode = "excluded" // by an excluding filter
-	ReasonDropped     ReasonCode = "dropped"  // an attestation, by DropAttestations or ForceManifestMIMEType
-	ReasonMissing     ReasonCode = "missing"  // selected, but it is missing, or all that was selected in it
-	ReasonOrphaned    ReasonCode = "orphaned" // it would follow a list that changes
-	ReasonUntied      ReasonCode = "untied"   // an attestation or accelerator of what the list does not name
+	ReasonExcluded    ReasonCode = "excluded"  // by an excluding filter
+	ReasonDropped     ReasonCode = "dropped"   // an attestation, by DropAttestations or ForceManifestMIMEType
+	ReasonMissing     ReasonCode = "missing"   // selected, but it is missing, or all that was selected in it
+	ReasonOrphaned    ReasonCode = "orphaned"  // it would follow a list that changes
+	ReasonUntied      ReasonCode = "untied"    // an attestation or accelerator of what the list does not name
+	ReasonElsewhere   ReasonCode = "elsewhere" // a blob with URLs, which stays there
 )
 
 // A Reason says why an instance is copied or not.
@@ -383,12 +386,13 @@ func (p *Plan) Changing() []digest.Digest {
 	return slices.Sorted(maps.Keys(changes))
 }
 
-// Needs returns what has to be stored before l, if it is copied: its subject and its children.
+// Needs returns what has to be stored before l, if it is copied: its subject and its children, but
+// for blobs.
 func (l *ListPlan) Needs() []digest.Digest {
 	needs := []digest.Digest{l.node.List.Subject()}
 	for _, ip := range l.Instances {
 		switch {
-		case ip.Decision != Copy:
+		case ip.Decision != Copy || ip.IsBlob():
 		case ip.Nested != nil:
 			needs = append(needs, ip.Nested.Result)
 		default:
@@ -396,4 +400,55 @@ func (l *ListPlan) Needs() []digest.Digest {
 		}
 	}
 	return needs
+}
+
+// IsBlob reports whether the instance is no manifest but a blob, which is copied as such.
+func (ip *InstancePlan) IsBlob() bool { return manifest.IsBlobMediaType(ip.MediaType) }
+
+// NamesBlobs reports whether an entry of the list names a blob in the place of a manifest. Nothing
+// is stripped from such a list.
+func (l *ListPlan) NamesBlobs() bool {
+	for i := range l.Instances {
+		if l.Instances[i].IsBlob() {
+			return true
+		}
+	}
+	return false
+}
+
+// BlobEntries returns the distinct blobs that the plan wants at the destination because its lists
+// name them in the place of manifests, in first-seen order; those that are there included.
+func (p *Plan) BlobEntries() []InstancePlan {
+	if p.List == nil {
+		return nil
+	}
+	var blobs []InstancePlan
+	seen := map[digest.Digest]bool{}
+	p.List.Walk(func(l *ListPlan) {
+		for _, ip := range l.Instances {
+			if ip.IsBlob() && ip.Decision == Copy && !seen[ip.Digest] {
+				seen[ip.Digest] = true
+				blobs = append(blobs, ip)
+			}
+		}
+	})
+	return blobs
+}
+
+// Judged returns what a signature policy has to allow: the distinct images that the plan wants at
+// the destination, and the lists that name blobs, as they are at the source. Nothing but its list
+// speaks for such a blob.
+func (p *Plan) Judged() []digest.Digest {
+	judged := p.Wanted()
+	if p.List == nil {
+		return judged
+	}
+	seen := map[digest.Digest]bool{}
+	p.List.Walk(func(l *ListPlan) {
+		if l.NamesBlobs() && !seen[l.Digest] {
+			seen[l.Digest] = true
+			judged = append(judged, l.Digest)
+		}
+	})
+	return judged
 }

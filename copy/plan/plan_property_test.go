@@ -32,6 +32,7 @@ func TestPlanProperties(t *testing.T) {
 	for i := range uint64(1000) {
 		w := &planWorld{random: rand.New(rand.NewPCG(seed, i)), in: Input{
 			Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
+			PresentBlobs: map[digest.Digest]bool{}, MissingBlobs: map[digest.Digest]bool{},
 		}}
 		w.build()
 		if plan, ok := w.check(t); ok {
@@ -50,6 +51,7 @@ type planWorld struct {
 	random  *rand.Rand
 	in      Input
 	digests []digest.Digest // that selectors may name
+	blobs   []digest.Digest // that lists name in the place of manifests
 }
 
 var (
@@ -71,6 +73,13 @@ func (w *planWorld) build() {
 			delete(w.in.Documents, d)
 		} else if w.chance(8) && !isList {
 			w.in.Present[d] = true
+		}
+	}
+	for _, d := range w.blobs {
+		if w.chance(8) {
+			w.in.MissingBlobs[d] = true
+		} else if w.chance(8) {
+			w.in.PresentBlobs[d] = true
 		}
 	}
 	o := &Choices{
@@ -146,6 +155,8 @@ func (w *planWorld) oddly(list []byte) []byte {
 
 func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.Descriptor {
 	switch {
+	case w.chance(1 + 3*min(depth, 1)):
+		return w.blob()
 	case depth < 3 && w.chance(20):
 		doc := w.list(depth + 1)
 		d := digest.FromBytes(doc.Bytes)
@@ -166,6 +177,20 @@ func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.De
 		return e
 	}
 	return w.image(fmt.Sprintf("image %d", w.random.IntN(8)), pick(w, worldPlatforms))
+}
+
+// blob makes an entry that is no manifest, and may have the digest of one.
+func (w *planWorld) blob() imgspecv1.Descriptor {
+	content := fmt.Sprintf("%s %d", pick(w, []string{"blob", "blob", "image"}), w.random.IntN(8))
+	e := imgspecv1.Descriptor{
+		MediaType: pick(w, []string{imgspecv1.MediaTypeImageLayerGzip, manifest.MediaTypeDockerLayer, manifest.MediaTypeCacheConfig}),
+		Digest:    digest.FromString(content), Size: int64(len(content)),
+	}
+	if w.chance(10) {
+		e.URLs = []string{"https://example.com/"}
+	}
+	w.digests, w.blobs = append(w.digests, e.Digest), append(w.blobs, e.Digest)
+	return e
 }
 
 func (w *planWorld) image(content, text string) imgspecv1.Descriptor {
@@ -205,6 +230,7 @@ func (w *planWorld) check(t *testing.T) (*Plan, bool) {
 func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
 	w.checkCopies(t, plan)
 	w.checkRequired(t, plan)
+	w.checkBlobs(t, plan)
 	if plan.Action == KeepSparseManifestList {
 		plan.List.Walk(func(l *ListPlan) {
 			assert.Empty(t, l.Edits)
@@ -214,7 +240,7 @@ func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
 	} else {
 		w.checkStripped(t, plan)
 	}
-	if o := w.in.Choices; o.ImageListSelection == CopyAllImages && len(w.in.Missing) == 0 &&
+	if o := w.in.Choices; o.ImageListSelection == CopyAllImages && len(w.in.Missing)+len(w.in.MissingBlobs) == 0 &&
 		(o.Attestations == DefaultAttestations || o.Attestations == KeepAllAttestations) {
 		plan.List.Walk(func(l *ListPlan) { assert.Empty(t, l.Edits, "everything is selected") })
 		assert.Equal(t, w.in.Top.Bytes, plan.List.result)
@@ -238,8 +264,46 @@ func (w *planWorld) checkCopies(t *testing.T, plan *Plan) {
 	assert.Equal(t, plan.List.ResultSize, int64(len(plan.List.result)))
 }
 
+// checkBlobs: a list that names blobs is copied as a whole, but for what is missing or elsewhere,
+// nothing is stripped from it, and no blob is taken for a manifest.
+func (w *planWorld) checkBlobs(t *testing.T, plan *Plan) {
+	blobs, manifests := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	plan.List.Walk(func(l *ListPlan) {
+		entire := l.NamesBlobs()
+		if entire {
+			assert.Contains(t, plan.Judged(), l.Digest)
+		}
+		for i, ip := range l.Instances {
+			if ip.IsBlob() {
+				blobs[ip.Digest] = ip.Decision == Copy || blobs[ip.Digest]
+			} else {
+				manifests[ip.Digest] = true
+			}
+			if entire && ip.Nested == nil {
+				assert.True(t, ip.Decision == Copy || ip.Missing || len(l.node.Instances[i].URLs) > 0, "entry %d of %s", i, l.Digest)
+				assert.Equal(t, KeepEntry, ip.Entry)
+			}
+		}
+	})
+	entries := plan.BlobEntries()
+	for _, ip := range entries {
+		assert.True(t, blobs[ip.Digest])
+		assert.False(t, w.in.MissingBlobs[ip.Digest] && !ip.Present)
+		delete(blobs, ip.Digest)
+	}
+	for d, copied := range blobs {
+		assert.False(t, copied, "%s is not among the blobs", d)
+	}
+	for _, d := range plan.Wanted() {
+		assert.True(t, manifests[d], "%s is no manifest", d)
+	}
+}
+
 // checkRequired: an image for each required platform is copied or there.
 func (w *planWorld) checkRequired(t *testing.T, plan *Plan) {
+	if plan.List.NamesBlobs() {
+		return // nobody runs it
+	}
 	for _, f := range w.in.Choices.RequiredPlatforms {
 		met := false
 		plan.List.Walk(func(l *ListPlan) {
@@ -263,6 +327,9 @@ func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
 	plan.List.Walk(func(l *ListPlan) {
 		checkEditOrder(t, l.Edits)
 		checkBytesStay(t, l)
+		if l.NamesBlobs() {
+			return // see checkBlobs
+		}
 		assert.Empty(t, l.Absent)
 		list, err := manifest.Parse(l.result, l.MediaType)
 		require.NoError(t, err)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 var updatePlans = flag.Bool("update", false, "rewrite testdata/plans")
@@ -58,14 +59,16 @@ type planCase struct {
 	t        *testing.T
 	fixture  *imagetest.Fixture
 	in       Input
-	document bool // the lists that are written are part of the result
+	blobs    map[digest.Digest]bool // entries of lists that are blobs
+	document bool                   // the lists that are written are part of the result
 	inputs   []txtar.File
 	expected []txtar.File
 }
 
 func readPlanCase(t *testing.T, archive *txtar.Archive) *planCase {
 	t.Helper()
-	c := &planCase{t: t, fixture: imagetest.New(), in: Input{
+	c := &planCase{t: t, fixture: imagetest.New(), blobs: map[digest.Digest]bool{}, in: Input{
+		PresentBlobs: map[digest.Digest]bool{}, MissingBlobs: map[digest.Digest]bool{},
 		Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
 		SignedLists: map[digest.Digest]int{}, Choices: Choices{},
 	}}
@@ -167,6 +170,9 @@ func (c *planCase) image(name, pl string, words []string, docker bool) {
 		}
 	}
 	switch pl {
+	case "layer", "cache-config", "elsewhere":
+		c.blob(name, pl)
+		return
 	case "artifact":
 		c.fixture.Artifact(name, options...)
 	case "none":
@@ -175,6 +181,19 @@ func (c *planCase) image(name, pl string, words []string, docker bool) {
 		c.fixture.Image(name, append(options, imagetest.Platform(pl))...)
 	}
 	c.read(name)
+}
+
+// blob makes an entry that is no manifest.
+func (c *planCase) blob(name, kind string) {
+	switch kind {
+	case "layer":
+		c.fixture.Layer(name)
+	case "elsewhere":
+		c.fixture.Layer(name, imagetest.Foreign("https://example.com/"+name))
+	default:
+		c.fixture.Blob(name, manifest.MediaTypeCacheConfig, []byte(`{"layers":[],"records":[]}`))
+	}
+	c.blobs[c.fixture.Digest(name)] = true
 }
 
 // layer makes a layer that several images may name.
@@ -235,7 +254,7 @@ func documentOption(words []string) imagetest.Option {
 func (c *planCase) entryOptions(pl string, words []string) []imagetest.Option {
 	var options []imagetest.Option
 	switch pl {
-	case "", "list", "artifact":
+	case "", "list", "artifact", "layer", "cache-config", "elsewhere":
 	case "none":
 		options = append(options, imagetest.NoPlatform())
 	default:
@@ -343,6 +362,10 @@ func (c *planCase) fact(word, rest string) error {
 		c.in.Platform = &imgspecv1.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
 		return err
 	case "missing":
+		if c.blobs[c.digest(rest)] {
+			c.in.MissingBlobs[c.digest(rest)] = true
+			return nil
+		}
 		c.in.Missing[c.digest(rest)] = true
 		delete(c.in.Documents, c.digest(rest))
 	case "unread":
@@ -356,6 +379,10 @@ func (c *planCase) fact(word, rest string) error {
 			c.in.Documents[c.digest(name)] = Document{MediaType: mediaType, Bytes: doc.Bytes}
 		}
 	case "present":
+		if c.blobs[c.digest(rest)] {
+			c.in.PresentBlobs[c.digest(rest)] = true
+			return nil
+		}
 		c.in.Present[c.digest(rest)] = true
 	case "signed":
 		c.in.SignedLists[c.digest(rest)] = 2
@@ -468,6 +495,9 @@ var (
 func (c *planCase) symbolic(text string, plan *Plan) string {
 	names := map[string]string{}
 	for d := range c.in.Documents {
+		names[d.String()] = c.fixture.Name(d)
+	}
+	for d := range c.blobs {
 		names[d.String()] = c.fixture.Name(d)
 	}
 	for d := range c.in.Missing {

@@ -146,6 +146,8 @@ func (ip *InstancePlan) What() string {
 		return called(ip.Kind, short(cmp.Or(ip.Subject, ip.AttestationOf)))
 	case ip.Relation == Replaces:
 		return ip.Platform + ", " + ip.Kind
+	case ip.IsBlob():
+		return ip.Kind
 	}
 	return ip.Platform
 }

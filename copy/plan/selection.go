@@ -40,9 +40,9 @@ type selection struct {
 	noMatch error
 }
 
-// selectInstances decides which entries of a tree of lists are wanted. missing says which digests
-// the source definitely does not have.
-func selectInstances(t *Tree, o *Choices, missing func(digest.Digest) bool) *selection {
+// selectInstances decides which entries of a tree of lists are wanted. missing says which of
+// them the source definitely does not have.
+func selectInstances(t *Tree, o *Choices, missing func(manifest.Instance) bool) *selection {
 	s := newSelector(t, o, missing)
 	s.node(s.root, nil)
 	s.out.noMatch = s.unmatched()
@@ -55,18 +55,19 @@ type selector struct {
 	o        *Choices
 	root     *listtree.Node
 	ties     map[*listtree.Node][]relation.Tie
-	missing  func(digest.Digest) bool
+	missing  func(manifest.Instance) bool
 	include  []*filter // optional ones last
 	exclude  []*filter
 	required int                    // include[:required] must match something
 	digests  map[digest.Digest]bool // selected digest → whether it has matched
 	indexes  map[int]bool           // selected position → whether it exists
 	rest     bool                   // everything that is not excluded is selected
+	suited   bool                   // something is wanted that no platform concerns
 	dropped  map[string]int         // how many entries of a kind would follow and cannot
 	out      selection
 }
 
-func newSelector(t *Tree, o *Choices, missing func(digest.Digest) bool) *selector {
+func newSelector(t *Tree, o *Choices, missing func(manifest.Instance) bool) *selector {
 	root := t.list.Root
 	s := &selector{
 		o: o, root: root, ties: t.ties, missing: missing,
@@ -86,6 +87,11 @@ func newSelector(t *Tree, o *Choices, missing func(digest.Digest) bool) *selecto
 	s.required = len(s.include)
 	optional, _ := newFilters(o.OptionalPlatforms)
 	s.include = append(s.include, optional...)
+	if root.HasBlobs { // no platform is lacking in what has none
+		for _, f := range s.include {
+			f.matched = true
+		}
+	}
 	s.rest = len(s.include)+len(s.digests)+len(s.indexes) == 0 && len(s.exclude) > 0
 	return s
 }
@@ -100,14 +106,10 @@ type summary struct {
 // node decides about the entries of n and of the lists nested in it. whole is the reason if n was
 // selected with all that it names, and nil otherwise.
 func (s *selector) node(n *listtree.Node, whole *Reason) (sum summary) {
-	verdicts := make([]verdict, len(n.Instances))
-	for i, instance := range n.Instances {
-		verdicts[i] = s.entry(n, i, instance, whole)
-	}
-	s.followers(n, verdicts)
+	verdicts := s.entries(n, whole)
 	s.out.verdicts[n] = verdicts
 	for _, v := range verdicts {
-		sum.wanted = sum.wanted || v.wanted && !v.lenient
+		sum.wanted = sum.wanted || v.counts()
 		sum.missing = sum.missing || v.missing && !v.lenient
 		sum.filtered = sum.filtered || v.wanted && v.filtered
 	}
@@ -251,7 +253,7 @@ func (s *selector) follower(instance manifest.Instance, tie relation.Tie, named,
 // settle returns the verdict about an entry when the source has been asked for it: what is wanted
 // and not there is missing.
 func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
-	if v.wanted && s.missing(instance.Digest) {
+	if v.wanted && s.missing(instance) {
 		v.wanted, v.missing = false, true
 		v.reason = Reason{ReasonMissing, v.reason.Text + ", but missing at the source"}
 	}
@@ -354,7 +356,7 @@ func (s *selector) anyMatch() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(s.include, func(f *filter) bool { return f.matched })
+	return s.suited || slices.ContainsFunc(s.include, func(f *filter) bool { return f.matched })
 }
 
 // notListed returns the selected digests that no list of the tree names, sorted.
@@ -383,10 +385,13 @@ func (s *selector) warnings() []string {
 	}
 	for n, verdicts := range s.out.verdicts {
 		for i, instance := range n.Instances {
-			if unread(n, i) && verdicts[i].reason.Code == ReasonNotSelected && s.missing(instance.Digest) {
+			if unread(n, i) && verdicts[i].reason.Code == ReasonNotSelected && s.missing(instance) {
 				warnings = append(warnings, fmt.Sprintf("nothing could be selected in the nested list %s: it is missing at the source", instance.Digest))
 			}
 		}
+	}
+	if s.root.HasBlobs && len(s.digests)+len(s.indexes) > 0 {
+		warnings = append(warnings, "digests and positions choose nothing in a list that names blobs: it is copied as a whole")
 	}
 	for kind, n := range s.dropped {
 		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): none can be converted to %s", plural(kind), n, s.o.ForceManifestMIMEType))
@@ -418,8 +423,8 @@ func (s *selector) strays() []string {
 // unread reports whether entry i of n names a list that was not read.
 func unread(n *listtree.Node, i int) bool { return n.Instances[i].IsList() && n.Nested[i] == nil }
 
-// offered returns what the tree has to select from: the distinct platforms of its images, and the
-// lists that were not read, in the order of the lists.
+// offered returns what the tree has to select from: the distinct platforms of its images, the
+// lists that were not read, and what its blobs are, in the order of the lists.
 func (s *selector) offered() []string {
 	var offers []string
 	seen := map[string]bool{}
@@ -428,6 +433,8 @@ func (s *selector) offered() []string {
 			offer := platform.Format(instance.Platform)
 			if s.ties[n][i].Relation.Follows() || n.Nested[i] != nil {
 				continue
+			} else if instance.IsBlob() {
+				offer = s.ties[n][i].Kind
 			} else if unread(n, i) {
 				offer = "what the missing list " + prose.Short(instance.Digest) + " names"
 			}

@@ -320,8 +320,8 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(b), Schema)
 	for _, code := range []ReasonCode{
-		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle,
-		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned,
+		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle, ReasonEntire,
+		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned, ReasonElsewhere,
 		ReasonSubject, ReasonVoid, ReasonType, ReasonEntry,
 	} {
 		assert.Contains(t, string(b), fmt.Sprintf("\n* `%s`:", code))

@@ -57,9 +57,6 @@ func planSystem(in *Input) (*Plan, error) {
 	if err := checkSingleOptions(in); err != nil {
 		return nil, err
 	}
-	if err := in.Parse(); err != nil {
-		return nil, err
-	}
 	list, i := in.Tree.find(in.System)
 	if list == nil {
 		return nil, fmt.Errorf("list %s does not name %q, which was chosen for this system", in.Digest, in.System)
@@ -68,7 +65,7 @@ func planSystem(in *Input) (*Plan, error) {
 	if err := checkSingleRequired(in, instance.Platform); err != nil {
 		return nil, err
 	}
-	if in.gone(instance.Digest) {
+	if in.gone(instance) {
 		return nil, &MissingError{Missing: []MissingInstance{missingInstance(list, i, in.Tree.ties[list][i])}}
 	}
 	p, err := imagePlan(in, ImagePlan{

@@ -12,6 +12,7 @@ import (
 type instanceCopies struct {
 	// copies are the distinct images to be copied, in the order in which the list first names them.
 	// Nested lists are not among them: they are written when everything that they name is there.
+	// Blobs are not, either: no manifest names them.
 	copies []digest.Digest
 	// deletes remove the entries of what is not copied, from the highest position to the lowest, so
 	// that each names the position of its entry in the list as parsed. Empty unless entries are to
@@ -34,7 +35,7 @@ func prepareInstanceCopies(instances []manifest.Instance, copied []bool, strip b
 	out := instanceCopies{copies: slices.Grow([]digest.Digest(nil), kept)}
 	seen := make(map[digest.Digest]bool, kept)
 	for i := range instances {
-		if d := instances[i].Digest; copied[i] && !instances[i].IsList() && !seen[d] {
+		if d := instances[i].Digest; copied[i] && !instances[i].IsList() && !instances[i].IsBlob() && !seen[d] {
 			seen[d] = true
 			out.copies = append(out.copies, d)
 		}

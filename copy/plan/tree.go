@@ -130,6 +130,10 @@ func (t *Tree) List() manifest.List {
 	return t.list.Root.List
 }
 
+// HasBlobs reports whether the source is a list that names blobs in the place of manifests, as
+// BuildKit's caches do. Such a list is copied as a whole, whatever is selected.
+func (t *Tree) HasBlobs() bool { return t.list != nil && t.list.Root.HasBlobs }
+
 // Document returns the document with the digest d, and whether the tree has it. Its MediaType is
 // what it is, whatever it was declared to be.
 func (t *Tree) Document(d digest.Digest) (Document, bool) {
@@ -163,7 +167,7 @@ func (t *Tree) images(n *listtree.Node, images []manifest.Instance) []manifest.I
 	for i, instance := range n.Instances {
 		nested := n.Nested[i]
 		switch {
-		case t.ties[n][i].Relation.Follows():
+		case t.ties[n][i].Relation.Follows() || instance.IsBlob():
 		case nested != nil:
 			images = t.images(nested, images)
 		case !instance.IsList() || !platform.Absent(instance.Platform):
@@ -178,7 +182,7 @@ func (t *Tree) images(n *listtree.Node, images []manifest.Instance) []manifest.I
 func (t *Tree) find(d digest.Digest) (in *listtree.Node, i int) {
 	t.list.Root.Walk(func(n *listtree.Node) {
 		for k, instance := range n.Instances {
-			if in == nil && instance.Digest == d && n.Nested[k] == nil {
+			if in == nil && instance.Digest == d && n.Nested[k] == nil && !instance.IsBlob() {
 				in, i = n, k
 			}
 		}

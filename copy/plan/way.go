@@ -276,6 +276,9 @@ func (in *Input) inexpressible(p *Plan, reason wayReason) error {
 		}
 		return &OptionsError{options, fmt.Sprintf("%s, which upstream's copy cannot do, and the work has to go there: %s", why, reason.text)}
 	}
+	if len(p.BlobEntries()) > 0 {
+		return refuse("ImageListSelection", "the list names blobs (a build cache), which are copied with it")
+	}
 	if in.Way != nil && in.Way.AddsVariants && !p.List.Everything() {
 		reason.option = "ImageListSelection"
 		return refuse("EnsureCompressionVariantsExist", "variants are to be added to a subset")

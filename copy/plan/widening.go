@@ -65,12 +65,13 @@ func widened(in *Input, p *Plan) ([]digest.Digest, error) {
 	return tagged, nil
 }
 
-// brought returns the children of the list, as it is written, that are to be at the destination.
+// brought returns the children of the list, as it is written, that are to be at the destination;
+// blobs are none.
 func brought(l *ListPlan) []digest.Digest {
 	var brought []digest.Digest
 	for _, ip := range l.Instances {
 		switch {
-		case ip.Decision != Copy || ip.Entry == StripEntry:
+		case ip.Decision != Copy || ip.Entry == StripEntry || ip.IsBlob():
 		case ip.Nested != nil:
 			brought = append(brought, ip.Nested.Result)
 		default:

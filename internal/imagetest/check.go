@@ -230,7 +230,7 @@ func (i *inspector) document(path string, desc Descriptor, strict bool) {
 	i.head(path, doc, mediaType)
 	switch mediaType {
 	case ociIndex, dockerList:
-		i.list(path, doc)
+		i.list(path, doc, mediaType)
 	case ociManifest, dockerManifest:
 		i.image(path, doc, mediaType)
 	default:
@@ -248,7 +248,13 @@ func (i *inspector) head(path string, doc parsed, mediaType string) {
 	}
 }
 
-func (i *inspector) list(path string, doc parsed) {
+// isBlobEntry reports whether an entry of a list with this media type names a blob: a layer, or the
+// config of one of BuildKit's caches.
+func isBlobEntry(mediaType string) bool {
+	return strings.Contains(mediaType, ".image.layer.") || strings.Contains(mediaType, ".image.rootfs.") || mediaType == cacheConfig
+}
+
+func (i *inspector) list(path string, doc parsed, mediaType string) {
 	if doc.Config != nil || doc.Layers != nil {
 		i.report(path, "a list with a config or layers")
 	}
@@ -264,7 +270,11 @@ func (i *inspector) list(path string, doc parsed) {
 		if p := entry.Platform; p != nil {
 			label += " (" + strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/") + ")"
 		}
-		i.document(label, entry.descriptor(), true)
+		if isBlobEntry(entry.MediaType) {
+			i.blob(label, entry, mediaType)
+		} else {
+			i.document(label, entry.descriptor(), true)
+		}
 	}
 }
 
@@ -288,8 +298,8 @@ func (i *inspector) image(path string, doc parsed, mediaType string) {
 	}
 }
 
-// blob inspects a config or layer of a manifest with the given media type, and reports whether its
-// content can be relied on.
+// blob inspects a config or layer of a manifest, or of a list, with the given media type, and
+// reports whether its content can be relied on.
 func (i *inspector) blob(path string, ref reference, mediaType string) bool {
 	desc := ref.descriptor()
 	if !i.descriptor(path, desc, true) {

@@ -36,8 +36,8 @@ type document struct {
 	mediaType string
 	bytes     []byte
 	entry     entryDefaults
-	blobs     []string // names: the config, then the layers
-	children  []string // names: the entries, in their order
+	blobs     []string // names: the config, then the layers; of a list, entries that are blobs
+	children  []string // names: the other entries, in their order
 }
 
 // entryDefaults are the parts of an entry that a list takes from the document that the entry names.

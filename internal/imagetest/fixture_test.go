@@ -238,7 +238,7 @@ func TestMisusePanics(t *testing.T) {
 		`the name "" is taken or empty`:                       func() { f.Layer("") },
 		`nothing is called "x"`:                               func() { f.Digest("x") },
 		`no blob is called "image"`:                           func() { f.Image("other", Layers("image")) },
-		`no image or list is called "layer"`:                  func() { f.List("list", Entries("layer")) },
+		`no image or list is called "layer"`:                  func() { f.List("list", Subject("layer")) },
 		`Layers does not apply to a list`:                     func() { f.List("list", Layers("layer")) },
 		`Docker does not apply to an entry`:                   func() { Entry("image", Docker()) },
 		`"linux" is no platform`:                              func() { Platform("linux") },

@@ -17,6 +17,8 @@ const (
 	helmConfig = "application/vnd.cncf.helm.config.v1+json"
 	helmChart  = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 	inToto     = "application/vnd.in-toto+json"
+
+	cacheConfig = "application/vnd.buildkit.cacheconfig.v0"
 )
 
 // Image makes an image. Its config is called like the image with ".config" appended.

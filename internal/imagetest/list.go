@@ -4,18 +4,27 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // List makes a list: an OCI index, or a Docker manifest list. Its children may be images,
-// artifacts, attestations or lists; naming one twice makes two entries with the same digest.
+// artifacts, attestations or lists, and blobs, as in a build cache; naming one twice makes two
+// entries with the same digest.
 func (f *Fixture) List(name string, options ...Option) {
 	s := newSpec(toList, options)
 	mediaType := map[form]string{ociForm: ociIndex, dockerForm: dockerList}[s.form]
-	children := make([]string, 0, len(s.entries))
+	var children, blobs []string
 	manifests := make([]object, 0, len(s.entries))
 	for _, e := range s.entries {
+		if b, ok := f.blobs[e.name]; ok {
+			blobs = append(blobs, e.name)
+			manifests = append(manifests, e.spec.entry(b.size, b.mediaType(s.form), b.digest, entryDefaults{annotations: b.annotations}, b.urls))
+			continue
+		}
+		child := f.document(e.name)
 		children = append(children, e.name)
-		manifests = append(manifests, f.entry(e))
+		manifests = append(manifests, e.spec.entry(int64(len(child.bytes)), child.mediaType, child.digest, child.entry, nil))
 	}
 	doc := s.head(mediaType)
 	doc.add("manifests", manifests)
@@ -24,37 +33,35 @@ func (f *Fixture) List(name string, options ...Option) {
 		mediaType: mediaType,
 		bytes:     s.format(doc),
 		entry:     entryDefaults{artifactType: s.artifactType},
+		blobs:     blobs,
 		children:  children,
 	})
 }
 
-// entry is what a list says about a child.
-func (f *Fixture) entry(e entry) object {
-	child := f.document(e.name)
-	size, mediaType := int64(len(child.bytes)), child.mediaType
-	if e.spec.size != nil {
-		size = *e.spec.size
+// entry is what a list says about a child, or about a blob.
+func (s *spec) entry(size int64, mediaType string, d digest.Digest, suggested entryDefaults, urls []string) object {
+	if s.size != nil {
+		size = *s.size
 	}
-	if e.spec.mediaType != "" {
-		mediaType = e.spec.mediaType
+	o := object{{"mediaType", cmp.Or(s.mediaType, mediaType)}, {"digest", d}, {"size", size}}
+	if len(urls) > 0 {
+		o.add("urls", urls)
 	}
-	o := object{{"mediaType", mediaType}, {"digest", child.digest}, {"size", size}}
-
-	annotations := maps.Clone(child.entry.annotations)
-	if annotations == nil || e.spec.bare {
+	annotations := maps.Clone(suggested.annotations)
+	if annotations == nil || s.bare {
 		annotations = map[string]string{}
 	}
-	maps.Copy(annotations, e.spec.annotations)
+	maps.Copy(annotations, s.annotations)
 	if len(annotations) > 0 {
 		o.add("annotations", annotations)
 	}
-	if artifactType := cmp.Or(e.spec.artifactType, child.entry.artifactType); artifactType != "" {
+	if artifactType := cmp.Or(s.artifactType, suggested.artifactType); artifactType != "" {
 		o.add("artifactType", artifactType)
 	}
-	if p := e.spec.platformFrom(child.entry.platform); p != nil && !e.spec.noPlatform {
+	if p := s.platformFrom(suggested.platform); p != nil && !s.noPlatform {
 		o.add("platform", p)
 	}
-	return append(o, e.spec.unknown...)
+	return append(o, s.unknown...)
 }
 
 // Raw makes a document of arbitrary bytes, for what the other methods refuse to write. The parts

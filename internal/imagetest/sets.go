@@ -111,3 +111,28 @@ func DockerList() *Fixture {
 	f.List(Top, Entries(names...), Docker(), Indent("   "))
 	return f
 }
+
+// Cache makes a list of n layers of size random bytes, called "layer.0", "layer.1" and so on, and
+// of a config, called "config", as BuildKit exports a build cache with image-manifest=false.
+// Options are those of lists.
+func Cache(n int, size int64, options ...Option) *Fixture {
+	f := New()
+	f.AddCache(Top, n, size, options...)
+	return f
+}
+
+// AddCache makes a build cache, as Cache does, that is called name. The names of its parts begin
+// with name and a slash, unless that is Top.
+func (f *Fixture) AddCache(name string, n int, size int64, options ...Option) {
+	prefix := name + "/"
+	if name == Top {
+		prefix = ""
+	}
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%slayer.%d", prefix, i)
+		f.Layer(names[i], Random(uint64(1000+i), size))
+	}
+	f.Blob(prefix+"config", cacheConfig, encode(object{{"layers", make([]object, n)}, {"records", []object{}}}))
+	f.List(name, append([]Option{Entries(append(names, prefix+"config")...)}, options...)...)
+}

@@ -53,6 +53,9 @@ type Node struct {
 	// Nested holds the node of each entry that names a list, by the entry's index. An entry whose
 	// list has not been read is not in it.
 	Nested map[int]*Node
+	// HasBlobs is set if an entry names a blob and no manifest: it is what it states to be,
+	// whatever documents with its digest have been read.
+	HasBlobs bool
 }
 
 // A Tree is a list with everything nested in it.
@@ -139,6 +142,10 @@ func (b *Builder) Build(top digest.Digest) (*Tree, error) {
 		}
 		for i, instance := range n.Instances {
 			n.Instances[i].Platform = within.of(outer, instance.Platform)
+			if instance.IsBlob() {
+				n.HasBlobs = true
+				continue
+			}
 			child, read, err := b.content(instance.Digest)
 			switch {
 			case err != nil:

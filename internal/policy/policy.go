@@ -4,7 +4,9 @@ package policy
 import (
 	"context"
 	"errors"
+	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -36,3 +38,16 @@ func (j Judge) Ask(ctx context.Context, image types.UnparsedImage) (why, err err
 	}
 	return why, nil
 }
+
+// RejectedError says that the signature policy rejects an image of the source. Nothing of that
+// image has been read but its manifest. The cause is the policy's own error.
+type RejectedError struct {
+	Digest digest.Digest
+	Err    error
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("Source image rejected: %v (%s)", e.Err, e.Digest)
+}
+
+func (e *RejectedError) Unwrap() error { return e.Err }

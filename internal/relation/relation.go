@@ -29,10 +29,10 @@ const (
 func (r Relation) Follows() bool { return r == Describes || r == Accelerates }
 
 // A Tie is what one entry of a list is to another. The zero value is that of an entry which stands
-// for itself.
+// for itself, as images and lists do.
 type Tie struct {
 	Relation Relation
-	// Kind is what people call such an entry; "" if and only if Relation is.
+	// Kind is what people call such an entry, or one that names a blob; "" for all others.
 	Kind string
 	// Named is the digest that says what the subject is, valid, whether or not the list names it;
 	// "" if nothing says that.
@@ -48,12 +48,19 @@ func Of(instances []manifest.Instance, image func(digest.Digest) *manifest.Image
 		image = func(digest.Digest) *manifest.Image { return nil }
 	}
 	l := &list{instances: instances, image: image, rows: make([]*row, len(instances))}
-	found := false
+	found, blobs := false, false
 	for i, instance := range instances {
+		if instance.IsBlob() {
+			blobs = true
+			continue
+		}
 		l.rows[i] = rowOf(instance, image)
 		found = found || l.rows[i] != nil
 	}
 	ties := make([]Tie, len(instances))
+	if blobs {
+		nameBlobs(instances, ties)
+	}
 	if !found {
 		return ties
 	}
@@ -76,7 +83,7 @@ func Of(instances []manifest.Instance, image func(digest.Digest) *manifest.Image
 // platform of attestations, or is marked as one, and none of the annotations that say whom it
 // describes. Images may look like that, too.
 func Unclear(instance manifest.Instance) bool {
-	if _, annotated := instance.AttestationOf(); annotated || instance.IsList() {
+	if _, annotated := instance.AttestationOf(); annotated || instance.IsList() || instance.IsBlob() {
 		return false
 	}
 	p := instance.Platform

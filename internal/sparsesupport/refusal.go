@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -44,17 +43,7 @@ func (l *List) Add(d digest.Digest, mediaType string, leftOut bool) {
 	if l.children == nil {
 		l.children = map[digest.Digest]child{}
 	}
-	l.children[d] = child{leftOut, !isManifest(mediaType)}
-}
-
-// isManifest reports whether an entry with this media type names a manifest or list. Entries of
-// BuildKit caches name blobs.
-func isManifest(mediaType string) bool {
-	switch mediaType {
-	case "", imgspecv1.MediaTypeImageManifest, manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
-		return true
-	}
-	return manifest.IsListMediaType(mediaType)
+	l.children[d] = child{leftOut, manifest.IsBlobMediaType(mediaType)}
 }
 
 // Codes by which registries refuse a list with absent children. They, and never a status alone or

@@ -1,15 +1,19 @@
-// Package work has what a copy executes as values: images with their blobs, and the order in which
-// their manifests are stored.
+// Package work has what a copy executes as values: images with their blobs, the order in which
+// their manifests are stored, and blobs that lists name. It says what a list is that a destination
+// may refuse, and tells those destinations that keep a record what they are made of.
 package work
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -74,6 +78,14 @@ func (s Sizes) Add(blobs []endpoint.Blob) error {
 	return nil
 }
 
+// AddEntries is Add for what the lists of a plan state for blobs that they name.
+func (s Sizes) AddEntries(p *plan.Plan) (err error) {
+	if p.List != nil {
+		p.List.Walk(func(l *plan.ListPlan) { err = errors.Join(err, s.Add(EntriesOf(l))) })
+	}
+	return err
+}
+
 // Blobs returns the distinct blobs of an image, the config first, but for layers that are elsewhere
 // if these stay there.
 func Blobs(image *manifest.Image, foreignStay bool) []endpoint.Blob {
@@ -82,4 +94,50 @@ func Blobs(image *manifest.Image, foreignStay bool) []endpoint.Blob {
 	}
 	here, _ := endpoint.PlacesOf(image)
 	return here
+}
+
+// Entries returns the distinct blobs that the lists of a plan name in the place of manifests, but
+// for those that are known to be at the destination.
+func Entries(p *plan.Plan) []endpoint.Blob {
+	var blobs []endpoint.Blob
+	for _, ip := range p.BlobEntries() {
+		if !ip.Present {
+			blobs = append(blobs, entry(ip))
+		}
+	}
+	return blobs
+}
+
+// EntriesOf returns the blobs that one list names in the place of manifests and that are copied, or
+// at the destination.
+func EntriesOf(l *plan.ListPlan) []endpoint.Blob {
+	var blobs []endpoint.Blob
+	for _, ip := range l.Instances {
+		if ip.IsBlob() && ip.Decision == plan.Copy {
+			blobs = append(blobs, entry(ip))
+		}
+	}
+	return blobs
+}
+
+func entry(ip plan.InstancePlan) endpoint.Blob {
+	return endpoint.Blob{Digest: ip.Digest, Size: ip.Size, MediaType: ip.MediaType}
+}
+
+// AsPut is l as a list that a destination may refuse.
+func AsPut(l *plan.ListPlan) sparsesupport.List {
+	put, leftOut := sparsesupport.List{Digest: l.Result}, map[digest.Digest]bool{}
+	for _, d := range l.Absent {
+		leftOut[d] = true
+	}
+	for _, ip := range l.Instances {
+		d := ip.Digest
+		if ip.Nested != nil {
+			d = ip.Nested.Result
+		}
+		if ip.Entry != plan.StripEntry {
+			put.Add(d, ip.MediaType, leftOut[ip.Digest])
+		}
+	}
+	return put
 }

@@ -1,4 +1,4 @@
-package copy
+package work
 
 import (
 	"slices"
@@ -9,16 +9,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
-// tellRecorder tells a destination that keeps a record what a copy of source, as planned, makes it
+// TellRecorder tells a destination that keeps a record what a copy of source, as planned, makes it
 // of.
-func tellRecorder(dst endpoint.Destination, source digest.Digest, p *Plan, choices *plan.Choices) {
+func TellRecorder(dst endpoint.Destination, source digest.Digest, p *plan.Plan, choices *plan.Choices) {
 	recorder, ok := dst.(endpoint.Recorder)
 	if !ok {
 		return
 	}
 	var changed []digest.Digest
 	if p.List != nil && choices.Attaches() && choices.KeepVoid {
-		p.List.Walk(func(l *ListPlan) {
+		p.List.Walk(func(l *plan.ListPlan) {
 			if l.Result != l.Digest {
 				changed = append(changed, l.Digest)
 			}

@@ -1,0 +1,358 @@
+package copy_test
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/docker/archive"
+	"go.podman.io/image/v5/signature"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// lenient is a place at a registry that takes lists of blobs, as distribution 2.8 does.
+func lenient(t testing.TB) copytest.RegistryPlace {
+	return copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Distribution28}), "cache")
+}
+
+// cachePlaces are ends that build caches travel between.
+var cachePlaces = map[string]func(testing.TB) copytest.Place{
+	"distribution 2.8": func(t testing.TB) copytest.Place { return lenient(t) },
+	"layout":           copytest.Places["layout"],
+}
+
+// askedAsManifests returns which of the blobs a registry was asked for as manifests.
+func askedAsManifests(r *registrytest.Registry, blobs []digest.Digest) []digest.Digest {
+	var asked []digest.Digest
+	for _, q := range r.Requests() {
+		if d := digest.Digest(q.Ref); q.Kind == registrytest.KindManifest && slices.Contains(blobs, d) {
+			asked = append(asked, d)
+		}
+	}
+	return asked
+}
+
+// writes is the number of requests by which something was to change.
+func writes(r *registrytest.Registry) int {
+	return r.Count(func(q registrytest.Request) bool { return q.Method != http.MethodGet && q.Method != http.MethodHead })
+}
+
+// cacheChoices are selections, none of which means less than all of a build cache.
+var cacheChoices = map[string]copy.Options{
+	"default":  {},
+	"all":      {ImageListSelection: copy.CopyAllImages},
+	"auto":     copytest.Auto("linux/amd64"),
+	"strip":    under(copy.StripSparseManifestList),
+	"position": {ImageListSelection: copy.CopySpecificImages, InstanceIndexes: []int{1}},
+}
+
+// under selects one platform, under an action.
+func under(action copy.SparseManifestListAction) copy.Options {
+	o := copytest.Auto("linux/amd64")
+	o.SparseManifestListAction = action
+	return o
+}
+
+// TestCopyCache copies a build cache between all kinds of ends: whatever is selected, all of it
+// comes, and a second copy writes nothing.
+func TestCopyCache(t *testing.T) {
+	f := imagetest.Cache(3, 1000)
+	for from, source := range cachePlaces {
+		for to, destination := range cachePlaces {
+			for name, o := range cacheChoices {
+				t.Run(from+" to "+to+", "+name, func(t *testing.T) {
+					e := copytest.NewEnv(t)
+					src, dst := source(t), destination(t)
+					src.Push(f, "v1", imagetest.Top)
+					want := imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Present: []string{"layer.0", "config"}}
+					r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+					require.NoError(t, err)
+					dst.Check(want)
+					assert.Equal(t, []int{4, 0, 1}, []int{r.BlobsCopied, r.BlobsReused, r.ManifestsCopied})
+					for i, kind := range []string{"cache layer", "cache layer", "cache layer", "cache config"} {
+						assert.Equal(t, kind, r.Instances[i].Kind)
+						assert.Equal(t, copy.Copied, r.Instances[i].Outcome)
+						assert.Equal(t, copy.Kept, r.Instances[i].Entry)
+						assert.NotZero(t, r.Instances[i].Bytes)
+					}
+					registry, isRegistry := dst.(copytest.RegistryPlace)
+					if isRegistry {
+						registry.ResetLog()
+					}
+					r, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+					require.NoError(t, err)
+					assert.Equal(t, copy.CheckedChildren, r.Checked)
+					assert.Equal(t, copy.Present, r.Instances[0].Outcome)
+					if isRegistry {
+						assert.Zero(t, writes(registry.Registry))
+						assert.Empty(t, askedAsManifests(registry.Registry, f.Blobs(imagetest.Top)))
+					}
+					if registry, ok := src.(copytest.RegistryPlace); ok {
+						assert.Empty(t, askedAsManifests(registry.Registry, f.Blobs(imagetest.Top)))
+					}
+					dst.Check(want)
+				})
+			}
+		}
+	}
+}
+
+// TestCopyCacheInDockersFormat copies what BuildKit writes with oci-mediatypes=false.
+func TestCopyCacheInDockersFormat(t *testing.T) {
+	f := imagetest.Cache(2, 1000, imagetest.Docker())
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(copy.AutoSparseManifestList))
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+
+	_, err = e.Image(t.Context(), copytest.LayoutRef(t, filepath.Join(t.TempDir(), "layout"), "v1"), src.Ref("v1"), under(copy.AutoSparseManifestList))
+	assert.Contains(t, copytest.ErrorAs[*copy.OptionsError](t, err).Reason, "the list names blobs", "a layout has no place for Docker's lists, and nobody can convert this one")
+}
+
+// TestCacheIsRefused: a registry refuses a list of blobs, with the words by which it refuses a
+// sparse list, or without any. Nothing is stripped, whatever the action, and the error says what it
+// is.
+func TestCacheIsRefused(t *testing.T) {
+	f := imagetest.Cache(3, 1000)
+	for name, policy := range map[string]registrytest.ListPolicy{
+		"distribution 3": registrytest.Distribution3, "Quay": registrytest.Quay, "zot": registrytest.Zot, "ECR": registrytest.ECR, "Gitea": registrytest.Gitea,
+	} {
+		for _, action := range []copy.SparseManifestListAction{copy.KeepSparseManifestList, copy.StripSparseManifestList, copy.AutoSparseManifestList} {
+			e := copytest.NewEnv(t)
+			src := lenient(t)
+			src.Push(f, "v1", imagetest.Top)
+			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{ListPolicy: policy}), "cache")
+			_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(action))
+			refused := copytest.ErrorAs[*copy.BlobsRefusedError](t, err)
+			assert.Equal(t, f.Digest(imagetest.Top), refused.List, name)
+			assert.Equal(t, 4, refused.Blobs, name)
+			assert.ErrorContains(t, err, "image-manifest=true", name)
+			assert.NotContains(t, err.Error(), "sparse", name)
+			copytest.ErrorAs[*copy.RegistryError](t, err)
+			assert.Empty(t, dst.Top("v1"))
+			for _, q := range dst.Requests() {
+				if q.Method == http.MethodPut && q.Kind == registrytest.KindManifest {
+					assert.Equal(t, "v1", q.Ref, "%s: nothing else was tried", name)
+				}
+			}
+			assert.Empty(t, askedAsManifests(dst.Registry, f.Blobs(imagetest.Top)), name)
+		}
+	}
+}
+
+// TestCacheIsRefusedForAnotherReason: the error is the registry's.
+func TestCacheIsRefusedForAnotherReason(t *testing.T) {
+	f := imagetest.Cache(1, 1000)
+	e := copytest.NewEnv(t)
+	src := lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Denied}), "cache")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(copy.AutoSparseManifestList))
+	copytest.ErrorAs[*copy.RegistryError](t, err)
+	var refused *copy.BlobsRefusedError
+	assert.NotErrorAs(t, err, &refused)
+}
+
+// TestCacheLosesABlob: what a registry has said to have, and does not have when it is given the
+// list, is sent.
+func TestCacheLosesABlob(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	e := copytest.NewEnv(t)
+	src := lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	var dst copytest.RegistryPlace
+	dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{ListPolicy: func(l registrytest.ListPut) registrytest.Answer {
+		if l.Attempt == 1 {
+			require.True(t, dst.DeleteBlob("cache", f.Digest("layer.1")))
+			l.Children[1].Blob = false
+		}
+		return registrytest.Distribution28(l)
+	}}), "cache")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{})
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// TestCacheIsCompleted: a blob that is lacking of what a tag names already is copied, and
+// nothing else.
+func TestCacheIsCompleted(t *testing.T) {
+	f := imagetest.Cache(3, 1000)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	dst.Push(f, "v1", imagetest.Top)
+	require.True(t, dst.DeleteBlob("cache", f.Digest("layer.1")))
+	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{})
+	require.NoError(t, err)
+	assert.Equal(t, []int{1, 0}, []int{r.BlobsCopied, r.ManifestsCopied})
+	assert.Equal(t, copy.Present, r.Instances[0].Outcome)
+	assert.Equal(t, copy.Copied, r.Instances[1].Outcome)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Late: []string{"layer.1"}})
+}
+
+// TestCacheLacksABlob: the source does not have all of a cache. Without SkipMissing that is an
+// error; with it, the rest is copied, and the list stays as it is.
+func TestCacheLacksABlob(t *testing.T) {
+	f := imagetest.Cache(3, 1000)
+	for _, action := range []copy.SparseManifestListAction{copy.KeepSparseManifestList, copy.StripSparseManifestList, copy.AutoSparseManifestList} {
+		e := copytest.NewEnv(t)
+		src := lenient(t)
+		src.Push(f, "v1", imagetest.Top, "layer.1")
+		dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "cache")
+		o := under(action)
+		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		require.ErrorIs(t, err, copy.ErrNotFound)
+		assert.Equal(t, copy.SourceSide, copytest.ErrorAs[*copy.Error](t, err).Side)
+		assert.Empty(t, dst.Top("v1"))
+
+		o.MissingInstances = copy.SkipMissing
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		require.NoError(t, err)
+		assert.True(t, r.Instances[1].Missing)
+		assert.Equal(t, copy.Skipped, r.Instances[1].Outcome)
+		dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"layer.1"}})
+		assert.Empty(t, askedAsManifests(src.Registry, f.Blobs(imagetest.Top)))
+	}
+}
+
+// TestCacheInAList copies a list with images and a build cache: the list around it is stripped, the
+// cache is not, and a layer that both have is copied once.
+func TestCacheInAList(t *testing.T) {
+	f := imagetest.New()
+	f.AddCache("cache", 2, 1000)
+	f.Image("amd64", imagetest.Platform("linux/amd64"), imagetest.Layers("cache/layer.0"))
+	f.Image("arm64", imagetest.Platform("linux/arm64"))
+	f.List(imagetest.Top, imagetest.Entries("amd64", "arm64", "cache"))
+	for to, destination := range cachePlaces {
+		e := copytest.NewEnv(t)
+		src, dst := lenient(t), destination(t)
+		src.Push(f, "v1", imagetest.Top)
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(copy.StripSparseManifestList))
+		require.NoError(t, err, to)
+		dst.Check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64", "cache", "cache/config"}, Absent: []string{"arm64"}})
+		assert.Equal(t, 4, r.BlobsCopied, to)
+		assert.Equal(t, 1, src.Count(func(q registrytest.Request) bool {
+			return q.Kind == registrytest.KindBlob && q.Ref == f.Digest("cache/layer.0").String()
+		}), to)
+	}
+}
+
+// TestBlobThatIsAManifest copies a list that names one digest as a manifest and as a blob: it is
+// copied as both.
+func TestBlobThatIsAManifest(t *testing.T) {
+	f := imagetest.New()
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	doc, _ := f.Document("amd64")
+	f.Blob("twin", imgspecv1.MediaTypeImageLayer, doc)
+	f.List(imagetest.Top, imagetest.Entries("twin", "amd64"))
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top) // with the twin, which the fixture takes for the same
+	src.Push(f, "", "amd64")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{})
+	require.NoError(t, err)
+	_, isBlob := dst.Blob("cache", f.Digest("amd64"))
+	_, _, isManifest := dst.Manifest("cache", f.Digest("amd64").String())
+	assert.True(t, isBlob && isManifest)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// TestCacheThatLies copies nothing whose digest or size is another one than its entry states.
+func TestCacheThatLies(t *testing.T) {
+	for name, entry := range map[string]imagetest.Option{
+		"a larger size": imagetest.Entry("layer", imagetest.EntrySize(100000)), "a smaller size": imagetest.Entry("layer", imagetest.EntrySize(100)),
+	} {
+		f := imagetest.New()
+		f.Layer("layer")
+		f.List(imagetest.Top, entry)
+		e := copytest.NewEnv(t)
+		src, dst := lenient(t), lenient(t)
+		src.Push(f, "v1", imagetest.Top)
+		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{})
+		assert.Equal(t, copy.SourceSide, copytest.ErrorAs[*copy.Error](t, err).Side, name)
+		assert.Empty(t, dst.Top("v1"), name)
+	}
+	f := imagetest.New()
+	f.Layer("layer")
+	f.List(imagetest.Top, imagetest.Entry("layer"), imagetest.Entry("layer", imagetest.EntrySize(100)))
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{})
+	assert.ErrorContains(t, err, "100 bytes for "+f.Digest("layer").String(), "one of two sizes is wrong")
+	assert.Empty(t, dst.Blobs("cache"))
+}
+
+// TestPolicyJudgesACache: nothing of a cache is read before the policy has allowed its list, and a
+// cache that is there already is judged as well.
+func TestPolicyJudgesACache(t *testing.T) {
+	f := imagetest.Cache(1, 1000)
+	e := copytest.NewEnv(t)
+	e.Policy = e.NewPolicy(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRReject()}})
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	for range 2 {
+		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
+		assert.Equal(t, f.Digest(imagetest.Top), copytest.ErrorAs[*copy.RejectedError](t, err).Digest)
+		assert.Zero(t, src.Count(func(q registrytest.Request) bool { return q.Kind == registrytest.KindBlob }))
+		dst.Push(f, "v1", imagetest.Top)
+	}
+}
+
+// TestUpstreamCannotCopyACache: what upstream would have to do is an error that says so.
+func TestUpstreamCannotCopyACache(t *testing.T) {
+	f := imagetest.Cache(1, 1000)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ForceManifestMIMEType: manifest.MediaTypeDockerManifest})
+	assert.Contains(t, copytest.ErrorAs[*copy.OptionsError](t, err).Options, "ForceManifestMIMEType")
+	ref, err := archive.NewReference(filepath.Join(t.TempDir(), "archive.tar"), nil)
+	require.NoError(t, err)
+	_, err = e.Image(t.Context(), ref, src.Ref("v1"), copy.Options{})
+	assert.ErrorContains(t, err, "the list names blobs")
+	assert.Zero(t, src.Count(func(q registrytest.Request) bool { return q.Kind == registrytest.KindBlob }))
+}
+
+// TestPrepareOfACache plans without writing, and executes what was planned.
+func TestPrepareOfACache(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	prepared, err := e.Copier(copy.Options{}).Prepare(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), e.Options(copy.Options{CompareDestination: true}))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, prepared.Close()) }()
+	assert.Equal(t, 3, prepared.Plan().Blobs)
+	assert.Zero(t, writes(dst.Registry))
+	_, err = prepared.Execute(context.WithoutCancel(t.Context()))
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// TestCheckBlobsOfACache looks at every blob of what is there already, and writes nothing.
+func TestCheckBlobsOfACache(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	dst.Push(f, "v1", imagetest.Top)
+	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{CheckBlobs: true})
+	require.NoError(t, err)
+	assert.Equal(t, copy.CheckedBlobs, r.Checked)
+	assert.Equal(t, []int{0, 3, 0}, []int{r.BlobsCopied, r.BlobsReused, r.ManifestsCopied})
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
