@@ -47,15 +47,15 @@ var selections = []selection{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-		"vnd.cncf.notary.signature of linux/amd64: copied",
 		"vnd.cncf.notary.signature of all: skipped",
+		"vnd.cncf.notary.signature of linux/amd64: copied",
 	}},
 	{"notation-tag", "list", []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-		"vnd.cncf.notary.signature of linux/amd64: copied",
 		"vnd.cncf.notary.signature of all: skipped",
+		"vnd.cncf.notary.signature of linux/amd64: copied",
 	}},
 	{"soci-converted", "v1", []string{
 		"linux/amd64: copied, kept",
