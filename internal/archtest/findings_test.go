@@ -25,7 +25,7 @@ var findingFields = []string{"What", "Packages", "Expected", "Seen", "Run"}
 
 var (
 	findingRow = regexp.MustCompile(`(?m)^\| \[([a-z0-9-]+)\]\(([a-z0-9-]+\.sh)\) \|.*\| ([^|]*) \| (\d{4}-\d{2}-\d{2}) \|$`)
-	version    = regexp.MustCompile(`\bv?\d+\.\d+\.\d+[-.+a-z0-9]*\b`)
+	version    = regexp.MustCompile(`\bv\d+\.\d+\.\d+[-.+a-z0-9]*\b`)
 	runDate    = regexp.MustCompile(`(?m)^# Run: +(\d{4}-\d{2}-\d{2})$`)
 )
 
@@ -103,10 +103,9 @@ func incompleteFindings(t *testing.T, tree fs.FS) []string {
 	return complaints
 }
 
-// versions returns the versions that a text names, sorted, each once.
+// versions returns the versions of packages that a text names, with their v, sorted, each once.
 func versions(text string) []string {
 	found := version.FindAllString(text, -1)
-	found = slices.DeleteFunc(found, func(v string) bool { return strings.HasPrefix(v, "127.") })
 	slices.Sort(found)
 	return slices.Compact(found)
 }
@@ -119,7 +118,7 @@ func TestIncompleteFindingsAreFound(t *testing.T) {
 			"| [b](b.sh) | w | b v1.2.4 | 2026-11-28 |\n| [gone](gone.sh) | w | b v1.2.3 | 2026-11-29 |\n" +
 			"| [d](d.sh) | w | b v1.2.3 | 2026-11-29 |\n")},
 		"lib.sh": {Data: []byte("no head")},
-		"a.sh":   script(head + "tool a.example/b@v1.2.3 127.0.0.1:0\n"),
+		"a.sh":   script(head + "tool a.example/b@v1.2.3 127.0.0.1:0 chart-1.0.0.tgz\n"),
 		"b.sh":   script(head),
 		"c.sh":   {Data: []byte(strings.Replace(head, "# Seen:", "# Saw:", 1) + "sparsecopy\n")},
 		"d.sh":   script(head + "tool a.example/b@v1.2.9\n"),
