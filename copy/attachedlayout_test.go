@@ -205,8 +205,9 @@ func TestAttachmentsNeedEnds(t *testing.T) {
 	})
 }
 
-// TestRequestsForAttachments counts the questions: one for referrers of each manifest, and, in the
-// place of three for tags of each, a list of tags and the list's three, by which that is checked.
+// TestRequestsForAttachments counts the questions: two for referrers of each manifest, by the API
+// and by the tag beside it, and, in the place of three for tags of each, a list of tags and the
+// list's three, by which that is checked.
 func TestRequestsForAttachments(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(8, 1, 100)
@@ -226,6 +227,6 @@ func TestRequestsForAttachments(t *testing.T) {
 	plainSrc, plainDst := count()
 	o.Referrers, o.DigestTags = copy.AllReferrers, true
 	withSrc, withDst := count()
-	assert.Equal(t, plainSrc+9+1+3, withSrc)
+	assert.Equal(t, plainSrc+9+9+1+3, withSrc)
 	assert.Equal(t, plainDst, withDst, "nothing was found, nothing is asked")
 }

@@ -123,7 +123,8 @@ type answer struct {
 	doc      endpoint.Document // that the tag names; zero for referrers, and if it names nothing
 }
 
-// ask asks a source a question. What is listed as a referrer need not be one, nor be there.
+// ask asks a source a question. What is listed as a referrer need not be one, nor be there. With an
+// error that wraps endpoint.ErrUnknown comes what was found all the same.
 func (s *Source) ask(ctx context.Context, q Question) (answer, error) {
 	at := s.at(q.Elsewhere).Referrers
 	if q.Tag != "" {
@@ -138,14 +139,11 @@ func (s *Source) ask(ctx context.Context, q Question) (answer, error) {
 		return answer{[]Attachment{tagged}, doc}, nil
 	}
 	listed, err := endpoint.Listed(at.Referrers(ctx, q.Subject, q.ArtifactType))
-	if err != nil {
-		return answer{}, err
-	}
 	attached := make([]Attachment, len(listed))
 	for i, r := range listed {
 		attached[i] = Attachment{Subject: q.Subject, Descriptor: r, Elsewhere: q.Elsewhere}
 	}
-	return answer{attached: attached}, nil
+	return answer{attached: attached}, err
 }
 
 // Error says which operation failed, on which object. At which side follows from the function that

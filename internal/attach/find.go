@@ -244,7 +244,6 @@ func (f *finder) noteAnswer(q Question, found answer, err error) error {
 	switch {
 	case errors.Is(err, endpoint.ErrUnknown):
 		f.unasked[q.Subject] = append(f.unasked[q.Subject], unasked{what, err})
-		return nil
 	case err != nil:
 		return &Error{op, object, err, q.Elsewhere}
 	case q.Tag != "" && f.leavesToReferrers(q, found.doc):

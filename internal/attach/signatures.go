@@ -109,7 +109,6 @@ func (f signatureFinder) noteAnswer(q Question, a answer, err error, most int) (
 	}
 	if err != nil {
 		f.unknown(q.Subject, what, err)
-		return nil
 	}
 	for _, a := range a.attached {
 		switch {

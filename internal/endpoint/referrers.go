@@ -53,8 +53,8 @@ type ReferrerSource interface {
 	// digest, size and artifact type are filled in; no artifact type means that the manifest has to
 	// say it. If artifactType is not "", those of other types may be left out, but need not be. No
 	// order, no duplicates. None is no error; too many is a *ReferrersLimitError. An error that
-	// wraps ErrUnknown says that there was no answer, a *NotListableError that there is nothing
-	// that could list any: see Listed.
+	// wraps ErrUnknown says that there was no answer, or, with what is listed, that there may be
+	// more; a *NotListableError says that there is nothing that could list any: see Listed.
 	Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error)
 
 	// Tagged reads what a tag names. An error that wraps ErrNotFound says that it definitely names

@@ -176,6 +176,9 @@ const (
 	// ReferrersOfConfigs states the types of configs as artifact types, whatever type is asked for,
 	// as the registry of go-containerregistry 0.22.1 does.
 	ReferrersOfConfigs
+	// ReferrersStale is an index without entries, as of a moment before there were any: Quay's
+	// answer is up to a minute old (quay/quay 6510).
+	ReferrersStale
 )
 
 // LocationForm says where upload locations point to.

@@ -38,7 +38,10 @@ func (x *exchange) referrers() {
 	if x.opts.Referrers == ReferrersBare || x.opts.Referrers == ReferrersOfConfigs {
 		artifactType = ""
 	}
-	found := x.findReferrers(subject, artifactType)
+	found := map[string]imgspecv1.Descriptor{}
+	if x.opts.Referrers != ReferrersStale {
+		found = x.findReferrers(subject, artifactType)
+	}
 	if x.opts.Referrers == ReferrersBare {
 		x.json(http.StatusOK, "text/plain; charset=utf-8", map[string]any{"schemaVersion": 2, "manifests": bare(found, x.page(sortedKeys(found)))})
 		return

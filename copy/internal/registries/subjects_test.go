@@ -32,6 +32,9 @@ var subjectHabits = []habit{
 	{"gitlab-digest-for-tag-destination", digestForTagAtDestination},
 	{"cosign-copy-tags-images", taggedByDigest},
 	{"referrers-tag-of-others", entriesOfOthers},
+	{"referrers-tag-of-images", indexOfImagesUnderTheTag},
+	{"notation-tag-beside-the-api", tagBesideTheAPI},
+	{"quay-referrers-stale", staleReferrers},
 	{"ghcr-referrers-redirect", referrersElsewhere},
 	{"ghcr-referrers-behind-a-firewall", referrersUnreachable},
 	{"referrers-page", referrersPages},
@@ -336,6 +339,100 @@ func entriesOfOthers(t *testing.T) {
 		assert.Contains(t, warning, "refers to something else")
 	}
 	assert.Equal(t, f.Digests("cosign-ppc64le", "sig-top", "sbom-amd64"), copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
+}
+
+// indexOfImagesUnderTheTag: an index of images, whoever has named it so, lists no referrers, and
+// gets no entries.
+func indexOfImagesUnderTheTag(t *testing.T) {
+	f := copytest.AttachedFixture()
+	f.List("images", imagetest.Entries("arm64", "ppc64le"))
+	e := copytest.NewEnv(t)
+	tag := endpoint.ReferrersTag(f.Digest("amd64"))
+	for _, api := range []bool{true, false} {
+		src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: !api}), "app")
+		src.Push(f, "v1", "amd64")
+		src.Push(f, tag, "images")
+		r, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copytest.Followers())
+		require.NoError(t, err)
+		assert.Empty(t, r.Attached)
+		assert.Empty(t, r.Warnings)
+
+		with := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+		copytest.PushAttached(t, f, with, true)
+		for run := range 2 {
+			r, err = e.Image(t.Context(), src.Ref("v2"), with.Ref("v1"), copytest.Followers())
+			require.NoError(t, err)
+			assert.Equal(t, f.Digest("images"), src.Top(tag))
+			assert.NotNil(t, copytest.ManifestAt(src, f.Digest("sbom-amd64")))
+			assert.Equal(t, api, len(r.Warnings) == 0, r.Warnings)
+			assert.Equal(t, run == 1, r.ManifestsCopied == 0)
+		}
+		if !api {
+			assert.Contains(t, r.Warnings[0], "referrers of "+f.Digest("amd64").String()+" cannot be listed")
+			assert.Contains(t, r.Warnings[0], "an index of images")
+		}
+		src.Check(imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f})
+	}
+}
+
+// tagBesideTheAPI: what a referrers tag lists beside an API that lists it, too, is copied once, to
+// places of all kinds. At a destination with the API such a tag stays as it is. The second run
+// writes nothing.
+func tagBesideTheAPI(t *testing.T) {
+	f := copytest.AttachedFixture()
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	copytest.PushAttached(t, f, src, false)
+	for name, o := range map[string]registrytest.Options{"API": {Strict: true}, "no API": {Strict: true, NoReferrers: true}} {
+		dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app")
+		copytest.AttachTo(t, dst, f, "amd64", "cosign-amd64")
+		tag := endpoint.ReferrersTag(f.Digest("amd64"))
+		before := dst.Top(tag)
+		for run := range 2 {
+			dst.ResetLog()
+			r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
+			require.NoError(t, err, name)
+			assert.Empty(t, r.Warnings, name)
+			assert.Len(t, r.Attached, 11, name)
+			assert.Equal(t, o.NoReferrers, dst.Top(tag) != before, name)
+			puts := dst.Count(func(q registrytest.Request) bool { return q.Method == http.MethodPut || q.Method == http.MethodPost })
+			assert.Equal(t, run == 1, puts == 0, name)
+		}
+		assert.Contains(t, copytest.ReferrersAt(t, e, dst, f.Digest("amd64")), f.Digest("sbom-amd64"), name)
+		assert.Contains(t, copytest.ReferrersAt(t, e, dst, f.Digest("amd64")), f.Digest("cosign-amd64"), name)
+		dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	}
+}
+
+// staleReferrers: what the API does not list yet, and the tag does, is copied, and guards a list
+// from being stripped.
+func staleReferrers(t *testing.T) {
+	f := copytest.AttachedFixture()
+	copytest.SignList(f, "bundle", copytest.BundleType)
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Referrers: registrytest.ReferrersStale}), "app")
+	copytest.PushAttached(t, f, src, false)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
+	for run := range 2 {
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
+		require.NoError(t, err)
+		assert.Empty(t, r.Warnings)
+		assert.Len(t, r.Attached, 11)
+		assert.Equal(t, run == 1, r.ManifestsCopied == 0)
+	}
+	for subject, referrer := range map[string]string{"amd64": "sbom-amd64", "sbom-amd64": "sig-sbom-amd64", imagetest.Top: "sig-top"} {
+		assert.Equal(t, f.Digests(referrer), copytest.ReferrersAt(t, e, dst, f.Digest(subject)), subject)
+	}
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+
+	copytest.AttachTo(t, src, f, imagetest.Top, "bundle")
+	_, err := e.Image(t.Context(), dst.Ref("v2"), src.Ref("v1"), copy.Options{
+		ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64"),
+		SparseManifestListAction: copy.StripSparseManifestList, ListSignatures: copy.GuardListSignatures,
+	})
+	var signed *copy.CannotModifyError
+	require.ErrorAs(t, err, &signed)
+	assert.Empty(t, dst.Top("v2"))
 }
 
 // referrersListed: at both ends, referrers are found and listed.

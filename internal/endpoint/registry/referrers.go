@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,32 +29,38 @@ var (
 	_ endpoint.ReferrerDestination = (*Destination)(nil)
 )
 
-// Referrers implements endpoint.ReferrerSource: by the referrers API, or by the referrers tag where
-// the registry has no API (OCI distribution specification v1.1, "Listing Referrers"). Where the API
-// answers, the tag is not asked for: the registry has to list what is listed there ("Enabling the
-// Referrers API").
+// Referrers implements endpoint.ReferrerSource: by the referrers API, and by the referrers tag (OCI
+// distribution specification v1.1, "Listing Referrers"). A registry with the API has to list what
+// the tag lists ("Enabling the Referrers API"), and so nobody but a client that does not ask for
+// the API, as notation 1.2 and 1.3, writes the tag there; but what the API answers may be older:
+// Quay's is up to a minute old (quay/quay 6510).
 func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", d, err)
 	}
 	var all []imgspecv1.Descriptor
+	var besides error // of the tag, where the API has answered
 	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
-		all, err = r.referrers(ctx, rt, d, artifactType)
+		var api bool
+		all, api, err = r.referrers(ctx, rt, d, artifactType)
+		if err == nil && api {
+			all, besides = r.alsoTagged(ctx, rt, d, all)
+		}
 		return r.unlessHidden(ctx, err)
 	})
 	var none *noReferrers
 	if errors.As(err, &none) {
 		return nil, nil
 	}
-	return all, err
+	return all, cmp.Or(err, besides)
 }
 
-// Referrers implements endpoint.ReferrerDestination.
+// Referrers implements endpoint.ReferrerDestination: by the API, or by the tag where there is none.
 func (d *Destination) Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	if err := subject.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", subject, err)
 	}
-	all, err := d.repo.referrers(ctx, d.shared.newRetrier(), subject, artifactType)
+	all, _, err := d.repo.referrers(ctx, d.shared.newRetrier(), subject, artifactType)
 	var none *noReferrers
 	if errors.As(err, &none) {
 		return nil, nil
@@ -166,33 +173,65 @@ func (e *ledElsewhere) Error() string {
 }
 func (e *ledElsewhere) Is(target error) bool { return e.mute && target == endpoint.ErrUnknown }
 
-// referrers lists the referrers of d, by the API or by the tag. It fails with *noReferrers if there
-// is neither, and with an *endpoint.NotListableError if the tag is no list of referrers: another
-// endpoint may have one.
-func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
-	all, err := r.referrersByAPI(ctx, rt, d, artifactType)
+// referrers lists the referrers of d, by the API, which api says, or by the tag. It fails with
+// *noReferrers if there is neither, and with an *endpoint.NotListableError if the tag is no list of
+// referrers: another endpoint may have one.
+func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) (all []imgspecv1.Descriptor, api bool, err error) {
+	all, err = r.referrersByAPI(ctx, rt, d, artifactType)
 	var none *noReferrersAPI
 	if !errors.As(err, &none) {
-		return all, err
+		return all, true, err
 	}
-	doc, err := r.tagged(ctx, rt, endpoint.ReferrersTag(d))
+	all, err = r.referrersByTag(ctx, rt, d)
 	switch {
 	case r.saysNotFound(err) && errors.Is(none, endpoint.ErrUnknown):
-		return nil, none // who did not answer may know some
+		return nil, false, none // who did not answer may know some
 	case r.saysNotFound(err):
-		return nil, &noReferrers{err}
-	case err != nil:
+		return nil, false, &noReferrers{err}
+	}
+	return all, false, err
+}
+
+// referrersByTag lists the referrers of d that the referrers tag lists.
+func (r *repository) referrersByTag(ctx context.Context, rt *retrier, d digest.Digest) ([]imgspecv1.Descriptor, error) {
+	doc, err := r.tagged(ctx, rt, endpoint.ReferrersTag(d))
+	if err != nil {
 		return nil, err
 	}
 	if err := listsReferrers(d, doc); err != nil {
 		return nil, err
 	}
-	all, err = parseReferrers(d, doc.Bytes)
+	all, err := parseReferrers(d, doc.Bytes)
 	for i := range all {
 		all[i].ArtifactType = "" // clients wrote it, and some write that of something else
 	}
 	return all, err
 }
+
+// alsoTagged returns what the API lists with what the tag lists besides. An error that wraps
+// endpoint.ErrUnknown says that there was no answer for the tag.
+func (r *repository) alsoTagged(ctx context.Context, rt *retrier, d digest.Digest, listed []imgspecv1.Descriptor) ([]imgspecv1.Descriptor, error) {
+	tagged, err := r.referrersByTag(ctx, rt, d)
+	var notList *endpoint.NotListableError
+	var page *noManifest
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case r.saysNotFound(r.unlessHidden(ctx, err)), errors.As(err, &notList), errors.As(err, &page):
+		return listed, nil
+	case err != nil:
+		return listed, &tagUnanswered{err}
+	}
+	return withoutRepeats(append(listed, tagged...)), nil
+}
+
+// tagUnanswered is endpoint.ErrUnknown: the API has listed referrers, and the tag, which may list
+// more, has not been read.
+type tagUnanswered struct{ err error }
+
+func (e *tagUnanswered) Error() string        { return "the referrers tag beside the API: " + e.err.Error() }
+func (e *tagUnanswered) Unwrap() error        { return e.err }
+func (e *tagUnanswered) Is(target error) bool { return target == endpoint.ErrUnknown }
 
 // listsReferrers returns an *endpoint.NotListableError if doc, which the referrers tag of d names,
 // is no list of referrers. Some registries take the tag for the digest, and some tools tag an image
@@ -204,10 +243,23 @@ func listsReferrers(d digest.Digest, doc endpoint.Document) error {
 		names = "it itself"
 	case lists.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex:
 		names = doc.Digest.String() + ", which is no OCI index"
+	case isImageIndex(doc.Bytes):
+		names = doc.Digest.String() + ", an index of images"
 	default:
 		return nil
 	}
 	return &endpoint.NotListableError{Subject: d, Tag: endpoint.ReferrersTag(d), Names: names}
+}
+
+// isImageIndex reports whether an OCI index has entries for platforms. Those of a list of referrers
+// have none, but what tools copy from an attestation's entry: unknown, or an artifact type with it.
+func isImageIndex(index []byte) bool {
+	parsing.Lock()
+	defer parsing.Unlock()
+	list, err := lists.Parse(index, imgspecv1.MediaTypeImageIndex)
+	return err == nil && slices.ContainsFunc(list.Instances(), func(in lists.Instance) bool {
+		return in.Platform != nil && in.Platform.OS != "" && in.Platform.OS != "unknown" && endpoint.TellsNothing(in.ArtifactType)
+	})
 }
 
 // referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are

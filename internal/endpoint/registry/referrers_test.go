@@ -73,15 +73,95 @@ func TestReferrersPages(t *testing.T) {
 	for _, size := range []int{0, 1, 3, 8} {
 		r := registrytest.Start(t, registrytest.Options{PageSize: size})
 		push(f, r, 7)
-		listUnder(t, f, r, "sbom0") // which the API makes superfluous
+		listUnder(t, f, r, "sbom0") // which the API lists, too
 		s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
 		all := []string{"sbom0", "sbom1", "sbom2", "sbom3", "sbom4", "sbom5", "sbom6"}
 		assert.ElementsMatch(t, f.Digests(all...), listed(t, s, f.Digest("amd64"), sbomType))
 		assert.ElementsMatch(t, f.Digests(append(all, "other")...), listed(t, s, f.Digest("amd64"), ""))
 		assert.Empty(t, listed(t, s, f.Digest("other"), ""))
-		assert.Zero(t, r.Count(func(q registrytest.Request) bool { return strings.HasPrefix(q.Ref, "sha256-") }), "the tag is not asked for")
+		assert.Equal(t, 3, r.Count(func(q registrytest.Request) bool { return strings.HasPrefix(q.Ref, "sha256-") }), "the tag is asked for once")
 	}
 }
+
+// TestReferrersTagBesideTheAPI: what the tag lists besides is listed, too, by a source. A tag that
+// is no list of referrers adds nothing. Where there is no answer for it, that is said, and what the
+// API lists is listed all the same.
+func TestReferrersTagBesideTheAPI(t *testing.T) {
+	f := sboms(1)
+	f.Artifact("stale")
+	f.List("images", imagetest.Entries("amd64"))
+	f.List("more", imagetest.Entry("sbom0", imagetest.NoPlatform()), imagetest.Entry("stale", imagetest.NoPlatform()))
+	both := f.Digests("sbom0", "other")
+	for name, c := range map[string]struct {
+		tagged  string // what the tag names
+		answer  registrytest.Answer
+		listed  []digest.Digest
+		unknown bool
+	}{
+		"no tag":                {listed: both},
+		"the list":              {tagged: "more", listed: append(both, f.Digest("stale"))},
+		"the image itself":      {tagged: "amd64", listed: both},
+		"another image":         {tagged: "other", listed: both},
+		"a list of images":      {tagged: "images", listed: both},
+		"a page":                {tagged: "more", answer: registrytest.FailHTML(http.StatusOK), listed: both},
+		"unavailable":           {tagged: "more", answer: registrytest.Fail(http.StatusServiceUnavailable, "UNAVAILABLE", "busy"), listed: both, unknown: true},
+		"denied":                {tagged: "more", answer: registrytest.Fail(http.StatusForbidden, "DENIED", "no"), listed: both, unknown: true},
+		"404 with another code": {tagged: "more", answer: registrytest.Fail(http.StatusNotFound, "NAME_UNKNOWN", "gone"), listed: both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(func(q *http.Request) bool {
+				return q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/manifests/"+endpoint.ReferrersTag(f.Digest("amd64")))
+			}, registrytest.EveryNth(1, c.answer))})
+			push(f, r, 1)
+			if c.tagged != "" {
+				f.PushTo(r, "app", endpoint.ReferrersTag(f.Digest("amd64")), c.tagged)
+			}
+			s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+			found, err := s.Referrers(t.Context(), f.Digest("amd64"), "")
+			assert.Equal(t, c.unknown, err != nil, "%v", err)
+			if c.unknown {
+				require.ErrorIs(t, err, endpoint.ErrUnknown)
+				assert.True(t, endpoint.IsUnanswered(err), "%v", err)
+			}
+			var digests []digest.Digest
+			for _, d := range found {
+				digests = append(digests, d.Digest)
+			}
+			assert.ElementsMatch(t, c.listed, digests)
+		})
+	}
+}
+
+// TestReferrersTagOfImages: an index of images under the referrers tag is no list of referrers, and
+// gets no entries. What tools copy from an attestation's entry says nothing about images.
+func TestReferrersTagOfImages(t *testing.T) {
+	f := sboms(2)
+	f.List("images", imagetest.Entries("amd64"), imagetest.Entry("sbom1", imagetest.Platform("unknown/unknown")))
+	f.List("referrers", imagetest.Entry("sbom1", imagetest.Platform("unknown/unknown")), imagetest.Entry("other", imagetest.NoPlatform()))
+	for tagged, lists := range map[string]bool{"images": false, "referrers": true} {
+		r := registrytest.Start(t, registrytest.Options{NoReferrers: true})
+		push(f, r, 2)
+		tag := endpoint.ReferrersTag(f.Digest("amd64"))
+		f.PushTo(r, "app", tag, tagged)
+		s := openSource(t, r.Host()+"/app:tag", insecure(t), quick())
+		dest := openDestination(t, r.Host()+"/app:tag", insecure(t), quick())
+		err := dest.PutReferrers(t.Context(), f.Digest("amd64"), descriptors(f, "sbom0"))
+		if lists {
+			require.NoError(t, err)
+			assert.ElementsMatch(t, f.Digests("sbom0", "sbom1", "other"), listed(t, s, f.Digest("amd64"), ""))
+			continue
+		}
+		for _, err := range []error{err, second(s.Referrers(t.Context(), f.Digest("amd64"), "")), second(dest.Referrers(t.Context(), f.Digest("amd64"), ""))} {
+			var no *endpoint.NotListableError
+			require.ErrorAs(t, err, &no)
+			assert.Contains(t, no.Names, "an index of images")
+		}
+		d, _ := r.Resolve("app", tag)
+		assert.Equal(t, f.Digest("images"), d)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 // TestReferrersWithoutAPI: in whatever words a registry says that it has no API, the tag is read
 // and written instead. Other answers are errors.
