@@ -3,6 +3,7 @@ package copy_test
 import (
 	"context"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -355,4 +356,59 @@ func TestCheckBlobsOfACache(t *testing.T) {
 	assert.Equal(t, copy.CheckedBlobs, r.Checked)
 	assert.Equal(t, []int{0, 3, 0}, []int{r.BlobsCopied, r.BlobsReused, r.ManifestsCopied})
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+}
+
+// TestInspectACache says what the entries of a cache are, and which are there, without asking for
+// one of them as a manifest.
+func TestInspectACache(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	for to, destination := range cachePlaces {
+		e := copytest.NewEnv(t)
+		at := destination(t)
+		at.Push(f, "v1", imagetest.Top, "layer.1")
+		found, err := copy.Inspect(t.Context(), at.Ref("v1"), &copy.ReadOptions{SystemContext: e.Sys})
+		require.NoError(t, err, to)
+		require.Len(t, found.Entries, 3)
+		assert.Equal(t, []string{"cache layer", "cache layer", "cache config"}, []string{found.Entries[0].Kind, found.Entries[1].Kind, found.Entries[2].Kind})
+		assert.Equal(t, []bool{false, true, false}, []bool{found.Entries[0].Missing, found.Entries[1].Missing, found.Entries[2].Missing}, to)
+		assert.Equal(t, copy.InspectedTotals{
+			Manifests: 1, ManifestBytes: f.Size(imagetest.Top), Missing: 1, Blobs: 3, BlobBytes: f.Size("layer.0") + f.Size("layer.1") + f.Size("config"),
+		}, found.Totals)
+		if registry, ok := at.(copytest.RegistryPlace); ok {
+			assert.Empty(t, askedAsManifests(registry.Registry, f.Blobs(imagetest.Top)))
+		}
+	}
+}
+
+// TestVerifyACache finds what is missing of a cache, and what is not what its digest says.
+func TestVerifyACache(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	e := copytest.NewEnv(t)
+	src := lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	for to, destination := range cachePlaces {
+		for _, read := range []bool{false, true} {
+			dst := destination(t)
+			_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(copy.AutoSparseManifestList))
+			require.NoError(t, err, to)
+			verify := func() *copy.Verification {
+				o := under(copy.AutoSparseManifestList)
+				v, err := copy.Verify(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), &copy.VerifyOptions{Options: e.Options(o), ReadBlobs: read})
+				require.NoError(t, err, to)
+				return v
+			}
+			v := verify()
+			assert.Empty(t, v.Violations, to)
+			assert.Equal(t, 3, v.Blobs, to)
+			if layout, ok := dst.(copytest.LayoutPlace); ok {
+				require.NoError(t, os.Truncate(filepath.Join(layout.Dir, "blobs", "sha256", f.Digest("layer.1").Encoded()), 10))
+			} else {
+				require.True(t, dst.(copytest.RegistryPlace).DeleteBlob("cache", f.Digest("layer.1")))
+			}
+			v = verify()
+			if assert.Len(t, v.Violations, 1, to) {
+				assert.Equal(t, []any{f.Digest("layer.1"), "layer"}, []any{v.Violations[0].Digest, v.Violations[0].What}, to)
+			}
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -23,11 +24,20 @@ type content struct {
 
 	documents map[digest.Digest]endpoint.Document // the top, nested lists and manifests
 	missing   map[digest.Digest]bool              // named, and definitely not there
+
+	// blobs are those that lists name in the place of manifests, by digest, missingBlobs those of
+	// them that are definitely not there.
+	blobs        map[digest.Digest]endpoint.Blob
+	missingBlobs map[digest.Digest]bool
 }
 
-// readContent reads lists and manifests, and no blobs. What is there is verified.
-func readContent(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted) (*content, error) {
-	c := &content{top: src.Top(), documents: map[digest.Digest]endpoint.Document{}, missing: map[digest.Digest]bool{}}
+// readContent reads lists and manifests, and no blobs. What is there is verified. Blobs that lists
+// name in the place of manifests are looked for.
+func readContent(ctx context.Context, src endpoint.SizedSource, limit *semaphore.Weighted) (*content, error) {
+	c := &content{
+		top: src.Top(), documents: map[digest.Digest]endpoint.Document{}, missing: map[digest.Digest]bool{},
+		blobs: map[digest.Digest]endpoint.Blob{}, missingBlobs: map[digest.Digest]bool{},
+	}
 	c.documents[c.top.Digest] = c.top
 	if !manifest.IsListMediaType(c.top.MediaType) {
 		return c, nil
@@ -42,7 +52,7 @@ func readContent(ctx context.Context, src endpoint.Source, limit *semaphore.Weig
 			return nil, err
 		}
 		if !slices.ContainsFunc(leaves, isList) { // whatever the entries say
-			return c, nil
+			return c, c.lookForBlobs(ctx, src, limit)
 		}
 	}
 }
@@ -69,15 +79,37 @@ func (c *content) readLists(ctx context.Context, src endpoint.Source, limit *sem
 	}
 }
 
-// leaves are the distinct digests of entries that name no list, as far as is known, and have not
-// been read.
+// lookForBlobs asks for the blobs that lists name in the place of manifests, but for layers that
+// are elsewhere.
+func (c *content) lookForBlobs(ctx context.Context, src endpoint.SizedSource, limit *semaphore.Weighted) error {
+	c.root.Walk(func(n *listtree.Node) {
+		for _, in := range n.Instances {
+			if in.IsBlob() && len(in.URLs) == 0 {
+				c.blobs[in.Digest] = endpoint.Blob{Digest: in.Digest, Size: in.Size, MediaType: in.MediaType}
+			}
+		}
+	})
+	return inflight.Ask(ctx, limit, slices.Collect(maps.Values(c.blobs)), src.BlobSize, func(b endpoint.Blob, _ int64, err error) error {
+		if errors.Is(err, endpoint.ErrNotFound) {
+			c.missingBlobs[b.Digest] = true
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("blob %s: %w", b.Digest, err)
+		}
+		return nil
+	})
+}
+
+// leaves are the distinct digests of entries that name manifests which are no lists, as far as is
+// known, and have not been read.
 func (c *content) leaves() []digest.Digest {
 	var leaves []digest.Digest
 	seen := map[digest.Digest]bool{}
 	c.root.Walk(func(n *listtree.Node) {
 		for _, in := range n.Instances {
 			_, read := c.documents[in.Digest]
-			if !read && !c.missing[in.Digest] && !in.IsList() && !seen[in.Digest] {
+			if !read && !c.missing[in.Digest] && !in.IsList() && !in.IsBlob() && !seen[in.Digest] {
 				seen[in.Digest] = true
 				leaves = append(leaves, in.Digest)
 			}

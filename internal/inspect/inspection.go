@@ -48,7 +48,7 @@ type Entry struct {
 	Relation relation.Relation `json:"relation,omitempty"`
 	Kind     string            `json:"kind,omitempty"`
 	Subject  digest.Digest     `json:"subject,omitempty"`
-	Size     int64             `json:"size"`    // of the manifest, as the list states it
+	Size     int64             `json:"size"`    // of the manifest, or blob, as the list states it
 	Missing  bool              `json:"missing"` // definitely not there
 	List     bool              `json:"list"`
 	Entries  []Entry           `json:"entries,omitempty"` // of a nested list that is there
@@ -75,14 +75,17 @@ type Totals struct {
 	Manifests     int   `json:"manifests"` // lists and manifests that are there
 	ManifestBytes int64 `json:"manifestBytes"`
 	Missing       int   `json:"missing"` // that lists name, and that are not there
-	Blobs         int   `json:"blobs"`   // of the manifests that are there; whether they are themselves is not asked
-	BlobBytes     int64 `json:"blobBytes"`
+	// Blobs are those of the manifests that are there, and those that lists name in the place of
+	// manifests; whether they are there is asked of the latter only.
+	Blobs     int   `json:"blobs"`
+	BlobBytes int64 `json:"blobBytes"`
 }
 
-// Inspect reads all lists and manifests of src, and the config of a single image. Reference stays
-// empty. limit bounds what is in flight. An error says that something could not be read, or that it
-// is not what its digest says; what is definitely not there is Missing.
-func Inspect(ctx context.Context, src endpoint.Source, limit *semaphore.Weighted) (*Inspection, error) {
+// Inspect reads all lists and manifests of src, and the config of a single image, and looks for
+// blobs that lists name in the place of manifests. Reference stays empty. limit bounds what is in
+// flight. An error says that something could not be read, or that it is not what its digest says;
+// what is definitely not there is Missing.
+func Inspect(ctx context.Context, src endpoint.SizedSource, limit *semaphore.Weighted) (*Inspection, error) {
 	c, err := readContent(ctx, src, limit)
 	if err != nil {
 		return nil, err
@@ -115,9 +118,12 @@ func (c *content) entries(n *listtree.Node) ([]Entry, error) {
 		if e.Relation == relation.Describes {
 			e.AttestationOf = ties[i].Named
 		}
+		if in.IsBlob() {
+			e.Missing = c.missingBlobs[in.Digest]
+		}
 		var err error
 		switch doc, there := c.documents[in.Digest]; {
-		case !there:
+		case !there || in.IsBlob():
 		case n.Nested[in.Index] != nil:
 			e.Entries, err = c.entries(n.Nested[in.Index])
 		default:
@@ -159,8 +165,13 @@ func inspectImage(doc endpoint.Document) (*Image, string, error) {
 
 // totals counts what is distinct.
 func (c *content) totals() (Totals, error) {
-	t := Totals{Missing: len(c.missing)}
+	t := Totals{Missing: len(c.missing) + len(c.missingBlobs)}
 	seen := map[digest.Digest]bool{}
+	for d, b := range c.blobs {
+		seen[d] = true
+		t.Blobs++
+		t.BlobBytes += b.Size
+	}
 	for _, doc := range c.documents {
 		t.Manifests++
 		t.ManifestBytes += int64(len(doc.Bytes))

@@ -24,6 +24,7 @@ type Want struct {
 	IsList   bool                     // whether that is a list
 	Lists    []digest.Digest          // the nested lists, each once
 	Images   map[digest.Digest]string // the images, and what they are called: their platforms
+	Blobs    []endpoint.Blob          // that lists name in the place of manifests, each once
 	Attached []Attached
 	Signed   []digest.Digest // the images and lists whose signatures should be there, as far as the source has any
 
@@ -158,7 +159,10 @@ func (v *verifier) checkContent(ctx context.Context) error {
 	}
 	manifests := slices.Concat(slices.Collect(maps.Keys(v.want.Images)), slices.Collect(maps.Keys(v.attached)))
 	slices.Sort(manifests)
-	var all []endpoint.Blob
+	all := slices.Clone(v.want.Blobs)
+	for _, b := range all {
+		v.owner[b.Digest] = "entry of a list"
+	}
 	if err := inflight.Each(ctx, v.Limit, manifests, func(ctx context.Context, d digest.Digest) error {
 		here := v.image(ctx, d)
 		v.mu.Lock()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 )
@@ -24,6 +25,7 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 	}
 	if p.List != nil {
 		want.Lists = p.List.NestedLists()
+		want.Blobs = work.Entries(p)
 	}
 	if !choices.RemoveSignatures {
 		want.Signed = p.Wanted()

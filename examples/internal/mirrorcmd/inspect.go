@@ -140,6 +140,8 @@ func what(e copy.InspectedEntry, names map[digest.Digest]string) string {
 		name = related(e.Kind, cmp.Or(e.Subject, e.AttestationOf), names)
 	case e.Relation == copy.Replaces:
 		name += ", " + e.Kind
+	case e.Kind != "": // of a blob
+		name = e.Kind
 	case e.Platform == "" && e.ArtifactType != "":
 		name = "artifact"
 	}

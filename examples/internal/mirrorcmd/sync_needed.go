@@ -116,6 +116,9 @@ func (r *managedRepo) follow(ctx context.Context, level []follower) ([]follower,
 			return nil, fmt.Errorf("list %s: %w", f.d, err)
 		}
 		for _, in := range list.Instances() {
+			if in.IsBlob() {
+				continue // no tag names it
+			}
 			below = append(below, follower{d: in.Digest, tag: f.tag, depth: f.depth + 1, list: in.IsList()})
 		}
 	}
