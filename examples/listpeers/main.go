@@ -11,7 +11,8 @@
 //	outcome.go  what they leave
 //	page.go     how docs/lists.md says it
 //
-// It runs in its own directory. Its test runs the library of this module alone, and holds what the page says of it.
+// It runs in its own directory. Its test runs the library of this module alone, and holds what the
+// page says of it.
 package main
 
 import (
