@@ -47,6 +47,8 @@ type (
 	MissingInstanceAction = plan.MissingInstanceAction
 	// SingleImageAction says what platform filters mean for a source that is a single image.
 	SingleImageAction = plan.SingleImageAction
+	// PlatformlessAction says what platform filters mean for entries that have no platform.
+	PlatformlessAction = plan.PlatformlessAction
 	// ReferrerAction says which referrers are copied.
 	ReferrerAction = plan.ReferrerAction
 	// DigestTagSuffixes says which digest tags are copied.
@@ -153,6 +155,9 @@ const (
 	CheckSingleImage = plan.CheckSingleImage
 	CopySingleImage  = plan.CopySingleImage
 
+	StripPlatformlessEntries = plan.StripPlatformlessEntries
+	KeepPlatformlessEntries  = plan.KeepPlatformlessEntries
+
 	NoReferrers  = plan.NoReferrers
 	AllReferrers = plan.AllReferrers
 
@@ -162,26 +167,27 @@ const (
 	WarnListSignatures  = plan.WarnListSignatures
 	GuardListSignatures = plan.GuardListSignatures
 
-	ReasonAll         = plan.ReasonAll
-	ReasonDigest      = plan.ReasonDigest
-	ReasonIndex       = plan.ReasonIndex
-	ReasonPlatform    = plan.ReasonPlatform
-	ReasonWithin      = plan.ReasonWithin
-	ReasonContains    = plan.ReasonContains
-	ReasonFollows     = plan.ReasonFollows
-	ReasonKept        = plan.ReasonKept
-	ReasonSystem      = plan.ReasonSystem
-	ReasonSingle      = plan.ReasonSingle
-	ReasonNotSelected = plan.ReasonNotSelected
-	ReasonExcluded    = plan.ReasonExcluded
-	ReasonDropped     = plan.ReasonDropped
-	ReasonMissing     = plan.ReasonMissing
-	ReasonOrphaned    = plan.ReasonOrphaned
-	ReasonUntied      = plan.ReasonUntied
-	ReasonSubject     = plan.ReasonSubject
-	ReasonVoid        = plan.ReasonVoid
-	ReasonType        = plan.ReasonType
-	ReasonEntry       = plan.ReasonEntry
+	ReasonAll          = plan.ReasonAll
+	ReasonDigest       = plan.ReasonDigest
+	ReasonIndex        = plan.ReasonIndex
+	ReasonPlatform     = plan.ReasonPlatform
+	ReasonWithin       = plan.ReasonWithin
+	ReasonContains     = plan.ReasonContains
+	ReasonFollows      = plan.ReasonFollows
+	ReasonKept         = plan.ReasonKept
+	ReasonPlatformless = plan.ReasonPlatformless
+	ReasonSystem       = plan.ReasonSystem
+	ReasonSingle       = plan.ReasonSingle
+	ReasonNotSelected  = plan.ReasonNotSelected
+	ReasonExcluded     = plan.ReasonExcluded
+	ReasonDropped      = plan.ReasonDropped
+	ReasonMissing      = plan.ReasonMissing
+	ReasonOrphaned     = plan.ReasonOrphaned
+	ReasonUntied       = plan.ReasonUntied
+	ReasonSubject      = plan.ReasonSubject
+	ReasonVoid         = plan.ReasonVoid
+	ReasonType         = plan.ReasonType
+	ReasonEntry        = plan.ReasonEntry
 )
 
 // ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!"

@@ -54,6 +54,9 @@ func TestConstants(t *testing.T) {
 		{copy.CheckSingleImage, copy.SingleImageAction(0)},
 		{copy.CopySingleImage, copy.SingleImageAction(1)},
 		{copy.KindArtifact, "artifact"},
+		{copy.StripPlatformlessEntries, copy.PlatformlessAction(0)},
+		{copy.KeepPlatformlessEntries, copy.PlatformlessAction(1)},
+		{copy.ReasonPlatformless, copy.ReasonCode("platformless")},
 		{copy.Copied, copy.Outcome("copied")},
 		{copy.Present, copy.Outcome("present")},
 		{copy.Skipped, copy.Outcome("skipped")},
@@ -147,6 +150,7 @@ func TestTypes(*testing.T) {
 	_ = copy.ListSignatureAction(number)
 	_ = copy.MissingInstanceAction(number)
 	_ = copy.Outcome(text)
+	_ = copy.PlatformlessAction(number)
 	_ = copy.ReasonCode(text)
 	_ = copy.ReferrerAction(number)
 	_ = copy.Side(text)
@@ -261,8 +265,8 @@ func TestTypes(*testing.T) {
 		OptionalPlatforms: []copy.InstancePlatformFilter(nil),
 		RequiredPlatforms: []copy.InstancePlatformFilter(nil),
 		Attestations:      copy.AttestationAction(0), MissingInstances: copy.MissingInstanceAction(0),
-		SingleImage: copy.SingleImageAction(0),
-		Referrers:   copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag, EntriesAsReferrers: flag,
+		SingleImage: copy.SingleImageAction(0), PlatformlessEntries: copy.PlatformlessAction(0),
+		Referrers: copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag, EntriesAsReferrers: flag,
 		ListSignatures: copy.ListSignatureAction(0), KeepVoid: flag, WidenedChildTags: flag,
 		CheckBlobs: flag, CompareDestination: flag, Report: (*copy.Report)(nil),
 	}

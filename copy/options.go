@@ -163,6 +163,8 @@ type Options struct {
 	MissingInstances MissingInstanceAction
 	// SingleImage says what platform filters mean for a source that is a single image.
 	SingleImage SingleImageAction
+	// PlatformlessEntries says what platform filters mean for entries that have no platform.
+	PlatformlessEntries PlatformlessAction
 	// Referrers says which referrers of what is copied are copied too. Between registries and OCI
 	// layouts only. The policy does not judge them: what they sign or describe was judged, and who
 	// reads them judges them.
@@ -255,7 +257,7 @@ func (o *Options) choices() plan.Choices {
 		ImageListSelection: plan.ImageListSelection(o.ImageListSelection),
 		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
 		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
-		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, SingleImage: o.SingleImage,
+		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, SingleImage: o.SingleImage, PlatformlessEntries: o.PlatformlessEntries,
 		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, DigestTagSuffixes: o.DigestTagSuffixes,
 		EntriesAsReferrers: o.EntriesAsReferrers, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,

@@ -87,8 +87,11 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 	f.Image("secret", imagetest.Platform("linux/amd64"), imagetest.Layers("encrypted"))
 	f.List("list", imagetest.Entries("amd64", "arm64", "att-amd64", "att-arm64"))
 	f.List("twins", imagetest.Entry("amd64"), imagetest.Entry("twin", imagetest.Annotation("io.github.containers.compression.zstd", "true")))
+	f.Artifact("chart")
+	f.List("charts", imagetest.Entries("amd64", "chart"))
 	e.src = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 	e.src.Push(f, "list", "list")
+	e.src.Push(f, "charts", "charts")
 	e.src.Push(f, "twins", "twins")
 	e.src.Push(f, "foreign", "foreign")
 	e.src.Push(f, "secret", "secret")
@@ -222,14 +225,15 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 				assert.Equal(t, ok, err == nil, "%v", err)
 			}
 		},
-		"Referrers":          refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
-		"ReferrerTypes":      nil, // only narrows Referrers: attached_test.go
-		"DigestTags":         refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),
-		"EntriesAsReferrers": refused("list", byKey, func(o *copy.Options) { o.EntriesAsReferrers = true }, "EntriesAsReferrers"),
-		"ListSignatures":     nil, // listsignatures_test.go
-		"WidenedChildTags":   nil, // internal/registries/sparse_test.go
-		"KeepVoid":           nil, // only widens Referrers and DigestTags: attached_test.go
-		"DigestTagSuffixes":  refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
+		"PlatformlessEntries": differs("charts", one, func(o *copy.Options) { o.PlatformlessEntries = copy.KeepPlatformlessEntries }),
+		"Referrers":           refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
+		"ReferrerTypes":       nil, // only narrows Referrers: attached_test.go
+		"DigestTags":          refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),
+		"EntriesAsReferrers":  refused("list", byKey, func(o *copy.Options) { o.EntriesAsReferrers = true }, "EntriesAsReferrers"),
+		"ListSignatures":      nil, // listsignatures_test.go
+		"WidenedChildTags":    nil, // internal/registries/sparse_test.go
+		"KeepVoid":            nil, // only widens Referrers and DigestTags: attached_test.go
+		"DigestTagSuffixes":   refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)

@@ -38,22 +38,22 @@ func (m *Image) Blobs() iter.Seq[Descriptor] {
 	}
 }
 
-// imageConfigs are the media types of the configs of images. Docker's format has some more: what
-// registries and clients declared by mistake, which Docker takes for images to this day.
-var (
-	imageConfigs   = []string{imgspecv1.MediaTypeImageConfig, MediaTypeDockerConfig}
-	mistakenDocker = []string{"", "application/octet-stream", "application/json", "text/html"}
-)
+// IsImageConfig reports whether mt, without parameters, is the media type of an image's config.
+func IsImageConfig(mt string) bool {
+	return mt == imgspecv1.MediaTypeImageConfig || mt == MediaTypeDockerConfig
+}
+
+// mistakenConfigs is what registries and clients declared the configs of images in Docker's format
+// to be by mistake, which Docker takes for images to this day.
+var mistakenConfigs = []string{"", "application/octet-stream", "application/json", "text/html"}
 
 // IsArtifact reports whether the manifest is no image's: its config says that it is one of
 // something else, such as a chart, or is empty. An artifact type proves nothing:
 // go-containerregistry states the type of the config there for images, too.
 func (m *Image) IsArtifact() bool {
 	config := m.Config.MediaType
-	if m.MediaType == MediaTypeDockerManifest && slices.Contains(mistakenDocker, config) {
-		return false
-	}
-	return !slices.Contains(imageConfigs, config)
+	mistaken := m.MediaType == MediaTypeDockerManifest && slices.Contains(mistakenConfigs, config)
+	return !mistaken && !IsImageConfig(config)
 }
 
 // ParseImage reads the manifest of a single image. mediaType is as for Parse, and so is what is

@@ -229,6 +229,7 @@ type Choices struct {
 	Attestations                                            AttestationAction
 	MissingInstances                                        MissingInstanceAction
 	SingleImage                                             SingleImageAction
+	PlatformlessEntries                                     PlatformlessAction
 
 	Referrers          ReferrerAction
 	ReferrerTypes      []string
@@ -272,6 +273,8 @@ func (o *Choices) validateEnums() error {
 		return &OptionsError{[]string{"DigestTagSuffixes", "DigestTags"}, "no digest tags are asked for"}
 	case o.ListSignatures < WarnListSignatures || o.ListSignatures > GuardListSignatures:
 		return &OptionsError{[]string{"ListSignatures"}, fmt.Sprintf("unknown value %d", o.ListSignatures)}
+	case o.PlatformlessEntries < StripPlatformlessEntries || o.PlatformlessEntries > KeepPlatformlessEntries:
+		return &OptionsError{[]string{"PlatformlessEntries"}, fmt.Sprintf("unknown value %d", o.PlatformlessEntries)}
 	case o.SingleImage < CheckSingleImage || o.SingleImage > CopySingleImage:
 		return &OptionsError{[]string{"SingleImage"}, fmt.Sprintf("unknown value %d", o.SingleImage)}
 	case o.MissingInstances < FailOnMissing || o.MissingInstances > SkipMissing:

@@ -20,7 +20,7 @@ func TestValidate(t *testing.T) {
 		want    string // "" if they are valid
 	}{
 		"zero":               {Choices{}, ""},
-		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, CopySingleImage, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
+		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, CopySingleImage, KeepPlatformlessEntries, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
 		"selection -1":       {Choices{ImageListSelection: -1}, "invalid options: ImageListSelection: unknown value -1"},
 		"selection 3":        {Choices{ImageListSelection: 3}, "invalid options: ImageListSelection: unknown value 3"},
 		"action -1":          {Choices{SparseManifestListAction: -1}, "invalid options: SparseManifestListAction: unknown value -1"},
@@ -38,6 +38,8 @@ func TestValidate(t *testing.T) {
 		"list signatures -1": {Choices{ListSignatures: -1}, "invalid options: ListSignatures: unknown value -1"},
 		"list signatures 2":  {Choices{ListSignatures: 2}, "invalid options: ListSignatures: unknown value 2"},
 		"missing -1":         {Choices{MissingInstances: -1}, "invalid options: MissingInstances: unknown value -1"},
+		"platformless -1":    {Choices{PlatformlessEntries: -1}, "invalid options: PlatformlessEntries: unknown value -1"},
+		"platformless 2":     {Choices{PlatformlessEntries: 2}, "invalid options: PlatformlessEntries: unknown value 2"},
 		"single -1":          {Choices{SingleImage: -1}, "invalid options: SingleImage: unknown value -1"},
 		"single 2":           {Choices{SingleImage: 2}, "invalid options: SingleImage: unknown value 2"},
 		"missing 2":          {Choices{MissingInstances: 2}, "invalid options: MissingInstances: unknown value 2"},

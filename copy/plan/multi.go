@@ -150,6 +150,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	p.Digest = list.Result
 	p.NotListed = t.sel.notListed
 	p.Warnings = slices.Concat(t.sel.warnings, t.in.Tree.warnings)
+	t.sel.countPlatformless(p)
 	if strip {
 		p.Action = StripSparseManifestList
 		if len(list.Edits) == 0 {
@@ -298,6 +299,8 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 	}
 	if instance.IsBlob() {
 		ip.Present = t.in.PresentBlobs[instance.Digest]
+	} else if ip.Kind == "" && t.in.Tree.entersArtifact(instance) {
+		ip.Kind = KindArtifact
 	}
 	if v.wanted {
 		ip.Decision = Copy

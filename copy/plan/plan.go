@@ -53,6 +53,11 @@ type Plan struct {
 	// and Bytes leave them out.
 	Unread int `json:"unread,omitempty"`
 
+	// PlatformlessKept and PlatformlessLeft are the numbers of entries without a platform that are
+	// copied, or left behind, where platforms select: see Options.PlatformlessEntries.
+	PlatformlessKept int `json:"platformlessKept,omitempty"`
+	PlatformlessLeft int `json:"platformlessLeft,omitempty"`
+
 	// NotListed are the digests in Options.Instances that no list of the source names, sorted. Each
 	// has a warning, too.
 	NotListed []digest.Digest `json:"notListed,omitempty"`
@@ -203,9 +208,12 @@ const (
 	ReasonContains ReasonCode = "contains" // a nested list with something selected in it
 	ReasonFollows  ReasonCode = "follows"  // an attestation or accelerator whose subject is copied
 	ReasonKept     ReasonCode = "kept"     // an attestation, by KeepAllAttestations
-	ReasonSystem   ReasonCode = "system"   // suits the running system
-	ReasonSingle   ReasonCode = "single"   // the source is a single image
-	ReasonEntire   ReasonCode = "entire"   // in a list that names blobs
+	// ReasonPlatformless is a reason to copy an entry, and not to: it has no platform.
+	ReasonPlatformless ReasonCode = "platformless"
+
+	ReasonSystem ReasonCode = "system" // suits the running system
+	ReasonSingle ReasonCode = "single" // the source is a single image
+	ReasonEntire ReasonCode = "entire" // in a list that names blobs
 
 	ReasonNotSelected ReasonCode = "not-selected"
 	ReasonExcluded    ReasonCode = "excluded"  // by an excluding filter

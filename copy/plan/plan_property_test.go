@@ -87,6 +87,7 @@ func (w *planWorld) build() {
 		SparseManifestListAction: pick(w, []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList}),
 		Attestations:             pick(w, []AttestationAction{DefaultAttestations, FollowSubject, DropAttestations, KeepAllAttestations}),
 		MissingInstances:         pick(w, []MissingInstanceAction{FailOnMissing, SkipMissing, SkipMissing}),
+		PlatformlessEntries:      pick(w, []PlatformlessAction{StripPlatformlessEntries, KeepPlatformlessEntries}),
 	}
 	for w.chance(60) {
 		o.InstancePlatforms = append(o.InstancePlatforms, w.filter(w.chance(25)))
@@ -231,6 +232,7 @@ func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
 	w.checkCopies(t, plan)
 	w.checkRequired(t, plan)
 	w.checkBlobs(t, plan)
+	w.checkPlatformless(t, plan)
 	if plan.Action == KeepSparseManifestList {
 		plan.List.Walk(func(l *ListPlan) {
 			assert.Empty(t, l.Edits)
@@ -314,6 +316,51 @@ func (w *planWorld) checkRequired(t *testing.T, plan *Plan) {
 		})
 		assert.True(t, met, "required platform %s", f)
 	}
+}
+
+// checkPlatformless: where platforms select, entries without one are kept or left, and counted.
+func (w *planWorld) checkPlatformless(t *testing.T, plan *Plan) {
+	o := w.in.Choices
+	include, _ := newFilters(o.InstancePlatforms, o.OptionalPlatforms)
+	if o.ImageListSelection != CopySpecificImages || len(include) == 0 {
+		assert.Zero(t, plan.PlatformlessKept+plan.PlatformlessLeft)
+		return
+	}
+	kept, left := 0, 0
+	var walk func(l *ListPlan)
+	walk = func(l *ListPlan) {
+		for i, ip := range l.Instances {
+			if ip.Nested != nil {
+				walk(ip.Nested)
+			} else if instance := l.node.Instances[i]; platform.Absent(instance.Platform) && ip.Relation == "" && !instance.IsList() {
+				assert.NotEqual(t, ReasonNotSelected, ip.Reason.Code)
+			}
+			switch {
+			case ip.Reason.Code != ReasonPlatformless:
+			case ip.Decision == Copy:
+				kept++
+			default:
+				left++
+			}
+		}
+	}
+	walk(plan.List)
+	assert.Equal(t, []int{kept, left}, []int{plan.PlatformlessKept, plan.PlatformlessLeft})
+	assert.False(t, kept > 0 && o.PlatformlessEntries == StripPlatformlessEntries)
+	assert.False(t, left > 0 && o.PlatformlessEntries == KeepPlatformlessEntries)
+}
+
+// onlyPlatformless reports whether all that a plan copies are entries without a platform, which are
+// kept beside what is selected, and what belongs to them.
+func onlyPlatformless(plan *Plan) bool {
+	selected := false
+	plan.List.Walk(func(l *ListPlan) {
+		for _, ip := range l.Instances {
+			code := ip.Reason.Code
+			selected = selected || ip.Decision == Copy && ip.Nested == nil && code != ReasonPlatformless && code != ReasonFollows && code != ReasonKept
+		}
+	})
+	return !selected && plan.PlatformlessKept > 0
 }
 
 // checkStripped: edits are in order, whatever a stripped list names will be there, no attestation
@@ -426,6 +473,11 @@ func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 	}
 	in.Choices = o
 	again, err := New(in)
+	if onlyPlatformless(plan) {
+		var none *NoMatchError
+		assert.ErrorAs(t, err, &none, "entries without a platform are kept beside what is selected, and select nothing")
+		return
+	}
 	if assert.NoError(t, err) {
 		assert.Equal(t, plan.Digest, again.Digest, "stripped twice:\n%s\n%s", plan, again)
 		assert.Empty(t, again.List.Edits)

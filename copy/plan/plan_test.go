@@ -328,6 +328,8 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.Attestations = map[string]AttestationAction{"follow": FollowSubject, "drop": DropAttestations, "keep": KeepAllAttestations}[rest]
 	case "skip-missing":
 		o.MissingInstances = SkipMissing
+	case "keep-platformless":
+		o.PlatformlessEntries = KeepPlatformlessEntries
 	case "single-copy":
 		o.SingleImage = CopySingleImage
 	case "force":

@@ -214,7 +214,7 @@ func (s *selector) leaf(instance manifest.Instance, tie relation.Tie, named, who
 	case s.rest:
 		return verdict{wanted: true, filtered: true, reason: reasonRest}
 	}
-	return verdict{reason: reasonNotSelected}
+	return s.platformless(instance)
 }
 
 // follower decides about an entry that has no use without another one, by everything but that one's

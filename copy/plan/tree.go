@@ -196,6 +196,15 @@ func (t *Tree) isArtifact(d digest.Digest) bool {
 	return image != nil && image.IsArtifact()
 }
 
+// entersArtifact reports whether an entry is known to be an artifact's: by its manifest, or, until
+// that was read, because it has no platform and states a type which is not that of an image.
+func (t *Tree) entersArtifact(instance manifest.Instance) bool {
+	if _, read := t.documents[instance.Digest]; read {
+		return t.isArtifact(instance.Digest)
+	}
+	return instance.ArtifactType != "" && !manifest.IsImageConfig(instance.ArtifactType) && platform.Absent(instance.Platform) && !instance.IsList()
+}
+
 func parse(doc Document) parsedDocument {
 	out := parsedDocument{Document: doc.Read()}
 	switch mt := out.MediaType; {

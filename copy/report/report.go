@@ -56,6 +56,10 @@ type Report struct {
 	Source      EndReport `json:"source"`
 	Destination EndReport `json:"destination"`
 
+	// PlatformlessKept and PlatformlessLeft are those of the plan: entries without a platform.
+	PlatformlessKept int `json:"platformlessKept,omitempty"`
+	PlatformlessLeft int `json:"platformlessLeft,omitempty"`
+
 	// Void names what is without effect at the destination: signatures of a list that changed, and
 	// what else is attached to one.
 	Void []string `json:"void,omitempty"`

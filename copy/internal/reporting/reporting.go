@@ -162,6 +162,7 @@ func (r *Collector) Finish(err error) *report.Report {
 	if p != nil {
 		out.Action = p.Action
 		out.ActionReason = p.ActionReason
+		out.PlatformlessKept, out.PlatformlessLeft = p.PlatformlessKept, p.PlatformlessLeft
 		out.Void = p.Void
 		out.Warnings = append(append([]string{}, p.Warnings...), r.report.Warnings...)
 		out.Instances = r.instances(p)

@@ -163,7 +163,7 @@ type namedImage struct {
 
 // parseImages parses the images of the command line. They share a selection.
 func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
-	if stray := changed(c.sel.flags, append([]string{"all", "single", "digest-tags", "referrers"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
+	if stray := changed(c.sel.flags, append([]string{"all", "single", "platformless-entries", "digest-tags", "referrers"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
 		return nil, misusef("%s has no effect together with --file, which says it for each image", dashed(stray))
 	}
 	var images []namedImage

@@ -78,6 +78,7 @@ func TestEveryFlag(t *testing.T) {
 		"sparse":                 {[]string{"--sparse", "auto"}, []string{"--all"}, func(s *settings) any { return s.SparseManifestListAction }, copy.AutoSparseManifestList},
 		"attestations":           {[]string{"--attestations", "drop"}, []string{"--all"}, func(s *settings) any { return s.Attestations }, copy.DropAttestations},
 		"single":                 {[]string{"--single", "copy"}, []string{"--platform", "linux/amd64"}, func(s *settings) any { return s.SingleImage }, copy.CopySingleImage},
+		"platformless-entries":   {[]string{"--platformless-entries", "keep"}, []string{"--platform", "linux/amd64"}, func(s *settings) any { return s.PlatformlessEntries }, copy.KeepPlatformlessEntries},
 		"skip-missing":           {[]string{"--skip-missing"}, []string{"--all"}, func(s *settings) any { return s.MissingInstances }, copy.SkipMissing},
 		"remove-signatures":      {[]string{"--remove-signatures"}, nil, func(s *settings) any { return s.RemoveSignatures }, true},
 		"remove-list-signatures": {[]string{"--remove-list-signatures"}, []string{"--all"}, func(s *settings) any { return s.RemoveListSignatures }, true},

@@ -71,6 +71,9 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.skip, "skip-missing", false, "leave out what the list names and the source does not have, instead of failing")
 	flags.Var(newChoice(&o.SingleImage, []string{"check", "copy"}, []copy.SingleImageAction{copy.CheckSingleImage, copy.CopySingleImage}), "single",
 		"if SOURCE is a single image: fail unless --platform matches it (check), or copy it, whatever it is for; artifacts, such as charts, are always copied")
+	flags.Var(newChoice(&o.PlatformlessEntries, []string{"strip", "keep"},
+		[]copy.PlatformlessAction{copy.StripPlatformlessEntries, copy.KeepPlatformlessEntries}), "platformless-entries",
+		"what becomes of entries that have no platform, such as charts, where --platform selects: leave them behind (strip), or copy them")
 	flags.BoolVar(&o.RemoveSignatures, "remove-signatures", false, "copy no signatures")
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
 	flags.Var(newChoice(&o.ListSignatures, []string{"guard", "warn"}, []copy.ListSignatureAction{copy.GuardListSignatures, copy.WarnListSignatures}), "list-signatures",
@@ -115,8 +118,8 @@ func (s *selection) check() error {
 	if stray := changed(s.flags, systemFlags); o.ImageListSelection != copy.CopySystemImage && len(stray) > 0 {
 		return misusef("%s chooses a single image, and has no effect together with %s", dashed(stray), dashed(changed(s.flags, append([]string{"all"}, selectors...))))
 	}
-	if s.flags.Changed("single") && len(changed(s.flags, platformFlags)) == 0 {
-		return misusef("--single needs --platform or --optional-platform: without them every single image is copied")
+	if stray := changed(s.flags, []string{"single", "platformless-entries"}); len(stray) > 0 && len(changed(s.flags, platformFlags)) == 0 {
+		return misusef("%s needs --platform or --optional-platform", dashed(stray))
 	}
 	if o.KeepVoid && o.Referrers == copy.NoReferrers && !o.DigestTags {
 		return misusef("--keep-void needs --referrers or --digest-tags")

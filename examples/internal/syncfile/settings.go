@@ -58,6 +58,11 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 			i.Options.SingleImage = copy.CopySingleImage
 		}
 	},
+	"platformless-entries": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "platformless-entries", &i.Options.PlatformlessEntries, map[string]copy.PlatformlessAction{
+			"strip": copy.StripPlatformlessEntries, "keep": copy.KeepPlatformlessEntries,
+		})
+	},
 	"referrers": func(p *parser, i *Image, n *yaml.Node) { p.referrers(i, resolve(n)) },
 	"digest-tags": func(p *parser, i *Image, n *yaml.Node) {
 		tags := digestTags{i.Options.DigestTags, i.Options.DigestTagSuffixes}
@@ -120,6 +125,9 @@ func (p *parser) consistent(image *yaml.Node, keys map[string]*yaml.Node) {
 	empty := func(key string) bool { return keys[key] == nil || len(resolve(keys[key]).Content) == 0 }
 	if s := keys["single"]; s != nil && resolve(s).Value != "check" && empty("platforms") && empty("optional") {
 		p.problem(cmp.Or(s.Line, image.Line), "single: %s needs platforms: without them every image is copied", resolve(s).Value)
+	}
+	if k := keys["platformless-entries"]; k != nil && resolve(k).Value == "keep" && empty("platforms") && empty("optional") {
+		p.problem(cmp.Or(k.Line, image.Line), "platformless-entries: keep needs platforms: without them every entry is copied")
 	}
 	on := func(key string) bool { return keys[key] != nil && resolve(keys[key]).Value != "false" }
 	if v := keys["keep-void"]; on("keep-void") && !on("referrers") && !on("digest-tags") {

@@ -86,6 +86,7 @@ images:
 - source: docker://quay.io/c:1
   platforms: *p
   single: copy
+  platformless-entries: keep
   referrers: false
   keep-void: false
   check-blobs: false
@@ -127,6 +128,8 @@ images:
 	assert.Equal(t, CheckSingle, b.Single)
 	assert.Equal(t, copy.CheckSingleImage, b.Options.SingleImage)
 	assert.Equal(t, CopySingle, c.Single)
+	assert.Equal(t, copy.StripPlatformlessEntries, a.Options.PlatformlessEntries)
+	assert.Equal(t, copy.KeepPlatformlessEntries, c.Options.PlatformlessEntries)
 	assert.Equal(t, copy.CopySingleImage, c.Options.SingleImage)
 	assert.Len(t, c.Options.InstancePlatforms, 3)
 	assert.Equal(t, copy.NoReferrers, c.Options.Referrers)
@@ -237,6 +240,8 @@ func TestProblems(t *testing.T) {
 		{image("missing: maybe"), `write fail or skip`},
 		{image("single: skip"), "f.yaml:4: single: skip needs platforms"},
 		{image("single: copy"), "f.yaml:4: single: copy needs platforms"},
+		{image("platformless-entries: keep"), "f.yaml:4: platformless-entries: keep needs platforms"},
+		{image("platformless-entries: drop"), `f.yaml:4: platformless-entries: write keep or strip, not "drop"`},
 		{image("single: always"), `f.yaml:4: single: write check, copy or skip, not "always"`},
 		{image("referrers: some"), `write false or true`},
 		{image("digest-tags: some"), `digest-tags: write all, cosign, false or true, not "some"`},
