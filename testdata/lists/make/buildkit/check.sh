@@ -1,9 +1,11 @@
 # What is left in the daemon must not help.
 rm -rf root
 . "$RECIPE/daemon.sh"
-for name in attested subject; do
-	buildx imagetools inspect --format '{{json .Provenance}}' "$REGISTRY/buildkit-$name:v1" | grep -q linux/arm64
-done
+if test "$STATE" != keep; then # which reads all entries
+	for name in attested subject; do
+		buildx imagetools inspect --format '{{json .Provenance}}' "$REGISTRY/buildkit-$name:v1" | grep -q linux/arm64
+	done
+fi
 for name in index image; do
 	buildctl prune --all >/dev/null
 	buildctl build --frontend dockerfile.v0 --local context=app --local dockerfile=app \

@@ -1,0 +1,11 @@
+key='--key cosign.pub --insecure-ignore-tlog'
+for digest in $AMD64 $ARM64; do
+	cosign verify $key --new-bundle-format=false "$REGISTRY/cosign-tags@$digest"
+	cosign verify $key "$REGISTRY/cosign-bundles@$digest"
+done
+cosign verify-attestation $key --type custom --new-bundle-format=false "$REGISTRY/cosign-tags@$AMD64"
+cosign verify-attestation $key --type custom "$REGISTRY/cosign-bundles@$AMD64"
+if test "$STATE" != strip; then # a stripped list is another list, which nobody signed
+	cosign verify $key --new-bundle-format=false "$REGISTRY/cosign-tags:list"
+	cosign verify $key "$REGISTRY/cosign-bundles:list"
+fi
