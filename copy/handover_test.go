@@ -111,6 +111,10 @@ func TestHandOverKeepsTheRest(t *testing.T) {
 	src.Push(f, "v1", imagetest.Top)
 	sparse := copytest.RegistryAt(t, src.Registry, "sparse")
 	sparse.Push(f, "v1", imagetest.Top, "arm64")
+	withSubjects := copytest.BuildKitFixture()
+	withSubjects.List("flat", imagetest.Entries("att-amd64", "amd64", "att-arm64", "arm64", "s390x", "att-s390x"))
+	built := copytest.RegistryAt(t, src.Registry, "built")
+	built.Push(withSubjects, "v1", "flat")
 	sys := *e.Sys
 	sys.CompressionFormat = &compression.Zstd
 	zstd := func(o copy.Options) copy.Options {
@@ -145,6 +149,14 @@ func TestHandOverKeepsTheRest(t *testing.T) {
 		"attestations have to follow": {
 			from: src, options: docker(copy.Options{InstancePlatforms: amd64, SparseManifestListAction: copy.StripSparseManifestList, Attestations: copy.FollowSubject}),
 			contains: "Unknown media type during manifest conversion",
+		},
+		"attestations with subjects cannot": {
+			from: built, options: docker(copy.Options{InstancePlatforms: amd64, SparseManifestListAction: copy.StripSparseManifestList, Attestations: copy.FollowSubject}),
+			copied: 1, warning: "attestations are left behind (1)",
+		},
+		"attestations with subjects, all": {
+			from: built, options: copy.Options{ImageListSelection: copy.CopyAllImages, SparseManifestListAction: copy.StripSparseManifestList, ForceManifestMIMEType: manifest.DockerV2Schema2MediaType},
+			copied: 3, warning: "attestations are left behind (3)",
 		},
 		"missing": {from: sparse, options: zstd(copy.Options{InstancePlatforms: both}), err: new(copy.MissingError)},
 		"missing, skipped": {

@@ -36,7 +36,7 @@ func (s *selector) entire(n *listtree.Node, whole *Reason) []verdict {
 		case instance.IsBlob() && len(instance.URLs) > 0:
 			verdicts[i] = verdict{reason: reasonElsewhere}
 		default:
-			verdicts[i] = s.settle(verdict{wanted: true, reason: reasonEntire}, instance)
+			verdicts[i] = s.settle(verdict{wanted: true, reason: reasonEntire}, instance, relation.Tie{})
 		}
 	}
 	return verdicts

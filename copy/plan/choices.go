@@ -68,6 +68,10 @@ func (a *SparseManifestListAction) UnmarshalText(text []byte) error {
 // says, but under FollowSubject as that says: DropAttestations drops none, and KeepAllAttestations
 // keeps none whose image stays behind.
 //
+// Where ForceManifestMIMEType is one of Docker's, which have no place for a subject, attestations
+// whose manifests state one stay behind under each action, however they were selected, with a
+// warning.
+//
 // What has no subject in its list follows nothing. It is skipped (ReasonUntied) with a warning,
 // unless everything is copied, it is named itself, or all attestations are kept.
 type AttestationAction int

@@ -53,6 +53,7 @@ func selectInstances(t *Tree, o *Choices, missing func(manifest.Instance) bool) 
 
 type selector struct {
 	o        *Choices
+	tree     *Tree
 	root     *listtree.Node
 	ties     map[*listtree.Node][]relation.Tie
 	missing  func(manifest.Instance) bool
@@ -63,14 +64,14 @@ type selector struct {
 	indexes  map[int]bool           // selected position → whether it exists
 	rest     bool                   // everything that is not excluded is selected
 	suited   bool                   // something is wanted that no platform concerns
-	dropped  map[string]int         // how many entries of a kind would follow and cannot
+	dropped  map[string]int         // how many entries of a kind are left behind, since they cannot be written
 	out      selection
 }
 
 func newSelector(t *Tree, o *Choices, missing func(manifest.Instance) bool) *selector {
 	root := t.list.Root
 	s := &selector{
-		o: o, root: root, ties: t.ties, missing: missing,
+		o: o, tree: t, root: root, ties: t.ties, missing: missing,
 		digests: map[digest.Digest]bool{}, indexes: map[int]bool{}, dropped: map[string]int{},
 		out: selection{verdicts: map[*listtree.Node][]verdict{}},
 	}
@@ -124,9 +125,9 @@ func (s *selector) entry(n *listtree.Node, i int, instance manifest.Instance, wh
 	}
 	tie := s.ties[n][i]
 	if tie.Relation.Follows() {
-		return s.settle(s.follower(instance, tie, named, whole), instance)
+		return s.settle(s.follower(instance, tie, named, whole), instance, tie)
 	}
-	return s.settle(s.leaf(instance, tie, named, whole), instance)
+	return s.settle(s.leaf(instance, tie, named, whole), instance, tie)
 }
 
 // named returns the reason if the caller named the entry itself, by digest or by position.
@@ -251,13 +252,25 @@ func (s *selector) follower(instance manifest.Instance, tie relation.Tie, named,
 }
 
 // settle returns the verdict about an entry when the source has been asked for it: what is wanted
-// and not there is missing.
-func (s *selector) settle(v verdict, instance manifest.Instance) verdict {
-	if v.wanted && s.missing(instance) {
+// and not there is missing, and what cannot be written as Docker's stays behind, however it was
+// selected.
+func (s *selector) settle(v verdict, instance manifest.Instance, tie relation.Tie) verdict {
+	switch {
+	case !v.wanted:
+	case s.missing(instance):
 		v.wanted, v.missing = false, true
 		v.reason = Reason{ReasonMissing, v.reason.Text + ", but missing at the source"}
+	case tie.Relation == Describes && s.forcesDocker() && s.statesSubject(instance.Digest):
+		s.dropped[tie.Kind]++
+		return verdict{reason: Reason{ReasonDropped, v.reason.Text + ", but it states a subject, for which there is no place in " + s.o.ForceManifestMIMEType}}
 	}
 	return v
+}
+
+// statesSubject reports whether the manifest with digest d was read, and states a subject.
+func (s *selector) statesSubject(d digest.Digest) bool {
+	image, err := s.tree.Image(d)
+	return err == nil && image != nil && image.Subject != ""
 }
 
 // followers selects the entries of n that follow subjects which are wanted, and what follows those.
@@ -302,7 +315,7 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 				continue
 			}
 			v := verdict{wanted: true, lenient: true, filtered: true, reason: Reason{ReasonFollows, "follows " + prose.Short(subject.Digest)}}
-			verdicts[i] = s.settle(v, n.Instances[i])
+			verdicts[i] = s.settle(v, n.Instances[i], tie)
 			lead(i)
 		}
 	}
@@ -312,7 +325,12 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 // formats have neither manifests like those of attestations nor a place for what says whose they
 // are.
 func (s *selector) inexpressible() bool {
-	return s.o.Attestations != FollowSubject && forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
+	return s.o.Attestations != FollowSubject && s.forcesDocker()
+}
+
+// forcesDocker reports whether everything has to be written in Docker's formats.
+func (s *selector) forcesDocker() bool {
+	return forcedType(s.o, imgspecv1.MediaTypeImageIndex) == manifest.MediaTypeDockerList
 }
 
 // unmatched returns a *NoMatchError if there are selectors that must match something and do not.

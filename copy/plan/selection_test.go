@@ -98,6 +98,49 @@ func TestDockerHasNoAttestations(t *testing.T) {
 	}
 }
 
+// TestDockerHasNoSubjects leaves behind attestations that state a subject, once they were read,
+// however they were selected, and says so. Nothing else is.
+func TestDockerHasNoSubjects(t *testing.T) {
+	f := imagetest.New()
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	f.Attestation("old", "amd64")
+	f.Attestation("new", "amd64", imagetest.Subject("amd64"))
+	f.List(imagetest.Top, imagetest.Entries("amd64", "old", "new"))
+	top, _ := f.Document(imagetest.Top)
+	documents := map[digest.Digest]Document{}
+	for _, name := range []string{"amd64", "old", "new"} {
+		doc, mediaType := f.Document(name)
+		documents[f.Digest(name)] = Document{MediaType: mediaType, Bytes: doc}
+	}
+	specific := Choices{ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64")}
+	follow, kept, named := specific, specific, specific
+	follow.Attestations, kept.Attestations = FollowSubject, KeepAllAttestations
+	named.Instances = f.Digests("old", "new")
+	for name, choices := range map[string]Choices{
+		"all": {ImageListSelection: CopyAllImages}, "follow": follow, "kept": kept, "named": named,
+		"unknown": {ImageListSelection: CopySpecificImages, InstancePlatforms: platforms("linux/amd64", "unknown/unknown")},
+	} {
+		for forced, copied := range map[string][]string{
+			"": {"amd64", "old", "new"}, imgspecv1.MediaTypeImageManifest: {"amd64", "old", "new"},
+			manifest.MediaTypeDockerManifest: {"amd64", "old"}, manifest.MediaTypeDockerList: {"amd64", "old"},
+		} {
+			choices.ForceManifestMIMEType = forced
+			unread, err := New(Input{Top: Document{Bytes: top}, Choices: choices})
+			require.NoError(t, err, name)
+			assert.Equal(t, f.Digests("amd64", "old", "new"), unread.Copies, "%s: nobody knows yet", name)
+			plan, err := New(Input{Top: Document{Bytes: top}, Documents: documents, Choices: choices})
+			require.NoError(t, err, name)
+			assert.Equal(t, f.Digests(copied...), plan.Copies, "%s as %s", name, forced)
+			if len(copied) == 3 {
+				assert.Empty(t, plan.Warnings)
+				continue
+			}
+			assert.Equal(t, ReasonDropped, plan.List.Instances[2].Reason.Code, name)
+			assert.Equal(t, []string{"attestations are left behind (1): none can be converted to " + forced}, plan.Warnings)
+		}
+	}
+}
+
 // TestAttestationChainsEnd: attestations may describe each other, or themselves.
 func TestAttestationChainsEnd(t *testing.T) {
 	a, b, self := digest.FromString("a"), digest.FromString("b"), digest.FromString("self")
