@@ -35,15 +35,15 @@ func askBlobs(ctx context.Context, e *ends, p *Plan) (map[digest.Digest]bool, er
 
 // missingBlobs returns which of these blobs of the plan, of those that are to be copied, the source
 // definitely does not have. Only a copy that may leave out what is missing has to know that
-// beforehand. What earlier bundles have brought is not at the source.
+// beforehand.
 func missingBlobs(ctx context.Context, e *ends, p *Plan) (map[digest.Digest]bool, error) {
-	_, scattered := e.src.(endpoint.Scattered)
-	if scattered || e.o.MissingInstances != SkipMissing {
+	if e.o.MissingInstances != SkipMissing {
 		return nil, nil
 	}
 	missing := map[digest.Digest]bool{}
+	scattered, _ := e.src.(endpoint.Scattered)
 	note := func(b endpoint.Blob, _ int64, err error) error {
-		if errors.Is(err, endpoint.ErrNotFound) {
+		if errors.Is(err, endpoint.ErrNotFound) && (scattered == nil || scattered.Lacks(b)) {
 			missing[b.Digest] = true
 		}
 		return nil // another error is that of who reads it

@@ -18,7 +18,6 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // A destination implements endpoint.Destination and endpoint.ReferrerDestination for one image of a
@@ -189,14 +188,14 @@ func (d *destination) commit(doc endpoint.Document) error {
 func (d *destination) tell() error {
 	places := map[digest.Digest]Blob{}
 	for _, m := range slices.Sorted(maps.Keys(d.documents)) {
-		if manifest.IsListMediaType(d.documents[m].MediaType) {
-			continue
-		}
 		here, err := blobsIn(d.documents[m])
 		if err != nil {
 			return err
 		}
 		for _, b := range here {
+			if d.lacks(b.Digest) {
+				continue
+			}
 			if _, earlier := places[b.Digest]; !earlier {
 				places[b.Digest] = Blob{Digest: b.Digest, Size: b.Size, Repository: d.ref.named.Name(), Manifest: m}
 			}
@@ -243,8 +242,15 @@ func (w *Writer) attach(a Attached, depth int, doc endpoint.Document) {
 	w.entries = append(w.entries, descriptor(name, doc))
 }
 
+// lacks reports whether neither the bundle nor an earlier one has a blob.
+func (d *destination) lacks(b digest.Digest) bool {
+	_, earlier := d.w.earlier[b]
+	return !earlier && !d.w.dir.has(b, -1)
+}
+
 // absent returns the distinct manifests that a list and those nested in it name and that were not
-// written, those of the innermost lists first. d.mu is held.
+// written, and the blobs that they name and nobody has, those of the innermost lists first. d.mu is
+// held.
 func (d *destination) absent(top digest.Digest) (absent []digest.Digest) {
 	seen := map[digest.Digest]bool{}
 	var walk func(digest.Digest)
@@ -255,11 +261,14 @@ func (d *destination) absent(top digest.Digest) (absent []digest.Digest) {
 		seen[m] = true
 		entries := instances(d.documents[m])
 		for _, in := range slices.Backward(entries) {
-			if _, written := d.documents[in.Digest]; written {
+			if _, written := d.documents[in.Digest]; written && !in.IsBlob() {
 				walk(in.Digest)
 			}
 		}
 		for _, in := range entries {
+			if in.IsBlob() && (len(in.URLs) > 0 || !d.lacks(in.Digest)) {
+				continue
+			}
 			if !seen[in.Digest] {
 				seen[in.Digest] = true
 				absent = append(absent, in.Digest)

@@ -122,8 +122,18 @@ func descriptor(name string, doc endpoint.Document) imgspecv1.Descriptor {
 	return entry
 }
 
-// blobsIn returns the distinct blobs of an image that have to be where its manifest is.
+// blobsIn returns the distinct blobs of an image that have to be where its manifest is, or those
+// that a list names in the place of manifests.
 func blobsIn(doc endpoint.Document) ([]endpoint.Blob, error) {
+	if manifest.IsListMediaType(doc.MediaType) {
+		var blobs []endpoint.Blob
+		for _, in := range instances(doc) {
+			if in.IsBlob() && len(in.URLs) == 0 {
+				blobs = append(blobs, endpoint.Blob{Digest: in.Digest, Size: in.Size, MediaType: in.MediaType})
+			}
+		}
+		return blobs, nil
+	}
 	image, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", doc.Digest, err)

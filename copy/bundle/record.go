@@ -46,7 +46,7 @@ type Image struct {
 	SourceDigest digest.Digest `json:"sourceDigest"`
 	Digest       digest.Digest `json:"digest"` // in the bundle; another than at the source if the list was stripped
 	// Absent are the manifests that the list names and that were not selected, or were missing at
-	// the source.
+	// the source, and the blobs that it names in their place and that were missing.
 	Absent []digest.Digest `json:"absent,omitempty"`
 	// Changed are the lists at the source that have other digests in the bundle, if what is
 	// attached to them is carried all the same.

@@ -114,7 +114,7 @@ func (s *source) noteChildren(doc endpoint.Document) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, in := range instances(doc) {
-		if s.declared[in.Digest] == "" {
+		if s.declared[in.Digest] == "" && !in.IsBlob() {
 			s.declared[in.Digest] = in.MediaType
 		}
 	}
@@ -192,6 +192,9 @@ func (s *source) Elsewhere(b endpoint.Blob) reference.Named {
 	}
 	return repository
 }
+
+// Lacks implements endpoint.Scattered.
+func (s *source) Lacks(b endpoint.Blob) bool { return s.absent[b.Digest] && !s.dir.has(b.Digest, -1) }
 
 // ReadElsewhere implements endpoint.Scattered.
 func (s *source) ReadElsewhere(read endpoint.ReadBlob) { s.elsewhere = read }
@@ -334,7 +337,9 @@ func (b *Bundle) tree(top digest.Digest) ([]digest.Digest, error) {
 				return nil, err
 			}
 			for _, in := range instances(doc) {
-				next = append(next, in.Digest)
+				if !in.IsBlob() {
+					next = append(next, in.Digest)
+				}
 			}
 		}
 		step = next

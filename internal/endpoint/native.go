@@ -34,6 +34,9 @@ type Scattered interface {
 	// Elsewhere returns a repository that may have b, with any tag or digest or none; nil if none
 	// is known. It may be called concurrently.
 	Elsewhere(b Blob) reference.Named
+	// Lacks reports whether the source definitely has no b, and nobody else is known to: it was
+	// missing where the source comes from. It may be called concurrently.
+	Lacks(b Blob) bool
 	// ReadElsewhere says how a blob of an image is read that Elsewhere has named the repository of.
 	// It is called before anything is read, by those who share connections and limits with it;
 	// otherwise the image's transport reads.
