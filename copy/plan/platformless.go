@@ -24,12 +24,12 @@ const (
 )
 
 // platformless decides about an image or artifact that nothing selects: what has no platform cannot
-// match a filter.
-func (s *selector) platformless(instance manifest.Instance) verdict {
+// match a filter. filtered is set if there are filters.
+func platformless(o *Choices, filtered bool, instance manifest.Instance) verdict {
 	switch {
-	case len(s.include) == 0 || instance.IsList() || !platform.Absent(instance.Platform):
+	case !filtered || instance.IsList() || !platform.Absent(instance.Platform):
 		return verdict{reason: reasonNotSelected}
-	case s.o.PlatformlessEntries == KeepPlatformlessEntries:
+	case o.PlatformlessEntries == KeepPlatformlessEntries:
 		return verdict{wanted: true, filtered: true, reason: Reason{ReasonPlatformless, "has no platform, and such entries are kept"}}
 	}
 	return verdict{reason: Reason{ReasonPlatformless, "has no platform that could be selected"}}

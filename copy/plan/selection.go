@@ -215,7 +215,7 @@ func (s *selector) leaf(instance manifest.Instance, tie relation.Tie, named, who
 	case s.rest:
 		return verdict{wanted: true, filtered: true, reason: reasonRest}
 	}
-	return s.platformless(instance)
+	return platformless(s.o, len(s.include) > 0, instance)
 }
 
 // follower decides about an entry that has no use without another one, by everything but that one's
