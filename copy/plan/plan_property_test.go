@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -173,11 +174,137 @@ func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.De
 		if len(before) > 0 && w.chance(90) {
 			subject = pick(w, before).Digest
 		}
-		e := w.image(fmt.Sprintf("attestation %d", w.random.IntN(20)), "unknown/unknown")
-		e.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.String()}
+		return w.related(subject)
+	}
+	e := w.image(fmt.Sprintf("image %d", w.random.IntN(8)), pick(w, worldPlatforms))
+	switch {
+	case w.chance(8):
+		e.ArtifactType = nydusType
+	case w.chance(8):
+		e.Annotations = map[string]string{manifest.AnnotationZstd: "true"}
+	case w.chance(8):
+		e.Annotations = map[string]string{manifest.AnnotationSOCIIndex: digest.FromString(fmt.Sprintf("index %d", w.random.IntN(6))).String()}
+	case w.chance(5):
+		e.ArtifactType = imgspecv1.MediaTypeImageConfig
+	}
+	return e
+}
+
+const (
+	sociType  = "application/vnd.amazon.soci.index.v2+json"
+	nydusType = "application/vnd.nydus.image.manifest.v1+json"
+)
+
+// related makes an entry that describes or accelerates the one with digest subject.
+func (w *planWorld) related(subject digest.Digest) imgspecv1.Descriptor {
+	switch w.random.IntN(4) {
+	case 0: // as BuildKit makes them now, after another tool has wiped the annotations
+		doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":2},"layers":[],"subject":{"mediaType":%[1]q,"digest":%[3]q,"size":1}}`,
+			imgspecv1.MediaTypeImageManifest, digest.FromString("{}"), subject)
+		e := w.image(string(doc), "unknown/unknown")
+		w.in.Documents[e.Digest] = Document{MediaType: e.MediaType, Bytes: doc}
+		return e
+	case 1:
+		e := w.image(fmt.Sprintf("index %d", w.random.IntN(6)), pick(w, worldPlatforms))
+		e.ArtifactType = sociType
+		if w.chance(70) {
+			e.Annotations = map[string]string{manifest.AnnotationSOCIImage: subject.String()}
+		}
 		return e
 	}
-	return w.image(fmt.Sprintf("image %d", w.random.IntN(8)), pick(w, worldPlatforms))
+	e := w.image(fmt.Sprintf("attestation %d", w.random.IntN(20)), "unknown/unknown")
+	e.Annotations = map[string]string{"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.String()}
+	return e
+}
+
+// relation is what entry i of l is to another one, as somebody would find out who looks through the
+// whole list for each.
+func (w *planWorld) relation(l *ListPlan, i int) (Relation, digest.Digest) {
+	entries := l.node.Instances
+	listed := func(d digest.Digest) digest.Digest {
+		if slices.ContainsFunc(entries, func(e manifest.Instance) bool { return e.Digest == d }) {
+			return d
+		}
+		return ""
+	}
+	bare := func(e manifest.Instance) bool {
+		return e.Annotations == nil && e.Platform != nil && e.Platform.OS == "unknown" && strings.Contains(string(w.in.Documents[e.Digest].Bytes), `"subject"`)
+	}
+	image := func(e manifest.Instance, marked bool) bool {
+		_, attests := e.AttestationOf()
+		return !attests && !bare(e) && !e.IsList() && !e.IsBlob() && e.ArtifactType != sociType && e.ArtifactType != nydusType &&
+			marked == (e.Annotations[manifest.AnnotationZstd] == "true")
+	}
+	first := func(marked bool) digest.Digest {
+		for _, e := range entries {
+			if image(e, marked) && platform.Format(e.Platform) == platform.Format(entries[i].Platform) {
+				return e.Digest
+			}
+		}
+		return ""
+	}
+	anyImage := slices.ContainsFunc(entries, func(e manifest.Instance) bool { return image(e, false) || image(e, true) })
+	e := entries[i]
+	subject, attests := e.AttestationOf()
+	switch {
+	case attests:
+		return Describes, listed(subject)
+	case bare(e):
+		_, rest, _ := strings.Cut(string(w.in.Documents[e.Digest].Bytes), `"subject"`)
+		_, rest, _ = strings.Cut(rest, `"digest":"`)
+		return Describes, listed(digest.Digest(rest[:strings.Index(rest, `"`)]))
+	case e.ArtifactType == sociType:
+		if d := listed(digest.Digest(e.Annotations[manifest.AnnotationSOCIImage])); d != "" {
+			return Accelerates, d
+		}
+		for _, other := range entries {
+			if other.Annotations[manifest.AnnotationSOCIIndex] == e.Digest.String() {
+				return Accelerates, other.Digest
+			}
+		}
+		return Accelerates, ""
+	case e.ArtifactType == nydusType && anyImage:
+		return Accelerates, cmp.Or(first(false), first(true))
+	case image(e, true) && first(false) != "":
+		return Replaces, first(false)
+	}
+	return "", ""
+}
+
+// checkRelations: entries are to each other what they are, nothing that follows is chosen by its
+// platform, and what is not chosen itself goes as its subject goes.
+func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
+	lead := func(ip InstancePlan) bool {
+		return ip.Decision == Copy && ip.Entry != UpdateEntry &&
+			(w.in.Choices.Attestations == FollowSubject || ip.Reason.Code == ReasonPlatform || ip.Reason.Text == reasonRest.Text)
+	}
+	plan.List.Walk(func(l *ListPlan) {
+		copied, chosen := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+		for _, ip := range l.Instances {
+			copied[ip.Digest] = copied[ip.Digest] || ip.Decision == Copy
+			chosen[ip.Digest] = chosen[ip.Digest] || lead(ip)
+		}
+		for i, ip := range l.Instances {
+			relation, subject := w.relation(l, i)
+			assert.Equal(t, relation, ip.Relation, "entry %d", i)
+			assert.Equal(t, subject, ip.Subject, "entry %d", i)
+			if ip.Nested != nil || l.NamesBlobs() {
+				continue
+			}
+			switch ip.Reason.Code {
+			case ReasonFollows:
+				assert.True(t, relation.Follows() && copied[subject], "entry %d follows what is not copied", i)
+			case ReasonPlatform:
+				assert.True(t, relation != Accelerates, "entry %d was taken for an image", i)
+			case ReasonUntied:
+				assert.True(t, relation.Follows() && subject == "", "entry %d has a subject", i)
+			case ReasonNotSelected:
+				// A Nydus image follows the one with its platform, and not others with that digest.
+				left := relation.Follows() && (subject == "" || chosen[subject] && ip.ArtifactType != nydusType)
+				assert.False(t, left, "entry %d was left behind in silence", i)
+			}
+		}
+	})
 }
 
 // blob makes an entry that is no manifest, and may have the digest of one.
@@ -233,6 +360,7 @@ func (w *planWorld) checkPlan(t *testing.T, plan *Plan) {
 	w.checkRequired(t, plan)
 	w.checkBlobs(t, plan)
 	w.checkPlatformless(t, plan)
+	w.checkRelations(t, plan)
 	if plan.Action == KeepSparseManifestList {
 		plan.List.Walk(func(l *ListPlan) {
 			assert.Empty(t, l.Edits)
@@ -311,7 +439,7 @@ func (w *planWorld) checkRequired(t *testing.T, plan *Plan) {
 		plan.List.Walk(func(l *ListPlan) {
 			for i, ip := range l.Instances {
 				copied := ip.Present || slices.Contains(plan.Copies, ip.Digest)
-				met = met || ip.Decision == Copy && copied && platform.Pattern(f).Matches(l.node.Instances[i].Platform)
+				met = met || ip.Decision == Copy && copied && !ip.Relation.Follows() && platform.Pattern(f).Matches(l.node.Instances[i].Platform)
 			}
 		})
 		assert.True(t, met, "required platform %s", f)
@@ -387,7 +515,7 @@ func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
 		}
 		for _, ip := range l.Instances {
 			if ip.Decision == Copy && ip.Reason.Code == ReasonFollows {
-				assert.True(t, named[ip.AttestationOf], "entry %d is orphaned", ip.Index)
+				assert.True(t, named[ip.Subject], "entry %d is orphaned", ip.Index)
 			}
 		}
 	})

@@ -170,15 +170,15 @@ func (s *selector) nested(n *listtree.Node, named, whole *Reason) verdict {
 		inherited = &Reason{ReasonWithin, "in a nested list that was " + named.Text}
 	}
 	sum := s.node(n, inherited)
-	by := s.bySelf(named, whole)
+	by, filtered := s.bySelf(named, whole), sum.filtered
 	if by == nil && s.rest && len(n.Instances) == 0 {
-		by = &reasonRest
+		by, filtered = &reasonRest, true
 	}
 	switch {
 	case by != nil && (sum.wanted || len(n.Instances) == 0):
-		return verdict{wanted: true, filtered: sum.filtered, reason: *by}
+		return verdict{wanted: true, filtered: filtered, reason: *by}
 	case sum.wanted:
-		return verdict{wanted: true, filtered: sum.filtered, reason: Reason{ReasonContains, "contains selected instances"}}
+		return verdict{wanted: true, filtered: filtered, reason: Reason{ReasonContains, "contains selected instances"}}
 	}
 	s.unwant(n)
 	switch {
@@ -306,7 +306,11 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 		leaders = leaders[1:]
 		for _, i := range of[subject.Digest] {
 			tie := s.ties[n][i]
-			if verdicts[i].reason.Code != ReasonNotSelected || !s.o.follow(tie.Relation, subject.filtered) {
+			leads, filtered := true, subject.filtered
+			if tie.ByPlatform {
+				leads, filtered = verdicts[tie.At].wanted, verdicts[tie.At].filtered
+			}
+			if !leads || verdicts[i].reason.Code != ReasonNotSelected || !s.o.follow(tie.Relation, filtered) {
 				continue
 			}
 			if s.inexpressible() {

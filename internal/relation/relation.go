@@ -39,6 +39,10 @@ type Tie struct {
 	Named digest.Digest
 	// Subject is Named if an entry of the same list has that digest, and "" otherwise.
 	Subject digest.Digest
+	// ByPlatform is set if the subject is the entry at the position At alone, which has the same
+	// platform: not others with its digest.
+	ByPlatform bool
+	At         int
 }
 
 // Of returns the ties of the entries of a list, in their order. image returns the manifest with a
@@ -69,11 +73,12 @@ func Of(instances []manifest.Instance, image func(digest.Digest) *manifest.Image
 		if r == nil {
 			continue
 		}
-		if named, ok := r.subject(l, i); ok {
-			ties[i] = Tie{Relation: r.relation, Kind: r.kind, Named: named}
-			if _, listed := l.at[named]; listed {
-				ties[i].Subject = named
+		if tie, ok := r.subject(l, i); ok {
+			tie.Relation, tie.Kind = r.relation, r.kind
+			if l.listed[tie.Named] {
+				tie.Subject = tie.Named
 			}
+			ties[i] = tie
 		}
 	}
 	return ties

@@ -21,9 +21,9 @@ type row struct {
 	// recognises reports whether an entry is of this kind; image is its manifest, nil if that has
 	// not been read.
 	recognises func(instance manifest.Instance, image *manifest.Image) bool
-	// subject returns what the entry at i is tied to, "" if nothing says that. It is not ok if the
-	// entry stands for itself then.
-	subject func(l *list, i int) (named digest.Digest, ok bool)
+	// subject returns what the entry at i names, or where its subject is. It is not ok if there is
+	// none, and the entry stands for itself then.
+	subject func(l *list, i int) (tie Tie, ok bool)
 }
 
 // table has the kinds that are known. The first row that recognises an entry says what it is. An
@@ -57,10 +57,10 @@ type list struct {
 	image     func(digest.Digest) *manifest.Image
 	rows      []*row // of each entry, nil for what stands for itself
 
-	at     map[digest.Digest]int // the first entry with each digest
-	images map[target]int        // the first image for each target that nothing marks
-	twins  map[target]int        // the first zstd image for each
-	index  map[digest.Digest]int // the entry whose annotation names the digest as its SOCI index
+	listed map[digest.Digest]bool
+	images map[target]int                  // the first image for each target that nothing marks
+	twins  map[target]int                  // the first zstd image for each
+	soci   map[digest.Digest]digest.Digest // SOCI index → the first image whose annotation names it
 }
 
 // A target is a platform, in its usual spelling, without the features by which Nydus images were
@@ -74,14 +74,15 @@ func targetOf(p *imgspecv1.Platform) target {
 
 // arrange finds what subjects are looked up by.
 func (l *list) arrange() {
-	l.at, l.images, l.twins, l.index = map[digest.Digest]int{}, map[target]int{}, map[target]int{}, map[digest.Digest]int{}
+	l.listed, l.soci = map[digest.Digest]bool{}, map[digest.Digest]digest.Digest{}
+	l.images, l.twins = map[target]int{}, map[target]int{}
 	for i, instance := range l.instances {
-		note(l.at, instance.Digest, i)
+		l.listed[instance.Digest] = true
 		if d := Accelerator(instance); d != "" {
-			note(l.index, d, i)
+			note(l.soci, d, instance.Digest)
 		}
 		switch {
-		case instance.IsList():
+		case instance.IsList(), instance.IsBlob():
 		case l.rows[i] == nil:
 			note(l.images, targetOf(instance.Platform), i)
 		case l.rows[i].relation == Replaces:
@@ -90,12 +91,15 @@ func (l *list) arrange() {
 	}
 }
 
-// note keeps the first position of each.
-func note[K comparable](positions map[K]int, key K, i int) {
-	if _, ok := positions[key]; !ok {
-		positions[key] = i
+// note keeps the first value of each key.
+func note[K comparable, V any](values map[K]V, key K, value V) {
+	if _, ok := values[key]; !ok {
+		values[key] = value
 	}
 }
+
+// of returns the tie of an entry to the image at position i.
+func (l *list) of(i int) Tie { return Tie{Named: l.instances[i].Digest, ByPlatform: true, At: i} }
 
 // BuildKit's attestations ("Image attestation storage" in its documentation). unknown is what they
 // say for operating system and architecture; attestationType is the artifact type of those that
@@ -111,9 +115,9 @@ func annotatedAttestation(instance manifest.Instance, _ *manifest.Image) bool {
 	return ok
 }
 
-func byReference(l *list, i int) (digest.Digest, bool) {
+func byReference(l *list, i int) (Tie, bool) {
 	named, _ := l.instances[i].AttestationOf()
-	return named, true
+	return Tie{Named: named}, true
 }
 
 // bareAttestation recognises what another tool has taken the annotations from, as soci convert
@@ -132,11 +136,11 @@ func bareAttestation(instance manifest.Instance, image *manifest.Image) bool {
 		len(image.Layers) > 0 && !slices.ContainsFunc(image.Layers, other)
 }
 
-func bySubject(l *list, i int) (digest.Digest, bool) {
+func bySubject(l *list, i int) (Tie, bool) {
 	if image := l.image(l.instances[i].Digest); image != nil {
-		return image.Subject, true
+		return Tie{Named: image.Subject}, true
 	}
-	return "", true
+	return Tie{}, true
 }
 
 // sociType is the artifact type of SOCI indexes, version 2 (soci_index.go and soci_convert.go of
@@ -148,14 +152,12 @@ func sociIndex(instance manifest.Instance, _ *manifest.Image) bool {
 	return !instance.IsList() && (instance.ArtifactType == sociType || annotated(instance, manifest.AnnotationSOCIImage) != "")
 }
 
-func bySOCIAnnotations(l *list, i int) (digest.Digest, bool) {
+func bySOCIAnnotations(l *list, i int) (Tie, bool) {
 	named := annotated(l.instances[i], manifest.AnnotationSOCIImage)
-	if _, listed := l.at[named]; !listed {
-		if image, ok := l.index[l.instances[i].Digest]; ok {
-			return l.instances[image].Digest, true
-		}
+	if image, ok := l.soci[l.instances[i].Digest]; ok && !l.listed[named] {
+		named = image
 	}
-	return named, true
+	return Tie{Named: named}, true
 }
 
 // nydusType is the artifact type of Nydus images in lists beside the images that they are made of,
@@ -173,13 +175,13 @@ func nydusImage(instance manifest.Instance, _ *manifest.Image) bool {
 
 // ofNydusImage finds the image for the same platform. A list of nothing but Nydus images is one of
 // images that happen to be for Nydus.
-func ofNydusImage(l *list, i int) (digest.Digest, bool) {
+func ofNydusImage(l *list, i int) (Tie, bool) {
 	for _, images := range []map[target]int{l.images, l.twins} {
 		if image, ok := images[targetOf(l.instances[i].Platform)]; ok {
-			return l.instances[image].Digest, true
+			return l.of(image), true
 		}
 	}
-	return "", len(l.images)+len(l.twins) > 0
+	return Tie{}, len(l.images)+len(l.twins) > 0
 }
 
 // zstdImage recognises what containers/image marks as having zstd layers.
@@ -189,10 +191,10 @@ func zstdImage(instance manifest.Instance, _ *manifest.Image) bool {
 
 // ofZstdImage finds the image for the same platform that is not marked; without one, there is
 // nothing to replace.
-func ofZstdImage(l *list, i int) (digest.Digest, bool) {
+func ofZstdImage(l *list, i int) (Tie, bool) {
 	image, ok := l.images[targetOf(l.instances[i].Platform)]
 	if !ok {
-		return "", false
+		return Tie{}, false
 	}
-	return l.instances[image].Digest, true
+	return l.of(image), true
 }
