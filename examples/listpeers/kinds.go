@@ -47,8 +47,8 @@ const (
 
 // kinds are those of docs/lists.md, in its order.
 var kinds = []kind{
-	{"attestations", attestations, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
-	{"attestations-subject", attestationsBySubject, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
+	{"attestations", written("buildkit-attested", "v1"), []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
+	{"attestations-subject", written("buildkit-subject", "v1"), []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"attestations-wiped", attestationsWiped, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"soci-last", written("soci-converted", "v1"), []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
 	{"soci-first", sociFirst, []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
@@ -92,28 +92,6 @@ func listOf(f *imagetest.Fixture, entries ...[]imagetest.Option) example {
 	}
 	f.List(imagetest.Top, options...)
 	return example{Fixture: f}
-}
-
-func attestations() example {
-	f := imagetest.New()
-	entries := images(f, "")
-	for _, name := range architectures {
-		f.Attestation("att-"+name, name)
-		entries = append(entries, imagetest.Entry("att-"+name))
-	}
-	return listOf(f, entries)
-}
-
-func attestationsBySubject() example {
-	f := imagetest.New()
-	entries := images(f, "")
-	for _, name := range architectures {
-		refer(f, "att-"+name, name, attestationType, "application/vnd.in-toto+json")
-		entries = append(entries, imagetest.Entry("att-"+name, imagetest.Platform("unknown/unknown"),
-			imagetest.Annotation("vnd.docker.reference.type", "attestation-manifest"),
-			imagetest.Annotation("vnd.docker.reference.digest", f.Digest(name).String())))
-	}
-	return listOf(f, entries)
 }
 
 func attestationsWiped() example {
