@@ -110,8 +110,8 @@ func TestMissingChildNeedNotBeFatal(t *testing.T) {
 	assert.Equal(t, []int{0, 1, 2, 3, 4, 5}, keptPositions(plan.List))
 }
 
-// regctl, crane: a platform that is absent ends in an index with no children over the tag, with
-// exit status 0.
+// regctl, crane: platforms that are absent end in an index with no children over the tag, with exit
+// status 0; buildx, too, takes no notice of one that is absent.
 func TestAbsentPlatformNeverMakesAnEmptyIndex(t *testing.T) {
 	f := imagetest.WithAttestations()
 	for _, action := range []SparseManifestListAction{KeepSparseManifestList, StripSparseManifestList, AutoSparseManifestList} {
@@ -131,8 +131,7 @@ func TestAbsentPlatformNeverMakesAnEmptyIndex(t *testing.T) {
 	}
 }
 
-// regctl, oras, crane: widening a kept sparse mirror is a silent no-op, since the list's digest is
-// there already.
+// regsync: widening a kept sparse mirror is a silent no-op, since the list's digest is there already.
 func TestWideningCopiesWhatIsAbsent(t *testing.T) {
 	f := imagetest.WithAttestations()
 	top, mediaType := f.Document(imagetest.Top)
