@@ -63,6 +63,26 @@ func TestSelections(t *testing.T) {
 	}
 }
 
+// TestTagsOfReferrers does it with registries that have no API for referrers, where tags in the form
+// sha256-<hex> count: notation writes them beside the API, and what cosign copy gives such names to
+// are no lists of referrers.
+func TestTagsOfReferrers(t *testing.T) {
+	for _, s := range selections {
+		if s.repo != "notation-tag" && s.repo != "cosign-copied" {
+			continue
+		}
+		t.Run(s.repo, func(t *testing.T) {
+			t.Parallel()
+			from := registrytest.Start(t, registrytest.Options{NoReferrers: true})
+			require.NoError(t, load(from, s.repo, filepath.Join(layoutsDir(), s.repo)))
+			to := registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true})
+			report, err := s.mirror(t.Context(), copy.StripSparseManifestList, from, to)
+			require.NoError(t, err)
+			assert.Equal(t, s.want, lines(report))
+		})
+	}
+}
+
 // TestEveryRepositoryIsMirrored holds selections against the repositories that there are.
 func TestEveryRepositoryIsMirrored(t *testing.T) {
 	repos, err := loadAll(registrytest.NewHandler(registrytest.Options{}))

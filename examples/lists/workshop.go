@@ -33,6 +33,7 @@ var tools = []tool{
 	{name: "buildkit", module: "github.com/moby/buildkit"},
 	{name: "buildx", module: "github.com/docker/buildx"},
 	{name: "soci", module: "github.com/awslabs/soci-snapshotter"},
+	{name: "cosign", module: "github.com/sigstore/cosign/v3", begun: []string{"cosign-tags", "cosign-bundles"}},
 	{name: "ggcr", module: "github.com/google/go-containerregistry"},
 	{name: "helm", module: "helm.sh/helm/v4"},
 	{name: "notation", module: "github.com/notaryproject/notation-go", begun: []string{"notation-api", "notation-tag"}},

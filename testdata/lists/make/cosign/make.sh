@@ -10,3 +10,5 @@ cosign signing-config create --out signing-config.json
 bundles='--key cosign.key --signing-config signing-config.json --yes'
 cosign sign --recursive $bundles "$REGISTRY/cosign-bundles:list"
 cosign attest --predicate predicate.json --type custom $bundles "$REGISTRY/cosign-bundles:amd64"
+
+cosign copy "$REGISTRY/cosign-bundles:list" "$REGISTRY/cosign-copied:list"
