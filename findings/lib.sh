@@ -46,9 +46,12 @@ program() {
 }
 
 # serve VARIABLE PROGRAM ARGUMENT... starts a program whose first line of output is its address,
-# and puts that into the variable.
+# and puts that into the variable. From now on, what would leave the machine ends at a port where
+# nobody listens: install everything before.
 serve() {
 	local -n address=$1
+	export HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1
+	export http_proxy=$HTTP_PROXY https_proxy=$HTTPS_PROXY no_proxy=$NO_PROXY
 	local pipe=$work/pipe.${#pids[@]}
 	mkfifo "$pipe"
 	"${@:2}" >"$pipe" 2>/dev/null &
@@ -192,6 +195,18 @@ attach() {
 	e=$(printf '{}' | blob "$1" "$empty")
 	printf '{"schemaVersion":2,"mediaType":"%s","artifactType":"%s","config":{%s},"layers":[{%s}],"subject":{%s},"annotations":{%s}}' \
 		"$manifest" "$3" "$e" "$e" "$2" "$4" | put "$1" "" "$manifest"
+}
+
+# signing makes a key for sign, from which cosign signs without asking anybody.
+signing() {
+	export COSIGN_PASSWORD=
+	(cd "$work" && cosign generate-key-pair) >"$work/log" 2>&1 || broken "cosign makes no key" "$(cat "$work/log")"
+}
+
+# sign REFERENCE signs with cosign's usual format, and leaves out the transparency log.
+sign() {
+	cosign sign --key "$work/cosign.key" --use-signing-config=false --tlog-upload=false -y "$1" >"$work/log" 2>&1 ||
+		broken "cosign does not sign" "$(cat "$work/log")"
 }
 
 # count PATTERN prints how often an extended regular expression matches in standard input.
