@@ -60,7 +60,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool { return a.Decision != Copy })
 	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
 		s.source.carried = attach.CarriedBy(attached.Of(copied), s.source.document)
-		s.source.signatures = s.source.notCarried(s.source.signatures)
+		s.source.signatures = s.source.carried.Without(s.source.signatures)
 	}
 	if !s.there.asked {
 		return s, nil

@@ -87,5 +87,5 @@ func (w *writer) sendLostBlobs(ctx context.Context, l *ListPlan) error {
 // tells: everything else that it names is there. Distribution refuses such a list as if its blobs
 // were absent.
 func refusesBlobs(put *listPutError, kind sparsesupport.Refusal) bool {
-	return put.list.NamesBlobs() && len(put.list.Absent) == 0 && (kind != sparsesupport.Otherwise || hasCode(put.err, typeCodes))
+	return put.list.NamesBlobs() && len(put.list.Absent) == 0 && (kind != sparsesupport.Otherwise || endpoint.RefusesType(put.err))
 }

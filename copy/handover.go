@@ -124,15 +124,6 @@ func checkCredentials(ctx context.Context, e *ends) error {
 	return nil
 }
 
-// typeCodes are what registries answer to manifests and lists whose media types they do not know.
-var typeCodes = []string{"MANIFEST_INVALID", "UNSUPPORTED"}
-
-// hasCode reports whether err is a registry's answer with one of codes.
-func hasCode(err error, codes []string) bool {
-	registry, ok := errors.AsType[*RegistryError](err)
-	return ok && slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(codes, e.Code) })
-}
-
 // rejectedType returns the plan by which upstream, which converts, has to go on after a native copy
 // that ended with err: the destination refuses a manifest or a list, maybe for its type. It is nil
 // if that is not the reason, or if nothing may be converted, or not by upstream. Lists with absent
@@ -140,7 +131,7 @@ func hasCode(err error, codes []string) bool {
 func rejectedType(c *call, s survey, err error) *Plan {
 	var registry *RegistryError
 	var failed *Error
-	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut || !hasCode(err, typeCodes) {
+	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut || !endpoint.RefusesType(err) {
 		return nil
 	}
 	in := c.input(s.source, s.there)

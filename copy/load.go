@@ -14,7 +14,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/systemimage"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // loadTree reads what there is to choose from: the tree of lists with the signatures of lists, or a
@@ -25,7 +24,7 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err := checkGroup(&e.o, top, e.to); err != nil {
 		return s, err
 	}
-	s.source.misdeclared = misdeclared(top)
+	s.source.misdeclared = endpoint.IsMisdeclared(top)
 	var op string
 	var read func(context.Context, *ends, loaded) (loaded, error)
 	switch {
@@ -135,21 +134,11 @@ func fetch(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (fet
 		if err != nil {
 			return &Error{"reading manifest", SourceSide, d.String(), err}
 		}
-		out.documents[d], out.misdeclared = doc, out.misdeclared || misdeclared(doc)
+		out.documents[d], out.misdeclared = doc, out.misdeclared || endpoint.IsMisdeclared(doc)
 		return nil
 	}
 	err := inflight.Ask(ctx, e.budget, unread, e.src.Manifest, note)
 	return out, err
-}
-
-// misdeclared reports whether an end declares doc to be something else than it is. What Docker
-// schema 1 manifests are declared to be does not matter to anybody.
-func misdeclared(doc endpoint.Document) bool {
-	switch doc.MediaType {
-	case manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
-		return false
-	}
-	return doc.Misdeclared != ""
 }
 
 // loadPlatform reads the platform of a single image out of its config, if the plan depends on it,

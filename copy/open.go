@@ -201,14 +201,5 @@ func joinClose(err error, side Side, object string, closeErr error) error {
 	if err == nil {
 		return closing
 	}
-	return &alsoClosing{err, closing}
+	return endpoint.AlsoClosing(err, closing)
 }
-
-// alsoClosing is the error of a copy after which a source or destination cannot be closed either.
-// It unwraps to the copy's alone: programs follow Unwrap.
-type alsoClosing struct{ err, closing error }
-
-func (e *alsoClosing) Error() string        { return e.err.Error() + "\n" + e.closing.Error() }
-func (e *alsoClosing) Unwrap() error        { return e.err }
-func (e *alsoClosing) Is(target error) bool { return errors.Is(e.closing, target) }
-func (e *alsoClosing) As(target any) bool   { return errors.As(e.closing, target) }

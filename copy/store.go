@@ -63,7 +63,7 @@ func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 	s.progress.Line("Writing manifest to image destination")
 	err := s.store(ctx, doc)
-	if hasCode(err, typeCodes) && s.plan.Attests(doc.Digest) {
+	if endpoint.RefusesType(err) && s.plan.Attests(doc.Digest) {
 		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
 	}
 	if err != nil {

@@ -100,20 +100,9 @@ func (l loaded) withFetched(e *ends, f fetched) (loaded, error) {
 
 // withSignatures returns l with signatures that were read.
 func (l loaded) withSignatures(read signed) loaded {
-	l.signatures = l.notCarried(merged(l.signatures, read.signatures))
+	l.signatures = l.carried.Without(merged(l.signatures, read.signatures))
 	l.unknown = merged(l.unknown, read.unknown)
 	return l
-}
-
-// notCarried returns those of signatures that do not all travel as what the digest tag of what they
-// sign names.
-func (l loaded) notCarried(signatures map[digest.Digest]endpoint.Signatures) map[digest.Digest]endpoint.Signatures {
-	if len(l.carried) == 0 {
-		return signatures
-	}
-	out := maps.Clone(signatures)
-	maps.DeleteFunc(out, l.carried.All)
-	return out
 }
 
 // withAttachments returns l with what was found attached.
@@ -121,7 +110,7 @@ func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 	documents := map[digest.Digest]Document{}
 	for _, doc := range found.Documents {
 		documents[doc.Digest] = doc
-		l.misdeclared = l.misdeclared || misdeclared(doc)
+		l.misdeclared = l.misdeclared || endpoint.IsMisdeclared(doc)
 	}
 	l.attachments = make([]Attachment, len(found.Attachments))
 	for i, a := range found.Attachments {

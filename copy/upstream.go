@@ -6,7 +6,6 @@ import (
 
 	upstream "go.podman.io/image/v5/copy"
 	compression "go.podman.io/image/v5/pkg/compression/types"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -15,7 +14,7 @@ import (
 // wayFacts returns what decides who does the work, but for what is signed. from and to are what the
 // ends are called in access.Transports.
 func wayFacts(o *Options, from, to string) *plan.WayFacts {
-	dest := wanted(to, o.DestinationCtx)
+	dest := access.Wanted(to, o.DestinationCtx)
 	return &plan.WayFacts{
 		Source: from, Destination: to, NativeSource: access.Transports[from].Source, NativeDestination: dest.Destination,
 		UpstreamOnly: upstreamOnly(o, dest), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
@@ -31,21 +30,6 @@ func checkGroup(o *Options, top Document, destination string) error {
 	}
 	return &OptionsError{Options: []string{"ImageListSelection"}, Reason: fmt.Sprintf(
 		"copying multiple images: destination transport %q does not support copying multiple images as a group", destination)}
-}
-
-// wanted returns the traits of a destination that is opened with sys.
-func wanted(destination string, sys *types.SystemContext) access.Traits {
-	t := access.Transports[destination]
-	switch {
-	case sys == nil:
-	case destination == "dir" && sys.DirForceCompress:
-		t.Layers = plan.CompressLayers
-	case destination == "dir" && sys.DirForceDecompress:
-		t.Layers = plan.DecompressLayers
-	case t.MediaTypes != nil && sys.OCIAcceptUncompressedLayers:
-		t.Layers = plan.KeepLayers
-	}
-	return t
 }
 
 // upstreamOnly returns the options that are set and that only upstream can carry out, whatever the

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -79,7 +78,7 @@ func (w *writer) writeImage(ctx context.Context) (written, error) {
 	}
 	w.progress.Line("Writing manifest to image destination")
 	out, err := w.putTop(ctx, w.plan, doc)
-	if isRefusal(err) && names(ctx, w.ends, doc.Digest) {
+	if endpoint.RefusesPut(err) && names(ctx, w.ends, doc.Digest) {
 		return w.leaveTop(ctx, w.plan, doc)
 	}
 	return out, err
@@ -100,7 +99,7 @@ func (w *writer) writeLists(ctx context.Context, p *Plan) (written, error) {
 	if err := w.writeNested(ctx, p); err != nil {
 		return written{}, err
 	}
-	out, err := w.putTop(ctx, p, listDocument(p.List))
+	out, err := w.putTop(ctx, p, work.DocumentOf(p.List))
 	if err != nil {
 		return written{}, &listPutError{p.List, err}
 	}
@@ -116,11 +115,6 @@ func (w *writer) orElse(ctx context.Context, repaired map[digest.Digest]bool) (w
 		return w.refused(ctx, put, repaired)
 	}
 	return out, err
-}
-
-// listDocument returns the list that is written.
-func listDocument(l *ListPlan) endpoint.Document {
-	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.Written()}
 }
 
 // writeNested stores what the plan's list needs and execute has not stored: the lists below it by
@@ -161,7 +155,7 @@ func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 
 // putList stores one list by its digest, with its signatures if it is what they sign.
 func (w *writer) putList(ctx context.Context, l *ListPlan) error {
-	if err := w.store(ctx, listDocument(l)); err != nil {
+	if err := w.store(ctx, work.DocumentOf(l)); err != nil {
 		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
 	}
 	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
@@ -230,7 +224,7 @@ func names(ctx context.Context, e *ends, d digest.Digest) bool {
 // nameTop makes the destination's reference name doc, which write has stored by its digest only.
 func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 	err := inflight.One(ctx, e.budget, func() error { return e.dst.PutTop(ctx, doc, nil) })
-	unchanged := isRefusal(err) && names(ctx, e, doc.Digest)
+	unchanged := endpoint.RefusesPut(err) && names(ctx, e, doc.Digest)
 	if err != nil && !unchanged {
 		return &Error{"writing", DestinationSide, e.dstName, err}
 	}
@@ -267,8 +261,8 @@ func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[di
 		return w.repair(ctx, lost, repaired)
 	case len(lost) > 0:
 		return written{}, put.err
-	case put.list == w.plan.List && isRefusal(put.err) && names(ctx, w.ends, put.list.Result):
-		return w.leaveTop(ctx, w.plan, listDocument(put.list))
+	case put.list == w.plan.List && endpoint.RefusesPut(put.err) && names(ctx, w.ends, put.list.Result):
+		return w.leaveTop(ctx, w.plan, work.DocumentOf(put.list))
 	case refusesBlobs(put, kind):
 		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), &BlobsRefusedError{List: put.list.Result, Blobs: len(work.EntriesOf(put.list)), Refusal: put.err}}
 	case kind == sparsesupport.Otherwise || !sparse:
@@ -277,13 +271,6 @@ func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[di
 		return written{}, &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: true, NotStripped: unanswered.Error()}
 	}
 	return w.strip(ctx, put, kind)
-}
-
-// isRefusal reports whether err is a registry's refusal to store something, and no failure of its
-// own.
-func isRefusal(err error) bool {
-	var registry *RegistryError
-	return errors.As(err, &registry) && registry.Method == http.MethodPut && registry.Status >= 400 && registry.Status < 500
 }
 
 // lostChildren returns those of the plan's images and nested lists that the destination does not
@@ -362,5 +349,5 @@ func (w *writer) probe(ctx context.Context, p *Plan) error {
 	if err := w.writeNested(ctx, p); err != nil {
 		return err
 	}
-	return inflight.One(ctx, w.budget, func() error { return w.dst.PutManifest(ctx, listDocument(p.List)) })
+	return inflight.One(ctx, w.budget, func() error { return w.dst.PutManifest(ctx, work.DocumentOf(p.List)) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -196,4 +197,15 @@ func (c Carried) All(d digest.Digest, sigs endpoint.Signatures) bool {
 	return ok && !slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
 		return !c[d][layerKey(layer.MediaType, layer.Digest, layer.Annotations)]
 	})
+}
+
+// Without returns those of signatures that do not all travel as what the digest tag of what they
+// sign names.
+func (c Carried) Without(signatures map[digest.Digest]endpoint.Signatures) map[digest.Digest]endpoint.Signatures {
+	if len(c) == 0 {
+		return signatures
+	}
+	out := maps.Clone(signatures)
+	maps.DeleteFunc(out, c.All)
+	return out
 }

@@ -75,6 +75,16 @@ func NewDocument(d digest.Digest, declared string, content []byte) Document {
 	return doc
 }
 
+// IsMisdeclared reports whether an end declares doc to be something else than it is. What Docker
+// schema 1 manifests are declared to be does not matter to anybody.
+func IsMisdeclared(doc Document) bool {
+	switch doc.MediaType {
+	case manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
+		return false
+	}
+	return doc.Misdeclared != ""
+}
+
 // A Blob names a layer or a config.
 type Blob struct {
 	Digest    digest.Digest // validated

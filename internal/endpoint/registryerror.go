@@ -165,3 +165,20 @@ func saysUnknown(err error, blob digest.Digest) bool {
 		return absent && (strings.Contains(d.Message, blob.String()) || strings.Contains(string(d.Detail), blob.String()))
 	})
 }
+
+// typeCodes are what registries answer to manifests and lists whose media types they do not know.
+var typeCodes = []string{"MANIFEST_INVALID", "UNSUPPORTED"}
+
+// RefusesType reports whether err is a registry's answer as it may be to a manifest or list whose
+// media type it does not know.
+func RefusesType(err error) bool {
+	registry, ok := errors.AsType[*RegistryError](err)
+	return ok && slices.ContainsFunc(registry.Errors, func(e RegistryErrorDetail) bool { return slices.Contains(typeCodes, e.Code) })
+}
+
+// RefusesPut reports whether err is a registry's refusal to store something, and no failure of its
+// own.
+func RefusesPut(err error) bool {
+	registry, ok := errors.AsType[*RegistryError](err)
+	return ok && registry.Method == http.MethodPut && registry.Status >= 400 && registry.Status < 500
+}

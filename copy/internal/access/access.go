@@ -50,6 +50,21 @@ var Transports = map[string]Traits{
 	"bundle": {Source: true, Destination: true, Layers: plan.KeepLayers, Foreign: true, Referrers: true, Native: true},
 }
 
+// Wanted returns the traits of a destination that is opened with sys.
+func Wanted(destination string, sys *types.SystemContext) Traits {
+	t := Transports[destination]
+	switch {
+	case sys == nil:
+	case destination == "dir" && sys.DirForceCompress:
+		t.Layers = plan.CompressLayers
+	case destination == "dir" && sys.DirForceDecompress:
+		t.Layers = plan.DecompressLayers
+	case t.MediaTypes != nil && sys.OCIAcceptUncompressedLayers:
+		t.Layers = plan.KeepLayers
+	}
+	return t
+}
+
 // TransportOf returns what the transport of a reference is called in Transports. References of
 // other packages that wrap one have another name, and are not served natively.
 func TransportOf(ref types.ImageReference) string {

@@ -141,3 +141,8 @@ func AsPut(l *plan.ListPlan) sparsesupport.List {
 	}
 	return put
 }
+
+// DocumentOf returns the list that is written.
+func DocumentOf(l *plan.ListPlan) endpoint.Document {
+	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.Written()}
+}
