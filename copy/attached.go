@@ -20,13 +20,17 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
-// attachedFrom returns where the source tells what is attached. The error says why it does not.
+// attachedFrom returns where it is told what is attached. The error says why the source does not.
 func attachedFrom(e *ends, l loaded) (attach.Source, error) {
 	referrers, err := endpoint.ReferrersAt(e.src)
-	return attach.Source{
+	src := attach.Source{
 		Place: attach.Place{Name: e.srcName, Referrers: referrers, Manifest: e.src.Manifest},
 		Top:   l.top.Digest, Held: l.document, Budget: e.budget,
-	}, err
+	}
+	if from := e.referrers; from != nil {
+		src.Elsewhere = &attach.Place{Name: from.Repository(), Referrers: from, Manifest: from.Manifest}
+	}
+	return src, err
 }
 
 // attachedTo returns where the destination is told what is attached.
@@ -96,6 +100,9 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 func attachError(side Side, name string, err error) error {
 	switch e := err.(type) { //nolint:errorlint // it returns them as they are
 	case *attach.Error:
+		if e.Elsewhere {
+			side = ReferrersSide
+		}
 		return &Error{e.Op, side, e.Object, e.Err}
 	case *attach.LimitError:
 		return &Error{"reading attachments of", side, name, e}

@@ -75,7 +75,7 @@ func (w *writer) sendLostBlobs(ctx context.Context, l *ListPlan) error {
 		if there, err := dst.HasBlob(ctx, b); there || err != nil {
 			return nil //nolint:nilerr // it is there, as far as is known
 		}
-		if err := dst.SendBlob(ctx, b, w.opener(b, nil)); err != nil {
+		if err := dst.SendBlob(ctx, b, w.opener(w.source, b, nil)); err != nil {
 			return blobError(b, err)
 		}
 		w.reporter.BlobAgain(b)

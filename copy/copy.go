@@ -37,7 +37,7 @@ func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef,
 func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr error) {
 	e := &ends{call: c}
 	defer func() {
-		if retErr = e.close(registry.AtDeadline(ctx, retErr, e.src, e.dst)); retErr != nil {
+		if retErr = e.close(registry.AtDeadline(ctx, retErr, e.src, e.dst, e.referrers)); retErr != nil {
 			copiedManifest = nil
 		}
 	}()
@@ -175,7 +175,7 @@ func prepare(ctx context.Context, c *call) (*Prepared, error) {
 	e := &ends{call: c}
 	s, err := planCopy(ctx, e, c.o.CompareDestination)
 	if err != nil {
-		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst))
+		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst, e.referrers))
 	}
 	return &Prepared{ends: e, survey: s}, nil
 }
@@ -196,7 +196,7 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 	if err == nil {
 		_, err = carryOut(ctx, p.ends, p.survey)
 	}
-	p.err = registry.AtDeadline(ctx, err, p.ends.src, p.ends.dst)
+	p.err = registry.AtDeadline(ctx, err, p.ends.src, p.ends.dst, p.ends.referrers)
 	p.ends.count()
 	return p.ends.reporter.Finish(p.err), p.err
 }

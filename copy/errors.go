@@ -14,10 +14,11 @@ import (
 // Side is the end of a copy at which something happened.
 type Side string
 
-// The two ends of a copy.
+// The two ends of a copy, and Options.ReferrersFrom.
 const (
 	SourceSide      Side = "source"
 	DestinationSide Side = "destination"
+	ReferrersSide   Side = "referrers source"
 )
 
 // Error says which operation failed, at which side, on which object. Image, Prepare and Execute

@@ -227,7 +227,7 @@ func (e *executor) letOthersFinish(b endpoint.Blob, weight int64) error {
 // copyBlob copies b, and reports whether the destination had it.
 func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
 	bp := e.progress.Blob(e.ctx, b)
-	result, err := e.dst.PutBlob(e.ctx, b, e.opener(b, bp))
+	result, err := e.dst.PutBlob(e.ctx, b, e.opener(e.source, b, bp))
 	if err != nil {
 		bp.End(progress.Failed)
 		return false, blobError(b, err)
@@ -244,7 +244,7 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) (reused bool, 
 // blobError blames the side that failed: the source if its reader did, the destination otherwise.
 func blobError(b endpoint.Blob, err error) error {
 	var source *Error
-	if errors.As(err, &source) && source.Side == SourceSide {
+	if errors.As(err, &source) && source.Side != DestinationSide {
 		return source
 	}
 	return &Error{"writing blob", DestinationSide, b.Digest.String(), err}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/errgroup"
 
@@ -23,14 +24,18 @@ import (
 // ends are the two ends of a call, as far as they are open.
 type ends struct {
 	*call
-	src endpoint.SizedSource // nil until it is opened
-	dst endpoint.Destination // nil until it is opened: most steps can do without
+	src       endpoint.SizedSource // nil until it is opened
+	dst       endpoint.Destination // nil until it is opened: most steps can do without
+	referrers *registry.Source     // Options.ReferrersFrom; nil for none, and until it is opened
 }
 
 // open opens the source. If the destination is to be asked what it has, and that is possible
 // without changing anything there, it is opened too, and asked what its reference names at the same
 // time.
 func open(ctx context.Context, e *ends, s survey) (survey, error) {
+	if err := e.openReferrers(); err != nil {
+		return s, err
+	}
 	s.there.asked = s.there.asked && mayCompare(e.call)
 	if s.there.asked {
 		if err := e.openDestination(ctx); err != nil {
@@ -99,6 +104,18 @@ func (e *ends) openSource(ctx context.Context) error {
 	return nil
 }
 
+// openReferrers opens Options.ReferrersFrom, if there is one. Nobody is asked yet.
+func (e *ends) openReferrers() (err error) {
+	from := e.o.ReferrersFrom
+	if from == nil {
+		return nil
+	}
+	if e.referrers, err = registry.OpenRepository(from.Reference, from.SystemContext, e.copier.shared); err != nil {
+		return &Error{opening, ReferrersSide, transports.ImageName(from.Reference), err}
+	}
+	return nil
+}
+
 // openDestination opens the destination, unless it is open.
 func (e *ends) openDestination(ctx context.Context) error {
 	if e.dst != nil {
@@ -143,11 +160,16 @@ func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b 
 	return endpoint.CloseBoth(r, src), nil
 }
 
-// opener returns an Opener of b at the source. bp, if not nil, is told what is read.
-func (e *ends) opener(b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
-	failed := func(err error) error { return &Error{"reading blob", SourceSide, b.Digest.String(), err} }
+// opener returns an Opener of b at the source, or, if l says so, at Options.ReferrersFrom. bp, if
+// not nil, is told what is read.
+func (e *ends) opener(l loaded, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
+	read, side := e.src.Blob, SourceSide
+	if l.referrers[b.Digest] {
+		read, side = e.referrers.Blob, ReferrersSide
+	}
+	failed := func(err error) error { return &Error{"reading blob", side, b.Digest.String(), err} }
 	return func(ctx context.Context) (io.ReadCloser, error) {
-		stream, err := e.src.Blob(ctx, b)
+		stream, err := read(ctx, b)
 		if err != nil {
 			return nil, failed(err)
 		}
@@ -171,6 +193,9 @@ func (e *ends) close(err error) error {
 	if e.dst != nil {
 		err = joinClose(err, DestinationSide, e.dstName, e.dst.Close())
 	}
+	if e.referrers != nil {
+		_ = e.referrers.Close() // which has nothing of its own
+	}
 	if e.o.Report != nil {
 		*e.o.Report = *e.reporter.Finish(err)
 	}
@@ -189,6 +214,10 @@ func (e *ends) count() {
 		if dst != nil {
 			stats := dst.Stats()
 			r.Destination.Requests, r.Destination.Retries = stats.Requests, stats.Retries
+		}
+		if e.referrers != nil {
+			stats := e.referrers.Stats()
+			r.ReferrersSource = &EndReport{Transport: "registry", Requests: stats.Requests, Retries: stats.Retries}
 		}
 	})
 }

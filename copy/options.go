@@ -12,6 +12,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
@@ -177,6 +178,9 @@ type Options struct {
 	// besides stay: see docs/attachments.md. RemoveSignatures, and RemoveListSignatures for lists,
 	// leave .sig out. Between registries and OCI layouts only.
 	DigestTags bool
+	// ReferrersFrom is another repository that has referrers and digest tags of what is copied, nil
+	// for none. It needs Referrers or DigestTags.
+	ReferrersFrom *ReferrersSource
 	// EntriesAsReferrers makes what is copied as an entry of a list, and states something else that
 	// is copied as its subject, known as a referrer of that: the attestations of BuildKit. A
 	// registry with the referrers API does that by itself; any other gets the referrers tag, to
@@ -214,6 +218,22 @@ type Options struct {
 	Report *Report
 }
 
+// A ReferrersSource is a repository with attachments of images that are elsewhere, as those of
+// Docker Hardened Images and what was signed with COSIGN_REPOSITORY are. It is asked besides the
+// source. What both have is read from the source; of two digest tags of one name that cannot be
+// merged, the source's is copied, with a warning. A repository that is not there has nothing; one
+// that does not answer is an error, at ReferrersSide.
+//
+// Nothing that an image or list says leads there, only the caller does; and whether an image is
+// accepted is for the source's signatures alone to say.
+type ReferrersSource struct {
+	// Reference names the repository, docker://…; its tag or digest does not matter.
+	Reference types.ImageReference
+	// SystemContext configures how it is reached; nil means the defaults. Credentials of the source
+	// are not used.
+	SystemContext *types.SystemContext
+}
+
 // An Overview shows people how far several copies have come, all together: see NewOverview.
 type Overview = progress.Overview
 
@@ -236,7 +256,22 @@ func (o *Options) validate() error {
 	if err := choices.Validate(); err != nil {
 		return err
 	}
+	if err := o.validateReferrersFrom(); err != nil {
+		return err
+	}
 	return o.validateCompression()
+}
+
+func (o *Options) validateReferrersFrom() error {
+	switch from := o.ReferrersFrom; {
+	case from == nil:
+		return nil
+	case o.Referrers == NoReferrers && !o.DigestTags:
+		return &OptionsError{Options: []string{"ReferrersFrom"}, Reason: "it needs Referrers or DigestTags"}
+	case from.Reference == nil || access.TransportOf(from.Reference) != "docker":
+		return &OptionsError{Options: []string{"ReferrersFrom"}, Reason: "it has to name a repository of a registry, docker://REPOSITORY"}
+	}
+	return nil
 }
 
 func (o *Options) validateCompression() error {

@@ -234,6 +234,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		"WidenedChildTags":    nil, // internal/registries/sparse_test.go
 		"KeepVoid":            nil, // only widens Referrers and DigestTags: attached_test.go
 		"DigestTagSuffixes":   refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
+		"ReferrersFrom":       refused("list", all, func(o *copy.Options) { o.ReferrersFrom = &copy.ReferrersSource{} }, "it needs Referrers or DigestTags"),
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)

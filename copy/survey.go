@@ -49,8 +49,9 @@ type loaded struct {
 	listSignatures map[digest.Digest]ListSignatures
 
 	attachments []Attachment
-	changed     []digest.Digest // what lists of the tree were before an earlier copy, see endpoint.Changer
-	carried     attach.Carried  // the signatures that travel as what digest tags name
+	referrers   map[digest.Digest]bool // the manifests and blobs that are Options.ReferrersFrom's
+	changed     []digest.Digest        // what lists of the tree were before an earlier copy, see endpoint.Changer
+	carried     attach.Carried         // the signatures that travel as what digest tags name
 
 	judged map[digest.Digest]bool // the images that the policy allows
 }
@@ -116,6 +117,7 @@ func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 	for i, a := range found.Attachments {
 		l.attachments[i] = attached.Plannable(a)
 	}
+	l.referrers = merged(l.referrers, found.ReadElsewhere())
 	var err error
 	l.tree, err = l.tree.With(documents)
 	return l, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
@@ -82,6 +83,9 @@ func verifyWith(
 	}
 	v, err := inspect.Verify(ctx, dst, prepared.ends.src, expected.Of(p, &prepared.ends.choices), inspect.Options{
 		ReadBlobs: options.ReadBlobs, Limit: prepared.ends.budget,
+		Attached: func(ctx context.Context, d digest.Digest) (Document, error) {
+			return readManifest(ctx, prepared.ends, prepared.survey.source, d)
+		},
 	})
 	if err != nil {
 		return nil, asError(err)

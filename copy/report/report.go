@@ -55,6 +55,8 @@ type Report struct {
 	// Source and Destination count what the ends did.
 	Source      EndReport `json:"source"`
 	Destination EndReport `json:"destination"`
+	// ReferrersSource does so for Options.ReferrersFrom, nil if there is none.
+	ReferrersSource *EndReport `json:"referrersSource,omitempty"`
 
 	// PlatformlessKept and PlatformlessLeft are those of the plan: entries without a platform.
 	PlatformlessKept int `json:"platformlessKept,omitempty"`

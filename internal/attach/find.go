@@ -14,6 +14,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Limits on what is attached to one copied tree.
@@ -58,6 +59,21 @@ type Found struct {
 	Elsewhere []endpoint.Document
 	// Warnings are for people: what could not be asked, and what is listed and left out.
 	Warnings []string
+}
+
+// ReadElsewhere returns what has to be read at Source.Elsewhere: the manifests that were, and their
+// blobs.
+func (f *Found) ReadElsewhere() map[digest.Digest]bool {
+	all := map[digest.Digest]bool{}
+	for _, doc := range f.Elsewhere {
+		all[doc.Digest] = true
+		if image, err := manifest.ParseImage(doc.Bytes, doc.Type()); err == nil {
+			for b := range image.Blobs() {
+				all[b.Digest] = true
+			}
+		}
+	}
+	return all
 }
 
 // Find returns what is attached to subjects, to that, and so on. What is listed is read, and is

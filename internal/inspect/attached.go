@@ -112,7 +112,7 @@ func (v *verifier) tagged(ctx context.Context, dst endpoint.ReferrerSource, a At
 		return nil
 	}
 	if there.Digest != a.Digest {
-		ours, err := v.src.Manifest(ctx, a.Digest)
+		ours, err := v.Attached(ctx, a.Digest)
 		if err != nil {
 			return &ReadError{Op: "reading tag", Object: a.Tag, AtSource: true, Err: err}
 		}

@@ -37,6 +37,8 @@ type Want struct {
 type Options struct {
 	ReadBlobs bool                // read blobs and hash them, instead of asking for their sizes
 	Limit     *semaphore.Weighted // of what is in flight
+	// Attached reads what is attached where it was found, as it was found.
+	Attached func(context.Context, digest.Digest) (endpoint.Document, error)
 }
 
 // A ReadError says what could not be read, of things that there is no telling without.

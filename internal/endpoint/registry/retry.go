@@ -130,6 +130,9 @@ func AtDeadline(ctx context.Context, err error, ends ...any) error {
 	for _, end := range ends {
 		switch end := end.(type) {
 		case *Source:
+			if end == nil {
+				continue
+			}
 			err = end.endpoints[end.current.Load()].repo.atDeadline(ctx, err)
 		case *Destination:
 			err = end.repo.atDeadline(ctx, err)

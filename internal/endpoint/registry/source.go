@@ -60,6 +60,22 @@ func OpenOwn(ctx context.Context, ref types.ImageReference, sys *types.SystemCon
 	return openFrom(ctx, ownSource, ref, sys, sh)
 }
 
+// OpenRepository is OpenSource for what a repository has, whatever ref names in it: no request is
+// made, and Top is nothing. It is to be used as an endpoint.ReferrerSource, and for manifests and
+// blobs by their digests.
+func OpenRepository(ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	name, err := named(ref)
+	if err != nil {
+		return nil, err
+	}
+	s := &Source{ref: ref, shared: sh, stats: &counters{}}
+	if s.endpoints, err = supportedSources(reference.TrimNamed(name), sys, sh, s.stats); err != nil {
+		return nil, err
+	}
+	s.sigs, err = newSignatureReader(ref, sys)
+	return s, err
+}
+
 // placesOf returns the repositories to read a name from, in the order in which they are to be
 // tried.
 type placesOf func(reference.Named, *types.SystemContext, *Shared, *counters) ([]physical, error)
@@ -107,6 +123,9 @@ func tagOrDigest(name reference.Named) (string, bool) {
 
 // Reference implements endpoint.Source.
 func (s *Source) Reference() types.ImageReference { return s.ref }
+
+// Repository is what the repository that the reference names is called, for people.
+func (s *Source) Repository() string { return "docker://" + s.ref.DockerReference().Name() }
 
 // Top implements endpoint.Source.
 func (s *Source) Top() endpoint.Document { return s.top }
