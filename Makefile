@@ -131,6 +131,7 @@ PEER_TOOLS := github.com/google/go-containerregistry/cmd/crane@v0.22.1 github.co
 .PHONY: lists-peers
 lists-peers: ## install the tools that docs/lists.md compares, run them, and write there what they do; needs a network
 	@for tool in $(PEER_TOOLS); do GOBIN=$(CURDIR)/.bin/peers GOFLAGS= CGO_ENABLED=0 go install $$tool || exit 1; done
+	@CGO_ENABLED=0 go -C examples/listpeers/podman build -o $(CURDIR)/.bin/peers/podman-manifest .
 	@go -C examples/listpeers run . -tools $(CURDIR)/.bin/peers
 
 .PHONY: golden

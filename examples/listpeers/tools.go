@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"debug/buildinfo"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	upstream "go.podman.io/image/v5/copy"
@@ -24,7 +28,8 @@ import (
 // linux/amd64.
 type tool struct {
 	name   string
-	module string // of which it is a library; "" for a program of its own
+	binary string // the program, if it is not called as the tool is
+	module string // the library that it is; "" for a program of its own
 	two    step
 	one    step // the zero value if the tool makes lists only
 }
@@ -72,6 +77,12 @@ var tools = []tool{
 		module: "go.podman.io/image/v5",
 		two:    step{"copy.Image, CopySpecificImages, StripSparseManifestList", upstreamCopies(upstream.CopySpecificImages)},
 		one:    step{"copy.Image, CopySystemImage", upstreamCopies(upstream.CopySystemImage)},
+	},
+	{
+		name:   "podman",
+		binary: "podman-manifest",
+		module: "go.podman.io/common",
+		two:    step{"podman manifest create L; podman manifest add L docker://SRC@DIGEST, of each entry for the two; podman manifest push --all L docker://DST", podman},
 	},
 	ours,
 }
@@ -123,6 +134,34 @@ func regsync(ctx context.Context, j job) error {
 		return err
 	}
 	return j.run(ctx, "regsync once -c "+file)
+}
+
+// podman makes a list of all entries that are for a selected platform: Podman selects none itself.
+func podman(ctx context.Context, j job) error {
+	repo, tag, _ := strings.Cut(strings.TrimPrefix(j.src, j.srcHost+"/"), ":")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+j.srcHost+"/v2/"+repo+"/manifests/"+tag, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var list struct{ Manifests []entry }
+	if err := json.NewDecoder(resp.Body).Decode(&list); err != nil {
+		return err
+	}
+	var digests string
+	for _, e := range list.Manifests {
+		if slices.Contains(selected, e.Platform.OS+"/"+e.Platform.Architecture) {
+			digests += " " + e.Digest.String()
+		}
+	}
+	if digests == "" {
+		return errors.New("there is nothing to add for the two platforms")
+	}
+	return j.run(ctx, "podman-manifest "+j.srcHost+"/"+repo+" DST"+digests)
 }
 
 // lastLine returns the last line that is not empty.
@@ -195,21 +234,21 @@ func withReferences(f func(ctx context.Context, policy *signature.PolicyContext,
 	}
 }
 
-// version is that with which the program or the library was built.
+// version is that of the program, or of the library in it or in this program.
 func (t tool) version(bin string) (string, error) {
-	info, ok := debug.ReadBuildInfo()
-	if t.module == "" {
+	info, _ := debug.ReadBuildInfo()
+	if t.module == "" || t.binary != "" {
 		var err error
-		if info, err = buildinfo.ReadFile(filepath.Join(bin, t.name)); err != nil {
+		if info, err = buildinfo.ReadFile(filepath.Join(bin, cmp.Or(t.binary, t.name))); err != nil {
 			return "", err
 		}
+	}
+	if t.module == "" {
 		return info.Main.Version, nil
 	}
-	if ok {
-		for _, dep := range info.Deps {
-			if dep.Path == t.module && dep.Replace == nil {
-				return dep.Version, nil
-			}
+	for _, dep := range info.Deps {
+		if dep.Path == t.module && dep.Replace == nil {
+			return dep.Version, nil
 		}
 	}
 	return "this one", nil
