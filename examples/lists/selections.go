@@ -81,6 +81,14 @@ var selections = []selection{
 	}, ""},
 	{"ggcr-imgpkg", "v1", []string{"image: copied"}, ""},
 	{"helm-chart", "0.1.0", []string{"artifact: copied"}, ""},
+	{"ko-app", "v1", []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"sbom of all: skipped",
+		"sbom of linux/amd64: copied",
+		"sbom of linux/arm64: copied",
+	}, ""},
 	{"notation-api", "list", []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
