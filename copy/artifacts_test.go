@@ -78,6 +78,7 @@ func TestArtifactsUnderPlatforms(t *testing.T) {
 			assert.Empty(t, v.Violations)
 			found, err := copy.Inspect(t.Context(), dst.Ref("v1"), &copy.ReadOptions{SystemContext: e.Sys})
 			require.NoError(t, err)
+			assert.Equal(t, r.Plan.Image.Kind, found.Kind)
 			if artifact {
 				assert.NotEmpty(t, found.ArtifactType)
 				assert.Empty(t, found.Image.Platform)

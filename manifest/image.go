@@ -47,6 +47,9 @@ func IsImageConfig(mt string) bool {
 // to be by mistake, which Docker takes for images to this day.
 var mistakenConfigs = []string{"", "application/octet-stream", "application/json", "text/html"}
 
+// KindArtifact is what people call what is no image.
+const KindArtifact = "artifact"
+
 // IsArtifact reports whether the manifest is no image's: its config says that it is one of
 // something else, such as a chart, or is empty. An artifact type proves nothing:
 // go-containerregistry states the type of the config there for images, too.

@@ -45,12 +45,18 @@ func newFilters(groups ...[]InstancePlatformFilter) (include, exclude []*filter)
 // unknown is what attestations say for operating system and architecture.
 const unknown = "unknown"
 
-// matches reports whether f means the instance. Lists are selected by what is in them. Attestations
-// are what their annotation says, whatever their platform: f means them only if it spells
-// unknown/unknown out. What accelerates an image has that one's platform: it goes if that is
+// saysPlatform reports whether an entry says which platform it, or what is in it, is for.
+func saysPlatform(instance manifest.Instance) bool {
+	return !platform.Absent(instance.Platform) && !platform.Unknown(instance.Platform)
+}
+
+// matches reports whether f means the instance. Lists are selected by what is in them; one that was
+// not read is meant if f matches the platform that its entry says, which is that of all in it.
+// Attestations are what their annotation says, whatever their platform: f means them only if it
+// spells unknown/unknown out. What accelerates an image has that one's platform: it goes if that is
 // excluded, and is not what a filter chooses.
 func (f *filter) matches(instance manifest.Instance, tie relation.Tie) bool {
-	if instance.IsList() || !f.matchesPlatform(instance.Platform) {
+	if instance.IsList() && !saysPlatform(instance) || !f.matchesPlatform(instance.Platform) {
 		return false
 	}
 	switch tie.Relation {

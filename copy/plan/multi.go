@@ -72,7 +72,7 @@ func requirement(t *Tree, sel *selection, p platform.Pattern) RequiredPlatform {
 	met := false
 	t.list.Root.Walk(func(n *listtree.Node) {
 		for i, instance := range n.Instances {
-			if t.ties[n][i].Relation.Follows() || instance.IsList() || instance.IsBlob() || !p.Matches(instance.Platform) {
+			if t.ties[n][i].Relation.Follows() || n.Nested[i] != nil || instance.IsList() && !saysPlatform(instance) || instance.IsBlob() || !p.Matches(instance.Platform) {
 				continue
 			}
 			v := sel.verdicts[n][i]

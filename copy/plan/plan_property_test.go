@@ -168,7 +168,11 @@ func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.De
 		if w.chance(10) {
 			stated = imgspecv1.MediaTypeImageManifest
 		}
-		return imgspecv1.Descriptor{MediaType: stated, Digest: d, Size: int64(len(doc.Bytes))}
+		e := imgspecv1.Descriptor{MediaType: stated, Digest: d, Size: int64(len(doc.Bytes))}
+		if w.chance(30) {
+			e.Platform = worldPlatform(pick(w, worldPlatforms))
+		}
+		return e
 	case w.chance(25):
 		subject := digest.FromString("elsewhere")
 		if len(before) > 0 && w.chance(90) {
@@ -323,11 +327,18 @@ func (w *planWorld) blob() imgspecv1.Descriptor {
 
 func (w *planWorld) image(content, text string) imgspecv1.Descriptor {
 	e := imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageManifest, Digest: digest.FromString(content), Size: int64(len(content))}
-	if p, err := platform.Parse(text); err == nil {
-		e.Platform = &imgspecv1.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
-	}
+	e.Platform = worldPlatform(text)
 	w.digests = append(w.digests, e.Digest)
 	return e
+}
+
+// worldPlatform returns the platform with a text, nil for none.
+func worldPlatform(text string) *imgspecv1.Platform {
+	p, err := platform.Parse(text)
+	if err != nil {
+		return nil
+	}
+	return &imgspecv1.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
 }
 
 // check makes the plan, several times.
@@ -484,8 +495,8 @@ func onlyPlatformless(plan *Plan) bool {
 	selected := false
 	plan.List.Walk(func(l *ListPlan) {
 		for _, ip := range l.Instances {
-			code := ip.Reason.Code
-			selected = selected || ip.Decision == Copy && ip.Nested == nil && code != ReasonPlatformless && code != ReasonFollows && code != ReasonKept
+			beside := []ReasonCode{ReasonPlatformless, ReasonFollows, ReasonKept, ReasonContains}
+			selected = selected || ip.Decision == Copy && !slices.Contains(beside, ip.Reason.Code)
 		}
 	})
 	return !selected && plan.PlatformlessKept > 0

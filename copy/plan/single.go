@@ -8,10 +8,11 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/platform"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // KindArtifact is the kind of what is no image.
-const KindArtifact = "artifact"
+const KindArtifact = manifest.KindArtifact
 
 // planSingle plans the copy of a source that is a single image, or an artifact, which platforms do
 // not concern.

@@ -170,7 +170,7 @@ func (t *Tree) images(n *listtree.Node, images []manifest.Instance) []manifest.I
 		case t.ties[n][i].Relation.Follows() || instance.IsBlob():
 		case nested != nil:
 			images = t.images(nested, images)
-		case !instance.IsList() || !platform.Absent(instance.Platform):
+		case !instance.IsList() || saysPlatform(instance):
 			images = append(images, instance)
 		}
 	}

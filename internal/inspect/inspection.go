@@ -24,6 +24,7 @@ type Inspection struct {
 	Reference    string        `json:"reference"`
 	Digest       digest.Digest `json:"digest"`
 	MediaType    string        `json:"mediaType"`
+	Kind         string        `json:"kind,omitempty"` // manifest.KindArtifact, or "" for an image or a list
 	ArtifactType string        `json:"artifactType,omitempty"`
 	Size         int64         `json:"size"` // of the list or manifest
 
@@ -96,7 +97,7 @@ func Inspect(ctx context.Context, src endpoint.SizedSource, limit *semaphore.Wei
 	if c.root != nil {
 		found.ArtifactType = c.root.List.ArtifactType()
 		found.Entries, err = c.entries(c.root)
-	} else if found.Image, found.ArtifactType, err = inspectImage(c.top); err == nil {
+	} else if found.Image, found.Kind, found.ArtifactType, err = inspectImage(c.top); err == nil {
 		found.Image.Platform, err = statedPlatform(ctx, src, c.top)
 	}
 	if err != nil {
@@ -127,9 +128,9 @@ func (c *content) entries(n *listtree.Node) ([]Entry, error) {
 		case n.Nested[in.Index] != nil:
 			e.Entries, err = c.entries(n.Nested[in.Index])
 		default:
-			var artifactType string
-			e.Image, artifactType, err = inspectImage(doc)
-			e.ArtifactType = cmp.Or(e.ArtifactType, artifactType)
+			var kind, artifactType string
+			e.Image, kind, artifactType, err = inspectImage(doc)
+			e.Kind, e.ArtifactType = cmp.Or(e.Kind, kind), cmp.Or(e.ArtifactType, artifactType)
 		}
 		if err != nil {
 			return nil, err
@@ -139,28 +140,28 @@ func (c *content) entries(n *listtree.Node) ([]Entry, error) {
 	return entries, nil
 }
 
-// inspectImage returns what a manifest says, and its artifact type.
-func inspectImage(doc endpoint.Document) (*Image, string, error) {
+// inspectImage returns what a manifest says, its kind if it is no image's, and its artifact type.
+func inspectImage(doc endpoint.Document) (found *Image, kind, artifactType string, err error) {
 	image, err := parseImage(doc)
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	if image == nil {
-		return &Image{Layers: []Blob{}}, "", nil
+		return &Image{Layers: []Blob{}}, "", "", nil
 	}
 	of := func(d manifest.Descriptor) Blob { return Blob{d.Digest, d.MediaType, d.Size} }
-	found := &Image{Config: of(image.Config), Layers: make([]Blob, len(image.Layers))}
+	found = &Image{Config: of(image.Config), Layers: make([]Blob, len(image.Layers))}
 	for i, layer := range image.Layers {
 		found.Layers[i] = of(layer)
 	}
 	for _, b := range endpoint.BlobsOf(image) {
 		found.Bytes += b.Size
 	}
-	artifactType := image.ArtifactType
-	if artifactType == "" && image.IsArtifact() {
-		artifactType = image.Config.MediaType // as artifacts were marked before image-spec v1.1
+	if !image.IsArtifact() {
+		return found, "", image.ArtifactType, nil
 	}
-	return found, artifactType, nil
+	// The config's type is how artifacts were marked before image-spec v1.1.
+	return found, manifest.KindArtifact, cmp.Or(image.ArtifactType, image.Config.MediaType), nil
 }
 
 // totals counts what is distinct.

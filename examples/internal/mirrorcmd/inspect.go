@@ -140,10 +140,8 @@ func what(e copy.InspectedEntry, names map[digest.Digest]string) string {
 		name = related(e.Kind, cmp.Or(e.Subject, e.AttestationOf), names)
 	case e.Relation == copy.Replaces:
 		name += ", " + e.Kind
-	case e.Kind != "": // of a blob
+	case e.Kind != "": // of a blob, or an artifact
 		name = e.Kind
-	case e.Platform == "" && e.ArtifactType != "":
-		name = "artifact"
 	}
 	if e.ArtifactType != "" {
 		name += " (" + e.ArtifactType + ")"
@@ -171,6 +169,8 @@ func printHead(b *strings.Builder, found *copy.Inspection) {
 	switch {
 	case found.Image == nil:
 		kind = fmt.Sprintf("list with %s (%s)", countedEntries(len(found.Entries)), found.MediaType)
+	case found.Kind != "":
+		kind = fmt.Sprintf("%s (%s)", found.Kind, found.MediaType)
 	case found.Image.Platform != "":
 		kind = fmt.Sprintf("image for %s (%s)", found.Image.Platform, found.MediaType)
 	}
