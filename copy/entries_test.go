@@ -1,11 +1,13 @@
 package copy_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -186,4 +188,37 @@ func TestEntriesOfOtherSubjects(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{endpoint.ReferrersTag(f.Digest("amd64")), "v1"}, dst.Tags("app"))
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("converted"), Fixture: f, Absent: []string{"s390x"}})
+}
+
+// TestEntriesAsReferrersTakeTurns: lists that share an image, each with an attestation of its own,
+// are copied at the same time. The referrers tag of the image lists all of them.
+func TestEntriesAsReferrersTakeTurns(t *testing.T) {
+	const lists = 12
+	f := imagetest.New()
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true}), "app")
+	var jobs []copy.Job
+	var attestations []digest.Digest
+	for i := range lists {
+		name, tag := fmt.Sprint("attestation ", i), fmt.Sprint("v", i)
+		f.Attestation(name, "amd64", imagetest.Subject("amd64"), imagetest.Annotation("build", tag))
+		f.List(tag, imagetest.Entries("amd64", name))
+		src.Push(f, tag, tag)
+		jobs = append(jobs, copy.Job{Destination: dst.Ref(tag), Source: src.Ref(tag)})
+		attestations = append(attestations, f.Digest(name))
+	}
+	o := e.Options(copy.Options{ImageListSelection: copy.CopyAllImages, EntriesAsReferrers: true})
+	for run := range 2 {
+		dst.ResetLog()
+		for _, r := range copy.Images(t.Context(), e.Policy, jobs, &copy.ImagesOptions{Options: o}) {
+			require.NoError(t, r.Err)
+		}
+		assert.ElementsMatch(t, attestations, copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
+		if run == 1 {
+			assert.Zero(t, dst.Count(registrytest.Is(http.MethodPut, "")), "the second run writes nothing")
+		}
+	}
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("v1"), Fixture: f})
 }

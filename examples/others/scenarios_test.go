@@ -2,12 +2,14 @@ package others
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker"
@@ -41,6 +43,7 @@ var scenarios = []struct {
 	{"a child is lost", lostChild},
 	{"a child of a stripped list is lost", lostStrippedChild},
 	{"referrers", referrers},
+	{"entries as referrers", entriesAsReferrers},
 	{"digest tags", digestTags},
 	{"second run", secondRun},
 	{"other clients", otherClients},
@@ -319,6 +322,56 @@ func referrers(t *testing.T, s *scene) {
 
 	assert.False(t, s.mustMirror(o).Written, "the second time")
 	s.checkReadBack(o, "sbom", "sbom-signature", "list-sbom")
+}
+
+// entriesAsReferrers makes an attestation in the list known as a referrer of its image, as other
+// clients do that copy the list.
+func entriesAsReferrers(t *testing.T, s *scene) {
+	f := imagetest.New()
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	f.Attestation("attestation", "amd64", imagetest.Subject("amd64"), imagetest.ArtifactType("application/vnd.docker.attestation.manifest.v1+json"),
+		imagetest.Annotation("org.example", "kept"), imagetest.Config(imgspecv1.MediaTypeEmptyJSON, []byte("{}")))
+	f.List("built", imagetest.Entries("amd64", "attestation"))
+	f.PushTo(s.source, repo, tag, "built")
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, EntriesAsReferrers: true}
+	if s.crashes {
+		_, err := s.mirror(o)
+		require.ErrorContains(t, err, "announcing referrers of ")
+		assert.False(t, s.has(tag))
+		return
+	}
+	s.mustMirror(o)
+	assert.False(t, s.mustMirror(o).Written, "the second time")
+	referrersTag := strings.Replace(f.Digest("amd64").String(), ":", "-", 1)
+	require.Equal(t, !s.server.referrers, s.has(referrersTag), "the tag is for servers without the API")
+	for name, c := range clients {
+		got, err := c.referrers(t.Context(), s.host, f.Digest("amd64"))
+		require.NoError(t, err, name)
+		assert.Equal(t, f.Digests("attestation"), got, name)
+		if s.server.referrers {
+			continue
+		}
+		theirs := s.fresh(t)
+		require.NoError(t, c.copy(t.Context(), theirs.host, s.source.Host()), name)
+		if assert.Equal(t, !s.subjectHeader, theirs.has(referrersTag), name) && !s.subjectHeader {
+			assert.Equal(t, listedBy(t, theirs, referrersTag), listedBy(t, s, referrersTag), name)
+		}
+	}
+}
+
+// listedBy returns the entries of the list that a tag names, without the platform that regclient
+// copies from the entry of an attestation.
+func listedBy(t *testing.T, s *scene, tag string) []imgspecv1.Descriptor {
+	t.Helper()
+	top, err := s.Top(tag)
+	require.NoError(t, err)
+	var index imgspecv1.Index
+	content, _, _ := s.Manifest(top.Digest)
+	require.NoError(t, json.Unmarshal(content, &index))
+	for i := range index.Manifests {
+		index.Manifests[i].Platform = nil
+	}
+	return index.Manifests
 }
 
 // digestTags copies cosign's tags.
