@@ -131,7 +131,8 @@ func TestAbsentPlatformNeverMakesAnEmptyIndex(t *testing.T) {
 	}
 }
 
-// regsync: widening a kept sparse mirror is a silent no-op, since the list's digest is there already.
+// regsync: widening a kept sparse mirror is a silent no-op, since the list's digest is there
+// already.
 func TestWideningCopiesWhatIsAbsent(t *testing.T) {
 	f := imagetest.WithAttestations()
 	top, mediaType := f.Document(imagetest.Top)
