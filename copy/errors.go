@@ -72,7 +72,8 @@ type AttachmentLimitError = attach.LimitError
 // Nothing has been written. Cosign's tags are asked for one by one: do with CosignDigestTags.
 type TagListError = attach.TagListError
 
-// RejectedError says that the signature policy rejects an image of the source.
+// RejectedError says that the signature policy rejects an image of the source, or a list that names
+// blobs.
 type RejectedError = policy.RejectedError
 
 // ChangedError says that the destination is no longer what a plan was made for. Nothing has been

@@ -23,7 +23,8 @@ var knownArchitectures = []string{
 //
 // Only direct children count: a nested list is one child, and what it names is nobody's concern
 // here. The subject of a list is no child. An architecture that is required but that a list does
-// not name is no reason to refuse the list.
+// not name is no reason to refuse the list. An entry that names a blob in the place of a manifest
+// (Instance.IsBlob), as those of a build cache do, has that blob for a child.
 type SparsePolicy struct {
 	// Enabled allows children to be absent. While it is false, the other fields mean nothing.
 	Enabled bool
@@ -85,7 +86,7 @@ func (p SparsePolicy) Check(list List, present func(digest.Digest) bool) error {
 		asked[in.Digest] = true
 		if !present(in.Digest) {
 			missing = append(missing, MissingChild{
-				Index: in.Index, Digest: in.Digest, Architecture: architecture(in), Platform: in.Platform,
+				Index: in.Index, Digest: in.Digest, Architecture: architecture(in), Platform: in.Platform, Blob: in.IsBlob(),
 			})
 		}
 	}
@@ -109,6 +110,7 @@ type MissingChild struct {
 	Digest       digest.Digest       // of the child; no two MissingChild of an error have the same
 	Architecture string              // as that entry states it; "" if it does not
 	Platform     *imgspecv1.Platform // as that entry states it; nil if it does not
+	Blob         bool                // by that entry, the child is no manifest but a blob
 }
 
 // A MissingChildrenError says which children a registry misses under its policy.
@@ -135,10 +137,14 @@ func (e *MissingChildrenError) message(m MissingChild) string {
 	switch {
 	case e.Policy.Enabled && m.Architecture != "":
 		return fmt.Sprintf("Required architecture %s manifest not found", singleQuote(m.Architecture))
+	case e.Policy.Enabled && m.Blob:
+		return fmt.Sprintf("Required blob %s without platform not found", m.Digest)
 	case e.Policy.Enabled:
 		return fmt.Sprintf("Required manifest %s without platform not found", m.Digest)
 	case m.Architecture != "":
 		return fmt.Sprintf("Manifest %s for platform %s not found", m.Digest, singleQuote(platformName(m.Platform)))
+	case m.Blob:
+		return fmt.Sprintf("Blob %s not found", m.Digest)
 	default:
 		return fmt.Sprintf("Manifest %s without platform not found", m.Digest)
 	}

@@ -248,8 +248,8 @@ type BlobsRefusedError struct {
 }
 
 func (e *BlobsRefusedError) Error() string {
-	return fmt.Sprintf("the destination refuses the list %s, in which %s and no manifest, as in a build cache: %v; "+
-		"BuildKit exports a cache as a manifest with --cache-to type=registry,image-manifest=true",
+	return fmt.Sprintf("the destination refuses the list %s, in which %s and no manifest, as in a build cache, "+
+		"which BuildKit exports as a manifest with --cache-to type=registry,image-manifest=true: %v",
 		e.List, count(e.Blobs, "entry names a blob", "entries name blobs"), e.Refusal)
 }
 

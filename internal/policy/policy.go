@@ -39,8 +39,9 @@ func (j Judge) Ask(ctx context.Context, image types.UnparsedImage) (why, err err
 	return why, nil
 }
 
-// RejectedError says that the signature policy rejects an image of the source. Nothing of that
-// image has been read but its manifest. The cause is the policy's own error.
+// RejectedError says that the signature policy rejects an image of the source, or a list that names
+// blobs. Nothing of it has been read but its manifest, or the list. The cause is the policy's own
+// error.
 type RejectedError struct {
 	Digest digest.Digest
 	Err    error

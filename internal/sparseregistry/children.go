@@ -31,10 +31,33 @@ var forwardedHeaders = []string{
 	"Authorization", "User-Agent", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Proto",
 }
 
+// A question is for a manifest, or for a blob that a list names in the place of one.
+type question struct {
+	digest digest.Digest
+	blob   bool
+}
+
+// kind is what paths call what the question is for.
+func (q question) kind() string {
+	if q.blob {
+		return "blobs"
+	}
+	return "manifests"
+}
+
+func (q question) String() string {
+	if q.blob {
+		return "blob " + q.digest.String()
+	}
+	return "manifest " + q.digest.String()
+}
+
+func questionFor(in manifest.Instance) question { return question{in.Digest, in.IsBlob()} }
+
 // A child is what the registry behind says about one.
 type child struct {
 	present bool
-	size    int64 // in bytes, if present
+	size    int64 // in bytes, if present; -1 if it is not told
 }
 
 // checkChildren asks for every distinct child of list once, and refuses the list if the policy
@@ -44,7 +67,13 @@ func (e *enforcer) checkChildren(r *http.Request, repository string, list manife
 	if refused != nil {
 		return refused
 	}
-	if err := e.policy.Check(list, func(d digest.Digest) bool { return children[d].present }); err != nil {
+	// What is named as a manifest and as a blob has to be there as both.
+	present := func(d digest.Digest) bool {
+		asManifest, asked := children[question{d, false}]
+		asBlob, askedAsBlob := children[question{d, true}]
+		return (!asked || asManifest.present) && (!askedAsBlob || asBlob.present)
+	}
+	if err := e.policy.Check(list, present); err != nil {
 		return &refusal{status: http.StatusBadRequest, code: codeBlobUnknown, err: err}
 	}
 	if e.policy.Enabled {
@@ -53,26 +82,27 @@ func (e *enforcer) checkChildren(r *http.Request, repository string, list manife
 	return nil // with the policy off, sizes are the business of the registry behind
 }
 
-// distinct returns the distinct children of list, in its order.
-func distinct(list manifest.List) []digest.Digest {
-	var digests []digest.Digest
-	seen := map[digest.Digest]bool{}
+// distinct returns what to ask for to know of the children of list, in its order.
+func distinct(list manifest.List) []question {
+	var questions []question
+	seen := map[question]bool{}
 	for _, in := range list.Instances() {
-		if !seen[in.Digest] {
-			seen[in.Digest] = true
-			digests = append(digests, in.Digest)
+		if q := questionFor(in); !seen[q] {
+			seen[q] = true
+			questions = append(questions, q)
 		}
 	}
-	return digests
+	return questions
 }
 
 // checkSizes refuses a list that states a wrong size for a child that is there: no client could
 // fetch it.
-func checkSizes(list manifest.List, children map[digest.Digest]child) *refusal {
+func checkSizes(list manifest.List, children map[question]child) *refusal {
 	for _, in := range list.Instances() {
-		if c := children[in.Digest]; c.present && c.size != in.Size {
+		q := questionFor(in)
+		if c := children[q]; c.present && c.size >= 0 && c.size != in.Size {
 			refused := refuse(http.StatusBadRequest, codeManifestInvalid,
-				"manifests[%d]: size is %d, but manifest %s has %d bytes", in.Index, in.Size, in.Digest, c.size)
+				"manifests[%d]: size is %d, but %v has %d bytes", in.Index, in.Size, q, c.size)
 			refused.detail = map[string]any{"digest": in.Digest, "size": in.Size, "actual_size": c.size}
 			return refused
 		}
@@ -80,61 +110,69 @@ func checkSizes(list manifest.List, children map[digest.Digest]child) *refusal {
 	return nil
 }
 
-// findChildren asks the registry behind for the given manifests. If it does not tell for several of
-// them, the refusal is about the first.
-func (e *enforcer) findChildren(r *http.Request, repository string, digests []digest.Digest) (map[digest.Digest]child, *refusal) {
-	found := make([]child, len(digests))
-	refusals := make([]*refusal, len(digests))
+// findChildren asks the registry behind the given questions. If it does not answer several of them,
+// the refusal is about the first.
+func (e *enforcer) findChildren(r *http.Request, repository string, questions []question) (map[question]child, *refusal) {
+	found := make([]child, len(questions))
+	refusals := make([]*refusal, len(questions))
 	indexes := make(chan int)
 	var wg sync.WaitGroup
-	for range min(maxInquiries, len(digests)) {
+	for range min(maxInquiries, len(questions)) {
 		wg.Go(func() {
 			for i := range indexes {
-				found[i], refusals[i] = e.findChild(r, repository, digests[i])
+				found[i], refusals[i] = e.findChild(r, repository, questions[i])
 			}
 		})
 	}
-	for i := range digests {
+	for i := range questions {
 		indexes <- i
 	}
 	close(indexes)
 	wg.Wait()
 
-	children := make(map[digest.Digest]child, len(digests))
-	for i, d := range digests {
+	children := make(map[question]child, len(questions))
+	for i, q := range questions {
 		if refusals[i] != nil {
 			return nil, refusals[i]
 		}
-		children[d] = found[i]
+		children[q] = found[i]
 	}
 	return children, nil
 }
 
-// findChild asks the registry behind for one manifest. It needs the size, too, which a registry may
-// leave out of its answer to HEAD.
-func (e *enforcer) findChild(r *http.Request, repository string, d digest.Digest) (child, *refusal) {
-	answer, err := e.ask(r, http.MethodHead, repository, d)
+// findChild asks the registry behind one question. It needs the size, too, which a registry may
+// leave out of its answer to HEAD; a blob is not read for that.
+func (e *enforcer) findChild(r *http.Request, repository string, q question) (child, *refusal) {
+	answer, err := e.ask(r, http.MethodHead, repository, q)
 	if err != nil {
-		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for manifest %s: %w", d, err)
+		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: %w", q, err)
 	}
 	switch answer.status {
 	case http.StatusNotFound:
 		return child{}, nil
 	case http.StatusOK:
+	case http.StatusTemporaryRedirect:
+		if !q.blob { // blobs may be handed out elsewhere
+			return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
+		}
+		return child{present: true, size: -1}, nil
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
-		return child{}, passThrough(answer, d)
+		return child{}, passThrough(answer, q)
 	default:
-		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for manifest %s: the registry answered %d", d, answer.status)
+		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
 	}
 	if size, err := strconv.ParseInt(answer.sent.Get("Content-Length"), 10, 64); err == nil && size >= 0 {
 		return child{present: true, size: size}, nil
 	}
-	answer, err = e.ask(r, http.MethodGet, repository, d)
+	if q.blob {
+		return child{present: true, size: -1}, nil
+	}
+	answer, err = e.ask(r, http.MethodGet, repository, q)
 	if err == nil && answer.status != http.StatusOK {
 		err = fmt.Errorf("the registry answered %d to GET after 200 to HEAD", answer.status)
 	}
 	if err != nil {
-		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for the size of manifest %s: %w", d, err)
+		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for the size of %v: %w", q, err)
 	}
 	return child{present: true, size: int64(answer.body.Len())}, nil
 }
@@ -142,7 +180,7 @@ func (e *enforcer) findChild(r *http.Request, repository string, d digest.Digest
 // ask sends a request for a child to the registry behind. An answer that is no answer is an error:
 // a panic, which net/http would turn into a closed connection, a body of more than manifest.MaxSize
 // bytes, and anything after the client has gone.
-func (e *enforcer) ask(r *http.Request, method, repository string, d digest.Digest) (answer *recorder, err error) {
+func (e *enforcer) ask(r *http.Request, method, repository string, q question) (answer *recorder, err error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, context.Cause(r.Context())
 	}
@@ -152,7 +190,7 @@ func (e *enforcer) ask(r *http.Request, method, repository string, d digest.Dige
 		}
 	}()
 	answer = newRecorder(manifest.MaxSize)
-	e.next.ServeHTTP(answer, childRequest(r, method, repository, d))
+	e.next.ServeHTTP(answer, childRequest(r, method, repository, q))
 	answer.finish()
 	if answer.overflow {
 		return nil, errors.New("the answer is too large")
@@ -162,14 +200,14 @@ func (e *enforcer) ask(r *http.Request, method, repository string, d digest.Dige
 
 // childRequest is a request for a child, on behalf of r and with its context, over the same
 // connection as far as next can tell.
-func childRequest(r *http.Request, method, repository string, d digest.Digest) *http.Request {
+func childRequest(r *http.Request, method, repository string, q question) *http.Request {
 	header := http.Header{"Accept": {acceptChildren}}
 	for _, name := range forwardedHeaders {
 		if values := r.Header.Values(name); len(values) > 0 {
 			header[name] = values
 		}
 	}
-	u := &url.URL{Path: "/v2/" + repository + "/manifests/" + d.String()}
+	u := &url.URL{Path: "/v2/" + repository + "/" + q.kind() + "/" + q.digest.String()}
 	c := &http.Request{
 		Method: method, URL: u, RequestURI: u.RequestURI(), Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
 		Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Header: header, Body: http.NoBody,
@@ -180,13 +218,13 @@ func childRequest(r *http.Request, method, repository string, d digest.Digest) *
 // passThrough makes an answer that refuses access to a child the answer to the caller: its
 // challenge, and when to try again. The body is the registry's own if it sent one, which many do
 // not in an answer to HEAD.
-func passThrough(answer *recorder, d digest.Digest) *refusal {
+func passThrough(answer *recorder, q question) *refusal {
 	codes := map[int]string{
 		http.StatusUnauthorized:    codeUnauthorized,
 		http.StatusForbidden:       codeDenied,
 		http.StatusTooManyRequests: codeTooMany,
 	}
-	refused := refuse(answer.status, codes[answer.status], "asking for manifest %s: the registry answered %d", d, answer.status)
+	refused := refuse(answer.status, codes[answer.status], "asking for %v: the registry answered %d", q, answer.status)
 	refused.header = answer.sent.Clone()
 	refused.header.Del("Content-Length")
 	if answer.body.Len() > 0 {

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -53,4 +54,28 @@ func TestBlobInfoCacheStaysEmpty(t *testing.T) {
 func TestPlatformFiltersAreNotComparable(t *testing.T) {
 	assert.True(t, reflect.TypeFor[upstream.InstancePlatformFilter]().Comparable())
 	assert.False(t, reflect.TypeFor[copy.InstancePlatformFilter]().Comparable())
+}
+
+// blobsCome is a row of docs/differences.md.
+const blobsCome = "Lists that name blobs are copied"
+
+// TestListsThatNameBlobs: upstream takes the entries of a build cache for manifests.
+func TestListsThatNameBlobs(t *testing.T) {
+	table, err := os.ReadFile(filepath.Join(top, "docs", "differences.md"))
+	require.NoError(t, err)
+	assert.Contains(t, string(table), "\n| "+blobsCome+" |")
+	f := imagetest.Cache(2, 100)
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
+	for _, o := range []copy.Options{{}, {ImageListSelection: copy.CopyAllImages}, copytest.Auto("linux/amd64")} {
+		c := newFixedCase(t, "docker", o)
+		assert.NoError(t, c.ours(src.Ref("v1"), c.options).err)
+		assert.Error(t, c.upstreams(src.Ref("v1")).err)
+	}
+	c := newFixedCase(t, "docker", copy.Options{ImageListSelection: copy.CopySpecificImages})
+	theirs, ours := c.upstreams(src.Ref("v1")), c.ours(src.Ref("v1"), c.options)
+	require.NoError(t, theirs.err)
+	require.NoError(t, ours.err)
+	assert.Equal(t, ours.copied, theirs.copied)
+	assert.NotEqual(t, ours.lines, theirs.lines, "upstream copies the list, and nothing that it names")
 }

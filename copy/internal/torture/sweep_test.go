@@ -47,6 +47,7 @@ type workload struct {
 	signed   bool          // with sigstore signatures
 	attached bool          // with referrers and cosign's tags
 	tagged   bool          // the destination has referrers tags instead of the API
+	blobs    bool          // the destination takes lists of blobs, if they are there
 }
 
 // workloads are the copies of the sweep.
@@ -88,6 +89,7 @@ func workloads() []workload {
 		{name: "signed", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, signed: true},
 		{name: "referrers", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, absent: []string{"arm/v7", "ppc64le"}},
 		{name: "referrers tags", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, tagged: true, absent: []string{"arm/v7", "ppc64le"}},
+		{name: "cache", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true},
 		{name: "many", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, repos: 3},
 		{name: "to a layout", fixture: small, from: "registry", to: "layout", options: strip, absent: last},
 		{name: "to a layout, widening", fixture: small, from: "registry", to: "layout", options: two, before: &one, late: []string{"arm64"}, absent: last},
@@ -316,6 +318,9 @@ func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.D
 	}
 	if w.to == "registry" {
 		do.NoReferrers = w.tagged
+		if w.blobs {
+			do.ListPolicy = registrytest.Distribution28
+		}
 		r.dst = copytest.NewPeer(t, do, nil)
 		r.dst.Fill(w.destination)
 		return r

@@ -171,17 +171,48 @@ var pushCases = []pushCase{
 		name: "Q21 off, the subject does not exist", policy: off,
 		present: []string{"amd64"}, list: []imagetest.Option{imagetest.Entries("amd64"), imagetest.Subject("s390x")},
 	},
+	{
+		name: "Q27 off, a blob in the place of a manifest, there", policy: off,
+		present: []string{"amd64"}, list: entries("base", "amd64", "base"),
+	},
+	{
+		name: "Q27 off, a blob in the place of a manifest, missing", policy: off,
+		present: []string{"amd64"}, list: entries("base", "layer", "amd64"),
+		missing: []child{{"layer", "", "Blob DIGEST(layer) not found"}},
+	},
+	{
+		name: "Q27 on, a blob in the place of a manifest, missing", policy: on("amd64"),
+		present: []string{"amd64"}, list: entries("base", "layer", "amd64"),
+		missing: []child{{"layer", "", "Required blob DIGEST(layer) without platform not found"}},
+	},
+	{
+		name: "Q27 on, none required, a blob in the place of a manifest, missing", policy: on(),
+		list: entries("layer"),
+	},
+	{
+		name: "Q27 on, the wrong size of a blob", policy: on("amd64"),
+		present: []string{"amd64"}, list: []imagetest.Option{imagetest.Entry("base", imagetest.EntrySize(12))},
+		invalid: "manifests[0]: size is 12, but blob DIGEST(base) has",
+	},
+	{
+		name: "Q27 off, a manifest named as a blob", policy: off,
+		present: []string{"amd64"}, list: []imagetest.Option{
+			imagetest.Entry("amd64", imagetest.NoPlatform(), imagetest.EntryMediaType(manifest.MediaTypeDockerLayer)),
+		},
+		missing: []child{{"amd64", "", "Blob DIGEST(amd64) not found"}},
+	},
 }
 
 // Fixture has images of all kinds, in OCI or in Docker form: amd64, arm64, ppc64le, s390x, armv6,
 // armv7, windows, plain (without a platform), the attestation att, and the list inner of arm64 and
-// s390x.
+// s390x. Besides, it has the layer that all of them have, base, and one that none has, layer.
 func Fixture(docker bool) *imagetest.Fixture {
 	f := imagetest.New()
 	image := func(name string, options ...imagetest.Option) {
 		f.Image(name, append(options, formOf(docker)...)...)
 	}
 	f.Layer("base", imagetest.File("etc/motd", "hello\n"))
+	f.Layer("layer")
 	for name, platform := range map[string]string{
 		"amd64": "linux/amd64", "arm64": "linux/arm64", "ppc64le": "linux/ppc64le", "s390x": "linux/s390x",
 		"armv6": "linux/arm/v6", "armv7": "linux/arm/v7", "windows": "windows/amd64",
@@ -286,7 +317,7 @@ func (a *attempt) put() Answer {
 
 // expand replaces the names of children by their digests.
 func (a *attempt) expand(message string) string {
-	for _, name := range []string{"amd64", "arm64", "armv7", "plain", "att", "inner"} {
+	for _, name := range []string{"amd64", "arm64", "armv7", "plain", "att", "inner", "base", "layer"} {
 		message = strings.ReplaceAll(message, "DIGEST("+name+")", a.fixture.Digest(name).String())
 	}
 	return message
