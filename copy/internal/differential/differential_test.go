@@ -253,6 +253,14 @@ func (c *diffCase) makeList() {
 			f.List("inner", imagetest.Entries("inner-image"))
 			options = append(options, imagetest.Entries("inner"))
 			c.shape = append(c.shape, "nested list")
+		case 5:
+			var first []imagetest.Option
+			for _, name := range c.images {
+				f.SOCIIndex("SOCI index of "+name, name)
+				first = append(first, imagetest.Entries("SOCI index of "+name))
+			}
+			options = append(first, options...)
+			c.shape = append(c.shape, "accelerator")
 		}
 	}
 	if c.pick(5) {
@@ -805,6 +813,13 @@ var differences = []difference{
 			return (theirs.err == nil || ours.err == nil) && c.has("attestation") && len(c.options.InstancePlatforms) > 0
 		},
 		adjust: func(o *copy.Options) { o.Attestations = copy.DropAttestations },
+	},
+	{
+		name: "What accelerates an image is not chosen in its place",
+		is: func(c *diffCase, _, _ outcome) bool {
+			o := c.options
+			return c.has("accelerator") && (o.ImageListSelection == copy.CopySystemImage || len(o.InstancePlatforms) > 0 && o.ForceManifestMIMEType != "")
+		},
 	},
 	{
 		name: "Nested lists are copied",
