@@ -115,7 +115,7 @@ func lines(r *copy.Report) []string {
 	for _, a := range r.Attached {
 		what := path.Base(a.ArtifactType)
 		if a.Tag != "" {
-			what = strings.TrimPrefix(filepath.Ext(a.Tag), ".")
+			_, what, _ = strings.Cut(a.Tag, ".")
 		}
 		name := what + " of " + names[a.Subject]
 		names[a.Digest] = name

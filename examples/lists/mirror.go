@@ -62,7 +62,8 @@ func (s selection) options(action copy.SparseManifestListAction) (*copy.Options,
 	options := &copy.Options{
 		SourceCtx: sys, DestinationCtx: sys, Report: &copy.Report{},
 		ImageListSelection: copy.CopySpecificImages, SparseManifestListAction: action,
-		Referrers: copy.AllReferrers, DigestTags: true, SingleImage: copy.CopySingleImage,
+		Referrers: copy.AllReferrers, DigestTags: true, DigestTagSuffixes: copy.AllDigestTags,
+		SingleImage: s.single,
 	}
 	for _, p := range platforms {
 		filter, err := copy.ParsePlatformFilter(p)

@@ -1,36 +1,40 @@
 package main
 
+import "github.com/sparsecopy/sparsecopy/copy"
+
 // A selection is a tag of a repository that is mirrored, for two platforms, and what becomes of it.
 type selection struct {
 	repo, tag string
 	want      []string // what lines makes of the report, if the list is stripped
+	// single is for images that say nothing of a platform, which platforms do not choose.
+	single copy.SingleImageAction
 	// refused is part of the error where the destination takes no list whose entries are no
 	// manifests; "" for all others.
 	refused string
 }
 
 var selections = []selection{
-	{"buildkit-attested", "v1", []string{
+	{repo: "buildkit-attested", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"attestation of linux/amd64: copied, kept",
 		"attestation of linux/arm64: copied, kept",
 		"attestation of linux/s390x: skipped, stripped",
-	}, ""},
-	{"buildkit-cache-image", "v1", []string{"artifact: copied"}, ""},
-	{"buildkit-cache-index", "v1", []string{
+	}},
+	{repo: "buildkit-cache-image", tag: "v1", want: []string{"artifact: copied"}},
+	{repo: "buildkit-cache-index", tag: "v1", want: []string{
 		"cache layer: copied, kept",
 		"cache layer: copied, kept",
 		"cache layer: copied, kept",
 		"cache config: copied, kept",
-	}, "cache"},
-	{"buildkit-docker", "v1", []string{
+	}, refused: "cache"},
+	{repo: "buildkit-docker", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-	}, ""},
-	{"buildkit-subject", "v1", []string{
+	}},
+	{repo: "buildkit-subject", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -39,19 +43,19 @@ var selections = []selection{
 		"attestation of linux/s390x: skipped, stripped",
 		"vnd.docker.attestation.manifest.v1+json of linux/amd64: copied",
 		"vnd.docker.attestation.manifest.v1+json of linux/arm64: copied",
-	}, ""},
-	{"buildx-attested", "v1", []string{
+	}},
+	{repo: "buildx-attested", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"attestation of linux/amd64: copied, kept",
 		"attestation of linux/arm64: copied, kept",
-	}, ""},
-	{"buildx-create", "v1", []string{
+	}},
+	{repo: "buildx-create", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-	}, ""},
-	{"cosign-bundles", "list", []string{
+	}},
+	{repo: "cosign-bundles", tag: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -59,13 +63,13 @@ var selections = []selection{
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/amd64: copied",
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/amd64: copied",
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/arm64: copied",
-	}, ""},
-	{"cosign-copied", "list", []string{
+	}},
+	{repo: "cosign-copied", tag: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-	}, ""},
-	{"cosign-tags", "list", []string{
+	}},
+	{repo: "cosign-tags", tag: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -73,37 +77,41 @@ var selections = []selection{
 		"sig of all: skipped",
 		"sig of linux/amd64: copied",
 		"sig of linux/arm64: copied",
-	}, ""},
-	{"ggcr-apko", "v1", []string{
+	}},
+	{repo: "ggcr-apko", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm/v7: skipped, stripped",
 		"linux/arm64: copied, kept",
-	}, ""},
-	{"ggcr-imgpkg", "v1", []string{"image: copied"}, ""},
-	{"helm-chart", "0.1.0", []string{"artifact: copied"}, ""},
-	{"ko-app", "v1", []string{
+	}},
+	{repo: "ggcr-imgpkg", tag: "v1", want: []string{
+		"image: copied",
+		"image-locations.imgpkg of image: copied",
+		"imgpkg of image: copied",
+	}, single: copy.CopySingleImage},
+	{repo: "helm-chart", tag: "0.1.0", want: []string{"artifact: copied"}},
+	{repo: "ko-app", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"sbom of all: skipped",
 		"sbom of linux/amd64: copied",
 		"sbom of linux/arm64: copied",
-	}, ""},
-	{"notation-api", "list", []string{
+	}},
+	{repo: "notation-api", tag: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"vnd.cncf.notary.signature of all: skipped",
 		"vnd.cncf.notary.signature of linux/amd64: copied",
-	}, ""},
-	{"notation-tag", "list", []string{
+	}},
+	{repo: "notation-tag", tag: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"vnd.cncf.notary.signature of all: skipped",
 		"vnd.cncf.notary.signature of linux/amd64: copied",
-	}, ""},
-	{"soci-attested", "v1", []string{ // nothing ties the attestations to the images any more
+	}},
+	{repo: "soci-attested", tag: "v1", want: []string{ // nothing ties the attestations to the images any more
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -113,13 +121,13 @@ var selections = []selection{
 		"SOCI index of linux/amd64: copied, kept",
 		"SOCI index of linux/arm64: copied, kept",
 		"SOCI index of linux/s390x: skipped, stripped",
-	}, ""},
-	{"soci-converted", "v1", []string{
+	}},
+	{repo: "soci-converted", tag: "v1", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"SOCI index of linux/amd64: copied, kept",
 		"SOCI index of linux/arm64: copied, kept",
 		"SOCI index of linux/s390x: skipped, stripped",
-	}, ""},
+	}},
 }
