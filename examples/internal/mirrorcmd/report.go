@@ -80,11 +80,15 @@ func related(kind string, subject digest.Digest, platforms map[digest.Digest]str
 // describeAttached names what is attached: by its tag's kind or its type, and by what it belongs
 // to.
 func describeAttached(a copy.AttachedReport, platforms map[digest.Digest]string) string {
-	kind := cmp.Or(a.ArtifactType, "referrer")
+	return oneLine(attachedKind(a)) + " of " + cmp.Or(platforms[a.Subject], shortDigest(a.Subject))
+}
+
+// attachedKind returns what people call what is attached: the suffix of its tag, or its type.
+func attachedKind(a copy.AttachedReport) string {
 	if i := strings.LastIndex(a.Tag, "."); i >= 0 {
-		kind = a.Tag[i:]
+		return a.Tag[i:]
 	}
-	return oneLine(kind) + " of " + cmp.Or(platforms[a.Subject], shortDigest(a.Subject))
+	return cmp.Or(a.ArtifactType, "referrer")
 }
 
 // attachedResult says what became of it, and why it was left out.

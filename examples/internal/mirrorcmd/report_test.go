@@ -125,7 +125,7 @@ func TestSyncLastLine(t *testing.T) {
 func TestReportsAreDocumented(t *testing.T) {
 	schematest.Check(t, "../../../docs/report-schema.md", map[string]any{
 		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "AttachedReport": copy.AttachedReport{}, "EndReport": copy.EndReport{},
-		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
+		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncAttached": syncAttached{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
 		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},
 		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},

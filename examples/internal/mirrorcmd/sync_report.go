@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // syncReportSchema names the JSON form of what mirror sync prints; docs/sync.md describes it. The
@@ -78,6 +81,7 @@ type syncImage struct {
 	Source            string        `json:"source"`
 	Destination       string        `json:"destination"`
 	Status            imageStatus   `json:"status,omitempty"` // "" if the run ended before
+	Kind              string        `json:"kind,omitempty"`   // what the source is, see kindOf; "" if unknown
 	SourceDigest      digest.Digest `json:"sourceDigest,omitempty"`
 	DestinationDigest digest.Digest `json:"destinationDigest,omitempty"`
 	Action            string        `json:"action,omitempty"`       // keep or strip, of a list
@@ -87,6 +91,8 @@ type syncImage struct {
 	Attempts int           `json:"attempts,omitempty"`
 	Elapsed  time.Duration `json:"elapsed,omitempty"` // in nanoseconds
 	Reason   string        `json:"reason,omitempty"`  // of skipped ones
+	// Attached counts the referrers and digest tags that are at the destination, by what they are.
+	Attached []syncAttached `json:"attached,omitempty"`
 	// Missing are the instances that were selected, and that the source lists and does not have.
 	Missing []copy.InstanceReport `json:"missing,omitempty"`
 	// Void names what is without effect at the destination: signatures and referrers of a list that
@@ -96,17 +102,54 @@ type syncImage struct {
 	Error    string   `json:"error,omitempty"`
 }
 
+// A syncAttached says how many referrers and digest tags of one kind there are: of one artifact
+// type, or one suffix of a tag.
+type syncAttached struct {
+	Kind   string `json:"kind"`
+	Number int    `json:"number"`
+}
+
 // name is the destination, or, of an image whose destinations are not known, the source.
 func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
 
 // planned fills in what a plan says.
 func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 	i.Action, i.ActionReason, i.DestinationDigest, i.Warnings, i.Void = p.Action.String(), p.ActionReason, p.Digest, p.Warnings, p.Void
-	i.Missing = missingIn(p)
+	i.Missing, i.Kind = missingIn(p), kindOf(p)
 	i.Status, i.Bytes = imagePlanned, p.Bytes
 	if upToDate {
 		i.Status = imagePresent
 	}
+}
+
+// kindOf returns what people call the source of a plan: "list", "build cache" of a list that is one,
+// "image", or what the plan calls what is no image; "" without a plan.
+func kindOf(p *copy.Plan) string {
+	isCache := func(in copy.InstancePlan) bool { return in.MediaType == manifest.MediaTypeCacheConfig }
+	switch {
+	case p == nil:
+		return ""
+	case p.Image != nil:
+		return cmp.Or(p.Image.Kind, "image")
+	case slices.ContainsFunc(p.List.Instances, isCache):
+		return "build cache"
+	}
+	return "list"
+}
+
+// attachedIn counts what is attached, and not left out, by what it is called, in that order.
+func attachedIn(r *copy.Report) []syncAttached {
+	counts := map[string]int{}
+	for _, a := range r.Attached {
+		if a.Outcome == copy.Copied || a.Outcome == copy.Present {
+			counts[attachedKind(a)]++
+		}
+	}
+	var attached []syncAttached
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		attached = append(attached, syncAttached{kind, counts[kind]})
+	}
+	return attached
 }
 
 // missingIn returns what a plan leaves out because it is missing, as a report of its execution
@@ -198,7 +241,7 @@ func (s *syncRun) print() error {
 func (r *syncReport) text() string {
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(table, "RESULT\tBYTES\tTIME\tDIGEST\tDESTINATION\n")
+	fmt.Fprintf(table, "RESULT\tWHAT\tBYTES\tTIME\tDIGEST\tDESTINATION\n")
 	for _, i := range r.Images {
 		size, elapsed, at := "-", "-", "-"
 		if i.Bytes > 0 {
@@ -214,7 +257,7 @@ func (r *syncReport) text() string {
 		if status == "" {
 			status = "not begun"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", status, size, elapsed, at, i.name())
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", status, cmp.Or(i.Kind, "-"), size, elapsed, at, i.name())
 	}
 	table.Flush()
 	for _, i := range r.Images {

@@ -294,6 +294,12 @@ func TestSyncArtifacts(t *testing.T) {
 		report := s.syncJSON(StatusDone)
 		assert.Equal(t, 2, report.Summary.Copied)
 		assert.Equal(t, f.Digest("chart"), report.Images[1].DestinationDigest)
+		assert.Equal(t, []string{"list", copy.KindArtifact}, []string{report.Images[0].Kind, report.Images[1].Kind})
+		for _, report := range []syncReport{s.syncJSON(StatusDone), s.syncJSON(StatusDone, "--dry-run")} {
+			assert.Equal(t, 2, report.Summary.Present)
+			assert.Equal(t, []string{"list", copy.KindArtifact}, []string{report.Images[0].Kind, report.Images[1].Kind})
+		}
+		assert.Regexp(t, `(?m)^present +artifact +`, s.sync().stdout)
 	}
 }
 
