@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
@@ -29,20 +26,13 @@ type example struct {
 // What marks entries, as the tool that writes it spells it.
 const (
 	emptyConfig     = "application/vnd.oci.empty.v1+json"                   // image-spec 1.1
-	imageConfig     = "application/vnd.oci.image.config.v1+json"            // image-spec 1.1
-	layerType       = "application/vnd.oci.image.layer.v1.tar+gzip"         // image-spec 1.1
-	indexType       = "application/vnd.oci.image.index.v1+json"             // image-spec 1.1
 	attestationType = "application/vnd.docker.attestation.manifest.v1+json" // BuildKit 0.34.2
-	cacheConfig     = "application/vnd.buildkit.cacheconfig.v0"             // BuildKit 0.34.2
 	sociIndexType   = "application/vnd.amazon.soci.index.v2+json"           // soci-snapshotter 0.16.1
 	sociImage       = "com.amazon.soci.image-manifest-digest"               // soci-snapshotter 0.16.1
 	sociIndex       = "com.amazon.soci.index-digest"                        // soci-snapshotter 0.16.1
 	nydusType       = "application/vnd.nydus.image.manifest.v1+json"        // nydusify
 	nydusFeature    = "nydus.remoteimage.v1"                                // nydusify, formerly
 	zstdTwin        = "io.github.containers.compression.zstd"               // containers/image 5.42.1
-	bundleType      = "application/vnd.dev.sigstore.bundle.v0.3+json"       // cosign 3.1
-	simpleSigning   = "application/vnd.dev.cosign.simplesigning.v1+json"    // cosign 2
-	notationType    = "application/vnd.cncf.notary.signature"               // notation 1.3
 )
 
 // kinds are those of docs/lists.md, in its order.
@@ -51,22 +41,23 @@ var kinds = []kind{
 	{"attestations-subject", written("buildkit-subject", "v1"), []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"attestations-wiped", attestationsWiped, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"soci-last", written("soci-converted", "v1"), []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
+	{"soci-attested", written("soci-attested", "v1"), []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
 	{"soci-first", sociFirst, []string{"amd64", "arm64", "soci-amd64", "soci-arm64"}},
 	{"nydus", nydus, []string{"amd64", "arm64", "nydus-amd64", "nydus-arm64"}},
 	{"nydus-features", nydusByFeature, []string{"amd64", "arm64", "nydus-amd64", "nydus-arm64"}},
 	{"zstd-twins", zstdTwins, []string{"amd64", "arm64", "zstd-amd64", "zstd-arm64"}},
 	{"nested", nested, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"chart-entry", chartEntry, []string{"amd64", "arm64", "chart"}},
-	{"cache", cache, []string{"cache-config", "layer-1", "layer-2"}},
+	{"cache", written("buildkit-cache-index", "v1"), []string{"cache-config", "layer-1a", "layer-96", "layer-f3"}},
 	{"chart", written("helm-chart", "0.1.0"), []string{imagetest.Top}},
-	{"ko", written("ggcr-apko", "v1"), []string{"amd64", "arm64"}},
+	{"ko", written("ko-app", "v1"), []string{".sbom-amd64", ".sbom-arm64", "amd64", "arm64"}},
 	{"unknown-fields", unknownFields, []string{"amd64", "arm64"}},
 	{"equal-digests", equalDigests, []string{"A", "B as linux/arm64"}},
 	{"absent-platform", absentPlatform, nil},
 	{"absent-child", absentChild, nil},
-	{"signed", signed, []string{
-		"amd64", "arm64", "bundle-amd64", "bundle-arm64", "notation-amd64", "notation-arm64", "sig-amd64", "sig-arm64",
-	}},
+	{"cosign-tags", written("cosign-tags", "list"), []string{".att-amd64", ".sig-amd64", ".sig-arm64", "amd64", "arm64"}},
+	{"cosign-bundles", written("cosign-bundles", "list"), []string{"amd64", "arm64", "bundle-amd64", "bundle-amd64-2", "bundle-arm64"}},
+	{"notation", written("notation-tag", "list"), []string{"amd64", "arm64", "notation-amd64"}},
 }
 
 // architectures are the names of the images of every list.
@@ -165,20 +156,6 @@ func chartEntry() example {
 	return listOf(f, images(f, ""), []imagetest.Option{imagetest.Entry("chart")})
 }
 
-func cache() example {
-	f := imagetest.New()
-	f.Layer("layer-1", imagetest.File("etc/motd", "hello\n"))
-	f.Layer("layer-2", imagetest.File("bin/app", "app\n"))
-	f.Blob("cache-config", cacheConfig, fmt.Appendf(nil, `{"layers":[{"blob":%q,"parent":-1},{"blob":%q}]}`, f.Digest("layer-1"), f.Digest("layer-2")))
-	entry := func(name, mediaType string) string {
-		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, mediaType, f.Digest(name), f.Size(name))
-	}
-	entries := strings.Join([]string{entry("layer-1", layerType), entry("layer-2", layerType), entry("cache-config", cacheConfig)}, ",")
-	f.Raw(imagetest.Top, indexType, fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, indexType, entries),
-		"layer-1", "layer-2", "cache-config")
-	return example{Fixture: f}
-}
-
 // unknownFields is a list with members that no specification names, and with an indentation that no
 // encoder of Go's has by default.
 func unknownFields() example {
@@ -216,21 +193,6 @@ func absentChild() example {
 	f := imagetest.New()
 	e := listOf(f, images(f, ""))
 	e.absent = []string{"arm64"}
-	return e
-}
-
-func signed() example {
-	f := imagetest.New()
-	e := listOf(f, images(f, ""))
-	e.tags = map[string]string{}
-	for _, subject := range append([]string{imagetest.Top}, architectures...) {
-		f.Blob("payload-"+subject, simpleSigning, fmt.Appendf(nil, `{"critical":{"image":{"docker-manifest-digest":%q}}}`, f.Digest(subject)))
-		f.Artifact("sig-"+subject, imagetest.Config(imageConfig, []byte(`{"of":"`+subject+`"}`)), imagetest.Layers("payload-"+subject))
-		e.tags["sha256-"+f.Digest(subject).Encoded()+".sig"] = "sig-" + subject
-		refer(f, "bundle-"+subject, subject, bundleType, bundleType)
-		refer(f, "notation-"+subject, subject, notationType, "application/jose+json")
-		e.beside = append(e.beside, "bundle-"+subject, "notation-"+subject)
-	}
 	return e
 }
 

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -28,22 +32,62 @@ func written(layout, tag string) func() example {
 type reader struct {
 	dir   string
 	names map[digest.Digest]string
-	example
+	*example
 }
 
-// readLayout reads what a tag of a layout leads to.
+// readLayout reads what a tag of a layout leads to, and what is attached to that.
 func readLayout(dir, tag string) (example, error) {
-	r := reader{dir, map[digest.Digest]string{}, example{Fixture: imagetest.New()}}
+	r := reader{dir, map[digest.Digest]string{}, &example{Fixture: imagetest.New(), tags: map[string]string{}}}
 	var index imgspecv1.Index
-	if err := r.decode("index.json", &index); err != nil {
+	if err := decode(filepath.Join(dir, "index.json"), &index); err != nil {
 		return example{}, err
 	}
-	for _, desc := range index.Manifests {
-		if desc.Annotations[imgspecv1.AnnotationRefName] == tag {
-			return r.example, r.add(imagetest.Top, desc)
-		}
+	top := slices.IndexFunc(index.Manifests, func(m imgspecv1.Descriptor) bool { return refName(m) == tag })
+	if top < 0 {
+		return example{}, fmt.Errorf("%s has no tag %s", dir, tag)
 	}
-	return example{}, fmt.Errorf("%s has no tag %s", dir, tag)
+	err := r.add(imagetest.Top, index.Manifests[top])
+	for _, m := range index.Manifests {
+		err = errors.Join(err, r.addAttached(m))
+	}
+	return *r.example, err
+}
+
+func refName(m imgspecv1.Descriptor) string { return m.Annotations[imgspecv1.AnnotationRefName] }
+
+// digestTag matches the tags of what is attached to a digest.
+var digestTag = regexp.MustCompile(`^sha256-([0-9a-f]{64})\.(.+)$`)
+
+// addAttached adds a manifest that is attached to another one, by its subject or by its tag.
+func (r reader) addAttached(desc imgspecv1.Descriptor) error {
+	var m imgspecv1.Manifest
+	if err := decode(r.path(desc.Digest), &m); err != nil {
+		return err
+	}
+	if tagged := digestTag.FindStringSubmatch(refName(desc)); tagged != nil {
+		name := r.free("." + tagged[2] + "-" + r.Name(digest.NewDigestFromEncoded(digest.SHA256, tagged[1])))
+		r.tags[refName(desc)] = name
+		return r.add(name, desc)
+	}
+	if m.Subject == nil || r.Name(desc.Digest) != desc.Digest.String() {
+		return nil
+	}
+	name := r.free(referrers[cmp.Or(m.ArtifactType, m.Config.MediaType)] + "-" + r.Name(m.Subject.Digest))
+	r.beside = append(r.beside, name)
+	return r.add(name, desc)
+}
+
+// referrers are what manifests that refer to others are called, by their types.
+var referrers = map[string]string{
+	"application/vnd.dev.sigstore.bundle.v0.3+json": "bundle", "application/vnd.cncf.notary.signature": "notation",
+}
+
+// free is name, or name with a number behind it if something is called so already.
+func (r reader) free(name string) string {
+	for i, wanted := 2, name; slices.Contains(r.beside, name); i++ {
+		name = fmt.Sprintf("%s-%d", wanted, i)
+	}
+	return name
 }
 
 // add adds a manifest or list, after all that it names.
@@ -67,6 +111,8 @@ func (r reader) add(name string, desc imgspecv1.Descriptor) error {
 	for _, entry := range doc.Manifests {
 		if of, ok := r.names[digest.Digest(entry.Annotations["vnd.docker.reference.digest"])]; ok {
 			r.names[entry.Digest] = "att-" + of
+		} else if p := entry.Platform; p != nil && p.OS == "unknown" {
+			r.names[entry.Digest] = fmt.Sprintf("att-%d", len(parts))
 		}
 		parts = append(parts, r.names[entry.Digest])
 		add := r.add
@@ -109,6 +155,12 @@ func isManifest(mediaType string) bool {
 // nameOf is what an entry is called, by its platform and by what it is.
 func nameOf(entry imgspecv1.Descriptor) string {
 	name := entry.Digest.Encoded()[:8]
+	if strings.HasPrefix(entry.MediaType, "application/vnd.oci.image.layer.") {
+		return "layer-" + name[:2]
+	}
+	if entry.MediaType == "application/vnd.buildkit.cacheconfig.v0" {
+		return "cache-config"
+	}
 	if p := entry.Platform; p != nil && p.OS != "unknown" {
 		name = strings.TrimSuffix(p.Architecture+"/"+p.Variant, "/")
 	}
@@ -122,8 +174,8 @@ func (r reader) path(d digest.Digest) string {
 	return filepath.Join(r.dir, imgspecv1.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
-func (r reader) decode(file string, v any) error {
-	b, err := os.ReadFile(filepath.Join(r.dir, file))
+func decode(file string, v any) error {
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

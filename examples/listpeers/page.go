@@ -143,7 +143,7 @@ func groups(names []string) (groups []string) {
 // nouns are the groups of names, by what is before the first hyphen.
 var nouns = map[string]string{
 	"att": "attestations", "soci": "SOCI indexes", "nydus": "Nydus images", "zstd": "zstd twins",
-	"bundle": "sigstore bundles", "notation": "notation's signatures", "sig": "`.sig` tags",
+	"bundle": "sigstore bundles", "notation": "notation's signatures", ".sig": "`.sig` tags", ".att": "`.att` tags", ".sbom": "`.sbom` tags",
 }
 
 // overview is the block with a row for each kind, and a column for each tool.
