@@ -2,7 +2,7 @@
 // and serves them. Its tests, which need none of the tools, mirror them.
 //
 //	lists make [TOOL...]   run the tools, all or those named, and write what they leave
-//	lists serve            serve the repositories on loopback until interrupted
+//	lists serve            offer the repositories on loopback until interrupted
 //
 // Each tool is a directory of testdata/lists/make: a go.mod that pins it, make.sh with the commands
 // that make repositories, and check.sh, with which the tool judges them, here and in a mirror.
