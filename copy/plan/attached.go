@@ -20,7 +20,11 @@ func attach(in *Input, p *Plan) {
 	fate := fates(p)
 	unselected := p.Unselected()
 	if p.List == nil && in.Choices.Attestations == DropAttestations && in.Tree.list != nil {
-		unselected = notCopied(in.Tree.list.Root, fate)
+		in.Tree.list.Root.Walk(func(n *listtree.Node) {
+			for _, instance := range n.Instances {
+				unselected[instance.Digest] = true
+			}
+		})
 	}
 	for _, d := range in.Changed {
 		fate[d] = subjectChanged
@@ -70,19 +74,6 @@ func fates(p *Plan) map[digest.Digest]subjectFate {
 		fate[d] = subjectCopied
 	}
 	return fate
-}
-
-// notCopied returns the entries of root, and of the lists nested in it, that fate does not have.
-func notCopied(root *listtree.Node, fate map[digest.Digest]subjectFate) map[digest.Digest]bool {
-	entries := map[digest.Digest]bool{}
-	root.Walk(func(n *listtree.Node) {
-		for _, instance := range n.Instances {
-			if fate[instance.Digest] == subjectAbsent {
-				entries[instance.Digest] = true
-			}
-		}
-	})
-	return entries
 }
 
 // Follows decides about an attachment whose subject is copied as it is. unselected is set if it is

@@ -368,13 +368,26 @@ func (p *Plan) Subjects() map[digest.Digest]bool {
 	return changes
 }
 
-// Unselected returns what the lists of the source name and the plan does not copy; nothing if the
-// plan is of a single image, or was read from JSON.
+// Unselected returns the entries of the source's lists that the plan leaves behind, but for what
+// was selected and is missing.
 func (p *Plan) Unselected() map[digest.Digest]bool {
-	if p.List == nil || p.List.node == nil {
-		return nil
+	entries, fate := map[digest.Digest]bool{}, fates(p)
+	var look func(*ListPlan)
+	look = func(l *ListPlan) {
+		for i := range l.Instances {
+			ip := &l.Instances[i]
+			if fate[ip.Digest] == subjectAbsent && !ip.Missing {
+				entries[ip.Digest] = true
+			}
+			if ip.Nested != nil {
+				look(ip.Nested)
+			}
+		}
 	}
-	return notCopied(p.List.node, fates(p))
+	if p.List != nil {
+		look(p.List)
+	}
+	return entries
 }
 
 // Changing returns the distinct lists that change under the plan, or under what is done instead if
