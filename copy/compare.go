@@ -40,7 +40,7 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		return err
 	})
 	group.Go(func() (err error) {
-		blobs, err = askBlobs(groupCtx, e, s.plan)
+		blobs, err = endpoint.Present(groupCtx, e.budget, e.dst, work.Entries(s.plan))
 		return err
 	})
 	group.Go(func() (err error) {

@@ -27,7 +27,9 @@ func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image
 	images = work.SubjectsFirst(images)
 	if list := to.plan.List; list != nil {
 		late = work.WaitForLists(images, list.NestedLists())
-		to.progress.Line("Copying %d images generated from %d images in list", len(images), len(list.Instances))
+		if len(entries) == 0 || len(images) > 0 {
+			to.progress.Line("Copying %d images generated from %d images in list", len(images), len(list.Instances))
+		}
 		if len(entries) > 0 {
 			to.progress.Line("Copying %d blobs that the list names", len(entries))
 		}

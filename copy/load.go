@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -187,10 +188,12 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 		listSignatures, err = findListSignatures(groupCtx, e, s)
 		return err
 	})
-	group.Go(func() (err error) {
-		missing, err = missingBlobs(groupCtx, e, s.plan)
-		return err
-	})
+	if e.o.MissingInstances == SkipMissing { // others see when they read
+		group.Go(func() (err error) {
+			missing, err = endpoint.Missing(groupCtx, e.budget, e.src, work.Entries(s.plan))
+			return err
+		})
+	}
 	group.Go(func() (err error) {
 		images, err = fetch(groupCtx, e, s.source, wanted)
 		return err

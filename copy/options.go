@@ -24,7 +24,8 @@ import (
 var ErrDecryptParamsMissing = upstream.ErrDecryptParamsMissing
 
 // ImageListSelection says which instances of a list are copied. It is upstream's type, so that
-// programs which import both packages compile. It has no meaning when the source is a single image.
+// programs which import both packages compile. It has no meaning when the source is a single image,
+// nor when it is a list that names blobs, as a build cache does: all of that is copied.
 type ImageListSelection = upstream.ImageListSelection
 
 const (

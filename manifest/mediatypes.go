@@ -1,10 +1,6 @@
 package manifest
 
-import (
-	"slices"
-
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-)
+import imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 // Media types of Docker's formats, which image-spec has no constants for. They are defined by the
 // distribution project's specifications "Image Manifest Version 2, Schema 1" and "Image Manifest
@@ -36,22 +32,22 @@ const (
 // describes what the layers beside it came from.
 const MediaTypeCacheConfig = "application/vnd.buildkit.cacheconfig.v0"
 
-// blobMediaTypes are the types of entries that name blobs. Docker's of zstd are containerd's, which
-// BuildKit writes.
-var blobMediaTypes = []string{
-	imgspecv1.MediaTypeImageLayer, imgspecv1.MediaTypeImageLayerGzip, imgspecv1.MediaTypeImageLayerZstd,
-	imgspecv1.MediaTypeImageLayerNonDistributable,     //nolint:staticcheck // still in use
-	imgspecv1.MediaTypeImageLayerNonDistributableGzip, //nolint:staticcheck // still in use
-	imgspecv1.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // still in use
-	MediaTypeDockerLayer, MediaTypeDockerLayerGzip, "application/vnd.docker.image.rootfs.diff.tar.zstd",
-	MediaTypeDockerForeignLayer, MediaTypeDockerForeignLayerGzip, "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd",
-	MediaTypeCacheConfig,
-}
-
 // IsBlobMediaType reports whether an entry of a list with the media type mt names a blob and no
 // manifest: a layer of OCI's or Docker's types, or the config of a build cache. BuildKit exports
-// caches as such lists.
-func IsBlobMediaType(mt string) bool { return slices.Contains(blobMediaTypes, mt) }
+// caches as such lists; Docker's types of zstd are those of containerd, which it writes.
+func IsBlobMediaType(mt string) bool {
+	switch mt {
+	case imgspecv1.MediaTypeImageLayer, imgspecv1.MediaTypeImageLayerGzip, imgspecv1.MediaTypeImageLayerZstd,
+		imgspecv1.MediaTypeImageLayerNonDistributable,     //nolint:staticcheck // still in use
+		imgspecv1.MediaTypeImageLayerNonDistributableGzip, //nolint:staticcheck // still in use
+		imgspecv1.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // still in use
+		MediaTypeDockerLayer, MediaTypeDockerLayerGzip, "application/vnd.docker.image.rootfs.diff.tar.zstd",
+		MediaTypeDockerForeignLayer, MediaTypeDockerForeignLayerGzip, "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd",
+		MediaTypeCacheConfig:
+		return true
+	}
+	return false
+}
 
 // IsListMediaType reports whether mt, without parameters, is the media type of a list: of an OCI
 // index or of a Docker list.

@@ -63,7 +63,7 @@ func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string 
 		return related(i.Kind, cmp.Or(i.Subject, i.AttestationOf), platforms)
 	case i.Relation == copy.Replaces:
 		return i.Platform + ", " + i.Kind
-	case i.Kind == copy.KindArtifact:
+	case i.Kind != "": // an artifact, or a blob
 		return i.Kind
 	}
 	return cmp.Or(i.Platform, "image")

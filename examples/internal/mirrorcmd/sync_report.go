@@ -299,6 +299,9 @@ func missingName(m copy.InstanceReport) string {
 	if m.Relation.Follows() {
 		return fmt.Sprintf("%s (%s)", m.Digest, related(m.Kind, cmp.Or(m.Subject, m.AttestationOf), nil))
 	}
+	if m.Relation == "" && m.Kind != "" { // a blob
+		return fmt.Sprintf("%s (%s)", m.Digest, m.Kind)
+	}
 	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
 }
 
