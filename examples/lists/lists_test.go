@@ -63,9 +63,9 @@ func TestSelections(t *testing.T) {
 	}
 }
 
-// TestTagsOfReferrers does it with registries that have no API for referrers, where tags of the form
-// sha256-<hex> count: notation writes them beside the API, and cosign copy gives such names to what
-// is no list of referrers.
+// TestTagsOfReferrers does it with registries that have no API for referrers, where tags of the
+// form sha256-<hex> count: notation writes them beside the API, and cosign copy gives such names to
+// what is no list of referrers.
 func TestTagsOfReferrers(t *testing.T) {
 	for _, s := range selections {
 		if s.repo != "notation-tag" && s.repo != "cosign-copied" {
