@@ -43,8 +43,8 @@ func (m *Merged) kept(tag string, ours endpoint.Document) string {
 // manifest has all layers of the other, the tag names that, the source's if they are equal; else, a
 // new one with the layers of both. An SBOM is one document: there, and where the manifests cannot
 // be merged, the tag follows the source, and so do the tags of other tools. A tag without a suffix
-// may list referrers at the destination, which nothing replaces: if it is a list on both sides, the
-// destination's gets the entries that it lacks.
+// may list referrers at the destination, which nothing replaces: if it lists some on both sides,
+// the destination's gets the entries that it lacks.
 func Merge(tag string, there, ours endpoint.Document) Merged {
 	switch {
 	case there.Digest == "" || there.Digest == ours.Digest:
@@ -74,9 +74,8 @@ func Merge(tag string, there, ours endpoint.Document) Merged {
 // mergeLists returns the list that is there with the entries of ours, or what is there, whatever it
 // is.
 func mergeLists(there, ours endpoint.Document) Merged {
-	const list = imgspecv1.MediaTypeImageIndex
 	children, err := childrenOf(ours)
-	if err != nil || there.Type() != list || ours.Type() != list {
+	if err != nil || !endpoint.IsReferrersList(there) || !endpoint.IsReferrersList(ours) {
 		return Merged{Doc: there, Kept: true}
 	}
 	entries := make([]imgspecv1.Descriptor, len(children))
@@ -87,7 +86,7 @@ func mergeLists(there, ours endpoint.Document) Merged {
 	if err != nil || !changed {
 		return Merged{Doc: there, Kept: err != nil}
 	}
-	return Merged{Doc: endpoint.Document{Digest: digest.FromBytes(merged), MediaType: list, Bytes: merged}}
+	return Merged{Doc: endpoint.Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}}
 }
 
 // layers are those of the manifest of a digest tag, as text. Signatures of one payload differ in

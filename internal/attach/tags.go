@@ -8,14 +8,12 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 const (
@@ -53,7 +51,7 @@ func (c *Choices) wants(subject digest.Digest, tag string) bool {
 // anything else at the destination then.
 func (c *Choices) leavesToReferrers(q Question, doc endpoint.Document) bool {
 	return c.Referrers && q.Tag == endpoint.ReferrersTag(q.Subject) &&
-		(doc.Digest == q.Subject || manifest.TypeOf(doc.Bytes, "") == imgspecv1.MediaTypeImageIndex)
+		(endpoint.IsItself(q.Subject, doc) || endpoint.IsReferrersList(doc))
 }
 
 // A tagList has the digest tags of a place, by their stems; nil if they are not known.

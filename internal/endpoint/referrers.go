@@ -153,6 +153,42 @@ func ReferrersTag(d digest.Digest) string {
 
 func truncate(s string, n int) string { return s[:min(n, len(s))] }
 
+// ListsReferrers returns a *NotListableError if doc, which the referrers tag of d names, is no list
+// of referrers. d must be valid.
+func ListsReferrers(d digest.Digest, doc Document) error {
+	var names string
+	switch {
+	case IsItself(d, doc):
+		names = "it itself"
+	case manifest.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex:
+		names = doc.Digest.String() + ", which is no OCI index"
+	case !IsReferrersList(doc):
+		names = doc.Digest.String() + ", an index of images"
+	default:
+		return nil
+	}
+	return &NotListableError{Subject: d, Tag: ReferrersTag(d), Names: names}
+}
+
+// IsItself reports whether doc has the digest d. Some registries take a referrers tag for the
+// digest, and some tools tag an image with its own digest. d must be valid.
+func IsItself(d digest.Digest, doc Document) bool {
+	return doc.Digest == d || d.Algorithm().FromBytes(doc.Bytes) == d
+}
+
+// IsReferrersList reports whether doc may list referrers: an OCI index that has no entries for
+// platforms. Those of a list of referrers have none, but what tools copy from an attestation's
+// entry: unknown, or an artifact type with it.
+func IsReferrersList(doc Document) bool {
+	if manifest.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex {
+		return false
+	}
+	list, err := manifest.Parse(doc.Bytes, imgspecv1.MediaTypeImageIndex)
+	return err != nil || !slices.ContainsFunc(list.Instances(), func(in manifest.Instance) bool {
+		return in.Platform != nil && in.Platform.OS != "" && in.Platform.OS != "unknown" && TellsNothing(in.ArtifactType)
+	})
+}
+
 // emptyReferrers is an index that lists nothing.
 const emptyReferrers = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 

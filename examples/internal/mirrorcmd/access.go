@@ -21,6 +21,7 @@ import (
 type access struct {
 	flags        *pflag.FlagSet
 	source, dest end
+	referrers    end // another repository that is read: --referrers-source
 
 	authFile       string
 	registriesD    string
@@ -47,7 +48,7 @@ type end struct {
 }
 
 func (a *access) define(flags *pflag.FlagSet) {
-	a.defineEnds(flags, &a.source, &a.dest)
+	a.defineEnds(flags, &a.source, &a.dest, &a.referrers)
 	a.defineSystem(flags)
 	a.definePolicy(flags)
 }
@@ -57,6 +58,7 @@ func (a *access) defineEnds(flags *pflag.FlagSet, ends ...*end) {
 	a.flags = flags
 	a.source = end{prefix: "src", name: "source"}
 	a.dest = end{prefix: "dest", name: "destination"}
+	a.referrers = end{prefix: "referrers-source", name: "referrers source's"}
 	for _, e := range ends {
 		e.define(flags)
 	}
@@ -90,6 +92,9 @@ func (a *access) definePolicy(flags *pflag.FlagSet) {
 	flags.BoolVar(&a.insecurePolicy, "insecure-policy", false, "accept any image, signed or not")
 }
 
+// flagNames are the flags of an end, without prefix.
+var flagNames = []string{"tls-verify", "creds", "no-creds", "authfile", "cert-dir", "registry-token"}
+
 func (e *end) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&e.tlsVerify, e.flag("tls-verify"), true, "want HTTPS and a trusted certificate of the "+e.name+" registry; false also allows plain HTTP")
 	flags.StringVar(&e.creds, e.flag("creds"), "", "`USER[:PASSWORD]` for the "+e.name+" registry; without a password, it is read from standard input")
@@ -107,10 +112,19 @@ func (e *end) flag(name string) string {
 	return e.prefix + "-" + name
 }
 
+// given returns those of the end's flags that were given.
+func (e *end) given(flags *pflag.FlagSet) []string {
+	var names []string
+	for _, name := range flagNames {
+		names = append(names, e.flag(name))
+	}
+	return changed(flags, names)
+}
+
 // check refuses flags that contradict each other, and files that they name and that are not what
 // they should be.
 func (a *access) check() error {
-	for _, e := range []*end{&a.source, &a.dest} {
+	for _, e := range []*end{&a.source, &a.dest, &a.referrers} {
 		if e.name == "" {
 			continue // the command has no such end
 		}
@@ -130,19 +144,26 @@ func (a *access) check() error {
 	return a.checkFiles()
 }
 
-// systemContexts returns the configuration of both ends. Passwords that are lacking are read from
+// contexts are the configuration of the ends.
+type contexts struct{ source, destination, referrers *types.SystemContext }
+
+// systemContexts returns the configuration of all ends. Passwords that are lacking are read from
 // stdin, the source's first.
-func (a *access) systemContexts(env *environment) (source, destination *types.SystemContext, err error) {
+func (a *access) systemContexts(env *environment) (contexts, error) {
 	common := types.SystemContext{RegistriesDirPath: a.registriesD, SystemRegistriesConfPath: a.registriesConf}
 	lines := &passwords{env: env}
-	if source, err = a.systemContext(common, &a.source, env, lines); err != nil {
-		return nil, nil, err
+	var all contexts
+	for _, e := range []struct {
+		end *end
+		to  **types.SystemContext
+	}{{&a.source, &all.source}, {&a.dest, &all.destination}, {&a.referrers, &all.referrers}} {
+		var err error
+		if *e.to, err = a.systemContext(common, e.end, env, lines); err != nil {
+			return contexts{}, err
+		}
 	}
-	if destination, err = a.systemContext(common, &a.dest, env, lines); err != nil {
-		return nil, nil, err
-	}
-	source.ArchitectureChoice, source.OSChoice, source.VariantChoice = a.overrideArch, a.overrideOS, a.overrideVar
-	return source, destination, nil
+	all.source.ArchitectureChoice, all.source.OSChoice, all.source.VariantChoice = a.overrideArch, a.overrideOS, a.overrideVar
+	return all, nil
 }
 
 // oneContext returns the configuration of the only end of a command.

@@ -26,7 +26,7 @@ func (a *access) checkFiles() error {
 		{"authfile", a.authFile, checkAuthFile}, {"registries-conf", a.registriesConf, checkRegistriesConf},
 		{"registries.d", a.registriesD, checkRegistriesD},
 	}
-	for _, e := range []*end{&a.source, &a.dest} {
+	for _, e := range []*end{&a.source, &a.dest, &a.referrers} {
 		files = append(files, named{e.flag("authfile"), e.authFile, checkAuthFile}, named{e.flag("cert-dir"), e.certDir, checkCertDir})
 	}
 	for _, f := range files {

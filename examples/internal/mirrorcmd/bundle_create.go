@@ -65,9 +65,10 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	flags.Var(&referrerTypes{&c.sel.options}, "referrers",
 		"carry what refers to anything in the bundle, such as SBOMs and signatures, and what refers to that; of artifact `TYPES` only, if some are named, separated by commas")
 	flags.Lookup("referrers").NoOptDefVal = allReferrers
+	flags.Var(&referrersSource{options: &c.sel.options}, "referrers-source", referrersSourceHelp)
 	c.out.define(flags, "what was done")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
-	c.access.defineEnds(flags, &c.access.source)
+	c.access.defineEnds(flags, &c.access.source, &c.access.referrers)
 	c.access.defineSystem(flags)
 	c.access.definePolicy(flags)
 	return cmd
@@ -84,11 +85,11 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	sys, _, err := c.access.systemContexts(c.env)
+	sys, err := c.access.systemContexts(c.env)
 	if err != nil {
 		return err
 	}
-	policy, err := c.access.policyContext(sys)
+	policy, err := c.access.policyContext(sys.source)
 	if err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 	if c.file != "" {
-		if images, err = c.imagesOfFile(ctx, m.copier, sys); err != nil {
+		if images, err = c.imagesOfFile(ctx, m.copier, sys.source); err != nil {
 			return orStopped(ctx, err)
 		}
 	}
@@ -163,7 +164,7 @@ type namedImage struct {
 
 // parseImages parses the images of the command line. They share a selection.
 func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
-	if stray := changed(c.sel.flags, append([]string{"all", "single", "platformless-entries", "digest-tags", "referrers"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
+	if stray := changed(c.sel.flags, append([]string{"all", "single", "platformless-entries", "digest-tags", "referrers", "referrers-source"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
 		return nil, misusef("%s has no effect together with --file, which says it for each image", dashed(stray))
 	}
 	var images []namedImage
@@ -179,7 +180,7 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 
 // imagesOfFile returns the images of the sync file, after listing tags if that is what it takes.
 func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Copier, sys *types.SystemContext) ([]namedImage, error) {
-	reader := &syncRun{syncCommand: &syncCommand{env: c.env}, copier: copier, sys: [2]*types.SystemContext{sys, nil}}
+	reader := &syncRun{syncCommand: &syncCommand{env: c.env}, copier: copier, sys: contexts{source: sys}}
 	file, err := reader.read(c.file)
 	if err != nil {
 		return nil, err
@@ -200,6 +201,7 @@ func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Cop
 		options.MaxParallelDownloads = cmp.Or(options.MaxParallelDownloads, c.sel.options.MaxParallelDownloads)
 		options.RemoveSignatures = options.RemoveSignatures || c.sel.options.RemoveSignatures
 		for _, one := range found.copies {
+			options.ReferrersFrom = one.ReferrersFrom
 			images = append(images, namedImage{ref: one.Source, options: options, entry: entry})
 		}
 	}
@@ -232,7 +234,7 @@ const imagesAtOnce = 4
 type bundleMaker struct {
 	c        *bundleCreateCommand
 	copier   *copy.Copier
-	sys      *types.SystemContext
+	sys      contexts
 	policy   *signature.PolicyContext
 	bundle   *bundle.Writer
 	progress *copy.Overview // may be nil
@@ -262,7 +264,8 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 	}
 	var report copy.Report
 	options := image.options
-	options.SourceCtx, options.Report, options.Overview = m.sys, &report, m.progress
+	options.SourceCtx, options.Report, options.Overview = m.sys.source, &report, m.progress
+	options.ReferrersFrom = reachedBy(options.ReferrersFrom, m.sys.referrers)
 	_, err = m.copier.Image(ctx, m.policy, destination, image.ref, &options)
 	if image.entry != nil && isOther(image.entry, err) {
 		return nil // the file says that it is left out

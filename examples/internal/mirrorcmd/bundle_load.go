@@ -180,10 +180,11 @@ func (l *bundleLoader) open() error {
 	if err := l.place(); err != nil {
 		return err
 	}
-	var err error
-	if _, l.sys, err = l.c.access.systemContexts(l.c.env); err != nil {
+	sys, err := l.c.access.systemContexts(l.c.env)
+	if err != nil {
 		return err
 	}
+	l.sys = sys.destination
 	if l.policy, err = l.c.access.policyContext(l.sys); err != nil {
 		return err
 	}

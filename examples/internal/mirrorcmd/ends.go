@@ -31,9 +31,15 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 		return nil, err
 	}
 	options := sel.options
-	if options.SourceCtx, options.DestinationCtx, err = access.systemContexts(e); err != nil {
+	if given := access.referrers.given(access.flags); options.ReferrersFrom == nil && len(given) > 0 {
+		return nil, misusef("%s has no effect without --referrers-source", dashed(given))
+	}
+	sys, err := access.systemContexts(e)
+	if err != nil {
 		return nil, err
 	}
+	options.SourceCtx, options.DestinationCtx = sys.source, sys.destination
+	options.ReferrersFrom = reachedBy(options.ReferrersFrom, sys.referrers)
 	policy, err := access.policyContext(options.SourceCtx)
 	if err != nil {
 		return nil, err

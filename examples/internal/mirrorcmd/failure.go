@@ -67,9 +67,8 @@ var optionFlags = map[string]string{
 	"ReferrerTypes":            "--referrers",
 	"DigestTags":               "--digest-tags",
 	"EntriesAsReferrers":       "--entries-as-referrers",
+	"ReferrersFrom":            "--referrers-source",
 	"DigestTagSuffixes":        "--digest-tags",
-	"AllDigestTags":            "--digest-tags=all",
-	"CosignDigestTags":         "--digest-tags=cosign",
 	"KeepVoid":                 "--keep-void",
 	"WidenedChildTags":         "--widened-child-tags",
 	"RemoveSignatures":         "--remove-signatures",
@@ -94,9 +93,8 @@ var optionKeys = map[string]string{
 	"ReferrerTypes":            "referrers",
 	"DigestTags":               "digest-tags",
 	"EntriesAsReferrers":       "entries-as-referrers",
+	"ReferrersFrom":            "referrers-source",
 	"DigestTagSuffixes":        "digest-tags",
-	"AllDigestTags":            "digest-tags: all",
-	"CosignDigestTags":         "digest-tags: cosign",
 	"KeepVoid":                 "keep-void",
 	"WidenedChildTags":         "widened-child-tags",
 	"RemoveSignatures":         "remove-signatures",
@@ -159,7 +157,10 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &refusal):
 		return e.inWords(err.Error())
 	case errors.As(err, &noTags):
-		return e.inWords(err.Error()) + accessHint(err)
+		return strings.NewReplacer(
+			"AllDigestTags", e.setting("--digest-tags=all", "digest-tags: all"),
+			"CosignDigestTags", e.setting("--digest-tags=cosign", "digest-tags: cosign"),
+		).Replace(err.Error()) + accessHint(err)
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
@@ -186,6 +187,8 @@ func accessHint(err error) string {
 		return ""
 	case failed.Side == copy.DestinationSide:
 		e.prefix = "dest"
+	case failed.Side == copy.ReferrersSide:
+		e.prefix = "referrers-source"
 	}
 	switch {
 	case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized:

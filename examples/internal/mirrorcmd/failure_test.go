@@ -339,6 +339,7 @@ func TestErrorsAreInWords(t *testing.T) {
 		&copy.OptionsError{Options: []string{"KeepVoid", "DigestTags"}, Reason: "Referrers need it"},
 		&copy.CannotModifyError{List: some, Reason: "it is signed, and its signatures (1) would become invalid; RemoveListSignatures removes them"},
 		&copy.AttachmentError{Digest: some, Subject: some, Refusal: errors.New("no")},
+		&copy.TagListError{Err: errors.New("no")},
 		&copy.SparseRefusedError{List: some, Refusal: errors.New("no"), NotStripped: "PreserveDigests is set"},
 		&copy.MissingError{Missing: []copy.MissingInstance{{Digest: some, Platform: "linux/amd64"}}},
 		&copy.WidenError{},

@@ -23,6 +23,7 @@ import (
 type settings struct {
 	copy.Options
 	source, dest *types.SystemContext
+	referrers    types.SystemContext // zero if there is no referrers source
 	output       output
 	digestFile   string
 	compare      bool
@@ -44,8 +45,13 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	ends, err := env.prepare([]string{"docker://a.example/x", "docker://b.example/x"}, sel, access, out)
 	require.NoError(t, err)
 	t.Cleanup(ends.close)
+	var referrers types.SystemContext
+	if from := ends.options.ReferrersFrom; from != nil {
+		referrers = *from.SystemContext
+	}
 	return &settings{
-		Options: ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
+		referrers: referrers,
+		Options:   ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
 		digestFile: copying.digestFile, compare: planning.compare, times: access.times,
 	}, cmd
 }
@@ -59,6 +65,7 @@ func TestEveryFlag(t *testing.T) {
 	conf := filepath.Join(dir, "registries.conf")
 	require.NoError(t, os.WriteFile(conf, nil, 0o600))
 	some := digest.FromString("some")
+	elsewhere := []string{"--referrers", "--referrers-source", "docker://r.example/a"}
 	amd64 := []copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}}
 	type get = func(*settings) any
 	rows := map[string]struct {
@@ -86,42 +93,54 @@ func TestEveryFlag(t *testing.T) {
 		"referrers":              {[]string{"--referrers"}, nil, func(s *settings) any { return s.Referrers }, copy.AllReferrers},
 		"digest-tags":            {[]string{"--digest-tags"}, nil, func(s *settings) any { return s.DigestTags }, true},
 		"entries-as-referrers":   {[]string{"--entries-as-referrers"}, []string{"--all"}, func(s *settings) any { return s.EntriesAsReferrers }, true},
-		"keep-void":              {[]string{"--keep-void"}, []string{"--digest-tags"}, func(s *settings) any { return s.KeepVoid }, true},
-		"preserve-digests":       {[]string{"--preserve-digests"}, nil, func(s *settings) any { return s.PreserveDigests }, true},
-		"check-blobs":            {[]string{"--check-blobs"}, nil, func(s *settings) any { return s.CheckBlobs }, true},
-		"widened-child-tags":     {[]string{"--widened-child-tags"}, []string{"--all"}, func(s *settings) any { return s.WidenedChildTags }, true},
-		"parallel":               {[]string{"--parallel", "3"}, nil, func(s *settings) any { return s.MaxParallelDownloads }, uint(3)},
-		"compare":                {[]string{"--compare"}, nil, func(s *settings) any { return s.compare }, true},
-		"output":                 {[]string{"--output", "json"}, nil, func(s *settings) any { return s.output.json }, true},
-		"quiet":                  {[]string{"--quiet"}, nil, func(s *settings) any { return s.output.quiet }, true},
-		"debug":                  {[]string{"--debug"}, nil, func(s *settings) any { return s.output.debug }, true},
-		"command-timeout":        {[]string{"--command-timeout", "90s"}, nil, func(s *settings) any { return s.output.timeout }, 90 * time.Second},
-		"digestfile":             {[]string{"--digestfile", "f"}, nil, func(s *settings) any { return s.digestFile }, "f"},
-		"src-tls-verify":         {[]string{"--src-tls-verify=false"}, nil, func(s *settings) any { return s.source.DockerInsecureSkipTLSVerify }, types.OptionalBoolTrue},
-		"dest-tls-verify":        {[]string{"--dest-tls-verify=true"}, nil, func(s *settings) any { return s.dest.DockerInsecureSkipTLSVerify }, types.OptionalBoolFalse},
-		"log-format":             {[]string{"--log-format", "json"}, nil, func(s *settings) any { return s.output.logJSON }, true},
-		"src-creds":              {[]string{"--src-creds", "u:p:q"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u", Password: "p:q"}},
-		"dest-creds":             {[]string{"--dest-creds", "u:"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u"}},
-		"src-no-creds":           {[]string{"--src-no-creds"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{}},
-		"dest-no-creds":          {[]string{"--dest-no-creds"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{}},
-		"authfile":               {[]string{"--authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath + s.dest.AuthFilePath }, authFile + authFile},
-		"src-authfile":           {[]string{"--src-authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath }, authFile},
-		"dest-authfile":          {[]string{"--dest-authfile", authFile}, nil, func(s *settings) any { return s.dest.AuthFilePath }, authFile},
-		"src-cert-dir":           {[]string{"--src-cert-dir", dir}, nil, func(s *settings) any { return s.source.DockerCertPath }, dir},
-		"dest-cert-dir":          {[]string{"--dest-cert-dir", dir}, nil, func(s *settings) any { return s.dest.DockerCertPath }, dir},
-		"src-registry-token":     {[]string{"--src-registry-token", "t"}, nil, func(s *settings) any { return s.source.DockerBearerRegistryToken }, "t"},
-		"dest-registry-token":    {[]string{"--dest-registry-token", "t"}, nil, func(s *settings) any { return s.dest.DockerBearerRegistryToken }, "t"},
-		"registries.d":           {[]string{"--registries.d", dir}, nil, func(s *settings) any { return s.source.RegistriesDirPath + s.dest.RegistriesDirPath }, dir + dir},
-		"registries-conf":        {[]string{"--registries-conf", conf}, nil, func(s *settings) any { return s.source.SystemRegistriesConfPath + s.dest.SystemRegistriesConfPath }, conf + conf},
-		"stall-timeout":          {[]string{"--stall-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().StallTimeout }, time.Minute},
-		"blob-timeout":           {[]string{"--blob-timeout", "1h"}, nil, func(s *settings) any { return s.times.options().BlobTimeout }, time.Hour},
-		"answer-timeout":         {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
-		"override-arch":          {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
-		"override-os":            {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
-		"override-variant":       {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
+		"referrers-source": {[]string{"--referrers-source", "docker://r.example/a"}, []string{"--referrers"}, func(s *settings) any {
+			if s.ReferrersFrom == nil {
+				return ""
+			}
+			return s.ReferrersFrom.Reference.DockerReference().Name()
+		}, "r.example/a"},
+		"referrers-source-tls-verify":     {[]string{"--referrers-source-tls-verify=false"}, elsewhere, func(s *settings) any { return s.referrers.DockerInsecureSkipTLSVerify }, types.OptionalBoolTrue},
+		"referrers-source-creds":          {[]string{"--referrers-source-creds", "u:p"}, elsewhere, func(s *settings) any { return s.referrers.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u", Password: "p"}},
+		"referrers-source-no-creds":       {[]string{"--referrers-source-no-creds"}, elsewhere, func(s *settings) any { return s.referrers.DockerAuthConfig }, &types.DockerAuthConfig{}},
+		"referrers-source-authfile":       {[]string{"--referrers-source-authfile", authFile}, elsewhere, func(s *settings) any { return s.referrers.AuthFilePath }, authFile},
+		"referrers-source-cert-dir":       {[]string{"--referrers-source-cert-dir", dir}, elsewhere, func(s *settings) any { return s.referrers.DockerCertPath }, dir},
+		"referrers-source-registry-token": {[]string{"--referrers-source-registry-token", "t"}, elsewhere, func(s *settings) any { return s.referrers.DockerBearerRegistryToken }, "t"},
+		"keep-void":                       {[]string{"--keep-void"}, []string{"--digest-tags"}, func(s *settings) any { return s.KeepVoid }, true},
+		"preserve-digests":                {[]string{"--preserve-digests"}, nil, func(s *settings) any { return s.PreserveDigests }, true},
+		"check-blobs":                     {[]string{"--check-blobs"}, nil, func(s *settings) any { return s.CheckBlobs }, true},
+		"widened-child-tags":              {[]string{"--widened-child-tags"}, []string{"--all"}, func(s *settings) any { return s.WidenedChildTags }, true},
+		"parallel":                        {[]string{"--parallel", "3"}, nil, func(s *settings) any { return s.MaxParallelDownloads }, uint(3)},
+		"compare":                         {[]string{"--compare"}, nil, func(s *settings) any { return s.compare }, true},
+		"output":                          {[]string{"--output", "json"}, nil, func(s *settings) any { return s.output.json }, true},
+		"quiet":                           {[]string{"--quiet"}, nil, func(s *settings) any { return s.output.quiet }, true},
+		"debug":                           {[]string{"--debug"}, nil, func(s *settings) any { return s.output.debug }, true},
+		"command-timeout":                 {[]string{"--command-timeout", "90s"}, nil, func(s *settings) any { return s.output.timeout }, 90 * time.Second},
+		"digestfile":                      {[]string{"--digestfile", "f"}, nil, func(s *settings) any { return s.digestFile }, "f"},
+		"src-tls-verify":                  {[]string{"--src-tls-verify=false"}, nil, func(s *settings) any { return s.source.DockerInsecureSkipTLSVerify }, types.OptionalBoolTrue},
+		"dest-tls-verify":                 {[]string{"--dest-tls-verify=true"}, nil, func(s *settings) any { return s.dest.DockerInsecureSkipTLSVerify }, types.OptionalBoolFalse},
+		"log-format":                      {[]string{"--log-format", "json"}, nil, func(s *settings) any { return s.output.logJSON }, true},
+		"src-creds":                       {[]string{"--src-creds", "u:p:q"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u", Password: "p:q"}},
+		"dest-creds":                      {[]string{"--dest-creds", "u:"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{Username: "u"}},
+		"src-no-creds":                    {[]string{"--src-no-creds"}, nil, func(s *settings) any { return s.source.DockerAuthConfig }, &types.DockerAuthConfig{}},
+		"dest-no-creds":                   {[]string{"--dest-no-creds"}, nil, func(s *settings) any { return s.dest.DockerAuthConfig }, &types.DockerAuthConfig{}},
+		"authfile":                        {[]string{"--authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath + s.dest.AuthFilePath }, authFile + authFile},
+		"src-authfile":                    {[]string{"--src-authfile", authFile}, nil, func(s *settings) any { return s.source.AuthFilePath }, authFile},
+		"dest-authfile":                   {[]string{"--dest-authfile", authFile}, nil, func(s *settings) any { return s.dest.AuthFilePath }, authFile},
+		"src-cert-dir":                    {[]string{"--src-cert-dir", dir}, nil, func(s *settings) any { return s.source.DockerCertPath }, dir},
+		"dest-cert-dir":                   {[]string{"--dest-cert-dir", dir}, nil, func(s *settings) any { return s.dest.DockerCertPath }, dir},
+		"src-registry-token":              {[]string{"--src-registry-token", "t"}, nil, func(s *settings) any { return s.source.DockerBearerRegistryToken }, "t"},
+		"dest-registry-token":             {[]string{"--dest-registry-token", "t"}, nil, func(s *settings) any { return s.dest.DockerBearerRegistryToken }, "t"},
+		"registries.d":                    {[]string{"--registries.d", dir}, nil, func(s *settings) any { return s.source.RegistriesDirPath + s.dest.RegistriesDirPath }, dir + dir},
+		"registries-conf":                 {[]string{"--registries-conf", conf}, nil, func(s *settings) any { return s.source.SystemRegistriesConfPath + s.dest.SystemRegistriesConfPath }, conf + conf},
+		"stall-timeout":                   {[]string{"--stall-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().StallTimeout }, time.Minute},
+		"blob-timeout":                    {[]string{"--blob-timeout", "1h"}, nil, func(s *settings) any { return s.times.options().BlobTimeout }, time.Hour},
+		"answer-timeout":                  {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
+		"override-arch":                   {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
+		"override-os":                     {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
+		"override-variant":                {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
 	}
 	// What these do can only be seen from outside: TestPolicies and TestHelp.
-	elsewhere := map[string]bool{"policy": true, "insecure-policy": true, "help": true}
+	outside := map[string]bool{"policy": true, "insecure-policy": true, "help": true}
 
 	seen := map[string]bool{}
 	for _, command := range []string{"copy", "plan"} {
@@ -130,7 +149,7 @@ func TestEveryFlag(t *testing.T) {
 			assert.NotEmpty(t, flag.Usage, "%s --%s has no help", command, flag.Name)
 			row, ok := rows[flag.Name]
 			if !ok {
-				assert.True(t, elsewhere[flag.Name], "%s --%s is tested nowhere", command, flag.Name)
+				assert.True(t, outside[flag.Name], "%s --%s is tested nowhere", command, flag.Name)
 				return
 			}
 			seen[flag.Name] = true

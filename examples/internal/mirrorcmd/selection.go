@@ -43,6 +43,7 @@ func (s *selection) defineAttached(flags *pflag.FlagSet) {
 	flags.Var(&digestTags{o}, "digest-tags",
 		"copy what tags name that are named after the digest of anything that is copied: cosign's tags sha256-<hex>.sig, .att and .sbom; or those with any suffix (all), for which all tags are listed")
 	flags.Lookup("digest-tags").NoOptDefVal = cosignTags
+	flags.Var(&referrersSource{options: o}, "referrers-source", referrersSourceHelp)
 	flags.BoolVar(&o.EntriesAsReferrers, "entries-as-referrers", false,
 		"make attestations that are copied with the list, and state their image as their subject, known as its referrers, too: by the referrers tag, if the registry has no referrers API")
 	flags.BoolVar(&o.KeepVoid, "keep-void", false, "copy what is attached to a list also if the list is stripped, and gets another digest")
@@ -123,6 +124,9 @@ func (s *selection) check() error {
 	}
 	if o.KeepVoid && o.Referrers == copy.NoReferrers && !o.DigestTags {
 		return misusef("--keep-void needs --referrers or --digest-tags")
+	}
+	if o.ReferrersFrom != nil && o.Referrers == copy.NoReferrers && !o.DigestTags {
+		return misusef("--referrers-source needs --referrers or --digest-tags")
 	}
 	if s.skip {
 		o.MissingInstances = copy.SkipMissing

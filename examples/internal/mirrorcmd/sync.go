@@ -115,11 +115,11 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	source, destination, err := c.access.systemContexts(c.env)
+	sys, err := c.access.systemContexts(c.env)
 	if err != nil {
 		return err
 	}
-	policy, err := c.access.policyContext(source)
+	policy, err := c.access.policyContext(sys.source)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	copier := copy.NewCopier(limits)
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 	s := &syncRun{
-		syncCommand: c, file: file, copier: copier, sys: [2]*types.SystemContext{source, destination}, policy: policy,
+		syncCommand: c, file: file, copier: copier, sys: sys, policy: policy,
 		report: syncReport{Schema: syncReportSchema, File: args[0], Shard: c.shard.String(), DryRun: c.dryRun, Started: time.Now().UTC()},
 	}
 	err = orStopped(ctx, s.do(ctx))
@@ -184,8 +184,8 @@ func (c *syncCommand) readAll(name string) ([]byte, error) {
 type syncRun struct {
 	*syncCommand
 	file   *syncfile.File
-	copier *copy.Copier            // of everything that the run does at registries, all rounds
-	sys    [2]*types.SystemContext // of sources, of destinations
+	copier *copy.Copier // of everything that the run does at registries, all rounds
+	sys    contexts
 	policy *signature.PolicyContext
 
 	todo     []syncfile.Copy
@@ -260,14 +260,15 @@ func (s *syncRun) copyAll(ctx context.Context) {
 // job is how the library is asked for a copy.
 func (s *syncRun) job(i int) copy.Job {
 	c := s.todo[i]
-	return copy.Job{Source: c.Source, Destination: c.Destination, Options: s.options(c.Image)}
+	return copy.Job{Source: c.Source, Destination: c.Destination, Options: s.options(c)}
 }
 
 // options are those of an image's copies, which share a budget if the image has one of its own.
-func (s *syncRun) options(image *syncfile.Image) *copy.Options {
-	options := image.Options
-	options.SourceCtx, options.DestinationCtx = s.sys[0], s.sys[1]
-	options.ConcurrentBlobCopiesSemaphore = image.Budget()
+func (s *syncRun) options(c syncfile.Copy) *copy.Options {
+	options := c.Image.Options
+	options.SourceCtx, options.DestinationCtx = s.sys.source, s.sys.destination
+	options.ReferrersFrom = reachedBy(c.ReferrersFrom, s.sys.referrers)
+	options.ConcurrentBlobCopiesSemaphore = c.Image.Budget()
 	options.Overview = s.progress
 	return &options
 }

@@ -181,7 +181,7 @@ func registriesConfOf(s *syncRun) ([]byte, error) {
 		if !sameTags[p] { // the mirror's tags are others
 			b.WriteString("pull-from-mirror = \"digest-only\"\n")
 		}
-		if s.sys[1].DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
+		if s.sys.destination.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
 			b.WriteString("insecure = true\n")
 		}
 		b.WriteString("\n")

@@ -92,7 +92,7 @@ func (s *syncRun) copies(ctx context.Context, image *syncfile.Image) (found expa
 		if err != nil {
 			return found, err
 		}
-		list, err := s.copier.Tags(ctx, ref, &copy.TagsOptions{SystemContext: s.sys[0]})
+		list, err := s.copier.Tags(ctx, ref, &copy.TagsOptions{SystemContext: s.sys.source})
 		if err != nil {
 			return found, err
 		}

@@ -130,7 +130,7 @@ func (s *syncRun) removeFound(ctx context.Context) error {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
-			err = removeManifest(ctx, s.sys[1], at)
+			err = removeManifest(ctx, s.sys.destination, at)
 			done[at] = err
 		}
 		m.Status = removed
@@ -171,7 +171,7 @@ func (s *syncRun) managed() []*managedRepo {
 		}
 		key := syncfile.Key(c.Destination)
 		if repos[key] == nil {
-			repos[key] = &managedRepo{copier: s.copier, sys: s.sys[1], name: reference.TrimNamed(named), named: map[string]bool{}}
+			repos[key] = &managedRepo{copier: s.copier, sys: s.sys.destination, name: reference.TrimNamed(named), named: map[string]bool{}}
 		}
 		if tagged, ok := named.(reference.NamedTagged); ok {
 			repos[key].named[tagged.Tag()] = true

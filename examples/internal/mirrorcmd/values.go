@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 )
@@ -143,6 +144,35 @@ func (d *digestTags) String() string {
 }
 
 func (d *digestTags) Type() string { return cosignTags + "|" + allTags }
+
+// referrersSourceHelp is the help of --referrers-source.
+const referrersSourceHelp = "look for referrers and digest tags in `REPOSITORY`, docker://HOST/NAME, too: there are images whose attestations are in another registry"
+
+// referrersSource is a flag that names a repository.
+type referrersSource struct {
+	options *copy.Options
+	text    string
+}
+
+func (r *referrersSource) Set(s string) error {
+	ref, err := parseReference("REPOSITORY", s)
+	if err != nil {
+		return err
+	}
+	r.options.ReferrersFrom, r.text = &copy.ReferrersSource{Reference: ref}, s
+	return nil
+}
+
+func (r *referrersSource) String() string { return r.text }
+func (r *referrersSource) Type() string   { return "REPOSITORY" }
+
+// reachedBy returns a repository with the configuration by which it is reached; nil for none.
+func reachedBy(from *copy.ReferrersSource, sys *types.SystemContext) *copy.ReferrersSource {
+	if from == nil {
+		return nil
+	}
+	return &copy.ReferrersSource{Reference: from.Reference, SystemContext: sys}
+}
 
 // artifactType accepts what has the form of a media type (RFC 6838, section 4.2).
 func artifactType(s string) (string, error) {

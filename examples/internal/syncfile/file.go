@@ -36,6 +36,7 @@ type Image struct {
 
 	budget      *semaphore.Weighted
 	destination string // template
+	referrers   string // template of the repository to look for referrers in, "" for none
 	named       reference.Named
 	parse       ParseReference
 }
@@ -58,6 +59,9 @@ func (i *Image) Budget() *semaphore.Weighted { return i.budget }
 type Copy struct {
 	Image               *Image
 	Source, Destination types.ImageReference
+	// ReferrersFrom is another repository to look for referrers in, without a context, nil for
+	// none.
+	ReferrersFrom *copy.ReferrersSource
 	// Tag is the tag of the source, "" if it has none.
 	Tag string
 }
@@ -149,7 +153,7 @@ func (i *Image) copy(tag string) (Copy, error) {
 	if err != nil {
 		return Copy{}, err
 	}
-	to, err := expand(i.destination, named)
+	to, err := expand("destination", i.destination, named)
 	if err != nil {
 		return Copy{}, err
 	}
@@ -160,7 +164,24 @@ func (i *Image) copy(tag string) (Copy, error) {
 	if err != nil {
 		return Copy{}, err
 	}
-	return Copy{Image: i, Source: source, Destination: destination, Tag: tagOf(named)}, nil
+	from, err := i.referrersFrom(named)
+	return Copy{Image: i, Source: source, Destination: destination, ReferrersFrom: from, Tag: tagOf(named)}, err
+}
+
+// referrersFrom returns the repository to look for the referrers of a source in, nil for none.
+func (i *Image) referrersFrom(named reference.Named) (*copy.ReferrersSource, error) {
+	if i.referrers == "" {
+		return nil, nil
+	}
+	text, err := expand(keyReferrersSource, i.referrers, named)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := i.parse(keyReferrersSource, text)
+	if err != nil {
+		return nil, err
+	}
+	return &copy.ReferrersSource{Reference: ref}, nil
 }
 
 // Repository is the key of the destination's repository (see Key), if that is the same for all
@@ -209,19 +230,19 @@ var variables = map[string]func(reference.Named) string{
 
 var variable = regexp.MustCompile(`\{([^{}]*)\}`)
 
-// expand puts the parts of a source's name into a template.
-func expand(template string, named reference.Named) (string, error) {
+// expand puts the parts of a source's name into the template that a key has.
+func expand(key, template string, named reference.Named) (string, error) {
 	var problem error
 	out := variable.ReplaceAllStringFunc(template, func(match string) string {
 		name := match[1 : len(match)-1]
 		f, ok := variables[name]
 		switch {
 		case !ok:
-			problem = fmt.Errorf("destination %q has {%s}, which is unknown%s", template, name, didYouMean(name, keysOf(variables)))
+			problem = fmt.Errorf("%s %q has {%s}, which is unknown%s", key, template, name, didYouMean(name, keysOf(variables)))
 		case named == nil:
-			problem = fmt.Errorf("destination %q has {%s}, and the source is in no registry", template, name)
+			problem = fmt.Errorf("%s %q has {%s}, and the source is in no registry", key, template, name)
 		case f(named) == "":
-			problem = fmt.Errorf("destination %q has {%s}, and the source has none", template, name)
+			problem = fmt.Errorf("%s %q has {%s}, and the source has none", key, template, name)
 		default:
 			return f(named)
 		}

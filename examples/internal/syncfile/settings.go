@@ -14,12 +14,10 @@ import (
 
 // settings are the keys that defaults and images have, and what they do.
 var settings = map[string]func(*parser, *Image, *yaml.Node){
-	"destination": func(p *parser, i *Image, n *yaml.Node) {
-		i.destination, _ = p.scalar(n, "destination")
-		for _, match := range variable.FindAllStringSubmatch(i.destination, -1) {
-			if variables[match[1]] == nil {
-				p.problem(n.Line, "destination %q has {%s}, which is unknown%s", i.destination, match[1], didYouMean(match[1], keysOf(variables)))
-			}
+	"destination": func(p *parser, i *Image, n *yaml.Node) { i.destination = p.template(n, "destination") },
+	keyReferrersSource: func(p *parser, i *Image, n *yaml.Node) {
+		if i.referrers = p.template(n, keyReferrersSource); i.referrers == noReferrersSource {
+			i.referrers = ""
 		}
 	},
 	"platforms": func(p *parser, i *Image, n *yaml.Node) {
@@ -98,6 +96,23 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	},
 }
 
+// keyReferrersSource is a key, and noReferrersSource its value that stands for no repository.
+const (
+	keyReferrersSource = "referrers-source"
+	noReferrersSource  = "none"
+)
+
+// template returns a text that may have variables in braces.
+func (p *parser) template(n *yaml.Node, key string) string {
+	text, _ := p.scalar(n, key)
+	for _, match := range variable.FindAllStringSubmatch(text, -1) {
+		if variables[match[1]] == nil {
+			p.problem(n.Line, "%s %q has {%s}, which is unknown%s", key, text, match[1], didYouMean(match[1], keysOf(variables)))
+		}
+	}
+	return text
+}
+
 // digestTags are the options that the key of that name stands for.
 type digestTags struct {
 	wanted   bool
@@ -132,6 +147,9 @@ func (p *parser) consistent(image *yaml.Node, keys map[string]*yaml.Node) {
 	on := func(key string) bool { return keys[key] != nil && resolve(keys[key]).Value != "false" }
 	if v := keys["keep-void"]; on("keep-void") && !on("referrers") && !on("digest-tags") {
 		p.problem(cmp.Or(v.Line, image.Line), "keep-void needs referrers or digest-tags")
+	}
+	if v := keys[keyReferrersSource]; v != nil && resolve(v).Value != noReferrersSource && !on("referrers") && !on("digest-tags") {
+		p.problem(cmp.Or(v.Line, image.Line), "%s needs referrers or digest-tags", keyReferrersSource)
 	}
 }
 

@@ -169,6 +169,37 @@ func TestDigestTagSuffixes(t *testing.T) {
 	}
 }
 
+// TestReferrersSource: a repository for each image, or none.
+func TestReferrersSource(t *testing.T) {
+	f, err := parse(`
+defaults:
+  destination: docker://m.example/{name}
+  referrers: true
+  referrers-source: docker://scout.example/docker/dhi-{name}
+images:
+- source: docker://dhi.io/python
+  tags: ["3.13", "3.14"]
+- {source: "docker://dhi.io/node:24", referrers-source: docker://scout.example/other}
+- {source: "docker://quay.io/a:1", referrers-source: none}
+- {source: "docker://quay.io/b:1", referrers: false, referrers-source: none}
+`)
+	require.NoError(t, err)
+	var got []string
+	for _, image := range f.Images {
+		copies, _, err := image.Copies(nil)
+		require.NoError(t, err)
+		for _, c := range copies {
+			name := "none"
+			if c.ReferrersFrom != nil {
+				name = c.ReferrersFrom.Reference.DockerReference().Name()
+				assert.Nil(t, c.ReferrersFrom.SystemContext)
+			}
+			got = append(got, name)
+		}
+	}
+	assert.Equal(t, []string{"scout.example/docker/dhi-python", "scout.example/docker/dhi-python", "scout.example/other", "none", "none"}, got)
+}
+
 // TestDigestTags has patterns that match tags named after digests, which only names take.
 func TestDigestTags(t *testing.T) {
 	hex := strings.Repeat("0123456789abcdef", 4)
@@ -244,6 +275,9 @@ func TestProblems(t *testing.T) {
 		{image("platformless-entries: drop"), `f.yaml:4: platformless-entries: write keep or strip, not "drop"`},
 		{image("single: always"), `f.yaml:4: single: write check, copy or skip, not "always"`},
 		{image("referrers: some"), `write false or true`},
+		{image("referrers-source: docker://m.example/{x}"), `f.yaml:4: referrers-source "docker://m.example/{x}" has {x}, which is unknown`},
+		{image("referrers: true\n  referrers-source: 'oops:x'"), `referrers-source "oops:x": `},
+		{image("referrers-source: docker://m.example/a"), "f.yaml:4: referrers-source needs referrers or digest-tags"},
 		{image("digest-tags: some"), `digest-tags: write all, cosign, false or true, not "some"`},
 		{image("keep-void: true"), "f.yaml:4: keep-void needs referrers or digest-tags"},
 		{image("keep-void: yes"), `keep-void: write false or true, not "yes"`},

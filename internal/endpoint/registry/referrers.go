@@ -233,33 +233,11 @@ func (e *tagUnanswered) Error() string        { return "the referrers tag beside
 func (e *tagUnanswered) Unwrap() error        { return e.err }
 func (e *tagUnanswered) Is(target error) bool { return target == endpoint.ErrUnknown }
 
-// listsReferrers returns an *endpoint.NotListableError if doc, which the referrers tag of d names,
-// is no list of referrers. Some registries take the tag for the digest, and some tools tag an image
-// with its own digest: what it names is d itself then.
+// listsReferrers is endpoint.ListsReferrers.
 func listsReferrers(d digest.Digest, doc endpoint.Document) error {
-	var names string
-	switch {
-	case doc.Digest == d || d.Algorithm().FromBytes(doc.Bytes) == d:
-		names = "it itself"
-	case lists.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex:
-		names = doc.Digest.String() + ", which is no OCI index"
-	case isImageIndex(doc.Bytes):
-		names = doc.Digest.String() + ", an index of images"
-	default:
-		return nil
-	}
-	return &endpoint.NotListableError{Subject: d, Tag: endpoint.ReferrersTag(d), Names: names}
-}
-
-// isImageIndex reports whether an OCI index has entries for platforms. Those of a list of referrers
-// have none, but what tools copy from an attestation's entry: unknown, or an artifact type with it.
-func isImageIndex(index []byte) bool {
 	parsing.Lock()
 	defer parsing.Unlock()
-	list, err := lists.Parse(index, imgspecv1.MediaTypeImageIndex)
-	return err == nil && slices.ContainsFunc(list.Instances(), func(in lists.Instance) bool {
-		return in.Platform != nil && in.Platform.OS != "" && in.Platform.OS != "unknown" && endpoint.TellsNothing(in.ArtifactType)
-	})
+	return endpoint.ListsReferrers(d, doc)
 }
 
 // referrersByAPI reads all pages of the referrers of d. The error is a *noReferrersAPI if there are
