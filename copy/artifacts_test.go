@@ -86,3 +86,44 @@ func TestArtifactsUnderPlatforms(t *testing.T) {
 		})
 	}
 }
+
+// TestPlatformlessEntries are left behind where platforms select, or kept, with what describes
+// them; either is counted, and is what Verify looks for.
+func TestPlatformlessEntries(t *testing.T) {
+	e := copytest.NewEnv(t)
+	f := imagetest.New()
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	f.Image("s390x", imagetest.Platform("linux/s390x"))
+	f.Image("plain", imagetest.NoPlatform())
+	f.Attestation("provenance", "plain")
+	f.Artifact("chart")
+	f.List("inner", imagetest.Entries("chart", "s390x"))
+	f.List(imagetest.Top, imagetest.Entries("amd64", "plain", "provenance", "inner"))
+	without := []string{"plain", "provenance", "chart"}
+	for action, counts := range map[copy.PlatformlessAction][]int{copy.StripPlatformlessEntries: {0, 2}, copy.KeepPlatformlessEntries: {2, 0}} {
+		src := copytest.Places["registry"](t)
+		dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
+		src.Push(f, "v1", imagetest.Top)
+		o := copy.Options{
+			ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64"),
+			PlatformlessEntries: action, SparseManifestListAction: copy.StripSparseManifestList,
+		}
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		require.NoError(t, err)
+		assert.Equal(t, counts, []int{r.PlatformlessKept, r.PlatformlessLeft})
+		want := imagetest.Want{Tag: "v1", Fixture: f, Present: []string{"amd64"}, Absent: append([]string{"s390x"}, without...)}
+		if action == copy.KeepPlatformlessEntries {
+			want.Present, want.Absent = append(want.Present, without...), []string{"s390x"}
+			assert.Empty(t, r.Warnings)
+		} else {
+			assert.Equal(t, []string{"entries without a platform are left behind (2)"}, r.Warnings)
+		}
+		dst.Check(want)
+		for _, i := range r.Instances {
+			assert.Equal(t, i.Digest == f.Digest("chart") && action == copy.KeepPlatformlessEntries, i.Kind == copy.KindArtifact, i.Platform)
+		}
+		v, err := copy.Verify(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), &copy.VerifyOptions{Options: e.Options(o)})
+		require.NoError(t, err)
+		assert.Empty(t, v.Violations)
+	}
+}
