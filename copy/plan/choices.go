@@ -72,8 +72,8 @@ func (a *SparseManifestListAction) UnmarshalText(text []byte) error {
 // whose manifests state one stay behind under each action, however they were selected, with a
 // warning.
 //
-// What has no subject in its list follows nothing. It is skipped (ReasonUntied) with a warning,
-// unless everything is copied, it is named itself, or all attestations are kept.
+// What has no subject in its list follows nothing. Where it might have followed, it is skipped
+// (ReasonUntied) with a warning, unless it is named itself.
 type AttestationAction int
 
 const (

@@ -278,9 +278,10 @@ func (w *planWorld) relation(l *ListPlan, i int) (Relation, digest.Digest) {
 // checkRelations: entries are to each other what they are, nothing that follows is chosen by its
 // platform, and what is not chosen itself goes as its subject goes.
 func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
+	o := w.in.Choices
 	lead := func(ip InstancePlan) bool {
 		return ip.Decision == Copy && ip.Entry != UpdateEntry &&
-			(w.in.Choices.Attestations == FollowSubject || ip.Reason.Code == ReasonPlatform || ip.Reason.Text == reasonRest.Text)
+			(o.Attestations == FollowSubject || ip.Reason.Code == ReasonPlatform || ip.Reason.Text == reasonRest.Text)
 	}
 	plan.List.Walk(func(l *ListPlan) {
 		copied, chosen := map[digest.Digest]bool{}, map[digest.Digest]bool{}
@@ -304,7 +305,12 @@ func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
 				assert.True(t, relation.Follows() && subject == "", "entry %d has a subject", i)
 			case ReasonNotSelected:
 				// A Nydus image follows the one with its platform, and not others with that digest.
-				left := relation.Follows() && (subject == "" || chosen[subject] && ip.ArtifactType != nydusType)
+				left := subject != "" && chosen[subject] && ip.ArtifactType != nydusType
+				if subject == "" {
+					left = o.Attestations == FollowSubject ||
+						len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0 && (relation == Accelerates || o.Attestations == DefaultAttestations)
+				}
+				left = left && relation.Follows()
 				assert.False(t, left, "entry %d was left behind in silence", i)
 			}
 		}

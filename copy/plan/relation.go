@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"strings"
 
@@ -70,8 +69,13 @@ func danglingAccelerators(l *ListPlan) []string {
 }
 
 // called returns what people call an entry that is something to another one, of which of is the
-// name, "" for none.
-func called(kind, of string) string { return kind + " of " + cmp.Or(of, "nothing in the list") }
+// name, "" if it is not known.
+func called(kind, of string) string {
+	if of == "" {
+		return kind
+	}
+	return kind + " of " + of
+}
 
 // plural returns the kind of several entries.
 func plural(kind string) string {

@@ -228,7 +228,7 @@ func (s *selector) follower(instance manifest.Instance, tie relation.Tie, named,
 	}
 	describes := tie.Relation == Describes
 	left := reasonNotSelected
-	if tie.Subject == "" {
+	if tie.Subject == "" && s.o.follow(tie.Relation, len(s.include)+len(s.exclude) > 0) {
 		left = untied(tie)
 	}
 	switch {

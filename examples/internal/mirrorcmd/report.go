@@ -69,10 +69,11 @@ func describe(i copy.InstanceReport, platforms map[digest.Digest]string) string 
 	return cmp.Or(i.Platform, "image")
 }
 
-// related names what describes or accelerates the entry with digest subject, "" for none.
+// related names what describes or accelerates the entry with digest subject, "" if that is not
+// known.
 func related(kind string, subject digest.Digest, platforms map[digest.Digest]string) string {
 	if subject == "" {
-		return kind + " of nothing in the list"
+		return kind
 	}
 	return kind + " of " + cmp.Or(platforms[subject], shortDigest(subject))
 }
