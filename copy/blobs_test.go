@@ -12,8 +12,11 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker/archive"
+	ociarchive "go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
@@ -411,4 +414,23 @@ func TestVerifyACache(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestCacheThroughFiles carries a cache through a directory and an archive of files, and back.
+func TestCacheThroughFiles(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	dir, err := directory.NewReference(filepath.Join(t.TempDir(), "dir"))
+	require.NoError(t, err)
+	archived, err := ociarchive.NewReference(filepath.Join(t.TempDir(), "archive.tar"), "v1")
+	require.NoError(t, err)
+	at := src.Ref("v1")
+	for _, next := range []types.ImageReference{dir, archived, dst.Ref("v1")} {
+		_, err = e.Image(t.Context(), next, at, under(copy.StripSparseManifestList))
+		require.NoError(t, err, next.Transport().Name())
+		at = next
+	}
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }

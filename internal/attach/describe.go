@@ -41,7 +41,11 @@ func describe(a Attachment, doc endpoint.Document) (Attachment, error) {
 	return a, nil
 }
 
-// childrenOf returns the children of an attached list as attachments.
+// errBlobs is what is wrong with an attached list that names blobs.
+var errBlobs = errors.New("it names blobs in the place of manifests, as a build cache does, and such a list is not carried as what is attached")
+
+// childrenOf returns the children of an attached list as attachments. A list that names blobs is an
+// error: they would be taken for manifests.
 func childrenOf(doc endpoint.Document) ([]Attachment, error) {
 	list, err := manifest.Parse(doc.Bytes, doc.Type())
 	if err != nil {
@@ -49,6 +53,9 @@ func childrenOf(doc endpoint.Document) ([]Attachment, error) {
 	}
 	var children []Attachment
 	for _, in := range list.Instances() {
+		if in.IsBlob() {
+			return nil, errBlobs
+		}
 		children = append(children, Attachment{Subject: doc.Digest, Child: true, Descriptor: imgspecv1.Descriptor{
 			MediaType: in.MediaType, Digest: in.Digest, Size: in.Size, ArtifactType: in.ArtifactType,
 		}})
