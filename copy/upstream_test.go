@@ -68,6 +68,7 @@ func wayTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Manif
 	choices.InstancePlatforms, choices.OptionalPlatforms, choices.RequiredPlatforms = nil, nil, nil
 	choices.Instances, choices.InstanceIndexes, choices.RemoveListSignatures = nil, nil, false
 	choices.Referrers, choices.ReferrerTypes, choices.DigestTags = plan.NoReferrers, nil, false
+	choices.DigestTagSuffixes, choices.EntriesAsReferrers = plan.CosignDigestTags, false
 	in := plan.Input{Top: Document{MediaType: image.MediaType, Bytes: b}, Choices: choices, Way: wayFacts(o, source, dest)}
 	if known != nil {
 		known(&in)
@@ -87,7 +88,8 @@ var neverReasons = map[string]string{
 	"PreferGzipInstances": "the choice of the system's image", "ConcurrentBlobCopiesSemaphore": "the budget", "MaxParallelDownloads": "the budget",
 	"OptimizeDestinationImageAlreadyExists": "what is there is always looked for",
 	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
-	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
+	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "DigestTagSuffixes": "the plan", "ReferrersFrom": "the plan",
+	"SingleImage": "the plan", "PlatformlessEntries": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
 	"ListSignatures": "the plan",
 	"CheckBlobs":     "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
 }
