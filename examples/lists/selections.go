@@ -5,6 +5,7 @@ import "github.com/sparsecopy/sparsecopy/copy"
 // A selection is a tag of a repository that is mirrored, for two platforms, and what becomes of it.
 type selection struct {
 	repo, tag string
+	kind      string   // what the report of mirror sync calls it
 	want      []string // what lines makes of the report, if the list is stripped
 	// single is for images that say nothing of a platform, which platforms do not choose.
 	single copy.SingleImageAction
@@ -14,7 +15,7 @@ type selection struct {
 }
 
 var selections = []selection{
-	{repo: "buildkit-attested", tag: "v1", want: []string{
+	{repo: "buildkit-attested", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -22,19 +23,19 @@ var selections = []selection{
 		"attestation of linux/arm64: copied, kept",
 		"attestation of linux/s390x: skipped, stripped",
 	}},
-	{repo: "buildkit-cache-image", tag: "v1", want: []string{"artifact: copied"}},
-	{repo: "buildkit-cache-index", tag: "v1", want: []string{
+	{repo: "buildkit-cache-image", tag: "v1", kind: "artifact", want: []string{"artifact: copied"}},
+	{repo: "buildkit-cache-index", tag: "v1", kind: "build cache", want: []string{
 		"cache layer: copied, kept",
 		"cache layer: copied, kept",
 		"cache layer: copied, kept",
 		"cache config: copied, kept",
 	}, refused: "cache"},
-	{repo: "buildkit-docker", tag: "v1", want: []string{
+	{repo: "buildkit-docker", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 	}},
-	{repo: "buildkit-subject", tag: "v1", want: []string{
+	{repo: "buildkit-subject", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -44,18 +45,18 @@ var selections = []selection{
 		"vnd.docker.attestation.manifest.v1+json of linux/amd64: copied",
 		"vnd.docker.attestation.manifest.v1+json of linux/arm64: copied",
 	}},
-	{repo: "buildx-attested", tag: "v1", want: []string{
+	{repo: "buildx-attested", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"attestation of linux/amd64: copied, kept",
 		"attestation of linux/arm64: copied, kept",
 	}},
-	{repo: "buildx-create", tag: "v1", want: []string{
+	{repo: "buildx-create", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 	}},
-	{repo: "cosign-bundles", tag: "list", want: []string{
+	{repo: "cosign-bundles", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -64,12 +65,12 @@ var selections = []selection{
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/amd64: copied",
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/arm64: copied",
 	}},
-	{repo: "cosign-copied", tag: "list", want: []string{
+	{repo: "cosign-copied", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 	}},
-	{repo: "cosign-tags", tag: "list", want: []string{
+	{repo: "cosign-tags", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -78,18 +79,18 @@ var selections = []selection{
 		"sig of linux/amd64: copied",
 		"sig of linux/arm64: copied",
 	}},
-	{repo: "ggcr-apko", tag: "v1", want: []string{
+	{repo: "ggcr-apko", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm/v7: skipped, stripped",
 		"linux/arm64: copied, kept",
 	}},
-	{repo: "ggcr-imgpkg", tag: "v1", want: []string{
+	{repo: "ggcr-imgpkg", tag: "v1", kind: "image", want: []string{
 		"image: copied",
 		"image-locations.imgpkg of image: copied",
 		"imgpkg of image: copied",
 	}, single: copy.CopySingleImage},
-	{repo: "helm-chart", tag: "0.1.0", want: []string{"artifact: copied"}},
-	{repo: "ko-app", tag: "v1", want: []string{
+	{repo: "helm-chart", tag: "0.1.0", kind: "artifact", want: []string{"artifact: copied"}},
+	{repo: "ko-app", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -97,21 +98,21 @@ var selections = []selection{
 		"sbom of linux/amd64: copied",
 		"sbom of linux/arm64: copied",
 	}},
-	{repo: "notation-api", tag: "list", want: []string{
+	{repo: "notation-api", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"vnd.cncf.notary.signature of all: skipped",
 		"vnd.cncf.notary.signature of linux/amd64: copied",
 	}},
-	{repo: "notation-tag", tag: "list", want: []string{
+	{repo: "notation-tag", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"vnd.cncf.notary.signature of all: skipped",
 		"vnd.cncf.notary.signature of linux/amd64: copied",
 	}},
-	{repo: "soci-attested", tag: "v1", want: []string{ // nothing ties the attestations to the images any more
+	{repo: "soci-attested", tag: "v1", kind: "list", want: []string{ // nothing ties the attestations to the images any more
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
@@ -122,7 +123,7 @@ var selections = []selection{
 		"SOCI index of linux/arm64: copied, kept",
 		"SOCI index of linux/s390x: skipped, stripped",
 	}},
-	{repo: "soci-converted", tag: "v1", want: []string{
+	{repo: "soci-converted", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",

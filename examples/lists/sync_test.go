@@ -33,8 +33,9 @@ func TestSync(t *testing.T) {
 		assert.Equal(t, "copied", image.Status, "%s: %s", image.Source, image.Error)
 	}
 	before := len(to.Requests())
-	for _, image := range sync(t, file).Images {
+	for i, image := range sync(t, file).Images {
 		assert.Equal(t, "present", image.Status, image.Source)
+		assert.Equal(t, selections[i].kind, image.Kind, image.Source)
 	}
 	for _, r := range to.Requests()[before:] {
 		assert.Contains(t, []string{http.MethodGet, http.MethodHead}, r.Method, r.Path)
@@ -62,7 +63,7 @@ func syncFile(from, to *registrytest.Registry) string {
 
 // A syncReport is what the command reports of a run.
 type syncReport struct {
-	Images []struct{ Source, Destination, Status, Error string }
+	Images []struct{ Source, Destination, Status, Kind, Error string }
 }
 
 func sync(t *testing.T, file string) (report syncReport) {
