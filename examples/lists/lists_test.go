@@ -49,6 +49,7 @@ func TestSelections(t *testing.T) {
 				}
 				require.NoError(t, err)
 				assert.Equal(t, s.want, lines(report), action)
+				checkWarnings(t, s, report)
 				imagetest.CheckRegistry(t, to, s.repo, imagetest.Want{Tag: s.tag, Digest: report.DestinationDigest, Irregular: true})
 			}
 
@@ -60,6 +61,16 @@ func TestSelections(t *testing.T) {
 				Tag: s.tag, Digest: source, Irregular: true, Optional: skipped(report),
 			})
 		})
+	}
+}
+
+// checkWarnings demands the one warning of a selection, or none.
+func checkWarnings(t *testing.T, s selection, report *copy.Report) {
+	t.Helper()
+	if s.warning == "" {
+		assert.Empty(t, report.Warnings)
+	} else if assert.Len(t, report.Warnings, 1) {
+		assert.Contains(t, report.Warnings[0], s.warning)
 	}
 }
 
@@ -79,6 +90,7 @@ func TestTagsOfReferrers(t *testing.T) {
 			report, err := s.mirror(t.Context(), copy.StripSparseManifestList, from, to)
 			require.NoError(t, err)
 			assert.Equal(t, s.want, lines(report))
+			checkWarnings(t, s, report)
 		})
 	}
 }
@@ -109,7 +121,11 @@ func lines(r *copy.Report) []string {
 		case i.Kind != "":
 			names[i.Digest] = i.Kind
 		}
-		out = append(out, strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", names[i.Digest], i.Outcome, i.Entry), ", "))
+		line := strings.TrimSuffix(fmt.Sprintf("%s: %s, %s", names[i.Digest], i.Outcome, i.Entry), ", ")
+		if i.Outcome == copy.Skipped && i.Reason.Code != copy.ReasonNotSelected {
+			line += ": " + i.Reason.Text
+		}
+		out = append(out, line)
 	}
 	instances := len(out)
 	for _, a := range r.Attached {

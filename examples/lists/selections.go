@@ -7,6 +7,8 @@ type selection struct {
 	repo, tag string
 	kind      string   // what the report of mirror sync calls it
 	want      []string // what lines makes of the report, if the list is stripped
+	// warning is part of the only warning if the list is stripped, "" if there is none.
+	warning string
 	// single is for images that say nothing of a platform, which platforms do not choose.
 	single copy.SingleImageAction
 	// refused is part of the error where the destination takes no list whose entries are no
@@ -64,7 +66,7 @@ var selections = []selection{
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/amd64: copied",
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/amd64: copied",
 		"vnd.dev.sigstore.bundle.v0.3+json of linux/arm64: copied",
-	}},
+	}, warning: "is signed, and changes"},
 	{repo: "cosign-copied", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
@@ -78,7 +80,7 @@ var selections = []selection{
 		"sig of all: skipped",
 		"sig of linux/amd64: copied",
 		"sig of linux/arm64: copied",
-	}},
+	}, warning: "is signed, and changes"},
 	{repo: "ggcr-apko", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm/v7: skipped, stripped",
@@ -104,25 +106,25 @@ var selections = []selection{
 		"linux/s390x: skipped, stripped",
 		"vnd.cncf.notary.signature of all: skipped",
 		"vnd.cncf.notary.signature of linux/amd64: copied",
-	}},
+	}, warning: "is signed, and changes"},
 	{repo: "notation-tag", tag: "list", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
 		"vnd.cncf.notary.signature of all: skipped",
 		"vnd.cncf.notary.signature of linux/amd64: copied",
-	}},
+	}, warning: "is signed, and changes"},
 	{repo: "soci-attested", tag: "v1", kind: "list", want: []string{ // nothing ties the attestations to the images any more
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
 		"linux/s390x: skipped, stripped",
-		"attestation: skipped, stripped",
-		"attestation: skipped, stripped",
-		"attestation: skipped, stripped",
+		"attestation: skipped, stripped: nothing says what it describes",
+		"attestation: skipped, stripped: nothing says what it describes",
+		"attestation: skipped, stripped: nothing says what it describes",
 		"SOCI index of linux/amd64: copied, kept",
 		"SOCI index of linux/arm64: copied, kept",
 		"SOCI index of linux/s390x: skipped, stripped",
-	}},
+	}, warning: "attestations are left behind (3)"},
 	{repo: "soci-converted", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",
