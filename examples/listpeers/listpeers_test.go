@@ -74,22 +74,28 @@ func held(t *testing.T, p page, block, prefix, want string) page {
 	return p
 }
 
-// TestPageNamesTests looks for each test and each golden plan that docs/lists.md names, and for a
-// row and a part of the page for each kind.
+// TestPageNamesTests looks for each test and each golden plan that the first table of docs/lists.md
+// names: the row of each kind has one at least. Each kind has a part of the page, too.
 func TestPageNamesTests(t *testing.T) {
 	text, err := os.ReadFile(listsPage)
 	require.NoError(t, err)
-	for _, name := range regexp.MustCompile("`([a-z-]+)\\.txtar`").FindAllStringSubmatch(string(text), -1) {
-		assert.FileExists(t, filepath.Join(root, "testdata", "plans", name[1]+".txtar"))
-	}
 	tests := testsOf(t, root)
-	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1)
-	assert.NotEmpty(t, named)
-	for _, name := range named {
-		assert.True(t, tests[name[1]], "there is no %s", name[1])
-	}
+	held := regexp.MustCompile("`(Test[A-Za-z0-9]+|[a-z0-9-]+\\.txtar)`")
+	first, _, _ := strings.Cut(string(text), "\n## What was run\n")
 	for _, k := range kinds {
 		assert.Contains(t, string(text), "\n### "+k.name+"\n")
+		row := regexp.MustCompile(`(?m)^\|[^|]*\[` + k.name + `\]\(#` + k.name + `\).*$`).FindString(first)
+		cells := strings.Split(row, "|")
+		require.Len(t, cells, 7, "the row of %s", k.name)
+		names := held.FindAllStringSubmatch(cells[5], -1)
+		assert.NotEmpty(t, names, "what holds the row of %s", k.name)
+		for _, name := range names {
+			if strings.HasSuffix(name[1], ".txtar") {
+				assert.FileExists(t, filepath.Join(root, "testdata", "plans", name[1]))
+			} else {
+				assert.True(t, tests[name[1]], "there is no %s", name[1])
+			}
+		}
 	}
 }
 
