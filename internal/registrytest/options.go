@@ -113,6 +113,10 @@ type Options struct {
 	PageSize int
 	// Links is how the pages of tags and of referrers are linked.
 	Links LinkForm
+	// ListsCache leaves out of the list of tags those that are named after digests, for which it
+	// answers all the same, as the proxy caches of Harbor 2.2.1 do until somebody has asked for
+	// them.
+	ListsCache bool
 	// ListedTags are listed beside the tags that are there, whatever they are: registries list
 	// names that other software put there.
 	ListedTags []string

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 )
 
 // tags serves the list of tags, in lexical order.
@@ -20,7 +22,11 @@ func (x *exchange) tags() {
 		x.refuse(http.StatusNotFound, Error{Code: "NAME_UNKNOWN", Message: "repository name not known to registry"})
 		return
 	}
-	page := x.page(slices.Sorted(slices.Values(slices.Concat(x.Tags(x.route.repo), x.opts.ListedTags))))
+	tags := slices.Concat(x.Tags(x.route.repo), x.opts.ListedTags)
+	if x.opts.ListsCache {
+		tags = slices.DeleteFunc(tags, digesttag.Is)
+	}
+	page := x.page(slices.Sorted(slices.Values(tags)))
 	if page == nil {
 		page = []string{}
 	}

@@ -44,6 +44,9 @@ var tagListHabits = []habit{
 	{"docker-hub-tags-throttled", tagsThrottled},
 	{"proxy-without-v2", listingWithoutPing},
 	{"tag-list-that-is-a-page", tagListThatIsAPage},
+	{"tag-list-that-is-refused", tagListThatIsRefused},
+	{"tag-list-that-is-long", tagListThatIsLong},
+	{"harbor-proxy-lists-its-cache", harborProxyListsItsCache},
 }
 
 // manyTags puts an image with n tags into the repository app.
@@ -174,4 +177,77 @@ func tagListThatIsAPage(t *testing.T) {
 	list, err := copytest.NewEnv(t).Tags(t, r, copy.SourceSide)
 	require.ErrorContains(t, err, "the answer is no list of tags")
 	assert.Nil(t, list)
+}
+
+// tagListThatIsRefused has registries that hand out manifests and list no tags.
+func tagListThatIsRefused(t *testing.T) {
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed} {
+		src := signedImages(t, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindTags),
+			func(int, *http.Request) registrytest.Answer { return registrytest.Fail(status, "UNSUPPORTED", "") })})
+		src.copies(copy.CosignDigestTags, "")
+		src.copies(copy.AllDigestTags, "AllDigestTags needs a list of all tags, CosignDigestTags does not")
+	}
+}
+
+// tagListThatIsLong has a repository with more tags than its signatures are worth.
+func tagListThatIsLong(t *testing.T) {
+	src := signedImages(t, registrytest.Options{PageSize: 1000, Links: registrytest.LinkPath})
+	content, mediaType, _ := src.Manifest("app", "v1")
+	for i := range 5000 {
+		src.PutManifest("app", fmt.Sprintf("t%04d", i), mediaType, content)
+	}
+	lists := registrytest.Is(http.MethodGet, registrytest.KindTags)
+	src.copies(copy.CosignDigestTags, "")
+	assert.Equal(t, 2, src.Count(lists), "27 questions are worth two pages")
+	src.ResetLog()
+	src.copies(copy.AllDigestTags, "")
+	assert.Equal(t, 6, src.Count(lists))
+}
+
+// harborProxyListsItsCache has a cache that answers for tags which it does not list.
+func harborProxyListsItsCache(t *testing.T) {
+	src := signedImages(t, registrytest.Options{ListsCache: true})
+	src.copies(copy.CosignDigestTags, "")
+	src.copies(copy.AllDigestTags, "the list of tags lacks "+copytest.DigestTag(src.f.Digest(imagetest.Top), ".sig")+", which is there")
+}
+
+// signed is a list of eight platforms in a registry, with a signature for each image and for the
+// list.
+type signed struct {
+	copytest.RegistryPlace
+	f *imagetest.Fixture
+}
+
+func signedImages(t *testing.T, o registrytest.Options) signed {
+	f := imagetest.Platforms(8, 1, 100)
+	src := copytest.RegistryAt(t, registrytest.Start(t, o), "app")
+	src.Push(f, "v1", imagetest.Top)
+	for _, d := range f.Manifests(imagetest.Top) {
+		name := f.Name(d)
+		f.Blob("signature of "+name, copytest.SimpleSigning, []byte(name))
+		f.Artifact("sig of "+name, imagetest.Layers("signature of "+name))
+		src.Push(f, copytest.DigestTag(d, ".sig"), "sig of "+name)
+	}
+	src.ResetLog()
+	return signed{src, f}
+}
+
+// copies copies the list with its digest tags. All signatures arrive, or nothing does and the error
+// says failure.
+func (s signed) copies(suffixes copy.DigestTagSuffixes, failure string) {
+	e := copytest.NewEnv(s.T)
+	dst := copytest.RegistryAt(s.T, registrytest.Start(s.T, registrytest.Options{Strict: true}), "app")
+	_, err := e.Image(s.T.Context(), dst.Ref("v1"), s.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, DigestTags: true, DigestTagSuffixes: suffixes})
+	if failure != "" {
+		require.ErrorContains(s.T, err, failure)
+		assert.Empty(s.T, dst.Tags("app"))
+		return
+	}
+	require.NoError(s.T, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: s.f.Digest(imagetest.Top), Fixture: s.f})
+	tags := slices.DeleteFunc(s.Tags("app"), func(tag string) bool { return !copy.IsDigestTag(tag) })
+	assert.Len(s.T, tags, 9)
+	for _, tag := range tags {
+		dst.Check(imagetest.Want{Tag: tag, Digest: s.Top(tag), Fixture: s.f})
+	}
 }

@@ -174,3 +174,72 @@ func FuzzParseTags(f *testing.F) {
 		assert.LessOrEqual(t, len(tags)+len(others), len(page))
 	})
 }
+
+// TestDigestTags: what a source can hand out is what any of its endpoints has. A mirror that does
+// not list its tags is passed over, but not if only some pages are wanted.
+func TestDigestTags(t *testing.T) {
+	tag := func(name string) string { return "sha256-" + strings.Repeat(name, 64) + ".sig" }
+	own := tagged(t, registrytest.Options{PageSize: 2}, "app", "v1", tag("a"), tag("b"))
+	mirror := tagged(t, registrytest.Options{}, "app", "v1", tag("b"), tag("c"), "sha256-abcdef01.sig")
+	lacks := registrytest.Start(t, registrytest.Options{})
+	refuses := tagged(t, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindTags),
+		func(int, *http.Request) registrytest.Answer {
+			return registrytest.Fail(http.StatusForbidden, "DENIED", "no")
+		})}, "app", "v1")
+	for name, c := range map[string]struct {
+		mirrors []*registrytest.Registry
+		pages   int
+		want    []string // nil for an error
+	}{
+		"no mirror":                  {nil, 0, []string{tag("a"), tag("b")}},
+		"a mirror":                   {[]*registrytest.Registry{mirror}, 0, []string{tag("a"), tag("b"), tag("c")}},
+		"a few pages":                {[]*registrytest.Registry{mirror}, 2, []string{tag("a"), tag("b"), tag("c")}},
+		"too many pages":             {[]*registrytest.Registry{mirror}, 1, nil},
+		"a mirror without it":        {[]*registrytest.Registry{lacks}, 2, []string{tag("a"), tag("b")}},
+		"a mirror that refuses":      {[]*registrytest.Registry{refuses}, 0, []string{tag("a"), tag("b")}},
+		"it refuses, and a few will": {[]*registrytest.Registry{refuses}, 2, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sys, dir := hermetictest.System(t)
+			sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+			conf := fmt.Sprintf("[[registry]]\nlocation = %q\n", own.Host())
+			for _, m := range c.mirrors {
+				conf += fmt.Sprintf("[[registry.mirror]]\nlocation = %q\n", m.Host())
+			}
+			write(t, filepath.Join(dir, "registries.conf"), conf)
+			own.ResetLog()
+			s, err := OpenRepository(parseRef(t, own.Host()+"/app"), sys, quick())
+			require.NoError(t, err)
+			defer s.Close()
+			assert.Empty(t, own.Requests(), "nobody is asked yet")
+			assert.Equal(t, "docker://"+own.Host()+"/app", s.Repository())
+			tags, err := s.DigestTags(t.Context(), c.pages)
+			if c.want == nil {
+				require.Error(t, err)
+				assert.Empty(t, tags)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.want, slices.Sorted(slices.Values(tags)))
+		})
+	}
+	s, err := OpenRepository(parseRef(t, own.Host()+"/none"), insecure(t), quick())
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = s.DigestTags(t.Context(), 0)
+	require.ErrorIs(t, err, endpoint.ErrNotFound)
+}
+
+// TestLongTagPages: where only some pages are wanted, a page that is very long is more than that.
+func TestLongTagPages(t *testing.T) {
+	long := registrytest.Start(t, registrytest.Options{ListedTags: []string{strings.Repeat("x", maxShortTagPage)}})
+	newImage(t, 1, 10, long, "app")
+	s, err := OpenRepository(parseRef(t, long.Host()+"/app"), insecure(t), quick())
+	require.NoError(t, err)
+	defer s.Close()
+	_, err = s.DigestTags(t.Context(), 3)
+	var limit *endpoint.LongTagListError
+	require.ErrorAs(t, err, &limit)
+	_, err = s.DigestTags(t.Context(), 0)
+	require.NoError(t, err)
+}
