@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 //	                                      starts a registry; $NAME is its host. zot says no more than that a list is invalid, gitlab wants
 //	                                      subjects first and takes referrers tags for digests, no-api has no referrers API, auth wants user:secret
 //	shutdown NAME                         stops it; stop is a command of testscript
-//	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, nested, docker, single or next
+//	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, related, nested, docker, single or next
 //	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
 //	list NAME REPO FIXTURE SUBJECT THING [TYPE]
 //	                                      adds a thing to what the referrers tag of a subject lists, with an artifact type
@@ -160,6 +160,22 @@ var fixtures = map[string]func() *imagetest.Fixture{
 	"platforms": sync.OnceValue(func() *imagetest.Fixture { return imagetest.Platforms(3, 2, 1000) }),
 	"attested":  sync.OnceValue(imagetest.WithAttestations),
 	"nested":    sync.OnceValue(imagetest.Nested),
+	// What accelerates images stands before them; then come a zstd twin, and an attestation of
+	// nothing.
+	"related": sync.OnceValue(func() *imagetest.Fixture {
+		f := imagetest.New()
+		for _, name := range []string{"amd64", "arm64", "nydus", "zstd"} {
+			f.Image(name, imagetest.Platform("linux/"+name))
+		}
+		f.SOCIIndex("soci-amd64", "amd64")
+		f.SOCIIndex("soci-arm64", "arm64")
+		f.Attestation("att", "amd64")
+		f.List(imagetest.Top, imagetest.Entries("soci-amd64", "soci-arm64"),
+			imagetest.Entry("nydus", imagetest.Platform("linux/amd64"), imagetest.Nydus()),
+			imagetest.Entry("amd64", f.SOCI("soci-amd64")), imagetest.Entry("arm64", f.SOCI("soci-arm64")),
+			imagetest.Entry("zstd", imagetest.Platform("linux/amd64"), imagetest.ZstdEntry()), imagetest.Entry("att", imagetest.NoAnnotations()))
+		return f
+	}),
 	// As BuildKit does since 0.32, and the other way round.
 	"buildkit": sync.OnceValue(func() *imagetest.Fixture {
 		f := imagetest.New()
