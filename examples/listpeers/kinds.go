@@ -1,8 +1,6 @@
 package main
 
-import (
-	"github.com/sparsecopy/sparsecopy/internal/imagetest"
-)
+import "github.com/sparsecopy/sparsecopy/internal/imagetest"
 
 // A kind is a kind of list, or of what may stand in its place.
 type kind struct {
@@ -48,7 +46,7 @@ var kinds = []kind{
 	{"zstd-twins", zstdTwins, []string{"amd64", "arm64", "zstd-amd64", "zstd-arm64"}},
 	{"nested", nested, []string{"amd64", "arm64", "att-amd64", "att-arm64"}},
 	{"chart-entry", chartEntry, []string{"amd64", "arm64", "chart"}},
-	{"cache", written("buildkit-cache-index", "v1"), []string{"cache-config", "layer-1a", "layer-96", "layer-f3"}},
+	{"cache", written("buildkit-cache-index", "v1"), []string{"cache-config", "layer-1", "layer-2", "layer-3"}},
 	{"chart", written("helm-chart", "0.1.0"), []string{imagetest.Top}},
 	{"ko", written("ko-app", "v1"), []string{".sbom-amd64", ".sbom-arm64", "amd64", "arm64"}},
 	{"unknown-fields", unknownFields, []string{"amd64", "arm64"}},

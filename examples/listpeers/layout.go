@@ -104,8 +104,8 @@ func (r reader) add(name string, desc imgspecv1.Descriptor) error {
 	if err := json.Unmarshal(b, &doc); err != nil {
 		return err
 	}
-	for _, entry := range doc.Manifests {
-		r.names[entry.Digest] = nameOf(entry)
+	for i, entry := range doc.Manifests {
+		r.names[entry.Digest] = nameOf(i, entry)
 	}
 	var parts []string
 	for _, entry := range doc.Manifests {
@@ -152,14 +152,14 @@ func isManifest(mediaType string) bool {
 	return strings.Contains(mediaType, ".manifest.") || strings.Contains(mediaType, ".index.")
 }
 
-// nameOf is what an entry is called, by its platform and by what it is.
-func nameOf(entry imgspecv1.Descriptor) string {
-	name := entry.Digest.Encoded()[:8]
-	if strings.HasPrefix(entry.MediaType, "application/vnd.oci.image.layer.") {
-		return "layer-" + name[:2]
-	}
-	if entry.MediaType == "application/vnd.buildkit.cacheconfig.v0" {
+// nameOf is what the entry at position i is called, by its platform and by what it is.
+func nameOf(i int, entry imgspecv1.Descriptor) string {
+	name := fmt.Sprintf("entry-%d", i+1)
+	switch {
+	case entry.MediaType == "application/vnd.buildkit.cacheconfig.v0":
 		return "cache-config"
+	case !isManifest(entry.MediaType):
+		return fmt.Sprintf("layer-%d", i+1)
 	}
 	if p := entry.Platform; p != nil && p.OS != "unknown" {
 		name = strings.TrimSuffix(p.Architecture+"/"+p.Variant, "/")

@@ -93,6 +93,9 @@ func versions(bin string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if version = strings.TrimSpace(t.module + " " + version); t.name == ours.name {
+			version = "this one"
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", t.name, version, code(t.two.command), code(t.one.command))
 	}
 	return b.String(), nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
@@ -49,17 +50,12 @@ func (b *bench) try(ctx context.Context, k kind, e example, name string, copier 
 	}
 	err := copier(ctx, j)
 	if err != nil {
-		err = plainError(b.plain(e, j, err.Error()))
+		err = errors.New(b.plain(e, j, err.Error()))
 	}
 	return look(e, b.destination, repo, err)
 }
 
-// plainError is the text of an error that is the same in every run.
-type plainError string
-
-func (e plainError) Error() string { return string(e) }
-
-// plain writes names for hosts and digests.
+// plain writes names for hosts and digests, so that a text is the same in every run.
 func (b *bench) plain(e example, j job, text string) string {
 	r := []string{j.src, "SRC", j.dst, "DST", j.srcHost, "SOURCE", j.dstHost, "DESTINATION"}
 	for _, d := range append(e.Manifests(imagetest.Top), e.Blobs(imagetest.Top)...) {

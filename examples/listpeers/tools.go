@@ -234,7 +234,7 @@ func withReferences(f func(ctx context.Context, policy *signature.PolicyContext,
 	}
 }
 
-// version is that of the program, or of the library in it or in this program.
+// version is that of the program, or of the library in it or in this program; "" for this module.
 func (t tool) version(bin string) (string, error) {
 	info, _ := debug.ReadBuildInfo()
 	if t.module == "" || t.binary != "" {
@@ -251,5 +251,5 @@ func (t tool) version(bin string) (string, error) {
 			return dep.Version, nil
 		}
 	}
-	return "this one", nil
+	return "", nil
 }
