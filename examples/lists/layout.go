@@ -84,8 +84,11 @@ func load(reg *registrytest.Registry, repo, dir string) error {
 			return fmt.Errorf("%s: %s has the digest %s", dir, desc.Digest, d)
 		}
 	}
-	blobs, err := os.ReadDir(filepath.Dir(blobPath(dir, digest.FromString(""))))
-	for _, file := range blobs {
+	files, err := os.ReadDir(filepath.Dir(blobPath(dir, digest.FromString(""))))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
 		d := digest.NewDigestFromEncoded(digest.Canonical, file.Name())
 		if manifests[d] {
 			continue
@@ -98,7 +101,7 @@ func load(reg *registrytest.Registry, repo, dir string) error {
 			return fmt.Errorf("%s: %s has the digest %s", dir, d, got)
 		}
 	}
-	return err
+	return nil
 }
 
 // loadAll loads every repository, and returns their names.

@@ -95,6 +95,30 @@ func TestTagsOfReferrers(t *testing.T) {
 	}
 }
 
+// TestSignedElsewhere mirrors images whose signatures are in another registry, as those of hardened
+// images are.
+func TestSignedElsewhere(t *testing.T) {
+	s := selection{repo: "buildx-create", tag: "v1"}
+	from, elsewhere := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
+	require.NoError(t, load(from, s.repo, filepath.Join(layoutsDir(), s.repo)))
+	signatures := selection{repo: "notation-api", tag: "list"} // of the same images, in another list
+	require.NoError(t, load(elsewhere, signatures.repo, filepath.Join(layoutsDir(), signatures.repo)))
+	options, err := s.options(copy.StripSparseManifestList)
+	require.NoError(t, err)
+	where, err := signatures.at(elsewhere)
+	require.NoError(t, err)
+	options.ReferrersFrom = &copy.ReferrersSource{Reference: where, SystemContext: options.SourceCtx}
+
+	report, err := s.mirrorWith(t.Context(), options, from, registrytest.Start(t, registrytest.Options{Strict: true}))
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"vnd.cncf.notary.signature of linux/amd64: copied",
+	}, lines(report))
+}
+
 // TestEveryRepositoryIsMirrored holds selections against the repositories that there are.
 func TestEveryRepositoryIsMirrored(t *testing.T) {
 	repos, err := loadAll(registrytest.NewHandler(registrytest.Options{}))

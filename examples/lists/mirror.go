@@ -21,11 +21,16 @@ var (
 
 // mirror copies what s selects from one registry to another, with everything that is attached to
 // it, and verifies that the destination is what it should be.
-func (s selection) mirror(ctx context.Context, action copy.SparseManifestListAction, from, to *registrytest.Registry) (report *copy.Report, err error) {
+func (s selection) mirror(ctx context.Context, action copy.SparseManifestListAction, from, to *registrytest.Registry) (*copy.Report, error) {
 	options, err := s.options(action)
 	if err != nil {
 		return nil, err
 	}
+	return s.mirrorWith(ctx, options, from, to)
+}
+
+// mirrorWith is mirror, with options that are made.
+func (s selection) mirrorWith(ctx context.Context, options *copy.Options, from, to *registrytest.Registry) (report *copy.Report, err error) {
 	report = options.Report
 	src, err := s.at(from)
 	if err != nil {

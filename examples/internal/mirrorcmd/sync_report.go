@@ -122,8 +122,8 @@ func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 	}
 }
 
-// kindOf returns what people call the source of a plan: "list", "build cache" of a list that is one,
-// "image", or what the plan calls what is no image; "" without a plan.
+// kindOf returns what people call the source of a plan: "list", "build cache" of a list that is
+// one, "image", or what the plan calls what is no image; "" without a plan.
 func kindOf(p *copy.Plan) string {
 	isCache := func(in copy.InstancePlan) bool { return in.MediaType == manifest.MediaTypeCacheConfig }
 	switch {
