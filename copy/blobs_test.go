@@ -434,3 +434,23 @@ func TestCacheThroughFiles(t *testing.T) {
 	}
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 }
+
+// TestSignedCache: a cache whose list is signed is allowed by a policy that wants signatures, and
+// brings them along; without one it is rejected, and nothing of it is read.
+func TestSignedCache(t *testing.T) {
+	f := imagetest.Cache(2, 1000)
+	e := copytest.NewAttachmentsEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	c := newCosigner(t, src.Host()+"/cache")
+	e.Policy = c.policy(e)
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(copy.AutoSparseManifestList))
+	assert.Equal(t, f.Digest(imagetest.Top), copytest.ErrorAs[*copy.RejectedError](t, err).Digest)
+	assert.Zero(t, src.Count(func(q registrytest.Request) bool { return q.Kind == registrytest.KindBlob }))
+
+	tagged(t, src, f.Digest(imagetest.Top), c)
+	_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), under(copy.AutoSparseManifestList))
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	assert.NoError(t, c.verify(e, dst, f.Digest(imagetest.Top)))
+}
