@@ -235,3 +235,39 @@ func TestReferrersFromIsRefused(t *testing.T) {
 		assert.ErrorContains(t, err, c.want)
 	}
 }
+
+// TestReferrersFromOfMany: the images of one Copier have repositories of their own, and a plan that
+// is carried out later has the same.
+func TestReferrersFromOfMany(t *testing.T) {
+	f := copytest.AttachedFixture()
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
+	elsewhere := registrytest.Start(t, registrytest.Options{})
+	var jobs []copy.Job
+	for _, name := range []string{"amd64", "arm64"} {
+		at := copytest.RegistryAt(t, elsewhere, "docker/dhi-"+name)
+		src.Push(f, name, name)
+		at.Push(f, "", "sbom-"+name)
+		jobs = append(jobs, copy.Job{Source: src.Ref(name), Destination: dst.Ref(name), Options: e.Options(copy.Options{
+			Referrers: copy.AllReferrers, ReferrersFrom: &copy.ReferrersSource{Reference: at.Ref("latest"), SystemContext: e.Sys},
+		})})
+	}
+	c := e.Copier(copy.Options{})
+	prepared, err := c.Prepare(t.Context(), e.Policy, jobs[0].Destination, jobs[0].Source, jobs[0].Options)
+	require.NoError(t, err)
+	require.Len(t, prepared.Plan().Attached, 1)
+	assert.Equal(t, f.Digest("sbom-amd64"), prepared.Plan().Attached[0].Digest)
+	assert.Empty(t, dst.Tags("app"))
+	r, err := prepared.Execute(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, prepared.Close())
+	assert.Equal(t, copy.Copied, r.Attached[0].Outcome)
+	for _, result := range c.Images(t.Context(), e.Policy, jobs, nil) {
+		require.NoError(t, result.Err)
+	}
+	for _, name := range []string{"amd64", "arm64"} {
+		dst.Check(imagetest.Want{Tag: name, Digest: f.Digest(name), Fixture: f})
+		assert.NotNil(t, copytest.ManifestAt(dst, f.Digest("sbom-"+name)))
+	}
+}
