@@ -374,27 +374,37 @@ func listedBy(t *testing.T, s *scene, tag string) []imgspecv1.Descriptor {
 	return index.Manifests
 }
 
-// digestTags copies cosign's tags.
+// digestTags copies cosign's tags, and then those with any suffix, which servers have to list.
 func digestTags(t *testing.T, s *scene) {
-	tags := map[string]string{}
-	for _, subject := range []string{imagetest.Top, "arm64"} {
-		name := strings.Replace(s.f.Digest(subject).String(), ":", "-", 1) + ".sig"
-		tags[name] = s.f.PushTo(s.source, repo, name, "cosign").String()
+	for suffixes, more := range map[copy.DigestTagSuffixes]string{copy.CosignDigestTags: ".att", copy.AllDigestTags: ".image-locations.imgpkg"} {
+		s := s.fresh(t)
+		tags := map[string]string{}
+		for _, subject := range []string{imagetest.Top, "arm64"} {
+			for _, suffix := range []string{".sig", more} {
+				name := strings.Replace(s.f.Digest(subject).String(), ":", "-", 1) + suffix
+				tags[name] = s.f.PushTo(s.source, repo, name, "cosign").String()
+			}
+		}
+		o := copy.Options{ImageListSelection: copy.CopyAllImages, DigestTags: true, DigestTagSuffixes: suffixes}
+		s.check(s.want(s.mustMirror(o), list...))
+		for name, want := range tags {
+			top, err := s.Top(name)
+			require.NoError(t, err)
+			assert.Equal(t, want, top.Digest.String())
+		}
+		assert.False(t, s.mustMirror(o).Written, "the second time")
+		back := s.checkReadBack(o, "cosign")
+		for name, want := range tags {
+			d, ok := back.Resolve(repo, name)
+			assert.True(t, ok, name)
+			assert.Equal(t, want, d.String())
+		}
 	}
-	o := copy.Options{ImageListSelection: copy.CopyAllImages, DigestTags: true}
-	s.check(s.want(s.mustMirror(o), list...))
-	for name, want := range tags {
-		top, err := s.Top(name)
-		require.NoError(t, err)
-		assert.Equal(t, want, top.Digest.String())
-	}
-	assert.False(t, s.mustMirror(o).Written, "the second time")
-	s.checkReadBack(o, "cosign")
 }
 
 // checkReadBack copies from the server to an empty registry, which must then have the list and
-// these things.
-func (s *scene) checkReadBack(o copy.Options, names ...string) {
+// these things. It returns that registry.
+func (s *scene) checkReadBack(o copy.Options, names ...string) *registrytest.Registry {
 	s.t.Helper()
 	back := registrytest.Start(s.t, registrytest.Options{})
 	_, err := s.copy(s.t.Context(), at(s.t, back.Host()), at(s.t, s.host), o)
@@ -404,6 +414,7 @@ func (s *scene) checkReadBack(o copy.Options, names ...string) {
 		_, _, ok := back.Manifest(repo, s.f.Digest(name).String())
 		assert.True(s.t, ok, "%s is read back", name)
 	}
+	return back
 }
 
 // otherClients read what was written here, and what they write is nothing to do here.
