@@ -23,7 +23,8 @@ type PlanInput struct {
 	Top    Document
 	Digest digest.Digest
 	// Documents are the nested lists and manifests that have been read, by digest. Every nested
-	// list must be here or in Missing. Manifests may be left out: then their blobs are not counted.
+	// list must be here or in Missing. Manifests may be left out: then their blobs are not counted,
+	// and attestations whose entries have no annotations are not known as such.
 	Documents map[digest.Digest]Document
 	// Missing are the instances that the source definitely does not have.
 	Missing map[digest.Digest]bool

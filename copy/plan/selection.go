@@ -310,19 +310,22 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 			if tie.ByPlatform {
 				leads, filtered = verdicts[tie.At].wanted, verdicts[tie.At].filtered
 			}
-			if !leads || verdicts[i].reason.Code != ReasonNotSelected || !s.o.follow(tie.Relation, filtered) {
-				continue
+			if leads && verdicts[i].reason.Code == ReasonNotSelected && s.o.follow(tie.Relation, filtered) {
+				verdicts[i] = s.followed(n.Instances[i], tie)
+				lead(i)
 			}
-			if s.inexpressible() {
-				verdicts[i].reason = Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}
-				s.dropped[tie.Kind]++
-				continue
-			}
-			v := verdict{wanted: true, lenient: true, filtered: true, reason: Reason{ReasonFollows, "follows " + prose.Short(subject.Digest)}}
-			verdicts[i] = s.settle(v, n.Instances[i], tie)
-			lead(i)
 		}
 	}
+}
+
+// followed decides about an entry that follows its subject.
+func (s *selector) followed(instance manifest.Instance, tie relation.Tie) verdict {
+	if s.inexpressible() {
+		s.dropped[tie.Kind]++
+		return verdict{reason: Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}}
+	}
+	follows := Reason{ReasonFollows, "follows " + prose.Short(tie.Subject)}
+	return s.settle(verdict{wanted: true, lenient: true, filtered: true, reason: follows}, instance, tie)
 }
 
 // inexpressible reports whether what would follow, although nobody asked for it, cannot: Docker's
