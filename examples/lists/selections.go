@@ -92,6 +92,14 @@ var selections = []selection{
 		"imgpkg of image: copied",
 	}, single: copy.CopySingleImage},
 	{repo: "helm-chart", tag: "0.1.0", kind: "artifact", want: []string{"artifact: copied"}},
+	{repo: "image-twins", tag: "v1", kind: "list", want: []string{
+		"linux/amd64: copied, kept",
+		"linux/arm64: copied, kept",
+		"linux/s390x: skipped, stripped",
+		"zstd twin of linux/amd64: copied, kept",
+		"zstd twin of linux/arm64: copied, kept",
+		"zstd twin of linux/s390x: skipped, stripped",
+	}},
 	{repo: "ko-app", tag: "v1", kind: "list", want: []string{
 		"linux/amd64: copied, kept",
 		"linux/arm64: copied, kept",

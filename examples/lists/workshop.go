@@ -36,6 +36,7 @@ var tools = []tool{
 	{name: "cosign", module: "github.com/sigstore/cosign/v3", begun: []string{"cosign-tags", "cosign-bundles"}},
 	{name: "ggcr", module: "github.com/google/go-containerregistry"},
 	{name: "helm", module: "helm.sh/helm/v4"},
+	{name: "image", module: "go.podman.io/image/v5"},
 	{name: "ko", module: "github.com/google/ko"},
 	{name: "notation", module: "github.com/notaryproject/notation-go", begun: []string{"notation-api", "notation-tag"}},
 }

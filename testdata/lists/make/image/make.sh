@@ -1,0 +1,1 @@
+image twins "$SOURCE:list" "$REGISTRY/image-twins:v1"
