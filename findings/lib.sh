@@ -10,17 +10,23 @@ name=$(basename "$0" .sh)
 GOCACHE=$(go env GOCACHE) GOMODCACHE=$(go env GOMODCACHE)
 work=$(mktemp -d)
 pids=()
+said=
 
 # The tools find neither configuration nor credentials of the machine.
 export GOCACHE GOMODCACHE HOME=$work DOCKER_CONFIG=$work XDG_CONFIG_HOME=$work CGO_ENABLED=0 GOWORK=off GOFLAGS=
 export GOBIN=$work/bin PATH=$work/bin:$PATH
 
 finish() {
+	local status=$?
 	if ((${#pids[@]})); then
 		kill "${pids[@]}" 2>/dev/null || true
 		wait "${pids[@]}" 2>/dev/null || true
 	fi
 	rm -rf "$work"
+	if ((status != 0)) && [[ -z $said ]]; then
+		echo "$name: a command failed with exit code $status that was not expected to" >&2
+		exit 2
+	fi
 }
 trap finish EXIT
 
@@ -343,6 +349,7 @@ choice() {
 # broken WHAT [DETAIL] says that the finding could not be made at all.
 broken() {
 	echo "$name: $1${2:+: $2}" >&2
+	said=yes
 	exit 2
 }
 
@@ -350,6 +357,7 @@ broken() {
 same() {
 	if [[ $2 != "$3" ]]; then
 		echo "$name: changed: $1: it was \"$3\", and is \"$2\" now" >&2
+		said=yes
 		exit 1
 	fi
 }
