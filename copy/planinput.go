@@ -42,7 +42,7 @@ type PlanInput struct {
 	// plan is made as if they were absent there, nor as if they were not. Nil for none.
 	PresenceUnknown map[digest.Digest]bool
 	// Platform is what the config of a single image says. It is needed if Options filter or require
-	// platforms.
+	// platforms; not for an artifact, nor to filter under CopySingleImage.
 	Platform *imgspecv1.Platform
 	// Attachments are the referrers and digest tags that are known, of whatever subjects, and
 	// theirs in turn.

@@ -133,16 +133,17 @@ func Demanded(in *Input, p *Plan) []digest.Digest {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// demandedOf returns those entries of one list. Registries announce nothing about children without
-// an architecture, and do as they like.
+// demandedOf returns those entries of one list, by what its document says: a registry does not know
+// in which other list it is. Registries announce nothing about children without an architecture,
+// and do as they like.
 func demandedOf(in *Input, l *ListPlan) []InstancePlan {
 	policy := manifest.SparsePolicy{
 		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,
 	}
-	absent := setOf(l.Absent)
+	absent, stated := setOf(l.Absent), l.node.List.Instances()
 	var demanded []InstancePlan
 	for i, ip := range l.Instances {
-		if ip.Entry != StripEntry && absent[ip.Digest] && (!in.Sparse.Accepts || policy.Requires(l.node.Instances[i])) {
+		if ip.Entry != StripEntry && absent[ip.Digest] && (!in.Sparse.Accepts || policy.Requires(stated[i])) {
 			demanded = append(demanded, ip)
 		}
 	}
