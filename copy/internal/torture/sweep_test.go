@@ -93,6 +93,7 @@ func workloads() []workload {
 		{name: "referrers tags", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, tagged: true, absent: []string{"arm/v7", "ppc64le"}},
 		{name: "entries as referrers", fixture: copytest.BuildKitFixture(), from: "registry", to: "registry", options: entries, strict: true, tagged: true, absent: []string{"s390x", "att-s390x", "ppc64le", "of inner"}},
 		{name: "cache", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true},
+		{name: "cache, again", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true, before: &all},
 		{name: "many", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, repos: 3},
 		{name: "to a layout", fixture: small, from: "registry", to: "layout", options: strip, absent: last},
 		{name: "to a layout, widening", fixture: small, from: "registry", to: "layout", options: two, before: &one, late: []string{"arm64"}, absent: last},
