@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What:     a SOCI index that stands before its image in a list is taken for the image, by everybody.
+# What:     a SOCI index that stands before its image in a list is taken for the image, by
+#           everybody.
 # Packages: github.com/google/go-containerregistry v0.22.1 (crane); oras.land/oras v1.3.6;
 #           github.com/regclient/regclient v0.11.7 (regctl); go.podman.io/image/v5 v5.42.1;
 #           github.com/containerd/containerd/v2 v2.4.2 with github.com/containerd/platforms

@@ -2,14 +2,14 @@
 # What:     cosign copy leaves behind what cosign sign has made; cosign load does not get it there.
 # Packages: github.com/sigstore/cosign/v3 v3.1.3; oras.land/oras v1.3.6; github.com/olareg/olareg
 #           v0.2.2
-# Expected: the image and its signatures, which is what cosign's help says that copy copies. It calls
-#           copy deprecated, and has three ways in its place: oras copy -r, cosign save and load, and
-#           download and attach.
+# Expected: the image and its signatures, which is what cosign's help says that copy copies. It
+#           calls copy deprecated, and has three ways in its place: oras copy -r, cosign save and
+#           load, and download and attach.
 # Seen:     cosign 3 signs with a referrer (application/vnd.dev.sigstore.bundle.v0.3+json). cosign
-#           copy looks for the tags of cosign 2, copies the image and no referrer, and ends with exit
-#           code 0. cosign save has the signature on disk, and cosign load stores the image, tags it,
-#           and puts the signature's manifest without its layer, which the registry refuses with
-#           MANIFEST_BLOB_UNKNOWN. cosign verify finds no signatures of either copy. oras cp -r
+#           copy looks for the tags of cosign 2, copies the image and no referrer, and ends with
+#           exit code 0. cosign save has the signature on disk, and cosign load stores the image,
+#           tags it, and puts the signature's manifest without its layer, which the registry refuses
+#           with MANIFEST_BLOB_UNKNOWN. cosign verify finds no signatures of either copy. oras cp -r
 #           copies the signature as well.
 # Run:      2026-11-29
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What:     helm pull and helm push of a chart give another digest, with every byte of the chart kept.
+# What:     helm pull and helm push of a chart give another digest, with every byte of the chart
+#           kept.
 # Packages: helm.sh/helm/v4 v4.3.2; github.com/olareg/olareg v0.2.2
 # Expected: the digest that was pulled: layer and config are the same bytes, and the annotation
 #           org.opencontainers.image.created is the time at which something was built (OCI image

@@ -6,9 +6,9 @@
 #           supports, and the base supports two.
 # Seen:     of a base with two images and a SOCI index (v2, which has the platform of its image), ko
 #           makes three: the third has the program as a layer, the platform and the artifactType of
-#           a SOCI index, and com.amazon.soci.image-manifest-digest of the base's image, which is not
-#           in the list. With --platform=linux/amd64 there are two of the same platform. Attestations
-#           of BuildKit are left out. Exit code 0.
+#           a SOCI index, and com.amazon.soci.image-manifest-digest of the base's image, which is
+#           not in the list. With --platform=linux/amd64 there are two of the same platform.
+#           Attestations of BuildKit are left out. Exit code 0.
 # Run:      2026-11-29
 
 source "$(dirname "$0")/lib.sh"

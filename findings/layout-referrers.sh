@@ -2,8 +2,8 @@
 # What:     regctl finds no referrers in a layout that oras has written; oras finds regctl's.
 # Packages: oras.land/oras v1.3.6; github.com/regclient/regclient v0.11.7 (regctl);
 #           github.com/olareg/olareg v0.2.2
-# Expected: the referrer, from either layout. The OCI image specification 1.1.1 (image-layout.md) has
-#           one format, and manifests with a subject are in both.
+# Expected: the referrer, from either layout. The OCI image specification 1.1.1 (image-layout.md)
+#           has one format, and manifests with a subject are in both.
 # Seen:     oras lists each manifest in index.json, and finds referrers by reading them all. regctl
 #           asks a layout as it would ask a registry without the API, for a tag sha256-<hex>, and
 #           writes that. So regctl image copy --referrers from oras's layout copies none and ends

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# What:     ociserver without the referrers API says that it has it, and oras loses what it attaches.
-# Packages: cuelabs.dev/go/oci/ociregistry v0.0.0-20251212221603-3adeb8663819; oras.land/oras v1.3.6;
-#           github.com/regclient/regclient v0.11.7 (regctl)
-# Expected: with Options.DisableReferrersAPI no OCI-Subject header: a registry sends it to say that it
-#           has processed the subject, and a client that does not see it has to write the list of
-#           referrers to a tag (OCI distribution specification 1.1, "Pushing Manifests with Subject").
+# What:     ociserver without the referrers API says that it has it, and oras loses what it
+#           attaches.
+# Packages: cuelabs.dev/go/oci/ociregistry v0.0.0-20251212221603-3adeb8663819; oras.land/oras
+#           v1.3.6; github.com/regclient/regclient v0.11.7 (regctl)
+# Expected: with Options.DisableReferrersAPI no OCI-Subject header: a registry sends it to say that
+#           it has processed the subject, and a client that does not see it has to write the list of
+#           referrers to a tag (OCI distribution specification 1.1, "Pushing Manifests with
+#           Subject").
 # Seen:     the server answers the push of a referrer with OCI-Subject, and GET of referrers with
-#           404. oras attach and regctl artifact put go by the header, write no tag, and end with exit
-#           code 0; neither oras discover nor regctl artifact list finds anything afterwards.
+#           404. oras attach and regctl artifact put go by the header, write no tag, and end with
+#           exit code 0; neither oras discover nor regctl artifact list finds anything afterwards.
 # Run:      2026-11-29
 
 source "$(dirname "$0")/lib.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What:     of 120 referrers that oras copies to olareg, which takes each, some are listed afterwards.
+# What:     of 120 referrers that oras copies to olareg, which takes each, some are listed
+#           afterwards.
 # Packages: oras.land/oras v1.3.6; github.com/olareg/olareg v0.2.2
 # Expected: all of them, as the OCI distribution specification 1.1 ("Listing Referrers") has it of
 #           manifests with a subject that a registry with the API has taken with 201.

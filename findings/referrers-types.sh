@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What:     crane's registry lists referrers by the type of their config, whatever their artifactType.
+# What:     crane's registry lists referrers by the type of their config, whatever their
+#           artifactType.
 # Packages: github.com/google/go-containerregistry v0.22.1 (pkg/registry); oras.land/oras v1.3.6;
 #           github.com/olareg/olareg v0.2.2
 # Expected: artifactType is the manifest's own one, and the config's media type only if there is

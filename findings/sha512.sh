@@ -7,10 +7,10 @@
 #           leaves the digest of a list's entry as it is. The OCI image specification 1.1.1
 #           (descriptor.md, "Registered Algorithms") has sha512 beside sha256.
 # Seen:     distribution takes the blob, and refuses the manifest with 400 DIGEST_INVALID, saying
-#           that the digest did not match the content. crane's registry answers 201, with the SHA-256
-#           in Docker-Content-Digest. olareg keeps it by SHA-512. crane copy of a list with such an
-#           entry fails: it stores the child, and olareg then misses it by the digest in the list.
-#           regctl copies the list.
+#           that the digest did not match the content. crane's registry answers 201, with the
+#           SHA-256 in Docker-Content-Digest. olareg keeps it by SHA-512. crane copy of a list with
+#           such an entry fails: it stores the child, and olareg then misses it by the digest in the
+#           list. regctl copies the list.
 # Run:      2026-11-29
 
 source "$(dirname "$0")/lib.sh"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What:     soci convert of an image with BuildKit's attestation: nothing ties the two afterwards.
 # Packages: github.com/awslabs/soci-snapshotter v0.16.1; github.com/containerd/containerd/v2 v2.2.9;
-#           oras.land/oras-go/v2 v2.6.2; github.com/olareg/olareg v0.2.2. The first needs a C compiler
-#           and zlib.
+#           oras.land/oras-go/v2 v2.6.2; github.com/olareg/olareg v0.2.2. The first needs a C
+#           compiler and zlib.
 # Expected: the attestation is in the converted list as it was, but for the digest of the image that
 #           it describes. BuildKit's documentation ("Attestation storage") ties it to its image by
 #           vnd.docker.reference.digest in the entry, and by vnd.docker.reference.type tells it from
