@@ -39,8 +39,8 @@ type Input struct {
 	// PresenceUnknown are manifests of which the destination did not tell whether it has them: no
 	// plan is made as if they were absent there, nor as if they were not. Nil for none.
 	PresenceUnknown map[digest.Digest]bool
-	// Platform is what the config of a single image says. It is needed if Choices.NeedsPlatform says
-	// so, but for an artifact.
+	// Platform is what the config of a single image says. It is needed if Choices.NeedsPlatform,
+	// but for an artifact.
 	Platform *imgspecv1.Platform
 	// Attachments are the referrers and digest tags that are known, of whatever subjects, and
 	// theirs in turn.
