@@ -154,3 +154,36 @@ func TestReferrersThatLie(t *testing.T) {
 	require.ErrorAs(t, err, &limit)
 	assert.Empty(t, dst.Top("v2"))
 }
+
+// TestTagBesideTheAPIUnanswered: where the referrers API answers, and there is no answer for the
+// referrers tag beside it, what the API lists is copied, and verified, and that there may be more
+// is said.
+func TestTagBesideTheAPIUnanswered(t *testing.T) {
+	f := copytest.AttachedFixture()
+	e := copytest.NewEnv(t)
+	busy := registrytest.Options{Script: registrytest.Only(func(q *http.Request) bool {
+		return q.Method == http.MethodGet && strings.HasSuffix(q.URL.Path, "/manifests/"+endpoint.ReferrersTag(f.Digest("amd64")))
+	}, registrytest.EveryNth(1, registrytest.Fail(http.StatusServiceUnavailable, "UNAVAILABLE", "busy")))}
+	src := copytest.RegistryAt(t, registrytest.Start(t, busy), "app")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, busy), "app")
+	copytest.PushAttached(t, f, src, true)
+	for range 2 {
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copytest.Followers())
+		require.NoError(t, err)
+		assert.Len(t, r.Attached, 11)
+		require.Len(t, r.Warnings, 1)
+		assert.Contains(t, r.Warnings[0], "whether "+f.Digest("amd64").String()+" has referrers could not be asked, and is not known")
+		assert.Contains(t, r.Warnings[0], "the referrers tag beside the API")
+	}
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	o := copytest.Followers()
+	v, err := e.Copier(o).Verify(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), &copy.VerifyOptions{Options: e.Options(o)})
+	require.NoError(t, err)
+	assert.Empty(t, v.Violations)
+
+	_, err = e.Image(t.Context(), dst.Ref("v2"), src.Ref("v1"), copy.Options{
+		ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64"), Referrers: copy.AllReferrers,
+		SparseManifestListAction: copy.StripSparseManifestList, ListSignatures: copy.GuardListSignatures,
+	})
+	require.NoError(t, err, "the list's own tag is answered")
+}

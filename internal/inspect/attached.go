@@ -88,9 +88,10 @@ func (v *verifier) listed(ctx context.Context, dst endpoint.ReferrerSource, subj
 	}
 	for _, a := range wanted {
 		switch name := v.want.Images[subject]; {
+		case has[a.Digest]:
 		case err != nil:
 			v.violated(name, aReferrer, a.Digest, "whether it is listed could not be asked: %v", err)
-		case !has[a.Digest]:
+		default:
 			v.violated(name, aReferrer, a.Digest, "the destination does not list it as a referrer of %s", subject)
 		}
 	}
