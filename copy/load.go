@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -14,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 )
 
@@ -64,6 +66,9 @@ func loadSystem(ctx context.Context, e *ends, l loaded) (loaded, error) {
 		return l, err
 	}
 	l.system, err = systemimage.Choose(l.tree.Images(), l.top.MediaType, e.o.SourceCtx, e.o.PreferGzipInstances)
+	if lost := l.tree.Unread(); err != nil && len(lost) > 0 {
+		err = fmt.Errorf("%w; it may be in a nested list that is missing at the source: %s", err, prose.Some(prose.Digests(lost)))
+	}
 	if err != nil {
 		return l, &Error{"choosing an image from", SourceSide, e.srcName, err}
 	}

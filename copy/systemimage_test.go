@@ -50,7 +50,8 @@ func TestSystemImageOfNestedLists(t *testing.T) {
 		"refined, the best": {"linux", "arm", "v6", "v6", ""},
 		"contradicted":      {"linux", "s390x", "", "windows", ""},
 		"nobody's":          {"windows", "amd64", "", "", "no image found in image index"},
-		"in a lost list":    {"linux", "riscv64", "", "", "missing at the source"},
+		"in a lost list":    {"linux", "riscv64", "", "", "missing at the source: " + f.Digest("gone").String() + " (linux/riscv64)"},
+		"perhaps in one":    {"plan9", "386", "", "", "it may be in a nested list that is missing at the source: " + f.Digest("gone").String()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sys := *e.Sys
@@ -88,6 +89,21 @@ func TestSystemImageOfNestedLists(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInspectNestedPlatforms says of each image the platform by which it is selected.
+func TestInspectNestedPlatforms(t *testing.T) {
+	e := copytest.NewEnv(t)
+	f := nestedSystems()
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
+	found, err := copy.Inspect(t.Context(), src.Ref("v1"), &copy.ReadOptions{SystemContext: e.Sys})
+	require.NoError(t, err)
+	inner, arms, contradicted := found.Entries[0], found.Entries[3], found.Entries[4]
+	assert.Equal(t, "linux/arm64", inner.Entries[0].Platform)
+	assert.Equal(t, "linux/arm64", inner.Entries[0].Entries[0].Platform)
+	assert.Equal(t, "linux/arm/v7", arms.Entries[1].Platform)
+	assert.Equal(t, "linux/s390x", contradicted.Entries[0].Platform)
 }
 
 // TestSystemImageThatIsAList finds out, when it is read, that an entry takes a list for an image.
