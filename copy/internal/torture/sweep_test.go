@@ -69,6 +69,8 @@ func workloads() []workload {
 	check.CheckBlobs = true
 	attached := strip
 	attached.Referrers, attached.DigestTags = copy.AllReferrers, true
+	suffixes := attached
+	suffixes.DigestTagSuffixes = copy.AllDigestTags
 	entries := strip
 	entries.EntriesAsReferrers = true
 	small := imagetest.Platforms(3, 2, 100, imagetest.SharedBase())
@@ -91,6 +93,7 @@ func workloads() []workload {
 		{name: "signed", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, signed: true},
 		{name: "referrers", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, absent: []string{"arm/v7", "ppc64le"}},
 		{name: "referrers tags", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, tagged: true, absent: []string{"arm/v7", "ppc64le"}},
+		{name: "all digest tags", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: suffixes, strict: true, attached: true, absent: []string{"arm/v7", "ppc64le"}},
 		{name: "entries as referrers", fixture: copytest.BuildKitFixture(), from: "registry", to: "registry", options: entries, strict: true, tagged: true, absent: []string{"s390x", "att-s390x", "ppc64le", "of inner"}},
 		{name: "cache", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true},
 		{name: "cache, again", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true, before: &all},
