@@ -161,7 +161,7 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	image := &Image{Line: node.Line, parse: p.parse}
 	image.Options.ImageListSelection, image.Options.ListSignatures = copy.CopyAllImages, copy.GuardListSignatures
 	p.apply(image, keys)
-	p.consistent(node, keys)
+	p.consistent(node, keys, defaults)
 	switch {
 	case keys["source"] == nil:
 		p.problem(node.Line, "the image has no source")

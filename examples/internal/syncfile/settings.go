@@ -135,14 +135,22 @@ func (p *parser) apply(image *Image, keys map[string]*yaml.Node) {
 	}
 }
 
-// consistent refuses keys of one image that would have no effect.
-func (p *parser) consistent(image *yaml.Node, keys map[string]*yaml.Node) {
-	empty := func(key string) bool { return keys[key] == nil || len(resolve(keys[key]).Content) == 0 }
-	if s := keys["single"]; s != nil && resolve(s).Value != "check" && empty("platforms") && empty("optional") {
-		p.problem(cmp.Or(s.Line, image.Line), "single: %s needs platforms: without them every image is copied", resolve(s).Value)
+// consistent refuses keys of one image that would have no effect. A default that needs platforms,
+// and has them, may be one of an image that has none.
+func (p *parser) consistent(image *yaml.Node, keys, defaults map[string]*yaml.Node) {
+	platforms := func(keys map[string]*yaml.Node) bool {
+		has := func(key string) bool { return keys[key] != nil && len(resolve(keys[key]).Content) > 0 }
+		return has("platforms") || has("optional")
 	}
-	if k := keys["platformless-entries"]; k != nil && resolve(k).Value == "keep" && empty("platforms") && empty("optional") {
-		p.problem(cmp.Or(k.Line, image.Line), "platformless-entries: keep needs platforms: without them every entry is copied")
+	for _, c := range []struct{ key, usual, text string }{
+		{"single", "check", "without them every image is copied"},
+		{"platformless-entries", "strip", "without them every entry is copied"},
+	} {
+		k := keys[c.key]
+		byDefault := k == defaults[c.key] && platforms(defaults)
+		if k != nil && resolve(k).Value != c.usual && !platforms(keys) && !byDefault {
+			p.problem(cmp.Or(k.Line, image.Line), "%s: %s needs platforms: %s", c.key, resolve(k).Value, c.text)
+		}
 	}
 	on := func(key string) bool { return keys[key] != nil && resolve(keys[key]).Value != "false" }
 	if v := keys["keep-void"]; on("keep-void") && !on("referrers") && !on("digest-tags") {

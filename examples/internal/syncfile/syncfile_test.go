@@ -169,6 +169,21 @@ func TestDigestTagSuffixes(t *testing.T) {
 	}
 }
 
+// TestDefaultsThatNeedPlatforms are no error for an image that takes the platforms away, and are one
+// for all if there are none.
+func TestDefaultsThatNeedPlatforms(t *testing.T) {
+	const text = "defaults: {destination: 'docker://m.example/{name}', single: copy, platformless-entries: keep%s}\n" +
+		"images:\n- source: docker://quay.io/a:1\n- {source: 'docker://quay.io/b:1', platforms: []%s}\n"
+	f, err := parse(fmt.Sprintf(text, ", platforms: [linux/amd64]", ""))
+	require.NoError(t, err)
+	assert.Equal(t, copy.CopyAllImages, f.Images[1].Options.ImageListSelection)
+	_, err = parse(fmt.Sprintf(text, "", ""))
+	require.ErrorContains(t, err, "f.yaml:1: single: copy needs platforms")
+	require.ErrorContains(t, err, "f.yaml:1: platformless-entries: keep needs platforms")
+	_, err = parse(fmt.Sprintf(text, ", platforms: [linux/amd64]", ", single: skip"))
+	require.ErrorContains(t, err, "f.yaml:4: single: skip needs platforms")
+}
+
 // TestReferrersSource: a repository for each image, or none.
 func TestReferrersSource(t *testing.T) {
 	f, err := parse(`
