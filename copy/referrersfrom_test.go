@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -269,5 +270,47 @@ func TestReferrersFromOfMany(t *testing.T) {
 	for _, name := range []string{"amd64", "arm64"} {
 		dst.Check(imagetest.Want{Tag: name, Digest: f.Digest(name), Fixture: f})
 		assert.NotNil(t, copytest.ManifestAt(dst, f.Digest("sbom-"+name)))
+	}
+}
+
+// TestReferrersFromEndsAtAnyRequest: wherever the other repository stops answering, or lies about
+// its content, the copy fails at its side, and the destination's tag stays what it was.
+func TestReferrersFromEndsAtAnyRequest(t *testing.T) {
+	f := copytest.AttachedFixture()
+	for how, answer := range map[string]registrytest.Answer{
+		"refused": registrytest.Fail(http.StatusForbidden, "DENIED", "no"), "closed": registrytest.Close(), "a wrong byte": registrytest.Corrupt(0),
+	} {
+		for n, ended := 0, false; !ended; n++ {
+			t.Run(fmt.Sprintf("%s from %d on", how, n), func(t *testing.T) {
+				e := copytest.NewEnv(t)
+				src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+				var faults atomic.Int32
+				elsewhere := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: func(i int, _ *http.Request) registrytest.Answer {
+					if i < n {
+						return registrytest.Answer{}
+					}
+					faults.Add(1)
+					return answer
+				}}), attestations)
+				dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
+				src.Push(f, "v1", "amd64")
+				dst.Push(f, "v1", "arm64")
+				pushElsewhere(t, f, elsewhere)
+				_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{
+					Referrers: copy.AllReferrers, DigestTags: true,
+					ReferrersFrom: &copy.ReferrersSource{Reference: elsewhere.Ref("latest"), SystemContext: e.Sys},
+				})
+				if ended = faults.Load() == 0; ended {
+					require.NoError(t, err)
+					dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("amd64"), Fixture: f})
+					return
+				}
+				require.Error(t, err)
+				var failed *copy.Error
+				require.ErrorAs(t, err, &failed)
+				assert.Equal(t, copy.ReferrersSide, failed.Side, "%v", err)
+				dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("arm64"), Fixture: f})
+			})
+		}
 	}
 }
