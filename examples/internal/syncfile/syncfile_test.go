@@ -169,8 +169,8 @@ func TestDigestTagSuffixes(t *testing.T) {
 	}
 }
 
-// TestDefaultsThatNeedPlatforms are no error for an image that takes the platforms away, and are one
-// for all if there are none.
+// TestDefaultsThatNeedPlatforms are no error for an image that takes the platforms away, and are
+// one for all if there are none.
 func TestDefaultsThatNeedPlatforms(t *testing.T) {
 	const text = "defaults: {destination: 'docker://m.example/{name}', single: copy, platformless-entries: keep%s}\n" +
 		"images:\n- source: docker://quay.io/a:1\n- {source: 'docker://quay.io/b:1', platforms: []%s}\n"
