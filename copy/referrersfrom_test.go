@@ -259,11 +259,13 @@ func TestReferrersFromOfMany(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, prepared.Plan().Attached, 1)
 	assert.Equal(t, f.Digest("sbom-amd64"), prepared.Plan().Attached[0].Digest)
+	assert.Contains(t, prepared.Plan().String(), ", from the referrers source\n")
 	assert.Empty(t, dst.Tags("app"))
 	r, err := prepared.Execute(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, prepared.Close())
 	assert.Equal(t, copy.Copied, r.Attached[0].Outcome)
+	assert.True(t, r.Attached[0].Elsewhere)
 	for _, result := range c.Images(t.Context(), e.Policy, jobs, nil) {
 		require.NoError(t, result.Err)
 	}

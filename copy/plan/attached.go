@@ -34,7 +34,7 @@ func attach(in *Input, p *Plan) {
 	for _, a := range sortAttachments(in.Attachments, fate) {
 		ap := AttachedPlan{
 			Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
-			Tag: a.Tag, Child: a.Child, Present: a.Present, annotations: a.Annotations,
+			Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere, Present: a.Present, annotations: a.Annotations,
 		}
 		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
 		if ap.Reason.Code == ReasonVoid {

@@ -115,6 +115,9 @@ type Attachment struct {
 	Tag string
 	// Child is set if the subject is a list, itself attached, that names it.
 	Child bool
+	// Elsewhere is set if it is not the source that has it, but Options.ReferrersFrom of package
+	// copy.
+	Elsewhere bool
 	// Present is set if it is known to be at the destination, and known there as what it is: listed
 	// as a referrer, unless none can be listed there, or, of what has a tag, all in what the tag
 	// names.

@@ -247,6 +247,7 @@ type AttachedPlan struct {
 	ArtifactType string        `json:"artifactType,omitempty"`
 	Tag          string        `json:"tag,omitempty"`
 	Child        bool          `json:"child,omitempty"`
+	Elsewhere    bool          `json:"elsewhere,omitempty"` // Options.ReferrersFrom has it, and not the source
 	Decision     Decision      `json:"decision"`
 	Reason       Reason        `json:"reason"`
 	// Present is set if it is known to be at the destination, and known there as what it is.

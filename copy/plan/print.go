@@ -77,6 +77,9 @@ func (p *Plan) printAttached(b *strings.Builder) {
 			what = "tag " + a.Tag // made of a digest
 		}
 		reason := a.Reason.Text
+		if a.Elsewhere {
+			reason += ", from the referrers source"
+		}
 		if a.Present {
 			reason += ", there already"
 		}

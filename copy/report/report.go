@@ -80,6 +80,7 @@ type AttachedReport struct {
 	Digest       digest.Digest `json:"digest"`
 	ArtifactType string        `json:"artifactType,omitempty"`
 	Tag          string        `json:"tag,omitempty"`
+	Elsewhere    bool          `json:"elsewhere,omitempty"` // as of the plan
 	Outcome      Outcome       `json:"outcome,omitempty"`
 	Reason       plan.Reason   `json:"reason"`
 }

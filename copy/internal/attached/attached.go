@@ -53,7 +53,7 @@ func Choices(choices *plan.Choices, p *plan.Plan) attach.Choices {
 func Plannable(a attach.Attachment) plan.Attachment {
 	return plan.Attachment{
 		Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
-		Annotations: a.Annotations, Tag: a.Tag, Child: a.Child,
+		Annotations: a.Annotations, Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere,
 	}
 }
 

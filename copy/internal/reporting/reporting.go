@@ -179,7 +179,7 @@ func (r *Collector) Finish(err error) *report.Report {
 func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
 	var all []report.AttachedReport
 	for _, a := range p.Attached {
-		r := report.AttachedReport{Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Reason: a.Reason}
+		r := report.AttachedReport{Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Elsewhere: a.Elsewhere, Reason: a.Reason}
 		switch {
 		case a.Decision == plan.Skip:
 			r.Outcome = report.Skipped
