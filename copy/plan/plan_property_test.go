@@ -500,6 +500,7 @@ func (w *planWorld) checkPlatformless(t *testing.T, plan *Plan) {
 func onlyPlatformless(plan *Plan) bool {
 	selected := false
 	plan.List.Walk(func(l *ListPlan) {
+		selected = selected || l.NamesBlobs() // which suits any platform
 		for _, ip := range l.Instances {
 			beside := []ReasonCode{ReasonPlatformless, ReasonFollows, ReasonKept, ReasonContains}
 			selected = selected || ip.Decision == Copy && !slices.Contains(beside, ip.Reason.Code)
