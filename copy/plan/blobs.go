@@ -19,20 +19,27 @@ var (
 
 // entire decides about the entries of a list that names blobs. The top-level list is wanted, and a
 // nested one if it is selected as a whole, or by platforms, or if anything in it is named by its
-// digest.
+// digest, or wanted in a list nested in it.
 func (s *selector) entire(n *listtree.Node, whole *Reason) []verdict {
 	named := s.namedIn(n)
 	wanted := named || n == s.root || whole != nil || s.o.ImageListSelection == CopyAllImages || s.suits(n)
 	verdicts := make([]verdict, len(n.Instances))
+	if !wanted {
+		for i := range n.Instances {
+			verdicts[i] = verdict{reason: reasonNotSelected}
+			if nested := n.Nested[i]; nested != nil {
+				verdicts[i] = s.nested(nested, nil, nil)
+			}
+		}
+		if !slices.ContainsFunc(verdicts, func(v verdict) bool { return v.wanted }) {
+			return verdicts
+		}
+	}
 	for i, instance := range n.Instances {
 		nested := n.Nested[i]
 		switch {
-		case nested != nil && wanted:
-			verdicts[i] = s.nested(nested, nil, &reasonEntire)
 		case nested != nil:
-			verdicts[i] = s.nested(nested, nil, nil)
-		case !wanted:
-			verdicts[i] = verdict{reason: reasonNotSelected}
+			verdicts[i] = s.nested(nested, nil, &reasonEntire)
 		case instance.IsBlob() && len(instance.URLs) > 0:
 			verdicts[i] = verdict{reason: reasonElsewhere}
 		default:
