@@ -31,7 +31,7 @@ func (w *writer) sendLostBlobs(ctx context.Context, l *ListPlan) error {
 	if !ok {
 		return nil
 	}
-	open := func(b endpoint.Blob) endpoint.Opener { return w.opener(w.source, b, nil) }
+	open := func(b endpoint.Blob) endpoint.Opener { return w.opener(w.source, l.Digest, b, nil) }
 	err := endpoint.SendAbsent(ctx, w.budget, dst, work.EntriesOf(l), open, w.reporter.BlobAgain)
 	source, ok := errors.AsType[*Error](err) // of a reader
 	switch {

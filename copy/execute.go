@@ -229,7 +229,7 @@ func (e *executor) letOthersFinish(b endpoint.Blob, weight int64) error {
 // copyBlob copies b, and reports whether the destination had it.
 func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
 	bp := e.progress.Blob(e.ctx, b)
-	result, err := e.dst.PutBlob(e.ctx, b, e.opener(e.source, b, bp))
+	result, err := e.dst.PutBlob(e.ctx, b, e.opener(e.source, owner, b, bp))
 	if err != nil {
 		bp.End(progress.Failed)
 		return false, blobError(b, err)

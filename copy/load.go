@@ -163,7 +163,7 @@ func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 	if image == nil {
 		return l, &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}
 	}
-	l.platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return e.opener(l, b, nil) })
+	l.platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return e.opener(l, l.top.Digest, b, nil) })
 	if err != nil {
 		err = &Error{"reading config", SourceSide, image.Config.Digest.String(), err}
 	}

@@ -160,11 +160,11 @@ func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b 
 	return endpoint.CloseBoth(r, src), nil
 }
 
-// opener returns an Opener of b at the source, or, if l says so, at Options.ReferrersFrom. bp, if
-// not nil, is told what is read.
-func (e *ends) opener(l loaded, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
+// opener returns an Opener of b where its owner is, a manifest or list that names it: at the
+// source, or, if l says so, at Options.ReferrersFrom. bp, if not nil, is told what is read.
+func (e *ends) opener(l loaded, owner digest.Digest, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
 	read, side := e.src.Blob, SourceSide
-	if l.referrers[b.Digest] {
+	if l.referrers[owner] {
 		read, side = e.referrers.Blob, ReferrersSide
 	}
 	failed := func(err error) error { return &Error{"reading blob", side, b.Digest.String(), err} }

@@ -138,6 +138,29 @@ func TestReferrersFromBoth(t *testing.T) {
 	assert.Zero(t, dst.Count(registrytest.Is(http.MethodPut, "")), "the second run writes nothing")
 }
 
+// TestReferrersFromNamesALayer: a referrer elsewhere names a layer of an image, which is the
+// source's all the same: where the referrer is, it may be absent.
+func TestReferrersFromNamesALayer(t *testing.T) {
+	f := imagetest.New()
+	f.Layer("base")
+	f.Image("amd64", imagetest.Platform("linux/amd64"), imagetest.Layers("base"))
+	f.Blob("sbom", copytest.SbomType, []byte("sbom"))
+	f.Artifact("referrer", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"), imagetest.Layers("sbom", "base"))
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	elsewhere := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), attestations)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
+	src.Push(f, "v1", "amd64")
+	elsewhere.Push(f, "", "referrer")
+	require.True(t, elsewhere.DeleteBlob(attestations, f.Digest("base")))
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{
+		Referrers: copy.AllReferrers, ReferrersFrom: &copy.ReferrersSource{Reference: elsewhere.Ref("latest"), SystemContext: e.Sys},
+	})
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("amd64"), Fixture: f})
+	assert.Equal(t, f.Digests("referrer"), copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
+}
+
 // TestReferrersFromFails: a repository that is not there has nothing; any other failure is an error
 // that names its side, and the destination's tag stays what it was.
 func TestReferrersFromFails(t *testing.T) {

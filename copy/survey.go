@@ -49,7 +49,7 @@ type loaded struct {
 	listSignatures map[digest.Digest]ListSignatures
 
 	attachments []Attachment
-	referrers   map[digest.Digest]bool // the manifests and blobs that are Options.ReferrersFrom's
+	referrers   map[digest.Digest]bool // the manifests that are Options.ReferrersFrom's
 	changed     []digest.Digest        // what lists of the tree were before an earlier copy, see endpoint.Changer
 	carried     attach.Carried         // the signatures that travel as what digest tags name
 
@@ -117,7 +117,11 @@ func (l loaded) withAttachments(found attach.Found) (loaded, error) {
 	for i, a := range found.Attachments {
 		l.attachments[i] = attached.Plannable(a)
 	}
-	l.referrers = merged(l.referrers, found.ReadElsewhere())
+	elsewhere := map[digest.Digest]bool{}
+	for _, d := range found.Elsewhere {
+		elsewhere[d] = true
+	}
+	l.referrers = merged(l.referrers, elsewhere)
 	var err error
 	l.tree, err = l.tree.With(documents)
 	return l, err

@@ -14,7 +14,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Limits on what is attached to one copied tree.
@@ -54,26 +53,11 @@ type Found struct {
 	// Attachments are distinct, and come after what they are attached to.
 	Attachments []Attachment
 	// Documents are the manifests and lists that were read to find them, and Elsewhere those of
-	// them that were read at Source.Elsewhere.
+	// them that were read at Source.Elsewhere, where their blobs are.
 	Documents []endpoint.Document
-	Elsewhere []endpoint.Document
+	Elsewhere []digest.Digest
 	// Warnings are for people: what could not be asked, and what is listed and left out.
 	Warnings []string
-}
-
-// ReadElsewhere returns what has to be read at Source.Elsewhere: the manifests that were, and their
-// blobs.
-func (f *Found) ReadElsewhere() map[digest.Digest]bool {
-	all := map[digest.Digest]bool{}
-	for _, doc := range f.Elsewhere {
-		all[doc.Digest] = true
-		if image, err := manifest.ParseImage(doc.Bytes, doc.Type()); err == nil {
-			for b := range image.Blobs() {
-				all[b.Digest] = true
-			}
-		}
-	}
-	return all
 }
 
 // Find returns what is attached to subjects, to that, and so on. What is listed is read, and is
@@ -104,7 +88,7 @@ func Find(ctx context.Context, src Source, choices Choices, subjects []digest.Di
 	for _, d := range slices.Sorted(maps.Keys(f.read)) {
 		f.found.Documents = append(f.found.Documents, f.read[d])
 		if f.elsewhere[d] {
-			f.found.Elsewhere = append(f.found.Elsewhere, f.read[d])
+			f.found.Elsewhere = append(f.found.Elsewhere, d)
 		}
 	}
 	return f.found, err
