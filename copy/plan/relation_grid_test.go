@@ -93,7 +93,8 @@ const gridHead = `# Relations, from every place
 The image ` + "`amd64`" + ` is selected, of a list of two images and what is tied to each, ` + "`other-NAME`" + `. A cell is
 the plan: the list that is written, in brackets, with what it names and is not copied in parentheses; or an image alone; or the type of the
 error. *Missing*: the source lacks ` + "`other-amd64`" + `; *twice*: ` + "`other-amd64`" + ` is listed twice. *Default* is the image for a system that is
-linux/amd64, and *gzip* that with PreferGzipInstances. *Void*: an annotation of what is copied names nothing. Written by
+linux/amd64, and *gzip* that with PreferGzipInstances. *Void*: an annotation of what is copied names nothing;
+*warning*: something is left behind of which nobody can say what it is. Written by
 ` + "`go test ./copy/plan -run TestRelationGrid -update`" + `.
 `
 
@@ -149,7 +150,9 @@ func (r gridRelation) cell(t *testing.T, entries, missing, sparse, selection str
 	if len(plan.Void) > 0 {
 		text += ", void"
 	}
-	assert.Empty(t, plan.Warnings, where)
+	if len(plan.Warnings) > 0 {
+		text += ", warning"
+	}
 	return text
 }
 

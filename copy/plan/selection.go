@@ -422,6 +422,7 @@ func (s *selector) warnings() []string {
 		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): none can be converted to %s", plural(kind), n, s.o.ForceManifestMIMEType))
 	}
 	warnings = append(warnings, s.strays()...)
+	warnings = append(warnings, s.riddles()...)
 	slices.Sort(warnings)
 	return slices.Compact(warnings)
 }
@@ -443,6 +444,25 @@ func (s *selector) strays() []string {
 			plural(tie.Kind), n, strings.TrimSuffix(string(tie.Relation), "s")))
 	}
 	return warnings
+}
+
+// riddles counts, for people, what is left behind because it cannot be said what it is: nothing but
+// its manifest would say that, and the source does not have it.
+func (s *selector) riddles() []string {
+	riddles := 0
+	for n, verdicts := range s.out.verdicts {
+		for i, instance := range n.Instances {
+			if verdicts[i].reason.Code == ReasonNotSelected && s.ties[n][i].Relation == "" &&
+				relation.Unclear(instance) && s.o.dependOnRelations() && s.missing(instance) {
+				riddles++
+			}
+		}
+	}
+	if riddles == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("entries for unknown/unknown are left behind (%d): "+
+		"the manifests that would say what they are to others are missing at the source", riddles)}
 }
 
 // unread reports whether entry i of n names a list that was not read.
