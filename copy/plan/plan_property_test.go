@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -619,10 +620,9 @@ func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 	}
 	in.Choices = o
 	again, err := New(in)
-	if onlyPlatformless(plan) {
-		var none *NoMatchError
-		assert.ErrorAs(t, err, &none, "entries without a platform are kept beside what is selected, and select nothing")
-		return
+	var none *NoMatchError
+	if onlyPlatformless(plan) && errors.As(err, &none) {
+		return // they are kept beside what is selected, and that was missing: nothing is selected any more
 	}
 	if assert.NoError(t, err) {
 		assert.Equal(t, plan.Digest, again.Digest, "stripped twice:\n%s\n%s", plan, again)
