@@ -355,11 +355,17 @@ func (o *Choices) Attaches() bool {
 	return o.Referrers != NoReferrers || o.DigestTags || o.EntriesAsReferrers
 }
 
-// CannotAttach returns the error of a copy that cannot copy what is attached, for a reason.
+// CannotAttach returns the error of a copy that cannot copy what is attached, for a reason. It
+// names the options that ask for that.
 func (o *Choices) CannotAttach(reason string) error {
-	options := []string{"Referrers", "DigestTags"}
-	if o.EntriesAsReferrers {
-		options = append(options, "EntriesAsReferrers")
+	var options []string
+	for _, option := range []struct {
+		name string
+		set  bool
+	}{{"Referrers", o.Referrers != NoReferrers}, {"DigestTags", o.DigestTags}, {"EntriesAsReferrers", o.EntriesAsReferrers}} {
+		if option.set {
+			options = append(options, option.name)
+		}
 	}
 	return &OptionsError{options, reason}
 }

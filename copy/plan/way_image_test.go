@@ -137,7 +137,7 @@ func TestWayOfTheEnds(t *testing.T) {
 		})
 	}
 	_, err := New(Input{Top: Document{Bytes: schema1}, Way: natively(func(*WayFacts) {}), Choices: Choices{DigestTags: true}})
-	assert.EqualError(t, err, "invalid options: Referrers and DigestTags: what is attached names digests that change, or is not known to upstream's copy: "+
+	assert.EqualError(t, err, "invalid options: DigestTags: what is attached names digests that change, or is not known to upstream's copy: "+
 		prose.Short(digest.FromBytes(schema1))+" is a Docker schema 1 image")
 
 	in := Input{Top: Document{Bytes: image}}

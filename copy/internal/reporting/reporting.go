@@ -200,22 +200,24 @@ func (r *Collector) instances(p *plan.Plan) []report.InstanceReport {
 		return []report.InstanceReport{ir}
 	}
 	var all []report.InstanceReport
-	var add func(l *plan.ListPlan)
-	add = func(l *plan.ListPlan) {
+	var add func(l *plan.ListPlan, there bool)
+	add = func(l *plan.ListPlan, there bool) {
 		for _, ip := range l.Instances {
-			all = append(all, r.instance(l, ip))
+			all = append(all, r.instance(l, ip, there))
 		}
 		for _, ip := range l.Instances {
 			if ip.Nested != nil {
-				add(ip.Nested)
+				add(ip.Nested, there && ip.Decision == plan.Copy)
 			}
 		}
 	}
-	add(p.List)
+	add(p.List, r.complete)
 	return all
 }
 
-func (r *Collector) instance(l *plan.ListPlan, ip plan.InstancePlan) report.InstanceReport {
+// instance is the report about an entry of l; there is set if the list that l becomes is at the
+// destination.
+func (r *Collector) instance(l *plan.ListPlan, ip plan.InstancePlan, there bool) report.InstanceReport {
 	ir := report.InstanceReport{
 		List: l.Digest, Index: ip.Index, Digest: ip.Digest, Platform: ip.Platform, AttestationOf: ip.AttestationOf,
 		Relation: ip.Relation, Kind: ip.Kind, Subject: ip.Subject,
@@ -233,7 +235,7 @@ func (r *Collector) instance(l *plan.ListPlan, ip plan.InstancePlan) report.Inst
 	} else {
 		r.fill(&ir, ip.Present)
 	}
-	if r.complete {
+	if there {
 		ir.Entry = map[plan.EntryDecision]report.EntryOutcome{plan.KeepEntry: report.Kept, plan.StripEntry: report.Stripped, plan.UpdateEntry: report.Updated}[ip.Entry]
 	}
 	if i := r.images[ip.Digest]; ir.Entry == report.Kept && ip.Decision == plan.Copy && i != nil && i.converted {
