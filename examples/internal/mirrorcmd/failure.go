@@ -122,6 +122,17 @@ func (e *environment) inWords(sentence string) string {
 	return strings.Join(words, " ")
 }
 
+// option names an option of the library that does not go with others by the flag, or key of a sync
+// file, that says so.
+func (e *environment) option(name string) string {
+	if name == "ImageListSelection" && !e.byFile && e.sel != nil {
+		if given := changed(e.sel.flags, selectors); len(given) > 0 {
+			return dashed(given)
+		}
+	}
+	return e.inWords(name)
+}
+
 // setting names the flag with a value, or the key of the sync file with one, that says something.
 func (e *environment) setting(flag, key string) string {
 	if e.byFile {
@@ -134,7 +145,9 @@ func (e *environment) setting(flag, key string) string {
 func (e *environment) explain(err error) string {
 	var (
 		options *copy.OptionsError
+		match   *copy.NoMatchError
 		refused *copy.SparseRefusedError
+		blobs   *copy.BlobsRefusedError
 		locked  *copy.CannotModifyError
 		missing *copy.MissingError
 		widen   *copy.WidenError
@@ -145,11 +158,15 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &options):
 		flags := make([]string, len(options.Options))
 		for i, name := range options.Options {
-			flags[i] = e.inWords(name)
+			flags[i] = e.option(name)
 		}
 		return fmt.Sprintf("%s: %s", strings.Join(flags, " and "), e.inWords(options.Reason))
 	case errors.As(err, &refused) && (e.byFile || e.sel != nil):
 		return e.explainRefusal(refused)
+	case errors.As(err, &match) && match.Single:
+		return err.Error() + "; " + e.setting("--single copy", "single: copy") + " copies it whatever it is for"
+	case errors.As(err, &blobs):
+		return (&copy.BlobsRefusedError{List: blobs.List, Blobs: blobs.Blobs, Refusal: errors.New(registrysWords(blobs.Refusal))}).Error()
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
 	case errors.As(err, &widen) && (e.byFile || e.sel != nil || e.loads):

@@ -7,12 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
@@ -223,6 +225,12 @@ func TestMisuse(t *testing.T) {
 		{"no transport at all", []string{"copy", "--insecure-policy", refs[0], "mirror/alpine"}, []string{`DESTINATION "mirror/alpine"`, "docker://mirror/alpine"}},
 		{"bad reference", []string{"copy", "--insecure-policy", "docker://UPPER/x", refs[1]}, []string{"SOURCE", "lowercase"}},
 		{"credentials in a reference", []string{"copy", "docker://me:wrong-secret@host/x", refs[1]}, []string{"--src-creds"}},
+		{"credentials of an inspection", []string{"inspect", "docker://me:wrong-secret@host/x"}, []string{"use --creds"}},
+		{"credentials of a bundle", []string{"bundle", "create", "b", "docker://me:wrong-secret@host/x"}, []string{"use --src-creds"}},
+		{"credentials of a destination", []string{"copy", refs[0], "docker://me:wrong-secret@host/x"}, []string{"use --dest-creds"}},
+		{"credentials of a referrers source", with("--referrers", "--referrers-source", "docker://me@host/x"), []string{"use --referrers-source-creds"}},
+		{"referrers source without transport", with("--referrers", "--referrers-source", "host/x"), []string{"--referrers-source", "write docker://HOST/NAME"}},
+		{"layout as referrers source", with("--referrers", "--referrers-source", "oci:x"), []string{"--referrers-source", "write docker://HOST/NAME"}},
 		{"credentials in a URL", []string{"copy", "https://me:wrong-secret@host/x", refs[1]}, []string{"--src-creds"}},
 		{"credentials with a slash", []string{"copy", "docker://me:wrong-secret/x@host/x@sha256:" + strings.Repeat("0", 64), refs[1]}, []string{"--src-creds"}},
 		{"bad platform", with("--platform", "linux"), []string{"--platform", "linux"}},
@@ -343,6 +351,8 @@ func TestErrorsAreInWords(t *testing.T) {
 		&copy.SparseRefusedError{List: some, Refusal: errors.New("no"), NotStripped: "PreserveDigests is set"},
 		&copy.MissingError{Missing: []copy.MissingInstance{{Digest: some, Platform: "linux/amd64"}}},
 		&copy.WidenError{},
+		&copy.NoMatchError{Asked: []string{"linux/amd64"}, Offered: []string{"linux/arm64"}, Single: true},
+		&copy.BlobsRefusedError{List: some, Blobs: 1, Refusal: errors.New("no")},
 	} {
 		for _, e := range []*environment{{sel: &selection{}}, {byFile: true}} {
 			text := e.explain(fmt.Errorf("copying: %w", err))
@@ -385,6 +395,31 @@ func optionNames(t *testing.T) []string {
 	}
 	require.NotEmpty(t, names)
 	return names
+}
+
+// TestWaysOut: what may help is named as a flag, or as a key, and what the registry says stands
+// once.
+func TestWaysOut(t *testing.T) {
+	flags, file := &environment{sel: &selection{flags: pflag.NewFlagSet("", pflag.ContinueOnError)}}, &environment{byFile: true}
+
+	single := &copy.NoMatchError{Asked: []string{"linux/amd64"}, Offered: []string{"linux/arm64"}, Single: true}
+	assert.Contains(t, flags.explain(single), "; --single copy copies it")
+	assert.Contains(t, file.explain(single), "; single: copy copies it")
+	assert.NotContains(t, flags.explain(&copy.NoMatchError{Asked: single.Asked, Offered: single.Offered}), "--single")
+
+	some := digest.FromString("some")
+	answer := &copy.RegistryError{Method: "PUT", URL: "http://reg.example/v2/x", Status: 400}
+	refused := &copy.Error{Op: "writing list", Side: copy.DestinationSide, Object: some.String(),
+		Err: &copy.BlobsRefusedError{List: some, Blobs: 2, Refusal: fmt.Errorf("writing manifest: %w", answer)}}
+	assert.Regexp(t, `^the destination refuses the list `+some.String()+`, in which 2 entries name blobs .*image-manifest=true: `+regexp.QuoteMeta(answer.Error())+`$`, flags.explain(refused))
+
+	options := &copy.OptionsError{Options: []string{"ImageListSelection"}, Reason: "no"}
+	assert.Equal(t, "--all: no", flags.explain(options))
+	assert.Equal(t, "platforms: no", file.explain(options))
+	var sel selection
+	sel.define(pflag.NewFlagSet("", pflag.ContinueOnError))
+	require.NoError(t, sel.flags.Parse([]string{"--index", "1", "--platform", "linux/amd64"}))
+	assert.Equal(t, "--platform, --index: no", (&environment{sel: &sel}).explain(options))
 }
 
 func TestIsMisuse(t *testing.T) {

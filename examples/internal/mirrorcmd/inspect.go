@@ -27,8 +27,8 @@ func (c *inspectCommand) command() *cobra.Command {
 		Use:   "inspect [flags] REFERENCE",
 		Short: "Say what a list names, and what of it is there",
 		Long: "Inspect reads what REFERENCE names: each entry of a list, whether its manifest is there, its platform or what it is\n" +
-			"an attestation or SOCI index of, and sizes; of a single image, its platform and layers. Configs and layers are not looked for\n" +
-			"(mirror verify does that). Nothing is written, and no signature policy is asked.",
+			"an attestation or SOCI index of, and sizes; of a single image, its platform and layers. Configs and layers of images are not\n" +
+			"looked for (mirror verify does that); those that a build cache lists are. Nothing is written, and no signature policy is asked.",
 		Example: "  mirror inspect docker://docker.io/library/alpine:3\n" +
 			"  mirror inspect --tree oci:layout:alpine",
 		Args: oneReference,
@@ -165,7 +165,7 @@ func contentSize(e copy.InspectedEntry) string {
 
 func printHead(b *strings.Builder, found *copy.Inspection) {
 	fmt.Fprintf(b, "%s\n%s\n", found.Reference, found.Digest)
-	kind := found.MediaType
+	var kind string
 	switch {
 	case found.Image == nil:
 		kind = fmt.Sprintf("list with %s (%s)", countedEntries(len(found.Entries)), found.MediaType)
@@ -173,6 +173,8 @@ func printHead(b *strings.Builder, found *copy.Inspection) {
 		kind = fmt.Sprintf("%s (%s)", found.Kind, found.MediaType)
 	case found.Image.Platform != "":
 		kind = fmt.Sprintf("image for %s (%s)", found.Image.Platform, found.MediaType)
+	default:
+		kind = fmt.Sprintf("image without a platform (%s)", found.MediaType)
 	}
 	fmt.Fprintf(b, "%s, %s\n", printable(kind), copy.FormatBytes(found.Size))
 	if found.ArtifactType != "" {
@@ -192,7 +194,7 @@ func printTotals(b *strings.Builder, found *copy.Inspection) {
 	t := found.Totals
 	fmt.Fprintf(b, "\nin all: %s (%s), %s (%s)", counted(t.Manifests, "manifest"), copy.FormatBytes(t.ManifestBytes), counted(t.Blobs, "blob"), copy.FormatBytes(t.BlobBytes))
 	if t.Missing > 0 {
-		fmt.Fprintf(b, "; %s missing", counted(t.Missing, "manifest"))
+		fmt.Fprintf(b, "; missing: %d", t.Missing)
 	}
 	b.WriteString("\n")
 }

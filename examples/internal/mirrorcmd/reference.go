@@ -23,7 +23,7 @@ func parseReference(what, text string) (types.ImageReference, error) {
 	known := found && transports.Get(name) != nil
 	switch {
 	case (!known || name == "docker") && hasCredentials(rest):
-		return nil, misusef("%s has a user before its host, which references cannot; use --src-creds and --dest-creds", what)
+		return nil, misusef("%s has a user before its host, which references cannot; use %s", what, credentialFlags(what))
 	case !known:
 		return nil, misusef("%s %q names no transport; for a repository of a registry write docker://%s, for a layout oci:DIRECTORY:TAG", what, text, text)
 	}
@@ -32,6 +32,28 @@ func parseReference(what, text string) (types.ImageReference, error) {
 		return nil, misusef("%s %q: %w", what, text, err)
 	}
 	return ref, nil
+}
+
+// parseRepository parses the name of a repository of a registry. A tag or digest in it does not
+// matter.
+func parseRepository(text string) (types.ImageReference, error) {
+	if !strings.HasPrefix(text, "docker://") {
+		return nil, misusef("write docker://HOST/NAME, a repository of a registry")
+	}
+	return parseReference("REPOSITORY", text)
+}
+
+// credentialFlags name the flags for credentials of what a reference names.
+func credentialFlags(what string) string {
+	switch strings.ToUpper(what) {
+	case "REFERENCE":
+		return "--creds"
+	case "IMAGE", "SOURCE":
+		return "--src-creds"
+	case "DESTINATION":
+		return "--dest-creds"
+	}
+	return "--referrers-source-creds"
 }
 
 // hasCredentials reports whether there is an "@" that does not begin a digest, as before the host

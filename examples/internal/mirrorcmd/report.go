@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 )
 
 // printReport prints what a copy that succeeded did.
@@ -84,10 +85,11 @@ func describeAttached(a copy.AttachedReport, platforms map[digest.Digest]string)
 	return oneLine(attachedKind(a)) + " of " + cmp.Or(platforms[a.Subject], shortDigest(a.Subject))
 }
 
-// attachedKind returns what people call what is attached: the suffix of its tag, or its type.
+// attachedKind returns what people call what is attached: what its tag has after the digest, or its
+// type.
 func attachedKind(a copy.AttachedReport) string {
-	if i := strings.LastIndex(a.Tag, "."); i >= 0 {
-		return a.Tag[i:]
+	if a.Tag != "" {
+		return cmp.Or(strings.TrimPrefix(a.Tag, digesttag.Stem(a.Tag)), "digest tag")
 	}
 	return cmp.Or(a.ArtifactType, "referrer")
 }
@@ -140,15 +142,16 @@ func summary(r *copy.Report) string {
 
 // changeNote reports whether the digest is the source's.
 func changeNote(r *copy.Report) string {
-	converted := r.Plan != nil && r.Plan.Way == copy.Upstream
+	p := cmp.Or(r.Plan, &copy.Plan{})
+	converted, stripped := p.Way == copy.Upstream, p.List != nil && len(p.List.Edits) > 0
 	switch {
 	case r.DestinationDigest == r.SourceDigest:
 		return " (unchanged)"
-	case converted && r.Action == copy.StripSparseManifestList:
+	case converted && stripped:
 		return " (stripped and converted)"
 	case converted:
 		return " (converted)"
-	case r.Action == copy.StripSparseManifestList:
+	case stripped:
 		return " (stripped)"
 	}
 	return ""

@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/bundle"
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/internal/schematest"
@@ -31,6 +33,31 @@ func TestCopyOfConvertedImages(t *testing.T) {
 	assert.Contains(t, r.stdout, "(stripped and converted)")
 }
 
+// TestConvertedAndNotStripped: what has nothing to be stripped is not called so.
+func TestConvertedAndNotStripped(t *testing.T) {
+	src := registrytest.Start(t, registrytest.Options{})
+	imagetest.DockerList().PushTo(src, repo, tag, imagetest.Top)
+
+	r := mirror(t, "copy", "--platform", "*/*", "--sparse", "strip", refTo(src), "oci:"+filepath.Join(t.TempDir(), "layout")+":1").done(t)
+
+	assert.Contains(t, r.stdout, "action strip: nothing to strip")
+	assert.Contains(t, r.stdout, " (converted)\n")
+}
+
+// TestWhatIsAttachedHasItsName: the whole suffix of its tag, or its type.
+func TestWhatIsAttachedHasItsName(t *testing.T) {
+	stem := digesttag.Name(digest.FromString("some"), "")
+	for name, a := range map[string]copy.AttachedReport{
+		".sig":                    {Tag: stem + ".sig"},
+		".image-locations.imgpkg": {Tag: stem + ".image-locations.imgpkg"},
+		"digest tag":              {Tag: stem, ArtifactType: "application/vnd.oci.image.config.v1+json"},
+		"application/spdx+json":   {ArtifactType: "application/spdx+json"},
+		"referrer":                {},
+	} {
+		assert.Equal(t, name, attachedKind(a))
+	}
+}
+
 // TestCopySaysWhereEntriesStand names the list of each entry that is not in the top one.
 func TestCopySaysWhereEntriesStand(t *testing.T) {
 	f := imagetest.Nested()
@@ -44,6 +71,10 @@ func TestCopySaysWhereEntriesStand(t *testing.T) {
 	assert.Regexp(t, `(?m)^linux/arm64 in list `+shortDigest(f.Digest("inner"))+` +`+shortDigest(f.Digest("arm64"))+` +not copied, entry kept`, r.stdout)
 	assert.Regexp(t, `(?m)^list in list `+shortDigest(f.Digest("inner"))+` +`+shortDigest(f.Digest("innermost"))+` +copied`, r.stdout)
 	assert.Regexp(t, `(?m)^linux/arm/v7 in list `+shortDigest(f.Digest("innermost"))+` +`+shortDigest(f.Digest("arm/v7"))+` +copied`, r.stdout)
+
+	r = mirror(t, "copy", "--platform", "linux/amd64", "--sparse", "strip", refTo(src), refTo(dst)).done(t)
+	assert.Regexp(t, `(?m)^list +`+shortDigest(f.Digest("inner"))+` +stripped`, r.stdout)
+	assert.Regexp(t, `(?m)^linux/arm64 in list `+shortDigest(f.Digest("inner"))+` +`+shortDigest(f.Digest("arm64"))+` +not copied  `, r.stdout, "the list was not written")
 }
 
 // TestCopyNamesWhatIsVoid prints what the destination has no use for.

@@ -155,7 +155,7 @@ type referrersSource struct {
 }
 
 func (r *referrersSource) Set(s string) error {
-	ref, err := parseReference("REPOSITORY", s)
+	ref, err := parseRepository(s)
 	if err != nil {
 		return err
 	}

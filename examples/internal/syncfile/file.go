@@ -139,7 +139,8 @@ func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) 
 	return all, passedOver, nil
 }
 
-// copy is the copy of the source, or, if tag is set, of that tag of it.
+// copy is the copy of the source, or, if tag is set, of that tag of it. An error beside a Copy with
+// a Destination is about the repository for referrers.
 func (i *Image) copy(tag string) (Copy, error) {
 	text, named := i.Source, i.named
 	if tag != "" {
@@ -176,6 +177,9 @@ func (i *Image) referrersFrom(named reference.Named) (*copy.ReferrersSource, err
 	text, err := expand(keyReferrersSource, i.referrers, named)
 	if err != nil {
 		return nil, err
+	}
+	if !strings.HasPrefix(text, "docker://") {
+		return nil, fmt.Errorf("%s: write docker://HOST/NAME, a repository of a registry, not %q", keyReferrersSource, text)
 	}
 	ref, err := i.parse(keyReferrersSource, text)
 	if err != nil {

@@ -173,8 +173,12 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	if len(p.problems) > before {
 		return nil
 	}
-	if _, err := image.copy(anyTag(image)); err != nil {
-		p.problem(keys["destination"].Line, "%v", err)
+	if c, err := image.copy(anyTag(image)); err != nil {
+		wrong := keys["destination"]
+		if c.Destination != nil {
+			wrong = keys[keyReferrersSource]
+		}
+		p.problem(wrong.Line, "%v", err)
 		return nil
 	}
 	if image.Tags != nil && !strings.Contains(image.destination, "{tag}") {

@@ -142,13 +142,17 @@ func (p *parser) consistent(image *yaml.Node, keys, defaults map[string]*yaml.No
 		has := func(key string) bool { return keys[key] != nil && len(resolve(keys[key]).Content) > 0 }
 		return has("platforms") || has("optional")
 	}
-	for _, c := range []struct{ key, usual, text string }{
-		{"single", "check", "without them every image is copied"},
-		{"platformless-entries", "strip", "without them every entry is copied"},
+	for _, c := range []struct {
+		key    string
+		values []string
+		text   string
+	}{
+		{"single", []string{"copy", "skip"}, "without them every image is copied"},
+		{"platformless-entries", []string{"keep"}, "without them every entry is copied"},
 	} {
 		k := keys[c.key]
 		byDefault := k == defaults[c.key] && platforms(defaults)
-		if k != nil && resolve(k).Value != c.usual && !platforms(keys) && !byDefault {
+		if k != nil && slices.Contains(c.values, resolve(k).Value) && !platforms(keys) && !byDefault {
 			p.problem(cmp.Or(k.Line, image.Line), "%s: %s needs platforms: %s", c.key, resolve(k).Value, c.text)
 		}
 	}

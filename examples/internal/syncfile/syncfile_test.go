@@ -291,7 +291,9 @@ func TestProblems(t *testing.T) {
 		{image("single: always"), `f.yaml:4: single: write check, copy or skip, not "always"`},
 		{image("referrers: some"), `write false or true`},
 		{image("referrers-source: docker://m.example/{x}"), `f.yaml:4: referrers-source "docker://m.example/{x}" has {x}, which is unknown`},
-		{image("referrers: true\n  referrers-source: 'oops:x'"), `referrers-source "oops:x": `},
+		{image("referrers: true\n  referrers-source: 'oops:x'"), `f.yaml:5: referrers-source: write docker://HOST/NAME, a repository of a registry, not "oops:x"`},
+		{image("referrers: true\n  referrers-source: 'oci:x'"), `f.yaml:5: referrers-source: write docker://HOST/NAME`},
+		{image("referrers: true\n  referrers-source: 'docker://M'"), `f.yaml:5: referrers-source "docker://M`},
 		{image("referrers-source: docker://m.example/a"), "f.yaml:4: referrers-source needs referrers or digest-tags"},
 		{image("digest-tags: some"), `digest-tags: write all, cosign, false or true, not "some"`},
 		{image("keep-void: true"), "f.yaml:4: keep-void needs referrers or digest-tags"},
@@ -325,6 +327,16 @@ func TestProblems(t *testing.T) {
 	}
 	_, err := Parse("f.yaml", make([]byte, MaxSize+1), parseRef)
 	assert.ErrorContains(t, err, "more than 16777216 bytes")
+}
+
+// TestOneProblem: what is wrong with a value is said, and nothing about what it would need.
+func TestOneProblem(t *testing.T) {
+	for _, key := range []string{"single: always", "single: [copy]", "platformless-entries: drop"} {
+		_, err := parse("images:\n- source: docker://a.example/a:1\n  destination: docker://m.example/a\n  " + key + "\n")
+		var problems Problems
+		require.ErrorAs(t, err, &problems, key)
+		assert.Len(t, problems, 1, key)
+	}
 }
 
 // TestManyProblems names all of them, in the order of their lines, up to a point.
