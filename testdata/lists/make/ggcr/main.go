@@ -1,5 +1,5 @@
-// Ggcr writes images with go-containerregistry as two tools do that are made of it, and cannot be
-// had as modules:
+// Ggcr writes images with go-containerregistry as two tools do that are made of it, and were
+// not to be had as modules:
 //
 //	ggcr apko TO        a list as apko 0.30 publishes it
 //	ggcr imgpkg TO      a bundle, its image and their locations, as imgpkg 0.46 copies them

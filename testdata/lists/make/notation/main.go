@@ -1,5 +1,5 @@
 // Notation signs and verifies images with notation-go, as the command notation does with a key pair
-// of its own. The command itself cannot be had as a module.
+// of its own; the module of that was not to be had.
 //
 //	notation sign REFERENCE         referrers API, or the referrers tag where there is none
 //	notation sign-tag REFERENCE     referrers tag in any case, as the command 1.3 does by default

@@ -1,2 +1,2 @@
-soci check "$REGISTRY/soci-converted:v1"
-soci check "$REGISTRY/soci-attested:v1"
+soci-layout check "$REGISTRY/soci-converted:v1"
+soci-layout check "$REGISTRY/soci-attested:v1"

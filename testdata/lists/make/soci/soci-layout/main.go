@@ -1,9 +1,9 @@
-// Soci converts images with soci-snapshotter's packages, as its command does; the command's own
-// module has no versions that could be had. No containerd is needed: its content store is a
-// directory.
+// Soci-layout carries images between registries and OCI layouts, which is what the command soci
+// converts where there is no containerd, and reads what came of it.
 //
-//	soci convert FROM TO    convert all platforms
-//	soci check REFERENCE    read every SOCI index of a list, and every zTOC of it
+//	soci-layout pull REFERENCE DIR   write a layout
+//	soci-layout push DIR REFERENCE   store what a layout has
+//	soci-layout check REFERENCE      read every SOCI index of a list, and every zTOC of it
 package main
 
 import (
@@ -16,10 +16,8 @@ import (
 	"path/filepath"
 
 	"github.com/awslabs/soci-snapshotter/soci"
-	"github.com/awslabs/soci-snapshotter/soci/store"
 	"github.com/awslabs/soci-snapshotter/ztoc"
-	"github.com/containerd/containerd/v2/core/images"
-	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
@@ -29,19 +27,21 @@ import (
 
 func main() {
 	if err := run(context.Background(), os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "soci:", err)
+		fmt.Fprintln(os.Stderr, "soci-layout:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, args []string) error {
 	switch {
-	case len(args) == 3 && args[0] == "convert":
-		return convert(ctx, args[1], args[2])
+	case len(args) == 3 && args[0] == "pull":
+		return pull(ctx, args[1], args[2])
+	case len(args) == 3 && args[0] == "push":
+		return push(ctx, args[1], args[2])
 	case len(args) == 2 && args[0] == "check":
 		return check(ctx, args[1])
 	}
-	return errors.New("usage: soci convert FROM TO | soci check REFERENCE")
+	return errors.New("usage: soci-layout pull REFERENCE DIR | push DIR REFERENCE | check REFERENCE")
 }
 
 func repository(reference string) (*remote.Repository, error) {
@@ -53,59 +53,65 @@ func repository(reference string) (*remote.Repository, error) {
 	return repo, nil
 }
 
-// convert pulls an image into a directory that is an OCI layout and a content store of containerd
-// at the same time, converts it there, and pushes the result.
-func convert(ctx context.Context, from, to string) error {
-	dir, err := os.MkdirTemp("", "soci-")
+// pull writes a layout that names nothing but the one image or list.
+func pull(ctx context.Context, from, dir string) error {
+	repo, err := repository(from)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	src, err := repository(from)
+	top, err := repo.Resolve(ctx, repo.Reference.Reference)
 	if err != nil {
 		return err
 	}
-	layout, err := oci.New(dir)
+	layout, err := oci.NewStorage(dir)
 	if err != nil {
 		return err
 	}
-	top, err := oras.Copy(ctx, src, src.Reference.Reference, layout, "", oras.DefaultCopyOptions)
+	if err := oras.CopyGraph(ctx, repo, layout, top, oras.DefaultCopyGraphOptions); err != nil {
+		return err
+	}
+	index := ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{top},
+	}
+	return errors.Join(
+		write(filepath.Join(dir, ocispec.ImageIndexFile), index),
+		write(filepath.Join(dir, ocispec.ImageLayoutFile), ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion}),
+	)
+}
+
+func write(path string, v any) error {
+	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	contents, err := local.NewStore(dir)
+	return os.WriteFile(path, b, 0o644)
+}
+
+// push stores the one image or list that a layout names.
+func push(ctx context.Context, dir, to string) error {
+	b, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
 	if err != nil {
 		return err
 	}
-	blobs, err := store.NewSociStore(dir)
+	var index ocispec.Index
+	if err := json.Unmarshal(b, &index); err != nil {
+		return err
+	}
+	if len(index.Manifests) != 1 {
+		return fmt.Errorf("%s names %d manifests, not one", dir, len(index.Manifests))
+	}
+	layout, err := oci.NewStorage(dir)
 	if err != nil {
 		return err
 	}
-	db, err := soci.NewDB(filepath.Join(dir, "artifacts.db"))
+	repo, err := repository(to)
 	if err != nil {
 		return err
 	}
-	builder, err := soci.NewIndexBuilder(contents, blobs, soci.WithArtifactsDb(db), soci.WithMinLayerSize(0))
-	if err != nil {
+	if err := oras.CopyGraph(ctx, layout, repo, index.Manifests[0], oras.DefaultCopyGraphOptions); err != nil {
 		return err
 	}
-	platforms, err := images.Platforms(ctx, contents, top)
-	if err != nil {
-		return err
-	}
-	converted, err := builder.Convert(ctx, images.Image{Name: from, Target: top}, soci.ConvertWithPlatforms(platforms...))
-	if err != nil {
-		return err
-	}
-	dest, err := repository(to)
-	if err != nil {
-		return err
-	}
-	// What was converted is only in the files of the layout, not in its graph.
-	if err := oras.CopyGraph(ctx, layout, dest, *converted, oras.DefaultCopyGraphOptions); err != nil {
-		return err
-	}
-	return dest.Tag(ctx, *converted, dest.Reference.Reference)
+	return repo.Tag(ctx, index.Manifests[0], repo.Reference.Reference)
 }
 
 // check reads every SOCI index that a list names and the registry has, and its zTOCs.
