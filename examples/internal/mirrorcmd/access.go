@@ -144,21 +144,23 @@ func (a *access) check() error {
 	return a.checkFiles()
 }
 
-// contexts are the configuration of the ends.
-type contexts struct{ source, destination, referrers *types.SystemContext }
+// contexts are the configuration of the ends, and what reads more secrets from stdin.
+type contexts struct {
+	source, destination, referrers *types.SystemContext
+	secrets                        *passwords
+}
 
 // systemContexts returns the configuration of all ends. Passwords that are lacking are read from
 // stdin, the source's first.
 func (a *access) systemContexts(env *environment) (contexts, error) {
 	common := types.SystemContext{RegistriesDirPath: a.registriesD, SystemRegistriesConfPath: a.registriesConf}
-	lines := &passwords{env: env}
-	var all contexts
+	all := contexts{secrets: &passwords{env: env}}
 	for _, e := range []struct {
 		end *end
 		to  **types.SystemContext
 	}{{&a.source, &all.source}, {&a.dest, &all.destination}, {&a.referrers, &all.referrers}} {
 		var err error
-		if *e.to, err = a.systemContext(common, e.end, env, lines); err != nil {
+		if *e.to, err = a.systemContext(common, e.end, env, all.secrets); err != nil {
 			return contexts{}, err
 		}
 	}

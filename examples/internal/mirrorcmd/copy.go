@@ -101,6 +101,9 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 	defer ends.close()
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
+	if err := ends.unlock(); err != nil {
+		return err
+	}
 
 	var report copy.Report
 	options := ends.options

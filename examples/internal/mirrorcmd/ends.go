@@ -2,11 +2,13 @@ package mirrorcmd
 
 import (
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 )
 
 // ends are what a command that copies, or plans to, needs.
@@ -15,6 +17,10 @@ type ends struct {
 	policy              *signature.PolicyContext
 	options             copy.Options
 	copier              *copy.Copier
+
+	changes *transform.Settings
+	people  transform.People
+	signers []*signer.Signer // those to be closed
 }
 
 // prepare checks the command line, and then the files that it names. Nothing has been opened if it
@@ -34,11 +40,14 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 	if given := access.referrers.given(access.flags); options.ReferrersFrom == nil && len(given) > 0 {
 		return nil, misusef("%s has no effect without --referrers-source", dashed(given))
 	}
+	if err := sel.changes.Apply(&options); err != nil {
+		return nil, &misuse{err}
+	}
 	sys, err := access.systemContexts(e)
 	if err != nil {
 		return nil, err
 	}
-	options.SourceCtx, options.DestinationCtx = sys.source, sys.destination
+	options.SourceCtx, options.DestinationCtx = sys.source, sel.changes.Context(sys.destination)
 	options.ReferrersFrom = reachedBy(options.ReferrersFrom, sys.referrers)
 	policy, err := access.policyContext(options.SourceCtx)
 	if err != nil {
@@ -48,11 +57,26 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 	limits.MaxParallelDownloads = options.MaxParallelDownloads
 	return &ends{
 		source: source, destination: destination, policy: policy, options: options, copier: copy.NewCopier(limits),
+		changes: &sel.changes, people: e.people(sys.secrets),
 	}, nil
+}
+
+// unlock opens the keys that sign, until close. A plan needs none.
+func (e *ends) unlock() error {
+	if err := e.changes.Unlock(&e.options, e.people); err != nil {
+		return err
+	}
+	e.signers = e.options.Signers
+	return nil
 }
 
 func (e *ends) close() {
 	_ = e.copier.Close() // closes connections that nobody uses any more
+	for _, s := range e.signers {
+		if err := s.Close(); err != nil {
+			logrus.Debugf("signer: %v", err)
+		}
+	}
 	if err := e.policy.Destroy(); err != nil {
 		logrus.Debugf("signature policy: %v", err)
 	}

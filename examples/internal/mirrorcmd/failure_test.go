@@ -387,11 +387,14 @@ func TestWordsAreThere(t *testing.T) {
 	}
 }
 
-// optionNames are the fields of copy.Options.
+// optionNames are the fields of copy.Options, and those of the context of the destination.
 func optionNames(t *testing.T) []string {
 	var names []string
 	for field := range reflect.TypeFor[copy.Options]().Fields() {
 		names = append(names, field.Name)
+	}
+	for field := range reflect.TypeFor[types.SystemContext]().Fields() {
+		names = append(names, "DestinationCtx."+field.Name)
 	}
 	require.NotEmpty(t, names)
 	return names

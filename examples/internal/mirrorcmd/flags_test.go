@@ -2,6 +2,7 @@ package mirrorcmd
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,7 +17,9 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // settings are all that a command line can change.
@@ -28,6 +31,7 @@ type settings struct {
 	digestFile   string
 	compare      bool
 	times        times
+	changes      transform.Settings
 }
 
 // parse returns what a command is set to by arguments.
@@ -53,6 +57,7 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 		referrers: referrers,
 		Options:   ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
 		digestFile: copying.digestFile, compare: planning.compare, times: access.times,
+		changes: sel.changes,
 	}, cmd
 }
 
@@ -64,9 +69,19 @@ func TestEveryFlag(t *testing.T) {
 	require.NoError(t, os.WriteFile(authFile, []byte("{}"), 0o600))
 	conf := filepath.Join(dir, "registries.conf")
 	require.NoError(t, os.WriteFile(conf, nil, 0o600))
+	private, public, err := rsaKey()
+	require.NoError(t, err)
+	file := func(name string, content []byte) string {
+		name = filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(name, content, 0o600))
+		return name
+	}
+	key, publicKey, parameters := file("key", private), "jwe:"+file("public", public), file("params.yaml", []byte("privateKeyFile: key\n"))
+	signing := []string{"--sign-by-sigstore-private-key", key}
 	some := digest.FromString("some")
 	elsewhere := []string{"--referrers", "--referrers-source", "docker://r.example/a"}
 	amd64 := []copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}}
+	nine := 9
 	type get = func(*settings) any
 	rows := map[string]struct {
 		args []string // the flag
@@ -138,9 +153,23 @@ func TestEveryFlag(t *testing.T) {
 		"override-arch":                   {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":                     {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
 		"override-variant":                {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
+		"sign-by-sigstore":                {[]string{"--sign-by-sigstore", parameters}, nil, func(s *settings) any { return len(s.Signers) }, 1},
+		"sign-by-sigstore-private-key":    {signing, nil, func(s *settings) any { return s.SignBySigstorePrivateKeyFile }, key},
+		"sign-passphrase-file":            {[]string{"--sign-passphrase-file", conf}, signing, func(s *settings) any { return s.changes.SignPassphraseFile }, conf},
+		"sign-identity":                   {[]string{"--sign-identity", "c.example/x:1"}, signing, func(s *settings) any { return fmt.Sprint(s.SignIdentity) }, "c.example/x:1"},
+		"dest-compress-format": {[]string{"--dest-compress-format", "zstd:chunked"}, nil, func(s *settings) any {
+			return s.dest.CompressionFormat != nil && s.dest.CompressionFormat.Name() == "zstd:chunked"
+		}, true},
+		"dest-compress-level":        {[]string{"--dest-compress-level", "9"}, nil, func(s *settings) any { return s.dest.CompressionLevel }, &nine},
+		"dest-force-compress-format": {[]string{"--dest-force-compress-format"}, []string{"--dest-compress-format", "gzip"}, func(s *settings) any { return s.ForceCompressionFormat }, true},
+		"encryption-key":             {[]string{"--encryption-key", publicKey}, nil, func(s *settings) any { return s.OciEncryptConfig != nil && s.OciEncryptLayers != nil }, true},
+		"encrypt-layer":              {[]string{"--encrypt-layer", "0,-1"}, []string{"--encryption-key", publicKey}, func(s *settings) any { return *s.OciEncryptLayers }, []int{0, -1}},
+		"decryption-key":             {[]string{"--decryption-key", key}, nil, func(s *settings) any { return s.OciDecryptConfig != nil }, true},
+		"format":                     {[]string{"--format", "v2s2"}, nil, func(s *settings) any { return s.ForceManifestMIMEType }, manifest.MediaTypeDockerManifest},
 	}
-	// What these do can only be seen from outside: TestPolicies and TestHelp.
-	outside := map[string]bool{"policy": true, "insecure-policy": true, "help": true}
+	// What these do can only be seen from outside: TestPolicies, TestHelp, and the script
+	// copy-transform.
+	outside := map[string]bool{"sign-by": true, "policy": true, "insecure-policy": true, "help": true}
 
 	seen := map[string]bool{}
 	for _, command := range []string{"copy", "plan"} {

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 //	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
 //	list NAME REPO FIXTURE SUBJECT THING [TYPE]
 //	                                      adds a thing to what the referrers tag of a subject lists, with an artifact type
-//	digest FIXTURE THING VAR              sets $VAR to a digest, and $VAR_TAG to the beginning of cosign's tags
+//	digest FIXTURE THING VAR              sets $VAR to a digest, $VAR_HEX to its number, and $VAR_TAG to the beginning of cosign's tags
 //	delete NAME REPO FIXTURE THING        removes a manifest or blob
 //	damage NAME REPO FIXTURE THING        changes the bytes of a blob
 //	cut DIR DIGEST                        leaves one byte of a blob in the blobs directory of a layout
@@ -51,6 +51,8 @@ func TestMain(m *testing.M) {
 //	drop DIR DIGEST                       removes a blob there
 //	names NAME REPO:TAG DIGEST            demands that the tag names the digest
 //	lacks NAME REPO FIXTURE THING         demands that a manifest or blob is not there
+//	signing-key NAME PASSPHRASE           makes a sigstore key: NAME.key and NAME.pub
+//	rsa-key NAME                          makes keys to decrypt and encrypt with: NAME.key and NAME.pub
 //	mirror ARGS...                        runs the program: it must succeed, or, after !, exit with 1
 //	misuse ARGS...                        runs it: it must exit with 2
 //
@@ -63,6 +65,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "list": scriptList, "digest": scriptDigest, "delete": scriptDelete,
 			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "names": scriptNames, "lacks": scriptLacks,
+			"signing-key": scriptSigningKey, "rsa-key": scriptRSAKey,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
 		},
 	})
@@ -262,6 +265,7 @@ func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 3)
 	d := fixtureOf(ts, args[0]).Digest(args[1])
 	ts.Setenv(args[2], d.String())
+	ts.Setenv(args[2]+"_HEX", d.Encoded())
 	ts.Setenv(args[2]+"_TAG", d.Algorithm().String()+"-"+d.Encoded())
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 )
 
 // defaultParallel is what the commands do that do not leave it to the library.
@@ -23,6 +24,7 @@ type selection struct {
 	all     bool
 	skip    bool
 	options copy.Options // filled in by the flags, but for what apply adds
+	changes transform.Settings
 }
 
 func (s *selection) define(flags *pflag.FlagSet) {
@@ -32,6 +34,7 @@ func (s *selection) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.options.WidenedChildTags, "widened-child-tags", false,
 		"give each image that is added to a list which DESTINATION has already a tag, sha256-<hex>.child, if the registry would collect it otherwise (Quay), instead of failing")
 	s.defineAttached(flags)
+	defineTransform(flags, &s.changes)
 }
 
 // defineAttached defines the flags about what belongs to an image without being in its list.
