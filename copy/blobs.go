@@ -49,3 +49,18 @@ func (w *writer) sendLostBlobs(ctx context.Context, l *ListPlan) error {
 func refusesBlobs(put *listPutError, kind sparsesupport.Refusal) bool {
 	return put.list.NamesBlobs() && len(put.list.Absent) == 0 && (kind != sparsesupport.Otherwise || endpoint.RefusesType(put.err))
 }
+
+// blobsRefused says that a list was refused because it names blobs.
+func blobsRefused(put *listPutError) *BlobsRefusedError {
+	refused := &BlobsRefusedError{List: put.list.Result, Refusal: put.err}
+	for _, ip := range put.list.Instances {
+		switch {
+		case !ip.IsBlob():
+			continue
+		case ip.Decision != Copy:
+			refused.LeftOut++
+		}
+		refused.Blobs++
+	}
+	return refused
+}

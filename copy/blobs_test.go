@@ -232,6 +232,33 @@ func TestCacheLacksABlob(t *testing.T) {
 	}
 }
 
+// TestCacheLacksABlobBehindAProxy: a web page in the place of an answer leaves open whether a blob
+// is missing, and only of a GET that is known.
+func TestCacheLacksABlobBehindAProxy(t *testing.T) {
+	f := imagetest.Cache(3, 1000)
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{AbsentPage: true}), "cache")
+	src.Push(f, "v1", imagetest.Top, "layer.1")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "cache")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{MissingInstances: copy.SkipMissing})
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"layer.1"}})
+}
+
+// TestIncompleteCacheIsRefused: a registry that takes caches refuses one that lacks a blob, and the
+// error says that it does.
+func TestIncompleteCacheIsRefused(t *testing.T) {
+	f := imagetest.Cache(3, 1000)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top, "layer.1")
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{MissingInstances: copy.SkipMissing})
+	refused := copytest.ErrorAs[*copy.BlobsRefusedError](t, err)
+	assert.Equal(t, []int{4, 1}, []int{refused.Blobs, refused.LeftOut})
+	assert.ErrorContains(t, err, "in which 4 entries name blobs and no manifest (1 of which the copy leaves out)")
+	assert.Empty(t, dst.Top("v1"))
+}
+
 // TestCacheInAList copies a list with images and a build cache: the list around it is stripped, the
 // cache is not, and a layer that both have is copied once.
 func TestCacheInAList(t *testing.T) {

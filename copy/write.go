@@ -264,7 +264,7 @@ func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[di
 	case put.list == w.plan.List && endpoint.RefusesPut(put.err) && names(ctx, w.ends, put.list.Result):
 		return w.leaveTop(ctx, w.plan, work.DocumentOf(put.list))
 	case refusesBlobs(put, kind):
-		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), &BlobsRefusedError{List: put.list.Result, Blobs: len(work.EntriesOf(put.list)), Refusal: put.err}}
+		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), blobsRefused(put)}
 	case kind == sparsesupport.Otherwise || !sparse:
 		return written{}, put.err
 	case unanswered != nil:

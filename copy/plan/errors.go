@@ -242,15 +242,22 @@ func (e *SparseRefusedError) Unwrap() []error {
 // Let BuildKit export the cache as a manifest (image-manifest=true, its default since 0.21), or
 // mirror it to a registry that takes such lists.
 type BlobsRefusedError struct {
-	List    digest.Digest
-	Blobs   int   // entries that name blobs
+	List  digest.Digest
+	Blobs int // entries that name blobs
+	// LeftOut is how many of them were not copied: those that are missing at the source, or
+	// elsewhere, which may be the reason.
+	LeftOut int
 	Refusal error // the registry's answer
 }
 
 func (e *BlobsRefusedError) Error() string {
-	return fmt.Sprintf("the destination refuses the list %s, in which %s and no manifest, as in a build cache, "+
+	leftOut := ""
+	if e.LeftOut > 0 {
+		leftOut = fmt.Sprintf(" (%d of which the copy leaves out)", e.LeftOut)
+	}
+	return fmt.Sprintf("the destination refuses the list %s, in which %s and no manifest%s, as in a build cache, "+
 		"which BuildKit exports as a manifest with --cache-to type=registry,image-manifest=true: %v",
-		e.List, count(e.Blobs, "entry names a blob", "entries name blobs"), e.Refusal)
+		e.List, count(e.Blobs, "entry names a blob", "entries name blobs"), leftOut, e.Refusal)
 }
 
 // Unwrap returns the registry's answer.

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -325,7 +326,7 @@ func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (size int64, err
 		size, err = r.blobSize(ctx, b.Digest)
 		return err
 	})
-	if answer := answered(err); answer == nil || !slices.Contains(noQuestions, answer.Status) {
+	if answer := answered(err); answer == nil || errors.Is(err, endpoint.ErrNotFound) || !slices.Contains(noQuestions, answer.Status) {
 		return size, err
 	}
 	r, err := s.Blob(ctx, b)
@@ -336,8 +337,9 @@ func (s *Source) BlobSize(ctx context.Context, b endpoint.Blob) (size int64, err
 }
 
 // noQuestions are the refusals of a HEAD that say nothing about a GET: there are registries that do
-// not have the method, and stores that take what they have signed for one method only.
-var noQuestions = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed}
+// not have the method, and stores that take what they have signed for one method only. A 404 is one
+// of them if it does not prove that the blob is absent: it has no body that says whose it is.
+var noQuestions = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed}
 
 // blobSize asks for the size of a blob; -1 if the registry does not tell it.
 func (r *repository) blobSize(ctx context.Context, of digest.Digest) (int64, error) {
