@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -11,7 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 )
 
 // printReport prints what a copy that succeeded did.
@@ -85,11 +85,14 @@ func describeAttached(a copy.AttachedReport, platforms map[digest.Digest]string)
 	return oneLine(attachedKind(a)) + " of " + cmp.Or(platforms[a.Subject], shortDigest(a.Subject))
 }
 
+// digestInTag is what a tag that is named after a digest begins with.
+var digestInTag = regexp.MustCompile(`^sha[0-9]+-[0-9a-f]+`)
+
 // attachedKind returns what people call what is attached: what its tag has after the digest, or its
 // type.
 func attachedKind(a copy.AttachedReport) string {
 	if a.Tag != "" {
-		return cmp.Or(strings.TrimPrefix(a.Tag, digesttag.Stem(a.Tag)), "digest tag")
+		return cmp.Or(digestInTag.ReplaceAllString(a.Tag, ""), "digest tag")
 	}
 	return cmp.Or(a.ArtifactType, "referrer")
 }

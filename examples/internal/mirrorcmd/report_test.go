@@ -13,7 +13,6 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/bundle"
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/internal/schematest"
@@ -46,7 +45,7 @@ func TestConvertedAndNotStripped(t *testing.T) {
 
 // TestWhatIsAttachedHasItsName: the whole suffix of its tag, or its type.
 func TestWhatIsAttachedHasItsName(t *testing.T) {
-	stem := digesttag.Name(digest.FromString("some"), "")
+	stem := "sha256-" + digest.FromString("some").Encoded()
 	for name, a := range map[string]copy.AttachedReport{
 		".sig":                    {Tag: stem + ".sig"},
 		".image-locations.imgpkg": {Tag: stem + ".image-locations.imgpkg"},
