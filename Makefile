@@ -112,9 +112,10 @@ bench-peers: ## measure copies beside upstream's, oras-go's, crane's and a minim
 	@go -C examples run ./benchpeers $(PEERS)
 
 # Each tool is a module of its own, below testdata/lists/make: its dependencies are nobody else's. Soci's need zlib, and so a C compiler.
+# What BuildKit writes, buildx judges.
 .PHONY: lists
 lists: ## run real tools, as pinned in testdata/lists/make, for the repositories in testdata/lists/tools; TOOLS names some
-	@mkdir -p .bin/lists; for tool in $(or $(TOOLS),$(notdir $(patsubst %/go.mod,%,$(wildcard testdata/lists/make/*/go.mod)))); do \
+	@mkdir -p .bin/lists; for tool in $(or $(sort $(TOOLS) $(if $(filter buildkit,$(TOOLS)),buildx)),$(notdir $(patsubst %/go.mod,%,$(wildcard testdata/lists/make/*/go.mod)))); do \
 		CGO_ENABLED=$$(test $$tool = soci && echo 1 || echo 0) go -C testdata/lists/make/$$tool build -o $(CURDIR)/.bin/lists/ tool || exit 1; \
 	done; \
 	go -C examples run ./lists make $(TOOLS)

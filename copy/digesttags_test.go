@@ -17,7 +17,7 @@ import (
 )
 
 // filed are the suffixes of digest tags that tools write: cosign, imgpkg, Konflux, and this one.
-var filed = []string{".sig", ".imgpkg", ".image-locations.imgpkg", ".src", ".dockerfile", ".child"}
+var filed = []string{".sig", ".imgpkg", ".image-locations.imgpkg", ".src", ".dockerfile", ".git", ".child"}
 
 // pushFiled pushes a list of three platforms, and an artifact by a digest tag for each of filed and
 // each platform.

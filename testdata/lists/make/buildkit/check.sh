@@ -5,6 +5,7 @@ if test "$STATE" != keep; then # which reads all entries
 	for name in attested subject; do
 		buildx imagetools inspect --format '{{json .Provenance}}' "$REGISTRY/buildkit-$name:v1" | grep -q linux/arm64
 	done
+	buildx imagetools inspect --format '{{json .Image}}' "$REGISTRY/buildkit-docker:v1" | grep -q linux/arm64
 fi
 for name in index image; do
 	buildctl prune --all >/dev/null

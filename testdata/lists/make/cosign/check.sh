@@ -9,3 +9,6 @@ if test "$STATE" != strip; then # a stripped list is another list, which nobody 
 	cosign verify $key --new-bundle-format=false "$REGISTRY/cosign-tags:list"
 	cosign verify $key "$REGISTRY/cosign-bundles:list"
 fi
+if test "$STATE" != keep; then # which reads all entries
+	cosign save --dir "copied-$STATE" "$REGISTRY/cosign-copied:list"
+fi
