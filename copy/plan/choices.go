@@ -370,13 +370,14 @@ func (o *Choices) CannotAttach(reason string) error {
 	return &OptionsError{options, reason}
 }
 
-// dependOnRelations reports whether what is selected depends on what entries are to each other.
+// dependOnRelations reports whether what is selected, or whether that is enough, depends on what
+// entries are to each other.
 func (o *Choices) dependOnRelations() bool {
 	switch o.ImageListSelection {
 	case CopyAllImages:
-		return o.Attestations == FollowSubject || o.Attestations == DropAttestations
+		return len(o.RequiredPlatforms) > 0 || o.Attestations == FollowSubject || o.Attestations == DropAttestations
 	case CopySpecificImages:
-		return o.Attestations != DefaultAttestations || len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0
+		return o.Attestations != DefaultAttestations || len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.RequiredPlatforms) > 0
 	}
 	return false
 }

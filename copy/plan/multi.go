@@ -293,7 +293,7 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 		Decision: Skip, Entry: KeepEntry, Reason: v.reason, Missing: v.missing, Present: t.in.Present[instance.Digest],
 	}
 	tie := t.in.Tree.ties[n][i]
-	ip.Relation, ip.Kind, ip.Subject = tie.Relation, tie.Kind, tie.Subject
+	ip.Relation, ip.Kind, ip.Subject = tie.Relation, tie.Kind, cmp.Or(v.follows, tie.Subject)
 	if tie.Relation == Describes {
 		ip.AttestationOf = tie.Named
 	}

@@ -220,7 +220,7 @@ const (
 	ReasonDropped     ReasonCode = "dropped"   // an attestation, by DropAttestations or ForceManifestMIMEType
 	ReasonMissing     ReasonCode = "missing"   // selected, but it is missing, or all that was selected in it
 	ReasonOrphaned    ReasonCode = "orphaned"  // it would follow a list that changes
-	ReasonUntied      ReasonCode = "untied"    // it might follow, and the list does not name its subject
+	ReasonUntied      ReasonCode = "untied"    // it might follow, and nothing ties it to what could be selected
 	ReasonElsewhere   ReasonCode = "elsewhere" // a blob with URLs, which stays there
 )
 

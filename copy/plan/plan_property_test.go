@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -176,7 +175,10 @@ func (w *planWorld) entry(depth int, before []imgspecv1.Descriptor) imgspecv1.De
 		return e
 	case w.chance(25):
 		subject := digest.FromString("elsewhere")
-		if len(before) > 0 && w.chance(90) {
+		switch {
+		case w.chance(20): // itself, or one that comes later, perhaps
+			subject = digest.FromString(fmt.Sprintf(pick(w, []string{"attestation %d", "index %d"}), w.random.IntN(6)))
+		case len(before) > 0 && w.chance(90):
 			subject = pick(w, before).Digest
 		}
 		return w.related(subject)
@@ -222,31 +224,33 @@ func (w *planWorld) related(subject digest.Digest) imgspecv1.Descriptor {
 	return e
 }
 
-// relation is what entry i of l is to another one, as somebody would find out who looks through the
-// whole list for each.
-func (w *planWorld) relation(l *ListPlan, i int) (Relation, digest.Digest) {
+// relation is what entry i of l is to others, any of which may be its subject, as somebody would
+// find out who looks through the whole list for each.
+func (w *planWorld) relation(l *ListPlan, i int) (Relation, []digest.Digest) {
 	entries := l.node.Instances
-	listed := func(d digest.Digest) digest.Digest {
-		if slices.ContainsFunc(entries, func(e manifest.Instance) bool { return e.Digest == d }) {
-			return d
+	all := func(is func(manifest.Instance) bool) (found []digest.Digest) {
+		for _, e := range entries {
+			if is(e) {
+				found = append(found, e.Digest)
+			}
 		}
-		return ""
+		return found
+	}
+	listed := func(d digest.Digest) []digest.Digest {
+		return all(func(e manifest.Instance) bool { return e.Digest == d })
 	}
 	bare := func(e manifest.Instance) bool {
 		return e.Annotations == nil && e.Platform != nil && e.Platform.OS == "unknown" && strings.Contains(string(w.in.Documents[e.Digest].Bytes), `"subject"`)
 	}
 	image := func(e manifest.Instance, marked bool) bool {
 		_, attests := e.AttestationOf()
-		return !attests && !bare(e) && !e.IsList() && !e.IsBlob() && e.ArtifactType != sociType && e.ArtifactType != nydusType &&
+		return !attests && !platform.Unknown(e.Platform) && !e.IsList() && !e.IsBlob() && e.ArtifactType != sociType && e.ArtifactType != nydusType &&
 			marked == (e.Annotations[manifest.AnnotationZstd] == "true")
 	}
-	first := func(marked bool) digest.Digest {
-		for _, e := range entries {
-			if image(e, marked) && platform.Format(e.Platform) == platform.Format(entries[i].Platform) {
-				return e.Digest
-			}
-		}
-		return ""
+	images := func(marked bool) []digest.Digest {
+		return all(func(e manifest.Instance) bool {
+			return image(e, marked) && platform.Format(e.Platform) == platform.Format(entries[i].Platform)
+		})
 	}
 	anyImage := slices.ContainsFunc(entries, func(e manifest.Instance) bool { return image(e, false) || image(e, true) })
 	e := entries[i]
@@ -259,21 +263,39 @@ func (w *planWorld) relation(l *ListPlan, i int) (Relation, digest.Digest) {
 		_, rest, _ = strings.Cut(rest, `"digest":"`)
 		return Describes, listed(digest.Digest(rest[:strings.Index(rest, `"`)]))
 	case e.ArtifactType == sociType:
-		if d := listed(digest.Digest(e.Annotations[manifest.AnnotationSOCIImage])); d != "" {
-			return Accelerates, d
+		if named := listed(digest.Digest(e.Annotations[manifest.AnnotationSOCIImage])); named != nil {
+			return Accelerates, named
 		}
-		for _, other := range entries {
-			if other.Annotations[manifest.AnnotationSOCIIndex] == e.Digest.String() {
-				return Accelerates, other.Digest
-			}
-		}
-		return Accelerates, ""
+		return Accelerates, all(func(other manifest.Instance) bool {
+			return other.Annotations[manifest.AnnotationSOCIIndex] == e.Digest.String()
+		})
 	case e.ArtifactType == nydusType && anyImage:
-		return Accelerates, cmp.Or(first(false), first(true))
-	case image(e, true) && first(false) != "":
-		return Replaces, first(false)
+		if unmarked := images(false); unmarked != nil {
+			return Accelerates, unmarked
+		}
+		return Accelerates, images(true)
+	case image(e, true) && images(false) != nil:
+		return Replaces, images(false)
 	}
-	return "", ""
+	return "", nil
+}
+
+// adrift returns which entries of l follow nothing but others that do, in a circle, or what is
+// untied.
+func (w *planWorld) adrift(l *ListPlan) []bool {
+	adrift := make([]bool, len(l.Instances))
+	for i, ip := range l.Instances {
+		adrift[i] = ip.Relation.Follows() && ip.Nested == nil && slices.Contains([]ReasonCode{ReasonNotSelected, ReasonUntied}, ip.Reason.Code)
+	}
+	for range l.Instances {
+		for i := range l.Instances {
+			_, subjects := w.relation(l, i)
+			adrift[i] = adrift[i] && !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool {
+				return slices.Contains(subjects, ip.Digest) && !adrift[ip.Index]
+			})
+		}
+	}
+	return adrift
 }
 
 // checkRelations: entries are to each other what they are, nothing that follows is chosen by its
@@ -290,10 +312,19 @@ func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
 			copied[ip.Digest] = copied[ip.Digest] || ip.Decision == Copy
 			chosen[ip.Digest] = chosen[ip.Digest] || lead(ip)
 		}
+		adrift := w.adrift(l)
 		for i, ip := range l.Instances {
-			relation, subject := w.relation(l, i)
+			relation, subjects := w.relation(l, i)
+			subject := ip.Subject
 			assert.Equal(t, relation, ip.Relation, "entry %d", i)
-			assert.Equal(t, subject, ip.Subject, "entry %d", i)
+			switch {
+			case subjects == nil:
+				assert.Empty(t, subject, "entry %d", i)
+			case ip.Reason.Code == ReasonFollows, ip.Missing:
+				assert.Contains(t, subjects, subject, "entry %d", i)
+			default:
+				assert.Equal(t, subjects[0], subject, "entry %d", i)
+			}
 			if ip.Nested != nil || l.NamesBlobs() {
 				continue
 			}
@@ -303,11 +334,11 @@ func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
 			case ReasonPlatform:
 				assert.True(t, relation != Accelerates, "entry %d was taken for an image", i)
 			case ReasonUntied:
-				assert.True(t, relation.Follows() && subject == "", "entry %d has a subject", i)
+				assert.True(t, adrift[i], "entry %d has a subject", i)
 			case ReasonNotSelected:
-				// A Nydus image follows the one with its platform, and not others with that digest.
-				left := subject != "" && chosen[subject] && ip.ArtifactType != nydusType
-				if subject == "" {
+				// A Nydus image follows those with its platform, and not others with their digests.
+				left := ip.ArtifactType != nydusType && slices.ContainsFunc(subjects, func(d digest.Digest) bool { return chosen[d] })
+				if adrift[i] {
 					left = o.Attestations == FollowSubject ||
 						len(o.InstancePlatforms)+len(o.OptionalPlatforms) > 0 && (relation == Accelerates || o.Attestations == DefaultAttestations)
 				}
@@ -581,6 +612,9 @@ func (w *planWorld) checkStripTwice(t *testing.T, plan *Plan) {
 	o := w.in.Choices
 	if len(o.InstanceIndexes) > 0 {
 		return // positions are those of the source
+	}
+	if len(o.Instances) > 0 && slices.ContainsFunc(plan.Judged(), func(d digest.Digest) bool { return w.in.Documents[d].IsList() }) {
+		return // a list that names blobs is copied for what is, or was, in it
 	}
 	in := w.in
 	in.Top = Document{Bytes: plan.List.result}

@@ -2,6 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -35,12 +37,76 @@ func tiesOf(root *listtree.Node, documents map[digest.Digest]parsedDocument) map
 	return ties
 }
 
-// untied returns why an entry without a subject is not selected.
+// leading returns which of several images leads what follows any of them: one that a platform
+// filter selected, else one that is wanted, and the first of these.
+func leading(images []int, verdicts []verdict) int {
+	best := images[0]
+	for _, i := range images {
+		switch v := verdicts[i]; {
+		case v.wanted && v.filtered:
+			return i
+		case v.wanted && !verdicts[best].wanted:
+			best = i
+		}
+	}
+	return best
+}
+
+// adrift returns those of the entries of n that may follow their subjects, by subject in of, whose
+// subjects lead to nothing that stands for itself: entries that follow each other in a circle, or
+// what is untied. It takes the others out of of.
+func adrift(n *listtree.Node, ties []relation.Tie, verdicts []verdict, of map[digest.Digest][]int) []int {
+	var anchored []digest.Digest
+	for i, v := range verdicts {
+		loose := ties[i].Relation.Follows() && n.Nested[i] == nil && ties[i].Any == nil &&
+			(v.reason.Code == ReasonNotSelected || v.reason.Code == ReasonUntied)
+		if !loose {
+			anchored = append(anchored, n.Instances[i].Digest)
+		}
+	}
+	for len(anchored) > 0 {
+		subject := anchored[0]
+		anchored = anchored[1:]
+		for _, i := range of[subject] {
+			anchored = append(anchored, n.Instances[i].Digest)
+		}
+		delete(of, subject)
+	}
+	return slices.Concat(slices.Collect(maps.Values(of))...)
+}
+
+// untied returns why an entry that nothing ties to what could be selected is not.
 func untied(tie relation.Tie) Reason {
-	if tie.Named == "" {
+	switch {
+	case tie.Named == "":
 		return Reason{ReasonUntied, "nothing says what it " + string(tie.Relation)}
+	case tie.Subject != "":
+		return Reason{ReasonUntied, fmt.Sprintf("%s %s, which belongs to nothing that could be selected", tie.Relation, prose.Short(tie.Named))}
 	}
 	return Reason{ReasonUntied, fmt.Sprintf("%s %s, which the list does not name", tie.Relation, prose.Short(tie.Named))}
+}
+
+// strays counts, for people, what is left behind because it cannot be said whose it is.
+func strays(ties map[*listtree.Node][]relation.Tie, verdicts map[*listtree.Node][]verdict) []string {
+	type stray struct{ kind, why string }
+	strays := map[stray]int{}
+	for n, of := range verdicts {
+		for i, v := range of {
+			if v.reason.Code == ReasonUntied {
+				tie := ties[n][i]
+				why := "they belong to nothing that could be selected"
+				if tie.Subject == "" {
+					why = "the list does not name what they " + strings.TrimSuffix(string(tie.Relation), "s")
+				}
+				strays[stray{tie.Kind, why}]++
+			}
+		}
+	}
+	var warnings []string
+	for s, n := range strays {
+		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): %s", plural(s.kind), n, s.why))
+	}
+	return warnings
 }
 
 // danglingAccelerators returns, for people, which images of l are copied with an annotation that

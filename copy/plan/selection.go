@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -26,7 +25,9 @@ type verdict struct {
 	lenient bool
 	// filtered is set if a platform filter selected the entry, something in it, or what it follows.
 	filtered bool
-	reason   Reason
+	// follows is the subject that the entry follows, "" if it follows none.
+	follows digest.Digest
+	reason  Reason
 }
 
 // A selection holds one verdict for each entry of each list of a tree. In a nested list that is not
@@ -278,9 +279,21 @@ func (s *selector) statesSubject(d digest.Digest) bool {
 // attestation.
 func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 	of := map[digest.Digest][]int{} // subject → entries that may follow it
+	best := map[*int]int{}          // ties to the same images → the one that leads
 	for i, tie := range s.ties[n] {
-		if tie.Relation.Follows() && tie.Subject != "" && n.Nested[i] == nil && verdicts[i].reason.Code == ReasonNotSelected {
+		switch {
+		case !tie.Relation.Follows() || tie.Subject == "" || n.Nested[i] != nil || verdicts[i].reason.Code != ReasonNotSelected:
+		case tie.Any == nil:
 			of[tie.Subject] = append(of[tie.Subject], i)
+		default:
+			k, ok := best[&tie.Any[0]]
+			if !ok {
+				k = leading(tie.Any, verdicts)
+				best[&tie.Any[0]] = k
+			}
+			if verdicts[k].wanted && s.o.follow(tie.Relation, verdicts[k].filtered) {
+				verdicts[i] = s.followed(n.Instances[i], tie, n.Instances[k].Digest)
+			}
 		}
 	}
 	if len(of) == 0 {
@@ -306,26 +319,27 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 		leaders = leaders[1:]
 		for _, i := range of[subject.Digest] {
 			tie := s.ties[n][i]
-			leads, filtered := true, subject.filtered
-			if tie.ByPlatform {
-				leads, filtered = verdicts[tie.At].wanted, verdicts[tie.At].filtered
-			}
-			if leads && verdicts[i].reason.Code == ReasonNotSelected && s.o.follow(tie.Relation, filtered) {
-				verdicts[i] = s.followed(n.Instances[i], tie)
+			if verdicts[i].reason.Code == ReasonNotSelected && s.o.follow(tie.Relation, subject.filtered) {
+				verdicts[i] = s.followed(n.Instances[i], tie, subject.Digest)
 				lead(i)
 			}
 		}
 	}
+	for _, i := range adrift(n, s.ties[n], verdicts, of) {
+		if tie := s.ties[n][i]; verdicts[i].reason.Code == ReasonNotSelected && s.o.follow(tie.Relation, len(s.include)+len(s.exclude) > 0) {
+			verdicts[i] = verdict{reason: untied(tie)}
+		}
+	}
 }
 
-// followed decides about an entry that follows its subject.
-func (s *selector) followed(instance manifest.Instance, tie relation.Tie) verdict {
+// followed decides about an entry that follows subject.
+func (s *selector) followed(instance manifest.Instance, tie relation.Tie, subject digest.Digest) verdict {
 	if s.inexpressible() {
 		s.dropped[tie.Kind]++
 		return verdict{reason: Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}}
 	}
-	follows := Reason{ReasonFollows, "follows " + prose.Short(tie.Subject)}
-	return s.settle(verdict{wanted: true, lenient: true, filtered: true, reason: follows}, instance, tie)
+	follows := Reason{ReasonFollows, "follows " + prose.Short(subject)}
+	return s.settle(verdict{wanted: true, lenient: true, filtered: true, follows: subject, reason: follows}, instance, tie)
 }
 
 // inexpressible reports whether what would follow, although nobody asked for it, cannot: Docker's
@@ -421,29 +435,10 @@ func (s *selector) warnings() []string {
 	for kind, n := range s.dropped {
 		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): none can be converted to %s", plural(kind), n, s.o.ForceManifestMIMEType))
 	}
-	warnings = append(warnings, s.strays()...)
+	warnings = append(warnings, strays(s.ties, s.out.verdicts)...)
 	warnings = append(warnings, s.riddles()...)
 	slices.Sort(warnings)
 	return slices.Compact(warnings)
-}
-
-// strays counts, for people, what is left behind because it cannot be said whose it is.
-func (s *selector) strays() []string {
-	strays := map[relation.Tie]int{}
-	for n, verdicts := range s.out.verdicts {
-		for i, v := range verdicts {
-			if v.reason.Code == ReasonUntied {
-				tie := s.ties[n][i]
-				strays[relation.Tie{Relation: tie.Relation, Kind: tie.Kind}]++
-			}
-		}
-	}
-	var warnings []string
-	for tie, n := range strays {
-		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): the list does not name what they %s",
-			plural(tie.Kind), n, strings.TrimSuffix(string(tie.Relation), "s")))
-	}
-	return warnings
 }
 
 // riddles counts, for people, what is left behind because it cannot be said what it is: nothing but

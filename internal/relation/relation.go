@@ -39,10 +39,10 @@ type Tie struct {
 	Named digest.Digest
 	// Subject is Named if an entry of the same list has that digest, and "" otherwise.
 	Subject digest.Digest
-	// ByPlatform is set if the subject is the entry at the position At alone, which has the same
-	// platform: not others with its digest.
-	ByPlatform bool
-	At         int
+	// Any are the positions of the images for the entry's platform, where nothing else says whose
+	// it is: each is as much the subject as the first, Named, and others with their digests are
+	// not. Nil where a digest says it. Ties to the same images share it.
+	Any []int
 }
 
 // Of returns the ties of the entries of a list, in their order. image returns the manifest with a

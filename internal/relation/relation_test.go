@@ -9,6 +9,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 
+	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -122,6 +123,7 @@ func TestOf(t *testing.T) {
 			{"n linux/amd64 type=" + nydusType, ""},
 			{"m linux/arm64 feature=" + relation.NydusFeature, ""},
 			{"a unknown/unknown attests=n", "attestation describes n"},
+			{"unread unknown/unknown", ""},
 		},
 		"zstd twins": {
 			{"z linux/amd64 " + zstd, "zstd twin replaces amd64"},
@@ -146,6 +148,10 @@ func TestOf(t *testing.T) {
 			}
 			for i, tie := range relation.Of(instances, func(d digest.Digest) *manifest.Image { return manifests[d] }) {
 				is := ""
+				for _, k := range tie.Any {
+					assert.Equal(t, platform.Normalize(instances[i].Platform).Architecture, platform.Normalize(instances[k].Platform).Architecture)
+					assert.Equal(t, tie.Named, instances[tie.Any[0]].Digest)
+				}
 				if tie.Relation != "" {
 					is = fmt.Sprintf("%s %s %s", tie.Kind, tie.Relation, names[tie.Named])
 					if tie.Subject != tie.Named {

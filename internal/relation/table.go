@@ -58,9 +58,10 @@ type list struct {
 	rows      []*row // of each entry, nil for what stands for itself
 
 	listed map[digest.Digest]bool
-	images map[target]int                  // the first image for each target that nothing marks
-	twins  map[target]int                  // the first zstd image for each
-	soci   map[digest.Digest]digest.Digest // SOCI index → the first image whose annotation names it
+	images map[target][]int // the positions of the images for each target that nothing marks
+	twins  map[target][]int // those of the zstd images
+
+	soci map[digest.Digest]digest.Digest // SOCI index → the first image whose annotation names it
 }
 
 // A target is a platform, in its usual spelling, without the features by which Nydus images were
@@ -75,31 +76,29 @@ func targetOf(p *imgspecv1.Platform) target {
 // arrange finds what subjects are looked up by.
 func (l *list) arrange() {
 	l.listed, l.soci = map[digest.Digest]bool{}, map[digest.Digest]digest.Digest{}
-	l.images, l.twins = map[target]int{}, map[target]int{}
+	l.images, l.twins = map[target][]int{}, map[target][]int{}
 	for i, instance := range l.instances {
 		l.listed[instance.Digest] = true
-		if d := Accelerator(instance); d != "" {
-			note(l.soci, d, instance.Digest)
+		if d := Accelerator(instance); d != "" && l.soci[d] == "" {
+			l.soci[d] = instance.Digest
 		}
+		images := l.images
 		switch {
-		case instance.IsList(), instance.IsBlob():
+		case instance.IsList(), instance.IsBlob(), Unclear(instance):
+			continue
 		case l.rows[i] == nil:
-			note(l.images, targetOf(instance.Platform), i)
 		case l.rows[i].relation == Replaces:
-			note(l.twins, targetOf(instance.Platform), i)
+			images = l.twins
+		default:
+			continue
 		}
+		t := targetOf(instance.Platform)
+		images[t] = append(images[t], i)
 	}
 }
 
-// note keeps the first value of each key.
-func note[K comparable, V any](values map[K]V, key K, value V) {
-	if _, ok := values[key]; !ok {
-		values[key] = value
-	}
-}
-
-// of returns the tie of an entry to the image at position i.
-func (l *list) of(i int) Tie { return Tie{Named: l.instances[i].Digest, ByPlatform: true, At: i} }
+// any returns the tie of an entry to images, by their positions.
+func (l *list) any(images []int) Tie { return Tie{Named: l.instances[images[0]].Digest, Any: images} }
 
 // BuildKit's attestations ("Image attestation storage" in its documentation). unknown is what they
 // say for operating system and architecture; attestationType is the artifact type of those that
@@ -176,9 +175,9 @@ func nydusImage(instance manifest.Instance, _ *manifest.Image) bool {
 // ofNydusImage finds the image for the same platform. A list of nothing but Nydus images is one of
 // images that happen to be for Nydus.
 func ofNydusImage(l *list, i int) (Tie, bool) {
-	for _, images := range []map[target]int{l.images, l.twins} {
-		if image, ok := images[targetOf(l.instances[i].Platform)]; ok {
-			return l.of(image), true
+	for _, all := range []map[target][]int{l.images, l.twins} {
+		if images := all[targetOf(l.instances[i].Platform)]; images != nil {
+			return l.any(images), true
 		}
 	}
 	return Tie{}, len(l.images)+len(l.twins) > 0
@@ -192,9 +191,9 @@ func zstdImage(instance manifest.Instance, _ *manifest.Image) bool {
 // ofZstdImage finds the image for the same platform that is not marked; without one, there is
 // nothing to replace.
 func ofZstdImage(l *list, i int) (Tie, bool) {
-	image, ok := l.images[targetOf(l.instances[i].Platform)]
-	if !ok {
+	images := l.images[targetOf(l.instances[i].Platform)]
+	if images == nil {
 		return Tie{}, false
 	}
-	return l.of(image), true
+	return l.any(images), true
 }
