@@ -37,6 +37,8 @@ const (
 	LinkSame
 	// LinkForever leads from the last page to empty pages without end.
 	LinkForever
+	// LinkNone is no link: what does not fit on the first page is not there.
+	LinkNone
 )
 
 // link sets the Link header of an answer whose next page has the query q, nil for the last page.
@@ -55,7 +57,7 @@ func (x *exchange) link(q url.Values) {
 		header.Set("Link", "<"+path+`>; rel="next"`)
 	case q == nil && form == LinkForever:
 		header.Set("Link", "<"+again("~")+`>; rel="next"`)
-	case q == nil:
+	case q == nil, form == LinkNone:
 	case form == LinkPath, form == LinkCircle, form == LinkForever:
 		header.Set("Link", "<"+to(q)+`>; rel="next"`)
 	case form == LinkRelative:

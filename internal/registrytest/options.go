@@ -117,6 +117,9 @@ type Options struct {
 	// answers all the same, as the proxy caches of Harbor 2.2.1 do until somebody has asked for
 	// them.
 	ListsCache bool
+	// UnknownWithoutTags answers 404 NAME_UNKNOWN for the list of tags of a repository that has
+	// none, as distribution 3 does.
+	UnknownWithoutTags bool
 	// ListedTags are listed beside the tags that are there, whatever they are: registries list
 	// names that other software put there.
 	ListedTags []string

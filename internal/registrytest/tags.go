@@ -18,11 +18,12 @@ func (x *exchange) tags() {
 		x.refuse(http.StatusBadRequest, Error{Code: "UNSUPPORTED", Message: "no credentials are wanted here"})
 		return
 	}
-	if !slices.Contains(x.Repos(), x.route.repo) {
+	own := x.Tags(x.route.repo)
+	if !slices.Contains(x.Repos(), x.route.repo) || x.opts.UnknownWithoutTags && len(own) == 0 {
 		x.refuse(http.StatusNotFound, Error{Code: "NAME_UNKNOWN", Message: "repository name not known to registry"})
 		return
 	}
-	tags := slices.Concat(x.Tags(x.route.repo), x.opts.ListedTags)
+	tags := slices.Concat(own, x.opts.ListedTags)
 	if x.opts.ListsCache {
 		tags = slices.DeleteFunc(tags, digesttag.Is)
 	}

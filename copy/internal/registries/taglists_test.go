@@ -47,6 +47,8 @@ var tagListHabits = []habit{
 	{"tag-list-that-is-refused", tagListThatIsRefused},
 	{"tag-list-that-is-long", tagListThatIsLong},
 	{"harbor-proxy-lists-its-cache", harborProxyListsItsCache},
+	{"tag-list-that-ends-early", tagListThatEndsEarly},
+	{"distribution-3-without-tags", distributionWithoutTags},
 }
 
 // manyTags puts an image with n tags into the repository app.
@@ -209,6 +211,30 @@ func harborProxyListsItsCache(t *testing.T) {
 	src := signedImages(t, registrytest.Options{ListsCache: true})
 	src.copies(copy.CosignDigestTags, "")
 	src.copies(copy.AllDigestTags, "the list of tags lacks "+copytest.DigestTag(src.f.Digest(imagetest.Top), ".sig")+", which is there")
+}
+
+// tagListThatEndsEarly has a registry that lists some tags, and does not say that there are more.
+func tagListThatEndsEarly(t *testing.T) {
+	src := signedImages(t, registrytest.Options{PageSize: 5, Links: registrytest.LinkNone})
+	src.copies(copy.CosignDigestTags, "")
+	src.copies(copy.AllDigestTags, "the list of tags lacks v1, which is there")
+}
+
+// distributionWithoutTags has a repository in which everything has a digest only.
+func distributionWithoutTags(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	e := copytest.NewEnv(t)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{UnknownWithoutTags: true}), "app")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
+	src.Push(f, "", imagetest.Top)
+	for _, suffixes := range []copy.DigestTagSuffixes{copy.CosignDigestTags, copy.AllDigestTags} {
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref(f.Digest(imagetest.Top).String()), copy.Options{
+			ImageListSelection: copy.CopyAllImages, DigestTags: true, DigestTagSuffixes: suffixes,
+		})
+		require.NoError(t, err)
+		assert.Empty(t, r.Attached)
+		dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	}
 }
 
 // signed is a list of eight platforms in a registry, with a signature for each image and for the

@@ -89,13 +89,16 @@ func Tags(ctx context.Context, ref types.ImageReference, asDestination bool, sys
 
 // DigestTags implements endpoint.TagLister. What any of several endpoints has can be read: their
 // lists are one. A mirror that does not list its tags is passed over; but not if only some pages
-// are wanted: then there is another way to find out, and no patience.
+// are wanted: then there is another way to find out, and no patience. A list that lacks the tag by
+// which the source was opened is an error: it ends early, or is somebody else's.
 func (s *Source) DigestTags(ctx context.Context, pages int) ([]string, error) {
 	limit := allTagPages
 	if pages > 0 {
 		limit = tagLimit{pages, maxShortTagPage}
 	}
 	known := map[string]bool{}
+	tagged, ok := s.ref.DockerReference().(reference.NamedTagged)
+	listed := !ok || s.top.Digest == ""
 	for i, e := range s.endpoints {
 		rt := s.shared.newRetrier()
 		own := i+1 == len(s.endpoints)
@@ -104,6 +107,8 @@ func (s *Source) DigestTags(ctx context.Context, pages int) ([]string, error) {
 		}
 		list, err := e.repo.tags(ctx, rt, limit)
 		switch {
+		case own && pages == 0 && !ok && s.saysNoTags(err):
+			continue
 		case err != nil && (own || ctx.Err() != nil || pages > 0 && !e.repo.saysNotFound(err)):
 			return nil, e.repo.wrapNotFound(err)
 		case err != nil:
@@ -111,12 +116,24 @@ func (s *Source) DigestTags(ctx context.Context, pages int) ([]string, error) {
 			continue
 		}
 		for _, tag := range list.Tags {
+			listed = listed || tag == tagged.Tag()
 			if digesttag.Stem(tag) != "" {
 				known[tag] = true
 			}
 		}
 	}
+	if !listed {
+		return nil, fmt.Errorf("the list of tags lacks %s, which is there", tagged.Tag())
+	}
 	return slices.Collect(maps.Keys(known)), nil
+}
+
+// saysNoTags reports whether err, the failure to list the tags of a repository from which something
+// was read by its digest, says that it has none: distribution 3 does not know a repository then.
+func (s *Source) saysNoTags(err error) bool {
+	e := answered(err)
+	return s.top.Digest != "" && e != nil && e.Status == http.StatusNotFound &&
+		slices.ContainsFunc(e.Errors, func(d endpoint.RegistryErrorDetail) bool { return d.Code == "NAME_UNKNOWN" })
 }
 
 // A tagLimit is what is read of a list of tags: a list that has more is an
