@@ -178,12 +178,14 @@ const (
 	ReasonPlatformless = plan.ReasonPlatformless
 	ReasonSystem       = plan.ReasonSystem
 	ReasonSingle       = plan.ReasonSingle
+	ReasonEntire       = plan.ReasonEntire
 	ReasonNotSelected  = plan.ReasonNotSelected
 	ReasonExcluded     = plan.ReasonExcluded
 	ReasonDropped      = plan.ReasonDropped
 	ReasonMissing      = plan.ReasonMissing
 	ReasonOrphaned     = plan.ReasonOrphaned
 	ReasonUntied       = plan.ReasonUntied
+	ReasonElsewhere    = plan.ReasonElsewhere
 	ReasonSubject      = plan.ReasonSubject
 	ReasonVoid         = plan.ReasonVoid
 	ReasonType         = plan.ReasonType

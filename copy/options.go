@@ -174,10 +174,11 @@ type Options struct {
 	// ReferrerTypes are the artifact types of the referrers that are copied, at every level:
 	// without that of the signatures, an SBOM comes without its own. Empty means all.
 	ReferrerTypes []string
-	// DigestTags copies what cosign's tags sha256-<hex>.sig, .att and .sbom name, for every list,
-	// image and referrer that is copied. Signatures and attestations that the destination has
-	// besides stay: see docs/attachments.md. RemoveSignatures, and RemoveListSignatures for lists,
-	// leave .sig out. Between registries and OCI layouts only.
+	// DigestTags copies what tags name that are named after the digest of a list, image or referrer
+	// that is copied: cosign's, sha256-<hex>.sig, .att and .sbom, or, if DigestTagSuffixes says so,
+	// all. Signatures and attestations that the destination has besides stay: see
+	// docs/attachments.md. RemoveSignatures, and RemoveListSignatures for lists, leave .sig out.
+	// Between registries and OCI layouts only.
 	DigestTags bool
 	// ReferrersFrom is another repository that has referrers and digest tags of what is copied, nil
 	// for none. It needs Referrers or DigestTags.

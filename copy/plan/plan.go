@@ -164,10 +164,10 @@ type InstancePlan struct {
 	Platform      string        `json:"platform"`
 	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
 
-	// Relation is what the entry is to another one; "" if it stands for itself. Kind is what people
-	// call it then ("attestation", "SOCI index", "Nydus image", "zstd twin"), or if it is no
-	// manifest ("cache layer", "cache config", "layer"), and Subject the other
-	// one, "" if this list does not name it.
+	// Relation is what the entry is to another one, the Subject; "" if it stands for itself. Kind
+	// is what people call it then: "attestation", "SOCI index", "Nydus image" or "zstd twin". An
+	// entry that is no manifest has the Kind "cache layer", "cache config" or "layer", and one that
+	// is known to be no image KindArtifact. Subject is "" if this list does not name it.
 	Relation Relation      `json:"relation,omitempty"`
 	Kind     string        `json:"kind,omitempty"`
 	Subject  digest.Digest `json:"subject,omitempty"`

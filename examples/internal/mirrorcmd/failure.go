@@ -175,7 +175,9 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &match) && match.Single:
 		return err.Error() + "; " + e.setting("--single copy", "single: copy") + " copies it whatever it is for"
 	case errors.As(err, &blobs):
-		return (&copy.BlobsRefusedError{List: blobs.List, Blobs: blobs.Blobs, Refusal: errors.New(registrysWords(blobs.Refusal))}).Error()
+		said := *blobs
+		said.Refusal = errors.New(registrysWords(blobs.Refusal))
+		return said.Error()
 	case errors.As(err, &locked):
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
 	case errors.As(err, &widen) && (e.byFile || e.sel != nil || e.loads):

@@ -1,0 +1,31 @@
+package copy_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestReasonsHaveNamesHere: whatever reason and kind a plan has, who reads it needs no other
+// package.
+func TestReasonsHaveNamesHere(t *testing.T) {
+	aliases, err := os.ReadFile("aliases.go")
+	require.NoError(t, err)
+	names, err := filepath.Glob("plan/*.go")
+	require.NoError(t, err)
+	constant := regexp.MustCompile(`(?m)^(?:\t|const )((?:Reason|Kind)[A-Z]\w*) +(?:ReasonCode )?= `)
+	found := 0
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, match := range constant.FindAllStringSubmatch(string(text), -1) {
+			found++
+			assert.Truef(t, regexp.MustCompile(`= +plan\.`+match[1]+`\b`).Match(aliases), "%s of %s", match[1], name)
+		}
+	}
+	assert.Greater(t, found, 20)
+}
