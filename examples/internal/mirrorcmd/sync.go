@@ -266,7 +266,8 @@ func (s *syncRun) job(i int) copy.Job {
 // options are those of an image's copies, which share a budget if the image has one of its own.
 func (s *syncRun) options(c syncfile.Copy) *copy.Options {
 	options := c.Image.Options
-	options.SourceCtx, options.DestinationCtx = s.sys.source, s.sys.destination
+	options.SourceCtx, options.DestinationCtx = s.sys.source, c.Image.Context(s.sys.destination)
+	options.SignIdentity = c.SignIdentity
 	options.ReferrersFrom = reachedBy(c.ReferrersFrom, s.sys.referrers)
 	options.ConcurrentBlobCopiesSemaphore = c.Image.Budget()
 	options.Overview = s.progress

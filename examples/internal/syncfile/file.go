@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
@@ -37,6 +38,8 @@ type Image struct {
 	budget      *semaphore.Weighted
 	destination string // template
 	referrers   string // template of the repository to look for referrers in, "" for none
+	identity    string // template of what new signatures are for, "" for the destination
+	changes     transform.Settings
 	named       reference.Named
 	parse       ParseReference
 }
@@ -62,6 +65,8 @@ type Copy struct {
 	// ReferrersFrom is another repository to look for referrers in, without a context, nil for
 	// none.
 	ReferrersFrom *copy.ReferrersSource
+	// SignIdentity is what new signatures are for, nil for Destination.
+	SignIdentity reference.Named
 	// Tag is the tag of the source, "" if it has none.
 	Tag string
 }
@@ -165,8 +170,12 @@ func (i *Image) copy(tag string) (Copy, error) {
 	if err != nil {
 		return Copy{}, err
 	}
+	identity, err := i.signIdentity(named)
+	if err != nil {
+		return Copy{}, err
+	}
 	from, err := i.referrersFrom(named)
-	return Copy{Image: i, Source: source, Destination: destination, ReferrersFrom: from, Tag: tagOf(named)}, err
+	return Copy{Image: i, Source: source, Destination: destination, ReferrersFrom: from, SignIdentity: identity, Tag: tagOf(named)}, err
 }
 
 // referrersFrom returns the repository to look for the referrers of a source in, nil for none.

@@ -169,6 +169,7 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 		p.problem(node.Line, "the image has no destination, and neither have the defaults")
 	default:
 		p.source(image, keys)
+		p.transform(image, keys)
 	}
 	if len(p.problems) > before {
 		return nil

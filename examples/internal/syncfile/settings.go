@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/semaphore"
 )
@@ -94,6 +95,19 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		}
 		i.budget = semaphore.NewWeighted(int64(number))
 	},
+	transform.SignBy:                   text(transform.SignBy, func(i *Image) *string { return &i.changes.SignBy }),
+	transform.SignBySigstorePrivateKey: file(transform.SignBySigstorePrivateKey, func(i *Image) *string { return &i.changes.SignBySigstorePrivateKey }),
+	transform.SignPassphraseFile:       file(transform.SignPassphraseFile, func(i *Image) *string { return &i.changes.SignPassphraseFile }),
+	transform.SignIdentity:             text(transform.SignIdentity, func(i *Image) *string { return &i.identity }),
+	transform.CompressFormat:           compressFormat,
+	transform.CompressLevel:            compressLevel,
+	transform.ForceCompressFormat: func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, transform.ForceCompressFormat, &i.changes.ForceCompressFormat, map[string]bool{"true": true, "false": false})
+	},
+	transform.EncryptionKey: encryptionKeys,
+	transform.EncryptLayer:  encryptLayers,
+	transform.DecryptionKey: decryptionKeys,
+	transform.Format:        format,
 }
 
 // keyReferrersSource is a key, and noReferrersSource its value that stands for no repository.

@@ -300,7 +300,7 @@ func decrypting(key string) (encconfig.CryptoConfig, error) {
 	config, err := enchelpers.CreateCryptoConfig(nil, []string{key})
 	if err == nil && (config.DecryptConfig == nil || len(config.DecryptConfig.Parameters) == 0) {
 		file, _, _ := strings.Cut(key, ":")
-		err = fmt.Errorf("%s has no private key and no certificate", file)
+		err = fmt.Errorf("%s has no private key (PKCS #8 or #1, JWK, or a ring of GnuPG) and no certificate", file)
 	}
 	return config, err
 }

@@ -1,0 +1,134 @@
+package syncfile
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// keysIn writes the keys private and public, and the passphrase file secret into a directory, and
+// returns the name of a sync file there.
+func keysIn(t *testing.T) string {
+	dir := t.TempDir()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	require.NoError(t, err)
+	for name, content := range map[string][]byte{
+		"private": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+		"public":  pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
+		"secret":  []byte("a secret\nmore\n"),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
+	}
+	return filepath.Join(dir, "f.yaml")
+}
+
+// TestTransform: paths are relative to the file, and an image takes back what the defaults say.
+func TestTransform(t *testing.T) {
+	name := keysIn(t)
+	f, err := Parse(name, []byte(`
+defaults:
+  destination: docker://m.example/{repository}
+  sign-by-sigstore-private-key: private
+  sign-passphrase-file: secret
+  sign-identity: docker.io/library/{name}:{tag}-mirrored
+  dest-compress-format: zstd
+  dest-compress-level: 3
+  dest-force-compress-format: true
+  encryption-key: ["jwe:public"]
+  encrypt-layer: [0, -1]
+  format: oci
+images:
+- source: docker://quay.io/a/b
+  tags: [v1, v2]
+- source: docker://quay.io/c:1
+  sign-by-sigstore-private-key: none
+  sign-passphrase-file: none
+  sign-identity: none
+  dest-compress-format: none
+  dest-compress-level: none
+  dest-force-compress-format: false
+  encryption-key: []
+  encrypt-layer: []
+  decryption-key: [private, "private:file=secret", "provider:some:thing"]
+  format: v2s2
+`), parseRef)
+	require.NoError(t, err)
+	a, b := f.Images[0], f.Images[1]
+	assert.Equal(t, filepath.Join(filepath.Dir(name), "private"), a.Options.SignBySigstorePrivateKeyFile)
+	assert.Equal(t, "a secret", string(a.Options.SignSigstorePrivateKeyPassphrase))
+	assert.Empty(t, a.Options.SignPassphrase, "that is GPG's")
+	copies, _, err := a.Copies(nil)
+	require.NoError(t, err)
+	assert.Equal(t, "docker.io/library/b:v1-mirrored", copies[0].SignIdentity.String())
+	assert.Equal(t, "docker.io/library/b:v2-mirrored", copies[1].SignIdentity.String())
+	sys := &types.SystemContext{DockerCertPath: "certs"}
+	assert.Equal(t, "zstd", a.Context(sys).CompressionFormat.Name())
+	assert.Equal(t, 3, *a.Context(sys).CompressionLevel)
+	assert.Equal(t, "certs", a.Context(sys).DockerCertPath)
+	assert.Nil(t, sys.CompressionFormat)
+	assert.True(t, a.Options.ForceCompressionFormat)
+	assert.NotEmpty(t, a.Options.OciEncryptConfig.Parameters["pubkeys"])
+	assert.Equal(t, []int{0, -1}, *a.Options.OciEncryptLayers)
+	assert.Equal(t, "application/vnd.oci.image.manifest.v1+json", a.Options.ForceManifestMIMEType)
+
+	assert.Empty(t, b.Options.SignBySigstorePrivateKeyFile)
+	copies, _, err = b.Copies(nil)
+	require.NoError(t, err)
+	assert.Nil(t, copies[0].SignIdentity)
+	assert.Same(t, sys, b.Context(sys))
+	assert.False(t, b.Options.ForceCompressionFormat)
+	assert.Nil(t, b.Options.OciEncryptConfig)
+	assert.Len(t, b.Options.OciDecryptConfig.Parameters["privkeys"], 2)
+	assert.Contains(t, b.Options.OciDecryptConfig.Parameters, "some")
+	assert.Equal(t, manifest.MediaTypeDockerManifest, b.Options.ForceManifestMIMEType)
+}
+
+// TestTransformProblems: each names the key and its line.
+func TestTransformProblems(t *testing.T) {
+	name := keysIn(t)
+	for _, c := range []struct{ keys, says string }{
+		{"sign-by-sigstore-private-key: none-such", ":4: sign-by-sigstore-private-key names a file that cannot be read: open " + filepath.Dir(name)},
+		{"sign-by-sigstore-private-key: private", ":4: passphrase for signing: nobody is asked for it; sign-passphrase-file names a file that has it"},
+		{"sign-passphrase-file: secret", ":4: sign-passphrase-file needs sign-by or sign-by-sigstore-private-key"},
+		{"sign-by: ABCD", ":4: sign-by cannot sign: this program was built without GPG. Build it with CGO_ENABLED=1"},
+		{"sign-identity: a.example/b:1", ":4: sign-identity needs sign-by, "},
+		{"sign-by-sigstore: params.yaml", `:4: an image has no key "sign-by-sigstore"`},
+		{"sign-identity: 'a.example/{nmae}:1'", `:4: sign-identity "a.example/{nmae}:1" has {nmae}, which is unknown; did you mean "name"?`},
+		{"sign-by-sigstore-private-key: private\n  sign-passphrase-file: secret\n  sign-identity: a.example/b", `:6: sign-identity "a.example/b" is no identity: it has neither a tag nor a digest`},
+		{"dest-compress-format: xz", `:4: dest-compress-format: write gzip, none, zstd or zstd:chunked, not "xz"`},
+		{"dest-compress-level: high", `:4: dest-compress-level: "high" is no number`},
+		{"dest-compress-format: zstd\n  dest-compress-level: 30", ":5: dest-compress-level is from 1 to 20 for zstd, not 30"},
+		{"dest-force-compress-format: true", ":4: dest-force-compress-format needs dest-compress-format"},
+		{"encryption-key: ['jwe:private']", ":4: encryption-key (number 1): "},
+		{"encryption-key: [public]", `:4: encryption-key (number 1): "public" begins with no protocol`},
+		{"encrypt-layer: [0]", ":4: encrypt-layer needs encryption-key"},
+		{"encryption-key: ['jwe:public']\n  encrypt-layer: [first]", `:5: encrypt-layer: "first" is no position`},
+		{"decryption-key: [public]", ":4: decryption-key (number 1): " + filepath.Join(filepath.Dir(name), "public") + " has no private key"},
+		{"decryption-key: ['private:a secret']", ":4: decryption-key: a passphrase does not belong into this file: write KEY:file=FILE"},
+		{"encryption-key: ['jwe:public']\n  decryption-key: [private]", ":5: decryption-key and encryption-key exclude each other"},
+		{"format: v3", `:4: format: write none, oci, v2s1 or v2s2, not "v3"`},
+	} {
+		text := "images:\n- source: docker://quay.io/a:1\n  destination: docker://m.example/a\n  " + c.keys + "\n"
+		_, err := Parse(name, []byte(text), parseRef)
+		if assert.ErrorContains(t, err, c.says, c.keys) {
+			assert.NotContains(t, err.Error(), "a secret")
+			assert.Equal(t, 1, strings.Count(err.Error(), name+":"), "%v", err)
+		}
+	}
+}
