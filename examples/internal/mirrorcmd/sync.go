@@ -281,7 +281,7 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 	entry.Bytes += r.BytesCopied
 	entry.Elapsed += report.Elapsed
 	entry.Warnings, entry.Void, entry.Error = report.Warnings, report.Void, ""
-	entry.Kind, entry.Attached = kindOf(report.Plan), attachedIn(report)
+	entry.Kind, entry.Attached = kindOf(report.Plan, r.Err), attachedIn(report)
 	entry.Missing = slices.DeleteFunc(slices.Clone(report.Instances), func(i copy.InstanceReport) bool { return !i.Missing })
 	switch {
 	case isOther(c.Image, r.Err):
@@ -341,6 +341,7 @@ func (s *syncRun) planAll(ctx context.Context) {
 	}
 	s.copier.PlanImages(ctx, s.policy, jobs, &copy.ImagesOptions{MaxJobs: s.jobs}, func(p copy.PlannedImage) {
 		entry := &s.report.Images[p.Job]
+		entry.Kind = kindOf(nil, p.Err)
 		switch {
 		case isOther(s.todo[p.Job].Image, p.Err):
 			entry.Status, entry.Reason = imageSkipped, p.Err.Error()

@@ -2,6 +2,7 @@ package mirrorcmd
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -115,7 +116,7 @@ func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
 // planned fills in what a plan says.
 func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 	i.Action, i.ActionReason, i.DestinationDigest, i.Warnings, i.Void = p.Action.String(), p.ActionReason, p.Digest, p.Warnings, p.Void
-	i.Missing, i.Kind = missingIn(p), kindOf(p)
+	i.Missing, i.Kind = missingIn(p), kindOf(p, nil)
 	i.Status, i.Bytes = imagePlanned, p.Bytes
 	if upToDate {
 		i.Status = imagePresent
@@ -123,8 +124,12 @@ func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 }
 
 // kindOf returns what people call the source of a plan: "list", "build cache" of a list that is
-// one, "image", or what the plan calls what is no image; "" without a plan.
-func kindOf(p *copy.Plan) string {
+// one, "image", or what the plan calls what is no image; "" without a plan, unless err, why there is
+// none, is about a single image.
+func kindOf(p *copy.Plan, err error) string {
+	if no, ok := errors.AsType[*copy.NoMatchError](err); ok && no.Single {
+		return "image"
+	}
 	isCache := func(in copy.InstancePlan) bool { return in.MediaType == manifest.MediaTypeCacheConfig }
 	switch {
 	case p == nil:
