@@ -124,8 +124,8 @@ func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 }
 
 // kindOf returns what people call the source of a plan: "list", "build cache" of a list that is
-// one, "image", or what the plan calls what is no image; "" without a plan, unless err, why there is
-// none, is about a single image.
+// one, "image", or what the plan calls what is no image. Without a plan it is "", unless err, which
+// is why there is none, is about a single image.
 func kindOf(p *copy.Plan, err error) string {
 	if no, ok := errors.AsType[*copy.NoMatchError](err); ok && no.Single {
 		return "image"
