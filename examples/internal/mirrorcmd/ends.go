@@ -1,6 +1,8 @@
 package mirrorcmd
 
 import (
+	"cmp"
+
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
@@ -40,7 +42,7 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 	if given := access.referrers.given(access.flags); options.ReferrersFrom == nil && len(given) > 0 {
 		return nil, misusef("%s has no effect without --referrers-source", dashed(given))
 	}
-	if err := sel.changes.Apply(&options); err != nil {
+	if err := cmp.Or(sel.changes.Apply(&options), sel.changes.CheckDestination(destination)); err != nil {
 		return nil, &misuse{err}
 	}
 	sys, err := access.systemContexts(e)

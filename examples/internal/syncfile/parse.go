@@ -174,12 +174,17 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	if len(p.problems) > before {
 		return nil
 	}
-	if c, err := image.copy(anyTag(image)); err != nil {
+	c, err := image.copy(anyTag(image))
+	if err != nil {
 		wrong := keys["destination"]
 		if c.Destination != nil {
 			wrong = keys[keyReferrersSource]
 		}
 		p.problem(wrong.Line, "%v", err)
+		return nil
+	}
+	if err := image.changes.CheckDestination(c.Destination); err != nil {
+		p.problem(keys["destination"].Line, "%v", err)
 		return nil
 	}
 	if image.Tags != nil && !strings.Contains(image.destination, "{tag}") {

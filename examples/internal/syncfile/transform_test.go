@@ -102,6 +102,8 @@ images:
 // TestTransformProblems: each names the key and its line.
 func TestTransformProblems(t *testing.T) {
 	name := keysIn(t)
+	_, err := Parse(name, []byte(`images: [{source: "docker://quay.io/a:1", destination: "dir:/a", sign-by-sigstore-private-key: private, sign-passphrase-file: secret}]`), parseRef)
+	assert.ErrorContains(t, err, ":1: sign-identity is needed: the destination, dir:/a, has no name")
 	for _, c := range []struct{ keys, says string }{
 		{"sign-by-sigstore-private-key: none-such", ":4: sign-by-sigstore-private-key names a file that cannot be read: open " + filepath.Dir(name)},
 		{"sign-by-sigstore-private-key: private", ":4: passphrase for signing: nobody is asked for it; sign-passphrase-file names a file that has it"},

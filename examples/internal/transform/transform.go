@@ -22,6 +22,7 @@ import (
 	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
@@ -145,6 +146,14 @@ func (s *Settings) signing(o *copy.Options) error {
 // Signs reports whether new signatures are asked for.
 func (s *Settings) Signs() bool {
 	return s.SignBy != "" || s.SignBySigstore != "" || s.SignBySigstorePrivateKey != ""
+}
+
+// CheckDestination refuses to sign where the destination has no name that could be signed.
+func (s *Settings) CheckDestination(ref types.ImageReference) error {
+	if !s.Signs() || s.SignIdentity != "" || ref.DockerReference() != nil {
+		return nil
+	}
+	return s.problemf(SignIdentity, "is needed: the destination, %s, has no name of a repository that could be signed", transports.ImageName(ref))
 }
 
 // gpgSigns returns why this program cannot sign with GPG, nil if it can.
