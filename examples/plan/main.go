@@ -85,7 +85,8 @@ type flags struct {
 	platforms, excludes, optional, required []string
 	digests                                 []string
 	indexes                                 []int
-	attestations, sparse, output            string
+	attestations, platformless, single      string
+	sparse, output                          string
 	skipMissing                             bool
 	missing, present, documents             []string
 }
@@ -118,6 +119,8 @@ func command() *cobra.Command {
 	set.IntSliceVar(&f.indexes, "index", nil, "copy the entry at `POSITION`, from 0")
 	set.StringArrayVar(&f.required, "required", nil, "fail unless `PLATFORM` is copied")
 	set.StringVar(&f.attestations, "attestations", "default", "`WHICH` attestations are copied: default, follow (their subjects), drop or all")
+	set.StringVar(&f.platformless, "platformless-entries", "strip", "`ACTION` for entries that have no platform, where platforms select: strip or keep")
+	set.StringVar(&f.single, "single", "check", "`ACTION` for a single image: check that platforms match it, or copy it all the same")
 	set.StringVar(&f.sparse, "sparse", "keep", "`ACTION` for entries that are not copied: keep, strip or auto")
 	set.StringArrayVar(&f.documents, "documents", nil, "`PATH` of a file, or a directory of files, with nested lists and manifests")
 	set.StringArrayVar(&f.missing, "missing", nil, "the source does not have `DIGEST`")
@@ -202,8 +205,24 @@ func (f flags) options() (*copy.Options, error) {
 	if err := o.SparseManifestListAction.UnmarshalText([]byte(f.sparse)); err != nil {
 		return nil, fmt.Errorf("--sparse: %w", err)
 	}
-	o.Attestations, err = parseAttestations(f.attestations)
-	return o, err
+	if o.Attestations, err = parseAttestations(f.attestations); err != nil {
+		return nil, err
+	}
+	switch f.platformless {
+	case "strip":
+	case "keep":
+		o.PlatformlessEntries = copy.KeepPlatformlessEntries
+	default:
+		return nil, fmt.Errorf("--platformless-entries %q: write strip or keep", f.platformless)
+	}
+	switch f.single {
+	case "check":
+	case "copy":
+		o.SingleImage = copy.CopySingleImage
+	default:
+		return nil, fmt.Errorf("--single %q: write check or copy", f.single)
+	}
+	return o, nil
 }
 
 func parseAttestations(text string) (copy.AttestationAction, error) {

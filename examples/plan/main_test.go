@@ -100,6 +100,9 @@ func TestSelectors(t *testing.T) {
 		p := plan(t, append(c.args, list)...)
 		assert.Equal(t, c.want, copied(p.List), "%q", c.args)
 	}
+	for action, want := range map[string][]int{"strip": {0}, "keep": {0, 1, 2, 3}} {
+		assert.Equal(t, want, copied(plan(t, "--platform", "linux/amd64", "--platformless-entries", action, lists+"no-platform.json").List), action)
+	}
 }
 
 func TestSparseActions(t *testing.T) {
@@ -155,6 +158,7 @@ func TestDocuments(t *testing.T) {
 	status, _, stderr = runPlan(t, "", "--documents", dir, "--platform", "linux/amd64", file(1))
 	assert.Equal(t, 1, status)
 	assert.Equal(t, "plan: no instances found for platform linux/amd64; the source has linux/arm64\n", stderr)
+	assert.Equal(t, p.Digest, plan(t, "--platform", "linux/amd64", "--single", "copy", file(1)).Digest)
 }
 
 func TestErrorsAreOneLine(t *testing.T) {
@@ -177,6 +181,8 @@ func TestErrorsAreOneLine(t *testing.T) {
 		{2, `negative position -1`, []string{"--index", "-1", list}},
 		{2, `--sparse: unknown sparse action "purge"`, []string{"--sparse", "purge", list}},
 		{2, `--attestations "some": write default, follow, drop or all`, []string{"--attestations", "some", list}},
+		{2, `--platformless-entries "drop": write strip or keep`, []string{"--platformless-entries", "drop", list}},
+		{2, `--single "skip": write check or copy`, []string{"--single", "skip", list}},
 		{2, `--output "yaml"`, []string{"--output", "yaml", list}},
 		{2, `OptionalPlatforms`, []string{"--optional", "!linux/amd64", list}},
 		{1, `no such file`, []string{"absent.json"}},
