@@ -266,9 +266,11 @@ func (w *planWorld) relation(l *ListPlan, i int) (Relation, []digest.Digest) {
 		if named := listed(digest.Digest(e.Annotations[manifest.AnnotationSOCIImage])); named != nil {
 			return Accelerates, named
 		}
-		return Accelerates, all(func(other manifest.Instance) bool {
-			return other.Annotations[manifest.AnnotationSOCIIndex] == e.Digest.String()
+		pointing := all(func(other manifest.Instance) bool {
+			return other.Annotations[manifest.AnnotationSOCIIndex] == e.Digest.String() && (image(other, false) || image(other, true))
 		})
+		slices.Sort(pointing)
+		return Accelerates, pointing[:min(len(pointing), 1)]
 	case e.ArtifactType == nydusType && anyImage:
 		if unmarked := images(false); unmarked != nil {
 			return Accelerates, unmarked
@@ -318,7 +320,7 @@ func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
 			subject := ip.Subject
 			assert.Equal(t, relation, ip.Relation, "entry %d", i)
 			switch {
-			case subjects == nil:
+			case len(subjects) == 0:
 				assert.Empty(t, subject, "entry %d", i)
 			case ip.Reason.Code == ReasonFollows, ip.Missing:
 				assert.Contains(t, subjects, subject, "entry %d", i)

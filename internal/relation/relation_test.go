@@ -70,6 +70,10 @@ func TestOf(t *testing.T) {
 		digestOf("empty"):    {},
 	}
 	zstd := manifest.AnnotationZstd + "=true"
+	smaller := "s390x"
+	if digestOf("other-s390x") < digestOf(smaller) {
+		smaller = "other-s390x"
+	}
 	for name, list := range map[string][][2]string{
 		"annotations decide": {
 			{"amd64 linux/amd64", ""},
@@ -101,6 +105,10 @@ func TestOf(t *testing.T) {
 			{"other linux/amd64 type=" + sociType + " soci-of=gone", "SOCI index accelerates gone, not listed"},
 			{"pointed linux/arm64 type=" + sociType + " soci-of=gone", "SOCI index accelerates arm64"},
 			{"arm64 linux/arm64 soci=pointed", ""},
+			{"shared linux/s390x type=" + sociType, "SOCI index accelerates " + smaller},
+			{"s390x linux/s390x soci=shared", ""},
+			{"other-s390x linux/s390x soci=shared", ""},
+			{"sbom unknown/unknown soci=shared attests=s390x", "attestation describes s390x"},
 			{"broken linux/arm64 " + manifest.AnnotationSOCIImage + "=x", ""},
 			{"v1 linux/amd64 type=application/vnd.amazon.soci.index.v1+json", ""},
 			{"list none soci-of=amd64 media-type=" + imgspecv1.MediaTypeImageIndex, ""},

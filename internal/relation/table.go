@@ -61,7 +61,9 @@ type list struct {
 	images map[target][]int // the positions of the images for each target that nothing marks
 	twins  map[target][]int // those of the zstd images
 
-	soci map[digest.Digest]digest.Digest // SOCI index → the first image whose annotation names it
+	// SOCI index → the image whose annotation names it; the one with the smallest digest, wherever
+	// it stands, should there be several
+	soci map[digest.Digest]digest.Digest
 }
 
 // A target is a platform, in its usual spelling, without the features by which Nydus images were
@@ -79,9 +81,6 @@ func (l *list) arrange() {
 	l.images, l.twins = map[target][]int{}, map[target][]int{}
 	for i, instance := range l.instances {
 		l.listed[instance.Digest] = true
-		if d := Accelerator(instance); d != "" && l.soci[d] == "" {
-			l.soci[d] = instance.Digest
-		}
 		images := l.images
 		switch {
 		case instance.IsList(), instance.IsBlob(), Unclear(instance):
@@ -94,6 +93,9 @@ func (l *list) arrange() {
 		}
 		t := targetOf(instance.Platform)
 		images[t] = append(images[t], i)
+		if d := Accelerator(instance); d != "" && (l.soci[d] == "" || instance.Digest < l.soci[d]) {
+			l.soci[d] = instance.Digest
+		}
 	}
 }
 
