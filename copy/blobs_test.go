@@ -327,7 +327,7 @@ func TestCacheThatLies(t *testing.T) {
 	assert.Empty(t, dst.Blobs("cache"))
 }
 
-// TestPolicyJudgesACache: nothing of a cache is read before the policy has allowed its list, and a
+// TestPolicyJudgesACache: nothing of a cache is asked for before the policy has allowed its list, and a
 // cache that is there already is judged as well.
 func TestPolicyJudgesACache(t *testing.T) {
 	f := imagetest.Cache(1, 1000)
@@ -336,9 +336,11 @@ func TestPolicyJudgesACache(t *testing.T) {
 	src, dst := lenient(t), lenient(t)
 	src.Push(f, "v1", imagetest.Top)
 	for range 2 {
-		_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
-		assert.Equal(t, f.Digest(imagetest.Top), copytest.ErrorAs[*copy.RejectedError](t, err).Digest)
-		assert.Zero(t, src.Count(func(q registrytest.Request) bool { return q.Kind == registrytest.KindBlob }))
+		for _, missing := range []copy.MissingInstanceAction{copy.FailOnMissing, copy.SkipMissing} {
+			_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, MissingInstances: missing})
+			assert.Equal(t, f.Digest(imagetest.Top), copytest.ErrorAs[*copy.RejectedError](t, err).Digest)
+			assert.Zero(t, src.Count(func(q registrytest.Request) bool { return q.Kind == registrytest.KindBlob }))
+		}
 		dst.Push(f, "v1", imagetest.Top)
 	}
 }

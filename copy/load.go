@@ -173,7 +173,7 @@ func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 // loadImages reads the manifests of what is wanted and not at the destination, with their
 // signatures, and makes the plan of that. What is still to be asked of the destination is asked at
 // the same time. The policy judges all that is wanted, what is at the destination included: it
-// reads what it wants to see.
+// reads what it wants to see. Blobs are looked for after its verdict.
 func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	wanted := s.plan.Copies
 	if s.plan.Image != nil && s.plan.Digest == s.source.top.Digest {
@@ -182,7 +182,6 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	expectBlobs(e, len(wanted))
 	var images fetched
 	var read signed
-	var missing map[digest.Digest]bool
 	there, listSignatures := s.there, s.source.listSignatures
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -193,12 +192,6 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 		listSignatures, err = findListSignatures(groupCtx, e, s)
 		return err
 	})
-	if e.o.MissingInstances == SkipMissing { // others see when they read
-		group.Go(func() (err error) {
-			missing, err = endpoint.Missing(groupCtx, e.budget, e.src, work.Entries(s.plan))
-			return err
-		})
-	}
 	group.Go(func() (err error) {
 		images, err = fetch(groupCtx, e, s.source, wanted)
 		return err
@@ -213,7 +206,6 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	s.there = there
 	s.source.listSignatures = listSignatures
-	s.source.missingBlobs = merged(s.source.missingBlobs, missing)
 	s.source = s.source.withSignatures(read)
 	if s.source, err = s.source.withFetched(e, images); err != nil {
 		return s, err
@@ -223,6 +215,13 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
 		return s, err
+	}
+	if e.o.MissingInstances == SkipMissing { // others see when they read
+		missing, err := endpoint.Missing(ctx, e.budget, e.src, work.Entries(s.plan))
+		if err != nil {
+			return s, err
+		}
+		s.source.missingBlobs = merged(s.source.missingBlobs, missing)
 	}
 	return e.replanned(s)
 }
