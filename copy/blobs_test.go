@@ -327,8 +327,8 @@ func TestCacheThatLies(t *testing.T) {
 	assert.Empty(t, dst.Blobs("cache"))
 }
 
-// TestPolicyJudgesACache: nothing of a cache is asked for before the policy has allowed its list, and a
-// cache that is there already is judged as well.
+// TestPolicyJudgesACache: nothing of a cache is asked for before the policy has allowed its list,
+// and a cache that is there already is judged as well.
 func TestPolicyJudgesACache(t *testing.T) {
 	f := imagetest.Cache(1, 1000)
 	e := copytest.NewEnv(t)
