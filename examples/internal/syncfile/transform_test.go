@@ -111,7 +111,7 @@ func TestTransformProblems(t *testing.T) {
 		{"sign-by: ABCD", ":4: sign-by cannot sign: this program was built without GPG. Build it with CGO_ENABLED=1"},
 		{"sign-identity: a.example/b:1", ":4: sign-identity needs sign-by, "},
 		{"sign-by-sigstore: params.yaml", `:4: an image has no key "sign-by-sigstore"`},
-		{"sign-identity: 'a.example/{nmae}:1'", `:4: sign-identity "a.example/{nmae}:1" has {nmae}, which is unknown; did you mean "name"?`},
+		{"sign-identity: 'a.example/{names}:1'", `:4: sign-identity "a.example/{names}:1" has {names}, which is unknown; did you mean "name"?`},
 		{"sign-by-sigstore-private-key: private\n  sign-passphrase-file: secret\n  sign-identity: a.example/b", `:6: sign-identity "a.example/b" is no identity: it has neither a tag nor a digest`},
 		{"dest-compress-format: xz", `:4: dest-compress-format: write gzip, none, zstd or zstd:chunked, not "xz"`},
 		{"dest-compress-level: high", `:4: dest-compress-level: "high" is no number`},
