@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/internal/relation"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -57,7 +58,7 @@ func (s *selector) suits(n *listtree.Node) bool {
 	}
 	return slices.ContainsFunc(n.Instances, func(instance manifest.Instance) bool {
 		switch {
-		case instance.Platform == nil:
+		case platform.Absent(instance.Platform):
 			s.suited = true
 			return true
 		case firstMatch(s.exclude, instance, relation.Tie{}) != nil:

@@ -83,7 +83,9 @@ func readPlanCase(t *testing.T, archive *txtar.Archive) *planCase {
 			c.expected = append(c.expected, file)
 			continue
 		case strings.HasSuffix(file.Name, ".json"):
-			c.fixture.Raw(strings.TrimSuffix(file.Name, ".json"), "application/vnd.oci.image.index.v1+json", file.Data)
+			name := strings.TrimSuffix(file.Name, ".json")
+			c.fixture.Raw(name, "application/vnd.oci.image.index.v1+json", file.Data)
+			c.read(name)
 		default:
 			lists[file.Name] = string(file.Data)
 			order = append(order, file.Name)
