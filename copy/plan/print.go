@@ -149,7 +149,7 @@ func (ip *InstancePlan) What() string {
 		return called(ip.Kind, short(cmp.Or(ip.Subject, ip.AttestationOf)))
 	case ip.Relation == Replaces:
 		return ip.Platform + ", " + ip.Kind
-	case ip.IsBlob():
+	case ip.Kind != "": // a blob, or what is known to be no image
 		return ip.Kind
 	}
 	return ip.Platform
