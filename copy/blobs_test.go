@@ -259,6 +259,26 @@ func TestIncompleteCacheIsRefused(t *testing.T) {
 	assert.Empty(t, dst.Top("v1"))
 }
 
+// TestCacheWithLargeLayers: what is attached in a layout is found without the layers of its caches,
+// which are no manifests.
+func TestCacheWithLargeLayers(t *testing.T) {
+	f := imagetest.Cache(1, 5<<20)
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	f.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType(copytest.SbomType))
+	e := copytest.NewEnv(t)
+	src, via, dst := lenient(t), copytest.Places["layout"](t), lenient(t)
+	src.Push(f, "v1", "amd64")
+	src.Push(f, "", "sbom")
+	via.Push(f, "cache", imagetest.Top)
+	o := copy.Options{Referrers: copy.AllReferrers, DigestTags: true}
+	_, err := e.Image(t.Context(), via.Ref("v1"), src.Ref("v1"), o)
+	require.NoError(t, err)
+	_, err = e.Image(t.Context(), dst.Ref("v1"), via.Ref("v1"), o)
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest("amd64"), Fixture: f})
+	assert.Equal(t, f.Digests("sbom"), copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
+}
+
 // TestCacheInAList copies a list with images and a build cache: the list around it is stripped, the
 // cache is not, and a layer that both have is copied once.
 func TestCacheInAList(t *testing.T) {

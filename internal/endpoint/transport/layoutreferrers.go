@@ -154,13 +154,14 @@ type scan struct {
 	bytes int
 }
 
-// level reads what descriptors name, and returns what that names in turn.
+// level reads what descriptors name, and returns what that names in turn. Lists may name blobs, too,
+// which nobody reads.
 func (s *scan) level(ctx context.Context, descriptors []imgspecv1.Descriptor) (next []imgspecv1.Descriptor, err error) {
 	for _, d := range descriptors {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		if s.seen[d.Digest] || d.Digest.Validate() != nil {
+		if s.seen[d.Digest] || d.Digest.Validate() != nil || manifest.IsBlobMediaType(d.MediaType) {
 			continue
 		}
 		if s.seen[d.Digest] = true; len(s.seen) > maxScanned {
