@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"os/exec"
@@ -295,16 +296,21 @@ func TestShutdownGivesUp(t *testing.T) {
 	server, client := start(t, Config{})
 	location := startUpload(t, client)
 	reader, writer := io.Pipe()
+	asked := make(chan struct{}) // closed when the server asks for the body, and so serves the request
+	trace := &httptrace.ClientTrace{Got100Continue: func() { close(asked) }}
 	done := make(chan error, 1)
 	go func() {
-		request, err := http.NewRequest(http.MethodPatch, server.URL()+location, reader)
+		ctx := httptrace.WithClientTrace(t.Context(), trace)
+		request, err := http.NewRequestWithContext(ctx, http.MethodPatch, server.URL()+location, reader)
 		if err == nil {
+			request.Header.Set("Expect", "100-continue")
 			_, err = http.DefaultTransport.RoundTrip(request)
 		}
 		done <- err
 	}()
 	_, err := writer.Write([]byte("begun"))
 	require.NoError(t, err)
+	<-asked
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err = server.Shutdown(ctx)
