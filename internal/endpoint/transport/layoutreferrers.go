@@ -154,8 +154,8 @@ type scan struct {
 	bytes int
 }
 
-// level reads what descriptors name, and returns what that names in turn. Lists may name blobs, too,
-// which nobody reads.
+// level reads what descriptors name, and returns what that names in turn. Lists may name blobs,
+// too, which are not read.
 func (s *scan) level(ctx context.Context, descriptors []imgspecv1.Descriptor) (next []imgspecv1.Descriptor, err error) {
 	for _, d := range descriptors {
 		if err := ctx.Err(); err != nil {
