@@ -258,8 +258,8 @@ func signedImages(t *testing.T, o registrytest.Options) signed {
 	return signed{src, f}
 }
 
-// copies copies the list with its digest tags. All signatures arrive, or nothing does and the error
-// says failure.
+// copies checks a copy of the list with its digest tags: all signatures arrive, or nothing does and
+// the error says failure.
 func (s signed) copies(suffixes copy.DigestTagSuffixes, failure string) {
 	e := copytest.NewEnv(s.T)
 	dst := copytest.RegistryAt(s.T, registrytest.Start(s.T, registrytest.Options{Strict: true}), "app")
