@@ -89,6 +89,7 @@ func (s *selector) entries(n *listtree.Node, whole *Reason) []verdict {
 		verdicts[i] = s.entry(n, i, instance, whole)
 	}
 	s.followers(n, verdicts)
+	strand(n, s.ties[n], verdicts)
 	return verdicts
 }
 

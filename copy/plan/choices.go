@@ -375,7 +375,7 @@ func (o *Choices) CannotAttach(reason string) error {
 func (o *Choices) dependOnRelations() bool {
 	switch o.ImageListSelection {
 	case CopyAllImages:
-		return len(o.RequiredPlatforms) > 0 || o.Attestations == FollowSubject || o.Attestations == DropAttestations
+		return len(o.RequiredPlatforms) > 0 || o.MissingInstances == SkipMissing || o.Attestations == FollowSubject || o.Attestations == DropAttestations
 	case CopySpecificImages:
 		return o.Attestations != DefaultAttestations || len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.RequiredPlatforms) > 0
 	}

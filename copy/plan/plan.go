@@ -219,7 +219,7 @@ const (
 	ReasonExcluded    ReasonCode = "excluded"  // by an excluding filter
 	ReasonDropped     ReasonCode = "dropped"   // an attestation, by DropAttestations or ForceManifestMIMEType
 	ReasonMissing     ReasonCode = "missing"   // selected, but it is missing, or all that was selected in it
-	ReasonOrphaned    ReasonCode = "orphaned"  // it would follow a list that changes
+	ReasonOrphaned    ReasonCode = "orphaned"  // it would follow a list that changes, or an image that is missing
 	ReasonUntied      ReasonCode = "untied"    // it might follow, and nothing ties it to what could be selected
 	ReasonElsewhere   ReasonCode = "elsewhere" // a blob with URLs, which stays there
 )

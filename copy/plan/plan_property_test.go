@@ -335,6 +335,10 @@ func (w *planWorld) checkRelations(t *testing.T, plan *Plan) {
 				assert.True(t, relation.Follows() && copied[subject], "entry %d follows what is not copied", i)
 			case ReasonPlatform:
 				assert.True(t, relation != Accelerates, "entry %d was taken for an image", i)
+			case ReasonAll, ReasonWithin:
+				gone := slices.ContainsFunc(l.Instances, func(other InstancePlan) bool { return other.Missing && other.Digest == subject })
+				stays := slices.ContainsFunc(subjects, func(d digest.Digest) bool { return copied[d] })
+				assert.False(t, relation == Accelerates && ip.Decision == Copy && gone && !stays, "entry %d accelerates what is missing", i)
 			case ReasonUntied:
 				assert.True(t, adrift[i], "entry %d has a subject", i)
 			case ReasonNotSelected:

@@ -75,6 +75,40 @@ func adrift(n *listtree.Node, ties []relation.Tie, verdicts []verdict, of map[di
 	return slices.Concat(slices.Collect(maps.Values(of))...)
 }
 
+// strand takes back what accelerates images and was selected along with everything, where the
+// images themselves are missing: others would take it for the image of their platform.
+func strand(n *listtree.Node, ties []relation.Tie, verdicts []verdict) {
+	wanted, missing := map[digest.Digest]bool{}, map[digest.Digest]bool{}
+	for i, v := range verdicts {
+		if d := n.Instances[i].Digest; v.wanted {
+			wanted[d] = true
+		} else if v.missing {
+			missing[d] = true
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	stays := map[*int]bool{} // ties to the same images → whether one is wanted
+	for i, tie := range ties {
+		whole := verdicts[i].reason.Code == ReasonAll || verdicts[i].reason.Code == ReasonWithin
+		if tie.Relation != Accelerates || !whole || !missing[tie.Subject] || wanted[tie.Subject] {
+			continue
+		}
+		if tie.Any != nil {
+			stay, ok := stays[&tie.Any[0]]
+			if !ok {
+				stay = verdicts[leading(tie.Any, verdicts)].wanted
+				stays[&tie.Any[0]] = stay
+			}
+			if stay {
+				continue
+			}
+		}
+		verdicts[i] = verdict{reason: Reason{ReasonOrphaned, "what it accelerates is missing at the source"}}
+	}
+}
+
 // untied returns why an entry that nothing ties to what could be selected is not.
 func untied(tie relation.Tie) Reason {
 	switch {

@@ -34,6 +34,7 @@ func TestToRead(t *testing.T) {
 		{Choices{ImageListSelection: CopyAllImages, Attestations: FollowSubject}, true},
 		{Choices{ImageListSelection: CopyAllImages, Attestations: DropAttestations}, true},
 		{Choices{ImageListSelection: CopyAllImages, RequiredPlatforms: filter}, true},
+		{Choices{ImageListSelection: CopyAllImages, MissingInstances: SkipMissing}, true},
 		{Choices{ImageListSelection: CopySpecificImages}, false},
 		{Choices{ImageListSelection: CopySpecificImages, Instances: f.Digests("amd64"), RequiredPlatforms: filter}, true},
 		{Choices{ImageListSelection: CopySpecificImages, Instances: f.Digests("amd64")}, false},
