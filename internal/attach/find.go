@@ -70,7 +70,8 @@ type Found struct {
 // Questions are asked concurrently. Where many tags would have to be asked for, they are listed in
 // place of that, if a place does, and its list is not longer than the questions are worth. Tags
 // with any suffix have to be listed: otherwise the error wraps a *TagListError, but for a place
-// elsewhere that does not exist.
+// elsewhere that does not exist. If its answer may also mean that it lists no tags, that is a
+// warning.
 //
 // Where a place says that it does not tell (endpoint.ErrUnknown), that is a warning; any other
 // failure is an *Error. Too much of anything is a *LimitError, and a child that is missing a

@@ -117,6 +117,8 @@ func (f *finder) listTags(ctx context.Context, subjects []digest.Digest) error {
 			return err
 		case unlisted != nil && f.AnySuffix && !absent:
 			return &Error{"listing the tags of", f.at(elsewhere).Name, &TagListError{unlisted}, elsewhere}
+		case absent && f.AnySuffix && !endpoint.SaysNameUnknown(unlisted):
+			f.warn("%s lists no tags, and only cosign's are asked for: %v", f.at(elsewhere).Name, unlisted)
 		case unlisted != nil:
 			logrus.Debugf("The digest tags of %s are asked for one by one: %v", f.at(elsewhere).Name, unlisted)
 		}

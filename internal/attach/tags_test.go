@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -221,8 +222,13 @@ func TestFindElsewhere(t *testing.T) {
 		"missing": {source: func(*repository) {}, elsewhere: func(r *repository) { r.list(d, there, "") },
 			warnings: []string{"there, listed as a referrer of image, is missing at there"}, read: []string{"there"}},
 		"no such repository": {choices: suffixes, source: func(r *repository) { r.put(one, digesttag.Name(d, ".src")) },
-			elsewhere: func(r *repository) { r.fails["tags in 0 pages"] = fmt.Errorf("nothing: %w", endpoint.ErrNotFound) },
+			elsewhere: func(r *repository) { r.fails["tags in 0 pages"] = notFound("NAME_UNKNOWN") },
 			found:     []string{"one by image.src"}},
+		"no such repository, or no list": {choices: suffixes, source: func(*repository) {},
+			elsewhere: func(r *repository) {
+				r.fails["tags in 0 pages"] = notFound("UNSUPPORTED")
+				r.put(one, sbom)
+			}, found: []string{"one by image.sbom, elsewhere"}, warnings: []string{"there lists no tags, and only cosign's are asked for: "}},
 		"not told": {source: func(*repository) {}, elsewhere: func(r *repository) { r.fails["referrers "+string(d)] = errUnknown },
 			warnings: []string{"whether image has referrers at there could not be asked"}},
 		"refused": {source: func(*repository) {}, elsewhere: func(r *repository) { r.fails["referrers "+string(d)] = errBroken },
@@ -315,4 +321,9 @@ func TestMergeTagsWithoutSuffix(t *testing.T) {
 	assert.Equal(t, imgspecv1.MediaTypeImageIndex, m.Doc.MediaType)
 	assert.Equal(t, Merged{Doc: m.Doc}, Merge(tag, m.Doc, two))
 	assert.Equal(t, Merged{Doc: image, Replaced: true}, Merge(tag+".src", one, image), "other suffixes follow the source")
+}
+
+// notFound is a registry's answer that something is not there.
+func notFound(code string) error {
+	return fmt.Errorf("%w: %w", endpoint.ErrNotFound, &endpoint.RegistryError{Status: http.StatusNotFound, Errors: []endpoint.RegistryErrorDetail{{Code: code}}})
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,6 +58,15 @@ func SaysAbsent(err error) bool {
 // the repository has handed out or taken a manifest, or the answer has no body.
 func SaysNotFound(e *RegistryError, proven bool) bool {
 	return e.Status == http.StatusNotFound && !e.TokenService && !AboutAccess(e) && (proven || e.Errors != nil)
+}
+
+// SaysNameUnknown reports whether err is a registry's 404 for a repository that it does not know,
+// and not for a question that it does not know. Distribution 3 says so of one without tags when
+// these are to be listed.
+func SaysNameUnknown(err error) bool {
+	var e *RegistryError
+	return errors.As(err, &e) && e.Status == http.StatusNotFound && !e.TokenService &&
+		slices.ContainsFunc(e.Errors, func(d RegistryErrorDetail) bool { return d.Code == "NAME_UNKNOWN" })
 }
 
 // A Document is a manifest or a list as bytes. That of an end has its digest, which is valid and

@@ -107,8 +107,8 @@ func (s *Source) DigestTags(ctx context.Context, pages int) ([]string, error) {
 		}
 		list, err := e.repo.tags(ctx, rt, limit)
 		switch {
-		case own && pages == 0 && !ok && s.saysNoTags(err):
-			continue
+		case own && pages == 0 && !ok && s.top.Digest != "" && endpoint.SaysNameUnknown(err):
+			continue // it has what was read by its digest, and so no tags
 		case err != nil && (own || ctx.Err() != nil || pages > 0 && !e.repo.saysNotFound(err)):
 			return nil, e.repo.wrapNotFound(err)
 		case err != nil:
@@ -126,14 +126,6 @@ func (s *Source) DigestTags(ctx context.Context, pages int) ([]string, error) {
 		return nil, fmt.Errorf("the list of tags lacks %s, which is there", tagged.Tag())
 	}
 	return slices.Collect(maps.Keys(known)), nil
-}
-
-// saysNoTags reports whether err, the failure to list the tags of a repository from which something
-// was read by its digest, says that it has none: distribution 3 does not know a repository then.
-func (s *Source) saysNoTags(err error) bool {
-	e := answered(err)
-	return s.top.Digest != "" && e != nil && e.Status == http.StatusNotFound &&
-		slices.ContainsFunc(e.Errors, func(d endpoint.RegistryErrorDetail) bool { return d.Code == "NAME_UNKNOWN" })
 }
 
 // A tagLimit is what is read of a list of tags: a list that has more is an
