@@ -279,6 +279,28 @@ func TestCacheWithLargeLayers(t *testing.T) {
 	assert.Equal(t, f.Digests("sbom"), copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
 }
 
+// TestCacheUnderAReferrersTag: a cache that a referrers tag names lists no referrers, and is not
+// changed to list some.
+func TestCacheUnderAReferrersTag(t *testing.T) {
+	f := imagetest.Cache(1, 1000)
+	f.Image("amd64", imagetest.Platform("linux/amd64"))
+	f.Artifact("sbom", imagetest.Subject("amd64"), imagetest.ArtifactType(copytest.SbomType))
+	e := copytest.NewEnv(t)
+	src := lenient(t)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
+	src.Push(f, "v1", "amd64")
+	src.Push(f, "", "sbom")
+	tag := copytest.DigestTag(f.Digest("amd64"), "")
+	for _, p := range []copytest.RegistryPlace{src, dst} {
+		p.Push(f, tag, imagetest.Top)
+	}
+	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{Referrers: copy.AllReferrers})
+	require.NoError(t, err)
+	assert.Equal(t, f.Digest(imagetest.Top), dst.Top(tag))
+	require.Len(t, r.Warnings, 1)
+	assert.Contains(t, r.Warnings[0], "an index of images or blobs")
+}
+
 // TestCacheInAList copies a list with images and a build cache: the list around it is stripped, the
 // cache is not, and a layer that both have is copied once.
 func TestCacheInAList(t *testing.T) {

@@ -163,7 +163,7 @@ func ListsReferrers(d digest.Digest, doc Document) error {
 	case manifest.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex:
 		names = doc.Digest.String() + ", which is no OCI index"
 	case !IsReferrersList(doc):
-		names = doc.Digest.String() + ", an index of images"
+		names = doc.Digest.String() + ", an index of images or blobs"
 	default:
 		return nil
 	}
@@ -177,15 +177,15 @@ func IsItself(d digest.Digest, doc Document) bool {
 }
 
 // IsReferrersList reports whether doc may list referrers: an OCI index that has no entries for
-// platforms. Those of a list of referrers have none, but what tools copy from an attestation's
-// entry: unknown, or an artifact type with it.
+// platforms, and none that are blobs. Those of a list of referrers have no platform, but what tools
+// copy from an attestation's entry: unknown, or an artifact type with it.
 func IsReferrersList(doc Document) bool {
 	if manifest.TypeOf(doc.Bytes, "") != imgspecv1.MediaTypeImageIndex {
 		return false
 	}
 	list, err := manifest.Parse(doc.Bytes, imgspecv1.MediaTypeImageIndex)
 	return err != nil || !slices.ContainsFunc(list.Instances(), func(in manifest.Instance) bool {
-		return in.Platform != nil && in.Platform.OS != "" && in.Platform.OS != "unknown" && TellsNothing(in.ArtifactType)
+		return in.IsBlob() || in.Platform != nil && in.Platform.OS != "" && in.Platform.OS != "unknown" && TellsNothing(in.ArtifactType)
 	})
 }
 
