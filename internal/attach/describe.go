@@ -42,7 +42,8 @@ func describe(a Attachment, doc endpoint.Document) (Attachment, error) {
 }
 
 // errBlobs is what is wrong with an attached list that names blobs.
-var errBlobs = errors.New("it names blobs in the place of manifests, as a build cache does, and such a list is not carried as what is attached")
+var errBlobs = errors.New("it names blobs in the place of manifests, as a build cache does, and is not carried as what is attached: " +
+	"leave it out with ReferrerTypes or DigestTagSuffixes, and copy it by itself")
 
 // childrenOf returns the children of an attached list as attachments. A list that names blobs is an
 // error: they would be taken for manifests.
