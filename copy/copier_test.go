@@ -139,8 +139,9 @@ func TestCopierNoticesARestart(t *testing.T) {
 	}
 	dst.DeleteTag("app", "v1")
 	dst.Shut()
+	again := dst.Ref(t, "app", "v2") // reads what Open writes
 	time.AfterFunc(200*time.Millisecond, func() { assert.NoError(t, dst.Open()) })
-	_, err = e.ImageWith(t.Context(), c, dst.Ref(t, "app", "v2"), copytest.RegistryRef(t, src, "app", "v1"), all)
+	_, err = e.ImageWith(t.Context(), c, again, copytest.RegistryRef(t, src, "app", "v1"), all)
 	require.NoError(t, err)
 	imagetest.CheckRegistry(t, dst.Registry, "app", imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})
 }
