@@ -118,6 +118,8 @@ registry_olareg() {
 	GO
 }
 
+# It wants all children of a list to be there, or those of which platforms it is told: serve host
+# distribution none.
 registry_distribution() {
 	program distribution "github.com/distribution/distribution/v3@$1" <<-'GO'
 		package main
@@ -128,6 +130,7 @@ registry_distribution() {
 			"log"
 			"net"
 			"net/http"
+			"os"
 
 			"github.com/distribution/distribution/v3/configuration"
 			"github.com/distribution/distribution/v3/registry/handlers"
@@ -141,6 +144,9 @@ registry_distribution() {
 				Tags:    configuration.Tags{MaxTags: 1000},
 			}
 			c.Validation.Manifests.Indexes.Platforms = "all"
+			if len(os.Args) > 1 {
+				c.Validation.Manifests.Indexes.Platforms = configuration.Platforms(os.Args[1])
+			}
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				log.Fatal(err)

@@ -12,38 +12,8 @@
 
 source "$(dirname "$0")/lib.sh"
 tool github.com/regclient/regclient/cmd/regsync@v0.11.7
-# A registry that takes lists whose children are absent.
-program sparse github.com/distribution/distribution/v3@v3.1.2 <<-'GO'
-	package main
-
-	import (
-		"context"
-		"fmt"
-		"log"
-		"net"
-		"net/http"
-
-		"github.com/distribution/distribution/v3/configuration"
-		"github.com/distribution/distribution/v3/registry/handlers"
-		_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
-	)
-
-	func main() {
-		c := &configuration.Configuration{
-			Storage: configuration.Storage{"inmemory": {}},
-			Catalog: configuration.Catalog{MaxEntries: 1000},
-			Tags:    configuration.Tags{MaxTags: 1000},
-		}
-		c.Validation.Manifests.Indexes.Platforms = "none"
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			log.Fatal(err)
-		}
-		fmt.Println(l.Addr())
-		log.Fatal(http.Serve(l, handlers.NewApp(context.Background(), c)))
-	}
-GO
-serve host sparse
+registry_distribution v3.1.2
+serve host distribution none # takes lists whose children are absent
 
 amd64=$(image "$host/list" amd64)
 arm64=$(image "$host/list" arm64 '"os":"linux","architecture":"arm64",')
