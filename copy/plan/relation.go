@@ -120,19 +120,21 @@ func untied(tie relation.Tie) Reason {
 	return Reason{ReasonUntied, fmt.Sprintf("%s %s, which the list does not name", tie.Relation, prose.Short(tie.Named))}
 }
 
-// strays counts, for people, what is left behind because it cannot be said whose it is.
-func strays(ties map[*listtree.Node][]relation.Tie, verdicts map[*listtree.Node][]verdict) []string {
+// strays counts, for people, what is left behind because it cannot be said whose it is, or because
+// it cannot be converted to the type that is forced.
+func strays(ties map[*listtree.Node][]relation.Tie, verdicts map[*listtree.Node][]verdict, forced string) []string {
 	type stray struct{ kind, why string }
 	strays := map[stray]int{}
 	for n, of := range verdicts {
 		for i, v := range of {
-			if v.reason.Code == ReasonUntied {
-				tie := ties[n][i]
-				why := "they belong to nothing that could be selected"
-				if tie.Subject == "" {
-					why = "the list does not name what they " + strings.TrimSuffix(string(tie.Relation), "s")
-				}
-				strays[stray{tie.Kind, why}]++
+			tie := ties[n][i]
+			switch {
+			case v.unwritable:
+				strays[stray{tie.Kind, "none can be converted to " + forced}]++
+			case v.reason.Code == ReasonUntied && tie.Subject == "":
+				strays[stray{tie.Kind, "the list does not name what they " + strings.TrimSuffix(string(tie.Relation), "s")}]++
+			case v.reason.Code == ReasonUntied:
+				strays[stray{tie.Kind, "they belong to nothing that could be selected"}]++
 			}
 		}
 	}

@@ -27,7 +27,10 @@ type verdict struct {
 	filtered bool
 	// follows is the subject that the entry follows, "" if it follows none.
 	follows digest.Digest
-	reason  Reason
+	// unwritable is set if the entry stays behind because it cannot be converted to the type that
+	// is forced.
+	unwritable bool
+	reason     Reason
 }
 
 // A selection holds one verdict for each entry of each list of a tree. In a nested list that is not
@@ -65,7 +68,6 @@ type selector struct {
 	indexes  map[int]bool           // selected position → whether it exists
 	rest     bool                   // everything that is not excluded is selected
 	suited   bool                   // something is wanted that no platform concerns
-	dropped  map[string]int         // how many entries of a kind are left behind, since they cannot be written
 	out      selection
 }
 
@@ -73,7 +75,7 @@ func newSelector(t *Tree, o *Choices, missing func(manifest.Instance) bool) *sel
 	root := t.list.Root
 	s := &selector{
 		o: o, tree: t, root: root, ties: t.ties, missing: missing,
-		digests: map[digest.Digest]bool{}, indexes: map[int]bool{}, dropped: map[string]int{},
+		digests: map[digest.Digest]bool{}, indexes: map[int]bool{},
 		out: selection{verdicts: map[*listtree.Node][]verdict{}},
 	}
 	if o.ImageListSelection != CopySpecificImages {
@@ -262,8 +264,7 @@ func (s *selector) settle(v verdict, instance manifest.Instance, tie relation.Ti
 		v.wanted, v.missing = false, true
 		v.reason = Reason{ReasonMissing, v.reason.Text + ", but missing at the source"}
 	case tie.Relation == Describes && s.forcesDocker() && s.statesSubject(instance.Digest):
-		s.dropped[tie.Kind]++
-		return verdict{reason: Reason{ReasonDropped, v.reason.Text + ", but it states a subject, for which there is no place in " + s.o.ForceManifestMIMEType}}
+		return verdict{unwritable: true, reason: Reason{ReasonDropped, v.reason.Text + ", but it states a subject, for which there is no place in " + s.o.ForceManifestMIMEType}}
 	}
 	return v
 }
@@ -335,8 +336,7 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 // followed decides about an entry that follows subject.
 func (s *selector) followed(instance manifest.Instance, tie relation.Tie, subject digest.Digest) verdict {
 	if s.inexpressible() {
-		s.dropped[tie.Kind]++
-		return verdict{reason: Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}}
+		return verdict{unwritable: true, reason: Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}}
 	}
 	follows := Reason{ReasonFollows, "follows " + prose.Short(subject)}
 	return s.settle(verdict{wanted: true, lenient: true, filtered: true, follows: subject, reason: follows}, instance, tie)
@@ -432,10 +432,7 @@ func (s *selector) warnings() []string {
 	if s.root.HasBlobs && len(s.digests)+len(s.indexes) > 0 {
 		warnings = append(warnings, "digests and positions choose nothing in a list that names blobs: it is copied as a whole")
 	}
-	for kind, n := range s.dropped {
-		warnings = append(warnings, fmt.Sprintf("%s are left behind (%d): none can be converted to %s", plural(kind), n, s.o.ForceManifestMIMEType))
-	}
-	warnings = append(warnings, strays(s.ties, s.out.verdicts)...)
+	warnings = append(warnings, strays(s.ties, s.out.verdicts, s.o.ForceManifestMIMEType)...)
 	warnings = append(warnings, s.riddles()...)
 	slices.Sort(warnings)
 	return slices.Compact(warnings)
