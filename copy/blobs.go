@@ -3,27 +3,13 @@ package copy
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
-// This file has what execute and write do about blobs that lists name in the place of manifests.
-
-// entry starts the task that copies a blob which a list names, unless an image has it, too.
-func (e *executor) entry(b endpoint.Blob) {
-	started := time.Now()
-	t := e.blob(b, b.Digest)
-	e.group.Go(func() error {
-		if err := e.await([]*task{t}); err != nil {
-			return err
-		}
-		e.reporter.Copied(b.Digest, time.Since(started), t.reused)
-		return nil
-	})
-}
+// This file has what write does about blobs that lists name in the place of manifests.
 
 // sendLostBlobs sends the blobs that a list names and the destination does not have any more.
 func (w *writer) sendLostBlobs(ctx context.Context, l *ListPlan) error {

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/tasks"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -44,29 +43,14 @@ func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image
 // copyImages copies images, subjects first, and blobs that lists name, and does what else is to be
 // done at the same time.
 func copyImages(ctx context.Context, to *storer, images []work.Image, entries []endpoint.Blob, besides ...func(context.Context) error) error {
-	group, groupCtx := errgroup.WithContext(ctx)
-	e := &executor{storer: to, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
-	for _, image := range images {
-		if image.Begins != nil {
-			to.progress.Tell(image.Begins)
-		}
-		e.image(image)
+	run := tasks.Run{
+		Budget: to.budget, Weigh: to.o.weight,
+		CopyBlob: to.copyBlob, PutImage: to.putImage, Begins: to.progress.Tell, Copied: to.reporter.Copied,
 	}
-	for _, b := range entries {
-		e.entry(b)
+	if dst, ok := to.dst.(*registry.Destination); ok {
+		run.OnItsWay = dst.OnItsWay
 	}
-	for _, f := range besides {
-		group.Go(func() error { return f(groupCtx) })
-	}
-	if err := group.Wait(); err != nil {
-		// An end that was interrupted says so in its own words; the caller's reason is the better
-		// one.
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return err
-	}
-	return context.Cause(ctx)
+	return run.Copy(ctx, images, entries, besides...)
 }
 
 // signPresent stores the signatures that images have got since they were copied.
@@ -128,108 +112,10 @@ func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
 	}, nil
 }
 
-// An executor runs the tasks of one copy. Tasks for blobs take a slot of the budget before they
-// start; whoever waits for other tasks holds none.
-type executor struct {
-	*storer
-	ctx   context.Context // ends with the first failure
-	group *errgroup.Group
-	// Touched by the goroutine that starts tasks only.
-	blobs  map[digest.Digest]*task
-	images map[digest.Digest]*task
-}
-
-// A task is the copy of one distinct blob, or of one image.
-type task struct {
-	// done is closed when the task is over, failed or not. If it failed, the executor's context is
-	// cancelled, or about to be.
-	done chan struct{}
-	// Valid once done is closed.
-	err    error
-	reused bool // the destination had the blob
-}
-
-// image starts the tasks that copy one image: one for each of its blobs that no image before it
-// has, and one for its manifest, which comes after its subject if that was started before. It
-// blocks while the budget is used up.
-func (e *executor) image(image work.Image) {
-	started := time.Now()
-	needs := make([]*task, len(image.Blobs))
-	for i, b := range image.Blobs {
-		needs[i] = e.blob(b, image.Doc.Digest)
-	}
-	if subject := e.images[image.Subject]; subject != nil && !image.Stored {
-		needs = append(needs, subject)
-	}
-	t := &task{done: make(chan struct{})}
-	e.images[image.Doc.Digest] = t
-	e.group.Go(func() error {
-		defer close(t.done)
-		if t.err = e.await(needs); t.err != nil {
-			return t.err
-		}
-		if !image.Later && !image.Stored {
-			if t.err = e.putImage(e.ctx, image.Doc); t.err != nil {
-				return t.err
-			}
-		}
-		e.reporter.Copied(image.Doc.Digest, time.Since(started), image.Stored)
-		return nil
-	})
-}
-
-// blob returns the task that copies b, started for the image with digest owner if there was none.
-func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
-	if t, ok := e.blobs[b.Digest]; ok {
-		return t
-	}
-	t := &task{done: make(chan struct{})}
-	e.blobs[b.Digest] = t
-	weight := e.o.weight(b)
-	if err := e.budget.Acquire(e.ctx, weight); err != nil {
-		t.err = err
-		close(t.done)
-		return t
-	}
-	e.group.Go(func() error {
-		defer close(t.done)
-		if t.err = e.letOthersFinish(b, weight); t.err != nil {
-			return t.err
-		}
-		defer e.budget.Release(weight)
-		t.reused, t.err = e.copyBlob(b, owner)
-		return t.err
-	})
-	return t
-}
-
-// letOthersFinish waits while another copy brings b to the destination's registry. It gives the
-// slot that it is called with to others meanwhile, and comes back with one, or with an error and
-// none.
-func (e *executor) letOthersFinish(b endpoint.Blob, weight int64) error {
-	dst, ok := e.dst.(*registry.Destination)
-	for ok {
-		other := dst.OnItsWay(b)
-		if other == nil {
-			return nil
-		}
-		e.budget.Release(weight)
-		select {
-		case <-other:
-		case <-e.ctx.Done():
-			return context.Cause(e.ctx)
-		}
-		if err := e.budget.Acquire(e.ctx, weight); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// copyBlob copies b, and reports whether the destination had it.
-func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
-	bp := e.progress.Blob(e.ctx, b)
-	result, err := e.dst.PutBlob(e.ctx, b, e.opener(e.source, owner, b, bp))
+// copyBlob copies b for the image with digest owner, and reports whether the destination had it.
+func (s *storer) copyBlob(ctx context.Context, b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
+	bp := s.progress.Blob(ctx, b)
+	result, err := s.dst.PutBlob(ctx, b, s.opener(s.source, owner, b, bp))
 	if err != nil {
 		bp.End(progress.Failed)
 		return false, blobError(b, err)
@@ -239,7 +125,7 @@ func (e *executor) copyBlob(b endpoint.Blob, owner digest.Digest) (reused bool, 
 		outcome = progress.Reused
 	}
 	bp.End(outcome)
-	e.reporter.Blob(b, owner, result.Reused)
+	s.reporter.Blob(b, owner, result.Reused)
 	return result.Reused, nil
 }
 
@@ -250,19 +136,4 @@ func blobError(b endpoint.Blob, err error) error {
 		return source
 	}
 	return &Error{"writing blob", DestinationSide, b.Digest.String(), err}
-}
-
-// await waits for tasks. It holds no slot of the budget.
-func (e *executor) await(tasks []*task) error {
-	for _, t := range tasks {
-		select {
-		case <-t.done:
-			if t.err != nil {
-				return t.err
-			}
-		case <-e.ctx.Done():
-			return context.Cause(e.ctx)
-		}
-	}
-	return nil
 }

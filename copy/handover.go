@@ -12,19 +12,15 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
-	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 )
 
 // upstreamOptionsOf are the options for upstream's copy of what was planned.
@@ -43,9 +39,9 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	lines := e.progress.HandOver(e.alone) // upstream's lines come next
 	options := upstreamOptionsOf(e.call, s.plan)
 	options.ReportWriter = lines
-	src, err := upstreamSource(ctx, e, s.source)
+	src, err := handedOver(e, s.source).Reference(ctx)
 	if err != nil {
-		return nil, err
+		return nil, &Error{"naming", SourceSide, e.srcName, err}
 	}
 	if err := checkCredentials(ctx, e); err != nil {
 		return nil, err
@@ -151,50 +147,14 @@ func rejectedType(c *call, s survey, err error) *Plan {
 	return through
 }
 
-// upstreamSource returns a reference by which upstream reads what was planned, whatever the
-// source's tag names by now. It names the image for the running system where upstream would choose
-// another one of the list.
-func upstreamSource(ctx context.Context, e *ends, l loaded) (types.ImageReference, error) {
-	if l.system != "" {
-		theirs, err := systemimage.Choose(l.tree.List().Instances(), l.top.MediaType, e.o.SourceCtx, e.o.PreferGzipInstances)
-		if err != nil || theirs != l.system {
-			return systemSource(ctx, e, l)
-		}
+// handedOver is the source as upstream's copy gets it.
+func handedOver(e *ends, l loaded) *handover.Source {
+	return &handover.Source{
+		End: e.src, Ref: e.srcRef, Transport: e.from,
+		Sys: e.o.SourceCtx, PreferGzip: e.o.PreferGzipInstances,
+		Tree: l.tree, Top: l.top, System: l.system, Misdeclared: l.misdeclared,
+		Signatures: l.signatures,
 	}
-	if open, ok := e.src.(*transport.Source); ok {
-		return transport.OpenedSource(e.srcRef, open.HandOver), nil
-	}
-	if access.Transports[e.from].Native {
-		return e.srcRef, nil // names the same as long as it is open
-	}
-	if l.misdeclared && len(l.signatures) == 0 {
-		return transport.OpenedSource(e.srcRef, func() types.ImageSource { return transport.AsItIs(e.src) }), nil
-	}
-	return pinnedTo(e, l.top.Digest)
-}
-
-// pinnedTo names what has the digest d in the source's repository.
-func pinnedTo(e *ends, d digest.Digest) (types.ImageReference, error) {
-	pinned, err := reference.WithDigest(reference.TrimNamed(e.srcRef.DockerReference()), d)
-	if err != nil {
-		return nil, &Error{"naming", SourceSide, e.srcName, err}
-	}
-	return docker.NewReference(pinned)
-}
-
-// systemSource returns a reference by which upstream reads the image for the running system alone.
-func systemSource(ctx context.Context, e *ends, l loaded) (types.ImageReference, error) {
-	if e.from == "docker" {
-		return pinnedTo(e, l.system)
-	}
-	if l.signatures[l.system] != nil {
-		return nil, &Error{"naming", SourceSide, e.srcName, fmt.Errorf("the image %s cannot be handed over with its signatures", l.system)}
-	}
-	image, err := readManifest(ctx, e, l, l.system)
-	if err != nil {
-		return nil, &Error{"reading manifest", SourceSide, l.system.String(), err}
-	}
-	return transport.OpenedSource(e.srcRef, func() types.ImageSource { return transport.AsItIs(endpoint.Only(e.src, image)) }), nil
 }
 
 // upstreamDestination opens the destination through its transport, in the place of one that is open
