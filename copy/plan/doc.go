@@ -16,8 +16,8 @@
 //   - auto.go: keep, strip, or both, by what is known of the destination.
 //   - way.go: who does the work.
 //
-// plan.go has what comes out, input.go and choices.go what goes in, errors.go why there is no plan,
-// print.go and json.go a plan for people and for programs.
+// plan.go, listplan.go and reason.go have what comes out, input.go and choices.go what goes in,
+// errors.go why there is no plan, print.go and json.go a plan for people and for programs.
 //
 // Package copy reads what an Input needs, and executes plans.
 package plan

@@ -5,9 +5,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-
-	"github.com/sparsecopy/sparsecopy/internal/listtree"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Schema names the JSON form of a Plan. The number changes when a reader of the old form would go
@@ -86,104 +83,6 @@ const (
 	Upstream Way = "upstream"
 )
 
-// A ListPlan says what happens to one list.
-type ListPlan struct {
-	Digest    digest.Digest  `json:"digest"` // at the source
-	MediaType string         `json:"mediaType"`
-	Size      int64          `json:"size"`
-	Instances []InstancePlan `json:"instances"`
-	// Edits make the list that is written out of the one at the source. Empty if and only if it
-	// stays as it is.
-	Edits []manifest.ListEdit `json:"-"`
-	// Result and ResultSize describe the list that is written.
-	Result     digest.Digest `json:"result"`
-	ResultSize int64         `json:"resultSize"`
-	// Absent are the distinct children that the written list names and that will not be at the
-	// destination.
-	Absent []digest.Digest `json:"absent,omitempty"`
-
-	// A plan that was read from JSON has none of these.
-	node   *listtree.Node
-	copies []digest.Digest
-	result []byte
-}
-
-// List returns the list at the source, which is not to be edited; nil if the plan was read from
-// JSON.
-func (l *ListPlan) List() manifest.List {
-	if l.node == nil {
-		return nil
-	}
-	return l.node.List
-}
-
-// Copies returns the distinct images of this list that are copied, in first-seen order, those that
-// are at the destination already included; nil if the plan was read from JSON.
-func (l *ListPlan) Copies() []digest.Digest { return l.copies }
-
-// Written returns the list that is written, which is not to be modified; nil if the plan was read
-// from JSON.
-func (l *ListPlan) Written() []byte { return l.result }
-
-// Everything reports whether every entry of the list is copied. It does not look into nested lists.
-func (l *ListPlan) Everything() bool {
-	return !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Decision != Copy })
-}
-
-// Decision says what happens to an instance.
-type Decision string
-
-// The decisions about an instance.
-const (
-	// Copy copies the instance. What is at the destination already is not copied again.
-	Copy Decision = "copy"
-	// Skip does not.
-	Skip Decision = "skip"
-)
-
-// EntryDecision says what happens to an entry of a list.
-type EntryDecision string
-
-// The decisions about an entry.
-const (
-	// KeepEntry leaves the entry as it is.
-	KeepEntry EntryDecision = "keep"
-	// StripEntry removes it.
-	StripEntry EntryDecision = "strip"
-	// UpdateEntry gives it the digest and size of the nested list that changed.
-	UpdateEntry EntryDecision = "update"
-)
-
-// An InstancePlan says what happens to one instance of a list, and to its entry.
-type InstancePlan struct {
-	Index         int           `json:"index"`
-	Digest        digest.Digest `json:"digest"`
-	Size          int64         `json:"size"`
-	MediaType     string        `json:"mediaType"`
-	ArtifactType  string        `json:"artifactType,omitempty"`
-	Platform      string        `json:"platform"`
-	AttestationOf digest.Digest `json:"attestationOf,omitempty"`
-
-	// Relation is what the entry is to another one, the Subject; "" if it stands for itself. Kind
-	// is what people call it then: "attestation", "SOCI index", "Nydus image" or "zstd twin". An
-	// entry that is no manifest has the Kind "cache layer", "cache config" or "layer", and one that
-	// is known to be no image KindArtifact. Subject is "" if this list does not name it.
-	Relation Relation      `json:"relation,omitempty"`
-	Kind     string        `json:"kind,omitempty"`
-	Subject  digest.Digest `json:"subject,omitempty"`
-
-	Decision Decision      `json:"decision"`
-	Entry    EntryDecision `json:"entry"`
-	Reason   Reason        `json:"reason"`
-	// Present is set if the instance, or the list that a nested one becomes, is known to be at the
-	// destination.
-	Present bool `json:"present,omitempty"`
-	// Missing is set if the instance was selected and is missing at the source.
-	Missing bool `json:"missing,omitempty"`
-	// Nested is set if the entry names a list that was read.
-	Nested *ListPlan `json:"nested,omitempty"`
-}
-
 // An ImagePlan says what happens to a single image.
 type ImagePlan struct {
 	Digest    digest.Digest `json:"digest"`
@@ -194,49 +93,6 @@ type ImagePlan struct {
 	Reason    Reason        `json:"reason"`
 	Present   bool          `json:"present,omitempty"`
 }
-
-// ReasonCode says why an instance is copied, or why not, for programs.
-type ReasonCode string
-
-// The reasons to copy an instance, and then the reasons not to.
-const (
-	ReasonAll      ReasonCode = "all"      // CopyAllImages, or everything that is not excluded
-	ReasonDigest   ReasonCode = "digest"   // named by Instances
-	ReasonIndex    ReasonCode = "index"    // named by InstanceIndexes
-	ReasonPlatform ReasonCode = "platform" // matched by a platform filter
-	ReasonWithin   ReasonCode = "within"   // in a nested list that was selected as a whole
-	ReasonContains ReasonCode = "contains" // a nested list with something selected in it
-	ReasonFollows  ReasonCode = "follows"  // an attestation or accelerator whose subject is copied
-	ReasonKept     ReasonCode = "kept"     // an attestation, by KeepAllAttestations
-	// ReasonPlatformless is a reason to copy an entry, and not to: it has no platform.
-	ReasonPlatformless ReasonCode = "platformless"
-
-	ReasonSystem ReasonCode = "system" // suits the running system
-	ReasonSingle ReasonCode = "single" // the source is a single image
-	ReasonEntire ReasonCode = "entire" // in a list that names blobs
-
-	ReasonNotSelected ReasonCode = "not-selected"
-	ReasonExcluded    ReasonCode = "excluded"  // by an excluding filter
-	ReasonDropped     ReasonCode = "dropped"   // an attestation, by DropAttestations or ForceManifestMIMEType
-	ReasonMissing     ReasonCode = "missing"   // selected, but it is missing, or all that was selected in it
-	ReasonOrphaned    ReasonCode = "orphaned"  // it would follow a list that changes, or an image that is missing
-	ReasonUntied      ReasonCode = "untied"    // it might follow, and nothing ties it to what could be selected
-	ReasonElsewhere   ReasonCode = "elsewhere" // a blob with URLs, which stays there
-)
-
-// A Reason says why an instance is copied or not.
-type Reason struct {
-	Code ReasonCode `json:"code"`
-	Text string     `json:"text"` // for people; never decide by it
-}
-
-// The reasons of attached manifests, beside ReasonFollows.
-const (
-	ReasonSubject ReasonCode = "subject" // its subject is not copied
-	ReasonVoid    ReasonCode = "void"    // its subject is a list that changes
-	ReasonType    ReasonCode = "type"    // not among ReferrerTypes
-	ReasonEntry   ReasonCode = "entry"   // an entry of the list, too, and not copied as that
-)
 
 // An AttachedPlan says what happens to an attachment.
 type AttachedPlan struct {
@@ -288,16 +144,6 @@ func (p *Plan) Lists() []digest.Digest {
 	return append(p.List.NestedLists(), p.List.Result)
 }
 
-// Walk calls f for l and for every list nested in it that is copied.
-func (l *ListPlan) Walk(f func(*ListPlan)) {
-	f(l)
-	for i := range l.Instances {
-		if ip := &l.Instances[i]; ip.Nested != nil && ip.Decision == Copy {
-			ip.Nested.Walk(f)
-		}
-	}
-}
-
 // Sparse reports whether a list of the plan will name children that are absent.
 func (p *Plan) Sparse() bool {
 	sparse := false
@@ -305,20 +151,6 @@ func (p *Plan) Sparse() bool {
 		p.List.Walk(func(l *ListPlan) { sparse = sparse || len(l.Absent) > 0 })
 	}
 	return sparse
-}
-
-// NestedLists returns the distinct digests of the nested lists that are written, as they are
-// written.
-func (l *ListPlan) NestedLists() []digest.Digest {
-	var nested []digest.Digest
-	seen := map[digest.Digest]bool{}
-	l.Walk(func(below *ListPlan) {
-		if below != l && !seen[below.Result] {
-			seen[below.Result] = true
-			nested = append(nested, below.Result)
-		}
-	})
-	return nested
 }
 
 // ToAttach returns the attachments that are to be copied.
@@ -406,36 +238,6 @@ func (p *Plan) Changing() []digest.Digest {
 		})
 	}
 	return slices.Sorted(maps.Keys(changes))
-}
-
-// Needs returns what has to be stored before l, if it is copied: its subject and its children, but
-// for blobs.
-func (l *ListPlan) Needs() []digest.Digest {
-	needs := []digest.Digest{l.node.List.Subject()}
-	for _, ip := range l.Instances {
-		switch {
-		case ip.Decision != Copy || ip.IsBlob():
-		case ip.Nested != nil:
-			needs = append(needs, ip.Nested.Result)
-		default:
-			needs = append(needs, ip.Digest)
-		}
-	}
-	return needs
-}
-
-// IsBlob reports whether the instance is no manifest but a blob, which is copied as such.
-func (ip *InstancePlan) IsBlob() bool { return manifest.IsBlobMediaType(ip.MediaType) }
-
-// NamesBlobs reports whether an entry of the list names a blob in the place of a manifest. Nothing
-// is stripped from such a list.
-func (l *ListPlan) NamesBlobs() bool {
-	for i := range l.Instances {
-		if l.Instances[i].IsBlob() {
-			return true
-		}
-	}
-	return false
 }
 
 // BlobEntries returns the distinct blobs that the plan wants at the destination because its lists
