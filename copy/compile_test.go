@@ -88,7 +88,7 @@ func TestConstants(t *testing.T) {
 		{copy.AutoSparseManifestList, copy.SparseManifestListAction(2)},
 		{copy.Native, copy.Way("native")},
 		{copy.Upstream, copy.Way("upstream")},
-		{copy.PlanSchema, "sparsecopy.plan/v1"},
+		{copy.PlanSchema, "sparsecopy.plan/v2"},
 		{copy.ReportSchema, "sparsecopy.report/v1"},
 	} {
 		assert.Equal(t, c.was, c.is)

@@ -56,7 +56,7 @@ type subjectFate int
 const (
 	subjectAbsent subjectFate = iota
 	subjectCopied
-	subjectChanged // a list whose digest will be another one
+	subjectChanged // a list or image whose digest will be another one
 )
 
 // fates returns what becomes of the lists and images of a plan.
@@ -70,9 +70,12 @@ func fates(p *Plan) map[digest.Digest]subjectFate {
 			}
 		})
 	}
-	for _, d := range p.Wanted() {
+	p.each(func(d, result digest.Digest, _ string, _ bool) {
 		fate[d] = subjectCopied
-	}
+		if result != d {
+			fate[d] = subjectChanged
+		}
+	})
 	return fate
 }
 

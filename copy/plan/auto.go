@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,13 +47,13 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 		return keep, nil
 	}
 	strip, stripErr := t.plan(root, true)
-	if stripErr == nil && strip.Digest == keep.Digest {
+	if stripErr == nil && strip.Digest == keep.Digest && keep.Digest != "" {
 		stripErr = &CannotModifyError{root.Digest, "it names blobs, and is copied as a whole"}
 	}
 	refusal := foreseenRefusal(in, keep)
 	taken := in.Sparse.Known && in.Sparse.Accepts && refusal == nil
 	switch {
-	case stripErr == nil && strip.Digest == in.DestinationTop && !taken:
+	case stripErr == nil && strip.Digest != "" && strip.Digest == in.DestinationTop && !taken:
 		strip.ActionReason = "the destination names the stripped list already"
 		return strip, nil
 	case refusal != nil && stripErr != nil:
@@ -61,7 +62,10 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 		strip.ActionReason = refusal.Error()
 		return strip, nil
 	}
-	keep.ActionReason = "the digest stays, if the destination takes the sparse list"
+	keep.ActionReason = "no entry goes, if the destination takes the sparse list"
+	if keep.List.Result == keep.List.Digest {
+		keep.ActionReason = "the digest stays, if the destination takes the sparse list"
+	}
 	if taken {
 		keep.ActionReason = takes(in)
 	}
@@ -90,7 +94,7 @@ func (f *foreseen) Error() string { return f.why }
 // because returns the error of a copy that cannot avoid the refusal, and why the list is not
 // stripped.
 func (f *foreseen) because(notStripped string) error {
-	return &SparseRefusedError{List: f.list.Result, Absent: f.list.Absent, Refusal: f, NotStripped: notStripped}
+	return &SparseRefusedError{List: cmp.Or(f.list.Result, f.list.Digest), Absent: f.list.Absent, Refusal: f, NotStripped: notStripped}
 }
 
 // foreseenRefusal returns why the destination will refuse a list of the plan, nil if it is not

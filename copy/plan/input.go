@@ -29,6 +29,8 @@ type Input struct {
 	// Present are the manifests that are known to be at the destination, with everything that they
 	// name.
 	Present map[digest.Digest]bool
+	// Transformed are the results that are known of images that are transformed. Nil for none.
+	Transformed map[TransformKey]Document
 	// PresentBlobs are the blobs that lists name in the place of manifests and that are known to
 	// be at the destination, MissingBlobs those that the source definitely does not have. Nil for
 	// none.
@@ -162,9 +164,9 @@ func (in *Input) gone(instance manifest.Instance) bool {
 }
 
 // IsStored reports whether a manifest or list is known to be at the destination, whatever it lacks
-// there.
+// there; "", which stands for what is not known yet, is not.
 func (in *Input) IsStored(d digest.Digest) bool {
-	return in.Present[d] || in.Stored[d] || d == in.DestinationTop
+	return d != "" && (in.Present[d] || in.Stored[d] || d == in.DestinationTop)
 }
 
 // Parse sees to it that in.Tree has all documents of in, so that plans of in parse nothing again.

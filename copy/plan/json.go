@@ -15,6 +15,8 @@ type editJSON struct {
 	Index  int           `json:"index"`
 	Digest digest.Digest `json:"digest,omitempty"`
 	Size   int64         `json:"size,omitempty"`
+	// MediaType is that of an update, "" if it stays as it is.
+	MediaType string `json:"mediaType,omitempty"`
 }
 
 // plainList is a ListPlan without methods.
@@ -34,7 +36,7 @@ func (l *ListPlan) MarshalJSON() ([]byte, error) {
 		case manifest.ListOpDelete:
 			edits[i] = editJSON{Op: "delete", Index: e.DeleteIndex}
 		case manifest.ListOpUpdate:
-			edits[i] = editJSON{Op: "update", Index: e.UpdateIndex, Digest: e.UpdateDigest, Size: e.UpdateSize}
+			edits[i] = editJSON{Op: "update", Index: e.UpdateIndex, Digest: e.UpdateDigest, Size: e.UpdateSize, MediaType: e.UpdateMediaType}
 		default:
 			return nil, fmt.Errorf("plan has an edit with the operation %s", e.ListOperation)
 		}
@@ -56,7 +58,7 @@ func (l *ListPlan) UnmarshalJSON(b []byte) error {
 			l.Edits = append(l.Edits, manifest.ListEdit{ListOperation: manifest.ListOpDelete, DeleteIndex: e.Index})
 		case "update":
 			l.Edits = append(l.Edits, manifest.ListEdit{
-				ListOperation: manifest.ListOpUpdate, UpdateIndex: e.Index, UpdateDigest: e.Digest, UpdateSize: e.Size,
+				ListOperation: manifest.ListOpUpdate, UpdateIndex: e.Index, UpdateDigest: e.Digest, UpdateSize: e.Size, UpdateMediaType: e.MediaType,
 			})
 		default:
 			return fmt.Errorf("plan has an edit with the operation %q", e.Op)

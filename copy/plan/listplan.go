@@ -16,9 +16,10 @@ type ListPlan struct {
 	Size      int64          `json:"size"`
 	Instances []InstancePlan `json:"instances"`
 	// Edits make the list that is written out of the one at the source. Empty if and only if it
-	// stays as it is.
+	// stays as it is, or if it is not known yet what becomes of its images.
 	Edits []manifest.ListEdit `json:"-"`
-	// Result and ResultSize describe the list that is written.
+	// Result and ResultSize describe the list that is written; "" and 0 until it is known what
+	// becomes of the images that are transformed.
 	Result     digest.Digest `json:"result"`
 	ResultSize int64         `json:"resultSize"`
 	// Absent are the distinct children that the written list names and that will not be at the
@@ -73,7 +74,8 @@ const (
 	KeepEntry EntryDecision = "keep"
 	// StripEntry removes it.
 	StripEntry EntryDecision = "strip"
-	// UpdateEntry gives it the digest and size of the nested list that changed.
+	// UpdateEntry gives it the digest, size and media type of what its nested list or image
+	// becomes.
 	UpdateEntry EntryDecision = "update"
 )
 
@@ -98,8 +100,11 @@ type InstancePlan struct {
 	Decision Decision      `json:"decision"`
 	Entry    EntryDecision `json:"entry"`
 	Reason   Reason        `json:"reason"`
-	// Present is set if the instance, or the list that a nested one becomes, is known to be at the
-	// destination.
+	// Transform is why the instance, an image, is transformed; "" if it is carried as it is. Became
+	// is what it becomes, nil until that is known.
+	Transform string  `json:"transform,omitempty"`
+	Became    *Became `json:"became,omitempty"`
+	// Present is set if the instance, or what it becomes, is known to be at the destination.
 	Present bool `json:"present,omitempty"`
 	// Missing is set if the instance was selected and is missing at the source.
 	Missing bool `json:"missing,omitempty"`
@@ -118,12 +123,12 @@ func (l *ListPlan) Walk(f func(*ListPlan)) {
 }
 
 // NestedLists returns the distinct digests of the nested lists that are written, as they are
-// written.
+// written. It leaves out what is not known yet.
 func (l *ListPlan) NestedLists() []digest.Digest {
 	var nested []digest.Digest
 	seen := map[digest.Digest]bool{}
 	l.Walk(func(below *ListPlan) {
-		if below != l && !seen[below.Result] {
+		if below != l && below.Result != "" && !seen[below.Result] {
 			seen[below.Result] = true
 			nested = append(nested, below.Result)
 		}
@@ -136,12 +141,8 @@ func (l *ListPlan) NestedLists() []digest.Digest {
 func (l *ListPlan) Needs() []digest.Digest {
 	needs := []digest.Digest{l.node.List.Subject()}
 	for _, ip := range l.Instances {
-		switch {
-		case ip.Decision != Copy || ip.IsBlob():
-		case ip.Nested != nil:
-			needs = append(needs, ip.Nested.Result)
-		default:
-			needs = append(needs, ip.Digest)
+		if ip.Decision == Copy && !ip.IsBlob() {
+			needs = append(needs, ip.Result())
 		}
 	}
 	return needs
@@ -149,6 +150,11 @@ func (l *ListPlan) Needs() []digest.Digest {
 
 // IsBlob reports whether the instance is no manifest but a blob, which is copied as such.
 func (ip *InstancePlan) IsBlob() bool { return manifest.IsBlobMediaType(ip.MediaType) }
+
+// isImage reports whether the instance is no list and no blob.
+func (ip *InstancePlan) isImage() bool {
+	return ip.Nested == nil && !ip.IsBlob() && !manifest.IsListMediaType(ip.MediaType)
+}
 
 // NamesBlobs reports whether an entry of the list names a blob in the place of a manifest. Nothing
 // is stripped from such a list.
@@ -159,4 +165,20 @@ func (l *ListPlan) NamesBlobs() bool {
 		}
 	}
 	return false
+}
+
+// Result returns the digest that the instance has at the destination, and that the list which is
+// written names: of a nested list that of what it becomes, of an image that is transformed that of
+// what becomes of it. It is "" until that is known.
+func (ip *InstancePlan) Result() digest.Digest {
+	if ip.Nested != nil {
+		return ip.Nested.Result
+	}
+	return resultOf(ip.Digest, ip.Transform, ip.Became)
+}
+
+// changes reports whether the instance is an image that is another one at the destination, or may
+// be as far as is known.
+func (ip *InstancePlan) changes() bool {
+	return ip.Nested == nil && ip.Decision == Copy && ip.Result() != ip.Digest
 }

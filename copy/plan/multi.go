@@ -157,13 +157,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 			p.ActionReason = "nothing to strip"
 		}
 	}
-	wanted := p.Wanted()
-	p.Copies = slices.Grow(p.Copies, len(wanted))
-	for _, d := range wanted {
-		if !t.in.Present[d] {
-			p.Copies = append(p.Copies, d)
-		}
-	}
+	p.Copies = p.carried()
 	list.Walk(func(l *ListPlan) { warnOfRemarks(p, l.Result, remarksOn(l)) })
 	if !strip { // a stripped list names what is copied, and nothing else
 		t.absent(p)
@@ -185,6 +179,9 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 		if err := t.nested(n, &l.Instances[i], strip); err != nil {
 			return nil, err
 		}
+		if err := t.transform(&l.Instances[i]); err != nil {
+			return nil, err
+		}
 	}
 	dropOrphans(l)
 	decided, err := prepareInstanceCopies(n.Instances, copied(l), strip && !n.HasBlobs)
@@ -195,8 +192,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
 	}
-	l.Edits = slices.Insert(decided.deletes, 0, updates(l)...)
-	return l, t.edit(n, l)
+	return l, t.edit(n, l, decided.deletes)
 }
 
 // nested plans the list that ip names, if that was read.
@@ -224,19 +220,6 @@ func copied(l *ListPlan) []bool {
 		copied[i] = l.Instances[i].Decision == Copy
 	}
 	return copied
-}
-
-// updates returns the edits of the entries of a list that are updated.
-func updates(l *ListPlan) []manifest.ListEdit {
-	var updates []manifest.ListEdit
-	for i := range l.Instances {
-		if ip := &l.Instances[i]; ip.Entry == UpdateEntry {
-			updates = append(updates, manifest.ListEdit{
-				ListOperation: manifest.ListOpUpdate, UpdateIndex: ip.Index, UpdateDigest: ip.Nested.Result, UpdateSize: ip.Nested.ResultSize,
-			})
-		}
-	}
-	return updates
 }
 
 // dropOrphans skips what follows a nested list which gets another digest, and what follows that in
@@ -315,7 +298,9 @@ func (t *treePlanner) absent(p *Plan) {
 	there := make(map[digest.Digest]bool, len(p.Copies))
 	p.List.Walk(func(l *ListPlan) {
 		for i := range l.Instances {
-			if ip := &l.Instances[i]; !ip.IsBlob() && (ip.Decision == Copy || ip.Present) {
+			switch ip := &l.Instances[i]; {
+			case ip.IsBlob():
+			case ip.Decision == Copy && !ip.changes(), ip.Decision == Skip && ip.Present:
 				there[ip.Digest] = true
 			}
 		}
@@ -323,7 +308,8 @@ func (t *treePlanner) absent(p *Plan) {
 	p.List.Walk(func(l *ListPlan) {
 		named := map[digest.Digest]bool{}
 		for i := range l.Instances {
-			if ip := &l.Instances[i]; ip.Entry != StripEntry && !ip.IsBlob() && !there[ip.Digest] && !named[ip.Digest] {
+			ip := &l.Instances[i]
+			if ip.Entry != StripEntry && !ip.IsBlob() && !ip.changes() && !there[ip.Digest] && !named[ip.Digest] {
 				named[ip.Digest] = true
 				l.Absent = append(l.Absent, ip.Digest)
 			}
@@ -331,14 +317,20 @@ func (t *treePlanner) absent(p *Plan) {
 	})
 }
 
-// edit applies the edits of l and fills in its result.
-func (t *treePlanner) edit(n *listtree.Node, l *ListPlan) error {
+// edit makes the edits of l, of which it has the deletes, applies them, and fills in its result.
+func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.ListEdit) error {
 	l.result, l.Result, l.ResultSize = n.Bytes, n.Digest, l.Size
-	if len(l.Edits) == 0 {
+	updates, known := t.updates(l)
+	l.Edits = slices.Concat(updates, deletes)
+	if len(l.Edits) == 0 && known {
 		return nil
 	}
 	if reason := t.cannotModify(n.Digest); reason != "" {
 		return &CannotModifyError{n.Digest, reason}
+	}
+	if !known {
+		l.Edits, l.result, l.Result, l.ResultSize = nil, nil, "", 0
+		return nil
 	}
 	edited := n.List.Clone()
 	if err := edited.EditInstances(l.Edits); err != nil {
@@ -382,20 +374,35 @@ func (t *treePlanner) void(p *Plan) {
 			noteSignatures(p, l.Digest, t.in.ListSignatures[l.Digest])
 		}
 		p.Void = append(p.Void, danglingAccelerators(l)...)
-		if len(updates(l)) == 0 {
-			return
-		}
-		updated, stays := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-		for _, ip := range l.Instances {
-			updated[ip.Digest] = updated[ip.Digest] || ip.Entry == UpdateEntry
-			stays[ip.Digest] = stays[ip.Digest] || ip.Entry == KeepEntry
-		}
-		for _, ip := range l.Instances {
-			if ip.Decision == Copy && ip.Relation.Follows() && updated[ip.Subject] && !stays[ip.Subject] {
-				p.Void = append(p.Void, fmt.Sprintf("the %s %s of the list %s, which changes", ip.Kind, ip.Digest, ip.Subject))
-			}
-		}
+		p.Void = append(p.Void, voidFollowers(l)...)
 	})
+}
+
+// voidFollowers returns, for people, what is copied with l and is about something in it that will
+// be another one.
+func voidFollowers(l *ListPlan) []string {
+	changed, stays := map[digest.Digest]*InstancePlan{}, map[digest.Digest]bool{}
+	for i := range l.Instances {
+		switch ip := &l.Instances[i]; {
+		case ip.Entry == UpdateEntry:
+			changed[ip.Digest] = ip
+		case ip.Entry == KeepEntry && (ip.Nested != nil || ip.Present):
+			stays[ip.Digest] = true
+		}
+	}
+	var void []string
+	for _, ip := range l.Instances {
+		subject := changed[ip.Subject]
+		if ip.Decision != Copy || !ip.Relation.Follows() || subject == nil || stays[ip.Subject] {
+			continue
+		}
+		what := "image"
+		if subject.Nested != nil {
+			what = "list"
+		}
+		void = append(void, fmt.Sprintf("the %s %s of the %s %s, which changes", ip.Kind, ip.Digest, what, ip.Subject))
+	}
+	return void
 }
 
 // guarded returns why a list with these signatures must not be stripped under GuardListSignatures,

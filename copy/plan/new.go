@@ -57,6 +57,9 @@ func newPlan(in *Input) *Plan {
 // differently in them.
 func tally(in *Input, p *Plan) error {
 	counted := slices.Clone(p.Copies)
+	for _, t := range p.Transforms() {
+		counted = append(counted, t.Digest)
+	}
 	for _, a := range p.ToAttach() {
 		doc := in.Tree.documents[a.Digest]
 		if !doc.isList() {

@@ -9,7 +9,7 @@ import (
 
 // Schema names the JSON form of a Plan. The number changes when a reader of the old form would go
 // wrong.
-const Schema = "sparsecopy.plan/v1"
+const Schema = "sparsecopy.plan/v2"
 
 // A Plan says what a copy will do, before anything is written. It is a value: it does nothing, and
 // whoever has it must not change it.
@@ -34,20 +34,21 @@ type Plan struct {
 	List  *ListPlan  `json:"list,omitempty"`
 	Image *ImagePlan `json:"image,omitempty"`
 
-	// Copies are the distinct manifests of images that are copied, in first-seen order. What is
-	// known to be at the destination is not among them.
+	// Copies are the distinct manifests of images that are carried as they are, in first-seen
+	// order. What is known to be at the destination is not among them, nor is what is transformed:
+	// see Transforms.
 	Copies []digest.Digest `json:"copies"`
 	// Attached are the referrers and digest tags that are known.
 	Attached []AttachedPlan `json:"attached,omitempty"`
 	// Widened are the children that are added to lists at the destination and get tags there,
 	// sorted: see Options.WidenedChildTags.
 	Widened []digest.Digest `json:"widened,omitempty"`
-	// Blobs and Bytes are the distinct blobs of Copies and of what is attached, and their size in
-	// bytes. Less may move: blobs may be there already.
+	// Blobs and Bytes are the distinct blobs of Copies, of Transforms as they are at the source,
+	// and of what is attached, and their size in bytes. Less may move: blobs may be there already.
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
-	// Unread is the number of Copies whose manifests were not given, or are Docker schema 1: Blobs
-	// and Bytes leave them out.
+	// Unread is the number of these images whose manifests were not given, or are Docker schema 1:
+	// Blobs and Bytes leave them out.
 	Unread int `json:"unread,omitempty"`
 
 	// PlatformlessKept and PlatformlessLeft are the numbers of entries without a platform that are
@@ -59,8 +60,8 @@ type Plan struct {
 	// has a warning, too.
 	NotListed []digest.Digest `json:"notListed,omitempty"`
 	// Void names what will be without effect at the destination: signatures of a list that changes,
-	// attestations of one, and annotations by which images name what accelerates them and is not
-	// copied.
+	// attestations of one, or of an image that changes, and annotations by which images name what
+	// accelerates them and is not copied.
 	Void []string `json:"void,omitempty"`
 	// Warnings are for people.
 	Warnings []string `json:"warnings,omitempty"`
@@ -91,7 +92,12 @@ type ImagePlan struct {
 	Size      int64         `json:"size"`
 	Platform  string        `json:"platform,omitempty"` // "" when unknown
 	Reason    Reason        `json:"reason"`
-	Present   bool          `json:"present,omitempty"`
+	// Transform is why the image is transformed; "" if it is carried as it is. Became is what it
+	// becomes, nil until that is known.
+	Transform string  `json:"transform,omitempty"`
+	Became    *Became `json:"became,omitempty"`
+	// Present is set if the image, or what it becomes, is known to be at the destination.
+	Present bool `json:"present,omitempty"`
 }
 
 // An AttachedPlan says what happens to an attachment.
@@ -115,8 +121,8 @@ type AttachedPlan struct {
 // Annotations returns those that the attachment is listed with; nil if the plan was read from JSON.
 func (a *AttachedPlan) Annotations() map[string]string { return a.annotations }
 
-// Wanted returns the distinct images that the plan wants at the destination, those that are there
-// included.
+// Wanted returns the distinct images that the plan wants at the destination, as they are at the
+// source, those that are there already included.
 func (p *Plan) Wanted() []digest.Digest {
 	if p.Image != nil {
 		return []digest.Digest{p.Image.Digest}
@@ -136,10 +142,14 @@ func (p *Plan) Wanted() []digest.Digest {
 	return wanted
 }
 
-// Lists returns the distinct digests of the lists that are written, as they are written.
+// Lists returns the distinct digests of the lists that are written, as they are written. It leaves
+// out what is not known yet.
 func (p *Plan) Lists() []digest.Digest {
-	if p.List == nil {
+	switch {
+	case p.List == nil:
 		return nil
+	case p.List.Result == "":
+		return p.List.NestedLists()
 	}
 	return append(p.List.NestedLists(), p.List.Result)
 }
@@ -158,9 +168,9 @@ func (p *Plan) ToAttach() []AttachedPlan {
 	return slices.DeleteFunc(slices.Clone(p.Attached), func(a AttachedPlan) bool { return a.Decision != Copy || a.Present })
 }
 
-// Brings reports whether d is among what the plan wants at the destination as it is at the source.
+// Brings reports whether d is among what the plan wants at the destination, as it is there.
 func (p *Plan) Brings(d digest.Digest) bool {
-	return slices.Contains(p.Wanted(), d) || slices.Contains(p.Lists(), d) ||
+	return slices.Contains(p.Stored(), d) || slices.Contains(p.Lists(), d) ||
 		slices.ContainsFunc(p.Attached, func(a AttachedPlan) bool { return a.Digest == d && a.Decision == Copy })
 }
 
@@ -275,4 +285,69 @@ func (p *Plan) Judged() []digest.Digest {
 		}
 	})
 	return judged
+}
+
+// Result returns the digest that the image has at the destination, "" until that is known.
+func (i *ImagePlan) Result() digest.Digest { return resultOf(i.Digest, i.Transform, i.Became) }
+
+// each calls f for each image that the plan wants at the destination, as often as lists name it. It
+// is told the digest at the source and that at the destination, "" if that is not known; why the
+// image is transformed, "" if it is carried; and whether it is known to be there.
+func (p *Plan) each(f func(d, result digest.Digest, transform string, present bool)) {
+	if p.Image != nil {
+		f(p.Image.Digest, p.Image.Result(), p.Image.Transform, p.Image.Present)
+	}
+	if p.List == nil {
+		return
+	}
+	p.List.Walk(func(l *ListPlan) {
+		for i := range l.Instances {
+			if ip := &l.Instances[i]; ip.Decision == Copy && ip.isImage() {
+				f(ip.Digest, ip.Result(), ip.Transform, ip.Present)
+			}
+		}
+	})
+}
+
+// Transforms returns the distinct images that have to be transformed, in first-seen order: those
+// whose results are not known to be at the destination.
+func (p *Plan) Transforms() []Transform {
+	var transforms []Transform
+	seen := map[digest.Digest]bool{}
+	p.each(func(d, _ digest.Digest, transform string, present bool) {
+		if transform != "" && !present && !seen[d] {
+			seen[d] = true
+			transforms = append(transforms, Transform{Digest: d, Reason: transform})
+		}
+	})
+	return transforms
+}
+
+// Stored returns the distinct manifests of the images that the plan wants at the destination, as
+// they are there, those that are there already included; in first-seen order. It leaves out what is
+// not known yet.
+func (p *Plan) Stored() []digest.Digest {
+	var stored []digest.Digest
+	seen := map[digest.Digest]bool{}
+	p.each(func(_, result digest.Digest, _ string, _ bool) {
+		if result != "" && !seen[result] {
+			seen[result] = true
+			stored = append(stored, result)
+		}
+	})
+	return slices.Clip(stored)
+}
+
+// carried returns the distinct images that are carried and not known to be at the destination, in
+// first-seen order.
+func (p *Plan) carried() []digest.Digest {
+	carried := []digest.Digest{}
+	seen := map[digest.Digest]bool{}
+	p.each(func(d, _ digest.Digest, transform string, present bool) {
+		if transform == "" && !present && !seen[d] {
+			seen[d] = true
+			carried = append(carried, d)
+		}
+	})
+	return carried
 }

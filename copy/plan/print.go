@@ -48,7 +48,7 @@ func (p *Plan) body(b *strings.Builder) {
 	for _, d := range p.Widened {
 		fmt.Fprintf(b, "tag %s: the destination keeps %s no other way\n", ChildTag(d), prose.Short(d))
 	}
-	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
+	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies)+len(p.Transforms()), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
 	if p.Unread > 0 {
 		fmt.Fprintf(b, "not counted: blobs of %s not read\n", count(p.Unread, "manifest that was", "manifests that were"))
 	}
@@ -94,10 +94,7 @@ func (i *ImagePlan) print(b *strings.Builder) {
 		fmt.Fprintf(b, " (%s)", i.Platform)
 	}
 	fmt.Fprintf(b, ": copy: %s", i.Reason.Text)
-	if i.Present {
-		b.WriteString(", there already")
-	}
-	b.WriteString("\n")
+	b.WriteString(transformed(i.Transform, i.Became) + there(i.Present) + "\n")
 }
 
 // count is n with the word for it.
@@ -130,6 +127,8 @@ func becomes(l *ListPlan, copied bool) string {
 	switch {
 	case !copied:
 		return "not copied"
+	case l.Result == "":
+		return "changes with its images"
 	case l.Result != l.Digest:
 		return "becomes " + l.Result.String()
 	case len(l.Absent) > 0:
@@ -163,12 +162,30 @@ func short(d digest.Digest) string {
 	return prose.Short(d)
 }
 
-// why returns why the instance is copied or not, and whether it is at the destination already.
+// why returns why the instance is copied or not, what becomes of it, and whether it is at the
+// destination already.
 func (ip *InstancePlan) why() string {
-	if ip.Present {
-		return ip.Reason.Text + ", there already"
+	return ip.Reason.Text + transformed(ip.Transform, ip.Became) + there(ip.Present)
+}
+
+// transformed says why an image is transformed, and into what, as far as that is known; "" if it is
+// carried as it is.
+func transformed(why string, became *Became) string {
+	switch {
+	case why == "":
+		return ""
+	case became == nil:
+		return "; transformed: " + why
 	}
-	return ip.Reason.Text
+	return fmt.Sprintf("; transformed into %s: %s", prose.Short(became.Digest), why)
+}
+
+// there says whether something is at the destination already.
+func there(present bool) string {
+	if present {
+		return ", there already"
+	}
+	return ""
 }
 
 // Names returns what the images are called that the plan wants at the destination: their platforms,

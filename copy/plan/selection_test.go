@@ -356,7 +356,7 @@ func TestPlanOfALyingEntry(t *testing.T) {
 func TestPlanSchemaIsDocumented(t *testing.T) {
 	const page = "../../docs/plan-schema.md"
 	schematest.Check(t, page, map[string]any{
-		"Plan": Plan{}, "ListPlan": listJSON{}, "InstancePlan": InstancePlan{}, "ImagePlan": ImagePlan{},
+		"Plan": Plan{}, "ListPlan": listJSON{}, "InstancePlan": InstancePlan{}, "ImagePlan": ImagePlan{}, "Became": Became{},
 		"AttachedPlan": AttachedPlan{}, "Reason": Reason{}, "Edit": editJSON{},
 	}, ListPlan{})
 	b, err := os.ReadFile(page)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/platform"
@@ -94,13 +93,15 @@ func imagePlan(in *Input, image ImagePlan) (*Plan, error) {
 	if err := in.CheckDestination(image.Digest, doc.Bytes); err != nil {
 		return nil, err
 	}
-	image.Present = in.Present[image.Digest]
-	p := newPlan(in)
-	p.Digest = image.Digest
-	p.Image = &image
-	if !image.Present {
-		p.Copies = []digest.Digest{image.Digest}
+	c, err := changeOf(in, image.Digest)
+	if err != nil {
+		return nil, err
 	}
+	image.Transform, image.Became, image.Present = c.reason, c.became, arrived(in, image.Digest, c)
+	p := newPlan(in)
+	p.Image = &image
+	p.Digest = image.Result()
+	p.Copies = p.carried()
 	attach(in, p)
 	return p, tally(in, p)
 }

@@ -21,9 +21,14 @@ type WayFacts struct {
 	// writes those that are native.
 	Source, Destination             string
 	NativeSource, NativeDestination bool
+	// Transforms is set if images that have to change are transformed one by one, while lists are
+	// copied natively. Otherwise upstream's copy does all the work as soon as one has to change.
+	Transforms bool
 	// UpstreamOnly are the options that are set and that only upstream's copy carries out, whatever
 	// the images are.
 	UpstreamOnly []OptionUse
+	// EveryImage are the options that are set and that change every image, whatever it is.
+	EveryImage []OptionUse
 	// Stores are the media types of manifests and lists that the destination stores; nil means any.
 	Stores []string
 	// Layers is what the destination wants of layers.
@@ -43,6 +48,8 @@ type WayFacts struct {
 
 // An OptionUse is an option that is set, and what it does: "Signers", "make new signatures".
 type OptionUse struct{ Option, Does string }
+
+func (u OptionUse) text() string { return u.Option + " " + u.Does }
 
 // LayerChange is what a destination wants done to the layers of images.
 type LayerChange string
@@ -79,11 +86,16 @@ func CertainWay(f *WayFacts) Way {
 // a digest that the destination has already says nothing. usual is what its transport wants of
 // layers if nobody asks for anything else.
 func (f *WayFacts) MayChangeImages(o *Choices, usual LayerChange) bool {
-	return o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers != usual
+	return f.asks(o) || f.Layers != usual
+}
+
+// asks reports whether options ask for images that need not be at the source as they ask for them.
+func (f *WayFacts) asks(o *Choices) bool {
+	return len(f.EveryImage) > 0 || o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers == DecompressLayers
 }
 
 // DecideWay returns the plan p of this input as it is carried out by whoever has to do the work. It
-// fails with an *OptionsError for what they cannot do.
+// fails with an *OptionsError for what they cannot do. New does so by itself if Input.Way is set.
 func (in *Input) DecideWay(p *Plan) (*Plan, error) {
 	if in.Way == nil {
 		return p, nil
@@ -119,7 +131,7 @@ func (in *Input) wayReason(p *Plan) (wayReason, error) {
 	if reason := in.Way.reasonInEnds(); reason.text != "" {
 		return reason, nil
 	}
-	if reason := in.reasonInTypes(p); reason.text != "" {
+	if reason := in.reasonInTypes(p); reason.text != "" || in.Way.Transforms {
 		return reason, nil
 	}
 	for _, d := range slices.Sorted(slices.Values(p.Copies)) {
@@ -128,23 +140,33 @@ func (in *Input) wayReason(p *Plan) (wayReason, error) {
 			return wayReason{}, fmt.Errorf("manifest %s: %w", d, err)
 		}
 		if image == nil {
-			return wayReason{text: fmt.Sprintf("%s is a Docker schema 1 image", prose.Short(d))}, nil
+			return wayReason{text: prose.Short(d) + " " + reasonSchema1}, nil
 		}
-		fixed := in.Choices.PreserveDigests || in.DestinationDigest != "" || in.Way.Signed[d]
-		if reason := in.reasonInImage(image, fixed); reason.text != "" {
-			reason.text = fmt.Sprintf("%s %s", prose.Short(d), reason.text)
-			return reason, nil
+		if reason := in.reasonInImage(image, fixes(in, d)); reason.text != "" {
+			return reason.of(d), nil
 		}
 	}
 	return wayReason{}, nil
 }
 
+// of returns the reason as one that is about d.
+func (r wayReason) of(d digest.Digest) wayReason {
+	r.text = prose.Short(d) + " " + r.text
+	return r
+}
+
+// reasonSchema1 is why an image of that kind changes: most destinations store none.
+const reasonSchema1 = "is a Docker schema 1 image"
+
 // reasonInEnds names an option that only upstream can carry out, or an end that only it reads or
 // writes.
 func (f *WayFacts) reasonInEnds() wayReason {
-	if len(f.UpstreamOnly) > 0 {
-		use := f.UpstreamOnly[0]
-		return wayReason{use.Option, use.Option + " " + use.Does}
+	only := f.UpstreamOnly
+	if !f.Transforms {
+		only = slices.Concat(only, f.EveryImage)
+	}
+	if len(only) > 0 {
+		return wayReason{only[0].Option, only[0].text()}
 	}
 	switch {
 	case !f.NativeSource:
@@ -155,26 +177,36 @@ func (f *WayFacts) reasonInEnds() wayReason {
 	return wayReason{}
 }
 
-// reasonInTypes names a manifest or list of p that has to have another media type at the
-// destination.
+// reasonInTypes names a list of p, or an image unless that is transformed on its own, that has to
+// have another media type at the destination.
 func (in *Input) reasonInTypes(p *Plan) wayReason {
 	types := map[digest.Digest]string{}
 	if p.List != nil {
 		p.List.Walk(func(l *ListPlan) { types[l.Digest] = l.MediaType })
 	}
-	for _, d := range p.Copies {
-		if doc, ok := in.Tree.Document(d); ok {
-			types[d] = doc.MediaType
+	if !in.Way.Transforms {
+		for _, d := range p.Copies {
+			if doc, ok := in.Tree.Document(d); ok {
+				types[d] = doc.MediaType
+			}
 		}
 	}
 	for _, d := range slices.Sorted(maps.Keys(types)) {
-		mt := types[d]
-		if forced := forcedType(&in.Choices, mt); mt != forced {
-			return wayReason{"ForceManifestMIMEType", fmt.Sprintf("ForceManifestMIMEType converts %s, which is %s", prose.Short(d), mt)}
+		if reason := in.reasonInType(types[d]); reason.text != "" {
+			return reason.of(d)
 		}
-		if in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt) {
-			return wayReason{text: fmt.Sprintf("%s has to be converted: the destination does not store %q", prose.Short(d), mt)}
-		}
+	}
+	return wayReason{}
+}
+
+// reasonInType returns why a manifest or list of type mt has to have another one; the zero value if
+// it has not.
+func (in *Input) reasonInType(mt string) wayReason {
+	switch {
+	case mt != forcedType(&in.Choices, mt):
+		return wayReason{"ForceManifestMIMEType", fmt.Sprintf("is %s, which ForceManifestMIMEType converts", mt)}
+	case in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt):
+		return wayReason{text: fmt.Sprintf("has to be converted: the destination does not store %q", mt)}
 	}
 	return wayReason{}
 }

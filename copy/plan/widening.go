@@ -65,17 +65,13 @@ func widened(in *Input, p *Plan) ([]digest.Digest, error) {
 	return tagged, nil
 }
 
-// brought returns the children of the list, as it is written, that are to be at the destination;
-// blobs are none.
+// brought returns the children of the list, as it is written, that are to be at the destination, as
+// far as they are known; blobs are none.
 func brought(l *ListPlan) []digest.Digest {
 	var brought []digest.Digest
 	for _, ip := range l.Instances {
-		switch {
-		case ip.Decision != Copy || ip.Entry == StripEntry || ip.IsBlob():
-		case ip.Nested != nil:
-			brought = append(brought, ip.Nested.Result)
-		default:
-			brought = append(brought, ip.Digest)
+		if d := ip.Result(); ip.Decision == Copy && ip.Entry != StripEntry && !ip.IsBlob() && d != "" {
+			brought = append(brought, d)
 		}
 	}
 	return brought

@@ -1,0 +1,171 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// Each image of a plan is carried, byte for byte, or it is transformed: upstream's copy makes
+// another one of it, on its own. What comes of that is known afterwards, or from an earlier copy,
+// and then the lists that name the image are edited.
+
+// Became is what an image that is transformed is at the destination.
+type Became struct {
+	Digest    digest.Digest `json:"digest"`
+	Size      int64         `json:"size"` // of its manifest, in bytes
+	MediaType string        `json:"mediaType"`
+}
+
+// A Transform is an image that has to be transformed.
+type Transform struct {
+	Digest digest.Digest // at the source
+	// Format is the compression of a variant that is added beside the image; "" if it is the image
+	// itself that changes.
+	Format string
+	Reason string // for people
+}
+
+// A TransformKey says what was transformed, and into what: see Transform.
+type TransformKey struct {
+	Digest digest.Digest
+	Format string
+}
+
+// Key returns what the result of t is known by in Input.Transformed.
+func (t Transform) Key() TransformKey { return TransformKey{t.Digest, t.Format} }
+
+// A change is what becomes of an image on its way. The zero value is that of one that is carried.
+type change struct {
+	reason string  // why it is transformed, "" if it is carried
+	became *Became // nil until it is known
+}
+
+// transforms reports whether images are transformed one by one.
+func transforms(in *Input) bool {
+	return in.Way != nil && in.Way.Transforms && in.Way.reasonInEnds().text == ""
+}
+
+// changeOf returns what becomes of the image with the digest d. What was not read is carried, as
+// far as is known, unless every image is transformed.
+func changeOf(in *Input, d digest.Digest) (change, error) {
+	if !transforms(in) {
+		return change{}, nil
+	}
+	reason, err := reasonOf(in, d)
+	if err != nil || reason == "" {
+		return change{}, err
+	}
+	c := change{reason: reason}
+	if doc, ok := in.Transformed[TransformKey{Digest: d}]; ok {
+		doc = doc.Read()
+		c.became = &Became{Digest: cmp.Or(doc.Digest, digest.FromBytes(doc.Bytes)), Size: int64(len(doc.Bytes)), MediaType: doc.MediaType}
+	}
+	return c, nil
+}
+
+// reasonOf returns why the image with the digest d is transformed, "" if it is carried.
+func reasonOf(in *Input, d digest.Digest) (string, error) {
+	fixed := fixes(in, d)
+	if every := in.Way.EveryImage; len(every) > 0 && !fixed {
+		return every[0].text(), nil
+	}
+	doc, read := in.Tree.Document(d)
+	if !read {
+		return "", nil
+	}
+	image, err := in.Tree.Image(d)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("manifest %s: %w", d, err)
+	case image == nil:
+		return reasonSchema1, nil
+	case !fixed:
+		if reason := in.reasonInType(doc.MediaType); reason.text != "" {
+			return reason.text, nil
+		}
+	}
+	return in.reasonInImage(image, fixed).text, nil
+}
+
+// fixes reports whether the manifest of the image with the digest d must not change.
+func fixes(in *Input, d digest.Digest) bool {
+	return in.Choices.PreserveDigests || in.DestinationDigest != "" || in.Way.Signed[d]
+}
+
+// arrived reports whether the image with the digest d is at the destination as it is to be there.
+// That something has the digest which it has at the source says so only of what is carried, which
+// is not known of what was not read if images may be asked to be otherwise.
+func arrived(in *Input, d digest.Digest, c change) bool {
+	switch {
+	case c.became != nil:
+		return in.Present[c.became.Digest]
+	case c.reason != "":
+		return false
+	case transforms(in) && in.Way.asks(&in.Choices):
+		_, read := in.Tree.Document(d)
+		return read && in.Present[d]
+	}
+	return in.Present[d]
+}
+
+func resultOf(d digest.Digest, transform string, became *Became) digest.Digest {
+	switch {
+	case transform == "":
+		return d
+	case became == nil:
+		return ""
+	}
+	return became.Digest
+}
+
+// transform fills in what becomes of the image that ip is, if that is wanted.
+func (t *treePlanner) transform(ip *InstancePlan) error {
+	if ip.Decision != Copy || !ip.isImage() {
+		return nil
+	}
+	c, err := changeOf(t.in, ip.Digest)
+	if err != nil {
+		return err
+	}
+	ip.Transform, ip.Became, ip.Present = c.reason, c.became, arrived(t.in, ip.Digest, c)
+	if ip.changes() {
+		ip.Entry = UpdateEntry
+	}
+	return nil
+}
+
+// updates returns the edits of the entries of a list that are updated, and whether all of them are
+// known.
+func (t *treePlanner) updates(l *ListPlan) (updates []manifest.ListEdit, known bool) {
+	known = true
+	for i := range l.Instances {
+		ip := &l.Instances[i]
+		edit := manifest.ListEdit{ListOperation: manifest.ListOpUpdate, UpdateIndex: ip.Index, UpdateDigest: ip.Result()}
+		switch {
+		case ip.Entry != UpdateEntry:
+			continue
+		case edit.UpdateDigest == "":
+			known = false
+			continue
+		case ip.Nested != nil:
+			edit.UpdateSize = ip.Nested.ResultSize
+		default:
+			edit.UpdateSize, edit.UpdateMediaType = ip.Became.Size, t.updatedType(ip)
+		}
+		updates = append(updates, edit)
+	}
+	return updates, known
+}
+
+// updatedType returns the media type that an entry has to state for what its image becomes, "" if
+// what it states stays: an entry that states none gets one if the type changes.
+func (t *treePlanner) updatedType(ip *InstancePlan) string {
+	if doc, _ := t.in.Tree.Document(ip.Digest); ip.MediaType == "" && doc.MediaType == ip.Became.MediaType {
+		return ""
+	}
+	return ip.Became.MediaType
+}
