@@ -133,7 +133,8 @@ func (c *copyCommand) print(report *copy.Report, succeeded bool) error {
 	case c.out.quiet || !succeeded:
 		return nil
 	}
-	return printReport(c.env.stdout, report)
+	_, err := io.WriteString(c.env.stdout, c.env.told(reportText(report)))
+	return err
 }
 
 func printJSON(w io.Writer, v any) error {

@@ -22,7 +22,7 @@ type ends struct {
 
 	changes *transform.Settings
 	people  transform.People
-	signers []*signer.Signer // those to be closed
+	signer  *signer.Signer // to be closed, nil for none
 }
 
 // prepare checks the command line, and then the files that it names. Nothing has been opened if it
@@ -68,14 +68,20 @@ func (e *ends) unlock() error {
 	if err := e.changes.Unlock(&e.options, e.people); err != nil {
 		return err
 	}
-	e.signers = e.options.Signers
+	var err error
+	if e.signer, err = e.changes.OpenSigner(e.people); err != nil {
+		return err
+	}
+	if e.signer != nil {
+		e.options.Signers = []*signer.Signer{e.signer}
+	}
 	return nil
 }
 
 func (e *ends) close() {
 	_ = e.copier.Close() // closes connections that nobody uses any more
-	for _, s := range e.signers {
-		if err := s.Close(); err != nil {
+	if e.signer != nil {
+		if err := e.signer.Close(); err != nil {
 			logrus.Debugf("signer: %v", err)
 		}
 	}

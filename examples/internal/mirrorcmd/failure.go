@@ -1,11 +1,13 @@
 package mirrorcmd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
@@ -85,6 +87,11 @@ var optionFlags = map[string]string{
 	"OciEncryptLayers":                 "--encrypt-layer",
 	"OciDecryptConfig":                 "--decryption-key",
 	"MaxParallelDownloads":             "--parallel",
+	"SignIdentity":                     "--sign-identity",
+	"SignPassphrase":                   "--sign-passphrase-file",
+	"SignSigstorePrivateKeyPassphrase": "--sign-passphrase-file",
+	"DestinationCtx.CompressionLevel":  "--dest-compress-level",
+	"CheckBlobs":                       "--check-blobs",
 }
 
 // optionKeys are the keys of a sync file behind them.
@@ -112,8 +119,13 @@ var optionKeys = map[string]string{
 	"PreserveDigests":                  "preserve-digests",
 	"CheckBlobs":                       "check-blobs",
 	"MaxParallelDownloads":             "--parallel",
+	"Signers":                          "sign-by-sigstore",
 	"SignBy":                           "sign-by",
 	"SignBySigstorePrivateKeyFile":     "sign-by-sigstore-private-key",
+	"SignIdentity":                     "sign-identity",
+	"SignPassphrase":                   "sign-passphrase-file",
+	"SignSigstorePrivateKeyPassphrase": "sign-passphrase-file",
+	"DestinationCtx.CompressionLevel":  "dest-compress-level",
 	"ForceManifestMIMEType":            "format",
 	"ForceCompressionFormat":           "dest-force-compress-format",
 	"DestinationCtx.CompressionFormat": "dest-compress-format",
@@ -122,21 +134,31 @@ var optionKeys = map[string]string{
 	"OciDecryptConfig":                 "decryption-key",
 }
 
+// optionName is what can be the name of an option.
+var optionName = regexp.MustCompile(`\b[A-Z][A-Za-z]+(\.[A-Z][A-Za-z]+)*\b`)
+
 // inWords puts flags, or keys of the sync file that says what is copied, in the place of the
-// library's options in a sentence of the library.
+// library's options in what it says about options.
 func (e *environment) inWords(sentence string) string {
 	names := optionFlags
 	if e.byFile {
 		names = optionKeys
 	}
-	words := strings.Split(sentence, " ")
-	for i, word := range words {
-		bare := strings.TrimRight(word, ",;:.")
-		if name, ok := names[bare]; ok {
-			words[i] = name + word[len(bare):]
-		}
+	return optionName.ReplaceAllStringFunc(sentence, func(word string) string { return cmp.Or(names[word], word) })
+}
+
+// nouns are names of options that are words, too.
+var nouns = regexp.MustCompile(`\b(Attestations|Instances|Referrers)\b`)
+
+// told is inWords for all else that the library says.
+func (e *environment) told(text string) string {
+	var b strings.Builder
+	end := 0
+	for _, at := range nouns.FindAllStringIndex(text, -1) {
+		b.WriteString(e.inWords(text[end:at[0]]) + text[at[0]:at[1]])
+		end = at[1]
 	}
-	return strings.Join(words, " ")
+	return b.String() + e.inWords(text[end:])
 }
 
 // option names an option of the library that does not go with others by the flag, or key of a sync
@@ -200,7 +222,7 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
-	return err.Error() + accessHint(err)
+	return e.told(err.Error()) + accessHint(err)
 }
 
 // accessHint names the flags that may help if an end could not be reached, was too slow, or did not

@@ -340,6 +340,15 @@ func TestInWords(t *testing.T) {
 	assert.Equal(t, "signed; remove-list-signatures, removes", byFile.inWords("signed; RemoveListSignatures, removes"))
 }
 
+// TestTold: what is an option and a word is taken for a word, but in what is about options.
+func TestTold(t *testing.T) {
+	byFlags, byFile := &environment{}, &environment{byFile: true}
+	text := "transformed: ForceCompressionFormat changes layers, DestinationCtx.CompressionFormat.\nAttestations: Referrers (Signers)\n"
+	assert.Equal(t, "transformed: --dest-force-compress-format changes layers, --dest-compress-format.\nAttestations: Referrers (--sign-by-sigstore)\n", byFlags.told(text))
+	assert.Equal(t, "transformed: dest-force-compress-format changes layers, dest-compress-format.\nAttestations: Referrers (sign-by-sigstore)\n", byFile.told(text))
+	assert.Equal(t, "--attestations needs --digest", byFlags.inWords("Attestations needs Instances"))
+}
+
 // TestErrorsAreInWords: no error that names what may help names it as the library's option.
 func TestErrorsAreInWords(t *testing.T) {
 	some := digest.FromString("some")
@@ -353,6 +362,7 @@ func TestErrorsAreInWords(t *testing.T) {
 		&copy.WidenError{},
 		&copy.NoMatchError{Asked: []string{"linux/amd64"}, Offered: []string{"linux/arm64"}, Single: true},
 		&copy.BlobsRefusedError{List: some, Blobs: 1, Refusal: errors.New("no")},
+		errors.New("transforming an image: OciEncryptConfig encrypts layers"),
 	} {
 		for _, e := range []*environment{{sel: &selection{}}, {byFile: true}} {
 			text := e.explain(fmt.Errorf("copying: %w", err))

@@ -76,7 +76,7 @@ func TestEveryFlag(t *testing.T) {
 		require.NoError(t, os.WriteFile(name, content, 0o600))
 		return name
 	}
-	key, publicKey, parameters := file("key", private), "jwe:"+file("public", public), file("params.yaml", []byte("privateKeyFile: key\n"))
+	key, publicKey, parameters := file("key", private), "jwe:"+file("public", public), file("params.yaml", []byte("privateKeyFile: "+filepath.Join(dir, "key")+"\n"))
 	signing := []string{"--sign-by-sigstore-private-key", key}
 	some := digest.FromString("some")
 	elsewhere := []string{"--referrers", "--referrers-source", "docker://r.example/a"}

@@ -60,6 +60,6 @@ func (c *planCommand) run(cmd *cobra.Command, args []string) (retErr error) {
 	if c.out.json {
 		return printJSON(c.env.stdout, prepared.Plan())
 	}
-	_, err = io.WriteString(c.env.stdout, printable(prepared.Plan().String()))
+	_, err = io.WriteString(c.env.stdout, printable(c.env.told(prepared.Plan().String())))
 	return err
 }

@@ -3,7 +3,6 @@ package mirrorcmd
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"text/tabwriter"
@@ -14,8 +13,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// printReport prints what a copy that succeeded did.
-func printReport(w io.Writer, r *copy.Report) error {
+// reportText says what a copy that succeeded did.
+func reportText(r *copy.Report) string {
 	var b strings.Builder
 	platforms := map[digest.Digest]string{}
 	for _, i := range r.Instances {
@@ -51,8 +50,7 @@ func printReport(w io.Writer, r *copy.Report) error {
 		fmt.Fprintf(&b, "action %s: %s\n", r.Action, oneLine(r.ActionReason))
 	}
 	b.WriteString(summary(r))
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
 // describe names an instance: by its platform, or by what it is.

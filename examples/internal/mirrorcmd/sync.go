@@ -189,6 +189,7 @@ type syncRun struct {
 	policy *signature.PolicyContext
 
 	todo     []syncfile.Copy
+	signers  *syncfile.Signers
 	progress *copy.Overview // may be nil
 	report   syncReport     // its Images are those of todo, then those that failed before
 }
@@ -209,6 +210,11 @@ func (s *syncRun) do(ctx context.Context) error {
 		return err
 	}
 	defer locks.release()
+	s.signers, err = syncfile.OpenSigners(s.todo, s.env.people(s.sys.secrets))
+	defer func() { _ = s.signers.Close() }()
+	if err != nil {
+		return err
+	}
 	s.copyAll(ctx)
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -290,6 +296,9 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 		entry.Status, entry.Error = imageFailed, s.env.explain(r.Err)
 	case r.Written || copiedAnything(report):
 		entry.Status, entry.Action, entry.ActionReason = imageCopied, r.Action.String(), report.ActionReason
+		if warning := s.signers.Warning(c, time.Now()); warning != "" {
+			entry.Warnings = append(slices.Clone(entry.Warnings), warning)
+		}
 	default:
 		entry.Status, entry.Action, entry.ActionReason = imagePresent, r.Action.String(), report.ActionReason
 	}

@@ -238,7 +238,7 @@ func (s *syncRun) print() error {
 	case s.out.quiet:
 		return nil
 	}
-	_, err := io.WriteString(s.env.stdout, printable(s.report.text()))
+	_, err := io.WriteString(s.env.stdout, printable(s.env.told(s.report.text())))
 	return err
 }
 

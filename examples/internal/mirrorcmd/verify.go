@@ -98,6 +98,6 @@ func (c *verifyCommand) print(v *copy.Verification) error {
 		b.WriteString("\n")
 		fmt.Fprintf(&b, "  %s  %s\n", v.Found, v.Destination)
 	}
-	_, err := io.WriteString(c.env.stdout, b.String())
+	_, err := io.WriteString(c.env.stdout, c.env.told(b.String()))
 	return err
 }

@@ -96,6 +96,7 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		i.budget = semaphore.NewWeighted(int64(number))
 	},
 	transform.SignBy:                   text(transform.SignBy, func(i *Image) *string { return &i.changes.SignBy }),
+	transform.SignBySigstore:           file(transform.SignBySigstore, func(i *Image) *string { return &i.changes.SignBySigstore }),
 	transform.SignBySigstorePrivateKey: file(transform.SignBySigstorePrivateKey, func(i *Image) *string { return &i.changes.SignBySigstorePrivateKey }),
 	transform.SignPassphraseFile:       file(transform.SignPassphraseFile, func(i *Image) *string { return &i.changes.SignPassphraseFile }),
 	transform.SignIdentity:             text(transform.SignIdentity, func(i *Image) *string { return &i.identity }),

@@ -116,9 +116,6 @@ func decryptionKeys(p *parser, i *Image, n *yaml.Node) {
 	}
 }
 
-// nobody is who is asked for passphrases.
-var nobody = transform.People{Ask: func(string) (string, error) { return "", errors.New("nobody is asked for it") }}
-
 // transform checks what is said about changes, reads the keys and passphrases that it names, and
 // sets the options.
 func (p *parser) transform(image *Image, keys map[string]*yaml.Node) {
@@ -143,12 +140,15 @@ func (p *parser) transform(image *Image, keys map[string]*yaml.Node) {
 	}
 	err := s.Apply(&image.Options)
 	if err == nil {
-		err = s.Unlock(&image.Options, nobody)
+		err = s.CheckUnattended()
+	}
+	if err == nil {
+		err = s.Unlock(&image.Options, transform.People{})
 	}
 	if problem, ok := errors.AsType[*transform.Problem](err); ok {
 		p.problem(line(problem.Setting), "%v", err)
 	} else if err != nil {
-		p.problem(line(transform.SignBySigstorePrivateKey), "%v", err)
+		p.problem(line(transform.SignPassphraseFile), "%v", err)
 	}
 }
 

@@ -13,13 +13,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// keysIn writes the keys private and public, and the passphrase file secret into a directory, and
-// returns the name of a sync file there.
+// keysIn writes the keys private and public, the passphrase file secret, and files with parameters
+// for signing into a directory, and returns the name of a sync file there.
 func keysIn(t *testing.T) string {
 	dir := t.TempDir()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -28,10 +29,19 @@ func keysIn(t *testing.T) string {
 	require.NoError(t, err)
 	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	require.NoError(t, err)
+	signing, err := sigstore.GenerateKeyPair([]byte("a secret"))
+	require.NoError(t, err)
 	for name, content := range map[string][]byte{
 		"private": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
 		"public":  pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
 		"secret":  []byte("a secret\nmore\n"),
+
+		"params.yaml": []byte("privateKeyFile: " + filepath.Join(dir, "signing") + "\nprivateKeyPassphraseFile: " + filepath.Join(dir, "secret") + "\n"),
+		"signing":     signing.PrivateKey,
+		"fulcio.yaml": []byte("fulcio: {fulcioURL: \"http://127.0.0.1:9\", oidcMode: staticToken, oidcIDToken: t}\nrekorURL: \"http://127.0.0.1:9\"\n"),
+		"rekor.yaml":  []byte("rekorURL: \"http://127.0.0.1:9\"\n"),
+		"gone.yaml":   []byte("privateKeyFile: /none-such\n"),
+		"locked.yaml": []byte("privateKeyFile: " + filepath.Join(dir, "signing") + "\n"),
 	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 	}
@@ -106,11 +116,15 @@ func TestTransformProblems(t *testing.T) {
 	assert.ErrorContains(t, err, ":1: sign-identity is needed: the destination, dir:/a, has no name")
 	for _, c := range []struct{ keys, says string }{
 		{"sign-by-sigstore-private-key: none-such", ":4: sign-by-sigstore-private-key names a file that cannot be read: open " + filepath.Dir(name)},
-		{"sign-by-sigstore-private-key: private", ":4: passphrase for signing: nobody is asked for it; sign-passphrase-file names a file that has it"},
+		{"sign-by-sigstore-private-key: private", ":4: sign-by-sigstore-private-key has a passphrase, and nobody is asked for it; sign-passphrase-file names a file that has it"},
 		{"sign-passphrase-file: secret", ":4: sign-passphrase-file needs sign-by or sign-by-sigstore-private-key"},
 		{"sign-by: ABCD", ":4: sign-by cannot sign: this program was built without GPG. Build it with CGO_ENABLED=1"},
 		{"sign-identity: a.example/b:1", ":4: sign-identity needs sign-by, "},
-		{"sign-by-sigstore: params.yaml", `:4: an image has no key "sign-by-sigstore"`},
+		{"sign-by-sigstore: none-such", ":4: sign-by-sigstore names no file with parameters for signing: reading \"" + filepath.Dir(name)},
+		{"sign-by-sigstore: secret", ":4: sign-by-sigstore names no file with parameters for signing: parsing "},
+		{"sign-by-sigstore: rekor.yaml", ":4: sign-by-sigstore " + filepath.Join(filepath.Dir(name), "rekor.yaml") + " has neither privateKeyFile nor fulcio"},
+		{"sign-by-sigstore: gone.yaml", ":4: sign-by-sigstore " + filepath.Join(filepath.Dir(name), "gone.yaml") + " names a file that cannot be read: open /none-such"},
+		{"sign-by-sigstore: locked.yaml", ":4: sign-by-sigstore " + filepath.Join(filepath.Dir(name), "locked.yaml") + " has a key with a passphrase, and nobody is asked for it; privateKeyPassphraseFile names"},
 		{"sign-identity: 'a.example/{names}:1'", `:4: sign-identity "a.example/{names}:1" has {names}, which is unknown; did you mean "name"?`},
 		{"sign-by-sigstore-private-key: private\n  sign-passphrase-file: secret\n  sign-identity: a.example/b", `:6: sign-identity "a.example/b" is no identity: it has neither a tag nor a digest`},
 		{"dest-compress-format: xz", `:4: dest-compress-format: write gzip, none, zstd or zstd:chunked, not "xz"`},

@@ -119,8 +119,8 @@ func (s *Settings) signing(o *copy.Options) error {
 		}
 	}
 	if s.SignBySigstore != "" {
-		if _, err := params.ParseFile(s.SignBySigstore); err != nil {
-			return s.problemf(SignBySigstore, "names no file with parameters for signing: %w", err)
+		if err := s.checkParameters(); err != nil {
+			return err
 		}
 		o.Signers = []*signer.Signer{new(signer.Signer)}
 	}
@@ -140,6 +140,49 @@ func (s *Settings) signing(o *copy.Options) error {
 		o.SignIdentity = named
 	}
 	o.SignBy, o.SignBySigstorePrivateKeyFile = s.SignBy, s.SignBySigstorePrivateKey
+	return nil
+}
+
+// checkParameters reads the file that SignBySigstore names, and sees that those can be read that it
+// names.
+func (s *Settings) checkParameters() error {
+	p, err := params.ParseFile(s.SignBySigstore)
+	if err != nil {
+		return s.problemf(SignBySigstore, "names no file with parameters for signing: %w", err)
+	}
+	if p.PrivateKeyFile == "" && p.Fulcio == nil {
+		return s.problemf(SignBySigstore, "%s has neither privateKeyFile nor fulcio, so that there is nothing to sign with", s.SignBySigstore)
+	}
+	for _, path := range []string{p.PrivateKeyFile, p.PrivateKeyPassphraseFile} {
+		if err := readable(path); err != nil {
+			return s.problemf(SignBySigstore, "%s names a file that cannot be read: %w", s.SignBySigstore, err)
+		}
+	}
+	return nil
+}
+
+// Certified reports whether the file that SignBySigstore names says that a certificate of Fulcio
+// signs, which does so for some minutes only.
+func (s *Settings) Certified() bool {
+	if s.SignBySigstore == "" {
+		return false
+	}
+	p, err := params.ParseFile(s.SignBySigstore)
+	return err == nil && p.Fulcio != nil
+}
+
+// CheckUnattended refuses keys whose passphrases people would be asked for. Apply has accepted the
+// settings. The error is a *Problem.
+func (s *Settings) CheckUnattended() error {
+	if s.SignBySigstorePrivateKey != "" && s.SignPassphraseFile == "" {
+		return s.problemf(SignBySigstorePrivateKey, "has a passphrase, and nobody is asked for it; %s names a file that has it", s.name(SignPassphraseFile))
+	}
+	if s.SignBySigstore == "" {
+		return nil
+	}
+	if p, err := params.ParseFile(s.SignBySigstore); err == nil && p.PrivateKeyFile != "" && p.PrivateKeyPassphraseFile == "" {
+		return s.problemf(SignBySigstore, "%s has a key with a passphrase, and nobody is asked for it; privateKeyPassphraseFile names a file that has it", s.SignBySigstore)
+	}
 	return nil
 }
 
@@ -193,9 +236,7 @@ type People struct {
 	Out io.Writer
 }
 
-// Unlock sets the passphrases in options that Apply has set, and the signer that SignBySigstore
-// stands for, which may ask for a certificate over the network. It is up to the caller to close
-// o.Signers.
+// Unlock sets the passphrases in options that Apply has set.
 func (s *Settings) Unlock(o *copy.Options, people People) error {
 	passphrase, err := cli.ReadPassphraseFile(s.SignPassphraseFile) // "" for no file
 	if err == nil && s.SignPassphraseFile == "" && s.SignBySigstorePrivateKey != "" {
@@ -210,18 +251,22 @@ func (s *Settings) Unlock(o *copy.Options, people People) error {
 	if s.SignBySigstorePrivateKey != "" {
 		o.SignSigstorePrivateKeyPassphrase = []byte(passphrase)
 	}
+	return nil
+}
+
+// OpenSigner returns the signer that SignBySigstore stands for, nil if it is empty. It may ask for
+// a certificate over the network. The caller must close it.
+func (s *Settings) OpenSigner(people People) (*signer.Signer, error) {
 	if s.SignBySigstore == "" {
-		return nil
+		return nil, nil
 	}
-	o.Signers = nil
 	opened, err := sigstore.NewSignerFromParameterFile(s.SignBySigstore, &sigstore.Options{
 		PrivateKeyPassphrasePrompt: people.Ask, Stdin: people.In, Stdout: people.Out,
 	})
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", s.name(SignBySigstore), s.SignBySigstore, err)
+		return nil, fmt.Errorf("%s %s: %w", s.name(SignBySigstore), s.SignBySigstore, err)
 	}
-	o.Signers = []*signer.Signer{opened}
-	return nil
+	return opened, nil
 }
 
 // levels are the least and the greatest level of a compression.
