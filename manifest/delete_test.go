@@ -31,7 +31,7 @@ func TestDeleteRuns(t *testing.T) {
 		for _, e := range edits {
 			want = slices.Delete(want, e.DeleteIndex, e.DeleteIndex+1)
 		}
-		runs := deletedRuns(edits)
+		runs := removedRuns(edits)
 		few := runs[:min(len(runs), manyRuns-1)]
 		assert.Equal(t, want, deleteRuns(slices.Clone(entries), runs), "seed %d", seed)
 		assert.Equal(t, want, deleteInOnePass(slices.Clone(entries), runs), "seed %d", seed)
@@ -46,11 +46,11 @@ func TestDeletedRuns(t *testing.T) {
 		}
 		return edits
 	}
-	assert.Empty(t, deletedRuns(nil))
-	assert.Equal(t, []run{{0, 1}}, deletedRuns(deletes(0)))
-	assert.Equal(t, []run{{0, 3}}, deletedRuns(deletes(2, 1, 0)))
-	assert.Equal(t, []run{{7, 8}, {3, 6}, {0, 1}}, deletedRuns(deletes(7, 5, 4, 3, 0)))
-	assert.Empty(t, deletedRuns([]ListEdit{{ListOperation: ListOpUpdate}, {ListOperation: ListOpAdd}}))
+	assert.Empty(t, removedRuns(nil))
+	assert.Equal(t, []run{{0, 1}}, removedRuns(deletes(0)))
+	assert.Equal(t, []run{{0, 3}}, removedRuns(deletes(2, 1, 0)))
+	assert.Equal(t, []run{{7, 8}, {3, 6}, {0, 1}}, removedRuns(deletes(7, 5, 4, 3, 0)))
+	assert.Empty(t, removedRuns([]ListEdit{{ListOperation: ListOpUpdate}, {ListOperation: ListOpAdd}}))
 }
 
 // TestSizeIsThatOfTheDocument counts what is written without writing it.

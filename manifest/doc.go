@@ -14,11 +14,12 @@
 //     is valid.
 //   - [List] is what it returns, sealed: an [OCI1Index] or a [Schema2List].
 //   - [Instance] is the view of an entry that is the same for both formats.
-//   - [ListEdit] is a change of a list: update, delete, add. [List.EditInstances] checks a batch of
-//     them and then applies it.
+//   - [ListEdit] is a change of a list: update, delete, add, move. [List.EditInstances] checks a
+//     batch of them and then applies it.
 //   - [List.Serialize] writes the list. Whatever no edit touched has the bytes that it had:
 //     indentation, order of keys, unknown fields and formats of numbers. The result depends on
 //     nothing but the document and the edits.
+//   - [Convert] writes a list in the other format, and says what that one has no place for.
 //   - [TypeOf] says what a document is, whatever it was declared to be.
 //   - A [Remark] is about what Parse let through although it is not as it should be: other tools
 //     carry such documents, and so can we. What is to be stored should have none.

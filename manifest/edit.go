@@ -15,12 +15,14 @@ import (
 type ListOp int
 
 const (
-	// ListOpUpdate changes the digest, size or media type of one entry.
+	// ListOpUpdate changes the digest, size or media type of one entry, or gives it annotations.
 	ListOpUpdate ListOp = iota + 1
 	// ListOpDelete removes one entry.
 	ListOpDelete
-	// ListOpAdd adds one entry at the end.
+	// ListOpAdd adds one entry at the end. Adds and moves come in any order.
 	ListOpAdd
+	// ListOpMove moves one entry, updated or not, to the end.
+	ListOpMove
 )
 
 func (op ListOp) String() string {
@@ -31,6 +33,8 @@ func (op ListOp) String() string {
 		return "delete"
 	case ListOpAdd:
 		return "add"
+	case ListOpMove:
+		return "move"
 	}
 	return "ListOp(" + strconv.Itoa(int(op)) + ")"
 }
@@ -44,10 +48,14 @@ type ListEdit struct {
 	// content.
 	UpdateIndex int
 	// UpdateDigest, UpdateSize and UpdateMediaType replace what the entry has. A zero value leaves
-	// it as it is; not all may be zero, and a digest comes with its size in bytes.
+	// it as it is, and a digest comes with its size in bytes. An update changes something: not all
+	// may be zero, without UpdateAnnotations.
 	UpdateDigest    digest.Digest
 	UpdateSize      int64
 	UpdateMediaType string
+	// UpdateAnnotations are annotations that the entry gets, beside those that it has, or instead
+	// of those with the same keys. Empty for none; Docker lists have none.
+	UpdateAnnotations map[string]string
 
 	// AddDigest, AddSize (in bytes) and AddMediaType are required. Docker lists also require
 	// AddPlatform, and have neither artifact types nor annotations.
@@ -60,31 +68,34 @@ type ListEdit struct {
 
 	// DeleteIndex is the position of the entry to delete.
 	DeleteIndex int
+
+	// MoveIndex is the position of the entry to move.
+	MoveIndex int
 }
 
-// edit is EditInstances for both formats. addReason says why the format cannot have the entry of a
-// ListOpAdd, or "".
-func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
+// edit is EditInstances for both formats. formatReason says why the format cannot have what an
+// update or add makes of an entry, or "".
+func (c *core) edit(edits []ListEdit, formatReason func(ListEdit) string) error {
 	if c.doc == "" {
 		return errNotParsed
 	}
 	if len(edits) == 0 {
 		return nil
 	}
-	touching, err := checkEdits(edits, len(c.entries), addReason)
+	touching, err := checkEdits(edits, len(c.entries), formatReason)
 	if err != nil {
 		return err
 	}
-	edited, err := c.updateAndDelete(edits, touching)
+	edited, moved, err := c.updateAndRemove(edits, touching)
 	if err != nil {
 		return err
 	}
-	if edits[len(edits)-1].ListOperation == ListOpAdd { // adds come last
+	if edits[len(edits)-1].ListOperation >= ListOpAdd { // adds and moves come last
 		model := &edited
 		if len(edited.entries) == 0 { // the old entries still show how it is done
 			model = c
 		}
-		if err := edited.add(edits, layoutOf(model)); err != nil {
+		if err := edited.append(edits, moved, layoutOf(model)); err != nil {
 			return err
 		}
 	}
@@ -95,43 +106,53 @@ func (c *core) edit(edits []ListEdit, addReason func(ListEdit) string) error {
 	return nil
 }
 
-// updateAndDelete returns the list without the entries that are deleted, and with those that are
-// updated changed. touching is what checkEdits returns.
-func (c *core) updateAndDelete(edits []ListEdit, touching []int) (core, error) {
-	edited := *c
+// updateAndRemove returns the list without the entries that are deleted or moved, and with those
+// that are updated changed, and the moved ones by their positions. touching is what checkEdits
+// returns.
+func (c *core) updateAndRemove(edits []ListEdit, touching []touches) (edited core, moved map[int]entry, err error) {
+	edited = *c
 	edited.edited = true
 	edited.entries = slices.Clone(c.entries) // clones of the list share the old slice
+	moved = map[int]entry{}
 	for i := range edited.entries {
-		at := touching[i]
-		if at < 0 || edits[at].ListOperation != ListOpUpdate {
-			continue
+		if at := touching[i].update; at >= 0 {
+			updated, err := edited.entries[i].update(edits[at])
+			if err != nil {
+				return core{}, nil, editError(edits, at, err.Error())
+			}
+			edited.entries[i] = updated
 		}
-		updated, err := edited.entries[i].update(edits[at])
-		if err != nil {
-			return core{}, editError(edits, at, err.Error())
+		if at := touching[i].remove; at >= 0 && edits[at].ListOperation == ListOpMove {
+			moved[i] = edited.entries[i]
 		}
-		edited.entries[i] = updated
 	}
-	edited.entries = deleteRuns(edited.entries, deletedRuns(edits))
-	return edited, nil
+	edited.entries = deleteRuns(edited.entries, removedRuns(edits))
+	return edited, moved, nil
 }
 
 // A run is a range of neighbouring positions: from, and those after it up to but not to.
 type run struct{ from, to int }
 
-// deletedRuns returns the positions that edits delete as runs, from the highest to the lowest,
-// which is the order of the edits.
-func deletedRuns(edits []ListEdit) []run {
-	var runs []run
+// removedRuns returns the positions that edits delete or move as runs, from the highest to the
+// lowest.
+func removedRuns(edits []ListEdit) []run {
+	var removed []int
 	for _, e := range edits {
-		if e.ListOperation != ListOpDelete {
+		switch e.ListOperation {
+		case ListOpDelete:
+			removed = append(removed, e.DeleteIndex)
+		case ListOpMove:
+			removed = append(removed, e.MoveIndex)
+		}
+	}
+	slices.SortFunc(removed, func(a, b int) int { return b - a })
+	var runs []run
+	for _, i := range removed {
+		if last := len(runs) - 1; last >= 0 && runs[last].from == i+1 {
+			runs[last].from = i
 			continue
 		}
-		if last := len(runs) - 1; last >= 0 && runs[last].from == e.DeleteIndex+1 {
-			runs[last].from = e.DeleteIndex
-			continue
-		}
-		runs = append(runs, run{e.DeleteIndex, e.DeleteIndex + 1})
+		runs = append(runs, run{i, i + 1})
 	}
 	return runs
 }
@@ -163,19 +184,28 @@ func deleteInOnePass(entries []entry, runs []run) []entry {
 	})
 }
 
-// add adds entries, laid out as given.
-func (c *core) add(edits []ListEdit, lay layout) error {
+// append appends the entries that are added or moved. Those that are added are laid out as given,
+// and so is what comes before one that was the first.
+func (c *core) append(edits []ListEdit, moved map[int]entry, lay layout) error {
 	for i, e := range edits {
-		if e.ListOperation != ListOpAdd {
+		var last entry
+		switch e.ListOperation {
+		case ListOpAdd:
+			added, err := parseEntry(lay.entry.object(e.addedFields()))
+			if err != nil {
+				return editError(edits, i, err.Error())
+			}
+			added.gap = lay.gap
+			last = added
+		case ListOpMove:
+			if last = moved[e.MoveIndex]; e.MoveIndex == 0 {
+				last.gap = lay.gap
+			}
+		default:
 			continue
 		}
-		added, err := parseEntry(lay.entry.object(e.addedFields()))
-		if err != nil {
-			return editError(edits, i, err.Error())
-		}
-		added.gap = lay.gap
 		c.open, c.close = lay.open, lay.close
-		c.entries = append(c.entries, added)
+		c.entries = append(c.entries, last)
 	}
 	return nil
 }
@@ -189,17 +219,22 @@ func (e ListEdit) addedFields() []field {
 		{"size", e.AddSize},
 	}
 	if len(e.AddAnnotations) > 0 {
-		var annotations []field
-		for _, k := range slices.Sorted(maps.Keys(e.AddAnnotations)) {
-			annotations = append(annotations, field{k, e.AddAnnotations[k]})
-		}
-		fields = append(fields, field{"annotations", annotations})
+		fields = append(fields, field{"annotations", annotationFields(e.AddAnnotations)})
 	}
 	if e.AddPlatform != nil {
 		fields = append(fields, field{"platform", platformFields(e.AddPlatform)})
 	}
 	if e.AddArtifactType != "" {
 		fields = append(fields, field{"artifactType", e.AddArtifactType})
+	}
+	return fields
+}
+
+// annotationFields are annotations sorted by their keys.
+func annotationFields(annotations map[string]string) []field {
+	fields := make([]field, 0, len(annotations))
+	for _, k := range slices.Sorted(maps.Keys(annotations)) {
+		fields = append(fields, field{k, annotations[k]})
 	}
 	return fields
 }
@@ -233,9 +268,22 @@ func (e entry) update(u ListEdit) (entry, error) {
 	if u.UpdateMediaType != "" && u.UpdateMediaType != e.desc.MediaType {
 		o.set("mediaType", u.UpdateMediaType)
 	}
+	if annotations := e.desc.without(u.UpdateAnnotations); len(annotations) > 0 {
+		o.annotate(annotationFields(annotations))
+	}
 	updated, err := parseEntry(o.text())
 	updated.gap = e.gap
 	return updated, err
+}
+
+// without returns those of annotations that the descriptor does not have.
+func (d *Descriptor) without(annotations map[string]string) map[string]string {
+	lacking := maps.Clone(annotations)
+	maps.DeleteFunc(lacking, func(key, value string) bool {
+		is, ok := d.Annotations[key]
+		return ok && is == value
+	})
+	return lacking
 }
 
 // parseEntry reads an entry that we have written, as Parse would. It has no gap yet.

@@ -60,6 +60,18 @@ func deletes(indexes ...int) []manifest.ListEdit {
 	return edits
 }
 
+func moves(indexes ...int) []manifest.ListEdit {
+	var edits []manifest.ListEdit
+	for _, i := range indexes {
+		edits = append(edits, manifest.ListEdit{ListOperation: manifest.ListOpMove, MoveIndex: i})
+	}
+	return edits
+}
+
+func annotate(index int, annotations map[string]string) manifest.ListEdit {
+	return manifest.ListEdit{ListOperation: manifest.ListOpUpdate, UpdateIndex: index, UpdateAnnotations: annotations}
+}
+
 func update(index int, d digest.Digest, size int64, mediaType string) manifest.ListEdit {
 	return manifest.ListEdit{
 		ListOperation: manifest.ListOpUpdate, UpdateIndex: index, UpdateDigest: d, UpdateSize: size, UpdateMediaType: mediaType,
@@ -170,6 +182,12 @@ func testEditInstances(t *testing.T, mediaType string) {
 		{"all operations", batch(update(3, named("x"), 3, "n"), deletes(4, 2, 0), add(f)),
 			[]entryModel{b, changed(d, named("x"), 3, "n"), f}},
 		{"replace all", batch(deletes(4, 3, 2, 1, 0), add(f), add(g)), []entryModel{f, g}},
+		{"move the first", moves(0), []entryModel{b, c, d, e, a}},
+		{"move the last", moves(4), five},
+		{"move all", moves(2, 0, 4, 1, 3), []entryModel{c, a, e, b, d}},
+		{"move what is updated", batch(update(1, named("x"), 3, "n"), moves(1)), []entryModel{a, c, d, e, changed(b, named("x"), 3, "n")}},
+		{"move between adds", batch(add(f), moves(0), add(g)), []entryModel{b, c, d, e, f, a, g}},
+		{"move what is left", batch(deletes(4, 3, 2, 1), add(f), moves(0)), []entryModel{f, a}},
 		{"fields of other operations", batch(manifest.ListEdit{
 			ListOperation: manifest.ListOpDelete, DeleteIndex: 1, UpdateIndex: -1, UpdateDigest: "x", UpdateSize: -1, AddDigest: "x",
 		}), []entryModel{a, c, d, e}},
@@ -260,7 +278,14 @@ func testEditErrors(t *testing.T, model listModel) {
 		reason string
 	}{
 		{"no operation", batch(manifest.ListEdit{}), 0, "invalid operation ListOp(0)"},
-		{"unknown operation", batch(deletes(1), manifest.ListEdit{ListOperation: 4}), 1, "invalid operation ListOp(4)"},
+		{"unknown operation", batch(deletes(1), manifest.ListEdit{ListOperation: 5}), 1, "invalid operation ListOp(5)"},
+		{"move out of range", moves(4, 5), 1, "invalid move index 5 (list has 5 instances)"},
+		{"move twice", moves(3, 3), 1, "move of index 3, which edit 0 (move) names too"},
+		{"move and delete", batch(deletes(3), moves(3)), 1, "move of index 3, which edit 0 (delete) names too"},
+		{"delete after move", batch(moves(3), deletes(2)), 1, "delete after move (updates come first, then deletes, then adds)"},
+		{"update after move", batch(moves(3), update(2, "", 1, "")), 1, "update after move (updates come first, then deletes, then adds)"},
+		{"update annotations", batch(annotate(0, map[string]string{"k": "\xff"})), 0, `"k=\xff" is not valid UTF-8`},
+		{"update annotations without more", batch(annotate(0, map[string]string{})), 0, "update of index 0 changes nothing"},
 		{"delete out of range", deletes(7), 0, "invalid delete index 7 (list has 5 instances)"},
 		{"delete one too far", deletes(5), 0, "invalid delete index 5 (list has 5 instances)"},
 		{"delete a negative index", deletes(1, -1), 1, "invalid delete index -1 (list has 5 instances)"},
@@ -378,6 +403,36 @@ func TestUpdateRemovesOldContent(t *testing.T) {
 			assert.Equal(t, expand.Replace(tc.want), rawEntries(t, serialize(t, list))[0])
 		})
 	}
+}
+
+func TestUpdateAnnotations(t *testing.T) {
+	for name, tc := range map[string]struct {
+		entry, want string
+		annotations map[string]string
+	}{
+		"none before":   {`{"digest":"$A","size":1}`, `{"digest":"$A","size":1,"annotations":{"a":"1","b":"2"}}`, map[string]string{"b": "2", "a": "1"}},
+		"spaced":        {`{ "digest": "$A", "size": 1 }`, `{ "digest": "$A", "size": 1, "annotations": { "a": "1" } }`, map[string]string{"a": "1"}},
+		"empty before":  {`{"annotations":{ },"digest":"$A","size":1}`, `{"annotations":{"a":"1"},"digest":"$A","size":1}`, map[string]string{"a": "1"}},
+		"null before":   {`{"annotations":null,"digest":"$A","size":1}`, `{"annotations":{"a":"1"},"digest":"$A","size":1}`, map[string]string{"a": "1"}},
+		"others before": {`{"annotations":{"z": "\u0061" },"digest":"$A","size":1}`, `{"annotations":{"z": "\u0061","a": "1" },"digest":"$A","size":1}`, map[string]string{"a": "1"}},
+		"another value": {`{"annotations":{"a":"0"},"digest":"$A","size":1}`, `{"annotations":{"a":"1"},"digest":"$A","size":1}`, map[string]string{"a": "1"}},
+		"two values":    {`{"annotations":{"a":"1","z":"","a":"0"},"digest":"$A","size":1}`, `{"annotations":{"z":"","a":"1"},"digest":"$A","size":1}`, map[string]string{"a": "1"}},
+		"there already": {`{"annotations":{"a":"\u0061","b":""},"digest":"$A","size":1}`, `{"annotations":{"a":"\u0061","b":""},"digest":"$A","size":1}`, map[string]string{"a": "a", "b": ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := mustParse(t, []byte(expand.Replace(`{"schemaVersion":2,"manifests":[`+tc.entry+`]}`)))
+			require.NoError(t, list.EditInstances(batch(annotate(0, tc.annotations))))
+			assert.Equal(t, expand.Replace(tc.want), rawEntries(t, serialize(t, list))[0])
+			for k, v := range tc.annotations {
+				assert.Equal(t, v, list.Instances()[0].Annotations[k])
+			}
+			mustParse(t, serialize(t, list))
+		})
+	}
+
+	docker, err := manifest.Parse([]byte(expand.Replace(`{"schemaVersion":2,"manifests":[{"digest":"$A","size":1}]}`)), manifest.MediaTypeDockerList)
+	require.NoError(t, err)
+	requireRefused(t, docker, batch(annotate(0, map[string]string{"a": "1"})), 0, "an entry of a Docker list cannot have annotations")
 }
 
 func TestAddInUnevenLayout(t *testing.T) {

@@ -1,20 +1,23 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// checkEdits checks all edits of a list with n entries. For each entry it returns the position in
-// edits of what updates or deletes it, or -1. addReason says why the list's format cannot have the
-// entry of a ListOpAdd, or "".
-func checkEdits(edits []ListEdit, n int, addReason func(ListEdit) string) (touching []int, err error) {
-	touching = make([]int, n)
-	for i := range touching {
-		touching[i] = -1
-	}
+// touches are the positions of the edits of one entry: of what updates it, and of what deletes or
+// moves it; -1 for none.
+type touches struct{ update, remove int }
+
+// checkEdits checks all edits of a list with n entries, and returns which touch each of them.
+// formatReason says why the list's format cannot have what an update or add makes of an entry, or
+// "".
+func checkEdits(edits []ListEdit, n int, formatReason func(ListEdit) string) ([]touches, error) {
+	touching := slices.Repeat([]touches{{-1, -1}}, n)
 	for i, e := range edits {
 		reason := e.invalidReason(n)
 		if reason == "" && i > 0 {
@@ -23,11 +26,16 @@ func checkEdits(edits []ListEdit, n int, addReason func(ListEdit) string) (touch
 		if reason == "" {
 			switch e.ListOperation {
 			case ListOpAdd:
-				reason = addReason(e)
+				reason = formatReason(e)
 			case ListOpUpdate:
-				reason = touch(touching, edits, e.UpdateIndex, i)
+				reason = cmp.Or(touch(&touching[e.UpdateIndex].update, edits, e.UpdateIndex, i), formatReason(e))
 			case ListOpDelete:
-				reason = touch(touching, edits, e.DeleteIndex, i)
+				reason = touch(&touching[e.DeleteIndex].remove, edits, e.DeleteIndex, i)
+				if reason == "" && touching[e.DeleteIndex].update >= 0 {
+					reason = touch(&touching[e.DeleteIndex].update, edits, e.DeleteIndex, i)
+				}
+			case ListOpMove:
+				reason = touch(&touching[e.MoveIndex].remove, edits, e.MoveIndex, i)
 			}
 		}
 		if reason != "" {
@@ -37,20 +45,20 @@ func checkEdits(edits []ListEdit, n int, addReason func(ListEdit) string) (touch
 	return touching, nil
 }
 
-// touch notes that edit i updates or deletes the entry at index, or says why it must not.
-func touch(touching []int, edits []ListEdit, index, i int) string {
-	if first := touching[index]; first >= 0 {
+// touch notes that edit i is the one of its kind at index, or says why it must not be.
+func touch(by *int, edits []ListEdit, index, i int) string {
+	if *by >= 0 {
 		return fmt.Sprintf("%s of index %d, which edit %d (%s) names too",
-			edits[i].ListOperation, index, first, edits[first].ListOperation)
+			edits[i].ListOperation, index, *by, edits[*by].ListOperation)
 	}
-	touching[index] = i
+	*by = i
 	return ""
 }
 
 // orderReason says why e must not come right after previous, or "".
 func orderReason(previous, e ListEdit) string {
 	switch {
-	case e.ListOperation < previous.ListOperation:
+	case e.ListOperation < min(previous.ListOperation, ListOpAdd):
 		return fmt.Sprintf("%s after %s (updates come first, then deletes, then adds)", e.ListOperation, previous.ListOperation)
 	case e.ListOperation == ListOpDelete && previous.ListOperation == ListOpDelete && e.DeleteIndex > previous.DeleteIndex:
 		return fmt.Sprintf("delete index %d after delete index %d (deletes run from the highest index to the lowest)",
@@ -68,6 +76,8 @@ func (e ListEdit) invalidReason(n int) string {
 		return indexReason("delete", e.DeleteIndex, n)
 	case ListOpAdd:
 		return e.invalidAdd()
+	case ListOpMove:
+		return indexReason("move", e.MoveIndex, n)
 	}
 	return fmt.Sprintf("invalid operation %s", e.ListOperation)
 }
@@ -76,8 +86,13 @@ func (e ListEdit) invalidUpdate(n int) string {
 	if reason := indexReason("update", e.UpdateIndex, n); reason != "" {
 		return reason
 	}
+	for k, v := range e.UpdateAnnotations {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return quote(k+"="+v) + " is not valid UTF-8"
+		}
+	}
 	switch {
-	case e.UpdateDigest == "" && e.UpdateSize == 0 && e.UpdateMediaType == "":
+	case e.UpdateDigest == "" && e.UpdateSize == 0 && e.UpdateMediaType == "" && len(e.UpdateAnnotations) == 0:
 		return fmt.Sprintf("update of index %d changes nothing", e.UpdateIndex)
 	case e.UpdateDigest != "" && e.UpdateSize == 0:
 		return fmt.Sprintf("update of index %d has a digest without its size", e.UpdateIndex)

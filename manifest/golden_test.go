@@ -27,6 +27,7 @@ var updateGolden = flag.Bool("update", false, "rewrite testdata/lists/edits")
 //	update 2 digest=word size=7 mediaType=type
 //	delete 1
 //	add digest=word size=7 mediaType=type platform=os/architecture/variant artifactType=type annotation.key=value
+//	move 0
 //
 // A digest is given as the word that it is the SHA-256 of. "want" is the document that results.
 func TestGoldenEdits(t *testing.T) {
@@ -75,6 +76,10 @@ func readEdit(words []string) (e manifest.ListEdit, err error) {
 		e.ListOperation = manifest.ListOpDelete
 		e.DeleteIndex, err = strconv.Atoi(words[1])
 		return e, err
+	case "move":
+		e.ListOperation = manifest.ListOpMove
+		e.MoveIndex, err = strconv.Atoi(words[1])
+		return e, err
 	case "update":
 		e.ListOperation = manifest.ListOpUpdate
 		if e.UpdateIndex, err = strconv.Atoi(words[1]); err != nil {
@@ -113,6 +118,7 @@ func setEditField(e *manifest.ListEdit, key, value string) (err error) {
 			e.AddAnnotations = map[string]string{}
 		}
 		e.AddAnnotations[annotation] = value
+		e.UpdateAnnotations = e.AddAnnotations
 	default:
 		err = fmt.Errorf("unknown field %q", key)
 	}

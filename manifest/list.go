@@ -39,10 +39,11 @@ type List interface {
 	// EditInstances applies edits in the order given. It edits in place: call it on a Clone, so
 	// that the list as parsed remains to compare with.
 	//
-	// Updates and deletes name a position in the list as it is when EditInstances is called.
-	// Updates come first; deletes run from the highest position to the lowest; adds come last, and
-	// nothing is re-sorted. No position is named twice. All edits are checked before any is
-	// applied: on error, an *EditError with the offending edit, the list is unchanged. Instances
+	// Updates, deletes and moves name a position in the list as it is when EditInstances is called.
+	// Updates come first; deletes run from the highest position to the lowest; adds and moves come
+	// last, in the order in which the entries are to be, and nothing else is re-sorted. No position
+	// is named twice, but that what is updated may be moved, too. All edits are checked before any
+	// is applied: on error, an *EditError with the offending edit, the list is unchanged. Instances
 	// that no edit touches are written back byte for byte.
 	//
 	// The list that results is one that Parse accepts; it may be empty.
@@ -56,11 +57,13 @@ type List interface {
 	// be known beforehand: each entry keeps the white space and the comma before it; the first one
 	// that remains takes the place of the first; what comes after the last entry stays; brackets
 	// with nothing left enclose nothing. Entries that were added are laid out as the one before
-	// them, or as the document if the list was empty.
+	// them, or as the document if the list was empty, and so is what is before the first one if it
+	// was moved.
 	// It fails only for a list that was not made by Parse.
 	Serialize() ([]byte, error)
 
-	sealed()
+	// sealed returns the list without what differs between the formats.
+	sealed() *core
 }
 
 // errNotParsed is returned by methods of the zero value of a list.

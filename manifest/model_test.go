@@ -42,22 +42,27 @@ func TestEditInstancesLikeModel(t *testing.T) {
 // randomEdits makes valid edits for a list with n entries.
 func randomEdits(r *rand.Rand, n int, mediaType string) []manifest.ListEdit {
 	var updates, dels, adds []manifest.ListEdit
+	moving := r.IntN(4) == 0
 	for _, i := range r.Perm(n) {
 		switch r.IntN(4) {
 		case 0:
 			dels = append(dels, deletes(i)...)
+			continue
 		case 1:
-			updates = append(updates, randomUpdate(r, i))
+			updates = append(updates, randomUpdate(r, i, mediaType))
+		}
+		if moving && r.IntN(4) == 0 {
+			adds = append(adds, moves(i)...)
 		}
 	}
 	slices.SortFunc(dels, func(a, b manifest.ListEdit) int { return b.DeleteIndex - a.DeleteIndex })
 	for range r.IntN(3) {
-		adds = append(adds, randomAdd(r, mediaType))
+		adds = slices.Insert(adds, r.IntN(len(adds)+1), randomAdd(r, mediaType))
 	}
 	return slices.Concat(updates, dels, adds)
 }
 
-func randomUpdate(r *rand.Rand, index int) manifest.ListEdit {
+func randomUpdate(r *rand.Rand, index int, listType string) manifest.ListEdit {
 	d, size, mediaType := named(strconv.Itoa(r.IntN(100))), 1+r.Int64N(1<<40), ""
 	switch r.IntN(3) {
 	case 0:
@@ -65,7 +70,11 @@ func randomUpdate(r *rand.Rand, index int) manifest.ListEdit {
 	case 1:
 		mediaType = "type/" + strconv.Itoa(r.IntN(100))
 	}
-	return update(index, d, size, mediaType)
+	e := update(index, d, size, mediaType)
+	if listType != manifest.MediaTypeDockerList && r.IntN(3) == 0 {
+		e.UpdateAnnotations = map[string]string{"k": "<", manifest.AnnotationZstd: "true"}
+	}
+	return e
 }
 
 func randomAdd(r *rand.Rand, mediaType string) manifest.ListEdit {
@@ -98,30 +107,51 @@ func checkEdited(t testing.TB, doc []byte, list manifest.List, edits []manifest.
 	assert.Equal(t, again.Instances(), list.Instances(), "%s", got)
 
 	before, after := rawEntries(t, doc), rawEntries(t, got)
-	gone, updated := map[int]bool{}, map[int]bool{}
+	updated := map[int]bool{}
 	for _, e := range edits {
-		gone[e.DeleteIndex] = gone[e.DeleteIndex] || e.ListOperation == manifest.ListOpDelete
 		updated[e.UpdateIndex] = updated[e.UpdateIndex] || e.ListOperation == manifest.ListOpUpdate
 	}
-	at := 0
-	for i, raw := range before {
-		if gone[i] {
-			continue
+	for at, i := range modelOrder(len(before), edits) {
+		if i >= 0 && !updated[i] {
+			assert.Equal(t, before[i], after[at], "entry %d", i)
 		}
-		if !updated[i] {
-			assert.Equal(t, raw, after[at], "entry %d", i)
-		}
-		at++
 	}
+}
+
+// modelOrder returns the position that each entry of an edited list had among the n of before; -1
+// for one that was added.
+func modelOrder(n int, edits []manifest.ListEdit) []int {
+	gone, last := map[int]bool{}, []int(nil)
+	for _, e := range edits {
+		switch e.ListOperation {
+		case manifest.ListOpDelete:
+			gone[e.DeleteIndex] = true
+		case manifest.ListOpMove:
+			gone[e.MoveIndex] = true
+			last = append(last, e.MoveIndex)
+		case manifest.ListOpAdd:
+			last = append(last, -1)
+		}
+	}
+	var order []int
+	for i := range n {
+		if !gone[i] {
+			order = append(order, i)
+		}
+	}
+	return append(order, last...)
 }
 
 // checkInSteps demands that one edit after the other comes to the same bytes as all at once. That
 // is so unless all entries are replaced: then only the batch still knows how the old ones were laid
-// out.
+// out. Moves name positions that are others after each step.
 func checkInSteps(t testing.TB, doc []byte, list manifest.List, edits []manifest.ListEdit) {
 	t.Helper()
 	stepwise := mustParse(t, doc)
 	for _, e := range edits {
+		if e.ListOperation == manifest.ListOpMove {
+			return
+		}
 		if e.ListOperation == manifest.ListOpAdd && len(stepwise.Instances()) == 0 {
 			return
 		}
@@ -151,17 +181,24 @@ func modelEdit(t testing.TB, doc []byte, edits []manifest.ListEdit) map[string]a
 		return list
 	}
 	entries, _ := list["manifests"].([]any) // null is an empty list
+	var added []any
 	for _, e := range edits {
 		switch e.ListOperation {
 		case manifest.ListOpUpdate:
 			modelUpdate(entries[e.UpdateIndex].(map[string]any), e)
-		case manifest.ListOpDelete:
-			entries = slices.Delete(entries, e.DeleteIndex, e.DeleteIndex+1)
 		case manifest.ListOpAdd:
-			entries = append(entries, modelAdd(e))
+			added = append(added, modelAdd(e))
 		}
 	}
-	list["manifests"] = entries
+	edited := []any{}
+	for _, i := range modelOrder(len(entries), edits) {
+		if i < 0 {
+			edited, added = append(edited, added[0]), added[1:]
+		} else {
+			edited = append(edited, entries[i])
+		}
+	}
+	list["manifests"] = edited
 	return list
 }
 
@@ -176,6 +213,16 @@ func modelUpdate(entry map[string]any, e manifest.ListEdit) {
 	}
 	if e.UpdateMediaType != "" {
 		entry["mediaType"] = e.UpdateMediaType
+	}
+	if len(e.UpdateAnnotations) > 0 {
+		annotations, _ := entry["annotations"].(map[string]any)
+		if annotations == nil {
+			annotations = map[string]any{}
+			entry["annotations"] = annotations
+		}
+		for k, v := range e.UpdateAnnotations {
+			annotations[k] = v
+		}
 	}
 }
 

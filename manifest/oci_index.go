@@ -28,4 +28,4 @@ func (l *OCI1Index) EditInstances(edits []ListEdit) error {
 	return l.edit(edits, func(ListEdit) string { return "" })
 }
 
-func (*OCI1Index) sealed() {}
+func (l *OCI1Index) sealed() *core { return &l.core }

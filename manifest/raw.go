@@ -27,8 +27,14 @@ type rawMember struct {
 
 // splitObject cuts an object that has been scanned before, and that has a member.
 func splitObject(raw string) object {
+	members, end := splitMembers(raw)
+	return object{members: members, open: members[0].gap, close: raw[end : len(raw)-1]}
+}
+
+// splitMembers returns the members of an object that has been scanned before, and where the last
+// one ends.
+func splitMembers(raw string) (members []rawMember, end int) {
 	s := &scanner{src: raw}
-	var o object
 	done := 1
 	err := s.object(nil, func(key string) error {
 		m := rawMember{
@@ -40,15 +46,14 @@ func splitObject(raw string) object {
 		start := s.pos
 		err := s.any()
 		m.value = raw[start:s.pos]
-		o.members = append(o.members, m)
+		members = append(members, m)
 		done = s.pos
 		return err
 	})
 	if err != nil {
 		panic(fmt.Sprintf("manifest: object that was accepted before: %v", err))
 	}
-	o.open, o.close = o.members[0].gap, raw[done:s.pos-1]
-	return o
+	return members, done
 }
 
 // set gives a member a new value. A key that is not there becomes the first member.
@@ -62,6 +67,32 @@ func (o *object) set(key string, value any) {
 	st := o.style()
 	o.members = slices.Insert(o.members, 0, rawMember{key: key, name: jsonString(key), colon: st.colon, value: text})
 	o.members[1].gap = st.gap
+}
+
+// annotate sets annotations, as the last ones. The object of all is the last member if there is
+// none.
+func (o *object) annotate(annotations []field) {
+	st := o.style()
+	i := slices.IndexFunc(o.members, func(m rawMember) bool { return m.key == "annotations" })
+	switch {
+	case i < 0:
+		o.setLast(field{"annotations", annotations})
+	case isEmptyValue(o.members[i].value):
+		o.members[i].value = st.nested().object(annotations)
+	default:
+		has := splitObject(o.members[i].value)
+		for _, a := range annotations {
+			has.setLast(a)
+		}
+		o.members[i].value = has.text()
+	}
+}
+
+// setLast makes a member with the given value the last one, in the place of what has its key.
+func (o *object) setLast(f field) {
+	st := o.style()
+	o.remove(f.key)
+	o.members = append(o.members, rawMember{key: f.key, gap: st.gap, name: jsonString(f.key), colon: st.colon, value: st.nested().value(f.value)})
 }
 
 // remove removes the member with the given key, if there is one. It must not be the only one.

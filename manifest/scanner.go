@@ -444,6 +444,9 @@ func (k *keySet) add(key string) (like string, again bool) {
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
+// whiteSpace is what isSpace reports to be white space.
+const whiteSpace = " \t\n\r"
+
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
 func contains(keys []string, key string) bool {

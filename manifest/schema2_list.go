@@ -26,20 +26,21 @@ func (l *Schema2List) Clone() List {
 // EditInstances applies edits in the order given; see List. An entry that is added must have a
 // platform and cannot have an artifact type or annotations, for which the format has no fields.
 func (l *Schema2List) EditInstances(edits []ListEdit) error {
-	return l.edit(edits, schema2AddReason)
+	return l.edit(edits, schema2Reason)
 }
 
-// schema2AddReason says why an entry cannot be added to a Docker list, or "".
-func schema2AddReason(e ListEdit) string {
+// schema2Reason says why an entry of a Docker list cannot be added or updated so, or "".
+func schema2Reason(e ListEdit) string {
+	adds := e.ListOperation == ListOpAdd
 	switch {
-	case e.AddPlatform == nil:
-		return "an entry of a Docker list needs a platform"
-	case e.AddArtifactType != "":
-		return "an entry of a Docker list cannot have an artifact type"
-	case len(e.AddAnnotations) > 0:
+	case !adds && len(e.UpdateAnnotations) > 0, adds && len(e.AddAnnotations) > 0:
 		return "an entry of a Docker list cannot have annotations"
+	case adds && e.AddPlatform == nil:
+		return "an entry of a Docker list needs a platform"
+	case adds && e.AddArtifactType != "":
+		return "an entry of a Docker list cannot have an artifact type"
 	}
 	return ""
 }
 
-func (*Schema2List) sealed() {}
+func (l *Schema2List) sealed() *core { return &l.core }
