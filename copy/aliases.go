@@ -45,6 +45,8 @@ type (
 	AttestationAction = plan.AttestationAction
 	// MissingInstanceAction says what a selected instance that the source does not have means.
 	MissingInstanceAction = plan.MissingInstanceAction
+	// ChangedSubjectAction says what becomes of what is about an image that changes.
+	ChangedSubjectAction = plan.ChangedSubjectAction
 	// SingleImageAction says what platform filters mean for a source that is a single image.
 	SingleImageAction = plan.SingleImageAction
 	// PlatformlessAction says what platform filters mean for entries that have no platform.
@@ -152,6 +154,9 @@ const (
 	FailOnMissing = plan.FailOnMissing
 	SkipMissing   = plan.SkipMissing
 
+	KeepChangedSubjects = plan.KeepChangedSubjects
+	DropChangedSubjects = plan.DropChangedSubjects
+
 	CheckSingleImage = plan.CheckSingleImage
 	CopySingleImage  = plan.CopySingleImage
 
@@ -186,6 +191,7 @@ const (
 	ReasonOrphaned     = plan.ReasonOrphaned
 	ReasonUntied       = plan.ReasonUntied
 	ReasonElsewhere    = plan.ReasonElsewhere
+	ReasonEncryption   = plan.ReasonEncryption
 	ReasonSubject      = plan.ReasonSubject
 	ReasonVoid         = plan.ReasonVoid
 	ReasonType         = plan.ReasonType

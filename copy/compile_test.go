@@ -47,6 +47,8 @@ func TestConstants(t *testing.T) {
 		{copy.CopySystemImage, upstream.ImageListSelection(0)},
 		{copy.CopyAllImages, upstream.ImageListSelection(1)},
 		{copy.CopySpecificImages, upstream.ImageListSelection(2)},
+		{copy.KeepChangedSubjects, copy.ChangedSubjectAction(0)},
+		{copy.DropChangedSubjects, copy.ChangedSubjectAction(1)},
 		{copy.WarnListSignatures, copy.ListSignatureAction(0)},
 		{copy.GuardListSignatures, copy.ListSignatureAction(1)},
 		{copy.FailOnMissing, copy.MissingInstanceAction(0)},
@@ -147,6 +149,7 @@ func TestTypes(*testing.T) {
 	_ = copy.Decision(text)
 	_ = copy.EntryDecision(text)
 	_ = copy.EntryOutcome(text)
+	_ = copy.ChangedSubjectAction(number)
 	_ = copy.ListSignatureAction(number)
 	_ = copy.MissingInstanceAction(number)
 	_ = copy.Outcome(text)
@@ -265,7 +268,7 @@ func TestTypes(*testing.T) {
 		OptionalPlatforms: []copy.InstancePlatformFilter(nil),
 		RequiredPlatforms: []copy.InstancePlatformFilter(nil),
 		Attestations:      copy.AttestationAction(0), MissingInstances: copy.MissingInstanceAction(0),
-		SingleImage: copy.SingleImageAction(0), PlatformlessEntries: copy.PlatformlessAction(0),
+		ChangedSubjects: copy.ChangedSubjectAction(0), SingleImage: copy.SingleImageAction(0), PlatformlessEntries: copy.PlatformlessAction(0),
 		Referrers: copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag, EntriesAsReferrers: flag,
 		ListSignatures: copy.ListSignatureAction(0), KeepVoid: flag, WidenedChildTags: flag,
 		CheckBlobs: flag, CompareDestination: flag, Report: (*copy.Report)(nil),

@@ -163,6 +163,9 @@ type Options struct {
 	Attestations AttestationAction
 	// MissingInstances says what a selected instance that the source does not have means.
 	MissingInstances MissingInstanceAction
+	// ChangedSubjects says what becomes of attestations, referrers and digest tags of an image that
+	// is another one at the destination.
+	ChangedSubjects ChangedSubjectAction
 	// SingleImage says what platform filters mean for a source that is a single image.
 	SingleImage SingleImageAction
 	// PlatformlessEntries says what platform filters mean for entries that have no platform.
@@ -294,7 +297,7 @@ func (o *Options) choices() plan.Choices {
 		ImageListSelection: plan.ImageListSelection(o.ImageListSelection),
 		Instances:          o.Instances, InstanceIndexes: o.InstanceIndexes,
 		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
-		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, SingleImage: o.SingleImage, PlatformlessEntries: o.PlatformlessEntries,
+		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, ChangedSubjects: o.ChangedSubjects, SingleImage: o.SingleImage, PlatformlessEntries: o.PlatformlessEntries,
 		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, DigestTagSuffixes: o.DigestTagSuffixes,
 		EntriesAsReferrers: o.EntriesAsReferrers, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,

@@ -90,8 +90,8 @@ var neverReasons = map[string]string{
 	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
 	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "DigestTagSuffixes": "the plan", "ReferrersFrom": "the plan",
 	"SingleImage": "the plan", "PlatformlessEntries": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
-	"ListSignatures": "the plan",
-	"CheckBlobs":     "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
+	"ListSignatures": "the plan", "ChangedSubjects": "the plan",
+	"CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
 }
 
 // TestUpstreamReason goes through every option, and what matters of images and transports.

@@ -37,7 +37,7 @@ func attach(in *Input, p *Plan) {
 			Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere, Present: a.Present, annotations: a.Annotations,
 		}
 		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
-		if ap.Reason.Code == ReasonVoid {
+		if ap.Reason.Code == ReasonVoid || ap.Decision == Copy && fate[a.Subject] == subjectTransformed {
 			voids[a.Subject]++
 		}
 		if ap.Decision == Copy && fate[a.Digest] == subjectAbsent {
@@ -46,7 +46,7 @@ func attach(in *Input, p *Plan) {
 		p.Attached = append(p.Attached, ap)
 	}
 	for _, d := range slices.Sorted(maps.Keys(voids)) {
-		p.Void = append(p.Void, fmt.Sprintf("what is attached to the list %s (%d)", d, voids[d]))
+		p.Void = append(p.Void, fmt.Sprintf("what is attached to the %s %s (%d)", fate[d].kind(), d, voids[d]))
 	}
 }
 
@@ -56,8 +56,17 @@ type subjectFate int
 const (
 	subjectAbsent subjectFate = iota
 	subjectCopied
-	subjectChanged // a list or image whose digest will be another one
+	subjectChanged     // a list whose digest will be another one
+	subjectTransformed // an image of which that is so, or may be, as far as is known
 )
+
+// kind returns what it is that changes.
+func (f subjectFate) kind() string {
+	if f == subjectTransformed {
+		return "image"
+	}
+	return "list"
+}
 
 // fates returns what becomes of the lists and images of a plan.
 func fates(p *Plan) map[digest.Digest]subjectFate {
@@ -73,7 +82,7 @@ func fates(p *Plan) map[digest.Digest]subjectFate {
 	p.each(func(d, result digest.Digest, _ string, _ bool) {
 		fate[d] = subjectCopied
 		if result != d {
-			fate[d] = subjectChanged
+			fate[d] = subjectTransformed
 		}
 	})
 	return fate
@@ -98,14 +107,16 @@ func (o *Choices) attachedFate(a Attachment, subject subjectFate, unselected boo
 		return Skip, Reason{ReasonType, "its artifact type is not selected"}
 	case unselected && a.Tag == "":
 		return Skip, Reason{ReasonEntry, "an entry of the list, and not copied as that"}
-	case subject == subjectChanged && a.Digest == a.Subject:
-		return Skip, Reason{ReasonVoid, "it names the list itself, which changes"}
+	case subject == subjectCopied:
+		return Copy, Reason{ReasonFollows, text}
+	case a.Digest == a.Subject:
+		return Skip, Reason{ReasonVoid, fmt.Sprintf("it names the %s itself, which changes", subject.kind())}
 	case subject == subjectChanged && !o.KeepVoid:
 		return Skip, Reason{ReasonVoid, "its subject is a list that changes"}
-	case subject == subjectChanged:
-		return Copy, Reason{ReasonFollows, text + ", although that changes"}
+	case subject == subjectTransformed && o.ChangedSubjects == DropChangedSubjects:
+		return Skip, Reason{ReasonVoid, "its subject is an image that changes"}
 	}
-	return Copy, Reason{ReasonFollows, text}
+	return Copy, Reason{ReasonFollows, text + ", although that changes"}
 }
 
 // sortAttachments orders attachments: those of what is in fate first, then those of these, and so

@@ -47,7 +47,7 @@ func decideAuto(in *Input, t *treePlanner, root *listtree.Node) (*Plan, error) {
 		return keep, nil
 	}
 	strip, stripErr := t.plan(root, true)
-	if stripErr == nil && strip.Digest == keep.Digest && keep.Digest != "" {
+	if stripErr == nil && !strip.Strips() {
 		stripErr = &CannotModifyError{root.Digest, "it names blobs, and is copied as a whole"}
 	}
 	refusal := foreseenRefusal(in, keep)

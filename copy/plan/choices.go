@@ -141,8 +141,8 @@ const (
 	AllDigestTags
 )
 
-// ListSignatureAction says what it means for a list that would be stripped that signatures are
-// attached to it: what cosign's tag sha256-<hex>.sig names, and referrers that are signatures.
+// ListSignatureAction says what it means for a list that would change that signatures are attached
+// to it: what cosign's tag sha256-<hex>.sig names, and referrers that are signatures.
 // Signatures where registries.d says that they are always keep a list from being stripped; these
 // are found wherever they are.
 type ListSignatureAction int
@@ -153,12 +153,29 @@ const (
 	// some.
 	// Use it when nothing verifies the lists of the destination.
 	WarnListSignatures ListSignatureAction = iota
-	// GuardListSignatures refuses to strip a list to which signatures are attached, with a
+	// GuardListSignatures refuses to change a list to which signatures are attached, with a
 	// *CannotModifyError, and one of which a registry does not tell that: if it answers 401, 403 or
 	// 5xx, or not at all, when everything has been tried. Any other answer that is no list of
 	// signatures is that of a registry which knows none, and is warned of.
 	// Use it for mirrors whose users verify what they pull.
 	GuardListSignatures
+)
+
+// ChangedSubjectAction says what becomes of what is about an image that is another one at the
+// destination, because it was compressed, converted, encrypted or decrypted on the way: the
+// attestations and SOCI indexes in its list, its referrers, and what digest tags name that are
+// named after it. None of them is changed: they are about the image at the source.
+type ChangedSubjectAction int
+
+const (
+	// KeepChangedSubjects, the default, copies them as if the image had not changed; the plan and
+	// the report name them among what is void at the destination.
+	// Use it to keep records of where an image comes from.
+	KeepChangedSubjects ChangedSubjectAction = iota
+	// DropChangedSubjects leaves them behind, but for entries of the list that Instances or
+	// InstanceIndexes name.
+	// Use it where what is about nothing that is there confuses those who look for it.
+	DropChangedSubjects
 )
 
 // SingleImageAction says what platform filters mean for a source that is a single image and no
@@ -232,6 +249,7 @@ type Choices struct {
 	SparseManifestListAction                                SparseManifestListAction
 	Attestations                                            AttestationAction
 	MissingInstances                                        MissingInstanceAction
+	ChangedSubjects                                         ChangedSubjectAction
 	SingleImage                                             SingleImageAction
 	PlatformlessEntries                                     PlatformlessAction
 
@@ -279,6 +297,8 @@ func (o *Choices) validateEnums() error {
 		return &OptionsError{[]string{"ListSignatures"}, fmt.Sprintf("unknown value %d", o.ListSignatures)}
 	case o.PlatformlessEntries < StripPlatformlessEntries || o.PlatformlessEntries > KeepPlatformlessEntries:
 		return &OptionsError{[]string{"PlatformlessEntries"}, fmt.Sprintf("unknown value %d", o.PlatformlessEntries)}
+	case o.ChangedSubjects < KeepChangedSubjects || o.ChangedSubjects > DropChangedSubjects:
+		return &OptionsError{[]string{"ChangedSubjects"}, fmt.Sprintf("unknown value %d", o.ChangedSubjects)}
 	case o.SingleImage < CheckSingleImage || o.SingleImage > CopySingleImage:
 		return &OptionsError{[]string{"SingleImage"}, fmt.Sprintf("unknown value %d", o.SingleImage)}
 	case o.MissingInstances < FailOnMissing || o.MissingInstances > SkipMissing:
@@ -375,9 +395,10 @@ func (o *Choices) CannotAttach(reason string) error {
 func (o *Choices) dependOnRelations() bool {
 	switch o.ImageListSelection {
 	case CopyAllImages:
-		return len(o.RequiredPlatforms) > 0 || o.MissingInstances == SkipMissing || o.Attestations == FollowSubject || o.Attestations == DropAttestations
+		return len(o.RequiredPlatforms) > 0 || o.MissingInstances == SkipMissing || o.Attestations == FollowSubject || o.Attestations == DropAttestations ||
+			o.ChangedSubjects == DropChangedSubjects
 	case CopySpecificImages:
-		return o.Attestations != DefaultAttestations || len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.RequiredPlatforms) > 0
+		return o.Attestations != DefaultAttestations || o.ChangedSubjects == DropChangedSubjects || len(o.InstancePlatforms)+len(o.OptionalPlatforms)+len(o.RequiredPlatforms) > 0
 	}
 	return false
 }

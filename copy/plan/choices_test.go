@@ -20,13 +20,15 @@ func TestValidate(t *testing.T) {
 		want    string // "" if they are valid
 	}{
 		"zero":               {Choices{}, ""},
-		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, CopySingleImage, KeepPlatformlessEntries, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
+		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, DropChangedSubjects, CopySingleImage, KeepPlatformlessEntries, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
 		"selection -1":       {Choices{ImageListSelection: -1}, "invalid options: ImageListSelection: unknown value -1"},
 		"selection 3":        {Choices{ImageListSelection: 3}, "invalid options: ImageListSelection: unknown value 3"},
 		"action -1":          {Choices{SparseManifestListAction: -1}, "invalid options: SparseManifestListAction: unknown value -1"},
 		"action 3":           {Choices{SparseManifestListAction: 3}, "invalid options: SparseManifestListAction: unknown value 3"},
 		"attestations -1":    {Choices{Attestations: -1}, "invalid options: Attestations: unknown value -1"},
 		"attestations 4":     {Choices{Attestations: 4}, "invalid options: Attestations: unknown value 4"},
+		"subjects -1":        {Choices{ChangedSubjects: -1}, "invalid options: ChangedSubjects: unknown value -1"},
+		"subjects 2":         {Choices{ChangedSubjects: 2}, "invalid options: ChangedSubjects: unknown value 2"},
 		"referrers -1":       {Choices{Referrers: -1}, "invalid options: Referrers: unknown value -1"},
 		"referrers 2":        {Choices{Referrers: 2}, "invalid options: Referrers: unknown value 2"},
 		"types":              {Choices{Referrers: AllReferrers, ReferrerTypes: []string{"x"}}, ""},

@@ -160,7 +160,9 @@ func (in *Input) gone(instance manifest.Instance) bool {
 	if instance.IsBlob() {
 		return in.MissingBlobs[instance.Digest] && !in.PresentBlobs[instance.Digest]
 	}
-	return in.Missing[instance.Digest] && !in.Present[instance.Digest]
+	// What the destination has of the source's says nothing if images may be asked to be otherwise.
+	carried := instance.IsList() || !transforms(in) || !in.Way.asks(&in.Choices)
+	return in.Missing[instance.Digest] && !(carried && in.Present[instance.Digest])
 }
 
 // IsStored reports whether a manifest or list is known to be at the destination, whatever it lacks

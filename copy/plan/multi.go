@@ -20,7 +20,10 @@ func planMulti(in *Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	sel := selectInstances(in.Tree, &in.Choices, in.gone)
+	if err := checkCaches(in); err != nil {
+		return nil, err
+	}
+	sel := selectInstances(in)
 	if err := checkRequired(in, sel); err != nil {
 		return nil, err
 	}
@@ -98,12 +101,13 @@ func requirement(t *Tree, sel *selection, p platform.Pattern) RequiredPlatform {
 
 // checkMissing applies Options.MissingInstances, and makes sure that something is left.
 func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
-	wanted, missing := false, []MissingInstance(nil)
+	wanted, opaque, missing := false, false, []MissingInstance(nil)
 	seen := map[digest.Digest]bool{}
 	root.Walk(func(n *listtree.Node) {
 		for i, v := range sel.verdicts[n] {
 			instance := n.Instances[i]
 			wanted = wanted || v.counts()
+			opaque = opaque || v.reason.Code == ReasonEncryption
 			if v.missing && !v.lenient && !seen[instance.Digest] {
 				seen[instance.Digest] = true
 				missing = append(missing, missingInstance(n, i, in.Tree.ties[n][i]))
@@ -115,6 +119,8 @@ func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
 		return &MissingError{Missing: missing}
 	case wanted:
 		return nil
+	case opaque:
+		return &OptionsError{[]string{"OciEncryptConfig"}, "nothing that is selected has layers that can be encrypted"}
 	case len(missing) == 0 && len(root.Instances) > 0 && listOnly(in):
 		return nil
 	case len(root.Instances) == 0 && in.Choices.ImageListSelection == CopyAllImages:
@@ -153,7 +159,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	t.sel.countPlatformless(p)
 	if strip {
 		p.Action = StripSparseManifestList
-		if len(list.Edits) == 0 {
+		if !p.Strips() {
 			p.ActionReason = "nothing to strip"
 		}
 	}
@@ -183,6 +189,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 			return nil, err
 		}
 	}
+	t.dropVoid(l)
 	dropOrphans(l)
 	decided, err := prepareInstanceCopies(n.Instances, copied(l), strip && !n.HasBlobs)
 	if err != nil {
@@ -237,7 +244,7 @@ func dropOrphans(l *ListPlan) {
 	}
 	var stay []digest.Digest // those whose followers are still to be looked at
 	for i := range l.Instances {
-		if ip := &l.Instances[i]; ip.Decision == Copy && ip.Entry == KeepEntry && !follows(ip) {
+		if ip := &l.Instances[i]; ip.Decision == Copy && (ip.Nested == nil || ip.Entry == KeepEntry) && !follows(ip) {
 			stay = append(stay, ip.Digest)
 		}
 	}
@@ -325,7 +332,7 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.Lis
 	if len(l.Edits) == 0 && known {
 		return nil
 	}
-	if reason := t.cannotModify(n.Digest); reason != "" {
+	if reason := cmp.Or(t.cannotModify(n.Digest), ambiguous(l)); reason != "" {
 		return &CannotModifyError{n.Digest, reason}
 	}
 	if !known {

@@ -185,9 +185,16 @@ func (p *Plan) Attests(d digest.Digest) bool {
 	return is
 }
 
-// Strips reports whether the plan's list is one that only a copy like this one makes.
+// Strips reports whether an entry is removed from a list of the plan, which is one that only a copy
+// like this one makes, then.
 func (p *Plan) Strips() bool {
-	return p.List != nil && p.Action == StripSparseManifestList && len(p.List.Edits) > 0
+	strips := false
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) {
+			strips = strips || slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.Entry == StripEntry })
+		})
+	}
+	return strips
 }
 
 // WithWarnings returns the plan with more warnings, which what is done instead has, too.

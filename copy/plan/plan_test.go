@@ -201,7 +201,16 @@ func (c *planCase) blob(name, kind string) {
 // layer makes a layer that several images may name.
 func (c *planCase) layer(name string) {
 	defer func() { _ = recover() }() // the name is taken: the layer is there
-	c.fixture.Layer(name)
+	switch filepath.Ext(name) {
+	case ".tar":
+		c.fixture.Layer(name, imagetest.Uncompressed())
+	case ".zst":
+		c.fixture.Layer(name, imagetest.Zstd())
+	case ".urls":
+		c.fixture.Layer(name, imagetest.Foreign("https://example.com/"+name))
+	default:
+		c.fixture.Layer(name)
+	}
 }
 
 // line reads one line of a list: an entry, or what the document looks like.
@@ -412,7 +421,7 @@ func (c *planCase) fact(word, rest string) error {
 	case "referrer", "digest-tag":
 		c.attach(word == "referrer", strings.Fields(rest))
 	default:
-		return fmt.Errorf("unknown line %q", word)
+		return c.transformFact(word, rest)
 	}
 	return nil
 }
@@ -482,6 +491,9 @@ func (c *planCase) results(plan *Plan, err error) []txtar.File {
 	files := []txtar.File{{Name: "plan", Data: []byte(c.symbolic(plan.String(), plan))}}
 	if c.document {
 		plan.List.Walk(func(l *ListPlan) {
+			if l.Result == "" {
+				return
+			}
 			assert.Equal(c.t, l.Result, digest.FromBytes(l.result))
 			files = append(files, txtar.File{Name: "written " + c.fixture.Name(l.Digest), Data: l.result})
 		})
@@ -508,12 +520,17 @@ func (c *planCase) symbolic(text string, plan *Plan) string {
 		names[d.String()] = c.fixture.Name(d)
 	}
 	names[c.in.Digest.String()] = c.fixture.Name(c.in.Digest)
+	for key, doc := range c.in.Transformed {
+		if result := digest.FromBytes(doc.Bytes).String(); names[result] == "" {
+			names[result] = strings.TrimSpace(c.fixture.Name(key.Digest) + "* " + key.Format)
+		}
+	}
 	for p := plan; p != nil; p = p.IfRefused {
 		if p.List == nil {
 			continue
 		}
 		p.List.Walk(func(l *ListPlan) {
-			if l.Result != l.Digest {
+			if l.Result != l.Digest && l.Result != "" {
 				names[l.Result.String()] = c.fixture.Name(l.Digest) + "*"
 			}
 		})

@@ -60,6 +60,8 @@ func (p *Plan) body(b *strings.Builder) {
 	}
 	if p.Digest != "" {
 		fmt.Fprintf(b, "destination digest %s\n", p.Digest)
+	} else if p.Image != nil {
+		b.WriteString("destination digest unknown: the image will change\n")
 	} else {
 		b.WriteString("destination digest unknown: children will change\n")
 	}
@@ -124,17 +126,19 @@ func printList(b *strings.Builder, l *ListPlan, indent string, copied bool) {
 
 // becomes returns what becomes of a list, for people.
 func becomes(l *ListPlan, copied bool) string {
+	becomes := "stays as it is"
 	switch {
 	case !copied:
 		return "not copied"
 	case l.Result == "":
-		return "changes with its images"
+		becomes = "changes with its images"
 	case l.Result != l.Digest:
-		return "becomes " + l.Result.String()
-	case len(l.Absent) > 0:
-		return "stays as it is, " + count(len(l.Absent), "child", "children") + " absent"
+		becomes = "becomes " + l.Result.String()
 	}
-	return "stays as it is"
+	if len(l.Absent) > 0 {
+		becomes += ", " + count(len(l.Absent), "child", "children") + " absent"
+	}
+	return becomes
 }
 
 // What returns what the instance is, for people.

@@ -27,6 +27,8 @@ const (
 	ReasonOrphaned    ReasonCode = "orphaned"  // it would follow a list that changes, or an image that is missing
 	ReasonUntied      ReasonCode = "untied"    // it might follow, and nothing ties it to what could be selected
 	ReasonElsewhere   ReasonCode = "elsewhere" // a blob with URLs, which stays there
+	// ReasonEncryption: layers are encrypted, and those of this one cannot be.
+	ReasonEncryption ReasonCode = "encryption"
 )
 
 // A Reason says why an instance is copied or not.
@@ -35,10 +37,11 @@ type Reason struct {
 	Text string     `json:"text"` // for people; never decide by it
 }
 
-// The reasons of attached manifests, beside ReasonFollows.
+// The reasons of attached manifests, beside ReasonFollows. ReasonVoid is one of entries of lists,
+// too, whose subject is an image that changes.
 const (
 	ReasonSubject ReasonCode = "subject" // its subject is not copied
-	ReasonVoid    ReasonCode = "void"    // its subject is a list that changes
+	ReasonVoid    ReasonCode = "void"    // its subject changes
 	ReasonType    ReasonCode = "type"    // not among ReferrerTypes
 	ReasonEntry   ReasonCode = "entry"   // an entry of the list, too, and not copied as that
 )

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -121,16 +122,16 @@ func untied(tie relation.Tie) Reason {
 }
 
 // strays counts, for people, what is left behind because it cannot be said whose it is, or because
-// it cannot be converted to the type that is forced.
-func strays(ties map[*listtree.Node][]relation.Tie, verdicts map[*listtree.Node][]verdict, forced string) []string {
+// it cannot be written as it would have to be.
+func strays(ties map[*listtree.Node][]relation.Tie, verdicts map[*listtree.Node][]verdict) []string {
 	type stray struct{ kind, why string }
 	strays := map[stray]int{}
 	for n, of := range verdicts {
 		for i, v := range of {
 			tie := ties[n][i]
 			switch {
-			case v.unwritable:
-				strays[stray{tie.Kind, "none can be converted to " + forced}]++
+			case v.unwritable != "":
+				strays[stray{cmp.Or(tie.Kind, KindArtifact), v.unwritable}]++
 			case v.reason.Code == ReasonUntied && tie.Subject == "":
 				strays[stray{tie.Kind, "the list does not name what they " + strings.TrimSuffix(string(tie.Relation), "s")}]++
 			case v.reason.Code == ReasonUntied:

@@ -27,9 +27,9 @@ type verdict struct {
 	filtered bool
 	// follows is the subject that the entry follows, "" if it follows none.
 	follows digest.Digest
-	// unwritable is set if the entry stays behind because it cannot be converted to the type that
-	// is forced.
-	unwritable bool
+	// unwritable says why the entry, and others like it, stay behind although they are selected:
+	// they cannot be written as they would have to be. "" if that is not the reason.
+	unwritable string
 	reason     Reason
 }
 
@@ -44,10 +44,9 @@ type selection struct {
 	noMatch error
 }
 
-// selectInstances decides which entries of a tree of lists are wanted. missing says which of
-// them the source definitely does not have.
-func selectInstances(t *Tree, o *Choices, missing func(manifest.Instance) bool) *selection {
-	s := newSelector(t, o, missing)
+// selectInstances decides which entries of the tree of the input are wanted.
+func selectInstances(in *Input) *selection {
+	s := newSelector(in)
 	s.node(s.root, nil)
 	s.out.noMatch = s.unmatched()
 	s.out.notListed = s.notListed()
@@ -60,8 +59,9 @@ type selector struct {
 	tree     *Tree
 	root     *listtree.Node
 	ties     map[*listtree.Node][]relation.Tie
-	missing  func(manifest.Instance) bool
-	include  []*filter // optional ones last
+	missing  func(manifest.Instance) bool // the source definitely does not have it
+	opaque   func(digest.Digest) bool     // its layers are to be encrypted, and cannot be
+	include  []*filter                    // optional ones last
 	exclude  []*filter
 	required int                    // include[:required] must match something
 	digests  map[digest.Digest]bool // selected digest → whether it has matched
@@ -71,10 +71,10 @@ type selector struct {
 	out      selection
 }
 
-func newSelector(t *Tree, o *Choices, missing func(manifest.Instance) bool) *selector {
-	root := t.list.Root
+func newSelector(in *Input) *selector {
+	o, t, root := &in.Choices, in.Tree, in.Tree.list.Root
 	s := &selector{
-		o: o, tree: t, root: root, ties: t.ties, missing: missing,
+		o: o, tree: t, root: root, ties: t.ties, missing: in.gone, opaque: func(d digest.Digest) bool { return resists(in, d) },
 		digests: map[digest.Digest]bool{}, indexes: map[int]bool{},
 		out: selection{verdicts: map[*listtree.Node][]verdict{}},
 	}
@@ -264,7 +264,9 @@ func (s *selector) settle(v verdict, instance manifest.Instance, tie relation.Ti
 		v.wanted, v.missing = false, true
 		v.reason = Reason{ReasonMissing, v.reason.Text + ", but missing at the source"}
 	case tie.Relation == Describes && s.forcesDocker() && s.statesSubject(instance.Digest):
-		return verdict{unwritable: true, reason: Reason{ReasonDropped, v.reason.Text + ", but it states a subject, for which there is no place in " + s.o.ForceManifestMIMEType}}
+		return verdict{unwritable: s.unconverted(), reason: Reason{ReasonDropped, v.reason.Text + ", but it states a subject, for which there is no place in " + s.o.ForceManifestMIMEType}}
+	case s.opaque(instance.Digest):
+		return verdict{unwritable: "their layers cannot be encrypted", reason: Reason{ReasonEncryption, v.reason.Text + ", but its layers cannot be encrypted"}}
 	}
 	return v
 }
@@ -336,7 +338,7 @@ func (s *selector) followers(n *listtree.Node, verdicts []verdict) {
 // followed decides about an entry that follows subject.
 func (s *selector) followed(instance manifest.Instance, tie relation.Tie, subject digest.Digest) verdict {
 	if s.inexpressible() {
-		return verdict{unwritable: true, reason: Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}}
+		return verdict{unwritable: s.unconverted(), reason: Reason{ReasonDropped, fmt.Sprintf("does not follow: no %s can be converted to %s", tie.Kind, s.o.ForceManifestMIMEType)}}
 	}
 	follows := Reason{ReasonFollows, "follows " + prose.Short(subject)}
 	return s.settle(verdict{wanted: true, lenient: true, filtered: true, follows: subject, reason: follows}, instance, tie)
@@ -347,6 +349,11 @@ func (s *selector) followed(instance manifest.Instance, tie relation.Tie, subjec
 // are.
 func (s *selector) inexpressible() bool {
 	return s.o.Attestations != FollowSubject && s.forcesDocker()
+}
+
+// unconverted says why what cannot be written in Docker's formats stays behind.
+func (s *selector) unconverted() string {
+	return "none can be converted to " + s.o.ForceManifestMIMEType
 }
 
 // forcesDocker reports whether everything has to be written in Docker's formats.
@@ -432,7 +439,7 @@ func (s *selector) warnings() []string {
 	if s.root.HasBlobs && len(s.digests)+len(s.indexes) > 0 {
 		warnings = append(warnings, "digests and positions choose nothing in a list that names blobs: it is copied as a whole")
 	}
-	warnings = append(warnings, strays(s.ties, s.out.verdicts, s.o.ForceManifestMIMEType)...)
+	warnings = append(warnings, strays(s.ties, s.out.verdicts)...)
 	warnings = append(warnings, s.riddles()...)
 	slices.Sort(warnings)
 	return slices.Compact(warnings)

@@ -365,7 +365,7 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	for _, code := range []ReasonCode{
 		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle, ReasonEntire,
 		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned, ReasonElsewhere,
-		ReasonSubject, ReasonVoid, ReasonType, ReasonEntry,
+		ReasonEncryption, ReasonSubject, ReasonVoid, ReasonType, ReasonEntry,
 	} {
 		assert.Contains(t, string(b), fmt.Sprintf("\n* `%s`:", code))
 	}

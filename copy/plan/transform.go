@@ -3,8 +3,10 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -67,20 +69,28 @@ func changeOf(in *Input, d digest.Digest) (change, error) {
 	return c, nil
 }
 
-// reasonOf returns why the image with the digest d is transformed, "" if it is carried.
+// reasonOf returns why the image with the digest d is transformed, "" if it is carried. It fails
+// with an *OptionsError if what is asked for is impossible.
 func reasonOf(in *Input, d digest.Digest) (string, error) {
-	fixed := fixes(in, d)
-	if every := in.Way.EveryImage; len(every) > 0 && !fixed {
-		return every[0].text(), nil
+	if err := checkFormats(in); err != nil {
+		return "", err
 	}
 	doc, read := in.Tree.Document(d)
-	if !read {
-		return "", nil
-	}
 	image, err := in.Tree.Image(d)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("manifest %s: %w", d, err)
+	case image != nil:
+		err = checkEncryption(in, d, image)
+	}
+	fixed := fixes(in, d)
+	switch {
+	case err != nil:
+		return "", err
+	case len(in.Way.EveryImage) > 0 && !fixed:
+		return in.Way.EveryImage[0].text(), nil
+	case !read:
+		return "", nil
 	case image == nil:
 		return reasonSchema1, nil
 	case !fixed:
@@ -89,6 +99,23 @@ func reasonOf(in *Input, d digest.Digest) (string, error) {
 		}
 	}
 	return in.reasonInImage(image, fixed).text, nil
+}
+
+// checkFormats refuses what no manifest can state, or not one of the type that is forced.
+func checkFormats(in *Input) error {
+	forced, format := in.Choices.ForceManifestMIMEType, in.Way.CompressionFormat
+	if !slices.Contains([]string{"", gzip, zstd, zstdChunked}, format) {
+		return &OptionsError{[]string{compressionOption}, "no manifest can state " + format}
+	}
+	switch {
+	case forced == "" || forced == imgspecv1.MediaTypeImageManifest:
+		return nil
+	case in.Way.Encrypts:
+		return &OptionsError{[]string{"OciEncryptConfig", "ForceManifestMIMEType"}, forced + " has no place for encrypted layers"}
+	case format != "" && format != gzip:
+		return &OptionsError{[]string{compressionOption, "ForceManifestMIMEType"}, fmt.Sprintf("%s does not state %s", forced, format)}
+	}
+	return nil
 }
 
 // fixes reports whether the manifest of the image with the digest d must not change.
@@ -136,6 +163,47 @@ func (t *treePlanner) transform(ip *InstancePlan) error {
 		ip.Entry = UpdateEntry
 	}
 	return nil
+}
+
+// dropVoid skips what is about images of l that change, and what is about that in turn, if nothing
+// void is to be kept. What was named itself stays.
+func (t *treePlanner) dropVoid(l *ListPlan) {
+	if t.in.Choices.ChangedSubjects != DropChangedSubjects {
+		return
+	}
+	about := map[digest.Digest][]*InstancePlan{}
+	var changed []digest.Digest
+	for i := range l.Instances {
+		ip := &l.Instances[i]
+		named := ip.Reason.Code == ReasonDigest || ip.Reason.Code == ReasonIndex
+		if ip.Decision == Copy && ip.Relation.Follows() && !named {
+			about[ip.Subject] = append(about[ip.Subject], ip)
+		}
+		if ip.changes() {
+			changed = append(changed, ip.Digest)
+		}
+	}
+	for len(changed) > 0 {
+		subject := changed[0]
+		changed = changed[1:]
+		for _, ip := range about[subject] {
+			ip.Transform, ip.Became, ip.Present = "", nil, t.in.Present[ip.Digest]
+			ip.Decision, ip.Entry, ip.Reason = Skip, KeepEntry, Reason{ReasonVoid, ip.Reason.Text + ", but its subject changes"}
+			changed = append(changed, ip.Digest)
+		}
+		delete(about, subject)
+	}
+}
+
+// ambiguous returns why a list must not be edited although images that it names change: parsers
+// read it differently, and may not see what becomes of them. It is "" if it may.
+func ambiguous(l *ListPlan) string {
+	remarks := l.node.List.Remarks()
+	i := slices.IndexFunc(remarks, func(r manifest.Remark) bool { return r.Kind == manifest.Duplicate })
+	if i < 0 || !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.changes() }) {
+		return ""
+	}
+	return fmt.Sprintf("parsers read it differently (%s), and images that it names change", remarks[i])
 }
 
 // updates returns the edits of the entries of a list that are updated, and whether all of them are

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -37,6 +36,10 @@ type WayFacts struct {
 	ForeignStay bool
 	// CompressionFormat is the name of the compression that is asked for, "" if none is.
 	CompressionFormat string
+	// Encrypts is set if layers are to be encrypted: those at the positions EncryptLayers, from the
+	// end if they are negative, or all if there are none.
+	Encrypts      bool
+	EncryptLayers []int
 	// Decrypts and DownloadsForeign are set if encrypted layers are to be decrypted, and layers
 	// with URLs to be downloaded.
 	Decrypts, DownloadsForeign bool
@@ -63,9 +66,13 @@ const (
 
 // The compressions that manifests can state, as upstream names them.
 const (
-	gzip = "gzip"
-	zstd = "zstd"
+	gzip        = "gzip"
+	zstd        = "zstd"
+	zstdChunked = "zstd:chunked"
 )
+
+// compressionOption is the option that CompressionFormat comes from.
+const compressionOption = "DestinationCtx.CompressionFormat"
 
 // A wayReason says why the work has to be done by upstream's copy; its zero value, that it is done
 // natively.
@@ -233,11 +240,10 @@ func forcedType(o *Choices, mt string) string {
 func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
 	f := in.Way
 	format := f.CompressionFormat
-	const formatOption = "DestinationCtx.CompressionFormat"
 	needsOCI := format != "" && format != gzip && image.MediaType != imgspecv1.MediaTypeImageManifest
 	// Upstream refuses to force what does not state the format.
 	if needsOCI && (!fixed || in.Choices.ForceManifestMIMEType != "") {
-		return wayReason{formatOption, fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, formatOption)}
+		return wayReason{compressionOption, fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, compressionOption)}
 	}
 	for _, layer := range image.Layers {
 		elsewhere := len(layer.URLs) > 0
@@ -249,13 +255,13 @@ func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
 			continue
 		case elsewhere:
 			return wayReason{text: "has layers that are elsewhere, which the destination wants"}
-		case f.Decrypts && strings.HasSuffix(layer.MediaType, "+encrypted"):
+		case f.Decrypts && isEncrypted(layer):
 			return wayReason{"OciDecryptConfig", "has encrypted layers, which OciDecryptConfig decrypts"}
 		case fixed || !changeable:
 		case f.Layers == CompressLayers && algorithm == "":
 			return wayReason{text: "has uncompressed layers, which the destination wants compressed"}
 		case f.Layers == CompressLayers && format != "" && algorithm != format:
-			return wayReason{formatOption, fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, formatOption, format)}
+			return wayReason{compressionOption, fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, compressionOption, format)}
 		case f.Layers == DecompressLayers && algorithm != "":
 			return wayReason{"DestinationCtx.DirForceDecompress", "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"}
 		}
