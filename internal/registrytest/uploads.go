@@ -32,8 +32,9 @@ type upload struct {
 // secret is a string that nobody can guess.
 func secret() string { return rand.Text() }
 
-// maxPrealloc bounds the memory that a stated length is believed for.
-const maxPrealloc = 256 << 20
+// maxPrealloc bounds the memory that a stated length is believed for: to clear what nobody writes
+// to takes time, and much of it with the race detector.
+const maxPrealloc = 4 << 20
 
 // upload serves the uploads of a repository.
 func (x *exchange) upload() {
