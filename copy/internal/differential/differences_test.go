@@ -21,7 +21,7 @@ import (
 
 // TestInvalidOptionsOpenNothing: a call that cannot be right asks nobody anything.
 func TestInvalidOptionsOpenNothing(t *testing.T) {
-	e := copytest.NewEnv(t)
+	e := newEnv(t)
 	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 	for _, o := range []copy.Options{
 		{ForceCompressionFormat: true},

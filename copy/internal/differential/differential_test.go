@@ -146,10 +146,28 @@ type outcome struct {
 	plan     *copy.Plan // ours only
 }
 
+// newEnv is an environment without a blob-info cache on disk: upstream syncs it several times a
+// copy, where programs are built with cgo.
+func newEnv(t testing.TB) *copytest.Env {
+	e := copytest.NewEnv(t)
+	e.Sys.BlobInfoCacheDir = nowhere
+	return e
+}
+
+// newSigningEnv is newEnv with sigstore attachments, and the files of a key pair.
+func newSigningEnv(t testing.TB) (e *copytest.Env, private, public string) {
+	e, private, public = copytest.NewSigningEnv(t)
+	e.Sys.BlobInfoCacheDir = nowhere
+	return e, private, public
+}
+
+// nowhere is a path at which there is nothing, and can be nothing.
+var nowhere = filepath.Join(os.DevNull, "nowhere")
+
 func (c *diffCase) pick(n int) bool { return c.r.IntN(n) == 0 }
 
 func newDiffCase(t *testing.T, r *rand.Rand) *diffCase {
-	c := &diffCase{t: t, r: r, e: copytest.NewEnv(t)}
+	c := &diffCase{t: t, r: r, e: newEnv(t)}
 	c.makeFixture()
 	c.makeOptions()
 	c.makeEnds()
@@ -159,7 +177,7 @@ func newDiffCase(t *testing.T, r *rand.Rand) *diffCase {
 // newFixedCase is a case with given options to a given transport, and nothing random. Of a
 // SystemContext it takes what concerns layers and formats.
 func newFixedCase(t *testing.T, to string, o copy.Options) *diffCase {
-	c := &diffCase{t: t, e: copytest.NewEnv(t), to: to, used: &sync.Map{}}
+	c := &diffCase{t: t, e: newEnv(t), to: to, used: &sync.Map{}}
 	sys := *c.e.Sys
 	if set := o.DestinationCtx; set != nil {
 		sys.CompressionFormat, sys.DirForceDecompress = set.CompressionFormat, set.DirForceDecompress
@@ -892,7 +910,7 @@ func maskedError(err error) string {
 
 var (
 	doing    = regexp.MustCompile(`(initializing (source|destination)|Can not copy signatures to) [^ ]*: |(copying|replicating) (system image|image \d+/\d+) from manifest list: `)
-	unstable = regexp.MustCompile(`127\.0\.0\.1:\d+|/tmp/[^ :"]*`)
+	unstable = regexp.MustCompile(`127\.0\.0\.1:\d+|` + regexp.QuoteMeta(os.TempDir()) + `/[^ :"]*`)
 )
 
 func compareLines(theirs, ours []string) []string {

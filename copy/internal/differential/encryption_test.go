@@ -58,7 +58,7 @@ func cryptFixture() *imagetest.Fixture {
 
 // encryptedTo copies with upstream's package, and returns what was written.
 func encryptedTo(t *testing.T, src types.ImageReference, o upstream.Options) types.ImageReference {
-	e := copytest.NewEnv(t)
+	e := newEnv(t)
 	dst := copytest.Places["layout"](t).Ref("v1")
 	o.SourceCtx, o.DestinationCtx = e.Sys, e.Sys
 	_, err := upstream.Image(t.Context(), e.Policy, dst, src, &o)
@@ -147,7 +147,7 @@ func TestEncryptLikeUpstream(t *testing.T) {
 						continue
 					}
 					require.NoError(t, err, by)
-					shapes = append(shapes, shapeOf(t, copytest.NewEnv(t), end.ref))
+					shapes = append(shapes, shapeOf(t, newEnv(t), end.ref))
 				}
 				if c.err != "" {
 					return
@@ -242,7 +242,7 @@ func TestEncryptedLikeUpstream(t *testing.T) {
 	}
 	t.Run("what is decrypted is what was encrypted", func(t *testing.T) {
 		dst := copytest.Places["layout"](t).(copytest.LayoutPlace)
-		e := copytest.NewEnv(t)
+		e := newEnv(t)
 		_, err := e.Image(t.Context(), dst.Ref("v1"), src, copy.Options{ImageListSelection: copy.CopyAllImages, OciDecryptConfig: decrypt})
 		require.NoError(t, err)
 		for _, layer := range []string{"of amd64", "of arm64"} {

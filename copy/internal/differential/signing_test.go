@@ -44,7 +44,7 @@ type signedRepo struct {
 // newSignedRepo signs with upstream's own code, but for simple signatures: with the openpgp build
 // tag, upstream verifies but does not sign.
 func newSignedRepo(t testing.TB) *signedRepo {
-	e, private, public := copytest.NewSigningEnv(t)
+	e, private, public := newSigningEnv(t)
 	lookaside := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(e.Sys.RegistriesDirPath, "default.yaml"),
 		[]byte("default-docker:\n  use-sigstore-attachments: true\n  lookaside: file://"+lookaside+"\n"), 0o600))
@@ -193,7 +193,7 @@ func TestPolicyScopesLikeUpstreams(t *testing.T) {
 // TestContextsOfBothEnds wants other credentials at each end, natively and through upstream: one
 // context is not taken for the other.
 func TestContextsOfBothEnds(t *testing.T) {
-	e := copytest.NewEnv(t)
+	e := newEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	registry := func(account string) copytest.RegistryPlace {
 		return copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{
@@ -292,7 +292,7 @@ func signaturesOrNone(t testing.TB, e *copytest.Env, ref types.ImageReference, d
 // TestNewSignatures signs copies: whole lists, kept and stripped ones, and single images. What is
 // signed, and for whom, is as upstream has it.
 func TestNewSignatures(t *testing.T) {
-	e, private, public := copytest.NewSigningEnv(t)
+	e, private, public := newSigningEnv(t)
 	f := imagetest.Platforms(3, 1, 100)
 	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 	src.Push(f, "v1", imagetest.Top)
@@ -388,7 +388,7 @@ func TestNewSignatures(t *testing.T) {
 // TestPolicyJudgesWhatIsThere rejects an image of which the destination has a copy already, when
 // others are copied.
 func TestPolicyJudgesWhatIsThere(t *testing.T) {
-	e, _, public := copytest.NewSigningEnv(t)
+	e, _, public := newSigningEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
 	src := copytest.SignedSource(t, e, f, registrytest.Options{})
 	require.True(t, src.DeleteTag("app", strings.Replace(f.Digest("arm64").String(), ":", "-", 1)+".sig"))
