@@ -26,7 +26,7 @@ BENCHCOUNT ?= 1
 dirs_with = $$(grep -rlE --exclude-dir=.bin --include='*_test.go' '$(1)' . | xargs -r dirname | sort -u)
 
 # The race detector needs cgo and a C compiler that works. Optimising the C code (it is sqlite) costs a minute and speeds up no test.
-RACE_ENV := CGO_ENABLED=1 CGO_CFLAGS=-O0
+RACE_ENV := CGO_ENABLED=1 CGO_CFLAGS=-O0 GORACE=atexit_sleep_ms=0
 
 .PHONY: check
 check: fmt vet lint offline test ## what a reviewer runs: format, vet, lint, demo without a network, race tests (the default)

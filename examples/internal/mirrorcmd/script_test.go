@@ -86,6 +86,7 @@ func setupScript(e *testscript.Env) error {
 		e.Setenv(name, value)
 	}
 	e.Setenv("TMPDIR", e.WorkDir)
+	e.Setenv("GORACE", os.Getenv("GORACE")) // the program is this binary, which may have the race detector
 	policy := filepath.Join(variables["XDG_CONFIG_HOME"], "containers", "policy.json")
 	if err := os.WriteFile(policy, []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o600); err != nil {
 		return err
