@@ -32,14 +32,18 @@ var tiny = []workload{
 	{Name: "stripped", Platforms: 4, Layers: 2, Size: 1000, Wanted: []string{"linux/amd64", "linux/ppc64le"}},
 	{Name: "many", Images: 3, Platforms: 2, Layers: 1, Size: 1000},
 	{Name: "manyUpToDate", Images: 2, Platforms: 2, Layers: 1, Size: 1000, UpToDate: true},
+	{Name: "signed", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Signed: true, Tools: changingTools},
+	{Name: "zstd", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Format: zstd, Tools: changingTools},
+	{Name: "plain", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Plain: 2, Tools: changingTools},
+	{Name: "onePlain", Platforms: 3, Layers: 2, Size: 1000, Archives: true, Plain: 1, Tools: changingTools},
 }
 
 // pair is a running pair of registries.
 type pair struct {
 	*registries
 	environment
-	at    addresses
-	certs string
+	at         addresses
+	certs, key string
 }
 
 func newPair(t *testing.T, e environment) *pair {
@@ -47,16 +51,22 @@ func newPair(t *testing.T, e environment) *pair {
 	var err error
 	p.registries, p.at, err = startRegistries(e, p.certs)
 	require.NoError(t, err)
+	p.key, err = writeSigningKey(t.TempDir())
+	require.NoError(t, err)
 	t.Cleanup(p.close)
 	return p
 }
 
 // job is a copy of w to repo.
 func (p *pair) job(t *testing.T, w workload, repo string) job {
-	return job{
+	j := job{
 		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
-		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate,
+		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format,
 	}
+	if w.Signed {
+		j.SigningKey = p.key
+	}
+	return j
 }
 
 func TestContestants(t *testing.T) {
@@ -133,6 +143,33 @@ func TestIncompleteCopiesAreNoticed(t *testing.T) {
 	}
 }
 
+// TestUnchangedCopiesAreNoticed takes copies of which nothing was changed for what was asked for.
+func TestUnchangedCopiesAreNoticed(t *testing.T) {
+	p := newPair(t, environment{})
+	for _, w := range tiny {
+		if !w.Archives {
+			continue
+		}
+		w.UpToDate = true
+		p.prepare(w, w.Name)
+		assert.NotEmpty(t, p.account(w, w.Name).Missing, w.Name)
+	}
+}
+
+// TestCarriage counts what was asked about the images that stay as they are.
+func TestCarriage(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[len(tiny)-1]
+	p.prepare(w, "mirror")
+	require.NoError(t, copySparsecopy(t.Context(), p.job(t, w, "mirror")))
+	got := p.account(w, "mirror").Carried
+	assert.Equal(t, 2, got.Images)
+	assert.GreaterOrEqual(t, got.SourceRequests, 2*(1+w.Layers+1), "manifest, layers and config")
+	assert.GreaterOrEqual(t, got.DestinationRequests, 2*(1+2*(w.Layers+1)), "manifest, and two for each blob")
+	assert.Positive(t, got.Done)
+
+	assert.Greater(t, len(p.source.Requests()), got.SourceRequests, "the image that changes was read, too")
+}
+
 // TestManyImages demands images that share nothing, each in a repository of its own, of which none
 // may be absent.
 func TestManyImages(t *testing.T) {
@@ -163,7 +200,7 @@ func TestManyImages(t *testing.T) {
 }
 
 // TestEveryWorkloadIsMeasured demands that each workload has contestants, sparsecopy and the floor
-// among them.
+// among them, or upstream's copy where images change.
 func TestEveryWorkloadIsMeasured(t *testing.T) {
 	for _, w := range workloads {
 		var by []string
@@ -173,7 +210,11 @@ func TestEveryWorkloadIsMeasured(t *testing.T) {
 			}
 		}
 		assert.Contains(t, by, ours, w.Name)
-		assert.Contains(t, by, floor1, w.Name)
+		if w.Signed || w.transforms(w.Platforms-1) {
+			assert.Equal(t, []string{ours, upstream}, by, w.Name)
+		} else {
+			assert.Contains(t, by, floor1, w.Name)
+		}
 		assert.Equal(t, w.Name == fewImages, slices.Contains(by, singly), w.Name)
 	}
 }
@@ -189,6 +230,18 @@ func TestRun(t *testing.T) {
 		out.String())
 	assert.Contains(t, out.String(), "\n| | floor | sparsecopy |\n")
 	assert.Contains(t, out.String(), "\n| 8x5x2MiB, 1ms | 0.")
+}
+
+// TestRunChanging starts all three processes for images that change.
+func TestRunChanging(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{
+		"-quick", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy", "-workloads", "8x5x256KiB,signed,zstd,uncompressed,1of8-uncompressed",
+	}, nil, &out, &errors)
+	require.Zero(t, status, "%s%s", out.String(), errors.String())
+	for _, w := range []string{carried, signed, zstd, plain, onePlain} {
+		assert.Contains(t, out.String(), "BenchmarkCopy/workload="+w+"/rtt=20ms/tls=false/tool=sparsecopy-")
+	}
 }
 
 // TestRunMany prints what copies of many images came to.
@@ -295,4 +348,41 @@ func TestBounds(t *testing.T) {
 		"NOT met: 500x4x2x16KiB, 20ms: 70 connections to the source and 129 to the destination, at most 128 each",
 		"NOT met: 500x4x2x16KiB: 1.64 times the memory of 50x4x2x16KiB, at most 1.5",
 	}, text(few))
+}
+
+// TestBoundsOfChanges: what is measured of images that change, and is not enough.
+func TestBoundsOfChanges(t *testing.T) {
+	r := results{}
+	add := func(c cell, took, done time.Duration, images, asked, written int) {
+		r[c] = []sample{{usage: usage{Wall: took}, traffic: traffic{Carried: carriage{images, asked, written, done}}}}
+	}
+	add(cell{far, carried, ours}, 1000, 900, 8, 56, 104)
+	add(cell{far, signed, ours}, 1600, 0, 0, 0, 0)
+	add(cell{far, signed, upstream}, 20000, 0, 0, 0, 0)
+	add(cell{far, zstd, ours}, 1500, 0, 0, 0, 0)
+	add(cell{far, zstd, upstream}, 11000, 0, 0, 0, 0)
+	add(cell{far, onePlain, ours}, 1500, 900, 7, 49, 92)
+	r[cell{local, hugeZstd, ours}] = []sample{{usage: usage{Peak: 129 << 20}}}
+	var text []string
+	for _, b := range r.changing() {
+		text = append(text, b.String())
+	}
+	assert.Equal(t, []string{
+		"met: signed, 80ms: 12.5 times as fast as upstream's copy, at least 12",
+		"NOT met: signed, 80ms: 1.60 times the time of an unsigned copy, at most 1.5",
+		"NOT met: zstd, 80ms: 7.3 times as fast as upstream's copy, at least 8",
+		"NOT met: 1of8-uncompressed, 80ms: 49 + 92 requests for the 7 images that stay as they are, and 56 + 104 for the 8 of a copy in which all do",
+		"met: 1of8-uncompressed, 80ms: those images are there after 1.00 times the time of that copy's, at most 1.1",
+		"NOT met: zstd-64MiB: 129 MiB resident, at most 128",
+	}, text)
+}
+
+// TestBoundsThatAreNotMet fail the run.
+func TestBoundsThatAreNotMet(t *testing.T) {
+	b := &bench{results: made(far, signed, map[string]time.Duration{ours: 10, upstream: 100})}
+	require.EqualError(t, b.verdict(), "1 of 1 bounds are not met")
+	b.quick = true
+	require.NoError(t, b.verdict())
+	b.quick, b.results = false, made(far, signed, map[string]time.Duration{ours: 10, upstream: 200})
+	require.NoError(t, b.verdict())
 }

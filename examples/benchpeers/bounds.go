@@ -44,6 +44,7 @@ func (r results) bounds() []bound {
 	}
 	all = append(all, r.huge()...)
 	all = append(all, r.manyImages()...)
+	all = append(all, r.changing()...)
 	return append(all, r.fewRequests()...)
 }
 
@@ -66,14 +67,21 @@ func (r results) time(e environment, workload string) []bound {
 		return append(all, r.fasterThanPeers(e, workload, 2)...)
 	}
 	all = append(all, r.fasterThanPeers(e, workload, 1)...)
+	if e.TLS {
+		return all
+	}
+	return append(all, r.fasterThanUpstream(e, workload, upstreamFactor(e, workload))...)
+}
+
+// fasterThanUpstream holds sparsecopy against upstream's copy.
+func (r results) fasterThanUpstream(e environment, workload string, least float64) []bound {
 	took, ok := middle(r, cell{e, workload, ours}, wall)
 	theirs, measured := middle(r, cell{e, workload, upstream}, wall)
-	if ok && measured && !e.TLS {
-		factor, least := ratio(theirs, took), upstreamFactor(e, workload)
-		all = append(all, bound{fmt.Sprintf("%s: %.1f times as fast as upstream's copy, at least %.0f", e.title(workload), factor, least),
-			factor >= least})
+	if !ok || !measured {
+		return nil
 	}
-	return all
+	factor := ratio(theirs, took)
+	return []bound{{fmt.Sprintf("%s: %.1f times as fast as upstream's copy, at least %.0f", e.title(workload), factor, least), factor >= least}}
 }
 
 func (e environment) title(workload string) string {
@@ -188,6 +196,65 @@ func (r results) manyImages() []bound {
 			factor <= flatMemory})
 	}
 	return all
+}
+
+// What copies of images that change on the way are held to.
+const (
+	// signingTakes is how many times the time of an unsigned copy a signed one may take, far away.
+	signingTakes = 1.5
+	// besideOthers is how many times the time that images take in a copy of which nothing changes
+	// they may take beside one that does: no more, but for what times vary by.
+	besideOthers = 1.1
+	// changingMemory is the most resident memory, in bytes, whatever the size of layers.
+	changingMemory = 128 << 20
+)
+
+// changing is the bounds on images that change on the way.
+func (r results) changing() []bound {
+	all := append(r.fasterThanUpstream(near, signed, 12), r.fasterThanUpstream(far, signed, 12)...)
+	took, ok := middle(r, cell{far, signed, ours}, wall)
+	if unsigned, measured := middle(r, cell{far, carried, ours}, wall); ok && measured {
+		factor := ratio(took, unsigned)
+		all = append(all, bound{fmt.Sprintf("%s: %.2f times the time of an unsigned copy, at most %.1f", far.title(signed), factor, signingTakes),
+			factor <= signingTakes})
+	}
+	for _, workload := range []string{zstd, plain} {
+		all = append(all, r.fasterThanUpstream(far, workload, 8)...)
+	}
+	for _, e := range []environment{near, far} {
+		all = append(all, r.besideOne(e)...)
+	}
+	for _, workload := range []string{hugeSigned, hugeZstd, hugePlain} {
+		if most, ok := middle(r, cell{local, workload, ours}, peak); ok {
+			all = append(all, bound{fmt.Sprintf("%s: %.0f MiB resident, at most %.0f", workload, mebibytes(most), mebibytes(changingMemory)),
+				most <= changingMemory})
+		}
+	}
+	return all
+}
+
+// besideOne is the bounds on the images that stay as they are beside one that changes.
+func (r results) besideOne(e environment) []bound {
+	some, others := cell{e, onePlain, ours}, cell{e, carried, ours}
+	if len(r[some]) == 0 || len(r[others]) == 0 {
+		return nil
+	}
+	source, destination := func(s sample) int { return s.Carried.SourceRequests }, func(s sample) int { return s.Carried.DestinationRequests }
+	asked, _ := middle(r, some, source)
+	written, _ := middle(r, some, destination)
+	allAsked, _ := middle(r, others, source)
+	allWritten, _ := middle(r, others, destination)
+	n, of := r[some][0].Carried.Images, r[others][0].Carried.Images
+	end := func(s sample) time.Duration { return s.Carried.Done }
+	done, _ := middle(r, some, end)
+	allDone, _ := middle(r, others, end)
+	factor := ratio(done, allDone)
+	return []bound{
+		{fmt.Sprintf("%s: %d + %d requests for the %d images that stay as they are, and %d + %d for the %d of a copy in which all do",
+			e.title(onePlain), asked, written, n, allAsked, allWritten, of), asked*of <= allAsked*n && written*of <= allWritten*n},
+		{fmt.Sprintf("%s: those images are there after %.2f times the time of that copy's, at most %.1f", e.title(onePlain), factor, besideOthers),
+			factor <= besideOthers},
+	}
 }
 
 // fewRequests is the bound on requests of a fresh copy.

@@ -97,6 +97,8 @@ type job struct {
 	Dir                 string   // empty, for whatever the tool keeps in files
 	Platforms           []string // to copy, and to strip the others; nil for all
 	UpToDate            bool     // the destination has everything
+	Format              string   // what layers are to be compressed with; "" for as they are, if they are
+	SigningKey          string   // path of the key that signs; "" for none
 	Profile             string   // path of profiles without what follows the last dot; "" for none
 }
 

@@ -71,7 +71,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.runs, "runs", 3, "`number` of copies of each kind, of which medians are shown")
 	flags.DurationVar(&s.slow, "slow", 4*time.Second, "whoever took longer copies only once")
-	flags.DurationVar(&s.budget, "budget", 12*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
+	flags.DurationVar(&s.budget, "budget", 18*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
 	flags.DurationVar(&s.timeout, "timeout", 2*time.Minute, "longest `time` of one copy, which fails then")
 	flags.BoolVar(&s.quick, "quick", false, "tiny images, once each: tries the program, and measures nothing of interest")
 	flags.StringVar(&s.profile, "profile", "", "write CPU, allocation, blocking and mutex profiles of each copy to this `directory`")

@@ -17,13 +17,15 @@ type bench struct {
 	out     io.Writer
 	end     time.Time // of the budget
 	dir     string    // for temporary files
+	key     string    // path of a key that signs
 	n       int       // copies so far
 	results results
 	failed  int
 	late    bool // the budget is used up, and the output says so
 }
 
-// measure makes all copies and prints what came out. It fails if one of the copies did.
+// measure makes all copies and prints what came out. It fails if one of the copies did, or if a
+// bound is not met.
 func measure(ctx context.Context, s settings, out io.Writer) error {
 	dir, err := os.MkdirTemp("", "benchpeers")
 	if err != nil {
@@ -35,7 +37,11 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}
 	}
-	b := &bench{settings: s, out: out, end: time.Now().Add(s.budget), dir: dir, results: results{}}
+	key, err := writeSigningKey(dir)
+	if err != nil {
+		return err
+	}
+	b := &bench{settings: s, out: out, end: time.Now().Add(s.budget), dir: dir, key: key, results: results{}}
 	fmt.Fprint(out, benchHeader())
 	for i, e := range s.environments() {
 		if err := b.environment(ctx, e, filepath.Join(dir, fmt.Sprint("certs", i))); err != nil {
@@ -43,8 +49,26 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 		}
 	}
 	b.results.print(out, s)
+	return b.verdict()
+}
+
+// verdict fails if a copy did, or if the project has promised more than was measured. Tiny images
+// measure nothing.
+func (b *bench) verdict() error {
 	if b.failed > 0 {
 		return fmt.Errorf("%d of %d copies failed", b.failed, b.n)
+	}
+	if b.quick {
+		return nil
+	}
+	all, missed := b.results.bounds(), 0
+	for _, one := range all {
+		if !one.met {
+			missed++
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d of %d bounds are not met", missed, len(all))
 	}
 	return nil
 }
@@ -113,7 +137,10 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	defer os.RemoveAll(dir)
 	j := job{
 		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
-		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate,
+		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format,
+	}
+	if w.Signed {
+		j.SigningKey = b.key
 	}
 	if b.profile != "" {
 		j.Profile = filepath.Join(b.profile, strings.ReplaceAll(strings.TrimPrefix(c.name(), benchName+"/"), "/", ","))

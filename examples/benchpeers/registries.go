@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -72,20 +74,33 @@ type traffic struct {
 	SourceConnections, DestinationConnections int
 	Read, Written                             int64 // bytes of bodies
 	Stored                                    int64 // bytes of blobs and manifests in the destination's repositories
+	Carried                                   carriage
 	Missing                                   string
+}
+
+// A carriage is what was asked of the registries about images that stay as they are, and their
+// blobs: of a single image with archives only.
+type carriage struct {
+	Images                              int
+	SourceRequests, DestinationRequests int
+	Done                                time.Duration // from the first request of the copy to the end of the last of these
 }
 
 // account returns the traffic since prepare. Missing says what a complete copy of w would have
 // besides; "" for nothing.
 func (r *registries) account(w workload, repo string) traffic {
 	var t traffic
-	for _, q := range r.source.Requests() {
+	asked, written := r.source.Requests(), r.destination.Requests()
+	for _, q := range asked {
 		t.SourceRequests++
 		t.Read += q.BytesOut
 	}
-	for _, q := range r.destination.Requests() {
+	for _, q := range written {
 		t.DestinationRequests++
 		t.Written += q.BytesIn
+	}
+	if w.Archives && len(asked) > 0 {
+		t.Carried = carriageOf(w, r.fixtures[w.Name][0], asked, written)
 	}
 	t.SourceConnections = r.source.Connections() - r.connections[0]
 	t.DestinationConnections = r.destination.Connections() - r.connections[1]
@@ -96,6 +111,33 @@ func (r *registries) account(w workload, repo string) traffic {
 		}
 	}
 	return t
+}
+
+// carriageOf finds what is about images that stay as they are among what was asked of the source,
+// which is something, and of the destination.
+func carriageOf(w workload, f *imagetest.Fixture, asked, written []registrytest.Request) carriage {
+	var c carriage
+	var names []string
+	for i, d := range w.images(f) {
+		if w.transforms(i) {
+			continue
+		}
+		c.Images++
+		for _, d := range append(f.Blobs(f.Name(d)), d) {
+			names = append(names, d.Encoded())
+		}
+	}
+	count := func(requests []registrytest.Request) (n int) {
+		for _, q := range requests {
+			if slices.ContainsFunc(names, func(name string) bool { return strings.Contains(q.Path+"?"+q.Query, name) }) {
+				n++
+				c.Done = max(c.Done, q.End.Sub(asked[0].Start))
+			}
+		}
+		return n
+	}
+	c.SourceRequests, c.DestinationRequests = count(asked), count(written)
+	return c
 }
 
 // stored is the number of bytes in a repository of the destination.
@@ -122,25 +164,72 @@ func (r *registries) complete(w workload, f *imagetest.Fixture, repo string) err
 	if err := json.Unmarshal(content, &list); err != nil {
 		return fmt.Errorf("the list at the destination: %w", err)
 	}
-	var listed []digest.Digest
-	for _, entry := range list.Manifests {
-		listed = append(listed, entry.Digest)
-	}
-	blobs, manifests := r.destination.Blobs(repo), r.destination.Manifests(repo)
 	images := w.images(f)
-	for _, d := range images {
-		name := f.Name(d)
-		if !slices.Contains(listed, d) || !slices.Contains(manifests, d) {
-			return fmt.Errorf("the destination lacks %s", name)
-		}
-		for _, blob := range f.Blobs(name) {
-			if !slices.Contains(blobs, blob) {
-				return fmt.Errorf("the destination lacks blob %s of %s", f.Name(blob), name)
-			}
+	if len(list.Manifests) != len(images) {
+		return fmt.Errorf("the list at the destination names %d images, not %d", len(list.Manifests), len(images))
+	}
+	subjects := []digest.Digest{digest.FromBytes(content)}
+	for i, d := range images {
+		subjects = append(subjects, list.Manifests[i].Digest)
+		if err := r.completeImage(w, i, f, d, list.Manifests[i].Digest, repo); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(d), err)
 		}
 	}
-	if len(listed) != len(images) {
-		return fmt.Errorf("the list at the destination names %d images, not %d", len(listed), len(images))
+	if w.Signed {
+		return r.signed(repo, subjects)
+	}
+	return nil
+}
+
+// completeImage returns what the destination lacks of the image for platform i, which is source in
+// the fixture and there in the destination's list.
+func (r *registries) completeImage(w workload, i int, f *imagetest.Fixture, source, there digest.Digest, repo string) error {
+	content, _, ok := r.destination.Manifest(repo, there.String())
+	if !ok {
+		return errors.New("the destination lacks its manifest")
+	}
+	if w.transforms(i) == (source == there) {
+		return fmt.Errorf("it is %s at the source and %s at the destination", source, there)
+	}
+	var image imgspecv1.Manifest
+	if err := json.Unmarshal(content, &image); err != nil {
+		return err
+	}
+	if len(image.Layers) != w.Layers {
+		return fmt.Errorf("it has %d layers at the destination", len(image.Layers))
+	}
+	blobs := r.destination.Blobs(repo)
+	for _, b := range append(image.Layers, image.Config) {
+		if !slices.Contains(blobs, b.Digest) {
+			return fmt.Errorf("the destination lacks its blob %s", b.Digest)
+		}
+	}
+	want := imgspecv1.MediaTypeImageLayerGzip
+	if w.Format == zstd {
+		want = imgspecv1.MediaTypeImageLayerZstd
+	}
+	for _, layer := range image.Layers {
+		if layer.MediaType != want {
+			return fmt.Errorf("it has a layer of type %s at the destination", layer.MediaType)
+		}
+	}
+	return nil
+}
+
+// signed returns which of the subjects in a repository of the destination has no signature.
+func (r *registries) signed(repo string, subjects []digest.Digest) error {
+	for _, d := range subjects {
+		content, _, ok := r.destination.Manifest(repo, fmt.Sprintf("%s-%s.sig", d.Algorithm(), d.Encoded()))
+		if !ok {
+			return fmt.Errorf("%s is not signed", d)
+		}
+		var signatures imgspecv1.Manifest
+		if err := json.Unmarshal(content, &signatures); err != nil {
+			return err
+		}
+		if len(signatures.Layers) != 1 || signatures.Layers[0].Annotations["dev.cosignproject.cosign/signature"] == "" {
+			return fmt.Errorf("%s has %d signatures, or none that is one", d, len(signatures.Layers))
+		}
 	}
 	return nil
 }

@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
@@ -22,6 +27,7 @@ func copySparsecopy(ctx context.Context, j job) error {
 		return err
 	}
 	options := e.options()
+	options.SignBySigstorePrivateKeyFile, options.SignSigstorePrivateKeyPassphrase = j.SigningKey, signingPassphrase
 	if j.Platforms != nil {
 		options.ImageListSelection = copy.CopySpecificImages
 		options.SparseManifestListAction = copy.StripSparseManifestList
@@ -35,7 +41,7 @@ func copySparsecopy(ctx context.Context, j job) error {
 }
 
 func (e *imageEnvironment) options() *copy.Options {
-	return &copy.Options{SourceCtx: e.system, DestinationCtx: e.system, ImageListSelection: copy.CopyAllImages}
+	return &copy.Options{SourceCtx: e.system, DestinationCtx: e.destination, ImageListSelection: copy.CopyAllImages}
 }
 
 // copySparsecopyImages copies all images in one call.
@@ -73,8 +79,8 @@ func parseAll(platforms []string) ([]copy.InstancePlatformFilter, error) {
 
 // An imageEnvironment is what functions in the manner of containers/image want.
 type imageEnvironment struct {
-	system *types.SystemContext
-	policy *signature.PolicyContext
+	system, destination *types.SystemContext
+	policy              *signature.PolicyContext
 }
 
 // references are those of both ends in containers/image.
@@ -103,5 +109,31 @@ func newImageEnvironment(j job) (*imageEnvironment, error) {
 	if !j.TLS {
 		e.system.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	}
-	return e, nil
+	destination := *e.system
+	if j.Format != "" {
+		algorithm, err := compression.AlgorithmByName(j.Format)
+		if err != nil {
+			return nil, err
+		}
+		destination.CompressionFormat = &algorithm
+	}
+	e.destination = &destination
+	if j.SigningKey == "" {
+		return e, nil
+	}
+	attach := fmt.Sprintf("docker:\n  %s:\n    use-sigstore-attachments: true\n", j.Destination.Host)
+	return e, os.WriteFile(filepath.Join(e.system.RegistriesDirPath, "destination.yaml"), []byte(attach), 0o600)
+}
+
+// signingPassphrase is the passphrase of the key that signs.
+var signingPassphrase = []byte("benchpeers")
+
+// writeSigningKey makes a key that signs, and returns its path.
+func writeSigningKey(dir string) (string, error) {
+	keys, err := sigstore.GenerateKeyPair(signingPassphrase)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "signing.key")
+	return path, os.WriteFile(path, keys.PrivateKey, 0o600)
 }

@@ -16,7 +16,10 @@ func copyUpstream(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	options := &copy.Options{SourceCtx: e.system, DestinationCtx: e.system, ImageListSelection: copy.CopyAllImages}
+	options := &copy.Options{
+		SourceCtx: e.system, DestinationCtx: e.destination, ImageListSelection: copy.CopyAllImages,
+		SignBySigstorePrivateKeyFile: j.SigningKey, SignSigstorePrivateKeyPassphrase: signingPassphrase,
+	}
 	if j.Platforms != nil {
 		options.ImageListSelection = copy.CopySpecificImages
 		options.SparseManifestListAction = copy.StripSparseManifestList

@@ -18,6 +18,10 @@ type workload struct {
 	Platforms int             // that the list names
 	Layers    int             // of each, all different
 	Size      int64           // of a layer, in bytes
+	Archives  bool            // layers can be opened; otherwise they only begin as gzip does
+	Plain     int             // of the platforms, the last so many have layers that are not compressed
+	Format    string          // what layers are to be compressed with; "" for as they are, if they are
+	Signed    bool            // list and images are signed with a key
 	Wanted    []string        // platforms to copy, and to strip the others; nil for all
 	UpToDate  bool            // the destination has everything
 	PlainOnly bool            // only without TLS
@@ -37,6 +41,23 @@ const (
 	fewImages    = "50x4x2x16KiB"
 	manyImages   = "500x4x2x16KiB"
 	manyNothing  = "500-nothing"
+
+	carried  = "8x5x256KiB"
+	signed   = "signed"
+	zstd     = "zstd"
+	plain    = "uncompressed"
+	onePlain = "1of8-uncompressed"
+
+	hugeSigned = "signed-64MiB"
+	hugeZstd   = "zstd-64MiB"
+	hugePlain  = "uncompressed-64MiB"
+)
+
+// Images that change on the way are measured at these round-trip times, and by these contestants:
+// the others cannot do it.
+var (
+	changingRTTs  = []time.Duration{near.RTT, far.RTT}
+	changingTools = []string{ours, upstream}
 )
 
 // workloads are all there are, in the order of the tables.
@@ -51,6 +72,14 @@ var workloads = []workload{
 	// measured.
 	{Name: manyImages, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
+	{Name: carried, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, PlainOnly: true, RTTs: changingRTTs, Tools: []string{floor1, ours, upstream}},
+	{Name: signed, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Signed: true, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
+	{Name: zstd, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Format: zstd, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
+	{Name: plain, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Plain: 8, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
+	{Name: onePlain, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Plain: 1, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
+	{Name: hugeSigned, Platforms: 2, Layers: 4, Size: 64 << 20, Archives: true, Signed: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: changingTools},
+	{Name: hugeZstd, Platforms: 2, Layers: 4, Size: 64 << 20, Archives: true, Format: zstd, PlainOnly: true, RTTs: []time.Duration{0}, Tools: changingTools},
+	{Name: hugePlain, Platforms: 2, Layers: 4, Size: 64 << 20, Archives: true, Plain: 2, PlainOnly: true, RTTs: []time.Duration{0}, Tools: changingTools},
 }
 
 // suits reports whether w is to be measured in e.
@@ -66,7 +95,10 @@ func (w workload) takes(t tool) bool {
 	return w.Tools == nil || slices.Contains(w.Tools, t.name)
 }
 
-// fixtures makes the images. Their layers take no memory.
+// transforms reports whether the image for platform i changes on the way.
+func (w workload) transforms(i int) bool { return w.Format != "" || i >= w.Platforms-w.Plain }
+
+// fixtures makes the images. Their layers take no memory, unless they are archives.
 func (w workload) fixtures() []*imagetest.Fixture {
 	all := make([]*imagetest.Fixture, max(w.Images, 1))
 	for i := range all {
@@ -84,12 +116,24 @@ func (w workload) fixture(n int) *imagetest.Fixture {
 		layers := make([]string, w.Layers)
 		for j := range layers {
 			layers[j] = fmt.Sprintf("%s.%d", images[i], j)
-			f.Seeded(layers[j], gzipSeed(1+(n*w.Platforms+i)*w.Layers+j), w.Size)
+			w.layer(f, layers[j], i, 1+(n*w.Platforms+i)*w.Layers+j)
 		}
 		f.Image(images[i], imagetest.Platform(platform), imagetest.Layers(layers...))
 	}
 	f.List(imagetest.Top, imagetest.Entries(images...))
 	return f
+}
+
+// layer makes the n-th layer, which is one of platform i.
+func (w workload) layer(f *imagetest.Fixture, name string, i, n int) {
+	switch {
+	case !w.Archives:
+		f.Seeded(name, gzipSeed(n), w.Size)
+	case i >= w.Platforms-w.Plain:
+		f.Layer(name, imagetest.Random(uint64(n), w.Size), imagetest.Uncompressed())
+	default:
+		f.Layer(name, imagetest.Random(uint64(n), w.Size))
+	}
 }
 
 // gzipSeed is the n-th seed of content that begins as gzip does (RFC 1952, section 2.3.1): seeded
