@@ -177,8 +177,6 @@ func (ip *InstancePlan) Result() digest.Digest {
 	return resultOf(ip.Digest, ip.Transform, ip.Became)
 }
 
-// changes reports whether the instance is an image that is another one at the destination, or may
-// be as far as is known.
-func (ip *InstancePlan) changes() bool {
-	return ip.Nested == nil && ip.Decision == Copy && ip.Result() != ip.Digest
-}
+// changes reports whether the instance is another one at the destination, or may be as far as is
+// known.
+func (ip *InstancePlan) changes() bool { return ip.Decision == Copy && ip.Result() != ip.Digest }

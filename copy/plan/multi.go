@@ -190,7 +190,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 		}
 	}
 	t.dropVoid(l)
-	dropOrphans(l)
+	t.dropOrphans(l)
 	decided, err := prepareInstanceCopies(n.Instances, copied(l), strip && !n.HasBlobs)
 	if err != nil {
 		return nil, err
@@ -231,7 +231,7 @@ func copied(l *ListPlan) []bool {
 
 // dropOrphans skips what follows a nested list which gets another digest, and what follows that in
 // turn: their subjects would not be in the list. What was selected itself stays.
-func dropOrphans(l *ListPlan) {
+func (t *treePlanner) dropOrphans(l *ListPlan) {
 	follows := func(ip *InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
 	followers := map[digest.Digest][]int{}
 	for i := range l.Instances {
@@ -259,10 +259,15 @@ func dropOrphans(l *ListPlan) {
 	for _, orphans := range followers {
 		for _, i := range orphans {
 			ip := &l.Instances[i]
-			ip.Decision = Skip
-			ip.Reason = Reason{ReasonOrphaned, ip.Reason.Text + ", which changes"}
+			t.leave(ip, Reason{ReasonOrphaned, ip.Reason.Text + ", which changes"})
 		}
 	}
+}
+
+// leave skips what was to be copied.
+func (t *treePlanner) leave(ip *InstancePlan, why Reason) {
+	ip.Decision, ip.Entry, ip.Reason = Skip, KeepEntry, why
+	ip.Transform, ip.Became, ip.Present = "", nil, t.in.Present[ip.Digest]
 }
 
 // platform returns p for people.

@@ -179,7 +179,7 @@ func (t *treePlanner) dropVoid(l *ListPlan) {
 		if ip.Decision == Copy && ip.Relation.Follows() && !named {
 			about[ip.Subject] = append(about[ip.Subject], ip)
 		}
-		if ip.changes() {
+		if ip.isImage() && ip.changes() {
 			changed = append(changed, ip.Digest)
 		}
 	}
@@ -187,8 +187,7 @@ func (t *treePlanner) dropVoid(l *ListPlan) {
 		subject := changed[0]
 		changed = changed[1:]
 		for _, ip := range about[subject] {
-			ip.Transform, ip.Became, ip.Present = "", nil, t.in.Present[ip.Digest]
-			ip.Decision, ip.Entry, ip.Reason = Skip, KeepEntry, Reason{ReasonVoid, ip.Reason.Text + ", but its subject changes"}
+			t.leave(ip, Reason{ReasonVoid, ip.Reason.Text + ", but its subject changes"})
 			changed = append(changed, ip.Digest)
 		}
 		delete(about, subject)
@@ -200,7 +199,7 @@ func (t *treePlanner) dropVoid(l *ListPlan) {
 func ambiguous(l *ListPlan) string {
 	remarks := l.node.List.Remarks()
 	i := slices.IndexFunc(remarks, func(r manifest.Remark) bool { return r.Kind == manifest.Duplicate })
-	if i < 0 || !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.changes() }) {
+	if i < 0 || !slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.isImage() && ip.changes() }) {
 		return ""
 	}
 	return fmt.Sprintf("parsers read it differently (%s), and images that it names change", remarks[i])

@@ -104,3 +104,97 @@ func TestTransformOfAnImage(t *testing.T) {
 	assert.Equal(t, digest.FromBytes(became), p.Digest)
 	assert.True(t, p.Image.Present)
 }
+
+// TestTransformedEntryTypes: an entry says what an image has become if it has said what it was, or
+// if that is something else.
+func TestTransformedEntryTypes(t *testing.T) {
+	for name, c := range map[string]struct {
+		stated, became string
+		want           string // in the list that is written
+	}{
+		"stated":                 {ociImage, ociImage, ociImage},
+		"stated, and changes":    {ociImage, dockerImage, dockerImage},
+		"not stated":             {"", ociImage, ""},
+		"not stated, changes":    {"", dockerImage, dockerImage},
+		"wrong":                  {dockerImage, ociImage, ociImage},
+		"wrong, and right later": {dockerImage, dockerImage, dockerImage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, plain, _ := transformInput()
+			in.Top.Bytes = fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":10}]}`, c.stated, plain)
+			if c.stated == "" {
+				in.Top.Bytes = fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"digest":%q,"size":10}]}`, plain)
+			}
+			in.Transformed = map[TransformKey]Document{{Digest: plain}: {Bytes: imageOf(c.became, ociConfig)}}
+			p, err := New(in)
+			require.NoError(t, err)
+			list, err := manifest.Parse(p.List.Written(), p.List.MediaType)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, list.Instances()[0].MediaType)
+		})
+	}
+}
+
+// TestTransformOfAnAmbiguousList: what parsers read differently is not edited for its images, while
+// entries may be stripped.
+func TestTransformOfAnAmbiguousList(t *testing.T) {
+	in, plain, compressed := transformInput()
+	in.Top.Bytes = append([]byte(`{"annotations":{"a":"1","a":"2"},`), in.Top.Bytes[1:]...)
+	_, err := New(in)
+	var cannot *CannotModifyError
+	require.ErrorAs(t, err, &cannot)
+	assert.Contains(t, cannot.Reason, "parsers read it differently (annotations.a (byte 24): duplicate key), and images that it names change")
+
+	in.Choices = Choices{ImageListSelection: CopySpecificImages, Instances: compressed, SparseManifestListAction: StripSparseManifestList}
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.NotContains(t, p.Stored(), plain)
+}
+
+// TestTransformOfSchema1: what becomes of Docker's first images is for upstream to decide.
+func TestTransformOfSchema1(t *testing.T) {
+	in := Input{Top: Document{Bytes: []byte(`{"schemaVersion":1,"fsLayers":[]}`)}, Way: transforming(asItIs)}
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.Equal(t, "is a Docker schema 1 image", p.Image.Transform)
+	assert.Equal(t, 1, p.Unread, "its blobs are not counted")
+}
+
+// TestEncryptedLayers: layers that are encrypted already are not encrypted, and are decrypted where
+// the image may change.
+func TestEncryptedLayers(t *testing.T) {
+	encrypted := imageOf(ociImage, ociConfig, gzipLayer+encryptedSuffix)
+	encrypt := transforming(func(f *WayFacts) {
+		f.Encrypts, f.EveryImage = true, []OptionUse{{"OciEncryptConfig", "encrypts layers"}}
+	})
+	decrypt := transforming(func(f *WayFacts) { f.Decrypts = true })
+	for name, c := range map[string]struct {
+		image []byte
+		way   *WayFacts
+		fixed bool
+		want  []string // options in the error, nil if there is none
+	}{
+		"encrypt":            {imageOf(ociImage, ociConfig, gzipLayer), encrypt, false, nil},
+		"encrypt, fixed":     {imageOf(ociImage, ociConfig, gzipLayer), encrypt, true, []string{"OciEncryptConfig", "PreserveDigests"}},
+		"encrypted":          {encrypted, encrypt, false, nil},
+		"encrypted, fixed":   {encrypted, encrypt, true, nil},
+		"decrypt":            {encrypted, decrypt, false, nil},
+		"decrypt, fixed":     {encrypted, decrypt, true, []string{"OciDecryptConfig", "PreserveDigests"}},
+		"nothing to decrypt": {imageOf(ociImage, ociConfig, gzipLayer), decrypt, true, nil},
+		"no layers":          {imageOf(ociImage, ociConfig), encrypt, true, nil},
+		"Docker":             {imageOf(dockerImage, ociConfig, manifest.MediaTypeDockerLayerGzip), encrypt, false, nil},
+		"elsewhere":          {imageOf(ociImage, ociConfig, "@x/y"), transforming(func(f *WayFacts) { f.Encrypts, f.ForeignStay = true, true }), true, nil},
+		"something else":     {imageOf(ociImage, ociConfig, "x/y"), encrypt, false, []string{"OciEncryptConfig"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(Input{Top: Document{Bytes: c.image}, Way: c.way, Choices: Choices{PreserveDigests: c.fixed}})
+			if c.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			var invalid *OptionsError
+			require.ErrorAs(t, err, &invalid)
+			assert.Equal(t, c.want, invalid.Options)
+		})
+	}
+}
