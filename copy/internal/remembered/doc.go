@@ -20,9 +20,9 @@
 //	{"schema":"sparsecopy.transformed/v1","file":"41f0c2…"}
 //	{"repository":"docker:registry.example/app","source":"sha256:…","transformation":{…},"digest":"sha256:…","size":1469,"mediaType":"…","reason":"…"}
 //
-// Lines are added at the end, by one writer at a time, which holds a lock on a file beside it. Where
-// the file would become larger than it may be, the newest lines go to another one, which takes its
-// place by rename. Readers need no lock: a line counts when it is complete, and a file that has
-// taken another one's place has another first line. What is no line of this form, such as the half
-// of one that a crash left, is ignored, and gone with the next writer.
+// Lines are added at the end, by one writer at a time, which holds a lock on a file beside it.
+// Where the file would become larger than it may be, the newest lines go to another one, which
+// takes its place by rename. Readers need no lock: a line counts when it is complete, and a file
+// that has taken another one's place has another first line. What is no line of this form, such as
+// the half of one that a crash left, is ignored, and gone with the next writer.
 package remembered
