@@ -60,17 +60,14 @@ func newPlan(in *Input) *Plan {
 	}
 }
 
-// tally fills in what the copies of p need to move at most, and warns of what parsers may read
-// differently in them.
+// tally fills in what p needs to move at most, and warns of what parsers may read differently in
+// what is carried as it is.
 func tally(in *Input, p *Plan) error {
-	counted := slices.Clone(p.Copies)
-	for _, t := range p.Transforms() {
-		counted = append(counted, t.Digest)
-	}
+	images := slices.Clone(p.Copies)
 	for _, a := range p.ToAttach() {
 		doc := in.Tree.documents[a.Digest]
 		if !doc.isList() {
-			counted = append(counted, a.Digest)
+			images = append(images, a.Digest)
 			continue
 		}
 		list, err := doc.list()
@@ -78,6 +75,10 @@ func tally(in *Input, p *Plan) error {
 			return fmt.Errorf("list %s: %w", a.Digest, err)
 		}
 		warnOfRemarks(p, a.Digest, list.Remarks())
+	}
+	carried := len(images)
+	for _, t := range p.Transforms() {
+		images = append(images, t.Digest)
 	}
 	seen := map[digest.Digest]bool{}
 	count := func(d digest.Digest, size int64) {
@@ -92,7 +93,7 @@ func tally(in *Input, p *Plan) error {
 			count(ip.Digest, ip.Size)
 		}
 	}
-	for _, d := range counted {
+	for i, d := range images {
 		image, err := in.Tree.Image(d)
 		if err != nil {
 			return fmt.Errorf("manifest %s: %w", d, err)
@@ -101,7 +102,9 @@ func tally(in *Input, p *Plan) error {
 			p.Unread++
 			continue
 		}
-		warnOfRemarks(p, d, image.Remarks)
+		if i < carried {
+			warnOfRemarks(p, d, image.Remarks)
+		}
 		for b := range image.Blobs() {
 			count(b.Digest, b.Size)
 		}

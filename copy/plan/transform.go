@@ -66,6 +66,9 @@ func changeOf(in *Input, d digest.Digest) (change, error) {
 		doc = doc.Read()
 		c.became = &Became{Digest: cmp.Or(doc.Digest, digest.FromBytes(doc.Bytes)), Size: int64(len(doc.Bytes)), MediaType: doc.MediaType}
 	}
+	if c.became != nil && c.became.Digest != d && fixes(in, d) {
+		return change{}, &CannotModifyError{d, fmt.Sprintf("it %s, and has become %s", reason, c.became.Digest)}
+	}
 	return c, nil
 }
 

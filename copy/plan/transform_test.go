@@ -198,3 +198,34 @@ func TestEncryptedLayers(t *testing.T) {
 		})
 	}
 }
+
+// TestTransformOfWhatIsFixed: what must not change, and upstream has to look at, has to come out as
+// it was.
+func TestTransformOfWhatIsFixed(t *testing.T) {
+	in := Input{Top: Document{Bytes: []byte(`{"schemaVersion":1,"fsLayers":[]}`)}, Way: transforming(asItIs), Choices: Choices{PreserveDigests: true}}
+	d := digest.FromBytes(in.Top.Bytes)
+	in.Transformed = map[TransformKey]Document{{Digest: d}: in.Top}
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.Equal(t, d, p.Digest)
+
+	in.Transformed = map[TransformKey]Document{{Digest: d}: {Bytes: imageOf(ociImage, ociConfig)}}
+	_, err = New(in)
+	var cannot *CannotModifyError
+	require.ErrorAs(t, err, &cannot)
+	assert.Equal(t, "it is a Docker schema 1 image, and has become "+digest.FromBytes(imageOf(ociImage, ociConfig)).String(), cannot.Reason)
+}
+
+// TestTransformWarnings: what is written anew is not left as it is.
+func TestTransformWarnings(t *testing.T) {
+	odd := []byte(fmt.Sprintf(`{"x":{"A":1,"a":2},%s`, imageOf(ociImage, ociConfig, plainLayer)[1:]))
+	in := Input{Top: Document{Bytes: odd}}
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.Len(t, p.Warnings, 1)
+	in.Way = transforming(asItIs)
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Empty(t, p.Warnings)
+	assert.Equal(t, 2, p.Blobs)
+}
