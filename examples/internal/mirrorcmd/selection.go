@@ -34,7 +34,8 @@ func (s *selection) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&s.options.WidenedChildTags, "widened-child-tags", false,
 		"give each image that is added to a list which DESTINATION has already a tag, sha256-<hex>.child, if the registry would collect it otherwise (Quay), instead of failing")
 	s.defineAttached(flags)
-	defineTransform(flags, &s.changes)
+	defineSigning(flags, &s.changes)
+	defineChanges(flags, &s.changes)
 }
 
 // defineAttached defines the flags about what belongs to an image without being in its list.

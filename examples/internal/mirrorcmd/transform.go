@@ -6,17 +6,23 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 )
 
-// defineTransform defines the flags for images that change on the way.
-func defineTransform(flags *pflag.FlagSet, s *transform.Settings) {
+// defineSigning defines the flags for new signatures.
+func defineSigning(flags *pflag.FlagSet, s *transform.Settings) {
 	s.Prefix = "--"
 	flags.StringVar(&s.SignBy, transform.SignBy, "", "make simple signatures with the GPG key `ID`; needs a program built with GPG")
 	flags.StringVar(&s.SignBySigstore, transform.SignBySigstore, "", "make sigstore signatures as the parameters in `FILE` say (containers-sigstore-signing-params.yaml(5))")
 	flags.StringVar(&s.SignBySigstorePrivateKey, transform.SignBySigstorePrivateKey, "", "make sigstore signatures with the private key in `FILE`; its passphrase is read from standard input")
 	flags.StringVar(&s.SignPassphraseFile, transform.SignPassphraseFile, "", "take the first line of `FILE` as the passphrase of the key that signs")
 	flags.StringVar(&s.SignIdentity, transform.SignIdentity, "", "sign for `REFERENCE`, HOST/NAME:TAG, instead of DESTINATION")
+}
+
+// defineChanges defines the flags for images that change on the way.
+func defineChanges(flags *pflag.FlagSet, s *transform.Settings) {
+	s.Prefix = "--"
 	flags.Var(&choice[string]{to: &s.CompressFormat, names: transform.Compressions, values: transform.Compressions}, transform.CompressFormat,
 		"compress layers so; without it they stay as they are, where the destination takes them")
 	flags.Var(level{&s.CompressLevel}, transform.CompressLevel, "compress layers at level `N`: 1 to 9 for gzip, 1 to 20 for zstd")
@@ -33,6 +39,8 @@ func defineTransform(flags *pflag.FlagSet, s *transform.Settings) {
 		types[i] = transform.Formats[name]
 	}
 	flags.Var(&choice[string]{to: &s.Format, names: formats, values: types}, transform.Format, "convert manifests to this format; without it they stay as they are, where the destination takes them")
+	flags.Var(newChoice(&s.ChangedSubjects, []string{"keep", "drop"}, []copy.ChangedSubjectAction{copy.KeepChangedSubjects, copy.DropChangedSubjects}), transform.ChangedSubjects,
+		"what becomes of attestations, referrers and digest tags of an image that changes: keep them as they are, and name them, or leave them behind (drop)")
 }
 
 func verbatim(s string) (string, error) { return s, nil }

@@ -38,6 +38,7 @@ func (c *verifyCommand) command() *cobra.Command {
 	c.sel.defineChoice(flags)
 	c.sel.defineParallel(flags)
 	c.sel.defineAttached(flags)
+	defineChanges(flags, &c.sel.changes)
 	flags.BoolVar(&c.blobs, "blobs", false, "read every config and layer and hash it, instead of asking whether it is there")
 	c.out.define(flags, "what was found")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")

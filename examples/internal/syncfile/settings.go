@@ -109,6 +109,9 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	transform.EncryptLayer:  encryptLayers,
 	transform.DecryptionKey: decryptionKeys,
 	transform.Format:        format,
+	transform.ChangedSubjects: func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, transform.ChangedSubjects, &i.changes.ChangedSubjects, transform.Subjects)
+	},
 }
 
 // keyReferrersSource is a key, and noReferrersSource its value that stands for no repository.

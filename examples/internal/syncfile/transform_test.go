@@ -16,6 +16,7 @@ import (
 	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -63,6 +64,7 @@ defaults:
   encryption-key: ["jwe:public"]
   encrypt-layer: [0, -1]
   format: oci
+  changed-subjects: drop
 images:
 - source: docker://quay.io/a/b
   tags: [v1, v2]
@@ -77,6 +79,7 @@ images:
   encrypt-layer: []
   decryption-key: [private, "private:file=secret", "provider:some:thing"]
   format: v2s2
+  changed-subjects: keep
 `), parseRef)
 	require.NoError(t, err)
 	a, b := f.Images[0], f.Images[1]
@@ -96,6 +99,7 @@ images:
 	assert.NotEmpty(t, a.Options.OciEncryptConfig.Parameters["pubkeys"])
 	assert.Equal(t, []int{0, -1}, *a.Options.OciEncryptLayers)
 	assert.Equal(t, "application/vnd.oci.image.manifest.v1+json", a.Options.ForceManifestMIMEType)
+	assert.Equal(t, copy.DropChangedSubjects, a.Options.ChangedSubjects)
 
 	assert.Empty(t, b.Options.SignBySigstorePrivateKeyFile)
 	copies, _, err = b.Copies(nil)
@@ -107,6 +111,7 @@ images:
 	assert.Len(t, b.Options.OciDecryptConfig.Parameters["privkeys"], 2)
 	assert.Contains(t, b.Options.OciDecryptConfig.Parameters, "some")
 	assert.Equal(t, manifest.MediaTypeDockerManifest, b.Options.ForceManifestMIMEType)
+	assert.Equal(t, copy.KeepChangedSubjects, b.Options.ChangedSubjects)
 }
 
 // TestTransformProblems: each names the key and its line.
@@ -138,6 +143,7 @@ func TestTransformProblems(t *testing.T) {
 		{"decryption-key: [public]", ":4: decryption-key (number 1): " + filepath.Join(filepath.Dir(name), "public") + " has no private key"},
 		{"decryption-key: ['private:a secret']", ":4: decryption-key: a passphrase does not belong into this file: write KEY:file=FILE"},
 		{"encryption-key: ['jwe:public']\n  decryption-key: [private]", ":5: decryption-key and encryption-key exclude each other"},
+		{"changed-subjects: move", `:4: changed-subjects: write drop or keep, not "move"`},
 		{"format: v3", `:4: format: write none, oci, v2s1 or v2s2, not "v3"`},
 	} {
 		text := "images:\n- source: docker://quay.io/a:1\n  destination: docker://m.example/a\n  " + c.keys + "\n"

@@ -43,12 +43,16 @@ const (
 	EncryptLayer             = "encrypt-layer"
 	DecryptionKey            = "decryption-key"
 	Format                   = "format"
+	ChangedSubjects          = "changed-subjects"
 )
 
 // Formats are the values of Format, and the media types that they stand for.
 var Formats = map[string]string{
 	"oci": imgspecv1.MediaTypeImageManifest, "v2s2": manifest.MediaTypeDockerManifest, "v2s1": manifest.MediaTypeDockerSchema1Signed,
 }
+
+// Subjects are the values of ChangedSubjects.
+var Subjects = map[string]copy.ChangedSubjectAction{"keep": copy.KeepChangedSubjects, "drop": copy.DropChangedSubjects}
 
 // Compressions are the values of CompressFormat.
 var Compressions = []string{compression.Gzip.Name(), compression.Zstd.Name(), compression.ZstdChunked.Name()}
@@ -73,6 +77,8 @@ type Settings struct {
 	DecryptionKeys []string // KEY[:PASSPHRASE]
 
 	Format string // a media type
+
+	ChangedSubjects copy.ChangedSubjectAction
 }
 
 // A Problem is a setting that cannot work.
@@ -100,7 +106,7 @@ func (s *Settings) Apply(o *copy.Options) error {
 			return err
 		}
 	}
-	o.ForceManifestMIMEType = s.Format
+	o.ForceManifestMIMEType, o.ChangedSubjects = s.Format, s.ChangedSubjects
 	return nil
 }
 
