@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -16,8 +17,8 @@ type Conversion struct {
 	// Lost are the keys of what the document stated and the result does not, sorted and distinct:
 	// "annotations" of the document, "manifests[].annotations" of entries. Nil if nothing is lost.
 	Lost []string
-	// Assumed are the positions of the entries that stated no platform, and are for linux/amd64 in
-	// the result: every entry of a Docker list is for one. Nil for none.
+	// Assumed are the positions of the entries for images that stated no platform, and are for
+	// linux/amd64 in the result: every entry of a Docker list is for one. Nil for none.
 	Assumed []int
 }
 
@@ -25,8 +26,9 @@ type Conversion struct {
 // changed. What the children are is not looked at: entries keep the media types that they state.
 //
 // The document is written anew, without white space, with the media types, digests, sizes, URLs and
-// platforms of the entries, and nothing else. containers/image writes the same bytes on
-// linux/amd64; on other systems it takes those for the platform of what has none.
+// platforms of the entries, and nothing else. For lists without lists in them, containers/image
+// writes the same bytes on linux/amd64; on other systems it takes those for the platform of what
+// has none.
 // A list that names blobs keeps all that it says but for its own media type: those who write such
 // lists write the same entries in both formats.
 //
@@ -85,8 +87,8 @@ type dockerEntry struct {
 func dockerForm(instances []Instance) (doc []byte, assumed []int) {
 	list := dockerDocument{SchemaVersion: 2, MediaType: MediaTypeDockerList, Manifests: make([]dockerEntry, len(instances))}
 	for i, instance := range instances {
-		platform := instance.Platform
-		if platform == nil {
+		platform := cmp.Or(instance.Platform, &imgspecv1.Platform{})
+		if instance.Platform == nil && !instance.IsList() {
 			platform = &imgspecv1.Platform{OS: "linux", Architecture: "amd64"}
 			assumed = append(assumed, i)
 		}
@@ -101,7 +103,7 @@ func ociForm(instances []Instance) []byte {
 	index.SchemaVersion = 2
 	for i, instance := range instances {
 		platform := instance.Platform
-		if platform == nil {
+		if platform == nil && !instance.IsList() {
 			platform = &imgspecv1.Platform{}
 		}
 		index.Manifests[i] = imgspecv1.Descriptor{
