@@ -19,7 +19,7 @@ func wayFacts(o *Options, from, to string) *plan.WayFacts {
 		Source: from, Destination: to, NativeSource: access.Transports[from].Source, NativeDestination: dest.Destination,
 		UpstreamOnly: upstreamOnly(o, dest), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
 		CompressionFormat: compressionFormat(o), Decrypts: o.OciDecryptConfig != nil, DownloadsForeign: o.DownloadForeignLayers,
-		AddsVariants: len(o.EnsureCompressionVariantsExist) > 0,
+		Variants: variants(o),
 	}
 }
 
@@ -46,7 +46,6 @@ func upstreamOnly(o *Options, dest access.Traits) []plan.OptionUse {
 		{o.SignBySigstorePrivateKeyFile != "", "SignBySigstorePrivateKeyFile", "makes a new signature"},
 		{o.OciEncryptConfig != nil, "OciEncryptConfig", "encrypts layers"},
 		{o.OciEncryptLayers != nil, "OciEncryptLayers", "encrypts layers"},
-		{len(o.EnsureCompressionVariantsExist) > 0, "EnsureCompressionVariantsExist", "adds instances"},
 		{o.ForceCompressionFormat, "ForceCompressionFormat", "changes layers"},
 		{o.DestinationTimestamp != nil && dest.Timestamps, "DestinationTimestamp", "dates what is created"},
 		{!slices.Contains(knownFormats, format), "DestinationCtx.CompressionFormat", "is " + format + ", which no manifest can state"},
@@ -68,6 +67,15 @@ func compressionFormat(o *Options) string {
 		return ""
 	}
 	return o.DestinationCtx.CompressionFormat.Name()
+}
+
+// variants returns the names of the compressions of the variants that are asked for.
+func variants(o *Options) []string {
+	var names []string
+	for _, v := range o.EnsureCompressionVariantsExist {
+		names = append(names, v.Algorithm.Name())
+	}
+	return names
 }
 
 // upstreamOptions translates options and plan for upstream's copy.

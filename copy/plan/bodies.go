@@ -78,10 +78,10 @@ func warnOfRemarks(p *Plan, d digest.Digest, remarks []manifest.Remark) {
 // remarksOn returns the remarks on a list as it is written.
 func remarksOn(l *ListPlan) []manifest.Remark {
 	remarks := l.node.List.Remarks()
-	if len(remarks) == 0 || len(l.Edits) == 0 {
+	if len(remarks) == 0 || l.result == nil || l.Result == l.Digest {
 		return remarks
 	}
-	list, err := manifest.Parse(l.result, l.MediaType)
+	list, err := manifest.Parse(l.result, l.ResultType)
 	if err != nil {
 		return remarks // cannot happen: what edits make of a list is one
 	}

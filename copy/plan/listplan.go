@@ -15,13 +15,20 @@ type ListPlan struct {
 	MediaType string         `json:"mediaType"`
 	Size      int64          `json:"size"`
 	Instances []InstancePlan `json:"instances"`
-	// Edits make the list that is written out of the one at the source. Empty if and only if it
-	// stays as it is, or if it is not known yet what becomes of its images.
+	// Edits make the list that is written out of the one at the source, but for its format: they
+	// are made before a conversion to Docker's, and after one to OCI's. Empty if its entries stay
+	// as they are, or if it is not known yet what becomes of its images.
 	Edits []manifest.ListEdit `json:"-"`
 	// Result and ResultSize describe the list that is written; "" and 0 until it is known what
 	// becomes of the images that are transformed.
 	Result     digest.Digest `json:"result"`
 	ResultSize int64         `json:"resultSize"`
+	// ResultType is the media type of the list that is written. Transform is why it is written in
+	// another format than the one at the source, once it has been edited; "" if it is not.
+	ResultType string `json:"resultMediaType"`
+	Transform  string `json:"transform,omitempty"`
+	// Variants are the entries that are added, in the order of the images that they are made of.
+	Variants []VariantPlan `json:"variants,omitempty"`
 	// Absent are the distinct children that the written list names and that will not be at the
 	// destination.
 	Absent []digest.Digest `json:"absent,omitempty"`
@@ -30,6 +37,7 @@ type ListPlan struct {
 	node   *listtree.Node
 	copies []digest.Digest
 	result []byte
+	notes  []string // warnings that are about this list
 }
 
 // List returns the list at the source, which is not to be edited; nil if the plan was read from
@@ -75,7 +83,7 @@ const (
 	// StripEntry removes it.
 	StripEntry EntryDecision = "strip"
 	// UpdateEntry gives it the digest, size and media type of what its nested list or image
-	// becomes.
+	// becomes, or marks it as one that needs zstd, or both.
 	UpdateEntry EntryDecision = "update"
 )
 
@@ -104,6 +112,8 @@ type InstancePlan struct {
 	// is what it becomes, nil until that is known.
 	Transform string  `json:"transform,omitempty"`
 	Became    *Became `json:"became,omitempty"`
+	// Marked is set if the entry gets the annotation that says that its image needs zstd.
+	Marked bool `json:"marked,omitempty"`
 	// Present is set if the instance, or what it becomes, is known to be at the destination.
 	Present bool `json:"present,omitempty"`
 	// Missing is set if the instance was selected and is missing at the source.
@@ -144,6 +154,9 @@ func (l *ListPlan) Needs() []digest.Digest {
 		if ip.Decision == Copy && !ip.IsBlob() {
 			needs = append(needs, ip.Result())
 		}
+	}
+	for i := range l.Variants {
+		needs = append(needs, l.Variants[i].Result())
 	}
 	return needs
 }

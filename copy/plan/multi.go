@@ -164,7 +164,10 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 		}
 	}
 	p.Copies = p.carried()
-	list.Walk(func(l *ListPlan) { warnOfRemarks(p, l.Result, remarksOn(l)) })
+	list.Walk(func(l *ListPlan) {
+		p.Warnings = append(p.Warnings, l.notes...)
+		warnOfRemarks(p, l.Result, remarksOn(l))
+	})
 	if !strip { // a stripped list names what is copied, and nothing else
 		t.absent(p)
 	}
@@ -198,6 +201,12 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	l.copies = decided.copies
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
+	}
+	if err := convert(t.in, l); err != nil {
+		return nil, err
+	}
+	if err := addVariants(t, n, l); err != nil {
+		return nil, err
 	}
 	return l, t.edit(n, l, decided.deletes)
 }
@@ -333,22 +342,30 @@ func (t *treePlanner) absent(p *Plan) {
 func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.ListEdit) error {
 	l.result, l.Result, l.ResultSize = n.Bytes, n.Digest, l.Size
 	updates, known := t.updates(l)
-	l.Edits = slices.Concat(updates, deletes)
-	if len(l.Edits) == 0 && known {
+	updates, err := markZstd(t, n, l, updates)
+	if err != nil {
+		return err
+	}
+	known = known && variantsKnown(l)
+	l.Edits = slices.Concat(updates, deletes, additions(n, l))
+	if len(l.Edits) == 0 && known && l.ResultType == l.MediaType {
 		return nil
 	}
 	if reason := cmp.Or(t.cannotModify(n.Digest), ambiguous(l)); reason != "" {
+		if l.Transform != "" {
+			reason += ", and it " + l.Transform
+		}
 		return &CannotModifyError{n.Digest, reason}
 	}
 	if !known {
 		l.Edits, l.result, l.Result, l.ResultSize = nil, nil, "", 0
 		return nil
 	}
-	edited := n.List.Clone()
-	if err := edited.EditInstances(l.Edits); err != nil {
+	list, err := edited(n, l)
+	if err != nil {
 		return fmt.Errorf("list %s: %w", n.Digest, err)
 	}
-	result, err := edited.Serialize()
+	result, err := list.Serialize()
 	if err != nil {
 		return fmt.Errorf("list %s: %w", n.Digest, err)
 	}
@@ -396,9 +413,10 @@ func voidFollowers(l *ListPlan) []string {
 	changed, stays := map[digest.Digest]*InstancePlan{}, map[digest.Digest]bool{}
 	for i := range l.Instances {
 		switch ip := &l.Instances[i]; {
-		case ip.Entry == UpdateEntry:
+		case ip.Entry == StripEntry:
+		case ip.Entry == UpdateEntry && ip.Result() != ip.Digest:
 			changed[ip.Digest] = ip
-		case ip.Entry == KeepEntry && (ip.Nested != nil || ip.Present):
+		case ip.Nested != nil || ip.Present:
 			stays[ip.Digest] = true
 		}
 	}

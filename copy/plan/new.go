@@ -28,12 +28,8 @@ func New(in Input) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if transforms(&in) && in.reasonInTypes(p).text != "" { // upstream converts whole lists
-		way := *in.Way
-		way.Transforms, in.Way = false, &way
-		if p, err = planCopy(&in); err != nil {
-			return nil, err
-		}
+	if err := checkRejected(&in, p); err != nil {
+		return nil, err
 	}
 	return in.DecideWay(p)
 }

@@ -316,8 +316,21 @@ func (p *Plan) each(f func(d, result digest.Digest, transform string, present bo
 	})
 }
 
-// Transforms returns the distinct images that have to be transformed, in first-seen order: those
-// whose results are not known to be at the destination.
+// eachVariant calls f for each variant that is added to a list of the plan.
+func (p *Plan) eachVariant(f func(*VariantPlan)) {
+	if p.List == nil {
+		return
+	}
+	p.List.Walk(func(l *ListPlan) {
+		for i := range l.Variants {
+			f(&l.Variants[i])
+		}
+	})
+}
+
+// Transforms returns the distinct images that have to be transformed, in first-seen order, and then
+// the variants that have to be made of images: those whose results are not known to be at the
+// destination.
 func (p *Plan) Transforms() []Transform {
 	var transforms []Transform
 	seen := map[digest.Digest]bool{}
@@ -325,6 +338,14 @@ func (p *Plan) Transforms() []Transform {
 		if transform != "" && !present && !seen[d] {
 			seen[d] = true
 			transforms = append(transforms, Transform{Digest: d, Reason: transform})
+		}
+	})
+	added := map[TransformKey]bool{}
+	p.eachVariant(func(v *VariantPlan) {
+		t := Transform{Digest: v.Of, Format: v.Format, Reason: variantsOption + " adds a variant with " + v.Format}
+		if !v.Present && !added[t.Key()] {
+			added[t.Key()] = true
+			transforms = append(transforms, t)
 		}
 	})
 	return transforms
@@ -336,12 +357,14 @@ func (p *Plan) Transforms() []Transform {
 func (p *Plan) Stored() []digest.Digest {
 	var stored []digest.Digest
 	seen := map[digest.Digest]bool{}
-	p.each(func(_, result digest.Digest, _ string, _ bool) {
+	add := func(result digest.Digest) {
 		if result != "" && !seen[result] {
 			seen[result] = true
 			stored = append(stored, result)
 		}
-	})
+	}
+	p.each(func(_, result digest.Digest, _ string, _ bool) { add(result) })
+	p.eachVariant(func(v *VariantPlan) { add(v.Result()) })
 	return slices.Clip(stored)
 }
 

@@ -115,7 +115,14 @@ func printList(b *strings.Builder, l *ListPlan, indent string, copied bool) {
 	for _, ip := range l.Instances {
 		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.What(), prose.Short(ip.Digest), ip.Decision, ip.Entry, ip.why())
 	}
+	for i := range l.Variants {
+		v := &l.Variants[i]
+		fmt.Fprintf(w, "%s  +\t%s, %s\t%s\tcopy\tadd\t%s\n", indent, v.Platform, v.Format, prose.Short(cmp.Or(v.Result(), v.Of)), v.why())
+	}
 	w.Flush()
+	if l.ResultType != l.MediaType {
+		fmt.Fprintf(b, "%s  converted to %s: %s\n", indent, l.ResultType, l.Transform)
+	}
 	for _, ip := range l.Instances {
 		if ip.Nested != nil {
 			fmt.Fprintf(b, "%s  entry %d:\n", indent, ip.Index)
@@ -169,7 +176,11 @@ func short(d digest.Digest) string {
 // why returns why the instance is copied or not, what becomes of it, and whether it is at the
 // destination already.
 func (ip *InstancePlan) why() string {
-	return ip.Reason.Text + transformed(ip.Transform, ip.Became) + there(ip.Present)
+	marked := ""
+	if ip.Marked {
+		marked = "; marked as one that needs zstd"
+	}
+	return ip.Reason.Text + transformed(ip.Transform, ip.Became) + marked + there(ip.Present)
 }
 
 // transformed says why an image is transformed, and into what, as far as that is known; "" if it is

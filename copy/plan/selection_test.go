@@ -356,7 +356,7 @@ func TestPlanOfALyingEntry(t *testing.T) {
 func TestPlanSchemaIsDocumented(t *testing.T) {
 	const page = "../../docs/plan-schema.md"
 	schematest.Check(t, page, map[string]any{
-		"Plan": Plan{}, "ListPlan": listJSON{}, "InstancePlan": InstancePlan{}, "ImagePlan": ImagePlan{}, "Became": Became{},
+		"Plan": Plan{}, "ListPlan": listJSON{}, "InstancePlan": InstancePlan{}, "ImagePlan": ImagePlan{}, "Became": Became{}, "VariantPlan": VariantPlan{}, "Platform": imgspecv1.Platform{},
 		"AttachedPlan": AttachedPlan{}, "Reason": Reason{}, "Edit": editJSON{},
 	}, ListPlan{})
 	b, err := os.ReadFile(page)
@@ -373,10 +373,10 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 
 func TestPlanJSONRefusesUnknownEdits(t *testing.T) {
 	var l ListPlan
-	assert.ErrorContains(t, json.Unmarshal([]byte(`{"edits":[{"op":"add","index":1}]}`), &l), `operation "add"`)
+	assert.ErrorContains(t, json.Unmarshal([]byte(`{"edits":[{"op":"turn","index":1}]}`), &l), `operation "turn"`)
 	assert.Error(t, json.Unmarshal([]byte(`{"edits":1}`), &l))
-	_, err := json.Marshal(&ListPlan{Edits: []manifest.ListEdit{{ListOperation: manifest.ListOpAdd}}})
-	assert.ErrorContains(t, err, "add")
+	_, err := json.Marshal(&ListPlan{Edits: []manifest.ListEdit{{ListOperation: manifest.ListOpMove + 1}}})
+	assert.ErrorContains(t, err, "ListOp(5)")
 }
 
 // TestPlanJSONHasEmptyArrays: readers need not tell null from nothing.

@@ -84,6 +84,9 @@ func checkSingleOptions(in *Input) error {
 	if in.Choices.RemoveListSignatures {
 		return &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
 	}
+	if transforms(in) && len(in.Way.Variants) > 0 {
+		return &OptionsError{[]string{variantsOption}, "not implemented when not creating a multi-architecture image"}
+	}
 	return nil
 }
 

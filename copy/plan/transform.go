@@ -63,13 +63,17 @@ func changeOf(in *Input, d digest.Digest) (change, error) {
 	}
 	c := change{reason: reason}
 	if doc, ok := in.Transformed[TransformKey{Digest: d}]; ok {
-		doc = doc.Read()
-		c.became = &Became{Digest: cmp.Or(doc.Digest, digest.FromBytes(doc.Bytes)), Size: int64(len(doc.Bytes)), MediaType: doc.MediaType}
+		c.became = becameOf(doc)
 	}
 	if c.became != nil && c.became.Digest != d && fixes(in, d) {
 		return change{}, &CannotModifyError{d, fmt.Sprintf("it %s, and has become %s", reason, c.became.Digest)}
 	}
 	return c, nil
+}
+
+// becameOf says what an image became.
+func becameOf(doc Document) *Became {
+	return &Became{Digest: cmp.Or(doc.Digest, digest.FromBytes(doc.Bytes)), Size: int64(len(doc.Bytes)), MediaType: doc.Type()}
 }
 
 // reasonOf returns why the image with the digest d is transformed, "" if it is carried. It fails
@@ -223,6 +227,9 @@ func (t *treePlanner) updates(l *ListPlan) (updates []manifest.ListEdit, known b
 			continue
 		case ip.Nested != nil:
 			edit.UpdateSize = ip.Nested.ResultSize
+			if ip.Nested.ResultType != ip.Nested.MediaType {
+				edit.UpdateMediaType = ip.Nested.ResultType
+			}
 		default:
 			edit.UpdateSize, edit.UpdateMediaType = ip.Became.Size, t.updatedType(ip)
 		}

@@ -33,6 +33,18 @@ func (c *planCase) transformFact(word, rest string) error {
 			}
 			f.EncryptLayers = append(f.EncryptLayers, i)
 		}
+	case "variants":
+		f.Variants = strings.Fields(rest)
+	case "stores":
+		f.Stores = strings.Fields(rest)
+	case "rejected":
+		f.Rejected = append(f.Rejected, rest)
+	case "variant":
+		words := strings.Fields(rest)
+		c.variant(words[0], words[1], words[2])
+	case "variant-present":
+		name, format, _ := strings.Cut(rest, " ")
+		c.in.Present[digest.FromBytes(c.in.Transformed[TransformKey{c.digest(name), format}].Bytes)] = true
 	case "download-foreign":
 		f.DownloadsForeign = true
 	case "stores-oci":
@@ -53,6 +65,20 @@ func (c *planCase) transformFact(word, rest string) error {
 		return fmt.Errorf("unknown line %q", word)
 	}
 	return nil
+}
+
+// variant makes what becomes of an image that is to be a variant: what has layers of that kind, or
+// what it was if to is "itself".
+func (c *planCase) variant(name, format, to string) {
+	if c.in.Transformed == nil {
+		c.in.Transformed = map[TransformKey]Document{}
+	}
+	b, mediaType := c.fixture.Document(name)
+	if to != "itself" {
+		mediaType = imgspecv1.MediaTypeImageManifest
+		b = imageOf(mediaType, ociConfig, name, imgspecv1.MediaTypeImageLayer+"+"+to)
+	}
+	c.in.Transformed[TransformKey{c.digest(name), format}] = Document{MediaType: mediaType, Bytes: b}
 }
 
 // became makes the result of an image that is transformed: what it was if to is "itself", else

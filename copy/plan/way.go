@@ -29,7 +29,8 @@ type WayFacts struct {
 	// EveryImage are the options that are set and that change every image, whatever it is.
 	EveryImage []OptionUse
 	// Stores are the media types of manifests and lists that the destination stores; nil means any.
-	Stores []string
+	// Rejected are those that it has refused, nevertheless: what is of such a type is converted.
+	Stores, Rejected []string
 	// Layers is what the destination wants of layers.
 	Layers LayerChange
 	// ForeignStay is set if the destination leaves layers with URLs where they are.
@@ -43,8 +44,9 @@ type WayFacts struct {
 	// Decrypts and DownloadsForeign are set if encrypted layers are to be decrypted, and layers
 	// with URLs to be downloaded.
 	Decrypts, DownloadsForeign bool
-	// AddsVariants is set if instances with other compressions are to be added.
-	AddsVariants bool
+	// Variants are the names of the compressions with which instances are to be added for the
+	// platforms of a list that has none such.
+	Variants []string
 	// Signed are the images whose signatures are copied.
 	Signed map[digest.Digest]bool
 }
@@ -98,7 +100,7 @@ func (f *WayFacts) MayChangeImages(o *Choices, usual LayerChange) bool {
 
 // asks reports whether options ask for images that need not be at the source as they ask for them.
 func (f *WayFacts) asks(o *Choices) bool {
-	return len(f.EveryImage) > 0 || o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers == DecompressLayers
+	return len(f.EveryImage) > 0 || len(f.Variants) > 0 || o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers == DecompressLayers
 }
 
 // DecideWay returns the plan p of this input as it is carried out by whoever has to do the work. It
@@ -138,7 +140,10 @@ func (in *Input) wayReason(p *Plan) (wayReason, error) {
 	if reason := in.Way.reasonInEnds(); reason.text != "" {
 		return reason, nil
 	}
-	if reason := in.reasonInTypes(p); reason.text != "" || in.Way.Transforms {
+	if in.Way.Transforms {
+		return wayReason{}, nil
+	}
+	if reason := in.reasonInTypes(p); reason.text != "" {
 		return reason, nil
 	}
 	for _, d := range slices.Sorted(slices.Values(p.Copies)) {
@@ -171,6 +176,9 @@ func (f *WayFacts) reasonInEnds() wayReason {
 	only := f.UpstreamOnly
 	if !f.Transforms {
 		only = slices.Concat(only, f.EveryImage)
+		if len(f.Variants) > 0 {
+			only = append(only, OptionUse{variantsOption, "adds instances"})
+		}
 	}
 	if len(only) > 0 {
 		return wayReason{only[0].Option, only[0].text()}
@@ -184,18 +192,16 @@ func (f *WayFacts) reasonInEnds() wayReason {
 	return wayReason{}
 }
 
-// reasonInTypes names a list of p, or an image unless that is transformed on its own, that has to
-// have another media type at the destination.
+// reasonInTypes names a manifest or list of p that has to have another media type at the
+// destination.
 func (in *Input) reasonInTypes(p *Plan) wayReason {
 	types := map[digest.Digest]string{}
 	if p.List != nil {
 		p.List.Walk(func(l *ListPlan) { types[l.Digest] = l.MediaType })
 	}
-	if !in.Way.Transforms {
-		for _, d := range p.Copies {
-			if doc, ok := in.Tree.Document(d); ok {
-				types[d] = doc.MediaType
-			}
+	for _, d := range p.Copies {
+		if doc, ok := in.Tree.Document(d); ok {
+			types[d] = doc.MediaType
 		}
 	}
 	for _, d := range slices.Sorted(maps.Keys(types)) {
@@ -212,6 +218,8 @@ func (in *Input) reasonInType(mt string) wayReason {
 	switch {
 	case mt != forcedType(&in.Choices, mt):
 		return wayReason{"ForceManifestMIMEType", fmt.Sprintf("is %s, which ForceManifestMIMEType converts", mt)}
+	case slices.Contains(in.Way.Rejected, mt):
+		return wayReason{text: fmt.Sprintf("has to be converted: the destination refuses %q", mt)}
 	case in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt):
 		return wayReason{text: fmt.Sprintf("has to be converted: the destination does not store %q", mt)}
 	}
@@ -317,9 +325,9 @@ func (in *Input) inexpressible(p *Plan, reason wayReason) error {
 	if len(p.BlobEntries()) > 0 {
 		return refuse("ImageListSelection", "the list names blobs (a build cache), which are copied with it")
 	}
-	if in.Way != nil && in.Way.AddsVariants && !p.List.Everything() {
+	if in.Way != nil && len(in.Way.Variants) > 0 && !p.List.Everything() {
 		reason.option = "ImageListSelection"
-		return refuse("EnsureCompressionVariantsExist", "variants are to be added to a subset")
+		return refuse(variantsOption, "variants are to be added to a subset")
 	}
 	decided := map[digest.Digest]Decision{}
 	for _, ip := range p.List.Instances {

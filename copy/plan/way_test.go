@@ -19,7 +19,7 @@ func TestInexpressible(t *testing.T) {
 		return &Plan{List: &ListPlan{Digest: "list", Instances: instances}}
 	}
 	reason := wayReason{"SignBy", "SignBy makes a new signature"}
-	none, variants := &WayFacts{}, &WayFacts{AddsVariants: true}
+	none, variants := &WayFacts{}, &WayFacts{Variants: []string{zstd}}
 	nested := &ListPlan{}
 	sparse := list(InstancePlan{Digest: a, Decision: Copy}, InstancePlan{Digest: b, Decision: Skip})
 	sparse.Asked, sparse.List.Absent = AutoSparseManifestList, []digest.Digest{b}

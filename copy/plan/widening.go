@@ -69,6 +69,11 @@ func widened(in *Input, p *Plan) ([]digest.Digest, error) {
 // far as they are known; blobs are none.
 func brought(l *ListPlan) []digest.Digest {
 	var brought []digest.Digest
+	for i := range l.Variants {
+		if d := l.Variants[i].Result(); d != "" {
+			brought = append(brought, d)
+		}
+	}
 	for _, ip := range l.Instances {
 		if d := ip.Result(); ip.Decision == Copy && ip.Entry != StripEntry && !ip.IsBlob() && d != "" {
 			brought = append(brought, d)

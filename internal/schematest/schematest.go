@@ -119,6 +119,9 @@ func typeOf(of reflect.Type, names map[reflect.Type]string) (string, error) {
 			element += "s"
 		}
 		return "array of " + element, err
+	case reflect.Map:
+		element, err := typeOf(of.Elem(), names)
+		return "object of " + element + "s", err
 	}
 	return "", fmt.Errorf("the page has no section for %s", of)
 }

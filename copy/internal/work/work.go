@@ -144,5 +144,5 @@ func AsPut(l *plan.ListPlan) sparsesupport.List {
 
 // DocumentOf returns the list that is written.
 func DocumentOf(l *plan.ListPlan) endpoint.Document {
-	return endpoint.Document{Digest: l.Result, MediaType: l.MediaType, Bytes: l.Written()}
+	return endpoint.Document{Digest: l.Result, MediaType: l.ResultType, Bytes: l.Written()}
 }
