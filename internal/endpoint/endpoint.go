@@ -234,3 +234,12 @@ type Destination interface {
 	// Close releases what the destination holds.
 	Close() error
 }
+
+// A Rereader is a Destination that can hand out what it has.
+type Rereader interface {
+	// Manifest reads the manifest or list with digest d at the destination itself (never at a
+	// mirror), and verifies it. An error that wraps ErrNotFound says that it definitely is not
+	// there, or that nothing can be read back. It may run concurrently with the methods of
+	// Destination.
+	Manifest(ctx context.Context, d digest.Digest) (Document, error)
+}

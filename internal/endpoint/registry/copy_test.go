@@ -130,6 +130,30 @@ func TestExistence(t *testing.T) {
 	require.Error(t, err)
 }
 
+// TestRereading: a destination hands out what it has, if that is what its digest says.
+func TestRereading(t *testing.T) {
+	ctx := t.Context()
+	r := registrytest.Start(t, registrytest.Options{})
+	im := newImage(t, 2, 1000, r, "a")
+	sys := insecure(t)
+	d := openDestination(t, r.Host()+"/a:other", sys, nil)
+	read, err := d.Manifest(ctx, im.manifest.Digest)
+	require.NoError(t, err)
+	assert.Equal(t, im.manifest, read)
+	_, err = d.Manifest(ctx, digest.FromString("absent"))
+	require.ErrorIs(t, err, endpoint.ErrNotFound)
+	_, err = openDestination(t, r.Host()+"/b:tag", sys, nil).Manifest(ctx, im.manifest.Digest)
+	require.ErrorIs(t, err, endpoint.ErrNotFound)
+	_, err = d.Manifest(ctx, "sha256:../../x")
+	require.Error(t, err)
+
+	wrong := registrytest.Start(t, registrytest.Options{Script: registrytest.EveryNth(1, registrytest.Corrupt(3))})
+	newImage(t, 2, 1000, wrong, "a")
+	_, err = openDestination(t, wrong.Host()+"/a:tag", sys, nil).Manifest(ctx, im.manifest.Digest)
+	require.Error(t, err)
+	require.NotErrorIs(t, err, endpoint.ErrNotFound)
+}
+
 func TestExistenceRefused(t *testing.T) {
 	ctx := context.Background()
 	r := registrytest.Start(t, registrytest.Options{RefuseHEAD: true})

@@ -34,7 +34,10 @@ type Destination struct {
 	stored    func() (*signatureReader, error) // of the signatures that are there; made when it is needed
 }
 
-var _ endpoint.Destination = (*Destination)(nil)
+var (
+	_ endpoint.Destination = (*Destination)(nil)
+	_ endpoint.Rereader    = (*Destination)(nil)
+)
 
 // OpenDestination prepares writing to ref. It sends no request. sh is what it shares with other
 // ends, nil for nothing. An *Unsupported error says that the docker transport of containers/image
@@ -128,12 +131,25 @@ func (d *Destination) digestAt(ctx context.Context, wanted string) (digest.Diges
 	if stated := digest.Digest(header.Get("Docker-Content-Digest")); stated.Validate() == nil {
 		return stated, nil
 	}
-	var doc endpoint.Document
+	doc, err := d.read(ctx, wanted)
+	return doc.Digest, err
+}
+
+// Manifest implements endpoint.Rereader.
+func (d *Destination) Manifest(ctx context.Context, wanted digest.Digest) (endpoint.Document, error) {
+	if err := wanted.Validate(); err != nil {
+		return endpoint.Document{}, fmt.Errorf("digest %q: %w", wanted, err)
+	}
+	return d.read(ctx, wanted.String())
+}
+
+// read reads what a tag or a digest names.
+func (d *Destination) read(ctx context.Context, tagOrDigest string) (doc endpoint.Document, err error) {
 	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
-		doc, err = d.repo.manifest(ctx, wanted)
+		doc, err = d.repo.manifest(ctx, tagOrDigest)
 		return err
 	})
-	return doc.Digest, d.repo.wrapNotFound(err)
+	return doc, d.repo.wrapNotFound(err)
 }
 
 // HasManifest implements endpoint.Destination.

@@ -41,7 +41,10 @@ type Destination struct {
 	closeErr error
 }
 
-var _ endpoint.Destination = (*Destination)(nil)
+var (
+	_ endpoint.Destination = (*Destination)(nil)
+	_ endpoint.Rereader    = (*Destination)(nil)
+)
 
 // An end is what transports do differently. Arguments are valid and verified; errors are upstream's
 // own.
@@ -66,6 +69,9 @@ type end interface {
 
 // errUnknown is the answer of transports that cannot tell what a reference names.
 var errUnknown = fmt.Errorf("the transport cannot tell what the reference names: %w", endpoint.ErrNotFound)
+
+// errUnreadable is the answer of transports that hand nothing out.
+var errUnreadable = fmt.Errorf("the transport does not read what was written: %w", endpoint.ErrNotFound)
 
 // OpenDestination opens ref for writing. For oci: it waits until no other Destination of the same
 // layout is open, in any process.
@@ -146,6 +152,23 @@ func (d *Destination) HasManifest(ctx context.Context, m digest.Digest) (bool, e
 	}
 	has, err := d.end.hasManifest(ctx, m)
 	return has, wrap(d.ref, op, err)
+}
+
+// Manifest implements endpoint.Rereader. Other transports than oci: hand nothing out.
+func (d *Destination) Manifest(ctx context.Context, m digest.Digest) (endpoint.Document, error) {
+	op := operation{verb: "reading manifest", object: string(m)}
+	if err := errors.Join(ctx.Err(), m.Validate()); err != nil {
+		return endpoint.Document{}, wrap(d.ref, op, err)
+	}
+	e, ok := d.end.(*layoutEnd)
+	if !ok {
+		return endpoint.Document{}, wrap(d.ref, op, errUnreadable)
+	}
+	content, err := e.manifest(m)
+	if err != nil {
+		return endpoint.Document{}, wrap(d.ref, op, err)
+	}
+	return endpoint.NewDocument(m, "", content), nil
 }
 
 // HasBlob implements endpoint.Destination. For dir:, see HasManifest.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -220,19 +221,31 @@ func (e *layoutEnd) top(context.Context) (digest.Digest, error) {
 
 // hasManifest reads the manifest: a program that died may have left half of it.
 func (e *layoutEnd) hasManifest(_ context.Context, d digest.Digest) (bool, error) {
-	f, err := os.Open(e.blobPath(d))
-	if errors.Is(err, fs.ErrNotExist) {
+	_, err := e.manifest(d)
+	if errors.Is(err, endpoint.ErrNotFound) {
 		return false, nil
 	}
+	return err == nil, err
+}
+
+// manifest returns a manifest or list. What is not what its digest says is not there.
+func (e *layoutEnd) manifest(d digest.Digest) ([]byte, error) {
+	f, err := os.Open(e.blobPath(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, endpoint.ErrNotFound
+	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return checkSize(content) == nil && verify(content, d) == nil, nil
+	if err := cmp.Or(checkSize(content), verify(content, d)); err != nil {
+		return nil, fmt.Errorf("%w: %w", endpoint.ErrNotFound, err)
+	}
+	return content, nil
 }
 
 func (e *layoutEnd) putManifest(ctx context.Context, doc endpoint.Document) error {

@@ -314,6 +314,8 @@ func TestEveryMethodHonoursTheContext(t *testing.T) {
 		assert.ErrorIs(t, err, context.Canceled, place.name)
 		_, err = dest.HasManifest(cancelled, child.Digest)
 		assert.ErrorIs(t, err, context.Canceled, place.name)
+		_, err = dest.Manifest(cancelled, child.Digest)
+		assert.ErrorIs(t, err, context.Canceled, place.name)
 		_, err = dest.HasBlob(cancelled, b)
 		assert.ErrorIs(t, err, context.Canceled, place.name)
 		_, err = dest.PutBlob(cancelled, b, never(t))
