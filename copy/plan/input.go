@@ -31,6 +31,9 @@ type Input struct {
 	Present map[digest.Digest]bool
 	// Transformed are the results that are known of images that are transformed. Nil for none.
 	Transformed map[TransformKey]Document
+	// Recalled is what an earlier copy has found out about images of which Transformed has the
+	// results, so that they need not be read. Nil for none.
+	Recalled map[digest.Digest]Recalled
 	// PresentBlobs are the blobs that lists name in the place of manifests and that are known to
 	// be at the destination, MissingBlobs those that the source definitely does not have. Nil for
 	// none.

@@ -40,6 +40,12 @@ type TransformKey struct {
 // Key returns what the result of t is known by in Input.Transformed.
 func (t Transform) Key() TransformKey { return TransformKey{t.Digest, t.Format} }
 
+// A Recalled is an image that an earlier copy has transformed, in the same way.
+type Recalled struct {
+	MediaType string // of its manifest, at the source
+	Reason    string // why it was transformed
+}
+
 // A change is what becomes of an image on its way. The zero value is that of one that is carried.
 type change struct {
 	reason string  // why it is transformed, "" if it is carried
@@ -52,7 +58,7 @@ func transforms(in *Input) bool {
 }
 
 // changeOf returns what becomes of the image with the digest d. What was not read is carried, as
-// far as is known, unless every image is transformed.
+// far as is known, unless every image is transformed, or an earlier copy knew better.
 func changeOf(in *Input, d digest.Digest) (change, error) {
 	if !transforms(in) {
 		return change{}, nil
@@ -96,6 +102,8 @@ func reasonOf(in *Input, d digest.Digest) (string, error) {
 		return "", err
 	case len(in.Way.EveryImage) > 0 && !fixed:
 		return in.Way.EveryImage[0].text(), nil
+	case !read && !fixed:
+		return in.Recalled[d].Reason, nil
 	case !read:
 		return "", nil
 	case image == nil:
@@ -241,7 +249,11 @@ func (t *treePlanner) updates(l *ListPlan) (updates []manifest.ListEdit, known b
 // updatedType returns the media type that an entry has to state for what its image becomes, "" if
 // what it states stays: an entry that states none gets one if the type changes.
 func (t *treePlanner) updatedType(ip *InstancePlan) string {
-	if doc, _ := t.in.Tree.Document(ip.Digest); ip.MediaType == "" && doc.MediaType == ip.Became.MediaType {
+	before := t.in.Recalled[ip.Digest].MediaType
+	if doc, read := t.in.Tree.Document(ip.Digest); read {
+		before = doc.MediaType
+	}
+	if ip.MediaType == "" && before == ip.Became.MediaType {
 		return ""
 	}
 	return ip.Became.MediaType

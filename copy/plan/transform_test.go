@@ -105,6 +105,39 @@ func TestTransformOfAnImage(t *testing.T) {
 	assert.True(t, p.Image.Present)
 }
 
+// TestRecalledImagesNeedNotBeRead: the plan is the same as with their manifests.
+func TestRecalledImagesNeedNotBeRead(t *testing.T) {
+	in, plain, compressed := transformInput()
+	became := Document{MediaType: ociImage, Bytes: imageOf(ociImage, ociConfig, gzipLayer)}
+	in.Transformed = map[TransformKey]Document{{Digest: plain}: became}
+	in.Present[compressed[0]], in.Present[digest.FromBytes(became.Bytes)], in.Present[compressed[1]] = true, true, true
+	read, err := New(in)
+	require.NoError(t, err)
+
+	in.Documents, in.Tree = nil, nil
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{plain}, p.Copies, "nobody has said that it is transformed")
+	in.Recalled = map[digest.Digest]Recalled{plain: {MediaType: ociImage, Reason: read.List.Instances[1].Transform}}
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Empty(t, p.Copies)
+	assert.Empty(t, p.Transforms())
+	assert.Equal(t, read.List.Instances, p.List.Instances)
+	assert.Equal(t, read.Digest, p.Digest)
+
+	in.Way.Signed = map[digest.Digest]bool{plain: true}
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{plain}, p.Copies, "what is signed stays as it is")
+
+	in.Way.Signed = nil
+	delete(in.Present, digest.FromBytes(became.Bytes))
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Equal(t, []Transform{{Digest: plain, Reason: read.List.Instances[1].Transform}}, p.Transforms())
+}
+
 // TestTransformedEntryTypes: an entry says what an image has become if it has said what it was, or
 // if that is something else.
 func TestTransformedEntryTypes(t *testing.T) {
@@ -131,6 +164,12 @@ func TestTransformedEntryTypes(t *testing.T) {
 			list, err := manifest.Parse(p.List.Written(), p.List.MediaType)
 			require.NoError(t, err)
 			assert.Equal(t, c.want, list.Instances()[0].MediaType)
+
+			in.Documents, in.Tree = nil, nil
+			in.Recalled = map[digest.Digest]Recalled{plain: {MediaType: ociImage, Reason: p.List.Instances[0].Transform}}
+			recalled, err := New(in)
+			require.NoError(t, err)
+			assert.Equal(t, string(p.List.Written()), string(recalled.List.Written()), "without its manifest")
 		})
 	}
 }
