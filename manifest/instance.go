@@ -25,6 +25,14 @@ const (
 	AnnotationSOCIIndex = "com.amazon.soci.index-digest"
 )
 
+// Annotations of entries whose images were transformed on their way to where the list is.
+const (
+	// AnnotationTransformedFrom has the digest of the image that another one was made of, and
+	// AnnotationTransformedBy that of a description of what was done to it.
+	AnnotationTransformedFrom = "io.github.sparsecopy.transformed.from"
+	AnnotationTransformedBy   = "io.github.sparsecopy.transformed.by"
+)
+
 // decidingAnnotations are those by which it is decided what an entry is.
 var decidingAnnotations = []string{
 	annotationReferenceType, annotationReferenceDigest, AnnotationZstd, AnnotationSOCIImage, AnnotationSOCIIndex,

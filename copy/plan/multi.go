@@ -208,6 +208,7 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	if err := addVariants(t, n, l); err != nil {
 		return nil, err
 	}
+	l.notes = append(l.notes, originless(t.in, l)...)
 	return l, t.edit(n, l, decided.deletes)
 }
 
@@ -347,7 +348,7 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.Lis
 		return err
 	}
 	known = known && variantsKnown(l)
-	l.Edits = slices.Concat(updates, deletes, additions(n, l))
+	l.Edits = slices.Concat(updates, deletes, additions(t.in, n, l))
 	if len(l.Edits) == 0 && known && l.ResultType == l.MediaType {
 		return nil
 	}

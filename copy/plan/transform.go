@@ -240,6 +240,7 @@ func (t *treePlanner) updates(l *ListPlan) (updates []manifest.ListEdit, known b
 			}
 		default:
 			edit.UpdateSize, edit.UpdateMediaType = ip.Became.Size, t.updatedType(ip)
+			edit.UpdateAnnotations = originOf(t.in, l, TransformKey{Digest: ip.Digest})
 		}
 		updates = append(updates, edit)
 	}
@@ -257,4 +258,29 @@ func (t *treePlanner) updatedType(ip *InstancePlan) string {
 		return ""
 	}
 	return ip.Became.MediaType
+}
+
+// originOf returns the annotations by which an entry of a list says what its image was made of; nil
+// if it is not to say so, or cannot.
+func originOf(in *Input, l *ListPlan, made TransformKey) map[string]string {
+	by := in.Way.Transformations[made.Format]
+	if by == "" || l.ResultType != imgspecv1.MediaTypeImageIndex {
+		return nil
+	}
+	return map[string]string{
+		manifest.AnnotationTransformedFrom: made.Digest.String(), manifest.AnnotationTransformedBy: by.String(),
+	}
+}
+
+// originless returns a warning if the entries of a list are to say what their images were made of,
+// and cannot.
+func originless(in *Input, l *ListPlan) []string {
+	changes := func(ip InstancePlan) bool { return ip.changes() }
+	if !transforms(in) || len(in.Way.Transformations) == 0 || l.ResultType == imgspecv1.MediaTypeImageIndex {
+		return nil
+	}
+	if len(l.Variants) == 0 && !slices.ContainsFunc(l.Instances, changes) {
+		return nil
+	}
+	return []string{fmt.Sprintf("the list %s does not say what images were made of: Docker's format has no annotations", l.Digest)}
 }

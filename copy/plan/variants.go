@@ -219,7 +219,7 @@ func variantsKnown(l *ListPlan) bool {
 // additions returns the edits that add the variants of a list: where entries can say that an image
 // needs zstd, those come last, as upstream has them. Clients that know no annotations take the
 // first image for their platform.
-func additions(n *listtree.Node, l *ListPlan) []manifest.ListEdit {
+func additions(in *Input, n *listtree.Node, l *ListPlan) []manifest.ListEdit {
 	if len(l.Variants) == 0 || !variantsKnown(l) {
 		return nil
 	}
@@ -227,7 +227,8 @@ func additions(n *listtree.Node, l *ListPlan) []manifest.ListEdit {
 	var plain, marked []manifest.ListEdit
 	stated := n.List.Instances()
 	for i := range l.Variants {
-		edit := addition(&l.Variants[i], stated[l.Variants[i].index], oci)
+		v := &l.Variants[i]
+		edit := addition(v, stated[v.index], oci, originOf(in, l, TransformKey{v.Of, v.Format}))
 		if edit.AddAnnotations[manifest.AnnotationZstd] == "true" {
 			marked = append(marked, edit)
 		} else {
@@ -253,9 +254,10 @@ func additions(n *listtree.Node, l *ListPlan) []manifest.ListEdit {
 }
 
 // addition returns the edit that adds a variant of what an entry names. It has the annotations of
-// that, but for those about how it is compressed, and about what accelerates it and not the
-// variant. Docker lists have a platform in every entry, and annotations in none.
-func addition(v *VariantPlan, of manifest.Instance, oci bool) manifest.ListEdit {
+// that, but for those about how it is compressed and what it was made of, and about what
+// accelerates it and not the variant; and those of origin. Docker lists have a platform in every
+// entry, and annotations in none.
+func addition(v *VariantPlan, of manifest.Instance, oci bool, origin map[string]string) manifest.ListEdit {
 	edit := manifest.ListEdit{
 		ListOperation: manifest.ListOpAdd, AddDigest: v.Became.Digest, AddSize: v.Became.Size, AddMediaType: v.Became.MediaType,
 		AddPlatform: of.Platform,
@@ -266,15 +268,30 @@ func addition(v *VariantPlan, of manifest.Instance, oci bool) manifest.ListEdit 
 	}
 	edit.AddArtifactType = of.ArtifactType
 	edit.AddAnnotations = maps.Clone(of.Annotations)
-	delete(edit.AddAnnotations, manifest.AnnotationZstd)
-	delete(edit.AddAnnotations, manifest.AnnotationSOCIIndex)
-	if v.Format != gzip {
-		if edit.AddAnnotations == nil {
-			edit.AddAnnotations = map[string]string{}
-		}
-		edit.AddAnnotations[manifest.AnnotationZstd] = "true"
+	for _, about := range []string{
+		manifest.AnnotationZstd, manifest.AnnotationSOCIIndex, manifest.AnnotationTransformedFrom, manifest.AnnotationTransformedBy,
+	} {
+		delete(edit.AddAnnotations, about)
 	}
+	if v.Format != gzip {
+		edit.AddAnnotations = with(edit.AddAnnotations, needsZstd)
+	}
+	edit.AddAnnotations = with(edit.AddAnnotations, origin)
 	return edit
+}
+
+// needsZstd says of an entry that its image needs zstd.
+var needsZstd = map[string]string{manifest.AnnotationZstd: "true"}
+
+// with returns annotations and more, which replace those of the same keys.
+func with(annotations, more map[string]string) map[string]string {
+	if len(more) == 0 {
+		return annotations
+	}
+	all := map[string]string{}
+	maps.Copy(all, annotations)
+	maps.Copy(all, more)
+	return all
 }
 
 // marksZstd reports whether entries of a list are to say that their images need zstd: if options
@@ -311,7 +328,7 @@ func markZstd(t *treePlanner, n *listtree.Node, l *ListPlan, updates []manifest.
 		}
 		edit := edits[i]
 		edit.ListOperation, edit.UpdateIndex = manifest.ListOpUpdate, i
-		edit.UpdateAnnotations = map[string]string{manifest.AnnotationZstd: "true"}
+		edit.UpdateAnnotations = with(edit.UpdateAnnotations, needsZstd)
 		edits[i] = edit
 		ip.Entry, ip.Marked = UpdateEntry, true
 	}

@@ -47,6 +47,9 @@ type WayFacts struct {
 	// Variants are the names of the compressions with which instances are to be added for the
 	// platforms of a list that has none such.
 	Variants []string
+	// Transformations are the digests of what is done to images, by the Format of variants: entries
+	// of images that were transformed state these, and what they were made of. Nil for none.
+	Transformations map[string]digest.Digest
 	// Signed are the images whose signatures are copied.
 	Signed map[digest.Digest]bool
 }
