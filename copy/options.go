@@ -134,7 +134,9 @@ type Options struct {
 	// type accordingly.
 	DownloadForeignLayers bool
 	// EnsureCompressionVariantsExist adds, for each platform of a list, variants with these
-	// compressions.
+	// compressions that the list lacks, made of the first image for the platform that is copied.
+	// Attestations and artifacts are no platforms, and an image that is signed has no variants.
+	// Entries whose images need zstd are marked and, if something is added, come last.
 	EnsureCompressionVariantsExist []OptionCompressionVariant
 	// ForceCompressionFormat compresses everything with DestinationCtx.CompressionFormat, and
 	// reuses nothing else.
