@@ -75,8 +75,7 @@ func (d *destination) TryReusingBlob(
 	if b.Size < 0 || !d.changes.statable(info) {
 		return false, types.BlobInfo{}, nil
 	}
-	there, err := endpoint.Present(ctx, d.budget, d.image.Destination, []endpoint.Blob{b})
-	if err != nil || !there[b.Digest] {
+	if there, err := d.has(ctx, b); err != nil || !there {
 		return false, types.BlobInfo{}, err
 	}
 	d.begin(b)
@@ -114,6 +113,9 @@ func (d *destination) PutBlob(
 
 // putConfig stores a config, which is that of the source or was made of it.
 func (d *destination) putConfig(ctx context.Context, stream io.Reader, info types.BlobInfo) (endpoint.Blob, error) {
+	if c := d.errands.config; c != nil && c.blob.Digest == info.Digest {
+		return c.blob, c.stored(ctx)
+	}
 	content, err := io.ReadAll(stream)
 	if err != nil {
 		return endpoint.Blob{}, err

@@ -1,6 +1,7 @@
 package transforming
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,11 @@ func (s *source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobI
 	}
 	if b.Digest == e.config {
 		b.Config = true
+		if c := e.errands.config; c != nil {
+			if content, err := c.wait(ctx); content != nil || err != nil {
+				return io.NopCloser(bytes.NewReader(content)), b.Size, err
+			}
+		}
 		r, err := e.openConfig(ctx, b)
 		return r, b.Size, err
 	}
