@@ -75,7 +75,8 @@ func (d *destination) TryReusingBlob(
 	if b.Size < 0 || !d.changes.statable(info) {
 		return false, types.BlobInfo{}, nil
 	}
-	if there, err := d.has(ctx, b); err != nil || !there {
+	there, err := endpoint.Present(ctx, d.budget, d.image.Destination, []endpoint.Blob{b})
+	if err != nil || !there[b.Digest] {
 		return false, types.BlobInfo{}, err
 	}
 	d.begin(b)
@@ -113,9 +114,6 @@ func (d *destination) PutBlob(
 
 // putConfig stores a config, which is that of the source or was made of it.
 func (d *destination) putConfig(ctx context.Context, stream io.Reader, info types.BlobInfo) (endpoint.Blob, error) {
-	if c := d.errands.config; c != nil && c.blob.Digest == info.Digest {
-		return c.blob, c.stored(ctx)
-	}
 	content, err := io.ReadAll(stream)
 	if err != nil {
 		return endpoint.Blob{}, err

@@ -1,7 +1,6 @@
 package transforming
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -63,11 +62,6 @@ func (s *source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobI
 	}
 	if b.Digest == e.config {
 		b.Config = true
-		if c := e.errands.config; c != nil {
-			if content, err := c.wait(ctx); content != nil || err != nil {
-				return io.NopCloser(bytes.NewReader(content)), b.Size, err
-			}
-		}
 		r, err := e.openConfig(ctx, b)
 		return r, b.Size, err
 	}

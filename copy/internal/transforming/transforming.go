@@ -158,13 +158,7 @@ func (t *Transformer) Transform(ctx context.Context, image Image, options *upstr
 		return Result{}, err
 	}
 	defer e.close()
-	to := &destinationRef{image.Destination.Reference(), e}
-	if e.parsed != nil {
-		(&destination{e, to}).runErrands(working, e.parsed)
-	}
-	_, err = upstream.Image(working, accept, to, &sourceRef{image.Source, e}, e.options)
-	cancel(err)
-	e.errands.running.Wait()
+	_, err = upstream.Image(working, accept, &destinationRef{image.Destination.Reference(), e}, &sourceRef{image.Source, e}, e.options)
 	if err == nil {
 		return e.result(), nil
 	}
@@ -190,14 +184,12 @@ func (t *Transformer) optionsFor(options *upstream.Options) *upstream.Options {
 type ends struct {
 	*Transformer
 	image   Image
-	parsed  *manifest.Image // nil if it has Docker's obsolete manifest
-	config  digest.Digest   // "" for none
+	config  digest.Digest // "" for none
 	options *upstream.Options
 	changes changes
 	cancel  context.CancelCauseFunc // ends the copy of the image
 	foreign foreignSource
 	pairing pairing
-	errands errands
 
 	mu        sync.Mutex // guards what follows
 	transfers map[digest.Digest]*transfer
@@ -220,11 +212,11 @@ func (t *Transformer) openEnds(image Image, options *upstream.Options, cancel co
 	if e.changes.schema1() {
 		return e, nil
 	}
-	var err error
-	if e.parsed, err = manifest.ParseImage(image.Document.Bytes, image.Document.MediaType); err != nil {
+	parsed, err := manifest.ParseImage(image.Document.Bytes, image.Document.MediaType)
+	if err != nil {
 		return nil, err
 	}
-	e.config = e.parsed.Config.Digest
+	e.config = parsed.Config.Digest
 	return e, nil
 }
 
