@@ -113,9 +113,13 @@ var (
 
 // Seeded makes a layer of exactly size bytes, for copies of more than memory can hold: it takes
 // none, here and in in-process registries that it is pushed to. It is not an archive, and not gzip
-// as its media type says, so that whoever opens layers fails on it or compresses it.
-func (f *Fixture) Seeded(name string, seed uint64, size int64) {
+// as its media type says, unless it is Uncompressed, so that whoever opens layers fails on it or
+// compresses it.
+func (f *Fixture) Seeded(name string, seed uint64, size int64, options ...LayerOption) {
 	var l layer
+	for _, option := range options {
+		option(&l)
+	}
 	content := registrytest.Seeded(seed, size)
 	f.addBlob(name, &blob{
 		digest:    content.Digest,

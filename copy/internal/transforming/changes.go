@@ -1,6 +1,7 @@
 package transforming
 
 import (
+	"runtime"
 	"strings"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -46,19 +47,16 @@ func changesOf(image Image, o *upstream.Options) changes {
 
 // schema1 reports whether the image has Docker's obsolete manifest, for which upstream reads whole
 // layers whatever it does to them.
-func (c *changes) schema1() bool { return isSchema1(c.manifestType) }
-
-func isSchema1(mediaType string) bool {
-	return mediaType == manifest.MediaTypeDockerSchema1 || mediaType == manifest.MediaTypeDockerSchema1Signed
+func (c *changes) schema1() bool {
+	return c.manifestType == manifest.MediaTypeDockerSchema1 || c.manifestType == manifest.MediaTypeDockerSchema1Signed
 }
 
 // expect reports whether a layer with the given media type is going to be encoded, if it is what
 // that says.
 func (c *changes) expect(mediaType string) bool {
-	if c.encrypts || c.decrypts && strings.HasSuffix(mediaType, "+encrypted") {
-		return true
-	}
 	switch {
+	case c.crypts(mediaType):
+		return true
 	case strings.HasSuffix(mediaType, ".tar"):
 		return c.encode("")
 	case strings.HasSuffix(mediaType, "gzip"):
@@ -67,6 +65,11 @@ func (c *changes) expect(mediaType string) bool {
 		return c.encode(compressiontypes.ZstdAlgorithmName)
 	}
 	return false
+}
+
+// crypts reports whether a layer may be encrypted, or is decrypted.
+func (c *changes) crypts(mediaType string) bool {
+	return c.encrypts || c.decrypts && strings.HasSuffix(mediaType, "+encrypted")
 }
 
 // encode reports whether content that is compressed in the given format, "" for none, is going to
@@ -81,11 +84,44 @@ func (c *changes) encode(format string) bool {
 	return false
 }
 
+// memory estimates how many MiB it takes to encode a layer: encoders and decoders work with windows
+// and blocks of fixed sizes, whatever the layer's.
+func (c *changes) memory(b endpoint.Blob) int64 {
+	const (
+		buffers = 1
+		window  = 16 // of zstd, and the same of what is to come
+		tables  = 2  // of zstd
+		largest = 32 // tables of its highest levels
+		block   = 5  // of gzip, with what comes of it
+		ahead   = 4  // of gunzip
+	)
+	sum := int64(buffers)
+	switch {
+	case strings.HasSuffix(b.MediaType, "zstd"):
+		sum += window
+	case strings.HasSuffix(b.MediaType, "gzip"):
+		sum += ahead
+	}
+	switch {
+	case c.wanted != plan.CompressLayers:
+	case c.format == "" || c.format == compressiontypes.GzipAlgorithmName:
+		blocks := int64(runtime.GOMAXPROCS(0)) // that it works on at the same time
+		if b.Size >= 0 {
+			blocks = min(blocks, 1+b.Size>>20)
+		}
+		sum += block * blocks
+	case c.leveled && c.level >= 10:
+		sum += window + largest
+	default:
+		sum += window + tables
+	}
+	return sum
+}
+
 // A key says what a layer is and what is done to it. Layers with one key become one blob.
 type key struct {
-	destination endpoint.Destination
-	blob        endpoint.Blob
-	changes     changes
+	blob    endpoint.Blob
+	changes changes
 }
 
 // shared returns the key of a layer, and whether what it becomes may be used for others: not what
@@ -93,9 +129,8 @@ type key struct {
 // that only arise while it is encoded.
 func (e *ends) shared(b endpoint.Blob) (key, bool) {
 	c := &e.changes
-	ok := !c.encrypts && !(c.decrypts && strings.HasSuffix(b.MediaType, "+encrypted")) && !c.schema1() &&
-		c.format != compressiontypes.ZstdChunkedAlgorithmName
-	return key{e.image.Destination, b, *c}, ok
+	ok := !c.crypts(b.MediaType) && !c.schema1() && c.format != compressiontypes.ZstdChunkedAlgorithmName
+	return key{b, *c}, ok
 }
 
 // supported are the types of manifests and lists that the destination stores, in the order in which

@@ -75,13 +75,23 @@ func (d *destination) TryReusingBlob(
 	if b.Size < 0 || !d.changes.statable(info) {
 		return false, types.BlobInfo{}, nil
 	}
-	there, err := endpoint.Present(ctx, d.budget, d.image.Destination, []endpoint.Blob{b})
-	if err != nil || !there[b.Digest] {
+	there, err := d.has(ctx, b)
+	if err != nil || !there {
 		return false, types.BlobInfo{}, err
 	}
+	d.leaveEarly(b.Digest)
 	d.begin(b)
 	d.wrote(b.Digest, b, true)
 	return true, types.BlobInfo{Digest: b.Digest, Size: b.Size}, nil
+}
+
+// has reports whether the destination has b.
+func (d *destination) has(ctx context.Context, b endpoint.Blob) (bool, error) {
+	if there := d.askedFor(b.Digest); there != nil {
+		return there.wait(ctx)
+	}
+	there, err := endpoint.Present(ctx, d.budget, d.image.Destination, []endpoint.Blob{b})
+	return there[b.Digest], err
 }
 
 // PutBlob stores a config, or the layer that is paired with it.
@@ -119,16 +129,23 @@ func (d *destination) putConfig(ctx context.Context, stream io.Reader, info type
 		return endpoint.Blob{}, err
 	}
 	b := endpoint.Blob{Digest: info.Digest, Size: int64(len(content)), MediaType: info.MediaType, Config: true}
-	travels, err := take(ctx, d.budget, d.weigh(b))
+	if d.configStored != nil && b.Digest == d.config {
+		_, err = d.configStored.wait(ctx)
+	} else {
+		err = d.storeConfig(ctx, b, content)
+	}
+	return b, err
+}
+
+// storeConfig stores a config that is in memory.
+func (e *ends) storeConfig(ctx context.Context, b endpoint.Blob, content []byte) error {
+	travels, err := take(ctx, e.budget, e.weigh(b))
 	if err != nil {
-		return endpoint.Blob{}, err
+		return err
 	}
 	defer travels.release()
 	open := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
-	if err := d.put(ctx, cmp.Or(d.config, b.Digest), b, open); err != nil {
-		return endpoint.Blob{}, err
-	}
-	return b, nil
+	return e.put(ctx, cmp.Or(e.config, b.Digest), b, open)
 }
 
 // putKnown returns what l has become.
@@ -197,12 +214,12 @@ func (d *destination) putSpooled(ctx context.Context, l *layer, stream io.Reader
 }
 
 // put stores b, which comes of a blob of the source.
-func (d *destination) put(ctx context.Context, source digest.Digest, b endpoint.Blob, open endpoint.Opener) error {
-	result, err := d.image.Destination.PutBlob(ctx, b, open)
+func (e *ends) put(ctx context.Context, source digest.Digest, b endpoint.Blob, open endpoint.Opener) error {
+	result, err := e.image.Destination.PutBlob(ctx, b, open)
 	if err != nil {
 		return &Error{Op: "writing blob", AtDestination: true, Object: b.Digest.String(), Err: err}
 	}
-	d.wrote(source, b, result.Reused)
+	e.wrote(source, b, result.Reused)
 	return nil
 }
 
@@ -218,9 +235,7 @@ func (d *destination) PutManifest(ctx context.Context, content []byte, instance 
 	}
 	guess := upstreammanifest.GuessMIMEType(content)
 	doc := endpoint.Document{Digest: dgst, MediaType: cmp.Or(manifest.TypeOf(content, guess), guess), Bytes: content}
-	if !d.image.Alone || !isSchema1(doc.MediaType) {
-		err = inflight.One(ctx, d.budget, func() error { return d.image.Destination.PutManifest(ctx, doc) })
-	}
+	err = inflight.One(ctx, d.budget, func() error { return d.image.Destination.PutManifest(ctx, doc) })
 	switch {
 	case endpoint.RefusesType(err):
 		err = &Error{"writing manifest", true, dgst.String(), err}

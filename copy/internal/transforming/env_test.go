@@ -76,8 +76,19 @@ func (b *bench) transform(ctx context.Context, d digest.Digest, o upstream.Optio
 	}
 	return b.Transform(ctx, transforming.Image{
 		Document: doc, Source: b.srcRef, Begin: b.begin,
-		Destination: b.dst, Alone: d == "", Wants: access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
+		Destination: &byDigest{b.dst}, Wants: access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
 	}, &o)
+}
+
+// A byDigest destination leaves the manifest of a single image in Docker's obsolete format to who
+// stores it by the tag: not every registry knows that its digest is not that of its bytes.
+type byDigest struct{ endpoint.Destination }
+
+func (d *byDigest) PutManifest(ctx context.Context, doc endpoint.Document) error {
+	if doc.MediaType == manifest.MediaTypeDockerSchema1Signed {
+		return nil
+	}
+	return d.Destination.PutManifest(ctx, doc)
 }
 
 // A transfer keeps what it was told.

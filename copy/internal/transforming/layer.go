@@ -48,13 +48,6 @@ type layer struct {
 func (e *ends) openLayer(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (*layer, error) {
 	l := &layer{ends: e, blob: b, open: open}
 	l.ctx, l.cancel = context.WithCancel(ctx)
-	if k, ok := e.shared(b); ok {
-		var err error
-		if l.known, l.claim, err = e.results.claim(ctx, k); err != nil {
-			l.cancel()
-			return nil, err
-		}
-	}
 	if err := l.start(); err != nil {
 		_ = l.Close()
 		return nil, err
@@ -67,6 +60,15 @@ func (e *ends) openLayer(ctx context.Context, b endpoint.Blob, open endpoint.Ope
 func (l *layer) start() (err error) {
 	encodes := l.ends.changes.expect(l.blob.MediaType)
 	small := 0 <= l.blob.Size && l.blob.Size <= smallLayer
+	early := l.ends.takeEarly(l.blob.Digest)
+	switch k, shared := l.ends.shared(l.blob); {
+	case early != nil && early.content != nil:
+		l.claim = early.claim
+	case shared:
+		if l.known, l.claim, err = l.ends.results.claim(l.ctx, k, l.ends.limits.layers); err != nil {
+			return err
+		}
+	}
 	switch {
 	case l.known != nil:
 		l.content = io.MultiReader(bytes.NewReader(placeholders[l.known.format]), failing{errKnown})
@@ -74,11 +76,18 @@ func (l *layer) start() (err error) {
 			return l.takeEncoder()
 		}
 		return nil
-	case encodes && small:
-		if err := l.readAhead(); err != nil {
+	case early != nil && early.content != nil:
+		held, err := early.content.wait(l.ctx)
+		if err != nil {
 			return err
 		}
-		return l.takeEncoder()
+		return l.startFrom(held)
+	case encodes && small:
+		held, err := l.ends.readAhead(l.ctx, l.blob, l.open)
+		if err != nil {
+			return err
+		}
+		return l.startFrom(held)
 	case encodes:
 		if err := l.takeEncoder(); err != nil {
 			return err
@@ -90,8 +99,16 @@ func (l *layer) start() (err error) {
 	return l.openStream()
 }
 
+// startFrom makes content in memory ready to be read: it need not travel while it waits for an
+// encoder.
+func (l *layer) startFrom(h *held) error {
+	l.ahead, l.content = h.slots, bytes.NewReader(h.content)
+	return l.takeEncoder()
+}
+
 func (l *layer) takeEncoder() (err error) {
-	l.encoder, err = take(l.ctx, l.ends.limits.encoders, 1)
+	weight := max(l.ends.changes.memory(l.blob), encoderMemory/maxEncoders)
+	l.encoder, err = take(l.ctx, l.ends.limits.encoders, min(weight, encoderMemory))
 	return err
 }
 
@@ -106,29 +123,6 @@ func (l *layer) openStream() error {
 		return err
 	}
 	l.content, l.stream = stream, stream
-	return nil
-}
-
-// readAhead reads a small layer, so that it need not travel while it waits for an encoder.
-func (l *layer) readAhead() (err error) {
-	if l.ahead, err = take(l.ctx, l.ends.limits.readAhead, l.blob.Size); err != nil {
-		return err
-	}
-	if err := l.takeTravels(); err != nil {
-		return err
-	}
-	defer l.travels.release()
-	stream, err := l.open(l.ctx)
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	content := make([]byte, 0, l.blob.Size+bytes.MinRead)
-	buffer := bytes.NewBuffer(content)
-	if _, err := buffer.ReadFrom(stream); err != nil {
-		return err
-	}
-	l.content = buffer
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	compressiontypes "go.podman.io/image/v5/pkg/compression/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -34,21 +36,37 @@ type claim struct {
 }
 
 // claim returns what a layer has become, for which it waits if somebody works on it, or the claim
-// of the caller, who has to do the work.
-func (r *results) claim(ctx context.Context, k key) (*outcome, *claim, error) {
+// of the caller, who has to do the work. The caller has a slot of layers, which others have while
+// it waits: whoever does the work may need one.
+func (r *results) claim(ctx context.Context, k key, layers *semaphore.Weighted) (*outcome, *claim, error) {
 	for {
 		o, mine := r.outcome(k)
 		if mine != nil {
 			return nil, mine, nil
 		}
-		select {
-		case <-o.over:
-			if o.ok {
-				return o, nil, nil
-			}
-		case <-ctx.Done():
-			return nil, nil, context.Cause(ctx)
+		if err := o.wait(ctx, layers); err != nil {
+			return nil, nil, err
 		}
+		if o.ok {
+			return o, nil, nil
+		}
+	}
+}
+
+// wait waits for the outcome without a slot of layers, and returns with one again.
+func (o *outcome) wait(ctx context.Context, layers *semaphore.Weighted) error {
+	select {
+	case <-o.over:
+		return nil
+	default:
+	}
+	layers.Release(1)
+	defer layers.Acquire(context.WithoutCancel(ctx), 1) //nolint:errcheck // it cannot fail
+	select {
+	case <-o.over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

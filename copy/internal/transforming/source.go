@@ -1,6 +1,7 @@
 package transforming
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,9 @@ func (s *source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobI
 	}
 	if b.Digest == e.config {
 		b.Config = true
+		if b.Size < 0 || b.Size > maxConfig {
+			return nil, 0, e.fail(&Error{Op: "reading config", Object: b.Digest.String(), Err: fmt.Errorf("it has %d bytes, more than %d", b.Size, maxConfig)})
+		}
 		r, err := e.openConfig(ctx, b)
 		return r, b.Size, err
 	}
@@ -76,36 +80,15 @@ func (s *source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobI
 	return l, b.Size, nil
 }
 
-// openConfig opens the config.
+// openConfig opens the config, which is read at once.
 func (e *ends) openConfig(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
-	travels, err := take(ctx, e.budget, e.weigh(b))
-	if err != nil {
-		return nil, err
+	read := func() ([]byte, error) { return e.readAll(ctx, b, e.begin(b).Open) }
+	if e.configRead != nil {
+		read = func() ([]byte, error) { return e.configRead.wait(ctx) }
 	}
-	r, err := e.begin(b).Open(ctx)
+	content, err := read()
 	if err != nil {
-		travels.release()
 		return nil, e.fail(err)
 	}
-	return &config{r, e, travels}, nil
-}
-
-// A config is one that is being read.
-type config struct {
-	io.ReadCloser
-	ends    *ends
-	travels *slots
-}
-
-func (c *config) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		_ = c.ends.fail(err)
-	}
-	return n, err
-}
-
-func (c *config) Close() error {
-	defer c.travels.release()
-	return c.ReadCloser.Close()
+	return io.NopCloser(bytes.NewReader(content)), nil
 }

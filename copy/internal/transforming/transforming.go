@@ -34,8 +34,10 @@ import (
 )
 
 const (
-	// maxEncoders is how many layers are encoded at the same time.
-	maxEncoders = 6
+	// maxEncoders is how many layers are encoded at the same time, if they take no more than
+	// encoderMemory MiB together; or one.
+	maxEncoders   = 6
+	encoderMemory = 40
 	// maxLayers is how many layers are in work at the same time. Most of them wait.
 	maxLayers = 64
 	// smallLayer is the size in bytes up to which a layer is read before it has an encoder.
@@ -46,7 +48,7 @@ const (
 
 // Limits are what the copies of one Copier share. They are safe for concurrent use.
 type Limits struct {
-	encoders  *semaphore.Weighted
+	encoders  *semaphore.Weighted // counts MiB
 	layers    *semaphore.Weighted
 	readAhead *semaphore.Weighted // counts bytes
 }
@@ -54,7 +56,7 @@ type Limits struct {
 // NewLimits returns limits of which nothing is used.
 func NewLimits() *Limits {
 	return &Limits{
-		encoders: semaphore.NewWeighted(maxEncoders), layers: semaphore.NewWeighted(maxLayers), readAhead: semaphore.NewWeighted(maxReadAhead),
+		encoders: semaphore.NewWeighted(encoderMemory), layers: semaphore.NewWeighted(maxLayers), readAhead: semaphore.NewWeighted(maxReadAhead),
 	}
 }
 
@@ -80,11 +82,8 @@ type Image struct {
 	// destination, from several goroutines.
 	Begin func(b endpoint.Blob) Transfer
 
+	// Destination is the same place for all images of a Transformer.
 	Destination endpoint.Destination
-	// Alone is set if the destination's reference will name the image, and not a list that names
-	// it. Then a manifest in Docker's obsolete format is not stored by its digest, which is not
-	// that of its bytes: not every registry knows that.
-	Alone bool
 	// Wants says what the destination stores, and what it wants done to layers.
 	Wants access.Traits
 }
@@ -101,8 +100,7 @@ type Transfer interface {
 
 // A Result is what became of an image.
 type Result struct {
-	// Document is the manifest as it is at the destination, by its digest, or, of an image alone,
-	// as it is to be there.
+	// Document is the manifest as it is at the destination, by its digest.
 	Document endpoint.Document
 	// Copied and Reused are the distinct blobs that were sent, and those that the destination had,
 	// or another image of the Transformer has brought; they are as Document names them.
@@ -153,7 +151,7 @@ func (t *Transformer) Transform(ctx context.Context, image Image, options *upstr
 	defer func() { err = errors.Join(err, accept.Destroy()) }()
 	working, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e, err := t.openEnds(image, options, cancel)
+	e, err := t.openEnds(working, image, options, cancel)
 	if err != nil {
 		return Result{}, err
 	}
@@ -191,7 +189,13 @@ type ends struct {
 	foreign foreignSource
 	pairing pairing
 
-	mu        sync.Mutex // guards what follows
+	background sync.WaitGroup // runs what is begun early; see there
+	// configRead and configStored are nil if the config is not read early, or not stored.
+	configRead   *future[[]byte]
+	configStored *future[struct{}]
+
+	mu        sync.Mutex                    // guards what follows
+	early     map[digest.Digest]*earlyLayer // that nobody has asked for
 	transfers map[digest.Digest]*transfer
 	written   map[digest.Digest]bool // blobs that are counted
 	done      Result
@@ -199,14 +203,14 @@ type ends struct {
 	refusal   error // of a manifest, for its type
 }
 
-// openEnds returns the ends of the copy of image.
-func (t *Transformer) openEnds(image Image, options *upstream.Options, cancel context.CancelCauseFunc) (*ends, error) {
+// openEnds returns the ends of the copy of image, for which ctx stands. cancel ends that.
+func (t *Transformer) openEnds(ctx context.Context, image Image, options *upstream.Options, cancel context.CancelCauseFunc) (*ends, error) {
 	if image.Document.IsList() {
 		return nil, fmt.Errorf("%s is a list, not an image", image.Document.Digest)
 	}
 	e := &ends{
 		Transformer: t, image: image, options: t.optionsFor(options), changes: changesOf(image, options), cancel: cancel,
-		transfers: map[digest.Digest]*transfer{}, written: map[digest.Digest]bool{},
+		transfers: map[digest.Digest]*transfer{}, written: map[digest.Digest]bool{}, early: map[digest.Digest]*earlyLayer{},
 	}
 	e.foreign.ref, e.foreign.sys = image.Source, options.SourceCtx
 	if e.changes.schema1() {
@@ -217,6 +221,7 @@ func (t *Transformer) openEnds(image Image, options *upstream.Options, cancel co
 		return nil, err
 	}
 	e.config = parsed.Config.Digest
+	e.beginEarly(ctx, parsed)
 	return e, nil
 }
 
@@ -303,6 +308,7 @@ func (e *ends) result() Result {
 
 // close ends what has not ended.
 func (e *ends) close() {
+	e.endEarly()
 	e.foreign.close()
 	e.mu.Lock()
 	defer e.mu.Unlock()
