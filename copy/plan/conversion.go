@@ -40,7 +40,6 @@ func (f *WayFacts) Takes() []string {
 
 // convert fills in whether the list is written in the other format, and why.
 func convert(in *Input, l *ListPlan) error {
-	l.ResultType = l.MediaType
 	if !transforms(in) {
 		return nil
 	}

@@ -144,7 +144,7 @@ type treePlanner struct {
 
 // plan plans the whole tree, kept or stripped.
 func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
-	list, err := t.list(root, strip)
+	list, err := t.list(root, true, strip)
 	if err != nil {
 		return nil, err
 	}
@@ -177,11 +177,11 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 }
 
 // list plans one list, and the lists nested in it first: an entry that names a changed list is
-// updated.
-func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
+// updated. One that is not written stays as it is.
+func (t *treePlanner) list(n *listtree.Node, written, strip bool) (*ListPlan, error) {
 	l := &ListPlan{
-		Digest: n.Digest, MediaType: n.List.MediaType(), Size: int64(len(n.Bytes)), Instances: make([]InstancePlan, len(n.Instances)),
-		node: n,
+		Digest: n.Digest, MediaType: n.List.MediaType(), ResultType: n.List.MediaType(), Size: int64(len(n.Bytes)),
+		Instances: make([]InstancePlan, len(n.Instances)), node: n,
 	}
 	for i, instance := range n.Instances {
 		l.Instances[i] = t.instance(n, i, instance)
@@ -202,8 +202,10 @@ func (t *treePlanner) list(n *listtree.Node, strip bool) (*ListPlan, error) {
 	for _, e := range decided.deletes {
 		l.Instances[e.DeleteIndex].Entry = StripEntry
 	}
-	if err := convert(t.in, l); err != nil {
-		return nil, err
+	if written {
+		if err := convert(t.in, l); err != nil {
+			return nil, err
+		}
 	}
 	if err := addVariants(t, n, l); err != nil {
 		return nil, err
@@ -218,7 +220,8 @@ func (t *treePlanner) nested(n *listtree.Node, ip *InstancePlan, strip bool) err
 	if node == nil {
 		return nil
 	}
-	nested, err := t.list(node, strip && ip.Decision == Copy)
+	written := ip.Decision == Copy
+	nested, err := t.list(node, written, strip && written)
 	if err != nil {
 		return err
 	}
