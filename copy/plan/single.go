@@ -85,7 +85,11 @@ func checkSingleOptions(in *Input) error {
 		return &OptionsError{[]string{"RemoveListSignatures"}, "not applicable when copying a single instance"}
 	}
 	if transforms(in) && len(in.Way.Variants) > 0 {
-		return &OptionsError{[]string{variantsOption}, "not implemented when not creating a multi-architecture image"}
+		options := []string{variantsOption}
+		if manifest.IsListMediaType(in.Top.MediaType) {
+			options = append(options, "ImageListSelection")
+		}
+		return &OptionsError{options, "variants are added to lists, and a single image is copied"}
 	}
 	return nil
 }
