@@ -268,3 +268,49 @@ func TestTransformWarnings(t *testing.T) {
 	assert.Empty(t, p.Warnings)
 	assert.Equal(t, 2, p.Blobs)
 }
+
+// TestEncryptedPositions says which layers are encrypted, and which images stay behind in lists,
+// because none of what is asked for can be done to them.
+func TestEncryptedPositions(t *testing.T) {
+	const other, elsewhere = "x/y", "@x/y"
+	for name, c := range map[string]struct {
+		layers    []string
+		positions []int
+		want      []int // positions of the layers that are encrypted
+		resists   bool
+	}{
+		"all":                      {[]string{gzipLayer, plainLayer}, nil, []int{0, 1}, false},
+		"the first":                {[]string{gzipLayer, plainLayer}, []int{0}, []int{0}, false},
+		"the second":               {[]string{gzipLayer, plainLayer}, []int{1}, []int{1}, false},
+		"the last":                 {[]string{gzipLayer, plainLayer}, []int{-1}, []int{1}, false},
+		"from the end":             {[]string{gzipLayer, plainLayer}, []int{-2}, []int{0}, false},
+		"too few layers":           {[]string{gzipLayer, plainLayer}, []int{2}, nil, false}, // upstream says so
+		"too few from the end":     {[]string{gzipLayer}, []int{-2}, nil, false},
+		"one that cannot be":       {[]string{gzipLayer, other}, nil, []int{0, 1}, true},
+		"the one that can be":      {[]string{gzipLayer, other}, []int{0}, []int{0}, false},
+		"the one that cannot be":   {[]string{gzipLayer, other}, []int{1}, []int{1}, true},
+		"too few that cannot be":   {[]string{other}, []int{1}, nil, true},
+		"too few of them, negated": {[]string{other}, []int{-2}, nil, true},
+		"elsewhere":                {[]string{elsewhere}, nil, nil, false},
+		"elsewhere, the first":     {[]string{elsewhere}, []int{0}, nil, false},
+		"elsewhere, the last":      {[]string{elsewhere}, []int{-1}, nil, false},
+		"elsewhere, too few":       {[]string{elsewhere}, []int{1}, nil, true},
+		"none":                     {nil, nil, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Input{Top: Document{Bytes: imageOf(ociImage, ociConfig, c.layers...)}, Way: transforming(func(f *WayFacts) {
+				f.Encrypts, f.EncryptLayers, f.ForeignStay = true, c.positions, true
+			})}
+			in.Digest = digest.FromBytes(in.Top.Bytes)
+			require.NoError(t, in.Parse())
+			image, err := in.Tree.Image(in.Digest)
+			require.NoError(t, err)
+			var want []manifest.Descriptor
+			for _, i := range c.want {
+				want = append(want, image.Layers[i])
+			}
+			assert.Equal(t, want, toEncrypt(in.Way, image))
+			assert.Equal(t, c.resists, resists(&in, in.Digest))
+		})
+	}
+}
