@@ -1,11 +1,9 @@
 package attach
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -19,9 +17,7 @@ import (
 // A Store is how attachments that are known by tags are stored.
 type Store struct {
 	// Blobs takes the configs of what is merged.
-	Blobs interface {
-		PutBlob(context.Context, endpoint.Blob, endpoint.Opener) (endpoint.PutResult, error)
-	}
+	Blobs BlobStore
 	// Read returns what a tag names at the source. Its errors are returned as they are.
 	Read Read
 	// Put stores doc by calling put, and again after it has brought what the destination says it
@@ -98,25 +94,11 @@ func (s *Store) tag(ctx context.Context, dst Destination, a Attachment) (warning
 			if kept := m.kept(a.Tag, ours); kept != "" {
 				warnings = append(warnings, kept)
 			}
-			return m.Doc, s.putConfig(ctx, m.Config)
+			return m.Doc, putConfig(ctx, s.Blobs, m.Config)
 		})
 	})
 	if err != nil {
 		return warnings, &Error{Op: "writing tag", Object: a.Tag, Err: err}
 	}
 	return warnings, nil
-}
-
-// putConfig stores the config of a manifest that is merged, nil if it needs none.
-func (s *Store) putConfig(ctx context.Context, config []byte) error {
-	if config == nil {
-		return nil
-	}
-	blob := endpoint.Blob{
-		Digest: digest.FromBytes(config), Size: int64(len(config)),
-		MediaType: imgspecv1.MediaTypeImageConfig, Config: true,
-	}
-	open := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(config)), nil }
-	_, err := s.Blobs.PutBlob(ctx, blob, open)
-	return err
 }

@@ -193,9 +193,9 @@ func CarriedBy(attached []Attachment, held func(digest.Digest) (endpoint.Documen
 
 // All reports whether the signatures of d all travel as what its tag names.
 func (c Carried) All(d digest.Digest, sigs endpoint.Signatures) bool {
-	layers, ok := sigs.Attachable()
-	return ok && !slices.ContainsFunc(layers, func(layer imgspecv1.Descriptor) bool {
-		return !c[d][layerKey(layer.MediaType, layer.Digest, layer.Annotations)]
+	attachable, others := sigs.Split()
+	return others.Len() == 0 && !slices.ContainsFunc(attachable, func(sig endpoint.AttachableSignature) bool {
+		return !c[d][layerKey(sig.Layer.MediaType, sig.Layer.Digest, sig.Layer.Annotations)]
 	})
 }
 

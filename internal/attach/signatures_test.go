@@ -151,7 +151,17 @@ type attachable struct {
 	others bool // than sigstore's are among them
 }
 
-func (s attachable) Attachable() ([]imgspecv1.Descriptor, bool) { return s.layers, !s.others }
+func (s attachable) Len() int { return len(s.layers) }
+
+func (s attachable) Split() (sigs []endpoint.AttachableSignature, others endpoint.Signatures) {
+	for _, layer := range s.layers {
+		sigs = append(sigs, endpoint.AttachableSignature{Layer: layer})
+	}
+	if s.others {
+		return sigs, s
+	}
+	return sigs, attachable{}
+}
 
 // TestCarried: signatures travel with what their tag names only if that has them all.
 func TestCarried(t *testing.T) {

@@ -144,15 +144,31 @@ func PlacesOf(image *manifest.Image) (here, elsewhere []Blob) {
 // fails instead.
 type Opener func(ctx context.Context) (io.ReadCloser, error)
 
+// An AttachableSignature is a signature as a sigstore attachment holds it, the image that the tag
+// sha256-<hex>.sig of what is signed names.
+type AttachableSignature struct {
+	Layer   imgspecv1.Descriptor // media type, digest and size of the payload, and annotations
+	Payload []byte
+}
+
+// A SignatureClaim is what a signature says that it signs: a digest, and a docker reference.
+// Anybody may have written it.
+type SignatureClaim struct {
+	Digest   digest.Digest
+	Identity string
+}
+
 // Signatures are the signatures of one manifest or list, of every format that containers/image
 // knows.
 type Signatures interface {
 	// Len is the number of signatures.
 	Len() int
-	// Attachable describes the layers by which a sigstore attachment, the image that the tag
-	// sha256-<hex>.sig names, holds the signatures: media type, digest, size and annotations. It
-	// returns false if there are others than sigstore's.
-	Attachable() ([]imgspecv1.Descriptor, bool)
+	// Split returns those that sigstore attachments hold, and the others.
+	Split() (attachable []AttachableSignature, others Signatures)
+	// Claims returns what each of them says that it signs; those that do not tell are left out.
+	Claims() []SignatureClaim
+	// With returns the signatures and those of others that are not among them.
+	With(others Signatures) Signatures
 	// Contain reports whether each of others is among them.
 	Contain(others Signatures) bool
 	// Put stores the signatures at dest for the manifest with digest d, or for the primary manifest
@@ -190,6 +206,17 @@ type Source interface {
 
 	// Close releases what the source holds. The readers of Blob must be closed before.
 	Close() error
+}
+
+// An Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/
+// or in its capabilities. The zero value says nothing.
+type Announcement struct {
+	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
+	SparseManifests string
+	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
+	RequiredArchitectures string
+	// Widening is the value of X-Sparse-Manifest-Widening, "" if absent.
+	Widening string
 }
 
 // PutResult says what became of a blob.

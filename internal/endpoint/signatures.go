@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/image"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 )
@@ -63,25 +65,96 @@ type signatures[S any] struct {
 
 func (s *signatures[S]) Len() int { return len(s.all) }
 
-// Attachable implements Signatures.
-func (s *signatures[S]) Attachable() ([]imgspecv1.Descriptor, bool) {
-	var layers []imgspecv1.Descriptor
-	for _, sig := range s.all {
-		attachable, ok := any(sig).(interface {
-			UntrustedMIMEType() string
-			UntrustedPayload() []byte
-			UntrustedAnnotations() map[string]string
-		})
-		if !ok {
-			return nil, false
-		}
-		payload := attachable.UntrustedPayload()
-		layers = append(layers, imgspecv1.Descriptor{
-			MediaType: attachable.UntrustedMIMEType(), Digest: digest.FromBytes(payload), Size: int64(len(payload)),
-			Annotations: attachable.UntrustedAnnotations(),
-		})
+// sigstoreSignature has methods of upstream's type for sigstore signatures, simpleSignature one of
+// that for simple ones.
+type (
+	sigstoreSignature interface {
+		UntrustedMIMEType() string
+		UntrustedPayload() []byte
+		UntrustedAnnotations() map[string]string
 	}
-	return layers, true
+	simpleSignature interface{ UntrustedSignature() []byte }
+)
+
+// Split implements Signatures.
+func (s *signatures[S]) Split() ([]AttachableSignature, Signatures) {
+	var attachable []AttachableSignature
+	others := &signatures[S]{simple: s.simple}
+	for _, sig := range s.all {
+		a, ok := any(sig).(sigstoreSignature)
+		if !ok {
+			others.all = append(others.all, sig)
+			continue
+		}
+		payload := a.UntrustedPayload()
+		attachable = append(attachable, AttachableSignature{Payload: payload, Layer: imgspecv1.Descriptor{
+			MediaType: a.UntrustedMIMEType(), Digest: digest.FromBytes(payload), Size: int64(len(payload)),
+			Annotations: a.UntrustedAnnotations(),
+		}})
+	}
+	return attachable, others
+}
+
+// Claims implements Signatures.
+func (s *signatures[S]) Claims() []SignatureClaim {
+	var claims []SignatureClaim
+	for _, sig := range s.all {
+		var claim SignatureClaim
+		var err error
+		switch sig := any(sig).(type) {
+		case sigstoreSignature:
+			claim, err = sigstoreClaim(sig.UntrustedPayload())
+		case simpleSignature:
+			claim, err = simpleClaim(sig.UntrustedSignature())
+		}
+		if err == nil && claim.Digest != "" {
+			claims = append(claims, claim)
+		}
+	}
+	return claims
+}
+
+// sigstoreClaim reads the payload of a sigstore signature (cosign's SIGNATURE_SPEC.md).
+func sigstoreClaim(payload []byte) (SignatureClaim, error) {
+	var p struct {
+		Critical struct {
+			Image struct {
+				Digest digest.Digest `json:"docker-manifest-digest"`
+			} `json:"image"`
+			Identity struct {
+				Reference string `json:"docker-reference"`
+			} `json:"identity"`
+		} `json:"critical"`
+	}
+	err := json.Unmarshal(payload, &p)
+	return SignatureClaim{p.Critical.Image.Digest, p.Critical.Identity.Reference}, err
+}
+
+// simpleClaim reads a simple signature (containers-signature(5)).
+func simpleClaim(sig []byte) (SignatureClaim, error) {
+	said, err := signature.GetUntrustedSignatureInformationWithoutVerifying(sig)
+	if err != nil {
+		return SignatureClaim{}, err
+	}
+	return SignatureClaim{said.UntrustedDockerManifestDigest, said.UntrustedDockerReference}, nil
+}
+
+// With implements Signatures.
+func (s *signatures[S]) With(others Signatures) Signatures {
+	o, ok := others.(*signatures[S])
+	if !ok {
+		return s
+	}
+	out := &signatures[S]{all: slices.Clone(s.all), simple: slices.Clone(s.simple)}
+	for _, sig := range o.all {
+		if !out.has(sig) {
+			out.all = append(out.all, sig)
+			if simple, ok := any(sig).(simpleSignature); ok {
+				out.simple = append(out.simple, simple.UntrustedSignature())
+			}
+		}
+	}
+	return out
 }
 
 // Contain implements Signatures.
@@ -90,13 +163,11 @@ func (s *signatures[S]) Contain(others Signatures) bool {
 	if !ok {
 		return others.Len() == 0
 	}
-	for _, other := range o.all {
-		same := func(sig S) bool { return reflect.DeepEqual(sig, other) }
-		if !slices.ContainsFunc(s.all, same) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(o.all, func(other S) bool { return !s.has(other) })
+}
+
+func (s *signatures[S]) has(other S) bool {
+	return slices.ContainsFunc(s.all, func(sig S) bool { return reflect.DeepEqual(sig, other) })
 }
 
 // Put implements Signatures. A destination that is not one of containers/image's own may know the

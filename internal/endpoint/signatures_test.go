@@ -7,13 +7,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/copy"
@@ -269,12 +269,16 @@ func TestSignaturesOfEveryFormatAreCarried(t *testing.T) {
 				sigs, err := endpoint.ReadSignatures(t.Context(), src, &doc.Digest)
 				require.NoError(t, err)
 				require.Equal(t, counts[name], sigs.Len(), name)
-				layers, all := sigs.Attachable()
-				require.Equal(t, name != imagetest.Top, all, name)
-				if all {
-					require.Len(t, layers, counts[name])
-					assert.NotEmpty(t, layers[0].Annotations["dev.cosignproject.cosign/signature"])
-				}
+				attachable, others := sigs.Split()
+				require.Len(t, attachable, 1, name)
+				assert.NotEmpty(t, attachable[0].Layer.Annotations["dev.cosignproject.cosign/signature"])
+				assert.Equal(t, digest.FromBytes(attachable[0].Payload), attachable[0].Layer.Digest)
+				require.Equal(t, counts[name]-1, others.Len(), name)
+				claim := endpoint.SignatureClaim{Digest: doc.Digest, Identity: s.ref.DockerReference().String()}
+				assert.Equal(t, slices.Repeat([]endpoint.SignatureClaim{claim}, counts[name]), sigs.Claims(), name)
+				merged := others.With(sigs).With(sigs).With(nil)
+				assert.Equal(t, counts[name], merged.Len(), "each once: %s", name)
+				assert.True(t, merged.Contain(sigs), name)
 				require.NoError(t, sigs.Put(t.Context(), dest, instance))
 			}
 			require.NoError(t, dest.Commit(t.Context(), nil))
@@ -412,7 +416,13 @@ type foreignSignatures struct{}
 
 func (foreignSignatures) Len() int { return 1 }
 
-func (foreignSignatures) Attachable() ([]imgspecv1.Descriptor, bool) { return nil, false }
+func (foreignSignatures) Split() ([]endpoint.AttachableSignature, endpoint.Signatures) {
+	return nil, foreignSignatures{}
+}
+
+func (foreignSignatures) Claims() []endpoint.SignatureClaim { return nil }
+
+func (foreignSignatures) With(endpoint.Signatures) endpoint.Signatures { return foreignSignatures{} }
 
 func (foreignSignatures) Contain(endpoint.Signatures) bool { return false }
 

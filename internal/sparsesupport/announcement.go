@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
@@ -25,10 +24,15 @@ type Support struct {
 	Basis string
 }
 
+// An Announcer tells what a registry announces.
+type Announcer interface {
+	Announcement(ctx context.Context) (endpoint.Announcement, error)
+}
+
 // Ask asks what dst announces about sparse lists. With an error, nothing is known. That a registry
 // refused some earlier says nothing: it may have been configured anew, and another repository or
 // list is another question.
-func Ask(ctx context.Context, dst *registry.Destination) (Support, error) {
+func Ask(ctx context.Context, dst Announcer) (Support, error) {
 	said, err := dst.Announcement(ctx)
 	if err != nil {
 		return Support{Unanswered: endpoint.IsUnanswered(err)}, err
@@ -37,7 +41,7 @@ func Ask(ctx context.Context, dst *registry.Destination) (Support, error) {
 }
 
 // parse reads what a registry announces.
-func parse(said registry.Announcement) Support {
+func parse(said endpoint.Announcement) Support {
 	value := func(text string) string { return strings.ToLower(strings.TrimSpace(text)) }
 	switch value(said.SparseManifests) {
 	case "true":

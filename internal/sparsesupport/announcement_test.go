@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
@@ -15,16 +15,16 @@ func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 func TestParse(t *testing.T) {
 	takes := "it announces that it takes sparse lists"
 	for name, c := range map[string]struct {
-		said registry.Announcement
+		said endpoint.Announcement
 		want Support
 	}{
-		"nothing":       {registry.Announcement{RequiredArchitectures: "amd64", Widening: "true"}, Support{}},
-		"neither":       {registry.Announcement{SparseManifests: "maybe"}, Support{}},
-		"refuses":       {registry.Announcement{SparseManifests: " FALSE"}, Support{Known: true, Basis: "it announces that it does not take them"}},
-		"takes":         {registry.Announcement{SparseManifests: "True "}, Support{Known: true, Accepts: true, Basis: takes}},
-		"takes, widens": {registry.Announcement{SparseManifests: "true", Widening: "true"}, Support{Known: true, Accepts: true, Widens: true, Basis: takes}},
+		"nothing":       {endpoint.Announcement{RequiredArchitectures: "amd64", Widening: "true"}, Support{}},
+		"neither":       {endpoint.Announcement{SparseManifests: "maybe"}, Support{}},
+		"refuses":       {endpoint.Announcement{SparseManifests: " FALSE"}, Support{Known: true, Basis: "it announces that it does not take them"}},
+		"takes":         {endpoint.Announcement{SparseManifests: "True "}, Support{Known: true, Accepts: true, Basis: takes}},
+		"takes, widens": {endpoint.Announcement{SparseManifests: "true", Widening: "true"}, Support{Known: true, Accepts: true, Widens: true, Basis: takes}},
 		"requires": {
-			registry.Announcement{SparseManifests: "true", RequiredArchitectures: " amd64, ,arm64"},
+			endpoint.Announcement{SparseManifests: "true", RequiredArchitectures: " amd64, ,arm64"},
 			Support{
 				Known: true, Accepts: true, RequiredArchitectures: []string{"amd64", "arm64"},
 				Basis: takes + ", and requires amd64 and arm64",

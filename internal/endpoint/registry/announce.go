@@ -64,17 +64,6 @@ func (f *facts) holds(repository string, now time.Time) bool {
 	return known && now.Sub(seen) < factsLast
 }
 
-// Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/
-// or in its capabilities. The zero value says nothing.
-type Announcement struct {
-	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
-	SparseManifests string
-	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
-	RequiredArchitectures string
-	// Widening is the value of X-Sparse-Manifest-Widening, "" if absent.
-	Widening string
-}
-
 // announcements is what one host has announced.
 type announcements struct {
 	asking turns.Turn // of who asks
@@ -87,7 +76,7 @@ type announcements struct {
 
 // announced is an answer, or that there was none.
 type announced struct {
-	what  Announcement
+	what  endpoint.Announcement
 	err   error
 	since time.Time // zero if nobody asked
 }
@@ -96,11 +85,11 @@ type announced struct {
 // them, else in the answer to one request for its capabilities. What it said is believed for ten
 // minutes, and so is an error, which means that nothing is known. An error that is a refusal counts
 // for the repository of d alone. It must be called after another request was answered.
-func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
+func (d *Destination) Announcement(ctx context.Context) (endpoint.Announcement, error) {
 	a := &d.repo.host.announcements
 	done, err := a.asking.Take(ctx)
 	if err != nil {
-		return Announcement{}, err
+		return endpoint.Announcement{}, err
 	}
 	defer done()
 	if known, ok := a.current(d.repo); ok {
@@ -112,7 +101,7 @@ func (d *Destination) Announcement(ctx context.Context) (Announcement, error) {
 			return known.what, known.err
 		}
 	}
-	var what Announcement
+	var what endpoint.Announcement
 	err = d.ask(ctx, capabilitiesPath, func(body io.Reader) (err error) {
 		what, err = parseCapabilities(body)
 		return err
@@ -163,7 +152,7 @@ func (a *announcements) wasInHeader() bool {
 }
 
 // note keeps an answer to r.
-func (a *announcements) note(r *repository, what Announcement, err error) {
+func (a *announcements) note(r *repository, what endpoint.Announcement, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	it := announced{what, err, r.shared.now()}
@@ -181,12 +170,12 @@ func (a *announcements) note(r *repository, what Announcement, err error) {
 
 // learn reads the header of an answer to GET /v2/.
 func (a *announcements) learn(header http.Header, now time.Time) {
-	what := Announcement{
+	what := endpoint.Announcement{
 		SparseManifests:       header.Get("X-Sparse-Manifest-Support"),
 		RequiredArchitectures: header.Get("X-Required-Architectures"),
 		Widening:              header.Get("X-Sparse-Manifest-Widening"),
 	}
-	if what == (Announcement{}) {
+	if what == (endpoint.Announcement{}) {
 		return
 	}
 	a.mu.Lock()
@@ -194,7 +183,7 @@ func (a *announcements) learn(header http.Header, now time.Time) {
 	a.all, a.inHeader = announced{what: what, since: now}, true
 }
 
-func parseCapabilities(r io.Reader) (Announcement, error) {
+func parseCapabilities(r io.Reader) (endpoint.Announcement, error) {
 	var answer struct {
 		SparseManifests struct {
 			Supported             *bool    `json:"supported"`
@@ -203,13 +192,13 @@ func parseCapabilities(r io.Reader) (Announcement, error) {
 		} `json:"sparse_manifests"`
 	}
 	if err := json.NewDecoder(r).Decode(&answer); err != nil {
-		return Announcement{}, fmt.Errorf("reading the registry's capabilities: %w", err)
+		return endpoint.Announcement{}, fmt.Errorf("reading the registry's capabilities: %w", err)
 	}
 	sparse := answer.SparseManifests
 	if sparse.Supported == nil {
-		return Announcement{}, nil
+		return endpoint.Announcement{}, nil
 	}
-	return Announcement{
+	return endpoint.Announcement{
 		SparseManifests:       strconv.FormatBool(*sparse.Supported),
 		RequiredArchitectures: strings.Join(sparse.RequiredArchitectures, ","),
 		Widening:              strconv.FormatBool(sparse.Widening),

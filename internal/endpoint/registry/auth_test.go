@@ -345,7 +345,7 @@ func TestPingForChallenge(t *testing.T) {
 	assert.Equal(t, 1, pings)
 	announced, err := d.Announcement(context.Background())
 	require.NoError(t, err)
-	assert.Equal(t, Announcement{SparseManifests: "true", RequiredArchitectures: "amd64"}, announced, "in the answer to the ping")
+	assert.Equal(t, endpoint.Announcement{SparseManifests: "true", RequiredArchitectures: "amd64"}, announced, "in the answer to the ping")
 }
 
 // A host that a request was redirected to has no say in authentication, and learns nothing.

@@ -221,11 +221,6 @@ func (d *Destination) PutManifest(ctx context.Context, doc endpoint.Document) er
 	return d.putManifest(ctx, doc, doc.Digest.String())
 }
 
-// PutSignatures implements endpoint.Destination.
-func (d *Destination) PutSignatures(ctx context.Context, of digest.Digest, sigs endpoint.Signatures) error {
-	return d.sigs.put(ctx, of, sigs)
-}
-
 // Signatures reads the signatures that the destination has for the manifest or list with digest of,
 // which is there. They are read once, also if others are written later.
 func (d *Destination) Signatures(ctx context.Context, of digest.Digest) (endpoint.Signatures, error) {
@@ -276,7 +271,7 @@ func (d *Destination) PutTop(ctx context.Context, doc endpoint.Document, sigs en
 	if sigs == nil || sigs.Len() == 0 {
 		return nil
 	}
-	if err := d.sigs.put(ctx, doc.Digest, sigs); err != nil {
+	if err := d.PutSignatures(ctx, doc.Digest, sigs); err != nil {
 		return err
 	}
 	if !tagged {

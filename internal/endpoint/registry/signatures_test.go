@@ -41,8 +41,8 @@ func signaturePath(lookaside, repo string, d digest.Digest) string {
 	return fmt.Sprintf("%s/%s@%s=%s/signature-1", lookaside, repo, d.Algorithm(), d.Encoded())
 }
 
-// attach puts a sigstore attachment for d into the repository.
-func attach(t *testing.T, r *registrytest.Registry, repo string, d digest.Digest) {
+// putAttachment puts a sigstore attachment for d into the repository.
+func putAttachment(t *testing.T, r *registrytest.Registry, repo string, d digest.Digest) {
 	t.Helper()
 	payload := []byte(`{"critical":{}}`)
 	config := []byte(`{}`)
@@ -70,7 +70,7 @@ func TestSignatures(t *testing.T) {
 	path := signaturePath(lookaside, "a/source", d)
 	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 	write(t, path, string(simpleSignature))
-	attach(t, from, "a/source", d)
+	putAttachment(t, from, "a/source", d)
 
 	s := openSource(t, from.Host()+"/a/source:tag", sys, nil)
 	sigs, err := s.Signatures(ctx, d)
@@ -110,7 +110,7 @@ func TestSignatures(t *testing.T) {
 func TestAttachmentsOnly(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{})
 	im := newImage(t, 1, 1000, r, "a")
-	attach(t, r, "a", im.manifest.Digest)
+	putAttachment(t, r, "a", im.manifest.Digest)
 	sys, _ := withSignatures(t)
 	s := openSource(t, r.Host()+"/a:tag", sys, nil)
 	sigs, err := s.Signatures(context.Background(), im.manifest.Digest)
