@@ -151,13 +151,6 @@ type AttachableSignature struct {
 	Payload []byte
 }
 
-// A SignatureClaim is what a signature says that it signs: a digest, and a docker reference.
-// Anybody may have written it.
-type SignatureClaim struct {
-	Digest   digest.Digest
-	Identity string
-}
-
 // Signatures are the signatures of one manifest or list, of every format that containers/image
 // knows.
 type Signatures interface {
@@ -165,9 +158,10 @@ type Signatures interface {
 	Len() int
 	// Split returns those that sigstore attachments hold, and the others.
 	Split() (attachable []AttachableSignature, others Signatures)
-	// Claims returns what each of them says that it signs; those that do not tell are left out.
-	Claims() []SignatureClaim
-	// With returns the signatures and those of others that are not among them.
+	// Simple returns those in the simple signing format, as they are.
+	Simple() [][]byte
+	// With returns the signatures and those of others that are not among them. Both must come from
+	// this package; nil stands for none.
 	With(others Signatures) Signatures
 	// Contain reports whether each of others is among them.
 	Contain(others Signatures) bool

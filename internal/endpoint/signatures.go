@@ -1,8 +1,8 @@
 package endpoint
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -11,7 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/image"
-	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 )
@@ -65,23 +64,16 @@ type signatures[S any] struct {
 
 func (s *signatures[S]) Len() int { return len(s.all) }
 
-// sigstoreSignature has methods of upstream's type for sigstore signatures, simpleSignature one of
-// that for simple ones.
-type (
-	sigstoreSignature interface {
-		UntrustedMIMEType() string
-		UntrustedPayload() []byte
-		UntrustedAnnotations() map[string]string
-	}
-	simpleSignature interface{ UntrustedSignature() []byte }
-)
-
 // Split implements Signatures.
 func (s *signatures[S]) Split() ([]AttachableSignature, Signatures) {
 	var attachable []AttachableSignature
 	others := &signatures[S]{simple: s.simple}
 	for _, sig := range s.all {
-		a, ok := any(sig).(sigstoreSignature)
+		a, ok := any(sig).(interface {
+			UntrustedMIMEType() string
+			UntrustedPayload() []byte
+			UntrustedAnnotations() map[string]string
+		})
 		if !ok {
 			others.all = append(others.all, sig)
 			continue
@@ -95,49 +87,8 @@ func (s *signatures[S]) Split() ([]AttachableSignature, Signatures) {
 	return attachable, others
 }
 
-// Claims implements Signatures.
-func (s *signatures[S]) Claims() []SignatureClaim {
-	var claims []SignatureClaim
-	for _, sig := range s.all {
-		var claim SignatureClaim
-		var err error
-		switch sig := any(sig).(type) {
-		case sigstoreSignature:
-			claim, err = sigstoreClaim(sig.UntrustedPayload())
-		case simpleSignature:
-			claim, err = simpleClaim(sig.UntrustedSignature())
-		}
-		if err == nil && claim.Digest != "" {
-			claims = append(claims, claim)
-		}
-	}
-	return claims
-}
-
-// sigstoreClaim reads the payload of a sigstore signature (cosign's SIGNATURE_SPEC.md).
-func sigstoreClaim(payload []byte) (SignatureClaim, error) {
-	var p struct {
-		Critical struct {
-			Image struct {
-				Digest digest.Digest `json:"docker-manifest-digest"`
-			} `json:"image"`
-			Identity struct {
-				Reference string `json:"docker-reference"`
-			} `json:"identity"`
-		} `json:"critical"`
-	}
-	err := json.Unmarshal(payload, &p)
-	return SignatureClaim{p.Critical.Image.Digest, p.Critical.Identity.Reference}, err
-}
-
-// simpleClaim reads a simple signature (containers-signature(5)).
-func simpleClaim(sig []byte) (SignatureClaim, error) {
-	said, err := signature.GetUntrustedSignatureInformationWithoutVerifying(sig)
-	if err != nil {
-		return SignatureClaim{}, err
-	}
-	return SignatureClaim{said.UntrustedDockerManifestDigest, said.UntrustedDockerReference}, nil
-}
+// Simple implements Signatures.
+func (s *signatures[S]) Simple() [][]byte { return s.simple }
 
 // With implements Signatures.
 func (s *signatures[S]) With(others Signatures) Signatures {
@@ -149,9 +100,11 @@ func (s *signatures[S]) With(others Signatures) Signatures {
 	for _, sig := range o.all {
 		if !out.has(sig) {
 			out.all = append(out.all, sig)
-			if simple, ok := any(sig).(simpleSignature); ok {
-				out.simple = append(out.simple, simple.UntrustedSignature())
-			}
+		}
+	}
+	for _, sig := range o.simple {
+		if !slices.ContainsFunc(s.simple, func(has []byte) bool { return bytes.Equal(has, sig) }) {
+			out.simple = append(out.simple, sig)
 		}
 	}
 	return out

@@ -1,0 +1,169 @@
+package signing
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	"go.podman.io/image/v5/signature"
+
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+)
+
+// A claim is what a signature says that it signs: a digest, and a docker reference.
+type claim struct {
+	digest   digest.Digest
+	identity string
+}
+
+// signatures are those of one manifest or list.
+type signatures = endpoint.Signatures
+
+// claimOf reads the payload of a signature, which is the same in all formats (cosign's
+// SIGNATURE_SPEC.md, containers-signature(5)). It is zero if there is none.
+func claimOf(payload []byte) claim {
+	var p struct {
+		Critical struct {
+			Image struct {
+				Digest digest.Digest `json:"docker-manifest-digest"`
+			} `json:"image"`
+			Identity struct {
+				Reference string `json:"docker-reference"`
+			} `json:"identity"`
+		} `json:"critical"`
+	}
+	if json.Unmarshal(payload, &p) != nil {
+		return claim{}
+	}
+	return claim{p.Critical.Image.Digest, p.Critical.Identity.Reference}
+}
+
+// claimed reports whether there is a signature for c, whoever has made it, or whether that does not
+// matter, because the subject is new: it is all that can be known of a Signer.
+func claimed(s Subject, c claim, among signatures) (bool, error) {
+	if s.Written {
+		return false, nil
+	}
+	attachable, _ := among.Split()
+	for _, sig := range attachable {
+		if claimOf(sig.Payload) == c {
+			return true, nil
+		}
+	}
+	for _, sig := range among.Simple() {
+		said, err := signature.GetUntrustedSignatureInformationWithoutVerifying(sig)
+		if err == nil && (claim{said.UntrustedDockerManifestDigest, said.UntrustedDockerReference}) == c {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// gpgHasSigned reports whether a key of the GPG installation has made a signature for c. Which key
+// a name or an address stands for is not known here: then any that GPG knows will do.
+func gpgHasSigned(id string, c claim, among signatures) (bool, error) {
+	if len(among.Simple()) == 0 {
+		return false, nil
+	}
+	gpg, err := signature.NewGPGSigningMechanism()
+	if err != nil {
+		return false, fmt.Errorf("initializing GPG: %w", err)
+	}
+	defer gpg.Close()
+	return gpgAmong(gpg, id, c, among.Simple()), nil
+}
+
+func gpgAmong(gpg signature.SigningMechanism, id string, c claim, among [][]byte) bool {
+	for _, sig := range among {
+		payload, by, err := gpg.Verify(sig)
+		if err == nil && claimOf(payload) == c && (!isFingerprint(id) || strings.HasSuffix(by, strings.ToUpper(id))) {
+			return true
+		}
+	}
+	return false
+}
+
+// isFingerprint reports whether a GPG key is named by its fingerprint, or by the end of one.
+func isFingerprint(id string) bool {
+	return len(id) >= 16 && strings.Trim(strings.ToUpper(id), "0123456789ABCDEF") == ""
+}
+
+// signatureKey is the annotation of a sigstore attachment's layer that has the signature (cosign's
+// SIGNATURE_SPEC.md).
+const signatureKey = "dev.cosignproject.cosign/signature"
+
+// hasSigned reports whether the key has made a signature for c.
+func (f *keyFile) hasSigned(_ Subject, c claim, among signatures) (bool, error) {
+	attachable, _ := among.Split()
+	for _, sig := range attachable {
+		text, err := base64.StdEncoding.DecodeString(sig.Layer.Annotations[signatureKey])
+		if err != nil || claimOf(sig.Payload) != c {
+			continue
+		}
+		verifies, err := f.public()
+		if err != nil {
+			return false, err
+		}
+		if verifies(sig.Payload, text) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// A verifier reports whether the signature of a payload is genuine.
+type verifier func(payload, signature []byte) bool
+
+// publicHalf returns what verifies signatures of a sigstore private key, as it is kept in files:
+// PKCS #8, encrypted, PEM.
+func publicHalf(path string, passphrase []byte) (verifier, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, errors.New("it is not in PEM format")
+	}
+	plain, err := encrypted.Decrypt(block.Bytes, passphrase)
+	if err != nil {
+		return nil, err
+	}
+	private, err := x509.ParsePKCS8PrivateKey(plain)
+	if err != nil {
+		return nil, err
+	}
+	return verifierOf(private)
+}
+
+// verifierOf returns what verifies signatures of a private key, of the kinds that sign images.
+func verifierOf(private any) (verifier, error) {
+	switch private := private.(type) {
+	case *ecdsa.PrivateKey:
+		return func(payload, sig []byte) bool {
+			sum := sha256.Sum256(payload)
+			return ecdsa.VerifyASN1(&private.PublicKey, sum[:], sig)
+		}, nil
+	case *rsa.PrivateKey:
+		return func(payload, sig []byte) bool {
+			sum := sha256.Sum256(payload)
+			return rsa.VerifyPKCS1v15(&private.PublicKey, crypto.SHA256, sum[:], sig) == nil
+		}, nil
+	case ed25519.PrivateKey:
+		public := private.Public().(ed25519.PublicKey)
+		return func(payload, sig []byte) bool { return ed25519.Verify(public, payload, sig) }, nil
+	}
+	return nil, fmt.Errorf("it is a key of another kind (%T)", private)
+}
