@@ -204,7 +204,7 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 		return s, err
 	}
 	s.source = s.source.withSignatures(read)
-	lacking, err := unsigned(ctx, e, s.source, slices.Concat(wanted, s.plan.Lists()))
+	lacking, err := e.signingFor(s.source, s.there).Lacking(ctx, slices.Concat(wanted, s.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return s, err
 	}

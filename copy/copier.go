@@ -9,6 +9,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
@@ -37,6 +38,7 @@ type Copier struct {
 	shared   *registry.Shared
 	budget   *semaphore.Weighted // of all copies; nil if each has that of its Options, which one-shot Copiers are for
 	policies turns.Turns[*signature.PolicyContext]
+	ring     signing.Ring // of keys that sign
 }
 
 // CopierOptions are the limits and manners of a Copier. The zero value is useful.

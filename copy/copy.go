@@ -56,6 +56,9 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 	if err == nil {
 		err = attached.Check(&e.choices, e.from, e.to)
 	}
+	if err == nil {
+		e.keys, err = e.copier.ring.Open(e.o.signing(), e.destRef)
+	}
 	for _, step := range []func(context.Context, *ends, survey) (survey, error){
 		open,        // the source, and what the destination's reference names
 		loadTree,    // what there is to choose from: the lists, and what is attached

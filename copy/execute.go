@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -37,7 +36,8 @@ func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image
 		}
 	}
 	signPresent := func(ctx context.Context) error { return signPresent(ctx, to) }
-	return late, copyImages(ctx, to, images, entries, signPresent)
+	signAhead := func(ctx context.Context) error { return signAhead(ctx, to, images) }
+	return late, copyImages(ctx, to, images, entries, signPresent, signAhead)
 }
 
 // copyImages copies images, subjects first, and blobs that lists name, and does what else is to be
@@ -51,25 +51,6 @@ func copyImages(ctx context.Context, to *storer, images []work.Image, entries []
 		run.OnItsWay = dst.OnItsWay
 	}
 	return run.Copy(ctx, images, entries, besides...)
-}
-
-// signPresent stores the signatures that images have got since they were copied.
-func signPresent(ctx context.Context, to *storer) error {
-	if to.plan.List == nil {
-		return nil
-	}
-	absent := func(d digest.Digest) bool { return !to.there.present[d] }
-	present := slices.DeleteFunc(slices.Concat(to.plan.Wanted(), to.plan.List.NestedLists()), absent)
-	lacking, err := unsigned(ctx, to.ends, to.source, present)
-	if err != nil {
-		return err
-	}
-	for _, d := range lacking {
-		if err := to.putSignatures(ctx, d); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // planned returns what is to be copied, in the order of the plan: images, and blobs that lists

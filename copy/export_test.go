@@ -9,8 +9,5 @@ import (
 // MostSmallBlobs is how many small blobs a copy has in flight, if nothing else is said.
 const MostSmallBlobs = defaultParallel * slotWeight
 
-// UpstreamOptions are the options that upstream's copy gets.
-var UpstreamOptions = upstreamOptions
-
 // SetClock makes c take now for the time of day, where it remembers what registries say.
 func (c *Copier) SetClock(now func() time.Time) { c.shared.Now = now }

@@ -39,6 +39,12 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	lines := e.progress.HandOver(e.alone) // upstream's lines come next
 	options := upstreamOptionsOf(e.call, s.plan)
 	options.ReportWriter = lines
+	signers, done, err := e.keys.Lend(ctx)
+	if err != nil {
+		return nil, &Error{"signing for", DestinationSide, e.dstName, err}
+	}
+	defer done()
+	options.Signers = signers
 	src, err := handedOver(e, s.source).Reference(ctx)
 	if err != nil {
 		return nil, &Error{"naming", SourceSide, e.srcName, err}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -27,6 +28,7 @@ type ends struct {
 	src       endpoint.SizedSource // nil until it is opened
 	dst       endpoint.Destination // nil until it is opened: most steps can do without
 	referrers *registry.Source     // Options.ReferrersFrom; nil for none, and until it is opened
+	keys      *signing.Keys        // that make new signatures; nil for none, and until they are opened
 }
 
 // open opens the source. If the destination is to be asked what it has, and that is possible
@@ -195,6 +197,9 @@ func (e *ends) close(err error) error {
 	}
 	if e.referrers != nil {
 		_ = e.referrers.Close() // which has nothing of its own
+	}
+	if failed := e.keys.Close(); failed != nil {
+		err = endpoint.AlsoClosing(err, &Error{"closing the keys to sign for", DestinationSide, e.dstName, failed})
 	}
 	if e.o.Report != nil {
 		*e.o.Report = *e.reporter.Finish(err)

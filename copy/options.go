@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
@@ -59,14 +60,22 @@ type Options struct {
 	// no list is copied.
 	RemoveListSignatures bool
 
-	// Signers make new signatures. They are not closed, and may serve several copies one after
-	// another.
+	// Signers make new signatures of every image that is copied, and of every list. They are not
+	// closed. The copies of a Copier may share them, and take turns; other copies may have them one
+	// after another. What a Signer has signed it does not tell: what was at the destination before
+	// is left alone if it has a signature, whoever made it, that names its digest and the identity.
+	// That is no proof of anything; see AlwaysSign.
 	Signers []*signer.Signer
-	// SignBy is the ID of a GPG key that signs the copy.
+	// SignBy is the ID of a GPG key that signs the copy. It needs a program that was built with
+	// cgo, the GPGME library, and without the tag containers_image_openpgp. What was
+	// at the destination before, or is carried, with a signature of the key for the identity is not
+	// signed again.
 	SignBy string
 	// SignPassphrase is the passphrase of the key SignBy.
 	SignPassphrase string
-	// SignBySigstorePrivateKeyFile is the path of a sigstore private key that signs the copy.
+	// SignBySigstorePrivateKeyFile is the path of a sigstore private key that signs the copy. What
+	// was at the destination before, or is carried, with a signature of the key for the identity is
+	// not signed again.
 	SignBySigstorePrivateKeyFile string
 	// SignSigstorePrivateKeyPassphrase is the passphrase of that key.
 	SignSigstorePrivateKeyPassphrase []byte
@@ -150,6 +159,9 @@ type Options struct {
 
 	// The following fields are not upstream's.
 
+	// AlwaysSign makes new signatures also of what has some by the same keys already, as upstream
+	// does: with every run, there is one more of each.
+	AlwaysSign bool
 	// InstanceIndexes selects entries of the top-level list by position, from 0, for entries that
 	// share a digest. A nested list is selected with all that it names. Only with
 	// CopySpecificImages.
@@ -286,6 +298,15 @@ func (o *Options) validateCompression() error {
 		return &OptionsError{Options: []string{"ForceCompressionFormat"}, Reason: "needs DestinationCtx.CompressionFormat"}
 	}
 	return nil
+}
+
+// signing returns the options that say who signs what is copied.
+func (o *Options) signing() signing.Options {
+	return signing.Options{
+		Signers: o.Signers, SignBy: o.SignBy, SignPassphrase: o.SignPassphrase,
+		SignBySigstorePrivateKeyFile: o.SignBySigstorePrivateKeyFile, SignSigstorePrivateKeyPassphrase: o.SignSigstorePrivateKeyPassphrase,
+		SignIdentity: o.SignIdentity, AlwaysSign: o.AlwaysSign,
+	}
 }
 
 // progress says who wants to know how far the copy has come.

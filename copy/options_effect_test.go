@@ -126,11 +126,8 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 			assert.Contains(t, e.differs(t, "list", copy.Options{}, func(o *copy.Options) { o.Signers = []*signer.Signer{s} }), ".sig sha256:")
 		},
 		// With the openpgp build tag, upstream makes no such signatures and says so.
-		"SignBy": refused("list", copy.Options{}, func(o *copy.Options) { o.SignBy = "nobody" }, "signing"),
-		"SignPassphrase": func(t *testing.T) {
-			u := copy.UpstreamOptions(&copy.Options{SignBy: "nobody", SignPassphrase: "secret"}, &copy.Plan{})
-			assert.Equal(t, "secret", u.SignPassphrase, "SignBy alone is an error already, with the openpgp build tag")
-		},
+		"SignBy":                       refused("list", copy.Options{}, func(o *copy.Options) { o.SignBy = "nobody" }, "signing"),
+		"SignPassphrase":               nil, // SignBy alone is an error already, with the openpgp build tag
 		"SignBySigstorePrivateKeyFile": refused("list", copy.Options{SignSigstorePrivateKeyPassphrase: []byte("passphrase")}, func(o *copy.Options) { o.SignBySigstorePrivateKeyFile = "nowhere" }, "nowhere"),
 		"SignSigstorePrivateKeyPassphrase": differs("list", copy.Options{SignBySigstorePrivateKeyFile: private}, func(o *copy.Options) {
 			o.SignSigstorePrivateKeyPassphrase = []byte("passphrase")
@@ -226,10 +223,11 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 			}
 		},
 		"PlatformlessEntries": differs("charts", one, func(o *copy.Options) { o.PlatformlessEntries = copy.KeepPlatformlessEntries }),
-		"Referrers":           refused("list", byKey, func(o *copy.Options) { o.Referrers = copy.AllReferrers }, "Referrers"),
+		"AlwaysSign":          e.signsAlways,
+		"Referrers":           nil, // attached_test.go
 		"ReferrerTypes":       nil, // only narrows Referrers: attached_test.go
-		"DigestTags":          refused("list", byKey, func(o *copy.Options) { o.DigestTags = true }, "DigestTags"),
-		"EntriesAsReferrers":  refused("list", byKey, func(o *copy.Options) { o.EntriesAsReferrers = true }, "EntriesAsReferrers"),
+		"DigestTags":          differs("signed", all, func(o *copy.Options) { o.DigestTags, o.RemoveListSignatures = true, true }),
+		"EntriesAsReferrers":  nil, // entries_test.go
 		"ListSignatures":      nil, // listsignatures_test.go
 		"ChangedSubjects":     nil, // plan/transform_test.go
 		"WidenedChildTags":    nil, // internal/registries/sparse_test.go
@@ -290,6 +288,20 @@ func (e *effectTest) events(t *testing.T, o copy.Options) []types.ProgressProper
 	close(o.Progress)
 	<-done
 	return events
+}
+
+// signsAlways signs twice, with one key.
+func (e *effectTest) signsAlways(t *testing.T) {
+	for always, want := range map[bool]int{false: 1, true: 2} {
+		dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
+		for range 2 {
+			_, err := e.Image(t.Context(), dst.Ref("v1"), e.src.Ref("list"), copy.Options{
+				SignBySigstorePrivateKeyFile: e.private, SignSigstorePrivateKeyPassphrase: []byte("passphrase"), AlwaysSign: always,
+			})
+			require.NoError(t, err)
+		}
+		assert.Equal(t, want, copytest.SignaturesAt(t, e.Env, dst.Ref("v1"), dst.Top("v1")).Len())
+	}
 }
 
 // counts copies with a semaphore of one slot, which is taken during every request.

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
@@ -58,34 +62,68 @@ func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest
 	return readSignatures(ctx, e, l, images)
 }
 
-// unsigned returns those of the given manifests, all of them at the destination, that lack
-// signatures there. A destination that cannot tell is taken to lack them.
-func unsigned(ctx context.Context, e *ends, l loaded, digests []digest.Digest) ([]digest.Digest, error) {
-	var carried []digest.Digest
-	for _, d := range digests {
-		if l.signatures[d] != nil {
-			carried = append(carried, d)
-		}
+// signingFor returns which signatures a copy of l is to store where there is what was told.
+func (e *ends) signingFor(l loaded, there compared) *signing.Copy {
+	return &signing.Copy{
+		Keys: e.keys, Carried: l.signatures, Destination: e.dst, Budget: e.budget,
+		There:  func(d digest.Digest) bool { return there.present[d] || there.stored[d] || d == there.top },
+		Config: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener { return e.opener(l, owner, b, nil) },
 	}
-	if len(carried) == 0 {
-		return nil, nil
-	}
-	reader, ok := e.dst.(interface {
-		Signatures(context.Context, digest.Digest) (endpoint.Signatures, error)
-	})
+}
+
+// signingError returns the error of a copy for one of package signing.
+func signingError(err error) error {
+	failed, ok := errors.AsType[*signing.Error](err)
 	if !ok {
-		return carried, nil
+		return err
 	}
-	var lacking []digest.Digest
-	note := func(d digest.Digest, stored endpoint.Signatures, err error) error {
-		if err != nil {
-			logrus.Debugf("%s does not tell the signatures of %s: %v", e.dstName, d, err)
-		}
-		if err != nil || !stored.Contain(l.signatures[d]) {
-			lacking = append(lacking, d)
-		}
+	if source, ok := errors.AsType[*Error](failed.Err); ok {
+		return source
+	}
+	return &Error{failed.Op, DestinationSide, failed.Digest.String(), failed.Err}
+}
+
+// signPresent stores the signatures that what is at the destination lacks there: images and nested
+// lists may have got some since they were copied.
+func signPresent(ctx context.Context, to *storer) error {
+	if to.plan.List == nil {
 		return nil
 	}
-	err := inflight.Ask(ctx, e.budget, carried, reader.Signatures, note)
-	return lacking, err
+	absent := func(d digest.Digest) bool { return !to.there.present[d] }
+	present := slices.DeleteFunc(slices.Concat(to.plan.Wanted(), to.plan.List.NestedLists()), absent)
+	lacking, err := to.signing.Lacking(ctx, present)
+	if err != nil {
+		return err
+	}
+	lists := work.Lists(to.plan)
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, d := range lacking {
+		group.Go(func() error {
+			doc, ok := lists[d]
+			if !ok {
+				err := inflight.One(groupCtx, to.budget, func() (err error) {
+					doc, err = to.manifest(groupCtx, d)
+					return err
+				})
+				if err != nil {
+					return &Error{"reading manifest", SourceSide, d.String(), err}
+				}
+			}
+			return to.putSignatures(groupCtx, doc)
+		})
+	}
+	return group.Wait()
+}
+
+// signAhead makes the signatures of what is to be stored while its blobs are on their way. A list
+// that may be refused waits until it was not.
+func signAhead(ctx context.Context, to *storer, images []work.Image) error {
+	var documents []endpoint.Document
+	for _, image := range images {
+		documents = append(documents, image.Doc)
+	}
+	if to.plan.IfRefused == nil {
+		documents = slices.AppendSeq(documents, maps.Values(work.Lists(to.plan)))
+	}
+	return signingError(to.signing.Ahead(ctx, documents))
 }

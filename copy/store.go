@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
@@ -23,6 +24,7 @@ import (
 type storer struct {
 	*ends
 	survey
+	signing *signing.Copy
 }
 
 // openStorer opens the destination, unless it is open, and makes sure that it stores what there is
@@ -32,11 +34,9 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 		return nil, err
 	}
 	work.TellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
-	store, ok := e.dst.(interface{ SupportsSignatures(context.Context) error })
-	if ok && len(s.source.signatures) > 0 {
-		if err := store.SupportsSignatures(ctx); err != nil {
-			return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
-		}
+	to := &storer{e, s, e.signingFor(s.source, s.there)}
+	if err := to.signing.Check(ctx); err != nil {
+		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
 	}
 	if len(s.plan.ToAttach()) > 0 {
 		if _, err := attachedTo(e); err != nil {
@@ -44,7 +44,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 		}
 	}
 	e.mountAcross()
-	return &storer{e, s}, nil
+	return to, nil
 }
 
 // The Ops of errors about the manifest of an instance, and about a list.
@@ -62,31 +62,47 @@ func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 // putImage stores the manifest of a child, and its signatures.
 func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 	s.progress.Line("Writing manifest to image destination")
-	err := s.store(ctx, doc)
-	if endpoint.RefusesType(err) && s.plan.Attests(doc.Digest) {
-		err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
-	}
-	if err != nil {
-		return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
-	}
-	s.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
-	return s.putSignatures(ctx, doc.Digest)
+	return s.putSigned(ctx, doc, func() error {
+		err := s.store(ctx, doc)
+		if endpoint.RefusesType(err) && s.plan.Attests(doc.Digest) {
+			err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
+		}
+		if err != nil {
+			return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
+		}
+		s.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
+		return nil
+	})
 }
 
-// putSignatures stores the signatures of a child, if it has any.
-func (s *storer) putSignatures(ctx context.Context, d digest.Digest) error {
-	sigs := s.source.signatures[d]
-	if sigs == nil {
-		return nil
-	}
-	s.progress.Line("Storing signatures")
-	err := inflight.One(ctx, s.budget, func() error { return s.dst.PutSignatures(ctx, d, sigs) })
+// putSigned stores a manifest or list by its digest by calling put, and its signatures, if it has
+// any.
+func (s *storer) putSigned(ctx context.Context, doc endpoint.Document, put func() error) error {
+	sigs, err := s.signing.Store(ctx, doc, put)
 	if err != nil {
-		return &Error{"writing signatures of", DestinationSide, d.String(), err}
+		return signingError(err)
 	}
-	logrus.Debugf("stored %d signatures of %s", sigs.Len(), d)
-	s.reporter.Update(func(r *Report) { r.SignaturesCopied += sigs.Len() })
+	if sigs != nil {
+		s.progress.Line("Storing signatures")
+	}
+	s.noteSignatures(doc.Digest, sigs)
 	return nil
+}
+
+// putSignatures stores the signatures of a manifest or list that is there, if it has any.
+func (s *storer) putSignatures(ctx context.Context, doc endpoint.Document) error {
+	return s.putSigned(ctx, doc, func() error { return nil })
+}
+
+// noteSignatures reports that sigs have been stored, nil for none.
+func (s *storer) noteSignatures(d digest.Digest, sigs endpoint.Signatures) {
+	if sigs != nil {
+		made := s.keys.Made(d)
+		s.reporter.Update(func(r *Report) {
+			r.SignaturesCopied += sigs.Len() - made
+			r.SignaturesMade += made
+		})
+	}
 }
 
 // store stores a manifest or list; one that is added to a list which is there by the tag that keeps

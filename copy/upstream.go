@@ -41,9 +41,6 @@ func upstreamOnly(o *Options, dest access.Traits) []plan.OptionUse {
 		set          bool
 		option, does string
 	}{
-		{len(o.Signers) > 0, "Signers", "make new signatures"},
-		{o.SignBy != "", "SignBy", "makes a new signature"},
-		{o.SignBySigstorePrivateKeyFile != "", "SignBySigstorePrivateKeyFile", "makes a new signature"},
 		{o.OciEncryptConfig != nil, "OciEncryptConfig", "encrypts layers"},
 		{o.OciEncryptLayers != nil, "OciEncryptLayers", "encrypts layers"},
 		{o.ForceCompressionFormat, "ForceCompressionFormat", "changes layers"},
@@ -82,9 +79,7 @@ func variants(o *Options) []string {
 func upstreamOptions(o *Options, plan *Plan) *upstream.Options {
 	u := &upstream.Options{
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
-		Signers: o.Signers, SignBy: o.SignBy, SignPassphrase: o.SignPassphrase,
-		SignBySigstorePrivateKeyFile:     o.SignBySigstorePrivateKeyFile,
-		SignSigstorePrivateKeyPassphrase: o.SignSigstorePrivateKeyPassphrase, SignIdentity: o.SignIdentity,
+		SignIdentity: o.SignIdentity,
 		ReportWriter: o.ReportWriter, SourceCtx: o.SourceCtx, DestinationCtx: o.DestinationCtx,
 		ProgressInterval: o.ProgressInterval, Progress: o.Progress,
 		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,

@@ -23,7 +23,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/pkg/compression"
-	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -81,7 +80,9 @@ func wayTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Manif
 // neverReasons are the options that hand nothing over by themselves, with what carries them out.
 var neverReasons = map[string]string{
 	"RemoveSignatures": "they are not read", "RemoveListSignatures": "they are not read",
-	"SignPassphrase": "of SignBy", "SignSigstorePrivateKeyPassphrase": "of SignBySigstorePrivateKeyFile", "SignIdentity": "of either",
+	"Signers": "the signatures", "SignBy": "the signatures", "SignPassphrase": "the signatures",
+	"SignBySigstorePrivateKeyFile": "the signatures", "SignSigstorePrivateKeyPassphrase": "the signatures",
+	"SignIdentity": "the signatures", "AlwaysSign": "the signatures",
 	"ReportWriter": "progress", "Progress": "progress", "ProgressInterval": "progress",
 	"SourceCtx":          "the end",
 	"ImageListSelection": "the plan", "Instances": "the plan", "InstancePlatforms": "the plan", "SparseManifestListAction": "the plan",
@@ -110,9 +111,6 @@ func TestUpstreamReason(t *testing.T) {
 	rows := []row{
 		{name: "nothing"},
 		// Options that only upstream can carry out.
-		{name: "Signers", options: Options{Signers: []*signer.Signer{nil}}, want: "Signers"},
-		{name: "SignBy", options: Options{SignBy: "key"}, want: "SignBy"},
-		{name: "SignBySigstorePrivateKeyFile", options: Options{SignBySigstorePrivateKeyFile: "key"}, want: "SignBySigstorePrivateKeyFile"},
 		{name: "OciEncryptConfig", options: Options{OciEncryptConfig: &encconfig.EncryptConfig{}}, want: "OciEncryptConfig"},
 		{name: "OciEncryptLayers", options: Options{OciEncryptLayers: &[]int{}}, want: "OciEncryptLayers"},
 		{
@@ -256,6 +254,8 @@ func TestCheckGroup(t *testing.T) {
 func TestUpstreamGetsEveryOption(t *testing.T) {
 	// Decided by the plan, or without meaning for the one image that the plan has here.
 	planned := []string{"Instances", "InstancePlatforms", "SparseManifestListAction"}
+	// It borrows Signers when it runs.
+	planned = append(planned, "Signers", "SignBy", "SignPassphrase", "SignBySigstorePrivateKeyFile", "SignSigstorePrivateKeyPassphrase")
 	var o Options
 	ours := reflect.ValueOf(&o).Elem()
 	theirs := reflect.TypeFor[upstream.Options]()

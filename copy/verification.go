@@ -44,8 +44,9 @@ type VerifyOptions struct {
 // destination itself is asked, never a mirror of it, and nothing is written.
 //
 // What is wrong with the destination is a Violation, and no error. Errors are those of Prepare, and
-// *Errors about what could not be asked. What the destination should be must be known beforehand:
-// if images are changed on the way, which is Upstream's, that is an error too.
+// *Errors about what could not be asked. New signatures are not looked for: policies do that. What
+// the destination should be must be known beforehand: if images are changed on the way, which is
+// Upstream's, that is an error too.
 func Verify(
 	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
 	options *VerifyOptions,
@@ -63,7 +64,8 @@ func verifyWith(
 	if options.Options != nil {
 		o = *options.Options
 	}
-	o.CompareDestination = false          // what is there is looked at afterwards
+	o.CompareDestination = false // what is there is looked at afterwards
+	o.Signers, o.SignBy, o.SignBySigstorePrivateKeyFile = nil, "", ""
 	o.ListSignatures = WarnListSignatures // whatever became of the list, nothing is stripped here
 	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, &o)
 	if err != nil {

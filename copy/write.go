@@ -61,7 +61,7 @@ func (w *writer) intact(ctx context.Context) bool {
 	if w.there.top != w.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(w.plan.Copies, w.plan.Lists()), lacks) {
 		return false
 	}
-	lacking, err := unsigned(ctx, w.ends, w.source, slices.Concat(w.plan.Wanted(), w.plan.Lists()))
+	lacking, err := w.signing.Lacking(ctx, slices.Concat(w.plan.Wanted(), w.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return false
 	}
@@ -155,47 +155,52 @@ func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 
 // putList stores one list by its digest, with its signatures if it is what they sign.
 func (w *writer) putList(ctx context.Context, l *ListPlan) error {
-	if err := w.store(ctx, work.DocumentOf(l)); err != nil {
-		return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
-	}
-	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
-	return w.putSignatures(ctx, l.Result)
+	doc := work.DocumentOf(l)
+	return w.putSigned(ctx, doc, func() error {
+		if err := w.store(ctx, doc); err != nil {
+			return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
+		}
+		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
+		return nil
+	})
 }
 
 // putTop makes the destination's reference name doc, which plan has for it. Signatures are stored
 // by digest, so those of a list that has changed stay behind.
 //
-// If the plan attaches anything, doc is only stored by its digest, with its signatures: what is
-// attached comes next, and nameTop after it. So nobody sees an image without what belongs to it,
-// and nothing is attached to a list that the destination refuses.
+// If the plan attaches anything, or a registry gets new signatures, doc is only stored by its
+// digest, with its signatures: what is attached comes next, and nameTop after it. So nobody sees an
+// image without what belongs to it, and nothing is attached to a list that the destination refuses,
+// which is not signed either.
 //
 // A reference that named doc when the copy began, and still does, is not written.
 func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
 	if w.there.top == doc.Digest && names(ctx, w.ends, doc.Digest) {
 		return w.leaveTop(ctx, p, doc)
 	}
-	sigs := w.source.signatures[doc.Digest]
+	if (len(p.ToAttach()) > 0 || w.keys != nil && w.to == "docker") && digestOf(w.destRef) == "" {
+		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
+			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
+				return &Error{writingList, DestinationSide, doc.Digest.String(), err}
+			}
+			w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
+			return nil
+		})
+	}
+	sigs, err := w.signing.Of(ctx, doc)
+	if err != nil {
+		return written{}, signingError(err)
+	}
 	if p.List != nil {
 		w.progress.Line("Storing list signatures")
 	} else if sigs != nil {
 		w.progress.Line("Storing signatures")
 	}
-	if len(p.ToAttach()) > 0 && digestOf(w.destRef) == "" {
-		if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
-			return written{}, &Error{writingList, DestinationSide, doc.Digest.String(), err}
-		}
-		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
-		return written{plan: p, unnamed: &doc}, w.putSignatures(ctx, doc.Digest)
-	}
 	if err := w.put(ctx, doc, func() error { return w.dst.PutTop(ctx, doc, sigs) }); err != nil {
 		return written{}, &Error{"writing", DestinationSide, w.dstName, err}
 	}
-	w.reporter.Update(func(r *Report) {
-		r.ManifestsCopied++
-		if sigs != nil {
-			r.SignaturesCopied += sigs.Len()
-		}
-	})
+	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
+	w.noteSignatures(doc.Digest, sigs)
 	w.reporter.Named(doc.Digest, true)
 	return written{plan: p}, nil
 }
@@ -204,7 +209,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 // is immutable, also where nothing would change, and distribution refuses a list of which it has
 // lost a child, also one that this copy does not want.
 func (w *writer) leaveTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
-	if err := w.putSignatures(ctx, doc.Digest); err != nil {
+	if err := w.putSignatures(ctx, doc); err != nil {
 		return written{}, err
 	}
 	w.reporter.Named(doc.Digest, false)

@@ -54,7 +54,7 @@ type WayFacts struct {
 	Signed map[digest.Digest]bool
 }
 
-// An OptionUse is an option that is set, and what it does: "Signers", "make new signatures".
+// An OptionUse is an option that is set, and what it does: "OciEncryptConfig", "encrypts layers".
 type OptionUse struct{ Option, Does string }
 
 func (u OptionUse) text() string { return u.Option + " " + u.Does }

@@ -48,9 +48,12 @@ type Report struct {
 	// ManifestsCopied are the manifests and lists written, the one that the reference names
 	// included.
 	ManifestsCopied int `json:"manifestsCopied"`
-	// SignaturesCopied are the signatures stored, of images and lists, as registries.d says; those
-	// that are attached are in Attached.
+	// SignaturesCopied are those of the source that were stored, of images and lists, as
+	// registries.d says; those that are attached are in Attached.
 	SignaturesCopied int `json:"signaturesCopied,omitempty"`
+	// SignaturesMade are the new signatures that were stored. Nobody counts them where the work
+	// goes to upstream's copy.
+	SignaturesMade int `json:"signaturesMade,omitempty"`
 
 	// Source and Destination count what the ends did.
 	Source      EndReport `json:"source"`

@@ -35,13 +35,14 @@ var libraryModules = slices.Concat([]string{
 
 // upstreamModules are requirements of image/v5 itself, which whoever has that has already.
 var upstreamModules = []string{
-	"github.com/containers/ocicrypt",              // types of fields that Options shares with upstream's
-	"github.com/docker/distribution",              // the errors that upstream's docker transport returns
-	"github.com/docker/docker-credential-helpers", // how it asks credential helpers
-	"go.podman.io/storage",                        // where upstream looks for its configuration files
-	"go.yaml.in/yaml/v3",                          // and their format
-	"golang.org/x/sys",                            // swaps directories, and the terminals of tests
-	"golang.org/x/term",                           // is there a terminal?
+	"github.com/containers/ocicrypt",                    // types of fields that Options shares with upstream's
+	"github.com/docker/distribution",                    // the errors that upstream's docker transport returns
+	"github.com/docker/docker-credential-helpers",       // how it asks credential helpers
+	"go.podman.io/storage",                              // where upstream looks for its configuration files
+	"go.yaml.in/yaml/v3",                                // and their format
+	"github.com/secure-systems-lab/go-securesystemslib", // how it encrypts private keys
+	"golang.org/x/sys",                                  // swaps directories, and the terminals of tests
+	"golang.org/x/term",                                 // is there a terminal?
 }
 
 // testModules are what tests and packages for tests may import as well.

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -88,11 +89,17 @@ func (s *SignatureImage) PutBlobs(ctx context.Context, to BlobStore) error {
 	return group.Wait()
 }
 
-// PutTag makes the tag name the signatures, whose blobs have been stored, beside those that it
-// names already: these stay. What they cannot be added to stays as well, and is an error.
-func (s *SignatureImage) PutTag(ctx context.Context, to SignatureStore) error {
+// Put stores what PutBlobs does, and makes the tag name the signatures beside those that it names
+// already: these stay. What they cannot be added to stays as well, and is an error. Before the tag
+// is written, it calls stored, which waits until what is signed is there, and may be called again.
+func (s *SignatureImage) Put(ctx context.Context, to SignatureStore, stored func() error) error {
+	var blobs errgroup.Group
+	blobs.Go(func() error { return s.PutBlobs(ctx, to) })
 	put := func() error {
 		return to.UpdateTag(ctx, s.tag, func(there endpoint.Document) (endpoint.Document, error) {
+			if err := cmp.Or(blobs.Wait(), stored()); err != nil {
+				return there, err
+			}
 			merged := Merge(s.tag, there, s.doc)
 			if merged.Replaced {
 				return there, fmt.Errorf("tag %s names %s (%s), to which signatures cannot be added", s.tag, there.Digest, there.Type())
@@ -101,7 +108,9 @@ func (s *SignatureImage) PutTag(ctx context.Context, to SignatureStore) error {
 		})
 	}
 	send := func(b endpoint.Blob) error { return to.SendBlob(ctx, b, opener(s.blobs[b])) }
-	return endpoint.SendLost(slices.Collect(maps.Keys(s.blobs)), put, send)
+	err := endpoint.SendLost(slices.Collect(maps.Keys(s.blobs)), put, send)
+	_ = blobs.Wait() // if the tag could not be read
+	return err
 }
 
 // opener opens content that is held.

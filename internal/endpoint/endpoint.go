@@ -202,8 +202,8 @@ type Source interface {
 	Close() error
 }
 
-// An Announcement is what a registry says about sparse lists, in the headers of its answer to GET /v2/
-// or in its capabilities. The zero value says nothing.
+// An Announcement is what a registry says about sparse lists, in the headers of its answer to GET
+// /v2/ or in its capabilities. The zero value says nothing.
 type Announcement struct {
 	// SparseManifests is the value of X-Sparse-Manifest-Support, "" if absent.
 	SparseManifests string

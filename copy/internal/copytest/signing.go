@@ -70,7 +70,7 @@ func SignedSource(t testing.TB, e *Env, f *imagetest.Fixture, o registrytest.Opt
 		ImageListSelection: copy.CopyAllImages, Signers: []*signer.Signer{by},
 	})
 	require.NoError(t, err)
-	require.Equal(t, copy.Upstream, r.Plan.Way)
+	require.Equal(t, copy.Native, r.Plan.Way)
 	require.Equal(t, f.Digest(imagetest.Top), src.Top("v1"))
 	return src
 }

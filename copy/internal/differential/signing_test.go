@@ -324,7 +324,7 @@ func TestNewSignatures(t *testing.T) {
 				o.SparseManifestListAction = c.selection.SparseManifestListAction
 				r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 				require.NoError(t, err)
-				assert.Equal(t, copy.Upstream, r.Plan.Way)
+				assert.Equal(t, copy.Native, r.Plan.Way)
 				for _, d := range append(f.Digests(c.signed...), r.DestinationDigest) {
 					assert.Equal(t, 1, copytest.SignaturesAt(t, e, dst.Ref("v1"), d).Len(), f.Name(d))
 				}

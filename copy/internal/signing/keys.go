@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -49,6 +50,7 @@ type Keys struct {
 	keys     []key
 	identity reference.Named
 	always   bool
+	attaches bool
 	opened   chan struct{} // closed when err is valid
 	err      error
 
@@ -61,7 +63,7 @@ type Keys struct {
 type key struct {
 	open func() (*signer.Signer, error) // the same every time, and whoever waits for it meanwhile
 	// hasSigned reports whether the key has made one of the signatures, for the given claim.
-	hasSigned func(s Subject, c claim, among signatures) (bool, error)
+	hasSigned func(s Subject, c claim, among endpoint.Signatures) bool
 	// close closes what open has returned; nil if that belongs to somebody else.
 	close func() error
 }
@@ -92,7 +94,7 @@ func (r *Ring) Open(o Options, destination types.ImageReference) (*Keys, error) 
 		return nil, err
 	}
 	k := &Keys{
-		ring: r, keys: keys, identity: identity, always: o.AlwaysSign, opened: make(chan struct{}),
+		ring: r, keys: keys, identity: identity, always: o.AlwaysSign, attaches: o.SignBySigstorePrivateKeyFile != "", opened: make(chan struct{}),
 		made: map[digest.Digest]endpoint.Signatures{},
 	}
 	go func() {
@@ -137,36 +139,25 @@ func (k *Keys) Ready(ctx context.Context) error {
 	}
 }
 
-// Lacks reports whether one of the keys has to sign s, which has the given signatures: it has made
-// none of them for the digest and the identity. Config is not called.
-func (k *Keys) Lacks(s Subject, has endpoint.Signatures) (bool, error) {
-	if k == nil {
-		return false, nil
-	}
-	lacking, err := k.lacking(s, has)
-	return len(lacking) > 0, err
+// lack reports whether one of the keys has to sign what has the digest d, which was at the
+// destination before, with the given signatures.
+func (k *Keys) lack(d digest.Digest, has endpoint.Signatures) bool {
+	return k != nil && len(k.lacking(Subject{Document: endpoint.Document{Digest: d}}, has)) > 0
 }
 
-func (k *Keys) lacking(s Subject, has endpoint.Signatures) ([]key, error) {
+// lacking returns the keys that are not known to have made one of the given signatures of s, for
+// its digest and the identity. Nothing else of s matters but Written.
+func (k *Keys) lacking(s Subject, has endpoint.Signatures) []key {
 	if k.always {
-		return k.keys, nil
+		return k.keys
 	}
-	var lacking []key
-	for _, key := range k.keys {
-		signed, err := key.hasSigned(s, claim{s.Digest, k.identity.String()}, has)
-		if err != nil {
-			return nil, fmt.Errorf("looking for signatures of the key: %w", err)
-		}
-		if !signed {
-			lacking = append(lacking, key)
-		}
-	}
-	return lacking, nil
+	c := claim{s.Digest, k.identity.String()}
+	return slices.DeleteFunc(slices.Clone(k.keys), func(key key) bool { return key.hasSigned(s, c, has) })
 }
 
-// Sign returns new signatures of s, which has the given ones, by each of the keys that has made none
-// of those for the digest and the identity. What has been signed once is not signed again: later
-// calls for the same digest return the same.
+// Sign returns new signatures of s, which has the given ones, by each of the keys that is not known
+// to have made one of those for the digest and the identity. What has been signed once is not
+// signed again: later calls for the same digest return the same.
 func (k *Keys) Sign(ctx context.Context, s Subject, has endpoint.Signatures) (endpoint.Signatures, error) {
 	if k == nil {
 		return endpoint.NoSignatures(), nil
@@ -189,7 +180,18 @@ func (k *Keys) Sign(ctx context.Context, s Subject, has endpoint.Signatures) (en
 	return made, nil
 }
 
+// Made returns how many signatures Sign has returned for d.
+func (k *Keys) Made(d digest.Digest) int {
+	if made := k.madeOf(d); made != nil {
+		return made.Len()
+	}
+	return 0
+}
+
 func (k *Keys) madeOf(d digest.Digest) endpoint.Signatures {
+	if k == nil {
+		return nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.made[d]
@@ -197,9 +199,9 @@ func (k *Keys) madeOf(d digest.Digest) endpoint.Signatures {
 
 func (k *Keys) sign(ctx context.Context, s Subject, has endpoint.Signatures) (endpoint.Signatures, error) {
 	made := endpoint.NoSignatures()
-	lacking, err := k.lacking(s, has)
-	if err != nil || len(lacking) == 0 {
-		return made, err
+	lacking := k.lacking(s, has)
+	if len(lacking) == 0 {
+		return made, nil
 	}
 	h, err := s.hold(ctx)
 	if err != nil {
@@ -223,6 +225,10 @@ func (k *Keys) sign(ctx context.Context, s Subject, has endpoint.Signatures) (en
 	}
 	return made, nil
 }
+
+// attach reports whether there is a key whose signatures are sigstore attachments, as far as that
+// is known before it has signed anything.
+func (k *Keys) attach() bool { return k != nil && k.attaches }
 
 // Lend returns all Signers for somebody else to sign with until done is called.
 func (k *Keys) Lend(ctx context.Context) (signers []*signer.Signer, done func(), err error) {
@@ -273,7 +279,7 @@ func gpgKey(id, passphrase string) key {
 	})
 	return key{
 		open:      open,
-		hasSigned: func(_ Subject, c claim, among signatures) (bool, error) { return gpgHasSigned(id, c, among) },
+		hasSigned: func(_ Subject, c claim, among endpoint.Signatures) bool { return gpgHasSigned(id, c, among) },
 		close: func() error {
 			s, err := open()
 			if err != nil {

@@ -24,7 +24,7 @@ import (
 // A Subject is what is signed: a list, or the manifest of an image.
 type Subject struct {
 	endpoint.Document
-	// Config reads the config of an image, without verifying it.
+	// Config reads the config of an image.
 	Config func(context.Context, endpoint.Blob) ([]byte, error)
 	// Written is set if this copy writes it, and not if the destination has had it before.
 	Written bool
@@ -50,12 +50,24 @@ func (s *Subject) hold(ctx context.Context) (held, error) {
 	for _, layer := range image.Layers {
 		h.layers = append(h.layers, layer.Digest)
 	}
-	config := image.Config
-	h.config, err = s.Config(ctx, endpoint.Blob{Digest: config.Digest, Size: config.Size, MediaType: config.MediaType, Config: true})
-	if err != nil {
-		err = fmt.Errorf("reading its config %s: %w", config.Digest, err)
-	}
+	h.config, err = s.Config(ctx, endpoint.BlobsOf(image)[0])
 	return h, err
+}
+
+// maxConfig is the number of bytes that a config may have which is held: what upstream's copy
+// reads.
+const maxConfig = 4 << 20
+
+func readConfig(ctx context.Context, config endpoint.Blob, open endpoint.Opener) ([]byte, error) {
+	if config.Size > maxConfig {
+		return nil, fmt.Errorf("config %s has %d bytes, more than %d", config.Digest, config.Size, maxConfig)
+	}
+	r, err := open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }
 
 // sign returns what by makes of h. Only upstream's copy can ask a Signer for anything: it copies h,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/signature"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -27,9 +28,6 @@ type claim struct {
 	digest   digest.Digest
 	identity string
 }
-
-// signatures are those of one manifest or list.
-type signatures = endpoint.Signatures
 
 // claimOf reads the payload of a signature, which is the same in all formats (cosign's
 // SIGNATURE_SPEC.md, containers-signature(5)). It is zero if there is none.
@@ -52,37 +50,38 @@ func claimOf(payload []byte) claim {
 
 // claimed reports whether there is a signature for c, whoever has made it, or whether that does not
 // matter, because the subject is new: it is all that can be known of a Signer.
-func claimed(s Subject, c claim, among signatures) (bool, error) {
+func claimed(s Subject, c claim, among endpoint.Signatures) bool {
 	if s.Written {
-		return false, nil
+		return false
 	}
 	attachable, _ := among.Split()
 	for _, sig := range attachable {
 		if claimOf(sig.Payload) == c {
-			return true, nil
+			return true
 		}
 	}
 	for _, sig := range among.Simple() {
 		said, err := signature.GetUntrustedSignatureInformationWithoutVerifying(sig)
 		if err == nil && (claim{said.UntrustedDockerManifestDigest, said.UntrustedDockerReference}) == c {
-			return true, nil
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 // gpgHasSigned reports whether a key of the GPG installation has made a signature for c. Which key
 // a name or an address stands for is not known here: then any that GPG knows will do.
-func gpgHasSigned(id string, c claim, among signatures) (bool, error) {
+func gpgHasSigned(id string, c claim, among endpoint.Signatures) bool {
 	if len(among.Simple()) == 0 {
-		return false, nil
+		return false
 	}
 	gpg, err := signature.NewGPGSigningMechanism()
 	if err != nil {
-		return false, fmt.Errorf("initializing GPG: %w", err)
+		logrus.Debugf("Whether %s has signed %s is not known: %v", id, c.digest, err)
+		return false
 	}
 	defer gpg.Close()
-	return gpgAmong(gpg, id, c, among.Simple()), nil
+	return gpgAmong(gpg, id, c, among.Simple())
 }
 
 func gpgAmong(gpg signature.SigningMechanism, id string, c claim, among [][]byte) bool {
@@ -105,7 +104,7 @@ func isFingerprint(id string) bool {
 const signatureKey = "dev.cosignproject.cosign/signature"
 
 // hasSigned reports whether the key has made a signature for c.
-func (f *keyFile) hasSigned(_ Subject, c claim, among signatures) (bool, error) {
+func (f *keyFile) hasSigned(_ Subject, c claim, among endpoint.Signatures) bool {
 	attachable, _ := among.Split()
 	for _, sig := range attachable {
 		text, err := base64.StdEncoding.DecodeString(sig.Layer.Annotations[signatureKey])
@@ -114,13 +113,14 @@ func (f *keyFile) hasSigned(_ Subject, c claim, among signatures) (bool, error) 
 		}
 		verifies, err := f.public()
 		if err != nil {
-			return false, err
+			logrus.Debugf("Whether the key has signed %s is not known: %v", c.digest, err)
+			return false
 		}
 		if verifies(sig.Payload, text) {
-			return true, nil
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 // A verifier reports whether the signature of a payload is genuine.

@@ -40,6 +40,9 @@ type Run struct {
 func (r *Run) Copy(ctx context.Context, images []work.Image, entries []endpoint.Blob, besides ...func(context.Context) error) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	e := &executor{Run: r, ctx: groupCtx, group: group, blobs: map[digest.Digest]*task{}, images: map[digest.Digest]*task{}}
+	for _, f := range besides {
+		group.Go(func() error { return f(groupCtx) })
+	}
 	for _, image := range images {
 		if image.Begins != nil {
 			r.Begins(image.Begins)
@@ -48,9 +51,6 @@ func (r *Run) Copy(ctx context.Context, images []work.Image, entries []endpoint.
 	}
 	for _, b := range entries {
 		e.entry(b)
-	}
-	for _, f := range besides {
-		group.Go(func() error { return f(groupCtx) })
 	}
 	if err := group.Wait(); err != nil {
 		// An end that was interrupted says so in its own words; the caller's reason is the better

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
@@ -31,7 +32,9 @@ type Destination struct {
 	locate    func(endpoint.Blob) reference.Named // see MountEach; may be nil
 	inUse     atomic.Bool                         // something was seen in the repository: there may be more
 	sigs      *signatureWriter
-	stored    func() (*signatureReader, error) // of the signatures that are there; made when it is needed
+	reading   sync.Once
+	stored    *signatureReader // of the signatures that are there, with storedErr; made in reading
+	storedErr error
 }
 
 var (
@@ -49,12 +52,6 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	}
 	d := &Destination{
 		ref: ref, name: name, shared: sh, stats: &counters{}, sys: sys,
-		stored: sync.OnceValues(func() (*signatureReader, error) {
-			if err := checkOwnPlace(name, sys); err != nil {
-				return nil, err
-			}
-			return newSignatureReader(ref, sys)
-		}),
 	}
 	if d.shared == nil {
 		d.shared, d.ownShared = &Shared{}, true
@@ -224,11 +221,28 @@ func (d *Destination) PutManifest(ctx context.Context, doc endpoint.Document) er
 // Signatures reads the signatures that the destination has for the manifest or list with digest of,
 // which is there. They are read once, also if others are written later.
 func (d *Destination) Signatures(ctx context.Context, of digest.Digest) (endpoint.Signatures, error) {
-	reader, err := d.stored()
+	d.reading.Do(func() { d.stored, d.storedErr = d.newSignatureReader(of) })
+	if d.storedErr != nil {
+		return nil, d.storedErr
+	}
+	return d.stored.read(ctx, physical{ref: d.name, repo: d.repo}, of)
+}
+
+// newSignatureReader returns a reader of the signatures that are there, by what has the digest
+// present: what the reference names may not be there.
+func (d *Destination) newSignatureReader(present digest.Digest) (*signatureReader, error) {
+	if err := checkOwnPlace(d.name, d.sys); err != nil {
+		return nil, err
+	}
+	name, err := reference.WithDigest(reference.TrimNamed(d.name), present)
 	if err != nil {
 		return nil, err
 	}
-	return reader.read(ctx, physical{ref: d.name, repo: d.repo}, of)
+	ref, err := docker.NewReference(name)
+	if err != nil {
+		return nil, err
+	}
+	return newSignatureReader(ref, d.sys)
 }
 
 // checkOwnPlace fails if reading name through the docker transport may ask another place than
@@ -327,8 +341,8 @@ func checkStored(a answer, d digest.Digest) error {
 // Close implements endpoint.Destination.
 func (d *Destination) Close() error {
 	err := d.sigs.close()
-	if reader, failed := d.stored(); failed == nil {
-		err = errors.Join(err, reader.close())
+	if d.stored != nil {
+		err = errors.Join(err, d.stored.close())
 	}
 	if d.ownShared {
 		_ = d.shared.Close()

@@ -14,21 +14,27 @@ import (
 // attachment, or part of the one that is there; others go where registries.d, or the registry's
 // extension for them, says.
 func (d *Destination) PutSignatures(ctx context.Context, of digest.Digest, sigs endpoint.Signatures) error {
+	return d.PutSignaturesWhen(ctx, func() error { return nil }, of, sigs)
+}
+
+// PutSignaturesWhen is PutSignatures for a manifest that is on its way: what there is to read is
+// read meanwhile. Before anything becomes visible, it calls stored, which waits until the manifest
+// is there, and may be called again.
+func (d *Destination) PutSignaturesWhen(ctx context.Context, stored func() error, of digest.Digest, sigs endpoint.Signatures) error {
 	if sigs == nil || sigs.Len() == 0 {
-		return nil
+		return stored()
 	}
 	attachment, others, err := d.attachment(of, sigs)
 	if err != nil {
 		return err
 	}
 	if attachment != nil {
-		err := attachment.PutBlobs(ctx, d)
-		if err == nil {
-			err = attachment.PutTag(ctx, d)
-		}
-		if err != nil {
+		if err := attachment.Put(ctx, d, stored); err != nil {
 			return fmt.Errorf("writing the signatures of %s: %w", of, err)
 		}
+	}
+	if err := stored(); err != nil {
+		return err
 	}
 	return d.sigs.put(ctx, of, others)
 }
