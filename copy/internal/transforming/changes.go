@@ -92,7 +92,7 @@ func (c *changes) memory(b endpoint.Blob) int64 {
 		window  = 16 // of zstd, and the same of what is to come
 		tables  = 2  // of zstd
 		largest = 32 // tables of its highest levels
-		block   = 5  // of gzip, with what comes of it
+		block   = 8  // of gzip, with what comes of it and the tables of a compressor
 		ahead   = 4  // of gunzip
 	)
 	sum := int64(buffers)
