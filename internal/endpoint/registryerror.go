@@ -152,6 +152,12 @@ func SendLost(blobs []Blob, put func() error, send func(Blob) error) error {
 	}
 }
 
+// SaysLost reports whether err is a registry's answer to a manifest that one of blobs, which it
+// names, is not there.
+func SaysLost(err error, blobs []Blob) bool {
+	return slices.ContainsFunc(blobs, func(b Blob) bool { return saysUnknown(err, b.Digest) })
+}
+
 // saysUnknown says whether err is a registry's answer that a blob is not there. Codes differ
 // (MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN, NOT_FOUND; none at Artifactory), and so do places: the
 // digest is the detail, or part of it, or stands in the message.

@@ -126,10 +126,10 @@ type key struct {
 
 // shared returns the key of a layer, and whether what it becomes may be used for others: not what
 // is encrypted, which is never the same twice, or decrypted; nor what is described by annotations
-// that only arise while it is encoded.
+// that only arise while it is encoded; nor what is sent again.
 func (e *ends) shared(b endpoint.Blob) (key, bool) {
 	c := &e.changes
-	ok := !c.crypts(b.MediaType) && !c.schema1() && c.format != compressiontypes.ZstdChunkedAlgorithmName
+	ok := !e.sendsAll && !c.crypts(b.MediaType) && !c.schema1() && c.format != compressiontypes.ZstdChunkedAlgorithmName
 	return key{b, *c}, ok
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -72,7 +73,7 @@ func (d *destination) TryReusingBlob(
 	ctx context.Context, info types.BlobInfo, _ types.BlobInfoCache, _ bool,
 ) (bool, types.BlobInfo, error) {
 	b := endpoint.Blob{Digest: info.Digest, Size: info.Size, MediaType: info.MediaType}
-	if b.Size < 0 || !d.changes.statable(info) {
+	if d.sendsAll || b.Size < 0 || !d.changes.statable(info) {
 		return false, types.BlobInfo{}, nil
 	}
 	there, err := d.has(ctx, b)
@@ -215,7 +216,13 @@ func (d *destination) putSpooled(ctx context.Context, l *layer, stream io.Reader
 
 // put stores b, which comes of a blob of the source.
 func (e *ends) put(ctx context.Context, source digest.Digest, b endpoint.Blob, open endpoint.Opener) error {
-	result, err := e.image.Destination.PutBlob(ctx, b, open)
+	var result endpoint.PutResult
+	var err error
+	if e.sendsAll {
+		err = e.image.Send(ctx, b, open)
+	} else {
+		result, err = e.image.Destination.PutBlob(ctx, b, open)
+	}
 	if err != nil {
 		return &Error{Op: "writing blob", AtDestination: true, Object: b.Digest.String(), Err: err}
 	}
@@ -241,11 +248,20 @@ func (d *destination) PutManifest(ctx context.Context, content []byte, instance 
 		err = &Error{"writing manifest", true, dgst.String(), err}
 		d.refuse(err)
 		return types.ManifestTypeRejectedError{Err: err}
+	case d.image.Send != nil && !d.sendsAll && endpoint.SaysLost(err, d.blobs()):
+		return d.fail(&lostError{err})
 	case err != nil:
 		return d.fail(&Error{"writing manifest", true, dgst.String(), err})
 	}
 	d.store(doc)
 	return nil
+}
+
+// blobs returns the blobs that are at the destination, or that it says are.
+func (e *ends) blobs() []endpoint.Blob {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Concat(e.done.Copied, e.done.Reused)
 }
 
 // refuse notes that the destination does not take the manifest in one of its types.

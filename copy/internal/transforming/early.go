@@ -64,7 +64,7 @@ func (e *ends) beginConfig(ctx context.Context, b endpoint.Blob) {
 
 func (e *ends) beginLayer(ctx context.Context, b endpoint.Blob) *earlyLayer {
 	l := &earlyLayer{}
-	if !e.options.ForceCompressionFormat && !e.changes.crypts(b.MediaType) {
+	if !e.sendsAll && !e.options.ForceCompressionFormat && !e.changes.crypts(b.MediaType) {
 		l.there = begin(e, func() (bool, error) {
 			there, err := endpoint.Present(ctx, e.budget, e.image.Destination, []endpoint.Blob{b})
 			return there[b.Digest], err

@@ -74,9 +74,13 @@ func (b *bench) transform(ctx context.Context, d digest.Digest, o upstream.Optio
 	if o.DestinationCtx == nil {
 		o.DestinationCtx = b.env.Sys
 	}
+	var send func(context.Context, endpoint.Blob, endpoint.Opener) error
+	if sender, ok := b.dst.(endpoint.BlobSender); ok {
+		send = sender.SendBlob
+	}
 	return b.Transform(ctx, transforming.Image{
 		Document: doc, Source: b.srcRef, Begin: b.begin,
-		Destination: &byDigest{b.dst}, Wants: access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
+		Destination: &byDigest{b.dst}, Send: send, Wants: access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
 	}, &o)
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	upstream "go.podman.io/image/v5/copy"
@@ -33,9 +34,9 @@ func one() *imagetest.Fixture {
 }
 
 // about is a script about requests for one blob.
-func about(f *imagetest.Fixture, name, method string, script registrytest.Script) registrytest.Options {
+func about(d digest.Digest, method string, script registrytest.Script) registrytest.Options {
 	match := func(req *http.Request) bool {
-		return req.Method == method && strings.Contains(req.URL.Path, f.Digest(name).String())
+		return req.Method == method && strings.Contains(req.URL.Path, d.String())
 	}
 	return registrytest.Options{Script: registrytest.Only(match, script)}
 }
@@ -74,15 +75,15 @@ func TestFailures(t *testing.T) {
 		op       string // at the destination, "" if the source fails
 		says     string
 	}{
-		"a small layer is gone":                {src: about(f, "small", http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
-		"a large layer is gone":                {src: about(f, "large", http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
-		"a layer that does not change is gone": {src: about(f, "gzip", http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
+		"a small layer is gone":                {src: about(f.Digest("small"), http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
+		"a large layer is gone":                {src: about(f.Digest("large"), http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
+		"a layer that does not change is gone": {src: about(f.Digest("gzip"), http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
 		"the config is gone":                   {src: config(http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
-		"a small layer is damaged":             {src: about(f, "small", http.MethodGet, always(registrytest.Corrupt(100))), says: "does not match the digest"},
-		"a large layer is damaged":             {src: about(f, "large", http.MethodGet, always(registrytest.Corrupt(3<<20))), says: "does not match the digest"},
-		"the first byte is damaged":            {src: about(f, "large", http.MethodGet, always(registrytest.Corrupt(0))), says: "does not match the digest"},
-		"one that does not change is damaged":  {src: about(f, "gzip", http.MethodGet, always(registrytest.Corrupt(2<<20))), says: "does not match the digest"},
-		"a large layer is cut again and again": {src: about(f, "large", http.MethodGet, always(registrytest.CutBody(100))), says: "EOF"},
+		"a small layer is damaged":             {src: about(f.Digest("small"), http.MethodGet, always(registrytest.Corrupt(100))), says: "does not match the digest"},
+		"a large layer is damaged":             {src: about(f.Digest("large"), http.MethodGet, always(registrytest.Corrupt(3<<20))), says: "does not match the digest"},
+		"the first byte is damaged":            {src: about(f.Digest("large"), http.MethodGet, always(registrytest.Corrupt(0))), says: "does not match the digest"},
+		"one that does not change is damaged":  {src: about(f.Digest("gzip"), http.MethodGet, always(registrytest.Corrupt(2<<20))), says: "does not match the digest"},
+		"a large layer is cut again and again": {src: about(f.Digest("large"), http.MethodGet, always(registrytest.CutBody(100))), says: "EOF"},
 		"no content is taken":                  {dst: uploads(always(registrytest.Fail(http.StatusForbidden, "DENIED", "no"))), op: "writing blob", says: "DENIED"},
 		"all content is cut":                   {dst: uploads(always(registrytest.CutUpload(1 << 20))), op: "writing blob"},
 		"the last content is not taken": {dst: uploads(func(n int, _ *http.Request) registrytest.Answer {
@@ -122,6 +123,27 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestFailureEndsAll: one layer cannot be read, and another has stalled.
+func TestFailureEndsAll(t *testing.T) {
+	f := one()
+	stalls := make(chan struct{})
+	_, src := source(t, f, "image", registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		switch {
+		case strings.Contains(req.URL.Path, f.Digest("large").String()):
+			close(stalls)
+			return registrytest.StallBody(1 << 20)
+		case strings.Contains(req.URL.Path, f.Digest("gzip").String()):
+			<-stalls
+			return registrytest.Fail(http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown")
+		}
+		return registrytest.Answer{}
+	}})
+	b := newBench(t, copytest.NewEnv(t), src, newPlace(t, "docker", registrytest.Options{}).ref(), 3)
+	_, err := b.transform(t.Context(), "", upstream.Options{})
+	copytest.ErrorAs[*sourceError](t, err)
+	require.ErrorContains(t, err, "BLOB_UNKNOWN")
+}
+
 func or(o, otherwise registrytest.Options) registrytest.Options {
 	if o.Script == nil {
 		return otherwise
@@ -138,9 +160,9 @@ func TestPassingFaults(t *testing.T) {
 	require.NoError(t, err)
 	first := func(n int, a registrytest.Answer) registrytest.Script { return registrytest.FirstN(n, a) }
 	for name, c := range map[string]struct{ src, dst registrytest.Options }{
-		"a large layer is cut":       {src: about(f, "large", http.MethodGet, first(2, registrytest.CutBody(1<<20)))},
-		"a gzip layer is cut":        {src: about(f, "gzip", http.MethodGet, first(2, registrytest.CutBody(1<<20)))},
-		"the source is busy":         {src: about(f, "small", http.MethodGet, first(2, registrytest.Fail(503, "UNAVAILABLE", "busy")))},
+		"a large layer is cut":       {src: about(f.Digest("large"), http.MethodGet, first(2, registrytest.CutBody(1<<20)))},
+		"a gzip layer is cut":        {src: about(f.Digest("gzip"), http.MethodGet, first(2, registrytest.CutBody(1<<20)))},
+		"the source is busy":         {src: about(f.Digest("small"), http.MethodGet, first(2, registrytest.Fail(503, "UNAVAILABLE", "busy")))},
 		"uploads are cut":            {dst: uploads(first(3, registrytest.CutUpload(1<<10)))},
 		"uploads are lost":           {dst: uploads(first(3, registrytest.Fail(404, "BLOB_UPLOAD_UNKNOWN", "lost")))},
 		"the destination is busy":    {dst: uploads(first(3, registrytest.Fail(503, "UNAVAILABLE", "busy")))},
@@ -168,12 +190,12 @@ func TestCancelled(t *testing.T) {
 		src, dst func(registrytest.Script) registrytest.Options
 		fault    registrytest.Answer
 	}{
-		"while a small layer is read": {src: func(s registrytest.Script) registrytest.Options { return about(f, "small", http.MethodGet, s) }, fault: registrytest.StallBody(10)},
-		"while a large layer is read": {src: func(s registrytest.Script) registrytest.Options { return about(f, "large", http.MethodGet, s) }, fault: registrytest.StallBody(1 << 20)},
+		"while a small layer is read": {src: func(s registrytest.Script) registrytest.Options { return about(f.Digest("small"), http.MethodGet, s) }, fault: registrytest.StallBody(10)},
+		"while a large layer is read": {src: func(s registrytest.Script) registrytest.Options { return about(f.Digest("large"), http.MethodGet, s) }, fault: registrytest.StallBody(1 << 20)},
 		"while the config is read": {src: func(s registrytest.Script) registrytest.Options {
 			return registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindBlob), s)}
 		}, fault: registrytest.Stall()},
-		"while a layer is asked for":   {dst: func(s registrytest.Script) registrytest.Options { return about(f, "small", http.MethodHead, s) }, fault: registrytest.Stall()},
+		"while a layer is asked for":   {dst: func(s registrytest.Script) registrytest.Options { return about(f.Digest("small"), http.MethodHead, s) }, fault: registrytest.Stall()},
 		"while content is sent":        {dst: uploads, fault: registrytest.StallUpload(1 << 10)},
 		"while the manifest is stored": {dst: manifests, fault: registrytest.StallUpload(1)},
 	} {
@@ -197,6 +219,29 @@ func TestCancelled(t *testing.T) {
 			require.ErrorIs(t, err, enough)
 		})
 	}
+}
+
+// TestLostBlobs: the destination says that it has blobs, and then that it has not. All are sent.
+func TestLostBlobs(t *testing.T) {
+	f := one()
+	e := copytest.NewEnv(t)
+	_, src := source(t, f, "image", registrytest.Options{})
+	p := newPlace(t, "docker", registrytest.Options{})
+	b := newBench(t, e, src, p.ref(), 3)
+	before, err := b.transform(t.Context(), "", upstream.Options{})
+	require.NoError(t, err)
+	assert.Len(t, before.Copied, 4)
+	for _, lost := range before.Copied {
+		p.reg.LoseBlob(p.repo, lost.Digest)
+	}
+	p.reg.DeleteManifest(p.repo, before.Document.Digest)
+	b = newBench(t, e, src, p.ref(), 3)
+	after, err := b.transform(t.Context(), "", upstream.Options{})
+	require.NoError(t, err)
+	assert.Equal(t, before.Document, after.Document)
+	assert.ElementsMatch(t, before.Copied, after.Copied)
+	p.published(b, after.Document)
+	checkBlobs(t, b, after.Document.Digest, p.ref())
 }
 
 // TestNoRoom: the place for temporary files is not there.

@@ -3,7 +3,10 @@ package transforming_test
 import (
 	"fmt"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,6 +19,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // together transforms all images of a list at the same time.
@@ -83,4 +87,147 @@ func TestSharedLayers(t *testing.T) {
 			assert.Equal(t, 3+8+8, puts, "the shared layers, those of one image each, and the configs")
 		})
 	}
+}
+
+// TestFewEncoders: only a few layers are encoded, and read for that, at the same time. Those that
+// do not change go on meanwhile, and so does an image without others.
+func TestFewEncoders(t *testing.T) {
+	f := imagetest.New()
+	var names, large []string
+	for i := range 8 {
+		for j := range 3 {
+			layer := fmt.Sprintf("layer %d.%d", i, j)
+			f.Layer(layer, imagetest.Random(uint64(10*i+j+1), 5<<18), imagetest.Uncompressed())
+			large = append(large, layer)
+		}
+		name := fmt.Sprintf("image %d", i)
+		f.Image(name, imagetest.Platform("linux/amd64"), imagetest.Layers(large[3*i:]...))
+		names = append(names, name)
+	}
+	f.Layer("gzip", imagetest.Random(100, 5<<18))
+	f.Image("compressed", imagetest.Platform("linux/amd64"), imagetest.Layers("gzip"))
+	f.List(imagetest.Top, imagetest.Entries(append(names, "compressed")...))
+
+	var reading, most atomic.Int64
+	goOn := make(chan struct{})
+	encoded := map[string]bool{}
+	for _, layer := range large {
+		encoded["/v2/lib/app/blobs/"+f.Digest(layer).String()] = true
+	}
+	e := copytest.NewEnv(t)
+	_, src := source(t, f, imagetest.Top, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+		if req.Method == http.MethodGet && encoded[req.URL.Path] {
+			if n := reading.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			<-goOn
+			reading.Add(-1)
+		}
+		return registrytest.Answer{}
+	}})
+	p := newPlace(t, "docker", registrytest.Options{})
+	b := newBench(t, e, src, p.ref(), 64)
+	group, ctx := errgroup.WithContext(t.Context())
+	for _, name := range names {
+		group.Go(func() error {
+			_, err := b.transform(ctx, f.Digest(name), upstream.Options{})
+			return err
+		})
+	}
+	asked := func() int { return p.reg.Count(registrytest.Is(http.MethodHead, registrytest.KindBlob)) }
+	for asked() < len(large) || most.Load() == 0 {
+		runtime.Gosched()
+	}
+	for range 3 { // takes longer than it takes the others to begin
+		_, err := b.transform(t.Context(), f.Digest("compressed"), upstream.Options{})
+		require.NoError(t, err)
+	}
+	close(goOn)
+	require.NoError(t, group.Wait())
+	assert.LessOrEqual(t, most.Load(), int64(6))
+	for _, layer := range large {
+		_, opened := b.read(f.Digest(layer))
+		assert.Equal(t, 1, opened)
+	}
+	_, opened := b.read(f.Digest("gzip"))
+	assert.Equal(t, 1, opened)
+}
+
+// TestDeadEnds: images that wait for each other's layers come to an end with one slot of the budget
+// and however many images there are.
+func TestDeadEnds(t *testing.T) {
+	f := imagetest.New()
+	var layers, names []string
+	for i := range 12 {
+		layer := fmt.Sprintf("layer %d", i)
+		size := int64(1000)
+		if i%3 == 0 {
+			size = 5 << 18
+		}
+		f.Layer(layer, imagetest.Random(uint64(i+1), size), imagetest.Uncompressed())
+		layers = append(layers, layer)
+	}
+	for i := range 16 { // each in another order
+		name := fmt.Sprintf("image %d", i)
+		ordered := append(slices.Clone(layers[i%12:]), layers[:i%12]...)
+		if i%2 == 1 {
+			slices.Reverse(ordered)
+		}
+		f.Image(name, imagetest.Platform("linux/amd64"), imagetest.Layers(ordered...))
+		names = append(names, name)
+	}
+	f.List(imagetest.Top, imagetest.Entries(names...))
+	e := copytest.NewEnv(t)
+	_, src := source(t, f, imagetest.Top, registrytest.Options{})
+	b := newBench(t, e, src, newPlace(t, "docker", registrytest.Options{}).ref(), 1)
+	together(t, b, f, names, upstream.Options{DestinationCtx: compressedAs(e, compression.Zstd, 0), ForceCompressionFormat: true})
+	for _, layer := range layers {
+		_, opened := b.read(f.Digest(layer))
+		assert.Equal(t, 1, opened)
+	}
+}
+
+// TestManyWait: an image that is held up has the layer that all others wait for. They leave it room
+// to go on.
+func TestManyWait(t *testing.T) {
+	f := imagetest.New()
+	f.Layer("shared", imagetest.File("shared", strings.Repeat("shared", 1000)), imagetest.Uncompressed())
+	f.Image("first", imagetest.Platform("linux/arm64"), imagetest.Layers("shared"))
+	var names []string
+	for i := range 70 {
+		name := fmt.Sprintf("image %d", i)
+		f.Image(name, imagetest.Platform("linux/amd64"), imagetest.Layers("shared"), imagetest.Annotation("number", name))
+		names = append(names, name)
+	}
+	f.List(imagetest.Top, imagetest.Entries(append(names, "first")...))
+	content, mediaType := f.Document("first")
+	parsed, err := manifest.ParseImage(content, mediaType)
+	require.NoError(t, err)
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	_, src := source(t, f, imagetest.Top, about(parsed.Config.Digest, http.MethodGet, func(int, *http.Request) registrytest.Answer {
+		close(reached)
+		<-goOn
+		return registrytest.Answer{}
+	}))
+	p := newPlace(t, "docker", registrytest.Options{})
+	b := newBench(t, copytest.NewEnv(t), src, p.ref(), 64)
+	group, ctx := errgroup.WithContext(t.Context())
+	transform := func(name string) {
+		group.Go(func() error {
+			_, err := b.transform(ctx, f.Digest(name), upstream.Options{})
+			return err
+		})
+	}
+	transform("first")
+	<-reached
+	for _, name := range names {
+		transform(name)
+	}
+	for p.reg.Count(registrytest.Is(http.MethodHead, registrytest.KindBlob)) < 71 {
+		runtime.Gosched()
+	}
+	close(goOn)
+	require.NoError(t, group.Wait())
+	_, opened := b.read(f.Digest("shared"))
+	assert.Equal(t, 1, opened)
 }

@@ -22,6 +22,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
@@ -79,11 +80,14 @@ type Image struct {
 	Document endpoint.Document
 	Source   types.ImageReference // that it is read by, as the caller gave it
 	// Begin is called once for each distinct blob of the source that is read or looked for at the
-	// destination, from several goroutines.
+	// destination, from several goroutines; and again if the image has to be sent again.
 	Begin func(b endpoint.Blob) Transfer
 
 	// Destination is the same place for all images of a Transformer.
 	Destination endpoint.Destination
+	// Send stores a blob that the destination says it has, and then that it has not, when it is to
+	// store the manifest; see endpoint.BlobSender. It is nil if there is no such thing.
+	Send func(ctx context.Context, b endpoint.Blob, open endpoint.Opener) error
 	// Wants says what the destination stores, and what it wants done to layers.
 	Wants access.Traits
 }
@@ -149,14 +153,26 @@ func (t *Transformer) Transform(ctx context.Context, image Image, options *upstr
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, accept.Destroy()) }()
+	result, err = t.transform(ctx, accept, image, options, false)
+	if lost, ok := errors.AsType[*lostError](err); ok {
+		logrus.Debugf("sending all blobs of %s: %v", image.Document.Digest, lost)
+		return t.transform(ctx, accept, image, options, true)
+	}
+	return result, err
+}
+
+// transform transforms an image. If all is set, all its blobs are sent, whatever the destination
+// has, or says it has.
+func (t *Transformer) transform(ctx context.Context, accept *signature.PolicyContext, image Image, options *upstream.Options, all bool) (Result, error) {
 	working, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e, err := t.openEnds(working, image, options, cancel)
-	if err != nil {
+	e := t.newEnds(image, options, cancel)
+	e.sendsAll = all
+	if err := e.open(working); err != nil {
 		return Result{}, err
 	}
 	defer e.close()
-	_, err = upstream.Image(working, accept, &destinationRef{image.Destination.Reference(), e}, &sourceRef{image.Source, e}, e.options)
+	_, err := upstream.Image(working, accept, &destinationRef{image.Destination.Reference(), e}, &sourceRef{image.Source, e}, e.options)
 	if err == nil {
 		return e.result(), nil
 	}
@@ -185,9 +201,11 @@ type ends struct {
 	config  digest.Digest // "" for none
 	options *upstream.Options
 	changes changes
-	cancel  context.CancelCauseFunc // ends the copy of the image
-	foreign foreignSource
-	pairing pairing
+	// sendsAll is set if the destination's word for what it has does not count.
+	sendsAll bool
+	cancel   context.CancelCauseFunc // ends the copy of the image
+	foreign  foreignSource
+	pairing  pairing
 
 	background sync.WaitGroup // runs what is begun early; see there
 	// configRead and configStored are nil if the config is not read early, or not stored.
@@ -203,26 +221,31 @@ type ends struct {
 	refusal   error // of a manifest, for its type
 }
 
-// openEnds returns the ends of the copy of image, for which ctx stands. cancel ends that.
-func (t *Transformer) openEnds(ctx context.Context, image Image, options *upstream.Options, cancel context.CancelCauseFunc) (*ends, error) {
-	if image.Document.IsList() {
-		return nil, fmt.Errorf("%s is a list, not an image", image.Document.Digest)
-	}
+func (t *Transformer) newEnds(image Image, options *upstream.Options, cancel context.CancelCauseFunc) *ends {
 	e := &ends{
 		Transformer: t, image: image, options: t.optionsFor(options), changes: changesOf(image, options), cancel: cancel,
 		transfers: map[digest.Digest]*transfer{}, written: map[digest.Digest]bool{}, early: map[digest.Digest]*earlyLayer{},
 	}
 	e.foreign.ref, e.foreign.sys = image.Source, options.SourceCtx
-	if e.changes.schema1() {
-		return e, nil
+	return e
+}
+
+// open begins the copy of the image, for which ctx stands.
+func (e *ends) open(ctx context.Context) error {
+	doc := e.image.Document
+	switch {
+	case doc.IsList():
+		return fmt.Errorf("%s is a list, not an image", doc.Digest)
+	case e.changes.schema1():
+		return nil
 	}
-	parsed, err := manifest.ParseImage(image.Document.Bytes, image.Document.MediaType)
+	parsed, err := manifest.ParseImage(doc.Bytes, doc.MediaType)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	e.config = parsed.Config.Digest
 	e.beginEarly(ctx, parsed)
-	return e, nil
+	return nil
 }
 
 // fail notes what failed at one of the ends, and ends the copy of the image.
@@ -248,6 +271,11 @@ func (e *ends) explain(err error) error {
 	}
 	return err
 }
+
+// A lostError says that the destination lacks blobs of a manifest that it said it has.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
 
 // A refusedError is upstream's, which names all manifest types that were tried, in its own words,
 // and nothing that could be looked for.
