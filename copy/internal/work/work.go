@@ -147,11 +147,15 @@ func DocumentOf(l *plan.ListPlan) endpoint.Document {
 	return endpoint.Document{Digest: l.Result, MediaType: l.ResultType, Bytes: l.Written()}
 }
 
-// Lists returns the lists of a plan as they are written, by their digests.
+// Lists returns the lists of a plan as they are written, by their digests: those that are known.
 func Lists(p *plan.Plan) map[digest.Digest]endpoint.Document {
 	lists := map[digest.Digest]endpoint.Document{}
 	if p.List != nil {
-		p.List.Walk(func(l *plan.ListPlan) { lists[l.Result] = DocumentOf(l) })
+		p.List.Walk(func(l *plan.ListPlan) {
+			if l.Result != "" {
+				lists[l.Result] = DocumentOf(l)
+			}
+		})
 	}
 	return lists
 }
