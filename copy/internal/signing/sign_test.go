@@ -257,8 +257,8 @@ func TestSignsOnce(t *testing.T) {
 	assert.NoError(t, verify(t, two.public, s, "example.com/app:v1", first))
 }
 
-// TestSignersAreNotKnown: what a Signer has made cannot be told from what anybody else has. What was
-// there is left alone if it has a signature; what is new is signed.
+// TestSignersAreNotKnown: what a Signer has made cannot be told from what anybody else has. What
+// was there is left alone if it has a signature; what is new is signed.
 func TestSignersAreNotKnown(t *testing.T) {
 	anybody := anyKey(t)
 	s := subject(imagetest.Platforms(1, 1, 10), imagetest.Top)

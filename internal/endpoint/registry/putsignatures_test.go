@@ -70,8 +70,8 @@ func TestPutSignatures(t *testing.T) {
 	assert.Equal(t, 2, stored.Len())
 }
 
-// TestPutSignaturesAgain sends blobs that the registry has lost, of which this process knows that it
-// had them.
+// TestPutSignaturesAgain sends blobs that the registry has lost, of which this process knows that
+// it had them.
 func TestPutSignaturesAgain(t *testing.T) {
 	sys, lookaside := withSignatures(t)
 	_, im, sigs := bothKinds(t, sys, lookaside)
