@@ -6,6 +6,8 @@
 //     (Transformation), and for which repository (Repository).
 //   - A Result is a manifest at the destination.
 //   - A File has the results of one directory (Directory), and Files are those of a program.
+//   - A Memory is what a copy asks: it knows the repository, and what is done to images there. It
+//     also finds results in what entries of a list say (manifest.AnnotationTransformedFrom).
 //
 // What is remembered is a hint. Whoever uses it asks the destination first whether it has the
 // result, and the signature policy whether it allows the source: a hint that is wrong, or belongs
@@ -18,7 +20,7 @@
 // It has a line of JSON for each result, after a line that says what file it is:
 //
 //	{"schema":"sparsecopy.transformed/v1","file":"41f0c2…"}
-//	{"repository":"docker:registry.example/app","source":"sha256:…","transformation":{…},"digest":"sha256:…","size":1469,"mediaType":"…","reason":"…"}
+//	{"repository":"docker:registry.example/app","source":"sha256:…","transformation":{…},"digest":"sha256:…","size":1469,"mediaType":"…","sourceMediaType":"…","reason":"…"}
 //
 // Lines are added at the end, by one writer at a time, which holds a lock on a file beside it.
 // Where the file would become larger than it may be, the newest lines go to another one, which

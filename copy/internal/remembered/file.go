@@ -99,10 +99,17 @@ func (f *File) Results(keys []Key) (map[Key]Result, error) {
 	return found, nil
 }
 
+// Knows reports whether anything is remembered of a transformation for a repository.
+func (f *File) Knows(repository, transformation string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.refresh() == nil && len(f.read.results[scope{repository, transformation}]) > 0
+}
+
 // Remember notes results, in place of others of the same keys. It makes the directory if need be,
-// and waits for others who write, for ten seconds at most.
+// and waits for others who write, for ten seconds at most. What is known already is left alone.
 func (f *File) Remember(ctx context.Context, results map[Key]Result) error {
-	if len(results) == 0 {
+	if _, lines, err := f.unknown(results); err == nil && len(lines) == 0 {
 		return nil
 	}
 	done, err := f.writing.Take(ctx)
@@ -118,7 +125,7 @@ func (f *File) Remember(ctx context.Context, results map[Key]Result) error {
 		return err
 	}
 	defer unlock()
-	read, lines, err := f.unknown(results)
+	read, lines, err := f.unknown(results) // which another process may have noted
 	if err != nil || len(lines) == 0 {
 		return err
 	}

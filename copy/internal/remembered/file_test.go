@@ -15,6 +15,8 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // keyOf is the key of the image that is called so.
@@ -26,7 +28,7 @@ func keyOf(image string) Key {
 func one(image string) map[Key]Result {
 	return map[Key]Result{keyOf(image): {
 		Digest: digest.FromString("what becomes of " + image), Size: int64(1000 + len(image)),
-		MediaType: imgspecv1.MediaTypeImageManifest, Reason: "has <uncompressed> layers & more",
+		MediaType: imgspecv1.MediaTypeImageManifest, SourceType: manifest.MediaTypeDockerManifest, Reason: "has <uncompressed> layers & more",
 	}}
 }
 
@@ -69,8 +71,10 @@ func TestRemember(t *testing.T) {
 		assert.Equal(t, both, found)
 	}
 	before := read(t, dir)
+	require.NoError(t, os.Remove(filepath.Join(dir, lockName)))
 	require.NoError(t, looksOn.Remember(t.Context(), both))
 	assert.Equal(t, before, read(t, dir), "nothing is new")
+	assert.NoFileExists(t, filepath.Join(dir, lockName), "nobody had to wait")
 
 	other := one("a")[keyOf("a")]
 	other.Digest = digest.FromString("another result")
@@ -93,7 +97,7 @@ func TestForm(t *testing.T) {
 	assert.Regexp(t, `^\{"schema":"sparsecopy.transformed/v1","file":"[A-Z2-7]{26}"\}$`, lines[0])
 	assert.Equal(t, `{"repository":"docker:registry.example/app","source":"`+digest.FromString("a").String()+
 		`","transformation":{"libraries":[]},"digest":"`+digest.FromString("what becomes of a").String()+
-		`","size":1001,"mediaType":"application/vnd.oci.image.manifest.v1+json","reason":"has \u003cuncompressed\u003e layers \u0026 more"}`, lines[1])
+		`","size":1001,"mediaType":"application/vnd.oci.image.manifest.v1+json","sourceMediaType":"application/vnd.docker.distribution.manifest.v2+json","reason":"has \u003cuncompressed\u003e layers \u0026 more"}`, lines[1])
 	assert.Empty(t, lines[2])
 }
 
@@ -141,6 +145,7 @@ func TestGarbage(t *testing.T) {
 		"no repository":    {header + strings.Replace(sound, `"repository":`, `"r":`, 1), false},
 		"no deed":          {header + strings.Replace(sound, `"transformation":`, `"t":`, 1), false},
 		"no type":          {header + strings.Replace(sound, `"mediaType":`, `"m":`, 1), false},
+		"no source's type": {header + strings.Replace(sound, `"sourceMediaType":`, `"m":`, 1), false},
 		"a negative size":  {header + strings.Replace(sound, `"size":`, `"size":-`, 1), false},
 		"an array":         {header + "[" + strings.TrimSpace(sound) + "]\n", false},
 	} {

@@ -26,12 +26,15 @@ func (k Key) compare(other Key) int {
 	)
 }
 
-// A Result is the manifest of a transformed image, and why it was transformed, for people.
+// A Result is the manifest of an image at the destination.
 type Result struct {
 	Digest    digest.Digest
 	Size      int64 // in bytes
 	MediaType string
-	Reason    string
+	// SourceType is the media type that the manifest had at the source.
+	SourceType string
+	// Reason is why the image was transformed, for people; "" if it stayed as it was.
+	Reason string
 }
 
 // A line of the file.
@@ -42,6 +45,7 @@ type line struct {
 	Digest         digest.Digest   `json:"digest"`
 	Size           int64           `json:"size"`
 	MediaType      string          `json:"mediaType"`
+	SourceType     string          `json:"sourceMediaType"`
 	Reason         string          `json:"reason,omitempty"`
 }
 
@@ -49,7 +53,7 @@ type line struct {
 func format(key Key, result Result) ([]byte, error) {
 	return json.Marshal(line{
 		key.Repository, key.Source, json.RawMessage(key.Transformation),
-		result.Digest, result.Size, result.MediaType, result.Reason,
+		result.Digest, result.Size, result.MediaType, result.SourceType, result.Reason,
 	})
 }
 
@@ -59,8 +63,8 @@ func parse(text []byte) (Key, Result, bool) {
 	if json.Unmarshal(text, &l) != nil || l.Source.Validate() != nil || l.Digest.Validate() != nil {
 		return Key{}, Result{}, false
 	}
-	if l.Repository == "" || len(l.Transformation) == 0 || l.Size <= 0 || l.MediaType == "" {
+	if l.Repository == "" || len(l.Transformation) == 0 || l.Size <= 0 || l.MediaType == "" || l.SourceType == "" {
 		return Key{}, Result{}, false
 	}
-	return Key{l.Repository, l.Source, string(l.Transformation)}, Result{l.Digest, l.Size, l.MediaType, l.Reason}, true
+	return Key{l.Repository, l.Source, string(l.Transformation)}, Result{l.Digest, l.Size, l.MediaType, l.SourceType, l.Reason}, true
 }
