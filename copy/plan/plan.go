@@ -328,6 +328,18 @@ func (p *Plan) eachVariant(f func(*VariantPlan)) {
 	})
 }
 
+// Transformed returns why images are transformed, by their digests at the source: those of
+// Transforms, and those whose results are at the destination.
+func (p *Plan) Transformed() map[digest.Digest]string {
+	reasons := map[digest.Digest]string{}
+	p.each(func(d, _ digest.Digest, transform string, _ bool) {
+		if transform != "" {
+			reasons[d] = transform
+		}
+	})
+	return reasons
+}
+
 // Transforms returns the distinct images that have to be transformed, in first-seen order, and then
 // the variants that have to be made of images: those whose results are not known to be at the
 // destination.

@@ -81,6 +81,7 @@ func TestTransformOfAList(t *testing.T) {
 	p, err = New(in)
 	require.NoError(t, err)
 	assert.Empty(t, p.Transforms())
+	assert.Equal(t, map[digest.Digest]string{plain: why}, p.Transformed())
 	assert.True(t, p.List.Instances[1].Present)
 	assert.Equal(t, compressed, p.Copies)
 }

@@ -32,6 +32,23 @@ func (f *Files) Memory(to types.ImageReference, sys *types.SystemContext, done m
 	return m
 }
 
+// String names the file, or says why there is none.
+func (m *Memory) String() string {
+	if m.file == nil {
+		return "no file: " + m.noFile.Error()
+	}
+	return m.file.path()
+}
+
+// Transformations returns the digests of what is done to images, by the Format of variants.
+func (m *Memory) Transformations() map[string]digest.Digest {
+	digests := map[string]digest.Digest{}
+	for format, done := range m.done {
+		digests[format] = done.Digest()
+	}
+	return digests
+}
+
 // key returns what the file calls a result, and whether it has such results.
 func (m *Memory) key(of plan.TransformKey) (Key, bool) {
 	done, ok := m.done[of.Format]
