@@ -26,6 +26,7 @@ const source = "source/app"
 type tool struct {
 	name, module string
 	begun        []string // repositories with what source has, for the tool to go on with
+	key          string   // the file with a private key that make.sh leaves, without a passphrase; "" for none
 }
 
 // tools are in the order of their work: some use what earlier ones left.
@@ -33,7 +34,7 @@ var tools = []tool{
 	{name: "buildkit", module: "github.com/moby/buildkit"},
 	{name: "buildx", module: "github.com/docker/buildx"},
 	{name: "soci", module: "github.com/awslabs/soci-snapshotter"},
-	{name: "cosign", module: "github.com/sigstore/cosign/v3", begun: []string{"cosign-tags", "cosign-bundles"}},
+	{name: "cosign", module: "github.com/sigstore/cosign/v3", begun: []string{"cosign-tags", "cosign-bundles"}, key: "cosign.key"},
 	{name: "ggcr", module: "github.com/google/go-containerregistry"},
 	{name: "helm", module: "helm.sh/helm/v4"},
 	{name: "image", module: "go.podman.io/image/v5"},
@@ -135,6 +136,12 @@ func (w *workshop) work(ctx context.Context, t tool) error {
 		if err := w.mirrored(ctx, t, action); err != nil {
 			return fmt.Errorf("mirrored with %s: %w", action, err)
 		}
+		if t.key == "" {
+			continue
+		}
+		if err := w.signed(ctx, t, action); err != nil {
+			return fmt.Errorf("signed with %s: %w", action, err)
+		}
 	}
 	return nil
 }
@@ -152,6 +159,32 @@ func (w *workshop) mirrored(ctx context.Context, t tool, action copy.SparseManif
 		}
 	}
 	return w.script(ctx, t, "check.sh", to.Host(), action.String())
+}
+
+// signed mirrors the source's list, signs the mirror with the tool's key, and lets the tool judge
+// the signatures.
+func (w *workshop) signed(ctx context.Context, t tool, action copy.SparseManifestListAction) error {
+	to := registrytest.New(registrytest.Options{})
+	defer to.Close()
+	attachments := filepath.Join(w.dir, t.name, "registries.d")
+	if err := os.MkdirAll(attachments, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(attachments, "default.yaml"), []byte("default-docker:\n  use-sigstore-attachments: true\n"), 0o644); err != nil {
+		return err
+	}
+	s := selection{repo: source, tag: "list"}
+	options, err := s.options(action)
+	if err != nil {
+		return err
+	}
+	options.SignBySigstorePrivateKeyFile = filepath.Join(w.dir, t.name, t.key)
+	options.SignSigstorePrivateKeyPassphrase = []byte{}
+	options.SourceCtx.RegistriesDirPath = attachments
+	if _, err := s.mirrorWith(ctx, options, w.reg, to); err != nil {
+		return err
+	}
+	return w.script(ctx, t, "check.sh", to.Host(), "signed-"+action.String())
 }
 
 // reposOf returns the repositories of a tool.
