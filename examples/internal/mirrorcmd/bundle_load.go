@@ -348,7 +348,7 @@ func (l *bundleLoader) image(ctx context.Context, image *loadedImage) error {
 			image.Attached++
 		}
 	}
-	image.Written = report.Written || report.ManifestsCopied > 0 || report.SignaturesCopied > 0
+	image.Written = report.Written || report.ManifestsCopied > 0 || signatures(&report) > 0
 	image.Signatures, err = l.bundle.Signatures(ctx, image.Name)
 	return err
 }

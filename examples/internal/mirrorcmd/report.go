@@ -126,9 +126,13 @@ func result(i copy.InstanceReport) string {
 // summary is what a reader looks at first: the last lines.
 func summary(r *copy.Report) string {
 	var b strings.Builder
-	if r.Written || r.ManifestsCopied > 0 || r.SignaturesCopied > 0 {
-		fmt.Fprintf(&b, "written: %s, %s (%s); blobs there already: %d; time: %s\n", counted(r.ManifestsCopied, "manifest"),
-			counted(r.BlobsCopied, "blob"), copy.FormatBytes(r.BytesCopied), r.BlobsReused, formatTime(r.Elapsed))
+	if r.Written || r.ManifestsCopied > 0 || signatures(r) > 0 {
+		made := ""
+		if r.SignaturesMade > 0 {
+			made = ", " + counted(r.SignaturesMade, "new signature")
+		}
+		fmt.Fprintf(&b, "written: %s, %s (%s)%s; blobs there already: %d; time: %s\n", counted(r.ManifestsCopied, "manifest"),
+			counted(r.BlobsCopied, "blob"), copy.FormatBytes(r.BytesCopied), made, r.BlobsReused, formatTime(r.Elapsed))
 	} else {
 		fmt.Fprintf(&b, "nothing to do: everything is at the destination already; %s\n", formatTime(r.Elapsed))
 	}
@@ -140,6 +144,9 @@ func summary(r *copy.Report) string {
 	fmt.Fprintf(&b, "→ %s  %s%s\n", r.DestinationDigest, destination, changeNote(r))
 	return b.String()
 }
+
+// signatures is the number of signatures that were written, the source's and new ones.
+func signatures(r *copy.Report) int { return r.SignaturesCopied + r.SignaturesMade }
 
 // changeNote reports whether the digest is the source's.
 func changeNote(r *copy.Report) string {

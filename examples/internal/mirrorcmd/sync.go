@@ -306,7 +306,7 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 
 // copiedAnything reports whether something was copied although the list or image was there.
 func copiedAnything(report *copy.Report) bool {
-	if report.BlobsCopied > 0 || report.ManifestsCopied > 0 || report.SignaturesCopied > 0 {
+	if report.BlobsCopied > 0 || report.ManifestsCopied > 0 || signatures(report) > 0 {
 		return true
 	}
 	for _, a := range report.Attached {

@@ -18,6 +18,7 @@ func defineSigning(flags *pflag.FlagSet, s *transform.Settings) {
 	flags.StringVar(&s.SignBySigstorePrivateKey, transform.SignBySigstorePrivateKey, "", "make sigstore signatures with the private key in `FILE`; its passphrase is read from standard input")
 	flags.StringVar(&s.SignPassphraseFile, transform.SignPassphraseFile, "", "take the first line of `FILE` as the passphrase of the key that signs")
 	flags.StringVar(&s.SignIdentity, transform.SignIdentity, "", "sign for `REFERENCE`, HOST/NAME:TAG, instead of DESTINATION")
+	flags.BoolVar(&s.AlwaysSign, transform.AlwaysSign, false, "sign also what the key has signed for this reference already")
 }
 
 // defineChanges defines the flags for images that change on the way.

@@ -100,15 +100,14 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	transform.SignBySigstorePrivateKey: file(transform.SignBySigstorePrivateKey, func(i *Image) *string { return &i.changes.SignBySigstorePrivateKey }),
 	transform.SignPassphraseFile:       file(transform.SignPassphraseFile, func(i *Image) *string { return &i.changes.SignPassphraseFile }),
 	transform.SignIdentity:             text(transform.SignIdentity, func(i *Image) *string { return &i.identity }),
+	transform.AlwaysSign:               change(transform.AlwaysSign, func(s *transform.Settings) *bool { return &s.AlwaysSign }),
 	transform.CompressFormat:           compressFormat,
 	transform.CompressLevel:            compressLevel,
-	transform.ForceCompressFormat: func(p *parser, i *Image, n *yaml.Node) {
-		choose(p, n, transform.ForceCompressFormat, &i.changes.ForceCompressFormat, map[string]bool{"true": true, "false": false})
-	},
-	transform.EncryptionKey: encryptionKeys,
-	transform.EncryptLayer:  encryptLayers,
-	transform.DecryptionKey: decryptionKeys,
-	transform.Format:        format,
+	transform.ForceCompressFormat:      change(transform.ForceCompressFormat, func(s *transform.Settings) *bool { return &s.ForceCompressFormat }),
+	transform.EncryptionKey:            encryptionKeys,
+	transform.EncryptLayer:             encryptLayers,
+	transform.DecryptionKey:            decryptionKeys,
+	transform.Format:                   format,
 	transform.ChangedSubjects: func(p *parser, i *Image, n *yaml.Node) {
 		choose(p, n, transform.ChangedSubjects, &i.changes.ChangedSubjects, transform.Subjects)
 	},

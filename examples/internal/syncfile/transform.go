@@ -29,6 +29,13 @@ func text(key string, to textOf) func(*parser, *Image, *yaml.Node) {
 	}
 }
 
+// change is the setting of a change that is made or not.
+func change(key string, to func(*transform.Settings) *bool) func(*parser, *Image, *yaml.Node) {
+	return func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, key, to(&i.changes), map[string]bool{"true": true, "false": false})
+	}
+}
+
 // file is the setting of a path, which is relative to the directory of the sync file.
 func file(key string, to textOf) func(*parser, *Image, *yaml.Node) {
 	return func(p *parser, i *Image, n *yaml.Node) {

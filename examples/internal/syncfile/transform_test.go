@@ -65,6 +65,7 @@ defaults:
   encrypt-layer: [0, -1]
   format: oci
   changed-subjects: drop
+  always-sign: true
 images:
 - source: docker://quay.io/a/b
   tags: [v1, v2]
@@ -80,6 +81,7 @@ images:
   decryption-key: [private, "private:file=secret", "provider:some:thing"]
   format: v2s2
   changed-subjects: keep
+  always-sign: false
 `), parseRef)
 	require.NoError(t, err)
 	a, b := f.Images[0], f.Images[1]
@@ -100,6 +102,7 @@ images:
 	assert.Equal(t, []int{0, -1}, *a.Options.OciEncryptLayers)
 	assert.Equal(t, "application/vnd.oci.image.manifest.v1+json", a.Options.ForceManifestMIMEType)
 	assert.Equal(t, copy.DropChangedSubjects, a.Options.ChangedSubjects)
+	assert.True(t, a.Options.AlwaysSign)
 
 	assert.Empty(t, b.Options.SignBySigstorePrivateKeyFile)
 	copies, _, err = b.Copies(nil)
@@ -112,6 +115,7 @@ images:
 	assert.Contains(t, b.Options.OciDecryptConfig.Parameters, "some")
 	assert.Equal(t, manifest.MediaTypeDockerManifest, b.Options.ForceManifestMIMEType)
 	assert.Equal(t, copy.KeepChangedSubjects, b.Options.ChangedSubjects)
+	assert.False(t, b.Options.AlwaysSign)
 }
 
 // TestTransformProblems: each names the key and its line.
@@ -143,6 +147,7 @@ func TestTransformProblems(t *testing.T) {
 		{"decryption-key: [public]", ":4: decryption-key (number 1): " + filepath.Join(filepath.Dir(name), "public") + " has no private key"},
 		{"decryption-key: ['private:a secret']", ":4: decryption-key: a passphrase does not belong into this file: write KEY:file=FILE"},
 		{"encryption-key: ['jwe:public']\n  decryption-key: [private]", ":5: decryption-key and encryption-key exclude each other"},
+		{"always-sign: true", ":4: always-sign needs sign-by, sign-by-sigstore or sign-by-sigstore-private-key"},
 		{"changed-subjects: move", `:4: changed-subjects: write drop or keep, not "move"`},
 		{"format: v3", `:4: format: write none, oci, v2s1 or v2s2, not "v3"`},
 	} {

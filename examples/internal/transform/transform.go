@@ -44,6 +44,7 @@ const (
 	DecryptionKey            = "decryption-key"
 	Format                   = "format"
 	ChangedSubjects          = "changed-subjects"
+	AlwaysSign               = "always-sign"
 )
 
 // Formats are the values of Format, and the media types that they stand for.
@@ -67,6 +68,7 @@ type Settings struct {
 	SignBySigstorePrivateKey string // path
 	SignPassphraseFile       string // path
 	SignIdentity             string // a reference with a tag or digest
+	AlwaysSign               bool
 
 	CompressFormat      string
 	CompressLevel       *int
@@ -118,6 +120,8 @@ func (s *Settings) signing(o *copy.Options) error {
 		return s.problemf(SignPassphraseFile, "needs %s or %s", s.name(SignBy), s.name(SignBySigstorePrivateKey))
 	case s.SignIdentity != "" && !s.Signs():
 		return s.problemf(SignIdentity, "needs %s, %s or %s", s.name(SignBy), s.name(SignBySigstore), s.name(SignBySigstorePrivateKey))
+	case s.AlwaysSign && !s.Signs():
+		return s.problemf(AlwaysSign, "needs %s, %s or %s", s.name(SignBy), s.name(SignBySigstore), s.name(SignBySigstorePrivateKey))
 	}
 	if s.SignBy != "" {
 		if err := gpgSigns(); err != nil {
@@ -145,7 +149,7 @@ func (s *Settings) signing(o *copy.Options) error {
 		}
 		o.SignIdentity = named
 	}
-	o.SignBy, o.SignBySigstorePrivateKeyFile = s.SignBy, s.SignBySigstorePrivateKey
+	o.SignBy, o.SignBySigstorePrivateKeyFile, o.AlwaysSign = s.SignBy, s.SignBySigstorePrivateKey, s.AlwaysSign
 	return nil
 }
 
