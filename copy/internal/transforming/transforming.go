@@ -107,7 +107,8 @@ type Result struct {
 	// Document is the manifest as it is at the destination, by its digest.
 	Document endpoint.Document
 	// Copied and Reused are the distinct blobs that were sent, and those that the destination had,
-	// or another image of the Transformer has brought; they are as Document names them.
+	// or another image of the Transformer has brought; they are as they are there. Copied may have
+	// the config of a manifest whose type the destination did not take.
 	Copied, Reused []endpoint.Blob
 }
 
