@@ -19,6 +19,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -187,12 +189,23 @@ func (t *Transformer) transform(ctx context.Context, accept *signature.PolicyCon
 func (t *Transformer) optionsFor(options *upstream.Options) *upstream.Options {
 	return &upstream.Options{
 		RemoveSignatures: true,
-		SourceCtx:        options.SourceCtx, DestinationCtx: options.DestinationCtx,
+		SourceCtx:        options.SourceCtx, DestinationCtx: withoutCache(options.DestinationCtx),
 		PreserveDigests: options.PreserveDigests, ForceManifestMIMEType: options.ForceManifestMIMEType,
 		OciEncryptConfig: options.OciEncryptConfig, OciEncryptLayers: options.OciEncryptLayers, OciDecryptConfig: options.OciDecryptConfig,
 		DownloadForeignLayers: options.DownloadForeignLayers, ForceCompressionFormat: options.ForceCompressionFormat,
 		ConcurrentBlobCopiesSemaphore: t.limits.layers,
 	}
+}
+
+// withoutCache returns the configuration of a destination that has upstream keep its blob-info
+// cache in memory: where there can be no directory for it.
+func withoutCache(destination *types.SystemContext) *types.SystemContext {
+	sys := types.SystemContext{}
+	if destination != nil {
+		sys = *destination
+	}
+	sys.BlobInfoCacheDir = filepath.Join(os.DevNull, "none")
+	return &sys
 }
 
 // Ends are both ends of the copy of one image, as upstream sees them.

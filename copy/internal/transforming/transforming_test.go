@@ -1,6 +1,7 @@
 package transforming_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,19 @@ func compressedAs(e *copytest.Env, format compressiontypes.Algorithm, level int)
 		sys.CompressionLevel = &level
 	}
 	return &sys
+}
+
+// TestNothingIsNotedInTheBlobInfoCache of containers/image, which would be of no use to anybody.
+func TestNothingIsNotedInTheBlobInfoCache(t *testing.T) {
+	f := images()
+	e := copytest.NewEnv(t)
+	reg := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(reg, "lib/app", "v1", "oci")
+	require.NoError(t, os.Remove(e.Sys.BlobInfoCacheDir))
+	b := newBench(t, e, copytest.RegistryRef(t, reg, "lib/app", "v1"), copytest.RegistryRef(t, reg, "lib/copy", "v1"), 4)
+	_, err := b.transform(t.Context(), "", upstream.Options{})
+	require.NoError(t, err)
+	assert.NoDirExists(t, e.Sys.BlobInfoCacheDir)
 }
 
 // TestLikeUpstream transforms images, and compares with upstream's own copies.
