@@ -19,7 +19,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // together transforms all images of a list at the same time.
@@ -200,11 +199,8 @@ func TestManyWait(t *testing.T) {
 		names = append(names, name)
 	}
 	f.List(imagetest.Top, imagetest.Entries(append(names, "first")...))
-	content, mediaType := f.Document("first")
-	parsed, err := manifest.ParseImage(content, mediaType)
-	require.NoError(t, err)
 	reached, goOn := make(chan struct{}), make(chan struct{})
-	_, src := source(t, f, imagetest.Top, about(parsed.Config.Digest, http.MethodGet, func(int, *http.Request) registrytest.Answer {
+	_, src := source(t, f, imagetest.Top, about(configOf(t, f, "first"), http.MethodGet, func(int, *http.Request) registrytest.Answer {
 		close(reached)
 		<-goOn
 		return registrytest.Answer{}
