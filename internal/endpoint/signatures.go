@@ -3,13 +3,18 @@ package endpoint
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/image"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
@@ -45,6 +50,40 @@ func readSignatures[S any](ctx context.Context, u *image.UnparsedImage,
 		return nil, err
 	}
 	return &signatures[S]{all: all, simple: simple}, nil
+}
+
+// AttachedSignatures returns signatures as a sigstore attachment has them. They pass through files,
+// in the form that directories have for them (dir:): that is a public way to the type.
+func AttachedSignatures(ctx context.Context, attached []AttachableSignature) (_ Signatures, err error) {
+	dir, err := os.MkdirTemp("", "sparsecopy-signatures-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	for i, sig := range attached {
+		content, err := json.Marshal(struct {
+			MIMEType    string            `json:"mimeType"`
+			Payload     []byte            `json:"payload"`
+			Annotations map[string]string `json:"annotations"`
+		}{sig.Layer.MediaType, sig.Payload, sig.Layer.Annotations})
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(dir, fmt.Sprintf("signature-%d", i+1))
+		if err := os.WriteFile(file, append([]byte("\x00sigstore-json\n"), content...), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	ref, err := directory.NewReference(dir)
+	if err != nil {
+		return nil, err
+	}
+	src, err := ref.NewImageSource(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	return ReadSignatures(ctx, src, nil)
 }
 
 // NoSignatures returns an empty set, for ends that know that there are no signatures.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
@@ -117,4 +120,59 @@ func TestPutSignaturesFails(t *testing.T) {
 		require.ErrorContains(t, put(t.Context()), "writing sigstore attachments is disabled by configuration")
 	}
 	assert.Empty(t, to.Requests())
+}
+
+// TestAttachedPayloads: signatures of one payload are told apart, and what does not match its
+// digest, is missing, or too large is an error.
+func TestAttachedPayloads(t *testing.T) {
+	sys, _ := withSignatures(t)
+	r := registrytest.Start(t, registrytest.Options{})
+	im := newImage(t, 1, 1000, r, "a")
+	payload := []byte(`{"critical":{}}`)
+	layer := func(text string, size int64) imgspecv1.Descriptor {
+		return imgspecv1.Descriptor{
+			MediaType: "application/vnd.dev.cosign.simplesigning.v1+json", Digest: r.PutBlob("a", payload), Size: size,
+			Annotations: map[string]string{"dev.cosignproject.cosign/signature": text},
+		}
+	}
+	whole := int64(len(payload))
+	absent := layer("c2ln", whole)
+	absent.Digest = digest.FromString("absent")
+	put := func(mediaType string, layers ...imgspecv1.Descriptor) (endpoint.Signatures, error) {
+		config := []byte(`{}`)
+		m := imgspecv1.Manifest{MediaType: mediaType, Layers: layers}
+		m.SchemaVersion = 2
+		m.Config = imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageConfig, Digest: r.PutBlob("a", config), Size: int64(len(config))}
+		b, err := json.Marshal(m)
+		require.NoError(t, err)
+		r.PutManifest("a", attachmentTag(im.manifest.Digest), mediaType, b)
+		return openSource(t, r.Host()+"/a:tag", sys, nil).Signatures(t.Context(), im.manifest.Digest)
+	}
+	r.ResetLog()
+	sigs, err := put(imgspecv1.MediaTypeImageManifest, layer("b25l", whole), layer("dHdv", whole))
+	require.NoError(t, err)
+	require.Equal(t, 2, sigs.Len())
+	assert.Equal(t, 1, r.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), "one payload is read once")
+	attachable, _ := sigs.Split()
+	for i, text := range []string{"b25l", "dHdv"} {
+		assert.Equal(t, layer(text, whole), attachable[i].Layer)
+		assert.Equal(t, payload, attachable[i].Payload)
+	}
+	sigs, err = put(imgspecv1.MediaTypeImageManifest)
+	require.NoError(t, err)
+	assert.Zero(t, sigs.Len())
+	for name, c := range map[string]struct {
+		mediaType string
+		layers    []imgspecv1.Descriptor
+		says      string
+	}{
+		"shorter than stated": {imgspecv1.MediaTypeImageManifest, []imgspecv1.Descriptor{layer("c2ln", whole+1)}, "bytes"},
+		"longer than stated":  {imgspecv1.MediaTypeImageManifest, []imgspecv1.Descriptor{layer("c2ln", whole-1)}, "bytes"},
+		"absent":              {imgspecv1.MediaTypeImageManifest, []imgspecv1.Descriptor{absent}, "404"},
+		"too large":           {imgspecv1.MediaTypeImageManifest, []imgspecv1.Descriptor{layer("c2ln", maxPayload+1)}, "limit"},
+		"of Docker's format":  {"application/vnd.docker.distribution.manifest.v2+json", nil, "unexpected type"},
+	} {
+		_, err := put(c.mediaType, c.layers...)
+		assert.ErrorContains(t, err, c.says, name)
+	}
 }

@@ -22,8 +22,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
-// signatureReader reads signatures through the docker transport of containers/image, which alone
-// can name their type. It spends a request only where there may be some: see mayExist.
+// signatureReader reads signatures: sigstore attachments directly, and, where there may be others,
+// all of them through the docker transport of containers/image. It spends a request only where there
+// may be some: see mayExist.
 type signatureReader struct {
 	ref    types.ImageReference
 	sys    *types.SystemContext
@@ -98,14 +99,15 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 	switch where {
 	case nowhere:
 		return endpoint.NoSignatures(), nil
-	case onlyAttached: // the docker transport takes only some forms of 404 for absence
-		_, err := at.repo.tagged(ctx, at.repo.shared.newRetrier(), sigstoreTag(d))
-		if at.repo.saysNotFound(err) {
+	case onlyAttached:
+		doc, err := at.repo.tagged(ctx, at.repo.shared.newRetrier(), sigstoreTag(d))
+		switch {
+		case at.repo.saysNotFound(err):
 			return endpoint.NoSignatures(), nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, r.hidden(ctx, at.repo, err)
 		}
+		return at.repo.attachedSignatures(ctx, doc)
 	}
 	return patiently(ctx, at.repo.shared, func(ctx context.Context) (endpoint.Signatures, error) {
 		source, err := r.source.get(ctx)
