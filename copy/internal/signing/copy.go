@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -26,8 +27,11 @@ type Copy struct {
 
 	// There reports whether the destination had something before the copy.
 	There func(digest.Digest) bool
-	// Config opens the config of the image with digest owner.
+	// Config opens the config of the image with digest owner, unless that was kept.
 	Config func(owner digest.Digest, b endpoint.Blob) endpoint.Opener
+
+	mu   sync.Mutex
+	kept map[digest.Digest][]byte // configs; guarded by mu
 }
 
 // Error says which operation failed, on which manifest or list. It is about the destination, unless
@@ -112,13 +116,7 @@ func (c *Copy) Of(ctx context.Context, doc endpoint.Document) (endpoint.Signatur
 	}
 	made, err := c.Keys.Sign(ctx, Subject{
 		Document: doc, Written: !there,
-		Config: func(ctx context.Context, b endpoint.Blob) (content []byte, err error) {
-			err = inflight.One(ctx, c.Budget, func() (err error) {
-				content, err = readConfig(ctx, b, c.Config(doc.Digest, b))
-				return err
-			})
-			return content, err
-		},
+		Config: func(ctx context.Context, b endpoint.Blob) ([]byte, error) { return c.config(ctx, doc.Digest, b) },
 	}, has)
 	switch {
 	case context.Cause(ctx) != nil:
@@ -135,6 +133,39 @@ func (c *Copy) Of(ctx context.Context, doc endpoint.Document) (endpoint.Signatur
 		return nil, nil
 	}
 	return all, nil
+}
+
+// Keep keeps the config of an image that this copy makes: the source need not have it.
+func (c *Copy) Keep(ctx context.Context, b endpoint.Blob, open endpoint.Opener) error {
+	if c.Keys == nil {
+		return nil
+	}
+	content, err := readConfig(ctx, b, open)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept == nil {
+		c.kept = map[digest.Digest][]byte{}
+	}
+	c.kept[b.Digest] = content
+	return nil
+}
+
+// config returns the config b of the image with digest owner.
+func (c *Copy) config(ctx context.Context, owner digest.Digest, b endpoint.Blob) ([]byte, error) {
+	c.mu.Lock()
+	content := c.kept[b.Digest]
+	c.mu.Unlock()
+	if content != nil {
+		return content, nil
+	}
+	err := inflight.One(ctx, c.Budget, func() (err error) {
+		content, err = readConfig(ctx, b, c.Config(owner, b))
+		return err
+	})
+	return content, err
 }
 
 // Store stores doc by calling put, and its signatures, which it returns: nil if there are none.
