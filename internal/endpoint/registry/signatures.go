@@ -23,8 +23,8 @@ import (
 )
 
 // signatureReader reads signatures: sigstore attachments directly, and, where there may be others,
-// all of them through the docker transport of containers/image. It spends a request only where there
-// may be some: see mayExist.
+// all of them through the docker transport of containers/image. It spends a request only where
+// there may be some: see mayExist.
 type signatureReader struct {
 	ref    types.ImageReference
 	sys    *types.SystemContext
