@@ -184,7 +184,7 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 		}
 		return doc, err
 	}
-	done := slices.Concat(to.plan.Wanted(), to.plan.Lists())
+	done := slices.Concat(to.plan.Stored(), to.plan.Lists())
 	documents, err := attach.Documents(ctx, attached.Of(planned), done, read)
 	if err != nil {
 		return err

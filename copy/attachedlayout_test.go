@@ -195,14 +195,6 @@ func TestAttachmentsNeedEnds(t *testing.T) {
 			assert.Zero(t, src.Count(registrytest.Is("GET", registrytest.KindBlob)))
 		})
 	}
-	t.Run("upstream", func(t *testing.T) {
-		o := all
-		o.ForceManifestMIMEType = "application/vnd.docker.distribution.manifest.v2+json"
-		_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), o)
-		var options *copy.OptionsError
-		require.ErrorAs(t, err, &options)
-		assert.Contains(t, options.Options, "DigestTags")
-	})
 }
 
 // TestRequestsForAttachments counts the questions: two for referrers of each manifest, by the API

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/oci/archive"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
@@ -242,7 +244,7 @@ func TestBarsOfImages(t *testing.T) {
 				seen += counted[("Copying " + kind + " " + d.Encoded())[:len("Copying blob 0123456789ab")]+" "+outcome]
 			}
 		}
-		assert.Equal(t, n-n/3, seen, f.Name(d))
+		assert.Equal(t, n, seen, f.Name(d))
 	}
 	assert.False(t, progress.InUse(terminal.Writer))
 }
@@ -254,8 +256,11 @@ func TestBarsOfUpstream(t *testing.T) {
 	src := copytest.Places["registry"](t)
 	src.Push(f, "v1", imagetest.Top)
 	terminal := terminaltest.NewPseudo(t, 100, 24)
-	_, err := e.Image(t.Context(), copytest.Places["registry"](t).Ref("v1"), src.Ref("v1"), copy.Options{
-		ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, RemoveSignatures: true, ReportWriter: terminal.Writer,
+	dated, at := filepath.Join(t.TempDir(), "archive.tar"), time.Unix(1, 0)
+	dst, err := archive.NewReference(dated, "v1")
+	require.NoError(t, err)
+	_, err = e.Image(t.Context(), dst, src.Ref("v1"), copy.Options{
+		ImageListSelection: copy.CopyAllImages, DestinationTimestamp: &at, RemoveSignatures: true, ReportWriter: terminal.Writer,
 	})
 	require.NoError(t, err)
 	assert.Regexp(t, `Copying blob `+f.Digest("arm64.0").Encoded()[:12]+` (done|skipped)`, terminal.Raw())

@@ -12,8 +12,10 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/policy"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
@@ -52,7 +54,7 @@ func newCall(
 		progress: progress.New(o.progress()), reporter: reporting.New(time.Now()),
 	}
 	if out.budget = out.sharedBudget(); out.budget == nil {
-		out.budget = out.o.budget()
+		out.budget = budget.New(out.o.MaxParallelDownloads)
 	}
 	return out
 }
@@ -68,4 +70,13 @@ func digestOf(ref types.ImageReference) digest.Digest {
 		return digested.Digest()
 	}
 	return ""
+}
+
+// weight is what b counts for in the budget. In one that the caller has chosen everything counts
+// the same.
+func (o *Options) weight(b endpoint.Blob) int64 {
+	if o.ConcurrentBlobCopiesSemaphore != nil || o.MaxParallelDownloads > 0 {
+		return 1
+	}
+	return budget.Weight(b)
 }

@@ -21,8 +21,8 @@ import (
 // compareTree asks the destination which of the wanted children it has, and settles the copy if
 // nothing is left to do. Signatures are read meanwhile, which every way to go on needs.
 func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.asked || s.there.top == "" {
-		return s, nil // most likely nothing is there: compareMeanwhile asks, while the images' manifests are read
+	if !s.there.asked || asksMeanwhile(e, s) {
+		return s, nil
 	}
 	if e.o.CheckBlobs {
 		wanted, err := askWanted(ctx, e, s)
@@ -31,7 +31,7 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		}
 		return reconsider(ctx, e, s)
 	}
-	var wanted answers
+	var wanted endpoint.Answers
 	var blobs map[digest.Digest]bool
 	var read signed
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -63,6 +63,12 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	return settle(ctx, e, s)
 }
 
+// asksMeanwhile reports whether compareMeanwhile asks what is there, while the images' manifests
+// are read: most likely nothing is there, or all of them have to be read whatever is.
+func asksMeanwhile(e *ends, s survey) bool {
+	return s.there.top == "" || mayChange(e.call) && !e.o.CheckBlobs
+}
+
 // reconsider plans a list that Auto has stripped earlier anew, if the registry announces by now
 // that it takes sparse ones. That is asked where it was asked before, by a copy of the same Copier:
 // whoever copies once has no question more.
@@ -86,9 +92,9 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) 
 	if !there.asked {
 		return there, nil
 	}
-	var wanted, list answers
+	var wanted, list endpoint.Answers
 	group, groupCtx := errgroup.WithContext(ctx)
-	if s.there.top == "" && !e.o.CheckBlobs {
+	if asksMeanwhile(e, s) && !e.o.CheckBlobs {
 		group.Go(func() (err error) {
 			wanted, err = askWanted(groupCtx, e, s)
 			return err
@@ -174,7 +180,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 
 // settle returns s as settled if the destination is known to have all that the plan names.
 func settle(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.asked || e.o.CheckBlobs || s.there.top == "" || s.there.top != s.plan.Digest {
+	if !s.there.asked || e.o.CheckBlobs || s.there.top == "" || s.there.top != s.plan.Digest || len(s.plan.Transforms()) > 0 {
 		return s, nil
 	}
 	lacking := slices.Clone(s.plan.Copies)
@@ -204,16 +210,16 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 		return s, err
 	}
 	s.source = s.source.withSignatures(read)
-	lacking, err := e.signingFor(s.source, s.there).Lacking(ctx, slices.Concat(wanted, s.plan.Lists()))
+	lacking, err := e.signingFor(s.source, s.there).Lacking(ctx, slices.Concat(s.plan.Stored(), s.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return s, err
 	}
 	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
-	all := answers{has: map[digest.Digest]bool{}}
-	for _, d := range wanted {
-		all.has[d] = true
+	all := endpoint.Answers{Has: map[digest.Digest]bool{}}
+	for _, d := range s.plan.Stored() {
+		all.Has[d] = true
 	}
 	s.there = s.there.withPresent(all)
 	if s, err = e.replanned(s); err != nil {
@@ -229,31 +235,13 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	return s, nil
 }
 
-// answers are what a destination said to the question which manifests it has.
-type answers struct {
-	has    map[digest.Digest]bool
-	untold map[digest.Digest]error // those of which it did not tell, and why
-}
-
-// ask asks the destination which manifests it has. That it does not tell is never a reason to fail:
-// what is not known to be there is copied.
-func ask(ctx context.Context, e *ends, digests []digest.Digest) (answers, error) {
-	out := answers{has: map[digest.Digest]bool{}, untold: map[digest.Digest]error{}}
-	note := func(d digest.Digest, has bool, err error) error {
-		if err != nil {
-			logrus.Debugf("%s does not tell whether it has %s: %v", e.dstName, d, err)
-			out.untold[d] = err
-			return nil
-		}
-		out.has[d] = has
-		return nil
-	}
-	err := inflight.Ask(ctx, e.budget, digests, e.dst.HasManifest, note)
-	return out, err
+// ask asks the destination which manifests it has.
+func ask(ctx context.Context, e *ends, digests []digest.Digest) (endpoint.Answers, error) {
+	return endpoint.AskManifests(ctx, e.budget, e.dst, digests)
 }
 
 // askPresent is ask with a warning about what could not be asked.
-func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers, error) {
+func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (endpoint.Answers, error) {
 	out, err := ask(ctx, e, digests)
 	if err != nil {
 		return out, err
@@ -261,7 +249,7 @@ func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers,
 	var untold []string
 	var why error
 	for _, d := range digests {
-		if err := out.untold[d]; endpoint.IsUnanswered(err) {
+		if err := out.Untold[d]; endpoint.IsUnanswered(err) {
 			untold, why = append(untold, d.String()), err
 		}
 	}
@@ -273,22 +261,22 @@ func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (answers,
 
 // askWanted asks the destination which of the plan's copies, and of its nested lists, it has. A
 // single image is what its reference names.
-func askWanted(ctx context.Context, e *ends, s survey) (answers, error) {
+func askWanted(ctx context.Context, e *ends, s survey) (endpoint.Answers, error) {
 	if s.plan.List == nil {
-		named := s.there.top != "" && s.there.top == s.plan.Digest
-		return answers{has: map[digest.Digest]bool{s.plan.Digest: named}}, nil
+		d := s.plan.Image.Digest
+		return endpoint.Answers{Has: map[digest.Digest]bool{d: s.there.top == d}}, nil
 	}
 	return askPresent(ctx, e, slices.Concat(s.plan.Copies, s.plan.List.NestedLists()))
 }
 
 // askForList asks the destination whether it has the list that the reference is to name, unless
 // that is known: another reference may name it. Nested lists are asked for with the images.
-func askForList(ctx context.Context, e *ends, s survey) (answers, error) {
+func askForList(ctx context.Context, e *ends, s survey) (endpoint.Answers, error) {
 	d := s.plan.Digest
 	_, asked := s.there.stored[d]
 	_, untold := s.there.untold[d]
-	if in := e.input(s.source, s.there); asked || untold || in.IsStored(d) {
-		return answers{}, nil
+	if in := e.input(s.source, s.there); d == "" || asked || untold || in.IsStored(d) {
+		return endpoint.Answers{}, nil
 	}
 	return askPresent(ctx, e, []digest.Digest{d})
 }

@@ -9,7 +9,9 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
+	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
@@ -39,6 +41,8 @@ type Copier struct {
 	budget   *semaphore.Weighted // of all copies; nil if each has that of its Options, which one-shot Copiers are for
 	policies turns.Turns[*signature.PolicyContext]
 	ring     signing.Ring // of keys that sign
+	// transforms limits what is in work of images that are transformed.
+	transforms *transforming.Limits
 }
 
 // CopierOptions are the limits and manners of a Copier. The zero value is useful.
@@ -104,14 +108,14 @@ type TimeoutError = ocihttp.TimeoutError
 // NewCopier makes a Copier. The caller must Close it.
 func NewCopier(options CopierOptions) *Copier {
 	c := newOneShot(options)
-	c.budget = (&Options{MaxParallelDownloads: options.MaxParallelDownloads}).budget()
+	c.budget = budget.New(options.MaxParallelDownloads)
 	return c
 }
 
 // newOneShot makes a Copier for one copy, whose Options say what it has in flight.
 func newOneShot(options CopierOptions) *Copier {
 	return &Copier{
-		options: options,
+		options: options, transforms: transforming.NewLimits(),
 		shared: &registry.Shared{
 			MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
 			BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),

@@ -8,6 +8,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
+	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
@@ -65,7 +66,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 		compareTree, // which of what is wanted the destination has
 		loadImages,  // the manifests that it does not have
 		compareList, // what it makes of the list
-		decideWay,   // the plan
+		checkPlan,   // that it can be carried out
 	} {
 		if err != nil {
 			return s, err
@@ -77,20 +78,23 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 	if err != nil {
 		return s, err
 	}
-	return e.planned(s, s.plan.WithWarnings(e.reporter.TakeWarnings())), nil
+	s.warnings = e.reporter.TakeWarnings()
+	return e.planned(s, s.plan.WithWarnings(s.warnings)), nil
 }
 
 // carryOut executes the plan, writes, and returns what the destination names.
 func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	defer e.progress.End()
 	if s.plan.Way == Upstream {
-		tellImages(e.progress, s.plan)
+		handover.Tell(e.progress, s.plan)
 		return handOver(ctx, e, s)
 	}
 	e.progress.Release()
-	accepted, err := copyNatively(ctx, e, s)
-	if through := rejectedType(e.call, s, err); through != nil {
-		return handOver(ctx, e, e.planned(s, through))
+	done, err := copyNatively(ctx, e, s)
+	for again := true; again && err != nil; {
+		if done, again = converted(ctx, e, done, err); again {
+			done, err = copyNatively(ctx, e, done)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -98,55 +102,58 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	if resolved := e.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none
 	}
-	if accepted.List != nil {
-		return accepted.List.Written(), nil
+	if done.plan.List != nil {
+		return done.plan.List.Written(), nil
 	}
-	doc, err := readManifest(ctx, e, s.source, accepted.Digest)
+	doc, err := manifestOf(ctx, e, done, done.plan.Digest)
 	if err != nil {
-		return nil, &Error{"reading manifest", SourceSide, accepted.Digest.String(), err}
+		return nil, &Error{"reading manifest", SourceSide, done.plan.Digest.String(), err}
 	}
 	return doc.Bytes, nil
 }
 
-// copyNatively carries out the plan with this package's own engine, and returns the plan that the
-// destination has accepted. What is attached comes after what it is attached to, which the
-// destination may refuse, and before the reference names that, so that nobody sees an image without
-// it.
-func copyNatively(ctx context.Context, e *ends, s survey) (*Plan, error) {
+// copyNatively carries out the plan with this package's own engine, and returns what is known then,
+// with the plan that the destination has accepted. What is attached comes after what it is attached
+// to, which the destination may refuse, and before the reference names that, so that nobody sees an
+// image without it.
+func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
 	attaches := len(s.plan.ToAttach()) > 0
 	if s.settled && !attaches {
-		return s.plan, nil
+		return s, nil
 	}
 	to, err := openStorer(ctx, e, s)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
 	done := written{plan: s.plan}
 	if !s.settled {
-		late, err := execute(ctx, to)
-		if err != nil {
-			return nil, err
+		executed, err := execute(ctx, to)
+		if err == nil {
+			to.survey, err = e.withTransformed(to.survey, executed.transformed)
 		}
-		if done, err = write(ctx, to, late); err != nil {
-			return nil, err
+		if err != nil {
+			return s, err
+		}
+		if done, err = write(ctx, to, executed.late); err != nil {
+			return to.survey, err
 		}
 	}
-	to.survey = e.planned(s, done.plan)
+	to.survey = e.planned(to.survey, done.plan)
 	if err := copyAttachments(ctx, to, done.plan.ToAttach()); err != nil {
-		return nil, err
+		return s, err
 	}
 	if done.unnamed != nil {
 		if err := nameTop(ctx, e, *done.unnamed); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	if attaches {
 		if err := flushAttachments(ctx, e); err != nil {
-			return nil, err
+			return s, err
 		}
 	}
 	e.reporter.Attached()
-	return done.plan, nil
+	return to.survey, nil
 }
 
 // Prepared is a copy that has been planned. Its source stays open until Close. It must not be used

@@ -32,8 +32,8 @@
 //
 // What goes from step to step is a survey (survey.go): what is known of both ends, and the plan
 // that follows (planinput.go). It is a value: a step that finds out more returns another one. What
-// a copy is asked for, and what serves all steps, is a call (call.go), with the budget of what is
-// in flight (budget.go). What is attached to what is copied goes the same way (attached.go).
+// a copy is asked for, and what serves all steps, is a call (call.go). What is attached to what is
+// copied goes the same way (attached.go).
 //
 // What the engine does not do itself, such as changing the compression of layers, is handed over to
 // upstream's package (handover.go); upstream.go has the facts by which the plan decides that. Blobs

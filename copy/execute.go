@@ -10,34 +10,49 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/tasks"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
-// execute copies what the plan names, all but the lists. It returns the images whose manifests have
-// to be stored with these, because their subjects are such.
-func execute(ctx context.Context, to *storer) (late map[digest.Digest]work.Image, err error) {
+// executed is what execute leaves to write.
+type executed struct {
+	// late are images whose manifests have to be stored with the lists, because their subjects are
+	// such.
+	late map[digest.Digest]work.Image
+	// transformed is what became of the images that were transformed.
+	transformed map[plan.TransformKey]Document
+}
+
+// execute copies what the plan names, all but the lists. Images that are transformed begin when the
+// others have, and take nothing of the budget before these.
+func execute(ctx context.Context, to *storer) (done executed, err error) {
 	images, entries, err := planned(to)
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	images = work.SubjectsFirst(images)
 	if list := to.plan.List; list != nil {
-		late = work.WaitForLists(images, list.NestedLists())
-		if len(entries) == 0 || len(images) > 0 {
-			to.progress.Line("Copying %d images generated from %d images in list", len(images), len(list.Instances))
+		done.late = work.WaitForLists(images, list.NestedLists())
+		if all := imagesOf(to.plan); len(entries) == 0 || all > 0 {
+			to.progress.Line("Copying %d images generated from %d images in list", all, len(list.Instances))
 		}
 		if len(entries) > 0 {
 			to.progress.Line("Copying %d blobs that the list names", len(entries))
 		}
 		for i := range images {
-			images[i].Begins = progress.ImageBegins{Digest: images[i].Doc.Digest, Position: i + 1, Of: len(images)}
+			images[i].Begins = progress.ImageBegins{Digest: images[i].Doc.Digest, Position: i + 1, Of: imagesOf(to.plan)}
 		}
 	}
 	signPresent := func(ctx context.Context) error { return signPresent(ctx, to) }
 	signAhead := func(ctx context.Context) error { return signAhead(ctx, to, images) }
-	return late, copyImages(ctx, to, images, entries, signPresent, signAhead)
+	transform := func(ctx context.Context) (err error) {
+		done.transformed, err = transform(ctx, to)
+		return err
+	}
+	err = copyImages(ctx, to, images, entries, signPresent, signAhead, transform)
+	return done, err
 }
 
 // copyImages copies images, subjects first, and blobs that lists name, and does what else is to be

@@ -3,24 +3,17 @@ package copy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"time"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
-	"go.podman.io/image/v5/signature"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
 // upstreamOptionsOf are the options for upstream's copy of what was planned.
@@ -35,7 +28,7 @@ func upstreamOptionsOf(c *call, p *Plan) *upstream.Options {
 //
 // The policy has judged every image that is copied, by the reference that the caller gave. Upstream
 // may see another one, which names the digest of what was planned, and must not judge by that.
-func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr error) {
+func handOver(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	lines := e.progress.HandOver(e.alone) // upstream's lines come next
 	options := upstreamOptionsOf(e.call, s.plan)
 	options.ReportWriter = lines
@@ -56,17 +49,6 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	if err != nil {
 		return nil, err
 	}
-	judged, err := signature.NewPolicyContext(&signature.Policy{
-		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err := judged.Destroy(); err != nil {
-			retErr = errors.Join(retErr, err)
-		}
-	}()
 	if options.ProgressInterval <= 0 {
 		options.Progress = nil
 	}
@@ -75,7 +57,7 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 	}
 	events, counted := e.progress.Watch(ctx, options.Progress)
 	options.Progress = events
-	copied, err = upstream.Image(ctx, judged, transport.OpenedDestination(e.destRef, dst), src, options)
+	copied, err := handover.Image(ctx, transport.OpenedDestination(e.destRef, dst), src, options)
 	blobs := counted()
 	e.reporter.Update(func(r *Report) {
 		r.BlobsCopied, r.BlobsReused, r.BytesCopied = r.BlobsCopied+len(blobs.Copied), r.BlobsReused+len(blobs.Reused), plan.AddSize(r.BytesCopied, blobs.Bytes)
@@ -90,17 +72,6 @@ func handOver(ctx context.Context, e *ends, s survey) (copied []byte, retErr err
 		return nil, &Error{"publishing", DestinationSide, e.dstName, err}
 	}
 	return copied, e.reporter.Through(s.plan, copied)
-}
-
-// tellImages tells that the images of a list begin, all together: upstream says of each in its own
-// words when it does.
-func tellImages(to *progress.Copy, p *Plan) {
-	if p.List == nil {
-		return
-	}
-	for i, d := range p.Copies {
-		to.Tell(progress.ImageBegins{Digest: d, Position: i + 1, Of: len(p.Copies)})
-	}
 }
 
 // checkCredentials fails if a registry refuses the credentials for the destination: upstream would
@@ -124,33 +95,6 @@ func checkCredentials(ctx context.Context, e *ends) error {
 		return &Error{opening, DestinationSide, e.dstName, err}
 	}
 	return nil
-}
-
-// rejectedType returns the plan by which upstream, which converts, has to go on after a native copy
-// that ended with err: the destination refuses a manifest or a list, maybe for its type. It is nil
-// if that is not the reason, or if nothing may be converted, or not by upstream. Lists with absent
-// children are refused for these.
-func rejectedType(c *call, s survey, err error) *Plan {
-	var registry *RegistryError
-	var failed *Error
-	if !errors.As(err, &registry) || !errors.As(err, &failed) || failed.Side != DestinationSide || registry.Method != http.MethodPut || !endpoint.RefusesType(err) {
-		return nil
-	}
-	in := c.input(s.source, s.there)
-	if c.o.PreserveDigests || in.DestinationDigest != "" || c.choices.Attaches() || s.plan.Sparse() && failed.Op != writingManifest {
-		return nil
-	}
-	signed := func(d digest.Digest) bool { return s.source.signatures[d] != nil }
-	if slices.ContainsFunc(slices.Concat(s.plan.Wanted(), s.plan.Lists()), signed) {
-		return nil
-	}
-	reason := fmt.Sprintf("the destination refuses what it may not know the type of: %v", registry)
-	in.Way = wayFacts(&c.o, c.from, c.to)
-	through, err := in.Through(s.plan, reason)
-	if err != nil || checkUnambiguous(&in, s.plan, reason) != nil {
-		return nil
-	}
-	return through
 }
 
 // handedOver is the source as upstream's copy gets it.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
-	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
 // A Job is one of the copies that Images makes, or PlanImages plans.
@@ -67,7 +69,7 @@ func Images(ctx context.Context, policyContext *signature.PolicyContext, jobs []
 
 func (b *batch) images(ctx context.Context, jobs []Job) []Result {
 	results := make([]Result, len(jobs))
-	unbegun := b.each(ctx, len(jobs), func(i int) { results[i] = b.copy(ctx, i, jobs[i]) })
+	unbegun := inflight.Numbers(ctx, int64(b.maxJobs), len(jobs), func(i int) { results[i] = b.copy(ctx, i, jobs[i]) })
 	for i := unbegun; i < len(jobs); i++ {
 		results[i] = Result{Job: i, Err: context.Cause(ctx)}
 	}
@@ -99,9 +101,9 @@ func PlanImages(ctx context.Context, policyContext *signature.PolicyContext, job
 }
 
 func (b *batch) plan(ctx context.Context, jobs []Job, planned func(PlannedImage)) {
-	unbegun := b.each(ctx, len(jobs), func(i int) {
+	unbegun := inflight.Numbers(ctx, int64(b.maxJobs), len(jobs), func(i int) {
 		p := b.planOne(ctx, i, jobs[i])
-		b.oneByOne(ctx, func() { planned(p) })
+		b.oneByOne(func() { planned(p) })
 	})
 	for i := unbegun; i < len(jobs); i++ {
 		planned(PlannedImage{Job: i, Err: context.Cause(ctx)})
@@ -127,11 +129,11 @@ type batch struct {
 	policy  *signature.PolicyContext
 	options ImagesOptions
 	maxJobs uint
-	done    *semaphore.Weighted // of weight 1: held while the caller's function runs
+	done    sync.Mutex // held while the caller's function runs
 }
 
 func newBatch(c *Copier, policyContext *signature.PolicyContext, options *ImagesOptions) *batch {
-	b := &batch{copier: c, policy: policyContext, done: semaphore.NewWeighted(1)}
+	b := &batch{copier: c, policy: policyContext}
 	if options != nil {
 		b.options = *options
 	}
@@ -141,27 +143,10 @@ func newBatch(c *Copier, policyContext *signature.PolicyContext, options *Images
 	return b
 }
 
-// each calls f with the numbers below n, as many at the same time as there may be jobs, and returns
-// when all calls have. When ctx ends, it calls f no more: not with unbegun and what follows.
-func (b *batch) each(ctx context.Context, n int, f func(i int)) (unbegun int) {
-	slots := semaphore.NewWeighted(int64(b.maxJobs))
-	for unbegun < n && slots.Acquire(ctx, 1) == nil {
-		i := unbegun
-		go func() {
-			defer slots.Release(1)
-			f(i)
-		}()
-		unbegun++
-	}
-	// All slots are free when all calls have ended. They end soon after ctx does.
-	_ = slots.Acquire(context.WithoutCancel(ctx), int64(b.maxJobs))
-	return unbegun
-}
-
 // oneByOne calls f when no other call is under way.
-func (b *batch) oneByOne(ctx context.Context, f func()) {
-	_ = b.done.Acquire(context.WithoutCancel(ctx), 1)
-	defer b.done.Release(1)
+func (b *batch) oneByOne(f func()) {
+	b.done.Lock()
+	defer b.done.Unlock()
 	f()
 }
 
@@ -172,7 +157,7 @@ func (b *batch) copy(ctx context.Context, i int, job Job) Result {
 	result.SourceDigest, result.DestinationDigest = report.SourceDigest, report.DestinationDigest
 	result.Action, result.Written, result.BytesCopied = report.Action, report.Written, report.BytesCopied
 	if b.options.Done != nil {
-		b.oneByOne(ctx, func() { b.options.Done(result, &report) })
+		b.oneByOne(func() { b.options.Done(result, &report) })
 	}
 	return result
 }

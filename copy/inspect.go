@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 )
@@ -127,7 +128,7 @@ func limit(c *Copier) *semaphore.Weighted {
 	if c.budget != nil {
 		return c.budget
 	}
-	return new(Options).budget()
+	return budget.New(0)
 }
 
 // asError puts an error of package inspect into the words of this one.

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -175,11 +176,16 @@ func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
 // the same time. The policy judges all that is wanted, what is at the destination included: it
 // reads what it wants to see. Blobs are looked for after its verdict.
 func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
-	wanted := s.plan.Copies
-	if s.plan.Image != nil && s.plan.Digest == s.source.top.Digest {
+	wanted := slices.Clone(s.plan.Copies)
+	for _, t := range s.plan.Transforms() {
+		wanted = append(wanted, t.Digest)
+	}
+	if s.plan.Image != nil && s.plan.Image.Digest == s.source.top.Digest {
 		wanted = nil // it is held already
 	}
-	expectBlobs(e, len(wanted))
+	if e.o.ConcurrentBlobCopiesSemaphore == nil { // what is in flight over several copies says nothing about this one
+		budget.Expect(len(wanted), e.o.MaxParallelDownloads, e.src, e.dst)
+	}
 	var images fetched
 	var read signed
 	there, listSignatures := s.there, s.source.listSignatures

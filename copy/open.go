@@ -18,7 +18,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
@@ -67,9 +66,13 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 // mayCompare reports whether what the destination has says anything about what has to be copied,
 // and can be asked for.
 func mayCompare(c *call) bool {
-	facts := wayFacts(&c.o, c.from, c.to)
-	to := access.Transports[c.to]
-	return plan.CertainWay(facts) == plan.Native && !facts.MayChangeImages(&c.choices, to.Layers) && to.Peekable
+	return plan.CertainWay(wayFacts(&c.o, c.from, c.to)) == plan.Native && access.Transports[c.to].Peekable
+}
+
+// mayChange reports whether images may be asked to be as they need not be at the source, so that
+// they have to be read before anything can be said of them.
+func mayChange(c *call) bool {
+	return wayFacts(&c.o, c.from, c.to).MayChangeImages(&c.choices, access.Transports[c.to].Layers)
 }
 
 // destinationTop returns what the destination names, "" if nothing, and whether it tells: a
@@ -148,18 +151,8 @@ func (e *ends) mountAcross() {
 }
 
 // readElsewhere reads a blob that the source lacks from an image at the destination's registry.
-// That is part of a request to this, and must not wait for others of them.
 func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
-	ctx = ocihttp.HoldingSlot(ctx)
-	src, _, err := access.OpenSource(ctx, image, e.o.SourceCtx, false, e.copier.shared)
-	if err != nil {
-		return nil, err
-	}
-	r, err := src.Blob(ctx, b)
-	if err != nil {
-		return nil, errors.Join(err, src.Close())
-	}
-	return endpoint.CloseBoth(r, src), nil
+	return access.ReadBlob(ctx, image, b, e.o.SourceCtx, e.copier.shared)
 }
 
 // opener returns an Opener of b where its owner is, a manifest or list that names it: at the
@@ -207,25 +200,8 @@ func (e *ends) close(err error) error {
 	return err
 }
 
-// count reports how many requests source and destination have made, if they count them.
-func (e *ends) count() {
-	src, _ := e.src.(interface{ Stats() registry.Stats })
-	dst, _ := e.dst.(interface{ Stats() registry.Stats })
-	e.reporter.Update(func(r *Report) {
-		if src != nil {
-			stats := src.Stats()
-			r.Source.Requests, r.Source.Retries = stats.Requests, stats.Retries
-		}
-		if dst != nil {
-			stats := dst.Stats()
-			r.Destination.Requests, r.Destination.Retries = stats.Requests, stats.Retries
-		}
-		if e.referrers != nil {
-			stats := e.referrers.Stats()
-			r.ReferrersSource = &EndReport{Transport: "registry", Requests: stats.Requests, Retries: stats.Retries}
-		}
-	})
-}
+// count reports how many requests the ends have made, if they count them.
+func (e *ends) count() { e.reporter.Requests(e.src, e.dst, e.referrers) }
 
 func joinClose(err error, side Side, object string, closeErr error) error {
 	if closeErr == nil {

@@ -27,7 +27,7 @@ import (
 )
 
 // TestSourceTagMoves moves the source's tag between planning and the work: what was planned is
-// copied, natively and through upstream.
+// copied, whatever becomes of it.
 func TestSourceTagMoves(t *testing.T) {
 	old, moved := imagetest.Platforms(3, 1, 100), imagetest.Platforms(2, 2, 200)
 	native := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}
@@ -38,7 +38,7 @@ func TestSourceTagMoves(t *testing.T) {
 		for name, c := range map[string]struct {
 			options copy.Options
 			way     copy.Way
-		}{"native": {native, copy.Native}, "handed over": {handed, copy.Upstream}, "system image handed over": {system, copy.Upstream}} {
+		}{"native": {native, copy.Native}, "transformed": {handed, copy.Native}, "system image transformed": {system, copy.Native}} {
 			t.Run(name+" from "+from, func(t *testing.T) {
 				t.Parallel()
 				e := copytest.NewEnv(t)
@@ -64,7 +64,7 @@ func TestSourceTagMoves(t *testing.T) {
 }
 
 // TestLayoutManyWriters copies into one layout 25 times at once: 20 copies are made, some of them
-// by upstream, and the others fail and take nothing with them.
+// transform, and the others fail and take nothing with them.
 func TestLayoutManyWriters(t *testing.T) {
 	e := copytest.NewEnv(t)
 	f := imagetest.Platforms(2, 1, 100)
@@ -79,7 +79,7 @@ func TestLayoutManyWriters(t *testing.T) {
 	}{
 		{copy.Options{ImageListSelection: copy.CopyAllImages}, copy.Native, false},
 		{copy.Options{ImageListSelection: copy.CopyAllImages, MaxParallelDownloads: 1}, copy.Native, false},
-		{copy.Options{ImageListSelection: copy.CopyAllImages, DestinationCtx: &sys, ForceCompressionFormat: true}, copy.Upstream, false}, // which it has already
+		{copy.Options{ImageListSelection: copy.CopyAllImages, DestinationCtx: &sys, ForceCompressionFormat: true}, copy.Native, false}, // which it has already
 		{copy.Options{ImageListSelection: copy.CopyAllImages, OptimizeDestinationImageAlreadyExists: true}, copy.Native, false},
 		{copy.Options{SignBySigstorePrivateKeyFile: "does not exist"}, "", true}, // a layout has no name to sign
 	}

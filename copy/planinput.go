@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,8 @@ func NewPlan(in PlanInput) (*Plan, error) {
 // input is all that a plan of what is known depends on.
 func (c *call) input(source loaded, there compared) plan.Input {
 	top, _ := source.tree.Document(source.top.Digest)
+	way := wayFacts(&c.o, c.from, c.to)
+	way.Signed, way.Rejected = keys(source.signatures), there.rejected
 	return plan.Input{
 		Source: c.srcName, Destination: c.dstName,
 		Top: top, Digest: source.top.Digest, Tree: source.tree,
@@ -106,6 +109,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
 		Present: there.present, Stored: there.stored, PresenceUnknown: keys(there.untold),
 		DestinationDigest: c.fixedDigest(source), DestinationTop: there.top, Sparse: there.sparse,
+		Transformed: there.transformed, Way: way,
 		Choices: c.choices,
 	}
 }
@@ -130,7 +134,16 @@ func (c *call) replanned(s survey) (survey, error) {
 	if err != nil {
 		return s, err
 	}
-	return c.planned(s, p), nil
+	return c.planned(s, p.WithWarnings(s.warnings)), nil
+}
+
+// withTransformed returns s with results of transformations that are at the destination.
+func (c *call) withTransformed(s survey, results map[plan.TransformKey]Document) (survey, error) {
+	if len(results) == 0 {
+		return s, nil
+	}
+	s.there = s.there.withTransformed(results)
+	return c.replanned(s)
 }
 
 // planned returns s with the plan p, which is the report's from now on.
@@ -140,31 +153,22 @@ func (c *call) planned(s survey, p *Plan) survey {
 	return s
 }
 
-// decideWay decides, once everything is read, who does the work, and refuses what the one who has
-// to cannot do.
-func decideWay(_ context.Context, e *ends, s survey) (survey, error) {
-	in := e.input(s.source, s.there)
-	in.Way = wayFacts(&e.o, e.from, e.to)
-	in.Way.Signed = map[digest.Digest]bool{}
-	for _, d := range s.plan.Copies {
-		in.Way.Signed[d] = s.source.signatures[d] != nil
-	}
-	p, err := in.DecideWay(s.plan)
-	if err == nil && p.Way == Upstream {
-		if err = checkWritable(e.call, p.WayReason); err == nil {
-			err = checkUnambiguous(&in, p, p.WayReason)
-		}
+// checkPlan refuses, once everything is read, what whoever has to cannot carry out.
+func checkPlan(_ context.Context, e *ends, s survey) (survey, error) {
+	err := checkWritable(e.call, s.plan)
+	if err == nil {
+		in := e.input(s.source, s.there)
+		err = checkUnambiguous(&in, s.plan)
 	}
 	if err != nil {
 		return e.planned(s, nil), err // nobody can carry it out
 	}
-	return e.planned(s, p), nil
+	return s, nil
 }
 
-// checkUnambiguous refuses to have anything of p written anew, for the given reason, that parsers
-// read differently.
-func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
-	d, remark := in.Ambiguous(p)
+// checkUnambiguous refuses to have anything of p written anew that parsers read differently.
+func checkUnambiguous(in *plan.Input, p *Plan) error {
+	d, remark, reason := in.Ambiguous(p)
 	if remark == nil {
 		return nil
 	}
@@ -172,9 +176,13 @@ func checkUnambiguous(in *plan.Input, p *Plan, reason string) error {
 		"parsers read it differently (%s), and it cannot be left as it is: %s", remark, reason)}
 }
 
-// checkWritable refuses destinations that upstream cannot write.
-func checkWritable(c *call, reason string) error {
-	if !access.Transports[c.to].Native {
+// checkWritable refuses destinations that hold images as they are, if any of p would change.
+func checkWritable(c *call, p *Plan) error {
+	reason := p.WayReason
+	for _, t := range p.Transforms() {
+		reason = cmp.Or(reason, t.Digest.String()+" "+t.Reason)
+	}
+	if reason == "" || !access.Transports[c.to].Native {
 		return nil
 	}
 	return &Error{"copying to", DestinationSide, c.dstName, fmt.Errorf("it holds images as they are: %s", reason)}

@@ -90,7 +90,7 @@ func signPresent(ctx context.Context, to *storer) error {
 		return nil
 	}
 	absent := func(d digest.Digest) bool { return !to.there.present[d] }
-	present := slices.DeleteFunc(slices.Concat(to.plan.Wanted(), to.plan.List.NestedLists()), absent)
+	present := slices.DeleteFunc(slices.Concat(to.plan.Stored(), to.plan.List.NestedLists()), absent)
 	lacking, err := to.signing.Lacking(ctx, present)
 	if err != nil {
 		return err

@@ -1,9 +1,12 @@
 package copy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -25,6 +28,7 @@ type storer struct {
 	*ends
 	survey
 	signing *signing.Copy
+	configs *sync.Map // of images that were transformed, by their digests: []byte
 }
 
 // openStorer opens the destination, unless it is open, and makes sure that it stores what there is
@@ -34,7 +38,17 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 		return nil, err
 	}
 	work.TellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
-	to := &storer{e, s, e.signingFor(s.source, s.there)}
+	to := &storer{ends: e, survey: s, signing: e.signingFor(s.source, s.there), configs: &sync.Map{}}
+	atSource := to.signing.Config
+	to.signing.Config = func(owner digest.Digest, b endpoint.Blob) endpoint.Opener {
+		content, made := to.configs.Load(b.Digest)
+		if !made {
+			return atSource(owner, b)
+		}
+		return func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(content.([]byte))), nil
+		}
+	}
 	if err := to.signing.Check(ctx); err != nil {
 		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
 	}
@@ -53,10 +67,18 @@ const (
 	writingList     = "writing list"
 )
 
-// manifest returns the manifest or list of the source with digest d, as it was read before or as it
-// is read now.
+// manifest is manifestOf.
 func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
-	return readManifest(ctx, s.ends, s.source, d)
+	return manifestOf(ctx, s.ends, s.survey, d)
+}
+
+// manifestOf returns the manifest or list with digest d: what became of an image, or one of the
+// source, as it was read before or as it is read now.
+func manifestOf(ctx context.Context, e *ends, s survey, d digest.Digest) (endpoint.Document, error) {
+	if doc, ok := s.there.result(d); ok {
+		return doc, nil
+	}
+	return readManifest(ctx, e, s.source, d)
 }
 
 // putImage stores the manifest of a child, and its signatures.
@@ -68,11 +90,34 @@ func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 			err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
 		}
 		if err != nil {
-			return &Error{writingManifest, DestinationSide, doc.Digest.String(), err}
+			return &Error{writingManifest, DestinationSide, doc.Digest.String(), s.typeRefused(doc, err)}
 		}
 		s.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
 	})
+}
+
+// A typeRefusedError says that the destination has refused a list or image, maybe for its media
+// type.
+type typeRefusedError struct {
+	mediaType string
+	err       error
+}
+
+func (e *typeRefusedError) Error() string { return e.err.Error() }
+
+func (e *typeRefusedError) Unwrap() error { return e.err }
+
+// typeRefused makes err a *typeRefusedError if it says so of doc, and another type might do: what
+// is no image is refused for what it is.
+func (s *storer) typeRefused(doc endpoint.Document, err error) error {
+	if !endpoint.RefusesType(err) || s.plan.Attests(doc.Digest) {
+		return err
+	}
+	if image, parseErr := s.source.image(doc); !doc.IsList() && (parseErr != nil || image != nil && image.IsArtifact()) {
+		return err
+	}
+	return &typeRefusedError{doc.MediaType, err}
 }
 
 // putSigned stores a manifest or list by its digest by calling put, and its signatures, if it has
@@ -158,11 +203,11 @@ func (s *storer) put(ctx context.Context, doc endpoint.Document, put func() erro
 	return inflight.One(ctx, s.budget, put)
 }
 
-// sendLost stores doc by calling put, and what the registry lacks for it all the same: see
-// endpoint.SendLost. It must be called with a slot of the budget.
+// sendLost stores doc by calling put, and what the registry lacks for it all the same, if the
+// source has that: see endpoint.SendLost. It must be called with a slot of the budget.
 func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func() error) error {
 	dst, direct := s.dst.(*registry.Destination)
-	if !direct || manifest.IsListMediaType(doc.MediaType) {
+	if _, made := s.there.result(doc.Digest); made || !direct || manifest.IsListMediaType(doc.MediaType) {
 		return put()
 	}
 	image, err := s.imageCopy(doc)

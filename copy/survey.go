@@ -24,6 +24,8 @@ type survey struct {
 	// settled is set if everything that the plan names is at the destination already, but perhaps
 	// for what is attached: nothing else is executed or written.
 	settled bool
+	// warnings are those of the steps up to the plan, which every plan after them has, too.
+	warnings []string
 }
 
 // loaded is what was read from the source.
@@ -139,7 +141,11 @@ type compared struct {
 	// reference is to name. What is in neither was not asked for, or untold.
 	present, stored map[digest.Digest]bool
 	untold          map[digest.Digest]error // of what it did not tell whether it has it, and why
-	blobs           map[digest.Digest]bool  // of blobs that lists name, whether they are there; what is in it was asked for
+	// rejected are media types that it has refused.
+	rejected []string
+	// transformed are the results of transformations that are there.
+	transformed map[plan.TransformKey]Document
+	blobs       map[digest.Digest]bool // of blobs that lists name, whether they are there; what is in it was asked for
 	// support is what it says of sparse lists, nil until it was asked; supportErr is why that is
 	// not known, nil if it is.
 	support    *SparseSupport
@@ -150,17 +156,46 @@ type compared struct {
 }
 
 // withPresent returns c with answers to whether manifests are there with everything that they name.
-func (c compared) withPresent(a answers) compared {
-	c.present = merged(c.present, a.has)
-	c.untold = merged(c.untold, a.untold)
+func (c compared) withPresent(a endpoint.Answers) compared {
+	c.present = merged(c.present, a.Has)
+	c.untold = merged(c.untold, a.Untold)
 	return c
 }
 
 // withStored returns c with answers to whether manifests are there, whatever they lack.
-func (c compared) withStored(a answers) compared {
-	c.stored = merged(c.stored, a.has)
-	c.untold = merged(c.untold, a.untold)
+func (c compared) withStored(a endpoint.Answers) compared {
+	c.stored = merged(c.stored, a.Has)
+	c.untold = merged(c.untold, a.Untold)
 	return c
+}
+
+// withRejected returns c with a media type that the destination has refused. Who does not know
+// images of a format does not know its lists.
+func (c compared) withRejected(mediaType string) compared {
+	c.rejected = append(slices.Clone(c.rejected), mediaType)
+	switch mediaType {
+	case imgspecv1.MediaTypeImageManifest:
+		c.rejected = append(c.rejected, imgspecv1.MediaTypeImageIndex)
+	case manifest.MediaTypeDockerManifest:
+		c.rejected = append(c.rejected, manifest.MediaTypeDockerList)
+	}
+	return c
+}
+
+// withTransformed returns c with results of transformations that are there.
+func (c compared) withTransformed(results map[plan.TransformKey]Document) compared {
+	c.transformed = merged(c.transformed, results)
+	return c
+}
+
+// result returns the result of a transformation that has the digest d, and whether there is one.
+func (c compared) result(d digest.Digest) (Document, bool) {
+	for _, doc := range c.transformed {
+		if doc.Digest == d {
+			return doc, true
+		}
+	}
+	return Document{}, false
 }
 
 // withSupport returns c with what the destination says of sparse lists, and why that is not known.

@@ -2,12 +2,11 @@ package copy
 
 import (
 	"fmt"
-	"slices"
 
 	upstream "go.podman.io/image/v5/copy"
-	compression "go.podman.io/image/v5/pkg/compression/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
@@ -15,10 +14,14 @@ import (
 // ends are called in access.Transports.
 func wayFacts(o *Options, from, to string) *plan.WayFacts {
 	dest := access.Wanted(to, o.DestinationCtx)
+	var encryptLayers []int
+	if o.OciEncryptLayers != nil {
+		encryptLayers = *o.OciEncryptLayers
+	}
 	return &plan.WayFacts{
 		Source: from, Destination: to, NativeSource: access.Transports[from].Source, NativeDestination: dest.Destination,
-		UpstreamOnly: upstreamOnly(o, dest), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
-		CompressionFormat: compressionFormat(o), Decrypts: o.OciDecryptConfig != nil, DownloadsForeign: o.DownloadForeignLayers,
+		Transforms: true, UpstreamOnly: upstreamOnly(o, dest), EveryImage: everyImage(o), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
+		CompressionFormat: compressionFormat(o), Encrypts: encrypts(o), EncryptLayers: encryptLayers, Decrypts: o.OciDecryptConfig != nil, DownloadsForeign: o.DownloadForeignLayers,
 		Variants: variants(o),
 	}
 }
@@ -35,28 +38,39 @@ func checkGroup(o *Options, top Document, destination string) error {
 // upstreamOnly returns the options that are set and that only upstream can carry out, whatever the
 // images are.
 func upstreamOnly(o *Options, dest access.Traits) []plan.OptionUse {
-	format := compressionFormat(o)
-	var uses []plan.OptionUse
-	for _, c := range []struct {
-		set          bool
-		option, does string
-	}{
-		{o.OciEncryptConfig != nil, "OciEncryptConfig", "encrypts layers"},
+	return inUse([]optionUse{
+		{o.DestinationTimestamp != nil && dest.Timestamps, "DestinationTimestamp", "dates what is created"},
+	})
+}
+
+// everyImage returns the options that are set and that change images, whatever these are.
+func everyImage(o *Options) []plan.OptionUse {
+	return inUse([]optionUse{
+		{encrypts(o), "OciEncryptConfig", "encrypts layers"},
 		{o.OciEncryptLayers != nil, "OciEncryptLayers", "encrypts layers"},
 		{o.ForceCompressionFormat, "ForceCompressionFormat", "changes layers"},
-		{o.DestinationTimestamp != nil && dest.Timestamps, "DestinationTimestamp", "dates what is created"},
-		{!slices.Contains(knownFormats, format), "DestinationCtx.CompressionFormat", "is " + format + ", which no manifest can state"},
-	} {
-		if c.set {
-			uses = append(uses, plan.OptionUse{Option: c.option, Does: c.does})
+	})
+}
+
+// encrypts reports whether layers are to be encrypted: it takes keys, and layers.
+func encrypts(o *Options) bool { return o.OciEncryptConfig != nil && o.OciEncryptLayers != nil }
+
+// An optionUse is an option, and what it does if it is set.
+type optionUse struct {
+	set          bool
+	option, does string
+}
+
+// inUse returns those of options that are set.
+func inUse(options []optionUse) []plan.OptionUse {
+	var uses []plan.OptionUse
+	for _, o := range options {
+		if o.set {
+			uses = append(uses, plan.OptionUse{Option: o.option, Does: o.does})
 		}
 	}
 	return uses
 }
-
-// knownFormats are the names of the compressions that manifests can state; "" stands for none asked
-// for.
-var knownFormats = []string{"", compression.GzipAlgorithmName, compression.ZstdAlgorithmName, compression.ZstdChunkedAlgorithmName}
 
 // compressionFormat returns the name of the compression that is asked for, "" if none is.
 func compressionFormat(o *Options) string {
@@ -91,19 +105,6 @@ func upstreamOptions(o *Options, plan *Plan) *upstream.Options {
 		EnsureCompressionVariantsExist:        o.EnsureCompressionVariantsExist, ForceCompressionFormat: o.ForceCompressionFormat,
 		ReportResolvedReference: o.ReportResolvedReference, DestinationTimestamp: o.DestinationTimestamp,
 	}
-	if plan.List == nil {
-		return u
-	}
-	u.ImageListSelection = upstream.CopySpecificImages
-	if plan.List.Everything() {
-		u.ImageListSelection = upstream.CopyAllImages
-		return u
-	}
-	for _, ip := range plan.List.Instances {
-		if ip.Decision == Copy {
-			u.Instances = append(u.Instances, ip.Digest)
-		}
-	}
-	u.SparseManifestListAction = upstream.SparseManifestListAction(plan.Action)
+	handover.Select(u, plan)
 	return u
 }

@@ -60,6 +60,14 @@ func elsewhere(image *imgspecv1.Manifest) *imgspecv1.Manifest {
 // wayTo plans to copy an image with o, and expects no error.
 func wayTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Manifest, known func(*plan.Input)) *Plan {
 	t.Helper()
+	p, err := planTo(t, o, source, dest, image, known)
+	require.NoError(t, err)
+	return p
+}
+
+// planTo plans to copy an image with o.
+func planTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Manifest, known func(*plan.Input)) (*Plan, error) {
+	t.Helper()
 	b, err := json.Marshal(image)
 	require.NoError(t, err)
 	choices := o.choices()
@@ -72,12 +80,11 @@ func wayTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Manif
 	if known != nil {
 		known(&in)
 	}
-	p, err := plan.New(in)
-	require.NoError(t, err)
-	return p
+	return plan.New(in)
 }
 
-// neverReasons are the options that hand nothing over by themselves, with what carries them out.
+// neverReasons are the options that change no image and hand nothing over by themselves, with what
+// carries them out.
 var neverReasons = map[string]string{
 	"RemoveSignatures": "they are not read", "RemoveListSignatures": "they are not read",
 	"Signers": "the signatures", "SignBy": "the signatures", "SignPassphrase": "the signatures",
@@ -106,28 +113,32 @@ func TestUpstreamReason(t *testing.T) {
 		options Options
 		image   *imgspecv1.Manifest // nil: gzip
 		dest    string              // "": docker
-		want    string              // what the reason contains: the option, if it is one; "" for natively
+		want    string              // what the reason contains: the option, if it is one; "" if the image is carried
+		whole   bool                // upstream does the whole work
+		// impossible is set if the options cannot be carried out.
+		impossible bool
 	}
 	rows := []row{
 		{name: "nothing"},
 		// Options that only upstream can carry out.
-		{name: "OciEncryptConfig", options: Options{OciEncryptConfig: &encconfig.EncryptConfig{}}, want: "OciEncryptConfig"},
+		{name: "OciEncryptConfig", options: Options{OciEncryptConfig: &encconfig.EncryptConfig{}}},
+		{name: "OciEncryptConfig and layers", options: Options{OciEncryptConfig: &encconfig.EncryptConfig{}, OciEncryptLayers: &[]int{}}, want: "OciEncryptConfig"},
 		{name: "OciEncryptLayers", options: Options{OciEncryptLayers: &[]int{}}, want: "OciEncryptLayers"},
 		{
 			name:    "EnsureCompressionVariantsExist",
 			options: Options{EnsureCompressionVariantsExist: []OptionCompressionVariant{{Algorithm: compression.Zstd}}},
-			want:    "EnsureCompressionVariantsExist",
+			want:    "EnsureCompressionVariantsExist", impossible: true,
 		},
 		{name: "ForceCompressionFormat", options: Options{ForceCompressionFormat: true}, want: "ForceCompressionFormat"},
 		// Options that only some transports know.
-		{name: "DestinationTimestamp", options: Options{DestinationTimestamp: &at}, dest: "oci-archive", want: "DestinationTimestamp"},
+		{name: "DestinationTimestamp", options: Options{DestinationTimestamp: &at}, dest: "oci-archive", want: "DestinationTimestamp", whole: true},
 		{name: "DestinationTimestamp, no effect", options: Options{DestinationTimestamp: &at}},
 		{name: "ReportResolvedReference", options: Options{ReportResolvedReference: new(types.ImageReference)}},
-		{name: "ReportResolvedReference, storage", options: Options{ReportResolvedReference: new(types.ImageReference)}, dest: "containers-storage", want: "not written natively"},
+		{name: "ReportResolvedReference, storage", options: Options{ReportResolvedReference: new(types.ImageReference)}, dest: "containers-storage", want: "not written natively", whole: true},
 		// Options that change some images.
 		{name: "forced type is there", options: Options{ForceManifestMIMEType: ociManifest}},
 		{name: "forced type is not there", options: Options{ForceManifestMIMEType: ociManifest}, image: docker, want: "ForceManifestMIMEType"},
-		{name: "forced type and digests", options: Options{ForceManifestMIMEType: ociManifest, PreserveDigests: true}, image: docker, want: "ForceManifestMIMEType"},
+		{name: "forced type and digests", options: Options{ForceManifestMIMEType: ociManifest, PreserveDigests: true}, image: docker},
 		{name: "gzip is there", options: sys(types.SystemContext{CompressionFormat: &compression.Gzip})},
 		{name: "gzip is not there", options: sys(types.SystemContext{CompressionFormat: &compression.Gzip}), image: wayImage(gzipLayer, zstdLayer), want: "DestinationCtx.CompressionFormat"},
 		{name: "gzip is not there, digests", options: Options{PreserveDigests: true, DestinationCtx: &types.SystemContext{CompressionFormat: &compression.Gzip}}, image: wayImage(zstdLayer)},
@@ -136,8 +147,8 @@ func TestUpstreamReason(t *testing.T) {
 		{name: "zstd:chunked may be there", options: sys(types.SystemContext{CompressionFormat: &compression.ZstdChunked}), image: wayImage(zstdLayer), want: "DestinationCtx.CompressionFormat"},
 		{name: "zstd and Docker", options: sys(types.SystemContext{CompressionFormat: &compression.Zstd}), image: docker, dest: "dir", want: "DestinationCtx.CompressionFormat"},
 		{name: "zstd and Docker, digests", options: Options{PreserveDigests: true, DestinationCtx: &types.SystemContext{CompressionFormat: &compression.Zstd}}, image: docker},
-		{name: "zstd and forced Docker, digests", options: Options{PreserveDigests: true, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, DestinationCtx: &types.SystemContext{CompressionFormat: &compression.Zstd}}, image: docker, want: "DestinationCtx.CompressionFormat"},
-		{name: "bzip2", options: sys(types.SystemContext{CompressionFormat: &compression.Bzip2}), want: "DestinationCtx.CompressionFormat"},
+		{name: "zstd and forced Docker, digests", options: Options{PreserveDigests: true, ForceManifestMIMEType: manifest.MediaTypeDockerManifest, DestinationCtx: &types.SystemContext{CompressionFormat: &compression.Zstd}}, image: docker, want: "DestinationCtx.CompressionFormat", impossible: true},
+		{name: "bzip2", options: sys(types.SystemContext{CompressionFormat: &compression.Bzip2}), want: "DestinationCtx.CompressionFormat", impossible: true},
 		{name: "level only", options: sys(types.SystemContext{CompressionLevel: new(int)})},
 		{name: "decrypt nothing", options: Options{OciDecryptConfig: &encconfig.DecryptConfig{}}},
 		{name: "decrypt", options: Options{OciDecryptConfig: &encconfig.DecryptConfig{}}, image: wayImage(gzipLayer + "+encrypted"), want: "OciDecryptConfig"},
@@ -166,17 +177,29 @@ func TestUpstreamReason(t *testing.T) {
 		{name: "Docker, layout", image: docker, dest: "oci", want: "does not store"},
 		{name: "Docker, archive", image: docker, dest: "oci-archive", want: "does not store"},
 		{name: "Docker, directory", image: docker, dest: "dir"},
-		{name: "docker-archive", dest: "docker-archive", want: "not written natively"},
+		{name: "docker-archive", dest: "docker-archive", want: "not written natively", whole: true},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			p := wayTo(t, &r.options, "docker", cmp.Or(r.dest, "docker"), cmp.Or(r.image, gzip), nil)
-			if r.want == "" {
-				assert.Equal(t, Native, p.Way, p.WayReason)
+			p, err := planTo(t, &r.options, "docker", cmp.Or(r.dest, "docker"), cmp.Or(r.image, gzip), nil)
+			if r.impossible {
+				var invalid *OptionsError
+				require.ErrorAs(t, err, &invalid)
+				assert.Contains(t, invalid.Options, r.want)
 				return
 			}
-			assert.Equal(t, Upstream, p.Way)
-			assert.Contains(t, p.WayReason, r.want)
+			require.NoError(t, err)
+			if r.whole {
+				assert.Equal(t, Upstream, p.Way)
+				assert.Contains(t, p.WayReason, r.want)
+				return
+			}
+			assert.Equal(t, Native, p.Way, p.WayReason)
+			if r.want == "" {
+				assert.Empty(t, p.Image.Transform)
+				return
+			}
+			assert.Contains(t, p.Image.Transform, r.want)
 			facts, choices := wayFacts(&r.options, "docker", cmp.Or(r.dest, "docker")), r.options.choices()
 			if isOption := reflect.ValueOf(r.options).FieldByName(strings.Split(r.want, ".")[0]).IsValid(); isOption && plan.CertainWay(facts) == Native {
 				usual := access.Transports[cmp.Or(r.dest, "docker")].Layers
@@ -198,6 +221,7 @@ func TestUpstreamReason(t *testing.T) {
 				for _, dest := range []string{"docker", "oci", "oci-archive", "dir"} {
 					p := wayTo(t, &o, "docker", dest, gzip, nil)
 					assert.Equal(t, Native, p.Way, "%s to %s: %s", field.Name, dest, p.WayReason)
+					assert.Empty(t, p.Image.Transform, "%s to %s", field.Name, dest)
 				}
 				continue
 			}
@@ -210,14 +234,14 @@ func TestUpstreamReason(t *testing.T) {
 			in.Way.Signed = map[digest.Digest]bool{digest.FromBytes(in.Top.Bytes): true}
 		}
 		digested := func(in *plan.Input) { in.DestinationDigest = digest.FromBytes(in.Top.Bytes) }
-		assert.Equal(t, Native, wayTo(t, &Options{}, "docker", "docker", image, signed).Way, "a signed image is not compressed")
-		assert.Equal(t, Native, wayTo(t, &Options{}, "docker", "docker", image, digested).Way, "nor is one for a digest")
+		assert.Empty(t, wayTo(t, &Options{}, "docker", "docker", image, signed).Image.Transform, "a signed image is not compressed")
+		assert.Empty(t, wayTo(t, &Options{}, "docker", "docker", image, digested).Image.Transform, "nor is one for a digest")
 		image.Config.MediaType = "application/vnd.cncf.helm.config.v1+json"
-		assert.Equal(t, Native, wayTo(t, &Options{}, "docker", "docker", image, nil).Way, "nor is an artifact")
+		assert.Empty(t, wayTo(t, &Options{}, "docker", "docker", image, nil).Image.Transform, "nor is an artifact")
 		schema1 := func(in *plan.Input) {
 			in.Top = Document{MediaType: manifest.MediaTypeDockerSchema1, Bytes: []byte(`{"schemaVersion":1,"fsLayers":[],"history":[]}`)}
 		}
-		assert.Contains(t, wayTo(t, &Options{}, "docker", "docker", image, schema1).WayReason, "schema 1")
+		assert.Contains(t, wayTo(t, &Options{}, "docker", "docker", image, schema1).Image.Transform, "schema 1")
 		assert.Contains(t, wayTo(t, &Options{}, "docker-archive", "docker", image, nil).WayReason, "the source transport")
 	})
 }
@@ -226,7 +250,7 @@ func TestUpstreamReason(t *testing.T) {
 func TestCompressionsAreUpstreams(t *testing.T) {
 	for layer, format := range map[string]*compressiontypes.Algorithm{gzipLayer: &compression.Gzip, zstdLayer: &compression.Zstd} {
 		o := Options{DestinationCtx: &types.SystemContext{CompressionFormat: format}}
-		assert.Equal(t, Native, wayTo(t, &o, "docker", "docker", wayImage(layer), nil).Way, layer)
+		assert.Empty(t, wayTo(t, &o, "docker", "docker", wayImage(layer), nil).Image.Transform, layer)
 	}
 }
 

@@ -73,8 +73,11 @@ func verifyWith(
 	}
 	defer prepared.Close() // nothing was written
 	p := prepared.Plan()
-	if p.Way != Native {
+	switch transforms := p.Transforms(); {
+	case p.Way != Native:
 		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s", p.WayReason)
+	case len(transforms) > 0:
+		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s is transformed: %s", transforms[0].Digest, transforms[0].Reason)
 	}
 	dst, err := openToRead(ctx, c, destRef, ReadOptions{SystemContext: o.DestinationCtx, Side: DestinationSide})
 	if err != nil && !errors.Is(err, ErrNotFound) {

@@ -9,6 +9,7 @@ import (
 	"go.podman.io/image/v5/docker"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -18,17 +19,17 @@ func TestWeights(t *testing.T) {
 		size    int64
 		want    int64
 	}{
-		"small":                     {Options{}, smallBlob, 1},
-		"large":                     {Options{}, smallBlob + 1, slotWeight},
-		"of unknown size":           {Options{}, -1, slotWeight},
-		"in a number of the caller": {Options{MaxParallelDownloads: 3}, smallBlob + 1, 1},
+		"small":                     {Options{}, budget.SmallBlob, 1},
+		"large":                     {Options{}, budget.SmallBlob + 1, budget.Slot},
+		"of unknown size":           {Options{}, -1, budget.Slot},
+		"in a number of the caller": {Options{MaxParallelDownloads: 3}, budget.SmallBlob + 1, 1},
 		"in the caller's semaphore": {Options{ConcurrentBlobCopiesSemaphore: semaphore.NewWeighted(1)}, -1, 1},
 	} {
 		assert.Equal(t, c.want, c.options.weight(endpoint.Blob{Size: c.size}), name)
 	}
-	assert.True(t, (&Options{}).budget().TryAcquire(defaultParallel*slotWeight))
-	assert.False(t, (&Options{MaxParallelDownloads: 3}).budget().TryAcquire(4))
-	assert.True(t, (&Options{MaxParallelDownloads: math.MaxUint}).budget().TryAcquire(1000))
+	assert.True(t, budget.New(0).TryAcquire(budget.Parallel*budget.Slot))
+	assert.False(t, budget.New(3).TryAcquire(4))
+	assert.True(t, budget.New(math.MaxUint).TryAcquire(1000))
 }
 
 // TestImagesBudget looks at what the copies of one call share, and at what blobs count for there.
@@ -42,17 +43,17 @@ func TestImagesBudget(t *testing.T) {
 		large   int64
 		own     *semaphore.Weighted
 	}{
-		"default":                   {ImagesOptions{}, defaultParallel * slotWeight, slotWeight, nil},
+		"default":                   {ImagesOptions{}, budget.Parallel * budget.Slot, budget.Slot, nil},
 		"in a number of the caller": {ImagesOptions{MaxParallelDownloads: 3, Options: &Options{MaxParallelDownloads: 5}}, 3, 1, nil},
-		"not of one image":          {ImagesOptions{Options: &Options{MaxParallelDownloads: 5}}, defaultParallel * slotWeight, slotWeight, nil},
+		"not of one image":          {ImagesOptions{Options: &Options{MaxParallelDownloads: 5}}, budget.Parallel * budget.Slot, budget.Slot, nil},
 		"in the caller's semaphore": {ImagesOptions{Options: &Options{ConcurrentBlobCopiesSemaphore: own}}, 1, 1, own},
 	} {
 		t.Run(name, func(t *testing.T) {
 			copier, own := c.options.copier()
 			call, err := newBatch(copier, nil, own).newCall(Job{Source: ref, Destination: ref}, nil)
 			require.NoError(t, err)
-			assert.Equal(t, int64(1), call.o.weight(endpoint.Blob{Size: smallBlob}))
-			assert.Equal(t, c.large, call.o.weight(endpoint.Blob{Size: smallBlob + 1}))
+			assert.Equal(t, int64(1), call.o.weight(endpoint.Blob{Size: budget.SmallBlob}))
+			assert.Equal(t, c.large, call.o.weight(endpoint.Blob{Size: budget.SmallBlob + 1}))
 			if c.own != nil {
 				assert.Same(t, c.own, call.budget)
 			} else {

@@ -58,10 +58,10 @@ func (w *writer) intact(ctx context.Context) bool {
 		copied = r.BlobsCopied
 	})
 	lacks := func(d digest.Digest) bool { return !w.there.stored[d] && d != w.there.top }
-	if w.there.top != w.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(w.plan.Copies, w.plan.Lists()), lacks) {
+	if len(w.plan.Transforms()) > 0 || w.there.top != w.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(w.plan.Copies, w.plan.Lists()), lacks) {
 		return false
 	}
-	lacking, err := w.signing.Lacking(ctx, slices.Concat(w.plan.Wanted(), w.plan.Lists()))
+	lacking, err := w.signing.Lacking(ctx, slices.Concat(w.plan.Stored(), w.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return false
 	}
@@ -158,7 +158,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 	doc := work.DocumentOf(l)
 	return w.putSigned(ctx, doc, func() error {
 		if err := w.store(ctx, doc); err != nil {
-			return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), err}}
+			return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), w.typeRefused(doc, err)}}
 		}
 		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
@@ -181,7 +181,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	if (len(p.ToAttach()) > 0 || w.keys != nil && w.to == "docker") && digestOf(w.destRef) == "" {
 		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
 			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
-				return &Error{writingList, DestinationSide, doc.Digest.String(), err}
+				return &Error{writingList, DestinationSide, doc.Digest.String(), w.typeRefused(doc, err)}
 			}
 			w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 			return nil
@@ -197,7 +197,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 		w.progress.Line("Storing signatures")
 	}
 	if err := w.put(ctx, doc, func() error { return w.dst.PutTop(ctx, doc, sigs) }); err != nil {
-		return written{}, &Error{"writing", DestinationSide, w.dstName, err}
+		return written{}, &Error{"writing", DestinationSide, w.dstName, w.typeRefused(doc, err)}
 	}
 	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	w.noteSignatures(doc.Digest, sigs)
@@ -268,8 +268,8 @@ func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[di
 		return written{}, put.err
 	case put.list == w.plan.List && endpoint.RefusesPut(put.err) && names(ctx, w.ends, put.list.Result):
 		return w.leaveTop(ctx, w.plan, work.DocumentOf(put.list))
-	case refusesBlobs(put, kind):
-		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), blobsRefused(put)}
+	case work.RefusesBlobs(put.list, kind, put.err):
+		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), work.BlobsRefused(put.list, put.err)}
 	case kind == sparsesupport.Otherwise || !sparse:
 		return written{}, put.err
 	case unanswered != nil:
@@ -291,7 +291,7 @@ func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 		}
 		return nil
 	}
-	children := slices.Concat(w.plan.Wanted(), w.plan.List.NestedLists())
+	children := slices.Concat(w.plan.Stored(), w.plan.List.NestedLists())
 	err := inflight.Ask(ctx, w.budget, children, w.dst.HasManifest, note)
 	slices.Sort(lost)
 	return lost, err

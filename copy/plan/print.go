@@ -203,22 +203,25 @@ func there(present bool) string {
 	return ""
 }
 
-// Names returns what the images are called that the plan wants at the destination: their platforms,
-// as entries state them, or "artifact", or, of what describes or accelerates another entry,
-// "attestation of" that one's, and so on; "" where nothing states any. The map is the caller's.
+// Names returns what the images are called that the plan wants at the destination, as they are
+// there: their platforms, as entries state them, or "artifact", or, of what describes or
+// accelerates another entry, "attestation of" that one's, and so on; "" where nothing states any.
+// It leaves out what is not known yet. The map is the caller's.
 func (p *Plan) Names() map[digest.Digest]string {
 	names := map[digest.Digest]string{}
-	for _, d := range p.Wanted() {
+	for _, d := range p.Stored() {
 		names[d] = ""
 	}
 	if p.Image != nil {
-		names[p.Image.Digest] = cmp.Or(p.Image.Platform, p.Image.Kind)
+		for d := range names {
+			names[d] = cmp.Or(p.Image.Platform, p.Image.Kind)
+		}
 		return names
 	}
 	p.List.Walk(func(l *ListPlan) {
 		for _, in := range l.Instances {
-			if name, wanted := names[in.Digest]; wanted {
-				names[in.Digest] = cmp.Or(name, nameOf(l, in))
+			if name, wanted := names[in.Result()]; wanted {
+				names[in.Result()] = cmp.Or(name, nameOf(l, in))
 			}
 		}
 	})

@@ -122,12 +122,8 @@ func (in *Input) DecideWay(p *Plan) (*Plan, error) {
 	return in.through(p, reason)
 }
 
-// Through returns the plan p of this input as upstream's work, for a reason that was not known when
-// it was made. It fails with an *OptionsError if upstream's options cannot express it.
-func (in *Input) Through(p *Plan, reason string) (*Plan, error) {
-	return in.through(p, wayReason{text: reason})
-}
-
+// through returns the plan p of this input as upstream's work, for the given reason. It fails with
+// an *OptionsError if upstream's options cannot express it.
 func (in *Input) through(p *Plan, reason wayReason) (*Plan, error) {
 	if err := in.inexpressible(p, reason); err != nil {
 		return nil, err
@@ -348,27 +344,36 @@ func (in *Input) inexpressible(p *Plan, reason wayReason) error {
 	return nil
 }
 
-// Ambiguous returns a document of p that parsers read differently, and what is wrong about it, if
-// it would be written anew where p is upstream's work: what comes of it would be one of the
-// readings. It returns nil if there is none.
-func (in *Input) Ambiguous(p *Plan) (digest.Digest, *manifest.Remark) {
+// Ambiguous returns a document of p that parsers read differently, what is wrong about it, and why
+// it would be written anew all the same: what comes of it would be one of the readings. Images are
+// written anew that are transformed, and everything where p is upstream's work; lists that are
+// edited are New's concern. It returns nil if there is none.
+func (in *Input) Ambiguous(p *Plan) (d digest.Digest, remark *manifest.Remark, reason string) {
 	if in.Choices.PreserveDigests || in.DestinationDigest != "" {
-		return "", nil // nothing is written anew
+		return "", nil, "" // nothing is written anew
 	}
-	remarks := map[digest.Digest][]manifest.Remark{}
-	if p.List != nil {
-		p.List.Walk(func(l *ListPlan) { remarks[l.Digest] = l.List().Remarks() })
-	}
-	for _, d := range p.Copies {
+	remarks, reasons := map[digest.Digest][]manifest.Remark{}, map[digest.Digest]string{}
+	note := func(d digest.Digest, reason string) {
 		if image, err := in.Tree.Image(d); err == nil && image != nil {
-			remarks[d] = image.Remarks
+			remarks[d], reasons[d] = image.Remarks, reason
+		}
+	}
+	for _, t := range p.Transforms() {
+		note(t.Digest, t.Reason)
+	}
+	if p.Way == Upstream {
+		if p.List != nil {
+			p.List.Walk(func(l *ListPlan) { remarks[l.Digest], reasons[l.Digest] = l.List().Remarks(), p.WayReason })
+		}
+		for _, d := range p.Copies {
+			note(d, p.WayReason)
 		}
 	}
 	for _, d := range slices.Sorted(maps.Keys(remarks)) {
 		isDuplicate := func(r manifest.Remark) bool { return r.Kind == manifest.Duplicate }
 		if i := slices.IndexFunc(remarks[d], isDuplicate); i >= 0 {
-			return d, &remarks[d][i]
+			return d, &remarks[d][i], reasons[d]
 		}
 	}
-	return "", nil
+	return "", nil, ""
 }

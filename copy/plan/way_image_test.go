@@ -139,14 +139,6 @@ func TestWayOfTheEnds(t *testing.T) {
 	_, err := New(Input{Top: Document{Bytes: schema1}, Way: natively(func(*WayFacts) {}), Choices: Choices{DigestTags: true}})
 	assert.EqualError(t, err, "invalid options: DigestTags: what is attached names digests that change, or is not known to upstream's copy: "+
 		prose.Short(digest.FromBytes(schema1))+" is a Docker schema 1 image")
-
-	in := Input{Top: Document{Bytes: image}}
-	p, err := New(in)
-	require.NoError(t, err)
-	through, err := in.Through(p, "it turned out so")
-	require.NoError(t, err)
-	assert.Equal(t, []any{Upstream, "it turned out so", digest.Digest("")}, []any{through.Way, through.WayReason, through.Digest})
-	assert.Equal(t, Native, p.Way)
 }
 
 func TestMayChangeImages(t *testing.T) {

@@ -137,6 +137,10 @@ type InstanceReport struct {
 	Outcome  Outcome       `json:"outcome,omitempty"`
 	Entry    EntryOutcome  `json:"entry,omitempty"`
 	Reason   plan.Reason   `json:"reason"`
+	// Transform and Became are those of the plan: why an image was transformed, and what it is at
+	// the destination.
+	Transform string       `json:"transform,omitempty"`
+	Became    *plan.Became `json:"became,omitempty"`
 	// Missing is set if it was selected and is missing at the source.
 	Missing bool `json:"missing,omitempty"`
 	// Bytes are those of blobs moved for this instance; a blob that several share counts for the

@@ -52,3 +52,20 @@ func One(ctx context.Context, budget *semaphore.Weighted, f func() error) error 
 	defer budget.Release(1)
 	return f()
 }
+
+// Numbers calls f with the numbers below n, at most so many at the same time, and returns when all
+// calls have. When ctx ends, it calls f no more: not with unbegun and what follows.
+func Numbers(ctx context.Context, most int64, n int, f func(i int)) (unbegun int) {
+	slots := semaphore.NewWeighted(most)
+	for unbegun < n && slots.Acquire(ctx, 1) == nil {
+		i := unbegun
+		go func() {
+			defer slots.Release(1)
+			f(i)
+		}()
+		unbegun++
+	}
+	// All slots are free when all calls have ended. They end soon after ctx does.
+	_ = slots.Acquire(context.WithoutCancel(ctx), most)
+	return unbegun
+}

@@ -5,6 +5,7 @@ package access
 import (
 	"context"
 	"errors"
+	"io"
 
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/types"
@@ -14,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -118,4 +120,19 @@ func either[E any](name string, directly, through func() (E, error)) (end E, how
 	}
 	end, err = through()
 	return end, how, err
+}
+
+// ReadBlob reads a blob of an image at a registry to which a request is under way: it must not wait
+// for others of these. The caller must close the reader.
+func ReadBlob(ctx context.Context, image types.ImageReference, b endpoint.Blob, sys *types.SystemContext, shared *registry.Shared) (io.ReadCloser, error) {
+	ctx = ocihttp.HoldingSlot(ctx)
+	src, _, err := OpenSource(ctx, image, sys, false, shared)
+	if err != nil {
+		return nil, err
+	}
+	r, err := src.Blob(ctx, b)
+	if err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	return endpoint.CloseBoth(r, src), nil
 }

@@ -1,6 +1,7 @@
 package differential
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -110,8 +111,9 @@ func TestEncryptLikeUpstream(t *testing.T) {
 		options   copy.Options
 		layers    []int
 		source    string
-		encrypted int // layers
-		err       string
+		encrypted int    // layers
+		err       string // upstream's
+		ours      string // our error, if it is another one
 	}{
 		"everything":             {options: all, layers: []int{}, encrypted: 4},
 		"the first":              {options: all, layers: []int{0}, encrypted: 2},
@@ -119,8 +121,8 @@ func TestEncryptLikeUpstream(t *testing.T) {
 		"the system image":       {layers: []int{}, encrypted: 2},
 		"some of the list":       {options: copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/arm64"), SparseManifestListAction: copy.StripSparseManifestList}, layers: []int{}, encrypted: 2},
 		"one that there is not":  {options: all, layers: []int{2}, err: "layer index 2 out of range"},
-		"digests stay":           {options: with(all, func(o *copy.Options) { o.PreserveDigests = true }), layers: []int{}, err: "can’t modify the manifest"},
-		"as Docker's":            {options: with(all, func(o *copy.Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }), layers: []int{}, err: "encryption required together with format"},
+		"digests stay":           {options: with(all, func(o *copy.Options) { o.PreserveDigests = true }), layers: []int{}, err: "can’t modify the manifest", ours: "OciEncryptConfig and PreserveDigests"},
+		"as Docker's":            {options: with(all, func(o *copy.Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }), layers: []int{}, err: "encryption required together with format", ours: "OciEncryptConfig and ForceManifestMIMEType"},
 		"of a Docker image":      {layers: []int{}, source: "docker", encrypted: 1},
 		"with zstd":              {options: with(all, func(o *copy.Options) { o.DestinationCtx = &types.SystemContext{CompressionFormat: &compression.Zstd} }), layers: []int{}, encrypted: 4},
 		"and decrypt at once":    {options: with(all, func(o *copy.Options) { o.OciDecryptConfig = decrypt }), layers: []int{}, encrypted: 4},
@@ -143,7 +145,11 @@ func TestEncryptLikeUpstream(t *testing.T) {
 				for by, image := range newFixedCase(t, to, o).both() {
 					end, err := image(src.Ref("v1"))
 					if c.err != "" {
-						require.ErrorContains(t, err, c.err, by)
+						want := c.err
+						if by == "ours" {
+							want = cmp.Or(c.ours, c.err)
+						}
+						require.ErrorContains(t, err, want, by)
 						continue
 					}
 					require.NoError(t, err, by)
@@ -181,6 +187,9 @@ func (c *diffCase) both() map[string]func(types.ImageReference) (diffEnd, error)
 	}
 }
 
+// anyLayer is what an error says, whichever layer it names.
+func anyLayer(err error) string { return digest.DigestRegexp.ReplaceAllString(maskedError(err), "X") }
+
 // TestEncryptedLikeUpstream copies what is encrypted: decrypted with the key, not at all without
 // the right one, and as it is if nobody asks.
 func TestEncryptedLikeUpstream(t *testing.T) {
@@ -195,7 +204,7 @@ func TestEncryptedLikeUpstream(t *testing.T) {
 	again, _ := newCryptKeys(t)
 	for name, c := range map[string]struct {
 		set func(*copy.Options)
-		err string
+		err string // ours
 		way copy.Way
 	}{
 		"as it is":                  {func(*copy.Options) {}, "", copy.Native},
@@ -203,15 +212,15 @@ func TestEncryptedLikeUpstream(t *testing.T) {
 		"as it is, gzip":            {func(o *copy.Options) { o.DestinationCtx = &types.SystemContext{CompressionFormat: &compression.Gzip} }, "", copy.Native},
 		"as it is, zstd":            {func(o *copy.Options) { o.DestinationCtx = &types.SystemContext{CompressionFormat: &compression.Zstd} }, "", copy.Native},
 		"as it is, to decompress":   {func(o *copy.Options) { o.DestinationCtx = &types.SystemContext{DirForceDecompress: true} }, "", ""},
-		"as Docker's":               {func(o *copy.Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }, "encryption required together with format", copy.Upstream},
-		"encrypt what is encrypted": {func(o *copy.Options) { o.OciEncryptConfig, o.OciEncryptLayers = again, &[]int{} }, "", copy.Upstream},
-		"decrypt":                   {func(o *copy.Options) { o.OciDecryptConfig = decrypt }, "", copy.Upstream},
+		"as Docker's":               {func(o *copy.Options) { o.ForceManifestMIMEType = manifest.MediaTypeDockerManifest }, "encryption required together with format", ""},
+		"encrypt what is encrypted": {func(o *copy.Options) { o.OciEncryptConfig, o.OciEncryptLayers = again, &[]int{} }, "", copy.Native},
+		"decrypt":                   {func(o *copy.Options) { o.OciDecryptConfig = decrypt }, "", copy.Native},
 		"decrypt as Docker's": {func(o *copy.Options) {
 			o.OciDecryptConfig, o.ForceManifestMIMEType = decrypt, manifest.MediaTypeDockerManifest
-		}, "", copy.Upstream},
-		"decrypt, digests stay": {func(o *copy.Options) { o.OciDecryptConfig, o.PreserveDigests = decrypt, true }, "can’t modify the manifest", copy.Upstream},
-		"with another key":      {func(o *copy.Options) { o.OciDecryptConfig = other }, "decrypting layer", copy.Upstream},
-		"with no key":           {func(o *copy.Options) { o.OciDecryptConfig = &encconfig.DecryptConfig{} }, "decrypting layer", copy.Upstream},
+		}, "", ""},
+		"decrypt, digests stay": {func(o *copy.Options) { o.OciDecryptConfig, o.PreserveDigests = decrypt, true }, "OciDecryptConfig and PreserveDigests", ""},
+		"with another key":      {func(o *copy.Options) { o.OciDecryptConfig = other }, "decrypting layer", copy.Native},
+		"with no key":           {func(o *copy.Options) { o.OciDecryptConfig = &encconfig.DecryptConfig{} }, "decrypting layer", copy.Native},
 	} {
 		for selection, o := range map[string]copy.Options{
 			"all": {ImageListSelection: copy.CopyAllImages}, "system": {},
@@ -226,12 +235,18 @@ func TestEncryptedLikeUpstream(t *testing.T) {
 					c.set(&o)
 					d := newFixedCase(t, to, o)
 					theirs, ours := d.upstreams(src), d.ours(src, d.options)
-					require.Empty(t, d.compare(theirs, ours))
+					if c.err == "" { // which of two layers is named is chance
+						require.Empty(t, d.compare(theirs, ours))
+					}
 					if c.way != "" {
 						assert.Equal(t, c.way, ours.plan.Way, ours.plan.WayReason)
 					}
 					if c.err != "" {
+						require.Error(t, theirs.err)
 						require.ErrorContains(t, ours.err, c.err)
+						if strings.Contains(theirs.err.Error(), c.err) {
+							assert.True(t, strings.HasSuffix(anyLayer(ours.err), anyLayer(theirs.err)), "upstream %v\nours %v", theirs.err, ours.err)
+						}
 						assert.Equal(t, errors.Is(theirs.err, upstream.ErrDecryptParamsMissing), errors.Is(ours.err, copy.ErrDecryptParamsMissing))
 						return
 					}

@@ -115,7 +115,7 @@ func TestSchema1LikeUpstreams(t *testing.T) {
 					theirs, ours := c.compareSchema1(copytest.RegistryRef(t, s.reg, schema1Repo, "v1"))
 					if theirs.err == nil {
 						succeeded++
-						assert.Equal(t, copy.Upstream, ours.plan.Way)
+						assert.Equal(t, to == "docker-archive", ours.plan.Way == copy.Upstream)
 						return
 					}
 					failed++
@@ -183,6 +183,10 @@ func TestSchema1InLists(t *testing.T) {
 			t.Run(selection+"/"+to, func(t *testing.T) {
 				c := newFixedCase(t, to, o)
 				theirs, ours := c.upstreams(copytest.RegistryRef(t, s.reg, schema1Repo, "list")), c.ours(copytest.RegistryRef(t, s.reg, schema1Repo, "list"), c.options)
+				if to == "docker" && theirs.err != nil && strings.Contains(theirs.err.Error(), "digest invalid") {
+					require.ErrorContains(t, ours.err, "DIGEST_INVALID")
+					return
+				}
 				assert.Empty(t, c.compare(theirs, ours))
 				if selection == "all" && to == "dir" {
 					require.NoError(t, ours.err)

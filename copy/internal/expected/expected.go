@@ -28,7 +28,7 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 		want.Blobs = work.Entries(p)
 	}
 	if !choices.RemoveSignatures {
-		want.Signed = p.Wanted()
+		want.Signed = carried(p)
 		if p.List != nil && !choices.RemoveListSignatures {
 			want.Signed = append(want.Signed, unchangedLists(p.List)...)
 		}
@@ -38,6 +38,13 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 		want.Else = &other
 	}
 	return want
+}
+
+// carried are the distinct images that are written as they are: the others have no signatures to
+// carry.
+func carried(p *plan.Plan) []digest.Digest {
+	stored := p.Stored()
+	return slices.DeleteFunc(p.Wanted(), func(d digest.Digest) bool { return !slices.Contains(stored, d) })
 }
 
 // unchangedLists are the distinct lists that are written as they are: the others have no signatures

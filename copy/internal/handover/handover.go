@@ -1,19 +1,23 @@
-// Package handover hands the source of a copy to upstream's copy.
+// Package handover hands the work of a copy, and its source, to upstream's copy.
 package handover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
+	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 )
 
@@ -81,4 +85,46 @@ func (s *Source) system(ctx context.Context) (types.ImageReference, error) {
 		}
 	}
 	return transport.OpenedSource(s.Ref, func() types.ImageSource { return transport.AsItIs(endpoint.Only(s.End, image)) }), nil
+}
+
+// Image lets upstream copy src to dst, and returns what it has written. Nobody judges what is
+// copied.
+func Image(ctx context.Context, dst, src types.ImageReference, options *upstream.Options) (copied []byte, err error) {
+	accept, err := signature.NewPolicyContext(&signature.Policy{
+		Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, accept.Destroy()) }()
+	return upstream.Image(ctx, accept, dst, src, options)
+}
+
+// Select makes options those for what was planned.
+func Select(options *upstream.Options, p *plan.Plan) {
+	if p.List == nil {
+		return
+	}
+	options.ImageListSelection = upstream.CopySpecificImages
+	if p.List.Everything() {
+		options.ImageListSelection = upstream.CopyAllImages
+		return
+	}
+	for _, ip := range p.List.Instances {
+		if ip.Decision == plan.Copy {
+			options.Instances = append(options.Instances, ip.Digest)
+		}
+	}
+	options.SparseManifestListAction = upstream.SparseManifestListAction(p.Action)
+}
+
+// Tell tells that the images of a list begin, all together: upstream says of each in its own
+// words when it does.
+func Tell(to *progress.Copy, p *plan.Plan) {
+	if p.List == nil {
+		return
+	}
+	for i, d := range p.Copies {
+		to.Tell(progress.ImageBegins{Digest: d, Position: i + 1, Of: len(p.Copies)})
+	}
 }

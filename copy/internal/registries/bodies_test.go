@@ -201,7 +201,7 @@ func convert(t *testing.T, f *imagetest.Fixture, o registrytest.Options) {
 		dst := copytest.Places["layout"](t)
 		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), options)
 		require.NoError(t, err)
-		assert.Equal(t, copy.Upstream, r.Plan.Way)
+		assert.NotEmpty(t, r.Instances[0].Transform)
 		dst.Check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest})
 	}
 }

@@ -17,7 +17,8 @@ type Collector struct {
 	mu       sync.Mutex
 	report   report.Report
 	images   map[digest.Digest]*imageReport
-	reused   map[digest.Digest]bool // blobs that the destination said it had
+	blobs    map[digest.Digest]bool // that count
+	reused   map[digest.Digest]bool // those of them that the destination said it had
 	started  time.Time
 	plan     *plan.Plan      // the latest; nil if there is none
 	complete bool            // everything that was planned is at the destination
@@ -35,8 +36,8 @@ type imageReport struct {
 // New returns a Collector for a copy that started then.
 func New(started time.Time) *Collector {
 	return &Collector{
-		report: report.Report{Schema: report.Schema}, images: map[digest.Digest]*imageReport{}, reused: map[digest.Digest]bool{},
-		started: started, said: map[string]bool{},
+		report: report.Report{Schema: report.Schema}, images: map[digest.Digest]*imageReport{},
+		blobs: map[digest.Digest]bool{}, reused: map[digest.Digest]bool{}, started: started, said: map[string]bool{},
 	}
 }
 
@@ -78,6 +79,9 @@ func (r *Collector) Attached() {
 
 // Blob notes that b was copied for the image with digest owner, or that the destination had it.
 func (r *Collector) Blob(b endpoint.Blob, owner digest.Digest, reused bool) {
+	r.mu.Lock()
+	r.blobs[b.Digest] = true
+	r.mu.Unlock()
 	if reused {
 		r.Update(func(rep *report.Report) {
 			rep.BlobsReused++
@@ -87,6 +91,18 @@ func (r *Collector) Blob(b endpoint.Blob, owner digest.Digest, reused bool) {
 	}
 	r.moved(b)
 	r.image(owner, func(i *imageReport) { i.bytes = plan.AddSize(i.bytes, max(b.Size, 0)) })
+}
+
+// TransformedBlob is Blob for what a transformed image names at the destination, unless it was
+// noted before.
+func (r *Collector) TransformedBlob(b endpoint.Blob, owner digest.Digest, reused bool) {
+	r.mu.Lock()
+	counts := r.blobs[b.Digest]
+	r.blobs[b.Digest] = true
+	r.mu.Unlock()
+	if !counts {
+		r.Blob(b, owner, reused)
+	}
 }
 
 // BlobAgain notes that b was sent although it was thought to be at the destination.
@@ -195,7 +211,7 @@ func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
 
 func (r *Collector) instances(p *plan.Plan) []report.InstanceReport {
 	if i := p.Image; i != nil {
-		ir := report.InstanceReport{Digest: i.Digest, Platform: i.Platform, Kind: i.Kind, Reason: i.Reason}
+		ir := report.InstanceReport{Digest: i.Digest, Platform: i.Platform, Kind: i.Kind, Reason: i.Reason, Transform: i.Transform, Became: i.Became}
 		r.fill(&ir, i.Present)
 		return []report.InstanceReport{ir}
 	}
@@ -221,7 +237,7 @@ func (r *Collector) instance(l *plan.ListPlan, ip plan.InstancePlan, there bool)
 	ir := report.InstanceReport{
 		List: l.Digest, Index: ip.Index, Digest: ip.Digest, Platform: ip.Platform, AttestationOf: ip.AttestationOf,
 		Relation: ip.Relation, Kind: ip.Kind, Subject: ip.Subject,
-		Nested: ip.Nested != nil, Reason: ip.Reason, Missing: ip.Missing,
+		Nested: ip.Nested != nil, Reason: ip.Reason, Missing: ip.Missing, Transform: ip.Transform, Became: ip.Became,
 	}
 	if ip.Decision == plan.Skip {
 		ir.Outcome = report.Skipped

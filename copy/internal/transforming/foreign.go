@@ -24,7 +24,7 @@ type foreignSource struct {
 // opener returns an Opener of a layer that has URLs.
 func (f *foreignSource) opener(info types.BlobInfo) endpoint.Opener {
 	b := endpoint.Blob{Digest: info.Digest, Size: info.Size, MediaType: info.MediaType}
-	failed := func(err error) error { return &Error{Op: "reading foreign layer", Object: b.Digest.String(), Err: err} }
+	failed := func(err error) error { return &Error{Op: "reading blob", Object: b.Digest.String(), Err: err} }
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		src, err := f.open(ctx)
 		if err != nil {

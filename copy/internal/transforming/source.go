@@ -70,7 +70,7 @@ func (s *source) GetBlob(ctx context.Context, info types.BlobInfo, _ types.BlobI
 		return r, b.Size, err
 	}
 	open := e.begin(b).Open
-	if len(info.URLs) > 0 && e.options.DownloadForeignLayers {
+	if len(info.URLs) > 0 {
 		open = e.foreign.opener(info)
 	}
 	l, err := e.openLayer(ctx, b, open)

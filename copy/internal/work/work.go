@@ -131,12 +131,8 @@ func AsPut(l *plan.ListPlan) sparsesupport.List {
 		leftOut[d] = true
 	}
 	for _, ip := range l.Instances {
-		d := ip.Digest
-		if ip.Nested != nil {
-			d = ip.Nested.Result
-		}
 		if ip.Entry != plan.StripEntry {
-			put.Add(d, ip.MediaType, leftOut[ip.Digest])
+			put.Add(ip.Result(), ip.MediaType, leftOut[ip.Digest])
 		}
 	}
 	return put
@@ -158,4 +154,26 @@ func Lists(p *plan.Plan) map[digest.Digest]endpoint.Document {
 		})
 	}
 	return lists
+}
+
+// RefusesBlobs reports whether l was refused with err because it names blobs, as far as the answer,
+// which is of the given kind, tells: everything else that it names is there. Distribution refuses
+// such a list as if its blobs were absent.
+func RefusesBlobs(l *plan.ListPlan, kind sparsesupport.Refusal, err error) bool {
+	return l.NamesBlobs() && len(l.Absent) == 0 && (kind != sparsesupport.Otherwise || endpoint.RefusesType(err))
+}
+
+// BlobsRefused says that l was refused with err because it names blobs.
+func BlobsRefused(l *plan.ListPlan, err error) *plan.BlobsRefusedError {
+	refused := &plan.BlobsRefusedError{List: l.Result, Refusal: err}
+	for _, ip := range l.Instances {
+		switch {
+		case !ip.IsBlob():
+			continue
+		case ip.Decision != plan.Copy:
+			refused.LeftOut++
+		}
+		refused.Blobs++
+	}
+	return refused
 }

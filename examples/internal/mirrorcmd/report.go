@@ -151,7 +151,11 @@ func signatures(r *copy.Report) int { return r.SignaturesCopied + r.SignaturesMa
 // changeNote reports whether the digest is the source's.
 func changeNote(r *copy.Report) string {
 	p := cmp.Or(r.Plan, &copy.Plan{})
-	converted, stripped := p.Way == copy.Upstream, p.List != nil && len(p.List.Edits) > 0
+	converted, stripped := p.Way == copy.Upstream || p.List != nil && p.List.Transform != "", false
+	for _, i := range r.Instances {
+		converted = converted || i.Became != nil && i.Became.Digest != i.Digest
+		stripped = stripped || i.Entry == copy.Stripped
+	}
 	switch {
 	case r.DestinationDigest == r.SourceDigest:
 		return " (unchanged)"

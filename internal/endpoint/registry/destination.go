@@ -319,7 +319,11 @@ func (d *Destination) putManifest(ctx context.Context, doc endpoint.Document, ta
 		return fmt.Errorf("writing manifest %s of %s: %w", tagOrDigest, d.name.Name(), err)
 	}
 	d.repo.knowsManifests.Store(true)
-	return checkStored(a, doc.Digest)
+	want := doc.Digest
+	if doc.MediaType == manifest.MediaTypeDockerSchema1Signed && a.header.Get("Docker-Content-Digest") != want.String() {
+		want = digest.FromBytes(doc.Bytes) // registries differ in whether it is that, or of what is signed only
+	}
+	return checkStored(a, want)
 }
 
 // checkStored fails if the registry says that it stored something else.

@@ -122,7 +122,9 @@ func (e *archiveEnd) complete() error {
 		if err != nil {
 			return err
 		}
-		wanted = append(wanted, blobName(image.ConfigInfo().Digest))
+		if config := image.ConfigInfo().Digest; config != "" { // schema 1 has none
+			wanted = append(wanted, blobName(config))
+		}
 		for _, layer := range image.LayerInfos() {
 			if len(layer.URLs) == 0 {
 				wanted = append(wanted, blobName(layer.Digest))

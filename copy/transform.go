@@ -1,0 +1,147 @@
+package copy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// transform makes other images of those that the plan transforms, many at the same time, and
+// returns what became of them. At the destination, that is there by its digest then; but a single
+// image may be there without its manifest.
+func transform(ctx context.Context, to *storer) (map[plan.TransformKey]Document, error) {
+	transformer := transforming.New(to.copier.transforms, to.budget, to.o.weight)
+	var mu sync.Mutex // guards results
+	results := map[plan.TransformKey]Document{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(32) // of which only a few are worked on
+	for i, wanted := range to.plan.Transforms() {
+		group.Go(func() error {
+			if to.plan.List != nil {
+				to.progress.Tell(progress.ImageBegins{Digest: wanted.Digest, Position: len(to.plan.Copies) + i + 1, Of: imagesOf(to.plan)})
+			}
+			result, err := transformOne(ctx, to, transformer, wanted)
+			mu.Lock()
+			defer mu.Unlock()
+			results[wanted.Key()] = result
+			return err
+		})
+	}
+	return results, group.Wait()
+}
+
+// imagesOf is the number of images that a plan copies, those included that are transformed.
+func imagesOf(p *Plan) int { return len(p.Copies) + len(p.Transforms()) }
+
+// transformOne makes another image of one, and reports that.
+func transformOne(ctx context.Context, to *storer, by *transforming.Transformer, wanted plan.Transform) (Document, error) {
+	started := time.Now()
+	doc, err := readManifest(ctx, to.ends, to.source, wanted.Digest)
+	if err != nil {
+		return doc, &Error{"reading manifest", SourceSide, wanted.Digest.String(), err}
+	}
+	options := upstreamOptions(&to.o, &Plan{})
+	transforming.ForVariant(options, wanted.Format)
+	result, err := by.Transform(ctx, transforming.Image{
+		Document: doc, Source: to.srcRef,
+		Begin: func(b endpoint.Blob) transforming.Transfer {
+			bp := to.progress.Blob(ctx, b)
+			return &transfer{storer: to, owner: doc.Digest, blob: bp, open: to.opener(to.source, doc.Digest, b, bp)}
+		},
+		Destination: &transforming.ByDigest{
+			Destination: to.dst, IsTop: to.plan.Image != nil, Configs: to.configs,
+			Storing: func() { to.progress.Line("Writing manifest to image destination") },
+			Stored:  func() { to.reporter.Update(func(r *Report) { r.ManifestsCopied++ }) },
+		},
+		Wants: access.Wanted(to.to, to.o.DestinationCtx),
+	}, options)
+	if err != nil {
+		return doc, transformError(wanted, err)
+	}
+	for _, b := range result.Copied {
+		to.reporter.TransformedBlob(b, doc.Digest, false)
+	}
+	for _, b := range result.Reused {
+		to.reporter.TransformedBlob(b, doc.Digest, true)
+	}
+	if to.plan.List != nil {
+		err = to.putSignatures(ctx, result.Document)
+	}
+	to.reporter.Copied(doc.Digest, time.Since(started), false)
+	return result.Document, err
+}
+
+// converted returns s with a plan by which what the destination refuses for its media type is
+// converted, after a copy that ended with err; ok is false if that is not the reason, or if nothing
+// may be converted. Lists with absent children are refused for these, and those that name blobs for
+// them.
+func converted(ctx context.Context, e *ends, s survey, err error) (out survey, ok bool) {
+	var refused *typeRefusedError
+	if !errors.As(err, &refused) || slices.Contains(s.there.rejected, refused.mediaType) {
+		return s, false
+	}
+	_, blobs := errors.AsType[*BlobsRefusedError](err)
+	if blobs || s.plan.Sparse() && manifest.IsListMediaType(refused.mediaType) {
+		return s, false
+	}
+	out = s
+	out.there = s.there.withRejected(refused.mediaType)
+	out, planErr := e.replanned(out)
+	if planErr == nil {
+		out, planErr = checkPlan(ctx, e, out)
+	}
+	if planErr != nil {
+		logrus.Debugf("What the destination refuses is not converted: %v", planErr)
+		return e.planned(s, s.plan), false
+	}
+	e.progress.Line("The destination refuses %s: converting", refused.mediaType)
+	return out, true
+}
+
+// A transfer shows and reports a blob of an image that is transformed.
+type transfer struct {
+	*storer
+	owner digest.Digest
+	blob  *progress.Blob
+	open  endpoint.Opener
+}
+
+func (t *transfer) Open(ctx context.Context) (io.ReadCloser, error) { return t.open(ctx) }
+
+func (t *transfer) End(written endpoint.Blob, outcome progress.Outcome) {
+	t.blob.End(outcome)
+	if outcome != progress.Failed {
+		t.reporter.TransformedBlob(written, t.owner, outcome == progress.Reused)
+	}
+}
+
+// transformError returns the error of a copy whose transformation of an image failed with err.
+func transformError(wanted plan.Transform, err error) error {
+	if failed, ok := errors.AsType[*Error](err); ok { // reading a blob
+		return failed
+	}
+	var failed *transforming.Error
+	if !errors.As(err, &failed) {
+		return &Error{"transforming", SourceSide, wanted.Digest.String(), fmt.Errorf("%s: %w", wanted.Reason, err)}
+	}
+	side := SourceSide
+	if failed.AtDestination {
+		side = DestinationSide
+	}
+	return &Error{failed.Op, side, failed.Object, failed.Err}
+}

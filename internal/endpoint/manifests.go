@@ -1,0 +1,34 @@
+package endpoint
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+)
+
+// Answers are what a destination said to the question which manifests it has.
+type Answers struct {
+	Has    map[digest.Digest]bool
+	Untold map[digest.Digest]error // those of which it did not tell, and why
+}
+
+// AskManifests asks a destination which manifests it has, with a slot of the budget for each. That
+// it does not tell is never an error, which says that ctx has ended.
+func AskManifests(ctx context.Context, budget *semaphore.Weighted, dst Destination, digests []digest.Digest) (Answers, error) {
+	out := Answers{Has: map[digest.Digest]bool{}, Untold: map[digest.Digest]error{}}
+	note := func(d digest.Digest, has bool, err error) error {
+		if err != nil {
+			logrus.Debugf("%s does not tell whether it has %s: %v", dst.Reference().StringWithinTransport(), d, err)
+			out.Untold[d] = err
+			return nil
+		}
+		out.Has[d] = has
+		return nil
+	}
+	err := inflight.Ask(ctx, budget, digests, dst.HasManifest, note)
+	return out, err
+}
