@@ -15,6 +15,8 @@ type (
 	InstancePlan = plan.InstancePlan
 	// ImagePlan says what happens to a single image.
 	ImagePlan = plan.ImagePlan
+	// Became is what an image that is transformed is at the destination.
+	Became = plan.Became
 	// AttachedPlan says what happens to a referrer, to what a digest tag names, or to a child of
 	// either.
 	AttachedPlan = plan.AttachedPlan
