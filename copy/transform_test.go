@@ -8,12 +8,14 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/pkg/compression"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
@@ -215,5 +217,33 @@ func TestTransformAlways(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestTransformLost: the registry says that it has the blobs of what an image becomes, and then
+// that it has not. They are made and sent again.
+func TestTransformLost(t *testing.T) {
+	f := partlyPlain(3)
+	e := copytest.NewEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	all := copy.Options{ImageListSelection: copy.CopyAllImages}
+	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), all)
+	require.NoError(t, err)
+	d := became(t, r, f.Digest("arm64"))
+	image, err := manifest.ParseImage(copytest.ManifestAt(dst, d), imgspecv1.MediaTypeImageManifest)
+	require.NoError(t, err)
+	require.True(t, dst.DeleteManifest(dst.Repo, dst.Top("v1")))
+	require.True(t, dst.DeleteManifest(dst.Repo, d))
+	for b := range image.Blobs() {
+		dst.LoseBlob(dst.Repo, b.Digest)
+	}
+	r, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), all)
+	require.NoError(t, err)
+	assert.Equal(t, d, became(t, r, f.Digest("arm64")))
+	for b := range image.Blobs() {
+		content, ok := dst.Blob(dst.Repo, b.Digest)
+		assert.True(t, ok)
+		assert.Equal(t, b.Digest, digest.FromBytes(content))
 	}
 }

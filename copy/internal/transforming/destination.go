@@ -219,7 +219,7 @@ func (e *ends) put(ctx context.Context, source digest.Digest, b endpoint.Blob, o
 	var result endpoint.PutResult
 	var err error
 	if e.sendsAll {
-		err = e.image.Send(ctx, b, open)
+		err = e.sender.SendBlob(ctx, b, open)
 	} else {
 		result, err = e.image.Destination.PutBlob(ctx, b, open)
 	}
@@ -248,7 +248,7 @@ func (d *destination) PutManifest(ctx context.Context, content []byte, instance 
 		err = &Error{"writing manifest", true, dgst.String(), err}
 		d.refuse(err)
 		return types.ManifestTypeRejectedError{Err: err}
-	case d.image.Send != nil && !d.sendsAll && endpoint.SaysLost(err, d.blobs()):
+	case d.sender != nil && !d.sendsAll && endpoint.SaysLost(err, d.blobs()):
 		return d.fail(&lostError{err})
 	case err != nil:
 		return d.fail(&Error{"writing manifest", true, dgst.String(), err})

@@ -74,26 +74,14 @@ func (b *bench) transform(ctx context.Context, d digest.Digest, o upstream.Optio
 	if o.DestinationCtx == nil {
 		o.DestinationCtx = b.env.Sys
 	}
-	var send func(context.Context, endpoint.Blob, endpoint.Opener) error
-	if sender, ok := b.dst.(endpoint.BlobSender); ok {
-		send = sender.SendBlob
-	}
 	return b.Transform(ctx, transforming.Image{
 		Document: doc, Source: b.srcRef, Begin: b.begin,
-		Destination: &byDigest{b.dst}, Send: send, Wants: access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
+		Destination: &transforming.ByDigest{Destination: b.dst, IsTop: d == "", Configs: &sync.Map{}, Storing: nothing, Stored: nothing},
+		Wants:       access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
 	}, &o)
 }
 
-// A byDigest destination leaves the manifest of a single image in Docker's obsolete format to who
-// stores it by the tag: not every registry knows that its digest is not that of its bytes.
-type byDigest struct{ endpoint.Destination }
-
-func (d *byDigest) PutManifest(ctx context.Context, doc endpoint.Document) error {
-	if doc.MediaType == manifest.MediaTypeDockerSchema1Signed {
-		return nil
-	}
-	return d.Destination.PutManifest(ctx, doc)
-}
+func nothing() {}
 
 // A transfer keeps what it was told.
 type transfer struct {

@@ -27,6 +27,15 @@ type ByDigest struct {
 	Storing, Stored func()
 }
 
+// senderTo returns dst as one that blobs are sent to whether it has them or not, nil if it is none.
+func senderTo(dst endpoint.Destination) endpoint.BlobSender {
+	if by, ok := dst.(*ByDigest); ok {
+		dst = by.Destination
+	}
+	sender, _ := dst.(endpoint.BlobSender)
+	return sender
+}
+
 // PutBlob keeps what is a config, which the source may not have.
 func (d *ByDigest) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
 	if b.Config {

@@ -85,11 +85,10 @@ type Image struct {
 	// destination, from several goroutines; and again if the image has to be sent again.
 	Begin func(b endpoint.Blob) Transfer
 
-	// Destination is the same place for all images of a Transformer.
+	// Destination is the same place for all images of a Transformer. If it, or what a ByDigest
+	// wraps, is an endpoint.BlobSender, an image is sent again of which it says that it has a blob,
+	// and then, when it is to store the manifest, that it has not.
 	Destination endpoint.Destination
-	// Send stores a blob that the destination says it has, and then that it has not, when it is to
-	// store the manifest; see endpoint.BlobSender. It is nil if there is no such thing.
-	Send func(ctx context.Context, b endpoint.Blob, open endpoint.Opener) error
 	// Wants says what the destination stores, and what it wants done to layers.
 	Wants access.Traits
 }
@@ -215,6 +214,7 @@ type ends struct {
 	config  digest.Digest // "" for none
 	options *upstream.Options
 	changes changes
+	sender  endpoint.BlobSender // nil if the destination is none
 	// sendsAll is set if the destination's word for what it has does not count.
 	sendsAll bool
 	cancel   context.CancelCauseFunc // ends the copy of the image
@@ -237,7 +237,7 @@ type ends struct {
 
 func (t *Transformer) newEnds(image Image, options *upstream.Options, cancel context.CancelCauseFunc) *ends {
 	e := &ends{
-		Transformer: t, image: image, options: t.optionsFor(options), changes: changesOf(image, options), cancel: cancel,
+		Transformer: t, image: image, options: t.optionsFor(options), changes: changesOf(image, options), cancel: cancel, sender: senderTo(image.Destination),
 		transfers: map[digest.Digest]*transfer{}, written: map[digest.Digest]bool{}, early: map[digest.Digest]*earlyLayer{},
 	}
 	e.foreign.ref, e.foreign.sys = image.Source, options.SourceCtx
