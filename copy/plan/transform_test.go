@@ -200,6 +200,23 @@ func TestTransformOfSchema1(t *testing.T) {
 	assert.Equal(t, 1, p.Unread, "its blobs are not counted")
 }
 
+// TestSignedSchema1WhereZstdIsMarked: what stays one of Docker's first images needs no zstd.
+func TestSignedSchema1WhereZstdIsMarked(t *testing.T) {
+	schema1 := Document{Bytes: []byte(`{"schemaVersion":1,"fsLayers":[]}`)}
+	d := digest.FromBytes(schema1.Bytes)
+	in := Input{
+		Top:         Document{Bytes: fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":10}]}`, manifest.MediaTypeDockerSchema1, d)},
+		Documents:   map[digest.Digest]Document{d: schema1},
+		Transformed: map[TransformKey]Document{{Digest: d}: schema1, {d, zstd}: schema1},
+		Choices:     Choices{ImageListSelection: CopyAllImages},
+	}
+	in.Way = transforming(func(f *WayFacts) { f.CompressionFormat, f.Signed = zstd, map[digest.Digest]bool{d: true} })
+	assert.Empty(t, mustPlan(t, in).List.Edits)
+
+	in.Way = transforming(func(f *WayFacts) { f.Variants = []string{zstd} })
+	assert.Empty(t, mustPlan(t, in).List.Variants)
+}
+
 // TestEncryptedLayers: layers that are encrypted already are not encrypted, and are decrypted where
 // the image may change.
 func TestEncryptedLayers(t *testing.T) {

@@ -199,12 +199,12 @@ func variantOf(t *treePlanner, l *ListPlan, ip *InstancePlan, format string) (*V
 	}
 	v.Became = becameOf(doc)
 	v.Present = in.Present[v.Became.Digest]
-	made, err := manifest.ParseImage(doc.Bytes, v.Became.MediaType)
-	if err != nil {
-		return nil, fmt.Errorf("variant of %s with %s: %w", ip.Digest, format, err)
+	made := parse(doc)
+	if made.err != nil {
+		return nil, fmt.Errorf("variant of %s with %s: %w", ip.Digest, format, made.err)
 	}
 	named := func(other InstancePlan) bool { return other.Entry != StripEntry && other.Result() == v.Became.Digest }
-	if slices.ContainsFunc(l.Instances, named) || !slices.Contains(compressions(made, nil), format) {
+	if slices.ContainsFunc(l.Instances, named) || !slices.Contains(compressions(made.image, nil), format) {
 		l.notes = append(l.notes, none+"what is made of it is in the list already, or not compressed so")
 		return nil, nil
 	}
@@ -340,7 +340,7 @@ func markZstd(t *treePlanner, n *listtree.Node, l *ListPlan, updates []manifest.
 }
 
 // atDestination returns the manifest that an image has at the destination, nil as long as that is
-// not known.
+// not known, and for Docker schema 1.
 func atDestination(in *Input, ip *InstancePlan) (*manifest.Image, error) {
 	image, err := in.Tree.Image(ip.Digest)
 	if ip.Transform != "" {
@@ -348,7 +348,8 @@ func atDestination(in *Input, ip *InstancePlan) (*manifest.Image, error) {
 		if !known {
 			return nil, nil
 		}
-		image, err = manifest.ParseImage(doc.Bytes, doc.Type())
+		result := parse(doc)
+		image, err = result.image, result.err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", ip.Digest, err)
