@@ -317,10 +317,10 @@ func (t *treePlanner) instance(n *listtree.Node, i int, instance manifest.Instan
 }
 
 // absent fills in which children the written lists name that will not be at the destination. What
-// is copied because of one list is there for all of them. Blobs are no children: no list is sparse
-// for want of one.
+// is copied because of one list, or comes of that, is there for all of them. Blobs are no children:
+// no list is sparse for want of one.
 func (t *treePlanner) absent(p *Plan) {
-	there := make(map[digest.Digest]bool, len(p.Copies))
+	there := setOf(slices.Concat(p.Stored(), p.Lists()))
 	p.List.Walk(func(l *ListPlan) {
 		for i := range l.Instances {
 			switch ip := &l.Instances[i]; {

@@ -181,9 +181,10 @@ func (t *treePlanner) transform(ip *InstancePlan) error {
 }
 
 // dropVoid skips what is about images of l that change, and what is about that in turn, if nothing
-// void is to be kept. What was named itself stays.
+// void is to be kept. What was named itself stays, and so does a list, which is selected by what is
+// in it. A list that names blobs is copied as a whole.
 func (t *treePlanner) dropVoid(l *ListPlan) {
-	if t.in.Choices.ChangedSubjects != DropChangedSubjects {
+	if t.in.Choices.ChangedSubjects != DropChangedSubjects || l.NamesBlobs() {
 		return
 	}
 	about := map[digest.Digest][]*InstancePlan{}
@@ -191,7 +192,7 @@ func (t *treePlanner) dropVoid(l *ListPlan) {
 	for i := range l.Instances {
 		ip := &l.Instances[i]
 		named := ip.Reason.Code == ReasonDigest || ip.Reason.Code == ReasonIndex
-		if ip.Decision == Copy && ip.Relation.Follows() && !named {
+		if ip.Decision == Copy && ip.Relation.Follows() && ip.Nested == nil && !named {
 			about[ip.Subject] = append(about[ip.Subject], ip)
 		}
 		if ip.isImage() && ip.changes() {

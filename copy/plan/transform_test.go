@@ -191,6 +191,39 @@ func TestTransformOfAnAmbiguousList(t *testing.T) {
 	assert.NotContains(t, p.Stored(), plain)
 }
 
+// TestResultThatTheListNames: what an image becomes may be an entry that is not copied, which is not
+// absent then.
+func TestResultThatTheListNames(t *testing.T) {
+	in, plain, compressed := transformInput()
+	in.Choices = Choices{ImageListSelection: CopySpecificImages, Instances: []digest.Digest{plain}}
+	assert.Equal(t, compressed, mustPlan(t, in).List.Absent)
+	in.Transformed = map[TransformKey]Document{{Digest: plain}: in.Documents[compressed[0]]}
+	assert.Equal(t, compressed[1:], mustPlan(t, in).List.Absent)
+}
+
+// TestDroppedWithChangedSubjects: a list that claims to be about an image is selected by what is in
+// it, and what is in a list that names blobs is copied as a whole.
+func TestDroppedWithChangedSubjects(t *testing.T) {
+	in, plain, _ := transformInput()
+	const about = `"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":%q}`
+	nested := in.Top.Bytes
+	d := digest.FromBytes(nested)
+	in.Documents[d] = Document{Bytes: nested}
+	entries := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":10},{"mediaType":%q,"digest":%q,"size":%d,%s}`,
+		ociImage, plain, imgspecv1.MediaTypeImageIndex, d, len(nested), fmt.Sprintf(about, plain))
+	in.Top.Bytes = fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[%s]}`, entries)
+	in.Choices.ChangedSubjects = DropChangedSubjects
+	p := mustPlan(t, in)
+	assert.Equal(t, Copy, p.List.Instances[1].Decision)
+	assert.Len(t, p.Stored(), 2)
+
+	attestation := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":10,%s}`, ociImage, digest.FromString("attestation"), fmt.Sprintf(about, plain))
+	blob := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":10}`, gzipLayer, digest.FromString("layer"))
+	in.Tree, in.Top.Bytes = nil, fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[%s,%s,%s]}`, entries, attestation, blob)
+	p = mustPlan(t, in)
+	assert.True(t, p.List.Everything(), "%s", p)
+}
+
 // TestTransformOfSchema1: what becomes of Docker's first images is for upstream to decide.
 func TestTransformOfSchema1(t *testing.T) {
 	in := Input{Top: Document{Bytes: []byte(`{"schemaVersion":1,"fsLayers":[]}`)}, Way: transforming(asItIs)}
