@@ -37,7 +37,7 @@ func attach(in *Input, p *Plan) {
 			Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere, Present: a.Present, annotations: a.Annotations,
 		}
 		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
-		if ap.Reason.Code == ReasonVoid || ap.Decision == Copy && fate[a.Subject] == subjectTransformed {
+		if ap.Reason.Code == ReasonVoid || ap.Decision == Copy && fate[a.Subject] != subjectCopied {
 			voids[a.Subject]++
 		}
 		if ap.Decision == Copy && fate[a.Digest] == subjectAbsent {
@@ -68,23 +68,21 @@ func (f subjectFate) kind() string {
 	return "list"
 }
 
-// fates returns what becomes of the lists and images of a plan.
+// fates returns what becomes of the lists and images of a plan. What stays in one place is there,
+// whatever becomes of it in others.
 func fates(p *Plan) map[digest.Digest]subjectFate {
 	fate := map[digest.Digest]subjectFate{}
-	if p.List != nil {
-		p.List.Walk(func(l *ListPlan) {
-			fate[l.Digest] = subjectCopied
-			if l.Result != l.Digest {
-				fate[l.Digest] = subjectChanged
-			}
-		})
-	}
-	p.each(func(d, result digest.Digest, _ string, _ bool) {
-		fate[d] = subjectCopied
-		if result != d {
-			fate[d] = subjectTransformed
+	become := func(d, result digest.Digest, otherwise subjectFate) {
+		if result == d {
+			fate[d] = subjectCopied
+		} else if fate[d] != subjectCopied {
+			fate[d] = otherwise
 		}
-	})
+	}
+	if p.List != nil {
+		p.List.Walk(func(l *ListPlan) { become(l.Digest, l.Result, subjectChanged) })
+	}
+	p.each(func(d, result digest.Digest, _ string, _ bool) { become(d, result, subjectTransformed) })
 	return fate
 }
 

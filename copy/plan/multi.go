@@ -397,17 +397,25 @@ func (t *treePlanner) cannotModify(d digest.Digest) string {
 }
 
 // void notes signatures and attestations that lose what they are about, and annotations that name
-// what is not copied.
+// what is not copied, each once, wherever lists are the same.
 func (t *treePlanner) void(p *Plan) {
+	fate, seen := fates(p), map[digest.Digest]bool{}
 	p.List.Walk(func(l *ListPlan) {
-		if n := t.in.SignedLists[l.Digest]; n > 0 && l.Result != l.Digest {
-			p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
-		}
-		if l.Result != l.Digest {
+		if fate[l.Digest] == subjectChanged && !seen[l.Digest] {
+			seen[l.Digest] = true
+			if n := t.in.SignedLists[l.Digest]; n > 0 {
+				p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
+			}
 			noteSignatures(p, l.Digest, t.in.ListSignatures[l.Digest])
 		}
 		p.Void = append(p.Void, danglingAccelerators(l)...)
 		p.Void = append(p.Void, voidFollowers(l)...)
+	})
+	named := map[string]bool{}
+	p.Void = slices.DeleteFunc(p.Void, func(text string) bool {
+		was := named[text]
+		named[text] = true
+		return was
 	})
 }
 
