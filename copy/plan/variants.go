@@ -161,7 +161,7 @@ func compressions(image *manifest.Image, annotations map[string]string) []string
 
 // isZstd reports whether a layer of an image is compressed with zstd, encrypted or not.
 func isZstd(image *manifest.Image, layer manifest.Descriptor) bool {
-	layer.MediaType = strings.TrimSuffix(layer.MediaType, "+encrypted")
+	layer.MediaType = strings.TrimSuffix(layer.MediaType, encryptedSuffix)
 	algorithm, _ := compressionOf(image, layer)
 	return algorithm == zstd
 }
@@ -186,6 +186,9 @@ func variantOf(t *treePlanner, l *ListPlan, ip *InstancePlan, format string) (*V
 		return nil, fmt.Errorf("manifest %s: %w", ip.Digest, err)
 	}
 	changeable := func(layer manifest.Descriptor) bool {
+		if in.Way.Decrypts {
+			layer.MediaType = strings.TrimSuffix(layer.MediaType, encryptedSuffix)
+		}
 		_, is := compressionOf(image, layer)
 		return is
 	}

@@ -169,3 +169,18 @@ func TestVariantsInPlans(t *testing.T) {
 	assert.Len(t, p.Transforms(), 1)
 	assert.True(t, p.List.Variants[0].Present)
 }
+
+// TestVariantsOfWhatIsDecrypted: layers that are decrypted can be compressed otherwise, and those
+// that stay encrypted cannot.
+func TestVariantsOfWhatIsDecrypted(t *testing.T) {
+	image := imageOf(ociImage, ociConfig, gzipLayer+encryptedSuffix)
+	d := digest.FromBytes(image)
+	in := Input{
+		Top:       Document{Bytes: fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, ociImage, d, len(image))},
+		Documents: map[digest.Digest]Document{d: {Bytes: image}}, Choices: Choices{ImageListSelection: CopyAllImages},
+	}
+	for _, decrypts := range []bool{false, true} {
+		in.Way = transforming(func(f *WayFacts) { f.Variants, f.Decrypts = []string{zstd}, decrypts })
+		assert.Equal(t, decrypts, len(mustPlan(t, in).List.Variants) == 1)
+	}
+}
