@@ -3,7 +3,9 @@ package mirrorcmd
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -37,6 +39,9 @@ func reportText(r *copy.Report) string {
 		fmt.Fprintf(table, "%s\t%s\t%s\t-\t-\n", describeAttached(a, platforms), shortDigest(a.Digest), attachedResult(a))
 	}
 	table.Flush()
+	for _, t := range transformedIn(r.Plan) {
+		fmt.Fprintf(&b, "transformed: %s: %s\n", counted(t.Number, "image"), oneLine(t.Reason))
+	}
 	for _, v := range r.Void {
 		fmt.Fprintf(&b, "void: %s\n", oneLine(v))
 	}
@@ -117,6 +122,10 @@ func result(i copy.InstanceReport) string {
 		return "not copied, entry kept"
 	case outcome == copy.Skipped:
 		return cmp.Or(string(i.Entry), "not copied")
+	case i.Became != nil && outcome == copy.Copied:
+		return "transformed into " + shortDigest(i.Became.Digest)
+	case i.Became != nil:
+		return string(outcome) + " as " + shortDigest(i.Became.Digest)
 	case i.Entry == copy.Updated:
 		return string(outcome) + ", updated"
 	}
@@ -167,6 +176,28 @@ func changeNote(r *copy.Report) string {
 		return " (stripped)"
 	}
 	return ""
+}
+
+// A transformation says of how many images of a plan something is the reason that they change.
+type transformation struct {
+	Reason string `json:"reason"`
+	Number int    `json:"number"`
+}
+
+// transformedIn returns why images of a plan, which may be nil, change, sorted.
+func transformedIn(p *copy.Plan) []transformation {
+	if p == nil {
+		return nil
+	}
+	numbers := map[string]int{}
+	for _, reason := range p.Transformed() {
+		numbers[reason]++
+	}
+	var all []transformation
+	for _, reason := range slices.Sorted(maps.Keys(numbers)) {
+		all = append(all, transformation{reason, numbers[reason]})
+	}
+	return all
 }
 
 func counted(n int, noun string) string {

@@ -28,7 +28,8 @@ func TestCopyOfConvertedImages(t *testing.T) {
 
 	assert.Contains(t, r.stdout, "written: 3 manifests, 5 blobs (")
 	assert.NotContains(t, r.stdout, "(0 B)")
-	assert.Regexp(t, `linux/amd64 +sha256:[0-9a-f]+ +copied, updated +[0-9.]+ kB +[0-9]`, r.stdout)
+	assert.Regexp(t, `linux/amd64 +sha256:[0-9a-f]+ +transformed into sha256:[0-9a-f]+ +[0-9.]+ kB +[0-9]`, r.stdout)
+	assert.Contains(t, r.stdout, "\ntransformed: 2 images: ")
 	assert.Contains(t, r.stdout, "(stripped and converted)")
 }
 
@@ -155,7 +156,7 @@ func TestSyncLastLine(t *testing.T) {
 func TestReportsAreDocumented(t *testing.T) {
 	schematest.Check(t, "../../../docs/report-schema.md", map[string]any{
 		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "Became": copy.Became{}, "AttachedReport": copy.AttachedReport{}, "EndReport": copy.EndReport{},
-		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncAttached": syncAttached{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
+		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncAttached": syncAttached{}, "Transformation": transformation{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
 		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},
 		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},

@@ -96,6 +96,8 @@ type syncImage struct {
 	Attached []syncAttached `json:"attached,omitempty"`
 	// Missing are the instances that were selected, and that the source lists and does not have.
 	Missing []copy.InstanceReport `json:"missing,omitempty"`
+	// Transformed says why images were compressed, converted, encrypted or decrypted.
+	Transformed []transformation `json:"transformed,omitempty"`
 	// Void names what is without effect at the destination: signatures and referrers of a list that
 	// changed.
 	Void     []string `json:"void,omitempty"`
@@ -116,7 +118,7 @@ func (i *syncImage) name() string { return cmp.Or(i.Destination, i.Source) }
 // planned fills in what a plan says.
 func (i *syncImage) planned(p *copy.Plan, upToDate bool) {
 	i.Action, i.ActionReason, i.DestinationDigest, i.Warnings, i.Void = p.Action.String(), p.ActionReason, p.Digest, p.Warnings, p.Void
-	i.Missing, i.Kind = missingIn(p), kindOf(p, nil)
+	i.Missing, i.Kind, i.Transformed = missingIn(p), kindOf(p, nil), transformedIn(p)
 	i.Status, i.Bytes = imagePlanned, p.Bytes
 	if upToDate {
 		i.Status = imagePresent
@@ -268,6 +270,9 @@ func (r *syncReport) text() string {
 	for _, i := range r.Images {
 		for _, m := range i.Missing {
 			fmt.Fprintf(&b, "missing: %s: %s\n", i.name(), oneLine(m.Reason.Text+": "+missingName(m)))
+		}
+		for _, t := range i.Transformed {
+			fmt.Fprintf(&b, "transformed: %s: %s: %s\n", i.name(), counted(t.Number, "image"), oneLine(t.Reason))
 		}
 		for _, v := range i.Void {
 			fmt.Fprintf(&b, "void: %s: %s\n", i.name(), oneLine(v))
