@@ -281,11 +281,10 @@ func gpgKey(id, passphrase string) key {
 		open:      open,
 		hasSigned: func(_ Subject, c claim, among endpoint.Signatures) bool { return gpgHasSigned(id, c, among) },
 		close: func() error {
-			s, err := open()
-			if err != nil {
-				return nil // said before
+			if s, err := open(); err == nil {
+				return s.Close()
 			}
-			return s.Close()
+			return nil // Ready has said why
 		},
 	}
 }
