@@ -66,7 +66,10 @@ func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest
 func (e *ends) signingFor(l loaded, there compared) *signing.Copy {
 	return &signing.Copy{
 		Keys: e.keys, Carried: l.signatures, Destination: e.dst, Budget: e.budget,
-		There:  func(d digest.Digest) bool { return there.present[d] || there.stored[d] || d == there.top },
+		Absent: func(d digest.Digest) bool {
+			has, asked := there.present[d]
+			return asked && !has && !there.stored[d] && d != there.top
+		},
 		Config: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener { return e.opener(l, owner, b, nil) },
 	}
 }

@@ -10,9 +10,11 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/signature/sigstore"
@@ -246,8 +248,7 @@ func TestSigningForAnotherIdentity(t *testing.T) {
 	o.RemoveSignatures = true
 	r, err = s.Image(t.Context(), dst.Ref("v2"), src.Ref("v1"), o)
 	require.NoError(t, err)
-	assert.Zero(t, r.SignaturesCopied)
-	assert.Equal(t, 1, r.SignaturesMade, "the list's: nobody asks for that if it is not known to be there")
+	assert.Zero(t, r.SignaturesCopied+r.SignaturesMade, "the destination has it by now")
 
 	o.SignIdentity = nil
 	other := copytest.RegistryAt(t, dst.Registry, "other")
@@ -451,4 +452,46 @@ func TestSigningLeavesNothingBehind(t *testing.T) {
 	left, err := os.ReadDir(temp)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// TestSigningWhatIsTransformed signs images as they are at the destination, also those that an
+// earlier copy has made, and the list that names them.
+func TestSigningWhatIsTransformed(t *testing.T) {
+	s := newSigningTest(t)
+	sys := *s.Sys
+	sys.CompressionFormat = &compression.Zstd
+	converted := copy.Options{ImageListSelection: copy.CopyAllImages, ForceManifestMIMEType: imgspecv1.MediaTypeImageManifest}
+	for name, c := range map[string]struct {
+		fixture *imagetest.Fixture
+		options copy.Options
+	}{
+		"one is compressed":       {partlyPlain(4), copy.Options{ImageListSelection: copy.CopyAllImages}},
+		"all are compressed":      {imagetest.Platforms(3, 2, 100), copy.Options{ImageListSelection: copy.CopyAllImages, DestinationCtx: &sys}},
+		"converted, configs, too": {imagetest.DockerList(), converted},
+		"one image":               {partlyPlain(2), copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/arm64"), SparseManifestListAction: copy.StripSparseManifestList}},
+	} {
+		for _, before := range []string{"nothing", "unsigned", "signed"} {
+			t.Run(name+", after "+before, func(t *testing.T) {
+				src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+				src.Push(c.fixture, "v1", imagetest.Top)
+				dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "mirror/app")
+				copier := s.Copier(copy.Options{})
+				for _, o := range map[string][]copy.Options{
+					"nothing": nil, "unsigned": {c.options}, "signed": {s.byKey(c.options)},
+				}[before] {
+					_, err := s.ImageWith(t.Context(), copier, dst.Ref("v1"), src.Ref("v1"), o)
+					require.NoError(t, err)
+				}
+				r, err := s.ImageWith(t.Context(), copier, dst.Ref("v1"), src.Ref("v1"), s.byKey(c.options))
+				require.NoError(t, err)
+				assert.Equal(t, copy.Native, r.Plan.Way)
+				signed := append(r.Plan.Stored(), r.DestinationDigest)
+				s.signedOnce(t, dst, "v1", signed...)
+				assert.Len(t, dst.Tags(dst.Repo), len(signed)+1, "nothing else is signed")
+				if before == "nothing" {
+					s.inOrder(t, dst, "v1")
+				}
+			})
+		}
+	}
 }

@@ -1,12 +1,9 @@
 package copy
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -28,7 +25,6 @@ type storer struct {
 	*ends
 	survey
 	signing *signing.Copy
-	configs *sync.Map // of images that were transformed, by their digests: []byte
 }
 
 // openStorer opens the destination, unless it is open, and makes sure that it stores what there is
@@ -38,17 +34,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 		return nil, err
 	}
 	work.TellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
-	to := &storer{ends: e, survey: s, signing: e.signingFor(s.source, s.there), configs: &sync.Map{}}
-	atSource := to.signing.Config
-	to.signing.Config = func(owner digest.Digest, b endpoint.Blob) endpoint.Opener {
-		content, made := to.configs.Load(b.Digest)
-		if !made {
-			return atSource(owner, b)
-		}
-		return func(context.Context) (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(content.([]byte))), nil
-		}
-	}
+	to := &storer{e, s, e.signingFor(s.source, s.there)}
 	if err := to.signing.Check(ctx); err != nil {
 		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
 	}

@@ -64,7 +64,7 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 			return &transfer{storer: to, owner: doc.Digest, blob: bp, open: to.opener(to.source, doc.Digest, b, bp)}
 		},
 		Destination: &transforming.ByDigest{
-			Destination: to.dst, IsTop: to.plan.Image != nil, Configs: to.configs,
+			Destination: to.dst, IsTop: to.plan.Image != nil, Keep: to.signing.Keep,
 			Storing: func() { to.progress.Line("Writing manifest to image destination") },
 			Stored:  func() { to.reporter.Update(func(r *Report) { r.ManifestsCopied++ }) },
 		},

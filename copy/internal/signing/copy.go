@@ -25,8 +25,8 @@ type Copy struct {
 	Destination endpoint.Destination
 	Budget      *semaphore.Weighted // counts everything in flight
 
-	// There reports whether the destination had something before the copy.
-	There func(digest.Digest) bool
+	// Absent reports whether the destination is known not to have had something before the copy.
+	Absent func(digest.Digest) bool
 	// Config opens the config of the image with digest owner, unless that was kept.
 	Config func(owner digest.Digest, b endpoint.Blob) endpoint.Opener
 
@@ -106,8 +106,8 @@ func (c *Copy) Of(ctx context.Context, doc endpoint.Document) (endpoint.Signatur
 		return carried, nil
 	}
 	all := endpoint.NoSignatures().With(carried)
-	has, there := all, c.There(doc.Digest)
-	if there {
+	has, absent := all, c.Absent(doc.Digest)
+	if !absent {
 		_ = inflight.One(ctx, c.Budget, func() error {
 			stored, err := c.stored(ctx, doc.Digest)
 			has = all.With(stored)
@@ -115,7 +115,7 @@ func (c *Copy) Of(ctx context.Context, doc endpoint.Document) (endpoint.Signatur
 		})
 	}
 	made, err := c.Keys.Sign(ctx, Subject{
-		Document: doc, Written: !there,
+		Document: doc, New: absent,
 		Config: func(ctx context.Context, b endpoint.Blob) ([]byte, error) { return c.config(ctx, doc.Digest, b) },
 	}, has)
 	switch {
@@ -163,6 +163,9 @@ func (c *Copy) config(ctx context.Context, owner digest.Digest, b endpoint.Blob)
 	}
 	err := inflight.One(ctx, c.Budget, func() (err error) {
 		content, err = readConfig(ctx, b, c.Config(owner, b))
+		if dst, ok := c.Destination.(*registry.Destination); ok && errors.Is(err, endpoint.ErrNotFound) {
+			content, err = dst.Content(ctx, b) // an earlier copy may have made the image
+		}
 		return err
 	})
 	return content, err

@@ -146,7 +146,7 @@ func (k *Keys) lack(d digest.Digest, has endpoint.Signatures) bool {
 }
 
 // lacking returns the keys that are not known to have made one of the given signatures of s, for
-// its digest and the identity. Nothing else of s matters but Written.
+// its digest and the identity. Nothing else of s matters but New.
 func (k *Keys) lacking(s Subject, has endpoint.Signatures) []key {
 	if k.always {
 		return k.keys

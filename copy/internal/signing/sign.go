@@ -26,8 +26,8 @@ type Subject struct {
 	endpoint.Document
 	// Config reads the config of an image.
 	Config func(context.Context, endpoint.Blob) ([]byte, error)
-	// Written is set if this copy writes it, and not if the destination has had it before.
-	Written bool
+	// New is set if the destination is known not to have had it before this copy.
+	New bool
 }
 
 // held is what is needed of a subject to sign it.

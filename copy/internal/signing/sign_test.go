@@ -267,12 +267,12 @@ func TestSignersAreNotKnown(t *testing.T) {
 	by, err := open(t, ring, anyKey(t).options()).keys[0].open()
 	require.NoError(t, err)
 	for written, made := range map[bool]int{false: 0, true: 1} {
-		s.Written = written
+		s.New = written
 		sigs, err := open(t, ring, Options{Signers: []*signer.Signer{by}}).Sign(t.Context(), s, theirs)
 		require.NoError(t, err)
 		assert.Equal(t, made, sigs.Len())
 	}
-	s.Written = false
+	s.New = false
 	sigs, err := open(t, ring, Options{Signers: []*signer.Signer{by}}).Sign(t.Context(), s, endpoint.NoSignatures())
 	require.NoError(t, err)
 	assert.Equal(t, 1, sigs.Len())

@@ -51,7 +51,7 @@ func claimOf(payload []byte) claim {
 // claimed reports whether there is a signature for c, whoever has made it, or whether that does not
 // matter, because the subject is new: it is all that can be known of a Signer.
 func claimed(s Subject, c claim, among endpoint.Signatures) bool {
-	if s.Written {
+	if s.New {
 		return false
 	}
 	attachable, _ := among.Split()

@@ -2,9 +2,6 @@ package transforming
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
 
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
@@ -21,8 +18,8 @@ type ByDigest struct {
 	// IsTop is set if the image is what the destination's reference is to name: it is stored when
 	// that does.
 	IsTop bool
-	// Configs are those that were stored, by their digests: []byte.
-	Configs *sync.Map
+	// Keep is given each config that is stored.
+	Keep func(context.Context, endpoint.Blob, endpoint.Opener) error
 	// Storing is called before the manifest of a child is stored, Stored after it was.
 	Storing, Stored func()
 }
@@ -39,15 +36,9 @@ func senderTo(dst endpoint.Destination) endpoint.BlobSender {
 // PutBlob keeps what is a config, which the source may not have.
 func (d *ByDigest) PutBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (endpoint.PutResult, error) {
 	if b.Config {
-		r, err := open(ctx)
-		if err != nil {
+		if err := d.Keep(ctx, b, open); err != nil {
 			return endpoint.PutResult{}, err
 		}
-		content, err := io.ReadAll(r)
-		if err = errors.Join(err, r.Close()); err != nil {
-			return endpoint.PutResult{}, err
-		}
-		d.Configs.Store(b.Digest, content)
 	}
 	return d.Destination.PutBlob(ctx, b, open)
 }

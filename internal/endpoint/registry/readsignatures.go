@@ -74,6 +74,15 @@ func (r *repository) payloads(ctx context.Context, layers []manifest.Descriptor)
 	return payloads, group.Wait()
 }
 
+// Content reads and verifies a blob that is there, and fits into memory.
+func (d *Destination) Content(ctx context.Context, b endpoint.Blob) (content []byte, err error) {
+	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
+		content, err = d.repo.smallBlob(ctx, b)
+		return err
+	})
+	return content, err
+}
+
 // smallBlob reads a blob that fits into memory.
 func (r *repository) smallBlob(ctx context.Context, b endpoint.Blob) ([]byte, error) {
 	resp, err := r.send(ctx, &request{method: http.MethodGet, path: "blobs/" + b.Digest.String()})
