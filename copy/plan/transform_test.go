@@ -191,8 +191,8 @@ func TestTransformOfAnAmbiguousList(t *testing.T) {
 	assert.NotContains(t, p.Stored(), plain)
 }
 
-// TestResultThatTheListNames: what an image becomes may be an entry that is not copied, which is not
-// absent then.
+// TestResultThatTheListNames: what an image becomes may be an entry that was not selected, which is
+// not absent then.
 func TestResultThatTheListNames(t *testing.T) {
 	in, plain, compressed := transformInput()
 	in.Choices = Choices{ImageListSelection: CopySpecificImages, Instances: []digest.Digest{plain}}
@@ -202,7 +202,7 @@ func TestResultThatTheListNames(t *testing.T) {
 }
 
 // TestDroppedWithChangedSubjects: a list that claims to be about an image is selected by what is in
-// it, and what is in a list that names blobs is copied as a whole.
+// it, and a list that names blobs is copied as a whole.
 func TestDroppedWithChangedSubjects(t *testing.T) {
 	in, plain, _ := transformInput()
 	const about = `"annotations":{"vnd.docker.reference.type":"attestation-manifest","vnd.docker.reference.digest":%q}`
