@@ -76,12 +76,14 @@ func (b *bench) transform(ctx context.Context, d digest.Digest, o upstream.Optio
 	}
 	return b.Transform(ctx, transforming.Image{
 		Document: doc, Source: b.srcRef, Begin: b.begin,
-		Destination: &transforming.ByDigest{Destination: b.dst, IsTop: d == "", Configs: &sync.Map{}, Storing: nothing, Stored: nothing},
+		Destination: &transforming.ByDigest{Destination: b.dst, IsTop: d == "", Keep: keep, Storing: nothing, Stored: nothing},
 		Wants:       access.Wanted(access.TransportOf(b.dst.Reference()), o.DestinationCtx),
 	}, &o)
 }
 
 func nothing() {}
+
+func keep(context.Context, endpoint.Blob, endpoint.Opener) error { return nil }
 
 // A transfer keeps what it was told.
 type transfer struct {
