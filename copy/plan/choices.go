@@ -173,7 +173,8 @@ const (
 	// Use it to keep records of where an image comes from.
 	KeepChangedSubjects ChangedSubjectAction = iota
 	// DropChangedSubjects leaves them behind, but for entries of the list that Instances or
-	// InstanceIndexes name.
+	// InstanceIndexes name. Entries are left behind where their image is transformed, also if it
+	// turns out that nothing of it had to change.
 	// Use it where what is about nothing that is there confuses those who look for it.
 	DropChangedSubjects
 )

@@ -193,3 +193,14 @@ func (ip *InstancePlan) Result() digest.Digest {
 // changes reports whether the instance is another one at the destination, or may be as far as is
 // known.
 func (ip *InstancePlan) changes() bool { return ip.Decision == Copy && ip.Result() != ip.Digest }
+
+// mayChange reports whether what is copied as ip may be another document at the destination. That
+// an image is transformed is enough, whatever comes of it: what is copied must not depend on what
+// only comes out when the rest has been.
+func (ip *InstancePlan) mayChange() bool {
+	if ip.Nested == nil {
+		return ip.Transform != ""
+	}
+	inner := func(ip InstancePlan) bool { return ip.mayChange() }
+	return ip.Nested.Result != ip.Nested.Digest || slices.ContainsFunc(ip.Nested.Instances, inner)
+}

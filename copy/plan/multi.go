@@ -242,8 +242,8 @@ func copied(l *ListPlan) []bool {
 	return copied
 }
 
-// dropOrphans skips what follows a nested list which gets another digest, and what follows that in
-// turn: their subjects would not be in the list. What was selected itself stays.
+// dropOrphans skips what follows a nested list which may get another digest, and what follows that
+// in turn: their subjects would not be in the list. What was selected itself stays.
 func (t *treePlanner) dropOrphans(l *ListPlan) {
 	follows := func(ip *InstancePlan) bool { return ip.Decision == Copy && ip.Reason.Code == ReasonFollows }
 	followers := map[digest.Digest][]int{}
@@ -257,7 +257,7 @@ func (t *treePlanner) dropOrphans(l *ListPlan) {
 	}
 	var stay []digest.Digest // those whose followers are still to be looked at
 	for i := range l.Instances {
-		if ip := &l.Instances[i]; ip.Decision == Copy && (ip.Nested == nil || ip.Entry == KeepEntry) && !follows(ip) {
+		if ip := &l.Instances[i]; ip.Decision == Copy && (ip.Nested == nil || !ip.mayChange()) && !follows(ip) {
 			stay = append(stay, ip.Digest)
 		}
 	}

@@ -180,9 +180,9 @@ func (t *treePlanner) transform(ip *InstancePlan) error {
 	return nil
 }
 
-// dropVoid skips what is about images of l that change, and what is about that in turn, if nothing
-// void is to be kept. What was named itself stays, and so does a list, which is selected by what is
-// in it. A list that names blobs is copied as a whole.
+// dropVoid skips what is about images of l that may change, and what is about that in turn, if
+// nothing void is to be kept. What was named itself stays, and so does a list, which is selected by
+// what is in it. A list that names blobs is copied as a whole.
 func (t *treePlanner) dropVoid(l *ListPlan) {
 	if t.in.Choices.ChangedSubjects != DropChangedSubjects || l.NamesBlobs() {
 		return
@@ -195,7 +195,7 @@ func (t *treePlanner) dropVoid(l *ListPlan) {
 		if ip.Decision == Copy && ip.Relation.Follows() && ip.Nested == nil && !named {
 			about[ip.Subject] = append(about[ip.Subject], ip)
 		}
-		if ip.isImage() && ip.changes() {
+		if ip.isImage() && ip.mayChange() {
 			changed = append(changed, ip.Digest)
 		}
 	}
@@ -203,7 +203,7 @@ func (t *treePlanner) dropVoid(l *ListPlan) {
 		subject := changed[0]
 		changed = changed[1:]
 		for _, ip := range about[subject] {
-			t.leave(ip, Reason{ReasonVoid, ip.Reason.Text + ", but its subject changes"})
+			t.leave(ip, Reason{ReasonVoid, ip.Reason.Text + ", but its subject is transformed"})
 			changed = append(changed, ip.Digest)
 		}
 		delete(about, subject)
