@@ -24,6 +24,7 @@ type earlyLayer struct {
 	there   *future[bool]
 	content *future[*held]
 	claim   *claim // on what becomes of content
+	taken   bool   // by the layer that it was begun for; guarded by ends.mu
 }
 
 // Held is content in memory, with the slots of Limits.readAhead that it takes.
@@ -128,7 +129,10 @@ func (e *ends) takeEarly(d digest.Digest) *earlyLayer {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l := e.early[d]
-	delete(e.early, d)
+	if l == nil || l.taken {
+		return nil
+	}
+	l.taken = true
 	return l
 }
 
@@ -141,7 +145,7 @@ func (e *ends) leaveEarly(d digest.Digest) {
 	}
 }
 
-// endEarly ends what was begun and not asked for.
+// endEarly ends what was begun early, and gives back what it holds, whoever has asked for it.
 func (e *ends) endEarly() {
 	e.cancel(nil)
 	e.background.Wait()

@@ -226,8 +226,8 @@ type ends struct {
 	configRead   *future[[]byte]
 	configStored *future[struct{}]
 
-	mu        sync.Mutex                    // guards what follows
-	early     map[digest.Digest]*earlyLayer // that nobody has asked for
+	mu        sync.Mutex // guards what follows
+	early     map[digest.Digest]*earlyLayer
 	transfers map[digest.Digest]*transfer
 	written   map[digest.Digest]bool // blobs that are counted
 	done      Result
