@@ -149,7 +149,7 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 	}
 }
 
-// findListSignatures looks for signatures that are attached to lists which the plan would strip. No
+// findListSignatures looks for signatures that are attached to lists which the plan changes. No
 // answer fails the copy: the plan decides what they mean.
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()

@@ -97,6 +97,33 @@ func TestListSignatures(t *testing.T) {
 	}
 }
 
+// TestListSignaturesOfTransformed: a list that changes because an image in it is transformed is one
+// that changes, although that is only known when the image has been read.
+func TestListSignaturesOfTransformed(t *testing.T) {
+	t.Parallel()
+	f := partlyPlain(2)
+	copytest.SignList(f, "bundle", copytest.SigstoreBundle)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", imagetest.Top)
+	src.Push(f, "", "bundle")
+	for action, guarded := range map[copy.ListSignatureAction]bool{copy.WarnListSignatures: false, copy.GuardListSignatures: true} {
+		e := copytest.NewEnv(t)
+		dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, ListSignatures: action})
+		if guarded {
+			locked := copytest.ErrorAs[*copy.CannotModifyError](t, err)
+			assert.Contains(t, locked.Reason, "it is signed (referrer ")
+			assert.Empty(t, dst.History("app"), "nothing is written")
+			continue
+		}
+		require.NoError(t, err)
+		assert.NotEqual(t, f.Digest(imagetest.Top), r.DestinationDigest)
+		require.Len(t, r.Void, 1)
+		assert.Contains(t, r.Void[0], "signatures of the list "+f.Digest(imagetest.Top).String())
+		assert.Contains(t, r.Warnings[0], "is signed, and changes")
+	}
+}
+
 // TestListSignaturesUnderAuto guards what is done instead, and asks nothing about a list that is
 // not stripped.
 func TestListSignaturesUnderAuto(t *testing.T) {

@@ -100,7 +100,7 @@ func NewPlan(in PlanInput) (*Plan, error) {
 func (c *call) input(source loaded, there compared) plan.Input {
 	top, _ := source.tree.Document(source.top.Digest)
 	way := wayFacts(&c.o, c.from, c.to)
-	way.Signed, way.Rejected = keys(source.signatures), there.rejected
+	way.Signed, way.Rejected = source.signed, there.rejected
 	return plan.Input{
 		Source: c.srcName, Destination: c.dstName,
 		Top: top, Digest: source.top.Digest, Tree: source.tree,

@@ -47,6 +47,7 @@ type loaded struct {
 	signedLists map[digest.Digest]int // how many signatures the lists of the tree have
 	// signatures are those to be carried as such: not those in carried.
 	signatures     map[digest.Digest]endpoint.Signatures
+	signed         map[digest.Digest]bool // what has signatures, those included that are carried otherwise
 	unknown        map[digest.Digest]bool // of what the source does not tell whether it is signed
 	listSignatures map[digest.Digest]ListSignatures
 
@@ -104,6 +105,7 @@ func (l loaded) withFetched(e *ends, f fetched) (loaded, error) {
 // withSignatures returns l with signatures that were read.
 func (l loaded) withSignatures(read signed) loaded {
 	l.signatures = l.carried.Without(merged(l.signatures, read.signatures))
+	l.signed = merged(l.signed, keys(read.signatures))
 	l.unknown = merged(l.unknown, read.unknown)
 	return l
 }

@@ -247,3 +247,23 @@ func TestTransformLost(t *testing.T) {
 		assert.Equal(t, b.Digest, digest.FromBytes(content))
 	}
 }
+
+// TestTransformNothingSigned: an image whose signatures are carried stays as it is, in whichever
+// way they travel.
+func TestTransformNothingSigned(t *testing.T) {
+	f := partlyPlain(2)
+	for _, tags := range []bool{false, true} {
+		t.Run(fmt.Sprintf("digest tags %t", tags), func(t *testing.T) {
+			t.Parallel()
+			e := copytest.NewAttachmentsEnv(t)
+			src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+			src.Push(f, "v1", imagetest.Top)
+			tagged(t, src, f.Digest("arm64"), newCosigner(t, "registry.example/team/app"))
+			r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages, DigestTags: tags})
+			require.NoError(t, err)
+			assert.Equal(t, f.Digest(imagetest.Top), r.DestinationDigest)
+			assert.Empty(t, r.Void)
+		})
+	}
+}
