@@ -20,7 +20,7 @@ func wayFacts(o *Options, from, to string) *plan.WayFacts {
 	}
 	return &plan.WayFacts{
 		Source: from, Destination: to, NativeSource: access.Transports[from].Source, NativeDestination: dest.Destination,
-		Transforms: true, UpstreamOnly: upstreamOnly(o, dest), EveryImage: everyImage(o), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
+		UpstreamOnly: upstreamOnly(o, dest), EveryImage: everyImage(o), Stores: dest.MediaTypes, Layers: dest.Layers, ForeignStay: dest.Foreign,
 		CompressionFormat: compressionFormat(o), Encrypts: encrypts(o), EncryptLayers: encryptLayers, Decrypts: o.OciDecryptConfig != nil, DownloadsForeign: o.DownloadForeignLayers,
 		Variants: variants(o),
 	}

@@ -43,7 +43,7 @@ func convert(in *Input, l *ListPlan) error {
 	if !transforms(in) {
 		return nil
 	}
-	if l.Transform = in.reasonInType(l.MediaType).text; l.Transform == "" {
+	if l.Transform = reasonInType(in, l.MediaType); l.Transform == "" {
 		return nil
 	}
 	forced, types := in.Choices.ForceManifestMIMEType != "", in.Way.Takes()

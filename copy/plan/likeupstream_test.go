@@ -117,7 +117,7 @@ func (c likeUpstream) input() plan.Input {
 		Documents: map[digest.Digest]plan.Document{}, Digest: c.fixture.Digest(imagetest.Top),
 		Choices: plan.Choices{ImageListSelection: plan.CopyAllImages, ForceManifestMIMEType: c.options.ForceManifestMIMEType},
 		Way: &plan.WayFacts{
-			NativeSource: true, NativeDestination: true, Transforms: true, ForeignStay: true,
+			NativeSource: true, NativeDestination: true, ForeignStay: true,
 			Stores: c.stores, Layers: plan.CompressLayers,
 		},
 	}

@@ -31,7 +31,7 @@ func New(in Input) (*Plan, error) {
 	if err := checkRejected(&in, p); err != nil {
 		return nil, err
 	}
-	return in.DecideWay(p)
+	return decideWay(&in, p)
 }
 
 // planCopy plans what is copied, whoever does the work.

@@ -54,7 +54,7 @@ type change struct {
 
 // transforms reports whether images are transformed one by one.
 func transforms(in *Input) bool {
-	return in.Way != nil && in.Way.Transforms && in.Way.reasonInEnds().text == ""
+	return in.Way != nil && in.Way.reasonInEnds().text == ""
 }
 
 // changeOf returns what becomes of the image with the digest d. What was not read is carried, as
@@ -109,11 +109,11 @@ func reasonOf(in *Input, d digest.Digest) (string, error) {
 	case image == nil:
 		return reasonSchema1, nil
 	case !fixed:
-		if reason := in.reasonInType(doc.MediaType); reason.text != "" {
-			return reason.text, nil
+		if reason := reasonInType(in, doc.MediaType); reason != "" {
+			return reason, nil
 		}
 	}
-	return in.reasonInImage(image, fixed).text, nil
+	return reasonInImage(in, image, fixed), nil
 }
 
 // checkFormats refuses what no manifest can state, or not one of the type that is forced.

@@ -20,7 +20,7 @@ const (
 // transforming has ends between which images are transformed one by one.
 func transforming(change func(*WayFacts)) *WayFacts {
 	return natively(func(f *WayFacts) {
-		f.Transforms, f.Layers = true, CompressLayers
+		f.Layers = CompressLayers
 		change(f)
 	})
 }
@@ -363,5 +363,25 @@ func TestEncryptedPositions(t *testing.T) {
 			assert.Equal(t, want, toEncrypt(in.Way, image))
 			assert.Equal(t, c.resists, resists(&in, in.Digest))
 		})
+	}
+}
+
+// TestSuits says which layers have a format that is asked for.
+func TestSuits(t *testing.T) {
+	chunked := manifest.Descriptor{Annotations: map[string]string{chunkedAnnotation: "sha256:0"}}
+	for name, c := range map[string]struct {
+		layer             manifest.Descriptor
+		algorithm, format string
+		want              bool
+	}{
+		"nothing asked for":   {manifest.Descriptor{}, gzip, "", true},
+		"the same":            {manifest.Descriptor{}, zstd, zstd, true},
+		"another":             {manifest.Descriptor{}, gzip, zstd, false},
+		"chunked is zstd":     {chunked, zstd, zstd, true},
+		"zstd is not chunked": {manifest.Descriptor{}, zstd, zstdChunked, false},
+		"chunked":             {chunked, zstd, zstdChunked, true},
+		"not even zstd":       {chunked, gzip, zstdChunked, false},
+	} {
+		assert.Equal(t, c.want, suits(c.layer, c.algorithm, c.format), name)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -20,9 +19,6 @@ type WayFacts struct {
 	// writes those that are native.
 	Source, Destination             string
 	NativeSource, NativeDestination bool
-	// Transforms is set if images that have to change are transformed one by one, while lists are
-	// copied natively. Otherwise upstream's copy does all the work as soon as one has to change.
-	Transforms bool
 	// UpstreamOnly are the options that are set and that only upstream's copy carries out, whatever
 	// the images are.
 	UpstreamOnly []OptionUse
@@ -106,26 +102,26 @@ func (f *WayFacts) asks(o *Choices) bool {
 	return len(f.EveryImage) > 0 || len(f.Variants) > 0 || o.ForceManifestMIMEType != "" || f.CompressionFormat != "" || f.Decrypts || f.DownloadsForeign || f.Layers == DecompressLayers
 }
 
-// DecideWay returns the plan p of this input as it is carried out by whoever has to do the work. It
-// fails with an *OptionsError for what they cannot do. New does so by itself if Input.Way is set.
-func (in *Input) DecideWay(p *Plan) (*Plan, error) {
+// decideWay returns the plan p as it is carried out by whoever has to do the work. It fails with an
+// *OptionsError for what they cannot do.
+func decideWay(in *Input, p *Plan) (*Plan, error) {
 	if in.Way == nil {
 		return p, nil
 	}
-	reason, err := in.wayReason(p)
-	if err != nil || reason.text == "" {
-		return p, err
+	reason := in.Way.reasonInEnds()
+	if reason.text == "" {
+		return p, nil
 	}
 	if in.Choices.Attaches() {
-		return nil, in.Choices.CannotAttach("what is attached names digests that change, or is not known to upstream's copy: " + reason.text)
+		return nil, in.Choices.CannotAttach("what is attached is not known to upstream's copy: " + reason.text)
 	}
-	return in.through(p, reason)
+	return through(in, p, reason)
 }
 
-// through returns the plan p of this input as upstream's work, for the given reason. It fails with
-// an *OptionsError if upstream's options cannot express it.
-func (in *Input) through(p *Plan, reason wayReason) (*Plan, error) {
-	if err := in.inexpressible(p, reason); err != nil {
+// through returns the plan p as upstream's work, for the given reason. It fails with an
+// *OptionsError if upstream's options cannot express it.
+func through(in *Input, p *Plan, reason wayReason) (*Plan, error) {
+	if err := inexpressible(in, p, reason); err != nil {
 		return nil, err
 	}
 	out := *p
@@ -134,53 +130,15 @@ func (in *Input) through(p *Plan, reason wayReason) (*Plan, error) {
 	return &out, nil
 }
 
-// wayReason returns why upstream has to do the work of p; the zero value if it is done natively.
-func (in *Input) wayReason(p *Plan) (wayReason, error) {
-	if reason := in.Way.reasonInEnds(); reason.text != "" {
-		return reason, nil
-	}
-	if in.Way.Transforms {
-		return wayReason{}, nil
-	}
-	if reason := in.reasonInTypes(p); reason.text != "" {
-		return reason, nil
-	}
-	for _, d := range slices.Sorted(slices.Values(p.Copies)) {
-		image, err := in.Tree.Image(d)
-		if err != nil {
-			return wayReason{}, fmt.Errorf("manifest %s: %w", d, err)
-		}
-		if image == nil {
-			return wayReason{text: prose.Short(d) + " " + reasonSchema1}, nil
-		}
-		if reason := in.reasonInImage(image, fixes(in, d)); reason.text != "" {
-			return reason.of(d), nil
-		}
-	}
-	return wayReason{}, nil
-}
-
-// of returns the reason as one that is about d.
-func (r wayReason) of(d digest.Digest) wayReason {
-	r.text = prose.Short(d) + " " + r.text
-	return r
-}
-
 // reasonSchema1 is why an image of that kind changes: most destinations store none.
 const reasonSchema1 = "is a Docker schema 1 image"
 
 // reasonInEnds names an option that only upstream can carry out, or an end that only it reads or
 // writes.
 func (f *WayFacts) reasonInEnds() wayReason {
-	only := f.UpstreamOnly
-	if !f.Transforms {
-		only = slices.Concat(only, f.EveryImage)
-		if len(f.Variants) > 0 {
-			only = append(only, OptionUse{variantsOption, "adds instances"})
-		}
-	}
-	if len(only) > 0 {
-		return wayReason{only[0].Option, only[0].text()}
+	if len(f.UpstreamOnly) > 0 {
+		use := f.UpstreamOnly[0]
+		return wayReason{use.Option, use.text()}
 	}
 	switch {
 	case !f.NativeSource:
@@ -191,38 +149,17 @@ func (f *WayFacts) reasonInEnds() wayReason {
 	return wayReason{}
 }
 
-// reasonInTypes names a manifest or list of p that has to have another media type at the
-// destination.
-func (in *Input) reasonInTypes(p *Plan) wayReason {
-	types := map[digest.Digest]string{}
-	if p.List != nil {
-		p.List.Walk(func(l *ListPlan) { types[l.Digest] = l.MediaType })
-	}
-	for _, d := range p.Copies {
-		if doc, ok := in.Tree.Document(d); ok {
-			types[d] = doc.MediaType
-		}
-	}
-	for _, d := range slices.Sorted(maps.Keys(types)) {
-		if reason := in.reasonInType(types[d]); reason.text != "" {
-			return reason.of(d)
-		}
-	}
-	return wayReason{}
-}
-
-// reasonInType returns why a manifest or list of type mt has to have another one; the zero value if
-// it has not.
-func (in *Input) reasonInType(mt string) wayReason {
+// reasonInType returns why a manifest or list of type mt has to have another one, "" if it has not.
+func reasonInType(in *Input, mt string) string {
 	switch {
 	case mt != forcedType(&in.Choices, mt):
-		return wayReason{"ForceManifestMIMEType", fmt.Sprintf("is %s, which ForceManifestMIMEType converts", mt)}
+		return fmt.Sprintf("is %s, which ForceManifestMIMEType converts", mt)
 	case slices.Contains(in.Way.Rejected, mt):
-		return wayReason{text: fmt.Sprintf("has to be converted: the destination refuses %q", mt)}
+		return fmt.Sprintf("has to be converted: the destination refuses %q", mt)
 	case in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt):
-		return wayReason{text: fmt.Sprintf("has to be converted: the destination does not store %q", mt)}
+		return fmt.Sprintf("has to be converted: the destination does not store %q", mt)
 	}
-	return wayReason{}
+	return ""
 }
 
 // forcedType returns the media type that a manifest or list of type mt has to have, mt itself if
@@ -241,39 +178,43 @@ func forcedType(o *Choices, mt string) string {
 	return forced
 }
 
-// reasonInImage returns why an image has to change; the zero value if it has not. fixed is set if
-// its manifest must not: then its layers stay as they are. What is asked for all the same is left
-// to upstream, which has an error for it.
-func (in *Input) reasonInImage(image *manifest.Image, fixed bool) wayReason {
+// reasonInImage returns why an image has to change, "" if it has not. fixed is set if its manifest
+// must not: then its layers stay as they are.
+func reasonInImage(in *Input, image *manifest.Image, fixed bool) string {
 	f := in.Way
 	format := f.CompressionFormat
-	needsOCI := format != "" && format != gzip && image.MediaType != imgspecv1.MediaTypeImageManifest
-	// Upstream refuses to force what does not state the format.
-	if needsOCI && (!fixed || in.Choices.ForceManifestMIMEType != "") {
-		return wayReason{compressionOption, fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, compressionOption)}
+	if !fixed && format != "" && format != gzip && image.MediaType != imgspecv1.MediaTypeImageManifest {
+		return fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, compressionOption)
 	}
 	for _, layer := range image.Layers {
 		elsewhere := len(layer.URLs) > 0
 		algorithm, changeable := compressionOf(image, layer)
 		switch {
 		case elsewhere && f.DownloadsForeign:
-			return wayReason{"DownloadForeignLayers", "has layers that are elsewhere, which DownloadForeignLayers wants"}
+			return "has layers that are elsewhere, which DownloadForeignLayers wants"
 		case elsewhere && f.ForeignStay:
 			continue
 		case elsewhere:
-			return wayReason{text: "has layers that are elsewhere, which the destination wants"}
+			return "has layers that are elsewhere, which the destination wants"
 		case f.Decrypts && isEncrypted(layer):
-			return wayReason{"OciDecryptConfig", "has encrypted layers, which OciDecryptConfig decrypts"}
+			return "has encrypted layers, which OciDecryptConfig decrypts"
 		case fixed || !changeable:
 		case f.Layers == CompressLayers && algorithm == "":
-			return wayReason{text: "has uncompressed layers, which the destination wants compressed"}
-		case f.Layers == CompressLayers && format != "" && algorithm != format:
-			return wayReason{compressionOption, fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, compressionOption, format)}
+			return "has uncompressed layers, which the destination wants compressed"
+		case f.Layers == CompressLayers && !suits(layer, algorithm, format):
+			return fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, compressionOption, format)
 		case f.Layers == DecompressLayers && algorithm != "":
-			return wayReason{"DestinationCtx.DirForceDecompress", "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"}
+			return "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"
 		}
 	}
-	return wayReason{}
+	return ""
+}
+
+// suits reports whether a layer with the given compression has the format that is asked for, if one
+// is. What is zstd:chunked is zstd, too.
+func suits(layer manifest.Descriptor, algorithm, format string) bool {
+	chunked := algorithm == zstd && layer.Annotations[chunkedAnnotation] != ""
+	return format == "" || algorithm == format || format == zstdChunked && chunked
 }
 
 // compressionOf returns the name of a layer's compression by its media type, "" for none. Upstream
@@ -310,7 +251,7 @@ var (
 
 // inexpressible refuses a plan that upstream's options cannot express. The error names the option
 // that asks for it, and the one that makes it upstream's work, if it is one.
-func (in *Input) inexpressible(p *Plan, reason wayReason) error {
+func inexpressible(in *Input, p *Plan, reason wayReason) error {
 	if p.List == nil {
 		return nil
 	}

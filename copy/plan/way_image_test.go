@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -43,8 +42,8 @@ func natively(change func(*WayFacts)) *WayFacts {
 	return f
 }
 
-// TestWayOfAnImage says of images what has to be done to them, and by whom.
-func TestWayOfAnImage(t *testing.T) {
+// TestTransformReasons says of images why they are transformed.
+func TestTransformReasons(t *testing.T) {
 	const (
 		plain, gz, zst = imgspecv1.MediaTypeImageLayer, imgspecv1.MediaTypeImageLayerGzip, imgspecv1.MediaTypeImageLayerZstd
 		dockerConfig   = manifest.MediaTypeDockerConfig
@@ -61,7 +60,7 @@ func TestWayOfAnImage(t *testing.T) {
 		image  []byte
 		facts  func(*WayFacts)
 		change func(*Input)
-		want   string // "" if it is done natively
+		want   string // "" if it is carried
 	}{
 		"as it is":                    {imageOf(ociImage, ociConfig, plain, gz, zst), nothing, nil, ""},
 		"compress":                    {imageOf(ociImage, ociConfig, gz, plain), compress, nil, uncompressed},
@@ -81,7 +80,7 @@ func TestWayOfAnImage(t *testing.T) {
 		"Docker to gzip":              {imageOf(dockerImage, dockerConfig, manifest.MediaTypeDockerLayerGzip), format("gzip"), nil, ""},
 		"Docker to zstd":              {imageOf(dockerImage, dockerConfig), format("zstd"), nil, "has to be converted: " + dockerImage + " does not state zstd, which DestinationCtx.CompressionFormat wants"},
 		"Docker to zstd, must not":    {imageOf(dockerImage, dockerConfig), format("zstd"), func(in *Input) { in.Choices.PreserveDigests = true }, ""},
-		"Docker to zstd, forced":      {imageOf(dockerImage, dockerConfig), format("zstd"), func(in *Input) { in.Choices.PreserveDigests, in.Choices.ForceManifestMIMEType = true, dockerImage }, "has to be converted: " + dockerImage + " does not state zstd, which DestinationCtx.CompressionFormat wants"},
+		"to zstd:chunked":             {imageOf(ociImage, ociConfig, zst), format("zstd:chunked"), nil, "has zstd layers, which DestinationCtx.CompressionFormat wants to be zstd:chunked"},
 		"elsewhere":                   {imageOf(ociImage, ociConfig, "@"+gz), nothing, nil, elsewhere},
 		"elsewhere, and stays there":  {imageOf(ociImage, ociConfig, "@"+plain), func(f *WayFacts) { f.ForeignStay, f.Layers = true, CompressLayers }, nil, ""},
 		"elsewhere, to be downloaded": {imageOf(ociImage, ociConfig, "@"+gz), func(f *WayFacts) { f.ForeignStay, f.DownloadsForeign = true, true }, nil, "has layers that are elsewhere, which DownloadForeignLayers wants"},
@@ -97,48 +96,42 @@ func TestWayOfAnImage(t *testing.T) {
 			}
 			p, err := New(in)
 			require.NoError(t, err)
+			assert.Equal(t, Native, p.Way, p.WayReason)
+			assert.Equal(t, c.want, p.Image.Transform)
 			if c.want == "" {
-				assert.Equal(t, Native, p.Way, p.WayReason)
 				assert.Equal(t, in.Digest, p.Digest)
-				return
+			} else {
+				assert.Empty(t, p.Digest)
 			}
-			assert.Equal(t, Upstream, p.Way)
-			assert.Equal(t, prose.Short(in.Digest)+" "+c.want, p.WayReason)
-			assert.Empty(t, p.Digest)
 		})
 	}
 }
 
-// TestWayOfTheEnds is about what can be said before any image was read, and what the types of
-// documents say.
+// TestWayOfTheEnds: upstream gets the whole copy if an end or an option is for it alone.
 func TestWayOfTheEnds(t *testing.T) {
-	image := imageOf(ociImage, ociConfig)
-	schema1 := []byte(`{"schemaVersion":1,"fsLayers":[]}`)
+	source := natively(func(f *WayFacts) { f.NativeSource, f.Source = false, "dir" })
 	for name, c := range map[string]struct {
-		facts   *WayFacts
-		top     []byte
-		want    string // "" if it is done natively
-		certain bool   // before any image was read
+		facts *WayFacts
+		want  string // "" if it is done natively
 	}{
-		"natively":         {natively(func(*WayFacts) {}), image, "", false},
-		"an option":        {natively(func(f *WayFacts) { f.UpstreamOnly = []OptionUse{{"Signers", "make new signatures"}, {"X", "x"}} }), image, "Signers make new signatures", true},
-		"the source":       {natively(func(f *WayFacts) { f.NativeSource, f.Source = false, "dir" }), image, "the source transport dir is not read natively", true},
-		"the destination":  {natively(func(f *WayFacts) { f.NativeDestination, f.Destination = false, "ostree" }), image, "the destination transport ostree is not written natively", true},
-		"schema 1":         {natively(func(*WayFacts) {}), schema1, prose.Short(digest.FromBytes(schema1)) + " is a Docker schema 1 image", false},
-		"stored":           {natively(func(f *WayFacts) { f.Stores = []string{dockerImage, ociImage} }), image, "", false},
-		"stored otherwise": {natively(func(f *WayFacts) { f.Stores = []string{dockerImage} }), image, prose.Short(digest.FromBytes(image)) + ` has to be converted: the destination does not store "` + ociImage + `"`, false},
+		"natively": {natively(func(*WayFacts) {}), ""},
+		"an option": {natively(func(f *WayFacts) {
+			f.UpstreamOnly = []OptionUse{{"DestinationTimestamp", "dates what is created"}, {"X", "x"}}
+		}), "DestinationTimestamp dates what is created"},
+		"the source":      {source, "the source transport dir is not read natively"},
+		"the destination": {natively(func(f *WayFacts) { f.NativeDestination, f.Destination = false, "ostree" }), "the destination transport ostree is not written natively"},
+		"every image":     {natively(func(f *WayFacts) { f.EveryImage = []OptionUse{{"X", "x"}} }), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := New(Input{Top: Document{Bytes: c.top}, Way: c.facts})
+			p, err := New(Input{Top: Document{Bytes: imageOf(ociImage, ociConfig)}, Way: c.facts})
 			require.NoError(t, err)
 			assert.Equal(t, c.want, p.WayReason)
 			assert.Equal(t, c.want != "", p.Way == Upstream)
-			assert.Equal(t, c.certain, CertainWay(c.facts) == Upstream)
+			assert.Equal(t, c.want != "", CertainWay(c.facts) == Upstream)
 		})
 	}
-	_, err := New(Input{Top: Document{Bytes: schema1}, Way: natively(func(*WayFacts) {}), Choices: Choices{DigestTags: true}})
-	assert.EqualError(t, err, "invalid options: DigestTags: what is attached names digests that change, or is not known to upstream's copy: "+
-		prose.Short(digest.FromBytes(schema1))+" is a Docker schema 1 image")
+	_, err := New(Input{Top: Document{Bytes: imageOf(ociImage, ociConfig)}, Way: source, Choices: Choices{DigestTags: true}})
+	assert.EqualError(t, err, "invalid options: DigestTags: what is attached is not known to upstream's copy: the source transport dir is not read natively")
 }
 
 func TestMayChangeImages(t *testing.T) {
@@ -150,6 +143,7 @@ func TestMayChangeImages(t *testing.T) {
 		"no":               {WayFacts{Layers: CompressLayers}, Choices{}, false},
 		"other layers":     {WayFacts{Layers: DecompressLayers}, Choices{}, true},
 		"a forced type":    {WayFacts{Layers: CompressLayers}, Choices{ForceManifestMIMEType: "x"}, true},
+		"every image":      {WayFacts{Layers: CompressLayers, EveryImage: []OptionUse{{"X", "x"}}}, Choices{}, true},
 		"a format":         {WayFacts{Layers: CompressLayers, CompressionFormat: "zstd"}, Choices{}, true},
 		"to be decrypted":  {WayFacts{Layers: CompressLayers, Decrypts: true}, Choices{}, true},
 		"to be downloaded": {WayFacts{Layers: CompressLayers, DownloadsForeign: true}, Choices{}, true},

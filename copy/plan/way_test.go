@@ -41,7 +41,7 @@ func TestInexpressible(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := Input{Way: c.facts}
-			p, err := in.through(c.plan, c.reason)
+			p, err := through(&in, c.plan, c.reason)
 			if c.want == nil {
 				require.NoError(t, err)
 				assert.Equal(t, Upstream, p.Way)
@@ -70,10 +70,11 @@ func TestForcedListTypes(t *testing.T) {
 			in.Way = &WayFacts{NativeSource: true, NativeDestination: true}
 			p, err := New(in)
 			require.NoError(t, err)
+			assert.Equal(t, Native, p.Way, p.WayReason)
 			if mt == types[0] {
-				assert.Equal(t, Native, p.Way, p.WayReason)
+				assert.Empty(t, p.List.Transform)
 			} else {
-				assert.Contains(t, p.WayReason, "ForceManifestMIMEType")
+				assert.Contains(t, p.List.Transform, "ForceManifestMIMEType")
 			}
 		}
 	}
