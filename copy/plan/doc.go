@@ -10,8 +10,8 @@
 //   - selection.go: a verdict for each entry of each list: wanted, missing, excluded, and why.
 //   - multi.go: what follows for lists, from the leaves up: requirements, edits, results.
 //     single.go: the same for one image.
-//   - transform.go: which images are other ones at the destination, and what their lists become.
-//     encryption.go: what cannot be encrypted.
+//   - change.go: why an image has to change on its way. encryption.go: what cannot be encrypted.
+//     transform.go: what becomes of images that have to, and of their lists.
 //   - sparse.go: prepareInstanceCopies, which images of one list are copied, and which entries are
 //     removed.
 //   - attached.go: what becomes of referrers and digest tags.

@@ -82,62 +82,6 @@ func becameOf(doc Document) *Became {
 	return &Became{Digest: cmp.Or(doc.Digest, digest.FromBytes(doc.Bytes)), Size: int64(len(doc.Bytes)), MediaType: doc.Type()}
 }
 
-// reasonOf returns why the image with the digest d is transformed, "" if it is carried. It fails
-// with an *OptionsError if what is asked for is impossible.
-func reasonOf(in *Input, d digest.Digest) (string, error) {
-	if err := checkFormats(in); err != nil {
-		return "", err
-	}
-	doc, read := in.Tree.Document(d)
-	image, err := in.Tree.Image(d)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("manifest %s: %w", d, err)
-	case image != nil:
-		err = checkEncryption(in, d, image)
-	}
-	fixed := fixes(in, d)
-	switch {
-	case err != nil:
-		return "", err
-	case len(in.Way.EveryImage) > 0 && !fixed:
-		return in.Way.EveryImage[0].text(), nil
-	case !read && !fixed:
-		return in.Recalled[d].Reason, nil
-	case !read:
-		return "", nil
-	case image == nil:
-		return reasonSchema1, nil
-	case !fixed:
-		if reason := reasonInType(in, doc.MediaType); reason != "" {
-			return reason, nil
-		}
-	}
-	return reasonInImage(in, image, fixed), nil
-}
-
-// checkFormats refuses what no manifest can state, or not one of the type that is forced.
-func checkFormats(in *Input) error {
-	forced, format := in.Choices.ForceManifestMIMEType, in.Way.CompressionFormat
-	if !slices.Contains([]string{"", gzip, zstd, zstdChunked}, format) {
-		return &OptionsError{[]string{compressionOption}, "no manifest can state " + format}
-	}
-	switch {
-	case forced == "" || forced == imgspecv1.MediaTypeImageManifest:
-		return nil
-	case in.Way.Encrypts:
-		return &OptionsError{[]string{"OciEncryptConfig", "ForceManifestMIMEType"}, forced + " has no place for encrypted layers"}
-	case format != "" && format != gzip:
-		return &OptionsError{[]string{compressionOption, "ForceManifestMIMEType"}, fmt.Sprintf("%s does not state %s", forced, format)}
-	}
-	return nil
-}
-
-// fixes reports whether the manifest of the image with the digest d must not change.
-func fixes(in *Input, d digest.Digest) bool {
-	return in.Choices.PreserveDigests || in.DestinationDigest != "" || in.Way.Signed[d]
-}
-
 // arrived reports whether the image with the digest d is at the destination as it is to be there.
 // That something has the digest which it has at the source says so only of what is carried, which
 // is not known of what was not read if images may be asked to be otherwise.

@@ -1,13 +1,11 @@
 package plan
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -54,26 +52,6 @@ type WayFacts struct {
 type OptionUse struct{ Option, Does string }
 
 func (u OptionUse) text() string { return u.Option + " " + u.Does }
-
-// LayerChange is what a destination wants done to the layers of images.
-type LayerChange string
-
-// What is done to layers. The zero value leaves them as they are.
-const (
-	KeepLayers       LayerChange = ""
-	CompressLayers   LayerChange = "compress"
-	DecompressLayers LayerChange = "decompress"
-)
-
-// The compressions that manifests can state, as upstream names them.
-const (
-	gzip        = "gzip"
-	zstd        = "zstd"
-	zstdChunked = "zstd:chunked"
-)
-
-// compressionOption is the option that CompressionFormat comes from.
-const compressionOption = "DestinationCtx.CompressionFormat"
 
 // A wayReason says why the work has to be done by upstream's copy; its zero value, that it is done
 // natively.
@@ -130,9 +108,6 @@ func through(in *Input, p *Plan, reason wayReason) (*Plan, error) {
 	return &out, nil
 }
 
-// reasonSchema1 is why an image of that kind changes: most destinations store none.
-const reasonSchema1 = "is a Docker schema 1 image"
-
 // reasonInEnds names an option that only upstream can carry out, or an end that only it reads or
 // writes.
 func (f *WayFacts) reasonInEnds() wayReason {
@@ -148,106 +123,6 @@ func (f *WayFacts) reasonInEnds() wayReason {
 	}
 	return wayReason{}
 }
-
-// reasonInType returns why a manifest or list of type mt has to have another one, "" if it has not.
-func reasonInType(in *Input, mt string) string {
-	switch {
-	case mt != forcedType(&in.Choices, mt):
-		return fmt.Sprintf("is %s, which ForceManifestMIMEType converts", mt)
-	case slices.Contains(in.Way.Rejected, mt):
-		return fmt.Sprintf("has to be converted: the destination refuses %q", mt)
-	case in.Way.Stores != nil && !slices.Contains(in.Way.Stores, mt):
-		return fmt.Sprintf("has to be converted: the destination does not store %q", mt)
-	}
-	return ""
-}
-
-// forcedType returns the media type that a manifest or list of type mt has to have, mt itself if
-// none is forced.
-func forcedType(o *Choices, mt string) string {
-	forced := cmp.Or(o.ForceManifestMIMEType, mt)
-	if !manifest.IsListMediaType(mt) {
-		return forced
-	}
-	switch forced {
-	case manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerSchema1, manifest.MediaTypeDockerSchema1Signed:
-		return manifest.MediaTypeDockerList
-	case imgspecv1.MediaTypeImageManifest:
-		return imgspecv1.MediaTypeImageIndex
-	}
-	return forced
-}
-
-// reasonInImage returns why an image has to change, "" if it has not. fixed is set if its manifest
-// must not: then its layers stay as they are.
-func reasonInImage(in *Input, image *manifest.Image, fixed bool) string {
-	f := in.Way
-	format := f.CompressionFormat
-	if !fixed && format != "" && format != gzip && image.MediaType != imgspecv1.MediaTypeImageManifest {
-		return fmt.Sprintf("has to be converted: %s does not state %s, which %s wants", image.MediaType, format, compressionOption)
-	}
-	for _, layer := range image.Layers {
-		elsewhere := len(layer.URLs) > 0
-		algorithm, changeable := compressionOf(image, layer)
-		switch {
-		case elsewhere && f.DownloadsForeign:
-			return "has layers that are elsewhere, which DownloadForeignLayers wants"
-		case elsewhere && f.ForeignStay:
-			continue
-		case elsewhere:
-			return "has layers that are elsewhere, which the destination wants"
-		case f.Decrypts && isEncrypted(layer):
-			return "has encrypted layers, which OciDecryptConfig decrypts"
-		case fixed || !changeable:
-		case f.Layers == CompressLayers && algorithm == "":
-			return "has uncompressed layers, which the destination wants compressed"
-		case f.Layers == CompressLayers && !suits(layer, algorithm, format):
-			return fmt.Sprintf("has %s layers, which %s wants to be %s", algorithm, compressionOption, format)
-		case f.Layers == DecompressLayers && algorithm != "":
-			return "has compressed layers, which DestinationCtx.DirForceDecompress decompresses"
-		}
-	}
-	return ""
-}
-
-// suits reports whether a layer with the given compression has the format that is asked for, if one
-// is. What is zstd:chunked is zstd, too.
-func suits(layer manifest.Descriptor, algorithm, format string) bool {
-	chunked := algorithm == zstd && layer.Annotations[chunkedAnnotation] != ""
-	return format == "" || algorithm == format || format == zstdChunked && chunked
-}
-
-// compressionOf returns the name of a layer's compression by its media type, "" for none. Upstream
-// leaves layers whose type it does not know, and those of artifacts, as they are: they are not
-// changeable.
-func compressionOf(image *manifest.Image, layer manifest.Descriptor) (algorithm string, changeable bool) {
-	known := ociLayers
-	if image.MediaType == manifest.MediaTypeDockerManifest {
-		known = dockerLayers
-	} else if image.Config.MediaType != imgspecv1.MediaTypeImageConfig {
-		return "", false
-	}
-	algorithm, changeable = known[layer.MediaType]
-	return algorithm, changeable
-}
-
-// The media types of layers, and their compressions.
-var (
-	ociLayers = map[string]string{
-		imgspecv1.MediaTypeImageLayer:                     "",
-		imgspecv1.MediaTypeImageLayerGzip:                 gzip,
-		imgspecv1.MediaTypeImageLayerZstd:                 zstd,
-		imgspecv1.MediaTypeImageLayerNonDistributable:     "",   //nolint:staticcheck // still in use
-		imgspecv1.MediaTypeImageLayerNonDistributableGzip: gzip, //nolint:staticcheck // still in use
-		imgspecv1.MediaTypeImageLayerNonDistributableZstd: zstd, //nolint:staticcheck // still in use
-	}
-	dockerLayers = map[string]string{
-		manifest.MediaTypeDockerLayer:            "",
-		manifest.MediaTypeDockerLayerGzip:        gzip,
-		manifest.MediaTypeDockerForeignLayer:     "",
-		manifest.MediaTypeDockerForeignLayerGzip: gzip,
-	}
-)
 
 // inexpressible refuses a plan that upstream's options cannot express. The error names the option
 // that asks for it, and the one that makes it upstream's work, if it is one.
