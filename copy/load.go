@@ -229,20 +229,17 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 		}
 		s.source.missingBlobs = merged(s.source.missingBlobs, missing)
 	}
-	asked := s.plan.Changing()
-	if s, err = e.replanned(s); err != nil {
-		return s, err
-	}
-	return guardChanging(ctx, e, s, asked)
+	return replannedGuarding(ctx, e, s)
 }
 
-// guardChanging looks for signatures of lists that change by what has been read: images that they
-// name are transformed. Those of asked are known.
-func guardChanging(ctx context.Context, e *ends, s survey, asked []digest.Digest) (survey, error) {
-	if !slices.ContainsFunc(s.plan.Changing(), func(d digest.Digest) bool { return !slices.Contains(asked, d) }) {
-		return s, nil
+// replannedGuarding is replanned, and looks for signatures of lists that change by what has been
+// read: images that they name are transformed.
+func replannedGuarding(ctx context.Context, e *ends, s survey) (survey, error) {
+	asked := s.plan.Changing()
+	s, err := e.replanned(s)
+	if err != nil || !slices.ContainsFunc(s.plan.Changing(), func(d digest.Digest) bool { return !slices.Contains(asked, d) }) {
+		return s, err
 	}
-	var err error
 	if s.source.listSignatures, err = findListSignatures(ctx, e, s); err != nil {
 		return s, err
 	}

@@ -153,37 +153,15 @@ func (c *call) planned(s survey, p *Plan) survey {
 	return s
 }
 
-// checkPlan refuses, once everything is read, what whoever has to cannot carry out.
+// checkPlan refuses destinations that hold images as they are, if any of the plan would change.
 func checkPlan(_ context.Context, e *ends, s survey) (survey, error) {
-	err := checkWritable(e.call, s.plan)
-	if err == nil {
-		in := e.input(s.source, s.there)
-		err = checkUnambiguous(&in, s.plan)
-	}
-	if err != nil {
-		return e.planned(s, nil), err // nobody can carry it out
-	}
-	return s, nil
-}
-
-// checkUnambiguous refuses to have anything of p written anew that parsers read differently.
-func checkUnambiguous(in *plan.Input, p *Plan) error {
-	d, remark, reason := in.Ambiguous(p)
-	if remark == nil {
-		return nil
-	}
-	return &Error{"converting", SourceSide, d.String(), fmt.Errorf(
-		"parsers read it differently (%s), and it cannot be left as it is: %s", remark, reason)}
-}
-
-// checkWritable refuses destinations that hold images as they are, if any of p would change.
-func checkWritable(c *call, p *Plan) error {
-	reason := p.WayReason
-	for _, t := range p.Transforms() {
+	reason := s.plan.WayReason
+	for _, t := range s.plan.Transforms() {
 		reason = cmp.Or(reason, t.Digest.String()+" "+t.Reason)
 	}
-	if reason == "" || !access.Transports[c.to].Native {
-		return nil
+	if reason == "" || !access.Transports[e.to].Native {
+		return s, nil
 	}
-	return &Error{"copying to", DestinationSide, c.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
+	err := &Error{"copying to", DestinationSide, e.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
+	return e.planned(s, nil), err // nobody can carry it out
 }

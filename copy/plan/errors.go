@@ -88,8 +88,8 @@ func (e *EmptyError) Error() string {
 	return fmt.Sprintf("nothing left to copy: none of the list's %d entries is selected", e.Entries)
 }
 
-// CannotModifyError says that a list would have to change, or that an image is not the one that the
-// destination names, and why that must not be. Nothing has been written.
+// CannotModifyError says that a list or an image would have to change, or that an image is not the
+// one that the destination names, and why that must not be. Nothing has been written.
 // Lift the reason (RemoveListSignatures, PreserveDigests, the digest in the destination), or keep
 // the list.
 type CannotModifyError struct {

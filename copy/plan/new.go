@@ -31,7 +31,13 @@ func New(in Input) (*Plan, error) {
 	if err := checkRejected(&in, p); err != nil {
 		return nil, err
 	}
-	return decideWay(&in, p)
+	if p, err = decideWay(&in, p); err != nil {
+		return nil, err
+	}
+	if err := checkAmbiguous(&in, p); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // planCopy plans what is copied, whoever does the work.

@@ -224,6 +224,26 @@ func TestDroppedWithChangedSubjects(t *testing.T) {
 	assert.True(t, p.List.Everything(), "%s", p)
 }
 
+// TestTransformOfAnAmbiguousImage: what parsers read differently is not written anew.
+func TestTransformOfAnAmbiguousImage(t *testing.T) {
+	odd := []byte(fmt.Sprintf(`{"x":{"a":1,"a":2},%s`, imageOf(ociImage, ociConfig, plainLayer)[1:]))
+	in := Input{Top: Document{Bytes: odd}}
+	_, err := New(in)
+	require.NoError(t, err, "it is carried")
+	upstreams := natively(func(f *WayFacts) { f.NativeSource = false })
+	for _, in.Way = range []*WayFacts{transforming(asItIs), upstreams} {
+		in.Choices.PreserveDigests = false
+		_, err = New(in)
+		var cannot *CannotModifyError
+		require.ErrorAs(t, err, &cannot)
+		assert.Equal(t, digest.FromBytes(odd), cannot.List)
+		assert.Contains(t, cannot.Reason, "parsers read it differently (x.a (byte 12): duplicate key), and it cannot be left as it is: ")
+		in.Choices.PreserveDigests = true
+		_, err = New(in)
+		require.NoError(t, err)
+	}
+}
+
 // TestTransformOfSchema1: what becomes of Docker's first images is for upstream to decide.
 func TestTransformOfSchema1(t *testing.T) {
 	in := Input{Top: Document{Bytes: []byte(`{"schemaVersion":1,"fsLayers":[]}`)}, Way: transforming(asItIs)}

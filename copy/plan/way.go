@@ -160,13 +160,12 @@ func inexpressible(in *Input, p *Plan, reason wayReason) error {
 	return nil
 }
 
-// Ambiguous returns a document of p that parsers read differently, what is wrong about it, and why
-// it would be written anew all the same: what comes of it would be one of the readings. Images are
-// written anew that are transformed, and everything where p is upstream's work; lists that are
-// edited are New's concern. It returns nil if there is none.
-func (in *Input) Ambiguous(p *Plan) (d digest.Digest, remark *manifest.Remark, reason string) {
+// checkAmbiguous refuses to have a document of p written anew that parsers read differently: what
+// comes of it would be one of the readings. Images are written anew that are transformed, and
+// everything where p is upstream's work.
+func checkAmbiguous(in *Input, p *Plan) error {
 	if in.Choices.PreserveDigests || in.DestinationDigest != "" {
-		return "", nil, "" // nothing is written anew
+		return nil // nothing is written anew
 	}
 	remarks, reasons := map[digest.Digest][]manifest.Remark{}, map[digest.Digest]string{}
 	note := func(d digest.Digest, reason string) {
@@ -188,8 +187,8 @@ func (in *Input) Ambiguous(p *Plan) (d digest.Digest, remark *manifest.Remark, r
 	for _, d := range slices.Sorted(maps.Keys(remarks)) {
 		isDuplicate := func(r manifest.Remark) bool { return r.Kind == manifest.Duplicate }
 		if i := slices.IndexFunc(remarks[d], isDuplicate); i >= 0 {
-			return d, &remarks[d][i], reasons[d]
+			return &CannotModifyError{d, fmt.Sprintf("parsers read it differently (%s), and it cannot be left as it is: %s", remarks[d][i], reasons[d])}
 		}
 	}
-	return "", nil, ""
+	return nil
 }
