@@ -3,6 +3,7 @@ package copy
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
@@ -91,13 +92,14 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	}
 	e.progress.Release()
 	done, err := copyNatively(ctx, e, s)
-	for again := true; again && err != nil; {
-		if done, again = converted(ctx, e, done, err); again {
-			done, err = copyNatively(ctx, e, done)
+	for err != nil {
+		refusal, again := err, false
+		if done, again = converted(ctx, e, done, refusal); !again {
+			return nil, refusal
 		}
-	}
-	if err != nil {
-		return nil, err
+		if done, err = copyNatively(ctx, e, done); err != nil {
+			err = fmt.Errorf("%w; before, it was refused as it is: %w", err, refusal)
+		}
 	}
 	if resolved := e.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none

@@ -102,7 +102,9 @@ func (e *ends) openSource(ctx context.Context) error {
 		return &Error{opening, SourceSide, e.srcName, err}
 	}
 	if scattered, ok := src.(endpoint.Scattered); ok {
-		scattered.ReadElsewhere(e.readElsewhere)
+		scattered.ReadElsewhere(func(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
+			return access.ReadBlob(ctx, image, b, e.o.SourceCtx, e.copier.shared)
+		})
 	}
 	e.src = src
 	e.reporter.Update(func(r *Report) { r.Source = how })
@@ -148,11 +150,6 @@ func (e *ends) mountAcross() {
 	case endpoint.Scattered:
 		dst.MountEach(src.Elsewhere)
 	}
-}
-
-// readElsewhere reads a blob that the source lacks from an image at the destination's registry.
-func (e *ends) readElsewhere(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
-	return access.ReadBlob(ctx, image, b, e.o.SourceCtx, e.copier.shared)
 }
 
 // opener returns an Opener of b where its owner is, a manifest or list that names it: at the
