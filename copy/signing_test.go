@@ -423,6 +423,29 @@ func TestSignaturesThatAreNotStored(t *testing.T) {
 	}
 }
 
+// TestSignaturesOfWhatIsRefused are never visible: neither those of an image that is not stored,
+// nor those of a list.
+func TestSignaturesOfWhatIsRefused(t *testing.T) {
+	s := newSigningTest(t)
+	f := imagetest.Platforms(2, 1, 100)
+	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	src.Push(f, "v1", imagetest.Top)
+	for _, name := range []string{"amd64", imagetest.Top} {
+		put := func(req *http.Request) bool {
+			return req.Method == http.MethodPut && strings.HasSuffix(req.URL.Path, "/manifests/"+f.Digest(name).String())
+		}
+		refuse := registrytest.Only(put, registrytest.EveryNth(1, registrytest.Fail(403, "DENIED", "no")))
+		dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: refuse}), "mirror/app")
+		_, err := s.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), s.byKey(copy.Options{ImageListSelection: copy.CopyAllImages}))
+		var at *copy.Error
+		require.ErrorAs(t, err, &at)
+		assert.Contains(t, at.Op, "writing", "of the manifest or list, not of signatures")
+		assert.NotContains(t, at.Op, "signatures")
+		assert.NotContains(t, dst.Tags(dst.Repo), signatureTag(f.Digest(name)))
+		assert.NotContains(t, dst.Tags(dst.Repo), "v1")
+	}
+}
+
 // TestSigningReadsConfigsAfterTheVerdict: what the policy rejects is neither read nor signed.
 func TestSigningReadsConfigsAfterTheVerdict(t *testing.T) {
 	s := newSigningTest(t)
