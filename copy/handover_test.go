@@ -133,13 +133,12 @@ func TestTransformKeepsTheRest(t *testing.T) {
 	}
 	amd64, both := copytest.Platforms("linux/amd64"), copytest.Platforms("linux/amd64", "linux/arm64")
 	for name, c := range map[string]struct {
-		from     copytest.RegistryPlace
-		options  copy.Options
-		copied   int    // entries
-		warning  string // the report has one with this
-		void     string // the report says so of something
-		err      error  // of the type of it
-		contains string // the error has this
+		from    copytest.RegistryPlace
+		options copy.Options
+		copied  int    // entries
+		warning string // the report has one with this
+		void    string // the report says so of something
+		err     error  // of the type of it
 	}{
 		"attestations follow": {
 			from: src, options: zstd(copy.Options{InstancePlatforms: amd64, SparseManifestListAction: copy.StripSparseManifestList}),
@@ -155,7 +154,7 @@ func TestTransformKeepsTheRest(t *testing.T) {
 		},
 		"attestations have to follow": {
 			from: src, options: docker(copy.Options{InstancePlatforms: amd64, SparseManifestListAction: copy.StripSparseManifestList, Attestations: copy.FollowSubject}),
-			contains: "Unknown media type during manifest conversion",
+			copied: 1, warning: "attestations are left behind (1)",
 		},
 		"attestations with subjects cannot": {
 			from: built, options: docker(copy.Options{InstancePlatforms: amd64, SparseManifestListAction: copy.StripSparseManifestList, Attestations: copy.FollowSubject}),
@@ -178,11 +177,9 @@ func TestTransformKeepsTheRest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
 			r, err := e.Image(t.Context(), dst.Ref("v1"), c.from.Ref("v1"), c.options)
-			if c.err != nil || c.contains != "" {
-				require.ErrorContains(t, err, c.contains)
-				if c.err != nil {
-					assert.IsType(t, c.err, err)
-				}
+			if c.err != nil {
+				require.Error(t, err)
+				assert.IsType(t, c.err, err)
 				assert.Empty(t, dst.Top("v1"))
 				return
 			}

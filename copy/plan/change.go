@@ -52,7 +52,7 @@ func reasonOf(in *Input, d digest.Digest) (string, error) {
 	switch {
 	case err != nil:
 		return "", err
-	case len(in.Way.EveryImage) > 0 && !fixed:
+	case len(in.Way.EveryImage) > 0 && !fixed && !inert(in.Way, image):
 		return in.Way.EveryImage[0].text(), nil
 	case !read && !fixed:
 		return in.Recalled[d].Reason, nil
@@ -66,6 +66,22 @@ func reasonOf(in *Input, d digest.Digest) (string, error) {
 		}
 	}
 	return reasonInImage(in, image, fixed), nil
+}
+
+// inert reports whether an image was read, and has no layers that anything is done to: those of
+// attestations and other artifacts are left as they are.
+func inert(f *WayFacts, image *manifest.Image) bool {
+	return image != nil && len(toEncrypt(f, image)) == 0 && !slices.ContainsFunc(image.Layers, func(layer manifest.Descriptor) bool {
+		_, changeable := compressionOf(image, layer)
+		return changeable
+	})
+}
+
+// holdsOther reports whether the manifest with digest d was read, and holds something else than
+// layers of an image.
+func holdsOther(t *Tree, d digest.Digest) bool {
+	image, err := t.Image(d)
+	return err == nil && image != nil && len(image.Layers) > 0 && !slices.ContainsFunc(image.Layers, isEncryptable)
 }
 
 // checkFormats refuses what no manifest can state, or not one of the type that is forced.

@@ -68,9 +68,9 @@ func (a *SparseManifestListAction) UnmarshalText(text []byte) error {
 // says, but under FollowSubject as that says: DropAttestations drops none, and KeepAllAttestations
 // keeps none whose image stays behind.
 //
-// Where ForceManifestMIMEType is one of Docker's, which have no place for a subject, attestations
-// whose manifests state one stay behind under each action, however they were selected, with a
-// warning.
+// Where ForceManifestMIMEType is one of Docker's, what holds no layers of an image cannot be
+// converted, and what states a subject would lose it: attestations and other artifacts stay behind
+// under each action, however they were selected, with a warning.
 //
 // What has no subject in its list follows nothing. Where it might have followed, it is skipped
 // (ReasonUntied) with a warning, unless it is named itself.

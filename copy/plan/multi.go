@@ -101,13 +101,14 @@ func requirement(t *Tree, sel *selection, p platform.Pattern) RequiredPlatform {
 
 // checkMissing applies Options.MissingInstances, and makes sure that something is left.
 func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
-	wanted, opaque, missing := false, false, []MissingInstance(nil)
+	wanted, opaque, unconverted, missing := false, false, false, []MissingInstance(nil)
 	seen := map[digest.Digest]bool{}
 	root.Walk(func(n *listtree.Node) {
 		for i, v := range sel.verdicts[n] {
 			instance := n.Instances[i]
 			wanted = wanted || v.counts()
 			opaque = opaque || v.reason.Code == ReasonEncryption
+			unconverted = unconverted || v.unwritable != "" && v.reason.Code == ReasonDropped
 			if v.missing && !v.lenient && !seen[instance.Digest] {
 				seen[instance.Digest] = true
 				missing = append(missing, missingInstance(n, i, in.Tree.ties[n][i]))
@@ -121,6 +122,8 @@ func checkMissing(in *Input, root *listtree.Node, sel *selection) error {
 		return nil
 	case opaque:
 		return &OptionsError{[]string{"OciEncryptConfig"}, "nothing that is selected has layers that can be encrypted"}
+	case unconverted:
+		return &OptionsError{[]string{"ForceManifestMIMEType"}, "nothing that is selected can be converted to " + in.Choices.ForceManifestMIMEType}
 	case len(missing) == 0 && len(root.Instances) > 0 && listOnly(in):
 		return nil
 	case len(root.Instances) == 0 && in.Choices.ImageListSelection == CopyAllImages:

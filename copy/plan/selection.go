@@ -265,6 +265,8 @@ func (s *selector) settle(v verdict, instance manifest.Instance, tie relation.Ti
 		v.reason = Reason{ReasonMissing, v.reason.Text + ", but missing at the source"}
 	case tie.Relation == Describes && s.forcesDocker() && s.statesSubject(instance.Digest):
 		return verdict{unwritable: s.unconverted(), reason: Reason{ReasonDropped, v.reason.Text + ", but it states a subject, for which there is no place in " + s.o.ForceManifestMIMEType}}
+	case s.forcesDocker() && holdsOther(s.tree, instance.Digest):
+		return verdict{unwritable: s.unconverted(), reason: Reason{ReasonDropped, v.reason.Text + ", but what it holds cannot be converted to " + s.o.ForceManifestMIMEType}}
 	case s.opaque(instance.Digest):
 		return verdict{unwritable: "their layers cannot be encrypted", reason: Reason{ReasonEncryption, v.reason.Text + ", but its layers cannot be encrypted"}}
 	}

@@ -98,9 +98,9 @@ func TestDockerHasNoAttestations(t *testing.T) {
 	}
 }
 
-// TestDockerHasNoSubjects leaves behind attestations that state a subject, once they were read,
-// however they were selected, and says so. Nothing else is.
-func TestDockerHasNoSubjects(t *testing.T) {
+// TestDockerTakesNoAttestations leaves behind attestations, once they were read, whether they state
+// a subject or not, however they were selected, and says so. Nothing else is.
+func TestDockerTakesNoAttestations(t *testing.T) {
 	f := imagetest.New()
 	f.Image("amd64", imagetest.Platform("linux/amd64"))
 	f.Attestation("old", "amd64")
@@ -122,7 +122,7 @@ func TestDockerHasNoSubjects(t *testing.T) {
 	} {
 		for forced, copied := range map[string][]string{
 			"": {"amd64", "old", "new"}, imgspecv1.MediaTypeImageManifest: {"amd64", "old", "new"},
-			manifest.MediaTypeDockerManifest: {"amd64", "old"}, manifest.MediaTypeDockerList: {"amd64", "old"},
+			manifest.MediaTypeDockerManifest: {"amd64"}, manifest.MediaTypeDockerList: {"amd64"},
 		} {
 			choices.ForceManifestMIMEType = forced
 			unread, err := New(Input{Top: Document{Bytes: top}, Choices: choices})
@@ -135,8 +135,9 @@ func TestDockerHasNoSubjects(t *testing.T) {
 				assert.Empty(t, plan.Warnings)
 				continue
 			}
+			assert.Equal(t, ReasonDropped, plan.List.Instances[1].Reason.Code, name)
 			assert.Equal(t, ReasonDropped, plan.List.Instances[2].Reason.Code, name)
-			assert.Equal(t, []string{"attestations are left behind (1): none can be converted to " + forced}, plan.Warnings)
+			assert.Equal(t, []string{"attestations are left behind (2): none can be converted to " + forced}, plan.Warnings)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func TestTransformProperties(t *testing.T) {
 type transformWorld struct {
 	planWorld
 	every bool
-	plain map[digest.Digest]bool // images with uncompressed layers
+	plain map[digest.Digest]bool // of images with layers, whether these are uncompressed
 }
 
 // transform gives manifests to some images, and results to some of those that have to change.
@@ -99,7 +99,9 @@ func (w *transformWorld) result(d digest.Digest, i int) Document {
 // changes reports whether an image has to be transformed, by its manifest, and what becomes of it;
 // the digest is "" if that is not known.
 func (w *transformWorld) changes(d digest.Digest) (digest.Digest, Document, bool) {
-	if !w.every && !w.plain[d] {
+	plain, layered := w.plain[d]
+	_, read := w.in.Documents[d]
+	if !plain && (!w.every || read && !layered) {
 		return d, Document{}, false
 	}
 	doc, known := w.in.Transformed[TransformKey{Digest: d}]

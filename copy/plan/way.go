@@ -20,7 +20,7 @@ type WayFacts struct {
 	// UpstreamOnly are the options that are set and that only upstream's copy carries out, whatever
 	// the images are.
 	UpstreamOnly []OptionUse
-	// EveryImage are the options that are set and that change every image, whatever it is.
+	// EveryImage are the options that are set and that change every image that has layers.
 	EveryImage []OptionUse
 	// Stores are the media types of manifests and lists that the destination stores; nil means any.
 	// Rejected are those that it has refused, nevertheless: what is of such a type is converted.
