@@ -32,6 +32,29 @@ func BenchmarkSixPlans(b *testing.B) {
 	})
 }
 
+// BenchmarkVariants makes the plan of a list of 5,000 images, each of which gets a variant that is
+// known.
+func BenchmarkVariants(b *testing.B) {
+	in := Input{Documents: map[digest.Digest]Document{}, Transformed: map[TransformKey]Document{}, Choices: Choices{ImageListSelection: CopyAllImages}}
+	in.Way = transforming(func(f *WayFacts) { f.Variants = []string{zstd} })
+	var entries []string
+	for i := range 5000 {
+		image := imageOf(ociImage, ociConfig, gzipLayer, fmt.Sprint(i))
+		d := digest.FromBytes(image)
+		in.Documents[d] = Document{Bytes: image}
+		in.Transformed[TransformKey{d, zstd}] = Document{Bytes: imageOf(ociImage, ociConfig, imgspecv1.MediaTypeImageLayerZstd, fmt.Sprint(i))}
+		entries = append(entries, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":"a%d"}}`, ociImage, d, len(image), i))
+	}
+	in.Top.Bytes = fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[%s]}`, strings.Join(entries, ","))
+	in.Digest = digest.FromBytes(in.Top.Bytes)
+	require.NoError(b, in.Parse())
+	for b.Loop() {
+		p, err := New(in)
+		require.NoError(b, err)
+		require.Len(b, p.List.Variants, 5000)
+	}
+}
+
 func sixPlans(b *testing.B, in Input) {
 	for range 6 {
 		_, err := New(in)

@@ -13,10 +13,10 @@ import (
 // New decides what a copy will do. It does no I/O, and the same input gives the same plan, whatever
 // the order of selectors.
 //
-// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError) and of the
-// decisions: *OptionsError, *RequiredError, *NoMatchError, *MissingError, *EmptyError,
-// *CannotModifyError, *SparseRefusedError, *WidenError; the first of these that applies, in this
-// order.
+// Errors are those of the documents (*manifest.ParseError, *LimitError, *UnreadError), of lists
+// that would be too large (*manifest.EditError, *manifest.ParseError), and of the decisions:
+// *OptionsError, *RequiredError, *NoMatchError, *MissingError, *EmptyError, *CannotModifyError,
+// *SparseRefusedError, *WidenError; the first of these that applies, in this order.
 func New(in Input) (*Plan, error) {
 	if err := in.Choices.Validate(); err != nil {
 		return nil, err

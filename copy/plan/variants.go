@@ -72,7 +72,7 @@ func addVariants(t *treePlanner, n *listtree.Node, l *ListPlan) error {
 	if err := checkVariants(t.in); err != nil {
 		return err
 	}
-	all := variantsThere(t, n, l)
+	all, named := variantsThere(t, n, l), written(l)
 	for i := range l.Instances {
 		ip := &l.Instances[i]
 		if ip.Decision != Copy || !mayHaveVariants(ip) {
@@ -83,7 +83,7 @@ func addVariants(t *treePlanner, n *listtree.Node, l *ListPlan) error {
 			if there[format] {
 				continue
 			}
-			v, err := variantOf(t, l, ip, format)
+			v, err := variantOf(t, l, ip, format, named)
 			if err != nil {
 				return err
 			}
@@ -166,9 +166,21 @@ func isZstd(image *manifest.Image, layer manifest.Descriptor) bool {
 	return algorithm == zstd
 }
 
+// written returns what the entries of the list name that is written, variants apart, as far as it
+// is known.
+func written(l *ListPlan) map[digest.Digest]bool {
+	written := map[digest.Digest]bool{}
+	for i := range l.Instances {
+		if ip := &l.Instances[i]; ip.Entry != StripEntry {
+			written[ip.Result()] = true
+		}
+	}
+	return written
+}
+
 // variantOf returns the variant of an instance with the given compression, nil if there can be
-// none.
-func variantOf(t *treePlanner, l *ListPlan, ip *InstancePlan, format string) (*VariantPlan, error) {
+// none; named is what the list names already.
+func variantOf(t *treePlanner, l *ListPlan, ip *InstancePlan, format string, named map[digest.Digest]bool) (*VariantPlan, error) {
 	in := t.in
 	what := fmt.Sprintf("the list %s would get a variant of %s (%s) with %s", l.Digest, prose.Short(ip.Digest), ip.Platform, format)
 	none := fmt.Sprintf("no variant of %s (%s) with %s is added: ", ip.Digest, ip.Platform, format)
@@ -206,8 +218,7 @@ func variantOf(t *treePlanner, l *ListPlan, ip *InstancePlan, format string) (*V
 	if made.err != nil {
 		return nil, fmt.Errorf("variant of %s with %s: %w", ip.Digest, format, made.err)
 	}
-	named := func(other InstancePlan) bool { return other.Entry != StripEntry && other.Result() == v.Became.Digest }
-	if slices.ContainsFunc(l.Instances, named) || !slices.Contains(compressions(made.image, nil), format) {
+	if named[v.Became.Digest] || !slices.Contains(compressions(made.image, nil), format) {
 		l.notes = append(l.notes, none+"what is made of it is in the list already, or not compressed so")
 		return nil, nil
 	}
