@@ -35,9 +35,11 @@
 // a copy is asked for, and what serves all steps, is a call (call.go). What is attached to what is
 // copied goes the same way (attached.go).
 //
-// What the engine does not do itself, such as changing the compression of layers, is handed over to
-// upstream's package (handover.go); upstream.go has the facts by which the plan decides that. Blobs
-// that lists name in the place of manifests have a file of their own (blobs.go).
+// Images that have to change are transformed one by one beside the others, which upstream's package
+// does (transform.go); with what becomes of them the plan is made once more, before anything that
+// names them is written. Copies between ends that are not ours to read or write are handed over as
+// a whole (handover.go). upstream.go has the facts by which the plan decides all that. Blobs that
+// lists name in the place of manifests have a file of their own (blobs.go).
 //
 // # The face
 //

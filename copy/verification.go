@@ -45,8 +45,8 @@ type VerifyOptions struct {
 //
 // What is wrong with the destination is a Violation, and no error. Errors are those of Prepare, and
 // *Errors about what could not be asked. New signatures are not looked for: policies do that. What
-// the destination should be must be known beforehand: if images are changed on the way, which is
-// Upstream's, that is an error too.
+// the destination should be must be known beforehand: if images are transformed on the way, or if
+// the copy is Upstream's, that is an error too.
 func Verify(
 	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
 	options *VerifyOptions,
