@@ -25,9 +25,12 @@ var keyPair = sync.OnceValues(func() (*sigstore.GenerateKeyPairResult, error) {
 	return sigstore.GenerateKeyPair([]byte("passphrase"))
 })
 
-// signing makes signatures with the private key of keyPair, which it has decrypted: that, too,
-// takes as long as a copy.
-var signing = sync.OnceValues(func() (*signer.Signer, error) {
+// signing makes signatures with the private key of keyPair.
+var signing = sync.OnceValues(NewSigner)
+
+// NewSigner returns a signer with the private key of NewSigningEnv, which it has decrypted: that,
+// too, takes as long as a copy.
+func NewSigner() (*signer.Signer, error) {
 	keys, err := keyPair()
 	if err != nil {
 		return nil, err
@@ -42,7 +45,7 @@ var signing = sync.OnceValues(func() (*signer.Signer, error) {
 		return nil, err
 	}
 	return sigstore.NewSigner(sigstore.WithPrivateKeyFile(private, []byte("passphrase")))
-})
+}
 
 // NewSigningEnv is NewEnv with sigstore attachments, and the files of a key pair, the same for all
 // tests of a process.

@@ -21,11 +21,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
@@ -45,6 +48,8 @@ type workload struct {
 	absent   []string      // what is not copied
 	repos    int           // how many images are copied in one call of Images; 0: one, with Image
 	signed   bool          // with sigstore signatures
+	signs    bool          // makes sigstore signatures
+	zstd     bool          // layers are wanted to be zstd
 	attached bool          // with referrers and cosign's tags
 	tagged   bool          // the destination has referrers tags instead of the API
 	blobs    bool          // the destination takes lists of blobs, if they are there
@@ -73,6 +78,10 @@ func workloads() []workload {
 	suffixes.DigestTagSuffixes = copy.AllDigestTags
 	entries := strip
 	entries.EntriesAsReferrers = true
+	docker := all
+	docker.ForceManifestMIMEType = manifest.MediaTypeDockerManifest
+	drop := strip
+	drop.ChangedSubjects = copy.DropChangedSubjects
 	small := imagetest.Platforms(3, 2, 100, imagetest.SharedBase())
 	large := imagetest.Platforms(2, 2, 300_000)
 	last := []string{"arm/v7"}
@@ -98,12 +107,38 @@ func workloads() []workload {
 		{name: "cache", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true},
 		{name: "cache, again", fixture: imagetest.Cache(2, 100), from: "registry", to: "registry", options: auto, blobs: true, before: &all},
 		{name: "many", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, repos: 3},
+		{name: "transformed", fixture: partlyPlain(), from: "registry", to: "registry", options: all, strict: true},
+		{name: "transformed, again", fixture: partlyPlain(), from: "registry", to: "registry", options: all, strict: true, before: &all},
+		{name: "transformed, strip", fixture: partlyPlain(), from: "registry", to: "registry", options: drop, strict: true, absent: last},
+		{name: "transformed, auto", fixture: partlyPlain(), from: "registry", to: "registry", options: auto, strict: true, zstd: true, absent: last},
+		{name: "transformed, nested", fixture: imagetest.Nested(), from: "registry", to: "registry", options: inner, strict: true, zstd: true, absent: []string{"amd64", "arm64", "arm/v7"}},
+		{name: "transformed to a layout", fixture: partlyPlain(), from: "registry", to: "layout", options: two, absent: last},
+		{name: "converted", fixture: small, from: "registry", to: "registry", options: docker, strict: true},
+		{name: "signing", fixture: small, from: "registry", to: "registry", options: all, strict: true, signs: true},
+		{name: "signing, again", fixture: small, from: "registry", to: "registry", options: all, strict: true, signs: true, before: &all},
+		{name: "signing, strip", fixture: small, from: "registry", to: "registry", options: strip, strict: true, signs: true, absent: last},
+		{name: "signing, nested", fixture: imagetest.Nested(), from: "registry", to: "registry", options: all, strict: true, signs: true},
+		{name: "signing what is transformed", fixture: partlyPlain(), from: "registry", to: "registry", options: all, strict: true, signs: true, zstd: true},
 		{name: "to a layout", fixture: small, from: "registry", to: "layout", options: strip, absent: last},
 		{name: "to a layout, widening", fixture: small, from: "registry", to: "layout", options: two, before: &one, late: []string{"arm64"}, absent: last},
 		{name: "from a layout", fixture: imagetest.WithAttestations(), from: "layout", to: "registry", options: strip, strict: true, absent: []string{"s390x", "att-s390x"}},
 		{name: "to a directory", fixture: small, from: "registry", to: "dir", options: strip, absent: last},
 		{name: "to an archive", fixture: small, from: "registry", to: "archive", options: strip, absent: last},
 	}
+}
+
+// partlyPlain has two images with layers that registries want compressed, and one without.
+func partlyPlain() *imagetest.Fixture {
+	f := imagetest.New()
+	f.Layer("base", imagetest.Random(1, 100))
+	f.Layer("plain", imagetest.Random(2, 100), imagetest.Uncompressed())
+	for _, name := range []string{"amd64", "arm64"} {
+		f.Layer(name+".plain", imagetest.Random(3, 100), imagetest.File("name", name), imagetest.Uncompressed())
+		f.Image(name, imagetest.Platform("linux/"+name), imagetest.Layers("base", "plain", name+".plain"))
+	}
+	f.Image("arm/v7", imagetest.Platform("linux/arm/v7"), imagetest.Layers("base"))
+	f.List(imagetest.Top, imagetest.Entries("amd64", "arm64", "arm/v7"))
+	return f
 }
 
 // A fault is a way in which one request goes wrong.
@@ -203,7 +238,7 @@ func (w *prepared) repositories() int { return max(w.repos, 1) }
 // prepare makes what the runs of a workload begin with, and runs it once without a fault.
 func (w workload) prepare(t *testing.T) *prepared {
 	p := &prepared{workload: w, snapshot: map[string]string{}, methods: map[copy.Side]map[int]string{}}
-	if w.signed {
+	if w.signed || w.signs {
 		p.env = copytest.NewAttachmentsEnv(t)
 	} else {
 		p.env = copytest.NewEnv(t)
@@ -371,7 +406,16 @@ func (r *run) destinationRef(i int) types.ImageReference {
 func (r *run) copy(o copy.Options) []error {
 	ctx := r.t.Context()
 	sys := *r.env.Sys
+	if r.zstd {
+		sys.CompressionFormat = &compression.Zstd
+	}
 	o.SourceCtx, o.DestinationCtx = &sys, &sys
+	if r.signs {
+		signers := signerPool(r.t)
+		s := <-signers
+		defer func() { signers <- s }()
+		o.Signers, o.SignIdentity = []*signer.Signer{s}, signedAs // each run has a port of its own
+	}
 	// Policies serve one copy at a time, and runs are concurrent.
 	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
 	require.NoError(r.t, err)
@@ -471,6 +515,9 @@ func (r *run) incompleteAt(i int, want imagetest.Want) []string {
 		imagetest.CheckRegistry(&c, r.dst.Registry, repo(i), want)
 		if want.Digest == "" {
 			break
+		}
+		if r.signs { // new signatures are never the same
+			return append(c, r.unsigned(i)...)
 		}
 		there := r.dst.Snapshot(repo(i))
 		for line := range strings.SplitSeq(r.snapshot[repo(i)], "\n") {
@@ -658,11 +705,12 @@ func unclear(err error, side copy.Side) string {
 		required *copy.RequiredError
 		empty    *copy.EmptyError
 		noMatch  *copy.NoMatchError
+		fixed    *copy.CannotModifyError // whether the list is signed could not be asked
 		refused  *copy.SparseRefusedError
 		at       *copy.Error
 	)
 	switch {
-	case errors.As(err, &missing), errors.As(err, &required), errors.As(err, &empty), errors.As(err, &noMatch):
+	case errors.As(err, &missing), errors.As(err, &required), errors.As(err, &empty), errors.As(err, &noMatch), errors.As(err, &fixed):
 		if side != copy.SourceSide {
 			return "an error about the source"
 		}
