@@ -635,9 +635,6 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	stall := time.Duration(0)
 	if c.fault.slow {
 		stall = sweepStall
-		if c.w.signed { // for signatures, it is the time for everything
-			stall *= 4
-		}
 	}
 	r := c.w.begin(t, so, do, stall)
 	defer r.end()
@@ -661,7 +658,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 				violations = append(violations, fmt.Sprintf("%s: %v", why, err))
 			}
 			violations = append(violations, r.neitherOldNorNew(i, r.newTop)...)
-			if c.fault.passes && fired.Load() && !c.w.signed { // upstream's transport, which has to do with signatures, is less patient
+			if c.fault.passes && fired.Load() {
 				violations = append(violations, "a fault that passes failed the copy")
 			}
 		}
@@ -758,7 +755,6 @@ func (w *prepared) cases(side copy.Side) []sweepCase {
 			c := sweepCase{w, side, n, f}
 			switch {
 			case f.method != nil && !f.method(methods[n]):
-			case f.page && w.signed && side == copy.DestinationSide: // upstream's transport, which writes signatures, is content with any 200
 			case w.repos > 0 && (f.slow || f.again || f.refuse): // Images is as patient as its callers need it
 			case strings.Contains(c.String(), tortureCase()):
 				cases = append(cases, c)
