@@ -129,7 +129,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 	if err != nil {
 		return s, err
 	}
-	manifests, err := ask(ctx, e, c.Manifests())
+	manifests, err := endpoint.AskManifests(ctx, e.budget, e.dst, c.Manifests())
 	if err != nil {
 		return s, err
 	}

@@ -137,21 +137,6 @@ func (e *ends) openDestination(ctx context.Context) error {
 	return nil
 }
 
-// mountAcross lets a registry take blobs from the source's repository, if it has that too, or from
-// those that the source knows of.
-func (e *ends) mountAcross() {
-	dst, ok := e.dst.(*registry.Destination)
-	if !ok {
-		return
-	}
-	switch src := e.src.(type) {
-	case *registry.Source:
-		dst.MountFrom(src)
-	case endpoint.Scattered:
-		dst.MountEach(src.Elsewhere)
-	}
-}
-
 // opener returns an Opener of b where its owner is, a manifest or list that names it: at the
 // source, or, if l says so, at Options.ReferrersFrom. bp, if not nil, is told what is read.
 func (e *ends) opener(l loaded, owner digest.Digest, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {

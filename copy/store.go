@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -43,7 +44,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 			return nil, err
 		}
 	}
-	e.mountAcross()
+	access.MountAcross(e.dst, e.src)
 	return to, nil
 }
 

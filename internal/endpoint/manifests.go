@@ -32,3 +32,14 @@ func AskManifests(ctx context.Context, budget *semaphore.Weighted, dst Destinati
 	err := inflight.Ask(ctx, budget, digests, dst.HasManifest, note)
 	return out, err
 }
+
+// Unanswered returns those of digests that could not be asked for, and why not; a nil error if
+// there are none.
+func (a Answers) Unanswered(digests []digest.Digest) (unanswered []string, why error) {
+	for _, d := range digests {
+		if err := a.Untold[d]; IsUnanswered(err) {
+			unanswered, why = append(unanswered, d.String()), err
+		}
+	}
+	return unanswered, why
+}

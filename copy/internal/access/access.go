@@ -136,3 +136,18 @@ func ReadBlob(ctx context.Context, image types.ImageReference, b endpoint.Blob, 
 	}
 	return endpoint.CloseBoth(r, src), nil
 }
+
+// MountAcross lets a registry take blobs from the source's repository, if it has that too, or from
+// those that the source knows of.
+func MountAcross(to endpoint.Destination, from endpoint.Source) {
+	dst, ok := to.(*registry.Destination)
+	if !ok {
+		return
+	}
+	switch src := from.(type) {
+	case *registry.Source:
+		dst.MountFrom(src)
+	case endpoint.Scattered:
+		dst.MountEach(src.Elsewhere)
+	}
+}
