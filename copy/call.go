@@ -13,6 +13,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
+	"github.com/sparsecopy/sparsecopy/copy/internal/remembered"
 	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -35,6 +36,7 @@ type call struct {
 	budget   *semaphore.Weighted // counts everything in flight
 	progress *progress.Copy
 	reporter *reporting.Collector
+	memory   *remembered.Memory // of earlier copies like this one
 }
 
 func newCall(
@@ -53,6 +55,7 @@ func newCall(
 		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
 		progress: progress.New(o.progress()), reporter: reporting.New(time.Now()),
 	}
+	out.memory = c.remembered.Memory(destRef, upstreamOptions(&o, &Plan{}), access.Wanted(out.to, o.DestinationCtx))
 	if out.budget = out.sharedBudget(); out.budget == nil {
 		out.budget = budget.New(out.o.MaxParallelDownloads)
 	}

@@ -64,9 +64,10 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 }
 
 // asksMeanwhile reports whether compareMeanwhile asks what is there, while the images' manifests
-// are read: most likely nothing is there, or all of them have to be read whatever is.
+// are read: most likely nothing is there, or some of them have to be read whatever is.
 func asksMeanwhile(e *ends, s survey) bool {
-	return s.there.top == "" || mayChange(e.call) && !e.o.CheckBlobs
+	unread := len(s.plan.Copies)+len(s.plan.Transforms()) > 0
+	return s.there.top == "" || mayChange(e.call) && unread && !e.o.CheckBlobs
 }
 
 // reconsider plans a list that Auto has stripped earlier anew, if the registry announces by now
@@ -126,7 +127,31 @@ func compareList(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err != nil {
 		return s, err
 	}
+	if s, err = askNested(ctx, e, s); err != nil {
+		return s, err
+	}
 	return settle(ctx, e, s)
+}
+
+// askNested asks the destination for the plan's nested lists that are others than when these were
+// asked for, since it is known by now what becomes of their images, if the rest may be there.
+func askNested(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.there.asked || e.o.CheckBlobs || s.plan.List == nil || s.there.top == "" || s.there.top != s.plan.Digest {
+		return s, nil
+	}
+	unasked := slices.DeleteFunc(s.plan.List.NestedLists(), func(d digest.Digest) bool {
+		_, asked := s.there.present[d]
+		return asked || s.there.untold[d] != nil
+	})
+	if len(unasked) == 0 {
+		return s, nil
+	}
+	nested, err := askPresent(ctx, e, unasked)
+	if err != nil {
+		return s, err
+	}
+	s.there = s.there.withPresent(nested)
+	return e.replanned(s)
 }
 
 // foresee asks what else a plan of a sparse list depends on, or of a list that is at the
@@ -235,28 +260,13 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	return s, nil
 }
 
-// ask asks the destination which manifests it has.
-func ask(ctx context.Context, e *ends, digests []digest.Digest) (endpoint.Answers, error) {
-	return endpoint.AskManifests(ctx, e.budget, e.dst, digests)
-}
-
-// askPresent is ask with a warning about what could not be asked.
+// askPresent asks the destination which manifests it has, and warns of what could not be asked.
 func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (endpoint.Answers, error) {
-	out, err := ask(ctx, e, digests)
-	if err != nil {
-		return out, err
-	}
-	var untold []string
-	var why error
-	for _, d := range digests {
-		if err := out.Untold[d]; endpoint.IsUnanswered(err) {
-			untold, why = append(untold, d.String()), err
-		}
-	}
-	if len(untold) > 0 {
+	out, err := endpoint.AskManifests(ctx, e.budget, e.dst, digests)
+	if untold, why := out.Unanswered(digests); err == nil && why != nil {
 		e.reporter.Warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
 	}
-	return out, nil
+	return out, err
 }
 
 // askWanted asks the destination which of the plan's copies, and of its nested lists, it has. A

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
+	"github.com/sparsecopy/sparsecopy/copy/internal/remembered"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -43,6 +44,7 @@ type Copier struct {
 	ring     signing.Ring // of keys that sign
 	// transforms limits what is in work of images that are transformed.
 	transforms *transforming.Limits
+	remembered remembered.Files
 }
 
 // CopierOptions are the limits and manners of a Copier. The zero value is useful.

@@ -64,10 +64,12 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 	for _, step := range []func(context.Context, *ends, survey) (survey, error){
 		open,        // the source, and what the destination's reference names
 		loadTree,    // what there is to choose from: the lists, and what is attached
+		recall,      // what became of images that earlier copies have transformed
 		compareTree, // which of what is wanted the destination has
 		loadImages,  // the manifests that it does not have
 		compareList, // what it makes of the list
 		checkPlan,   // that it can be carried out
+		sayCold,     // if an earlier copy may have done it
 	} {
 		if err != nil {
 			return s, err
@@ -101,6 +103,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 			err = fmt.Errorf("%w; before, it was refused as it is: %w", err, refusal)
 		}
 	}
+	remember(ctx, e, done)
 	if resolved := e.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none
 	}

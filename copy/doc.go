@@ -37,9 +37,9 @@
 //
 // Images that have to change are transformed one by one beside the others, which upstream's package
 // does (transform.go); with what becomes of them the plan is made once more, before anything that
-// names them is written. Copies between ends that are not ours to read or write are handed over as
-// a whole (handover.go). upstream.go has the facts by which the plan decides all that. Blobs that
-// lists name in the place of manifests have a file of their own (blobs.go).
+// names them is written. It is remembered, so that the next copy finds it (recall.go). Copies
+// between ends that are not ours to read or write are handed over as a whole (handover.go). Blobs
+// that lists name in the place of manifests have a file of their own (blobs.go).
 //
 // # The face
 //

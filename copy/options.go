@@ -224,6 +224,10 @@ type Options struct {
 	// question, the tags are made, or there is a warning; a 400, 404 or 405, or a page, is the
 	// answer of one that announces nothing. Elsewhere it has no effect.
 	WidenedChildTags bool
+	// AnnotateTransformed has entries of lists say what images were made of that were transformed.
+	// Copies that set it find results by that where they remember nothing themselves: they believe
+	// what the destination's list says, unless they sign. See docs/library.md.
+	AnnotateTransformed bool
 	// CheckBlobs asks the destination for every blob of instances that are there already, and
 	// copies what is absent. Without it, an instance whose manifest is there counts as complete.
 	CheckBlobs bool

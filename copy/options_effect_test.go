@@ -237,6 +237,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		"KeepVoid":            nil, // only widens Referrers and DigestTags: attached_test.go
 		"DigestTagSuffixes":   refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
 		"ReferrersFrom":       refused("list", all, func(o *copy.Options) { o.ReferrersFrom = &copy.ReferrersSource{} }, "it needs Referrers or DigestTags"),
+		"AnnotateTransformed": nil, // recall_test.go
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)

@@ -101,6 +101,9 @@ func (c *call) input(source loaded, there compared) plan.Input {
 	top, _ := source.tree.Document(source.top.Digest)
 	way := wayFacts(&c.o, c.from, c.to)
 	way.Signed, way.Rejected = source.signed, there.rejected
+	if c.o.AnnotateTransformed {
+		way.Transformations = c.memory.Transformations()
+	}
 	return plan.Input{
 		Source: c.srcName, Destination: c.dstName,
 		Top: top, Digest: source.top.Digest, Tree: source.tree,
@@ -109,7 +112,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
 		Present: there.present, Stored: there.stored, PresenceUnknown: keys(there.untold),
 		DestinationDigest: c.fixedDigest(source), DestinationTop: there.top, Sparse: there.sparse,
-		Transformed: there.transformed, Way: way,
+		Transformed: there.transformed, Recalled: there.recalled, Way: way,
 		Choices: c.choices,
 	}
 }

@@ -147,7 +147,8 @@ type compared struct {
 	rejected []string
 	// transformed are the results of transformations that are there.
 	transformed map[plan.TransformKey]Document
-	blobs       map[digest.Digest]bool // of blobs that lists name, whether they are there; what is in it was asked for
+	recalled    map[digest.Digest]plan.Recalled // images of which that is known from earlier copies
+	blobs       map[digest.Digest]bool          // of blobs that lists name, whether they are there; what is in it was asked for
 	// support is what it says of sparse lists, nil until it was asked; supportErr is why that is
 	// not known, nil if it is.
 	support    *SparseSupport

@@ -99,7 +99,7 @@ var neverReasons = map[string]string{
 	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "DigestTagSuffixes": "the plan", "ReferrersFrom": "the plan",
 	"SingleImage": "the plan", "PlatformlessEntries": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
 	"ListSignatures": "the plan", "ChangedSubjects": "the plan",
-	"CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
+	"AnnotateTransformed": "the plan", "CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
 }
 
 // TestUpstreamReason goes through every option, and what matters of images and transports.

@@ -37,9 +37,12 @@ func TestInvalidOptionsOpenNothing(t *testing.T) {
 	}
 }
 
-// TestBlobInfoCacheStaysEmpty: upstream fills it, this package does not.
+// TestBlobInfoCacheStaysEmpty: upstream fills it, this package does not; but it notes beside it
+// what images became that were transformed.
 func TestBlobInfoCacheStaysEmpty(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
+	f.Layer("plain", imagetest.Uncompressed(), imagetest.Random(9, 100))
+	f.Image("uncompressed", imagetest.Platform("linux/s390x"), imagetest.Layers("plain"))
 	c := newFixedCase(t, "docker", copy.Options{ImageListSelection: copy.CopyAllImages})
 	src := copytest.Places["registry"](t)
 	src.Push(f, "v1", imagetest.Top)
@@ -49,6 +52,15 @@ func TestBlobInfoCacheStaysEmpty(t *testing.T) {
 	assert.NoDirExists(t, c.e.Sys.BlobInfoCacheDir)
 	require.NoError(t, c.upstreams(src.Ref("v1")).err)
 	assert.DirExists(t, c.e.Sys.BlobInfoCacheDir) // with nothing in it where programs are built without cgo
+
+	require.NoError(t, os.RemoveAll(c.e.Sys.BlobInfoCacheDir))
+	src.Push(f, "plain", "uncompressed")
+	require.NoError(t, c.ours(src.Ref("plain"), c.options).err)
+	entries, err := os.ReadDir(c.e.Sys.BlobInfoCacheDir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	assert.Equal(t, "sparsecopy-transformed-v1.jsonl", entries[0].Name())
+	assert.Equal(t, "sparsecopy-transformed-v1.lock", entries[1].Name())
 }
 
 func TestPlatformFiltersAreNotComparable(t *testing.T) {

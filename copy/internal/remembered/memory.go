@@ -4,9 +4,14 @@ import (
 	"context"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -15,15 +20,31 @@ type Memory struct {
 	file       *File // nil if there is none, and noFile says why
 	noFile     error
 	repository string
-	done       map[string]Transformation
+	// formats are those of images ("") and of variants; done is what is done to these, without that
+	// whose results are not to be remembered.
+	formats []string
+	done    map[string]Transformation
 }
 
-// Memory returns what is remembered for copies to a destination that is opened with sys, which may
-// be nil. done is what they do to images, by the Format of variants: what is not in it is not
-// remembered.
-func (f *Files) Memory(to types.ImageReference, sys *types.SystemContext, done map[string]Transformation) *Memory {
-	m := &Memory{repository: Repository(to), done: done}
-	dir, err := Directory(sys)
+// Memory returns what is remembered of copies to a destination with these traits by which upstream
+// would copy images with options, and the variants among these. What is not to be remembered of
+// them is not.
+func (f *Files) Memory(to types.ImageReference, options *upstream.Options, wants access.Traits) *Memory {
+	m := &Memory{repository: Repository(to), formats: []string{""}, done: map[string]Transformation{}}
+	for _, variant := range options.EnsureCompressionVariantsExist {
+		m.formats = append(m.formats, variant.Algorithm.Name())
+	}
+	for _, format := range m.formats {
+		o := *options
+		transforming.ForVariant(&o, format)
+		done, unknowable := Describe(&o, wants)
+		if unknowable != "" {
+			logrus.Debugf("what becomes of images is not remembered: %s", unknowable)
+			continue
+		}
+		m.done[format] = done
+	}
+	dir, err := Directory(options.DestinationCtx)
 	if err != nil {
 		m.noFile = err
 		return m
@@ -103,20 +124,48 @@ func (m *Memory) Knows() bool {
 	return false
 }
 
-// Note remembers results, but for those that are not to be. The error says why they could not be
-// noted.
-func (m *Memory) Note(ctx context.Context, results map[plan.TransformKey]Result) error {
-	noted := map[Key]Result{}
-	for of, result := range results {
-		if key, ok := m.key(of); ok {
-			noted[key] = result
+// Noted is what there is to remember of a copy.
+type Noted struct {
+	Plan    *plan.Plan // that the destination has accepted
+	Results map[plan.TransformKey]endpoint.Document
+	// Source returns the manifest of an image as it was read at the source, and whether it was;
+	// Recalled has what is known of others.
+	Source   func(digest.Digest) (endpoint.Document, bool)
+	Recalled map[digest.Digest]plan.Recalled
+	// Carried is set if images that stayed as they were are remembered, too: those of which only
+	// their manifests tell that they may.
+	Carried bool
+}
+
+// Note remembers what became of images. The error says why that could not be noted.
+func (m *Memory) Note(ctx context.Context, n Noted) error {
+	results, reasons := map[Key]Result{}, n.Plan.Transformed()
+	note := func(of plan.TransformKey, doc endpoint.Document, reason string) {
+		before := n.Recalled[of.Digest].MediaType
+		if source, read := n.Source(of.Digest); read {
+			before = source.MediaType
+		}
+		if done, ok := m.done[of.Format]; ok {
+			results[Key{m.repository, of.Digest, done.String()}] = Result{doc.Digest, int64(len(doc.Bytes)), doc.MediaType, before, reason}
 		}
 	}
-	if m.file == nil && len(results) > 0 {
+	for of, doc := range n.Results {
+		reason := reasons[of.Digest]
+		if of.Format != "" {
+			reason = "gets a variant with " + of.Format
+		}
+		note(of, doc, reason)
+	}
+	for _, d := range n.Plan.Wanted() {
+		if doc, read := n.Source(d); n.Carried && read && reasons[d] == "" {
+			note(plan.TransformKey{Digest: d}, doc, "")
+		}
+	}
+	switch {
+	case len(results) == 0:
+		return nil
+	case m.file == nil:
 		return m.noFile
 	}
-	if len(noted) == 0 {
-		return nil
-	}
-	return m.file.Remember(ctx, noted)
+	return m.file.Remember(ctx, results)
 }

@@ -15,11 +15,25 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
-// A Recollection is a result that a destination has.
-type Recollection struct {
-	Document endpoint.Document // as it was read there
-	// SourceType and Reason are those of Result; "" if only the destination's list has told of it.
-	SourceType, Reason string
+// Found is what became of images in earlier copies, and is at the destination.
+type Found struct {
+	Results map[plan.TransformKey]endpoint.Document // of images that were transformed
+	Carried map[digest.Digest]endpoint.Document     // images that stayed as they were
+	// Images are those of Results that need not be read at the source. Of others nobody remembers
+	// why they were transformed, or only they can tell which variants a list lacks.
+	Images map[digest.Digest]plan.Recalled
+}
+
+// There returns the digests of what was found.
+func (f Found) There() map[digest.Digest]bool {
+	there := map[digest.Digest]bool{}
+	for _, doc := range f.Results {
+		there[doc.Digest] = true
+	}
+	for d := range f.Carried {
+		there[d] = true
+	}
+	return there
 }
 
 // A Destination is where results are looked for. Its methods may be called concurrently.
@@ -33,26 +47,42 @@ type Destination struct {
 	Blobs bool
 }
 
-// Recall returns those results of keys that are remembered, or that the destination's list states,
-// and that the destination has. Whatever else goes wrong than that ctx ends, it is not there, as
-// far as is known.
-func (m *Memory) Recall(ctx context.Context, dst Destination, keys []plan.TransformKey) (map[plan.TransformKey]Recollection, error) {
-	found, err := m.Find(keys)
+// Recall returns what is remembered of the images of a plan, or stated by the destination's list,
+// and what the destination has of that. Whatever else goes wrong than that ctx ends, it is not
+// there, as far as is known.
+func (m *Memory) Recall(ctx context.Context, dst Destination, p *plan.Plan) (Found, error) {
+	var keys []plan.TransformKey
+	for _, d := range p.Wanted() {
+		for _, format := range m.formats {
+			keys = append(keys, plan.TransformKey{Digest: d, Format: format})
+		}
+	}
+	known, err := m.Find(keys)
 	if err != nil {
 		logrus.Debugf("what became of images in earlier copies is not known: %v", err)
 	}
-	unknown := slices.DeleteFunc(slices.Clone(keys), func(of plan.TransformKey) bool { _, known := found[of]; return known })
+	unknown := slices.DeleteFunc(keys, func(of plan.TransformKey) bool { _, ok := known[of]; return ok })
 	for of, d := range dst.stated(ctx, m, unknown) {
-		found[of] = Result{Digest: d}
+		known[of] = Result{Digest: d}
 	}
-	results, err := dst.read(ctx, found)
-	recalled := map[plan.TransformKey]Recollection{}
-	for of, result := range found {
-		if doc, ok := results[result.Digest]; ok && result.describes(doc) {
-			recalled[of] = Recollection{doc, result.SourceType, result.Reason}
+	documents, err := dst.read(ctx, known)
+	found := Found{
+		Results: map[plan.TransformKey]endpoint.Document{}, Carried: map[digest.Digest]endpoint.Document{}, Images: map[digest.Digest]plan.Recalled{},
+	}
+	for of, result := range known {
+		doc, ok := documents[result.Digest]
+		switch {
+		case !ok || !result.describes(doc):
+		case result.Reason == "" && doc.Digest == of.Digest:
+			found.Carried[of.Digest] = doc
+		default:
+			found.Results[of] = doc
+			if result.Reason != "" && len(m.formats) == 1 {
+				found.Images[of.Digest] = plan.Recalled{MediaType: result.SourceType, Reason: result.Reason}
+			}
 		}
 	}
-	return recalled, err
+	return found, err
 }
 
 // describes reports whether doc is the manifest of an image that the result says it is, as far as
