@@ -55,13 +55,17 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 	if err != nil {
 		return doc, &Error{"reading manifest", SourceSide, wanted.Digest.String(), err}
 	}
+	owner := doc.Digest
+	if wanted.Format != "" {
+		owner = "" // a variant is none of the source's instances
+	}
 	options := upstreamOptions(&to.o, &Plan{})
 	transforming.ForVariant(options, wanted.Format)
 	result, err := by.Transform(ctx, transforming.Image{
 		Document: doc, Source: to.srcRef,
 		Begin: func(b endpoint.Blob) transforming.Transfer {
 			bp := to.progress.Blob(ctx, b)
-			return &transfer{storer: to, owner: doc.Digest, blob: bp, open: to.opener(to.source, doc.Digest, b, bp)}
+			return &transfer{storer: to, owner: owner, blob: bp, open: to.opener(to.source, doc.Digest, b, bp)}
 		},
 		Destination: &transforming.ByDigest{
 			Destination: to.dst, IsTop: to.plan.Image != nil, Keep: to.signing.Keep,
@@ -74,15 +78,17 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 		return doc, transformError(wanted, err)
 	}
 	for _, b := range result.Copied {
-		to.reporter.TransformedBlob(b, doc.Digest, false)
+		to.reporter.TransformedBlob(b, owner, false)
 	}
 	for _, b := range result.Reused {
-		to.reporter.TransformedBlob(b, doc.Digest, true)
+		to.reporter.TransformedBlob(b, owner, true)
 	}
 	if to.plan.List != nil {
 		err = to.putSignatures(ctx, result.Document)
 	}
-	to.reporter.Copied(doc.Digest, time.Since(started), false)
+	if err == nil {
+		to.reporter.Copied(owner, time.Since(started), false)
+	}
 	return result.Document, err
 }
 

@@ -267,3 +267,23 @@ func TestTransformNothingSigned(t *testing.T) {
 		})
 	}
 }
+
+// TestVariantsAreReportedApart from the images that they are made of.
+func TestVariantsAreReportedApart(t *testing.T) {
+	e, f := copytest.NewEnv(t), imagetest.Platforms(2, 1, 1000)
+	src, dst := copytest.Places["registry"](t), copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
+	dst.Push(f, "v1", imagetest.Top)
+	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{
+		ImageListSelection: copy.CopyAllImages, EnsureCompressionVariantsExist: []copy.OptionCompressionVariant{{Algorithm: compression.Zstd}},
+	})
+	require.NoError(t, err)
+	for _, i := range r.Instances {
+		assert.Equal(t, copy.Present, i.Outcome, i.Platform)
+		assert.Zero(t, i.Bytes)
+	}
+	assert.Len(t, r.Plan.List.Variants, 2)
+	assert.Equal(t, 3, r.ManifestsCopied)
+	assert.Equal(t, 2, r.BlobsCopied)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64", "arm64"}})
+}
