@@ -166,6 +166,7 @@ func TestEveryFlag(t *testing.T) {
 		"encrypt-layer":              {[]string{"--encrypt-layer", "0,-1"}, []string{"--encryption-key", publicKey}, func(s *settings) any { return *s.OciEncryptLayers }, []int{0, -1}},
 		"decryption-key":             {[]string{"--decryption-key", key}, nil, func(s *settings) any { return s.OciDecryptConfig != nil }, true},
 		"always-sign":                {[]string{"--always-sign"}, signing, func(s *settings) any { return s.AlwaysSign }, true},
+		"annotate-transformed":       {[]string{"--annotate-transformed"}, nil, func(s *settings) any { return s.AnnotateTransformed }, true},
 		"changed-subjects":           {[]string{"--changed-subjects", "drop"}, nil, func(s *settings) any { return s.ChangedSubjects }, copy.DropChangedSubjects},
 		"format":                     {[]string{"--format", "v2s2"}, nil, func(s *settings) any { return s.ForceManifestMIMEType }, manifest.MediaTypeDockerManifest},
 	}

@@ -42,6 +42,7 @@ func defineChanges(flags *pflag.FlagSet, s *transform.Settings) {
 	flags.Var(&choice[string]{to: &s.Format, names: formats, values: types}, transform.Format, "convert manifests to this format; without it they stay as they are, where the destination takes them")
 	flags.Var(newChoice(&s.ChangedSubjects, []string{"keep", "drop"}, []copy.ChangedSubjectAction{copy.KeepChangedSubjects, copy.DropChangedSubjects}), transform.ChangedSubjects,
 		"what becomes of attestations, referrers and digest tags of an image that changes: keep them as they are, and name them, or leave them behind (drop)")
+	flags.BoolVar(&s.AnnotateTransformed, transform.AnnotateTransformed, false, "say in the list what images that change were made of, and believe what it says where nothing is remembered")
 }
 
 func verbatim(s string) (string, error) { return s, nil }

@@ -108,6 +108,7 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	transform.EncryptLayer:             encryptLayers,
 	transform.DecryptionKey:            decryptionKeys,
 	transform.Format:                   format,
+	transform.AnnotateTransformed:      change(transform.AnnotateTransformed, func(s *transform.Settings) *bool { return &s.AnnotateTransformed }),
 	transform.ChangedSubjects: func(p *parser, i *Image, n *yaml.Node) {
 		choose(p, n, transform.ChangedSubjects, &i.changes.ChangedSubjects, transform.Subjects)
 	},

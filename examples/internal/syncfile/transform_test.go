@@ -66,6 +66,7 @@ defaults:
   format: oci
   changed-subjects: drop
   always-sign: true
+  annotate-transformed: true
 images:
 - source: docker://quay.io/a/b
   tags: [v1, v2]
@@ -82,6 +83,7 @@ images:
   format: v2s2
   changed-subjects: keep
   always-sign: false
+  annotate-transformed: false
 `), parseRef)
 	require.NoError(t, err)
 	a, b := f.Images[0], f.Images[1]
@@ -103,6 +105,7 @@ images:
 	assert.Equal(t, "application/vnd.oci.image.manifest.v1+json", a.Options.ForceManifestMIMEType)
 	assert.Equal(t, copy.DropChangedSubjects, a.Options.ChangedSubjects)
 	assert.True(t, a.Options.AlwaysSign)
+	assert.True(t, a.Options.AnnotateTransformed)
 
 	assert.Empty(t, b.Options.SignBySigstorePrivateKeyFile)
 	copies, _, err = b.Copies(nil)
@@ -116,6 +119,7 @@ images:
 	assert.Equal(t, manifest.MediaTypeDockerManifest, b.Options.ForceManifestMIMEType)
 	assert.Equal(t, copy.KeepChangedSubjects, b.Options.ChangedSubjects)
 	assert.False(t, b.Options.AlwaysSign)
+	assert.False(t, b.Options.AnnotateTransformed)
 }
 
 // TestTransformProblems: each names the key and its line.

@@ -45,6 +45,7 @@ const (
 	Format                   = "format"
 	ChangedSubjects          = "changed-subjects"
 	AlwaysSign               = "always-sign"
+	AnnotateTransformed      = "annotate-transformed"
 )
 
 // Formats are the values of Format, and the media types that they stand for.
@@ -80,7 +81,8 @@ type Settings struct {
 
 	Format string // a media type
 
-	ChangedSubjects copy.ChangedSubjectAction
+	ChangedSubjects     copy.ChangedSubjectAction
+	AnnotateTransformed bool
 }
 
 // A Problem is a setting that cannot work.
@@ -108,7 +110,7 @@ func (s *Settings) Apply(o *copy.Options) error {
 			return err
 		}
 	}
-	o.ForceManifestMIMEType, o.ChangedSubjects = s.Format, s.ChangedSubjects
+	o.ForceManifestMIMEType, o.ChangedSubjects, o.AnnotateTransformed = s.Format, s.ChangedSubjects, s.AnnotateTransformed
 	return nil
 }
 
