@@ -45,8 +45,9 @@ type VerifyOptions struct {
 //
 // What is wrong with the destination is a Violation, and no error. Errors are those of Prepare, and
 // *Errors about what could not be asked. New signatures are not looked for: policies do that. What
-// the destination should be must be known beforehand: if images are transformed on the way, or if
-// the copy is Upstream's, that is an error too.
+// the destination should be must be known beforehand: if images are transformed on the way, and
+// what they became is not remembered here or not at the destination, or if the copy is Upstream's,
+// that is an error too.
 func Verify(
 	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
 	options *VerifyOptions,
@@ -68,6 +69,11 @@ func verifyWith(
 	o.Signers, o.SignBy, o.SignBySigstorePrivateKeyFile = nil, "", ""
 	o.ListSignatures = WarnListSignatures // whatever became of the list, nothing is stripped here
 	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, &o)
+	if err == nil && len(prepared.Plan().Transforms()) > 0 { // what is remembered of that counts if the destination has it
+		prepared.Close()
+		o.CompareDestination = true
+		prepared, err = c.Prepare(ctx, policyContext, destRef, srcRef, &o)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +83,7 @@ func verifyWith(
 	case p.Way != Native:
 		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s", p.WayReason)
 	case len(transforms) > 0:
-		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s is transformed: %s", transforms[0].Digest, transforms[0].Reason)
+		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s is transformed, and no result that the destination has is remembered: %s", transforms[0].Digest, transforms[0].Reason)
 	}
 	dst, err := openToRead(ctx, c, destRef, ReadOptions{SystemContext: o.DestinationCtx, Side: DestinationSide})
 	if err != nil && !errors.Is(err, ErrNotFound) {
