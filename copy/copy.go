@@ -95,11 +95,12 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	e.progress.Release()
 	done, err := copyNatively(ctx, e, s)
 	for err != nil {
-		refusal, again := err, false
-		if done, again = converted(ctx, e, done, refusal); !again {
+		refusal := err
+		other, ok := converted(ctx, e, done, refusal)
+		if !ok {
 			return nil, refusal
 		}
-		if done, err = copyNatively(ctx, e, done); err != nil {
+		if done, err = copyNatively(ctx, e, other); err != nil {
 			err = fmt.Errorf("%w; before, it was refused as it is: %w", err, refusal)
 		}
 	}
