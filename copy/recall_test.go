@@ -458,6 +458,36 @@ func TestAnnotateTransformed(t *testing.T) {
 	}
 }
 
+// TestWhoSignsBelievesNoList: who may write to the destination could have it say that anything is
+// the result of an image, and must not get that signed.
+func TestWhoSignsBelievesNoList(t *testing.T) {
+	for _, signs := range []bool{false, true} {
+		e, private, _ := copytest.NewSigningEnv(t)
+		f := partlyPlain(2)
+		src, dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app"), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+		src.Push(f, "v1", imagetest.Top)
+		options := copy.Options{ImageListSelection: copy.CopyAllImages, AnnotateTransformed: true}
+		first, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), options)
+		require.NoError(t, err)
+		arm := became(t, first, f.Digest("arm64"))
+		list := string(copytest.ManifestAt(dst, dst.Top("v1")))
+		list = strings.Replace(list, arm.String(), f.Digest("amd64").String(), 1)
+		dst.PutManifest("app", "v1", imgspecv1.MediaTypeImageIndex, []byte(list))
+
+		e.Sys.BlobInfoCacheDir = t.TempDir()
+		if signs {
+			options.SignBySigstorePrivateKeyFile, options.SignSigstorePrivateKeyPassphrase = private, []byte("passphrase")
+		}
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), options)
+		require.NoError(t, err)
+		if signs {
+			assert.Equal(t, arm, became(t, r, f.Digest("arm64")))
+		} else {
+			assert.Equal(t, f.Digest("amd64"), became(t, r, f.Digest("arm64")), "the caller has asked for it")
+		}
+	}
+}
+
 // nestedAt returns all manifests of a registry.
 func nestedAt(p copytest.RegistryPlace) string {
 	var all strings.Builder
