@@ -13,6 +13,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -61,7 +62,11 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
-	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool { return a.Decision != Copy })
+	// An image that is signed stays as it is, which the plan does not know yet: what is void may
+	// be copied.
+	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool {
+		return a.Decision != Copy && a.Reason.Code != plan.ReasonVoid
+	})
 	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
 		s.source.carried = attach.CarriedBy(attached.Of(copied), s.source.document)
 		s.source.signatures = s.source.carried.Without(s.source.signatures)
@@ -69,7 +74,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.asked {
 		return s, nil
 	}
-	if s, err = compareAttachments(ctx, e, s); err != nil {
+	if s, err = compareAttachments(ctx, e, s, copied); err != nil {
 		return s, err
 	}
 	return e.replanned(s)
@@ -113,7 +118,7 @@ func attachError(side Side, name string, err error) error {
 }
 
 // compareAttachments asks the destination which attachments of the plan it knows as what they are.
-func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
+func compareAttachments(ctx context.Context, e *ends, s survey, copied []AttachedPlan) (survey, error) {
 	dst, err := attachedTo(e)
 	if err != nil {
 		return s, err
@@ -121,7 +126,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 		return readManifest(ctx, e, s.source, d)
 	}
-	c, err := attach.Compare(ctx, dst, attached.Of(s.plan.ToAttach()), read)
+	c, err := attach.Compare(ctx, dst, attached.Of(copied), read)
 	warnNotListable(e, c.NotListable)
 	for _, text := range c.Kept {
 		e.reporter.Warn(text)

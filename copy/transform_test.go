@@ -287,3 +287,26 @@ func TestVariantsAreReportedApart(t *testing.T) {
 	assert.Equal(t, 2, r.BlobsCopied)
 	dst.Check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest, Fixture: f, Present: []string{"amd64", "arm64"}})
 }
+
+// TestTransformNothingSignedAgain: signatures that travel as digest tags are not written as
+// signatures, too, whatever would have become of their image without them: the next copy has
+// nothing to do.
+func TestTransformNothingSignedAgain(t *testing.T) {
+	f := partlyPlain(2)
+	e := copytest.NewAttachmentsEnv(t)
+	src, dst := lenient(t), lenient(t)
+	src.Push(f, "v1", imagetest.Top)
+	tagged(t, src, f.Digest("arm64"), newCosigner(t, "registry.example/team/app"))
+	o := transformations(e)["gzip, forced"]
+	o.ImageListSelection, o.DigestTags, o.ChangedSubjects = copy.CopyAllImages, true, copy.DropChangedSubjects
+	for range 2 {
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		require.NoError(t, err)
+		assert.Zero(t, r.SignaturesCopied)
+		assert.Empty(t, r.Warnings)
+		dst.ResetLog()
+	}
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+	require.NoError(t, err)
+	assert.Zero(t, dst.Count(changes))
+}
