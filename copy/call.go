@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
@@ -65,14 +63,6 @@ func newCall(
 // sharedBudget is what this copy shares with others, nil if it has a budget of its own.
 func (c *call) sharedBudget() *semaphore.Weighted {
 	return cmp.Or(c.o.ConcurrentBlobCopiesSemaphore, c.copier.budget)
-}
-
-// digestOf returns the digest that a reference names, "" if it names none.
-func digestOf(ref types.ImageReference) digest.Digest {
-	if digested, ok := ref.DockerReference().(reference.Digested); ok {
-		return digested.Digest()
-	}
-	return ""
 }
 
 // weight is what b counts for in the budget. In one that the caller has chosen everything counts

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
+	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -25,7 +26,7 @@ import (
 // first plan.
 func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	top := s.source.top
-	if err := checkGroup(&e.o, top, e.to); err != nil {
+	if err := handover.CheckGroup(e.o.ImageListSelection, top, e.to); err != nil {
 		return s, err
 	}
 	s.source.misdeclared = endpoint.IsMisdeclared(top)

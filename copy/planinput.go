@@ -121,7 +121,7 @@ func (c *call) input(source loaded, there compared) plan.Input {
 // be written; "" if it names none. Local stores file a system image under the digest of the list
 // that it comes from.
 func (c *call) fixedDigest(source loaded) digest.Digest {
-	in := plan.Input{DestinationDigest: digestOf(c.destRef)}
+	in := plan.Input{DestinationDigest: access.DigestOf(c.destRef)}
 	if source.system != "" && !access.Transports[c.to].Destination && in.CheckDestination(source.top.Digest, source.top.Bytes) == nil {
 		return ""
 	}

@@ -1,11 +1,8 @@
 package copy
 
 import (
-	"fmt"
-
 	upstream "go.podman.io/image/v5/copy"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
@@ -14,15 +11,6 @@ import (
 // ends are called in access.Transports.
 func wayFacts(o *Options, from, to string) *plan.WayFacts {
 	return handover.Facts(upstreamOptions(o, &Plan{}), from, to)
-}
-
-// checkGroup refuses to copy a list, as upstream does, to a destination that has no place for it.
-func checkGroup(o *Options, top Document, destination string) error {
-	if !top.IsList() || o.ImageListSelection == CopySystemImage || !access.Transports[destination].Single {
-		return nil
-	}
-	return &OptionsError{Options: []string{"ImageListSelection"}, Reason: fmt.Sprintf(
-		"copying multiple images: destination transport %q does not support copying multiple images as a group", destination)}
 }
 
 // upstreamOptions translates options and plan for upstream's copy.

@@ -15,6 +15,7 @@ import (
 	compressiontypes "go.podman.io/image/v5/pkg/compression/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 
 	encconfig "github.com/containers/ocicrypt/config"
@@ -261,15 +262,15 @@ func TestCheckGroup(t *testing.T) {
 	for _, single := range []string{"containers-storage", "docker-archive", "docker-daemon"} {
 		for _, o := range []*Options{all, some} {
 			var invalid *OptionsError
-			require.ErrorAs(t, checkGroup(o, list, single), &invalid)
+			require.ErrorAs(t, handover.CheckGroup(o.ImageListSelection, list, single), &invalid)
 			assert.Equal(t, []string{"ImageListSelection"}, invalid.Options)
 			assert.Contains(t, invalid.Reason, `destination transport "`+single+`" does not support copying multiple images as a group`)
-			assert.NoError(t, checkGroup(o, image, single))
+			assert.NoError(t, handover.CheckGroup(o.ImageListSelection, image, single))
 		}
-		assert.NoError(t, checkGroup(&Options{}, list, single))
+		assert.NoError(t, handover.CheckGroup(CopySystemImage, list, single))
 	}
 	for _, other := range []string{"docker", "oci", "oci-archive", "dir", "unheard-of"} {
-		assert.NoError(t, checkGroup(all, list, other))
+		assert.NoError(t, handover.CheckGroup(all.ImageListSelection, list, other))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -178,7 +179,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	if w.there.top == doc.Digest && names(ctx, w.ends, doc.Digest) {
 		return w.leaveTop(ctx, p, doc)
 	}
-	if (len(p.ToAttach()) > 0 || w.keys != nil && w.to == "docker") && digestOf(w.destRef) == "" {
+	if (len(p.ToAttach()) > 0 || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
 		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
 			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
 				return &Error{writingList, DestinationSide, doc.Digest.String(), w.typeRefused(doc, err)}

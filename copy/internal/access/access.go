@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -150,4 +152,12 @@ func MountAcross(to endpoint.Destination, from endpoint.Source) {
 	case endpoint.Scattered:
 		dst.MountEach(src.Elsewhere)
 	}
+}
+
+// DigestOf returns the digest that a reference names, "" if it names none.
+func DigestOf(ref types.ImageReference) digest.Digest {
+	if digested, ok := ref.DockerReference().(reference.Digested); ok {
+		return digested.Digest()
+	}
+	return ""
 }

@@ -1,6 +1,8 @@
 package handover
 
 import (
+	"fmt"
+
 	upstream "go.podman.io/image/v5/copy"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
@@ -77,4 +79,13 @@ func variants(o *upstream.Options) []string {
 		names = append(names, v.Algorithm.Name())
 	}
 	return names
+}
+
+// CheckGroup refuses to copy a list, as upstream does, to a destination that has no place for it.
+func CheckGroup(selection upstream.ImageListSelection, top plan.Document, destination string) error {
+	if !top.IsList() || selection == upstream.CopySystemImage || !access.Transports[destination].Single {
+		return nil
+	}
+	return &plan.OptionsError{Options: []string{"ImageListSelection"}, Reason: fmt.Sprintf(
+		"copying multiple images: destination transport %q does not support copying multiple images as a group", destination)}
 }
