@@ -135,7 +135,7 @@ func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.settled {
 		executed, err := execute(ctx, to)
 		if err == nil {
-			to.survey, err = e.withTransformed(to.survey, executed.transformed)
+			to.survey, err = e.withTransformed(executed.survey, executed.transformed)
 		}
 		if err != nil {
 			return s, err
@@ -190,6 +190,9 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 func prepare(ctx context.Context, c *call) (*Prepared, error) {
 	e := &ends{call: c}
 	s, err := planCopy(ctx, e, c.o.CompareDestination)
+	if err == nil {
+		s, err = askUnasked(ctx, e, s)
+	}
 	if err != nil {
 		return nil, e.close(registry.AtDeadline(ctx, err, e.src, e.dst, e.referrers))
 	}

@@ -21,7 +21,8 @@ type executed struct {
 	// late are images whose manifests have to be stored with the lists, because their subjects are
 	// such.
 	late map[digest.Digest]work.Image
-	// transformed is what became of the images that were transformed.
+	// survey is what is known then, but for what became of the images that were transformed.
+	survey      survey
 	transformed map[plan.TransformKey]Document
 }
 
@@ -51,7 +52,11 @@ func execute(ctx context.Context, to *storer) (done executed, err error) {
 		done.transformed, err = transform(ctx, to)
 		return err
 	}
-	err = copyImages(ctx, to, images, entries, signPresent, signAhead, transform)
+	ask := func(ctx context.Context) (err error) {
+		done.survey, err = askUnasked(ctx, to.ends, to.survey)
+		return err
+	}
+	err = copyImages(ctx, to, images, entries, signPresent, signAhead, transform, ask)
 	return done, err
 }
 

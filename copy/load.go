@@ -233,17 +233,30 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	return replannedGuarding(ctx, e, s)
 }
 
-// replannedGuarding is replanned, and looks for signatures of lists that change by what has been
-// read: images that they name are transformed.
+// replannedGuarding is replanned, and notes that signatures are to be looked for of lists that change
+// by what has been read: images that they name are transformed. A guard does that at once.
 func replannedGuarding(ctx context.Context, e *ends, s survey) (survey, error) {
 	asked := s.plan.Changing()
 	s, err := e.replanned(s)
 	if err != nil || !slices.ContainsFunc(s.plan.Changing(), func(d digest.Digest) bool { return !slices.Contains(asked, d) }) {
 		return s, err
 	}
+	if s.unasked = true; e.o.ListSignatures != GuardListSignatures {
+		return s, nil
+	}
+	return askUnasked(ctx, e, s)
+}
+
+// askUnasked looks for signatures of lists that change, if that is still to be done.
+func askUnasked(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.unasked {
+		return s, nil
+	}
+	var err error
 	if s.source.listSignatures, err = findListSignatures(ctx, e, s); err != nil {
 		return s, err
 	}
+	s.unasked = false
 	return e.replanned(s)
 }
 
