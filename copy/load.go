@@ -233,8 +233,8 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	return replannedGuarding(ctx, e, s)
 }
 
-// replannedGuarding is replanned, and notes that signatures are to be looked for of lists that change
-// by what has been read: images that they name are transformed. A guard does that at once.
+// replannedGuarding is replanned, and notes that signatures are to be looked for of lists that
+// change by what has been read: images that they name are transformed. A guard does that at once.
 func replannedGuarding(ctx context.Context, e *ends, s survey) (survey, error) {
 	asked := s.plan.Changing()
 	s, err := e.replanned(s)
