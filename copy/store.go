@@ -130,10 +130,7 @@ func (s *storer) putSignatures(ctx context.Context, doc endpoint.Document) error
 func (s *storer) noteSignatures(d digest.Digest, sigs endpoint.Signatures) {
 	if sigs != nil {
 		made := s.keys.Made(d)
-		s.reporter.Update(func(r *Report) {
-			r.SignaturesCopied += sigs.Len() - made
-			r.SignaturesMade += made
-		})
+		s.reporter.Signed(sigs.Len()-made, made)
 	}
 }
 

@@ -123,6 +123,14 @@ func (r *Collector) moved(b endpoint.Blob) {
 	})
 }
 
+// Signed notes that signatures were stored: those of the source, and those that were made.
+func (r *Collector) Signed(copied, made int) {
+	r.Update(func(rep *report.Report) {
+		rep.SignaturesCopied += copied
+		rep.SignaturesMade += made
+	})
+}
+
 // Warn adds a warning.
 func (r *Collector) Warn(text string) {
 	r.Update(func(rep *report.Report) { rep.Warnings = append(rep.Warnings, text) })
