@@ -1,6 +1,7 @@
 package copy_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -33,12 +34,19 @@ import (
 type signingTest struct {
 	*copytest.Env
 	t               *testing.T
-	private, public string // paths of keys
+	private, public string       // paths of keys
+	copier          *copy.Copier // opens the key once, which takes a second under the race detector
 }
 
 func newSigningTest(t *testing.T) *signingTest {
 	e, private, public := copytest.NewSigningEnv(t)
-	return &signingTest{e, t, private, public}
+	return &signingTest{e, t, private, public, e.Copier(copy.Options{})}
+}
+
+// Image copies with the test's own Copier.
+func (s *signingTest) Image(ctx context.Context, dest, src types.ImageReference, o copy.Options) (*copy.Report, error) {
+	s.T.Helper()
+	return s.ImageWith(ctx, s.copier, dest, src, o)
 }
 
 // byKey returns o with the key's file.
@@ -498,14 +506,13 @@ func TestSigningWhatIsTransformed(t *testing.T) {
 				src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 				src.Push(c.fixture, "v1", imagetest.Top)
 				dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "mirror/app")
-				copier := s.Copier(copy.Options{})
 				for _, o := range map[string][]copy.Options{
 					"nothing": nil, "unsigned": {c.options}, "signed": {s.byKey(c.options)},
 				}[before] {
-					_, err := s.ImageWith(t.Context(), copier, dst.Ref("v1"), src.Ref("v1"), o)
+					_, err := s.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
 					require.NoError(t, err)
 				}
-				r, err := s.ImageWith(t.Context(), copier, dst.Ref("v1"), src.Ref("v1"), s.byKey(c.options))
+				r, err := s.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), s.byKey(c.options))
 				require.NoError(t, err)
 				assert.Equal(t, copy.Native, r.Plan.Way)
 				signed := append(r.Plan.Stored(), r.DestinationDigest)
