@@ -62,10 +62,18 @@ func reasonOf(in *Input, d digest.Digest) (string, error) {
 		return reasonSchema1, nil
 	case !fixed:
 		if reason := reasonInType(in, doc.MediaType); reason != "" {
-			return reason, nil
+			return reason, checkConvertible(in, d)
 		}
 	}
 	return reasonInImage(in, image, fixed), nil
+}
+
+// checkConvertible refuses to convert what holds no layers of an image. In lists, it stays behind.
+func checkConvertible(in *Input, d digest.Digest) error {
+	if forced := in.Choices.ForceManifestMIMEType; forced != "" && holdsOther(in.Tree, d) {
+		return &OptionsError{[]string{"ForceManifestMIMEType"}, fmt.Sprintf("%s holds no layers of an image, and cannot be converted to %s", d, forced)}
+	}
+	return nil
 }
 
 // inert reports whether an image was read, and has no layers that anything is done to: those of
