@@ -101,7 +101,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 			return nil, refusal
 		}
 		if done, err = copyNatively(ctx, e, other); err != nil {
-			err = fmt.Errorf("%w; before, it was refused as it is: %w", err, refusal)
+			err = fmt.Errorf("%w; before, it was refused as it is: %v", err, refusal) //nolint:errorlint // programs unwrap one error
 		}
 	}
 	remember(ctx, e, done)

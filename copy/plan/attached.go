@@ -37,7 +37,7 @@ func attach(in *Input, p *Plan) {
 			Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere, Present: a.Present, annotations: a.Annotations,
 		}
 		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
-		if ap.Reason.Code == ReasonVoid || ap.Decision == Copy && fate[a.Subject] != subjectCopied {
+		if ap.Reason.Code == ReasonVoid || ap.Decision == Copy && fate[a.Subject] == subjectTransformed {
 			voids[a.Subject]++
 		}
 		if ap.Decision == Copy && fate[a.Digest] == subjectAbsent {
