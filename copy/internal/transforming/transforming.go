@@ -113,15 +113,6 @@ type Result struct {
 	Copied, Reused []endpoint.Blob
 }
 
-// Bytes is the size of what was sent.
-func (r *Result) Bytes() int64 {
-	var sum int64
-	for _, b := range r.Copied {
-		sum += max(b.Size, 0)
-	}
-	return sum
-}
-
 // Error says what failed at one of the ends, other than reading what a Transfer opens.
 type Error struct {
 	Op            string // such as "writing blob"
