@@ -1,10 +1,6 @@
 package copy_test
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	encconfig "github.com/containers/ocicrypt/config"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
@@ -37,14 +32,9 @@ func memoryFile(e *copytest.Env) string {
 // encrypting asks for layers that are encrypted to a new key.
 func encrypting(t *testing.T) func(*copytest.Env, *copy.Options) {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	require.NoError(t, err)
-	encrypt, err := encconfig.EncryptWithJwe([][]byte{pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})})
-	require.NoError(t, err)
+	encrypt, _ := copytest.NewCryptKeys(t)
 	return func(_ *copytest.Env, o *copy.Options) {
-		o.OciEncryptConfig, o.OciEncryptLayers = encrypt.EncryptConfig, &[]int{}
+		o.OciEncryptConfig, o.OciEncryptLayers = encrypt, &[]int{}
 	}
 }
 

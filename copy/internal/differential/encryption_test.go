@@ -2,11 +2,7 @@ package differential
 
 import (
 	"cmp"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"maps"
 	"slices"
@@ -28,21 +24,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
-
-// newCryptKeys makes a key pair, to encrypt to and to decrypt with.
-func newCryptKeys(t *testing.T) (*encconfig.EncryptConfig, *encconfig.DecryptConfig) {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	require.NoError(t, err)
-	encrypt, err := encconfig.EncryptWithJwe([][]byte{pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})})
-	require.NoError(t, err)
-	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	decrypt, err := encconfig.DecryptWithPrivKeys([][]byte{private}, [][]byte{nil})
-	require.NoError(t, err)
-	return encrypt.EncryptConfig, decrypt.DecryptConfig
-}
 
 // cryptFixture has a list of two images. Each has a compressed layer and one that is not.
 func cryptFixture() *imagetest.Fixture {
@@ -104,7 +85,7 @@ func shapeOf(t *testing.T, e *copytest.Env, ref types.ImageReference) []string {
 // made of is.
 func TestEncryptLikeUpstream(t *testing.T) {
 	f := cryptFixture()
-	encrypt, decrypt := newCryptKeys(t)
+	encrypt, decrypt := copytest.NewCryptKeys(t)
 	all := copy.Options{ImageListSelection: copy.CopyAllImages}
 	with := func(o copy.Options, set func(*copy.Options)) copy.Options { set(&o); return o }
 	for name, c := range map[string]struct {
@@ -194,14 +175,14 @@ func anyLayer(err error) string { return digest.DigestRegexp.ReplaceAllString(ma
 // the right one, and as it is if nobody asks.
 func TestEncryptedLikeUpstream(t *testing.T) {
 	f := cryptFixture()
-	encrypt, decrypt := newCryptKeys(t)
-	_, other := newCryptKeys(t)
+	encrypt, decrypt := copytest.NewCryptKeys(t)
+	_, other := copytest.NewCryptKeys(t)
 	plain := copytest.Places["layout"](t)
 	plain.Push(f, "v1", imagetest.Top)
 	src := encryptedTo(t, plain.Ref("v1"), upstream.Options{
 		ImageListSelection: upstream.CopyAllImages, OciEncryptConfig: encrypt, OciEncryptLayers: &[]int{},
 	})
-	again, _ := newCryptKeys(t)
+	again, _ := copytest.NewCryptKeys(t)
 	for name, c := range map[string]struct {
 		set func(*copy.Options)
 		err string // ours

@@ -51,7 +51,7 @@ type transformation struct {
 // transformationsToCompare returns transformations by name, and how the images of the encrypted
 // source are encrypted.
 func transformationsToCompare(t *testing.T) (map[string]transformation, *encconfig.EncryptConfig) {
-	encrypt, decrypt := newCryptKeys(t)
+	encrypt, decrypt := copytest.NewCryptKeys(t)
 	format := func(f compressiontypes.Algorithm, level int, force bool) func(*copy.Options) {
 		return func(o *copy.Options) {
 			o.DestinationCtx.CompressionFormat, o.ForceCompressionFormat = &f, force

@@ -1,16 +1,11 @@
 package transforming_test
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"net/http"
 	"testing"
 
-	encconfig "github.com/containers/ocicrypt/config"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,26 +22,11 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// keys makes a key pair, to encrypt to and to decrypt with.
-func keys(t *testing.T) (*encconfig.EncryptConfig, *encconfig.DecryptConfig) {
-	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
-	require.NoError(t, err)
-	encrypt, err := encconfig.EncryptWithJwe([][]byte{pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})})
-	require.NoError(t, err)
-	private := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
-	decrypt, err := encconfig.DecryptWithPrivKeys([][]byte{private}, [][]byte{nil})
-	require.NoError(t, err)
-	return encrypt.EncryptConfig, decrypt.DecryptConfig
-}
-
 // TestEncryptAndDecrypt encrypts with one copier and decrypts with the other. What is encrypted is
 // never the same twice; what it becomes again is.
 func TestEncryptAndDecrypt(t *testing.T) {
 	f := images()
-	encrypt, decrypt := keys(t)
+	encrypt, decrypt := copytest.NewCryptKeys(t)
 	for name, layers := range map[string][]int{"all": {}, "the last": {-1}, "the first two": {0, 1}} {
 		for _, to := range []string{"docker", "oci", "dir"} {
 			t.Run(name+"/"+to, func(t *testing.T) {
@@ -84,7 +64,7 @@ func TestEncryptAndDecrypt(t *testing.T) {
 		their := newPlace(t, "docker", registrytest.Options{}).ref()
 		_, err := theirs(t, e, src, their, upstream.Options{OciEncryptConfig: encrypt, OciEncryptLayers: &[]int{}})
 		require.NoError(t, err)
-		_, other := keys(t)
+		_, other := copytest.NewCryptKeys(t)
 		b := newBench(t, e, their, newPlace(t, "docker", registrytest.Options{}).ref(), 2)
 		_, err = b.transform(t.Context(), "", upstream.Options{OciDecryptConfig: other})
 		require.ErrorContains(t, err, "decrypting layer")
