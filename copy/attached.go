@@ -12,6 +12,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
@@ -22,11 +23,11 @@ import (
 )
 
 // attachedFrom returns where it is told what is attached. The error says why the source does not.
-func attachedFrom(e *ends, l loaded) (attach.Source, error) {
+func attachedFrom(e *ends, l known.Source) (attach.Source, error) {
 	referrers, err := endpoint.ReferrersAt(e.src)
 	src := attach.Source{
 		Place: attach.Place{Name: e.srcName, Referrers: referrers, Manifest: e.src.Manifest},
-		Top:   l.top.Digest, Held: l.document, Budget: e.budget,
+		Top:   l.Top.Digest, Held: l.Document, Budget: e.budget,
 	}
 	if from := e.referrers; from != nil {
 		src.Elsewhere = &attach.Place{Name: from.Repository(), Referrers: from, Manifest: from.Manifest}
@@ -50,13 +51,13 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	if changer, ok := e.src.(endpoint.Changer); ok {
-		s.source.changed = changer.Changed()
+		s.source.Changed = changer.Changed()
 	}
 	found, err := findAttachments(ctx, e, s)
 	if err != nil {
 		return s, err
 	}
-	if s.source, err = s.source.withAttachments(found); err != nil {
+	if s.source, err = s.source.WithAttachments(found); err != nil {
 		return s, err
 	}
 	if s, err = e.replanned(s); err != nil {
@@ -68,10 +69,10 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 		return a.Decision != Copy && a.Reason.Code != plan.ReasonVoid
 	})
 	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
-		s.source.carried = attach.CarriedBy(attached.Of(copied), s.source.document)
-		s.source.signatures = s.source.carried.Without(s.source.signatures)
+		s.source.Carried = attach.CarriedBy(attached.Of(copied), s.source.Document)
+		s.source.Signatures = s.source.Carried.Without(s.source.Signatures)
 	}
-	if !s.there.asked {
+	if !s.there.Asked {
 		return s, nil
 	}
 	if s, err = compareAttachments(ctx, e, s, copied); err != nil {
@@ -86,12 +87,12 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	if err != nil {
 		return attach.Found{}, e.choices.CannotAttach(fmt.Sprintf("the source %s does not tell what is attached: %v", e.srcName, err))
 	}
-	if s.there.asked {
+	if s.there.Asked {
 		if _, err := attachedTo(e); err != nil {
 			return attach.Found{}, err
 		}
 	}
-	subjects := slices.AppendSeq(slices.Clone(s.source.changed), maps.Keys(s.plan.Subjects()))
+	subjects := slices.AppendSeq(slices.Clone(s.source.Changed), maps.Keys(s.plan.Subjects()))
 	slices.Sort(subjects)
 	found, err := attach.Find(ctx, src, attached.Choices(&e.choices, s.plan), subjects)
 	for _, text := range found.Warnings {
@@ -138,11 +139,11 @@ func compareAttachments(ctx context.Context, e *ends, s survey, copied []Attache
 	if err != nil {
 		return s, err
 	}
-	s.there = s.there.withPresent(manifests)
-	known := c.Known(s.there.present)
-	s.source.attachments = slices.Clone(s.source.attachments)
-	for i, a := range s.source.attachments {
-		s.source.attachments[i].Present = known[attach.Key{Subject: a.Subject, Digest: a.Digest, Tag: a.Tag}]
+	s.there = s.there.WithPresent(manifests)
+	known := c.Known(s.there.Present)
+	s.source.Attachments = slices.Clone(s.source.Attachments)
+	for i, a := range s.source.Attachments {
+		s.source.Attachments[i].Present = known[attach.Key{Subject: a.Subject, Digest: a.Digest, Tag: a.Tag}]
 	}
 	return s, nil
 }
@@ -159,7 +160,7 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()
 	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !access.Transports[e.from].Referrers {
-		return s.source.listSignatures, nil
+		return s.source.ListSignatures, nil
 	}
 	all := map[digest.Digest]ListSignatures{}
 	src, err := attachedFrom(e, s.source)

@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -21,19 +22,19 @@ import (
 // compareTree asks the destination which of the wanted children it has, and settles the copy if
 // nothing is left to do. Signatures are read meanwhile, which every way to go on needs.
 func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.asked || asksMeanwhile(e, s) {
+	if !s.there.Asked || asksMeanwhile(e, s) {
 		return s, nil
 	}
 	if e.o.CheckBlobs {
 		wanted, err := askWanted(ctx, e, s)
-		if s.there = s.there.withStored(wanted); err != nil {
+		if s.there = s.there.WithStored(wanted); err != nil {
 			return s, err
 		}
 		return reconsider(ctx, e, s)
 	}
 	var wanted endpoint.Answers
 	var blobs map[digest.Digest]bool
-	var read signed
+	var read known.Signed
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		wanted, err = askWanted(groupCtx, e, s)
@@ -51,9 +52,9 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err != nil {
 		return s, err
 	}
-	s.there = s.there.withPresent(wanted)
-	s.there.blobs = blobs
-	s.source = s.source.withSignatures(read)
+	s.there = s.there.WithPresent(wanted)
+	s.there.Blobs = blobs
+	s.source = s.source.WithSignatures(read)
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
@@ -67,7 +68,7 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 // are read: most likely nothing is there, or some of them have to be read whatever is.
 func asksMeanwhile(e *ends, s survey) bool {
 	unread := len(s.plan.Copies)+len(s.plan.Transforms()) > 0
-	return s.there.top == "" || mayChange(e.call) && unread && !e.o.CheckBlobs
+	return s.there.Top == "" || mayChange(e.call) && unread && !e.o.CheckBlobs
 }
 
 // reconsider plans a list that Auto has stripped earlier anew, if the registry announces by now
@@ -78,19 +79,19 @@ func reconsider(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !ok || !dst.AskedForAnnouncement() {
 		return s, nil
 	}
-	if e.o.SparseManifestListAction != AutoSparseManifestList || !s.plan.Strips() || s.plan.Digest != s.there.top {
+	if e.o.SparseManifestListAction != AutoSparseManifestList || !s.plan.Strips() || s.plan.Digest != s.there.Top {
 		return s, nil
 	}
-	s.there = s.there.withSupport(askSupport(ctx, e))
-	s.there.sparse = *s.there.support
+	s.there = s.there.WithSupport(askSupport(ctx, e))
+	s.there.Sparse = *s.there.Support
 	return e.replanned(s)
 }
 
 // compareMeanwhile asks the destination what is to be known about s beside the manifests of its
 // images: all at the same time.
-func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) {
+func compareMeanwhile(ctx context.Context, e *ends, s survey) (known.Destination, error) {
 	there := s.there
-	if !there.asked {
+	if !there.Asked {
 		return there, nil
 	}
 	var wanted, list endpoint.Answers
@@ -103,11 +104,11 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) 
 	}
 	if s.plan.Sparse() {
 		group.Go(func() error {
-			there = there.withSupport(askSupport(groupCtx, e))
+			there = there.WithSupport(askSupport(groupCtx, e))
 			return nil
 		})
 	}
-	if in := e.input(s.source, s.there); s.there.top != "" && plan.MayWiden(&in, s.plan) {
+	if in := e.input(s.source, s.there); s.there.Top != "" && plan.MayWiden(&in, s.plan) {
 		group.Go(func() (err error) {
 			list, err = askForList(groupCtx, e, s)
 			return err
@@ -116,7 +117,7 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (compared, error) 
 	if err := group.Wait(); err != nil {
 		return s.there, err
 	}
-	return there.withPresent(wanted).withStored(list), nil
+	return there.WithPresent(wanted).WithStored(list), nil
 }
 
 // compareList asks the destination what it makes of the list that was planned, makes the plan anew
@@ -136,12 +137,12 @@ func compareList(ctx context.Context, e *ends, s survey) (survey, error) {
 // askNested asks the destination for the plan's nested lists that are others than when these were
 // asked for, since it is known by now what becomes of their images, if the rest may be there.
 func askNested(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.asked || e.o.CheckBlobs || s.plan.List == nil || s.there.top == "" || s.there.top != s.plan.Digest {
+	if !s.there.Asked || e.o.CheckBlobs || s.plan.List == nil || s.there.Top == "" || s.there.Top != s.plan.Digest {
 		return s, nil
 	}
 	unasked := slices.DeleteFunc(s.plan.List.NestedLists(), func(d digest.Digest) bool {
-		_, asked := s.there.present[d]
-		return asked || s.there.untold[d] != nil
+		_, asked := s.there.Present[d]
+		return asked || s.there.Untold[d] != nil
 	})
 	if len(unasked) == 0 {
 		return s, nil
@@ -150,7 +151,7 @@ func askNested(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err != nil {
 		return s, err
 	}
-	s.there = s.there.withPresent(nested)
+	s.there = s.there.WithPresent(nested)
 	return e.replanned(s)
 }
 
@@ -158,7 +159,7 @@ func askNested(ctx context.Context, e *ends, s survey) (survey, error) {
 // destination and gets children, and makes that plan, if the destination is known to have a view of
 // sparse lists. That may be known only now: of what is missing at the source.
 func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.asked {
+	if !s.there.Asked {
 		return s, nil
 	}
 	in := e.input(s.source, s.there)
@@ -167,21 +168,21 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 		if err != nil {
 			return s, err
 		}
-		s.there = s.there.withStored(list)
+		s.there = s.there.WithStored(list)
 		in = e.input(s.source, s.there)
 	}
 	adds := plan.Adds(&in, s.plan)
 	if !s.plan.Sparse() && !adds {
 		return s, nil
 	}
-	if s.there.support == nil {
-		s.there = s.there.withSupport(askSupport(ctx, e))
+	if s.there.Support == nil {
+		s.there = s.there.WithSupport(askSupport(ctx, e))
 	}
-	support := *s.there.support
+	support := *s.there.Support
 	if support.Unanswered && (e.o.CompareDestination || adds) { // otherwise a copy will see for itself
-		e.reporter.Warn(fmt.Sprintf("whether the destination takes sparse lists, and keeps what is added to one, could not be asked, and is not known: %v", s.there.supportErr))
+		e.reporter.Warn(fmt.Sprintf("whether the destination takes sparse lists, and keeps what is added to one, could not be asked, and is not known: %v", s.there.SupportErr))
 	}
-	s.there.sparse = support
+	s.there.Sparse = support
 	if !support.Known && !(support.Unanswered && e.o.WidenedChildTags) {
 		return s, nil
 	}
@@ -191,29 +192,29 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 		if err != nil {
 			return s, err
 		}
-		s.there = s.there.withPresent(demanded)
+		s.there = s.there.WithPresent(demanded)
 	}
 	if support.LosesAdded() {
 		list, err := askForList(ctx, e, s)
 		if err != nil {
 			return s, err
 		}
-		s.there = s.there.withStored(list)
+		s.there = s.there.WithStored(list)
 	}
 	return e.replanned(s)
 }
 
 // settle returns s as settled if the destination is known to have all that the plan names.
 func settle(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.asked || e.o.CheckBlobs || s.there.top == "" || s.there.top != s.plan.Digest || len(s.plan.Transforms()) > 0 {
+	if !s.there.Asked || e.o.CheckBlobs || s.there.Top == "" || s.there.Top != s.plan.Digest || len(s.plan.Transforms()) > 0 {
 		return s, nil
 	}
 	lacking := slices.Clone(s.plan.Copies)
 	if s.plan.List != nil {
-		isThere := func(d digest.Digest) bool { return s.there.present[d] }
+		isThere := func(d digest.Digest) bool { return s.there.Present[d] }
 		lacking = append(lacking, slices.DeleteFunc(s.plan.List.NestedLists(), isThere)...)
 	}
-	told := func(d digest.Digest) bool { return s.there.untold[d] == nil }
+	told := func(d digest.Digest) bool { return s.there.Untold[d] == nil }
 	switch {
 	case len(work.Entries(s.plan)) > 0:
 	case len(lacking) == 0:
@@ -234,7 +235,7 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	if err != nil {
 		return s, err
 	}
-	s.source = s.source.withSignatures(read)
+	s.source = s.source.WithSignatures(read)
 	lacking, err := e.signingFor(s.source, s.there).Lacking(ctx, slices.Concat(s.plan.Stored(), s.plan.Lists()))
 	if err != nil || len(lacking) > 0 {
 		return s, err
@@ -246,7 +247,7 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	for _, d := range s.plan.Stored() {
 		all.Has[d] = true
 	}
-	s.there = s.there.withPresent(all)
+	s.there = s.there.WithPresent(all)
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
@@ -274,7 +275,7 @@ func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (endpoint
 func askWanted(ctx context.Context, e *ends, s survey) (endpoint.Answers, error) {
 	if s.plan.List == nil {
 		d := s.plan.Image.Digest
-		return endpoint.Answers{Has: map[digest.Digest]bool{d: s.there.top == d}}, nil
+		return endpoint.Answers{Has: map[digest.Digest]bool{d: s.there.Top == d}}, nil
 	}
 	return askPresent(ctx, e, slices.Concat(s.plan.Copies, s.plan.List.NestedLists()))
 }
@@ -283,8 +284,8 @@ func askWanted(ctx context.Context, e *ends, s survey) (endpoint.Answers, error)
 // that is known: another reference may name it. Nested lists are asked for with the images.
 func askForList(ctx context.Context, e *ends, s survey) (endpoint.Answers, error) {
 	d := s.plan.Digest
-	_, asked := s.there.stored[d]
-	_, untold := s.there.untold[d]
+	_, asked := s.there.Stored[d]
+	_, untold := s.there.Untold[d]
 	if in := e.input(s.source, s.there); d == "" || asked || untold || in.IsStored(d) {
 		return endpoint.Answers{}, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
@@ -53,7 +54,7 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 // planCopy takes the steps up to the plan, each of which finds out more than the one before it.
 // Nothing is written. The destination is asked what it has if compare is set, and if it can tell.
 func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
-	s := survey{there: compared{asked: compare}}
+	s := survey{there: known.Destination{Asked: compare}}
 	err := e.o.validate()
 	if err == nil {
 		err = attached.Check(&e.choices, e.from, e.to)
@@ -221,16 +222,16 @@ func (p *Prepared) Execute(ctx context.Context) (*Report, error) {
 }
 
 // unchanged holds the destination against what it named when the plan was made.
-func unchanged(ctx context.Context, e *ends, there compared) error {
-	if !there.asked {
+func unchanged(ctx context.Context, e *ends, there known.Destination) error {
+	if !there.Asked {
 		return nil
 	}
 	now, known := e.destinationTop(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	if known && there.topKnown && now != there.top {
-		return &ChangedError{Side: DestinationSide, Planned: there.top, Found: now}
+	if known && there.TopKnown && now != there.Top {
+		return &ChangedError{Side: DestinationSide, Planned: there.Top, Found: now}
 	}
 	return nil
 }

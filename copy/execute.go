@@ -78,7 +78,7 @@ func copyImages(ctx context.Context, to *storer, images []work.Image, entries []
 func planned(to *storer) (images []work.Image, entries []endpoint.Blob, err error) {
 	sizes := work.Sizes{}
 	for _, d := range to.plan.Copies {
-		doc, ok := to.source.document(d)
+		doc, ok := to.source.Document(d)
 		if !ok {
 			return nil, nil, fmt.Errorf("manifest %s was not read", d)
 		}
@@ -100,7 +100,7 @@ func planned(to *storer) (images []work.Image, entries []endpoint.Blob, err erro
 
 // imageCopy returns what it takes to copy one image.
 func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
-	image, err := s.source.image(doc)
+	image, err := s.source.Image(doc)
 	if err != nil {
 		return work.Image{}, &Error{"parsing manifest", SourceSide, doc.Digest.String(), err}
 	}
@@ -109,7 +109,7 @@ func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
 	}
 	return work.Image{
 		Doc: doc, Subject: image.Subject, Blobs: work.Blobs(image, access.Transports[s.to].Foreign),
-		Stored: s.there.present[doc.Digest] || s.there.stored[doc.Digest],
+		Stored: s.there.Present[doc.Digest] || s.there.Stored[doc.Digest],
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	upstream "go.podman.io/image/v5/copy"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
@@ -98,12 +99,12 @@ func checkCredentials(ctx context.Context, e *ends) error {
 }
 
 // handedOver is the source as upstream's copy gets it.
-func handedOver(e *ends, l loaded) *handover.Source {
+func handedOver(e *ends, l known.Source) *handover.Source {
 	return &handover.Source{
 		End: e.src, Ref: e.srcRef, Transport: e.from,
 		Sys: e.o.SourceCtx, PreferGzip: e.o.PreferGzipInstances,
-		Tree: l.tree, Top: l.top, System: l.system, Misdeclared: l.misdeclared,
-		Signatures: l.signatures,
+		Tree: l.Tree, Top: l.Top, System: l.System, Misdeclared: l.Misdeclared,
+		Signatures: l.Signatures,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -25,13 +27,13 @@ import (
 // single image; and what is attached to what is wanted of it. The survey that it returns has the
 // first plan.
 func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
-	top := s.source.top
+	top := s.source.Top
 	if err := handover.CheckGroup(e.o.ImageListSelection, top, e.to); err != nil {
 		return s, err
 	}
-	s.source.misdeclared = endpoint.IsMisdeclared(top)
+	s.source.Misdeclared = endpoint.IsMisdeclared(top)
 	var op string
-	var read func(context.Context, *ends, loaded) (loaded, error)
+	var read func(context.Context, *ends, known.Source) (known.Source, error)
 	switch {
 	case !top.IsList():
 		op, read = "parsing", loadPlatform
@@ -41,8 +43,8 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		op, read = "reading", loadLists
 	}
 	var err error
-	if s.source.tree, err = plan.ParseTree(top, top.Digest, nil); err == nil && !top.IsList() {
-		_, err = s.source.tree.Image(top.Digest)
+	if s.source.Tree, err = plan.ParseTree(top, top.Digest, nil); err == nil && !top.IsList() {
+		_, err = s.source.Tree.Image(top.Digest)
 	}
 	if err != nil {
 		return s, &Error{op, SourceSide, e.srcName, err}
@@ -59,16 +61,16 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 
 // loadSystem chooses the image that suits the running system, from all lists. A list that names
 // blobs has none: it is copied as a whole.
-func loadSystem(ctx context.Context, e *ends, l loaded) (loaded, error) {
-	if l.tree.HasBlobs() {
+func loadSystem(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
+	if l.Tree.HasBlobs() {
 		return loadLists(ctx, e, l)
 	}
 	l, err := readLists(ctx, e, l)
 	if err != nil {
 		return l, err
 	}
-	l.system, err = systemimage.Choose(l.tree.Images(), l.top.MediaType, e.o.SourceCtx, e.o.PreferGzipInstances)
-	if lost := l.tree.Unread(); err != nil && len(lost) > 0 {
+	l.System, err = systemimage.Choose(l.Tree.Images(), l.Top.MediaType, e.o.SourceCtx, e.o.PreferGzipInstances)
+	if lost := l.Tree.Unread(); err != nil && len(lost) > 0 {
 		err = fmt.Errorf("%w; it may be in a nested list that is missing at the source: %s", err, prose.Some(prose.Digests(lost)))
 	}
 	if err != nil {
@@ -78,10 +80,10 @@ func loadSystem(ctx context.Context, e *ends, l loaded) (loaded, error) {
 }
 
 // readLists reads the nested lists of the source, level by level.
-func readLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
+func readLists(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
 	for {
-		absent := func(d digest.Digest) bool { return l.missing[d] != nil }
-		unread := slices.DeleteFunc(l.tree.ToRead(&e.choices), absent)
+		absent := func(d digest.Digest) bool { return l.Missing[d] != nil }
+		unread := slices.DeleteFunc(l.Tree.ToRead(&e.choices), absent)
 		if len(unread) == 0 {
 			return l, nil
 		}
@@ -89,83 +91,94 @@ func readLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
 		if err != nil {
 			return l, err
 		}
-		if l, err = l.withFetched(e, lists); err != nil {
+		if l, err = withFetched(e, l, lists); err != nil {
 			return l, err
 		}
 	}
 }
 
 // loadLists reads the nested lists of the source, and the signatures of all lists.
-func loadLists(ctx context.Context, e *ends, l loaded) (loaded, error) {
+func loadLists(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
 	l, err := readLists(ctx, e, l)
 	if err != nil || e.o.RemoveSignatures || e.o.RemoveListSignatures {
 		return l, err
 	}
 	e.progress.Line("Getting image list signatures")
-	read, err := readSignatures(ctx, e, l, l.tree.Lists())
+	read, err := readSignatures(ctx, e, l, l.Tree.Lists())
 	if err != nil {
 		return l, err
 	}
-	l.signedLists = merged(l.signedLists, read.counts)
-	return l.withSignatures(read), nil
+	l.SignedLists = known.Merged(l.SignedLists, read.Counts)
+	return l.WithSignatures(read), nil
 }
 
 // maxManifestBytes is what the manifests and nested lists that are held for one copy may have in
 // all.
 const maxManifestBytes = 256 << 20
 
-// fetched are documents of the source that were asked for.
-type fetched struct {
-	documents   map[digest.Digest]Document
-	missing     map[digest.Digest]error // that it definitely does not have
-	misdeclared bool                    // one of documents is
-	bytes       int64                   // of documents
-}
-
 // fetch reads manifests and lists, but for those that l has already.
-func fetch(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (fetched, error) {
+func fetch(ctx context.Context, e *ends, l known.Source, digests []digest.Digest) (known.Fetched, error) {
 	unread := slices.DeleteFunc(slices.Clone(digests), func(d digest.Digest) bool {
-		_, read := l.document(d)
+		_, read := l.Document(d)
 		return read
 	})
-	out := fetched{documents: map[digest.Digest]Document{}, missing: map[digest.Digest]error{}}
+	out := known.Fetched{Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]error{}}
 	note := func(d digest.Digest, doc endpoint.Document, err error) error {
 		if errors.Is(err, endpoint.ErrNotFound) {
 			logrus.Debugf("%s is missing at the source: %v", d, err)
-			out.missing[d] = err
+			out.Missing[d] = err
 			return nil
 		}
-		out.bytes += int64(len(doc.Bytes))
-		if err == nil && l.bytes+out.bytes > maxManifestBytes {
-			err = &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: l.top.Digest}
+		out.Bytes += int64(len(doc.Bytes))
+		if err == nil && l.Bytes+out.Bytes > maxManifestBytes {
+			err = &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: l.Top.Digest}
 		}
 		if err != nil {
 			return &Error{"reading manifest", SourceSide, d.String(), err}
 		}
-		out.documents[d], out.misdeclared = doc, out.misdeclared || endpoint.IsMisdeclared(doc)
+		out.Documents[d], out.Misdeclared = doc, out.Misdeclared || endpoint.IsMisdeclared(doc)
 		return nil
 	}
 	err := inflight.Ask(ctx, e.budget, unread, e.src.Manifest, note)
 	return out, err
 }
 
+// withFetched returns l with what was fetched. Manifests that cannot be parsed are an error.
+func withFetched(e *ends, l known.Source, f known.Fetched) (known.Source, error) {
+	tree, err := l.Tree.With(f.Documents)
+	if err != nil {
+		return l, &Error{"reading", SourceSide, e.srcName, err}
+	}
+	for _, d := range slices.Sorted(maps.Keys(f.Documents)) {
+		if f.Documents[d].IsList() { // with what is wrong about it, it would not be in the tree
+			continue
+		}
+		if _, err := tree.Image(d); err != nil {
+			return l, &Error{"parsing manifest", SourceSide, d.String(), err}
+		}
+	}
+	l.Tree, l.Bytes, l.Misdeclared = tree, l.Bytes+f.Bytes, l.Misdeclared || f.Misdeclared
+	l.Missing = known.Merged(l.Missing, f.Missing)
+	return l, nil
+}
+
 // loadPlatform reads the platform of a single image out of its config, if the plan depends on it,
 // after the policy's verdict. An artifact has none.
-func loadPlatform(ctx context.Context, e *ends, l loaded) (loaded, error) {
+func loadPlatform(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
 	if !e.choices.NeedsPlatform() {
 		return l, nil
 	}
-	image, err := l.tree.Image(l.top.Digest)
+	image, err := l.Tree.Image(l.Top.Digest)
 	if err != nil || image != nil && image.IsArtifact() {
 		return l, err
 	}
-	if l, err = judgeImages(ctx, e, l, []digest.Digest{l.top.Digest}); err != nil {
+	if l, err = judgeImages(ctx, e, l, []digest.Digest{l.Top.Digest}); err != nil {
 		return l, err
 	}
 	if image == nil {
 		return l, &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}
 	}
-	l.platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return e.opener(l, l.top.Digest, b, nil) })
+	l.Platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return e.opener(l, l.Top.Digest, b, nil) })
 	if err != nil {
 		err = &Error{"reading config", SourceSide, image.Config.Digest.String(), err}
 	}
@@ -181,15 +194,15 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	for _, t := range s.plan.Transforms() {
 		wanted = append(wanted, t.Digest)
 	}
-	if s.plan.Image != nil && s.plan.Image.Digest == s.source.top.Digest {
+	if s.plan.Image != nil && s.plan.Image.Digest == s.source.Top.Digest {
 		wanted = nil // it is held already
 	}
 	if e.o.ConcurrentBlobCopiesSemaphore == nil { // what is in flight over several copies says nothing about this one
 		budget.Expect(len(wanted), e.o.MaxParallelDownloads, e.src, e.dst)
 	}
-	var images fetched
-	var read signed
-	there, listSignatures := s.there, s.source.listSignatures
+	var images known.Fetched
+	var read known.Signed
+	there, listSignatures := s.there, s.source.ListSignatures
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		there, err = compareMeanwhile(groupCtx, e, s)
@@ -212,12 +225,12 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	s.there = there
-	s.source.listSignatures = listSignatures
-	s.source = s.source.withSignatures(read)
-	if s.source, err = s.source.withFetched(e, images); err != nil {
+	s.source.ListSignatures = listSignatures
+	s.source = s.source.WithSignatures(read)
+	if s.source, err = withFetched(e, s.source, images); err != nil {
 		return s, err
 	}
-	if slices.ContainsFunc(wanted, s.source.isList) {
+	if slices.ContainsFunc(wanted, s.source.IsList) {
 		return loadMore(ctx, e, s)
 	}
 	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
@@ -228,7 +241,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 		if err != nil {
 			return s, err
 		}
-		s.source.missingBlobs = merged(s.source.missingBlobs, missing)
+		s.source.MissingBlobs = known.Merged(s.source.MissingBlobs, missing)
 	}
 	return replannedGuarding(ctx, e, s)
 }
@@ -253,7 +266,7 @@ func askUnasked(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	var err error
-	if s.source.listSignatures, err = findListSignatures(ctx, e, s); err != nil {
+	if s.source.ListSignatures, err = findListSignatures(ctx, e, s); err != nil {
 		return s, err
 	}
 	s.unasked = false
@@ -282,10 +295,10 @@ func loadMore(ctx context.Context, e *ends, s survey) (survey, error) {
 
 // judgeImages lets the policy judge images, in the order given, but for those that are missing and
 // those that it has judged already.
-func judgeImages(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (loaded, error) {
+func judgeImages(ctx context.Context, e *ends, l known.Source, digests []digest.Digest) (known.Source, error) {
 	judged := map[digest.Digest]bool{}
 	for _, d := range digests {
-		if l.judged[d] || judged[d] || l.missing[d] != nil {
+		if l.Judged[d] || judged[d] || l.Missing[d] != nil {
 			continue
 		}
 		image := endpoint.LazyUnparsed(e.src.Reference(),
@@ -301,13 +314,13 @@ func judgeImages(ctx context.Context, e *ends, l loaded, digests []digest.Digest
 		logrus.Debugf("signature policy allows %s", d)
 		judged[d] = true
 	}
-	l.judged = merged(l.judged, judged)
+	l.Judged = known.Merged(l.Judged, judged)
 	return l, nil
 }
 
 // readManifest returns the manifest with digest d, as it was read before or from the source.
-func readManifest(ctx context.Context, e *ends, l loaded, d digest.Digest) (endpoint.Document, error) {
-	if doc, ok := l.document(d); ok {
+func readManifest(ctx context.Context, e *ends, l known.Source, d digest.Digest) (endpoint.Document, error) {
+	if doc, ok := l.Document(d); ok {
 		return doc, nil
 	}
 	return e.src.Manifest(ctx, d)

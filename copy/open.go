@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -37,8 +38,8 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err := e.openReferrers(); err != nil {
 		return s, err
 	}
-	s.there.asked = s.there.asked && mayCompare(e.call)
-	if s.there.asked {
+	s.there.Asked = s.there.Asked && mayCompare(e.call)
+	if s.there.Asked {
 		if err := e.openDestination(ctx); err != nil {
 			return s, err
 		}
@@ -47,19 +48,19 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	group.Go(func() error {
 		return inflight.One(groupCtx, e.budget, func() error { return e.openSource(groupCtx) })
 	})
-	if s.there.asked {
+	if s.there.Asked {
 		group.Go(func() error {
-			s.there.top, s.there.topKnown = e.destinationTop(groupCtx)
+			s.there.Top, s.there.TopKnown = e.destinationTop(groupCtx)
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return s, err
 	}
-	s.source.top = e.src.Top()
-	d := s.source.top.Digest
+	s.source.Top = e.src.Top()
+	d := s.source.Top.Digest
 	e.reporter.Update(func(r *Report) { r.SourceDigest = d })
-	logrus.Debugf("%s is %s (%s)", e.srcName, d, s.source.top.MediaType)
+	logrus.Debugf("%s is %s (%s)", e.srcName, d, s.source.Top.MediaType)
 	return s, nil
 }
 
@@ -139,9 +140,9 @@ func (e *ends) openDestination(ctx context.Context) error {
 
 // opener returns an Opener of b where its owner is, a manifest or list that names it: at the
 // source, or, if l says so, at Options.ReferrersFrom. bp, if not nil, is told what is read.
-func (e *ends) opener(l loaded, owner digest.Digest, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
+func (e *ends) opener(l known.Source, owner digest.Digest, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
 	read, side := e.src.Blob, SourceSide
-	if l.referrers[owner] {
+	if l.Referrers[owner] {
 		read, side = e.referrers.Blob, ReferrersSide
 	}
 	failed := func(err error) error { return &Error{"reading blob", side, b.Digest.String(), err} }

@@ -10,6 +10,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
@@ -97,22 +98,22 @@ func NewPlan(in PlanInput) (*Plan, error) {
 }
 
 // input is all that a plan of what is known depends on.
-func (c *call) input(source loaded, there compared) plan.Input {
-	top, _ := source.tree.Document(source.top.Digest)
+func (c *call) input(source known.Source, there known.Destination) plan.Input {
+	top, _ := source.Tree.Document(source.Top.Digest)
 	way := wayFacts(&c.o, c.from, c.to)
-	way.Signed, way.Rejected = source.signed, there.rejected
+	way.Signed, way.Rejected = source.Signed, there.Rejected
 	if c.o.AnnotateTransformed {
 		way.Transformations = c.memory.Transformations()
 	}
 	return plan.Input{
 		Source: c.srcName, Destination: c.dstName,
-		Top: top, Digest: source.top.Digest, Tree: source.tree,
-		Missing: keys(source.missing), MissingBlobs: source.missingBlobs, PresentBlobs: there.blobs, Platform: source.platform, System: source.system,
-		Attachments: source.attachments, Changed: source.changed, SignedLists: source.signedLists,
-		ListSignatures: source.listSignatures, SignaturesUnknown: source.unknown,
-		Present: there.present, Stored: there.stored, PresenceUnknown: keys(there.untold),
-		DestinationDigest: c.fixedDigest(source), DestinationTop: there.top, Sparse: there.sparse,
-		Transformed: there.transformed, Recalled: there.recalled, Way: way,
+		Top: top, Digest: source.Top.Digest, Tree: source.Tree,
+		Missing: known.Keys(source.Missing), MissingBlobs: source.MissingBlobs, PresentBlobs: there.Blobs, Platform: source.Platform, System: source.System,
+		Attachments: source.Attachments, Changed: source.Changed, SignedLists: source.SignedLists,
+		ListSignatures: source.ListSignatures, SignaturesUnknown: source.Unknown,
+		Present: there.Present, Stored: there.Stored, PresenceUnknown: known.Keys(there.Untold),
+		DestinationDigest: c.fixedDigest(source), DestinationTop: there.Top, Sparse: there.Sparse,
+		Transformed: there.Transformed, Recalled: there.Recalled, Way: way,
 		Choices: c.choices,
 	}
 }
@@ -120,9 +121,9 @@ func (c *call) input(source loaded, there compared) plan.Input {
 // fixedDigest returns the digest that the destination's reference names, so that nothing else can
 // be written; "" if it names none. Local stores file a system image under the digest of the list
 // that it comes from.
-func (c *call) fixedDigest(source loaded) digest.Digest {
+func (c *call) fixedDigest(source known.Source) digest.Digest {
 	in := plan.Input{DestinationDigest: access.DigestOf(c.destRef)}
-	if source.system != "" && !access.Transports[c.to].Destination && in.CheckDestination(source.top.Digest, source.top.Bytes) == nil {
+	if source.System != "" && !access.Transports[c.to].Destination && in.CheckDestination(source.Top.Digest, source.Top.Bytes) == nil {
 		return ""
 	}
 	return in.DestinationDigest
@@ -132,7 +133,7 @@ func (c *call) fixedDigest(source loaded) digest.Digest {
 func (c *call) replanned(s survey) (survey, error) {
 	p, err := plan.New(c.input(s.source, s.there))
 	if missing, ok := errors.AsType[*MissingError](err); ok && len(missing.Missing) > 0 {
-		missing.Err = s.source.missing[missing.Missing[0].Digest]
+		missing.Err = s.source.Missing[missing.Missing[0].Digest]
 	}
 	if err != nil {
 		return s, err
@@ -145,7 +146,7 @@ func (c *call) withTransformed(s survey, results map[plan.TransformKey]Document)
 	if len(results) == 0 {
 		return s, nil
 	}
-	s.there = s.there.withTransformed(results)
+	s.there = s.there.WithTransformed(results)
 	return c.replanned(s)
 }
 

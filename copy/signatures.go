@@ -10,41 +10,35 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
-// signed is what a source told of the signatures of manifests and lists.
-type signed struct {
-	counts     map[digest.Digest]int
-	signatures map[digest.Digest]endpoint.Signatures // of those that have some
-	unknown    map[digest.Digest]bool                // of which it did not tell
-}
-
 // readSignatures reads the signatures of manifests or lists that are to be carried. Where the
 // source does not tell whether something is signed, it may be: a list is not changed then, and a
 // policy that wants to see signatures gets the error.
-func readSignatures(ctx context.Context, e *ends, l loaded, digests []digest.Digest) (signed, error) {
-	out := signed{
-		counts: map[digest.Digest]int{}, signatures: map[digest.Digest]endpoint.Signatures{},
-		unknown: map[digest.Digest]bool{},
+func readSignatures(ctx context.Context, e *ends, l known.Source, digests []digest.Digest) (known.Signed, error) {
+	out := known.Signed{
+		Counts: map[digest.Digest]int{}, Signatures: map[digest.Digest]endpoint.Signatures{},
+		Unknown: map[digest.Digest]bool{},
 	}
 	note := func(d digest.Digest, sigs endpoint.Signatures, err error) error {
 		switch {
 		case errors.Is(err, endpoint.ErrUnknown):
-			out.unknown[d] = true
-			if !l.unknown[d] {
+			out.Unknown[d] = true
+			if !l.Unknown[d] {
 				e.reporter.Warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
 			}
 			return nil
 		case err != nil:
 			return &Error{"reading signatures of", SourceSide, d.String(), err}
 		}
-		out.counts[d] = sigs.Len()
+		out.Counts[d] = sigs.Len()
 		if sigs.Len() > 0 {
-			out.signatures[d] = sigs
+			out.Signatures[d] = sigs
 		}
 		return nil
 	}
@@ -54,21 +48,21 @@ func readSignatures(ctx context.Context, e *ends, l loaded, digests []digest.Dig
 
 // readImageSignatures reads the signatures of the images that are wanted, those included that are
 // at the destination: they may have been signed since. What is missing at the source has none.
-func readImageSignatures(ctx context.Context, e *ends, l loaded, images []digest.Digest) (signed, error) {
+func readImageSignatures(ctx context.Context, e *ends, l known.Source, images []digest.Digest) (known.Signed, error) {
 	if e.o.RemoveSignatures {
-		return signed{}, nil
+		return known.Signed{}, nil
 	}
 	e.progress.Line("Getting image source signatures")
 	return readSignatures(ctx, e, l, images)
 }
 
 // signingFor returns which signatures a copy of l is to store where there is what was told.
-func (e *ends) signingFor(l loaded, there compared) *signing.Copy {
+func (e *ends) signingFor(l known.Source, there known.Destination) *signing.Copy {
 	return &signing.Copy{
-		Keys: e.keys, Carried: l.signatures, Destination: e.dst, Budget: e.budget,
+		Keys: e.keys, Carried: l.Signatures, Destination: e.dst, Budget: e.budget,
 		Absent: func(d digest.Digest) bool {
-			has, asked := there.present[d]
-			return asked && !has && !there.stored[d] && d != there.top
+			has, asked := there.Present[d]
+			return asked && !has && !there.Stored[d] && d != there.Top
 		},
 		Config: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener { return e.opener(l, owner, b, nil) },
 	}
@@ -92,7 +86,7 @@ func signPresent(ctx context.Context, to *storer) error {
 	if to.plan.List == nil {
 		return nil
 	}
-	absent := func(d digest.Digest) bool { return !to.there.present[d] }
+	absent := func(d digest.Digest) bool { return !to.there.Present[d] }
 	present := slices.DeleteFunc(slices.Concat(to.plan.Stored(), to.plan.List.NestedLists()), absent)
 	lacking, err := to.signing.Lacking(ctx, present)
 	if err != nil {

@@ -34,7 +34,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 	if err := e.openDestination(ctx); err != nil {
 		return nil, err
 	}
-	work.TellRecorder(e.dst, s.source.top.Digest, s.plan, &e.choices)
+	work.TellRecorder(e.dst, s.source.Top.Digest, s.plan, &e.choices)
 	to := &storer{e, s, e.signingFor(s.source, s.there)}
 	if err := to.signing.Check(ctx); err != nil {
 		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
@@ -62,7 +62,7 @@ func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 // manifestOf returns the manifest or list with digest d: what became of an image, or one of the
 // source, as it was read before or as it is read now.
 func manifestOf(ctx context.Context, e *ends, s survey, d digest.Digest) (endpoint.Document, error) {
-	if doc, ok := s.there.result(d); ok {
+	if doc, ok := s.there.Result(d); ok {
 		return doc, nil
 	}
 	return readManifest(ctx, e, s.source, d)
@@ -101,7 +101,7 @@ func (s *storer) typeRefused(doc endpoint.Document, err error) error {
 	if !endpoint.RefusesType(err) || s.plan.Attests(doc.Digest) {
 		return err
 	}
-	if image, parseErr := s.source.image(doc); !doc.IsList() && (parseErr != nil || image != nil && image.IsArtifact()) {
+	if image, parseErr := s.source.Image(doc); !doc.IsList() && (parseErr != nil || image != nil && image.IsArtifact()) {
 		return err
 	}
 	return &typeRefusedError{doc.MediaType, err}
@@ -191,7 +191,7 @@ func (s *storer) put(ctx context.Context, doc endpoint.Document, put func() erro
 // source has that: see endpoint.SendLost. It must be called with a slot of the budget.
 func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func() error) error {
 	dst, direct := s.dst.(*registry.Destination)
-	if _, made := s.there.result(doc.Digest); made || !direct || manifest.IsListMediaType(doc.MediaType) {
+	if _, made := s.there.Result(doc.Digest); made || !direct || manifest.IsListMediaType(doc.MediaType) {
 		return put()
 	}
 	image, err := s.imageCopy(doc)

@@ -98,7 +98,7 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 // them.
 func converted(ctx context.Context, e *ends, s survey, err error) (out survey, ok bool) {
 	var refused *typeRefusedError
-	if !errors.As(err, &refused) || slices.Contains(s.there.rejected, refused.mediaType) {
+	if !errors.As(err, &refused) || slices.Contains(s.there.Rejected, refused.mediaType) {
 		return s, false
 	}
 	_, blobs := errors.AsType[*BlobsRefusedError](err)
@@ -106,7 +106,7 @@ func converted(ctx context.Context, e *ends, s survey, err error) (out survey, o
 		return s, false
 	}
 	out = s
-	out.there = s.there.withRejected(refused.mediaType)
+	out.there = s.there.WithRejected(refused.mediaType)
 	out, planErr := e.replanned(out)
 	if planErr == nil {
 		out, planErr = checkPlan(ctx, e, out)

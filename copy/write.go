@@ -50,7 +50,7 @@ func write(ctx context.Context, to *storer, late map[digest.Digest]work.Image) (
 // intact reports whether a copy that looked at every blob has found that nothing is lacking at the
 // destination: what settled says of one that did not look. The report says so, too.
 func (w *writer) intact(ctx context.Context) bool {
-	if !w.there.asked || !w.o.CheckBlobs {
+	if !w.there.Asked || !w.o.CheckBlobs {
 		return false
 	}
 	copied := 0
@@ -58,8 +58,8 @@ func (w *writer) intact(ctx context.Context) bool {
 		r.Checked = CheckedBlobs
 		copied = r.BlobsCopied
 	})
-	lacks := func(d digest.Digest) bool { return !w.there.stored[d] && d != w.there.top }
-	if len(w.plan.Transforms()) > 0 || w.there.top != w.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(w.plan.Copies, w.plan.Lists()), lacks) {
+	lacks := func(d digest.Digest) bool { return !w.there.Stored[d] && d != w.there.Top }
+	if len(w.plan.Transforms()) > 0 || w.there.Top != w.plan.Digest || copied > 0 || slices.ContainsFunc(slices.Concat(w.plan.Copies, w.plan.Lists()), lacks) {
 		return false
 	}
 	lacking, err := w.signing.Lacking(ctx, slices.Concat(w.plan.Stored(), w.plan.Lists()))
@@ -144,7 +144,7 @@ func (w *writer) writeNested(ctx context.Context, p *Plan) error {
 		var err error
 		if l := lists[d]; l == nil {
 			err = w.putImage(ctx, w.late[d].Doc)
-		} else if !w.there.present[d] || w.lost[d] {
+		} else if !w.there.Present[d] || w.lost[d] {
 			err = w.putList(ctx, l)
 		}
 		if err != nil {
@@ -176,7 +176,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 //
 // A reference that named doc when the copy began, and still does, is not written.
 func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
-	if w.there.top == doc.Digest && names(ctx, w.ends, doc.Digest) {
+	if w.there.Top == doc.Digest && names(ctx, w.ends, doc.Digest) {
 		return w.leaveTop(ctx, p, doc)
 	}
 	if (len(p.ToAttach()) > 0 || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
@@ -285,7 +285,7 @@ func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
 	var lost []digest.Digest
 	note := func(d digest.Digest, has bool, err error) error {
 		switch {
-		case err != nil && w.there.present[d] && !w.lost[d]:
+		case err != nil && w.there.Present[d] && !w.lost[d]:
 			return fmt.Errorf("whether %s is still there could not be asked: %w", d, err)
 		case err == nil && !has:
 			lost = append(lost, d)
