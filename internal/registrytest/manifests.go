@@ -242,12 +242,13 @@ func (x *exchange) storeManifest(p manifestPut) Answer {
 	return Answer{}
 }
 
-// refusedArtifact says what is against an artifact type or a subject. The answers are GitLab's.
+// refusedArtifact says what is against the types of doc, or against its subject. The answers about
+// subjects are GitLab's.
 func (x *exchange) refusedArtifact(repo *repository, doc document) Answer {
-	if known := x.opts.ArtifactTypes; known != nil && doc.ArtifactType != "" && !slices.Contains(known, doc.ArtifactType) {
-		return Answer{Status: http.StatusBadRequest, Errors: []Error{{
-			Code: "MANIFEST_INVALID", Message: "manifest invalid", Detail: "unknown media type: " + doc.ArtifactType,
-		}}}
+	if x.opts.TypePolicy != nil {
+		if a := x.opts.TypePolicy(doc.types()); a.Status != 0 {
+			return a
+		}
 	}
 	if doc.Subject == nil {
 		return Answer{}

@@ -77,9 +77,9 @@ type Options struct {
 	// NoDockerSubjects refuses what has a subject with a Docker media type: 400 MANIFEST_INVALID,
 	// as GitLab.com does in 2026.
 	NoDockerSubjects bool
-	// ArtifactTypes are the types of artifacts that are known, others are refused: 400
-	// MANIFEST_INVALID, as GitLab.com does in 2026. nil is for all.
-	ArtifactTypes []string
+	// TypePolicy decides on every PUT of what is otherwise correct, by the media types that it
+	// states. nil accepts.
+	TypePolicy TypePolicy
 	// NoMonolithicPost ignores the digest of a POST that wants to upload in one request: 202 with a
 	// location, as distribution 2.8 and 3 do.
 	NoMonolithicPost bool

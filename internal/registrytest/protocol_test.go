@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -557,7 +558,7 @@ func TestReferrers(t *testing.T) {
 
 // TestSubjects are wanted first, and referrers tags are taken for digests, as by GitLab.
 func TestSubjects(t *testing.T) {
-	c := start(t, Options{RequireSubjects: true, DigestTags: true, NoDockerSubjects: true, ArtifactTypes: []string{"x/y"}})
+	c := start(t, Options{RequireSubjects: true, DigestTags: true, NoDockerSubjects: true, TypePolicy: GitLabTypes("x/y")})
 	image := `{"schemaVersion":2}`
 	put := func(status int, artifactType string, subject digest.Digest, says string) {
 		m := `{"artifactType":"` + artifactType + `","subject":{"digest":"` + subject.String() + `"}}`
@@ -573,4 +574,35 @@ func TestSubjects(t *testing.T) {
 	c.do(404, "GET", "/v2/a/manifests/sha256-"+d.Encoded()+".sig", "")
 	c.Registry.PutManifest("a", "docker", "application/vnd.docker.distribution.manifest.v2+json", []byte("{}"))
 	put(400, "x/y", digest.FromString("{}"), "no OCI manifest")
+}
+
+// TestTypes are those of artifacts, of configs and of layers, as registries know them.
+func TestTypes(t *testing.T) {
+	const (
+		image, empty = imgspecv1.MediaTypeImageConfig, imgspecv1.MediaTypeEmptyJSON
+		tar, ours    = imgspecv1.MediaTypeImageLayer, "application/vnd.ours"
+	)
+	artifact, plain := Types{Artifact: ours, Config: empty, Layers: []string{ours}}, Types{Config: image, Layers: []string{tar}}
+	referrer, list := Types{Config: image, Layers: []string{tar}, Subject: true}, Types{}
+	for name, c := range map[string]struct {
+		policy  TypePolicy
+		refused []Types
+		taken   []Types
+		says    string
+	}{
+		"GitLab":       {GitLabTypes(), []Types{artifact, {Config: ours}, {Config: empty, Layers: []string{ours}}}, []Types{plain, referrer, list, {Config: empty}}, "unknown media type: " + ours},
+		"GitLab, ours": {GitLabTypes(ours), nil, []Types{artifact, plain}, ""},
+		"Quay":         {QuayTypes(nil), []Types{{Config: ours}, {Config: image, Layers: []string{tar, ours}}}, []Types{plain, referrer, list, {Artifact: ours, Config: image}}, "'" + ours + "' is not one of"},
+		"Quay, ours":   {QuayTypes(map[string][]string{empty: {ours}}), []Types{{Config: image, Layers: []string{ours}}}, []Types{artifact, plain}, ours},
+		"ECR":          {ECRTypes, []Types{artifact, referrer}, []Types{plain, list}, "Invalid JSON syntax"},
+	} {
+		for _, types := range c.refused {
+			says, err := json.Marshal(c.policy(types).Errors)
+			require.NoError(t, err)
+			require.Contains(t, string(says), c.says, "%s, %+v", name, types)
+		}
+		for _, types := range c.taken {
+			require.Zero(t, c.policy(types).Status, "%s, %+v", name, types)
+		}
+	}
 }

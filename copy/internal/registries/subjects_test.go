@@ -173,7 +173,7 @@ func unknownArtifactType(t *testing.T) {
 	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 	copytest.PushAttached(t, f, src, true)
 	o := copytest.GitLab()
-	o.ArtifactTypes = []string{copytest.SbomType}
+	o.TypePolicy = registrytest.GitLabTypes(copytest.SbomType, "application/vnd.cncf.helm.config.v1+json")
 	dst := copytest.RegistryAt(t, registrytest.Start(t, o), "app")
 	all := copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers}
 	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), all)
