@@ -52,25 +52,54 @@ func readSignatures[S any](ctx context.Context, u *image.UnparsedImage,
 	return &signatures[S]{all: all, simple: simple}, nil
 }
 
-// AttachedSignatures returns signatures as a sigstore attachment has them. They pass through files,
-// in the form that directories have for them (dir:): that is a public way to the type.
-func AttachedSignatures(ctx context.Context, attached []AttachableSignature) (_ Signatures, err error) {
+// AttachedSignatures returns signatures as a sigstore attachment has them.
+func AttachedSignatures(ctx context.Context, attached []AttachableSignature) (Signatures, error) {
+	blobs := make([][]byte, len(attached))
+	for i, sig := range attached {
+		var err error
+		if blobs[i], err = sig.blob(); err != nil {
+			return nil, err
+		}
+	}
+	return SignaturesFromBlobs(ctx, blobs)
+}
+
+// blob returns the signature in containers/image's blob form.
+func (s *AttachableSignature) blob() ([]byte, error) {
+	content, err := json.Marshal(struct {
+		MIMEType    string            `json:"mimeType"`
+		Payload     []byte            `json:"payload"`
+		Annotations map[string]string `json:"annotations"`
+	}{s.Layer.MediaType, s.Payload, s.Layer.Annotations})
+	return append([]byte("\x00sigstore-json\n"), content...), err
+}
+
+// SignatureBlobs returns signatures in the form that containers/image has for files (dir:, and
+// lookaside stores): simple signatures as they are, and others behind the name of their format.
+func SignatureBlobs(sigs Signatures) ([][]byte, error) {
+	attachable, others := sigs.Split()
+	blobs := slices.Clone(others.Simple())
+	for _, sig := range attachable {
+		blob, err := sig.blob()
+		if err != nil {
+			return nil, err
+		}
+		blobs = append(blobs, blob)
+	}
+	return blobs, nil
+}
+
+// SignaturesFromBlobs returns signatures that SignatureBlobs has made, or others in that form. They
+// pass through the files of a directory (dir:): that is a public way to the type. An error is one
+// about these files, or says that a blob is no signature.
+func SignaturesFromBlobs(ctx context.Context, blobs [][]byte) (_ Signatures, err error) {
 	dir, err := os.MkdirTemp("", "sparsecopy-signatures-*")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	for i, sig := range attached {
-		content, err := json.Marshal(struct {
-			MIMEType    string            `json:"mimeType"`
-			Payload     []byte            `json:"payload"`
-			Annotations map[string]string `json:"annotations"`
-		}{sig.Layer.MediaType, sig.Payload, sig.Layer.Annotations})
-		if err != nil {
-			return nil, err
-		}
-		file := filepath.Join(dir, fmt.Sprintf("signature-%d", i+1))
-		if err := os.WriteFile(file, append([]byte("\x00sigstore-json\n"), content...), 0o600); err != nil {
+	for i, blob := range blobs {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("signature-%d", i+1)), blob, 0o600); err != nil {
 			return nil, err
 		}
 	}

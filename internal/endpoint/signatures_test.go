@@ -279,6 +279,13 @@ func TestSignaturesOfEveryFormatAreCarried(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, 1, again.Len(), name)
 				assert.True(t, sigs.Contain(again), name)
+				blobs, err := endpoint.SignatureBlobs(sigs)
+				require.NoError(t, err)
+				require.Len(t, blobs, counts[name], name)
+				again, err = endpoint.SignaturesFromBlobs(t.Context(), blobs)
+				require.NoError(t, err)
+				assert.Equal(t, counts[name], again.Len(), name)
+				assert.True(t, again.Contain(sigs), name)
 				merged := others.With(sigs).With(sigs).With(nil)
 				assert.Equal(t, counts[name], merged.Len(), "each once: %s", name)
 				assert.True(t, merged.Contain(sigs), name)
@@ -445,4 +452,16 @@ func TestNoSignatures(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, simple)
 	require.NoError(t, judge(t, image, signature.NewPRInsecureAcceptAnything()))
+}
+
+func TestSignaturesFromBlobsOfOthers(t *testing.T) {
+	for name, blob := range map[string]string{
+		"no form": "{}", "another format": "\x00notation\n{}", "not what the name says": "\x00sigstore-json\nno JSON", "empty": "",
+	} {
+		_, err := endpoint.SignaturesFromBlobs(t.Context(), [][]byte{[]byte(blob)})
+		assert.ErrorContains(t, err, "parsing signature", name)
+	}
+	none, err := endpoint.SignaturesFromBlobs(t.Context(), nil)
+	require.NoError(t, err)
+	assert.Zero(t, none.Len())
 }
