@@ -62,10 +62,11 @@ var restrictions = []restriction{
 	{of: "internal/platform", pure: true, own: []string{"internal/platform", "manifest"}, modules: formats},
 	{of: "internal/listtree", pure: true, own: []string{"internal/listtree", "internal/platform", "manifest"}, modules: formats},
 	{of: "internal/relation", pure: true, own: []string{"internal/relation", "internal/platform", "manifest"}, modules: formats},
+	{of: "internal/original", pure: true, own: []string{"internal/original", "manifest"}, modules: formats},
 	{of: "internal/sparseregistry", own: []string{"internal/sparseregistry", "manifest"}, modules: formats},
 	{
 		of: "copy/plan", pure: true, modules: formats,
-		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/digesttag", "internal/prose", "internal/relation", "manifest"},
+		own: []string{"copy/plan", "internal/platform", "internal/listtree", "internal/digesttag", "internal/original", "internal/prose", "internal/relation", "manifest"},
 	},
 	{of: "internal/digesttag", pure: true, own: []string{"internal/digesttag"}, modules: formats},
 	{
@@ -76,7 +77,7 @@ var restrictions = []restriction{
 		of: "copy/report", pure: true, modules: formats,
 		own: []string{
 			"copy/report", "copy/plan", "internal/platform", "internal/listtree", "internal/digesttag",
-			"internal/prose", "internal/relation", "manifest",
+			"internal/original", "internal/prose", "internal/relation", "manifest",
 		},
 	},
 	{of: "internal/prose", pure: true, own: []string{"internal/prose"}, modules: formats},
