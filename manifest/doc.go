@@ -20,6 +20,8 @@
 //     indentation, order of keys, unknown fields and formats of numbers. The result depends on
 //     nothing but the document and the edits.
 //   - [Convert] writes a list in the other format, and says what that one has no place for.
+//   - [StrippedFrom] proves that a list is another one with entries removed and nothing else
+//     touched, and says which; or where it is not.
 //   - [TypeOf] says what a document is, whatever it was declared to be.
 //   - A [Remark] is about what Parse let through although it is not as it should be: other tools
 //     carry such documents, and so can we. What is to be stored should have none.

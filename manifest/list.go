@@ -164,18 +164,23 @@ func (c *core) readEntries(s *scanner) error {
 func (c *core) Instances() []Instance {
 	instances := make([]Instance, len(c.entries))
 	for i, e := range c.entries {
-		instances[i] = Instance{
-			Index:        i,
-			Digest:       e.desc.Digest,
-			Size:         e.desc.Size,
-			MediaType:    e.desc.MediaType,
-			ArtifactType: e.desc.ArtifactType,
-			Platform:     e.desc.Platform,
-			Annotations:  e.desc.Annotations,
-			URLs:         e.desc.URLs,
-		}
+		instances[i] = e.instance(i)
 	}
 	return instances
+}
+
+// instance is the view of the entry, which is at index.
+func (e entry) instance(index int) Instance {
+	return Instance{
+		Index:        index,
+		Digest:       e.desc.Digest,
+		Size:         e.desc.Size,
+		MediaType:    e.desc.MediaType,
+		ArtifactType: e.desc.ArtifactType,
+		Platform:     e.desc.Platform,
+		Annotations:  e.desc.Annotations,
+		URLs:         e.desc.URLs,
+	}
 }
 
 // Remarks are on what Parse let through; see List.
