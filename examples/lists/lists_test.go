@@ -35,7 +35,7 @@ func TestSelections(t *testing.T) {
 		t.Run(s.repo+":"+s.tag, func(t *testing.T) {
 			t.Parallel()
 			from := registrytest.Start(t, registrytest.Options{})
-			require.NoError(t, load(from, s.repo, filepath.Join(layoutsDir(), s.repo)))
+			require.NoError(t, load(from, s.repo))
 			source, _ := from.Resolve(s.repo, s.tag)
 
 			for _, action := range []copy.SparseManifestListAction{copy.StripSparseManifestList, copy.AutoSparseManifestList} {
@@ -85,7 +85,7 @@ func TestTagsOfReferrers(t *testing.T) {
 		t.Run(s.repo, func(t *testing.T) {
 			t.Parallel()
 			from := registrytest.Start(t, registrytest.Options{NoReferrers: true})
-			require.NoError(t, load(from, s.repo, filepath.Join(layoutsDir(), s.repo)))
+			require.NoError(t, load(from, s.repo))
 			to := registrytest.Start(t, registrytest.Options{NoReferrers: true, Strict: true})
 			report, err := s.mirror(t.Context(), copy.StripSparseManifestList, from, to)
 			require.NoError(t, err)
@@ -100,9 +100,9 @@ func TestTagsOfReferrers(t *testing.T) {
 func TestSignedElsewhere(t *testing.T) {
 	s := selection{repo: "buildx-create", tag: "v1"}
 	from, elsewhere := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
-	require.NoError(t, load(from, s.repo, filepath.Join(layoutsDir(), s.repo)))
+	require.NoError(t, load(from, s.repo))
 	signatures := selection{repo: "notation-api", tag: "list"} // of the same images, in another list
-	require.NoError(t, load(elsewhere, signatures.repo, filepath.Join(layoutsDir(), signatures.repo)))
+	require.NoError(t, load(elsewhere, signatures.repo))
 	options, err := s.options(copy.StripSparseManifestList)
 	require.NoError(t, err)
 	where, err := signatures.at(elsewhere)

@@ -7,7 +7,7 @@
 // Each tool is a directory of testdata/lists/make: a go.mod that pins it, make.sh with the commands
 // that make repositories, and check.sh, with which the tool judges them, here and in a mirror.
 //
-//	layout.go      a repository as an OCI layout, and back
+//	layout.go      the repositories that there are
 //	workshop.go    tools at work: what they find, what they leave
 //	selections.go  what of each repository is mirrored
 //	mirror.go      how it is mirrored and verified

@@ -125,7 +125,7 @@ func (w *workshop) work(ctx context.Context, t tool) error {
 	}
 	for _, repo := range w.reposOf(t) {
 		dir := filepath.Join(layoutsDir(), repo)
-		if err := save(w.reg, repo, dir); err != nil {
+		if err := imagetest.SaveRepository(w.reg, repo, dir); err != nil {
 			return err
 		}
 		if err := t.note(filepath.Join(dir, "made.txt")); err != nil {

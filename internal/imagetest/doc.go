@@ -32,6 +32,7 @@
 //     their documents are written
 //   - sets.go: ready-made fixtures
 //   - layout.go, push.go: a fixture's way into an OCI layout and into an in-process registry
+//   - repository.go: a repository of an in-process registry as an OCI layout, and back
 //   - check.go: Inspect, the checker, which walks what a tag names in any Store
 //   - checklayout.go, checkregistry.go: OCI layouts and in-process registries as Stores, with what
 //     only they can tell

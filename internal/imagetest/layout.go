@@ -46,11 +46,7 @@ func (f *Fixture) WriteLayout(dir, tag, name string, omit ...string) error {
 	}
 	for _, name := range p.documents {
 		doc := f.document(name)
-		err := writeLayoutBlob(dir, doc.digest, func(w io.Writer) error {
-			_, err := w.Write(doc.bytes)
-			return err
-		})
-		if err != nil {
+		if err := writeLayoutBytes(dir, doc.digest, doc.bytes); err != nil {
 			return err
 		}
 	}
@@ -101,4 +97,11 @@ func writeLayoutBlob(dir string, d digest.Digest, write func(io.Writer) error) (
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	return write(file)
+}
+
+func writeLayoutBytes(dir string, d digest.Digest, b []byte) error {
+	return writeLayoutBlob(dir, d, func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
 }

@@ -361,3 +361,20 @@ func TestCheckLayoutUnchanged(t *testing.T) {
 func write(t *testing.T, content string, path ...string) {
 	require.NoError(t, os.WriteFile(filepath.Join(path...), []byte(content), 0o644))
 }
+
+// TestRepositoriesComeBack saves a repository, and loads it into another.
+func TestRepositoriesComeBack(t *testing.T) {
+	f := Nested()
+	from, to := registrytest.NewHandler(registrytest.Options{}), registrytest.NewHandler(registrytest.Options{})
+	f.PushTo(from, "app", "v1", Top)
+	f.PushTo(from, "app", "again", Top)
+	dir := filepath.Join(t.TempDir(), "saved")
+	require.NoError(t, SaveRepository(from, "app", dir))
+
+	require.NoError(t, LoadRepository(to, "other", dir))
+	assert.Equal(t, from.Snapshot("app"), to.Snapshot("other"))
+	CheckLayout(t, dir, Want{Tag: "v1", Digest: f.Digest(Top), Fixture: f, Only: true})
+
+	require.NoError(t, os.WriteFile(layoutPath(dir, f.Digest("amd64")), []byte("{}"), 0o600))
+	require.ErrorContains(t, LoadRepository(to, "other", dir), f.Digest("amd64").String()+" has the digest")
+}
