@@ -31,6 +31,7 @@
 //   - image.go, list.go, options.go, json.go: images, artifacts, attestations and lists, and how
 //     their documents are written
 //   - sets.go: ready-made fixtures
+//   - signed.go: a ready-made fixture with signatures that cosign made
 //   - layout.go, push.go: a fixture's way into an OCI layout and into an in-process registry
 //   - repository.go: a repository of an in-process registry as an OCI layout, and back
 //   - check.go: Inspect, the checker, which walks what a tag names in any Store

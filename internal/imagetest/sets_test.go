@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // The digests of fixtures must not change: plans and lists in golden files name them.
@@ -20,5 +22,17 @@ func TestSetsAreStable(t *testing.T) {
 		"DockerList":       {DockerList(), "sha256:97feea62073f17bdd7bc428c9257a4777e7bdc8cff65f39d23dfecfeebf1742f"},
 	} {
 		assert.Equal(t, c.want, c.f.Digest(Top).String(), name)
+	}
+}
+
+// TestSignedListsAreThose holds what cosign signed against the fixture that names it.
+func TestSignedListsAreThose(t *testing.T) {
+	f := SignedLists()
+	for _, form := range []SignedForm{SignedTags, SignedBundles} {
+		reg := registrytest.NewHandler(registrytest.Options{})
+		PushSigned(reg, "app", form)
+		for tag, list := range map[string]string{"v1": Top, "v2": "v2", "nested": "nested"} {
+			CheckRegistry(t, reg, "app", Want{Tag: tag, Digest: f.Digest(list), Fixture: f})
+		}
 	}
 }
