@@ -120,6 +120,16 @@ lists: ## run real tools, as pinned in testdata/lists/make, for the repositories
 	done; \
 	go -C examples run ./lists make $(TOOLS)
 
+# Cosign is a module of its own: it requires packages that the newest versions of what this repository requires do not have.
+# INTEROP=fixtures lets it sign testdata/signed anew.
+INTEROP ?=
+
+.PHONY: interop
+interop: ## let cosign, as pinned in examples/interop/cosign, sign what mirror copies, and judge what it signs
+	@mkdir -p .bin/interop; go -C examples/interop/cosign build -o $(CURDIR)/.bin/interop/ tool
+	@go -C examples build -o $(CURDIR)/.bin/interop/ ./mirror
+	@go -C examples run ./interop $(INTEROP)
+
 # Not of CI: they install packages, and build them.
 .PHONY: findings
 findings: ## see whether other people's tools still do what findings says, in some minutes, with a network
