@@ -41,6 +41,7 @@ var upstreamModules = []string{
 	"go.podman.io/storage",                              // where upstream looks for its configuration files
 	"go.yaml.in/yaml/v3",                                // and their format
 	"github.com/secure-systems-lab/go-securesystemslib", // how it encrypts private keys
+	"github.com/sigstore/sigstore",                      // what they sign, and how that is verified
 	"golang.org/x/sys",                                  // swaps directories, and the terminals of tests
 	"golang.org/x/term",                                 // is there a terminal?
 }

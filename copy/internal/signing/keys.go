@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	sigstoresig "github.com/sigstore/sigstore/pkg/signature"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
@@ -289,11 +290,11 @@ func gpgKey(id, passphrase string) key {
 	}
 }
 
-// A keyFile is a sigstore private key, which is decrypted twice at most, for a Signer, and for its
-// public half.
+// A keyFile is a sigstore private key, which is decrypted twice at most: for a Signer, and for what
+// else is done with it.
 type keyFile struct {
 	signer func() (*signer.Signer, error)
-	public func() (verifier, error)
+	pair   func() (sigstoresig.SignerVerifier, error)
 }
 
 // file returns the key in a file, which others may have opened.
@@ -302,7 +303,7 @@ func (r *Ring) file(path string, passphrase []byte) *keyFile {
 		signer: sync.OnceValues(func() (*signer.Signer, error) {
 			return sigstore.NewSigner(sigstore.WithPrivateKeyFile(path, passphrase))
 		}),
-		public: sync.OnceValues(func() (verifier, error) { return publicHalf(path, passphrase) }),
+		pair: sync.OnceValues(func() (sigstoresig.SignerVerifier, error) { return pairOf(path, passphrase) }),
 	}
 	content, err := os.ReadFile(path)
 	if err != nil || passphrase == nil {

@@ -1,22 +1,19 @@
 package signing
 
 import (
+	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+	sigstoresig "github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/signature"
 
@@ -111,24 +108,21 @@ func (f *keyFile) hasSigned(_ Subject, c claim, among endpoint.Signatures) bool 
 		if err != nil || claimOf(sig.Payload) != c {
 			continue
 		}
-		verifies, err := f.public()
+		key, err := f.pair()
 		if err != nil {
 			logrus.Debugf("Whether the key has signed %s is not known: %v", c.digest, err)
 			return false
 		}
-		if verifies(sig.Payload, text) {
+		if key.VerifySignature(bytes.NewReader(text), bytes.NewReader(sig.Payload)) == nil {
 			return true
 		}
 	}
 	return false
 }
 
-// A verifier reports whether the signature of a payload is genuine.
-type verifier func(payload, signature []byte) bool
-
-// publicHalf returns what verifies signatures of a sigstore private key, as it is kept in files:
-// PKCS #8, encrypted, PEM.
-func publicHalf(path string, passphrase []byte) (verifier, error) {
+// pairOf returns a sigstore private key with its public half, as it is kept in files: PKCS #8,
+// encrypted, PEM.
+func pairOf(path string, passphrase []byte) (sigstoresig.SignerVerifier, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -145,25 +139,5 @@ func publicHalf(path string, passphrase []byte) (verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return verifierOf(private)
-}
-
-// verifierOf returns what verifies signatures of a private key, of the kinds that sign images.
-func verifierOf(private any) (verifier, error) {
-	switch private := private.(type) {
-	case *ecdsa.PrivateKey:
-		return func(payload, sig []byte) bool {
-			sum := sha256.Sum256(payload)
-			return ecdsa.VerifyASN1(&private.PublicKey, sum[:], sig)
-		}, nil
-	case *rsa.PrivateKey:
-		return func(payload, sig []byte) bool {
-			sum := sha256.Sum256(payload)
-			return rsa.VerifyPKCS1v15(&private.PublicKey, crypto.SHA256, sum[:], sig) == nil
-		}, nil
-	case ed25519.PrivateKey:
-		public := private.Public().(ed25519.PublicKey)
-		return func(payload, sig []byte) bool { return ed25519.Verify(public, payload, sig) }, nil
-	}
-	return nil, fmt.Errorf("it is a key of another kind (%T)", private)
+	return sigstoresig.LoadSignerVerifier(private, crypto.SHA256)
 }
