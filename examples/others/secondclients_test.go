@@ -24,6 +24,8 @@ import (
 type client interface {
 	// copy copies all that the tag names from one registry to the other.
 	copy(ctx context.Context, to, from string) error
+	// copyAttached copies what refers to it, too.
+	copyAttached(ctx context.Context, to, from string) error
 	// pull copies all that the tag names into a new layout in dir; with an architecture, what it
 	// names for that.
 	pull(ctx context.Context, dir, from, architecture string) error
@@ -44,13 +46,27 @@ func (orasClient) repository(host string) (*remote.Repository, error) {
 }
 
 func (c orasClient) copy(ctx context.Context, to, from string) error {
-	src, err := c.repository(from)
-	dst, dstErr := c.repository(to)
-	if err := errors.Join(err, dstErr); err != nil {
+	src, dst, err := c.repositories(to, from)
+	if err != nil {
 		return err
 	}
 	_, err = oras.Copy(ctx, src, tag, dst, tag, oras.DefaultCopyOptions)
 	return err
+}
+
+func (c orasClient) copyAttached(ctx context.Context, to, from string) error {
+	src, dst, err := c.repositories(to, from)
+	if err != nil {
+		return err
+	}
+	_, err = oras.ExtendedCopy(ctx, src, tag, dst, tag, oras.DefaultExtendedCopyOptions)
+	return err
+}
+
+func (c orasClient) repositories(to, from string) (src, dst *remote.Repository, err error) {
+	src, srcErr := c.repository(from)
+	dst, dstErr := c.repository(to)
+	return src, dst, errors.Join(srcErr, dstErr)
 }
 
 func (c orasClient) pull(ctx context.Context, dir, from, architecture string) error {
@@ -103,6 +119,10 @@ func (c regClient) copy(ctx context.Context, to, from string) error {
 	return c.between(ctx, c.to(to, from), to+"/"+repo+":"+tag, from+"/"+repo+":"+tag)
 }
 
+func (c regClient) copyAttached(ctx context.Context, to, from string) error {
+	return c.between(ctx, c.to(to, from), to+"/"+repo+":"+tag, from+"/"+repo+":"+tag, regclient.ImageWithReferrers())
+}
+
 func (c regClient) pull(ctx context.Context, dir, from, architecture string) error {
 	rc, source := c.to(from), from+"/"+repo+":"+tag
 	if architecture != "" {
@@ -120,13 +140,13 @@ func (c regClient) pull(ctx context.Context, dir, from, architecture string) err
 	return c.between(ctx, rc, "ocidir://"+dir+":"+tag, source)
 }
 
-func (regClient) between(ctx context.Context, rc *regclient.RegClient, to, from string) error {
+func (regClient) between(ctx context.Context, rc *regclient.RegClient, to, from string, options ...regclient.ImageOpts) error {
 	dst, dstErr := ref.New(to)
 	src, err := ref.New(from)
 	if err := errors.Join(err, dstErr); err != nil {
 		return err
 	}
-	err = rc.ImageCopy(ctx, src, dst)
+	err = rc.ImageCopy(ctx, src, dst, options...)
 	return errors.Join(err, rc.Close(ctx, dst), rc.Close(ctx, src))
 }
 
