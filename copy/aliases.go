@@ -20,6 +20,12 @@ type (
 	// AttachedPlan says what happens to a referrer, to what a digest tag names, or to a child of
 	// either.
 	AttachedPlan = plan.AttachedPlan
+	// OriginalPlan says what is attached to a list that changes, so that it can be verified.
+	OriginalPlan = plan.OriginalPlan
+	// OriginalSignaturePlan says how a signature of the list at the source travels along.
+	OriginalSignaturePlan = plan.OriginalSignaturePlan
+	// OriginalSignature is a signature of the list at the source.
+	OriginalSignature = plan.OriginalSignature
 	// Attachment is a manifest or list that belongs to another one without being in a list.
 	Attachment = plan.Attachment
 	// Document is a manifest or a list as bytes.
@@ -198,6 +204,7 @@ const (
 	ReasonVoid         = plan.ReasonVoid
 	ReasonType         = plan.ReasonType
 	ReasonEntry        = plan.ReasonEntry
+	ReasonOriginal     = plan.ReasonOriginal
 )
 
 // ParsePlatformFilter parses [!]os/arch[/variant][:osversion], where each part may be "*" and "!"

@@ -36,7 +36,11 @@ func attach(in *Input, p *Plan) {
 			Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
 			Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere, Present: a.Present, annotations: a.Annotations,
 		}
-		ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
+		if p.Original.signsOriginal(a) {
+			ap.Decision, ap.Reason = Copy, Reason{ReasonOriginal, "signs the original " + prose.Short(a.Subject) + ", and is kept for other tools"}
+		} else {
+			ap.Decision, ap.Reason = in.Choices.attachedFate(a, fate[a.Subject], unselected[a.Digest])
+		}
 		if ap.Reason.Code == ReasonVoid || ap.Decision == Copy && fate[a.Subject] == subjectTransformed {
 			voids[a.Subject]++
 		}

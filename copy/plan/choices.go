@@ -262,6 +262,7 @@ type Choices struct {
 	KeepVoid           bool
 	WidenedChildTags   bool
 	ListSignatures     ListSignatureAction
+	AttachOriginal     bool
 
 	RemoveSignatures, RemoveListSignatures bool
 	PreserveDigests                        bool
@@ -376,14 +377,14 @@ func (o *Choices) Attaches() bool {
 	return o.Referrers != NoReferrers || o.DigestTags || o.EntriesAsReferrers
 }
 
-// CannotAttach returns the error of a copy that cannot copy what is attached, for a reason. It
-// names the options that ask for that.
+// CannotAttach returns the error of a copy that cannot copy what is attached, or attach anything,
+// for a reason. It names the options that ask for that.
 func (o *Choices) CannotAttach(reason string) error {
 	var options []string
 	for _, option := range []struct {
 		name string
 		set  bool
-	}{{"Referrers", o.Referrers != NoReferrers}, {"DigestTags", o.DigestTags}, {"EntriesAsReferrers", o.EntriesAsReferrers}} {
+	}{{"Referrers", o.Referrers != NoReferrers}, {"DigestTags", o.DigestTags}, {"EntriesAsReferrers", o.EntriesAsReferrers}, {"AttachOriginal", o.AttachOriginal}} {
 		if option.set {
 			options = append(options, option.name)
 		}

@@ -20,7 +20,7 @@ func TestValidate(t *testing.T) {
 		want    string // "" if they are valid
 	}{
 		"zero":               {Choices{}, ""},
-		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, DropChangedSubjects, CopySingleImage, KeepPlatformlessEntries, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, "x"}, ""},
+		"largest":            {Choices{CopySpecificImages, nil, nil, nil, nil, nil, AutoSparseManifestList, KeepAllAttestations, SkipMissing, DropChangedSubjects, CopySingleImage, KeepPlatformlessEntries, AllReferrers, nil, true, AllDigestTags, true, true, true, GuardListSignatures, true, true, true, true, "x"}, ""},
 		"selection -1":       {Choices{ImageListSelection: -1}, "invalid options: ImageListSelection: unknown value -1"},
 		"selection 3":        {Choices{ImageListSelection: 3}, "invalid options: ImageListSelection: unknown value 3"},
 		"action -1":          {Choices{SparseManifestListAction: -1}, "invalid options: SparseManifestListAction: unknown value -1"},

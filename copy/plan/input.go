@@ -58,6 +58,12 @@ type Input struct {
 	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside
 	// SignedLists.
 	ListSignatures map[digest.Digest]ListSignatures
+	// OriginalSignatures are all signatures that the source has for Top, if that is a list, and
+	// Choices.AttachOriginal is set: those that SignedLists and ListSignatures count, and others.
+	// Each is of Top, or its Of is "".
+	OriginalSignatures []OriginalSignature
+	// OriginalClaim is the name of the source's repository, without a tag; "" if it has none.
+	OriginalClaim string
 	// SignaturesUnknown are the lists and images of which the source does not tell whether they are
 	// signed. Nil for none.
 	SignaturesUnknown map[digest.Digest]bool

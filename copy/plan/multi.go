@@ -174,6 +174,8 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	if !strip { // a stripped list names what is copied, and nothing else
 		t.absent(p)
 	}
+	p.Original = planOriginal(t.in, list)
+	p.Warnings = append(p.Warnings, p.Original.warnings()...)
 	t.void(p)
 	attach(t.in, p)
 	return p, tally(t.in, p)
@@ -358,7 +360,7 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.Lis
 	if len(l.Edits) == 0 && known && l.ResultType == l.MediaType {
 		return nil
 	}
-	if reason := cmp.Or(t.cannotModify(n.Digest), ambiguous(l)); reason != "" {
+	if reason := cmp.Or(t.cannotModify(l), ambiguous(l)); reason != "" {
 		if l.Transform != "" {
 			reason += ", and it " + l.Transform
 		}
@@ -380,21 +382,22 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.Lis
 	return nil
 }
 
-// cannotModify returns why the list with digest d must not change, "" if it may.
-func (t *treePlanner) cannotModify(d digest.Digest) string {
+// cannotModify returns why the list l must not change as it is to, "" if it may.
+func (t *treePlanner) cannotModify(l *ListPlan) string {
 	o := t.in.Choices
+	signed, attached := untraveled(t.in, l)
 	switch {
 	case o.PreserveDigests:
 		// The second half is for programs that look for upstream's words.
 		return "PreserveDigests is set (Instructed to preserve digests)"
 	case t.in.DestinationDigest != "":
 		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
-	case t.in.SignedLists[d] > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
-		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid; RemoveListSignatures removes them", t.in.SignedLists[d])
-	case t.in.SignaturesUnknown[d] && !o.RemoveSignatures && !o.RemoveListSignatures:
+	case signed > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid; RemoveListSignatures removes them", signed)
+	case t.in.SignaturesUnknown[l.Digest] && !o.RemoveSignatures && !o.RemoveListSignatures:
 		return "whether it is signed could not be asked, and signatures would become invalid; RemoveListSignatures removes them"
 	case o.ListSignatures == GuardListSignatures && !o.RemoveSignatures && !o.RemoveListSignatures:
-		return t.in.ListSignatures[d].guarded()
+		return attached.guarded()
 	}
 	return ""
 }
@@ -406,10 +409,11 @@ func (t *treePlanner) void(p *Plan) {
 	p.List.Walk(func(l *ListPlan) {
 		if fate[l.Digest] == subjectChanged && !seen[l.Digest] {
 			seen[l.Digest] = true
-			if n := t.in.SignedLists[l.Digest]; n > 0 {
-				p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, n))
+			signed, attached := untraveled(t.in, l)
+			if signed > 0 {
+				p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, signed))
 			}
-			noteSignatures(p, l.Digest, t.in.ListSignatures[l.Digest])
+			noteSignatures(p, l.Digest, attached)
 		}
 		p.Void = append(p.Void, danglingAccelerators(l)...)
 		p.Void = append(p.Void, voidFollowers(l)...)

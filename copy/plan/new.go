@@ -95,6 +95,11 @@ func tally(in *Input, p *Plan) error {
 			count(ip.Digest, ip.Size)
 		}
 	}
+	for _, a := range p.Original.artifacts() {
+		for _, part := range a.Parts() {
+			count(part.Descriptor.Digest, part.Descriptor.Size)
+		}
+	}
 	for i, d := range images {
 		image, err := in.Tree.Image(d)
 		if err != nil {

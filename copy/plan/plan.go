@@ -40,11 +40,15 @@ type Plan struct {
 	Copies []digest.Digest `json:"copies"`
 	// Attached are the referrers and digest tags that are known.
 	Attached []AttachedPlan `json:"attached,omitempty"`
+	// Original is what is attached to a list that changes, so that it can be verified without the
+	// source. Set if and only if Options.AttachOriginal is, and the top-level list changes.
+	Original *OriginalPlan `json:"original,omitempty"`
 	// Widened are the children that are added to lists at the destination and get tags there,
 	// sorted: see Options.WidenedChildTags.
 	Widened []digest.Digest `json:"widened,omitempty"`
 	// Blobs and Bytes are the distinct blobs of Copies, of Transforms as they are at the source,
-	// and of what is attached, and their size in bytes. Less may move: blobs may be there already.
+	// and of what is attached, the original included, and their size in bytes. Less may move: blobs
+	// may be there already.
 	Blobs int   `json:"blobs"`
 	Bytes int64 `json:"bytes"`
 	// Unread is the number of these images whose manifests were not given, or are Docker schema 1:

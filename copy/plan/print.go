@@ -45,6 +45,7 @@ func (p *Plan) body(b *strings.Builder) {
 		printList(b, p.List, "", true)
 	}
 	p.printAttached(b)
+	p.Original.print(b)
 	for _, d := range p.Widened {
 		fmt.Fprintf(b, "tag %s: the destination keeps %s no other way\n", ChildTag(d), prose.Short(d))
 	}
@@ -88,6 +89,17 @@ func (p *Plan) printAttached(b *strings.Builder) {
 		fmt.Fprintf(w, "  %s\tof %s\t%s\t%s\t%s\n", prose.Short(a.Digest), prose.Short(a.Subject), what, a.Decision, reason)
 	}
 	w.Flush()
+}
+
+// print says what is attached of the original; what is not, warnings say.
+func (o *OriginalPlan) print(b *strings.Builder) {
+	if o == nil || o.Reason != "" {
+		return
+	}
+	fmt.Fprintf(b, "original %s: attached as %s%s\n", prose.Short(o.List), prose.Short(o.Digest), there(o.Present))
+	for _, s := range o.Signatures {
+		fmt.Fprintf(b, "  signature %s (%s): attached as %s%s\n", prose.Short(s.Of), s.Kind, prose.Short(s.Digest), there(s.Present))
+	}
 }
 
 func (i *ImagePlan) print(b *strings.Builder) {

@@ -43,5 +43,7 @@ const (
 	ReasonSubject ReasonCode = "subject" // its subject is not copied
 	ReasonVoid    ReasonCode = "void"    // its subject changes
 	ReasonType    ReasonCode = "type"    // not among ReferrerTypes
-	ReasonEntry   ReasonCode = "entry"   // an entry of the list, too, and not copied as that
+	// ReasonOriginal is one to copy: it signs a list that changes, whose original is attached.
+	ReasonOriginal ReasonCode = "original"
+	ReasonEntry    ReasonCode = "entry" // an entry of the list, too, and not copied as that
 )

@@ -358,7 +358,7 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	const page = "../../docs/plan-schema.md"
 	schematest.Check(t, page, map[string]any{
 		"Plan": Plan{}, "ListPlan": listJSON{}, "InstancePlan": InstancePlan{}, "ImagePlan": ImagePlan{}, "Became": Became{}, "VariantPlan": VariantPlan{}, "Platform": imgspecv1.Platform{},
-		"AttachedPlan": AttachedPlan{}, "Reason": Reason{}, "Edit": editJSON{},
+		"AttachedPlan": AttachedPlan{}, "OriginalPlan": OriginalPlan{}, "OriginalSignaturePlan": OriginalSignaturePlan{}, "Reason": Reason{}, "Edit": editJSON{},
 	}, ListPlan{})
 	b, err := os.ReadFile(page)
 	require.NoError(t, err)
@@ -366,7 +366,7 @@ func TestPlanSchemaIsDocumented(t *testing.T) {
 	for _, code := range []ReasonCode{
 		ReasonAll, ReasonDigest, ReasonIndex, ReasonPlatform, ReasonWithin, ReasonContains, ReasonFollows, ReasonKept, ReasonSystem, ReasonSingle, ReasonEntire,
 		ReasonNotSelected, ReasonExcluded, ReasonDropped, ReasonMissing, ReasonOrphaned, ReasonElsewhere,
-		ReasonEncryption, ReasonSubject, ReasonVoid, ReasonType, ReasonEntry,
+		ReasonEncryption, ReasonSubject, ReasonVoid, ReasonType, ReasonEntry, ReasonOriginal,
 	} {
 		assert.Contains(t, string(b), fmt.Sprintf("\n* `%s`:", code))
 	}

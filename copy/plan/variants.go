@@ -309,9 +309,13 @@ func with(annotations, more map[string]string) map[string]string {
 }
 
 // marksZstd reports whether entries of a list are to say that their images need zstd: if options
-// ask for that, the list can say so, and nothing forbids to change it.
+// ask for that, the list can say so, and nothing forbids to change it, nor asks that its original
+// prove it.
 func marksZstd(t *treePlanner, n *listtree.Node, l *ListPlan) bool {
-	if !transforms(t.in) || l.ResultType != imgspecv1.MediaTypeImageIndex || n.HasBlobs || t.cannotModify(l.Digest) != "" {
+	if !transforms(t.in) || l.ResultType != imgspecv1.MediaTypeImageIndex || n.HasBlobs || t.cannotModify(l) != "" {
+		return false
+	}
+	if t.in.Choices.AttachOriginal && unprovable(l) == "" {
 		return false
 	}
 	asked := append(slices.Clone(t.in.Way.Variants), t.in.Way.CompressionFormat)

@@ -90,7 +90,7 @@ func decideWay(in *Input, p *Plan) (*Plan, error) {
 	if reason.text == "" {
 		return p, nil
 	}
-	if in.Choices.Attaches() {
+	if in.Choices.Attaches() || in.Choices.AttachOriginal {
 		return nil, in.Choices.CannotAttach("what is attached is not known to upstream's copy: " + reason.text)
 	}
 	return through(in, p, reason)

@@ -63,6 +63,9 @@ func (a *Artifact) Descriptor() imgspecv1.Descriptor {
 	}
 }
 
+// Parts returns the blobs: the config, and then the layers.
+func (a *Artifact) Parts() []Part { return append([]Part{a.Config}, a.Layers...) }
+
 // Subject returns the digest of the stripped list that the artifact belongs to.
 func (a *Artifact) Subject() digest.Digest { return a.image.Subject.Digest }
 

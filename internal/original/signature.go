@@ -2,6 +2,7 @@ package original
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -49,24 +50,26 @@ func (s *Signature) Digest() digest.Digest {
 const lookasideBlob = "application/octet-stream"
 
 // OfSignature returns the artifact that carries a signature. stripped describes the list that it
-// belongs to. The error is an *Error, if the signature lacks a blob, has one that its manifest does
-// not name, or is larger than MaxPart and MaxSignature allow.
+// belongs to. The error is that of Validate.
 func OfSignature(stripped imgspecv1.Descriptor, s Signature) (Artifact, error) {
 	contents, err := s.contents()
 	if err != nil {
 		return Artifact{}, err
 	}
 	var layers []Part
-	var all int64
 	for _, c := range contents {
-		size := int64(len(c.bytes))
-		if all += size; size > MaxPart || all > MaxSignature {
-			return Artifact{}, s.fail(ErrTooLarge, fmt.Sprintf("%s has %d bytes; a part may have %d, and all of a signature %d", c.digest, size, MaxPart, MaxSignature))
-		}
 		layers = append(layers, layerOf(PartType, c.mediaType, c.digest, c.bytes))
 	}
 	annotations := map[string]string{ListAnnotation: s.Of.String(), KindAnnotation: string(s.Kind)}
 	return assemble(SignatureArtifactType, stripped, empty(), layers, annotations), nil
+}
+
+// Validate returns nil if OfSignature takes the signature: it says of what it is, all that its
+// manifest names is there and nothing else, all of it is what it is said to be, and no larger than
+// MaxPart and MaxSignature. The error is an *Error.
+func (s *Signature) Validate() error {
+	_, err := s.contents()
+	return err
 }
 
 func (s *Signature) fail(err error, reason string) error { return &Error{s.Digest(), reason, err} }
@@ -76,26 +79,19 @@ func (s *Signature) contents() ([]content, error) {
 	if err := s.Of.Validate(); err != nil {
 		return nil, s.fail(ErrMalformed, fmt.Sprintf("digest of the original %q: %v", s.Of, err))
 	}
-	switch s.Kind {
-	case Lookaside:
-		if len(s.Blob) == 0 {
-			return nil, s.fail(ErrMalformed, "the signature is empty")
-		}
-		return []content{{s.Digest(), lookasideBlob, s.Blob}}, nil
-	case TagSignature, TagAttestation, Referrer:
-	default:
-		return nil, s.fail(ErrMalformed, fmt.Sprintf("unknown kind of signature %q", s.Kind))
+	if s.Kind == Lookaside {
+		return s.lookaside()
 	}
 	doc := s.Document
 	if !matches(doc.Digest, doc.Bytes) {
 		return nil, s.fail(ErrAltered, "its manifest has another digest")
 	}
-	image, err := manifest.ParseImage(doc.Bytes, doc.Type())
+	blobs, err := s.ToRead()
 	if err != nil {
-		return nil, s.fail(ErrMalformed, err.Error())
+		return nil, err
 	}
 	contents := []content{{doc.Digest, doc.Type(), doc.Bytes}}
-	for b := range image.Blobs() {
+	for _, b := range blobs {
 		blob, ok := s.Blobs[b.Digest]
 		switch {
 		case !ok:
@@ -105,10 +101,48 @@ func (s *Signature) contents() ([]content, error) {
 		}
 		contents = append(contents, content{b.Digest, b.MediaType, blob})
 	}
-	if len(contents) != 1+len(s.Blobs) {
-		return nil, s.fail(ErrMalformed, fmt.Sprintf("it has %d blobs, and its manifest names %d", len(s.Blobs), len(contents)-1))
+	if len(blobs) != len(s.Blobs) {
+		return nil, s.fail(ErrMalformed, fmt.Sprintf("it has %d blobs, and its manifest names %d", len(s.Blobs), len(blobs)))
 	}
 	return contents, nil
+}
+
+// lookaside is contents for that kind.
+func (s *Signature) lookaside() ([]content, error) {
+	switch {
+	case len(s.Blob) == 0:
+		return nil, s.fail(ErrMalformed, "the signature is empty")
+	case len(s.Blob) > MaxPart:
+		return nil, s.fail(ErrTooLarge, fmt.Sprintf("it has %d bytes, more than %d", len(s.Blob), MaxPart))
+	}
+	return []content{{s.Digest(), lookasideBlob, s.Blob}}, nil
+}
+
+// ToRead returns the distinct blobs that the manifest names, the config first, without a look at
+// Blobs; none for Lookaside. The error is an *Error, if they are not to be read: the manifest is
+// none of a single image, or they are larger than MaxPart and MaxSignature allow.
+func (s *Signature) ToRead() ([]manifest.Descriptor, error) {
+	switch s.Kind {
+	case Lookaside:
+		return nil, nil
+	case TagSignature, TagAttestation, Referrer:
+	default:
+		return nil, s.fail(ErrMalformed, fmt.Sprintf("unknown kind of signature %q", s.Kind))
+	}
+	image, err := manifest.ParseImage(s.Document.Bytes, s.Document.Type())
+	if err != nil {
+		return nil, s.fail(ErrMalformed, err.Error())
+	}
+	blobs, all := slices.Collect(image.Blobs()), int64(len(s.Document.Bytes))
+	for _, b := range blobs {
+		if b.Size > MaxPart {
+			return nil, s.fail(ErrTooLarge, fmt.Sprintf("blob %s has %d bytes, more than %d", b.Digest, b.Size, MaxPart))
+		}
+		if all += b.Size; all > MaxSignature {
+			return nil, s.fail(ErrTooLarge, fmt.Sprintf("it has more than %d bytes", MaxSignature))
+		}
+	}
+	return blobs, nil
 }
 
 // ReadSignature takes an artifact with a signature apart, in either form. blob is that of Read, and
@@ -132,7 +166,7 @@ func ReadSignature(doc manifest.Document, blob func(imgspecv1.Descriptor) ([]byt
 			s.Blobs[c.digest] = c.bytes
 		}
 	}
-	if _, err := s.contents(); err != nil {
+	if err := s.Validate(); err != nil {
 		return Signature{}, err
 	}
 	return s, nil

@@ -1,0 +1,238 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
+	"github.com/sparsecopy/sparsecopy/internal/listtree"
+	"github.com/sparsecopy/sparsecopy/internal/original"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// An OriginalSignature is a signature of the list at the source, with all that it consists of.
+type OriginalSignature = original.Signature
+
+// An OriginalPlan says what is attached to a list that changes, so that whoever verifies it need
+// not ask the source: the list as it was, and the signatures of that.
+type OriginalPlan struct {
+	List  digest.Digest `json:"list"`            // at the source
+	Claim string        `json:"claim,omitempty"` // the repository that it is said to be from
+	// Digest and Size describe the manifest of the artifact with the list and those nested in it;
+	// "" and 0 if there is a Reason.
+	Digest digest.Digest `json:"digest,omitempty"`
+	Size   int64         `json:"size,omitempty"`
+	// Signatures are those that travel along, each as an artifact of its own. None if there is a
+	// Reason, or signatures are removed.
+	Signatures []OriginalSignaturePlan `json:"signatures,omitempty"`
+	// Present is set if the artifact is known to be at the destination, and Plain if that is the
+	// one that is stored as a plain image.
+	Present bool `json:"present,omitempty"`
+	Plain   bool `json:"plain,omitempty"`
+	// Reason is why nothing is attached, "" if it is.
+	Reason string `json:"reason,omitempty"`
+
+	artifact original.Artifact
+	left     []string // signatures that do not travel along, and why
+}
+
+// An OriginalSignaturePlan says how a signature of the list at the source travels along.
+type OriginalSignaturePlan struct {
+	Digest digest.Digest `json:"digest"` // of the artifact's manifest
+	Size   int64         `json:"size"`   // of that
+	// Of is the digest of the signature's own manifest, or of the signature if it has none. Kind is
+	// how it is attached at the source: "sig" and "att" by cosign's tags with these suffixes,
+	// "referrer", or "lookaside".
+	Of   digest.Digest `json:"of"`
+	Kind original.Kind `json:"kind"`
+	// Present and Plain are as in OriginalPlan.
+	Present bool `json:"present,omitempty"`
+	Plain   bool `json:"plain,omitempty"`
+
+	artifact original.Artifact
+}
+
+// Artifact returns the artifact with the list; zero if there is a Reason, or the plan was read from
+// JSON.
+func (o *OriginalPlan) Artifact() original.Artifact { return o.artifact }
+
+// Artifact returns the artifact with the signature; zero if the plan was read from JSON.
+func (s *OriginalSignaturePlan) Artifact() original.Artifact { return s.artifact }
+
+// planOriginal plans what is attached to the top-level list l, nil if nothing is asked for, or if
+// the list stays as it is.
+func planOriginal(in *Input, l *ListPlan) *OriginalPlan {
+	if !in.Choices.AttachOriginal || l.Result == l.Digest {
+		return nil
+	}
+	o := &OriginalPlan{List: l.Digest, Claim: in.OriginalClaim, Reason: unprovable(l)}
+	if o.Reason != "" {
+		return o
+	}
+	stripped := imgspecv1.Descriptor{MediaType: l.ResultType, Digest: l.Result, Size: l.ResultSize}
+	a := original.Of(stripped, documentsOf(l.node), in.OriginalClaim)
+	if size := len(a.Document.Bytes); size > manifest.MaxSize {
+		o.Reason = fmt.Sprintf("the manifest of the artifact would have %d bytes, more than %d", size, manifest.MaxSize)
+		return o
+	}
+	o.artifact, o.Digest, o.Size = a, a.Document.Digest, int64(len(a.Document.Bytes))
+	o.Present, o.Plain = artifactIsThere(in, a)
+	travel, left := traveling(in)
+	o.left = left
+	for _, s := range travel {
+		o.addSignature(in, stripped, s)
+	}
+	return o
+}
+
+// addSignature adds a signature, unless it has the same artifact as another one.
+func (o *OriginalPlan) addSignature(in *Input, stripped imgspecv1.Descriptor, s OriginalSignature) {
+	a, err := original.OfSignature(stripped, s)
+	if err != nil {
+		o.left = append(o.left, err.Error())
+		return
+	}
+	sp := OriginalSignaturePlan{Digest: a.Document.Digest, Size: int64(len(a.Document.Bytes)), Of: s.Digest(), Kind: s.Kind, artifact: a}
+	if slices.ContainsFunc(o.Signatures, func(other OriginalSignaturePlan) bool { return other.Digest == sp.Digest }) {
+		return
+	}
+	sp.Present, sp.Plain = artifactIsThere(in, a)
+	o.Signatures = append(o.Signatures, sp)
+}
+
+// artifactIsThere reports whether an artifact is known to be at the destination, and whether that
+// is as a plain image.
+func artifactIsThere(in *Input, a original.Artifact) (present, plain bool) {
+	if in.IsStored(a.Document.Digest) {
+		return true, false
+	}
+	plain = in.IsStored(original.Plain(a).Document.Digest)
+	return plain, plain
+}
+
+// documentsOf returns a list and the lists nested in it, as often as they stand in the tree.
+func documentsOf(n *listtree.Node) []Document {
+	var documents []Document
+	n.Walk(func(n *listtree.Node) {
+		documents = append(documents, Document{Digest: n.Digest, MediaType: n.List.MediaType(), Bytes: n.Bytes})
+	})
+	return documents
+}
+
+// unprovable returns why nobody can prove by a list at the source that the one which is written is
+// what is left of it; "" if that can be proven: entries go, from it and from lists nested in it,
+// and nothing else becomes of it.
+func unprovable(l *ListPlan) string {
+	switch {
+	case slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.isImage() && (ip.changes() || ip.Marked) }):
+		return fmt.Sprintf("the list %s changes with its images", l.Digest)
+	case l.ResultType != l.MediaType:
+		return fmt.Sprintf("the list %s is converted to %s", l.Digest, l.ResultType)
+	case len(l.Variants) > 0:
+		return fmt.Sprintf("variants are added to the list %s", l.Digest)
+	}
+	for i := range l.Instances {
+		if ip := &l.Instances[i]; ip.Nested != nil && ip.Entry == UpdateEntry {
+			if why := unprovable(ip.Nested); why != "" {
+				return why
+			}
+		}
+	}
+	return ""
+}
+
+// traveling returns the signatures of the list at the source that can travel along with it, in an
+// order that depends on them alone, and says of the others why they cannot.
+func traveling(in *Input) (travel []OriginalSignature, left []string) {
+	o := &in.Choices
+	if !o.AttachOriginal || o.RemoveSignatures || o.RemoveListSignatures {
+		return nil, nil
+	}
+	for _, s := range in.OriginalSignatures {
+		s.Of = cmp.Or(s.Of, in.Digest)
+		if err := s.Validate(); err != nil {
+			left = append(left, err.Error())
+		} else if s.Of == in.Digest {
+			travel = append(travel, s)
+		}
+	}
+	slices.SortFunc(travel, func(a, b OriginalSignature) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Digest(), b.Digest()))
+	})
+	slices.Sort(left)
+	return travel, slices.Compact(left)
+}
+
+// untraveled returns how many of the signatures that l has at the source become void with its
+// change, and what is known to be attached to it, without what travels along.
+func untraveled(in *Input, l *ListPlan) (signed int, attached ListSignatures) {
+	signed, attached = in.SignedLists[l.Digest], in.ListSignatures[l.Digest]
+	if l.Digest != in.Digest || unprovable(l) != "" {
+		return signed, attached
+	}
+	travel, _ := traveling(in)
+	for _, s := range travel {
+		if s.Kind == original.Lookaside || s.Kind == original.TagSignature {
+			signed = 0 // those that containers/image reads are all there
+		}
+		names := knownBy(l.Digest, s)
+		attached.Found = slices.DeleteFunc(slices.Clone(attached.Found), func(found string) bool {
+			return slices.ContainsFunc(names, func(name string) bool { return strings.Contains(found, name) })
+		})
+	}
+	return signed, attached
+}
+
+// knownBy returns what a signature of a list is known by.
+func knownBy(list digest.Digest, s OriginalSignature) []string {
+	switch s.Kind {
+	case original.TagSignature:
+		return []string{digesttag.Name(list, digesttag.Signatures)}
+	case original.Referrer:
+		return []string{s.Digest().String()}
+	}
+	return nil
+}
+
+// signsOriginal reports whether an attachment is a signature of the list at the source that travels
+// along, and is attached to it.
+func (o *OriginalPlan) signsOriginal(a Attachment) bool {
+	return o != nil && a.Subject == o.List && slices.ContainsFunc(o.Signatures, func(s OriginalSignaturePlan) bool { return s.Of == a.Digest })
+}
+
+// warnings say why nothing is attached, or what does not travel along.
+func (o *OriginalPlan) warnings() []string {
+	if o == nil {
+		return nil
+	}
+	if o.Reason != "" {
+		return []string{"the original is not attached: " + o.Reason}
+	}
+	var out []string
+	for _, why := range o.left {
+		out = append(out, fmt.Sprintf("a signature of the list %s does not travel along: %s", o.List, why))
+	}
+	return out
+}
+
+// artifacts returns what has to be written.
+func (o *OriginalPlan) artifacts() []original.Artifact {
+	if o == nil || o.Reason != "" {
+		return nil
+	}
+	var all []original.Artifact
+	if !o.Present {
+		all = append(all, o.artifact)
+	}
+	for _, s := range o.Signatures {
+		if !s.Present {
+			all = append(all, s.artifact)
+		}
+	}
+	return all
+}
