@@ -10,6 +10,7 @@
 //   - describe.go: what a manifest or list says of itself: its subject, its type, its children.
 //   - signatures.go: signatures of lists, whatever tool has attached them, and which signatures
 //     travel as attachments.
+//   - originals.go: what carries the original of a stripped list, found and made known.
 //   - compare.go: what a destination has already, and knows as what it is.
 //   - store.go: what has to be stored, and in which order.
 //   - refused.go: errors about what a destination does not take.

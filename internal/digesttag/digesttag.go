@@ -16,6 +16,10 @@ const (
 	SBOM         = ".sbom"
 )
 
+// Originals is the suffix of the tag that lists what carries the original of a stripped list, where
+// referrers cannot be listed.
+const Originals = ".original"
+
 // longest is how many characters a tag may have (OCI distribution specification v1.1, "Pulling
 // manifests").
 const longest = 128
