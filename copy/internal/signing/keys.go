@@ -5,16 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	sigstoresig "github.com/sigstore/sigstore/pkg/signature"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
-	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/signature/simplesigning"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
@@ -33,6 +30,7 @@ type Options struct {
 	SignSigstorePrivateKeyPassphrase []byte
 	SignIdentity                     reference.Named
 	AlwaysSign                       bool
+	PreviousPublicKeyFiles           []string
 }
 
 // A Ring is what copies that sign share. The zero value works; it may be used concurrently and must
@@ -49,9 +47,9 @@ type Ring struct {
 type Keys struct {
 	ring     *Ring
 	keys     []key
+	sigstore *sigstoreKey // among them; nil if there is none
 	identity reference.Named
 	always   bool
-	attaches bool
 	opened   chan struct{} // closed when err is valid
 	err      error
 
@@ -74,6 +72,7 @@ type key struct {
 // nothing can be signed for that destination.
 func (r *Ring) Open(o Options, destination types.ImageReference) (*Keys, error) {
 	var keys []key
+	var sigstore *sigstoreKey
 	for _, s := range o.Signers {
 		keys = append(keys, key{
 			open:      func() (*signer.Signer, error) { return s, nil },
@@ -84,8 +83,12 @@ func (r *Ring) Open(o Options, destination types.ImageReference) (*Keys, error) 
 		keys = append(keys, gpgKey(o.SignBy, o.SignPassphrase))
 	}
 	if path := o.SignBySigstorePrivateKeyFile; path != "" {
-		file := r.file(path, o.SignSigstorePrivateKeyPassphrase)
-		keys = append(keys, key{open: file.signer, hasSigned: file.hasSigned})
+		previous, err := publicKeys(o.PreviousPublicKeyFiles)
+		if err != nil {
+			return nil, err
+		}
+		sigstore = &sigstoreKey{r.file(path, o.SignSigstorePrivateKeyPassphrase), previous}
+		keys = append(keys, key{open: sigstore.signer, hasSigned: sigstore.hasSigned})
 	}
 	if len(keys) == 0 {
 		return nil, nil
@@ -95,7 +98,7 @@ func (r *Ring) Open(o Options, destination types.ImageReference) (*Keys, error) 
 		return nil, err
 	}
 	k := &Keys{
-		ring: r, keys: keys, identity: identity, always: o.AlwaysSign, attaches: o.SignBySigstorePrivateKeyFile != "", opened: make(chan struct{}),
+		ring: r, keys: keys, sigstore: sigstore, identity: identity, always: o.AlwaysSign, opened: make(chan struct{}),
 		made: map[digest.Digest]endpoint.Signatures{},
 	}
 	go func() {
@@ -229,7 +232,7 @@ func (k *Keys) sign(ctx context.Context, s Subject, has endpoint.Signatures) (en
 
 // attach reports whether there is a key whose signatures are sigstore attachments, as far as that
 // is known before it has signed anything.
-func (k *Keys) attach() bool { return k != nil && k.attaches }
+func (k *Keys) attach() bool { return k != nil && k.sigstore != nil }
 
 // Lend returns all Signers for somebody else to sign with until done is called.
 func (k *Keys) Lend(ctx context.Context) (signers []*signer.Signer, done func(), err error) {
@@ -288,36 +291,4 @@ func gpgKey(id, passphrase string) key {
 			return nil // Ready has said why
 		},
 	}
-}
-
-// A keyFile is a sigstore private key, which is decrypted twice at most: for a Signer, and for what
-// else is done with it.
-type keyFile struct {
-	signer func() (*signer.Signer, error)
-	pair   func() (sigstoresig.SignerVerifier, error)
-}
-
-// file returns the key in a file, which others may have opened.
-func (r *Ring) file(path string, passphrase []byte) *keyFile {
-	file := &keyFile{
-		signer: sync.OnceValues(func() (*signer.Signer, error) {
-			return sigstore.NewSigner(sigstore.WithPrivateKeyFile(path, passphrase))
-		}),
-		pair: sync.OnceValues(func() (sigstoresig.SignerVerifier, error) { return pairOf(path, passphrase) }),
-	}
-	content, err := os.ReadFile(path)
-	if err != nil || passphrase == nil {
-		return file // signer says what is wrong
-	}
-	id := sha256.Sum256(fmt.Appendf(nil, "%d %s%s", len(content), content, passphrase))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if known := r.files[id]; known != nil {
-		return known
-	}
-	if r.files == nil {
-		r.files = map[[sha256.Size]byte]*keyFile{}
-	}
-	r.files[id] = file
-	return file
 }

@@ -40,7 +40,14 @@ const passphrase = "passphrase"
 // A testKey is a private key in a file, as cosign keeps it.
 type testKey struct {
 	path   string
-	public []byte
+	public string
+}
+
+// publicFile is the public half in a file.
+func (k testKey) publicFile(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), "key.pub")
+	require.NoError(t, os.WriteFile(path, []byte(k.public), 0o600))
+	return path
 }
 
 // newKey encrypts a private key in the cheapest way that is allowed.
@@ -54,7 +61,7 @@ func newKey(t testing.TB, private any, public any) testKey {
 	path := filepath.Join(t.TempDir(), "key")
 	content := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: sealed})
 	require.NoError(t, os.WriteFile(path, content, 0o600))
-	return testKey{path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})}
+	return testKey{path, string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}
 }
 
 // newECDSA returns a key of its own for a test.
@@ -72,7 +79,7 @@ var sharedKey = sync.OnceValues(func() (testKey, error) {
 	if err != nil {
 		return testKey{}, err
 	}
-	key := testKey{filepath.Join(keyDir, "key"), keys.PublicKey}
+	key := testKey{filepath.Join(keyDir, "key"), string(keys.PublicKey)}
 	return key, os.WriteFile(key.path, keys.PrivateKey, 0o600)
 })
 
@@ -115,11 +122,11 @@ func subject(f *imagetest.Fixture, name string) Subject {
 }
 
 // verify lets upstream's policy engine judge signatures of s.
-func verify(t testing.TB, public []byte, s Subject, identity string, sigs endpoint.Signatures) error {
+func verify(t testing.TB, public string, s Subject, identity string, sigs endpoint.Signatures) error {
 	exactly, err := signature.NewPRMExactReference(identity)
 	require.NoError(t, err)
 	signed, err := signature.NewPRSigstoreSigned(
-		signature.PRSigstoreSignedWithKeyData(public), signature.PRSigstoreSignedWithSignedIdentity(exactly))
+		signature.PRSigstoreSignedWithKeyData([]byte(public)), signature.PRSigstoreSignedWithSignedIdentity(exactly))
 	require.NoError(t, err)
 	policy, err := signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signed}})
 	require.NoError(t, err)
@@ -412,4 +419,41 @@ func simple(t testing.TB, by *openpgp.Entity, c claim) []byte {
 	require.NoError(t, err)
 	require.NoError(t, w.Close())
 	return message.Bytes()
+}
+
+// TestRotatedKey: what the keys before this one have signed is not signed again, and nothing else
+// counts.
+func TestRotatedKey(t *testing.T) {
+	now, before, stranger := newECDSA(t), newECDSA(t), newECDSA(t)
+	s := subject(imagetest.Platforms(1, 1, 10), imagetest.Top)
+	o := now.options()
+	o.PreviousPublicKeyFiles = []string{before.publicFile(t)}
+	for by, lacks := range map[testKey]bool{now: false, before: false, stranger: true} {
+		sigs, err := open(t, ring, by.options()).Sign(t.Context(), s, endpoint.NoSignatures())
+		require.NoError(t, err)
+		assert.Equal(t, lacks, open(t, ring, o).lack(s.Digest, sigs))
+	}
+
+	key, verifiers, err := open(t, ring, o).Sigstore()
+	require.NoError(t, err)
+	assert.NotNil(t, key)
+	assert.Len(t, verifiers, 2)
+	key, verifiers, err = open(t, ring, Options{Signers: []*signer.Signer{nil}}).Sigstore()
+	require.NoError(t, err)
+	assert.Nil(t, key)
+	assert.Empty(t, verifiers)
+}
+
+// TestPublicKeysAreRead before anything is opened.
+func TestPublicKeysAreRead(t *testing.T) {
+	key := newECDSA(t)
+	for path, reason := range map[string]string{key.path: "is no public key", filepath.Join(t.TempDir(), "absent"): "no such file"} {
+		o := key.options()
+		o.PreviousPublicKeyFiles = []string{key.publicFile(t), path}
+		_, err := (&Ring{}).Open(o, destination(t, "example.com/app:v1"))
+		var refused *plan.OptionsError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, []string{"PreviousPublicKeyFiles"}, refused.Options)
+		assert.Contains(t, refused.Reason, reason)
+	}
 }

@@ -1,19 +1,10 @@
 package signing
 
 import (
-	"bytes"
-	"crypto"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
-	"errors"
-	"os"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
-	sigstoresig "github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/signature"
 
@@ -94,50 +85,4 @@ func gpgAmong(gpg signature.SigningMechanism, id string, c claim, among [][]byte
 // isFingerprint reports whether a GPG key is named by its fingerprint, or by the end of one.
 func isFingerprint(id string) bool {
 	return len(id) >= 16 && strings.Trim(strings.ToUpper(id), "0123456789ABCDEF") == ""
-}
-
-// signatureKey is the annotation of a sigstore attachment's layer that has the signature (cosign's
-// SIGNATURE_SPEC.md).
-const signatureKey = "dev.cosignproject.cosign/signature"
-
-// hasSigned reports whether the key has made a signature for c.
-func (f *keyFile) hasSigned(_ Subject, c claim, among endpoint.Signatures) bool {
-	attachable, _ := among.Split()
-	for _, sig := range attachable {
-		text, err := base64.StdEncoding.DecodeString(sig.Layer.Annotations[signatureKey])
-		if err != nil || claimOf(sig.Payload) != c {
-			continue
-		}
-		key, err := f.pair()
-		if err != nil {
-			logrus.Debugf("Whether the key has signed %s is not known: %v", c.digest, err)
-			return false
-		}
-		if key.VerifySignature(bytes.NewReader(text), bytes.NewReader(sig.Payload)) == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// pairOf returns a sigstore private key with its public half, as it is kept in files: PKCS #8,
-// encrypted, PEM.
-func pairOf(path string, passphrase []byte) (sigstoresig.SignerVerifier, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return nil, errors.New("it is not in PEM format")
-	}
-	plain, err := encrypted.Decrypt(block.Bytes, passphrase)
-	if err != nil {
-		return nil, err
-	}
-	private, err := x509.ParsePKCS8PrivateKey(plain)
-	if err != nil {
-		return nil, err
-	}
-	return sigstoresig.LoadSignerVerifier(private, crypto.SHA256)
 }
