@@ -41,9 +41,11 @@ var upstreamModules = []string{
 	"go.podman.io/storage",                              // where upstream looks for its configuration files
 	"go.yaml.in/yaml/v3",                                // and their format
 	"github.com/secure-systems-lab/go-securesystemslib", // how it encrypts private keys
-	"github.com/sigstore/sigstore",                      // what they sign, and how that is verified
+	"github.com/sigstore/protobuf-specs",                // sigstore bundles
+	"github.com/sigstore/sigstore",                      // what private keys sign, and how that is verified
 	"golang.org/x/sys",                                  // swaps directories, and the terminals of tests
 	"golang.org/x/term",                                 // is there a terminal?
+	"google.golang.org/protobuf",                        // the JSON of sigstore bundles
 }
 
 // testModules are what tests and packages for tests may import as well.

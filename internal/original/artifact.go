@@ -45,7 +45,7 @@ type Part struct {
 }
 
 // An Artifact is a finished image manifest, in OCI's format, with its blobs. Its subject is a
-// stripped list. Of, OfSignature and Plain make them.
+// stripped list. Of, OfSignature, Carry and Plain make them.
 type Artifact struct {
 	Document manifest.Document
 	Config   Part
@@ -93,6 +93,13 @@ func KindOf(artifactType string, annotations map[string]string) Role {
 		return RoleSignature
 	}
 	return RoleNone
+}
+
+// Carry returns an artifact of another type, whose subject is a stripped list: what somebody else
+// says of that. There is at least one layer, and no two have the same digest. KindOf does not know
+// it.
+func Carry(artifactType string, stripped imgspecv1.Descriptor, layers []Part, annotations map[string]string) Artifact {
+	return assemble(artifactType, stripped, empty(), layers, annotations)
 }
 
 // assemble makes an artifact, or a plain image if artifactType is "".
