@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // A Difference says how a list differs from what removing entries from its original can make.
@@ -45,32 +48,29 @@ type DifferenceError struct {
 	Kind Difference
 	// Offset is the position in the stripped list of the first byte that differs, from 0, and Line
 	// the line that it is on, from 1. Both are 0 for a document that is missing or unreadable, and
-	// for a limit.
+	// for a limit: no place is to blame.
 	Offset, Line int
 	// Entry is the position of the entry of the stripped list that differs, and Original that of
 	// the entry of the original with which it was compared; -1 for none.
 	Entry, Original int
-	// Field is the key of the member that differs: of the entry, or of the document for
-	// RestChanged; "" if it is unknown or makes no sense.
+	// Field is the key of the member at the difference, or of the first one after it: of the entry
+	// for EntryAltered, of the document for RestChanged. It is "" if there is none, and for other
+	// kinds.
 	Field string
+	// Document is the nested list that this is about: the original for one that is missing or
+	// unreadable there, else the stripped one. "" stands for the top-level lists.
+	Document digest.Digest
 	// Err is the cause; nil for most kinds.
 	Err error
 }
 
 func (e *DifferenceError) Error() string {
 	var b strings.Builder
+	if e.Document != "" {
+		b.WriteString("list " + e.Document.String() + ": ")
+	}
 	b.WriteString(string(e.Kind))
-	var where []string
-	if e.Entry >= 0 {
-		where = append(where, fmt.Sprintf("manifests[%d]", e.Entry))
-	}
-	if e.Field != "" {
-		where = append(where, formatPath([]step{{key: e.Field, index: -1}}))
-	}
-	if e.Line > 0 {
-		where = append(where, fmt.Sprintf("line %d, byte %d", e.Line, e.Offset))
-	}
-	if len(where) > 0 {
+	if where := e.where(); len(where) > 0 {
 		b.WriteString(" (" + strings.Join(where, ", ") + ")")
 	}
 	if e.Original >= 0 {
@@ -82,6 +82,21 @@ func (e *DifferenceError) Error() string {
 	return b.String()
 }
 
+// where are the parts of the place of the difference.
+func (e *DifferenceError) where() []string {
+	var where []string
+	if e.Entry >= 0 {
+		where = append(where, fmt.Sprintf("manifests[%d]", e.Entry))
+	}
+	if e.Field != "" {
+		where = append(where, formatPath([]step{{key: e.Field, index: -1}}))
+	}
+	if e.Line > 0 {
+		where = append(where, fmt.Sprintf("line %d, byte %d", e.Line, e.Offset))
+	}
+	return where
+}
+
 func (e *DifferenceError) Unwrap() error { return e.Err }
 
 // whole is a difference that is about a document and no place in it.
@@ -89,44 +104,51 @@ func whole(kind Difference, err error) *DifferenceError {
 	return &DifferenceError{Kind: kind, Entry: -1, Original: -1, Err: err}
 }
 
-// explain says why entry j of the stripped list is none of those that are left in the original.
-func (pr *proof) explain(j int) *DifferenceError {
+// explain says why entry j of the stripped list is none of the original's from position next on.
+func (pr *proof) explain(j, next int) *DifferenceError {
 	s := pr.stripped.entries[j]
-	taken := map[int]bool{}
-	for _, i := range pr.kept {
-		taken[i] = true
-	}
-	left := 0 // the first position that the entry could have
-	if len(pr.kept) > 0 {
-		left = pr.kept[len(pr.kept)-1] + 1
-	}
-	find := func(like func(o entry) bool) int {
-		for i, o := range pr.original.entries {
-			if !taken[i] && like(o) {
-				return i
-			}
+	removed := pr.removed()
+	first := func(like func(o entry) bool) int {
+		at := slices.IndexFunc(removed, func(i int) bool { return like(pr.original.entries[i]) })
+		if at < 0 {
+			return -1
 		}
-		return -1
+		return removed[at]
 	}
-	if i := find(func(o entry) bool { return o.raw == s.raw }); i >= left {
+	if i := first(func(o entry) bool { return o.raw == s.raw }); i >= next {
 		return pr.entryDifference(LayoutChanged, j, i)
 	} else if i >= 0 {
 		return pr.entryDifference(OrderChanged, j, i)
 	}
-	if i := find(func(o entry) bool { return o.desc.Digest == s.desc.Digest }); i >= 0 {
-		return pr.entryDifference(EntryAltered, j, i)
-	}
-	if i := find(func(o entry) bool { return samePlatform(o.desc, s.desc) }); i >= 0 {
-		return pr.entryDifference(EntryAltered, j, i)
+	for _, like := range []func(o entry) bool{
+		func(o entry) bool { return o.desc.Digest == s.desc.Digest },
+		func(o entry) bool { return sameRole(o, s) },
+	} {
+		if i := first(like); i >= 0 {
+			return pr.entryDifference(EntryAltered, j, i)
+		}
 	}
 	return pr.entryDifference(EntryAdded, j, -1)
 }
 
-// samePlatform reports whether two entries are for the same platform.
-func samePlatform(a, b *Descriptor) bool {
-	p, q := a.Platform, b.Platform
-	return p != nil && q != nil && p.OS == q.OS && p.Architecture == q.Architecture && p.Variant == q.Variant &&
-		p.OSVersion == q.OSVersion && slices.Equal(p.OSFeatures, q.OSFeatures)
+// sameRole reports whether two entries are for the same platform, or attestations of the same
+// subject.
+func sameRole(a, b entry) bool {
+	ofA, isA := a.instance(0).AttestationOf()
+	ofB, isB := b.instance(0).AttestationOf()
+	if isA || isB {
+		return isA == isB && ofA == ofB
+	}
+	return a.desc.Platform != nil && samePlatform(a.desc.Platform, b.desc.Platform)
+}
+
+// samePlatform reports whether two platforms, nil for none, are equal.
+func samePlatform(p, q *imgspecv1.Platform) bool {
+	if p == nil || q == nil {
+		return p == q
+	}
+	return p.OS == q.OS && p.Architecture == q.Architecture && p.Variant == q.Variant && p.OSVersion == q.OSVersion &&
+		slices.Equal(p.OSFeatures, q.OSFeatures)
 }
 
 // entryDifference is a difference of entry j of the stripped list, held against entry i of the
@@ -146,10 +168,10 @@ func (pr *proof) entryDifference(kind Difference, j, i int) *DifferenceError {
 	return e
 }
 
-// explainRest says where the stripped list differs from what the edits make, with the same entries.
-func (pr *proof) explainRest(edited string) *DifferenceError {
+// explainRest says where, outside of entries, the stripped list differs from what it should be.
+func (pr *proof) explainRest(want string) *DifferenceError {
 	doc := pr.stripped.doc
-	at := firstDifference(doc, edited)
+	at := firstDifference(doc, want)
 	e := &DifferenceError{Kind: RestChanged, Offset: at, Line: lineOf(doc, at), Entry: -1, Original: -1}
 	if at >= len(pr.stripped.head) && at < len(doc)-len(pr.stripped.tail) {
 		e.Kind = LayoutChanged
@@ -173,19 +195,19 @@ func entryOffset(c *core, j int) int {
 	return at
 }
 
-// memberAt returns the key of the member of an object that is at an offset, "" if none is.
-func memberAt(raw string, offset int) (key string) {
+// memberAt returns the key of the member of an object that is at an offset, or of the next one; ""
+// if there is none.
+func memberAt(raw string, offset int) (at string) {
 	s := &scanner{src: raw}
 	s.space()
-	_ = s.object(nil, func(k string) error {
-		start := s.keyStart
+	_ = s.object(nil, func(key string) error {
 		err := s.any()
-		if start <= offset && offset < s.pos {
-			key = k
+		if s.pos > offset && err == nil {
+			at, err = key, errEnough
 		}
 		return err
 	})
-	return key
+	return at
 }
 
 // firstDifference returns the offset of the first byte in which a differs from b, or where the

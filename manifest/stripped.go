@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,35 +9,58 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Limits of StrippedFrom on a list and those nested in it, which are those of package
-// internal/listtree on what is ever stripped.
+// Limits of StrippedFrom on an original and the lists nested in it. They are those of package
+// internal/listtree, beyond which nothing is ever stripped.
 const (
 	maxListDepth   = 8        // lists from the top-level one to the deepest, both included
-	maxListEntries = 100_000  // entries in all lists; those of a list that is named twice count twice
-	maxListBytes   = 64 << 20 // bytes of all distinct lists
-	// maxComparisons is what lists within these limits can need: each entry is compared once for
-	// each list that it is nested in, and once more.
-	maxComparisons = maxListEntries * (maxListDepth + 1)
+	maxListEntries = 100_000  // in all lists; a list that is named several times counts each time
+	maxListBytes   = 64 << 20 // of all distinct lists
+	// maxPasses is how often the entries and bytes of a list can come up within these limits: for
+	// each list that it is nested in, for itself, and once more.
+	maxPasses = maxListDepth + 1
 )
 
 // StrippedFrom proves that stripped is original with entries removed and nothing else touched, and
-// returns which. That is so if some batch of ListOpDelete, and of ListOpUpdate for entries that
-// name nested lists of which the same is proven, makes the bytes of stripped of those of original.
-// What is removed may be nothing, or everything. Where several removals explain the same bytes, it
-// is the one that keeps the earliest entries, and Ambiguous is set.
+// returns which. That is so if edits make the bytes of stripped of those of original: some
+// ListOpDelete, and a ListOpUpdate of digest and size for each entry that remains and names a
+// nested list which was stripped in turn, of which the same is proven. What is removed may be
+// nothing, or all. Where several removals explain the same bytes, the one that keeps the earliest
+// entries is returned, with Ambiguous set.
 //
-// doc returns documents by digest: nested lists below the original, and those below the stripped
-// list. It is asked at most once for each, for those only that may be needed, and also for images
-// that may turn out to be lists: an error says that a document is not to be had, and is no error of
-// StrippedFrom if the proof succeeds without it. What it returns is compared with the digest, and
-// not retained. StrippedFrom believes that original is what the caller takes it for.
+// doc returns nested lists by digest, those below original and those below stripped. It is asked
+// once for each that may be needed, also for images that may turn out to be lists; it need not have
+// these, and its errors do not matter if there is a proof without them. What it returns is held
+// against the digest, and not modified. That original is what the caller takes it for is the
+// caller's to know.
 //
-// The error is a *DifferenceError, which says where the first difference is, and of what kind.
+// The error is a *DifferenceError: which difference, and where.
 //
-// Lists are read by Parse. Documents come from strangers: lists may be nested 8 deep, and have
-// 100,000 entries and 64 MiB in all. The time goes with the number of entries, times the depth at
-// most.
+// All lists must be such that Parse takes them. They may be nested 8 deep, with 100,000 entries and
+// 64 MiB in all; more is refused, as LimitExceeded. The time goes with the number of entries of the
+// originals times their depth, at most.
 func StrippedFrom(stripped, original []byte, doc func(digest.Digest) ([]byte, error)) (Removal, error) {
+	return newProver(doc).prove(stripped, original)
+}
+
+// A prover compares lists with their originals, each pair once. The errors of its methods are
+// limits, which end everything; a list that is something else than its original stripped is no
+// error.
+type prover struct {
+	doc       func(digest.Digest) ([]byte, error)
+	documents map[digest.Digest]document
+	proofs    map[listPair]*proof
+
+	held           int // bytes of documents
+	entries, bytes int // of originals, as often as they came up
+	listed         int // entries of the originals that the removal is about
+}
+
+func newProver(doc func(digest.Digest) ([]byte, error)) *prover {
+	return &prover{doc: doc, documents: map[digest.Digest]document{}, proofs: map[listPair]*proof{}}
+}
+
+// prove is StrippedFrom.
+func (p *prover) prove(stripped, original []byte) (Removal, error) {
 	o, err := Parse(original, "")
 	if err != nil {
 		return Removal{}, whole(OriginalUnreadable, err)
@@ -45,106 +69,96 @@ func StrippedFrom(stripped, original []byte, doc func(digest.Digest) ([]byte, er
 	if err != nil {
 		return Removal{}, whole(StrippedUnreadable, err)
 	}
-	p := prover{doc: doc, documents: map[digest.Digest]document{}, proofs: map[[2]digest.Digest]*proof{}}
-	proof, err := p.compare(s, o, 1)
-	if err != nil {
+	proof, err := p.compare(s.sealed(), o.sealed(), 1)
+	switch {
+	case err != nil:
 		return Removal{}, err
-	}
-	if proof.difference != nil {
+	case proof.difference != nil:
 		return Removal{}, proof.difference
 	}
-	removal, err := p.removal(proof, 1)
-	if err != nil {
-		return Removal{}, err
-	}
-	return removal, nil
+	return p.removal(proof, 1)
 }
 
-// A prover proves lists and those nested in them. Errors of its methods, other than differences in
-// proofs, are limits and end everything.
-type prover struct {
-	doc       func(digest.Digest) ([]byte, error)
-	documents map[digest.Digest]document
-	proofs    map[[2]digest.Digest]*proof // by the digests of a stripped nested list and its original
-
-	held     int // bytes of documents
-	compared int // pairs of entries
-	listed   int // entries of the originals that the removal is about
-}
-
-// A document is what doc returned.
-type document struct {
-	bytes []byte
-	err   error
+// A listPair is a nested list, as an entry describes it, and its original.
+type listPair struct {
+	stripped digest.Digest
+	size     int64
+	original digest.Digest
 }
 
 // A proof is what came of comparing a list with its original.
 type proof struct {
 	stripped, original *core
-	// kept is the position in the original of each entry of the stripped list; nested are the
-	// proofs of those that name nested lists which changed, nil for the others.
+	// kept has the position in the original of each entry of the stripped list. nested has the
+	// proof of each that names another list than the original's, else nil.
 	kept   []int
 	nested []*proof
-	height int // number of lists from this one to the deepest that was looked at, both included
-	// difference is why there is no proof; nil if there is one.
+	// difference is why there is no proof, nil if there is one. kept then ends before the entry
+	// that differs.
 	difference *DifferenceError
-	// ambiguous is not nil once it is known; nested lists are not looked into.
+	// height is the number of lists from this one to the deepest that was compared.
+	height int
+	// ambiguous points to whether others than kept could be kept, nil until somebody asks.
 	ambiguous *bool
 }
 
-// compare looks for the entries of stripped in original. The first entry that can be the next one
-// is always as good as a later one: what comes after has more to choose from.
-func (p *prover) compare(stripped, original List, depth int) (*proof, error) {
-	if depth > maxListDepth {
-		return nil, limitError("lists are nested more than %d deep", maxListDepth)
+// compare looks for the entries of stripped in original, one after the other. The first that an
+// entry can be is as good as any later one: all the more are left for those that follow.
+func (p *prover) compare(stripped, original *core, depth int) (*proof, error) {
+	pr := &proof{stripped: stripped, original: original, height: 1}
+	if err := p.pass(original); err != nil {
+		return nil, err
 	}
-	pr := &proof{stripped: stripped.sealed(), original: original.sealed(), height: 1}
-	i := 0
-	for j := range pr.stripped.entries {
-		var unproven *DifferenceError // of the first that could have been it, if its list were
-		found := false
-		for ; i < len(pr.original.entries) && !found; i++ {
-			m, err := p.match(pr, j, i, depth)
-			switch {
-			case err != nil:
-				return nil, err
-			case m.same:
-				pr.kept, pr.nested, found = append(pr.kept, i), append(pr.nested, m.nested), true
-			case m.nested != nil && unproven == nil:
-				unproven = pr.entryDifference(NestedUnproven, j, i)
-				unproven.Err = m.nested.difference
-			}
+	if stripped.head != original.head {
+		pr.difference = pr.explainRest(original.head)
+		return pr, nil
+	}
+	next := 0
+	for j := range stripped.entries {
+		i, m, err := p.find(pr, j, next, depth)
+		if err != nil || pr.difference != nil {
+			return pr, err
 		}
-		if !found {
-			pr.difference = unproven
-			if unproven == nil {
-				pr.difference = pr.explain(j)
-			}
-			return pr, nil
-		}
+		pr.kept, pr.nested, next = append(pr.kept, i), append(pr.nested, m.nested), i+1
 	}
 	pr.difference = pr.check()
 	return pr, nil
 }
 
-// A match says whether an entry of the stripped list can be one of the original. nested is what
-// came of their lists, nil if these are the same or there are none.
-type match struct {
-	same   bool
-	nested *proof
+// find returns the first entry of the original, from position next on, that entry j of the stripped
+// list can be. If there is none, it says so in pr.
+func (p *prover) find(pr *proof, j, next, depth int) (int, match, error) {
+	var unproven *DifferenceError
+	for i := next; i < len(pr.original.entries); i++ {
+		m, err := p.match(pr, j, i, depth)
+		if err != nil || m.ok {
+			return i, m, err
+		}
+		if m.nested != nil && unproven == nil {
+			unproven = pr.entryDifference(NestedUnproven, j, i)
+			unproven.Err = m.nested.difference
+		}
+	}
+	pr.difference = unproven
+	if unproven == nil {
+		pr.difference = pr.explain(j, next)
+	}
+	return 0, match{}, nil
 }
 
-// match compares entry j of the stripped list with entry i of the original.
+// A match says whether an entry of the stripped list can be one of the original.
+type match struct {
+	ok     bool
+	nested *proof // of the lists that they name; nil if these are the same, or there are none
+}
+
 func (p *prover) match(pr *proof, j, i, depth int) (match, error) {
-	if p.compared++; p.compared > maxComparisons {
-		return match{}, limitError("more than %d entries to compare", maxComparisons)
-	}
 	s, o := pr.stripped.entries[j], pr.original.entries[i]
 	switch {
 	case j > 0 && s.gap != o.gap:
 		return match{}, nil
 	case s.raw == o.raw:
-		return match{same: true}, nil
+		return match{ok: true}, nil
 	case !updatesTo(o, s):
 		return match{}, nil
 	}
@@ -153,197 +167,236 @@ func (p *prover) match(pr *proof, j, i, depth int) (match, error) {
 		return match{}, err
 	}
 	pr.height = max(pr.height, 1+nested.height)
-	return match{same: nested.difference == nil, nested: nested}, nil
+	return match{ok: nested.difference == nil, nested: nested}, nil
 }
 
-// updatesTo reports whether the update that names another nested list makes s of o.
+// updatesTo reports whether s is what becomes of o when it names another list.
 func updatesTo(o, s entry) bool {
-	is, was := s.desc, o.desc
-	if is.Digest == was.Digest || is.Digest.Algorithm() != was.Digest.Algorithm() || is.Size == 0 ||
-		is.MediaType != was.MediaType || IsBlobMediaType(was.MediaType) {
+	was, is := o.desc, s.desc
+	switch {
+	case is.Digest == was.Digest, is.Digest.Algorithm() != was.Digest.Algorithm(), is.Size == 0, IsBlobMediaType(was.MediaType):
 		return false
+	case is.MediaType != was.MediaType, !samePlatform(is.Platform, was.Platform):
+		return false // which the bytes would show as well, in more time
 	}
-	updated, err := o.update(namesInstead(is))
+	updated, err := o.update(naming(is))
 	return err == nil && updated.raw == s.raw
 }
 
-// namesInstead is the update by which an entry names what d names.
-func namesInstead(d *Descriptor) ListEdit {
+// naming is the update of an entry that is to name what d names.
+func naming(d *Descriptor) ListEdit {
 	return ListEdit{ListOperation: ListOpUpdate, UpdateDigest: d.Digest, UpdateSize: d.Size}
 }
 
-// nested returns what comes of comparing the lists that two entries name, nil if the one of the
-// original names no list.
+// nested compares the lists that two entries name. The proof is nil if the original is no list.
 func (p *prover) nested(stripped, original *Descriptor, depth int) (*proof, error) {
-	pair := [2]digest.Digest{stripped.Digest, original.Digest}
-	if known, ok := p.proofs[pair]; ok {
-		if known != nil && depth-1+known.height > maxListDepth {
-			return nil, limitError("lists are nested more than %d deep", maxListDepth)
-		}
-		return known, nil
+	was, err := p.read(original.Digest)
+	if err != nil || !was.isList && !(was.missing != nil && IsListMediaType(original.MediaType)) {
+		return nil, err
 	}
-	pr, err := p.compareNested(stripped, original, depth)
-	if err == nil {
+	pair := listPair{stripped.Digest, stripped.Size, original.Digest}
+	pr, ok := p.proofs[pair]
+	if !ok {
+		if pr, err = p.compareNested(stripped, original, was, depth); err != nil {
+			return nil, err
+		}
 		p.proofs[pair] = pr
+	}
+	if depth+pr.height-1 > maxListDepth {
+		return nil, tooDeep()
+	}
+	return pr, nil
+}
+
+// compareNested is nested for lists that were not compared before. was is the original.
+func (p *prover) compareNested(stripped, original *Descriptor, was document, depth int) (*proof, error) {
+	is, err := p.read(stripped.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if is.missing == nil && int64(is.size) != stripped.Size {
+		is.missing = fmt.Errorf("it has %d bytes, not %d", is.size, stripped.Size)
+	}
+	failed := cmp.Or(unfit(was, original, OriginalUnreadable), unfit(is, stripped, StrippedUnreadable))
+	if failed != nil {
+		return failed, nil
+	}
+	if depth > maxListDepth {
+		return nil, tooDeep()
+	}
+	pr, err := p.compare(is.list, was.list, depth)
+	if err == nil && pr.difference != nil {
+		pr.difference.Document = stripped.Digest
 	}
 	return pr, err
 }
 
-func (p *prover) compareNested(stripped, original *Descriptor, depth int) (*proof, error) {
-	was := p.read(original.Digest)
-	mediaType := TypeOf(was.bytes, original.MediaType)
-	if !IsListMediaType(mediaType) {
-		return nil, p.bounded()
-	}
-	is := p.read(stripped.Digest)
-	if err := p.bounded(); err != nil {
-		return nil, err
-	}
-	failed := func(kind Difference, of *Descriptor, err error) (*proof, error) {
-		return &proof{height: 1, difference: whole(kind, fmt.Errorf("%s: %w", of.Digest, err))}, nil
-	}
-	switch {
-	case was.err != nil:
-		return failed(DocumentMissing, original, was.err)
-	case is.err != nil:
-		return failed(DocumentMissing, stripped, is.err)
-	case int64(len(is.bytes)) != stripped.Size:
-		return failed(DocumentMissing, stripped, fmt.Errorf("it has %d bytes, not %d", len(is.bytes), stripped.Size))
-	}
-	o, err := Parse(was.bytes, mediaType)
-	if err != nil {
-		return failed(OriginalUnreadable, original, err)
-	}
-	s, err := Parse(is.bytes, mediaType)
-	if err != nil {
-		return failed(StrippedUnreadable, stripped, err)
-	}
-	return p.compare(s, o, depth)
+// A document is what came of asking for one.
+type document struct {
+	isList  bool // as TypeOf says, if it is there
+	size    int  // in bytes
+	list    *core
+	missing error // why there is none with its digest, nil if there is
+	refused error // why Parse refuses it, nil if it does not
 }
 
-// read returns the document with the digest d, which its bytes have.
-func (p *prover) read(d digest.Digest) document {
+// read returns the document with the digest d.
+func (p *prover) read(d digest.Digest) (document, error) {
 	if known, ok := p.documents[d]; ok {
-		return known
+		return known, nil
 	}
-	var doc document
-	doc.bytes, doc.err = p.doc(d)
+	b, err := p.doc(d)
 	switch {
-	case doc.err != nil:
-		doc.bytes = nil
-	case len(doc.bytes) > MaxSize:
-		doc = document{err: fmt.Errorf("%w: %d bytes", ErrTooLarge, len(doc.bytes))}
-	case d.Algorithm().FromBytes(doc.bytes) != d:
-		doc = document{err: errors.New("its bytes are not those of the digest")}
+	case err != nil:
+		b = nil
+	case len(b) > MaxSize:
+		b, err = nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(b))
+	case d.Algorithm().FromBytes(b) != d:
+		b, err = nil, errors.New("the bytes are not those of the digest")
 	}
-	p.held += len(doc.bytes)
+	if p.held += len(b); p.held > 2*maxListBytes { // originals, and what was made of them
+		return document{}, exceeded("nested lists have more than %d bytes", maxListBytes)
+	}
+	doc := document{missing: err, size: len(b), isList: IsListMediaType(TypeOf(b, ""))}
+	if err == nil {
+		var list List
+		if list, doc.refused = Parse(b, ""); doc.refused == nil {
+			doc.list = list.sealed()
+		}
+	}
 	p.documents[d] = doc
-	return doc
+	return doc, nil
 }
 
-// bounded returns an error if the documents have too many bytes.
-func (p *prover) bounded() error {
-	if p.held > 2*maxListBytes { // originals, and what was made of them
-		return limitError("lists have more than %d bytes", maxListBytes)
+// unfit says of a nested list, which entry names, why it cannot be compared. It is nil if it can.
+func unfit(doc document, entry *Descriptor, unreadable Difference) *proof {
+	var e *DifferenceError
+	switch {
+	case doc.missing != nil:
+		e = whole(DocumentMissing, doc.missing)
+	case doc.refused != nil:
+		e = whole(unreadable, doc.refused)
+	default:
+		return nil
+	}
+	e.Document = entry.Digest
+	return &proof{difference: e, height: 1}
+}
+
+// pass counts the entries and bytes of an original that come up.
+func (p *prover) pass(original *core) error {
+	p.entries += len(original.entries)
+	p.bytes += len(original.doc)
+	switch {
+	case p.entries > maxListEntries*maxPasses:
+		return exceeded("more than %d entries to compare", maxListEntries*maxPasses)
+	case p.bytes > maxListBytes*maxPasses:
+		return exceeded("more than %d bytes to compare", maxListBytes*maxPasses)
 	}
 	return nil
 }
 
-// check makes the edits that pr stands for, and demands that they come to the stripped list.
-func (pr *proof) check() *DifferenceError {
-	edited, err := edit(pr)
-	if err != nil {
-		return whole(RestChanged, err)
-	}
-	if edited == pr.stripped.doc {
-		return nil
-	}
-	return pr.explainRest(edited)
+func exceeded(format string, limit int) *DifferenceError {
+	return whole(LimitExceeded, fmt.Errorf(format, limit))
 }
 
-// edit returns what the edits that pr stands for make of the original.
-func edit(pr *proof) (string, error) {
-	var updates, deletes []ListEdit
-	kept := pr.kept
+func tooDeep() *DifferenceError {
+	return exceeded("lists are nested more than %d deep", maxListDepth)
+}
+
+// check makes the edits that pr stands for, and returns what differs from the stripped list all the
+// same: nothing that is in an entry.
+func (pr *proof) check() *DifferenceError {
+	edited := OCI1Index{*pr.original} // the formats differ in additions and annotations only
+	err := edited.EditInstances(pr.edits())
+	if err != nil { // a list would be too large
+		return whole(LimitExceeded, err)
+	}
+	b, err := edited.Serialize()
+	if err != nil || string(b) != pr.stripped.doc {
+		return pr.explainRest(string(b))
+	}
+	return nil
+}
+
+// edits are those that make the stripped list of the original.
+func (pr *proof) edits() []ListEdit {
+	var edits []ListEdit
+	for j, i := range pr.kept {
+		if pr.nested[j] != nil {
+			update := naming(pr.stripped.entries[j].desc)
+			update.UpdateIndex = i
+			edits = append(edits, update)
+		}
+	}
+	for _, i := range slices.Backward(pr.removed()) {
+		edits = append(edits, ListEdit{ListOperation: ListOpDelete, DeleteIndex: i})
+	}
+	return edits
+}
+
+// removed returns the positions of the entries of the original that the stripped list does not
+// have.
+func (pr *proof) removed() []int {
+	var removed []int
+	j := 0
 	for i := range pr.original.entries {
-		if len(kept) == 0 || kept[0] != i {
-			deletes = append(deletes, ListEdit{ListOperation: ListOpDelete, DeleteIndex: i})
+		if j < len(pr.kept) && pr.kept[j] == i {
+			j++
 			continue
 		}
-		j := len(pr.kept) - len(kept)
-		if kept = kept[1:]; pr.nested[j] != nil {
-			update := namesInstead(pr.stripped.entries[j].desc)
-			update.UpdateIndex = i
-			updates = append(updates, update)
-		}
+		removed = append(removed, i)
 	}
-	slices.Reverse(deletes)
-	list := *pr.original
-	if err := list.edit(slices.Concat(updates, deletes), func(ListEdit) string { return "" }); err != nil {
-		return "", err
-	}
-	b, err := list.Serialize()
-	return string(b), err
+	return removed
 }
 
 // removal returns what pr proves to have been removed.
 func (p *prover) removal(pr *proof, depth int) (Removal, error) {
-	n := len(pr.original.entries)
-	if p.listed += n; p.listed > maxListEntries {
-		return Removal{}, limitError("lists have more than %d entries", maxListEntries)
+	r := Removal{Entries: len(pr.original.entries)}
+	if p.listed += r.Entries; p.listed > maxListEntries {
+		return Removal{}, exceeded("lists have more than %d entries", maxListEntries)
 	}
-	ambiguous, err := p.ambiguous(pr, depth)
-	if err != nil {
-		return Removal{}, err
+	for _, i := range pr.removed() {
+		r.Removed = append(r.Removed, removedEntry(i, pr.original.entries[i]))
 	}
-	r := Removal{Entries: n, Ambiguous: ambiguous}
-	j := 0
-	for i, e := range pr.original.entries {
-		if j == len(pr.kept) || pr.kept[j] != i {
-			r.Removed = append(r.Removed, removedEntry(i, e))
+	for j, i := range pr.kept {
+		if pr.nested[j] == nil {
 			continue
 		}
-		if nested := pr.nested[j]; nested != nil {
-			inner, err := p.removal(nested, depth+1)
-			if err != nil {
-				return Removal{}, err
-			}
-			r.Ambiguous = r.Ambiguous || inner.Ambiguous
-			r.Nested = append(r.Nested, NestedRemoval{
-				Index: i, Original: e.desc.Digest, Stripped: pr.stripped.entries[j].desc.Digest, Removal: inner,
-			})
+		inner, err := p.removal(pr.nested[j], depth+1)
+		if err != nil {
+			return Removal{}, err
 		}
-		j++
+		r.Ambiguous = r.Ambiguous || inner.Ambiguous
+		r.Nested = append(r.Nested, NestedRemoval{
+			Index: i, Original: pr.original.entries[i].desc.Digest, Stripped: pr.stripped.entries[j].desc.Digest, Removal: inner,
+		})
 	}
+	if pr.ambiguous == nil {
+		another, err := p.another(pr, depth)
+		if err != nil {
+			return Removal{}, err
+		}
+		pr.ambiguous = &another
+	}
+	r.Ambiguous = r.Ambiguous || *pr.ambiguous
 	return r, nil
 }
 
-// ambiguous reports whether other entries of the original than those that pr keeps can be those of
-// the stripped list. If so, the last ones that can be are not all the same as the first ones.
-func (p *prover) ambiguous(pr *proof, depth int) (bool, error) {
-	if pr.ambiguous == nil {
-		ambiguous, err := p.another(pr, depth)
-		if err != nil {
-			return false, err
-		}
-		pr.ambiguous = &ambiguous
-	}
-	return *pr.ambiguous, nil
-}
-
+// another reports whether other entries than pr.kept can be those of the stripped list. If so, the
+// last ones that can be are others.
 func (p *prover) another(pr *proof, depth int) (bool, error) {
+	if err := p.pass(pr.original); err != nil {
+		return false, err
+	}
 	next := len(pr.original.entries)
-	for j := len(pr.kept) - 1; j >= 0; j-- {
-		for i := next - 1; i > pr.kept[j]; i-- {
-			if m, err := p.match(pr, j, i, depth); err != nil || m.same {
-				return m.same, err
+	for j, first := range slices.Backward(pr.kept) {
+		for i := next - 1; i > first; i-- {
+			if m, err := p.match(pr, j, i, depth); err != nil || m.ok {
+				return m.ok, err
 			}
 		}
-		next = pr.kept[j]
+		next = first
 	}
 	return false, nil
-}
-
-func limitError(format string, limit int) *DifferenceError {
-	return whole(LimitExceeded, fmt.Errorf(format, limit))
 }

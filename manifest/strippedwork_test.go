@@ -1,0 +1,213 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A shelf has documents by digest, and counts how often each is asked for.
+type shelf struct {
+	documents map[digest.Digest]string
+	asked     map[digest.Digest]int
+}
+
+func newShelf() *shelf {
+	return &shelf{documents: map[digest.Digest]string{}, asked: map[digest.Digest]int{}}
+}
+
+func (s *shelf) read(d digest.Digest) ([]byte, error) {
+	s.asked[d]++
+	if doc, ok := s.documents[d]; ok {
+		return []byte(doc), nil
+	}
+	return nil, errors.New("not here")
+}
+
+// list is a list of entries, which the shelf has from now on.
+func (s *shelf) list(entries ...string) string {
+	doc := `{"schemaVersion":2,"manifests":[` + strings.Join(entries, ",") + `]}`
+	s.documents[digest.FromString(doc)] = doc
+	return doc
+}
+
+// entryOf is the entry for a list, with a name.
+func entryOf(name, list string) string {
+	return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"%s","size":%d,"annotations":{"name":"%s"}}`,
+		digest.FromString(list), len(list), name)
+}
+
+// images are n entries for images without platforms, each of which could be a list.
+func images(n int) []string {
+	entries := make([]string, n)
+	for i := range entries {
+		entries[i] = fmt.Sprintf(`{"digest":"%s","size":7}`, digest.FromString(fmt.Sprint(i)))
+	}
+	return entries
+}
+
+func requireLimit(t *testing.T, err error, text string) {
+	t.Helper()
+	var e *DifferenceError
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, LimitExceeded, e.Kind)
+	assert.ErrorContains(t, err, text)
+}
+
+// TestStrippedFromAsksOnce has two lists of 50 nested ones, of which there are two, stripped in two
+// ways: each is asked for once, and each of the four pairs is compared once.
+func TestStrippedFromAsksOnce(t *testing.T) {
+	s := newShelf()
+	var was, is []string
+	for i := range 50 {
+		inner := images(20 + i%2)
+		name := fmt.Sprint(i)
+		was = append(was, entryOf(name, s.list(inner...)))
+		is = append(is, entryOf(name, s.list(inner[i/2%2+1:]...)))
+	}
+	stripped, original := s.list(is...), s.list(was...)
+	p := newProver(s.read)
+	removal, err := p.prove([]byte(stripped), []byte(original))
+	require.NoError(t, err)
+	assert.Len(t, removal.Nested, 50)
+	assert.Equal(t, 74, removal.Count())
+	assert.Len(t, p.proofs, 4)
+	assert.Equal(t, 2*(50+20+21+20+21), p.entries, "each list once to find entries, and once to find others")
+	for d, times := range s.asked {
+		assert.Equal(t, 1, times, d)
+	}
+}
+
+// TestStrippedFromWork strips trees of lists, in which the same may be named often, and counts the
+// entries that come up: no more than there are, each time that they are named, times the depth.
+func TestStrippedFromWork(t *testing.T) {
+	for depth := 1; depth <= maxListDepth; depth++ {
+		for _, removed := range [][]int{{0}, {1}, {3}, {0, 3}, {0, 1, 2}} {
+			s := newShelf()
+			was, is, total := s.list(images(4)...), s.list(images(4)...), 4
+			if depth == 1 {
+				is = s.list(without(images(4), removed)...)
+			}
+			for range depth - 1 {
+				// Three of the same, and one that was stripped; twins may be taken for each other.
+				inner := s.list(without(images(4), removed)...)
+				if was != is {
+					inner = is
+				}
+				entries := []string{entryOf("", was), entryOf("", was), entryOf("", was), entryOf("", was)}
+				total = 4 + 4*total
+				stripped := without([]string{entryOf("", was), entryOf("", inner), entryOf("", was), entryOf("", inner)}, removed)
+				was, is = s.list(entries...), s.list(stripped...)
+			}
+			p := newProver(s.read)
+			_, err := p.prove([]byte(is), []byte(was))
+			require.NoError(t, err, "depth %d, %v", depth, removed)
+			assert.LessOrEqual(t, p.entries, total*(depth+1), "depth %d, %v", depth, removed)
+		}
+	}
+}
+
+func without(entries []string, positions []int) []string {
+	var rest []string
+	for i, e := range entries {
+		if !slices.Contains(positions, i) {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// chain is a list of depth lists in each other, and what is left if the first image of the deepest
+// is removed.
+func chain(s *shelf, depth int) (stripped, original string) {
+	original, stripped = s.list(images(3)...), s.list(images(3)[1:]...)
+	for range depth - 1 {
+		stripped, original = s.list(entryOf("", stripped)), s.list(entryOf("", original))
+	}
+	return stripped, original
+}
+
+func TestStrippedFromDepth(t *testing.T) {
+	s := newShelf()
+	stripped, original := chain(s, maxListDepth)
+	_, err := StrippedFrom([]byte(stripped), []byte(original), s.read)
+	require.NoError(t, err)
+
+	deepStripped, deepOriginal := chain(s, maxListDepth+1)
+	_, err = StrippedFrom([]byte(deepStripped), []byte(deepOriginal), s.read)
+	requireLimit(t, err, "nested more than 8 deep")
+
+	// What was proven less deeply is not too deep there, and is where it is nested once more.
+	innerStripped, innerOriginal := chain(s, maxListDepth-1)
+	stripped = s.list(entryOf("a", innerStripped), entryOf("b", s.list(entryOf("", innerStripped))))
+	original = s.list(entryOf("a", innerOriginal), entryOf("b", s.list(entryOf("", innerOriginal))))
+	_, err = StrippedFrom([]byte(stripped), []byte(original), s.read)
+	requireLimit(t, err, "nested more than 8 deep")
+}
+
+// TestStrippedFromLimits comes to the limits from just below them.
+func TestStrippedFromLimits(t *testing.T) {
+	s := newShelf()
+	inner := s.list(images(3)...)
+	stripped, original := s.list(entryOf("", s.list(images(2)...))), s.list(entryOf("", inner))
+	for name, c := range map[string]struct {
+		near func(p *prover, less int)
+		text string
+		uses int
+	}{
+		"bytes held":     {func(p *prover, less int) { p.held = 2*maxListBytes - less }, "nested lists have more than 67108864 bytes", len(inner) + len(s.list(images(2)...))},
+		"entries passed": {func(p *prover, less int) { p.entries = maxListEntries*maxPasses - less }, "more than 900000 entries to compare", 8},
+		"bytes passed":   {func(p *prover, less int) { p.bytes = maxListBytes*maxPasses - less }, "more than 603979776 bytes to compare", 2 * (len(inner) + len(original))},
+		"entries listed": {func(p *prover, less int) { p.listed = maxListEntries - less }, "more than 100000 entries", 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProver(s.read)
+			c.near(p, c.uses)
+			_, err := p.prove([]byte(stripped), []byte(original))
+			require.NoError(t, err)
+			for less := range c.uses {
+				p := newProver(s.read)
+				c.near(p, less)
+				_, err = p.prove([]byte(stripped), []byte(original))
+				requireLimit(t, err, c.text)
+			}
+		})
+	}
+}
+
+// TestStrippedFromHostile has lists that name one list very often, each time with another one in
+// its place: what comparing all pairs takes is more than the lists are large.
+func TestStrippedFromHostile(t *testing.T) {
+	s := newShelf()
+	const n = 600
+	inner := images(n)
+	var was, is []string
+	for i := range n {
+		was = append(was, entryOf("", s.list(inner...)))
+		is = append(is, entryOf("", s.list(inner[i])))
+	}
+	p := newProver(s.read)
+	p.entries = maxListEntries * (maxPasses - 1)
+	_, err := p.prove([]byte(s.list(is...)), []byte(s.list(was...)))
+	requireLimit(t, err, "entries to compare")
+	assert.Len(t, p.proofs, (maxListEntries-n)/n)
+}
+
+// TestStrippedFromTooLarge has an original that would be too large with the sizes of what was
+// stripped.
+func TestStrippedFromTooLarge(t *testing.T) {
+	s := newShelf()
+	inner, innerStripped := s.list(images(3)...), s.list(images(2)...)
+	entry := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"%s","size":%d}`, digest.FromString(inner), 1)
+	original := s.list(entry)
+	original += strings.Repeat(" ", MaxSize-len(original))
+	stripped := s.list(strings.Replace(entryOf("", innerStripped), `,"annotations":{"name":""}`, "", 1))
+	_, err := StrippedFrom([]byte(stripped), []byte(original), s.read)
+	requireLimit(t, err, "list would have")
+}
