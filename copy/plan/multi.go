@@ -385,19 +385,19 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.Lis
 // cannotModify returns why the list l must not change as it is to, "" if it may.
 func (t *treePlanner) cannotModify(l *ListPlan) string {
 	o := t.in.Choices
-	signed, attached := untraveled(t.in, l)
+	lost := lossOf(t.in, l)
 	switch {
 	case o.PreserveDigests:
 		// The second half is for programs that look for upstream's words.
 		return "PreserveDigests is set (Instructed to preserve digests)"
 	case t.in.DestinationDigest != "":
 		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
-	case signed > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
-		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid; RemoveListSignatures removes them", signed)
+	case lost.signed > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
+		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid%s; RemoveListSignatures removes them", lost.signed, lost.why)
 	case t.in.SignaturesUnknown[l.Digest] && !o.RemoveSignatures && !o.RemoveListSignatures:
 		return "whether it is signed could not be asked, and signatures would become invalid; RemoveListSignatures removes them"
 	case o.ListSignatures == GuardListSignatures && !o.RemoveSignatures && !o.RemoveListSignatures:
-		return attached.guarded()
+		return lost.guarded()
 	}
 	return ""
 }
@@ -409,11 +409,11 @@ func (t *treePlanner) void(p *Plan) {
 	p.List.Walk(func(l *ListPlan) {
 		if fate[l.Digest] == subjectChanged && !seen[l.Digest] {
 			seen[l.Digest] = true
-			signed, attached := untraveled(t.in, l)
-			if signed > 0 {
-				p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, signed))
+			lost := lossOf(t.in, l)
+			if lost.signed > 0 {
+				p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, lost.signed))
 			}
-			noteSignatures(p, l.Digest, attached)
+			noteSignatures(p, l.Digest, lost.attached)
 		}
 		p.Void = append(p.Void, danglingAccelerators(l)...)
 		p.Void = append(p.Void, voidFollowers(l)...)
@@ -454,12 +454,13 @@ func voidFollowers(l *ListPlan) []string {
 	return void
 }
 
-// guarded returns why a list with these signatures must not be stripped under GuardListSignatures,
-// "" if it may.
-func (s ListSignatures) guarded() string {
+// guarded returns why a list that would lose these signatures must not be stripped under
+// GuardListSignatures, "" if it may.
+func (l loss) guarded() string {
+	s := l.attached
 	switch {
 	case len(s.Found) > 0:
-		return fmt.Sprintf("it is signed (%s), and its signatures would become invalid; RemoveListSignatures removes them", prose.Some(s.Found))
+		return fmt.Sprintf("it is signed (%s), and its signatures would become invalid%s; RemoveListSignatures removes them", prose.Some(s.Found), l.why)
 	case s.Unanswered:
 		return fmt.Sprintf("whether it is signed could not be asked (%s); RemoveListSignatures strips it all the same", s.Unknown)
 	}

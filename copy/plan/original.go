@@ -12,7 +12,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/listtree"
 	"github.com/sparsecopy/sparsecopy/internal/original"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // An OriginalSignature is a signature of the list at the source, with all that it consists of.
@@ -70,16 +69,12 @@ func planOriginal(in *Input, l *ListPlan) *OriginalPlan {
 	if !in.Choices.AttachOriginal || l.Result == l.Digest {
 		return nil
 	}
-	o := &OriginalPlan{List: l.Digest, Claim: in.OriginalClaim, Reason: unprovable(l)}
+	o := &OriginalPlan{List: l.Digest, Claim: in.OriginalClaim, Reason: unattachable(l)}
 	if o.Reason != "" {
 		return o
 	}
 	stripped := imgspecv1.Descriptor{MediaType: l.ResultType, Digest: l.Result, Size: l.ResultSize}
 	a := original.Of(stripped, documentsOf(l.node), in.OriginalClaim)
-	if size := len(a.Document.Bytes); size > manifest.MaxSize {
-		o.Reason = fmt.Sprintf("the manifest of the artifact would have %d bytes, more than %d", size, manifest.MaxSize)
-		return o
-	}
 	o.artifact, o.Digest, o.Size = a, a.Document.Digest, int64(len(a.Document.Bytes))
 	o.Present, o.Plain = artifactIsThere(in, a)
 	travel, left := traveling(in)
@@ -115,13 +110,25 @@ func artifactIsThere(in *Input, a original.Artifact) (present, plain bool) {
 	return plain, plain
 }
 
-// documentsOf returns a list and the lists nested in it, as often as they stand in the tree.
+// documentsOf returns a list and the distinct lists nested in it.
 func documentsOf(n *listtree.Node) []Document {
 	var documents []Document
+	seen := map[digest.Digest]bool{}
 	n.Walk(func(n *listtree.Node) {
-		documents = append(documents, Document{Digest: n.Digest, MediaType: n.List.MediaType(), Bytes: n.Bytes})
+		if !seen[n.Digest] {
+			seen[n.Digest] = true
+			documents = append(documents, Document{Digest: n.Digest, MediaType: n.List.MediaType(), Bytes: n.Bytes})
+		}
 	})
 	return documents
+}
+
+// unattachable returns why the original of the top-level list l cannot be attached, "" if it can.
+func unattachable(l *ListPlan) string {
+	if n := len(documentsOf(l.node)); n > original.MaxDocuments {
+		return fmt.Sprintf("the list %s consists of %d lists, more than %d", l.Digest, n, original.MaxDocuments)
+	}
+	return unprovable(l)
 }
 
 // unprovable returns why nobody can prove by a list at the source that the one which is written is
@@ -168,35 +175,47 @@ func traveling(in *Input) (travel []OriginalSignature, left []string) {
 	return travel, slices.Compact(left)
 }
 
-// untraveled returns how many of the signatures that l has at the source become void with its
-// change, and what is known to be attached to it, without what travels along.
-func untraveled(in *Input, l *ListPlan) (signed int, attached ListSignatures) {
-	signed, attached = in.SignedLists[l.Digest], in.ListSignatures[l.Digest]
-	if l.Digest != in.Digest || unprovable(l) != "" {
-		return signed, attached
-	}
-	travel, _ := traveling(in)
-	for _, s := range travel {
-		if s.Kind == original.Lookaside || s.Kind == original.TagSignature {
-			signed = 0 // those that containers/image reads are all there
-		}
-		names := knownBy(l.Digest, s)
-		attached.Found = slices.DeleteFunc(slices.Clone(attached.Found), func(found string) bool {
-			return slices.ContainsFunc(names, func(name string) bool { return strings.Contains(found, name) })
-		})
-	}
-	return signed, attached
+// A loss is what becomes of the signatures of a list that changes.
+type loss struct {
+	signed   int            // how many of Input.SignedLists become void
+	attached ListSignatures // those that are attached and become void
+	why      string         // why they do although originals are attached, for people; else ""
 }
 
-// knownBy returns what a signature of a list is known by.
-func knownBy(list digest.Digest, s OriginalSignature) []string {
-	switch s.Kind {
-	case original.TagSignature:
-		return []string{digesttag.Name(list, digesttag.Signatures)}
-	case original.Referrer:
-		return []string{s.Digest().String()}
+// lossOf returns which signatures of the list l at the source become void with its change.
+func lossOf(in *Input, l *ListPlan) loss {
+	out := loss{signed: in.SignedLists[l.Digest], attached: in.ListSignatures[l.Digest]}
+	if !in.Choices.AttachOriginal {
+		return out
 	}
-	return nil
+	if l.Digest != in.Digest {
+		out.why = ", and do not travel along as those of the top-level list do"
+		return out
+	}
+	if why := unattachable(l); why != "" {
+		out.why = ", and do not travel along: " + why
+		return out
+	}
+	travel, _ := traveling(in)
+	out.why = ", and were not all read"
+	for _, s := range travel {
+		if s.Kind == original.Lookaside || s.Kind == original.TagSignature {
+			out.signed = 0 // those that containers/image reads are all there
+		}
+		name := knownBy(l.Digest, s)
+		out.attached.Found = slices.DeleteFunc(slices.Clone(out.attached.Found), func(found string) bool {
+			return name != "" && strings.Contains(found, name)
+		})
+	}
+	return out
+}
+
+// knownBy returns the tag that names a signature of a list, or, if it is no tag's, its digest.
+func knownBy(list digest.Digest, s OriginalSignature) string {
+	if s.Kind == original.TagSignature {
+		return digesttag.Name(list, digesttag.Signatures)
+	}
+	return s.Digest().String()
 }
 
 // signsOriginal reports whether an attachment is a signature of the list at the source that travels

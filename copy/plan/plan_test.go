@@ -20,6 +20,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/original"
 	"github.com/sparsecopy/sparsecopy/internal/platform"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -359,6 +360,8 @@ func (c *planCase) option(word, rest string) (err error) {
 		o.ListSignatures = GuardListSignatures
 	case "keep-void":
 		o.KeepVoid = true
+	case "attach-original":
+		o.AttachOriginal, c.in.OriginalClaim = true, rest
 	default:
 		err = c.fact(word, rest)
 	}
@@ -411,6 +414,9 @@ func (c *planCase) fact(word, rest string) error {
 			s.Unknown, s.Unanswered = text, word == "unanswered-of"
 		}
 		c.in.ListSignatures[c.digest(name)] = s
+	case "original-signature":
+		name, kind, _ := strings.Cut(rest, " ")
+		c.in.OriginalSignatures = append(c.in.OriginalSignatures, c.signature(name, kind))
 	case "destination-digest":
 		c.in.DestinationDigest = c.digest(rest)
 	case "registry":
@@ -424,6 +430,27 @@ func (c *planCase) fact(word, rest string) error {
 		return c.transformFact(word, rest)
 	}
 	return nil
+}
+
+// signature returns what is attached under a name, or that name itself, as a signature of a kind;
+// of the kind "broken", it is a referrer that lacks its blobs.
+func (c *planCase) signature(name, kind string) OriginalSignature {
+	if kind == string(original.Lookaside) {
+		return OriginalSignature{Kind: original.Lookaside, Blob: []byte(name)}
+	}
+	doc, mediaType := c.fixture.Document(name)
+	s := OriginalSignature{
+		Kind: original.Kind(kind), Document: Document{Digest: c.fixture.Digest(name), MediaType: mediaType, Bytes: doc},
+		Blobs: map[digest.Digest][]byte{},
+	}
+	if kind == "broken" {
+		s.Kind = original.Referrer
+		return s
+	}
+	for _, d := range c.fixture.Blobs(name) {
+		s.Blobs[d] = c.fixture.Content(c.fixture.Name(d))
+	}
+	return s
 }
 
 // has reports whether the case has a document of that name.
@@ -525,7 +552,18 @@ func (c *planCase) symbolic(text string, plan *Plan) string {
 			names[result] = strings.TrimSpace(c.fixture.Name(key.Digest) + "* " + key.Format)
 		}
 	}
+	for _, s := range c.in.OriginalSignatures {
+		if s.Kind == original.Lookaside {
+			names[s.Digest().String()] = string(s.Blob)
+		}
+	}
 	for p := plan; p != nil; p = p.IfRefused {
+		if p.Original != nil {
+			names[p.Original.Digest.String()] = "original of " + c.fixture.Name(p.Original.List)
+			for _, s := range p.Original.Signatures {
+				names[s.Digest.String()] = "artifact of " + names[s.Of.String()]
+			}
+		}
 		if p.List == nil {
 			continue
 		}
@@ -557,6 +595,7 @@ func (c *planCase) checkPermutations(t *testing.T, want *Plan, wantErr error) {
 		random.Shuffle(len(in.Attachments), func(i, j int) {
 			in.Attachments[i], in.Attachments[j] = in.Attachments[j], in.Attachments[i]
 		})
+		in.OriginalSignatures = shuffled(random, in.OriginalSignatures)
 		o.Instances = shuffled(random, o.Instances)
 		o.InstanceIndexes = shuffled(random, o.InstanceIndexes)
 		o.InstancePlatforms = shuffled(random, o.InstancePlatforms)

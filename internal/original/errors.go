@@ -1,7 +1,6 @@
 package original
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 
@@ -22,9 +21,10 @@ var (
 
 // An Error says what is wrong with an artifact or a signature.
 type Error struct {
-	Artifact digest.Digest // or the manifest of a signature; "" if that is not known
-	Reason   string        // for people; "" if Err says it all
-	Err      error         // one of this package's, or what kept a blob from being read
+	What   string        // "artifact" or "signature"
+	Digest digest.Digest // of its manifest, or of a signature without one
+	Reason string        // for people; "" if Err says it all
+	Err    error         // one of this package's, or what kept a blob from being read
 }
 
 func (e *Error) Error() string {
@@ -32,7 +32,7 @@ func (e *Error) Error() string {
 	if e.Reason != "" {
 		text = fmt.Sprintf("%s: %s", text, e.Reason)
 	}
-	return fmt.Sprintf("artifact %s: %s", cmp.Or(e.Artifact.String(), "without a digest"), text)
+	return fmt.Sprintf("%s %s: %s", e.What, e.Digest, text)
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -12,6 +12,8 @@ import (
 
 // Limits on what is read. A document may have manifest.MaxSize bytes.
 const (
+	// MaxDocuments is how many an original may have.
+	MaxDocuments = 1000
 	// MaxBytes is what all documents of an original may have: as much as a tree of lists.
 	MaxBytes = 64 << 20
 	// MaxPart is what each blob of a signature may have, and its manifest.
@@ -49,8 +51,9 @@ func (o *Original) Document(d digest.Digest) (manifest.Document, bool) {
 
 // Of returns the artifact that carries an original. stripped describes the list that it belongs to.
 // documents are the list as it is at the source, and then the lists nested in it, in an order that
-// depends on the list alone; one that occurs again is left out. Each is at most manifest.MaxSize,
-// and all are MaxBytes together. claim is the name of the source's repository without a tag, or "".
+// depends on the list alone; one that occurs again is left out. There is at least one, and no more
+// than MaxDocuments; each has at most manifest.MaxSize bytes, and all have MaxBytes. claim is the
+// name of the source's repository without a tag, or "".
 func Of(stripped imgspecv1.Descriptor, documents []manifest.Document, claim string) Artifact {
 	var layers []Part
 	seen := map[digest.Digest]bool{}

@@ -28,7 +28,9 @@ type opened struct {
 	contents []content // at least one
 }
 
-func (o *opened) fail(err error, reason string) error { return &Error{o.digest, reason, err} }
+func (o *opened) fail(err error, reason string) error {
+	return &Error{"artifact", o.digest, reason, err}
+}
 
 // open reads an artifact of the given role. The error is an *Error.
 func open(doc manifest.Document, role Role, most limits, blob func(imgspecv1.Descriptor) ([]byte, error)) (*opened, error) {
@@ -55,6 +57,8 @@ func open(doc manifest.Document, role Role, most limits, blob func(imgspecv1.Des
 		return nil, o.fail(ErrMalformed, "it has no subject")
 	case len(o.image.Layers) == 0:
 		return nil, o.fail(ErrMalformed, "it has no layers")
+	case len(o.image.Layers) > MaxDocuments:
+		return nil, o.fail(ErrTooLarge, fmt.Sprintf("it has %d layers, more than %d", len(o.image.Layers), MaxDocuments))
 	}
 	var all int64
 	for _, layer := range o.image.Layers {

@@ -72,7 +72,9 @@ func (s *Signature) Validate() error {
 	return err
 }
 
-func (s *Signature) fail(err error, reason string) error { return &Error{s.Digest(), reason, err} }
+func (s *Signature) fail(err error, reason string) error {
+	return &Error{"signature", s.Digest(), reason, err}
+}
 
 // contents returns what the signature consists of, its manifest first. All of it is verified.
 func (s *Signature) contents() ([]content, error) {
