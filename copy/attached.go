@@ -125,7 +125,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey, copied []Attache
 		return s, err
 	}
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
-		return readManifest(ctx, e, s.source, d)
+		return e.reader().Manifest(ctx, s.source, d)
 	}
 	c, err := attach.Compare(ctx, dst, attached.Of(copied), read)
 	warnNotListable(e, c.NotListable)

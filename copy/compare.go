@@ -240,7 +240,7 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	if err != nil || len(lacking) > 0 {
 		return s, err
 	}
-	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
+	if s.source, err = e.reader().Judge(ctx, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
 	all := endpoint.Answers{Has: map[digest.Digest]bool{}}

@@ -2,13 +2,10 @@ package copy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
@@ -17,8 +14,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 	"github.com/sparsecopy/sparsecopy/internal/systemimage"
 )
@@ -36,7 +31,7 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	var read func(context.Context, *ends, known.Source) (known.Source, error)
 	switch {
 	case !top.IsList():
-		op, read = "parsing", loadPlatform
+		op, read = "parsing", loadSingle
 	case e.o.ImageListSelection == CopySystemImage:
 		op, read = "choosing an image from", loadSystem
 	default:
@@ -59,13 +54,18 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	return loadAttachments(ctx, e, s)
 }
 
+// loadSingle reads what a plan of a single image depends on.
+func loadSingle(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
+	return e.reader().Platform(ctx, l)
+}
+
 // loadSystem chooses the image that suits the running system, from all lists. A list that names
 // blobs has none: it is copied as a whole.
 func loadSystem(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
 	if l.Tree.HasBlobs() {
 		return loadLists(ctx, e, l)
 	}
-	l, err := readLists(ctx, e, l)
+	l, err := e.reader().Lists(ctx, l)
 	if err != nil {
 		return l, err
 	}
@@ -79,110 +79,19 @@ func loadSystem(ctx context.Context, e *ends, l known.Source) (known.Source, err
 	return l, nil
 }
 
-// readLists reads the nested lists of the source, level by level.
-func readLists(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
-	for {
-		absent := func(d digest.Digest) bool { return l.Missing[d] != nil }
-		unread := slices.DeleteFunc(l.Tree.ToRead(&e.choices), absent)
-		if len(unread) == 0 {
-			return l, nil
-		}
-		lists, err := fetch(ctx, e, l, unread)
-		if err != nil {
-			return l, err
-		}
-		if l, err = withFetched(e, l, lists); err != nil {
-			return l, err
-		}
-	}
-}
-
 // loadLists reads the nested lists of the source, and the signatures of all lists.
 func loadLists(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
-	l, err := readLists(ctx, e, l)
+	l, err := e.reader().Lists(ctx, l)
 	if err != nil || e.o.RemoveSignatures || e.o.RemoveListSignatures {
 		return l, err
 	}
 	e.progress.Line("Getting image list signatures")
-	read, err := readSignatures(ctx, e, l, l.Tree.Lists())
+	read, err := e.reader().Signatures(ctx, l, l.Tree.Lists())
 	if err != nil {
 		return l, err
 	}
 	l.SignedLists = known.Merged(l.SignedLists, read.Counts)
 	return l.WithSignatures(read), nil
-}
-
-// maxManifestBytes is what the manifests and nested lists that are held for one copy may have in
-// all.
-const maxManifestBytes = 256 << 20
-
-// fetch reads manifests and lists, but for those that l has already.
-func fetch(ctx context.Context, e *ends, l known.Source, digests []digest.Digest) (known.Fetched, error) {
-	unread := slices.DeleteFunc(slices.Clone(digests), func(d digest.Digest) bool {
-		_, read := l.Document(d)
-		return read
-	})
-	out := known.Fetched{Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]error{}}
-	note := func(d digest.Digest, doc endpoint.Document, err error) error {
-		if errors.Is(err, endpoint.ErrNotFound) {
-			logrus.Debugf("%s is missing at the source: %v", d, err)
-			out.Missing[d] = err
-			return nil
-		}
-		out.Bytes += int64(len(doc.Bytes))
-		if err == nil && l.Bytes+out.Bytes > maxManifestBytes {
-			err = &LimitError{What: "bytes of all manifests", Limit: maxManifestBytes, List: l.Top.Digest}
-		}
-		if err != nil {
-			return &Error{"reading manifest", SourceSide, d.String(), err}
-		}
-		out.Documents[d], out.Misdeclared = doc, out.Misdeclared || endpoint.IsMisdeclared(doc)
-		return nil
-	}
-	err := inflight.Ask(ctx, e.budget, unread, e.src.Manifest, note)
-	return out, err
-}
-
-// withFetched returns l with what was fetched. Manifests that cannot be parsed are an error.
-func withFetched(e *ends, l known.Source, f known.Fetched) (known.Source, error) {
-	tree, err := l.Tree.With(f.Documents)
-	if err != nil {
-		return l, &Error{"reading", SourceSide, e.srcName, err}
-	}
-	for _, d := range slices.Sorted(maps.Keys(f.Documents)) {
-		if f.Documents[d].IsList() { // with what is wrong about it, it would not be in the tree
-			continue
-		}
-		if _, err := tree.Image(d); err != nil {
-			return l, &Error{"parsing manifest", SourceSide, d.String(), err}
-		}
-	}
-	l.Tree, l.Bytes, l.Misdeclared = tree, l.Bytes+f.Bytes, l.Misdeclared || f.Misdeclared
-	l.Missing = known.Merged(l.Missing, f.Missing)
-	return l, nil
-}
-
-// loadPlatform reads the platform of a single image out of its config, if the plan depends on it,
-// after the policy's verdict. An artifact has none.
-func loadPlatform(ctx context.Context, e *ends, l known.Source) (known.Source, error) {
-	if !e.choices.NeedsPlatform() {
-		return l, nil
-	}
-	image, err := l.Tree.Image(l.Top.Digest)
-	if err != nil || image != nil && image.IsArtifact() {
-		return l, err
-	}
-	if l, err = judgeImages(ctx, e, l, []digest.Digest{l.Top.Digest}); err != nil {
-		return l, err
-	}
-	if image == nil {
-		return l, &OptionsError{Options: []string{"InstancePlatforms", "RequiredPlatforms"}, Reason: "the source is a Docker schema 1 image, whose platform is not known"}
-	}
-	l.Platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return e.opener(l, l.Top.Digest, b, nil) })
-	if err != nil {
-		err = &Error{"reading config", SourceSide, image.Config.Digest.String(), err}
-	}
-	return l, err
 }
 
 // loadImages reads the manifests of what is wanted and not at the destination, with their
@@ -213,7 +122,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 		return err
 	})
 	group.Go(func() (err error) {
-		images, err = fetch(groupCtx, e, s.source, wanted)
+		images, err = e.reader().Manifests(groupCtx, s.source, wanted)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -227,13 +136,13 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	s.there = there
 	s.source.ListSignatures = listSignatures
 	s.source = s.source.WithSignatures(read)
-	if s.source, err = withFetched(e, s.source, images); err != nil {
+	if s.source, err = e.reader().With(s.source, images); err != nil {
 		return s, err
 	}
 	if slices.ContainsFunc(wanted, s.source.IsList) {
 		return loadMore(ctx, e, s)
 	}
-	if s.source, err = judgeImages(ctx, e, s.source, s.plan.Judged()); err != nil {
+	if s.source, err = e.reader().Judge(ctx, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
 	if e.o.MissingInstances == SkipMissing { // others see when they read
@@ -291,37 +200,4 @@ func loadMore(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	return loadImages(ctx, e, s)
-}
-
-// judgeImages lets the policy judge images, in the order given, but for those that are missing and
-// those that it has judged already.
-func judgeImages(ctx context.Context, e *ends, l known.Source, digests []digest.Digest) (known.Source, error) {
-	judged := map[digest.Digest]bool{}
-	for _, d := range digests {
-		if l.Judged[d] || judged[d] || l.Missing[d] != nil {
-			continue
-		}
-		image := endpoint.LazyUnparsed(e.src.Reference(),
-			func(ctx context.Context) (endpoint.Document, error) { return readManifest(ctx, e, l, d) },
-			func(ctx context.Context) (endpoint.Signatures, error) { return e.src.Signatures(ctx, d) })
-		why, err := e.policy.Ask(ctx, image)
-		if why != nil {
-			err = &RejectedError{Digest: d, Err: why}
-		}
-		if err != nil {
-			return l, err
-		}
-		logrus.Debugf("signature policy allows %s", d)
-		judged[d] = true
-	}
-	l.Judged = known.Merged(l.Judged, judged)
-	return l, nil
-}
-
-// readManifest returns the manifest with digest d, as it was read before or from the source.
-func readManifest(ctx context.Context, e *ends, l known.Source, d digest.Digest) (endpoint.Document, error) {
-	if doc, ok := l.Document(d); ok {
-		return doc, nil
-	}
-	return e.src.Manifest(ctx, d)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/reading"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -110,6 +111,17 @@ func (e *ends) openSource(ctx context.Context) error {
 	e.src = src
 	e.reporter.Update(func(r *Report) { r.Source = how })
 	return nil
+}
+
+// reader returns what reads the source, which is open.
+func (e *ends) reader() *reading.Reader {
+	return &reading.Reader{
+		Source: e.src, Name: e.srcName, Choices: &e.choices, Policy: e.policy, Budget: e.budget, Warn: e.reporter.Warn,
+		Open: func(l known.Source, owner digest.Digest, b endpoint.Blob) endpoint.Opener {
+			return e.opener(l, owner, b, nil)
+		},
+		Fail: func(op, object string, err error) error { return &Error{op, SourceSide, object, err} },
+	}
 }
 
 // openReferrers opens Options.ReferrersFrom, if there is one. Nobody is asked yet.

@@ -25,7 +25,7 @@ func recall(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	s.there = s.there.WithPresent(endpoint.Answers{Has: found.There()}).WithTransformed(found.Results)
 	s.there.Recalled = found.Images
-	if s.source, err = withFetched(e, s.source, known.Fetched{Documents: found.Carried}); err != nil {
+	if s.source, err = e.reader().With(s.source, known.Fetched{Documents: found.Carried}); err != nil {
 		return s, err
 	}
 	return e.replanned(s)

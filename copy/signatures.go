@@ -3,7 +3,6 @@ package copy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -17,35 +16,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
-// readSignatures reads the signatures of manifests or lists that are to be carried. Where the
-// source does not tell whether something is signed, it may be: a list is not changed then, and a
-// policy that wants to see signatures gets the error.
-func readSignatures(ctx context.Context, e *ends, l known.Source, digests []digest.Digest) (known.Signed, error) {
-	out := known.Signed{
-		Counts: map[digest.Digest]int{}, Signatures: map[digest.Digest]endpoint.Signatures{},
-		Unknown: map[digest.Digest]bool{},
-	}
-	note := func(d digest.Digest, sigs endpoint.Signatures, err error) error {
-		switch {
-		case errors.Is(err, endpoint.ErrUnknown):
-			out.Unknown[d] = true
-			if !l.Unknown[d] {
-				e.reporter.Warn(fmt.Sprintf("whether %s is signed could not be asked, and is not known: %v", d, err))
-			}
-			return nil
-		case err != nil:
-			return &Error{"reading signatures of", SourceSide, d.String(), err}
-		}
-		out.Counts[d] = sigs.Len()
-		if sigs.Len() > 0 {
-			out.Signatures[d] = sigs
-		}
-		return nil
-	}
-	err := inflight.Ask(ctx, e.budget, digests, e.src.Signatures, note)
-	return out, err
-}
-
 // readImageSignatures reads the signatures of the images that are wanted, those included that are
 // at the destination: they may have been signed since. What is missing at the source has none.
 func readImageSignatures(ctx context.Context, e *ends, l known.Source, images []digest.Digest) (known.Signed, error) {
@@ -53,7 +23,7 @@ func readImageSignatures(ctx context.Context, e *ends, l known.Source, images []
 		return known.Signed{}, nil
 	}
 	e.progress.Line("Getting image source signatures")
-	return readSignatures(ctx, e, l, images)
+	return e.reader().Signatures(ctx, l, images)
 }
 
 // signingFor returns which signatures a copy of l is to store where there is what was told.

@@ -65,7 +65,7 @@ func manifestOf(ctx context.Context, e *ends, s survey, d digest.Digest) (endpoi
 	if doc, ok := s.there.Result(d); ok {
 		return doc, nil
 	}
-	return readManifest(ctx, e, s.source, d)
+	return e.reader().Manifest(ctx, s.source, d)
 }
 
 // putImage stores the manifest of a child, and its signatures.

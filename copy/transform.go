@@ -51,7 +51,7 @@ func imagesOf(p *Plan) int { return len(p.Copies) + len(p.Transforms()) }
 // transformOne makes another image of one, and reports that.
 func transformOne(ctx context.Context, to *storer, by *transforming.Transformer, wanted plan.Transform) (Document, error) {
 	started := time.Now()
-	doc, err := readManifest(ctx, to.ends, to.source, wanted.Digest)
+	doc, err := to.reader().Manifest(ctx, to.source, wanted.Digest)
 	if err != nil {
 		return doc, &Error{"reading manifest", SourceSide, wanted.Digest.String(), err}
 	}

@@ -95,7 +95,7 @@ func verifyWith(
 	v, err := inspect.Verify(ctx, dst, prepared.ends.src, expected.Of(p, &prepared.ends.choices), inspect.Options{
 		ReadBlobs: options.ReadBlobs, Limit: prepared.ends.budget,
 		Attached: func(ctx context.Context, d digest.Digest) (Document, error) {
-			return readManifest(ctx, prepared.ends, prepared.survey.source, d)
+			return prepared.ends.reader().Manifest(ctx, prepared.survey.source, d)
 		},
 	})
 	if err != nil {
