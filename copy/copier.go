@@ -172,6 +172,15 @@ func (c *Copier) ReadManifest(ctx context.Context, ref types.ImageReference, opt
 	return readManifestWith(ctx, c, ref, options.orDefault())
 }
 
+// AttachedOriginal finds what AttachOriginal has attached to the stripped list that ref names: who
+// removes that list removes this too, after it. What others have attached is not among it, nor is
+// anything where nothing can be attached. Nothing is written, and no signature is verified.
+//
+// The error is an *Error: something could not be read. It is ErrNotFound if ref names nothing.
+func (c *Copier) AttachedOriginal(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*AttachedOriginal, error) {
+	return attachedOriginalWith(ctx, c, ref, options.orDefault())
+}
+
 // Verify is the function Verify, with what the copies of c share.
 func (c *Copier) Verify(
 	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,

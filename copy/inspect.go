@@ -41,6 +41,9 @@ type (
 	InspectedTotals = inspect.Totals
 )
 
+// An AttachedOriginal says in what the original of a stripped list travels along with it.
+type AttachedOriginal = inspect.Original
+
 // InspectionSchema names the JSON form of an Inspection, which docs/report-schema.md describes.
 const InspectionSchema = inspect.InspectionSchema
 
@@ -101,6 +104,19 @@ func readManifestWith(ctx context.Context, c *Copier, ref types.ImageReference, 
 	}
 	defer src.Close() // nothing was written
 	return src.Top().Read(), nil
+}
+
+func attachedOriginalWith(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (*AttachedOriginal, error) {
+	src, err := openToRead(ctx, c, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close() // nothing was written
+	found, err := inspect.FindOriginal(ctx, src, limit(c))
+	if err != nil {
+		return nil, &Error{"looking for the original of", o.Side, transports.ImageName(ref), err}
+	}
+	return found, nil
 }
 
 func (o *ReadOptions) orDefault() ReadOptions {

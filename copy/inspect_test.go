@@ -169,3 +169,32 @@ func TestVerifyWhatIsNotForeseen(t *testing.T) {
 	_, err := copy.Verify(t.Context(), e.Policy, copytest.RegistryRef(t, dst, "app", "v1"), copytest.RegistryRef(t, src, "app", "v1"), &copy.VerifyOptions{Options: o})
 	assert.ErrorContains(t, err, "cannot be told beforehand")
 }
+
+// TestAttachedOriginal finds nothing where nothing is attached, or can be, and fails where nobody
+// answers.
+func TestAttachedOriginal(t *testing.T) {
+	e := copytest.NewEnv(t)
+	f := copytest.AttachedFixture()
+	c := copy.NewCopier(copy.CopierOptions{})
+	defer c.Close()
+	options := &copy.ReadOptions{SystemContext: e.Sys, Side: copy.DestinationSide}
+	for name, newPlace := range copytest.Places {
+		at := newPlace(t)
+		at.Push(f, "v1", imagetest.Top)
+		at.Push(f, "one", "amd64")
+		for _, tag := range []string{"v1", "one"} {
+			found, err := c.AttachedOriginal(t.Context(), at.Ref(tag), options)
+			require.NoError(t, err, name)
+			assert.Equal(t, &copy.AttachedOriginal{List: at.Top(tag)}, found, name)
+		}
+		_, err := c.AttachedOriginal(t.Context(), at.Ref("absent"), options)
+		require.ErrorIs(t, err, copy.ErrNotFound, name)
+	}
+	silent := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindReferrers), registrytest.EveryNth(1, registrytest.Fail(http.StatusForbidden, "DENIED", ""))),
+	}), "app")
+	silent.Push(f, "v1", imagetest.Top)
+	_, err := c.AttachedOriginal(t.Context(), silent.Ref("v1"), nil)
+	var failed *copy.Error
+	require.ErrorAs(t, err, &failed)
+}

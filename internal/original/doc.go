@@ -9,6 +9,7 @@
 //   - signature.go: an artifact for each signature of the original, with all that it consists of.
 //   - artifact.go: what both have in common, and how one is told from other referrers.
 //   - plain.go: the same once more as a plain image, for registries that take nothing else.
+//   - remake.go: whether this package has made an artifact.
 //   - errors.go: what is wrong with artifacts, which come from strangers when they are read.
 //
 // Artifacts depend on what they carry and on nothing else: neither on the time nor on the machine,

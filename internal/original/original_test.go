@@ -119,3 +119,32 @@ func TestPlain(t *testing.T) {
 	assert.True(t, strings.HasPrefix(string(p.Layers[0].Content), "blobs/sha256/"+top.Digest.Encoded()))
 	assert.Equal(t, digest.Digest("sha256:c0d9e98fdc8412a32355edb2de42bd9c1ff5ad8e0a92f50f7eacef4ed1bf245f"), p.Document.Digest)
 }
+
+// TestRemake tells what this package has made from what others have made of the same.
+func TestRemake(t *testing.T) {
+	signed, err := OfSignature(stripped(), signature(TagSignature))
+	require.NoError(t, err)
+	for _, a := range []Artifact{Of(stripped(), []manifest.Document{list("top"), list("nested")}, "claim"), signed} {
+		for _, a := range []Artifact{a, Plain(a)} {
+			again, err := Remake(stripped(), a.Document, held(a))
+			require.NoError(t, err)
+			assert.Equal(t, a.Document.Digest, again.Document.Digest)
+
+			other := a
+			text := strings.Replace(string(a.Document.Bytes), `"schemaVersion":2`, `"schemaVersion": 2`, 1)
+			other.Document = document(a.Document.MediaType, text)
+			again, err = Remake(stripped(), other.Document, held(a))
+			require.NoError(t, err)
+			assert.NotEqual(t, other.Document.Digest, again.Document.Digest)
+
+			again, err = Remake(imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageIndex, Digest: list("other").Digest, Size: 1}, a.Document, held(a))
+			require.NoError(t, err)
+			assert.NotEqual(t, a.Document.Digest, again.Document.Digest)
+		}
+	}
+	for _, doc := range []manifest.Document{document(imgspecv1.MediaTypeImageManifest, "{}"), signature(TagSignature).Document} {
+		_, err := Remake(stripped(), doc, held(signed))
+		var failed *Error
+		require.ErrorAs(t, err, &failed)
+	}
+}

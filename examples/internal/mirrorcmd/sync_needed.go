@@ -12,51 +12,55 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // needed returns the digests of manifests that must stay, each with the reason: what tags that stay
-// lead to, and what is attached to something by its subject.
-func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (map[digest.Digest]string, error) {
-	needed := map[digest.Digest]string{}
-	var lists, others []follower
+// lead to, and what is attached to something by its subject. lists are those that strays name and
+// that need not stay, sorted.
+func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (needed map[digest.Digest]string, lists []digest.Digest, err error) {
+	needed = map[digest.Digest]string{}
+	var followed, others []follower
 	for _, tag := range tags {
 		if d := r.digests[tag]; !slices.Contains(strays, tag) && needed[d] == "" {
 			needed[d] = "tag " + tag + " names it too"
-			lists = append(lists, follower{d: d, tag: tag, top: true})
+			followed = append(followed, follower{d: d, tag: tag, top: true})
 		}
 	}
 	free := func(tag string) bool { return needed[r.digests[tag]] == "" }
 	// What entries call lists is read first. The rest may be lists all the same, which matters only
 	// if something is to be removed.
-	for len(lists)+len(others) > 0 && slices.ContainsFunc(strays, free) {
-		level := lists
-		if lists = nil; len(level) == 0 {
+	for len(followed)+len(others) > 0 && slices.ContainsFunc(strays, free) {
+		level := followed
+		if followed = nil; len(level) == 0 {
 			level, others = others, nil
 		}
 		below, err := r.follow(ctx, level)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, f := range below {
 			switch {
 			case needed[f.d] != "":
 				continue
 			case f.list:
-				lists = append(lists, f)
+				followed = append(followed, f)
 			default:
 				others = append(others, f)
 			}
 			needed[f.d] = "the list of tag " + f.tag + " names it"
 		}
 	}
-	return needed, r.keepReferrers(ctx, slices.DeleteFunc(slices.Clone(strays), func(tag string) bool { return !free(tag) }), needed)
+	lists, err = r.keepReferrers(ctx, slices.DeleteFunc(slices.Clone(strays), func(tag string) bool { return !free(tag) }), needed)
+	return needed, lists, err
 }
 
-// keepReferrers marks what is attached to something by its subject as needed.
-func (r *managedRepo) keepReferrers(ctx context.Context, tags []string, needed map[digest.Digest]string) error {
+// keepReferrers marks what is attached to something by its subject as needed, and returns the
+// digests of the lists among the rest, sorted.
+func (r *managedRepo) keepReferrers(ctx context.Context, tags []string, needed map[digest.Digest]string) (lists []digest.Digest, err error) {
 	read := make([]digest.Digest, len(tags))
 	for i, tag := range tags {
 		read[i] = r.digests[tag]
@@ -66,17 +70,20 @@ func (r *managedRepo) keepReferrers(ctx context.Context, tags []string, needed m
 	docs, errs := r.read(ctx, read)
 	for i, doc := range docs {
 		if errs[i] != nil {
-			return errs[i]
+			return nil, errs[i]
 		}
 		var refers struct{ Subject *imgspecv1.Descriptor }
 		if err := json.Unmarshal(doc.Bytes, &refers); err != nil {
-			return fmt.Errorf("manifest %s: %w", read[i], err)
+			return nil, fmt.Errorf("manifest %s: %w", read[i], err)
 		}
-		if refers.Subject != nil {
+		switch {
+		case refers.Subject != nil:
 			needed[read[i]] = "it refers to " + string(refers.Subject.Digest)
+		case doc.IsList():
+			lists = append(lists, read[i])
 		}
 	}
-	return context.Cause(ctx)
+	return lists, context.Cause(ctx)
 }
 
 // A follower is a manifest or list that must stay because of a tag.
@@ -146,13 +153,21 @@ func (r *managedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy
 }
 
 func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Document, error) {
+	ref, err := r.at(d)
+	if err != nil {
+		return copy.Document{}, err
+	}
+	return r.copier.ReadManifest(ctx, ref, r.options())
+}
+
+func (r *managedRepo) at(d digest.Digest) (types.ImageReference, error) {
 	named, err := reference.WithDigest(r.name, d)
 	if err != nil {
-		return copy.Document{}, err
+		return nil, err
 	}
-	ref, err := docker.NewReference(named)
-	if err != nil {
-		return copy.Document{}, err
-	}
-	return r.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide})
+	return docker.NewReference(named)
+}
+
+func (r *managedRepo) options() *copy.ReadOptions {
+	return &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide}
 }

@@ -53,13 +53,24 @@ const (
 	removalFailed removalStatus = "could not be removed"
 )
 
-// A syncRemoval is about a tag that the file does not name.
+// A syncRemoval is about a tag that the file does not name, or about an artifact in which the
+// original of a list travels along that such a tag names.
 type syncRemoval struct {
 	Repository string        `json:"repository"`
-	Tag        string        `json:"tag"`
+	Tag        string        `json:"tag"` // "" for an artifact
 	Digest     digest.Digest `json:"digest"`
-	Status     removalStatus `json:"status"`
-	Reason     string        `json:"reason,omitempty"`
+	// Of is the digest of that list: it goes first. Artifacts have it, and tags that list these.
+	Of     digest.Digest `json:"of,omitempty"`
+	Status removalStatus `json:"status"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// name is how people call what is removed.
+func (m *syncRemoval) name() string {
+	if m.Tag == "" {
+		return m.Repository + "@" + shortDigest(m.Digest) + ", the original of " + shortDigest(m.Of)
+	}
+	return m.Repository + ":" + m.Tag + " " + shortDigest(m.Digest)
 }
 
 // remove finds what the file does not name, and removes it if that is confirmed. Registries remove
@@ -116,12 +127,16 @@ func removalToken(all []syncRemoval) string {
 }
 
 // removeFound removes each manifest once, by its digest: a tag that was moved in the meantime takes
-// nothing else with it.
+// nothing else with it. What belongs to a list stays if that does.
 func (s *syncRun) removeFound(ctx context.Context) error {
 	done := map[string]error{}
 	for i := range s.report.Removals {
 		m := &s.report.Removals[i]
 		if m.Status != removable {
+			continue
+		}
+		if m.Of != "" && done[m.Repository+"@"+m.Of.String()] != nil {
+			m.Status, m.Reason = removalKept, "its list was not removed"
 			continue
 		}
 		at := m.Repository + "@" + m.Digest.String()
@@ -130,7 +145,7 @@ func (s *syncRun) removeFound(ctx context.Context) error {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
-			err = removeManifest(ctx, s.sys.destination, at)
+			err = s.removeManifest(ctx, at)
 			done[at] = err
 		}
 		m.Status = removed
@@ -141,12 +156,22 @@ func (s *syncRun) removeFound(ctx context.Context) error {
 	return nil
 }
 
-func removeManifest(ctx context.Context, sys *types.SystemContext, at string) error {
+// removeManifest removes a manifest. What the registry says is not there is removed: some remove
+// what refers to a manifest with it.
+func (s *syncRun) removeManifest(ctx context.Context, at string) error {
 	ref, err := docker.ParseReference("//" + at)
 	if err != nil {
 		return err
 	}
-	return ref.DeleteImage(ctx, sys)
+	err = ref.DeleteImage(ctx, s.sys.destination)
+	if err == nil {
+		return nil
+	}
+	_, gone := s.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: s.sys.destination, Side: copy.DestinationSide})
+	if copy.SaysAbsent(gone) {
+		return nil
+	}
+	return err
 }
 
 // A managedRepo is a repository that the file copies to.
@@ -211,7 +236,7 @@ func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
 	if err := r.resolve(ctx, tags); err != nil {
 		return nil, err
 	}
-	needed, err := r.needed(ctx, tags, strays)
+	needed, lists, err := r.needed(ctx, tags, strays)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +248,52 @@ func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
 		}
 		found = append(found, m)
 	}
+	attached, err := r.originals(ctx, lists)
+	return append(found, attached...), err
+}
+
+// originals returns what this library has attached to lists so that they can be checked, and the
+// tags that name nothing else, in the order of lists.
+func (r *managedRepo) originals(ctx context.Context, lists []digest.Digest) ([]syncRemoval, error) {
+	attached, errs := make([]*copy.AttachedOriginal, len(lists)), make([]error, len(lists))
+	eachOf(ctx, listsAtOnce, len(lists), func(i int) {
+		ref, err := r.at(lists[i])
+		if err == nil {
+			attached[i], err = r.copier.AttachedOriginal(ctx, ref, r.options())
+		}
+		errs[i] = err
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return nil, cause
+	}
+	var found []syncRemoval
+	for i, a := range attached {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		for _, w := range a.Warnings {
+			r.warnings = append(r.warnings, r.name.Name()+": "+w)
+		}
+		for _, artifact := range a.Artifacts {
+			found = append(found, r.belongs(lists[i], "", artifact.Digest))
+		}
+		for _, tag := range a.Tags {
+			found = append(found, r.belongs(lists[i], tag.Tag, tag.Digest))
+		}
+	}
 	return found, nil
+}
+
+// belongs says what is to become of what belongs to a list that is removed: it stays if any other
+// tag names it.
+func (r *managedRepo) belongs(list digest.Digest, tag string, d digest.Digest) syncRemoval {
+	m := syncRemoval{Repository: r.name.Name(), Tag: tag, Digest: d, Of: list, Status: removable}
+	for _, other := range slices.Sorted(maps.Keys(r.digests)) {
+		if other != tag && r.digests[other] == d {
+			m.Status, m.Reason = removalKept, "tag "+other+" names it too"
+		}
+	}
+	return m
 }
 
 // resolve asks the repository itself what its tags name.

@@ -294,7 +294,7 @@ func (r *syncReport) text() string {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
 	for _, m := range r.Removals {
-		fmt.Fprintf(&b, "%s: %s:%s %s%s\n", m.Status, m.Repository, m.Tag, shortDigest(m.Digest), because(m.Reason))
+		fmt.Fprintf(&b, "%s: %s%s\n", m.Status, m.name(), because(m.Reason))
 	}
 	if r.Confirm != "" {
 		fmt.Fprintf(&b, "to remove exactly that: --delete --confirm %s\n", r.Confirm)

@@ -647,9 +647,11 @@ func TestFailuresThatStay(t *testing.T) {
 
 // TestRemovalTokens checks that a token stands for digests too.
 func TestRemovalTokens(t *testing.T) {
-	a := []syncRemoval{{"r", "t", digest.FromString("a"), removable, ""}}
-	b := []syncRemoval{{"r", "t", digest.FromString("b"), removable, ""}}
+	a := []syncRemoval{{Repository: "r", Tag: "t", Digest: digest.FromString("a"), Status: removable}}
+	b := []syncRemoval{{Repository: "r", Tag: "t", Digest: digest.FromString("b"), Status: removable}}
 	assert.NotEqual(t, removalToken(a), removalToken(b))
-	assert.Equal(t, removalToken(a), removalToken(append(a, syncRemoval{"r", "u", "", removalKept, ""})))
+	assert.Equal(t, removalToken(a), removalToken(append(a, syncRemoval{Repository: "r", Tag: "u", Status: removalKept})))
+	artifact := syncRemoval{Repository: "r", Digest: digest.FromString("c"), Of: digest.FromString("a"), Status: removable}
+	assert.NotEqual(t, removalToken(a), removalToken(append(a, artifact)))
 	assert.Empty(t, removalToken(nil))
 }
