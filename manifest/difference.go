@@ -32,7 +32,7 @@ const (
 
 	// DocumentMissing is a nested list that could not be had, or that is not what its digest and
 	// size say. Err says why.
-	DocumentMissing Difference = "document missing"
+	DocumentMissing Difference = "no such document"
 	// StrippedUnreadable is a stripped list that Parse refuses. Err is its *ParseError.
 	StrippedUnreadable Difference = "stripped list unreadable"
 	// OriginalUnreadable is an original that Parse refuses. Err is its *ParseError.

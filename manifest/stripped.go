@@ -29,9 +29,9 @@ const (
 //
 // doc returns nested lists by digest, those below original and those below stripped. It is asked
 // once for each that may be needed, also for images that may turn out to be lists; it need not have
-// these, and its errors do not matter if there is a proof without them. What it returns is held
-// against the digest, and not modified. That original is what the caller takes it for is the
-// caller's to know.
+// these, and its errors do not matter if there is a proof without them. It may be nil if there are
+// no nested lists. What it returns is held against the digest, and not modified. That original is
+// what the caller takes it for is the caller's to know.
 //
 // The error is a *DifferenceError: which difference, and where.
 //
@@ -240,12 +240,18 @@ type document struct {
 	refused error // why Parse refuses it, nil if it does not
 }
 
+var errNoDocuments = errors.New("no nested lists were given")
+
 // read returns the document with the digest d.
 func (p *prover) read(d digest.Digest) (document, error) {
 	if known, ok := p.documents[d]; ok {
 		return known, nil
 	}
-	b, err := p.doc(d)
+	var b []byte
+	err := errNoDocuments
+	if p.doc != nil {
+		b, err = p.doc(d)
+	}
 	switch {
 	case err != nil:
 		b = nil

@@ -211,3 +211,54 @@ func TestStrippedFromTooLarge(t *testing.T) {
 	_, err := StrippedFrom([]byte(stripped), []byte(original), s.read)
 	requireLimit(t, err, "list would have")
 }
+
+// TestStrippedFromWithoutDocuments has entries that could name lists, and nobody to ask.
+func TestStrippedFromWithoutDocuments(t *testing.T) {
+	s := newShelf()
+	stripped, original := s.list(images(3)[2]), s.list(images(3)...)
+	removal, err := StrippedFrom([]byte(stripped), []byte(original), nil)
+	require.NoError(t, err)
+	assert.Equal(t, 2, removal.Count())
+
+	stripped = s.list(entryOf("", s.list(images(1)...)))
+	_, err = StrippedFrom([]byte(stripped), []byte(s.list(entryOf("", original))), nil)
+	var e *DifferenceError
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, NestedUnproven, e.Kind)
+	require.ErrorAs(t, e.Err, &e)
+	assert.Equal(t, DocumentMissing, e.Kind)
+	assert.Equal(t, errNoDocuments, e.Err)
+}
+
+// TestStrippedFromFalseDocuments gets documents that are not what was asked for.
+func TestStrippedFromFalseDocuments(t *testing.T) {
+	s := newShelf()
+	inner, innerStripped := s.list(images(3)...), s.list(images(2)...)
+	stripped, original := s.list(entryOf("", innerStripped)), s.list(entryOf("", inner))
+	for name, c := range map[string]struct {
+		of, says string
+		text     string
+	}{
+		"another original":      {inner, innerStripped, "not those of the digest"},
+		"another stripped list": {innerStripped, inner, "not those of the digest"},
+		"nothing":               {innerStripped, "", "not those of the digest"},
+		"too much":              {innerStripped, innerStripped + strings.Repeat(" ", MaxSize), fmt.Sprint(MaxSize+len(innerStripped), " bytes")},
+		"itself":                {inner, original, "not those of the digest"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := StrippedFrom([]byte(stripped), []byte(original), func(d digest.Digest) ([]byte, error) {
+				if d == digest.FromString(c.of) {
+					return []byte(c.says), nil
+				}
+				return s.read(d)
+			})
+			var e *DifferenceError
+			require.ErrorAs(t, err, &e)
+			require.ErrorAs(t, e.Err, &e)
+			assert.Equal(t, DocumentMissing, e.Kind)
+			assert.Equal(t, digest.FromString(c.of), e.Document)
+			assert.ErrorContains(t, e, c.text)
+			assert.Equal(t, name == "too much", errors.Is(err, ErrTooLarge))
+		})
+	}
+}

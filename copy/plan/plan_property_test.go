@@ -548,8 +548,9 @@ func onlyPlatformless(plan *Plan) bool {
 }
 
 // checkStripped: edits are in order, whatever a stripped list names will be there, no attestation
-// that follows is orphaned, and there is nothing more to strip.
+// that follows is orphaned, there is nothing more to strip, and what is stripped is proven.
 func (w *planWorld) checkStripped(t *testing.T, plan *Plan) {
+	w.checkProven(t, plan)
 	there := maps.Clone(w.in.Present)
 	for _, d := range plan.Copies {
 		there[d] = true
