@@ -107,6 +107,12 @@ type (
 	// AttachedReport says what happened to a referrer, to what a digest tag names, or to a child of
 	// either.
 	AttachedReport = report.AttachedReport
+	// OriginalReport says what was attached of a list that changed.
+	OriginalReport = report.OriginalReport
+	// OriginalSignatureReport says how a signature of a list travels along.
+	OriginalSignatureReport = report.OriginalSignatureReport
+	// OriginalForm is the form in which an artifact is at a destination.
+	OriginalForm = report.OriginalForm
 	// EndReport counts what one end of the copy did.
 	EndReport = report.EndReport
 	// CheckLevel is how much of what is at a destination was looked at.
@@ -129,6 +135,9 @@ const (
 	Copied  = report.Copied
 	Present = report.Present
 	Skipped = report.Skipped
+
+	ArtifactForm = report.ArtifactForm
+	PlainForm    = report.PlainForm
 
 	Kept     = report.Kept
 	Stripped = report.Stripped

@@ -13,6 +13,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
@@ -159,10 +160,16 @@ func warnNotListable(e *ends, subjects []*endpoint.NotListableError) {
 // answer fails the copy: the plan decides what they mean.
 func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Digest]ListSignatures, error) {
 	lists := s.plan.Changing()
+	if s.source.OriginalAsked || originals.Wanted(s.plan) { // whoever reads those of the list itself knows what there is
+		lists = slices.DeleteFunc(lists, func(d digest.Digest) bool { return d == s.source.Top.Digest })
+	}
 	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !access.Transports[e.from].Referrers {
 		return s.source.ListSignatures, nil
 	}
-	all := map[digest.Digest]ListSignatures{}
+	all := maps.Clone(s.source.ListSignatures)
+	if all == nil {
+		all = map[digest.Digest]ListSignatures{}
+	}
 	src, err := attachedFrom(e, s.source)
 	if err != nil {
 		for _, d := range lists {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -35,9 +36,14 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	var wanted endpoint.Answers
 	var blobs map[digest.Digest]bool
 	var read known.Signed
+	var original *originals.Found
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		wanted, err = askWanted(groupCtx, e, s)
+		return err
+	})
+	group.Go(func() (err error) {
+		original, err = findOriginal(groupCtx, e, s)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -54,8 +60,11 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	s.there = s.there.WithPresent(wanted)
 	s.there.Blobs = blobs
-	s.source = s.source.WithSignatures(read)
+	s.source = withOriginal(e, s.source.WithSignatures(read), original)
 	if s, err = e.replanned(s); err != nil {
+		return s, err
+	}
+	if s, err = askOriginal(ctx, e, s); err != nil {
 		return s, err
 	}
 	if s, err = reconsider(ctx, e, s); err != nil {
@@ -124,8 +133,11 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (known.Destination
 // if that tells something, and settles the copy if nothing is left to do: what is missing at the
 // source is known only now, and the destination may have all the rest.
 func compareList(ctx context.Context, e *ends, s survey) (survey, error) {
-	s, err := foresee(ctx, e, s)
+	s, err := lateOriginal(ctx, e, s)
 	if err != nil {
+		return s, err
+	}
+	if s, err = foresee(ctx, e, s); err != nil {
 		return s, err
 	}
 	if s, err = askNested(ctx, e, s); err != nil {
@@ -277,7 +289,11 @@ func askWanted(ctx context.Context, e *ends, s survey) (endpoint.Answers, error)
 		d := s.plan.Image.Digest
 		return endpoint.Answers{Has: map[digest.Digest]bool{d: s.there.Top == d}}, nil
 	}
-	return askPresent(ctx, e, slices.Concat(s.plan.Copies, s.plan.List.NestedLists()))
+	wanted := slices.Concat(s.plan.Copies, s.plan.List.NestedLists())
+	if s.there.Top == s.plan.Digest && originals.Wanted(s.plan) && s.plan.Original != nil {
+		wanted = append(wanted, s.plan.Original.Digest)
+	}
+	return askPresent(ctx, e, wanted)
 }
 
 // askForList asks the destination whether it has the list that the reference is to name, unless

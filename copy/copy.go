@@ -11,6 +11,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
 
@@ -124,7 +125,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 // to, which the destination may refuse, and before the reference names that, so that nobody sees an
 // image without it.
 func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
-	attaches := len(s.plan.ToAttach()) > 0
+	attaches := len(s.plan.ToAttach())+len(originals.Lacking(s.plan)) > 0
 	if s.settled && !attaches {
 		return s, nil
 	}
@@ -149,12 +150,15 @@ func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err := copyAttachments(ctx, to, done.plan.ToAttach()); err != nil {
 		return s, err
 	}
+	if err := attachOriginal(ctx, to, done.plan); err != nil {
+		return s, err
+	}
 	if done.unnamed != nil {
 		if err := nameTop(ctx, e, *done.unnamed); err != nil {
 			return s, err
 		}
 	}
-	if attaches {
+	if attaches || len(originals.Lacking(done.plan)) > 0 {
 		if err := flushAttachments(ctx, e); err != nil {
 			return s, err
 		}

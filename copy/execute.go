@@ -1,9 +1,11 @@
 package copy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 
@@ -56,7 +58,8 @@ func execute(ctx context.Context, to *storer) (done executed, err error) {
 		done.survey, err = askUnasked(ctx, to.ends, to.survey)
 		return err
 	}
-	err = copyImages(ctx, to, images, entries, signPresent, signAhead, transform, ask)
+	attach := func(ctx context.Context) error { return attachAhead(ctx, to, to.plan) }
+	err = copyImages(ctx, to, images, entries, signPresent, signAhead, transform, ask, attach)
 	return done, err
 }
 
@@ -115,8 +118,14 @@ func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
 
 // copyBlob copies b for the image with digest owner, and reports whether the destination had it.
 func (s *storer) copyBlob(ctx context.Context, b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
+	return s.sendBlob(ctx, b, owner, func(bp *progress.Blob) endpoint.Opener { return s.opener(s.source, owner, b, bp) })
+}
+
+// sendBlob stores b, which open returns an Opener of that tells how far it has come, for the image
+// with digest owner, and reports whether the destination had it.
+func (s *storer) sendBlob(ctx context.Context, b endpoint.Blob, owner digest.Digest, open func(*progress.Blob) endpoint.Opener) (reused bool, err error) {
 	bp := s.progress.Blob(ctx, b)
-	result, err := s.dst.PutBlob(ctx, b, s.opener(s.source, owner, b, bp))
+	result, err := s.dst.PutBlob(ctx, b, open(bp))
 	if err != nil {
 		bp.End(progress.Failed)
 		return false, blobError(b, err)
@@ -128,6 +137,18 @@ func (s *storer) copyBlob(ctx context.Context, b endpoint.Blob, owner digest.Dig
 	bp.End(outcome)
 	s.reporter.Blob(b, owner, result.Reused)
 	return result.Reused, nil
+}
+
+// sendHeld stores a blob that is held.
+func (s *storer) sendHeld(ctx context.Context, b endpoint.Blob, content []byte) error {
+	_, err := s.sendBlob(ctx, b, "", func(bp *progress.Blob) endpoint.Opener {
+		return func(context.Context) (io.ReadCloser, error) {
+			bp.Restart()
+			same := func(err error) error { return err }
+			return endpoint.Verified(io.NopCloser(bytes.NewReader(content)), b, bp.Advance, same), nil
+		}
+	})
+	return err
 }
 
 // blobError blames the side that failed: the source if its reader did, the destination otherwise.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -13,6 +12,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
@@ -190,8 +190,7 @@ func (b *batch) planOne(ctx context.Context, i int, job Job) PlannedImage {
 
 // upToDate reports whether Execute would write nothing.
 func (p *Prepared) upToDate() bool {
-	absent := func(a AttachedPlan) bool { return a.Decision == Copy && !a.Present }
-	return p.survey.settled && !slices.ContainsFunc(p.Plan().Attached, absent)
+	return p.survey.settled && len(p.Plan().ToAttach())+len(originals.Lacking(p.Plan())) == 0
 }
 
 // newCall returns the copy that wanted is, or an error if it cannot be one of several.

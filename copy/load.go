@@ -11,6 +11,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -111,6 +112,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	var images known.Fetched
 	var read known.Signed
+	var original *originals.Found
 	there, listSignatures := s.there, s.source.ListSignatures
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
@@ -119,6 +121,10 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	})
 	group.Go(func() (err error) {
 		listSignatures, err = findListSignatures(groupCtx, e, s)
+		return err
+	})
+	group.Go(func() (err error) {
+		original, err = findOriginal(groupCtx, e, s)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -135,7 +141,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	s.there = there
 	s.source.ListSignatures = listSignatures
-	s.source = s.source.WithSignatures(read)
+	s.source = withOriginal(e, s.source.WithSignatures(read), original)
 	if s.source, err = e.reader().With(s.source, images); err != nil {
 		return s, err
 	}

@@ -217,6 +217,16 @@ type Options struct {
 	// KeepVoid copies referrers and digest tags of a list also if the list changes, so that the
 	// destination does not have what they name.
 	KeepVoid bool
+	// AttachOriginal lets whoever has a stripped list prove what it was made of: the list as its
+	// publisher signed it travels along, with the lists nested in it and its signatures, as
+	// referrers of the stripped one. Signatures are also kept as they were, where the destination
+	// takes them, for other tools. A signed list may be stripped then, if it loses entries and
+	// changes in no other way: nothing is void that can still be verified.
+	//
+	// The destination has to be a registry, an OCI layout or a bundle. If it refuses the artifacts,
+	// the copy fails, and the reference names what it named before. RemoveSignatures and
+	// RemoveListSignatures leave the signatures behind. A list that is not stripped gets nothing.
+	AttachOriginal bool
 	// WidenedChildTags tags each child sha256-<hex>.child that is added to a list which is at the
 	// destination already, where the registry does not keep such children otherwise: Quay, and any
 	// that announces that it takes sparse lists, and not widening. Without it, the copy fails with
@@ -326,7 +336,7 @@ func (o *Options) choices() plan.Choices {
 		InstancePlatforms: o.InstancePlatforms, OptionalPlatforms: o.OptionalPlatforms, RequiredPlatforms: o.RequiredPlatforms,
 		SparseManifestListAction: o.SparseManifestListAction, Attestations: o.Attestations, MissingInstances: o.MissingInstances, ChangedSubjects: o.ChangedSubjects, SingleImage: o.SingleImage, PlatformlessEntries: o.PlatformlessEntries,
 		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, DigestTagSuffixes: o.DigestTagSuffixes,
-		EntriesAsReferrers: o.EntriesAsReferrers, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
+		EntriesAsReferrers: o.EntriesAsReferrers, AttachOriginal: o.AttachOriginal, KeepVoid: o.KeepVoid, WidenedChildTags: o.WidenedChildTags, ListSignatures: o.ListSignatures,
 		RemoveSignatures: o.RemoveSignatures, RemoveListSignatures: o.RemoveListSignatures,
 		PreserveDigests: o.PreserveDigests, ForceManifestMIMEType: o.ForceManifestMIMEType,
 	}

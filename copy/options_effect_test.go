@@ -231,6 +231,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		"ReferrerTypes":       nil, // only narrows Referrers: attached_test.go
 		"DigestTags":          differs("signed", all, func(o *copy.Options) { o.DigestTags, o.RemoveListSignatures = true, true }),
 		"EntriesAsReferrers":  nil, // entries_test.go
+		"AttachOriginal":      differs("signed", strip, func(o *copy.Options) { o.AttachOriginal = true }),
 		"ListSignatures":      nil, // listsignatures_test.go
 		"ChangedSubjects":     nil, // plan/transform_test.go
 		"WidenedChildTags":    nil, // internal/registries/sparse_test.go

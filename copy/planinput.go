@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
 
@@ -54,6 +56,11 @@ type PlanInput struct {
 	// ListSignatures are the signatures that are known to be attached to lists of the tree, beside
 	// SignedLists.
 	ListSignatures map[digest.Digest]ListSignatures
+	// OriginalSignatures are all signatures that the source has of Top, those included that
+	// SignedLists and ListSignatures count, and OriginalClaim the name of its repository without a
+	// tag, "" for none. They matter with Options.AttachOriginal.
+	OriginalSignatures []OriginalSignature
+	OriginalClaim      string
 	// SignaturesUnknown are the lists and images of which the source does not tell whether they are
 	// signed. Nil for none.
 	SignaturesUnknown map[digest.Digest]bool
@@ -92,6 +99,7 @@ func NewPlan(in PlanInput) (*Plan, error) {
 		Top: in.Top, Digest: in.Digest, Documents: in.Documents,
 		Missing: in.Missing, MissingBlobs: in.MissingBlobs, Present: in.Present, PresentBlobs: in.PresentBlobs, Stored: in.Stored, PresenceUnknown: in.PresenceUnknown, Platform: in.Platform,
 		Attachments: in.Attachments, SignedLists: in.SignedLists, ListSignatures: in.ListSignatures, SignaturesUnknown: in.SignaturesUnknown,
+		OriginalSignatures: in.OriginalSignatures, OriginalClaim: in.OriginalClaim,
 		DestinationDigest: in.DestinationDigest, DestinationTop: in.DestinationTop, Sparse: in.Sparse, System: in.System,
 		Choices: in.Options.choices(),
 	})
@@ -111,6 +119,7 @@ func (c *call) input(source known.Source, there known.Destination) plan.Input {
 		Missing: known.Keys(source.Missing), MissingBlobs: source.MissingBlobs, PresentBlobs: there.Blobs, Platform: source.Platform, System: source.System,
 		Attachments: source.Attachments, Changed: source.Changed, SignedLists: source.SignedLists,
 		ListSignatures: source.ListSignatures, SignaturesUnknown: source.Unknown,
+		OriginalSignatures: source.OriginalSignatures, OriginalClaim: access.RepositoryOf(c.srcRef),
 		Present: there.Present, Stored: there.Stored, PresenceUnknown: known.Keys(there.Untold),
 		DestinationDigest: c.fixedDigest(source), DestinationTop: there.Top, Sparse: there.Sparse,
 		Transformed: there.Transformed, Recalled: there.Recalled, Way: way,
@@ -131,7 +140,7 @@ func (c *call) fixedDigest(source known.Source) digest.Digest {
 
 // replanned returns s with the plan that follows from it, which is the report's from now on.
 func (c *call) replanned(s survey) (survey, error) {
-	p, err := plan.New(c.input(s.source, s.there))
+	p, err := c.newPlan(s)
 	if missing, ok := errors.AsType[*MissingError](err); ok && len(missing.Missing) > 0 {
 		missing.Err = s.source.Missing[missing.Missing[0].Digest]
 	}
@@ -139,6 +148,20 @@ func (c *call) replanned(s survey) (survey, error) {
 		return s, err
 	}
 	return c.planned(s, p.WithWarnings(s.warnings)), nil
+}
+
+// newPlan returns the plan that follows from s. As long as nobody has read the signatures of a list
+// whose original is to be attached, it is made as if all of them traveled along.
+func (c *call) newPlan(s survey) (*Plan, error) {
+	if top := s.source.Top.Digest; c.o.AttachOriginal && !s.source.OriginalAsked && s.source.SignedLists[top] > 0 {
+		in := c.input(s.source, s.there)
+		in.SignedLists = maps.Clone(in.SignedLists)
+		delete(in.SignedLists, top)
+		if p, err := plan.New(in); err != nil || originals.Wanted(p) {
+			return p, err
+		}
+	}
+	return plan.New(c.input(s.source, s.there))
 }
 
 // withTransformed returns s with results of transformations that are at the destination.

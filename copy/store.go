@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -25,17 +26,19 @@ import (
 type storer struct {
 	*ends
 	survey
-	signing *signing.Copy
+	signing  *signing.Copy
+	original *originals.Store // for Options.AttachOriginal
 }
 
 // openStorer opens the destination, unless it is open, and makes sure that it stores what there is
 // to carry.
 func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
-	if err := e.openDestination(ctx); err != nil {
+	err := e.openDestination(ctx)
+	if err != nil {
 		return nil, err
 	}
 	work.TellRecorder(e.dst, s.source.Top.Digest, s.plan, &e.choices)
-	to := &storer{e, s, e.signingFor(s.source, s.there)}
+	to := &storer{ends: e, survey: s, signing: e.signingFor(s.source, s.there)}
 	if err := to.signing.Check(ctx); err != nil {
 		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
 	}
@@ -45,7 +48,8 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 		}
 	}
 	access.MountAcross(e.dst, e.src)
-	return to, nil
+	to.original, err = newOriginalStore(to)
+	return to, err
 }
 
 // The Ops of errors about the manifest of an instance, and about a list.

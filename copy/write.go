@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -169,17 +170,17 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 // putTop makes the destination's reference name doc, which plan has for it. Signatures are stored
 // by digest, so those of a list that has changed stay behind.
 //
-// If the plan attaches anything, or a registry gets new signatures, doc is only stored by its
-// digest, with its signatures: what is attached comes next, and nameTop after it. So nobody sees an
-// image without what belongs to it, and nothing is attached to a list that the destination refuses,
-// which is not signed either.
+// If something is still to be attached, or a registry gets new signatures, doc is only stored by
+// its digest, with its signatures: what is attached comes next, and nameTop after it. So nobody
+// sees an image without what belongs to it, and nothing is attached to a list that the destination
+// refuses, which is not signed either.
 //
 // A reference that named doc when the copy began, and still does, is not written.
 func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
 	if w.there.Top == doc.Digest && names(ctx, w.ends, doc.Digest) {
 		return w.leaveTop(ctx, p, doc)
 	}
-	if (len(p.ToAttach()) > 0 || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
+	if (len(p.ToAttach()) > 0 || w.original.Lacks(originals.Lacking(p)) || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
 		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
 			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
 				return &Error{writingList, DestinationSide, doc.Digest.String(), w.typeRefused(doc, err)}
@@ -332,6 +333,9 @@ func (w *writer) strip(ctx context.Context, put *listPutError, kind sparsesuppor
 	}
 	w.reporter.Update(func(r *Report) { r.Refusal = put.err.Error() })
 	w.progress.Line("The destination refuses sparse lists: writing the stripped list")
+	if err := attachAhead(ctx, w.storer, instead); err != nil {
+		return written{}, err
+	}
 	out, err := w.writeLists(ctx, instead)
 	if err != nil {
 		return written{}, strippedToo(refused, err)

@@ -167,9 +167,12 @@ func (p *Plan) Sparse() bool {
 	return sparse
 }
 
-// ToAttach returns the attachments that are to be copied.
+// ToAttach returns the attachments that are to be copied, but for signatures that go with the
+// Original: whoever attaches that keeps them, too, and can do without.
 func (p *Plan) ToAttach() []AttachedPlan {
-	return slices.DeleteFunc(slices.Clone(p.Attached), func(a AttachedPlan) bool { return a.Decision != Copy || a.Present })
+	return slices.DeleteFunc(slices.Clone(p.Attached), func(a AttachedPlan) bool {
+		return a.Decision != Copy || a.Present || a.Reason.Code == ReasonOriginal
+	})
 }
 
 // Brings reports whether d is among what the plan wants at the destination, as it is there.

@@ -41,6 +41,10 @@ type Report struct {
 	// Attached are the referrers and digest tags that were found.
 	Attached []AttachedReport `json:"attached,omitempty"`
 
+	// Original is what was attached of a list that changed, nil if nothing was asked for, or the
+	// list stays as it is.
+	Original *OriginalReport `json:"original,omitempty"`
+
 	// BlobsCopied were moved, BytesCopied in all; BlobsReused were at the destination already.
 	BlobsCopied int   `json:"blobsCopied"`
 	BytesCopied int64 `json:"bytesCopied"`

@@ -161,3 +161,12 @@ func DigestOf(ref types.ImageReference) digest.Digest {
 	}
 	return ""
 }
+
+// RepositoryOf returns the name of the repository that a reference names, without its tag or
+// digest; "" if it names none.
+func RepositoryOf(ref types.ImageReference) string {
+	if named := ref.DockerReference(); named != nil {
+		return named.Name()
+	}
+	return ""
+}

@@ -34,6 +34,11 @@ type Source struct {
 	Unknown        map[digest.Digest]bool // of what the source does not tell whether it is signed
 	ListSignatures map[digest.Digest]plan.ListSignatures
 
+	// OriginalAsked is set if OriginalSignatures are all signatures of Top, which are not read
+	// unless its original is to be attached.
+	OriginalAsked      bool
+	OriginalSignatures []plan.OriginalSignature
+
 	Attachments []plan.Attachment
 	Referrers   map[digest.Digest]bool // the manifests that are Options.ReferrersFrom's
 	Changed     []digest.Digest        // what lists of the tree were before an earlier copy, see endpoint.Changer
@@ -71,6 +76,16 @@ func (l Source) WithSignatures(read Signed) Source {
 	l.Signatures = l.Carried.Without(Merged(l.Signatures, read.Signatures))
 	l.Signed = Merged(l.Signed, Keys(read.Signatures))
 	l.Unknown = Merged(l.Unknown, read.Unknown)
+	return l
+}
+
+// WithOriginalSignatures returns l with all signatures of Top, and what could not be asked about
+// them.
+func (l Source) WithOriginalSignatures(signatures []plan.OriginalSignature, unasked plan.ListSignatures) Source {
+	l.OriginalAsked, l.OriginalSignatures = true, signatures
+	if unasked.Unknown != "" {
+		l.ListSignatures = Merged(l.ListSignatures, map[digest.Digest]plan.ListSignatures{l.Top.Digest: unasked})
+	}
 	return l
 }
 

@@ -2,6 +2,7 @@
 package reporting
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type Collector struct {
 	plan     *plan.Plan      // the latest; nil if there is none
 	complete bool            // everything that was planned is at the destination
 	attached bool            // so is everything attached
+	original stored          // what was stored of an original
 	said     map[string]bool // what was warned of once
 }
 
@@ -190,7 +192,8 @@ func (r *Collector) Finish(err error) *report.Report {
 		out.Void = p.Void
 		out.Warnings = append(append([]string{}, p.Warnings...), r.report.Warnings...)
 		out.Instances = r.instances(p)
-		out.Attached = attachedReports(p, r.attached)
+		out.Attached = attachedReports(p, r.attached, r.original.kept)
+		out.Original = r.original.report(p.Original)
 	}
 	if err != nil {
 		out.Error = err.Error()
@@ -199,8 +202,8 @@ func (r *Collector) Finish(err error) *report.Report {
 }
 
 // attachedReports says what happened to the attachments of a plan, all of which are at the
-// destination if done is set.
-func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
+// destination if done is set, but for signatures of an original that are not kept.
+func attachedReports(p *plan.Plan, done bool, kept []digest.Digest) []report.AttachedReport {
 	var all []report.AttachedReport
 	for _, a := range p.Attached {
 		r := report.AttachedReport{Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Elsewhere: a.Elsewhere, Reason: a.Reason}
@@ -209,7 +212,7 @@ func attachedReports(p *plan.Plan, done bool) []report.AttachedReport {
 			r.Outcome = report.Skipped
 		case a.Present:
 			r.Outcome = report.Present
-		case done:
+		case done && (a.Reason.Code != plan.ReasonOriginal || slices.Contains(kept, a.Digest)):
 			r.Outcome = report.Copied
 		}
 		all = append(all, r)

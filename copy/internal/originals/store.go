@@ -1,0 +1,192 @@
+package originals
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/internal/attach"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/original"
+)
+
+// A Place is where artifacts are stored.
+type Place struct {
+	endpoint.Destination
+	Referrers endpoint.ReferrerDestination
+	Budget    *semaphore.Weighted // counts everything in flight
+	// Send stores a blob unless the destination has it. It is called with a slot of the budget.
+	Send func(ctx context.Context, b endpoint.Blob, content []byte) error
+}
+
+// A Store stores the artifacts of one copy, all of which have the same subject. Its methods must
+// not run concurrently.
+type Store struct {
+	to Place
+	// stored are the forms in which artifacts have been stored, by the digests of what was to be
+	// stored, and blobs those that have been.
+	stored map[digest.Digest]original.Artifact
+	blobs  map[digest.Digest]bool
+	// unannounced have been stored, and are not known as referrers.
+	unannounced []imgspecv1.Descriptor
+}
+
+// NewStore returns a Store of artifacts at to, none of which is stored yet.
+func NewStore(to Place) *Store {
+	return &Store{to: to, stored: map[digest.Digest]original.Artifact{}, blobs: map[digest.Digest]bool{}}
+}
+
+// Ahead stores artifacts whose subject need not be there yet, and makes them known as its
+// referrers. Where the destination refuses one, that is no error: it may want the subject first. It
+// is left to Finish then, and so is making them known.
+func (s *Store) Ahead(ctx context.Context, artifacts []original.Artifact) error {
+	refused := false
+	err := s.storeAll(ctx, artifacts, s.put, func(a original.Artifact, err error) error {
+		if !endpoint.RefusesPut(err) {
+			return failed(a, err)
+		}
+		logrus.Debugf("%s is refused before its subject is there: %v", a.Document.Digest, err)
+		refused = true
+		return nil
+	})
+	if err != nil || refused {
+		return err
+	}
+	return s.announce(ctx, artifacts)
+}
+
+// Finish stores those of artifacts that are not stored yet, whose subject is there, and makes them
+// known. The error is an *attach.Error.
+func (s *Store) Finish(ctx context.Context, artifacts []original.Artifact) error {
+	if err := s.storeAll(ctx, artifacts, s.put, failed); err != nil {
+		return err
+	}
+	return s.announce(ctx, artifacts)
+}
+
+// Lacks reports whether one of artifacts has not been stored.
+func (s *Store) Lacks(artifacts []original.Artifact) bool {
+	for _, a := range artifacts {
+		if _, ok := s.stored[a.Document.Digest]; !ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Forms returns the digests of what has been stored, by those of what was to be stored: they differ
+// for what is stored as a plain image.
+func (s *Store) Forms() map[digest.Digest]digest.Digest {
+	forms := map[digest.Digest]digest.Digest{}
+	for d, a := range s.stored {
+		forms[d] = a.Document.Digest
+	}
+	return forms
+}
+
+// Check stores what is lacking of the blobs of artifacts that are there.
+func (s *Store) Check(ctx context.Context, artifacts []original.Artifact) error {
+	return s.putBlobs(ctx, artifacts)
+}
+
+// failed is the error of an artifact that was not stored.
+func failed(a original.Artifact, err error) error {
+	return &attach.Error{Op: "writing artifact", Object: a.Document.Digest.String(), Err: err}
+}
+
+// storeAll stores those of artifacts that are not stored yet by calling put, all at the same time,
+// after the blobs of all. refused says what it means that one is not stored.
+func (s *Store) storeAll(ctx context.Context, artifacts []original.Artifact,
+	put func(context.Context, original.Artifact) (original.Artifact, error), refused func(original.Artifact, error) error,
+) error {
+	var lacking []original.Artifact
+	for _, a := range artifacts {
+		if _, ok := s.stored[a.Document.Digest]; !ok {
+			lacking = append(lacking, a)
+		}
+	}
+	if err := s.putBlobs(ctx, lacking); err != nil {
+		return err
+	}
+	return inflight.Ask(ctx, s.to.Budget, lacking, put, func(a, as original.Artifact, err error) error {
+		if err != nil {
+			return refused(a, err)
+		}
+		s.stored[a.Document.Digest] = as
+		s.unannounced = append(s.unannounced, as.Descriptor())
+		return nil
+	})
+}
+
+// put stores an artifact whose blobs are there, and returns the form in which it is stored. Blobs
+// that the destination says it lacks all the same are sent once more.
+func (s *Store) put(ctx context.Context, a original.Artifact) (original.Artifact, error) {
+	put := func() error { return s.to.PutManifest(ctx, a.Document) }
+	sender, ok := s.to.Destination.(endpoint.BlobSender)
+	if !ok {
+		return a, put()
+	}
+	contents := map[endpoint.Blob][]byte{}
+	for i, p := range a.Parts() {
+		contents[blobOf(p, i == 0)] = p.Content
+	}
+	send := func(b endpoint.Blob) error { return sender.SendBlob(ctx, b, opener(contents[b])) }
+	return a, endpoint.SendLost(slices.Collect(maps.Keys(contents)), put, send)
+}
+
+// blobOf returns a part as a blob: the config of an artifact, or a layer.
+func blobOf(p original.Part, config bool) endpoint.Blob {
+	d := p.Descriptor
+	return endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType, Config: config}
+}
+
+// opener opens content that is held.
+func opener(content []byte) endpoint.Opener {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+}
+
+// putBlobs stores the distinct blobs of artifacts that have not been stored, all at the same time.
+func (s *Store) putBlobs(ctx context.Context, artifacts []original.Artifact) error {
+	var blobs []endpoint.Blob
+	contents := map[digest.Digest][]byte{}
+	for _, a := range artifacts {
+		for i, p := range a.Parts() {
+			d := p.Descriptor.Digest
+			if !s.blobs[d] && contents[d] == nil {
+				blobs = append(blobs, blobOf(p, i == 0))
+			}
+			contents[d] = p.Content
+		}
+	}
+	err := inflight.Each(ctx, s.to.Budget, blobs, func(ctx context.Context, b endpoint.Blob) error {
+		return s.to.Send(ctx, b, contents[b.Digest])
+	})
+	for _, b := range blobs {
+		s.blobs[b.Digest] = err == nil
+	}
+	return err
+}
+
+// announce makes what has been stored known as referrers of its subject.
+func (s *Store) announce(ctx context.Context, artifacts []original.Artifact) error {
+	if len(s.unannounced) == 0 {
+		return nil
+	}
+	subject := artifacts[0].Subject()
+	err := inflight.One(ctx, s.to.Budget, func() error {
+		return attach.AnnounceCarriers(ctx, attach.Destination{Referrers: s.to.Referrers}, subject, s.unannounced)
+	})
+	if err != nil {
+		return err
+	}
+	s.unannounced = nil
+	return nil
+}
