@@ -99,36 +99,68 @@ func (e *DifferenceError) where() []string {
 
 func (e *DifferenceError) Unwrap() error { return e.Err }
 
-// whole is a difference that is about a document and no place in it.
-func whole(kind Difference, err error) *DifferenceError {
-	return &DifferenceError{Kind: kind, Entry: -1, Original: -1, Err: err}
+// whole is a difference that is about a document, nested unless its digest is "", and about no place
+// in it.
+func whole(kind Difference, document digest.Digest, err error) *DifferenceError {
+	return &DifferenceError{Kind: kind, Document: document, Entry: -1, Original: -1, Err: err}
 }
 
-// explain says why entry j of the stripped list is none of the original's from position next on.
-func (pr *proof) explain(j, next int) *DifferenceError {
-	s := pr.stripped.entries[j]
+// at is a difference at an offset of the stripped list, in entry j of it, compared with entry i of
+// the original; -1 for none.
+func (pr *proof) at(kind Difference, offset, j, i int) *DifferenceError {
+	line := 1 + strings.Count(pr.stripped.doc[:offset], "\n")
+	return &DifferenceError{Kind: kind, Document: pr.digest, Offset: offset, Line: line, Entry: j, Original: i}
+}
+
+// nestedDifference says that entry j of the stripped list would be entry i of the original, were
+// the nested lists proven.
+func (pr *proof) nestedDifference(j, i int, nested *proof) *DifferenceError {
+	e := pr.at(NestedUnproven, entryOffset(pr.stripped, j), j, i)
+	e.Err = nested.why()
+	return e
+}
+
+// entryDifference says why entry j of the stripped list is none of the original's from position
+// next on.
+func (pr *proof) entryDifference(j, next int) *DifferenceError {
+	s, start := pr.stripped.entries[j], entryOffset(pr.stripped, j)
 	removed := pr.removed()
-	first := func(like func(o entry) bool) int {
-		at := slices.IndexFunc(removed, func(i int) bool { return like(pr.original.entries[i]) })
-		if at < 0 {
-			return -1
+	first := func(like func(o entry) bool) (i int, o entry) {
+		for _, i := range removed {
+			if o := pr.original.entries[i]; like(o) {
+				return i, o
+			}
 		}
-		return removed[at]
+		return -1, entry{}
 	}
-	if i := first(func(o entry) bool { return o.raw == s.raw }); i >= next {
-		return pr.entryDifference(LayoutChanged, j, i)
+	if i, o := first(func(o entry) bool { return o.raw == s.raw }); i >= next {
+		return pr.at(LayoutChanged, start-len(s.gap)+firstDifference(s.gap, o.gap), j, i)
 	} else if i >= 0 {
-		return pr.entryDifference(OrderChanged, j, i)
+		return pr.at(OrderChanged, start, j, i)
 	}
-	for _, like := range []func(o entry) bool{
-		func(o entry) bool { return o.desc.Digest == s.desc.Digest },
-		func(o entry) bool { return sameRole(o, s) },
-	} {
-		if i := first(like); i >= 0 {
-			return pr.entryDifference(EntryAltered, j, i)
-		}
+	i, o := first(func(o entry) bool { return o.desc.Digest == s.desc.Digest })
+	if i < 0 {
+		i, o = first(func(o entry) bool { return sameRole(o, s) })
 	}
-	return pr.entryDifference(EntryAdded, j, -1)
+	if i < 0 {
+		return pr.at(EntryAdded, start, j, -1)
+	}
+	within := firstDifference(s.raw, o.raw)
+	e := pr.at(EntryAltered, start+within, j, i)
+	e.Field = memberAt(s.raw, within)
+	return e
+}
+
+// restDifference says where, outside of entries, the stripped list differs from what it should be.
+func (pr *proof) restDifference(want string) *DifferenceError {
+	doc := pr.stripped.doc
+	offset := firstDifference(doc, want)
+	if offset >= len(pr.stripped.head) && offset < len(doc)-len(pr.stripped.tail) {
+		return pr.at(LayoutChanged, offset, -1, -1)
+	}
+	e := pr.at(RestChanged, offset, -1, -1)
+	e.Field = memberAt(doc, offset)
+	return e
 }
 
 // sameRole reports whether two entries are for the same platform, or attestations of the same
@@ -149,36 +181,6 @@ func samePlatform(p, q *imgspecv1.Platform) bool {
 	}
 	return p.OS == q.OS && p.Architecture == q.Architecture && p.Variant == q.Variant && p.OSVersion == q.OSVersion &&
 		slices.Equal(p.OSFeatures, q.OSFeatures)
-}
-
-// entryDifference is a difference of entry j of the stripped list, held against entry i of the
-// original, -1 for none.
-func (pr *proof) entryDifference(kind Difference, j, i int) *DifferenceError {
-	e := &DifferenceError{Kind: kind, Entry: j, Original: i, Offset: entryOffset(pr.stripped, j)}
-	s := pr.stripped.entries[j]
-	switch kind {
-	case EntryAltered:
-		at := firstDifference(s.raw, pr.original.entries[i].raw)
-		e.Offset += at
-		e.Field = memberAt(s.raw, at)
-	case LayoutChanged:
-		e.Offset += firstDifference(s.gap, pr.original.entries[i].gap) - len(s.gap)
-	}
-	e.Line = lineOf(pr.stripped.doc, e.Offset)
-	return e
-}
-
-// explainRest says where, outside of entries, the stripped list differs from what it should be.
-func (pr *proof) explainRest(want string) *DifferenceError {
-	doc := pr.stripped.doc
-	at := firstDifference(doc, want)
-	e := &DifferenceError{Kind: RestChanged, Offset: at, Line: lineOf(doc, at), Entry: -1, Original: -1}
-	if at >= len(pr.stripped.head) && at < len(doc)-len(pr.stripped.tail) {
-		e.Kind = LayoutChanged
-		return e
-	}
-	e.Field = memberAt(doc, at)
-	return e
 }
 
 // entryOffset returns where in the document of c entry j starts.
@@ -221,5 +223,3 @@ func firstDifference(a, b string) int {
 	}
 	return n
 }
-
-func lineOf(doc string, offset int) int { return 1 + strings.Count(doc[:offset], "\n") }

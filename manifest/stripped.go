@@ -63,18 +63,19 @@ func newProver(doc func(digest.Digest) ([]byte, error)) *prover {
 func (p *prover) prove(stripped, original []byte) (Removal, error) {
 	o, err := Parse(original, "")
 	if err != nil {
-		return Removal{}, whole(OriginalUnreadable, err)
+		return Removal{}, whole(OriginalUnreadable, "", err)
 	}
 	s, err := Parse(stripped, "")
 	if err != nil {
-		return Removal{}, whole(StrippedUnreadable, err)
+		return Removal{}, whole(StrippedUnreadable, "", err)
 	}
-	proof, err := p.compare(s.sealed(), o.sealed(), 1)
+	proof := &proof{stripped: s.sealed(), original: o.sealed(), height: 1}
+	err = p.compare(proof, 1)
 	switch {
 	case err != nil:
 		return Removal{}, err
-	case proof.difference != nil:
-		return Removal{}, proof.difference
+	case proof.why != nil:
+		return Removal{}, proof.why()
 	}
 	return p.removal(proof, 1)
 }
@@ -88,60 +89,61 @@ type listPair struct {
 
 // A proof is what came of comparing a list with its original.
 type proof struct {
+	digest             digest.Digest // of the stripped list, "" if it is the top-level one
 	stripped, original *core
 	// kept has the position in the original of each entry of the stripped list. nested has the
 	// proof of each that names another list than the original's, else nil.
 	kept   []int
 	nested []*proof
-	// difference is why there is no proof, nil if there is one. kept then ends before the entry
-	// that differs.
-	difference *DifferenceError
+	// why says why there is no proof; nil if there is one. It takes longer than finding that out.
+	// kept then ends before the entry that differs.
+	why func() *DifferenceError
 	// height is the number of lists from this one to the deepest that was compared.
 	height int
 	// ambiguous points to whether others than kept could be kept, nil until somebody asks.
 	ambiguous *bool
 }
 
-// compare looks for the entries of stripped in original, one after the other. The first that an
-// entry can be is as good as any later one: all the more are left for those that follow.
-func (p *prover) compare(stripped, original *core, depth int) (*proof, error) {
-	pr := &proof{stripped: stripped, original: original, height: 1}
-	if err := p.pass(original); err != nil {
-		return nil, err
+// compare looks for the entries of the stripped list in the original, one after the other. The
+// first that an entry can be is as good as any later one: all the more are left for those that
+// follow.
+func (p *prover) compare(pr *proof, depth int) error {
+	if err := p.pass(pr.original); err != nil {
+		return err
 	}
-	if stripped.head != original.head {
-		pr.difference = pr.explainRest(original.head)
-		return pr, nil
+	if pr.stripped.head != pr.original.head {
+		pr.why = func() *DifferenceError { return pr.restDifference(pr.original.head) }
+		return nil
 	}
 	next := 0
-	for j := range stripped.entries {
+	for j := range pr.stripped.entries {
 		i, m, err := p.find(pr, j, next, depth)
-		if err != nil || pr.difference != nil {
-			return pr, err
+		if err != nil || pr.why != nil {
+			return err
 		}
 		pr.kept, pr.nested, next = append(pr.kept, i), append(pr.nested, m.nested), i+1
 	}
-	pr.difference = pr.check()
-	return pr, nil
+	pr.why = pr.check()
+	return nil
 }
 
 // find returns the first entry of the original, from position next on, that entry j of the stripped
-// list can be. If there is none, it says so in pr.
+// list can be. If there is none, pr knows why.
 func (p *prover) find(pr *proof, j, next, depth int) (int, match, error) {
-	var unproven *DifferenceError
+	var unproven *proof // of the first lists that the entries could name, if there were a proof
+	at := 0
 	for i := next; i < len(pr.original.entries); i++ {
 		m, err := p.match(pr, j, i, depth)
 		if err != nil || m.ok {
 			return i, m, err
 		}
 		if m.nested != nil && unproven == nil {
-			unproven = pr.entryDifference(NestedUnproven, j, i)
-			unproven.Err = m.nested.difference
+			unproven, at = m.nested, i
 		}
 	}
-	pr.difference = unproven
-	if unproven == nil {
-		pr.difference = pr.explain(j, next)
+	pr.why = func() *DifferenceError { return pr.entryDifference(j, next) }
+	if unproven != nil {
+		pr.why = func() *DifferenceError { return pr.nestedDifference(j, at, unproven) }
 	}
 	return 0, match{}, nil
 }
@@ -167,7 +169,7 @@ func (p *prover) match(pr *proof, j, i, depth int) (match, error) {
 		return match{}, err
 	}
 	pr.height = max(pr.height, 1+nested.height)
-	return match{ok: nested.difference == nil, nested: nested}, nil
+	return match{ok: nested.why == nil, nested: nested}, nil
 }
 
 // updatesTo reports whether s is what becomes of o when it names another list.
@@ -224,11 +226,8 @@ func (p *prover) compareNested(stripped, original *Descriptor, was document, dep
 	if depth > maxListDepth {
 		return nil, tooDeep()
 	}
-	pr, err := p.compare(is.list, was.list, depth)
-	if err == nil && pr.difference != nil {
-		pr.difference.Document = stripped.Digest
-	}
-	return pr, err
+	pr := &proof{digest: stripped.Digest, stripped: is.list, original: was.list, height: 1}
+	return pr, p.compare(pr, depth)
 }
 
 // A document is what came of asking for one.
@@ -276,17 +275,14 @@ func (p *prover) read(d digest.Digest) (document, error) {
 
 // unfit says of a nested list, which entry names, why it cannot be compared. It is nil if it can.
 func unfit(doc document, entry *Descriptor, unreadable Difference) *proof {
-	var e *DifferenceError
-	switch {
-	case doc.missing != nil:
-		e = whole(DocumentMissing, doc.missing)
-	case doc.refused != nil:
-		e = whole(unreadable, doc.refused)
-	default:
+	kind, err := unreadable, doc.refused
+	if doc.missing != nil {
+		kind, err = DocumentMissing, doc.missing
+	}
+	if err == nil {
 		return nil
 	}
-	e.Document = entry.Digest
-	return &proof{difference: e, height: 1}
+	return &proof{height: 1, why: func() *DifferenceError { return whole(kind, entry.Digest, err) }}
 }
 
 // pass counts the entries and bytes of an original that come up.
@@ -303,26 +299,25 @@ func (p *prover) pass(original *core) error {
 }
 
 func exceeded(format string, limit int) *DifferenceError {
-	return whole(LimitExceeded, fmt.Errorf(format, limit))
+	return whole(LimitExceeded, "", fmt.Errorf(format, limit))
 }
 
 func tooDeep() *DifferenceError {
 	return exceeded("lists are nested more than %d deep", maxListDepth)
 }
 
-// check makes the edits that pr stands for, and returns what differs from the stripped list all the
-// same: nothing that is in an entry.
-func (pr *proof) check() *DifferenceError {
-	edited := OCI1Index{*pr.original} // the formats differ in additions and annotations only
-	err := edited.EditInstances(pr.edits())
-	if err != nil { // a list would be too large
-		return whole(LimitExceeded, err)
+// check makes the edits that pr stands for. What it returns says how the stripped list differs all
+// the same, outside of its entries; it is nil if it does not.
+func (pr *proof) check() func() *DifferenceError {
+	edited := OCI1Index{*pr.original}                        // the formats differ in additions and annotations only
+	if err := edited.EditInstances(pr.edits()); err != nil { // a list would be too large
+		return func() *DifferenceError { return whole(LimitExceeded, pr.digest, err) }
 	}
 	b, err := edited.Serialize()
-	if err != nil || string(b) != pr.stripped.doc {
-		return pr.explainRest(string(b))
+	if err == nil && string(b) == pr.stripped.doc {
+		return nil
 	}
-	return nil
+	return func() *DifferenceError { return pr.restDifference(string(b)) }
 }
 
 // edits are those that make the stripped list of the original.
