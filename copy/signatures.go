@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
@@ -35,6 +34,10 @@ func (e *ends) signingFor(l known.Source, there known.Destination) *signing.Copy
 			return asked && !has && !there.Stored[d] && d != there.Top
 		},
 		Config: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener { return e.opener(l, owner, b, nil) },
+		Noted: func(carried, made int) {
+			e.progress.Line("Storing signatures")
+			e.reporter.Signed(carried, made)
+		},
 	}
 }
 
@@ -58,28 +61,25 @@ func signPresent(ctx context.Context, to *storer) error {
 	}
 	absent := func(d digest.Digest) bool { return !to.there.Present[d] }
 	present := slices.DeleteFunc(slices.Concat(to.plan.Stored(), to.plan.List.NestedLists()), absent)
-	lacking, err := to.signing.Lacking(ctx, present)
-	if err != nil {
-		return err
-	}
-	lists := work.Lists(to.plan)
-	group, groupCtx := errgroup.WithContext(ctx)
-	for _, d := range lacking {
-		group.Go(func() error {
-			doc, ok := lists[d]
-			if !ok {
-				err := inflight.One(groupCtx, to.budget, func() (err error) {
-					doc, err = to.manifest(groupCtx, d)
-					return err
-				})
-				if err != nil {
-					return &Error{"reading manifest", SourceSide, d.String(), err}
-				}
-			}
-			return to.putSignatures(groupCtx, doc)
+	return signingError(to.signing.Add(ctx, present, to.toSign()))
+}
+
+// toSign returns what reads lists of the plan, and its images.
+func (s *storer) toSign() func(context.Context, digest.Digest) (endpoint.Document, error) {
+	lists := work.Lists(s.plan)
+	return func(ctx context.Context, d digest.Digest) (doc endpoint.Document, err error) {
+		if doc, ok := lists[d]; ok {
+			return doc, nil
+		}
+		err = inflight.One(ctx, s.budget, func() error {
+			doc, err = s.manifest(ctx, d)
+			return err
 		})
+		if err != nil {
+			err = &Error{"reading manifest", SourceSide, d.String(), err}
+		}
+		return doc, err
 	}
-	return group.Wait()
 }
 
 // signAhead makes the signatures of what is to be stored while its blobs are on their way. A list

@@ -114,28 +114,12 @@ func (s *storer) typeRefused(doc endpoint.Document, err error) error {
 // putSigned stores a manifest or list by its digest by calling put, and its signatures, if it has
 // any.
 func (s *storer) putSigned(ctx context.Context, doc endpoint.Document, put func() error) error {
-	sigs, err := s.signing.Store(ctx, doc, put)
-	if err != nil {
-		return signingError(err)
-	}
-	if sigs != nil {
-		s.progress.Line("Storing signatures")
-	}
-	s.noteSignatures(doc.Digest, sigs)
-	return nil
+	return signingError(s.signing.Store(ctx, doc, put))
 }
 
 // putSignatures stores the signatures of a manifest or list that is there, if it has any.
 func (s *storer) putSignatures(ctx context.Context, doc endpoint.Document) error {
 	return s.putSigned(ctx, doc, func() error { return nil })
-}
-
-// noteSignatures reports that sigs have been stored, nil for none.
-func (s *storer) noteSignatures(d digest.Digest, sigs endpoint.Signatures) {
-	if sigs != nil {
-		made := s.keys.Made(d)
-		s.reporter.Signed(sigs.Len()-made, made)
-	}
 }
 
 // store stores a manifest or list; one that is added to a list which is there by the tag that keeps

@@ -202,7 +202,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 		return written{}, &Error{"writing", DestinationSide, w.dstName, w.typeRefused(doc, err)}
 	}
 	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
-	w.noteSignatures(doc.Digest, sigs)
+	w.reporter.Signed(w.signing.Count(doc.Digest, sigs))
 	w.reporter.Named(doc.Digest, true)
 	return written{plan: p}, nil
 }

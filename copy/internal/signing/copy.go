@@ -29,6 +29,8 @@ type Copy struct {
 	Absent func(digest.Digest) bool
 	// Config opens the config of the image with digest owner, unless that was kept.
 	Config func(owner digest.Digest, b endpoint.Blob) endpoint.Opener
+	// Noted is told of signatures that Store has stored, how many of them are which.
+	Noted func(carried, made int)
 
 	mu   sync.Mutex
 	kept map[digest.Digest][]byte // configs; guarded by mu
@@ -171,9 +173,46 @@ func (c *Copy) config(ctx context.Context, owner digest.Digest, b endpoint.Blob)
 	return content, err
 }
 
-// Store stores doc by calling put, and its signatures, which it returns: nil if there are none.
-// Nothing of them is visible before put has succeeded. Errors of put are returned as they are.
-func (c *Copy) Store(ctx context.Context, doc endpoint.Document, put func() error) (endpoint.Signatures, error) {
+// Add stores the signatures that those of the given manifests lack which are at the destination.
+// document reads one; its errors are returned as they are.
+func (c *Copy) Add(ctx context.Context, digests []digest.Digest, document func(context.Context, digest.Digest) (endpoint.Document, error)) error {
+	lacking, err := c.Lacking(ctx, digests)
+	if err != nil {
+		return err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, d := range lacking {
+		group.Go(func() error {
+			doc, err := document(groupCtx, d)
+			if err != nil {
+				return err
+			}
+			return c.Store(groupCtx, doc, func() error { return nil })
+		})
+	}
+	return group.Wait()
+}
+
+// Store stores doc by calling put, and its signatures. Nothing of them is visible before put has
+// succeeded. Errors of put are returned as they are.
+func (c *Copy) Store(ctx context.Context, doc endpoint.Document, put func() error) error {
+	sigs, err := c.store(ctx, doc, put)
+	if err == nil && sigs != nil {
+		c.Noted(c.Count(doc.Digest, sigs))
+	}
+	return err
+}
+
+// Count returns how many signatures of d are carried, and how many are new ones.
+func (c *Copy) Count(d digest.Digest, sigs endpoint.Signatures) (carried, made int) {
+	if sigs == nil {
+		return 0, 0
+	}
+	made = c.Keys.Made(d)
+	return sigs.Len() - made, made
+}
+
+func (c *Copy) store(ctx context.Context, doc endpoint.Document, put func() error) (endpoint.Signatures, error) {
 	dst, direct := c.Destination.(*registry.Destination)
 	if direct && c.Keys.madeOf(doc.Digest) != nil {
 		return c.storeMeanwhile(ctx, dst, doc, put)
@@ -189,7 +228,7 @@ func (c *Copy) Store(ctx context.Context, doc endpoint.Document, put func() erro
 	return sigs, notWritten(doc, err)
 }
 
-// storeMeanwhile is Store for signatures that have been made: what a registry has to be asked about
+// storeMeanwhile is store for signatures that have been made: what a registry has to be asked about
 // them is asked while doc is on its way.
 func (c *Copy) storeMeanwhile(ctx context.Context, dst *registry.Destination, doc endpoint.Document, put func() error) (endpoint.Signatures, error) {
 	sigs, err := c.Of(ctx, doc)
