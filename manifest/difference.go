@@ -99,8 +99,8 @@ func (e *DifferenceError) where() []string {
 
 func (e *DifferenceError) Unwrap() error { return e.Err }
 
-// whole is a difference that is about a document, nested unless its digest is "", and about no place
-// in it.
+// whole is a difference that is about a document, nested unless its digest is "", and about no
+// place in it.
 func whole(kind Difference, document digest.Digest, err error) *DifferenceError {
 	return &DifferenceError{Kind: kind, Document: document, Entry: -1, Original: -1, Err: err}
 }
