@@ -1,22 +1,18 @@
 package copy
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
+	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
 // written is what write has done.
@@ -45,7 +41,35 @@ func write(ctx context.Context, to *storer, late map[digest.Digest]work.Image) (
 		return w.writeImage(ctx)
 	}
 	w.progress.Line("Writing manifest list to image destination")
-	return w.orElse(ctx, map[digest.Digest]bool{})
+	return w.writeOrElse(ctx)
+}
+
+// writeOrElse stores the lists of the plan, and does what a refusal calls for.
+func (w *writer) writeOrElse(ctx context.Context) (out written, err error) {
+	lists := &refusals.Lists{
+		Plan: w.plan, Budget: w.budget, Present: w.there.Present, Has: w.dst.HasManifest, Lost: w.lost,
+		Write: func(ctx context.Context, p *Plan) (err error) {
+			out, err = w.writeLists(ctx, p)
+			return err
+		},
+		Probe: w.probe,
+		Names: func(ctx context.Context, d digest.Digest) bool { return names(ctx, w.ends, d) },
+		Leave: func(ctx context.Context) (err error) {
+			out, err = w.leaveTop(ctx, w.plan, work.DocumentOf(w.plan.List))
+			return err
+		},
+		SendBlobs: w.sendLostBlobs, StoreAgain: w.storeAgain,
+		Strips: func(ctx context.Context, instead *Plan, refusal error) error {
+			w.reporter.Update(func(r *Report) { r.Refusal = refusal.Error() })
+			w.progress.Line("The destination refuses sparse lists: writing the stripped list")
+			return attachAhead(ctx, w.storer, instead)
+		},
+		Fail: func(list digest.Digest, err error) error {
+			return &Error{writingList, DestinationSide, list.String(), err}
+		},
+	}
+	err = lists.Store(ctx)
+	return out, err
 }
 
 // intact reports whether a copy that looked at every blob has found that nothing is lacking at the
@@ -86,37 +110,17 @@ func (w *writer) writeImage(ctx context.Context) (written, error) {
 	return out, err
 }
 
-// A listPutError says that the destination did not store a list.
-type listPutError struct {
-	list *ListPlan
-	err  error
-}
-
-func (e *listPutError) Error() string { return e.err.Error() }
-
-func (e *listPutError) Unwrap() error { return e.err }
-
-// writeLists stores the lists of a plan. A list that is not stored is a *listPutError.
+// writeLists stores the lists of a plan. A list that is not stored is a
+// *refusals.PutError.
 func (w *writer) writeLists(ctx context.Context, p *Plan) (written, error) {
 	if err := w.writeNested(ctx, p); err != nil {
 		return written{}, err
 	}
 	out, err := w.putTop(ctx, p, work.DocumentOf(p.List))
 	if err != nil {
-		return written{}, &listPutError{p.List, err}
+		return written{}, &refusals.PutError{List: p.List, Err: err}
 	}
 	return out, nil
-}
-
-// orElse stores the lists of the plan, and does what a refusal calls for. repaired are the lists
-// that were stored anew once.
-func (w *writer) orElse(ctx context.Context, repaired map[digest.Digest]bool) (written, error) {
-	out, err := w.writeLists(ctx, w.plan)
-	var put *listPutError
-	if errors.As(err, &put) {
-		return w.refused(ctx, put, repaired)
-	}
-	return out, err
 }
 
 // writeNested stores what the plan's list needs and execute has not stored: the lists below it by
@@ -160,7 +164,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 	doc := work.DocumentOf(l)
 	return w.putSigned(ctx, doc, func() error {
 		if err := w.store(ctx, doc); err != nil {
-			return &listPutError{l, &Error{writingList, DestinationSide, l.Result.String(), w.typeRefused(doc, err)}}
+			return &refusals.PutError{List: l, Err: &Error{writingList, DestinationSide, l.Result.String(), w.typeRefused(doc, err)}}
 		}
 		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
@@ -237,121 +241,6 @@ func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 	}
 	e.reporter.Named(doc.Digest, !unchanged)
 	return nil
-}
-
-// refused finds out why a list was not stored, and does what that calls for: children that were
-// lost are pushed again, once; a refusal to make the reference name what it names does not matter;
-// under Auto, a list that was refused because it is sparse is stripped. Anything else is an error;
-// so is a list that names blobs, with its own words.
-func (w *writer) refused(ctx context.Context, put *listPutError, repaired map[digest.Digest]bool) (written, error) {
-	var subject *SubjectError
-	if errors.As(put.err, &subject) {
-		return written{}, put.err // stripping would not help: the subject stays
-	}
-	kind, lost := sparsesupport.Classify(put.err, work.AsPut(put.list))
-	logrus.Debugf("list %s was refused (kind %d): %v", put.list.Result, kind, put.err)
-	sparse := len(put.list.Absent) > 0
-	unclear := kind == sparsesupport.Unclear
-	var unanswered error
-	if unclear {
-		lost, unanswered = w.lostChildren(ctx)
-		if cause := context.Cause(ctx); cause != nil {
-			return written{}, cause
-		}
-	}
-	switch {
-	case !repaired[put.list.Result] && (len(lost) > 0 || unclear):
-		repaired[put.list.Result] = true
-		if err := w.sendLostBlobs(ctx, put.list); err != nil {
-			return written{}, err
-		}
-		return w.repair(ctx, lost, repaired)
-	case len(lost) > 0:
-		return written{}, put.err
-	case put.list == w.plan.List && endpoint.RefusesPut(put.err) && names(ctx, w.ends, put.list.Result):
-		return w.leaveTop(ctx, w.plan, work.DocumentOf(put.list))
-	case work.RefusesBlobs(put.list, kind, put.err):
-		return written{}, &Error{writingList, DestinationSide, put.list.Result.String(), work.BlobsRefused(put.list, put.err)}
-	case kind == sparsesupport.Otherwise || !sparse:
-		return written{}, put.err
-	case unanswered != nil:
-		return written{}, &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: true, NotStripped: unanswered.Error()}
-	}
-	return w.strip(ctx, put, kind)
-}
-
-// lostChildren returns those of the plan's images and nested lists that the destination does not
-// have. What it does not tell about is an error, unless this copy has stored it.
-func (w *writer) lostChildren(ctx context.Context) ([]digest.Digest, error) {
-	var lost []digest.Digest
-	note := func(d digest.Digest, has bool, err error) error {
-		switch {
-		case err != nil && w.there.Present[d] && !w.lost[d]:
-			return fmt.Errorf("whether %s is still there could not be asked: %w", d, err)
-		case err == nil && !has:
-			lost = append(lost, d)
-		}
-		return nil
-	}
-	children := slices.Concat(w.plan.Stored(), w.plan.List.NestedLists())
-	err := inflight.Ask(ctx, w.budget, children, w.dst.HasManifest, note)
-	slices.Sort(lost)
-	return lost, err
-}
-
-// repair pushes lost children again and writes the lists once more. Some registries refuse a list
-// while they are still storing its children, and take it on a second try.
-func (w *writer) repair(ctx context.Context, lost []digest.Digest, repaired map[digest.Digest]bool) (written, error) {
-	nested := w.plan.List.NestedLists()
-	for _, d := range lost {
-		if slices.Contains(nested, d) {
-			w.lost[d] = true
-			continue
-		}
-		if err := w.storeAgain(ctx, d); err != nil {
-			return written{}, err
-		}
-	}
-	return w.orElse(ctx, repaired)
-}
-
-// strip answers the refusal of a sparse list.
-func (w *writer) strip(ctx context.Context, put *listPutError, kind sparsesupport.Refusal) (written, error) {
-	refused := &SparseRefusedError{List: put.list.Result, Absent: put.list.Absent, Refusal: put.err, Unclear: kind == sparsesupport.Unclear}
-	instead := w.plan.IfRefused
-	if instead == nil {
-		refused.NotStripped = cmp.Or(w.plan.IfRefusedNot, fmt.Sprintf("SparseManifestListAction is %s", w.plan.Asked))
-		return written{}, refused
-	}
-	if refused.Unclear {
-		// The answer did not say why. If the stripped list is taken, by digest and with no tag,
-		// then it was for the absent children.
-		if err := w.probe(ctx, instead); err != nil {
-			return written{}, strippedToo(refused, err)
-		}
-		refused.Unclear = false
-	}
-	w.reporter.Update(func(r *Report) { r.Refusal = put.err.Error() })
-	w.progress.Line("The destination refuses sparse lists: writing the stripped list")
-	if err := attachAhead(ctx, w.storer, instead); err != nil {
-		return written{}, err
-	}
-	out, err := w.writeLists(ctx, instead)
-	if err != nil {
-		return written{}, strippedToo(refused, err)
-	}
-	return out, nil
-}
-
-// strippedToo returns the error of a copy whose sparse list was refused, and whose stripped list
-// was not stored either: the registry's two answers, or what else went wrong.
-func strippedToo(refused *SparseRefusedError, err error) error {
-	var registry *RegistryError
-	if errors.As(err, &registry) && registry.Status < 500 {
-		refused.StrippedRefusal = err
-		return refused
-	}
-	return fmt.Errorf("writing the stripped list, after a refusal of the sparse one (%w): %w", refused.Refusal, err)
 }
 
 // probe stores the lists of a plan by digest only.
