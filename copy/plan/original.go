@@ -136,7 +136,7 @@ func unattachable(l *ListPlan) string {
 // and nothing else becomes of it.
 func unprovable(l *ListPlan) string {
 	switch {
-	case slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.isImage() && (ip.changes() || ip.Marked) }):
+	case slices.ContainsFunc(l.Instances, func(ip InstancePlan) bool { return ip.isImage() && ip.changes() }):
 		return fmt.Sprintf("the list %s changes with its images", l.Digest)
 	case l.ResultType != l.MediaType:
 		return fmt.Sprintf("the list %s is converted to %s", l.Digest, l.ResultType)
@@ -239,19 +239,24 @@ func (o *OriginalPlan) warnings() []string {
 	return out
 }
 
-// artifacts returns what has to be written.
-func (o *OriginalPlan) artifacts() []original.Artifact {
-	if o == nil || o.Reason != "" {
+// Artifacts returns what is attached, those that are at the destination already included: the list
+// first, and then the signatures. None if there is a Reason, if o is nil, or if the plan was read
+// from JSON.
+func (o *OriginalPlan) Artifacts() []original.Artifact {
+	if o == nil || o.artifact.Layers == nil {
 		return nil
 	}
-	var all []original.Artifact
-	if !o.Present {
-		all = append(all, o.artifact)
-	}
+	all := []original.Artifact{o.artifact}
 	for _, s := range o.Signatures {
-		if !s.Present {
-			all = append(all, s.artifact)
-		}
+		all = append(all, s.artifact)
 	}
 	return all
+}
+
+// ToWrite returns those of Artifacts that are not known to be at the destination.
+func (o *OriginalPlan) ToWrite() []original.Artifact {
+	return slices.DeleteFunc(o.Artifacts(), func(a original.Artifact) bool {
+		d := a.Document.Digest
+		return d == o.Digest && o.Present || slices.ContainsFunc(o.Signatures, func(s OriginalSignaturePlan) bool { return s.Digest == d && s.Present })
+	})
 }

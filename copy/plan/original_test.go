@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/original"
 )
 
@@ -59,6 +60,39 @@ func TestOriginalsSignaturesAreASet(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, p.Original.Signatures, 2)
 	assert.Empty(t, p.Warnings)
+}
+
+// TestSignaturesThatTravel are not void, whoever counts them, unless they are removed; those of one
+// that is read save what containers/image counts.
+func TestSignaturesThatTravel(t *testing.T) {
+	in := stripping()
+	top, bundle := digest.FromBytes(in.Top.Bytes), in.OriginalSignatures[0].Digest()
+	in.SignedLists = map[digest.Digest]int{top: 2}
+	in.ListSignatures = map[digest.Digest]ListSignatures{top: {Found: []string{
+		"referrer " + bundle.String() + " (application/x)", "tag " + digesttag.Name(top, digesttag.Signatures), "tag other",
+	}}}
+	p, err := New(in)
+	require.NoError(t, err)
+	assert.Equal(t, []string{"signatures of the list " + top.String() + ": tag other"}, p.Void)
+
+	in.Choices.ListSignatures = GuardListSignatures
+	_, err = New(in)
+	assert.ErrorContains(t, err, "it is signed (tag other), and its signatures would become invalid, and were not all read;")
+
+	in.ListSignatures[top] = ListSignatures{Found: in.ListSignatures[top].Found[:2]}
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Empty(t, p.Void)
+	assert.Len(t, in.ListSignatures[top].Found, 2, "what was given stays")
+	for _, remove := range []func(*Choices){func(o *Choices) { o.RemoveSignatures = true }, func(o *Choices) { o.RemoveListSignatures = true }} {
+		removing := in
+		remove(&removing.Choices)
+		p, err = New(removing)
+		require.NoError(t, err)
+		assert.NotEmpty(t, p.Original.Digest)
+		assert.Empty(t, p.Original.Signatures)
+		assert.Len(t, p.Void, 2)
+	}
 }
 
 // TestOriginalThatIsTooLarge is not attached, and does not let a signed list change.

@@ -21,6 +21,8 @@ type Attached struct {
 	ArtifactType    string // "" if it has none
 	Tag             string // a digest tag that names it; "" for a referrer
 	Child           bool   // it is in a list that is attached, and not attached itself
+	// Or is what may be there instead, without a tag; "" for nothing.
+	Or digest.Digest
 }
 
 // checkAttached checks that the destination lists the referrers that it should, and that its digest
@@ -58,18 +60,41 @@ func (v *verifier) checkAttached(ctx context.Context) error {
 
 // namesOfAttached returns the manifests and lists that have to be there by their digests, with what
 // they are, but for those that are checked as images or lists. What a digest tag names is not among
-// them: another manifest may have taken it up.
+// them: another manifest may have taken it up. Nor is what may be there as something else.
 func (v *verifier) namesOfAttached() map[digest.Digest]string {
 	names := map[digest.Digest]string{}
 	for _, a := range v.want.Attached {
 		_, image := v.want.Images[a.Digest]
-		if a.Tag != "" || image || a.Digest == v.want.Digest || slices.Contains(v.want.Lists, a.Digest) {
+		if a.Tag != "" || a.Or != "" || image || a.Digest == v.want.Digest || slices.Contains(v.want.Lists, a.Digest) {
 			continue
 		}
-		names[a.Digest] = cmp.Or(a.ArtifactType, "referrer") +
-			" of " + cmp.Or(v.want.Images[a.Subject], prose.Short(a.Subject))
+		names[a.Digest] = v.nameOfAttached(a)
 	}
 	return names
+}
+
+// nameOfAttached says what a referrer or a child is.
+func (v *verifier) nameOfAttached(a Attached) string {
+	return cmp.Or(a.ArtifactType, "referrer") + " of " + cmp.Or(v.want.Images[a.Subject], prose.Short(a.Subject))
+}
+
+// settle returns what was to be there as one of two things as the one that it is: the one that is
+// listed, or, if none is, that can be read; else the first.
+func (v *verifier) settle(ctx context.Context, a Attached, listed map[digest.Digest]bool) Attached {
+	if a.Or == "" {
+		return a
+	}
+	reads := func(d digest.Digest) bool {
+		_, err := v.dst.Manifest(ctx, d)
+		return err == nil
+	}
+	if !listed[a.Digest] && (listed[a.Or] || !reads(a.Digest) && reads(a.Or)) {
+		a.Digest = a.Or
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.attached[a.Digest] = v.nameOfAttached(a)
+	return a
 }
 
 // listed checks that the destination lists referrers of a subject, if it can.
@@ -78,13 +103,16 @@ func (v *verifier) listed(ctx context.Context, dst endpoint.ReferrerSource, subj
 	if ctx.Err() != nil {
 		return
 	}
-	if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
-		v.warn("at the destination, %v; they can be had by their digests only", no)
-		return
-	}
 	has := map[digest.Digest]bool{}
 	for _, r := range there {
 		has[r.Digest] = true
+	}
+	for i, a := range wanted {
+		wanted[i] = v.settle(ctx, a, has)
+	}
+	if no, ok := errors.AsType[*endpoint.NotListableError](err); ok {
+		v.warn("at the destination, %v; they can be had by their digests only", no)
+		return
 	}
 	for _, a := range wanted {
 		switch name := v.want.Images[subject]; {

@@ -11,18 +11,21 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
+	"github.com/sparsecopy/sparsecopy/internal/original"
 )
 
 // Of returns what is to be at the destination of a plan that was made of choices.
 func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 	want := inspect.Want{Digest: p.Digest, IsList: p.List != nil, Images: p.Names()}
 	for _, a := range p.Attached {
-		if a.Decision == plan.Copy {
+		// What is kept for other tools only is there if the destination takes it.
+		if a.Decision == plan.Copy && a.Reason.Code != plan.ReasonOriginal {
 			want.Attached = append(want.Attached, inspect.Attached{
 				Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Child: a.Child,
 			})
 		}
 	}
+	want.Attached = append(want.Attached, originals(p)...)
 	if p.List != nil {
 		want.Lists = p.List.NestedLists()
 		want.Blobs = work.Entries(p)
@@ -38,6 +41,18 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 		want.Else = &other
 	}
 	return want
+}
+
+// originals are the artifacts that are attached to the list that is written, in either form.
+func originals(p *plan.Plan) []inspect.Attached {
+	var attached []inspect.Attached
+	for _, a := range p.Original.Artifacts() {
+		is, plain := a.Descriptor(), original.Plain(a)
+		attached = append(attached, inspect.Attached{
+			Subject: a.Subject(), Digest: is.Digest, ArtifactType: is.ArtifactType, Or: plain.Document.Digest,
+		})
+	}
+	return attached
 }
 
 // carried are the distinct images that are written as they are: the others have no signatures to
