@@ -61,18 +61,18 @@ func signPresent(ctx context.Context, to *storer) error {
 	}
 	absent := func(d digest.Digest) bool { return !to.there.Present[d] }
 	present := slices.DeleteFunc(slices.Concat(to.plan.Stored(), to.plan.List.NestedLists()), absent)
-	return signingError(to.signing.Add(ctx, present, to.toSign()))
+	return signingError(to.signing.Add(ctx, present, toSign(to)))
 }
 
 // toSign returns what reads lists of the plan, and its images.
-func (s *storer) toSign() func(context.Context, digest.Digest) (endpoint.Document, error) {
-	lists := work.Lists(s.plan)
+func toSign(to *storer) func(context.Context, digest.Digest) (endpoint.Document, error) {
+	lists := work.Lists(to.plan)
 	return func(ctx context.Context, d digest.Digest) (doc endpoint.Document, err error) {
 		if doc, ok := lists[d]; ok {
 			return doc, nil
 		}
-		err = inflight.One(ctx, s.budget, func() error {
-			doc, err = s.manifest(ctx, d)
+		err = inflight.One(ctx, to.budget, func() error {
+			doc, err = to.manifest(ctx, d)
 			return err
 		})
 		if err != nil {
