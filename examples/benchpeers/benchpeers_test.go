@@ -30,6 +30,7 @@ var tiny = []workload{
 	{Name: "all", Platforms: 3, Layers: 2, Size: 1000},
 	{Name: "upToDate", Platforms: 2, Layers: 1, Size: 1000, UpToDate: true},
 	{Name: "stripped", Platforms: 4, Layers: 2, Size: 1000, Wanted: []string{"linux/amd64", "linux/ppc64le"}},
+	{Name: "original", Platforms: 4, Layers: 2, Size: 1000, Wanted: []string{"linux/amd64", "linux/ppc64le"}, Original: true, Tools: []string{ours}},
 	{Name: "many", Images: 3, Platforms: 2, Layers: 1, Size: 1000},
 	{Name: "manyUpToDate", Images: 2, Platforms: 2, Layers: 1, Size: 1000, UpToDate: true},
 	{Name: "signed", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Signed: true, Tools: changingTools},
@@ -61,7 +62,7 @@ func newPair(t *testing.T, e environment) *pair {
 func (p *pair) job(t *testing.T, w workload, repo string) job {
 	j := job{
 		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
-		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format,
+		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format, Original: w.Original,
 	}
 	if w.Signed {
 		j.SigningKey = p.key
@@ -173,7 +174,7 @@ func TestCarriage(t *testing.T) {
 // TestManyImages demands images that share nothing, each in a repository of its own, of which none
 // may be absent.
 func TestManyImages(t *testing.T) {
-	p, w := newPair(t, environment{}), tiny[3]
+	p, w := newPair(t, environment{}), tiny[4]
 	p.prepare(w, "mirror")
 	jobs := p.job(t, w, "mirror").images()
 	require.Len(t, jobs, w.Images)
@@ -200,7 +201,7 @@ func TestManyImages(t *testing.T) {
 }
 
 // TestEveryWorkloadIsMeasured demands that each workload has contestants, sparsecopy and the floor
-// among them, or upstream's copy where images change.
+// among them, or upstream's copy where images change; nobody else attaches what was stripped.
 func TestEveryWorkloadIsMeasured(t *testing.T) {
 	for _, w := range workloads {
 		var by []string
@@ -210,9 +211,12 @@ func TestEveryWorkloadIsMeasured(t *testing.T) {
 			}
 		}
 		assert.Contains(t, by, ours, w.Name)
-		if w.Signed || w.transforms(w.Platforms-1) {
+		switch {
+		case w.Signed || w.transforms(w.Platforms-1):
 			assert.Equal(t, []string{ours, upstream}, by, w.Name)
-		} else {
+		case w.Original || w.Again:
+			assert.Equal(t, []string{ours}, by, w.Name)
+		default:
 			assert.Contains(t, by, floor1, w.Name)
 		}
 		assert.Equal(t, w.Name == fewImages, slices.Contains(by, singly), w.Name)
@@ -242,6 +246,17 @@ func TestRunChanging(t *testing.T) {
 	for _, w := range []string{carried, signed, zstd, plain, onePlain} {
 		assert.Contains(t, out.String(), "BenchmarkCopy/workload="+w+"/rtt=20ms/tls=false/tool=sparsecopy-")
 	}
+}
+
+// TestRunAgain starts all three processes for what was copied before.
+func TestRunAgain(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{
+		"-quick", "-rtt", "20ms", "-tls", "false", "-workloads", "2of8-original,2of8-again,2of8-original-again",
+	}, nil, &out, &errors)
+	require.Zero(t, status, "%s%s", out.String(), errors.String())
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t1 src-req\t3 dst-req\t`, out.String())
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-original-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t\d+ src-req\t4 dst-req\t`, out.String())
 }
 
 // TestRunMany prints what copies of many images came to.
@@ -374,6 +389,29 @@ func TestBoundsOfChanges(t *testing.T) {
 		"NOT met: 1of8-uncompressed, 80ms: 49 + 92 requests for the 7 images that stay as they are, and 56 + 104 for the 8 of a copy in which all do",
 		"met: 1of8-uncompressed, 80ms: those images are there after 1.00 times the time of that copy's, at most 1.1",
 		"NOT met: zstd-64MiB: 129 MiB resident, at most 128",
+	}, text)
+}
+
+// TestBoundsOfOriginals: what it costs to attach what was stripped, and costs too much.
+func TestBoundsOfOriginals(t *testing.T) {
+	r := results{}
+	add := func(workload string, took time.Duration, asked, attached, written int) {
+		r[cell{far, workload, ours}] = []sample{{usage: usage{Wall: took},
+			traffic: traffic{SourceRequests: asked, Attached: attached, DestinationRequests: written}}}
+	}
+	add(twoPlatforms, 600*time.Millisecond, 13, 3, 20)
+	add(withOriginal, 780*time.Millisecond, 15, 4, 25)
+	add(twoPlatformsAgain, 160*time.Millisecond, 1, 0, 3)
+	add(withOriginalAgain, 240*time.Millisecond, 5, 4, 5)
+	var text []string
+	for _, b := range r.attaching() {
+		text = append(text, b.String())
+	}
+	assert.Equal(t, []string{
+		"met: 2of8-original, 80ms: 6 requests more than 2of8, at most 6",
+		"met: 2of8-original, 80ms: 2.25 round trips longer than 2of8, at most 2",
+		"NOT met: 2of8-original-again, 80ms: 2 requests more than 2of8-again, at most 1",
+		"NOT met: 2of8-original-again, 80ms: 1.00 round trips longer than 2of8-again, at most 0",
 	}, text)
 }
 

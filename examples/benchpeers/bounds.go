@@ -45,6 +45,7 @@ func (r results) bounds() []bound {
 	all = append(all, r.huge()...)
 	all = append(all, r.manyImages()...)
 	all = append(all, r.changing()...)
+	all = append(all, r.attaching()...)
 	return append(all, r.fewRequests()...)
 }
 
@@ -269,4 +270,36 @@ func (r results) fewRequests() []bound {
 		}
 	}
 	return nil
+}
+
+// attaching is the bounds on what it costs to attach what was stripped: the first time, and when it
+// is there. Requests that look for signatures at the source do not count.
+func (r results) attaching() []bound {
+	var all []bound
+	for _, e := range []environment{near, far} {
+		all = append(all, r.costs(e, withOriginal, twoPlatforms, 6, 2)...)
+		all = append(all, r.costs(e, withOriginalAgain, twoPlatformsAgain, 1, 0)...)
+	}
+	return all
+}
+
+// roundTripVaries is by what part of a round trip times vary.
+const roundTripVaries = 0.25
+
+// costs holds a copy against one that does less.
+func (r results) costs(e environment, more, less string, requests, roundTrips int) []bound {
+	took, ok := middle(r, cell{e, more, ours}, wall)
+	least, measured := middle(r, cell{e, less, ours}, wall)
+	if !ok || !measured {
+		return nil
+	}
+	asked := func(s sample) int { return s.SourceRequests - s.Attached + s.DestinationRequests }
+	all, _ := middle(r, cell{e, more, ours}, asked)
+	fewer, _ := middle(r, cell{e, less, ours}, asked)
+	trips := ratio(took-least, e.RTT)
+	return []bound{
+		{fmt.Sprintf("%s: %d requests more than %s, at most %d", e.title(more), all-fewer, less, requests), all-fewer <= requests},
+		{fmt.Sprintf("%s: %.2f round trips longer than %s, at most %d", e.title(more), trips, less, roundTrips),
+			trips <= float64(roundTrips)+roundTripVaries},
+	}
 }

@@ -96,6 +96,7 @@ type job struct {
 	CertsDir            string   // as in containers-certs.d(5)
 	Dir                 string   // empty, for whatever the tool keeps in files
 	Platforms           []string // to copy, and to strip the others; nil for all
+	Original            bool     // to attach what was stripped, so that it can be verified
 	UpToDate            bool     // the destination has everything
 	Format              string   // what layers are to be compressed with; "" for as they are, if they are
 	SigningKey          string   // path of the key that signs; "" for none

@@ -127,9 +127,6 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	b.n++
 	repo := fmt.Sprintf("mirror/%d", b.n)
 	subject := &subjectQuestion{w, repo}
-	if _, err := p.ask(question{Prepare: subject}); err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp(b.dir, "job")
 	if err != nil {
 		return err
@@ -137,7 +134,7 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	defer os.RemoveAll(dir)
 	j := job{
 		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
-		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format,
+		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format, Original: w.Original,
 	}
 	if w.Signed {
 		j.SigningKey = b.key
@@ -147,7 +144,10 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, b.timeout, fmt.Errorf("no end after %v", b.timeout))
 	defer cancel()
-	u, failure := runContestant(limited, j)
+	u, failure, err := p.run(limited, j, subject)
+	if err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -167,4 +167,21 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	b.results[c] = append(b.results[c], s)
 	fmt.Fprintln(b.out, s.line(c))
 	return nil
+}
+
+// run makes one copy, of whatever the destination has by then: a failure is one of the copy.
+func (p *registryProcess) run(ctx context.Context, j job, subject *subjectQuestion) (u usage, failure, err error) {
+	times := 1
+	if subject.Workload.Again {
+		times = 2
+	}
+	for range times {
+		if _, err := p.ask(question{Prepare: subject}); err != nil {
+			return u, nil, err
+		}
+		if u, failure = runContestant(ctx, j); failure != nil {
+			break
+		}
+	}
+	return u, failure, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -71,6 +72,7 @@ func (w workload) pushTo(reg *registrytest.Registry, repo string, fixtures []*im
 // traffic is what a copy asked of the registries, and what is at the destination then.
 type traffic struct {
 	SourceRequests, DestinationRequests       int
+	Attached                                  int // of the source's requests, those that look for what is attached
 	SourceConnections, DestinationConnections int
 	Read, Written                             int64 // bytes of bodies
 	Stored                                    int64 // bytes of blobs and manifests in the destination's repositories
@@ -93,6 +95,9 @@ func (r *registries) account(w workload, repo string) traffic {
 	asked, written := r.source.Requests(), r.destination.Requests()
 	for _, q := range asked {
 		t.SourceRequests++
+		if q.Kind == registrytest.KindReferrers || digesttag.Is(q.Ref) {
+			t.Attached++
+		}
 		t.Read += q.BytesOut
 	}
 	for _, q := range written {
@@ -178,7 +183,26 @@ func (r *registries) complete(w workload, f *imagetest.Fixture, repo string) err
 	if w.Signed {
 		return r.signed(repo, subjects)
 	}
+	if w.Original {
+		return r.attached(repo, subjects[0], f.Digest(imagetest.Top))
+	}
 	return nil
+}
+
+// attached returns an error unless a list in a repository of the destination has a referrer with
+// the original that it was stripped from.
+func (r *registries) attached(repo string, list, from digest.Digest) error {
+	for _, d := range r.destination.Manifests(repo) {
+		content, _, _ := r.destination.Manifest(repo, d.String())
+		var m imgspecv1.Manifest
+		if err := json.Unmarshal(content, &m); err != nil {
+			return err
+		}
+		if m.Subject != nil && m.Subject.Digest == list && len(m.Layers) == 1 && m.Layers[0].Digest == from {
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing attached to %s has %s", list, from)
 }
 
 // completeImage returns what the destination lacks of the image for platform i, which is source in

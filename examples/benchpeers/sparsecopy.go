@@ -31,6 +31,7 @@ func copySparsecopy(ctx context.Context, j job) error {
 	if j.Platforms != nil {
 		options.ImageListSelection = copy.CopySpecificImages
 		options.SparseManifestListAction = copy.StripSparseManifestList
+		options.AttachOriginal = j.Original
 		options.InstancePlatforms, err = parseAll(j.Platforms)
 		if err != nil {
 			return err

@@ -23,7 +23,9 @@ type workload struct {
 	Format    string          // what layers are to be compressed with; "" for as they are, if they are
 	Signed    bool            // list and images are signed with a key
 	Wanted    []string        // platforms to copy, and to strip the others; nil for all
+	Original  bool            // what was stripped is attached, so that it can be verified
 	UpToDate  bool            // the destination has everything
+	Again     bool            // the same contestant has copied the same before
 	PlainOnly bool            // only without TLS
 	RTTs      []time.Duration // only with these round-trip times; nil for all
 	Tools     []string        // only by these contestants; nil for all that can do it
@@ -42,6 +44,10 @@ const (
 	manyImages   = "500x4x2x16KiB"
 	manyNothing  = "500-nothing"
 
+	withOriginal      = "2of8-original"
+	twoPlatformsAgain = "2of8-again"
+	withOriginalAgain = "2of8-original-again"
+
 	carried  = "8x5x256KiB"
 	signed   = "signed"
 	zstd     = "zstd"
@@ -53,12 +59,14 @@ const (
 	hugePlain  = "uncompressed-64MiB"
 )
 
-// Images that change on the way are measured at these round-trip times, and by these contestants:
-// the others cannot do it.
-var (
-	changingRTTs  = []time.Duration{near.RTT, far.RTT}
-	changingTools = []string{ours, upstream}
-)
+// injectedRTTs are the round-trip times of what is not about CPU time.
+var injectedRTTs = []time.Duration{near.RTT, far.RTT}
+
+// changingTools measure images that change on the way: the others cannot do it.
+var changingTools = []string{ours, upstream}
+
+// twoOfThem are the platforms that are copied of those that a list names.
+var twoOfThem = []string{"linux/amd64", "linux/arm64"}
 
 // workloads are all there are, in the order of the tables.
 var workloads = []workload{
@@ -66,17 +74,20 @@ var workloads = []workload{
 	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10},
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true},
-	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: []string{"linux/amd64", "linux/arm64"}, PlainOnly: true},
+	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true},
+	{Name: withOriginal, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Original: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
+	{Name: twoPlatformsAgain, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Again: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
+	{Name: withOriginalAgain, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Original: true, Again: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
 	{Name: fewImages, Images: 50, Platforms: 4, Layers: 2, Size: 16 << 10, PlainOnly: true, RTTs: []time.Duration{near.RTT}},
 	// One image after the other takes ten times as long as for a tenth of the images, which is
 	// measured.
 	{Name: manyImages, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
-	{Name: carried, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, PlainOnly: true, RTTs: changingRTTs, Tools: []string{floor1, ours, upstream}},
-	{Name: signed, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Signed: true, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
-	{Name: zstd, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Format: zstd, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
-	{Name: plain, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Plain: 8, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
-	{Name: onePlain, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Plain: 1, PlainOnly: true, RTTs: changingRTTs, Tools: changingTools},
+	{Name: carried, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{floor1, ours, upstream}},
+	{Name: signed, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Signed: true, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
+	{Name: zstd, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Format: zstd, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
+	{Name: plain, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Plain: 8, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
+	{Name: onePlain, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Plain: 1, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
 	{Name: hugeSigned, Platforms: 2, Layers: 4, Size: 64 << 20, Archives: true, Signed: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: changingTools},
 	{Name: hugeZstd, Platforms: 2, Layers: 4, Size: 64 << 20, Archives: true, Format: zstd, PlainOnly: true, RTTs: []time.Duration{0}, Tools: changingTools},
 	{Name: hugePlain, Platforms: 2, Layers: 4, Size: 64 << 20, Archives: true, Plain: 2, PlainOnly: true, RTTs: []time.Duration{0}, Tools: changingTools},
