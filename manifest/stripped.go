@@ -28,10 +28,10 @@ const (
 // entries is returned, with Ambiguous set.
 //
 // doc returns nested lists by digest, those below original and those below stripped. It is asked
-// once for each that may be needed, also for images that may turn out to be lists; it need not have
-// these, and its errors do not matter if there is a proof without them. It may be nil if there are
-// no nested lists. What it returns is held against the digest, and not modified. That original is
-// what the caller takes it for is the caller's to know.
+// once for each that may be needed. These can be images that stripped names, which may turn out to
+// be lists; it need not have them, and its errors do not matter if there is a proof without them.
+// It may be nil if there are no nested lists. What it returns is held against the digest, and not
+// modified. That original is what the caller takes it for is the caller's to know.
 //
 // The error is a *DifferenceError: which difference, and where.
 //
@@ -190,16 +190,23 @@ func naming(d *Descriptor) ListEdit {
 	return ListEdit{ListOperation: ListOpUpdate, UpdateDigest: d.Digest, UpdateSize: d.Size}
 }
 
-// nested compares the lists that two entries name. The proof is nil if the original is no list.
+// nested compares the lists that two entries name. The proof is nil if they are no lists: where the
+// entries do not say that they are, the documents have to be there and be lists. That of the
+// stripped list is asked for first, which whoever has that list has.
 func (p *prover) nested(stripped, original *Descriptor, depth int) (*proof, error) {
+	said := IsListMediaType(original.MediaType)
+	is, err := p.read(stripped.Digest)
+	if err != nil || !is.isList && !said {
+		return nil, err
+	}
 	was, err := p.read(original.Digest)
-	if err != nil || !was.isList && !(was.missing != nil && IsListMediaType(original.MediaType)) {
+	if err != nil || !was.isList && !(said && was.missing != nil) {
 		return nil, err
 	}
 	pair := listPair{stripped.Digest, stripped.Size, original.Digest}
 	pr, ok := p.proofs[pair]
 	if !ok {
-		if pr, err = p.compareNested(stripped, original, was, depth); err != nil {
+		if pr, err = p.compareNested(stripped, original, is, was, depth); err != nil {
 			return nil, err
 		}
 		p.proofs[pair] = pr
@@ -210,12 +217,8 @@ func (p *prover) nested(stripped, original *Descriptor, depth int) (*proof, erro
 	return pr, nil
 }
 
-// compareNested is nested for lists that were not compared before. was is the original.
-func (p *prover) compareNested(stripped, original *Descriptor, was document, depth int) (*proof, error) {
-	is, err := p.read(stripped.Digest)
-	if err != nil {
-		return nil, err
-	}
+// compareNested is nested for lists that were not compared before: is and was.
+func (p *prover) compareNested(stripped, original *Descriptor, is, was document, depth int) (*proof, error) {
 	if is.missing == nil && int64(is.size) != stripped.Size {
 		is.missing = fmt.Errorf("it has %d bytes, not %d", is.size, stripped.Size)
 	}

@@ -84,6 +84,16 @@ func TestStrippedFromAsksOnce(t *testing.T) {
 	}
 }
 
+// TestStrippedFromAsksForNoRemovedImages has entries that could all name lists: those of what was
+// removed are not asked for, since what is left names no list.
+func TestStrippedFromAsksForNoRemovedImages(t *testing.T) {
+	s := newShelf()
+	stripped, original := s.list(images(9)[4], images(9)[8]), s.list(images(9)...)
+	_, err := StrippedFrom([]byte(stripped), []byte(original), s.read)
+	require.NoError(t, err)
+	assert.Equal(t, map[digest.Digest]int{digest.FromString("4"): 1, digest.FromString("8"): 1}, s.asked)
+}
+
 // TestStrippedFromWork strips trees of lists, in which the same may be named often, and counts the
 // entries that come up: no more than there are, each time that they are named, times the depth.
 func TestStrippedFromWork(t *testing.T) {
