@@ -31,6 +31,10 @@ type Carriers struct {
 	// Found are distinct, and sorted by their digests. All have the list as their subject. What is
 	// in them was not looked at.
 	Found []Carrier
+	// Unknown is set if a place did not tell, so that there may be more.
+	Unknown bool
+	// Foreign are listed as carriers of the list, and refer to another one. Sorted.
+	Foreign []digest.Digest
 	// Warnings are for people: what could not be asked, and what is listed and left out.
 	Warnings []string
 }
@@ -57,6 +61,7 @@ func FindCarriers(ctx context.Context, src Source, list digest.Digest) (Carriers
 		return f.out, err
 	}
 	slices.SortFunc(f.out.Found, func(a, b Carrier) int { return cmp.Compare(a.Digest, b.Digest) })
+	slices.Sort(f.out.Foreign)
 	slices.Sort(f.out.Warnings)
 	return f.out, nil
 }
@@ -67,6 +72,7 @@ type carrierFinder struct {
 	nameOf     func(elsewhere bool) string
 	listed     map[digest.Digest]bool
 	candidates []Attachment
+	bytes      int // of those found
 	out        Carriers
 }
 
@@ -81,6 +87,7 @@ func (f *carrierFinder) noteAnswer(q Question, found answer, err error) error {
 	switch {
 	case notListable: // that is what the tag is for
 	case errors.Is(err, endpoint.ErrUnknown):
+		f.out.Unknown = true
 		f.warn("whether the original of %s is attached to it could not be asked, and is not known: %s at %s: %v", f.list, what, f.nameOf(q.Elsewhere), err)
 	case err != nil:
 		return &Error{"looking for the original by " + what + " of", f.list.String(), err, q.Elsewhere}
@@ -123,9 +130,13 @@ func (f *carrierFinder) noteManifest(c Attachment, doc endpoint.Document, err er
 	switch {
 	case role == original.RoleNone:
 	case a.Subject != f.list:
+		f.out.Foreign = append(f.out.Foreign, a.Digest)
 		f.warn("%s, listed as a referrer of %s, refers to something else", a.Digest, f.list)
 	default:
 		f.out.Found = append(f.out.Found, Carrier{a, doc, role})
+		if f.bytes += len(doc.Bytes); f.bytes > maxBytes {
+			return &LimitError{"bytes of manifests", maxBytes}
+		}
 	}
 	return nil
 }

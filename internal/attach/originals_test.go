@@ -1,7 +1,9 @@
 package attach
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,6 +132,8 @@ func TestFindCarriers(t *testing.T) {
 			want[a.Document.Digest] = role
 		}
 		assert.Equal(t, want, got, name)
+		assert.Equal(t, strings.Contains(c.warns, "could not be asked"), found.Unknown, name)
+		assert.Equal(t, strings.Contains(c.warns, "something else"), len(found.Foreign) == 1, name)
 		if c.warns == "" {
 			assert.Empty(t, found.Warnings, name)
 		} else if assert.Len(t, found.Warnings, 1, name) {
@@ -167,6 +171,15 @@ func TestFindCarriersFails(t *testing.T) {
 	var limit *LimitError
 	_, err := FindCarriers(t.Context(), r.source(), list)
 	require.ErrorAs(t, err, &limit)
+
+	r = newRepository()
+	for i := range maxBytes>>22 + 1 {
+		content := append(slices.Clone(source.Document.Bytes), bytes.Repeat([]byte{' '}, 4<<20-len(source.Document.Bytes)-i)...)
+		r.refer(list, endpoint.NewDocument(digest.FromBytes(content), "", content), original.ArtifactType)
+	}
+	_, err = FindCarriers(t.Context(), r.source(), list)
+	require.ErrorAs(t, err, &limit)
+	assert.Equal(t, "bytes of manifests", limit.What)
 
 	long := digest.SHA512.FromString("list") // for which there is no tag
 	found, err := FindCarriers(t.Context(), newRepository().source(), long)
