@@ -2,7 +2,6 @@ package trust
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -23,10 +22,55 @@ const (
 	OriginalAltered Reason = "original-altered"
 )
 
+// Why a stripped list cannot be held against its original.
+const (
+	// Absent says that the destination names nothing.
+	Absent Reason = "absent"
+	// NotAList says that it names a single image.
+	NotAList Reason = "not-a-list"
+	// NoOriginal says that nothing that carries an original is attached to the list.
+	NoOriginal Reason = "no-original"
+	// OriginalUnknown says that the registry did not tell what is attached to the list.
+	OriginalUnknown Reason = "original-unknown"
+	// OriginalOfAnother says that the original is that of another list.
+	OriginalOfAnother Reason = "original-of-another"
+	// OriginalUnreadable says that the original is damaged, or was altered.
+	OriginalUnreadable Reason = "original-unreadable"
+	// TooMuch says that there is more to read than this package is willing to.
+	TooMuch Reason = "too-much"
+)
+
+// Why a list is not its original with entries removed.
+const (
+	// EntryDigest says that an entry names another manifest than the original's.
+	EntryDigest Reason = "entry-digest"
+	// EntryPlatform says that an entry is for another platform than the original's.
+	EntryPlatform Reason = "entry-platform"
+	// EntryAltered says that an entry differs from the original's in something else.
+	EntryAltered Reason = "entry-altered"
+	// EntryAdded says that the original has no such entry.
+	EntryAdded Reason = "entry-added"
+	// OrderChanged says that entries are in another order.
+	OrderChanged Reason = "order-changed"
+	// NestedUnproven says that a nested list is not the original's with entries removed.
+	NestedUnproven Reason = "nested-unproven"
+	// NestedMissing says that a nested list is not there.
+	NestedMissing Reason = "nested-missing"
+	// LayoutChanged says that white space differs.
+	LayoutChanged Reason = "layout-changed"
+	// RestChanged says that something outside the entries differs.
+	RestChanged Reason = "rest-changed"
+	// ListUnreadable says that the list is no list that can be read.
+	ListUnreadable Reason = "list-unreadable"
+)
+
 // Why a list counts as not signed, although its signatures were looked at.
 const (
 	// NoSignature says that there is none.
 	NoSignature Reason = "no-signature"
+	// SignatureUnreadable says that what came along as a signature is damaged, or was altered, and
+	// that there is no other.
+	SignatureUnreadable Reason = "signature-unreadable"
 	// TooManySignatures says that there are more than are judged.
 	TooManySignatures Reason = "too-many-signatures"
 	// BundlesOnly says that all are sigstore bundles, and that no verifier was given.
@@ -92,12 +136,84 @@ var words = map[Reason]struct{ what, do string }{
 		"the original does not have the digest that it is said to have",
 		"mirror the image again; whoever can write to the repository may have tampered with it",
 	},
+	Absent: {
+		"the destination names nothing",
+		"check the destination's reference, or mirror the image",
+	},
+	NotAList: {
+		"the destination names a single image, and no list",
+		"verify the signatures of the image itself, which strip leaves alone",
+	},
+	NoOriginal: {
+		"no original is attached to the list",
+		"mirror the image again with AttachOriginal; the signatures of a list that was not stripped are verified as ever",
+	},
+	OriginalUnknown: {
+		"the destination does not tell what is attached to the list",
+		"ask who runs it, or log in to it",
+	},
+	OriginalOfAnother: {
+		"the original that is attached to the list is that of another list",
+		"mirror the image again; whoever can write to the repository may have tampered with it",
+	},
+	OriginalUnreadable: {
+		"the original that is attached to the list is damaged, or was altered",
+		"mirror the image again; whoever can write to the repository may have tampered with it",
+	},
+	TooMuch: {
+		"there is more to read than a verification is willing to",
+		"find out who has attached it: an original and its signatures are small",
+	},
+	EntryDigest: {
+		"the list names another image than its original",
+		"do not use it; find out who has written it, and mirror the image again",
+	},
+	EntryPlatform: {
+		"the list has an image of its original for another platform",
+		"do not use it; find out who has written it, and mirror the image again",
+	},
+	EntryAltered: {
+		"an entry of the list differs from that of its original",
+		"do not use it; find out who has written it, and mirror the image again",
+	},
+	EntryAdded: {
+		"the list has an entry that its original does not have",
+		"do not use it; find out who has written it, and mirror the image again",
+	},
+	OrderChanged: {
+		"the entries of the list are in another order than those of its original",
+		"do not use it: clients take the first entry that suits them; mirror the image again",
+	},
+	NestedUnproven: {
+		"a list in the list is not that of its original with entries removed",
+		"do not use it; find out who has written it, and mirror the image again",
+	},
+	NestedMissing: {
+		"a list in the list is missing, or so is what it was made of",
+		"mirror the image again",
+	},
+	LayoutChanged: {
+		"the list has other white space than its original: something has written it anew",
+		"mirror the image again, by a tool that keeps the bytes",
+	},
+	RestChanged: {
+		"something in the list that belongs to none of its entries differs from its original",
+		"mirror the image again; lists with annotations of their own cannot be proven",
+	},
+	ListUnreadable: {
+		"the list cannot be read",
+		"mirror the image again; whoever can write to the repository may have tampered with it",
+	},
+	SignatureUnreadable: {
+		"what is attached as a signature of the original is damaged, or was altered",
+		"mirror the image again; whoever can write to the repository may have tampered with it",
+	},
 	NoSignature: {
 		"the original came along without any signature",
 		"mirror the image again once its publisher has signed it, and without leaving signatures out",
 	},
 	TooManySignatures: {
-		fmt.Sprintf("the original came along with more than %d signatures", maxCandidates),
+		"the original came along with more signatures than are judged",
 		"find out who has added them: a publisher does not sign so often",
 	},
 	BundlesOnly: {
@@ -169,10 +285,12 @@ var words = map[Reason]struct{ what, do string }{
 // An Error says why nothing is proven.
 type Error struct {
 	Reason Reason
-	// List is the list that could not be proven to be signed, or to be its original's.
+	// List is the list that could not be proven to be its original's, or the original that counts
+	// as not signed; "" if there is none.
 	List digest.Digest
-	// Signature is the digest of the signature that Reason is about; "" if it is about none alone.
-	Signature digest.Digest
+	// Object is what Reason is about: a signature, or what carries the original. "" if it is about
+	// none alone.
+	Object digest.Digest
 	// Detail says more, for people; "" if there is no more.
 	Detail string
 	Err    error // the cause; nil if there is none
@@ -181,7 +299,7 @@ type Error struct {
 func (e *Error) Error() string {
 	w := words[e.Reason]
 	var more []string
-	for _, s := range []string{string(e.Signature), e.Detail} {
+	for _, s := range []string{string(e.Object), e.Detail} {
 		if s != "" {
 			more = append(more, s)
 		}
@@ -193,7 +311,10 @@ func (e *Error) Error() string {
 	if len(more) > 0 {
 		text += " (" + strings.Join(more, ": ") + ")"
 	}
-	return fmt.Sprintf("%s: %s; %s", e.List, text, w.do)
+	if e.List != "" {
+		text = e.List.String() + ": " + text
+	}
+	return text + "; " + w.do
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -208,6 +329,6 @@ func (q *Question) mostTelling(v Verdict) *Error {
 		return cmp.Compare(slices.Index(telling, a.Reason), slices.Index(telling, b.Reason))
 	})
 	e := q.fail(best.Reason, nil)
-	e.Signature, e.Detail = best.Digest, best.Problem
+	e.Object, e.Detail = best.Digest, best.Problem
 	return e
 }

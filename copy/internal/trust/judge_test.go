@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -223,6 +225,22 @@ func TestEveryReasonHasWords(t *testing.T) {
 	for _, reason := range telling {
 		assert.Contains(t, words, reason)
 	}
+}
+
+// TestReasonsAreDocumented: the page about reports has each of them, in the order of the more
+// telling where there is one, and no others.
+func TestReasonsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/report-schema.md")
+	require.NoError(t, err)
+	_, section, found := strings.Cut(string(page), "\n## StripReason\n")
+	require.True(t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	var listed []Reason
+	for _, row := range regexp.MustCompile("(?m)^\\* `([^`]+)`: .").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, Reason(row[1]))
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(words)), listed)
+	assert.Equal(t, telling, listed[len(listed)-len(telling):])
 }
 
 // TestBundlesAreReadInOneWay: whatever a verifier could read as another statement is refused before

@@ -41,6 +41,7 @@ import (
 // signer.
 type publisher struct {
 	t       testing.TB
+	ring    signing.Ring // to open a key takes time
 	key     *ecdsa.PrivateKey
 	private string // the file of the private key, as cosign keeps it
 	public  string // the file of the public key
@@ -83,7 +84,7 @@ func (p *publisher) file(name string, content []byte) string {
 func (p *publisher) sign(list manifest.Document, identity string) endpoint.Signatures {
 	as, err := reference.ParseNormalizedNamed(identity)
 	require.NoError(p.t, err)
-	keys, err := (&signing.Ring{}).Open(signing.Options{
+	keys, err := p.ring.Open(signing.Options{
 		SignBySigstorePrivateKeyFile: p.private, SignSigstorePrivateKeyPassphrase: []byte{}, SignIdentity: as,
 	}, dockerRef(p.t, identity))
 	require.NoError(p.t, err)
@@ -248,6 +249,16 @@ func (p *publisher) verifier() BundleVerifier { return bundleKey{&p.key.PublicKe
 func sigstoreKey(t testing.TB, public string) signature.PolicyRequirement {
 	r, err := signature.NewPRSigstoreSigned(
 		signature.PRSigstoreSignedWithKeyPath(public), signature.PRSigstoreSignedWithSignedIdentity(signature.NewPRMMatchRepoDigestOrExact()))
+	require.NoError(t, err)
+	return r
+}
+
+// sigstoreRepository demands a signature by a key, for a repository whatever a reference names.
+func sigstoreRepository(t testing.TB, public, repository string) signature.PolicyRequirement {
+	identity, err := signature.NewPRMExactRepository(repository)
+	require.NoError(t, err)
+	r, err := signature.NewPRSigstoreSigned(
+		signature.PRSigstoreSignedWithKeyPath(public), signature.PRSigstoreSignedWithSignedIdentity(identity))
 	require.NoError(t, err)
 	return r
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/internal/schematest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // TestCopyOfConvertedImages counts what a conversion writes.
@@ -159,15 +161,17 @@ func TestReportsAreDocumented(t *testing.T) {
 		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncAttached": syncAttached{}, "Transformation": transformation{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
 		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},
+		"StripVerification": copy.StripVerification{}, "JudgedSignature": copy.JudgedSignature{},
+		"Removal": manifest.Removal{}, "RemovedEntry": manifest.RemovedEntry{}, "NestedRemoval": manifest.NestedRemoval{},
 		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},
 		"InspectedTotals": copy.InspectedTotals{},
 		"Bundle":          bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
 		"BundleLoad": loading{}, "LoadedImage": loadedImage{},
-	}, copy.Plan{}, copy.Reason{})
+	}, copy.Plan{}, copy.Reason{}, imgspecv1.Platform{})
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
-		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
+		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}
