@@ -290,8 +290,8 @@ func askWanted(ctx context.Context, e *ends, s survey) (endpoint.Answers, error)
 		return endpoint.Answers{Has: map[digest.Digest]bool{d: s.there.Top == d}}, nil
 	}
 	wanted := slices.Concat(s.plan.Copies, s.plan.List.NestedLists())
-	if s.there.Top == s.plan.Digest && originals.Wanted(s.plan) && s.plan.Original != nil {
-		wanted = append(wanted, s.plan.Original.Digest)
+	if o := s.plan.Original; s.there.Top == s.plan.Digest && o != nil && o.Reason == "" {
+		wanted = append(wanted, originals.Forms(e.dst)[0].Of(o.Artifact()).Document.Digest)
 	}
 	return askPresent(ctx, e, wanted)
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/original"
 )
 
 // This file has what the steps do for Options.AttachOriginal.
@@ -72,12 +71,10 @@ func askOriginal(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.Asked || s.there.Top == "" || s.there.Top != s.plan.Digest {
 		return s, nil
 	}
-	for _, form := range []func(original.Artifact) original.Artifact{
-		func(a original.Artifact) original.Artifact { return a }, original.Plain,
-	} {
+	for _, as := range originals.Forms(e.dst) {
 		var unasked []digest.Digest
 		for _, a := range originals.Lacking(s.plan) {
-			d := form(a).Document.Digest
+			d := as.Of(a).Document.Digest
 			if _, asked := s.there.Present[d]; !asked && s.there.Untold[d] == nil {
 				unasked = append(unasked, d)
 			}

@@ -37,3 +37,20 @@ func (e *RefusedError) Error() string {
 }
 
 func (e *RefusedError) Unwrap() error { return e.Refusal }
+
+// OriginalRefusedError says that a destination takes an artifact that carries the original of a
+// list, or a signature of that, neither as it is nor as a plain image.
+type OriginalRefusedError struct {
+	Digest       digest.Digest // of the artifact
+	ArtifactType string
+	List         digest.Digest // that it is attached to
+	Refusal      error         // the registry's answer to the artifact
+	PlainRefusal error         // and to the plain image
+}
+
+func (e *OriginalRefusedError) Error() string {
+	return fmt.Sprintf("the original of the list %s cannot be attached to it: %s (%s) is refused: %v; so is the same as a plain image: %v; "+
+		"without AttachOriginal, nobody can check the list, and a signed one is not stripped", e.List, e.Digest, e.ArtifactType, e.Refusal, e.PlainRefusal)
+}
+
+func (e *OriginalRefusedError) Unwrap() []error { return []error{e.Refusal, e.PlainRefusal} }

@@ -69,3 +69,11 @@ type Changer interface {
 	// them.
 	Changed() []digest.Digest
 }
+
+// A FormMemory is a destination that remembers of its place that artifacts had to be stored as
+// plain images there. The methods may run concurrently.
+type FormMemory interface {
+	// PlainOnly reports whether NotePlainOnly was called not long ago, through whichever end.
+	PlainOnly() bool
+	NotePlainOnly()
+}

@@ -5,5 +5,6 @@
 //   - find.go: the signatures, wherever the source has them, with all that they consist of.
 //   - wanted.go: what a plan wants of that.
 //   - store.go: the artifacts, as referrers of the stripped list.
+//   - forms.go: what artifacts are stored as, and what a destination refuses for that.
 //   - astheywere.go: the signatures once more under the names that they had, for other tools.
 package originals

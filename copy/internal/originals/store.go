@@ -49,7 +49,7 @@ func NewStore(to Place) *Store {
 // is left to Finish then, and so is making them known.
 func (s *Store) Ahead(ctx context.Context, artifacts []original.Artifact) error {
 	refused := false
-	err := s.storeAll(ctx, artifacts, s.put, func(a original.Artifact, err error) error {
+	err := s.storeAll(ctx, artifacts, Forms(s.to.Destination)[0], func(a original.Artifact, err error) error {
 		if !endpoint.RefusesPut(err) {
 			return failed(a, err)
 		}
@@ -64,11 +64,29 @@ func (s *Store) Ahead(ctx context.Context, artifacts []original.Artifact) error 
 }
 
 // Finish stores those of artifacts that are not stored yet, whose subject is there, and makes them
-// known. The error is an *attach.Error.
+// known. What the destination refuses for what it is, it gets once more in the other form. The
+// error is an *attach.Error, of an *attach.OriginalRefusedError if both are refused.
 func (s *Store) Finish(ctx context.Context, artifacts []original.Artifact) error {
-	if err := s.storeAll(ctx, artifacts, s.put, failed); err != nil {
-		return err
+	refusals := map[digest.Digest]refusal{}
+	for _, as := range Forms(s.to.Destination) {
+		err := s.storeAll(ctx, artifacts, as, func(a original.Artifact, err error) error {
+			if !refusesForm(err) || !isOurs(a) {
+				return failed(a, err)
+			}
+			logrus.Debugf("%s is refused (as a plain image: %t): %v", a.Document.Digest, as == plain, err)
+			refusals[a.Document.Digest] = refusals[a.Document.Digest].and(as, err)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
+	for _, a := range artifacts {
+		if s.Lacks([]original.Artifact{a}) {
+			return failed(a, refusals[a.Document.Digest].of(a))
+		}
+	}
+	s.remember(refusals)
 	return s.announce(ctx, artifacts)
 }
 
@@ -102,44 +120,46 @@ func failed(a original.Artifact, err error) error {
 	return &attach.Error{Op: "writing artifact", Object: a.Document.Digest.String(), Err: err}
 }
 
-// storeAll stores those of artifacts that are not stored yet by calling put, all at the same time,
-// after the blobs of all. refused says what it means that one is not stored.
-func (s *Store) storeAll(ctx context.Context, artifacts []original.Artifact,
-	put func(context.Context, original.Artifact) (original.Artifact, error), refused func(original.Artifact, error) error,
-) error {
-	var lacking []original.Artifact
+// storeAll stores those of artifacts that are not stored yet in a form, all at the same time, after
+// the blobs of all. refused says what it means that one is not stored.
+func (s *Store) storeAll(ctx context.Context, artifacts []original.Artifact, as Form, refused func(original.Artifact, error) error) error {
+	var lacking, formed []original.Artifact
 	for _, a := range artifacts {
 		if _, ok := s.stored[a.Document.Digest]; !ok {
-			lacking = append(lacking, a)
+			lacking, formed = append(lacking, a), append(formed, as.Of(a))
 		}
 	}
-	if err := s.putBlobs(ctx, lacking); err != nil {
+	if err := s.putBlobs(ctx, formed); err != nil {
 		return err
 	}
-	return inflight.Ask(ctx, s.to.Budget, lacking, put, func(a, as original.Artifact, err error) error {
+	put := func(ctx context.Context, a original.Artifact) (original.Artifact, error) {
+		a = as.Of(a)
+		return a, s.put(ctx, a)
+	}
+	return inflight.Ask(ctx, s.to.Budget, lacking, put, func(a, stored original.Artifact, err error) error {
 		if err != nil {
 			return refused(a, err)
 		}
-		s.stored[a.Document.Digest] = as
-		s.unannounced = append(s.unannounced, as.Descriptor())
+		s.stored[a.Document.Digest] = stored
+		s.unannounced = append(s.unannounced, stored.Descriptor())
 		return nil
 	})
 }
 
-// put stores an artifact whose blobs are there, and returns the form in which it is stored. Blobs
-// that the destination says it lacks all the same are sent once more.
-func (s *Store) put(ctx context.Context, a original.Artifact) (original.Artifact, error) {
+// put stores an artifact whose blobs are there. Blobs that the destination says it lacks all the
+// same are sent once more.
+func (s *Store) put(ctx context.Context, a original.Artifact) error {
 	put := func() error { return s.to.PutManifest(ctx, a.Document) }
 	sender, ok := s.to.Destination.(endpoint.BlobSender)
 	if !ok {
-		return a, put()
+		return put()
 	}
 	contents := map[endpoint.Blob][]byte{}
 	for i, p := range a.Parts() {
 		contents[blobOf(p, i == 0)] = p.Content
 	}
 	send := func(b endpoint.Blob) error { return sender.SendBlob(ctx, b, opener(contents[b])) }
-	return a, endpoint.SendLost(slices.Collect(maps.Keys(contents)), put, send)
+	return endpoint.SendLost(slices.Collect(maps.Keys(contents)), put, send)
 }
 
 // blobOf returns a part as a blob: the config of an artifact, or a layer.

@@ -16,7 +16,7 @@ func Wanted(p *plan.Plan) bool {
 // destination; that of the original itself comes first.
 func Lacking(p *plan.Plan) []original.Artifact { return artifacts(p, false) }
 
-// Present returns those that are known to be there, in whatever form.
+// Present returns those that are known to be there, in the form in which they are.
 func Present(p *plan.Plan) []original.Artifact { return artifacts(p, true) }
 
 func artifacts(p *plan.Plan, present bool) []original.Artifact {
@@ -25,11 +25,11 @@ func artifacts(p *plan.Plan, present bool) []original.Artifact {
 	}
 	var all []original.Artifact
 	if p.Original.Present == present {
-		all = append(all, p.Original.Artifact())
+		all = append(all, formOf(p.Original.Plain).Of(p.Original.Artifact()))
 	}
 	for _, s := range p.Original.Signatures {
 		if s.Present == present {
-			all = append(all, s.Artifact())
+			all = append(all, formOf(s.Plain).Of(s.Artifact()))
 		}
 	}
 	return all

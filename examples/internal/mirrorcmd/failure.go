@@ -195,6 +195,7 @@ func (e *environment) explain(err error) string {
 		missing *copy.MissingError
 		widen   *copy.WidenError
 		refusal *copy.AttachmentError
+		alone   *copy.OriginalRefusedError
 		noTags  *copy.TagListError
 	)
 	switch {
@@ -216,7 +217,7 @@ func (e *environment) explain(err error) string {
 		return fmt.Sprintf("list %s must not be changed: %s; %s leaves it as it is", locked.List, e.inWords(locked.Reason), e.setting("--sparse keep", "sparse: keep"))
 	case errors.As(err, &widen) && (e.byFile || e.sel != nil || e.loads):
 		return err.Error() + "; " + e.setting("--widened-child-tags", "widened-child-tags: true") + " keeps it by tags"
-	case errors.As(err, &refusal):
+	case errors.As(err, &refusal), errors.As(err, &alone):
 		return e.inWords(err.Error())
 	case errors.As(err, &noTags):
 		return strings.NewReplacer(

@@ -40,6 +40,7 @@ type Destination struct {
 var (
 	_ endpoint.Destination = (*Destination)(nil)
 	_ endpoint.Rereader    = (*Destination)(nil)
+	_ endpoint.FormMemory  = (*Destination)(nil)
 )
 
 // OpenDestination prepares writing to ref. It sends no request. sh is what it shares with other
@@ -62,6 +63,14 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 	}
 	return d, nil
 }
+
+// PlainOnly implements endpoint.FormMemory, for the repository.
+func (d *Destination) PlainOnly() bool {
+	return d.repo.host.plainOnly.holds(d.repo.name, d.shared.now())
+}
+
+// NotePlainOnly implements endpoint.FormMemory.
+func (d *Destination) NotePlainOnly() { d.repo.host.plainOnly.note(d.repo.name, d.shared.now()) }
 
 // MountFrom makes PutBlob ask the registry to take blobs from the repository of s, if that is one
 // of the same registry and the credentials are the same: those of d are not used for the repository

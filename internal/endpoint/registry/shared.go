@@ -211,6 +211,7 @@ type host struct {
 	announcements announcements
 
 	referrersAPI facts // the referrers API has answered
+	plainOnly    facts // artifacts had to be stored as plain images
 
 	signatures fact // X-Registry-Supports-Signatures was seen
 }
