@@ -1,7 +1,6 @@
 package original
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,7 +39,7 @@ func held(a Artifact) func(imgspecv1.Descriptor) ([]byte, error) {
 				return p.Content, nil
 			}
 		}
-		return nil, errors.New("no such blob")
+		return nil, errNoBlob
 	}
 }
 
