@@ -61,6 +61,10 @@ type Want struct {
 	Irregular bool
 	// Only demands that the store has nothing that is not reached from the tag.
 	Only bool
+	// Original is what the list that the tag names was stripped from, and travels along with it;
+	// "" for nothing. OriginalSignatures is how many signatures of that do.
+	Original           string
+	OriginalSignatures int
 	// Late, with everything below it, may have been stored after the tag was made to name what it
 	// names, which only registries tell. It is for copies that add children to a sparse list.
 	Late []string
@@ -72,11 +76,12 @@ type Want struct {
 //   - everything that is named is there, unless want allows its absence or the descriptor has URLs
 //     to get it from;
 //   - content matches digests, and sizes and media types match descriptors;
+//   - artifacts in which an original travels along have all of it, and prove what the tag names;
 //   - documents are of one kind: manifest or list, Docker or OCI, and configs of images have a diff
 //     ID for each layer;
 //   - the other demands of want are met.
 //
-// Subjects are not followed.
+// Subjects are not followed, nor other referrers.
 func Inspect(store Store, want Want) []string {
 	_, violations := inspect(store, want)
 	return violations
@@ -103,6 +108,7 @@ func inspect(store Store, want Want) (reached []digest.Digest, violations []stri
 		i.report(path, "the tag names %s, want %s", want.Fixture.Name(top.Digest), want.Fixture.Name(want.Digest))
 	}
 	i.document(path, top, false)
+	i.original(top)
 	i.demands()
 	return i.order, i.violations
 }

@@ -13,12 +13,17 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 )
 
-// Check refuses transports that know nothing of attachments, before anything is opened.
+// Check refuses transports that know nothing of attachments, before anything is opened. What is
+// attached of an original need not be attached at the source.
 func Check(choices *plan.Choices, from, to string) error {
-	if !choices.Attaches() {
-		return nil
+	var attached []string
+	switch {
+	case choices.Attaches():
+		attached = []string{from, to}
+	case choices.AttachOriginal:
+		attached = []string{to}
 	}
-	for _, name := range []string{from, to} {
+	for _, name := range attached {
 		if !access.Transports[name].Referrers {
 			return choices.CannotAttach(fmt.Sprintf("the transport %s knows no referrers", name))
 		}

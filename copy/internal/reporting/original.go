@@ -15,11 +15,12 @@ type stored struct {
 }
 
 // Original notes the digests of the artifacts of an original that were stored, by those that the
-// plan has for them, and of the signatures that are kept as they were, too.
+// plan has for them, and of the signatures that are kept as they were, too. It is called once.
 func (r *Collector) Original(forms map[digest.Digest]digest.Digest, kept []digest.Digest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.original = stored{forms, kept}
+	r.report.ManifestsCopied += len(forms) + len(kept)
 }
 
 // report says what became of what was planned of an original, nil for nothing.
