@@ -191,6 +191,20 @@ func TestStrippedFromLimits(t *testing.T) {
 	}
 }
 
+// TestStrippedFromLargest has a nested list that is as large as a list may be.
+func TestStrippedFromLargest(t *testing.T) {
+	s := newShelf()
+	inner := s.list(images(3)...)
+	inner += strings.Repeat(" ", MaxSize-len(inner))
+	innerStripped := s.list(images(2)...) + inner[len(s.list(images(3)...)):]
+	for _, doc := range []string{inner, innerStripped} {
+		s.documents[digest.FromString(doc)] = doc
+	}
+	removal, err := StrippedFrom([]byte(s.list(entryOf("", innerStripped))), []byte(s.list(entryOf("", inner))), s.read)
+	require.NoError(t, err)
+	assert.Equal(t, 1, removal.Count())
+}
+
 // TestStrippedFromHostile has lists that name one list very often, each time with another one in
 // its place: what comparing all pairs takes is more than the lists are large.
 func TestStrippedFromHostile(t *testing.T) {
