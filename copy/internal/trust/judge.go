@@ -149,9 +149,11 @@ func matches(d digest.Digest, b []byte) bool {
 func (q *Question) refusal(said answer, v Verdict) error {
 	has := map[Format]bool{}
 	unasked := map[Format]bool{}
+	refused := false // a bundle
 	for _, s := range v.Signatures {
 		has[s.Format] = true
 		unasked[s.Format] = unasked[s.Format] || s.Reason == NotAsked
+		refused = refused || s.Reason == BundleRefused
 	}
 	switch {
 	case len(v.Signatures) == 0:
@@ -160,7 +162,7 @@ func (q *Question) refusal(said answer, v Verdict) error {
 		return q.fail(BundlesOnly, nil)
 	case (unasked[SimpleSigning] || unasked[SigstoreLayer]) && !has[SigstoreBundle]:
 		return q.fail(PolicyOnly, nil)
-	case said == acceptsAnything:
+	case said == acceptsAnything && !refused: // else the verifier is who was to judge
 		return q.fail(PolicyDemandsNothing, nil)
 	case said == rejectsAll:
 		return q.fail(PolicyRejects, nil)

@@ -158,6 +158,8 @@ func refusals(t *testing.T) []refusal {
 	undigested.Document.Digest = other.Digest
 	rejecting := bundles(p.verifier(), p.signedByBundle(list))
 	rejecting.Policy = judged(t, signature.NewPRReject())
+	accepting := bundles(stranger.verifier(), p.signedByBundle(list))
+	accepting.Policy = judged(t, signature.NewPRInsecureAcceptAnything())
 	attachable, _ := p.sign(list, origin).Split()
 	return []refusal{
 		{"neither policy nor verifier", NobodyJudges, under(policy.Judge{}, sig)},
@@ -169,6 +171,7 @@ func refusals(t *testing.T) []refusal {
 		{"a bundle without a verifier, whatever is accepted", BundlesOnly, under(judged(t, signature.NewPRInsecureAcceptAnything()), p.signedByBundle(list))},
 		{"cosign's tag without a policy", PolicyOnly, bundles(p.verifier(), sig)},
 		{"anything is accepted", PolicyDemandsNothing, under(judged(t, signature.NewPRInsecureAcceptAnything()), sig)},
+		{"anything is accepted, but no bundle", BundleRefused, accepting},
 		{"everything is rejected", PolicyRejects, under(judged(t, sigstoreKey(t, p.public), signature.NewPRReject()), sig)},
 		{"everything is rejected, but a bundle verifies", PolicyRejects, rejecting},
 		{"a policy of two keys", PolicyDemandsMore, under(judged(t, sigstoreKey(t, p.public), sigstoreKey(t, stranger.public)), sig)},
