@@ -113,7 +113,7 @@ func (j *Judge) byKey(b *bundle.Bundle, subject digest.Digest) (string, error) {
 		for _, verifier := range k.verifiers {
 			_, err := verifier.Verify(b, verify.NewPolicy(about(subject), verify.WithKey()))
 			if err == nil {
-				return "the key in " + k.file, nil
+				return "key " + k.file, nil
 			}
 			failures = append(failures, fmt.Errorf("%s: %w", k.file, err))
 		}
