@@ -112,14 +112,17 @@ func (e *end) flag(name string) string {
 	return e.prefix + "-" + name
 }
 
-// given returns those of the end's flags that were given.
-func (e *end) given(flags *pflag.FlagSet) []string {
+// names are the names of the end's flags.
+func (e *end) names() []string {
 	var names []string
 	for _, name := range flagNames {
 		names = append(names, e.flag(name))
 	}
-	return changed(flags, names)
+	return names
 }
+
+// given returns those of the end's flags that were given.
+func (e *end) given(flags *pflag.FlagSet) []string { return changed(flags, e.names()) }
 
 // check refuses flags that contradict each other, and files that they name and that are not what
 // they should be.

@@ -7,7 +7,7 @@
 //	copy.go       mirror copy; flags that say what is printed
 //	plan.go       mirror plan
 //	inspect.go    mirror inspect
-//	verify.go     mirror verify
+//	verify.go     mirror verify, against a source; verify_origin.go: by what is beside a list that was stripped; verify_file.go: what a file says
 //	sync*.go      mirror sync
 //	bundle.go     mirror bundle
 //	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
@@ -15,6 +15,7 @@
 //	man.go        manual pages; completion.go: what shells complete
 //	ends.go       from the flags to what the library wants
 //	selection.go  flags that say what is copied, and what becomes of the list
+//	original.go   flags about the original of a list that is stripped, and what is printed about it
 //	access.go     flags that say how the two ends are reached; the signature policy; access_files.go: the files that they name
 //	values.go     values of flags that are checked when they are parsed
 //	reference.go  SOURCE and DESTINATION

@@ -94,6 +94,7 @@ var optionFlags = map[string]string{
 	"SignSigstorePrivateKeyPassphrase": "--sign-passphrase-file",
 	"DestinationCtx.CompressionLevel":  "--dest-compress-level",
 	"CheckBlobs":                       "--check-blobs",
+	"AttachOriginal":                   "--attach-original",
 }
 
 // optionKeys are the keys of a sync file behind them.
@@ -136,6 +137,7 @@ var optionKeys = map[string]string{
 	"OciEncryptConfig":                 "encryption-key",
 	"OciEncryptLayers":                 "encrypt-layer",
 	"OciDecryptConfig":                 "decryption-key",
+	"AttachOriginal":                   "attach-original",
 }
 
 // optionName is what can be the name of an option.
@@ -187,16 +189,17 @@ func (e *environment) setting(flag, key string) string {
 // explain describes an error in the words of the command line, with a way out where there is one.
 func (e *environment) explain(err error) string {
 	var (
-		options *copy.OptionsError
-		match   *copy.NoMatchError
-		refused *copy.SparseRefusedError
-		blobs   *copy.BlobsRefusedError
-		locked  *copy.CannotModifyError
-		missing *copy.MissingError
-		widen   *copy.WidenError
-		refusal *copy.AttachmentError
-		alone   *copy.OriginalRefusedError
-		noTags  *copy.TagListError
+		options  *copy.OptionsError
+		match    *copy.NoMatchError
+		refused  *copy.SparseRefusedError
+		blobs    *copy.BlobsRefusedError
+		locked   *copy.CannotModifyError
+		missing  *copy.MissingError
+		widen    *copy.WidenError
+		refusal  *copy.AttachmentError
+		alone    *copy.OriginalRefusedError
+		noTags   *copy.TagListError
+		unproven *copy.StripVerificationError
 	)
 	switch {
 	case errors.As(err, &options):
@@ -224,10 +227,24 @@ func (e *environment) explain(err error) string {
 			"AllDigestTags", e.setting("--digest-tags=all", "digest-tags: all"),
 			"CosignDigestTags", e.setting("--digest-tags=cosign", "digest-tags: cosign"),
 		).Replace(err.Error()) + accessHint(err)
+	case errors.As(err, &unproven):
+		return e.told(err.Error()) + e.judgeHint(unproven.Reason)
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
 	return e.told(err.Error()) + accessHint(err)
+}
+
+// judgeHint names what says who judges signatures of a list, if nobody could, or nobody did; "" for
+// other reasons.
+func (e *environment) judgeHint(reason copy.StripReason) string {
+	switch reason {
+	case "policy-demands-nothing", "policy-only":
+		return "; --policy names one"
+	case "bundles-only":
+		return "; " + e.setting("--origin-key", "origin-key") + " or " + e.setting("--origin-trusted-root", "origin-trusted-root") + " names a file with that"
+	}
+	return ""
 }
 
 // accessHint names the flags that may help if an end could not be reached, was too slow, or did not

@@ -78,6 +78,7 @@ func TestEveryFlag(t *testing.T) {
 	}
 	key, publicKey, parameters := file("key", private), "jwe:"+file("public", public), file("params.yaml", []byte("privateKeyFile: "+filepath.Join(dir, "key")+"\n"))
 	signing := []string{"--sign-by-sigstore-private-key", key}
+	stripping := []string{"--all", "--sparse", "strip"}
 	some := digest.FromString("some")
 	elsewhere := []string{"--referrers", "--referrers-source", "docker://r.example/a"}
 	amd64 := []copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}}
@@ -168,6 +169,7 @@ func TestEveryFlag(t *testing.T) {
 		"always-sign":                {[]string{"--always-sign"}, signing, func(s *settings) any { return s.AlwaysSign }, true},
 		"annotate-transformed":       {[]string{"--annotate-transformed"}, nil, func(s *settings) any { return s.AnnotateTransformed }, true},
 		"changed-subjects":           {[]string{"--changed-subjects", "drop"}, nil, func(s *settings) any { return s.ChangedSubjects }, copy.DropChangedSubjects},
+		"attach-original":            {[]string{"--attach-original"}, stripping, func(s *settings) any { return s.AttachOriginal }, true},
 		"format":                     {[]string{"--format", "v2s2"}, nil, func(s *settings) any { return s.ForceManifestMIMEType }, manifest.MediaTypeDockerManifest},
 	}
 	// What these do can only be seen from outside: TestPolicies, TestHelp, and the script

@@ -38,6 +38,7 @@ func reportText(r *copy.Report) string {
 	for _, a := range r.Attached {
 		fmt.Fprintf(table, "%s\t%s\t%s\t-\t-\n", describeAttached(a, platforms), shortDigest(a.Digest), attachedResult(a))
 	}
+	originalRows(table, r.Original)
 	table.Flush()
 	for _, t := range transformedIn(r.Plan) {
 		fmt.Fprintf(&b, "transformed: %s: %s\n", counted(t.Number, "image"), oneLine(t.Reason))

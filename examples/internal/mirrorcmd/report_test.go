@@ -163,6 +163,7 @@ func TestReportsAreDocumented(t *testing.T) {
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},
 		"StripVerification": copy.StripVerification{}, "JudgedSignature": copy.JudgedSignature{},
 		"Removal": manifest.Removal{}, "RemovedEntry": manifest.RemovedEntry{}, "NestedRemoval": manifest.NestedRemoval{},
+		"FileVerification": fileVerification{}, "FileVerificationSummary": fileVerificationSummary{}, "VerifiedImage": verifiedImage{},
 		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},
 		"InspectedTotals": copy.InspectedTotals{},
 		"Bundle":          bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
@@ -171,7 +172,7 @@ func TestReportsAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
-		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
+		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, fileVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}

@@ -51,6 +51,10 @@ func TestMain(m *testing.M) {
 //	drop DIR DIGEST                       removes a blob there
 //	names NAME REPO:TAG DIGEST            demands that the tag names the digest
 //	lacks NAME REPO FIXTURE THING         demands that a manifest or blob is not there
+//	signed NAME REPO FORM...              puts what cosign has signed into a repository, in these forms: tags, bundles; $SIGNED has the keys
+//	policy FILE SCOPE KEY                 writes a policy that demands a signature with a key in a scope, and rejects everything else
+//	tamper NAME REPO:TAG HOW              changes the list, and attaches to it what was attached before: digest, platform, order, added,
+//	                                      annotation; or takes away the original (unattached), or gives it that of tag v2 (other)
 //	signing-key NAME PASSPHRASE           makes a sigstore key: NAME.key and NAME.pub
 //	rsa-key NAME                          makes keys to decrypt and encrypt with: NAME.key and NAME.pub
 //	mirror ARGS...                        runs the program: it must succeed, or, after !, exit with 1
@@ -65,6 +69,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "list": scriptList, "digest": scriptDigest, "delete": scriptDelete,
 			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "names": scriptNames, "lacks": scriptLacks,
+			"signed": scriptSigned, "policy": scriptPolicy, "tamper": scriptTamper,
 			"signing-key": scriptSigningKey, "rsa-key": scriptRSAKey,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
 		},
@@ -86,6 +91,7 @@ func setupScript(e *testscript.Env) error {
 		e.Setenv(name, value)
 	}
 	e.Setenv("TMPDIR", e.WorkDir)
+	e.Setenv("SIGNED", imagetest.SignedFile(""))
 	e.Setenv("GORACE", os.Getenv("GORACE")) // the program is this binary, which may have the race detector
 	policy := filepath.Join(variables["XDG_CONFIG_HOME"], "containers", "policy.json")
 	if err := os.WriteFile(policy, []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o600); err != nil {

@@ -83,6 +83,7 @@ func (s *selection) defineChoice(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.RemoveListSignatures, "remove-list-signatures", false, "copy no signatures of lists, only those of images")
 	flags.Var(newChoice(&o.ListSignatures, []string{"guard", "warn"}, []copy.ListSignatureAction{copy.GuardListSignatures, copy.WarnListSignatures}), "list-signatures",
 		"if signatures are attached to a list, as cosign and notation attach them: do not strip it (guard), or strip it and name them in a warning")
+	defineAttachOriginal(flags, &s.changes)
 	flags.BoolVar(&o.PreserveDigests, "preserve-digests", false, "fail if a list or manifest would have to change")
 }
 
@@ -100,7 +101,7 @@ var selectors = []string{"platform", "optional-platform", "digest", "index"}
 var platformFlags = []string{"platform", "optional-platform"}
 
 // listFlags have a meaning only where a list is copied.
-var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures", "widened-child-tags", "entries-as-referrers"}
+var listFlags = []string{"sparse", "attestations", "skip-missing", "remove-list-signatures", "list-signatures", "widened-child-tags", "entries-as-referrers", transform.AttachOriginal}
 
 // systemFlags have a meaning only where the image that suits a system is copied.
 var systemFlags = []string{"override-os", "override-arch", "override-variant"}
@@ -135,7 +136,7 @@ func (s *selection) check() error {
 	if s.skip {
 		o.MissingInstances = copy.SkipMissing
 	}
-	return nil
+	return s.checkOriginal()
 }
 
 // changed returns those of the names whose flags were given, in the order of names.

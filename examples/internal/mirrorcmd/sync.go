@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
@@ -111,7 +109,7 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	file, err := c.read(args[0])
+	file, err := c.env.readSyncFile(args[0])
 	if err != nil {
 		return err
 	}
@@ -150,35 +148,6 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 
 // errUnchanged is how Run learns that there was nothing to do.
 var errUnchanged = errors.New("nothing to do")
-
-// read reads and checks the file. What is wrong with it is a misuse.
-func (c *syncCommand) read(name string) (*syncfile.File, error) {
-	c.env.byFile = true
-	content, err := c.readAll(name)
-	if err != nil {
-		return nil, &misuse{err}
-	}
-	file, err := syncfile.Parse(name, content, func(what, text string) (types.ImageReference, error) {
-		return parseReference(what, text)
-	})
-	if err != nil {
-		return nil, &misuse{err}
-	}
-	return file, nil
-}
-
-func (c *syncCommand) readAll(name string) ([]byte, error) {
-	r := c.env.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		r = f
-	}
-	return io.ReadAll(io.LimitReader(r, syncfile.MaxSize+1))
-}
 
 // A syncRun is one run.
 type syncRun struct {
@@ -287,6 +256,7 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 	entry.Bytes += r.BytesCopied
 	entry.Elapsed += report.Elapsed
 	entry.Warnings, entry.Void, entry.Error = report.Warnings, report.Void, ""
+	entry.Original = report.Original
 	entry.Kind, entry.Attached, entry.Transformed = kindOf(report.Plan, r.Err), attachedIn(report), transformedIn(report.Plan)
 	entry.Missing = slices.DeleteFunc(slices.Clone(report.Instances), func(i copy.InstanceReport) bool { return !i.Missing })
 	switch {

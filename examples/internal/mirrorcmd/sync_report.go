@@ -98,6 +98,8 @@ type syncImage struct {
 	Missing []copy.InstanceReport `json:"missing,omitempty"`
 	// Transformed says why images were compressed, converted, encrypted or decrypted.
 	Transformed []transformation `json:"transformed,omitempty"`
+	// Original is what travelled along with a list that was stripped, nil if nothing was asked for.
+	Original *copy.OriginalReport `json:"original,omitempty"`
 	// Void names what is without effect at the destination: signatures and referrers of a list that
 	// changed.
 	Void     []string `json:"void,omitempty"`

@@ -46,6 +46,17 @@ func file(key string, to textOf) func(*parser, *Image, *yaml.Node) {
 	}
 }
 
+// files is the setting of paths, each as that of a file.
+func files(key string, to func(*Image) *[]string) func(*parser, *Image, *yaml.Node) {
+	return func(p *parser, i *Image, n *yaml.Node) {
+		for _, e := range p.sequence(n, key) {
+			if path, ok := p.scalar(e, key); ok {
+				*to(i) = append(*to(i), p.path(path))
+			}
+		}
+	}
+}
+
 // path returns the path that a text of the file stands for.
 func (p *parser) path(text string) string {
 	if filepath.IsAbs(text) {
@@ -146,6 +157,9 @@ func (p *parser) transform(image *Image, keys map[string]*yaml.Node) {
 		s.SignIdentity = identity
 	}
 	err := s.Apply(&image.Options)
+	if err == nil {
+		image.Bundles, err = s.Bundles()
+	}
 	if err == nil {
 		err = s.CheckUnattended()
 	}

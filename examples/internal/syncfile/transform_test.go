@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/bundlejudge/bundletest"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -40,6 +41,7 @@ func keysIn(t *testing.T) string {
 		"params.yaml": []byte("privateKeyFile: " + filepath.Join(dir, "signing") + "\nprivateKeyPassphraseFile: " + filepath.Join(dir, "secret") + "\n"),
 		"signing":     signing.PrivateKey,
 		"fulcio.yaml": []byte("fulcio: {fulcioURL: \"http://127.0.0.1:9\", oidcMode: staticToken, oidcIDToken: t}\nrekorURL: \"http://127.0.0.1:9\"\n"),
+		"root.json":   bundletest.NewAuthority(t).Root(t, bundletest.Parts{Log: true}),
 		"rekor.yaml":  []byte("rekorURL: \"http://127.0.0.1:9\"\n"),
 		"gone.yaml":   []byte("privateKeyFile: /none-such\n"),
 		"locked.yaml": []byte("privateKeyFile: " + filepath.Join(dir, "signing") + "\n"),
@@ -123,6 +125,40 @@ images:
 }
 
 // TestTransformProblems: each names the key and its line.
+// TestOriginal: paths are relative to the file, and an image takes back what the defaults say.
+func TestOriginal(t *testing.T) {
+	name := keysIn(t)
+	f, err := Parse(name, []byte(`
+defaults:
+  destination: docker://m.example/{repository}
+  platforms: [linux/amd64]
+  sparse: strip
+  attach-original: true
+  sign-by-sigstore-private-key: signing
+  sign-passphrase-file: secret
+  origin-key: [public]
+images:
+- source: docker://quay.io/a:1
+- source: docker://quay.io/b:1
+  attach-original: false
+  sign-by-sigstore-private-key: none
+  sign-passphrase-file: none
+  origin-key: []
+- source: docker://quay.io/c:1
+  origin-key: []
+  origin-trusted-root: root.json
+  origin-certificate-identity: a@publisher.example
+  origin-certificate-issuer: https://issuer.example
+`), parseRef)
+	require.NoError(t, err)
+	a, b, c := f.Images[0], f.Images[1], f.Images[2]
+	assert.True(t, a.Options.AttachOriginal)
+	assert.NotNil(t, a.Bundles)
+	assert.False(t, b.Options.AttachOriginal)
+	assert.Nil(t, b.Bundles)
+	assert.NotNil(t, c.Bundles)
+}
+
 func TestTransformProblems(t *testing.T) {
 	name := keysIn(t)
 	_, err := Parse(name, []byte(`images: [{source: "docker://quay.io/a:1", destination: "dir:/a", sign-by-sigstore-private-key: private, sign-passphrase-file: secret}]`), parseRef)
@@ -152,6 +188,10 @@ func TestTransformProblems(t *testing.T) {
 		{"decryption-key: ['private:a secret']", ":4: decryption-key: a passphrase does not belong into this file: write KEY:file=FILE"},
 		{"encryption-key: ['jwe:public']\n  decryption-key: [private]", ":5: decryption-key and encryption-key exclude each other"},
 		{"always-sign: true", ":4: always-sign needs sign-by, sign-by-sigstore or sign-by-sigstore-private-key"},
+		{"attach-original: always", `:4: attach-original: write false or true, not "always"`},
+		{"origin-key: public", ":4: origin-key must be a list"},
+		{"origin-key: [public]", ":4: origin-key needs attach-original"},
+		{"attach-original: true\n  origin-key: [secret]", ":5: origin-key cannot be used: " + filepath.Join(filepath.Dir(name), "secret") + " is no public key"},
 		{"changed-subjects: move", `:4: changed-subjects: write drop or keep, not "move"`},
 		{"format: v3", `:4: format: write none, oci, v2s1 or v2s2, not "v3"`},
 	} {

@@ -1,6 +1,7 @@
 // Package transform has the settings of mirror for images that change on the way: new signatures,
-// compression, encryption and the format of manifests. They mean what Skopeo's flags of the same
-// names mean; they are flags of mirror copy, and keys of the file of mirror sync.
+// compression, encryption and the format of manifests, which mean what Skopeo's flags of the same
+// names mean; and what becomes of the original of a list that is stripped. They are flags of mirror
+// copy, and keys of the file of mirror sync.
 package transform
 
 import (
@@ -83,6 +84,8 @@ type Settings struct {
 
 	ChangedSubjects     copy.ChangedSubjectAction
 	AnnotateTransformed bool
+
+	Original Original
 }
 
 // A Problem is a setting that cannot work.
@@ -105,7 +108,7 @@ func (s *Settings) name(setting string) string { return s.Prefix + setting }
 // keys and keys to decrypt with, and opens none to sign with: what SignBySigstore stands for is a
 // signer that makes no signature. An error is a *Problem.
 func (s *Settings) Apply(o *copy.Options) error {
-	for _, step := range []func(*copy.Options) error{s.signing, s.compression, s.encryption} {
+	for _, step := range []func(*copy.Options) error{s.signing, s.original, s.compression, s.encryption} {
 		if err := step(o); err != nil {
 			return err
 		}

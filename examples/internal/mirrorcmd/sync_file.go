@@ -1,0 +1,40 @@
+package mirrorcmd
+
+import (
+	"io"
+	"os"
+
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+)
+
+// readSyncFile reads and checks a file, by whose keys errors are explained from now on. What is
+// wrong with it is a misuse.
+func (e *environment) readSyncFile(name string) (*syncfile.File, error) {
+	e.byFile = true
+	content, err := e.readAll(name)
+	if err != nil {
+		return nil, &misuse{err}
+	}
+	file, err := syncfile.Parse(name, content, func(what, text string) (types.ImageReference, error) {
+		return parseReference(what, text)
+	})
+	if err != nil {
+		return nil, &misuse{err}
+	}
+	return file, nil
+}
+
+func (e *environment) readAll(name string) ([]byte, error) {
+	r := e.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r = f
+	}
+	return io.ReadAll(io.LimitReader(r, syncfile.MaxSize+1))
+}

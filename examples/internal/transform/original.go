@@ -1,0 +1,96 @@
+package transform
+
+import (
+	"cmp"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/bundlejudge"
+)
+
+// The names of the settings about the original of a stripped list.
+const (
+	AttachOriginal            = "attach-original"
+	OriginKey                 = "origin-key"
+	OriginTrustedRoot         = "origin-trusted-root"
+	OriginCertificateIdentity = "origin-certificate-identity"
+	OriginCertificateIssuer   = "origin-certificate-issuer"
+)
+
+// An Original is what is set about the original of a stripped list.
+type Original struct {
+	Attach bool // it travels along
+	Origin Origin
+}
+
+// An Origin says by whom sigstore bundles of the original must be made.
+type Origin struct {
+	Keys                []string // paths
+	TrustedRoot         string   // path
+	CertificateIdentity string
+	CertificateIssuer   string
+}
+
+// given returns the first setting that is given, "" for none.
+func (o *Origin) given() string {
+	for _, s := range []struct {
+		is   bool
+		name string
+	}{
+		{len(o.Keys) > 0, OriginKey}, {o.TrustedRoot != "", OriginTrustedRoot},
+		{o.CertificateIdentity != "", OriginCertificateIdentity}, {o.CertificateIssuer != "", OriginCertificateIssuer},
+	} {
+		if s.is {
+			return s.name
+		}
+	}
+	return ""
+}
+
+// original sets the options about the original.
+func (s *Settings) original(o *copy.Options) error {
+	if given := s.Original.Origin.given(); given != "" && !s.Original.Attach {
+		return s.problemf(given, "needs %s", s.name(AttachOriginal))
+	}
+	o.AttachOriginal = s.Original.Attach
+	return nil
+}
+
+// named returns the name of a setting if it has a value.
+func named(value, name string) string {
+	if value == "" {
+		return ""
+	}
+	return name
+}
+
+// Bundles returns who judges sigstore bundles of the original, nil if nothing says by whom they
+// must be made. It reads the files that are named. An error is a *Problem.
+func (s *Settings) Bundles() (copy.BundleVerifier, error) {
+	o := &s.Original.Origin
+	identified := cmp.Or(named(o.CertificateIdentity, OriginCertificateIdentity), named(o.CertificateIssuer, OriginCertificateIssuer))
+	switch {
+	case o.given() == "":
+		return nil, nil
+	case len(o.Keys) > 0 && identified != "":
+		return nil, s.problemf(identified, "and %s exclude each other: a key has no certificate", s.name(OriginKey))
+	case len(o.Keys) > 0:
+		judge, err := bundlejudge.ByKeys(o.Keys, o.TrustedRoot)
+		return s.judge(OriginKey, judge, err)
+	case o.TrustedRoot == "":
+		return nil, s.problemf(identified, "needs %s", s.name(OriginTrustedRoot))
+	case o.CertificateIdentity == "" || o.CertificateIssuer == "":
+		return nil, s.problemf(OriginTrustedRoot, "needs %s and %s, or %s: it says who gives certificates, and not whose are trusted",
+			s.name(OriginCertificateIdentity), s.name(OriginCertificateIssuer), s.name(OriginKey))
+	}
+	judge, err := bundlejudge.ByRoot(o.TrustedRoot, bundlejudge.Identity{Name: o.CertificateIdentity, Issuer: o.CertificateIssuer})
+	return s.judge(OriginTrustedRoot, judge, err)
+}
+
+// judge returns a judge that could be made, or why that could not be, by the setting that names
+// whom it trusts.
+func (s *Settings) judge(setting string, judge *bundlejudge.Judge, err error) (copy.BundleVerifier, error) {
+	if err != nil {
+		return nil, s.problemf(setting, "cannot be used: %w", err)
+	}
+	return judge, nil
+}
