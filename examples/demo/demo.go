@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	upstream "go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
@@ -28,7 +29,14 @@ const (
 	mirrorRepo = "mirror/hello"
 	keptRepo   = "mirror/kept" // for the list that is not taken
 	tag        = "1.0"
+
+	publisherKey, publisherPublicKey, passphrase = "publisher.key", "publisher.pub", "secret"
+
+	policyFile = "policy.json" // demands the publisher's signature
 )
+
+// stripFlags ask for a list that is stripped, with what proves whose it is.
+var stripFlags = []string{"--sparse", "strip", "--attach-original"}
 
 // mirrored are the platforms that the mirror wants.
 var mirrored = allPlatforms[:2]
@@ -52,7 +60,7 @@ func run(ctx context.Context, w io.Writer, mirror registrytest.Options) (retErr 
 	d := &demo{narrator: &narrator{w: w}, dir: dir, source: registrytest.New(registrytest.Options{}), dst: registrytest.New(mirror)}
 	defer d.source.Close()
 	defer d.dst.Close()
-	for _, part := range []func(context.Context) error{d.prepare, d.keep, d.strip, d.verify, d.again} {
+	for _, part := range []func(context.Context) error{d.prepare, d.keep, d.strip, d.verify, d.again, d.attack} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -75,31 +83,46 @@ func (d *demo) file(name string) string { return filepath.Join(d.dir, name) }
 
 // prepare makes the image and puts it into the source registry.
 func (d *demo) prepare(ctx context.Context) error {
-	for _, name := range []string{"registries.d", "certs"} {
+	for _, name := range []string{"registries.d", "publishers.d", "certs"} {
 		if err := os.Mkdir(d.file(name), 0o755); err != nil {
 			return err
 		}
 	}
+	keys, err := sigstore.GenerateKeyPair([]byte(passphrase))
+	if err != nil {
+		return err
+	}
 	for name, content := range map[string]string{
 		"registries.conf": "", "auth.json": "{}",
 		"registries.d/default.yaml": "default-docker:\n  lookaside: file://" + d.file("lookaside") + "\n", // none, instead of this machine's
+		"publishers.d/default.yaml": "default-docker:\n  use-sigstore-attachments: true\n",
+		publisherKey:                string(keys.PrivateKey), publisherPublicKey: string(keys.PublicKey), policyFile: d.policy(),
 	} {
 		if err := os.WriteFile(d.file(name), []byte(content), 0o600); err != nil {
 			return err
 		}
 	}
-	var err error
 	if d.image, err = makeImage(d.file("image"), tag, 0); err != nil {
 		return err
 	}
-	if err := d.upstreamCopy(ctx, d.sourceRef(), "oci:"+d.file("image")+":"+tag, d.system(), upstream.CopyAllImages); err != nil {
+	if err := d.publish(ctx); err != nil {
 		return fmt.Errorf("pushing the image: %w", err)
 	}
 	d.say("Two registries run on loopback: %s is the source, %s the mirror.", d.source.Host(), d.dst.Host())
-	d.say("The source has %s:%s: %d platforms, each with an attestation, %d kB in all.",
+	d.say("The source has %s:%s: %d platforms, each with an attestation, %d kB in all, signed by its publisher.",
 		sourceRepo, tag, len(d.image.images), d.image.bytes/1000)
 	d.say("We mirror %s. The mirror's registry refuses lists that name absent images.", strings.Join(names(mirrored), " and "))
 	return nil
+}
+
+// publish puts the image into the source registry, and signs it.
+func (d *demo) publish(ctx context.Context) error {
+	sys := d.system()
+	sys.RegistriesDirPath = d.file("publishers.d")
+	return d.upstreamCopy(ctx, d.sourceRef(), "oci:"+d.file("image")+":"+tag, upstream.Options{
+		DestinationCtx: sys, ImageListSelection: upstream.CopyAllImages,
+		SignBySigstorePrivateKeyFile: d.file(publisherKey), SignSigstorePrivateKeyPassphrase: []byte(passphrase),
+	})
 }
 
 // keep shows that the mirror does not take a list that is kept as it is.
@@ -118,7 +141,7 @@ func (d *demo) keep(ctx context.Context) error {
 // strip mirrors, with the digest known beforehand.
 func (d *demo) strip(ctx context.Context) error {
 	d.step("2. Strip what is not mirrored")
-	flags := append(platformFlags(), "--sparse", "strip")
+	flags := append(platformFlags(), stripFlags...)
 	status, stdout, stderr := d.mirrorQuietly(ctx, d.mirrorRef(), "plan", append(flags, "--output", "json")...)
 	if status != mirrorcmd.StatusDone {
 		return errors.New(strings.TrimSpace(stderr))
@@ -200,7 +223,7 @@ func (d *demo) again(ctx context.Context) error {
 	d.step("5. Mirror again")
 	before, events := d.dst.Snapshot(mirrorRepo), len(d.dst.History(mirrorRepo))
 	d.dst.ResetLog()
-	status, stdout, stderr := d.mirrorQuietly(ctx, d.mirrorRef(), "copy", append(platformFlags(), "--sparse", "strip")...)
+	status, stdout, stderr := d.mirrorQuietly(ctx, d.mirrorRef(), "copy", append(platformFlags(), stripFlags...)...)
 	d.quote("…\n" + lastLines(stdout+stderr, 3))
 	d.check(status == mirrorcmd.StatusDone && d.dst.Count(isWrite) == 0, "the mirror was asked (requests: %d), and not written to", d.dst.Count(nil))
 	d.check(d.dst.Snapshot(mirrorRepo) == before && len(d.dst.History(mirrorRepo)) == events, "it holds what it held")
@@ -212,22 +235,27 @@ func isWrite(r registrytest.Request) bool {
 	return r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
-// mirror runs the command mirror and prints the command line, but for the flags that mirrorQuietly
-// adds.
+// mirror runs a command of mirror with the source and a destination, and prints the command line,
+// but for the flags that run adds.
 func (d *demo) mirror(ctx context.Context, destination, command string, flags ...string) (status int, stdout, stderr string) {
 	d.say("  $ mirror %s %s \\\n      %s %s", command, strings.Join(flags, " "), d.sourceRef(), destination)
 	return d.mirrorQuietly(ctx, destination, command, flags...)
 }
 
-// mirrorQuietly runs the command mirror, with flags that make it independent of this machine's
-// configuration.
+// mirrorQuietly is mirror without the command line.
 func (d *demo) mirrorQuietly(ctx context.Context, destination, command string, flags ...string) (status int, stdout, stderr string) {
-	args := slices.Concat([]string{command}, flags, []string{
-		"--insecure-policy", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds", "--dest-no-creds",
+	return d.run(ctx, command, slices.Concat(flags, []string{
+		"--insecure-policy", "--src-tls-verify=false", "--src-no-creds", "--src-cert-dir", d.file("certs"), d.sourceRef(), destination,
+	})...)
+}
+
+// run runs a command of mirror, with flags that make it independent of this machine's
+// configuration.
+func (d *demo) run(ctx context.Context, command string, args ...string) (status int, stdout, stderr string) {
+	args = slices.Concat([]string{
+		command, "--dest-tls-verify=false", "--dest-no-creds", "--dest-cert-dir", d.file("certs"),
 		"--authfile", d.file("auth.json"), "--registries-conf", d.file("registries.conf"), "--registries.d", d.file("registries.d"),
-		"--src-cert-dir", d.file("certs"), "--dest-cert-dir", d.file("certs"),
-		d.sourceRef(), destination,
-	})
+	}, args)
 	var out, err bytes.Buffer
 	status = mirrorcmd.Run(ctx, args, strings.NewReader(""), &out, &err)
 	return status, out.String(), err.String()

@@ -9,6 +9,7 @@
 //	demo.go        the story, from the first step to the last
 //	image.go       the image: layers, configs, attestations and the list, as an OCI layout
 //	checks.go      what was claimed and whether it held
+//	attack.go      somebody who changes the mirror, and who notices
 //	pull.go        what a user sees: upstream's copy, and files out of layers
 //	playground.go  registries to play with
 package main

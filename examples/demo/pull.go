@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -18,11 +19,10 @@ import (
 	upstreammanifest "go.podman.io/image/v5/manifest"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports/alltransports"
-	"go.podman.io/image/v5/types"
 )
 
 // upstreamCopy copies as users of containers/image do: with upstream's package, not with ours.
-func (d *demo) upstreamCopy(ctx context.Context, destination, source string, sys *types.SystemContext, what upstream.ImageListSelection) error {
+func (d *demo) upstreamCopy(ctx context.Context, destination, source string, options upstream.Options) error {
 	destRef, err := alltransports.ParseImageName(destination)
 	if err != nil {
 		return err
@@ -37,9 +37,9 @@ func (d *demo) upstreamCopy(ctx context.Context, destination, source string, sys
 	if err != nil {
 		return err
 	}
-	_, err = upstream.Image(ctx, policy, destRef, srcRef, &upstream.Options{
-		SourceCtx: sys, DestinationCtx: sys, ImageListSelection: what, PreserveDigests: true,
-	})
+	options.PreserveDigests = true
+	options.SourceCtx, options.DestinationCtx = cmp.Or(options.SourceCtx, d.system()), cmp.Or(options.DestinationCtx, d.system())
+	_, err = upstream.Image(ctx, policy, destRef, srcRef, &options)
 	return errors.Join(err, policy.Destroy())
 }
 
@@ -58,7 +58,7 @@ func (d *demo) pull(ctx context.Context, platform imgspecv1.Platform) (*pulled, 
 	}
 	sys := d.system()
 	sys.OSChoice, sys.ArchitectureChoice, sys.VariantChoice = platform.OS, platform.Architecture, platform.Variant
-	if err := d.upstreamCopy(ctx, "oci:"+dir+":pulled", d.mirrorRef(), sys, upstream.CopySystemImage); err != nil {
+	if err := d.upstreamCopy(ctx, "oci:"+dir+":pulled", d.mirrorRef(), upstream.Options{SourceCtx: sys, RemoveSignatures: true}); err != nil {
 		return nil, err
 	}
 	return openPulled(dir)
