@@ -62,10 +62,10 @@ type SubjectError = attach.SubjectError
 // not take by Options.ReferrerTypes, or do without referrers or digest tags.
 type AttachmentError = attach.RefusedError
 
-// OriginalRefusedError says that the destination takes an artifact of Options.AttachOriginal neither
-// as it is nor, once more, as a plain image. The destination's reference names what it named
-// before, unless it is a digest. Copy to another registry, or do without AttachOriginal: a list
-// that is signed is not stripped then, unless RemoveListSignatures asks for it.
+// OriginalRefusedError says that the destination takes an artifact of Options.AttachOriginal
+// neither as it is nor, once more, as a plain image. The destination's reference names what it
+// named before, unless it is a digest. Copy to another registry, or do without AttachOriginal: a
+// list that is signed is not stripped then, unless RemoveListSignatures asks for it.
 type OriginalRefusedError = attach.OriginalRefusedError
 
 // AttachmentLimitError says that more is attached to what is copied than this package is willing to
