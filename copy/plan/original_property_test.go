@@ -24,7 +24,7 @@ func TestOriginalProperties(t *testing.T) {
 		seed = rand.Uint64()
 	}
 	proven, unproven, refused := 0, 0, 0
-	for i := range uint64(1000) {
+	for i := range uint64(400) {
 		w := &transformWorld{planWorld: planWorld{random: rand.New(rand.NewPCG(seed, i)), in: Input{
 			Documents: map[digest.Digest]Document{}, Missing: map[digest.Digest]bool{}, Present: map[digest.Digest]bool{},
 			PresentBlobs: map[digest.Digest]bool{}, MissingBlobs: map[digest.Digest]bool{},
@@ -50,9 +50,9 @@ func TestOriginalProperties(t *testing.T) {
 			t.Fatalf("world %d; to see it again: go test ./copy/plan -run TestOriginalProperties -plan-seed %d\n%+v\n%+v\n%s", i, seed, w.in.Choices, w.in.Way, w.in.Top.Bytes)
 		}
 	}
-	assert.Greater(t, proven, 50, "too few of the random lists are stripped")
-	assert.Greater(t, unproven, 20, "too few of them change otherwise")
-	assert.Greater(t, refused, 10, "too few of them must not")
+	assert.Greater(t, proven, 20, "too few of the random lists are stripped")
+	assert.Greater(t, unproven, 5, "too few of them change otherwise")
+	assert.Greater(t, refused, 5, "too few of them must not")
 }
 
 // checkOriginal holds a plan with the original against the one without.
