@@ -45,6 +45,10 @@ type Report struct {
 	// list stays as it is.
 	Original *OriginalReport `json:"original,omitempty"`
 
+	// Vouched says what the keys of a copy that attaches originals did, nil if it has none, or has
+	// not come so far.
+	Vouched *VouchedReport `json:"vouched,omitempty"`
+
 	// BlobsCopied were moved, BytesCopied in all; BlobsReused were at the destination already.
 	BlobsCopied int   `json:"blobsCopied"`
 	BytesCopied int64 `json:"bytesCopied"`

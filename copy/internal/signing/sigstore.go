@@ -43,6 +43,9 @@ func (k *Keys) Sigstore() (sigstoresig.Signer, []sigstoresig.Verifier, error) {
 	return key, verifiers, err
 }
 
+// Repository returns the name of the repository that the keys sign for, without a tag.
+func (k *Keys) Repository() string { return k.identity.Name() }
+
 func (k *sigstoreKey) verifiers() ([]sigstoresig.Verifier, error) {
 	key, err := k.pair()
 	if err != nil {

@@ -1,0 +1,201 @@
+package vouching
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/types"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
+	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/copy/report"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/original"
+	"github.com/sparsecopy/sparsecopy/internal/policy"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// A Mirror vouches for what one copy strips.
+type Mirror struct {
+	Options
+	Keys   *signing.Keys
+	Origin types.ImageReference // as what the source is judged
+	Policy policy.Judge
+}
+
+// A Site is a destination that has all that was copied, but for the tag.
+type Site struct {
+	Place  Place // nil if it cannot be read
+	Budget *semaphore.Weighted
+	// Sign has the keys sign images and lists, those that they have not signed yet.
+	Sign func(ctx context.Context, digests []digest.Digest) error
+	// Store stores artifacts, all of one subject, and makes them known as referrers of that.
+	Store func(ctx context.Context, artifacts []original.Artifact) error
+}
+
+// Vouch has the keys sign what p leaves of a list, and say so, if the list at the source is judged
+// to be signed, and proven to be what was stripped. Otherwise, the report says why not, and nothing
+// is signed. An error is one of the site or of the keys, or context.Cause.
+func (m *Mirror) Vouch(ctx context.Context, p *plan.Plan, at Site) (report.VouchedReport, error) {
+	facts, whyNot, err := m.judge(ctx, p)
+	if err != nil || whyNot != nil {
+		return whyNot.report(), err
+	}
+	words, err := m.words(ctx, facts, at)
+	if many, ok := errors.AsType[*TooManyError](err); ok {
+		return (&refusal{report.TooManyBundles, many.Error()}).report(), nil
+	} else if err != nil {
+		return report.VouchedReport{}, err
+	}
+	if err := at.Sign(ctx, slices.Concat(p.Stored(), p.Lists())); err != nil {
+		return report.VouchedReport{}, err
+	}
+	said := report.VouchedReport{Judged: facts.Judged}
+	var lacking []original.Artifact
+	for _, w := range words {
+		b := report.VouchedBundle{PredicateType: w.predicateType, Digest: w.before, Outcome: report.Present}
+		if b.Digest == "" {
+			b.Digest, b.Outcome = w.new.Document.Digest, report.Copied
+			lacking = append(lacking, w.new)
+		}
+		said.Bundles = append(said.Bundles, b)
+	}
+	if len(lacking) == 0 {
+		return said, nil
+	}
+	return said, at.Store(ctx, lacking)
+}
+
+// A refusal is why nothing is signed, for programs and for people.
+type refusal struct {
+	code   report.VouchedCode
+	reason string
+}
+
+func (r *refusal) report() report.VouchedReport {
+	if r == nil {
+		return report.VouchedReport{}
+	}
+	return report.VouchedReport{Code: r.code, Reason: r.reason}
+}
+
+// judge returns what can be said of the list that p strips, or why nothing can.
+func (m *Mirror) judge(ctx context.Context, p *plan.Plan) (facts Facts, whyNot *refusal, err error) {
+	switch {
+	case p.Original == nil:
+		return Facts{}, &refusal{report.NothingRemoved, "nothing was removed from a list: what its publisher has signed is there as it was"}, nil
+	case p.Original.Reason != "":
+		return Facts{}, &refusal{report.NotProvable, p.Original.Reason}, nil
+	}
+	travels, err := original.Read(contentOf(p.Original.Artifact()))
+	if err != nil {
+		return Facts{}, nil, err
+	}
+	var signatures []original.Signature
+	for i := range p.Original.Signatures {
+		s, err := original.ReadSignature(contentOf(p.Original.Signatures[i].Artifact()))
+		if err != nil {
+			return Facts{}, nil, err
+		}
+		signatures = append(signatures, s)
+	}
+	stripped := work.DocumentOf(p.List)
+	removal, err := manifest.StrippedFrom(stripped.Bytes, travels.Top().Bytes, documents(travels, p))
+	if err != nil {
+		return Facts{}, &refusal{report.NotProvable, fmt.Sprintf("%s is not proven to be what was left of %s: %v", stripped.Digest, p.Original.List, err)}, nil
+	}
+	verdict, err := trust.Judge(ctx, trust.Question{
+		Origin: m.Origin, List: travels.Top(), Signatures: signatures, Policy: m.Policy, Bundles: m.BundleVerifier,
+	})
+	if refused, ok := errors.AsType[*trust.Error](err); ok {
+		return Facts{}, &refusal{report.VouchedCode(refused.Reason), refused.Error()}, nil
+	} else if err != nil {
+		return Facts{}, nil, err
+	}
+	var judgedBy any
+	if m.Policy.Context != nil {
+		judgedBy = m.Policy.Context.Policy
+	}
+	said, err := PolicyOf(judgedBy, m.PolicyURI, m.PolicyDigest)
+	if err != nil {
+		return Facts{}, nil, err
+	}
+	facts = Facts{
+		Stripped:   imgspecv1.Descriptor{MediaType: stripped.MediaType, Digest: stripped.Digest, Size: int64(len(stripped.Bytes))},
+		Repository: m.Keys.Repository(), Original: p.Original.List, Removal: removal, Verifier: m.VerifierID, Policy: said,
+	}
+	for _, s := range verdict.Accepted() {
+		facts.Judged = append(facts.Judged, s.Digest)
+	}
+	return facts, nil, nil
+}
+
+// contentOf returns an artifact as it is read.
+func contentOf(a original.Artifact) (manifest.Document, func(imgspecv1.Descriptor) ([]byte, error)) {
+	return a.Document, func(d imgspecv1.Descriptor) ([]byte, error) {
+		for _, p := range a.Parts() {
+			if p.Descriptor.Digest == d.Digest {
+				return p.Content, nil
+			}
+		}
+		return nil, endpoint.ErrNotFound
+	}
+}
+
+// documents returns the lists that are nested in an original, and in what p leaves of it.
+func documents(o original.Original, p *plan.Plan) func(digest.Digest) ([]byte, error) {
+	lists := maps.Clone(work.Lists(p))
+	for _, doc := range o.Documents {
+		lists[doc.Digest] = doc
+	}
+	return func(d digest.Digest) ([]byte, error) {
+		doc, ok := lists[d]
+		if !ok {
+			return nil, endpoint.ErrNotFound
+		}
+		return doc.Bytes, nil
+	}
+}
+
+// A word is a statement in a bundle: one that is attached already, or a new one.
+type word struct {
+	predicateType string
+	before        digest.Digest // "" if it is new
+	new           original.Artifact
+}
+
+// words returns what a key says of a stripped list, none if there is no key that makes bundles.
+func (m *Mirror) words(ctx context.Context, f Facts, at Site) (words []word, err error) {
+	key, ours, err := m.Keys.Sigstore()
+	if key == nil || err != nil {
+		return nil, err
+	}
+	statements := Statements(f, time.Now())
+	before := make([]digest.Digest, len(statements))
+	if at.Place != nil {
+		if before, err = Said(ctx, at.Budget, at.Place, f.Stripped.Digest, statements, ours); err != nil {
+			return nil, err
+		}
+	}
+	for i, s := range statements {
+		w := word{predicateType: s.PredicateType, before: before[i]}
+		if w.before == "" {
+			signed, err := s.Sign(ctx, key)
+			if err != nil {
+				return nil, err
+			}
+			w.new = Artifact(f.Stripped, s, signed)
+		}
+		words = append(words, w)
+	}
+	return words, nil
+}
