@@ -113,6 +113,12 @@ type (
 	OriginalSignatureReport = report.OriginalSignatureReport
 	// OriginalForm is the form in which an artifact is at a destination.
 	OriginalForm = report.OriginalForm
+	// VouchedReport says what the keys of a copy did that attaches originals.
+	VouchedReport = report.VouchedReport
+	// VouchedCode is why keys signed nothing.
+	VouchedCode = report.VouchedCode
+	// VouchedBundle is a sigstore bundle with a statement about a stripped list.
+	VouchedBundle = report.VouchedBundle
 	// EndReport counts what one end of the copy did.
 	EndReport = report.EndReport
 	// CheckLevel is how much of what is at a destination was looked at.
@@ -138,6 +144,10 @@ const (
 
 	ArtifactForm = report.ArtifactForm
 	PlainForm    = report.PlainForm
+
+	NothingRemoved = report.NothingRemoved
+	NotProvable    = report.NotProvable
+	TooManyBundles = report.TooManyBundles
 
 	Kept     = report.Kept
 	Stripped = report.Stripped

@@ -61,7 +61,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 		err = attached.Check(&e.choices, e.from, e.to)
 	}
 	if err == nil {
-		e.keys, err = e.copier.ring.Open(e.o.signing(), e.destRef)
+		err = e.openKeys()
 	}
 	for _, step := range []func(context.Context, *ends, survey) (survey, error){
 		open,        // the source, and what the destination's reference names
@@ -126,7 +126,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 // image without it.
 func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
 	attaches := len(s.plan.ToAttach())+len(originals.Lacking(s.plan)) > 0
-	if s.settled && !attaches {
+	if s.settled && !attaches && e.kept == nil {
 		return s, nil
 	}
 	to, err := openStorer(ctx, e, s)
@@ -153,12 +153,15 @@ func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err := attachOriginal(ctx, to, done.plan); err != nil {
 		return s, err
 	}
+	if err := vouch(ctx, to); err != nil {
+		return s, err
+	}
 	if done.unnamed != nil {
 		if err := nameTop(ctx, e, *done.unnamed); err != nil {
 			return s, err
 		}
 	}
-	if attaches || len(originals.Lacking(done.plan)) > 0 {
+	if attaches || len(originals.Lacking(done.plan)) > 0 || e.kept != nil && originals.Wanted(done.plan) {
 		if err := flushAttachments(ctx, e); err != nil {
 			return s, err
 		}

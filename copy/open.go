@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ type ends struct {
 	src       endpoint.SizedSource // nil until it is opened
 	dst       endpoint.Destination // nil until it is opened: most steps can do without
 	referrers *registry.Source     // Options.ReferrersFrom; nil for none, and until it is opened
-	keys      *signing.Keys        // that make new signatures; nil for none, and until they are opened
+	keys      *signing.Keys        // that sign what is copied; nil for none, and until they are opened
+	kept      *signing.Keys        // that sign for nobody but vouch: those of a copy that attaches originals, which has no other keys
 }
 
 // open opens the source. If the destination is to be asked what it has, and that is possible
@@ -124,6 +126,17 @@ func (e *ends) reader() *reading.Reader {
 	}
 }
 
+// openKeys opens the keys, for all steps or for vouch alone.
+func (e *ends) openKeys() error {
+	keys, err := e.copier.ring.Open(e.o.signing(), e.destRef)
+	if e.o.AttachOriginal {
+		e.kept = keys
+	} else {
+		e.keys = keys
+	}
+	return err
+}
+
 // openReferrers opens Options.ReferrersFrom, if there is one. Nobody is asked yet.
 func (e *ends) openReferrers() (err error) {
 	from := e.o.ReferrersFrom
@@ -186,7 +199,7 @@ func (e *ends) close(err error) error {
 	if e.referrers != nil {
 		_ = e.referrers.Close() // which has nothing of its own
 	}
-	if failed := e.keys.Close(); failed != nil {
+	if failed := cmp.Or(e.keys, e.kept).Close(); failed != nil {
 		err = endpoint.AlsoClosing(err, &Error{"closing the keys to sign for", DestinationSide, e.dstName, failed})
 	}
 	if e.o.Report != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
+	"github.com/sparsecopy/sparsecopy/copy/internal/vouching"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
@@ -159,6 +160,10 @@ type Options struct {
 
 	// The following fields are not upstream's.
 
+	// PreviousPublicKeyFiles are the public keys, in PEM format, of those that
+	// SignBySigstorePrivateKeyFile has replaced: what they have signed is not signed again. Once
+	// nobody accepts them any more, leave them out.
+	PreviousPublicKeyFiles []string
 	// AlwaysSign makes new signatures also of what has some by the same keys already, as upstream
 	// does: with every run, there is one more of each.
 	AlwaysSign bool
@@ -226,7 +231,25 @@ type Options struct {
 	// The destination has to be a registry, an OCI layout or a bundle. If it refuses the artifacts,
 	// the copy fails, and the reference names what it named before. RemoveSignatures and
 	// RemoveListSignatures leave the signatures behind. A list that is not stripped gets nothing.
+	//
+	// Keys then sign nothing but what is stripped of a list that is judged to be signed, by the
+	// policy or by BundleVerifier: see VerifierID, and Report.Vouched.
 	AttachOriginal bool
+	// VerifierID is a URI that names this mirror. It is required, and of use, with AttachOriginal
+	// and SignBySigstorePrivateKeyFile: then the key signs a list that was stripped, and its
+	// images, and attaches to it two sigstore bundles, a signature and a SLSA verification summary,
+	// if the list at the source is judged to be signed, as what the source's reference names. What
+	// a bundle says already is not said again. Use the key for nothing else: cosign accepts any
+	// bundle by a key as a signature.
+	VerifierID string
+	// PolicyURI and PolicyDigest are what the summary says of the policy, if it is not to be the
+	// digest of the policy's JSON, in which keys are file names, and a URI with that. Who judges by
+	// a BundleVerifier, too, should say it.
+	PolicyURI    string
+	PolicyDigest digest.Digest
+	// BundleVerifier judges sigstore bundles, which policies cannot; nil judges none. Only with
+	// AttachOriginal.
+	BundleVerifier BundleVerifier
 	// WidenedChildTags tags each child sha256-<hex>.child that is added to a list which is at the
 	// destination already, where the registry does not keep such children otherwise: Quay, and any
 	// that announces that it takes sparse lists, and not widening. Without it, the copy fails with
@@ -292,6 +315,9 @@ func (o *Options) validate() error {
 	if err := o.validateReferrersFrom(); err != nil {
 		return err
 	}
+	if err := o.vouching().Validate(o.AttachOriginal, o.SignBySigstorePrivateKeyFile != ""); err != nil {
+		return err
+	}
 	return o.validateCompression()
 }
 
@@ -319,7 +345,14 @@ func (o *Options) signing() signing.Options {
 	return signing.Options{
 		Signers: o.Signers, SignBy: o.SignBy, SignPassphrase: o.SignPassphrase,
 		SignBySigstorePrivateKeyFile: o.SignBySigstorePrivateKeyFile, SignSigstorePrivateKeyPassphrase: o.SignSigstorePrivateKeyPassphrase,
-		SignIdentity: o.SignIdentity, AlwaysSign: o.AlwaysSign,
+		SignIdentity: o.SignIdentity, AlwaysSign: o.AlwaysSign, PreviousPublicKeyFiles: o.PreviousPublicKeyFiles,
+	}
+}
+
+// vouching returns the options that say what is said of what is stripped.
+func (o *Options) vouching() vouching.Options {
+	return vouching.Options{
+		VerifierID: o.VerifierID, PolicyURI: o.PolicyURI, PolicyDigest: o.PolicyDigest, BundleVerifier: o.BundleVerifier,
 	}
 }
 

@@ -225,20 +225,25 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 				assert.Equal(t, ok, err == nil, "%v", err)
 			}
 		},
-		"PlatformlessEntries": differs("charts", one, func(o *copy.Options) { o.PlatformlessEntries = copy.KeepPlatformlessEntries }),
-		"AlwaysSign":          e.signsAlways,
-		"Referrers":           nil, // attached_test.go
-		"ReferrerTypes":       nil, // only narrows Referrers: attached_test.go
-		"DigestTags":          differs("signed", all, func(o *copy.Options) { o.DigestTags, o.RemoveListSignatures = true, true }),
-		"EntriesAsReferrers":  nil, // entries_test.go
-		"AttachOriginal":      differs("signed", strip, func(o *copy.Options) { o.AttachOriginal = true }),
-		"ListSignatures":      nil, // listsignatures_test.go
-		"ChangedSubjects":     nil, // plan/transform_test.go
-		"WidenedChildTags":    nil, // internal/registries/sparse_test.go
-		"KeepVoid":            nil, // only widens Referrers and DigestTags: attached_test.go
-		"DigestTagSuffixes":   refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
-		"ReferrersFrom":       refused("list", all, func(o *copy.Options) { o.ReferrersFrom = &copy.ReferrersSource{} }, "it needs Referrers or DigestTags"),
-		"AnnotateTransformed": nil, // recall_test.go
+		"PlatformlessEntries":    differs("charts", one, func(o *copy.Options) { o.PlatformlessEntries = copy.KeepPlatformlessEntries }),
+		"AlwaysSign":             e.signsAlways,
+		"PreviousPublicKeyFiles": refused("list", byKey, func(o *copy.Options) { o.PreviousPublicKeyFiles = []string{"nowhere"} }, "is no public key"),
+		"Referrers":              nil, // attached_test.go
+		"ReferrerTypes":          nil, // only narrows Referrers: attached_test.go
+		"DigestTags":             differs("signed", all, func(o *copy.Options) { o.DigestTags, o.RemoveListSignatures = true, true }),
+		"EntriesAsReferrers":     nil, // entries_test.go
+		"AttachOriginal":         differs("signed", strip, func(o *copy.Options) { o.AttachOriginal = true }),
+		"VerifierID":             refused("list", all, func(o *copy.Options) { o.VerifierID = "https://mirror.example/" }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
+		"PolicyURI":              refused("list", all, func(o *copy.Options) { o.PolicyURI = "https://mirror.example/" }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
+		"PolicyDigest":           refused("list", all, func(o *copy.Options) { o.PolicyDigest = f.Digest("list") }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
+		"BundleVerifier":         refused("list", all, func(o *copy.Options) { o.BundleVerifier = aVerifier{} }, "it needs AttachOriginal"),
+		"ListSignatures":         nil, // listsignatures_test.go
+		"ChangedSubjects":        nil, // plan/transform_test.go
+		"WidenedChildTags":       nil, // internal/registries/sparse_test.go
+		"KeepVoid":               nil, // only widens Referrers and DigestTags: attached_test.go
+		"DigestTagSuffixes":      refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
+		"ReferrersFrom":          refused("list", all, func(o *copy.Options) { o.ReferrersFrom = &copy.ReferrersSource{} }, "it needs Referrers or DigestTags"),
+		"AnnotateTransformed":    nil, // recall_test.go
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)

@@ -41,6 +41,14 @@ func (e *ends) signingFor(l known.Source, there known.Destination) *signing.Copy
 	}
 }
 
+// vouchingFor returns signingFor for vouch. What is carried others store.
+func (e *ends) vouchingFor(s survey) *signing.Copy {
+	c := e.signingFor(s.source, s.there)
+	c.Keys = e.kept
+	c.Noted = func(_, made int) { e.reporter.Signed(0, made) }
+	return c
+}
+
 // signingError returns the error of a copy for one of package signing.
 func signingError(err error) error {
 	failed, ok := errors.AsType[*signing.Error](err)

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -39,7 +40,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 	}
 	work.TellRecorder(e.dst, s.source.Top.Digest, s.plan, &e.choices)
 	to := &storer{ends: e, survey: s, signing: e.signingFor(s.source, s.there)}
-	if err := to.signing.Check(ctx); err != nil {
+	if err := cmp.Or(to.signing.Check(ctx), e.vouchingFor(s).Check(ctx)); err != nil {
 		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
 	}
 	if len(s.plan.ToAttach()) > 0 {

@@ -184,7 +184,8 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	if w.there.Top == doc.Digest && names(ctx, w.ends, doc.Digest) {
 		return w.leaveTop(ctx, p, doc)
 	}
-	if (len(p.ToAttach()) > 0 || w.original.Lacks(originals.Lacking(p)) || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
+	attaches := len(p.ToAttach()) > 0 || w.original.Lacks(originals.Lacking(p)) || w.kept != nil && originals.Wanted(p)
+	if (attaches || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
 		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
 			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
 				return &Error{writingList, DestinationSide, doc.Digest.String(), w.typeRefused(doc, err)}

@@ -25,8 +25,8 @@ var keyPair = sync.OnceValues(func() (*sigstore.GenerateKeyPairResult, error) {
 	return sigstore.GenerateKeyPair([]byte("passphrase"))
 })
 
-// signing makes signatures with the private key of keyPair.
-var signing = sync.OnceValues(NewSigner)
+// Signer is NewSigner, once for all tests of a process: nobody closes it.
+var Signer = sync.OnceValues(NewSigner)
 
 // NewSigner returns a signer with the private key of NewSigningEnv, which it has decrypted: that,
 // too, takes as long as a copy.
@@ -65,7 +65,7 @@ func NewSigningEnv(t testing.TB) (e *Env, private, public string) {
 // SignedSource is a list at a registry that is signed, with its instances, by the private key of
 // NewSigningEnv.
 func SignedSource(t testing.TB, e *Env, f *imagetest.Fixture, o registrytest.Options) RegistryPlace {
-	by, err := signing()
+	by, err := Signer()
 	require.NoError(t, err)
 	src := RegistryAt(t, registrytest.Start(t, o), "app")
 	src.Push(f, "unsigned", imagetest.Top)

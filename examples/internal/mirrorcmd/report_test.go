@@ -157,7 +157,7 @@ func TestSyncLastLine(t *testing.T) {
 // but for plans.
 func TestReportsAreDocumented(t *testing.T) {
 	schematest.Check(t, "../../../docs/report-schema.md", map[string]any{
-		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "Became": copy.Became{}, "AttachedReport": copy.AttachedReport{}, "OriginalReport": copy.OriginalReport{}, "OriginalSignatureReport": copy.OriginalSignatureReport{}, "EndReport": copy.EndReport{},
+		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "Became": copy.Became{}, "AttachedReport": copy.AttachedReport{}, "VouchedReport": copy.VouchedReport{}, "VouchedBundle": copy.VouchedBundle{}, "OriginalReport": copy.OriginalReport{}, "OriginalSignatureReport": copy.OriginalSignatureReport{}, "EndReport": copy.EndReport{},
 		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncAttached": syncAttached{}, "Transformation": transformation{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
 		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},

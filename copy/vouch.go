@@ -1,0 +1,32 @@
+package copy
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/copy/internal/vouching"
+)
+
+// vouch has the keys that were kept sign what the list has become, which is there by its digest, if
+// the original is judged to be signed. Otherwise the report says why not.
+func vouch(ctx context.Context, to *storer) error {
+	if to.kept == nil {
+		return nil
+	}
+	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.srcRef, Policy: to.policy}
+	place, _ := to.dst.(vouching.Place)
+	signs := to.vouchingFor(to.survey)
+	said, err := mirror.Vouch(ctx, to.plan, vouching.Site{
+		Place: place, Budget: to.budget, Store: to.original.Finish,
+		Sign: func(ctx context.Context, digests []digest.Digest) error { return signs.Add(ctx, digests, toSign(to)) },
+	})
+	if err != nil {
+		return signingError(attachError(DestinationSide, to.dstName, err))
+	}
+	if said.Reason != "" {
+		to.progress.Line("The keys sign nothing: %s", said.Reason)
+	}
+	to.reporter.Update(func(r *Report) { r.Vouched = &said })
+	return nil
+}
