@@ -37,10 +37,10 @@ type SignaturesOf struct {
 // ReadSignatures reads the manifests of the signatures that are attached to a list, whatever else
 // is attached to it, at the source and elsewhere alike.
 //
-// That a place says that it does not tell (endpoint.ErrUnknown) is Unasked; any other failure is an
+// A question that is not answered is Unasked. That something which is listed cannot be read is an
 // *Error, and too many are a *LimitError.
 func ReadSignatures(ctx context.Context, src Source, list digest.Digest) (SignaturesOf, error) {
-	r := &signatureReader{list: list, nameOf: src.nameOf, listed: map[digest.Digest]bool{}}
+	r := &signatureReader{list: list, nameOf: src.nameOf, tagged: map[digest.Digest]endpoint.Document{}}
 	var questions []Question
 	for _, elsewhere := range src.places() {
 		questions = append(questions, Question{Subject: list, Elsewhere: elsewhere})
@@ -53,7 +53,13 @@ func ReadSignatures(ctx context.Context, src Source, list digest.Digest) (Signat
 	if err := inflight.Ask(ctx, src.Budget, questions, src.ask, r.noteAnswer); err != nil {
 		return r.out, err
 	}
-	if err := inflight.Ask(ctx, src.Budget, r.referrers, src.read, r.noteReferrer); err != nil {
+	read := func(ctx context.Context, a Attachment) (endpoint.Document, error) {
+		if doc, ok := r.tagged[a.Digest]; ok {
+			return doc, nil
+		}
+		return src.read(ctx, a)
+	}
+	if err := inflight.Ask(ctx, src.Budget, r.distinct(), read, r.note); err != nil {
 		return r.out, err
 	}
 	slices.SortFunc(r.out.Found, func(a, b Signing) int { return compareAttachments(a.Attachment, b.Attachment) })
@@ -63,49 +69,50 @@ func ReadSignatures(ctx context.Context, src Source, list digest.Digest) (Signat
 
 // A signatureReader notes what it is told about one list.
 type signatureReader struct {
-	list      digest.Digest
-	nameOf    func(elsewhere bool) string
-	listed    map[digest.Digest]bool
-	referrers []Attachment // that may be signatures
-	out       SignaturesOf
+	list       digest.Digest
+	nameOf     func(elsewhere bool) string
+	candidates []Attachment
+	tagged     map[digest.Digest]endpoint.Document // those that tags name
+	bytes      int64                               // of manifests that were read
+	out        SignaturesOf
 }
 
 func (r *signatureReader) warn(format string, args ...any) {
 	r.out.Warnings = append(r.out.Warnings, fmt.Sprintf(format, args...))
 }
 
-// noteAnswer notes what a tag names, and the referrers that may be signatures.
+// noteAnswer notes what may be signatures.
 func (r *signatureReader) noteAnswer(q Question, found answer, err error) error {
-	what := cmp.Or(q.Tag, "its referrers")
-	switch {
-	case errors.Is(err, endpoint.ErrUnknown):
-		if r.out.Unasked.Unknown == "" || !r.out.Unasked.Unanswered {
-			r.out.Unasked = UnknownSignatures(what, err)
-		}
-	case err != nil:
-		return &Error{"reading signatures by " + what + " of", r.list.String(), err, q.Elsewhere}
+	if err != nil && !r.out.Unasked.Unanswered { // one such thing is enough for a reader: the one that decides
+		r.out.Unasked = UnknownSignatures(cmp.Or(q.Tag, "its referrers"), err)
 	}
 	for _, a := range found.attached {
-		switch {
-		case r.listed[a.Digest]:
-			continue
-		case a.Tag != "":
-			if err := r.note(a, found.doc); err != nil {
-				return err
-			}
-		case isSignatureType(a.ArtifactType) || endpoint.TellsNothing(a.ArtifactType):
-			r.referrers = append(r.referrers, a)
+		if a.Tag != "" {
+			r.tagged[a.Digest] = found.doc
 		}
-		r.listed[a.Digest] = true
+		if a.Tag != "" || isSignatureType(a.ArtifactType) || endpoint.TellsNothing(a.ArtifactType) {
+			r.candidates = append(r.candidates, a)
+		}
 	}
-	if len(r.referrers) > maxSignatures {
+	if len(r.candidates) > maxSignatures {
 		return &LimitError{"referrers of a list that may be signatures", maxSignatures}
 	}
 	return nil
 }
 
-// noteReferrer notes a referrer that may be a signature.
-func (r *signatureReader) noteReferrer(a Attachment, doc endpoint.Document, err error) error {
+// distinct returns what may be signatures, each once: where both places have one, the source's.
+func (r *signatureReader) distinct() []Attachment {
+	slices.SortFunc(r.candidates, func(a, b Attachment) int { return later(a.Elsewhere, b.Elsewhere) })
+	seen := map[digest.Digest]bool{}
+	return slices.DeleteFunc(r.candidates, func(a Attachment) bool {
+		before := seen[a.Digest]
+		seen[a.Digest] = true
+		return before
+	})
+}
+
+// note notes a manifest if it is that of a signature.
+func (r *signatureReader) note(a Attachment, doc endpoint.Document, err error) error {
 	if errors.Is(err, endpoint.ErrNotFound) {
 		r.warn("%s, listed as a referrer of %s, is missing at %s", a.Digest, a.Subject, r.nameOf(a.Elsewhere))
 		return nil
@@ -113,11 +120,9 @@ func (r *signatureReader) noteReferrer(a Attachment, doc endpoint.Document, err 
 	if err != nil {
 		return &Error{"reading attachment", a.Digest.String(), err, a.Elsewhere}
 	}
-	return r.note(a, doc)
-}
-
-// note notes a manifest if it is that of a signature.
-func (r *signatureReader) note(a Attachment, doc endpoint.Document) error {
+	if r.bytes += int64(len(doc.Bytes)); r.bytes > maxBytes {
+		return &LimitError{"bytes of manifests", maxBytes}
+	}
 	says, err := describe(a, doc)
 	switch {
 	case err != nil:
