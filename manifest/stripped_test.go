@@ -47,7 +47,7 @@ type form struct {
 }
 
 // maxForms is how many removals are tried for one list.
-const maxForms = 1 << 11
+const maxForms = 1 << 9
 
 // formsOf are all forms of a list, by their bytes: the definition of what StrippedFrom proves. Each
 // entry is removed or not; and one that names a list which docs has may name each of the list's

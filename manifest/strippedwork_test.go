@@ -161,6 +161,26 @@ func TestStrippedFromDepth(t *testing.T) {
 	requireLimit(t, err, "nested more than 8 deep")
 }
 
+// TestStrippedFromDepthOfOthers has an entry that was removed and could be the one that is left,
+// were the list that it names not too deep.
+func TestStrippedFromDepthOfOthers(t *testing.T) {
+	for depth, tooDeep := range map[int]bool{maxListDepth - 1: false, maxListDepth: true} {
+		s := newShelf()
+		is, was := entryOf("", s.list(images(3)[1:]...)), entryOf("", s.list(images(3)...))
+		stripped, original := s.list(is), s.list(is, was)
+		for range depth - 1 {
+			stripped, original = s.list(entryOf("", stripped)), s.list(entryOf("", original))
+		}
+		removal, err := StrippedFrom([]byte(stripped), []byte(original), s.read)
+		if tooDeep {
+			requireLimit(t, err, "nested more than 8 deep")
+			continue
+		}
+		require.NoError(t, err)
+		assert.True(t, removal.Ambiguous)
+	}
+}
+
 // TestStrippedFromLimits comes to the limits from just below them.
 func TestStrippedFromLimits(t *testing.T) {
 	s := newShelf()
@@ -181,7 +201,7 @@ func TestStrippedFromLimits(t *testing.T) {
 			c.near(p, c.uses)
 			_, err := p.prove([]byte(stripped), []byte(original))
 			require.NoError(t, err)
-			for less := range c.uses {
+			for _, less := range []int{0, c.uses - 1} {
 				p := newProver(s.read)
 				c.near(p, less)
 				_, err = p.prove([]byte(stripped), []byte(original))
