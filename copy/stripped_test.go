@@ -88,6 +88,42 @@ func TestVerifyStripped(t *testing.T) {
 	}
 }
 
+// TestVerifyStrippedOfACopy: what a copy leaves at any place is proven there, with the source gone,
+// under the name that only whoever asks knows.
+func TestVerifyStrippedOfACopy(t *testing.T) {
+	for name, at := range copytest.AttachablePlaces {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := copytest.NewEnv(t)
+			src, dst := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles), at(t)
+			for _, tag := range []string{"v1", "nested"} {
+				_, err := e.Image(t.Context(), dst.Ref(tag), src.Ref(tag), withOriginal())
+				require.NoError(t, err)
+			}
+			src.Close()
+			cosign := copytest.SigstorePolicy(t, e, imagetest.SignedFile("cosign.pub"), imagetest.SignedRepository)
+			f := imagetest.SignedLists()
+			for tag, of := range map[string]string{"v1": imagetest.Top, "nested": "nested"} {
+				v, err := copy.VerifyStripped(t.Context(), dst.Ref(tag), &copy.VerifyStrippedOptions{
+					Origin: copytest.DockerRef(t, imagetest.SignedRepository+":"+tag), Policy: cosign, SystemContext: e.Sys,
+				})
+				require.NoError(t, err, tag)
+				assert.Equal(t, dst.Top(tag), v.List, tag)
+				assert.Equal(t, f.Digest(of), v.Original, tag)
+				assert.Equal(t, src.Host()+"/app", v.Claim, tag)
+				assert.Empty(t, v.Warnings, tag)
+				var accepted []string
+				for _, s := range v.Signatures {
+					if s.Accepted {
+						accepted = append(accepted, s.Identity)
+					}
+				}
+				assert.Equal(t, []string{imagetest.SignedRepository}, accepted, tag)
+			}
+		})
+	}
+}
+
 // TestVerifyStrippedNeedsAnOrigin: nobody but the caller says whose list it is.
 func TestVerifyStrippedNeedsAnOrigin(t *testing.T) {
 	for _, o := range []*copy.VerifyStrippedOptions{nil, {}} {

@@ -117,10 +117,17 @@ const (
 // telling has the reasons for single signatures, the most telling first: the further a signature
 // came, the nearer it is to what was wanted.
 var telling = []Reason{
-	WrongIdentity, WrongKey, BundleRefused, OtherDigest, NotJudged, NoRequirement, NothingDemanded, NotAsked, Malformed, AttestationOnly, NobodyKnows,
+	WrongIdentity, WrongKey, BundleRefused, OtherDigest, NotJudged, NoRequirement, NotAsked, Malformed, NothingDemanded, AttestationOnly, NobodyKnows,
 }
 
 func moreTelling(a, b Reason) bool { return slices.Index(telling, a) < slices.Index(telling, b) }
+
+// nearest has the reasons for which an original counts as not signed, those first with which it
+// came nearest to being signed.
+var nearest = slices.Concat(
+	[]Reason{PolicyDemandsMore, PolicyDemandsNothing, PolicyRejects}, telling,
+	[]Reason{BundlesOnly, PolicyOnly, TooManySignatures, TooMuch, SignatureUnreadable, NoSignature, OtherOrigin, OriginalAltered},
+)
 
 // words says for people what each reason means, and what to do about it.
 var words = map[Reason]struct{ what, do string }{

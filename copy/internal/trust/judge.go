@@ -149,11 +149,11 @@ func matches(d digest.Digest, b []byte) bool {
 func (q *Question) refusal(said answer, v Verdict) error {
 	has := map[Format]bool{}
 	unasked := map[Format]bool{}
-	refused := false // a bundle
+	refused := false // a bundle, for a reason of its own
 	for _, s := range v.Signatures {
 		has[s.Format] = true
 		unasked[s.Format] = unasked[s.Format] || s.Reason == NotAsked
-		refused = refused || s.Reason == BundleRefused
+		refused = refused || s.Format == SigstoreBundle && s.Reason != NotAsked
 	}
 	switch {
 	case len(v.Signatures) == 0:

@@ -160,6 +160,8 @@ func refusals(t *testing.T) []refusal {
 	rejecting.Policy = judged(t, signature.NewPRReject())
 	accepting := bundles(stranger.verifier(), p.signedByBundle(list))
 	accepting.Policy = judged(t, signature.NewPRInsecureAcceptAnything())
+	elsewhereBundled := bundles(p.verifier(), referringBundle(t, list, p.bundle(statementOf(other.Digest, signPredicate))), sig)
+	elsewhereBundled.Policy = accepting.Policy
 	attachable, _ := p.sign(list, origin).Split()
 	return []refusal{
 		{"neither policy nor verifier", NobodyJudges, under(policy.Judge{}, sig)},
@@ -172,6 +174,7 @@ func refusals(t *testing.T) []refusal {
 		{"cosign's tag without a policy", PolicyOnly, bundles(p.verifier(), sig)},
 		{"anything is accepted", PolicyDemandsNothing, under(judged(t, signature.NewPRInsecureAcceptAnything()), sig)},
 		{"anything is accepted, but no bundle", BundleRefused, accepting},
+		{"anything is accepted, but no bundle of another list", OtherDigest, elsewhereBundled},
 		{"everything is rejected", PolicyRejects, under(judged(t, sigstoreKey(t, p.public), signature.NewPRReject()), sig)},
 		{"everything is rejected, but a bundle verifies", PolicyRejects, rejecting},
 		{"a policy of two keys", PolicyDemandsMore, under(judged(t, sigstoreKey(t, p.public), sigstoreKey(t, stranger.public)), sig)},
@@ -225,8 +228,13 @@ func TestEveryReasonHasWords(t *testing.T) {
 		assert.NotContains(t, said, w.what, "%s and %s", reason, said[w.what])
 		said[w.what] = reason
 	}
-	for _, reason := range telling {
+	for _, reason := range nearest {
 		assert.Contains(t, words, reason)
+	}
+	for _, c := range refusals(t) {
+		if c.reason != NobodyJudges { // is found out before
+			assert.Contains(t, nearest, c.reason)
+		}
 	}
 }
 

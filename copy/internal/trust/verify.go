@@ -154,7 +154,7 @@ func (a attempt) nearer(b attempt) bool {
 	case a.failure == nil || a.stage != b.stage:
 		return a.failure == nil || a.stage > b.stage
 	case a.stage == judging:
-		return moreTelling(a.failure.Reason, b.failure.Reason)
+		return slices.Index(nearest, a.failure.Reason) < slices.Index(nearest, b.failure.Reason)
 	}
 	return false // the one with the lower digest came first
 }

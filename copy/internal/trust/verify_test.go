@@ -193,6 +193,14 @@ func (s *scene) mirror() *mirror {
 	return m
 }
 
+// nestedMirror is one of nested, stripped to amd64 and what is left of the list in it.
+func (s *scene) nestedMirror(inner manifest.Document) *mirror {
+	m := s.bare(stripped(s.t, renamed(s.t, s.nested, 1, inner), 0, 1))
+	m.children = []manifest.Document{inner}
+	m.carry(false, []original.Signature{s.publisher.tagged(s.nested, origin)}, s.nested, s.inner)
+	return m
+}
+
 // bare is a mirror to whose list nothing is attached.
 func (s *scene) bare(list manifest.Document) *mirror {
 	return &mirror{t: s.t, list: list, o: Options{Origin: dockerRef(s.t, origin), Policy: s.policy}}
@@ -207,13 +215,6 @@ func (s *scene) altering(list manifest.Document) *mirror {
 
 func TestVerify(t *testing.T) {
 	s := newScene(t)
-	nested := func() *mirror {
-		inner := stripped(t, s.inner, 0)
-		m := s.bare(stripped(t, renamed(t, s.nested, 1, inner), 0, 1))
-		m.children = []manifest.Document{inner}
-		m.carry(false, []original.Signature{s.publisher.tagged(s.nested, origin)}, s.nested, s.inner)
-		return m
-	}
 	both := func(order bool) *mirror { // from which the same is left
 		m := s.bare(stripped(t, s.v1, 0, 2))
 		require.Equal(t, m.list, stripped(t, s.v2, 0, 2))
@@ -259,7 +260,7 @@ func TestVerify(t *testing.T) {
 			return m
 		}},
 		"nothing removed":        {make: func(*mirror) *mirror { return s.altering(s.v1) }, removed: -1},
-		"nested":                 {make: func(*mirror) *mirror { return nested() }, of: s.nested, removed: 2},
+		"nested":                 {make: func(*mirror) *mirror { return s.nestedMirror(stripped(t, s.inner, 0)) }, of: s.nested, removed: 2},
 		"two originals":          {make: func(*mirror) *mirror { return both(false) }},
 		"two originals, swapped": {make: func(*mirror) *mirror { return both(true) }},
 	} {
@@ -328,12 +329,6 @@ func tamperings(t *testing.T, s *scene) []tampering {
 	f.List("twice", imagetest.Entries("amd64", "arm64", "arm64"))
 
 	inner := stripped(t, s.inner, 0)
-	nestedList := func(inner manifest.Document, children []manifest.Document, documents ...manifest.Document) *mirror {
-		m := s.bare(stripped(t, renamed(t, s.nested, 1, inner), 0, 1))
-		m.children = children
-		m.carry(false, []original.Signature{p.tagged(s.nested, origin)}, documents...)
-		return m
-	}
 	innerAltered := edited(t, inner, arm64, other)
 
 	plain := s.bare(list)
@@ -373,9 +368,18 @@ func tamperings(t *testing.T, s *scene) []tampering {
 			return plain
 		}()},
 
-		{"a nested list altered", NestedUnproven, nestedList(innerAltered, []manifest.Document{innerAltered}, s.nested, s.inner)},
-		{"a nested list missing", NestedMissing, nestedList(inner, nil, s.nested, s.inner)},
-		{"the original of a nested list missing", NestedMissing, nestedList(inner, []manifest.Document{inner}, s.nested)},
+		{"a nested list altered", NestedUnproven, s.nestedMirror(innerAltered)},
+		{"a nested list missing", NestedMissing, func() *mirror {
+			m := s.nestedMirror(inner)
+			m.children = nil
+			return m
+		}()},
+		{"the original of a nested list missing", NestedMissing, func() *mirror {
+			m := s.nestedMirror(inner)
+			m.carriers = nil
+			m.carry(false, []original.Signature{p.tagged(s.nested, origin)}, s.nested)
+			return m
+		}()},
 
 		{"a signature swapped", OtherDigest, carrying([]original.Signature{ofOther}, s.v1)},
 		{"a signature altered", SignatureUnreadable, with(func(m *mirror) { m.overwrite(m.carriers[1].Layers[0], "{}") })},
@@ -457,9 +461,48 @@ func TestTamperings(t *testing.T) {
 	}
 }
 
+// TestNearestOriginal: of several originals none of which is proven, the one that came nearest is
+// told, in whatever order they are read.
+func TestNearestOriginal(t *testing.T) {
+	s := newScene(t)
+	stranger := newPublisher(t)
+	list := stripped(t, s.v1, 0, 2) // is left of v1 and v2
+	for _, c := range []struct {
+		signatures []original.Signature // of both
+		want       Reason
+		of         manifest.Document
+	}{
+		{nil, NoSignature, manifest.Document{}}, // of either
+		{[]original.Signature{stranger.tagged(s.v2, origin)}, WrongKey, s.v2},
+		{[]original.Signature{stranger.tagged(s.v2, origin), s.publisher.tagged(s.v1, "example.com/other:v1")}, WrongIdentity, s.v1},
+	} {
+		orders := map[bool]bool{} // whether v1 comes before v2
+		for i := range 20 {
+			m := s.bare(list)
+			for _, of := range []manifest.Document{s.v1, s.v2, s.nested} {
+				m.carriers = append(m.carriers, original.Of(descriptor(list), []manifest.Document{of}, fmt.Sprint(i)))
+			}
+			orders[m.carriers[0].Document.Digest < m.carriers[1].Document.Digest] = true
+			for _, signed := range c.signatures {
+				a, err := original.OfSignature(descriptor(list), signed)
+				require.NoError(t, err)
+				m.carriers = append(m.carriers, a)
+			}
+			v, err := m.verify()
+			require.Error(t, err)
+			assert.Equal(t, c.want, v.Reason)
+			assert.Equal(t, 6, v.Removal.Count())
+			if c.of.Digest != "" {
+				assert.Equal(t, c.of.Digest, v.Original)
+			}
+		}
+		assert.Len(t, orders, 2)
+	}
+}
+
 // TestEveryReasonIsMet: there is a way to each reason that words explain.
 func TestEveryReasonIsMet(t *testing.T) {
-	met := map[Reason]bool{Absent: true, NotAList: true, TooMuch: true, NothingDemanded: true} // of other tests
+	met := map[Reason]bool{Absent: true, NotAList: true, TooMuch: true, NothingDemanded: true} // in other tests
 	for _, c := range refusals(t) {
 		met[c.reason] = true
 	}
@@ -520,6 +563,17 @@ func TestVerifyBounds(t *testing.T) {
 		require.NoError(t, r.account(1))
 	}
 	assert.Error(t, r.account(1))
+
+	r = &reader{dst: endpoint.Only(endless{}, s.v1), limit: budget.New(0)}
+	require.NoError(t, r.account(maxReadBytes))
+	_, err = r.blobs(t.Context())(imgspecv1.Descriptor{Size: 1})
+	refused, ok = errors.AsType[*Error](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, TooMuch, refused.Reason)
+	_, err = r.document(t.Context(), original.Original{}, s.v1.Digest)
+	refused, ok = errors.AsType[*Error](err)
+	require.True(t, ok, "%v", err)
+	assert.Equal(t, TooMuch, refused.Reason)
 }
 
 // TestVerifyEndsBlobs: of a blob without end, one byte more is read than its manifest says.
@@ -535,6 +589,10 @@ type endless struct{ endpoint.Source }
 
 func (endless) Blob(context.Context, endpoint.Blob) (io.ReadCloser, error) { return endless{}, nil }
 
+func (endless) Manifest(context.Context, digest.Digest) (endpoint.Document, error) {
+	return endpoint.Document{}, endpoint.ErrNotFound
+}
+
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 func (endless) Close() error { return nil }
@@ -542,16 +600,23 @@ func (endless) Close() error { return nil }
 // TestVerifyCannotRead: what is not told is no verdict.
 func TestVerifyCannotRead(t *testing.T) {
 	s := newScene(t)
-	for name, path := range map[string]string{
-		"a blob": "/blobs/" + s.v1.Digest.String(), "the referrers": "/referrers/", "a carrier": "/manifests/" + s.mirror().carriers[0].Document.Digest.String(),
+	nested, inner := s.nestedMirror(stripped(t, s.inner, 0)), stripped(t, s.inner, 0)
+	for name, c := range map[string]struct {
+		m    *mirror
+		path string
+	}{
+		"a blob":        {s.mirror(), "/blobs/" + s.v1.Digest.String()},
+		"the referrers": {s.mirror(), "/referrers/"},
+		"a carrier":     {s.mirror(), "/manifests/" + s.mirror().carriers[0].Document.Digest.String()},
+		"a nested list": {nested, "/manifests/" + inner.Digest.String()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := s.mirror()
+			m := c.m
 			m.t = t
 			placed := false
 			m.placed = func(types.ImageReference) { placed = true }
 			m.registry.Script = func(_ int, req *http.Request) registrytest.Answer {
-				if !placed || req.Method != http.MethodGet || !strings.Contains(req.URL.Path, path) {
+				if !placed || req.Method != http.MethodGet || !strings.Contains(req.URL.Path, c.path) {
 					return registrytest.Answer{}
 				}
 				return registrytest.Answer{Status: http.StatusForbidden}
