@@ -55,7 +55,9 @@ func originals(t *testing.T, s *scene, mirror *registrytest.Registry, plain bool
 	for name, c := range clients {
 		there := s.fresh(t)
 		require.NoError(t, c.copyAttached(t.Context(), there.host, mirror.Host()), name)
-		for _, violation := range imagetest.Inspect(there, want) {
+		with := want
+		with.Original, with.OriginalSignatures = imagetest.Top, len(report.Original.Signatures)
+		for _, violation := range imagetest.Inspect(there, with) {
 			t.Errorf("%s: %s", name, violation)
 		}
 		found, err := c.referrers(t.Context(), there.host, report.DestinationDigest)

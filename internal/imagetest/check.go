@@ -65,6 +65,8 @@ type Want struct {
 	// "" for nothing. OriginalSignatures is how many signatures of that do.
 	Original           string
 	OriginalSignatures int
+	// OriginalOptional says that it may not travel along yet, or not with all of the signatures.
+	OriginalOptional bool
 	// Late, with everything below it, may have been stored after the tag was made to name what it
 	// names, which only registries tell. It is for copies that add children to a sparse list.
 	Late []string

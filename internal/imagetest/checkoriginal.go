@@ -48,7 +48,8 @@ func (i *inspector) original(top Descriptor) {
 	if i.want.Original != "" {
 		wanted = 1
 	}
-	if originals != wanted || signatures != i.want.OriginalSignatures {
+	lacking := originals < wanted || signatures < i.want.OriginalSignatures
+	if originals > wanted || signatures > i.want.OriginalSignatures || lacking && !i.want.OriginalOptional {
 		i.report(i.label(top.Digest), "the original travels along %d times, with %d signatures; want %d and %d", originals, signatures, wanted, i.want.OriginalSignatures)
 	}
 }

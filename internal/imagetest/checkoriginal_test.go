@@ -47,6 +47,8 @@ func TestInspectOriginal(t *testing.T) {
 		"of another":    {func(m *memory) { *m = *f.inMemory(); put(m, originalOf("other")) }, want, "it has the original other"},
 		"proves less":   {func(m *memory) { *m = *f.inMemory(); put(m, originalOf("other")) }, Want{Fixture: f, Original: "other"}, "artifact sha256:"},
 		"document lost": {func(m *memory) { delete(m.blobs, f.Digest(Top)) }, want, "is not in the store"},
+		"optional":      {func(m *memory) { *m = *f.inMemory() }, Want{Fixture: f, Original: Top, OriginalSignatures: 1, OriginalOptional: true}, ""},
+		"too many":      {func(m *memory) { put(m, original.Plain(originalOf(Top))) }, Want{Fixture: f, Original: Top, OriginalOptional: true}, "travels along 2 times"},
 		"no signature":  {func(*memory) {}, Want{Fixture: f, Original: Top, OriginalSignatures: 1}, "want 1 and 1"},
 	} {
 		t.Run(name, func(t *testing.T) {

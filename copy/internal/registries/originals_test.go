@@ -90,7 +90,9 @@ func plainOriginal(t *testing.T, o registrytest.Options) (r *copy.Report, tags [
 	require.NoError(t, err)
 	stored := dst.History("app")
 	assert.Equal(t, "v1", stored[len(stored)-1].Tag, "the tag comes last")
-	dst.Check(imagetest.Want{Tag: "v1", Digest: r.DestinationDigest})
+	dst.Check(imagetest.Want{
+		Tag: "v1", Digest: r.DestinationDigest, Fixture: imagetest.SignedLists(), Original: imagetest.Top, OriginalSignatures: len(r.Original.Signatures),
+	})
 
 	found, err := c.AttachedOriginal(t.Context(), dst.Ref("v1"), &copy.ReadOptions{SystemContext: e.Sys, Side: copy.DestinationSide})
 	require.NoError(t, err)
