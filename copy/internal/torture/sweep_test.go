@@ -53,7 +53,12 @@ type workload struct {
 	attached bool          // with referrers and cosign's tags
 	tagged   bool          // the destination has referrers tags instead of the API
 	blobs    bool          // the destination takes lists of blobs, if they are there
+	cosigned bool          // the source has a list that cosign has signed, in both of its formats
+	plain    bool          // the destination takes plain images only
 }
+
+// cosignatures is how many signatures the list has that cosign has signed.
+const cosignatures = 4
 
 // workloads are the copies of the sweep.
 func workloads() []workload {
@@ -82,6 +87,10 @@ func workloads() []workload {
 	docker.ForceManifestMIMEType = manifest.MediaTypeDockerManifest
 	drop := strip
 	drop.ChangedSubjects = copy.DropChangedSubjects
+	original := strip
+	original.AttachOriginal = true
+	signed := imagetest.SignedLists()
+	unselected := []string{"arm/v7", "ppc64le", "s390x", "riscv64", "386", "arm/v6"}
 	small := imagetest.Platforms(3, 2, 100, imagetest.SharedBase())
 	large := imagetest.Platforms(2, 2, 300_000)
 	last := []string{"arm/v7"}
@@ -119,6 +128,10 @@ func workloads() []workload {
 		{name: "signing, strip", fixture: small, from: "registry", to: "registry", options: strip, strict: true, signs: true, absent: last},
 		{name: "signing, nested", fixture: imagetest.Nested(), from: "registry", to: "registry", options: all, strict: true, signs: true},
 		{name: "signing what is transformed", fixture: partlyPlain(), from: "registry", to: "registry", options: all, strict: true, signs: true, zstd: true},
+		{name: "original", fixture: signed, from: "registry", to: "registry", options: original, strict: true, cosigned: true, absent: unselected},
+		{name: "original, by the tag", fixture: signed, from: "registry", to: "registry", options: original, strict: true, cosigned: true, tagged: true, absent: unselected},
+		{name: "original as a plain image", fixture: signed, from: "registry", to: "registry", options: original, strict: true, cosigned: true, plain: true, absent: unselected},
+		{name: "original to a layout", fixture: signed, from: "registry", to: "layout", options: original, cosigned: true, absent: unselected},
 		{name: "to a layout", fixture: small, from: "registry", to: "layout", options: strip, absent: last},
 		{name: "to a layout, widening", fixture: small, from: "registry", to: "layout", options: two, before: &one, late: []string{"arm64"}, absent: last},
 		{name: "from a layout", fixture: imagetest.WithAttestations(), from: "layout", to: "registry", options: strip, strict: true, absent: []string{"s390x", "att-s390x"}},
@@ -263,6 +276,9 @@ func (w workload) prepare(t *testing.T) *prepared {
 			b, mediaType, _ := signed.Manifest("app", d.String())
 			p.source.PutManifest(repo(0), d.String(), mediaType, b)
 		}
+	case w.cosigned:
+		p.source = registrytest.NewHandler(registrytest.Options{})
+		imagetest.PushSigned(p.source, repo(0), imagetest.SignedTags, imagetest.SignedBundles)
 	case w.attached:
 		p.source = registrytest.NewHandler(registrytest.Options{})
 		copytest.PushAttached(t, w.fixture, copytest.RegistryAt(t, p.source, repo(0)), true)
@@ -346,6 +362,9 @@ type run struct {
 	dir      string
 	source   func(int) types.ImageReference
 	copier   *copy.Copier
+	// catchesUp is set once a copy may bring signatures of an original that the source did not have
+	// before, to a list that has its tag.
+	catchesUp bool
 }
 
 // begin makes the ends of a run.
@@ -362,6 +381,9 @@ func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.D
 		do.NoReferrers = w.tagged
 		if w.blobs {
 			do.ListPolicy = registrytest.Distribution28
+		}
+		if w.plain {
+			do.TypePolicy = registrytest.QuayTypes(nil)
 		}
 		r.dst = copytest.NewPeer(t, do, nil)
 		r.dst.Fill(w.destination)
@@ -510,14 +532,24 @@ func (r *run) incomplete(top digest.Digest) []string {
 
 func (r *run) incompleteAt(i int, want imagetest.Want) []string {
 	var c complaints
+	if r.cosigned {
+		want.Original, want.OriginalSignatures, want.OriginalOptional = imagetest.Top, cosignatures, want.Digest == ""
+	}
 	switch r.to {
 	case "registry":
-		imagetest.CheckRegistry(&c, r.dst.Registry, repo(i), want)
+		if r.catchesUp {
+			c = append(c, imagetest.Inspect(imagetest.RegistryStore(r.dst.Registry, repo(i)), want)...)
+		} else {
+			imagetest.CheckRegistry(&c, r.dst.Registry, repo(i), want)
+		}
 		if want.Digest == "" {
 			break
 		}
 		if r.signs { // new signatures are never the same
 			return append(c, r.unsigned(i)...)
+		}
+		if r.cosigned { // nor are originals of sources at other ports
+			return append(c, r.unattached(i)...)
 		}
 		there := r.dst.Snapshot(repo(i))
 		for line := range strings.SplitSeq(r.snapshot[repo(i)], "\n") {
@@ -533,6 +565,18 @@ func (r *run) incompleteAt(i int, want imagetest.Want) []string {
 		c = append(c, imagetest.Inspect(s, want)...)
 	}
 	return c
+}
+
+// unattached says what nobody finds of the original that is attached to the i-th destination.
+func (r *run) unattached(i int) []string {
+	found, err := r.copier.AttachedOriginal(r.t.Context(), r.destinationRef(i), &copy.ReadOptions{SystemContext: r.env.Sys, Side: copy.DestinationSide})
+	switch {
+	case err != nil:
+		return []string{fmt.Sprintf("looking for the original: %v", err)}
+	case len(found.Artifacts) != 1+cosignatures:
+		return []string{fmt.Sprintf("the original and its signatures are found in %d artifacts, and not in %d", len(found.Artifacts), 1+cosignatures)}
+	}
+	return nil
 }
 
 // All is not what the checker asks of a directory: it looks for what should be absent.
@@ -671,6 +715,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	}
 	_ = r.copier.Close()
 	r.copier = impatient(0, c.w.options)
+	r.catchesUp = r.cosigned && c.fault.denies
 	for _, err := range r.copy(c.w.options) {
 		if err != nil {
 			violations = append(violations, fmt.Sprintf("second run: %v", err))
