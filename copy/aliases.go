@@ -145,9 +145,8 @@ const (
 	ArtifactForm = report.ArtifactForm
 	PlainForm    = report.PlainForm
 
-	NothingRemoved = report.NothingRemoved
-	NotProvable    = report.NotProvable
-	TooManyBundles = report.TooManyBundles
+	NothingRemoved, NotProvable                     = report.NothingRemoved, report.NotProvable
+	BundlesRefused, TooManyBundles, SummaryTooLarge = report.BundlesRefused, report.TooManyBundles, report.SummaryTooLarge
 
 	Kept     = report.Kept
 	Stripped = report.Stripped

@@ -41,7 +41,7 @@ func TestVouching(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *signingTest){
 		"a second run": testVouchTwice, "again for other reasons": testVouchAgain, "nothing": testKeysSignNothing,
 		"Signers": testSignersUnderAttachOriginal, "bundles": testVouchForBundles, "Auto": testVouchUnderAuto,
-		"a failure": testVouchingFails, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
+		"a failure": testVouchingFails, "a refusal": testBundlesAreRefused, "a tag": testBundlesByTag, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -370,21 +370,53 @@ func testVouchUnderAuto(t *testing.T, s *signingTest) {
 	}
 }
 
-// testVouchingFails: a registry that does not take bundles gets no tag, and what it had stays.
-func testVouchingFails(t *testing.T, s *signingTest) {
-	v := newVouchingTest(t, s, registrytest.Options{TypePolicy: func(types registrytest.Types) registrytest.Answer {
-		if types.Artifact == bundleType {
-			return registrytest.Answer{Status: http.StatusBadRequest, Errors: []registrytest.Error{{Code: "MANIFEST_INVALID", Message: "unknown type"}}}
+// refuses answers the PUT of a bundle.
+func refuses(status int, code string) registrytest.TypePolicy {
+	return func(types registrytest.Types) registrytest.Answer {
+		if types.Artifact != bundleType {
+			return registrytest.Answer{}
 		}
-		return registrytest.Answer{}
-	}}, imagetest.SignedTags)
+		return registrytest.Answer{Status: status, Errors: []registrytest.Error{{Code: code, Message: "no bundles here"}}}
+	}
+}
+
+// testVouchingFails: what goes wrong leaves the tag as it was.
+func testVouchingFails(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{TypePolicy: refuses(http.StatusForbidden, "DENIED")}, imagetest.SignedTags)
 	v.dst.Push(v.f, "v1", "v2")
 	_, err := v.Image(t.Context(), v.dst.Ref("v1"), v.src.Ref("v1"), v.options())
-	assert.ErrorContains(t, err, "unknown type")
+	assert.ErrorContains(t, err, "no bundles here")
 	var failed *copy.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, copy.DestinationSide, failed.Side)
 	assert.Equal(t, v.f.Digest("v2"), v.dst.Top("v1"))
+}
+
+// testBundlesAreRefused: a registry that does not know their type gets what it knows, and the
+// report says so.
+func testBundlesAreRefused(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{TypePolicy: refuses(http.StatusBadRequest, "MANIFEST_INVALID")}, imagetest.SignedTags)
+	r := v.copies(t, v.options())
+	assert.Equal(t, copy.BundlesRefused, r.Vouched.Code)
+	assert.Contains(t, r.Vouched.Reason, "no bundles here")
+	assert.Empty(t, r.Vouched.Bundles)
+	assert.Len(t, r.Vouched.Judged, 1)
+	v.signs(t, r.DestinationDigest)
+}
+
+// testBundlesByTag: where referrers cannot be listed, bundles are found by the tag that lists what
+// is attached otherwise.
+func testBundlesByTag(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{NoReferrers: true, DigestTags: true, RequireSubjects: true}, imagetest.SignedTags)
+	first := v.copies(t, v.options())
+	require.Len(t, first.Vouched.Bundles, 2)
+	v.dst.ResetLog()
+	again := v.copies(t, v.options())
+	assert.Zero(t, v.dst.Count(changes))
+	for i, b := range again.Vouched.Bundles {
+		assert.Equal(t, copy.Present, b.Outcome)
+		assert.Equal(t, first.Vouched.Bundles[i].Digest, b.Digest)
+	}
 }
 
 // testVouchForIdentity: what is signed is known as what SignIdentity says.

@@ -86,10 +86,10 @@ func (r refusal) of(a original.Artifact) error {
 // formStatuses are those of answers without a code that may be about what a manifest is.
 var formStatuses = []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity}
 
-// refusesForm reports whether err, the answer to the PUT of an artifact whose subject and blobs are
+// RefusesForm reports whether err, the answer to the PUT of an artifact whose subject and blobs are
 // there, may be about what it is: by its codes, as GitLab and Quay answer (MANIFEST_INVALID), and
 // ECR (UNSUPPORTED), or by its status if there is no code.
-func refusesForm(err error) bool {
+func RefusesForm(err error) bool {
 	answer, ok := errors.AsType[*endpoint.RegistryError](err)
 	if !ok || !endpoint.RefusesPut(err) {
 		return false

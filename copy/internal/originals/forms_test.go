@@ -41,7 +41,7 @@ func TestRefusesForm(t *testing.T) {
 		"no answer":                    {errors.New("connection reset"), false},
 		"the answer to another method": {of(http.MethodGet, coded(400, "MANIFEST_INVALID")), false},
 	} {
-		assert.Equal(t, c.form, refusesForm(c.err), name)
+		assert.Equal(t, c.form, RefusesForm(c.err), name)
 	}
 }
 

@@ -70,7 +70,7 @@ func (s *Store) Finish(ctx context.Context, artifacts []original.Artifact) error
 	refusals := map[digest.Digest]refusal{}
 	for _, as := range Forms(s.to.Destination) {
 		err := s.storeAll(ctx, artifacts, as, func(a original.Artifact, err error) error {
-			if !refusesForm(err) || !isOurs(a) {
+			if !RefusesForm(err) || !isOurs(a) {
 				return failed(a, err)
 			}
 			logrus.Debugf("%s is refused (as a plain image: %t): %v", a.Document.Digest, as == plain, err)

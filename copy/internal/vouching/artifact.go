@@ -14,9 +14,9 @@ const (
 	predicateAnnotation = "dev.sigstore.bundle.predicateType"
 )
 
-// maxBundle is the number of bytes that a bundle may have to be read: a summary names the entries
-// of a list, of at most manifest.MaxSize.
-const maxBundle = 4 * manifest.MaxSize
+// maxBundle is the number of bytes that a bundle may have, to be written and to be read: a summary
+// names entries of a list, which has at most manifest.MaxSize.
+const maxBundle = 2 * manifest.MaxSize
 
 // Artifact returns what carries a bundle with a statement about a stripped list, as a referrer of
 // that. Like the bundle, it is another one each time.

@@ -26,8 +26,11 @@ const MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 // payloadType is that of an in-toto statement in an envelope.
 const payloadType = "application/vnd.in-toto+json"
 
+// errTooLarge says that a statement is larger than what is read of others.
+var errTooLarge = fmt.Errorf("its summary has more than %d bytes, so much was removed", maxBundle)
+
 // Sign returns a bundle with the statement, signed by key alone: no certificate, and no entry of a
-// transparency log.
+// transparency log. The error may be errTooLarge.
 func (s Statement) Sign(ctx context.Context, key signature.Signer) ([]byte, error) {
 	payload, err := json.Marshal(s)
 	if err != nil {
@@ -62,7 +65,9 @@ func (s Statement) Sign(ctx context.Context, key signature.Signer) ([]byte, erro
 		return nil, err
 	}
 	var compact bytes.Buffer // protojson's spaces differ from program to program
-	err = json.Compact(&compact, text)
+	if err = json.Compact(&compact, text); err == nil && compact.Len() > maxBundle {
+		err = errTooLarge
+	}
 	return compact.Bytes(), err
 }
 

@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +77,14 @@ func TestBundle(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSummaryTooLarge: what would not be read again is not written.
+func TestSummaryTooLarge(t *testing.T) {
+	f := facts()
+	f.Removal.Removed = slices.Repeat(f.Removal.Removed, maxBundle/256)
+	_, err := Statements(f, noon)[1].Sign(t.Context(), newKey(t))
+	assert.ErrorIs(t, err, errTooLarge)
 }
 
 // TestSaidBefore: the same statement, at any time, by one of the keys.

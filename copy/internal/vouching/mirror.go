@@ -10,9 +10,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sigstore/sigstore/pkg/signature"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
@@ -44,35 +46,20 @@ type Site struct {
 
 // Vouch has the keys sign what p leaves of a list, and say so, if the list at the source is judged
 // to be signed, and proven to be what was stripped. Otherwise, the report says why not, and nothing
-// is signed. An error is one of the site or of the keys, or context.Cause.
+// is signed. That no bundle can be attached is no error, but in the report, too. An error is one of
+// the site or of the keys, or context.Cause.
 func (m *Mirror) Vouch(ctx context.Context, p *plan.Plan, at Site) (report.VouchedReport, error) {
 	facts, whyNot, err := m.judge(ctx, p)
 	if err != nil || whyNot != nil {
 		return whyNot.report(), err
 	}
-	words, err := m.words(ctx, facts, at)
-	if many, ok := errors.AsType[*TooManyError](err); ok {
-		return (&refusal{report.TooManyBundles, many.Error()}).report(), nil
-	} else if err != nil {
-		return report.VouchedReport{}, err
-	}
 	if err := at.Sign(ctx, slices.Concat(p.Stored(), p.Lists())); err != nil {
 		return report.VouchedReport{}, err
 	}
-	said := report.VouchedReport{Judged: facts.Judged}
-	var lacking []original.Artifact
-	for _, w := range words {
-		b := report.VouchedBundle{PredicateType: w.predicateType, Digest: w.before, Outcome: report.Present}
-		if b.Digest == "" {
-			b.Digest, b.Outcome = w.new.Document.Digest, report.Copied
-			lacking = append(lacking, w.new)
-		}
-		said.Bundles = append(said.Bundles, b)
-	}
-	if len(lacking) == 0 {
-		return said, nil
-	}
-	return said, at.Store(ctx, lacking)
+	bundles, whyNot, err := m.say(ctx, facts, at)
+	said := whyNot.report()
+	said.Judged, said.Bundles = facts.Judged, bundles
+	return said, err
 }
 
 // A refusal is why nothing is signed, for programs and for people.
@@ -166,36 +153,57 @@ func documents(o original.Original, p *plan.Plan) func(digest.Digest) ([]byte, e
 	}
 }
 
-// A word is a statement in a bundle: one that is attached already, or a new one.
-type word struct {
-	predicateType string
-	before        digest.Digest // "" if it is new
-	new           original.Artifact
-}
-
-// words returns what a key says of a stripped list, none if there is no key that makes bundles.
-func (m *Mirror) words(ctx context.Context, f Facts, at Site) (words []word, err error) {
+// say attaches to a stripped list what no bundle of ours says of it yet, if there is a key that
+// makes bundles. It returns all that say it, or why there are none.
+func (m *Mirror) say(ctx context.Context, f Facts, at Site) (bundles []report.VouchedBundle, whyNot *refusal, err error) {
 	key, ours, err := m.Keys.Sigstore()
 	if key == nil || err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	bundles, lacking, err := words(ctx, f, at, key, ours)
+	if err == nil && len(lacking) > 0 {
+		err = at.Store(ctx, lacking)
+	}
+	if code := unsaid(err); code != "" {
+		return nil, &refusal{code, fmt.Sprintf("no sigstore bundle is attached to %s: %v", f.Stripped.Digest, err)}, nil
+	}
+	return bundles, nil, err
+}
+
+// unsaid returns the code for an error of say that is only a reason for the report, "" for others.
+func unsaid(err error) report.VouchedCode {
+	switch {
+	case errors.Is(err, errTooMany):
+		return report.TooManyBundles
+	case errors.Is(err, errTooLarge):
+		return report.SummaryTooLarge
+	case originals.RefusesForm(err):
+		return report.BundlesRefused
+	}
+	return ""
+}
+
+// words returns the bundles that say f: those that are attached, and new ones, which are lacking.
+func words(ctx context.Context, f Facts, at Site, key signature.Signer, ours []signature.Verifier) (all []report.VouchedBundle, lacking []original.Artifact, err error) {
 	statements := Statements(f, time.Now())
 	before := make([]digest.Digest, len(statements))
 	if at.Place != nil {
 		if before, err = Said(ctx, at.Budget, at.Place, f.Stripped.Digest, statements, ours); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for i, s := range statements {
-		w := word{predicateType: s.PredicateType, before: before[i]}
-		if w.before == "" {
-			signed, err := s.Sign(ctx, key)
+		b := report.VouchedBundle{PredicateType: s.PredicateType, Digest: before[i], Outcome: report.Present}
+		if b.Digest == "" {
+			bundle, err := s.Sign(ctx, key)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
-			w.new = Artifact(f.Stripped, s, signed)
+			a := Artifact(f.Stripped, s, bundle)
+			b.Digest, b.Outcome = a.Document.Digest, report.Copied
+			lacking = append(lacking, a)
 		}
-		words = append(words, w)
+		all = append(all, b)
 	}
-	return words, nil
+	return all, lacking, nil
 }

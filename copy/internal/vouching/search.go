@@ -3,6 +3,8 @@ package vouching
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,36 +14,28 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
-// maxSearched is the number of bundles of one list that are looked into.
-const maxSearched = 256
+// maxSearched is the number of referrers of one list that are looked into.
+const maxSearched = 1_000
 
-// TooManyError says that so many bundles are attached to a list that ours is not looked for among
-// them.
-type TooManyError struct {
-	List digest.Digest
-	Have int
-}
-
-func (e *TooManyError) Error() string {
-	return fmt.Sprintf("%d sigstore bundles are attached to %s at the destination, more than the %d that are looked into; delete those that nobody needs",
-		e.Have, e.List, maxSearched)
-}
+// errTooMany says that so much is attached to a list that our bundles are not looked for in it.
+var errTooMany = fmt.Errorf("more than %d sigstore bundles may be attached to it at the destination, which are not all looked into; delete what nobody needs", maxSearched)
 
 // A Place has stripped lists with what is attached to them. Its methods are those of a registry's
 // end.
 type Place interface {
-	Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error)
+	endpoint.ReferrerSource
 	Manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error)
 	Content(ctx context.Context, b endpoint.Blob) ([]byte, error)
 }
 
 // Said returns which referrers of a list make the statements, each by a signature of one of the
-// keys: digests of manifests, "" where none does. What cannot be read makes none. The error is a
-// *TooManyError, or context.Cause.
+// keys: digests of manifests, "" where none does. What cannot be read makes none. The error is
+// errTooMany, or context.Cause.
 func Said(ctx context.Context, budget *semaphore.Weighted, at Place, list digest.Digest, statements []Statement, keys []signature.Verifier) ([]digest.Digest, error) {
 	said := make([]digest.Digest, len(statements))
 	candidates, err := bundlesOf(ctx, budget, at, list)
@@ -70,11 +64,14 @@ func Said(ctx context.Context, budget *semaphore.Weighted, at Place, list digest
 func bundlesOf(ctx context.Context, budget *semaphore.Weighted, at Place, list digest.Digest) (candidates []digest.Digest, err error) {
 	err = inflight.One(ctx, budget, func() error {
 		listed, err := at.Referrers(ctx, list, MediaType)
+		if _, notListable := errors.AsType[*endpoint.NotListableError](err); notListable {
+			listed, err = listedByTag(ctx, at, digesttag.Name(list, digesttag.Originals))
+		}
 		if err != nil {
 			logrus.Debugf("The referrers of %s at the destination are not known, or not all: %v", list, err)
 		}
 		for _, r := range listed {
-			if r.ArtifactType == MediaType || r.ArtifactType == "" {
+			if r.ArtifactType == MediaType || endpoint.TellsNothing(r.ArtifactType) {
 				candidates = append(candidates, r.Digest)
 			}
 		}
@@ -82,9 +79,20 @@ func bundlesOf(ctx context.Context, budget *semaphore.Weighted, at Place, list d
 	})
 	slices.Sort(candidates)
 	if candidates = slices.Compact(candidates); len(candidates) > maxSearched {
-		return nil, &TooManyError{list, len(candidates)}
+		return nil, errTooMany
 	}
 	return candidates, err
+}
+
+// listedByTag returns what a tag lists, where what is attached cannot be listed otherwise.
+func listedByTag(ctx context.Context, at Place, tag string) ([]imgspecv1.Descriptor, error) {
+	doc, err := at.Tagged(ctx, tag)
+	if err != nil || !endpoint.IsReferrersList(doc) {
+		return nil, err
+	}
+	var index imgspecv1.Index
+	err = json.Unmarshal(doc.Bytes, &index)
+	return index.Manifests, err
 }
 
 // A readBundle is one of a place; zero if it is none with a statement that is looked for.
