@@ -146,7 +146,8 @@ type Options struct {
 	// EnsureCompressionVariantsExist adds, for each platform of a list, variants with these
 	// compressions that the list lacks, made of the first image for the platform that is copied.
 	// Attestations and artifacts are no platforms, and an image that is signed has no variants.
-	// Entries whose images need zstd are marked and, if something is added, come last.
+	// Entries whose images need zstd are marked and, if something is added, come last; they are not
+	// if nothing else keeps AttachOriginal from proving the list.
 	EnsureCompressionVariantsExist []OptionCompressionVariant
 	// ForceCompressionFormat compresses everything with DestinationCtx.CompressionFormat, and
 	// reuses nothing else.

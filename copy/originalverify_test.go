@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
@@ -27,7 +28,7 @@ func TestVerifyOriginal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := copytest.NewEnv(t)
-			src, dst := signedSource(t), at(t)
+			src, dst := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles), at(t)
 			verify := func() *copy.Verification {
 				v, err := copy.Verify(t.Context(), e.Policy, dst.Ref("v1"), src.Ref("v1"), &copy.VerifyOptions{Options: e.Options(withOriginal()), ReadBlobs: true})
 				require.NoError(t, err)

@@ -28,10 +28,36 @@ type SignaturesOf struct {
 	// Found are distinct and sorted: what cosign's tags with the suffixes .sig and .att name, and
 	// referrers of the types of signatures. All are manifests of images.
 	Found []Signing
-	// Unasked says what could not be asked; nothing is Found in it.
+	// Unasked says what could not be asked; Found in it are those that are left out.
 	Unasked Signatures
 	// Warnings are for people: what is listed and left out.
 	Warnings []string
+}
+
+// LeaveOut notes that a signature of a list is left out, and why. Of attestations that a tag names,
+// it only warns: nobody takes them for signatures.
+func (s *SignaturesOf) LeaveOut(list digest.Digest, a Attachment, why string) {
+	s.warn("%s, which signs %s, is left out: %s", a.Digest, list, why)
+	switch a.Tag {
+	case "":
+		s.Unasked.Found = append(s.Unasked.Found, referrerName(a.Descriptor))
+	case digesttag.Name(list, digesttag.Signatures):
+		s.Unasked.Found = append(s.Unasked.Found, "tag "+a.Tag)
+	}
+}
+
+func (s *SignaturesOf) warn(format string, args ...any) {
+	s.Warnings = append(s.Warnings, fmt.Sprintf(format, args...))
+}
+
+// unknown notes that something could not be asked. One such thing is enough for a reader: the one
+// that decides.
+func (s *SignaturesOf) unknown(what string, err error) {
+	if s.Unasked.Unanswered {
+		return
+	}
+	u := UnknownSignatures(what, err)
+	s.Unasked.Unknown, s.Unasked.Unanswered = u.Unknown, u.Unanswered
 }
 
 // ReadSignatures reads the manifests of the signatures that are attached to a list, whatever else
@@ -77,14 +103,10 @@ type signatureReader struct {
 	out        SignaturesOf
 }
 
-func (r *signatureReader) warn(format string, args ...any) {
-	r.out.Warnings = append(r.out.Warnings, fmt.Sprintf(format, args...))
-}
-
 // noteAnswer notes what may be signatures.
 func (r *signatureReader) noteAnswer(q Question, found answer, err error) error {
-	if err != nil && !r.out.Unasked.Unanswered { // one such thing is enough for a reader: the one that decides
-		r.out.Unasked = UnknownSignatures(cmp.Or(q.Tag, "its referrers"), err)
+	if err != nil {
+		r.out.unknown(cmp.Or(q.Tag, "its referrers"), err)
 	}
 	for _, a := range found.attached {
 		if a.Tag != "" {
@@ -100,9 +122,10 @@ func (r *signatureReader) noteAnswer(q Question, found answer, err error) error 
 	return nil
 }
 
-// distinct returns what may be signatures, each once: where both places have one, the source's.
+// distinct returns what may be signatures, each once: where both places have one, the source's, and
+// before a referrer what a tag names.
 func (r *signatureReader) distinct() []Attachment {
-	slices.SortFunc(r.candidates, func(a, b Attachment) int { return later(a.Elsewhere, b.Elsewhere) })
+	slices.SortFunc(r.candidates, func(a, b Attachment) int { return cmp.Or(later(a.Elsewhere, b.Elsewhere), cmp.Compare(b.Tag, a.Tag)) })
 	seen := map[digest.Digest]bool{}
 	return slices.DeleteFunc(r.candidates, func(a Attachment) bool {
 		before := seen[a.Digest]
@@ -114,7 +137,7 @@ func (r *signatureReader) distinct() []Attachment {
 // note notes a manifest if it is that of a signature.
 func (r *signatureReader) note(a Attachment, doc endpoint.Document, err error) error {
 	if errors.Is(err, endpoint.ErrNotFound) {
-		r.warn("%s, listed as a referrer of %s, is missing at %s", a.Digest, a.Subject, r.nameOf(a.Elsewhere))
+		r.out.warn("%s, listed as a referrer of %s, is missing at %s", a.Digest, a.Subject, r.nameOf(a.Elsewhere))
 		return nil
 	}
 	if err != nil {
@@ -125,13 +148,15 @@ func (r *signatureReader) note(a Attachment, doc endpoint.Document, err error) e
 	}
 	says, err := describe(a, doc)
 	switch {
+	case err != nil && a.Tag == "" && !isSignatureType(a.ArtifactType):
+		r.out.unknown("referrer "+a.Digest.String(), err)
 	case err != nil:
-		r.warn("%s, which may be a signature of %s, is left out: %v", a.Digest, r.list, err)
+		r.out.LeaveOut(r.list, a, err.Error())
 	case a.Tag == "" && !isSignatureType(says.ArtifactType):
 	case says.Subject != r.list:
-		r.warn("%s, listed as a referrer of %s, refers to something else", a.Digest, r.list)
+		r.out.warn("%s, listed as a referrer of %s, refers to something else", a.Digest, r.list)
 	case doc.IsList():
-		r.warn("%s, which signs %s, is left out: it is a list", a.Digest, r.list)
+		r.out.LeaveOut(r.list, a, "it is a list")
 	default:
 		r.out.Found = append(r.out.Found, Signing{says, doc})
 	}

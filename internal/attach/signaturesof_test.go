@@ -15,6 +15,15 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
+// garbage puts something into a repository, if there is one, that is no manifest.
+func garbage(r *repository) endpoint.Document {
+	doc := endpoint.NewDocument(digest.FromString("{}"), imgspecv1.MediaTypeImageManifest, []byte("{}"))
+	if r != nil {
+		r.put(doc)
+	}
+	return doc
+}
+
 func TestReadSignatures(t *testing.T) {
 	list := digest.FromString("list")
 	sig, att := digesttag.Name(list, digesttag.Signatures), digesttag.Name(list, digesttag.Attestations)
@@ -26,6 +35,7 @@ func TestReadSignatures(t *testing.T) {
 		elsewhere int    // of those found
 		warns     string // the only warning, in part; "" for none
 		unasked   string // in part
+		left      string // the only signature that is left out, in part
 	}{
 		"nothing": {there: func(*repository, *repository) {}},
 		"all kinds": {
@@ -60,7 +70,30 @@ func TestReadSignatures(t *testing.T) {
 		},
 		"a list": {
 			there: func(r, _ *repository) { r.put(index(t, "", ""), sig) },
+			warns: "it is a list", left: "tag " + sig,
+		},
+		"a list of attestations": {
+			there: func(r, _ *repository) { r.put(index(t, "", ""), att) },
 			warns: "it is a list",
+		},
+		"a referrer that is a list": {
+			there: func(r, _ *repository) { r.refer(list, index(t, bundleType, list), bundleType) },
+			warns: "it is a list", left: bundleType,
+		},
+		"a referrer that nobody can read": {
+			there: func(r, _ *repository) { r.list(list, garbage(r), bundleType) },
+			warns: "is left out", left: garbage(nil).Digest.String(),
+		},
+		"one that does not say what it is": {
+			there:   func(r, _ *repository) { r.list(list, garbage(r), "") },
+			unasked: "referrer " + garbage(nil).Digest.String(),
+		},
+		"a tag's and a referrer": {
+			there: func(r, _ *repository) {
+				r.refer(list, bundle, bundleType)
+				r.put(bundle, sig)
+			},
+			found: []endpoint.Document{bundle},
 		},
 		"no manifest": {
 			there: func(r, _ *repository) {
@@ -96,13 +129,18 @@ func TestReadSignatures(t *testing.T) {
 			for _, s := range out.Found {
 				found = append(found, s.Document)
 				assert.Equal(t, list, s.Subject)
+				assert.Equal(t, name == "a tag's and a referrer", s.Digest == bundle.Digest && s.Tag == sig)
 				if s.Elsewhere {
 					n++
 				}
 			}
 			assert.ElementsMatch(t, c.found, found)
 			assert.Equal(t, c.elsewhere, n)
-			assert.Empty(t, out.Unasked.Found)
+			if c.left == "" {
+				assert.Empty(t, out.Unasked.Found)
+			} else if assert.Len(t, out.Unasked.Found, 1) {
+				assert.Contains(t, out.Unasked.Found[0], c.left)
+			}
 			if c.unasked == "" {
 				assert.Empty(t, out.Unasked.Unknown)
 			} else {

@@ -79,12 +79,12 @@ func (l Source) WithSignatures(read Signed) Source {
 	return l
 }
 
-// WithOriginalSignatures returns l with all signatures of Top, and what could not be asked about
-// them.
-func (l Source) WithOriginalSignatures(signatures []plan.OriginalSignature, unasked plan.ListSignatures) Source {
+// WithOriginalSignatures returns l with all signatures of Top that travel along, and those that do
+// not, or could not be asked for.
+func (l Source) WithOriginalSignatures(signatures []plan.OriginalSignature, others plan.ListSignatures) Source {
 	l.OriginalAsked, l.OriginalSignatures = true, signatures
-	if unasked.Unknown != "" {
-		l.ListSignatures = Merged(l.ListSignatures, map[digest.Digest]plan.ListSignatures{l.Top.Digest: unasked})
+	if others.Unknown != "" || len(others.Found) > 0 {
+		l.ListSignatures = Merged(l.ListSignatures, map[digest.Digest]plan.ListSignatures{l.Top.Digest: others})
 	}
 	return l
 }

@@ -36,7 +36,7 @@ type Origin struct {
 type Found struct {
 	// Signatures are distinct, and in the same order whenever they are the same.
 	Signatures []original.Signature
-	// Unasked says what could not be asked.
+	// Unasked says what could not be asked; Found in it are those that are left out.
 	Unasked attach.Signatures
 	// Warnings are for people: what is left out.
 	Warnings []string
@@ -50,11 +50,11 @@ func Find(ctx context.Context, at Origin, d digest.Digest) (Found, error) {
 	f := &finder{Origin: at}
 	if at.Attached != nil {
 		attached, err := attach.ReadSignatures(ctx, *at.Attached, d)
+		if err == nil {
+			err = f.readAttached(ctx, d, &attached)
+		}
 		f.out.Unasked, f.out.Warnings = attached.Unasked, attached.Warnings
 		if err != nil {
-			return f.out, err
-		}
-		if err := f.readAttached(ctx, d, attached.Found); err != nil {
 			return f.out, err
 		}
 	}
@@ -73,12 +73,12 @@ type unread struct {
 	of   []int
 }
 
-// readAttached adds the signatures whose manifests are attached to d.
-func (f *finder) readAttached(ctx context.Context, d digest.Digest, attached []attach.Signing) error {
-	signatures := make([]original.Signature, len(attached))
-	why := make([]string, len(attached)) // it is left out; "" if it is not
+// readAttached adds the signatures whose manifests are attached to d, and notes what is left out.
+func (f *finder) readAttached(ctx context.Context, d digest.Digest, attached *attach.SignaturesOf) error {
+	signatures := make([]original.Signature, len(attached.Found))
+	why := make([]string, len(attached.Found)) // it is left out; "" if it is not
 	blobs := map[digest.Digest]*unread{}
-	for i, a := range attached {
+	for i, a := range attached.Found {
 		signatures[i] = original.Signature{Of: d, Kind: kindOf(d, a.Tag), Document: a.Document, Blobs: map[digest.Digest][]byte{}}
 		f.bytes += int64(len(a.Document.Bytes))
 		needed, err := signatures[i].ToRead()
@@ -98,7 +98,7 @@ func (f *finder) readAttached(ctx context.Context, d digest.Digest, attached []a
 		return &attach.LimitError{What: "bytes of the signatures of a list", Limit: maxBytes}
 	}
 	read := func(ctx context.Context, u *unread) ([]byte, error) {
-		return readBlob(ctx, f.Open(attached[u.of[0]].Attachment, u.blob))
+		return readBlob(ctx, f.Open(attached.Found[u.of[0]].Attachment, u.blob))
 	}
 	err := inflight.Ask(ctx, f.Budget, slices.Collect(maps.Values(blobs)), read, func(u *unread, content []byte, err error) error {
 		absent := errors.Is(err, endpoint.ErrNotFound)
@@ -118,7 +118,7 @@ func (f *finder) readAttached(ctx context.Context, d digest.Digest, attached []a
 	}
 	for i, s := range signatures {
 		if why[i] != "" {
-			f.out.Warnings = append(f.out.Warnings, fmt.Sprintf("%s, which signs %s, is left out: %s", s.Document.Digest, d, why[i]))
+			attached.LeaveOut(d, attached.Found[i].Attachment, why[i])
 			continue
 		}
 		f.out.Signatures = append(f.out.Signatures, s)
