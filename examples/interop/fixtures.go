@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -28,30 +27,22 @@ func makeFixtures(ctx context.Context, out io.Writer) (err error) {
 	}
 	reg := registrytest.New(registrytest.Options{})
 	defer reg.Close()
-	forms := map[imagetest.SignedForm]func(context.Context, string, *imagetest.Fixture) error{
-		imagetest.SignedTags: b.signTags, imagetest.SignedBundles: b.signBundles,
+	tags, bundles := string(imagetest.SignedTags), string(imagetest.SignedBundles)
+	f := pushLists(reg, tags)
+	pushLists(reg, bundles)
+	if err := b.signTags(ctx, reg.Host()+"/"+tags, imagetest.SignedRepository, f, "v2", "arm64-v2", "nested"); err != nil {
+		return err
 	}
-	for form, sign := range forms {
-		repo := string(form)
-		f := pushLists(reg, repo)
-		if err := sign(ctx, reg.Host()+"/"+repo, f); err != nil {
-			return err
-		}
+	if err := b.signBundles(ctx, reg.Host()+"/"+bundles, f, "v2", "nested"); err != nil {
+		return err
+	}
+	for _, repo := range []string{tags, bundles} {
 		if err := imagetest.SaveRepository(reg, repo, filepath.Join(signedDir(), repo)); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s: %d manifests\n", repo, len(reg.Manifests(repo)))
 	}
 	return nil
-}
-
-// pushLists puts the lists into a repository, unsigned.
-func pushLists(reg *registrytest.Registry, repo string) *imagetest.Fixture {
-	f := imagetest.SignedLists()
-	f.PushTo(reg, repo, "v1", imagetest.Top)
-	f.PushTo(reg, repo, "v2", "v2")
-	f.PushTo(reg, repo, "nested", "nested")
-	return f
 }
 
 // keys puts a key pair of testdata/signed on the bench, or makes one and puts it there.
@@ -90,39 +81,4 @@ func copyFile(to, from string) error {
 		return err
 	}
 	return os.WriteFile(to, content, 0o644)
-}
-
-// signTags signs the lists, and every image, in the format of tags.
-func (b bench) signTags(ctx context.Context, repo string, f *imagetest.Fixture) error {
-	options := []string{"--key", "cosign.key", "--tlog-upload=false", "--use-signing-config=false", "--new-bundle-format=false", "--yes"}
-	sign := slices.Concat([]string{"sign"}, options, []string{"--sign-container-identity", imagetest.SignedRepository})
-	at := func(list string) string { return repo + "@" + f.Digest(list).String() }
-	predicate, err := b.predicate()
-	if err != nil {
-		return err
-	}
-	return b.cosign(ctx,
-		slices.Concat(sign, []string{"--recursive", at(imagetest.Top)}),
-		slices.Concat(sign, []string{at("v2"), at("arm64-v2"), at("nested"), at("inner")}),
-		slices.Concat([]string{"attest"}, options, predicate, []string{at(imagetest.Top)}))
-}
-
-// signBundles signs the lists, as cosign does since version 3 if nothing else is asked for.
-func (b bench) signBundles(ctx context.Context, repo string, f *imagetest.Fixture) error {
-	options := []string{"--key", "cosign.key", "--signing-config", "signing-config.json", "--yes"}
-	at := func(list string) string { return repo + "@" + f.Digest(list).String() }
-	predicate, err := b.predicate()
-	if err != nil {
-		return err
-	}
-	return b.cosign(ctx,
-		[]string{"signing-config", "create", "--out", "signing-config.json"}, // no service at all: nothing leaves the machine
-		slices.Concat([]string{"sign"}, options, []string{at(imagetest.Top), at("v2"), at("nested"), at("inner")}),
-		slices.Concat([]string{"attest"}, options, predicate, []string{at(imagetest.Top)}))
-}
-
-// predicate writes the predicate of an attestation, and returns the options that name it.
-func (b bench) predicate() ([]string, error) {
-	err := os.WriteFile(b.path("predicate.json"), []byte(`{"builder":"none"}`), 0o644)
-	return []string{"--type", "custom", "--predicate", "predicate.json"}, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,8 @@ func newBench() (bench, error) {
 // path is the path of a file on the bench.
 func (b bench) path(name string) string { return filepath.Join(b.dir, name) }
 
-// run runs a program of .bin/interop, and returns what it printed to either side.
+// run runs a program of .bin/interop, and returns what it printed to standard output. The error of
+// one that fails has what it printed to standard error.
 func (b bench) run(ctx context.Context, program string, args ...string) (string, error) {
 	path, err := filepath.Abs(filepath.Join(checkout, ".bin", "interop", program))
 	if err != nil {
@@ -33,12 +35,28 @@ func (b bench) run(ctx context.Context, program string, args ...string) (string,
 	// Go programs skip a proxy for loopback only: what leaves the machine ends at a closed port.
 	cmd.Env = append(os.Environ(), "HOME="+b.dir, "DOCKER_CONFIG="+b.dir, "COSIGN_PASSWORD=",
 		"HTTP_PROXY=http://127.0.0.1:9", "HTTPS_PROXY=http://127.0.0.1:9", "NO_PROXY=")
-	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Run(); err != nil {
-		return output.String(), fmt.Errorf("%s %s: %w\n%s", program, strings.Join(args, " "), err, &output)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return stdout.String(), &failure{command: program + " " + strings.Join(args, " "), status: exit.ExitCode(), stderr: stderr.String()}
+	case err != nil:
+		return "", err
 	}
-	return output.String(), nil
+	return stdout.String(), nil
+}
+
+// A failure is a program that ended with another status than 0.
+type failure struct {
+	command string
+	status  int
+	stderr  string
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("%s: exit status %d: %s", f.command, f.status, strings.TrimSpace(f.stderr))
 }
 
 // cosign runs commands of cosign.
