@@ -57,15 +57,15 @@ func AttachedSignatures(ctx context.Context, attached []AttachableSignature) (Si
 	blobs := make([][]byte, len(attached))
 	for i, sig := range attached {
 		var err error
-		if blobs[i], err = sig.blob(); err != nil {
+		if blobs[i], err = sig.Blob(); err != nil {
 			return nil, err
 		}
 	}
 	return SignaturesFromBlobs(ctx, blobs)
 }
 
-// blob returns the signature in containers/image's blob form.
-func (s *AttachableSignature) blob() ([]byte, error) {
+// Blob returns the signature in the form of SignatureBlobs.
+func (s *AttachableSignature) Blob() ([]byte, error) {
 	content, err := json.Marshal(struct {
 		MIMEType    string            `json:"mimeType"`
 		Payload     []byte            `json:"payload"`
@@ -80,7 +80,7 @@ func SignatureBlobs(sigs Signatures) ([][]byte, error) {
 	attachable, others := sigs.Split()
 	blobs := slices.Clone(others.Simple())
 	for _, sig := range attachable {
-		blob, err := sig.blob()
+		blob, err := sig.Blob()
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -19,9 +20,13 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// maxCandidates is how many single signatures of a list are judged. Cosign adds a layer to the same
-// manifest for each.
-const maxCandidates = 500
+// Limits on what is judged. Cosign adds a layer to the same manifest for each signature.
+const (
+	// maxLayers is how many layers a manifest may have that is looked into.
+	maxLayers = 500
+	// maxCandidates is how many single signatures of a list are judged.
+	maxCandidates = 2_000
+)
 
 // Media types, or their beginnings.
 const (
@@ -35,8 +40,8 @@ const (
 type candidate struct {
 	Signature
 	claims digest.Digest // what it says that it signs
-	// policy is the signature as policies read it. Nil if they do not.
-	policy endpoint.Signatures
+	// blob is the signature in containers/image's own form. Nil if policies do not read it.
+	blob []byte
 	// bundle is a bundle that says that it signs the list. Nil for everything else.
 	bundle []byte
 	// key is the GPG key that it says it is made with.
@@ -88,14 +93,16 @@ func takeApart(ctx context.Context, list digest.Digest, s original.Signature) ([
 		c.refuse(OtherDigest, image.Subject.String())
 	case strings.HasPrefix(cmp.Or(image.ArtifactType, image.Config.MediaType), bundleType):
 		bundled(c, list, image, s.Blobs)
+	case len(image.Layers) > maxLayers:
+		c.refuse(TooManySignatures, fmt.Sprintf("its manifest has %d layers", len(image.Layers)))
 	default:
-		return layers(ctx, s, image)
+		return layers(s, image)
 	}
 	return []*candidate{c}, nil
 }
 
 // layers returns the signatures that are layers of a manifest.
-func layers(ctx context.Context, s original.Signature, image *manifest.Image) ([]*candidate, error) {
+func layers(s original.Signature, image *manifest.Image) ([]*candidate, error) {
 	var all []*candidate
 	for _, layer := range image.Layers {
 		c := &candidate{Signature: Signature{Kind: s.Kind, Digest: s.Digest(), Layer: layer.Digest, Format: UnknownFormat}}
@@ -112,9 +119,10 @@ func layers(ctx context.Context, s original.Signature, image *manifest.Image) ([
 		c.Format = SigstoreLayer
 		c.claims, c.Identity = signing.Claimed(payload)
 		var err error
-		if c.policy, err = endpoint.AttachedSignatures(ctx, []endpoint.AttachableSignature{{Payload: payload, Layer: imgspecv1.Descriptor{
+		signed := endpoint.AttachableSignature{Payload: payload, Layer: imgspecv1.Descriptor{
 			MediaType: layer.MediaType, Digest: layer.Digest, Size: layer.Size, Annotations: layer.Annotations,
-		}}}); err != nil {
+		}}
+		if c.blob, err = signed.Blob(); err != nil {
 			return nil, err
 		}
 	}
@@ -132,7 +140,7 @@ func lookaside(ctx context.Context, s original.Signature) (*candidate, error) {
 		c.refuse(NobodyKnows, "containers/image does not know its form")
 		return c, nil //nolint:nilerr // that is what is wrong with it
 	}
-	c.policy = sigs
+	c.blob = s.Blob
 	if attachable, _ := sigs.Split(); len(attachable) > 0 {
 		c.Format = SigstoreLayer
 		c.claims, c.Identity = signing.Claimed(attachable[0].Payload)

@@ -71,7 +71,8 @@ const (
 	// SignatureUnreadable says that what came along as a signature is damaged, or was altered, and
 	// that there is no other.
 	SignatureUnreadable Reason = "signature-unreadable"
-	// TooManySignatures says that there are more than are judged.
+	// TooManySignatures says that there are more than are judged: of the list, or in the manifest of
+	// one.
 	TooManySignatures Reason = "too-many-signatures"
 	// BundlesOnly says that all are sigstore bundles, and that no verifier was given.
 	BundlesOnly Reason = "bundles-only"
@@ -117,7 +118,7 @@ const (
 // telling has the reasons for single signatures, the most telling first: the further a signature
 // came, the nearer it is to what was wanted.
 var telling = []Reason{
-	WrongIdentity, WrongKey, BundleRefused, OtherDigest, NotJudged, NoRequirement, NotAsked, Malformed, NothingDemanded, AttestationOnly, NobodyKnows,
+	WrongIdentity, WrongKey, BundleRefused, OtherDigest, NotJudged, NoRequirement, NotAsked, TooManySignatures, Malformed, NothingDemanded, AttestationOnly, NobodyKnows,
 }
 
 func moreTelling(a, b Reason) bool { return slices.Index(telling, a) < slices.Index(telling, b) }
@@ -126,7 +127,7 @@ func moreTelling(a, b Reason) bool { return slices.Index(telling, a) < slices.In
 // came nearest to being signed.
 var nearest = slices.Concat(
 	[]Reason{PolicyDemandsMore, PolicyDemandsNothing, PolicyRejects}, telling,
-	[]Reason{BundlesOnly, PolicyOnly, TooManySignatures, TooMuch, SignatureUnreadable, NoSignature, OtherOrigin, OriginalAltered},
+	[]Reason{BundlesOnly, PolicyOnly, TooMuch, SignatureUnreadable, NoSignature, OtherOrigin, OriginalAltered},
 )
 
 // words says for people what each reason means, and what to do about it.

@@ -68,6 +68,9 @@ func TestJudgeAccepts(t *testing.T) {
 			Signatures: []original.Signature{p.signedByBundle(list)}, Bundles: p.verifier(),
 			Policy: judged(t, signature.NewPRInsecureAcceptAnything()),
 		}, want: []Signature{{Kind: original.Referrer, Format: SigstoreBundle, Signer: "key of the publisher"}}},
+		"beside a crowd": {q: Question{
+			Signatures: []original.Signature{crowd(t, list, maxLayers+1, 0), p.tagged(list, origin)}, Policy: judged(t, sigstoreKey(t, p.public)),
+		}, want: []Signature{{Kind: original.TagSignature, Format: SigstoreLayer, Signer: "key " + p.public, Identity: origin}}},
 		"two requirements": {q: Question{
 			Signatures: []original.Signature{p.simple(list, origin), p.tagged(list, origin)},
 			Policy:     judged(t, sigstoreKey(t, p.public), gpgKeys(t, p.keyring)),
@@ -139,12 +142,10 @@ func refusals(t *testing.T) []refusal {
 	altered.List.Bytes = append(slices.Clone(list.Bytes), '\n')
 	elsewhere := named("example.com/app@" + other.Digest.String())
 	elsewhere.Signatures = []original.Signature{p.tagged(list, "example.com/app:v1")}
-	var many []endpoint.AttachableSignature
-	for i := range maxCandidates + 1 {
-		many = append(many, layer(simpleSigningLayer, fmt.Sprint(i)))
+	var many []original.Signature
+	for i := range maxCandidates/maxLayers + 1 {
+		many = append(many, crowd(t, list, maxLayers, i))
 	}
-	crowd := artifact(t, list, manifestOfSignatures, many...)
-	crowd.Kind = original.TagSignature
 	swapped := p.signedByBundle(list)
 	swapped.Blobs[layersOf(t, swapped)[0]] = p.bundle(statementOf(other.Digest, signPredicate))
 	missing := judged(t, sigstoreKey(t, p.public+".none"))
@@ -168,7 +169,8 @@ func refusals(t *testing.T) []refusal {
 		{"the digest of another list as the origin", OtherOrigin, elsewhere},
 		{"bytes without their digest", OriginalAltered, altered},
 		{"nothing", NoSignature, with()},
-		{"too many", TooManySignatures, with(crowd)},
+		{"too many", TooManySignatures, with(append(many, sig)...)},
+		{"too many in one manifest", TooManySignatures, with(crowd(t, list, maxLayers+1, 0))},
 		{"a bundle without a verifier", BundlesOnly, with(p.signedByBundle(list))},
 		{"a bundle without a verifier, whatever is accepted", BundlesOnly, under(judged(t, signature.NewPRInsecureAcceptAnything()), p.signedByBundle(list))},
 		{"cosign's tag without a policy", PolicyOnly, bundles(p.verifier(), sig)},
@@ -197,6 +199,17 @@ func refusals(t *testing.T) []refusal {
 		{"no form of containers/image", NobodyKnows, with(original.Signature{Of: list.Digest, Kind: original.Lookaside, Blob: []byte("{}")})},
 		{"nobody who judges, beside what is broken", NotAsked, bundles(p.verifier(), sig, swapped)},
 	}
+}
+
+// crowd is what a tag of cosign's names, with so many signatures that are none.
+func crowd(t *testing.T, list manifest.Document, number, seed int) original.Signature {
+	var layers []endpoint.AttachableSignature
+	for i := range number {
+		layers = append(layers, layer(simpleSigningLayer, fmt.Sprint(seed, i)))
+	}
+	s := artifact(t, list, manifestOfSignatures, layers...)
+	s.Kind = original.TagSignature
+	return s
 }
 
 func TestJudgeRefuses(t *testing.T) {

@@ -31,7 +31,7 @@ const (
 
 // askPolicy returns what the policy says of the list with all candidates together, as upstream asks
 // it, and notes of each of them what each requirement that is in force says to it. The error is
-// context.Cause, or one about requirements.
+// context.Cause, or one about requirements or temporary files.
 func askPolicy(ctx context.Context, q Question, candidates []*candidate) (answer, error) {
 	if q.Policy.Context == nil {
 		refuseThose(candidates, NotAsked)
@@ -49,17 +49,21 @@ func askPolicy(ctx context.Context, q Question, candidates []*candidate) (answer
 		refuseThose(candidates, NothingDemanded)
 		return acceptsAnything, nil
 	}
-	all := endpoint.NoSignatures()
+	var blobs [][]byte
 	accepted := false
 	for _, c := range candidates {
-		if c.policy == nil {
+		if c.blob == nil {
 			continue
 		}
-		all = all.With(c.policy)
+		blobs = append(blobs, c.blob)
 		if err := q.askEach(ctx, requirements, c); err != nil {
 			return notAsked, err
 		}
 		accepted = accepted || c.Accepted
+	}
+	all, err := endpoint.SignaturesFromBlobs(ctx, blobs)
+	if err != nil {
+		return notAsked, err
 	}
 	why, err := q.ask(ctx, q.Policy, all)
 	switch {
@@ -78,7 +82,7 @@ func askPolicy(ctx context.Context, q Question, candidates []*candidate) (answer
 // refuseThose refuses all candidates that are for policies.
 func refuseThose(candidates []*candidate, r Reason) {
 	for _, c := range candidates {
-		if c.policy != nil {
+		if c.blob != nil {
 			c.refuse(r, "")
 		}
 	}
@@ -93,11 +97,15 @@ func (q *Question) ask(ctx context.Context, judge policy.Judge, sigs endpoint.Si
 // askEach asks each requirement about a candidate alone: one that accepts it says who has made it.
 func (q *Question) askEach(ctx context.Context, requirements []requirement, c *candidate) error {
 	c.refuse(NoRequirement, "")
+	alone, err := endpoint.SignaturesFromBlobs(ctx, [][]byte{c.blob})
+	if err != nil {
+		return err
+	}
 	for _, r := range requirements {
 		if !r.reads(c.Format) {
 			continue
 		}
-		why, err := q.askOne(ctx, r, c.policy)
+		why, err := q.askOne(ctx, r, alone)
 		switch {
 		case err != nil:
 			return err
