@@ -95,6 +95,11 @@ var optionFlags = map[string]string{
 	"DestinationCtx.CompressionLevel":  "--dest-compress-level",
 	"CheckBlobs":                       "--check-blobs",
 	"AttachOriginal":                   "--attach-original",
+	"VerifierID":                       "--verifier-id",
+	"PolicyURI":                        "--policy-uri",
+	"PolicyDigest":                     "--policy-digest",
+	"PreviousPublicKeyFiles":           "--previous-public-key",
+	"BundleVerifier":                   "--origin-key",
 }
 
 // optionKeys are the keys of a sync file behind them.
@@ -138,6 +143,11 @@ var optionKeys = map[string]string{
 	"OciEncryptLayers":                 "encrypt-layer",
 	"OciDecryptConfig":                 "decryption-key",
 	"AttachOriginal":                   "attach-original",
+	"VerifierID":                       "verifier-id",
+	"PolicyURI":                        "policy-uri",
+	"PolicyDigest":                     "policy-digest",
+	"PreviousPublicKeyFiles":           "previous-public-key",
+	"BundleVerifier":                   "origin-key",
 }
 
 // optionName is what can be the name of an option.

@@ -2,9 +2,11 @@ package mirrorcmd
 
 import (
 	"bytes"
+	"crypto/elliptic"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/bundlejudge/bundletest"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -79,6 +82,9 @@ func TestEveryFlag(t *testing.T) {
 	key, publicKey, parameters := file("key", private), "jwe:"+file("public", public), file("params.yaml", []byte("privateKeyFile: "+filepath.Join(dir, "key")+"\n"))
 	signing := []string{"--sign-by-sigstore-private-key", key}
 	stripping := []string{"--all", "--sparse", "strip"}
+	stating := slices.Concat(stripping, signing, []string{"--attach-original", "--verifier-id", "https://other.example"})
+	pem := file("pem", bundletest.NewKey(t, elliptic.P256()).Public(t))
+	root := file("root", bundletest.NewAuthority(t).Root(t, bundletest.Parts{Log: true}))
 	some := digest.FromString("some")
 	elsewhere := []string{"--referrers", "--referrers-source", "docker://r.example/a"}
 	amd64 := []copy.InstancePlatformFilter{{OS: "linux", Architecture: "amd64"}}
@@ -170,7 +176,17 @@ func TestEveryFlag(t *testing.T) {
 		"annotate-transformed":       {[]string{"--annotate-transformed"}, nil, func(s *settings) any { return s.AnnotateTransformed }, true},
 		"changed-subjects":           {[]string{"--changed-subjects", "drop"}, nil, func(s *settings) any { return s.ChangedSubjects }, copy.DropChangedSubjects},
 		"attach-original":            {[]string{"--attach-original"}, stripping, func(s *settings) any { return s.AttachOriginal }, true},
-		"format":                     {[]string{"--format", "v2s2"}, nil, func(s *settings) any { return s.ForceManifestMIMEType }, manifest.MediaTypeDockerManifest},
+		"verifier-id":                {append(slices.Clone(signing), "--verifier-id", "https://mirror.example"), append(slices.Clone(stripping), "--attach-original"), func(s *settings) any { return s.VerifierID }, "https://mirror.example"},
+		"policy-uri":                 {[]string{"--policy-uri", "https://mirror.example/policy.json"}, stating, func(s *settings) any { return s.PolicyURI }, "https://mirror.example/policy.json"},
+		"previous-public-key":        {[]string{"--previous-public-key", pem, "--previous-public-key", key}, stating, func(s *settings) any { return s.PreviousPublicKeyFiles }, []string{pem, key}},
+		"origin-key":                 {[]string{"--origin-key", pem}, stating, func(s *settings) any { return s.BundleVerifier != nil }, true},
+		"origin-trusted-root":        {[]string{"--origin-trusted-root", root}, append([]string{"--origin-key", pem}, stating...), func(s *settings) any { return s.changes.Original.Origin.TrustedRoot }, root},
+		"origin-certificate-identity": {[]string{"--origin-certificate-identity", "a@publisher.example", "--origin-certificate-issuer", "https://issuer.example", "--origin-trusted-root", root}, stating,
+			func(s *settings) any { return s.BundleVerifier != nil }, true},
+		"origin-certificate-issuer": {[]string{"--origin-certificate-issuer", "https://issuer.example", "--origin-certificate-identity", "a@publisher.example", "--origin-trusted-root", root}, stating,
+			func(s *settings) any { return s.changes.Original.Origin.CertificateIssuer }, "https://issuer.example"},
+		"policy-digest": {[]string{"--policy-digest", some.String()}, stating, func(s *settings) any { return s.PolicyDigest }, some},
+		"format":        {[]string{"--format", "v2s2"}, nil, func(s *settings) any { return s.ForceManifestMIMEType }, manifest.MediaTypeDockerManifest},
 	}
 	// What these do can only be seen from outside: TestPolicies, TestHelp, and the script
 	// copy-transform.

@@ -3,6 +3,7 @@ package mirrorcmd
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
@@ -16,6 +17,16 @@ import (
 func defineAttachOriginal(flags *pflag.FlagSet, s *transform.Settings) {
 	flags.BoolVar(&s.Original.Attach, transform.AttachOriginal, false,
 		"if the list is stripped, keep it as it was, and its signatures, beside it: then anyone can verify, without SOURCE, that its publisher has signed what remains (mirror verify --origin)")
+}
+
+// defineStatement defines the flags about what a copy that signs states of the original.
+func defineStatement(flags *pflag.FlagSet, s *transform.Settings) {
+	o := &s.Original
+	flags.StringVar(&o.VerifierID, transform.VerifierID, "",
+		"with --attach-original and --sign-by-sigstore-private-key, which need it: a `URI` that names this mirror, as who has verified that the publisher has signed what is stripped")
+	flags.StringVar(&o.PolicyURI, transform.PolicyURI, "", "`URI` of the signature policy, for those who read what the mirror states")
+	flags.StringVar(&o.PolicyDigest, transform.PolicyDigest, "", "`DIGEST` of what is at that URI, instead of the policy's own")
+	defineOrigin(flags, &o.Origin)
 }
 
 // originFlags are those of defineOrigin.
@@ -37,6 +48,9 @@ func (s *selection) checkOriginal() error {
 	if s.options.AttachOriginal && s.options.SparseManifestListAction == copy.KeepSparseManifestList {
 		return misusef("--%s needs --sparse strip or auto: a list that is kept is the original", transform.AttachOriginal)
 	}
+	if given := changed(s.flags, originFlags); len(given) > 0 && s.changes.SignBySigstorePrivateKey == "" {
+		return misusef("%s needs --%s: a copy judges bundles only before its key signs", dashed(given), transform.SignBySigstorePrivateKey)
+	}
 	return nil
 }
 
@@ -57,4 +71,24 @@ func originalRows(table io.Writer, o *copy.OriginalReport) {
 	for _, s := range o.Signatures {
 		row(fmt.Sprintf("signature of it (%s)", s.Kind), s.Digest, s.Form, s.Outcome)
 	}
+}
+
+// vouchedText says what the key has signed of a list that was stripped, or why nothing; "" if there
+// is no key.
+func vouchedText(v *copy.VouchedReport) string {
+	switch {
+	case v == nil:
+		return ""
+	case v.Reason != "":
+		return fmt.Sprintf("not signed: %s\n", oneLine(v.Reason))
+	}
+	text := fmt.Sprintf("signed, after %s of the original had been verified", counted(len(v.Judged), "signature"))
+	var stated []string
+	for _, b := range v.Bundles {
+		stated = append(stated, fmt.Sprintf("%s %s (%s)", b.PredicateType, shortDigest(b.Digest), b.Outcome))
+	}
+	if len(stated) > 0 {
+		text += ": " + strings.Join(stated, ", ")
+	}
+	return text + "\n"
 }

@@ -40,6 +40,7 @@ func reportText(r *copy.Report) string {
 	}
 	originalRows(table, r.Original)
 	table.Flush()
+	b.WriteString(vouchedText(r.Vouched))
 	for _, t := range transformedIn(r.Plan) {
 		fmt.Fprintf(&b, "transformed: %s: %s\n", counted(t.Number, "image"), oneLine(t.Reason))
 	}

@@ -35,6 +35,7 @@ func (s *selection) define(flags *pflag.FlagSet) {
 		"give each image that is added to a list which DESTINATION has already a tag, sha256-<hex>.child, if the registry would collect it otherwise (Quay), instead of failing")
 	s.defineAttached(flags)
 	defineSigning(flags, &s.changes)
+	defineStatement(flags, &s.changes)
 	defineChanges(flags, &s.changes)
 }
 

@@ -256,7 +256,7 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 	entry.Bytes += r.BytesCopied
 	entry.Elapsed += report.Elapsed
 	entry.Warnings, entry.Void, entry.Error = report.Warnings, report.Void, ""
-	entry.Original = report.Original
+	entry.Original, entry.Vouched = report.Original, report.Vouched
 	entry.Kind, entry.Attached, entry.Transformed = kindOf(report.Plan, r.Err), attachedIn(report), transformedIn(report.Plan)
 	entry.Missing = slices.DeleteFunc(slices.Clone(report.Instances), func(i copy.InstanceReport) bool { return !i.Missing })
 	switch {

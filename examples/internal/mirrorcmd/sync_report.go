@@ -98,8 +98,10 @@ type syncImage struct {
 	Missing []copy.InstanceReport `json:"missing,omitempty"`
 	// Transformed says why images were compressed, converted, encrypted or decrypted.
 	Transformed []transformation `json:"transformed,omitempty"`
-	// Original is what travelled along with a list that was stripped, nil if nothing was asked for.
+	// Original is what travelled along with a list that was stripped, Vouched what the keys have
+	// signed of it, or why nothing. Nil if they were not asked for.
 	Original *copy.OriginalReport `json:"original,omitempty"`
+	Vouched  *copy.VouchedReport  `json:"vouched,omitempty"`
 	// Void names what is without effect at the destination: signatures and referrers of a list that
 	// changed.
 	Void     []string `json:"void,omitempty"`
@@ -275,6 +277,9 @@ func (r *syncReport) text() string {
 		}
 		for _, t := range i.Transformed {
 			fmt.Fprintf(&b, "transformed: %s: %s: %s\n", i.name(), counted(t.Number, "image"), oneLine(t.Reason))
+		}
+		if i.Vouched != nil && i.Vouched.Reason != "" {
+			fmt.Fprintf(&b, "not signed: %s: %s\n", i.name(), oneLine(i.Vouched.Reason))
 		}
 		for _, v := range i.Void {
 			fmt.Fprintf(&b, "void: %s: %s\n", i.name(), oneLine(v))

@@ -19,6 +19,8 @@ func defineSigning(flags *pflag.FlagSet, s *transform.Settings) {
 	flags.StringVar(&s.SignPassphraseFile, transform.SignPassphraseFile, "", "take the first line of `FILE` as the passphrase of the key that signs")
 	flags.StringVar(&s.SignIdentity, transform.SignIdentity, "", "sign for `REFERENCE`, HOST/NAME:TAG, instead of DESTINATION")
 	flags.BoolVar(&s.AlwaysSign, transform.AlwaysSign, false, "sign also what the key has signed for this reference already")
+	flags.StringArrayVar(&s.PreviousPublicKeys, transform.PreviousPublicKey, nil,
+		"public key, PEM in `FILE`, that the private key has replaced: what that has signed is not signed again; may be repeated")
 }
 
 // defineChanges defines the flags for images that change on the way.

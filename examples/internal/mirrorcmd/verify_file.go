@@ -150,7 +150,7 @@ func (c *verifyCommand) verifyCopy(ctx context.Context, s *syncRun, one syncfile
 	}
 	if err == nil && one.Image.Options.AttachOriginal {
 		found.Strip, err = s.copier.VerifyStripped(ctx, one.Destination, &copy.VerifyStrippedOptions{
-			Origin: one.Source, Policy: s.policy, Bundles: one.Image.Bundles, SystemContext: s.sys.destination,
+			Origin: one.Source, Policy: s.policy, Bundles: one.Image.Options.BundleVerifier, SystemContext: s.sys.destination,
 		})
 		if found.Verification != nil && hasNoOriginal(err) { // it should be there if something was stripped
 			found.Strip, err = nil, nil

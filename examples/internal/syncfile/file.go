@@ -31,8 +31,6 @@ type Image struct {
 	Tags *Tags
 	// Options say how to copy. They have no contexts.
 	Options copy.Options
-	// Bundles judges sigstore bundles of the original of a list that is stripped, nil for nobody.
-	Bundles copy.BundleVerifier
 	// Single says what becomes of a source that is a single image for another platform than those
 	// that are selected.
 	Single SingleAction

@@ -158,9 +158,6 @@ func (p *parser) transform(image *Image, keys map[string]*yaml.Node) {
 	}
 	err := s.Apply(&image.Options)
 	if err == nil {
-		image.Bundles, err = s.Bundles()
-	}
-	if err == nil {
 		err = s.CheckUnattended()
 	}
 	if err == nil {

@@ -136,6 +136,10 @@ defaults:
   attach-original: true
   sign-by-sigstore-private-key: signing
   sign-passphrase-file: secret
+  verifier-id: https://mirror.example
+  policy-uri: https://mirror.example/policy.json
+  policy-digest: sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  previous-public-key: [public]
   origin-key: [public]
 images:
 - source: docker://quay.io/a:1
@@ -143,6 +147,10 @@ images:
   attach-original: false
   sign-by-sigstore-private-key: none
   sign-passphrase-file: none
+  verifier-id: none
+  policy-uri: none
+  policy-digest: none
+  previous-public-key: []
   origin-key: []
 - source: docker://quay.io/c:1
   origin-key: []
@@ -151,12 +159,23 @@ images:
   origin-certificate-issuer: https://issuer.example
 `), parseRef)
 	require.NoError(t, err)
-	a, b, c := f.Images[0], f.Images[1], f.Images[2]
-	assert.True(t, a.Options.AttachOriginal)
-	assert.NotNil(t, a.Bundles)
-	assert.False(t, b.Options.AttachOriginal)
-	assert.Nil(t, b.Bundles)
-	assert.NotNil(t, c.Bundles)
+	a, b, c := f.Images[0].Options, f.Images[1].Options, f.Images[2].Options
+	public := filepath.Join(filepath.Dir(name), "public")
+	assert.True(t, a.AttachOriginal)
+	assert.Equal(t, "https://mirror.example", a.VerifierID)
+	assert.Equal(t, "https://mirror.example/policy.json", a.PolicyURI)
+	assert.Equal(t, "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", a.PolicyDigest.String())
+	assert.Equal(t, []string{public}, a.PreviousPublicKeyFiles)
+	assert.NotNil(t, a.BundleVerifier)
+
+	assert.False(t, b.AttachOriginal)
+	assert.Empty(t, b.VerifierID)
+	assert.Empty(t, b.PolicyURI)
+	assert.Empty(t, b.PolicyDigest)
+	assert.Empty(t, b.PreviousPublicKeyFiles)
+	assert.Nil(t, b.BundleVerifier)
+
+	assert.NotNil(t, c.BundleVerifier)
 }
 
 func TestTransformProblems(t *testing.T) {
@@ -192,6 +211,9 @@ func TestTransformProblems(t *testing.T) {
 		{"origin-key: public", ":4: origin-key must be a list"},
 		{"origin-key: [public]", ":4: origin-key needs attach-original"},
 		{"attach-original: true\n  origin-key: [secret]", ":5: origin-key cannot be used: " + filepath.Join(filepath.Dir(name), "secret") + " is no public key"},
+		{"attach-original: true\n  verifier-id: https://mirror.example", ":5: verifier-id needs attach-original and sign-by-sigstore-private-key"},
+		{"attach-original: true\n  sign-by-sigstore-private-key: private\n  sign-passphrase-file: secret", ":2: verifier-id is needed: with attach-original, the key of sign-by-sigstore-private-key states"},
+		{"previous-public-key: [public]", ":4: previous-public-key needs sign-by-sigstore-private-key"},
 		{"changed-subjects: move", `:4: changed-subjects: write drop or keep, not "move"`},
 		{"format: v3", `:4: format: write none, oci, v2s1 or v2s2, not "v3"`},
 	} {

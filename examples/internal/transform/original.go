@@ -3,6 +3,8 @@ package transform
 import (
 	"cmp"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/bundlejudge"
 )
@@ -10,16 +12,23 @@ import (
 // The names of the settings about the original of a stripped list.
 const (
 	AttachOriginal            = "attach-original"
+	VerifierID                = "verifier-id"
+	PolicyURI                 = "policy-uri"
+	PolicyDigest              = "policy-digest"
 	OriginKey                 = "origin-key"
 	OriginTrustedRoot         = "origin-trusted-root"
 	OriginCertificateIdentity = "origin-certificate-identity"
 	OriginCertificateIssuer   = "origin-certificate-issuer"
 )
 
-// An Original is what is set about the original of a stripped list.
+// An Original is what is set about the original of a stripped list: that it travels along, and what
+// the mirror states about it.
 type Original struct {
-	Attach bool // it travels along
-	Origin Origin
+	Attach       bool
+	VerifierID   string
+	PolicyURI    string
+	PolicyDigest string
+	Origin       Origin
 }
 
 // An Origin says by whom sigstore bundles of the original must be made.
@@ -48,10 +57,23 @@ func (o *Origin) given() string {
 
 // original sets the options about the original.
 func (s *Settings) original(o *copy.Options) error {
-	if given := s.Original.Origin.given(); given != "" && !s.Original.Attach {
-		return s.problemf(given, "needs %s", s.name(AttachOriginal))
+	own := &s.Original
+	stated := cmp.Or(named(own.VerifierID, VerifierID), named(own.PolicyURI, PolicyURI), named(own.PolicyDigest, PolicyDigest))
+	states := own.Attach && s.SignBySigstorePrivateKey != ""
+	switch {
+	case stated != "" && !states:
+		return s.problemf(stated, "needs %s and %s: it is about what the mirror states of the original", s.name(AttachOriginal), s.name(SignBySigstorePrivateKey))
+	case states && own.VerifierID == "":
+		return s.problemf(VerifierID, "is needed: with %s, the key of %s states what was verified, and by whom", s.name(AttachOriginal), s.name(SignBySigstorePrivateKey))
+	case own.Origin.given() != "" && !own.Attach:
+		return s.problemf(own.Origin.given(), "needs %s", s.name(AttachOriginal))
 	}
-	o.AttachOriginal = s.Original.Attach
+	judge, err := s.Bundles()
+	if err != nil {
+		return err
+	}
+	o.AttachOriginal, o.BundleVerifier = own.Attach, judge
+	o.VerifierID, o.PolicyURI, o.PolicyDigest = own.VerifierID, own.PolicyURI, digest.Digest(own.PolicyDigest)
 	return nil
 }
 

@@ -43,19 +43,22 @@ func TestOriginal(t *testing.T) {
 		"no key":              {attached(Origin{Keys: []string{root}}), false, OriginKey, "--origin-key cannot be used: " + root + " is no public key in PEM"},
 		"no trusted root":     {attached(Origin{TrustedRoot: key, CertificateIdentity: who, CertificateIssuer: issuer}), false, OriginTrustedRoot, "--origin-trusted-root cannot be used: " + key + " is no trusted root"},
 		"no file":             {attached(Origin{Keys: []string{key + "x"}}), false, OriginKey, "--origin-key cannot be used: open " + key + "x"},
+		"nothing is stated":   {Settings{Original: Original{Attach: true, VerifierID: "https://mirror.example"}}, false, VerifierID, "--verifier-id needs --attach-original and --sign-by-sigstore-private-key: it is about what the mirror states"},
+		"nor by policy":       {Settings{Original: Original{Attach: true, PolicyURI: "https://mirror.example"}}, false, PolicyURI, "--policy-uri needs"},
+		"nor of what":         {Settings{Original: Original{Attach: true, PolicyDigest: "sha256:0"}}, false, PolicyDigest, "--policy-digest needs"},
+		"no original":         {Settings{SignBySigstorePrivateKey: key, Original: Original{VerifierID: "https://mirror.example"}}, false, VerifierID, "--verifier-id needs"},
+		"nobody states":       {Settings{SignBySigstorePrivateKey: key, Original: Original{Attach: true}}, false, VerifierID, "--verifier-id is needed: with --attach-original, the key of --sign-by-sigstore-private-key states"},
+		"no key before":       {Settings{PreviousPublicKeys: []string{key}}, false, PreviousPublicKey, "--previous-public-key needs --sign-by-sigstore-private-key"},
+		"no previous key":     {Settings{SignBySigstorePrivateKey: key, PreviousPublicKeys: []string{key, key + "x"}}, false, PreviousPublicKey, "--previous-public-key names a file that cannot be read"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			c.settings.Prefix = "--"
 			var o copy.Options
 			err := c.settings.Apply(&o)
-			var judge copy.BundleVerifier
-			if err == nil {
-				judge, err = c.settings.Bundles()
-			}
 			if c.setting == "" {
 				require.NoError(t, err)
 				assert.Equal(t, c.settings.Original.Attach, o.AttachOriginal)
-				assert.Equal(t, c.judged, judge != nil)
+				assert.Equal(t, c.judged, o.BundleVerifier != nil)
 				return
 			}
 			var problem *Problem

@@ -46,6 +46,7 @@ const (
 	Format                   = "format"
 	ChangedSubjects          = "changed-subjects"
 	AlwaysSign               = "always-sign"
+	PreviousPublicKey        = "previous-public-key"
 	AnnotateTransformed      = "annotate-transformed"
 )
 
@@ -71,6 +72,7 @@ type Settings struct {
 	SignPassphraseFile       string // path
 	SignIdentity             string // a reference with a tag or digest
 	AlwaysSign               bool
+	PreviousPublicKeys       []string // paths, of the public halves of keys that signed before
 
 	CompressFormat      string
 	CompressLevel       *int
@@ -125,6 +127,8 @@ func (s *Settings) signing(o *copy.Options) error {
 		return s.problemf(SignPassphraseFile, "needs %s or %s", s.name(SignBy), s.name(SignBySigstorePrivateKey))
 	case s.SignIdentity != "" && !s.Signs():
 		return s.problemf(SignIdentity, "needs %s, %s or %s", s.name(SignBy), s.name(SignBySigstore), s.name(SignBySigstorePrivateKey))
+	case len(s.PreviousPublicKeys) > 0 && s.SignBySigstorePrivateKey == "":
+		return s.problemf(PreviousPublicKey, "needs %s", s.name(SignBySigstorePrivateKey))
 	case s.AlwaysSign && !s.Signs():
 		return s.problemf(AlwaysSign, "needs %s, %s or %s", s.name(SignBy), s.name(SignBySigstore), s.name(SignBySigstorePrivateKey))
 	}
@@ -144,6 +148,11 @@ func (s *Settings) signing(o *copy.Options) error {
 			return s.problemf(setting, "names a file that cannot be read: %w", err)
 		}
 	}
+	for _, path := range s.PreviousPublicKeys {
+		if err := readable(path); err != nil {
+			return s.problemf(PreviousPublicKey, "names a file that cannot be read: %w", err)
+		}
+	}
 	if s.SignIdentity != "" {
 		named, err := reference.ParseNamed(s.SignIdentity)
 		if err == nil && reference.IsNameOnly(named) {
@@ -155,6 +164,7 @@ func (s *Settings) signing(o *copy.Options) error {
 		o.SignIdentity = named
 	}
 	o.SignBy, o.SignBySigstorePrivateKeyFile, o.AlwaysSign = s.SignBy, s.SignBySigstorePrivateKey, s.AlwaysSign
+	o.PreviousPublicKeyFiles = s.PreviousPublicKeys
 	return nil
 }
 
