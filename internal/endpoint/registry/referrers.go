@@ -33,7 +33,7 @@ var (
 // distribution specification v1.1, "Listing Referrers"). A registry with the API has to list what
 // the tag lists ("Enabling the Referrers API"), and so nobody but a client that does not ask for
 // the API, as notation 1.2 and 1.3, writes the tag there; but what the API answers may be older:
-// Quay's is up to a minute old (quay/quay 6510).
+// Quay's is up to a minute old (quay/quay 6510). Both are asked at the same time.
 func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType string) ([]imgspecv1.Descriptor, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", d, err)
@@ -41,10 +41,12 @@ func (s *Source) Referrers(ctx context.Context, d digest.Digest, artifactType st
 	var all []imgspecv1.Descriptor
 	var besides error // of the tag, where the API has answered
 	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
+		byTag, done := r.askTagMeanwhile(ctx, *rt, d)
+		defer done()
 		var api bool
-		all, api, err = r.referrers(ctx, rt, d, artifactType)
+		all, api, err = r.referrers(ctx, rt, d, artifactType, byTag)
 		if err == nil && api {
-			all, besides = r.alsoTagged(ctx, rt, d, all)
+			all, besides = r.alsoTagged(ctx, all, byTag)
 		}
 		return r.unlessHidden(ctx, err)
 	})
@@ -60,7 +62,9 @@ func (d *Destination) Referrers(ctx context.Context, subject digest.Digest, arti
 	if err := subject.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", subject, err)
 	}
-	all, _, err := d.repo.referrers(ctx, d.shared.newRetrier(), subject, artifactType)
+	rt := d.shared.newRetrier()
+	byTag := func() ([]imgspecv1.Descriptor, error) { return d.repo.referrersByTag(ctx, rt, subject) }
+	all, _, err := d.repo.referrers(ctx, rt, subject, artifactType, byTag)
 	var none *noReferrers
 	if errors.As(err, &none) {
 		return nil, nil
@@ -173,16 +177,18 @@ func (e *ledElsewhere) Error() string {
 }
 func (e *ledElsewhere) Is(target error) bool { return e.mute && target == endpoint.ErrUnknown }
 
-// referrers lists the referrers of d, by the API, which api says, or by the tag. It fails with
-// *noReferrers if there is neither, and with an *endpoint.NotListableError if the tag is no list of
+// referrers lists the referrers of d, by the API, which api says, or by the tag, which byTag reads.
+// It fails with *noReferrers if there is neither, and with an *endpoint.NotListableError if the tag is no list of
 // referrers: another endpoint may have one.
-func (r *repository) referrers(ctx context.Context, rt *retrier, d digest.Digest, artifactType string) (all []imgspecv1.Descriptor, api bool, err error) {
+func (r *repository) referrers(
+	ctx context.Context, rt *retrier, d digest.Digest, artifactType string, byTag func() ([]imgspecv1.Descriptor, error),
+) (all []imgspecv1.Descriptor, api bool, err error) {
 	all, err = r.referrersByAPI(ctx, rt, d, artifactType)
 	var none *noReferrersAPI
 	if !errors.As(err, &none) {
 		return all, true, err
 	}
-	all, err = r.referrersByTag(ctx, rt, d)
+	all, err = byTag()
 	switch {
 	case r.saysNotFound(err) && errors.Is(none, endpoint.ErrUnknown):
 		return nil, false, none // who did not answer may know some
@@ -208,10 +214,33 @@ func (r *repository) referrersByTag(ctx context.Context, rt *retrier, d digest.D
 	return all, err
 }
 
+// askTagMeanwhile begins to read what the referrers tag of d lists, with a copy of the retrier, and
+// returns a function that waits for the answer, which may be called again, and one that ends it.
+func (r *repository) askTagMeanwhile(ctx context.Context, rt retrier, d digest.Digest) (byTag func() ([]imgspecv1.Descriptor, error), done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	answered := make(chan struct{})
+	var listed []imgspecv1.Descriptor
+	var err error
+	go func() {
+		defer close(answered)
+		listed, err = r.referrersByTag(ctx, &rt, d)
+	}()
+	byTag = func() ([]imgspecv1.Descriptor, error) {
+		<-answered
+		return listed, err
+	}
+	return byTag, func() {
+		cancel()
+		<-answered
+	}
+}
+
 // alsoTagged returns what the API lists with what the tag lists besides. An error that wraps
 // endpoint.ErrUnknown says that there was no answer for the tag.
-func (r *repository) alsoTagged(ctx context.Context, rt *retrier, d digest.Digest, listed []imgspecv1.Descriptor) ([]imgspecv1.Descriptor, error) {
-	tagged, err := r.referrersByTag(ctx, rt, d)
+func (r *repository) alsoTagged(
+	ctx context.Context, listed []imgspecv1.Descriptor, byTag func() ([]imgspecv1.Descriptor, error),
+) ([]imgspecv1.Descriptor, error) {
+	tagged, err := byTag()
 	var notList *endpoint.NotListableError
 	var page *noManifest
 	switch {
