@@ -26,7 +26,7 @@ func TestOriginalAndAttachments(t *testing.T) {
 	for _, keepVoid := range []bool{false, true} {
 		t.Run(fmt.Sprintf("KeepVoid=%t", keepVoid), func(t *testing.T) {
 			e := copytest.NewEnv(t)
-			src := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles)
+			src := signedSource(t)
 			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
 			o := withOriginal()
 			o.Referrers, o.DigestTags, o.KeepVoid = copy.AllReferrers, true, keepVoid
@@ -127,7 +127,7 @@ func TestOriginalChecksBlobs(t *testing.T) {
 // TestOriginalIsPlanned: what Prepare plans is what Execute does, and what Image would.
 func TestOriginalIsPlanned(t *testing.T) {
 	e := copytest.NewEnv(t)
-	src := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles)
+	src := signedSource(t)
 	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
 	for run := range 2 {
 		o := withOriginal()
@@ -245,7 +245,7 @@ func TestOriginalSignaturesElsewhere(t *testing.T) {
 	f := imagetest.SignedLists()
 	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 	src.Push(f, "v1", imagetest.Top)
-	from := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles)
+	from := signedSource(t)
 	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true}), "app")
 	o := withOriginal()
 	o.DigestTags, o.ReferrersFrom = true, &copy.ReferrersSource{Reference: from.Ref("any"), SystemContext: e.Sys}

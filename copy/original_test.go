@@ -27,8 +27,12 @@ func withOriginal() copy.Options {
 	}
 }
 
-// signedSource is a repository with a list that is signed in cosign's formats.
+// signedSource is a repository with a list that is signed in some of cosign's formats, or in all of
+// them if none is given.
 func signedSource(t *testing.T, forms ...imagetest.SignedForm) copytest.RegistryPlace {
+	if len(forms) == 0 {
+		forms = []imagetest.SignedForm{imagetest.SignedTags, imagetest.SignedBundles}
+	}
 	src := registrytest.Start(t, registrytest.Options{})
 	imagetest.PushSigned(src, "app", forms...)
 	return copytest.RegistryAt(t, src, "app")
@@ -56,7 +60,7 @@ func TestOriginal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := copytest.NewEnv(t)
-			src, dst := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles), at(t)
+			src, dst := signedSource(t), at(t)
 			r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), withOriginal())
 			require.NoError(t, err)
 			dst.Check(wantOriginal(f, imagetest.Top, 4))
@@ -133,7 +137,7 @@ func TestOriginalUnsigned(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := copytest.NewEnv(t)
-			src := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles)
+			src := signedSource(t)
 			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 			o := withOriginal()
 			change(&o)
@@ -172,7 +176,7 @@ func TestOriginalUnderAuto(t *testing.T) {
 	for _, strict := range []bool{true, false} {
 		t.Run(fmt.Sprintf("strict=%t", strict), func(t *testing.T) {
 			e := copytest.NewAttachmentsEnv(t)
-			src := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles)
+			src := signedSource(t)
 			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: strict}), "app")
 			o := withOriginal()
 			o.SparseManifestListAction = copy.AutoSparseManifestList
@@ -251,7 +255,7 @@ func TestOriginalOtherSelection(t *testing.T) {
 // TestOriginalRefusedAhead: a registry that wants the list first gets it first, by its digest.
 func TestOriginalRefusedAhead(t *testing.T) {
 	e := copytest.NewEnv(t)
-	src := signedSource(t, imagetest.SignedTags, imagetest.SignedBundles)
+	src := signedSource(t)
 	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{RequireSubjects: true}), "app")
 	r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), withOriginal())
 	require.NoError(t, err)

@@ -178,8 +178,8 @@ func (e *ledElsewhere) Error() string {
 func (e *ledElsewhere) Is(target error) bool { return e.mute && target == endpoint.ErrUnknown }
 
 // referrers lists the referrers of d, by the API, which api says, or by the tag, which byTag reads.
-// It fails with *noReferrers if there is neither, and with an *endpoint.NotListableError if the tag is no list of
-// referrers: another endpoint may have one.
+// It fails with *noReferrers if there is neither, and with an *endpoint.NotListableError if the tag
+// is no list of referrers: another endpoint may have one.
 func (r *repository) referrers(
 	ctx context.Context, rt *retrier, d digest.Digest, artifactType string, byTag func() ([]imgspecv1.Descriptor, error),
 ) (all []imgspecv1.Descriptor, api bool, err error) {
