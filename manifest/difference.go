@@ -155,7 +155,7 @@ func (pr *proof) entryDifference(j, next int) *DifferenceError {
 func (pr *proof) restDifference(want string) *DifferenceError {
 	doc := pr.stripped.doc
 	offset := firstDifference(doc, want)
-	if offset >= len(pr.stripped.head) && offset < len(doc)-len(pr.stripped.tail) {
+	if offset >= len(pr.stripped.head) && offset <= len(doc)-len(pr.stripped.tail) { // at most at the bracket
 		return pr.at(LayoutChanged, offset, -1, -1)
 	}
 	e := pr.at(RestChanged, offset, -1, -1)
