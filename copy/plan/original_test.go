@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 
@@ -47,6 +48,38 @@ func TestOriginalThatIsThere(t *testing.T) {
 		[]digest.Digest{there.Original.Digest, there.Original.Signatures[0].Digest, there.Original.Signatures[1].Digest})
 	assert.Equal(t, 3, there.Blobs, "an empty config, also of the signature, its manifest and its layer")
 	assert.Contains(t, there.String(), "there already")
+}
+
+// TestOriginalOfAPlanThatWasRead has no documents: such a plan is to look at.
+func TestOriginalOfAPlanThatWasRead(t *testing.T) {
+	p, err := New(stripping())
+	require.NoError(t, err)
+	var read Plan
+	require.NoError(t, json.Unmarshal([]byte(mustJSON(t, p)), &read))
+	assert.Equal(t, p.Original.Digest, read.Original.Digest)
+	assert.Len(t, p.Original.Artifacts(), 3)
+	assert.Empty(t, read.Original.Artifacts())
+	assert.Empty(t, read.Original.ToWrite())
+}
+
+// TestSignaturesOfSomethingElse: what signs the list may be attached to something else, too, with
+// which it goes.
+func TestSignaturesOfSomethingElse(t *testing.T) {
+	in := stripping()
+	top, bundle := digest.FromBytes(in.Top.Bytes), in.OriginalSignatures[0].Document
+	in.Documents = map[digest.Digest]Document{bundle.Digest: bundle}
+	for _, subject := range []digest.Digest{top, digest.FromString("b")} {
+		in.Attachments = append(in.Attachments, Attachment{Subject: subject, Digest: bundle.Digest})
+	}
+	p, err := New(in)
+	require.NoError(t, err)
+	for _, a := range p.Attached {
+		want := []any{Skip, ReasonSubject}
+		if a.Subject == top {
+			want = []any{Copy, ReasonOriginal}
+		}
+		assert.Equal(t, want, []any{a.Decision, a.Reason.Code})
+	}
 }
 
 // TestOriginalsSignaturesAreASet: the same signature twice travels once, one of another list does
@@ -109,11 +142,16 @@ func TestOriginalThatIsTooLarge(t *testing.T) {
 	p, err := New(in)
 	require.NoError(t, err)
 	assert.Empty(t, p.Original.Digest)
+	assert.Empty(t, p.Original.Artifacts())
 	assert.Contains(t, p.Original.Reason, "consists of 1001 lists, more than 1000")
 	assert.Equal(t, []string{"the original is not attached: " + p.Original.Reason}, p.Warnings)
 	in.SignedLists = map[digest.Digest]int{digest.FromBytes(in.Top.Bytes): 1}
 	_, err = New(in)
 	assert.ErrorContains(t, err, "consists of 1001 lists, more than 1000")
+	in.SignedLists, in.Top = nil, Document{Bytes: listOf(entries[:len(entries)-1]...)}
+	p, err = New(in)
+	require.NoError(t, err)
+	assert.Len(t, p.Original.Artifact().Layers, original.MaxDocuments)
 }
 
 // TestOriginalIsNotForUpstream: it attaches nothing.

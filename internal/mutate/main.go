@@ -29,7 +29,7 @@ import (
 const gremlins = "github.com/go-gremlins/gremlins/cmd/gremlins@v0.6.0"
 
 // packages are those that are mutated.
-var packages = []string{"manifest", "internal/platform", "internal/listtree", "copy/plan"}
+var packages = []string{"manifest", "internal/platform", "internal/listtree", "internal/original", "copy/plan"}
 
 // What is demanded of each package, in percent of the mutants that compile, and of those that are
 // covered.

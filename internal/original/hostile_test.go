@@ -287,3 +287,55 @@ func TestErrorsName(t *testing.T) {
 	empty := Signature{Of: a.Document.Digest, Kind: Lookaside}
 	assert.EqualError(t, empty.Validate(), "signature "+digest.FromBytes(nil).String()+": malformed: the signature is empty")
 }
+
+// TestAsLargeAsMayBe: what reaches the limits is read, in either form.
+func TestAsLargeAsMayBe(t *testing.T) {
+	content := bytes.Repeat([]byte(" "), manifest.MaxSize)
+	large := Of(stripped(), []manifest.Document{{MediaType: imgspecv1.MediaTypeImageIndex, Bytes: content}}, "")
+	for _, a := range []Artifact{large, Plain(large)} {
+		a = changed(t, a, func(m *imgspecv1.Manifest) {
+			for len(m.Layers) < MaxBytes/manifest.MaxSize {
+				m.Layers = append(m.Layers, m.Layers[0])
+			}
+		})
+		_, err := Read(a.Document, held(a))
+		assert.NoError(t, err)
+	}
+
+	small := Of(stripped(), []manifest.Document{list("top")}, "")
+	many := changed(t, small, func(m *imgspecv1.Manifest) {
+		for len(m.Layers) < MaxDocuments {
+			m.Layers = append(m.Layers, m.Layers[0])
+		}
+	})
+	_, err := Read(many.Document, held(many))
+	assert.NoError(t, err)
+
+	simple := Signature{Of: list("top").Digest, Kind: Lookaside, Blob: content}
+	assert.NoError(t, simple.Validate())
+	s := signature(Referrer)
+	fill := func(size int64) {
+		s.Document = changed(t, Artifact{Document: s.Document}, func(m *imgspecv1.Manifest) {
+			m.Layers[0].Size = MaxPart
+			for i := range MaxSignature/MaxPart - 1 {
+				m.Layers = append(m.Layers[:1+i], imgspecv1.Descriptor{MediaType: "x", Digest: digest.FromString(fmt.Sprint(i)), Size: MaxPart})
+			}
+			m.Layers[1].Size = size
+		}).Document
+	}
+	fill(MaxPart - 2048)
+	room := MaxPart - beside(t, s)
+	fill(room)
+	_, err = s.ToRead()
+	assert.NoError(t, err)
+	fill(room + 1)
+	_, err = s.ToRead()
+	assert.ErrorIs(t, err, ErrTooLarge)
+}
+
+// beside is how many bytes a signature has beside its layers.
+func beside(t *testing.T, s Signature) int64 {
+	image, err := manifest.ParseImage(s.Document.Bytes, "")
+	require.NoError(t, err)
+	return int64(len(s.Document.Bytes)) + image.Config.Size
+}
