@@ -11,6 +11,7 @@
 //   - policy_test.go: each policy with each action of the command, announced and hidden, OCI and
 //     Docker
 //   - announcement_test.go: what is announced is a hint, and is asked for once
+//   - trusted_test.go: a stripped list that cosign has signed, verified without its source
 //   - programs_test.go: both programs as processes, and the commands of
 //     docs/sparse-registry-scenario.md
 package e2e
