@@ -29,6 +29,10 @@ const (
 // specification").
 var statementTypes = []string{"https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"}
 
+// subjectMembers are those that a subject may have (in-toto attestation framework,
+// "ResourceDescriptor").
+var subjectMembers = []string{"name", "uri", "digest", "content", "downloadLocation", "mediaType", "annotations"}
+
 // bundled completes a candidate by what is in the bundle that is the only layer of image. It is
 // refused already unless it says that it is a signature of list.
 func bundled(c *candidate, list digest.Digest, image *manifest.Image, blobs map[digest.Digest][]byte) {
@@ -138,7 +142,7 @@ func parseStatement(payload []byte) (statement, error) {
 		return s, errors.New("the subjects of its statement are no list")
 	}
 	for _, subject := range subjects {
-		has, err := object("subject", subject)
+		has, err := object("subject", subject, subjectMembers...)
 		if err != nil {
 			return s, err
 		}

@@ -68,11 +68,11 @@ const (
 const (
 	// NoSignature says that there is none.
 	NoSignature Reason = "no-signature"
-	// SignatureUnreadable says that what came along as a signature is damaged, or was altered, and
-	// that there is no other.
+	// SignatureUnreadable says that what came along as a signature is damaged, or was altered. A
+	// list is not signed for that reason if there is no other.
 	SignatureUnreadable Reason = "signature-unreadable"
-	// TooManySignatures says that there are more than are judged: of the list, or in the manifest of
-	// one.
+	// TooManySignatures says that there are more than are judged: of the list in all, or in the
+	// manifest of one.
 	TooManySignatures Reason = "too-many-signatures"
 	// BundlesOnly says that all are sigstore bundles, and that no verifier was given.
 	BundlesOnly Reason = "bundles-only"

@@ -312,6 +312,7 @@ func TestBundlesAreReadInOneWay(t *testing.T) {
 		"another algorithm":        {stated(`"sha256"`, `"sha512"`), OtherDigest},
 		"upper case":               {stated(list.Digest.Encoded(), strings.ToUpper(list.Digest.Encoded())), OtherDigest},
 		"two digests":              {stated(`"sha256":`, `"sha256":"x","sha256":`), Malformed},
+		"a subject's other digest": {stated(`}}],`, `},"Digest":{"sha256":"`+other.Digest.Encoded()+`"}}],`), Malformed},
 		"two subjects":             {stated(`[{"name"`, `[{"digest":{"sha256":"`+other.Digest.Encoded()+`"}},{"name"`), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
