@@ -14,7 +14,7 @@ func vouch(ctx context.Context, to *storer) error {
 	if to.kept == nil {
 		return nil
 	}
-	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.srcRef, Policy: to.policy}
+	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.src.Reference(), Policy: to.policy}
 	place, _ := to.dst.(vouching.Place)
 	signs := to.vouchingFor(to.survey)
 	said, err := mirror.Vouch(ctx, to.plan, vouching.Site{

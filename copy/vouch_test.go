@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -41,7 +42,8 @@ func TestVouching(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *signingTest){
 		"a second run": testVouchTwice, "again for other reasons": testVouchAgain, "nothing": testKeysSignNothing,
 		"Signers": testSignersUnderAttachOriginal, "bundles": testVouchForBundles, "Auto": testVouchUnderAuto,
-		"a failure": testVouchingFails, "a refusal": testBundlesAreRefused, "a tag": testBundlesByTag, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
+		"a failure": testVouchingFails, "a refusal": testBundlesAreRefused, "a tag": testBundlesByTag, "keys": testKeysAreOpened,
+		"whatever fails": testVouchingIsRepaired, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -390,6 +392,57 @@ func testVouchingFails(t *testing.T, s *signingTest) {
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, copy.DestinationSide, failed.Side)
 	assert.Equal(t, v.f.Digest("v2"), v.dst.Top("v1"))
+}
+
+// testVouchingIsRepaired: whichever manifest is not stored, the tag names nothing, and the next run
+// adds what is lacking, once.
+func testVouchingIsRepaired(t *testing.T, s *signingTest) {
+	for failing := int32(1); ; failing++ {
+		var puts atomic.Int32
+		v := newVouchingTest(t, s, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {
+			if req.Method != http.MethodPut || !strings.Contains(req.URL.Path, "/manifests/") {
+				return registrytest.Answer{}
+			}
+			if puts.Add(1) != failing {
+				return registrytest.Answer{}
+			}
+			return registrytest.Answer{Status: http.StatusForbidden, Errors: []registrytest.Error{{Code: "DENIED"}}}
+		}}, imagetest.SignedTags)
+		_, err := v.Image(t.Context(), v.dst.Ref("v1"), v.src.Ref("v1"), v.options())
+		if failing > puts.Load() {
+			require.NoError(t, err)
+			assert.Greater(t, failing, int32(12), "images, the list, what carries the original, signatures, bundles and the tag")
+			return
+		}
+		if err != nil {
+			assert.NotContains(t, v.dst.Tags(v.dst.Repo), "v1", err)
+		}
+		r := v.copies(t, v.options())
+		v.signs(t, r.DestinationDigest)
+		statements := v.bundles(t, r.DestinationDigest, v.public)
+		assert.Len(t, statements[signaturePredicate], 1)
+		assert.Len(t, statements[summaryPredicate], 1)
+	}
+}
+
+// testKeysAreOpened before anything is written, also if nobody may sign in the end.
+func testKeysAreOpened(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{})
+	v.demandNothing()
+	for name, change := range map[string]func(*copy.Options){
+		"no key": func(o *copy.Options) { o.SignBySigstorePrivateKeyFile = "nowhere" },
+		"no place for signatures": func(o *copy.Options) {
+			sys := *v.Sys
+			sys.RegistriesDirPath = t.TempDir()
+			o.DestinationCtx = &sys
+		},
+	} {
+		o := v.options()
+		change(&o)
+		_, err := v.Image(t.Context(), v.dst.Ref("v1"), v.src.Ref("v1"), o)
+		assert.ErrorContains(t, err, "copying signatures to", name)
+		assert.Empty(t, v.dst.Repos(), name)
+	}
 }
 
 // testBundlesAreRefused: a registry that does not know their type gets what it knows, and the

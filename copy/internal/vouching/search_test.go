@@ -152,11 +152,16 @@ func TestSaidReadsWhatMayBeOurs(t *testing.T) {
 		})
 	}
 	p := &place{}
+	p.attach(Artifact(facts().Stripped, s[1], bundle))
+	said, err := search(t, p, s, key)
+	require.NoError(t, err)
+	assert.Equal(t, []digest.Digest{"", ""}, said, "it is stated to be the other one, and nobody finds it")
+	p = &place{}
 	p.attach(good)
 	p.blobs = nil
 	p.listErr = errors.New("there may be more")
 	p.listed = append(p.listed, imgspecv1.Descriptor{Digest: of("b")})
-	said, err := search(t, p, s[:1], key)
+	said, err = search(t, p, s[:1], key)
 	require.NoError(t, err)
 	assert.Empty(t, said[0], "what cannot be read is not there")
 }
