@@ -23,7 +23,7 @@ import (
 func BenchmarkSettled(b *testing.B) {
 	const rtt = 100 * time.Millisecond
 	two := copy.Options{ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64")}
-	stripped, auto := two, two
+	stripped, auto, original := two, two, withOriginal()
 	stripped.SparseManifestListAction = copy.StripSparseManifestList
 	auto.SparseManifestListAction = copy.AutoSparseManifestList
 	for _, c := range []struct {
@@ -37,6 +37,7 @@ func BenchmarkSettled(b *testing.B) {
 		{"list=all", imagetest.Top, copy.Options{ImageListSelection: copy.CopyAllImages}, true, 1, false},
 		{"list=kept", imagetest.Top, two, false, 1, false},
 		{"list=stripped", imagetest.Top, stripped, true, 1, false},
+		{"list=stripped,original", imagetest.Top, original, true, 1, false},
 		{"list=kept,signatures", imagetest.Top, two, false, 1, true},
 		{"list=stripped,signatures", imagetest.Top, stripped, true, 1, true},
 		{"list=auto-kept", imagetest.Top, auto, false, 1, false},

@@ -33,7 +33,8 @@
 // What goes from step to step is a survey (survey.go): what is known of both ends, and the plan
 // that follows (planinput.go). It is a value: a step that finds out more returns another one. What
 // a copy is asked for, and what serves all steps, is a call (call.go). What is attached to what is
-// copied goes the same way (attached.go).
+// copied goes the same way (attached.go), and so does the original of a list that is stripped
+// (original.go).
 //
 // Images that have to change are transformed one by one beside the others, which upstream's package
 // does (transform.go); with what becomes of them the plan is made once more, before anything that

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -277,5 +278,37 @@ func TestOriginalSignaturesUnknown(t *testing.T) {
 		require.Len(t, r.Warnings, 1)
 		assert.Contains(t, r.Warnings[0], "not all could be asked about signatures")
 		dst.Check(wantOriginal(f, imagetest.Top, 0))
+	}
+}
+
+// TestOriginalAtAnyPace: what is at the destination does not depend on how much is in flight, and
+// the report says what was planned.
+func TestOriginalAtAnyPace(t *testing.T) {
+	src := signedSource(t)
+	for name, options := range map[string]registrytest.Options{
+		"API": {Strict: true}, "no API": {Strict: true, NoReferrers: true}, "subjects first": {RequireSubjects: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := ""
+			for _, parallel := range []uint{0, 1, 2, 7} {
+				e := copytest.NewEnv(t)
+				dst := copytest.RegistryAt(t, registrytest.Start(t, options), "app")
+				o := withOriginal()
+				o.MaxParallelDownloads = parallel
+				r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+				require.NoError(t, err)
+				assert.Equal(t, r.Plan.Original.Digest, r.Original.Digest)
+				assert.Equal(t, r.Plan.Digest, r.DestinationDigest)
+				got := strings.ReplaceAll(dst.Snapshot("app"), dst.Host(), "HOST")
+				if want == "" {
+					want = got
+				}
+				assert.Equal(t, want, got, "parallel %d", parallel)
+				again, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+				require.NoError(t, err)
+				assert.Zero(t, again.ManifestsCopied)
+				assert.Equal(t, want, strings.ReplaceAll(dst.Snapshot("app"), dst.Host(), "HOST"))
+			}
+		})
 	}
 }

@@ -48,6 +48,7 @@ func (s *Store) AsTheyWere(ctx context.Context, signatures []original.Signature)
 		Put:   func(_ context.Context, _ endpoint.Document, put func() error) error { return put() },
 	}
 	for tag, group := range stored {
+		slices.SortFunc(group, func(a, b attach.Attachment) int { return cmp.Compare(a.Digest, b.Digest) })
 		announced, err := attach.Announce(ctx, attach.Destination{Referrers: s.to.Referrers, Budget: s.to.Budget}, store, group)
 		warnings = append(warnings, announced.Warnings...)
 		for _, no := range announced.NotListable {

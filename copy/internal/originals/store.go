@@ -2,6 +2,7 @@ package originals
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -200,6 +201,9 @@ func (s *Store) announce(ctx context.Context, artifacts []original.Artifact) err
 	if len(s.unannounced) == 0 {
 		return nil
 	}
+	// Whoever merges them into what is listed already keeps the order, which must not depend on who
+	// was stored first.
+	slices.SortFunc(s.unannounced, func(a, b imgspecv1.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	subject := artifacts[0].Subject()
 	err := inflight.One(ctx, s.to.Budget, func() error {
 		return attach.AnnounceCarriers(ctx, attach.Destination{Referrers: s.to.Referrers}, subject, s.unannounced)
