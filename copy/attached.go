@@ -197,6 +197,13 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 		}
 		return doc, err
 	}
+	open := func(of digest.Digest, b endpoint.Blob) endpoint.Opener { return to.opener(to.source, of, b, nil) }
+	carried, err := to.original.Carry(ctx, attached.Of(planned), originals.Carried{Manifest: read, Open: open})
+	if err != nil {
+		return attachError(DestinationSide, to.dstName, err)
+	}
+	to.reporter.Update(func(r *Report) { r.ManifestsCopied += len(carried) })
+	planned = slices.DeleteFunc(slices.Clone(planned), func(a AttachedPlan) bool { return carried[a.Digest] })
 	done := slices.Concat(to.plan.Stored(), to.plan.Lists())
 	documents, err := attach.Documents(ctx, attached.Of(planned), done, read)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
@@ -178,7 +180,17 @@ func (c *Copier) ReadManifest(ctx context.Context, ref types.ImageReference, opt
 //
 // The error is an *Error: something could not be read. It is ErrNotFound if ref names nothing.
 func (c *Copier) AttachedOriginal(ctx context.Context, ref types.ImageReference, options *ReadOptions) (*AttachedOriginal, error) {
-	return attachedOriginalWith(ctx, c, ref, options.orDefault())
+	o := options.orDefault()
+	src, err := openToRead(ctx, c, ref, o)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close() // nothing was written
+	found, err := inspect.FindOriginal(ctx, src, limit(c))
+	if err != nil {
+		return nil, &Error{"looking for the original of", o.Side, transports.ImageName(ref), err}
+	}
+	return found, nil
 }
 
 // Verify is the function Verify, with what the copies of c share.

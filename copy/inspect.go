@@ -26,7 +26,7 @@ var ErrNotFound = endpoint.ErrNotFound
 // of the OCI distribution specification, or no registry's answer at all.
 func SaysAbsent(err error) bool { return endpoint.SaysAbsent(err) }
 
-// What Inspect returns.
+// What Inspect and AttachedOriginal return.
 type (
 	// An Inspection says what a reference names, and what of it is there. As JSON it has the schema
 	// InspectionSchema.
@@ -39,10 +39,9 @@ type (
 	InspectedBlob = inspect.Blob
 	// InspectedTotals count what is distinct.
 	InspectedTotals = inspect.Totals
+	// An AttachedOriginal says in what the original of a stripped list travels along with it.
+	AttachedOriginal = inspect.Original
 )
-
-// An AttachedOriginal says in what the original of a stripped list travels along with it.
-type AttachedOriginal = inspect.Original
 
 // InspectionSchema names the JSON form of an Inspection, which docs/report-schema.md describes.
 const InspectionSchema = inspect.InspectionSchema
@@ -104,19 +103,6 @@ func readManifestWith(ctx context.Context, c *Copier, ref types.ImageReference, 
 	}
 	defer src.Close() // nothing was written
 	return src.Top().Read(), nil
-}
-
-func attachedOriginalWith(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (*AttachedOriginal, error) {
-	src, err := openToRead(ctx, c, ref, o)
-	if err != nil {
-		return nil, err
-	}
-	defer src.Close() // nothing was written
-	found, err := inspect.FindOriginal(ctx, src, limit(c))
-	if err != nil {
-		return nil, &Error{"looking for the original of", o.Side, transports.ImageName(ref), err}
-	}
-	return found, nil
 }
 
 func (o *ReadOptions) orDefault() ReadOptions {

@@ -97,7 +97,7 @@ func askOriginal(ctx context.Context, e *ends, s survey) (survey, error) {
 // newOriginalStore returns what stores artifacts with s, none of which is stored yet.
 func newOriginalStore(s *storer) (*originals.Store, error) {
 	place := originals.Place{Destination: s.dst, Budget: s.budget, Send: s.sendHeld}
-	if originals.Wanted(s.plan) {
+	if originals.Wanted(s.plan) || len(s.plan.ToAttach()) > 0 {
 		dst, err := attachedTo(s.ends)
 		if err != nil {
 			return nil, err

@@ -36,15 +36,27 @@ func TestOriginalsTravel(t *testing.T) {
 		inside, err := b.Reference(c.src.Host() + "/app:v1")
 		require.NoError(t, err)
 		c.verified(inside)
-		for _, o := range []registrytest.Options{{Strict: true}, {NoReferrers: true}} {
+		const simpleSigning, bundles = "application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dev.sigstore.bundle.v0.3+json"
+		for name, o := range map[string]registrytest.Options{
+			"strict": {Strict: true}, "no referrers API": {NoReferrers: true},
+			"GitLab": {NoReferrers: true, DigestTags: true, TypePolicy: registrytest.GitLabTypes(simpleSigning, bundles)},
+		} {
 			dst := registrytest.Start(t, o)
 			for run := range 2 {
 				r, err := c.load(b, dst, "app:v1", all())
-				require.NoError(t, err)
-				assert.Equal(t, run == 0, r.Written)
+				require.NoError(t, err, name)
+				assert.Equal(t, run == 0, r.Written, name)
 				assert.Equal(t, summary.Record.Images[0].Digest, r.DestinationDigest)
+				for _, a := range r.Attached {
+					if a.Subject == r.DestinationDigest && run == 0 {
+						assert.Equal(t, copy.Copied, a.Outcome, name)
+					}
+				}
 			}
 			c.verified(c.ref(dst, "app:v1"))
+			imagetest.CheckRegistry(t, dst, "app", imagetest.Want{
+				Tag: "v1", Fixture: imagetest.SignedLists(), Original: imagetest.Top, OriginalSignatures: 4, Present: []string{"amd64"}, Absent: []string{"arm64"},
+			})
 		}
 	}
 }

@@ -6,5 +6,6 @@
 //   - wanted.go: what a plan wants of that.
 //   - store.go: the artifacts, as referrers of the stripped list.
 //   - forms.go: what artifacts are stored as, and what a destination refuses for that.
+//   - carry.go: artifacts that an earlier copy has attached, at the source of this one.
 //   - astheywere.go: the signatures once more under the names that they had, for other tools.
 package originals
