@@ -73,6 +73,14 @@ func originalRows(table io.Writer, o *copy.OriginalReport) {
 	}
 }
 
+// notVouched says what is lacking of what the key could have said.
+func notVouched(v *copy.VouchedReport) string {
+	if len(v.Judged) > 0 {
+		return "signed, without a summary"
+	}
+	return "not signed"
+}
+
 // vouchedText says what the key has signed of a list that was stripped, or why nothing; "" if there
 // is no key.
 func vouchedText(v *copy.VouchedReport) string {
@@ -80,7 +88,7 @@ func vouchedText(v *copy.VouchedReport) string {
 	case v == nil:
 		return ""
 	case v.Reason != "":
-		return fmt.Sprintf("not signed: %s\n", oneLine(v.Reason))
+		return fmt.Sprintf("%s: %s\n", notVouched(v), oneLine(v.Reason))
 	}
 	text := fmt.Sprintf("signed, after %s of the original had been verified", counted(len(v.Judged), "signature"))
 	var stated []string

@@ -279,7 +279,7 @@ func (r *syncReport) text() string {
 			fmt.Fprintf(&b, "transformed: %s: %s: %s\n", i.name(), counted(t.Number, "image"), oneLine(t.Reason))
 		}
 		if i.Vouched != nil && i.Vouched.Reason != "" {
-			fmt.Fprintf(&b, "not signed: %s: %s\n", i.name(), oneLine(i.Vouched.Reason))
+			fmt.Fprintf(&b, "%s: %s: %s\n", notVouched(i.Vouched), i.name(), oneLine(i.Vouched.Reason))
 		}
 		for _, v := range i.Void {
 			fmt.Fprintf(&b, "void: %s: %s\n", i.name(), oneLine(v))
