@@ -27,6 +27,6 @@ func vouch(ctx context.Context, to *storer) error {
 	if said.Reason != "" {
 		to.progress.Line("The keys sign nothing: %s", said.Reason)
 	}
-	to.reporter.Update(func(r *Report) { r.Vouched = &said })
+	to.reporter.Vouched(said)
 	return nil
 }

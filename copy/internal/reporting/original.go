@@ -23,6 +23,18 @@ func (r *Collector) Original(forms map[digest.Digest]digest.Digest, kept []diges
 	r.report.ManifestsCopied += len(forms) + len(kept)
 }
 
+// Vouched notes what the keys did. It is called once.
+func (r *Collector) Vouched(said report.VouchedReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Vouched = &said
+	for _, b := range said.Bundles {
+		if b.Outcome == report.Copied {
+			r.report.ManifestsCopied++
+		}
+	}
+}
+
 // report says what became of what was planned of an original, nil for nothing.
 func (s stored) report(p *plan.OriginalPlan) *report.OriginalReport {
 	if p == nil {
