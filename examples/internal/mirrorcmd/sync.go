@@ -306,9 +306,11 @@ func mayPass(err error) bool {
 		refused  *copy.SparseRefusedError
 		blobs    *copy.BlobsRefusedError
 		widen    *copy.WidenError
+		alone    *copy.OriginalRefusedError
 	)
 	return !errors.As(err, &options) && !errors.As(err, &match) && !errors.As(err, &required) && !errors.As(err, &empty) &&
-		!errors.As(err, &locked) && !errors.As(err, &rejected) && !errors.As(err, &refused) && !errors.As(err, &blobs) && !errors.As(err, &widen)
+		!errors.As(err, &locked) && !errors.As(err, &rejected) && !errors.As(err, &refused) && !errors.As(err, &blobs) && !errors.As(err, &widen) &&
+		!errors.As(err, &alone)
 }
 
 // planAll plans every copy.

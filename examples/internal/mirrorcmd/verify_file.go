@@ -85,10 +85,15 @@ func (c *verifyCommand) byFile(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	policy, err := c.access.policyContext(sys.source)
+	if c.withoutSource {
+		policy, err = orNone(policy, err)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = policy.Destroy() }()
+	if policy != nil {
+		defer func() { _ = policy.Destroy() }()
+	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 	copier := copy.NewCopier(c.access.times.options())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -14,7 +13,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/configfile"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -46,7 +45,10 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	policy, err := c.originPolicy(sys.destination, bundles)
+	policy, err := c.access.policyContext(sys.destination)
+	if bundles != nil {
+		policy, err = orNone(policy, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -70,11 +72,9 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// originPolicy returns the signature policy, to be destroyed by the caller; nil if the machine has
-// none, and bundles are judged by somebody else.
-func (c *verifyCommand) originPolicy(sys *types.SystemContext, bundles copy.BundleVerifier) (*signature.PolicyContext, error) {
-	policy, err := c.access.policyContext(sys)
-	if bundles != nil && errors.Is(err, fs.ErrNotExist) && !isMisuse(err) {
+// orNone returns a policy, nil if the machine has none, where others than policies judge, too.
+func orNone(policy *signature.PolicyContext, err error) (*signature.PolicyContext, error) {
+	if errors.Is(err, configfile.ErrConfigFileNotFound) {
 		return nil, nil
 	}
 	return policy, err
@@ -130,9 +130,12 @@ func removedRows(w io.Writer, prefix string, r manifest.Removal) {
 		}
 	}
 	for _, e := range r.Removed {
-		what := cmp.Or(platforms[e.Digest], e.ArtifactType, "-")
-		if e.AttestationOf != "" {
+		what := cmp.Or(e.ArtifactType, "-")
+		switch {
+		case e.AttestationOf != "":
 			what = related("attestation", e.AttestationOf, platforms)
+		case e.Platform != nil:
+			what = platformText(e.Platform)
 		}
 		fmt.Fprintf(w, "%s%d\t%s\t%s\n", prefix, e.Index, oneLine(what), e.Digest)
 	}
