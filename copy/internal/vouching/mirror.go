@@ -83,17 +83,9 @@ func (m *Mirror) judge(ctx context.Context, p *plan.Plan) (facts Facts, whyNot *
 	case p.Original.Reason != "":
 		return Facts{}, &refusal{report.NotProvable, p.Original.Reason}, nil
 	}
-	travels, err := original.Read(contentOf(p.Original.Artifact()))
+	travels, signatures, err := carriedBy(p.Original)
 	if err != nil {
 		return Facts{}, nil, err
-	}
-	var signatures []original.Signature
-	for i := range p.Original.Signatures {
-		s, err := original.ReadSignature(contentOf(p.Original.Signatures[i].Artifact()))
-		if err != nil {
-			return Facts{}, nil, err
-		}
-		signatures = append(signatures, s)
 	}
 	stripped := work.DocumentOf(p.List)
 	removal, err := manifest.StrippedFrom(stripped.Bytes, travels.Top().Bytes, documents(travels, p))
@@ -108,11 +100,7 @@ func (m *Mirror) judge(ctx context.Context, p *plan.Plan) (facts Facts, whyNot *
 	} else if err != nil {
 		return Facts{}, nil, err
 	}
-	var judgedBy any
-	if m.Policy.Context != nil {
-		judgedBy = m.Policy.Context.Policy
-	}
-	said, err := PolicyOf(judgedBy, m.PolicyURI, m.PolicyDigest)
+	said, err := m.policy()
 	if err != nil {
 		return Facts{}, nil, err
 	}
@@ -123,7 +111,35 @@ func (m *Mirror) judge(ctx context.Context, p *plan.Plan) (facts Facts, whyNot *
 	for _, s := range verdict.Accepted() {
 		facts.Judged = append(facts.Judged, s.Digest)
 	}
+	slices.Sort(facts.Judged) // a manifest may have several signatures
+	facts.Judged = slices.Compact(facts.Judged)
 	return facts, nil, nil
+}
+
+// policy returns what is said of the policy.
+func (m *Mirror) policy() (Policy, error) {
+	var judgedBy any
+	if m.Policy.Context != nil {
+		judgedBy = m.Policy.Context.Policy
+	}
+	return PolicyOf(judgedBy, m.PolicyURI, m.PolicyDigest)
+}
+
+// carriedBy returns what travels along, as whoever verifies it will read it.
+func carriedBy(p *plan.OriginalPlan) (original.Original, []original.Signature, error) {
+	o, err := original.Read(contentOf(p.Artifact()))
+	if err != nil {
+		return o, nil, err
+	}
+	var signatures []original.Signature
+	for i := range p.Signatures {
+		s, err := original.ReadSignature(contentOf(p.Signatures[i].Artifact()))
+		if err != nil {
+			return o, nil, err
+		}
+		signatures = append(signatures, s)
+	}
+	return o, signatures, nil
 }
 
 // contentOf returns an artifact as it is read.
