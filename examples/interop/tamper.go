@@ -28,12 +28,14 @@ type tampering struct {
 }
 
 // tamper does everything there is to the mirror of v1, each time to another copy of it, and demands
-// that mirror verify refuses each with words of its own.
+// that mirror verify refuses each with words of its own, and that cosign refuses lists that the
+// mirror has not made.
 func (s *scene) tamper(ctx context.Context, reg *registrytest.Registry) error {
 	said := map[string]string{}
 	for i, t := range tamperings {
 		m := &mirrored{Registry: reg, repo: fmt.Sprintf("tampered/%d", i), publisher: s.source, lists: s.lists}
 		m.fill(repository)
+		was := m.list().Digest
 		if t.do != nil {
 			t.do(m)
 		}
@@ -52,6 +54,11 @@ func (s *scene) tamper(ctx context.Context, reg *registrytest.Registry) error {
 			return fmt.Errorf("%s: refused with the same words as %s: %s", t.name, said[words], words)
 		}
 		said[words] = t.name
+		if m.list().Digest != was {
+			if err := s.cosignVerify(ctx, "mirror.pub", reg.Host()+"/"+m.repo+":v1", "no matching attestations"); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
 		fmt.Fprintf(s.out, "%s:\n    %s\n", t.name, words)
 	}
 	return nil
