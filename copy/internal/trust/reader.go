@@ -168,14 +168,21 @@ func (r *reader) document(ctx context.Context, o original.Original, d digest.Dig
 	return content, err
 }
 
-// signatures reads the signatures of an original, and returns those that are damaged as what they
-// are: refused.
-func (r *reader) signatures(ctx context.Context, of digest.Digest, carriers []attach.Carrier) (sound []original.Signature, broken []Signature, err error) {
+// signaturesRead are the signatures of an original, as far as they could be read.
+type signaturesRead struct {
+	sound  []original.Signature
+	broken []Signature // those that are damaged, as what they are: refused
+	untold error       // why others could not be read; nil if there are none
+}
+
+// signatures reads the signatures of an original.
+func (r *reader) signatures(ctx context.Context, of digest.Digest, carriers []attach.Carrier) (signaturesRead, error) {
+	var out signaturesRead
 	carriers = slices.DeleteFunc(slices.Clone(carriers), func(c attach.Carrier) bool {
 		return c.Annotations[original.ListAnnotation] != of.String()
 	})
 	if len(carriers) > maxSignatures {
-		return nil, nil, r.fail(TooManySignatures, fmt.Sprintf("%d", len(carriers)))
+		return out, r.fail(TooManySignatures, fmt.Sprintf("%d", len(carriers)))
 	}
 	read := func(ctx context.Context, c attach.Carrier) (original.Signature, error) {
 		s, err := original.ReadSignature(c.Document, r.blobs(ctx))
@@ -184,17 +191,29 @@ func (r *reader) signatures(ctx context.Context, of digest.Digest, carriers []at
 		}
 		return s, err
 	}
-	err = inflight.Ask(ctx, r.limit, carriers, read, func(c attach.Carrier, s original.Signature, err error) error {
-		if refused, ok := errors.AsType[*Error](err); ok && refused.Reason == SignatureUnreadable {
-			broken = append(broken, Signature{
-				Kind: original.Kind(c.Annotations[original.KindAnnotation]), Digest: c.Digest, Format: UnknownFormat,
-				Reason: SignatureUnreadable, Problem: cmp.Or(refused.Detail, refused.Err.Error()),
-			})
-			return nil
+	err := inflight.Ask(ctx, r.limit, carriers, read, func(c attach.Carrier, s original.Signature, err error) error {
+		refused, known := errors.AsType[*Error](err)
+		switch {
+		case err == nil:
+			out.sound = append(out.sound, s)
+		case known && refused.Reason == SignatureUnreadable:
+			out.broken = append(out.broken, brokenAt(c, cmp.Or(refused.Detail, refused.Err.Error())))
+		case known || ctx.Err() != nil:
+			return err
+		default:
+			out.untold = cmp.Or(out.untold, err)
+			out.broken = append(out.broken, brokenAt(c, err.Error()))
 		}
-		sound = append(sound, s)
-		return err
+		return nil
 	})
-	slices.SortFunc(broken, func(a, b Signature) int { return cmp.Compare(a.Digest, b.Digest) })
-	return sound, broken, err
+	slices.SortFunc(out.broken, func(a, b Signature) int { return cmp.Compare(a.Digest, b.Digest) })
+	return out, err
+}
+
+// brokenAt is the signature that a carrier cannot be read for.
+func brokenAt(c attach.Carrier, problem string) Signature {
+	return Signature{
+		Kind: original.Kind(c.Annotations[original.KindAnnotation]), Digest: c.Digest, Format: UnknownFormat,
+		Reason: SignatureUnreadable, Problem: problem,
+	}
 }

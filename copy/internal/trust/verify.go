@@ -92,25 +92,36 @@ func verify(ctx context.Context, dst endpoint.Source, o Options, m Means, found 
 	if len(originals) == 0 {
 		return noOriginal(list.Digest, carriers)
 	}
-	signatures := inRole(carriers, original.RoleSignature)
-	var best attempt
-	for _, carrier := range originals {
-		a, err := try(ctx, r, q, carrier, signatures)
-		if err != nil {
-			return err
-		}
-		if best.failure == nil || a.nearer(best) {
-			best = a
-		}
-		if a.failure == nil {
-			break
-		}
+	best, err := tryEach(ctx, r, q, originals, inRole(carriers, original.RoleSignature))
+	if err != nil {
+		return err
 	}
 	best.note(found)
 	if best.failure != nil {
 		return best.failure
 	}
 	return nil
+}
+
+// tryEach tries to prove the list at a place by one carrier of an original after the other, until
+// one proves it, and returns the attempt that came nearest. What cannot be read of one keeps none
+// of the others from proving it; if none does, that is the error.
+func tryEach(ctx context.Context, r *reader, q Question, originals, signatures []attach.Carrier) (best attempt, err error) {
+	var untold error
+	for _, carrier := range originals {
+		a, err := try(ctx, r, q, carrier, signatures)
+		switch {
+		case ctx.Err() != nil:
+			return best, context.Cause(ctx)
+		case err != nil:
+			untold = cmp.Or(untold, err)
+		case a.failure == nil:
+			return a, nil
+		case best.failure == nil || a.nearer(best):
+			best = a
+		}
+	}
+	return best, untold
 }
 
 func inRole(carriers attach.Carriers, role original.Role) []attach.Carrier {
@@ -218,15 +229,20 @@ func prove(ctx context.Context, r *reader, o original.Original, carrier digest.D
 
 // judge asks q of an original and the signatures that came along.
 func judge(ctx context.Context, r *reader, q Question, top manifest.Document, carriers []attach.Carrier) (Verdict, error) {
-	sound, broken, err := r.signatures(ctx, top.Digest, carriers)
+	read, err := r.signatures(ctx, top.Digest, carriers)
 	if err != nil {
 		return Verdict{}, err
 	}
-	q.List, q.Signatures = top, sound
+	q.List, q.Signatures = top, read.sound
 	verdict, err := Judge(ctx, q)
-	verdict.Signatures = append(verdict.Signatures, broken...)
-	if refused, ok := errors.AsType[*Error](err); ok && refused.Reason == NoSignature && len(broken) > 0 {
-		err = &Error{Reason: SignatureUnreadable, List: top.Digest, Object: broken[0].Digest, Detail: broken[0].Problem}
+	verdict.Signatures = append(verdict.Signatures, read.broken...)
+	refused, ok := errors.AsType[*Error](err)
+	switch {
+	case ok && read.untold != nil:
+		return Verdict{}, read.untold
+	case ok && refused.Reason == NoSignature && len(read.broken) > 0:
+		first := read.broken[0]
+		err = &Error{Reason: SignatureUnreadable, List: top.Digest, Object: first.Digest, Detail: first.Problem}
 	}
 	return verdict, err
 }

@@ -609,6 +609,7 @@ func TestVerifyCannotRead(t *testing.T) {
 		"the referrers": {s.mirror(), "/referrers/"},
 		"a carrier":     {s.mirror(), "/manifests/" + s.mirror().carriers[0].Document.Digest.String()},
 		"a nested list": {nested, "/manifests/" + inner.Digest.String()},
+		"a signature":   {s.mirror(), "/blobs/" + s.mirror().carriers[1].Layers[1].Descriptor.Digest.String()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := c.m
@@ -626,6 +627,49 @@ func TestVerifyCannotRead(t *testing.T) {
 			_, refused := errors.AsType[*Error](err)
 			assert.False(t, refused, "%v", err)
 			assert.Nil(t, v)
+		})
+	}
+}
+
+// TestVerifyBesideUnreadable: what cannot be read of what somebody else has attached keeps nothing
+// from being proven.
+func TestVerifyBesideUnreadable(t *testing.T) {
+	s := newScene(t)
+	junk := original.Signature{Of: s.v1.Digest, Kind: original.Lookaside, Blob: []byte("junk")}
+	for name, attach := range map[string]func(m *mirror){
+		"originals": func(m *mirror) {
+			first := m.carriers[0].Document.Digest // originals are read in the order of their digests
+			for i := 0; m.carriers[len(m.carriers)-1].Document.Digest >= first; i++ {
+				m.carriers = append(m.carriers, original.Of(descriptor(m.list), []manifest.Document{s.nested}, fmt.Sprint(i)))
+			}
+		},
+		"a signature": func(m *mirror) {
+			a, err := original.OfSignature(descriptor(m.list), junk)
+			require.NoError(t, err)
+			m.carriers = append(m.carriers, a)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := s.mirror()
+			m.t = t
+			attach(m)
+			placed := false
+			m.placed = func(types.ImageReference) { placed = true }
+			m.registry.Script = func(_ int, req *http.Request) registrytest.Answer {
+				if placed && (strings.HasSuffix(req.URL.Path, s.nested.Digest.String()) || strings.HasSuffix(req.URL.Path, junk.Digest().String())) {
+					return registrytest.Answer{Status: http.StatusForbidden}
+				}
+				return registrytest.Answer{}
+			}
+			v, err := m.verify()
+			require.NoError(t, err)
+			assert.True(t, v.Proven)
+			assert.Equal(t, s.v1.Digest, v.Original)
+			if name == "a signature" {
+				require.Len(t, v.Signatures, 2)
+				assert.Equal(t, SignatureUnreadable, v.Signatures[1].Reason)
+				assert.Contains(t, v.Signatures[1].Problem, "403")
+			}
 		})
 	}
 }
