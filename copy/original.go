@@ -26,17 +26,13 @@ func findOriginal(ctx context.Context, e *ends, s survey) (*originals.Found, err
 		l.Referrers = map[digest.Digest]bool{of.Digest: of.Elsewhere}
 		return e.opener(l, of.Digest, b, nil)
 	}
-	var untold error
 	if access.Transports[e.from].Referrers {
 		src, err := attachedFrom(e, s.source)
-		if untold = err; err == nil {
+		if at.Untold = err; err == nil {
 			at.Attached = &src
 		}
 	}
 	found, err := originals.Find(ctx, at, s.source.Top.Digest)
-	if untold != nil {
-		found.Unasked = attach.UnknownSignatures("what is attached to it", untold)
-	}
 	return &found, attachError(SourceSide, e.srcName, err)
 }
 
@@ -72,13 +68,7 @@ func askOriginal(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	for _, as := range originals.Forms(e.dst) {
-		var unasked []digest.Digest
-		for _, a := range originals.Lacking(s.plan) {
-			d := as.Of(a).Document.Digest
-			if _, asked := s.there.Present[d]; !asked && s.there.Untold[d] == nil {
-				unasked = append(unasked, d)
-			}
-		}
+		unasked := originals.Unasked(s.plan, as, s.there)
 		if len(unasked) == 0 {
 			continue
 		}

@@ -23,8 +23,10 @@ const maxBytes = 64 << 20
 
 // An Origin is where the signatures of an original are.
 type Origin struct {
-	// Attached is where those are that are attached; nil if it does not tell of any.
+	// Attached is where those are that are attached; nil if it does not tell of any. Untold is why
+	// it does not, if it might have some.
 	Attached *attach.Source
+	Untold   error
 	// Stored are those that containers/image reads of it; nil for none.
 	Stored endpoint.Signatures
 	// Open opens a blob of the manifest of an attached one.
@@ -57,6 +59,9 @@ func Find(ctx context.Context, at Origin, d digest.Digest) (Found, error) {
 		if err != nil {
 			return f.out, err
 		}
+	}
+	if at.Untold != nil {
+		f.out.Unasked = attach.UnknownSignatures("what is attached to it", at.Untold)
 	}
 	return f.out, f.addStored(d)
 }

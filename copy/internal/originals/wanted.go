@@ -3,6 +3,7 @@ package originals
 import (
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/original"
 )
@@ -33,6 +34,19 @@ func artifacts(p *plan.Plan, present bool) []original.Artifact {
 		}
 	}
 	return all
+}
+
+// Unasked returns what the artifacts that a plan lacks are in a form, but for those of which it is
+// known whether the destination has them so, or that it does not tell.
+func Unasked(p *plan.Plan, as Form, there known.Destination) []digest.Digest {
+	var unasked []digest.Digest
+	for _, a := range Lacking(p) {
+		d := as.Of(a).Document.Digest
+		if _, asked := there.Present[d]; !asked && there.Untold[d] == nil {
+			unasked = append(unasked, d)
+		}
+	}
+	return unasked
 }
 
 // LackingSignatures returns those of signatures whose artifacts are not known to be at the
