@@ -16,10 +16,11 @@ func vouch(ctx context.Context, to *storer) error {
 	}
 	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.src.Reference(), Policy: to.policy}
 	place, _ := to.dst.(vouching.Place)
-	signs := to.vouchingFor(to.survey)
 	said, err := mirror.Vouch(ctx, to.plan, vouching.Site{
 		Place: place, Budget: to.budget, Store: to.original.Finish,
-		Sign: func(ctx context.Context, digests []digest.Digest) error { return signs.Add(ctx, digests, toSign(to)) },
+		Sign: func(ctx context.Context, d []digest.Digest) error {
+			return to.vouchingFor(to.survey).Add(ctx, d, toSign(to))
+		},
 	})
 	if err != nil {
 		return signingError(attachError(DestinationSide, to.dstName, err))
