@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log"
-	"log/slog"
 	"net"
 	"net/http"
 
@@ -13,8 +12,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory" // the storage
-	"github.com/olareg/olareg"
-	"github.com/olareg/olareg/config"
+	ggcr "github.com/google/go-containerregistry/pkg/registry"
 )
 
 // A kind is a registry of the field. All of them refuse lists that name what is not there.
@@ -24,9 +22,11 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"distribution 3.1.2, which has no referrers API", distribution},
-	{"ociserver, which has one", func(context.Context) http.Handler { return ociserver.New(ocimem.New(), nil) }},
-	{"olareg 0.2.2, which has one", newOlareg},
+	{"distribution 3.1.2 (no referrers API)", distribution},
+	{"ociserver (referrers API)", func(context.Context) http.Handler { return ociserver.New(ocimem.New(), nil) }},
+	{"go-containerregistry 0.22.1 (referrers API)", func(context.Context) http.Handler {
+		return ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)), ggcr.WithReferrersSupport(true))
+	}},
 }
 
 func distribution(ctx context.Context) http.Handler {
@@ -37,10 +37,6 @@ func distribution(ctx context.Context) http.Handler {
 	}
 	config.Validation.Manifests.Indexes.Platforms = "all"
 	return handlers.NewApp(ctx, config)
-}
-
-func newOlareg(context.Context) http.Handler {
-	return olareg.New(config.Config{Storage: config.ConfigStorage{StoreType: config.StoreMem}, Log: slog.New(slog.DiscardHandler)})
 }
 
 // serve serves a registry on a free port of 127.0.0.1 until ctx ends, and returns its address.
