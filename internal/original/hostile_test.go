@@ -50,6 +50,21 @@ func tarred(t testing.TB, content string, typeflag byte, names ...string) []byte
 	return b.Bytes()
 }
 
+// sparse is a tar of a few blocks, whose file has size bytes of zeros: holes (GNU tar, "PAX Format,
+// Version 1.0").
+func sparse(t testing.TB, name string, size int) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	const holes = "0\n" // extents with data
+	require.NoError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: 512, Format: tar.FormatPAX, PAXRecords: map[string]string{
+		"___.sparse.major": "1", "___.sparse.minor": "0", "___.sparse.name": name, "___.sparse.realsize": fmt.Sprint(size),
+	}}))
+	_, err := w.Write(append([]byte(holes), make([]byte, 512-len(holes))...))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return bytes.ReplaceAll(b.Bytes(), []byte("___.sparse"), []byte("GNU.sparse")) // which the writer does not write
+}
+
 // TestReadRefuses what is no artifact of ours, or not as it says.
 func TestReadRefuses(t *testing.T) {
 	top := list("top")
@@ -97,6 +112,7 @@ func TestReadRefuses(t *testing.T) {
 		"a path upwards":   {packed(t, a, tarred(t, "", tar.TypeReg, "blobs/sha256/../"+top.Digest.Encoded())), ErrMalformed, "no file of an OCI layout"},
 		"another file":     {packed(t, a, tarred(t, "x", tar.TypeReg, at)), ErrMalformed, "has other content"},
 		"two files":        {packed(t, a, tarred(t, string(top.Bytes), tar.TypeReg, at, at)), ErrMalformed, "more than one file"},
+		"a file of holes":  {packed(t, a, sparse(t, at, 1<<24)), ErrMalformed, "has 16777216 bytes, more than the tar that it is in"},
 		"half a tar":       {packed(t, a, tarOf(top.Digest, top.Bytes)[:600]), ErrMalformed, "unexpected EOF"},
 		"a signature":      {must(OfSignature(stripped(), signature(Referrer))), ErrOther, SignatureArtifactType},
 		"a missing blob":   {Artifact{Document: a.Document}, errNoBlob, "no such blob"},

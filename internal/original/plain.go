@@ -69,6 +69,9 @@ func untar(b []byte) (digest.Digest, []byte, error) {
 	if header.Typeflag != tar.TypeReg || d.Validate() != nil || header.Name != pathOf(d) {
 		return "", nil, fmt.Errorf("%q is no file of an OCI layout", header.Name)
 	}
+	if header.Size > int64(len(b)) { // it has holes, which would be filled here
+		return "", nil, fmt.Errorf("%q has %d bytes, more than the tar that it is in", header.Name, header.Size)
+	}
 	content, err := io.ReadAll(r)
 	if err != nil {
 		return "", nil, err
