@@ -2,6 +2,7 @@ package others
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/crane"
@@ -74,6 +75,26 @@ func originals(t *testing.T, s *scene, mirror *registrytest.Registry, plain bool
 	require.NoError(t, crane.Copy(mirror.Host()+"/"+repo+":"+tag, there.host+"/"+repo+":"+tag, crane.WithContext(t.Context())))
 	for _, violation := range imagetest.Inspect(there, want) {
 		t.Errorf("crane: %s", violation)
+	}
+}
+
+// TestOriginalsAreListed: a registry that loses one of two referrers which are pushed at the same
+// time (olareg) lists an original and all of its signatures. It loses some in one of a few copies.
+func TestOriginalsAreListed(t *testing.T) {
+	i := slices.IndexFunc(servers, func(s server) bool { return s.name == "olareg 0.2.2" })
+	require.GreaterOrEqual(t, i, 0)
+	s := newScene(t, &servers[i], fixture())
+	imagetest.PushSigned(s.source, repo, imagetest.SignedTags, imagetest.SignedBundles)
+	o := options(copy.StripSparseManifestList, "amd64", "s390x")
+	o.AttachOriginal = true
+	for range 30 {
+		there := s.fresh(t)
+		report, err := there.copy(t.Context(), at(t, there.host), at(t, s.source.Host()), o)
+		require.NoError(t, err)
+		require.Len(t, report.Original.Signatures, 4)
+		listed, err := clients["oras-go"].referrers(t.Context(), there.host, report.DestinationDigest)
+		require.NoError(t, err)
+		require.Len(t, listed, 5)
 	}
 }
 

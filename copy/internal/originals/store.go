@@ -121,8 +121,9 @@ func failed(a original.Artifact, err error) error {
 	return &attach.Error{Op: "writing artifact", Object: a.Document.Digest.String(), Err: err}
 }
 
-// storeAll stores those of artifacts that are not stored yet in a form, all at the same time, after
-// the blobs of all. refused says what it means that one is not stored.
+// storeAll stores those of artifacts that are not stored yet in a form, after the blobs of all: one
+// after the other, since of two that are put at the same time a registry may list only one (olareg
+// 0.2.2). refused says what it means that one is not stored.
 func (s *Store) storeAll(ctx context.Context, artifacts []original.Artifact, as Form, refused func(original.Artifact, error) error) error {
 	var lacking, formed []original.Artifact
 	for _, a := range artifacts {
@@ -133,18 +134,16 @@ func (s *Store) storeAll(ctx context.Context, artifacts []original.Artifact, as 
 	if err := s.putBlobs(ctx, formed); err != nil {
 		return err
 	}
-	put := func(ctx context.Context, a original.Artifact) (original.Artifact, error) {
-		a = as.Of(a)
-		return a, s.put(ctx, a)
-	}
-	return inflight.Ask(ctx, s.to.Budget, lacking, put, func(a, stored original.Artifact, err error) error {
-		if err != nil {
-			return refused(a, err)
+	for i, a := range lacking {
+		err := inflight.One(ctx, s.to.Budget, func() error { return s.put(ctx, formed[i]) })
+		if err == nil {
+			s.stored[a.Document.Digest] = formed[i]
+			s.unannounced = append(s.unannounced, formed[i].Descriptor())
+		} else if err := refused(a, err); err != nil {
+			return err
 		}
-		s.stored[a.Document.Digest] = stored
-		s.unannounced = append(s.unannounced, stored.Descriptor())
-		return nil
-	})
+	}
+	return nil
 }
 
 // put stores an artifact whose blobs are there. Blobs that the destination says it lacks all the
