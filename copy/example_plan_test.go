@@ -175,13 +175,16 @@ func ExampleCannotModifyError() {
 	_, err := copy.NewPlan(in)
 	var cannot *copy.CannotModifyError
 	if errors.As(err, &cannot) {
-		fmt.Println(cannot.Reason)
+		why, cure, _ := strings.Cut(cannot.Reason, "; ")
+		fmt.Println(why)
+		fmt.Println(cure)
 		in.Options.SparseManifestListAction = copy.KeepSparseManifestList
 		plan, err := copy.NewPlan(in)
 		fmt.Println("kept instead:", plan.Digest == cannot.List, err)
 	}
 	// Output:
-	// it is signed, and its signatures (1) would become invalid; RemoveListSignatures removes them
+	// it is signed, and its signatures (1) would become invalid
+	// AttachOriginal lets them travel along, RemoveListSignatures removes them
 	// kept instead: true <nil>
 }
 

@@ -393,7 +393,7 @@ func (t *treePlanner) cannotModify(l *ListPlan) string {
 	case t.in.DestinationDigest != "":
 		return fmt.Sprintf("the destination names the digest %s", t.in.DestinationDigest)
 	case lost.signed > 0 && !o.RemoveSignatures && !o.RemoveListSignatures:
-		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid%s; RemoveListSignatures removes them", lost.signed, lost.why)
+		return fmt.Sprintf("it is signed, and its signatures (%d) would become invalid%s; %s", lost.signed, lost.why, lost.cure)
 	case t.in.SignaturesUnknown[l.Digest] && !o.RemoveSignatures && !o.RemoveListSignatures:
 		return "whether it is signed could not be asked, and signatures would become invalid; RemoveListSignatures removes them"
 	case o.ListSignatures == GuardListSignatures && !o.RemoveSignatures && !o.RemoveListSignatures:
@@ -460,7 +460,7 @@ func (l loss) guarded() string {
 	s := l.attached
 	switch {
 	case len(s.Found) > 0:
-		return fmt.Sprintf("it is signed (%s), and its signatures would become invalid%s; RemoveListSignatures removes them", prose.Some(s.Found), l.why)
+		return fmt.Sprintf("it is signed (%s), and its signatures would become invalid%s; %s", prose.Some(s.Found), l.why, l.cure)
 	case s.Unanswered:
 		return fmt.Sprintf("whether it is signed could not be asked (%s); RemoveListSignatures strips it all the same", s.Unknown)
 	}

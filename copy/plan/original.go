@@ -180,12 +180,16 @@ type loss struct {
 	signed   int            // how many of Input.SignedLists become void
 	attached ListSignatures // those that are attached and become void
 	why      string         // why they do although originals are attached, for people; else ""
+	cure     string         // what lets the list be changed all the same, for people
 }
 
 // lossOf returns which signatures of the list l at the source become void with its change.
 func lossOf(in *Input, l *ListPlan) loss {
-	out := loss{signed: in.SignedLists[l.Digest], attached: in.ListSignatures[l.Digest]}
+	out := loss{signed: in.SignedLists[l.Digest], attached: in.ListSignatures[l.Digest], cure: "RemoveListSignatures removes them"}
 	if !in.Choices.AttachOriginal {
+		if l.Digest == in.Digest && unattachable(l) == "" {
+			out.cure = "AttachOriginal lets them travel along, " + out.cure
+		}
 		return out
 	}
 	if l.Digest != in.Digest {

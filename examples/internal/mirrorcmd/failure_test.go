@@ -354,7 +354,7 @@ func TestErrorsAreInWords(t *testing.T) {
 	some := digest.FromString("some")
 	for _, err := range []error{
 		&copy.OptionsError{Options: []string{"KeepVoid", "DigestTags"}, Reason: "Referrers need it"},
-		&copy.CannotModifyError{List: some, Reason: "it is signed, and its signatures (1) would become invalid; RemoveListSignatures removes them"},
+		&copy.CannotModifyError{List: some, Reason: "it is signed, and its signatures (1) would become invalid; AttachOriginal lets them travel along, RemoveListSignatures removes them"},
 		&copy.AttachmentError{Digest: some, Subject: some, Refusal: errors.New("no")},
 		&copy.TagListError{Err: errors.New("no")},
 		&copy.SparseRefusedError{List: some, Refusal: errors.New("no"), NotStripped: "PreserveDigests is set"},
