@@ -16,24 +16,34 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 )
 
-// TestRequestsOriginal: what an original costs beside a plain strip, at registries with the
-// referrers API and without. Questions about signatures are the source's.
+// TestRequestsOriginal: what an original costs beside a plain strip. Registries that refuse it, for
+// what it is or before its list is there, take more. Questions about signatures are the source's.
 func TestRequestsOriginal(t *testing.T) {
-	for _, api := range []bool{true, false} {
-		t.Run(fmt.Sprintf("api=%t", api), func(t *testing.T) {
+	for name, c := range map[string]struct {
+		at     registrytest.Options
+		first  int
+		second int
+	}{
+		"referrers API":            {registrytest.Options{Strict: true}, 6, 1},
+		"referrers tag":            {registrytest.Options{Strict: true, NoReferrers: true}, 8, 1},
+		"the list has to be first": {registrytest.Options{Strict: true, RequireSubjects: true}, 6 + 2, 1},
+		"and a referrers tag":      {registrytest.Options{Strict: true, RequireSubjects: true, NoReferrers: true}, 8 + 2, 1},
+		"plain images":             {registrytest.Options{Strict: true, TypePolicy: registrytest.GitLabTypes()}, 6 + 2 + 5, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
 			first, second := map[bool]int{}, map[bool]int{}
 			for _, attach := range []bool{false, true} {
 				o := withOriginal()
 				o.AttachOriginal = attach
-				c := newCounted(t, imagetest.Platforms(8, 5, 1000), true)
-				c.dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Strict: true, NoReferrers: !api}), "app")
-				_, _, first[attach] = c.copy(t, "v1", o)
-				_, _, second[attach] = c.copy(t, "v1", o)
-				asked := c.dst.Count(registrytest.Is(http.MethodHead, ""))
+				counted := newCounted(t, imagetest.Platforms(8, 5, 1000), true)
+				counted.dst = copytest.RegistryAt(t, registrytest.Start(t, c.at), "app")
+				_, _, first[attach] = counted.copy(t, "v1", o)
+				_, _, second[attach] = counted.copy(t, "v1", o)
+				asked := counted.dst.Count(registrytest.Is(http.MethodHead, ""))
 				assert.Equal(t, second[attach], asked, "nothing but questions")
 			}
-			assert.Equal(t, map[bool]int{true: 6, false: 8}[api], first[true]-first[false], "two blobs, the artifact, and who lists it")
-			assert.Equal(t, 1, second[true]-second[false], "the artifact")
+			assert.Equal(t, c.first, first[true]-first[false], "two blobs, the artifact, and who lists it")
+			assert.Equal(t, c.second, second[true]-second[false], "the artifact, in each form that it may have")
 		})
 	}
 }
