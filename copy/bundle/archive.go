@@ -101,6 +101,8 @@ func (dir files) unpack(ctx context.Context, path string) error {
 			return context.Cause(ctx)
 		case header.Typeflag != tar.TypeReg || !isBundleFile(header.Name):
 			return foreign(path, "%q does not belong into one", header.Name)
+		case hasHoles(header):
+			return foreign(path, "%q has holes", header.Name)
 		}
 		if err := dir.unpackFile(path, header.Name, archive); err != nil {
 			return err
@@ -135,8 +137,21 @@ func firstIsRecord(path string, archive *tar.Reader) error {
 		return err
 	case header.Name != RecordFile:
 		return foreign(path, "it begins with %q, and bundles begin with %s", header.Name, RecordFile)
+	case hasHoles(header):
+		return foreign(path, "%q has holes", header.Name)
 	}
 	return nil
+}
+
+// hasHoles reports whether a file is more than what the archive has of it (GNU tar, "Storing Sparse
+// Files"): of any size, whatever that of the archive.
+func hasHoles(header *tar.Header) bool {
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return header.Typeflag == tar.TypeGNUSparse
 }
 
 // isBundleFile reports whether a bundle may have a file of that name.

@@ -1,6 +1,8 @@
 package bundle_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -557,6 +559,45 @@ func TestDamageIsSeen(t *testing.T) {
 			imagetest.CheckUnchanged(t, dst, "app", "1", "")
 		})
 	}
+}
+
+// TestHolesAreRefused: a small archive fills no disk.
+func TestHolesAreRefused(t *testing.T) {
+	c := newCarrier(t, registrytest.Options{})
+	c.push(content(), "app")
+	path, _ := c.create("whole.tar", "", all(), "app:1")
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	whole = whole[:len(whole)-1024] // without the end
+	for name, before := range map[string][]byte{
+		bundle.RecordFile: nil,
+		"blobs/sha256/" + digest.FromString("holes").Encoded(): whole,
+	} {
+		path := filepath.Join(t.TempDir(), "holes.tar")
+		require.NoError(t, os.WriteFile(path, slices.Concat(before, holes(t, name)), 0o600))
+		b, err := bundle.Open(t.Context(), path, nil)
+		if err == nil {
+			_, err = c.load(b, registrytest.Start(t, registrytest.Options{}), "app:1", all())
+			require.NoError(t, b.Close())
+		}
+		var foreign *bundle.ForeignError
+		require.ErrorAs(t, err, &foreign, name)
+		assert.ErrorContains(t, err, "has holes")
+	}
+}
+
+// holes is an archive of a few blocks, whose file has a mebibyte of zeros (GNU tar, "PAX Format,
+// Version 1.0").
+func holes(t *testing.T, name string) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	require.NoError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: 512, Format: tar.FormatPAX, PAXRecords: map[string]string{
+		"___.sparse.major": "1", "___.sparse.minor": "0", "___.sparse.name": name, "___.sparse.realsize": "1048576",
+	}}))
+	_, err := w.Write(append([]byte("0\n"), make([]byte, 510)...))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	return bytes.ReplaceAll(b.Bytes(), []byte("___.sparse"), []byte("GNU.sparse")) // which the writer does not write
 }
 
 // TestPoliciesSeeTheSource: a policy for docker is asked, by the name that the image had, and with
