@@ -11,6 +11,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
+	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -82,34 +83,11 @@ func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 			err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
 		}
 		if err != nil {
-			return &Error{writingManifest, DestinationSide, doc.Digest.String(), s.typeRefused(doc, err)}
+			return &Error{writingManifest, DestinationSide, doc.Digest.String(), refusals.OfType(err, doc, s.plan, s.source)}
 		}
 		s.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
 	})
-}
-
-// A typeRefusedError says that the destination has refused a list or image, maybe for its media
-// type.
-type typeRefusedError struct {
-	mediaType string
-	err       error
-}
-
-func (e *typeRefusedError) Error() string { return e.err.Error() }
-
-func (e *typeRefusedError) Unwrap() error { return e.err }
-
-// typeRefused makes err a *typeRefusedError if it says so of doc, and another type might do: what
-// is no image is refused for what it is.
-func (s *storer) typeRefused(doc endpoint.Document, err error) error {
-	if !endpoint.RefusesType(err) || s.plan.Attests(doc.Digest) {
-		return err
-	}
-	if image, parseErr := s.source.Image(doc); !doc.IsList() && (parseErr != nil || image != nil && image.IsArtifact()) {
-		return err
-	}
-	return &typeRefusedError{doc.MediaType, err}
 }
 
 // putSigned stores a manifest or list by its digest by calling put, and its signatures, if it has

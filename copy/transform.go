@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -97,16 +98,16 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 // may be converted. Lists with absent children are refused for these, and those that name blobs for
 // them.
 func converted(ctx context.Context, e *ends, s survey, err error) (out survey, ok bool) {
-	var refused *typeRefusedError
-	if !errors.As(err, &refused) || slices.Contains(s.there.Rejected, refused.mediaType) {
+	var refused *refusals.TypeError
+	if !errors.As(err, &refused) || slices.Contains(s.there.Rejected, refused.MediaType) {
 		return s, false
 	}
 	_, blobs := errors.AsType[*BlobsRefusedError](err)
-	if blobs || s.plan.Sparse() && manifest.IsListMediaType(refused.mediaType) {
+	if blobs || s.plan.Sparse() && manifest.IsListMediaType(refused.MediaType) {
 		return s, false
 	}
 	out = s
-	out.there = s.there.WithRejected(refused.mediaType)
+	out.there = s.there.WithRejected(refused.MediaType)
 	out, planErr := e.replanned(out)
 	if planErr == nil {
 		out, planErr = checkPlan(ctx, e, out)
@@ -115,7 +116,7 @@ func converted(ctx context.Context, e *ends, s survey, err error) (out survey, o
 		logrus.Debugf("What the destination refuses is not converted: %v", planErr)
 		return e.planned(s, s.plan), false
 	}
-	e.progress.Line("The destination refuses %s: converting", refused.mediaType)
+	e.progress.Line("The destination refuses %s: converting", refused.MediaType)
 	return out, true
 }
 

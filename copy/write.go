@@ -164,7 +164,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 	doc := work.DocumentOf(l)
 	return w.putSigned(ctx, doc, func() error {
 		if err := w.store(ctx, doc); err != nil {
-			return &refusals.PutError{List: l, Err: &Error{writingList, DestinationSide, l.Result.String(), w.typeRefused(doc, err)}}
+			return &refusals.PutError{List: l, Err: &Error{writingList, DestinationSide, l.Result.String(), refusals.OfType(err, doc, w.plan, w.source)}}
 		}
 		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
@@ -188,7 +188,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	if (attaches || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
 		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
 			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
-				return &Error{writingList, DestinationSide, doc.Digest.String(), w.typeRefused(doc, err)}
+				return &Error{writingList, DestinationSide, doc.Digest.String(), refusals.OfType(err, doc, w.plan, w.source)}
 			}
 			w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 			return nil
@@ -204,7 +204,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 		w.progress.Line("Storing signatures")
 	}
 	if err := w.put(ctx, doc, func() error { return w.dst.PutTop(ctx, doc, sigs) }); err != nil {
-		return written{}, &Error{"writing", DestinationSide, w.dstName, w.typeRefused(doc, err)}
+		return written{}, &Error{"writing", DestinationSide, w.dstName, refusals.OfType(err, doc, w.plan, w.source)}
 	}
 	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	w.reporter.Signed(w.signing.Count(doc.Digest, sigs))

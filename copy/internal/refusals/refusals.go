@@ -1,5 +1,6 @@
 // Package refusals has what it calls for that a destination refuses a list: children that it has
-// lost are stored again, and a sparse list is stripped, if that may be.
+// lost are stored again, and a sparse list is stripped, if that may be. It also tells refusals that
+// may be about a media type (types.go): another one might do.
 package refusals
 
 import (
