@@ -90,15 +90,17 @@ var neverReasons = map[string]string{
 	"RemoveSignatures": "they are not read", "RemoveListSignatures": "they are not read",
 	"Signers": "the signatures", "SignBy": "the signatures", "SignPassphrase": "the signatures",
 	"SignBySigstorePrivateKeyFile": "the signatures", "SignSigstorePrivateKeyPassphrase": "the signatures",
-	"SignIdentity": "the signatures", "AlwaysSign": "the signatures",
-	"ReportWriter": "progress", "Progress": "progress", "ProgressInterval": "progress",
+	"SignIdentity": "the signatures", "AlwaysSign": "the signatures", "PreviousPublicKeyFiles": "the signatures",
+	"VerifierID": "what the mirror says", "PolicyURI": "what the mirror says", "PolicyDigest": "what the mirror says",
+	"BundleVerifier": "what the mirror says",
+	"ReportWriter":   "progress", "Progress": "progress", "ProgressInterval": "progress",
 	"SourceCtx":          "the end",
 	"ImageListSelection": "the plan", "Instances": "the plan", "InstancePlatforms": "the plan", "SparseManifestListAction": "the plan",
 	"PreferGzipInstances": "the choice of the system's image", "ConcurrentBlobCopiesSemaphore": "the budget", "MaxParallelDownloads": "the budget",
 	"OptimizeDestinationImageAlreadyExists": "what is there is always looked for",
 	"InstanceIndexes":                       "the plan", "OptionalPlatforms": "the plan", "RequiredPlatforms": "the plan", "Attestations": "the plan",
 	"MissingInstances": "the plan", "Referrers": "the plan", "ReferrerTypes": "the plan", "DigestTags": "the plan", "DigestTagSuffixes": "the plan", "ReferrersFrom": "the plan",
-	"SingleImage": "the plan", "PlatformlessEntries": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan",
+	"SingleImage": "the plan", "PlatformlessEntries": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan", "AttachOriginal": "the plan",
 	"ListSignatures": "the plan", "ChangedSubjects": "the plan",
 	"AnnotateTransformed": "the plan", "CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
 }
@@ -322,6 +324,8 @@ func set(t *testing.T, v reflect.Value) {
 		switch v.Type() {
 		case reflect.TypeFor[reference.Named]():
 			v.Set(reflect.ValueOf(named(t, "example.com/app:v1")))
+		case reflect.TypeFor[BundleVerifier]():
+			v.Set(reflect.ValueOf(struct{ BundleVerifier }{}))
 		default:
 			v.Set(reflect.ValueOf(&bytes.Buffer{}))
 		}
