@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	upstream "go.podman.io/image/v5/copy"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
@@ -43,8 +42,11 @@ func handOver(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	if err != nil {
 		return nil, &Error{"naming", SourceSide, e.srcName, err}
 	}
-	if err := checkCredentials(ctx, e); err != nil {
-		return nil, err
+	err = inflight.One(ctx, e.budget, func() error {
+		return access.CheckCredentials(ctx, e.dst, e.destRef, e.o.DestinationCtx, e.copier.shared)
+	})
+	if err != nil { // upstream would send them more than once
+		return nil, &Error{opening, DestinationSide, e.dstName, err}
 	}
 	dst, err := upstreamDestination(ctx, e)
 	if err != nil {
@@ -73,29 +75,6 @@ func handOver(ctx context.Context, e *ends, s survey) ([]byte, error) {
 		return nil, &Error{"publishing", DestinationSide, e.dstName, err}
 	}
 	return copied, e.reporter.Through(s.plan, copied)
-}
-
-// checkCredentials fails if a registry refuses the credentials for the destination: upstream would
-// send them more than once.
-func checkCredentials(ctx context.Context, e *ends) error {
-	if e.to != "docker" {
-		return nil
-	}
-	dst, ok := e.dst.(*registry.Destination)
-	if !ok {
-		opened, err := registry.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
-		if err != nil {
-			logrus.Debugf("Credentials for %s are not checked: %v", e.dstName, err)
-			return nil // upstream says what is wrong
-		}
-		defer opened.Close()
-		dst = opened
-	}
-	err := inflight.One(ctx, e.budget, func() error { return dst.CheckCredentials(ctx) })
-	if err != nil {
-		return &Error{opening, DestinationSide, e.dstName, err}
-	}
-	return nil
 }
 
 // handedOver is the source as upstream's copy gets it.

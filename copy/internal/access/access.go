@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -137,6 +138,26 @@ func ReadBlob(ctx context.Context, image types.ImageReference, b endpoint.Blob, 
 		return nil, errors.Join(err, src.Close())
 	}
 	return endpoint.CloseBoth(r, src), nil
+}
+
+// CheckCredentials returns an error if a registry refuses the credentials for ref, which names a
+// destination: the end open, or one that is not open if that is nil or another one. It is nil for
+// other transports, and where nothing is known before ref is opened.
+func CheckCredentials(ctx context.Context, open endpoint.Destination, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) error {
+	if TransportOf(ref) != "docker" {
+		return nil
+	}
+	dst, ok := open.(*registry.Destination)
+	if !ok {
+		opened, err := registry.OpenDestination(ctx, ref, sys, shared)
+		if err != nil {
+			logrus.Debugf("Credentials for %s are not checked: %v", transports.ImageName(ref), err)
+			return nil // whoever opens it says what is wrong
+		}
+		defer opened.Close()
+		dst = opened
+	}
+	return dst.CheckCredentials(ctx)
 }
 
 // MountAcross lets a registry take blobs from the source's repository, if it has that too, or from
