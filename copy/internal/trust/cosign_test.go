@@ -76,7 +76,7 @@ func TestCosign(t *testing.T) {
 	key, err := x509.ParsePKIXPublicKey(block.Bytes)
 	require.NoError(t, err)
 	verifier := bundleKey{key.(*ecdsa.PublicKey)}
-	other := bundleKey{&newPublisher(t).key.PublicKey}
+	other := bundleKey{&newStranger(t).key.PublicKey}
 
 	right := sigstoreRepository(t, imagetest.SignedFile("cosign.pub"), imagetest.SignedRepository)
 	wrong := sigstoreRepository(t, imagetest.SignedFile("other.pub"), imagetest.SignedRepository)

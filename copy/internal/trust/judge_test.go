@@ -33,7 +33,7 @@ func listOf(platforms int) manifest.Document {
 }
 
 func TestJudgeAccepts(t *testing.T) {
-	p, stranger := newPublisher(t), newPublisher(t)
+	p, stranger := newPublisher(t), newStranger(t)
 	list := listOf(8)
 	sig := p.sign(list, origin)
 	attachable, _ := sig.Split()
@@ -118,7 +118,7 @@ type refusal struct {
 }
 
 func refusals(t *testing.T) []refusal {
-	p, stranger := newPublisher(t), newPublisher(t)
+	p, stranger := newPublisher(t), newStranger(t)
 	list, other := listOf(8), listOf(7)
 	right := judged(t, sigstoreKey(t, p.public))
 	sig := p.tagged(list, origin)

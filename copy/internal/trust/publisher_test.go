@@ -41,7 +41,6 @@ import (
 // signer.
 type publisher struct {
 	t       testing.TB
-	ring    signing.Ring // to open a key takes time
 	key     *ecdsa.PrivateKey
 	private string // the file of the private key, as cosign keeps it
 	public  string // the file of the public key
@@ -49,21 +48,46 @@ type publisher struct {
 	keyring string
 }
 
-// gpgKey is that of all publishers: it takes time to make one.
-var gpgKey = sync.OnceValues(func() (*openpgp.Entity, error) {
-	return openpgp.NewEntity("Publisher", "", "publisher@example.com", nil)
-})
+// A privateKey is a key, and its file as cosign keeps it.
+type privateKey struct {
+	key  *ecdsa.PrivateKey
+	file []byte
+}
 
-func newPublisher(t testing.TB) *publisher {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	p := &publisher{t: t, key: key}
-	plain, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
+func newKey() (k privateKey, err error) {
+	if k.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		return k, err
+	}
+	plain, err := x509.MarshalPKCS8PrivateKey(k.key)
+	if err != nil {
+		return k, err
+	}
 	sealed, err := encrypted.EncryptWithCustomKDFParameters(plain, nil, encrypted.Legacy) // the cheapest way
+	k.file = pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: sealed})
+	return k, err
+}
+
+// The keys of all tests: it takes time to make one, to seal it, and to open it.
+var (
+	publishersKey, strangersKey = sync.OnceValues(newKey), sync.OnceValues(newKey)
+	opened                      signing.Ring
+	gpgKey                      = sync.OnceValues(func() (*openpgp.Entity, error) {
+		return openpgp.NewEntity("Publisher", "", "publisher@example.com", nil)
+	})
+)
+
+// newPublisher returns whoever signs the lists of a test.
+func newPublisher(t testing.TB) *publisher { return publisherWith(t, publishersKey) }
+
+// newStranger returns a publisher with another sigstore key.
+func newStranger(t testing.TB) *publisher { return publisherWith(t, strangersKey) }
+
+func publisherWith(t testing.TB, key func() (privateKey, error)) *publisher {
+	private, err := key()
 	require.NoError(t, err)
-	p.private = p.file("cosign.key", pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: sealed}))
-	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	p := &publisher{t: t, key: private.key}
+	p.private = p.file("cosign.key", private.file)
+	public, err := x509.MarshalPKIXPublicKey(p.key.Public())
 	require.NoError(t, err)
 	p.public = p.file("cosign.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))
 	p.gpg, err = gpgKey()
@@ -84,7 +108,7 @@ func (p *publisher) file(name string, content []byte) string {
 func (p *publisher) sign(list manifest.Document, identity string) endpoint.Signatures {
 	as, err := reference.ParseNormalizedNamed(identity)
 	require.NoError(p.t, err)
-	keys, err := p.ring.Open(signing.Options{
+	keys, err := opened.Open(signing.Options{
 		SignBySigstorePrivateKeyFile: p.private, SignSigstorePrivateKeyPassphrase: []byte{}, SignIdentity: as,
 	}, dockerRef(p.t, identity))
 	require.NoError(p.t, err)

@@ -301,7 +301,7 @@ type tampering struct {
 }
 
 func tamperings(t *testing.T, s *scene) []tampering {
-	p, stranger := s.publisher, newPublisher(t)
+	p, stranger := s.publisher, newStranger(t)
 	list := stripped(t, s.v1, 0, 1)
 	arm64, other := s.fixture.Digest("arm64").String(), s.fixture.Digest("arm64-v2").String()
 	with := func(change func(m *mirror)) *mirror {
@@ -465,7 +465,7 @@ func TestTamperings(t *testing.T) {
 // told, in whatever order they are read.
 func TestNearestOriginal(t *testing.T) {
 	s := newScene(t)
-	stranger := newPublisher(t)
+	stranger := newStranger(t)
 	list := stripped(t, s.v1, 0, 2) // is left of v1 and v2
 	for _, c := range []struct {
 		signatures []original.Signature // of both
