@@ -48,3 +48,44 @@ func TestSignatureThatIsTooLarge(t *testing.T) {
 	assert.Contains(t, r.Warnings[0]+r.Warnings[1], "is left out: ")
 	assert.Contains(t, r.Warnings[0]+r.Warnings[1], "more than 4194304")
 }
+
+// TestStripOfWhatWasStripped: who strips a mirror's list again is told that the publisher's
+// signatures are left behind, or is refused; who copies it as it is keeps them.
+func TestStripOfWhatWasStripped(t *testing.T) {
+	for name, options := range map[string]registrytest.Options{
+		"API": {Strict: true}, "no API": {Strict: true, NoReferrers: true}, "plain images": {Strict: true, TypePolicy: registrytest.GitLabTypes()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := copytest.NewEnv(t)
+			mirror := copytest.RegistryAt(t, registrytest.Start(t, options), "app")
+			first, err := e.Image(t.Context(), mirror.Ref("v1"), signedSource(t, imagetest.SignedTags).Ref("v1"), withOriginal())
+			require.NoError(t, err)
+			left := "original attached by " + first.Original.Digest.String()
+			for _, attach := range []bool{true, false} {
+				for _, referrers := range []copy.ReferrerAction{copy.NoReferrers, copy.AllReferrers} {
+					dst := copytest.RegistryAt(t, registrytest.Start(t, options), "app")
+					o := withOriginal()
+					o.InstancePlatforms, o.AttachOriginal, o.Referrers = copytest.Platforms("linux/amd64"), attach, referrers
+					o.ListSignatures = copy.GuardListSignatures
+					_, err := e.Image(t.Context(), dst.Ref("v1"), mirror.Ref("v1"), o)
+					assert.ErrorContains(t, copytest.ErrorAs[*copy.CannotModifyError](t, err), left)
+					o.ListSignatures = copy.WarnListSignatures
+					r, err := e.Image(t.Context(), dst.Ref("v1"), mirror.Ref("v1"), o)
+					require.NoError(t, err)
+					if assert.Len(t, r.Warnings, 1) {
+						assert.Contains(t, r.Warnings[0], left)
+						assert.Contains(t, r.Warnings[0], "strip the list that this one was stripped from")
+					}
+				}
+			}
+			dst := copytest.RegistryAt(t, registrytest.Start(t, options), "app")
+			r, err := e.Image(t.Context(), dst.Ref("v1"), mirror.Ref("v1"), copy.Options{
+				ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers, ListSignatures: copy.GuardListSignatures,
+			})
+			require.NoError(t, err)
+			assert.Empty(t, r.Warnings)
+			dst.Check(wantOriginal(imagetest.SignedLists(), imagetest.Top, 2))
+		})
+	}
+}

@@ -142,7 +142,8 @@ const (
 )
 
 // ListSignatureAction says what it means for a list that would change that signatures are attached
-// to it: what cosign's tag sha256-<hex>.sig names, and referrers that are signatures.
+// to it: what cosign's tag sha256-<hex>.sig names, referrers that are signatures, and the original
+// that AttachOriginal has attached, which proves what its publisher has signed.
 // Signatures where registries.d says that they are always keep a list from being stripped; these
 // are found wherever they are.
 type ListSignatureAction int

@@ -14,6 +14,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/original"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -26,6 +27,12 @@ var signatureTypes = []string{
 
 func isSignatureType(artifactType string) bool {
 	return slices.ContainsFunc(signatureTypes, func(t string) bool { return strings.HasPrefix(artifactType, t) })
+}
+
+// isOriginal reports whether a referrer carries the original of a list that was stripped already:
+// as long as that stays as it is, it is as good as signed.
+func isOriginal(d imgspecv1.Descriptor) bool {
+	return original.KindOf(d.ArtifactType, d.Annotations) == original.RoleOriginal
 }
 
 // maxUntoldReferrers is how many referrers of one copy, that are listed without saying what they
@@ -95,7 +102,7 @@ func (f signatureFinder) noteKnown(d digest.Digest, known []Attachment) {
 		case a.Subject != d || a.Child:
 		case a.Tag != "" && a.Tag == digesttag.Name(d, digesttag.Signatures):
 			f.add(d, "tag "+a.Tag)
-		case a.Tag == "" && isSignatureType(a.ArtifactType):
+		case a.Tag == "" && (isSignatureType(a.ArtifactType) || isOriginal(a.Descriptor)):
 			f.add(d, referrerName(a.Descriptor))
 		}
 	}
@@ -115,7 +122,7 @@ func (f signatureFinder) noteAnswer(q Question, a answer, err error, most int) (
 		switch {
 		case a.Tag != "":
 			f.add(q.Subject, what)
-		case isSignatureType(a.ArtifactType):
+		case isSignatureType(a.ArtifactType) || isOriginal(a.Descriptor):
 			f.add(q.Subject, referrerName(a.Descriptor))
 		case !endpoint.TellsNothing(a.ArtifactType):
 		case len(untold) < most:
@@ -138,13 +145,16 @@ func (f signatureFinder) noteManifest(a Attachment, doc endpoint.Document, err e
 	}
 	if err != nil {
 		f.unknown(a.Subject, "referrer "+a.Digest.String(), err)
-	} else if says.Subject == a.Subject && isSignatureType(says.ArtifactType) {
+	} else if says.Subject == a.Subject && (isSignatureType(says.ArtifactType) || isOriginal(says.Descriptor)) {
 		f.add(a.Subject, referrerName(says.Descriptor))
 	}
 	return nil
 }
 
 func referrerName(d imgspecv1.Descriptor) string {
+	if isOriginal(d) {
+		return fmt.Sprintf("original attached by %s (strip the list that this one was stripped from, or copy this one as it is)", d.Digest)
+	}
 	return fmt.Sprintf("referrer %s (%s)", d.Digest, d.ArtifactType)
 }
 

@@ -28,7 +28,8 @@ type SignaturesOf struct {
 	// Found are distinct and sorted: what cosign's tags with the suffixes .sig and .att name, and
 	// referrers of the types of signatures. All are manifests of images.
 	Found []Signing
-	// Unasked says what could not be asked; Found in it are those that are left out.
+	// Unasked says what could not be asked; Found in it are those that are left out. Among these is
+	// the original of the list, if that was stripped already.
 	Unasked Signatures
 	// Warnings are for people: what is listed and left out.
 	Warnings []string
@@ -112,7 +113,7 @@ func (r *signatureReader) noteAnswer(q Question, found answer, err error) error 
 		if a.Tag != "" {
 			r.tagged[a.Digest] = found.doc
 		}
-		if a.Tag != "" || isSignatureType(a.ArtifactType) || endpoint.TellsNothing(a.ArtifactType) {
+		if a.Tag != "" || isSignatureType(a.ArtifactType) || isOriginal(a.Descriptor) || endpoint.TellsNothing(a.ArtifactType) {
 			r.candidates = append(r.candidates, a)
 		}
 	}
@@ -152,9 +153,11 @@ func (r *signatureReader) note(a Attachment, doc endpoint.Document, err error) e
 		r.out.unknown("referrer "+a.Digest.String(), err)
 	case err != nil:
 		r.out.LeaveOut(r.list, a, err.Error())
-	case a.Tag == "" && !isSignatureType(says.ArtifactType):
+	case a.Tag == "" && !isSignatureType(says.ArtifactType) && !isOriginal(says.Descriptor):
 	case says.Subject != r.list:
 		r.out.warn("%s, listed as a referrer of %s, refers to something else", a.Digest, r.list)
+	case isOriginal(says.Descriptor):
+		r.out.Unasked.Found = append(r.out.Unasked.Found, referrerName(says.Descriptor))
 	case doc.IsList():
 		r.out.LeaveOut(r.list, a, "it is a list")
 	default:

@@ -218,7 +218,7 @@ var words = map[Reason]struct{ what, do string }{
 	},
 	NoSignature: {
 		"the original came along without any signature",
-		"mirror the image again once its publisher has signed it, and without leaving signatures out",
+		"mirror the image again once its publisher has signed it, without leaving signatures out, and from the publisher if another mirror had stripped it",
 	},
 	TooManySignatures: {
 		"the original came along with more signatures than are judged",
