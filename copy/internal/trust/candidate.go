@@ -52,18 +52,26 @@ type candidate struct {
 func (c *candidate) refuse(r Reason, problem string) { c.Reason, c.Problem = r, problem }
 
 // candidatesOf returns the signatures of list one by one, in an order that does not depend on that
-// of signatures, each once. Those that cannot be judged are refused already.
+// of signatures, each once: whoever signs again adds a layer to what the tag names, and the others
+// are in the manifests before as well. Those that cannot be judged are refused already.
 func candidatesOf(ctx context.Context, list digest.Digest, signatures []original.Signature) ([]*candidate, error) {
 	signatures = slices.Clone(signatures)
 	slices.SortStableFunc(signatures, compareSignatures)
 	signatures = slices.CompactFunc(signatures, func(a, b original.Signature) bool { return compareSignatures(a, b) == 0 })
 	var all []*candidate
+	seen := map[string]bool{} // by what policies read
 	for _, s := range signatures {
 		of, err := takeApart(ctx, list, s)
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, of...); len(all) > maxCandidates {
+		for _, c := range of {
+			if c.blob == nil || !seen[string(c.blob)] {
+				seen[string(c.blob)] = true
+				all = append(all, c)
+			}
+		}
+		if len(all) > maxCandidates {
 			return nil, &Error{Reason: TooManySignatures, List: list}
 		}
 	}

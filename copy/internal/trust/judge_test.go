@@ -2,6 +2,7 @@ package trust
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -371,4 +372,29 @@ type verifierFunc func(context.Context, []byte, digest.Digest) (string, error)
 
 func (f verifierFunc) VerifyBundle(ctx context.Context, bundle []byte, subject digest.Digest) (string, error) {
 	return f(ctx, bundle, subject)
+}
+
+// TestJudgeSignedAgain: a publisher who signs a list each night adds a layer to one manifest, and
+// each state of that which came along has all that were there before.
+func TestJudgeSignedAgain(t *testing.T) {
+	p, list := newPublisher(t), document(imagetest.SignedLists(), imagetest.Top)
+	first, _ := p.sign(list, origin).Split()
+	var layers []endpoint.AttachableSignature
+	var signatures []original.Signature
+	for night := range 70 { // with 1 + 2 + 3 + … layers
+		again := first[0]
+		if night > 0 {
+			again.Layer.Annotations = map[string]string{"dev.cosignproject.cosign/signature": base64.StdEncoding.EncodeToString(fmt.Append(nil, night))}
+		}
+		layers = append(layers, again)
+		s := artifact(t, list, manifestOfSignatures, layers...)
+		s.Kind = original.TagSignature
+		signatures = append(signatures, s)
+	}
+	v, err := Judge(t.Context(), Question{
+		Origin: dockerRef(t, origin), List: list, Signatures: signatures, Policy: judged(t, sigstoreKey(t, p.public)),
+	})
+	require.NoError(t, err)
+	assert.Len(t, v.Signatures, 70)
+	assert.Len(t, v.Accepted(), 1)
 }
