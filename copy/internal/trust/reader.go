@@ -173,17 +173,17 @@ type signaturesRead struct {
 	sound  []original.Signature
 	broken []Signature // those that are damaged, as what they are: refused
 	untold error       // why others could not be read; nil if there are none
+	others int         // are left out: these are enough
 }
 
-// signatures reads the signatures of an original.
+// signatures reads the signatures of an original, as many as there may be.
 func (r *reader) signatures(ctx context.Context, of digest.Digest, carriers []attach.Carrier) (signaturesRead, error) {
 	var out signaturesRead
 	carriers = slices.DeleteFunc(slices.Clone(carriers), func(c attach.Carrier) bool {
 		return c.Annotations[original.ListAnnotation] != of.String()
 	})
-	if len(carriers) > maxSignatures {
-		return out, r.fail(TooManySignatures, fmt.Sprintf("%d", len(carriers)))
-	}
+	out.others = max(0, len(carriers)-maxSignatures)
+	carriers = carriers[:len(carriers)-out.others]
 	read := func(ctx context.Context, c attach.Carrier) (original.Signature, error) {
 		s, err := original.ReadSignature(c.Document, r.blobs(ctx))
 		if err != nil {

@@ -240,6 +240,8 @@ func judge(ctx context.Context, r *reader, q Question, top manifest.Document, ca
 	switch {
 	case ok && read.untold != nil:
 		return Verdict{}, read.untold
+	case ok && read.others > 0:
+		err = r.fail(TooManySignatures, fmt.Sprintf("%d, and none of the first %d is accepted", maxSignatures+read.others, maxSignatures))
 	case ok && refused.Reason == NoSignature && len(read.broken) > 0:
 		first := read.broken[0]
 		err = &Error{Reason: SignatureUnreadable, List: top.Digest, Object: first.Digest, Detail: first.Problem}

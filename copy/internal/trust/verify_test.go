@@ -631,6 +631,24 @@ func TestVerifyCannotRead(t *testing.T) {
 	}
 }
 
+// TestVerifyBesideMany: more signatures than are read do no harm if one of those that are is
+// accepted.
+func TestVerifyBesideMany(t *testing.T) {
+	s := newScene(t)
+	m := s.mirror()
+	for i := 0; len(m.carriers) < maxSignatures+2; i++ { // the original, and a signature too many
+		a, err := original.OfSignature(descriptor(m.list), original.Signature{Of: s.v1.Digest, Kind: original.Lookaside, Blob: fmt.Append(nil, i)})
+		require.NoError(t, err)
+		if a.Document.Digest > m.carriers[1].Document.Digest { // those with the lowest digests are read
+			m.carriers = append(m.carriers, a)
+		}
+	}
+	v, err := m.verify()
+	require.NoError(t, err)
+	assert.True(t, v.Proven)
+	assert.Len(t, v.Signatures, maxSignatures)
+}
+
 // TestVerifyBesideUnreadable: what cannot be read of what somebody else has attached keeps nothing
 // from being proven.
 func TestVerifyBesideUnreadable(t *testing.T) {
