@@ -84,7 +84,8 @@ func askOriginal(ctx context.Context, e *ends, s survey) (survey, error) {
 	return s, nil
 }
 
-// newOriginalStore returns what stores artifacts with s, none of which is stored yet.
+// newOriginalStore returns what stores artifacts with s, those that the plan does not know to be
+// there.
 func newOriginalStore(s *storer) (*originals.Store, error) {
 	place := originals.Place{Destination: s.dst, Budget: s.budget, Send: s.sendHeld}
 	if originals.Wanted(s.plan) || len(s.plan.ToAttach()) > 0 {
@@ -94,15 +95,15 @@ func newOriginalStore(s *storer) (*originals.Store, error) {
 		}
 		place.Referrers = dst.Referrers
 	}
-	return originals.NewStore(place), nil
+	return originals.NewStore(place, originals.Present(s.plan)), nil
 }
 
 // attachAhead attaches what p has of an original before the list is stored that it belongs to. What
 // the destination refuses until it has that is left to attachOriginal.
 func attachAhead(ctx context.Context, to *storer, p *Plan) error {
 	if to.o.CheckBlobs {
-		if err := to.original.Check(ctx, originals.Present(p)); err != nil {
-			return err
+		if err := to.original.Check(ctx); err != nil {
+			return attachError(DestinationSide, to.dstName, err)
 		}
 	}
 	lacking := originals.Lacking(p)

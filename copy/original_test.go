@@ -6,12 +6,14 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
@@ -220,6 +222,46 @@ func TestOriginalIsRepaired(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOriginalIsListedAgain: what is there and is not listed, because the tag is gone that lists
+// it, or could not be written, is listed again by a copy that looks at blobs, and by one that adds
+// to it.
+func TestOriginalIsListedAgain(t *testing.T) {
+	e := copytest.NewEnv(t)
+	var refuses atomic.Bool
+	src, tag := signedSource(t, imagetest.SignedTags), digesttag.Name(strippedDigest(t), "")
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true, Script: func(_ int, q *http.Request) registrytest.Answer {
+		if refuses.Load() && q.Method == http.MethodPut && path.Base(q.URL.Path) == tag {
+			return registrytest.Fail(http.StatusForbidden, "DENIED", "not for you")
+		}
+		return registrytest.Answer{}
+	}}), "app")
+	o, check := withOriginal(), withOriginal()
+	check.CheckBlobs = true
+	copies := func(o copy.Options, signatures int) {
+		t.Helper()
+		r, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+		require.NoError(t, err)
+		assert.Len(t, copytest.ReferrersAt(t, e, dst, r.DestinationDigest), 1+signatures)
+	}
+	copies(o, 2)
+	unlist := func() { require.True(t, dst.DeleteTag("app", tag)) }
+
+	unlist()
+	copies(check, 2)
+
+	unlist()
+	imagetest.PushSigned(src.Registry, "app", imagetest.SignedBundles)
+	copies(o, 4)
+
+	require.True(t, dst.DeleteManifest("app", copytest.ReferrersAt(t, e, dst, dst.Top("v1"))[0]))
+	unlist()
+	refuses.Store(true)
+	_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), o)
+	require.ErrorContains(t, err, "not for you")
+	refuses.Store(false)
+	copies(check, 4)
 }
 
 // TestOriginalMoreSignatures: a list that was signed once more gets that, and keeps the others.

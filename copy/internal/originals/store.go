@@ -38,11 +38,13 @@ type Store struct {
 	blobs  map[digest.Digest]bool
 	// unannounced have been stored, and are not known as referrers.
 	unannounced []imgspecv1.Descriptor
+	present     []original.Artifact // that were there before
 }
 
-// NewStore returns a Store of artifacts at to, none of which is stored yet.
-func NewStore(to Place) *Store {
-	return &Store{to: to, stored: map[digest.Digest]original.Artifact{}, blobs: map[digest.Digest]bool{}}
+// NewStore returns a Store of artifacts at to, none of which is stored yet but for those in
+// present, in the form in which they are there.
+func NewStore(to Place, present []original.Artifact) *Store {
+	return &Store{to: to, stored: map[digest.Digest]original.Artifact{}, blobs: map[digest.Digest]bool{}, present: present}
 }
 
 // Ahead stores artifacts whose subject need not be there yet, and makes them known as its
@@ -111,9 +113,17 @@ func (s *Store) Forms() map[digest.Digest]digest.Digest {
 	return forms
 }
 
-// Check stores what is lacking of the blobs of artifacts that are there.
-func (s *Store) Check(ctx context.Context, artifacts []original.Artifact) error {
-	return s.putBlobs(ctx, artifacts)
+// Check stores what is lacking of the blobs of artifacts that were there before, and makes these
+// known as referrers, which they may not be: a copy may have failed before it had done so, and the
+// tag that lists them may be gone.
+func (s *Store) Check(ctx context.Context) error {
+	if len(s.present) == 0 {
+		return nil
+	}
+	if err := s.putBlobs(ctx, s.present); err != nil {
+		return err
+	}
+	return s.announceAll(ctx, s.present[0].Subject())
 }
 
 // failed is the error of an artifact that was not stored.
@@ -200,12 +210,21 @@ func (s *Store) announce(ctx context.Context, artifacts []original.Artifact) err
 	if len(s.unannounced) == 0 {
 		return nil
 	}
+	return s.announceAll(ctx, artifacts[0].Subject())
+}
+
+// announceAll makes what has been stored known as referrers of subject, and so what was there
+// before, in the same request: see Check.
+func (s *Store) announceAll(ctx context.Context, subject digest.Digest) error {
+	all := slices.Clone(s.unannounced)
+	for _, a := range s.present {
+		all = append(all, a.Descriptor())
+	}
 	// Whoever merges them into what is listed already keeps the order, which must not depend on who
 	// was stored first.
-	slices.SortFunc(s.unannounced, func(a, b imgspecv1.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
-	subject := artifacts[0].Subject()
+	slices.SortFunc(all, func(a, b imgspecv1.Descriptor) int { return cmp.Compare(a.Digest, b.Digest) })
 	err := inflight.One(ctx, s.to.Budget, func() error {
-		return attach.AnnounceCarriers(ctx, attach.Destination{Referrers: s.to.Referrers}, subject, s.unannounced)
+		return attach.AnnounceCarriers(ctx, attach.Destination{Referrers: s.to.Referrers}, subject, all)
 	})
 	if err != nil {
 		return err

@@ -60,7 +60,7 @@ func TestStoreOneByOne(t *testing.T) {
 		s := NewStore(Place{
 			Destination: to, Referrers: to, Budget: semaphore.NewWeighted(32),
 			Send: func(context.Context, endpoint.Blob, []byte) error { return nil },
-		})
+		}, nil)
 		require.NoError(t, s.Ahead(t.Context(), artifacts[:3]))
 		require.NoError(t, s.Finish(t.Context(), artifacts))
 		assert.Equal(t, digests, to.listed)
