@@ -123,8 +123,8 @@ type limitLists map[digest.Digest]Document
 // images of these architectures: those of two would be entries in all.
 func (l limitLists) nest(depth, entries int, architectures ...string) []byte {
 	var texts []string
-	name := func(doc []byte) {
-		texts = append(texts, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, imgspecv1.MediaTypeImageIndex, digest.FromBytes(doc), len(doc)))
+	name := func(doc []byte) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, imgspecv1.MediaTypeImageIndex, digest.FromBytes(doc), len(doc))
 	}
 	switch depth {
 	case 1:
@@ -134,11 +134,9 @@ func (l limitLists) nest(depth, entries int, architectures ...string) []byte {
 			}
 		}
 	case 2:
-		for range 4 {
-			name(l.nest(1, entries/4, architectures...))
-		}
+		texts = slices.Repeat([]string{name(l.nest(1, entries/4, architectures...))}, 4)
 	default:
-		name(l.nest(depth-1, entries, architectures...))
+		texts = append(texts, name(l.nest(depth-1, entries, architectures...)))
 	}
 	doc := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, imgspecv1.MediaTypeImageIndex, strings.Join(texts, ","))
 	l[digest.FromBytes(doc)] = Document{Bytes: doc}
