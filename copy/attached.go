@@ -12,7 +12,6 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
-	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -22,19 +21,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
-
-// attachedFrom returns where it is told what is attached. The error says why the source does not.
-func attachedFrom(e *ends, l known.Source) (attach.Source, error) {
-	referrers, err := endpoint.ReferrersAt(e.src)
-	src := attach.Source{
-		Place: attach.Place{Name: e.srcName, Referrers: referrers, Manifest: e.src.Manifest},
-		Top:   l.Top.Digest, Held: l.Document, Budget: e.budget,
-	}
-	if from := e.referrers; from != nil {
-		src.Elsewhere = &attach.Place{Name: from.Repository(), Referrers: from, Manifest: from.Manifest}
-	}
-	return src, err
-}
 
 // attachedTo returns where the destination is told what is attached.
 func attachedTo(e *ends) (attach.Destination, error) {
@@ -84,7 +70,7 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 
 // findAttachments warns of what could not be asked, or is no attachment.
 func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, error) {
-	src, err := attachedFrom(e, s.source)
+	src, err := e.reader().Attached(s.source)
 	if err != nil {
 		return attach.Found{}, e.choices.CannotAttach(fmt.Sprintf("the source %s does not tell what is attached: %v", e.srcName, err))
 	}
@@ -166,22 +152,7 @@ func findListSignatures(ctx context.Context, e *ends, s survey) (map[digest.Dige
 	if len(lists) == 0 || e.o.RemoveSignatures || e.o.RemoveListSignatures || !access.Transports[e.from].Referrers {
 		return s.source.ListSignatures, nil
 	}
-	all := maps.Clone(s.source.ListSignatures)
-	if all == nil {
-		all = map[digest.Digest]ListSignatures{}
-	}
-	src, err := attachedFrom(e, s.source)
-	if err != nil {
-		for _, d := range lists {
-			all[d] = ListSignatures(attach.UnknownSignatures("what is attached to it", err))
-		}
-		return all, nil
-	}
-	found, err := attach.FindSignatures(ctx, src, lists, attached.Choices(&e.choices, s.plan), attached.Of(s.plan.Attached))
-	for d, signatures := range found {
-		all[d] = ListSignatures(signatures)
-	}
-	return all, err
+	return e.reader().ListSignatures(ctx, s.source, s.plan, lists)
 }
 
 // copyAttachments copies attachments, and makes them known at the destination, which may wait for

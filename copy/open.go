@@ -18,6 +18,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/reading"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -117,13 +118,17 @@ func (e *ends) openSource(ctx context.Context) error {
 
 // reader returns what reads the source, which is open.
 func (e *ends) reader() *reading.Reader {
-	return &reading.Reader{
+	r := &reading.Reader{
 		Source: e.src, Name: e.srcName, Choices: &e.choices, Policy: e.policy, Budget: e.budget, Warn: e.reporter.Warn,
 		Open: func(l known.Source, owner digest.Digest, b endpoint.Blob) endpoint.Opener {
 			return e.opener(l, owner, b, nil)
 		},
 		Fail: func(op, object string, err error) error { return &Error{op, SourceSide, object, err} },
 	}
+	if from := e.referrers; from != nil {
+		r.Elsewhere = &attach.Place{Name: from.Repository(), Referrers: from, Manifest: from.Manifest}
+	}
+	return r
 }
 
 // openKeys opens the keys, for all steps or for vouch alone.

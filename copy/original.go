@@ -27,7 +27,7 @@ func findOriginal(ctx context.Context, e *ends, s survey) (*originals.Found, err
 		return e.opener(l, of.Digest, b, nil)
 	}
 	if access.Transports[e.from].Referrers {
-		src, err := attachedFrom(e, s.source)
+		src, err := e.reader().Attached(s.source)
 		if at.Untold = err; err == nil {
 			at.Attached = &src
 		}

@@ -1,5 +1,6 @@
-// Package reading reads the source of a copy: manifests and lists within limits, signatures, and
-// what the policy has to say of images. What was read is a known.Source.
+// Package reading reads the source of a copy: manifests and lists within limits, signatures, what
+// the policy has to say of images, and what is attached (attached.go). What was read is a
+// known.Source.
 package reading
 
 import (
@@ -15,6 +16,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
@@ -23,11 +25,13 @@ import (
 
 // A Reader reads one source. Its methods may run concurrently.
 type Reader struct {
-	Source  endpoint.Source
-	Name    string // for people
-	Choices *plan.Choices
-	Policy  policy.Judge
-	Budget  *semaphore.Weighted // counts everything in flight
+	Source endpoint.Source
+	Name   string // for people
+	// Elsewhere is where attachments are besides, nil for nowhere.
+	Elsewhere *attach.Place
+	Choices   *plan.Choices
+	Policy    policy.Judge
+	Budget    *semaphore.Weighted // counts everything in flight
 	// Open returns an Opener of a blob that the manifest with digest owner names.
 	Open func(l known.Source, owner digest.Digest, b endpoint.Blob) endpoint.Opener
 	Warn func(text string)
