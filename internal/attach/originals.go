@@ -46,7 +46,8 @@ type Carriers struct {
 // Where a place says that it does not tell (endpoint.ErrUnknown), that is a warning; any other
 // failure is an *Error, and too many are a *LimitError.
 func FindCarriers(ctx context.Context, src Source, list digest.Digest) (Carriers, error) {
-	f := &carrierFinder{list: list, nameOf: src.nameOf, listed: map[digest.Digest]bool{}}
+	nameOf := func(elsewhere bool) string { return src.at(elsewhere).Name } // which need not be a source
+	f := &carrierFinder{list: list, nameOf: nameOf, listed: map[digest.Digest]bool{}}
 	var questions []Question
 	for _, elsewhere := range src.places() {
 		questions = append(questions, Question{Subject: list, Elsewhere: elsewhere})

@@ -94,7 +94,7 @@ func TestFindCarriers(t *testing.T) {
 		},
 		"missing": {
 			there: func(r *repository) { r.list(list, source.Document, original.ArtifactType) },
-			warns: "is missing at the source", reads: 1,
+			warns: "is missing at it", reads: 1,
 		},
 		"no manifest": {
 			there: func(r *repository) {

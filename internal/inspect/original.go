@@ -9,6 +9,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"go.podman.io/image/v5/transports"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/attach"
@@ -56,7 +57,7 @@ func FindOriginal(ctx context.Context, src endpoint.Source, limit *semaphore.Wei
 		return out, nil
 	}
 	carriers, err := attach.FindCarriers(ctx, attach.Source{
-		Place: attach.Place{Referrers: referrers, Manifest: src.Manifest}, Budget: limit,
+		Place: attach.Place{Name: transports.ImageName(src.Reference()), Referrers: referrers, Manifest: src.Manifest}, Budget: limit,
 		Held: func(digest.Digest) (endpoint.Document, bool) { return endpoint.Document{}, false },
 	}, list.Digest)
 	if err != nil {
