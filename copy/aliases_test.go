@@ -29,3 +29,16 @@ func TestReasonsHaveNamesHere(t *testing.T) {
 	}
 	assert.Greater(t, found, 20)
 }
+
+// TestStripReasonsHaveNamesHere: a program need not write down why a strip is not proven.
+func TestStripReasonsHaveNamesHere(t *testing.T) {
+	here, err := os.ReadFile("stripreasons.go")
+	require.NoError(t, err)
+	reasons, err := os.ReadFile("internal/trust/errors.go")
+	require.NoError(t, err)
+	found := regexp.MustCompile(`(?m)^\t(\w+) +Reason = "`).FindAllStringSubmatch(string(reasons), -1)
+	for _, match := range found {
+		assert.Regexp(t, `StripReason`+match[1]+` += trust\.`+match[1]+`\n`, string(here))
+	}
+	assert.Greater(t, len(found), 30)
+}

@@ -249,9 +249,9 @@ func (e *environment) explain(err error) string {
 // other reasons.
 func (e *environment) judgeHint(reason copy.StripReason) string {
 	switch reason {
-	case "policy-demands-nothing", "policy-only":
+	case copy.StripReasonPolicyDemandsNothing, copy.StripReasonPolicyOnly:
 		return "; --policy names one"
-	case "bundles-only":
+	case copy.StripReasonBundlesOnly:
 		return "; " + e.setting("--origin-key", "origin-key") + " or " + e.setting("--origin-trusted-root", "origin-trusted-root") + " names a file with that"
 	}
 	return ""

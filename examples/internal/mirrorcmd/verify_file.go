@@ -172,13 +172,11 @@ func (c *verifyCommand) verifyCopy(ctx context.Context, s *syncRun, one syncfile
 	}
 }
 
-// noOriginal is the reason why nothing is proven of a list that was not stripped.
-const noOriginal copy.StripReason = "no-original"
-
-// hasNoOriginal reports whether err says that no original is attached to a list.
+// hasNoOriginal reports whether err says that no original is attached to a list: it was not
+// stripped.
 func hasNoOriginal(err error) bool {
 	refused, ok := errors.AsType[*copy.StripVerificationError](err)
-	return ok && refused.Reason == noOriginal
+	return ok && refused.Reason == copy.StripReasonNoOriginal
 }
 
 // finish counts, after a run that ended with err.

@@ -185,11 +185,11 @@ func signatureLine(s copy.JudgedSignature) string {
 // refusals say why a signature is not accepted, for those reasons whose names do not say it well
 // enough.
 var refusals = map[copy.StripReason]string{
-	"wrong-identity":   "it is for something else than the origin",
-	"other-digest":     "it signs something else",
-	"wrong-key":        "nobody who is accepted has made it, or it was altered",
-	"bundle-refused":   "refused",
-	"no-requirement":   "the policy says nothing about its format",
-	"nothing-demanded": "not looked at, because the policy demands no signature",
-	"not-asked":        "not looked at, because nothing was given that judges its format",
+	copy.StripReasonWrongIdentity:   "it is for something else than the origin",
+	copy.StripReasonOtherDigest:     "it signs something else",
+	copy.StripReasonWrongKey:        "nobody who is accepted has made it, or it was altered",
+	copy.StripReasonBundleRefused:   "refused",
+	copy.StripReasonNoRequirement:   "the policy says nothing about its format",
+	copy.StripReasonNothingDemanded: "not looked at, because the policy demands no signature",
+	copy.StripReasonNotAsked:        "not looked at, because nothing was given that judges its format",
 }
