@@ -99,7 +99,11 @@ func checkOriginal(t *testing.T, without, with *Plan, proven, unproven *int) {
 	for _, entry := range removal.Removed {
 		removed = append(removed, entry.Digest)
 	}
-	assert.ElementsMatch(t, stripped, removed)
+	if removal.Ambiguous { // such as two nested lists of which the same is left
+		assert.Len(t, removed, len(stripped))
+	} else {
+		assert.ElementsMatch(t, stripped, removed)
+	}
 	more := with.Blobs - without.Blobs
 	assert.Contains(t, []int{len(a.Layers), len(a.Parts())}, more, "artifacts in the list may have the same config")
 }
