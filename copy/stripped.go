@@ -59,10 +59,9 @@ func (c *Copier) VerifyStripped(ctx context.Context, destRef types.ImageReferenc
 	case !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
-	v, err := trust.Verify(ctx, dst, *options, trust.Means{Turns: &c.policies, Limit: limit(c)})
+	v, err := trust.Verify(ctx, dst, *options, trust.Means{Turns: &c.policies, Limit: limit(c), Name: transports.ImageName(destRef)})
 	if v == nil {
 		return nil, asError(err)
 	}
-	v.Destination = transports.ImageName(destRef)
 	return v, err
 }

@@ -43,6 +43,7 @@ type Options struct {
 type Means struct {
 	Turns *turns.Turns[*signature.PolicyContext]
 	Limit *semaphore.Weighted // of what is in flight
+	Name  string              // of the place whose list is verified, for people
 }
 
 // Verify finds out whether the list at a place is proven to be its publisher's, with entries taken
@@ -53,10 +54,8 @@ type Means struct {
 // is. Otherwise, the verification has what came nearest, and the error is an *Error. Any other
 // error comes without a verification: it is an *inspect.ReadError about something without which
 // there is no telling, or one about temporary files, or context.Cause.
-//
-// Destination of the result stays empty.
 func Verify(ctx context.Context, dst endpoint.Source, o Options, m Means) (*Verification, error) {
-	found := &Verification{Schema: Schema, Origin: transports.ImageName(o.Origin)}
+	found := &Verification{Schema: Schema, Destination: m.Name, Origin: transports.ImageName(o.Origin)}
 	err := verify(ctx, dst, o, m, found)
 	switch refused, ok := errors.AsType[*Error](err); {
 	case ok:
@@ -74,7 +73,7 @@ func verify(ctx context.Context, dst endpoint.Source, o Options, m Means, found 
 	case o.Policy == nil && o.Bundles == nil:
 		return &Error{Reason: NobodyJudges}
 	case dst == nil:
-		return &Error{Reason: Absent}
+		return &Error{Reason: Absent, Detail: found.Destination}
 	}
 	list := dst.Top()
 	found.List = list.Digest

@@ -517,10 +517,11 @@ func TestEveryReasonIsMet(t *testing.T) {
 // TestVerifyWhatIsNoList says what is there instead.
 func TestVerifyWhatIsNoList(t *testing.T) {
 	s := newScene(t)
-	v, err := Verify(t.Context(), nil, s.mirror().o, Means{})
+	v, err := Verify(t.Context(), nil, s.mirror().o, Means{Name: "docker://mirror.example/app:v1"})
 	refused, ok := errors.AsType[*Error](err)
 	require.True(t, ok)
 	assert.Equal(t, Absent, refused.Reason)
+	assert.ErrorContains(t, err, "the destination names nothing (docker://mirror.example/app:v1); check")
 	assert.Equal(t, Absent, v.Reason)
 
 	reg := registrytest.Start(t, registrytest.Options{})
