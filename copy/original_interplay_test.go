@@ -65,7 +65,7 @@ func TestOriginalCannotBeAttached(t *testing.T) {
 		change func(*copy.Options)
 		says   string
 	}{
-		"dir":             {toDir, nil, "AttachOriginal: the transport dir knows no referrers"},
+		"dir":             {toDir, nil, "AttachOriginal: the transport dir knows no referrers; registries, OCI layouts (oci:) and bundles do"},
 		"digest":          {dst.Ref(imagetest.SignedLists().Digest(imagetest.Top).String()), nil, "the destination names the digest"},
 		"PreserveDigests": {dst.Ref("v1"), func(o *copy.Options) { o.PreserveDigests = true }, "PreserveDigests is set"},
 		"a store":         {copytest.ArchiveRef(t, filepath.Join(t.TempDir(), "archive"), "v1"), nil, "AttachOriginal"},

@@ -25,7 +25,7 @@ func Check(choices *plan.Choices, from, to string) error {
 	}
 	for _, name := range attached {
 		if !access.Transports[name].Referrers {
-			return choices.CannotAttach(fmt.Sprintf("the transport %s knows no referrers", name))
+			return choices.CannotAttach(fmt.Sprintf("the transport %s knows no referrers; registries, OCI layouts (oci:) and bundles do", name))
 		}
 	}
 	return nil
