@@ -162,8 +162,8 @@ func (p *parser) apply(image *Image, keys map[string]*yaml.Node) {
 	}
 }
 
-// consistent refuses keys of one image that would have no effect. A default that needs platforms,
-// and has them, may be one of an image that has none.
+// consistent refuses keys of one image that would have no effect. A default that has what it needs
+// may be one of an image that lacks it.
 func (p *parser) consistent(image *yaml.Node, keys, defaults map[string]*yaml.Node) {
 	platforms := func(keys map[string]*yaml.Node) bool {
 		has := func(key string) bool { return keys[key] != nil && len(resolve(keys[key]).Content) > 0 }
@@ -183,7 +183,15 @@ func (p *parser) consistent(image *yaml.Node, keys, defaults map[string]*yaml.No
 			p.problem(cmp.Or(k.Line, image.Line), "%s: %s needs platforms: %s", c.key, resolve(k).Value, c.text)
 		}
 	}
+	strips := func(keys map[string]*yaml.Node) bool {
+		return keys["sparse"] != nil && resolve(keys["sparse"]).Value != "keep"
+	}
 	on := func(key string) bool { return keys[key] != nil && resolve(keys[key]).Value != "false" }
+	attach := keys[transform.AttachOriginal]
+	byDefault := attach == defaults[transform.AttachOriginal] && strips(defaults)
+	if attach != nil && resolve(attach).Value == "true" && !strips(keys) && !byDefault {
+		p.problem(cmp.Or(attach.Line, image.Line), "%s needs sparse: strip or auto: a list that is kept is the original", transform.AttachOriginal)
+	}
 	if v := keys["keep-void"]; on("keep-void") && !on("referrers") && !on("digest-tags") {
 		p.problem(cmp.Or(v.Line, image.Line), "keep-void needs referrers or digest-tags")
 	}

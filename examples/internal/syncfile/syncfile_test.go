@@ -184,6 +184,17 @@ func TestDefaultsThatNeedPlatforms(t *testing.T) {
 	require.ErrorContains(t, err, "f.yaml:4: single: skip needs platforms")
 }
 
+// TestDefaultsThatAttachOriginals are no error for an image whose list is kept, and are one for all
+// if the defaults keep lists.
+func TestDefaultsThatAttachOriginals(t *testing.T) {
+	const text = "defaults: {destination: 'docker://m.example/{name}', attach-original: true%s}\n" +
+		"images:\n- source: docker://quay.io/a:1\n- {source: 'docker://quay.io/b:1', sparse: keep}\n"
+	_, err := parse(fmt.Sprintf(text, ", sparse: auto"))
+	require.NoError(t, err)
+	_, err = parse(fmt.Sprintf(text, ""))
+	require.ErrorContains(t, err, "f.yaml:1: attach-original needs sparse: strip or auto")
+}
+
 // TestReferrersSource: a repository for each image, or none.
 func TestReferrersSource(t *testing.T) {
 	f, err := parse(`
@@ -297,6 +308,8 @@ func TestProblems(t *testing.T) {
 		{image("referrers-source: docker://m.example/a"), "f.yaml:4: referrers-source needs referrers or digest-tags"},
 		{image("digest-tags: some"), `digest-tags: write all, cosign, false or true, not "some"`},
 		{image("keep-void: true"), "f.yaml:4: keep-void needs referrers or digest-tags"},
+		{image("attach-original: true"), "f.yaml:4: attach-original needs sparse: strip or auto: a list that is kept is the original"},
+		{image("sparse: keep\n  attach-original: true"), "f.yaml:5: attach-original needs sparse: strip or auto"},
 		{image("keep-void: yes"), `keep-void: write false or true, not "yes"`},
 		{image("list-signatures: keep"), "list-signatures: write guard or warn"},
 		{image("referrers: []"), "f.yaml:4: referrers has no elements"},
