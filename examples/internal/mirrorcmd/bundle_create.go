@@ -20,6 +20,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/bundle"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 )
 
 // A bundleCreateCommand is mirror bundle create.
@@ -80,6 +81,9 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 		if err := check(); err != nil {
 			return err
 		}
+	}
+	if c.sel.options.AttachOriginal && c.sel.options.SparseManifestListAction != copy.StripSparseManifestList {
+		return misusef("--%s needs --sparse strip: in bundles, lists are kept otherwise, and a list that is kept is the original", transform.AttachOriginal)
 	}
 	images, err := c.parseImages(args[1:])
 	if err != nil {

@@ -210,6 +210,7 @@ func (e *environment) explain(err error) string {
 		alone    *copy.OriginalRefusedError
 		noTags   *copy.TagListError
 		unproven *copy.StripVerificationError
+		rejected *copy.RejectedError
 	)
 	switch {
 	case errors.As(err, &options):
@@ -239,6 +240,8 @@ func (e *environment) explain(err error) string {
 		).Replace(err.Error()) + accessHint(err)
 	case errors.As(err, &unproven):
 		return e.told(err.Error()) + e.judgeHint(unproven.Reason)
+	case errors.As(err, &rejected):
+		return e.told(err.Error()) + "; the policy is asked about a list and about each image of it that is copied; registries.d says where their signatures are"
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
@@ -251,6 +254,8 @@ func (e *environment) judgeHint(reason copy.StripReason) string {
 	switch reason {
 	case copy.StripReasonPolicyDemandsNothing, copy.StripReasonPolicyOnly:
 		return "; --policy names one"
+	case copy.StripReasonNobodyJudges:
+		return "; --policy or " + e.setting("--origin-key", "origin-key") + " names a file with that"
 	case copy.StripReasonBundlesOnly:
 		return "; " + e.setting("--origin-key", "origin-key") + " or " + e.setting("--origin-trusted-root", "origin-trusted-root") + " names a file with that"
 	}

@@ -285,7 +285,7 @@ func TestPolicies(t *testing.T) {
 	}
 	runAll(t.Context(), t, "", with(filepath.Join(dir, "none"))...).failed(t, StatusMisused, "signature policy", "none")
 	runAll(t.Context(), t, "", with(file("{"))...).failed(t, StatusMisused, "signature policy")
-	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"reject"}]}`))...).failed(t, StatusFailed, "rejected")
+	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"reject"}]}`))...).failed(t, StatusFailed, "rejected", "each image of it that is copied; registries.d says")
 	imagetest.CheckUnchanged(t, dst, repo, tag, old)
 	runAll(t.Context(), t, "", with(file(`{"default":[{"type":"insecureAcceptAnything"}]}`))...).done(t)
 	imagetest.CheckRegistry(t, dst, repo, imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f})

@@ -49,7 +49,7 @@ func (s *selection) checkOriginal() error {
 		return misusef("--%s needs --sparse strip or auto: a list that is kept is the original", transform.AttachOriginal)
 	}
 	if given := changed(s.flags, originFlags); len(given) > 0 && s.changes.SignBySigstorePrivateKey == "" {
-		return misusef("%s needs --%s: a copy judges bundles only before its key signs", dashed(given), transform.SignBySigstorePrivateKey)
+		return misusef("%s %s --%s: a copy judges bundles only before its key signs", dashed(given), needs(given), transform.SignBySigstorePrivateKey)
 	}
 	return nil
 }

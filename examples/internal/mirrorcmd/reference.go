@@ -34,6 +34,12 @@ func parseReference(what, text string) (types.ImageReference, error) {
 	return ref, nil
 }
 
+// namesTransport reports whether a text begins with the name of a transport, as references do.
+func namesTransport(text string) bool {
+	name, _, found := strings.Cut(text, ":")
+	return found && transports.Get(name) != nil
+}
+
 // parseRepository parses the name of a repository of a registry. A tag or digest in it does not
 // matter.
 func parseRepository(text string) (types.ImageReference, error) {

@@ -60,12 +60,17 @@ func TestMain(m *testing.M) {
 //	mirror ARGS...                        runs the program: it must succeed, or, after !, exit with 1
 //	misuse ARGS...                        runs it: it must exit with 2
 //
+// and the condition
+//
+//	[policy]                              the machine has a policy.json for everybody
+//
 // A program that fails must say why in one line.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           filepath.Join("testdata", "script"),
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup:         setupScript,
+		Condition:     scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "list": scriptList, "digest": scriptDigest, "delete": scriptDelete,
 			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "names": scriptNames, "lacks": scriptLacks,
@@ -99,6 +104,18 @@ func setupScript(e *testscript.Env) error {
 	}
 	e.Values[registriesKey{}] = map[string]*registrytest.Registry{}
 	return nil
+}
+
+func scriptCondition(name string) (bool, error) {
+	if name != "policy" {
+		return false, fmt.Errorf("there is no condition %q", name)
+	}
+	for _, path := range []string{"/etc/containers/policy.json", "/usr/share/containers/policy.json"} {
+		if _, err := os.Stat(path); err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 type registriesKey struct{}

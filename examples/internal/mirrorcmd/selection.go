@@ -120,13 +120,13 @@ func (s *selection) check() error {
 		o.ImageListSelection = copy.CopySpecificImages
 	}
 	if stray := changed(s.flags, listFlags); o.ImageListSelection == copy.CopySystemImage && len(stray) > 0 {
-		return misusef("%s needs --platform, --digest, --index or --all: without one of them a single image is copied", dashed(stray))
+		return misusef("%s %s --platform, --digest, --index or --all: without one of them a single image is copied", dashed(stray), needs(stray))
 	}
 	if stray := changed(s.flags, systemFlags); o.ImageListSelection != copy.CopySystemImage && len(stray) > 0 {
 		return misusef("%s chooses a single image, and has no effect together with %s", dashed(stray), dashed(changed(s.flags, append([]string{"all"}, selectors...))))
 	}
 	if stray := changed(s.flags, []string{"single", "platformless-entries"}); len(stray) > 0 && len(changed(s.flags, platformFlags)) == 0 {
-		return misusef("%s needs --platform or --optional-platform", dashed(stray))
+		return misusef("%s %s --platform or --optional-platform", dashed(stray), needs(stray))
 	}
 	if o.KeepVoid && o.Referrers == copy.NoReferrers && !o.DigestTags {
 		return misusef("--keep-void needs --referrers or --digest-tags")
@@ -153,3 +153,11 @@ func changed(flags *pflag.FlagSet, names []string) []string {
 
 // dashed names flags in a sentence.
 func dashed(names []string) string { return "--" + strings.Join(names, ", --") }
+
+// needs is the verb for flags without which something has no effect.
+func needs(names []string) string {
+	if len(names) == 1 {
+		return "needs"
+	}
+	return "need"
+}

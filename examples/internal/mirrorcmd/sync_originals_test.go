@@ -152,7 +152,7 @@ func TestSyncDeletesOriginals(t *testing.T) {
 			assert.Len(t, report.Removals, len(ours)+len(c.suffixes)-len(c.left))
 			assert.Empty(t, a.deleted())
 			text := a.sync("--delete").done(t).stdout
-			assert.Contains(t, text, "would be removed: "+a.dst.Host()+"/app@"+shortDigest(ours[1])+", the original of "+shortDigest(a.old))
+			assert.Contains(t, text, "would be removed: "+a.dst.Host()+"/app@"+shortDigest(ours[1])+", which was attached to "+shortDigest(a.old))
 
 			report = a.syncJSON(StatusDone, "--delete", "--confirm", report.Confirm)
 			for _, m := range report.Removals {

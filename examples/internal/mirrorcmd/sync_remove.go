@@ -68,7 +68,7 @@ type syncRemoval struct {
 // name is how people call what is removed.
 func (m *syncRemoval) name() string {
 	if m.Tag == "" {
-		return m.Repository + "@" + shortDigest(m.Digest) + ", the original of " + shortDigest(m.Of)
+		return m.Repository + "@" + shortDigest(m.Digest) + ", which was attached to " + shortDigest(m.Of)
 	}
 	return m.Repository + ":" + m.Tag + " " + shortDigest(m.Digest)
 }

@@ -68,10 +68,14 @@ func (c *verifyCommand) command() *cobra.Command {
 }
 
 // checkArgs checks the number of arguments. It repeats none of them, as twoReferences does not.
-func (c *verifyCommand) checkArgs(_ *cobra.Command, args []string) error {
+func (c *verifyCommand) checkArgs(cmd *cobra.Command, args []string) error {
 	switch {
+	case c.origin == "" && cmd.Flags().Changed("origin"):
+		return misusef("--origin names nothing: it takes the reference under which the publisher's list is known")
 	case c.origin != "" && len(args) != 1:
 		return misusef("mirror verify --origin takes DESTINATION alone, and %d arguments were given; see mirror verify --help", len(args))
+	case c.origin == "" && len(args) == 1 && namesTransport(args[0]):
+		return misusef("mirror verify takes FILE as its only argument, and a reference was given: put SOURCE before it, or --origin SOURCE, which is not asked; see mirror verify --help")
 	case len(args) != 1 && len(args) != 2:
 		return misusef("mirror verify takes SOURCE and DESTINATION, or FILE, and %d arguments were given; see mirror verify --help", len(args))
 	}
@@ -84,9 +88,12 @@ var fileFlags = []string{"without-source", "jobs"}
 func (c *verifyCommand) run(cmd *cobra.Command, args []string) error {
 	var (
 		way   = c.againstSource
-		stray = slices.Concat(originFlags, fileFlags)
+		stray = fileFlags
 		why   = "where SOURCE says what DESTINATION is to be"
 	)
+	if given := changed(cmd.Flags(), originFlags); c.origin == "" && len(args) == 2 && len(given) > 0 {
+		return misusef("%s %s --origin: without it, SOURCE says what DESTINATION is to be", dashed(given), needs(given))
+	}
 	switch {
 	case c.origin != "":
 		way, stray, why = c.byOrigin, slices.Concat(c.copying, []string{"blobs"}, fileFlags, c.access.source.names(), c.access.referrers.names()), "with --origin, which asks SOURCE nothing"

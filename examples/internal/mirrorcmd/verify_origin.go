@@ -45,10 +45,7 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	policy, err := c.access.policyContext(sys.destination)
-	if bundles != nil {
-		policy, err = orNone(policy, err)
-	}
+	policy, err := orNone(c.access.policyContext(sys.destination))
 	if err != nil {
 		return err
 	}
@@ -72,7 +69,7 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// orNone returns a policy, nil if the machine has none, where others than policies judge, too.
+// orNone returns a policy, nil if the machine has none, where others than policies may judge.
 func orNone(policy *signature.PolicyContext, err error) (*signature.PolicyContext, error) {
 	if errors.Is(err, configfile.ErrConfigFileNotFound) {
 		return nil, nil
