@@ -95,7 +95,7 @@ func tally(in *Input, p *Plan) error {
 			count(ip.Digest, ip.Size)
 		}
 	}
-	for _, a := range p.Original.ToWrite() {
+	for _, a := range p.Original.toWrite() {
 		for _, part := range a.Parts() {
 			count(part.Descriptor.Digest, part.Descriptor.Size)
 		}

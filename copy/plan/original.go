@@ -257,8 +257,8 @@ func (o *OriginalPlan) Artifacts() []original.Artifact {
 	return all
 }
 
-// ToWrite returns those of Artifacts that are not known to be at the destination.
-func (o *OriginalPlan) ToWrite() []original.Artifact {
+// toWrite returns those of Artifacts that are not known to be at the destination.
+func (o *OriginalPlan) toWrite() []original.Artifact {
 	return slices.DeleteFunc(o.Artifacts(), func(a original.Artifact) bool {
 		d := a.Document.Digest
 		return d == o.Digest && o.Present || slices.ContainsFunc(o.Signatures, func(s OriginalSignaturePlan) bool { return s.Digest == d && s.Present })

@@ -59,7 +59,7 @@ func TestOriginalOfAPlanThatWasRead(t *testing.T) {
 	assert.Equal(t, p.Original.Digest, read.Original.Digest)
 	assert.Len(t, p.Original.Artifacts(), 3)
 	assert.Empty(t, read.Original.Artifacts())
-	assert.Empty(t, read.Original.ToWrite())
+	assert.Empty(t, read.Original.toWrite())
 }
 
 // TestSignaturesOfSomethingElse: what signs the list may be attached to something else, too, with
