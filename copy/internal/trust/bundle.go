@@ -18,11 +18,11 @@ import (
 )
 
 const (
-	// signPredicate is that of the statements by which cosign 3 signs images.
-	signPredicate = "https://sigstore.dev/cosign/sign/v1"
-	// statementPayload is the media type of statements in envelopes (in-toto attestation framework,
+	// SignaturePredicate is that of the statements by which cosign 3 signs images.
+	SignaturePredicate = "https://sigstore.dev/cosign/sign/v1"
+	// StatementPayload is the media type of statements in envelopes (in-toto attestation framework,
 	// "Envelope layer specification").
-	statementPayload = "application/vnd.in-toto+json"
+	StatementPayload = "application/vnd.in-toto+json"
 )
 
 // statementTypes are the versions of statements (in-toto attestation framework, "Statement layer
@@ -50,7 +50,7 @@ func bundled(c *candidate, list digest.Digest, image *manifest.Image, blobs map[
 	switch {
 	case err != nil:
 		c.refuse(Malformed, err.Error())
-	case s.predicate != signPredicate:
+	case s.predicate != SignaturePredicate:
 		c.Format = Attestation
 		c.refuse(AttestationOnly, s.predicate)
 	case !slices.Contains(s.subjects, list):
@@ -110,7 +110,7 @@ func statementIn(bundle []byte) (statement, error) {
 		return s, err
 	}
 	payloadType, err := text("payload type", envelope["payloadType"])
-	if err != nil || payloadType != statementPayload {
+	if err != nil || payloadType != StatementPayload {
 		return s, fmt.Errorf("its envelope has no statement, but %q", payloadType)
 	}
 	encoded, err := text("payload", envelope["payload"])

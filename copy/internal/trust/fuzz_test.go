@@ -15,8 +15,8 @@ import (
 func FuzzStatement(f *testing.F) {
 	p := newPublisher(f)
 	list := listOf(2)
-	good := string(p.bundle(statementOf(list.Digest, signPredicate)))
-	statement := statementOf(list.Digest, signPredicate)
+	good := string(p.bundle(statementOf(list.Digest, SignaturePredicate)))
+	statement := statementOf(list.Digest, SignaturePredicate)
 	for _, seed := range []struct{ bundle, payload string }{
 		{good, statement},
 		{strings.Replace(good, `"dsseEnvelope":`, `"DSSEEnvelope":{},"dsseEnvelope":`, 1), strings.Replace(statement, `}}],`, `},"Digest":{"sha256":"a"}}],`, 1)},

@@ -148,7 +148,7 @@ func refusals(t *testing.T) []refusal {
 		many = append(many, crowd(t, list, maxLayers, i))
 	}
 	swapped := p.signedByBundle(list)
-	swapped.Blobs[layersOf(t, swapped)[0]] = p.bundle(statementOf(other.Digest, signPredicate))
+	swapped.Blobs[layersOf(t, swapped)[0]] = p.bundle(statementOf(other.Digest, SignaturePredicate))
 	missing := judged(t, sigstoreKey(t, p.public+".none"))
 	attestation := referring(t, list, "application/vnd.in-toto+json", layer("application/vnd.in-toto+json", "{}"))
 	attestation.Kind = original.TagAttestation
@@ -162,7 +162,7 @@ func refusals(t *testing.T) []refusal {
 	rejecting.Policy = judged(t, signature.NewPRReject())
 	accepting := bundles(stranger.verifier(), p.signedByBundle(list))
 	accepting.Policy = judged(t, signature.NewPRInsecureAcceptAnything())
-	elsewhereBundled := bundles(p.verifier(), referringBundle(t, list, p.bundle(statementOf(other.Digest, signPredicate))), sig)
+	elsewhereBundled := bundles(p.verifier(), referringBundle(t, list, p.bundle(statementOf(other.Digest, SignaturePredicate))), sig)
 	elsewhereBundled.Policy = accepting.Policy
 	attachable, _ := p.sign(list, origin).Split()
 	return []refusal{
@@ -187,7 +187,7 @@ func refusals(t *testing.T) []refusal {
 		{"a signature of another list", OtherDigest, with(tagged(t, list, p.sign(other, origin)))},
 		{"a simple signature of another list", OtherDigest, under(judged(t, gpgKeys(t, p.keyring)), p.simple(other, origin))},
 		{"a referrer of another list", OtherDigest, with(referring(t, other, "application/vnd.dev.cosign.artifact.sig.v1+json", attachable...))},
-		{"a bundle of another list", OtherDigest, bundles(p.verifier(), referringBundle(t, list, p.bundle(statementOf(other.Digest, signPredicate))))},
+		{"a bundle of another list", OtherDigest, bundles(p.verifier(), referringBundle(t, list, p.bundle(statementOf(other.Digest, SignaturePredicate))))},
 		{"a stranger", WrongKey, with(stranger.tagged(list, origin))},
 		{"a stranger's bundle", BundleRefused, bundles(p.verifier(), stranger.signedByBundle(list))},
 		{"no file of the key", NotJudged, under(missing, sig)},
@@ -273,7 +273,7 @@ func TestReasonsAreDocumented(t *testing.T) {
 func TestBundlesAreReadInOneWay(t *testing.T) {
 	p := newPublisher(t)
 	list, other := listOf(8), listOf(7)
-	statement := statementOf(list.Digest, signPredicate)
+	statement := statementOf(list.Digest, SignaturePredicate)
 	good := string(p.bundle(statement))
 	replaced := func(old, by string) string {
 		require.Contains(t, good, old)
@@ -298,15 +298,15 @@ func TestBundlesAreReadInOneWay(t *testing.T) {
 		"a message beside it":      {replaced(`"dsseEnvelope":`, `"messageSignature":{},"dsseEnvelope":`), Malformed},
 		"a message only":           {replaced(`"dsseEnvelope":`, `"messageSignature":`), Malformed},
 		"two payloads":             {replaced(`"payload":`, `"payload":"e30=","payload":`), Malformed},
-		"payload of another type":  {replaced(statementPayload, "text/plain"), Malformed},
+		"payload of another type":  {replaced(StatementPayload, "text/plain"), Malformed},
 		"payload no text":          {replaced(`"payload":"`, `"payload":1,"signatures":"`), Malformed},
 		"payload not encoded":      {replaced(`"payload":"`, `"payload":"*`), Malformed},
 		"no statement":             {string(p.bundle("{}")), Malformed},
 		"a statement of a version": {stated("Statement/v1", "Statement/v7"), Malformed},
-		"no predicate":             {stated(`"predicateType":"`+signPredicate+`",`, ""), Malformed},
+		"no predicate":             {stated(`"predicateType":"`+SignaturePredicate+`",`, ""), Malformed},
 		"two predicates":           {stated(`"predicateType":`, `"predicateType":"x","predicateType":`), Malformed},
 		"a predicate's other name": {stated(`"predicateType":`, `"predicate_type":"x","predicateType":`), Malformed},
-		"another predicate":        {stated(signPredicate, signPredicate+"/"), AttestationOnly},
+		"another predicate":        {stated(SignaturePredicate, SignaturePredicate+"/"), AttestationOnly},
 		"no subject":               {stated(`"subject":[{"name":"","digest":{"sha256":"`+list.Digest.Encoded()+`"}}],`, `"subject":[],`), OtherDigest},
 		"subjects null":            {stated(`{"sha256":"`+list.Digest.Encoded()+`"}`, "null"), Malformed},
 		"another subject":          {stated(list.Digest.Encoded(), other.Digest.Encoded()), OtherDigest},

@@ -213,14 +213,14 @@ func statementOf(d digest.Digest, predicate string) string {
 
 // bundle is a sigstore bundle with a statement.
 func (p *publisher) bundle(statement string) []byte {
-	sum := sha256.Sum256(preAuthentication(statementPayload, []byte(statement)))
+	sum := sha256.Sum256(preAuthentication(StatementPayload, []byte(statement)))
 	sig, err := ecdsa.SignASN1(rand.Reader, p.key, sum[:])
 	require.NoError(p.t, err)
 	content, err := json.Marshal(map[string]any{
 		"mediaType":            bundleType + ".v0.3+json",
 		"verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": "key"}},
 		"dsseEnvelope": map[string]any{
-			"payload": []byte(statement), "payloadType": statementPayload, "signatures": []any{map[string]any{"sig": sig}},
+			"payload": []byte(statement), "payloadType": StatementPayload, "signatures": []any{map[string]any{"sig": sig}},
 		},
 	})
 	require.NoError(p.t, err)
@@ -234,7 +234,7 @@ func referringBundle(t testing.TB, list manifest.Document, bundle []byte) origin
 
 // signedByBundle is the signature that cosign 3 makes.
 func (p *publisher) signedByBundle(list manifest.Document) original.Signature {
-	return referringBundle(p.t, list, p.bundle(statementOf(list.Digest, signPredicate)))
+	return referringBundle(p.t, list, p.bundle(statementOf(list.Digest, SignaturePredicate)))
 }
 
 // preAuthentication is what is signed of an envelope (secure-systems-lab, dsse, "Protocol").

@@ -396,7 +396,7 @@ func tamperings(t *testing.T, s *scene) []tampering {
 		})},
 		{"bundles and a policy", BundlesOnly, carrying([]original.Signature{p.signedByBundle(s.v1)}, s.v1)},
 		{"a statement about another list", OtherDigest, func() *mirror {
-			m := carrying([]original.Signature{referringBundle(t, s.v1, p.bundle(statementOf(s.v2.Digest, signPredicate)))}, s.v1)
+			m := carrying([]original.Signature{referringBundle(t, s.v1, p.bundle(statementOf(s.v2.Digest, SignaturePredicate)))}, s.v1)
 			m.o.Policy, m.o.Bundles = nil, p.verifier()
 			return m
 		}()},

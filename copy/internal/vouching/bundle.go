@@ -18,13 +18,12 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature/dsse"
 	"github.com/sigstore/sigstore/pkg/signature/options"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
 )
 
 // MediaType is that of a sigstore bundle, v0.3, and the artifact type of what carries one.
 const MediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
-
-// payloadType is that of an in-toto statement in an envelope.
-const payloadType = "application/vnd.in-toto+json"
 
 // errTooLarge says that a statement is larger than what is read of others.
 var errTooLarge = fmt.Errorf("its summary has more than %d bytes, so much was removed", maxBundle)
@@ -36,7 +35,7 @@ func (s Statement) Sign(ctx context.Context, key signature.Signer) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := dsse.WrapSigner(key, payloadType).SignMessage(bytes.NewReader(payload), options.WithContext(ctx))
+	sealed, err := dsse.WrapSigner(key, trust.StatementPayload).SignMessage(bytes.NewReader(payload), options.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +57,7 @@ func (s Statement) Sign(ctx context.Context, key signature.Signer) ([]byte, erro
 			Content: &bundlev1.VerificationMaterial_PublicKey{PublicKey: &commonv1.PublicKeyIdentifier{Hint: hint}},
 		},
 		Content: &bundlev1.Bundle_DsseEnvelope{DsseEnvelope: &protodsse.Envelope{
-			Payload: payload, PayloadType: payloadType, Signatures: []*protodsse.Signature{{Sig: made}},
+			Payload: payload, PayloadType: trust.StatementPayload, Signatures: []*protodsse.Signature{{Sig: made}},
 		}},
 	})
 	if err != nil {
@@ -126,7 +125,7 @@ func opened(bundle []byte, keys []signature.Verifier) ([]byte, error) {
 	}
 	for _, key := range keys {
 		var payload []byte
-		verifier := dsse.WrapVerifier(key, dsse.WithExpectedPayloadType(payloadType), dsse.WithDecodedPayload(&payload))
+		verifier := dsse.WrapVerifier(key, dsse.WithExpectedPayloadType(trust.StatementPayload), dsse.WithDecodedPayload(&payload))
 		if verifier.VerifySignature(bytes.NewReader(text), nil) == nil {
 			return payload, nil
 		}

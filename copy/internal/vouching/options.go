@@ -25,22 +25,17 @@ func (o Options) Validate(attaches, key bool) error {
 	refused := func(reason string, options ...string) error {
 		return &plan.OptionsError{Options: options, Reason: reason}
 	}
+	const both = "it needs AttachOriginal and SignBySigstorePrivateKeyFile"
 	vouches := attaches && key
-	for _, f := range []struct {
-		name  string
-		set   bool
-		needs string // "" if that is there
-	}{
-		{"VerifierID", o.VerifierID != "", unless(vouches, "AttachOriginal and SignBySigstorePrivateKeyFile")},
-		{"PolicyURI", o.PolicyURI != "", unless(vouches, "AttachOriginal and SignBySigstorePrivateKeyFile")},
-		{"PolicyDigest", o.PolicyDigest != "", unless(vouches, "AttachOriginal and SignBySigstorePrivateKeyFile")},
-		{"BundleVerifier", o.BundleVerifier != nil, unless(attaches, "AttachOriginal")},
-	} {
-		if f.set && f.needs != "" {
-			return refused("it needs "+f.needs, f.name)
-		}
-	}
 	switch {
+	case !vouches && o.VerifierID != "":
+		return refused(both, "VerifierID")
+	case !vouches && o.PolicyURI != "":
+		return refused(both, "PolicyURI")
+	case !vouches && o.PolicyDigest != "":
+		return refused(both, "PolicyDigest")
+	case !attaches && o.BundleVerifier != nil:
+		return refused("it needs AttachOriginal", "BundleVerifier")
 	case !vouches:
 		return nil
 	case o.VerifierID == "":
@@ -57,14 +52,6 @@ func (o Options) Validate(attaches, key bool) error {
 		}
 	}
 	return nil
-}
-
-// unless returns needs, "" if that is there.
-func unless(there bool, needs string) string {
-	if there {
-		return ""
-	}
-	return needs
 }
 
 // isURI reports whether s is an absolute URI that names something.

@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -20,11 +21,9 @@ import (
 const (
 	// SignaturePredicate is the predicate type of a signature (cosign). It says nothing but that
 	// the key's owner accepts the subject.
-	SignaturePredicate = "https://sigstore.dev/cosign/sign/v1"
+	SignaturePredicate = trust.SignaturePredicate
 	// SummaryPredicate is the predicate type of a summary (SLSA, Verification Summary Attestation).
 	SummaryPredicate = "https://slsa.dev/verification_summary/v1"
-	// SubsetField is the field of a summary that is ours: a Subset.
-	SubsetField = "https://github.com/sparsecopy/sparsecopy/subset/v1"
 	// Level is what was verified of the subject. Names that begin with SLSA_ are SLSA's.
 	Level = "SPARSECOPY_SUBSET_OF_SIGNED_LIST"
 )
@@ -91,7 +90,7 @@ func setOf(d digest.Digest) DigestSet {
 	return DigestSet{d.Algorithm().String(): d.Encoded()}
 }
 
-// A Summary is the predicate of a statement that says what was verified.
+// A Summary is the predicate of a statement that says what was verified. Its last field is ours.
 type Summary struct {
 	Verifier           Verifier   `json:"verifier"`
 	TimeVerified       string     `json:"timeVerified"`

@@ -93,7 +93,7 @@ func TestStatements(t *testing.T) {
 func TestLevelIsOurs(t *testing.T) {
 	assert.NotRegexp(t, "^SLSA_", Level)
 	_, summary := said(t, facts())
-	assert.Contains(t, summary, `"`+SubsetField+`"`)
+	assert.Contains(t, summary, `"https://github.com/sparsecopy/sparsecopy/subset/v1"`)
 }
 
 // TestPolicies: what is not said of a policy follows from what it is.
