@@ -60,8 +60,7 @@ type ReadOptions struct {
 // Inspect reads what ref names: every list and manifest, down to the last nested list, and the
 // config of a single image, which has its platform. It says which manifests are there, and which
 // blobs that lists name in the place of manifests. The layers and configs of images are not looked
-// for: Verify does that. Nothing is written, and no
-// signature policy is asked.
+// for: Verify does that. Nothing is written, and no signature policy is asked.
 //
 // What is definitely not there is Missing. The error is an *Error: something could not be read,
 // does not have its digest, or is more than a *LimitError allows. It is ErrNotFound if ref names

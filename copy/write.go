@@ -110,8 +110,7 @@ func (w *writer) writeImage(ctx context.Context) (written, error) {
 	return out, err
 }
 
-// writeLists stores the lists of a plan. A list that is not stored is a
-// *refusals.PutError.
+// writeLists stores the lists of a plan. A list that is not stored is a *refusals.PutError.
 func (w *writer) writeLists(ctx context.Context, p *Plan) (written, error) {
 	if err := w.writeNested(ctx, p); err != nil {
 		return written{}, err
