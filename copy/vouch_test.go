@@ -44,6 +44,7 @@ func TestVouching(t *testing.T) {
 		"Signers": testSignersUnderAttachOriginal, "bundles": testVouchForBundles, "Auto": testVouchUnderAuto,
 		"a failure": testVouchingFails, "a refusal": testBundlesAreRefused, "a tag": testBundlesByTag, "keys": testKeysAreOpened,
 		"whatever fails": testVouchingIsRepaired, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
+		"several tags": testVouchOnce,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -501,4 +502,20 @@ func testVouchForNestedLists(t *testing.T, s *signingTest) {
 	statements := v.bundles(t, r.DestinationDigest, v.public)
 	assert.Len(t, statements[signaturePredicate], 1)
 	assert.Contains(t, string(statements[summaryPredicate][0]), nested.String())
+}
+
+// testVouchOnce: what several tags name is signed and told of once, also if they are copied at the
+// same time.
+func testVouchOnce(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{}, imagetest.SignedTags)
+	var jobs []copy.Job
+	for _, tag := range []string{"v1", "1", "latest"} {
+		jobs = append(jobs, copy.Job{Destination: v.dst.Ref(tag), Source: v.src.Ref("v1")})
+	}
+	for _, r := range v.copier.Images(t.Context(), v.Policy, jobs, &copy.ImagesOptions{Options: v.Options(v.options())}) {
+		require.NoError(t, r.Err)
+	}
+	statements := v.bundles(t, v.dst.Top("v1"), v.public)
+	assert.Len(t, statements[signaturePredicate], 1)
+	assert.Len(t, statements[summaryPredicate], 1)
 }

@@ -36,7 +36,8 @@ type Options struct {
 // A Ring is what copies that sign share. The zero value works; it may be used concurrently and must
 // not be copied. It keeps keys that it has read from files: to decrypt one takes as long as a copy.
 type Ring struct {
-	turn turns.Turn // of who signs: a Signer serves one goroutine at a time
+	turn turns.Turn          // of who signs: a Signer serves one goroutine at a time
+	said turns.Turns[string] // of who attaches what to the same digest of a repository
 
 	mu    sync.Mutex
 	files map[[sha256.Size]byte]*keyFile // by content and passphrase; guarded by mu

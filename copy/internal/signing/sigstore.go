@@ -2,6 +2,7 @@ package signing
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	sigstoresig "github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sirupsen/logrus"
@@ -41,6 +43,12 @@ func (k *Keys) Sigstore() (sigstoresig.Signer, []sigstoresig.Verifier, error) {
 	}
 	key, err := k.sigstore.pair()
 	return key, verifiers, err
+}
+
+// TakeTurn waits until no other copy with the same Ring attaches anything to d in the repository
+// that the keys sign for: one that comes later finds what was attached. An error is context.Cause.
+func (k *Keys) TakeTurn(ctx context.Context, d digest.Digest) (done func(), err error) {
+	return k.ring.said.Take(ctx, k.Repository()+"@"+d.String())
 }
 
 // Repository returns the name of the repository that the keys sign for, without a tag.

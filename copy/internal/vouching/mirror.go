@@ -176,6 +176,11 @@ func (m *Mirror) say(ctx context.Context, f Facts, at Site) (bundles []report.Vo
 	if key == nil || err != nil {
 		return nil, nil, err
 	}
+	done, err := m.Keys.TakeTurn(ctx, f.Stripped.Digest)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
 	bundles, lacking, err := words(ctx, f, at, key, ours)
 	if err == nil && len(lacking) > 0 {
 		err = at.Store(ctx, lacking)
