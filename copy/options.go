@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	upstream "go.podman.io/image/v5/copy"
 	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/sync/semaphore"
@@ -243,6 +244,10 @@ type Options struct {
 	// a bundle says already is not said again. Use the key for nothing else: cosign accepts any
 	// bundle by a key as a signature.
 	VerifierID string
+	// OriginPolicy judges the signatures of the list for that; nil means the policy of the copy. It
+	// is needed where the publisher signs lists and not their images, each of which the policy of
+	// the copy has to accept. It must not be used concurrently elsewhere, and is not destroyed.
+	OriginPolicy *signature.PolicyContext
 	// PolicyURI and PolicyDigest are what the summary says of the policy, if it is not to be the
 	// digest of the policy's JSON, in which keys are file names, and a URI with that. Who judges by
 	// a BundleVerifier, too, should say it.
@@ -353,7 +358,7 @@ func (o *Options) signing() signing.Options {
 // vouching returns the options that say what is said of what is stripped.
 func (o *Options) vouching() vouching.Options {
 	return vouching.Options{
-		VerifierID: o.VerifierID, PolicyURI: o.PolicyURI, PolicyDigest: o.PolicyDigest, BundleVerifier: o.BundleVerifier,
+		VerifierID: o.VerifierID, OriginPolicy: o.OriginPolicy, PolicyURI: o.PolicyURI, PolicyDigest: o.PolicyDigest, BundleVerifier: o.BundleVerifier,
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	ociarchive "go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/pkg/compression"
+	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
@@ -234,6 +235,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		"EntriesAsReferrers":     nil, // entries_test.go
 		"AttachOriginal":         differs("signed", strip, func(o *copy.Options) { o.AttachOriginal = true }),
 		"VerifierID":             refused("list", all, func(o *copy.Options) { o.VerifierID = "https://mirror.example/" }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
+		"OriginPolicy":           refused("list", all, func(o *copy.Options) { o.OriginPolicy = new(signature.PolicyContext) }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
 		"PolicyURI":              refused("list", all, func(o *copy.Options) { o.PolicyURI = "https://mirror.example/" }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
 		"PolicyDigest":           refused("list", all, func(o *copy.Options) { o.PolicyDigest = f.Digest("list") }, "it needs AttachOriginal and SignBySigstorePrivateKeyFile"),
 		"BundleVerifier":         refused("list", all, func(o *copy.Options) { o.BundleVerifier = aVerifier{} }, "it needs AttachOriginal"),

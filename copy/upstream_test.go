@@ -91,7 +91,7 @@ var neverReasons = map[string]string{
 	"Signers": "the signatures", "SignBy": "the signatures", "SignPassphrase": "the signatures",
 	"SignBySigstorePrivateKeyFile": "the signatures", "SignSigstorePrivateKeyPassphrase": "the signatures",
 	"SignIdentity": "the signatures", "AlwaysSign": "the signatures", "PreviousPublicKeyFiles": "the signatures",
-	"VerifierID": "what the mirror says", "PolicyURI": "what the mirror says", "PolicyDigest": "what the mirror says",
+	"VerifierID": "what the mirror says", "OriginPolicy": "what the mirror says", "PolicyURI": "what the mirror says", "PolicyDigest": "what the mirror says",
 	"BundleVerifier": "what the mirror says",
 	"ReportWriter":   "progress", "Progress": "progress", "ProgressInterval": "progress",
 	"SourceCtx":          "the end",

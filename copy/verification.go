@@ -67,6 +67,7 @@ func verifyWith(
 	}
 	o.CompareDestination = false // what is there is looked at afterwards
 	o.Signers, o.SignBy, o.SignBySigstorePrivateKeyFile, o.VerifierID, o.PolicyURI, o.PolicyDigest = nil, "", "", "", "", ""
+	o.OriginPolicy = nil
 	o.ListSignatures = WarnListSignatures // whatever became of the list, nothing is stripped here
 	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, &o)
 	if err == nil && len(prepared.Plan().Transforms()) > 0 { // what is remembered of that counts if the destination has it

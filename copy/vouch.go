@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/opencontainers/go-digest"
@@ -14,7 +15,9 @@ func vouch(ctx context.Context, to *storer) error {
 	if to.kept == nil {
 		return nil
 	}
-	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.src.Reference(), Policy: to.policy}
+	judge := to.policy
+	judge.Context = cmp.Or(to.o.OriginPolicy, judge.Context)
+	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.src.Reference(), Policy: judge}
 	place, _ := to.dst.(vouching.Place)
 	said, err := mirror.Vouch(ctx, to.plan, vouching.Site{
 		Place: place, Budget: to.budget, Store: to.original.Finish,

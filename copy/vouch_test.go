@@ -40,7 +40,7 @@ const (
 func TestVouching(t *testing.T) {
 	s := newSigningTest(t)
 	for name, test := range map[string]func(*testing.T, *signingTest){
-		"a second run": testVouchTwice, "again for other reasons": testVouchAgain, "nothing": testKeysSignNothing,
+		"a second run": testVouchTwice, "again for other reasons": testVouchAgain, "a policy of its own": testVouchByOriginPolicy, "nothing": testKeysSignNothing,
 		"Signers": testSignersUnderAttachOriginal, "bundles": testVouchForBundles, "Auto": testVouchUnderAuto,
 		"a failure": testVouchingFails, "a refusal": testBundlesAreRefused, "a tag": testBundlesByTag, "keys": testKeysAreOpened,
 		"whatever fails": testVouchingIsRepaired, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
@@ -227,6 +227,22 @@ func testVouchTwice(t *testing.T, s *signingTest) {
 			}
 		})
 	}
+}
+
+// testVouchByOriginPolicy: where only the list is signed, the policy of the copy cannot demand it.
+func testVouchByOriginPolicy(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{}, imagetest.SignedTags)
+	o := v.options()
+	o.OriginPolicy = v.Policy
+	v.demandNothing()
+	r := v.copies(t, o)
+	assert.Empty(t, r.Vouched.Reason)
+	assert.NotEmpty(t, r.Vouched.Judged)
+	statements := v.bundles(t, r.DestinationDigest, v.public)
+	require.Len(t, statements[summaryPredicate], 1)
+	policy, err := json.Marshal(o.OriginPolicy.Policy)
+	require.NoError(t, err)
+	assert.Contains(t, string(statements[summaryPredicate][0]), digest.FromBytes(policy).Encoded())
 }
 
 // testVouchAgain: what a mirror says changes with what it says it by, and what it has said stays.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/signature"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -14,6 +15,7 @@ import (
 // Options are what a mirror says of itself, and by what it judges. They are fields of copy.Options.
 type Options struct {
 	VerifierID     string
+	OriginPolicy   *signature.PolicyContext // nil for that of the copy
 	PolicyURI      string
 	PolicyDigest   digest.Digest
 	BundleVerifier trust.BundleVerifier
@@ -30,6 +32,8 @@ func (o Options) Validate(attaches, key bool) error {
 	switch {
 	case !vouches && o.VerifierID != "":
 		return refused(both, "VerifierID")
+	case !vouches && o.OriginPolicy != nil:
+		return refused(both, "OriginPolicy")
 	case !vouches && o.PolicyURI != "":
 		return refused(both, "PolicyURI")
 	case !vouches && o.PolicyDigest != "":

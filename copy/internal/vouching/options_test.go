@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/signature"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 )
@@ -29,10 +30,11 @@ func TestOptions(t *testing.T) {
 		"a key alone":                      {Options{}, false, true, nil},
 		"originals alone":                  {Options{}, true, false, nil},
 		"a verifier of bundles":            {Options{BundleVerifier: believer{}}, true, false, nil},
-		"everything":                       {Options{id, "urn:example:policy", of("1"), believer{}}, true, true, nil},
+		"everything":                       {Options{id, new(signature.PolicyContext), "urn:example:policy", of("1"), believer{}}, true, true, nil},
 		"nobody vouches":                   {Options{}, true, true, []string{"AttachOriginal", "SignBySigstorePrivateKeyFile"}},
 		"a verifier without a key":         {Options{VerifierID: id}, true, false, []string{"VerifierID"}},
 		"a verifier without originals":     {Options{VerifierID: id}, false, true, []string{"VerifierID"}},
+		"a policy without a key":           {Options{OriginPolicy: new(signature.PolicyContext)}, true, false, []string{"OriginPolicy"}},
 		"a policy's URI without a key":     {Options{PolicyURI: id}, true, false, []string{"PolicyURI"}},
 		"a policy's digest without a key":  {Options{PolicyDigest: of("1")}, true, false, []string{"PolicyDigest"}},
 		"bundles without originals":        {Options{BundleVerifier: believer{}}, false, true, []string{"BundleVerifier"}},

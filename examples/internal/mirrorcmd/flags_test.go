@@ -84,6 +84,7 @@ func TestEveryFlag(t *testing.T) {
 	stripping := []string{"--all", "--sparse", "strip"}
 	stating := slices.Concat(stripping, signing, []string{"--attach-original", "--verifier-id", "https://other.example"})
 	pem := file("pem", bundletest.NewKey(t, elliptic.P256()).Public(t))
+	policy := file("policy", []byte(`{"default": [{"type": "reject"}]}`))
 	root := file("root", bundletest.NewAuthority(t).Root(t, bundletest.Parts{Log: true}))
 	some := digest.FromString("some")
 	elsewhere := []string{"--referrers", "--referrers-source", "docker://r.example/a"}
@@ -177,6 +178,7 @@ func TestEveryFlag(t *testing.T) {
 		"changed-subjects":           {[]string{"--changed-subjects", "drop"}, nil, func(s *settings) any { return s.ChangedSubjects }, copy.DropChangedSubjects},
 		"attach-original":            {[]string{"--attach-original"}, stripping, func(s *settings) any { return s.AttachOriginal }, true},
 		"verifier-id":                {append(slices.Clone(signing), "--verifier-id", "https://mirror.example"), append(slices.Clone(stripping), "--attach-original"), func(s *settings) any { return s.VerifierID }, "https://mirror.example"},
+		"origin-policy":              {[]string{"--origin-policy", policy}, stating, func(s *settings) any { return s.OriginPolicy != nil }, true},
 		"policy-uri":                 {[]string{"--policy-uri", "https://mirror.example/policy.json"}, stating, func(s *settings) any { return s.PolicyURI }, "https://mirror.example/policy.json"},
 		"previous-public-key":        {[]string{"--previous-public-key", pem, "--previous-public-key", key}, stating, func(s *settings) any { return s.PreviousPublicKeyFiles }, []string{pem, key}},
 		"origin-key":                 {[]string{"--origin-key", pem}, stating, func(s *settings) any { return s.BundleVerifier != nil }, true},

@@ -24,6 +24,8 @@ func defineStatement(flags *pflag.FlagSet, s *transform.Settings) {
 	o := &s.Original
 	flags.StringVar(&o.VerifierID, transform.VerifierID, "",
 		"with --attach-original and --sign-by-sigstore-private-key, which need it: a `URI` that names this mirror, as who has verified that the publisher has signed what is stripped")
+	flags.StringVar(&o.OriginPolicy, transform.OriginPolicy, "",
+		"signature policy in `FILE` that judges the list for that statement, instead of the copy's, which judges each image, too: for publishers who sign lists only")
 	flags.StringVar(&o.PolicyURI, transform.PolicyURI, "", "`URI` of the signature policy, for those who read what the mirror states")
 	flags.StringVar(&o.PolicyDigest, transform.PolicyDigest, "", "`DIGEST` of what is at that URI, instead of the policy's own")
 	defineOrigin(flags, &o.Origin)

@@ -111,6 +111,7 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	transform.AnnotateTransformed:       change(transform.AnnotateTransformed, func(s *transform.Settings) *bool { return &s.AnnotateTransformed }),
 	transform.AttachOriginal:            change(transform.AttachOriginal, func(s *transform.Settings) *bool { return &s.Original.Attach }),
 	transform.VerifierID:                text(transform.VerifierID, func(i *Image) *string { return &i.changes.Original.VerifierID }),
+	transform.OriginPolicy:              file(transform.OriginPolicy, func(i *Image) *string { return &i.changes.Original.OriginPolicy }),
 	transform.PolicyURI:                 text(transform.PolicyURI, func(i *Image) *string { return &i.changes.Original.PolicyURI }),
 	transform.PolicyDigest:              text(transform.PolicyDigest, func(i *Image) *string { return &i.changes.Original.PolicyDigest }),
 	transform.PreviousPublicKey:         files(transform.PreviousPublicKey, func(i *Image) *[]string { return &i.changes.PreviousPublicKeys }),

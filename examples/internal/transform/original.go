@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/signature"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/bundlejudge"
@@ -13,6 +14,7 @@ import (
 const (
 	AttachOriginal            = "attach-original"
 	VerifierID                = "verifier-id"
+	OriginPolicy              = "origin-policy"
 	PolicyURI                 = "policy-uri"
 	PolicyDigest              = "policy-digest"
 	OriginKey                 = "origin-key"
@@ -26,6 +28,7 @@ const (
 type Original struct {
 	Attach       bool
 	VerifierID   string
+	OriginPolicy string // path
 	PolicyURI    string
 	PolicyDigest string
 	Origin       Origin
@@ -58,7 +61,7 @@ func (o *Origin) given() string {
 // original sets the options about the original.
 func (s *Settings) original(o *copy.Options) error {
 	own := &s.Original
-	stated := cmp.Or(named(own.VerifierID, VerifierID), named(own.PolicyURI, PolicyURI), named(own.PolicyDigest, PolicyDigest))
+	stated := cmp.Or(named(own.VerifierID, VerifierID), named(own.OriginPolicy, OriginPolicy), named(own.PolicyURI, PolicyURI), named(own.PolicyDigest, PolicyDigest))
 	states := own.Attach && s.SignBySigstorePrivateKey != ""
 	switch {
 	case stated != "" && !states:
@@ -72,9 +75,29 @@ func (s *Settings) original(o *copy.Options) error {
 	if err != nil {
 		return err
 	}
+	if o.OriginPolicy, err = s.originPolicy(); err != nil {
+		return err
+	}
 	o.AttachOriginal, o.BundleVerifier = own.Attach, judge
 	o.VerifierID, o.PolicyURI, o.PolicyDigest = own.VerifierID, own.PolicyURI, digest.Digest(own.PolicyDigest)
 	return nil
+}
+
+// originPolicy returns the policy that judges the signatures of the original, nil if none is named.
+// An error is a *Problem.
+func (s *Settings) originPolicy() (*signature.PolicyContext, error) {
+	if s.Original.OriginPolicy == "" {
+		return nil, nil
+	}
+	read, err := signature.NewPolicyFromFile(s.Original.OriginPolicy)
+	if err != nil {
+		return nil, s.problemf(OriginPolicy, "cannot be used: %w", err)
+	}
+	judge, err := signature.NewPolicyContext(read)
+	if err != nil {
+		return nil, s.problemf(OriginPolicy, "cannot be used: %w", err)
+	}
+	return judge, nil
 }
 
 // named returns the name of a setting if it has a value.
