@@ -111,6 +111,7 @@ func (d *destination) PutBlob(
 			err = fmt.Errorf("layer %s is to be stored, and was not read", info.Digest)
 		case l.known != nil:
 			written, err = d.putKnown(l, info)
+			drain(stream)
 		case info.Digest != "" && l.blob.Size >= 0:
 			written, err = d.putAsItIs(ctx, l, stream, info)
 		default:
@@ -118,10 +119,17 @@ func (d *destination) PutBlob(
 		}
 	}
 	if err != nil {
-		return types.BlobInfo{}, d.fail(err)
+		err = d.fail(err)
+		drain(stream)
+		return types.BlobInfo{}, err
 	}
 	return types.BlobInfo{Digest: written.Digest, Size: written.Size}, nil
 }
+
+// drain reads a stream to its end, which is near: its layer is known, or reading it has been ended
+// by fail. Upstream does not wait for the goroutine that compresses a layer anew, and closes the
+// decompressor under it.
+func drain(stream io.Reader) { _, _ = io.Copy(io.Discard, stream) }
 
 // putConfig stores a config, which is that of the source or was made of it.
 func (d *destination) putConfig(ctx context.Context, stream io.Reader, info types.BlobInfo) (endpoint.Blob, error) {
