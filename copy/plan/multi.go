@@ -33,7 +33,7 @@ func planMulti(in *Input) (*Plan, error) {
 	if err := checkMissing(in, root, sel); err != nil {
 		return nil, err
 	}
-	p, err := decideAction(in, &treePlanner{in: in, sel: sel, platforms: map[*imgspecv1.Platform]string{}}, root)
+	p, err := decideAction(in, &treePlanner{in: in, sel: sel, platforms: map[*imgspecv1.Platform]string{}, along: travelersOf(in)}, root)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +143,7 @@ type treePlanner struct {
 	sel *selection
 	// platforms are the texts of platforms, which many entries share.
 	platforms map[*imgspecv1.Platform]string
+	along     travelers
 }
 
 // plan plans the whole tree, kept or stripped.
@@ -174,7 +175,7 @@ func (t *treePlanner) plan(root *listtree.Node, strip bool) (*Plan, error) {
 	if !strip { // a stripped list names what is copied, and nothing else
 		t.absent(p)
 	}
-	p.Original = planOriginal(t.in, list)
+	p.Original = planOriginal(t.in, list, t.along)
 	p.Warnings = append(p.Warnings, p.Original.warnings()...)
 	t.void(p)
 	attach(t.in, p)
@@ -385,7 +386,7 @@ func (t *treePlanner) edit(n *listtree.Node, l *ListPlan, deletes []manifest.Lis
 // cannotModify returns why the list l must not change as it is to, "" if it may.
 func (t *treePlanner) cannotModify(l *ListPlan) string {
 	o := t.in.Choices
-	lost := lossOf(t.in, l)
+	lost := lossOf(t.in, l, t.along)
 	switch {
 	case o.PreserveDigests:
 		// The second half is for programs that look for upstream's words.
@@ -409,7 +410,7 @@ func (t *treePlanner) void(p *Plan) {
 	p.List.Walk(func(l *ListPlan) {
 		if fate[l.Digest] == subjectChanged && !seen[l.Digest] {
 			seen[l.Digest] = true
-			lost := lossOf(t.in, l)
+			lost := lossOf(t.in, l, t.along)
 			if lost.signed > 0 {
 				p.Void = append(p.Void, fmt.Sprintf("signatures of the list %s (%d)", l.Digest, lost.signed))
 			}

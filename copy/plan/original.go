@@ -64,8 +64,8 @@ func (o *OriginalPlan) Artifact() original.Artifact { return o.artifact }
 func (s *OriginalSignaturePlan) Artifact() original.Artifact { return s.artifact }
 
 // planOriginal plans what is attached to the top-level list l, nil if nothing is asked for, or if
-// the list stays as it is.
-func planOriginal(in *Input, l *ListPlan) *OriginalPlan {
+// the list stays as it is. along are the signatures that can travel along with it.
+func planOriginal(in *Input, l *ListPlan, along travelers) *OriginalPlan {
 	if !in.Choices.AttachOriginal || l.Result == l.Digest {
 		return nil
 	}
@@ -77,9 +77,8 @@ func planOriginal(in *Input, l *ListPlan) *OriginalPlan {
 	a := original.Of(stripped, documentsOf(l.node), in.OriginalClaim)
 	o.artifact, o.Digest, o.Size = a, a.Document.Digest, int64(len(a.Document.Bytes))
 	o.Present, o.Plain = artifactIsThere(in, a)
-	travel, left := traveling(in)
-	o.left = left
-	for _, s := range travel {
+	o.left = slices.Clone(along.left)
+	for _, s := range along.signatures {
 		o.addSignature(in, stripped, s)
 	}
 	return o
@@ -153,26 +152,33 @@ func unprovable(l *ListPlan) string {
 	return ""
 }
 
-// traveling returns the signatures of the list at the source that can travel along with it, in an
-// order that depends on them alone, and says of the others why they cannot.
-func traveling(in *Input) (travel []OriginalSignature, left []string) {
+// travelers are the signatures of the list at the source, as far as they can travel along with it.
+type travelers struct {
+	signatures []OriginalSignature // in an order that depends on them alone
+	left       []string            // why the others cannot, sorted
+}
+
+// travelersOf looks at all that the signatures consist of: once for each plan.
+func travelersOf(in *Input) travelers {
+	var out travelers
 	o := &in.Choices
 	if !o.AttachOriginal || o.RemoveSignatures || o.RemoveListSignatures {
-		return nil, nil
+		return out
 	}
 	for _, s := range in.OriginalSignatures {
 		s.Of = cmp.Or(s.Of, in.Digest)
 		if err := s.Validate(); err != nil {
-			left = append(left, err.Error())
+			out.left = append(out.left, err.Error())
 		} else if s.Of == in.Digest {
-			travel = append(travel, s)
+			out.signatures = append(out.signatures, s)
 		}
 	}
-	slices.SortFunc(travel, func(a, b OriginalSignature) int {
+	slices.SortFunc(out.signatures, func(a, b OriginalSignature) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Digest(), b.Digest()))
 	})
-	slices.Sort(left)
-	return travel, slices.Compact(left)
+	slices.Sort(out.left)
+	out.left = slices.Compact(out.left)
+	return out
 }
 
 // A loss is what becomes of the signatures of a list that changes.
@@ -183,8 +189,9 @@ type loss struct {
 	cure     string         // what lets the list be changed all the same, for people
 }
 
-// lossOf returns which signatures of the list l at the source become void with its change.
-func lossOf(in *Input, l *ListPlan) loss {
+// lossOf returns which signatures of the list l at the source become void with its change. Those in
+// along can travel along.
+func lossOf(in *Input, l *ListPlan, along travelers) loss {
 	out := loss{signed: in.SignedLists[l.Digest], attached: in.ListSignatures[l.Digest], cure: "RemoveListSignatures removes them"}
 	if !in.Choices.AttachOriginal {
 		if l.Digest == in.Digest && unattachable(l) == "" {
@@ -200,9 +207,8 @@ func lossOf(in *Input, l *ListPlan) loss {
 		out.why = ", and do not travel along: " + why
 		return out
 	}
-	travel, _ := traveling(in)
 	out.why = ", and were not all read"
-	for _, s := range travel {
+	for _, s := range along.signatures {
 		if s.Kind == original.Lookaside || s.Kind == original.TagSignature {
 			out.signed = 0 // those that containers/image reads are all there
 		}
