@@ -82,11 +82,8 @@ func mergeLists(there, ours endpoint.Document) Merged {
 	for i, c := range children {
 		entries[i] = c.Descriptor
 	}
-	merged, changed, err := endpoint.MergeReferrers(there.Bytes, entries)
-	if err != nil || !changed {
-		return Merged{Doc: there, Kept: err != nil}
-	}
-	return Merged{Doc: endpoint.Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}}
+	merged, err := endpoint.WithReferrers(there, entries)
+	return Merged{Doc: merged, Kept: err != nil}
 }
 
 // layers are those of the manifest of a digest tag, as text. Signatures of one payload differ in

@@ -153,11 +153,7 @@ func AnnounceCarriers(ctx context.Context, dst Destination, list digest.Digest, 
 			if there.Digest != "" && !endpoint.IsReferrersList(there) {
 				return there, fmt.Errorf("the tag %s names something else, %s", tag, there.Digest)
 			}
-			merged, changed, err := endpoint.MergeReferrers(there.Bytes, carriers)
-			if err != nil || !changed {
-				return there, err
-			}
-			return endpoint.Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}, nil
+			return endpoint.WithReferrers(there, carriers)
 		})
 	}
 	if err != nil {

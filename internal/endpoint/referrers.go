@@ -226,3 +226,13 @@ func MergeReferrers(index []byte, referrers []imgspecv1.Descriptor) (merged []by
 	merged, err = list.Serialize()
 	return merged, true, err
 }
+
+// WithReferrers returns there, an index or the zero Document for none, with those of referrers that
+// it does not list, as MergeReferrers adds them; there itself if that adds nothing, or fails.
+func WithReferrers(there Document, referrers []imgspecv1.Descriptor) (Document, error) {
+	merged, changed, err := MergeReferrers(there.Bytes, referrers)
+	if err != nil || !changed {
+		return there, err
+	}
+	return Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}, nil
+}

@@ -434,14 +434,11 @@ func (d *Destination) PutReferrers(ctx context.Context, subject digest.Digest, r
 				return old, err
 			}
 		}
-		merged, changed, err := endpoint.MergeReferrers(old.Bytes, referrers)
+		merged, err := endpoint.WithReferrers(old, referrers)
 		if err != nil {
 			return old, fmt.Errorf("referrers tag %s: %w", tag, err)
 		}
-		if !changed {
-			return old, nil
-		}
-		return endpoint.Document{Digest: digest.FromBytes(merged), MediaType: imgspecv1.MediaTypeImageIndex, Bytes: merged}, nil
+		return merged, nil
 	})
 	if no := answered(err); no != nil && no.Status == http.StatusBadRequest && there {
 		return fmt.Errorf("%w; what the tag %s lists already stays, also what is not there any more", err, tag)
