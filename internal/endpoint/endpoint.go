@@ -202,6 +202,17 @@ type Source interface {
 	Close() error
 }
 
+// ReadUnverified reads a blob that is small enough to be held, and one byte more than it should
+// have, if there is one. Whoever wants it verifies it.
+func ReadUnverified(ctx context.Context, src Source, b Blob) ([]byte, error) {
+	content, err := src.Blob(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	return io.ReadAll(io.LimitReader(content, b.Size+1))
+}
+
 // An Announcement is what a registry says about sparse lists, in the headers of its answer to GET
 // /v2/ or in its capabilities. The zero value says nothing.
 type Announcement struct {

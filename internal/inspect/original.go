@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -81,7 +80,7 @@ func FindOriginal(ctx context.Context, src endpoint.Source, limit *semaphore.Wei
 func isOurs(ctx context.Context, src endpoint.Source, c attach.Carrier) (bool, error) {
 	var unread error
 	blob := func(d imgspecv1.Descriptor) ([]byte, error) {
-		content, err := readBlob(ctx, src, endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType})
+		content, err := endpoint.ReadUnverified(ctx, src, endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType})
 		if err != nil && !errors.Is(err, endpoint.ErrNotFound) {
 			unread = err
 		}
@@ -90,17 +89,6 @@ func isOurs(ctx context.Context, src endpoint.Source, c attach.Carrier) (bool, e
 	list := src.Top()
 	again, err := original.Remake(imgspecv1.Descriptor{MediaType: list.Type(), Digest: list.Digest, Size: int64(len(list.Bytes))}, c.Document, blob)
 	return err == nil && again.Document.Digest == c.Digest, unread
-}
-
-// readBlob reads a blob that is small enough to be held, and a byte more if there is one. What it
-// returns is not verified.
-func readBlob(ctx context.Context, src endpoint.Source, b endpoint.Blob) ([]byte, error) {
-	r, err := src.Blob(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return io.ReadAll(io.LimitReader(r, b.Size+1))
 }
 
 // findTags finds the tags that list o.Artifacts and nothing else.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 
@@ -125,22 +124,12 @@ func (r *reader) blobs(ctx context.Context) func(imgspecv1.Descriptor) ([]byte, 
 		if err := r.account(d.Size); err != nil {
 			return nil, err
 		}
-		content, err := r.blob(ctx, endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType})
+		content, err := endpoint.ReadUnverified(ctx, r.dst, endpoint.Blob{Digest: d.Digest, Size: d.Size, MediaType: d.MediaType})
 		if err != nil && !errors.Is(err, endpoint.ErrNotFound) {
 			err = &inspect.ReadError{Op: "reading blob", Object: d.Digest.String(), Err: err}
 		}
 		return content, err
 	}
-}
-
-// blob reads a blob, and one byte more than it should have, if there is one.
-func (r *reader) blob(ctx context.Context, b endpoint.Blob) (_ []byte, err error) {
-	content, err := r.dst.Blob(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, content.Close()) }()
-	return io.ReadAll(io.LimitReader(content, b.Size+1))
 }
 
 // document reads a list that is nested in the original, or in the list that the place names. What
