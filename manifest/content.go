@@ -41,3 +41,8 @@ func (d Document) Type() string {
 
 // IsList reports whether the document is to be read as a list.
 func (d Document) IsList() bool { return IsListMediaType(d.Type()) }
+
+// HasDigest reports whether b has the digest d. Nothing has one that is not valid.
+func HasDigest(b []byte, d digest.Digest) bool {
+	return d.Validate() == nil && d.Algorithm().FromBytes(b) == d
+}

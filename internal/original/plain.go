@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // tarOverhead is what a tar with one file may have beside the file: its headers and its end, which
@@ -76,7 +78,7 @@ func untar(b []byte) (digest.Digest, []byte, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	if !matches(d, content) {
+	if !manifest.HasDigest(content, d) {
 		return "", nil, fmt.Errorf("%q has other content", header.Name)
 	}
 	if _, err := r.Next(); !errors.Is(err, io.EOF) {

@@ -35,7 +35,7 @@ func (o *opened) fail(err error, reason string) error {
 // open reads an artifact of the given role. The error is an *Error.
 func open(doc manifest.Document, role Role, most limits, blob func(imgspecv1.Descriptor) ([]byte, error)) (*opened, error) {
 	o := &opened{digest: cmp.Or(doc.Digest, digest.FromBytes(doc.Bytes))}
-	if !matches(o.digest, doc.Bytes) {
+	if !manifest.HasDigest(doc.Bytes, o.digest) {
 		return nil, o.fail(ErrAltered, "its manifest has another digest")
 	}
 	var err error
@@ -88,7 +88,7 @@ func (o *opened) read(layer manifest.Descriptor, blob func(imgspecv1.Descriptor)
 	switch {
 	case err != nil:
 		return content{}, o.fail(err, "")
-	case int64(len(b)) != layer.Size || !matches(layer.Digest, b):
+	case int64(len(b)) != layer.Size || !manifest.HasDigest(b, layer.Digest):
 		return content{}, o.fail(ErrAltered, fmt.Sprintf("layer %s has other content", layer.Digest))
 	}
 	c := content{layer.Digest, layer.Annotations[MediaTypeAnnotation], b}
@@ -99,9 +99,4 @@ func (o *opened) read(layer manifest.Descriptor, blob func(imgspecv1.Descriptor)
 		return content{}, o.fail(ErrMalformed, fmt.Sprintf("layer %s: %v", layer.Digest, err))
 	}
 	return c, nil
-}
-
-// matches reports whether b has the digest d, which is valid or nothing has it.
-func matches(d digest.Digest, b []byte) bool {
-	return d.Validate() == nil && d.Algorithm().FromBytes(b) == d
 }

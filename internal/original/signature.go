@@ -85,7 +85,7 @@ func (s *Signature) contents() ([]content, error) {
 		return s.lookaside()
 	}
 	doc := s.Document
-	if !matches(doc.Digest, doc.Bytes) {
+	if !manifest.HasDigest(doc.Bytes, doc.Digest) {
 		return nil, s.fail(ErrAltered, "its manifest has another digest")
 	}
 	blobs, err := s.ToRead()
@@ -98,7 +98,7 @@ func (s *Signature) contents() ([]content, error) {
 		switch {
 		case !ok:
 			return nil, s.fail(ErrMalformed, fmt.Sprintf("blob %s is not there", b.Digest))
-		case int64(len(blob)) != b.Size || !matches(b.Digest, blob):
+		case int64(len(blob)) != b.Size || !manifest.HasDigest(blob, b.Digest):
 			return nil, s.fail(ErrAltered, fmt.Sprintf("blob %s has other content", b.Digest))
 		}
 		contents = append(contents, content{b.Digest, b.MediaType, blob})

@@ -42,7 +42,7 @@ func bundled(c *candidate, list digest.Digest, image *manifest.Image, blobs map[
 	}
 	c.Layer, c.Format = image.Layers[0].Digest, SigstoreBundle
 	content := blobs[c.Layer]
-	if !matches(c.Layer, content) {
+	if !manifest.HasDigest(content, c.Layer) {
 		c.refuse(Malformed, "its bundle is not what its manifest names")
 		return
 	}

@@ -91,7 +91,7 @@ func takeApart(ctx context.Context, list digest.Digest, s original.Signature) ([
 	c := &candidate{Signature: Signature{Kind: s.Kind, Digest: s.Digest(), Format: UnknownFormat}}
 	image, err := manifest.ParseImage(s.Document.Bytes, s.Document.Type())
 	switch {
-	case err != nil || !matches(s.Document.Digest, s.Document.Bytes):
+	case err != nil || !manifest.HasDigest(s.Document.Bytes, s.Document.Digest):
 		c.refuse(Malformed, "its manifest cannot be read")
 	case s.Kind == original.TagAttestation:
 		c.Format = Attestation
@@ -120,7 +120,7 @@ func layers(s original.Signature, image *manifest.Image) ([]*candidate, error) {
 		case layer.MediaType != simpleSigningLayer:
 			c.refuse(NobodyKnows, layer.MediaType)
 			continue
-		case !matches(layer.Digest, payload):
+		case !manifest.HasDigest(payload, layer.Digest):
 			c.refuse(Malformed, "its payload is not what its manifest names")
 			continue
 		}

@@ -131,18 +131,13 @@ func (q *Question) check() error {
 	switch {
 	case q.Policy.Context == nil && q.Bundles == nil:
 		return q.fail(NobodyJudges, nil)
-	case !matches(q.List.Digest, q.List.Bytes):
+	case !manifest.HasDigest(q.List.Bytes, q.List.Digest):
 		return q.fail(OriginalAltered, nil)
 	}
-	if digested, ok := q.Origin.DockerReference().(reference.Digested); ok && !matches(digested.Digest(), q.List.Bytes) {
+	if digested, ok := q.Origin.DockerReference().(reference.Digested); ok && !manifest.HasDigest(q.List.Bytes, digested.Digest()) {
 		return q.fail(OtherOrigin, nil)
 	}
 	return nil
-}
-
-// matches reports whether b has the digest d, which need not be valid.
-func matches(d digest.Digest, b []byte) bool {
-	return d.Validate() == nil && d.Algorithm().FromBytes(b) == d
 }
 
 // refusal returns why a list counts as not signed.

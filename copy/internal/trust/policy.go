@@ -15,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/policy"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // An answer is what a policy says of a list.
@@ -141,7 +142,7 @@ func (q *Question) because(why error, c *candidate) (Reason, string) {
 	if _, ok := errors.AsType[signature.PolicyRequirementError](why); !ok {
 		return NotJudged, why.Error()
 	}
-	if c.claims.Validate() != nil || !matches(c.claims, q.List.Bytes) {
+	if !manifest.HasDigest(q.List.Bytes, c.claims) {
 		return OtherDigest, c.claims.String()
 	}
 	return WrongIdentity, c.Identity
