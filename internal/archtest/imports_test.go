@@ -73,7 +73,7 @@ var restrictions = []restriction{
 	},
 	{of: "internal/digesttag", pure: true, own: []string{"internal/digesttag"}, modules: formats},
 	{
-		of: "internal/ocihttp", own: []string{"internal/ocihttp", "internal/bounded", "internal/httpfield", "internal/turns"},
+		of: "internal/ocihttp", own: []string{"internal/ocihttp", "internal/bounded", "internal/clock", "internal/httpfield", "internal/turns"},
 		modules: []string{"github.com/sirupsen/logrus", "go.podman.io/image/v5", "golang.org/x/time"},
 	},
 	{
