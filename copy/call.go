@@ -2,7 +2,6 @@ package copy
 
 import (
 	"cmp"
-	"time"
 
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports"
@@ -51,7 +50,7 @@ func newCall(
 		copier: c, o: o, choices: o.choices(), policy: policy.Judge{Turns: &c.policies, Context: context}, alone: true,
 		srcRef: srcRef, destRef: destRef, from: access.TransportOf(srcRef), to: access.TransportOf(destRef),
 		srcName: transports.ImageName(srcRef), dstName: transports.ImageName(destRef),
-		progress: progress.New(o.progress()), reporter: reporting.New(time.Now()),
+		progress: progress.New(o.progress(c.clock())), reporter: reporting.New(c.clock()),
 	}
 	out.memory = c.remembered.Memory(destRef, upstreamOptions(&o, &Plan{}), access.Wanted(out.to, o.DestinationCtx))
 	if out.budget = out.sharedBudget(); out.budget == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/remembered"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
@@ -93,7 +94,20 @@ type CopierOptions struct {
 	// concurrent use, as those of containers/image's caches are (pkg/blobinfocache). Where the work
 	// goes to upstream's copy, that fills the one of Options.DestinationCtx.
 	BlobInfoCache types.BlobInfoCache
+
+	// Clock tells the time, and waits for retries. nil means SystemClock.
+	Clock Clock
 }
+
+// A Clock tells the time and has timers: a program's tests let it run as fast as they like. What
+// moves bytes keeps to the time of the machine.
+type Clock = clock.Clock
+
+// A ClockTimer is a timer of a Clock.
+type ClockTimer = clock.Timer
+
+// SystemClock is the clock of the machine.
+var SystemClock = clock.System
 
 // The defaults of the limits of time.
 const (
@@ -129,9 +143,12 @@ func newOneShot(options CopierOptions) *Copier {
 			AnswerTimeout:  options.AnswerTimeout,
 			UserAgent:      options.UserAgent,
 			BlobInfoCache:  options.BlobInfoCache,
+			Clock:          options.Clock,
 		},
 	}
 }
+
+func (c *Copier) clock() Clock { return clock.Or(c.options.Clock) }
 
 // Close closes the connections that are kept. What c has begun must have ended: copies, and what
 // Prepare returned must be closed. Nothing else may be done with c then.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 )
 
 // A life is that of one Copier, which copies two of three platforms, with Auto, to a registry that
@@ -30,11 +31,11 @@ type life struct {
 	dst    *registrytest.Registry
 	certs  string       // where the certificates of dst are
 	refuse *atomic.Bool // whether dst refuses sparse lists
-	now    time.Time    // by the Copier's clock
+	clock  *clocktest.Fake
 }
 
 func newLife(t *testing.T, o registrytest.Options) *life {
-	l := &life{t: t, e: copytest.NewEnv(t), f: imagetest.Platforms(3, 2, 100), certs: t.TempDir(), refuse: new(atomic.Bool), now: time.Now()}
+	l := &life{t: t, e: copytest.NewEnv(t), f: imagetest.Platforms(3, 2, 100), certs: t.TempDir(), refuse: new(atomic.Bool), clock: clocktest.New(time.Now())}
 	l.src = registrytest.Start(t, registrytest.Options{})
 	l.f.PushTo(l.src, "app", "v1", imagetest.Top)
 	o.TLS = true
@@ -47,8 +48,7 @@ func newLife(t *testing.T, o registrytest.Options) *life {
 	}
 	l.dst = registrytest.Start(t, o)
 	l.trust()
-	l.c = copytest.NewCopier(t, copy.CopierOptions{Retries: copy.RetryPolicy{BaseDelay: time.Millisecond}})
-	l.c.SetClock(func() time.Time { return l.now })
+	l.c = copytest.NewCopier(t, copy.CopierOptions{Clock: l.clock, Retries: copy.RetryPolicy{BaseDelay: time.Millisecond}})
 	return l
 }
 
@@ -96,12 +96,12 @@ func TestCopierNoticesAnnouncements(t *testing.T) {
 
 	l.refuse.Store(false)
 	l.dst.SetAnnouncement(&registrytest.Announcement{Sparse: true})
-	l.now = l.now.Add(9 * time.Minute)
+	l.clock.Advance(9 * time.Minute)
 	l.copies("v2", copy.StripSparseManifestList)
 	l.copies("v1", copy.StripSparseManifestList)
 	assert.Equal(t, 1, l.asked(), "it is believed for ten minutes")
 
-	l.now = l.now.Add(time.Minute)
+	l.clock.Advance(time.Minute)
 	r := l.copies("v2", copy.KeepSparseManifestList)
 	assert.True(t, r.Written)
 	assert.Zero(t, r.BlobsCopied)
@@ -112,7 +112,7 @@ func TestCopierNoticesAnnouncements(t *testing.T) {
 
 	l.refuse.Store(true)
 	l.dst.SetAnnouncement(&registrytest.Announcement{})
-	l.now = l.now.Add(10 * time.Minute)
+	l.clock.Advance(10 * time.Minute)
 	l.copies("v4", copy.StripSparseManifestList)
 	l.copies("v3", copy.KeepSparseManifestList)
 }

@@ -67,7 +67,7 @@ func execute(ctx context.Context, to *storer) (done executed, err error) {
 // done at the same time.
 func copyImages(ctx context.Context, to *storer, images []work.Image, entries []endpoint.Blob, besides ...func(context.Context) error) error {
 	run := tasks.Run{
-		Budget: to.budget, Weigh: to.o.weight,
+		Clock: to.copier.clock(), Budget: to.budget, Weigh: to.o.weight,
 		CopyBlob: to.copyBlob, PutImage: to.putImage, Begins: to.progress.Tell, Copied: to.reporter.Copied,
 	}
 	if dst, ok := to.dst.(*registry.Destination); ok {

@@ -363,8 +363,8 @@ func (o *Options) vouching() vouching.Options {
 }
 
 // progress says who wants to know how far the copy has come.
-func (o *Options) progress() progress.Options {
-	return progress.Options{Writer: o.ReportWriter, Events: o.Progress, Interval: o.ProgressInterval, Overview: o.Overview}
+func (o *Options) progress(c Clock) progress.Options {
+	return progress.Options{Writer: o.ReportWriter, Events: o.Progress, Interval: o.ProgressInterval, Overview: o.Overview, Clock: c}
 }
 
 // choices returns the options that a plan depends on.

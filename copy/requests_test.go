@@ -14,6 +14,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 )
 
 // counted is a pair of registries whose requests are counted.
@@ -173,15 +174,14 @@ func TestAnnouncement(t *testing.T) {
 			src := copytest.Places["registry"](t)
 			src.Push(f, "v1", imagetest.Top)
 			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Announce: &c.announce}), "app")
-			copier := copy.NewCopier(copy.CopierOptions{})
+			clock := clocktest.New(time.Now())
+			copier := copy.NewCopier(copy.CopierOptions{Clock: clock})
 			defer copier.Close()
-			now := time.Now()
-			copier.SetClock(func() time.Time { return now })
 			for i := range 3 {
 				dst.DeleteTag("app", "v1")
 				r, err := e.ImageWith(t.Context(), copier, dst.Ref("v1"), src.Ref("v1"), c.options)
 				assert.Equal(t, max(1, i), dst.Count(registrytest.Is(http.MethodGet, registrytest.KindOther)), "asked each ten minutes")
-				now = now.Add(5 * time.Minute)
+				clock.Advance(5 * time.Minute)
 				if c.refused != "" {
 					var refused *copy.SparseRefusedError
 					require.ErrorAs(t, err, &refused)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -17,6 +16,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -51,7 +51,7 @@ func imagesOf(p *Plan) int { return len(p.Copies) + len(p.Transforms()) }
 
 // transformOne makes another image of one, and reports that.
 func transformOne(ctx context.Context, to *storer, by *transforming.Transformer, wanted plan.Transform) (Document, error) {
-	started := time.Now()
+	started := to.copier.clock().Now()
 	doc, err := to.reader().Manifest(ctx, to.source, wanted.Digest)
 	if err != nil {
 		return doc, &Error{"reading manifest", SourceSide, wanted.Digest.String(), err}
@@ -88,7 +88,7 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 		err = to.putSignatures(ctx, result.Document)
 	}
 	if err == nil {
-		to.reporter.Copied(owner, time.Since(started), false)
+		to.reporter.Copied(owner, clock.Since(to.copier.clock(), started), false)
 	}
 	return result.Document, err
 }

@@ -17,7 +17,7 @@ func vouch(ctx context.Context, to *storer) error {
 	}
 	judge := to.policy
 	judge.Context = cmp.Or(to.o.OriginPolicy, judge.Context)
-	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.src.Reference(), Policy: judge}
+	mirror := vouching.Mirror{Options: to.o.vouching(), Keys: to.kept, Origin: to.src.Reference(), Policy: judge, Clock: to.copier.clock()}
 	place, _ := to.dst.(vouching.Place)
 	said, err := mirror.Vouch(ctx, to.plan, vouching.Site{
 		Place: place, Budget: to.budget, Store: to.original.Finish,

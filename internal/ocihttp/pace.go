@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // NewRate is the rate of all that shares it, for Pace: nil, which is none, if bytesPerSecond is 0.
@@ -62,7 +64,7 @@ func newPacedBody(ctx context.Context, body io.ReadCloser, limit *rate.Limiter) 
 
 func (b *pacedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	waitFor(b.ctx, book(b.limit, n, time.Now()))
+	_ = clock.Sleep(b.ctx, clock.System, book(b.limit, n, clock.System.Now()))
 	return n, err
 }
 
@@ -79,16 +81,4 @@ func book(limit *rate.Limiter, n int, now time.Time) (delay time.Duration) {
 		n -= part
 	}
 	return delay
-}
-
-func waitFor(ctx context.Context, delay time.Duration) {
-	if delay <= 0 {
-		return
-	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

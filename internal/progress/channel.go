@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // A channel is that of a caller who wants upstream's events. Its methods are safe for concurrent
@@ -13,6 +15,7 @@ import (
 type channel struct {
 	events   chan types.ProgressProperties
 	interval time.Duration
+	clock    clock.Clock
 
 	mu    sync.Mutex      // guards blobs
 	blobs map[*Blob]*sent // in flight
@@ -26,8 +29,8 @@ type sent struct {
 	last      time.Time
 }
 
-func newChannel(events chan types.ProgressProperties, interval time.Duration) *channel {
-	return &channel{events: events, interval: interval, blobs: map[*Blob]*sent{}}
+func newChannel(events chan types.ProgressProperties, interval time.Duration, c clock.Clock) *channel {
+	return &channel{events: events, interval: interval, clock: c, blobs: map[*Blob]*sent{}}
 }
 
 func (c *channel) take(e Event) {
@@ -37,7 +40,7 @@ func (c *channel) take(e Event) {
 	switch e := e.(type) {
 	case BlobBegins:
 		c.mu.Lock()
-		c.blobs[e.Blob] = &sent{last: time.Now()}
+		c.blobs[e.Blob] = &sent{last: c.clock.Now()}
 		c.mu.Unlock()
 	case BlobAdvances:
 		if s := c.sent(e.Blob); s != nil {
@@ -61,11 +64,11 @@ func (c *channel) advance(b *Blob, s *sent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.announce(b, s)
-	if uint64(b.reached.Load()) <= s.offset || time.Since(s.last) < c.interval {
+	if uint64(b.reached.Load()) <= s.offset || clock.Since(c.clock, s.last) < c.interval {
 		return
 	}
 	c.offset(b, s, types.ProgressEventRead)
-	s.last = time.Now()
+	s.last = c.clock.Now()
 }
 
 func (c *channel) end(b *Blob, s *sent, o Outcome) {

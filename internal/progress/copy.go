@@ -8,6 +8,7 @@ import (
 
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -17,6 +18,7 @@ type Options struct {
 	Events   chan types.ProgressProperties // gets events about blobs, if Interval is positive
 	Interval time.Duration                 // between two events about one blob that was read further
 	Overview *Overview                     // counts this copy with others
+	Clock    clock.Clock                   // by which Interval passes; nil for the machine's
 }
 
 // A Copy takes what one copy tells. Its methods are safe for concurrent use.
@@ -32,7 +34,7 @@ type Copy struct {
 func New(o Options) *Copy {
 	c := &Copy{people: newPeople(o.Writer), overview: o.Overview, upstream: newFollower(o.Overview.take)}
 	if o.Events != nil && o.Interval > 0 {
-		c.channel = newChannel(o.Events, o.Interval)
+		c.channel = newChannel(o.Events, o.Interval, clock.Or(o.Clock))
 	}
 	return c
 }

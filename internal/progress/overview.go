@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
@@ -22,6 +23,8 @@ type OverviewOptions struct {
 	Writer io.Writer
 	// Log, if not nil, is called every ten seconds, and Writer gets nothing.
 	Log func(Totals)
+	// Clock tells how long what is shown has taken; nil for the machine's.
+	Clock clock.Clock
 }
 
 // An Overview shows how far several copies have come, all together: those whose Options name it. On
@@ -44,8 +47,9 @@ func NewOverview(options OverviewOptions) *Overview {
 	if options.Writer == nil {
 		options.Writer = io.Discard
 	}
+	options.Clock = clock.Or(options.Clock)
 	o := &Overview{
-		options: options, quit: make(chan struct{}), tally: newTally(options.Images, time.Now()),
+		options: options, quit: make(chan struct{}), tally: newTally(options.Images, options.Clock.Now()),
 	}
 	if s := screenOf(options.Writer); s != nil && options.Log == nil {
 		o.draw(s)
@@ -124,7 +128,7 @@ func (o *Overview) Totals() Totals {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.tally.totals(time.Now())
+	return o.tally.totals(o.options.Clock.Now())
 }
 
 // report writes or logs totals now and then.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/copy/report"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -20,6 +21,7 @@ type Collector struct {
 	images   map[digest.Digest]*imageReport
 	blobs    map[digest.Digest]bool // that count
 	reused   map[digest.Digest]bool // those of them that the destination said it had
+	clock    clock.Clock
 	started  time.Time
 	plan     *plan.Plan      // the latest; nil if there is none
 	complete bool            // everything that was planned is at the destination
@@ -35,11 +37,11 @@ type imageReport struct {
 	elapsed   time.Duration
 }
 
-// New returns a Collector for a copy that started then.
-func New(started time.Time) *Collector {
+// New returns a Collector for a copy that starts now, by c.
+func New(c clock.Clock) *Collector {
 	return &Collector{
 		report: report.Report{Schema: report.Schema}, images: map[digest.Digest]*imageReport{},
-		blobs: map[digest.Digest]bool{}, reused: map[digest.Digest]bool{}, started: started, said: map[string]bool{},
+		blobs: map[digest.Digest]bool{}, reused: map[digest.Digest]bool{}, clock: c, started: c.Now(), said: map[string]bool{},
 	}
 }
 
@@ -184,7 +186,7 @@ func (r *Collector) Finish(err error) *report.Report {
 	defer r.mu.Unlock()
 	out, p := r.report, r.plan
 	out.Plan = p
-	out.Elapsed = time.Since(r.started)
+	out.Elapsed = clock.Since(r.clock, r.started)
 	if p != nil {
 		out.Action = p.Action
 		out.ActionReason = p.ActionReason

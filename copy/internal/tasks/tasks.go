@@ -11,12 +11,14 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
 // A Run is what tasks are carried out with. Its functions may be called concurrently.
 type Run struct {
+	Clock  clock.Clock // tells how long something took
 	Budget *semaphore.Weighted
 	Weigh  func(endpoint.Blob) int64 // what a blob counts for in Budget
 
@@ -88,7 +90,7 @@ type task struct {
 // has, and one for its manifest, which comes after its subject if that was started before. It
 // blocks while the budget is used up.
 func (e *executor) image(image work.Image) {
-	started := time.Now()
+	started := e.Clock.Now()
 	needs := make([]*task, len(image.Blobs))
 	for i, b := range image.Blobs {
 		needs[i] = e.blob(b, image.Doc.Digest)
@@ -108,20 +110,20 @@ func (e *executor) image(image work.Image) {
 				return t.err
 			}
 		}
-		e.Copied(image.Doc.Digest, time.Since(started), image.Stored)
+		e.Copied(image.Doc.Digest, clock.Since(e.Clock, started), image.Stored)
 		return nil
 	})
 }
 
 // entry starts the task that copies a blob which a list names, unless an image has it, too.
 func (e *executor) entry(b endpoint.Blob) {
-	started := time.Now()
+	started := e.Clock.Now()
 	t := e.blob(b, b.Digest)
 	e.group.Go(func() error {
 		if err := e.await([]*task{t}); err != nil {
 			return err
 		}
-		e.Copied(b.Digest, time.Since(started), t.reused)
+		e.Copied(b.Digest, clock.Since(e.Clock, started), t.reused)
 		return nil
 	})
 }

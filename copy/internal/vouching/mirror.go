@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -20,6 +19,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/copy/report"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/original"
 	"github.com/sparsecopy/sparsecopy/internal/policy"
@@ -32,6 +32,7 @@ type Mirror struct {
 	Keys   *signing.Keys
 	Origin types.ImageReference // as what the source is judged
 	Policy policy.Judge
+	Clock  clock.Clock // says when that was said
 }
 
 // A Site is a destination that has all that was copied, but for the tag.
@@ -181,7 +182,7 @@ func (m *Mirror) say(ctx context.Context, f Facts, at Site) (bundles []report.Vo
 		return nil, nil, err
 	}
 	defer done()
-	bundles, lacking, err := words(ctx, f, at, key, ours)
+	bundles, lacking, err := m.words(ctx, f, at, key, ours)
 	if err == nil && len(lacking) > 0 {
 		err = at.Store(ctx, lacking)
 	}
@@ -205,8 +206,8 @@ func unsaid(err error) report.VouchedCode {
 }
 
 // words returns the bundles that say f: those that are attached, and new ones, which are lacking.
-func words(ctx context.Context, f Facts, at Site, key signature.Signer, ours []signature.Verifier) (all []report.VouchedBundle, lacking []original.Artifact, err error) {
-	statements := Statements(f, time.Now())
+func (m *Mirror) words(ctx context.Context, f Facts, at Site, key signature.Signer, ours []signature.Verifier) (all []report.VouchedBundle, lacking []original.Artifact, err error) {
+	statements := Statements(f, m.Clock.Now())
 	before := make([]digest.Digest, len(statements))
 	if at.Place != nil {
 		if before, err = Said(ctx, at.Budget, at.Place, f.Stripped.Digest, statements, ours); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -32,8 +33,8 @@ func TestRefusedAnnouncement(t *testing.T) {
 				return registrytest.Answer{}
 			},
 		})
-		now := time.Now()
-		shared, sys := &Shared{Now: func() time.Time { return now }}, insecure(t)
+		clock := clocktest.New(time.Now())
+		shared, sys := &Shared{Clock: clock}, insecure(t)
 		ask := func(repo string) (string, error) {
 			d := openDestination(t, r.Host()+"/"+repo+":tag", sys, shared)
 			_, err := d.HasManifest(t.Context(), "sha256:0000000000000000000000000000000000000000000000000000000000000000")
@@ -60,7 +61,7 @@ func TestRefusedAnnouncement(t *testing.T) {
 		}
 
 		refuses.Store(true)
-		now = now.Add(factsLast)
+		clock.Advance(factsLast)
 		_, err = ask("open")
 		requireStatus(t, err, refusal.Status)
 		assert.Equal(t, 3, questions(), "after ten minutes")

@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/internal/bounded"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
@@ -20,7 +21,7 @@ import (
 // knows nothing. What it holds is bounded, and what is there is believed for a while only, as
 // registries collect what nothing names: what it forgets is asked again.
 type blobKnowledge struct {
-	now     func() time.Time // nil for time.Now
+	clock   clock.Clock // nil for clock.System
 	mu      sync.Mutex
 	there   map[mark]int64           // when it was seen there, in nanoseconds of Unix time
 	origins map[digest.Digest]origin // one repository that has the blob
@@ -128,14 +129,7 @@ func (k *blobKnowledge) onItsWay(d digest.Digest, to *repository) <-chan struct{
 // has reports whether a blob is known to be at a place. k.mu is held.
 func (k *blobKnowledge) has(p place) bool {
 	seen, known := k.there[p.mark()]
-	return known && k.time().Sub(time.Unix(0, seen)) < factsLast
-}
-
-func (k *blobKnowledge) time() time.Time {
-	if k.now != nil {
-		return k.now()
-	}
-	return time.Now()
+	return known && clock.Since(clock.Or(k.clock), time.Unix(0, seen)) < factsLast
 }
 
 // task is what only one copy does at a time: bringing the blob to the host, or, if it is there, to
@@ -152,7 +146,7 @@ func (k *blobKnowledge) remember(d digest.Digest, at *repository) {
 		k.there, k.origins = map[mark]int64{}, map[digest.Digest]origin{}
 	}
 	bounded.MakeRoom(k.there, maxKnownBlobs)
-	k.there[place{d, at.name, at.account()}.mark()] = k.time().UnixNano()
+	k.there[place{d, at.name, at.account()}.mark()] = clock.Or(k.clock).Now().UnixNano()
 	if _, known := k.origins[d]; !known {
 		bounded.MakeRoom(k.origins, maxKnownBlobs)
 		d = digest.Digest(strings.Clone(string(d))) // it may be part of a document

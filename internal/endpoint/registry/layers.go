@@ -2,7 +2,6 @@ package registry
 
 import (
 	"net/http"
-	"time"
 
 	"go.podman.io/image/v5/types"
 
@@ -15,7 +14,7 @@ func (r *repository) stack() {
 	h := r.host
 	r.authorization = &ocihttp.Authorization{
 		Host: h.Host, Logins: &r.shared.logins, Credentials: r.creds, Token: r.registryToken, Repository: r.name, UserAgent: r.userAgent,
-		Services: h.asks, Asked: func() { r.stats.tokenRequests.Add(1) }, Refuse: refuse,
+		Services: h.asks, Asked: func() { r.stats.tokenRequests.Add(1) }, Refuse: r.shared.refuse,
 		MostWait: r.shared.Retry.withDefaults().MaxElapsed, Now: r.shared.now,
 	}
 	hasCredentials := func() bool { return r.creds.Get() != (types.DockerAuthConfig{}) }
@@ -42,8 +41,8 @@ func (h *host) stack(limits ocihttp.Timeouts) {
 	)
 }
 
-func refuse(resp *http.Response, tokenService bool) ocihttp.Refusal {
-	no := newRefusal(resp, time.Now())
+func (s *Shared) refuse(resp *http.Response, tokenService bool) ocihttp.Refusal {
+	no := newRefusal(resp, s.now())
 	no.TokenService = tokenService
 	return no
 }

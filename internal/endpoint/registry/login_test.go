@@ -17,32 +17,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
-
-// A clock stands still unless it is told.
-type clock struct {
-	mu  sync.Mutex
-	at  time.Time
-	set time.Duration // since the beginning
-}
-
-func newClock() *clock { return &clock{at: time.Now()} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.at.Add(c.set)
-}
-
-func (c *clock) advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.set += d
-}
 
 // A rotated is a registry whose accounts change, and the configuration with a helper that has the
 // password.
@@ -51,15 +31,15 @@ type rotated struct {
 	r      *registrytest.Registry
 	sys    *types.SystemContext
 	sh     *Shared
-	clock  *clock
+	clock  *clocktest.Fake
 	answer string // file with what the helper answers
 	asked  string // file to which it adds a line whenever it is asked
 }
 
 func newRotated(t *testing.T, auth registrytest.Auth) *rotated {
 	auth.Accounts = []registrytest.Account{{Username: user, Password: "one"}}
-	o := &rotated{T: t, r: registrytest.Start(t, registrytest.Options{Auth: &auth}), clock: newClock(), sh: quick()}
-	o.sh.Now = o.clock.now
+	o := &rotated{T: t, r: registrytest.Start(t, registrytest.Options{Auth: &auth}), clock: clocktest.New(time.Now()), sh: quick()}
+	o.sh.Clock = o.clock
 	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
 	o.sys, o.answer, o.asked = sys, filepath.Join(dir, "answer"), filepath.Join(dir, "asked")
@@ -108,14 +88,14 @@ func TestRotatedPassword(t *testing.T) {
 			o.says("two")
 			requireStatus(t, o.ask(d), http.StatusUnauthorized)
 			assert.Equal(t, 1, o.questions(), "not within a minute")
-			o.clock.advance(time.Minute)
+			o.clock.Advance(time.Minute)
 			require.NoError(t, o.ask(d), "without being opened again")
 			assert.Equal(t, 2, o.questions())
 			assert.LessOrEqual(t, o.r.WrongLogins(), 2)
 
 			o.wants("three")
 			o.says("three")
-			o.clock.advance(time.Minute)
+			o.clock.Advance(time.Minute)
 			wrong := o.r.WrongLogins()
 			var wg sync.WaitGroup
 			for range 16 {
@@ -147,7 +127,7 @@ func TestRefusedCredentialIsNotSentAgain(t *testing.T) {
 			wg.Wait()
 			require.Equal(t, 1, o.r.WrongLogins())
 			for range 30 {
-				o.clock.advance(time.Minute)
+				o.clock.Advance(time.Minute)
 				err := o.ask(d)
 				requireStatus(t, err, http.StatusUnauthorized)
 				require.ErrorContains(t, err, "not sent again")
@@ -156,7 +136,7 @@ func TestRefusedCredentialIsNotSentAgain(t *testing.T) {
 			}
 			assert.Equal(t, 1, o.r.WrongLogins(), "whatever repository, and however long it takes")
 			o.wants("wrong")
-			o.clock.advance(ocihttp.RefusalLasts)
+			o.clock.Advance(ocihttp.RefusalLasts)
 			require.NoError(t, o.ask(d), "a directory may have been out of order")
 		})
 	}

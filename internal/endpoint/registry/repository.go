@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
@@ -167,7 +166,7 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 		r.host.busy.Store(nil)
 		return resp, nil
 	}
-	no := newRefusal(resp, time.Now())
+	no := newRefusal(resp, r.shared.now())
 	if rq.homeOnly && no.Errors == nil && r.host.Elsewhere(resp.Request.URL) {
 		return nil, &ledElsewhere{answer: no.Error()}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
@@ -58,6 +59,7 @@ const (
 // retrier decides whether something is tried again. It is for one goroutine at a time.
 type retrier struct {
 	policy   RetryPolicy
+	clock    clock.Clock
 	started  time.Time
 	failures int
 	stalls   int
@@ -66,12 +68,12 @@ type retrier struct {
 }
 
 func (s *Shared) newRetrier() *retrier {
-	return &retrier{policy: s.Retry.withDefaults(), started: time.Now()}
+	return &retrier{policy: s.Retry.withDefaults(), clock: s.clock(), started: s.now()}
 }
 
 // reset forgets failures, after progress.
 func (r *retrier) reset() {
-	r.started, r.failures, r.stalls = time.Now(), 0, 0
+	r.started, r.failures, r.stalls = r.clock.Now(), 0, 0
 }
 
 // wait returns nil after a delay if what failed with err may be tried again, and err if not, with
@@ -80,7 +82,7 @@ func (r *retrier) reset() {
 func (r *retrier) wait(ctx context.Context, err error) error {
 	if no, ok := errors.AsType[*refusal](err); ok {
 		if no.RetryAfter > 0 {
-			err = &laterError{err, no.RetryAfter, time.Now().Add(no.RetryAfter)}
+			err = &laterError{err, no.RetryAfter, r.clock.Now().Add(no.RetryAfter)}
 		}
 		r.last = err
 	}
@@ -102,17 +104,13 @@ func (r *retrier) wait(ctx context.Context, err error) error {
 	if r.unproven {
 		attempts = min(attempts, attemptsUnproven)
 	}
-	if r.failures >= attempts || delay > r.policy.MaxElapsed-time.Since(r.started) || r.unproven && delay > waitUnproven {
+	if r.failures >= attempts || delay > r.policy.MaxElapsed-clock.Since(r.clock, r.started) || r.unproven && delay > waitUnproven {
 		return err
 	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	if clock.Sleep(ctx, r.clock, delay) != nil {
 		return r.ended(ctx)
-	case <-timer.C:
-		return nil
 	}
+	return nil
 }
 
 // ended is the error of what ended with ctx.

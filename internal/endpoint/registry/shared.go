@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/types"
 	"golang.org/x/time/rate"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
@@ -57,9 +58,9 @@ type Shared struct {
 	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's
 	// own.
 	UserAgent string
-	// Now is the clock by which tokens, credentials, refusals of them and announcements end; nil
-	// for time.Now.
-	Now func() time.Time
+	// Clock is the one by which retries wait, and tokens, credentials, refusals of them and
+	// announcements end; nil for clock.System.
+	Clock clock.Clock
 
 	tags   turns.Turns[string] // of those who update tags
 	logins ocihttp.Logins
@@ -70,12 +71,9 @@ type Shared struct {
 	stores      map[storeKey]*storeAnswer           // guarded by mu
 }
 
-func (s *Shared) now() time.Time {
-	if s.Now != nil {
-		return s.Now()
-	}
-	return time.Now()
-}
+func (s *Shared) clock() clock.Clock { return clock.Or(s.Clock) }
+
+func (s *Shared) now() time.Time { return s.clock().Now() }
 
 // hostKey says what a host may be shared for: the same role, as limits of one side must not wait
 // for the other's, and the same configuration.
@@ -161,7 +159,7 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 			h.proven = other.proven
 		}
 	}
-	h.now, h.blobs.now = s.now, s.now
+	h.now, h.blobs.clock = s.now, s.Clock
 	h.limit.Most = s.MaxRequests
 	h.stack(s.timeouts())
 	h.rate = ocihttp.NewRate(s.BytesPerSecond)
@@ -221,7 +219,6 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 	tlsConfig.InsecureSkipVerify = insecure
 	h := &host{
 		Host:      ocihttp.NewHost(registry, insecure),
-		now:       time.Now,
 		transport: ocihttp.NewTransport(tlsConfig, proxyOf(sys)),
 		proven:    new(atomic.Bool),
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -44,12 +45,13 @@ func TestSharedIsBounded(t *testing.T) {
 
 // TestHostsAreBounded forgets the host that was wanted least recently. Who uses it goes on.
 func TestHostsAreBounded(t *testing.T) {
-	now := time.Now()
-	shared := &Shared{Now: func() time.Time { now = now.Add(time.Second); return now }}
+	clock := clocktest.New(time.Now())
+	shared := &Shared{Clock: clock}
 	r := registrytest.Start(t, registrytest.Options{})
 	im := newImage(t, 1, 100, r, "a")
 	s := openSource(t, r.Host()+"/a:tag", insecure(t), shared)
 	for i := range maxHosts {
+		clock.Advance(time.Second)
 		openDestination(t, fmt.Sprintf("registry%d.invalid/a:tag", i), insecure(t), shared)
 	}
 	assert.Len(t, shared.hosts, maxHosts)
@@ -66,8 +68,8 @@ func TestHostsAreBounded(t *testing.T) {
 
 // TestFactsEnd has a registry that collects blobs, and one that has no referrers API any more.
 func TestFactsEnd(t *testing.T) {
-	now := time.Now()
-	shared, sys := &Shared{Now: func() time.Time { return now }}, insecure(t)
+	clock := clocktest.New(time.Now())
+	shared, sys := &Shared{Clock: clock}, insecure(t)
 	from := registrytest.Start(t, registrytest.Options{})
 	var older atomic.Bool
 	to := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(registrytest.Matching("", registrytest.KindReferrers), func(int, *http.Request) registrytest.Answer {
@@ -90,7 +92,7 @@ func TestFactsEnd(t *testing.T) {
 		to.DeleteBlob("b", b.Digest)
 	}
 	older.Store(true)
-	now = now.Add(factsLast)
+	clock.Advance(factsLast)
 	d = copied()
 	requireImage(t, to, "b", im)
 	require.NoError(t, d.PutReferrers(t.Context(), im.manifest.Digest, descriptors(sboms(1), "sbom0")))
