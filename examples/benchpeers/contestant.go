@@ -17,6 +17,8 @@ import (
 	"time"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // A tool is a contestant in one setting.
@@ -179,9 +181,9 @@ func serveContestant(ctx context.Context, jobs io.Reader, answers io.Writer) err
 	}
 	var u usage
 	u.Idle = resident("VmRSS:")
-	cpu, start := cpuTime(), time.Now()
+	cpu, start := cpuTime(), clock.System.Now()
 	err = tools[i].run(ctx, j)
-	u.Wall, u.CPU = time.Since(start), cpuTime()-cpu
+	u.Wall, u.CPU = clock.Since(clock.System, start), cpuTime()-cpu
 	u.Peak = resident("VmHWM:")
 	if err != nil {
 		u.Error = err.Error()

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // A bench is one run of the first process.
@@ -41,7 +43,7 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{settings: s, out: out, end: time.Now().Add(s.budget), dir: dir, key: key, results: results{}}
+	b := &bench{settings: s, out: out, end: clock.System.Now().Add(s.budget), dir: dir, key: key, results: results{}}
 	fmt.Fprint(out, benchHeader())
 	for i, e := range s.environments() {
 		if err := b.environment(ctx, e, filepath.Join(dir, fmt.Sprint("certs", i))); err != nil {
@@ -100,7 +102,7 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 
 // checkBudget notices, between two workloads, that the budget is used up.
 func (b *bench) checkBudget() {
-	if !b.late && time.Now().After(b.end) {
+	if !b.late && clock.System.Now().After(b.end) {
 		b.late = true
 		fmt.Fprintf(b.out, "after %v: only sparsecopy and the floor from here on, once each\n", b.budget)
 	}

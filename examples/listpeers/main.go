@@ -23,6 +23,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 func main() {
@@ -87,7 +89,7 @@ func slug(name string) string { return strings.ReplaceAll(name, "/", "-") }
 // versions is the block that says what was run, and when.
 func versions(bin string) (string, error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s.\n\n| tool | version | two platforms | one |\n|---|---|---|---|\n", time.Now().UTC().Format(time.DateOnly))
+	fmt.Fprintf(&b, "Run on %s.\n\n| tool | version | two platforms | one |\n|---|---|---|---|\n", clock.System.Now().UTC().Format(time.DateOnly))
 	for _, t := range tools {
 		version, err := t.version(bin)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -237,6 +238,6 @@ func (t tool) note(path string) error {
 	if found == nil {
 		return fmt.Errorf("go.mod requires no %s", t.module)
 	}
-	text := fmt.Sprintf("%s %s, %s\n", t.module, found[1], time.Now().UTC().Format(time.DateOnly))
+	text := fmt.Sprintf("%s %s, %s\n", t.module, found[1], clock.System.Now().UTC().Format(time.DateOnly))
 	return os.WriteFile(path, []byte(text), 0o644)
 }

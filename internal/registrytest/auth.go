@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // Auth is how a registry asks for credentials.
@@ -264,7 +266,7 @@ func (a *authenticator) fault(given string) string {
 
 // alive reports whether the token, which may be nil, has not ended.
 func (t *token) alive() bool {
-	return t != nil && t.requests != 0 && time.Now().Before(t.expires)
+	return t != nil && t.requests != 0 && clock.System.Now().Before(t.expires)
 }
 
 // ExpireTokens ends all tokens that were given so far.
@@ -351,7 +353,7 @@ func (x *exchange) oauthAccount(form url.Values) (Account, bool) {
 
 // giveToken answers with a token for those of the scopes that may be had.
 func (x *exchange) giveToken(asked map[string][]string, may func(repo, action string) bool) {
-	t := &token{access: map[string][]string{}, expires: time.Now().Add(x.auth.TokenLifetime), requests: -1}
+	t := &token{access: map[string][]string{}, expires: clock.System.Now().Add(x.auth.TokenLifetime), requests: -1}
 	if x.auth.TokenRequests > 0 {
 		t.requests = x.auth.TokenRequests
 	}
@@ -372,7 +374,7 @@ func (x *exchange) giveToken(asked map[string][]string, may func(repo, action st
 	}
 	x.json(http.StatusOK, "application/json", map[string]any{
 		"token": text, "access_token": text, "expires_in": lifetime,
-		"issued_at": time.Now().UTC().Format(time.RFC3339),
+		"issued_at": clock.System.Now().UTC().Format(time.RFC3339),
 	})
 }
 

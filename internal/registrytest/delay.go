@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // The injected round-trip time. Bytes that arrive at a connection, and those that the server
@@ -41,7 +43,7 @@ func (l *delayListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &delayConn{
-		Conn: inner, l: l, half: l.rtt / 2, open: time.Now().Add(l.rtt),
+		Conn: inner, l: l, half: l.rtt / 2, open: clock.System.Now().Add(l.rtt),
 		in: newDelayLine(), out: newDelayLine(), closing: make(chan struct{}),
 	}
 	l.mu.Lock()
@@ -89,7 +91,7 @@ func (c *delayConn) receive() {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := c.Conn.Read(buf)
-		sent := time.Now()
+		sent := clock.System.Now()
 		if sent.Before(c.open) {
 			sent = c.open
 		}
@@ -125,17 +127,17 @@ func (c *delayConn) send() {
 }
 
 func (c *delayConn) Read(p []byte) (int, error)  { return c.in.get(p) }
-func (c *delayConn) Write(p []byte) (int, error) { return c.out.put(p, time.Now().Add(c.half)) }
+func (c *delayConn) Write(p []byte) (int, error) { return c.out.put(p, clock.System.Now().Add(c.half)) }
 
 func (c *delayConn) CloseWrite() error {
-	c.out.end(io.EOF, time.Now().Add(c.half))
+	c.out.end(io.EOF, clock.System.Now().Add(c.half))
 	return nil
 }
 
 // Close returns at once; what was written still arrives.
 func (c *delayConn) Close() error {
 	c.closeOnce.Do(func() {
-		c.out.end(io.EOF, time.Now().Add(c.half))
+		c.out.end(io.EOF, clock.System.Now().Add(c.half))
 		c.in.fail(net.ErrClosed)
 		close(c.closing)
 	})
@@ -279,7 +281,7 @@ func (l *delayLine) get(p []byte) (int, error) {
 // it.
 func (l *delayLine) takeDue(p []byte) int {
 	n := 0
-	for now := time.Now(); n < len(p) && len(l.chunks) > 0 && !now.Before(l.chunks[0].due); {
+	for now := clock.System.Now(); n < len(p) && len(l.chunks) > 0 && !now.Before(l.chunks[0].due); {
 		first := &l.chunks[0]
 		if first.err != nil {
 			if n == 0 {
@@ -340,7 +342,7 @@ func (l *delayLine) setPutDeadline(t time.Time) {
 // waitUntil waits for a change, or for a time unless it is zero. The caller holds mu.
 func (l *delayLine) waitUntil(t time.Time) {
 	if !t.IsZero() {
-		timer := time.AfterFunc(time.Until(t), func() {
+		timer := time.AfterFunc(t.Sub(clock.System.Now()), func() {
 			l.mu.Lock() // not between the caller's look at the clock and its Wait
 			defer l.mu.Unlock()
 			l.wake.Broadcast()
@@ -352,5 +354,5 @@ func (l *delayLine) waitUntil(t time.Time) {
 
 // over reports whether a deadline, zero for none, has passed.
 func over(deadline time.Time) bool {
-	return !deadline.IsZero() && !time.Now().Before(deadline)
+	return !deadline.IsZero() && !clock.System.Now().Before(deadline)
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // Request is an entry of the request log.
@@ -59,7 +61,7 @@ func (e *entry) snapshot() Request {
 
 // begin adds an entry.
 func (l *requestLog) begin(q Request) *entry {
-	q.Start = time.Now()
+	q.Start = clock.System.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n++
@@ -75,7 +77,7 @@ func (l *requestLog) begin(q Request) *entry {
 func (l *requestLog) end(e *entry, aborted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.request.Aborted, e.request.End = aborted, time.Now()
+	e.request.Aborted, e.request.End = aborted, clock.System.Now()
 	l.inFlight--
 }
 

@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // certificates are those of one registry, all signed by an authority of its own.
@@ -68,9 +70,9 @@ func (r *Registry) RenewCertificate(otherAuthority bool) {
 func issue(template *x509.Certificate, parent *tls.Certificate) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(err)
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore = time.Now().Add(-time.Hour)
-	template.NotAfter = time.Now().Add(24 * time.Hour)
+	template.SerialNumber = big.NewInt(clock.System.Now().UnixNano())
+	template.NotBefore = clock.System.Now().Add(-time.Hour)
+	template.NotAfter = clock.System.Now().Add(24 * time.Hour)
 	signer, signerKey := template, any(key)
 	if parent != nil {
 		signer, signerKey = parent.Leaf, parent.PrivateKey

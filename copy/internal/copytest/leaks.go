@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // Run runs the tests of a package, and fails if they have left goroutines or file descriptors
@@ -48,7 +50,7 @@ const leakPatience = 10 * time.Second
 func leaked(goroutines map[string]int, files map[string]bool) string {
 	http.DefaultClient.CloseIdleConnections() // of tests that look at registries themselves
 	var left string
-	for deadline := time.Now().Add(leakPatience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := clock.System.Now().Add(leakPatience); clock.System.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var b strings.Builder
 		for stack, n := range theirGoroutines() {
 			if n > goroutines[stack] {

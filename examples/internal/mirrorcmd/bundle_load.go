@@ -188,7 +188,7 @@ func (l *bundleLoader) open() error {
 	if l.policy, err = l.c.access.policyContext(l.sys); err != nil {
 		return err
 	}
-	limits := l.c.access.times.options()
+	limits := l.c.env.limits(&l.c.access.times)
 	limits.MaxParallelDownloads = l.c.parallel
 	l.copier = copy.NewCopier(limits)
 	return nil

@@ -12,7 +12,7 @@ import (
 // terminal as a picture, elsewhere in a line now and then, with --log-format json as an entry of
 // the log. It returns nil if that is not wanted.
 func (e *environment) startProgress(o *output, images int) *copy.Overview {
-	options := copy.OverviewOptions{Images: images, Writer: e.stderr}
+	options := copy.OverviewOptions{Images: images, Writer: e.stderr, Clock: e.clock}
 	switch {
 	case o.quiet:
 		return nil

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -140,16 +141,16 @@ func TestSyncReportsWhatIsLeftOut(t *testing.T) {
 func TestSyncLastLine(t *testing.T) {
 	images := []syncImage{{Status: imageCopied}, {}}
 	r := syncReport{Images: images}
-	r.finish(errors.New("stopped"))
+	r.finish(errors.New("stopped"), time.Now())
 	assert.Contains(t, r.lastLine(), "2 images: 1 copied, 1 not begun; ")
 	r = syncReport{Images: images[1:]}
-	r.finish(context.Canceled)
+	r.finish(context.Canceled, time.Now())
 	assert.Contains(t, r.lastLine(), "1 image: 1 not begun; ")
 	r = syncReport{Shard: "1/2"}
-	r.finish(nil)
+	r.finish(nil, time.Now())
 	assert.Contains(t, r.lastLine(), "nothing to do: 0 images in this shard; ")
 	r = syncReport{}
-	r.finish(nil)
+	r.finish(nil, time.Now())
 	assert.Contains(t, r.lastLine(), "nothing to do: 0 images; ")
 }
 

@@ -1,6 +1,7 @@
 package mirrorcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +9,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
+
+	"github.com/sparsecopy/sparsecopy/copy"
 )
 
 // The exit statuses.
@@ -56,6 +60,7 @@ type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	clock          copy.Clock // nil for the machine's
 
 	// sel are the selection flags of the command that ran, nil before: errors are explained by
 	// them.
@@ -65,6 +70,9 @@ type environment struct {
 	// loads is set if a bundle is loaded: all of it, as it was made.
 	loads bool
 }
+
+// now is the time by the clock of the run.
+func (e *environment) now() time.Time { return cmp.Or(e.clock, copy.SystemClock).Now() }
 
 // A lockedWriter may be written to concurrently: logs, progress and complaints come from different
 // goroutines.

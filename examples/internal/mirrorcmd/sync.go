@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -124,16 +123,16 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	defer func() { _ = policy.Destroy() }()
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	limits := c.access.times.options()
+	limits := c.env.limits(&c.access.times)
 	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = c.parallel, c.requests, c.bytes
 	copier := copy.NewCopier(limits)
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 	s := &syncRun{
 		syncCommand: c, file: file, copier: copier, sys: sys, policy: policy,
-		report: syncReport{Schema: syncReportSchema, File: args[0], Shard: c.shard.String(), DryRun: c.dryRun, Started: time.Now().UTC()},
+		report: syncReport{Schema: syncReportSchema, File: args[0], Shard: c.shard.String(), DryRun: c.dryRun, Started: c.env.now().UTC()},
 	}
 	err = orStopped(ctx, s.do(ctx))
-	s.report.finish(err)
+	s.report.finish(err, c.env.now())
 	if printErr := s.print(); err == nil {
 		err = printErr
 	}
@@ -179,7 +178,7 @@ func (s *syncRun) do(ctx context.Context) error {
 		return err
 	}
 	defer locks.release()
-	s.signers, err = syncfile.OpenSigners(s.todo, s.env.people(s.sys.secrets))
+	s.signers, err = syncfile.OpenSigners(s.todo, s.env.people(s.sys.secrets), s.env.now())
 	defer func() { _ = s.signers.Close() }()
 	if err != nil {
 		return err
@@ -266,7 +265,7 @@ func (s *syncRun) note(entry *syncImage, c syncfile.Copy, r copy.Result, report 
 		entry.Status, entry.Error = imageFailed, s.env.explain(r.Err)
 	case r.Written || copiedAnything(report):
 		entry.Status, entry.Action, entry.ActionReason = imageCopied, r.Action.String(), report.ActionReason
-		if warning := s.signers.Warning(c, time.Now()); warning != "" {
+		if warning := s.signers.Warning(c, s.env.now()); warning != "" {
 			entry.Warnings = append(slices.Clone(entry.Warnings), warning)
 		}
 	default:

@@ -28,7 +28,7 @@ func lockAll(env *environment, dir string, keys []string) (syncLocks, error) {
 	}
 	var locks syncLocks
 	for _, key := range keys {
-		lock, err := lockOne(dir, key)
+		lock, err := lockOne(dir, key, env.now())
 		if err != nil {
 			locks.release()
 			return nil, err
@@ -48,7 +48,7 @@ func defaultStateDir(env *environment) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("mirror-%d", os.Getuid()))
 }
 
-func lockOne(dir, key string) (*flock.Flock, error) {
+func lockOne(dir, key string, now time.Time) (*flock.Flock, error) {
 	sum := sha256.Sum256([]byte(key))
 	path := filepath.Join(dir, hex.EncodeToString(sum[:])+".lock")
 	lock := flock.New(path)
@@ -62,17 +62,17 @@ func lockOne(dir, key string) (*flock.Flock, error) {
 		said, _ := os.ReadFile(holder)
 		return nil, fmt.Errorf("another run is writing to %s%s; wait until it has ended", key, heldBy(string(said)))
 	}
-	if err := os.WriteFile(holder, describeLock(key), 0o600); err != nil {
+	if err := os.WriteFile(holder, describeLock(key, now), 0o600); err != nil {
 		_ = lock.Close()
 		return nil, fmt.Errorf("lock for %s: %w", key, err)
 	}
 	return lock, nil
 }
 
-// describeLock says who holds the lock, for people.
-func describeLock(key string) []byte {
+// describeLock says who holds the lock, and since when, for people.
+func describeLock(key string, now time.Time) []byte {
 	host, _ := os.Hostname()
-	return fmt.Appendf(nil, "process %d on %s, since %s\n%s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339), key)
+	return fmt.Appendf(nil, "process %d on %s, since %s\n%s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339), key)
 }
 
 func heldBy(holder string) string {

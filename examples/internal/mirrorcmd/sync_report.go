@@ -189,9 +189,9 @@ func eachList(l *copy.ListPlan, f func(*copy.ListPlan)) {
 	}
 }
 
-// finish counts, after a run that ended with err.
-func (r *syncReport) finish(err error) {
-	r.Elapsed = time.Since(r.Started)
+// finish counts, after a run that ended with err, now.
+func (r *syncReport) finish(err error, now time.Time) {
+	r.Elapsed = now.Sub(r.Started)
 	if err != nil {
 		r.Error = err.Error()
 	}

@@ -31,5 +31,12 @@ func (t *times) options() copy.CopierOptions {
 	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
 }
 
+// limits are the options of t, with the clock of the run.
+func (e *environment) limits(t *times) copy.CopierOptions {
+	options := t.options()
+	options.Clock = e.clock
+	return options
+}
+
 // timeFlags are the flags behind the options that limit times.
 var timeFlags = map[string]string{"StallTimeout": "--stall-timeout", "BlobTimeout": "--blob-timeout", "AnswerTimeout": "--answer-timeout"}

@@ -96,14 +96,14 @@ func (c *verifyCommand) byFile(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	copier := copy.NewCopier(c.access.times.options())
+	copier := copy.NewCopier(c.env.limits(&c.access.times))
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 
-	started := time.Now()
+	started := c.env.now()
 	s := &syncRun{syncCommand: &syncCommand{env: c.env}, file: file, copier: copier, sys: sys, policy: policy, report: syncReport{File: args[0]}}
 	found, err := c.verifyAll(ctx, s)
 	err = orStopped(ctx, err)
-	found.File, found.Started, found.Elapsed = args[0], started.UTC(), time.Since(started)
+	found.File, found.Started, found.Elapsed = args[0], started.UTC(), c.env.now().Sub(started)
 	found.finish(err)
 	if printErr := c.print(found, printable(found.text())); err == nil {
 		err = printErr

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -38,7 +39,7 @@ func noteError(r *http.Request, err error) {
 // query, which carries the state of uploads. Requests for /healthz are logged for debugging only.
 func withRequestLog(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start := clock.System.Now()
 		entry := &logEntry{}
 		counted := &countingWriter{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), logKey{}, entry))
@@ -47,7 +48,7 @@ func withRequestLog(next http.Handler, log *slog.Logger) http.Handler {
 			if r.URL.Path == "/healthz" {
 				level = slog.LevelDebug
 			}
-			log.LogAttrs(r.Context(), level, "request", entry.attributes(r, counted, time.Since(start))...)
+			log.LogAttrs(r.Context(), level, "request", entry.attributes(r, counted, clock.Since(clock.System, start))...)
 		}()
 		next.ServeHTTP(counted, r)
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -269,7 +270,7 @@ type stallReader struct {
 }
 
 func (s *stallReader) extend() {
-	_ = s.control.SetReadDeadline(time.Now().Add(s.timeout)) // all of net/http's connections have deadlines
+	_ = s.control.SetReadDeadline(clock.System.Now().Add(s.timeout)) // all of net/http's connections have deadlines
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {

@@ -21,10 +21,10 @@ const certificateLife = 10 * time.Minute
 
 // OpenSigners opens a signer for each file with parameters that the images of copies name, and sets
 // their options: before, the images can be planned and not copied. It may ask for certificates over
-// the network, and people to log in for that. The caller must call Close when the copies are done,
-// also if OpenSigners fails.
-func OpenSigners(copies []Copy, people transform.People) (*Signers, error) {
-	s := &Signers{opened: map[string]*signer.Signer{}, since: time.Now()}
+// the network, and people to log in for that: these are given at the time now. The caller must call
+// Close when the copies are done, also if OpenSigners fails.
+func OpenSigners(copies []Copy, people transform.People, now time.Time) (*Signers, error) {
+	s := &Signers{opened: map[string]*signer.Signer{}, since: now}
 	for _, c := range copies {
 		path := c.Image.changes.SignBySigstore
 		if path == "" {

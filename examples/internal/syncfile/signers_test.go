@@ -39,7 +39,7 @@ func TestSigners(t *testing.T) {
 	planned := copies[0].Image.Options.Signers
 	require.Len(t, planned, 1, "so that plans show it")
 
-	signers, err := OpenSigners(without, transform.People{})
+	signers, err := OpenSigners(without, transform.People{}, time.Now())
 	require.NoError(t, err)
 	opened := copies[0].Image.Options.Signers
 	require.Len(t, opened, 1)
@@ -51,7 +51,7 @@ func TestSigners(t *testing.T) {
 
 func TestSignersThatCannotBeOpened(t *testing.T) {
 	name := keysIn(t)
-	signers, err := OpenSigners(signed(t, name), transform.People{})
+	signers, err := OpenSigners(signed(t, name), transform.People{}, time.Now())
 	require.ErrorContains(t, err, "the image in line 6: sign-by-sigstore "+filepath.Join(filepath.Dir(name), "fulcio.yaml")+": ")
 	assert.NoError(t, signers.Close())
 }
