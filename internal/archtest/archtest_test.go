@@ -32,6 +32,21 @@ func TestChecksComplain(t *testing.T) {
 			want: []string{"internal/endpoint/end.go imports " + module + "/copy: imports run examples → copy → internal → manifest"},
 		},
 		{
+			name:  "the time is asked past the clock",
+			check: askingForTheTime,
+			files: map[string]string{
+				"copy/copy.go":            "package p\nimport \"time\"\nvar a = time.Now()\n",
+				"copy/copy_test.go":       "package p\nimport \"time\"\nvar a = time.Now()\n",
+				"copy/other.go":           "package p\nimport std \"time\"\nvar a, time, b = std.Since, 1, time.Until()\n",
+				"copy/quiet.go":           "package p\nimport \"time\"\nvar a = time.Hour\n",
+				"internal/clock/clock.go": "package p\nimport \"time\"\nvar a = time.Now()\n",
+			},
+			want: []string{
+				"copy/copy.go:3: time.Now: ask a clock (internal/clock, copy.SystemClock)",
+				"copy/other.go:3: time.Since: ask a clock (internal/clock, copy.SystemClock)",
+			},
+		},
+		{
 			name:  "the library imports an example",
 			check: againstTheLayers,
 			files: map[string]string{"copy/copy.go": imports(module + "/examples/plan")},
