@@ -25,6 +25,7 @@ require (
 	github.com/spf13/pflag v1.1.0
 	github.com/stretchr/testify v1.12.1
 	github.com/sylabs/sif/v2 v2.24.2
+	go.etcd.io/bbolt v1.5.0
 	go.podman.io/common v0.67.0
 	go.podman.io/image/v5 v5.42.1
 	go.podman.io/storage v1.65.1
