@@ -23,12 +23,12 @@ type file struct {
 	db   *bolt.DB
 }
 
-// access is what a file is opened for.
-type access bool
+// purpose is what a file is opened for.
+type purpose int
 
 const (
-	toWrite access = false
-	toRead  access = true
+	toRead purpose = iota
+	toWrite
 )
 
 // version is that of the documents. It changes when a reader of the old ones would go wrong.
@@ -49,51 +49,73 @@ func unusablef(format string, args ...any) error { return &unusableError{fmt.Spr
 
 // openFile opens a database, and reads all of it: afterwards, nothing in it is damaged. The error
 // is an *unusableError if something is, or if another version has written it.
-func openFile(path string, to access) (*file, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("state %s is no file", path)
-	}
-	f := &file{path: path}
-	opened, err := f.open(to)
-	if err == nil {
-		err = guarded(func() error { return f.check(opened, to) })
-	}
+func openFile(path string, to purpose) (*file, error) {
+	info, err := os.Stat(path)
 	switch {
-	case err == nil:
-		return f, nil
-	case f.db != nil:
-		_ = guarded(f.db.Close)
-	case opened != nil:
-		_ = opened.Close() // gives the lock back, too
+	case err != nil && (to == toRead || !errors.Is(err, fs.ErrNotExist)):
+		return nil, err
+	case err == nil && !info.Mode().IsRegular():
+		return nil, fmt.Errorf("state %s is no file", path)
+	case err == nil && info.Size() == 0 && to == toRead:
+		return nil, unusablef("is empty")
+	case err == nil && info.Size() > 0:
+		f, err := openChecked(path)
+		if err != nil || to == toRead {
+			return f, err
+		}
+		if err := f.close(); err != nil {
+			return nil, err
+		}
 	}
-	return nil, err
+	return openToWrite(path)
 }
 
-// open opens the database. If it cannot be used, opened may be left open.
-func (f *file) open(to access) (opened *os.File, err error) {
-	err = guarded(func() (err error) {
-		f.db, err = bolt.Open(f.path, 0o600, &bolt.Options{
-			ReadOnly: bool(to), Timeout: 1, NoStatistics: true,
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				opened, err = os.OpenFile(name, flag, mode)
-				return opened, err
-			},
-		})
-		return err
-	})
-	var (
-		unusable *unusableError
-		refused  *fs.PathError // by the file system
-	)
-	switch {
-	case err == nil, errors.As(err, &unusable):
-		return opened, err
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("state %s: %w", f.path, ErrLocked)
-	case errors.As(err, &refused):
+// openChecked opens what is there, to read it only, and checks it.
+func openChecked(path string) (*file, error) {
+	f := &file{path: path}
+	if err := f.open(&bolt.Options{ReadOnly: true}); err != nil { // reads the heads only
 		return nil, err
 	}
-	return nil, unusablef("is damaged, or no state: %v", err) // bolt has closed it
+	err := checkStructure(path)
+	if err == nil {
+		err = guarded(func() error { return f.db.View(checkDocuments) })
+	}
+	if err != nil {
+		_ = f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openToWrite opens what is checked, or new.
+func openToWrite(path string) (*file, error) {
+	f := &file{path: path}
+	if err := f.open(&bolt.Options{}); err != nil {
+		return nil, err
+	}
+	err := os.Chmod(path, 0o600) // which may be older than this rule
+	if err == nil {
+		err = f.db.Update(makeBuckets)
+	}
+	if err != nil {
+		_ = f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// open opens the database, as soon as nobody else has it open: it does not wait.
+func (f *file) open(options *bolt.Options) (err error) {
+	options.Timeout, options.NoStatistics = 1, true
+	f.db, err = bolt.Open(f.path, 0o600, options)
+	var refused *fs.PathError // by the file system
+	switch {
+	case err == nil, errors.As(err, &refused):
+		return err
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("state %s: %w", f.path, ErrLocked)
+	}
+	return unusablef("is damaged, or no state: %v", err)
 }
 
 // guarded calls f, which reads a file that may be damaged: a panic, and a page that is not there,
@@ -108,49 +130,29 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// check reads all that there is, and makes what has to be there in a new file.
-func (f *file) check(opened *os.File, to access) error {
-	info, err := opened.Stat()
+// makeBuckets makes what has to be there, if it is not.
+func makeBuckets(tx *bolt.Tx) error {
+	if tx.Bucket(metaBucket) != nil {
+		return nil
+	}
+	meta, err := tx.CreateBucket(metaBucket)
 	if err != nil {
 		return err
 	}
-	empty := false
-	err = f.db.View(func(tx *bolt.Tx) error {
-		if tx.Size() > info.Size() {
-			return unusablef("is damaged: %d bytes are missing", tx.Size()-info.Size())
-		}
-		if empty = tx.Bucket(metaBucket) == nil && tx.Bucket(imagesBucket) == nil; empty {
-			return nil
-		}
-		return checkAll(tx)
-	})
-	if err != nil || to == toRead {
+	if _, err := tx.CreateBucket(imagesBucket); err != nil {
 		return err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		if err := opened.Chmod(0o600); err != nil {
-			return err
-		}
-	}
-	if !empty {
-		return nil
-	}
-	return f.db.Update(func(tx *bolt.Tx) error {
-		meta, err := tx.CreateBucket(metaBucket)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.CreateBucket(imagesBucket); err != nil {
-			return err
-		}
-		return meta.Put(versionKey, strconv.AppendInt(nil, version, 10))
-	})
+	return meta.Put(versionKey, strconv.AppendInt(nil, version, 10))
 }
 
-// checkAll checks the version, and each document.
-func checkAll(tx *bolt.Tx) error {
+// checkDocuments checks the version, and each document. A database that was begun and not finished
+// has neither.
+func checkDocuments(tx *bolt.Tx) error {
 	meta, images := tx.Bucket(metaBucket), tx.Bucket(imagesBucket)
-	if meta == nil || images == nil {
+	switch {
+	case meta == nil && images == nil:
+		return nil
+	case meta == nil || images == nil:
 		return unusablef("is no state of mirror")
 	}
 	switch written, err := strconv.Atoi(string(meta.Get(versionKey))); {

@@ -193,6 +193,43 @@ func TestWhatCannotBeUsedIsSetAside(t *testing.T) {
 	}
 }
 
+// TestAnyByteMayBeWrong spoils a state in many places: it is used or set aside, and nothing else
+// happens.
+func TestAnyByteMayBeWrong(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	s := open(t, path)
+	for n := range 40 {
+		require.NoError(t, s.Put(image(n)))
+	}
+	require.NoError(t, s.Close())
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	for range 100 {
+		spoilt := append([]byte{}, whole...)
+		for range 1 + random.IntN(4) {
+			spoilt[random.IntN(len(spoilt))] = byte(random.IntN(256))
+		}
+		require.NoError(t, os.WriteFile(path, spoilt, 0o600))
+		s, warning, err := state.Open(path)
+		require.NoError(t, err)
+		all, err := s.All()
+		require.NoError(t, err)
+		if warning == "" { // at worst it is as it was before the last change
+			require.Contains(t, []int{0, 40}, len(all))
+			for _, i := range all {
+				_, ok, err := s.Get(i.Destination)
+				require.NoError(t, err)
+				require.True(t, ok)
+			}
+		}
+		require.NoError(t, s.Put(image(1)))
+		require.NoError(t, s.Close())
+	}
+}
+
 func TestStateIsNoDirectory(t *testing.T) {
 	dir := t.TempDir()
 	_, _, err := state.Open(dir)
