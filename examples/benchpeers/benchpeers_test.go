@@ -112,6 +112,32 @@ func TestFloorAsksForNothingElse(t *testing.T) {
 	assert.Equal(t, got.Written, got.Stored)
 }
 
+// TestFloorComparesTags: where there may be nothing to do, it asks what the tag of each side names.
+func TestFloorComparesTags(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[5]
+	p.prepare(w, "mirror")
+	require.NoError(t, copyFloor(t.Context(), p.job(t, w, "mirror").images(), false))
+	got := p.account(w, "mirror")
+	assert.Equal(t, w.Images, got.SourceRequests)
+	assert.Equal(t, w.Images, got.SourceHeads)
+	assert.Equal(t, w.Images, got.DestinationRequests)
+
+	require.True(t, p.destination.DeleteTag("mirror/1", tag))
+	require.NoError(t, copyFloor(t.Context(), p.job(t, w, "mirror").images(), false))
+	assert.Empty(t, p.account(w, "mirror").Missing)
+}
+
+// TestRegsyncComparesTags: regsync does the same.
+func TestRegsyncComparesTags(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[5]
+	p.prepare(w, "mirror")
+	require.NoError(t, regsync(t.Context(), p.job(t, w, "mirror").images(), 0))
+	got := p.account(w, "mirror")
+	assert.Equal(t, w.Images, got.SourceRequests)
+	assert.Equal(t, w.Images, got.SourceHeads)
+	assert.Equal(t, w.Images, got.DestinationRequests)
+}
+
 // TestFloorFailsOnDamage damages a layer.
 func TestFloorFailsOnDamage(t *testing.T) {
 	p, w := newPair(t, environment{}), tiny[0]
@@ -214,7 +240,7 @@ func TestEveryWorkloadIsMeasured(t *testing.T) {
 		switch {
 		case w.Signed || w.transforms(w.Platforms-1):
 			assert.Equal(t, []string{ours, upstream}, by, w.Name)
-		case w.Original || w.Again:
+		case w.Original || w.Again && !w.UpToDate:
 			assert.Equal(t, []string{ours}, by, w.Name)
 		default:
 			assert.Contains(t, by, floor1, w.Name)
@@ -230,7 +256,7 @@ func TestRun(t *testing.T) {
 		"-quick", "-rtt", "0,1ms", "-tls", "false", "-tools", "floor,sparsecopy", "-workloads", "8x5x2MiB,2of8", "-profile", t.TempDir(),
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
-	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8/rtt=1ms/tls=false/tool=sparsecopy-\d+\t1\t\d+ ns/op\t\d+ cpu-ns/op\t[\d.]+ peak-MB\t\d+ src-req\t\d+ dst-req\t`,
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8/rtt=1ms/tls=false/tool=sparsecopy-\d+\t1\t\d+ ns/op\t\d+ cpu-ns/op\t[\d.]+ peak-MB\t\d+ src-req\t\d+ src-HEAD\t\d+ dst-req\t`,
 		out.String())
 	assert.Contains(t, out.String(), "\n| | floor | sparsecopy |\n")
 	assert.Contains(t, out.String(), "\n| 8x5x2MiB, 1ms | 0.")
@@ -255,8 +281,20 @@ func TestRunAgain(t *testing.T) {
 		"-quick", "-rtt", "20ms", "-tls", "false", "-workloads", "2of8-original,2of8-again,2of8-original-again",
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
-	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t1 src-req\t3 dst-req\t`, out.String())
-	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-original-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t\d+ src-req\t4 dst-req\t`, out.String())
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t1 src-req\t0 src-HEAD\t3 dst-req\t`, out.String())
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-original-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t\d+ src-req\t\d+ src-HEAD\t4 dst-req\t`, out.String())
+}
+
+// TestRunSettled starts all three processes for images that the destination has, of which the same
+// contestant may know something.
+func TestRunSettled(t *testing.T) {
+	var out, errors bytes.Buffer
+	status := run(t.Context(), "", []string{"-quick", "-rtt", "20ms", "-tls", "false", "-workloads", "500-again"}, nil, &out, &errors)
+	require.Zero(t, status, "%s%s", out.String(), errors.String())
+	for _, name := range []string{floor1, ours, upstreamPool, regsync3, regsync32} {
+		assert.Contains(t, out.String(), "BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool="+name+"-")
+	}
+	assert.Regexp(t, `(?m)^\| 500-again, 20ms \| regsync \| [\d.]+ \| [\d.]+ \| 1\.0 \+ 1\.0 \|`, out.String())
 }
 
 // TestRunMany prints what copies of many images came to.
@@ -266,7 +304,7 @@ func TestRunMany(t *testing.T) {
 		"-quick", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy,sparsecopy-singly", "-workloads", "50x4x2x16KiB,500x4x2x16KiB",
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
-	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=50x4x2x16KiB/rtt=20ms/tls=false/tool=sparsecopy-singly-\d+\t.*\t51 src-req\t102 dst-req\t\d+ src-conn\t\d+ dst-conn\t`,
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=50x4x2x16KiB/rtt=20ms/tls=false/tool=sparsecopy-singly-\d+\t.*\t51 src-req\t0 src-HEAD\t102 dst-req\t\d+ src-conn\t\d+ dst-conn\t`,
 		out.String())
 	assert.Regexp(t, `(?m)^\| 50x4x2x16KiB, 20ms \| sparsecopy-singly \| [\d.]+ \| [\d.]+ \| 17\.0 \+ 34\.0 \| \d+ \+ \d+ \| [\d.]+ \| \d+ \|$`, out.String())
 	assert.Contains(t, out.String(), "\n| 500x4x2x16KiB, 20ms | sparsecopy | ")
@@ -389,6 +427,30 @@ func TestBoundsOfChanges(t *testing.T) {
 		"NOT met: 1of8-uncompressed, 80ms: 49 + 92 requests for the 7 images that stay as they are, and 56 + 104 for the 8 of a copy in which all do",
 		"met: 1of8-uncompressed, 80ms: those images are there after 1.00 times the time of that copy's, at most 1.1",
 		"NOT met: zstd-64MiB: 129 MiB resident, at most 128",
+	}, text)
+}
+
+// TestBoundsOfLaterRuns: what it costs to find nothing to do, and costs too much.
+func TestBoundsOfLaterRuns(t *testing.T) {
+	r := made(near, manyAgain, map[string]time.Duration{floor1: 100_000, regsync3: 500_000})
+	r[cell{near, manyAgain, ours}] = []sample{{
+		usage{Wall: 121_000, CPU: 800_000}, traffic{SourceRequests: 500, SourceHeads: 500},
+	}}
+	r[cell{near, mostAgain, ours}] = []sample{{
+		usage{Wall: 20 * 242_000, Peak: 100 << 20}, traffic{SourceRequests: 10_000, SourceHeads: 9_999},
+	}}
+	var text []string
+	for _, b := range r.again() {
+		text = append(text, b.String())
+	}
+	assert.Equal(t, []string{
+		"met: 500-again, 20ms: 500 HEADs and 0 other requests to the source, exactly 500 and none",
+		"NOT met: 500-again, 20ms: 1.21 times the floor's time, at most 1.2",
+		"met: 500-again, 20ms: 0.24 times regsync's time, at most 0.25",
+		"NOT met: 500-again, 20ms: 1.60 times regsync's CPU time, at most 1.50",
+		"NOT met: 10000-again, 20ms: 9999 HEADs and 1 other requests to the source, exactly 10000 and none",
+		"NOT met: 10000-again: an image takes 2.00 times as long as one of 500-again, at most 1.2",
+		"NOT met: 10000-again: 100 MiB resident, below 100",
 	}, text)
 }
 

@@ -45,6 +45,7 @@ func (r results) bounds() []bound {
 	}
 	all = append(all, r.huge()...)
 	all = append(all, r.manyImages()...)
+	all = append(all, r.again()...)
 	all = append(all, r.changing()...)
 	all = append(all, r.attaching()...)
 	return append(all, r.fewRequests()...)
@@ -198,6 +199,58 @@ func (r results) manyImages() []bound {
 			factor <= flatMemory})
 	}
 	return all
+}
+
+// What later runs of a mirror are held to, in which there is nothing to do.
+const (
+	// againMemory is the most resident memory, in bytes, of the largest mirror.
+	againMemory = 100 << 20
+	// linear is how many times the time of an image of a small mirror one of a large one may take.
+	linear = 1.2
+)
+
+// again is the bounds on runs that find nothing to do, after others that have left what they know.
+func (r results) again() []bound {
+	all := append(r.heads(manyAgain, 500), r.nearFloor(near, manyAgain, 1.2)...)
+	us, them := cell{near, manyAgain, ours}, cell{near, manyAgain, regsync3}
+	for _, other := range []struct {
+		what  string
+		value func(sample) time.Duration
+		most  float64
+	}{{"time", wall, 0.25}, {"CPU time", cpu, 1.5}} {
+		took, ok := middle(r, us, other.value)
+		theirs, measured := middle(r, them, other.value)
+		if ok && measured {
+			factor := ratio(took, theirs)
+			all = append(all, bound{fmt.Sprintf("%s: %.2f times regsync's %s, at most %.2f", near.title(manyAgain), factor, other.what, other.most),
+				factor <= other.most})
+		}
+	}
+	all = append(all, r.heads(mostAgain, 10_000)...)
+	most, large := middle(r, cell{near, mostAgain, ours}, wall)
+	few, small := middle(r, us, wall)
+	if large && small {
+		factor := ratio(most/10_000, few/500)
+		all = append(all, bound{fmt.Sprintf("%s: an image takes %.2f times as long as one of %s, at most %.1f", mostAgain, factor, manyAgain, linear),
+			factor <= linear})
+	}
+	if memory, ok := middle(r, cell{near, mostAgain, ours}, peak); ok {
+		all = append(all, bound{fmt.Sprintf("%s: %.0f MiB resident, below %.0f", mostAgain, mebibytes(memory), mebibytes(againMemory)),
+			memory < againMemory})
+	}
+	return all
+}
+
+// heads is the bound on what a run with nothing to do asks the source.
+func (r results) heads(workload string, images int) []bound {
+	c := cell{near, workload, ours}
+	asked, ok := middle(r, c, func(s sample) int { return s.SourceRequests })
+	heads, _ := middle(r, c, func(s sample) int { return s.SourceHeads })
+	if !ok {
+		return nil
+	}
+	return []bound{{fmt.Sprintf("%s: %d HEADs and %d other requests to the source, exactly %d and none", near.title(workload), heads, asked-heads, images),
+		heads == images && asked == heads}}
 }
 
 // What copies of images that change on the way are held to.

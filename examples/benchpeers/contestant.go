@@ -17,6 +17,7 @@ import (
 	"time"
 
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
@@ -34,17 +35,22 @@ type tool struct {
 	untuned bool
 	// overTLS says that it makes no sense without.
 	overTLS bool
+	// remembers says that the tool keeps something in the job's directory for its next run.
+	remembers bool
 }
 
 func (t tool) id() string { return t.name }
 
 // The names of tools that bounds are about.
 const (
-	ours     = "sparsecopy"
-	singly   = "sparsecopy-singly"
-	upstream = "upstream"
-	floor1   = "floor"
-	floor2   = "floor@h2"
+	ours         = "sparsecopy"
+	singly       = "sparsecopy-singly"
+	upstream     = "upstream"
+	upstreamPool = "upstream@32"
+	regsync3     = "regsync"
+	regsync32    = "regsync@32"
+	floor1       = "floor"
+	floor2       = "floor@h2"
 )
 
 // tools are all there are, in the order of the tables. The number behind an @ is the concurrency
@@ -59,6 +65,9 @@ var tools = []tool{
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages},
 	{name: singly, many: oneByOne(copySparsecopy), peer: true},
 	{name: upstream, copy: copyUpstream, many: oneByOne(copyUpstream), peer: true},
+	{name: upstreamPool, many: atOnce(copyUpstream), peer: true},
+	{name: regsync3, many: func(ctx context.Context, jobs []job) error { return regsync(ctx, jobs, 0) }, peer: true, untuned: true},
+	{name: regsync32, many: func(ctx context.Context, jobs []job) error { return regsync(ctx, jobs, tuned) }, peer: true},
 	{name: "oras", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, 0) }, peer: true, untuned: true},
 	{name: "oras@32", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, tuned) }, peer: true},
 	{name: "crane", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, 0) }, peer: true, untuned: true},
@@ -78,6 +87,18 @@ func oneByOne(copyImage func(context.Context, job) error) func(context.Context, 
 			}
 		}
 		return nil
+	}
+}
+
+// atOnce copies as many images at the same time as sparsecopy does by default.
+func atOnce(copyImage func(context.Context, job) error) func(context.Context, []job) error {
+	return func(ctx context.Context, jobs []job) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(imagesAtOnce)
+		for _, j := range jobs {
+			group.Go(func() error { return copyImage(ctx, j) })
+		}
+		return group.Wait()
 	}
 }
 

@@ -1,6 +1,6 @@
 // Command benchpeers measures copies of one image and of many between two registries on loopback:
-// sparsecopy beside upstream's copy, oras-go, crane, and the floor, a minimal copier that does
-// nothing but what a copy cannot do without.
+// sparsecopy beside upstream's copy, oras-go, crane, regsync, and the floor, a minimal copier that
+// does nothing but what a copy cannot do without.
 //
 //	go -C examples run ./benchpeers
 //
@@ -11,7 +11,7 @@
 //	measure.go     the first process: who copies what, how often, in which order
 //	registries.go  the second process: the source and the destination, whose CPU time and memory are nobody's
 //	contestant.go  the third process, a new one for every copy: its CPU time and its memory are those of the copy
-//	sparsecopy.go  upstream.go  oras.go  crane.go  floor.go
+//	sparsecopy.go  upstream.go  oras.go  crane.go  regsync.go  floor.go
 //	               the contestants
 //	results.go     samples, medians, lines in the format of Go benchmarks
 //	tables.go      the tables of the summary

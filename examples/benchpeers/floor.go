@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -22,7 +21,8 @@ import (
 // no policy. Every digest is verified. As many blobs are in flight as with sparsecopy's defaults:
 // over as many connections of HTTP/1.1, or over one of HTTP/2.
 //
-// Only if it is told that there may be nothing to do, it compares the tags of both sides first.
+// Only if it is told that there may be nothing to do, it compares what the tags of both sides name
+// first, by a HEAD at each, at the same time.
 func copyFloor(ctx context.Context, jobs []job, http2 bool) error {
 	transport, err := jobs[0].trust(&http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: 256, DisableCompression: true})
 	if err != nil {
@@ -57,14 +57,12 @@ type floorCopy struct {
 
 // list copies everything.
 func (f *floorCopy) list() error {
-	there := make(chan digest.Digest, 1)
-	go func() { there <- f.destinationTop() }()
+	if f.UpToDate && f.same() {
+		return nil
+	}
 	original, err := f.manifest(f.Source.Tag)
 	if err != nil {
 		return err
-	}
-	if <-there == digest.FromBytes(original) {
-		return nil
 	}
 	content, list, err := f.strip(original)
 	if err != nil {
@@ -80,12 +78,17 @@ func (f *floorCopy) list() error {
 	return f.putManifest(f.Destination.Tag, imgspecv1.MediaTypeImageIndex, content)
 }
 
-// destinationTop is what the destination's tag names; "" if it does not matter.
-func (f *floorCopy) destinationTop() digest.Digest {
-	if !f.UpToDate {
-		return ""
-	}
-	resp, err := f.do(http.MethodHead, f.url(f.Destination, "manifests/"+f.Destination.Tag), nil, nil)
+// same reports whether the tags of both sides are known to name the same.
+func (f *floorCopy) same() bool {
+	there := make(chan digest.Digest, 1)
+	go func() { there <- f.top(f.Destination) }()
+	source := f.top(f.Source)
+	return <-there == source && source != ""
+}
+
+// top is what a tag names; "" if that is not known.
+func (f *floorCopy) top(p place) digest.Digest {
+	resp, err := f.do(http.MethodHead, f.url(p, "manifests/"+p.Tag), nil, http.Header{"Accept": {accept}})
 	if err != nil {
 		return ""
 	}
@@ -171,8 +174,10 @@ func (f *floorCopy) startUpload() (*url.URL, error) {
 	return location, errors.Join(err, drain(resp))
 }
 
+// accept are the types of the workloads' documents.
+const accept = imgspecv1.MediaTypeImageIndex + ", " + imgspecv1.MediaTypeImageManifest
+
 func (f *floorCopy) manifest(ref string) ([]byte, error) {
-	accept := strings.Join([]string{imgspecv1.MediaTypeImageIndex, imgspecv1.MediaTypeImageManifest}, ", ")
 	resp, err := f.do(http.MethodGet, f.url(f.Source, "manifests/"+ref), nil, http.Header{"Accept": {accept}})
 	if err != nil {
 		return nil, err

@@ -90,7 +90,7 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 		for round := range b.runs {
 			for _, t := range b.tools {
 				if w.takes(t) && !b.skip(cell{e, w.Name, t.name}, t, round) {
-					if err := b.copy(ctx, p, cell{e, w.Name, t.name}, w); err != nil {
+					if err := b.copy(ctx, p, e, w, t); err != nil {
 						return err
 					}
 				}
@@ -125,7 +125,8 @@ func (b *bench) skip(c cell, t tool, round int) bool {
 }
 
 // copy makes one copy. Its failure is noted; an error is one of this program.
-func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload) error {
+func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w workload, t tool) error {
+	c := cell{e, w.Name, t.name}
 	b.n++
 	repo := fmt.Sprintf("mirror/%d", b.n)
 	subject := &subjectQuestion{w, repo}
@@ -146,7 +147,7 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, b.timeout, fmt.Errorf("no end after %v", b.timeout))
 	defer cancel()
-	u, failure, err := p.run(limited, j, subject)
+	u, failure, err := p.run(limited, t, j, subject)
 	if err != nil {
 		return err
 	}
@@ -171,10 +172,11 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, c cell, w workload
 	return nil
 }
 
-// run makes one copy, of whatever the destination has by then: a failure is one of the copy.
-func (p *registryProcess) run(ctx context.Context, j job, subject *subjectQuestion) (u usage, failure, err error) {
+// run makes one copy, of whatever the destination has by then, after another one if that makes a
+// difference: a failure is one of the copy.
+func (p *registryProcess) run(ctx context.Context, t tool, j job, subject *subjectQuestion) (u usage, failure, err error) {
 	times := 1
-	if subject.Workload.Again {
+	if w := subject.Workload; w.Again && (t.remembers || !w.UpToDate) {
 		times = 2
 	}
 	for range times {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -72,6 +73,7 @@ func (w workload) pushTo(reg *registrytest.Registry, repo string, fixtures []*im
 // traffic is what a copy asked of the registries, and what is at the destination then.
 type traffic struct {
 	SourceRequests, DestinationRequests       int
+	SourceHeads                               int // of the source's requests, those that count as no pull
 	Attached                                  int // of the source's requests, those that look for what is attached
 	SourceConnections, DestinationConnections int
 	Read, Written                             int64 // bytes of bodies
@@ -95,6 +97,9 @@ func (r *registries) account(w workload, repo string) traffic {
 	asked, written := r.source.Requests(), r.destination.Requests()
 	for _, q := range asked {
 		t.SourceRequests++
+		if q.Method == http.MethodHead {
+			t.SourceHeads++
+		}
 		if q.Kind == registrytest.KindReferrers || digesttag.Is(q.Ref) {
 			t.Attached++
 		}

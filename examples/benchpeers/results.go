@@ -32,8 +32,8 @@ type sample struct {
 
 // line is s in the format of Go benchmarks.
 func (s sample) line(c cell) string {
-	return fmt.Sprintf("%s-%d\t1\t%d ns/op\t%d cpu-ns/op\t%.1f peak-MB\t%d src-req\t%d dst-req\t%d src-conn\t%d dst-conn\t%d src-B\t%d dst-B\t%d stored-B",
-		c.name(), runtime.GOMAXPROCS(0), s.Wall, s.CPU, float64(s.Peak)/(1<<20), s.SourceRequests, s.DestinationRequests,
+	return fmt.Sprintf("%s-%d\t1\t%d ns/op\t%d cpu-ns/op\t%.1f peak-MB\t%d src-req\t%d src-HEAD\t%d dst-req\t%d src-conn\t%d dst-conn\t%d src-B\t%d dst-B\t%d stored-B",
+		c.name(), runtime.GOMAXPROCS(0), s.Wall, s.CPU, float64(s.Peak)/(1<<20), s.SourceRequests, s.SourceHeads, s.DestinationRequests,
 		s.SourceConnections, s.DestinationConnections, s.Read, s.Written, s.Stored)
 }
 

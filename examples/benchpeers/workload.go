@@ -25,7 +25,7 @@ type workload struct {
 	Wanted    []string        // platforms to copy, and to strip the others; nil for all
 	Original  bool            // what was stripped is attached, so that it can be verified
 	UpToDate  bool            // the destination has everything
-	Again     bool            // the same contestant has copied the same before
+	Again     bool            // the same contestant has been asked for the same before
 	PlainOnly bool            // only without TLS
 	RTTs      []time.Duration // only with these round-trip times; nil for all
 	Tools     []string        // only by these contestants; nil for all that can do it
@@ -43,6 +43,8 @@ const (
 	fewImages    = "50x4x2x16KiB"
 	manyImages   = "500x4x2x16KiB"
 	manyNothing  = "500-nothing"
+	manyAgain    = "500-again"
+	mostAgain    = "10000-again"
 
 	withOriginal      = "2of8-original"
 	twoPlatformsAgain = "2of8-again"
@@ -83,6 +85,8 @@ var workloads = []workload{
 	// measured.
 	{Name: manyImages, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
+	{Name: manyAgain, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, Again: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours, upstreamPool, regsync3, regsync32}},
+	{Name: mostAgain, Images: 10_000, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, Again: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 	{Name: carried, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{floor1, ours, upstream}},
 	{Name: signed, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Signed: true, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
 	{Name: zstd, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Format: zstd, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
