@@ -251,7 +251,7 @@ func (d *Destination) newSignatureReader(present digest.Digest) (*signatureReade
 	if err != nil {
 		return nil, err
 	}
-	return newSignatureReader(ref, d.sys)
+	return newSignatureReader(ref, d.sys, d.shared)
 }
 
 // checkOwnPlace fails if reading name through the docker transport may ask another place than

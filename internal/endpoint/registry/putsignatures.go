@@ -69,7 +69,7 @@ func (d *Destination) attachment(of digest.Digest, sigs endpoint.Signatures) (*a
 // TakesAttachments returns why sigstore attachments must not be written, nil if they may be: it is
 // for whoever configures the system to say.
 func (d *Destination) TakesAttachments() error {
-	config, err := readSignatureConfig(d.sys)
+	config, err := d.shared.signatureConfig(d.sys)
 	if err != nil {
 		return err
 	}

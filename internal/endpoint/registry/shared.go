@@ -69,6 +69,8 @@ type Shared struct {
 	hosts       map[hostKey]*host                   // guarded by mu
 	credentials map[credentialKey]*credentialAnswer // guarded by mu
 	stores      map[storeKey]*storeAnswer           // guarded by mu
+
+	signatureConfigs map[signatureConfigKey]*signatureConfig // guarded by mu
 }
 
 func (s *Shared) clock() clock.Clock { return clock.Or(s.Clock) }

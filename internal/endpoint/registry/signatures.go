@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/url"
 	"os"
 	"sync"
@@ -14,9 +13,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/types"
-	"go.podman.io/storage/pkg/configfile"
-	"go.podman.io/storage/pkg/unshare"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
@@ -27,7 +23,6 @@ import (
 // there may be some: see mayExist.
 type signatureReader struct {
 	ref    types.ImageReference
-	sys    *types.SystemContext
 	config *signatureConfig
 	// hidden finds out whether a repository's failure to hand out a digest tag is
 	// endpoint.ErrUnknown. A destination's never is.
@@ -44,13 +39,13 @@ type signatureResult struct {
 	sigs endpoint.Signatures // nil until read
 }
 
-func newSignatureReader(ref types.ImageReference, sys *types.SystemContext) (*signatureReader, error) {
-	config, err := readSignatureConfig(sys)
+func newSignatureReader(ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*signatureReader, error) {
+	config, err := sh.signatureConfig(sys)
 	if err != nil {
 		return nil, err
 	}
 	return &signatureReader{
-		ref: ref, sys: sys, config: config, hidden: func(_ context.Context, _ *repository, err error) error { return err },
+		ref: ref, config: config, hidden: func(_ context.Context, _ *repository, err error) error { return err },
 		results: map[digest.Digest]*signatureResult{},
 		source: newLazy(func(ctx context.Context) (types.ImageSource, error) {
 			return ref.NewImageSource(ctx, sys)
@@ -154,7 +149,7 @@ func (r *signatureReader) mayExist(at physical, d digest.Digest) (places, error)
 	if err != nil {
 		return nowhere, err
 	}
-	base, err := docker.SignatureStorageBaseURL(r.sys, ref, false)
+	base, err := r.config.lookaside(ref)
 	if err != nil {
 		return nowhere, err
 	}
@@ -254,60 +249,4 @@ func (l *lazy[T]) close() error {
 	}
 	l.has = false
 	return l.it.Close()
-}
-
-// signatureConfig is what registries.d says about sigstore attachments. containers-registries.d(5).
-type signatureConfig struct {
-	DefaultDocker *signatureNamespace           `yaml:"default-docker"`
-	Docker        map[string]signatureNamespace `yaml:"docker"`
-}
-
-type signatureNamespace struct {
-	UseSigstoreAttachments *bool `yaml:"use-sigstore-attachments"`
-}
-
-// readSignatureConfig reads the files that the docker transport reads. Contradictions among them
-// are its to report: it reads them too, in docker.SignatureStorageBaseURL.
-func readSignatureConfig(sys *types.SystemContext) (*signatureConfig, error) {
-	files := configfile.File{
-		Name:                           "registries",
-		Extension:                      "yaml",
-		DoNotLoadMainFiles:             true,
-		DoNotUseExtensionForConfigName: true,
-		UserId:                         unshare.GetRootlessUID(),
-	}
-	if sys != nil {
-		files.RootForImplicitAbsolutePaths = sys.RootForImplicitAbsolutePaths
-		files.CustomConfigFileDropInDirectory = sys.RegistriesDirPath
-	}
-	merged := &signatureConfig{Docker: map[string]signatureNamespace{}}
-	for item, err := range configfile.Read(&files) {
-		if err != nil {
-			return nil, fmt.Errorf("reading the signature storage configuration: %w", err)
-		}
-		content, err := io.ReadAll(item.Reader)
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", item.Name, err)
-		}
-		var one signatureConfig
-		if err := yaml.Unmarshal(content, &one); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", item.Name, err)
-		}
-		if one.DefaultDocker != nil {
-			merged.DefaultDocker = one.DefaultDocker
-		}
-		maps.Copy(merged.Docker, one.Docker)
-	}
-	return merged, nil
-}
-
-// usesAttachments reports whether sigstore attachments of ref are read: the most specific namespace
-// that says anything decides.
-func (c *signatureConfig) usesAttachments(ref types.ImageReference) bool {
-	for _, name := range append([]string{ref.PolicyConfigurationIdentity()}, ref.PolicyConfigurationNamespaces()...) {
-		if use := c.Docker[name].UseSigstoreAttachments; use != nil {
-			return *use
-		}
-	}
-	return c.DefaultDocker != nil && c.DefaultDocker.UseSigstoreAttachments != nil && *c.DefaultDocker.UseSigstoreAttachments
 }

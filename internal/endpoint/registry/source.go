@@ -73,7 +73,7 @@ func OpenRepository(ref types.ImageReference, sys *types.SystemContext, sh *Shar
 	if s.endpoints, err = supportedSources(reference.TrimNamed(name), sys, sh, s.stats); err != nil {
 		return nil, err
 	}
-	s.sigs, err = newSignatureReader(ref, sys)
+	s.sigs, err = newSignatureReader(ref, sys, s.shared)
 	return s, err
 }
 
@@ -100,7 +100,7 @@ func openFrom(
 	if s.endpoints, err = places(name, sys, s.shared, s.stats); err != nil {
 		return nil, err
 	}
-	if s.sigs, err = newSignatureReader(ref, sys); err != nil {
+	if s.sigs, err = newSignatureReader(ref, sys, s.shared); err != nil {
 		return nil, err
 	}
 	s.sigs.hidden = func(ctx context.Context, r *repository, err error) error { return r.unlessHidden(ctx, err) }
