@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -17,7 +18,8 @@ import (
 
 // A File is what a sync file says, with its defaults worked in.
 type File struct {
-	Images []*Image // in the order of the file, never empty
+	Images []*Image        // in the order of the file, never empty
+	Notify []notify.Sender // who may tell a server what was pushed, each with another name
 }
 
 // An Image is an element of images.
@@ -117,6 +119,11 @@ func butDigestTags(n int) string {
 		return ""
 	}
 	return fmt.Sprintf(", but for %d that are named after digests, which patterns do not take", n)
+}
+
+// takes reports whether a pattern selects tag.
+func (t *Tags) takes(tag string) bool {
+	return matchesAny(t.patterns, tag) && !matchesAny(t.exclude, tag) && !copy.IsDigestTag(tag)
 }
 
 func matchesAny(patterns []*regexp.Regexp, tag string) bool {

@@ -113,8 +113,11 @@ func (p *parser) file(content []byte) *File {
 	return p.top(doc.Content[0])
 }
 
+// topKeys are the keys of the top level.
+var topKeys = []string{"version", "defaults", "images", "notify"}
+
 func (p *parser) top(node *yaml.Node) *File {
-	keys := p.mapping(node, "the file", []string{"version", "defaults", "images"})
+	keys := p.mapping(node, "the file", topKeys)
 	if keys == nil {
 		return nil
 	}
@@ -141,6 +144,9 @@ func (p *parser) top(node *yaml.Node) *File {
 		}
 	}
 	p.distinct(file)
+	if n := keys["notify"]; n != nil {
+		file.Notify = p.senders(n, file)
+	}
 	return file
 }
 
