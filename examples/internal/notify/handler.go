@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
@@ -99,14 +100,14 @@ func New(senders []Sender, options Options) (*Handler, error) {
 	return h, nil
 }
 
-// LogPath returns the path of a request as it may be logged: without a secret that it may have.
-func LogPath(path string) string {
-	if rest, ok := strings.CutPrefix(path, Prefix); ok {
-		if name, _, secret := strings.Cut(rest, "/"); secret {
-			return Prefix + name + "/…"
-		}
+// LogPath returns the path of a request as it may be logged: without a secret that it may have, also
+// where somebody has put something before Prefix, or a slash too many.
+func LogPath(full string) string {
+	before, after, ok := strings.Cut(path.Clean(full), Prefix)
+	if name, _, secret := strings.Cut(after, "/"); ok && secret {
+		return before + Prefix + name + "/…"
 	}
-	return path
+	return full
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {

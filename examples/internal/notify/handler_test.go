@@ -382,9 +382,15 @@ func TestLogPath(t *testing.T) {
 	for path, want := range map[string]string{
 		"/notify/hub/" + secret:         "/notify/hub/…",
 		"/notify/hub/" + secret + "/x/": "/notify/hub/…",
+		"/notify//hub/" + secret:        "/notify/hub/…",
+		"//notify/hub/" + secret:        "/notify/hub/…",
+		"/a/../notify/hub/" + secret:    "/notify/hub/…",
+		"/mirror/notify/hub/" + secret:  "/mirror/notify/hub/…",
+		"notify/hub":                    "notify/hub",
 		"/notify/hub":                   "/notify/hub",
-		"/notify//" + secret:            "/notify//…",
+		"/notify/hub/":                  "/notify/hub/",
 		"/metrics":                      "/metrics",
+		"":                              "",
 	} {
 		assert.Equal(t, want, LogPath(path))
 	}
