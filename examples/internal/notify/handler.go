@@ -100,8 +100,8 @@ func New(senders []Sender, options Options) (*Handler, error) {
 	return h, nil
 }
 
-// LogPath returns the path of a request as it may be logged: without a secret that it may have, also
-// where somebody has put something before Prefix, or a slash too many.
+// LogPath returns the path of a request as it may be logged: without a secret that it may have,
+// also where somebody has put something before Prefix, or a slash too many.
 func LogPath(full string) string {
 	before, after, ok := strings.Cut(path.Clean(full), Prefix)
 	if name, _, secret := strings.Cut(after, "/"); ok && secret {
