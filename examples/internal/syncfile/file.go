@@ -10,6 +10,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
+	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -36,12 +37,15 @@ type Image struct {
 	// Single says what becomes of a source that is a single image for another platform than those
 	// that are selected.
 	Single SingleAction
+	// Schedule says when a server copies the image, its zero value if the file does not.
+	Schedule schedule.Schedule
 
 	budget      *semaphore.Weighted
 	destination string // template
 	referrers   string // template of the repository to look for referrers in, "" for none
 	identity    string // template of what new signatures are for, "" for the destination
 	changes     transform.Settings
+	timing      timing
 	named       reference.Named
 	parse       ParseReference
 }

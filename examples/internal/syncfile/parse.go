@@ -127,7 +127,9 @@ func (p *parser) top(node *yaml.Node) *File {
 	defaults := map[string]*yaml.Node{}
 	if d := keys["defaults"]; d != nil {
 		defaults = p.mapping(d, "defaults", keysOf(settings))
-		p.apply(&Image{}, defaults) // also where every image has its own
+		image := &Image{}
+		p.apply(image, defaults) // also where every image has its own
+		p.schedule(image, defaults)
 	}
 	if keys["images"] == nil {
 		p.problem(node.Line, "there is no key images")
@@ -163,10 +165,12 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	if keys == nil {
 		keys = map[string]*yaml.Node{}
 	}
+	ownTiming(keys, own)
 	maps.Copy(keys, own)
 	image := &Image{Line: node.Line, parse: p.parse}
 	image.Options.ImageListSelection, image.Options.ListSignatures = copy.CopyAllImages, copy.GuardListSignatures
 	p.apply(image, keys)
+	p.schedule(image, keys)
 	p.consistent(node, keys, defaults)
 	switch {
 	case keys["source"] == nil:

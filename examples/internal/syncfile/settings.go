@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
@@ -83,6 +84,9 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 			"guard": copy.GuardListSignatures, "warn": copy.WarnListSignatures,
 		})
 	},
+	keyEvery:  duration(keyEvery, func(i *Image) *time.Duration { return &i.timing.every }),
+	keyCron:   text(keyCron, func(i *Image) *string { return &i.timing.cron }),
+	keyJitter: duration(keyJitter, func(i *Image) *time.Duration { return &i.timing.jitter }),
 	"parallel": func(p *parser, i *Image, n *yaml.Node) {
 		text, ok := p.scalar(n, "parallel")
 		if !ok {
