@@ -114,7 +114,7 @@ func printEntries(w io.Writer, above string, entries []copy.InspectedEntry) {
 	names := platformNames(entries)
 	for _, e := range entries {
 		at := fmt.Sprintf("%s%d", above, e.Index)
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", at, what(e, names), e.Digest, state(e), copy.FormatBytes(e.Size), contentSize(e))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", at, what(e, names), e.Digest, presence(e), copy.FormatBytes(e.Size), contentSize(e))
 		printEntries(w, at+".", e.Entries)
 	}
 }
@@ -149,7 +149,7 @@ func what(e copy.InspectedEntry, names map[digest.Digest]string) string {
 	return printable(name)
 }
 
-func state(e copy.InspectedEntry) string {
+func presence(e copy.InspectedEntry) string {
 	if e.Missing {
 		return "missing"
 	}
