@@ -140,6 +140,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&inspectCommand{env: e}).command(),
 		(&verifyCommand{env: e}).command(),
 		(&syncCommand{env: e}).command(),
+		(&reportCommand{env: e}).command(),
 		newBundle(e), newMan())
 	completeFlags(root)
 	return root
