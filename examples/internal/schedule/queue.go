@@ -96,14 +96,17 @@ func (q *Queue[T]) Done(key string) {
 }
 
 // Keep takes out all that waits and is not wanted.
-func (q *Queue[T]) Keep(wanted func(key string) bool) {
+func (q *Queue[T]) Keep(wanted func(item T) bool) {
 	for key, t := range q.tasks {
-		if !wanted(key) {
+		if !wanted(t.item) {
 			q.leave(t)
 			delete(q.tasks, key)
 		}
 	}
 }
+
+// Waits reports whether key waits.
+func (q *Queue[T]) Waits(key string) bool { return q.tasks[key] != nil }
 
 // Waiting is how many keys wait.
 func (q *Queue[T]) Waiting() int { return len(q.tasks) }

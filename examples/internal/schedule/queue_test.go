@@ -74,11 +74,13 @@ func TestQueueKeep(t *testing.T) {
 	q := NewQueue[int](10)
 	q.Add("working", 0, false)
 	take(q)
-	for _, key := range []string{"a", "b", "working"} {
-		q.Add(key, 0, key == "b")
+	for i, key := range []string{"a", "b", "working"} {
+		q.Add(key, i, key == "b")
 	}
-	q.Keep(func(key string) bool { return key == "a" })
+	q.Keep(func(item int) bool { return item == 0 })
 	assert.Equal(t, 1, q.Waiting())
+	assert.True(t, q.Waits("a"))
+	assert.False(t, q.Waits("working"))
 	q.Done("working")
 	assert.Equal(t, []string{"a"}, take(q))
 }

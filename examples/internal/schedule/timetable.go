@@ -47,6 +47,15 @@ func (t *Timetable) Remove(key string) {
 	}
 }
 
+// Keep takes out all that is not wanted.
+func (t *Timetable) Keep(wanted func(key string) bool) {
+	for key := range t.byKey {
+		if !wanted(key) {
+			t.Remove(key)
+		}
+	}
+}
+
 // At returns when key is due; ok is false if it is not there.
 func (t *Timetable) At(key string) (at time.Time, ok bool) {
 	e := t.byKey[key]

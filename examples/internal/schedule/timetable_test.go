@@ -30,6 +30,9 @@ func TestTimetable(t *testing.T) {
 	at, ok = table.At("c")
 	assert.True(t, ok)
 	assert.Equal(t, noon.Add(time.Minute), at)
+	table.Set("e", noon)
+	table.Keep(func(key string) bool { return key == "c" })
+	assert.Empty(t, table.Due(noon))
 	table.Set("c", time.Time{}) // never
 	table.Remove("c")
 	_, ok = table.Next()

@@ -1,0 +1,58 @@
+package mirrorserver
+
+import (
+	"crypto/sha256"
+	"io"
+	"maps"
+	"os"
+)
+
+// A Watch notices that files have other contents than before. It reads them, whatever their times
+// say: a file may be replaced twice within a moment, and by an older one. It must not be used
+// concurrently.
+type Watch struct {
+	paths []string
+	seen  map[string]contents
+}
+
+// contents are those of a file.
+type contents struct {
+	sum [sha256.Size]byte
+	err string // why it cannot be read, "" if it can
+}
+
+// maxWatched is how much of a file is looked at.
+const maxWatched = 64 << 20
+
+// NewWatch looks at files, from which Changed tells the difference.
+func NewWatch(paths ...string) *Watch {
+	w := &Watch{paths: paths}
+	w.Changed()
+	return w
+}
+
+// Changed reports whether any file has changed since it was called last. Files that cannot be read
+// have changed if they could be read before.
+func (w *Watch) Changed() bool {
+	now := map[string]contents{}
+	for _, path := range w.paths {
+		now[path] = contentsOf(path)
+	}
+	changed := !maps.Equal(now, w.seen)
+	w.seen = now
+	return changed
+}
+
+func contentsOf(path string) (c contents) {
+	file, err := os.Open(path)
+	if err != nil {
+		return contents{err: err.Error()}
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, io.LimitReader(file, maxWatched)); err != nil {
+		return contents{err: err.Error()}
+	}
+	hash.Sum(c.sum[:0])
+	return c
+}
