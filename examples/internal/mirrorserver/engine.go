@@ -9,9 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
-	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // Limits of an Engine.
@@ -26,7 +26,7 @@ const (
 
 // EngineOptions say what an Engine works with. All are required.
 type EngineOptions struct {
-	Clock clock.Clock
+	Clock copy.Clock
 	Log   *slog.Logger
 	// Jobs is how many copies are made at the same time.
 	Jobs int
@@ -84,9 +84,9 @@ func NewEngine(options EngineOptions) *Engine {
 	}
 }
 
-// Use makes the Engine do what plan says. Elements that plan has as the one before had them stay due
-// when they were; others are due when their schedules say. What is being copied is finished as it
-// was begun, and then the plan before is closed.
+// Use makes the Engine do what plan says. Elements that plan has as the one before had them stay
+// due when they were; others are due when their schedules say. What is being copied is finished
+// as it was begun, and then the plan before is closed.
 func (e *Engine) Use(plan Plan) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

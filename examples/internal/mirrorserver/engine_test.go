@@ -20,10 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker/reference"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
-	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // A fakePlan copies nothing. What it was asked for is in log, with the time since it was made.
@@ -156,7 +156,7 @@ func run(t *testing.T, plan Plan, jobs int, changes ...func(*Engine)) *running {
 	t.Helper()
 	r := &running{ended: make(chan struct{}), outcomes: map[string][]Outcome{}}
 	r.Engine = NewEngine(EngineOptions{
-		Clock: clock.System, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Jobs: jobs, StopTimeout: 30 * time.Second,
+		Clock: copy.SystemClock, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Jobs: jobs, StopTimeout: 30 * time.Second,
 		Observe: func(c Copy, o Outcome) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

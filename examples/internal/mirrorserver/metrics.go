@@ -9,14 +9,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
-	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // MetricsOptions say what Metrics are made of. All functions are required.
 type MetricsOptions struct {
-	Clock clock.Clock
+	Clock copy.Clock
 	// PerImage has a series for each image, with its destination for a label.
 	PerImage bool
 	// Images are those of the mirror.

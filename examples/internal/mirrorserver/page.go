@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/copy"
 )
 
 // pageLasts is how long a page is shown again as it is: it takes a while to write one about many
@@ -18,7 +18,7 @@ const pageLasts = time.Second
 // A Page answers with a page that is written when somebody wants to see it, once for all who ask at
 // the same time.
 type Page struct {
-	Clock clock.Clock
+	Clock copy.Clock
 	Log   *slog.Logger
 	// Policy is the Content-Security-Policy.
 	Policy string

@@ -33,7 +33,8 @@ func (e *Engine) Enqueue(tag reference.NamedTagged) notify.Verdict {
 	return verdict
 }
 
-// Rescan implements notify.Queue: all elements are due at once, or a minute after they were so last.
+// Rescan implements notify.Queue: all elements are due at once, or a minute after they were so
+// last.
 func (e *Engine) Rescan() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
