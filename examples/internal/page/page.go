@@ -42,8 +42,9 @@ type Mirror struct {
 
 // A Limit is what a registry has said about how much may still be pulled.
 type Limit struct {
-	Registry         string
-	Remaining, Limit int
+	Registry  string
+	Remaining int
+	Limit     int // how much it is in all, 0 if unknown
 	// Until is when Remaining is Limit again, at the latest; zero if unknown.
 	Until time.Time
 }

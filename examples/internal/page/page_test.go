@@ -151,6 +151,12 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+func TestLimits(t *testing.T) {
+	assert.Equal(t, []figure{
+		{"Pulls left", "3 of 1,000", "docker.io, until 30 Nov 2026 00:10 UTC"}, {"Pulls left", "0", "quay.io"},
+	}, limits([]Limit{{Registry: "docker.io", Remaining: 3, Limit: 1000, Until: now.Add(time.Hour)}, {Registry: "quay.io"}}))
+}
+
 func TestHosts(t *testing.T) {
 	a, b := image("a", 1), image("b", 1)
 	v := viewOf(Mirror{At: now, Images: []state.Image{a, b}})

@@ -215,7 +215,7 @@ func (c *counts) figures(now time.Time) []figure {
 		{"Platforms mirrored", count(c.platforms), "in " + imagesIn(c.images)},
 		{"At the mirror", copy.FormatBytes(c.size), copy.FormatBytes(c.transferred) + " copied so far"},
 		{"Saved", copy.FormatBytes(c.unwanted + c.present),
-			fmt.Sprintf("%s of platforms nobody asked for, %s there already", copy.FormatBytes(c.unwanted), copy.FormatBytes(c.present))},
+			fmt.Sprintf("%s of other platforms, %s already there", copy.FormatBytes(c.unwanted), copy.FormatBytes(c.present))},
 	}
 	if c.behind > 0 {
 		all = append(all, figure{"Behind the source", count(c.behind), "for " + span(c.longest) + " at most"})
@@ -245,7 +245,10 @@ func (c *counts) exceptions(now time.Time) string {
 func limits(ls []Limit) []figure {
 	var all []figure
 	for _, l := range ls {
-		f := figure{"Pulls left", fmt.Sprintf("%s of %s", count(l.Remaining), count(l.Limit)), foreign(l.Registry)}
+		f := figure{"Pulls left", count(l.Remaining), foreign(l.Registry)}
+		if l.Limit > 0 {
+			f.Value += " of " + count(l.Limit)
+		}
 		if !l.Until.IsZero() {
 			f.Note += ", until " + moment(l.Until)
 		}
