@@ -2,6 +2,7 @@ package syncfile
 
 import (
 	"slices"
+	"sync"
 
 	"go.podman.io/image/v5/docker/reference"
 
@@ -12,11 +13,17 @@ import (
 type Lookup struct {
 	images  map[string][]*Image        // by the names of their sources' repositories
 	written map[string]map[string]bool // tags that copies are written to, by repository; all if nil
+
+	mu     sync.Mutex
+	recent map[*Image][]string // tags that patterns have taken last; guarded by mu
 }
+
+// maxRecent is how many of the tags that patterns have taken are remembered of each image.
+const maxRecent = 32
 
 // Lookup returns the Lookup of all that the file wants.
 func (f *File) Lookup() *Lookup {
-	l := &Lookup{images: map[string][]*Image{}, written: map[string]map[string]bool{}}
+	l := &Lookup{images: map[string][]*Image{}, written: map[string]map[string]bool{}, recent: map[*Image][]string{}}
 	for _, image := range f.Images {
 		if image.named == nil {
 			continue
@@ -64,31 +71,27 @@ func (l *Lookup) writes(image *Image) {
 // a copy of this file is written to: that must not go round in circles. It asks nobody.
 //
 // A tag that is named after a digest belongs to what has that digest, such as its signature. Which
-// tags name that is not known: all of the repository are returned whose names are in the file.
+// tags name that is not known: all of the repository are returned that the file names, and, of
+// those that its patterns take, the last that were pushed. So what was refused without a signature
+// is copied when that follows.
 func (l *Lookup) Pushed(tag reference.NamedTagged) []Copy {
 	if tags, known := l.written[tag.Name()]; known && (tags == nil || tags[tag.Tag()]) {
 		return nil
 	}
 	var found []Copy
 	for _, image := range l.images[tag.Name()] {
-		found = append(found, image.pushed(tag.Tag())...)
+		for _, name := range l.concerned(image, tag.Tag()) {
+			if c, err := image.copy(name); err == nil {
+				found = append(found, c)
+			}
+		}
 	}
 	return found
 }
 
-// pushed returns the copies for which tag means something in the source's repository.
-func (i *Image) pushed(tag string) []Copy {
-	var copies []Copy
-	for _, name := range i.concerned(tag) {
-		if c, err := i.copy(name); err == nil {
-			copies = append(copies, c)
-		}
-	}
-	return copies
-}
-
-// concerned returns the tags of the source for which tag means something, as Image.copy has them.
-func (i *Image) concerned(tag string) []string {
+// concerned returns the tags of an image's source for which tag means something, as Image.copy has
+// them.
+func (l *Lookup) concerned(i *Image, tag string) []string {
 	belongs := copy.IsDigestTag(tag)
 	if i.Tags == nil {
 		if own := tagOf(i.named); own != "" && (own == tag || belongs) {
@@ -96,10 +99,16 @@ func (i *Image) concerned(tag string) []string {
 		}
 		return nil
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	switch {
+	case slices.Contains(i.Tags.names, tag):
+		return []string{tag}
 	case belongs:
-		return i.Tags.names
-	case slices.Contains(i.Tags.names, tag) || i.Tags.takes(tag):
+		return slices.Concat(i.Tags.names, l.recent[i])
+	case i.Tags.takes(tag):
+		others := slices.DeleteFunc(l.recent[i], func(t string) bool { return t == tag })
+		l.recent[i] = append(others[max(0, len(others)-maxRecent+1):], tag)
 		return []string{tag}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -97,7 +98,6 @@ images:
 - {source: "oci:/layout:x", destination: docker://m.example/x:1}
 `)
 	require.NoError(t, err)
-	l := f.Lookup()
 	for tag, want := range map[string][]string{
 		"docker.io/library/alpine:3":   {"m.example/alpine:3"},
 		"docker.io/library/alpine:3.1": nil,
@@ -121,12 +121,37 @@ images:
 		named, err := reference.ParseNamed(tag)
 		require.NoError(t, err)
 		var got []string
-		for _, c := range l.Pushed(named.(reference.NamedTagged)) {
+		for _, c := range f.Lookup().Pushed(named.(reference.NamedTagged)) {
 			got = append(got, c.Destination.DockerReference().String())
 			assert.Equal(t, "docker://"+named.Name(), "docker://"+c.Source.DockerReference().Name(), transports.ImageName(c.Source))
 		}
 		assert.ElementsMatch(t, want, got, tag)
 	}
+}
+
+// TestPushedThenSigned: what patterns take is remembered, so that a signature finds it.
+func TestPushedThenSigned(t *testing.T) {
+	f, err := parse(`images: [{source: docker://quay.io/a/b, tags: ["*", named], destination: docker://m.example/b}]`)
+	require.NoError(t, err)
+	l := f.Lookup()
+	pushed := func(tag string) (tags []string) {
+		named, err := reference.ParseNamed("quay.io/a/b:" + tag)
+		require.NoError(t, err)
+		for _, c := range l.Pushed(named.(reference.NamedTagged)) {
+			tags = append(tags, c.Tag)
+		}
+		return tags
+	}
+	signature := "sha256-" + digestText[7:] + ".sig"
+	assert.Equal(t, []string{"named"}, pushed(signature))
+	for i := range maxRecent + 2 {
+		assert.Len(t, pushed(strconv.Itoa(i)), 1)
+		assert.Equal(t, []string{"0"}, pushed("0"), "the last ones stay")
+	}
+	got := pushed(signature)
+	assert.Len(t, got, 1+maxRecent)
+	assert.Equal(t, []string{"named", "3"}, got[:2])
+	assert.Equal(t, []string{strconv.Itoa(maxRecent + 1), "0"}, got[maxRecent-1:])
 }
 
 // TestSendersOfFilesWithProblems: what is wrong with the images is not said of the senders, too.
