@@ -11,6 +11,9 @@ type Call struct {
 	// Forced is set where the request must not wait for a slot of a Limiter, because it goes on
 	// with one that has begun.
 	Forced bool
+	// Manifest is set where a manifest is asked for: a GET of one is what registries count as a
+	// pull.
+	Manifest bool
 	// Scopes are those that a token for the request must have.
 	Scopes []string
 }

@@ -20,6 +20,7 @@
 //	collect.go    Collect: what a registry removes that links children to a list only when it is first stored
 //	answer.go     Answer and scripts: errors, broken connections, cut, stalled and damaged bodies
 //	auth.go       basic and bearer authentication, accounts per namespace, the token service
+//	ratelimit.go  RateLimit: how many manifests may be read
 //	tls.go        certificates, certs.d directories
 //	delay.go      round-trip time, injected into connections
 //

@@ -81,6 +81,9 @@ func (x *exchange) manifest() {
 }
 
 func (x *exchange) getManifest() {
+	if x.limited() {
+		return
+	}
 	if x.req.Method == http.MethodHead && x.opts.RefuseHEAD {
 		x.notAllowed()
 		return

@@ -143,6 +143,8 @@ type Options struct {
 	Throttle int
 	// RetryAfter is the Retry-After header of these answers: "" means "1", "-" means none.
 	RetryAfter string
+	// RateLimit, if not nil, limits how many manifests are read.
+	RateLimit *RateLimit
 	// Script, if not nil, is asked before every request is served, whichever server it came to; n
 	// counts them from 1, and is the N of the Request in the log. It may be called concurrently.
 	// The zero Answer serves the request.

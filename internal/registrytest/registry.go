@@ -28,6 +28,7 @@ type Registry struct {
 
 	puts   sync.Map     // digest of a list that was PUT → *atomic.Int64, how often
 	served atomic.Int64 // requests in progress that Throttle counts
+	pulls  pulls        // that RateLimit counts
 
 	closed  chan struct{} // closed by Close
 	mu      sync.Mutex    // guards closing, and handlers against Add after Wait

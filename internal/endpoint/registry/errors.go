@@ -71,10 +71,7 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	if said := challengeError(resp); said != nil {
 		e.Errors = slices.Insert(e.Errors, 0, *said)
 	}
-	if theirs, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		now = theirs // clocks differ
-	}
-	e.RetryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), now)
+	e.RetryAfter = ocihttp.ParseRetryAfter(resp.Header.Get("Retry-After"), ocihttp.TimeOf(resp.Header, now))
 	return &refusal{RegistryError: e, page: isPage(resp.Header)}
 }
 

@@ -68,6 +68,14 @@ type request struct {
 	slow      bool   // the answer may be long in coming: it brings a blob, or says that one is stored
 }
 
+// ofManifest reports whether rq asks for a manifest, or whether there is one.
+func (rq *request) ofManifest() bool {
+	return strings.HasPrefix(rq.path, "manifests/") && (rq.method == http.MethodGet || rq.method == http.MethodHead)
+}
+
+// pulls reports whether rq is what registries count as a pull.
+func (rq *request) pulls() bool { return rq.ofManifest() && rq.method == http.MethodGet }
+
 // answer is an answer whose body is of no interest.
 type answer struct {
 	url    string // clean
@@ -181,6 +189,9 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 	} else {
 		r.host.busy.Store(nil)
 	}
+	if no.Status == http.StatusTooManyRequests && rq.pulls() {
+		return nil, r.refusedPull(no)
+	}
 	return nil, r.explained(no)
 }
 
@@ -199,7 +210,7 @@ func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request
 		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
 		u = &with
 	}
-	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Scopes: r.scopes(rq.mountFrom)}), rq.method, u.String(), nil)
+	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Manifest: rq.ofManifest(), Scopes: r.scopes(rq.mountFrom)}), rq.method, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(u))
 	}

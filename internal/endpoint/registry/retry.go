@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/internal/clock"
@@ -80,6 +78,9 @@ func (r *retrier) reset() {
 // the time at which the host wants to be asked again. If ctx ends, it returns context.Cause, with
 // the last answer if it was a deadline.
 func (r *retrier) wait(ctx context.Context, err error) error {
+	if _, held := errors.AsType[*ocihttp.RateLimitError](err); held {
+		return err
+	}
 	if no, ok := errors.AsType[*refusal](err); ok {
 		if no.RetryAfter > 0 {
 			err = &laterError{err, no.RetryAfter, r.clock.Now().Add(no.RetryAfter)}
@@ -205,17 +206,4 @@ func isRetriable(err error) (bool, time.Duration) {
 	}
 	var broken *ocihttp.TransportError
 	return errors.As(err, &broken) && broken.Retriable, 0
-}
-
-// parseRetryAfter reads the value of a Retry-After header: seconds, or a date; now is the host's
-// time, if it says it. RFC 9110, section 10.2.3. It returns 0 for anything else.
-func parseRetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil && 0 <= seconds && seconds < 1<<31 { // fractions are in use
-		return time.Duration(seconds * float64(time.Second))
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return max(0, date.Sub(now))
-	}
-	return 0
 }

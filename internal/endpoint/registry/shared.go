@@ -52,6 +52,9 @@ type Shared struct {
 	// read from each as those of answers. 0 for no bound.
 	BytesPerSecond int64
 
+	// MinRemaining is how many pulls are to remain of those that a registry allows a source.
+	MinRemaining int
+
 	// BlobInfoCache is told where blobs are, as containers/image's docker transport tells it; nil
 	// for nobody.
 	BlobInfoCache types.BlobInfoCache
@@ -69,6 +72,7 @@ type Shared struct {
 	hosts       map[hostKey]*host                   // guarded by mu
 	credentials map[credentialKey]*credentialAnswer // guarded by mu
 	stores      map[storeKey]*storeAnswer           // guarded by mu
+	pulls       map[pullsKey]*ocihttp.Pulls         // guarded by mu
 
 	signatureConfigs map[signatureConfigKey]*signatureConfig // guarded by mu
 }

@@ -72,25 +72,6 @@ func FuzzRegistryError(f *testing.F) {
 	})
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"":                              0,
-		"0":                             0,
-		" 7 ":                           7 * time.Second,
-		"-7":                            0,
-		"7s":                            0,
-		"99999999999999999999":          0,
-		"1.5":                           1500 * time.Millisecond,
-		"NaN":                           0,
-		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
-		"Fri, 02 Jan 2026 03:00:00 GMT": 0,
-		"tomorrow":                      0,
-	} {
-		assert.Equal(t, want, parseRetryAfter(value, now), "%q", value)
-	}
-}
-
 func refusalOf(status int, after time.Duration) error {
 	return fmt.Errorf("wrapped: %w", &refusal{RegistryError: &endpoint.RegistryError{Status: status, RetryAfter: after}})
 }
@@ -123,7 +104,7 @@ func TestRetrier(t *testing.T) {
 		assert.Zero(t, time.Since(start), "what takes too long is not waited for")
 		r := s.newRetrier()
 		time.Sleep(time.Second)
-		requireStatus(t, r.wait(ctx, refusalOf(503, parseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", time.Now()))), 503)
+		requireStatus(t, r.wait(ctx, refusalOf(503, ocihttp.ParseRetryAfter("Fri, 31 Dec 9999 23:59:59 GMT", time.Now()))), 503)
 		assert.Equal(t, time.Second, time.Since(start), "nor is the end of time")
 	})
 	synctest.Test(t, func(t *testing.T) {
