@@ -2,16 +2,15 @@ package copy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -19,7 +18,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
-	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
 // attachedTo returns where the destination is told what is attached.
@@ -85,24 +83,7 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	for _, text := range found.Warnings {
 		e.reporter.Warn(text)
 	}
-	return found, attachError(SourceSide, e.srcName, err)
-}
-
-// attachError returns the error of a copy for one of package attach, about the given side, which is
-// called name.
-func attachError(side Side, name string, err error) error {
-	switch e := err.(type) { //nolint:errorlint // it returns them as they are
-	case *attach.Error:
-		if e.Elsewhere {
-			side = ReferrersSide
-		}
-		return &Error{e.Op, side, e.Object, e.Err}
-	case *attach.LimitError:
-		return &Error{"reading attachments of", side, name, e}
-	case *attach.MissingError:
-		return &MissingError{Missing: []MissingInstance{{Digest: e.Child, Platform: "named by the attached list " + e.List.String()}}}
-	}
-	return err
+	return found, failure.Attaching(SourceSide, e.srcName, err)
 }
 
 // compareAttachments asks the destination which attachments of the plan it knows as what they are.
@@ -164,14 +145,14 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 		doc, err := to.manifest(ctx, d)
 		if err != nil {
-			err = &Error{"reading attachment", SourceSide, d.String(), err}
+			err = failure.New("reading attachment", SourceSide, d.String(), err)
 		}
 		return doc, err
 	}
 	open := func(of digest.Digest, b endpoint.Blob) endpoint.Opener { return to.opener(to.source, of, b, nil) }
 	carried, err := to.original.Carry(ctx, attached.Of(planned), originals.Carried{Manifest: read, Open: open})
 	if err != nil {
-		return attachError(DestinationSide, to.dstName, err)
+		return failure.Attaching(DestinationSide, to.dstName, err)
 	}
 	to.reporter.Update(func(r *Report) { r.ManifestsCopied += len(carried) })
 	planned = slices.DeleteFunc(slices.Clone(planned), func(a AttachedPlan) bool { return carried[a.Digest] })
@@ -196,7 +177,7 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 		images = append(images, image)
 	}
 	if err := storeAttached(ctx, to, work.SubjectsFirst(images), lists); err != nil {
-		return refusedAttachment(err, planned)
+		return failure.RefusedAttachment(err, planned)
 	}
 	return announce(ctx, to, planned, read)
 }
@@ -229,30 +210,11 @@ func storeAttached(
 			func() error { return to.put(ctx, list, func() error { return to.dst.PutManifest(ctx, list) }) },
 			func(child digest.Digest) error { return to.storeAgain(ctx, child) })
 		if err != nil {
-			return &Error{"writing attached list", DestinationSide, d.String(), err}
+			return failure.New("writing attached list", DestinationSide, d.String(), err)
 		}
 		to.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	}
 	return nil
-}
-
-// refusedAttachment makes the cause of err an *AttachmentError if err says that the destination
-// refuses one of planned. A *SubjectError says more.
-func refusedAttachment(err error, planned []AttachedPlan) error {
-	var refusal *RegistryError
-	failed, ok := errors.AsType[*Error](err)
-	_, lacks := errors.AsType[*SubjectError](err)
-	if lacks || !ok || failed.Side != DestinationSide || !errors.As(err, &refusal) || refusal.Method != http.MethodPut ||
-		!slices.Contains(sparsesupport.Statuses, refusal.Status) {
-		return err
-	}
-	for _, a := range planned {
-		if a.Digest.String() == failed.Object {
-			refused := &AttachmentError{Digest: a.Digest, ArtifactType: a.ArtifactType, Subject: a.Subject, Refusal: failed.Err}
-			return &Error{failed.Op, failed.Side, failed.Object, refused}
-		}
-	}
-	return err
 }
 
 // announce makes known what was copied: referrers by subject, the others by their tags.
@@ -268,7 +230,7 @@ func announce(ctx context.Context, to *storer, planned []AttachedPlan, read atta
 		to.reporter.Warn(text)
 	}
 	to.reporter.Update(func(r *Report) { r.ManifestsCopied += announced.Tags })
-	return attachError(DestinationSide, to.dstName, err)
+	return failure.Attaching(DestinationSide, to.dstName, err)
 }
 
 // flushAttachments makes visible what the destination has been told and keeps to itself.
@@ -278,7 +240,7 @@ func flushAttachments(ctx context.Context, e *ends) error {
 		return err
 	}
 	if err := inflight.One(ctx, e.budget, func() error { return dst.Referrers.Flush(ctx) }); err != nil {
-		return &Error{"publishing attachments at", DestinationSide, e.dstName, err}
+		return failure.New("publishing attachments at", DestinationSide, e.dstName, err)
 	}
 	return nil
 }

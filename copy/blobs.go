@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
@@ -23,7 +24,7 @@ func (w *writer) sendLostBlobs(ctx context.Context, l *ListPlan) error {
 	case ok:
 		return source
 	case err != nil:
-		return &Error{"writing blobs again for", DestinationSide, l.Result.String(), err}
+		return failure.New("writing blobs again for", DestinationSide, l.Result.String(), err)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/remembered"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
@@ -205,7 +206,7 @@ func (c *Copier) AttachedOriginal(ctx context.Context, ref types.ImageReference,
 	defer src.Close() // nothing was written
 	found, err := inspect.FindOriginal(ctx, src, limit(c))
 	if err != nil {
-		return nil, &Error{"looking for the original of", o.Side, transports.ImageName(ref), err}
+		return nil, failure.New("looking for the original of", o.Side, transports.ImageName(ref), err)
 	}
 	return found, nil
 }

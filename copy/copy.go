@@ -9,6 +9,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/attached"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
@@ -115,7 +116,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	}
 	doc, err := manifestOf(ctx, e, done, done.plan.Digest)
 	if err != nil {
-		return nil, &Error{"reading manifest", SourceSide, done.plan.Digest.String(), err}
+		return nil, failure.New("reading manifest", SourceSide, done.plan.Digest.String(), err)
 	}
 	return doc.Bytes, nil
 }

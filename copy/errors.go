@@ -1,46 +1,26 @@
 package copy
 
 import (
-	"cmp"
-	"fmt"
-
-	"github.com/opencontainers/go-digest"
-
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/policy"
 )
 
 // Side is the end of a copy at which something happened.
-type Side string
+type Side = failure.Side
 
 // The two ends of a copy, and Options.ReferrersFrom.
 const (
-	SourceSide      Side = "source"
-	DestinationSide Side = "destination"
-	ReferrersSide   Side = "referrers source"
+	SourceSide      = failure.SourceSide
+	DestinationSide = failure.DestinationSide
+	ReferrersSide   = failure.ReferrersSide
 )
 
-// Error says which operation failed, at which side, on which object. Image, Prepare and Execute
-// wrap every failure of an end in one; its cause is found with errors.As and errors.Is.
-type Error struct {
-	Op     string // such as "reading manifest"
-	Side   Side
-	Object string // a digest, or the reference
-	Err    error
-}
-
-// opening is the Op of an *Error about an end that cannot be opened.
-const opening = "initializing"
-
-func (e *Error) Error() string {
-	if e.Op == opening { // programs look for upstream's words
-		return fmt.Sprintf("%s %s %s: %v", e.Op, e.Side, e.Object, e.Err)
-	}
-	return fmt.Sprintf("%s: %s %s: %v", e.Side, e.Op, e.Object, e.Err)
-}
-
-func (e *Error) Unwrap() error { return e.Err }
+// Error says which operation failed (Op, such as "reading manifest"), at which Side, on which
+// Object (a digest, or the reference). Image, Prepare and Execute wrap every failure of an end in
+// one; its cause, Err, is found with errors.As and errors.Is.
+type Error = failure.Error
 
 // RegistryError is a registry's refusal with every error of its answer. It is found in the errors
 // of this package with errors.As, wherever the registry's own words are known. It unwraps to what
@@ -82,15 +62,6 @@ type TagListError = attach.TagListError
 // blobs.
 type RejectedError = policy.RejectedError
 
-// ChangedError says that the destination is no longer what a plan was made for. Nothing has been
-// written. Prepare again.
-type ChangedError struct {
-	Side    Side
-	Planned digest.Digest // "" if there was nothing
-	Found   digest.Digest // "" if there is nothing
-}
-
-func (e *ChangedError) Error() string {
-	name := func(d digest.Digest) string { return cmp.Or(d.String(), "nothing") }
-	return fmt.Sprintf("%s has changed since it was planned: %s was there, now %s", e.Side, name(e.Planned), name(e.Found))
-}
+// ChangedError says that the destination is no longer what a plan was made for: it has Found in the
+// place of Planned, "" for nothing. Nothing has been written. Prepare again.
+type ChangedError = failure.ChangedError

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/tasks"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -90,13 +91,13 @@ func planned(to *storer) (images []work.Image, entries []endpoint.Blob, err erro
 			return nil, nil, err
 		}
 		if err := sizes.Add(image.Blobs); err != nil {
-			return nil, nil, &Error{"reading manifest", SourceSide, d.String(), err}
+			return nil, nil, failure.New("reading manifest", SourceSide, d.String(), err)
 		}
 		image.Later = to.plan.Image != nil
 		images = append(images, image)
 	}
 	if err := sizes.AddEntries(to.plan); err != nil {
-		return nil, nil, &Error{"reading list", SourceSide, to.plan.List.Digest.String(), err}
+		return nil, nil, failure.New("reading list", SourceSide, to.plan.List.Digest.String(), err)
 	}
 	return images, work.Entries(to.plan), nil
 }
@@ -105,10 +106,10 @@ func planned(to *storer) (images []work.Image, entries []endpoint.Blob, err erro
 func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
 	image, err := s.source.Image(doc)
 	if err != nil {
-		return work.Image{}, &Error{"parsing manifest", SourceSide, doc.Digest.String(), err}
+		return work.Image{}, failure.New("parsing manifest", SourceSide, doc.Digest.String(), err)
 	}
 	if image == nil { // a plan that wants one is upstream's
-		return work.Image{}, &Error{"copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively")}
+		return work.Image{}, failure.New("copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively"))
 	}
 	return work.Image{
 		Doc: doc, Subject: image.Subject, Blobs: work.Blobs(image, access.Transports[s.to].Foreign),
@@ -128,7 +129,7 @@ func (s *storer) sendBlob(ctx context.Context, b endpoint.Blob, owner digest.Dig
 	result, err := s.dst.PutBlob(ctx, b, open(bp))
 	if err != nil {
 		bp.End(progress.Failed)
-		return false, blobError(b, err)
+		return false, failure.WritingBlob(b, err)
 	}
 	outcome := progress.Copied
 	if result.Reused {
@@ -149,13 +150,4 @@ func (s *storer) sendHeld(ctx context.Context, b endpoint.Blob, content []byte) 
 		}
 	})
 	return err
-}
-
-// blobError blames the side that failed: the source if its reader did, the destination otherwise.
-func blobError(b endpoint.Blob, err error) error {
-	var source *Error
-	if errors.As(err, &source) && source.Side != DestinationSide {
-		return source
-	}
-	return &Error{"writing blob", DestinationSide, b.Digest.String(), err}
 }

@@ -9,6 +9,7 @@ import (
 	upstream "go.podman.io/image/v5/copy"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -34,19 +35,19 @@ func handOver(ctx context.Context, e *ends, s survey) ([]byte, error) {
 	options.ReportWriter = lines
 	signers, done, err := e.keys.Lend(ctx)
 	if err != nil {
-		return nil, &Error{"signing for", DestinationSide, e.dstName, err}
+		return nil, failure.New("signing for", DestinationSide, e.dstName, err)
 	}
 	defer done()
 	options.Signers = signers
 	src, err := handedOver(e, s.source).Reference(ctx)
 	if err != nil {
-		return nil, &Error{"naming", SourceSide, e.srcName, err}
+		return nil, failure.New("naming", SourceSide, e.srcName, err)
 	}
 	err = inflight.One(ctx, e.budget, func() error {
 		return access.CheckCredentials(ctx, e.dst, e.destRef, e.o.DestinationCtx, e.copier.shared)
 	})
 	if err != nil { // upstream would send them more than once
-		return nil, &Error{opening, DestinationSide, e.dstName, err}
+		return nil, failure.New(failure.Opening, DestinationSide, e.dstName, err)
 	}
 	dst, err := upstreamDestination(ctx, e)
 	if err != nil {
@@ -72,7 +73,7 @@ func handOver(ctx context.Context, e *ends, s survey) ([]byte, error) {
 		return nil, fmt.Errorf("copying through upstream (%s): %w", s.plan.WayReason, err)
 	}
 	if err := dst.Publish(ctx); err != nil {
-		return nil, &Error{"publishing", DestinationSide, e.dstName, err}
+		return nil, failure.New("publishing", DestinationSide, e.dstName, err)
 	}
 	return copied, e.reporter.Through(s.plan, copied)
 }
@@ -95,14 +96,14 @@ func upstreamDestination(ctx context.Context, e *ends) (*transport.Destination, 
 	}
 	dst, err := transport.OpenDestination(ctx, e.destRef, e.o.DestinationCtx)
 	if err != nil {
-		return nil, &Error{opening, DestinationSide, e.dstName, err}
+		return nil, failure.New(failure.Opening, DestinationSide, e.dstName, err)
 	}
 	if e.dst != nil {
 		err = e.dst.Close()
 	}
 	e.dst = dst
 	if err != nil {
-		return nil, &Error{"closing", DestinationSide, e.dstName, err}
+		return nil, failure.New("closing", DestinationSide, e.dstName, err)
 	}
 	return dst, nil
 }

@@ -2,7 +2,6 @@ package copy
 
 import (
 	"context"
-	"errors"
 
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 )
@@ -79,7 +79,7 @@ func inspectWith(ctx context.Context, c *Copier, ref types.ImageReference, o Rea
 	defer src.Close() // nothing was written
 	found, err := inspect.Inspect(ctx, src, limit(c))
 	if err != nil {
-		return nil, &Error{"inspecting", o.Side, transports.ImageName(ref), err}
+		return nil, failure.New("inspecting", o.Side, transports.ImageName(ref), err)
 	}
 	found.Reference = transports.ImageName(ref)
 	return found, nil
@@ -119,7 +119,7 @@ func (o *ReadOptions) orDefault() ReadOptions {
 func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (endpoint.SizedSource, error) {
 	src, _, err := access.OpenSource(ctx, ref, o.SystemContext, o.Side == DestinationSide, c.shared)
 	if err != nil {
-		return nil, &Error{opening, o.Side, transports.ImageName(ref), err}
+		return nil, failure.New(failure.Opening, o.Side, transports.ImageName(ref), err)
 	}
 	return src, nil
 }
@@ -130,17 +130,4 @@ func limit(c *Copier) *semaphore.Weighted {
 		return c.budget
 	}
 	return budget.New(0)
-}
-
-// asError puts an error of package inspect into the words of this one.
-func asError(err error) error {
-	failed, ok := errors.AsType[*inspect.ReadError](err)
-	if !ok {
-		return err
-	}
-	side := DestinationSide
-	if failed.AtSource {
-		side = SourceSide
-	}
-	return &Error{failed.Op, side, failed.Object, failed.Err}
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/handover"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
@@ -43,7 +44,7 @@ func loadTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		_, err = s.source.Tree.Image(top.Digest)
 	}
 	if err != nil {
-		return s, &Error{op, SourceSide, e.srcName, err}
+		return s, failure.New(op, SourceSide, e.srcName, err)
 	}
 	if s.source, err = read(ctx, e, s.source); err != nil {
 		return s, err
@@ -75,7 +76,7 @@ func loadSystem(ctx context.Context, e *ends, l known.Source) (known.Source, err
 		err = fmt.Errorf("%w; it may be in a nested list that is missing at the source: %s", err, prose.Some(prose.Digests(lost)))
 	}
 	if err != nil {
-		return l, &Error{"choosing an image from", SourceSide, e.srcName, err}
+		return l, failure.New("choosing an image from", SourceSide, e.srcName, err)
 	}
 	return l, nil
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/reading"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
@@ -104,7 +105,7 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 func (e *ends) openSource(ctx context.Context) error {
 	src, how, err := access.OpenSource(ctx, e.srcRef, e.o.SourceCtx, false, e.copier.shared)
 	if err != nil {
-		return &Error{opening, SourceSide, e.srcName, err}
+		return failure.New(failure.Opening, SourceSide, e.srcName, err)
 	}
 	if scattered, ok := src.(endpoint.Scattered); ok {
 		scattered.ReadElsewhere(func(ctx context.Context, image types.ImageReference, b endpoint.Blob) (io.ReadCloser, error) {
@@ -123,7 +124,7 @@ func (e *ends) reader() *reading.Reader {
 		Open: func(l known.Source, owner digest.Digest, b endpoint.Blob) endpoint.Opener {
 			return e.opener(l, owner, b, nil)
 		},
-		Fail: func(op, object string, err error) error { return &Error{op, SourceSide, object, err} },
+		Fail: func(op, object string, err error) error { return failure.New(op, SourceSide, object, err) },
 	}
 	if from := e.referrers; from != nil {
 		r.Elsewhere = &attach.Place{Name: from.Repository(), Referrers: from, Manifest: from.Manifest}
@@ -149,7 +150,7 @@ func (e *ends) openReferrers() (err error) {
 		return nil
 	}
 	if e.referrers, err = registry.OpenRepository(from.Reference, from.SystemContext, e.copier.shared); err != nil {
-		return &Error{opening, ReferrersSide, transports.ImageName(from.Reference), err}
+		return failure.New(failure.Opening, ReferrersSide, transports.ImageName(from.Reference), err)
 	}
 	return nil
 }
@@ -161,7 +162,7 @@ func (e *ends) openDestination(ctx context.Context) error {
 	}
 	dst, how, err := access.OpenDestination(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
 	if err != nil {
-		return &Error{opening, DestinationSide, e.dstName, err}
+		return failure.New(failure.Opening, DestinationSide, e.dstName, err)
 	}
 	e.dst = dst
 	e.reporter.Update(func(r *Report) { r.Destination = how })
@@ -175,7 +176,7 @@ func (e *ends) opener(l known.Source, owner digest.Digest, b endpoint.Blob, bp *
 	if l.Referrers[owner] {
 		read, side = e.referrers.Blob, ReferrersSide
 	}
-	failed := func(err error) error { return &Error{"reading blob", side, b.Digest.String(), err} }
+	failed := func(err error) error { return failure.New("reading blob", side, b.Digest.String(), err) }
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		stream, err := read(ctx, b)
 		if err != nil {
@@ -196,16 +197,16 @@ func (e *ends) close(err error) error {
 	e.progress.End()
 	e.count()
 	if e.src != nil {
-		err = joinClose(err, SourceSide, e.srcName, e.src.Close())
+		err = failure.Closing(err, SourceSide, e.srcName, e.src.Close())
 	}
 	if e.dst != nil {
-		err = joinClose(err, DestinationSide, e.dstName, e.dst.Close())
+		err = failure.Closing(err, DestinationSide, e.dstName, e.dst.Close())
 	}
 	if e.referrers != nil {
 		_ = e.referrers.Close() // which has nothing of its own
 	}
 	if failed := cmp.Or(e.keys, e.kept).Close(); failed != nil {
-		err = endpoint.AlsoClosing(err, &Error{"closing the keys to sign for", DestinationSide, e.dstName, failed})
+		err = endpoint.AlsoClosing(err, failure.New("closing the keys to sign for", DestinationSide, e.dstName, failed))
 	}
 	if e.o.Report != nil {
 		*e.o.Report = *e.reporter.Finish(err)
@@ -215,14 +216,3 @@ func (e *ends) close(err error) error {
 
 // count reports how many requests the ends have made, if they count them.
 func (e *ends) count() { e.reporter.Requests(e.src, e.dst, e.referrers) }
-
-func joinClose(err error, side Side, object string, closeErr error) error {
-	if closeErr == nil {
-		return err
-	}
-	closing := &Error{"closing", side, object, closeErr}
-	if err == nil {
-		return closing
-	}
-	return endpoint.AlsoClosing(err, closing)
-}

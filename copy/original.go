@@ -6,6 +6,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
@@ -33,7 +34,7 @@ func findOriginal(ctx context.Context, e *ends, s survey) (*originals.Found, err
 		}
 	}
 	found, err := originals.Find(ctx, at, s.source.Top.Digest)
-	return &found, attachError(SourceSide, e.srcName, err)
+	return &found, failure.Attaching(SourceSide, e.srcName, err)
 }
 
 // withOriginal returns l with the signatures that findOriginal has found.
@@ -103,7 +104,7 @@ func newOriginalStore(s *storer) (*originals.Store, error) {
 func attachAhead(ctx context.Context, to *storer, p *Plan) error {
 	if to.o.CheckBlobs {
 		if err := to.original.Check(ctx); err != nil {
-			return attachError(DestinationSide, to.dstName, err)
+			return failure.Attaching(DestinationSide, to.dstName, err)
 		}
 	}
 	lacking := originals.Lacking(p)
@@ -112,7 +113,7 @@ func attachAhead(ctx context.Context, to *storer, p *Plan) error {
 	}
 	to.progress.Line("Attaching the original list %s, and its signatures (%d)", p.Original.List, len(p.Original.Signatures))
 	if err := to.original.Ahead(ctx, lacking); err != nil {
-		return attachError(DestinationSide, to.dstName, err)
+		return failure.Attaching(DestinationSide, to.dstName, err)
 	}
 	if to.original.Lacks(lacking) {
 		return nil
@@ -128,7 +129,7 @@ func attachOriginal(ctx context.Context, to *storer, p *Plan) error {
 		return nil
 	}
 	if err := to.original.Finish(ctx, lacking); err != nil {
-		return attachError(DestinationSide, to.dstName, err)
+		return failure.Attaching(DestinationSide, to.dstName, err)
 	}
 	return keepSignatures(ctx, to, p)
 }

@@ -11,6 +11,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -189,6 +190,6 @@ func checkPlan(_ context.Context, e *ends, s survey) (survey, error) {
 	if reason == "" || !access.Transports[e.to].Native {
 		return s, nil
 	}
-	err := &Error{"copying to", DestinationSide, e.dstName, fmt.Errorf("it holds images as they are: %s", reason)}
+	err := failure.New("copying to", DestinationSide, e.dstName, fmt.Errorf("it holds images as they are: %s", reason))
 	return e.planned(s, nil), err // nobody can carry it out
 }

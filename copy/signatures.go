@@ -2,12 +2,12 @@ package copy
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
@@ -49,18 +49,6 @@ func (e *ends) vouchingFor(s survey) *signing.Copy {
 	return c
 }
 
-// signingError returns the error of a copy for one of package signing.
-func signingError(err error) error {
-	failed, ok := errors.AsType[*signing.Error](err)
-	if !ok {
-		return err
-	}
-	if source, ok := errors.AsType[*Error](failed.Err); ok {
-		return source
-	}
-	return &Error{failed.Op, DestinationSide, failed.Digest.String(), failed.Err}
-}
-
 // signPresent stores the signatures that what is at the destination lacks there: images and nested
 // lists may have got some since they were copied.
 func signPresent(ctx context.Context, to *storer) error {
@@ -69,7 +57,7 @@ func signPresent(ctx context.Context, to *storer) error {
 	}
 	absent := func(d digest.Digest) bool { return !to.there.Present[d] }
 	present := slices.DeleteFunc(slices.Concat(to.plan.Stored(), to.plan.List.NestedLists()), absent)
-	return signingError(to.signing.Add(ctx, present, toSign(to)))
+	return failure.Signing(to.signing.Add(ctx, present, toSign(to)))
 }
 
 // toSign returns what reads lists of the plan, and its images.
@@ -84,7 +72,7 @@ func toSign(to *storer) func(context.Context, digest.Digest) (endpoint.Document,
 			return err
 		})
 		if err != nil {
-			err = &Error{"reading manifest", SourceSide, d.String(), err}
+			err = failure.New("reading manifest", SourceSide, d.String(), err)
 		}
 		return doc, err
 	}
@@ -100,5 +88,5 @@ func signAhead(ctx context.Context, to *storer, images []work.Image) error {
 	if to.plan.IfRefused == nil {
 		documents = slices.AppendSeq(documents, maps.Values(work.Lists(to.plan)))
 	}
-	return signingError(to.signing.Ahead(ctx, documents))
+	return failure.Signing(to.signing.Ahead(ctx, documents))
 }

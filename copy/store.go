@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
@@ -42,7 +43,7 @@ func openStorer(ctx context.Context, e *ends, s survey) (*storer, error) {
 	work.TellRecorder(e.dst, s.source.Top.Digest, s.plan, &e.choices)
 	to := &storer{ends: e, survey: s, signing: e.signingFor(s.source, s.there)}
 	if err := cmp.Or(to.signing.Check(ctx), e.vouchingFor(s).Check(ctx)); err != nil {
-		return nil, &Error{"copying signatures to", DestinationSide, e.dstName, err}
+		return nil, failure.New("copying signatures to", DestinationSide, e.dstName, err)
 	}
 	if len(s.plan.ToAttach()) > 0 {
 		if _, err := attachedTo(e); err != nil {
@@ -83,7 +84,7 @@ func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 			err = fmt.Errorf("%w; this is an attestation, which Attestations can leave behind", err)
 		}
 		if err != nil {
-			return &Error{writingManifest, DestinationSide, doc.Digest.String(), refusals.OfType(err, doc, s.plan, s.source)}
+			return failure.New(writingManifest, DestinationSide, doc.Digest.String(), refusals.OfType(err, doc, s.plan, s.source))
 		}
 		s.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
@@ -93,7 +94,7 @@ func (s *storer) putImage(ctx context.Context, doc endpoint.Document) error {
 // putSigned stores a manifest or list by its digest by calling put, and its signatures, if it has
 // any.
 func (s *storer) putSigned(ctx context.Context, doc endpoint.Document, put func() error) error {
-	return signingError(s.signing.Store(ctx, doc, put))
+	return failure.Signing(s.signing.Store(ctx, doc, put))
 }
 
 // putSignatures stores the signatures of a manifest or list that is there, if it has any.
@@ -123,7 +124,7 @@ func (s *storer) storeAgain(ctx context.Context, d digest.Digest) error {
 		return nil
 	}
 	if err := s.store(ctx, again); err != nil {
-		return &Error{"writing manifest again", DestinationSide, d.String(), err}
+		return failure.New("writing manifest again", DestinationSide, d.String(), err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
 )
 
@@ -61,7 +62,7 @@ func (c *Copier) VerifyStripped(ctx context.Context, destRef types.ImageReferenc
 	}
 	v, err := trust.Verify(ctx, dst, *options, trust.Means{Turns: &c.policies, Limit: limit(c), Name: transports.ImageName(destRef)})
 	if v == nil {
-		return nil, asError(err)
+		return nil, failure.Reading(err)
 	}
 	return v, err
 }

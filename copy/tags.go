@@ -6,6 +6,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
@@ -45,7 +46,7 @@ func tags(ctx context.Context, ref types.ImageReference, options *TagsOptions, s
 	}
 	list, err := registry.Tags(ctx, ref, side == DestinationSide, options.SystemContext, shared)
 	if err != nil {
-		return nil, &Error{"listing the tags of", side, transports.ImageName(ref), err}
+		return nil, failure.New("listing the tags of", side, transports.ImageName(ref), err)
 	}
 	return list, nil
 }

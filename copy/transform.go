@@ -3,7 +3,6 @@ package copy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -54,7 +54,7 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 	started := to.copier.clock().Now()
 	doc, err := to.reader().Manifest(ctx, to.source, wanted.Digest)
 	if err != nil {
-		return doc, &Error{"reading manifest", SourceSide, wanted.Digest.String(), err}
+		return doc, failure.New("reading manifest", SourceSide, wanted.Digest.String(), err)
 	}
 	owner := doc.Digest
 	if wanted.Format != "" {
@@ -76,7 +76,7 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 		Wants: access.Wanted(to.to, to.o.DestinationCtx),
 	}, options)
 	if err != nil {
-		return doc, transformError(wanted, err)
+		return doc, failure.Transforming(wanted, err)
 	}
 	for _, b := range result.Copied {
 		to.reporter.TransformedBlob(b, owner, false)
@@ -135,20 +135,4 @@ func (t *transfer) End(written endpoint.Blob, outcome progress.Outcome) {
 	if outcome != progress.Failed {
 		t.reporter.TransformedBlob(written, t.owner, outcome == progress.Reused)
 	}
-}
-
-// transformError returns the error of a copy whose transformation of an image failed with err.
-func transformError(wanted plan.Transform, err error) error {
-	if failed, ok := errors.AsType[*Error](err); ok { // reading a blob
-		return failed
-	}
-	var failed *transforming.Error
-	if !errors.As(err, &failed) {
-		return &Error{"transforming", SourceSide, wanted.Digest.String(), fmt.Errorf("%s: %w", wanted.Reason, err)}
-	}
-	side := SourceSide
-	if failed.AtDestination {
-		side = DestinationSide
-	}
-	return &Error{failed.Op, side, failed.Object, failed.Err}
 }

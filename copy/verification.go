@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/expected"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 )
 
@@ -100,7 +101,7 @@ func verifyWith(
 		},
 	})
 	if err != nil {
-		return nil, asError(err)
+		return nil, failure.Reading(err)
 	}
 	v.Source, v.Destination = p.Source, p.Destination
 	v.Warnings = slices.Sorted(slices.Values(slices.Concat(v.Warnings, p.Warnings, expected.LeftOut(p))))

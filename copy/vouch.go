@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/vouching"
 )
 
@@ -26,7 +27,7 @@ func vouch(ctx context.Context, to *storer) error {
 		},
 	})
 	if err != nil {
-		return signingError(attachError(DestinationSide, to.dstName, err))
+		return failure.Signing(failure.Attaching(DestinationSide, to.dstName, err))
 	}
 	if said.Reason != "" {
 		to.progress.Line("The keys sign nothing: %s", said.Reason)

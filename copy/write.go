@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
@@ -65,7 +66,7 @@ func (w *writer) writeOrElse(ctx context.Context) (out written, err error) {
 			return attachAhead(ctx, w.storer, instead)
 		},
 		Fail: func(list digest.Digest, err error) error {
-			return &Error{writingList, DestinationSide, list.String(), err}
+			return failure.New(writingList, DestinationSide, list.String(), err)
 		},
 	}
 	err = lists.Store(ctx)
@@ -100,7 +101,7 @@ func (w *writer) intact(ctx context.Context) bool {
 func (w *writer) writeImage(ctx context.Context) (written, error) {
 	doc, err := w.manifest(ctx, w.plan.Digest) // not held if the destination has it, and lacks its signatures
 	if err != nil {
-		return written{}, &Error{"reading manifest", SourceSide, w.plan.Digest.String(), err}
+		return written{}, failure.New("reading manifest", SourceSide, w.plan.Digest.String(), err)
 	}
 	w.progress.Line("Writing manifest to image destination")
 	out, err := w.putTop(ctx, w.plan, doc)
@@ -163,7 +164,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 	doc := work.DocumentOf(l)
 	return w.putSigned(ctx, doc, func() error {
 		if err := w.store(ctx, doc); err != nil {
-			return &refusals.PutError{List: l, Err: &Error{writingList, DestinationSide, l.Result.String(), refusals.OfType(err, doc, w.plan, w.source)}}
+			return &refusals.PutError{List: l, Err: failure.New(writingList, DestinationSide, l.Result.String(), refusals.OfType(err, doc, w.plan, w.source))}
 		}
 		w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 		return nil
@@ -187,7 +188,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	if (attaches || w.keys != nil && w.to == "docker") && access.DigestOf(w.destRef) == "" {
 		return written{plan: p, unnamed: &doc}, w.putSigned(ctx, doc, func() error {
 			if err := w.put(ctx, doc, func() error { return w.dst.PutManifest(ctx, doc) }); err != nil {
-				return &Error{writingList, DestinationSide, doc.Digest.String(), refusals.OfType(err, doc, w.plan, w.source)}
+				return failure.New(writingList, DestinationSide, doc.Digest.String(), refusals.OfType(err, doc, w.plan, w.source))
 			}
 			w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 			return nil
@@ -195,7 +196,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 	}
 	sigs, err := w.signing.Of(ctx, doc)
 	if err != nil {
-		return written{}, signingError(err)
+		return written{}, failure.Signing(err)
 	}
 	if p.List != nil {
 		w.progress.Line("Storing list signatures")
@@ -203,7 +204,7 @@ func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (wr
 		w.progress.Line("Storing signatures")
 	}
 	if err := w.put(ctx, doc, func() error { return w.dst.PutTop(ctx, doc, sigs) }); err != nil {
-		return written{}, &Error{"writing", DestinationSide, w.dstName, refusals.OfType(err, doc, w.plan, w.source)}
+		return written{}, failure.New("writing", DestinationSide, w.dstName, refusals.OfType(err, doc, w.plan, w.source))
 	}
 	w.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
 	w.reporter.Signed(w.signing.Count(doc.Digest, sigs))
@@ -237,7 +238,7 @@ func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 	err := inflight.One(ctx, e.budget, func() error { return e.dst.PutTop(ctx, doc, nil) })
 	unchanged := endpoint.RefusesPut(err) && names(ctx, e, doc.Digest)
 	if err != nil && !unchanged {
-		return &Error{"writing", DestinationSide, e.dstName, err}
+		return failure.New("writing", DestinationSide, e.dstName, err)
 	}
 	e.reporter.Named(doc.Digest, !unchanged)
 	return nil
