@@ -134,6 +134,7 @@ const (
 	PlanSchema   = plan.Schema
 	ReportSchema = report.Schema
 
+	CheckedEarlier  = report.CheckedEarlier
 	CheckedList     = report.CheckedList
 	CheckedChildren = report.CheckedChildren
 	CheckedBlobs    = report.CheckedBlobs

@@ -47,7 +47,7 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 		}
 	}()
 	s, err := planCopy(ctx, e, true)
-	if err != nil {
+	if err != nil || s.plan == nil { // Options.Earlier says all that there is to say
 		return nil, err
 	}
 	return carryOut(ctx, e, s)
@@ -81,7 +81,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 			s, err = step(ctx, e, s)
 		}
 	}
-	if err != nil {
+	if err != nil || s.plan == nil {
 		return s, err
 	}
 	s.warnings = e.reporter.TakeWarnings()
@@ -108,6 +108,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 		}
 	}
 	remember(ctx, e, done)
+	leave(e, done)
 	if resolved := e.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none
 	}
@@ -197,6 +198,7 @@ func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRe
 
 // prepare is Prepare.
 func prepare(ctx context.Context, c *call) (*Prepared, error) {
+	c.o.Earlier = nil // who prepares wants a plan
 	e := &ends{call: c}
 	s, err := planCopy(ctx, e, c.o.CompareDestination)
 	if err == nil {

@@ -65,3 +65,9 @@ type RejectedError = policy.RejectedError
 // ChangedError says that the destination is no longer what a plan was made for: it has Found in the
 // place of Planned, "" for nothing. Nothing has been written. Prepare again.
 type ChangedError = failure.ChangedError
+
+// DamagedError says that the destination lacks something (Lacks) that an earlier copy has left
+// there (Options.Earlier), and why it cannot be copied again (Err): the source has lost it, too, or
+// the destination goes on handing out other bytes. The destination's reference names what it named
+// before. Repair it from a copy elsewhere, or give the mirror another source.
+type DamagedError = failure.DamagedError

@@ -49,11 +49,15 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 			return s, err
 		}
 	}
+	s, err := asEarlier(ctx, e, s)
+	if err != nil || s.settled {
+		return s, err
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return inflight.One(groupCtx, e.budget, func() error { return e.openSource(groupCtx) })
 	})
-	if s.there.Asked {
+	if s.there.Asked && !s.there.TopKnown {
 		group.Go(func() error {
 			s.there.Top, s.there.TopKnown = e.destinationTop(groupCtx)
 			return nil
@@ -101,8 +105,14 @@ func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known boo
 	return top, true
 }
 
-// openSource opens the source.
+// openSource opens the source, or reads what it names if asEarlier has opened it.
 func (e *ends) openSource(ctx context.Context) error {
+	if asked, ok := e.src.(*registry.Source); ok {
+		if err := asked.Read(ctx); err != nil {
+			return failure.New(failure.Opening, SourceSide, e.srcName, err)
+		}
+		return nil
+	}
 	src, how, err := access.OpenSource(ctx, e.srcRef, e.o.SourceCtx, false, e.copier.shared)
 	if err != nil {
 		return failure.New(failure.Opening, SourceSide, e.srcName, err)

@@ -270,6 +270,12 @@ type Options struct {
 	// CheckBlobs asks the destination for every blob of instances that are there already, and
 	// copies what is absent. Without it, an instance whose manifest is there counts as complete.
 	CheckBlobs bool
+	// Earlier is what an earlier copy with the same options has left, nil for nothing known. It is
+	// believed: see Earlier.
+	Earlier *Earlier
+	// Recheck looks at the destination whatever Earlier says: it is asked for every child, and what
+	// its reference names is read once and hashed. What it has lost is copied again.
+	Recheck bool
 	// CompareDestination lets Prepare ask the destination what is there already, so that the plan
 	// is about what remains. Image always compares, where the destination can tell. Ignored by
 	// transports that cannot be opened without changing them (dir:).

@@ -34,6 +34,14 @@ type Report struct {
 	Written bool `json:"written"`
 	// Checked is how much was looked at to find that something is there already.
 	Checked CheckLevel `json:"checked,omitempty"`
+	// Wanted is a fingerprint of everything that the options want at the destination, which has it
+	// now: what an Earlier of the next copy says. "" if the copy failed, and where the same source
+	// may lead to something else the next time: images were transformed, something is missing at
+	// the source, new signatures are always made, or the work went to upstream's copy.
+	Wanted digest.Digest `json:"wanted,omitempty"`
+	// VerifiedAt is when the destination was last asked for the children of what it names, or got
+	// them; by an earlier copy, if Checked is CheckedEarlier. Zero if that is not known.
+	VerifiedAt time.Time `json:"verifiedAt,omitzero"`
 
 	// Instances are those of all lists, parents before what is nested in them; or the single image.
 	Instances []InstanceReport `json:"instances,omitempty"`
@@ -101,6 +109,9 @@ type CheckLevel string
 
 // The levels, from the least to the most.
 const (
+	// CheckedEarlier compared the digests of what both ends name with those of an earlier copy
+	// (Options.Earlier).
+	CheckedEarlier CheckLevel = "earlier"
 	// CheckedList compared the digest of what the destination names.
 	CheckedList CheckLevel = "list"
 	// CheckedChildren asked for each manifest too.

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -67,6 +68,16 @@ func SaysNameUnknown(err error) bool {
 	var e *RegistryError
 	return errors.As(err, &e) && e.Status == http.StatusNotFound && !e.TokenService &&
 		slices.ContainsFunc(e.Errors, func(d RegistryErrorDetail) bool { return d.Code == "NAME_UNKNOWN" })
+}
+
+// A MismatchError says that what came as a manifest or list has another digest than it should have.
+type MismatchError struct {
+	Where         string // it came from
+	Found, Wanted digest.Digest
+}
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("%s: the manifest has digest %s, not %s", e.Where, e.Found, e.Wanted)
 }
 
 // A Document is a manifest or a list as bytes. That of an end has its digest, which is valid and

@@ -39,6 +39,34 @@ func (j Judge) Ask(ctx context.Context, image types.UnparsedImage) (why, err err
 	return why, nil
 }
 
+// AllowsUnseen reports whether the policy allows whatever ref may name, looking neither at manifests
+// nor at signatures. The error is context.Cause: it was not asked.
+func (j Judge) AllowsUnseen(ctx context.Context, ref types.ImageReference) (bool, error) {
+	image := &unseen{ref: ref}
+	why, err := j.Ask(ctx, image)
+	return err == nil && why == nil && !image.looked, err
+}
+
+// unseen is an image that notes whether anybody looks at it. It is for one goroutine.
+type unseen struct {
+	ref    types.ImageReference
+	looked bool
+}
+
+func (u *unseen) Reference() types.ImageReference { return u.ref }
+
+func (u *unseen) Manifest(context.Context) ([]byte, string, error) {
+	u.looked = true
+	return nil, "", errUnseen
+}
+
+func (u *unseen) Signatures(context.Context) ([][]byte, error) {
+	u.looked = true
+	return nil, errUnseen
+}
+
+var errUnseen = errors.New("the image is not to be looked at")
+
 // RejectedError says that the signature policy rejects an image of the source, or a list that names
 // blobs. Nothing of it has been read but its manifest, or the list. The cause is the policy's own
 // error.

@@ -95,6 +95,20 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	}, func() (endpoint.SizedSource, error) { return transport.OpenSource(ctx, ref, sys) })
 }
 
+// NewSource is OpenSource for a registry that is spoken to directly, before it is asked for anything:
+// see registry.NewSource. It returns nil for any other source.
+func NewSource(ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (*registry.Source, report.EndReport, error) {
+	how := report.EndReport{Transport: "registry"}
+	if TransportOf(ref) != "docker" {
+		return nil, how, nil
+	}
+	src, err := registry.NewSource(ref, sys, shared)
+	if _, unsupported := errors.AsType[*registry.Unsupported](err); unsupported {
+		return nil, how, nil
+	}
+	return src, how, err
+}
+
 // OpenDestination opens what ref names for writing, and says how.
 func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (endpoint.Destination, report.EndReport, error) {
 	return either(TransportOf(ref), func() (endpoint.Destination, error) {

@@ -173,6 +173,17 @@ func (r *Collector) Named(d digest.Digest, written bool) {
 	})
 }
 
+// Left notes the fingerprint of all that the destination has now because of the copy. What it has
+// was asked for by this copy, or by an earlier one, at the given time, if this one has not looked.
+func (r *Collector) Left(wanted digest.Digest, earlier time.Time) {
+	r.Update(func(rep *report.Report) {
+		rep.Wanted, rep.VerifiedAt = wanted, r.started
+		if rep.Checked == report.CheckedEarlier || rep.Checked == report.CheckedList {
+			rep.VerifiedAt = earlier
+		}
+	})
+}
+
 // SetComplete says that everything that was planned is at the destination.
 func (r *Collector) SetComplete() {
 	r.mu.Lock()

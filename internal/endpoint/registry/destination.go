@@ -125,6 +125,17 @@ func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {
 	return d.digestAt(ctx, wanted)
 }
 
+// ReadTop is Top by what the registry hands out, hashed. An error that is an endpoint.MismatchError
+// says that it hands out something else than it says.
+func (d *Destination) ReadTop(ctx context.Context) (digest.Digest, error) {
+	wanted, ok := tagOrDigest(d.name)
+	if !ok {
+		return "", fmt.Errorf("%s: %w", d.name, endpoint.ErrNotFound)
+	}
+	doc, err := d.read(ctx, wanted)
+	return doc.Digest, err
+}
+
 // digestAt is the digest of what a tag or a digest names.
 func (d *Destination) digestAt(ctx context.Context, wanted string) (digest.Digest, error) {
 	header, err := d.headManifest(ctx, wanted)

@@ -28,12 +28,14 @@ import (
 // Source reads an image from a registry, or from its mirrors. It implements endpoint.Source.
 type Source struct {
 	ref       types.ImageReference
+	wanted    string // the tag or digest that ref names
 	shared    *Shared
 	ownShared bool
 	stats     *counters
 	endpoints []physical   // never empty; the last one is the reference's own repository
 	current   atomic.Int32 // index of the endpoint that is asked first
 	top       endpoint.Document
+	stated    statement // about what ref names
 	sigs      *signatureReader
 	logChoice bool // of endpoints, while the source is being opened
 }
@@ -85,6 +87,24 @@ type placesOf func(reference.Named, *types.SystemContext, *Shared, *counters) ([
 func openFrom(
 	ctx context.Context, places placesOf, ref types.ImageReference, sys *types.SystemContext, sh *Shared,
 ) (*Source, error) {
+	s, err := newSource(places, ref, sys, sh)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Read(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// NewSource is OpenSource without a request: Top is nothing until Read has succeeded, and before
+// that nothing else may be called but Named, Unsigned, Reference, Stats and Close.
+func NewSource(ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	return newSource(supportedSources, ref, sys, sh)
+}
+
+func newSource(places placesOf, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
 	name, err := named(ref)
 	if err != nil {
 		return nil, err
@@ -93,7 +113,7 @@ func openFrom(
 	if !ok {
 		return nil, &Unsupported{What: "a reference without tag or digest"}
 	}
-	s := &Source{ref: ref, shared: sh, stats: &counters{}, logChoice: sys != nil && sys.DockerLogMirrorChoice}
+	s := &Source{ref: ref, wanted: wanted, shared: sh, stats: &counters{}, logChoice: sys != nil && sys.DockerLogMirrorChoice}
 	if s.shared == nil {
 		s.shared, s.ownShared = &Shared{}, true
 	}
@@ -104,11 +124,20 @@ func openFrom(
 		return nil, err
 	}
 	s.sigs.hidden = func(ctx context.Context, r *repository, err error) error { return r.unlessHidden(ctx, err) }
-	if s.top, err = s.fetch(ctx, wanted); err != nil {
-		_ = s.Close()
-		return nil, fmt.Errorf("reading manifest %s in %s: %w", wanted, name.Name(), err)
-	}
 	return s, nil
+}
+
+// Read reads what the reference names, which is Top then. Errors are those of OpenSource.
+func (s *Source) Read(ctx context.Context) (err error) {
+	if s.top, err = s.fetch(ctx, s.wanted); err != nil {
+		return s.reading(err)
+	}
+	return nil
+}
+
+// reading is the error of a question for what the reference names.
+func (s *Source) reading(err error) error {
+	return fmt.Errorf("reading manifest %s in %s: %w", s.wanted, s.ref.DockerReference().Name(), err)
 }
 
 // tagOrDigest is what a manifest's path ends with; none for a name alone.
@@ -293,7 +322,7 @@ func verifyManifest(resp *http.Response, content []byte, d digest.Digest) error 
 		return fmt.Errorf("%s: %w", ocihttp.CleanURL(resp.Request.URL), err)
 	}
 	if actual != d {
-		return fmt.Errorf("%s: the manifest has digest %s, not %s", ocihttp.CleanURL(resp.Request.URL), actual, d)
+		return &endpoint.MismatchError{Where: ocihttp.CleanURL(resp.Request.URL), Found: actual, Wanted: d}
 	}
 	return nil
 }
