@@ -168,7 +168,7 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 			lists[doc.Digest] = doc.Document
 			continue
 		}
-		image, err := to.imageCopy(doc.Document)
+		image, err := to.work().Image(doc.Document)
 		if err != nil {
 			return err
 		}

@@ -6,18 +6,15 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/asking"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
-	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/internal/prose"
-	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
 )
 
 // compareTree asks the destination which of the wanted children it has, and settles the copy if
@@ -27,7 +24,7 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	if e.o.CheckBlobs {
-		wanted, err := askWanted(ctx, e, s)
+		wanted, err := e.asks().Wanted(ctx, s.plan, s.there)
 		if s.there = s.there.WithStored(wanted); err != nil {
 			return s, err
 		}
@@ -39,7 +36,7 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	var original *originals.Found
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		wanted, err = askWanted(groupCtx, e, s)
+		wanted, err = e.asks().Wanted(groupCtx, s.plan, s.there)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -91,7 +88,7 @@ func reconsider(ctx context.Context, e *ends, s survey) (survey, error) {
 	if e.o.SparseManifestListAction != AutoSparseManifestList || !s.plan.Strips() || s.plan.Digest != s.there.Top {
 		return s, nil
 	}
-	s.there = s.there.WithSupport(askSupport(ctx, e))
+	s.there = s.there.WithSupport(e.asks().Support(ctx))
 	s.there.Sparse = *s.there.Support
 	return e.replanned(s)
 }
@@ -107,19 +104,19 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (known.Destination
 	group, groupCtx := errgroup.WithContext(ctx)
 	if asksMeanwhile(e, s) && !e.o.CheckBlobs {
 		group.Go(func() (err error) {
-			wanted, err = askWanted(groupCtx, e, s)
+			wanted, err = e.asks().Wanted(groupCtx, s.plan, s.there)
 			return err
 		})
 	}
 	if s.plan.Sparse() {
 		group.Go(func() error {
-			there = there.WithSupport(askSupport(groupCtx, e))
+			there = there.WithSupport(e.asks().Support(groupCtx))
 			return nil
 		})
 	}
 	if in := e.input(s.source, s.there); s.there.Top != "" && plan.MayWiden(&in, s.plan) {
 		group.Go(func() (err error) {
-			list, err = askForList(groupCtx, e, s)
+			list, err = e.asks().List(groupCtx, &in, s.plan, s.there)
 			return err
 		})
 	}
@@ -159,7 +156,7 @@ func askNested(ctx context.Context, e *ends, s survey) (survey, error) {
 	if len(unasked) == 0 {
 		return s, nil
 	}
-	nested, err := askPresent(ctx, e, unasked)
+	nested, err := e.asks().Present(ctx, unasked)
 	if err != nil {
 		return s, err
 	}
@@ -176,7 +173,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	in := e.input(s.source, s.there)
 	if plan.MayWiden(&in, s.plan) {
-		list, err := askForList(ctx, e, s)
+		list, err := e.asks().List(ctx, &in, s.plan, s.there)
 		if err != nil {
 			return s, err
 		}
@@ -188,7 +185,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	if s.there.Support == nil {
-		s.there = s.there.WithSupport(askSupport(ctx, e))
+		s.there = s.there.WithSupport(e.asks().Support(ctx))
 	}
 	support := *s.there.Support
 	if support.Unanswered && (e.o.CompareDestination || adds) { // otherwise a copy will see for itself
@@ -200,14 +197,14 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	if support.Known { // what is not copied may be at the destination all the same, from an earlier copy
 		in = e.input(s.source, s.there)
-		demanded, err := askPresent(ctx, e, plan.Demanded(&in, s.plan))
+		demanded, err := e.asks().Present(ctx, plan.Demanded(&in, s.plan))
 		if err != nil {
 			return s, err
 		}
 		s.there = s.there.WithPresent(demanded)
 	}
 	if support.LosesAdded() {
-		list, err := askForList(ctx, e, s)
+		list, err := e.asks().List(ctx, &in, s.plan, s.there)
 		if err != nil {
 			return s, err
 		}
@@ -218,23 +215,11 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 
 // settle returns s as settled if the destination is known to have all that the plan names.
 func settle(ctx context.Context, e *ends, s survey) (survey, error) {
-	if !s.there.Asked || e.o.CheckBlobs || s.there.Top == "" || s.there.Top != s.plan.Digest || len(s.plan.Transforms()) > 0 {
+	if !s.there.Asked || e.o.CheckBlobs {
 		return s, nil
 	}
-	lacking := slices.Clone(s.plan.Copies)
-	if s.plan.List != nil {
-		isThere := func(d digest.Digest) bool { return s.there.Present[d] }
-		lacking = append(lacking, slices.DeleteFunc(s.plan.List.NestedLists(), isThere)...)
-	}
-	told := func(d digest.Digest) bool { return s.there.Untold[d] == nil }
-	switch {
-	case len(work.Entries(s.plan)) > 0:
-	case len(lacking) == 0:
-		return upToDate(ctx, e, s, CheckedChildren)
-	case s.plan.Strips() && !slices.ContainsFunc(lacking, told):
-		// Nobody has a reason to write that list but a copy like this one, which writes it after
-		// everything that it names.
-		return upToDate(ctx, e, s, CheckedList)
+	if level := asking.Complete(s.plan, s.there); level != "" {
+		return upToDate(ctx, e, s, level)
 	}
 	return s, nil
 }
@@ -271,56 +256,4 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	e.progress.Line("All images are at the destination already")
 	s.settled = true
 	return s, nil
-}
-
-// askPresent asks the destination which manifests it has, and warns of what could not be asked.
-func askPresent(ctx context.Context, e *ends, digests []digest.Digest) (endpoint.Answers, error) {
-	out, err := endpoint.AskManifests(ctx, e.budget, e.dst, digests)
-	if untold, why := out.Unanswered(digests); err == nil && why != nil {
-		e.reporter.Warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
-	}
-	return out, err
-}
-
-// askWanted asks the destination which of the plan's copies, and of its nested lists, it has. A
-// single image is what its reference names.
-func askWanted(ctx context.Context, e *ends, s survey) (endpoint.Answers, error) {
-	if s.plan.List == nil {
-		d := s.plan.Image.Digest
-		return endpoint.Answers{Has: map[digest.Digest]bool{d: s.there.Top == d}}, nil
-	}
-	wanted := slices.Concat(s.plan.Copies, s.plan.List.NestedLists())
-	if o := s.plan.Original; s.there.Top == s.plan.Digest && o != nil && o.Reason == "" {
-		wanted = append(wanted, originals.Forms(e.dst)[0].Of(o.Artifact()).Document.Digest)
-	}
-	return askPresent(ctx, e, wanted)
-}
-
-// askForList asks the destination whether it has the list that the reference is to name, unless
-// that is known: another reference may name it. Nested lists are asked for with the images.
-func askForList(ctx context.Context, e *ends, s survey) (endpoint.Answers, error) {
-	d := s.plan.Digest
-	_, asked := s.there.Stored[d]
-	_, untold := s.there.Untold[d]
-	if in := e.input(s.source, s.there); d == "" || asked || untold || in.IsStored(d) {
-		return endpoint.Answers{}, nil
-	}
-	return askPresent(ctx, e, []digest.Digest{d})
-}
-
-// askSupport asks what the destination says of sparse lists, if it is a registry.
-func askSupport(ctx context.Context, e *ends) (support SparseSupport, err error) {
-	dst, ok := e.dst.(*registry.Destination)
-	if !ok {
-		return SparseSupport{}, nil
-	}
-	err = inflight.One(ctx, e.budget, func() error {
-		said, err := sparsesupport.Ask(ctx, dst)
-		support = SparseSupport(said)
-		return err
-	})
-	if err != nil {
-		logrus.Debugf("%s announces nothing about sparse lists: %v", e.dstName, err)
-	}
-	return support, err
 }

@@ -236,7 +236,7 @@ func unchanged(ctx context.Context, e *ends, there known.Destination) error {
 	if !there.Asked {
 		return nil
 	}
-	now, known := e.destinationTop(ctx)
+	now, known := e.asks().Top(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}

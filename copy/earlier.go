@@ -59,7 +59,7 @@ func asEarlier(ctx context.Context, e *ends, s survey) (survey, error) {
 		})
 	})
 	group.Go(func() error {
-		s.there.Top, s.there.TopKnown = e.destinationTop(groupCtx)
+		s.there.Top, s.there.TopKnown = e.asks().Top(groupCtx)
 		return nil
 	})
 	if err := group.Wait(); err != nil {

@@ -3,13 +3,10 @@ package copy
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/tasks"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
@@ -32,7 +29,7 @@ type executed struct {
 // execute copies what the plan names, all but the lists. Images that are transformed begin when the
 // others have, and take nothing of the budget before these.
 func execute(ctx context.Context, to *storer) (done executed, err error) {
-	images, entries, err := planned(to)
+	images, entries, err := to.work().Planned(to.plan)
 	if err != nil {
 		return done, err
 	}
@@ -75,46 +72,6 @@ func copyImages(ctx context.Context, to *storer, images []work.Image, entries []
 		run.OnItsWay = dst.OnItsWay
 	}
 	return run.Copy(ctx, images, entries, besides...)
-}
-
-// planned returns what is to be copied, in the order of the plan: images, and blobs that lists
-// name.
-func planned(to *storer) (images []work.Image, entries []endpoint.Blob, err error) {
-	sizes := work.Sizes{}
-	for _, d := range to.plan.Copies {
-		doc, ok := to.source.Document(d)
-		if !ok {
-			return nil, nil, fmt.Errorf("manifest %s was not read", d)
-		}
-		image, err := to.imageCopy(doc)
-		if err != nil {
-			return nil, nil, err
-		}
-		if err := sizes.Add(image.Blobs); err != nil {
-			return nil, nil, failure.New("reading manifest", SourceSide, d.String(), err)
-		}
-		image.Later = to.plan.Image != nil
-		images = append(images, image)
-	}
-	if err := sizes.AddEntries(to.plan); err != nil {
-		return nil, nil, failure.New("reading list", SourceSide, to.plan.List.Digest.String(), err)
-	}
-	return images, work.Entries(to.plan), nil
-}
-
-// imageCopy returns what it takes to copy one image.
-func (s *storer) imageCopy(doc endpoint.Document) (work.Image, error) {
-	image, err := s.source.Image(doc)
-	if err != nil {
-		return work.Image{}, failure.New("parsing manifest", SourceSide, doc.Digest.String(), err)
-	}
-	if image == nil { // a plan that wants one is upstream's
-		return work.Image{}, failure.New("copying", SourceSide, doc.Digest.String(), errors.New("a Docker schema 1 image is not copied natively"))
-	}
-	return work.Image{
-		Doc: doc, Subject: image.Subject, Blobs: work.Blobs(image, access.Transports[s.to].Foreign),
-		Stored: s.there.Present[doc.Digest] || s.there.Stored[doc.Digest],
-	}, nil
 }
 
 // copyBlob copies b for the image with digest owner, and reports whether the destination had it.

@@ -3,8 +3,6 @@ package copy
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 
 	"github.com/opencontainers/go-digest"
@@ -14,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/asking"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/reading"
@@ -59,7 +58,7 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	})
 	if s.there.Asked && !s.there.TopKnown {
 		group.Go(func() error {
-			s.there.Top, s.there.TopKnown = e.destinationTop(groupCtx)
+			s.there.Top, s.there.TopKnown = e.asks().Top(groupCtx)
 			return nil
 		})
 	}
@@ -85,24 +84,9 @@ func mayChange(c *call) bool {
 	return wayFacts(&c.o, c.from, c.to).MayChangeImages(&c.choices, access.Transports[c.to].Layers)
 }
 
-// destinationTop returns what the destination names, "" if nothing, and whether it tells: a
-// question about what is there already never fails the copy.
-func (e *ends) destinationTop(ctx context.Context) (top digest.Digest, known bool) {
-	err := inflight.One(ctx, e.budget, func() (err error) {
-		top, err = e.dst.Top(ctx)
-		return err
-	})
-	switch {
-	case errors.Is(err, endpoint.ErrNotFound):
-		return "", true
-	case err != nil:
-		logrus.Debugf("%s does not tell what it names: %v", e.dstName, err)
-		if endpoint.IsUnanswered(err) && ctx.Err() == nil { // else nobody waits for the answer any more
-			e.reporter.Warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
-		}
-		return "", false
-	}
-	return top, true
+// asks returns who asks the destination, which is open.
+func (e *ends) asks() asking.Destination {
+	return asking.Destination{End: e.dst, Name: e.dstName, Budget: e.budget, Warn: e.reporter.Warn}
 }
 
 // openSource opens the source, or reads what it names if asEarlier has opened it.

@@ -73,7 +73,7 @@ func askOriginal(ctx context.Context, e *ends, s survey) (survey, error) {
 		if len(unasked) == 0 {
 			continue
 		}
-		there, err := askPresent(ctx, e, unasked)
+		there, err := e.asks().Present(ctx, unasked)
 		if err != nil {
 			return s, err
 		}

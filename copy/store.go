@@ -61,6 +61,11 @@ const (
 	writingList     = "writing list"
 )
 
+// work is what is known of what is to be stored.
+func (s *storer) work() work.Knowledge {
+	return work.Knowledge{Source: s.source, There: s.there, Foreign: access.Transports[s.to].Foreign}
+}
+
 // manifest is manifestOf.
 func (s *storer) manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 	return manifestOf(ctx, s.ends, s.survey, d)
@@ -162,7 +167,7 @@ func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func()
 	if _, made := s.there.Result(doc.Digest); made || !direct || manifest.IsListMediaType(doc.MediaType) {
 		return put()
 	}
-	image, err := s.imageCopy(doc)
+	image, err := s.work().Image(doc)
 	if err != nil {
 		return err
 	}

@@ -229,7 +229,7 @@ func names(ctx context.Context, e *ends, d digest.Digest) bool {
 	if e.to != "docker" {
 		return false
 	}
-	now, known := e.destinationTop(ctx)
+	now, known := e.asks().Top(ctx)
 	return known && now == d
 }
 

@@ -1,0 +1,127 @@
+// Package asking asks a destination what it has, and what it makes of sparse lists. No question
+// fails a copy: what is not answered is not known.
+package asking
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
+	"github.com/sparsecopy/sparsecopy/copy/internal/work"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/copy/report"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/internal/inflight"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+	"github.com/sparsecopy/sparsecopy/internal/sparsesupport"
+)
+
+// A Destination asks one. Its methods may run concurrently. Their errors say that ctx has ended.
+type Destination struct {
+	End    endpoint.Destination
+	Name   string              // for people
+	Budget *semaphore.Weighted // of all questions that are in flight
+	Warn   func(text string)
+}
+
+// Top returns what the destination's reference names, "" if nothing, and whether it tells.
+func (d Destination) Top(ctx context.Context) (top digest.Digest, known bool) {
+	err := inflight.One(ctx, d.Budget, func() (err error) {
+		top, err = d.End.Top(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, endpoint.ErrNotFound):
+		return "", true
+	case err != nil:
+		logrus.Debugf("%s does not tell what it names: %v", d.Name, err)
+		if endpoint.IsUnanswered(err) && ctx.Err() == nil { // else nobody waits for the answer any more
+			d.Warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
+		}
+		return "", false
+	}
+	return top, true
+}
+
+// Present asks which manifests there are, and warns of what could not be asked.
+func (d Destination) Present(ctx context.Context, digests []digest.Digest) (endpoint.Answers, error) {
+	out, err := endpoint.AskManifests(ctx, d.Budget, d.End, digests)
+	if untold, why := out.Unanswered(digests); err == nil && why != nil {
+		d.Warn(fmt.Sprintf("whether the destination has %s could not be asked, and is not known: %v", prose.Some(untold), why))
+	}
+	return out, err
+}
+
+// Wanted asks which of the plan's copies, and of its nested lists, there are. A single image is
+// what the reference names.
+func (d Destination) Wanted(ctx context.Context, p *plan.Plan, there known.Destination) (endpoint.Answers, error) {
+	if p.List == nil {
+		image := p.Image.Digest
+		return endpoint.Answers{Has: map[digest.Digest]bool{image: there.Top == image}}, nil
+	}
+	wanted := slices.Concat(p.Copies, p.List.NestedLists())
+	if o := p.Original; there.Top == p.Digest && o != nil && o.Reason == "" {
+		wanted = append(wanted, originals.Forms(d.End)[0].Of(o.Artifact()).Document.Digest)
+	}
+	return d.Present(ctx, wanted)
+}
+
+// List asks for the list that the reference is to name, unless that is known: another reference may
+// name it. Nested lists are asked for with the images.
+func (d Destination) List(ctx context.Context, in *plan.Input, p *plan.Plan, there known.Destination) (endpoint.Answers, error) {
+	_, asked := there.Stored[p.Digest]
+	_, untold := there.Untold[p.Digest]
+	if p.Digest == "" || asked || untold || in.IsStored(p.Digest) {
+		return endpoint.Answers{}, nil
+	}
+	return d.Present(ctx, []digest.Digest{p.Digest})
+}
+
+// Support asks what the destination says of sparse lists, if it is a registry. The error says why
+// that is not known.
+func (d Destination) Support(ctx context.Context) (support plan.SparseSupport, err error) {
+	dst, ok := d.End.(*registry.Destination)
+	if !ok {
+		return plan.SparseSupport{}, nil
+	}
+	err = inflight.One(ctx, d.Budget, func() error {
+		said, err := sparsesupport.Ask(ctx, dst)
+		support = plan.SparseSupport(said)
+		return err
+	})
+	if err != nil {
+		logrus.Debugf("%s announces nothing about sparse lists: %v", d.Name, err)
+	}
+	return support, err
+}
+
+// Complete returns how much was looked at to find that the destination has all that the plan names,
+// "" if that is not known.
+func Complete(p *plan.Plan, there known.Destination) report.CheckLevel {
+	if there.Top == "" || there.Top != p.Digest || len(p.Transforms()) > 0 || len(work.Entries(p)) > 0 {
+		return ""
+	}
+	lacking := slices.Clone(p.Copies)
+	if p.List != nil {
+		isThere := func(d digest.Digest) bool { return there.Present[d] }
+		lacking = append(lacking, slices.DeleteFunc(p.List.NestedLists(), isThere)...)
+	}
+	told := func(d digest.Digest) bool { return there.Untold[d] == nil }
+	switch {
+	case len(lacking) == 0:
+		return report.CheckedChildren
+	case p.Strips() && !slices.ContainsFunc(lacking, told):
+		// Nobody has a reason to write that list but a copy like this one, which writes it after
+		// everything that it names.
+		return report.CheckedList
+	}
+	return ""
+}
