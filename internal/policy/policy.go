@@ -39,8 +39,8 @@ func (j Judge) Ask(ctx context.Context, image types.UnparsedImage) (why, err err
 	return why, nil
 }
 
-// AllowsUnseen reports whether the policy allows whatever ref may name, looking neither at manifests
-// nor at signatures. The error is context.Cause: it was not asked.
+// AllowsUnseen reports whether the policy allows whatever ref may name, and looks neither at
+// manifests nor at signatures. The error is context.Cause: it was not asked.
 func (j Judge) AllowsUnseen(ctx context.Context, ref types.ImageReference) (bool, error) {
 	image := &unseen{ref: ref}
 	why, err := j.Ask(ctx, image)

@@ -95,8 +95,8 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	}, func() (endpoint.SizedSource, error) { return transport.OpenSource(ctx, ref, sys) })
 }
 
-// NewSource is OpenSource for a registry that is spoken to directly, before it is asked for anything:
-// see registry.NewSource. It returns nil for any other source.
+// NewSource is OpenSource for a registry that is spoken to directly, before it is asked for
+// anything: see registry.NewSource. It returns nil for any other source.
 func NewSource(ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (*registry.Source, report.EndReport, error) {
 	how := report.EndReport{Transport: "registry"}
 	if TransportOf(ref) != "docker" {
