@@ -48,22 +48,19 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
-	// An image that is signed stays as it is, which the plan does not know yet: what is void may
-	// be copied.
-	copied := slices.DeleteFunc(slices.Clone(s.plan.Attached), func(a AttachedPlan) bool {
-		return a.Decision != Copy && a.Reason.Code != plan.ReasonVoid
-	})
 	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
-		s.source.Carried = attach.CarriedBy(attached.Of(copied), s.source.Document)
+		s.source.Carried = attach.CarriedBy(attached.Of(attaching(s.plan)), s.source.Document)
 		s.source.Signatures = s.source.Carried.Without(s.source.Signatures)
 	}
-	if !s.there.Asked {
-		return s, nil
-	}
-	if s, err = compareAttachments(ctx, e, s, copied); err != nil {
-		return s, err
-	}
-	return e.replanned(s)
+	return compareAttachments(ctx, e, s)
+}
+
+// attaching returns those attachments of a plan that are copied, or may be: an image that is signed
+// stays as it is, which the plan does not know yet, so that what is void may be copied.
+func attaching(p *Plan) []AttachedPlan {
+	return slices.DeleteFunc(slices.Clone(p.Attached), func(a AttachedPlan) bool {
+		return a.Decision != Copy && a.Reason.Code != plan.ReasonVoid
+	})
 }
 
 // findAttachments warns of what could not be asked, or is no attachment.
@@ -86,8 +83,12 @@ func findAttachments(ctx context.Context, e *ends, s survey) (attach.Found, erro
 	return found, failure.Attaching(SourceSide, e.srcName, err)
 }
 
-// compareAttachments asks the destination which attachments of the plan it knows as what they are.
-func compareAttachments(ctx context.Context, e *ends, s survey, copied []AttachedPlan) (survey, error) {
+// compareAttachments asks the destination which attachments of the plan it knows as what they are,
+// and plans anew; not as long as it may be as an earlier copy has left it.
+func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.there.Asked || s.asEarlier {
+		return s, nil
+	}
 	dst, err := attachedTo(e)
 	if err != nil {
 		return s, err
@@ -95,7 +96,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey, copied []Attache
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 		return e.reader().Manifest(ctx, s.source, d)
 	}
-	c, err := attach.Compare(ctx, dst, attached.Of(copied), read)
+	c, err := attach.Compare(ctx, dst, attached.Of(attaching(s.plan)), read)
 	warnNotListable(e, c.NotListable)
 	for _, text := range c.Kept {
 		e.reporter.Warn(text)
@@ -113,7 +114,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey, copied []Attache
 	for i, a := range s.source.Attachments {
 		s.source.Attachments[i].Present = known[attach.Key{Subject: a.Subject, Digest: a.Digest, Tag: a.Tag}]
 	}
-	return s, nil
+	return e.replanned(s)
 }
 
 // warnNotListable warns of subjects whose referrers cannot be listed at the destination.

@@ -23,6 +23,9 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.Asked || asksMeanwhile(e, s) {
 		return s, nil
 	}
+	if s, err := compareEarlier(ctx, e, s); err != nil || s.settled {
+		return s, err
+	}
 	if e.o.CheckBlobs {
 		wanted, err := e.asks().Wanted(ctx, s.plan, s.there)
 		if s.there = s.there.WithStored(wanted); err != nil {
@@ -225,10 +228,9 @@ func settle(ctx context.Context, e *ends, s survey) (survey, error) {
 }
 
 // upToDate settles a copy for which everything that the plan names is at the destination, unless
-// signatures are lacking there. The policy is asked all the same; it reads what it wants to see.
+// signatures are lacking there.
 func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey, error) {
-	wanted := s.plan.Wanted()
-	read, err := readImageSignatures(ctx, e, s.source, wanted)
+	read, err := readImageSignatures(ctx, e, s.source, s.plan.Wanted())
 	if err != nil {
 		return s, err
 	}
@@ -237,14 +239,17 @@ func upToDate(ctx context.Context, e *ends, s survey, level CheckLevel) (survey,
 	if err != nil || len(lacking) > 0 {
 		return s, err
 	}
+	return settled(ctx, e, s, level)
+}
+
+// settled settles a copy for which everything that the plan names is at the destination, signatures
+// included. The policy is asked all the same; it reads what it wants to see.
+func settled(ctx context.Context, e *ends, s survey, level CheckLevel) (survey, error) {
+	var err error
 	if s.source, err = e.reader().Judge(ctx, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
-	all := endpoint.Answers{Has: map[digest.Digest]bool{}}
-	for _, d := range s.plan.Stored() {
-		all.Has[d] = true
-	}
-	s.there = s.there.WithPresent(all)
+	s.there = s.there.WithPresent(endpoint.All(s.plan.Stored()))
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}

@@ -47,10 +47,10 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 		}
 	}()
 	s, err := planCopy(ctx, e, true)
-	if err != nil || s.plan == nil { // Options.Earlier says all that there is to say
-		return nil, err
+	if err == nil && s.plan != nil { // otherwise Options.Earlier says all that there is to say
+		copiedManifest, err = carryOut(ctx, e, s)
 	}
-	return carryOut(ctx, e, s)
+	return copiedManifest, damaged(ctx, e, s, err)
 }
 
 // planCopy takes the steps up to the plan, each of which finds out more than the one before it.
@@ -72,6 +72,7 @@ func planCopy(ctx context.Context, e *ends, compare bool) (survey, error) {
 		loadImages,  // the manifests that it does not have
 		compareList, // what it makes of the list
 		checkPlan,   // that it can be carried out
+		checkLost,   // that nothing is left out which an earlier copy has left
 		sayCold,     // if an earlier copy may have done it
 	} {
 		if err != nil {
@@ -108,6 +109,9 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 		}
 	}
 	remember(ctx, e, done)
+	if err := mended(ctx, e, done); err != nil {
+		return nil, err
+	}
 	leave(e, done)
 	if resolved := e.o.ReportResolvedReference; resolved != nil {
 		*resolved = nil // the transports that are written natively have none
@@ -128,7 +132,7 @@ func carryOut(ctx context.Context, e *ends, s survey) ([]byte, error) {
 // image without it.
 func copyNatively(ctx context.Context, e *ends, s survey) (survey, error) {
 	attaches := len(s.plan.ToAttach())+len(originals.Lacking(s.plan)) > 0
-	if s.settled && !attaches && e.kept == nil {
+	if s.settled && !attaches && (e.kept == nil || s.asEarlier) {
 		return s, nil
 	}
 	to, err := openStorer(ctx, e, s)

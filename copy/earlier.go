@@ -1,7 +1,10 @@
 package copy
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -10,6 +13,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/earlier"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
+	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
 
@@ -59,7 +65,7 @@ func asEarlier(ctx context.Context, e *ends, s survey) (survey, error) {
 		})
 	})
 	group.Go(func() error {
-		s.there.Top, s.there.TopKnown = e.asks().Top(groupCtx)
+		s.there = e.named(groupCtx, s.there)
 		return nil
 	})
 	if err := group.Wait(); err != nil {
@@ -82,6 +88,52 @@ func asksNoMore(ctx context.Context, c *call) (bool, error) {
 		return false, nil
 	}
 	return c.policy.AllowsUnseen(ctx, c.srcRef)
+}
+
+// mayBeAsEarlier reports whether the destination may be as Options.Earlier says, as far as is known
+// when both ends are open, and nobody asks for a closer look.
+func mayBeAsEarlier(c *call, s survey) bool {
+	o := &c.o
+	return o.Earlier != nil && o.Earlier.Wanted != "" && s.there.Top != "" && s.there.Top == o.Earlier.Destination &&
+		!o.Recheck && !o.CheckBlobs && !o.AlwaysSign && !mayChange(c)
+}
+
+// compareEarlier reads what else the source has to say, and settles the copy if the plan wants
+// what Options.Earlier says that the destination has. If not, the destination is asked for what was
+// put off.
+func compareEarlier(ctx context.Context, e *ends, s survey) (survey, error) {
+	if !s.asEarlier {
+		return s, nil
+	}
+	var read known.Signed
+	var original *originals.Found
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		read, err = readImageSignatures(groupCtx, e, s.source, s.plan.Wanted())
+		return err
+	})
+	group.Go(func() (err error) {
+		original, err = findOriginal(groupCtx, e, s)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return s, err
+	}
+	s.source = withOriginal(e, s.source.WithSignatures(read), original)
+	s, err := e.replanned(s)
+	if err != nil {
+		return s, err
+	}
+	if earlier.Wanted(s.plan, s.source) == e.o.Earlier.Wanted {
+		s.there = s.there.WithPresent(endpoint.All(earlier.Attached(s.plan, e.dst)))
+		s.source = s.source.WithAttached()
+		return settled(ctx, e, s, CheckedEarlier)
+	}
+	s.asEarlier = false
+	if !e.choices.Attaches() {
+		return s, nil
+	}
+	return compareAttachments(ctx, e, s)
 }
 
 // stays settles a copy without a plan: the destination has what Options.Earlier says.
@@ -107,4 +159,96 @@ func leave(e *ends, s survey) {
 		left.Wanted = earlier.Wanted(s.plan, s.source)
 	}
 	e.reporter.Left(left.Wanted, left.Verified)
+}
+
+// sourceGone goes on after the source has said that its reference names nothing any more, with gone
+// for its error: the copy is settled if Options.Earlier says what the destination had, and it still
+// has all of that; if not, it is damaged.
+func sourceGone(ctx context.Context, e *ends, s survey, gone error) (survey, error) {
+	o := e.o.Earlier
+	if o == nil || o.Destination == "" || !s.there.Asked || !errors.Is(gone, ErrNotFound) {
+		return s, gone
+	}
+	own, _, err := access.OpenSource(ctx, e.destRef, e.o.DestinationCtx, true, e.copier.shared)
+	if err != nil {
+		return s, e.lostAll(gone, err)
+	}
+	defer own.Close() // nothing was written
+	if own.Top().Digest != o.Destination {
+		return s, gone // somebody else looks after it
+	}
+	reads := *e.reader()
+	reads.Source, reads.Name = own, e.dstName
+	reads.Fail = func(op, object string, err error) error { return failure.New(op, DestinationSide, object, err) }
+	lacks, err := earlier.Mirror{Own: own, Reader: &reads, Asks: e.asks(), Kept: o.Source == o.Destination, Blobs: e.o.CheckBlobs}.Lacks(ctx)
+	switch {
+	case err != nil:
+		return s, fmt.Errorf("%w (and what the destination has could not be looked at: %v)", gone, err) //nolint:errorlint // one cause
+	case len(lacks) > 0:
+		return s, &DamagedError{Destination: e.dstName, Lacks: lacks, Err: gone}
+	}
+	e.reporter.Warn(fmt.Sprintf("the source is gone, and the destination has all that an earlier copy has left there: %v", gone))
+	s = stays(e, s, CheckedChildren)
+	e.reporter.Update(func(r *Report) { r.SourceDigest = "" })
+	return s, nil
+}
+
+// lostAll is the error of a copy whose source is gone, and whose destination cannot be read because
+// of err.
+func (e *ends) lostAll(gone, err error) error {
+	_, mismatch := errors.AsType[*endpoint.MismatchError](err)
+	if mismatch || errors.Is(err, ErrNotFound) {
+		return &DamagedError{Destination: e.dstName, Lacks: []digest.Digest{e.o.Earlier.Destination}, Err: gone}
+	}
+	return fmt.Errorf("%w (and what the destination has could not be read: %v)", gone, err) //nolint:errorlint // one cause
+}
+
+// hadAll reports whether the destination had all that is wanted of what the source names, as
+// Options.Earlier says, and nobody else has made its reference name something else since.
+func hadAll(e *ends, s survey) bool {
+	o := e.o.Earlier
+	return o != nil && o.Wanted != "" && o.Source == s.source.Top.Digest &&
+		s.there.TopKnown && (s.there.Top == "" || s.there.Top == o.Destination)
+}
+
+// checkLost fails with a *DamagedError if the destination has lost what is to be left out because
+// it is missing at the source by now.
+func checkLost(ctx context.Context, e *ends, s survey) (survey, error) {
+	missing := earlier.Missing(s.plan)
+	if len(missing) == 0 || !hadAll(e, s) {
+		return s, nil
+	}
+	lacks, err := e.asks().Absent(ctx, missing)
+	if err != nil || len(lacks) == 0 {
+		return s, err
+	}
+	return s, &DamagedError{Destination: e.dstName, Lacks: lacks, Err: cmp.Or(s.source.Missing[lacks[0]], ErrNotFound)}
+}
+
+// damaged returns err, with which a copy has failed, as a *DamagedError if it says that the source
+// does not have something any more that the destination had, and has lost.
+func damaged(ctx context.Context, e *ends, s survey, err error) error {
+	lost := failure.NotAtSource(err)
+	if len(lost) == 0 || !hadAll(e, s) {
+		return err
+	}
+	lacks, unasked := e.asks().Absent(ctx, lost)
+	if unasked != nil || len(lacks) == 0 {
+		return err
+	}
+	return &DamagedError{Destination: e.dstName, Lacks: lacks, Err: err}
+}
+
+// mended fails with a *DamagedError if the destination goes on handing out something else than it
+// says that its reference names, although that has been stored again.
+func mended(ctx context.Context, e *ends, s survey) error {
+	if s.there.Spoilt == nil {
+		return nil
+	}
+	_, _, spoilt := e.asks().Read(ctx)
+	if spoilt == nil {
+		return nil
+	}
+	e.reporter.Update(func(r *Report) { r.DestinationDigest = "" })
+	return &DamagedError{Destination: e.dstName, Lacks: []digest.Digest{s.plan.Digest}, Err: spoilt}
 }

@@ -58,13 +58,14 @@ func open(ctx context.Context, e *ends, s survey) (survey, error) {
 	})
 	if s.there.Asked && !s.there.TopKnown {
 		group.Go(func() error {
-			s.there.Top, s.there.TopKnown = e.asks().Top(groupCtx)
+			s.there = e.named(groupCtx, s.there)
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return s, err
+		return sourceGone(ctx, e, s, err)
 	}
+	s.asEarlier = mayBeAsEarlier(e.call, s)
 	s.source.Top = e.src.Top()
 	d := s.source.Top.Digest
 	e.reporter.Update(func(r *Report) { r.SourceDigest = d })
@@ -87,6 +88,16 @@ func mayChange(c *call) bool {
 // asks returns who asks the destination, which is open.
 func (e *ends) asks() asking.Destination {
 	return asking.Destination{End: e.dst, Name: e.dstName, Budget: e.budget, Warn: e.reporter.Warn}
+}
+
+// named returns there with what the destination's reference names.
+func (e *ends) named(ctx context.Context, there known.Destination) known.Destination {
+	if e.o.Recheck {
+		there.Top, there.TopKnown, there.Spoilt = e.asks().Read(ctx)
+	} else {
+		there.Top, there.TopKnown = e.asks().Top(ctx)
+	}
+	return there
 }
 
 // openSource opens the source, or reads what it names if asEarlier has opened it.

@@ -44,7 +44,7 @@ func TestVouching(t *testing.T) {
 		"Signers": testSignersUnderAttachOriginal, "bundles": testVouchForBundles, "Auto": testVouchUnderAuto,
 		"a failure": testVouchingFails, "a refusal": testBundlesAreRefused, "a tag": testBundlesByTag, "keys": testKeysAreOpened,
 		"whatever fails": testVouchingIsRepaired, "an identity": testVouchForIdentity, "nested lists": testVouchForNestedLists,
-		"several tags": testVouchOnce,
+		"several tags": testVouchOnce, "as before": testVouchedEarlier,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}
@@ -89,6 +89,21 @@ func (v *vouchingTest) options() copy.Options {
 	o := v.byKey(stripTo("linux/amd64", "linux/arm64"))
 	o.AttachOriginal, o.VerifierID = true, "https://mirror.example/"
 	return o
+}
+
+// testVouchedEarlier: nothing is signed, and the destination is not asked what is, where an earlier
+// copy has left all that is wanted.
+func testVouchedEarlier(t *testing.T, s *signingTest) {
+	v := newVouchingTest(t, s, registrytest.Options{}, imagetest.SignedTags)
+	o := v.options()
+	first := v.copies(t, o)
+	require.NotEmpty(t, first.Wanted)
+	v.dst.ResetLog()
+	o.Earlier = left(first)
+	r, err := v.Image(t.Context(), v.dst.Ref("v1"), v.src.Ref("v1"), o)
+	require.NoError(t, err)
+	assert.Equal(t, copy.CheckedEarlier, r.Checked)
+	assert.Len(t, v.dst.Requests(), 1)
 }
 
 func stripTo(platforms ...string) copy.Options {

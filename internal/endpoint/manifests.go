@@ -16,6 +16,15 @@ type Answers struct {
 	Untold map[digest.Digest]error // those of which it did not tell, and why
 }
 
+// All says that a destination has all of digests.
+func All(digests []digest.Digest) Answers {
+	all := Answers{Has: make(map[digest.Digest]bool, len(digests))}
+	for _, d := range digests {
+		all.Has[d] = true
+	}
+	return all
+}
+
 // AskManifests asks a destination which manifests it has, with a slot of the budget for each. That
 // it does not tell is never an error, which says that ctx has ended.
 func AskManifests(ctx context.Context, budget *semaphore.Weighted, dst Destination, digests []digest.Digest) (Answers, error) {

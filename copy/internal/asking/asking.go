@@ -34,21 +34,50 @@ type Destination struct {
 
 // Top returns what the destination's reference names, "" if nothing, and whether it tells.
 func (d Destination) Top(ctx context.Context) (top digest.Digest, known bool) {
-	err := inflight.One(ctx, d.Budget, func() (err error) {
-		top, err = d.End.Top(ctx)
+	top, err := d.top(ctx, d.End.Top)
+	return top, err == nil
+}
+
+// Read is Top by what the destination hands out, if it is a registry. If that is something else
+// than it says, spoilt says so, and what it names is nothing that can be used.
+func (d Destination) Read(ctx context.Context) (top digest.Digest, known bool, spoilt error) {
+	dst, ok := d.End.(*registry.Destination)
+	if !ok {
+		top, known = d.Top(ctx)
+		return top, known, nil
+	}
+	top, err := d.top(ctx, dst.ReadTop)
+	if mismatch, ok := errors.AsType[*endpoint.MismatchError](err); ok {
+		return "", true, mismatch
+	}
+	return top, err == nil, nil
+}
+
+// top returns what ask does, "" if there is nothing, and warns if it was not answered.
+func (d Destination) top(ctx context.Context, ask func(context.Context) (digest.Digest, error)) (top digest.Digest, err error) {
+	err = inflight.One(ctx, d.Budget, func() (err error) {
+		top, err = ask(ctx)
 		return err
 	})
 	switch {
 	case errors.Is(err, endpoint.ErrNotFound):
-		return "", true
+		return "", nil
 	case err != nil:
 		logrus.Debugf("%s does not tell what it names: %v", d.Name, err)
 		if endpoint.IsUnanswered(err) && ctx.Err() == nil { // else nobody waits for the answer any more
 			d.Warn(fmt.Sprintf("what the destination names could not be asked, and is not known: %v", err))
 		}
-		return "", false
+		return "", err
 	}
-	return top, true
+	return top, nil
+}
+
+// Absent returns those of manifests or blobs that are definitely no manifests at the destination.
+func (d Destination) Absent(ctx context.Context, digests []digest.Digest) ([]digest.Digest, error) {
+	there, err := endpoint.AskManifests(ctx, d.Budget, d.End, digests)
+	return slices.DeleteFunc(slices.Clone(digests), func(of digest.Digest) bool {
+		return there.Has[of] || there.Untold[of] != nil
+	}), err
 }
 
 // Present asks which manifests there are, and warns of what could not be asked.

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
+	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
@@ -88,6 +89,16 @@ func Missing(p *plan.Plan) []digest.Digest {
 		}
 	})
 	return missing
+}
+
+// Attached returns what a plan attaches to a list of its original, in the form that the destination
+// takes most likely.
+func Attached(p *plan.Plan, dst endpoint.Destination) []digest.Digest {
+	var all []digest.Digest
+	for _, a := range p.Original.Artifacts() {
+		all = append(all, originals.Forms(dst)[0].Of(a).Document.Digest)
+	}
+	return all
 }
 
 // attachmentsOf returns what is attached by a plan, sorted.

@@ -36,12 +36,14 @@ func NotAtSource(err error) []digest.Digest {
 		}
 		return all
 	}
-	failed, ok := errors.AsType[*Error](err)
-	if !ok || failed.Side != SourceSide || !errors.Is(failed.Err, endpoint.ErrNotFound) {
-		return nil
+	for {
+		failed, ok := errors.AsType[*Error](err)
+		if !ok {
+			return nil
+		}
+		if d := digest.Digest(failed.Object); failed.Side == SourceSide && errors.Is(failed.Err, endpoint.ErrNotFound) && d.Validate() == nil {
+			return []digest.Digest{d}
+		}
+		err = failed.Err // a destination may have asked for it
 	}
-	if d := digest.Digest(failed.Object); d.Validate() == nil {
-		return []digest.Digest{d}
-	}
-	return nil
 }

@@ -19,6 +19,9 @@ type Destination struct {
 	// which TopKnown says.
 	Top      digest.Digest
 	TopKnown bool
+	// Spoilt is set if it hands out something else than it says that its reference names: why that
+	// is so. Top is nothing then.
+	Spoilt error
 	// Present says of manifests whether they are there with everything that they name, Stored
 	// whether they are, whatever they lack: that is so under CheckBlobs, and of the list that the
 	// reference is to name. What is in neither was not asked for, or Untold.

@@ -1,6 +1,8 @@
 package known
 
 import (
+	"slices"
+
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -108,6 +110,15 @@ func (l Source) WithAttachments(found attach.Found) (Source, error) {
 	var err error
 	l.Tree, err = l.Tree.With(documents)
 	return l, err
+}
+
+// WithAttached returns l for a destination that knows all attachments as what they are.
+func (l Source) WithAttached() Source {
+	l.Attachments = slices.Clone(l.Attachments)
+	for i := range l.Attachments {
+		l.Attachments[i].Present = true
+	}
+	return l
 }
 
 // Fetched are documents of the source that were asked for.
