@@ -50,7 +50,7 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 	if err == nil && s.plan != nil { // otherwise Options.Earlier says all that there is to say
 		copiedManifest, err = carryOut(ctx, e, s)
 	}
-	return copiedManifest, damaged(ctx, e, s, err)
+	return copiedManifest, e.earlier().Damaged(ctx, s.source, s.there, err)
 }
 
 // planCopy takes the steps up to the plan, each of which finds out more than the one before it.

@@ -1,9 +1,7 @@
 package copy
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -150,42 +148,29 @@ func stays(e *ends, s survey, level CheckLevel) survey {
 
 // leave reports what the copy has left at the destination.
 func leave(e *ends, s survey) {
-	var left Earlier
-	if e.o.Earlier != nil {
-		left = *e.o.Earlier
-	}
-	left.Wanted = ""
+	var wanted digest.Digest
 	if !e.o.AlwaysSign {
-		left.Wanted = earlier.Wanted(s.plan, s.source)
+		wanted = earlier.Wanted(s.plan, s.source)
 	}
-	e.reporter.Left(left.Wanted, left.Verified)
+	e.reporter.Left(wanted, e.earlier().Left.Verified)
 }
 
 // sourceGone goes on after the source has said that its reference names nothing any more, with gone
 // for its error: the copy is settled if Options.Earlier says what the destination had, and it still
-// has all of that; if not, it is damaged.
+// has all of that.
 func sourceGone(ctx context.Context, e *ends, s survey, gone error) (survey, error) {
-	o := e.o.Earlier
-	if o == nil || o.Destination == "" || !s.there.Asked || !errors.Is(gone, ErrNotFound) {
+	if !s.there.Asked {
 		return s, gone
 	}
-	own, _, err := access.OpenSource(ctx, e.destRef, e.o.DestinationCtx, true, e.copier.shared)
-	if err != nil {
-		return s, e.lostAll(gone, err)
+	open := func() (endpoint.SizedSource, error) {
+		own, _, err := access.OpenSource(ctx, e.destRef, e.o.DestinationCtx, true, e.copier.shared)
+		return own, err
 	}
-	defer own.Close() // nothing was written
-	if own.Top().Digest != o.Destination {
-		return s, gone // somebody else looks after it
-	}
-	reads := *e.reader()
-	reads.Source, reads.Name = own, e.dstName
-	reads.Fail = func(op, object string, err error) error { return failure.New(op, DestinationSide, object, err) }
-	lacks, err := earlier.Mirror{Own: own, Reader: &reads, Asks: e.asks(), Kept: o.Source == o.Destination, Blobs: e.o.CheckBlobs}.Lacks(ctx)
-	switch {
-	case err != nil:
-		return s, fmt.Errorf("%w (and what the destination has could not be looked at: %v)", gone, err) //nolint:errorlint // one cause
-	case len(lacks) > 0:
-		return s, &DamagedError{Destination: e.dstName, Lacks: lacks, Err: gone}
+	reader := e.reader()
+	reader.Name = e.dstName
+	reader.Fail = func(op, object string, err error) error { return failure.New(op, DestinationSide, object, err) }
+	if err := e.earlier().Survives(ctx, gone, open, earlier.Mirror{Reader: reader, Blobs: e.o.CheckBlobs}); err != nil {
+		return s, err
 	}
 	e.reporter.Warn(fmt.Sprintf("the source is gone, and the destination has all that an earlier copy has left there: %v", gone))
 	s = stays(e, s, CheckedChildren)
@@ -193,62 +178,25 @@ func sourceGone(ctx context.Context, e *ends, s survey, gone error) (survey, err
 	return s, nil
 }
 
-// lostAll is the error of a copy whose source is gone, and whose destination cannot be read because
-// of err.
-func (e *ends) lostAll(gone, err error) error {
-	_, mismatch := errors.AsType[*endpoint.MismatchError](err)
-	if mismatch || errors.Is(err, ErrNotFound) {
-		return &DamagedError{Destination: e.dstName, Lacks: []digest.Digest{e.o.Earlier.Destination}, Err: gone}
+// earlier compares the copy with what Options.Earlier says. The destination is open, or nobody asks.
+func (e *ends) earlier() earlier.Copy {
+	c := earlier.Copy{Asks: e.asks()}
+	if e.o.Earlier != nil {
+		c.Left = earlier.Left(*e.o.Earlier)
 	}
-	return fmt.Errorf("%w (and what the destination has could not be read: %v)", gone, err) //nolint:errorlint // one cause
+	return c
 }
 
-// hadAll reports whether the destination had all that is wanted of what the source names, as
-// Options.Earlier says, and nobody else has made its reference name something else since.
-func hadAll(e *ends, s survey) bool {
-	o := e.o.Earlier
-	return o != nil && o.Wanted != "" && o.Source == s.source.Top.Digest &&
-		s.there.TopKnown && (s.there.Top == "" || s.there.Top == o.Destination)
-}
-
-// checkLost fails with a *DamagedError if the destination has lost what is to be left out because
-// it is missing at the source by now.
+// checkLost fails if the destination has lost what is to be left out.
 func checkLost(ctx context.Context, e *ends, s survey) (survey, error) {
-	missing := earlier.Missing(s.plan)
-	if len(missing) == 0 || !hadAll(e, s) {
-		return s, nil
-	}
-	lacks, err := e.asks().Absent(ctx, missing)
-	if err != nil || len(lacks) == 0 {
-		return s, err
-	}
-	return s, &DamagedError{Destination: e.dstName, Lacks: lacks, Err: cmp.Or(s.source.Missing[lacks[0]], ErrNotFound)}
+	return s, e.earlier().CheckLost(ctx, s.plan, s.source, s.there)
 }
 
-// damaged returns err, with which a copy has failed, as a *DamagedError if it says that the source
-// does not have something any more that the destination had, and has lost.
-func damaged(ctx context.Context, e *ends, s survey, err error) error {
-	lost := failure.NotAtSource(err)
-	if len(lost) == 0 || !hadAll(e, s) {
-		return err
-	}
-	lacks, unasked := e.asks().Absent(ctx, lost)
-	if unasked != nil || len(lacks) == 0 {
-		return err
-	}
-	return &DamagedError{Destination: e.dstName, Lacks: lacks, Err: err}
-}
-
-// mended fails with a *DamagedError if the destination goes on handing out something else than it
-// says that its reference names, although that has been stored again.
+// mended fails if what the destination has handed out with other bytes still is.
 func mended(ctx context.Context, e *ends, s survey) error {
-	if s.there.Spoilt == nil {
-		return nil
+	err := e.earlier().Mended(ctx, s.plan, s.there)
+	if err != nil {
+		e.reporter.Update(func(r *Report) { r.DestinationDigest = "" })
 	}
-	_, _, spoilt := e.asks().Read(ctx)
-	if spoilt == nil {
-		return nil
-	}
-	e.reporter.Update(func(r *Report) { r.DestinationDigest = "" })
-	return &DamagedError{Destination: e.dstName, Lacks: []digest.Digest{s.plan.Digest}, Err: spoilt}
+	return err
 }
