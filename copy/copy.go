@@ -17,7 +17,7 @@ import (
 )
 
 // Image copies the image or list that srcRef names to destRef, and returns the manifest or list
-// that the destination names then. It is a drop-in for the function of the same name in
+// that the destination names then, or nil if Options.Earlier settles that. It is a drop-in for the function of the same name in
 // go.podman.io/image/v5/copy.
 //
 // policyContext judges every image that is copied, by its manifest and signatures, before its
@@ -30,8 +30,8 @@ import (
 //
 // Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError,
 // *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError, *SubjectError,
-// *AttachmentError, *OriginalRefusedError, *RejectedError, *LimitError, *TimeoutError, and *Error
-// around whatever an end said; use errors.As.
+// *AttachmentError, *OriginalRefusedError, *RejectedError, *DamagedError, *LimitError,
+// *TimeoutError, and *Error around whatever an end said; use errors.As.
 func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
 	c := newOneShot(CopierOptions{})
 	defer func() { _ = c.Close() }() // closes connections that nobody uses any more

@@ -30,6 +30,9 @@
 //     then the destination's reference names what it named before, and it still does after any
 //     failure.
 //
+// A copy like an earlier one may be settled after the first step, or after the second, by what that
+// has left (earlier.go).
+//
 // What goes from step to step is a survey (survey.go): what is known of both ends, and the plan
 // that follows (planinput.go). It is a value: a step that finds out more returns another one. What
 // a copy is asked for, and what serves all steps, is a call (call.go). What is attached to what is

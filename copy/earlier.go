@@ -178,15 +178,6 @@ func sourceGone(ctx context.Context, e *ends, s survey, gone error) (survey, err
 	return s, nil
 }
 
-// earlier compares the copy with what Options.Earlier says. The destination is open, or nobody asks.
-func (e *ends) earlier() earlier.Copy {
-	c := earlier.Copy{Asks: e.asks()}
-	if e.o.Earlier != nil {
-		c.Left = earlier.Left(*e.o.Earlier)
-	}
-	return c
-}
-
 // checkLost fails if the destination has lost what is to be left out.
 func checkLost(ctx context.Context, e *ends, s survey) (survey, error) {
 	return s, e.earlier().CheckLost(ctx, s.plan, s.source, s.there)

@@ -88,6 +88,22 @@ func TestEarlierSettles(t *testing.T) {
 	}
 }
 
+// TestEarlierBesideALookaside: a directory of signatures that has none of the repository says that
+// there is nothing more to ask.
+func TestEarlierBesideALookaside(t *testing.T) {
+	pair := newCounted(t, imagetest.Platforms(2, 1, 100), false)
+	dir := t.TempDir()
+	lookaside := "default-docker:\n  lookaside: file://" + dir + "\n"
+	require.NoError(t, os.WriteFile(filepath.Join(pair.Sys.RegistriesDirPath, "default.yaml"), []byte(lookaside), 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "apps@sha256="+digest.FromString("x").Encoded()), 0o700))
+	all := copy.Options{ImageListSelection: copy.CopyAllImages}
+	first, _, _ := pair.copy(t, "v1", all)
+	r, source, destination, err := pair.again(t, all, left(first))
+	require.NoError(t, err)
+	assert.Nil(t, r.Plan)
+	assert.Len(t, append(source, destination...), 2)
+}
+
 // TestEarlierDoesNotSuffice: a copy looks at more than what both references name if the policy, an
 // option, or what is known of signatures wants it, whatever an earlier copy has left.
 func TestEarlierDoesNotSuffice(t *testing.T) {
@@ -130,7 +146,7 @@ func TestEarlierDoesNotSuffice(t *testing.T) {
 			dir := t.TempDir()
 			lookaside := "default-docker:\n  lookaside: file://" + dir + "\n"
 			require.NoError(t, os.WriteFile(filepath.Join(c.Sys.RegistriesDirPath, "default.yaml"), []byte(lookaside), 0o600))
-			require.NoError(t, os.Mkdir(filepath.Join(dir, c.src.Host()), 0o700))
+			require.NoError(t, os.Mkdir(filepath.Join(dir, "app@sha256="+digest.FromString("another list").Encoded()), 0o700))
 			return all
 		},
 	} {

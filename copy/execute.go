@@ -1,13 +1,10 @@
 package copy
 
 import (
-	"bytes"
 	"context"
-	"io"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/tasks"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -74,37 +71,12 @@ func copyImages(ctx context.Context, to *storer, images []work.Image, entries []
 	return run.Copy(ctx, images, entries, besides...)
 }
 
+// sends sends blobs to the destination.
+func (s *storer) sends() tasks.Sender {
+	return tasks.Sender{Destination: s.dst, Progress: s.progress, Reporter: s.reporter}
+}
+
 // copyBlob copies b for the image with digest owner, and reports whether the destination had it.
 func (s *storer) copyBlob(ctx context.Context, b endpoint.Blob, owner digest.Digest) (reused bool, err error) {
-	return s.sendBlob(ctx, b, owner, func(bp *progress.Blob) endpoint.Opener { return s.opener(s.source, owner, b, bp) })
-}
-
-// sendBlob stores b, which open returns an Opener of that tells how far it has come, for the image
-// with digest owner, and reports whether the destination had it.
-func (s *storer) sendBlob(ctx context.Context, b endpoint.Blob, owner digest.Digest, open func(*progress.Blob) endpoint.Opener) (reused bool, err error) {
-	bp := s.progress.Blob(ctx, b)
-	result, err := s.dst.PutBlob(ctx, b, open(bp))
-	if err != nil {
-		bp.End(progress.Failed)
-		return false, failure.WritingBlob(b, err)
-	}
-	outcome := progress.Copied
-	if result.Reused {
-		outcome = progress.Reused
-	}
-	bp.End(outcome)
-	s.reporter.Blob(b, owner, result.Reused)
-	return result.Reused, nil
-}
-
-// sendHeld stores a blob that is held.
-func (s *storer) sendHeld(ctx context.Context, b endpoint.Blob, content []byte) error {
-	_, err := s.sendBlob(ctx, b, "", func(bp *progress.Blob) endpoint.Opener {
-		return func(context.Context) (io.ReadCloser, error) {
-			bp.Restart()
-			same := func(err error) error { return err }
-			return endpoint.Verified(io.NopCloser(bytes.NewReader(content)), b, bp.Advance, same), nil
-		}
-	})
-	return err
+	return s.sends().Blob(ctx, b, owner, func(bp *progress.Blob) endpoint.Opener { return s.opener(s.source, owner, b, bp) })
 }

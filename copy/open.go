@@ -13,6 +13,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/asking"
+	"github.com/sparsecopy/sparsecopy/copy/internal/earlier"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/reading"
@@ -88,6 +89,15 @@ func mayChange(c *call) bool {
 // asks returns who asks the destination, which is open.
 func (e *ends) asks() asking.Destination {
 	return asking.Destination{End: e.dst, Name: e.dstName, Budget: e.budget, Warn: e.reporter.Warn}
+}
+
+// earlier compares the copy with what Options.Earlier says, once the destination is open.
+func (e *ends) earlier() earlier.Copy {
+	c := earlier.Copy{Asks: e.asks()}
+	if e.o.Earlier != nil {
+		c.Left = earlier.Left(*e.o.Earlier)
+	}
+	return c
 }
 
 // named returns there with what the destination's reference names.

@@ -88,7 +88,7 @@ func askOriginal(ctx context.Context, e *ends, s survey) (survey, error) {
 // newOriginalStore returns what stores artifacts with s, those that the plan does not know to be
 // there.
 func newOriginalStore(s *storer) (*originals.Store, error) {
-	place := originals.Place{Destination: s.dst, Budget: s.budget, Send: s.sendHeld}
+	place := originals.Place{Destination: s.dst, Budget: s.budget, Send: s.sends().Held}
 	if originals.Wanted(s.plan) || len(s.plan.ToAttach()) > 0 {
 		dst, err := attachedTo(s.ends)
 		if err != nil {

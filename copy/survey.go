@@ -12,8 +12,8 @@ type survey struct {
 	// settled is set if everything that the plan names is at the destination already, but perhaps
 	// for what is attached: nothing else is executed or written.
 	settled bool
-	// asEarlier is set as long as the destination may be as Options.Earlier says: its reference names
-	// that, and it has not been asked for anything else.
+	// asEarlier is set as long as the destination may be as Options.Earlier says: its reference
+	// names that, and it has not been asked for anything else.
 	asEarlier bool
 	// unasked is set if nobody has looked for signatures of lists that turned out to change.
 	unasked bool

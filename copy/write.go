@@ -11,7 +11,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
-	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
@@ -127,36 +126,12 @@ func (w *writer) writeLists(ctx context.Context, p *Plan) (written, error) {
 // their digests, each once, and images that wait for these. Lists that are there are left out; what
 // is nested in them may be absent all the same.
 func (w *writer) writeNested(ctx context.Context, p *Plan) error {
-	lists := map[digest.Digest]*ListPlan{}
-	p.List.Walk(func(l *ListPlan) {
-		if l != p.List {
-			lists[l.Result] = l
+	return work.Nested(p, w.late, func(image work.Image) error { return w.putImage(ctx, image.Doc) }, func(l *ListPlan) error {
+		if w.there.Present[l.Result] && !w.lost[l.Result] {
+			return nil
 		}
+		return w.putList(ctx, l)
 	})
-	all := p.List.NestedLists()
-	for _, d := range p.Wanted() {
-		if _, waits := w.late[d]; waits {
-			all = append(all, d)
-		}
-	}
-	needs := func(d digest.Digest) []digest.Digest {
-		if l := lists[d]; l != nil {
-			return l.Needs()
-		}
-		return []digest.Digest{w.late[d].Subject}
-	}
-	for _, d := range attach.InOrder(all, needs) {
-		var err error
-		if l := lists[d]; l == nil {
-			err = w.putImage(ctx, w.late[d].Doc)
-		} else if !w.there.Present[d] || w.lost[d] {
-			err = w.putList(ctx, l)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // putList stores one list by its digest, with its signatures if it is what they sign.

@@ -80,7 +80,7 @@ func membersOf(t testing.TB, s reflect.Type, names map[reflect.Type]string) []st
 		}
 		text, err := typeOf(field.Type, names)
 		require.NoError(t, err, "%s.%s", s, field.Name)
-		if options != "omitempty" {
+		if options != "omitempty" && options != "omitzero" {
 			text += ", always"
 		}
 		members = append(members, name+": "+text)

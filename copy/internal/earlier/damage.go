@@ -55,8 +55,8 @@ func (c Copy) CheckLost(ctx context.Context, p *plan.Plan, source known.Source, 
 	return c.damage(cmp.Or(source.Missing[lacks[0]], endpoint.ErrNotFound), lacks...)
 }
 
-// Damaged returns err, with which the copy has failed, as damage if it says that the source does not
-// have something any more that the destination had, and has lost.
+// Damaged returns err, with which the copy has failed, as damage if it says that the source does
+// not have something any more that the destination had, and has lost.
 func (c Copy) Damaged(ctx context.Context, source known.Source, there known.Destination, err error) error {
 	lost := failure.NotAtSource(err)
 	if len(lost) == 0 || !c.hadAll(source, there) {

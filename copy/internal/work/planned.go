@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
+	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -56,4 +59,39 @@ func (k Knowledge) Image(doc endpoint.Document) (Image, error) {
 		Doc: doc, Subject: image.Subject, Blobs: Blobs(image, k.Foreign),
 		Stored: k.There.Present[doc.Digest] || k.There.Stored[doc.Digest],
 	}, nil
+}
+
+// Nested calls list for each list below a plan's, and image for each image of late, in an order in
+// which none comes before what it needs. The first error ends it.
+func Nested(p *plan.Plan, late map[digest.Digest]Image, image func(Image) error, list func(*plan.ListPlan) error) error {
+	lists := map[digest.Digest]*plan.ListPlan{}
+	p.List.Walk(func(l *plan.ListPlan) {
+		if l != p.List {
+			lists[l.Result] = l
+		}
+	})
+	all := p.List.NestedLists()
+	for _, d := range p.Wanted() {
+		if _, waits := late[d]; waits {
+			all = append(all, d)
+		}
+	}
+	needs := func(d digest.Digest) []digest.Digest {
+		if l := lists[d]; l != nil {
+			return l.Needs()
+		}
+		return []digest.Digest{late[d].Subject}
+	}
+	for _, d := range attach.InOrder(all, needs) {
+		var err error
+		if l := lists[d]; l != nil {
+			err = list(l)
+		} else {
+			err = image(late[d])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
@@ -84,10 +85,11 @@ func (s *Source) Unsigned() bool {
 	if err != nil || s.sigs.config.usesAttachments(ref) {
 		return false
 	}
-	base, err := docker.SignatureStorageBaseURL(s.sigs.sys, ref, false)
+	base, err := s.sigs.config.lookaside(ref)
 	if err != nil || base.Scheme != "file" {
 		return false
 	}
-	_, err = os.Stat(filepath.Dir(base.Path))
-	return os.IsNotExist(err) // there may be signatures of other manifests
+	stored, err := os.ReadDir(filepath.Dir(base.Path))
+	signed := func(entry os.DirEntry) bool { return strings.HasPrefix(entry.Name(), filepath.Base(base.Path)+"@") }
+	return os.IsNotExist(err) || err == nil && !slices.ContainsFunc(stored, signed)
 }
