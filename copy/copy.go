@@ -17,8 +17,8 @@ import (
 )
 
 // Image copies the image or list that srcRef names to destRef, and returns the manifest or list
-// that the destination names then, or nil if Options.Earlier settles that. It is a drop-in for the function of the same name in
-// go.podman.io/image/v5/copy.
+// that the destination names then, or nil if Options.Earlier settles that. It is a drop-in for the
+// function of the same name in go.podman.io/image/v5/copy.
 //
 // policyContext judges every image that is copied, by its manifest and signatures, before its
 // config or any layer is read. It must not be used concurrently elsewhere.
