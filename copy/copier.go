@@ -16,6 +16,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
@@ -98,6 +99,11 @@ type CopierOptions struct {
 
 	// Clock tells the time, and waits for retries. nil means SystemClock.
 	Clock Clock
+
+	// Cache, if not nil, keeps the manifests, lists and signatures that sources hand out: what has
+	// not changed is asked for by HEAD then, which registries do not count as a pull, and not read
+	// again. It is used for registries that are spoken to directly.
+	Cache DocumentCache
 }
 
 // A Clock tells the time and has timers: a program's tests let it run as fast as they like. What
@@ -119,6 +125,9 @@ const (
 
 // A RetryPolicy bounds retries.
 type RetryPolicy = registry.RetryPolicy
+
+// A DocumentCache keeps manifests, lists and signatures, by keys. Package copy/cache has some.
+type DocumentCache = endpoint.DocumentCache
 
 // A TimeoutError says that a registry took longer than StallTimeout, BlobTimeout or AnswerTimeout,
 // twice. Give it more time, or find out what it is doing.
@@ -145,6 +154,7 @@ func newOneShot(options CopierOptions) *Copier {
 			UserAgent:      options.UserAgent,
 			BlobInfoCache:  options.BlobInfoCache,
 			Clock:          options.Clock,
+			Cache:          options.Cache,
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
@@ -58,6 +59,8 @@ type Shared struct {
 	// BlobInfoCache is told where blobs are, as containers/image's docker transport tells it; nil
 	// for nobody.
 	BlobInfoCache types.BlobInfoCache
+	// Cache keeps what sources hand out; nil for nobody.
+	Cache endpoint.DocumentCache
 	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's
 	// own.
 	UserAgent string
