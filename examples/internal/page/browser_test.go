@@ -356,7 +356,7 @@ func TestInABrowser(t *testing.T) {
 			}
 		}
 		assert.Less(t, loaded, 1000.0)
-		b.do(chromedp.Evaluate[chromedp.Void](`find.value = "service-9998"; find.dispatchEvent(new Event("input"))`))
+		b.do(chromedp.Evaluate[chromedp.Void](`const f = document.querySelector("#find"); f.value = "service-9998"; f.dispatchEvent(new Event("input"))`))
 		assert.Equal(t, []string{"team-103/service-9998:v1.1"}, b.names(), "whether it was a row already or not")
 		assert.Equal(t, "1 of 10,000", evaluate[string](b, `document.querySelector("output").textContent`))
 		b.assertQuiet()
