@@ -97,6 +97,11 @@ type CopierOptions struct {
 	// goes to upstream's copy, that fills the one of Options.DestinationCtx.
 	BlobInfoCache types.BlobInfoCache
 
+	// MinRemaining is how many pulls are to remain of those that a registry allows: a manifest of a
+	// source that would leave fewer is not read, and its copy fails with a *RateLimitError. 0
+	// leaves none. It has no effect on registries that state no limit, nor on questions by HEAD.
+	MinRemaining uint
+
 	// Clock tells the time, and waits for retries. nil means SystemClock.
 	Clock Clock
 
@@ -133,6 +138,13 @@ type DocumentCache = endpoint.DocumentCache
 // twice. Give it more time, or find out what it is doing.
 type TimeoutError = ocihttp.TimeoutError
 
+// A RateLimit is what a registry has said about how much may be pulled from it.
+type RateLimit = ocihttp.RateLimit
+
+// A RateLimitError says that something was not pulled, because too few pulls are left at a registry
+// that will allow more in more than RetryPolicy.MaxElapsed.
+type RateLimitError = ocihttp.RateLimitError
+
 // NewCopier makes a Copier. The caller must Close it.
 func NewCopier(options CopierOptions) *Copier {
 	c := newOneShot(options)
@@ -155,6 +167,7 @@ func newOneShot(options CopierOptions) *Copier {
 			BlobInfoCache:  options.BlobInfoCache,
 			Clock:          options.Clock,
 			Cache:          options.Cache,
+			MinRemaining:   int(min(options.MinRemaining, math.MaxInt32)),
 		},
 	}
 }
@@ -164,6 +177,11 @@ func (c *Copier) clock() Clock { return clock.Or(c.options.Clock) }
 // Close closes the connections that are kept. What c has begun must have ended: copies, and what
 // Prepare returned must be closed. Nothing else may be done with c then.
 func (c *Copier) Close() error { return c.shared.Close() }
+
+// RateLimits returns the limits that registries have stated which c has read from, as they are now,
+// by the names of registries and users. One that has ended is not among them until it is stated
+// again.
+func (c *Copier) RateLimits() []RateLimit { return c.shared.RateLimits() }
 
 // Image is the function Image, with what the copies of c share.
 func (c *Copier) Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {

@@ -30,6 +30,10 @@ var timeHabits = []habit{
 	{"gateway-503-from-the-start", downFromTheStart},
 	{"nobody-listens", nobodyListens},
 	{"docker-hub-429-for-hours", retryAfterHours},
+	{"docker-hub-pulls", dockerHubPulls},
+	{"docker-hub-no-number", limitWithoutNumber},
+	{"docker-hub-retry-after-a-time", retryAfterTime},
+	{"ratelimit-in-other-words", limitsInOtherWords},
 	{"retry-after-a-date", retryAfterDate},
 	{"ghcr-429-without-a-header", throttledWithoutHeader},
 	{"429-at-uploads", throttledUploads},
@@ -176,16 +180,20 @@ func nobodyListens(t *testing.T) {
 func retryAfterHours(t *testing.T) {
 	limit := registrytest.Fail(http.StatusTooManyRequests, "TOOMANYREQUESTS", "you have reached your limit")
 	limit.Header = http.Header{"Retry-After": {"21600"}}
-	for name, match := range map[string]func(*http.Request) bool{
-		"from the start": registrytest.Matching("", ""), "later": registrytest.Matching(http.MethodGet, registrytest.KindBlob),
+	for name, asked := range map[string]struct {
+		match func(*http.Request) bool
+		words string
+	}{
+		"from the start": {registrytest.Matching("", ""), "nothing can be pulled from "},
+		"later":          {registrytest.Matching(http.MethodGet, registrytest.KindBlob), "it wants to be asked again after 6h0m0s, at 20"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newTimed(t, registrytest.Options{Script: registrytest.Only(match, func(int, *http.Request) registrytest.Answer { return limit })}, registrytest.Options{})
+			c := newTimed(t, registrytest.Options{Script: registrytest.Only(asked.match, func(int, *http.Request) registrytest.Answer { return limit })}, registrytest.Options{})
 			err := c.copy(t.Context(), copy.CopierOptions{})
 			var refused *copy.RegistryError
 			require.ErrorAs(t, err, &refused)
 			assert.Equal(t, 6*time.Hour, refused.RetryAfter)
-			assert.ErrorContains(t, err, "it wants to be asked again after 6h0m0s, at 20")
+			assert.ErrorContains(t, err, asked.words)
 			seen := map[string]int{}
 			for _, q := range c.src.Requests() {
 				if seen[q.Path]++; q.Status == limit.Status {
