@@ -31,11 +31,11 @@ type life struct {
 	dst    *registrytest.Registry
 	certs  string       // where the certificates of dst are
 	refuse *atomic.Bool // whether dst refuses sparse lists
-	clock  *clocktest.Fake
+	clock  *clocktest.Shifted
 }
 
 func newLife(t *testing.T, o registrytest.Options) *life {
-	l := &life{t: t, e: copytest.NewEnv(t), f: imagetest.Platforms(3, 2, 100), certs: t.TempDir(), refuse: new(atomic.Bool), clock: clocktest.New(time.Now())}
+	l := &life{t: t, e: copytest.NewEnv(t), f: imagetest.Platforms(3, 2, 100), certs: t.TempDir(), refuse: new(atomic.Bool), clock: &clocktest.Shifted{}}
 	l.src = registrytest.Start(t, registrytest.Options{})
 	l.f.PushTo(l.src, "app", "v1", imagetest.Top)
 	o.TLS = true

@@ -174,7 +174,7 @@ func TestAnnouncement(t *testing.T) {
 			src := copytest.Places["registry"](t)
 			src.Push(f, "v1", imagetest.Top)
 			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Announce: &c.announce}), "app")
-			clock := clocktest.New(time.Now())
+			clock := &clocktest.Shifted{}
 			copier := copy.NewCopier(copy.CopierOptions{Clock: clock})
 			defer copier.Close()
 			for i := range 3 {

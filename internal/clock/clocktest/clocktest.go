@@ -1,4 +1,5 @@
-// Package clocktest has a clock that stands still until a test moves it.
+// Package clocktest has clocks that tests move: a Fake stands still until then, and a Shifted goes
+// on as the machine's does.
 package clocktest
 
 import (

@@ -51,3 +51,14 @@ func TestWaitForSleepers(t *testing.T) {
 	cancel()
 	require.ErrorIs(t, fake.WaitForSleepers(ctx, 3), context.Canceled)
 }
+
+func TestShifted(t *testing.T) {
+	var shifted clocktest.Shifted
+	long := shifted.NewTimer(time.Hour)
+	before := time.Now()
+	shifted.Advance(time.Hour)
+	shifted.Advance(time.Minute)
+	assert.WithinRange(t, shifted.Now(), before.Add(61*time.Minute), before.Add(62*time.Minute))
+	assert.True(t, long.Stop(), "timers are the machine's")
+	<-shifted.NewTimer(0).C()
+}

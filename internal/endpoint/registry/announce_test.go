@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -33,7 +32,7 @@ func TestRefusedAnnouncement(t *testing.T) {
 				return registrytest.Answer{}
 			},
 		})
-		clock := clocktest.New(time.Now())
+		clock := &clocktest.Shifted{}
 		shared, sys := &Shared{Clock: clock}, insecure(t)
 		ask := func(repo string) (string, error) {
 			d := openDestination(t, r.Host()+"/"+repo+":tag", sys, shared)

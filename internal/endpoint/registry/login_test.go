@@ -31,14 +31,14 @@ type rotated struct {
 	r      *registrytest.Registry
 	sys    *types.SystemContext
 	sh     *Shared
-	clock  *clocktest.Fake
+	clock  *clocktest.Shifted
 	answer string // file with what the helper answers
 	asked  string // file to which it adds a line whenever it is asked
 }
 
 func newRotated(t *testing.T, auth registrytest.Auth) *rotated {
 	auth.Accounts = []registrytest.Account{{Username: user, Password: "one"}}
-	o := &rotated{T: t, r: registrytest.Start(t, registrytest.Options{Auth: &auth}), clock: clocktest.New(time.Now()), sh: quick()}
+	o := &rotated{T: t, r: registrytest.Start(t, registrytest.Options{Auth: &auth}), clock: &clocktest.Shifted{}, sh: quick()}
 	o.sh.Clock = o.clock
 	sys, dir := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue

@@ -45,7 +45,7 @@ func TestSharedIsBounded(t *testing.T) {
 
 // TestHostsAreBounded forgets the host that was wanted least recently. Who uses it goes on.
 func TestHostsAreBounded(t *testing.T) {
-	clock := clocktest.New(time.Now())
+	clock := &clocktest.Shifted{}
 	shared := &Shared{Clock: clock}
 	r := registrytest.Start(t, registrytest.Options{})
 	im := newImage(t, 1, 100, r, "a")
@@ -68,7 +68,7 @@ func TestHostsAreBounded(t *testing.T) {
 
 // TestFactsEnd has a registry that collects blobs, and one that has no referrers API any more.
 func TestFactsEnd(t *testing.T) {
-	clock := clocktest.New(time.Now())
+	clock := &clocktest.Shifted{}
 	shared, sys := &Shared{Clock: clock}, insecure(t)
 	from := registrytest.Start(t, registrytest.Options{})
 	var older atomic.Bool
