@@ -191,7 +191,8 @@ type Source interface {
 	// Top is what the reference named when the source was opened.
 	Top() Document
 
-	// Manifest reads the manifest or list with digest d (of at most 4 MiB) and verifies it.
+	// Manifest reads the manifest or list with digest d (of at most 4 MiB) and verifies it. The
+	// reference names d, or what the source has handed out does.
 	// An error that wraps ErrNotFound says that the source definitely does not have it.
 	Manifest(ctx context.Context, d digest.Digest) (Document, error)
 
@@ -211,6 +212,22 @@ type Source interface {
 
 	// Close releases what the source holds. The readers of Blob must be closed before.
 	Close() error
+}
+
+// A Presenter is a Source that may return from Manifest what it has handed out earlier, without
+// asking whether it is there still.
+type Presenter interface {
+	// PresentManifest is Manifest for what the source has now.
+	PresentManifest(ctx context.Context, d digest.Digest) (Document, error)
+}
+
+// ReadPresent returns what reads the manifests and lists that src has now. Source.Manifest is for
+// those of which only the bytes matter.
+func ReadPresent(src Source) func(ctx context.Context, d digest.Digest) (Document, error) {
+	if p, ok := src.(Presenter); ok {
+		return p.PresentManifest
+	}
+	return src.Manifest
 }
 
 // ReadUnverified reads a blob that is small enough to be held, and one byte more than it should

@@ -122,7 +122,7 @@ func (c *content) leaves() []digest.Digest {
 func (c *content) read(
 	ctx context.Context, src endpoint.Source, limit *semaphore.Weighted, digests []digest.Digest,
 ) error {
-	return inflight.Ask(ctx, limit, digests, src.Manifest, func(d digest.Digest, doc endpoint.Document, err error) error {
+	return inflight.Ask(ctx, limit, digests, endpoint.ReadPresent(src), func(d digest.Digest, doc endpoint.Document, err error) error {
 		switch {
 		case errors.Is(err, endpoint.ErrNotFound):
 			c.missing[d] = true

@@ -84,8 +84,13 @@ func (x *exchange) getManifest() {
 	if x.limited() {
 		return
 	}
-	if x.req.Method == http.MethodHead && x.opts.RefuseHEAD {
+	head := x.req.Method == http.MethodHead
+	if head && x.opts.RefuseHEAD {
 		x.notAllowed()
+		return
+	}
+	if head && x.opts.HEADs == HEADAbsent {
+		x.refuse(http.StatusNotFound)
 		return
 	}
 	m, d, ok := x.store.manifest(x.route.repo, x.named())
@@ -98,8 +103,16 @@ func (x *exchange) getManifest() {
 	h.Set("Content-Length", strconv.Itoa(len(m.bytes)))
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("ETag", `"`+d.String()+`"`)
+	switch {
+	case !head:
+	case x.opts.HEADs == HEADWithoutDigest:
+		h.Del("Docker-Content-Digest")
+		h.Del("ETag")
+	case x.opts.HEADs == HEADOfNoLength:
+		h.Set("Content-Length", "0")
+	}
 	x.w.WriteHeader(http.StatusOK)
-	if x.req.Method == http.MethodGet {
+	if !head {
 		_, _ = x.w.Write(m.bytes)
 	}
 }

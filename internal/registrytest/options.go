@@ -109,6 +109,8 @@ type Options struct {
 	BareSuccess bool
 	// RefuseHEAD answers HEAD of manifests and blobs with 405 UNSUPPORTED.
 	RefuseHEAD bool
+	// HEADs is how HEAD of a manifest is answered.
+	HEADs HEADForm
 	// PageSize is the largest page of tags and of referrers; 0 means no limit.
 	PageSize int
 	// Links is how the pages of tags and of referrers are linked.
@@ -169,6 +171,23 @@ type Options struct {
 	// byte of a new connection one RTT more, as the handshake of TCP does.
 	RTT time.Duration
 }
+
+// HEADForm is how HEAD of a manifest is answered.
+type HEADForm int
+
+const (
+	// HEADComplete is the answer to a GET without its body.
+	HEADComplete HEADForm = iota
+	// HEADWithoutDigest leaves Docker-Content-Digest out, as registry.redhat.io did in 2023
+	// (regclient/regclient 363), and as buckets do that serve files as a registry.
+	HEADWithoutDigest
+	// HEADOfNoLength says that the manifest has no bytes, as NORA did in 2026 (getnora-io/nora
+	// 337), and Artipie in 2021.
+	HEADOfNoLength
+	// HEADAbsent is 404, whether or not the manifest is there, as Nexus 3 behind nginx
+	// answers in 2026 (crazy-max/diun 1614).
+	HEADAbsent
+)
 
 // ReferrersForm is how a list of referrers is answered.
 type ReferrersForm int

@@ -84,7 +84,7 @@ func (r *Reader) Manifests(ctx context.Context, l known.Source, digests []digest
 		out.Documents[d], out.Misdeclared = doc, out.Misdeclared || endpoint.IsMisdeclared(doc)
 		return nil
 	}
-	err := inflight.Ask(ctx, r.Budget, unread, r.Source.Manifest, note)
+	err := inflight.Ask(ctx, r.Budget, unread, endpoint.ReadPresent(r.Source), note)
 	return out, err
 }
 

@@ -162,10 +162,7 @@ func (d *Destination) Manifest(ctx context.Context, wanted digest.Digest) (endpo
 
 // read reads what a tag or a digest names.
 func (d *Destination) read(ctx context.Context, tagOrDigest string) (doc endpoint.Document, err error) {
-	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
-		doc, err = d.repo.manifest(ctx, tagOrDigest)
-		return err
-	})
+	doc, err = d.repo.read(ctx, d.shared.newRetrier(), tagOrDigest)
 	return doc, d.repo.wrapNotFound(err)
 }
 

@@ -49,7 +49,7 @@ func (r *repository) unlessHidden(ctx context.Context, err error) error {
 		random := make([]byte, 32)
 		_, _ = rand.Read(random) // which never fails
 		tag := "sha256-" + hex.EncodeToString(random) + ".sig"
-		_, probe := r.tagged(ctx, r.shared.newRetrier(), tag)
+		_, probe := r.read(ctx, r.shared.newRetrier(), tag)
 		if ctx.Err() != nil {
 			return err
 		}

@@ -26,11 +26,9 @@ type statement struct {
 //
 // An error says that there was no answer at all. Named must not run concurrently with Read.
 func (s *Source) Named(ctx context.Context) (digest.Digest, error) {
-	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
-		rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
-		s.stated, err = r.state(ctx, rt, s.wanted)
-		return err
-	})
+	var err error
+	s.stated, err = s.state(ctx, s.wanted)
+	s.asked = true
 	switch {
 	case err == nil:
 		return s.stated.digest, nil
@@ -39,6 +37,16 @@ func (s *Source) Named(ctx context.Context) (digest.Digest, error) {
 		return "", nil
 	}
 	return "", s.reading(err)
+}
+
+// state asks the endpoints what a tag or a digest names.
+func (s *Source) state(ctx context.Context, tagOrDigest string) (said statement, err error) {
+	err = s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
+		rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfChecks)
+		said, err = r.state(ctx, rt, tagOrDigest)
+		return err
+	})
+	return said, err
 }
 
 // noHeads are the refusals of a HEAD by registries, and by what stands before them, that do not
@@ -64,11 +72,12 @@ func (r *repository) state(ctx context.Context, rt *retrier, tagOrDigest string)
 	said := none
 	if d := digest.Digest(a.header.Get("Docker-Content-Digest")); d.Validate() == nil {
 		said.digest = d
+		r.answersHEAD.Store(true)
 	}
 	if asked := digest.Digest(tagOrDigest); asked.Validate() == nil && asked != said.digest {
 		return none, nil // it speaks of something else, or of the same by another algorithm
 	}
-	if size, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64); err == nil && size > 0 && a.header.Get("Content-Encoding") == "" {
+	if size, err := strconv.ParseInt(a.header.Get("Content-Length"), 10, 64); err == nil && size >= 0 && a.header.Get("Content-Encoding") == "" {
 		said.size = size
 	}
 	return said, nil

@@ -65,13 +65,27 @@ func (r *repository) payloads(ctx context.Context, layers []manifest.Descriptor)
 		into := new([]byte)
 		payloads[layer.Digest] = into
 		group.Go(func() error {
-			return r.retry(groupCtx, r.shared.newRetrier(), func() (err error) {
-				*into, err = r.smallBlob(groupCtx, endpoint.Blob{Digest: layer.Digest, Size: layer.Size})
-				return err
-			})
+			var err error
+			*into, err = r.payload(groupCtx, endpoint.Blob{Digest: layer.Digest, Size: layer.Size})
+			return err
 		})
 	}
 	return payloads, group.Wait()
+}
+
+// payload reads a payload, unless it is kept.
+func (r *repository) payload(ctx context.Context, b endpoint.Blob) (content []byte, err error) {
+	if content, ok := r.kept.blob(b); ok {
+		return content, nil
+	}
+	err = r.retry(ctx, r.shared.newRetrier(), func() (err error) {
+		content, err = r.smallBlob(ctx, b)
+		return err
+	})
+	if err == nil {
+		r.kept.keepBlob(b.Digest, content)
+	}
+	return content, err
 }
 
 // Content reads and verifies a blob that is there, and fits into memory.

@@ -81,14 +81,19 @@ func (s *Source) Tagged(ctx context.Context, tag string) (doc endpoint.Document,
 	return doc, err
 }
 
-// tagged reads what a tag names.
-func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (doc endpoint.Document, err error) {
-	err = r.retry(ctx, rt, func() (err error) {
-		doc, err = r.manifest(ctx, tag)
-		return err
-	})
-	if err == nil && !isObject(doc.Bytes) {
+// tagged reads what a tag names, unless that is kept still.
+func (r *repository) tagged(ctx context.Context, rt *retrier, tag string) (endpoint.Document, error) {
+	if doc, told, err := r.unchanged(ctx, rt, tag); told {
+		return doc, err
+	}
+	doc, err := r.read(ctx, rt, tag)
+	switch {
+	case err == nil && !isObject(doc.Bytes):
 		err = &noManifest{fmt.Sprintf("%s/%s:%s", r.host.Name, r.name, tag), doc.MediaType}
+	case err == nil:
+		r.kept.keep(tag, doc)
+	case r.kept != nil && r.saysNotFound(err):
+		r.kept.keepNamed(tag, "")
 	}
 	return doc, err
 }

@@ -40,6 +40,9 @@ type repository struct {
 	hasReferrersAPI atomic.Bool // a list of referrers was read
 	knowsManifests  atomic.Bool // it has handed out a manifest, said that it has one, or taken one
 	hiding          hiding
+
+	kept        *kept       // of what it has handed out; nil but for sources
+	answersHEAD atomic.Bool // it has stated the digest of a manifest
 }
 
 // has tells the cache that r has a blob.

@@ -35,7 +35,8 @@ type Source struct {
 	endpoints []physical   // never empty; the last one is the reference's own repository
 	current   atomic.Int32 // index of the endpoint that is asked first
 	top       endpoint.Document
-	stated    statement // about what ref names
+	stated    statement // about what ref names, once it was asked
+	asked     bool
 	sigs      *signatureReader
 	logChoice bool // of endpoints, while the source is being opened
 }
@@ -54,7 +55,11 @@ func supportedSources(name reference.Named, sys *types.SystemContext, sh *Shared
 	if helper, err := sysregistriesv2.AdditionalLayerStoreAuthHelper(sys); err == nil && helper != "" {
 		return nil, &Unsupported{What: "additional-layer-store-auth-helper"}
 	}
-	return pullSources(name, sys, sh, stats)
+	all, err := pullSources(name, sys, sh, stats)
+	for _, p := range all {
+		p.repo.kept = newKept(sh.Cache, name.Name(), p.repo)
+	}
+	return all, err
 }
 
 // OpenOwn is OpenSource at the repository that ref names itself: mirrors and rewrites do not apply.
@@ -129,6 +134,10 @@ func newSource(places placesOf, ref types.ImageReference, sys *types.SystemConte
 
 // Read reads what the reference names, which is Top then. Errors are those of OpenSource.
 func (s *Source) Read(ctx context.Context) (err error) {
+	if doc, ok := s.unchanged(ctx); ok {
+		s.top = doc
+		return nil
+	}
 	if s.top, err = s.fetch(ctx, s.wanted); err != nil {
 		return s.reading(err)
 	}
@@ -171,7 +180,8 @@ func (s *Source) Mirror() string {
 	return ""
 }
 
-// Manifest implements endpoint.Source. The digest of what it returns is d.
+// Manifest implements endpoint.Source. The digest of what it returns is d. What is kept is returned
+// without asking anybody.
 func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 	if err := d.Validate(); err != nil {
 		return endpoint.Document{}, fmt.Errorf("digest %q: %w", d, err)
@@ -179,20 +189,43 @@ func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 	if d == s.top.Digest {
 		return s.top, nil
 	}
+	if doc, ok := s.kept().manifest(d); ok {
+		return doc, nil
+	}
+	return s.fetch(ctx, d.String())
+}
+
+// PresentManifest implements endpoint.Presenter.
+func (s *Source) PresentManifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
+	if err := d.Validate(); err != nil {
+		return endpoint.Document{}, fmt.Errorf("digest %q: %w", d, err)
+	}
+	if d == s.top.Digest {
+		return s.top, nil
+	}
+	if doc, ok := s.kept().manifest(d); ok {
+		said, err := s.state(ctx, d.String())
+		if err == nil && said.isOf(doc) {
+			return doc, nil
+		}
+	}
 	return s.fetch(ctx, d.String())
 }
 
 // fetch reads a manifest by tag or digest.
 func (s *Source) fetch(ctx context.Context, tagOrDigest string) (endpoint.Document, error) {
 	var doc endpoint.Document
-	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) error {
-		return r.retry(ctx, rt, func() (err error) {
-			doc, err = r.manifest(ctx, tagOrDigest)
-			return err
-		})
+	err := s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
+		if doc, err = r.read(ctx, rt, tagOrDigest); err == nil {
+			r.kept.keep(tagOrDigest, doc)
+		}
+		return err
 	})
 	return doc, err
 }
+
+// kept is what is kept of the repository that the reference names.
+func (s *Source) kept() *kept { return s.endpoints[0].repo.kept }
 
 // fromEndpoints calls get with the endpoints until one succeeds, beginning with the one that did
 // last. An endpoint that only lacks something goes on being the first, once the source is open.
@@ -256,6 +289,15 @@ var acceptManifests = []string{strings.Join([]string{
 	manifest.DockerV2Schema1SignedMediaType,
 	manifest.DockerV2Schema1MediaType,
 }, ", ")}
+
+// read reads what a tag or a digest names.
+func (r *repository) read(ctx context.Context, rt *retrier, tagOrDigest string) (doc endpoint.Document, err error) {
+	err = r.retry(ctx, rt, func() (err error) {
+		doc, err = r.manifest(ctx, tagOrDigest)
+		return err
+	})
+	return doc, err
+}
 
 // manifest reads a manifest once, and verifies it against the digest that it is asked for by, or
 // that the registry states.
