@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
 	"golang.org/x/term"
+
+	"github.com/sparsecopy/sparsecopy/copy"
 )
 
 // access are the flags that say how the two ends are reached, and what the source's signatures must
@@ -27,6 +30,8 @@ type access struct {
 	registriesD    string
 	registriesConf string
 	times          times
+	caching        caching
+	cache          copy.DocumentCache // that check has opened, nil for none
 	overrideArch   string
 	overrideOS     string
 	overrideVar    string
@@ -64,6 +69,9 @@ func (a *access) defineEnds(flags *pflag.FlagSet, ends ...*end) {
 	}
 	flags.StringVar(&a.authFile, "authfile", "", "`FILE` with credentials for registries (default: $REGISTRY_AUTH_FILE, else those of Podman and Docker)")
 	a.defineConfig(flags)
+	if slices.Contains(ends, &a.source) {
+		a.caching.define(flags)
+	}
 }
 
 // defineOnly defines the flags of a command with one end, which reads.
@@ -72,6 +80,7 @@ func (a *access) defineOnly(flags *pflag.FlagSet) {
 	a.source = end{name: "image's"}
 	a.source.define(flags)
 	a.defineConfig(flags)
+	a.caching.define(flags)
 }
 
 func (a *access) defineConfig(flags *pflag.FlagSet) {
@@ -125,7 +134,7 @@ func (e *end) names() []string {
 func (e *end) given(flags *pflag.FlagSet) []string { return changed(flags, e.names()) }
 
 // check refuses flags that contradict each other, and files that they name and that are not what
-// they should be.
+// they should be. It opens the cache.
 func (a *access) check() error {
 	for _, e := range []*end{&a.source, &a.dest, &a.referrers} {
 		if e.name == "" {
@@ -144,7 +153,12 @@ func (a *access) check() error {
 	if err := a.times.check(); err != nil {
 		return err
 	}
-	return a.checkFiles()
+	if err := a.checkFiles(); err != nil {
+		return err
+	}
+	var err error
+	a.cache, err = a.caching.open()
+	return err
 }
 
 // contexts are the configuration of the ends, and what reads more secrets from stdin.

@@ -103,7 +103,7 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer func() { _ = w.Close() }() // it only had files
-	limits := c.env.limits(&c.access.times)
+	limits := c.env.limits(&c.access)
 	limits.MaxParallelDownloads = c.sel.options.MaxParallelDownloads
 	m := &bundleMaker{c: c, copier: copy.NewCopier(limits), sys: sys, policy: policy, bundle: w}
 	defer func() { _ = m.copier.Close() }() // closes connections that nobody uses any more

@@ -188,7 +188,7 @@ func (l *bundleLoader) open() error {
 	if l.policy, err = l.c.access.policyContext(l.sys); err != nil {
 		return err
 	}
-	limits := l.c.env.limits(&l.c.access.times)
+	limits := l.c.env.limits(&l.c.access)
 	limits.MaxParallelDownloads = l.c.parallel
 	l.copier = copy.NewCopier(limits)
 	return nil

@@ -55,7 +55,7 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 	if err != nil {
 		return nil, err
 	}
-	limits := e.limits(&access.times)
+	limits := e.limits(access)
 	limits.MaxParallelDownloads = options.MaxParallelDownloads
 	return &ends{
 		source: source, destination: destination, policy: policy, options: options, copier: copy.NewCopier(limits),

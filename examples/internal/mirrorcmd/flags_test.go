@@ -34,6 +34,7 @@ type settings struct {
 	digestFile   string
 	compare      bool
 	times        times
+	caching      caching
 	changes      transform.Settings
 }
 
@@ -59,7 +60,7 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	return &settings{
 		referrers: referrers,
 		Options:   ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
-		digestFile: copying.digestFile, compare: planning.compare, times: access.times,
+		digestFile: copying.digestFile, compare: planning.compare, times: access.times, caching: access.caching,
 		changes: sel.changes,
 	}, cmd
 }
@@ -158,6 +159,8 @@ func TestEveryFlag(t *testing.T) {
 		"stall-timeout":                   {[]string{"--stall-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().StallTimeout }, time.Minute},
 		"blob-timeout":                    {[]string{"--blob-timeout", "1h"}, nil, func(s *settings) any { return s.times.options().BlobTimeout }, time.Hour},
 		"answer-timeout":                  {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
+		"cache-dir":                       {[]string{"--cache-dir", dir}, nil, func(s *settings) any { return s.caching.dir }, dir},
+		"no-cache":                        {[]string{"--no-cache"}, nil, func(s *settings) any { return s.caching.none }, true},
 		"override-arch":                   {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":                     {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
 		"override-variant":                {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},

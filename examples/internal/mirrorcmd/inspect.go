@@ -69,7 +69,7 @@ func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	copier := copy.NewCopier(c.env.limits(&c.access.times))
+	copier := copy.NewCopier(c.env.limits(&c.access))
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 	found, err := copier.Inspect(ctx, ref, &copy.ReadOptions{SystemContext: sys})
 	if failed, ok := errors.AsType[*copy.Error](err); ok {

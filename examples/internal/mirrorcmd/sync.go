@@ -123,7 +123,7 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 	defer func() { _ = policy.Destroy() }()
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	limits := c.env.limits(&c.access.times)
+	limits := c.env.limits(&c.access)
 	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = c.parallel, c.requests, c.bytes
 	copier := copy.NewCopier(limits)
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more

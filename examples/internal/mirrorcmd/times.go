@@ -31,10 +31,10 @@ func (t *times) options() copy.CopierOptions {
 	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
 }
 
-// limits are the options of t, with the clock of the run.
-func (e *environment) limits(t *times) copy.CopierOptions {
-	options := t.options()
-	options.Clock = e.clock
+// limits are what a Copier has to know, once the flags were checked.
+func (e *environment) limits(a *access) copy.CopierOptions {
+	options := a.times.options()
+	options.Clock, options.Cache = e.clock, a.cache
 	return options
 }
 

@@ -96,7 +96,7 @@ func (c *verifyCommand) byFile(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	copier := copy.NewCopier(c.env.limits(&c.access.times))
+	copier := copy.NewCopier(c.env.limits(&c.access))
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 
 	started := c.env.now()

@@ -54,7 +54,7 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	copier := copy.NewCopier(c.env.limits(&c.access.times))
+	copier := copy.NewCopier(c.env.limits(&c.access))
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 
 	result, err := copier.VerifyStripped(ctx, destination, &copy.VerifyStrippedOptions{
