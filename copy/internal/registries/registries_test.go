@@ -20,7 +20,7 @@ type habit struct {
 // row there.
 func TestRegistriesAsTheyAre(t *testing.T) {
 	habits := slices.Concat(
-		absenceHabits, subjectHabits, bodyHabits, tagListHabits, timeHabits, authorizationHabits, uploadHabits, sparseHabits, originalHabits, programHabits,
+		absenceHabits, headHabits, subjectHabits, bodyHabits, tagListHabits, timeHabits, authorizationHabits, uploadHabits, sparseHabits, originalHabits, programHabits,
 	)
 	page, err := os.ReadFile("../../../docs/registries.md")
 	require.NoError(t, err)
