@@ -34,7 +34,7 @@ func (s *Source) Named(ctx context.Context) (digest.Digest, error) {
 		return s.stated.digest, nil
 	case answered(err) != nil:
 		logrus.Debugf("%s does not tell what it names without a pull: %v", s.ref.StringWithinTransport(), err)
-		return "", nil
+		return "", nil //nolint:nilerr // only Read tells
 	}
 	return "", s.reading(err)
 }

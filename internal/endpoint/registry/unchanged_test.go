@@ -361,6 +361,17 @@ func TestUnchangedAtMirrors(t *testing.T) {
 			assert.Equal(t, want[tag], [2][]string{asked(mirror), asked(own)}, "%d %s", i, tag)
 		}
 	}
+
+	putAttachment(t, own, "app", im.manifest.Digest)
+	signature := attachmentTag(im.manifest.Digest)
+	for _, want := range []string{"GET ", "HEAD ", "HEAD "} {
+		s := openSource(t, own.Host()+"/app:tag", sys, cached(cache))
+		asked(mirror)
+		_, err := s.Tagged(context.Background(), signature)
+		require.NoError(t, err)
+		assert.Equal(t, []string{want + signature}, asked(mirror))
+		assert.Equal(t, []string{want + signature}, asked(own))
+	}
 }
 
 // TestCacheByCredentials has another account read what the first one has put into the cache.
