@@ -159,7 +159,9 @@ func TestCacheOfInspections(t *testing.T) {
 	}
 	want := inspect()
 	assert.Equal(t, want, inspect())
-	assert.Zero(t, c.src.Count(func(q registrytest.Request) bool { return q.Method == http.MethodGet && q.Kind == registrytest.KindManifest }))
+	assert.Zero(t, c.src.Count(func(q registrytest.Request) bool {
+		return q.Method == http.MethodGet && q.Kind == registrytest.KindManifest
+	}))
 	c.src.DeleteManifest("app", c.f.Digest("arm64"))
 	assert.Equal(t, want.Totals.Missing+1, inspect().Totals.Missing)
 }
