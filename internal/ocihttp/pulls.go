@@ -41,13 +41,14 @@ func (e *RateLimitError) Error() string {
 
 // left says how many pulls are left.
 func (e *RateLimitError) left() string {
-	text := fmt.Sprintf("%d pulls are left", e.Remaining)
+	text := fmt.Sprintf("%d pulls", e.Remaining)
 	if e.Limit > 0 {
-		text = fmt.Sprintf("%d of %d pulls are left", e.Remaining, e.Limit)
+		text = fmt.Sprintf("%d of %d pulls", e.Remaining, e.Limit)
 	}
 	if e.Window > 0 {
-		text += fmt.Sprintf(" of %s", e.Window)
+		text += fmt.Sprintf(" in %s", e.Window)
 	}
+	text += " are left"
 	if e.MinRemaining > 0 {
 		text += fmt.Sprintf(", and %d are to remain", e.MinRemaining)
 	}

@@ -125,7 +125,7 @@ func TestPullsThatAreToRemain(t *testing.T) {
 	held := d.refused()
 	want := RateLimit{Registry: "hub.example", User: "alice", Limit: 100, Remaining: 10, Window: 6 * time.Hour, Until: clocktest.Start.Add(6 * time.Hour), Said: clocktest.Start}
 	assert.Equal(t, &RateLimitError{RateLimit: want, MinRemaining: 10}, held)
-	assert.EqualError(t, held, "nothing can be pulled from hub.example until 2026-03-02 14:00:00 UTC at the latest: 10 of 100 pulls are left of 6h0m0s, and 10 are to remain")
+	assert.EqualError(t, held, "nothing can be pulled from hub.example until 2026-03-02 14:00:00 UTC at the latest: 10 of 100 pulls in 6h0m0s are left, and 10 are to remain")
 
 	d.clock.Advance(time.Hour)
 	d.through(http.MethodHead, left(10))

@@ -264,6 +264,17 @@ func (e *environment) judgeHint(reason copy.StripReason) string {
 	return ""
 }
 
+// rateHint says what allows more pulls, "" if nothing does.
+func rateHint(held *copy.RateLimitError) string {
+	switch {
+	case held.Remaining > 0:
+		return "; a lower --min-remaining uses them"
+	case held.User == "":
+		return "; an account may have more: log in"
+	}
+	return ""
+}
+
 // accessHint names the flags that may help if an end could not be reached, was too slow, or did not
 // let us in, "" if there are none.
 func accessHint(err error) string {
@@ -275,6 +286,9 @@ func accessHint(err error) string {
 	)
 	if late := (*copy.TimeoutError)(nil); errors.As(err, &late) {
 		return fmt.Sprintf("; %s gives it more time", timeFlags[late.Option])
+	}
+	if held := (*copy.RateLimitError)(nil); errors.As(err, &held) {
+		return rateHint(held)
 	}
 	e := end{prefix: "src"}
 	switch {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -438,4 +439,17 @@ func TestWaysOut(t *testing.T) {
 func TestIsMisuse(t *testing.T) {
 	assert.False(t, isMisuse(errors.New("x")))
 	assert.True(t, isMisuse(fmt.Errorf("wrapped: %w", misusef("x"))))
+}
+
+// TestRateLimitIsExplained with what allows more pulls, if anything does.
+func TestRateLimitIsExplained(t *testing.T) {
+	limit := copy.RateLimit{Registry: "hub.example", Limit: 100, Window: time.Hour, Until: time.Unix(0, 0)}
+	for want, held := range map[string]copy.RateLimitError{
+		"; an account may have more: log in":  {RateLimit: limit},
+		"0 of 100 pulls in 1h0m0s are left":   {RateLimit: copy.RateLimit{Registry: "hub.example", User: "alice", Limit: 100, Window: time.Hour}},
+		"; a lower --min-remaining uses them": {RateLimit: copy.RateLimit{Registry: "hub.example", Remaining: 5}, MinRemaining: 5},
+	} {
+		text := (&environment{}).explain(fmt.Errorf("reading: %w", &held))
+		assert.True(t, strings.HasSuffix(text, want), text)
+	}
 }

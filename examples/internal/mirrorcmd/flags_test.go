@@ -161,6 +161,7 @@ func TestEveryFlag(t *testing.T) {
 		"answer-timeout":                  {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
 		"cache-dir":                       {[]string{"--cache-dir", dir}, nil, func(s *settings) any { return s.caching.dir }, dir},
 		"no-cache":                        {[]string{"--no-cache"}, nil, func(s *settings) any { return s.caching.none }, true},
+		"min-remaining":                   {[]string{"--min-remaining", "20"}, nil, func(s *settings) any { return s.times.options().MinRemaining }, uint(20)},
 		"override-arch":                   {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":                     {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
 		"override-variant":                {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},

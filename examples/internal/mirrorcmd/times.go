@@ -8,13 +8,17 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// times are the flags that say how long registries may take.
-type times struct{ stall, blob, answer time.Duration }
+// times are the flags that say how long registries may take, and how much is left to others.
+type times struct {
+	stall, blob, answer time.Duration
+	minRemaining        uint
+}
 
 func (t *times) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&t.stall, "stall-timeout", copy.DefaultStallTimeout, "how long no byte may move in the middle of a transfer: `DURATION`")
 	flags.DurationVar(&t.blob, "blob-timeout", copy.DefaultBlobTimeout, "how long the first byte of a blob may take, and the answer to the end of its upload: `DURATION`")
 	flags.DurationVar(&t.answer, "answer-timeout", copy.DefaultAnswerTimeout, "how long any other answer of a registry may take: `DURATION`")
+	flags.Var(optionalCount{&t.minRemaining}, "min-remaining", "how many pulls are to remain of those that a registry allows, if it says so: nothing more is read from it then")
 }
 
 func (t *times) check() error {
@@ -28,7 +32,7 @@ func (t *times) check() error {
 
 // options are what a Copier has to know.
 func (t *times) options() copy.CopierOptions {
-	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer}
+	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer, MinRemaining: t.minRemaining}
 }
 
 // limits are what a Copier has to know, once the flags were checked.
