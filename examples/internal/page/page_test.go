@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
@@ -214,6 +216,24 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// FuzzForeign looks for texts that are shown with a user, or with what nobody sees.
+func FuzzForeign(f *testing.F) {
+	for _, seed := range []string{"GET https://user:secret@host/v2/?n=1: 503", "docker://name@sha256:abcd", "a\u202eb\x1b\xff", "//a@b@c//d@e?f=g#h@i"} {
+		f.Add(seed)
+	}
+	user := regexp.MustCompile(`[a-z]://[^/?#\s"'<>]*@(sha\d+:)?`)
+	f.Fuzz(func(t *testing.T, text string) {
+		shown := foreign(text)
+		assert.LessOrEqual(t, utf8.RuneCountInString(shown), maxText+1)
+		for _, r := range shown {
+			assert.True(t, unicode.IsPrint(r), "%q", shown)
+		}
+		for _, match := range user.FindAllStringSubmatch(shown, -1) {
+			assert.NotEmpty(t, match[1], "%q", shown)
+		}
+	})
+}
+
 func TestForeign(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                               "",
@@ -221,18 +241,21 @@ func TestForeign(t *testing.T) {
 		"docker://host/name@sha256:abcd": "docker://host/name@sha256:abcd",
 		"GET https://user:secret@host/v2/?n=1&token=secret: 503": "GET https://host/v2/: 503",
 		`Get "https://host/v2/?token=secret": EOF`:               `Get "https://host/v2/": EOF`,
-		"https://user@host":                  "https://host",
-		"https://us%40er:se@cret@host/a@b":   "https://host/a@b",
-		"https://host/path#secret, and more": "https://host/path, and more",
-		"HTTPS://user:secret@host?a=b":       "HTTPS://host",
-		"GET /token?service=secret, 401":     "GET /token, 401",
-		"what is this? nothing":              "what is this? nothing",
-		"two\nlines\tand\r\nmore":            "two lines and  more",
-		"a\u202eb\x1b[31mc\u200bd":           "a\ufffdb\ufffd[31mc\ufffdd",
-		"\xff":                               "\ufffd",
-		"Größe ≥ 1":                          "Größe ≥ 1",
-		strings.Repeat("a", maxText):         strings.Repeat("a", maxText),
-		strings.Repeat("ä", maxText+1):       strings.Repeat("ä", maxText) + "…",
+		"https://user@host":                    "https://host",
+		"docker://name@sha256:abcd, or not":    "docker://name@sha256:abcd, or not",
+		`{"u":"https:\/\/user:secret@host\/"}`: `{"u":"https:\/\/host\/"}`,
+		"see //user:secret@host/path":          "see //host/path",
+		"https://us%40er:se@cret@host/a@b":     "https://host/a@b",
+		"https://host/path#secret, and more":   "https://host/path, and more",
+		"HTTPS://user:secret@host?a=b":         "HTTPS://host",
+		"GET /token?service=secret, 401":       "GET /token, 401",
+		"what is this? nothing":                "what is this? nothing",
+		"two\nlines\tand\r\nmore":              "two lines and  more",
+		"a\u202eb\x1b[31mc\u200bd":             "a\ufffdb\ufffd[31mc\ufffdd",
+		"\xff":                                 "\ufffd",
+		"Größe ≥ 1":                            "Größe ≥ 1",
+		strings.Repeat("a", maxText):           strings.Repeat("a", maxText),
+		strings.Repeat("ä", maxText+1):         strings.Repeat("ä", maxText) + "…",
 	} {
 		assert.Equal(t, want, foreign(text))
 	}

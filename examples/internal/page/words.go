@@ -46,9 +46,10 @@ func moment(t time.Time) string { return t.UTC().Format("2 Jan 2006 15:04 UTC") 
 // maxText is how many characters of a foreign text are shown.
 const maxText = 1000
 
-// What texts about requests may carry and pages must not show.
+// What texts about requests may carry and pages must not show. A digest is no host, and what is
+// before it no user; in JSON, slashes may be escaped.
 var (
-	userOfURL  = regexp.MustCompile(`(://)[^/?#\s"'<>]*@`)
+	userOfURL  = regexp.MustCompile(`(\\?/\\?/)[^/?#\s"'<>]*@(sha\d+:)?`)
 	queryOfURL = regexp.MustCompile(`(://[^?#\s"'<>]*)[?#][^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
 	query      = regexp.MustCompile(`\?[\w.~%-]+=[^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
 )
@@ -58,7 +59,7 @@ var (
 // around.
 func foreign(text string) string {
 	if strings.Contains(text, "@") {
-		text = userOfURL.ReplaceAllString(text, "$1")
+		text = userOfURL.ReplaceAllStringFunc(text, withoutUser)
 	}
 	if strings.ContainsAny(text, "?#") {
 		text = queryOfURL.ReplaceAllString(text, "$1$2$3")
@@ -84,6 +85,15 @@ func foreign(text string) string {
 		}
 	}
 	return b.String()
+}
+
+// withoutUser returns what is left of a match of userOfURL.
+func withoutUser(match string) string {
+	parts := userOfURL.FindStringSubmatch(match)
+	if parts[2] != "" {
+		return match
+	}
+	return parts[1]
 }
 
 // isPlain reports whether a text is what most texts are: short, and nothing but letters of ASCII,
