@@ -150,7 +150,7 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 		}
 		return doc, err
 	}
-	open := func(of digest.Digest, b endpoint.Blob) endpoint.Opener { return to.opener(to.source, of, b, nil) }
+	open := func(of digest.Digest, b endpoint.Blob) endpoint.Opener { return to.held(to.source, of, b) }
 	carried, err := to.original.Carry(ctx, attached.Of(planned), originals.Carried{Manifest: read, Open: open})
 	if err != nil {
 		return failure.Attaching(DestinationSide, to.dstName, err)

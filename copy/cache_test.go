@@ -147,6 +147,35 @@ func TestCacheOfAttachments(t *testing.T) {
 	}
 }
 
+// TestCacheOfOriginals demands that signatures which travel along with a stripped list are not read
+// again, nor the config that says of which platform a single image is.
+func TestCacheOfOriginals(t *testing.T) {
+	f := copytest.AttachedFixture()
+	two := copy.Options{
+		ImageListSelection: copy.CopySpecificImages, InstancePlatforms: copytest.Platforms("linux/amd64", "linux/arm64"),
+		SparseManifestListAction: copy.StripSparseManifestList,
+	}
+	proven := two
+	proven.AttachOriginal = true
+	for name, o := range map[string]copy.Options{imagetest.Top: proven, "amd64": two} {
+		t.Run(name, func(t *testing.T) {
+			c := &withCache{&counted{
+				Env: copytest.NewAttachmentsEnv(t), f: f,
+				src: copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app"),
+				dst: copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app"),
+			}, cache.Memory(0)}
+			copytest.PushAttached(t, f, c.src, true)
+			c.src.Push(f, "v1", name)
+			_, first, err := c.again(t, o)
+			require.NoError(t, err)
+			assert.NotZero(t, first["GET blob"])
+			_, asked, err := c.again(t, o)
+			require.NoError(t, err)
+			assert.Zero(t, asked["GET manifest"]+asked["GET blob"], asked)
+		})
+	}
+}
+
 // TestCacheOfInspections inspects a source twice, and after it has lost an image.
 func TestCacheOfInspections(t *testing.T) {
 	c := newWithCache(t, imagetest.Platforms(4, 2, 1000))

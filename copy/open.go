@@ -136,10 +136,7 @@ func (e *ends) openSource(ctx context.Context) error {
 func (e *ends) reader() *reading.Reader {
 	r := &reading.Reader{
 		Source: e.src, Name: e.srcName, Choices: &e.choices, Policy: e.policy, Budget: e.budget, Warn: e.reporter.Warn,
-		Open: func(l known.Source, owner digest.Digest, b endpoint.Blob) endpoint.Opener {
-			return e.opener(l, owner, b, nil)
-		},
-		Fail: func(op, object string, err error) error { return failure.New(op, SourceSide, object, err) },
+		Open: e.held, Fail: func(op, object string, err error) error { return failure.New(op, SourceSide, object, err) },
 	}
 	if from := e.referrers; from != nil {
 		r.Elsewhere = &attach.Place{Name: from.Repository(), Referrers: from, Manifest: from.Manifest}
@@ -184,25 +181,25 @@ func (e *ends) openDestination(ctx context.Context) error {
 	return nil
 }
 
-// opener returns an Opener of b where its owner is, a manifest or list that names it: at the
-// source, or, if l says so, at Options.ReferrersFrom. bp, if not nil, is told what is read.
+// opener returns an Opener of b where its owner is, a manifest or list that names it. bp, if not
+// nil, is told what is read.
 func (e *ends) opener(l known.Source, owner digest.Digest, b endpoint.Blob, bp *progress.Blob) endpoint.Opener {
-	read, side := e.src.Blob, SourceSide
-	if l.Referrers[owner] {
-		read, side = e.referrers.Blob, ReferrersSide
+	src, side := e.where(l, owner)
+	return reading.OpenBlob(src.Blob, side, b, bp)
+}
+
+// held is opener for what is read into memory: it may be what was read by an earlier copy.
+func (e *ends) held(l known.Source, owner digest.Digest, b endpoint.Blob) endpoint.Opener {
+	src, side := e.where(l, owner)
+	return reading.OpenBlob(endpoint.ReadHeld(src), side, b, nil)
+}
+
+// where is the source, or, if l says so of a manifest or list, Options.ReferrersFrom.
+func (e *ends) where(l known.Source, d digest.Digest) (endpoint.Source, Side) {
+	if l.Referrers[d] {
+		return e.referrers, ReferrersSide
 	}
-	failed := func(err error) error { return failure.New("reading blob", side, b.Digest.String(), err) }
-	return func(ctx context.Context) (io.ReadCloser, error) {
-		stream, err := read(ctx, b)
-		if err != nil {
-			return nil, failed(err)
-		}
-		if bp == nil {
-			return endpoint.Verified(stream, b, nil, failed), nil
-		}
-		bp.Restart()
-		return endpoint.Verified(stream, b, bp.Advance, failed), nil
-	}
+	return e.src, SourceSide
 }
 
 // close closes source and destination, and fills in the caller's report. err is that of the copy;

@@ -25,7 +25,7 @@ func findOriginal(ctx context.Context, e *ends, s survey) (*originals.Found, err
 	at.Open = func(of attach.Attachment, b endpoint.Blob) endpoint.Opener {
 		l := s.source
 		l.Referrers = map[digest.Digest]bool{of.Digest: of.Elsewhere}
-		return e.opener(l, of.Digest, b, nil)
+		return e.held(l, of.Digest, b)
 	}
 	if access.Transports[e.from].Referrers {
 		src, err := e.reader().Attached(s.source)

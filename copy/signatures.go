@@ -33,7 +33,7 @@ func (e *ends) signingFor(l known.Source, there known.Destination) *signing.Copy
 			has, asked := there.Present[d]
 			return asked && !has && !there.Stored[d] && d != there.Top
 		},
-		Config: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener { return e.opener(l, owner, b, nil) },
+		Config: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener { return e.held(l, owner, b) },
 		Noted: func(carried, made int) {
 			e.progress.Line("Storing signatures")
 			e.reporter.Signed(carried, made)

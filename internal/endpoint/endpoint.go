@@ -214,20 +214,31 @@ type Source interface {
 	Close() error
 }
 
-// A Presenter is a Source that may return from Manifest what it has handed out earlier, without
-// asking whether it is there still.
-type Presenter interface {
+// A Keeper is a Source that may keep what it has handed out, and return it from Manifest later,
+// without asking whether it is there still.
+type Keeper interface {
 	// PresentManifest is Manifest for what the source has now.
 	PresentManifest(ctx context.Context, d digest.Digest) (Document, error)
+	// HeldBlob is Blob for what is read into memory, and of which only the bytes matter: it may be
+	// one that is kept, and is kept if it is small.
+	HeldBlob(ctx context.Context, b Blob) (io.ReadCloser, error)
 }
 
 // ReadPresent returns what reads the manifests and lists that src has now. Source.Manifest is for
 // those of which only the bytes matter.
 func ReadPresent(src Source) func(ctx context.Context, d digest.Digest) (Document, error) {
-	if p, ok := src.(Presenter); ok {
-		return p.PresentManifest
+	if k, ok := src.(Keeper); ok {
+		return k.PresentManifest
 	}
 	return src.Manifest
+}
+
+// ReadHeld returns what reads blobs of src into memory, of which only the bytes matter.
+func ReadHeld(src Source) func(ctx context.Context, b Blob) (io.ReadCloser, error) {
+	if k, ok := src.(Keeper); ok {
+		return k.HeldBlob
+	}
+	return src.Blob
 }
 
 // ReadUnverified reads a blob that is small enough to be held, and one byte more than it should

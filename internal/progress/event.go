@@ -104,12 +104,16 @@ func (b *Blob) kind() string {
 	return "blob"
 }
 
-// Restart says that the next bytes are the first ones of the blob.
-func (b *Blob) Restart() { b.offset.Store(0) }
+// Restart says that the next bytes are the first ones of the blob. b may be nil.
+func (b *Blob) Restart() {
+	if b != nil {
+		b.offset.Store(0)
+	}
+}
 
-// Advance says that n more bytes were read.
+// Advance says that n more bytes were read. b may be nil.
 func (b *Blob) Advance(n int) {
-	if n == 0 {
+	if b == nil || n == 0 {
 		return
 	}
 	b.reach(b.offset.Add(int64(n)))

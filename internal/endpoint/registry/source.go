@@ -41,7 +41,10 @@ type Source struct {
 	logChoice bool // of endpoints, while the source is being opened
 }
 
-var _ endpoint.Source = (*Source)(nil)
+var (
+	_ endpoint.Source = (*Source)(nil)
+	_ endpoint.Keeper = (*Source)(nil)
+)
 
 // OpenSource reads what ref names. sh is what it shares with other ends, nil for nothing. An error
 // that wraps endpoint.ErrNotFound says that ref definitely names nothing; an *Unsupported, that the
@@ -195,7 +198,7 @@ func (s *Source) Manifest(ctx context.Context, d digest.Digest) (endpoint.Docume
 	return s.fetch(ctx, d.String())
 }
 
-// PresentManifest implements endpoint.Presenter.
+// PresentManifest implements endpoint.Keeper.
 func (s *Source) PresentManifest(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 	if err := d.Validate(); err != nil {
 		return endpoint.Document{}, fmt.Errorf("digest %q: %w", d, err)
@@ -385,6 +388,26 @@ func (s *Source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 		return nil, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
 	return openBlob(ctx, s, b)
+}
+
+// HeldBlob implements endpoint.Keeper.
+func (s *Source) HeldBlob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
+	k := s.kept()
+	if content, ok := k.blob(b); ok {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	}
+	stream, err := s.Blob(ctx, b)
+	if err != nil || k == nil || b.Size < 0 || b.Size > maxPayload {
+		return stream, err
+	}
+	content, err := io.ReadAll(stream)
+	if err := errors.Join(err, stream.Close()); err != nil {
+		return nil, err
+	}
+	if b.Digest.Algorithm().FromBytes(content) == b.Digest { // else who reads it complains
+		k.keepBlob(b.Digest, content)
+	}
+	return io.NopCloser(bytes.NewReader(content)), nil
 }
 
 // BlobSize returns the size of a blob in bytes, without reading it; -1 if the registry does not

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -226,6 +227,40 @@ func TestCacheKeepsManifestsAndBlobsApart(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Manifest(context.Background(), digest.FromString(`{"critical":{}}`))
 	require.ErrorIs(t, err, endpoint.ErrNotFound)
+}
+
+// TestHeldBlobs reads blobs that are held twice: small ones are kept, others, and those that are
+// not what they should be, are not.
+func TestHeldBlobs(t *testing.T) {
+	ctx := context.Background()
+	r := registrytest.Start(t, registrytest.Options{})
+	im := newImage(t, 2, 1000, r, "a")
+	large := newImage(t, 1, maxPayload+1, r, "a").blobs[0]
+	cache := newMapCache()
+	read := func(b endpoint.Blob) ([]byte, error) {
+		s := openSource(t, r.Host()+"/a:tag", insecure(t), cached(cache))
+		asked(r)
+		content, err := endpoint.ReadHeld(s)(ctx, b)
+		if err != nil {
+			return nil, err
+		}
+		defer content.Close()
+		return io.ReadAll(content)
+	}
+	small := im.blobs[1]
+	for _, c := range []struct {
+		blob endpoint.Blob
+		want int
+	}{{small, 1}, {small, 0}, {large, 1}, {large, 1}, {endpoint.Blob{Digest: small.Digest, Size: 999}, 1}} {
+		content, err := read(c.blob)
+		if c.blob.Size == 999 {
+			require.ErrorContains(t, err, "1000 bytes, not 999")
+		} else {
+			require.NoError(t, err)
+			assert.Equal(t, c.blob.Digest, digest.FromBytes(content))
+		}
+		assert.Len(t, asked(r), c.want)
+	}
 }
 
 func TestPresentManifest(t *testing.T) {
