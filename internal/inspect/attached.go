@@ -103,6 +103,7 @@ func (v *verifier) listed(ctx context.Context, dst endpoint.ReferrerSource, subj
 	if ctx.Err() != nil {
 		return
 	}
+	v.noteReferrers(subject, there)
 	has := map[digest.Digest]bool{}
 	for _, r := range there {
 		has[r.Digest] = true
@@ -141,7 +142,7 @@ func (v *verifier) tagged(ctx context.Context, dst endpoint.ReferrerSource, a At
 		return nil
 	}
 	if there.Digest != a.Digest {
-		ours, err := v.Attached(ctx, a.Digest)
+		ours, err := v.Options.Manifest(ctx, a.Digest)
 		if err != nil {
 			return &ReadError{Op: "reading tag", Object: a.Tag, AtSource: true, Err: err}
 		}

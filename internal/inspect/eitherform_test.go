@@ -9,7 +9,6 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/original"
@@ -40,18 +39,18 @@ func TestVerifyEitherForm(t *testing.T) {
 		"both, of which the first counts": {put: []original.Artifact{plain, artifact}, lost: layer},
 		"a plain image without a layer": {
 			put: []original.Artifact{plain}, lost: layer,
-			want: []Violation{{layer, aLayer, name, "it is missing"}},
+			want: []Violation{{Digest: layer, What: aLayer, Platform: name, Problem: "it is missing"}},
 		},
 		"both, of which the second is listed": {
 			put: []original.Artifact{artifact, plain}, options: registrytest.Options{NoReferrers: true}, listed: &plain,
 		},
 		"neither": {want: []Violation{
-			{is, aManifest, name, "it is missing"},
-			{is, aReferrer, "", "the destination does not list it as a referrer of " + subject.Digest.String()},
+			{Digest: is, What: aManifest, Platform: name, Problem: "it is missing"},
+			{Digest: is, What: aReferrer, Problem: "the destination does not list it as a referrer of " + subject.Digest.String()},
 		}},
 		"a plain image that is not listed": {
 			put: []original.Artifact{plain}, options: registrytest.Options{NoReferrers: true},
-			want: []Violation{{plain.Document.Digest, aReferrer, "", "the destination does not list it as a referrer of " + subject.Digest.String()}},
+			want: []Violation{{Digest: plain.Document.Digest, What: aReferrer, Problem: "the destination does not list it as a referrer of " + subject.Digest.String()}},
 		},
 	} {
 		t.Run(label, func(t *testing.T) {
@@ -76,7 +75,7 @@ func TestVerifyEitherForm(t *testing.T) {
 			v, err := Verify(t.Context(), place(t, r, "app"), nil, Want{
 				Digest: subject.Digest, IsList: true,
 				Attached: []Attached{{Subject: subject.Digest, Digest: is, ArtifactType: original.ArtifactType, Or: plain.Document.Digest}},
-			}, Options{Limit: semaphore.NewWeighted(4)})
+			}, keeping(4))
 			require.NoError(t, err)
 			assert.Equal(t, append([]Violation{}, c.want...), v.Violations)
 		})

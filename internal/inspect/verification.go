@@ -1,7 +1,7 @@
 package inspect
 
 import (
-	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -17,6 +17,10 @@ type Verification struct {
 	Destination string        `json:"destination"`
 	Wanted      digest.Digest `json:"wanted"`          // what the destination should name
 	Found       digest.Digest `json:"found,omitempty"` // what it names; absent if nothing
+
+	// Orphaned says what the source definitely lacks by now, so that the destination was held
+	// against what it names itself, which is Wanted. Absent where the source said what is wanted.
+	Orphaned string `json:"orphaned,omitempty"`
 
 	// Violations are what is wrong, in an order that does not depend on chance. Empty, and not nil,
 	// if and only if the destination is complete and true.
@@ -35,10 +39,18 @@ type Verification struct {
 
 // A Violation is one thing that is not as it should be.
 type Violation struct {
-	Digest   digest.Digest `json:"digest"`
+	Digest   digest.Digest `json:"digest"`             // "" where the source no longer says what it should be
 	What     string        `json:"what"`               // "list", "manifest", "config", "layer", "referrer", "tag" or "signatures"
 	Platform string        `json:"platform,omitempty"` // of the image that it belongs to, or what it is attached to
 	Problem  string        `json:"problem"`            // for people
+
+	// Lost says that no copy brings it back: the source definitely does not have it either.
+	Lost bool `json:"lost,omitempty"`
+}
+
+// Damaged reports whether something is wrong that no copy mends.
+func (v *Verification) Damaged() bool {
+	return slices.ContainsFunc(v.Violations, func(v Violation) bool { return v.Lost })
 }
 
 // What a Violation is about.
@@ -54,9 +66,16 @@ const (
 
 // String returns the violation in one line, for people: as what, digest, platform and problem.
 func (v Violation) String() string {
-	text := v.What + " " + v.Digest.String()
+	text := v.What
+	if v.Digest != "" {
+		text += " " + v.Digest.String()
+	}
 	if v.Platform != "" {
 		text += " (" + v.Platform + ")"
 	}
-	return fmt.Sprintf("%s: %s", text, v.Problem)
+	text += ": " + v.Problem
+	if v.Lost {
+		text += "; the source does not have it either"
+	}
+	return text
 }

@@ -27,6 +27,7 @@ type Want struct {
 	Blobs    []endpoint.Blob          // that lists name in the place of manifests, each once
 	Attached []Attached
 	Signed   []digest.Digest // the images and lists whose signatures should be there, as far as the source has any
+	Carried  []digest.Digest // what is written as it was read: the source had it under the same digest
 
 	// Else is what may be there instead: if the reference names that, this is what counts. Nil for
 	// nothing.
@@ -37,8 +38,11 @@ type Want struct {
 type Options struct {
 	ReadBlobs bool                // read blobs and hash them, instead of asking for their sizes
 	Limit     *semaphore.Weighted // of what is in flight
-	// Attached reads what is attached where it was found, as it was found.
-	Attached func(context.Context, digest.Digest) (endpoint.Document, error)
+	// Manifest reads a manifest or list where a copy reads it: what is attached where it was found,
+	// as it was found. Blob reads a blob that the manifest or list with that digest names, in the
+	// same way. Nil if there is no source any more: what is wrong then stays so.
+	Manifest func(context.Context, digest.Digest) (endpoint.Document, error)
+	Blob     func(owner digest.Digest, b endpoint.Blob) endpoint.Opener
 }
 
 // A ReadError says what could not be read, of things that there is no telling without.
@@ -58,18 +62,18 @@ func (e *ReadError) Unwrap() error { return e.Err }
 func Verify(ctx context.Context, dst endpoint.SizedSource, src endpoint.Source, want Want, o Options) (*Verification, error) {
 	v := &verifier{
 		Options: o, dst: dst, src: src, want: want,
-		attached: map[digest.Digest]string{}, owner: map[digest.Digest]string{}, elsewhere: map[digest.Digest]bool{},
-		declared: map[[2]string]int{},
+		attached: map[digest.Digest]string{}, owner: map[digest.Digest]digest.Digest{}, elsewhere: map[digest.Digest]bool{},
+		stated: map[digest.Digest][]statement{}, declared: map[[2]string]int{},
 		found: Verification{
 			Schema: VerificationSchema, Wanted: want.Digest, Violations: []Violation{}, BlobsRead: o.ReadBlobs,
 		},
 	}
 	if dst == nil {
 		v.violated("", v.top(), want.Digest, "the destination names nothing")
-		return v.result(), nil
+		return v.result(), v.checkLost(ctx)
 	}
 	v.checkTop()
-	for _, step := range []func(context.Context) error{v.checkAttached, v.checkContent, v.checkSignatures} {
+	for _, step := range []func(context.Context) error{v.checkAttached, v.checkContent, v.checkSignatures, v.checkLost} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -89,9 +93,10 @@ type verifier struct {
 
 	mu        sync.Mutex // guards what follows
 	found     Verification
-	owner     map[digest.Digest]string // of blobs: a platform
-	elsewhere map[digest.Digest]bool   // layers with URLs
-	declared  map[[2]string]int        // documents that dst declares to be what they are not: media types, how many
+	owner     map[digest.Digest]digest.Digest // of blobs: a manifest or list that names them
+	elsewhere map[digest.Digest]bool          // layers with URLs
+	stated    map[digest.Digest][]statement   // how large manifests are, by what names them
+	declared  map[[2]string]int               // documents that dst declares to be what they are not: media types, how many
 }
 
 func (v *verifier) result() *Verification {
@@ -112,7 +117,7 @@ func (v *verifier) result() *Verification {
 func (v *verifier) violated(platform string, what string, d digest.Digest, format string, args ...any) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.found.Violations = append(v.found.Violations, Violation{d, what, platform, fmt.Sprintf(format, args...)})
+	v.found.Violations = append(v.found.Violations, Violation{Digest: d, What: what, Platform: platform, Problem: fmt.Sprintf(format, args...)})
 }
 
 func (v *verifier) warn(format string, args ...any) {
@@ -137,6 +142,7 @@ func (v *verifier) top() string {
 func (v *verifier) checkTop() {
 	top := v.dst.Top()
 	v.noteType(top)
+	v.noteEntries(top)
 	v.found.Found, v.found.Manifests = top.Digest, 1
 	if other := v.want.Else; other != nil && top.Digest == other.Digest {
 		v.want, v.found.Wanted = *other, other.Digest
@@ -157,13 +163,19 @@ func (v *verifier) noteType(doc endpoint.Document) {
 // checkContent checks lists, manifests and blobs.
 func (v *verifier) checkContent(ctx context.Context) error {
 	for _, d := range v.want.Lists {
-		v.document(ctx, d, aList, "")
+		if list, there := v.document(ctx, d, aList, ""); there {
+			v.noteEntries(list)
+		}
 	}
 	manifests := slices.Concat(slices.Collect(maps.Keys(v.want.Images)), slices.Collect(maps.Keys(v.attached)))
 	slices.Sort(manifests)
-	all := slices.Clone(v.want.Blobs)
+	type sized struct { // two manifests that state different sizes cannot be right both
+		digest.Digest
+		size int64
+	}
+	all, asked := slices.Clone(v.want.Blobs), map[sized]bool{}
 	for _, b := range all {
-		v.owner[b.Digest] = "entry of a list"
+		v.owner[b.Digest], asked[sized{b.Digest, b.Size}] = v.want.Digest, true
 	}
 	if err := inflight.Each(ctx, v.Limit, manifests, func(ctx context.Context, d digest.Digest) error {
 		here := v.image(ctx, d)
@@ -171,7 +183,10 @@ func (v *verifier) checkContent(ctx context.Context) error {
 		defer v.mu.Unlock()
 		for _, b := range here {
 			if _, seen := v.owner[b.Digest]; !seen {
-				v.owner[b.Digest] = v.nameOf(d)
+				v.owner[b.Digest] = d
+			}
+			if key := (sized{b.Digest, b.Size}); !asked[key] {
+				asked[key] = true
 				all = append(all, b)
 			}
 		}
@@ -179,9 +194,9 @@ func (v *verifier) checkContent(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	v.found.Blobs = len(all)
-	for _, b := range all {
-		delete(v.elsewhere, b.Digest) // another manifest wants it here
+	v.found.Blobs = len(v.owner)
+	for d := range v.owner {
+		delete(v.elsewhere, d) // another manifest wants it here
 	}
 	v.found.Elsewhere = len(v.elsewhere)
 	return inflight.Each(ctx, v.Limit, all, func(ctx context.Context, b endpoint.Blob) error {
@@ -195,6 +210,7 @@ func (v *verifier) document(ctx context.Context, d digest.Digest, what string, p
 	doc, err := v.dst.Manifest(ctx, d)
 	switch {
 	case err == nil:
+		v.checkSize(doc)
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if d != v.found.Found {
@@ -250,10 +266,19 @@ func (v *verifier) blob(ctx context.Context, b endpoint.Blob) {
 	switch err := check(ctx, b); {
 	case err == nil || ctx.Err() != nil:
 	case errors.Is(err, endpoint.ErrNotFound):
-		v.violated(v.owner[b.Digest], what, b.Digest, "it is missing")
+		v.violated(v.ownerName(b), what, b.Digest, "it is missing")
 	default:
-		v.violated(v.owner[b.Digest], what, b.Digest, "%v", err)
+		v.violated(v.ownerName(b), what, b.Digest, "%v", err)
 	}
+}
+
+// ownerName says for people what names a blob.
+func (v *verifier) ownerName(b endpoint.Blob) string {
+	owner := v.owner[b.Digest]
+	if v.want.IsList && owner == v.want.Digest {
+		return "entry of a list"
+	}
+	return v.nameOf(owner)
 }
 
 // read reads a blob and hashes it.
