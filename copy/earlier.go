@@ -163,7 +163,7 @@ func sourceGone(ctx context.Context, e *ends, s survey, gone error) (survey, err
 		return s, gone
 	}
 	open := func() (endpoint.SizedSource, error) {
-		own, _, err := access.OpenSource(ctx, e.destRef, e.o.DestinationCtx, true, e.copier.shared)
+		own, _, err := access.OpenSource(ctx, access.Own(e.destRef), e.o.DestinationCtx, e.copier.shared)
 		return own, err
 	}
 	reader := e.reader()

@@ -117,7 +117,11 @@ func (o *ReadOptions) orDefault() ReadOptions {
 
 // openToRead opens what ref names for reading. The error is an *Error.
 func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o ReadOptions) (endpoint.SizedSource, error) {
-	src, _, err := access.OpenSource(ctx, ref, o.SystemContext, o.Side == DestinationSide, c.shared)
+	from := ref
+	if o.Side == DestinationSide {
+		from = access.Own(ref)
+	}
+	src, _, err := access.OpenSource(ctx, from, o.SystemContext, c.shared)
 	if err != nil {
 		return nil, failure.New(failure.Opening, o.Side, transports.ImageName(ref), err)
 	}

@@ -118,7 +118,7 @@ func (e *ends) openSource(ctx context.Context) error {
 		}
 		return nil
 	}
-	src, how, err := access.OpenSource(ctx, e.srcRef, e.o.SourceCtx, false, e.copier.shared)
+	src, how, err := access.OpenSource(ctx, e.srcRef, e.o.SourceCtx, e.copier.shared)
 	if err != nil {
 		return failure.New(failure.Opening, SourceSide, e.srcName, err)
 	}

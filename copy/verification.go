@@ -2,17 +2,17 @@ package copy
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/expected"
-	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/verifying"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
+	"github.com/sparsecopy/sparsecopy/internal/policy"
 )
 
 // What Verify returns.
@@ -35,6 +35,11 @@ type VerifyOptions struct {
 	// ReadBlobs reads every config and layer and hashes it, instead of asking whether it is there
 	// with its size.
 	ReadBlobs bool
+	// Orphans verifies also what has outlived its source. If that definitely lacks what srcRef
+	// names, or an image that is wanted, destRef is held against what it names itself, of what
+	// Options select, and Verification.Orphaned says what the source lacks. No policy is asked
+	// then, and signatures are not looked for. Without it, that is an error.
+	Orphans bool
 }
 
 // Verify holds destRef against what Image would make of it, with the same arguments: it names the
@@ -44,11 +49,11 @@ type VerifyOptions struct {
 // are there too. Layers with URLs, which copies leave where they are, are not looked for. The
 // destination itself is asked, never a mirror of it, and nothing is written.
 //
-// What is wrong with the destination is a Violation, and no error. Errors are those of Prepare, and
-// *Errors about what could not be asked. New signatures are not looked for: policies do that. What
-// the destination should be must be known beforehand: if images are transformed on the way, and
-// what they became is not remembered here or not at the destination, or if the copy is Upstream's,
-// that is an error too.
+// What is wrong with the destination is a Violation, and no error; what is Lost no copy mends.
+// Errors are those of Prepare, and *Errors about what could not be asked. New signatures are not
+// looked for: policies do that. What the destination should be must be known beforehand: if images
+// are transformed on the way, and what they became is not remembered here or not at the
+// destination, or if the copy is Upstream's, that is an error too.
 func Verify(
 	ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference,
 	options *VerifyOptions,
@@ -66,44 +71,57 @@ func verifyWith(
 	if options.Options != nil {
 		o = *options.Options
 	}
-	o.CompareDestination = false // what is there is looked at afterwards
 	o.Signers, o.SignBy, o.SignBySigstorePrivateKeyFile, o.VerifierID, o.PolicyURI, o.PolicyDigest = nil, "", "", "", "", ""
 	o.OriginPolicy = nil
 	o.ListSignatures = WarnListSignatures // whatever became of the list, nothing is stripped here
-	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, &o)
-	if err == nil && len(prepared.Plan().Transforms()) > 0 { // what is remembered of that counts if the destination has it
-		prepared.Close()
-		o.CompareDestination = true
-		prepared, err = c.Prepare(ctx, policyContext, destRef, srcRef, &o)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer prepared.Close() // nothing was written
-	p := prepared.Plan()
-	switch transforms := p.Transforms(); {
-	case p.Way != Native:
-		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s", p.WayReason)
-	case len(transforms) > 0:
-		return nil, fmt.Errorf("what the destination should be cannot be told beforehand: %s is transformed, and no result that the destination has is remembered: %s", transforms[0].Digest, transforms[0].Reason)
-	}
-	dst, err := openToRead(ctx, c, destRef, ReadOptions{SystemContext: o.DestinationCtx, Side: DestinationSide})
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return nil, err
-	}
-	if dst != nil {
-		defer dst.Close()
-	}
-	v, err := inspect.Verify(ctx, dst, prepared.ends.src, expected.Of(p, &prepared.ends.choices), inspect.Options{
-		ReadBlobs: options.ReadBlobs, Limit: prepared.ends.budget,
-		Attached: func(ctx context.Context, d digest.Digest) (Document, error) {
-			return prepared.ends.reader().Manifest(ctx, prepared.survey.source, d)
+	return verifying.Verify(ctx, verifying.Copy{
+		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
+		Options: inspect.Options{ReadBlobs: options.ReadBlobs, Limit: limit(c)}, Orphans: options.Orphans,
+		Prepare: func(ctx context.Context, compare bool) (*verifying.Prepared, error) {
+			o := o
+			o.CompareDestination = compare
+			return forVerification(c.Prepare(ctx, policyContext, destRef, srcRef, &o))
+		},
+		PrepareOwn: func(ctx context.Context, missing MissingInstanceAction) (*verifying.Prepared, error) {
+			anything, err := policy.AcceptAnything() // nobody has to have signed it as what is there
+			if err != nil {
+				return nil, err
+			}
+			defer func() { _ = anything.Destroy() }()
+			return forVerification(c.Prepare(ctx, anything, destRef, access.Own(destRef), ontoItself(&o, missing)))
+		},
+		OpenSource: func(ctx context.Context) (endpoint.SizedSource, error) {
+			return openToRead(ctx, c, srcRef, ReadOptions{SystemContext: o.SourceCtx, Side: SourceSide})
+		},
+		OpenDestination: func(ctx context.Context) (endpoint.SizedSource, error) {
+			return openToRead(ctx, c, destRef, ReadOptions{SystemContext: o.DestinationCtx, Side: DestinationSide})
 		},
 	})
+}
+
+func forVerification(p *Prepared, err error) (*verifying.Prepared, error) {
 	if err != nil {
-		return nil, failure.Reading(err)
+		return nil, err
 	}
-	v.Source, v.Destination = p.Source, p.Destination
-	v.Warnings = slices.Sorted(slices.Values(slices.Concat(v.Warnings, p.Warnings, expected.LeftOut(p))))
-	return v, nil
+	return &verifying.Prepared{
+		Plan: p.Plan(), Choices: &p.ends.choices, Source: p.ends.src, Limit: p.ends.budget, Close: p.Close,
+		Manifest: func(ctx context.Context, d digest.Digest) (Document, error) {
+			return p.ends.reader().Manifest(ctx, p.survey.source, d)
+		},
+		Blob: func(owner digest.Digest, b endpoint.Blob) endpoint.Opener {
+			return p.ends.opener(p.survey.source, owner, b, nil)
+		},
+	}, nil
+}
+
+// ontoItself are the options of a copy of what a destination has onto itself, of what o selects.
+func ontoItself(o *Options, missing MissingInstanceAction) *Options {
+	return &Options{
+		SourceCtx: o.DestinationCtx, DestinationCtx: o.DestinationCtx, PreserveDigests: true, RemoveSignatures: true,
+		ImageListSelection: o.ImageListSelection, Instances: o.Instances, InstancePlatforms: o.InstancePlatforms,
+		OptionalPlatforms: o.OptionalPlatforms, InstanceIndexes: o.InstanceIndexes, Attestations: o.Attestations,
+		SingleImage: o.SingleImage, PlatformlessEntries: o.PlatformlessEntries, MissingInstances: missing,
+		Referrers: o.Referrers, ReferrerTypes: o.ReferrerTypes, DigestTags: o.DigestTags, DigestTagSuffixes: o.DigestTagSuffixes,
+		ConcurrentBlobCopiesSemaphore: o.ConcurrentBlobCopiesSemaphore, MaxParallelDownloads: o.MaxParallelDownloads,
+	}
 }

@@ -154,14 +154,18 @@ type MissingInstance struct {
 }
 
 // String names the instance for people.
-func (m MissingInstance) String() string {
+func (m MissingInstance) String() string { return fmt.Sprintf("%s (%s)", m.Digest, m.What()) }
+
+// What says for people what the instance is, as String does without the digest: "linux/arm64",
+// "attestation of linux/arm64".
+func (m MissingInstance) What() string {
 	switch {
 	case m.AttestationOf != "":
-		return fmt.Sprintf("%s (attestation of %s)", m.Digest, m.AttestationOf)
+		return "attestation of " + m.AttestationOf
 	case m.Kind != "":
-		return fmt.Sprintf("%s (%s of %s)", m.Digest, m.Kind, m.Platform)
+		return m.Kind + " of " + m.Platform
 	}
-	return fmt.Sprintf("%s (%s)", m.Digest, m.Platform)
+	return m.Platform
 }
 
 // missingInstance describes entry i of a list, which has the given tie.

@@ -80,3 +80,8 @@ func (e *RejectedError) Error() string {
 }
 
 func (e *RejectedError) Unwrap() error { return e.Err }
+
+// AcceptAnything returns the policy that accepts every image. It has to be destroyed.
+func AcceptAnything() (*signature.PolicyContext, error) {
+	return signature.NewPolicyContext(&signature.Policy{Default: signature.PolicyRequirements{signature.NewPRInsecureAcceptAnything()}})
+}

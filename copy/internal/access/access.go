@@ -73,6 +73,7 @@ func Wanted(destination string, sys *types.SystemContext) Traits {
 // TransportOf returns what the transport of a reference is called in Transports. References of
 // other packages that wrap one have another name, and are not served natively.
 func TransportOf(ref types.ImageReference) string {
+	ref, _ = withoutOwn(ref)
 	name := ref.Transport().Name()
 	if _, native := ref.(endpoint.Native); transport.Wrapped(ref) || Transports[name].Native && !native {
 		return name + ", wrapped,"
@@ -80,9 +81,24 @@ func TransportOf(ref types.ImageReference) string {
 	return name
 }
 
-// OpenSource opens what ref names for reading, and says how. own leaves out the mirrors that
-// registries.conf may have for it.
-func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, own bool, shared *registry.Shared) (endpoint.SizedSource, report.EndReport, error) {
+// Own returns a reference to the same that OpenSource opens without the mirrors that
+// registries.conf may have for it: it is for whoever reads a destination.
+func Own(ref types.ImageReference) types.ImageReference { return ownReference{ref} }
+
+type ownReference struct{ types.ImageReference }
+
+// withoutOwn returns the reference that Own was given, and whether it was.
+func withoutOwn(ref types.ImageReference) (types.ImageReference, bool) {
+	own, ok := ref.(ownReference)
+	if ok {
+		ref = own.ImageReference
+	}
+	return ref, ok
+}
+
+// OpenSource opens what ref names for reading, and says how.
+func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (endpoint.SizedSource, report.EndReport, error) {
+	ref, own := withoutOwn(ref)
 	open := registry.OpenSource
 	if own {
 		open = registry.OpenOwn
@@ -143,7 +159,7 @@ func either[E any](name string, directly, through func() (E, error)) (end E, how
 // for others of these. The caller must close the reader.
 func ReadBlob(ctx context.Context, image types.ImageReference, b endpoint.Blob, sys *types.SystemContext, shared *registry.Shared) (io.ReadCloser, error) {
 	ctx = ocihttp.HoldingSlot(ctx)
-	src, _, err := OpenSource(ctx, image, sys, false, shared)
+	src, _, err := OpenSource(ctx, image, sys, shared)
 	if err != nil {
 		return nil, err
 	}

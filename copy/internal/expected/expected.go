@@ -23,6 +23,7 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 			want.Attached = append(want.Attached, inspect.Attached{
 				Subject: a.Subject, Digest: a.Digest, ArtifactType: a.ArtifactType, Tag: a.Tag, Child: a.Child,
 			})
+			want.Carried = append(want.Carried, a.Digest)
 		}
 	}
 	want.Attached = append(want.Attached, originals(p)...)
@@ -30,12 +31,18 @@ func Of(p *plan.Plan, choices *plan.Choices) inspect.Want {
 		want.Lists = p.List.NestedLists()
 		want.Blobs = work.Entries(p)
 	}
-	if !choices.RemoveSignatures {
-		want.Signed = carried(p)
-		if p.List != nil && !choices.RemoveListSignatures {
-			want.Signed = append(want.Signed, unchangedLists(p.List)...)
-		}
+	images, lists := carried(p), []digest.Digest(nil)
+	if p.List != nil {
+		lists = unchangedLists(p.List)
 	}
+	switch {
+	case choices.RemoveSignatures:
+	case choices.RemoveListSignatures:
+		want.Signed = images
+	default:
+		want.Signed = slices.Concat(images, lists)
+	}
+	want.Carried = slices.Concat(want.Carried, images, lists)
 	if p.IfRefused != nil {
 		other := Of(p.IfRefused, choices)
 		want.Else = &other

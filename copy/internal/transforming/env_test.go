@@ -47,7 +47,7 @@ func newBench(t testing.TB, e *copytest.Env, src, dst types.ImageReference, slot
 	t.Helper()
 	shared := &registry.Shared{Retry: registry.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}}
 	t.Cleanup(func() { require.NoError(t, shared.Close()) })
-	source, _, err := access.OpenSource(t.Context(), src, e.Sys, false, shared)
+	source, _, err := access.OpenSource(t.Context(), src, e.Sys, shared)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, source.Close()) })
 	destination, _, err := access.OpenDestination(t.Context(), dst, e.Sys, shared)
@@ -219,7 +219,7 @@ func source(t testing.TB, f *imagetest.Fixture, name string, o registrytest.Opti
 // with digest d.
 func checkBlobs(t testing.TB, b *bench, d digest.Digest, ref types.ImageReference) {
 	t.Helper()
-	src, _, err := access.OpenSource(t.Context(), ref, b.env.Sys, false, nil)
+	src, _, err := access.OpenSource(t.Context(), ref, b.env.Sys, nil)
 	require.NoError(t, err)
 	defer src.Close()
 	require.Equal(t, d, src.Top().Digest)

@@ -159,7 +159,7 @@ func insecure() *types.SystemContext {
 func (m *mirror) verify() (*Verification, error) { return verifyAt(m.t, m.place(), m.o) }
 
 func verifyAt(t testing.TB, ref types.ImageReference, o Options) (*Verification, error) {
-	src, _, err := access.OpenSource(t.Context(), ref, insecure(), true, &registry.Shared{})
+	src, _, err := access.OpenSource(t.Context(), access.Own(ref), insecure(), &registry.Shared{})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, src.Close()) }()
 	return Verify(t.Context(), src, o, Means{Turns: &turns.Turns[*signature.PolicyContext]{}, Limit: budget.New(0)})
