@@ -22,6 +22,7 @@ const (
 	StatusDone    = 0 // everything that was asked for is done
 	StatusFailed  = 1 // it could not be done; the reason is on stderr
 	StatusMisused = 2 // the command line is wrong, and nothing was tried
+	StatusDamaged = 4 // a mirror has lost something that its source does not have any more
 )
 
 // Run runs the command with the arguments that follow its name, and returns the exit status. If
@@ -51,8 +52,20 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if isMisuse(err) {
 		return StatusMisused
 	}
+	if ended, ok := errors.AsType[*statusError](err); ok {
+		return ended.status
+	}
 	return StatusFailed
 }
+
+// A statusError is a failure with an exit status.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
 
 // An environment is what a run has of the world.
 type environment struct {

@@ -46,9 +46,14 @@ func newAttachedTest(t *testing.T, o registrytest.Options, foreign bool) *attach
 }
 
 // artifacts returns the digests of what was attached to a list, that with the original first.
-func (a *attachedTest) artifacts(list digest.Digest) (all []digest.Digest) {
-	for _, d := range a.dst.Manifests("app") {
-		content, mediaType, _ := a.dst.Manifest("app", d.String())
+func (a *attachedTest) artifacts(list digest.Digest) []digest.Digest {
+	return artifactsIn(a.T, a.dst, "app", list)
+}
+
+// artifactsIn returns the same of a list in some repository.
+func artifactsIn(t *testing.T, r *registrytest.Registry, repo string, list digest.Digest) (all []digest.Digest) {
+	for _, d := range r.Manifests(repo) {
+		content, mediaType, _ := r.Manifest(repo, d.String())
 		image, err := manifest.ParseImage(content, mediaType)
 		if err != nil || image.Subject != list {
 			continue
@@ -60,7 +65,7 @@ func (a *attachedTest) artifacts(list digest.Digest) (all []digest.Digest) {
 			all = append(all, d)
 		}
 	}
-	require.Greater(a, len(all), 1)
+	require.Greater(t, len(all), 1)
 	return all
 }
 

@@ -33,8 +33,10 @@ func (c *verifyCommand) command() *cobra.Command {
 		Long: "Verify holds DESTINATION against what copy with the same flags would make of SOURCE: it names the digest that it\n" +
 			"should; every selected image is there; every list and manifest has its digest; every config and layer is there\n" +
 			"with its size, and, with --blobs, has its digest; referrers are listed, and digest tags name what they should, if the\n" +
-			"flags ask for them. Layers with URLs, which copy leaves where they are, are not looked for. It asks DESTINATION itself, never a mirror of it, and writes\n" +
-			"nothing. The exit status is 0 if all is well, and 1 if not: then all violations are listed.\n\n" +
+			"flags ask for them. Layers with URLs, which copy leaves where they are, are not looked for. If SOURCE is gone, or lacks\n" +
+			"an image that is wanted, DESTINATION is held against what it names itself. It asks DESTINATION itself, never a mirror\n" +
+			"of it, and writes nothing. The exit status is 0 if all is well, and 1 if not: then all violations are listed. It is 4\n" +
+			"if something is lost that SOURCE does not have either, so that no copy brings it back.\n\n" +
 			"With --origin, SOURCE is not asked, and need not be there any more. What copy --attach-original has put beside a\n" +
 			"stripped list proves that it is another one with entries taken out and nothing else touched. The signatures of that\n" +
 			"one are judged by the signature policy as if it were SOURCE, and, if they are sigstore bundles, by the --origin flags.\n" +
@@ -117,7 +119,7 @@ func (c *verifyCommand) againstSource(cmd *cobra.Command, args []string) error {
 	defer cancel()
 
 	result, err := ends.copier.Verify(ctx, ends.policy, ends.destination, ends.source, &copy.VerifyOptions{
-		Options: &ends.options, ReadBlobs: c.blobs,
+		Options: &ends.options, ReadBlobs: c.blobs, Orphans: true,
 	})
 	if err != nil {
 		return orStopped(ctx, err)
@@ -130,10 +132,14 @@ func (c *verifyCommand) againstSource(cmd *cobra.Command, args []string) error {
 
 // untrue says in one line that something is wrong with a destination, nil if nothing is.
 func untrue(v *copy.Verification) error {
-	if n := len(v.Violations); n > 0 {
-		return fmt.Errorf("%s is not what it should be: %s", v.Destination, counted(n, "violation"))
+	n := len(v.Violations)
+	switch {
+	case n == 0:
+		return nil
+	case v.Damaged():
+		return &statusError{StatusDamaged, fmt.Errorf("%s is damaged: %s, and the source does not have what is lost any more", v.Destination, counted(n, "violation"))}
 	}
-	return nil
+	return fmt.Errorf("%s is not what it should be: %s", v.Destination, counted(n, "violation"))
 }
 
 // print prints what was found, as JSON or as a text.
@@ -148,6 +154,11 @@ func (c *verifyCommand) print(v any, text string) error {
 	return err
 }
 
+// orphanedText says that a destination has outlived its source, or a part of it.
+func orphanedText(v *copy.Verification) string {
+	return "the source does not have what is wanted any more, and the destination was held against what it names itself: " + oneLine(v.Orphaned)
+}
+
 // verificationText says what was found of a destination.
 func verificationText(v *copy.Verification) string {
 	var b strings.Builder
@@ -157,6 +168,9 @@ func verificationText(v *copy.Verification) string {
 	how := "there"
 	if v.BlobsRead {
 		how = fmt.Sprintf("read and hashed (%s)", copy.FormatBytes(v.BytesRead))
+	}
+	if v.Orphaned != "" {
+		fmt.Fprintf(&b, "warning: %s\n", orphanedText(v))
 	}
 	for _, w := range v.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", oneLine(w))

@@ -41,10 +41,21 @@ type fileVerificationSummary struct {
 	Proven   int `json:"proven"` // those of them that are stripped lists of which their publishers' signatures count
 	Skipped  int `json:"skipped"`
 	Failed   int `json:"failed"`
+	Damaged  int `json:"damaged"`  // not among the failed: something is lost, and no copy brings it back
+	Orphaned int `json:"orphaned"` // of all, those whose source is gone
+	// What was looked at, of all images: lists and manifests, config and layers, referrers and
+	// digest tags; and layers that have URLs, which were not looked for.
+	Manifests int `json:"manifests"`
+	Blobs     int `json:"blobs"`
+	Attached  int `json:"attached"`
+	Elsewhere int `json:"elsewhere"`
 }
 
-// imageVerified is how the verification of an image ends well, beside imageSkipped and imageFailed.
-const imageVerified imageStatus = "verified"
+// How the verification of an image ends, beside imageSkipped and imageFailed.
+const (
+	imageVerified imageStatus = "verified"
+	imageDamaged  imageStatus = "damaged" // something is lost that the source does not have any more
+)
 
 // A verifiedImage says whether a destination is what the file says.
 type verifiedImage struct {
@@ -148,7 +159,7 @@ func (c *verifyCommand) verifyAll(ctx context.Context, s *syncRun) (*fileVerific
 func (c *verifyCommand) verifyCopy(ctx context.Context, s *syncRun, one syncfile.Copy, found *verifiedImage) {
 	var err error
 	if !c.withoutSource {
-		found.Verification, err = s.copier.Verify(ctx, s.policy, one.Destination, one.Source, &copy.VerifyOptions{Options: s.options(one), ReadBlobs: c.blobs})
+		found.Verification, err = s.copier.Verify(ctx, s.policy, one.Destination, one.Source, &copy.VerifyOptions{Options: s.options(one), ReadBlobs: c.blobs, Orphans: true})
 		if err == nil {
 			err = untrue(found.Verification)
 		}
@@ -165,6 +176,8 @@ func (c *verifyCommand) verifyCopy(ctx context.Context, s *syncRun, one syncfile
 	case ctx.Err() != nil:
 	case isOther(one.Image, err):
 		found.Status, found.Reason = imageSkipped, err.Error()
+	case err != nil && found.Verification != nil && found.Verification.Damaged():
+		found.Status, found.Error = imageDamaged, s.env.explain(err)
 	case err != nil:
 		found.Status, found.Error = imageFailed, s.env.explain(err)
 	default:
@@ -186,7 +199,18 @@ func (v *fileVerification) finish(err error) {
 	}
 	v.Summary = fileVerificationSummary{Images: len(v.Images)}
 	for _, i := range v.Images {
+		if one := i.Verification; one != nil {
+			v.Summary.Manifests += one.Manifests
+			v.Summary.Blobs += one.Blobs
+			v.Summary.Attached += one.Attached
+			v.Summary.Elsewhere += one.Elsewhere
+			if one.Orphaned != "" {
+				v.Summary.Orphaned++
+			}
+		}
 		switch i.Status {
+		case imageDamaged:
+			v.Summary.Damaged++
 		case imageVerified:
 			v.Summary.Verified++
 			if i.Strip != nil {
@@ -204,10 +228,22 @@ func (v *fileVerification) finish(err error) {
 }
 
 // failure says in one line that some destinations are not what they should be, nil if all are.
+// Damage is said first: whatever else failed, another run may find mended.
 func (v *fileVerification) failure() error {
-	for _, i := range v.Images {
-		if i.Status == imageFailed {
-			return fmt.Errorf("%d of %s failed; the first, %s: %s", v.Summary.Failed, counted(len(v.Images), "image"), i.name(), i.Error)
+	if i := v.first(imageDamaged); i != nil {
+		return &statusError{StatusDamaged, fmt.Errorf("%d of %s damaged; the first, %s: %s", v.Summary.Damaged, counted(len(v.Images), "image"), i.name(), i.Error)}
+	}
+	if i := v.first(imageFailed); i != nil {
+		return fmt.Errorf("%d of %s failed; the first, %s: %s", v.Summary.Failed, counted(len(v.Images), "image"), i.name(), i.Error)
+	}
+	return nil
+}
+
+// first is the first image with a status, nil if there is none.
+func (v *fileVerification) first(status imageStatus) *verifiedImage {
+	for i := range v.Images {
+		if v.Images[i].Status == status {
+			return &v.Images[i]
 		}
 	}
 	return nil
@@ -248,6 +284,9 @@ func (i *verifiedImage) details(b *strings.Builder) {
 		for _, bad := range v.Violations {
 			fmt.Fprintf(b, "wrong: %s: %s\n", i.name(), oneLine(bad.String()))
 		}
+		if v.Orphaned != "" {
+			fmt.Fprintf(b, "warning: %s: %s\n", i.name(), orphanedText(v))
+		}
 		for _, w := range v.Warnings {
 			fmt.Fprintf(b, "warning: %s: %s\n", i.name(), oneLine(w))
 		}
@@ -261,7 +300,7 @@ func (i *verifiedImage) details(b *strings.Builder) {
 		fmt.Fprintf(b, "skipped: %s: %s\n", i.name(), oneLine(i.Reason))
 	}
 	if i.Error != "" {
-		fmt.Fprintf(b, "failed: %s (line %d): %s\n", i.name(), i.Line, oneLine(i.Error))
+		fmt.Fprintf(b, "%s: %s (line %d): %s\n", i.Status, i.name(), i.Line, oneLine(i.Error))
 	}
 }
 
@@ -272,7 +311,10 @@ func (v *fileVerification) lastLine() string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.Verified, "verified"}, {s.Skipped, "skipped"}, {s.Failed, "failed"}, {s.Images - s.Verified - s.Skipped - s.Failed, "not begun"}} {
+	}{
+		{s.Verified, "verified"}, {s.Skipped, "skipped"}, {s.Failed, "failed"}, {s.Damaged, "damaged"},
+		{s.Images - s.Verified - s.Skipped - s.Failed - s.Damaged, "not begun"},
+	} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
 		}
@@ -280,6 +322,15 @@ func (v *fileVerification) lastLine() string {
 	text := counted(s.Images, "image")
 	if len(parts) > 0 {
 		text += ": " + strings.Join(parts, ", ")
+	}
+	if s.Manifests > 0 {
+		text += fmt.Sprintf("; %s hashed, %s, %d attached", counted(s.Manifests, "manifest"), counted(s.Blobs, "blob"), s.Attached)
+	}
+	if s.Elsewhere > 0 {
+		text += fmt.Sprintf(", %s elsewhere, not looked for", counted(s.Elsewhere, "layer"))
+	}
+	if s.Orphaned > 0 {
+		text += fmt.Sprintf("; without a source by now: %d", s.Orphaned)
 	}
 	if s.Proven > 0 {
 		text += fmt.Sprintf("; stripped, and signed by their publishers: %d; what that means: %s", s.Proven, threatModel)
