@@ -13,7 +13,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
-	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
@@ -49,18 +48,10 @@ func loadAttachments(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	if !access.Transports[e.to].Native { // a bundle has signatures in both forms: policies are asked about its images, too
-		s.source.Carried = attach.CarriedBy(attached.Of(attaching(s.plan)), s.source.Document)
+		s.source.Carried = attach.CarriedBy(attached.Of(attached.MayBeCopied(s.plan)), s.source.Document)
 		s.source.Signatures = s.source.Carried.Without(s.source.Signatures)
 	}
 	return compareAttachments(ctx, e, s)
-}
-
-// attaching returns those attachments of a plan that are copied, or may be: an image that is signed
-// stays as it is, which the plan does not know yet, so that what is void may be copied.
-func attaching(p *Plan) []AttachedPlan {
-	return slices.DeleteFunc(slices.Clone(p.Attached), func(a AttachedPlan) bool {
-		return a.Decision != Copy && a.Reason.Code != plan.ReasonVoid
-	})
 }
 
 // findAttachments warns of what could not be asked, or is no attachment.
@@ -96,7 +87,7 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 	read := func(ctx context.Context, d digest.Digest) (endpoint.Document, error) {
 		return e.reader().Manifest(ctx, s.source, d)
 	}
-	c, err := attach.Compare(ctx, dst, attached.Of(attaching(s.plan)), read)
+	c, err := attach.Compare(ctx, dst, attached.Of(attached.MayBeCopied(s.plan)), read)
 	warnNotListable(e, c.NotListable)
 	for _, text := range c.Kept {
 		e.reporter.Warn(text)

@@ -2,24 +2,20 @@ package copy
 
 import (
 	"context"
-	"errors"
-	"io"
-	"slices"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/refusals"
+	"github.com/sparsecopy/sparsecopy/copy/internal/reporting"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/progress"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // transform makes other images of those that the plan transforms, many at the same time, and
@@ -66,7 +62,7 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 		Document: doc, Source: to.srcRef,
 		Begin: func(b endpoint.Blob) transforming.Transfer {
 			bp := to.progress.Blob(ctx, b)
-			return &transfer{storer: to, owner: owner, blob: bp, open: to.opener(to.source, doc.Digest, b, bp)}
+			return &reporting.Transfer{Report: to.reporter, Owner: owner, Shown: bp, From: to.opener(to.source, doc.Digest, b, bp)}
 		},
 		Destination: &transforming.ByDigest{
 			Destination: to.dst, IsTop: to.plan.Image != nil, Keep: to.signing.Keep,
@@ -95,19 +91,14 @@ func transformOne(ctx context.Context, to *storer, by *transforming.Transformer,
 
 // converted returns s with a plan by which what the destination refuses for its media type is
 // converted, after a copy that ended with err; ok is false if that is not the reason, or if nothing
-// may be converted. Lists with absent children are refused for these, and those that name blobs for
-// them.
+// may be converted.
 func converted(ctx context.Context, e *ends, s survey, err error) (out survey, ok bool) {
-	var refused *refusals.TypeError
-	if !errors.As(err, &refused) || slices.Contains(s.there.Rejected, refused.MediaType) {
-		return s, false
-	}
-	_, blobs := errors.AsType[*BlobsRefusedError](err)
-	if blobs || s.plan.Sparse() && manifest.IsListMediaType(refused.MediaType) {
+	mediaType, ok := refusals.ForType(err, s.plan, s.there.Rejected)
+	if !ok {
 		return s, false
 	}
 	out = s
-	out.there = s.there.WithRejected(refused.MediaType)
+	out.there = s.there.WithRejected(mediaType)
 	out, planErr := e.replanned(out)
 	if planErr == nil {
 		out, planErr = checkPlan(ctx, e, out)
@@ -116,23 +107,6 @@ func converted(ctx context.Context, e *ends, s survey, err error) (out survey, o
 		logrus.Debugf("What the destination refuses is not converted: %v", planErr)
 		return e.planned(s, s.plan), false
 	}
-	e.progress.Line("The destination refuses %s: converting", refused.MediaType)
+	e.progress.Line("The destination refuses %s: converting", mediaType)
 	return out, true
-}
-
-// A transfer shows and reports a blob of an image that is transformed.
-type transfer struct {
-	*storer
-	owner digest.Digest
-	blob  *progress.Blob
-	open  endpoint.Opener
-}
-
-func (t *transfer) Open(ctx context.Context) (io.ReadCloser, error) { return t.open(ctx) }
-
-func (t *transfer) End(written endpoint.Blob, outcome progress.Outcome) {
-	t.blob.End(outcome)
-	if outcome != progress.Failed {
-		t.reporter.TransformedBlob(written, t.owner, outcome == progress.Reused)
-	}
 }

@@ -4,6 +4,7 @@ package attached
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -60,6 +61,14 @@ func Plannable(a attach.Attachment) plan.Attachment {
 		Subject: a.Subject, Digest: a.Digest, Size: a.Size, MediaType: a.MediaType, ArtifactType: a.ArtifactType,
 		Annotations: a.Annotations, Tag: a.Tag, Child: a.Child, Elsewhere: a.Elsewhere,
 	}
+}
+
+// MayBeCopied returns those attachments of a plan that are copied, or may be: an image that is
+// signed stays as it is, which the plan does not know yet, so that what is void may be copied.
+func MayBeCopied(p *plan.Plan) []plan.AttachedPlan {
+	return slices.DeleteFunc(slices.Clone(p.Attached), func(a plan.AttachedPlan) bool {
+		return a.Decision != plan.Copy && a.Reason.Code != plan.ReasonVoid
+	})
 }
 
 // Of returns the attachments of a plan as they are found and made known.

@@ -1,9 +1,13 @@
 package refusals
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // A TypeError says that the destination has refused a list or image, maybe for its media type.
@@ -26,4 +30,16 @@ func OfType(err error, doc endpoint.Document, p *plan.Plan, source known.Source)
 		return err
 	}
 	return &TypeError{doc.MediaType, err}
+}
+
+// ForType returns the media type for which the copy of p has failed with err, if another one is to
+// be tried: it is none of rejected. Lists with absent children are refused for these, and those
+// that name blobs for them.
+func ForType(err error, p *plan.Plan, rejected []string) (mediaType string, ok bool) {
+	refused, ok := errors.AsType[*TypeError](err)
+	if !ok || slices.Contains(rejected, refused.MediaType) {
+		return "", false
+	}
+	_, blobs := errors.AsType[*plan.BlobsRefusedError](err)
+	return refused.MediaType, !blobs && !(p.Sparse() && manifest.IsListMediaType(refused.MediaType))
 }
