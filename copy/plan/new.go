@@ -82,6 +82,7 @@ func tally(in *Input, p *Plan) error {
 	for _, t := range p.Transforms() {
 		images = append(images, t.Digest)
 	}
+	p.contents = map[digest.Digest]int64{}
 	seen := map[digest.Digest]bool{}
 	count := func(d digest.Digest, size int64) {
 		if !seen[d] {
@@ -112,12 +113,19 @@ func tally(in *Input, p *Plan) error {
 		if i < carried {
 			warnOfRemarks(p, d, image.Remarks)
 		}
+		var content int64
 		for b := range image.Blobs() {
 			count(b.Digest, b.Size)
+			content = AddSize(content, b.Size)
 		}
+		p.contents[d] = content
 	}
 	return nil
 }
+
+// ContentSize returns the size in bytes of the config and layers of an image that is to be copied
+// or attached, as its manifest states it; 0 if d is none, or its manifest was not given.
+func (p *Plan) ContentSize(d digest.Digest) int64 { return p.contents[d] }
 
 // AddSize adds sizes in bytes, which strangers state. It returns the largest number instead of one
 // that is too large.

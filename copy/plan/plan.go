@@ -75,6 +75,8 @@ type Plan struct {
 	IfRefused *Plan `json:"ifRefused,omitempty"`
 	// IfRefusedNot says why nothing else would be done then. Set only under Auto.
 	IfRefusedNot string `json:"ifRefusedNot,omitempty"`
+
+	contents map[digest.Digest]int64 // see ContentSize
 }
 
 // Way is who does the work of a copy.
