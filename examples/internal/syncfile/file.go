@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
@@ -39,6 +40,12 @@ type Image struct {
 	Single SingleAction
 	// Schedule says when a server copies the image, its zero value if the file does not.
 	Schedule schedule.Schedule
+	// Check is how far destinations are looked at whose turn it is.
+	Check Check
+	// Settings is a fingerprint of all that the file says of what destinations are to have of their
+	// sources, and Files are the paths of the files that it names for that.
+	Settings digest.Digest
+	Files    []string
 
 	budget      *semaphore.Weighted
 	destination string // template
@@ -58,6 +65,15 @@ const (
 	CheckSingle SingleAction = iota // it is an error
 	CopySingle                      // it is copied; Image.Options say so
 	SkipSingle                      // it is left out
+)
+
+// A Check is how far a destination is looked at.
+type Check int
+
+const (
+	CheckManifests Check = iota // what the tag names, and each manifest
+	CheckTag                    // what the tag names
+	CheckBlobs                  // each config and layer, too
 )
 
 // Budget bounds what the copies of this element have in flight, all together. It is nil if the file

@@ -69,6 +69,7 @@ type parser struct {
 	parse    ParseReference
 	problems Problems
 	known    map[Problem]bool // those in problems
+	files    []string         // paths that the image names that is read
 }
 
 // problem notes a problem, once: defaults are looked at for every image.
@@ -168,9 +169,11 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	ownTiming(keys, own)
 	maps.Copy(keys, own)
 	image := &Image{Line: node.Line, parse: p.parse}
+	p.files = nil
 	image.Options.ImageListSelection, image.Options.ListSignatures = copy.CopyAllImages, copy.GuardListSignatures
 	p.apply(image, keys)
 	p.schedule(image, keys)
+	image.Files = p.files
 	p.consistent(node, keys, defaults)
 	switch {
 	case keys["source"] == nil:
@@ -184,6 +187,7 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	if len(p.problems) > before {
 		return nil
 	}
+	image.Settings = fingerprint(keys)
 	c, err := image.copy(anyTag(image))
 	if err != nil {
 		wrong := keys["destination"]

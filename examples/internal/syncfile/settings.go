@@ -74,6 +74,9 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 	},
 	"entries-as-referrers":   yesOrNo("entries-as-referrers", func(o *copy.Options) *bool { return &o.EntriesAsReferrers }),
 	"keep-void":              yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
+	"check": func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, "check", &i.Check, map[string]Check{"tag": CheckTag, "manifests": CheckManifests, "blobs": CheckBlobs})
+	},
 	"check-blobs":            yesOrNo("check-blobs", func(o *copy.Options) *bool { return &o.CheckBlobs }),
 	"widened-child-tags":     yesOrNo("widened-child-tags", func(o *copy.Options) *bool { return &o.WidenedChildTags }),
 	"preserve-digests":       yesOrNo("preserve-digests", func(o *copy.Options) *bool { return &o.PreserveDigests }),

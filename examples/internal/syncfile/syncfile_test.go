@@ -287,7 +287,7 @@ func TestProblems(t *testing.T) {
 		{"images:\n- {source: 'docker://A', destination: 'docker://m.example/a'}\n", "f.yaml:2: source \"docker://A\""},
 		{"images:\n- {source: 'docker://a.example/a', destination: 'docker://M'}\n", "f.yaml:2: destination \"docker://M"},
 		{image("platform: [linux/amd64]"), `f.yaml:4: an image has no key "platform"; did you mean "platforms"?`},
-		{image("completely-different: 1"), `known are always-sign, annotate-transformed, attach-original, attestations, changed-subjects, check-blobs, cron, decryption-key, dest-compress-format`},
+		{image("completely-different: 1"), `known are always-sign, annotate-transformed, attach-original, attestations, changed-subjects, check, check-blobs, cron, decryption-key, dest-compress-format`},
 		{image("source: docker://b"), `f.yaml:4: an image has the key "source" twice`},
 		{image("platforms: linux/amd64"), "f.yaml:4: platforms must be a list"},
 		{image("platforms: [linux]"), "f.yaml:4: platforms: "},

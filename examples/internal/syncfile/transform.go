@@ -57,12 +57,13 @@ func files(key string, to func(*Image) *[]string) func(*parser, *Image, *yaml.No
 	}
 }
 
-// path returns the path that a text of the file stands for.
+// path returns the path that a text of the file stands for, and notes it.
 func (p *parser) path(text string) string {
-	if filepath.IsAbs(text) {
-		return text
+	if !filepath.IsAbs(text) {
+		text = filepath.Join(filepath.Dir(p.name), text)
 	}
-	return filepath.Join(filepath.Dir(p.name), text)
+	p.files = append(p.files, text)
+	return text
 }
 
 func compressFormat(p *parser, i *Image, n *yaml.Node) {

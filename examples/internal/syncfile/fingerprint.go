@@ -1,0 +1,45 @@
+package syncfile
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"go.yaml.in/yaml/v3"
+)
+
+// manners are keys that say how and when images are copied, and nothing about what their
+// destinations are to have.
+var manners = []string{"parallel", "check", "check-blobs", "every", "cron", "jitter"}
+
+// fingerprint returns the digest of what keys say that changes what destinations are to have: all
+// but the images' names and manners. It is the same wherever a key stands, and however it is
+// written.
+func fingerprint(keys map[string]*yaml.Node) digest.Digest {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if !slices.Contains(imageKeys, key) && !slices.Contains(manners, key) && key != "destination" {
+			b.WriteString(strconv.Quote(key) + ": ")
+			canonical(&b, keys[key])
+			b.WriteString("\n")
+		}
+	}
+	return digest.FromString(b.String())
+}
+
+// canonical writes what a node says.
+func canonical(b *strings.Builder, node *yaml.Node) {
+	node = resolve(node)
+	if node.Kind == yaml.ScalarNode {
+		b.WriteString(strconv.Quote(node.Value))
+		return
+	}
+	b.WriteString("[")
+	for _, n := range node.Content {
+		canonical(b, n)
+		b.WriteString(" ")
+	}
+	b.WriteString("]")
+}
