@@ -123,10 +123,6 @@ func tally(in *Input, p *Plan) error {
 	return nil
 }
 
-// ContentSize returns the size in bytes of the config and layers of an image that is to be copied
-// or attached, as its manifest states it; 0 if d is none, or its manifest was not given.
-func (p *Plan) ContentSize(d digest.Digest) int64 { return p.contents[d] }
-
 // AddSize adds sizes in bytes, which strangers state. It returns the largest number instead of one
 // that is too large.
 func AddSize(a, b int64) int64 {

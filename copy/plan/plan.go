@@ -79,6 +79,10 @@ type Plan struct {
 	contents map[digest.Digest]int64 // see ContentSize
 }
 
+// ContentSize returns the size in bytes of the config and layers of an image that is to be copied
+// or attached, as its manifest states it; 0 if d is none, or its manifest was not given.
+func (p *Plan) ContentSize(d digest.Digest) int64 { return p.contents[d] }
+
 // Way is who does the work of a copy.
 type Way string
 

@@ -184,7 +184,7 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 
 // imagesOfFile returns the images of the sync file, after listing tags if that is what it takes.
 func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Copier, sys *types.SystemContext) ([]namedImage, error) {
-	reader := &syncRun{syncCommand: &syncCommand{env: c.env}, copier: copier, sys: contexts{source: sys}}
+	reader := &runner{env: c.env, copier: copier, sys: contexts{source: sys}}
 	file, err := reader.env.readSyncFile(c.file)
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func TestDeployments(t *testing.T) {
 		args[i] = strings.ReplaceAll(arg, "$(JOB_COMPLETION_INDEX)", "7")
 	}
 	c := deployed(t, args)
-	assert.Equal(t, uint64(job.Spec.Completions), c.shard.of)
+	assert.Equal(t, uint64(job.Spec.Completions), c.runner.shard.of)
 
 	var workflow struct {
 		Jobs struct {
@@ -43,7 +43,7 @@ func TestDeployments(t *testing.T) {
 	run := strings.NewReplacer("${{ strategy.job-index }}", "3", "${{ strategy.job-total }}", "4").Replace(workflow.Jobs.Sync.Steps[2].Run)
 	run = regexp.MustCompile(`>.*`).ReplaceAllString(run, "")
 	c = deployed(t, strings.Fields(run)[1:])
-	assert.Equal(t, len(workflow.Jobs.Sync.Strategy.Matrix.Shard), int(c.shard.of))
+	assert.Equal(t, len(workflow.Jobs.Sync.Strategy.Matrix.Shard), int(c.runner.shard.of))
 }
 
 func decode(t *testing.T, name string, to any) {

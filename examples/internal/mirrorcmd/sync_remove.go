@@ -78,11 +78,11 @@ func (m *syncRemoval) name() string {
 //
 // If a single image failed, nothing is removed: what the file names is not known to be there.
 func (s *syncRun) remove(ctx context.Context) error {
-	if !s.removal.wanted {
+	if !s.command.removal.wanted {
 		return nil
 	}
 	for _, i := range s.report.Images {
-		if i.Status == imageFailed {
+		if i.Status == imageFailed || i.Status == imageDamaged {
 			s.report.Warnings = append(s.report.Warnings, "--delete removes nothing, because an image failed")
 			return nil
 		}
@@ -100,10 +100,10 @@ func (s *syncRun) remove(ctx context.Context) error {
 	switch {
 	case token == "":
 		return nil
-	case s.removal.confirm != "" && s.removal.confirm != token:
+	case s.command.removal.confirm != "" && s.command.removal.confirm != token:
 		s.report.Confirm = token
-		return fmt.Errorf("--confirm %s is not about what would be removed now; nothing was removed", s.removal.confirm)
-	case !s.removal.yes && s.removal.confirm == "":
+		return fmt.Errorf("--confirm %s is not about what would be removed now; nothing was removed", s.command.removal.confirm)
+	case !s.command.removal.yes && s.command.removal.confirm == "":
 		s.report.Confirm = token
 		return nil
 	}

@@ -27,6 +27,7 @@ type syncReport struct {
 	File    string        `json:"file"`
 	Shard   string        `json:"shard,omitempty"`
 	DryRun  bool          `json:"dryRun,omitempty"`
+	State   string        `json:"state,omitempty"` // the file that this run remembers in, "" for none
 	Started time.Time     `json:"started"`
 	Elapsed time.Duration `json:"elapsed"` // in nanoseconds
 	Summary syncSummary   `json:"summary"`
@@ -50,6 +51,7 @@ type syncSummary struct {
 	Present        int   `json:"present"`
 	Skipped        int   `json:"skipped"`
 	Failed         int   `json:"failed"`
+	Damaged        int   `json:"damaged"`
 	Planned        int   `json:"planned"`
 	Bytes          int64 `json:"bytes"`
 	Removed        int   `json:"removed"` // manifests
@@ -74,6 +76,7 @@ const (
 	imagePresent imageStatus = "present" // everything was there already
 	imageSkipped imageStatus = "skipped" // a single image for another platform
 	imageFailed  imageStatus = "failed"
+	imageDamaged imageStatus = "damaged" // the destination has lost something that the source does not have any more
 	imagePlanned imageStatus = "planned" // a dry run would copy it
 )
 
@@ -88,10 +91,16 @@ type syncImage struct {
 	Action            string        `json:"action,omitempty"`       // keep or strip, of a list
 	ActionReason      string        `json:"actionReason,omitempty"` // why, where it depends on the destination, and where nothing had to be stripped
 	// Bytes were moved, or, in a dry run, would be at most.
-	Bytes    int64         `json:"bytes"`
-	Attempts int           `json:"attempts,omitempty"`
-	Elapsed  time.Duration `json:"elapsed,omitempty"` // in nanoseconds
-	Reason   string        `json:"reason,omitempty"`  // of skipped ones
+	Bytes    int64 `json:"bytes"`
+	Attempts int   `json:"attempts,omitempty"`
+	// Requests are those to registries that were spoken to directly, Retries among them.
+	Requests int64 `json:"requests,omitempty"`
+	Retries  int64 `json:"retries,omitempty"`
+	// VerifiedAt is when the destination was last asked for all that belongs to the image; zero if
+	// that is not known.
+	VerifiedAt time.Time     `json:"verifiedAt,omitzero"`
+	Elapsed    time.Duration `json:"elapsed,omitempty"` // in nanoseconds
+	Reason     string        `json:"reason,omitempty"`  // of skipped ones
 	// Attached counts the referrers and digest tags that are at the destination, by what they are.
 	Attached []syncAttached `json:"attached,omitempty"`
 	// Missing are the instances that were selected, and that the source lists and does not have.
@@ -208,6 +217,8 @@ func (r *syncReport) finish(err error, now time.Time) {
 			s.Skipped++
 		case imageFailed:
 			s.Failed++
+		case imageDamaged:
+			s.Damaged++
 		case imagePlanned:
 			s.Planned++
 		}
@@ -234,14 +245,14 @@ func (r *syncReport) finish(err error, now time.Time) {
 // unchanged reports whether there was nothing to do.
 func (r *syncReport) unchanged() bool {
 	s := r.Summary
-	return s.Copied+s.Planned+s.Failed+s.Removed+s.RemovalsFailed == 0
+	return s.Copied+s.Planned+s.Failed+s.Damaged+s.Removed+s.RemovalsFailed == 0
 }
 
 func (s *syncRun) print() error {
 	switch {
-	case s.out.json:
+	case s.command.out.json:
 		return printJSON(s.env.stdout, &s.report)
-	case s.out.quiet:
+	case s.command.out.quiet:
 		return nil
 	}
 	_, err := io.WriteString(s.env.stdout, printable(s.env.told(s.report.text())))
@@ -291,7 +302,7 @@ func (r *syncReport) text() string {
 			fmt.Fprintf(&b, "skipped: %s: %s\n", i.name(), oneLine(i.Reason))
 		}
 		if i.Error != "" {
-			fmt.Fprintf(&b, "failed: %s (line %d): %s\n", i.name(), i.Line, oneLine(i.Error))
+			fmt.Fprintf(&b, "%s: %s (line %d): %s\n", cmp.Or(i.Status, imageFailed), i.name(), i.Line, oneLine(i.Error))
 		}
 	}
 	for _, p := range r.PassedOver {
@@ -341,12 +352,12 @@ func because(reason string) string {
 // lastLine is what a reader looks at first.
 func (r *syncReport) lastLine() string {
 	s := r.Summary
-	begun := s.Copied + s.Planned + s.Present + s.Skipped + s.Failed
+	begun := s.Copied + s.Planned + s.Present + s.Skipped + s.Failed + s.Damaged
 	var parts []string
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Failed, "failed"}, {s.Images - begun, "not begun"}, {s.Removed, "removed"}} {
+	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Damaged, "damaged"}, {s.Failed, "failed"}, {s.Images - begun, "not begun"}, {s.Removed, "removed"}} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
 		}
@@ -365,5 +376,59 @@ func (r *syncReport) lastLine() string {
 	if s.Missing > 0 {
 		images += fmt.Sprintf("; missing at the source: %d", s.Missing)
 	}
+	if r.State != "" {
+		images += r.verified()
+	}
 	return fmt.Sprintf("%s%s; %s; %s\n", verdict, images, copy.FormatBytes(s.Bytes), formatTime(r.Elapsed))
+}
+
+// verified says when the children of images that were there already were verified, as far as that
+// is known.
+func (r *syncReport) verified() string {
+	var first, last time.Time
+	for _, i := range r.Images {
+		if i.Status != imagePresent || i.VerifiedAt.IsZero() {
+			continue
+		}
+		if first.IsZero() || i.VerifiedAt.Before(first) {
+			first = i.VerifiedAt
+		}
+		if i.VerifiedAt.After(last) {
+			last = i.VerifiedAt
+		}
+	}
+	switch at := first.UTC().Format(time.RFC3339); {
+	case first.IsZero():
+		return ""
+	case at == last.UTC().Format(time.RFC3339):
+		return "; children verified at " + at
+	default:
+		return "; children verified at " + at + " or later"
+	}
+}
+
+// failure says in one line what is not as the file says, nil if all is: first what is damaged.
+func (r *syncReport) failure() error {
+	for _, f := range []struct {
+		status imageStatus
+		verb   string
+		exit   int
+	}{{imageDamaged, "damaged", StatusDamaged}, {imageFailed, "failed", StatusFailed}} {
+		n, first := 0, (*syncImage)(nil)
+		for i := range r.Images {
+			if r.Images[i].Status != f.status {
+				continue
+			}
+			if n++; first == nil {
+				first = &r.Images[i]
+			}
+		}
+		if n > 0 {
+			return &statusError{f.exit, fmt.Errorf("%d of %s %s; the first, %s: %s", n, counted(len(r.Images), "image"), f.verb, first.name(), first.Error)}
+		}
+	}
+	if n := r.Summary.RemovalsFailed; n > 0 {
+		return fmt.Errorf("%s could not be removed; the report says why", counted(n, "manifest"))
+	}
+	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
 // A shard is a part of a file: that with the given number, of as many as there are. The zero value
@@ -50,6 +52,16 @@ func (*shard) Type() string { return "I/N" }
 
 // has reports whether the shard is the one of a repository.
 func (s *shard) has(key string) bool { return s.of <= 1 || shardOf(key, s.of) == s.number }
+
+// hasImage reports whether the shard is the one of a destination, as transports.ImageName writes
+// it.
+func (s *shard) hasImage(destination string) bool {
+	if s.of <= 1 {
+		return true
+	}
+	ref, err := parseReference("destination", destination)
+	return err != nil || s.has(syncfile.Key(ref))
+}
 
 func shardOf(key string, of uint64) uint64 {
 	sum := sha256.Sum256([]byte(key))

@@ -607,9 +607,9 @@ func TestSyncMisuse(t *testing.T) {
 // TestSyncFlags demands that each flag of sync itself has help and an effect.
 func TestSyncFlags(t *testing.T) {
 	for name, args := range map[string][]string{
-		"jobs": {"3"}, "parallel": {"5"}, "requests-per-host": {"7"}, "bytes-per-second": {"1.5M"}, "retry-times": {"2"}, "shard": {"1/2"}, "state-dir": {"d"},
+		"jobs": {"3"}, "parallel": {"5"}, "requests-per-host": {"7"}, "bytes-per-second": {"1.5M"}, "retry-times": {"2"}, "shard": {"1/2"}, "state": {"s"}, "recheck": {"2h0m0s"}, "state-dir": {"d"},
 		"digest-map": {"f"}, "idms": {"f"}, "registries-conf-snippet": {"f"}, "confirm": {"x"},
-		"dry-run": nil, "exit-unchanged": nil, "delete": nil, "yes": nil,
+		"dry-run": nil, "exit-unchanged": nil, "check-blobs": nil, "delete": nil, "yes": nil,
 	} {
 		before, after := &syncCommand{env: &environment{}}, &syncCommand{env: &environment{}}
 		flag := before.command().Flags().Lookup(name)

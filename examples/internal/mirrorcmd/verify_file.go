@@ -51,11 +51,9 @@ type fileVerificationSummary struct {
 	Elsewhere int `json:"elsewhere"`
 }
 
-// How the verification of an image ends, beside imageSkipped and imageFailed.
-const (
-	imageVerified imageStatus = "verified"
-	imageDamaged  imageStatus = "damaged" // something is lost that the source does not have any more
-)
+// imageVerified is how the verification of an image ends well, beside imageSkipped, imageFailed and
+// imageDamaged.
+const imageVerified imageStatus = "verified"
 
 // A verifiedImage says whether a destination is what the file says.
 type verifiedImage struct {
@@ -111,8 +109,8 @@ func (c *verifyCommand) byFile(cmd *cobra.Command, args []string) error {
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 
 	started := c.env.now()
-	s := &syncRun{syncCommand: &syncCommand{env: c.env}, file: file, copier: copier, sys: sys, policy: policy, report: syncReport{File: args[0]}}
-	found, err := c.verifyAll(ctx, s)
+	r := &runner{env: c.env, fileName: args[0], file: file, copier: copier, sys: sys, policy: policy}
+	found, err := c.verifyAll(ctx, r)
 	err = orStopped(ctx, err)
 	found.File, found.Started, found.Elapsed = args[0], started.UTC(), c.env.now().Sub(started)
 	found.finish(err)
@@ -141,32 +139,31 @@ func provable(name string, file *syncfile.File) (*syncfile.File, error) {
 }
 
 // verifyAll verifies what the file stands for. The error is about the file, or context.Cause.
-func (c *verifyCommand) verifyAll(ctx context.Context, s *syncRun) (*fileVerification, error) {
-	found := &fileVerification{Schema: fileVerificationSchema}
-	err := s.expand(ctx)
-	for _, i := range s.report.Images {
+func (c *verifyCommand) verifyAll(ctx context.Context, r *runner) (*fileVerification, error) {
+	expanded, err := r.expand(ctx)
+	found := &fileVerification{Schema: fileVerificationSchema, Warnings: expanded.warnings}
+	for _, i := range expanded.images {
 		found.Images = append(found.Images, verifiedImage{Line: i.Line, Source: i.Source, Destination: i.Destination, Status: i.Status, Error: i.Error})
 	}
-	found.Warnings = s.report.Warnings
 	if err != nil {
 		return found, err
 	}
-	eachOf(ctx, c.jobs, len(s.todo), func(i int) { c.verifyCopy(ctx, s, s.todo[i], &found.Images[i]) })
+	eachOf(ctx, c.jobs, len(expanded.todo), func(i int) { c.verifyCopy(ctx, r, expanded.todo[i], &found.Images[i]) })
 	return found, context.Cause(ctx)
 }
 
 // verifyCopy verifies one destination, and notes what it finds.
-func (c *verifyCommand) verifyCopy(ctx context.Context, s *syncRun, one syncfile.Copy, found *verifiedImage) {
+func (c *verifyCommand) verifyCopy(ctx context.Context, r *runner, one syncfile.Copy, found *verifiedImage) {
 	var err error
 	if !c.withoutSource {
-		found.Verification, err = s.copier.Verify(ctx, s.policy, one.Destination, one.Source, &copy.VerifyOptions{Options: s.options(one), ReadBlobs: c.blobs, Orphans: true})
+		found.Verification, err = r.copier.Verify(ctx, r.policy, one.Destination, one.Source, &copy.VerifyOptions{Options: r.options(one), ReadBlobs: c.blobs, Orphans: true})
 		if err == nil {
 			err = untrue(found.Verification)
 		}
 	}
 	if err == nil && one.Image.Options.AttachOriginal {
-		found.Strip, err = s.copier.VerifyStripped(ctx, one.Destination, &copy.VerifyStrippedOptions{
-			Origin: one.Source, Policy: s.policy, Bundles: one.Image.Options.BundleVerifier, SystemContext: s.sys.destination,
+		found.Strip, err = r.copier.VerifyStripped(ctx, one.Destination, &copy.VerifyStrippedOptions{
+			Origin: one.Source, Policy: r.policy, Bundles: one.Image.Options.BundleVerifier, SystemContext: r.sys.destination,
 		})
 		if found.Verification != nil && hasNoOriginal(err) { // it should be there if something was stripped
 			found.Strip, err = nil, nil
@@ -177,9 +174,9 @@ func (c *verifyCommand) verifyCopy(ctx context.Context, s *syncRun, one syncfile
 	case isOther(one.Image, err):
 		found.Status, found.Reason = imageSkipped, err.Error()
 	case err != nil && found.Verification != nil && found.Verification.Damaged():
-		found.Status, found.Error = imageDamaged, s.env.explain(err)
+		found.Status, found.Error = imageDamaged, r.env.explain(err)
 	case err != nil:
-		found.Status, found.Error = imageFailed, s.env.explain(err)
+		found.Status, found.Error = imageFailed, r.env.explain(err)
 	default:
 		found.Status = imageVerified
 	}

@@ -220,6 +220,17 @@ func (f *file) all() (all []Image, err error) {
 	return all, err
 }
 
+// names returns the destinations, sorted.
+func (f *file) names() (names []string, err error) {
+	err = f.view(func(images *bolt.Bucket) error {
+		return images.ForEach(func(destination, _ []byte) error {
+			names = append(names, string(destination))
+			return nil
+		})
+	})
+	return names, err
+}
+
 // view calls read with the images; in an empty file that is read only, there are none.
 func (f *file) view(read func(images *bolt.Bucket) error) error {
 	err := guarded(func() error {

@@ -127,6 +127,26 @@ func (s *Store) All() ([]Image, error) {
 	return images, nil
 }
 
+// Names returns the destinations of all images, in no order. It reads nothing else of them.
+func (s *Store) Names() ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return nil, errClosed
+	}
+	stored, err := s.file.names()
+	if err != nil {
+		return nil, err
+	}
+	names := slices.DeleteFunc(stored, func(name string) bool { _, changed := s.pending[name]; return changed })
+	for name, changed := range s.pending {
+		if changed != nil {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
 // Put replaces what is known of image.Destination. What the image refers to must not change
 // afterwards.
 func (s *Store) Put(image Image) error { return s.change(image.Destination, &image) }

@@ -55,7 +55,11 @@ func TestWhatWasPutIsThere(t *testing.T) {
 		all, err := s.All()
 		require.NoError(t, err)
 		assert.Equal(t, want, all)
+		names, err := s.Names()
+		require.NoError(t, err)
+		assert.Len(t, names, len(want))
 		for _, w := range want {
+			assert.Contains(t, names, w.Destination)
 			got, ok, err := s.Get(w.Destination)
 			require.NoError(t, err)
 			assert.True(t, ok)

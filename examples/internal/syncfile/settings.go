@@ -72,8 +72,8 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 		})
 		i.Options.DigestTags, i.Options.DigestTagSuffixes = tags.wanted, tags.suffixes
 	},
-	"entries-as-referrers":   yesOrNo("entries-as-referrers", func(o *copy.Options) *bool { return &o.EntriesAsReferrers }),
-	"keep-void":              yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
+	"entries-as-referrers": yesOrNo("entries-as-referrers", func(o *copy.Options) *bool { return &o.EntriesAsReferrers }),
+	"keep-void":            yesOrNo("keep-void", func(o *copy.Options) *bool { return &o.KeepVoid }),
 	"check": func(p *parser, i *Image, n *yaml.Node) {
 		choose(p, n, "check", &i.Check, map[string]Check{"tag": CheckTag, "manifests": CheckManifests, "blobs": CheckBlobs})
 	},

@@ -1,0 +1,258 @@
+package mirrorcmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
+	"go.podman.io/image/v5/signature"
+	"go.podman.io/image/v5/transports"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+)
+
+// runnerFlags are the flags of commands that make destinations have what a file says.
+type runnerFlags struct {
+	parallel, requests uint
+	bytes              uint64
+	shard              shard
+	stateDir           string
+	memory             memoryFlags
+}
+
+func (f *runnerFlags) define(flags *pflag.FlagSet) {
+	flags.Var(count{&f.parallel}, "parallel", "how many blobs and manifests of all images may be in flight at once"+libraryParallel)
+	flags.Var(optionalCount{&f.requests}, "requests-per-host", "how many requests may be in flight at one registry, reading and writing apart")
+	flags.Var(byteRate{&f.bytes}, "bytes-per-second", "how much may be read from, and written to, one registry in a second: `BYTES`, such as 500k, 20M or 1G")
+	flags.Var(&f.shard, "shard", "copy only part `I/N` of the file, I from 0: N machines with the same file copy everything once")
+	flags.StringVar(&f.stateDir, "state-dir", "", "`DIR` with the locks that keep two runs from one destination (default: $XDG_STATE_HOME/mirror)")
+	f.memory.define(flags)
+}
+
+// check refuses what cannot work, and makes the directory for locks if something is to be written.
+func (f *runnerFlags) check(writes bool) error {
+	if f.stateDir != "" && writes {
+		if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
+			return misusef("--state-dir: %w", err)
+		}
+	}
+	return f.memory.check()
+}
+
+// A runner makes destinations have what a file says. Its methods are safe for concurrent use, once
+// openSigners has returned.
+type runner struct {
+	env      *environment
+	flags    runnerFlags
+	fileName string
+	file     *syncfile.File
+	copier   *copy.Copier // of everything that is done at registries
+	sys      contexts
+	policy   *signature.PolicyContext
+	keys     keys
+	signers  *syncfile.Signers
+	overview *copy.Overview // may be nil
+	memory   *memory        // nil if nothing is remembered
+}
+
+// openRunner reads what access says, which was checked. The caller must close the runner.
+func openRunner(env *environment, access *access, flags runnerFlags, name string, file *syncfile.File) (*runner, error) {
+	sys, err := access.systemContexts(env)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := access.signaturePolicy(sys.source)
+	if err != nil {
+		return nil, err
+	}
+	common, err := commonKey(policy, access)
+	if err != nil {
+		return nil, err
+	}
+	policyContext, err := signature.NewPolicyContext(policy)
+	if err != nil {
+		return nil, err
+	}
+	limits := env.limits(access)
+	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = flags.parallel, flags.requests, flags.bytes
+	return &runner{
+		env: env, flags: flags, fileName: name, file: file, copier: copy.NewCopier(limits), sys: sys, policy: policyContext,
+		keys: keys{common: common},
+	}, nil
+}
+
+// close closes what the runner has opened. The memory is its caller's.
+func (r *runner) close() {
+	_ = r.copier.Close() // closes connections that nobody uses any more
+	if r.signers != nil {
+		_ = r.signers.Close()
+	}
+	if err := r.policy.Destroy(); err != nil {
+		logrus.Debugf("signature policy: %v", err)
+	}
+}
+
+// openSigners opens what signs copies. It must be called before the first of them is made.
+func (r *runner) openSigners(copies []syncfile.Copy) (err error) {
+	r.signers, err = syncfile.OpenSigners(copies, r.env.people(r.sys.secrets), r.env.now())
+	return err
+}
+
+// images are those of the file that may be in this shard.
+func (r *runner) images() []*syncfile.Image {
+	return slices.DeleteFunc(slices.Clone(r.file.Images), func(image *syncfile.Image) bool {
+		key, same := image.Repository()
+		return same && !r.flags.shard.has(key)
+	})
+}
+
+// An expansion is what an image of the file stands for now, in this shard.
+type expansion struct {
+	copies     []syncfile.Copy
+	passedOver int // tags that are named after digests, which patterns do not take
+	warnings   []string
+}
+
+// copies returns the copies of an image, after listing tags if that is what it takes.
+func (r *runner) copies(ctx context.Context, image *syncfile.Image) (found expansion, err error) {
+	var listed []string
+	if image.Tags != nil && image.Tags.Listed() {
+		ref, err := parseReference("source", image.Source)
+		if err != nil {
+			return found, err
+		}
+		list, err := r.copier.Tags(ctx, ref, &copy.TagsOptions{SystemContext: r.sys.source})
+		if err != nil {
+			return found, err
+		}
+		logrus.Debugf("%s has %d tags, by %s", image.Source, len(list.Tags), list.Repository)
+		listed, found.warnings = list.Tags, list.Warnings
+	}
+	if found.copies, found.passedOver, err = image.Copies(listed); err != nil {
+		return expansion{}, fmt.Errorf("%s: %w", image.Source, err)
+	}
+	found.copies = slices.DeleteFunc(found.copies, func(c syncfile.Copy) bool { return !r.flags.shard.has(syncfile.Key(c.Destination)) })
+	return found, nil
+}
+
+// newEntry is a copy in a report, before it is made.
+func newEntry(c syncfile.Copy) syncImage {
+	return syncImage{Line: c.Image.Line, Source: transports.ImageName(c.Source), Destination: transports.ImageName(c.Destination)}
+}
+
+// A task is a copy that is to be made.
+type task struct {
+	syncfile.Copy
+	entry    *syncImage // says how it ended
+	recalled recalled
+}
+
+// task recalls what is known of a copy. entry is what is filled in.
+func (r *runner) task(c syncfile.Copy, entry *syncImage) *task {
+	t := &task{Copy: c, entry: entry}
+	if r.memory != nil {
+		check := c.Image.Check
+		if r.flags.memory.checkBlobs {
+			check = syncfile.CheckBlobs
+		}
+		t.recalled = r.memory.recall(entry.Destination, entry.Source, r.keys.of(c.Image), check)
+	}
+	return t
+}
+
+// run makes copies, up to jobs at the same time, and returns how each ended, which its entry says
+// too. done is called after each that was begun, when that is remembered; calls do not overlap.
+// openSigners must have been called for all of them.
+func (r *runner) run(ctx context.Context, tasks []*task, jobs uint, done func(*task)) []copy.Result {
+	all := make([]copy.Job, len(tasks))
+	for i, t := range tasks {
+		all[i] = copy.Job{Source: t.Source, Destination: t.Destination, Options: r.taskOptions(t)}
+	}
+	results := r.copier.Images(ctx, r.policy, all, &copy.ImagesOptions{MaxJobs: jobs, Done: func(result copy.Result, report *copy.Report) {
+		t := tasks[result.Job]
+		r.note(t, result, report)
+		if r.memory != nil && ctx.Err() == nil { // copies that were stopped have not failed
+			r.memory.note(t, result.Err, report)
+		}
+		done(t)
+	}})
+	for _, result := range results {
+		if entry := tasks[result.Job].entry; result.Err != nil && entry.Status == "" { // never begun
+			entry.Status, entry.Error = imageFailed, r.env.explain(result.Err)
+		}
+	}
+	return results
+}
+
+// taskOptions are those of a task's copy.
+func (r *runner) taskOptions(t *task) *copy.Options {
+	options := r.options(t.Copy)
+	switch {
+	case r.memory != nil:
+		t.recalled.apply(options)
+	case r.flags.memory.checkBlobs, t.Image.Check == syncfile.CheckBlobs:
+		options.CheckBlobs = true // it is always due
+	}
+	return options
+}
+
+// options are those of an image's copies, which share a budget if the image has one of its own.
+func (r *runner) options(c syncfile.Copy) *copy.Options {
+	options := c.Image.Options
+	options.SourceCtx, options.DestinationCtx = r.sys.source, c.Image.Context(r.sys.destination)
+	options.SignIdentity = c.SignIdentity
+	options.ReferrersFrom = reachedBy(c.ReferrersFrom, r.sys.referrers)
+	options.ConcurrentBlobCopiesSemaphore = c.Image.Budget()
+	options.Overview = r.overview
+	return &options
+}
+
+// note fills in how a copy ended.
+func (r *runner) note(t *task, result copy.Result, report *copy.Report) {
+	entry := t.entry
+	entry.Attempts++
+	entry.SourceDigest, entry.DestinationDigest = result.SourceDigest, result.DestinationDigest
+	entry.Bytes += result.BytesCopied
+	entry.Elapsed += report.Elapsed
+	for _, end := range []*copy.EndReport{&report.Source, &report.Destination, report.ReferrersSource} {
+		if end != nil {
+			entry.Requests, entry.Retries = entry.Requests+end.Requests, entry.Retries+end.Retries
+		}
+	}
+	entry.VerifiedAt = report.VerifiedAt
+	entry.Warnings, entry.Void, entry.Error = report.Warnings, report.Void, ""
+	entry.Original, entry.Vouched = report.Original, report.Vouched
+	entry.Kind, entry.Attached, entry.Transformed = kindOf(report.Plan, result.Err), attachedIn(report), transformedIn(report.Plan)
+	entry.Missing = slices.DeleteFunc(slices.Clone(report.Instances), func(i copy.InstanceReport) bool { return !i.Missing })
+	entry.Status = statusOf(t.Image, result, report)
+	switch entry.Status {
+	case imageSkipped:
+		entry.Reason = result.Err.Error()
+	case imageCopied, imagePresent:
+		entry.Action, entry.ActionReason = result.Action.String(), report.ActionReason
+	default:
+		entry.Error = r.env.explain(result.Err)
+	}
+	if warning := r.signers.Warning(t.Copy, r.env.now()); entry.Status == imageCopied && warning != "" {
+		entry.Warnings = append(slices.Clone(entry.Warnings), warning)
+	}
+}
+
+// statusOf is how a copy ended.
+func statusOf(image *syncfile.Image, result copy.Result, report *copy.Report) imageStatus {
+	switch {
+	case isOther(image, result.Err):
+		return imageSkipped
+	case isDamaged(result.Err):
+		return imageDamaged
+	case result.Err != nil:
+		return imageFailed
+	case result.Written || copiedAnything(report):
+		return imageCopied
+	}
+	return imagePresent
+}
