@@ -62,7 +62,7 @@ func newPair(t *testing.T, e environment) *pair {
 func (p *pair) job(t *testing.T, w workload, repo string) job {
 	j := job{
 		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
-		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format, Original: w.Original,
+		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
 	}
 	if w.Signed {
 		j.SigningKey = p.key
@@ -136,6 +136,24 @@ func TestRegsyncComparesTags(t *testing.T) {
 	assert.Equal(t, w.Images, got.SourceRequests)
 	assert.Equal(t, w.Images, got.SourceHeads)
 	assert.Equal(t, w.Images, got.DestinationRequests)
+}
+
+// TestSparsecopyRemembers: the second call asks the source for nothing but what its tags name, and
+// the destination for no more.
+func TestSparsecopyRemembers(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[5]
+	w.Again = true
+	jobs := p.job(t, w, "mirror").images()
+	for _, want := range []struct{ heads, others, destination int }{
+		{0, w.Images, w.Images * (1 + w.Platforms)}, {w.Images, 0, w.Images},
+	} {
+		p.prepare(w, "mirror")
+		require.NoError(t, copySparsecopyImages(t.Context(), jobs))
+		got := p.account(w, "mirror")
+		assert.Equal(t, want.heads, got.SourceHeads)
+		assert.Equal(t, want.others, got.SourceRequests-got.SourceHeads)
+		assert.Equal(t, want.destination, got.DestinationRequests)
+	}
 }
 
 // TestFloorFailsOnDamage damages a layer.
@@ -294,6 +312,7 @@ func TestRunSettled(t *testing.T) {
 	for _, name := range []string{floor1, ours, upstreamPool, regsync3, regsync32} {
 		assert.Contains(t, out.String(), "BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool="+name+"-")
 	}
+	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t3 src-req\t3 src-HEAD\t3 dst-req\t`, out.String())
 	assert.Regexp(t, `(?m)^\| 500-again, 20ms \| regsync \| [\d.]+ \| [\d.]+ \| 1\.0 \+ 1\.0 \|`, out.String())
 }
 

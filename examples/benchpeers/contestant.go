@@ -62,7 +62,7 @@ var tools = []tool{
 		many: func(ctx context.Context, jobs []job) error { return copyFloor(ctx, jobs, false) },
 	},
 	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, true) }, overTLS: true},
-	{name: ours, copy: copySparsecopy, many: copySparsecopyImages},
+	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
 	{name: singly, many: oneByOne(copySparsecopy), peer: true},
 	{name: upstream, copy: copyUpstream, many: oneByOne(copyUpstream), peer: true},
 	{name: upstreamPool, many: atOnce(copyUpstream), peer: true},
@@ -121,6 +121,7 @@ type job struct {
 	Platforms           []string // to copy, and to strip the others; nil for all
 	Original            bool     // to attach what was stripped, so that it can be verified
 	UpToDate            bool     // the destination has everything
+	Again               bool     // the tool may have been asked for the same before, with the same Dir
 	Format              string   // what layers are to be compressed with; "" for as they are, if they are
 	SigningKey          string   // path of the key that signs; "" for none
 	Profile             string   // path of profiles without what follows the last dot; "" for none

@@ -137,7 +137,7 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w w
 	defer os.RemoveAll(dir)
 	j := job{
 		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
-		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Format: w.Format, Original: w.Original,
+		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
 	}
 	if w.Signed {
 		j.SigningKey = b.key

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -14,6 +16,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/cache"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
@@ -45,11 +48,18 @@ func (e *imageEnvironment) options() *copy.Options {
 	return &copy.Options{SourceCtx: e.system, DestinationCtx: e.destination, ImageListSelection: copy.CopyAllImages}
 }
 
-// copySparsecopyImages copies all images in one call.
+// copySparsecopyImages copies all images in one call. If there may have been an earlier one, it
+// begins with what that has left, and leaves the same for the next.
 func copySparsecopyImages(ctx context.Context, jobs []job) error {
 	e, err := newImageEnvironment(jobs[0])
 	if err != nil {
 		return err
+	}
+	var memory sparsecopyMemory
+	if jobs[0].Again {
+		if memory, err = openSparsecopyMemory(jobs[0].Dir); err != nil {
+			return err
+		}
 	}
 	var copies []copy.Job
 	for _, j := range jobs {
@@ -57,13 +67,59 @@ func copySparsecopyImages(ctx context.Context, jobs []job) error {
 		if err != nil {
 			return err
 		}
-		copies = append(copies, copy.Job{Source: source, Destination: destination})
+		options := e.options()
+		options.Earlier = memory.Earlier[j.Destination.String()]
+		copies = append(copies, copy.Job{Source: source, Destination: destination, Options: options})
 	}
+	copier := copy.NewCopier(copy.CopierOptions{Cache: memory.cache})
+	defer func() { _ = copier.Close() }()
 	var failures []error
-	for _, result := range copy.Images(ctx, e.policy, copies, &copy.ImagesOptions{Options: e.options()}) {
+	for _, result := range copier.Images(ctx, e.policy, copies, &copy.ImagesOptions{Done: func(r copy.Result, report *copy.Report) {
+		if jobs[0].Again {
+			memory.note(jobs[r.Job], report)
+		}
+	}}) {
 		failures = append(failures, result.Err)
 	}
+	if jobs[0].Again {
+		failures = append(failures, memory.save(jobs[0].Dir))
+	}
 	return errors.Join(failures...)
+}
+
+// sparsecopyMemory is what one call leaves to the next, in the directory of a job.
+type sparsecopyMemory struct {
+	Earlier map[string]*copy.Earlier // by destination
+	cache   copy.DocumentCache       // of what sources have handed out
+}
+
+func openSparsecopyMemory(dir string) (m sparsecopyMemory, err error) {
+	if m.cache, err = cache.Directory(filepath.Join(dir, "cache"), 0); err != nil {
+		return m, err
+	}
+	m.Earlier = map[string]*copy.Earlier{}
+	content, err := os.ReadFile(filepath.Join(dir, "earlier.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(content, &m.Earlier)
+	}
+	return m, err
+}
+
+func (m sparsecopyMemory) note(j job, report *copy.Report) {
+	m.Earlier[j.Destination.String()] = &copy.Earlier{
+		Source: report.SourceDigest, Destination: report.DestinationDigest, Wanted: report.Wanted, Verified: report.VerifiedAt,
+	}
+}
+
+func (m sparsecopyMemory) save(dir string) error {
+	content, err := json.Marshal(m.Earlier)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "earlier.json"), content, 0o600)
 }
 
 func parseAll(platforms []string) ([]copy.InstancePlatformFilter, error) {
