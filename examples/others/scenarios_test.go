@@ -17,6 +17,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/cache"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -46,6 +47,7 @@ var scenarios = []struct {
 	{"entries as referrers", entriesAsReferrers},
 	{"digest tags", digestTags},
 	{"second run", secondRun},
+	{"unchanged source", unchangedSource},
 	{"other clients", otherClients},
 }
 
@@ -290,6 +292,31 @@ func secondRun(t *testing.T, s *scene) {
 		for _, request := range s.forget() {
 			assert.Regexp(t, "^(HEAD|GET) ", request, name)
 		}
+	}
+}
+
+// unchangedSource copies from the server, again and again with a cache: what has not changed costs
+// a HEAD, and what is attached by digest tags, others, whether it is there or not.
+func unchangedSource(t *testing.T, s *scene) {
+	s.mustMirror(copy.Options{ImageListSelection: copy.CopyAllImages})
+	to, kept := registrytest.Start(t, registrytest.Options{}), cache.Memory(0)
+	run := func(o copy.Options) []string {
+		s.forget()
+		again := *s.bench
+		again.copier = copy.NewCopier(copy.CopierOptions{Cache: kept})
+		defer func() { require.NoError(t, again.copier.Close()) }()
+		_, err := again.copy(t.Context(), at(t, to.Host()), at(t, s.host), o)
+		require.NoError(t, err)
+		return slices.DeleteFunc(s.forget(), func(request string) bool { return strings.HasSuffix(request, " /v2/") })
+	}
+	all := copy.Options{ImageListSelection: copy.CopyAllImages}
+	run(all)
+	assert.Equal(t, []string{"HEAD /v2/" + repo + "/manifests/" + tag}, run(all))
+
+	all.DigestTags = true
+	run(all)
+	for _, request := range run(all) {
+		assert.Regexp(t, "^HEAD /v2/"+repo+"/manifests/", request)
 	}
 }
 
