@@ -75,10 +75,20 @@ func (d *Destination) Referrers(ctx context.Context, subject digest.Digest, arti
 // Tagged implements endpoint.ReferrerSource.
 func (s *Source) Tagged(ctx context.Context, tag string) (doc endpoint.Document, err error) {
 	err = s.fromEndpoints(ctx, func(r *repository, rt *retrier) (err error) {
-		doc, err = r.tagged(ctx, rt, tag)
+		doc, err = r.taggedOnce(ctx, rt, tag)
 		return r.unlessHidden(ctx, err)
 	})
 	return doc, err
+}
+
+// taggedOnce is tagged, which a source calls once for a tag, as it reads what the reference names
+// once: attachments and signatures are looked for in the same tags.
+func (r *repository) taggedOnce(ctx context.Context, rt *retrier, tag string) (endpoint.Document, error) {
+	ask := func() (endpoint.Document, error) { return r.tagged(ctx, rt, tag) }
+	if r.asked == nil {
+		return ask()
+	}
+	return r.asked.once(ctx, tag, ask, func(err error) bool { return err == nil || r.saysNotFound(err) })
 }
 
 // tagged reads what a tag names, unless that is kept still.

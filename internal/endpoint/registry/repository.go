@@ -42,6 +42,7 @@ type repository struct {
 	hiding          hiding
 
 	kept        *kept       // of what it has handed out; nil but for sources
+	asked       *tagsAsked  // nil but for sources
 	answersHEAD atomic.Bool // it has stated the digest of a manifest
 }
 

@@ -95,7 +95,7 @@ func (r *signatureReader) readOnce(ctx context.Context, at physical, d digest.Di
 	case nowhere:
 		return endpoint.NoSignatures(), nil
 	case onlyAttached:
-		doc, err := at.repo.tagged(ctx, at.repo.shared.newRetrier(), sigstoreTag(d))
+		doc, err := at.repo.taggedOnce(ctx, at.repo.shared.newRetrier(), sigstoreTag(d))
 		switch {
 		case at.repo.saysNotFound(err):
 			return endpoint.NoSignatures(), nil

@@ -60,7 +60,7 @@ func supportedSources(name reference.Named, sys *types.SystemContext, sh *Shared
 	}
 	all, err := pullSources(name, sys, sh, stats)
 	for _, p := range all {
-		p.repo.kept = newKept(sh.Cache, name.Name(), p.repo)
+		p.repo.kept, p.repo.asked = newKept(sh.Cache, name.Name(), p.repo), &tagsAsked{}
 	}
 	return all, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -357,6 +358,34 @@ func TestUnchangedSignatures(t *testing.T) {
 	sigs, err = s.Signatures(ctx, list)
 	require.NoError(t, err)
 	assert.Zero(t, sigs.Len(), "what has gone since is gone")
+}
+
+// TestDigestTagsAreAskedOnce looks for the same digest tags as signatures and as what is attached,
+// with and without a cache.
+func TestDigestTagsAreAskedOnce(t *testing.T) {
+	ctx := context.Background()
+	r := registrytest.Start(t, registrytest.Options{})
+	signed, unsigned := newImage(t, 1, 100, r, "a"), newImage(t, 2, 100, r, "a")
+	putAttachment(t, r, "a", signed.manifest.Digest)
+	sys, _ := withSignatures(t)
+	for name, sh := range map[string]*Shared{"without a cache": quick(), "fresh": cached(newMapCache())} {
+		for _, im := range []image{signed, unsigned} {
+			s := openSource(t, r.Host()+"/a:tag", sys, sh)
+			tag := attachmentTag(im.manifest.Digest)
+			asked(r)
+			var both sync.WaitGroup
+			both.Go(func() {
+				_, err := s.Signatures(ctx, im.manifest.Digest)
+				assert.NoError(t, err)
+			})
+			both.Go(func() { _, _ = s.Tagged(ctx, tag) })
+			both.Wait()
+			_, err := s.Tagged(ctx, tag)
+			assert.Equal(t, im.manifest.Digest == unsigned.manifest.Digest, errors.Is(err, endpoint.ErrNotFound), name)
+			of := slices.DeleteFunc(asked(r), func(q string) bool { return !strings.HasSuffix(q, tag) })
+			assert.Equal(t, []string{"GET " + tag}, of, name)
+		}
+	}
 }
 
 // TestAbsenceByHEADIsNotBelieved has a registry that answers 404 to every HEAD, and a signature
