@@ -237,6 +237,10 @@ func (r *runner) note(t *task, result copy.Result, report *copy.Report) {
 	default:
 		entry.Error = r.env.explain(result.Err)
 	}
+	if report.Checked == copy.CheckedEarlier { // which has no plan: the rest is as it was
+		known := &t.recalled.known
+		entry.Kind, entry.Action, entry.Warnings = known.Kind, known.Action, known.Warnings
+	}
 	if warning := r.signers.Warning(t.Copy, r.env.now()); entry.Status == imageCopied && warning != "" {
 		entry.Warnings = append(slices.Clone(entry.Warnings), warning)
 	}

@@ -228,6 +228,7 @@ func noted(t *task, err error, report *copy.Report, now time.Time) state.Image {
 
 // succeeded notes what a copy has left.
 func succeeded(i *state.Image, t *task, report *copy.Report, now time.Time) {
+	isNew := report.SourceDigest != "" && report.SourceDigest != i.SourceDigest
 	if report.SourceDigest != "" { // else the source is gone, and the mirror has all that it had
 		i.SourceDigest, i.DestinationDigest, i.Wanted = report.SourceDigest, report.DestinationDigest, report.Wanted
 	}
@@ -235,21 +236,22 @@ func succeeded(i *state.Image, t *task, report *copy.Report, now time.Time) {
 	if at, level := checkedAt(t, report); !at.IsZero() && (i.Verified.IsZero() || level == state.CheckBlobs || t.recalled.check != syncfile.CheckBlobs) {
 		i.Verified, i.Checked = at, level
 	}
-	if report.Checked == copy.CheckedEarlier || len(report.Instances) == 0 {
-		return // the rest is as it was
-	}
 	if t.entry.Status == imageCopied {
 		i.Copied = now
 	}
-	if i.Action = ""; report.Plan != nil && report.Plan.List != nil {
+	if len(report.Instances) == 0 {
+		return // the rest is as it was
+	}
+	i.Kind, i.Action = t.entry.Kind, ""
+	if report.Plan != nil && report.Plan.List != nil {
 		i.Action = t.entry.Action
 	}
 	i.OriginProven = provenBy(report)
 	i.Platforms = platformsOf(report, i.Platforms)
 	i.Size = sizeOf(i.Platforms)
-	if t.entry.Status == imageCopied {
-		i.Saved.Platforms += notCopied(i.Platforms)
-		i.Saved.Present += presentBytes(report)
+	if isNew && t.entry.Status == imageCopied {
+		i.Saved.Platforms = addSize(i.Saved.Platforms, notCopied(i.Platforms))
+		i.Saved.Present = addSize(i.Saved.Present, presentBytes(report))
 	}
 }
 

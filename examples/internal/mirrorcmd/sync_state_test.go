@@ -90,6 +90,8 @@ func TestStateAsksForLittle(t *testing.T) {
 	assert.Equal(t, map[string]int{http.MethodHead: n20}, asked(s.src))
 	assert.Equal(t, map[string]int{http.MethodHead: n20}, asked(s.dst))
 	for _, i := range report.Images {
+		assert.Equal(t, "list", i.Kind)
+		assert.Equal(t, "strip", i.Action)
 		assert.NotZero(t, i.SourceDigest)
 		assert.NotZero(t, i.DestinationDigest)
 		assert.False(t, i.VerifiedAt.IsZero())
@@ -184,6 +186,13 @@ func TestStateOfAnImage(t *testing.T) {
 	assert.Equal(t, second.Tried, second.Succeeded)
 	second.Tried, second.Succeeded = first.Tried, first.Succeeded
 	assert.Equal(t, first, second)
+
+	s.loseChild(f)
+	s.run(0, "--recheck", "0s")
+	healed := s.remembered("app/one:1")
+	assert.True(t, healed.Copied.After(first.Copied))
+	assert.Equal(t, first.Saved, healed.Saved, "what is copied once more saves nothing once more")
+	assert.Equal(t, first.Platforms, healed.Platforms)
 
 	imagetest.Platforms(3, 2, 100).PushTo(s.src, "app/one", "1", imagetest.Top)
 	newer, _ := s.src.Resolve("app/one", "1")

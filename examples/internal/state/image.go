@@ -34,7 +34,7 @@ type Image struct {
 	Status Status `json:"status"`
 	// Error is why the last attempt failed, in one line for people; "" if it did not.
 	Error string `json:"error,omitempty"`
-	// Warnings are those of the last attempt.
+	// Warnings are those of the last attempt that looked at more than digests, the first ten.
 	Warnings []string `json:"warnings,omitempty"`
 
 	// Tried is when the last attempt ended, Succeeded when the last one did that succeeded, and
@@ -54,6 +54,8 @@ type Image struct {
 	// PostponedUntil is when it may be tried again if Status is Postponed, at the latest.
 	PostponedUntil time.Time `json:"postponedUntil,omitzero"`
 
+	// Kind is what the source is: "list", "build cache", "image" or "artifact"; "" if unknown.
+	Kind string `json:"kind,omitempty"`
 	// Action is what became of the entries that were not copied, "keep" or "strip"; "" for single
 	// images.
 	Action string `json:"action,omitempty"`
