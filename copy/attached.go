@@ -99,6 +99,11 @@ func compareAttachments(ctx context.Context, e *ends, s survey) (survey, error) 
 	if err != nil {
 		return s, err
 	}
+	if e.o.CheckBlobs {
+		if manifests, err = e.asks().Complete(ctx, s.source, manifests, c.Named()); err != nil {
+			return s, err
+		}
+	}
 	s.there = s.there.WithPresent(manifests)
 	known := c.Known(s.there.Present)
 	s.source.Attachments = slices.Clone(s.source.Attachments)

@@ -221,7 +221,7 @@ func settle(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.Asked || e.o.CheckBlobs {
 		return s, nil
 	}
-	if level := asking.Complete(s.plan, s.there); level != "" {
+	if level := asking.Checked(s.plan, s.there); level != "" {
 		return upToDate(ctx, e, s, level)
 	}
 	return s, nil

@@ -50,7 +50,10 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 	if err == nil && s.plan != nil { // otherwise Options.Earlier says all that there is to say
 		copiedManifest, err = carryOut(ctx, e, s)
 	}
-	return copiedManifest, e.earlier().Damaged(ctx, s.source, s.there, err)
+	if err = e.earlier().Damaged(ctx, s.source, s.there, err); err != nil {
+		heal(ctx, e, s, err)
+	}
+	return copiedManifest, err
 }
 
 // planCopy takes the steps up to the plan, each of which finds out more than the one before it.

@@ -2,6 +2,7 @@ package copy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -190,4 +191,25 @@ func mended(ctx context.Context, e *ends, s survey) error {
 		e.reporter.Update(func(r *Report) { r.DestinationDigest = "" })
 	}
 	return err
+}
+
+// heal copies what else the destination has lost of a list, where err says that the source does not
+// have something any more: images by their digests, so that its reference goes on naming what it
+// named.
+func heal(ctx context.Context, e *ends, s survey, err error) {
+	if _, damaged := errors.AsType[*DamagedError](err); !damaged || !errors.Is(err, ErrNotFound) || s.plan == nil || s.plan.List == nil {
+		return
+	}
+	skipping := *e.call
+	skipping.choices.MissingInstances = SkipMissing
+	s, err = skipping.replanned(s)
+	if err == nil {
+		var to *storer
+		if to, err = openStorer(ctx, &ends{call: &skipping, src: e.src, dst: e.dst, referrers: e.referrers}, s); err == nil {
+			_, err = execute(ctx, to)
+		}
+	}
+	if err != nil {
+		e.reporter.Warn(fmt.Sprintf("what else the destination may have lost is not copied again: %v", err))
+	}
 }

@@ -499,3 +499,55 @@ func TestSourceGone(t *testing.T) {
 		assert.False(t, ok)
 	})
 }
+
+// TestCheckBlobsOfAttachments: a blob of what is attached that the destination has lost is copied
+// again, although the manifest is there.
+func TestCheckBlobsOfAttachments(t *testing.T) {
+	f := copytest.AttachedFixture()
+	pair := newCounted(t, f, false)
+	copytest.PushAttached(t, f, pair.src, true)
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers, DigestTags: true}
+	first, _, _ := pair.copy(t, "v1", o)
+	o.CheckBlobs = true
+	r, _, destination, err := pair.again(t, o, left(first))
+	require.NoError(t, err)
+	assert.False(t, slices.ContainsFunc(destination, func(rq string) bool { return strings.HasPrefix(rq, http.MethodPut) }), "%s", destination)
+	assert.Zero(t, r.BlobsCopied)
+	for _, name := range []string{"sbom-amd64", "cosign-amd64"} {
+		lost := f.Blobs(name)
+		for _, d := range lost {
+			pair.dst.DeleteBlob("app", d)
+		}
+		r, _, _, err = pair.again(t, o, left(first))
+		require.NoError(t, err)
+		assert.Positive(t, r.BlobsCopied, name)
+		for _, d := range lost {
+			_, ok := pair.dst.Blob("app", d)
+			assert.True(t, ok, "%s of %s", d, name)
+		}
+	}
+}
+
+// TestHealsTheRest: what else the destination has lost is copied again where something cannot be,
+// and its reference goes on naming what it named.
+func TestHealsTheRest(t *testing.T) {
+	for name, missing := range map[string]copy.MissingInstanceAction{"fail": copy.FailOnMissing, "skip": copy.SkipMissing} {
+		t.Run(name, func(t *testing.T) {
+			pair := newCounted(t, imagetest.Platforms(4, 1, 100), false)
+			o := copy.Options{ImageListSelection: copy.CopyAllImages}
+			first, _, _ := pair.copy(t, "v1", o)
+			for _, lost := range []string{"amd64", "arm64", "ppc64le"} {
+				require.True(t, pair.dst.DeleteManifest("app", pair.f.Digest(lost)))
+			}
+			pair.src.DeleteManifest("app", pair.f.Digest("arm64"))
+			o.Recheck, o.MissingInstances = true, missing
+			_, _, _, err := pair.again(t, o, left(first))
+			assertDamaged(t, err, pair.f.Digest("arm64"))
+			assert.Equal(t, first.DestinationDigest, pair.dst.Top("v1"))
+			for _, healed := range []string{"amd64", "ppc64le"} {
+				_, _, ok := pair.dst.Manifest("app", pair.f.Digest(healed).String())
+				assert.True(t, ok, healed)
+			}
+		})
+	}
+}

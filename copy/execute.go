@@ -71,7 +71,7 @@ func copyImages(ctx context.Context, to *storer, images []work.Image, entries []
 	return run.Copy(ctx, images, entries, besides...)
 }
 
-// sends sends blobs to the destination.
+// sends returns what sends blobs to the destination.
 func (s *storer) sends() tasks.Sender {
 	return tasks.Sender{Destination: s.dst, Progress: s.progress, Reporter: s.reporter}
 }

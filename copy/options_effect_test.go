@@ -246,6 +246,8 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 		"DigestTagSuffixes":      refused("list", all, func(o *copy.Options) { o.DigestTagSuffixes = copy.AllDigestTags }, "no digest tags are asked for"),
 		"ReferrersFrom":          refused("list", all, func(o *copy.Options) { o.ReferrersFrom = &copy.ReferrersSource{} }, "it needs Referrers or DigestTags"),
 		"AnnotateTransformed":    nil, // recall_test.go
+		"Earlier":                nil, // earlier_test.go
+		"Recheck":                nil, // earlier_test.go
 		"CheckBlobs": func(t *testing.T) {
 			for check, copied := range map[bool]int{false: 0, true: 1} {
 				dst := copytest.Places["registry"](t).(copytest.RegistryPlace)

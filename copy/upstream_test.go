@@ -88,6 +88,7 @@ func planTo(t *testing.T, o *Options, source, dest string, image *imgspecv1.Mani
 // carries them out.
 var neverReasons = map[string]string{
 	"RemoveSignatures": "they are not read", "RemoveListSignatures": "they are not read",
+	"Earlier": "what is there", "Recheck": "what is there",
 	"Signers": "the signatures", "SignBy": "the signatures", "SignPassphrase": "the signatures",
 	"SignBySigstorePrivateKeyFile": "the signatures", "SignSigstorePrivateKeyPassphrase": "the signatures",
 	"SignIdentity": "the signatures", "AlwaysSign": "the signatures", "PreviousPublicKeyFiles": "the signatures",

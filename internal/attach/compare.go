@@ -34,6 +34,7 @@ type Comparison struct {
 	known map[Key]bool
 	// byManifest are known if their manifests are there.
 	byManifest []Attachment
+	byTag      []Attachment // are known, and what their tags name
 }
 
 // Compare asks a destination which of attached it knows as what they are. As with every question
@@ -102,8 +103,8 @@ func (c *Comparison) askTags(
 	ctx context.Context, dst Destination, tagged []Attachment, read Read,
 ) error {
 	type answer struct {
-		known bool
-		kept  string
+		known, same bool
+		kept        string
 	}
 	ask := func(ctx context.Context, a Attachment) (answer, error) {
 		there, err := dst.Referrers.Tagged(ctx, a.Tag)
@@ -116,10 +117,13 @@ func (c *Comparison) askTags(
 			return answer{}, err
 		}
 		m := Merge(a.Tag, there, ours)
-		return answer{m.Doc.Digest == there.Digest, m.kept(a.Tag, ours)}, nil
+		return answer{m.Doc.Digest == there.Digest, a.Digest == there.Digest, m.kept(a.Tag, ours)}, nil
 	}
 	return inflight.Ask(ctx, dst.Budget, tagged, ask, func(a Attachment, there answer, err error) error {
 		c.known[a.Key()] = there.known
+		if there.known && there.same {
+			c.byTag = append(c.byTag, a)
+		}
 		if there.kept != "" {
 			c.Kept = append(c.Kept, there.kept)
 		}
@@ -145,10 +149,23 @@ func (c *Comparison) Manifests() []digest.Digest {
 	return digests
 }
 
-// Known returns the attachments that the destination knows as what they are, where present are the
-// manifests that it has.
+// Named returns the manifests and lists that digest tags name at the destination, as they are.
+func (c *Comparison) Named() []digest.Digest {
+	var digests []digest.Digest
+	for _, a := range c.byTag {
+		digests = append(digests, a.Digest)
+	}
+	return digests
+}
+
+// Known returns the attachments that the destination knows as what they are, where present says of
+// manifests whether it has them. It has those of Named, if present does not say otherwise.
 func (c *Comparison) Known(present map[digest.Digest]bool) map[Key]bool {
 	known := maps.Clone(c.known)
+	for _, a := range c.byTag {
+		has, told := present[a.Digest]
+		known[a.Key()] = has || !told
+	}
 	for _, a := range c.byManifest {
 		known[a.Key()] = present[a.Digest]
 	}

@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/copy/internal/work"
@@ -132,9 +134,44 @@ func (d Destination) Support(ctx context.Context) (support plan.SparseSupport, e
 	return support, err
 }
 
-// Complete returns how much was looked at to find that the destination has all that the plan names,
+// Complete returns answers about manifests that were read from source, more among them that are
+// there: of which those are there that have all their blobs, too. A blob that is not told of is
+// taken for there.
+func (d Destination) Complete(
+	ctx context.Context, source known.Source, manifests endpoint.Answers, more []digest.Digest,
+) (endpoint.Answers, error) {
+	manifests.Has = known.Merged(manifests.Has, endpoint.All(more).Has)
+	blobs := map[digest.Digest][]endpoint.Blob{} // by manifest
+	distinct := map[digest.Digest]endpoint.Blob{}
+	for of, has := range manifests.Has {
+		doc, read := source.Document(of)
+		if !has || !read || doc.IsList() {
+			continue
+		}
+		image, err := source.Image(doc)
+		if err != nil {
+			return manifests, failure.New("parsing manifest", failure.SourceSide, of.String(), err)
+		}
+		blobs[of], _ = endpoint.PlacesOf(image)
+		for _, b := range blobs[of] {
+			distinct[b.Digest] = b
+		}
+	}
+	there, err := endpoint.Present(ctx, d.Budget, d.End, slices.Collect(maps.Values(distinct)))
+	lost := func(b endpoint.Blob) bool {
+		has, told := there[b.Digest]
+		return told && !has
+	}
+	manifests.Has = maps.Clone(manifests.Has)
+	for of := range blobs {
+		manifests.Has[of] = !slices.ContainsFunc(blobs[of], lost)
+	}
+	return manifests, err
+}
+
+// Checked returns how much was looked at to find that the destination has all that the plan names,
 // "" if that is not known.
-func Complete(p *plan.Plan, there known.Destination) report.CheckLevel {
+func Checked(p *plan.Plan, there known.Destination) report.CheckLevel {
 	if there.Top == "" || there.Top != p.Digest || len(p.Transforms()) > 0 || len(work.Entries(p)) > 0 {
 		return ""
 	}

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"reflect"
+	"sync"
 
 	"go.podman.io/image/v5/directory"
 	"go.podman.io/image/v5/docker"
@@ -15,12 +16,23 @@ import (
 // Then nothing may be done around its NewImageSource and NewImageDestination.
 func Wrapped(ref types.ImageReference) bool {
 	switch ref.Transport().Name() {
-	case docker.Transport.Name(), layout.Transport.Name(), archive.Transport.Name(), directory.Transport.Name():
+	case docker.Transport.Name():
+		return reflect.TypeOf(ref) != dockerReference()
+	case layout.Transport.Name(), archive.Transport.Name(), directory.Transport.Name():
 		parsed, err := ref.Transport().ParseReference(ref.StringWithinTransport())
 		return err != nil || reflect.TypeOf(parsed) != reflect.TypeOf(ref)
 	}
 	return false
 }
+
+// dockerReference returns the type of the references of docker:.
+var dockerReference = sync.OnceValue(func() reflect.Type {
+	ref, err := docker.ParseReference("//example.com/name:tag")
+	if err != nil {
+		panic(err)
+	}
+	return reflect.TypeOf(ref)
+})
 
 // own is the name of the transport that ref belongs to, "" if it is wrapped.
 func own(ref types.ImageReference) string {
