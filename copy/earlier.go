@@ -200,12 +200,13 @@ func heal(ctx context.Context, e *ends, s survey, err error) {
 	if _, damaged := errors.AsType[*DamagedError](err); !damaged || !errors.Is(err, ErrNotFound) || s.plan == nil || s.plan.List == nil {
 		return
 	}
-	skipping := *e.call
+	skipping, rest := *e.call, *e
 	skipping.choices.MissingInstances = SkipMissing
-	s, err = skipping.replanned(s)
+	rest.call = &skipping
+	s, err = rest.replanned(s)
 	if err == nil {
 		var to *storer
-		if to, err = openStorer(ctx, &ends{call: &skipping, src: e.src, dst: e.dst, referrers: e.referrers}, s); err == nil {
+		if to, err = openStorer(ctx, &rest, s); err == nil {
 			_, err = execute(ctx, to)
 		}
 	}
