@@ -187,31 +187,17 @@ func storeAttached(
 	if err := copyImages(ctx, to, images, nil); err != nil {
 		return err
 	}
-	needs := func(d digest.Digest) []digest.Digest {
-		if list, ok := lists[d]; ok {
-			subject, children := attach.Subject(list)
-			return append(children, subject)
-		}
-		return []digest.Digest{late[d].Subject}
-	}
-	all := append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...)
-	for _, d := range attach.InOrder(all, needs) {
-		list, ok := lists[d]
-		if !ok {
-			if err := to.putImage(ctx, late[d].Doc); err != nil {
-				return err
-			}
-			continue
-		}
+	image := func(image work.Image) error { return to.putImage(ctx, image.Doc) }
+	return work.Attached(lists, late, image, func(list endpoint.Document) error {
 		err := attach.StoreList(list,
 			func() error { return to.put(ctx, list, func() error { return to.dst.PutManifest(ctx, list) }) },
 			func(child digest.Digest) error { return to.storeAgain(ctx, child) })
 		if err != nil {
-			return failure.New("writing attached list", DestinationSide, d.String(), err)
+			return failure.New("writing attached list", DestinationSide, list.Digest.String(), err)
 		}
 		to.reporter.Update(func(r *Report) { r.ManifestsCopied++ })
-	}
-	return nil
+		return nil
+	})
 }
 
 // announce makes known what was copied: referrers by subject, the others by their tags.

@@ -23,7 +23,8 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.Asked || asksMeanwhile(e, s) {
 		return s, nil
 	}
-	if s, err := compareEarlier(ctx, e, s); err != nil || s.settled {
+	s, err := compareEarlier(ctx, e, s)
+	if err != nil || s.settled {
 		return s, err
 	}
 	if e.o.CheckBlobs {
@@ -35,15 +36,10 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 	}
 	var wanted endpoint.Answers
 	var blobs map[digest.Digest]bool
-	var read known.Signed
-	var original *originals.Found
+	source := s.source
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		wanted, err = e.asks().Wanted(groupCtx, s.plan, s.there)
-		return err
-	})
-	group.Go(func() (err error) {
-		original, err = findOriginal(groupCtx, e, s)
 		return err
 	})
 	group.Go(func() (err error) {
@@ -51,16 +47,15 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		return err
 	})
 	group.Go(func() (err error) {
-		read, err = readImageSignatures(groupCtx, e, s.source, s.plan.Wanted())
+		source, err = withSignatures(groupCtx, e, s)
 		return err
 	})
-	err := group.Wait()
-	if err != nil {
+	if err = group.Wait(); err != nil {
 		return s, err
 	}
 	s.there = s.there.WithPresent(wanted)
 	s.there.Blobs = blobs
-	s.source = withOriginal(e, s.source.WithSignatures(read), original)
+	s.source = source
 	if s, err = e.replanned(s); err != nil {
 		return s, err
 	}
@@ -71,6 +66,26 @@ func compareTree(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, err
 	}
 	return settle(ctx, e, s)
+}
+
+// withSignatures returns what is known of the source with the signatures of what is wanted, those
+// included that travel with an original. No way to go on does without.
+func withSignatures(ctx context.Context, e *ends, s survey) (known.Source, error) {
+	var read known.Signed
+	var original *originals.Found
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		read, err = readImageSignatures(groupCtx, e, s.source, s.plan.Wanted())
+		return err
+	})
+	group.Go(func() (err error) {
+		original, err = findOriginal(groupCtx, e, s)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return s.source, err
+	}
+	return withOriginal(e, s.source.WithSignatures(read), original), nil
 }
 
 // asksMeanwhile reports whether compareMeanwhile asks what is there, while the images' manifests

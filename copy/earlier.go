@@ -12,8 +12,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/earlier"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
-	"github.com/sparsecopy/sparsecopy/copy/internal/known"
-	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
 )
@@ -104,22 +102,10 @@ func compareEarlier(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.asEarlier {
 		return s, nil
 	}
-	var read known.Signed
-	var original *originals.Found
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		read, err = readImageSignatures(groupCtx, e, s.source, s.plan.Wanted())
-		return err
-	})
-	group.Go(func() (err error) {
-		original, err = findOriginal(groupCtx, e, s)
-		return err
-	})
-	if err := group.Wait(); err != nil {
-		return s, err
+	var err error
+	if s.source, err = withSignatures(ctx, e, s); err == nil {
+		s, err = e.replanned(s)
 	}
-	s.source = withOriginal(e, s.source.WithSignatures(read), original)
-	s, err := e.replanned(s)
 	if err != nil {
 		return s, err
 	}

@@ -251,6 +251,7 @@ func TestEarlierSavesQuestions(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotEqual(t, first.Wanted, r.Wanted)
 		assert.NotEqual(t, copy.CheckedEarlier, r.Checked)
+		assert.Equal(t, 1, r.ManifestsCopied, "and nothing else")
 		assert.True(t, r.VerifiedAt.After(first.VerifiedAt))
 		_, _, ok := pair.dst.Manifest("app", f.Digest("late").String())
 		assert.True(t, ok, "what was attached since is copied")

@@ -3,6 +3,8 @@ package work
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -86,6 +88,31 @@ func Nested(p *plan.Plan, late map[digest.Digest]Image, image func(Image) error,
 		var err error
 		if l := lists[d]; l != nil {
 			err = list(l)
+		} else {
+			err = image(late[d])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Attached calls list for each of lists that are attached, and image for each image of late, in an
+// order in which none comes before what it needs. The first error ends it.
+func Attached(lists map[digest.Digest]endpoint.Document, late map[digest.Digest]Image, image func(Image) error, list func(endpoint.Document) error) error {
+	needs := func(d digest.Digest) []digest.Digest {
+		if doc, ok := lists[d]; ok {
+			subject, children := attach.Subject(doc)
+			return append(children, subject)
+		}
+		return []digest.Digest{late[d].Subject}
+	}
+	all := append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...)
+	for _, d := range attach.InOrder(all, needs) {
+		var err error
+		if doc, ok := lists[d]; ok {
+			err = list(doc)
 		} else {
 			err = image(late[d])
 		}
