@@ -1,9 +1,13 @@
 package copy_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -99,22 +103,42 @@ func TestCacheHeals(t *testing.T) {
 // makes it no less missing.
 func TestCacheDoesNotSayWhatIsThere(t *testing.T) {
 	all := copy.Options{ImageListSelection: copy.CopyAllImages}
-	c := newWithCache(t, imagetest.Platforms(4, 2, 1000))
-	_, _, err := c.again(t, all)
-	require.NoError(t, err)
-	require.True(t, c.dst.DeleteManifest("app", c.f.Digest("arm64")))
-	require.True(t, c.src.DeleteManifest("app", c.f.Digest("arm64")))
-	_, _, err = c.again(t, all)
-	var missing *copy.MissingError
-	require.ErrorAs(t, err, &missing)
-	require.Len(t, missing.Missing, 1)
-	assert.Equal(t, c.f.Digest("arm64"), missing.Missing[0].Digest)
-
 	skip := all
 	skip.MissingInstances, skip.SparseManifestListAction = copy.SkipMissing, copy.StripSparseManifestList
-	r, _, err := c.again(t, skip)
-	require.NoError(t, err)
-	assert.True(t, r.Written)
+	for name, lose := range map[string]func(c *withCache, config digest.Digest){
+		"its manifest": func(c *withCache, _ digest.Digest) { c.src.DeleteManifest("app", c.f.Digest("arm64")) },
+		"a blob of it": func(c *withCache, config digest.Digest) { c.src.DeleteBlob("app", config) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newWithCache(t, imagetest.Platforms(4, 2, 1000))
+			_, _, err := c.again(t, all)
+			require.NoError(t, err)
+			var image imgspecv1.Manifest
+			content, _, _ := c.src.Manifest("app", c.f.Digest("arm64").String())
+			require.NoError(t, json.Unmarshal(content, &image))
+
+			// What the destination has still, nobody needs.
+			require.True(t, c.dst.DeleteManifest("app", c.f.Digest("arm64")))
+			c.src.DeleteBlob("app", image.Config.Digest)
+			_, _, err = c.again(t, all)
+			require.NoError(t, err)
+			c.src.Push(c.f, "v1", imagetest.Top)
+
+			require.True(t, c.dst.DeleteManifest("app", c.f.Digest("arm64")))
+			require.True(t, c.dst.DeleteBlob("app", image.Config.Digest))
+			lose(c, image.Config.Digest)
+			_, _, err = c.again(t, all)
+			var missing *copy.MissingError
+			require.ErrorAs(t, err, &missing)
+			require.Len(t, missing.Missing, 1)
+			assert.Equal(t, c.f.Digest("arm64"), missing.Missing[0].Digest)
+
+			r, _, err := c.again(t, skip)
+			require.NoError(t, err)
+			assert.True(t, r.Written)
+			assert.True(t, slices.ContainsFunc(r.Instances, func(in copy.InstanceReport) bool { return in.Reason.Code == copy.ReasonMissing }))
+		})
+	}
 }
 
 // TestCacheOfAttachments demands that nothing of what is attached is read again, and that each of

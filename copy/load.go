@@ -152,12 +152,8 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	if s.source, err = e.reader().Judge(ctx, s.source, s.plan.Judged()); err != nil {
 		return s, err
 	}
-	if e.o.MissingInstances == SkipMissing { // others see when they read
-		missing, err := endpoint.Missing(ctx, e.budget, e.src, work.Entries(s.plan))
-		if err != nil {
-			return s, err
-		}
-		s.source.MissingBlobs = known.Merged(s.source.MissingBlobs, missing)
+	if s.source, err = e.reader().Lost(ctx, s.source, work.Entries(s.plan), wanted, e.dst); err != nil {
+		return s, err
 	}
 	return replannedGuarding(ctx, e, s)
 }

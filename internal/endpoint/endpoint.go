@@ -219,6 +219,8 @@ type Source interface {
 type Keeper interface {
 	// PresentManifest is Manifest for what the source has now.
 	PresentManifest(ctx context.Context, d digest.Digest) (Document, error)
+	// Kept reports whether PresentManifest has returned what was kept for d.
+	Kept(d digest.Digest) bool
 	// HeldBlob is Blob for what is read into memory, and of which only the bytes matter: it may be
 	// one that is kept, and is kept if it is small.
 	HeldBlob(ctx context.Context, b Blob) (io.ReadCloser, error)

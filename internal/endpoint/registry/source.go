@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -37,6 +38,7 @@ type Source struct {
 	top       endpoint.Document
 	stated    statement // about what ref names, once it was asked
 	asked     bool
+	present   sync.Map // digests of what was kept, and is there still
 	sigs      *signatureReader
 	logChoice bool // of endpoints, while the source is being opened
 }
@@ -209,10 +211,17 @@ func (s *Source) PresentManifest(ctx context.Context, d digest.Digest) (endpoint
 	if doc, ok := s.kept().manifest(d); ok {
 		said, err := s.state(ctx, d.String())
 		if err == nil && said.isOf(doc) {
+			s.present.Store(d, nil)
 			return doc, nil
 		}
 	}
 	return s.fetch(ctx, d.String())
+}
+
+// Kept implements endpoint.Keeper.
+func (s *Source) Kept(d digest.Digest) bool {
+	_, ok := s.present.Load(d)
+	return ok
 }
 
 // fetch reads a manifest by tag or digest.
