@@ -13,15 +13,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
 )
 
-// grace is how long the program has to stop by itself after a signal. What waits for a file, say on
-// a server that is gone, may not.
-const grace = 1500 * time.Millisecond
+// usual is how long the program has to stop by itself after a signal, unless its command needs
+// longer. What waits for a file, say on a server that is gone, may not.
+const usual = 1500 * time.Millisecond
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, grace := mirrorcmd.WithGrace(ctx, usual)
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the process at once
-		time.Sleep(grace)
+		time.Sleep(grace.Duration())
 		fmt.Fprintf(os.Stderr, "mirror: stopped: %v; something did not stop by itself\n", context.Cause(ctx))
 		os.Exit(mirrorcmd.StatusFailed)
 	})

@@ -10,6 +10,7 @@
 //	verify.go     mirror verify, against a source; verify_origin.go: by what is beside a list that was stripped; verify_file.go: what a file says
 //	sync*.go      mirror sync
 //	page.go       mirror report
+//	serve.go      mirror serve; serve_run.go: while it runs; serve_plan.go: what a file says to a server
 //	bundle.go     mirror bundle
 //	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
 //	progress.go   how far copies have come

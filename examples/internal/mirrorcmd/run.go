@@ -37,11 +37,16 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		stderr = &lockedWriter{w: stderr}
 	}
 	e := &environment{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
+	return e.run(args)
+}
+
+// run is Run in an environment.
+func (e *environment) run(args []string) int {
 	restore := e.startLog()
 	defer restore()
 	root := newRoot(e)
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
-	err := orStopped(ctx, root.ExecuteContext(ctx))
+	err := orStopped(e.ctx, root.ExecuteContext(e.ctx))
 	switch {
 	case err == nil:
 		return StatusDone
@@ -85,7 +90,10 @@ type environment struct {
 }
 
 // now is the time by the clock of the run.
-func (e *environment) now() time.Time { return cmp.Or(e.clock, copy.SystemClock).Now() }
+func (e *environment) now() time.Time { return e.time().Now() }
+
+// time is the clock of the run.
+func (e *environment) time() copy.Clock { return cmp.Or(e.clock, copy.SystemClock) }
 
 // A lockedWriter may be written to concurrently: logs, progress and complaints come from different
 // goroutines.
@@ -117,7 +125,8 @@ func (e *environment) startLog() (restore func()) {
 
 // complain says why the command failed, in a line, or as an entry of a log in JSON.
 func (e *environment) complain(text string) {
-	if _, ok := logrus.StandardLogger().Formatter.(*logrus.JSONFormatter); ok {
+	switch logrus.StandardLogger().Formatter.(type) {
+	case *logrus.JSONFormatter, slogged:
 		logrus.Error(text)
 		return
 	}
@@ -153,6 +162,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&inspectCommand{env: e}).command(),
 		(&verifyCommand{env: e}).command(),
 		(&syncCommand{env: e}).command(),
+		(&serveCommand{env: e}).command(),
 		(&reportCommand{env: e}).command(),
 		newBundle(e), newMan())
 	completeFlags(root)

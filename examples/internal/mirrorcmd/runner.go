@@ -65,7 +65,21 @@ func openRunner(env *environment, access *access, flags runnerFlags, name string
 	if err != nil {
 		return nil, err
 	}
-	policy, err := access.signaturePolicy(sys.source)
+	limits := env.limits(access)
+	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = flags.parallel, flags.requests, flags.bytes
+	without := &runner{env: env, flags: flags, fileName: name, copier: copy.NewCopier(limits), sys: sys}
+	r, err := without.reread(access, file)
+	if err != nil {
+		_ = without.copier.Close()
+	}
+	return r, err
+}
+
+// reread returns a runner of another file, with what is at registries and the passwords of r, and
+// with the signature policy and keys as they are now. Both runners may be used then, the copier of
+// both is closed once, and each is released.
+func (r *runner) reread(access *access, file *syncfile.File) (*runner, error) {
+	policy, err := access.signaturePolicy(r.sys.source)
 	if err != nil {
 		return nil, err
 	}
@@ -77,17 +91,20 @@ func openRunner(env *environment, access *access, flags runnerFlags, name string
 	if err != nil {
 		return nil, err
 	}
-	limits := env.limits(access)
-	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = flags.parallel, flags.requests, flags.bytes
 	return &runner{
-		env: env, flags: flags, fileName: name, file: file, copier: copy.NewCopier(limits), sys: sys, policy: policyContext,
-		keys: keys{common: common},
+		env: r.env, flags: r.flags, fileName: r.fileName, file: file, copier: r.copier, sys: r.sys, policy: policyContext,
+		keys: keys{common: common}, memory: r.memory,
 	}, nil
 }
 
 // close closes what the runner has opened. The memory is its caller's.
 func (r *runner) close() {
 	_ = r.copier.Close() // closes connections that nobody uses any more
+	r.release()
+}
+
+// release closes what the runner does not share with others.
+func (r *runner) release() {
 	if r.signers != nil {
 		_ = r.signers.Close()
 	}

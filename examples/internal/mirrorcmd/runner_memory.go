@@ -94,6 +94,15 @@ func (m *memory) worked(err error) {
 	}
 }
 
+// expectOne makes an image pending of which nothing is known.
+func (m *memory) expectOne(destination, source string) {
+	_, ok, err := m.store.Get(destination)
+	if err == nil && !ok {
+		err = m.store.Put(state.Image{Destination: destination, Source: source, Status: state.Pending})
+	}
+	m.worked(err)
+}
+
 // A recalled is what is known of an image before it is copied.
 type recalled struct {
 	known state.Image // with digests only if they are of a copy with the same options

@@ -12,7 +12,9 @@ import (
 // readSyncFile reads and checks a file, by whose keys errors are explained from now on. What is
 // wrong with it is a misuse.
 func (e *environment) readSyncFile(name string) (*syncfile.File, error) {
-	e.byFile = true
+	if !e.byFile { // a server reads files while errors are explained
+		e.byFile = true
+	}
 	content, err := e.readAll(name)
 	if err != nil {
 		return nil, &misuse{err}

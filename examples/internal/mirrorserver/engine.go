@@ -286,9 +286,14 @@ func (e *Engine) notLater(element string, at time.Time) {
 // copy makes a copy, and says when it is tried again if it failed.
 func (e *Engine) copy(ctx context.Context, plan Plan, c Copy) {
 	outcome := plan.Copy(ctx, c)
+	e.ended(ctx, c, outcome)
 	if outcome.Status != "" {
 		e.options.Observe(c, outcome)
 	}
+}
+
+// ended notes how a copy ended that was made with a context.
+func (e *Engine) ended(ctx context.Context, c Copy, outcome Outcome) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.copies.Done(c.Destination)

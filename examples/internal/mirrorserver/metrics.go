@@ -30,6 +30,7 @@ type MetricsOptions struct {
 type Limit struct {
 	Registry         string
 	Limit, Remaining int
+	Until            time.Time // when Remaining is Limit again at the latest, zero if that is not known
 }
 
 // Metrics count what a mirror does, for Prometheus. docs/serve.md lists them. Their methods may be

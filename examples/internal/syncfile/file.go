@@ -46,6 +46,8 @@ type Image struct {
 	// sources, and Files are the paths of the files that it names for that.
 	Settings digest.Digest
 	Files    []string
+	// Whole is a fingerprint of all that the file says of the image, but for when it is copied.
+	Whole digest.Digest
 
 	budget      *semaphore.Weighted
 	destination string // template
@@ -170,6 +172,10 @@ func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) 
 	}
 	return all, passedOver, nil
 }
+
+// CopyOf is what Copies has for a tag of the source, or for the source itself if Tags is nil: then
+// tag is "". Whether the image's Tags select it is not looked at.
+func (i *Image) CopyOf(tag string) (Copy, error) { return i.copy(tag) }
 
 // copy is the copy of the source, or, if tag is set, of that tag of it. An error beside a Copy with
 // a Destination is about the repository for referrers.

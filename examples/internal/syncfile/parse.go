@@ -187,7 +187,7 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	if len(p.problems) > before {
 		return nil
 	}
-	image.Settings = fingerprint(keys)
+	image.Settings, image.Whole = fingerprint(keys), whole(keys)
 	c, err := image.copy(anyTag(image))
 	if err != nil {
 		wrong := keys["destination"]

@@ -19,6 +19,10 @@ type Signers struct {
 // certificateLife is how long a certificate of Fulcio is good for.
 const certificateLife = 10 * time.Minute
 
+// Certified reports whether copies of the image are signed by a certificate that is good for
+// minutes only: who signs for longer needs a key.
+func (i *Image) Certified() bool { return i.changes.Certified() }
+
 // OpenSigners opens a signer for each file with parameters that the images of copies name, and sets
 // their options: before, the images can be planned and not copied. It may ask for certificates over
 // the network, and people to log in for that: these are given at the time now. The caller must call

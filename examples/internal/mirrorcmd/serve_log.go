@@ -1,0 +1,66 @@
+package mirrorcmd
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorserver"
+	"github.com/sparsecopy/sparsecopy/examples/internal/state"
+)
+
+// startLog has all logs of the command written by one logger, those of the library included.
+func (c *serveCommand) startLog() *slog.Logger {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if c.debug {
+		options.Level = slog.LevelDebug
+		logrus.SetLevel(logrus.DebugLevel)
+	}
+	var handler slog.Handler = slog.NewTextHandler(c.env.stderr, options)
+	if c.logJSON {
+		handler = slog.NewJSONHandler(c.env.stderr, options)
+	}
+	log := slog.New(handler)
+	logrus.SetFormatter(slogged{log})
+	return log
+}
+
+// slogged has entries of logrus written by a logger, and nothing else.
+type slogged struct{ log *slog.Logger }
+
+func (s slogged) Format(e *logrus.Entry) ([]byte, error) {
+	level := slog.LevelDebug
+	switch e.Level {
+	case logrus.PanicLevel, logrus.FatalLevel, logrus.ErrorLevel:
+		level = slog.LevelError
+	case logrus.WarnLevel:
+		level = slog.LevelWarn
+	case logrus.InfoLevel:
+		level = slog.LevelInfo
+	case logrus.DebugLevel, logrus.TraceLevel:
+	}
+	var attributes []any
+	for key, value := range e.Data {
+		attributes = append(attributes, key, value)
+	}
+	s.log.Log(context.Background(), level, e.Message, attributes...)
+	return nil, nil
+}
+
+// logOutcome says how a copy ended.
+func logOutcome(log *slog.Logger, c mirrorserver.Copy, o mirrorserver.Outcome) {
+	log = log.With("destination", c.Destination)
+	switch {
+	case o.Status == state.Damaged:
+		log.Error("the mirror has lost something that the source does not have any more", "error", o.Error)
+	case o.Status == state.Postponed:
+		log.Warn("the rate limit of the source is used up", "until", o.Until, "error", o.Error)
+	case o.Status == state.Failed:
+		log.Warn("not copied", "error", o.Error, "retry", o.Retry)
+	case o.Copied:
+		log.Info("copied", "bytes", o.Bytes, "requests", o.Requests)
+	default:
+		log.Debug("there already", "requests", o.Requests)
+	}
+}

@@ -1,0 +1,226 @@
+package mirrorcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/transports"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorserver"
+	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
+	"github.com/sparsecopy/sparsecopy/examples/internal/state"
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+)
+
+// A servePlan is a sync file as it was read at some time, for a server.
+type servePlan struct {
+	runner   *runner
+	locks    *serveLocks
+	elements []mirrorserver.Element
+	images   map[string]*syncfile.Image // by the key of the element
+	keys     map[*syncfile.Image]string
+	lookup   *syncfile.Lookup
+
+	mu    sync.Mutex
+	wants map[string]string // the element of each destination that is known; guarded by mu
+	// unlisted are elements whose tags were not listed so far, with what the names of their sources
+	// begin with; guarded by mu.
+	unlisted map[string]string
+}
+
+var _ mirrorserver.Plan = (*servePlan)(nil)
+
+// newServePlan returns the plan of a runner, which has a memory and whose signers are open. Images
+// without a schedule have the one that is given.
+func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual schedule.Schedule) (*servePlan, error) {
+	p := &servePlan{
+		runner: r, locks: locks, images: map[string]*syncfile.Image{}, keys: map[*syncfile.Image]string{}, lookup: r.file.Lookup(),
+		wants: map[string]string{}, unlisted: map[string]string{},
+	}
+	occurrences := map[string]int{}
+	for _, image := range r.images() {
+		key := image.Source
+		if occurrences[key]++; occurrences[key] > 1 {
+			key = fmt.Sprintf("%s (%d)", image.Source, occurrences[image.Source])
+		}
+		p.images[key], p.keys[image] = image, key
+		element := mirrorserver.Element{Key: key, Schedule: usual, Settings: image.Whole.String() + r.keys.of(image).String()}
+		if !image.Schedule.IsZero() {
+			element.Schedule = image.Schedule
+		}
+		var err error
+		if element.Last, err = p.last(ctx, key, image); err != nil {
+			return nil, err
+		}
+		p.elements = append(p.elements, element)
+	}
+	return p, nil
+}
+
+// last is when an image was last looked at as a whole; zero if it never was, and if the tags that
+// it stands for have to be listed to know that.
+func (p *servePlan) last(ctx context.Context, key string, image *syncfile.Image) (last time.Time, err error) {
+	if image.Tags != nil && image.Tags.Listed() {
+		c, err := image.CopyOf("tag")
+		p.unlisted[key] = strings.TrimSuffix(transports.ImageName(c.Source), "tag")
+		return time.Time{}, err
+	}
+	found, err := p.runner.copies(ctx, image) // asks nobody
+	if err != nil {
+		return time.Time{}, err
+	}
+	for i, c := range found.copies {
+		destination := transports.ImageName(c.Destination)
+		p.wants[destination] = key
+		known, _, err := p.runner.memory.store.Get(destination)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if i == 0 || known.Tried.Before(last) {
+			last = known.Tried
+		}
+	}
+	return last, nil
+}
+
+// Elements implements mirrorserver.Plan.
+func (p *servePlan) Elements() []mirrorserver.Element { return p.elements }
+
+// Expand implements mirrorserver.Plan. What an element stands for no longer is forgotten.
+func (p *servePlan) Expand(ctx context.Context, element mirrorserver.Element) ([]mirrorserver.Copy, error) {
+	image := p.images[element.Key]
+	if image == nil {
+		return nil, nil
+	}
+	found, err := p.runner.copies(ctx, image)
+	if err != nil {
+		return nil, errors.New(oneLine(p.runner.env.explain(err)))
+	}
+	copies := make([]mirrorserver.Copy, len(found.copies))
+	for i, c := range found.copies {
+		copies[i] = p.copyOf(c)
+	}
+	if err := p.want(element.Key, image, copies); err != nil {
+		return nil, err
+	}
+	for i, c := range found.copies {
+		p.runner.memory.expectOne(copies[i].Destination, transports.ImageName(c.Source))
+	}
+	return copies, nil
+}
+
+// want notes the destinations of an element, none of which may be another's.
+func (p *servePlan) want(key string, image *syncfile.Image, copies []mirrorserver.Copy) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := map[string]bool{}
+	for _, c := range copies {
+		if other, taken := p.wants[c.Destination]; taken && other != key {
+			return fmt.Errorf("%s:%d: %s is the destination of the image in line %d too",
+				p.runner.fileName, image.Line, c.Destination, p.images[other].Line)
+		}
+		now[c.Destination] = true
+	}
+	delete(p.unlisted, key)
+	for destination, of := range p.wants {
+		if of == key && !now[destination] {
+			delete(p.wants, destination)
+			p.runner.memory.worked(p.runner.memory.store.Delete(destination))
+		}
+	}
+	for destination := range now {
+		p.wants[destination] = key
+	}
+	return nil
+}
+
+// copyOf is how a server calls a copy.
+func (p *servePlan) copyOf(c syncfile.Copy) mirrorserver.Copy {
+	called := mirrorserver.Copy{Destination: transports.ImageName(c.Destination), Element: p.keys[c.Image]}
+	if c.Image.Tags != nil {
+		called.Tag = c.Tag
+	}
+	return called
+}
+
+// Pushed implements mirrorserver.Plan.
+func (p *servePlan) Pushed(tag reference.NamedTagged) []mirrorserver.Copy {
+	var copies []mirrorserver.Copy
+	for _, c := range p.lookup.Pushed(tag) {
+		if p.keys[c.Image] != "" && p.runner.flags.shard.has(syncfile.Key(c.Destination)) {
+			copies = append(copies, p.copyOf(c))
+		}
+	}
+	return copies
+}
+
+// Copy implements mirrorserver.Plan.
+func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorserver.Outcome {
+	image := p.images[called.Element]
+	if image == nil {
+		return mirrorserver.Outcome{}
+	}
+	c, err := image.CopyOf(called.Tag)
+	if err != nil {
+		return mirrorserver.Outcome{Status: state.Failed, Error: err.Error()}
+	}
+	release, err := p.locks.acquire(syncfile.Key(c.Destination))
+	if err != nil {
+		return mirrorserver.Outcome{Status: state.Failed, Error: err.Error(), Retry: true}
+	}
+	defer release()
+	entry := newEntry(c)
+	t := p.runner.task(c, &entry)
+	result := p.runner.run(ctx, []*task{t}, 1, func(*task) {})[0]
+	return outcomeOf(t, result)
+}
+
+// outcomeOf says how a task ended.
+func outcomeOf(t *task, result copy.Result) mirrorserver.Outcome {
+	o := mirrorserver.Outcome{
+		Status: state.Failed, Error: oneLine(t.entry.Error), Copied: t.entry.Status == imageCopied,
+		Bytes: t.entry.Bytes, Requests: t.entry.Requests, Retries: t.entry.Retries,
+	}
+	switch t.entry.Status {
+	case imageCopied, imagePresent:
+		o.Status = state.Mirrored
+	case imageSkipped:
+		o.Status = state.Skipped
+	case imageDamaged:
+		o.Status = state.Damaged
+	default:
+		o.Retry = mayPass(result.Err)
+	}
+	if held, ok := errors.AsType[*copy.RateLimitError](result.Err); ok {
+		o.Status, o.Until, o.Retry = state.Postponed, held.Until, false
+	}
+	_, o.Refused = errors.AsType[*copy.SparseRefusedError](result.Err)
+	return o
+}
+
+// has reports whether an image of the state is one that the file wants.
+func (p *servePlan) has(image *state.Image) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wants[image.Destination] != "" {
+		return true
+	}
+	for _, prefix := range p.unlisted {
+		if strings.HasPrefix(image.Source, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Close implements mirrorserver.Plan.
+func (p *servePlan) Close() error {
+	p.runner.release()
+	return nil
+}
