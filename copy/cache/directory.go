@@ -182,20 +182,26 @@ func (d *directory) files() []kept {
 	var all []kept
 	now := clock.System.Now()
 	err := filepath.WalkDir(d.path, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return nil //nolint:nilerr // another process may remove files
+		if err == nil && entry.Type().IsRegular() {
+			all = append(all, finished(path, entry, now)...)
 		}
-		switch info, err := entry.Info(); {
-		case err != nil: // it is gone
-		case !strings.HasPrefix(entry.Name(), unfinished):
-			all = append(all, kept{path, info.Size(), info.ModTime()})
-		case now.Sub(info.ModTime()) > abandoned:
-			_ = os.Remove(path) // else the next one does
-		}
-		return nil
+		return nil // another process may remove files
 	})
 	if err != nil {
 		logrus.Debugf("Cache: %v", err)
 	}
 	return all
+}
+
+// finished returns a file unless it is being written. It removes one that nobody will finish.
+func finished(path string, entry fs.DirEntry, now time.Time) []kept {
+	info, err := entry.Info()
+	switch {
+	case err != nil: // it is gone
+	case !strings.HasPrefix(entry.Name(), unfinished):
+		return []kept{{path, info.Size(), info.ModTime()}}
+	case now.Sub(info.ModTime()) > abandoned:
+		_ = os.Remove(path) // else the next one does
+	}
+	return nil
 }
