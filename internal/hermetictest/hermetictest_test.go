@@ -1,8 +1,13 @@
 package hermetictest_test
 
 import (
+	"bufio"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -18,7 +23,47 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
-func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
+// inside is how the binary is told to say where its home is, and to wait there until it is killed.
+const inside = "HERMETICTEST_INSIDE"
+
+func TestMain(m *testing.M) {
+	run := m.Run
+	if os.Getenv(inside) != "" {
+		run = func() int {
+			fmt.Println(os.Getenv("HOME"))
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			return 0
+		}
+	}
+	os.Exit(hermetictest.Main(run))
+}
+
+// TestKilledChildrenLeaveNothing kills a process in its home, which is where something else goes.
+func TestKilledChildrenLeaveNothing(t *testing.T) {
+	assert.Equal(t, filepath.Join(os.Getenv("HOME"), "tmp"), os.TempDir())
+	binary, err := os.Executable()
+	require.NoError(t, err)
+	child := exec.Command(binary)
+	child.Env = append(os.Environ(), inside+"=1")
+	_, err = child.StdinPipe()
+	require.NoError(t, err)
+	said, err := child.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, child.Start())
+	home, err := bufio.NewReader(said).ReadString('\n')
+	require.NoError(t, err)
+	require.NoError(t, child.Process.Kill())
+	require.Error(t, child.Wait())
+
+	home = strings.TrimSpace(home)
+	require.DirExists(t, home)
+	assert.NotEqual(t, os.Getenv("HOME"), home)
+	goes := os.TempDir()
+	if parent := filepath.Dir(filepath.Dir(binary)); len(parent) < 36 && strings.HasPrefix(filepath.Base(parent), "go-build") {
+		goes = filepath.Dir(binary)
+	}
+	assert.Equal(t, goes, filepath.Dir(home))
+}
 
 // ask asks containers/image for everything that it may find on a machine, and returns where
 // signatures are looked for.
