@@ -20,7 +20,6 @@ import (
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/signature"
-	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -68,12 +67,12 @@ var makeSigned = sync.OnceValues(func() (_ *signed, err error) {
 		return nil, err
 	}
 	s.fixture.PushTo(reg, "unsigned", "v1", imagetest.Top)
-	keys, err := sigstore.GenerateKeyPair([]byte("passphrase"))
+	privateKey, publicKey, err := imagetest.KeyPair("passphrase")
 	if err != nil {
 		return nil, err
 	}
 	private := filepath.Join(dir, "key")
-	if err := errors.Join(os.WriteFile(private, keys.PrivateKey, 0o600), os.WriteFile(s.key, keys.PublicKey, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(private, privateKey, 0o600), os.WriteFile(s.key, publicKey, 0o600)); err != nil {
 		return nil, err
 	}
 	s.repo = reg.Host() + "/signed"

@@ -21,8 +21,9 @@ import (
 )
 
 // keyPair is the one key pair of a process: to encrypt a private key takes as long as a copy.
-var keyPair = sync.OnceValues(func() (*sigstore.GenerateKeyPairResult, error) {
-	return sigstore.GenerateKeyPair([]byte("passphrase"))
+var keyPair = sync.OnceValues(func() (pair struct{ private, public []byte }, err error) {
+	pair.private, pair.public, err = imagetest.KeyPair("passphrase")
+	return pair, err
 })
 
 // Signer is NewSigner, once for all tests of a process: nobody closes it.
@@ -41,7 +42,7 @@ func NewSigner() (*signer.Signer, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	private := filepath.Join(dir, "key")
-	if err := os.WriteFile(private, keys.PrivateKey, 0o600); err != nil {
+	if err := os.WriteFile(private, keys.private, 0o600); err != nil {
 		return nil, err
 	}
 	return sigstore.NewSigner(sigstore.WithPrivateKeyFile(private, []byte("passphrase")))
@@ -57,8 +58,8 @@ func NewSigningEnv(t testing.TB) (e *Env, private, public string) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	private, public = filepath.Join(dir, "key"), filepath.Join(dir, "key.pub")
-	require.NoError(t, os.WriteFile(private, keys.PrivateKey, 0o600))
-	require.NoError(t, os.WriteFile(public, keys.PublicKey, 0o600))
+	require.NoError(t, os.WriteFile(private, keys.private, 0o600))
+	require.NoError(t, os.WriteFile(public, keys.public, 0o600))
 	return e, private, public
 }
 

@@ -88,7 +88,6 @@ func (s *signedRepo) simple(entity *openpgp.Entity, d digest.Digest) []byte {
 // repository.
 func (s *signedRepo) policies() map[string]signature.PolicyRequirement {
 	repo := s.src.Host() + "/app"
-	other := copytest.Must(sigstore.GenerateKeyPair([]byte("other")))
 	identities := map[string]signature.PolicyReferenceMatch{
 		"matchExact":           signature.NewPRMMatchExact(),
 		"matchRepoDigest":      signature.NewPRMMatchRepoDigestOrExact(),
@@ -105,7 +104,7 @@ func (s *signedRepo) policies() map[string]signature.PolicyRequirement {
 		"accept": signature.NewPRInsecureAcceptAnything(),
 		"reject": signature.NewPRReject(),
 		"sigstoreSigned by another key": copytest.Must(signature.NewPRSigstoreSigned(
-			signature.PRSigstoreSignedWithKeyData(other.PublicKey), signature.PRSigstoreSignedWithSignedIdentity(signature.NewPRMMatchRepository()))),
+			signature.PRSigstoreSignedWithKeyPath(imagetest.SignedFile("other.pub")), signature.PRSigstoreSignedWithSignedIdentity(signature.NewPRMMatchRepository()))),
 	}
 	for name, identity := range identities {
 		all["sigstoreSigned, "+name] = copytest.Must(signature.NewPRSigstoreSigned(

@@ -27,7 +27,6 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
-	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/plan"
@@ -75,12 +74,12 @@ func newECDSA(t testing.TB) testKey {
 var keyDir string
 
 var sharedKey = sync.OnceValues(func() (testKey, error) {
-	keys, err := sigstore.GenerateKeyPair([]byte(passphrase))
+	private, public, err := imagetest.KeyPair(passphrase)
 	if err != nil {
 		return testKey{}, err
 	}
-	key := testKey{filepath.Join(keyDir, "key"), string(keys.PublicKey)}
-	return key, os.WriteFile(key.path, keys.PrivateKey, 0o600)
+	key := testKey{filepath.Join(keyDir, "key"), string(public)}
+	return key, os.WriteFile(key.path, private, 0o600)
 })
 
 func anyKey(t testing.TB) testKey {

@@ -8,15 +8,16 @@ import (
 	"os"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.podman.io/image/v5/signature/sigstore"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
 func scriptSigningKey(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 2)
-	keys, err := sigstore.GenerateKeyPair([]byte(args[1]))
+	private, public, err := imagetest.KeyPair(args[1])
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), keys.PrivateKey, 0o600))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), keys.PublicKey, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".key"), private, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pub"), public, 0o600))
 }
 
 func scriptRSAKey(ts *testscript.TestScript, neg bool, args []string) {

@@ -13,11 +13,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.podman.io/image/v5/signature/sigstore"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/bundlejudge/bundletest"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -31,7 +31,7 @@ func keysIn(t *testing.T) string {
 	require.NoError(t, err)
 	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	require.NoError(t, err)
-	signing, err := sigstore.GenerateKeyPair([]byte("a secret"))
+	signing, _, err := imagetest.KeyPair("a secret")
 	require.NoError(t, err)
 	for name, content := range map[string][]byte{
 		"private": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
@@ -39,7 +39,7 @@ func keysIn(t *testing.T) string {
 		"secret":  []byte("a secret\nmore\n"),
 
 		"params.yaml": []byte("privateKeyFile: " + filepath.Join(dir, "signing") + "\nprivateKeyPassphraseFile: " + filepath.Join(dir, "secret") + "\n"),
-		"signing":     signing.PrivateKey,
+		"signing":     signing,
 		"fulcio.yaml": []byte("fulcio: {fulcioURL: \"http://127.0.0.1:9\", oidcMode: staticToken, oidcIDToken: t}\nrekorURL: \"http://127.0.0.1:9\"\n"),
 		"root.json":   bundletest.NewAuthority(t).Root(t, bundletest.Parts{Log: true}),
 		"rekor.yaml":  []byte("rekorURL: \"http://127.0.0.1:9\"\n"),
