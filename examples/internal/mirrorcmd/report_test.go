@@ -159,7 +159,7 @@ func TestSyncLastLine(t *testing.T) {
 func TestReportsAreDocumented(t *testing.T) {
 	schematest.Check(t, "../../../docs/report-schema.md", map[string]any{
 		"Report": copy.Report{}, "InstanceReport": copy.InstanceReport{}, "Became": copy.Became{}, "AttachedReport": copy.AttachedReport{}, "VouchedReport": copy.VouchedReport{}, "VouchedBundle": copy.VouchedBundle{}, "OriginalReport": copy.OriginalReport{}, "OriginalSignatureReport": copy.OriginalSignatureReport{}, "EndReport": copy.EndReport{},
-		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncAttached": syncAttached{}, "Transformation": transformation{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
+		"Sync": syncReport{}, "SyncSummary": syncSummary{}, "SyncImage": syncImage{}, "SyncRateLimit": syncRateLimit{}, "SyncAttached": syncAttached{}, "Transformation": transformation{}, "SyncPassedOver": syncPassedOver{}, "SyncRemoval": syncRemoval{},
 		"DigestMap": digestMap{}, "DigestEntry": digestEntry{},
 		"Verification": copy.Verification{}, "Violation": copy.Violation{},
 		"StripVerification": copy.StripVerification{}, "JudgedSignature": copy.JudgedSignature{},

@@ -23,6 +23,8 @@ const (
 	StatusFailed  = 1 // it could not be done; the reason is on stderr
 	StatusMisused = 2 // the command line is wrong, and nothing was tried
 	StatusDamaged = 4 // a mirror has lost something that its source does not have any more
+	// StatusPostponed says that nothing is wrong but that the rate limit of a source is used up.
+	StatusPostponed = 5
 )
 
 // Run runs the command with the arguments that follow its name, and returns the exit status. If

@@ -2,6 +2,7 @@ package mirrorcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"go.podman.io/image/v5/transports"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
@@ -181,6 +183,17 @@ func (r *runner) task(c syncfile.Copy, entry *syncImage) *task {
 	return t
 }
 
+// postponed reports whether a task is not to be begun yet, because the rate limit of its source was
+// used up when it was tried last. Then its entry says so.
+func (r *runner) postponed(t *task) bool {
+	known := t.recalled.known
+	if known.Status != state.Postponed || !r.env.now().Before(known.PostponedUntil) {
+		return false
+	}
+	t.entry.Status, t.entry.PostponedUntil, t.entry.Error = imagePostponed, known.PostponedUntil, known.Error
+	return true
+}
+
 // run makes copies, up to jobs at the same time, and returns how each ended, which its entry says
 // too. done is called after each that was begun, when that is remembered; calls do not overlap.
 // openSigners must have been called for all of them.
@@ -258,6 +271,9 @@ func (r *runner) note(t *task, result copy.Result, report *copy.Report) {
 		known := &t.recalled.known
 		entry.Kind, entry.Action, entry.Warnings = known.Kind, known.Action, known.Warnings
 	}
+	if held, ok := errors.AsType[*copy.RateLimitError](result.Err); ok {
+		entry.PostponedUntil = held.Until.UTC()
+	}
 	if warning := r.signers.Warning(t.Copy, r.env.now()); entry.Status == imageCopied && warning != "" {
 		entry.Warnings = append(slices.Clone(entry.Warnings), warning)
 	}
@@ -268,6 +284,8 @@ func statusOf(image *syncfile.Image, result copy.Result, report *copy.Report) im
 	switch {
 	case isOther(image, result.Err):
 		return imageSkipped
+	case isPostponed(result.Err):
+		return imagePostponed
 	case isDamaged(result.Err):
 		return imageDamaged
 	case result.Err != nil:

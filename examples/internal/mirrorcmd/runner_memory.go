@@ -223,6 +223,8 @@ func noted(t *task, err error, report *copy.Report, now time.Time) state.Image {
 		succeeded(&i, t, report, now)
 	case imageSkipped:
 		i.Status, i.Succeeded, i.LagSince = state.Skipped, now, time.Time{}
+	case imagePostponed:
+		i.Status, i.PostponedUntil = state.Postponed, t.entry.PostponedUntil
 	case imageDamaged:
 		i.Status = state.Damaged
 		damaged(&i, t, err)

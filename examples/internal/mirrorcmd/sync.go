@@ -122,6 +122,7 @@ func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
 		s.report.State = c.runner.memory.file
 	}
 	err = orStopped(ctx, s.do(ctx))
+	s.report.RateLimits = rateLimits(r.copier.RateLimits())
 	s.report.finish(err, c.env.now())
 	if printErr := s.print(); err == nil {
 		err = printErr

@@ -82,7 +82,7 @@ func (s *syncRun) remove(ctx context.Context) error {
 		return nil
 	}
 	for _, i := range s.report.Images {
-		if i.Status == imageFailed || i.Status == imageDamaged {
+		if i.Status == imageFailed || i.Status == imageDamaged || i.Status == imagePostponed {
 			s.report.Warnings = append(s.report.Warnings, "--delete removes nothing, because an image failed")
 			return nil
 		}

@@ -39,6 +39,9 @@ type syncReport struct {
 	Removals []syncRemoval `json:"removals,omitempty"`
 	// Confirm is what --confirm takes to remove what Removals say would be removed.
 	Confirm string `json:"confirm,omitempty"`
+	// RateLimits are what registries have said about how much may be pulled from them, as they were
+	// at the end.
+	RateLimits []syncRateLimit `json:"rateLimits,omitempty"`
 	// Warnings are about the run as a whole.
 	Warnings []string `json:"warnings,omitempty"`
 	// Error is why the run ended early, "" if it did not.
@@ -52,6 +55,7 @@ type syncSummary struct {
 	Skipped        int   `json:"skipped"`
 	Failed         int   `json:"failed"`
 	Damaged        int   `json:"damaged"`
+	Postponed      int   `json:"postponed"`
 	Planned        int   `json:"planned"`
 	Bytes          int64 `json:"bytes"`
 	Removed        int   `json:"removed"` // manifests
@@ -72,12 +76,13 @@ type syncPassedOver struct {
 type imageStatus string
 
 const (
-	imageCopied  imageStatus = "copied"
-	imagePresent imageStatus = "present" // everything was there already
-	imageSkipped imageStatus = "skipped" // a single image for another platform
-	imageFailed  imageStatus = "failed"
-	imageDamaged imageStatus = "damaged" // the destination has lost something that the source does not have any more
-	imagePlanned imageStatus = "planned" // a dry run would copy it
+	imageCopied    imageStatus = "copied"
+	imagePresent   imageStatus = "present" // everything was there already
+	imageSkipped   imageStatus = "skipped" // a single image for another platform
+	imageFailed    imageStatus = "failed"
+	imageDamaged   imageStatus = "damaged"   // the destination has lost something that the source does not have any more
+	imagePostponed imageStatus = "postponed" // the rate limit of the source is used up
+	imagePlanned   imageStatus = "planned"   // a dry run would copy it
 )
 
 type syncImage struct {
@@ -100,7 +105,9 @@ type syncImage struct {
 	// that is not known.
 	VerifiedAt time.Time     `json:"verifiedAt,omitzero"`
 	Elapsed    time.Duration `json:"elapsed,omitempty"` // in nanoseconds
-	Reason     string        `json:"reason,omitempty"`  // of skipped ones
+	// PostponedUntil is when it can be tried again at the latest, if Status is imagePostponed.
+	PostponedUntil time.Time `json:"postponedUntil,omitzero"`
+	Reason         string    `json:"reason,omitempty"` // of skipped ones
 	// Attached counts the referrers and digest tags that are at the destination, by what they are.
 	Attached []syncAttached `json:"attached,omitempty"`
 	// Missing are the instances that were selected, and that the source lists and does not have.
@@ -219,6 +226,8 @@ func (r *syncReport) finish(err error, now time.Time) {
 			s.Failed++
 		case imageDamaged:
 			s.Damaged++
+		case imagePostponed:
+			s.Postponed++
 		case imagePlanned:
 			s.Planned++
 		}
@@ -245,7 +254,7 @@ func (r *syncReport) finish(err error, now time.Time) {
 // unchanged reports whether there was nothing to do.
 func (r *syncReport) unchanged() bool {
 	s := r.Summary
-	return s.Copied+s.Planned+s.Failed+s.Damaged+s.Removed+s.RemovalsFailed == 0
+	return s.Copied+s.Planned+s.Failed+s.Damaged+s.Postponed+s.Removed+s.RemovalsFailed == 0
 }
 
 func (s *syncRun) print() error {
@@ -308,6 +317,9 @@ func (r *syncReport) text() string {
 	for _, p := range r.PassedOver {
 		fmt.Fprintf(&b, "passed over: %s (line %d): %s named after digests\n", p.Source, p.Line, counted(p.DigestTags, "tag"))
 	}
+	for _, l := range r.RateLimits {
+		fmt.Fprintf(&b, "rate limit: %s\n", oneLine(l.text()))
+	}
 	for _, w := range r.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
@@ -352,12 +364,12 @@ func because(reason string) string {
 // lastLine is what a reader looks at first.
 func (r *syncReport) lastLine() string {
 	s := r.Summary
-	begun := s.Copied + s.Planned + s.Present + s.Skipped + s.Failed + s.Damaged
+	begun := s.Copied + s.Planned + s.Present + s.Skipped + s.Failed + s.Damaged + s.Postponed
 	var parts []string
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Damaged, "damaged"}, {s.Failed, "failed"}, {s.Images - begun, "not begun"}, {s.Removed, "removed"}} {
+	}{{s.Copied, "copied"}, {s.Planned, "to be copied"}, {s.Present, "there already"}, {s.Skipped, "skipped"}, {s.Damaged, "damaged"}, {s.Failed, "failed"}, {s.Postponed, "postponed"}, {s.Images - begun, "not begun"}, {s.Removed, "removed"}} {
 		if part.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.what))
 		}
@@ -413,7 +425,7 @@ func (r *syncReport) failure() error {
 		status imageStatus
 		verb   string
 		exit   int
-	}{{imageDamaged, "damaged", StatusDamaged}, {imageFailed, "failed", StatusFailed}} {
+	}{{imageDamaged, "damaged", StatusDamaged}, {imageFailed, "failed", StatusFailed}, {imagePostponed, "postponed", StatusPostponed}} {
 		n, first := 0, (*syncImage)(nil)
 		for i := range r.Images {
 			if r.Images[i].Status != f.status {

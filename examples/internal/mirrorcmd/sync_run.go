@@ -57,9 +57,13 @@ func (s *syncRun) do(ctx context.Context) error {
 func (s *syncRun) copyAll(ctx context.Context) {
 	s.overview = s.env.startProgress(&s.command.out, len(s.todo))
 	defer s.overview.Close()
-	pending := make([]*task, len(s.todo))
+	var pending []*task
 	for i, c := range s.todo {
-		pending[i] = s.task(c, &s.report.Images[i])
+		if t := s.task(c, &s.report.Images[i]); s.postponed(t) {
+			s.overview.ImageDone()
+		} else {
+			pending = append(pending, t)
+		}
 	}
 	for attempt := uint(0); len(pending) > 0 && attempt <= s.command.retries && ctx.Err() == nil; attempt++ {
 		done := 0
@@ -105,6 +109,12 @@ func isOther(image *syncfile.Image, err error) bool {
 func isDamaged(err error) bool {
 	_, damaged := errors.AsType[*copy.DamagedError](err)
 	return damaged
+}
+
+// isPostponed reports whether a copy failed because the rate limit of the source is used up.
+func isPostponed(err error) bool {
+	_, held := errors.AsType[*copy.RateLimitError](err)
+	return held
 }
 
 // mayPass reports whether a copy that failed with err may succeed when it is tried again.
