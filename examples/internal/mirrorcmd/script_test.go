@@ -28,6 +28,9 @@ func (t tests) Run() int { return hermetictest.Main(t.M.Run) }
 
 // TestMain makes the test binary the program itself where scripts run it.
 func TestMain(m *testing.M) {
+	if now := os.Getenv(weekNow); now != "" {
+		os.Exit(mirrorAt(now))
+	}
 	testscript.Main(tests{m}, map[string]func(){
 		"mirror": func() { os.Exit(Run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
 	})
