@@ -2,6 +2,7 @@ package syncfile
 
 import (
 	"slices"
+	"strings"
 	"sync"
 
 	"go.podman.io/image/v5/docker/reference"
@@ -40,12 +41,9 @@ func (f *File) Lookup() *Lookup {
 // tags: then it is the repository, unless it is the source's, too.
 func (l *Lookup) writes(image *Image) {
 	if image.Tags != nil && image.Tags.Listed() {
-		c, err := image.copy(anyTag(image))
-		if _, same := image.Repository(); err != nil || !same {
-			return
-		}
-		if to := c.Destination.DockerReference(); to != nil && to.Name() != image.named.Name() {
-			l.written[to.Name()] = nil
+		key, same := image.Repository()
+		if name, isDocker := strings.CutPrefix(key, "docker://"); isDocker && same && name != image.named.Name() {
+			l.written[name] = nil
 		}
 		return
 	}
