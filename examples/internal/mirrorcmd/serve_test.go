@@ -14,11 +14,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -408,4 +410,27 @@ func TestServeSignsByKeysOnly(t *testing.T) {
 	r := mirror(t, "serve", "--state", filepath.Join(t.TempDir(), "state"), s.file)
 	assert.Equal(t, StatusMisused, r.status)
 	assert.Contains(t, r.stderr, "images.yaml:1: a server signs with keys: a certificate of Fulcio is good for minutes")
+}
+
+// TestServeFlagsAreDocumented holds the table of docs/serve.md against the flags that sync does not
+// have, and those that say something else there.
+func TestServeFlagsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/serve.md")
+	require.NoError(t, err)
+	_, section, _ := strings.Cut(string(page), "\n## Flags\n")
+	documented := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `--.*? \\|").FindAllString(section, -1) {
+		for _, flag := range regexp.MustCompile("`--([a-z-]+)").FindAllStringSubmatch(row, -1) {
+			documented[flag[1]] = true
+		}
+	}
+	e := &environment{}
+	own := map[string]bool{"state": true, "jobs": true}
+	sync := (&syncCommand{env: e}).command().Flags()
+	(&serveCommand{env: e}).command().Flags().VisitAll(func(f *pflag.Flag) {
+		if sync.Lookup(f.Name) == nil {
+			own[f.Name] = true
+		}
+	})
+	assert.Equal(t, own, documented)
 }
