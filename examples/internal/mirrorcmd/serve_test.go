@@ -434,3 +434,29 @@ func TestServeFlagsAreDocumented(t *testing.T) {
 	})
 	assert.Equal(t, own, documented)
 }
+
+func TestServeLeavesPullsToOthers(t *testing.T) {
+	s := newServeTest(t)
+	s.src = registrytest.Start(t, registrytest.Options{
+		RateLimit: &registrytest.RateLimit{Limit: 10, Window: 6 * time.Hour, States: registrytest.DockerHubLimit, Clock: s.clock},
+	})
+	s.push("a", "1", 3)
+	s.push("b", "v1", 3)
+	s.write(servedFile)
+	const message = "the rate limit of the source is used up"
+	s.begin("--min-remaining", "5", "--jobs", "1", "--no-cache")
+	until, err := time.Parse(time.RFC3339Nano, s.wait(message, 1)["until"].(string))
+	require.NoError(t, err)
+	assert.Equal(t, clocktest.Start.Add(6*time.Hour), until.UTC())
+	s.wait("copied", 1)
+	_, metrics := s.get("/metrics")
+	assert.Contains(t, metrics, "mirror_copies_total{status=\"postponed\"} 1\n")
+	assert.Contains(t, metrics, fmt.Sprintf("mirror_rate_limit{registry=%q} 10\n", s.src.Host()))
+	assert.Contains(t, metrics, fmt.Sprintf("mirror_rate_limit_remaining{registry=%q} 5\n", s.src.Host()))
+	assert.Equal(t, 4+1, s.pulls())
+	s.pass(66 * time.Minute)
+	s.wait(message, 2)
+	assert.Equal(t, 4+1, s.pulls(), "it is due, and waits")
+	s.pass(5 * time.Hour)
+	s.wait("copied", 2)
+}
