@@ -529,6 +529,28 @@ func TestCheckBlobsOfAttachments(t *testing.T) {
 	}
 }
 
+// TestNotDamaged: that the source has lost something is no damage where the destination turns out to
+// have it, although it did not say so when it was asked first.
+func TestNotDamaged(t *testing.T) {
+	pair := newCounted(t, imagetest.Platforms(3, 1, 100), false)
+	arm64 := pair.f.Digest("arm64")
+	isChild := func(rq *http.Request) bool {
+		return rq.Method == http.MethodHead && strings.HasSuffix(rq.URL.Path, arm64.String())
+	}
+	pair.dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(isChild, registrytest.OnNth(2, registrytest.Fail(http.StatusForbidden, "DENIED", "no"))),
+	}), "app")
+	o := copy.Options{ImageListSelection: copy.CopyAllImages}
+	first, _, _ := pair.copy(t, "v1", o)
+	pair.src.DeleteManifest("app", arm64)
+	o.Recheck = true
+	_, _, _, err := pair.again(t, o, left(first))
+	var missing *copy.MissingError
+	require.ErrorAs(t, err, &missing)
+	_, damaged := errors.AsType[*copy.DamagedError](err)
+	assert.False(t, damaged, "%v", err)
+}
+
 // TestHealsTheRest: what else the destination has lost is copied again where something cannot be,
 // and its reference goes on naming what it named.
 func TestHealsTheRest(t *testing.T) {
