@@ -177,6 +177,9 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 	defer release()
 	entry := newEntry(c)
 	t := p.runner.task(c, &entry)
+	if p.runner.postponed(t) {
+		return outcomeOf(t, copy.Result{})
+	}
 	result := p.runner.run(ctx, []*task{t}, 1, func(*task) {})[0]
 	return outcomeOf(t, result)
 }
@@ -194,11 +197,10 @@ func outcomeOf(t *task, result copy.Result) mirrorserver.Outcome {
 		o.Status = state.Skipped
 	case imageDamaged:
 		o.Status = state.Damaged
+	case imagePostponed:
+		o.Status, o.Until = state.Postponed, t.entry.PostponedUntil
 	default:
 		o.Retry = mayPass(result.Err)
-	}
-	if held, ok := errors.AsType[*copy.RateLimitError](result.Err); ok {
-		o.Status, o.Until, o.Retry = state.Postponed, held.Until, false
 	}
 	_, o.Refused = errors.AsType[*copy.SparseRefusedError](result.Err)
 	return o
