@@ -529,8 +529,8 @@ func TestCheckBlobsOfAttachments(t *testing.T) {
 	}
 }
 
-// TestNotDamaged: that the source has lost something is no damage where the destination turns out to
-// have it, although it did not say so when it was asked first.
+// TestNotDamaged: that the source has lost something is no damage where the destination turns out
+// to have it, although it did not say so when it was asked first.
 func TestNotDamaged(t *testing.T) {
 	pair := newCounted(t, imagetest.Platforms(3, 1, 100), false)
 	arm64 := pair.f.Digest("arm64")
