@@ -60,9 +60,9 @@ func mirrorAt(now string) int {
 // The numbers of a week.
 const (
 	weekImages   = 200
-	weekRunEvery = 6*time.Hour + time.Minute
-	weekRuns     = 28
-	weekQuiet    = 3 // runs at the end in which nothing happens
+	weekRunEvery = 12*time.Hour + time.Minute
+	weekRuns     = 14
+	weekQuiet    = 2 // runs at the end in which nothing happens
 	weekLimit    = 100
 	weekRemain   = 10
 	weekParallel = 8
@@ -80,6 +80,7 @@ type week struct {
 	lists  int                            // that the source ever had
 	images int                            // of those lists, by their digests
 	kills  int
+	lost   int // images that the mirror had
 
 	mu     sync.Mutex
 	pulls  int             // guarded by mu
@@ -190,21 +191,23 @@ func (w *week) run(n int64, args ...string) (status int, output string) {
 // cleanUp removes an image of a list at the mirror, if there is one.
 func (w *week) cleanUp(i int) {
 	name := []string{"amd64", "arm64"}[w.rand.IntN(2)]
-	w.dst.DeleteManifest(weekRepository(i), w.latest[i].Digest(name))
+	if w.dst.DeleteManifest(weekRepository(i), w.latest[i].Digest(name)) {
+		w.lost++
+	}
 }
 
 // happens lets happen what happens before a run, and returns after how many requests that is
 // killed, 0 for never.
 func (w *week) happens(run int) (kill int64) {
 	w.clock.Advance(weekRunEvery)
-	w.down.Store(run >= 11 && run < 15)
+	w.down.Store(run == 8 || run == 9)
 	if run >= weekRuns-weekQuiet {
 		return 0
 	}
-	for range 3 {
+	for range 5 {
 		w.release(w.rand.IntN(weekImages), run)
 	}
-	if run == 18 {
+	if run == 10 {
 		for range 15 {
 			w.cleanUp(w.rand.IntN(weekImages))
 		}
@@ -249,6 +252,7 @@ func TestWeek(t *testing.T) {
 	assert.NotZero(t, ended[StatusPostponed])
 	assert.NotZero(t, ended[StatusFailed])
 	assert.NotZero(t, w.kills)
+	assert.NotZero(t, w.lost)
 
 	w.clock.Advance(weekRunEvery)
 	status, output := w.run(0, "--exit-unchanged")
