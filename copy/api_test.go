@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -32,7 +33,7 @@ var ownTypes = map[string]string{
 // TestAPI compares the package with upstream's: a program that used that one compiles with this
 // one. What upstream adds fails the test, until it is here too.
 func TestAPI(t *testing.T) {
-	upstream, ours := loadAPIs(t)
+	upstream, ours := exportedAPIs(t)
 	assert.Empty(t, compareAPIs(upstream, ours))
 	for name := range ownTypes {
 		assert.NotNil(t, upstream.Scope().Lookup(name), "%s: upstream has no such type", name)
@@ -41,7 +42,7 @@ func TestAPI(t *testing.T) {
 
 // TestAPIComparison finds what is lacking or different.
 func TestAPIComparison(t *testing.T) {
-	upstream, ours := loadAPIs(t)
+	upstream, ours := exportedAPIs(t)
 	for name, c := range map[string]struct {
 		insert types.Object
 		want   string
@@ -71,14 +72,24 @@ func TestAPIComparison(t *testing.T) {
 	})
 }
 
-// loadAPIs reads what the compiler exports of both packages.
-func loadAPIs(t *testing.T) (upstream, ours *types.Package) {
+// exportedAPIs returns what the compiler exports of both packages.
+func exportedAPIs(t *testing.T) (upstream, ours *types.Package) {
 	t.Helper()
-	list := exec.CommandContext(t.Context(), "go", "list", "-tags", "containers_image_openpgp", "-export", "-deps",
-		"-f", "{{if .Export}}{{.ImportPath}} {{.Export}}{{end}}", upstreamPath, ownPath)
-	list.Stderr = t.Output()
-	listed, err := list.Output()
+	packages, err := loadAPIs()
 	require.NoError(t, err)
+	return packages[0], packages[1]
+}
+
+// loadAPIs reads it once. The packages are compiled without cgo, as go vet and the programs have
+// them; the race detector, which needs cgo, would have all of them compiled again.
+var loadAPIs = sync.OnceValues(func() (packages [2]*types.Package, err error) {
+	list := exec.Command("go", "list", "-tags", "containers_image_openpgp", "-export", "-deps",
+		"-f", "{{if .Export}}{{.ImportPath}} {{.Export}}{{end}}", upstreamPath, ownPath)
+	list.Env, list.Stderr = append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
+	listed, err := list.Output()
+	if err != nil {
+		return packages, err
+	}
 	exports := map[string]string{}
 	for line := range strings.Lines(string(listed)) {
 		if path, file, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
@@ -86,12 +97,13 @@ func loadAPIs(t *testing.T) (upstream, ours *types.Package) {
 		}
 	}
 	exported := importer.ForCompiler(token.NewFileSet(), "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	upstream, err = exported.Import(upstreamPath)
-	require.NoError(t, err)
-	ours, err = exported.Import(ownPath)
-	require.NoError(t, err)
-	return upstream, ours
-}
+	for i, path := range []string{upstreamPath, ownPath} {
+		if packages[i], err = exported.Import(path); err != nil {
+			return packages, err
+		}
+	}
+	return packages, nil
+})
 
 // compareAPIs returns what of upstream's exported identifiers is lacking in ours, or is something
 // else there.

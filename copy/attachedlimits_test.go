@@ -1,11 +1,13 @@
 package copy_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -72,7 +75,8 @@ func (h *hostileRegistry) ref() types.ImageReference {
 	return ref
 }
 
-// page is an index of entries, each with some text.
+// page is an index of entries, each with some text, which is quoted as it is: to quote many
+// megabytes takes long under the race detector.
 func page(w http.ResponseWriter, from, n int, text string) {
 	var b strings.Builder
 	b.WriteString(`{"schemaVersion":2,"manifests":[`)
@@ -80,8 +84,8 @@ func page(w http.ResponseWriter, from, n int, text string) {
 		if i > 0 {
 			b.WriteByte(',')
 		}
-		fmt.Fprintf(&b, `{"mediaType":%q,"digest":%q,"size":1,"annotations":{"text":%q}}`,
-			imgspecv1.MediaTypeImageManifest, digest.FromString(fmt.Sprint(from+i)), text)
+		fmt.Fprintf(&b, `{"mediaType":"%s","digest":"%s","size":1,"annotations":{"text":"%s"}}`,
+			imgspecv1.MediaTypeImageManifest, digest.FromString(strconv.Itoa(from+i)), text)
 	}
 	b.WriteString("]}")
 	_, _ = w.Write([]byte(b.String()))
@@ -201,16 +205,22 @@ func TestAttachedManifestsAreBounded(t *testing.T) {
 	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
 	src.Push(f, "v1", "amd64")
 	subject, mediaType := f.Document("amd64")
-	fat := strings.Repeat("x", 4<<20-1000)
+	fat := strings.Repeat("x", 4<<20-1000) // which is put into what is marshalled without: that takes long under the race detector
+	config := []byte("{}")
+	template, err := json.Marshal(imgspecv1.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageManifest, ArtifactType: copytest.SbomType,
+		Config: imgspecv1.Descriptor{MediaType: copytest.SbomType, Digest: src.PutBlob("app", config), Size: int64(len(config))},
+		Layers: []imgspecv1.Descriptor{{
+			MediaType: copytest.SbomType, Digest: digest.FromBytes(config), Size: int64(len(config)), Annotations: map[string]string{"n": "NUMBER", "text": "TEXT"},
+		}},
+		Subject: &imgspecv1.Descriptor{MediaType: mediaType, Digest: f.Digest("amd64"), Size: int64(len(subject))},
+	})
+	require.NoError(t, err)
 	var listed []imgspecv1.Descriptor
 	for i := range 17 {
-		d := copytest.PutArtifact(t, src, "", imgspecv1.Manifest{
-			ArtifactType: copytest.SbomType,
-			Layers: []imgspecv1.Descriptor{{
-				MediaType: copytest.SbomType, Digest: digest.FromString("{}"), Size: 2, Annotations: map[string]string{"n": fmt.Sprint(i), "text": fat},
-			}},
-			Subject: &imgspecv1.Descriptor{MediaType: mediaType, Digest: f.Digest("amd64"), Size: int64(len(subject))},
-		}, copytest.SbomType, []byte("{}"))
+		content := []byte(strings.NewReplacer("NUMBER", strconv.Itoa(i), "TEXT", fat).Replace(string(template)))
+		d := digest.FromBytes(content)
+		src.PutManifest("app", d.String(), imgspecv1.MediaTypeImageManifest, content)
 		listed = append(listed, imgspecv1.Descriptor{MediaType: imgspecv1.MediaTypeImageManifest, Digest: d, Size: 4 << 20})
 	}
 	index, _, err := endpoint.MergeReferrers(nil, listed)
