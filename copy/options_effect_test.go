@@ -41,6 +41,15 @@ type effectTest struct {
 	src     copytest.RegistryPlace
 	fixture *imagetest.Fixture
 	private string
+	signing *copy.Copier // opens the key once, which takes as long as many copies
+}
+
+// copier returns a Copier for one copy with o; those with a key share one.
+func (e *effectTest) copier(o copy.Options) *copy.Copier {
+	if o.SignBySigstorePrivateKeyFile != "" {
+		return e.signing
+	}
+	return e.Copier(o)
 }
 
 // seen is everything that a copy can be told by: its error, the destination, and what the report
@@ -53,7 +62,7 @@ func (e *effectTest) seen(t *testing.T, source string, o copy.Options) string {
 	if source == "signed" {
 		src.Repo = "signed"
 	}
-	_, err := e.Copier(o).Image(t.Context(), e.Policy, dst.Ref("v1"), src.Ref(source), e.Options(o))
+	_, err := e.copier(o).Image(t.Context(), e.Policy, dst.Ref("v1"), src.Ref(source), e.Options(o))
 	text := fmt.Sprintf("error %v\n%s\nwarnings %v", err, dst.Snapshot(dst.Repo), r.Warnings)
 	if r.Plan != nil {
 		text += "\nway " + string(r.Plan.Way)
@@ -74,7 +83,7 @@ func (e *effectTest) differs(t *testing.T, source string, without copy.Options, 
 // refused. A field that is not here fails it.
 func TestEveryOptionHasAnEffect(t *testing.T) {
 	env, private, _ := copytest.NewSigningEnv(t)
-	e := &effectTest{Env: env, t: t, private: private, fixture: imagetest.New()}
+	e := &effectTest{Env: env, t: t, private: private, signing: env.Copier(copy.Options{}), fixture: imagetest.New()}
 	f := e.fixture
 	f.Layer("zstd", imagetest.Zstd())
 	f.Layer("elsewhere", imagetest.Foreign("http://127.0.0.1:1/layer"))
@@ -98,7 +107,7 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 	e.src.Push(f, "secret", "secret")
 	sparse := copytest.RegistryAt(t, e.src.Registry, "sparse")
 	sparse.Push(f, "list", "list", "arm64")
-	_, err := e.Image(t.Context(), copytest.RegistryAt(t, e.src.Registry, "signed").Ref("signed"), e.src.Ref("list"), copy.Options{
+	_, err := e.ImageWith(t.Context(), e.signing, copytest.RegistryAt(t, e.src.Registry, "signed").Ref("signed"), e.src.Ref("list"), copy.Options{
 		ImageListSelection: copy.CopyAllImages, SignBySigstorePrivateKeyFile: private, SignSigstorePrivateKeyPassphrase: []byte("passphrase"),
 	})
 	require.NoError(t, err)
@@ -309,7 +318,7 @@ func (e *effectTest) signsAlways(t *testing.T) {
 	for always, want := range map[bool]int{false: 1, true: 2} {
 		dst := copytest.Places["registry"](t).(copytest.RegistryPlace)
 		for range 2 {
-			_, err := e.Image(t.Context(), dst.Ref("v1"), e.src.Ref("list"), copy.Options{
+			_, err := e.ImageWith(t.Context(), e.signing, dst.Ref("v1"), e.src.Ref("list"), copy.Options{
 				SignBySigstorePrivateKeyFile: e.private, SignSigstorePrivateKeyPassphrase: []byte("passphrase"), AlwaysSign: always,
 			})
 			require.NoError(t, err)
