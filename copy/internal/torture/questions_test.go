@@ -297,7 +297,7 @@ func concluded(err error) string {
 }
 
 // questionSample is how many cases the short form plays.
-const questionSample = 100
+const questionSample = 60
 
 // TestTortureQuestions refuses every question of every workload in every way. Nothing is concluded
 // from it: the copy leaves what it would leave otherwise, or says what could not be asked, or fails

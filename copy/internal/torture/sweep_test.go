@@ -829,8 +829,8 @@ func (c sweepCase) report(t *testing.T, seed uint64) {
 
 // Sizes of the sample, which the short form makes do with.
 const (
-	sampleSize = 400
-	sampleSlow = 20 // of them, those that take as long as the stall timeout
+	sampleShare = 6  // of each workload, however many requests it has
+	sampleSlow  = 12 // in all, of those that take as long as the stall timeout
 )
 
 // sample returns all cases in the full form, in a random order, and some in the short one.
@@ -840,16 +840,16 @@ func sample(cases []sweepCase, seed uint64) []sweepCase {
 		return cases
 	}
 	var some []sweepCase
-	slow := 0
+	slow, taken := 0, map[*prepared]int{}
 	for _, c := range cases {
-		if c.fault.slow {
-			if slow++; slow > sampleSlow {
-				continue
-			}
+		switch {
+		case taken[c.w] == sampleShare, c.fault.slow && slow == sampleSlow:
+			continue
+		case c.fault.slow:
+			slow++
 		}
-		if some = append(some, c); len(some) == sampleSize {
-			break
-		}
+		taken[c.w]++
+		some = append(some, c)
 	}
 	return some
 }
