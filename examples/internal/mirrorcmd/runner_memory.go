@@ -261,8 +261,8 @@ func succeeded(i *state.Image, t *task, report *copy.Report, now time.Time) {
 	i.Platforms = platformsOf(report, i.Platforms)
 	i.Size = sizeOf(i.Platforms)
 	if isNew && t.entry.Status == imageCopied {
-		i.Saved.Platforms = addSize(i.Saved.Platforms, notCopied(i.Platforms))
-		i.Saved.Present = addSize(i.Saved.Present, presentBytes(report))
+		i.Saved.Platforms = state.AddSizes(i.Saved.Platforms, notCopied(i.Platforms))
+		i.Saved.Present = state.AddSizes(i.Saved.Present, presentBytes(report))
 	}
 }
 

@@ -111,7 +111,7 @@ func provenBy(report *copy.Report) bool {
 func sizeOf(platforms []state.Platform) (size int64) {
 	for _, p := range platforms {
 		if p.Status == state.PlatformMirrored {
-			size = addSize(size, p.Size)
+			size = state.AddSizes(size, p.Size)
 		}
 	}
 	return size
@@ -126,7 +126,7 @@ func notCopied(platforms []state.Platform) int64 {
 		switch {
 		case p.Status == state.PlatformMirrored && p.Size > 0:
 			known++
-			size = addSize(size, p.Size)
+			size = state.AddSizes(size, p.Size)
 		case p.Status == state.PlatformKept, p.Status == state.PlatformStripped:
 			left++
 		}
@@ -143,12 +143,4 @@ func presentBytes(report *copy.Report) int64 {
 		return 0
 	}
 	return max(0, report.Plan.Bytes-report.BytesCopied)
-}
-
-// addSize adds sizes, which strangers state; the largest number stands for one that is too large.
-func addSize(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -151,6 +152,18 @@ func TestFigures(t *testing.T) {
 		}
 		assert.Equal(t, c.want, strings.ReplaceAll(got, "\u00a0", " "))
 	}
+}
+
+// TestSizesOfStrangers sums up what is more than a number can be.
+func TestSizesOfStrangers(t *testing.T) {
+	huge := image("huge", 1)
+	huge.Size, huge.Transferred = math.MaxInt64, math.MaxInt64
+	huge.Saved = state.Saved{Platforms: math.MaxInt64, Present: math.MaxInt64}
+	v := viewOf(Mirror{At: now, Images: []state.Image{huge, huge}})
+	const most = "9.2 EB"
+	assert.Equal(t, figure{"At the mirror", most, most + " copied so far"}, v.Figures[1])
+	assert.Equal(t, figure{"Saved", most, most + " of other platforms, " + most + " already there"}, v.Figures[2])
+	assert.Equal(t, most+" saved", v.Rows[0].Saved)
 }
 
 func TestLimits(t *testing.T) {

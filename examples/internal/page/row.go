@@ -74,7 +74,7 @@ func rowOf(i *state.Image, now time.Time, host string, ranks map[string]int) row
 	if i.Size > 0 {
 		r.Size = copy.FormatBytes(i.Size)
 	}
-	if saved := i.Saved.Platforms + i.Saved.Present; saved > 0 {
+	if saved := state.AddSizes(i.Saved.Platforms, i.Saved.Present); saved > 0 {
 		r.Saved = copy.FormatBytes(saved) + " saved"
 	}
 	if !i.Succeeded.IsZero() {
