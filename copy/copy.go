@@ -31,7 +31,7 @@ import (
 // Errors that a caller can act on are *OptionsError, *NoMatchError, *RequiredError, *MissingError,
 // *EmptyError, *CannotModifyError, *SparseRefusedError, *WidenError, *SubjectError,
 // *AttachmentError, *OriginalRefusedError, *RejectedError, *DamagedError, *LimitError,
-// *TimeoutError, and *Error around whatever an end said; use errors.As.
+// *RateLimitError, *TimeoutError, and *Error around whatever an end said; use errors.As.
 func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
 	c := newOneShot(CopierOptions{})
 	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
