@@ -48,7 +48,7 @@ const (
 // open reads the file and starts to listen. Nothing is copied yet.
 func (s *serving) open(ctx context.Context) error {
 	c := s.command
-	file, err := c.env.readSyncFile(s.fileName)
+	file, err := s.readFile()
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,14 @@ func (s *serving) open(ctx context.Context) error {
 	}
 	s.use(plan)
 	return nil
+}
+
+// readFile reads the file, for which it does not wait: that of a server is no pipe.
+func (s *serving) readFile() (*syncfile.File, error) {
+	if info, err := os.Stat(s.fileName); err == nil && !info.Mode().IsRegular() {
+		return nil, misusef("a server reads its file again when that changes, and %s is no regular file", s.fileName)
+	}
+	return s.command.env.readSyncFile(s.fileName)
 }
 
 // watched are the files that are read again when they change.
@@ -159,7 +167,7 @@ func (s *serving) reload(ctx context.Context) {
 
 // reread makes a plan of the file as it is now.
 func (s *serving) reread(ctx context.Context) (*servePlan, http.Handler, error) {
-	file, err := s.command.env.readSyncFile(s.fileName)
+	file, err := s.readFile()
 	if err != nil {
 		return nil, nil, err
 	}

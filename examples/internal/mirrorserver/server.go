@@ -1,7 +1,6 @@
 package mirrorserver
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +19,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
+	"github.com/sparsecopy/sparsecopy/examples/internal/secretfile"
 )
 
 // Limits on what strangers send.
@@ -125,11 +124,14 @@ func (s *Server) serve(listener net.Listener) {
 func (s *Server) Reload() error {
 	var read secrets
 	if s.options.TokenFile != "" {
-		token, err := readToken(s.options.TokenFile)
+		token, warning, err := secretfile.Read(s.options.TokenFile)
 		if err != nil {
 			return fmt.Errorf("token %s: %w", s.options.TokenFile, err)
 		}
-		sum := sha256.Sum256(token)
+		if warning != "" {
+			s.options.Log.Warn("the token in " + warning)
+		}
+		sum := sha256.Sum256([]byte(token))
 		read.token = sum[:]
 	}
 	if s.secure {
@@ -141,33 +143,6 @@ func (s *Server) Reload() error {
 	}
 	s.secrets.Store(&read)
 	return nil
-}
-
-// The length of tokens, in bytes.
-const (
-	minToken = 16
-	maxToken = 4096
-)
-
-// readToken reads a token: the only line of a file.
-func readToken(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxToken+1))
-	if err != nil {
-		return nil, err
-	}
-	token := bytes.TrimRight(content, "\r\n")
-	switch {
-	case len(token) > maxToken, bytes.ContainsAny(token, "\r\n"):
-		return nil, errors.New("it has more than one line; it must have the token and nothing else")
-	case len(token) < minToken:
-		return nil, fmt.Errorf("it has %d characters and needs at least %d; `openssl rand -hex 32` makes a good one", len(token), minToken)
-	}
-	return token, nil
 }
 
 // SetReady says whether the mirror is ready: reason is why not, "" if it is.

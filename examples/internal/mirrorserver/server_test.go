@@ -124,7 +124,8 @@ func TestToken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
 	write("0123456789abcdef\n")
-	s := serve(t, func(o *ServerOptions) { o.TokenFile = path })
+	var log bytes.Buffer
+	s := serve(t, func(o *ServerOptions) { o.TokenFile, o.Log = path, slog.New(slog.NewTextHandler(&log, nil)) })
 	status := func(path, authorization string) int {
 		status, _, _ := ask(t, http.DefaultClient, "GET", s.URL()+path, authorization)
 		return status
@@ -166,6 +167,13 @@ func TestToken(t *testing.T) {
 	}
 	_, err := Start(ServerOptions{TokenFile: path + ".not"})
 	require.ErrorIs(t, err, os.ErrNotExist)
+
+	assert.Empty(t, log.String())
+	require.NoError(t, os.Chmod(path, 0o604))
+	write("0123456789abcdef")
+	require.NoError(t, s.Reload())
+	assert.Contains(t, log.String(), "can be read by everybody")
+	assert.NotContains(t, log.String(), "0123456789abcdef")
 }
 
 func TestAddressesThatOthersReach(t *testing.T) {

@@ -43,7 +43,11 @@ func (w *Watch) Changed() bool {
 	return changed
 }
 
+// contentsOf reads a file. It does not wait for what is none, such as a pipe.
 func contentsOf(path string) (c contents) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return contents{err: path + " is no regular file"}
+	}
 	file, err := os.Open(path)
 	if err != nil {
 		return contents{err: err.Error()}

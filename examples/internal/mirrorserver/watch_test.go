@@ -38,4 +38,11 @@ func TestWatch(t *testing.T) {
 	w = NewWatch(filepath.Join(dir, "data", "f"))
 	mount("v2", "2")
 	assert.True(t, w.Changed())
+
+	require.NoError(t, os.Mkdir(a, 0o700))
+	w = NewWatch(a, b)
+	assert.False(t, w.Changed())
+	require.NoError(t, os.Remove(b))
+	require.NoError(t, os.Mkdir(b, 0o700))
+	assert.True(t, w.Changed())
 }

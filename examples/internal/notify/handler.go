@@ -9,9 +9,13 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/secretfile"
 )
 
 // Prefix is that of the paths that a Handler answers: Prefix + NAME, and for senders with Path
@@ -101,13 +105,25 @@ func New(senders []Sender, options Options) (*Handler, error) {
 }
 
 // LogPath returns the path of a request as it may be logged: without a secret that it may have,
-// also where somebody has put something before Prefix, or a slash too many.
+// also where somebody has put something before Prefix, or has written the path wrong. So what is as
+// long as a secret is left out.
 func LogPath(full string) string {
 	before, after, ok := strings.Cut(path.Clean(full), Prefix)
 	if name, _, secret := strings.Cut(after, "/"); ok && secret {
-		return before + Prefix + name + "/…"
+		return withoutLong(before+Prefix+name) + "/…"
 	}
-	return full
+	return withoutLong(full)
+}
+
+// withoutLong returns a path without parts that are as long as secrets.
+func withoutLong(full string) string {
+	parts := strings.Split(full, "/")
+	for i, part := range parts {
+		if len(part) >= secretfile.Min {
+			parts[i] = "…"
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -178,7 +194,7 @@ func (h *Handler) take(s *sender, document []byte) Outcome {
 		return Malformed
 	}
 	outcome := Ignored
-	for _, push := range pushes {
+	for _, push := range each(pushes) {
 		for _, registry := range s.Registries {
 			tag, err := named(registry, push)
 			if err != nil {
@@ -198,6 +214,20 @@ func (h *Handler) take(s *sender, document []byte) Outcome {
 		}
 	}
 	return outcome
+}
+
+// each returns each push once. Of tags that are named after digests, the first of a repository
+// stands for all: what they lead to is the same.
+func each(pushes []Push) []Push {
+	seen := map[Push]bool{}
+	return slices.DeleteFunc(pushes, func(p Push) bool {
+		if copy.IsDigestTag(p.Tag) {
+			p.Tag = ""
+		}
+		before := seen[p]
+		seen[p] = true
+		return before
+	})
 }
 
 // rescan has everything looked at, since it is not known what was pushed.

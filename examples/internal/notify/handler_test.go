@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,6 +20,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/docker/reference"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/secretfile"
 )
 
 const secret = "6f1ed002ab5595859014ebf0951522d9"
@@ -310,6 +313,20 @@ func TestWaiting(t *testing.T) {
 	assert.NotContains(t, s.log.String(), "1.10", "what waits already is no news")
 }
 
+// TestFloodInADocument: what a document says many times is asked for once, also where it is said in
+// other words, as by the signatures of all images of a repository.
+func TestFloodInADocument(t *testing.T) {
+	s := newStation(t, senderOf(Quay))
+	var tags []string
+	for i := range 5000 {
+		tags = append(tags, `"1.10"`, fmt.Sprintf(`"sha256-%064x.sig"`, i))
+	}
+	body := []byte(`{"repository": "team/app", "updated_tags": [` + strings.Join(tags, ",") + `]}`)
+	path, edit := proof(Quay, body, secret)
+	assert.Equal(t, http.StatusAccepted, s.post(path, body, edit))
+	assert.Equal(t, []string{"registry.example/team/app:1.10", fmt.Sprintf("registry.example/team/app:sha256-%064x.sig", 0)}, s.queue.asked)
+}
+
 func TestOff(t *testing.T) {
 	s := newStation(t)
 	assert.Equal(t, http.StatusNotFound, s.post("/notify/a", nil, nil))
@@ -354,7 +371,7 @@ func TestSecrets(t *testing.T) {
 		{"none", "\n", 0o600, Header, "has 0 characters", ""},
 		{"with spaces", "correct horse battery staple", 0o600, Header, "characters that may change", ""},
 		{"of two lines", secret + "\n" + secret, 0o600, Header, "more than one line", ""},
-		{"endless", strings.Repeat("a", maxSecret+1), 0o600, Header, "more than one line", ""},
+		{"endless", strings.Repeat("a", secretfile.Max+1), 0o600, Header, "more than one line", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "secret")
@@ -389,6 +406,16 @@ func TestLogPath(t *testing.T) {
 		"notify/hub":                    "notify/hub",
 		"/notify/hub":                   "/notify/hub",
 		"/notify/hub/":                  "/notify/hub/",
+		"/notify//" + secret:            "/notify//…",
+		"/notify/" + secret:             "/notify/…",
+		"/notify/hub/" + secret + "/..": "/notify/hub/…/..",
+		"/notify/hub//" + secret:        "/notify/hub/…",
+		"/notify%2Fhub%2F" + secret:     "/…",
+		"/notify/hub%2F" + secret:       "/notify/…",
+		"/notify/hub;" + secret:         "/notify/…",
+		"/NOTIFY/hub/" + secret:         "/NOTIFY/hub/…",
+		`/notify\hub\` + secret:         "/…",
+		"/hooks/hub/" + secret:          "/hooks/hub/…",
 		"/metrics":                      "/metrics",
 		"":                              "",
 	} {

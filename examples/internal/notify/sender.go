@@ -6,13 +6,11 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"regexp"
-	"runtime"
 	"strings"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/secretfile"
 )
 
 // An Auth is how a sender proves who it is.
@@ -43,39 +41,18 @@ type Sender struct {
 	SecretFile string
 }
 
-// minSecret is how long a secret is at least, and maxSecret the longest file of one.
-const (
-	minSecret = 16
-	maxSecret = 4096
-)
-
 // secretSyntax is what can stand in a path and in a field of HTTP without being written in another
 // way.
 var secretSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]+$`)
 
 // secret reads the sender's secret. warning says that others can read the file, "" if not.
 func (s Sender) secret() (secret []byte, warning string, err error) {
-	file, err := os.Open(s.SecretFile)
+	text, warning, err := secretfile.Read(s.SecretFile)
 	if err != nil {
 		return nil, "", err
 	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
-	if err != nil {
-		return nil, "", err
-	}
-	text := strings.TrimRight(string(content), "\r\n")
-	const advice = "`openssl rand -hex 32` makes a good one"
-	switch {
-	case len(text) > maxSecret, strings.ContainsAny(text, "\r\n"):
-		return nil, "", errors.New("it has more than one line; it must have the secret and nothing else; " + advice)
-	case len(text) < minSecret:
-		return nil, "", fmt.Errorf("the secret has %d characters and needs at least %d; %s", len(text), minSecret, advice)
-	case !secretSyntax.MatchString(text), s.Auth == Path && strings.Contains(text, "/"):
-		return nil, "", errors.New("the secret has characters that may change on the way; take letters, digits, - and _; " + advice)
-	}
-	if info, err := file.Stat(); err == nil && info.Mode().Perm()&0o007 != 0 && runtime.GOOS != "windows" {
-		warning = fmt.Sprintf("%s can be read by everybody on this machine: chmod 600", s.SecretFile)
+	if !secretSyntax.MatchString(text) || s.Auth == Path && strings.Contains(text, "/") {
+		return nil, "", errors.New("the secret has characters that may change on the way; take letters, digits, - and _; " + secretfile.Advice)
 	}
 	return []byte(text), warning, nil
 }
