@@ -184,10 +184,11 @@ func (r *runner) task(c syncfile.Copy, entry *syncImage) *task {
 }
 
 // postponed reports whether a task is not to be begun yet, because the rate limit of its source was
-// used up when it was tried last. Then its entry says so.
+// used up when it was tried last. Then its entry says so. If that is still to come, the clock has
+// gone back, and nobody knows how long to wait.
 func (r *runner) postponed(t *task) bool {
-	known := t.recalled.known
-	if known.Status != state.Postponed || !r.env.now().Before(known.PostponedUntil) {
+	known, now := t.recalled.known, r.env.now()
+	if known.Status != state.Postponed || !now.Before(known.PostponedUntil) || now.Before(known.Tried) {
 		return false
 	}
 	t.entry.Status, t.entry.PostponedUntil, t.entry.Error = imagePostponed, known.PostponedUntil, known.Error

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -33,4 +34,25 @@ func TestServePostpones(t *testing.T) {
 	s.pass(5 * time.Hour)
 	s.wait("copied", 1)
 	s.same("a", "a", "1")
+}
+
+// TestServePostponesByAClockThatWasWrong: what was put off, and was looked at, in a time that is to
+// come is not waited for.
+func TestServePostponesByAClockThatWasWrong(t *testing.T) {
+	s := newServeTest(t)
+	limit := &registrytest.RateLimit{Limit: 2, Window: 6 * time.Hour, States: registrytest.DockerHubLimit, Clock: s.clock}
+	s.syncTest = newSyncTest(t, registrytest.Options{RateLimit: limit}, registrytest.Options{})
+	s.push("a", "1", 2)
+	s.write("images:\n- {source: SRC/a:1, destination: DST/a, every: 1h}\n")
+	const used = "the rate limit of the source is used up"
+	s.begin()
+	s.wait(used, 1)
+	assert.Equal(t, StatusDone, s.end())
+
+	s.src.ResetLog()
+	s.ended = make(chan int, 1)
+	s.clock = clocktest.New(clocktest.Start.Add(-10_000 * time.Hour))
+	s.begin()
+	assert.Equal(t, s.clock.Now().Add(6*time.Hour).UTC().Format(time.RFC3339), s.wait(used, 2)["until"])
+	assert.NotEmpty(t, s.src.Requests(), "it was asked")
 }

@@ -98,7 +98,7 @@ func (e *Engine) Use(plan Plan) {
 		was, known := were[element.Key]
 		switch {
 		case known && was.Settings == element.Settings && was.Schedule.String() == element.Schedule.String():
-		case known || element.Last.IsZero():
+		case known || element.Last.IsZero() || element.Last.After(now): // the clock has gone back since
 			e.looks.Set(element.Key, element.Schedule.First(element.Key, now))
 		default:
 			e.looks.Set(element.Key, element.Schedule.Next(element.Key, element.Last))

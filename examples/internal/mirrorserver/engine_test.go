@@ -210,11 +210,12 @@ func TestScheduleIsKept(t *testing.T) {
 
 func TestWhatIsKnownIsDueWhenItWasToBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		recent, long := every("recent", 6*time.Hour), every("long", 6*time.Hour)
-		recent.Last, long.Last = time.Now().Add(-5*time.Hour), time.Now().Add(-100*time.Hour)
-		plan := newPlan(t, recent, long)
+		recent, long, future := every("recent", 6*time.Hour), every("long", 6*time.Hour), every("future", 6*time.Hour)
+		recent.Last, long.Last, future.Last = time.Now().Add(-5*time.Hour), time.Now().Add(-100*time.Hour), time.Now().Add(10000*time.Hour)
+		plan := newPlan(t, recent, long, future)
 		run(t, plan, 4)
-		assert.Equal(t, []string{"0s copy long", "0s list long"}, plan.took(), "once, however often it was missed")
+		assert.Equal(t, []string{"0s copy future", "0s copy long", "0s list future", "0s list long"}, plan.took(),
+			"once, however often it was missed; and at once if the clock has gone back")
 		pass(time.Hour)
 		assert.Equal(t, []string{"1h0m0s copy recent", "1h0m0s list recent"}, plan.took())
 	})
