@@ -106,6 +106,16 @@ func checkOutputFile(flag, path string) error {
 	return nil
 }
 
+// checkReplacedFile is checkOutputFile for what writeWhole writes: that takes the place of what is
+// there, and must not take that of a device or a pipe, such as /dev/stdout.
+func checkReplacedFile(flag, path string) error {
+	err := checkOutputFile(flag, path)
+	if info, statErr := os.Stat(path); err == nil && statErr == nil && !info.Mode().IsRegular() {
+		err = misusef("--%s: %s is no regular file, and would be replaced by one", flag, path)
+	}
+	return err
+}
+
 // asMisuse makes a misuse of an error about a file that the command line names, unless it is about
 // something else.
 func asMisuse(err error) error {

@@ -47,7 +47,7 @@ func (c *reportCommand) run() error {
 		return misusef("mirror report wants both --html FILE and --state FILE; see mirror report --help")
 	}
 	if c.html != "-" {
-		if err := checkOutputFile("html", c.html); err != nil {
+		if err := checkReplacedFile("html", c.html); err != nil {
 			return err
 		}
 	}

@@ -53,6 +53,8 @@ func TestReportRefuses(t *testing.T) {
 	file, broken := filepath.Join(dir, "state"), filepath.Join(dir, "broken")
 	require.NoError(t, openState(t, file).Close())
 	require.NoError(t, os.WriteFile(broken, []byte("no state at all"), 0o600))
+	device := filepath.Join(dir, "device") // as /dev/stdout: what it leads to must not be replaced
+	require.NoError(t, os.Symlink(os.DevNull, device))
 	for _, c := range []struct {
 		args []string
 		says string
@@ -66,12 +68,14 @@ func TestReportRefuses(t *testing.T) {
 		{[]string{"--html", "-", "--state", dir}, "--state"},
 		{[]string{"--html", dir, "--state", file}, "--html"},
 		{[]string{"--html", filepath.Join(dir, "none", "page.html"), "--state", file}, "--html"},
+		{[]string{"--html", device, "--state", file}, "no regular file"},
 	} {
 		r := runAll(t.Context(), t, "", append([]string{"report"}, c.args...)...)
 		r.failed(t, StatusMisused, c.says)
 		assert.Empty(t, r.stdout)
 	}
 	assertFile(t, broken, "no state at all")
+	assertFile(t, device, "")
 	assert.NoFileExists(t, filepath.Join(dir, "none"), "nothing is made")
 }
 

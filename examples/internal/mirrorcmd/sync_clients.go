@@ -33,7 +33,7 @@ func (o *syncOutputs) define(flags *pflag.FlagSet) {
 // check refuses files that could not be written in the end.
 func (o *syncOutputs) check() error {
 	for flag, path := range map[string]string{"digest-map": o.digestMap, "idms": o.idms, "registries-conf-snippet": o.registriesConf} {
-		if err := checkOutputFile(flag, path); err != nil {
+		if err := checkReplacedFile(flag, path); err != nil {
 			return err
 		}
 	}
