@@ -12,11 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
+	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
@@ -142,4 +144,47 @@ func TestServeUnderAFlood(t *testing.T) {
 		return q.Method == http.MethodHead && q.Kind == registrytest.KindManifest
 	}), "looks at the source")
 	s.same("team/app", "m/app", "1.10")
+}
+
+// TestServeIsNotifiedOfAnything: whoever has the secret may name any tag that a pattern takes. That
+// leads to no copy over another image's, and what is not there leaves nothing behind.
+func TestServeIsNotifiedOfAnything(t *testing.T) {
+	s := newServeTest(t)
+	s.push("team/app", "1.10", 1)
+	s.push("team/other", "2", 1)
+	s.write(strings.ReplaceAll(notified(s, "- {source: 'SRC/team/other:2', destination: 'DST/m/app:2'}\n"+
+		"- {source: 'SRC/team/app', tags: ['*'], destination: 'DST/m/app'}\n"), "8000h", "1h"))
+	s.begin("--debug")
+	s.wait("copied", 2)
+	push := func(tag string) {
+		body := bytes.ReplaceAll(document(t, "quay-push.json", s.dst), []byte(`"1.10", "latest"`), []byte(`"`+tag+`"`))
+		require.Equal(t, http.StatusAccepted, s.notify(notify.Quay, senderSecret, body))
+	}
+	s.push("team/app", "2", 1)
+	push("2")
+	_, metrics := s.get("/metrics")
+	assert.Contains(t, metrics, `mirror_notifications_total{outcome="ignored",sender="quay"} 1`, "it is another image's")
+	s.same("team/other", "m/app", "2")
+
+	push("absent")
+	s.wait("not copied", 1)
+	_, metrics = s.get("/metrics")
+	assert.Contains(t, metrics, "mirror_images{status=\"failed\"} 0\n")
+	s.push("team/app", "3", 1)
+	push("3")
+	s.wait("copied", 3)
+	_, page := s.get("/")
+	assert.Contains(t, page, ">m/app:3<", "also before tags are listed the next time")
+
+	s.src.DeleteTag("team/app", "2") // for which tags could not be listed
+	s.pass(66 * time.Minute)
+	s.wait("there already", 3)
+	s.src.ResetLog()
+	s.pass(10 * time.Hour)
+	s.wait("there already", 6)
+	assert.Zero(t, s.src.Count(func(q registrytest.Request) bool { return strings.HasSuffix(q.Path, "/absent") }), "the list of tags has said so")
+	assert.Equal(t, StatusDone, s.end())
+	images, err := state.Read(s.stateFile())
+	require.NoError(t, err)
+	assert.Len(t, images, 3)
 }

@@ -32,6 +32,9 @@ type servePlan struct {
 	// unlisted are elements whose tags were not listed so far, with what the names of their sources
 	// begin with; guarded by mu.
 	unlisted map[string]string
+	// pushed are destinations of tags that were notified of and not listed so far, with their
+	// elements; guarded by mu.
+	pushed map[string]string
 }
 
 var _ mirrorserver.Plan = (*servePlan)(nil)
@@ -41,7 +44,7 @@ var _ mirrorserver.Plan = (*servePlan)(nil)
 func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual schedule.Schedule) (*servePlan, error) {
 	p := &servePlan{
 		runner: r, locks: locks, images: map[string]*syncfile.Image{}, keys: map[*syncfile.Image]string{}, lookup: r.file.Lookup(),
-		wants: map[string]string{}, unlisted: map[string]string{},
+		wants: map[string]string{}, unlisted: map[string]string{}, pushed: map[string]string{},
 	}
 	occurrences := map[string]int{}
 	for _, image := range r.images() {
@@ -98,6 +101,7 @@ func (p *servePlan) Expand(ctx context.Context, element mirrorserver.Element) ([
 	if image == nil {
 		return nil, nil
 	}
+	pushed := p.pushedTo(element.Key)
 	found, err := p.runner.copies(ctx, image)
 	if err != nil {
 		return nil, errors.New(oneLine(p.runner.env.explain(err)))
@@ -106,7 +110,7 @@ func (p *servePlan) Expand(ctx context.Context, element mirrorserver.Element) ([
 	for i, c := range found.copies {
 		copies[i] = p.copyOf(c)
 	}
-	if err := p.want(element.Key, image, copies); err != nil {
+	if err := p.want(element.Key, image, copies, pushed); err != nil {
 		return nil, err
 	}
 	for i, c := range found.copies {
@@ -115,8 +119,21 @@ func (p *servePlan) Expand(ctx context.Context, element mirrorserver.Element) ([
 	return copies, nil
 }
 
-// want notes the destinations of an element, none of which may be another's.
-func (p *servePlan) want(key string, image *syncfile.Image, copies []mirrorserver.Copy) error {
+// pushedTo are destinations of an element of which the next list of tags says whether it has them.
+func (p *servePlan) pushedTo(key string) (destinations []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for destination, of := range p.pushed {
+		if of == key {
+			destinations = append(destinations, destination)
+		}
+	}
+	return destinations
+}
+
+// want notes the destinations of an element, none of which may be another's. pushed are those that
+// were pushed to before its tags were listed.
+func (p *servePlan) want(key string, image *syncfile.Image, copies []mirrorserver.Copy, pushed []string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := map[string]bool{}
@@ -128,6 +145,9 @@ func (p *servePlan) want(key string, image *syncfile.Image, copies []mirrorserve
 		now[c.Destination] = true
 	}
 	delete(p.unlisted, key)
+	for _, destination := range pushed {
+		delete(p.pushed, destination)
+	}
 	for destination, of := range p.wants {
 		if of == key && !now[destination] {
 			delete(p.wants, destination)
@@ -153,17 +173,59 @@ func (p *servePlan) copyOf(c syncfile.Copy) mirrorserver.Copy {
 func (p *servePlan) Pushed(tag reference.NamedTagged) []mirrorserver.Copy {
 	var copies []mirrorserver.Copy
 	for _, c := range p.lookup.Pushed(tag) {
-		if p.keys[c.Image] != "" && p.runner.flags.shard.has(syncfile.Key(c.Destination)) {
-			copies = append(copies, p.copyOf(c))
+		if p.keys[c.Image] == "" || !p.runner.flags.shard.has(syncfile.Key(c.Destination)) {
+			continue
+		}
+		if called := p.copyOf(c); p.take(called) {
+			copies = append(copies, called)
 		}
 	}
 	return copies
 }
 
+// take reports whether a destination that was pushed to is not another element's, and notes it if
+// it is not known.
+func (p *servePlan) take(c mirrorserver.Copy) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.wants[c.Destination]
+	if of == "" {
+		p.pushed[c.Destination] = c.Element
+	}
+	return of == "" || of == c.Element
+}
+
+// wanted reports whether a copy is still to be made: its destination is the element's, as far as is
+// known.
+func (p *servePlan) wanted(c mirrorserver.Copy) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of := p.wants[c.Destination]; of != "" {
+		return of == c.Element
+	}
+	_, unlisted := p.unlisted[c.Element]
+	return unlisted || p.pushed[c.Destination] == c.Element
+}
+
+// settle notes what has become of a copy whose tag was not listed: it is the element's if there is
+// something now, and otherwise forgotten, since anything may have been notified of.
+func (p *servePlan) settle(c mirrorserver.Copy, status state.Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, unlisted := p.unlisted[c.Element]
+	switch {
+	case p.wants[c.Destination] != "":
+	case status == state.Mirrored || status == state.Skipped:
+		p.wants[c.Destination] = c.Element
+	case !unlisted:
+		p.runner.memory.worked(p.runner.memory.store.Delete(c.Destination))
+	}
+}
+
 // Copy implements mirrorserver.Plan.
 func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorserver.Outcome {
 	image := p.images[called.Element]
-	if image == nil {
+	if image == nil || !p.wanted(called) {
 		return mirrorserver.Outcome{}
 	}
 	c, err := image.CopyOf(called.Tag)
@@ -181,7 +243,9 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 		return outcomeOf(t, copy.Result{})
 	}
 	result := p.runner.run(ctx, []*task{t}, 1, func(*task) {})[0]
-	return outcomeOf(t, result)
+	outcome := outcomeOf(t, result)
+	p.settle(called, outcome.Status)
+	return outcome
 }
 
 // outcomeOf says how a task ended.

@@ -16,8 +16,8 @@ type Plan interface {
 	Elements() []Element
 	// Expand returns what an element stands for now, which may take a list of tags.
 	Expand(ctx context.Context, element Element) ([]Copy, error)
-	// Copy makes a copy, and notes in the state how it ended. If its element is none of this plan
-	// any more, it does nothing, and the Outcome has no Status.
+	// Copy makes a copy, and notes in the state how it ended. If nobody wants it any more, it does
+	// nothing, and the Outcome has no Status.
 	Copy(ctx context.Context, c Copy) Outcome
 	// Pushed returns the copies of which a tag is the source. It asks nobody.
 	Pushed(tag reference.NamedTagged) []Copy
