@@ -488,6 +488,47 @@ func TestSourceGone(t *testing.T) {
 		_, ok := errors.AsType[*copy.DamagedError](err)
 		assert.False(t, ok)
 	})
+	t.Run("nested lists", func(t *testing.T) {
+		outer := twoPlatforms(copy.KeepSparseManifestList)
+		outer.InstancePlatforms = copytest.Platforms("linux/amd64", "linux/s390x")
+		required := all
+		required.RequiredPlatforms = copytest.Platforms("linux/arm64")
+		for name, c := range map[string]struct {
+			options copy.Options
+			lacks   string
+		}{
+			"nothing of them was selected": {outer, ""},
+			"lost":                         {twoPlatforms(copy.KeepSparseManifestList), "inner"},
+			"all was selected":             {all, "inner"},
+			"lost, with what is required":  {required, "inner"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				pair := newCounted(t, imagetest.Nested(), false)
+				first, _, _ := pair.copy(t, "v1", c.options)
+				pair.src.DeleteTag("app", "v1")
+				require.Equal(t, c.lacks != "", pair.dst.DeleteManifest("app", pair.f.Digest("inner")))
+				_, _, _, err := pair.again(t, c.options, left(first))
+				if c.lacks == "" {
+					require.NoError(t, err)
+					return
+				}
+				assertDamaged(t, err, pair.f.Digest(c.lacks))
+			})
+		}
+	})
+	t.Run("what was missing before", func(t *testing.T) {
+		pair := newCounted(t, imagetest.Platforms(3, 1, 100), false)
+		o := all
+		o.MissingInstances = copy.SkipMissing
+		pair.src.DeleteManifest("app", pair.f.Digest("arm64"))
+		first, _, _ := pair.copy(t, "v1", o)
+		pair.src.DeleteTag("app", "v1")
+		_, _, _, err := pair.again(t, o, left(first))
+		require.ErrorIs(t, err, copy.ErrNotFound)
+		_, damaged := errors.AsType[*copy.DamagedError](err)
+		assert.False(t, damaged, "%v", err)
+		assert.ErrorContains(t, err, "it lacks "+pair.f.Digest("arm64").String())
+	})
 	t.Run("a source that does not answer", func(t *testing.T) {
 		pair := newCounted(t, imagetest.Platforms(2, 1, 100), false)
 		first, _, _ := pair.copy(t, "v1", all)

@@ -14,6 +14,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // Left is what an earlier copy has left, as copy.Earlier says.
@@ -98,10 +99,13 @@ func (c Copy) Survives(ctx context.Context, gone error, open func() (endpoint.Si
 	if own.Top().Digest != c.Left.Destination {
 		return gone // somebody else looks after it
 	}
-	mirror.Reader.Source, mirror.Own, mirror.Asks, mirror.Kept = own, own, c.Asks, c.Left.Source == c.Left.Destination
+	mirror.Reader.Source, mirror.Own, mirror.Asks = own, own, c.Asks
+	mirror.Kept, mirror.Wanted = c.Left.Source == c.Left.Destination, c.Left.Wanted
 	switch lacks, err := mirror.Lacks(ctx); {
 	case err != nil:
 		return fmt.Errorf("%w (and what the destination has could not be looked at: %v)", gone, err) //nolint:errorlint // one cause
+	case len(lacks) > 0 && c.Left.Wanted == "": // some of it may have been missing, or left out, from the start
+		return fmt.Errorf("%w (and whether it lacks anything that an earlier copy has left is not known: it lacks %s)", gone, prose.Some(prose.Digests(lacks))) //nolint:errorlint // one cause
 	case len(lacks) > 0:
 		return c.damage(gone, lacks...)
 	}

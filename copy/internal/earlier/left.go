@@ -2,6 +2,7 @@ package earlier
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -24,6 +25,8 @@ type Mirror struct {
 	// Kept is set if its list is the one that the source had, so that it may name what is not
 	// selected. Otherwise everything that it names was copied.
 	Kept bool
+	// Wanted is the fingerprint of what the earlier copy has left.
+	Wanted digest.Digest
 	// Blobs is set if every blob is looked for, too.
 	Blobs bool
 }
@@ -47,11 +50,19 @@ func (m Mirror) Lacks(ctx context.Context) ([]digest.Digest, error) {
 			return nil, err
 		}
 	}
+	lacks := slices.Sorted(maps.Keys(l.Missing))
 	p, err := plan.New(plan.Input{Top: l.Top, Digest: l.Top.Digest, Tree: l.Tree, Missing: known.Keys(l.Missing), Choices: choices})
-	if err != nil {
+	_, unmatched := errors.AsType[*plan.NoMatchError](err)
+	_, required := errors.AsType[*plan.RequiredError](err)
+	switch {
+	case (unmatched || required) && len(lacks) > 0: // what was selected is named by a list that is lost
+		return lacks, nil
+	case err != nil:
 		return nil, err
 	}
-	lacks := slices.Sorted(maps.Keys(l.Missing))
+	if m.Kept && fingerprint(p, l) == m.Wanted {
+		lacks = nil // nothing was selected of these lists
+	}
 	if m.Blobs {
 		more, err := m.lacksAny(ctx, p)
 		return append(lacks, more...), err

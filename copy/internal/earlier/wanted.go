@@ -34,6 +34,11 @@ func Wanted(p *plan.Plan, source known.Source) digest.Digest {
 	if p == nil || p.Way != plan.Native || p.Digest == "" || len(source.Unknown) > 0 || transforms(p) || len(Missing(p)) > 0 {
 		return ""
 	}
+	return fingerprint(p, source)
+}
+
+// fingerprint is Wanted of a plan of which all is known.
+func fingerprint(p *plan.Plan, source known.Source) digest.Digest {
 	signatures, err := signaturesOf(source)
 	if err != nil {
 		return ""
