@@ -592,6 +592,32 @@ func TestNotDamaged(t *testing.T) {
 	assert.False(t, damaged, "%v", err)
 }
 
+// TestCheckBlobsOfSignatures: who looks at blobs carries the signatures, too, that images lack
+// which are there.
+func TestCheckBlobsOfSignatures(t *testing.T) {
+	for name, f := range map[string]*imagetest.Fixture{"flat": imagetest.Platforms(3, 1, 100), "nested": imagetest.Nested()} {
+		t.Run(name, func(t *testing.T) {
+			pair := newCounted(t, f, false)
+			pair.Env, _, _ = copytest.NewSigningEnv(t)
+			pair.src = copytest.SignedSource(t, pair.Env, f, registrytest.Options{})
+			o := copy.Options{ImageListSelection: copy.CopyAllImages}
+			first, _, _ := pair.copy(t, "v1", o)
+			before := pair.dst.Snapshot("app")
+			o.CheckBlobs = true
+			for _, lost := range f.Manifests(imagetest.Top) {
+				require.True(t, pair.dst.DeleteTag("app", copytest.DigestTag(lost, ".sig")), f.Name(lost))
+				r, _, _, err := pair.again(t, o, left(first))
+				require.NoError(t, err)
+				assert.Equal(t, before, pair.dst.Snapshot("app"), f.Name(lost))
+				assert.Positive(t, r.SignaturesCopied)
+			}
+			r, _, _, err := pair.again(t, o, left(first))
+			require.NoError(t, err)
+			assert.Zero(t, r.SignaturesCopied)
+		})
+	}
+}
+
 // TestHealsTheRest: what else the destination has lost is copied again where something cannot be,
 // and its reference goes on naming what it named.
 func TestHealsTheRest(t *testing.T) {

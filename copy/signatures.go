@@ -56,7 +56,9 @@ func signPresent(ctx context.Context, to *storer) error {
 		return nil
 	}
 	absent := func(d digest.Digest) bool { return !to.there.Present[d] }
-	present := slices.DeleteFunc(slices.Concat(to.plan.Stored(), to.plan.List.NestedLists()), absent)
+	lists := slices.DeleteFunc(to.plan.List.NestedLists(), absent) // others are stored again
+	present := slices.DeleteFunc(to.plan.Stored(), func(d digest.Digest) bool { return absent(d) && !to.there.Stored[d] })
+	present = append(present, lists...)
 	return failure.Signing(to.signing.Add(ctx, present, toSign(to)))
 }
 
