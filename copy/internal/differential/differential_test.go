@@ -913,12 +913,15 @@ func alike(theirs, ours error) bool {
 
 // maskedError is what an error is about, without what differs from one copy to the next.
 func maskedError(err error) string {
-	return unstable.ReplaceAllString(doing.ReplaceAllString(err.Error(), ""), "X")
+	return unstable().ReplaceAllString(doing.ReplaceAllString(err.Error(), ""), "X")
 }
 
 var (
-	doing    = regexp.MustCompile(`(initializing (source|destination)|Can not copy signatures to) [^ ]*: |(copying|replicating) (system image|image \d+/\d+) from manifest list: `)
-	unstable = regexp.MustCompile(`127\.0\.0\.1:\d+|` + regexp.QuoteMeta(os.TempDir()) + `/[^ :"]*`)
+	doing = regexp.MustCompile(`(initializing (source|destination)|Can not copy signatures to) [^ ]*: |(copying|replicating) (system image|image \d+/\d+) from manifest list: `)
+	// The directory of temporary files is only known once TestMain has run.
+	unstable = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`127\.0\.0\.1:\d+|` + regexp.QuoteMeta(os.TempDir()) + `/[^ :"]*`)
+	})
 )
 
 func compareLines(theirs, ours []string) []string {
