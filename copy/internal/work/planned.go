@@ -84,18 +84,12 @@ func Nested(p *plan.Plan, late map[digest.Digest]Image, image func(Image) error,
 		}
 		return []digest.Digest{late[d].Subject}
 	}
-	for _, d := range attach.InOrder(all, needs) {
-		var err error
+	return inOrder(all, needs, func(d digest.Digest) error {
 		if l := lists[d]; l != nil {
-			err = list(l)
-		} else {
-			err = image(late[d])
+			return list(l)
 		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+		return image(late[d])
+	})
 }
 
 // Attached calls list for each of lists that are attached, and image for each image of late, in an
@@ -109,14 +103,18 @@ func Attached(lists map[digest.Digest]endpoint.Document, late map[digest.Digest]
 		return []digest.Digest{late[d].Subject}
 	}
 	all := append(slices.Sorted(maps.Keys(lists)), slices.Sorted(maps.Keys(late))...)
-	for _, d := range attach.InOrder(all, needs) {
-		var err error
+	return inOrder(all, needs, func(d digest.Digest) error {
 		if doc, ok := lists[d]; ok {
-			err = list(doc)
-		} else {
-			err = image(late[d])
+			return list(doc)
 		}
-		if err != nil {
+		return image(late[d])
+	})
+}
+
+// inOrder calls do for each of all, after what it needs. The first error ends it.
+func inOrder(all []digest.Digest, needs func(digest.Digest) []digest.Digest, do func(digest.Digest) error) error {
+	for _, d := range attach.InOrder(all, needs) {
+		if err := do(d); err != nil {
 			return err
 		}
 	}
