@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
@@ -261,8 +262,8 @@ func succeeded(i *state.Image, t *task, report *copy.Report, now time.Time) {
 	i.Platforms = platformsOf(report, i.Platforms)
 	i.Size = sizeOf(i.Platforms)
 	if isNew && t.entry.Status == imageCopied {
-		i.Saved.Platforms = state.AddSizes(i.Saved.Platforms, notCopied(i.Platforms))
-		i.Saved.Present = state.AddSizes(i.Saved.Present, presentBytes(report))
+		i.Saved.Platforms = plan.AddSize(i.Saved.Platforms, notCopied(i.Platforms))
+		i.Saved.Present = plan.AddSize(i.Saved.Present, presentBytes(report))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 )
 
@@ -111,7 +112,7 @@ func provenBy(report *copy.Report) bool {
 func sizeOf(platforms []state.Platform) (size int64) {
 	for _, p := range platforms {
 		if p.Status == state.PlatformMirrored {
-			size = state.AddSizes(size, p.Size)
+			size = plan.AddSize(size, p.Size)
 		}
 	}
 	return size
@@ -126,7 +127,7 @@ func notCopied(platforms []state.Platform) int64 {
 		switch {
 		case p.Status == state.PlatformMirrored && p.Size > 0:
 			known++
-			size = state.AddSizes(size, p.Size)
+			size = plan.AddSize(size, p.Size)
 		case p.Status == state.PlatformKept, p.Status == state.PlatformStripped:
 			left++
 		}

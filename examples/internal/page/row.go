@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 )
 
@@ -74,7 +75,7 @@ func rowOf(i *state.Image, now time.Time, host string, ranks map[string]int) row
 	if i.Size > 0 {
 		r.Size = copy.FormatBytes(i.Size)
 	}
-	if saved := state.AddSizes(i.Saved.Platforms, i.Saved.Present); saved > 0 {
+	if saved := plan.AddSize(i.Saved.Platforms, i.Saved.Present); saved > 0 {
 		r.Saved = copy.FormatBytes(saved) + " saved"
 	}
 	if !i.Succeeded.IsZero() {

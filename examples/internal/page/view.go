@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 )
 
@@ -111,10 +112,10 @@ func countsOf(m Mirror) *counts {
 				c.platforms++
 			}
 		}
-		c.size = state.AddSizes(c.size, i.Size)
-		c.transferred = state.AddSizes(c.transferred, i.Transferred)
-		c.unwanted = state.AddSizes(c.unwanted, i.Saved.Platforms)
-		c.present = state.AddSizes(c.present, i.Saved.Present)
+		c.size = plan.AddSize(c.size, i.Size)
+		c.transferred = plan.AddSize(c.transferred, i.Transferred)
+		c.unwanted = plan.AddSize(c.unwanted, i.Saved.Platforms)
+		c.present = plan.AddSize(c.present, i.Saved.Present)
 		c.oldest = earlier(c.oldest, i.Succeeded)
 		if i.Succeeded.IsZero() {
 			c.neverSucceeded++
@@ -214,7 +215,7 @@ func (c *counts) figures(now time.Time) []figure {
 	all := []figure{
 		{"Platforms mirrored", count(c.platforms), "in " + imagesIn(c.images)},
 		{"At the mirror", copy.FormatBytes(c.size), copy.FormatBytes(c.transferred) + " copied so far"},
-		{"Saved", copy.FormatBytes(state.AddSizes(c.unwanted, c.present)),
+		{"Saved", copy.FormatBytes(plan.AddSize(c.unwanted, c.present)),
 			fmt.Sprintf("%s of other platforms, %s already there", copy.FormatBytes(c.unwanted), copy.FormatBytes(c.present))},
 	}
 	if c.behind > 0 {

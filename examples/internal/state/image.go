@@ -1,7 +1,6 @@
 package state
 
 import (
-	"math"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -138,12 +137,3 @@ const (
 	CheckManifests Level = "manifests" // each manifest, too
 	CheckBlobs     Level = "blobs"     // each config and layer, too
 )
-
-// AddSizes adds two numbers of bytes, which strangers state: the largest number stands for one that
-// is too large.
-func AddSizes(a, b int64) int64 {
-	if a > math.MaxInt64-b {
-		return math.MaxInt64
-	}
-	return a + b
-}
