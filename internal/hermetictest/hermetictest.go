@@ -21,7 +21,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -32,11 +31,10 @@ import (
 // Main is the middle of a TestMain: it gives the process a home, calls run, and removes the home.
 // It returns what run does, or 1 if there can be no home.
 //
-// Temporary files are in the home as well, those of children too: nothing stays behind when a test
-// kills a child. The home is in go test's own directory where it can be, which goes when go test
-// does: nothing stays behind when tests take too long, either.
+// Temporary files are in the home as well, and those of children, and their homes: nothing stays
+// behind when a test kills a child.
 func Main(run func() int) int {
-	home, err := os.MkdirTemp(besideBinary(), "hermetic-")
+	home, err := os.MkdirTemp("", "hermetic-")
 	if err == nil {
 		defer func() { _ = os.RemoveAll(home) }()
 		err = enter(home)
@@ -46,18 +44,6 @@ func Main(run func() int) int {
 		return 1
 	}
 	return run()
-}
-
-// besideBinary is the directory of the running binary if it is one that go test has made for it,
-// else that of all temporary files, "". So it is where the name of a socket in a temporary
-// directory would get too long: there are a hundred bytes for it.
-func besideBinary() string {
-	binary, err := os.Executable()
-	dir := filepath.Dir(binary)
-	if err != nil || len(dir) > 40 || !strings.HasPrefix(filepath.Base(filepath.Dir(dir)), "go-build") {
-		return ""
-	}
-	return dir
 }
 
 func enter(home string) error {
