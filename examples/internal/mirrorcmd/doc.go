@@ -9,6 +9,7 @@
 //	inspect.go    mirror inspect
 //	verify.go     mirror verify, against a source; verify_origin.go: by what is beside a list that was stripped; verify_file.go: what a file says
 //	sync*.go      mirror sync
+//	runner.go     what mirror sync and mirror serve do with each image; runner_memory.go: what they remember of it
 //	page.go       mirror report
 //	serve.go      mirror serve; serve_run.go: while it runs; serve_plan.go: what a file says to a server
 //	bundle.go     mirror bundle
