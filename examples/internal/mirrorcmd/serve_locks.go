@@ -16,7 +16,7 @@ type serveLocks struct {
 
 // A sharedLock is held by so many copies.
 type sharedLock struct {
-	locks   syncLocks
+	lock    *syncLock
 	holders int
 }
 
@@ -27,11 +27,11 @@ func (l *serveLocks) acquire(key string) (release func(), err error) {
 	defer l.mu.Unlock()
 	shared := l.held[key]
 	if shared == nil {
-		locks, err := lockAll(l.env, l.dir, []string{key})
+		lock, err := lockAll(l.env, l.dir, []string{key})
 		if err != nil {
 			return nil, err
 		}
-		shared = &sharedLock{locks: locks}
+		shared = &sharedLock{lock: lock}
 		if l.held == nil {
 			l.held = map[string]*sharedLock{}
 		}
@@ -46,7 +46,7 @@ func (l *serveLocks) release(key string) {
 	defer l.mu.Unlock()
 	shared := l.held[key]
 	if shared.holders--; shared.holders == 0 {
-		shared.locks.release()
+		shared.lock.release()
 		delete(l.held, key)
 	}
 }

@@ -1,24 +1,40 @@
 package mirrorcmd
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
 )
 
-// syncLocks are the locks that a run holds: one for each repository, layout or file that it writes
-// to.
-type syncLocks []*flock.Flock
+// A syncLock keeps other runs from everything that this one writes to: repositories, layouts and
+// files. It is one lock, however much that is, on a file that is named at random, beside a claim
+// that says what it is for; nobody has to open more files because a mirror is large.
+type syncLock struct {
+	lock  *flock.Flock
+	claim string // path
+}
 
-// lockAll takes the locks for keys, which are sorted, or none of them: it does not wait. A lock is
-// on a file that stays, and ends with the process, however that ends.
-func lockAll(env *environment, dir string, keys []string) (syncLocks, error) {
+// A claim is what a lock is for.
+type claim struct {
+	Holder string   `json:"holder"` // for people
+	Keys   []string `json:"keys"`
+}
+
+// claimEnd is how names of claims end.
+const claimEnd = ".claim"
+
+// lockAll takes the lock for keys, which are sorted, or none of them: it waits for nobody but those
+// who do the same at that moment. The lock ends with the process, however that ends.
+func lockAll(env *environment, dir string, keys []string) (*syncLock, error) {
 	if dir == "" {
 		dir = defaultStateDir(env)
 	}
@@ -26,16 +42,20 @@ func lockAll(env *environment, dir string, keys []string) (syncLocks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for locks: %w", err)
 	}
-	var locks syncLocks
-	for _, key := range keys {
-		lock, err := lockOne(dir, key, env.now())
-		if err != nil {
-			locks.release()
-			return nil, err
-		}
-		locks = append(locks, lock)
+	gate := flock.New(filepath.Join(dir, "gate"), flock.SetPermissions(0o600))
+	if err := gate.Lock(); err != nil {
+		return nil, fmt.Errorf("locks in %s: %w", dir, err)
 	}
-	return locks, nil
+	defer func() { _ = gate.Close() }() // it ends with the process at the latest
+	if err := refuseClaimed(dir, keys); err != nil {
+		return nil, err
+	}
+	l := lockAt(dir, rand.Text())
+	if err := l.take(claim{describeHolder(env.now()), keys}); err != nil {
+		l.release()
+		return nil, fmt.Errorf("locks in %s: %w", dir, err)
+	}
+	return l, nil
 }
 
 func defaultStateDir(env *environment) string {
@@ -48,42 +68,85 @@ func defaultStateDir(env *environment) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("mirror-%d", os.Getuid()))
 }
 
-func lockOne(dir, key string, now time.Time) (*flock.Flock, error) {
-	sum := sha256.Sum256([]byte(key))
-	path := filepath.Join(dir, hex.EncodeToString(sum[:])+".lock")
-	lock := flock.New(path)
-	locked, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("lock for %s: %w", key, err)
-	}
-	// Nobody else can read a locked file on Windows: who holds it stands in another one.
-	holder := path + ".holder"
-	if !locked {
-		said, _ := os.ReadFile(holder)
-		return nil, fmt.Errorf("another run is writing to %s%s; wait until it has ended", key, heldBy(string(said)))
-	}
-	if err := os.WriteFile(holder, describeLock(key, now), 0o600); err != nil {
-		_ = lock.Close()
-		return nil, fmt.Errorf("lock for %s: %w", key, err)
-	}
-	return lock, nil
-}
-
-// describeLock says who holds the lock, and since when, for people.
-func describeLock(key string, now time.Time) []byte {
+// describeHolder says who holds a lock, and since when.
+func describeHolder(now time.Time) string {
 	host, _ := os.Hostname()
-	return fmt.Appendf(nil, "process %d on %s, since %s\n%s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339), key)
+	return fmt.Sprintf("process %d on %s, since %s", os.Getpid(), host, now.UTC().Format(time.RFC3339))
 }
 
-func heldBy(holder string) string {
-	if line, _, ok := strings.Cut(holder, "\n"); ok && line != "" {
-		return " (" + line + ")"
+// refuseClaimed fails if another lock is for one of keys. Locks of processes that have ended are
+// removed.
+func refuseClaimed(dir string, keys []string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("directory for locks: %w", err)
 	}
-	return ""
+	for _, entry := range entries {
+		name, isClaim := strings.CutSuffix(entry.Name(), claimEnd)
+		if !isClaim {
+			continue
+		}
+		other := lockAt(dir, name)
+		ended, err := other.lock.TryLock()
+		if err != nil {
+			return fmt.Errorf("locks in %s: %w", dir, err)
+		}
+		if ended {
+			other.release()
+			continue
+		}
+		if err := other.refuse(keys); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (l syncLocks) release() {
-	for _, lock := range l {
-		_ = lock.Close()
+func lockAt(dir, name string) *syncLock {
+	path := filepath.Join(dir, name)
+	return &syncLock{flock.New(path+".lock", flock.SetPermissions(0o600)), path + claimEnd}
+}
+
+// take takes the lock. What claims nothing is not looked at: so the claim comes first.
+func (l *syncLock) take(c claim) error {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return err
 	}
+	if err := os.WriteFile(l.claim, text, 0o600); err != nil {
+		return err
+	}
+	taken, err := l.lock.TryLock()
+	if err == nil && !taken {
+		err = errors.New("a lock that nobody knows is held")
+	}
+	return err
+}
+
+// refuse fails if the lock, which somebody holds, is for one of keys.
+func (l *syncLock) refuse(keys []string) error {
+	text, err := os.ReadFile(l.claim)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was given back just now
+	}
+	var c claim
+	if err == nil {
+		err = json.Unmarshal(text, &c)
+	}
+	if err != nil {
+		return fmt.Errorf("what another run is writing to, by %s: %w", l.claim, err)
+	}
+	for _, key := range c.Keys {
+		if _, mine := slices.BinarySearch(keys, key); mine {
+			return fmt.Errorf("another run is writing to %s (%s); wait until it has ended", key, c.Holder)
+		}
+	}
+	return nil
+}
+
+// release gives the lock back. What cannot be removed is removed by the next run.
+func (l *syncLock) release() {
+	_ = os.Remove(l.claim)
+	_ = l.lock.Close()
+	_ = os.Remove(l.lock.Path())
 }
