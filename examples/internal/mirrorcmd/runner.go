@@ -163,60 +163,64 @@ func newEntry(c syncfile.Copy) syncImage {
 	return syncImage{Line: c.Image.Line, Source: transports.ImageName(c.Source), Destination: transports.ImageName(c.Destination)}
 }
 
-// A task is a copy that is to be made.
+// A task is a copy that is being made.
 type task struct {
 	syncfile.Copy
 	entry    *syncImage // says how it ended
 	recalled recalled
 }
 
-// task recalls what is known of a copy. entry is what is filled in.
-func (r *runner) task(c syncfile.Copy, entry *syncImage) *task {
-	t := &task{Copy: c, entry: entry}
-	if r.memory != nil {
-		check := c.Image.Check
-		if r.flags.memory.checkBlobs {
-			check = syncfile.CheckBlobs
-		}
-		t.recalled = r.memory.recall(entry.Destination, entry.Source, r.keys.of(c.Image), check)
+// copy makes a copy, unless it is postponed, and returns how it ended, which entry says too.
+// openSigners must have been called for it.
+//
+// What is known of the copy, and its options, are there only as long as it is made: very many may
+// wait.
+func (r *runner) copy(ctx context.Context, c syncfile.Copy, entry *syncImage) copy.Result {
+	t := &task{Copy: c, entry: entry, recalled: r.recall(c.Image, entry)}
+	if r.postponed(t) {
+		return copy.Result{}
 	}
-	return t
+	job := copy.Job{Source: c.Source, Destination: c.Destination, Options: r.taskOptions(t)}
+	done := func(result copy.Result, report *copy.Report) {
+		r.note(t, result, report)
+		if r.memory != nil && ctx.Err() == nil { // copies that were stopped have not failed
+			r.memory.note(t, result.Err, report)
+		}
+	}
+	result := r.copier.Images(ctx, r.policy, []copy.Job{job}, &copy.ImagesOptions{MaxJobs: 1, Done: done})[0]
+	if result.Err != nil && entry.Status == "" {
+		r.unbegun(entry, result.Err)
+	}
+	return result
+}
+
+// unbegun fills in why a copy was never begun.
+func (r *runner) unbegun(entry *syncImage, err error) {
+	entry.Status, entry.Error = imageFailed, r.env.explain(err)
+}
+
+// recall returns what is known of a copy.
+func (r *runner) recall(image *syncfile.Image, entry *syncImage) recalled {
+	if r.memory == nil {
+		return recalled{}
+	}
+	check := image.Check
+	if r.flags.memory.checkBlobs {
+		check = syncfile.CheckBlobs
+	}
+	return r.memory.recall(entry.Destination, entry.Source, r.keys.of(image), check)
 }
 
 // postponed reports whether a task is not to be begun yet, because the rate limit of its source was
 // used up when it was tried last. Then its entry says so. If that is still to come, the clock has
 // gone back, and nobody knows how long to wait.
 func (r *runner) postponed(t *task) bool {
-	known, now := t.recalled.known, r.env.now()
+	known, now := &t.recalled.known, r.env.now()
 	if known.Status != state.Postponed || !now.Before(known.PostponedUntil) || now.Before(known.Tried) {
 		return false
 	}
 	t.entry.Status, t.entry.PostponedUntil, t.entry.Error = imagePostponed, known.PostponedUntil, known.Error
 	return true
-}
-
-// run makes copies, up to jobs at the same time, and returns how each ended, which its entry says
-// too. done is called after each that was begun, when that is remembered; calls do not overlap.
-// openSigners must have been called for all of them.
-func (r *runner) run(ctx context.Context, tasks []*task, jobs uint, done func(*task)) []copy.Result {
-	all := make([]copy.Job, len(tasks))
-	for i, t := range tasks {
-		all[i] = copy.Job{Source: t.Source, Destination: t.Destination, Options: r.taskOptions(t)}
-	}
-	results := r.copier.Images(ctx, r.policy, all, &copy.ImagesOptions{MaxJobs: jobs, Done: func(result copy.Result, report *copy.Report) {
-		t := tasks[result.Job]
-		r.note(t, result, report)
-		if r.memory != nil && ctx.Err() == nil { // copies that were stopped have not failed
-			r.memory.note(t, result.Err, report)
-		}
-		done(t)
-	}})
-	for _, result := range results {
-		if entry := tasks[result.Job].entry; result.Err != nil && entry.Status == "" { // never begun
-			entry.Status, entry.Error = imageFailed, r.env.explain(result.Err)
-		}
-	}
-	return results
 }
 
 // taskOptions are those of a task's copy.
@@ -258,7 +262,7 @@ func (r *runner) note(t *task, result copy.Result, report *copy.Report) {
 	entry.Warnings, entry.Void, entry.Error = report.Warnings, report.Void, ""
 	entry.Original, entry.Vouched = report.Original, report.Vouched
 	entry.Kind, entry.Attached, entry.Transformed = kindOf(report.Plan, result.Err), attachedIn(report), transformedIn(report.Plan)
-	entry.Missing = slices.DeleteFunc(slices.Clone(report.Instances), func(i copy.InstanceReport) bool { return !i.Missing })
+	entry.Missing = missingOf(report)
 	entry.Status = statusOf(t.Image, result, report)
 	switch entry.Status {
 	case imageSkipped:
@@ -295,4 +299,15 @@ func statusOf(image *syncfile.Image, result copy.Result, report *copy.Report) im
 		return imageCopied
 	}
 	return imagePresent
+}
+
+// missingOf are the instances that were left out because they are missing. They keep nothing of the
+// others.
+func missingOf(report *copy.Report) (missing []copy.InstanceReport) {
+	for _, i := range report.Instances {
+		if i.Missing {
+			missing = append(missing, i)
+		}
+	}
+	return missing
 }

@@ -238,23 +238,19 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 	}
 	defer release()
 	entry := newEntry(c)
-	t := p.runner.task(c, &entry)
-	if p.runner.postponed(t) {
-		return outcomeOf(t, copy.Result{})
-	}
-	result := p.runner.run(ctx, []*task{t}, 1, func(*task) {})[0]
-	outcome := outcomeOf(t, result)
+	result := p.runner.copy(ctx, c, &entry)
+	outcome := outcomeOf(&entry, result)
 	p.settle(called, outcome.Status)
 	return outcome
 }
 
-// outcomeOf says how a task ended.
-func outcomeOf(t *task, result copy.Result) mirrorserver.Outcome {
+// outcomeOf says how a copy ended.
+func outcomeOf(entry *syncImage, result copy.Result) mirrorserver.Outcome {
 	o := mirrorserver.Outcome{
-		Status: state.Failed, Error: oneLine(t.entry.Error), Copied: t.entry.Status == imageCopied,
-		Bytes: t.entry.Bytes, Requests: t.entry.Requests, Retries: t.entry.Retries,
+		Status: state.Failed, Error: oneLine(entry.Error), Copied: entry.Status == imageCopied,
+		Bytes: entry.Bytes, Requests: entry.Requests, Retries: entry.Retries,
 	}
-	switch t.entry.Status {
+	switch entry.Status {
 	case imageCopied, imagePresent:
 		o.Status = state.Mirrored
 	case imageSkipped:
@@ -262,7 +258,7 @@ func outcomeOf(t *task, result copy.Result) mirrorserver.Outcome {
 	case imageDamaged:
 		o.Status = state.Damaged
 	case imagePostponed:
-		o.Status, o.Until = state.Postponed, t.entry.PostponedUntil
+		o.Status, o.Until = state.Postponed, entry.PostponedUntil
 	default:
 		o.Retry = mayPass(result.Err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
@@ -31,11 +33,11 @@ func (s *syncRun) do(ctx context.Context) error {
 		}
 		return s.remove(ctx)
 	}
-	locks, err := lockAll(s.env, s.flags.stateDir, repositories(s.todo))
+	lock, err := lockAll(s.env, s.flags.stateDir, repositories(s.todo))
 	if err != nil {
 		return err
 	}
-	defer locks.release()
+	defer lock.release()
 	if err := s.openSigners(s.todo); err != nil {
 		return err
 	}
@@ -57,31 +59,42 @@ func (s *syncRun) do(ctx context.Context) error {
 func (s *syncRun) copyAll(ctx context.Context) {
 	s.overview = s.env.startProgress(&s.command.out, len(s.todo))
 	defer s.overview.Close()
-	var pending []*task
-	for i, c := range s.todo {
-		if t := s.task(c, &s.report.Images[i]); s.postponed(t) {
-			s.overview.ImageDone()
-		} else {
-			pending = append(pending, t)
+	pending := make([]int, len(s.todo))
+	for i := range pending {
+		pending[i] = i
+	}
+	pending = s.attempt(ctx, pending, s.overview.ImageDone)
+	for range s.command.retries {
+		pending = s.attempt(ctx, pending, func() {})
+	}
+}
+
+// attempt makes the copies with these numbers, and returns those that failed and might not fail
+// again. done is called after each.
+func (s *syncRun) attempt(ctx context.Context, numbers []int, done func()) (again []int) {
+	var (
+		mu    sync.Mutex // about how many have ended, and again
+		ended int
+	)
+	eachOf(ctx, s.command.jobs, len(numbers), func(i int) {
+		entry := &s.report.Images[numbers[i]]
+		result := s.copy(ctx, s.todo[numbers[i]], entry)
+		done()
+		mu.Lock()
+		defer mu.Unlock()
+		ended++
+		s.overview.Print(fmt.Sprintf("[%d/%d] %s %s", ended, len(numbers), entry.Status, printable(entry.name())))
+		if entry.Status == imageFailed && mayPass(result.Err) {
+			again = append(again, numbers[i])
+		}
+	})
+	for _, i := range numbers {
+		if entry := &s.report.Images[i]; entry.Status == "" {
+			s.unbegun(entry, context.Cause(ctx))
 		}
 	}
-	for attempt := uint(0); len(pending) > 0 && attempt <= s.command.retries && ctx.Err() == nil; attempt++ {
-		done := 0
-		results := s.run(ctx, pending, s.command.jobs, func(t *task) {
-			if attempt == 0 {
-				s.overview.ImageDone()
-			}
-			done++
-			s.overview.Print(fmt.Sprintf("[%d/%d] %s %s", done, len(pending), t.entry.Status, printable(t.entry.name())))
-		})
-		var again []*task
-		for i, r := range results {
-			if pending[i].entry.Status == imageFailed && mayPass(r.Err) {
-				again = append(again, pending[i])
-			}
-		}
-		pending = again
-	}
+	slices.Sort(again)
+	return again
 }
 
 // copiedAnything reports whether something was copied although the list or image was there.
