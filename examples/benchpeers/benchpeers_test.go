@@ -309,10 +309,12 @@ func TestRunSettled(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{"-quick", "-rtt", "20ms", "-tls", "false", "-workloads", "500-again"}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
-	for _, name := range []string{floor1, ours, upstreamPool, regsync3, regsync32} {
+	for _, name := range []string{floor1, ours, command, upstreamPool, regsync3, regsync32} {
 		assert.Contains(t, out.String(), "BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool="+name+"-")
 	}
-	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t3 src-req\t3 src-HEAD\t3 dst-req\t`, out.String())
+	for _, name := range []string{ours, command} {
+		assert.Regexp(t, `(?m)^BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool=`+name+`-\d+\t.*\t3 src-req\t3 src-HEAD\t3 dst-req\t`, out.String())
+	}
 	assert.Regexp(t, `(?m)^\| 500-again, 20ms \| regsync \| [\d.]+ \| [\d.]+ \| 1\.0 \+ 1\.0 \|`, out.String())
 }
 
@@ -470,6 +472,21 @@ func TestBoundsOfLaterRuns(t *testing.T) {
 		"NOT met: 10000-again, 20ms: 9999 HEADs and 1 other requests to the source, exactly 10000 and none",
 		"NOT met: 10000-again: an image takes 2.00 times as long as one of 500-again, at most 1.2",
 		"NOT met: 10000-again: 100 MiB resident, below 100",
+	}, text)
+
+	assert.Empty(t, r.as(command).again())
+	r[cell{near, manyAgain, command}] = []sample{{usage{Wall: 120_000}, traffic{SourceRequests: 500, SourceHeads: 500}}}
+	text = nil
+	for _, b := range r.bounds() {
+		if strings.HasPrefix(b.text, command) {
+			text = append(text, b.String())
+		}
+	}
+	assert.Equal(t, []string{
+		"met: mirror-sync: 500-again, 20ms: 500 HEADs and 0 other requests to the source, exactly 500 and none",
+		"met: mirror-sync: 500-again, 20ms: 1.20 times the floor's time, at most 1.2",
+		"met: mirror-sync: 500-again, 20ms: 0.24 times regsync's time, at most 0.25",
+		"met: mirror-sync: 500-again, 20ms: 0.00 times regsync's CPU time, at most 1.50",
 	}, text)
 }
 

@@ -46,6 +46,9 @@ func (r results) bounds() []bound {
 	all = append(all, r.huge()...)
 	all = append(all, r.manyImages()...)
 	all = append(all, r.again()...)
+	for _, one := range r.as(command).again() {
+		all = append(all, bound{command + ": " + one.text, one.met})
+	}
 	all = append(all, r.changing()...)
 	all = append(all, r.attaching()...)
 	return append(all, r.fewRequests()...)
@@ -208,6 +211,22 @@ const (
 	// linear is how many times the time of an image of a small mirror one of a large one may take.
 	linear = 1.2
 )
+
+// as is what another tool took in the place of what ours did.
+func (r results) as(tool string) results {
+	all := results{}
+	for c, samples := range r {
+		switch c.Tool {
+		case ours:
+		case tool:
+			c.Tool = ours
+			all[c] = samples
+		default:
+			all[c] = samples
+		}
+	}
+	return all
+}
 
 // again is the bounds on runs that find nothing to do, after others that have left what they know.
 func (r results) again() []bound {

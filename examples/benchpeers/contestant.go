@@ -37,6 +37,8 @@ type tool struct {
 	overTLS bool
 	// remembers says that the tool keeps something in the job's directory for its next run.
 	remembers bool
+	// start does as good as nothing, and takes what is not counted; nil if everything is.
+	start func(ctx context.Context, jobs []job) error
 }
 
 func (t tool) id() string { return t.name }
@@ -44,6 +46,7 @@ func (t tool) id() string { return t.name }
 // The names of tools that bounds are about.
 const (
 	ours         = "sparsecopy"
+	command      = "mirror-sync"
 	singly       = "sparsecopy-singly"
 	upstream     = "upstream"
 	upstreamPool = "upstream@32"
@@ -63,6 +66,7 @@ var tools = []tool{
 	},
 	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, true) }, overTLS: true},
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
+	{name: command, many: mirrorSync, start: startMirror, remembers: true},
 	{name: singly, many: oneByOne(copySparsecopy), peer: true},
 	{name: upstream, copy: copyUpstream, many: oneByOne(copyUpstream), peer: true},
 	{name: upstreamPool, many: atOnce(copyUpstream), peer: true},
@@ -125,6 +129,7 @@ type job struct {
 	Format              string   // what layers are to be compressed with; "" for as they are, if they are
 	SigningKey          string   // path of the key that signs; "" for none
 	Profile             string   // path of profiles without what follows the last dot; "" for none
+	Mirror              string   // path of the command mirror; "" if nobody needs it
 }
 
 // A place is a tag in a repository.
@@ -181,7 +186,7 @@ func (j job) trust(t *http.Transport) (*http.Transport, error) {
 // A usage is what a copy took.
 type usage struct {
 	Wall  time.Duration
-	CPU   time.Duration // of the process while it copied, in user mode and in the kernel
+	CPU   time.Duration // of the process, and those that it started, while it copied, in user mode and in the kernel
 	Peak  int64         // bytes of resident memory, the program itself included
 	Idle  int64         // resident before the copy
 	Error string        // "" if it succeeded
@@ -201,16 +206,28 @@ func serveContestant(ctx context.Context, jobs io.Reader, answers io.Writer) err
 	if err != nil {
 		return err
 	}
-	var u usage
-	u.Idle = resident("VmRSS:")
-	cpu, start := cpuTime(), clock.System.Now()
-	err = tools[i].run(ctx, j)
-	u.Wall, u.CPU = clock.Since(clock.System, start), cpuTime()-cpu
-	u.Peak = resident("VmHWM:")
+	u, err := tools[i].measure(ctx, j)
 	if err != nil {
 		u.Error = err.Error()
 	}
 	return errors.Join(stopProfile(), json.NewEncoder(answers).Encode(u))
+}
+
+// measure does what j says, and returns what that took. The error is one of the tool.
+func (t tool) measure(ctx context.Context, j job) (u usage, err error) {
+	u.Idle = resident("VmRSS:")
+	if t.start != nil {
+		cpu, start := cpuTime(), clock.System.Now()
+		if err := t.start(ctx, j.images()); err != nil {
+			return u, err
+		}
+		u.Wall, u.CPU = -clock.Since(clock.System, start), cpu-cpuTime()
+	}
+	cpu, start := cpuTime(), clock.System.Now()
+	err = t.run(ctx, j)
+	u.Wall, u.CPU = u.Wall+clock.Since(clock.System, start), u.CPU+cpuTime()-cpu
+	u.Peak = max(resident("VmHWM:"), peakOfChildren())
+	return u, err
 }
 
 // runContestant carries out a job in a process of its own.

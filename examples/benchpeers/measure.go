@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type bench struct {
 	end     time.Time // of the budget
 	dir     string    // for temporary files
 	key     string    // path of a key that signs
+	mirror  string    // path of the command mirror, "" if nobody needs it
 	n       int       // copies so far
 	results results
 	failed  int
@@ -43,7 +45,13 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{settings: s, out: out, end: clock.System.Now().Add(s.budget), dir: dir, key: key, results: results{}}
+	b := &bench{settings: s, out: out, dir: dir, key: key, results: results{}}
+	if s.needsMirror() {
+		if b.mirror, err = mirrorProgram(ctx, dir); err != nil {
+			return err
+		}
+	}
+	b.end = clock.System.Now().Add(s.budget)
 	fmt.Fprint(out, benchHeader())
 	for i, e := range s.environments() {
 		if err := b.environment(ctx, e, filepath.Join(dir, fmt.Sprint("certs", i))); err != nil {
@@ -52,6 +60,13 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 	}
 	b.results.print(out, s)
 	return b.verdict()
+}
+
+// needsMirror reports whether the command mirror is one of the contestants.
+func (s *settings) needsMirror() bool {
+	return slices.ContainsFunc(s.tools, func(t tool) bool {
+		return t.name == command && slices.ContainsFunc(s.workloads, func(w workload) bool { return w.takes(t) })
+	})
 }
 
 // verdict fails if a copy did, or if the project has promised more than was measured. Tiny images
@@ -138,6 +153,7 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w w
 	j := job{
 		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
 		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
+		Mirror: b.mirror,
 	}
 	if w.Signed {
 		j.SigningKey = b.key
