@@ -23,7 +23,7 @@ type keys struct {
 	common string // what flags say for all images
 
 	mu   sync.Mutex
-	each map[*syncfile.Image]digest.Digest // those that are known
+	each map[string]digest.Digest // those that are known, by settings and files
 }
 
 // of returns the key of an image: of what the file says, of the files that it names as they are
@@ -31,7 +31,8 @@ type keys struct {
 func (k *keys) of(image *syncfile.Image) digest.Digest {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if key := k.each[image]; key != "" {
+	same := string(image.Settings) + "\n" + strings.Join(image.Files, "\n")
+	if key := k.each[same]; key != "" {
 		return key
 	}
 	var b strings.Builder
@@ -40,10 +41,10 @@ func (k *keys) of(image *syncfile.Image) digest.Digest {
 		b.WriteString(contentOf(path) + "\n")
 	}
 	if k.each == nil {
-		k.each = map[*syncfile.Image]digest.Digest{}
+		k.each = map[string]digest.Digest{}
 	}
-	k.each[image] = digest.FromString(b.String())
-	return k.each[image]
+	k.each[same] = digest.FromString(b.String())
+	return k.each[same]
 }
 
 // commonKey stands for what the flags say for all images: the signature policy, with what the files
