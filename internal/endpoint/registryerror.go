@@ -15,7 +15,8 @@ import (
 )
 
 // RegistryError is a registry's refusal, with every error of its answer. The fields are those of
-// the error body of the OCI distribution specification v1.1, section "Error Codes".
+// the error body of the OCI distribution specification v1.1, section "Error Codes", without the
+// credentials of the request, and without the users and queries of URLs.
 type RegistryError struct {
 	Method string // of the refused request
 	// URL of the refused request, without query and user information: upload URLs and redirect

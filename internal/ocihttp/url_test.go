@@ -1,6 +1,7 @@
 package ocihttp
 
 import (
+	"net/http"
 	"net/url"
 	"testing"
 
@@ -32,4 +33,25 @@ func TestCleanURL(t *testing.T) {
 	u, err := url.Parse("https://me:secret@x:5000/v2/a%20b?token=secret#secret")
 	require.NoError(t, err)
 	assert.Equal(t, "https://x:5000/v2/a%20b", CleanURL(u))
+}
+
+func TestCleanAnswer(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://x/", nil)
+	require.NoError(t, err)
+	for text, want := range map[string]string{
+		"":                  "",
+		"as it is: c2VjcmV": "as it is: c2VjcmV",
+		"Get https://me:secret@x/v2?sig=secret: EOF": "Get https://x/v2: EOF",
+		"me said Basic bWU6Y29ycmVjdCBob3JzZQ==":     "me said Basic …",
+		"the password is correct horse, not that":    "the password is …, not that",
+	} {
+		req.SetBasicAuth("me", "correct horse")
+		assert.Equal(t, want, CleanAnswer(req, text))
+	}
+	req.Header.Set("Authorization", "Bearer a.b-c_d")
+	assert.Equal(t, "token … is none", CleanAnswer(req, "token a.b-c_d is none"))
+	req.SetBasicAuth("me", "it")
+	assert.Equal(t, "as it is", CleanAnswer(req, "as it is"))
+	req.Header.Del("Authorization")
+	assert.Equal(t, "as it is", CleanAnswer(req, "as it is"))
 }

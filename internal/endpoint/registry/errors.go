@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -68,11 +69,27 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	// What can be read of a broken body still says more than nothing.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBodySize))
 	e.Errors, e.Text = parseErrorBody(body)
+	clean(e, resp.Request)
 	if said := challengeError(resp); said != nil {
 		e.Errors = slices.Insert(e.Errors, 0, *said)
 	}
 	e.RetryAfter = ocihttp.ParseRetryAfter(resp.Header.Get("Retry-After"), ocihttp.TimeOf(resp.Header, now))
 	return &refusal{RegistryError: e, page: isPage(resp.Header)}
+}
+
+// clean takes out of what a registry says what may be secret: the credentials of the request, and
+// those in URLs, such as of a registry behind it.
+func clean(e *endpoint.RegistryError, req *http.Request) {
+	if e.Text != "" {
+		e.Text = cmp.Or(ocihttp.CleanAnswer(req, e.Text), "…")
+	}
+	for i := range e.Errors {
+		said := &e.Errors[i]
+		said.Message = ocihttp.CleanAnswer(req, said.Message)
+		if detail := json.RawMessage(ocihttp.CleanAnswer(req, string(said.Detail))); json.Valid(detail) {
+			said.Detail = detail
+		}
+	}
 }
 
 // challengeError is the error in a bearer challenge, nil if there is none; RFC 6750, section 3.1.

@@ -47,6 +47,25 @@ func TestParseErrorBody(t *testing.T) {
 	}
 }
 
+// TestRefusalsAreClean: what a registry says of a registry behind it, or repeats of what it was
+// sent, is in no error.
+func TestRefusalsAreClean(t *testing.T) {
+	u, err := url.Parse("https://example.com/v2/a/manifests/1")
+	require.NoError(t, err)
+	for body, want := range map[string]string{
+		"Get https://me:secret@x/?sig=secret: EOF": `403 Forbidden: "Get https://x/: EOF"`,
+		"?sig=secret": `403 Forbidden: "…"`,
+		`{"errors":[{"code":"A","message":"no secret-token at //u:secret@x","detail":{"sent":"Bearer secret-token","u":"https://x/?a=secret"}}]}`: `403 Forbidden: A: no … at //x ({"sent":"Bearer …","u":"https://x/"})`,
+		`{"errors":[{"code":"A","detail":"a://b?c=\"d"}]}`: `403 Forbidden: A ("a://b?c=\"d")`,
+	} {
+		e := newRefusal(&http.Response{
+			StatusCode: 403, Body: io.NopCloser(strings.NewReader(body)),
+			Request: &http.Request{Method: http.MethodGet, URL: u, Header: http.Header{"Authorization": {"Bearer secret-token"}}},
+		}, time.Unix(0, 0))
+		assert.Contains(t, e.Error(), want)
+	}
+}
+
 func FuzzRegistryError(f *testing.F) {
 	f.Add(404, []byte(`{"errors":[{"code":"MANIFEST_UNKNOWN","message":"m","detail":{"x":1}},{"code":"B"}]}`), "7")
 	f.Add(503, []byte("<html>"), "Wed, 21 Oct 2015 07:28:00 GMT")
