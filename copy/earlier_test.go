@@ -618,6 +618,28 @@ func TestCheckBlobsOfSignatures(t *testing.T) {
 	}
 }
 
+// TestCheckBlobsLeavesNothingOut: what the source has lost, and the destination has, is not stripped
+// by a copy that would look at its blobs, either.
+func TestCheckBlobsLeavesNothingOut(t *testing.T) {
+	for name, checks := range map[string]bool{"blobs": true, "manifests": false} {
+		t.Run(name, func(t *testing.T) {
+			pair := newCounted(t, imagetest.Platforms(3, 1, 100), false)
+			o := copy.Options{ImageListSelection: copy.CopyAllImages, SparseManifestListAction: copy.StripSparseManifestList, MissingInstances: copy.SkipMissing}
+			first, _, _ := pair.copy(t, "v1", o)
+			before := pair.dst.Snapshot("app")
+			pair.src.DeleteManifest("app", pair.f.Digest("arm64"))
+			o.CheckBlobs, o.Recheck = checks, true
+			for _, earlier := range []*copy.Earlier{left(first), nil} {
+				r, _, _, err := pair.again(t, o, earlier)
+				require.NoError(t, err)
+				assert.Equal(t, before, pair.dst.Snapshot("app"))
+				assert.False(t, r.Written)
+				assert.Equal(t, checks, len(r.Warnings) == 1 && strings.Contains(r.Warnings[0], pair.f.Digest("arm64").String()), r.Warnings)
+			}
+		})
+	}
+}
+
 // TestHealsTheRest: what else the destination has lost is copied again where something cannot be,
 // and its reference goes on naming what it named.
 func TestHealsTheRest(t *testing.T) {

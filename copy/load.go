@@ -140,7 +140,7 @@ func loadImages(ctx context.Context, e *ends, s survey) (survey, error) {
 	if err != nil {
 		return s, err
 	}
-	s.there = there
+	images.Missing, s.there = e.asks().Spare(images.Missing, there, e.choices.MissingInstances)
 	s.source.ListSignatures = listSignatures
 	s.source = withOriginal(e, s.source.WithSignatures(read), original)
 	if s.source, err = e.reader().With(s.source, images); err != nil {

@@ -91,6 +91,30 @@ func (d Destination) Present(ctx context.Context, digests []digest.Digest) (endp
 	return out, err
 }
 
+// Spare returns missing, images that the source does not have, without those that the destination
+// has the manifests of, and there with them: who may leave images out that are missing leaves none
+// out that is there, although nobody can tell any more which blobs it has.
+func (d Destination) Spare(
+	missing map[digest.Digest]error, there known.Destination, action plan.MissingInstanceAction,
+) (map[digest.Digest]error, known.Destination) {
+	if action != plan.SkipMissing {
+		return missing, there
+	}
+	var spared []digest.Digest
+	for _, of := range slices.Sorted(maps.Keys(missing)) {
+		if there.Stored[of] {
+			spared = append(spared, of)
+		}
+	}
+	if len(spared) == 0 {
+		return missing, there
+	}
+	d.Warn(fmt.Sprintf("blobs of %s are not looked at: the source does not have it any more, and the destination has the manifest", prose.Some(prose.Digests(spared))))
+	missing = maps.Clone(missing)
+	maps.DeleteFunc(missing, func(of digest.Digest, _ error) bool { return there.Stored[of] })
+	return missing, there.WithPresent(endpoint.All(spared))
+}
+
 // Wanted asks which of the plan's copies, and of its nested lists, there are. A single image is
 // what the reference names.
 func (d Destination) Wanted(ctx context.Context, p *plan.Plan, there known.Destination) (endpoint.Answers, error) {
