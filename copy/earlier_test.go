@@ -592,6 +592,21 @@ func TestNotDamaged(t *testing.T) {
 	assert.False(t, damaged, "%v", err)
 }
 
+// TestNotDamagedByAConfig: a config that the source has lost, and that is read for its platform, is
+// no damage where the destination has it.
+func TestNotDamagedByAConfig(t *testing.T) {
+	pair := newCounted(t, imagetest.Platforms(2, 1, 100), false)
+	pair.src.Push(pair.f, "v1", "amd64")
+	o := twoPlatforms(copy.KeepSparseManifestList)
+	first, _, _ := pair.copy(t, "v1", o)
+	pair.src.DeleteBlob("app", pair.f.Blobs("amd64")[0])
+	o.Recheck = true
+	_, _, _, err := pair.again(t, o, left(first))
+	require.ErrorIs(t, err, copy.ErrNotFound)
+	_, damaged := errors.AsType[*copy.DamagedError](err)
+	assert.False(t, damaged, "%v", err)
+}
+
 // TestCheckBlobsOfSignatures: who looks at blobs carries the signatures, too, that images lack
 // which are there.
 func TestCheckBlobsOfSignatures(t *testing.T) {

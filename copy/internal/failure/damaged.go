@@ -38,7 +38,7 @@ func NotAtSource(err error) []digest.Digest {
 	}
 	for {
 		failed, ok := errors.AsType[*Error](err)
-		if !ok {
+		if !ok || failed.Op == ReadingConfig { // the destination may have it
 			return nil
 		}
 		if d := digest.Digest(failed.Object); failed.Side == SourceSide && errors.Is(failed.Err, endpoint.ErrNotFound) && d.Validate() == nil {

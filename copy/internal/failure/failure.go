@@ -31,6 +31,9 @@ type Error struct {
 // Opening is the Op of an *Error about an end that cannot be opened.
 const Opening = "initializing"
 
+// ReadingConfig is the Op of an *Error about a config of which only the platform is wanted.
+const ReadingConfig = "reading config"
+
 func (e *Error) Error() string {
 	if e.Op == Opening { // programs look for upstream's words
 		return fmt.Sprintf("%s %s %s: %v", e.Op, e.Side, e.Object, e.Err)

@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
@@ -125,7 +126,7 @@ func (r *Reader) Platform(ctx context.Context, l known.Source) (known.Source, er
 	}
 	l.Platform, err = inspect.ReadPlatform(ctx, image, func(b endpoint.Blob) endpoint.Opener { return r.Open(l, l.Top.Digest, b) })
 	if err != nil {
-		err = r.Fail("reading config", image.Config.Digest.String(), err)
+		err = r.Fail(failure.ReadingConfig, image.Config.Digest.String(), err)
 	}
 	return l, err
 }
