@@ -50,7 +50,7 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 	if err == nil && s.plan != nil { // otherwise Options.Earlier says all that there is to say
 		copiedManifest, err = carryOut(ctx, e, s)
 	}
-	if err = e.earlier().Damaged(ctx, s.source, s.there, err); err != nil {
+	if err = e.earlier().Damaged(ctx, s.plan, s.source, s.there, err); err != nil {
 		heal(ctx, e, s, err)
 	}
 	return copiedManifest, err

@@ -607,6 +607,33 @@ func TestNotDamagedByAConfig(t *testing.T) {
 	assert.False(t, damaged, "%v", err)
 }
 
+// TestNotDamagedByWhatIsNew: what was attached since the earlier copy, and cannot be read, is not
+// what the destination has lost.
+func TestNotDamagedByWhatIsNew(t *testing.T) {
+	f := copytest.AttachedFixture()
+	pair := newCounted(t, f, false)
+	copytest.PushAttached(t, f, pair.src, true)
+	o := copy.Options{ImageListSelection: copy.CopyAllImages, Referrers: copy.AllReferrers, DigestTags: true}
+	first, _, _ := pair.copy(t, "v1", o)
+	f.Blob("late blob", copytest.SbomType, []byte("late"))
+	f.Artifact("late", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"), imagetest.Layers("late blob"))
+	pair.src.Push(f, "", "late")
+	require.True(t, pair.src.DeleteBlob("app", f.Digest("late blob")))
+	_, _, _, err := pair.again(t, o, left(first))
+	require.ErrorIs(t, err, copy.ErrNotFound)
+	_, damaged := errors.AsType[*copy.DamagedError](err)
+	assert.False(t, damaged, "%v", err)
+
+	pair.src.DeleteManifest("app", f.Digest("late"))
+	lost := f.Digest("sbom of amd64")
+	pair.src.DeleteBlob("app", lost)
+	pair.dst.DeleteBlob("app", lost)
+	pair.dst.DeleteManifest("app", f.Digest("sbom-amd64"))
+	o.Recheck = true
+	_, _, _, err = pair.again(t, o, left(first))
+	assertDamaged(t, err, lost)
+}
+
 // TestCheckBlobsOfSignatures: who looks at blobs carries the signatures, too, that images lack
 // which are there.
 func TestCheckBlobsOfSignatures(t *testing.T) {
@@ -633,8 +660,8 @@ func TestCheckBlobsOfSignatures(t *testing.T) {
 	}
 }
 
-// TestCheckBlobsLeavesNothingOut: what the source has lost, and the destination has, is not stripped
-// by a copy that would look at its blobs, either.
+// TestCheckBlobsLeavesNothingOut: what the source has lost, and the destination has, is not
+// stripped by a copy that would look at its blobs, either.
 func TestCheckBlobsLeavesNothingOut(t *testing.T) {
 	for name, checks := range map[string]bool{"blobs": true, "manifests": false} {
 		t.Run(name, func(t *testing.T) {

@@ -56,11 +56,15 @@ func (c Copy) CheckLost(ctx context.Context, p *plan.Plan, source known.Source, 
 	return c.damage(cmp.Or(source.Missing[lacks[0]], endpoint.ErrNotFound), lacks...)
 }
 
-// Damaged returns err, with which the copy has failed, as damage if it says that the source does
-// not have something any more that the destination had, and has lost.
-func (c Copy) Damaged(ctx context.Context, source known.Source, there known.Destination, err error) error {
+// Damaged returns err, with which the copy of a plan has failed, as damage if it says that the
+// source does not have something any more that the destination had, and has lost. p is nil if there
+// was no plan.
+func (c Copy) Damaged(ctx context.Context, p *plan.Plan, source known.Source, there known.Destination, err error) error {
 	lost := failure.NotAtSource(err)
 	if len(lost) == 0 || !c.hadAll(source, there) {
+		return err
+	}
+	if p != nil && len(p.Attached) > 0 && Wanted(p, source) != c.Left.Wanted { // it may be what is attached since
 		return err
 	}
 	lacks, unasked := c.Asks.Absent(ctx, lost)
