@@ -7,13 +7,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/cache"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
 // TestVerifyOrphans: a mirror that has outlived its source is held against what it names itself, in
-// whichever way it lost that, and whatever became of the list; and what is lost then is damage.
+// whichever way it lost that, and whatever became of the list; and what is lost then is damage,
+// also if a cache has it.
 func TestVerifyOrphans(t *testing.T) {
 	f := imagetest.Platforms(3, 2, 100)
 	amd64, arm64, layer := f.Digest("amd64"), f.Digest("arm64"), f.Digest("amd64.1")
@@ -69,12 +71,12 @@ func TestVerifyOrphans(t *testing.T) {
 			want:    []copy.Violation{{What: "manifest", Problem: "the destination names nothing", Lost: true}},
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
+		test := func(t *testing.T, kept copy.DocumentCache) {
 			e := copytest.NewEnv(t)
 			src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{})
 			f.PushTo(src, "app", "v1", imagetest.Top)
 			from, to := copytest.RegistryRef(t, src, "app", "v1"), copytest.RegistryRef(t, dst, "app", "v1")
-			copier, o := copytest.NewCopier(t, copy.CopierOptions{}), e.Options(c.options)
+			copier, o := copytest.NewCopier(t, copy.CopierOptions{Cache: kept}), e.Options(c.options)
 			_, err := copier.Image(t.Context(), e.Policy, to, from, o)
 			require.NoError(t, err)
 			require.True(t, c.source(src))
@@ -95,7 +97,9 @@ func TestVerifyOrphans(t *testing.T) {
 			assert.NotEmpty(t, v.Orphaned)
 			_, err = copier.Verify(t.Context(), e.Policy, to, from, &copy.VerifyOptions{Options: o})
 			require.EqualError(t, err, v.Orphaned)
-		})
+		}
+		t.Run(name, func(t *testing.T) { test(t, nil) })
+		t.Run(name+", and was kept by a cache", func(t *testing.T) { test(t, cache.Memory(0)) })
 	}
 }
 

@@ -33,7 +33,7 @@ func (c *Copy) orphan(ctx context.Context, lack error) (*inspect.Verification, e
 	o := c.Options
 	if src != nil {
 		defer src.Close() // nothing was written
-		o.Manifest, o.Blob = src.Manifest, blobsOf(src)
+		o.Manifest, o.Blob = endpoint.ReadPresent(src), blobsOf(src)
 	}
 	dst, err := orNil(c.OpenDestination(ctx))
 	if err == nil && dst == nil && src != nil {
