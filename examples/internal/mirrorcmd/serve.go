@@ -3,6 +3,7 @@ package mirrorcmd
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,7 +99,10 @@ func (c *serveCommand) check(file string) (usual schedule.Schedule, err error) {
 	case c.certificate != "" && c.insecure:
 		return usual, misusef("--insecure-listen has no effect on a server that speaks TLS")
 	case c.stopTimeout < 0:
-		return usual, misusef("--stop-timeout is negative")
+		return usual, misusef("--stop-timeout is %s: write a duration from zero, such as 30s", c.stopTimeout)
+	}
+	if _, err := net.ResolveTCPAddr("tcp", c.listen); err != nil {
+		return usual, misusef("--listen: %w; write HOST:PORT, such as %s", err, defaultListen)
 	}
 	if usual, err = schedule.Every(c.every); err != nil {
 		return usual, misusef("--every: %w", err)

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -48,10 +50,12 @@ const (
 // open reads the file and starts to listen. Nothing is copied yet.
 func (s *serving) open(ctx context.Context) error {
 	c := s.command
+	s.watch = mirrorserver.NewWatch(s.named(nil)...)
 	file, err := s.readFile()
 	if err != nil {
 		return err
 	}
+	s.watch.Set(s.named(file)...)
 	if s.first, err = openRunner(c.env, &c.access, c.runner, s.fileName, file); err != nil {
 		return err
 	}
@@ -70,7 +74,6 @@ func (s *serving) open(ctx context.Context) error {
 		s.first.release()
 		return &misuse{err}
 	}
-	s.watch = mirrorserver.NewWatch(s.watched()...)
 	s.server, err = mirrorserver.Start(mirrorserver.ServerOptions{
 		Address: c.listen, Insecure: c.insecure, Certificate: c.certificate, Key: c.key, TokenFile: c.tokenFile,
 		Page: s.page(), Metrics: s.metrics.Handler(), Notify: pushes, Alive: s.engine.Alive, Log: s.log,
@@ -78,8 +81,10 @@ func (s *serving) open(ctx context.Context) error {
 	switch {
 	case errors.Is(err, mirrorserver.ErrReachable):
 		return misusef("--listen %w: give it --tls-cert and --tls-key, or say --insecure-listen", err)
+	case isOpError(err):
+		return fmt.Errorf("--listen %s: %w", c.listen, err)
 	case err != nil:
-		return err
+		return &misuse{err}
 	}
 	s.use(plan)
 	return nil
@@ -93,15 +98,25 @@ func (s *serving) readFile() (*syncfile.File, error) {
 	return s.command.env.readSyncFile(s.fileName)
 }
 
-// watched are the files that are read again when they change.
-func (s *serving) watched() []string {
-	paths := []string{s.fileName}
-	for _, path := range []string{s.command.certificate, s.command.key, s.command.tokenFile} {
-		if path != "" {
-			paths = append(paths, path)
+// isOpError reports whether nothing can listen.
+func isOpError(err error) bool {
+	_, ok := errors.AsType[*net.OpError](err)
+	return ok
+}
+
+// named are the files that are read again when they change: those of the command line, and those
+// that file names, which is nil as long as it was not read.
+func (s *serving) named(file *syncfile.File) []string {
+	paths := []string{s.fileName, s.command.certificate, s.command.key, s.command.tokenFile}
+	if file != nil {
+		for _, sender := range file.Notify {
+			paths = append(paths, sender.SecretFile)
+		}
+		for _, image := range file.Images {
+			paths = append(paths, image.Files...)
 		}
 	}
-	return paths
+	return slices.DeleteFunc(paths, func(path string) bool { return path == "" })
 }
 
 // read makes a plan of a runner, and what answers those who notify.
@@ -171,6 +186,7 @@ func (s *serving) reread(ctx context.Context) (*servePlan, http.Handler, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	s.watch.Set(s.named(file)...) // before they are read
 	r, err := s.first.reread(&s.command.access, file)
 	if err != nil {
 		return nil, nil, err

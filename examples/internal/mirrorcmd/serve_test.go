@@ -276,6 +276,28 @@ func TestServeReloads(t *testing.T) {
 	assert.Contains(t, metrics, "mirror_images{status=\"mirrored\"} 2\n", "what the file does not name any more is not shown")
 }
 
+// TestServeNoticesSecrets: whatever a person does first, and without a signal.
+func TestServeNoticesSecrets(t *testing.T) {
+	s := newServeTest(t)
+	s.push("a", "1", 1)
+	s.push("b", "v1", 1)
+	s.write(servedFile)
+	s.begin()
+	s.wait("copied", 2)
+	s.write(servedFile + "notify:\n- {name: hook, format: distribution, registry: '" + s.src.Host() + "', secret-file: secret}\n")
+	s.pass(lookEvery)
+	broken := s.wait("what was read again is broken: what was in force stays so", 1)
+	assert.Contains(t, broken["error"], "images.yaml:8: secret-file ")
+	assert.Contains(t, broken["error"], "`openssl rand -hex 32` makes a good one")
+	for i, secret := range []string{"a-secret-of-the-sender", "another-one-of-the-sender"} {
+		require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(s.file), "secret"), []byte(secret), 0o600))
+		s.pass(lookEvery)
+		s.wait("read again", i+1)
+		status, _ := s.request(http.MethodPost, "/notify/hook", secret, `{"events": []}`)
+		assert.Equal(t, 202, status)
+	}
+}
+
 func TestServeIsNotified(t *testing.T) {
 	s := newServeTest(t)
 	s.push("a", "1", 1)
@@ -316,6 +338,10 @@ func TestServeRefuses(t *testing.T) {
 		{[]string{"--state", state, "--listen", "0.0.0.0:0", s.file}, "--listen 0.0.0.0:0: other machines reach this address, and there is no TLS: give it --tls-cert and --tls-key, or say --insecure-listen"},
 		{[]string{"--state", state, s.file + ".not"}, "no such file"},
 		{[]string{"--state", filepath.Dir(state), s.file}, "--state"},
+		{[]string{"--state", state, "--listen", "9450", s.file}, "--listen: address 9450: missing port in address; write HOST:PORT, such as 127.0.0.1:9450"},
+		{[]string{"--state", state, "--stop-timeout", "-1s", s.file}, "--stop-timeout is -1s: write a duration from zero, such as 30s"},
+		{[]string{"--state", state, "--token-file", "not", s.file}, "--token-file not: stat not: no such file or directory; `openssl rand -hex 32` makes a good one"},
+		{[]string{"--state", state, "--tls-cert", "not", "--tls-key", "no", s.file}, "--tls-cert not, --tls-key no: open not: no such file"},
 	} {
 		r := mirror(t, "serve", c.args...)
 		assert.Equal(t, StatusMisused, r.status, "%q: %s", c.args, r.stderr)
@@ -354,7 +380,7 @@ func TestServeToOtherMachines(t *testing.T) {
 	s.write("images: [{source: SRC/a:1, destination: DST/a}]")
 	certificate, key := ownCertificate(t, t.TempDir())
 	token := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(token, []byte("the-token-of-the-server"), 0o600))
+	require.NoError(t, os.WriteFile(token, []byte("the-token-of-the-server"), 0o644))
 	s.begin("--listen", ":0", "--tls-cert", certificate, "--tls-key", key, "--token-file", token, "--metrics-per-image=false", "--every", "10m",
 		"--stop-timeout", "1s", "--debug", "--jobs", "2")
 	s.wait("copied", 1)
@@ -366,6 +392,7 @@ func TestServeToOtherMachines(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, roots.AppendCertsFromPEM(text))
 	s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
+	s.wait("the token in "+token+" can be read by everybody on this machine: chmod 600", 1)
 	for _, path := range []string{"/", "/metrics"} {
 		status, _ := s.get(path)
 		assert.Equal(t, 401, status)

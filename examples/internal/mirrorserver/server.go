@@ -77,7 +77,8 @@ type secrets struct {
 }
 
 // Start starts a server, which is not ready: see SetReady. The error is ErrReachable if Address is
-// for other machines, but neither TLS nor Insecure is set. Whoever calls Start calls Shutdown.
+// for other machines, but neither TLS nor Insecure is set; a *net.OpError if nothing can listen
+// there; else it is about one of the files. Whoever calls Start calls Shutdown.
 func Start(options ServerOptions) (*Server, error) {
 	s := &Server{options: options, notReady: "starting", notify: options.Notify, secure: options.Certificate != "", done: make(chan struct{})}
 	if err := s.Reload(); err != nil {
@@ -126,7 +127,7 @@ func (s *Server) Reload() error {
 	if s.options.TokenFile != "" {
 		token, warning, err := secretfile.Read(s.options.TokenFile)
 		if err != nil {
-			return fmt.Errorf("token %s: %w", s.options.TokenFile, err)
+			return fmt.Errorf("--token-file %s: %w", s.options.TokenFile, err)
 		}
 		if warning != "" {
 			s.options.Log.Warn("the token in " + warning)
@@ -137,7 +138,7 @@ func (s *Server) Reload() error {
 	if s.secure {
 		pair, err := tls.LoadX509KeyPair(s.options.Certificate, s.options.Key)
 		if err != nil {
-			return fmt.Errorf("certificate %s with key %s: %w", s.options.Certificate, s.options.Key, err)
+			return fmt.Errorf("--tls-cert %s, --tls-key %s: %w", s.options.Certificate, s.options.Key, err)
 		}
 		read.certificate = &pair
 	}

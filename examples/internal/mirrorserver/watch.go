@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 )
 
 // A Watch notices that files have other contents than before. It reads them, whatever their times
@@ -26,9 +27,23 @@ const maxWatched = 64 << 20
 
 // NewWatch looks at files, from which Changed tells the difference.
 func NewWatch(paths ...string) *Watch {
-	w := &Watch{paths: paths}
-	w.Changed()
+	w := &Watch{}
+	w.Set(paths...)
 	return w
+}
+
+// Set says which files are looked at from now on. Those that were before have changed since Changed
+// was called, and others since now.
+func (w *Watch) Set(paths ...string) {
+	seen := map[string]contents{}
+	for _, path := range paths {
+		before, known := w.seen[path]
+		if !known {
+			before = contentsOf(path)
+		}
+		seen[path] = before
+	}
+	w.paths, w.seen = slices.Sorted(maps.Keys(seen)), seen
 }
 
 // Changed reports whether any file has changed since it was called last. Files that cannot be read

@@ -26,6 +26,14 @@ func TestWatch(t *testing.T) {
 	assert.True(t, w.Changed())
 	assert.False(t, w.Changed())
 
+	c := filepath.Join(t.TempDir(), "c")
+	w.Set(b, c)
+	assert.False(t, w.Changed())
+	write(c, "made later")
+	w.Set(b, c)
+	assert.True(t, w.Changed(), "what was noticed by nobody yet")
+	assert.False(t, w.Changed())
+
 	// As Kubernetes replaces a ConfigMap: a link to a directory is renamed.
 	dir := t.TempDir()
 	mount := func(name, text string) {

@@ -88,13 +88,14 @@ type sender struct {
 }
 
 // New reads the secrets of senders and returns their Handler. Without senders, notifications are
-// off, and it answers 404. An error names the sender.
+// off, and it answers 404. An error names the sender, and where it
+// was set up.
 func New(senders []Sender, options Options) (*Handler, error) {
 	h := &Handler{senders: map[string]*sender{}, options: options}
 	for _, s := range senders {
 		secret, warning, err := s.secret()
 		if err != nil {
-			return nil, fmt.Errorf("the secret of those who notify as %s, %s: %w", s.Name, s.SecretFile, err)
+			return nil, fmt.Errorf("%s: secret-file %s of %s: %w", s.At, s.SecretFile, s.Name, err)
 		}
 		if warning != "" {
 			options.Log.Warn(warning, "sender", s.Name)

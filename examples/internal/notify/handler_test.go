@@ -377,7 +377,7 @@ func TestSecrets(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "secret")
 			require.NoError(t, os.WriteFile(file, []byte(c.content), c.mode))
 			var log bytes.Buffer
-			_, err := New([]Sender{{Name: "hub", Format: DockerHub, Auth: c.auth, SecretFile: file}},
+			_, err := New([]Sender{{At: "images.yaml:7", Name: "hub", Format: DockerHub, Auth: c.auth, SecretFile: file}},
 				Options{Queue: &recorder{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
 			if c.want == "" {
 				require.NoError(t, err)
@@ -385,7 +385,7 @@ func TestSecrets(t *testing.T) {
 				return
 			}
 			require.ErrorContains(t, err, c.want)
-			require.ErrorContains(t, err, "those who notify as hub, "+file)
+			require.ErrorContains(t, err, "images.yaml:7: secret-file "+file+" of hub: ")
 			if text := strings.TrimSpace(c.content); text != "" {
 				assert.NotContains(t, err.Error(), text)
 			}

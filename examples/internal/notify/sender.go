@@ -31,6 +31,7 @@ const (
 
 // A Sender is somebody who may notify, as the operator has set it up.
 type Sender struct {
+	At     string // where it was set up, FILE:LINE
 	Name   string // in the path, /notify/NAME
 	Format Format
 	Auth   Auth

@@ -25,7 +25,7 @@ func Read(path string) (secret, warning string, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return "", "", err
+		return "", "", fmt.Errorf("%w; %s", err, Advice)
 	case !info.Mode().IsRegular():
 		return "", "", fmt.Errorf("%s is no regular file", path)
 	}

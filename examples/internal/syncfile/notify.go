@@ -1,6 +1,7 @@
 package syncfile
 
 import (
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -40,7 +41,7 @@ func (p *parser) senders(node *yaml.Node, file *File) []notify.Sender {
 
 // sender reads all about a sender but its registries. line is its own.
 func (p *parser) sender(line int, keys map[string]*yaml.Node) notify.Sender {
-	var sender notify.Sender
+	sender := notify.Sender{At: fmt.Sprintf("%s:%d", p.name, line)}
 	required := func(key string) *yaml.Node {
 		if keys[key] == nil {
 			p.problem(line, "the sender has no %s", key)

@@ -36,11 +36,11 @@ notify:
 `)
 	require.NoError(t, err)
 	assert.Equal(t, []notify.Sender{
-		{Name: "hub", Format: notify.DockerHub, Auth: notify.Path, Registries: []string{"docker.io"}, SecretFile: "hub.secret"},
-		{Name: "quay", Format: notify.Quay, Auth: notify.Header, Registries: []string{"quay.io"}, SecretFile: "/etc/mirror/quay"},
-		{Name: "github", Format: notify.GHCR, Auth: notify.Signature, Registries: []string{"ghcr.io"}, SecretFile: "github"},
-		{Name: "team.registry-1", Format: notify.Distribution, Auth: notify.Header, Registries: []string{"registry.example:5000", "r.example"}, SecretFile: "registry"},
-		{Name: "harbor", Format: notify.Harbor, Auth: notify.Path, Registries: []string{"r.example"}, SecretFile: "harbor"},
+		{At: "f.yaml:9", Name: "hub", Format: notify.DockerHub, Auth: notify.Path, Registries: []string{"docker.io"}, SecretFile: "hub.secret"},
+		{At: "f.yaml:10", Name: "quay", Format: notify.Quay, Auth: notify.Header, Registries: []string{"quay.io"}, SecretFile: "/etc/mirror/quay"},
+		{At: "f.yaml:11", Name: "github", Format: notify.GHCR, Auth: notify.Signature, Registries: []string{"ghcr.io"}, SecretFile: "github"},
+		{At: "f.yaml:12", Name: "team.registry-1", Format: notify.Distribution, Auth: notify.Header, Registries: []string{"registry.example:5000", "r.example"}, SecretFile: "registry"},
+		{At: "f.yaml:16", Name: "harbor", Format: notify.Harbor, Auth: notify.Path, Registries: []string{"r.example"}, SecretFile: "harbor"},
 	}, f.Notify)
 
 	f, err = Parse("/etc/mirror/images.yaml", []byte("images: [{source: docker://quay.io/a:1, destination: docker://m.example/a}]\n"+

@@ -19,21 +19,23 @@ const (
 type timing struct {
 	every, jitter time.Duration
 	cron          string
+	unread        bool // one of the keys says nothing, which is a problem already
 }
 
 // duration is the setting of a time.
 func duration(key string, to func(*Image) *time.Duration) func(*parser, *Image, *yaml.Node) {
 	return func(p *parser, i *Image, n *yaml.Node) {
 		text, ok := p.scalar(n, key)
-		if !ok {
-			return
-		}
 		value, err := time.ParseDuration(text)
-		if err != nil {
+		switch {
+		case !ok:
+			i.timing.unread = true
+		case err != nil:
+			i.timing.unread = true
 			p.problem(n.Line, "%s: %q is no duration; write one such as 90s, 30m or 24h", key, text)
-			return
+		default:
+			*to(i) = value
 		}
-		*to(i) = value
 	}
 }
 
@@ -53,8 +55,10 @@ func (p *parser) schedule(image *Image, keys map[string]*yaml.Node) {
 	every, cron, jitter := keys[keyEvery], keys[keyCron], keys[keyJitter]
 	var err error
 	switch {
+	case image.timing.unread:
+		return
 	case every != nil && cron != nil:
-		p.problem(cron.Line, "%s and %s exclude each other", keyEvery, keyCron)
+		p.problem(ownLine(every, cron), "%s and %s exclude each other", keyEvery, keyCron)
 		return
 	case every != nil:
 		if image.Schedule, err = schedule.Every(image.timing.every); err != nil {

@@ -1,6 +1,7 @@
 package syncfile
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -50,9 +51,11 @@ func TestSchedulesThatAreRefused(t *testing.T) {
 		"evry: 1h":                      `did you mean "every"?`,
 	} {
 		_, err := parse("defaults:\n  " + text + "\nimages: [{source: 'docker://quay.io/a:1', destination: 'docker://m.example/a'}]")
-		assert.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, says)
+		assert.Equal(t, 1, strings.Count(err.Error(), "f.yaml:"), "one thing is wrong: %v", err)
 		_, err = parse("images:\n- " + text + "\n  source: docker://quay.io/a:1\n  destination: docker://m.example/a")
-		assert.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, says)
+		assert.Equal(t, 1, strings.Count(err.Error(), "f.yaml:"), "one thing is wrong: %v", err)
 	}
 	_, err := parse(`
 defaults: {destination: "docker://m.example/{name}", every: 6h, jitter: 1h}
