@@ -264,7 +264,7 @@ func (s *syncRun) print() error {
 	case s.command.out.quiet:
 		return nil
 	}
-	_, err := io.WriteString(s.env.stdout, printable(s.env.told(s.report.text())))
+	_, err := io.WriteString(s.env.stdout, s.env.shown(s.report.text()))
 	return err
 }
 

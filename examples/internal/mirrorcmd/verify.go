@@ -150,7 +150,7 @@ func (c *verifyCommand) print(v any, text string) error {
 	case c.out.quiet:
 		return nil
 	}
-	_, err := io.WriteString(c.env.stdout, c.env.told(text))
+	_, err := io.WriteString(c.env.stdout, c.env.shown(text))
 	return err
 }
 
