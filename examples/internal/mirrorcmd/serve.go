@@ -101,7 +101,7 @@ func (c *serveCommand) check(file string) (usual schedule.Schedule, err error) {
 	case c.stopTimeout < 0:
 		return usual, misusef("--stop-timeout is %s: write a duration from zero, such as 30s", c.stopTimeout)
 	}
-	if _, err := net.ResolveTCPAddr("tcp", c.listen); err != nil {
+	if _, _, err := net.SplitHostPort(c.listen); err != nil {
 		return usual, misusef("--listen: %w; write HOST:PORT, such as %s", err, defaultListen)
 	}
 	if usual, err = schedule.Every(c.every); err != nil {

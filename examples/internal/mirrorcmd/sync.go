@@ -33,7 +33,8 @@ func (c *syncCommand) command() *cobra.Command {
 		Long: "Sync makes destinations have what a YAML file says, and prints a summary. What is there already is not copied again. One\n" +
 			"image that fails does not stop the others. FILE \"-\" is standard input.\n\n" +
 			"Exit status: 0 if everything is there, 1 if something failed, 2 if the command line or the file is wrong, 3, with\n" +
-			"--exit-unchanged, if there was nothing to do, and 4 if a mirror has lost something that its source does not have any more.",
+			"--exit-unchanged, if there was nothing to do, 4 if a mirror has lost something that its source does not have any more,\n" +
+			"and 5 if nothing failed, and the rest has to wait for the rate limit of a source.",
 		Example: "  mirror sync --dry-run images.yaml\n" +
 			"  mirror sync --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror sync --shard \"$JOB_COMPLETION_INDEX/8\" --output json images.yaml",
