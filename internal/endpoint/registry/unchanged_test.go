@@ -9,6 +9,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +24,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	lists "github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -358,6 +362,45 @@ func TestUnchangedSignatures(t *testing.T) {
 	sigs, err = s.Signatures(ctx, list)
 	require.NoError(t, err)
 	assert.Zero(t, sigs.Len(), "what has gone since is gone")
+}
+
+// TestLookasideIsAskedEachTime has signatures come and go in a lookaside, which has no digests that
+// a cache could go by.
+func TestLookasideIsAskedEachTime(t *testing.T) {
+	r := registrytest.Start(t, registrytest.Options{})
+	image := newImage(t, 1, 100, r, "a")
+	r.PutManifest("a", "v1", image.manifest.MediaType, image.manifest.Bytes)
+	var requests []string
+	var signature []byte // nil for none
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		requests = append(requests, path.Base(req.URL.Path))
+		if signature == nil || !strings.HasSuffix(req.URL.Path, "/signature-1") {
+			http.NotFound(w, req)
+			return
+		}
+		_, _ = w.Write(signature)
+	}))
+	defer web.Close()
+	sys, dir := hermetictest.System(t)
+	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	write(t, filepath.Join(dir, "registries.d/default.yaml"), "default-docker:\n  lookaside: "+web.URL+"\n")
+	cache := newMapCache()
+	read := func() int {
+		requests = nil
+		s := openSource(t, r.Host()+"/a:v1", sys, cached(cache))
+		sigs, err := s.Signatures(context.Background(), image.manifest.Digest)
+		require.NoError(t, err)
+		return sigs.Len()
+	}
+	assert.Zero(t, read())
+	assert.Equal(t, []string{"signature-1"}, requests)
+	signature = simpleSignature
+	for range 2 {
+		assert.Equal(t, 1, read(), "what has come since is found")
+		assert.Equal(t, []string{"signature-1", "signature-2"}, requests)
+	}
+	signature = nil
+	assert.Zero(t, read(), "what has gone since is gone")
 }
 
 // TestDigestTagsAreAskedOnce looks for the same digest tags as signatures and as what is attached,
