@@ -1,0 +1,55 @@
+package mirrorcmd
+
+import (
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/state"
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+)
+
+// TestSyncHoldsLittleOfEachImage: what waits to be copied, and what was noted, is small, so that
+// one process holds a mirror of 10,000 images.
+func TestSyncHoldsLittleOfEachImage(t *testing.T) {
+	const (
+		images = 2000
+		most   = 4 << 10 // bytes an image
+	)
+	text := []byte("images:\n")
+	for i := range images {
+		text = fmt.Appendf(text, "- {source: 'docker://src.example/app/%d:1', destination: 'docker://mirror.example/app/%d'}\n", i, i)
+	}
+	store, _, err := state.Open(filepath.Join(t.TempDir(), "state"))
+	require.NoError(t, err)
+	defer store.Close()
+	before := live()
+	file, err := syncfile.Parse("images.yaml", text, func(what, text string) (types.ImageReference, error) { return parseReference(what, text) })
+	require.NoError(t, err)
+	r := &runner{env: &environment{}, file: file, signers: &syncfile.Signers{}, memory: &memory{store: store, now: (&environment{}).now}}
+	found, err := r.expand(t.Context())
+	require.NoError(t, err)
+	require.Len(t, found.todo, images)
+	for i := range found.todo {
+		entry := &found.images[i]
+		c := &task{Copy: found.todo[i], entry: entry, recalled: r.recall(found.todo[i].Image, entry)}
+		r.note(c, copy.Result{SourceDigest: "sha256:a", DestinationDigest: "sha256:b"}, &copy.Report{Instances: make([]copy.InstanceReport, 8)})
+	}
+	assert.Less(t, (live()-before)/images, uint64(most))
+	runtime.KeepAlive(found)
+}
+
+// live is how many bytes are in use.
+func live() uint64 {
+	runtime.GC()
+	runtime.GC() // what finalizers have let go
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
+}
