@@ -48,7 +48,8 @@ playground: ## a shell beside two registries on loopback, to try the command mir
 drawing: ## draw the README's picture of keep, strip and auto anew
 	@go -C examples run ./drawing >docs/images/actions.svg.new && mv docs/images/actions.svg.new docs/images/actions.svg
 
-# Tests wait more than they compute, so more packages than processors run at a time. What go test would vet, make vet does.
+# Tests wait more than they compute, so more packages than processors run at a time. What go test would vet, make vet does. Keys are opened
+# by scrypt, which takes five times as long under the race detector, and shares nothing between goroutines.
 .PHONY: test
 test: ## the tests of both modules, with the race detector where there is a C compiler, but for one of memory
 	@if $(RACE_ENV) go build -race runtime/cgo 2>/dev/null; then \
