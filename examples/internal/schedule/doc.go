@@ -5,6 +5,7 @@
 // # Map
 //
 //	schedule.go   Schedule: when something is due again, by an interval or by a cron expression
+//	crontab.go    cron expressions in time zones whose clocks are put forward and back
 //	timetable.go  Timetable: what is due when
 //	queue.go      Queue: what is to be done now; nothing waits twice, and nothing is done twice at a time
 //	backoff.go    Backoff: when something that failed is tried again

@@ -8,9 +8,6 @@ import (
 	"math"
 	"strings"
 	"time"
-	_ "time/tzdata" // for CRON_TZ where the machine has no time zones, as in most containers
-
-	"github.com/netresearch/go-cron"
 )
 
 // The intervals that Every takes.
@@ -27,7 +24,7 @@ const MaxJitter = 24 * time.Hour
 // methods may be called concurrently.
 type Schedule struct {
 	interval time.Duration // 0 if times is set
-	times    cron.Schedule // nil if interval is set
+	times    *crontab      // nil if interval is set
 	jitter   time.Duration
 	text     string
 }
@@ -41,22 +38,19 @@ func Every(interval time.Duration) (Schedule, error) {
 	return Schedule{interval: interval, jitter: interval / 10, text: "every " + interval.String()}, nil
 }
 
-// fiveFields is what crontabs have: the day may be one of the month or one of the week.
-var fiveFields = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor | cron.DowOrDom).
-	WithMaxSearchYears(30)
-
 // Cron is due at the times of a cron expression: five fields, or a name such as @daily. They are in
-// the time zone of the machine, or in the one that CRON_TZ=NAME before the fields says. It has no
-// jitter.
+// the time zone of the machine, or in the one that CRON_TZ=NAME before the fields says. Where
+// clocks are put forward, what is left out is due when they are; where they are put back, what
+// comes twice is due the first time. It has no jitter.
 func Cron(expression string) (Schedule, error) {
 	if strings.Contains(expression, "@every") || strings.Contains(expression, "@reboot") {
 		return Schedule{}, fmt.Errorf("%q has no times of day: write every with a duration", expression)
 	}
-	times, err := fiveFields.Parse(expression)
+	times, err := newCrontab(expression)
 	if err != nil {
 		return Schedule{}, fmt.Errorf("%q is no cron expression: %w", expression, err)
 	}
-	if times.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+	if times.after(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return Schedule{}, fmt.Errorf("%q names a time that never comes", expression)
 	}
 	return Schedule{times: times, text: "cron " + expression}, nil
@@ -108,7 +102,7 @@ func (s Schedule) Next(key string, last time.Time) time.Time {
 	case s.interval > 0:
 		return last.Add(s.interval + s.share(key, last))
 	}
-	at := s.times.Next(last.Local())
+	at := s.times.after(last)
 	if at.IsZero() {
 		return at
 	}
