@@ -45,7 +45,7 @@ func (c Copy) damage(err error, lacks ...digest.Digest) error {
 // CheckLost fails if the destination has lost what a plan leaves out because it is missing at the
 // source by now.
 func (c Copy) CheckLost(ctx context.Context, p *plan.Plan, source known.Source, there known.Destination) error {
-	missing := Missing(p)
+	missing := missingOf(p)
 	if len(missing) == 0 || !c.hadAll(source, there) {
 		return nil
 	}

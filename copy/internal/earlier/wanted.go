@@ -31,7 +31,7 @@ type attachment struct {
 // source says the same: if images are transformed, something is missing at the source, or somebody
 // else does the work.
 func Wanted(p *plan.Plan, source known.Source) digest.Digest {
-	if p == nil || p.Way != plan.Native || p.Digest == "" || len(source.Unknown) > 0 || transforms(p) || len(Missing(p)) > 0 {
+	if p == nil || p.Way != plan.Native || p.Digest == "" || len(source.Unknown) > 0 || transforms(p) || len(missingOf(p)) > 0 {
 		return ""
 	}
 	return fingerprint(p, source)
@@ -79,9 +79,9 @@ func transforms(p *plan.Plan) bool {
 	return other
 }
 
-// Missing returns the distinct instances that a plan leaves out because they are missing at the
+// missingOf returns the distinct instances that a plan leaves out because they are missing at the
 // source, in first-seen order.
-func Missing(p *plan.Plan) []digest.Digest {
+func missingOf(p *plan.Plan) []digest.Digest {
 	var missing []digest.Digest
 	if p.List == nil {
 		return nil
