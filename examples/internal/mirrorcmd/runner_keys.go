@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -59,10 +60,28 @@ func commonKey(policy *signature.Policy, access *access) (string, error) {
 		return "", err
 	}
 	key := string(text) + "\n" + access.registriesD
-	for _, path := range pathsIn(said) {
+	for _, path := range append(pathsIn(said), signaturePlaces(access.registriesD)...) {
 		key += "\n" + contentOf(path)
 	}
 	return key, nil
+}
+
+// signaturePlaces returns the files that say where signatures are: those of a registries.d, or, if
+// none is given, of the user's and the system's.
+func signaturePlaces(registriesD string) []string {
+	dirs := []string{registriesD}
+	if registriesD == "" {
+		home, _ := os.UserHomeDir()
+		dirs = []string{filepath.Join(home, ".config", "containers", "registries.d"), "/etc/containers/registries.d"}
+	}
+	var paths []string
+	for _, dir := range dirs {
+		entries, _ := os.ReadDir(dir) // one that is not there says nothing
+		for _, entry := range entries {
+			paths = append(paths, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return paths
 }
 
 // pathsIn returns the paths in a policy: what keys have that end in Path or Paths.

@@ -107,6 +107,11 @@ func TestStateAsksForLittle(t *testing.T) {
 func TestStateIsVoidWhereAnythingIsDifferent(t *testing.T) {
 	policy := filepath.Join(t.TempDir(), "policy.json")
 	write := func(t *testing.T, text string) { require.NoError(t, os.WriteFile(policy, []byte(text), 0o600)) }
+	places := t.TempDir()
+	place := func(t *testing.T, dir string) {
+		text := "default-docker: {lookaside: \"file:///none/" + dir + "\"}\n"
+		require.NoError(t, os.WriteFile(filepath.Join(places, "all.yaml"), []byte(text), 0o600))
+	}
 	const accepts = `{"default": [{"type": "insecureAcceptAnything"}]}`
 	for name, c := range map[string]struct {
 		keys   string
@@ -120,6 +125,7 @@ func TestStateIsVoidWhereAnythingIsDifferent(t *testing.T) {
 		"the policy": {"", func(t *testing.T, _ *stateTest) {
 			write(t, `{"default": [{"type": "insecureAcceptAnything"}], "transports": {"dir": {"": [{"type": "reject"}]}}}`)
 		}, true},
+		"where signatures are": {"", func(t *testing.T, _ *stateTest) { place(t, "elsewhere") }, true},
 		"the digest": {"", func(_ *testing.T, s *stateTest) {
 			imagetest.Platforms(3, 2, 100).PushTo(s.src, "app/one", "1", imagetest.Top)
 		}, true},
@@ -131,9 +137,10 @@ func TestStateIsVoidWhereAnythingIsDifferent(t *testing.T) {
 			s := newStateTest(t)
 			s.oneImage(c.keys)
 			write(t, accepts)
+			place(t, "here")
 			sync := func() {
 				t.Helper()
-				r := runAll(t.Context(), t, "", "sync", "--policy", policy, "--src-tls-verify=false", "--dest-tls-verify=false", "--state-dir", s.state, "--state", s.memory, s.file)
+				r := runAll(t.Context(), t, "", "sync", "--policy", policy, "--registries.d", places, "--src-tls-verify=false", "--dest-tls-verify=false", "--state-dir", s.state, "--state", s.memory, s.file)
 				require.Equal(t, 0, r.status, r.stderr)
 			}
 			sync()
