@@ -104,6 +104,28 @@ func (m *memory) expectOne(destination, source string) {
 	m.worked(err)
 }
 
+// promise notes that somebody has told of a push to the source of an image.
+func (m *memory) promise(destination, source string) {
+	m.worked(m.store.Update(destination, func(known state.Image, ok bool) state.Image {
+		if !ok {
+			known = state.Image{Destination: destination, Source: source, Status: state.Pending}
+		}
+		known.Pushed = m.now().UTC()
+		return known
+	}))
+}
+
+// forget forgets all images of a shard that are not wanted.
+func (m *memory) forget(shard *shard, wanted func(destination string) bool) {
+	names, err := m.store.Names()
+	m.worked(err)
+	for _, name := range names {
+		if !wanted(name) && shard.hasImage(name) {
+			m.worked(m.store.Delete(name))
+		}
+	}
+}
+
 // A recalled is what is known of an image before it is copied.
 type recalled struct {
 	known state.Image // with digests only if they are of a copy with the same options
@@ -133,7 +155,7 @@ func (m *memory) recall(destination, source string, key digest.Digest, check syn
 func void(i state.Image, source string, key digest.Digest) state.Image {
 	return state.Image{
 		Destination: i.Destination, Source: source, Options: key, Status: state.Pending,
-		Copied: i.Copied, Transferred: i.Transferred, Saved: i.Saved,
+		Copied: i.Copied, Transferred: i.Transferred, Saved: i.Saved, Pushed: i.Pushed,
 	}
 }
 
@@ -197,8 +219,15 @@ const maxUnwritten = 5 * time.Second
 // note remembers how a task ended.
 func (m *memory) note(t *task, err error, report *copy.Report) {
 	now := m.now().UTC()
+	before := t.recalled.known.Pushed
 	t.recalled.known = noted(t, err, report, now)
-	m.worked(m.store.Put(t.recalled.known))
+	m.worked(m.store.Update(t.recalled.known.Destination, func(known state.Image, _ bool) state.Image {
+		image := t.recalled.known
+		if known.Pushed.After(before) { // while it was copied
+			image.Pushed = known.Pushed
+		}
+		return image
+	}))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now.Sub(m.flushed) >= maxUnwritten {
@@ -210,7 +239,7 @@ func (m *memory) note(t *task, err error, report *copy.Report) {
 // noted is what is known of an image after an attempt that ended now.
 func noted(t *task, err error, report *copy.Report, now time.Time) state.Image {
 	i := t.recalled.known
-	i.Tried, i.Error, i.Warnings, i.PostponedUntil = now, oneLine(t.entry.Error), nil, time.Time{}
+	i.Tried, i.Error, i.Warnings, i.PostponedUntil, i.Pushed = now, oneLine(t.entry.Error), nil, time.Time{}, time.Time{}
 	for _, w := range t.entry.Warnings[:min(len(t.entry.Warnings), maxWarnings)] {
 		i.Warnings = append(i.Warnings, oneLine(w))
 	}

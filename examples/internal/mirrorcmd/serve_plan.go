@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
@@ -34,7 +33,8 @@ type servePlan struct {
 	unlisted map[string]string
 	// pushed are destinations of tags that were notified of and not listed so far, with their
 	// elements; guarded by mu.
-	pushed map[string]string
+	pushed    map[string]string
+	forgotten bool // all that is not wanted was forgotten, or need not be; guarded by mu
 }
 
 var _ mirrorserver.Plan = (*servePlan)(nil)
@@ -46,6 +46,11 @@ func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual sched
 		runner: r, locks: locks, images: map[string]*syncfile.Image{}, keys: map[*syncfile.Image]string{}, lookup: r.file.Lookup(),
 		wants: map[string]string{}, unlisted: map[string]string{}, pushed: map[string]string{},
 	}
+	known, err := r.memory.store.All()
+	if err != nil {
+		return nil, err
+	}
+	past := newPast(known, r.env.now())
 	occurrences := map[string]int{}
 	for _, image := range r.images() {
 		key := image.Source
@@ -57,8 +62,7 @@ func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual sched
 		if !image.Schedule.IsZero() {
 			element.Schedule = image.Schedule
 		}
-		var err error
-		if element.Last, err = p.last(ctx, key, image); err != nil {
+		if err := p.remember(ctx, &element, image, past); err != nil {
 			return nil, err
 		}
 		p.elements = append(p.elements, element)
@@ -66,30 +70,25 @@ func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual sched
 	return p, nil
 }
 
-// last is when an image was last looked at as a whole; zero if it never was, and if the tags that
-// it stands for have to be listed to know that.
-func (p *servePlan) last(ctx context.Context, key string, image *syncfile.Image) (last time.Time, err error) {
+// remember notes what an element wants, as far as no list of tags is needed for that, and sets what
+// is known of the past.
+func (p *servePlan) remember(ctx context.Context, element *mirrorserver.Element, image *syncfile.Image, past *past) error {
 	if image.Tags != nil && image.Tags.Listed() {
 		c, err := image.CopyOf("tag")
-		p.unlisted[key] = strings.TrimSuffix(transports.ImageName(c.Source), "tag")
-		return time.Time{}, err
+		prefix := strings.TrimSuffix(transports.ImageName(c.Source), "tag")
+		p.unlisted[element.Key] = prefix
+		past.listed(element, prefix)
+		return err
 	}
 	found, err := p.runner.copies(ctx, image) // asks nobody
 	if err != nil {
-		return time.Time{}, err
+		return err
 	}
-	for i, c := range found.copies {
-		destination := transports.ImageName(c.Destination)
-		p.wants[destination] = key
-		known, _, err := p.runner.memory.store.Get(destination)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if i == 0 || known.Tried.Before(last) {
-			last = known.Tried
-		}
+	for _, c := range found.copies {
+		p.wants[transports.ImageName(c.Destination)] = element.Key
 	}
-	return last, nil
+	past.named(element, found.copies, p.runner.keys.of(image))
+	return nil
 }
 
 // Elements implements mirrorserver.Plan.
@@ -110,9 +109,10 @@ func (p *servePlan) Expand(ctx context.Context, element mirrorserver.Element) ([
 	for i, c := range found.copies {
 		copies[i] = p.copyOf(c)
 	}
-	if err := p.want(element.Key, image, copies, pushed); err != nil {
+	if err := p.want(element.Key, copies, pushed); err != nil {
 		return nil, err
 	}
+	p.forgetOthers()
 	for i, c := range found.copies {
 		p.runner.memory.expectOne(copies[i].Destination, transports.ImageName(c.Source))
 	}
@@ -133,14 +133,13 @@ func (p *servePlan) pushedTo(key string) (destinations []string) {
 
 // want notes the destinations of an element, none of which may be another's. pushed are those that
 // were pushed to before its tags were listed.
-func (p *servePlan) want(key string, image *syncfile.Image, copies []mirrorserver.Copy, pushed []string) error {
+func (p *servePlan) want(key string, copies []mirrorserver.Copy, pushed []string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := map[string]bool{}
 	for _, c := range copies {
-		if other, taken := p.wants[c.Destination]; taken && other != key {
-			return fmt.Errorf("%s:%d: %s is the destination of the image in line %d too",
-				p.runner.fileName, image.Line, c.Destination, p.images[other].Line)
+		if err := p.free(c.Destination, key); err != nil {
+			return err
 		}
 		now[c.Destination] = true
 	}
@@ -158,6 +157,35 @@ func (p *servePlan) want(key string, image *syncfile.Image, copies []mirrorserve
 		p.wants[destination] = key
 	}
 	return nil
+}
+
+// free says why a destination cannot be that of an element: it is another's. Its caller holds mu.
+func (p *servePlan) free(destination, key string) error {
+	if other, taken := p.wants[destination]; taken && other != key {
+		return fmt.Errorf("%s:%d: %s is the destination of the image in line %d too",
+			p.runner.fileName, p.images[key].Line, destination, p.images[other].Line)
+	}
+	return nil
+}
+
+// forgetOthers forgets all that the file does not want, as soon as it is known what it does.
+func (p *servePlan) forgetOthers() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.forgotten || len(p.unlisted) > 0 {
+		return
+	}
+	p.forgotten = true
+	p.runner.memory.forget(&p.runner.flags.shard, func(destination string) bool {
+		return p.wants[destination] != "" || p.pushed[destination] != ""
+	})
+}
+
+// retire says that another plan is in force: what this one wants is its own business.
+func (p *servePlan) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forgotten = true
 }
 
 // copyOf is how a server calls a copy.
@@ -222,6 +250,13 @@ func (p *servePlan) settle(c mirrorserver.Copy, status state.Status) {
 	}
 }
 
+// Promise implements mirrorserver.Plan.
+func (p *servePlan) Promise(called mirrorserver.Copy) {
+	if c, err := p.images[called.Element].CopyOf(called.Tag); err == nil {
+		p.runner.memory.promise(called.Destination, transports.ImageName(c.Source))
+	}
+}
+
 // Copy implements mirrorserver.Plan.
 func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorserver.Outcome {
 	image := p.images[called.Element]
@@ -229,6 +264,9 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 		return mirrorserver.Outcome{}
 	}
 	c, err := image.CopyOf(called.Tag)
+	if err == nil && transports.ImageName(c.Destination) != called.Destination {
+		return mirrorserver.Outcome{}
+	}
 	if err != nil {
 		return mirrorserver.Outcome{Status: state.Failed, Error: err.Error()}
 	}

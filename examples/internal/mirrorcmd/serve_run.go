@@ -149,8 +149,13 @@ func (s *serving) openSigners(r *runner) error {
 // use puts a plan in force.
 func (s *serving) use(plan *servePlan) {
 	s.mu.Lock()
+	before := s.plan
 	s.plan, s.broken = plan, ""
 	s.mu.Unlock()
+	if before != nil {
+		before.retire()
+	}
+	plan.forgetOthers()
 	s.engine.Use(plan)
 	s.metrics.Reloaded(true)
 }

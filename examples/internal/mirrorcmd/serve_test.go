@@ -469,7 +469,7 @@ func TestServeLeavesPullsToOthers(t *testing.T) {
 	})
 	s.push("a", "1", 3)
 	s.push("b", "v1", 3)
-	s.write(servedFile)
+	s.write("images:\n- {source: SRC/a:1, destination: DST/m/a, every: 24h}\n- {source: SRC/b, destination: DST/m/b, tags: [\"v*\"], every: 1h}\n") // whose HEAD of a:1 would be answered with the limit of another hour
 	const message = "the rate limit of the source is used up"
 	s.begin("--min-remaining", "5", "--jobs", "1", "--no-cache")
 	until, err := time.Parse(time.RFC3339Nano, s.wait(message, 1)["until"].(string))

@@ -103,6 +103,9 @@ func (e *Engine) Use(plan Plan) {
 		default:
 			e.looks.Set(element.Key, element.Schedule.Next(element.Key, element.Last))
 		}
+		if !known && !element.Again.IsZero() {
+			e.notLater(element.Key, element.Again)
+		}
 	}
 	e.forget()
 	if before != nil {

@@ -40,6 +40,7 @@ type fakePlan struct {
 	busy     map[string]bool // destinations
 	most     int             // copies at the same time
 	closed   bool
+	promised []string // destinations
 }
 
 func newPlan(t *testing.T, elements ...Element) *fakePlan {
@@ -110,6 +111,12 @@ func (p *fakePlan) Pushed(tag reference.NamedTagged) (copies []Copy) {
 		copies = append(copies, Copy{Destination: "to/" + key + ":" + tag.Tag(), Element: key, Tag: tag.Tag()})
 	}
 	return copies
+}
+
+func (p *fakePlan) Promise(c Copy) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.promised = append(p.promised, strings.TrimPrefix(c.Destination, "to/"))
 }
 
 func (p *fakePlan) Close() error {
@@ -409,6 +416,7 @@ func TestPushesComeFirst(t *testing.T) {
 		assert.Equal(t, notify.Waiting, e.Enqueue(named(t, "r.example/a:0")))
 		assert.Equal(t, notify.Unwanted, e.Enqueue(named(t, "r.example/a:new")))
 		assert.Equal(t, notify.Unwanted, e.Enqueue(named(t, "r.example/b:70")))
+		assert.Equal(t, []string{"a:0"}, plan.promised)
 		pass(3 * time.Minute)
 		assert.Equal(t, []string{"1m0s copy a:70", "2m0s copy a:0", "3m0s copy a:1"}, plan.took())
 	})

@@ -21,6 +21,9 @@ type Plan interface {
 	Copy(ctx context.Context, c Copy) Outcome
 	// Pushed returns the copies of which a tag is the source. It asks nobody.
 	Pushed(tag reference.NamedTagged) []Copy
+	// Promise notes in the state that a copy is to be made, until it was: it is, then, also if the
+	// process ends before. It may be called after Close.
+	Promise(c Copy)
 	// Close gives back what the plan holds. No other call is made then, or under way.
 	Close() error
 }
@@ -33,6 +36,9 @@ type Element struct {
 	Settings string
 	// Last is when it was last looked at as a whole, zero if that is not known.
 	Last time.Time
+	// Again is when it is looked at whatever its schedule says, because something of it was not
+	// done when the process before ended; zero if nothing is known of that.
+	Again time.Time
 }
 
 // A Copy is one copy that an element stands for.

@@ -10,18 +10,29 @@ var _ notify.Queue = (*Engine)(nil)
 
 // Enqueue implements notify.Queue: what was pushed is copied before all that is due by schedule.
 func (e *Engine) Enqueue(tag reference.NamedTagged) notify.Verdict {
+	verdict, plan, queued := e.enqueue(tag)
+	for _, c := range queued {
+		plan.Promise(c)
+	}
+	return verdict
+}
+
+// enqueue is Enqueue, and returns which copies wait that did not before.
+func (e *Engine) enqueue(tag reference.NamedTagged) (verdict notify.Verdict, plan Plan, queued []Copy) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	verdict = notify.Unwanted
 	if e.plan == nil {
-		return notify.Unwanted
+		return verdict, nil, nil
 	}
-	verdict := notify.Unwanted
+	plan = e.plan.Plan
 	for _, c := range e.plan.Pushed(tag) {
 		waits := e.copies.Waits(c.Destination)
 		switch {
 		case !e.copies.Add(c.Destination, c, true):
-			return notify.Full
+			return notify.Full, plan, queued
 		case !waits:
+			queued = append(queued, c)
 			verdict = notify.Queued
 		case verdict == notify.Unwanted:
 			verdict = notify.Waiting
@@ -30,7 +41,7 @@ func (e *Engine) Enqueue(tag reference.NamedTagged) notify.Verdict {
 	if verdict == notify.Queued {
 		e.awake()
 	}
-	return verdict
+	return verdict, plan, queued
 }
 
 // Rescan implements notify.Queue: all elements are due at once, or a minute after they were so

@@ -76,6 +76,9 @@ func (s Schedule) WithJitter(jitter time.Duration) (Schedule, error) {
 // IsZero reports whether s is the zero value.
 func (s Schedule) IsZero() bool { return s.interval == 0 && s.times == nil }
 
+// Periodic reports whether s is due at an interval, and not at times of day.
+func (s Schedule) Periodic() bool { return s.interval > 0 }
+
 // String is the schedule in words, without its jitter; "never" for the zero value.
 func (s Schedule) String() string {
 	if s.IsZero() {

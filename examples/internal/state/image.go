@@ -51,6 +51,8 @@ type Image struct {
 	// LagSince is when the source was first seen to name something that the destination does not
 	// have yet; zero if the mirror does not lag behind.
 	LagSince time.Time `json:"lagSince,omitzero"`
+	// Pushed is when somebody last told of a push to the source that was not looked at yet.
+	Pushed time.Time `json:"pushed,omitzero"`
 	// PostponedUntil is when it may be tried again if Status is Postponed, at the latest.
 	PostponedUntil time.Time `json:"postponedUntil,omitzero"`
 

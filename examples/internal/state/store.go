@@ -94,6 +94,11 @@ var errClosed = errors.New("the state is closed")
 func (s *Store) Get(destination string) (image Image, ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.get(destination)
+}
+
+// get is Get for whoever holds mu.
+func (s *Store) get(destination string) (image Image, ok bool, err error) {
 	if s.file == nil {
 		return Image{}, false, errClosed
 	}
@@ -151,12 +156,30 @@ func (s *Store) Names() ([]string, error) {
 // afterwards.
 func (s *Store) Put(image Image) error { return s.change(image.Destination, &image) }
 
+// Update replaces what is known of an image by what f makes of it; nothing else changes it
+// meanwhile. ok is as Get has it. The Store must not be used in f.
+func (s *Store) Update(destination string, f func(known Image, ok bool) Image) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok, err := s.get(destination)
+	if err != nil {
+		return err
+	}
+	image := f(known, ok)
+	return s.set(destination, &image)
+}
+
 // Delete forgets an image.
 func (s *Store) Delete(destination string) error { return s.change(destination, nil) }
 
 func (s *Store) change(destination string, image *Image) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.set(destination, image)
+}
+
+// set is Put and Delete for whoever holds mu.
+func (s *Store) set(destination string, image *Image) error {
 	s.pending[destination] = image
 	if len(s.pending) < maxPending {
 		return nil

@@ -152,6 +152,15 @@ func matchesAny(patterns []*regexp.Regexp, tag string) bool {
 	return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(tag) })
 }
 
+// Wants reports whether one of the image's copies is that of a tag, or, for "", of the source
+// itself.
+func (i *Image) Wants(tag string) bool {
+	if i.Tags == nil {
+		return tag == ""
+	}
+	return slices.Contains(i.Tags.names, tag) || i.Tags.takes(tag)
+}
+
 // Copies returns what the image stands for. listed are the tags of the source's repository; they
 // are needed only if Tags.Listed. passedOver is as in Tags.Select.
 func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) {
@@ -174,7 +183,7 @@ func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) 
 }
 
 // CopyOf is what Copies has for a tag of the source, or for the source itself if Tags is nil: then
-// tag is "". Whether the image's Tags select it is not looked at.
+// tag is "". Whether the image Wants it is not looked at.
 func (i *Image) CopyOf(tag string) (Copy, error) { return i.copy(tag) }
 
 // copy is the copy of the source, or, if tag is set, of that tag of it. An error beside a Copy with
