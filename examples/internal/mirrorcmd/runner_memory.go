@@ -49,10 +49,12 @@ type memory struct {
 	store   *state.Store
 	recheck time.Duration
 	now     func() time.Time
-	warn    sync.Once // about a state that cannot be read or written
 
 	mu      sync.Mutex
-	flushed time.Time
+	flushed time.Time // guarded by mu
+
+	troubleMu sync.Mutex
+	trouble   error // why the state could not be read or written, nil if it can; guarded by troubleMu
 }
 
 // open opens the memory, nil if none is wanted, or if another process has it: then warning says so.
@@ -88,11 +90,39 @@ func (m *memory) close() {
 	}
 }
 
-// worked says once that the state does not work: that costs questions, and fails no copy.
+// worked says that the state does not work, if it did before: that costs questions, and fails no
+// copy.
 func (m *memory) worked(err error) {
-	if err != nil {
-		m.warn.Do(func() { logrus.Warnf("the next run will ask for more: %v", err) })
+	if err == nil {
+		return
 	}
+	m.troubleMu.Lock()
+	defer m.troubleMu.Unlock()
+	if m.trouble == nil {
+		logrus.Warnf("the next run will ask for more: %v", err)
+	}
+	m.trouble = err
+}
+
+// flush writes what is not written yet. If that works, so does the state.
+func (m *memory) flush() {
+	if err := m.store.Flush(); err != nil {
+		m.worked(err)
+		return
+	}
+	m.troubleMu.Lock()
+	defer m.troubleMu.Unlock()
+	if m.trouble != nil {
+		logrus.Infof("the state is written again; before: %v", m.trouble)
+	}
+	m.trouble = nil
+}
+
+// broken returns why the state does not work, nil if it does.
+func (m *memory) broken() error {
+	m.troubleMu.Lock()
+	defer m.troubleMu.Unlock()
+	return m.trouble
 }
 
 // expectOne makes an image pending of which nothing is known.
@@ -232,7 +262,7 @@ func (m *memory) note(t *task, err error, report *copy.Report) {
 	defer m.mu.Unlock()
 	if now.Sub(m.flushed) >= maxUnwritten {
 		m.flushed = now
-		m.worked(m.store.Flush())
+		m.flush()
 	}
 }
 

@@ -38,6 +38,9 @@ func (s *serving) notices() []string {
 		notices = append(notices, "What was read again is broken, and what was in force stays so: "+s.broken)
 	}
 	s.mu.Unlock()
+	if err := s.memory.broken(); err != nil {
+		notices = append(notices, fmt.Sprintf("The state cannot be written, and a restart would ask for more: %v", err))
+	}
 	troubles := s.engine.Load().Troubles
 	for _, element := range slices.Sorted(maps.Keys(troubles)) {
 		notices = append(notices, fmt.Sprintf("It cannot be found out what is to be copied from %s: %s", element, troubles[element]))

@@ -279,7 +279,7 @@ func (s *serving) look(ctx context.Context) {
 	if s.engine.Alive(alive) {
 		s.supervisor.Alive()
 	}
-	s.memory.worked(s.memory.store.Flush())
+	s.memory.flush()
 	if ctx.Err() == nil && s.watch.Changed() {
 		s.reload(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorserver"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
@@ -52,4 +53,26 @@ func live() uint64 {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return s.HeapAlloc
+}
+
+// TestMemoryThatCannotBeWritten has a state that fails, and then works again: the page says so as
+// long as it fails.
+func TestMemoryThatCannotBeWritten(t *testing.T) {
+	closed, _, err := state.Open(filepath.Join(t.TempDir(), "closed"))
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	m := &memory{store: closed, now: (&environment{}).now}
+	s := &serving{memory: m, engine: mirrorserver.NewEngine(mirrorserver.EngineOptions{})}
+	assert.Empty(t, s.notices())
+	m.expectOne("docker://mirror.example/app:1", "docker://src.example/app:1")
+	require.Len(t, s.notices(), 1)
+	assert.Contains(t, s.notices()[0], "The state cannot be written")
+	m.flush()
+	assert.Len(t, s.notices(), 1)
+	works, _, err := state.Open(filepath.Join(t.TempDir(), "works"))
+	require.NoError(t, err)
+	defer works.Close()
+	m.store = works
+	m.flush()
+	assert.Empty(t, s.notices())
 }

@@ -25,9 +25,10 @@ type Store struct {
 	mu      sync.Mutex
 	file    *file             // nil once the Store is closed
 	pending map[string]*Image // by destination, nil for what is to be removed
+	most    int               // how many changes wait before they are written
 }
 
-// maxPending is how many changes wait to be written at most.
+// maxPending is how many changes wait to be written at most, as long as they can be written.
 const maxPending = 1000
 
 // Open opens the state in a file, which is made if it is not there. Nobody but its user may read
@@ -56,7 +57,7 @@ func Open(path string) (store *Store, warning string, err error) {
 	if err != nil {
 		return nil, "", errors.Join(err, lock.Close())
 	}
-	return &Store{lock: lock, file: f, pending: map[string]*Image{}}, warning, nil
+	return &Store{lock: lock, file: f, pending: map[string]*Image{}, most: maxPending}, warning, nil
 }
 
 // Read returns the images of the state in a file, by destination, without changing anything. The
@@ -178,10 +179,14 @@ func (s *Store) change(destination string, image *Image) error {
 	return s.set(destination, image)
 }
 
-// set is Put and Delete for whoever holds mu.
+// set is Put and Delete for whoever holds mu. What cannot be written is tried again when twice as
+// much waits, so that a full disk does not make each change as dear as all before it.
 func (s *Store) set(destination string, image *Image) error {
+	if s.file == nil {
+		return errClosed
+	}
 	s.pending[destination] = image
-	if len(s.pending) < maxPending {
+	if len(s.pending) < s.most {
 		return nil
 	}
 	return s.flush()
@@ -197,16 +202,18 @@ func (s *Store) Flush() error {
 
 // flush is Flush for whoever holds mu.
 func (s *Store) flush() error {
-	if len(s.pending) == 0 {
-		return nil
-	}
 	if s.file == nil {
 		return errClosed
 	}
+	if len(s.pending) == 0 {
+		return nil
+	}
 	if err := s.file.write(s.pending); err != nil {
+		s.most = max(maxPending, 2*len(s.pending))
 		return err
 	}
 	clear(s.pending)
+	s.most = maxPending
 	return nil
 }
 
