@@ -159,7 +159,7 @@ func sourceGone(ctx context.Context, e *ends, s survey, gone error) (survey, err
 	if err := e.earlier().Survives(ctx, gone, open, earlier.Mirror{Reader: reader, Blobs: e.o.CheckBlobs}); err != nil {
 		return s, err
 	}
-	e.reporter.Warn(fmt.Sprintf("the source is gone, and the destination has all that an earlier copy has left there: %v", gone))
+	e.reporter.Warn(fmt.Sprintf("the source is gone; the destination has the lists and images that an earlier copy has left there (what is attached to them was not looked for): %v", gone))
 	s = stays(e, s, CheckedChildren)
 	e.reporter.Update(func(r *Report) { r.SourceDigest = "" })
 	return s, nil

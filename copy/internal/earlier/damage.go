@@ -86,8 +86,9 @@ func (c Copy) Mended(ctx context.Context, p *plan.Plan, there known.Destination)
 	return nil
 }
 
-// Survives returns nil if the destination still has all that an earlier copy has left there. The
-// source is gone, as gone says. open opens the destination for reading, and mirror looks at it.
+// Survives returns nil if the destination still has all lists and images that an earlier copy has
+// left there; what is attached to them is not looked for. The source is gone, as gone says. open
+// opens the destination for reading, and mirror looks at it.
 func (c Copy) Survives(ctx context.Context, gone error, open func() (endpoint.SizedSource, error), mirror Mirror) error {
 	if c.Left.Destination == "" || !errors.Is(gone, endpoint.ErrNotFound) {
 		return gone
