@@ -110,7 +110,7 @@ func (c Copy) Survives(ctx context.Context, gone error, open func() (endpoint.Si
 	case err != nil:
 		return fmt.Errorf("%w (and what the destination has could not be looked at: %v)", gone, err) //nolint:errorlint // one cause
 	case len(lacks) > 0 && c.Left.Wanted == "": // some of it may have been missing, or left out, from the start
-		return fmt.Errorf("%w (and whether it lacks anything that an earlier copy has left is not known: it lacks %s)", gone, prose.Some(prose.Digests(lacks))) //nolint:errorlint // one cause
+		return fmt.Errorf("%w (and whether it lacks anything that an earlier copy has left is not known: it lacks %s)", gone, prose.Some(prose.Digests(lacks)))
 	case len(lacks) > 0:
 		return c.damage(gone, lacks...)
 	}
