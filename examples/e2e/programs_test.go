@@ -262,8 +262,18 @@ func TestReadme(t *testing.T) {
 			steps = append(steps, s)
 		}
 	}
-	require.Len(t, steps, 2)
+	require.Len(t, steps, 3)
+	steps[2].commands = untilItServes(t, steps[2].commands)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(build(t), "demo"), "playground", bash, "-c", script(steps))
 	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
+	cmd.Dir = t.TempDir() // for the state of the server
 	checkSteps(t, steps, cmd)
+}
+
+// untilItServes makes the command of a server, which runs for ever, one that ends when it serves.
+func untilItServes(t *testing.T, command string) string {
+	t.Helper()
+	command, ok := strings.CutPrefix(strings.TrimSpace(command), "mirror serve ")
+	require.True(t, ok)
+	return "while read -r line; do echo \"$line\"; [[ $line != *msg=serving* ]] || kill $!; done < <(exec mirror serve --listen 127.0.0.1:0 " + command + " 2>&1)\n"
 }
