@@ -44,12 +44,7 @@ func (c *serveCommand) command() *cobra.Command {
 			"command line or the file is wrong.",
 		Example: "  mirror serve --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror serve --state /var/lib/mirror/state --listen :9450 --tls-cert tls.crt --tls-key tls.key --token-file token images.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return misusef("mirror %s takes one FILE, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
-			}
-			return nil
-		},
+		Args: oneSyncFile,
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
@@ -59,9 +54,7 @@ func (c *serveCommand) command() *cobra.Command {
 	flags.BoolVar(&c.debug, "debug", false, "log what is done to standard error")
 	flags.Var(newChoice(&c.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs and errors to standard error")
 	c.access.define(flags)
-	for _, name := range systemFlags { // no image of a file is chosen by system
-		_ = flags.MarkHidden(name)
-	}
+	hideSystemFlags(flags)
 	return cmd
 }
 

@@ -38,12 +38,7 @@ func (c *syncCommand) command() *cobra.Command {
 		Example: "  mirror sync --dry-run images.yaml\n" +
 			"  mirror sync --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror sync --shard \"$JOB_COMPLETION_INDEX/8\" --output json images.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return misusef("mirror %s takes one FILE, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
-			}
-			return nil
-		},
+		Args: oneSyncFile,
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
@@ -54,9 +49,7 @@ func (c *syncCommand) command() *cobra.Command {
 	c.out.define(flags, "the report")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.define(flags)
-	for _, name := range systemFlags { // no image of a file is chosen by system
-		_ = flags.MarkHidden(name)
-	}
+	hideSystemFlags(flags)
 	return cmd
 }
 

@@ -4,10 +4,28 @@ import (
 	"io"
 	"os"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
+
+// oneSyncFile checks the arguments of a command that takes a sync file.
+func oneSyncFile(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return misusef("mirror %s takes one FILE, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
+	}
+	return nil
+}
+
+// hideSystemFlags hides flags that such a command has no use for: no image of a file is chosen by
+// system.
+func hideSystemFlags(flags *pflag.FlagSet) {
+	for _, name := range systemFlags {
+		_ = flags.MarkHidden(name)
+	}
+}
 
 // readSyncFile reads and checks a file, by whose keys errors are explained from now on. What is
 // wrong with it is a misuse.
