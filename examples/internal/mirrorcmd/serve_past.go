@@ -38,7 +38,7 @@ func (p *past) named(element *mirrorserver.Element, copies []syncfile.Copy, key 
 		if n == 0 || i.Tried.Before(element.Last) {
 			element.Last = i.Tried
 		}
-		element.Again = sooner(element.Again, p.again(&i))
+		element.Again = state.Earlier(element.Again, p.again(&i))
 	}
 }
 
@@ -50,9 +50,9 @@ func (p *past) listed(element *mirrorserver.Element, prefix string) {
 		if !strings.HasPrefix(i.Source, prefix) {
 			continue
 		}
-		element.Again = sooner(element.Again, p.again(&i))
+		element.Again = state.Earlier(element.Again, p.again(&i))
 		if !i.Tried.IsZero() {
-			element.Last = sooner(element.Last, i.Tried)
+			element.Last = state.Earlier(element.Last, i.Tried)
 		}
 	}
 	if element.Schedule.Periodic() {
@@ -71,12 +71,4 @@ func (p *past) again(i *state.Image) time.Time {
 		return i.PostponedUntil
 	}
 	return time.Time{}
-}
-
-// sooner is the earlier of two times, of which zero is none.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -116,26 +116,18 @@ func countsOf(m Mirror) *counts {
 		c.transferred = plan.AddSize(c.transferred, i.Transferred)
 		c.unwanted = plan.AddSize(c.unwanted, i.Saved.Platforms)
 		c.present = plan.AddSize(c.present, i.Saved.Present)
-		c.oldest = earlier(c.oldest, i.Succeeded)
+		c.oldest = state.Earlier(c.oldest, i.Succeeded)
 		if i.Succeeded.IsZero() {
 			c.neverSucceeded++
 		}
 		if i.DestinationDigest != "" {
-			c.leastChecked = earlier(c.leastChecked, i.Verified)
+			c.leastChecked = state.Earlier(c.leastChecked, i.Verified)
 			if i.Verified.IsZero() {
 				c.neverChecked++
 			}
 		}
 	}
 	return c
-}
-
-// earlier returns the earlier one of two times, either of which may be zero for none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // verdict says in a line how the mirror is.

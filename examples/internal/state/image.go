@@ -139,3 +139,11 @@ const (
 	CheckManifests Level = "manifests" // each manifest, too
 	CheckBlobs     Level = "blobs"     // each config and layer, too
 )
+
+// Earlier returns the earlier one of two times, either of which may be zero for none.
+func Earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
