@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorserver"
 	"github.com/sparsecopy/sparsecopy/examples/internal/page"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
@@ -62,14 +63,14 @@ func (s *serving) images() ([]state.Image, error) {
 
 // limits are what registries have said about how much may be pulled: of several users of one, what
 // is left to the one who has least.
-func (s *serving) limits() []mirrorserver.Limit {
-	least := map[string]mirrorserver.Limit{}
+func (s *serving) limits() []copy.RateLimit {
+	least := map[string]copy.RateLimit{}
 	for _, l := range s.first.copier.RateLimits() {
 		if known, ok := least[l.Registry]; !ok || l.Remaining < known.Remaining {
-			least[l.Registry] = mirrorserver.Limit{Registry: l.Registry, Limit: l.Limit, Remaining: l.Remaining, Until: l.Until}
+			least[l.Registry] = l
 		}
 	}
-	var limits []mirrorserver.Limit
+	var limits []copy.RateLimit
 	for _, registry := range slices.Sorted(maps.Keys(least)) {
 		limits = append(limits, least[registry])
 	}

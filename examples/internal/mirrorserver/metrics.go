@@ -23,14 +23,7 @@ type MetricsOptions struct {
 	Images func() ([]state.Image, error)
 	Load   func() Load
 	// Limits are what registries have said about how much may still be pulled.
-	Limits func() []Limit
-}
-
-// A Limit is what a registry has said about how much may be pulled.
-type Limit struct {
-	Registry         string
-	Limit, Remaining int
-	Until            time.Time // when Remaining is Limit again at the latest, zero if that is not known
+	Limits func() []copy.RateLimit
 }
 
 // Metrics count what a mirror does, for Prometheus. docs/serve.md lists them. Their methods may be
@@ -181,9 +174,7 @@ func (s *snapshot) images(all []state.Image, send func(*prometheus.Desc, float64
 			continue
 		}
 		last = latest(last, at)
-		if oldest.IsZero() || at.Before(oldest) {
-			oldest = at
-		}
+		oldest = state.Earlier(oldest, at)
 		if s.options.PerImage {
 			send(imageSuccess, seconds(at), image.Destination)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
@@ -26,7 +27,7 @@ func metricsOf(perImage bool, images func() ([]state.Image, error)) *Metrics {
 		Load: func() Load {
 			return Load{Elements: 3, Waiting: 4, Copying: 5, Next: time.Unix(6000, 0), Troubles: map[string]string{"x": "no"}}
 		},
-		Limits: func() []Limit { return []Limit{{Registry: "docker.io", Limit: 100, Remaining: 42}} },
+		Limits: func() []copy.RateLimit { return []copy.RateLimit{{Registry: "docker.io", Limit: 100, Remaining: 42}} },
 	})
 }
 
