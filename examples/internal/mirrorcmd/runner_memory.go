@@ -266,6 +266,21 @@ func (m *memory) note(t *task, err error, report *copy.Report) {
 	}
 }
 
+// inState is the status of an image, of which a copy has ended so, in a state.
+func (s imageStatus) inState() state.Status {
+	switch s {
+	case imageCopied, imagePresent:
+		return state.Mirrored
+	case imageSkipped:
+		return state.Skipped
+	case imagePostponed:
+		return state.Postponed
+	case imageDamaged:
+		return state.Damaged
+	}
+	return state.Failed
+}
+
 // noted is what is known of an image after an attempt that ended now.
 func noted(t *task, err error, report *copy.Report, now time.Time) state.Image {
 	i := t.recalled.known
@@ -277,19 +292,16 @@ func noted(t *task, err error, report *copy.Report, now time.Time) state.Image {
 		i.LatestSource, i.SourceChanged = d, now
 	}
 	i.Transferred += report.BytesCopied
-	switch t.entry.Status {
-	case imageCopied, imagePresent:
-		i.Status = state.Mirrored
+	i.Status = t.entry.Status.inState()
+	switch i.Status {
+	case state.Mirrored:
 		succeeded(&i, t, report, now)
-	case imageSkipped:
-		i.Status, i.Succeeded, i.LagSince = state.Skipped, now, time.Time{}
-	case imagePostponed:
-		i.Status, i.PostponedUntil = state.Postponed, t.entry.PostponedUntil
-	case imageDamaged:
-		i.Status = state.Damaged
+	case state.Skipped:
+		i.Succeeded, i.LagSince = now, time.Time{}
+	case state.Postponed:
+		i.PostponedUntil = t.entry.PostponedUntil
+	case state.Damaged:
 		damaged(&i, t, err)
-	default:
-		i.Status = state.Failed
 	}
 	if i.Status != state.Mirrored && i.Status != state.Skipped && i.LatestSource != i.SourceDigest && i.LagSince.IsZero() {
 		i.LagSince = now

@@ -285,19 +285,13 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 // outcomeOf says how a copy ended.
 func outcomeOf(entry *syncImage, result copy.Result) mirrorserver.Outcome {
 	o := mirrorserver.Outcome{
-		Status: state.Failed, Error: oneLine(entry.Error), Copied: entry.Status == imageCopied,
+		Status: entry.Status.inState(), Error: oneLine(entry.Error), Copied: entry.Status == imageCopied,
 		Bytes: entry.Bytes, Requests: entry.Requests, Retries: entry.Retries,
 	}
-	switch entry.Status {
-	case imageCopied, imagePresent:
-		o.Status = state.Mirrored
-	case imageSkipped:
-		o.Status = state.Skipped
-	case imageDamaged:
-		o.Status = state.Damaged
-	case imagePostponed:
-		o.Status, o.Until = state.Postponed, entry.PostponedUntil
-	default:
+	switch o.Status {
+	case state.Postponed:
+		o.Until = entry.PostponedUntil
+	case state.Failed:
 		o.Retry = mayPass(result.Err)
 	}
 	_, o.Refused = errors.AsType[*copy.SparseRefusedError](result.Err)
