@@ -20,6 +20,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 )
 
@@ -43,7 +44,9 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       buildinfo.Read().Version, // which is what makes a flag of it
 	}
+	cmd.SetVersionTemplate(buildinfo.Read().Text("sparse-registry"))
 	defineFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		options, err := loadOptions(cmd, lookup)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -184,4 +185,13 @@ func TestCommand(t *testing.T) {
 	assert.Contains(t, log.String(), "sparse_lists=false required_architectures=[amd64]")
 	assert.Contains(t, log.String(), "required architectures mean nothing while sparse lists are off")
 	assert.Contains(t, log.String(), "msg=stopped")
+}
+
+func TestVersion(t *testing.T) {
+	cmd := command(os.LookupEnv, io.Discard)
+	var out bytes.Buffer
+	cmd.SetOut(&out)
+	cmd.SetArgs([]string{"--version"})
+	require.NoError(t, cmd.Execute())
+	assert.Equal(t, buildinfo.Read().Text("sparse-registry"), out.String())
 }

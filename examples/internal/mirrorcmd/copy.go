@@ -25,10 +25,15 @@ type output struct {
 }
 
 func (o *output) define(flags *pflag.FlagSet, what string) {
-	flags.Var(newChoice(&o.json, []string{"text", "json"}, []bool{false, true}), "output", "how to print "+what)
+	o.defineForm(flags, what)
 	flags.BoolVar(&o.debug, "debug", false, "log what is done to standard error")
 	flags.Var(newChoice(&o.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs, progress and errors to standard error: for people, or an object in each line")
 	flags.DurationVar(&o.timeout, "command-timeout", 0, "give up after `DURATION`, such as 90s or 10m (default: never)")
+}
+
+// defineForm defines the only flag of commands that ask nobody anything.
+func (o *output) defineForm(flags *pflag.FlagSet, what string) {
+	flags.Var(newChoice(&o.json, []string{"text", "json"}, []bool{false, true}), "output", "how to print "+what)
 }
 
 func (o *output) check() error {

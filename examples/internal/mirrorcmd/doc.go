@@ -14,6 +14,7 @@
 //	serve.go      mirror serve; serve_run.go: while it runs; serve_plan.go: what a file says to a server
 //	bundle.go     mirror bundle
 //	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
+//	version.go    mirror version
 //	progress.go   how far copies have come
 //	man.go        manual pages; completion.go: what shells complete
 //	ends.go       from the flags to what the library wants

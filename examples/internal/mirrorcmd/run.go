@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
 )
 
 // The exit statuses.
@@ -166,7 +167,9 @@ func newRoot(e *environment) *cobra.Command {
 		(&syncCommand{env: e}).command(),
 		(&serveCommand{env: e}).command(),
 		(&reportCommand{env: e}).command(),
-		newBundle(e), newMan())
+		newBundle(e), (&versionCommand{env: e}).command(), newMan())
+	root.Version = buildinfo.Read().Version // which is what makes a flag of it
+	root.SetVersionTemplate(buildinfo.Read().Text("mirror"))
 	completeFlags(root)
 	return root
 }
