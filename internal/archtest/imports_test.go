@@ -88,7 +88,7 @@ var restrictions = []restriction{
 
 // outsiders are examples that do what any program can that imports the library: they import nothing
 // that is internal to it.
-var outsiders = []string{"examples/mirror", "examples/plan", "examples/dropin", "examples/internal/mirrorcmd", "examples/internal/syncfile", "examples/internal/transform", "examples/internal/page"}
+var outsiders = []string{"examples/mirror", "examples/plan", "examples/dropin", "examples/internal/mirrorcmd", "examples/internal/syncfile", "examples/internal/tagselect", "examples/internal/transform", "examples/internal/page"}
 
 // impure are the packages of the standard library, with those below them, that what is pure does
 // not need: it decides, and leaves waiting, reading, writing and logging to others.
