@@ -56,7 +56,17 @@ func (ps Problems) Error() string {
 // error is of type Problems.
 func Parse(name string, content []byte, parse ParseReference) (*File, error) {
 	p := &parser{name: name, parse: parse}
-	file := p.file(content)
+	return p.result(p.file(content))
+}
+
+// ParseTree is Parse of a file that was read, or made, before. Lines are those that its nodes have.
+func ParseTree(name string, top *yaml.Node, parse ParseReference) (*File, error) {
+	p := &parser{name: name, parse: parse}
+	return p.result(p.top(top))
+}
+
+// result returns file, or the problems if there are any.
+func (p *parser) result(file *File) (*File, error) {
 	if len(p.problems) > 0 {
 		slices.SortStableFunc(p.problems, func(a, b *Problem) int { return a.Line - b.Line })
 		return nil, p.problems

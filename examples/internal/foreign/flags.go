@@ -1,0 +1,14 @@
+package foreign
+
+import "github.com/spf13/pflag"
+
+// Define defines the flags that say how files are converted. Those of one format alone begin with
+// its name.
+func (o *Options) Define(flags *pflag.FlagSet) {
+	flags.StringVar(&o.To, "to", "", "where the images of a file go that names no destinations: `TEMPLATE`, as destination in a sync file")
+	flags.BoolVar(&o.Skopeo.Scoped, "skopeo-scoped", false, "as --scoped of skopeo sync: below --to stands all of the source's name")
+	flags.BoolVar(&o.Skopeo.All, "skopeo-all", false, "as --all of skopeo sync: copy lists whole, not only the image for this system")
+	flags.BoolVar(&o.Skopeo.PreserveDigests, "skopeo-preserve-digests", false, "as --preserve-digests of skopeo sync")
+	flags.BoolVar(&o.Skopeo.RemoveSignatures, "skopeo-remove-signatures", false, "as --remove-signatures of skopeo sync")
+	flags.StringVar(&o.Skopeo.AppendSuffix, "skopeo-append-suffix", "", "as --append-suffix of skopeo sync: `TEXT` at the end of tags")
+}

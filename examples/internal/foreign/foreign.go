@@ -1,0 +1,171 @@
+package foreign
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.podman.io/image/v5/transports/alltransports"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+)
+
+// A Format is the form of the files of another tool. It is not changed after it was made, and may
+// be used concurrently.
+type Format struct {
+	Name    string // as in --from
+	Title   string // for help: "Skopeo's sync YAML"
+	NeedsTo bool   // its files name no destination
+	Keys    []Key  // all that the tool's documents name, in their order
+
+	read func(r *reader) // converts; what is wrong is noted in r
+}
+
+// A Key is what becomes of a key of a Format.
+type Key struct {
+	Path string // "sync[].tags.allow"; "[]" is each element, "*" any name
+	// Ours is the key of a sync file that takes its place, or several, between commas; or the
+	// command or flag; "" if it is lost.
+	Ours string
+	Why  string // why it is lost, or what differs
+}
+
+// Formats returns all formats, by name.
+func Formats() []*Format {
+	return []*Format{&skopeo}
+}
+
+// Find returns the format of a name. The error lists the names.
+func Find(name string) (*Format, error) {
+	var names []string
+	for _, f := range Formats() {
+		if f.Name == name {
+			return f, nil
+		}
+		names = append(names, f.Name)
+	}
+	return nil, fmt.Errorf("format %q is unknown; known are %s", name, strings.Join(names, ", "))
+}
+
+// Options say how files are converted. The zero value is good for formats that name destinations.
+type Options struct {
+	// To is where images go, for formats with NeedsTo: a destination as in a sync file, with
+	// variables in braces, or one without, to which the format adds the images' names.
+	To string
+	// Dir is the directory that relative paths in the file start from, which is the one that the
+	// other tool runs in. Default: they stay relative.
+	Dir string
+	// Parse makes references of texts. Default: that of containers/image.
+	Parse syncfile.ParseReference
+
+	Skopeo SkopeoOptions
+}
+
+// A Result is what has become of a file.
+type Result struct {
+	Sync []byte         // a sync file
+	File *syncfile.File // what Sync says; its lines are those of the other tool's file
+	// Lost are the keys that have no counterpart, and Notes say what is done another way. Both are
+	// in the order of lines.
+	Lost, Notes []Note
+}
+
+// A Note is about a key of a file.
+type Note struct {
+	File string
+	Line int    // from 1; 0 for the whole file
+	Key  string // its path, with the names and positions that the file has; "" for the whole file
+	Text string
+}
+
+func (n Note) String() string {
+	at := syncfile.Problem{File: n.File, Line: n.Line, Text: n.Text}
+	if n.Key != "" {
+		at.Text = n.Key + ": " + n.Text
+	}
+	return at.Error()
+}
+
+// Convert makes a sync file of content. name is how errors and comments call the file; paths in the
+// sync file that are relative start from its directory.
+//
+// It does not stop at what cannot be said in our words: that is in Result.Lost. An error is of type
+// syncfile.Problems, and means that content is no file of the format, or that what it says is
+// refused by package syncfile.
+func (f *Format) Convert(name string, content []byte, o Options) (*Result, error) {
+	r := &reader{format: f, name: name, content: content, options: o}
+	f.convert(r)
+	result := &Result{Lost: inOrder(r.lostKeys), Notes: inOrder(r.notes)}
+	if len(r.problems) == 0 {
+		r.finish(result)
+	}
+	if len(r.problems) > 0 {
+		slices.SortStableFunc(r.problems, func(a, b *syncfile.Problem) int { return a.Line - b.Line })
+		return nil, r.problems
+	}
+	return result, nil
+}
+
+// convert reads what r has, and notes what nobody has taken.
+func (f *Format) convert(r *reader) {
+	switch {
+	case len(r.content) > syncfile.MaxSize:
+		r.problem(nil, "the file has more than %d bytes", syncfile.MaxSize)
+		return
+	case f.NeedsTo && r.options.To == "":
+		r.problem(nil, "%s names no destinations: say where the images go, with --to", f.Title)
+		return
+	}
+	f.read(r)
+	for _, document := range r.trees {
+		r.untaken(document)
+	}
+}
+
+// finish writes the sync file and reads it as any other.
+func (r *reader) finish(result *Result) {
+	if len(r.images) == 0 {
+		r.problem(nil, "the file names no images")
+		return
+	}
+	tree := r.sync()
+	text, err := encode(tree)
+	if err != nil {
+		r.problem(nil, "%v", err)
+		return
+	}
+	parse := r.options.Parse
+	if parse == nil {
+		parse = func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) }
+	}
+	file, err := syncfile.ParseTree(r.name, tree, parse)
+	if problems, ok := err.(syncfile.Problems); ok { //nolint:errorlint // it is of this type
+		r.problems = problems
+		return
+	}
+	result.Sync, result.File = text, file
+}
+
+func inOrder(notes []Note) []Note {
+	slices.SortStableFunc(notes, func(a, b Note) int { return cmp.Compare(a.Line, b.Line) })
+	return notes
+}
+
+// why is what Keys say of a path, in the names of a file.
+func (f *Format) why(path []string) string {
+	for _, k := range f.Keys {
+		if matches(strings.Split(strings.ReplaceAll(k.Path, "[]", ".[]"), "."), path) && k.Why != "" {
+			return k.Why
+		}
+	}
+	return f.Title + " has no such key"
+}
+
+// matches reports whether a path is one of a pattern.
+func matches(pattern, path []string) bool {
+	return slices.EqualFunc(pattern, path, func(p, name string) bool {
+		return p == name || p == "*" || p == "[]" && strings.HasPrefix(name, "[")
+	})
+}

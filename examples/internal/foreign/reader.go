@@ -1,0 +1,107 @@
+package foreign
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
+)
+
+// A reader is what a format has at hand while it reads a file: the file as it is, or as a tree; the
+// sync file that it puts together; and places to note what is wrong, lost, or done another way.
+type reader struct {
+	format  *Format
+	name    string // of the file
+	content []byte
+	options Options
+
+	trees    []*node // that were handed out
+	problems syncfile.Problems
+	known    map[syncfile.Problem]bool // those in problems
+	lostKeys []Note
+	notes    []Note
+
+	defaults   *element
+	registries []*element
+	images     []*element
+}
+
+// problem notes that a file cannot be converted, once. n is where, nil for the whole file.
+func (r *reader) problem(n *node, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if path := n.path(); path != "" {
+		text = path + ": " + text
+	}
+	found := syncfile.Problem{File: r.name, Line: n.at(), Text: text}
+	if r.known == nil {
+		r.known = map[syncfile.Problem]bool{}
+	}
+	if !r.known[found] {
+		r.known[found] = true
+		r.problems = append(r.problems, &found)
+	}
+}
+
+// lost notes that n, with all that is in it, has no counterpart, and why.
+func (r *reader) lost(n *node, format string, args ...any) {
+	n.takeAll()
+	r.lostKeys = append(r.lostKeys, Note{File: r.name, Line: n.at(), Key: n.path(), Text: fmt.Sprintf(format, args...)})
+}
+
+// note notes what is done another way than n says.
+func (r *reader) note(n *node, format string, args ...any) {
+	r.notes = append(r.notes, Note{File: r.name, Line: n.at(), Key: n.path(), Text: fmt.Sprintf(format, args...)})
+}
+
+// login notes that n has credentials for a registry, which no sync file has.
+func (r *reader) login(n *node, host string) {
+	n.takeAll()
+	r.note(n, "credentials stay out of sync files: type mirror login %s", host)
+}
+
+// untaken notes what of n nobody has taken.
+func (r *reader) untaken(n *node) {
+	if !n.taken {
+		r.lost(n, "%s", r.format.why(n.names()))
+		return
+	}
+	for _, child := range n.children {
+		r.untaken(child)
+	}
+}
+
+// path is what a path in the file stands for.
+func (r *reader) path(text string) string {
+	if r.options.Dir == "" || filepath.IsAbs(text) {
+		return text
+	}
+	return filepath.Join(r.options.Dir, text)
+}
+
+// image begins an element of images, of what n says.
+func (r *reader) image(n *node) *element {
+	e := newElement(r, n)
+	r.images = append(r.images, e)
+	return e
+}
+
+// registry is the element of registries about a host. n is where the file speaks of it.
+func (r *reader) registry(n *node, host string) *element {
+	for _, e := range r.registries {
+		if e.values["registry"] == host {
+			return e
+		}
+	}
+	e := newElement(r, n)
+	e.set("registry", host)
+	r.registries = append(r.registries, e)
+	return e
+}
+
+// byDefault is what all images have by default.
+func (r *reader) byDefault() *element {
+	if r.defaults == nil {
+		r.defaults = newElement(r, nil)
+	}
+	return r.defaults
+}
