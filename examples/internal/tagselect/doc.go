@@ -5,6 +5,6 @@
 // of versions. A Selection has the patterns of one repository. Bounds choose among what its
 // patterns take: the newest, or those since some time.
 //
-// A Version is what a tag says if it is read as one, generously: real tags are no semantic versions.
-// Compare is the order in which tags are shown.
+// A Version is what a tag says if it is read as one, generously: real tags are no semantic
+// versions. Compare is the order in which tags are shown.
 package tagselect
