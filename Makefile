@@ -6,7 +6,7 @@ TAGS := containers_image_openpgp,exclude_graphdriver_btrfs
 
 export CGO_ENABLED := 0
 export GOFLAGS := -tags=$(TAGS) -buildvcs=false
-export GOWORK := off
+export GOWORK :=
 
 # Where there is no home, or one that cannot be written, what the go command keeps there is below .bin.
 ifneq ($(shell test -w "$$HOME" && echo writable),writable)
@@ -14,7 +14,8 @@ export GOCACHE ?= $(CURDIR)/.bin/home/go-build
 export GOPATH ?= $(CURDIR)/.bin/home/go
 endif
 
-# The library, and the examples with their heavier dependencies.
+# The library, and the examples with their heavier dependencies. go.work makes one workspace of them. Other modules here are tools, each
+# with dependencies that are nobody else's: they are built with GOWORK=off.
 MODULES := . examples
 
 # How long each fuzz target runs, which benchmarks run, and how often.
@@ -72,7 +73,22 @@ vet: ## go vet on both modules
 
 .PHONY: lint
 lint: ## golangci-lint, as pinned in tools/go.mod, on both modules
-	@for module in $(MODULES); do (cd $$module && go tool -modfile=$(CURDIR)/tools/go.mod golangci-lint run) || exit 1; done
+	@mkdir -p .bin/tools; GOWORK=off go -C tools build -o $(CURDIR)/.bin/tools/ tool
+	@for module in $(MODULES); do (cd $$module && $(CURDIR)/.bin/tools/golangci-lint run) || exit 1; done
+
+# What examples is to require, as example.com/module@v1.2.3.
+MODULE ?=
+
+# The go command does not ask go.work when it changes a go.mod, and the library that examples requires may not be published yet: the go.mod
+# of examples is brought up to date in a copy, which says where the library is.
+.PHONY: tidy
+tidy: ## bring go.mod and go.sum of both modules up to date; MODULE is one that examples gets, as example.com/module@v1.2.3
+	@rm -rf .bin/tidy; mkdir -p .bin/tidy; cp examples/go.mod examples/go.sum .bin/tidy/
+	@go mod edit -replace=github.com/sparsecopy/sparsecopy=$(CURDIR) .bin/tidy/go.mod
+	@export GOWORK=off GOFLAGS="$$GOFLAGS -modfile=$(CURDIR)/.bin/tidy/go.mod"; cd examples && $(if $(MODULE),go get $(MODULE) &&) go mod tidy
+	@go mod edit -dropreplace=github.com/sparsecopy/sparsecopy .bin/tidy/go.mod; cp .bin/tidy/go.mod .bin/tidy/go.sum examples/
+	@GOWORK=off go mod tidy
+	@rm -f go.work.sum; go list -m all >/dev/null; for module in $(MODULES); do go -C $$module list -deps -test ./... >/dev/null || exit 1; done
 
 # Go programs skip the proxy for loopback only: whatever leaves the machine ends at a port where nobody listens.
 .PHONY: offline
@@ -95,7 +111,7 @@ MUTATE ?=
 
 .PHONY: mutate
 mutate: ## change one operator after the other in the pure packages, and see tests fail, in an hour or so; MUTATE names some
-	@ulimit -v 16777216 2>/dev/null; mkdir -p .bin; go build -o .bin/mutate ./internal/mutate && .bin/mutate $(MUTATE)
+	@export GOWORK=off; ulimit -v 16777216 2>/dev/null; mkdir -p .bin; go build -o .bin/mutate ./internal/mutate && .bin/mutate $(MUTATE)
 
 .PHONY: torture
 torture: ## the full form of the tests of reliability, in ten minutes to half an hour; docs/reliability.md says what they do
@@ -117,7 +133,7 @@ bench-peers: ## measure copies beside upstream's, oras-go's, crane's, regsync's 
 .PHONY: lists
 lists: ## run real tools, as pinned in testdata/lists/make, for the repositories in testdata/lists/tools; TOOLS names some
 	@mkdir -p .bin/lists; for tool in $(or $(sort $(TOOLS) $(if $(filter buildkit,$(TOOLS)),buildx)),$(notdir $(patsubst %/go.mod,%,$(wildcard testdata/lists/make/*/go.mod)))); do \
-		CGO_ENABLED=$$(test $$tool = soci && echo 1 || echo 0) go -C testdata/lists/make/$$tool build -o $(CURDIR)/.bin/lists/ tool || exit 1; \
+		GOWORK=off CGO_ENABLED=$$(test $$tool = soci && echo 1 || echo 0) go -C testdata/lists/make/$$tool build -o $(CURDIR)/.bin/lists/ tool || exit 1; \
 	done; \
 	go -C examples run ./lists make $(TOOLS)
 
@@ -127,7 +143,7 @@ INTEROP ?=
 
 .PHONY: interop
 interop: ## let cosign, as pinned in examples/interop/cosign, sign what mirror copies, and judge what it signs
-	@mkdir -p .bin/interop; go -C examples/interop/cosign build -o $(CURDIR)/.bin/interop/ tool
+	@mkdir -p .bin/interop; GOWORK=off go -C examples/interop/cosign build -o $(CURDIR)/.bin/interop/ tool
 	@go -C examples build -o $(CURDIR)/.bin/interop/ ./mirror
 	@go -C examples run ./interop $(INTEROP)
 
@@ -143,7 +159,7 @@ PEER_TOOLS := github.com/google/go-containerregistry/cmd/crane@v0.22.1 github.co
 .PHONY: lists-peers
 lists-peers: ## install the tools that docs/lists.md compares, run them, and write there what they do; needs a network
 	@for tool in $(PEER_TOOLS); do GOBIN=$(CURDIR)/.bin/peers GOFLAGS= CGO_ENABLED=0 go install $$tool || exit 1; done
-	@CGO_ENABLED=0 go -C examples/listpeers/podman build -o $(CURDIR)/.bin/peers/podman-manifest .
+	@GOWORK=off CGO_ENABLED=0 go -C examples/listpeers/podman build -o $(CURDIR)/.bin/peers/podman-manifest .
 	@go -C examples/listpeers run . -tools $(CURDIR)/.bin/peers
 
 .PHONY: golden

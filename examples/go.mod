@@ -24,7 +24,7 @@ require (
 	github.com/sigstore/sigstore v1.10.11
 	github.com/sigstore/sigstore-go v1.2.2
 	github.com/sirupsen/logrus v1.10.2
-	github.com/sparsecopy/sparsecopy v0.0.0
+	github.com/sparsecopy/sparsecopy v0.1.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.1.0
 	github.com/stretchr/testify v1.12.1
@@ -204,6 +204,3 @@ require (
 	google.golang.org/grpc v1.83.2 // indirect
 	k8s.io/klog/v2 v2.140.0 // indirect
 )
-
-// The library is the checkout around this module: the two are released together.
-replace github.com/sparsecopy/sparsecopy => ../

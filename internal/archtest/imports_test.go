@@ -1,16 +1,11 @@
 package archtest
 
 import (
-	"encoding/json"
 	"fmt"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 // module is the path of the library's module; the examples' module is below it.
@@ -140,32 +135,6 @@ func TestLibraryImportsAllowedModules(t *testing.T) {
 
 func TestUpstreamsCopyIsCalledByCopyOnly(t *testing.T) {
 	assertNone(t, againstUpstreamsCopy(checkout(t)))
-}
-
-// TestLibraryRequiresAllowedModules reads go.mod, where a requirement stays behind when its last
-// import goes.
-func TestLibraryRequiresAllowedModules(t *testing.T) {
-	require.FileExists(t, path.Join(root, "go.mod")) // so that the go command does not reuse a result from before a change to it
-	command := exec.CommandContext(t.Context(), "go", "mod", "edit", "-json")
-	command.Dir = root
-	output, err := command.Output()
-	require.NoError(t, err)
-	var goMod struct {
-		Require []struct {
-			Path     string
-			Indirect bool
-		}
-		Replace []struct{ Old struct{ Path string } }
-	}
-	require.NoError(t, json.Unmarshal(output, &goMod))
-
-	for _, required := range goMod.Require {
-		allowed := slices.Contains(libraryModules, required.Path) || slices.Contains(testModules, required.Path)
-		assert.Truef(t, required.Indirect || allowed, "go.mod requires %s directly, which is not among libraryModules", required.Path)
-	}
-	for _, replaced := range goMod.Replace {
-		assert.Failf(t, "go.mod replaces a module", "%s: users of the library would get the original", replaced.Old.Path)
-	}
 }
 
 // againstTheLayers returns the imports, outside tests, that run from a layer to one above it, and
