@@ -232,7 +232,7 @@ func (c *Copier) AttachedOriginal(ctx context.Context, ref types.ImageReference,
 		return nil, err
 	}
 	defer src.Close() // nothing was written
-	found, err := inspect.FindOriginal(ctx, src, limit(c))
+	found, err := inspect.FindOriginal(ctx, src, budget.Or(c.budget))
 	if err != nil {
 		return nil, failure.New("looking for the original of", o.Side, transports.ImageName(ref), err)
 	}

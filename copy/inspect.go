@@ -5,7 +5,6 @@ import (
 
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
@@ -77,7 +76,7 @@ func inspectWith(ctx context.Context, c *Copier, ref types.ImageReference, o Rea
 		return nil, err
 	}
 	defer src.Close() // nothing was written
-	found, err := inspect.Inspect(ctx, src, limit(c))
+	found, err := inspect.Inspect(ctx, src, budget.Or(c.budget))
 	if err != nil {
 		return nil, failure.New("inspecting", o.Side, transports.ImageName(ref), err)
 	}
@@ -126,12 +125,4 @@ func openToRead(ctx context.Context, c *Copier, ref types.ImageReference, o Read
 		return nil, failure.New(failure.Opening, o.Side, transports.ImageName(ref), err)
 	}
 	return src, nil
-}
-
-// limit bounds what c has in flight beside copies.
-func limit(c *Copier) *semaphore.Weighted {
-	if c.budget != nil {
-		return c.budget
-	}
-	return budget.New(0)
 }

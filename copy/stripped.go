@@ -7,6 +7,7 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/trust"
 )
@@ -60,7 +61,7 @@ func (c *Copier) VerifyStripped(ctx context.Context, destRef types.ImageReferenc
 	case !errors.Is(err, ErrNotFound):
 		return nil, err
 	}
-	v, err := trust.Verify(ctx, dst, *options, trust.Means{Turns: &c.policies, Limit: limit(c), Name: transports.ImageName(destRef)})
+	v, err := trust.Verify(ctx, dst, *options, trust.Means{Turns: &c.policies, Limit: budget.Or(c.budget), Name: transports.ImageName(destRef)})
 	if v == nil {
 		return nil, failure.Reading(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
+	"github.com/sparsecopy/sparsecopy/copy/internal/budget"
 	"github.com/sparsecopy/sparsecopy/copy/internal/verifying"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
@@ -76,7 +77,7 @@ func verifyWith(
 	o.ListSignatures = WarnListSignatures // whatever became of the list, nothing is stripped here
 	return verifying.Verify(ctx, verifying.Copy{
 		Source: transports.ImageName(srcRef), Destination: transports.ImageName(destRef),
-		Options: inspect.Options{ReadBlobs: options.ReadBlobs, Limit: limit(c)}, Orphans: options.Orphans,
+		Options: inspect.Options{ReadBlobs: options.ReadBlobs, Limit: budget.Or(c.budget)}, Orphans: options.Orphans,
 		Prepare: func(ctx context.Context, compare bool) (*verifying.Prepared, error) {
 			o := o
 			o.CompareDestination = compare

@@ -30,6 +30,14 @@ func New(most uint) *semaphore.Weighted {
 	return semaphore.NewWeighted(Parallel * Slot)
 }
 
+// Or returns b, or, if that is nil, a budget of its own for the default number of blobs.
+func Or(b *semaphore.Weighted) *semaphore.Weighted {
+	if b != nil {
+		return b
+	}
+	return New(0)
+}
+
 // Weight is what b counts for in the default budget.
 func Weight(b endpoint.Blob) int64 {
 	if 0 <= b.Size && b.Size <= SmallBlob {
