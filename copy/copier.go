@@ -90,6 +90,12 @@ type CopierOptions struct {
 	// does not. "" means this library.
 	UserAgent string
 
+	// RegistryContext, if not nil, returns the configuration to reach a registry with, HOST[:PORT]
+	// as references have it, given that of an end, sys, which may be nil and must not be changed.
+	// It is asked for mirrors of registries.conf, too, so that what is for one registry is not sent
+	// to another. Where registries and signatures are, sys says. It must be safe for concurrent use.
+	RegistryContext func(registry string, sys *types.SystemContext) *types.SystemContext
+
 	// BlobInfoCache, if not nil, is told which repositories of registries have which blobs, as
 	// containers/image's docker transport tells its own: programs that copy with that, too, mount
 	// these blobs or skip them. Nothing is read from it here. Its methods must be safe for
@@ -164,6 +170,7 @@ func newOneShot(options CopierOptions) *Copier {
 			BlobTimeout:    options.BlobTimeout,
 			AnswerTimeout:  options.AnswerTimeout,
 			UserAgent:      options.UserAgent,
+			ContextFor:     options.RegistryContext,
 			BlobInfoCache:  options.BlobInfoCache,
 			Clock:          options.Clock,
 			Cache:          options.Cache,

@@ -94,7 +94,7 @@ func upstreamDestination(ctx context.Context, e *ends) (*transport.Destination, 
 	if open, ok := e.dst.(*transport.Destination); ok {
 		return open, nil
 	}
-	dst, err := transport.OpenDestination(ctx, e.destRef, e.o.DestinationCtx)
+	dst, err := access.OpenThrough(ctx, e.destRef, e.o.DestinationCtx, e.copier.shared)
 	if err != nil {
 		return nil, failure.New(failure.Opening, DestinationSide, e.dstName, err)
 	}

@@ -108,7 +108,9 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 			return ref.OpenSource(ctx, sys)
 		}
 		return open(ctx, ref, sys, shared)
-	}, func() (endpoint.SizedSource, error) { return transport.OpenSource(ctx, ref, sys) })
+	}, func() (endpoint.SizedSource, error) {
+		return transport.OpenSource(ctx, ref, shared.PullContext(ref, sys))
+	})
 }
 
 // NewSource is OpenSource for a registry that is spoken to directly, before it is asked for
@@ -132,7 +134,12 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 			return ref.OpenDestination(ctx, sys)
 		}
 		return registry.OpenDestination(ctx, ref, sys, shared)
-	}, func() (endpoint.Destination, error) { return transport.OpenDestination(ctx, ref, sys) })
+	}, func() (endpoint.Destination, error) { return OpenThrough(ctx, ref, sys, shared) })
+}
+
+// OpenThrough opens what ref names for writing through its transport.
+func OpenThrough(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (*transport.Destination, error) {
+	return transport.OpenDestination(ctx, ref, shared.PushContext(ref, sys))
 }
 
 // either opens an end directly, if it is a registry or the end of a transport that has its own, and

@@ -136,6 +136,7 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	if err := checkBlocked(name, sys); err != nil {
 		return nil, err
 	}
+	sys, credentialSys = sh.contextFor(name, sys), sh.contextFor(name, credentialSys)
 	creds, err := sh.credentialsFor(name, credentialSys)
 	if err != nil {
 		return nil, err
@@ -165,6 +166,49 @@ func newRepository(name reference.Named, credentialSys *types.SystemContext, ins
 	}
 	repo.stack()
 	return repo, nil
+}
+
+// contextFor is sys for the registry of a repository.
+func (s *Shared) contextFor(name reference.Named, sys *types.SystemContext) *types.SystemContext {
+	if s == nil || s.ContextFor == nil {
+		return sys
+	}
+	return s.ContextFor(reference.Domain(name), sys)
+}
+
+// PushContext is sys for what containers/image opens to write to ref. It is sys itself where ref is
+// in no registry.
+func (s *Shared) PushContext(ref types.ImageReference, sys *types.SystemContext) *types.SystemContext {
+	name, err := named(ref)
+	if err != nil {
+		return sys
+	}
+	return s.contextFor(name, sys)
+}
+
+// PullContext is sys for what containers/image opens to read ref. That uses one configuration for
+// all registries that registries.conf sends it to: if they are several, it is sys as it is, since
+// nothing that is for one of them may be sent to another.
+func (s *Shared) PullContext(ref types.ImageReference, sys *types.SystemContext) *types.SystemContext {
+	name, err := named(ref)
+	if err != nil {
+		return sys
+	}
+	registry, err := sysregistriesv2.FindRegistry(sys, name.Name())
+	if err != nil || registry == nil { // whoever opens it says what is wrong
+		return s.contextFor(name, sys)
+	}
+	sources, err := registry.PullSourcesFromReference(name)
+	if err != nil || len(sources) == 0 {
+		return sys
+	}
+	first := sources[0].Reference
+	for _, other := range sources {
+		if reference.Domain(other.Reference) != reference.Domain(first) {
+			return sys
+		}
+	}
+	return s.contextFor(first, sys)
 }
 
 // checkBlocked fails if the registries configuration forbids name.

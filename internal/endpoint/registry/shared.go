@@ -64,6 +64,10 @@ type Shared struct {
 	// UserAgent is sent with requests of ends whose SystemContext names none. "" for this package's
 	// own.
 	UserAgent string
+	// ContextFor, if not nil, returns the configuration to reach a registry with, HOST[:PORT] as
+	// references have it, given that of an end, which may be nil. Where registries are configured,
+	// and where signatures are, the end's says all the same. It must be safe for concurrent use.
+	ContextFor func(registry string, sys *types.SystemContext) *types.SystemContext
 	// Clock is the one by which retries wait, and tokens, credentials, refusals of them and
 	// announcements end; nil for clock.System.
 	Clock clock.Clock

@@ -48,7 +48,7 @@ func newSignatureReader(ref types.ImageReference, sys *types.SystemContext, sh *
 		ref: ref, config: config, hidden: func(_ context.Context, _ *repository, err error) error { return err },
 		results: map[digest.Digest]*signatureResult{},
 		source: newLazy(func(ctx context.Context) (types.ImageSource, error) {
-			return ref.NewImageSource(ctx, sys)
+			return ref.NewImageSource(ctx, sh.PullContext(ref, sys))
 		}),
 	}, nil
 }
@@ -188,7 +188,7 @@ type signatureWriter struct {
 
 func newSignatureWriter(ref types.ImageReference, sys *types.SystemContext, sh *Shared) *signatureWriter {
 	return &signatureWriter{shared: sh, destination: newLazy(func(ctx context.Context) (types.ImageDestination, error) {
-		return ref.NewImageDestination(ctx, sys)
+		return ref.NewImageDestination(ctx, sh.PushContext(ref, sys))
 	})}
 }
 
