@@ -24,7 +24,8 @@ import (
 type access struct {
 	flags        *pflag.FlagSet
 	source, dest end
-	referrers    end // another repository that is read: --referrers-source
+	referrers    end        // another repository that is read: --referrers-source
+	registries   registries // of the sync file, if there is one
 
 	authFile       string
 	registriesD    string
@@ -165,13 +166,20 @@ func (a *access) check() error {
 type contexts struct {
 	source, destination, referrers *types.SystemContext
 	secrets                        *passwords
+	registry                       func(name string, sys *types.SystemContext) *types.SystemContext
+}
+
+// destinationIn is the configuration of the destination in a registry, for what asks that by
+// itself.
+func (c *contexts) destinationIn(registry string) *types.SystemContext {
+	return c.registry(registry, c.destination)
 }
 
 // systemContexts returns the configuration of all ends. Passwords that are lacking are read from
 // stdin, the source's first.
 func (a *access) systemContexts(env *environment) (contexts, error) {
 	common := types.SystemContext{RegistriesDirPath: a.registriesD, SystemRegistriesConfPath: a.registriesConf}
-	all := contexts{secrets: &passwords{env: env}}
+	all := contexts{secrets: &passwords{env: env}, registry: a.registryContext}
 	for _, e := range []struct {
 		end *end
 		to  **types.SystemContext

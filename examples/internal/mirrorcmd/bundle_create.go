@@ -189,6 +189,7 @@ func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Cop
 	if err != nil {
 		return nil, err
 	}
+	c.access.registries.use(file)
 	var images []namedImage
 	for _, entry := range file.Images {
 		found, err := reader.copies(ctx, entry)

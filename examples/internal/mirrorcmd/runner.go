@@ -61,12 +61,14 @@ type runner struct {
 	memory   *memory        // nil if nothing is remembered
 }
 
-// openRunner reads what access says, which was checked. The caller must close the runner.
+// openRunner reads what access says, which was checked, and puts what the file says of registries
+// in force. The caller must close the runner.
 func openRunner(env *environment, access *access, flags runnerFlags, name string, file *syncfile.File) (*runner, error) {
 	sys, err := access.systemContexts(env)
 	if err != nil {
 		return nil, err
 	}
+	access.registries.use(file)
 	limits := env.limits(access)
 	limits.MaxParallelDownloads, limits.MaxRequestsPerHost, limits.BytesPerSecondPerHost = flags.parallel, flags.requests, flags.bytes
 	without := &runner{env: env, flags: flags, fileName: name, copier: copy.NewCopier(limits), sys: sys}

@@ -155,6 +155,7 @@ func (s *serving) use(plan *servePlan) {
 	if before != nil {
 		before.retire()
 	}
+	s.command.access.registries.use(plan.runner.file)
 	plan.forgetOthers()
 	s.engine.Use(plan)
 	s.metrics.Reloaded(true)

@@ -181,7 +181,8 @@ func registriesConfOf(s *syncRun) ([]byte, error) {
 		if !sameTags[p] { // the mirror's tags are others
 			b.WriteString("pull-from-mirror = \"digest-only\"\n")
 		}
-		if s.sys.destination.DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
+		registry, _, _ := strings.Cut(p.mirror, "/")
+		if s.sys.destinationIn(registry).DockerInsecureSkipTLSVerify == types.OptionalBoolTrue {
 			b.WriteString("insecure = true\n")
 		}
 		b.WriteString("\n")

@@ -40,6 +40,9 @@ func (e *environment) readSyncFile(name string) (*syncfile.File, error) {
 	file, err := syncfile.Parse(name, content, func(what, text string) (types.ImageReference, error) {
 		return parseReference(what, text)
 	})
+	if err == nil {
+		err = checkRegistries(name, file)
+	}
 	if err != nil {
 		return nil, &misuse{err}
 	}

@@ -163,11 +163,12 @@ func (s *syncRun) removeManifest(ctx context.Context, at string) error {
 	if err != nil {
 		return err
 	}
-	err = ref.DeleteImage(ctx, s.sys.destination)
+	sys := s.sys.destinationIn(reference.Domain(ref.DockerReference()))
+	err = ref.DeleteImage(ctx, sys)
 	if err == nil {
 		return nil
 	}
-	_, gone := s.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: s.sys.destination, Side: copy.DestinationSide})
+	_, gone := s.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: sys, Side: copy.DestinationSide})
 	if copy.SaysAbsent(gone) {
 		return nil
 	}
@@ -196,7 +197,9 @@ func (s *syncRun) managed() []*managedRepo {
 		}
 		key := syncfile.Key(c.Destination)
 		if repos[key] == nil {
-			repos[key] = &managedRepo{copier: s.copier, sys: s.sys.destination, name: reference.TrimNamed(named), named: map[string]bool{}}
+			repos[key] = &managedRepo{
+				copier: s.copier, sys: s.sys.destinationIn(reference.Domain(named)), name: reference.TrimNamed(named), named: map[string]bool{},
+			}
 		}
 		if tagged, ok := named.(reference.NamedTagged); ok {
 			repos[key].named[tagged.Tag()] = true

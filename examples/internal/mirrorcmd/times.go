@@ -38,7 +38,7 @@ func (t *times) options() copy.CopierOptions {
 // limits are what a Copier has to know, once the flags were checked.
 func (e *environment) limits(a *access) copy.CopierOptions {
 	options := a.times.options()
-	options.Clock, options.Cache = e.clock, a.cache
+	options.Clock, options.Cache, options.RegistryContext = e.clock, a.cache, a.registryContext
 	return options
 }
 

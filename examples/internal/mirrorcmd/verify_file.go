@@ -105,6 +105,7 @@ func (c *verifyCommand) byFile(cmd *cobra.Command, args []string) error {
 	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
+	c.access.registries.use(file)
 	copier := copy.NewCopier(c.env.limits(&c.access))
 	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
 
@@ -135,7 +136,7 @@ func provable(name string, file *syncfile.File) (*syncfile.File, error) {
 	if len(images) == 0 {
 		return nil, misusef("%s: no image has attach-original, so that --without-source leaves nothing to verify", name)
 	}
-	return &syncfile.File{Images: images}, nil
+	return &syncfile.File{Images: images, Registries: file.Registries}, nil
 }
 
 // verifyAll verifies what the file stands for. The error is about the file, or context.Cause.

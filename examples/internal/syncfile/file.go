@@ -20,8 +20,9 @@ import (
 
 // A File is what a sync file says, with its defaults worked in.
 type File struct {
-	Images []*Image        // in the order of the file, never empty
-	Notify []notify.Sender // who may tell a server what was pushed, each with another name
+	Images     []*Image        // in the order of the file, never empty
+	Registries []Registry      // how they are reached, each with another name, whatever the case of its letters
+	Notify     []notify.Sender // who may tell a server what was pushed, each with another name
 }
 
 // An Image is an element of images.

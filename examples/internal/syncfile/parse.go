@@ -125,7 +125,7 @@ func (p *parser) file(content []byte) *File {
 }
 
 // topKeys are the keys of the top level.
-var topKeys = []string{"version", "defaults", "images", "notify"}
+var topKeys = []string{"version", "registries", "defaults", "images", "notify"}
 
 func (p *parser) top(node *yaml.Node) *File {
 	keys := p.mapping(node, "the file", topKeys)
@@ -147,6 +147,9 @@ func (p *parser) top(node *yaml.Node) *File {
 		return nil
 	}
 	file := &File{}
+	if n := keys["registries"]; n != nil {
+		file.Registries = p.reachedRegistries(n)
+	}
 	elements := p.sequence(keys["images"], "images")
 	if len(elements) == 0 {
 		p.problem(keys["images"].Line, "images has no elements")
