@@ -93,7 +93,7 @@ type CopierOptions struct {
 	// RegistryContext, if not nil, returns the configuration to reach a registry with, HOST[:PORT]
 	// as references have it, given that of an end, sys, which may be nil and must not be changed.
 	// It is asked for mirrors of registries.conf, too, so that what is for one registry is not sent
-	// to another. Where registries and signatures are, sys says. It must be safe for concurrent use.
+	// to another. Where registries and signatures are, sys says. It is called concurrently.
 	RegistryContext func(registry string, sys *types.SystemContext) *types.SystemContext
 
 	// BlobInfoCache, if not nil, is told which repositories of registries have which blobs, as

@@ -17,8 +17,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// guarded starts a registry that wants a certificate and a password of its own, and writes both into
-// dir: certs/HOST and NAME.json.
+// guarded starts a registry that wants a certificate and a password of its own, and writes both
+// into dir: certs/HOST and NAME.json.
 func guarded(t *testing.T, dir, name string) *registrytest.Registry {
 	r := registrytest.Start(t, registrytest.Options{
 		TLS: true, RequireClientCert: true,
@@ -30,8 +30,8 @@ func guarded(t *testing.T, dir, name string) *registrytest.Registry {
 	return r
 }
 
-// TestSyncRegistries has three registries, of which each wants other certificates and passwords, and
-// only the file says which.
+// TestSyncRegistries has three registries, of which each wants other certificates and passwords,
+// and only the file says which.
 func TestSyncRegistries(t *testing.T) {
 	dir := t.TempDir()
 	src, dst, referrers := guarded(t, dir, "source"), guarded(t, dir, "destination"), guarded(t, dir, "referrers")
