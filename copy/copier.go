@@ -15,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/internal/remembered"
 	"github.com/sparsecopy/sparsecopy/copy/internal/signing"
 	"github.com/sparsecopy/sparsecopy/copy/internal/transforming"
+	"github.com/sparsecopy/sparsecopy/copy/naming"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
@@ -212,9 +213,12 @@ func (c *Copier) PlanImages(ctx context.Context, policyContext *signature.Policy
 	newBatch(c, policyContext, options).plan(ctx, jobs, planned)
 }
 
+// Registries asks registries what names name, with what the copies of c share. Close ends it.
+func (c *Copier) Registries() *naming.Registries { return naming.Over(c.shared) }
+
 // Tags is the function Tags, with what the copies of c share.
 func (c *Copier) Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (*TagList, error) {
-	return tags(ctx, ref, options, c.shared)
+	return c.Registries().Tags(ctx, ref, options)
 }
 
 // Inspect is the function Inspect, with what the copies of c share.

@@ -3,56 +3,23 @@ package copy
 import (
 	"context"
 
-	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/types"
 
-	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
-	"github.com/sparsecopy/sparsecopy/internal/digesttag"
-	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
+	"github.com/sparsecopy/sparsecopy/copy/naming"
 )
 
 // A TagList is the tags of a repository, as its registry lists them.
-type TagList = registry.TagList
+type TagList = naming.TagList
 
 // TagsOptions are the choices of Tags. The zero value is useful, and so is a nil *TagsOptions.
-type TagsOptions struct {
-	// SystemContext is the configuration; nil means the defaults.
-	SystemContext *types.SystemContext
-	// Side says for which end of a copy the tags are wanted. A source's are listed where it is
-	// read: registries.conf may rewrite the name and name mirrors, of which the first that lists
-	// any tag is believed. A destination's are listed at the repository itself. "" means
-	// SourceSide.
-	Side Side
-}
+type TagsOptions = naming.TagsOptions
 
-// Tags lists all tags of the repository that ref names, whose own tag or digest does not matter. It
-// reads page after page as long as the registry says that there is another one, and fails rather
-// than return a part of the list. Requests are retried as those of a copy are. A page on another
-// host is read without credentials.
-//
-// Only references of the transport docker have tags that can be listed. The error is an *Error; it
-// wraps a *RegistryError where the registry refused.
+// Tags is Tags of naming.Registries: it lists all tags of the repository that ref names.
 func Tags(ctx context.Context, ref types.ImageReference, options *TagsOptions) (*TagList, error) {
-	return tags(ctx, ref, options, nil)
+	c := newOneShot(CopierOptions{})
+	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
+	return c.Tags(ctx, ref, options)
 }
 
-func tags(ctx context.Context, ref types.ImageReference, options *TagsOptions, shared *registry.Shared) (*TagList, error) {
-	if options == nil {
-		options = &TagsOptions{}
-	}
-	side := SourceSide
-	if options.Side == DestinationSide {
-		side = DestinationSide
-	}
-	list, err := registry.Tags(ctx, ref, side == DestinationSide, options.SystemContext, shared)
-	if err != nil {
-		return nil, failure.New("listing the tags of", side, transports.ImageName(ref), err)
-	}
-	return list, nil
-}
-
-// IsDigestTag reports whether a tag is named after a digest, as those of cosign (sha256-<hex>.sig,
-// .att, .sbom), of the referrers tag schema (sha256-<hex>) and others are. What they name belongs
-// to what has that digest, and is copied with it (Options.DigestTags, Options.Referrers), so that
-// patterns for tags should leave them alone.
-func IsDigestTag(tag string) bool { return digesttag.Is(tag) }
+// IsDigestTag is naming.IsDigestTag: it reports whether a tag is named after a digest.
+func IsDigestTag(tag string) bool { return naming.IsDigestTag(tag) }
