@@ -117,10 +117,15 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 // anything: see registry.NewSource. It returns nil for any other source.
 func NewSource(ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (*registry.Source, report.EndReport, error) {
 	how := report.EndReport{Transport: "registry"}
+	ref, own := withoutOwn(ref)
 	if TransportOf(ref) != "docker" {
 		return nil, how, nil
 	}
-	src, err := registry.NewSource(ref, sys, shared)
+	prepare := registry.NewSource
+	if own {
+		prepare = registry.NewOwn
+	}
+	src, err := prepare(ref, sys, shared)
 	if _, unsupported := errors.AsType[*registry.Unsupported](err); unsupported {
 		return nil, how, nil
 	}

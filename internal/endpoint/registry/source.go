@@ -114,6 +114,11 @@ func NewSource(ref types.ImageReference, sys *types.SystemContext, sh *Shared) (
 	return newSource(supportedSources, ref, sys, sh)
 }
 
+// NewOwn is OpenOwn without a request, as NewSource is OpenSource without one.
+func NewOwn(ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
+	return newSource(ownSource, ref, sys, sh)
+}
+
 func newSource(places placesOf, ref types.ImageReference, sys *types.SystemContext, sh *Shared) (*Source, error) {
 	name, err := named(ref)
 	if err != nil {
