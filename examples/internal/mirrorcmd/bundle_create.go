@@ -270,6 +270,9 @@ func (m *bundleMaker) image(ctx context.Context, image namedImage) error {
 	var report copy.Report
 	options := image.options
 	options.SourceCtx, options.Report, options.Overview = m.sys.source, &report, m.progress
+	if image.entry != nil {
+		options.SourceCtx = image.entry.SourceContext(m.sys.source)
+	}
 	options.ReferrersFrom = reachedBy(options.ReferrersFrom, m.sys.referrers)
 	_, err = m.copier.Image(ctx, m.policy, destination, image.ref, &options)
 	if image.entry != nil && isOther(image.entry, err) {

@@ -240,7 +240,7 @@ func (r *runner) taskOptions(t *task) *copy.Options {
 // options are those of an image's copies, which share a budget if the image has one of its own.
 func (r *runner) options(c syncfile.Copy) *copy.Options {
 	options := c.Image.Options
-	options.SourceCtx, options.DestinationCtx = r.sys.source, c.Image.Context(r.sys.destination)
+	options.SourceCtx, options.DestinationCtx = c.Image.SourceContext(r.sys.source), c.Image.Context(r.sys.destination)
 	options.SignIdentity = c.SignIdentity
 	options.ReferrersFrom = reachedBy(c.ReferrersFrom, r.sys.referrers)
 	options.ConcurrentBlobCopiesSemaphore = c.Image.Budget()

@@ -50,6 +50,7 @@ type Image struct {
 	// Whole is a fingerprint of all that the file says of the image, but for when it is copied.
 	Whole digest.Digest
 
+	system      *system // nil if a list is copied
 	budget      *semaphore.Weighted
 	destination string // template
 	referrers   string // template of the repository to look for referrers in, "" for none

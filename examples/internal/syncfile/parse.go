@@ -180,11 +180,15 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 		keys = map[string]*yaml.Node{}
 	}
 	ownTiming(keys, own)
+	single := p.ownSystem(keys, own)
 	maps.Copy(keys, own)
 	image := &Image{Line: node.Line, parse: p.parse}
 	p.files = nil
 	image.Options.ImageListSelection, image.Options.ListSignatures = copy.CopyAllImages, copy.GuardListSignatures
 	p.apply(image, keys)
+	if single {
+		image.Options.ImageListSelection = copy.CopySystemImage
+	}
 	p.schedule(image, keys)
 	image.Files = p.files
 	p.consistent(node, keys, defaults)
@@ -200,6 +204,7 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	if len(p.problems) > before {
 		return nil
 	}
+	keys = image.system.fingerprinted(keys)
 	image.Settings, image.Whole = fingerprint(keys), whole(keys)
 	c, err := image.copy(anyTag(image))
 	if err != nil {

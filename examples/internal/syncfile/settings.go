@@ -22,6 +22,7 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 			i.referrers = ""
 		}
 	},
+	keySystem: systemImage,
 	"platforms": func(p *parser, i *Image, n *yaml.Node) {
 		i.Options.InstancePlatforms = p.platforms(n, "platforms", true)
 		if len(i.Options.InstancePlatforms) > 0 {
