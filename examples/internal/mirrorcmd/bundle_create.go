@@ -31,6 +31,7 @@ type bundleCreateCommand struct {
 	out    output
 	file   string
 	since  string
+	from   fromFlags
 }
 
 func (c *bundleCreateCommand) command() *cobra.Command {
@@ -59,6 +60,7 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	c.sel.defineChoice(flags)
 	flags.Var(count{&c.sel.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
+	c.from.define(flags)
 	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")
 	flags.Var(&digestTags{&c.sel.options}, "digest-tags",
 		"carry what tags name that are named after the digest of anything in the bundle: cosign's tags sha256-<hex>.sig, .att and .sbom; or those with any suffix (all), for which all tags are listed")
@@ -77,7 +79,7 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 
 func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	c.env.sel = &c.sel
-	for _, check := range []func() error{c.out.check, c.sel.check, c.access.check} {
+	for _, check := range []func() error{c.out.check, c.sel.check, c.access.check, c.checkFrom} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -182,10 +184,24 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 	return withNames(images)
 }
 
+// checkFrom checks the flags about another tool's file. Its images need no destinations here.
+func (c *bundleCreateCommand) checkFrom() error {
+	given := changed(c.from.flags, append(conversionFlags(), "from"))
+	switch {
+	case len(given) > 0 && c.file == "":
+		return misusef("%s %s --file", dashed(given), needs(given))
+	case c.from.flags.Changed("to"):
+		return misusef("--to has no effect on a bundle: destinations are not looked at")
+	case c.from.format != nil && c.from.format.NeedsTo:
+		c.from.options.To = "docker://bundle.invalid/{registry}/{repository}"
+	}
+	return c.from.check()
+}
+
 // imagesOfFile returns the images of the sync file, after listing tags if that is what it takes.
 func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Copier, sys *types.SystemContext) ([]namedImage, error) {
 	reader := &runner{env: c.env, copier: copier, sys: contexts{source: sys}}
-	file, err := reader.env.readSyncFile(c.file)
+	file, err := reader.env.readSyncFile(c.file, &c.from)
 	if err != nil {
 		return nil, err
 	}

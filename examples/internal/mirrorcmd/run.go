@@ -167,6 +167,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&syncCommand{env: e}).command(),
 		(&serveCommand{env: e}).command(),
 		(&reportCommand{env: e}).command(),
+		(&importCommand{env: e}).command(),
 		newBundle(e), (&versionCommand{env: e}).command(), newMan())
 	root.Version = buildinfo.Read().Version // which is what makes a flag of it
 	root.SetVersionTemplate(buildinfo.Read().Text("mirror"))

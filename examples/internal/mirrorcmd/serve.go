@@ -19,6 +19,7 @@ type serveCommand struct {
 	env    *environment
 	access access
 	runner runnerFlags
+	from   fromFlags
 
 	jobs        uint
 	every       time.Duration
@@ -51,6 +52,7 @@ func (c *serveCommand) command() *cobra.Command {
 	flags.SortFlags = false
 	c.define(flags)
 	c.runner.define(flags)
+	c.from.define(flags)
 	flags.BoolVar(&c.debug, "debug", false, "log what is done to standard error")
 	flags.Var(newChoice(&c.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs and errors to standard error")
 	c.access.define(flags)
@@ -100,8 +102,10 @@ func (c *serveCommand) check(file string) (usual schedule.Schedule, err error) {
 	if usual, err = schedule.Every(c.every); err != nil {
 		return usual, misusef("--every: %w", err)
 	}
-	if err := c.access.check(); err != nil {
-		return usual, err
+	for _, check := range []func() error{c.access.check, c.from.check} {
+		if err := check(); err != nil {
+			return usual, err
+		}
 	}
 	return usual, c.runner.check(true)
 }

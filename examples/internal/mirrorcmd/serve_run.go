@@ -95,7 +95,7 @@ func (s *serving) readFile() (*syncfile.File, error) {
 	if info, err := os.Stat(s.fileName); err == nil && !info.Mode().IsRegular() {
 		return nil, misusef("a server reads its file again when that changes, and %s is no regular file", s.fileName)
 	}
-	return s.command.env.readSyncFile(s.fileName)
+	return s.command.env.readSyncFile(s.fileName, &s.command.from)
 }
 
 // isOpError reports whether nothing can listen.

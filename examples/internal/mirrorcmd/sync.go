@@ -24,6 +24,7 @@ type syncCommand struct {
 	exitUnchanged bool
 	files         syncOutputs
 	removal       removalFlags
+	from          fromFlags
 }
 
 func (c *syncCommand) command() *cobra.Command {
@@ -45,6 +46,7 @@ func (c *syncCommand) command() *cobra.Command {
 	flags.SortFlags = false
 	c.define(flags)
 	c.removal.define(flags)
+	c.from.define(flags)
 	c.files.define(flags)
 	c.out.define(flags, "the report")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
@@ -82,12 +84,12 @@ func (c *syncCommand) check() error {
 }
 
 func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
-	for _, check := range []func() error{c.out.check, c.access.check, c.check} {
+	for _, check := range []func() error{c.out.check, c.access.check, c.from.check, c.check} {
 		if err := check(); err != nil {
 			return err
 		}
 	}
-	file, err := c.env.readSyncFile(args[0])
+	file, err := c.env.readSyncFile(args[0], &c.from)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
@@ -27,9 +26,9 @@ func hideSystemFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// readSyncFile reads and checks a file, by whose keys errors are explained from now on. What is
-// wrong with it is a misuse.
-func (e *environment) readSyncFile(name string) (*syncfile.File, error) {
+// readSyncFile reads and checks a file, or makes it of that of another tool. Errors are explained by
+// its keys from now on. What is wrong with it is a misuse.
+func (e *environment) readSyncFile(name string, from *fromFlags) (*syncfile.File, error) {
 	if !e.byFile { // a server reads files while errors are explained
 		e.byFile = true
 	}
@@ -37,13 +36,11 @@ func (e *environment) readSyncFile(name string) (*syncfile.File, error) {
 	if err != nil {
 		return nil, &misuse{err}
 	}
-	file, err := syncfile.Parse(name, content, func(what, text string) (types.ImageReference, error) {
-		return parseReference(what, text)
-	})
-	if err == nil {
-		err = checkRegistries(name, file)
-	}
+	file, err := from.file(name, content)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkRegistries(name, file); err != nil {
 		return nil, &misuse{err}
 	}
 	return file, nil

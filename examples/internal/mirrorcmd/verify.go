@@ -24,6 +24,7 @@ type verifyCommand struct {
 	origin        string   // a reference; "" if SOURCE is asked
 	withoutSource bool
 	jobs          uint
+	from          fromFlags
 }
 
 func (c *verifyCommand) command() *cobra.Command {
@@ -63,6 +64,7 @@ func (c *verifyCommand) command() *cobra.Command {
 	c.jobs = defaultJobs
 	flags.BoolVar(&c.withoutSource, "without-source", false, "of FILE, verify only the images with attach-original, and ask their sources nothing")
 	flags.Var(count{&c.jobs}, "jobs", "how many images of FILE are verified at the same time")
+	c.from.define(flags)
 	c.out.define(flags, "what was found")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.define(flags)
@@ -85,7 +87,7 @@ func (c *verifyCommand) checkArgs(cmd *cobra.Command, args []string) error {
 }
 
 // fileFlags have a meaning only where a file says what is verified.
-var fileFlags = []string{"without-source", "jobs"}
+var fileFlags = append([]string{"without-source", "jobs", "from"}, conversionFlags()...)
 
 func (c *verifyCommand) run(cmd *cobra.Command, args []string) error {
 	var (

@@ -1,0 +1,189 @@
+package mirrorcmd
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/foreign"
+)
+
+// An importCommand is mirror import.
+type importCommand struct {
+	env   *environment
+	from  fromFlags
+	out   string // a file; "" for standard output
+	check bool
+}
+
+func (c *importCommand) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import [flags] FORMAT FILE",
+		Short: "Make a sync file of the file of another tool",
+		Long: "Import prints the file for mirror sync that does what FILE does for another tool. FILE \"-\" is standard input. What has no\n" +
+			"counterpart is listed on standard error, with its line, and so is what is done another way. Passwords are left out.\n" +
+			"FORMAT is one of these:\n\n" + formatTable() + "\n" +
+			"mirror sync --from FORMAT FILE does the same, and copies the images.\n\n" +
+			"The exit status is 0, or 2 if something has no counterpart, unless that is accepted. With --check and -o OUT, it is 1\n" +
+			"if OUT is not what would be written now.",
+		Example: "  mirror import skopeo sync.yml --to docker://mirror.example/images -o images.yaml\n" +
+			"  mirror import --check skopeo sync.yml --to 'docker://mirror.example/{registry}/{repository}'",
+		Args:              c.checkArgs,
+		RunE:              func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
+		ValidArgsFunction: completeFormat,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVarP(&c.out, "out", "o", "", "write the sync file to `OUT`")
+	flags.BoolVar(&c.check, "check", false, "write nothing, and say what would be lost, what would be done another way, and how OUT differs")
+	c.from.defineConversion(flags)
+	return cmd
+}
+
+// formatTable has a line for each format.
+func formatTable() string {
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	for _, format := range foreign.Formats() {
+		fmt.Fprintf(table, "  %s\t%s\n", format.Name, format.Title)
+	}
+	table.Flush()
+	return b.String()
+}
+
+// completeFormat completes the arguments of a command that takes FORMAT and FILE.
+func completeFormat(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return formatNames(), cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+func (c *importCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
+	if len(args) != 2 {
+		return misusef("mirror import takes FORMAT and FILE, and %d arguments were given; FORMAT is one of %s", len(args), strings.Join(formatNames(), ", "))
+	}
+	if c.from.format, err = foreign.Find(args[0]); err != nil {
+		return &misuse{err}
+	}
+	return c.from.check()
+}
+
+func (c *importCommand) run(name string) error {
+	if c.out != "" {
+		if err := checkReplacedFile("out", c.out); err != nil {
+			return err
+		}
+	}
+	content, err := c.env.readAll(name)
+	if err != nil {
+		return &misuse{err}
+	}
+	result, err := c.from.convert(name, content)
+	if err != nil {
+		return err
+	}
+	notes := noteLines(result)
+	switch {
+	case c.check:
+		return c.compare(name, result, notes)
+	case c.out == "":
+		_, err = c.env.stdout.Write(result.Sync)
+	default:
+		err = writeWhole(c.out, result.Sync)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c.env.stderr, notes); err != nil {
+		return err
+	}
+	return c.lost(name, result)
+}
+
+// lost says how many keys of a file are lost: which, stands in the lines before.
+func (c *importCommand) lost(name string, result *foreign.Result) error {
+	if n := len(result.Lost); n > 0 && !c.from.acceptLost {
+		return misusef("%s of %s without a counterpart; --accept-lost takes that for success", counted(n, "key"), name)
+	}
+	return nil
+}
+
+// noteLines are a line for each thing that is to be said of a conversion.
+func noteLines(result *foreign.Result) string {
+	var b strings.Builder
+	for _, n := range result.Lost {
+		fmt.Fprintf(&b, "lost: %s\n", oneLine(n.String()))
+	}
+	for _, n := range result.Notes {
+		fmt.Fprintf(&b, "note: %s\n", oneLine(n.String()))
+	}
+	return b.String()
+}
+
+// compare says what would be different.
+func (c *importCommand) compare(name string, result *foreign.Result, notes string) error {
+	changes, err := c.changes(result.Sync)
+	if err != nil {
+		return &misuse{err}
+	}
+	if _, err := io.WriteString(c.env.stdout, notes+changes); err != nil {
+		return err
+	}
+	if err := c.lost(name, result); err != nil {
+		return err
+	}
+	if changes != "" {
+		return fmt.Errorf("%s is not what mirror import makes of %s", c.out, name)
+	}
+	return nil
+}
+
+// changes are the differences between what OUT says, and what would be written, "" if there are
+// none. Comments and lines are none.
+func (c *importCommand) changes(sync []byte) (string, error) {
+	if c.out == "" {
+		return "", nil
+	}
+	content, err := c.env.readAll(c.out)
+	if err != nil {
+		return "", err
+	}
+	there, err := withoutComments(content)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", c.out, err)
+	}
+	now, err := withoutComments(sync)
+	return string(diff.Diff(c.out, there, "now", now)), err
+}
+
+// withoutComments writes YAML anew, in one form and without its comments.
+func withoutComments(text []byte) ([]byte, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return nil, err
+	}
+	uncomment(&document)
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	encoder.CompactSeqIndent()
+	if err := encoder.Encode(&document); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), encoder.Close()
+}
+
+// uncomment takes from YAML what means nothing.
+func uncomment(node *yaml.Node) {
+	node.HeadComment, node.LineComment, node.FootComment, node.Style = "", "", "", 0
+	for _, c := range node.Content {
+		uncomment(c)
+	}
+}
