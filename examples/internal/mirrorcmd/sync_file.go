@@ -26,8 +26,8 @@ func hideSystemFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// readSyncFile reads and checks a file, or makes it of that of another tool. Errors are explained by
-// its keys from now on. What is wrong with it is a misuse.
+// readSyncFile reads and checks a file, or makes it of that of another tool. Errors are explained
+// by its keys from now on. What is wrong with it is a misuse.
 func (e *environment) readSyncFile(name string, from *fromFlags) (*syncfile.File, error) {
 	if !e.byFile { // a server reads files while errors are explained
 		e.byFile = true
