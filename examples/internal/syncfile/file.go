@@ -29,8 +29,8 @@ type File struct {
 type Image struct {
 	Line int // of the file, from 1
 
-	// Source is the reference as it is written. If Tags is set, it is one of docker: that names no
-	// tag.
+	// Source is the reference as it is written, with the values of variables. If Tags is set, it is
+	// one of docker: that names no tag.
 	Source string
 	// Tags are those to be copied, nil for what Source itself names.
 	Tags *Tags

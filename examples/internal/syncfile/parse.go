@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -52,10 +53,15 @@ func (ps Problems) Error() string {
 	return strings.Join(texts, "; ")
 }
 
-// Parse reads a file. name is how errors call it; parse is what makes references of texts. The
-// error is of type Problems.
+// Parse reads a file, with the environment of the process. name is how errors call it; parse is
+// what makes references of texts. The error is of type Problems.
 func Parse(name string, content []byte, parse ParseReference) (*File, error) {
-	p := &parser{name: name, parse: parse}
+	return ParseIn(os.LookupEnv, name, content, parse)
+}
+
+// ParseIn is Parse with another environment.
+func ParseIn(environment Environment, name string, content []byte, parse ParseReference) (*File, error) {
+	p := &parser{name: name, parse: parse, environment: environment}
 	return p.result(p.file(content))
 }
 
@@ -75,11 +81,12 @@ func (p *parser) result(file *File) (*File, error) {
 }
 
 type parser struct {
-	name     string
-	parse    ParseReference
-	problems Problems
-	known    map[Problem]bool // those in problems
-	files    []string         // paths that the image names that is read
+	name        string
+	parse       ParseReference
+	environment Environment
+	problems    Problems
+	known       map[Problem]bool // those in problems
+	files       []string         // paths that the image names that is read
 }
 
 // problem notes a problem, once: defaults are looked at for every image.
@@ -240,7 +247,7 @@ func anyTag(image *Image) string {
 // source sets what the image is copied from.
 func (p *parser) source(image *Image, keys map[string]*yaml.Node) {
 	node := keys["source"]
-	text, ok := p.scalar(node, "source")
+	text, ok := p.environed(node, "source", nil)
 	if !ok {
 		return
 	}

@@ -52,7 +52,7 @@ func (p *parser) registry(line int, keys map[string]*yaml.Node) Registry {
 	registry := Registry{Line: line}
 	if n := keys[keyRegistry]; n == nil {
 		p.problem(line, "a registry has no key %s, which names it: HOST or HOST:PORT", keyRegistry)
-	} else if text, ok := p.scalar(n, keyRegistry); ok {
+	} else if text, ok := p.environed(n, keyRegistry, nil); ok {
 		registry.Name = text
 		p.registryName(n, text)
 	}
@@ -66,7 +66,7 @@ func (p *parser) registry(line int, keys map[string]*yaml.Node) Registry {
 		if keys[key] == nil {
 			return ""
 		}
-		text, ok := p.scalar(keys[key], key)
+		text, ok := p.environed(keys[key], key, nil)
 		if !ok {
 			return ""
 		}

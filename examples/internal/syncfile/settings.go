@@ -16,9 +16,10 @@ import (
 
 // settings are the keys that defaults and images have, and what they do.
 var settings = map[string]func(*parser, *Image, *yaml.Node){
-	"destination": func(p *parser, i *Image, n *yaml.Node) { i.destination = p.template(n, "destination") },
+	"destination": destination,
 	keyReferrersSource: func(p *parser, i *Image, n *yaml.Node) {
-		if i.referrers = p.template(n, keyReferrersSource); i.referrers == noReferrersSource {
+		text, _ := p.scalar(n, keyReferrersSource)
+		if i.referrers = p.template(n, keyReferrersSource, text); i.referrers == noReferrersSource {
 			i.referrers = ""
 		}
 	},
@@ -138,9 +139,21 @@ const (
 	noReferrersSource  = "none"
 )
 
-// template returns a text that may have variables in braces.
-func (p *parser) template(n *yaml.Node, key string) string {
-	text, _ := p.scalar(n, key)
+// destination is the setting of the destination. "${tag}" is a "$" before the source's tag, which
+// no name of a repository has.
+func destination(p *parser, i *Image, n *yaml.Node) {
+	text, _ := p.environed(n, "destination", keysOf(variables))
+	if i.destination = p.template(n, "destination", text); !strings.HasPrefix(text, "docker://") {
+		return
+	}
+	if _, after, found := strings.Cut(text, "${"); found {
+		name, _, _ := strings.Cut(after, "}")
+		p.problem(n.Line, "destination %q: write {%s} for the source's; no variable of the environment can have this name here", text, name)
+	}
+}
+
+// template returns the text of a key, which may have variables in braces.
+func (p *parser) template(n *yaml.Node, key, text string) string {
 	for _, match := range variable.FindAllStringSubmatch(text, -1) {
 		if variables[match[1]] == nil {
 			p.problem(n.Line, "%s %q has {%s}, which is unknown%s", key, text, match[1], didYouMean(match[1], keysOf(variables)))
