@@ -32,9 +32,12 @@ type Key struct {
 	Why  string // why it is lost, or what differs
 }
 
+// passedOver is the Why of keys that say nothing about images: they are not lost.
+const passedOver = "it says nothing about images, and is passed over"
+
 // Formats returns all formats, by name.
 func Formats() []*Format {
-	return []*Format{&skopeo}
+	return []*Format{&list, &skopeo}
 }
 
 // Find returns the format of a name. The error lists the names.
@@ -61,6 +64,9 @@ type Options struct {
 	Parse syncfile.ParseReference
 
 	Skopeo SkopeoOptions
+	// KubernetesImagePaths are more places of images in objects of Kubernetes: KIND=.path.to.image,
+	// with [] behind lists.
+	KubernetesImagePaths []string
 }
 
 // A Result is what has become of a file.
@@ -156,7 +162,7 @@ func inOrder(notes []Note) []Note {
 // why is what Keys say of a path, in the names of a file.
 func (f *Format) why(path []string) string {
 	for _, k := range f.Keys {
-		if matches(strings.Split(strings.ReplaceAll(k.Path, "[]", ".[]"), "."), path) && k.Why != "" {
+		if k.Why != "" && (k.Path == strings.Join(path, ".") || matches(strings.Split(strings.ReplaceAll(k.Path, "[]", ".[]"), "."), path)) {
 			return k.Why
 		}
 	}

@@ -62,7 +62,9 @@ func (r *reader) login(n *node, host string) {
 // untaken notes what of n nobody has taken.
 func (r *reader) untaken(n *node) {
 	if !n.taken {
-		r.lost(n, "%s", r.format.why(n.names()))
+		if why := r.format.why(n.names()); why != passedOver {
+			r.lost(n, "%s", why)
+		}
 		return
 	}
 	for _, child := range n.children {

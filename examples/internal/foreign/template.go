@@ -1,6 +1,9 @@
 package foreign
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
 
 // hasVariables reports whether a destination has variables in braces.
 func hasVariables(to string) bool { return strings.Contains(to, "{") }
@@ -16,4 +19,21 @@ func (r *reader) to() string {
 		r.problem(nil, "--to %q would be the destination of all images: write which is where, with {registry}, {repository}, {name} or {tag}", to)
 	}
 	return strings.TrimRight(to, "/") + "/{repository}"
+}
+
+// toRepository is the destination of an image that has another name there, which n says: a
+// repository, and a tag, or that of the source if tag is "".
+func (r *reader) toRepository(n *node, repository, tag string) string {
+	to := r.to()
+	named := strings.NewReplacer("{repository}", repository, "{name}", path.Base(repository)).Replace(to)
+	if named == to {
+		r.lost(n, "--to has neither {repository} nor {name}, in whose place the name would stand")
+	}
+	switch {
+	case tag == "":
+		return named
+	case strings.Contains(named, "{tag}"):
+		return strings.ReplaceAll(named, "{tag}", tag)
+	}
+	return named + ":" + tag
 }

@@ -209,6 +209,19 @@ func (n *node) key(name string) *node {
 	return nil
 }
 
+// child is the value of a key of a mapping, nil if there is none. It is not taken.
+func (n *node) child(name string) *node {
+	if n.kind != yaml.MappingNode {
+		return nil
+	}
+	for _, child := range n.children {
+		if child.name == name {
+			return child
+		}
+	}
+	return nil
+}
+
 // entries takes the values of all keys, in the order of the file. Their names are those of the
 // keys.
 func (n *node) entries() []*node { return take(n.mapping()) }
@@ -264,6 +277,27 @@ func (n *node) is(kind yaml.Kind, what string) bool {
 
 // isNull reports whether n says nothing.
 func (n *node) isNull() bool { return n == nil || n.kind == yaml.ScalarNode && n.tag == "!!null" }
+
+// fold gives the keys in n the spelling that they have in the format's Keys, for tools to which
+// upper and lower case are the same.
+func (n *node) fold() {
+	spelling := map[string]string{}
+	for _, k := range n.r.format.Keys {
+		for _, name := range strings.Split(strings.ReplaceAll(k.Path, "[]", ""), ".") {
+			spelling[strings.ToLower(name)] = name
+		}
+	}
+	n.respell(spelling)
+}
+
+func (n *node) respell(spelling map[string]string) {
+	if name, ok := spelling[strings.ToLower(n.name)]; ok {
+		n.name = name
+	}
+	for _, child := range n.children {
+		child.respell(spelling)
+	}
+}
 
 func take(nodes []*node) []*node {
 	for _, n := range nodes {
