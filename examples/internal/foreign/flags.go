@@ -11,4 +11,5 @@ func (o *Options) Define(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.Skopeo.PreserveDigests, "skopeo-preserve-digests", false, "as --preserve-digests of skopeo sync")
 	flags.BoolVar(&o.Skopeo.RemoveSignatures, "skopeo-remove-signatures", false, "as --remove-signatures of skopeo sync")
 	flags.StringVar(&o.Skopeo.AppendSuffix, "skopeo-append-suffix", "", "as --append-suffix of skopeo sync: `TEXT` at the end of tags")
+	flags.StringArrayVar(&o.KubernetesImagePaths, "kubernetes-image-path", nil, "where else manifests have images: `KIND=PATH`, such as Cache=.spec.nodes[].image; may be repeated")
 }

@@ -37,7 +37,7 @@ const passedOver = "it says nothing about images, and is passed over"
 
 // Formats returns all formats, by name.
 func Formats() []*Format {
-	return []*Format{&list, &skopeo}
+	return []*Format{&hauler, &kubernetes, &list, &ocMirror, &skopeo, &zarf, &zot}
 }
 
 // Find returns the format of a name. The error lists the names.

@@ -1,0 +1,231 @@
+package foreign
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+var kubernetes = Format{
+	Name:    "kubernetes",
+	Title:   "a Kubernetes manifest",
+	NeedsTo: true,
+	Keys: []Key{
+		{"spec.containers[].image", "source", "of a Pod; without a registry it is Docker Hub's, without tag and digest it has the tag `latest`"},
+		{"spec.initContainers[].image", "source", "the same"},
+		{"spec.ephemeralContainers[].image", "source", "the same"},
+		{"spec.volumes[].image.reference", "source", "the same"},
+		{"**.template.spec.containers[].image", "source", "of every kind, also of custom resources; the same for the lines above"},
+		{"items[]", "source", "of every kind that ends with List"},
+	},
+	read: readKubernetes,
+}
+
+// podPaths are where images are in the specification of a pod.
+var podPaths = []string{
+	"containers[].image", "initContainers[].image", "ephemeralContainers[].image", "volumes[].image.reference",
+}
+
+// argoPaths are where images are in the specification of an Argo workflow, and taskPaths in that of
+// a Tekton task.
+var (
+	argoPaths = []string{
+		"templates[].container.image", "templates[].script.image", "templates[].containerSet.containers[].image",
+		"templates[].initContainers[].image", "templates[].sidecars[].image",
+		"templateDefaults.container.image", "templateDefaults.script.image",
+	}
+	taskPaths = []string{"steps[].image", "sidecars[].image", "stepTemplate.image"}
+)
+
+// imagePaths are where images are, by kind; under "", in every kind. ** at the beginning is any
+// number of keys.
+var imagePaths = map[string][]string{
+	"":                        below("**.template.spec.", podPaths),
+	"Pod":                     below("spec.", podPaths),
+	"Revision":                below("spec.", podPaths), // Knative
+	"Prometheus":              append(below("spec.", podPaths), "spec.image", "spec.thanos.image"),
+	"PrometheusAgent":         append(below("spec.", podPaths), "spec.image"),
+	"Alertmanager":            append(below("spec.", podPaths), "spec.image"),
+	"ThanosRuler":             append(below("spec.", podPaths), "spec.image"),
+	"Workflow":                below("spec.", argoPaths),
+	"WorkflowTemplate":        below("spec.", argoPaths),
+	"ClusterWorkflowTemplate": below("spec.", argoPaths),
+	"CronWorkflow":            below("spec.workflowSpec.", argoPaths),
+	"Task":                    below("spec.", taskPaths),
+	"ClusterTask":             below("spec.", taskPaths),
+	"StepAction":              {"spec.image"},
+	"TaskRun":                 below("**.taskSpec.", taskPaths),
+	"Pipeline":                below("**.taskSpec.", taskPaths),
+	"PipelineRun":             below("**.taskSpec.", taskPaths),
+	"ClusterServiceVersion":   {"spec.relatedImages[].image"}, // OLM
+	"CatalogSource":           {"spec.image"},                 // OLM
+}
+
+func below(prefix string, paths []string) []string {
+	var all []string
+	for _, path := range paths {
+		all = append(all, prefix+path)
+	}
+	return all
+}
+
+// A kubernetesReader reads manifests.
+type kubernetesReader struct {
+	*reader
+	paths map[string][][]string // where images are, by kind, taken apart
+	all   []*one
+}
+
+func readKubernetes(r *reader) {
+	k := &kubernetesReader{reader: r, paths: map[string][][]string{}}
+	for kind, paths := range imagePaths {
+		for _, path := range paths {
+			k.addPath(kind, path)
+		}
+	}
+	for _, flag := range r.options.KubernetesImagePaths {
+		kind, path, ok := strings.Cut(flag, "=")
+		path = strings.TrimPrefix(strings.ReplaceAll(path, "[*]", "[]"), ".")
+		if !ok || kind == "" || path == "" {
+			r.problem(nil, "--kubernetes-image-path %q: write KIND=.path.to.image, with [] behind lists", flag)
+			return
+		}
+		k.addPath(kind, path)
+	}
+	for _, document := range r.documents() {
+		k.object(document)
+		document.takeAll()
+	}
+	r.ones(k.all)
+}
+
+func (k *kubernetesReader) addPath(kind, path string) {
+	k.paths[kind] = append(k.paths[kind], strings.Split(strings.ReplaceAll(path, "[]", ".[]"), "."))
+}
+
+// object reads one object, or the list of them that n is.
+func (k *kubernetesReader) object(n *node) {
+	kind := n.key("kind").text()
+	items := n.key("items")
+	switch {
+	case strings.HasSuffix(kind, "List") && items != nil:
+		for _, item := range items.elements() {
+			k.object(item)
+		}
+	case kind != "CustomResourceDefinition":
+		for _, e := range n.entries() {
+			if e.name != "status" {
+				k.value(kind, e, []string{e.name})
+			}
+		}
+	}
+}
+
+// value looks for images in a value at a path of an object.
+func (k *kubernetesReader) value(kind string, n *node, path []string) {
+	if k.isImage(kind, path) {
+		k.image(n)
+		return
+	}
+	if n.kind == yaml.ScalarNode {
+		k.suspect(n, kind, path)
+		return
+	}
+	if isImageName(n.name) && n.child("repository") != nil {
+		k.note(n, mayBeImage, kind, pattern(path))
+		return
+	}
+	for _, child := range n.children {
+		k.value(kind, child, append(slices.Clip(path), child.name))
+	}
+}
+
+// isImage reports whether an image is at a path of a kind.
+func (k *kubernetesReader) isImage(kind string, path []string) bool {
+	fits := func(pattern []string) bool {
+		if pattern[0] == "**" {
+			pattern = pattern[1:]
+			return len(path) >= len(pattern) && matches(pattern, path[len(path)-len(pattern):])
+		}
+		return matches(pattern, path)
+	}
+	return slices.ContainsFunc(k.paths[""], fits) || slices.ContainsFunc(k.paths[kind], fits)
+}
+
+// image reads an image: a text, or a mapping with the parts of one.
+func (k *kubernetesReader) image(n *node) {
+	text := n.value
+	if n.kind == yaml.MappingNode {
+		text = imageOfParts(n)
+	}
+	if text == "" {
+		k.note(n, "no image stands here")
+		return
+	}
+	if named := k.named(n, text); named != nil {
+		k.all = append(k.all, oneOf(n, named))
+	}
+}
+
+// imageOfParts is the image whose parts are in a mapping, as in the values of many charts.
+func imageOfParts(n *node) string {
+	part := func(names ...string) string {
+		for _, name := range names {
+			if child := n.child(name); child != nil {
+				return child.value
+			}
+		}
+		return ""
+	}
+	text := part("repository", "name", "image")
+	if registry := part("registry"); registry != "" {
+		text = registry + "/" + text
+	}
+	if tag := part("tag", "version"); tag != "" {
+		text += ":" + tag
+	}
+	if digest := part("digest", "sha"); digest != "" {
+		text += "@" + digest
+	}
+	return text
+}
+
+// mayBeImage are the words for what has the name of an image, at a path that is not known.
+const mayBeImage = "this may be an image: if it is, --kubernetes-image-path %s=%s"
+
+// pattern is a path as --kubernetes-image-path takes it.
+func pattern(path []string) string {
+	var b strings.Builder
+	for _, name := range path {
+		if strings.HasPrefix(name, "[") {
+			b.WriteString("[]")
+			continue
+		}
+		b.WriteString("." + name)
+	}
+	return b.String()
+}
+
+func isImageName(name string) bool { return name == "image" || strings.HasSuffix(name, "Image") }
+
+var (
+	// wholeImage is a text, or the value of a flag, that is an image with a registry, and with a
+	// tag or digest.
+	wholeImage = regexp.MustCompile(`^(--?[A-Za-z0-9._-]+=)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})+$`)
+	// innerImage is a line of YAML or JSON in a text that has an image.
+	innerImage = regexp.MustCompile(`(?m)^[\s{-]*"?image"?: *["']?[a-z0-9]`)
+)
+
+// suspect notes a text at no path that is known if it looks like an image.
+func (k *kubernetesReader) suspect(n *node, kind string, path []string) {
+	switch {
+	case isImageName(n.name) && n.value != "":
+		k.note(n, mayBeImage, kind, pattern(path))
+	case wholeImage.MatchString(n.value):
+		k.note(n, "%q looks like an image, and is not copied: put it into a list, if it is one", n.value)
+	case innerImage.MatchString(n.value):
+		k.note(n, "in this text are images, and they are not copied: mirror import it by itself, if it is a manifest")
+	}
+}
