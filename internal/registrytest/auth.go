@@ -25,6 +25,9 @@ type Auth struct {
 	Accounts []Account
 	// AnonymousPull lets everybody pull; tokens are given without credentials then.
 	AnonymousPull bool
+	// OpenBase answers everybody at /v2/ with AnonymousPull and without Bearer, as registries do
+	// that want a password for what nobody may do without. Wrong ones are refused there.
+	OpenBase bool
 	// TokenLifetime ends tokens by time; 0 means 5 minutes. Clients are told whole seconds.
 	TokenLifetime time.Duration
 	// TokenRequests ends tokens after so many requests that they were good for, without telling; 0
@@ -157,7 +160,8 @@ func (x *exchange) authorized() bool {
 
 func (x *exchange) authorizedBasic() bool {
 	repo, actions := x.access()
-	if x.req.Header.Get("Authorization") == "" && x.auth.AnonymousPull && slices.Equal(actions, []string{"pull"}) {
+	open := slices.Equal(actions, []string{"pull"}) || x.auth.OpenBase && repo == ""
+	if x.req.Header.Get("Authorization") == "" && x.auth.AnonymousPull && open {
 		return true
 	}
 	username, password, given := x.req.BasicAuth()

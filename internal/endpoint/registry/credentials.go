@@ -1,12 +1,14 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -124,15 +126,61 @@ func (f *credentialAnswer) lookUp(s *Shared, name reference.Named, sys *types.Sy
 	if !f.asked.IsZero() && now.Sub(f.asked) < ocihttp.CredentialsLast && files == f.files {
 		return f.auth, nil
 	}
-	auth, err := config.GetCredentialsForRef(sys, name)
+	auth, err := s.findCredentials(name.Name(), reference.Domain(name), sys)
 	if err != nil {
-		return types.DockerAuthConfig{}, fmt.Errorf("looking up the credentials for %s%s: %w", name.Name(), inFiles(authFiles(sys)), err)
-	}
-	if auth == (types.DockerAuthConfig{}) {
-		auth = s.fromStores(reference.Domain(name), sys)
+		return types.DockerAuthConfig{}, err
 	}
 	f.auth, f.asked, f.files = auth, now, files
 	return auth, nil
+}
+
+// FindCredentials are those that sys leads to for a registry, or for what begins with key there;
+// zero if there are none.
+func FindCredentials(key, registry string, sys *types.SystemContext) (types.DockerAuthConfig, error) {
+	return (&Shared{}).findCredentials(key, registry, sys)
+}
+
+func (s *Shared) findCredentials(key, registry string, sys *types.SystemContext) (types.DockerAuthConfig, error) {
+	auth, err := config.GetCredentials(sys, key)
+	if err != nil {
+		return auth, fmt.Errorf("looking up the credentials for %s%s: %w", key, inFiles(authFiles(sys)), cmp.Or(missingHelper(registry, sys), err))
+	}
+	if auth == (types.DockerAuthConfig{}) {
+		auth = s.fromStores(registry, sys)
+	}
+	return auth, nil
+}
+
+// missingHelper says that a credential helper which is to be asked for a registry is not on this
+// machine, nil if all are.
+func missingHelper(registry string, sys *types.SystemContext) error {
+	helpers, _ := sysregistriesv2.CredentialHelpers(sys) // whoever looks up credentials says what is wrong with it
+	for _, name := range helpers {
+		if name != sysregistriesv2.AuthenticationFileHelper && !isInstalled(name) {
+			return notInstalled(name, "credential-helpers of registries.conf")
+		}
+	}
+	for _, f := range authFiles(sys) {
+		content, _ := os.ReadFile(f.path)
+		var file struct {
+			CredHelpers map[string]string `json:"credHelpers"`
+		}
+		_ = json.Unmarshal(content, &file)
+		if name := file.CredHelpers[registry]; name != "" && !isInstalled(name) {
+			return notInstalled(name, fmt.Sprintf("%q in credHelpers of %s", registry, f.path))
+		}
+	}
+	return nil
+}
+
+// isInstalled reports whether the program of a credential helper is there.
+func isInstalled(helper string) bool {
+	_, err := exec.LookPath("docker-credential-" + helper)
+	return err == nil
+}
+
+func notInstalled(helper, setting string) error {
+	return fmt.Errorf("docker-credential-%s is not in $PATH: install it, or remove %s", helper, setting)
 }
 
 // An authFile is one of the files that containers/image looks for credentials in.
@@ -276,6 +324,10 @@ func (s *Shared) fromStores(registry string, sys *types.SystemContext) types.Doc
 	for _, store := range credentialStores(sys) {
 		answer := s.askedStore(storeKey{store.name, registry})
 		auth, err := answer.ask(s, store.name, registry)
+		if err != nil && !isInstalled(store.name) {
+			logrus.Warnf("Credentials for %s: %v", registry, notInstalled(store.name, "credsStore of "+store.file))
+			continue
+		}
 		if err != nil {
 			logrus.Warnf("Credentials for %s: docker-credential-%s, the credsStore of %s: %v", registry, store.name, store.file, err)
 			continue

@@ -70,6 +70,7 @@ type request struct {
 	mountFrom string // the repository of the same host that is read too
 	forced    bool   // does not wait for the limit
 	slow      bool   // the answer may be long in coming: it brings a blob, or says that one is stored
+	unscoped  bool   // it is about the registry, and needs no right in any repository
 }
 
 // ofManifest reports whether rq asks for a manifest, or whether there is one.
@@ -214,7 +215,11 @@ func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request
 		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
 		u = &with
 	}
-	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Manifest: rq.ofManifest(), Scopes: r.scopes(rq.mountFrom)}), rq.method, u.String(), nil)
+	call := ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Manifest: rq.ofManifest()}
+	if !rq.unscoped {
+		call.Scopes = r.scopes(rq.mountFrom)
+	}
+	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, call), rq.method, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(u))
 	}
