@@ -26,6 +26,11 @@ type output struct {
 
 func (o *output) define(flags *pflag.FlagSet, what string) {
 	o.defineForm(flags, what)
+	o.defineLog(flags)
+}
+
+// defineLog defines the flags that do not say what is printed to standard output.
+func (o *output) defineLog(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.debug, "debug", false, "log what is done to standard error")
 	flags.Var(newChoice(&o.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs, progress and errors to standard error: for people, or an object in each line")
 	flags.DurationVar(&o.timeout, "command-timeout", 0, "give up after `DURATION`, such as 90s or 10m (default: never)")

@@ -16,6 +16,7 @@
 //	bundle.go     mirror bundle
 //	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
 //	version.go    mirror version
+//	login.go      mirror login and mirror logout
 //	progress.go   how far copies have come
 //	man.go        manual pages; completion.go: what shells complete
 //	ends.go       from the flags to what the library wants

@@ -168,7 +168,11 @@ func newRoot(e *environment) *cobra.Command {
 		(&serveCommand{env: e}).command(),
 		(&reportCommand{env: e}).command(),
 		(&importCommand{env: e}).command(),
-		newBundle(e), (&versionCommand{env: e}).command(), newMan())
+		newBundle(e),
+		(&loginCommand{env: e}).command(),
+		(&logoutCommand{env: e}).command(),
+		(&versionCommand{env: e}).command(),
+		newMan())
 	root.Version = buildinfo.Read().Version // which is what makes a flag of it
 	root.SetVersionTemplate(buildinfo.Read().Text("mirror"))
 	completeFlags(root)

@@ -38,9 +38,10 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script/*.txt. Beside the commands of testscript, they have
 //
-//	registry NAME [strict|zot|gitlab] [no-api] [auth] [tls]
+//	registry NAME [strict|zot|gitlab] [no-api] [auth|basic] [tls]
 //	                                      starts a registry; $NAME is its host. zot says no more than that a list is invalid, gitlab wants
-//	                                      subjects first and takes referrers tags for digests, no-api has no referrers API, auth wants user:secret
+//	                                      subjects first and takes referrers tags for digests, no-api has no referrers API, auth wants user:secret by way of tokens;
+//	                                      basic wants it itself, but not from those who only read
 //	shutdown NAME                         stops it; stop is a command of testscript
 //	push NAME FIXTURE REPO:TAG [OMIT...]  puts an image there: platforms, attested, related, nested, docker, single or next
 //	attach NAME FIXTURE REPO THING        puts what the fixture "referred" has beside its list: sbom, sbom-signature
@@ -156,6 +157,8 @@ func scriptRegistry(ts *testscript.TestScript, neg bool, args []string) {
 			o.NoReferrers = true
 		case "auth":
 			o.Auth = &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "user", Password: "secret"}}}
+		case "basic":
+			o.Auth = &registrytest.Auth{AnonymousPull: true, OpenBase: true, Accounts: []registrytest.Account{{Username: "user", Password: "secret"}}}
 		case "tls":
 			o.TLS = true
 		default:
