@@ -163,6 +163,7 @@ func (c *bundleCreateCommand) print(path string, made *bundle.Summary) error {
 // A namedImage is an image of a registry, and how it is copied.
 type namedImage struct {
 	ref     types.ImageReference
+	tag     string // "" for none: one that is read by its digest may have both
 	name    reference.Named
 	options copy.Options
 	entry   *syncfile.Image // nil if it comes from the command line
@@ -179,7 +180,11 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 		if err != nil {
 			return nil, err
 		}
-		images = append(images, namedImage{ref: ref, options: c.sel.options})
+		tag := tagIn(ref.DockerReference())
+		if pinned := syncfile.PinnedIn(arg); pinned != nil {
+			tag = tagIn(pinned)
+		}
+		images = append(images, namedImage{ref: ref, tag: tag, options: c.sel.options})
 	}
 	return withNames(images)
 }
@@ -223,7 +228,7 @@ func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Cop
 		options.RemoveSignatures = options.RemoveSignatures || c.sel.options.RemoveSignatures
 		for _, one := range found.copies {
 			options.ReferrersFrom = one.ReferrersFrom
-			images = append(images, namedImage{ref: one.Source, options: options, entry: entry})
+			images = append(images, namedImage{ref: one.Source, tag: one.Tag, options: options, entry: entry})
 		}
 	}
 	return withNames(images)
@@ -239,6 +244,13 @@ func withNames(images []namedImage) ([]namedImage, error) {
 			return nil, misusef("IMAGE %q is in no registry: bundles are made of docker:// references", transports.ImageName(ref))
 		}
 		name := ref.DockerReference()
+		if images[i].tag != "" { // under which it is loaded, then
+			tagged, err := reference.WithTag(reference.TrimNamed(name), images[i].tag)
+			if err != nil {
+				return nil, err
+			}
+			name = tagged
+		}
 		if seen[name.String()] {
 			return nil, misusef("IMAGE %q is given twice", transports.ImageName(ref))
 		}

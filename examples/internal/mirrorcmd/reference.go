@@ -6,6 +6,8 @@ import (
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
 // parseReferences parses SOURCE and DESTINATION.
@@ -17,7 +19,8 @@ func parseReferences(args []string) (source, destination types.ImageReference, e
 	return source, destination, err
 }
 
-// parseReference parses a reference with a transport. what is its name in errors.
+// parseReference parses a reference with a transport. what is its name in errors. A source with tag
+// and digest is what has the digest.
 func parseReference(what, text string) (types.ImageReference, error) {
 	name, rest, found := strings.Cut(text, ":")
 	known := found && transports.Get(name) != nil
@@ -26,6 +29,14 @@ func parseReference(what, text string) (types.ImageReference, error) {
 		return nil, misusef("%s has a user before its host, which references cannot; use %s", what, credentialFlags(what))
 	case !known:
 		return nil, misusef("%s %q names no transport; for a repository of a registry write docker://%s, for a layout oci:DIRECTORY:TAG", what, text, text)
+	}
+	if pinned := syncfile.PinnedIn(text); pinned != nil {
+		if strings.EqualFold(what, "destination") {
+			tagged, _, _ := lastCut(text, "@")
+			return nil, misusef("%s %q has a tag and a digest: write %s, to have the image under that tag, or %s, to have it under none",
+				what, text, tagged, syncfile.ByDigest(pinned))
+		}
+		text = syncfile.ByDigest(pinned)
 	}
 	ref, err := alltransports.ParseImageName(text)
 	if err != nil {

@@ -122,7 +122,7 @@ func (s *syncRun) mirrors() (pairs []mirrored, sameTags map[mirrored]bool) {
 		}
 		pair := mirrored{from.Name(), to.Name()}
 		same, known := sameTags[pair]
-		sameTags[pair] = (same || !known) && tagIn(from) == tagIn(to)
+		sameTags[pair] = (same || !known) && c.Tag == tagIn(to)
 	}
 	pairs = slices.SortedFunc(maps.Keys(sameTags), func(a, b mirrored) int {
 		return strings.Compare(a.source+" "+a.mirror, b.source+" "+b.mirror)

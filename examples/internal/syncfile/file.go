@@ -192,6 +192,9 @@ func (i *Image) CopyOf(tag string) (Copy, error) { return i.copy(tag) }
 // a Destination is about the repository for referrers.
 func (i *Image) copy(tag string) (Copy, error) {
 	text, named := i.Source, i.named
+	if pinned := PinnedIn(text); pinned != nil {
+		text = ByDigest(pinned)
+	}
 	if tag != "" {
 		tagged, err := reference.WithTag(named, tag)
 		if err != nil {
@@ -319,12 +322,32 @@ func complete(destination string, source reference.Named) (string, error) {
 		return destination, nil //nolint:nilerr // whoever parses it says what is wrong
 	}
 	switch source := source.(type) {
+	case reference.NamedTagged: // and perhaps read by a digest
+		return destination + ":" + source.Tag(), nil
 	case reference.Canonical:
 		return destination + "@" + source.Digest().String(), nil
-	case reference.NamedTagged:
-		return destination + ":" + source.Tag(), nil
 	}
 	return "", errors.New("the source has neither tag nor digest")
+}
+
+// PinnedIn returns the name in a reference to a registry that has both tag and digest, nil if it
+// has not. As a source, that is read by its digest (see ByDigest), and the tag is its tag.
+func PinnedIn(text string) reference.Canonical {
+	rest, isDocker := strings.CutPrefix(text, "docker://")
+	if !isDocker {
+		return nil
+	}
+	named, err := reference.ParseNormalizedNamed(rest)
+	if err != nil || tagOf(named) == "" {
+		return nil
+	}
+	pinned, _ := named.(reference.Canonical)
+	return pinned
+}
+
+// ByDigest is a reference to what has the digest of named, whatever its tag names.
+func ByDigest(named reference.Canonical) string {
+	return "docker://" + named.Name() + "@" + named.Digest().String()
 }
 
 func tagOf(named reference.Named) string {

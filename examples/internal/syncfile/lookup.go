@@ -92,7 +92,8 @@ func (l *Lookup) Pushed(tag reference.NamedTagged) []Copy {
 func (l *Lookup) concerned(i *Image, tag string) []string {
 	belongs := copy.IsDigestTag(tag)
 	if i.Tags == nil {
-		if own := tagOf(i.named); own != "" && (own == tag || belongs) {
+		_, pinned := i.named.(reference.Canonical) // whatever its tag names
+		if own := tagOf(i.named); own != "" && belongs || own == tag && !pinned {
 			return []string{""}
 		}
 		return nil

@@ -91,6 +91,7 @@ images:
 - {source: docker://quay.io/a/b, tags: [stable, "1.1"], destination: "docker://n.example/b-{tag}"}
 - {source: docker://quay.io/a/b:stable, destination: docker://o.example/b:blessed}
 - {source: docker://quay.io/a/c@` + digestText + `, destination: docker://m.example/c}
+- {source: docker://quay.io/a/pinned:1@` + digestText + `, destination: docker://m.example/pinned}
 - {source: docker://m.example/b, tags: ["*"], destination: docker://edge.example/b}
 - {source: docker://team.example/app:dev, destination: docker://team.example/app:released}
 - {source: docker://team.example/app, tags: [released, other], destination: docker://m.example/app}
@@ -115,8 +116,10 @@ images:
 		"one.example/app:mirror-v1":    nil,
 		"m.example/x:1":                nil,
 		// A signature: the file has no other names of tags than these.
-		"quay.io/a/b:sha256-" + digestText[7:] + ".sig": {"m.example/b:stable", "n.example/b-1.1:1.1", "n.example/b-stable:stable", "o.example/b:blessed"},
-		"quay.io/a/c:sha256-" + digestText[7:] + ".sig": nil,
+		"quay.io/a/b:sha256-" + digestText[7:] + ".sig":      {"m.example/b:stable", "n.example/b-1.1:1.1", "n.example/b-stable:stable", "o.example/b:blessed"},
+		"quay.io/a/c:sha256-" + digestText[7:] + ".sig":      nil,
+		"quay.io/a/pinned:1":                                 nil, // whatever it names now
+		"quay.io/a/pinned:sha256-" + digestText[7:] + ".sig": {"m.example/pinned:1"},
 	} {
 		named, err := reference.ParseNamed(tag)
 		require.NoError(t, err)

@@ -251,14 +251,21 @@ func (p *parser) source(image *Image, keys map[string]*yaml.Node) {
 	if !ok {
 		return
 	}
+	image.Source = text
+	rest, isDocker := strings.CutPrefix(text, "docker://")
+	pinned := PinnedIn(text)
+	if pinned != nil {
+		text = ByDigest(pinned)
+	}
 	ref, err := p.parse("source", text)
 	if err != nil {
 		p.problem(node.Line, "%v", err)
 		return
 	}
-	image.Source = text
-	rest, isDocker := strings.CutPrefix(text, "docker://")
-	if isDocker {
+	switch {
+	case pinned != nil:
+		image.named = pinned
+	case isDocker:
 		image.named = ref.DockerReference()
 	}
 	if keys["tags"] == nil {
