@@ -41,13 +41,10 @@ type AttachedTo struct {
 // attached have nothing.
 func (r *Registries) Attached(ctx context.Context, ref types.ImageReference, options *Options) (*AttachedTo, error) {
 	o := options.orDefault()
-	at := ref
-	if o.Side == failure.DestinationSide {
-		at = access.Own(ref)
-	}
+	at, side := place(ref, o.Side)
 	src, _, err := access.OpenSource(ctx, at, o.SystemContext, r.shared)
 	if err != nil {
-		return nil, failure.New(failure.Opening, o.Side, transports.ImageName(ref), err)
+		return nil, failure.New(failure.Opening, side, transports.ImageName(ref), err)
 	}
 	defer src.Close() // nothing was written
 	out := &AttachedTo{Subject: src.Top().Digest}
@@ -64,7 +61,7 @@ func (r *Registries) Attached(ctx context.Context, ref types.ImageReference, opt
 		Unsigned: func(digest.Digest) bool { return false }, Follows: func(attach.Attachment) bool { return true },
 	}, []digest.Digest{out.Subject})
 	if err != nil {
-		return nil, failure.Attaching(o.Side, transports.ImageName(ref), err)
+		return nil, failure.Attaching(side, transports.ImageName(ref), err)
 	}
 	for _, a := range found.Attachments {
 		out.Attached = append(out.Attached, Attached{Subject: a.Subject, Digest: a.Digest, Tag: a.Tag, ArtifactType: a.ArtifactType})

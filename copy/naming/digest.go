@@ -16,13 +16,10 @@ import (
 // hashed. Anything else than a registry is read.
 func (r *Registries) Digest(ctx context.Context, ref types.ImageReference, options *Options) (digest.Digest, error) {
 	o := options.orDefault()
-	at := ref
-	if o.Side == failure.DestinationSide {
-		at = access.Own(ref)
-	}
+	at, side := place(ref, o.Side)
 	d, err := r.digest(ctx, at, o.SystemContext)
 	if err != nil {
-		return "", failure.New("asking for the digest of", o.Side, transports.ImageName(ref), err)
+		return "", failure.New("asking for the digest of", side, transports.ImageName(ref), err)
 	}
 	return d, nil
 }

@@ -3,7 +3,7 @@
 // which shares what it knows of registries with this package: see Copier.Registries.
 //
 //   - tags.go: which tags there are.
-//   - digest.go: what a reference names.
+//   - digest.go: what a reference names; document.go: the same as a document, or an image of it.
 //   - tag.go: another tag for what is there.
 //   - attached.go: what belongs to something that is there.
 //
@@ -15,6 +15,7 @@ package naming
 import (
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 )
@@ -36,14 +37,19 @@ type Options struct {
 	Side failure.Side
 }
 
-// orDefault returns o with nothing left to default.
+// orDefault returns o, which may be nil.
 func (o *Options) orDefault() Options {
-	var out Options
-	if o != nil {
-		out = *o
+	if o == nil {
+		return Options{}
 	}
-	if out.Side != failure.DestinationSide {
-		out.Side = failure.SourceSide
+	return *o
+}
+
+// place returns what to open in the place of ref where it is read as of a side, which is one of
+// two.
+func place(ref types.ImageReference, side failure.Side) (types.ImageReference, failure.Side) {
+	if side == failure.DestinationSide {
+		return access.Own(ref), side
 	}
-	return out
+	return ref, failure.SourceSide
 }

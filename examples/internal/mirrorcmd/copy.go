@@ -29,16 +29,16 @@ func (o *output) define(flags *pflag.FlagSet, what string) {
 	o.defineLog(flags)
 }
 
+// defineForm defines the flag of a command that prints something in two forms.
+func (o *output) defineForm(flags *pflag.FlagSet, what string) {
+	flags.Var(newChoice(&o.json, []string{"text", "json"}, []bool{false, true}), "output", "how to print "+what)
+}
+
 // defineLog defines the flags that do not say what is printed to standard output.
 func (o *output) defineLog(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.debug, "debug", false, "log what is done to standard error")
 	flags.Var(newChoice(&o.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs, progress and errors to standard error: for people, or an object in each line")
 	flags.DurationVar(&o.timeout, "command-timeout", 0, "give up after `DURATION`, such as 90s or 10m (default: never)")
-}
-
-// defineForm defines the only flag of commands that ask nobody anything.
-func (o *output) defineForm(flags *pflag.FlagSet, what string) {
-	flags.Var(newChoice(&o.json, []string{"text", "json"}, []bool{false, true}), "output", "how to print "+what)
 }
 
 func (o *output) check() error {

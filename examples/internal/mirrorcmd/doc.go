@@ -7,6 +7,9 @@
 //	copy.go       mirror copy; flags that say what is printed
 //	plan.go       mirror plan
 //	inspect.go    mirror inspect
+//	digest.go     mirror digest
+//	manifest.go   mirror manifest
+//	onlyend.go    what commands that have to do with one place have in common
 //	verify.go     mirror verify, against a source; verify_origin.go: by what is beside a list that was stripped; verify_file.go: what a file says
 //	sync*.go      mirror sync
 //	runner.go     what mirror sync and mirror serve do with each image; runner_memory.go: what they remember of it

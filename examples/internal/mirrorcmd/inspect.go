@@ -2,7 +2,7 @@ package mirrorcmd
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -51,10 +51,8 @@ func oneReference(cmd *cobra.Command, args []string) error {
 }
 
 func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {
-	for _, check := range []func() error{c.out.check, c.access.check} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.access.check); err != nil {
+		return err
 	}
 	if c.tree && c.out.json {
 		return misusef("--tree and --output json exclude each other: JSON has the tree already")
@@ -63,29 +61,20 @@ func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	sys, err := c.access.oneContext(c.env)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := c.out.apply(cmd.Context())
-	defer cancel()
-	copier := copy.NewCopier(c.env.limits(&c.access))
-	defer func() { _ = copier.Close() }() // closes connections that nobody uses any more
-	found, err := copier.Inspect(ctx, ref, &copy.ReadOptions{SystemContext: sys})
-	if failed, ok := errors.AsType[*copy.Error](err); ok {
-		err = failed.Err // there is one end, whose flags have no prefix
-	}
-	if err != nil {
-		return orStopped(ctx, atEnd("", args[0], err))
-	}
-	found.Reference = args[0]
-	switch {
-	case c.out.json:
-		return printJSON(c.env.stdout, found)
-	case c.tree:
-		return printTree(c.env.stdout, found)
-	}
-	return printInspection(c.env.stdout, found)
+	return c.env.withOnlyEnd(cmd, &c.access, &c.out, func(ctx context.Context, end onlyEnd) error {
+		found, err := end.copier.Inspect(ctx, ref, &copy.ReadOptions{SystemContext: end.sys})
+		if err != nil {
+			return atOnlyEnd(args[0], err)
+		}
+		found.Reference = args[0]
+		switch {
+		case c.out.json:
+			return printJSON(c.env.stdout, found)
+		case c.tree:
+			return printTree(c.env.stdout, found)
+		}
+		return printInspection(c.env.stdout, found)
+	})
 }
 
 // printInspection prints a table of entries, or of layers.

@@ -53,6 +53,7 @@ func TestMain(m *testing.M) {
 //	cut DIR DIGEST                        leaves one byte of a blob in the blobs directory of a layout
 //	flip DIR DIGEST                       changes a byte of a blob there
 //	drop DIR DIGEST                       removes a blob there
+//	hashes FILE DIGEST                    demands that a file has the digest
 //	names NAME REPO:TAG DIGEST            demands that the tag names the digest
 //	lacks NAME REPO FIXTURE THING         demands that a manifest or blob is not there
 //	signed NAME REPO FORM...              puts what cosign has signed into a repository, in these forms: tags, bundles; $SIGNED has the keys
@@ -77,7 +78,7 @@ func TestScripts(t *testing.T) {
 		Condition:     scriptCondition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": scriptRegistry, "shutdown": scriptShutdown, "push": scriptPush, "attach": scriptAttach, "list": scriptList, "digest": scriptDigest, "delete": scriptDelete,
-			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "names": scriptNames, "lacks": scriptLacks,
+			"damage": scriptDamage, "cut": scriptCut, "flip": scriptFlip, "drop": scriptDrop, "hashes": scriptHashes, "names": scriptNames, "lacks": scriptLacks,
 			"signed": scriptSigned, "policy": scriptPolicy, "tamper": scriptTamper,
 			"signing-key": scriptSigningKey, "rsa-key": scriptRSAKey,
 			"mirror": scriptMirror, "misuse": scriptMisuse,
@@ -343,6 +344,13 @@ func scriptDrop(ts *testscript.TestScript, neg bool, args []string) {
 func blobFile(ts *testscript.TestScript, args []string) string {
 	d := digest.Digest(args[1])
 	return filepath.Join(ts.MkAbs(args[0]), d.Algorithm().String(), d.Encoded())
+}
+
+func scriptHashes(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 2)
+	if got := digest.FromString(ts.ReadFile(args[0])); got != digest.Digest(args[1]) {
+		ts.Fatalf("%s has digest %s", args[0], got)
+	}
 }
 
 func scriptNames(ts *testscript.TestScript, neg bool, args []string) {

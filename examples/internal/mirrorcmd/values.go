@@ -43,6 +43,24 @@ func (v *listValue[T]) Set(s string) error {
 func (v *listValue[T]) String() string { return strings.Join(v.text, ",") }
 func (v *listValue[T]) Type() string   { return v.typeName }
 
+// A onePlatform is a flag that chooses an image of a list.
+type onePlatform struct {
+	filter *copy.InstancePlatformFilter // nil if it was not given
+	text   string
+}
+
+func (p *onePlatform) Set(s string) error {
+	f, err := copy.ParsePlatformFilter(s)
+	if err == nil && f.Exclude {
+		err = errors.New("one image is wanted, and an exclusion chooses none")
+	}
+	p.filter, p.text = &f, s
+	return err
+}
+
+func (p *onePlatform) String() string { return p.text }
+func (p *onePlatform) Type() string   { return "PLATFORM" }
+
 // anyPlatform parses a filter, which may exclude.
 func anyPlatform(s string) (copy.InstancePlatformFilter, error) { return copy.ParsePlatformFilter(s) }
 
