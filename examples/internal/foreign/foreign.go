@@ -27,13 +27,13 @@ type Format struct {
 type Key struct {
 	Path string // "sync[].tags.allow"; "[]" is each element, "*" any name
 	// Ours is the key of a sync file that takes its place, or several, between commas; or the
-	// command or flag; "" if it is lost.
+	// command or flag; nothing for what says nothing about images; "" if it is lost.
 	Ours string
 	Why  string // why it is lost, or what differs
 }
 
-// passedOver is the Why of keys that say nothing about images: they are not lost.
-const passedOver = "it says nothing about images, and is passed over"
+// nothing is the Ours of keys that say nothing about images, and are not lost.
+const nothing = "nothing"
 
 // Formats returns all formats, by name.
 func Formats() []*Format {
@@ -159,15 +159,21 @@ func inOrder(notes []Note) []Note {
 	return notes
 }
 
-// why is what Keys say of a path, in the names of a file.
-func (f *Format) why(path []string) string {
+// row is what Keys say of a path, in the names of a file; of the first that match it.
+func (f *Format) row(path []string) Key {
+	names := splitPath(joinPath(path))
 	for _, k := range f.Keys {
-		if k.Why != "" && (k.Path == strings.Join(path, ".") || matches(strings.Split(strings.ReplaceAll(k.Path, "[]", ".[]"), "."), path)) {
-			return k.Why
+		if matches(splitPath(k.Path), names) {
+			return k
 		}
 	}
-	return f.Title + " has no such key"
+	return Key{Why: f.Title + " has no such key"}
 }
+
+// splitPath returns the names in a path, and joinPath makes a path of names. A name may have dots.
+func splitPath(path string) []string { return strings.Split(strings.ReplaceAll(path, "[", ".["), ".") }
+
+func joinPath(names []string) string { return strings.ReplaceAll(strings.Join(names, "."), ".[", "[") }
 
 // matches reports whether a path is one of a pattern.
 func matches(pattern, path []string) bool {

@@ -36,8 +36,8 @@ var hauler = Format{
 		{"metadata.annotations.hauler.dev/certificate-oidc-issuer-regexp", "", judged},
 		{"metadata.annotations.hauler.dev/certificate-github-workflow-repository", "", judged},
 		{"metadata.annotations.hauler.dev/rewrite", "", "Hauler does not rename images by it either"},
-		{"metadata.annotations.*", "", passedOver},
-		{"metadata.*", "", passedOver},
+		{"metadata.annotations.*", nothing, ""},
+		{"metadata.*", nothing, ""},
 	},
 	read: readHauler,
 }
@@ -89,7 +89,7 @@ func (r *reader) hauled(n *node, h haul) *one {
 	}
 	image := oneOf(n, named)
 	if local {
-		image.source = "docker-daemon:" + named.String()
+		image.source, image.destination = "docker-daemon:"+named.String(), r.toRepository(n, reference.Path(named), tagOf(named))
 	}
 	platform := n.key("platform").text()
 	if platform == "" {

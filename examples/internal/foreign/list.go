@@ -18,7 +18,7 @@ var list = Format{
 		{"IMAGE => DESTINATION", "source, destination", "a destination as in a sync file; `docker://` may be left out. `IMAGE=DESTINATION`, as `oc image mirror` has it, is the same"},
 		{"IMAGE DIGEST", "source", "as Rancher's lists of digests have it: `IMAGE@DIGEST`"},
 		{"IMAGE WORD", "source", "the word is passed over: in Rancher's lists of sources it says what needs the image"},
-		{"# COMMENT", "", passedOver},
+		{"# COMMENT", nothing, ""},
 	},
 	read: readList,
 }

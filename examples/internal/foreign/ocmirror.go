@@ -13,8 +13,8 @@ var ocMirror = Format{
 	Title:   "oc-mirror's ImageSetConfiguration",
 	NeedsTo: true,
 	Keys: []Key{
-		{"kind", "", passedOver},
-		{"apiVersion", "", passedOver},
+		{"kind", nothing, ""},
+		{"apiVersion", nothing, ""},
 		{"mirror.additionalImages[].name", "source", "one by digest alone gets no tag, where oc-mirror makes one of the digest"},
 		{"mirror.additionalImages[].targetRepo", "destination", "in place of `{repository}` and `{name}`"},
 		{"mirror.additionalImages[].targetTag", "destination", "in place of the tag"},

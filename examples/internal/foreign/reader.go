@@ -62,8 +62,8 @@ func (r *reader) login(n *node, host string) {
 // untaken notes what of n nobody has taken.
 func (r *reader) untaken(n *node) {
 	if !n.taken {
-		if why := r.format.why(n.names()); why != passedOver {
-			r.lost(n, "%s", why)
+		if row := r.format.row(n.names()); row.Ours != nothing {
+			r.lost(n, "%s", row.Why)
 		}
 		return
 	}

@@ -334,6 +334,4 @@ func (n *node) names() []string {
 }
 
 // path is the names as a text: "sync[2].tags".
-func (n *node) path() string {
-	return strings.ReplaceAll(strings.Join(n.names(), "."), ".[", "[")
-}
+func (n *node) path() string { return joinPath(n.names()) }

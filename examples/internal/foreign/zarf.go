@@ -28,23 +28,23 @@ var zarf = Format{
 		{"components[].scripts", "", "commands are not run"},
 		{"components[].extensions", "", "extensions are no images"},
 		{"components[].only.flavor", "source", "the images of all flavors are copied"},
-		{"components[].only.*", "", passedOver},
-		{"components[].only.cluster.*", "", passedOver},
-		{"components[].name", "", passedOver},
-		{"components[].description", "", passedOver},
-		{"components[].default", "", passedOver},
-		{"components[].required", "", passedOver},
-		{"components[].optional", "", passedOver},
-		{"components[].group", "", passedOver},
-		{"components[].healthChecks", "", passedOver},
-		{"kind", "", passedOver},
-		{"apiVersion", "", passedOver},
-		{"metadata.*", "", passedOver},
-		{"build", "", passedOver},
-		{"constants", "", passedOver},
-		{"variables", "", passedOver},
-		{"values", "", passedOver},
-		{"documentation", "", passedOver},
+		{"components[].only.*", nothing, ""},
+		{"components[].only.cluster.*", nothing, ""},
+		{"components[].name", nothing, ""},
+		{"components[].description", nothing, ""},
+		{"components[].default", nothing, ""},
+		{"components[].required", nothing, ""},
+		{"components[].optional", nothing, ""},
+		{"components[].group", nothing, ""},
+		{"components[].healthChecks", nothing, ""},
+		{"kind", nothing, ""},
+		{"apiVersion", nothing, ""},
+		{"metadata.*", nothing, ""},
+		{"build", nothing, ""},
+		{"constants", nothing, ""},
+		{"variables", nothing, ""},
+		{"values", nothing, ""},
+		{"documentation", nothing, ""},
 	},
 	read: readZarf,
 }
@@ -66,7 +66,7 @@ func (r *reader) packed(component *node, architecture string) []*one {
 		architecture = own
 	}
 	if flavor := only.key("flavor"); flavor.text() != "" {
-		r.note(flavor, "%s", r.format.why(flavor.names()))
+		r.note(flavor, "%s", r.format.row(flavor.names()).Why)
 	}
 	var all []*one
 	for _, n := range component.key("images").elements() {

@@ -42,7 +42,10 @@ var zot = Format{
 		{"extensions.sync.registries[].content[].stripPrefix", "destination", ""},
 		{"http.address", "destination", "unless `--to` says where images go"},
 		{"http.port", "destination", "unless `--to` says where images go"},
-		{"http.tls", "registries, tls-verify", "without it, the destination is reached without TLS"},
+		{"http.tls", "destination", "without it, `tls-verify` is false for the destination"},
+		{"http.*", nothing, "a note names it"},
+		{"extensions.*", nothing, "a note names it"},
+		{"*", nothing, "a note names it"},
 	},
 	read: readZot,
 }
@@ -161,7 +164,7 @@ func (r *reader) zotAccess(n *node, host, scheme string, tlsVerify, certDir *nod
 func (r *reader) zotSettings(n *node, z *zotRegistry) {
 	for _, name := range []string{"onDemand", "onlySigned"} {
 		if on, _ := n.key(name).bool(); on {
-			r.lost(n.key(name), "%s", r.format.why(n.key(name).names()))
+			r.lost(n.key(name), "%s", r.format.row(n.key(name).names()).Why)
 		}
 	}
 	if keep, _ := n.key("preserveDigest").bool(); keep {
