@@ -3,6 +3,7 @@ package foreign
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -62,11 +63,23 @@ type Options struct {
 	Dir string
 	// Parse makes references of texts. Default: that of containers/image.
 	Parse syncfile.ParseReference
+	// Environment has the variables that the sync file names. Default: that of the process.
+	Environment syncfile.Environment
 
 	Skopeo SkopeoOptions
 	// KubernetesImagePaths are more places of images in objects of Kubernetes: KIND=.path.to.image,
 	// with [] behind lists.
 	KubernetesImagePaths []string
+}
+
+// AnyEnvironment is the environment of the process, and, where that has no value, one of another
+// name for each variable, which can stand wherever a sync file takes a variable: a file can be
+// converted on a machine that never copies its images.
+func AnyEnvironment(name string) (value string, set bool) {
+	if value, set = os.LookupEnv(name); set {
+		return value, true
+	}
+	return "x" + strings.ToLower(strings.ReplaceAll(name, "_", "--")) + "x.example", true
 }
 
 // A Result is what has become of a file.
@@ -142,11 +155,14 @@ func (r *reader) finish(result *Result) {
 		r.problem(nil, "%v", err)
 		return
 	}
-	parse := r.options.Parse
+	parse, environment := r.options.Parse, r.options.Environment
 	if parse == nil {
 		parse = func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) }
 	}
-	file, err := syncfile.ParseTree(r.name, tree, parse)
+	if environment == nil {
+		environment = os.LookupEnv
+	}
+	file, err := syncfile.ParseTree(environment, r.name, tree, parse)
 	if problems, ok := err.(syncfile.Problems); ok { //nolint:errorlint // it is of this type
 		r.problems = problems
 		return

@@ -58,7 +58,7 @@ func TestReal(t *testing.T) {
 // flagsOf are the options that flags stand for.
 func flagsOf(t *testing.T, text string) Options {
 	t.Helper()
-	o := Options{Dir: "/work"}
+	o := Options{Dir: "/work", Environment: AnyEnvironment}
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.Define(flags)
 	require.NoError(t, flags.Parse(strings.Fields(text)))
@@ -68,7 +68,7 @@ func flagsOf(t *testing.T, text string) Options {
 // accepted fails if the text of a sync file is not accepted.
 func accepted(t *testing.T, text []byte) *syncfile.File {
 	t.Helper()
-	file, err := syncfile.Parse("images.yaml", text, func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) })
+	file, err := syncfile.ParseIn(AnyEnvironment, "images.yaml", text, func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) })
 	require.NoError(t, err, "%s", text)
 	return file
 }
@@ -79,4 +79,28 @@ func lines(notes []Note) []byte {
 		fmt.Fprintln(&b, n)
 	}
 	return []byte(b.String())
+}
+
+// TestVariables converts a file that names one of the environment.
+func TestVariables(t *testing.T) {
+	format := Format{Title: "a test's", read: func(r *reader) {
+		image := r.image(r.document())
+		image.set("source", "docker://${PLACE_OF_A}/a:1")
+		image.set("destination", "docker://m.example/a")
+	}}
+	o := Options{Environment: func(string) (string, bool) { return "registry.example", true }}
+	result, err := format.Convert("f", []byte("a: 1"), o)
+	require.NoError(t, err)
+	assert.Contains(t, string(result.Sync), "source: docker://${PLACE_OF_A}/a:1\n")
+	assert.Equal(t, "docker://registry.example/a:1", result.File.Images[0].Source)
+
+	_, err = format.Convert("f", []byte("a: 1"), Options{})
+	require.ErrorContains(t, err, "${PLACE_OF_A} is not set in the environment")
+	result, err = format.Convert("f", []byte("a: 1"), Options{Environment: AnyEnvironment})
+	require.NoError(t, err)
+	assert.Equal(t, "docker://xplace--of--ax.example/a:1", result.File.Images[0].Source)
+	t.Setenv("PLACE_OF_A", "known.example")
+	result, err = format.Convert("f", []byte("a: 1"), Options{Environment: AnyEnvironment})
+	require.NoError(t, err)
+	assert.Equal(t, "docker://known.example/a:1", result.File.Images[0].Source)
 }

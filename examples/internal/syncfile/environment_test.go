@@ -39,6 +39,12 @@ func TestEnvironment(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []Registry{{Line: 1, Name: "quay.io", CertDir: "certs/quay.io", AuthFile: "/x"}}, f.Registries)
 
+	f, err = parseWith(environment, "images: [{source: 'docker://quay.io/a:1', destination: docker://m.example/a, referrers: true, referrers-source: 'docker://${M}/${TEMPLATE}'}]")
+	require.NoError(t, err)
+	one, err := f.Images[0].CopyOf("")
+	require.NoError(t, err)
+	assert.Equal(t, "docker://m.example:5000/a:latest", transports.ImageName(one.ReferrersFrom.Reference))
+
 	for text, want := range map[string]string{
 		"source: 'docker://${NONE}/a:1', destination: docker://m.example/a":      `f.yaml:1: source: ${NONE} is not set in the environment; a plain "${" is written "$${"`,
 		"source: docker://quay.io/a:1, destination: 'docker://${NONE}/a'":        `f.yaml:1: destination: ${NONE} is not set in the environment`,
@@ -47,8 +53,7 @@ func TestEnvironment(t *testing.T) {
 		"source: 'docker://${}/a:1', destination: docker://m.example/a":          `f.yaml:1: source: what follows "${" is no name`,
 		"source: docker://quay.io/a:1, destination: 'docker://m.example/${tag}'": `f.yaml:1: destination "docker://m.example/${tag}": write {tag} for the source's`,
 		// No other key.
-		"source: docker://quay.io/a, tags: ['${REG}'], destination: docker://m.example/a":                                         `f.yaml:1: "${REG}" is neither a tag nor a glob`,
-		"source: docker://quay.io/a:1, destination: docker://m.example/a, referrers: true, referrers-source: 'docker://${REG}/a'": "has {REG}, which is unknown",
+		"source: docker://quay.io/a, tags: ['${REG}'], destination: docker://m.example/a": `f.yaml:1: "${REG}" is neither a tag nor a glob`,
 	} {
 		_, err := parseWith(environment, "images: [{"+text+"}]")
 		assert.ErrorContains(t, err, want, text)

@@ -65,9 +65,10 @@ func ParseIn(environment Environment, name string, content []byte, parse ParseRe
 	return p.result(p.file(content))
 }
 
-// ParseTree is Parse of a file that was read, or made, before. Lines are those that its nodes have.
-func ParseTree(name string, top *yaml.Node, parse ParseReference) (*File, error) {
-	p := &parser{name: name, parse: parse}
+// ParseTree is ParseIn of a file that was read, or made, before. Lines are those that its nodes
+// have.
+func ParseTree(environment Environment, name string, top *yaml.Node, parse ParseReference) (*File, error) {
+	p := &parser{name: name, parse: parse, environment: environment}
 	return p.result(p.top(top))
 }
 

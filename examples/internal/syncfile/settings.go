@@ -18,7 +18,7 @@ import (
 var settings = map[string]func(*parser, *Image, *yaml.Node){
 	"destination": destination,
 	keyReferrersSource: func(p *parser, i *Image, n *yaml.Node) {
-		text, _ := p.scalar(n, keyReferrersSource)
+		text, _ := p.environed(n, keyReferrersSource, nil)
 		if i.referrers = p.template(n, keyReferrersSource, text); i.referrers == noReferrersSource {
 			i.referrers = ""
 		}
