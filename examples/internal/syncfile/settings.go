@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/spelling"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/semaphore"
@@ -338,40 +339,8 @@ func keysOf[V any](m map[string]V) []string {
 
 // didYouMean is "; did you mean …?" if one of known is close to text, else a list of them.
 func didYouMean(text string, known []string) string {
-	best, least := "", len(text)/2+1
-	for _, k := range known {
-		if d := distance(text, k); d < least {
-			best, least = k, d
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(text, known); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	return "; known are " + strings.Join(slices.Sorted(slices.Values(known)), ", ")
-}
-
-// distance is the number of letters to be inserted, removed or replaced to make b of a. Long texts
-// are far from everything.
-func distance(a, b string) int {
-	const long = 64
-	if len(a) > long || len(b) > long {
-		return long
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -1,0 +1,19 @@
+package spelling
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestNearest(t *testing.T) {
+	known := []string{"platforms", "sparse", "source", "tags"}
+	for text, want := range map[string]string{
+		"platform": "platforms", "platfroms": "platforms", "surce": "source", "spares": "sparse", "tag": "tags", "tags": "tags",
+		"": "", "nonsense": "", "x": "", strings.Repeat("tags", 30): "",
+	} {
+		assert.Equal(t, want, Nearest(text, known), text)
+	}
+	assert.Empty(t, Nearest("tags", nil))
+}
