@@ -3,6 +3,7 @@
 // which shares what it knows of registries with this package: see Copier.Registries.
 //
 //   - tags.go: which tags there are.
+//   - created.go: when what a reference names was made.
 //   - digest.go: what a reference names; document.go: the same as a document, or an image of it.
 //   - tag.go: another tag for what is there.
 //   - attached.go: what belongs to something that is there.

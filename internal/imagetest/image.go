@@ -101,6 +101,9 @@ func (f *Fixture) statement(subject, predicate string) []byte {
 // imageConfig is the config that goes with the layers and the platform of s.
 func (f *Fixture) imageConfig(s spec) *rawConfig {
 	var config object
+	if s.created != "" {
+		config.add("created", s.created)
+	}
 	if p := s.platformFrom(nil); p != nil {
 		config.add("architecture", p.Architecture)
 		config.add("os", p.OS)

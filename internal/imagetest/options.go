@@ -47,6 +47,7 @@ type spec struct {
 	artifactType string
 	subject      string
 	config       *rawConfig
+	created      string // in the config
 	layers       []string
 
 	platform   []func(*platform) // changes to what there is already
@@ -148,6 +149,11 @@ func Layers(names ...string) Option {
 // Config replaces the config of an image.
 func Config(mediaType string, content []byte) Option {
 	return Option{"Config", toImage, func(s *spec) { s.config = &rawConfig{mediaType, content} }}
+}
+
+// Created has the config of an image say when it was made.
+func Created(text string) Option {
+	return Option{"Created", toImage, func(s *spec) { s.created = text }}
 }
 
 // platform is the platform object of an entry, and a part of an image's config.
