@@ -220,8 +220,8 @@ func (c *bundleCreateCommand) imagesOfFile(ctx context.Context, copier *copy.Cop
 		for _, w := range found.warnings {
 			logrus.Warn(printable(w))
 		}
-		if found.passedOver > 0 {
-			logrus.Warnf("%s (line %d): %s named after digests passed over", entry.Source, entry.Line, counted(found.passedOver, "tag"))
+		if over := found.passedOver(entry); over.DigestTags > 0 {
+			logrus.Warnf("passed over: %s", over.text())
 		}
 		options := entry.Options
 		options.MaxParallelDownloads = cmp.Or(options.MaxParallelDownloads, c.sel.options.MaxParallelDownloads)

@@ -3,7 +3,6 @@ package mirrorcmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 
@@ -129,35 +128,6 @@ func (r *runner) images() []*syncfile.Image {
 		key, same := image.Repository()
 		return same && !r.flags.shard.has(key)
 	})
-}
-
-// An expansion is what an image of the file stands for now, in this shard.
-type expansion struct {
-	copies     []syncfile.Copy
-	passedOver int // tags that are named after digests, which patterns do not take
-	warnings   []string
-}
-
-// copies returns the copies of an image, after listing tags if that is what it takes.
-func (r *runner) copies(ctx context.Context, image *syncfile.Image) (found expansion, err error) {
-	var listed []string
-	if image.Tags != nil && image.Tags.Listed() {
-		ref, err := parseReference("source", image.Source)
-		if err != nil {
-			return found, err
-		}
-		list, err := r.copier.Tags(ctx, ref, &copy.TagsOptions{SystemContext: r.sys.source})
-		if err != nil {
-			return found, err
-		}
-		logrus.Debugf("%s has %d tags, by %s", image.Source, len(list.Tags), list.Repository)
-		listed, found.warnings = list.Tags, list.Warnings
-	}
-	if found.copies, found.passedOver, err = image.Copies(listed); err != nil {
-		return expansion{}, fmt.Errorf("%s: %w", image.Source, err)
-	}
-	found.copies = slices.DeleteFunc(found.copies, func(c syncfile.Copy) bool { return !r.flags.shard.has(syncfile.Key(c.Destination)) })
-	return found, nil
 }
 
 // newEntry is a copy in a report, before it is made.

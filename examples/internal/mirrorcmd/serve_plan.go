@@ -73,7 +73,7 @@ func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual sched
 // remember notes what an element wants, as far as no list of tags is needed for that, and sets what
 // is known of the past.
 func (p *servePlan) remember(ctx context.Context, element *mirrorserver.Element, image *syncfile.Image, past *past) error {
-	if image.Tags != nil && image.Tags.Listed() {
+	if image.Listed() {
 		c, err := image.CopyOf("tag")
 		prefix := strings.TrimSuffix(transports.ImageName(c.Source), "tag")
 		p.unlisted[element.Key] = prefix
@@ -263,6 +263,12 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 	if image == nil || !p.wanted(called) {
 		return mirrorserver.Outcome{}
 	}
+	if within, err := p.within(ctx, image, called); err != nil {
+		return mirrorserver.Outcome{Status: state.Failed, Error: oneLine(p.runner.env.explain(err)), Retry: true}
+	} else if !within {
+		p.settle(called, "")
+		return mirrorserver.Outcome{}
+	}
 	c, err := image.CopyOf(called.Tag)
 	if err == nil && transports.ImageName(c.Destination) != called.Destination {
 		return mirrorserver.Outcome{}
@@ -280,6 +286,19 @@ func (p *servePlan) Copy(ctx context.Context, called mirrorserver.Copy) mirrorse
 	outcome := outcomeOf(&entry, result)
 	p.settle(called, outcome.Status)
 	return outcome
+}
+
+// within reports whether a copy is one of its element's now. Of those that were listed it is known.
+// Of a tag that was pushed to since then, only a list of all of them says whether it is one of the
+// newest.
+func (p *servePlan) within(ctx context.Context, image *syncfile.Image, called mirrorserver.Copy) (bool, error) {
+	p.mu.Lock()
+	listed := p.wants[called.Destination] == called.Element
+	p.mu.Unlock()
+	if listed || image.Tags == nil {
+		return true, nil
+	}
+	return p.runner.takes(ctx, image, called.Tag)
 }
 
 // outcomeOf says how a copy ended.

@@ -2,11 +2,13 @@ package mirrorcmd
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"go.podman.io/image/v5/transports"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
@@ -55,12 +57,10 @@ func (r *runner) expand(ctx context.Context) (expandedFile, error) {
 	}
 	for i, image := range mine {
 		if errs[i] != nil {
-			failed = append(failed, syncImage{
-				Line: image.Line, Source: image.Source, Status: imageFailed, Error: r.env.explain(errs[i]),
-			})
+			failed = append(failed, r.notExpanded(image, errs[i]))
 		}
-		if n := found[i].passedOver; n > 0 {
-			all.passedOver = append(all.passedOver, syncPassedOver{Line: image.Line, Source: image.Source, DigestTags: n})
+		if over := found[i].passedOver(image); over.any() {
+			all.passedOver = append(all.passedOver, over)
 		}
 		all.warnings = append(all.warnings, found[i].warnings...)
 		for _, c := range found[i].copies {
@@ -75,6 +75,15 @@ func (r *runner) expand(ctx context.Context) (expandedFile, error) {
 	}
 	all.images = append(all.images, failed...)
 	return all, nil
+}
+
+// notExpanded is an image of which it cannot be found out what it stands for, in a report.
+func (r *runner) notExpanded(image *syncfile.Image, err error) syncImage {
+	entry := syncImage{Line: image.Line, Source: image.Source, Status: imageFailed, Error: r.env.explain(err)}
+	if held, ok := errors.AsType[*copy.RateLimitError](err); ok {
+		entry.Status, entry.PostponedUntil = imagePostponed, held.Until.UTC()
+	}
+	return entry
 }
 
 // repositories are the keys of what copies write to, sorted.

@@ -64,12 +64,31 @@ type syncSummary struct {
 	Missing        int   `json:"missing"`    // instances that the sources list and do not have, and that were left out
 }
 
-// A syncPassedOver says how many tags of a repository match a pattern and are named after digests,
-// which patterns do not take.
+// A syncPassedOver says how many tags of a repository match a pattern and are not taken: those that
+// are named after digests, and those beyond newest and since.
 type syncPassedOver struct {
 	Line       int    `json:"line"` // of the file
 	Source     string `json:"source"`
 	DigestTags int    `json:"digestTags"`
+	Older      int    `json:"older,omitempty"`
+	NoVersions int    `json:"noVersions,omitempty"`
+}
+
+// any reports whether there is any such tag.
+func (p *syncPassedOver) any() bool { return p.DigestTags+p.Older+p.NoVersions > 0 }
+
+// text says why tags are passed over.
+func (p *syncPassedOver) text() string {
+	var parts []string
+	for _, part := range []struct {
+		n   int
+		are string
+	}{{p.DigestTags, "named after digests"}, {p.Older, "too old for newest or since"}, {p.NoVersions, "no version"}} {
+		if part.n > 0 {
+			parts = append(parts, counted(part.n, "tag")+" "+part.are)
+		}
+	}
+	return fmt.Sprintf("%s (line %d): %s", p.Source, p.Line, strings.Join(parts, ", "))
 }
 
 // imageStatus is how a copy of a sync ended.
@@ -315,7 +334,7 @@ func (r *syncReport) text() string {
 		}
 	}
 	for _, p := range r.PassedOver {
-		fmt.Fprintf(&b, "passed over: %s (line %d): %s named after digests\n", p.Source, p.Line, counted(p.DigestTags, "tag"))
+		fmt.Fprintf(&b, "passed over: %s\n", p.text())
 	}
 	for _, l := range r.RateLimits {
 		fmt.Fprintf(&b, "rate limit: %s\n", oneLine(l.text()))

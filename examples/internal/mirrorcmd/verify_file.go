@@ -128,7 +128,7 @@ func provable(name string, file *syncfile.File) (*syncfile.File, error) {
 		if !i.Options.AttachOriginal {
 			continue
 		}
-		if i.Tags != nil && i.Tags.Listed() {
+		if i.Listed() {
 			return nil, misusef("%s:%d: --without-source does not list the tags of sources: name them, and leave out what is no name", name, i.Line)
 		}
 		images = append(images, i)
@@ -144,6 +144,9 @@ func (c *verifyCommand) verifyAll(ctx context.Context, r *runner) (*fileVerifica
 	expanded, err := r.expand(ctx)
 	found := &fileVerification{Schema: fileVerificationSchema, Warnings: expanded.warnings}
 	for _, i := range expanded.images {
+		if i.Status == imagePostponed { // what it stands for is not known
+			i.Status = imageFailed
+		}
 		found.Images = append(found.Images, verifiedImage{Line: i.Line, Source: i.Source, Destination: i.Destination, Status: i.Status, Error: i.Error})
 	}
 	if err != nil {

@@ -30,7 +30,7 @@ func TestEnvironment(t *testing.T) {
 	} {
 		f, err := parseWith(environment, "images: [{source: '"+c.source+"', destination: '"+c.destination+"'}]")
 		require.NoError(t, err, c.source)
-		copies, _, err := f.Images[0].Copies(nil)
+		copies, err := f.Images[0].Copies(nil)
 		require.NoError(t, err)
 		assert.Equal(t, []string{c.wantSource, c.want}, []string{transports.ImageName(copies[0].Source), transports.ImageName(copies[0].Destination)})
 		assert.Equal(t, c.wantSource, f.Images[0].Source)

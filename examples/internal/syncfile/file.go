@@ -12,6 +12,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
+	"github.com/sparsecopy/sparsecopy/examples/internal/tagselect"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
@@ -33,7 +34,7 @@ type Image struct {
 	// one of docker: that names no tag.
 	Source string
 	// Tags are those to be copied, nil for what Source itself names.
-	Tags *Tags
+	Tags *tagselect.Selection
 	// Options say how to copy. They have no contexts.
 	Options copy.Options
 	// Single says what becomes of a source that is a single image for another platform than those
@@ -51,6 +52,8 @@ type Image struct {
 	Whole digest.Digest
 
 	system      *system // nil if a list is copied
+	prereleases bool    // ranges of Tags take them
+	bounds      tagselect.Bounds
 	budget      *semaphore.Weighted
 	destination string // template
 	referrers   string // template of the repository to look for referrers in, "" for none
@@ -100,88 +103,34 @@ type Copy struct {
 // ParseReference parses a reference with its transport. what is its role, for the error.
 type ParseReference func(what, text string) (types.ImageReference, error)
 
-// Tags selects tags of a repository.
-type Tags struct {
-	names    []string // to be copied, listed or not
-	patterns []*regexp.Regexp
-	exclude  []*regexp.Regexp
-	text     []string // of the patterns, as written
-}
+// Listed reports whether the source's tags must be listed to know what the image stands for.
+func (i *Image) Listed() bool { return i.Tags != nil && i.Tags.Listed() }
 
-// Listed reports whether the repository's tags must be listed to know which are selected.
-func (t *Tags) Listed() bool { return len(t.patterns) > 0 }
-
-// Select returns the names, and those of the repository's tags that match, without duplicates,
-// sorted. Patterns never take tags that are named after digests (copy.IsDigestTag); passedOver is
-// how many they would have taken otherwise. An error says which patterns match nothing.
-func (t *Tags) Select(listed []string) (tags []string, passedOver int, err error) {
-	digestTags := map[string]bool{}
-	selected := slices.Clone(t.names)
-	for i, p := range t.patterns {
-		found, passed := false, 0
-		for _, tag := range listed {
-			switch {
-			case !p.MatchString(tag) || matchesAny(t.exclude, tag):
-			case !copy.IsDigestTag(tag):
-				selected, found = append(selected, tag), true
-			case !slices.Contains(t.names, tag):
-				digestTags[tag] = true
-				passed++
-			}
-		}
-		if !found {
-			return nil, 0, fmt.Errorf("no tag of the repository matches %s%s", t.text[i], butDigestTags(passed))
-		}
-	}
-	slices.Sort(selected)
-	return slices.Compact(selected), len(digestTags), nil
-}
-
-// butDigestTags says why a pattern that matches n tags named after digests selects none.
-func butDigestTags(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", but for %d that are named after digests, which patterns do not take", n)
-}
-
-// takes reports whether a pattern selects tag.
-func (t *Tags) takes(tag string) bool {
-	return matchesAny(t.patterns, tag) && !matchesAny(t.exclude, tag) && !copy.IsDigestTag(tag)
-}
-
-func matchesAny(patterns []*regexp.Regexp, tag string) bool {
-	return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(tag) })
-}
-
-// Wants reports whether one of the image's copies is that of a tag, or, for "", of the source
-// itself.
+// Wants reports whether one of the image's copies may be that of a tag, or, for "", of the source
+// itself. Whether the tag is within the bounds that there may be, only a list of tags can say.
 func (i *Image) Wants(tag string) bool {
 	if i.Tags == nil {
 		return tag == ""
 	}
-	return slices.Contains(i.Tags.names, tag) || i.Tags.takes(tag)
+	return slices.Contains(i.Tags.Names, tag) || i.Tags.Takes(tag)
 }
 
-// Copies returns what the image stands for. listed are the tags of the source's repository; they
-// are needed only if Tags.Listed. passedOver is as in Tags.Select.
-func (i *Image) Copies(listed []string) (all []Copy, passedOver int, err error) {
-	if i.Tags == nil {
-		c, err := i.copy("")
-		return []Copy{c}, 0, err
-	}
-	tags, passedOver, err := i.Tags.Select(listed)
-	if err != nil {
-		return nil, 0, err
+// Copies returns what the image stands for, in the order of versions. taken are the tags of the
+// source's repository that its Tags take beside those that they name; there are some only if
+// Listed.
+func (i *Image) Copies(taken []string) (all []Copy, err error) {
+	tags := []string{""}
+	if i.Tags != nil {
+		tags = tagselect.Sorted(slices.Concat(i.Tags.Names, taken))
 	}
 	for _, tag := range tags {
 		c, err := i.copy(tag)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		all = append(all, c)
 	}
-	return all, passedOver, nil
+	return all, nil
 }
 
 // CopyOf is what Copies has for a tag of the source, or for the source itself if Tags is nil: then

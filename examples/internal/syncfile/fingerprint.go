@@ -15,11 +15,11 @@ import (
 var manners = []string{"parallel", "check", "check-blobs", keyEvery, keyCron, keyJitter}
 
 // fingerprint returns the digest of what keys say that changes what destinations are to have: all
-// but the images' names and manners. It is the same wherever a key stands, and however it is
-// written.
+// but the images' names, how tags are chosen, and manners. It is the same wherever a key stands,
+// and however it is written.
 func fingerprint(keys map[string]*yaml.Node) digest.Digest {
 	return digestOf(keys, func(key string) bool {
-		return slices.Contains(imageKeys, key) || slices.Contains(manners, key) || key == "destination"
+		return slices.Contains(imageKeys, key) || slices.Contains(choosing, key) || slices.Contains(manners, key) || key == "destination"
 	})
 }
 

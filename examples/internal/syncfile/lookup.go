@@ -40,14 +40,14 @@ func (f *File) Lookup() *Lookup {
 // writes notes what the copies of image are written to, as far as that is known without a list of
 // tags: then it is the repository, unless it is the source's, too.
 func (l *Lookup) writes(image *Image) {
-	if image.Tags != nil && image.Tags.Listed() {
+	if image.Listed() {
 		key, same := image.Repository()
 		if name, isDocker := strings.CutPrefix(key, "docker://"); isDocker && same && name != image.named.Name() {
 			l.written[name] = nil
 		}
 		return
 	}
-	copies, _, _ := image.Copies(nil)
+	copies, _ := image.Copies(nil)
 	for _, c := range copies {
 		to, ok := c.Destination.DockerReference().(reference.NamedTagged)
 		if !ok {
@@ -101,11 +101,11 @@ func (l *Lookup) concerned(i *Image, tag string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case slices.Contains(i.Tags.names, tag):
+	case slices.Contains(i.Tags.Names, tag):
 		return []string{tag}
 	case belongs:
-		return slices.Concat(i.Tags.names, l.recent[i])
-	case i.Tags.takes(tag):
+		return slices.Concat(i.Tags.Names, l.recent[i])
+	case i.Tags.Takes(tag):
 		others := slices.DeleteFunc(l.recent[i], func(t string) bool { return t == tag })
 		l.recent[i] = append(others[max(0, len(others)-maxRecent+1):], tag)
 		return []string{tag}

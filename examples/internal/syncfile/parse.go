@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -121,15 +120,28 @@ func (p *parser) file(content []byte) *File {
 		p.problem(0, "the file is empty")
 		return nil
 	case err != nil:
-		at := yamlLine.FindStringSubmatch(err.Error() + " ")
-		line := 1 // which yaml leaves out
-		if at != nil && at[1] != "" {
-			line, _ = strconv.Atoi(at[1])
-		}
-		p.problem(line, "no valid YAML: %s", yamlLine.ReplaceAllString(err.Error(), ""))
+		p.noYAML(content, err)
 		return nil
 	}
 	return p.top(doc.Content[0])
+}
+
+// unknownAnchor is what the YAML library says, without a line, of a glob such as *-alpine.
+var unknownAnchor = regexp.MustCompile(`unknown anchor '(.*)' referenced`)
+
+// noYAML notes what the YAML library says, and what to do where that is known.
+func (p *parser) noYAML(content []byte, err error) {
+	line, fix := 1, "" // which it leaves out
+	if at := yamlLine.FindStringSubmatch(err.Error()); at != nil && at[1] != "" {
+		line, _ = strconv.Atoi(at[1])
+	}
+	if anchor := unknownAnchor.FindStringSubmatch(err.Error()); anchor != nil {
+		before, _, _ := bytes.Cut(content, []byte("*"+anchor[1]))
+		line, fix = bytes.Count(before, []byte("\n"))+1, "; "+quoteThis
+	} else if at := unquotedLine(content, line); at > 0 {
+		line, fix = at, "; "+quoteThis
+	}
+	p.problem(line, "no valid YAML: %s%s", yamlLine.ReplaceAllString(err.Error(), ""), fix)
 }
 
 // topKeys are the keys of the top level.
@@ -208,6 +220,9 @@ func (p *parser) image(node *yaml.Node, defaults map[string]*yaml.Node) *Image {
 	default:
 		p.source(image, keys)
 		p.transform(image, keys)
+		if len(p.problems) == before {
+			p.choosesNothing(image, own)
+		}
 	}
 	if len(p.problems) > before {
 		return nil
@@ -281,96 +296,7 @@ func (p *parser) source(image *Image, keys map[string]*yaml.Node) {
 		return
 	}
 	image.named = named
-	image.Tags = p.tags(keys["tags"], keys["exclude-tags"])
-}
-
-var tagSyntax = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
-
-func (p *parser) tags(node, exclude *yaml.Node) *Tags {
-	tags := &Tags{}
-	elements := p.sequence(node, "tags")
-	if len(elements) == 0 {
-		p.problem(node.Line, "tags has no elements")
-	}
-	for _, e := range elements {
-		name, pattern, text := p.tag(e)
-		switch {
-		case name != "":
-			tags.names = append(tags.names, name)
-		case pattern != nil:
-			tags.patterns, tags.text = append(tags.patterns, pattern), append(tags.text, text)
-		}
-	}
-	if exclude == nil {
-		return tags
-	}
-	for _, e := range p.sequence(exclude, "exclude-tags") {
-		name, pattern, _ := p.tag(e)
-		if name != "" {
-			pattern = regexp.MustCompile("^" + regexp.QuoteMeta(name) + "$")
-		}
-		if pattern != nil {
-			tags.exclude = append(tags.exclude, pattern)
-		}
-	}
-	return tags
-}
-
-// tag reads a tag, a glob, or a mapping with a regular expression.
-func (p *parser) tag(node *yaml.Node) (name string, pattern *regexp.Regexp, text string) {
-	if node.Kind == yaml.MappingNode {
-		keys := p.mapping(node, "a tag", []string{"regexp"})
-		if keys["regexp"] == nil {
-			return "", nil, ""
-		}
-		text, _ = p.scalar(keys["regexp"], "regexp")
-		pattern, err := regexp.Compile("^(?:" + text + ")$")
-		if err != nil {
-			p.problem(node.Line, "regexp %q: %v", text, err)
-		}
-		return "", pattern, "regexp " + strconv.Quote(text)
-	}
-	text, ok := p.scalar(node, "a tag")
-	switch {
-	case !ok:
-	case strings.ContainsAny(text, "*?["):
-		pattern, err := globPattern(text)
-		if err != nil {
-			p.problem(node.Line, "glob %q: %v", text, err)
-		}
-		return "", pattern, strconv.Quote(text)
-	case !tagSyntax.MatchString(text):
-		p.problem(node.Line, "%q is neither a tag nor a glob", text)
-	default:
-		return text, nil, text
-	}
-	return "", nil, ""
-}
-
-// globPattern makes a regular expression of *, ? and [sets].
-func globPattern(glob string) (*regexp.Regexp, error) {
-	if _, err := path.Match(glob, ""); err != nil {
-		return nil, errors.New("a [ has no end")
-	}
-	var b strings.Builder
-	inSet := false
-	for _, r := range glob {
-		switch {
-		case inSet:
-			inSet = r != ']'
-			b.WriteRune(r)
-		case r == '*':
-			b.WriteString(".*")
-		case r == '?':
-			b.WriteString(".")
-		case r == '[':
-			inSet = true
-			b.WriteRune(r)
-		default:
-			b.WriteString(regexp.QuoteMeta(string(r)))
-		}
-	}
-	return regexp.Compile("^" + b.String() + "$")
+	image.Tags = p.tags(image, keys["tags"], keys["exclude-tags"])
 }
 
 // distinct refuses two copies to one destination, as far as they are known without listing tags.
@@ -378,8 +304,8 @@ func (p *parser) distinct(file *File) {
 	lines := map[string]int{}
 	for _, image := range file.Images {
 		var copies []Copy
-		if image.Tags == nil || !image.Tags.Listed() {
-			copies, _, _ = image.Copies(nil)
+		if !image.Listed() {
+			copies, _ = image.Copies(nil)
 		}
 		for _, c := range copies {
 			to := c.Destination.Transport().Name() + ":" + c.Destination.StringWithinTransport()

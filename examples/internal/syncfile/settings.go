@@ -10,6 +10,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/spelling"
+	"github.com/sparsecopy/sparsecopy/examples/internal/tagselect"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/semaphore"
@@ -90,6 +91,14 @@ var settings = map[string]func(*parser, *Image, *yaml.Node){
 			"guard": copy.GuardListSignatures, "warn": copy.WarnListSignatures,
 		})
 	},
+	keyPrereleases: func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, keyPrereleases, &i.prereleases, map[string]bool{"true": true, "false": false})
+	},
+	keyNewest: newest,
+	keyNewestBy: func(p *parser, i *Image, n *yaml.Node) {
+		choose(p, n, keyNewestBy, &i.bounds.By, map[string]tagselect.By{"version": tagselect.ByVersion, "created": tagselect.ByCreated})
+	},
+	keySince:  since,
 	keyEvery:  duration(keyEvery, func(i *Image) *time.Duration { return &i.timing.every }),
 	keyCron:   text(keyCron, func(i *Image) *string { return &i.timing.cron }),
 	keyJitter: duration(keyJitter, func(i *Image) *time.Duration { return &i.timing.jitter }),

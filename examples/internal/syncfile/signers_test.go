@@ -24,7 +24,7 @@ images:
 	require.NoError(t, err)
 	var copies []Copy
 	for _, image := range f.Images {
-		some, _, err := image.Copies(nil)
+		some, err := image.Copies(nil)
 		require.NoError(t, err)
 		copies = append(copies, some...)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/tagselect"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
@@ -48,7 +49,7 @@ func TestDestinations(t *testing.T) {
 	} {
 		f, err := parse(fmt.Sprintf("images: [{source: %q, destination: %q}]", c.source, c.destination))
 		require.NoError(t, err)
-		copies, _, err := f.Images[0].Copies(nil)
+		copies, err := f.Images[0].Copies(nil)
 		require.NoError(t, err)
 		require.Len(t, copies, 1)
 		assert.Equal(t, c.want, transports.ImageName(copies[0].Destination), c.source)
@@ -149,10 +150,10 @@ images:
 	require.NoError(t, err)
 	tags := f.Images[0].Tags
 	assert.True(t, tags.Listed())
-	got, _, err := tags.Select([]string{"v1.0", "v1.1", "v2.9", "v3.0", "v1x1", "v2.10", "xx", "axx", "xxb", "1.10"})
+	got, err := tags.Match([]string{"v1.0", "v1.1", "v2.9", "v3.0", "v1x1", "v2.10", "xx", "axx", "xxb", "1.10"})
 	require.NoError(t, err)
-	assert.Equal(t, []string{"1.10", "v1.1", "xx"}, got)
-	_, _, err = tags.Select([]string{"v1.1"})
+	assert.Equal(t, tagselect.Matched{Names: []string{"1.10"}, Taken: []string{"xx", "v1.1"}, PassedOver: []string{}}, got)
+	_, err = tags.Match([]string{"v1.1"})
 	assert.ErrorContains(t, err, `regexp "x+"`)
 	key, same := f.Images[0].Repository()
 	assert.Equal(t, "docker://m.example/a", key)
@@ -215,7 +216,7 @@ images:
 	require.NoError(t, err)
 	var got []string
 	for _, image := range f.Images {
-		copies, _, err := image.Copies(nil)
+		copies, err := image.Copies(nil)
 		require.NoError(t, err)
 		for _, c := range copies {
 			name := "none"
@@ -243,12 +244,13 @@ images:
 	listed := []string{
 		"v1", "sha256-" + hex, "sha256-" + hex + ".sig", "sha256-" + hex + ".att", "sha256-" + hex + ".sbom", "sha512-" + hex + hex + "-x_y", "sha256-x.sig", "sha-0123456789abcdef",
 	}
-	got, passedOver, err := f.Images[0].Tags.Select(listed)
+	got, err := f.Images[0].Tags.Match(listed)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"sha-0123456789abcdef", "sha256-" + hex + ".att", "sha256-x.sig", "v1", "v2"}, got)
-	assert.Equal(t, 3, passedOver, "not those that are named or excluded; those that two patterns match once")
+	assert.Equal(t, []string{"sha256-x.sig", "sha-0123456789abcdef", "v1"}, got.Taken)
+	assert.Equal(t, []string{"sha256-" + hex + ".att", "v2"}, got.Names)
+	assert.Len(t, got.PassedOver, 3, "not those that are named or excluded; those that two patterns match once")
 
-	_, _, err = f.Images[0].Tags.Select([]string{"v1", "sha256-" + hex + ".sig"})
+	_, err = f.Images[0].Tags.Match([]string{"v1", "sha256-" + hex + ".sig"})
 	assert.ErrorContains(t, err, `regexp ".*sig", but for 1 that are named after digests, which patterns do not take`)
 }
 
@@ -376,7 +378,7 @@ func FuzzParse(f *testing.F) {
 		for _, image := range file.Images {
 			image.Repository()
 			if image.Tags == nil {
-				_, _, err := image.Copies(nil)
+				_, err := image.Copies(nil)
 				assert.NoError(t, err)
 			}
 		}

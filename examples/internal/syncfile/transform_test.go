@@ -92,7 +92,7 @@ images:
 	assert.Equal(t, filepath.Join(filepath.Dir(name), "private"), a.Options.SignBySigstorePrivateKeyFile)
 	assert.Equal(t, "a secret", string(a.Options.SignSigstorePrivateKeyPassphrase))
 	assert.Empty(t, a.Options.SignPassphrase, "that is GPG's")
-	copies, _, err := a.Copies(nil)
+	copies, err := a.Copies(nil)
 	require.NoError(t, err)
 	assert.Equal(t, "docker.io/library/b:v1-mirrored", copies[0].SignIdentity.String())
 	assert.Equal(t, "docker.io/library/b:v2-mirrored", copies[1].SignIdentity.String())
@@ -110,7 +110,7 @@ images:
 	assert.True(t, a.Options.AnnotateTransformed)
 
 	assert.Empty(t, b.Options.SignBySigstorePrivateKeyFile)
-	copies, _, err = b.Copies(nil)
+	copies, err = b.Copies(nil)
 	require.NoError(t, err)
 	assert.Nil(t, copies[0].SignIdentity)
 	assert.Same(t, sys, b.Context(sys))

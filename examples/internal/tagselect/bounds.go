@@ -36,12 +36,9 @@ func (b Bounds) Timed() bool { return b.Newest > 0 && b.By == ByCreated || !b.Si
 
 // A Left says how many tags are beyond bounds.
 type Left struct {
-	Older      int `json:"older,omitempty"`      // than the newest that are wanted, or than what is since
-	NoVersions int `json:"noVersions,omitempty"` // those that are no versions, where the newest are wanted by version
+	Older      int // than the newest that are wanted, or than what is since
+	NoVersions int // those that are no versions, where the newest are wanted by version
 }
-
-// Total is how many tags are left out.
-func (l Left) Total() int { return l.Older + l.NoVersions }
 
 // Candidates returns those of tags of which Choose needs the times, none if not Timed. They are in
 // the order in which tags has them.
