@@ -179,7 +179,7 @@ func inOrder(notes []Note) []Note {
 func (f *Format) row(path []string) Key {
 	names := splitPath(joinPath(path))
 	for _, k := range f.Keys {
-		if matches(splitPath(k.Path), names) {
+		if pattern := splitPath(k.Path); matches(pattern, names) || matches(pattern, path) {
 			return k
 		}
 	}

@@ -3,6 +3,7 @@ package foreign
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
@@ -72,12 +73,13 @@ func (r *reader) untaken(n *node) {
 	}
 }
 
-// path is what a path in the file stands for.
+// path is what a path in the file stands for, as a value of a key in which variables have a
+// meaning.
 func (r *reader) path(text string) string {
-	if r.options.Dir == "" || filepath.IsAbs(text) {
-		return text
+	if r.options.Dir != "" && !filepath.IsAbs(text) {
+		text = filepath.Join(r.options.Dir, text)
 	}
-	return filepath.Join(r.options.Dir, text)
+	return strings.ReplaceAll(text, "${", "$${")
 }
 
 // image begins an element of images, of what n says.

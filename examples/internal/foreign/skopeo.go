@@ -29,7 +29,6 @@ var skopeo = Format{
 		{"*.images.*", "source, tags", "an empty list is all tags; those that are named after digests come with the image that they belong to"},
 		{"*.images.*[]", "source, tags", "a digest becomes an image of its own"},
 		{"*.images-by-tag-regex.*", "tags", "`regexp`, with `.*` where Skopeo's expression is not anchored; one that matches nothing is an error"},
-		{"*.images-by-semver.*", "tags", "`semver`; a range that matches nothing is an error"},
 		{"*.credentials", "mirror login", "credentials stay out of sync files"},
 		{"*.tls-verify", "registries, tls-verify", "for destinations at that host, too"},
 		{"*.cert-dir", "registries, cert-dir", "for destinations at that host, too; the path is made absolute"},

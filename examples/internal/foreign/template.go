@@ -2,11 +2,14 @@ package foreign
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
 // hasVariables reports whether a destination has variables in braces.
-func hasVariables(to string) bool { return strings.Contains(to, "{") }
+func hasVariables(to string) bool {
+	return slices.ContainsFunc([]string{"{registry}", "{repository}", "{name}", "{tag}"}, func(v string) bool { return strings.Contains(to, v) })
+}
 
 // to is the destination of all images of formats that say nothing about where they go: --to as it
 // is, or, if it has no variables and is a registry or a part of it, the repository below that.

@@ -159,6 +159,17 @@ func TestServedFilesOfOtherTools(t *testing.T) {
 	s.same("team/app", "app", "2.0")
 }
 
+// TestVariablesNeedNotBeSet imports a file whose destinations have one.
+func TestVariablesNeedNotBeSet(t *testing.T) {
+	i := newImportTest(t, appOnly)
+	i.to = []string{"--to", "docker://${MIRROR_TEST_HOST}/x", "--skopeo-all"}
+	assert.Contains(t, i.run("skopeo", i.file).done(t).stdout, "destination: docker://${MIRROR_TEST_HOST}/x/app:{tag}")
+	i.sync(append(i.to, "--from", "skopeo")...).failed(t, StatusMisused, i.file+":2: destination: ${MIRROR_TEST_HOST} is not set")
+	t.Setenv("MIRROR_TEST_HOST", i.dst.Host())
+	i.sync(append(i.to, "--from", "skopeo")...).done(t)
+	assert.Equal(t, []string{"x/app:1.0", "x/app:1.1"}, i.tags())
+}
+
 // TestConversionFlags are those that have no effect, and say so.
 func TestConversionFlags(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sync.yml")
