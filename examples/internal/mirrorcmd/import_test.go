@@ -185,6 +185,7 @@ func TestConversionFlags(t *testing.T) {
 		{[]string{"verify", "--from", "skopeo", "docker://a.example/a", "docker://b.example/a"}, "--from has no effect"},
 		{[]string{"sync", "--from", "skopeo", file}, "names no destinations: say where the images go, with --to"},
 		{[]string{"sync", "--from", "scopeo", file}, `format "scopeo" is unknown; known are `},
+		{[]string{"sync", "--from", "skopeo", "--kubernetes-image-path", "A=.b", file}, "--kubernetes-image-path has no effect on files of the format skopeo"},
 		{[]string{"import", "skopeo"}, "takes FORMAT and FILE"},
 		{[]string{"import", "nothing", file}, `format "nothing" is unknown`},
 		{[]string{"import", "skopeo", "--to", "docker://a.example", file + ".none"}, "no such file"},
