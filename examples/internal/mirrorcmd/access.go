@@ -77,11 +77,16 @@ func (a *access) defineEnds(flags *pflag.FlagSet, ends ...*end) {
 
 // defineOnly defines the flags of a command with one end, which reads.
 func (a *access) defineOnly(flags *pflag.FlagSet) {
+	a.defineWritten(flags)
+	a.caching.define(flags)
+}
+
+// defineWritten defines the flags of a command with one end, of which nothing is kept.
+func (a *access) defineWritten(flags *pflag.FlagSet) {
 	a.flags = flags
 	a.source = end{name: "image's"}
 	a.source.define(flags)
 	a.defineConfig(flags)
-	a.caching.define(flags)
 }
 
 func (a *access) defineConfig(flags *pflag.FlagSet) {

@@ -169,12 +169,12 @@ func TestReportsAreDocumented(t *testing.T) {
 		"InspectedTotals": copy.InspectedTotals{},
 		"Bundle":          bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
 		"BundleLoad": loading{}, "LoadedImage": loadedImage{},
-		"Version": versionReport{}, "Digest": digestReport{},
+		"Version": versionReport{}, "Digest": digestReport{}, "Tagging": tagging{}, "TaggedAs": taggedAs{},
 	}, copy.Plan{}, copy.Reason{}, imgspecv1.Platform{})
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
-		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, fileVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema, versionSchema, digestSchema,
+		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, fileVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema, versionSchema, digestSchema, taggingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}
