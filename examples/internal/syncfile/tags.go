@@ -107,37 +107,99 @@ func meantAsRange(text string) string {
 	return "; a range of versions is written {semver: " + strconv.Quote(text) + "}"
 }
 
+// patternKeys are the keys of an element of tags that is a mapping; each has one of the first four.
+var patternKeys = []string{"regexp", "semver", "all", "not", "suffix"}
+
 // tagPattern reads a mapping, nil if it is none that takes tags.
 func (p *parser) tagPattern(node *yaml.Node, prereleases bool) *tagselect.Pattern {
-	keys := p.mapping(node, "a tag", []string{"regexp", "semver", "suffix"})
-	expression, versions, suffix := keys["regexp"], keys["semver"], keys["suffix"]
+	keys := p.mapping(node, "a tag", patternKeys)
+	var kinds []string
+	for _, kind := range patternKeys[:4] {
+		if keys[kind] != nil {
+			kinds = append(kinds, kind)
+		}
+	}
 	switch {
-	case keys == nil, expression == nil && versions == nil && suffix == nil:
+	case keys == nil, len(kinds) == 0 && keys["suffix"] == nil:
 		if len(resolve(node).Content) == 0 {
-			p.problem(node.Line, "a tag has neither regexp nor semver")
+			p.problem(node.Line, "a tag has none of regexp, semver, all and not")
 		}
 		return nil
-	case expression != nil && versions != nil:
-		p.problem(node.Line, "regexp and semver exclude each other in one tag: write two")
+	case len(kinds) > 1:
+		p.problem(node.Line, "%s exclude each other in one tag: write two, or put both into all", strings.Join(kinds, " and "))
 		return nil
-	case versions == nil && suffix != nil:
-		p.problem(suffix.Line, "suffix needs semver")
+	case keys["suffix"] != nil && keys["semver"] == nil:
+		p.problem(keys["suffix"].Line, "suffix needs semver")
 		return nil
-	case expression != nil:
-		if text, ok := p.scalar(expression, "regexp"); ok {
+	}
+	switch value := keys[kinds[0]]; kinds[0] {
+	case "regexp":
+		if text, ok := p.scalar(value, "regexp"); ok {
 			return p.pattern(node)(tagselect.Regexp(text))
 		}
 		return nil
+	case "all":
+		return p.allOf(value, prereleases)
+	case "not":
+		if inner := p.anyPattern(value, true); inner != nil { // as exclude-tags
+			not := tagselect.Not(*inner)
+			return &not
+		}
+		return nil
 	}
+	return p.versions(keys["semver"], keys["suffix"], prereleases)
+}
+
+// allOf reads a list of patterns that must all take a tag.
+func (p *parser) allOf(node *yaml.Node, prereleases bool) *tagselect.Pattern {
+	var patterns []tagselect.Pattern
+	if node.Kind == yaml.AliasNode {
+		p.problem(node.Line, "all and not take no alias")
+		return nil
+	}
+	elements := p.sequence(node, "all")
+	for _, e := range elements {
+		if inner := p.anyPattern(e, prereleases); inner != nil {
+			patterns = append(patterns, *inner)
+		}
+	}
+	switch {
+	case len(elements) == 0:
+		p.problem(node.Line, "all has no elements")
+		return nil
+	case len(patterns) < len(elements):
+		return nil
+	}
+	all := tagselect.All(patterns...)
+	return &all
+}
+
+// anyPattern reads a tag or a pattern, as a pattern. An alias is none: it could lead back to where
+// it stands.
+func (p *parser) anyPattern(node *yaml.Node, prereleases bool) *tagselect.Pattern {
+	if node.Kind == yaml.AliasNode {
+		p.problem(node.Line, "all and not take no alias")
+		return nil
+	}
+	name, pattern := p.tag(node, prereleases)
+	if name != "" {
+		one := tagselect.Name(name)
+		return &one
+	}
+	return pattern
+}
+
+// versions reads a range of versions, and what comes after them in tags, nil for nothing.
+func (p *parser) versions(node, suffix *yaml.Node, prereleases bool) *tagselect.Pattern {
 	options := tagselect.RangeOptions{Prereleases: prereleases}
-	text, ok := p.quoted(versions, "semver")
+	text, ok := p.quoted(node, "semver")
 	if suffix != nil && ok {
 		options.Suffix, ok = p.scalar(suffix, "suffix")
 	}
 	if !ok {
 		return nil
 	}
-	return p.pattern(versions)(tagselect.Range(text, options))
+	return p.pattern(node)(tagselect.Range(text, options))
 }
 
 // pattern notes the problem with a pattern, which is nil then.
@@ -193,8 +255,13 @@ func hasRange(tags *yaml.Node) bool {
 	if tags == nil {
 		return false
 	}
-	return slices.ContainsFunc(resolve(tags).Content, func(e *yaml.Node) bool {
-		return slices.ContainsFunc(resolve(e).Content, func(n *yaml.Node) bool { return n.Value == "semver" })
+	return slices.ContainsFunc(resolve(tags).Content, func(e *yaml.Node) bool { return hasKey(resolve(e), "semver") })
+}
+
+// hasKey reports whether a mapping has a key, or something in it. Aliases are not followed.
+func hasKey(node *yaml.Node, key string) bool {
+	return slices.ContainsFunc(node.Content, func(n *yaml.Node) bool {
+		return node.Kind == yaml.MappingNode && n.Value == key || hasKey(n, key)
 	})
 }
 
