@@ -19,6 +19,7 @@ type Format struct {
 	Name    string // as in --from
 	Title   string // for help: "Skopeo's sync YAML"
 	NeedsTo bool   // its files name no destination
+	TakesTo bool   // its files name one, in whose place --to may name another
 	Keys    []Key  // all that the tool's documents name, in their order
 
 	read func(r *reader) // converts; what is wrong is noted in r

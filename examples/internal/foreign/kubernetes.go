@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"go.podman.io/image/v5/docker/reference"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -82,8 +83,9 @@ func below(prefix string, paths []string) []string {
 // A kubernetesReader reads manifests.
 type kubernetesReader struct {
 	*reader
-	paths map[string][][]string // where images are, by kind, taken apart
-	all   []*one
+	paths    map[string][][]string // where images are, by kind, taken apart
+	all      []*one
+	suspects []*one // what looks like an image elsewhere
 }
 
 func readKubernetes(r *reader) {
@@ -106,7 +108,21 @@ func readKubernetes(r *reader) {
 		k.object(document)
 		document.takeAll()
 	}
+	k.noteSuspects()
 	r.ones(k.all)
+}
+
+// noteSuspects notes what looks like an image, and is not copied for another reason.
+func (k *kubernetesReader) noteSuspects() {
+	copied := map[string]bool{}
+	for _, i := range k.all {
+		copied[i.source] = true
+	}
+	for _, s := range k.suspects {
+		if !copied[s.source] {
+			k.note(s.from, "%s looks like an image, at no place that is known: it is not copied", strings.TrimPrefix(s.source, "docker://"))
+		}
+	}
 }
 
 func (k *kubernetesReader) addPath(kind, path string) {
@@ -221,19 +237,24 @@ func isImageName(name string) bool { return name == "image" || strings.HasSuffix
 var (
 	// wholeImage is a text, or the value of a flag, that is an image with a registry, and with a
 	// tag or digest.
-	wholeImage = regexp.MustCompile(`^(--?[A-Za-z0-9._-]+=)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})+$`)
+	wholeImage = regexp.MustCompile(`^(?:--?[A-Za-z0-9._-]+=)?([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?(?:/[a-z0-9._-]+)+(?::[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})+)$`)
 	// innerImage is a line of YAML or JSON in a text that has an image.
 	innerImage = regexp.MustCompile(`(?m)^[\s{-]*"?image"?: *["']?[a-z0-9]`)
 )
 
-// suspect notes a text at no path that is known if it looks like an image.
+// suspect looks at a text at no path that is known.
 func (k *kubernetesReader) suspect(n *node, kind string, path []string) {
-	switch {
-	case isImageName(n.name) && n.value != "":
+	if isImageName(n.name) && n.value != "" {
 		k.note(n, mayBeImage, kind, pattern(path))
-	case wholeImage.MatchString(n.value):
-		k.note(n, "%q looks like an image, and is not copied: put it into a list, if it is one", n.value)
-	case innerImage.MatchString(n.value):
-		k.note(n, "in this text are images, and they are not copied: mirror import it by itself, if it is a manifest")
+		return
+	}
+	if found := wholeImage.FindStringSubmatch(n.value); found != nil {
+		if named, err := reference.ParseNormalizedNamed(found[1]); err == nil {
+			k.suspects = append(k.suspects, oneOf(n, named))
+		}
+		return
+	}
+	if innerImage.MatchString(n.value) {
+		k.note(n, "this text has images, and they are not copied: import it by itself, if it is a manifest")
 	}
 }

@@ -10,8 +10,9 @@ import (
 )
 
 var zot = Format{
-	Name:  "zot",
-	Title: "zot's configuration",
+	Name:    "zot",
+	Title:   "zot's configuration",
+	TakesTo: true,
 	Keys: []Key{
 		{"extensions.sync.enable", "source", "`false`: nothing is copied"},
 		{"extensions.sync.credentialsFile", "mirror login", "credentials stay out of sync files"},

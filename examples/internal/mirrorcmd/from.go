@@ -71,7 +71,7 @@ func (f *fromFlags) concerns(flag string) bool {
 	case "accept-lost":
 		return true
 	case "to":
-		return f.format.NeedsTo
+		return f.format.NeedsTo || f.format.TakesTo
 	}
 	return strings.HasPrefix(flag, f.format.Name+"-")
 }
