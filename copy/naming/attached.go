@@ -40,6 +40,13 @@ type AttachedTo struct {
 // name. What is attached to the images of a list is not among it. Transports that know of nothing
 // attached have nothing.
 func (r *Registries) Attached(ctx context.Context, ref types.ImageReference, options *Options) (*AttachedTo, error) {
+	return r.AttachedToEach(ctx, ref, nil, options)
+}
+
+// AttachedToEach is Attached for what ref names and, at the same place, for each of others, such as
+// the images of a list. What is asked once for all of them, such as the tags of a repository, is
+// asked once.
+func (r *Registries) AttachedToEach(ctx context.Context, ref types.ImageReference, others []digest.Digest, options *Options) (*AttachedTo, error) {
 	o := options.orDefault()
 	at, side := place(ref, o.Side)
 	src, _, err := access.OpenSource(ctx, at, o.SystemContext, r.shared)
@@ -59,7 +66,7 @@ func (r *Registries) Attached(ctx context.Context, ref types.ImageReference, opt
 	}, attach.Choices{
 		Referrers: true, DigestTags: true, AnySuffix: true, SkipMissing: true,
 		Unsigned: func(digest.Digest) bool { return false }, Follows: func(attach.Attachment) bool { return true },
-	}, []digest.Digest{out.Subject})
+	}, append([]digest.Digest{out.Subject}, others...))
 	if err != nil {
 		return nil, failure.Attaching(side, transports.ImageName(ref), err)
 	}

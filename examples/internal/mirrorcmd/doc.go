@@ -20,6 +20,7 @@
 //	bundle.go     mirror bundle
 //	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
 //	version.go    mirror version
+//	diff.go       mirror diff; diff_text.go: what is printed of it
 //	login.go      mirror login and mirror logout
 //	progress.go   how far copies have come
 //	man.go        manual pages; completion.go: what shells complete

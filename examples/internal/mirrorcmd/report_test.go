@@ -15,6 +15,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/bundle"
+	"github.com/sparsecopy/sparsecopy/examples/internal/difference"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 	"github.com/sparsecopy/sparsecopy/internal/schematest"
@@ -167,13 +168,15 @@ func TestReportsAreDocumented(t *testing.T) {
 		"FileVerification": fileVerification{}, "FileVerificationSummary": fileVerificationSummary{}, "VerifiedImage": verifiedImage{},
 		"Inspection": copy.Inspection{}, "InspectedEntry": copy.InspectedEntry{}, "InspectedImage": copy.InspectedImage{}, "InspectedBlob": copy.InspectedBlob{},
 		"InspectedTotals": copy.InspectedTotals{},
-		"Bundle":          bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
+		"Diff":            difference.Report{}, "DiffImage": difference.Image{}, "DiffEntry": difference.Entry{}, "DiffContent": difference.Content{}, "DiffBlob": difference.Blob{}, "DiffAttachment": difference.Attachment{},
+		"Bundle": bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
 		"BundleLoad": loading{}, "LoadedImage": loadedImage{},
 		"Version": versionReport{}, "Digest": digestReport{}, "Tagging": tagging{}, "TaggedAs": taggedAs{},
 	}, copy.Plan{}, copy.Reason{}, imgspecv1.Platform{})
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
+		difference.Schema,
 		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, fileVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema, versionSchema, digestSchema, taggingSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")

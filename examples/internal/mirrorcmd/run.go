@@ -31,7 +31,8 @@ const (
 // Run runs the command with the arguments that follow its name, and returns the exit status. If
 // that is StatusFailed or StatusMisused, one line on stderr, which begins with "mirror: ", says
 // why; logs and progress may stand before it. With --log-format json, each line is an object. When
-// ctx ends, the command stops and fails with the cause.
+// ctx ends, the command stops and fails with the cause. mirror diff has the statuses of diff(1):
+// StatusDifferent says nothing on stderr.
 //
 // Passwords that the command line leaves out are read from stdin. Run sets the output and the level
 // of logrus' standard logger while it runs, so it must not run twice at the same time.
@@ -55,6 +56,8 @@ func (e *environment) run(args []string) int {
 		return StatusDone
 	case errors.Is(err, errUnchanged):
 		return StatusUnchanged
+	case errors.Is(err, errDifferent):
+		return StatusDifferent
 	}
 	e.complain(oneLine(e.explain(err)))
 	if isMisuse(err) {
@@ -170,6 +173,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&reportCommand{env: e}).command(),
 		(&importCommand{env: e}).command(),
 		newBundle(e),
+		(&diffCommand{env: e}).command(),
 		(&loginCommand{env: e}).command(),
 		(&logoutCommand{env: e}).command(),
 		(&versionCommand{env: e}).command(),
