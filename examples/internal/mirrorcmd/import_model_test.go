@@ -247,8 +247,8 @@ func modelOfZot(t *testing.T, content string) []modelled {
 	return all
 }
 
-// modelOfKubernetes takes what stands behind image: or reference: in each line, but for objects that
-// no document knows, states, and variables.
+// modelOfKubernetes takes what stands behind image: or reference: in each line, but for objects
+// that no document knows, states, and variables.
 func modelOfKubernetes(_ *testing.T, content string) []modelled {
 	image := regexp.MustCompile(`\b(?:image|reference)"?: *(?:&\w+ )?"?([^"\s,}*]+)"?`)
 	unknown := regexp.MustCompile(`(?m)^kind: (?:Database|ConfigMap|CustomResourceDefinition)$`)
