@@ -176,6 +176,10 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 	}
 	var images []namedImage
 	for _, arg := range args {
+		arg, err := c.access.withTransport("IMAGE", arg)
+		if err != nil {
+			return nil, err
+		}
 		ref, err := parseReference("IMAGE", arg)
 		if err != nil {
 			return nil, err

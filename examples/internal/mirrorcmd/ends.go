@@ -34,7 +34,7 @@ func (e *environment) prepare(args []string, sel *selection, access *access, out
 			return nil, err
 		}
 	}
-	source, destination, err := parseReferences(args)
+	source, destination, err := access.parseReferences(args)
 	if err != nil {
 		return nil, err
 	}

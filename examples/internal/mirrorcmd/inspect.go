@@ -57,7 +57,7 @@ func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {
 	if c.tree && c.out.json {
 		return misusef("--tree and --output json exclude each other: JSON has the tree already")
 	}
-	ref, err := parseReference("REFERENCE", args[0])
+	ref, err := c.access.parseSource("REFERENCE", args[0])
 	if err != nil {
 		return err
 	}

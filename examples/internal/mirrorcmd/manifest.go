@@ -51,7 +51,7 @@ func (c *manifestCommand) run(cmd *cobra.Command, args []string) error {
 	if err := checkAll(c.out.check, c.access.check); err != nil {
 		return err
 	}
-	ref, err := parseReference("REFERENCE", args[0])
+	ref, err := c.access.parseSource("REFERENCE", args[0])
 	if err != nil {
 		return err
 	}

@@ -1,34 +1,41 @@
 package mirrorcmd
 
 import (
+	"regexp"
 	"strings"
 
+	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/spelling"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
 // parseReferences parses SOURCE and DESTINATION.
-func parseReferences(args []string) (source, destination types.ImageReference, err error) {
-	if source, err = parseReference("SOURCE", args[0]); err != nil {
+func (a *access) parseReferences(args []string) (source, destination types.ImageReference, err error) {
+	if source, err = a.parseSource("SOURCE", args[0]); err != nil {
 		return nil, nil, err
 	}
-	destination, err = parseReference("DESTINATION", args[1])
+	destination, err = a.parseDestination("DESTINATION", args[1])
 	return source, destination, err
 }
 
 // parseReference parses a reference with a transport. what is its name in errors. A source with tag
 // and digest is what has the digest.
 func parseReference(what, text string) (types.ImageReference, error) {
-	name, rest, found := strings.Cut(text, ":")
-	known := found && transports.Get(name) != nil
+	name, rest, _ := strings.Cut(text, ":")
 	switch {
-	case (!known || name == "docker") && hasCredentials(rest):
-		return nil, misusef("%s has a user before its host, which references cannot; use %s", what, credentialFlags(what))
-	case !known:
+	case !namesTransport(text):
+		if err := noImage(what, text); err != nil {
+			return nil, err
+		}
 		return nil, misusef("%s %q names no transport; for a repository of a registry write docker://%s, for a layout oci:DIRECTORY:TAG", what, text, text)
+	case name == "docker" && hasCredentials(rest):
+		return nil, withCredentials(what)
+	case name == "docker" && !strings.HasPrefix(rest, "//"):
+		return nil, misusef("%s %q: write docker://%s", what, text, strings.TrimLeft(rest, "/"))
 	}
 	if pinned := syncfile.PinnedIn(text); pinned != nil {
 		if strings.EqualFold(what, "destination") {
@@ -45,16 +52,73 @@ func parseReference(what, text string) (types.ImageReference, error) {
 	return ref, nil
 }
 
+func withCredentials(what string) error {
+	return misusef("%s has a user before its host, which references cannot; use %s", what, credentialFlags(what))
+}
+
+// noImage says what is wrong with a text without a transport that cannot be the name of an image of
+// a registry either, nil if it can.
+func noImage(what, text string) error {
+	scheme, rest, hasScheme := strings.Cut(text, "://")
+	switch {
+	case hasCredentials(text):
+		return withCredentials(what)
+	case scheme == "http" && hasScheme:
+		return misusef("%s %q: references have no http://; write docker://%s, and say by a flag such as --src-tls-verify=false that plain HTTP will do", what, text, rest)
+	case hasScheme && !isPath(rest):
+		return misusef("%s %q: there is no transport %q; did you mean %s?", what, text, scheme, meant(scheme, rest))
+	case hasScheme || isPath(text):
+		path := strings.TrimPrefix(text, scheme+"://")
+		return misusef("%s %q is a path, and names no transport: write oci:%s:TAG for a layout, or dir:%s for a directory with one image", what, text, path, path)
+	}
+	_, err := reference.ParseNormalizedNamed(text)
+	if err == nil {
+		return nil
+	}
+	if name, rest, found := strings.Cut(text, ":"); found {
+		if near := spelling.Nearest(name, transports.ListNames()); near != "" {
+			return misusef("%s %q: there is no transport %q; did you mean %s?", what, text, name, meant(name, rest))
+		}
+	}
+	return misusef("%s %q names no transport, and no image of a registry: %w", what, text, err)
+}
+
+// meant is the reference that may be meant by one with an unknown transport: to a registry, if that
+// is like no other.
+func meant(name, rest string) string {
+	near := spelling.Nearest(name, transports.ListNames())
+	if near == "" || near == "docker" {
+		return "docker://" + strings.TrimLeft(rest, "/")
+	}
+	return near + ":" + rest
+}
+
+var drive = regexp.MustCompile(`^[A-Za-z]:[\\/]`)
+
+// isPath reports whether a text is the path of a file, and nothing else: names of images begin with
+// neither a dot nor a slash.
+func isPath(text string) bool {
+	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") || drive.MatchString(text)
+}
+
 // namesTransport reports whether a text begins with the name of a transport, as references do.
 func namesTransport(text string) bool {
 	name, _, found := strings.Cut(text, ":")
 	return found && transports.Get(name) != nil
 }
 
-// parseRepository parses the name of a repository of a registry. A tag or digest in it does not
-// matter.
+// parseRepository parses the name of a repository of a registry, with or without its transport. A
+// tag or digest in it does not matter.
 func parseRepository(text string) (types.ImageReference, error) {
-	if !strings.HasPrefix(text, "docker://") {
+	if !namesTransport(text) {
+		if err := noImage("REPOSITORY", text); err != nil {
+			return nil, err
+		}
+		if namesRegistry(text) {
+			text = "docker://" + text
+		}
+	}
+	if !strings.HasPrefix(text, "docker:") {
 		return nil, misusef("write docker://HOST/NAME, a repository of a registry")
 	}
 	return parseReference("REPOSITORY", text)

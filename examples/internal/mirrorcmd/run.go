@@ -147,7 +147,9 @@ func newRoot(e *environment) *cobra.Command {
 			"that the destination accepts.\n\n" +
 			"SOURCE and DESTINATION are references of containers/image, as Skopeo has them:\n" +
 			"docker://registry.example/repository:tag, oci:directory:tag, oci-archive:file:tag, dir:directory,\n" +
-			"and bundle:path:name for an image of a bundle.",
+			"and bundle:path:name for an image of a bundle. Without a transport, it is a registry's:\n" +
+			"registry.example/repository:tag; what is read may be a short name of registries.conf, and have tag and digest,\n" +
+			"of which the digest counts.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return misusef("no command was given; mirror --help lists them")

@@ -29,11 +29,11 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	origin, err := parseReference("--origin", c.origin)
+	origin, err := c.access.parseSource("--origin", c.origin)
 	if err != nil {
 		return err
 	}
-	destination, err := parseReference("DESTINATION", args[0])
+	destination, err := c.access.parseDestination("DESTINATION", args[0])
 	if err != nil {
 		return err
 	}
