@@ -4,8 +4,9 @@
 # a storage driver that image/v5 pulls in would want the headers of btrfs.
 TAGS := containers_image_openpgp,exclude_graphdriver_btrfs
 
+# With -trimpath, what is compiled serves any checkout, and what is released (examples/dist) too.
 export CGO_ENABLED := 0
-export GOFLAGS := -tags=$(TAGS) -buildvcs=false
+export GOFLAGS := -trimpath -tags=$(TAGS) -buildvcs=false
 export GOWORK :=
 
 # Where there is no home, or one that cannot be written, what the go command keeps there is below .bin.
@@ -70,6 +71,11 @@ fmt: ## name the files that gofmt would change
 .PHONY: vet
 vet: ## go vet on both modules
 	@for module in $(MODULES); do go -C $$module vet ./... || exit 1; done
+
+# Neither system runs here, so this is all that is known of them, tests included. It compiles everything once more for each.
+.PHONY: vet-systems
+vet-systems: ## go vet on both modules and their tests as they are on Windows and macOS, in five minutes
+	@for system in windows darwin; do for module in $(MODULES); do GOOS=$$system go -C $$module vet ./... || exit 1; done; done
 
 .PHONY: lint
 lint: ## golangci-lint, as pinned in tools/go.mod, on both modules
@@ -161,6 +167,27 @@ lists-peers: ## install the tools that docs/lists.md compares, run them, and wri
 	@for tool in $(PEER_TOOLS); do GOBIN=$(CURDIR)/.bin/peers GOFLAGS= CGO_ENABLED=0 go install $$tool || exit 1; done
 	@GOWORK=off CGO_ENABLED=0 go -C examples/listpeers/podman build -o $(CURDIR)/.bin/peers/podman-manifest .
 	@go -C examples/listpeers run . -tools $(CURDIR)/.bin/peers
+
+# What is released, as of the commit that is checked out unless these say otherwise, and where it goes.
+VERSION ?= $(shell git describe --tags --match 'examples/v[0-9]*' --always --dirty 2>/dev/null | sed 's,^examples/,,')
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+DIST ?= $(CURDIR)/.bin/dist
+PLATFORMS ?=
+RELEASE = -version '$(VERSION)' -revision '$(REVISION)' -time '$(SOURCE_DATE_EPOCH)' -dir '$(DIST)' -platforms '$(PLATFORMS)'
+
+.PHONY: dist
+dist: ## archives of the programs, their SBOMs and SHA256SUMS in DIST (.bin/dist); PLATFORMS and VERSION choose, as docs/releases.md says
+	@go -C examples run ./dist build $(RELEASE)
+
+.PHONY: image
+image: dist ## an OCI layout with mirror as an image, from these archives, in DIST/image
+	@go -C examples run ./dist image $(RELEASE)
+
+# PUSH has flags, as -insecure.
+.PHONY: push
+push: ## push what make image has made to IMAGE, as registry.example/tools/mirror:1; of PLATFORMS, if that names some
+	@go -C examples run ./dist push $(RELEASE) $(PUSH) '$(IMAGE)'
 
 .PHONY: golden
 golden: ## rewrite the golden files; review them with git diff
