@@ -9,6 +9,7 @@
 //	inspect.go    mirror inspect
 //	digest.go     mirror digest
 //	manifest.go   mirror manifest
+//	tags.go       mirror tags
 //	tag.go        mirror tag
 //	onlyend.go    what commands that have to do with one place have in common
 //	verify.go     mirror verify, against a source; verify_origin.go: by what is beside a list that was stripped; verify_file.go: what a file says

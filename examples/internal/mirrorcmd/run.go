@@ -131,12 +131,30 @@ func (e *environment) startLog() (restore func()) {
 
 // complain says why the command failed, in a line, or as an entry of a log in JSON.
 func (e *environment) complain(text string) {
-	switch logrus.StandardLogger().Formatter.(type) {
-	case *logrus.JSONFormatter, slogged:
+	if logsEntries() {
 		logrus.Error(text)
 		return
 	}
 	fmt.Fprintf(e.stderr, "mirror: %s\n", text)
+}
+
+// note says something to people that is no fault and no result: in a line, or as an entry of a log
+// in JSON.
+func (e *environment) note(text string) {
+	if logsEntries() {
+		logrus.Info(text)
+		return
+	}
+	fmt.Fprintln(e.stderr, text)
+}
+
+// logsEntries reports whether all that goes to stderr are entries of a log.
+func logsEntries() bool {
+	switch logrus.StandardLogger().Formatter.(type) {
+	case *logrus.JSONFormatter, slogged:
+		return true
+	}
+	return false
 }
 
 func newRoot(e *environment) *cobra.Command {
@@ -168,7 +186,7 @@ func newRoot(e *environment) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
 	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command(),
 		(&inspectCommand{env: e}).command(), (&digestCommand{env: e}).command(), (&manifestCommand{env: e}).command(),
-		(&tagCommand{env: e}).command(),
+		(&tagsCommand{env: e}).command(), (&tagCommand{env: e}).command(),
 		(&verifyCommand{env: e}).command(),
 		(&syncCommand{env: e}).command(),
 		(&serveCommand{env: e}).command(),
