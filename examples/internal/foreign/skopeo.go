@@ -5,8 +5,10 @@ import (
 	"path"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 )
@@ -29,6 +31,7 @@ var skopeo = Format{
 		{"*.images.*", "source, tags", "an empty list is all tags; those that are named after digests come with the image that they belong to"},
 		{"*.images.*[]", "source, tags", "a digest becomes an image of its own"},
 		{"*.images-by-tag-regex.*", "tags", "`regexp`, with `.*` where Skopeo's expression is not anchored; one that matches nothing is an error"},
+		{"*.images-by-semver.*", "tags", "`semver`; a range that matches nothing is an error. A number of six digits or more, such as a date, is no version here; `1.2.3.4` is one, in the place of `1.2.3`"},
 		{"*.credentials", "mirror login", "credentials stay out of sync files"},
 		{"*.tls-verify", "registries, tls-verify", "for destinations at that host, too"},
 		{"*.cert-dir", "registries, cert-dir", "for destinations at that host, too; the path is made absolute"},
@@ -89,9 +92,7 @@ func (s *skopeoReader) registry(n *node) {
 		s.byRegexp(s.repository(n, e), e)
 	}
 	for _, e := range n.key("images-by-semver").entries() {
-		if repository := s.repository(n, e); repository != nil {
-			repository.tags = append(repository.tags, map[string]string{"semver": e.text()})
-		}
+		s.byRange(s.repository(n, e), e)
 	}
 	if n.key("images") == nil && n.key("images-by-tag-regex") == nil && n.key("images-by-semver") == nil {
 		n.takeAll()
@@ -155,7 +156,9 @@ func (s *skopeoReader) listed(to *skopeoRepository, n *node) {
 	for _, e := range elements {
 		text := e.text()
 		if _, err := digest.Parse(text); err == nil {
-			to.digests = append(to.digests, e)
+			if !slices.ContainsFunc(to.digests, func(d *node) bool { return d.text() == text }) {
+				to.digests = append(to.digests, e)
+			}
 		} else if _, err := reference.WithTag(to.named, text); err == nil {
 			to.tags = append(to.tags, text)
 		} else {
@@ -179,6 +182,17 @@ func (s *skopeoReader) byRegexp(to *skopeoRepository, n *node) {
 	}
 	to.tags = append(to.tags, map[string]string{"regexp": whole})
 	to.signed = to.signed || regexp.MustCompile(n.text()).MatchString(aSignature)
+}
+
+// byRange reads a range of versions.
+func (s *skopeoReader) byRange(to *skopeoRepository, n *node) {
+	if to == nil {
+		return
+	}
+	to.tags = append(to.tags, map[string]string{"semver": n.text()})
+	if constraint, err := semver.NewConstraint(n.text()); err == nil && constraint.Check(semver.New(20240101, 0, 0, "", "")) {
+		s.note(n, "dates such as 20240101, which Skopeo takes for versions in this range, are none here")
+	}
 }
 
 // anchored returns a regular expression that matches, as a whole, the tags in which another one

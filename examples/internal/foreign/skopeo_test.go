@@ -3,6 +3,7 @@ package foreign
 import (
 	"regexp"
 	"regexp/syntax"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,4 +48,38 @@ func TestAnchored(t *testing.T) {
 	}
 	_, err := anchored("(")
 	assert.IsType(t, &syntax.Error{}, err)
+}
+
+// TestSkopeoSaysThingsTwice has what Skopeo copies twice, or lets the last one win of.
+func TestSkopeoSaysThingsTwice(t *testing.T) {
+	d := "sha256:" + strings.Repeat("0", 64)
+	all := Options{To: "docker://mirror.example", Skopeo: SkopeoOptions{All: true}}
+	result, err := skopeo.Convert("f", []byte("docker.io:\n  images:\n    alpine: ['1', '1', '"+d+"', '"+d+"']\n  images-by-tag-regex:\n    library/alpine: ^2\n"), all)
+	require.NoError(t, err)
+	assert.Len(t, result.File.Images, 2)
+
+	_, err = skopeo.Convert("f", []byte("a.example:\n  images: {team/app: ['1']}\nb.example:\n  images:\n    other/app: ['1']\n"), all)
+	require.EqualError(t, err, "f:5: docker:mirror.example/app:1 is the destination of the image in line 2 too")
+	all.Skopeo.Scoped = true
+	_, err = skopeo.Convert("f", []byte("a.example:\n  images: {team/app: ['1']}\nb.example:\n  images:\n    other/app: ['1']\n"), all)
+	require.NoError(t, err)
+
+	_, err = skopeo.Convert("f", []byte("a.example/a: {images: {b: []}, tls-verify: true}\na.example/c:\n  images: {d: []}\n  tls-verify: false\n"), all)
+	require.EqualError(t, err, "f:1: a.example/a: tls-verify would be both true and false")
+}
+
+// TestSkopeoToDirectories converts for --dest dir.
+func TestSkopeoToDirectories(t *testing.T) {
+	d := "sha256:" + strings.Repeat("0", 64)
+	content := []byte("a.example:5000: {images: {team/app: [v1, '" + d + "']}}\n")
+	o := Options{To: "dir:/media/usb/", Skopeo: SkopeoOptions{All: true, Scoped: true}}
+	result, err := skopeo.Convert("f", content, o)
+	require.NoError(t, err)
+	assert.Contains(t, string(result.Sync), "destination: dir:/media/usb/a.example:5000/team/app:{tag}\n")
+	assert.Contains(t, string(result.Sync), "destination: dir:/media/usb/a.example:5000/team/app@"+d+"\n")
+	assert.Empty(t, result.Notes)
+	o.To = "docker://mirror.example"
+	result, err = skopeo.Convert("f", content, o)
+	require.NoError(t, err)
+	assert.Equal(t, "f:1: a.example:5000: the colon becomes - in the names of destinations: Skopeo fails there\n", string(lines(result.Notes)))
 }
