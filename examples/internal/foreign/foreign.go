@@ -2,8 +2,12 @@ package foreign
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -81,6 +85,18 @@ func AnyEnvironment(name string) (value string, set bool) {
 		return value, true
 	}
 	return "x" + strings.ToLower(strings.ReplaceAll(name, "_", "--")) + "x.example", true
+}
+
+// AnyDirectory is parse, except that directories need not be there, for the same reason: what names
+// one that is not becomes another directory.
+func AnyDirectory(parse syncfile.ParseReference) syncfile.ParseReference {
+	return func(what, text string) (types.ImageReference, error) {
+		ref, err := parse(what, text)
+		if path, isDirectory := strings.CutPrefix(text, "dir:"); isDirectory && errors.Is(err, fs.ErrNotExist) {
+			return parse(what, "dir:"+filepath.Join(os.TempDir(), url.PathEscape(path)))
+		}
+		return ref, err
+	}
 }
 
 // A Result is what has become of a file.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/transports/alltransports"
+	"go.podman.io/image/v5/types"
 )
 
 // TestAnchored holds what becomes of expressions against what they match.
@@ -59,7 +61,7 @@ func TestSkopeoSaysThingsTwice(t *testing.T) {
 	assert.Len(t, result.File.Images, 2)
 
 	_, err = skopeo.Convert("f", []byte("a.example:\n  images: {team/app: ['1']}\nb.example:\n  images:\n    other/app: ['1']\n"), all)
-	require.EqualError(t, err, "f:5: docker:mirror.example/app:1 is the destination of the image in line 2 too")
+	require.EqualError(t, err, "f:5: docker://mirror.example/app:1 is the destination of the image in line 2 too")
 	all.Skopeo.Scoped = true
 	_, err = skopeo.Convert("f", []byte("a.example:\n  images: {team/app: ['1']}\nb.example:\n  images:\n    other/app: ['1']\n"), all)
 	require.NoError(t, err)
@@ -72,7 +74,8 @@ func TestSkopeoSaysThingsTwice(t *testing.T) {
 func TestSkopeoToDirectories(t *testing.T) {
 	d := "sha256:" + strings.Repeat("0", 64)
 	content := []byte("a.example:5000: {images: {team/app: [v1, '" + d + "']}}\n")
-	o := Options{To: "dir:/media/usb/", Skopeo: SkopeoOptions{All: true, Scoped: true}}
+	parse := func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) }
+	o := Options{To: "dir:/media/usb/", Parse: AnyDirectory(parse), Skopeo: SkopeoOptions{All: true, Scoped: true}}
 	result, err := skopeo.Convert("f", content, o)
 	require.NoError(t, err)
 	assert.Contains(t, string(result.Sync), "destination: dir:/media/usb/a.example:5000/team/app:{tag}\n")

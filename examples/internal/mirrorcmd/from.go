@@ -19,6 +19,9 @@ type fromFlags struct {
 	format     *foreign.Format // nil for a sync file
 	options    foreign.Options
 	acceptLost bool
+	// elsewhere is set if the images are copied on another machine: variables and directories may
+	// be absent.
+	elsewhere bool
 }
 
 // define defines the flags of a command that reads a sync file.
@@ -80,6 +83,9 @@ func (f *fromFlags) concerns(flag string) bool {
 func (f *fromFlags) convert(name string, content []byte) (*foreign.Result, error) {
 	o := f.options
 	o.Parse = func(what, text string) (types.ImageReference, error) { return parseReference(what, text) }
+	if f.elsewhere {
+		o.Environment, o.Parse = foreign.AnyEnvironment, foreign.AnyDirectory(o.Parse)
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err

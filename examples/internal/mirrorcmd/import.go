@@ -85,7 +85,7 @@ func (c *importCommand) run(name string) error {
 	if err != nil {
 		return &misuse{err}
 	}
-	c.from.options.Environment = foreign.AnyEnvironment
+	c.from.elsewhere = true
 	result, err := c.from.convert(name, content)
 	if err != nil {
 		return err

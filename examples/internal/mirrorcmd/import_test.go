@@ -170,6 +170,21 @@ func TestVariablesNeedNotBeSet(t *testing.T) {
 	assert.Equal(t, []string{"x/app:1.0", "x/app:1.1"}, i.tags())
 }
 
+// TestImportToDirectories imports a file on a machine that has not the directories, and syncs it on
+// one that has.
+func TestImportToDirectories(t *testing.T) {
+	i := newImportTest(t, appOnly)
+	dir := filepath.Join(t.TempDir(), "usb")
+	i.to = []string{"--to", "dir:" + dir, "--skopeo-all"}
+	assert.Contains(t, i.run("skopeo", i.file).done(t).stdout, "destination: dir:"+dir+"/app:{tag}\n")
+	i.sync(append(i.to, "--from", "skopeo")...).failed(t, StatusMisused, i.file+":2: ", dir+": no such file")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	i.sync(append(i.to, "--from", "skopeo")...).done(t)
+	for _, tag := range []string{"1.0", "1.1"} {
+		assert.FileExists(t, filepath.Join(dir, "app:"+tag, "manifest.json"))
+	}
+}
+
 // TestConversionFlags are those that have no effect, and say so.
 func TestConversionFlags(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sync.yml")
