@@ -33,8 +33,8 @@ type skopeoPlayground struct {
 	*testing.T
 	src, ours, theirs *registrytest.Registry
 	file, conf        string
-	flags             []string // of skopeo sync
-	to                string   // below the host of a destination
+	flags             []string                           // of skopeo sync
+	to                string                             // below the host of a destination
 	images            map[digest.Digest][2]digest.Digest // of each list: for another system, and for this one
 }
 
