@@ -74,40 +74,55 @@ func (dir files) packFile(archive *tar.Writer, name string) error {
 	return err
 }
 
-// unpack writes the files of an archive into dir. It takes no file that a bundle does not have.
-func (dir files) unpack(ctx context.Context, path string) error {
+// unpack writes the files of an archive into dir. It takes no file that a bundle does not have. It
+// passes over blobs of more than most bytes, and returns their sizes.
+func (dir files) unpack(ctx context.Context, path string, most int64) (left map[digest.Digest]int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	archive := tar.NewReader(f)
 	if err := firstIsRecord(path, archive); err != nil {
-		return err
+		return nil, err
 	}
 	if err := dir.unpackFile(path, RecordFile, archive); err != nil {
-		return err
+		return nil, err
 	}
+	left = map[digest.Digest]int64{}
 	for {
 		header, err := archive.Next()
 		switch {
 		case errors.Is(err, io.EOF):
-			return nil
+			return left, nil
 		case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
-			return damaged("%s is not a whole archive", path)
+			return nil, damaged("%s is not a whole archive", path)
 		case err != nil:
-			return fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		case ctx.Err() != nil:
-			return context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		case header.Typeflag != tar.TypeReg || !isBundleFile(header.Name):
-			return foreign(path, "%q does not belong into one", header.Name)
+			return nil, foreign(path, "%q does not belong into one", header.Name)
 		case hasHoles(header):
-			return foreign(path, "%q has holes", header.Name)
+			return nil, foreign(path, "%q has holes", header.Name)
+		}
+		if d := blobNamed(header.Name); d != "" && header.Size > most {
+			left[d] = header.Size
+			continue
 		}
 		if err := dir.unpackFile(path, header.Name, archive); err != nil {
-			return err
+			return nil, err
 		}
 	}
+}
+
+// blobNamed is the digest of a blob by the name of its file in a bundle, "" for other files.
+func blobNamed(name string) digest.Digest {
+	parts := strings.Split(name, "/")
+	if len(parts) != 3 {
+		return ""
+	}
+	return digest.Digest(parts[1] + ":" + parts[2])
 }
 
 // unpackFile writes the file that the archive at path is at.

@@ -36,5 +36,6 @@
 // # Files
 //
 // record.go has the record, layout.go and archive.go the files; open.go and source.go read bundles,
-// create.go and destination.go make them, transport.go names what is in them.
+// content.go says what is in them, create.go and destination.go make them, transport.go names what
+// is in them.
 package bundle

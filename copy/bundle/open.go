@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -14,6 +15,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // OpenOptions are the choices of Open. The zero value is useful, and so is a nil *OpenOptions.
@@ -24,6 +26,9 @@ type OpenOptions struct {
 	// fails whose destination lacks such a blob, with an *EarlierError. It may be called
 	// concurrently.
 	Loaded func(repository string) (reference.Named, error)
+	// Listing leaves the large files of an archive where they are: what is opened so can tell what
+	// is in it, and images of it cannot be copied.
+	Listing bool
 }
 
 // A Bundle is a bundle that is read. Its methods may be called concurrently, but for Close.
@@ -39,6 +44,7 @@ type Bundle struct {
 	attached map[string][]Attached                            // by repository
 	sigs     types.ImageSource                                // nil if there are no signatures
 	loaded   func(repository string) (reference.Named, error) // may be nil
+	packed   map[digest.Digest]int64                          // the sizes of blobs that were left in an archive
 }
 
 // Open opens the bundle at path: a directory, or an archive, which is unpacked below os.TempDir
@@ -55,13 +61,13 @@ func Open(ctx context.Context, path string, options *OpenOptions) (*Bundle, erro
 	if options != nil {
 		b.loaded = options.Loaded
 	}
-	if err := b.open(ctx); err != nil {
+	if err := b.open(ctx, options != nil && options.Listing); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
-func (b *Bundle) open(ctx context.Context) error {
+func (b *Bundle) open(ctx context.Context, listing bool) error {
 	info, err := os.Stat(b.path)
 	switch {
 	case err != nil:
@@ -75,7 +81,11 @@ func (b *Bundle) open(ctx context.Context) error {
 			return err
 		}
 		b.dir, b.temp = files(temp), true
-		if err := b.dir.unpack(ctx, b.path); err != nil {
+		most := int64(math.MaxInt64)
+		if listing {
+			most = manifest.MaxSize
+		}
+		if b.packed, err = b.dir.unpack(ctx, b.path, most); err != nil {
 			return err
 		}
 	}

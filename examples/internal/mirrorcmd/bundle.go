@@ -13,12 +13,12 @@ func newBundle(e *environment) *cobra.Command {
 			"index names each by its full reference, and a record, bundle.json. See docs/bundles.md.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return misusef("mirror bundle needs a command: create or load")
+				return misusef("mirror bundle needs a command: create, list or load")
 			}
 			return misusef("unknown command %q; mirror bundle --help lists the commands", args[0])
 		},
 		RunE: func(*cobra.Command, []string) error { return nil }, // Args lets nothing through
 	}
-	cmd.AddCommand((&bundleCreateCommand{env: e}).command(), (&bundleLoadCommand{env: e}).command())
+	cmd.AddCommand((&bundleCreateCommand{env: e}).command(), (&bundleListCommand{env: e}).command(), (&bundleLoadCommand{env: e}).command())
 	return cmd
 }

@@ -19,7 +19,7 @@
 //	from.go       --from: sync files that are made of those of other tools; import.go: mirror import
 //	serve.go      mirror serve; serve_run.go: while it runs; serve_plan.go: what a file says to a server
 //	bundle.go     mirror bundle
-//	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry
+//	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry; bundle_list.go: what is in one
 //	version.go    mirror version
 //	diff.go       mirror diff; diff_text.go: what is printed of it
 //	login.go      mirror login and mirror logout
