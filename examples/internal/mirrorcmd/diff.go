@@ -101,6 +101,10 @@ func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
+	args, err := c.access.withTransports(args)
+	if err != nil {
+		return err
+	}
 	a, b, err := c.sides(args)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ func (a *access) parseReferences(args []string) (source, destination types.Image
 	if source, err = a.parseSource("SOURCE", args[0]); err != nil {
 		return nil, nil, err
 	}
-	destination, err = a.parseDestination("DESTINATION", args[1])
+	destination, err = parseDestination("DESTINATION", args[1])
 	return source, destination, err
 }
 

@@ -47,7 +47,7 @@ func TestReferencesWithoutTransport(t *testing.T) {
 		source, err := a.parseSource("SOURCE", c.text)
 		require.NoError(t, err, c.text)
 		assert.Equal(t, c.source, transports.ImageName(source), c.text)
-		destination, err := a.parseDestination("DESTINATION", c.text)
+		destination, err := parseDestination("DESTINATION", c.text)
 		if c.destination != "" {
 			assert.ErrorContains(t, err, c.destination, c.text)
 			continue
@@ -91,7 +91,7 @@ func TestReferencesThatAreNone(t *testing.T) {
 	} {
 		for who, parse := range map[string]func() error{
 			"source":      func() error { _, err := a.parseSource("SOURCE", text); return err },
-			"destination": func() error { _, err := a.parseDestination("SOURCE", text); return err },
+			"destination": func() error { _, err := parseDestination("SOURCE", text); return err },
 			"file":        func() error { _, err := parseReference("source", text); return err },
 		} {
 			err := parse()
@@ -147,4 +147,14 @@ func TestCommandsWithoutTransport(t *testing.T) {
 		assert.Contains(t, r.stdout, "  "+from+"\n")
 	}
 	mirror(t, "copy", "--all", from, "my-app:1").failed(t, StatusMisused, "write docker://HOST/my-app:1")
+	for _, sides := range [][]string{{"my-app:1", to}, {"my-app", dst.Host() + "/app"}} { // images, and all tags
+		runAll(t.Context(), t, "", append([]string{"diff", "--src-tls-verify=false", "--dest-tls-verify=false", "--registries-conf", conf}, sides...)...).done(t)
+	}
+	tag := func(args ...string) outcome {
+		return runAll(t.Context(), t, "", append([]string{"tag", "--insecure-policy", "--tls-verify=false", "--registries-conf", conf}, args...)...)
+	}
+	tag(to, "2", dst.Host()+"/other:1").done(t)
+	assert.Equal(t, []string{"1", "2"}, dst.Tags("app"))
+	assert.Equal(t, []string{"1"}, dst.Tags("other"))
+	tag("my-app:1", "2").failed(t, StatusMisused, "write docker://HOST/my-app:1")
 }

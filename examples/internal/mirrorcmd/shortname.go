@@ -35,9 +35,20 @@ func (a *access) withTransport(what, text string) (string, error) {
 	return "docker://" + long, err
 }
 
+// withTransports is withTransport for A and B.
+func (a *access) withTransports(args []string) (all []string, err error) {
+	all = make([]string, len(args))
+	for i, what := range []string{"A", "B"} {
+		if all[i], err = a.withTransport(what, args[i]); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 // parseDestination parses a reference to what is written, or was. One without a transport is in the
 // registry that it names.
-func (a *access) parseDestination(what, text string) (types.ImageReference, error) {
+func parseDestination(what, text string) (types.ImageReference, error) {
 	if namesTransport(text) {
 		return parseReference(what, text)
 	}

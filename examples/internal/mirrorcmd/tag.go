@@ -125,7 +125,7 @@ func (c *tagCommand) printJSON(done tagging) error {
 
 // parseRegistryImage parses a reference to something at a registry.
 func parseRegistryImage(text string) (types.ImageReference, error) {
-	ref, err := parseReference("REFERENCE", text)
+	ref, err := parseDestination("REFERENCE", text)
 	if err == nil && ref.Transport().Name() != docker.Transport.Name() {
 		err = misusef("%s is at no registry: write docker://HOST/NAME:TAG", text)
 	}
@@ -141,7 +141,7 @@ func parseTag(ref types.ImageReference, text string) (reference.NamedTagged, err
 	if !strings.Contains(text, "/") {
 		return nil, misusef("TAG %q is no tag: they have letters, digits, dots, hyphens and underscores, 128 at most", text)
 	}
-	other, err := parseReference("TAG", text)
+	other, err := parseDestination("TAG", text)
 	if err != nil {
 		return nil, err
 	}

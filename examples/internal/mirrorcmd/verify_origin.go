@@ -33,7 +33,7 @@ func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	destination, err := c.access.parseDestination("DESTINATION", args[0])
+	destination, err := parseDestination("DESTINATION", args[0])
 	if err != nil {
 		return err
 	}
