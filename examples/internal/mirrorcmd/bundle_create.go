@@ -25,13 +25,14 @@ import (
 
 // A bundleCreateCommand is mirror bundle create.
 type bundleCreateCommand struct {
-	env    *environment
-	sel    selection
-	access access
-	out    output
-	file   string
-	since  string
-	from   fromFlags
+	env     *environment
+	sel     selection
+	access  access
+	out     output
+	file    string
+	since   string
+	allTags bool
+	from    fromFlags
 }
 
 func (c *bundleCreateCommand) command() *cobra.Command {
@@ -43,6 +44,7 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 			"failure. With --since, configs and layers that an earlier bundle brought are left out.",
 		Example: "  mirror bundle create --platform linux/amd64,linux/arm64 monday.tar docker://docker.io/library/alpine:3\n" +
 			"  mirror bundle create --all --since monday.tar tuesday.tar docker://docker.io/library/alpine:3\n" +
+			"  mirror bundle create --all --all-tags app.tar docker://registry.example/team/app\n" +
 			"  mirror bundle create -f images.yaml images.tar",
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -61,6 +63,7 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	flags.Var(count{&c.sel.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
 	c.from.define(flags)
+	flags.BoolVar(&c.allTags, "all-tags", false, "each IMAGE is a repository, docker://HOST/NAME, and stands for all of its tags, but for those that are named after digests (see --digest-tags)")
 	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")
 	flags.Var(&digestTags{&c.sel.options}, "digest-tags",
 		"carry what tags name that are named after the digest of anything in the bundle: cosign's tags sha256-<hex>.sig, .att and .sbom; or those with any suffix (all), for which all tags are listed")
@@ -87,7 +90,7 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	if c.sel.options.AttachOriginal && c.sel.options.SparseManifestListAction != copy.StripSparseManifestList {
 		return misusef("--%s needs --sparse strip: in bundles, lists are kept otherwise, and a list that is kept is the original", transform.AttachOriginal)
 	}
-	images, err := c.parseImages(args[1:])
+	images, repositories, err := c.parseImages(args[1:])
 	if err != nil {
 		return err
 	}
@@ -111,10 +114,14 @@ func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	defer func() { _ = m.copier.Close() }() // closes connections that nobody uses any more
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
-	if c.file != "" {
-		if images, err = c.imagesOfFile(ctx, m.copier, sys.source); err != nil {
-			return orStopped(ctx, err)
-		}
+	switch {
+	case c.file != "":
+		images, err = c.imagesOfFile(ctx, m.copier, sys.source)
+	case c.allTags:
+		images, err = c.imagesOfRepositories(ctx, m.copier, sys.source, repositories)
+	}
+	if err != nil {
+		return orStopped(ctx, err)
 	}
 	m.progress = c.env.startProgress(&c.out, len(images))
 	defer m.progress.Close()
@@ -169,20 +176,24 @@ type namedImage struct {
 	entry   *syncfile.Image // nil if it comes from the command line
 }
 
-// parseImages parses the images of the command line. They share a selection.
-func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
-	if stray := changed(c.sel.flags, append([]string{"all", "single", "platformless-entries", "digest-tags", "referrers", "referrers-source"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
-		return nil, misusef("%s has no effect together with --file, which says it for each image", dashed(stray))
+// parseImages parses the images of the command line, or the repositories whose tags are images.
+// They share a selection.
+func (c *bundleCreateCommand) parseImages(args []string) (images []namedImage, repositories []reference.Named, err error) {
+	if stray := changed(c.sel.flags, append([]string{"all", "single", "platformless-entries", "digest-tags", "referrers", "referrers-source", "all-tags"}, append(selectors, listFlags...)...)); c.file != "" && len(stray) > 0 {
+		return nil, nil, misusef("%s has no effect together with --file, which says it for each image", dashed(stray))
 	}
-	var images []namedImage
+	if c.allTags {
+		repositories, err = c.parseRepositories(args)
+		return nil, repositories, err
+	}
 	for _, arg := range args {
 		arg, err := c.access.withTransport("IMAGE", arg)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		ref, err := parseReference("IMAGE", arg)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		tag := tagIn(ref.DockerReference())
 		if pinned := syncfile.PinnedIn(arg); pinned != nil {
@@ -190,7 +201,8 @@ func (c *bundleCreateCommand) parseImages(args []string) ([]namedImage, error) {
 		}
 		images = append(images, namedImage{ref: ref, tag: tag, options: c.sel.options})
 	}
-	return withNames(images)
+	images, err = withNames(images)
+	return images, nil, err
 }
 
 // checkFrom checks the flags about another tool's file. Its images need no destinations here.
