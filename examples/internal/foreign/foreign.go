@@ -43,7 +43,7 @@ const nothing = "nothing"
 
 // Formats returns all formats, by name.
 func Formats() []*Format {
-	return []*Format{&hauler, &kubernetes, &list, &ocMirror, &skopeo, &zarf, &zot}
+	return []*Format{&dregsy, &hauler, &imageSyncer, &kubernetes, &list, &ocMirror, &regsync, &skopeo, &zarf, &zot}
 }
 
 // Find returns the format of a name. The error lists the names.
@@ -71,7 +71,8 @@ type Options struct {
 	// Environment has the variables that the sync file names. Default: that of the process.
 	Environment syncfile.Environment
 
-	Skopeo SkopeoOptions
+	ImageSyncer ImageSyncerOptions
+	Skopeo      SkopeoOptions
 	// KubernetesImagePaths are more places of images in objects of Kubernetes: KIND=.path.to.image,
 	// with [] behind lists.
 	KubernetesImagePaths []string
@@ -211,6 +212,7 @@ func joinPath(names []string) string { return strings.ReplaceAll(strings.Join(na
 // matches reports whether a path is one of a pattern.
 func matches(pattern, path []string) bool {
 	return slices.EqualFunc(pattern, path, func(p, name string) bool {
-		return p == name || p == "*" || p == "[]" && strings.HasPrefix(name, "[")
+		prefix, any := strings.CutSuffix(p, "*")
+		return p == name || any && strings.HasPrefix(name, prefix) || p == "[]" && strings.HasPrefix(name, "[")
 	})
 }

@@ -109,3 +109,17 @@ func (r *reader) byDefault() *element {
 	}
 	return r.defaults
 }
+
+// beside is a reader of another file of the same format.
+func (r *reader) beside(name string, content []byte) *reader {
+	return &reader{format: r.format, name: name, content: content, options: r.options}
+}
+
+// join notes what another reader has noted.
+func (r *reader) join(other *reader) {
+	for _, document := range other.trees {
+		other.untaken(document)
+	}
+	r.problems = append(r.problems, other.problems...)
+	r.lostKeys, r.notes = append(r.lostKeys, other.lostKeys...), append(r.notes, other.notes...)
+}
