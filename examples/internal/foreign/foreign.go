@@ -55,7 +55,11 @@ func Find(name string) (*Format, error) {
 		}
 		names = append(names, f.Name)
 	}
-	return nil, fmt.Errorf("format %q is unknown; known are %s", name, strings.Join(names, ", "))
+	return nil, unknown(name, names)
+}
+
+func unknown(name string, known []string) error {
+	return fmt.Errorf("format %q is unknown; known are %s", name, strings.Join(known, ", "))
 }
 
 // Options say how files are converted. The zero value is good for formats that name destinations.

@@ -20,6 +20,7 @@ type reader struct {
 	problems syncfile.Problems
 	known    map[syncfile.Problem]bool // those in problems
 	lostKeys []Note
+	said     map[Note]bool // those in lostKeys
 	notes    []Note
 
 	defaults   *element
@@ -43,10 +44,17 @@ func (r *reader) problem(n *node, format string, args ...any) {
 	}
 }
 
-// lost notes that n, with all that is in it, has no counterpart, and why.
+// lost notes, once, that n, with all that is in it, has no counterpart, and why.
 func (r *reader) lost(n *node, format string, args ...any) {
 	n.takeAll()
-	r.lostKeys = append(r.lostKeys, Note{File: r.name, Line: n.at(), Key: n.path(), Text: fmt.Sprintf(format, args...)})
+	lost := Note{File: r.name, Line: n.at(), Key: n.path(), Text: fmt.Sprintf(format, args...)}
+	if r.said == nil {
+		r.said = map[Note]bool{}
+	}
+	if !r.said[lost] {
+		r.said[lost] = true
+		r.lostKeys = append(r.lostKeys, lost)
+	}
 }
 
 // note notes what is done another way than n says.

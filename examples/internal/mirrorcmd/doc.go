@@ -16,7 +16,7 @@
 //	sync*.go      mirror sync
 //	runner.go     what mirror sync and mirror serve do with each image; runner_memory.go: what they remember of it
 //	page.go       mirror report
-//	from.go       --from: sync files that are made of those of other tools; import.go: mirror import
+//	from.go       --from: sync files that are made of those of other tools; import.go: mirror import; export.go: mirror export
 //	serve.go      mirror serve; serve_run.go: while it runs; serve_plan.go: what a file says to a server
 //	bundle.go     mirror bundle
 //	              bundle_create.go: from registries into a bundle; bundle_load.go: from a bundle into a registry; bundle_list.go: what is in one

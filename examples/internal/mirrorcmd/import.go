@@ -36,7 +36,7 @@ func (c *importCommand) command() *cobra.Command {
 			"  mirror import --check skopeo sync.yml --to 'docker://mirror.example/{registry}/{repository}'",
 		Args:              c.checkArgs,
 		RunE:              func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
-		ValidArgsFunction: completeFormat,
+		ValidArgsFunction: completeFormats(formatNames),
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -57,12 +57,14 @@ func formatTable() string {
 	return b.String()
 }
 
-// completeFormat completes the arguments of a command that takes FORMAT and FILE.
-func completeFormat(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) == 0 {
-		return formatNames(), cobra.ShellCompDirectiveNoFileComp
+// completeFormats completes the arguments of a command that takes FORMAT, one of names, and FILE.
+func completeFormats(names func() []string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return names(), cobra.ShellCompDirectiveNoFileComp
+		}
+		return nil, cobra.ShellCompDirectiveDefault
 	}
-	return nil, cobra.ShellCompDirectiveDefault
 }
 
 func (c *importCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
@@ -90,16 +92,11 @@ func (c *importCommand) run(name string) error {
 	if err != nil {
 		return err
 	}
-	notes := noteLines(result)
-	switch {
-	case c.check:
+	notes := noteLines(result.Lost, result.Notes)
+	if c.check {
 		return c.compare(name, result, notes)
-	case c.out == "":
-		_, err = c.env.stdout.Write(result.Sync)
-	default:
-		err = writeWhole(c.out, result.Sync)
 	}
-	if err != nil {
+	if err := c.env.writeConverted(c.out, result.Sync); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c.env.stderr, notes); err != nil {
@@ -116,13 +113,22 @@ func (c *importCommand) lost(name string, result *foreign.Result) error {
 	return nil
 }
 
+// writeConverted writes a file to out, or to standard output if that is "".
+func (e *environment) writeConverted(out string, text []byte) error {
+	if out == "" {
+		_, err := e.stdout.Write(text)
+		return err
+	}
+	return writeWhole(out, text)
+}
+
 // noteLines are a line for each thing that is to be said of a conversion.
-func noteLines(result *foreign.Result) string {
+func noteLines(lost, notes []foreign.Note) string {
 	var b strings.Builder
-	for _, n := range result.Lost {
+	for _, n := range lost {
 		fmt.Fprintf(&b, "lost: %s\n", oneLine(n.String()))
 	}
-	for _, n := range result.Notes {
+	for _, n := range notes {
 		fmt.Fprintf(&b, "note: %s\n", oneLine(n.String()))
 	}
 	return b.String()

@@ -253,17 +253,30 @@ func (p *skopeoPlayground) copyBySkopeo(program string) {
 	require.NoError(p, err, "%s", out)
 }
 
+// thereAndBack makes the file what it is after mirror import and mirror export.
+func (p *skopeoPlayground) thereAndBack() {
+	sync := filepath.Join(filepath.Dir(p.file), "images.yaml")
+	r := runAll(p.Context(), p.T, "", append([]string{"import", "skopeo", p.file, "--accept-lost", "-o", sync}, p.conversion()...)...)
+	require.Equal(p, StatusDone, r.status, "%s", r.stderr)
+	r = runAll(p.Context(), p.T, "", "export", "skopeo", sync, "-o", p.file)
+	require.Equal(p, StatusDone, r.status, "%s", r.stderr)
+	assert.Contains(p, r.stderr, "note: "+sync+": type skopeo sync --src yaml --dest docker "+strings.Join(append(slices.Clone(p.flags), "FILE"), " "))
+}
+
+// conversion are the flags with which mirror copies what Skopeo does.
+func (p *skopeoPlayground) conversion() []string {
+	args := []string{"--to", "docker://" + p.ours.Host() + "/" + p.to}
+	for _, flag := range p.flags {
+		args = append(args, strings.Replace(flag, "--", "--skopeo-", 1))
+	}
+	return args
+}
+
 // sync copies with mirror.
 func (p *skopeoPlayground) sync() outcome {
-	args := []string{"--state-dir", filepath.Join(filepath.Dir(p.file), "state"), "--registries-conf", p.conf, "--from", "skopeo", "--accept-lost", "--to", "docker://" + p.ours.Host() + "/" + p.to, p.file}
-	for _, flag := range p.flags {
-		if strings.HasPrefix(flag, "--") {
-			flag = strings.Replace(flag, "--", "--skopeo-", 1)
-		}
-		args = append(args, flag)
-	}
+	args := []string{"--state-dir", filepath.Join(filepath.Dir(p.file), "state"), "--registries-conf", p.conf, "--from", "skopeo", "--accept-lost", p.file}
 	args = append([]string{"sync", "--insecure-policy", "--dest-tls-verify=false"}, args...)
-	r := runAll(p.Context(), p.T, "", args...)
+	r := runAll(p.Context(), p.T, "", append(args, p.conversion()...)...)
 	require.Equal(p, StatusDone, r.status, "%s%s", r.stdout, r.stderr)
 	return r
 }
@@ -287,6 +300,11 @@ func TestSkopeosFiles(t *testing.T) {
 			}
 			p.copyBySkopeo(program.path)
 			assert.Equal(t, p.arrived(p.theirs), arrived)
+
+			p.thereAndBack()
+			p.theirs = registrytest.Start(t, registrytest.Options{})
+			p.copyBySkopeo(program.path)
+			assert.Equal(t, p.arrived(p.theirs), arrived, "%s", mustRead(t, p.file))
 		})
 	}
 }

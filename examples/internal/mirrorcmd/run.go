@@ -192,6 +192,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&serveCommand{env: e}).command(),
 		(&reportCommand{env: e}).command(),
 		(&importCommand{env: e}).command(),
+		(&exportCommand{env: e}).command(),
 		newBundle(e),
 		(&diffCommand{env: e}).command(),
 		(&loginCommand{env: e}).command(),

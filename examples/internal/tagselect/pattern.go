@@ -39,7 +39,7 @@ func IsGlob(text string) bool { return strings.ContainsAny(text, "*?[") }
 
 // Glob takes tags as a whole, by *, ? and [sets].
 func Glob(text string) (Pattern, error) {
-	pattern, err := globExpression(text)
+	pattern, err := GlobExpression(text)
 	if err != nil {
 		return Pattern{}, fmt.Errorf("glob %q: %w", text, err)
 	}
@@ -81,7 +81,7 @@ func Range(text string, options RangeOptions) (Pattern, error) {
 	split := func(tag string, takes func(string) bool) bool { return takes(tag) }
 	if options.Suffix != "" {
 		name += " with suffix " + strconv.Quote(options.Suffix)
-		suffix, err := globExpression(options.Suffix)
+		suffix, err := GlobExpression(options.Suffix)
 		if err != nil {
 			return Pattern{}, fmt.Errorf("suffix %q: %w", options.Suffix, err)
 		}
@@ -146,8 +146,9 @@ func semantic(tag string) (version *semver.Version, ok bool) {
 	return semver.New(numbers[0], numbers[1], numbers[2], v.suffix, ""), true
 }
 
-// globExpression makes a regular expression of *, ? and [sets].
-func globExpression(glob string) (*regexp.Regexp, error) {
+// GlobExpression returns the regular expression of a glob with *, ? and [sets]: it matches the same
+// texts, and no part of others.
+func GlobExpression(glob string) (*regexp.Regexp, error) {
 	if _, err := path.Match(glob, ""); err != nil {
 		return nil, errors.New("a [ has no end")
 	}
