@@ -19,13 +19,13 @@ var skopeoExport = Export{
 		{"images[].tags[]", "*.images.*[]", "a glob becomes a regular expression; `*` an empty list"},
 		{"images[].tags[].regexp", "*.images-by-tag-regex.*", "several of a repository become one, with `|` between them"},
 		{"images[].tags[].semver", "*.images-by-semver.*", "the same, with `||`; Skopeo takes dates for versions, too"},
-		{"images[].tags[].suffix", "", "Skopeo has no ranges of versions with a suffix: the range is lost, too"},
+		{"images[].tags[].suffix", "", "Skopeo has no ranges of versions with a suffix, and so the range is lost"},
 		{"images[].tags[].all", "", "Skopeo cannot combine patterns"},
 		{"images[].tags[].not", "", "Skopeo cannot exclude tags"},
 		{"images[].exclude-tags", "", "Skopeo cannot exclude tags, and copies these, too"},
 		{"images[].prereleases", "", "Skopeo takes those that the range names"},
-		{"images[].destination", "TO, --scoped, --append-suffix", "the command line says it for all images. What has no place below what it says is left out"},
-		{"images[].system", "--all, --override-os, --override-arch, --override-variant", "the command line says it for all images"},
+		{"images[].destination", "--scoped, --append-suffix", "the command line says it for all images, with TO. What has no place below what it says is left out"},
+		{"images[].system", "--override-os, --override-arch, --override-variant", "the command line says it for all images; `native` needs no flag, and without `system`, it is `--all`"},
 		{"images[].preserve-digests", "--preserve-digests", "the command line says it for all images"},
 		{"images[].remove-signatures", "--remove-signatures", "the command line says it for all images"},
 		{"images[].digest-tags", "*.images.*", "`all`, where all tags are copied; otherwise it is lost"},
@@ -245,16 +245,14 @@ func (w *skopeoWriter) tag(registry *writtenRegistry, name string, e *node) (all
 	return false
 }
 
-// pattern writes an element of tags that is a mapping.
+// pattern writes an element of tags that is a mapping, if it is one that Skopeo has.
 func (w *skopeoWriter) pattern(registry *writtenRegistry, name string, e *node) {
-	if len(e.children) != 1 {
-		w.lost(e, "Skopeo has no ranges of versions with a suffix")
-		return
-	}
-	switch only := e.children[0]; only.name {
-	case "regexp":
+	switch {
+	case e.child("suffix") != nil:
+		e.key("semver")
+	case e.child("regexp") != nil:
 		registry.regexp[name] = joined(registry.regexp[name], "|", "^(?:"+e.key("regexp").text()+")$")
-	case "semver":
+	case e.child("semver") != nil:
 		registry.semver[name] = joined(registry.semver[name], " || ", e.key("semver").text())
 	}
 }

@@ -65,7 +65,7 @@ docker.io:
 f:4: registries[1]: no image is read from it; for destinations, the command line has --dest-tls-verify and --dest-cert-dir
 f:9: defaults.check: Skopeo's sync YAML has no such key
 f:10: defaults.referrers: Skopeo's sync YAML has no such key
-f:13: images[0].tags[4]: Skopeo has no ranges of versions with a suffix
+f:13: images[0].tags[4].suffix: Skopeo has no ranges of versions with a suffix, and so the range is lost
 f:14: images[0].exclude-tags: Skopeo cannot exclude tags, and copies these, too
 f:20: images[3].digest-tags: `+"`all`"+`, where all tags are copied; otherwise it is lost
 f:21: images[3].platforms: Skopeo copies all of a list, or the image for one system
