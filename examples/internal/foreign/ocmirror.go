@@ -62,6 +62,10 @@ func (r *reader) blocked(n *node) []block {
 	var all []block
 	for _, e := range n.elements() {
 		name := e.key("name")
+		if name.text() == "" {
+			r.lost(e, "it has no name")
+			continue
+		}
 		pattern, err := regexp.Compile(name.text())
 		if err != nil {
 			r.note(name, "this is no regular expression, and blocks the image of this name alone: %v", err)

@@ -54,7 +54,7 @@ func (r *reader) document() *node {
 // not.
 func (r *reader) documents() []*node {
 	g := grower{r: r, expanding: map[*yaml.Node]bool{}}
-	decoder := yaml.NewDecoder(bytes.NewReader(r.content))
+	decoder := yaml.NewDecoder(bytes.NewReader(asYAML(r.content)))
 	for {
 		var document yaml.Node
 		err := decoder.Decode(&document)

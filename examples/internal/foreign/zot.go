@@ -38,7 +38,7 @@ var zot = Format{
 		{"extensions.sync.registries[].content[].platforms[]", "platforms, single", "in place of those of the registry"},
 		{"extensions.sync.registries[].content[].tags.regex", "tags", "with `.*` where the expression is not anchored; one that matches nothing is an error"},
 		{"extensions.sync.registries[].content[].tags.excludeRegex", "exclude-tags", "with `.*` where the expression is not anchored"},
-		{"extensions.sync.registries[].content[].tags.semver", "tags, exclude-tags", "a regular expression for versions; beside `regex`, one for what is none"},
+		{"extensions.sync.registries[].content[].tags.semver", "tags", "a regular expression for versions; beside `regex`, both in `all`"},
 		{"extensions.sync.registries[].content[].destination", "destination", ""},
 		{"extensions.sync.registries[].content[].stripPrefix", "destination", ""},
 		{"http.address", "destination", "unless `--to` says where images go"},
@@ -261,14 +261,6 @@ func zotDestination(n *node, repository string) string {
 // version matches the tags that are semantic versions, which may lack numbers and have a v.
 const version = `v?[0-9]+(\.[0-9]+){0,2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?`
 
-// noVersion matches all other tags: those that begin in another way; those with no number after a
-// dot, or with more than three; those that go on after the numbers with something that is no dash,
-// or behind the dash with what is no list of identifiers.
-const noVersion = `[^v0-9].*|v([^0-9].*)?` +
-	`|v?[0-9]+(\.[0-9]+)?\.([^0-9].*)?|v?[0-9]+(\.[0-9]+){2}\..*` +
-	`|v?[0-9]+(\.[0-9]+){0,2}[A-Za-z_].*` +
-	`|v?[0-9]+(\.[0-9]+){0,2}-(.*_.*|\..*|.*\.|.*\.\..*)?`
-
 // zotTags are the keys that select tags, nil if none is selected.
 func (r *reader) zotTags(n *node) map[string]any {
 	regex, excluded := n.key("regex"), n.key("excludeRegex")
@@ -277,23 +269,24 @@ func (r *reader) zotTags(n *node) map[string]any {
 		r.lost(regex, "zot selects no tag by an empty expression")
 		return nil
 	}
-	var tags any = "*"
-	var exclude []any
-	switch {
-	case regex != nil:
-		tags = regexpOf(r.anchored(regex))
-		if versions {
-			exclude = append(exclude, regexpOf(noVersion))
-		}
-	case versions:
-		tags = regexpOf(version)
+	var all []any
+	if regex != nil {
+		all = append(all, regexpOf(r.anchored(regex)))
+	}
+	if versions {
+		all = append(all, regexpOf(version))
+	}
+	selected := map[string]any{}
+	switch len(all) {
+	case 0:
+		selected["tags"] = []any{"*"}
+	case 1:
+		selected["tags"] = all
+	default:
+		selected["tags"] = []any{map[string]any{"all": all}}
 	}
 	if excluded.text() != "" {
-		exclude = append(exclude, regexpOf(r.anchored(excluded)))
-	}
-	selected := map[string]any{"tags": []any{tags}}
-	if exclude != nil {
-		selected["exclude-tags"] = exclude
+		selected["exclude-tags"] = []any{regexpOf(r.anchored(excluded))}
 	}
 	return selected
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestVersions holds the expressions for versions and for what is none against each other and
-// against a model: made-up tags of what versions are made of.
+// TestVersions holds the expression for versions against a model: made-up tags of what versions are
+// made of.
 func TestVersions(t *testing.T) {
-	is, isNot := regexp.MustCompile("^(?:"+version+")$"), regexp.MustCompile("^(?:"+noVersion+")$")
+	is := regexp.MustCompile("^(?:" + version + ")$")
 	for tag, want := range map[string]bool{
 		"1": true, "v1.2": true, "1.2.3": true, "1.2.3-rc.1": true, "v1-alpine": true, "1.2.3-a-b.0": true, "20250101": true,
 		"latest": false, "v": false, "vv1": false, "V1": false, "1.": false, "1.2.3.4": false, "1.x": false, "1.2.3_1": false,
@@ -21,7 +21,6 @@ func TestVersions(t *testing.T) {
 	} {
 		assert.Equal(t, want, is.MatchString(tag), tag)
 		assert.Equal(t, want, isVersion(tag), tag)
-		assert.Equal(t, !want, isNot.MatchString(tag), tag)
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
@@ -30,7 +29,6 @@ func TestVersions(t *testing.T) {
 			tag += string("v019.._-aZ"[random.IntN(10)])
 		}
 		require.Equal(t, isVersion(tag), is.MatchString(tag), tag)
-		require.NotEqual(t, is.MatchString(tag), isNot.MatchString(tag), tag)
 	}
 }
 
