@@ -2,7 +2,8 @@ package foreign
 
 import (
 	"fmt"
-	"path"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,7 +19,7 @@ var dregsy = Format{
 	Keys: []Key{
 		{"relay", nothing, "registries are read and written directly, whatever the relay"},
 		{"skopeo.binary", nothing, "no other program is run"},
-		{"skopeo.certs-dir", "registries, cert-dir", "a directory below it for each registry, without the port"},
+		{"skopeo.certs-dir", "registries, cert-dir", "the directory below it for each registry, without the port, if that is there when the file is read"},
 		{"docker", nothing, "no daemon is asked"},
 		{"dockerhost", nothing, "no daemon is asked"},
 		{"api-version", nothing, "no daemon is asked"},
@@ -117,9 +118,8 @@ func (d *dregsyReader) location(n *node) string {
 	if insecure, _ := n.key("skip-tls-verify").bool(); insecure {
 		d.registry(n, host).set("tls-verify", false)
 	}
-	if d.certificates != "" && host != "" {
-		name, _, _ := strings.Cut(host, ":")
-		d.registry(n, host).set("cert-dir", d.path(path.Join(d.certificates, name)))
+	if dir := d.certDir(host); dir != "" {
+		d.registry(n, host).set("cert-dir", dir)
 	}
 	switch auth := n.key("auth"); auth.text() {
 	case "":
@@ -132,6 +132,17 @@ func (d *dregsyReader) location(n *node) string {
 		d.note(refresh, "name a helper in the file with credentials that --authfile names, or ~/.docker/config.json: {\"credHelpers\": {%q: \"ecr-login\"}}", host)
 	}
 	return registry
+}
+
+// certDir is the directory with the certificates for a registry, "" if there is none. dregsy names it
+// to Skopeo in any case, which does without it.
+func (d *dregsyReader) certDir(host string) string {
+	name, _, _ := strings.Cut(host, ":")
+	dir := d.path(filepath.Join(d.certificates, name))
+	if info, err := os.Stat(dir); d.certificates == "" || host == "" || err != nil || !info.IsDir() {
+		return ""
+	}
+	return dir
 }
 
 // interval is how often a task is done, "" for once.
