@@ -272,6 +272,7 @@ func TestTypes(*testing.T) {
 		Referrers: copy.ReferrerAction(0), ReferrerTypes: texts, DigestTags: flag, EntriesAsReferrers: flag,
 		ListSignatures: copy.ListSignatureAction(0), KeepVoid: flag, WidenedChildTags: flag,
 		CheckBlobs: flag, CompareDestination: flag, Report: (*copy.Report)(nil),
+		Replacing: func(context.Context, digest.Digest, *copy.Plan) error { return nil },
 	}
 	_ = copy.OptionsError{
 		Options: texts, Reason: text,

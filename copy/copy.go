@@ -47,6 +47,9 @@ func copyImage(ctx context.Context, c *call) (copiedManifest []byte, retErr erro
 		}
 	}()
 	s, err := planCopy(ctx, e, true)
+	if ask := e.o.Replacing; err == nil && ask != nil && s.plan != nil && s.there.Top != "" && s.there.Top != s.plan.Digest {
+		err = ask(ctx, s.there.Top, s.plan)
+	}
 	if err == nil && s.plan != nil { // otherwise Options.Earlier says all that there is to say
 		copiedManifest, err = carryOut(ctx, e, s)
 	}

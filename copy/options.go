@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -280,6 +281,10 @@ type Options struct {
 	// is about what remains. Image always compares, where the destination can tell. Ignored by
 	// transports that cannot be opened without changing them (dir:).
 	CompareDestination bool
+	// Replacing, if not nil, is asked by Image before anything is copied, where the destination's
+	// reference is known to name something else than what plan makes of it: named. Its error ends
+	// the copy, and is returned.
+	Replacing func(ctx context.Context, named digest.Digest, plan *Plan) error
 	// Overview shows this copy together with others; nil means that nobody looks.
 	Overview *Overview
 	// Report is filled in by Image, also when it fails; nil means that nobody wants it.

@@ -3,6 +3,8 @@ package copy_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	encconfig "github.com/containers/ocicrypt/config"
+	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -266,6 +269,25 @@ func TestEveryOptionHasAnEffect(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, copied, r.BlobsCopied)
 			}
+		},
+		"Replacing": func(t *testing.T) {
+			dst := copytest.Places["registry"](t)
+			var asked []digest.Digest
+			refusal := errors.New("not that one")
+			o := copy.Options{ImageListSelection: copy.CopyAllImages, Replacing: func(_ context.Context, named digest.Digest, plan *copy.Plan) error {
+				assert.NotEqual(t, named, plan.Digest)
+				asked = append(asked, named)
+				return refusal
+			}}
+			for _, name := range []string{"list", "list", "twins"} { // to nothing, to the same, and to something else
+				_, err := e.Image(t.Context(), dst.Ref("v1"), e.src.Ref(name), o)
+				if name == "twins" {
+					require.ErrorIs(t, err, refusal)
+				} else {
+					require.NoError(t, err)
+				}
+			}
+			assert.Equal(t, []digest.Digest{f.Digest("list")}, asked)
 		},
 		"CompareDestination": func(t *testing.T) {
 			dst := copytest.Places["registry"](t)
