@@ -3,6 +3,7 @@ package mirrorcmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,6 +78,7 @@ type copyCommand struct {
 	access     access
 	out        output
 	digestFile string
+	yes        bool
 }
 
 func (c *copyCommand) command() *cobra.Command {
@@ -95,6 +97,7 @@ func (c *copyCommand) command() *cobra.Command {
 	c.sel.define(flags)
 	c.out.define(flags, "the report")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
+	flags.BoolVar(&c.yes, "yes", false, "replace a list at DESTINATION by one image without a question or warning")
 	flags.StringVar(&c.digestFile, "digestfile", "", "write the digest that DESTINATION names to `FILE`")
 	c.access.define(flags)
 	return cmd
@@ -115,16 +118,14 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 
-	var report copy.Report
-	options := ends.options
-	options.Report = &report
-	progress := c.env.startProgress(&c.out, 1)
-	options.Overview = progress
-	_, err = ends.copier.Image(ctx, ends.policy, ends.destination, ends.source, &options)
-	progress.ImageDone()
-	progress.Close()
+	report, err := c.copy(ctx, ends, c.guard(ends))
+	if replaced, ok := errors.AsType[*replacedList](err); ok {
+		if err = c.env.confirm(ctx, replaced); err == nil {
+			report, err = c.copy(ctx, ends, nil)
+		}
+	}
 	err = orStopped(ctx, err)
-	if printErr := c.print(&report, err == nil); err == nil {
+	if printErr := c.print(report, err == nil); err == nil {
 		err = printErr
 	}
 	if err == nil && c.digestFile != "" {
@@ -133,6 +134,22 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return err
+}
+
+// copy makes the copy. guard may be nil.
+func (c *copyCommand) copy(ctx context.Context, ends *ends, guard *guard) (*copy.Report, error) {
+	var report copy.Report
+	options := ends.options
+	options.Report = &report
+	if guard != nil {
+		options.Replacing = guard.replacing
+	}
+	progress := c.env.startProgress(&c.out, 1)
+	defer progress.Close()
+	options.Overview = progress
+	_, err := ends.copier.Image(ctx, ends.policy, ends.destination, ends.source, &options)
+	progress.ImageDone()
+	return &report, err
 }
 
 // print prints the report: as a table if the copy succeeded, as JSON in any case.

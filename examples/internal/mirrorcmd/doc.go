@@ -5,6 +5,7 @@
 //
 //	run.go        Run: from arguments to exit status
 //	copy.go       mirror copy; flags that say what is printed
+//	guard.go      what stands before a list that one image would replace
 //	plan.go       mirror plan
 //	inspect.go    mirror inspect
 //	digest.go     mirror digest

@@ -32,6 +32,7 @@ type settings struct {
 	referrers    types.SystemContext // zero if there is no referrers source
 	output       output
 	digestFile   string
+	yes          bool
 	compare      bool
 	times        times
 	caching      caching
@@ -60,7 +61,7 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	return &settings{
 		referrers: referrers,
 		Options:   ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
-		digestFile: copying.digestFile, compare: planning.compare, times: access.times, caching: access.caching,
+		digestFile: copying.digestFile, yes: copying.yes, compare: planning.compare, times: access.times, caching: access.caching,
 		changes: sel.changes,
 	}, cmd
 }
@@ -140,6 +141,7 @@ func TestEveryFlag(t *testing.T) {
 		"debug":                           {[]string{"--debug"}, nil, func(s *settings) any { return s.output.debug }, true},
 		"command-timeout":                 {[]string{"--command-timeout", "90s"}, nil, func(s *settings) any { return s.output.timeout }, 90 * time.Second},
 		"digestfile":                      {[]string{"--digestfile", "f"}, nil, func(s *settings) any { return s.digestFile }, "f"},
+		"yes":                             {[]string{"--yes"}, nil, func(s *settings) any { return s.yes }, true},
 		"src-tls-verify":                  {[]string{"--src-tls-verify=false"}, nil, func(s *settings) any { return s.source.DockerInsecureSkipTLSVerify }, types.OptionalBoolTrue},
 		"dest-tls-verify":                 {[]string{"--dest-tls-verify=true"}, nil, func(s *settings) any { return s.dest.DockerInsecureSkipTLSVerify }, types.OptionalBoolFalse},
 		"log-format":                      {[]string{"--log-format", "json"}, nil, func(s *settings) any { return s.output.logJSON }, true},

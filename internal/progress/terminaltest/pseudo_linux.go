@@ -108,6 +108,13 @@ func (p *Pseudo) FinalLines() []string {
 	return lines[:len(lines)-1]
 }
 
+// Type types text, which programs read from Writer.
+func (p *Pseudo) Type(text string) {
+	p.t.Helper()
+	_, err := p.other.WriteString(text)
+	require.NoError(p.t, err)
+}
+
 // Raw closes the writer, and returns all that was written to it.
 func (p *Pseudo) Raw() string {
 	p.t.Helper()
