@@ -134,8 +134,8 @@ func (d *dregsyReader) location(n *node) string {
 	return registry
 }
 
-// certDir is the directory with the certificates for a registry, "" if there is none. dregsy names it
-// to Skopeo in any case, which does without it.
+// certDir is the directory with the certificates for a registry, "" if there is none. dregsy names
+// it to Skopeo in any case, which does without it.
 func (d *dregsyReader) certDir(host string) string {
 	name, _, _ := strings.Cut(host, ":")
 	dir := d.path(filepath.Join(d.certificates, name))

@@ -199,8 +199,8 @@ var modelTags = []string{
 	"v1.0", "v2.0", "v1.1", "v1", "v2", "v25.3.2", "12.8.1-base-ubi9", "v1.17.8-ubuntu20.04", "4.2.3-1-ubuntu22.04", "7", "alpha",
 }
 
-// TestTagsAreWhatModelsSay runs files in the shape of real ones, and compares what arrives with what
-// naive models of the tools say.
+// TestTagsAreWhatModelsSay runs files in the shape of real ones, and compares what arrives with
+// what naive models of the tools say.
 func TestTagsAreWhatModelsSay(t *testing.T) {
 	t.Setenv("NAMESPACE", "team")
 	for format, model := range map[string]func(*testing.T, *tagModel, string){"dregsy": modelOfDregsy, "image-syncer": modelOfImageSyncer} {
