@@ -22,25 +22,41 @@ import (
 // lead to, and what is attached to something by its subject. lists are those that strays name and
 // that need not stay, sorted.
 func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (needed map[digest.Digest]string, lists []digest.Digest, err error) {
-	needed = map[digest.Digest]string{}
+	stray := func(tag string) bool { return slices.Contains(strays, tag) }
+	goals := make([]digest.Digest, len(strays))
+	for i, tag := range strays {
+		goals[i] = r.digests[tag]
+	}
+	if needed, err = r.followed(ctx, slices.DeleteFunc(slices.Clone(tags), stray), goals); err != nil {
+		return nil, nil, err
+	}
+	bound := func(tag string) bool { return needed[r.digests[tag]] != "" }
+	lists, err = r.keepReferrers(ctx, slices.DeleteFunc(slices.Clone(strays), bound), needed)
+	return needed, lists, err
+}
+
+// followed returns the digests of what tags lead to, each with the reason. It may leave some out if
+// all goals are among the rest.
+func (r *managedRepo) followed(ctx context.Context, tags []string, goals []digest.Digest) (map[digest.Digest]string, error) {
+	needed := map[digest.Digest]string{}
 	var followed, others []follower
 	for _, tag := range tags {
-		if d := r.digests[tag]; !slices.Contains(strays, tag) && needed[d] == "" {
+		if d := r.digests[tag]; needed[d] == "" {
 			needed[d] = "tag " + tag + " names it too"
 			followed = append(followed, follower{d: d, tag: tag, top: true})
 		}
 	}
-	free := func(tag string) bool { return needed[r.digests[tag]] == "" }
+	free := func(d digest.Digest) bool { return needed[d] == "" }
 	// What entries call lists is read first. The rest may be lists all the same, which matters only
 	// if something is to be removed.
-	for len(followed)+len(others) > 0 && slices.ContainsFunc(strays, free) {
+	for len(followed)+len(others) > 0 && slices.ContainsFunc(goals, free) {
 		level := followed
 		if followed = nil; len(level) == 0 {
 			level, others = others, nil
 		}
 		below, err := r.follow(ctx, level)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		for _, f := range below {
 			switch {
@@ -54,8 +70,7 @@ func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (needed
 			needed[f.d] = "the list of tag " + f.tag + " names it"
 		}
 	}
-	lists, err = r.keepReferrers(ctx, slices.DeleteFunc(slices.Clone(strays), func(tag string) bool { return !free(tag) }), needed)
-	return needed, lists, err
+	return needed, nil
 }
 
 // keepReferrers marks what is attached to something by its subject as needed, and returns the

@@ -221,7 +221,7 @@ func TestSyncReportsOriginals(t *testing.T) {
 				assert.Equal(t, removalFailed, m.Status, name)
 				assert.Contains(t, m.Reason, "the operation is unsupported", name)
 			case refused == a.old:
-				assert.Equal(t, "not removed its list was not removed", string(m.Status)+" "+m.Reason, name)
+				assert.Equal(t, "not removed what it belongs to was not removed", string(m.Status)+" "+m.Reason, name)
 			default:
 				assert.Equal(t, removed, m.Status, name)
 			}

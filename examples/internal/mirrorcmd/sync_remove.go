@@ -2,15 +2,11 @@ package mirrorcmd
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
-	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
@@ -43,36 +39,6 @@ func (f *removalFlags) check(dryRun bool) error {
 	return nil
 }
 
-// removalStatus is what became of a tag that the file does not name.
-type removalStatus string
-
-const (
-	removed       removalStatus = "removed"
-	removable     removalStatus = "would be removed"
-	removalKept   removalStatus = "not removed" // its manifest is needed, the reason says for what
-	removalFailed removalStatus = "could not be removed"
-)
-
-// A syncRemoval is about a tag that the file does not name, or about an artifact in which the
-// original of a list travels along that such a tag names.
-type syncRemoval struct {
-	Repository string        `json:"repository"`
-	Tag        string        `json:"tag"` // "" for an artifact
-	Digest     digest.Digest `json:"digest"`
-	// Of is the digest of that list: it goes first. Artifacts have it, and tags that list these.
-	Of     digest.Digest `json:"of,omitempty"`
-	Status removalStatus `json:"status"`
-	Reason string        `json:"reason,omitempty"`
-}
-
-// name is how people call what is removed.
-func (m *syncRemoval) name() string {
-	if m.Tag == "" {
-		return m.Repository + "@" + shortDigest(m.Digest) + ", which was attached to " + shortDigest(m.Of)
-	}
-	return m.Repository + ":" + m.Tag + " " + shortDigest(m.Digest)
-}
-
 // remove finds what the file does not name, and removes it if that is confirmed. Registries remove
 // manifests, and with them every tag that names them: a tag whose manifest is needed stays.
 //
@@ -96,83 +62,14 @@ func (s *syncRun) remove(ctx context.Context) error {
 		}
 		s.report.Removals = append(s.report.Removals, found...)
 	}
-	token := removalToken(s.report.Removals)
-	switch {
-	case token == "":
-		return nil
-	case s.command.removal.confirm != "" && s.command.removal.confirm != token:
+	token, confirmed, err := confirmRemoval(s.report.Removals, s.command.removal.confirm, s.command.removal.yes)
+	if !confirmed {
 		s.report.Confirm = token
-		return fmt.Errorf("--confirm %s is not about what would be removed now; nothing was removed", s.command.removal.confirm)
-	case !s.command.removal.yes && s.command.removal.confirm == "":
-		s.report.Confirm = token
-		return nil
-	}
-	return s.removeFound(ctx)
-}
-
-// removalToken stands for exactly what would be removed; "" if that is nothing.
-func removalToken(all []syncRemoval) string {
-	h, n := sha256.New(), 0
-	for _, m := range all {
-		if m.Status == removable {
-			fmt.Fprintf(h, "%s:%s@%s\n", m.Repository, m.Tag, m.Digest)
-			n++
-		}
-	}
-	if n == 0 {
-		return ""
-	}
-	const shown = 12
-	return hex.EncodeToString(h.Sum(nil))[:shown]
-}
-
-// removeFound removes each manifest once, by its digest: a tag that was moved in the meantime takes
-// nothing else with it. What belongs to a list stays if that does.
-func (s *syncRun) removeFound(ctx context.Context) error {
-	done := map[string]error{}
-	for i := range s.report.Removals {
-		m := &s.report.Removals[i]
-		if m.Status != removable {
-			continue
-		}
-		if m.Of != "" && done[m.Repository+"@"+m.Of.String()] != nil {
-			m.Status, m.Reason = removalKept, "its list was not removed"
-			continue
-		}
-		at := m.Repository + "@" + m.Digest.String()
-		err, known := done[at]
-		if !known {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
-			}
-			err = s.removeManifest(ctx, at)
-			done[at] = err
-		}
-		m.Status = removed
-		if err != nil {
-			m.Status, m.Reason = removalFailed, err.Error()
-		}
-	}
-	return nil
-}
-
-// removeManifest removes a manifest. What the registry says is not there is removed: some remove
-// what refers to a manifest with it.
-func (s *syncRun) removeManifest(ctx context.Context, at string) error {
-	ref, err := docker.ParseReference("//" + at)
-	if err != nil {
 		return err
 	}
-	sys := s.sys.destinationIn(reference.Domain(ref.DockerReference()))
-	err = ref.DeleteImage(ctx, sys)
-	if err == nil {
-		return nil
-	}
-	_, gone := s.copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: sys, Side: copy.DestinationSide})
-	if copy.SaysAbsent(gone) {
-		return nil
-	}
-	return err
+	return removeFound(ctx, s.report.Removals, func(ctx context.Context, ref types.ImageReference) error {
+		return removeManifest(ctx, s.copier, s.sys.destinationIn(reference.Domain(ref.DockerReference())), ref)
+	})
 }
 
 // A managedRepo is a repository that the file copies to.
@@ -217,16 +114,11 @@ func (s *syncRun) managed() []*managedRepo {
 
 // find returns the tags that the file does not name, sorted, with what is to become of them.
 func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
-	any, err := docker.NewReference(reference.TagNameOnly(r.name))
+	list, err := r.list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, err := r.copier.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
-	if err != nil {
-		return nil, err
-	}
-	r.warnings = list.Warnings
-	tags := slices.Sorted(slices.Values(list.Tags))
+	tags := slices.Sorted(slices.Values(list))
 	var strays []string
 	for _, tag := range tags {
 		if !r.named[tag] && !copy.IsDigestTag(tag) {
@@ -297,30 +189,4 @@ func (r *managedRepo) belongs(list digest.Digest, tag string, d digest.Digest) s
 		}
 	}
 	return m
-}
-
-// resolve asks the repository itself what its tags name.
-func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
-	digests := make([]digest.Digest, len(tags))
-	errs := make([]error, len(tags))
-	eachOf(ctx, listsAtOnce, len(tags), func(i int) {
-		tagged, err := reference.WithTag(r.name, tags[i])
-		if err != nil {
-			errs[i] = err
-			return
-		}
-		ref, err := docker.NewReference(tagged)
-		if err == nil {
-			digests[i], err = docker.GetDigest(ctx, r.sys, ref)
-		}
-		errs[i] = err
-	})
-	r.digests = map[string]digest.Digest{}
-	for i, tag := range tags {
-		if errs[i] != nil {
-			return fmt.Errorf("tag %s: %w", tag, errs[i])
-		}
-		r.digests[tag] = digests[i]
-	}
-	return context.Cause(ctx)
 }

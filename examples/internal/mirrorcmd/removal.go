@@ -1,0 +1,162 @@
+package mirrorcmd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/naming"
+)
+
+// removalStatus is what became of a tag that the file does not name.
+type removalStatus string
+
+const (
+	removed       removalStatus = "removed"
+	removable     removalStatus = "would be removed"
+	removalKept   removalStatus = "not removed" // its manifest is needed, the reason says for what
+	removalFailed removalStatus = "could not be removed"
+)
+
+// A syncRemoval is about a tag that the file does not name, or about an artifact in which the
+// original of a list travels along that such a tag names.
+type syncRemoval struct {
+	Repository string        `json:"repository"`
+	Tag        string        `json:"tag"` // "" for an artifact
+	Digest     digest.Digest `json:"digest"`
+	// Of is the digest of that list: it goes first. Artifacts have it, and tags that list these.
+	Of     digest.Digest `json:"of,omitempty"`
+	Status removalStatus `json:"status"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// name is how people call what is removed.
+func (m *syncRemoval) name() string {
+	if m.Tag == "" {
+		return m.Repository + "@" + shortDigest(m.Digest) + ", which was attached to " + shortDigest(m.Of)
+	}
+	return m.Repository + ":" + m.Tag + " " + shortDigest(m.Digest)
+}
+
+// confirmRemoval reports whether what was found may be removed: confirm is its token, or nobody has
+// to ask. token stands for exactly what would be removed; "" if that is nothing.
+func confirmRemoval(found []syncRemoval, confirm string, yes bool) (token string, confirmed bool, err error) {
+	token = removalToken(found)
+	switch {
+	case token == "":
+		return "", false, nil
+	case confirm != "" && confirm != token:
+		return token, false, fmt.Errorf("--confirm %s is not about what would be removed now; nothing was removed", confirm)
+	}
+	return token, yes || confirm != "", nil
+}
+
+// removalToken stands for exactly what would be removed; "" if that is nothing.
+func removalToken(all []syncRemoval) string {
+	h, n := sha256.New(), 0
+	for _, m := range all {
+		if m.Status == removable {
+			fmt.Fprintf(h, "%s:%s@%s\n", m.Repository, m.Tag, m.Digest)
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	const shown = 12
+	return hex.EncodeToString(h.Sum(nil))[:shown]
+}
+
+// removeFound removes each manifest once, by its digest: a tag that was moved in the meantime takes
+// nothing else with it. What belongs to something stays if that does.
+func removeFound(ctx context.Context, found []syncRemoval, remove func(context.Context, types.ImageReference) error) error {
+	done := map[string]error{}
+	for i := range found {
+		m := &found[i]
+		if m.Status != removable {
+			continue
+		}
+		if m.Of != "" && done[m.Repository+"@"+m.Of.String()] != nil {
+			m.Status, m.Reason = removalKept, "what it belongs to was not removed"
+			continue
+		}
+		at := m.Repository + "@" + m.Digest.String()
+		err, known := done[at]
+		if !known {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			ref, parseErr := docker.ParseReference("//" + at)
+			if err = parseErr; err == nil {
+				err = remove(ctx, ref)
+			}
+			done[at] = err
+		}
+		m.Status = removed
+		if err != nil {
+			m.Status, m.Reason = removalFailed, err.Error()
+		}
+	}
+	return nil
+}
+
+// removeManifest removes a manifest. What the registry says is not there is removed: some remove
+// what refers to a manifest with it.
+func removeManifest(ctx context.Context, copier *copy.Copier, sys *types.SystemContext, ref types.ImageReference) error {
+	err := ref.DeleteImage(ctx, sys)
+	if err == nil {
+		return nil
+	}
+	_, gone := copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: sys, Side: copy.DestinationSide})
+	if copy.SaysAbsent(gone) {
+		return nil
+	}
+	return err
+}
+
+// list lists the tags of the repository itself.
+func (r *managedRepo) list(ctx context.Context) ([]string, error) {
+	any, err := docker.NewReference(reference.TagNameOnly(r.name))
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.copier.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
+	if err != nil {
+		return nil, err
+	}
+	r.warnings = list.Warnings
+	return list.Tags, nil
+}
+
+// resolve asks the repository itself what its tags name.
+func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
+	digests := make([]digest.Digest, len(tags))
+	errs := make([]error, len(tags))
+	eachOf(ctx, listsAtOnce, len(tags), func(i int) {
+		tagged, err := reference.WithTag(r.name, tags[i])
+		if err != nil {
+			errs[i] = err
+			return
+		}
+		ref, err := docker.NewReference(tagged)
+		if err == nil {
+			digests[i], err = r.copier.Registries().Digest(ctx, ref, &naming.Options{SystemContext: r.sys, Side: copy.DestinationSide})
+		}
+		errs[i] = err
+	})
+	r.digests = map[string]digest.Digest{}
+	for i, tag := range tags {
+		if errs[i] != nil {
+			return fmt.Errorf("tag %s: %w", tag, errs[i])
+		}
+		r.digests[tag] = digests[i]
+	}
+	return context.Cause(ctx)
+}
