@@ -7,6 +7,7 @@
 //   - digest.go: what a reference names; document.go: the same as a document, or an image of it.
 //   - tag.go: another tag for what is there.
 //   - attached.go: what belongs to something that is there.
+//   - remove.go: removes what is there.
 //
 // An error is a *copy.Error, which says at which end something failed and wraps a
 // *copy.RegistryError where a registry has refused, or it is why the context has ended. One that is

@@ -3,7 +3,10 @@ package naming_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -231,4 +234,39 @@ func TestMirrorsAreForSources(t *testing.T) {
 	got, _ := original.Resolve(app, "new")
 	assert.Equal(t, own, got)
 	assert.Empty(t, mirror.Requests())
+}
+
+// TestRemove removes a manifest with all of its tags, and its signatures in a directory, with a
+// token for everything.
+func TestRemove(t *testing.T) {
+	e, names := registries(t)
+	f := imagetest.Platforms(2, 1, 100)
+	r := registrytest.Start(t, registrytest.Options{Auth: &registrytest.Auth{Bearer: true, Accounts: []registrytest.Account{{Username: "u", Password: "p"}}}})
+	list, other := f.PushTo(r, app, "v1", imagetest.Top), f.PushTo(r, app, "other", "amd64")
+	f.PushTo(r, app, "v2", imagetest.Top)
+	lookaside := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(e.Sys.RegistriesDirPath, "default.yaml"), []byte("default-docker:\n  lookaside-staging: file://"+lookaside+"\n"), 0o600))
+	signatures := func(d digest.Digest) string { return filepath.Join(lookaside, app+"@sha256="+d.Encoded()) }
+	for _, d := range []digest.Digest{list, other} {
+		require.NoError(t, os.MkdirAll(signatures(d), 0o700))
+		for _, name := range []string{"signature-1", "signature-2"} {
+			require.NoError(t, os.WriteFile(filepath.Join(signatures(d), name), []byte("signature"), 0o600))
+		}
+	}
+	sys := e.WithAccount("u", "p")
+
+	err := names.Remove(t.Context(), copytest.RegistryRef(t, r, app, "v1"), sys)
+	require.ErrorContains(t, err, "it names no digest")
+	require.NoError(t, names.Remove(t.Context(), copytest.RegistryRef(t, r, app, list.String()), sys))
+	assert.Equal(t, []string{"other"}, r.Tags(app))
+	assert.NoDirExists(t, signatures(list))
+	assert.DirExists(t, signatures(other))
+	asked := func(q registrytest.Request) bool {
+		query, err := url.ParseQuery(q.Query)
+		return err == nil && q.Kind == registrytest.KindToken && slices.Contains(query["scope"], "repository:"+app+":*")
+	}
+	assert.Equal(t, 1, r.Count(asked))
+	err = names.Remove(t.Context(), copytest.RegistryRef(t, r, app, list.String()), sys)
+	require.ErrorIs(t, err, copy.ErrNotFound)
+	assert.Equal(t, copy.DestinationSide, copytest.ErrorAs[*copy.Error](t, err).Side)
 }

@@ -12,8 +12,10 @@
 //	manifest.go   mirror manifest
 //	tags.go       mirror tags
 //	tag.go        mirror tag
+//	delete.go     mirror delete
 //	onlyend.go    what commands that have to do with one place have in common
 //	verify.go     mirror verify, against a source; verify_origin.go: by what is beside a list that was stripped; verify_file.go: what a file says
+//	removal.go    what may be removed, and how it is
 //	sync*.go      mirror sync
 //	runner.go     what mirror sync and mirror serve do with each image; runner_memory.go: what they remember of it
 //	page.go       mirror report

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
@@ -110,13 +112,19 @@ func removeFound(ctx context.Context, found []syncRemoval, remove func(context.C
 // removeManifest removes a manifest. What the registry says is not there is removed: some remove
 // what refers to a manifest with it.
 func removeManifest(ctx context.Context, copier *copy.Copier, sys *types.SystemContext, ref types.ImageReference) error {
-	err := ref.DeleteImage(ctx, sys)
+	err := copier.Registries().Remove(ctx, ref, sys)
 	if err == nil {
 		return nil
 	}
 	_, gone := copier.ReadManifest(ctx, ref, &copy.ReadOptions{SystemContext: sys, Side: copy.DestinationSide})
-	if copy.SaysAbsent(gone) {
+	switch said, answered := errors.AsType[*copy.RegistryError](err); {
+	case copy.SaysAbsent(gone):
 		return nil
+	case answered && (said.Status == http.StatusMethodNotAllowed || said.Has("UNSUPPORTED")):
+		return fmt.Errorf("the registry removes nothing that way: %w; distribution does if its configuration says storage.delete.enabled: true; "+
+			"Amazon ECR, GHCR and Docker Hub have commands or pages of their own", said)
+	case answered:
+		return said
 	}
 	return err
 }

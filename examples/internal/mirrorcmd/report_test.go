@@ -171,13 +171,13 @@ func TestReportsAreDocumented(t *testing.T) {
 		"Diff":            difference.Report{}, "DiffImage": difference.Image{}, "DiffEntry": difference.Entry{}, "DiffContent": difference.Content{}, "DiffBlob": difference.Blob{}, "DiffAttachment": difference.Attachment{},
 		"Bundle": bundle.Record{}, "BundleImage": bundle.Image{}, "BundleAttached": bundle.Attached{}, "BundleBlob": bundle.Blob{},
 		"BundleLoad": loading{}, "LoadedImage": loadedImage{}, "BundleList": bundleListing{}, "ListedImage": listedImage{}, "ListedEntry": listedEntry{}, "ListedAttached": listedAttached{},
-		"Version": versionReport{}, "Digest": digestReport{}, "Tags": tagsReport{}, "TagsPassedOver": tagsPassedOver{}, "Tagging": tagging{}, "TaggedAs": taggedAs{},
+		"Version": versionReport{}, "Digest": digestReport{}, "Tags": tagsReport{}, "TagsPassedOver": tagsPassedOver{}, "Deletion": deletion{}, "Tagging": tagging{}, "TaggedAs": taggedAs{},
 	}, copy.Plan{}, copy.Reason{}, imgspecv1.Platform{})
 	page, err := os.ReadFile("../../../docs/report-schema.md")
 	require.NoError(t, err)
 	for _, schema := range []string{
 		difference.Schema, bundleListSchema,
-		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, fileVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema, versionSchema, digestSchema, taggingSchema, tagsSchema,
+		copy.ReportSchema, copy.PlanSchema, syncReportSchema, digestMapSchema, copy.VerificationSchema, copy.StripVerificationSchema, fileVerificationSchema, copy.InspectionSchema, bundle.Schema, loadingSchema, versionSchema, digestSchema, taggingSchema, tagsSchema, deletionSchema,
 	} {
 		assert.Contains(t, string(page), "`"+schema+"`")
 	}

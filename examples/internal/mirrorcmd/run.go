@@ -186,7 +186,7 @@ func newRoot(e *environment) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
 	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command(),
 		(&inspectCommand{env: e}).command(), (&digestCommand{env: e}).command(), (&manifestCommand{env: e}).command(),
-		(&tagsCommand{env: e}).command(), (&tagCommand{env: e}).command(),
+		(&tagsCommand{env: e}).command(), (&tagCommand{env: e}).command(), (&deleteCommand{env: e}).command(),
 		(&verifyCommand{env: e}).command(),
 		(&syncCommand{env: e}).command(),
 		(&serveCommand{env: e}).command(),

@@ -1,0 +1,277 @@
+package mirrorcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/naming"
+)
+
+// deletionSchema names the JSON form of what mirror delete prints.
+const deletionSchema = "mirror.delete/v1"
+
+// A deletion is what mirror delete prints.
+type deletion struct {
+	Schema   string        `json:"schema"`
+	Removals []syncRemoval `json:"removals"`
+	Confirm  string        `json:"confirm,omitempty"`
+	Warnings []string      `json:"warnings,omitempty"`
+}
+
+// A deleteCommand is mirror delete.
+type deleteCommand struct {
+	env          *environment
+	access       access
+	out          output
+	confirm      string
+	yes          bool
+	keepAttached bool
+}
+
+func (c *deleteCommand) command() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "delete [flags] REFERENCE...",
+		Short: "Remove images and lists from a registry",
+		Long: "Delete finds what REFERENCES name at a registry and what is attached to that (signatures, referrers, originals), says what\n" +
+			"would be removed, and prints a token; it removes exactly that if it is run again with --confirm. Registries remove\n" +
+			"manifests, and with a manifest every tag that names it: what another tag names too, or a list that a tag names, is not\n" +
+			"removed, and then nothing is. The images of a list stay until the registry collects what no tag leads to.",
+		Example: "  mirror delete docker://registry.example/app:1.2.3\n" +
+			"  mirror delete --confirm 3f2a90b1c4d5 docker://registry.example/app:1.2.3\n" +
+			"  mirror delete --yes docker://registry.example/app:1.2.3 docker://registry.example/app:1.2",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return misusef("mirror delete takes at least one REFERENCE, and none was given; see mirror delete --help")
+			}
+			return nil
+		},
+		RunE: c.run,
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.StringVar(&c.confirm, "confirm", "", "remove what an earlier run found, if it is still the same: `TOKEN` is what that printed")
+	flags.BoolVar(&c.yes, "yes", false, "remove without confirmation")
+	flags.BoolVar(&c.keepAttached, "keep-attached", false, "leave what is attached to what is removed")
+	c.out.define(flags, "what is removed")
+	c.access.defineWritten(flags)
+	return cmd
+}
+
+func (c *deleteCommand) run(cmd *cobra.Command, args []string) error {
+	if err := checkAll(c.out.check, c.access.check); err != nil {
+		return err
+	}
+	if c.confirm != "" && c.yes {
+		return misusef("--confirm and --yes exclude each other")
+	}
+	var named []reference.Named
+	for _, arg := range args {
+		ref, err := parseRegistryImage(arg)
+		if err != nil {
+			return err
+		}
+		named = append(named, ref.DockerReference())
+	}
+	return c.env.withOnlyEnd(cmd, &c.access, &c.out, func(ctx context.Context, end onlyEnd) error {
+		found, err := c.find(ctx, end, named)
+		if err != nil {
+			return err
+		}
+		err = c.remove(ctx, end, found)
+		return errors.Join(err, c.print(args, found))
+	})
+}
+
+// find finds what is to be removed, by repositories, each in the order of the command line.
+func (c *deleteCommand) find(ctx context.Context, end onlyEnd, named []reference.Named) (*deletion, error) {
+	found := &deletion{Schema: deletionSchema, Removals: []syncRemoval{}}
+	var done []string
+	for _, n := range named {
+		if slices.Contains(done, n.Name()) {
+			continue
+		}
+		done = append(done, n.Name())
+		w := &unwanted{
+			managedRepo:  &managedRepo{copier: end.copier, sys: end.sys, name: reference.TrimNamed(n)},
+			keepAttached: c.keepAttached,
+		}
+		for _, other := range named {
+			if other.Name() == n.Name() {
+				w.asked = append(w.asked, other)
+			}
+		}
+		removals, err := w.find(ctx)
+		if err != nil {
+			return nil, atOnlyEnd("docker://"+n.Name(), err)
+		}
+		found.Removals, found.Warnings = append(found.Removals, removals...), append(found.Warnings, w.warnings...)
+	}
+	return found, nil
+}
+
+// remove removes what was found, if that is confirmed, and if all that was asked for can be.
+func (c *deleteCommand) remove(ctx context.Context, end onlyEnd, found *deletion) error {
+	for _, m := range found.Removals {
+		if m.Of == "" && m.Status == removalKept {
+			return fmt.Errorf("nothing was removed: %s is needed: %s", m.name(), m.Reason)
+		}
+	}
+	token, confirmed, err := confirmRemoval(found.Removals, c.confirm, c.yes)
+	if !confirmed {
+		found.Confirm = token
+		return err
+	}
+	var first error
+	err = removeFound(ctx, found.Removals, func(ctx context.Context, ref types.ImageReference) error {
+		err := removeManifest(ctx, end.copier, end.sys, ref)
+		if first == nil {
+			first = err
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return atOnlyEnd("not all was removed", first)
+}
+
+// print says what was found, and what became of it.
+func (c *deleteCommand) print(args []string, found *deletion) error {
+	if c.out.json {
+		return printJSON(c.env.stdout, found)
+	}
+	var b strings.Builder
+	for _, w := range found.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", oneLine(w))
+	}
+	for _, m := range found.Removals {
+		fmt.Fprintf(&b, "%s: %s%s\n", m.Status, m.name(), because(oneLine(m.Reason)))
+	}
+	if found.Confirm != "" {
+		fmt.Fprintf(&b, "to remove exactly that: mirror delete --confirm %s %s\n", found.Confirm, strings.Join(args, " "))
+	}
+	_, err := io.WriteString(c.env.stdout, b.String())
+	return err
+}
+
+// An unwanted is what is to be removed from a repository.
+type unwanted struct {
+	*managedRepo
+	asked        []reference.Named // tags and digests
+	keepAttached bool
+}
+
+// find says what is to become of what was asked for, and of what is attached to it.
+func (w *unwanted) find(ctx context.Context) ([]syncRemoval, error) {
+	found, err := w.resolveAsked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var subjects []digest.Digest
+	for _, m := range found {
+		if !slices.Contains(subjects, m.Digest) {
+			subjects = append(subjects, m.Digest)
+		}
+	}
+	if !w.keepAttached {
+		for _, d := range subjects {
+			attached, err := w.attachedTo(ctx, d)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, attached...)
+		}
+	}
+	return found, w.judge(ctx, found)
+}
+
+// resolveAsked resolves what was asked for, and all tags of the repository.
+func (w *unwanted) resolveAsked(ctx context.Context) ([]syncRemoval, error) {
+	tags, err := w.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range w.asked {
+		if tagged, ok := n.(reference.NamedTagged); ok && !slices.Contains(tags, tagged.Tag()) {
+			tags = append(tags, tagged.Tag()) // lists of tags may lag behind
+		}
+	}
+	if err := w.resolve(ctx, tags); err != nil {
+		return nil, err
+	}
+	var found []syncRemoval
+	for _, n := range w.asked {
+		m := syncRemoval{Repository: w.name.Name(), Status: removable}
+		switch n := n.(type) {
+		case reference.Canonical:
+			m.Digest = n.Digest()
+			if _, err := w.manifest(ctx, m.Digest); err != nil {
+				return nil, err
+			}
+		case reference.NamedTagged:
+			m.Tag, m.Digest = n.Tag(), w.digests[n.Tag()]
+		}
+		if !slices.Contains(found, m) {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}
+
+// attachedTo finds what is attached to a manifest or list.
+func (w *unwanted) attachedTo(ctx context.Context, d digest.Digest) ([]syncRemoval, error) {
+	ref, err := w.at(d)
+	if err != nil {
+		return nil, err
+	}
+	attached, err := w.copier.Registries().Attached(ctx, ref, &naming.Options{SystemContext: w.sys, Side: copy.DestinationSide})
+	if err != nil {
+		return nil, err
+	}
+	w.warnings = append(w.warnings, attached.Warnings...)
+	var found []syncRemoval
+	for _, a := range attached.Attached {
+		m := syncRemoval{Repository: w.name.Name(), Tag: a.Tag, Digest: a.Digest, Of: d, Status: removable}
+		if !slices.Contains(found, m) {
+			found = append(found, m)
+		}
+	}
+	return found, nil
+}
+
+// judge marks what has to stay: what tags that stay lead to.
+func (w *unwanted) judge(ctx context.Context, found []syncRemoval) error {
+	goes := map[string]bool{}
+	var goals []digest.Digest
+	for _, m := range found {
+		goes[m.Tag] = true
+		goals = append(goals, m.Digest)
+	}
+	var stay []string
+	for tag := range w.digests {
+		if !goes[tag] {
+			stay = append(stay, tag)
+		}
+	}
+	slices.Sort(stay)
+	needed, err := w.followed(ctx, stay, goals)
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		if why := needed[found[i].Digest]; why != "" {
+			found[i].Status, found[i].Reason = removalKept, why
+		}
+	}
+	return nil
+}
