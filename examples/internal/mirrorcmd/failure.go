@@ -239,7 +239,7 @@ func (e *environment) explain(err error) string {
 		return strings.NewReplacer(
 			"AllDigestTags", e.setting("--digest-tags=all", "digest-tags: all"),
 			"CosignDigestTags", e.setting("--digest-tags=cosign", "digest-tags: cosign"),
-		).Replace(err.Error()) + accessHint(err)
+		).Replace(err.Error()) + e.accessHint(err)
 	case errors.As(err, &unproven):
 		return e.told(err.Error()) + e.judgeHint(unproven.Reason)
 	case errors.As(err, &rejected):
@@ -247,7 +247,7 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
-	return e.told(err.Error()) + accessHint(err)
+	return e.told(err.Error()) + e.accessHint(err)
 }
 
 // judgeHint names what says who judges signatures of a list, if nobody could, or nobody did; "" for
@@ -276,8 +276,8 @@ func rateHint(held *copy.RateLimitError) string {
 }
 
 // accessHint names the flags that may help if an end could not be reached, was too slow, or did not
-// let us in, "" if there are none.
-func accessHint(err error) string {
+// let us in, "" if there are none. In sync files, registries has keys for the same.
+func (e *environment) accessHint(err error) string {
 	var (
 		failed      *copy.Error
 		failedEnd   *endError
@@ -290,24 +290,30 @@ func accessHint(err error) string {
 	if held := (*copy.RateLimitError)(nil); errors.As(err, &held) {
 		return rateHint(held)
 	}
-	e := end{prefix: "src"}
+	at := end{prefix: "src"}
 	switch {
 	case errors.As(err, &failedEnd):
-		e.prefix = failedEnd.prefix
+		at.prefix = failedEnd.prefix
 	case !errors.As(err, &failed):
 		return ""
 	case failed.Side == copy.DestinationSide:
-		e.prefix = "dest"
+		at.prefix = "dest"
 	case failed.Side == copy.ReferrersSide:
-		e.prefix = "referrers-source"
+		at.prefix = "referrers-source"
+	}
+	inFile := func(key string) string {
+		if !e.byFile {
+			return ""
+		}
+		return ", and so does " + key + " in registries of the file"
 	}
 	switch {
 	case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized:
-		return fmt.Sprintf("; --%s or --%s gives credentials", e.flag("creds"), e.flag("authfile"))
+		return fmt.Sprintf("; --%s or --%s gives credentials%s", at.flag("creds"), at.flag("authfile"), inFile("authfile"))
 	case errors.As(err, &certificate):
-		return fmt.Sprintf("; --%s names certificates to trust", e.flag("cert-dir"))
+		return fmt.Sprintf("; --%s names certificates to trust%s", at.flag("cert-dir"), inFile("cert-dir"))
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return fmt.Sprintf("; --%s=false allows plain HTTP", e.flag("tls-verify"))
+		return fmt.Sprintf("; --%s=false allows plain HTTP%s", at.flag("tls-verify"), inFile("tls-verify: false"))
 	}
 	return ""
 }

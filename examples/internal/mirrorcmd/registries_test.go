@@ -69,6 +69,17 @@ images:
 	made := runAll(t.Context(), t, "", "bundle", "create", "--insecure-policy", "-q", "-f", file, bundled)
 	assert.Equal(t, StatusDone, made.status, made.stderr)
 
+	t.Run("what would help", func(t *testing.T) {
+		t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "destination.json"))
+		without := filepath.Join(dir, "without.yaml")
+		for name, want := range map[string]string{
+			"authfile: source.json":               "--src-authfile gives credentials, and so does authfile in registries of the file",
+			"cert-dir: certs/" + src.Host() + ",": "--src-cert-dir names certificates to trust, and so does cert-dir in registries of the file",
+		} {
+			require.NoError(t, os.WriteFile(without, []byte(strings.Replace(text, name, "", 1)), 0o600))
+			run("sync", "--state-dir", state, without).failed(t, StatusFailed, want)
+		}
+	})
 	t.Run("a flag wins", func(t *testing.T) {
 		run("sync", "--state-dir", state, "--dest-cert-dir", filepath.Join(dir, "certs", src.Host()), file).failed(t, StatusFailed, "certificate")
 		run("sync", "--state-dir", state, "--dest-authfile", filepath.Join(dir, "source.json"), file).failed(t, StatusFailed, "401")
