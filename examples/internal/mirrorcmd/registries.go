@@ -60,6 +60,17 @@ func (a *access) authFileGiven(path string) bool {
 	return path != "" && slices.Contains([]string{a.authFile, a.source.authFile, a.dest.authFile, a.referrers.authFile}, path)
 }
 
+// reached is what a file says of registries, wherever it says it.
+func reached(file *syncfile.File) string {
+	var said []string
+	for _, registry := range file.Registries {
+		registry.Line = 0
+		said = append(said, fmt.Sprintf("%+v", registry))
+	}
+	slices.Sort(said)
+	return strings.Join(said, "\n")
+}
+
 // checkRegistries refuses files and directories that a sync file names for registries and that are
 // not what they should be, as access.checkFiles does for flags.
 func checkRegistries(name string, file *syncfile.File) error {

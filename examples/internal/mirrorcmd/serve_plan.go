@@ -58,7 +58,7 @@ func newServePlan(ctx context.Context, r *runner, locks *serveLocks, usual sched
 			key = fmt.Sprintf("%s (%d)", image.Source, occurrences[image.Source])
 		}
 		p.images[key], p.keys[image] = image, key
-		element := mirrorserver.Element{Key: key, Schedule: usual, Settings: image.Whole.String() + r.keys.of(image).String()}
+		element := mirrorserver.Element{Key: key, Schedule: usual, Settings: image.Whole.String() + r.keys.of(image).String() + reached(r.file)}
 		if !image.Schedule.IsZero() {
 			element.Schedule = image.Schedule
 		}

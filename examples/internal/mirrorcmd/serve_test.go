@@ -276,6 +276,27 @@ func TestServeReloads(t *testing.T) {
 	assert.Contains(t, metrics, "mirror_images{status=\"mirrored\"} 2\n", "what the file does not name any more is not shown")
 }
 
+// TestServeReloadsRegistries: what could not be reached is tried again when the file says how.
+func TestServeReloadsRegistries(t *testing.T) {
+	s := newServeTest(t)
+	auth := registrytest.Auth{Accounts: []registrytest.Account{{Username: "alice", Password: "pw"}}}
+	s.src = registrytest.Start(t, registrytest.Options{Auth: &auth})
+	s.push("a", "1", 1)
+	authfile := filepath.Join(filepath.Dir(s.file), "auth.json")
+	require.NoError(t, os.WriteFile(authfile, []byte(`{"auths":{"`+s.src.Host()+`":{"auth":"YWxpY2U6cHc="}}}`), 0o600))
+	text := "images: [{source: 'SRC/a:1', destination: 'DST/{repository}'}]\n"
+	s.write(text)
+	s.begin()
+	assert.Contains(t, s.wait("not copied", 1)["error"], "and so does authfile in registries of the file")
+	s.write(text + "registries: [{registry: '" + s.src.Host() + "', authfile: none.json}]\n")
+	s.pass(lookEvery)
+	assert.Contains(t, s.wait("what was read again is broken: what was in force stays so", 1)["error"], "images.yaml:2: authfile of "+s.src.Host())
+	s.write(text + "registries: [{registry: '" + s.src.Host() + "', authfile: auth.json}]\n")
+	s.pass(lookEvery)
+	s.wait("copied", 1)
+	s.same("a", "a", "1")
+}
+
 // TestServeNoticesSecrets: whatever a person does first, and without a signal.
 func TestServeNoticesSecrets(t *testing.T) {
 	s := newServeTest(t)
