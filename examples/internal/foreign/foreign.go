@@ -122,11 +122,16 @@ type Note struct {
 }
 
 func (n Note) String() string {
-	at := syncfile.Problem{File: n.File, Line: n.Line, Text: n.Text}
-	if n.Key != "" {
-		at.Text = n.Key + ": " + n.Text
-	}
+	at := syncfile.Problem{File: n.File, Line: n.Line, Text: n.about()}
 	return at.Error()
+}
+
+// about is the key and the text.
+func (n Note) about() string {
+	if n.Key == "" {
+		return n.Text
+	}
+	return n.Key + ": " + n.Text
 }
 
 // Convert makes a sync file of content. name is how errors and comments call the file; paths in the
@@ -168,7 +173,7 @@ func (f *Format) convert(r *reader) {
 // finish writes the sync file and reads it as any other.
 func (r *reader) finish(result *Result) {
 	if len(r.images) == 0 {
-		r.problem(nil, "the file names no images")
+		r.noImages()
 		return
 	}
 	tree := r.sync()
@@ -190,6 +195,16 @@ func (r *reader) finish(result *Result) {
 		return
 	}
 	result.Sync, result.File = text, file
+}
+
+// noImages notes that the file names none, and what it says that could be the reason.
+func (r *reader) noImages() {
+	said := slices.Concat(inOrder(r.lostKeys), inOrder(r.notes))
+	if len(said) == 0 {
+		r.problem(nil, "the file names no images")
+		return
+	}
+	r.problem(&node{line: said[0].Line}, "the file names no images that are copied: %s", said[0].about())
 }
 
 func inOrder(notes []Note) []Note {

@@ -102,6 +102,7 @@ func (r *reader) hauled(n *node, h haul) *one {
 	image.attached = !bare && !h.bare && !local
 	if rewrite := n.key("rewrite"); rewrite.text() != "" {
 		image.destination = r.rewritten(rewrite, named)
+		return image.ifGoing()
 	}
 	return image
 }

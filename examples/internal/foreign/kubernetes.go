@@ -129,6 +129,11 @@ func (k *kubernetesReader) addPath(kind, path string) {
 	k.paths[kind] = append(k.paths[kind], strings.Split(strings.ReplaceAll(path, "[]", ".[]"), "."))
 }
 
+// printers print the manifests that a kind stands for.
+var printers = map[string]string{
+	"Kustomization": "kustomize build", "HelmRelease": "helm template", "HelmChart": "helm template", "Application": "argocd app manifests",
+}
+
 // object reads one object, or the list of them that n is.
 func (k *kubernetesReader) object(n *node) {
 	kind := n.key("kind").text()
@@ -138,6 +143,10 @@ func (k *kubernetesReader) object(n *node) {
 		for _, item := range items.elements() {
 			k.object(item)
 		}
+	case kind == "":
+		k.lost(n, "it has no kind, and so it is no object of Kubernetes")
+	case printers[kind] != "":
+		k.note(n, "what a %s deploys is not read: import what %s prints", kind, printers[kind])
 	case kind != "CustomResourceDefinition":
 		for _, e := range n.entries() {
 			if e.name != "status" {

@@ -93,3 +93,18 @@ spec:
 		assert.ErrorContains(t, err, "--kubernetes-image-path", flag)
 	}
 }
+
+// TestKubernetesOthers has what is no manifest, or stands for others.
+func TestKubernetesOthers(t *testing.T) {
+	for text, want := range map[string]string{
+		"image: {repository: a, tag: '1'}":             "f:1: the file names no images that are copied: it has no kind",
+		"kind: Kustomization\nimages: [{name: a}]":     "f:1: the file names no images that are copied: what a Kustomization deploys is not read",
+		"kind: Service\nspec: {}":                      "f: the file names no images",
+		"kind: Pod\nspec: {containers: [{image: A}]}":  "f:2: the file names no images that are copied: spec.containers[0].image: \"A\" names no image",
+		"kind: Pod\nspec: {containers: [{image: ''}]}": "f:2: the file names no images that are copied: spec.containers[0].image: no image stands here",
+		"kind: Pod\nspec: {containers: [{image: a}}\n": ": no valid YAML",
+	} {
+		_, err := kubernetes.Convert("f", []byte(text), toMirror)
+		require.ErrorContains(t, err, want, text)
+	}
+}

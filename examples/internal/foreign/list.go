@@ -61,7 +61,7 @@ func (l *listReader) line(n *node, line string) {
 		return
 	}
 	if len(fields) == 2 {
-		named = l.pinned(n, named, fields[1])
+		named = l.pinned(n, named, fields[0], fields[1])
 	}
 	image := oneOf(n, named)
 	if mapped {
@@ -70,14 +70,17 @@ func (l *listReader) line(n *node, line string) {
 	l.all = append(l.all, image)
 }
 
-// pinned is the image with what stands behind it in the line n, if that is a digest.
-func (l *listReader) pinned(n *node, named reference.Named, text string) reference.Named {
+// pinned is the image, as it is read and as it is written, with the digest that stands behind it in
+// the line n, if text is one.
+func (l *listReader) pinned(n *node, named reference.Named, image, text string) reference.Named {
 	if d, err := digest.Parse(text); err == nil {
 		if pinned, err := reference.WithDigest(named, d); err == nil {
 			return pinned
 		}
 	}
-	if l.words++; l.words == 1 {
+	if strings.HasSuffix(named.String(), ":latest") && !strings.HasSuffix(image, ":latest") {
+		l.problem(n, "%q has no tag: if that is %q, write %s:%s", image, text, image, text)
+	} else if l.words++; l.words == 1 {
 		l.note(n, "%q behind the image is no digest, and is passed over, as all words behind images are", text)
 	}
 	return named

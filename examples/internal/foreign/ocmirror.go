@@ -80,25 +80,15 @@ func (r *reader) blocked(n *node) []block {
 func (r *reader) additional(n *node, blocked []block) *one {
 	name := n.key("name")
 	text := strings.TrimPrefix(name.text(), "docker://")
-	layout, isLayout := strings.CutPrefix(text, "oci://")
 	for _, b := range blocked {
-		if b.pattern.MatchString(layout) {
+		if b.pattern.MatchString(strings.TrimPrefix(text, "oci://")) {
 			n.takeAll()
 			r.note(name, "it is left out: line %d blocks it", b.from.line)
 			return nil
 		}
 	}
-	var image *one
-	repository, tag := n.key("targetRepo").text(), n.key("targetTag").text()
-	if isLayout {
-		image = &one{from: name, source: "oci:" + layout}
-		image.destination = r.toRepository(n, cmp.Or(repository, strings.Trim(layout, "/")), cmp.Or(tag, "latest"))
-	} else if named := r.named(name, text); named != nil {
-		image = oneOf(name, named)
-		if repository != "" || tag != "" {
-			image.destination = r.toRepository(n, cmp.Or(repository, reference.Path(named)), cmp.Or(tag, tagOf(named)))
-		}
-	} else {
+	image := r.additionalImage(n, name, text)
+	if image == nil {
 		n.takeAll()
 		return nil
 	}
@@ -106,6 +96,26 @@ func (r *reader) additional(n *node, blocked []block) *one {
 		image.platforms = append(image.platforms, p.key("os").text()+"/"+p.key("architecture").text())
 	}
 	return image
+}
+
+// additionalImage is what n has copied of an image, and where to, nil if that means nothing.
+func (r *reader) additionalImage(n, name *node, text string) *one {
+	repository, tag := n.key("targetRepo").text(), n.key("targetTag").text()
+	if layout, ok := strings.CutPrefix(text, "oci://"); ok {
+		image := &one{from: name, source: "oci:" + r.path(layout)}
+		image.destination = r.toRepository(n, cmp.Or(repository, strings.Trim(layout, "/")), cmp.Or(tag, "latest"))
+		return image.ifGoing()
+	}
+	named := r.named(name, text)
+	if named == nil {
+		return nil
+	}
+	image := oneOf(name, named)
+	if repository == "" && tag == "" {
+		return image
+	}
+	image.destination = r.toRepository(n, cmp.Or(repository, reference.Path(named)), cmp.Or(tag, tagOf(named)))
+	return image.ifGoing()
 }
 
 // tagOf is the tag of a name, "" if it has none.

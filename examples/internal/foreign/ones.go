@@ -34,6 +34,14 @@ func oneOf(n *node, named reference.Named) *one {
 	return &one{from: n, named: named, source: "docker://" + named.String()}
 }
 
+// ifGoing is the image, or nil if there is no place for it to go to.
+func (i *one) ifGoing() *one {
+	if i.destination == "" {
+		return nil
+	}
+	return i
+}
+
 // ones begins an element for each image; what is named more than once has one, where it is named
 // first.
 func (r *reader) ones(all []*one) {

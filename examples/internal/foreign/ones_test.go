@@ -56,6 +56,7 @@ func TestList(t *testing.T) {
 		assert.Empty(t, result.Lost, "%q", line)
 	}
 	for line, want := range map[string]string{
+		"a b":         `file:2: "a" has no tag: if that is "b", write a:b`,
 		"a b c":       `file:2: "a b c" is no image`,
 		"=> m/x":      `file:2: "=> m/x" is no image`,
 		"a =>":        `file:2: "a =>" is no image`,
@@ -98,4 +99,32 @@ func TestOnes(t *testing.T) {
 		"file:1: the tag 1 is what line 5 says; this image is copied by its digest alone",
 		"file:3: the tag 2 is what line 2 says; this image is copied by its digest alone",
 	}, notes)
+}
+
+// TestNamesAtTheDestination has names that files give images at the destination, among them some
+// that would have a meaning in ours.
+func TestNamesAtTheDestination(t *testing.T) {
+	file := func(key, name string) string {
+		return "kind: ImageSetConfiguration\nmirror:\n  additionalImages:\n  - name: quay.io/a/b:1\n    " + key + ": " + name + "\n"
+	}
+	for _, c := range []struct{ to, key, name, want string }{
+		{"docker://m.example/{registry}/{repository}", "targetRepo", "c/d", "m.example/{registry}/c/d:1"},
+		{"docker://m.example/all/{name}", "targetRepo", "c/d", "m.example/all/d:1"},
+		{"docker://m.example/{repository}:{tag}-x", "targetTag", "2", "m.example/a/b:2-x"},
+		{"docker://m.example/{repository}", "targetTag", "2", "m.example/a/b:2"},
+		{"docker://m.example/{tag}", "targetRepo", "c", ""},
+		{"docker://m.example", "targetRepo", "'{tag}'", ""},
+		{"docker://m.example", "targetRepo", "A", ""},
+		{"docker://m.example", "targetRepo", "c:2", ""},
+		{"docker://m.example", "targetTag", "'${HOME}'", ""},
+	} {
+		images, result := converted(t, &ocMirror, file(c.key, c.name), Options{To: c.to})
+		if c.want == "" {
+			assert.Empty(t, images, c)
+			assert.Equal(t, 4, result.Lost[0].Line, c)
+			continue
+		}
+		assert.Equal(t, []string{"quay.io/a/b:1 => " + c.want}, images)
+		assert.Empty(t, result.Lost, c)
+	}
 }

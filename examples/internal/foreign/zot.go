@@ -222,8 +222,8 @@ func (r *reader) zotContent(n *node, z *zotRegistry) {
 		return
 	}
 	z.content[repository] = n
-	tags := r.zotTags(n.key("tags"))
-	if tags == nil {
+	tags, to := r.zotTags(n.key("tags")), r.toRepository(n, zotDestination(n, repository), "")
+	if tags == nil || to == "" {
 		return
 	}
 	e := r.image(n)
@@ -235,7 +235,7 @@ func (r *reader) zotContent(n *node, z *zotRegistry) {
 		e.set(key, value)
 	}
 	e.set("every", z.every)
-	e.set("destination", r.toRepository(n, zotDestination(n, repository), ""))
+	e.set("destination", to)
 	p := z.platforms
 	if own := n.key("platforms"); own != nil {
 		p = zotPlatformsOf(own)
