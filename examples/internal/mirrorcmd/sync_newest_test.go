@@ -74,6 +74,7 @@ func TestSyncChoosesTags(t *testing.T) {
 		{keys: `tags: ["*", latest], newest: 2`, want: "latest 1.10 1.10.0 1.11", older: 2, noVersion: 1},
 		{keys: `tags: ["*"], exclude-tags: [edge-*], newest: 2, newest-by: created, platforms: [linux/amd64]`, want: "latest 1.8.7 1.11", older: 3},
 		{keys: `tags: ["*"], since: 2025-03-06, platforms: [linux/*]`, want: "edge-0123abc latest 1.8.7 1.11", older: 3},
+		{keys: `tags: ["1.*"], system: linux/amd64, since: 2025-03-06T12:00:00Z`, want: "1.8.7 1.11", older: 3},
 		{keys: `tags: ["*"], since: 2025-03-13T12:00:00Z`, want: "edge-0123abc latest 1.8.7 1.11", older: 3},
 		{keys: `tags: ["1.*"], newest: 3, since: 2025-03-04, platforms: [linux/amd64]`, want: "1.10.0 1.11", older: 3},
 	} {

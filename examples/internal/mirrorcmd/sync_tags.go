@@ -89,10 +89,7 @@ const timesAtOnce = 8
 // no image says, is an error.
 func (r *runner) created(ctx context.Context, image *syncfile.Image, tags []string) (map[string]time.Time, error) {
 	times, errs := make([]time.Time, len(tags)), make([]error, len(tags))
-	options := naming.CreatedOptions{
-		SystemContext: r.sys.source,
-		Platforms:     slices.Concat(image.Options.InstancePlatforms, image.Options.OptionalPlatforms),
-	}
+	options := naming.CreatedOptions{SystemContext: image.SourceContext(r.sys.source), Platforms: image.Platforms()}
 	eachOf(ctx, timesAtOnce, len(tags), func(i int) {
 		c, err := image.CopyOf(tags[i])
 		if err == nil {

@@ -1,6 +1,7 @@
 package syncfile
 
 import (
+	"cmp"
 	"regexp"
 	"runtime"
 	"slices"
@@ -106,4 +107,14 @@ func (i *Image) SourceContext(sys *types.SystemContext) *types.SystemContext {
 	}
 	own.OSChoice, own.ArchitectureChoice, own.VariantChoice = i.system.os, i.system.arch, i.system.variant
 	return &own
+}
+
+// Platforms returns the platforms whose images are copied, nil for all.
+func (i *Image) Platforms() []copy.InstancePlatformFilter {
+	if s := i.system; s != nil {
+		return []copy.InstancePlatformFilter{{
+			OS: cmp.Or(s.os, runtime.GOOS), Architecture: cmp.Or(s.arch, runtime.GOARCH), Variant: s.variant,
+		}}
+	}
+	return slices.Concat(i.Options.InstancePlatforms, i.Options.OptionalPlatforms)
 }
