@@ -13,11 +13,15 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/reexec"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
 func main() {
+	if reexec.Init() { // for containers-storage:, as for upstream's copy
+		return
+	}
 	if len(os.Args) < 4 {
 		fmt.Fprintln(os.Stderr, "usage: dropin system|all|list|DIGEST SOURCE DESTINATION")
 		os.Exit(2)

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.podman.io/storage/pkg/reexec"
+
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
 )
 
@@ -18,6 +20,9 @@ import (
 const usual = 1500 * time.Millisecond
 
 func main() {
+	if reexec.Init() { // containers-storage: extracts layers in a process of its own, this program once more
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, grace := mirrorcmd.WithGrace(ctx, usual)
 	context.AfterFunc(ctx, func() {

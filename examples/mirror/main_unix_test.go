@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -39,6 +40,22 @@ func TestSignalWhileWaiting(t *testing.T) {
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, mirrorcmd.StatusFailed, exit.ExitCode())
 	assert.Equal(t, "mirror: stopped: terminated signal received; something did not stop by itself\n", stderr.String())
+}
+
+// TestStorage copies an image into containers-storage, which starts the program once more for each
+// layer. Who may not do that gets an error, and a program that does not know of it panics.
+func TestStorage(t *testing.T) {
+	r := registrytest.Start(t, registrytest.Options{})
+	imagetest.Platforms(1, 1, 1000).PushTo(r, "image", "1", imagetest.Top)
+	dir := t.TempDir()
+	store := fmt.Sprintf("containers-storage:[vfs@%s/root+%s/run]registry.example/image:1", dir, dir)
+	cmd, stderr := program(t, "copy", "--insecure-policy", "--src-tls-verify=false", "--src-no-creds", "--override-os", "linux", "--override-arch", "amd64",
+		"docker://"+r.Host()+"/image:1", store)
+	err := cmd.Run()
+	assert.NotContains(t, stderr.String(), "panic")
+	if os.Geteuid() == 0 {
+		assert.NoError(t, err, stderr.String())
+	}
 }
 
 // A served is mirror serve, as a process.
