@@ -60,9 +60,9 @@ func TestBooleans(t *testing.T) {
 	var got []string
 	for _, e := range top.elements() {
 		value, set := e.bool()
-		got = append(got, fmt.Sprint(value, set))
+		got = append(got, fmt.Sprintf("%t/%t", value, set))
 	}
-	assert.Equal(t, []string{"true true", "false true", "false false", "true true", "false false"}, got)
+	assert.Equal(t, []string{"true/true", "false/true", "false/false", "true/true", "false/false"}, got)
 	assert.EqualError(t, r.problems, `f:1: [4]: "maybe" is neither true nor false`)
 }
 
