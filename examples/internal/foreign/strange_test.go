@@ -62,8 +62,8 @@ func withStrangeValues(lines []string) (all []string) {
 	return all
 }
 
-// checkConversion converts a text. Nothing panics, and a sync file that comes of it is accepted, and
-// exported without a panic.
+// checkConversion converts a text. Nothing panics, and a sync file that comes of it is accepted,
+// and exported without a panic.
 func checkConversion(t *testing.T, format *Format, text string) {
 	t.Helper()
 	o := Options{Dir: "/work", Environment: AnyEnvironment}
