@@ -35,6 +35,7 @@
 //	values.go     values of flags that are checked when they are parsed
 //	reference.go  SOURCE and DESTINATION
 //	report.go     what is printed about a copy
+//	habits.go     commands and flags of other tools, and what to type in their place
 //	failure.go    errors in the words of the command line
 //
 // A command defines its flags by groups (selection, access, output), each of which defines its

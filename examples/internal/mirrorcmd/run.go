@@ -168,22 +168,24 @@ func newRoot(e *environment) *cobra.Command {
 			"and bundle:path:name for an image of a bundle. Without a transport, it is a registry's:\n" +
 			"registry.example/repository:tag; what is read may be a short name of registries.conf, and have tag and digest,\n" +
 			"of which the digest counts.",
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return misusef("no command was given; mirror --help lists them")
 			}
-			return misusef("unknown command %q; mirror --help lists the commands", args[0])
+			return unknownCommand(cmd, args)
 		},
 		RunE:              func(*cobra.Command, []string) error { return nil }, // Args lets nothing through
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		// Flags of a command that is unknown are not to blame.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 110 "))
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &misuse{err} })
+	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command(),
 		(&inspectCommand{env: e}).command(), (&digestCommand{env: e}).command(), (&manifestCommand{env: e}).command(),
 		(&tagsCommand{env: e}).command(), (&tagCommand{env: e}).command(), (&deleteCommand{env: e}).command(),
@@ -202,6 +204,11 @@ func newRoot(e *environment) *cobra.Command {
 	root.Version = buildinfo.Read().Version // which is what makes a flag of it
 	root.SetVersionTemplate(buildinfo.Read().Text("mirror"))
 	completeFlags(root)
+	for _, cmd := range root.Commands() {
+		if cmd.Args != nil {
+			cmd.Args = habitual(cmd.Args)
+		}
+	}
 	return root
 }
 
