@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/types"
+	"go.podman.io/storage/pkg/configfile"
 	"golang.org/x/term"
 
 	"github.com/sparsecopy/sparsecopy/copy"
@@ -317,8 +319,23 @@ func (a *access) signaturePolicy(sys *types.SystemContext) (*signature.Policy, e
 		return policy, nil
 	}
 	policy, err := signature.DefaultPolicy(sys)
+	if errors.Is(err, configfile.ErrConfigFileNotFound) {
+		err = fmt.Errorf("%w; %s", err, withoutPolicy())
+	} else if err != nil {
+		err = fmt.Errorf("%w; name one with --policy, or accept any image with --insecure-policy", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("no usable signature policy on this machine: %w; name one with --policy, or accept any image with --insecure-policy", err)
+		return nil, fmt.Errorf("no usable signature policy on this machine: %w", err)
 	}
 	return policy, nil
+}
+
+// withoutPolicy says what to type where there is no policy.json.
+func withoutPolicy() string {
+	dir := "~/.config/containers"
+	if config := os.Getenv("XDG_CONFIG_HOME"); config != "" {
+		dir = shellName(filepath.Join(config, "containers"))
+	}
+	return fmt.Sprintf("it says whose signatures images must have; to accept any image, give --insecure-policy, or type once: "+
+		`mkdir -p %s && echo '{"default":[{"type":"insecureAcceptAnything"}]}' > %s/policy.json; --policy FILE names another policy`, dir, dir)
 }

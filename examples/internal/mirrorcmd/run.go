@@ -177,7 +177,7 @@ func newRoot(e *environment) *cobra.Command {
 		RunE:              func(*cobra.Command, []string) error { return nil }, // Args lets nothing through
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		// Flags of a command that is unknown are not to blame.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
@@ -196,6 +196,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&importCommand{env: e}).command(),
 		(&exportCommand{env: e}).command(),
 		newBundle(e),
+		newCompletion(e),
 		(&diffCommand{env: e}).command(),
 		(&loginCommand{env: e}).command(),
 		(&logoutCommand{env: e}).command(),
