@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
 // StatusUnchanged is the exit status of mirror sync --exit-unchanged if everything was there
@@ -35,7 +37,8 @@ func (c *syncCommand) command() *cobra.Command {
 			"image that fails does not stop the others. FILE \"-\" is standard input.\n\n" +
 			"Exit status: 0 if everything is there, 1 if something failed, 2 if the command line or the file is wrong, 3, with\n" +
 			"--exit-unchanged, if there was nothing to do, 4 if a mirror has lost something that its source does not have any more,\n" +
-			"and 5 if nothing failed, and the rest has to wait for the rate limit of a source.",
+			"and 5 if nothing failed, and the rest has to wait for the rate limit of a source.\n\n" +
+			syncfile.TopHelp + "\n\n" + syncfile.Help() + "\ndocs/sync.md explains them.",
 		Example: "  mirror sync --dry-run images.yaml\n" +
 			"  mirror sync --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror sync --shard \"$JOB_COMPLETION_INDEX/8\" --output json images.yaml",
