@@ -28,7 +28,7 @@ type Export struct {
 }
 
 // Exports returns all forms, by name.
-func Exports() []*Export { return []*Export{&skopeoExport} }
+func Exports() []*Export { return []*Export{&regsyncExport, &skopeoExport} }
 
 // FindExport returns the form of a name. The error lists the names.
 func FindExport(name string) (*Export, error) {

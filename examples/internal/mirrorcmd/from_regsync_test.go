@@ -229,3 +229,48 @@ sync:
   type: image
   referrerFilters: [{artifactType: application/vnd.example.sbom}]
 `
+
+// TestRegsyncCopiesWhatIsExported runs a sync file through mirror sync, and what mirror export
+// makes of it through regsync.
+func TestRegsyncCopiesWhatIsExported(t *testing.T) {
+	r := newRegsyncTest(t, regsyncProgram(t), registrytest.Options{})
+	r.push("team/all", map[string]string{
+		"1": imagetest.Top, "1.2.3": imagetest.Top, "1.2.3-rc1": "single", "1.3.0": "single", "2.0.0": "other", "latest": "other", "last": "single", "a.b": "other", "axb": "single",
+	}, r.src)
+	file := func(dst *registrytest.Registry) string {
+		name := filepath.Join(t.TempDir(), "images.yaml")
+		text := strings.NewReplacer("SRC", r.src.Host(), "DST", dst.Host()).Replace(ownFile)
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		return name
+	}
+	mirror(t, "sync", "--state-dir", t.TempDir(), file(r.ours)).done(t)
+
+	exported := runAll(t.Context(), t, "", "export", "regsync", file(r.theirs)).done(t).stdout
+	name := filepath.Join(t.TempDir(), "regsync.yaml")
+	require.NoError(t, os.WriteFile(name, []byte(strings.ReplaceAll(exported, "tls: insecure", "tls: disabled")), 0o600))
+	output, err := exec.CommandContext(t.Context(), r.program, "once", "--config", name).CombinedOutput()
+	require.NoError(t, err, "%s\n%s", output, exported)
+	r.theirLog = exported
+	r.same()
+}
+
+// ownFile has what regsync can do, too.
+const ownFile = `
+registries:
+- {registry: 'SRC', tls-verify: false}
+- {registry: 'DST', tls-verify: false}
+defaults: {destination: 'docker://DST/mirror/{name}'}
+images:
+- source: docker://SRC/team/all:1
+  platforms: [linux/amd64, linux/arm64]
+  attestations: drop
+  referrers: true
+- {source: 'docker://SRC/team/all:1', destination: 'docker://DST/one:{tag}-arm64', system: linux/arm64, digest-tags: all}
+- {source: 'docker://SRC/team/all', tags: [a.b, "la*", {regexp: "1|2.*"}], exclude-tags: [last], destination: 'docker://DST/chosen'}
+- {source: 'docker://SRC/team/all', tags: ["*"], destination: 'docker://DST/everything:{tag}', digest-tags: all}
+- {source: 'docker://SRC/team/all', tags: ["*"], destination: 'docker://DST/images'}
+- {source: 'docker://SRC/team/all', tags: [{semver: ">=1.2 <2 || =2.0.0"}], destination: 'docker://DST/{registry}/versions'}
+- {source: 'docker://SRC/team/all', tags: [{semver: "^1"}], prereleases: true, destination: 'docker://DST/prereleases'}
+- {source: 'docker://SRC/team/all', tags: [{all: [{semver: "^1"}, {not: "1.2*"}]}, {not: "[1l]*"}], destination: 'docker://DST/combined'}
+- {source: 'docker://SRC/team/all:1', destination: 'docker://DST/filtered:one', referrers: [application/vnd.example.sbom]}
+`
