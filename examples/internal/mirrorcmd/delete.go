@@ -15,6 +15,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/naming"
+	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
 
 // deletionSchema names the JSON form of what mirror delete prints.
@@ -79,6 +80,10 @@ func (c *deleteCommand) run(cmd *cobra.Command, args []string) error {
 		ref, err := parseRegistryImage(arg)
 		if err != nil {
 			return err
+		}
+		if pinned := syncfile.PinnedIn("docker://" + strings.TrimPrefix(arg, "docker://")); pinned != nil {
+			tagged, _, _ := lastCut(arg, "@")
+			return misusef("%s has a tag and a digest: write %s, to remove what the tag names now, or %s", arg, tagged, syncfile.ByDigest(pinned))
 		}
 		named = append(named, ref.DockerReference())
 	}

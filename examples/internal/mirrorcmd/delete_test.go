@@ -202,7 +202,8 @@ func TestDeleteWhereNothingIsRemoved(t *testing.T) {
 
 func TestDeleteMisused(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"--yes", "--confirm", "x", "docker://registry.example/a:1"}, {"oci:layout:1"},
+		{}, {"--yes", "--confirm", "x", "docker://registry.example/a:1"}, {"oci:layout:1"}, {"app:1"},
+		{"docker://registry.example/a:1@" + pinnedDigest}, {"registry.example/a:1@" + pinnedDigest},
 	} {
 		runAll(t.Context(), t, "", append([]string{"delete"}, args...)...).failed(t, StatusMisused)
 	}

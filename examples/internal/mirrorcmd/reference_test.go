@@ -156,5 +156,12 @@ func TestCommandsWithoutTransport(t *testing.T) {
 	tag(to, "2", dst.Host()+"/other:1").done(t)
 	assert.Equal(t, []string{"1", "2"}, dst.Tags("app"))
 	assert.Equal(t, []string{"1"}, dst.Tags("other"))
+	listed := runAll(t.Context(), t, "", "tags", "--tls-verify=false", "--registries-conf", conf, "my-app").done(t)
+	assert.Equal(t, "1\n", listed.stdout)
 	tag("my-app:1", "2").failed(t, StatusMisused, "write docker://HOST/my-app:1")
+	kept := runAll(t.Context(), t, "", "delete", "--yes", "--tls-verify=false", dst.Host()+"/other@"+f.Digest(imagetest.Top).String())
+	kept.failed(t, StatusFailed, "/other@"+shortDigest(f.Digest(imagetest.Top))+" is needed: tag 1 names it too")
+	removed := runAll(t.Context(), t, "", "delete", "--yes", "--tls-verify=false", dst.Host()+"/other:1")
+	assert.Equal(t, StatusDone, removed.status, removed.stderr)
+	assert.Empty(t, dst.Tags("other"))
 }

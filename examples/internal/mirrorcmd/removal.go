@@ -41,7 +41,10 @@ type syncRemoval struct {
 
 // name is how people call what is removed.
 func (m *syncRemoval) name() string {
-	if m.Tag == "" {
+	switch {
+	case m.Tag == "" && m.Of == "":
+		return m.Repository + "@" + shortDigest(m.Digest)
+	case m.Tag == "":
 		return m.Repository + "@" + shortDigest(m.Digest) + ", which was attached to " + shortDigest(m.Of)
 	}
 	return m.Repository + ":" + m.Tag + " " + shortDigest(m.Digest)

@@ -126,10 +126,18 @@ func (c *tagCommand) printJSON(done tagging) error {
 // parseRegistryImage parses a reference to something at a registry.
 func parseRegistryImage(text string) (types.ImageReference, error) {
 	ref, err := parseDestination("REFERENCE", text)
-	if err == nil && ref.Transport().Name() != docker.Transport.Name() {
-		err = misusef("%s is at no registry: write docker://HOST/NAME:TAG", text)
+	if err != nil {
+		return nil, err
 	}
-	return ref, err
+	return ref, atRegistry(text, ref)
+}
+
+// atRegistry refuses a reference to something that is at no registry.
+func atRegistry(text string, ref types.ImageReference) error {
+	if ref.Transport().Name() != docker.Transport.Name() {
+		return misusef("%s is at no registry: write docker://HOST/NAME:TAG", text)
+	}
+	return nil
 }
 
 // parseTag reads a TAG: one in the repository of ref, or a reference at the same registry.

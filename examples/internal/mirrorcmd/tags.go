@@ -98,7 +98,10 @@ func (c *tagsCommand) run(cmd *cobra.Command, args []string) error {
 	if err := checkAll(c.out.check, c.filter.check, c.access.check); err != nil {
 		return err
 	}
-	ref, err := parseRegistryImage(args[0])
+	ref, err := c.access.parseSource("REPOSITORY", args[0])
+	if err == nil {
+		err = atRegistry(args[0], ref)
+	}
 	if err != nil {
 		return err
 	}
