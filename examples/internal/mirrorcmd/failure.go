@@ -310,6 +310,8 @@ func (e *environment) accessHint(err error) string {
 	switch {
 	case errors.As(err, &answer) && answer.Status == http.StatusUnauthorized:
 		return fmt.Sprintf("; --%s or --%s gives credentials%s", at.flag("creds"), at.flag("authfile"), inFile("authfile"))
+	case errors.As(err, &answer) && answer.Status == http.StatusRequestEntityTooLarge:
+		return tooLargeHint
 	case errors.As(err, &certificate):
 		return fmt.Sprintf("; --%s names certificates to trust%s", at.flag("cert-dir"), inFile("cert-dir"))
 	case errors.Is(err, http.ErrSchemeMismatch):
@@ -317,6 +319,10 @@ func (e *environment) accessHint(err error) string {
 	}
 	return ""
 }
+
+// tooLargeHint is about requests that are too long: of layers, nothing smaller is tried any more.
+const tooLargeHint = "; the registry, or a proxy before it, takes no longer request: layers were tried in pieces from 64 MiB down to 256 KiB, " +
+	"and manifests go in one piece; raise the limit (nginx: client_max_body_size, its Kubernetes ingress: the annotation proxy-body-size)"
 
 // An endError is a failure of an end that this package, not the library, has spoken to.
 type endError struct {

@@ -453,3 +453,10 @@ func TestRateLimitIsExplained(t *testing.T) {
 		assert.True(t, strings.HasSuffix(text, want), text)
 	}
 }
+
+// TestTooLong says what to change where a proxy takes no request that is long enough.
+func TestTooLong(t *testing.T) {
+	src, dst := registrytest.Start(t, registrytest.Options{}), registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.TooLarge})
+	imagetest.Platforms(2, 1, 100).PushTo(src, repo, tag, imagetest.Top)
+	mirror(t, "copy", "--all", refTo(src), refTo(dst)).failed(t, StatusFailed, "413", "takes no longer request", "client_max_body_size")
+}
