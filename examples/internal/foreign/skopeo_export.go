@@ -155,12 +155,16 @@ func (w *skopeoWriter) commandOf(image exportedImage, named reference.Named) (co
 
 // version takes the tag or digest off the destination, and the suffix of the tag with it.
 func (c *skopeoCommand) version(named reference.Named) (why string) {
+	if digested, ok := named.(reference.Digested); ok {
+		before, byDigest := strings.CutSuffix(c.to, "@"+digested.Digest().String())
+		if _, hasTag := named.(reference.Tagged); hasTag && !byDigest {
+			return "Skopeo gives no tag to what it reads by digest"
+		}
+		c.to = before
+	}
 	if before, suffix, found := strings.Cut(c.to, ":{tag}"); found {
 		c.to, c.suffix = before, suffix
 		return ""
-	}
-	if digested, ok := named.(reference.Digested); ok {
-		c.to = strings.TrimSuffix(c.to, "@"+digested.Digest().String())
 	}
 	last := c.to[strings.LastIndex(c.to, "/")+1:]
 	before, tag, hasTag := strings.Cut(last, ":")

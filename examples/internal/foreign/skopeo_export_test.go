@@ -38,6 +38,9 @@ images:
   system: native
 - source: docker://${HOST}/d:1
   destination: docker://m.example/x/variable
+- source: docker://b.example/pinned:1@sha256:0000000000000000000000000000000000000000000000000000000000000000
+- source: docker://b.example/pinned:2@sha256:0000000000000000000000000000000000000000000000000000000000000000
+  destination: docker://m.example/x/{name}:{tag}
 `
 
 func TestExportToSkopeo(t *testing.T) {
@@ -74,6 +77,8 @@ f:24: images[5]: Skopeo gives images no other tags
 f:26: images[6]: its source is in no registry
 f:28: images[7]: it needs another command line than the image in line 12: skopeo sync --src yaml --dest docker FILE m.example/x
 f:30: images[8]: its source has a variable, and Skopeo's sync YAML has none
+f:32: images[9]: Skopeo gives no tag to what it reads by digest
+f:33: images[10]: Skopeo gives no tag to what it reads by digest
 `, string(lines(exported.Lost)))
 	assert.Equal(t, `f: type skopeo sync --src yaml --dest docker --all FILE m.example/x
 f:18: images[2].tags: Skopeo copies the tags that are named after digests, too

@@ -63,6 +63,9 @@ func (f *fromFlags) check() error {
 		return misusef("%s names no destinations: say where the images go, with --to, such as --to docker://mirror.example/images", f.format.Title)
 	}
 	if to := f.options.To; to != "" && !namesTransport(to) {
+		if scheme, rest, hasScheme := strings.Cut(to, "://"); hasScheme {
+			return misusef("--to %q: there is no transport %q; did you mean %s?", to, scheme, meant(scheme, rest))
+		}
 		return misusef("--to %q names no transport; for a registry write --to docker://%s", to, to)
 	}
 	return nil
@@ -116,7 +119,7 @@ func (f *fromFlags) file(name string, content []byte) (*syncfile.File, error) {
 		return nil, err
 	}
 	if n := len(result.Lost); n > 0 {
-		logrus.Warnf("%s: %s of the file is lost, and not looked at; %s", name, counted(n, "key"), f.hint(name))
+		logrus.Warnf("%s: %s without a counterpart, and not looked at; %s", name, counted(n, "key"), f.hint(name))
 	}
 	return result.File, nil
 }
@@ -126,7 +129,7 @@ func (f *fromFlags) refuse(name string, lost []foreign.Note) error {
 	if len(lost) == 0 || f.acceptLost {
 		return nil
 	}
-	return misusef("%s of %s is lost, the first: %s; %s, and --accept-lost goes on without", counted(len(lost), "key"), name, lost[0], f.hint(name))
+	return misusef("%s of %s without a counterpart, the first: %s; %s, and --accept-lost goes on without", counted(len(lost), "key"), name, lost[0], f.hint(name))
 }
 
 // hint says how to see all that there is to be said of a conversion.

@@ -85,11 +85,11 @@ func TestWhatIsLostIsRefused(t *testing.T) {
 	assert.Equal(t, lost, r.stderr)
 
 	from := append(i.to, "--from", "skopeo")
-	i.sync(from...).failed(t, StatusMisused, "1 key of "+i.file+" is lost", ":3: "+i.src.Host()+".proxy", "mirror import --check skopeo "+i.file, "--accept-lost")
+	i.sync(from...).failed(t, StatusMisused, "1 key of "+i.file+" without a counterpart", ":3: "+i.src.Host()+".proxy", "mirror import --check skopeo "+i.file, "--accept-lost")
 	assert.Empty(t, i.dst.Repos())
 	accepted := i.sync(append(from, "--accept-lost")...)
 	assert.Equal(t, StatusDone, accepted.status)
-	assert.Contains(t, accepted.stderr, "1 key of the file is lost, and not looked at")
+	assert.Contains(t, accepted.stderr, "1 key without a counterpart, and not looked at")
 	assert.Len(t, i.tags(), 2)
 }
 
@@ -205,6 +205,7 @@ func TestConversionFlags(t *testing.T) {
 		{[]string{"import", "nothing", file}, `format "nothing" is unknown`},
 		{[]string{"import", "skopeo", "--to", "docker://a.example", file + ".none"}, "no such file"},
 		{[]string{"import", "skopeo", "--to", "docker://a.example", "--out", "/dev/null", file}, "--out"},
+		{[]string{"import", "skopeo", "--to", "dcoker://m.example/x", "--skopeo-all", file}, `--to "dcoker://m.example/x": there is no transport "dcoker"; did you mean docker://m.example/x?`},
 		{[]string{"import", "skopeo", "--to", "nowhere", "--skopeo-all", file}, `--to "nowhere" names no transport; for a registry write --to docker://nowhere`},
 		{[]string{"import", "skopeo", "--to", "docker://a.example/{name}", "--skopeo-append-suffix", "-x", file}, "--to has variables"},
 		{[]string{"import", "skopeo", "--to", "docker://a.example/one/a:{tag}", "--skopeo-all", file}, file + `:1: destination "docker://a.example/one/a:{tag}" has {tag}, and the source has none`},
