@@ -10,11 +10,9 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/copy/naming"
 )
 
 // removalStatus is what became of a tag that the file does not name.
@@ -130,44 +128,4 @@ func removeManifest(ctx context.Context, copier *copy.Copier, sys *types.SystemC
 		return said
 	}
 	return err
-}
-
-// list lists the tags of the repository itself.
-func (r *managedRepo) list(ctx context.Context) ([]string, error) {
-	any, err := docker.NewReference(reference.TagNameOnly(r.name))
-	if err != nil {
-		return nil, err
-	}
-	list, err := r.copier.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
-	if err != nil {
-		return nil, err
-	}
-	r.warnings = list.Warnings
-	return list.Tags, nil
-}
-
-// resolve asks the repository itself what its tags name.
-func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
-	digests := make([]digest.Digest, len(tags))
-	errs := make([]error, len(tags))
-	eachOf(ctx, listsAtOnce, len(tags), func(i int) {
-		tagged, err := reference.WithTag(r.name, tags[i])
-		if err != nil {
-			errs[i] = err
-			return
-		}
-		ref, err := docker.NewReference(tagged)
-		if err == nil {
-			digests[i], err = r.copier.Registries().Digest(ctx, ref, &naming.Options{SystemContext: r.sys, Side: copy.DestinationSide})
-		}
-		errs[i] = err
-	})
-	r.digests = map[string]digest.Digest{}
-	for i, tag := range tags {
-		if errs[i] != nil {
-			return fmt.Errorf("tag %s: %w", tag, errs[i])
-		}
-		r.digests[tag] = digests[i]
-	}
-	return context.Cause(ctx)
 }

@@ -10,9 +10,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -156,33 +153,4 @@ func (f follower) mayBeAbsent(err error) bool {
 	}
 	said, answered := errors.AsType[*copy.RegistryError](err)
 	return answered && said.Status == http.StatusNotFound
-}
-
-// read reads manifests and lists of the repository itself.
-func (r *managedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy.Document, []error) {
-	docs, errs := make([]copy.Document, len(digests)), make([]error, len(digests))
-	eachOf(ctx, listsAtOnce, len(digests), func(i int) {
-		docs[i], errs[i] = r.manifest(ctx, digests[i])
-	})
-	return docs, errs
-}
-
-func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Document, error) {
-	ref, err := r.at(d)
-	if err != nil {
-		return copy.Document{}, err
-	}
-	return r.copier.ReadManifest(ctx, ref, r.options())
-}
-
-func (r *managedRepo) at(d digest.Digest) (types.ImageReference, error) {
-	named, err := reference.WithDigest(r.name, d)
-	if err != nil {
-		return nil, err
-	}
-	return docker.NewReference(named)
-}
-
-func (r *managedRepo) options() *copy.ReadOptions {
-	return &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide}
 }

@@ -1,0 +1,83 @@
+package mirrorcmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/docker/reference"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/copy/naming"
+)
+
+// list lists the tags of the repository itself.
+func (r *managedRepo) list(ctx context.Context) ([]string, error) {
+	any, err := docker.NewReference(reference.TagNameOnly(r.name))
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.copier.Tags(ctx, any, &copy.TagsOptions{SystemContext: r.sys, Side: copy.DestinationSide})
+	if err != nil {
+		return nil, err
+	}
+	r.warnings = list.Warnings
+	return list.Tags, nil
+}
+
+// resolve asks the repository itself what its tags name.
+func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
+	digests := make([]digest.Digest, len(tags))
+	errs := make([]error, len(tags))
+	eachOf(ctx, listsAtOnce, len(tags), func(i int) {
+		tagged, err := reference.WithTag(r.name, tags[i])
+		if err != nil {
+			errs[i] = err
+			return
+		}
+		ref, err := docker.NewReference(tagged)
+		if err == nil {
+			digests[i], err = r.copier.Registries().Digest(ctx, ref, &naming.Options{SystemContext: r.sys, Side: copy.DestinationSide})
+		}
+		errs[i] = err
+	})
+	r.digests = map[string]digest.Digest{}
+	for i, tag := range tags {
+		if errs[i] != nil {
+			return fmt.Errorf("tag %s: %w", tag, errs[i])
+		}
+		r.digests[tag] = digests[i]
+	}
+	return context.Cause(ctx)
+}
+
+// read reads manifests and lists of the repository itself.
+func (r *managedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy.Document, []error) {
+	docs, errs := make([]copy.Document, len(digests)), make([]error, len(digests))
+	eachOf(ctx, listsAtOnce, len(digests), func(i int) {
+		docs[i], errs[i] = r.manifest(ctx, digests[i])
+	})
+	return docs, errs
+}
+
+func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Document, error) {
+	ref, err := r.at(d)
+	if err != nil {
+		return copy.Document{}, err
+	}
+	return r.copier.ReadManifest(ctx, ref, r.options())
+}
+
+func (r *managedRepo) at(d digest.Digest) (types.ImageReference, error) {
+	named, err := reference.WithDigest(r.name, d)
+	if err != nil {
+		return nil, err
+	}
+	return docker.NewReference(named)
+}
+
+func (r *managedRepo) options() *copy.ReadOptions {
+	return &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide}
+}
