@@ -106,10 +106,7 @@ func (c *deleteCommand) find(ctx context.Context, end onlyEnd, named []reference
 			continue
 		}
 		done = append(done, n.Name())
-		w := &unwanted{
-			managedRepo:  &managedRepo{copier: end.copier, sys: end.sys, name: reference.TrimNamed(n)},
-			keepAttached: c.keepAttached,
-		}
+		w := &unwanted{taggedRepo: newTaggedRepo(end.copier, end.sys, n), keepAttached: c.keepAttached}
 		for _, other := range named {
 			if other.Name() == n.Name() {
 				w.asked = append(w.asked, other)
@@ -171,7 +168,7 @@ func (c *deleteCommand) print(args []string, found *deletion) error {
 
 // An unwanted is what is to be removed from a repository.
 type unwanted struct {
-	*managedRepo
+	*taggedRepo
 	asked        []reference.Named // tags and digests
 	keepAttached bool
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// removalStatus is what became of a tag that the file does not name.
+// removalStatus is what becomes of something that is not wanted.
 type removalStatus string
 
 const (
@@ -25,13 +25,13 @@ const (
 	removalFailed removalStatus = "could not be removed"
 )
 
-// A syncRemoval is about a tag that the file does not name, or about an artifact in which the
-// original of a list travels along that such a tag names.
+// A syncRemoval is about a tag or manifest that is not wanted: the file does not name it, or mirror
+// delete does; or about what is attached to such a one.
 type syncRemoval struct {
 	Repository string        `json:"repository"`
-	Tag        string        `json:"tag"` // "" for an artifact
+	Tag        string        `json:"tag"` // "" for what no tag names
 	Digest     digest.Digest `json:"digest"`
-	// Of is the digest of that list: it goes first. Artifacts have it, and tags that list these.
+	// Of is the digest of what this is attached to, "" if it is not: that goes first.
 	Of     digest.Digest `json:"of,omitempty"`
 	Status removalStatus `json:"status"`
 	Reason string        `json:"reason,omitempty"`

@@ -18,7 +18,7 @@ import (
 // needed returns the digests of manifests that must stay, each with the reason: what tags that stay
 // lead to, and what is attached to something by its subject. lists are those that strays name and
 // that need not stay, sorted.
-func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (needed map[digest.Digest]string, lists []digest.Digest, err error) {
+func (r *taggedRepo) needed(ctx context.Context, tags, strays []string) (needed map[digest.Digest]string, lists []digest.Digest, err error) {
 	stray := func(tag string) bool { return slices.Contains(strays, tag) }
 	goals := make([]digest.Digest, len(strays))
 	for i, tag := range strays {
@@ -34,7 +34,7 @@ func (r *managedRepo) needed(ctx context.Context, tags, strays []string) (needed
 
 // followed returns the digests of what tags lead to, each with the reason. It may leave some out if
 // all goals are among the rest.
-func (r *managedRepo) followed(ctx context.Context, tags []string, goals []digest.Digest) (map[digest.Digest]string, error) {
+func (r *taggedRepo) followed(ctx context.Context, tags []string, goals []digest.Digest) (map[digest.Digest]string, error) {
 	needed := map[digest.Digest]string{}
 	var followed, others []follower
 	for _, tag := range tags {
@@ -72,7 +72,7 @@ func (r *managedRepo) followed(ctx context.Context, tags []string, goals []diges
 
 // keepReferrers marks what is attached to something by its subject as needed, and returns the
 // digests of the lists among the rest, sorted.
-func (r *managedRepo) keepReferrers(ctx context.Context, tags []string, needed map[digest.Digest]string) (lists []digest.Digest, err error) {
+func (r *taggedRepo) keepReferrers(ctx context.Context, tags []string, needed map[digest.Digest]string) (lists []digest.Digest, err error) {
 	read := make([]digest.Digest, len(tags))
 	for i, tag := range tags {
 		read[i] = r.digests[tag]
@@ -112,7 +112,7 @@ const maxDepth = 8
 
 // follow returns what the lists in level name. What something is, its document says, and not the
 // entry that names it.
-func (r *managedRepo) follow(ctx context.Context, level []follower) ([]follower, error) {
+func (r *taggedRepo) follow(ctx context.Context, level []follower) ([]follower, error) {
 	read := make([]digest.Digest, len(level))
 	for i, f := range level {
 		read[i] = f.d

@@ -13,8 +13,24 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/naming"
 )
 
-// list lists the tags of the repository itself.
-func (r *managedRepo) list(ctx context.Context) ([]string, error) {
+// A taggedRepo is a repository from which something may be removed. It is asked itself, and not its
+// mirrors of registries.conf.
+type taggedRepo struct {
+	copier *copy.Copier
+	sys    *types.SystemContext
+	name   reference.Named
+
+	digests  map[string]digest.Digest // of all tags, after resolve
+	warnings []string                 // about what was asked
+}
+
+// newTaggedRepo is the repository of what is named.
+func newTaggedRepo(copier *copy.Copier, sys *types.SystemContext, named reference.Named) *taggedRepo {
+	return &taggedRepo{copier: copier, sys: sys, name: reference.TrimNamed(named)}
+}
+
+// list lists the tags.
+func (r *taggedRepo) list(ctx context.Context) ([]string, error) {
 	any, err := docker.NewReference(reference.TagNameOnly(r.name))
 	if err != nil {
 		return nil, err
@@ -27,8 +43,8 @@ func (r *managedRepo) list(ctx context.Context) ([]string, error) {
 	return list.Tags, nil
 }
 
-// resolve asks the repository itself what its tags name.
-func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
+// resolve asks what tags name.
+func (r *taggedRepo) resolve(ctx context.Context, tags []string) error {
 	digests := make([]digest.Digest, len(tags))
 	errs := make([]error, len(tags))
 	eachOf(ctx, listsAtOnce, len(tags), func(i int) {
@@ -53,8 +69,8 @@ func (r *managedRepo) resolve(ctx context.Context, tags []string) error {
 	return context.Cause(ctx)
 }
 
-// read reads manifests and lists of the repository itself.
-func (r *managedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy.Document, []error) {
+// read reads manifests and lists.
+func (r *taggedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy.Document, []error) {
 	docs, errs := make([]copy.Document, len(digests)), make([]error, len(digests))
 	eachOf(ctx, listsAtOnce, len(digests), func(i int) {
 		docs[i], errs[i] = r.manifest(ctx, digests[i])
@@ -62,7 +78,7 @@ func (r *managedRepo) read(ctx context.Context, digests []digest.Digest) ([]copy
 	return docs, errs
 }
 
-func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Document, error) {
+func (r *taggedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Document, error) {
 	ref, err := r.at(d)
 	if err != nil {
 		return copy.Document{}, err
@@ -70,7 +86,7 @@ func (r *managedRepo) manifest(ctx context.Context, d digest.Digest) (copy.Docum
 	return r.copier.ReadManifest(ctx, ref, r.options())
 }
 
-func (r *managedRepo) at(d digest.Digest) (types.ImageReference, error) {
+func (r *taggedRepo) at(d digest.Digest) (types.ImageReference, error) {
 	named, err := reference.WithDigest(r.name, d)
 	if err != nil {
 		return nil, err
@@ -78,6 +94,6 @@ func (r *managedRepo) at(d digest.Digest) (types.ImageReference, error) {
 	return docker.NewReference(named)
 }
 
-func (r *managedRepo) options() *copy.ReadOptions {
+func (r *taggedRepo) options() *copy.ReadOptions {
 	return &copy.ReadOptions{SystemContext: r.sys, Side: copy.DestinationSide}
 }

@@ -74,13 +74,8 @@ func (s *syncRun) remove(ctx context.Context) error {
 
 // A managedRepo is a repository that the file copies to.
 type managedRepo struct {
-	copier *copy.Copier
-	sys    *types.SystemContext
-	name   reference.Named
-	named  map[string]bool // tags that the file names
-
-	digests  map[string]digest.Digest // of all tags
-	warnings []string                 // about the list of tags
+	*taggedRepo
+	named map[string]bool // tags that the file names
 }
 
 // managed returns the repositories that this run is about, sorted. Those to which something goes by
@@ -94,9 +89,7 @@ func (s *syncRun) managed() []*managedRepo {
 		}
 		key := syncfile.Key(c.Destination)
 		if repos[key] == nil {
-			repos[key] = &managedRepo{
-				copier: s.copier, sys: s.sys.destinationIn(reference.Domain(named)), name: reference.TrimNamed(named), named: map[string]bool{},
-			}
+			repos[key] = &managedRepo{newTaggedRepo(s.copier, s.sys.destinationIn(reference.Domain(named)), named), map[string]bool{}}
 		}
 		if tagged, ok := named.(reference.NamedTagged); ok {
 			repos[key].named[tagged.Tag()] = true
