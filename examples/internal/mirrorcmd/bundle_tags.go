@@ -52,11 +52,7 @@ func (c *bundleCreateCommand) imagesOfRepositories(ctx context.Context, copier *
 			if copy.IsDigestTag(tag) {
 				continue
 			}
-			tagged, err := reference.WithTag(repository, tag)
-			if err != nil {
-				return nil, err
-			}
-			ref, err := docker.NewReference(tagged)
+			ref, err := atTag(repository, tag)
 			if err != nil {
 				return nil, err
 			}

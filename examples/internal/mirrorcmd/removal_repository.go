@@ -2,7 +2,6 @@ package mirrorcmd
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker"
@@ -44,29 +43,16 @@ func (r *taggedRepo) list(ctx context.Context) ([]string, error) {
 }
 
 // resolve asks what tags name.
-func (r *taggedRepo) resolve(ctx context.Context, tags []string) error {
-	digests := make([]digest.Digest, len(tags))
-	errs := make([]error, len(tags))
-	eachOf(ctx, listsAtOnce, len(tags), func(i int) {
-		tagged, err := reference.WithTag(r.name, tags[i])
+func (r *taggedRepo) resolve(ctx context.Context, tags []string) (err error) {
+	r.digests, err = askEach(ctx, listsAtOnce, tags, func(tag string) (digest.Digest, error) {
+		ref, err := atTag(r.name, tag)
 		if err != nil {
-			errs[i] = err
-			return
+			return "", err
 		}
-		ref, err := docker.NewReference(tagged)
-		if err == nil {
-			digests[i], err = r.copier.Registries().Digest(ctx, ref, &naming.Options{SystemContext: r.sys, Side: copy.DestinationSide})
-		}
-		errs[i] = err
+		named, err := r.copier.Registries().Digest(ctx, ref, &naming.Options{SystemContext: r.sys, Side: copy.DestinationSide})
+		return named, aboutTag(tag, err)
 	})
-	r.digests = map[string]digest.Digest{}
-	for i, tag := range tags {
-		if errs[i] != nil {
-			return fmt.Errorf("tag %s: %w", tag, errs[i])
-		}
-		r.digests[tag] = digests[i]
-	}
-	return context.Cause(ctx)
+	return err
 }
 
 // read reads manifests and lists.

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"go.podman.io/image/v5/transports"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
@@ -14,23 +13,6 @@ import (
 
 // listsAtOnce is how many repositories are asked for their tags at the same time.
 const listsAtOnce = 8
-
-// eachOf calls f with the numbers below n, up to limit at the same time. When ctx ends, it calls f
-// no more.
-func eachOf(ctx context.Context, limit uint, n int, f func(i int)) {
-	var group errgroup.Group
-	group.SetLimit(int(limit))
-	for i := range n {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			f(i)
-			return nil
-		})
-	}
-	_ = group.Wait()
-}
 
 // An expandedFile is what a file stands for now, in one shard.
 type expandedFile struct {

@@ -143,30 +143,27 @@ func (r *managedRepo) find(ctx context.Context) ([]syncRemoval, error) {
 // originals returns what this library has attached to lists so that they can be checked, and the
 // tags that name nothing else, in the order of lists.
 func (r *managedRepo) originals(ctx context.Context, lists []digest.Digest) ([]syncRemoval, error) {
-	attached, errs := make([]*copy.AttachedOriginal, len(lists)), make([]error, len(lists))
-	eachOf(ctx, listsAtOnce, len(lists), func(i int) {
-		ref, err := r.at(lists[i])
-		if err == nil {
-			attached[i], err = r.copier.AttachedOriginal(ctx, ref, r.options())
+	attached, err := askEach(ctx, listsAtOnce, lists, func(list digest.Digest) (*copy.AttachedOriginal, error) {
+		ref, err := r.at(list)
+		if err != nil {
+			return nil, err
 		}
-		errs[i] = err
+		return r.copier.AttachedOriginal(ctx, ref, r.options())
 	})
-	if cause := context.Cause(ctx); cause != nil {
-		return nil, cause
+	if err != nil {
+		return nil, err
 	}
 	var found []syncRemoval
-	for i, a := range attached {
-		if errs[i] != nil {
-			return nil, errs[i]
-		}
+	for _, list := range lists {
+		a := attached[list]
 		for _, w := range a.Warnings {
 			r.warnings = append(r.warnings, r.name.Name()+": "+w)
 		}
 		for _, artifact := range a.Artifacts {
-			found = append(found, r.belongs(lists[i], "", artifact.Digest))
+			found = append(found, r.belongs(list, "", artifact.Digest))
 		}
 		for _, tag := range a.Tags {
-			found = append(found, r.belongs(lists[i], tag.Tag, tag.Digest))
+			found = append(found, r.belongs(list, tag.Tag, tag.Digest))
 		}
 	}
 	return found, nil

@@ -1,7 +1,6 @@
 package mirrorcmd
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -88,27 +87,18 @@ const timesAtOnce = 8
 // created returns when the images of tags were made. All are known: what cannot be read, and what
 // no image says, is an error.
 func (r *runner) created(ctx context.Context, image *syncfile.Image, tags []string) (map[string]time.Time, error) {
-	times, errs := make([]time.Time, len(tags)), make([]error, len(tags))
 	options := naming.CreatedOptions{SystemContext: image.SourceContext(r.sys.source), Platforms: image.Platforms()}
-	eachOf(ctx, timesAtOnce, len(tags), func(i int) {
-		c, err := image.CopyOf(tags[i])
-		if err == nil {
-			times[i], err = r.copier.Registries().Created(ctx, c.Source, &options)
+	created, err := askEach(ctx, timesAtOnce, tags, func(tag string) (time.Time, error) {
+		c, err := image.CopyOf(tag)
+		if err != nil {
+			return time.Time{}, err
 		}
-		errs[i] = err
+		return r.copier.Registries().Created(ctx, c.Source, &options)
 	})
-	if err := context.Cause(ctx); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(errs...); err != nil {
-		return nil, err
-	}
-	created, silent := map[string]time.Time{}, []string(nil)
-	for i, tag := range tags {
-		if created[tag] = times[i]; times[i].IsZero() {
-			silent = append(silent, tag)
-		}
-	}
+	silent := slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return !created[tag].IsZero() })
 	if len(silent) > 0 {
 		return nil, fmt.Errorf("%s: %d of %s do not say when they were made, or state a time that builds take which can be repeated; the first is %s: exclude-tags leaves them out, and newest-by: version needs no times",
 			image.Source, len(silent), counted(len(tags), "image"), silent[0])

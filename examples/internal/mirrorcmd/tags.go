@@ -12,8 +12,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.podman.io/image/v5/docker"
-	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
@@ -257,25 +255,12 @@ func (f *tagFilter) takes(tag string) bool {
 
 // tagTimes asks when the images of tags of the repository of ref were made.
 func tagTimes(ctx context.Context, end onlyEnd, ref types.ImageReference, tags []string) (map[string]time.Time, error) {
-	created, errs := make([]time.Time, len(tags)), make([]error, len(tags))
-	eachOf(ctx, timesAtOnce, len(tags), func(i int) {
-		tagged, err := reference.WithTag(reference.TrimNamed(ref.DockerReference()), tags[i])
+	return askEach(ctx, timesAtOnce, tags, func(tag string) (time.Time, error) {
+		at, err := atTag(ref.DockerReference(), tag)
 		if err != nil {
-			errs[i] = err
-			return
+			return time.Time{}, err
 		}
-		at, err := docker.NewReference(tagged)
-		if err == nil {
-			created[i], err = end.copier.Registries().Created(ctx, at, &naming.CreatedOptions{SystemContext: end.sys})
-		}
-		errs[i] = err
+		created, err := end.copier.Registries().Created(ctx, at, &naming.CreatedOptions{SystemContext: end.sys})
+		return created, aboutTag(tag, err)
 	})
-	times := map[string]time.Time{}
-	for i, tag := range tags {
-		if errs[i] != nil {
-			return nil, fmt.Errorf("tag %s: %w", tag, errs[i])
-		}
-		times[tag] = created[i]
-	}
-	return times, context.Cause(ctx)
 }
