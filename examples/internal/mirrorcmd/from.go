@@ -1,6 +1,7 @@
 package mirrorcmd
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -107,7 +108,7 @@ func (f *fromFlags) file(name string, content []byte) (*syncfile.File, error) {
 	if f.format == nil {
 		file, err := syncfile.Parse(name, content, func(what, text string) (types.ImageReference, error) { return parseReference(what, text) })
 		if err != nil {
-			return nil, &misuse{err}
+			return nil, &misuse{asOthers(name, content, err)}
 		}
 		return file, nil
 	}
@@ -122,6 +123,20 @@ func (f *fromFlags) file(name string, content []byte) (*syncfile.File, error) {
 		logrus.Warnf("%s: %s without a counterpart, and not looked at; %s", name, counted(n, "key"), f.hint(name))
 	}
 	return result.File, nil
+}
+
+// asOthers is an error of a sync file, or says whose file it is if it looks like one of another
+// tool.
+func asOthers(name string, content []byte, err error) error {
+	format := foreign.Likely(content)
+	if format == nil {
+		return err
+	}
+	flags := "--from " + format.Name
+	if format.NeedsTo {
+		flags += " and --to TEMPLATE"
+	}
+	return fmt.Errorf("%s is no sync file, but looks like %s: read it with %s; as a sync file, %w", name, format.Title, flags, err)
 }
 
 // refuse says that keys of a file are lost, nil if none is, or if that is accepted.
