@@ -64,7 +64,7 @@ func (c *exportCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
 		return misusef("mirror export takes FORMAT and FILE, and %d arguments were given; FORMAT is one of %s", len(args), strings.Join(exportNames(), ", "))
 	}
 	if c.form, err = foreign.FindExport(args[0]); err != nil {
-		return &misuse{err}
+		return misusef("%w; mirror copy SOURCE docker-archive:FILE writes an image into a file", err)
 	}
 	return nil
 }

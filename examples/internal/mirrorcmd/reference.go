@@ -1,6 +1,7 @@
 package mirrorcmd
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -86,12 +87,15 @@ func noImage(what, text string) error {
 // meant is the reference that may be meant by one with an unknown transport: to a registry, if that
 // is like no other.
 func meant(name, rest string) string {
-	near := spelling.Nearest(name, transports.ListNames())
+	near := cmp.Or(othersTransports[name], spelling.Nearest(name, transports.ListNames()))
 	if near == "" || near == "docker" {
 		return "docker://" + strings.TrimLeft(rest, "/")
 	}
-	return near + ":" + rest
+	return near + ":" + strings.TrimPrefix(rest, "//")
 }
+
+// othersTransports are transports of other tools, by what they are called here.
+var othersTransports = map[string]string{"ocidir": "oci", "oci-layout": "oci"}
 
 var drive = regexp.MustCompile(`^[A-Za-z]:[\\/]`)
 

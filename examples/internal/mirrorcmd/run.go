@@ -48,6 +48,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func (e *environment) run(args []string) int {
 	restore := e.startLog()
 	defer restore()
+	e.typed = args
 	root := newRoot(e)
 	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
 	err := orStopped(e.ctx, root.ExecuteContext(e.ctx))
@@ -81,6 +82,7 @@ func (e *statusError) Unwrap() error { return e.err }
 // An environment is what a run has of the world.
 type environment struct {
 	ctx            context.Context // of the run
+	typed          []string        // the arguments of the run
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string
@@ -168,12 +170,7 @@ func newRoot(e *environment) *cobra.Command {
 			"and bundle:path:name for an image of a bundle. Without a transport, it is a registry's:\n" +
 			"registry.example/repository:tag; what is read may be a short name of registries.conf, and have tag and digest,\n" +
 			"of which the digest counts.",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return misusef("no command was given; mirror --help lists them")
-			}
-			return unknownCommand(cmd, args)
-		},
+		Args:              func(cmd *cobra.Command, args []string) error { return noCommand(cmd, args, e.typed) },
 		RunE:              func(*cobra.Command, []string) error { return nil }, // Args lets nothing through
 		SilenceUsage:      true,
 		SilenceErrors:     true,
