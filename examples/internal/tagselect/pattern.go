@@ -48,6 +48,10 @@ func Glob(text string) (Pattern, error) {
 
 // Regexp takes tags that a regular expression matches as a whole.
 func Regexp(text string) (Pattern, error) {
+	_, err := regexp.Compile(text) // "a)|(b" is none, and would be one within parentheses
+	if err != nil {
+		return Pattern{}, fmt.Errorf("regexp %q: %w", text, err)
+	}
 	pattern, err := regexp.Compile("^(?:" + text + ")$")
 	if err != nil {
 		return Pattern{}, fmt.Errorf("regexp %q: %w", text, err)
@@ -147,8 +151,9 @@ func semantic(tag string) (version *semver.Version, ok bool) {
 }
 
 // GlobExpression returns the regular expression of a glob with *, ? and [sets]: it matches the same
-// texts, and no part of others.
+// texts, and no part of others. [!a-c] is all but a set, as shells write it, and so is [^a-c].
 func GlobExpression(glob string) (*regexp.Regexp, error) {
+	glob = strings.ReplaceAll(glob, "[!", "[^")
 	if _, err := path.Match(glob, ""); err != nil {
 		return nil, errors.New("a [ has no end")
 	}

@@ -103,6 +103,32 @@ func must(p tagselect.Pattern, err error) tagselect.Pattern {
 	return p
 }
 
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern tagselect.Pattern
+		want    string
+	}{
+		{must(tagselect.Glob("[!0-9]*")), "latest v1"},
+		{must(tagselect.Glob("[^0-9]*")), "latest v1"},
+		{must(tagselect.Glob("[0-9v]*")), "1 10 v1"},
+		{must(tagselect.Glob("?[!1-9]")), "10"},
+		{must(tagselect.Regexp("1|v1")), "1 v1"},
+		{must(tagselect.Regexp("(?i)V.")), "v1"},
+	} {
+		var taken []string
+		for _, tag := range list("1 10 latest v1") {
+			if c.pattern.Takes(tag) {
+				taken = append(taken, tag)
+			}
+		}
+		assert.Equal(t, c.want, text(taken), c.pattern.String())
+	}
+	for _, wrong := range []string{"1)|(v", "1)|(?:v", "(", "?:1"} {
+		_, err := tagselect.Regexp(wrong)
+		assert.ErrorContains(t, err, "error parsing regexp", wrong)
+	}
+}
+
 func TestMatch(t *testing.T) {
 	signature := "sha256-" + strings.Repeat("0", 64) + ".sig"
 	listed := append(list("1.10 1.9 1.9-alpine latest 2.0-rc1 2.0 2.0"), signature)
