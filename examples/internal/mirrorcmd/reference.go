@@ -141,11 +141,14 @@ func credentialFlags(what string) string {
 	return "--referrers-source-creds"
 }
 
+// digestLike is what may be meant as a digest, and is no host with a repository.
+var digestLike = regexp.MustCompile(`^sha[0-9]+:[^/]*$`)
+
 // hasCredentials reports whether there is an "@" that does not begin a digest, as before the host
 // of URLs.
 func hasCredentials(rest string) bool {
 	name, suffix, _ := lastCut(rest, "@")
-	if !strings.HasPrefix(suffix, "sha") {
+	if !digestLike.MatchString(suffix) {
 		name = rest
 	}
 	return strings.Contains(name, "@")

@@ -86,6 +86,9 @@ func TestReferencesThatAreNone(t *testing.T) {
 		"user:secret@quay.io/a:1":     "has a user before its host, which references cannot; use --src-creds",
 		"user@quay.io/a:1":            "has a user before its host",
 		"dcoker://user:secret@q.io/a": "has a user before its host",
+		"docker://u:secret@sha.io/a":  "has a user before its host",
+		"u:secret@sha256.io/a":        "has a user before its host",
+		"u:secret@sha256:5000/a":      "has a user before its host",
 		"quay.io/A:1":                 "names no transport, and no image of a registry: ",
 		"":                            "names no transport, and no image of a registry: ",
 	} {
