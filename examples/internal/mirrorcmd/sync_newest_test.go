@@ -300,3 +300,28 @@ func TestServeHoldsPushesAgainstBounds(t *testing.T) {
 	assert.Equal(t, []string{"0.1", "1.10", "1.11", "1.12"}, s.dst.Tags("m/app"))
 	assert.Len(t, listed, 1, "only 1.12 was looked for in the list; the others are known")
 }
+
+// TestServeAsksPushesForTheirAge: with since alone, a push costs what its own image does, however
+// many tags there are.
+func TestServeAsksPushesForTheirAge(t *testing.T) {
+	s := newServeTest(t)
+	for day := range 20 {
+		pushAged(s.src, fmt.Sprintf("1.%d", day), day+1)
+	}
+	s.write(notified(s, "- {source: 'SRC/app', tags: ['*'], since: 2025-03-20, platforms: [linux/amd64], destination: 'DST/m/app'}\n"))
+	s.begin()
+	s.wait("copied", 1)
+	s.src.ResetLog()
+	for tag, day := range map[string]int{"2.0": 19, "2.1": 21} {
+		pushAged(s.src, tag, day)
+		body := strings.NewReplacer(`"1.10", "latest"`, `"`+tag+`"`, "team/app", "app").Replace(string(document(t, "quay-push.json", s.dst)))
+		require.Equal(t, http.StatusAccepted, s.notify(notify.Quay, senderSecret, []byte(body)))
+	}
+	s.wait("copied", 2)
+	assert.Equal(t, StatusDone, s.end())
+	assert.Equal(t, []string{"1.19", "2.1"}, s.dst.Tags("m/app"))
+	for _, q := range s.src.Requests() {
+		assert.NotEqual(t, registrytest.KindTags, q.Kind)
+		assert.NotContains(t, q.Path, "/manifests/1.")
+	}
+}

@@ -67,18 +67,27 @@ func (r *runner) choose(ctx context.Context, image *syncfile.Image, pushed ...st
 		return found, fmt.Errorf("%s: %w", image.Source, err)
 	}
 	found.digestTags, found.warnings = len(matched.PassedOver), list.Warnings
-	bounds := image.Tags.Bounds
-	created, err := r.created(ctx, image, bounds.Candidates(matched.Taken))
-	if err != nil {
+	if found.tags, found.left, err = r.bounded(ctx, image, matched.Taken); err != nil {
 		return chosen{}, err
-	}
-	if found.tags, found.left, err = bounds.Choose(matched.Taken, created, r.env.now()); err != nil {
-		return chosen{}, fmt.Errorf("%s: %w; newest-by: created goes by the times of images", image.Source, err)
 	}
 	if len(found.tags) == 0 && len(matched.Taken) > 0 {
 		found.warnings = append(slices.Clone(found.warnings), fmt.Sprintf("%s (line %d): no image of the %s that patterns take was made since then", image.Source, image.Line, counted(len(matched.Taken), "tag")))
 	}
 	return found, nil
+}
+
+// bounded returns those of tags that are within the bounds of an image, and counts the others.
+func (r *runner) bounded(ctx context.Context, image *syncfile.Image, tags []string) ([]string, tagselect.Left, error) {
+	bounds := image.Tags.Bounds
+	created, err := r.created(ctx, image, bounds.Candidates(tags))
+	if err != nil {
+		return nil, tagselect.Left{}, err
+	}
+	within, left, err := bounds.Choose(tags, created, r.env.now())
+	if err != nil {
+		return nil, tagselect.Left{}, fmt.Errorf("%s: %w; newest-by: created goes by the times of images", image.Source, err)
+	}
+	return within, left, nil
 }
 
 // timesAtOnce is how many tags are asked at the same time for when their images were made.
@@ -106,10 +115,15 @@ func (r *runner) created(ctx context.Context, image *syncfile.Image, tags []stri
 	return created, nil
 }
 
-// takes reports whether an image takes a tag that was pushed, within its bounds.
+// takes reports whether an image takes a tag that was pushed, within its bounds. Other tags are
+// looked at only if it takes them to know what the newest are.
 func (r *runner) takes(ctx context.Context, image *syncfile.Image, tag string) (bool, error) {
-	if image.Tags == nil || !image.Tags.Bounds.Any() || slices.Contains(image.Tags.Names, tag) {
+	if image.Tags == nil || !image.Tags.Bounds.Any() || slices.Contains(image.Tags.Names, tag) || !image.Wants(tag) {
 		return image.Wants(tag), nil
+	}
+	if image.Tags.Bounds.Newest == 0 {
+		within, _, err := r.bounded(ctx, image, []string{tag})
+		return len(within) > 0, err
 	}
 	found, err := r.choose(ctx, image, tag)
 	return slices.Contains(found.tags, tag), err
