@@ -61,7 +61,7 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	flags.SortFlags = false
 	c.sel.defineChoice(flags)
 	flags.Var(count{&c.sel.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
-	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
+	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, whose keys mirror sync --help lists, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
 	c.from.define(flags)
 	flags.BoolVar(&c.allTags, "all-tags", false, "each IMAGE is a repository, docker://HOST/NAME, and stands for all of its tags, but for those that are named after digests (see --digest-tags)")
 	flags.StringVar(&c.since, "since", "", "leave out the configs and layers that `BUNDLE` brought, or the bundles before it; a copy of its bundle.json will do")

@@ -38,9 +38,9 @@ func (c *serveCommand) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --state FILE [flags] FILE",
 		Short: "Keep all images that a file names up to date, for ever",
-		Long: "Serve looks at each image of a YAML file (see mirror sync) when that is due, or when a registry tells that it was pushed,\n" +
-			"copies what has changed, and heals what was lost. Over HTTP, it shows a page (/), metrics (/metrics), and whether it is\n" +
-			"well (/healthz, /readyz). It reads the file again when that changes, and on SIGHUP.\n\n" +
+		Long: "Serve looks at each image of a YAML file when that is due, or when a registry tells that it was pushed, copies what has\n" +
+			"changed, and heals what was lost. mirror sync --help lists the keys of the file. Over HTTP, it shows a page (/), metrics\n" +
+			"(/metrics), and whether it is well (/healthz, /readyz). It reads the file again when that changes, and on SIGHUP.\n\n" +
 			"On SIGTERM it lets copies end for --stop-timeout, and exits with status 0; with 1 if it could not run, and with 2 if the\n" +
 			"command line or the file is wrong.",
 		Example: "  mirror serve --state /var/lib/mirror/state images.yaml\n" +

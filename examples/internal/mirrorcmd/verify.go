@@ -42,8 +42,8 @@ func (c *verifyCommand) command() *cobra.Command {
 			"stripped list proves that it is another one with entries taken out and nothing else touched. The signatures of that\n" +
 			"one are judged by the signature policy as if it were SOURCE, and, if they are sigstore bundles, by the --origin flags.\n" +
 			"A policy that demands no signature proves nothing, and fails. Images are not looked at.\n\n" +
-			"FILE is a file of mirror sync. Each of its images is verified against its source, and, if it has attach-original,\n" +
-			"without it, too.",
+			"FILE is a file of mirror sync, whose --help lists its keys. Each of its images is verified against its source, and, if\n" +
+			"it has attach-original, without it, too.",
 		Example: "  mirror verify --platform linux/amd64,linux/arm64 --sparse strip \\\n" +
 			"    docker://docker.io/library/alpine:3 docker://registry.example/alpine:3\n" +
 			"  mirror verify --origin docker://publisher.example/app:1 --origin-key publisher.pub docker://registry.example/app:1\n" +
