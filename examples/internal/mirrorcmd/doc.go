@@ -36,7 +36,7 @@
 //	reference.go  SOURCE and DESTINATION
 //	report.go     what is printed about a copy
 //	habits.go     commands and flags of other tools, and what to type in their place
-//	failure.go    errors in the words of the command line
+//	failure.go    errors in the words of the command line; choices.go: what there is in the place of an image that is not
 //
 // A command defines its flags by groups (selection, access, output), each of which defines its
 // flags, checks them, and turns them into what the library wants. New commands are put together

@@ -247,7 +247,7 @@ func (e *environment) explain(err error) string {
 	case errors.As(err, &missing) && e.copiesList():
 		return err.Error() + "; " + e.setting("--skip-missing", "missing: skip") + " leaves out what is missing"
 	}
-	return e.told(err.Error()) + e.accessHint(err)
+	return e.told(err.Error()) + e.accessHint(err) + choicesHint(err)
 }
 
 // judgeHint names what says who judges signatures of a list, if nobody could, or nobody did; "" for

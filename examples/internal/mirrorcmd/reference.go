@@ -48,7 +48,11 @@ func parseReference(what, text string) (types.ImageReference, error) {
 	}
 	ref, err := alltransports.ParseImageName(text)
 	if err != nil {
-		return nil, misusef("%s %q: %w", what, text, err)
+		hint := ""
+		if !strings.EqualFold(what, "destination") {
+			hint = choicesHint(atEnd("", text, err))
+		}
+		return nil, misusef("%s %q: %w%s", what, text, err, hint)
 	}
 	return ref, nil
 }

@@ -1,0 +1,129 @@
+package mirrorcmd
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+)
+
+// readers are the commands that read an image.
+var readers = []string{
+	"inspect REFERENCE", "inspect --tree REFERENCE", "digest REFERENCE", "manifest REFERENCE", "diff oci:several:first REFERENCE",
+	"copy --insecure-policy --all REFERENCE dir:out", "plan --insecure-policy --all REFERENCE dir:out",
+}
+
+// TestChoicesAreListed: whoever does not say which image of a file is meant, or names one that is
+// not there, is told what to type, by every command that reads images.
+func TestChoicesAreListed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	src := registrytest.Start(t, registrytest.Options{})
+	imagetest.Platforms(3, 1, 1000).PushTo(src, repo, tag, imagetest.Top)
+	copied := func(to string) {
+		mirror(t, "copy", "--all", refTo(src), to).done(t)
+	}
+	for _, name := range []string{"first", "second", "third"} {
+		copied("oci:several:" + name)
+	}
+	index, err := os.ReadFile("several/index.json")
+	require.NoError(t, err)
+	pack(t, "several.tar", "./index.json", index)
+	pack(t, "saved.tar", "manifest.json", []byte(`[{"Config":"c","RepoTags":["app:1","b:2"],"Layers":[]},{"Config":"c","Layers":[]}]`))
+	runAll(t.Context(), t, "", "bundle", "create", "--insecure-policy", "--src-tls-verify=false", "--all", "bundle.tar", refTo(src)).done(t)
+	carried := src.Host() + "/" + repo + ":" + tag
+
+	const (
+		several = "oci:several:first, oci:several:second, oci:several:third\n"
+		saved   = "docker-archive:saved.tar:docker.io/library/app:1, docker-archive:saved.tar:@1\n"
+	)
+	for reference, want := range map[string]string{
+		"oci:several":                        "; write one of " + several,
+		"oci:several:":                       "; write one of " + several,
+		"oci:several:thir":                   "; did you mean oci:several:third? There: " + several,
+		"oci:several:nonsense":               "; there: " + several,
+		"oci:several:@3":                     "; there: " + several,
+		"oci:none:1":                         "; none is no layout\n",
+		"oci-archive:several.tar":            "; write one of oci-archive:several.tar:first, oci-archive:several.tar:second, ",
+		"oci-archive:several.tar:frst":       "; did you mean oci-archive:several.tar:first? There: oci-archive:several.tar:first, ",
+		"docker-archive:saved.tar":           "; write one of " + saved,
+		"docker-archive:saved.tar:app:2":     "; did you mean docker-archive:saved.tar:docker.io/library/app:1? There: " + saved,
+		"docker-archive:saved.tar:@2":        "; there: " + saved,
+		"bundle:bundle.tar":                  "; write one of bundle:bundle.tar:" + carried + "\n",
+		"bundle:bundle.tar:" + carried + "1": "; did you mean bundle:bundle.tar:" + carried + "? There: bundle:bundle.tar:" + carried + "\n",
+	} {
+		for _, command := range readers {
+			t.Run(command+" "+reference, func(t *testing.T) {
+				r := runAll(t.Context(), t, "", strings.Fields(strings.ReplaceAll(command, "REFERENCE", reference))...)
+				r.failed(t, r.status, want)
+				assert.NotZero(t, r.status)
+			})
+		}
+	}
+	for _, fine := range []string{"oci:several:first", "oci:several:@2", "bundle:bundle.tar:" + carried} {
+		runAll(t.Context(), t, "", "digest", fine).done(t)
+	}
+	assert.NoDirExists(t, "out")
+}
+
+// TestChoicesAreNotForOtherErrors: nothing is listed where the image that is named is there.
+func TestChoicesAreNotForOtherErrors(t *testing.T) {
+	t.Chdir(t.TempDir())
+	layoutOf(t, "b:1")
+	for _, reference := range []string{"oci:layout", "oci:layout:b:1", "oci:layout:@0", "docker://a.example/b", "dir:layout", "oci:layout"} {
+		assert.Empty(t, choicesHint(atEnd("", reference, os.ErrPermission)), reference)
+	}
+	assert.Empty(t, choicesHint(&copy.Error{Side: copy.DestinationSide, Object: "oci:layout:new", Err: os.ErrPermission}), "it is to be made")
+	assert.NotEmpty(t, choicesHint(&copy.Error{Side: copy.SourceSide, Object: "oci:layout:new", Err: os.ErrPermission}))
+	assert.Empty(t, choicesHint(os.ErrPermission))
+}
+
+// TestChoicesAreBounded: of many images, some are listed; what cannot be typed is named by its
+// position.
+func TestChoicesAreBounded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	names := []string{"one", "", "one", "no name", "\x1b[31m", strings.Repeat("long", 100)}
+	for i := range 1000 {
+		names = append(names, fmt.Sprintf("image%d", i))
+	}
+	layoutOf(t, names...)
+	hint := choicesHint(atEnd("", "oci:layout", os.ErrPermission))
+	assert.Equal(t, "; write one of oci:layout:one, oci:layout:@1, oci:layout:@2, oci:layout:@3, oci:layout:@4, oci:layout:@5, "+
+		"oci:layout:image0, oci:layout:image1, oci:layout:image2, oci:layout:image3 and 996 more", hint)
+	layoutOf(t)
+	assert.Equal(t, "; there is no image", choicesHint(atEnd("", "oci:layout:x", os.ErrPermission)))
+}
+
+// layoutOf writes the index of a layout of images with these names.
+func layoutOf(t *testing.T, names ...string) {
+	t.Helper()
+	var index imgspecv1.Index
+	for _, name := range names {
+		index.Manifests = append(index.Manifests, imgspecv1.Descriptor{Annotations: map[string]string{imgspecv1.AnnotationRefName: name}})
+	}
+	content, err := json.Marshal(index)
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll("layout", 0o700))
+	require.NoError(t, os.WriteFile("layout/index.json", content, 0o600))
+}
+
+// pack writes a compressed archive with one file.
+func pack(t *testing.T, path, name string, content []byte) {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write(writeArchive(t, []archived{{name, content}}))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
+}
