@@ -21,6 +21,11 @@ type Attached struct {
 	Subject, Digest digest.Digest
 	// Tag is the digest tag that names it; "" for a referrer, and for what an attached list names.
 	Tag string
+	// Child is set if Subject is a list, itself attached, that names it.
+	Child bool
+	// Refers is the subject that it states itself, "" if it states none. What a digest tag names
+	// may state another one than Subject.
+	Refers digest.Digest
 	// ArtifactType says what it is; "" if nothing does.
 	ArtifactType string
 }
@@ -70,8 +75,14 @@ func (r *Registries) AttachedToEach(ctx context.Context, ref types.ImageReferenc
 	if err != nil {
 		return nil, failure.Attaching(side, transports.ImageName(ref), err)
 	}
+	refers := map[digest.Digest]digest.Digest{}
+	for _, doc := range found.Documents {
+		refers[doc.Digest], _ = attach.Subject(doc)
+	}
 	for _, a := range found.Attachments {
-		out.Attached = append(out.Attached, Attached{Subject: a.Subject, Digest: a.Digest, Tag: a.Tag, ArtifactType: a.ArtifactType})
+		out.Attached = append(out.Attached, Attached{
+			Subject: a.Subject, Digest: a.Digest, Tag: a.Tag, Child: a.Child, Refers: refers[a.Digest], ArtifactType: a.ArtifactType,
+		})
 	}
 	out.Warnings = slices.Clone(found.Warnings)
 	return out, nil
