@@ -171,6 +171,8 @@ type unwanted struct {
 	*taggedRepo
 	asked        []reference.Named // tags and digests
 	keepAttached bool
+
+	refers map[digest.Digest]digest.Digest // the subjects that what is attached states
 }
 
 // find says what is to become of what was asked for, and of what is attached to it.
@@ -185,16 +187,21 @@ func (w *unwanted) find(ctx context.Context) ([]syncRemoval, error) {
 			subjects = append(subjects, m.Digest)
 		}
 	}
+	w.refers = map[digest.Digest]digest.Digest{}
 	if !w.keepAttached {
 		for _, d := range subjects {
 			attached, err := w.attachedTo(ctx, d)
 			if err != nil {
 				return nil, err
 			}
-			found = append(found, attached...)
+			for _, m := range attached {
+				if !slices.ContainsFunc(found, m.isAbout) {
+					found = append(found, m)
+				}
+			}
 		}
 	}
-	return found, w.judge(ctx, found)
+	return found, w.judge(ctx, found, subjects)
 }
 
 // resolveAsked resolves what was asked for, and all tags of the repository.
@@ -242,22 +249,43 @@ func (w *unwanted) attachedTo(ctx context.Context, d digest.Digest) ([]syncRemov
 	}
 	w.warnings = append(w.warnings, attached.Warnings...)
 	var found []syncRemoval
-	for _, a := range attached.Attached {
-		m := syncRemoval{Repository: w.name.Name(), Tag: a.Tag, Digest: a.Digest, Of: d, Status: removable}
-		if !slices.Contains(found, m) {
-			found = append(found, m)
+	goes := map[digest.Digest]bool{d: true}
+	for more := true; more; { // something may be attached to a child that is attached itself, further on
+		more = false
+		for _, a := range attached.Attached {
+			m := syncRemoval{Repository: w.name.Name(), Tag: a.Tag, Digest: a.Digest, Of: a.Subject, Status: removable}
+			if a.Child || !goes[a.Subject] || slices.Contains(found, m) {
+				continue // the images of a list are not removed
+			}
+			found, goes[a.Digest], w.refers[a.Digest], more = append(found, m), true, a.Refers, true
 		}
 	}
 	return found, nil
 }
 
-// judge marks what has to stay: what tags that stay lead to.
-func (w *unwanted) judge(ctx context.Context, found []syncRemoval) error {
+// judge marks what has to stay: what tags that stay lead to, and what is attached to that.
+func (w *unwanted) judge(ctx context.Context, found []syncRemoval, asked []digest.Digest) error {
+	goals := make([]digest.Digest, len(found))
+	for i, m := range found {
+		goals[i] = m.Digest
+	}
+	for {
+		needed, err := w.followed(ctx, w.staying(found), goals)
+		if err != nil {
+			return err
+		}
+		keep(found, needed)
+		if !w.keepAttachedTo(found, asked) { // else there may be more tags that stay
+			return nil
+		}
+	}
+}
+
+// staying returns the tags that stay as far as is known, sorted.
+func (w *unwanted) staying(found []syncRemoval) []string {
 	goes := map[string]bool{}
-	var goals []digest.Digest
 	for _, m := range found {
-		goes[m.Tag] = true
-		goals = append(goals, m.Digest)
+		goes[m.Tag] = m.Status == removable
 	}
 	var stay []string
 	for tag := range w.digests {
@@ -266,14 +294,39 @@ func (w *unwanted) judge(ctx context.Context, found []syncRemoval) error {
 		}
 	}
 	slices.Sort(stay)
-	needed, err := w.followed(ctx, stay, goals)
-	if err != nil {
-		return err
-	}
+	return stay
+}
+
+// keep marks what has a reason to stay.
+func keep(found []syncRemoval, reasons map[digest.Digest]string) {
 	for i := range found {
-		if why := needed[found[i].Digest]; why != "" {
+		if why := reasons[found[i].Digest]; why != "" && found[i].Status == removable {
 			found[i].Status, found[i].Reason = removalKept, why
 		}
 	}
-	return nil
+}
+
+// keepAttachedTo marks what is attached to something that stays, unless it was asked for, and
+// reports whether there was any.
+func (w *unwanted) keepAttachedTo(found []syncRemoval, asked []digest.Digest) bool {
+	goes := map[digest.Digest]bool{}
+	for _, m := range found {
+		goes[m.Digest] = m.Status == removable
+	}
+	reasons := map[digest.Digest]string{}
+	for more := true; more; {
+		more = false
+		for _, m := range found {
+			if !goes[m.Digest] || slices.Contains(asked, m.Digest) {
+				continue
+			}
+			for _, subject := range []digest.Digest{m.Of, w.refers[m.Digest]} {
+				if subject != "" && !goes[subject] {
+					reasons[m.Digest], goes[m.Digest], more = "it belongs to "+shortDigest(subject)+", which stays", false, true
+				}
+			}
+		}
+	}
+	keep(found, reasons)
+	return len(reasons) > 0
 }

@@ -160,6 +160,8 @@ func TestDeleteKeepsWhatIsNeeded(t *testing.T) {
 		became[m.Digest] = m.Status
 	}
 	assert.Equal(t, removalKept, became[s.f.Digest("sbom")])
+	assert.Equal(t, removalKept, became[s.f.Digest("sbom-signature")], "it belongs to what stays")
+	assert.Contains(t, s.Manifests(repo), s.f.Digest("sbom-signature"))
 	assert.Equal(t, removed, became[s.f.Digest("cosign")])
 
 	s = newScrapyard(t, registrytest.Options{})

@@ -37,6 +37,11 @@ type syncRemoval struct {
 	Reason string        `json:"reason,omitempty"`
 }
 
+// isAbout reports whether other is about the same tag, or the same manifest without one.
+func (m *syncRemoval) isAbout(other syncRemoval) bool {
+	return m.Tag == other.Tag && m.Digest == other.Digest
+}
+
 // name is how people call what is removed.
 func (m *syncRemoval) name() string {
 	switch {
