@@ -262,8 +262,8 @@ func TestReadme(t *testing.T) {
 			steps = append(steps, s)
 		}
 	}
-	require.Len(t, steps, 3)
-	steps[2].commands = untilItServes(t, steps[2].commands)
+	require.Len(t, steps, 4)
+	steps[3].commands = untilItServes(t, steps[3].commands)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(build(t), "demo"), "playground", bash, "-c", script(steps))
 	cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
 	cmd.Dir = t.TempDir() // for the state of the server
