@@ -129,7 +129,7 @@ func (d *dregsyReader) location(n *node) string {
 		d.login(auth, host)
 	}
 	if refresh := n.key("auth-refresh"); refresh.text() != "" {
-		d.note(refresh, "name a helper in the file with credentials that --authfile names, or ~/.docker/config.json: {\"credHelpers\": {%q: \"ecr-login\"}}", host)
+		d.helper(refresh, host, "ecr-login")
 	}
 	return registry
 }

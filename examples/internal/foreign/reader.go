@@ -68,6 +68,18 @@ func (r *reader) login(n *node, host string) {
 	r.note(n, "credentials stay out of sync files: type mirror login %s", host)
 }
 
+// helper notes that n has a credential helper of a registry asked.
+func (r *reader) helper(n *node, host, name string) {
+	r.note(n, "name the helper in the file with credentials that --authfile names, or ~/.docker/config.json: {\"credHelpers\": {%q: %q}}", host, name)
+}
+
+// runFlag notes that what n says, if it says anything, is for a flag of the run.
+func (r *reader) runFlag(n *node, flag string) {
+	if text := n.text(); text != "" {
+		r.note(n, "it is a flag of the run: %s %s", flag, text)
+	}
+}
+
 // untaken notes what of n nobody has taken.
 func (r *reader) untaken(n *node) {
 	if !n.taken {

@@ -143,20 +143,15 @@ func (s *regsyncReader) access(n *node) {
 		}
 	}
 	if helper := n.key("credHelper"); helper.text() != "" {
-		name := strings.TrimPrefix(helper.text(), "docker-credential-")
-		s.note(helper, "name it in the file with credentials that --authfile names, or ~/.docker/config.json: {\"credHelpers\": {%q: %q}}", host, name)
+		s.helper(helper, host, strings.TrimPrefix(helper.text(), "docker-credential-"))
 	}
-	if c := n.key("reqConcurrent"); c.text() != "" {
-		s.note(c, "it is a flag of the run: --requests-per-host %s", c.text())
-	}
+	s.runFlag(n.key("reqConcurrent"), "--requests-per-host")
 }
 
 // globals reads what concerns all images.
 func (s *regsyncReader) globals() {
 	d := s.defaults
-	if p := d.key("parallel"); p.text() != "" {
-		s.note(p, "it is a flag of the run: --jobs %s", p.text())
-	}
+	s.runFlag(d.key("parallel"), "--jobs")
 	if skip := d.key("skipDockerConfig"); skip.text() == "true" {
 		s.note(skip, "it is a flag of the run: --authfile FILE, beside which nothing is read")
 	}
@@ -173,9 +168,7 @@ func (s *regsyncReader) external(n *node) {
 
 // rateLimit notes what a rate limit is here.
 func (s *regsyncReader) rateLimit(n *node) {
-	if least := n.key("min"); least.text() != "" {
-		s.note(least, "it is a flag of the run: --min-remaining %s", least.text())
-	}
+	s.runFlag(n.key("min"), "--min-remaining")
 	if retry := n.key("retry"); retry.text() != "" {
 		s.note(retry, "mirror serve comes back when the registry says, and mirror sync ends with status 5")
 	}

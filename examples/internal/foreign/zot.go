@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"cmp"
 	"net"
 	"net/url"
 	"slices"
@@ -22,15 +23,15 @@ var zot = Format{
 		{"extensions.sync.registries[].onDemand", "", "nothing is copied only when somebody pulls it"},
 		{"extensions.sync.registries[].tlsVerify", "registries, tls-verify", ""},
 		{"extensions.sync.registries[].certDir", "registries, cert-dir", ""},
-		{"extensions.sync.registries[].maxRetries", "", "requests are retried; `mirror sync --retry-times` copies images again"},
+		{"extensions.sync.registries[].maxRetries", "--retry-times", "a flag of the run, of which whole images are tried again; requests are in any case"},
 		{"extensions.sync.registries[].retryDelay", "", "how long to wait is learnt from the registry"},
 		{"extensions.sync.registries[].maxRetryDelay", "", "how long to wait is learnt from the registry"},
 		{"extensions.sync.registries[].syncTimeout", "", "copies have no time limit"},
-		{"extensions.sync.registries[].responseHeaderTimeout", "", "requests have a limit of their own"},
-		{"extensions.sync.registries[].downloadRate", "", "`mirror sync --bytes-per-second` limits the rate at each registry"},
+		{"extensions.sync.registries[].responseHeaderTimeout", "--answer-timeout", "a flag of the run, for all registries"},
+		{"extensions.sync.registries[].downloadRate", "--bytes-per-second", "a flag of the run, for each registry, also one that is written to"},
 		{"extensions.sync.registries[].onlySigned", "", "policy.json says what must be signed, and by whom"},
 		{"extensions.sync.registries[].syncLegacyCosignTags", "digest-tags", "`cosign`, unless it is false. Referrers are always copied"},
-		{"extensions.sync.registries[].credentialHelper", "", "`credHelpers` in a file for `--authfile` names helpers"},
+		{"extensions.sync.registries[].credentialHelper", "credHelpers", "in the file that mirror login writes"},
 		{"extensions.sync.registries[].preserveDigest", "preserve-digests", "without it, images stay as they are where the destination takes them"},
 		{"extensions.sync.registries[].platforms[]", "platforms, single", "lists are kept; an architecture alone is that of Linux, and one without a name stands for entries without platform"},
 		{"extensions.sync.registries[].architectures[]", "platforms, single", "the same, as older versions have it"},
@@ -174,9 +175,20 @@ func (r *reader) zotSettings(n *node, z *zotRegistry) {
 	if tags, set := n.key("syncLegacyCosignTags").bool(); tags || !set {
 		z.settings["digest-tags"] = "cosign"
 	}
+	if helper := n.key("credentialHelper").text(); helper != "" {
+		r.helper(n.key("credentialHelper"), z.host, cmp.Or(zotHelpers[helper], helper))
+	}
+	r.runFlag(n.key("maxRetries"), "--retry-times")
+	r.runFlag(n.key("responseHeaderTimeout"), "--answer-timeout")
+	if rate := n.key("downloadRate"); rate.text() != "" {
+		r.note(rate, "it is a flag of the run, in bytes: --bytes-per-second")
+	}
 	z.every = n.key("pollInterval").text()
 	z.platforms = zotPlatformsOf(n.key("platforms"), n.key("architectures"))
 }
+
+// zotHelpers are the names of credential helpers, by those that zot has for them.
+var zotHelpers = map[string]string{"ecr": "ecr-login"}
 
 // zotPlatforms are those that are copied, and whether entries without one are.
 type zotPlatforms struct {
