@@ -236,7 +236,7 @@ func (w *skopeoWriter) tag(registry *writtenRegistry, name string, e *node) (all
 	switch text := e.text(); {
 	case text == "*":
 		return true
-	case strings.ContainsAny(text, "*?["):
+	case tagselect.IsGlob(text):
 		expression, err := tagselect.GlobExpression(text)
 		if err != nil {
 			w.problem(e, "%v", err)
