@@ -82,10 +82,8 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 
 func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {
 	c.env.sel = &c.sel
-	for _, check := range []func() error{c.out.check, c.sel.check, c.access.check, c.checkFrom} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.sel.check, c.access.check, c.checkFrom); err != nil {
+		return err
 	}
 	if c.sel.options.AttachOriginal && c.sel.options.SparseManifestListAction != copy.StripSparseManifestList {
 		return misusef("--%s needs --sparse strip: in bundles, lists are kept otherwise, and a list that is kept is the original", transform.AttachOriginal)

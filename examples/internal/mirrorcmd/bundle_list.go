@@ -31,12 +31,7 @@ func (c *bundleListCommand) command() *cobra.Command {
 			"archives not unpacked: whether they are whole, mirror bundle load finds out. No registry is asked.",
 		Example: "  mirror bundle list monday.tar\n" +
 			"  mirror bundle list --output json monday.tar",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return misusef("mirror bundle list takes BUNDLE, and %d arguments were given; see mirror bundle list --help", len(args))
-			}
-			return nil
-		},
+		Args: takes(1, "BUNDLE"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()

@@ -42,12 +42,7 @@ func (c *bundleLoadCommand) command() *cobra.Command {
 			"is made when everything else is there. What is there already is not sent again.",
 		Example: "  mirror bundle load monday.tar registry.example/mirror\n" +
 			"  mirror bundle load --prefix docker.io/library=base --prefix quay.io=quay monday.tar registry.example",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return misusef("mirror bundle load takes BUNDLE and REGISTRY, and %d arguments were given; see mirror bundle load --help", len(args))
-			}
-			return nil
-		},
+		Args: takes(2, "BUNDLE and REGISTRY"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
@@ -99,10 +94,8 @@ type loadedImage struct {
 
 func (c *bundleLoadCommand) run(cmd *cobra.Command, args []string) error {
 	c.env.loads = true
-	for _, check := range []func() error{c.out.check, c.access.check} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.access.check); err != nil {
+		return err
 	}
 	if strings.Contains(strings.TrimPrefix(args[1], "docker://"), "://") {
 		return misusef("REGISTRY %q is no registry: write HOST[:PORT][/PREFIX]", args[1])

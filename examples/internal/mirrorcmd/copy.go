@@ -89,7 +89,7 @@ func (c *copyCommand) command() *cobra.Command {
 			"DESTINATION names what it named before; after a failure it still does.",
 		Example: "  mirror copy --platform linux/amd64,linux/arm64 --sparse strip \\\n" +
 			"    docker://docker.io/library/alpine:3 docker://registry.example/alpine:3",
-		Args: twoReferences,
+		Args: takes(2, "SOURCE and DESTINATION"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()

@@ -48,12 +48,7 @@ func (c *diffCommand) command() *cobra.Command {
 			"The exit status is 0 if there is no difference, 1 if there is one, and 2 if something could not be read.",
 		Example: "  mirror diff docker://docker.io/library/alpine:3 docker://registry.example/alpine:3\n" +
 			"  mirror diff --subset docker://docker.io/library/alpine docker://registry.example/alpine",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return misusef("mirror diff takes A and B, and %d arguments were given; see mirror diff --help", len(args))
-			}
-			return nil
-		},
+		Args: takes(2, "A and B"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := c.run(cmd, args)
 			if err == nil || errors.Is(err, errDifferent) || isMisuse(err) {
@@ -96,10 +91,8 @@ func (s diffSide) failed(err error) error {
 }
 
 func (c *diffCommand) run(cmd *cobra.Command, args []string) error {
-	for _, check := range []func() error{c.out.check, c.access.check} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.access.check); err != nil {
+		return err
 	}
 	args, err := c.access.withTransports(args)
 	if err != nil {

@@ -40,7 +40,7 @@ func (c *digestCommand) command() *cobra.Command {
 			"by HEAD, which it does not count as a pull; what it does not tell so, and what is no registry, is read and hashed.",
 		Example: "  mirror digest docker://docker.io/library/alpine:3\n" +
 			"  mirror digest --platform linux/arm64 docker://docker.io/library/alpine:3",
-		Args: oneReference,
+		Args: takes(1, "REFERENCE"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()

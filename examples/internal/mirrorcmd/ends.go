@@ -29,10 +29,8 @@ type ends struct {
 // fails.
 func (e *environment) prepare(args []string, sel *selection, access *access, out *output) (*ends, error) {
 	e.sel = sel
-	for _, check := range []func() error{out.check, sel.check, access.check} {
-		if err := check(); err != nil {
-			return nil, err
-		}
+	if err := checkAll(out.check, sel.check, access.check); err != nil {
+		return nil, err
 	}
 	source, destination, err := access.parseReferences(args)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/foreign"
 )
@@ -79,7 +78,7 @@ func (c *exportCommand) run(name string) error {
 	if err != nil {
 		return &misuse{err}
 	}
-	exported, err := c.form.Export(name, content, func(what, text string) (types.ImageReference, error) { return parseReference(what, text) })
+	exported, err := c.form.Export(name, content, parseReference)
 	if err != nil {
 		return &misuse{err}
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/foreign"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
@@ -86,7 +85,7 @@ func (f *fromFlags) concerns(flag string) bool {
 // convert makes a sync file of content, which is called name. An error is a misuse.
 func (f *fromFlags) convert(name string, content []byte) (*foreign.Result, error) {
 	o := f.options
-	o.Parse = func(what, text string) (types.ImageReference, error) { return parseReference(what, text) }
+	o.Parse = parseReference
 	if f.elsewhere {
 		o.Environment, o.Parse = foreign.AnyEnvironment, foreign.AnyDirectory(o.Parse)
 	}
@@ -106,7 +105,7 @@ func (f *fromFlags) convert(name string, content []byte) (*foreign.Result, error
 // misuse.
 func (f *fromFlags) file(name string, content []byte) (*syncfile.File, error) {
 	if f.format == nil {
-		file, err := syncfile.Parse(name, content, func(what, text string) (types.ImageReference, error) { return parseReference(what, text) })
+		file, err := syncfile.Parse(name, content, parseReference)
 		if err != nil {
 			return nil, &misuse{asOthers(name, content, err)}
 		}

@@ -31,7 +31,7 @@ func (c *inspectCommand) command() *cobra.Command {
 			"looked for (mirror verify does that); those that a build cache lists are. Nothing is written, and no signature policy is asked.",
 		Example: "  mirror inspect docker://docker.io/library/alpine:3\n" +
 			"  mirror inspect --tree oci:layout:alpine",
-		Args: oneReference,
+		Args: takes(1, "REFERENCE"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
@@ -40,14 +40,6 @@ func (c *inspectCommand) command() *cobra.Command {
 	c.out.define(flags, "what was found")
 	c.access.defineOnly(flags)
 	return cmd
-}
-
-// oneReference checks the number of arguments, as twoReferences does.
-func oneReference(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return misusef("mirror %s takes REFERENCE, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
-	}
-	return nil
 }
 
 func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {

@@ -91,12 +91,7 @@ func (c *loginCommand) command() *cobra.Command {
 }
 
 // oneRegistry checks the number of arguments of login and logout.
-func oneRegistry(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return misusef("mirror %s takes HOST, such as docker.io, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
-	}
-	return nil
-}
+var oneRegistry = takes(1, "HOST, such as docker.io")
 
 func (c *loginCommand) run(cmd *cobra.Command, args []string) error {
 	if err := c.check(cmd.Flags()); err != nil {

@@ -16,12 +16,7 @@ func newMan() *cobra.Command {
 		Use:    "man DIR",
 		Short:  "Write the manual pages into a directory",
 		Hidden: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return misusef("mirror man takes DIR, and %d arguments were given", len(args))
-			}
-			return nil
-		},
+		Args:   takes(1, "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return writeManPages(cmd.Root(), args[0])
 		},

@@ -34,7 +34,7 @@ func (c *manifestCommand) command() *cobra.Command {
 		Example: "  mirror manifest docker://docker.io/library/alpine:3\n" +
 			"  mirror manifest --raw --platform linux/arm64 docker://docker.io/library/alpine:3\n" +
 			"  mirror manifest --config --platform linux/arm64 docker://docker.io/library/alpine:3",
-		Args: oneReference,
+		Args: takes(1, "REFERENCE"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()

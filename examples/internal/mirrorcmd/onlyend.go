@@ -41,13 +41,3 @@ func atOnlyEnd(name string, err error) error {
 	}
 	return atEnd("", name, err)
 }
-
-// checkAll calls checks of flags until one fails.
-func checkAll(checks ...func() error) error {
-	for _, check := range checks {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	return nil
-}

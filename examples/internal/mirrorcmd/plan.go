@@ -22,7 +22,7 @@ func (c *planCommand) command() *cobra.Command {
 		Long: "Plan reads the lists and manifests of SOURCE and prints what copy with the same flags would do. It writes\n" +
 			"nothing, and does not ask DESTINATION anything unless --compare is given.",
 		Example: "  mirror plan --platform 'linux/*' --sparse strip docker://docker.io/library/alpine:3 docker://registry.example/alpine:3",
-		Args:    twoReferences,
+		Args:    takes(2, "SOURCE and DESTINATION"),
 		RunE:    c.run,
 	}
 	flags := cmd.Flags()

@@ -209,12 +209,3 @@ func newRoot(e *environment) *cobra.Command {
 	}
 	return root
 }
-
-// twoReferences checks the number of arguments. It repeats none of them: they may be secrets in the
-// wrong place.
-func twoReferences(cmd *cobra.Command, args []string) error {
-	if len(args) != 2 {
-		return misusef("mirror %s takes SOURCE and DESTINATION, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
-	}
-	return nil
-}

@@ -45,7 +45,7 @@ func (c *serveCommand) command() *cobra.Command {
 			"command line or the file is wrong.",
 		Example: "  mirror serve --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror serve --state /var/lib/mirror/state --listen :9450 --tls-cert tls.crt --tls-key tls.key --token-file token images.yaml",
-		Args: oneSyncFile,
+		Args: takes(1, "one FILE"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
@@ -102,10 +102,8 @@ func (c *serveCommand) check(file string) (usual schedule.Schedule, err error) {
 	if usual, err = schedule.Every(c.every); err != nil {
 		return usual, misusef("--every: %w", err)
 	}
-	for _, check := range []func() error{c.access.check, c.from.check} {
-		if err := check(); err != nil {
-			return usual, err
-		}
+	if err := checkAll(c.access.check, c.from.check); err != nil {
+		return usual, err
 	}
 	return usual, c.runner.check(true)
 }

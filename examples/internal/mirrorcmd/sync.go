@@ -42,7 +42,7 @@ func (c *syncCommand) command() *cobra.Command {
 		Example: "  mirror sync --dry-run images.yaml\n" +
 			"  mirror sync --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror sync --shard \"$JOB_COMPLETION_INDEX/8\" --output json images.yaml",
-		Args: oneSyncFile,
+		Args: takes(1, "one FILE"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()
@@ -87,10 +87,8 @@ func (c *syncCommand) check() error {
 }
 
 func (c *syncCommand) run(cmd *cobra.Command, args []string) error {
-	for _, check := range []func() error{c.out.check, c.access.check, c.from.check, c.check} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.access.check, c.from.check, c.check); err != nil {
+		return err
 	}
 	file, err := c.env.readSyncFile(args[0], &c.from)
 	if err != nil {

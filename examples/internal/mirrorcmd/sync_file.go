@@ -4,19 +4,10 @@ import (
 	"io"
 	"os"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
-
-// oneSyncFile checks the arguments of a command that takes a sync file.
-func oneSyncFile(cmd *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return misusef("mirror %s takes one FILE, and %d arguments were given; see mirror %s --help", cmd.Name(), len(args), cmd.Name())
-	}
-	return nil
-}
 
 // hideSystemFlags hides flags that such a command has no use for: no image of a file is chosen by
 // system.

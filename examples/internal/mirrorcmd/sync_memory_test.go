@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorserver"
@@ -31,7 +30,7 @@ func TestSyncHoldsLittleOfEachImage(t *testing.T) {
 	require.NoError(t, err)
 	defer store.Close()
 	before := live()
-	file, err := syncfile.Parse("images.yaml", text, func(what, text string) (types.ImageReference, error) { return parseReference(what, text) })
+	file, err := syncfile.Parse("images.yaml", text, parseReference)
 	require.NoError(t, err)
 	r := &runner{env: &environment{}, file: file, signers: &syncfile.Signers{}, memory: &memory{store: store, now: (&environment{}).now}}
 	found, err := r.expand(t.Context())

@@ -74,12 +74,7 @@ func (c *tagsCommand) command() *cobra.Command {
 		Example: "  mirror tags docker://docker.io/library/alpine\n" +
 			"  mirror tags --semver '>=3.18 <4' --newest 3 docker://docker.io/library/alpine\n" +
 			"  mirror tags --glob '*-alpine' --since 90d docker://docker.io/library/nginx",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return misusef("mirror tags takes REPOSITORY, and %d arguments were given; see mirror tags --help", len(args))
-			}
-			return nil
-		},
+		Args: takes(1, "REPOSITORY"),
 		RunE: c.run,
 	}
 	flags := cmd.Flags()

@@ -71,7 +71,7 @@ func (c *verifyCommand) command() *cobra.Command {
 	return cmd
 }
 
-// checkArgs checks the number of arguments. It repeats none of them, as twoReferences does not.
+// checkArgs checks the number of arguments. It repeats none of them, as takes does not.
 func (c *verifyCommand) checkArgs(cmd *cobra.Command, args []string) error {
 	switch {
 	case c.origin == "" && cmd.Flags().Changed("origin"):

@@ -75,10 +75,8 @@ func (i *verifiedImage) name() string { return cmp.Or(i.Destination, i.Source) }
 
 // byFile verifies the destinations of a file.
 func (c *verifyCommand) byFile(cmd *cobra.Command, args []string) error {
-	for _, check := range []func() error{c.out.check, c.access.check, c.from.check} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.access.check, c.from.check); err != nil {
+		return err
 	}
 	file, err := c.env.readSyncFile(args[0], &c.from)
 	if err != nil {

@@ -24,10 +24,8 @@ const threatModel = "https://github.com/sparsecopy/sparsecopy/blob/main/docs/tru
 
 // byOrigin verifies a stripped list by what is beside it.
 func (c *verifyCommand) byOrigin(cmd *cobra.Command, args []string) error {
-	for _, check := range []func() error{c.out.check, c.access.check} {
-		if err := check(); err != nil {
-			return err
-		}
+	if err := checkAll(c.out.check, c.access.check); err != nil {
+		return err
 	}
 	origin, err := c.access.parseSource("--origin", c.origin)
 	if err != nil {

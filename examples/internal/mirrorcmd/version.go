@@ -38,14 +38,6 @@ func (c *versionCommand) command() *cobra.Command {
 	return cmd
 }
 
-// noArguments checks the number of arguments, as twoReferences does.
-func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) != 0 {
-		return misusef("%s takes no arguments, and %d were given", cmd.CommandPath(), len(args))
-	}
-	return nil
-}
-
 func (c *versionCommand) run(*cobra.Command, []string) error {
 	info := buildinfo.Read()
 	if c.out.json {
