@@ -325,3 +325,14 @@ func TestServeAsksPushesForTheirAge(t *testing.T) {
 		assert.NotContains(t, q.Path, "/manifests/1.")
 	}
 }
+
+// TestDeleteKnowsHosts: what one image copies to a repository is no stray of another that writes
+// its host otherwise.
+func TestDeleteKnowsHosts(t *testing.T) {
+	s := newAgedTest(t)
+	port := s.dst.Host()[strings.LastIndex(s.dst.Host(), ":"):]
+	s.write("images:\n- {source: 'SRC/app:1.9', destination: 'docker://localhost" + port + "/app'}\n- {source: 'SRC/app:1.10', destination: 'docker://LOCALHOST" + port + "/app'}\n")
+	pushAged(s.dst, "old", 20)
+	s.sync("--delete", "--yes").done(t)
+	assert.Equal(t, []string{"1.10", "1.9"}, s.dst.Tags("app"))
+}

@@ -209,13 +209,14 @@ func (i *Image) Repository() (key string, ok bool) {
 }
 
 // Key names what copies to a reference write into: a repository, a layout, a file. It is "" for
-// nil.
+// nil. However the host of a registry is written, it is one.
 func Key(ref types.ImageReference) string {
 	if ref == nil {
 		return ""
 	}
 	if named := ref.DockerReference(); named != nil && ref.Transport().Name() == "docker" {
-		return "docker://" + named.Name()
+		host := strings.TrimSuffix(strings.ToLower(reference.Domain(named)), ":443")
+		return "docker://" + host + "/" + reference.Path(named)
 	}
 	where := ref.PolicyConfigurationIdentity()
 	if where == "" {
