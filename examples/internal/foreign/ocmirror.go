@@ -15,7 +15,7 @@ var ocMirror = Format{
 	Keys: []Key{
 		{"kind", nothing, ""},
 		{"apiVersion", nothing, ""},
-		{"mirror.additionalImages[].name", "source", "one by digest alone gets no tag, where oc-mirror makes one of the digest"},
+		{"mirror.additionalImages[].name", "source", "without tag and digest it has the tag `latest`, where oc-mirror v2 passes it over; one by digest alone gets no tag, where oc-mirror makes one of the digest"},
 		{"mirror.additionalImages[].targetRepo", "destination", "in place of `{repository}` and `{name}`"},
 		{"mirror.additionalImages[].targetTag", "destination", "in place of the tag"},
 		{"mirror.additionalImages[].platforms[].os", "platforms, single", "the list is kept"},
