@@ -8,6 +8,7 @@
 //	tree.go      node: the file as a tree, read within limits, whose keys are taken one by one
 //	writer.go    element: our file, put together key by key
 //	template.go  --to
+//	passwords.go what is said of a file has none
 //	likely.go    Likely: whose file one seems to be
 //	export.go    Export: the way back, from a sync file to the file of another tool; FORMAT_export.go
 //	FORMAT.go    a format: its keys, and the function that reads its files

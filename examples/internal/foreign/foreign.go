@@ -97,8 +97,9 @@ func AnyEnvironment(name string) (value string, set bool) {
 func AnyDirectory(parse syncfile.ParseReference) syncfile.ParseReference {
 	return func(what, text string) (types.ImageReference, error) {
 		ref, err := parse(what, text)
-		if path, isDirectory := strings.CutPrefix(text, "dir:"); isDirectory && errors.Is(err, fs.ErrNotExist) {
-			return parse(what, "dir:"+filepath.Join(os.TempDir(), url.PathEscape(path)))
+		transport, path, _ := strings.Cut(text, ":")
+		if (transport == "dir" || transport == "oci") && errors.Is(err, fs.ErrNotExist) {
+			return parse(what, transport+":"+filepath.Join(os.TempDir(), url.PathEscape(path)))
 		}
 		return ref, err
 	}
@@ -147,6 +148,7 @@ func (f *Format) Convert(name string, content []byte, o Options) (*Result, error
 	if len(r.problems) == 0 {
 		r.finish(result)
 	}
+	r.hidePasswords()
 	if len(r.problems) > 0 {
 		slices.SortStableFunc(r.problems, func(a, b *syncfile.Problem) int { return a.Line - b.Line })
 		return nil, r.problems

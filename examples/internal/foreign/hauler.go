@@ -35,6 +35,8 @@ var hauler = Format{
 		{"metadata.annotations.hauler.dev/certificate-oidc-issuer", "", judged},
 		{"metadata.annotations.hauler.dev/certificate-oidc-issuer-regexp", "", judged},
 		{"metadata.annotations.hauler.dev/certificate-github-workflow-repository", "", judged},
+		{"metadata.annotations.hauler.dev/ca-file", "", "put it into a directory, DIR/ca.crt, and write `cert-dir: DIR` under `registries` of the sync file"},
+		{"metadata.annotations.hauler.dev/insecure-skip-tls-verify", "", "write `tls-verify: false` under `registries` of the sync file"},
 		{"metadata.annotations.hauler.dev/rewrite", "", "Hauler does not rename images by it either"},
 		{"metadata.annotations.*", nothing, ""},
 		{"metadata.*", nothing, ""},

@@ -1,6 +1,7 @@
 package foreign
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -18,6 +19,7 @@ var list = Format{
 		{"IMAGE => DESTINATION", "source, destination", "a destination as in a sync file; `docker://` may be left out. `IMAGE=DESTINATION`, as `oc image mirror` has it, is the same"},
 		{"IMAGE DIGEST", "source", "as Rancher's lists of digests have it: `IMAGE@DIGEST`"},
 		{"IMAGE WORD", "source", "the word is passed over: in Rancher's lists of sources it says what needs the image"},
+		{"--platform=PLATFORM IMAGE", "platforms, single", "as `docker pull` has it; the list is kept"},
 		{"# COMMENT", nothing, ""},
 	},
 	read: readList,
@@ -45,8 +47,15 @@ func readList(r *reader) {
 	r.ones(l.all)
 }
 
+// platformFlag is what may stand in front of an image.
+var platformFlag = regexp.MustCompile(`^--platform[= ]\s*(\S+)\s+`)
+
 // line reads what stands in the line n.
 func (l *listReader) line(n *node, line string) {
+	var platforms []string
+	if flag := platformFlag.FindStringSubmatch(line); flag != nil {
+		platforms, line = []string{flag[1]}, line[len(flag[0]):]
+	}
 	source, destination, mapped := strings.Cut(line, "=>")
 	if !mapped {
 		source, destination, mapped = strings.Cut(line, "=")
@@ -64,6 +73,7 @@ func (l *listReader) line(n *node, line string) {
 		named = l.pinned(n, named, fields[0], fields[1])
 	}
 	image := oneOf(n, named)
+	image.platforms = platforms
 	if mapped {
 		image.destination = withTransport(destination)
 	}

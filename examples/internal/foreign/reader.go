@@ -25,6 +25,7 @@ type reader struct {
 
 	defaults   *element
 	registries []*element
+	byHost     map[string]*element // those in registries
 	images     []*element
 }
 
@@ -80,10 +81,12 @@ func (r *reader) runFlag(n *node, flag string) {
 	}
 }
 
-// untaken notes what of n nobody has taken.
+// untaken notes what of n nobody has taken. What is known, and has no value, says nothing.
 func (r *reader) untaken(n *node) {
 	if !n.taken {
-		if row := r.format.row(n.names()); row.Ours != nothing {
+		row := r.format.row(n.names())
+		saysNothing := row.Ours == nothing || row.Path != "" && n.isEmpty()
+		if !saysNothing {
 			r.lost(n, "%s", row.Why)
 		}
 		return
@@ -111,14 +114,15 @@ func (r *reader) image(n *node) *element {
 
 // registry is the element of registries about a host. n is where the file speaks of it.
 func (r *reader) registry(n *node, host string) *element {
-	for _, e := range r.registries {
-		if e.values["registry"] == host {
-			return e
-		}
+	if e := r.byHost[host]; e != nil {
+		return e
 	}
 	e := newElement(r, n)
 	e.set("registry", host)
-	r.registries = append(r.registries, e)
+	if r.byHost == nil {
+		r.byHost = map[string]*element{}
+	}
+	r.byHost[host], r.registries = e, append(r.registries, e)
 	return e
 }
 

@@ -5,7 +5,6 @@ import (
 	"path"
 	"regexp"
 	"regexp/syntax"
-	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -42,7 +41,8 @@ var skopeo = Format{
 // A skopeoReader reads one of Skopeo's files.
 type skopeoReader struct {
 	*reader
-	repositories []*skopeoRepository // in the order of the file
+	repositories []*skopeoRepository          // in the order of the file
+	byName       map[string]*skopeoRepository // those in repositories
 }
 
 // A skopeoRepository is all that a file says of a repository, which may be in several places.
@@ -52,11 +52,12 @@ type skopeoRepository struct {
 	all     bool  // its list of tags is empty somewhere
 	tags    []any // as in a sync file
 	digests []*node
-	signed  bool // what it selects may be tags that are named after digests
+	known   map[string]bool // those in digests
+	signed  bool            // what it selects may be tags that are named after digests
 }
 
 func readSkopeo(r *reader) {
-	s := &skopeoReader{reader: r}
+	s := &skopeoReader{reader: r, byName: map[string]*skopeoRepository{}}
 	s.settings()
 	for _, registry := range r.document().entries() {
 		s.registry(registry)
@@ -134,13 +135,11 @@ func (s *skopeoReader) repository(registry, n *node) *skopeoRepository {
 		s.lost(n, "this is no repository, and Skopeo passes it over, too: %v", err)
 		return nil
 	}
-	for _, known := range s.repositories {
-		if known.named.Name() == named.Name() {
-			return known
-		}
+	if known := s.byName[named.Name()]; known != nil {
+		return known
 	}
-	one := &skopeoRepository{from: n, named: named}
-	s.repositories = append(s.repositories, one)
+	one := &skopeoRepository{from: n, named: named, known: map[string]bool{}}
+	s.byName[named.Name()], s.repositories = one, append(s.repositories, one)
 	return one
 }
 
@@ -156,8 +155,8 @@ func (s *skopeoReader) listed(to *skopeoRepository, n *node) {
 	for _, e := range elements {
 		text := e.text()
 		if _, err := digest.Parse(text); err == nil {
-			if !slices.ContainsFunc(to.digests, func(d *node) bool { return d.text() == text }) {
-				to.digests = append(to.digests, e)
+			if !to.known[text] {
+				to.known[text], to.digests = true, append(to.digests, e)
 			}
 		} else if _, err := reference.WithTag(to.named, text); err == nil {
 			to.tags = append(to.tags, text)

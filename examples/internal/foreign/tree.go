@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -277,6 +278,15 @@ func (n *node) is(kind yaml.Kind, what string) bool {
 
 // isNull reports whether n says nothing.
 func (n *node) isNull() bool { return n == nil || n.kind == yaml.ScalarNode && n.tag == "!!null" }
+
+// isEmpty reports whether n and all that is in it says nothing: for the tools, that is as if it did
+// not stand there.
+func (n *node) isEmpty() bool {
+	if n.kind == yaml.ScalarNode {
+		return n.value == "" || n.isNull()
+	}
+	return !slices.ContainsFunc(n.children, func(child *node) bool { return !child.isEmpty() })
+}
 
 // fold gives the keys in n the spelling that they have in the format's Keys, for tools to which
 // upper and lower case are the same.

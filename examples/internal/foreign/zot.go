@@ -17,6 +17,7 @@ var zot = Format{
 	Keys: []Key{
 		{"extensions.sync.enable", "source", "`false`: nothing is copied"},
 		{"extensions.sync.credentialsFile", "mirror login", "credentials stay out of sync files"},
+		{"extensions.sync.enableStreaming", "", "nothing is copied only when somebody pulls it"},
 		{"extensions.sync.downloadDir", "", "nothing is stored on the way"},
 		{"extensions.sync.registries[].urls[]", "source", "the first. The others are mirrors of it: `registries.conf` names mirrors. `http://` is `tls-verify: false`, too"},
 		{"extensions.sync.registries[].pollInterval", "every", "`mirror serve` looks at it, `mirror sync` copies at once. Without one, zot copies nothing unless it is asked for"},
@@ -32,6 +33,7 @@ var zot = Format{
 		{"extensions.sync.registries[].onlySigned", "", "policy.json says what must be signed, and by whom"},
 		{"extensions.sync.registries[].syncLegacyCosignTags", "digest-tags", "`cosign`, unless it is false. Referrers are always copied"},
 		{"extensions.sync.registries[].credentialHelper", "credHelpers", "in the file that mirror login writes"},
+		{"extensions.sync.registries[].oauth2CredentialHelper", "", "`credHelpers` in a file for `--authfile` names helpers"},
 		{"extensions.sync.registries[].preserveDigest", "preserve-digests", "without it, images stay as they are where the destination takes them"},
 		{"extensions.sync.registries[].platforms[]", "platforms, single", "lists are kept; an architecture alone is that of Linux, and one without a name stands for entries without platform"},
 		{"extensions.sync.registries[].architectures[]", "platforms, single", "the same, as older versions have it"},
@@ -73,6 +75,7 @@ func readZot(r *reader) {
 		sync = nil
 	}
 	r.zotItself(top.key("http"))
+	r.lostIfOn(sync.key("enableStreaming"))
 	credentials := sync.key("credentialsFile")
 	for _, n := range sync.key("registries").elements() {
 		r.zotRegistry(n, credentials)
@@ -144,6 +147,9 @@ func (r *reader) zotRegistry(n, credentials *node) {
 	if credentials.text() != "" {
 		r.login(credentials, z.host)
 	}
+	if at.User != nil {
+		r.login(urls[0], z.host)
+	}
 	r.zotAccess(n, z.host, at.Scheme, verify, dir)
 }
 
@@ -164,11 +170,8 @@ func (r *reader) zotAccess(n *node, host, scheme string, tlsVerify, certDir *nod
 // zotSettings reads what is said about all images of a registry. What is on is lost where it is no
 // setting of ours, and what is off is not.
 func (r *reader) zotSettings(n *node, z *zotRegistry) {
-	for _, name := range []string{"onDemand", "onlySigned"} {
-		if on, _ := n.key(name).bool(); on {
-			r.lost(n.key(name), "%s", r.format.row(n.key(name).names()).Why)
-		}
-	}
+	r.lostIfOn(n.key("onDemand"))
+	r.lostIfOn(n.key("onlySigned"))
 	if keep, _ := n.key("preserveDigest").bool(); keep {
 		z.settings["preserve-digests"] = true
 	}
@@ -189,6 +192,13 @@ func (r *reader) zotSettings(n *node, z *zotRegistry) {
 
 // zotHelpers are the names of credential helpers, by those that zot has for them.
 var zotHelpers = map[string]string{"ecr": "ecr-login"}
+
+// lostIfOn notes that something is lost, unless it is switched off.
+func (r *reader) lostIfOn(n *node) {
+	if on, _ := n.bool(); on {
+		r.lost(n, "%s", r.format.row(n.names()).Why)
+	}
+}
 
 // zotPlatforms are those that are copied, and whether entries without one are.
 type zotPlatforms struct {
