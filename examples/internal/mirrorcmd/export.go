@@ -70,7 +70,7 @@ func (c *exportCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
 
 func (c *exportCommand) run(name string) error {
 	if c.out != "" {
-		if err := checkReplacedFile("out", c.out); err != nil {
+		if err := checkOut(c.out, name); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -79,7 +80,7 @@ func (c *importCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
 
 func (c *importCommand) run(name string) error {
 	if c.out != "" {
-		if err := checkReplacedFile("out", c.out); err != nil {
+		if err := checkOut(c.out, name); err != nil {
 			return err
 		}
 	}
@@ -103,6 +104,21 @@ func (c *importCommand) run(name string) error {
 		return err
 	}
 	return c.lost(name, result)
+}
+
+// checkOut is checkReplacedFile for --out; what is written is not to take the place of input.
+func checkOut(out, input string) error {
+	if err := checkReplacedFile("out", out); err != nil {
+		return err
+	}
+	there, err := os.Stat(out)
+	if err != nil {
+		return nil //nolint:nilerr // there is nothing whose place it would take
+	}
+	if read, err := os.Stat(input); err == nil && os.SameFile(there, read) {
+		return misusef("--out: %s is the file that is read, and would be lost", out)
+	}
+	return nil
 }
 
 // lost says how many keys of a file are lost: which, stands in the lines before.

@@ -72,6 +72,25 @@ func mustRead(t *testing.T, name string) []byte {
 	return content
 }
 
+// TestOutIsNotTheInput names the file that is read as the one to write, also through a link.
+func TestOutIsNotTheInput(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	link := file + "-link"
+	require.NoError(t, os.Symlink(file, link))
+	for text, args := range map[string][]string{
+		"a.example: {images: {b: ['1']}}\n":                                               {"import", "skopeo", "--to", "docker://m.example"},
+		"images: [{source: docker://a.example/b:1, destination: docker://m.example/b}]\n": {"export", "skopeo"},
+	} {
+		for _, out := range []string{file, link} {
+			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+			r := runAll(t.Context(), t, "", append(args, file, "-o", out)...)
+			assert.Equal(t, StatusMisused, r.status, r.stderr)
+			assert.Contains(t, r.stderr, "--out: "+out+" is the file that is read, and would be lost")
+			assert.Equal(t, text, string(mustRead(t, file)))
+		}
+	}
+}
+
 // TestWhatIsLostIsRefused has a key without a counterpart.
 func TestWhatIsLostIsRefused(t *testing.T) {
 	i := newImportTest(t, appLost)
