@@ -10,7 +10,7 @@ import (
 func TestNearest(t *testing.T) {
 	known := []string{"platforms", "sparse", "source", "tags"}
 	for text, want := range map[string]string{
-		"platform": "platforms", "platfroms": "platforms", "surce": "source", "spares": "sparse", "tag": "tags", "tags": "tags",
+		"platform": "platforms", "plattforms": "platforms", "surce": "source", "spares": "sparse", "tag": "tags", "tags": "tags",
 		"": "", "nonsense": "", "x": "", strings.Repeat("tags", 30): "",
 	} {
 		assert.Equal(t, want, Nearest(text, known), text)
