@@ -215,8 +215,7 @@ func Key(ref types.ImageReference) string {
 		return ""
 	}
 	if named := ref.DockerReference(); named != nil && ref.Transport().Name() == "docker" {
-		host := strings.TrimSuffix(strings.ToLower(reference.Domain(named)), ":443")
-		return "docker://" + host + "/" + reference.Path(named)
+		return "docker://" + repositoryOf(named)
 	}
 	where := ref.PolicyConfigurationIdentity()
 	if where == "" {
@@ -228,6 +227,11 @@ func Key(ref types.ImageReference) string {
 		}
 	}
 	return ref.Transport().Name() + ":" + where
+}
+
+// repositoryOf names a repository, however its host is written.
+func repositoryOf(named reference.Named) string {
+	return strings.TrimSuffix(strings.ToLower(reference.Domain(named)), ":443") + "/" + reference.Path(named)
 }
 
 // variables are what destinations may have in braces.

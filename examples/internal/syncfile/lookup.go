@@ -29,7 +29,8 @@ func (f *File) Lookup() *Lookup {
 		if image.named == nil {
 			continue
 		}
-		l.images[image.named.Name()] = append(l.images[image.named.Name()], image)
+		source := repositoryOf(image.named)
+		l.images[source] = append(l.images[source], image)
 	}
 	for _, image := range f.Images {
 		l.writes(image)
@@ -42,7 +43,7 @@ func (f *File) Lookup() *Lookup {
 func (l *Lookup) writes(image *Image) {
 	if image.Listed() {
 		key, same := image.Repository()
-		if name, isDocker := strings.CutPrefix(key, "docker://"); isDocker && same && name != image.named.Name() {
+		if name, isDocker := strings.CutPrefix(key, "docker://"); isDocker && same && name != repositoryOf(image.named) {
 			l.written[name] = nil
 		}
 		return
@@ -53,13 +54,14 @@ func (l *Lookup) writes(image *Image) {
 		if !ok {
 			continue
 		}
-		tags, known := l.written[to.Name()]
+		name := repositoryOf(to)
+		tags, known := l.written[name]
 		if known && tags == nil {
 			continue
 		}
 		if tags == nil {
 			tags = map[string]bool{}
-			l.written[to.Name()] = tags
+			l.written[name] = tags
 		}
 		tags[to.Tag()] = true
 	}
@@ -73,11 +75,12 @@ func (l *Lookup) writes(image *Image) {
 // those that its patterns take, the last that were pushed. So what was refused without a signature
 // is copied when that follows.
 func (l *Lookup) Pushed(tag reference.NamedTagged) []Copy {
-	if tags, known := l.written[tag.Name()]; known && (tags == nil || tags[tag.Tag()]) {
+	repository := repositoryOf(tag)
+	if tags, known := l.written[repository]; known && (tags == nil || tags[tag.Tag()]) {
 		return nil
 	}
 	var found []Copy
-	for _, image := range l.images[tag.Name()] {
+	for _, image := range l.images[repository] {
 		for _, name := range l.concerned(image, tag.Tag()) {
 			if c, err := image.copy(name); err == nil {
 				found = append(found, c)

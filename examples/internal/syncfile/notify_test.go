@@ -132,6 +132,19 @@ images:
 	}
 }
 
+// TestPushedToAHostInOtherLetters: however hosts are written, the file's own copies wake nobody.
+func TestPushedToAHostInOtherLetters(t *testing.T) {
+	f, err := parse(`images: [
+  {source: docker://Source.example:443/b, tags: [named], destination: docker://Mirror.example:443/b},
+  {source: docker://mirror.example/b, tags: ["*", named], destination: docker://other.example/b}]`)
+	require.NoError(t, err)
+	for tag, want := range map[string]int{"source.example/b:named": 1, "Mirror.example/b:named": 0, "mirror.example/b:other": 1} {
+		named, err := reference.ParseNamed(tag)
+		require.NoError(t, err)
+		assert.Len(t, f.Lookup().Pushed(named.(reference.NamedTagged)), want, tag)
+	}
+}
+
 // TestPushedThenSigned: what patterns take is remembered, so that a signature finds it.
 func TestPushedThenSigned(t *testing.T) {
 	f, err := parse(`images: [{source: docker://quay.io/a/b, tags: ["*", named], destination: docker://m.example/b}]`)
