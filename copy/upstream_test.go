@@ -104,6 +104,7 @@ var neverReasons = map[string]string{
 	"SingleImage": "the plan", "PlatformlessEntries": "the plan", "EntriesAsReferrers": "the plan", "KeepVoid": "the plan", "WidenedChildTags": "the plan", "AttachOriginal": "the plan",
 	"ListSignatures": "the plan", "ChangedSubjects": "the plan",
 	"AnnotateTransformed": "the plan", "CheckBlobs": "the comparison", "CompareDestination": "the comparison", "Report": "the report", "Overview": "progress",
+	"Replacing": "asked before anything is copied",
 }
 
 // TestUpstreamReason goes through every option, and what matters of images and transports.
@@ -317,6 +318,8 @@ func set(t *testing.T, v reflect.Value) {
 		v.SetString("x")
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+	case reflect.Func:
+		v.Set(reflect.MakeFunc(v.Type(), func([]reflect.Value) []reflect.Value { return []reflect.Value{reflect.Zero(reflect.TypeFor[error]())} }))
 	case reflect.Chan:
 		v.Set(reflect.MakeChan(v.Type(), 0))
 	case reflect.Pointer:
