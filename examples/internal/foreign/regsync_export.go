@@ -170,14 +170,15 @@ func (w regsyncWriter) target(step map[string]any, image exportedImage, source r
 func filledIn(text string, source regsyncReference) (string, error) {
 	host, repository, _ := strings.Cut(source.name, "/")
 	tag, _, _ := strings.Cut(strings.TrimPrefix(source.version, ":"), "@")
-	for name, value := range map[string]string{"registry": strings.ReplaceAll(host, ":", "-"), "repository": repository, "name": path.Base(repository), "tag": tag} {
-		field := "{" + name + "}"
-		switch at := strings.Index(text, field); {
+	for _, field := range []struct{ name, value string }{
+		{"{registry}", strings.ReplaceAll(host, ":", "-")}, {"{repository}", repository}, {"{name}", path.Base(repository)}, {"{tag}", tag},
+	} {
+		switch at := strings.Index(text, field.name); {
 		case at < 0 || at > 0 && text[at-1] == '$':
-		case value == "" || source.layout || name == "tag" && source.version[0] == '@':
-			return "", fmt.Errorf("regsync fills in no %s of %s", field, text)
+		case field.value == "" || source.layout || field.name == "{tag}" && source.version[0] == '@':
+			return "", fmt.Errorf("regsync fills in no %s of %s", field.name, text)
 		default:
-			text = strings.ReplaceAll(text, field, value)
+			text = strings.ReplaceAll(text, field.name, field.value)
 		}
 	}
 	return text, nil
