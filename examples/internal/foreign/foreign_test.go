@@ -58,7 +58,7 @@ func TestReal(t *testing.T) {
 // flagsOf are the options that flags stand for.
 func flagsOf(t *testing.T, text string) Options {
 	t.Helper()
-	o := Options{Dir: "/work", Environment: AnyEnvironment}
+	o := Options{Dir: "/srv", Environment: AnyEnvironment}
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o.Define(flags)
 	require.NoError(t, flags.Parse(strings.Fields(text)))

@@ -15,7 +15,7 @@ import (
 
 // said is all that people are shown of a conversion.
 func said(f *Format, text string) string {
-	o := Options{Dir: "/work", Environment: AnyEnvironment}
+	o := Options{Dir: "/srv", Environment: AnyEnvironment}
 	if f.NeedsTo {
 		o.To = "docker://mirror.example/{registry}/{repository}"
 	}
@@ -106,10 +106,10 @@ func TestManyOfOneKind(t *testing.T) {
 // TestLayoutsNeedNotBeThere converts a file on a machine that does not have its directories.
 func TestLayoutsNeedNotBeThere(t *testing.T) {
 	text := "sync: [{source: a/b:1, target: 'ocidir://nowhere/at/all:1', type: image}, {source: a/b:1, target: 'ocidir://nowhere/else', type: image}]\n"
-	o := Options{Dir: "/work", Parse: AnyDirectory(func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) })}
+	o := Options{Dir: "/srv", Parse: AnyDirectory(func(_, text string) (types.ImageReference, error) { return alltransports.ParseImageName(text) })}
 	result, err := regsync.Convert("f", []byte(text), o)
 	require.NoError(t, err)
-	assert.Contains(t, string(result.Sync), "destination: oci:/work/nowhere/at/all:1\n")
+	assert.Contains(t, string(result.Sync), "destination: oci:/srv/nowhere/at/all:1\n")
 }
 
 // TestListWithPlatforms has the flag of docker pull in front of images.

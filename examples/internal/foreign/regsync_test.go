@@ -12,7 +12,7 @@ import (
 // syncOf is what a format makes of a text, without comments and the line with the version.
 func syncOf(t *testing.T, f *Format, text string) (sync string, result *Result) {
 	t.Helper()
-	result, err := f.Convert("f", []byte(text), Options{Environment: AnyEnvironment, Dir: "/work"})
+	result, err := f.Convert("f", []byte(text), Options{Environment: AnyEnvironment, Dir: "/srv"})
 	require.NoError(t, err, text)
 	accepted(t, result.Sync)
 	for line := range strings.Lines(string(result.Sync)) {
@@ -37,7 +37,7 @@ func TestRegsyncReferences(t *testing.T) {
 		"docker.io/busybox:1": "docker://docker.io/library/busybox:1", "index.docker.io/team/app:1": "docker://docker.io/team/app:1", "registry-1.docker.io/busybox:1": "docker://docker.io/library/busybox:1",
 		"localhost/app:1": "docker://localhost/app:1", "registry:5000/app": "docker://registry:5000/app:latest", "a.example/b/c:1": "docker://a.example/b/c:1",
 		"a.example/b@" + someDigest: "docker://a.example/b@" + someDigest, "a.example/b:1@" + someDigest: "docker://a.example/b:1@" + someDigest,
-		"ocidir://images:1": "oci:/work/images:1", "ocidir:///abs": "oci:/abs:latest",
+		"ocidir://images:1": "oci:/srv/images:1", "ocidir:///abs": "oci:/abs:latest",
 		`{{env "REG"}}/app:{{ env "V" }}`: "docker://${REG}/app:${V}", `busybox:{{env "V"}}`: "docker://docker.io/library/busybox:${V}",
 	} {
 		step := "source: '" + text + "', target: m.example/app:1, type: image"
@@ -46,7 +46,7 @@ func TestRegsyncReferences(t *testing.T) {
 	image := regsyncImage(t, "", "source: a.example/b:1, target: m.example/b, type: image")
 	assert.Equal(t, "- source: docker://a.example/b:1\n  destination: docker://m.example/b:latest\n", image)
 	image = regsyncImage(t, "", "source: a.example/b, target: 'ocidir://images', type: repository")
-	assert.Contains(t, image, "  destination: oci:/work/images:{tag}\n")
+	assert.Contains(t, image, "  destination: oci:/srv/images:{tag}\n")
 }
 
 const someDigest = "sha256:14b267eb38aa85fd12d0e168fffa2d8a6187ac53a14a0212b0d4fce8d729598c"

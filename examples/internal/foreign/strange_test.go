@@ -66,7 +66,7 @@ func withStrangeValues(lines []string) (all []string) {
 // and exported without a panic.
 func checkConversion(t *testing.T, format *Format, text string) {
 	t.Helper()
-	o := Options{Dir: "/work", Environment: AnyEnvironment}
+	o := Options{Dir: "/srv", Environment: AnyEnvironment}
 	if format.NeedsTo {
 		o.To = "docker://mirror.example/{registry}/{repository}"
 	}
