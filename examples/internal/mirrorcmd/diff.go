@@ -84,10 +84,7 @@ func (s diffSide) at(ref types.ImageReference) diffSide {
 
 // failed puts a failure into the words of the side.
 func (s diffSide) failed(err error) error {
-	if failed, ok := errors.AsType[*copy.Error](err); ok {
-		err = failed.Err // it speaks of a destination
-	}
-	return atEnd(s.prefix, s.text, err)
+	return atEnd(s.prefix, s.text, withoutSide(err)) // which speaks of a destination
 }
 
 func (c *diffCommand) run(cmd *cobra.Command, args []string) error {

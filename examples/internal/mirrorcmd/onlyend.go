@@ -36,8 +36,13 @@ func atOnlyEnd(name string, err error) error {
 	if err == nil {
 		return nil
 	}
+	return atEnd("", name, withoutSide(err))
+}
+
+// withoutSide is an error of the library without the side that it names.
+func withoutSide(err error) error {
 	if failed, ok := errors.AsType[*copy.Error](err); ok {
-		err = failed.Err
+		return failed.Err
 	}
-	return atEnd("", name, err)
+	return err
 }
