@@ -168,12 +168,4 @@ func (n formatName) String() string {
 
 func (n formatName) Type() string { return "FORMAT" }
 
-func (n formatName) choices() []string { return formatNames() }
-
-// formatNames are the names of all formats.
-func formatNames() (names []string) {
-	for _, format := range foreign.Formats() {
-		names = append(names, format.Name)
-	}
-	return names
-}
+func (n formatName) choices() []string { return importForms().names() }

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -29,7 +26,7 @@ func (c *importCommand) command() *cobra.Command {
 		Short: "Make a sync file of the file of another tool",
 		Long: "Import prints the file for mirror sync that does what FILE does for another tool. FILE \"-\" is standard input. What has no\n" +
 			"counterpart is listed on standard error, with its line, and so is what is done another way. Passwords are left out.\n" +
-			"FORMAT is one of these:\n\n" + formatTable() + "\n" +
+			"FORMAT is one of these:\n\n" + importForms().table() + "\n" +
 			"mirror sync --from FORMAT FILE does the same, and copies the images.\n\n" +
 			"The exit status is 0, or 2 if something has no counterpart, unless that is accepted. With --check and -o OUT, it is 1\n" +
 			"if OUT is not what would be written now.",
@@ -37,7 +34,7 @@ func (c *importCommand) command() *cobra.Command {
 			"  mirror import --check skopeo sync.yml --to 'docker://mirror.example/{registry}/{repository}'",
 		Args:              c.checkArgs,
 		RunE:              func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
-		ValidArgsFunction: completeFormats(formatNames),
+		ValidArgsFunction: importForms().complete,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
@@ -47,30 +44,9 @@ func (c *importCommand) command() *cobra.Command {
 	return cmd
 }
 
-// formatTable has a line for each format.
-func formatTable() string {
-	var b strings.Builder
-	table := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	for _, format := range foreign.Formats() {
-		fmt.Fprintf(table, "  %s\t%s\n", format.Name, format.Title)
-	}
-	table.Flush()
-	return b.String()
-}
-
-// completeFormats completes the arguments of a command that takes FORMAT, one of names, and FILE.
-func completeFormats(names func() []string) cobra.CompletionFunc {
-	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			return names(), cobra.ShellCompDirectiveNoFileComp
-		}
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-}
-
 func (c *importCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
-	if len(args) != 2 {
-		return misusef("mirror import takes FORMAT and FILE, and %d arguments were given; FORMAT is one of %s", len(args), strings.Join(formatNames(), ", "))
+	if err := importForms().checkCount("import", args); err != nil {
+		return err
 	}
 	if c.from.format, err = foreign.Find(args[0]); err != nil {
 		return &misuse{err}
@@ -79,14 +55,9 @@ func (c *importCommand) checkArgs(_ *cobra.Command, args []string) (err error) {
 }
 
 func (c *importCommand) run(name string) error {
-	if c.out != "" {
-		if err := checkOut(c.out, name); err != nil {
-			return err
-		}
-	}
-	content, err := c.env.readAll(name)
+	content, err := c.env.readConverted(name, c.out)
 	if err != nil {
-		return &misuse{err}
+		return err
 	}
 	c.from.elsewhere = true
 	result, err := c.from.convert(name, content)
@@ -97,28 +68,10 @@ func (c *importCommand) run(name string) error {
 	if c.check {
 		return c.compare(name, result, notes)
 	}
-	if err := c.env.writeConverted(c.out, result.Sync); err != nil {
-		return err
-	}
-	if _, err := io.WriteString(c.env.stderr, notes); err != nil {
+	if err := c.env.writeConverted(c.out, result.Sync, notes); err != nil {
 		return err
 	}
 	return c.lost(name, result)
-}
-
-// checkOut is checkReplacedFile for --out; what is written is not to take the place of input.
-func checkOut(out, input string) error {
-	if err := checkReplacedFile("out", out); err != nil {
-		return err
-	}
-	there, err := os.Stat(out)
-	if err != nil {
-		return nil //nolint:nilerr // there is nothing whose place it would take
-	}
-	if read, err := os.Stat(input); err == nil && os.SameFile(there, read) {
-		return misusef("--out: %s is the file that is read, and would be lost", out)
-	}
-	return nil
 }
 
 // lost says how many keys of a file are lost: which, stands in the lines before.
@@ -127,27 +80,6 @@ func (c *importCommand) lost(name string, result *foreign.Result) error {
 		return misusef("%s of %s without a counterpart; --accept-lost takes that for success", counted(n, "key"), name)
 	}
 	return nil
-}
-
-// writeConverted writes a file to out, or to standard output if that is "".
-func (e *environment) writeConverted(out string, text []byte) error {
-	if out == "" {
-		_, err := e.stdout.Write(text)
-		return err
-	}
-	return writeWhole(out, text)
-}
-
-// noteLines are a line for each thing that is to be said of a conversion.
-func noteLines(lost, notes []foreign.Note) string {
-	var b strings.Builder
-	for _, n := range lost {
-		fmt.Fprintf(&b, "lost: %s\n", oneLine(n.String()))
-	}
-	for _, n := range notes {
-		fmt.Fprintf(&b, "note: %s\n", oneLine(n.String()))
-	}
-	return b.String()
 }
 
 // compare says what would be different.
