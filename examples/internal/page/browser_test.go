@@ -107,6 +107,17 @@ func evaluate[T any](b *tab, expression string) T {
 	return value
 }
 
+// rendered waits until the browser has rendered what is in the rows, which must all fit into the
+// window: before its first frames it leaves out what may not be in sight.
+func (b *tab) rendered() {
+	b.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void](`new Promise((rendered) => {
+		const look = () => [...document.querySelectorAll("tbody td")].every((e) => e.checkVisibility({contentVisibilityAuto: true}))
+			? rendered() : requestAnimationFrame(look);
+		look();
+	})`, chromedp.EvalAwaitPromise))
+}
+
 // names are the names of the images that can be seen, from the top.
 func (b *tab) names() []string {
 	b.Helper()
@@ -299,7 +310,8 @@ func TestInABrowser(t *testing.T) {
 	})
 
 	t.Run("can be heard", func(t *testing.T) {
-		b := open(browser, t, example())
+		b := open(browser, t, example(), chromedp.EmulateViewport(width, 2*height))
+		b.rendered()
 		tree, err := chromedp.Call(b.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
 		require.NoError(t, err)
 		heard := map[string][]string{} // names by role
