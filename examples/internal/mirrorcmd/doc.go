@@ -27,7 +27,7 @@
 //	diff.go       mirror diff; diff_text.go: what is printed of it
 //	login.go      mirror login and mirror logout
 //	progress.go   how far copies have come
-//	man.go        manual pages; completion.go: mirror completion, and what shells complete
+//	completion.go mirror completion, and what shells complete
 //	ends.go       from the flags to what the library wants
 //	selection.go  flags that say what is copied, and what becomes of the list
 //	original.go   flags about the original of a list that is stripped, and what is printed about it

@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,12 +26,34 @@ func testRoot() *cobra.Command {
 	return newRoot(&environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv})
 }
 
-// TestManPages holds the pages in the repository against what mirror man writes. -update writes
-// them anew.
+// writeManPages writes a page for each command. The same commands make the same pages: they have no
+// date of their own. The program itself cannot write them: what does takes time when it starts.
+func writeManPages(root *cobra.Command, dir string) error {
+	root.DisableAutoGenTag = true
+	prepareUsages(root)
+	never := time.Unix(0, 0).UTC()
+	return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "sparsecopy", Manual: "mirror", Date: &never}, dir)
+}
+
+// prepareUsages says in the help of flags which values they take: the pages show the default only.
+// The text is read as Markdown, which takes <hex> for HTML and drops it.
+func prepareUsages(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if c, ok := f.Value.(interface{ choices() []string }); ok {
+			f.Usage += " (" + strings.Join(c.choices(), ", ") + ")"
+		}
+		f.Usage = strings.ReplaceAll(f.Usage, "<", `\<`)
+	})
+	for _, child := range cmd.Commands() {
+		prepareUsages(child)
+	}
+}
+
+// TestManPages holds the pages in the repository against those that the commands make. -update
+// writes them anew.
 func TestManPages(t *testing.T) {
 	want := t.TempDir()
-	r := runAll(t.Context(), t, "", "man", want).done(t)
-	assert.Empty(t, r.stdout)
+	require.NoError(t, writeManPages(testRoot(), want))
 	if *update {
 		require.NoError(t, os.RemoveAll(manDir))
 		require.NoError(t, os.CopyFS(manDir, os.DirFS(want)))
@@ -46,8 +70,6 @@ func TestManPages(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, string(a), string(b), "%s is out of date: go test ./internal/mirrorcmd -run TestManPages -update", page.Name())
 	}
-	runAll(t.Context(), t, "", "man").failed(t, StatusMisused, "takes DIR")
-	runAll(t.Context(), t, "", "man", "/dev/null/x").failed(t, StatusFailed, "/dev/null")
 }
 
 // TestEveryFlagOfEveryCommand demands that each flag has help, is in the manual page, and is given

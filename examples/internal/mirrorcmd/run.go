@@ -197,8 +197,7 @@ func newRoot(e *environment) *cobra.Command {
 		(&diffCommand{env: e}).command(),
 		(&loginCommand{env: e}).command(),
 		(&logoutCommand{env: e}).command(),
-		(&versionCommand{env: e}).command(),
-		newMan())
+		(&versionCommand{env: e}).command())
 	root.Version = buildinfo.Read().Version // which is what makes a flag of it
 	root.SetVersionTemplate(buildinfo.Read().Text("mirror"))
 	completeFlags(root)
