@@ -23,6 +23,7 @@ func main() {
 	if reexec.Init() { // containers-storage: extracts layers in a process of its own, this program once more
 		return
 	}
+	trustAuthorities()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, grace := mirrorcmd.WithGrace(ctx, usual)
 	context.AfterFunc(ctx, func() {

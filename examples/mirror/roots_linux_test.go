@@ -2,9 +2,16 @@ package main
 
 import (
 	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -22,6 +29,8 @@ func TestAuthoritiesWhereTheSystemHasNone(t *testing.T) {
 		require.NoError(t, err, string(output))
 		return
 	}
+	assert.False(t, systemHasAuthorities())
+	trustAuthorities()
 	verified := 0
 	for root := range bundle.Roots() {
 		if root.Constraint != nil {
@@ -34,4 +43,42 @@ func TestAuthoritiesWhereTheSystemHasNone(t *testing.T) {
 		verified++
 	}
 	assert.Greater(t, verified, 50)
+}
+
+// TestBundleFiles holds the files against those that crypto/x509 reads, whose order counts as well.
+func TestBundleFiles(t *testing.T) {
+	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	require.NoError(t, err)
+	source, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "src", "crypto", "x509", "root_linux.go"))
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(source), "var certFiles = []string{")
+	require.True(t, found)
+	list, _, _ := strings.Cut(rest, "\n}")
+	var want []string
+	for _, literal := range regexp.MustCompile(`(?m)^\t"([^"]+)",`).FindAllStringSubmatch(list, -1) {
+		want = append(want, literal[1])
+	}
+	assert.Equal(t, want, bundleFiles)
+}
+
+func TestHoldsCertificate(t *testing.T) {
+	server := httptest.NewUnstartedServer(nil)
+	server.StartTLS()
+	server.Close()
+	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	for _, c := range []struct {
+		name, text string
+		want       bool
+	}{
+		{"a certificate", certificate, true},
+		{"after a comment", "# Somebody's\n" + certificate, true},
+		{"after what is none", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("none")})) + certificate, true},
+		{"cut off", certificate[:len(certificate)-30], false},
+		{"nothing", "", false},
+		{"something else", "nothing here\n", false},
+		{"far away", strings.Repeat("#\n", 8<<10) + certificate, false},
+	} {
+		assert.Equal(t, c.want, holdsCertificate(strings.NewReader(c.text)), c.name)
+	}
+	assert.False(t, holdsCertificate(iotest.ErrReader(errors.New("unreadable"))))
 }
