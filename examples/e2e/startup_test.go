@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An initialization is what a package of a program did before main.
+type initialization struct {
+	name         string
+	milliseconds float64
+	bytes        int
+}
+
+// initializations runs the program and returns those of all its packages.
+func initializations(t *testing.T, program string, args ...string) []initialization {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Run())
+	var all []initialization
+	for _, m := range regexp.MustCompile(`(?m)^init (\S+) @\S+ ms, (\S+) ms clock, (\d+) bytes`).FindAllStringSubmatch(stderr.String(), -1) {
+		milliseconds, err := strconv.ParseFloat(m[2], 64)
+		require.NoError(t, err)
+		size, err := strconv.Atoi(m[3])
+		require.NoError(t, err)
+		all = append(all, initialization{name: m[1], milliseconds: milliseconds, bytes: size})
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+// TestStartup bounds what mirror does before main, which each start pays: in loops of shells more
+// than copies that have nothing to do. Whoever adds a package that prepares a lot, or a table of
+// their own, makes that when it is needed, as with sync.OnceValue.
+func TestStartup(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds two programs")
+	}
+	const (
+		runs         = 20 // the least counts: others have the machine as well
+		milliseconds = 8.0
+		bytes        = 4 << 20
+	)
+	program := filepath.Join(build(t), "mirror")
+	least, allocated := math.Inf(1), 0
+	var costly []initialization
+	for i := 0; i < runs && (least > milliseconds || i == 0); i++ {
+		all := initializations(t, program, "--help")
+		sum := 0.0
+		allocated = 0
+		for _, one := range all {
+			sum += one.milliseconds
+			allocated += one.bytes
+		}
+		if sum < least {
+			slices.SortFunc(all, func(a, b initialization) int { return cmp.Compare(b.milliseconds, a.milliseconds) })
+			least, costly = sum, all[:10]
+		}
+	}
+	text := fmt.Sprintf("the most costly: %v", costly)
+	assert.LessOrEqual(t, least, milliseconds, text)
+	assert.LessOrEqual(t, allocated, bytes, text)
+}
