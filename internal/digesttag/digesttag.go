@@ -5,6 +5,7 @@ package digesttag
 import (
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -35,16 +36,16 @@ func Name(d digest.Digest, suffix string) string {
 }
 
 // form is how tags begin that stand for a digest.
-var form = regexp.MustCompile(`^sha(256|384|512)-[0-9a-fA-F]{8,}`)
+var form = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^sha(256|384|512)-[0-9a-fA-F]{8,}`) })
 
 // Is reports whether a tag is named after a digest, whoever has named it.
-func Is(tag string) bool { return form.MatchString(tag) }
+func Is(tag string) bool { return form().MatchString(tag) }
 
 // whole is how tags begin that have a whole digest in their names, or as much of it as there is in
 // a tag of the referrers tag schema.
-var whole = regexp.MustCompile(`^sha(256|384|512)-[0-9a-f]{64,}`)
+var whole = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^sha(256|384|512)-[0-9a-f]{64,}`) })
 
 // Stem returns what a tag has before its suffix, the digest that it is named after: what Name
 // returns for that and no suffix, or, of a long digest, what the referrers tag schema makes of it.
 // It is "" for a tag that is not named after a whole digest.
-func Stem(tag string) string { return whole.FindString(tag) }
+func Stem(tag string) string { return whole().FindString(tag) }

@@ -4,31 +4,34 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // What texts about requests may carry and nobody is to read. A digest is no host, and what is
 // before it no user; in JSON, slashes may be escaped.
 var (
-	userOfURL  = regexp.MustCompile(`(\\?/\\?/)[^/?#\s"'<>]*@(sha\d+:)?`)
-	queryOfURL = regexp.MustCompile(`(://[^?#\s"'<>]*)[?#][^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
-	query      = regexp.MustCompile(`\?[\w.~%-]+=[^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
+	userOfURL  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(\\?/\\?/)[^/?#\s"'<>]*@(sha\d+:)?`) })
+	queryOfURL = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(://[^?#\s"'<>]*)[?#][^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
+	})
+	query = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\?[\w.~%-]+=[^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`) })
 )
 
 // CleanText returns a text by strangers without the users and queries of URLs in it.
 func CleanText(text string) string {
 	if strings.Contains(text, "@") {
-		text = userOfURL.ReplaceAllStringFunc(text, withoutUser)
+		text = userOfURL().ReplaceAllStringFunc(text, withoutUser)
 	}
 	if strings.ContainsAny(text, "?#") {
-		text = queryOfURL.ReplaceAllString(text, "$1$2$3")
-		text = query.ReplaceAllString(text, "$1$2")
+		text = queryOfURL().ReplaceAllString(text, "$1$2$3")
+		text = query().ReplaceAllString(text, "$1$2")
 	}
 	return text
 }
 
 // withoutUser returns what is left of a match of userOfURL.
 func withoutUser(match string) string {
-	parts := userOfURL.FindStringSubmatch(match)
+	parts := userOfURL().FindStringSubmatch(match)
 	if parts[2] != "" {
 		return match
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -103,12 +104,12 @@ func Classify(err error, l List) (Refusal, []digest.Digest) {
 }
 
 // digests finds what looks like a digest in a text.
-var digests = regexp.MustCompile(`sha(256|384|512):[0-9a-f]+`)
+var digests = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`sha(256|384|512):[0-9a-f]+`) })
 
 // digestsOf returns the distinct digests in the message and the detail of a registry's error.
 func digestsOf(e endpoint.RegistryErrorDetail) []digest.Digest {
 	var all []digest.Digest
-	for _, text := range digests.FindAllString(e.Message+"\n"+string(e.Detail), -1) {
+	for _, text := range digests().FindAllString(e.Message+"\n"+string(e.Detail), -1) {
 		if d := digest.Digest(text); d.Validate() == nil && !slices.Contains(all, d) {
 			all = append(all, d)
 		}

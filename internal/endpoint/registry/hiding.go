@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"net/http"
 	"regexp"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 
@@ -31,13 +32,15 @@ func (e *notTold) Is(target error) bool { return target == endpoint.ErrUnknown }
 
 // digestTag is what the URLs of digest tags end with: cosign's, and those of the referrers tag
 // schema.
-var digestTag = regexp.MustCompile(`/manifests/sha(256|384|512)-[0-9a-f]{8,}(\.[A-Za-z0-9.]+)?$`)
+var digestTag = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`/manifests/sha(256|384|512)-[0-9a-f]{8,}(\.[A-Za-z0-9.]+)?$`)
+})
 
 // unlessHidden makes err, the failure to read a digest tag of a source, endpoint.ErrUnknown if it
 // is a 403 that means nothing: r says that of any tag that is not there. It asks r once, for a tag
 // that certainly does not exist. Other errors stay what they are.
 func (r *repository) unlessHidden(ctx context.Context, err error) error {
-	if e := answered(err); e == nil || e.Status != http.StatusForbidden || !digestTag.MatchString(e.URL) {
+	if e := answered(err); e == nil || e.Status != http.StatusForbidden || !digestTag().MatchString(e.URL) {
 		return err
 	}
 	done, ended := r.hiding.turn.Take(ctx)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 	"go.podman.io/image/v5/docker/reference"
@@ -171,7 +172,7 @@ func (r *repository) tags(ctx context.Context, rt *retrier, limit tagLimit) (*Ta
 				continue
 			}
 			known[tag], empty = true, 0
-			if tagSyntax.MatchString(tag) {
+			if tagSyntax().MatchString(tag) {
 				list.Tags = append(list.Tags, tag)
 			} else {
 				invalid = append(invalid, tag)
@@ -214,7 +215,7 @@ func quotedTags(all []string) string {
 }
 
 // tagSyntax is what the OCI distribution specification v1.1 allows, section "Pulling manifests".
-var tagSyntax = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+var tagSyntax = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`) })
 
 // tagPage is one page of a list of tags.
 type tagPage struct {
