@@ -56,10 +56,11 @@ func systemHasAuthorities() bool {
 	case "windows", "darwin", "ios":
 		return true
 	case "linux":
-		if os.Getenv("SSL_CERT_FILE") != "" {
-			return false
+		files := bundleFiles
+		if file := os.Getenv("SSL_CERT_FILE"); file != "" {
+			files = []string{file}
 		}
-		for _, name := range bundleFiles {
+		for _, name := range files {
 			if file, err := os.Open(name); err == nil {
 				defer file.Close()
 				return holdsCertificate(file)

@@ -61,11 +61,27 @@ func TestBundleFiles(t *testing.T) {
 	assert.Equal(t, want, bundleFiles)
 }
 
+// someCertificate is a certificate in PEM.
+func someCertificate() string {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+}
+
+func TestSystemHasAuthorities(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "authorities.pem")
+	t.Setenv("SSL_CERT_FILE", file)
+	assert.False(t, systemHasAuthorities(), "no file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	assert.False(t, systemHasAuthorities(), "none in it")
+	require.NoError(t, os.WriteFile(file, []byte(someCertificate()), 0o600))
+	assert.True(t, systemHasAuthorities())
+	t.Setenv("SSL_CERT_FILE", t.TempDir())
+	assert.False(t, systemHasAuthorities(), "a directory")
+}
+
 func TestHoldsCertificate(t *testing.T) {
-	server := httptest.NewUnstartedServer(nil)
-	server.StartTLS()
-	server.Close()
-	certificate := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	certificate := someCertificate()
 	for _, c := range []struct {
 		name, text string
 		want       bool
