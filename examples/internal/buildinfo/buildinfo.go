@@ -4,10 +4,11 @@ package buildinfo
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // release and revision are what a build says of itself that the go command cannot know: one from
@@ -85,13 +86,13 @@ func (i *Info) recorded(build *debug.BuildInfo) {
 			i.Modified = s.Value == "true"
 		}
 	}
-	if found := pseudoVersion.FindStringSubmatch(build.Main.Version); i.Revision == "" && found != nil {
+	if found := pseudoVersion().FindStringSubmatch(build.Main.Version); i.Revision == "" && found != nil {
 		i.Revision = found[1]
 	}
 }
 
 // pseudoVersion is a version that the go command has made of a commit, and 12 digits of its hash.
-var pseudoVersion = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})(?:\+|$)`)
+var pseudoVersion = late.Regexp(`[-.]\d{14}-([0-9a-f]{12})(?:\+|$)`)
 
 // moduleVersion is the version of a module that is in the build; "" if it has none.
 func moduleVersion(build *debug.BuildInfo, path string) string {

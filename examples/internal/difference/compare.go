@@ -2,7 +2,6 @@ package difference
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/naming"
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // A Side is what was read at one side of an image.
@@ -192,7 +192,7 @@ type attachment struct {
 }
 
 // digestInTag is what a tag that is named after a digest begins with.
-var digestInTag = regexp.MustCompile(`^sha[0-9]+-[0-9a-f]+`)
+var digestInTag = late.Regexp(`^sha[0-9]+-[0-9a-f]+`)
 
 // named says what each attachment of a side is, and of what, without digests.
 func named(s Side) []attachment {
@@ -207,7 +207,7 @@ func named(s Side) []attachment {
 	for _, a := range s.Attached { // each after what it is attached to
 		what := cmp.Or(a.ArtifactType, "referrer")
 		if a.Tag != "" {
-			what = cmp.Or(digestInTag.ReplaceAllString(a.Tag, ""), "digest tag")
+			what = cmp.Or(digestInTag().ReplaceAllString(a.Tag, ""), "digest tag")
 		}
 		what += " of " + cmp.Or(subjects[a.Subject], a.Subject.String())
 		if subjects[a.Digest] == "" {

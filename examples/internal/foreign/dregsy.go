@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 var dregsy = Format{
@@ -274,8 +276,8 @@ func (m *dregsyMapping) tags(n *node) {
 			m.patterns = append(m.patterns, dregsyPattern{map[string]any{"semver": blangRange(rest)}, func(string) bool { return false }, nil})
 		case kind == "regex":
 			m.patterns = append(m.patterns, m.expression(e, rest)...)
-		case kind == "keep" && keepLatest.MatchString(rest):
-			m.newest, _ = strconv.Atoi(keepLatest.FindStringSubmatch(rest)[1])
+		case kind == "keep" && keepLatest().MatchString(rest):
+			m.newest, _ = strconv.Atoi(keepLatest().FindStringSubmatch(rest)[1])
 		case kind == "keep":
 			m.keep = append(m.keep, m.expression(e, rest)...)
 		case pinned:
@@ -293,7 +295,7 @@ func (m *dregsyMapping) tags(n *node) {
 	}
 }
 
-var keepLatest = regexp.MustCompile(`^latest\s+([0-9]{1,9})$`)
+var keepLatest = late.Regexp(`^latest\s+([0-9]{1,9})$`)
 
 // expression reads a regular expression for whole tags, behind a ! for those that it does not
 // match. It is a slice of none if there is a problem.
@@ -404,13 +406,13 @@ func together(pattern any, others []any) any {
 }
 
 // blangVersion is what the library that dregsy uses takes for a version in a tag.
-var blangVersion = regexp.MustCompile(`^v?[0-9]+(?:\.[0-9]+(?:\.[0-9]+(?:-[0-9A-Za-z.-]+)?)?)?$`)
+var blangVersion = late.Regexp(`^v?[0-9]+(?:\.[0-9]+(?:\.[0-9]+(?:-[0-9A-Za-z.-]+)?)?)?$`)
 
-func isBlangVersion(tag string) bool { return blangVersion.MatchString(tag) }
+func isBlangVersion(tag string) bool { return blangVersion().MatchString(tag) }
 
 // blangRange writes a range of that library as others write it.
 func blangRange(text string) string {
-	return blangNot.ReplaceAllString(strings.ReplaceAll(text, "==", "="), "!=$1")
+	return blangNot().ReplaceAllString(strings.ReplaceAll(text, "==", "="), "!=$1")
 }
 
-var blangNot = regexp.MustCompile(`!\s*([^=\s])`)
+var blangNot = late.Regexp(`!\s*([^=\s])`)

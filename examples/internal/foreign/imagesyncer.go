@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // ImageSyncerOptions are the flags of image-syncer that say what its file means.
@@ -132,10 +133,10 @@ type imageSyncerURL struct {
 	digest string   // "@" and the digest, "" for none
 }
 
-var imageSyncerForm = regexp.MustCompile(`^([^@]+?)(?::/(.+)/|:([^/:@]+))?(@.+)?$`)
+var imageSyncerForm = late.Regexp(`^([^@]+?)(?::/(.+)/|:([^/:@]+))?(@.+)?$`)
 
 func parseImageSyncer(text string) (imageSyncerURL, error) {
-	m := imageSyncerForm.FindStringSubmatch(text)
+	m := imageSyncerForm().FindStringSubmatch(text)
 	if m == nil {
 		return imageSyncerURL{}, fmt.Errorf("%q names no images", text)
 	}
@@ -150,12 +151,12 @@ func parseImageSyncer(text string) (imageSyncerURL, error) {
 }
 
 // withoutVariables is a text with something in the place of its environment variables.
-func withoutVariables(text string) string { return variable.ReplaceAllString(text, "x") }
+func withoutVariables(text string) string { return variable().ReplaceAllString(text, "x") }
 
 var (
-	variable    = regexp.MustCompile(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
-	goVariable  = regexp.MustCompile(`\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))`)
-	strayDollar = regexp.MustCompile(`\$(?:[^{]|$)`)
+	variable    = late.Regexp(`\$\{[A-Za-z_][A-Za-z0-9_]*\}`)
+	goVariable  = late.Regexp(`\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))`)
+	strayDollar = late.Regexp(`\$(?:[^{]|$)`)
 )
 
 // rule reads a rule: from where, and to where.
@@ -180,8 +181,8 @@ func (s *imageSyncerReader) copies(n *node, source imageSyncerURL, to string) {
 		s.toDefault(n, source)
 		return
 	}
-	text := goVariable.ReplaceAllString(to, "$${$1$2}")
-	if strayDollar.MatchString(text) {
+	text := goVariable().ReplaceAllString(to, "$${$1$2}")
+	if strayDollar().MatchString(text) {
 		s.problem(n, "%q has a $ that begins no variable", to)
 		return
 	}

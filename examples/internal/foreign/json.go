@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"regexp"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // asYAML makes YAML of one or more documents of JSON, with the same lines: YAML marks where
@@ -29,12 +30,12 @@ func asYAML(content []byte) []byte {
 		if end > 0 {
 			text.WriteString("--- ")
 		}
-		text.Write(jsonEscape.ReplaceAllFunc(document, unescaped))
+		text.Write(jsonEscape().ReplaceAllFunc(document, unescaped))
 	}
 }
 
 // jsonEscape is an escape in a text of JSON, or two of them that are one letter.
-var jsonEscape = regexp.MustCompile(`\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|.)`)
+var jsonEscape = late.Regexp(`\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|.)`)
 
 // unescaped is the letter for which YAML has no such escape, or else the escape.
 func unescaped(escape []byte) []byte {

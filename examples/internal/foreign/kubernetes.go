@@ -1,12 +1,13 @@
 package foreign
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 var kubernetes = Format{
@@ -246,9 +247,9 @@ func isImageName(name string) bool { return name == "image" || strings.HasSuffix
 var (
 	// wholeImage is a text, or the value of a flag, that is an image with a registry, and with a
 	// tag or digest.
-	wholeImage = regexp.MustCompile(`^(?:--?[A-Za-z0-9._-]+=)?([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?(?:/[a-z0-9._-]+)+(?::[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})+)$`)
+	wholeImage = late.Regexp(`^(?:--?[A-Za-z0-9._-]+=)?([a-z0-9-]+(?:\.[a-z0-9-]+)+(?::[0-9]+)?(?:/[a-z0-9._-]+)+(?::[A-Za-z0-9._-]+|@sha256:[0-9a-f]{64})+)$`)
 	// innerImage is a line of YAML or JSON in a text that has an image.
-	innerImage = regexp.MustCompile(`(?m)^[\s{-]*"?image"?: *["']?[a-z0-9]`)
+	innerImage = late.Regexp(`(?m)^[\s{-]*"?image"?: *["']?[a-z0-9]`)
 )
 
 // suspect looks at a text at no path that is known.
@@ -257,13 +258,13 @@ func (k *kubernetesReader) suspect(n *node, kind string, path []string) {
 		k.note(n, mayBeImage, kind, pattern(path))
 		return
 	}
-	if found := wholeImage.FindStringSubmatch(n.value); found != nil {
+	if found := wholeImage().FindStringSubmatch(n.value); found != nil {
 		if named, err := reference.ParseNormalizedNamed(found[1]); err == nil {
 			k.suspects = append(k.suspects, oneOf(n, named))
 		}
 		return
 	}
-	if innerImage.MatchString(n.value) {
+	if innerImage().MatchString(n.value) {
 		k.note(n, "this text has images, and they are not copied: import it by itself, if it is a manifest")
 	}
 }

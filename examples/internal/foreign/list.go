@@ -1,13 +1,14 @@
 package foreign
 
 import (
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/transports"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 var list = Format{
@@ -48,12 +49,12 @@ func readList(r *reader) {
 }
 
 // platformFlag is what may stand in front of an image.
-var platformFlag = regexp.MustCompile(`^--platform[= ]\s*(\S+)\s+`)
+var platformFlag = late.Regexp(`^--platform[= ]\s*(\S+)\s+`)
 
 // line reads what stands in the line n.
 func (l *listReader) line(n *node, line string) {
 	var platforms []string
-	if flag := platformFlag.FindStringSubmatch(line); flag != nil {
+	if flag := platformFlag().FindStringSubmatch(line); flag != nil {
 		platforms, line = []string{flag[1]}, line[len(flag[0]):]
 	}
 	source, destination, mapped := strings.Cut(line, "=>")

@@ -1,12 +1,12 @@
 package foreign
 
-import "regexp"
+import "github.com/sparsecopy/sparsecopy/examples/internal/late"
 
 var (
 	// beforeHost is USER:PASSWORD@, with a scheme or without; NAME:TAG@ has its form.
-	beforeHost = regexp.MustCompile(`((?:[A-Za-z][A-Za-z0-9+.-]*://)?[^\s"'/:@]+):[^\s"'@]+@`)
+	beforeHost = late.Regexp(`((?:[A-Za-z][A-Za-z0-9+.-]*://)?[^\s"'/:@]+):[^\s"'@]+@`)
 	// digestBegins is what stands behind NAME:TAG@.
-	digestBegins = regexp.MustCompile(`^[a-z0-9+._-]+:[0-9a-fA-F]{32}`)
+	digestBegins = late.Regexp(`^[a-z0-9+._-]+:[0-9a-fA-F]{32}`)
 )
 
 // withoutPasswords is a text of which people are shown what was in a file, with *** in the place of
@@ -14,8 +14,8 @@ var (
 func withoutPasswords(text string) string {
 	var shown []byte
 	end := 0
-	for _, at := range beforeHost.FindAllStringSubmatchIndex(text, -1) {
-		if digestBegins.MatchString(text[at[1]:]) {
+	for _, at := range beforeHost().FindAllStringSubmatchIndex(text, -1) {
+		if digestBegins().MatchString(text[at[1]:]) {
 			continue
 		}
 		shown = append(shown, text[end:at[3]]...)

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/tagselect"
 )
 
@@ -137,7 +138,7 @@ func theirReference(r regsyncReference) string {
 
 // asTemplate writes the variables of a sync file as templates of regsync have them.
 func asTemplate(text string) string {
-	return strings.ReplaceAll(variable.ReplaceAllStringFunc(text, func(v string) string {
+	return strings.ReplaceAll(variable().ReplaceAllStringFunc(text, func(v string) string {
 		return `{{env "` + v[2:len(v)-1] + `"}}`
 	}), "$${", "${")
 }
@@ -362,7 +363,7 @@ func (w regsyncWriter) versions(n *node, prereleases bool) (set writtenTags, ok 
 	for part := range strings.SplitSeq(n.text(), "||") {
 		var comparisons []string
 		for field := range strings.FieldsSeq(strings.ReplaceAll(part, ",", " ")) {
-			if !sameRange.MatchString(field) {
+			if !sameRange().MatchString(field) {
 				w.lost(n, "regsync reads %q otherwise, or not at all", field)
 				return set, false
 			}
@@ -379,4 +380,4 @@ func (w regsyncWriter) versions(n *node, prereleases bool) (set writtenTags, ok 
 
 // sameRange is a comparison that regsync and we read in the same way: =1.2 is 1.2.0 alone there,
 // and ~1 is ~1.0.
-var sameRange = regexp.MustCompile(`^(?:(?:>=|<)v?\d+(?:\.\d+){0,2}|\^v?[1-9]\d*(?:\.\d+){0,2}|~v?\d+(?:\.\d+){1,2}|(?:=|>|<=)?v?\d+\.\d+\.\d+)(?:-[0-9A-Za-z.-]+)?$`)
+var sameRange = late.Regexp(`^(?:(?:>=|<)v?\d+(?:\.\d+){0,2}|\^v?[1-9]\d*(?:\.\d+){0,2}|~v?\d+(?:\.\d+){1,2}|(?:=|>|<=)?v?\d+\.\d+\.\d+)(?:-[0-9A-Za-z.-]+)?$`)

@@ -3,10 +3,11 @@ package foreign
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"text/template"
 	"text/template/parse"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // An opaque is a text that has something in it which only a run knows. It can be written, and
@@ -44,7 +45,7 @@ func (s *regsyncReader) templateOf(whole, n *node, data map[string]any) (text st
 // and env.
 var templateFunctions = template.FuncMap{
 	"env": func(name string) (opaque, error) {
-		if !variableName.MatchString(name) {
+		if !variableName().MatchString(name) {
 			return "", fmt.Errorf("%q is no name for a variable", name)
 		}
 		return opaque("${" + name + "}"), nil
@@ -61,7 +62,7 @@ var templateFunctions = template.FuncMap{
 	"join": strings.Join, "lower": strings.ToLower, "split": strings.Split, "trimSpace": strings.TrimSpace, "upper": strings.ToUpper,
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = late.Regexp(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // expandTemplate works out a template of texts, fields and a few functions. All else is refused:
 // what templates of Go can do takes any time, and any space.

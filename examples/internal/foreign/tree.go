@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // The bounds of a file, after aliases are followed.
@@ -78,15 +79,15 @@ func (r *reader) documents() []*node {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var yamlLine = late.Regexp(`^yaml: (?:line (\d+): )?`)
 
 // yamlProblem takes an error of the YAML library apart.
 func yamlProblem(err error) (line int, text string) {
 	line = 1 // which the library leaves out
-	if at := yamlLine.FindStringSubmatch(err.Error()); at != nil && at[1] != "" {
+	if at := yamlLine().FindStringSubmatch(err.Error()); at != nil && at[1] != "" {
 		line, _ = strconv.Atoi(at[1])
 	}
-	return line, yamlLine.ReplaceAllString(err.Error(), "")
+	return line, yamlLine().ReplaceAllString(err.Error(), "")
 }
 
 // A grower makes nodes of what the YAML library has read.

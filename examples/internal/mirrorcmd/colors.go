@@ -2,14 +2,15 @@ package mirrorcmd
 
 import (
 	"os"
-	"regexp"
 	"runtime"
 
 	"golang.org/x/term"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // verdict is the word at the beginning of a line that says how something ended.
-var verdict = regexp.MustCompile(`(?m)^(?:damaged|failed|wrong|postponed|warning)\b`)
+var verdict = late.Regexp(`(?m)^(?:damaged|failed|wrong|postponed|warning)\b`)
 
 // colors are those of verdicts, for a terminal. What is damaged is not to be taken for what the
 // next run mends.
@@ -22,7 +23,7 @@ var colors = map[string]string{
 // colored returns text, in which nothing else can do something to a terminal, with its verdicts in
 // color.
 func colored(text string) string {
-	return verdict.ReplaceAllStringFunc(text, func(word string) string { return colors[word] + word + "\x1b[0m" })
+	return verdict().ReplaceAllStringFunc(text, func(word string) string { return colors[word] + word + "\x1b[0m" })
 }
 
 // showsColors reports whether what is written to stdout goes to a terminal that is to have colors.

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // A misuse is an error of whoever wrote the command line.
@@ -153,7 +153,7 @@ var optionKeys = map[string]string{
 }
 
 // optionName is what can be the name of an option.
-var optionName = regexp.MustCompile(`\b[A-Z][A-Za-z]+(\.[A-Z][A-Za-z]+)*\b`)
+var optionName = late.Regexp(`\b[A-Z][A-Za-z]+(\.[A-Z][A-Za-z]+)*\b`)
 
 // inWords puts flags, or keys of the sync file that says what is copied, in the place of the
 // library's options in what it says about options.
@@ -162,17 +162,17 @@ func (e *environment) inWords(sentence string) string {
 	if e.byFile {
 		names = optionKeys
 	}
-	return optionName.ReplaceAllStringFunc(sentence, func(word string) string { return cmp.Or(names[word], word) })
+	return optionName().ReplaceAllStringFunc(sentence, func(word string) string { return cmp.Or(names[word], word) })
 }
 
 // nouns are names of options that are words, too.
-var nouns = regexp.MustCompile(`\b(Attestations|Instances|Referrers)\b`)
+var nouns = late.Regexp(`\b(Attestations|Instances|Referrers)\b`)
 
 // told is inWords for all else that the library says.
 func (e *environment) told(text string) string {
 	var b strings.Builder
 	end := 0
-	for _, at := range nouns.FindAllStringIndex(text, -1) {
+	for _, at := range nouns().FindAllStringIndex(text, -1) {
 		b.WriteString(e.inWords(text[end:at[0]]) + text[at[0]:at[1]])
 		end = at[1]
 	}

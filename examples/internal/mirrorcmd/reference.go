@@ -2,7 +2,6 @@ package mirrorcmd
 
 import (
 	"cmp"
-	"regexp"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
@@ -10,6 +9,7 @@ import (
 	"go.podman.io/image/v5/transports/alltransports"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/spelling"
 	"github.com/sparsecopy/sparsecopy/examples/internal/syncfile"
 )
@@ -101,12 +101,12 @@ func meant(name, rest string) string {
 // othersTransports are transports of other tools, by what they are called here.
 var othersTransports = map[string]string{"ocidir": "oci", "oci-layout": "oci"}
 
-var drive = regexp.MustCompile(`^[A-Za-z]:[\\/]`)
+var drive = late.Regexp(`^[A-Za-z]:[\\/]`)
 
 // isPath reports whether a text is the path of a file, and nothing else: names of images begin with
 // neither a dot nor a slash.
 func isPath(text string) bool {
-	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") || drive.MatchString(text)
+	return strings.HasPrefix(text, "/") || strings.HasPrefix(text, ".") || strings.HasPrefix(text, "~") || drive().MatchString(text)
 }
 
 // namesTransport reports whether a text begins with the name of a transport, as references do.
@@ -146,13 +146,13 @@ func credentialFlags(what string) string {
 }
 
 // digestLike is what may be meant as a digest, and is no host with a repository.
-var digestLike = regexp.MustCompile(`^sha[0-9]+:[^/]*$`)
+var digestLike = late.Regexp(`^sha[0-9]+:[^/]*$`)
 
 // hasCredentials reports whether there is an "@" that does not begin a digest, as before the host
 // of URLs.
 func hasCredentials(rest string) bool {
 	name, suffix, _ := lastCut(rest, "@")
-	if !digestLike.MatchString(suffix) {
+	if !digestLike().MatchString(suffix) {
 		name = rest
 	}
 	return strings.Contains(name, "@")

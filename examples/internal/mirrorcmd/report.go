@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -13,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // reportText says what a copy that succeeded did.
@@ -91,13 +91,13 @@ func describeAttached(a copy.AttachedReport, platforms map[digest.Digest]string)
 }
 
 // digestInTag is what a tag that is named after a digest begins with.
-var digestInTag = regexp.MustCompile(`^sha[0-9]+-[0-9a-f]+`)
+var digestInTag = late.Regexp(`^sha[0-9]+-[0-9a-f]+`)
 
 // attachedKind returns what people call what is attached: what its tag has after the digest, or its
 // type.
 func attachedKind(a copy.AttachedReport) string {
 	if a.Tag != "" {
-		return cmp.Or(digestInTag.ReplaceAllString(a.Tag, ""), "digest tag")
+		return cmp.Or(digestInTag().ReplaceAllString(a.Tag, ""), "digest tag")
 	}
 	return cmp.Or(a.ArtifactType, "referrer")
 }

@@ -7,9 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"regexp"
 	"strings"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/secretfile"
 )
 
@@ -44,7 +44,7 @@ type Sender struct {
 
 // secretSyntax is what can stand in a path and in a field of HTTP without being written in another
 // way.
-var secretSyntax = regexp.MustCompile(`^[A-Za-z0-9._~+/=-]+$`)
+var secretSyntax = late.Regexp(`^[A-Za-z0-9._~+/=-]+$`)
 
 // secret reads the sender's secret. warning says that others can read the file, "" if not.
 func (s Sender) secret() (secret []byte, warning string, err error) {
@@ -52,7 +52,7 @@ func (s Sender) secret() (secret []byte, warning string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if !secretSyntax.MatchString(text) || s.Auth == Path && strings.Contains(text, "/") {
+	if !secretSyntax().MatchString(text) || s.Auth == Path && strings.Contains(text, "/") {
 		return nil, "", errors.New("the secret has characters that may change on the way; take letters, digits, - and _; " + secretfile.Advice)
 	}
 	return []byte(text), warning, nil

@@ -21,6 +21,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
@@ -72,12 +73,12 @@ func hashOf(text string) string {
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-var parsed = template.Must(template.New("page").Parse(document))
+var parsed = sync.OnceValue(func() *template.Template { return template.Must(template.New("page").Parse(document)) })
 
 // Write writes the page of a mirror. It fails only if w does. It is safe for concurrent use.
 func Write(w io.Writer, m Mirror) error {
 	b := bufio.NewWriterSize(w, 64<<10)
-	if err := parsed.Execute(b, viewOf(m)); err != nil {
+	if err := parsed().Execute(b, viewOf(m)); err != nil {
 		return err
 	}
 	return b.Flush()

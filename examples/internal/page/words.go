@@ -2,11 +2,12 @@ package page
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // age returns how long something is ago in one unit, "" if it never was: "3 min", "2 h", "5 d",
@@ -49,9 +50,9 @@ const maxText = 1000
 // What texts about requests may carry and pages must not show. A digest is no host, and what is
 // before it no user; in JSON, slashes may be escaped.
 var (
-	userOfURL  = regexp.MustCompile(`(\\?/\\?/)[^/?#\s"'<>]*@(sha\d+:)?`)
-	queryOfURL = regexp.MustCompile(`(://[^?#\s"'<>]*)[?#][^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
-	query      = regexp.MustCompile(`\?[\w.~%-]+=[^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
+	userOfURL  = late.Regexp(`(\\?/\\?/)[^/?#\s"'<>]*@(sha\d+:)?`)
+	queryOfURL = late.Regexp(`(://[^?#\s"'<>]*)[?#][^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
+	query      = late.Regexp(`\?[\w.~%-]+=[^\s"'<>]*?([:,;.)]*)([\s"'<>]|$)`)
 )
 
 // foreign returns a text by strangers as the page shows it: in one line, not without end, without
@@ -59,11 +60,11 @@ var (
 // around.
 func foreign(text string) string {
 	if strings.Contains(text, "@") {
-		text = userOfURL.ReplaceAllStringFunc(text, withoutUser)
+		text = userOfURL().ReplaceAllStringFunc(text, withoutUser)
 	}
 	if strings.ContainsAny(text, "?#") {
-		text = queryOfURL.ReplaceAllString(text, "$1$2$3")
-		text = query.ReplaceAllString(text, "$1$2")
+		text = queryOfURL().ReplaceAllString(text, "$1$2$3")
+		text = query().ReplaceAllString(text, "$1$2")
 	}
 	if isPlain(text) {
 		return text
@@ -89,7 +90,7 @@ func foreign(text string) string {
 
 // withoutUser returns what is left of a match of userOfURL.
 func withoutUser(match string) string {
-	parts := userOfURL.FindStringSubmatch(match)
+	parts := userOfURL().FindStringSubmatch(match)
 	if parts[2] != "" {
 		return match
 	}

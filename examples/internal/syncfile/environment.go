@@ -1,17 +1,18 @@
 package syncfile
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // An Environment returns the value of a variable, and whether it is set.
 type Environment func(name string) (value string, set bool)
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = late.Regexp(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // environed returns the text that a key has, with the values of the variables that it names as
 // ${NAME}. They are put in once, and looked into no further. "$${" is a plain "${", and any other
@@ -48,7 +49,7 @@ func (p *parser) variable(name string, ended bool, reserved []string) (value, pr
 	if ended && slices.Contains(reserved, name) {
 		return "${" + name + "}", ""
 	}
-	if !ended || !variableName.MatchString(name) {
+	if !ended || !variableName().MatchString(name) {
 		return "", `what follows "${" is no name of an environment variable with a "}" after it; a plain "${" is written "$${"`
 	}
 	value, set := p.environment(name)

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
 	"github.com/sparsecopy/sparsecopy/examples/internal/tagselect"
@@ -242,12 +242,12 @@ var variables = map[string]func(reference.Named) string{
 	"tag":        tagOf,
 }
 
-var variable = regexp.MustCompile(`\{([^{}]*)\}`)
+var variable = late.Regexp(`\{([^{}]*)\}`)
 
 // expand puts the parts of a source's name into the template that a key has.
 func expand(key, template string, named reference.Named) (string, error) {
 	var problem error
-	out := variable.ReplaceAllStringFunc(template, func(match string) string {
+	out := variable().ReplaceAllStringFunc(template, func(match string) string {
 		name := match[1 : len(match)-1]
 		f, ok := variables[name]
 		switch {

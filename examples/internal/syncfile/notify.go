@@ -3,13 +3,13 @@ package syncfile
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.podman.io/image/v5/docker/reference"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/notify"
 )
 
@@ -17,7 +17,7 @@ import (
 var senderKeys = []string{"name", "format", "registry", "auth", "secret-file"}
 
 // senderName is what stands in the path of a notification.
-var senderName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+var senderName = late.Regexp(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 // senders reads who may notify about the images of file.
 func (p *parser) senders(node *yaml.Node, file *File) []notify.Sender {
@@ -50,7 +50,7 @@ func (p *parser) sender(line int, keys map[string]*yaml.Node) notify.Sender {
 	}
 	if n := required("name"); n != nil {
 		text, ok := p.scalar(n, "name")
-		if ok && !senderName.MatchString(text) {
+		if ok && !senderName().MatchString(text) {
 			p.problem(n.Line, "name: %q cannot stand in the path of a notification: take letters, digits, and _, ., - between them", text)
 		}
 		sender.Name = text

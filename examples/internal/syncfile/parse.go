@@ -7,12 +7,12 @@ import (
 	"io"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"go.podman.io/image/v5/docker/reference"
 	"go.yaml.in/yaml/v3"
 )
@@ -101,7 +101,7 @@ func (p *parser) problem(line int, format string, args ...any) {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var yamlLine = late.Regexp(`^yaml: (?:line (\d+): )?`)
 
 func (p *parser) file(content []byte) *File {
 	if len(content) > MaxSize {
@@ -127,21 +127,21 @@ func (p *parser) file(content []byte) *File {
 }
 
 // unknownAnchor is what the YAML library says, without a line, of a glob such as *-alpine.
-var unknownAnchor = regexp.MustCompile(`unknown anchor '(.*)' referenced`)
+var unknownAnchor = late.Regexp(`unknown anchor '(.*)' referenced`)
 
 // noYAML notes what the YAML library says, and what to do where that is known.
 func (p *parser) noYAML(content []byte, err error) {
 	line, fix := 1, "" // which it leaves out
-	if at := yamlLine.FindStringSubmatch(err.Error()); at != nil && at[1] != "" {
+	if at := yamlLine().FindStringSubmatch(err.Error()); at != nil && at[1] != "" {
 		line, _ = strconv.Atoi(at[1])
 	}
-	if anchor := unknownAnchor.FindStringSubmatch(err.Error()); anchor != nil {
+	if anchor := unknownAnchor().FindStringSubmatch(err.Error()); anchor != nil {
 		before, _, _ := bytes.Cut(content, []byte("*"+anchor[1]))
 		line, fix = bytes.Count(before, []byte("\n"))+1, "; "+quoteThis
 	} else if at := unquotedLine(content, line); at > 0 {
 		line, fix = at, "; "+quoteThis
 	}
-	p.problem(line, "no valid YAML: %s%s", yamlLine.ReplaceAllString(err.Error(), ""), fix)
+	p.problem(line, "no valid YAML: %s%s", yamlLine().ReplaceAllString(err.Error(), ""), fix)
 }
 
 // topKeys are the keys of the top level.

@@ -164,7 +164,7 @@ func destination(p *parser, i *Image, n *yaml.Node) {
 
 // template returns the text of a key, which may have variables in braces.
 func (p *parser) template(n *yaml.Node, key, text string) string {
-	for _, match := range variable.FindAllStringSubmatch(text, -1) {
+	for _, match := range variable().FindAllStringSubmatch(text, -1) {
 		if variables[match[1]] == nil {
 			p.problem(n.Line, "%s %q has {%s}, which is unknown%s", key, text, match[1], didYouMean(match[1], keysOf(variables)))
 		}

@@ -2,7 +2,6 @@ package syncfile
 
 import (
 	"cmp"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/transform"
 )
 
@@ -58,7 +58,7 @@ func (p *parser) ownSystem(keys, own map[string]*yaml.Node) bool {
 	return true
 }
 
-var platformPart = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var platformPart = late.Regexp(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // systemImage is the setting of the system.
 func systemImage(p *parser, i *Image, n *yaml.Node) {
@@ -71,7 +71,7 @@ func systemImage(p *parser, i *Image, n *yaml.Node) {
 		return
 	}
 	parts := strings.Split(text, "/")
-	if len(parts) < 2 || len(parts) > 3 || slices.ContainsFunc(parts, func(part string) bool { return !platformPart.MatchString(part) }) {
+	if len(parts) < 2 || len(parts) > 3 || slices.ContainsFunc(parts, func(part string) bool { return !platformPart().MatchString(part) }) {
 		p.problem(n.Line, "%s: write OS/ARCH or OS/ARCH/VARIANT, such as linux/arm64, %s for this machine's, or %s, not %q", keySystem, nativeSystem, noSystem, text)
 		return
 	}

@@ -1,13 +1,13 @@
 package syncfile
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 	"github.com/sparsecopy/sparsecopy/examples/internal/tagselect"
 )
 
@@ -267,13 +267,13 @@ func hasKey(node *yaml.Node, key string) bool {
 
 // unquoted are values that YAML reads otherwise than they are meant, most of them without a word
 // that helps.
-var unquoted = regexp.MustCompile(`\b(?:semver|suffix|regexp):\s+[>!|*]|[-\[,:]\s*\*(?:[^A-Za-z0-9_]|$)`)
+var unquoted = late.Regexp(`\b(?:semver|suffix|regexp):\s+[>!|*]|[-\[,:]\s*\*(?:[^A-Za-z0-9_]|$)`)
 
 // unquotedLine is the line at that of a YAML error that needs quotes, 0 if there is none.
 func unquotedLine(content []byte, line int) int {
 	lines := strings.Split(string(content), "\n")
 	for _, at := range []int{line, line - 1, line + 1} {
-		if at > 0 && at <= len(lines) && unquoted.MatchString(lines[at-1]) {
+		if at > 0 && at <= len(lines) && unquoted().MatchString(lines[at-1]) {
 			return at
 		}
 	}

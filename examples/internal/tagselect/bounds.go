@@ -2,10 +2,11 @@ package tagselect
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // Bounds choose among tags. Each of them holds by itself: what is wanted is within all of them. The
@@ -122,12 +123,12 @@ type Since struct {
 
 const day = 24 * time.Hour
 
-var days = regexp.MustCompile(`^([0-9]{1,5})d$`)
+var days = late.Regexp(`^([0-9]{1,5})d$`)
 
 // ParseSince reads a day (2025-01-31, which begins in UTC), a time (RFC 3339), or an age: days
 // (90d), or what time.ParseDuration takes (720h).
 func ParseSince(text string) (Since, error) {
-	if m := days.FindStringSubmatch(text); m != nil {
+	if m := days().FindStringSubmatch(text); m != nil {
 		if n, _ := strconv.Atoi(m[1]); n > 0 {
 			return Since{age: time.Duration(n) * day}, nil
 		}

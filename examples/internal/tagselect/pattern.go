@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // A Pattern takes some tags, whatever others there are. It is safe for concurrent use.
@@ -24,10 +26,10 @@ func (p Pattern) Takes(tag string) bool { return p.takes(tag) }
 // String is how people call it.
 func (p Pattern) String() string { return p.text }
 
-var tagSyntax = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
+var tagSyntax = late.Regexp(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 
 // IsTag reports whether a text may be a tag.
-func IsTag(text string) bool { return tagSyntax.MatchString(text) }
+func IsTag(text string) bool { return tagSyntax().MatchString(text) }
 
 // Name takes one tag.
 func Name(tag string) Pattern {

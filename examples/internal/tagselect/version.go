@@ -2,9 +2,10 @@ package tagselect
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/late"
 )
 
 // A Version is a tag, read as a version. Two versions are equal if Version.Compare says so, however
@@ -18,7 +19,7 @@ type Version struct {
 
 // form is how versions are written in tags: numbers, then a suffix, then a build. A suffix without
 // a hyphen, as in 3.14.0rc1, needs two numbers in front of it: 12ab34c is a hash.
-var form = regexp.MustCompile(`^v?(?:([0-9]+(?:\.[0-9]+)*)(?:-([^_]+))?|([0-9]+(?:\.[0-9]+)+)\.?([A-Za-z][^_]*))(?:_(.+))?$`)
+var form = late.Regexp(`^v?(?:([0-9]+(?:\.[0-9]+)*)(?:-([^_]+))?|([0-9]+(?:\.[0-9]+)+)\.?([A-Za-z][^_]*))(?:_(.+))?$`)
 
 // serialDigits is how many digits the first number has of what is no version that people give:
 // 20240115, 240115, 1234567.
@@ -28,7 +29,7 @@ const serialDigits = 6
 // or not; and what distinguishes it from others with the same numbers. ok reports whether it is
 // one: latest, sha-0123abc and RELEASE.2025-01-31 are not.
 func ParseVersion(tag string) (v Version, ok bool) {
-	m := form.FindStringSubmatch(tag)
+	m := form().FindStringSubmatch(tag)
 	if m == nil {
 		return Version{}, false
 	}
