@@ -76,17 +76,17 @@ func Stall(limits Timeouts) Layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
 			slow := callOf(req.Context()).Slow
-			late := limits.Unanswered(slow)
-			ctx, watch := newWatchdog(req.Context(), late)
-			resp, err := next.RoundTrip(watchContent(req.WithContext(ctx), watch, limits.Stalled(), late))
+			late, moving := limits.Unanswered(slow), limits.Stalled()
+			ctx, watch := newWatchdog(req.Context(), &late)
+			resp, err := next.RoundTrip(watchContent(req.WithContext(ctx), watch, &moving, late))
 			watch.disarm()
 			if err != nil {
 				defer watch.stop()
 				return nil, watch.cause(err)
 			}
-			body := &receivedBody{ReadCloser: resp.Body, watch: watch, next: limits.Stalled(), moving: limits.Stalled()}
+			body := &receivedBody{ReadCloser: resp.Body, watch: watch, next: &moving, moving: &moving}
 			if slow {
-				body.next = late // it may be the header only that is sent at once
+				body.next = &late // it may be the header only that is sent at once
 			}
 			resp.Body = body
 			return resp, nil
@@ -96,13 +96,13 @@ func Stall(limits Timeouts) Layer {
 
 // watchContent makes watch look at the content of req, of which no part may take as long as moving,
 // and to which the answer must not be late.
-func watchContent(req *http.Request, watch *watchdog, moving, late TimeoutError) *http.Request {
+func watchContent(req *http.Request, watch *watchdog, moving *TimeoutError, late TimeoutError) *http.Request {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req
 	}
 	late.final = req.ContentLength < 0 || req.ContentLength > LongUpload
 	watched := func(body io.ReadCloser) io.ReadCloser {
-		return &sentBody{ReadCloser: body, watch: watch, moving: moving, late: late}
+		return &sentBody{ReadCloser: body, watch: watch, moving: moving, late: &late}
 	}
 	req.Body = watched(req.Body)
 	if again := req.GetBody; again != nil {
@@ -122,9 +122,9 @@ func watchContent(req *http.Request, watch *watchdog, moving, late TimeoutError)
 type sentBody struct {
 	io.ReadCloser
 	watch  *watchdog
-	moving TimeoutError // what it is when what was read is not sent
-	late   TimeoutError // what it is when there is no answer after the end
-	closed atomic.Bool  // then it is of no interest how it goes on
+	moving *TimeoutError // what it is when what was read is not sent
+	late   *TimeoutError // what it is when there is no answer after the end
+	closed atomic.Bool   // then it is of no interest how it goes on
 }
 
 func (b *sentBody) Read(p []byte) (int, error) {
@@ -150,8 +150,8 @@ func (b *sentBody) Close() error {
 type receivedBody struct {
 	io.ReadCloser
 	watch  *watchdog
-	next   TimeoutError // what it is when the next byte is long in coming
-	moving TimeoutError // what it is from then on
+	next   *TimeoutError // what it is when the next byte is long in coming
+	moving *TimeoutError // what it is from then on
 }
 
 func (b *receivedBody) Read(p []byte) (int, error) {
@@ -182,17 +182,17 @@ type watchdog struct {
 
 // newWatchdog returns a watchdog that is armed with s, and the context that it ends, with the stall
 // as its cause.
-func newWatchdog(ctx context.Context, s TimeoutError) (context.Context, *watchdog) {
+func newWatchdog(ctx context.Context, s *TimeoutError) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{ctx: ctx, cancel: cancel}
-	w.late.Store(&s)
+	w.late.Store(s)
 	w.timer = time.AfterFunc(s.Limit, func() { cancel(w.late.Load()) })
 	return ctx, w
 }
 
 // arm gives the other side the time of s.
-func (w *watchdog) arm(s TimeoutError) {
-	w.late.Store(&s)
+func (w *watchdog) arm(s *TimeoutError) {
+	w.late.Store(s)
 	w.timer.Reset(s.Limit)
 }
 
