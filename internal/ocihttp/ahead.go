@@ -11,10 +11,13 @@ import (
 // for a request.
 const keepAhead = 10 * time.Second
 
+// dialContext is what dials for an http.Transport.
+type dialContext = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // An aheadDialer opens connections to one host before requests need them. They are plain TCP
 // connections: which scheme is spoken over them may be open still.
 type aheadDialer struct {
-	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	dial   dialContext
 	ctx    context.Context // of what is dialled ahead; ends with stop
 	cancel context.CancelFunc
 
@@ -32,7 +35,7 @@ type aheadConn struct {
 	expiry  *time.Timer
 }
 
-func newAheadDialer(dial func(ctx context.Context, network, address string) (net.Conn, error)) *aheadDialer {
+func newAheadDialer(dial dialContext) *aheadDialer {
 	d := &aheadDialer{dial: dial}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	return d

@@ -101,8 +101,9 @@ func watchContent(req *http.Request, watch *watchdog, moving *TimeoutError, late
 		return req
 	}
 	late.final = req.ContentLength < 0 || req.ContentLength > LongUpload
+	piece := pieceWithin(moving.Limit)
 	watched := func(body io.ReadCloser) io.ReadCloser {
-		return &sentBody{ReadCloser: body, watch: watch, moving: moving, late: &late}
+		return &sentBody{ReadCloser: body, watch: watch, moving: moving, late: &late, piece: piece}
 	}
 	req.Body = watched(req.Body)
 	if again := req.GetBody; again != nil {
@@ -124,6 +125,7 @@ type sentBody struct {
 	watch  *watchdog
 	moving *TimeoutError // what it is when what was read is not sent
 	late   *TimeoutError // what it is when there is no answer after the end
+	piece  int           // the most that is read, and then sent, at once
 	closed atomic.Bool   // then it is of no interest how it goes on
 }
 
@@ -132,7 +134,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 		return 0, errBodyClosed
 	}
 	b.watch.disarm()
-	n, err := b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.piece)])
 	if errors.Is(err, io.EOF) {
 		b.watch.arm(b.late)
 	} else {

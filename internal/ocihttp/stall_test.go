@@ -143,3 +143,22 @@ func TestStallGivesTheCause(t *testing.T) {
 		})
 	}
 }
+
+func TestWatchingAllocatesNothingForEachRead(t *testing.T) {
+	late, moving := limits.Unanswered(true), limits.Stalled()
+	_, watch := newWatchdog(t.Context(), &late)
+	defer watch.stop()
+	content := io.NopCloser(endless{})
+	for name, body := range map[string]io.Reader{
+		"sent":     &sentBody{ReadCloser: content, watch: watch, moving: &moving, late: &late, piece: mediumPiece},
+		"received": &receivedBody{ReadCloser: content, watch: watch, next: &late, moving: &moving},
+	} {
+		p := make([]byte, 10)
+		assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = body.Read(p) }), name)
+	}
+}
+
+// endless is content without an end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
