@@ -24,11 +24,12 @@ type initialization struct {
 	bytes        int
 }
 
-// initializations runs the program and returns those of all its packages.
+// initializations runs the program and returns those of all its packages. It demands that nothing
+// was so large that garbage had to be collected.
 func initializations(t *testing.T, program string, args ...string) []initialization {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1,gctrace=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Run())
@@ -41,6 +42,7 @@ func initializations(t *testing.T, program string, args ...string) []initializat
 		all = append(all, initialization{name: m[1], milliseconds: milliseconds, bytes: size})
 	}
 	require.NotEmpty(t, all)
+	assert.NotRegexp(t, `(?m)^gc \d+ @`, stderr.String())
 	return all
 }
 

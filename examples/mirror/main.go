@@ -13,6 +13,7 @@ import (
 	"go.podman.io/storage/pkg/reexec"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
+	_ "github.com/sparsecopy/sparsecopy/examples/internal/startup"
 )
 
 // usual is how long the program has to stop by itself after a signal, unless its command needs
