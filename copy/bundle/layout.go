@@ -13,6 +13,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/regular"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -75,7 +76,7 @@ func (dir files) writeBytes(path string, content []byte) error {
 // document reads a manifest or list, and verifies it. mediaType is for one that does not say what
 // it is: bundles declare nothing. An error that wraps fs.ErrNotExist says that it is not there.
 func (dir files) document(d digest.Digest, mediaType string) (endpoint.Document, error) {
-	f, err := os.Open(dir.blobPath(d))
+	f, _, err := regular.Open(dir.blobPath(d))
 	if err != nil {
 		return endpoint.Document{}, err
 	}

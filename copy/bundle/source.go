@@ -20,6 +20,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/digesttag"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/regular"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -125,18 +126,15 @@ func (s *source) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, erro
 	if err := b.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w", b.Digest, err)
 	}
-	f, err := os.Open(s.dir.blobPath(b.Digest))
+	f, size, err := regular.Open(s.dir.blobPath(b.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.earlierBlob(ctx, b)
 	}
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err == nil && b.Size >= 0 && info.Size() != b.Size {
+	if b.Size >= 0 && size != b.Size {
 		err = damaged("blob %s does not have the %d bytes that its manifest states", b.Digest, b.Size)
-	}
-	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
