@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -42,7 +41,7 @@ type span struct{ start, end int }
 
 // readIndex reads the index.json at path. It may not exist.
 func readIndex(path string) (*layoutIndex, error) {
-	content, err := os.ReadFile(path)
+	content, err := readDocument(path, maxIndexSize)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -473,17 +473,9 @@ func TestLayoutSourceReadsInParallel(t *testing.T) {
 		require.NoError(t, err)
 		open = append(open, r)
 	}
-	// The tag may go away meanwhile: no further source can be opened, but one that is there becomes
-	// free.
+	// The tag may go away meanwhile, which does not matter to a source that is open.
 	require.NoError(t, os.Remove(filepath.Join(dir, imgspecv1.ImageIndexFile)))
-	ctx, cancel := context.WithCancel(t.Context())
-	failed := make(chan error, 1)
-	go func() {
-		_, err := src.Blob(ctx, all[0])
-		failed <- err
-	}()
-	cancel()
-	assert.ErrorIs(t, <-failed, context.Canceled)
+	checkSource(t, f, src, imagetest.Top)
 	for _, r := range open {
 		require.NoError(t, r.Close())
 	}

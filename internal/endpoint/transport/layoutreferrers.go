@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -59,10 +57,7 @@ func (s *Source) Attached() (endpoint.ReferrerSource, error) {
 	defer s.mu.Unlock()
 	if s.attached == nil {
 		dir, _ := splitLayoutReference(s.ref)
-		s.attached = newLayoutReferrers(dir, filepath.Join(dir, imgspecv1.ImageBlobsDir))
-		if s.sys != nil && s.sys.OCISharedBlobDirPath != "" {
-			s.attached.blobs = s.sys.OCISharedBlobDirPath
-		}
+		s.attached = newLayoutReferrers(dir, layoutBlobs(dir, s.sys))
 	}
 	return s.attached, nil
 }
@@ -119,9 +114,6 @@ func (l *layoutReferrers) scan(ctx context.Context) (*scanned, error) {
 	defer l.mu.Unlock()
 	if l.found != nil {
 		return l.found, nil
-	}
-	if info, err := os.Stat(l.index); err == nil && info.Size() > maxIndexSize {
-		return nil, fmt.Errorf("%s has %d bytes, more than %d", l.index, info.Size(), maxIndexSize)
 	}
 	index, err := readIndex(l.index)
 	if err != nil {
@@ -212,16 +204,7 @@ func (s *scan) document(d imgspecv1.Descriptor, content []byte) (named []imgspec
 
 // read reads a manifest, which is not verified.
 func (l *layoutReferrers) read(d digest.Digest) ([]byte, error) {
-	f, err := os.Open(filepath.Join(l.blobs, d.Algorithm().String(), d.Encoded()))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err != nil {
-		return nil, err
-	}
-	return content, checkSize(content)
+	return readDocument(layoutBlob(l.blobs, d), maxManifest)
 }
 
 // forget makes the next question look through the layout again.

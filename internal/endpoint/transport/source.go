@@ -52,7 +52,7 @@ var _ endpoint.Source = (*Source)(nil)
 // match the digest of its entry in index.json.
 func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
 	op := operation{verb: "opening", method: "GET", path: manifestPath(ref), unproven: true}
-	src, err := ref.NewImageSource(ctx, sys)
+	src, err := newImageSource(ctx, ref, sys)
 	if err != nil {
 		return nil, confirmAbsence(ctx, ref, sys, wrap(ref, op, err))
 	}
@@ -68,6 +68,16 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 		pool: newPool(src, src.HasThreadSafeGetBlob(), reopen(ref, sys)),
 		sigs: map[digest.Digest]*signaturesOf{},
 	}, nil
+}
+
+// newImageSource opens ref: a layout as it is, and anything else through upstream.
+func newImageSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (types.ImageSource, error) {
+	if own(ref) == layout.Transport.Name() {
+		if src, err := openLayoutImage(ref, sys); src != nil || err != nil {
+			return src, err
+		}
+	}
+	return ref.NewImageSource(ctx, sys)
 }
 
 // reopen returns how to open one more source of ref, or nil where that is expensive.
@@ -113,6 +123,9 @@ func topDigest(ctx context.Context, ref types.ImageReference, src types.ImageSou
 	if canonical, ok := ref.DockerReference().(reference.Canonical); ok && ref.Transport().Name() == docker.Transport.Name() {
 		return canonical.Digest(), verify(content, canonical.Digest())
 	}
+	if native, ok := src.(*layoutImage); ok {
+		return native.top(), nil
+	}
 	switch own(ref) {
 	case layout.Transport.Name(), archive.Transport.Name():
 		return layoutDigest(ctx, src, content)
@@ -120,7 +133,7 @@ func topDigest(ctx context.Context, ref types.ImageReference, src types.ImageSou
 	return manifest.Digest(content)
 }
 
-// layoutDigest is the digest under which content is filed in the layout that src reads. The source
+// layoutDigest is the digest under which content is filed in the layout that src reads. Upstream
 // does not say what the entry in index.json was; but a blob is filed under its digest, so content
 // that was damaged cannot be found under its own.
 func layoutDigest(ctx context.Context, src types.ImageSource, content []byte) (digest.Digest, error) {
@@ -170,11 +183,11 @@ func (s *Source) Reference() types.ImageReference { return s.ref }
 // Top implements endpoint.Source.
 func (s *Source) Top() endpoint.Document { return s.top }
 
-// ImageSource returns the upstream source that was opened. It stays the Source's, which closes it;
+// ImageSource returns the image source that was opened. It stays the Source's, which closes it;
 // while it is in use, the Source's own methods must not be.
 func (s *Source) ImageSource() types.ImageSource { return s.pool.first.ImageSource }
 
-// HandOver returns the upstream source that was opened, for upstream's copy, which closes what it
+// HandOver returns the image source that was opened, for upstream's copy, which closes what it
 // opens: most sources cannot be closed twice. From then on the Source can be closed, which leaves
 // that source alone, and nothing else.
 func (s *Source) HandOver() types.ImageSource {
