@@ -60,20 +60,26 @@ func choicesHint(err error) string {
 	return hint
 }
 
-// choices are references to the first images below start: by name, or by position if an image has
-// none that could be typed, or shares it with one before it.
+// choices are references to the first images below start: by the first name that can be typed and
+// no image before has, or by position if there is none.
 func choices(images [][]string, start string) []string {
 	var all []string
 	for i, names := range images[:min(len(images), maxChoices)] {
 		choice := fmt.Sprintf("%s@%d", start, i)
-		if len(names) > 0 && len(names[0]) <= maxChoice && !slices.Contains(all, start+names[0]) {
-			if _, err := alltransports.ParseImageName(start + names[0]); err == nil {
-				choice = start + names[0]
+		for _, name := range names {
+			if !slices.ContainsFunc(images[:i], func(before []string) bool { return slices.Contains(before, name) }) && canBeTyped(start, name) {
+				choice = start + name
+				break
 			}
 		}
 		all = append(all, choice)
 	}
 	return all
+}
+
+func canBeTyped(start, name string) bool {
+	_, err := alltransports.ParseImageName(start + name)
+	return err == nil && len(name) <= maxChoice
 }
 
 // isThere reports whether a name, or a position after @, is that of one of the images; no name is
@@ -134,12 +140,12 @@ func inFile(text string) (transport, place, name string) {
 func imagesIn(transport, place string) ([][]string, error) {
 	switch transport {
 	case "oci":
-		f, err := os.Open(filepath.Join(place, imgspecv1.ImageIndexFile))
+		f, err := openFile(filepath.Join(place, imgspecv1.ImageIndexFile))
 		if err != nil {
 			return nil, err
 		}
 		defer func() { _ = f.Close() }() // it was only read
-		return namesInIndex(f)
+		return namesInLayout(f)
 	case "oci-archive":
 		return namesInArchive(place, imgspecv1.ImageIndexFile, namesInIndex)
 	case "docker-archive":
@@ -158,9 +164,17 @@ func imagesIn(transport, place string) ([][]string, error) {
 	return nil, fmt.Errorf("%q has no names in files", transport)
 }
 
+// openFile opens a file, but not a pipe, which would be waited for.
+func openFile(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	return os.Open(path)
+}
+
 // namesInArchive reads the names in a file of a tar archive, compressed or not.
 func namesInArchive(place, file string, names func(io.Reader) ([][]string, error)) ([][]string, error) {
-	f, err := os.Open(place)
+	f, err := openFile(place)
 	if err != nil {
 		return nil, err
 	}
@@ -181,19 +195,35 @@ func namesInArchive(place, file string, names func(io.Reader) ([][]string, error
 	}
 }
 
-// namesInIndex reads the names in the index.json of a layout.
+// annotationImageName is where containerd has the whole name of an image, in the index of a layout.
+const annotationImageName = "io.containerd.image.name"
+
+// namesInLayout reads the names in the index.json of a layout. Those that containerd gives come
+// first: several images may have the same tag then.
+func namesInLayout(r io.Reader) ([][]string, error) {
+	return annotations(r, annotationImageName, imgspecv1.AnnotationRefName)
+}
+
+// namesInIndex reads the names in the index.json of an archive.
 func namesInIndex(r io.Reader) ([][]string, error) {
+	return annotations(r, imgspecv1.AnnotationRefName)
+}
+
+// annotations reads the values that each entry of an index.json has for keys, but empty ones.
+func annotations(r io.Reader, keys ...string) ([][]string, error) {
 	var index imgspecv1.Index
 	if err := json.NewDecoder(io.LimitReader(r, maxChoiceFile)).Decode(&index); err != nil {
 		return nil, err
 	}
-	names := make([][]string, len(index.Manifests))
+	values := make([][]string, len(index.Manifests))
 	for i, m := range index.Manifests {
-		if name := m.Annotations[imgspecv1.AnnotationRefName]; name != "" {
-			names[i] = []string{name}
+		for _, key := range keys {
+			if value := m.Annotations[key]; value != "" {
+				values[i] = append(values[i], value)
+			}
 		}
 	}
-	return names, nil
+	return values, nil
 }
 
 // namesInSaved reads the names in the manifest.json that docker save writes.

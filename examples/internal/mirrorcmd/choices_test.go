@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,41 @@ func TestChoicesAreListed(t *testing.T) {
 		runAll(t.Context(), t, "", "digest", fine).done(t)
 	}
 	assert.NoDirExists(t, "out")
+}
+
+// TestImagesThatContainerdNames: a layout as docker save and ctr export write it, of images that
+// have the same tag, without children of other platforms, and without the file oci-layout.
+func TestImagesThatContainerdNames(t *testing.T) {
+	t.Chdir(t.TempDir())
+	f := imagetest.Platforms(2, 1, 1000)
+	require.NoError(t, f.WriteLayout("saved", "", imagetest.Top, "arm64"))
+	require.NoError(t, os.Remove("saved/oci-layout"))
+	var index imgspecv1.Index
+	for name, document := range map[string]string{"docker.io/library/one:1": "amd64", "docker.io/library/two:1": imagetest.Top} {
+		content, mediaType := f.Document(document)
+		index.Manifests = append(index.Manifests, imgspecv1.Descriptor{
+			MediaType: mediaType, Digest: f.Digest(document), Size: int64(len(content)),
+			Annotations: map[string]string{annotationImageName: name, imgspecv1.AnnotationRefName: "1"},
+		})
+	}
+	slices.SortFunc(index.Manifests, func(a, b imgspecv1.Descriptor) int {
+		return strings.Compare(a.Annotations[annotationImageName], b.Annotations[annotationImageName])
+	})
+	content, err := json.Marshal(index)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("saved/index.json", content, 0o600))
+
+	const both = "oci:saved:docker.io/library/one:1, oci:saved:docker.io/library/two:1\n"
+	for reference, want := range map[string]string{
+		"oci:saved":   "; write one of " + both,
+		"oci:saved:2": "; there: " + both,
+		"oci:saved:1": `"1" is the tag of several images, name one of "docker.io/library/one:1", "docker.io/library/two:1"` + "\n",
+	} {
+		r := mirror(t, "copy", reference, "dir:out")
+		r.failed(t, r.status, want)
+	}
+	mirror(t, "copy", "--platform", "linux/amd64", "oci:saved:docker.io/library/two:1", "oci:out:1").done(t)
+	imagetest.CheckLayout(t, "out", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"arm64"}, Only: true})
 }
 
 // TestChoicesAreNotForOtherErrors: nothing is listed where the image that is named is there.
