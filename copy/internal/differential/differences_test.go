@@ -1,14 +1,18 @@
 package differential
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
 
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	upstream "go.podman.io/image/v5/copy"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -90,4 +94,43 @@ func TestListsThatNameBlobs(t *testing.T) {
 	require.NoError(t, ours.err)
 	assert.Equal(t, ours.copied, theirs.copied)
 	assert.NotEqual(t, ours.lines, theirs.lines, "upstream copies the list, and nothing that it names")
+}
+
+// TestLayoutsOfDockerSave: two images have the same tag, and containerd's names tell them apart.
+func TestLayoutsOfDockerSave(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	dir := t.TempDir()
+	require.NoError(t, f.WriteLayout(dir, "", imagetest.Top))
+	var index imgspecv1.Index
+	for i, image := range []string{"amd64", "arm64"} {
+		content, mediaType := f.Document(image)
+		index.Manifests = append(index.Manifests, imgspecv1.Descriptor{
+			MediaType: mediaType, Digest: f.Digest(image), Size: int64(len(content)), Annotations: map[string]string{
+				imgspecv1.AnnotationRefName: "1", "io.containerd.image.name": []string{"a.example/first:1", "a.example/second:1"}[i],
+			},
+		})
+	}
+	content, err := json.Marshal(index)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, imgspecv1.ImageIndexFile), content, 0o600))
+
+	c := newFixedCase(t, "docker", copy.Options{})
+	image := func(name string) types.ImageReference {
+		ref, err := layout.ParseReference(dir + ":" + name)
+		require.NoError(t, err)
+		return ref
+	}
+	first, _ := f.Document("amd64")
+	second, _ := f.Document("arm64")
+	theirs := c.upstreams(image("1"))
+	require.NoError(t, theirs.err)
+	assert.Equal(t, string(first), string(theirs.copied))
+	assert.ErrorContains(t, c.ours(image("1"), c.options).err, `name one of "a.example/first:1", "a.example/second:1"`)
+
+	assert.Error(t, c.upstreams(image("a.example/second:1")).err)
+	for _, name := range []string{"a.example/second:1", "@1"} {
+		ours := c.ours(image(name), c.options)
+		require.NoError(t, ours.err)
+		assert.Equal(t, string(second), string(ours.copied))
+	}
 }
