@@ -67,6 +67,11 @@ type CopierOptions struct {
 	// BytesPerSecondPerHost limits what is read from each registry, and what is written to each. 0
 	// means no limit. Registries that are accessed through their transport are not limited.
 	BytesPerSecondPerHost uint64
+	// ChunkSize is how many bytes of a blob one request may bring to a registry: a larger one goes
+	// in several, for proxies that end long requests. 0 means that each goes in one, as long as the
+	// registry refuses none for its length. Registries that want larger chunks get them, and those
+	// that lose some get whole blobs.
+	ChunkSize uint64
 	// Retries says how often, and for how long, a request or a blob is tried again after failures
 	// that may pass. A registry that has never answered with success is asked twice within three
 	// seconds at most, whatever it says.
@@ -166,6 +171,7 @@ func newOneShot(options CopierOptions) *Copier {
 		shared: &registry.Shared{
 			MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
 			BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),
+			ChunkSize:      int64(min(options.ChunkSize, math.MaxInt64)),
 			Retry:          options.Retries,
 			StallTimeout:   options.StallTimeout,
 			BlobTimeout:    options.BlobTimeout,

@@ -2,6 +2,7 @@ package registries
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -33,6 +34,15 @@ var uploadHabits = []habit{
 	{"distribution-pinned-list-that-lost-a-child", pinnedList},
 	{"artifactory-patch-only", patchOnly},
 	{"content-in-a-put-refused-otherwise", patchOnlyOtherwise},
+	{"chunks-dropped", droppedChunks},
+	{"chunks-416", func(t *testing.T) {
+		chunked(t, 400<<10, 1+3, func(q *http.Request) registrytest.Answer {
+			if q.ContentLength <= 300<<10 {
+				return registrytest.Answer{}
+			}
+			return registrytest.Fail(http.StatusRequestedRangeNotSatisfiable, "", "too long")
+		})
+	}},
 	{"cloudflare-413", longBodies},
 	{"uploads-that-move", movingUploads},
 	{"uploads-that-end-with-202", func(t *testing.T) {
@@ -350,6 +360,48 @@ func patchOnlyOtherwise(t *testing.T) {
 	require.ErrorContains(t, err, "too much by PUT")
 	require.ErrorContains(t, err, "too much by PATCH")
 	assert.Empty(t, dst.Top("v1"))
+}
+
+// chunked copies an image with one blob of 700 kB in chunks to a registry that answers to PATCH in
+// its own way, but for the zero Answer, and checks that it gets there after so many.
+func chunked(t *testing.T, size uint64, chunks int, answer func(*http.Request) registrytest.Answer) {
+	t.Helper()
+	e, src := copytest.NewEnv(t), copytest.Places["registry"](t).(copytest.RegistryPlace)
+	f := imagetest.Platforms(1, 1, 700_000)
+	src.Push(f, "v1", imagetest.Top)
+	dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{
+		Script: registrytest.Only(registrytest.Matching(http.MethodPatch, ""), func(_ int, q *http.Request) registrytest.Answer {
+			a := answer(q)
+			if a.Status != 0 {
+				_, _ = io.Copy(io.Discard, q.Body)
+			}
+			return a
+		}),
+	}), "app")
+	c := copytest.NewCopier(t, copy.CopierOptions{ChunkSize: size, Retries: quick})
+	_, err := e.ImageWith(t.Context(), c, dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
+	require.NoError(t, err)
+	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
+	assert.Equal(t, chunks, dst.Count(registrytest.Is(http.MethodPatch, "")))
+}
+
+// droppedChunks: a registry says in one way or another that it has not kept the first chunk, or
+// says nothing, and finds the digest wrong.
+func droppedChunks(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer registrytest.Answer
+		chunks int
+	}{
+		"none is dropped":      {registrytest.Answer{}, 3},
+		"201":                  {registrytest.Answer{Status: http.StatusCreated}, 1},
+		"the range stays":      {registrytest.Answer{Status: http.StatusAccepted, Header: http.Header{"Range": {"0-0"}}}, 1},
+		"the digest is wrong":  {registrytest.Answer{Status: http.StatusAccepted}, 3},
+		"the range is a chunk": {registrytest.Answer{Status: http.StatusAccepted, Header: http.Header{"Range": {"bytes=0-9"}}}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chunked(t, 300_000, c.chunks, func(*http.Request) registrytest.Answer { return c.answer })
+		})
+	}
 }
 
 // longBodies: a proxy refuses long bodies, with a page; the content goes in pieces.

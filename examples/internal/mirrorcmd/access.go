@@ -33,6 +33,7 @@ type access struct {
 	registriesD    string
 	registriesConf string
 	times          times
+	uploads        uploads // only of commands that write blobs
 	caching        caching
 	cache          copy.DocumentCache // that check has opened, nil for none
 	overrideArch   string

@@ -57,6 +57,7 @@ func (c *bundleLoadCommand) command() *cobra.Command {
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.defineEnds(flags, &c.access.dest)
 	c.access.definePolicy(flags)
+	c.access.uploads.define(flags)
 	return cmd
 }
 

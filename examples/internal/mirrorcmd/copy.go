@@ -100,6 +100,7 @@ func (c *copyCommand) command() *cobra.Command {
 	flags.BoolVar(&c.yes, "yes", false, "replace a list at DESTINATION by one image without a question or warning")
 	flags.StringVar(&c.digestFile, "digestfile", "", "write the digest that DESTINATION names to `FILE`")
 	c.access.define(flags)
+	c.access.uploads.define(flags)
 	return cmd
 }
 

@@ -35,6 +35,7 @@ type settings struct {
 	yes          bool
 	compare      bool
 	times        times
+	uploads      uploads
 	caching      caching
 	changes      transform.Settings
 }
@@ -61,7 +62,7 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	return &settings{
 		referrers: referrers,
 		Options:   ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
-		digestFile: copying.digestFile, yes: copying.yes, compare: planning.compare, times: access.times, caching: access.caching,
+		digestFile: copying.digestFile, yes: copying.yes, compare: planning.compare, times: access.times, uploads: access.uploads, caching: access.caching,
 		changes: sel.changes,
 	}, cmd
 }
@@ -163,14 +164,17 @@ func TestEveryFlag(t *testing.T) {
 		"answer-timeout":                  {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
 		"cache-dir":                       {[]string{"--cache-dir", dir}, nil, func(s *settings) any { return s.caching.dir }, dir},
 		"no-cache":                        {[]string{"--no-cache"}, nil, func(s *settings) any { return s.caching.none }, true},
-		"min-remaining":                   {[]string{"--min-remaining", "20"}, nil, func(s *settings) any { return s.times.options().MinRemaining }, uint(20)},
-		"override-arch":                   {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
-		"override-os":                     {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
-		"override-variant":                {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
-		"sign-by-sigstore":                {[]string{"--sign-by-sigstore", parameters}, nil, func(s *settings) any { return len(s.Signers) }, 1},
-		"sign-by-sigstore-private-key":    {signing, nil, func(s *settings) any { return s.SignBySigstorePrivateKeyFile }, key},
-		"sign-passphrase-file":            {[]string{"--sign-passphrase-file", conf}, signing, func(s *settings) any { return s.changes.SignPassphraseFile }, conf},
-		"sign-identity":                   {[]string{"--sign-identity", "c.example/x:1"}, signing, func(s *settings) any { return fmt.Sprint(s.SignIdentity) }, "c.example/x:1"},
+		"chunk-size": {
+			args: []string{"--chunk-size", "64M"}, get: func(s *settings) any { return s.uploads.chunk }, want: uint64(64_000_000),
+		},
+		"min-remaining":                {[]string{"--min-remaining", "20"}, nil, func(s *settings) any { return s.times.options().MinRemaining }, uint(20)},
+		"override-arch":                {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
+		"override-os":                  {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
+		"override-variant":             {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},
+		"sign-by-sigstore":             {[]string{"--sign-by-sigstore", parameters}, nil, func(s *settings) any { return len(s.Signers) }, 1},
+		"sign-by-sigstore-private-key": {signing, nil, func(s *settings) any { return s.SignBySigstorePrivateKeyFile }, key},
+		"sign-passphrase-file":         {[]string{"--sign-passphrase-file", conf}, signing, func(s *settings) any { return s.changes.SignPassphraseFile }, conf},
+		"sign-identity":                {[]string{"--sign-identity", "c.example/x:1"}, signing, func(s *settings) any { return fmt.Sprint(s.SignIdentity) }, "c.example/x:1"},
 		"dest-compress-format": {[]string{"--dest-compress-format", "zstd:chunked"}, nil, func(s *settings) any {
 			return s.dest.CompressionFormat != nil && s.dest.CompressionFormat.Name() == "zstd:chunked"
 		}, true},

@@ -28,7 +28,7 @@ type runnerFlags struct {
 func (f *runnerFlags) define(flags *pflag.FlagSet) {
 	flags.Var(count{&f.parallel}, "parallel", "how many blobs and manifests of all images may be in flight at once"+libraryParallel)
 	flags.Var(optionalCount{&f.requests}, "requests-per-host", "how many requests may be in flight at one registry, reading and writing apart")
-	flags.Var(byteRate{&f.bytes}, "bytes-per-second", "how much may be read from, and written to, one registry in a second: `BYTES`, such as 500k, 20M or 1G")
+	flags.Var(byteCount{&f.bytes}, "bytes-per-second", "how much may be read from, and written to, one registry in a second: `BYTES`, such as 500k, 20M or 1G")
 	flags.Var(&f.shard, "shard", "copy only part `I/N` of the file, I from 0: N machines with the same file copy everything once")
 	flags.StringVar(&f.stateDir, "state-dir", "", "`DIR` with the locks that keep two runs from one destination (default: $XDG_STATE_HOME/mirror)")
 	f.memory.define(flags)

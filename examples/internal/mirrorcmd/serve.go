@@ -56,6 +56,7 @@ func (c *serveCommand) command() *cobra.Command {
 	flags.BoolVar(&c.debug, "debug", false, "log what is done to standard error")
 	flags.Var(newChoice(&c.logJSON, []string{"text", "json"}, []bool{false, true}), "log-format", "how to write logs and errors to standard error")
 	c.access.define(flags)
+	c.access.uploads.define(flags)
 	hideSystemFlags(flags)
 	return cmd
 }

@@ -54,6 +54,7 @@ func (c *syncCommand) command() *cobra.Command {
 	c.out.define(flags, "the report")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.define(flags)
+	c.access.uploads.define(flags)
 	hideSystemFlags(flags)
 	return cmd
 }

@@ -625,7 +625,7 @@ func TestSyncFlags(t *testing.T) {
 		}
 	}
 	var rate uint64
-	require.NoError(t, byteRate{&rate}.Set("1.5M"))
+	require.NoError(t, byteCount{&rate}.Set("1.5M"))
 	assert.Equal(t, uint64(1_500_000), rate)
 }
 

@@ -27,10 +27,10 @@ func (c optionalCount) String() string {
 
 func (c optionalCount) Type() string { return "N" }
 
-// A byteRate is a flag that is a number of bytes, with a decimal unit or none.
-type byteRate struct{ to *uint64 }
+// A byteCount is a flag that is a number of bytes, with a decimal unit or none.
+type byteCount struct{ to *uint64 }
 
-func (r byteRate) Set(s string) error {
+func (c byteCount) Set(s string) error {
 	const (
 		units = "kMG"
 		most  = 1 << 53
@@ -48,15 +48,15 @@ func (r byteRate) Set(s string) error {
 	if err != nil || !(n*factor >= 1 && n*factor <= most) {
 		return errors.New("write a number of bytes, such as 500k, 20M or 1.5G")
 	}
-	*r.to = uint64(n * factor)
+	*c.to = uint64(n * factor)
 	return nil
 }
 
-func (r byteRate) String() string {
-	if r.to == nil || *r.to == 0 {
+func (c byteCount) String() string {
+	if c.to == nil || *c.to == 0 {
 		return ""
 	}
-	return strconv.FormatUint(*r.to, 10)
+	return strconv.FormatUint(*c.to, 10)
 }
 
-func (r byteRate) Type() string { return "BYTES" }
+func (c byteCount) Type() string { return "BYTES" }

@@ -38,6 +38,7 @@ func (t *times) options() copy.CopierOptions {
 // limits are what a Copier has to know, once the flags were checked.
 func (e *environment) limits(a *access) copy.CopierOptions {
 	options := a.times.options()
+	options.ChunkSize = a.uploads.chunk
 	options.Clock, options.Cache, options.RegistryContext = e.clock, a.cache, a.registryContext
 	return options
 }

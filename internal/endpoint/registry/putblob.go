@@ -109,12 +109,15 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 // for the first time: our end verifies what it sends, so it was damaged on its way.
 func (s *sending) unless(err error) error {
 	no, refused := refusedContent(err)
-	if !refused || s.unmatched || !no.Has("DIGEST_INVALID") && !no.Has("SIZE_INVALID") {
+	if !refused || s.unmatched || !saysUnlike(no) {
 		return err
 	}
 	s.unmatched = true
 	return &lostUpload{err}
 }
+
+// saysUnlike reports whether no says that the content that has arrived is not that of the blob.
+func saysUnlike(no *refusal) bool { return no.Has("DIGEST_INVALID") || no.Has("SIZE_INVALID") }
 
 // hasBlobOnce is HasBlob without retries.
 func (d *Destination) hasBlobOnce(ctx context.Context, b endpoint.Blob) (bool, error) {

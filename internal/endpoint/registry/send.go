@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -29,12 +31,32 @@ type uploads struct {
 	takesPUT bool  // content in the PUT
 	byPatch  bool  // content by PATCH only; not if takesPUT
 	most     int64 // see uploadWay
+	chunk    int64 // most that Shared.ChunkSize allows; 0 if it is not set, or if the host has lost pieces
 }
 
 func (h *host) uploadWay() uploadWay {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return uploadWay{known: h.uploads.takesPUT || h.uploads.byPatch, patch: h.uploads.byPatch, most: h.uploads.most}
+	return uploadWay{
+		known: h.uploads.takesPUT || h.uploads.byPatch, patch: h.uploads.byPatch, most: lesserBound(h.uploads.most, h.uploads.chunk),
+	}
+}
+
+// lesserBound returns the lesser of two bounds, where 0 is for none.
+func lesserBound(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// losesPieces notes that the host has not kept a piece, and reports whether content of the given
+// size may go in one now: only Shared.ChunkSize wanted it in pieces.
+func (h *host) losesPieces(size int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uploads.chunk = 0
+	return h.uploads.most == 0 || size <= h.uploads.most
 }
 
 // took notes that content of the given size has arrived.
@@ -63,7 +85,9 @@ func (w uploadWay) splits(size int64) bool { return w.most > 0 && size > w.most 
 // after returns the way to try when the first request with content of the given size was refused,
 // if there is another one.
 func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
-	if no.Status != http.StatusRequestEntityTooLarge {
+	tooLong := no.Status == http.StatusRequestEntityTooLarge ||
+		no.Status == http.StatusRequestedRangeNotSatisfiable && w.splits(size) // GHCR says so of long pieces
+	if !tooLong {
 		return uploadWay{patch: true, most: w.most}, !w.known && !w.patch && !w.splits(size) && mayWantPatch(no)
 	}
 	for _, most := range pieceSizes {
@@ -191,22 +215,25 @@ func (d *Destination) sendContent(ctx context.Context, b endpoint.Blob, at *sess
 		size = max(way.most, at.least)
 	}
 	for first := true; first || p.sent < b.Size; first = false {
-		if err := d.sendPiece(ctx, at, p, min(size, b.Size-p.sent), way.splits(b.Size)); err != nil && !first {
+		if err := d.sendPiece(ctx, at, p, min(size, b.Size-p.sent), b.Size, way.splits(b.Size)); err != nil && !first {
 			return &laterRequest{err}
 		} else if err != nil {
 			return err
 		}
 	}
 	if err := d.endUpload(ctx, b, &request{location: at.location}); err != nil {
+		if no, refused := refusedContent(err); refused && saysUnlike(no) {
+			d.repo.host.losesPieces(b.Size)
+		}
 		return &laterRequest{err}
 	}
 	return nil
 }
 
-// sendPiece sends the next size bytes, or all that follow if size is -1, and moves at to where the
-// next ones go. numbered says that they are not all of the content: a PATCH with all of it is best
-// sent as docker sends it, without Content-Range.
-func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, size int64, numbered bool) error {
+// sendPiece sends the next size bytes of the whole, or all that follow if size is -1, and moves at
+// to where the next ones go. numbered says that they are not all of the content: a PATCH with all
+// of it is best sent as docker sends it, without Content-Range.
+func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, size, whole int64, numbered bool) error {
 	header := http.Header{"Content-Type": {"application/octet-stream"}}
 	if numbered {
 		header.Set("Content-Range", fmt.Sprintf("%d-%d", p.sent, p.sent+size-1))
@@ -228,11 +255,40 @@ func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, siz
 	if err := p.took(ctx, size); err != nil {
 		return &lostUpload{fmt.Errorf("%s %s: %w", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), err)}
 	}
+	if numbered && !keptAll(resp, p.sent) && d.repo.host.losesPieces(whole) {
+		return &lostUpload{fmt.Errorf("%s %s: after %d bytes the answer is %d with the range %q",
+			resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), p.sent, resp.StatusCode, resp.Header.Get("Range"))}
+	}
 	if resp.Header.Get("Location") == "" {
 		return nil
 	}
 	at.location, err = d.uploadLocation(resp)
 	return err
+}
+
+// keptAll reports whether the successful answer to a PATCH with a piece does not contradict that
+// the first sent bytes have arrived, and that more may come: ECR answers 201 to the first one, and
+// drops the others. Some registries state the number of bytes for the last one, some nothing.
+func keptAll(resp *http.Response, sent int64) bool {
+	if resp.StatusCode == http.StatusCreated {
+		return false
+	}
+	stated := resp.Header.Get("Range")
+	if stated == "" {
+		return true
+	}
+	last, ok := lastOfRange(stated)
+	return ok && (last == sent-1 || last == sent)
+}
+
+// lastOfRange reads "0-LAST", which Quay writes as "bytes=0-LAST".
+func lastOfRange(stated string) (last int64, ok bool) {
+	stated, ok = strings.CutPrefix(strings.TrimPrefix(stated, "bytes="), "0-")
+	if !ok {
+		return 0, false
+	}
+	last, err := strconv.ParseInt(stated, 10, 64)
+	return last, err == nil && last >= 0
 }
 
 // endUpload sends the PUT that ends the upload of b. rq has its location and perhaps its content.

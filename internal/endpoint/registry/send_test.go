@@ -109,6 +109,53 @@ func TestPieces(t *testing.T) {
 	require.NoError(t, r.Close())
 }
 
+// Content goes in pieces of ChunkSize where that is set, and whole at registries that do not put
+// pieces together, which is learnt once. What the registry itself bounds stays bounded.
+func TestChunkSize(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789"), 150_000)
+	b := blobOf(content)
+	piece := registrytest.Matching(http.MethodPatch, "")
+	dropped := func(status int, stated string) registrytest.Script {
+		return registrytest.Only(piece, func(_ int, q *http.Request) registrytest.Answer {
+			_, _ = io.Copy(io.Discard, q.Body)
+			return registrytest.Answer{Status: status, Header: http.Header{"Range": {stated}}}
+		})
+	}
+	for name, c := range map[string]struct {
+		options registrytest.Options
+		pieces  int // of two blobs
+	}{
+		"it takes pieces":            {registrytest.Options{}, 6},
+		"it moves uploads":           {registrytest.Options{MovingUploads: true}, 6},
+		"it takes shorter ones":      {registrytest.Options{MaxBody: 300 << 10}, 1 + 6 + 6},
+		"it drops them in silence":   {registrytest.Options{Script: dropped(http.StatusAccepted, "")}, 3},
+		"it is still at the start":   {registrytest.Options{Script: dropped(http.StatusAccepted, "0-0")}, 1},
+		"it states no range":         {registrytest.Options{Script: dropped(http.StatusAccepted, "all")}, 1},
+		"it is done after the first": {registrytest.Options{Script: dropped(http.StatusCreated, "0-599999")}, 1},
+		"it refuses long pieces": {registrytest.Options{Script: registrytest.Only(piece, func(_ int, q *http.Request) registrytest.Answer {
+			if q.ContentLength <= 300<<10 {
+				return registrytest.Answer{}
+			}
+			_, _ = io.Copy(io.Discard, q.Body)
+			return registrytest.Fail(http.StatusRequestedRangeNotSatisfiable, "", "")
+		})}, 1 + 6 + 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := registrytest.Start(t, c.options)
+			shared := quick()
+			shared.ChunkSize = 600_000
+			sys := insecure(t)
+			for _, repo := range []string{"a", "b"} {
+				d := openDestination(t, r.Host()+"/"+repo+":tag", sys, shared)
+				require.NoError(t, d.SendBlob(t.Context(), b, held(content)))
+				_, there := r.Blob(repo, b.Digest)
+				assert.True(t, there)
+			}
+			assert.Equal(t, c.pieces, r.Count(registrytest.Is(http.MethodPatch, "")))
+		})
+	}
+}
+
 // Many blobs at once find out together how a registry takes content, while connections break.
 func TestUploadsAtOnce(t *testing.T) {
 	from := registrytest.Start(t, registrytest.Options{})

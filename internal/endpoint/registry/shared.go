@@ -52,6 +52,10 @@ type Shared struct {
 	// BytesPerSecond bounds what is sent to each registry as the bodies of requests, and what is
 	// read from each as those of answers. 0 for no bound.
 	BytesPerSecond int64
+	// ChunkSize is how many bytes of a blob one request brings to a registry at most, 0 for no
+	// bound. A registry that wants larger pieces gets them (OCI-Chunk-Min-Length), and one that
+	// loses pieces gets each blob in one request.
+	ChunkSize int64
 
 	// MinRemaining is how many pulls are to remain of those that a registry allows a source.
 	MinRemaining int
@@ -176,6 +180,7 @@ func (s *Shared) host(key hostKey, create func() (*host, error)) (*host, error) 
 	h.limit.Most = s.MaxRequests
 	h.stack(s.timeouts())
 	h.rate = ocihttp.NewRate(s.BytesPerSecond)
+	h.uploads.chunk = s.ChunkSize
 	s.hosts[key] = h
 	return h, nil
 }
