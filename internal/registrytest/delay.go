@@ -5,15 +5,17 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
-// The injected round-trip time. Bytes that arrive at a connection, and those that the server
-// writes, wait in a delayLine, each chunk with the time at which it is let out: so there is latency
-// without a limit on bandwidth, and no handler waits for it.
+// The injected round-trip time and the cap on what a connection brings. Bytes that arrive at a
+// connection, and those that the server writes, wait in a delayLine, each chunk with the time at
+// which it is let out: so there is latency, with a limit on bandwidth or without, and no handler
+// waits for it but where a line is full.
 
 // lineLimit is how many bytes wait in one line at most, as windows limit them in TCP: the bandwidth
 // of a connection is at most this by half a round trip, 800 MB/s at 80 ms.
@@ -22,7 +24,8 @@ const lineLimit = 32 << 20
 // delayListener delays the connections that it accepts, and breaks them when it is closed.
 type delayListener struct {
 	net.Listener
-	rtt time.Duration
+	rtt  time.Duration
+	rate int64 // as Options.Rate
 
 	mu     sync.Mutex
 	closed bool
@@ -30,11 +33,11 @@ type delayListener struct {
 }
 
 // newDelayListener returns l itself if there is nothing to delay.
-func newDelayListener(l net.Listener, rtt time.Duration) net.Listener {
-	if rtt <= 0 {
+func newDelayListener(l net.Listener, rtt time.Duration, rate int64) net.Listener {
+	if rtt <= 0 && rate <= 0 {
 		return l
 	}
-	return &delayListener{Listener: l, rtt: rtt, conns: map[*delayConn]struct{}{}}
+	return &delayListener{Listener: l, rtt: rtt, rate: rate, conns: map[*delayConn]struct{}{}}
 }
 
 func (l *delayListener) Accept() (net.Conn, error) {
@@ -44,7 +47,7 @@ func (l *delayListener) Accept() (net.Conn, error) {
 	}
 	c := &delayConn{
 		Conn: inner, l: l, half: l.rtt / 2, open: clock.System.Now().Add(l.rtt),
-		in: newDelayLine(), out: newDelayLine(), closing: make(chan struct{}),
+		in: newDelayLine(), out: newDelayLine(), pace: pace{rate: l.rate}, closing: make(chan struct{}),
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,6 +85,7 @@ type delayConn struct {
 	open     time.Time     // no byte has set out before: the handshake takes a round trip
 
 	in, out   *delayLine
+	pace      pace // of out
 	closeOnce sync.Once
 	closing   chan struct{} // closed by Close
 }
@@ -126,8 +130,39 @@ func (c *delayConn) send() {
 	_ = c.Conn.Close()
 }
 
-func (c *delayConn) Read(p []byte) (int, error)  { return c.in.get(p) }
-func (c *delayConn) Write(p []byte) (int, error) { return c.out.put(p, clock.System.Now().Add(c.half)) }
+func (c *delayConn) Read(p []byte) (int, error) { return c.in.get(p) }
+
+func (c *delayConn) Write(p []byte) (n int, err error) {
+	for piece := range slices.Chunk(p, pieceSize) {
+		m, err := c.out.put(piece, c.pace.sent(clock.System.Now(), len(piece)).Add(c.half))
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// A pace limits how many bytes set out in a second.
+type pace struct {
+	rate int64 // 0 for no limit
+
+	mu   sync.Mutex
+	free time.Time // all that was to set out before has done so
+}
+
+// sent is when the last of n bytes has set out that are there at now.
+func (p *pace) sent(now time.Time, n int) time.Time {
+	if p.rate <= 0 {
+		return now
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.free.Before(now) {
+		p.free = now
+	}
+	p.free = p.free.Add(time.Duration(n) * time.Second / time.Duration(p.rate))
+	return p.free
+}
 
 func (c *delayConn) CloseWrite() error {
 	c.out.end(io.EOF, clock.System.Now().Add(c.half))

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -67,6 +68,62 @@ func TestRTTDoesNotLimitBandwidth(t *testing.T) {
 		require.Equal(t, 201, a.StatusCode)
 	})
 	require.Less(t, took, 5*time.Second)
+}
+
+// TestRate downloads over one connection and over two, each of which has the whole rate.
+func TestRate(t *testing.T) {
+	const size, least = 1 << 20, 250 * time.Millisecond
+	c := start(t, Options{Rate: 4 << 20})
+	content := Seeded(1, size)
+	c.PutContent("a", content)
+	download := func() {
+		got := c.do(200, "GET", "/v2/a/blobs/"+content.Digest.String(), "")
+		require.Len(t, got.body, size)
+	}
+	require.GreaterOrEqual(t, elapsed(download), least)
+	// The fastest of some: the machine may be busy.
+	best := time.Hour
+	for range 3 {
+		best = min(best, elapsed(func() {
+			var both sync.WaitGroup
+			both.Go(download)
+			both.Go(download)
+			both.Wait()
+		}))
+	}
+	require.GreaterOrEqual(t, best, least)
+	require.Less(t, best, 2*least, "at a time")
+	require.Equal(t, 2, c.Connections())
+}
+
+// TestRateIsOfDownloads would take 17 minutes if it were one of uploads.
+func TestRateIsOfDownloads(t *testing.T) {
+	c := start(t, Options{Rate: 1 << 10})
+	content := Seeded(1, 1<<20)
+	require.Less(t, elapsed(func() {
+		a, err := c.try("POST", "/v2/b/blobs/uploads/?digest="+content.Digest.String(), content.Reader())
+		require.NoError(t, err)
+		require.Equal(t, 201, a.StatusCode)
+	}), time.Minute)
+}
+
+func TestPace(t *testing.T) {
+	now := time.Unix(1, 0)
+	p := pace{rate: 1000}
+	require.Equal(t, now.Add(time.Second/10), p.sent(now, 100))
+	require.Equal(t, now.Add(3*time.Second/10), p.sent(now, 200), "after what went before")
+	later := now.Add(time.Minute)
+	require.Equal(t, later.Add(time.Second/10), p.sent(later, 100), "what was not used is lost")
+	require.Equal(t, now, (&pace{}).sent(now, 1<<40))
+}
+
+func TestAddress(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("elsewhere a machine need not have another address than 127.0.0.1")
+	}
+	c := start(t, Options{Address: "127.0.0.2"})
+	require.Regexp(t, `^127\.0\.0\.2:\d+$`, c.Host())
+	c.do(200, "GET", "/v2/", "")
 }
 
 func TestRTTAndFaults(t *testing.T) {

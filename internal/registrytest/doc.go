@@ -1,5 +1,6 @@
 // Package registrytest is a small real registry for tests, demonstrations and benchmarks: the OCI
-// distribution specification v1.1 over net/http on a loopback port, with everything in memory.
+// distribution specification v1.1 over net/http on a port, of loopback unless another address is
+// asked for, with everything in memory.
 //
 // # Map
 //
@@ -22,7 +23,7 @@
 //	auth.go       basic and bearer authentication, accounts per namespace, the token service
 //	ratelimit.go  RateLimit: how many manifests may be read
 //	tls.go        certificates, certs.d directories
-//	delay.go      round-trip time, injected into connections
+//	delay.go      round-trip time and a cap on downloads, injected into connections
 //
 // Package imagetest puts images into a Registry and checks what a copy has left in one.
 //

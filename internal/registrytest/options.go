@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -170,7 +171,16 @@ type Options struct {
 	// RTT is the round-trip time of all connections: bytes take half of it each way, and the first
 	// byte of a new connection one RTT more, as the handshake of TCP does.
 	RTT time.Duration
+	// Rate is how many bytes in a second a connection brings to a client at most, as content
+	// delivery networks limit downloads; 0 for no limit. What clients send has none.
+	Rate int64
+	// Address is the IP address to listen at; "" is 127.0.0.1. With another one, nothing may be
+	// asked for that needs TLS or a second server: certificates and the second server's name are
+	// those of loopback.
+	Address string
 }
+
+func (o Options) address() string { return cmp.Or(o.Address, "127.0.0.1") }
 
 // HEADForm is how HEAD of a manifest is answered.
 type HEADForm int

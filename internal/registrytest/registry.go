@@ -39,15 +39,15 @@ type Registry struct {
 // closeTimeout is how long Close waits for handlers, all of whose connections are closed.
 const closeTimeout = 5 * time.Second
 
-// New starts a registry on a free port of 127.0.0.1. It panics if it cannot: there is nothing that
-// a caller could do about it. Close stops it.
+// New starts a registry on a free port of 127.0.0.1, or of Options.Address. It panics if it cannot:
+// there is nothing that a caller could do about it. Close stops it.
 func New(o Options) *Registry {
 	r := NewHandler(o)
 	r.certs = newCertificates(o)
 	if o.needsSecond() {
 		r.second = r.listen("localhost", true)
 	}
-	r.main = r.listen("127.0.0.1", false)
+	r.main = r.listen(o.address(), false)
 	return r
 }
 
@@ -88,7 +88,7 @@ type server struct {
 // listen starts a server that calls itself host.
 func (r *Registry) listen(host string, second bool) *server {
 	s := &server{second: second}
-	port := r.start(s, "127.0.0.1:0")
+	port := r.start(s, net.JoinHostPort(r.opts.address(), "0"))
 	s.host = net.JoinHostPort(host, port)
 	return s
 }
@@ -111,7 +111,7 @@ func (r *Registry) start(s *server, address string) (port string) {
 		},
 	}
 	r.certs.configure(s.http, r.opts)
-	l, server, overTLS := newDelayListener(tcp, r.opts.RTT), s.http, r.certs != nil
+	l, server, overTLS := newDelayListener(tcp, r.opts.RTT, r.opts.Rate), s.http, r.certs != nil
 	go func() {
 		if overTLS {
 			_ = server.ServeTLS(l, "", "")
@@ -133,7 +133,8 @@ func (r *Registry) Restart() {
 	}
 }
 
-// Host is host and port, as in references: 127.0.0.1:port. It is "" without a listener.
+// Host is host and port, as in references: 127.0.0.1:port, or with Options.Address. It is ""
+// without a listener.
 func (r *Registry) Host() string { return r.main.name() }
 
 // SecondHost is host and port of the second server, localhost:port; "" if no option needs one. Its
