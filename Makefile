@@ -131,7 +131,7 @@ bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times
 	done
 
 .PHONY: bench-peers
-bench-peers: ## measure copies beside upstream's, oras-go's, crane's, regsync's and a minimal one, in a quarter of an hour; PEERS has flags
+bench-peers: ## measure copies beside upstream's, oras-go's, crane's, regsync's and a minimal one, in half an hour; PEERS has flags
 	@go -C examples run ./benchpeers $(PEERS)
 
 # Each tool is a module of its own, below testdata/lists/make: its dependencies are nobody else's. Soci's need zlib, and so a C compiler.

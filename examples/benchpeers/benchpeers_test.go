@@ -36,8 +36,12 @@ var tiny = []workload{
 	{Name: "signed", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Signed: true, Tools: changingTools},
 	{Name: "zstd", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Format: zstd, Tools: changingTools},
 	{Name: "plain", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Plain: 2, Tools: changingTools},
+	{Name: "layout", Platforms: 2, Layers: 2, Size: 1000, Layout: true, Tools: layoutTools},
 	{Name: "onePlain", Platforms: 3, Layers: 2, Size: 1000, Archives: true, Plain: 1, Tools: changingTools},
 }
+
+// layoutTools write layouts.
+var layoutTools = []string{floor1, floorSync, ours, upstream, "oras", "oras@32", regctl}
 
 // pair is a running pair of registries.
 type pair struct {
@@ -50,7 +54,7 @@ type pair struct {
 func newPair(t *testing.T, e environment) *pair {
 	p := &pair{environment: e, certs: t.TempDir()}
 	var err error
-	p.registries, p.at, err = startRegistries(e, p.certs)
+	p.registries, p.at, err = startRegistries(e, "", p.certs)
 	require.NoError(t, err)
 	p.key, err = writeSigningKey(t.TempDir())
 	require.NoError(t, err)
@@ -61,7 +65,7 @@ func newPair(t *testing.T, e environment) *pair {
 // job is a copy of w to repo.
 func (p *pair) job(t *testing.T, w workload, repo string) job {
 	j := job{
-		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: place{p.at.Destination, repo, tag},
+		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: w.destination(p.at, repo, t.TempDir()),
 		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
 	}
 	if w.Signed {
@@ -84,14 +88,15 @@ func TestContestants(t *testing.T) {
 					}
 					repo := fmt.Sprintf("mirror/%d-%d", i, j)
 					p.prepare(w, repo)
-					require.NoError(t, tool.run(t.Context(), p.job(t, w, repo)))
-					got := p.account(w, repo)
+					job := p.job(t, w, repo)
+					require.NoError(t, tool.run(t.Context(), job))
+					got := p.account(w, job.Destination.Repo)
 					assert.Empty(t, got.Missing)
 					assert.Positive(t, got.SourceRequests)
-					assert.Positive(t, got.DestinationRequests)
+					assert.Equal(t, w.Layout, got.DestinationRequests == 0)
 					assert.Positive(t, got.Stored)
 					assert.Positive(t, got.SourceConnections)
-					assert.Positive(t, got.DestinationConnections)
+					assert.Equal(t, w.Layout, got.DestinationConnections == 0)
 				})
 			}
 		}
@@ -156,15 +161,20 @@ func TestSparsecopyRemembers(t *testing.T) {
 	}
 }
 
-// TestFloorFailsOnDamage damages a layer.
-func TestFloorFailsOnDamage(t *testing.T) {
-	p, w := newPair(t, environment{}), tiny[0]
-	p.prepare(w, "mirror")
-	d := p.fixtures[w.Name][0].Digest("amd64.1")
+// damage makes the source hand out another content of a layer.
+func (p *pair) damage(t *testing.T, w workload, layer string) {
+	d := p.fixtures[w.Name][0].Digest(layer)
 	damaged := registrytest.Seeded(99, w.Size)
 	damaged.Digest = d
 	require.True(t, p.source.DeleteBlob(w.sourceRepo(), d))
 	p.source.PutContent(w.sourceRepo(), damaged)
+}
+
+// TestFloorFailsOnDamage damages a layer.
+func TestFloorFailsOnDamage(t *testing.T) {
+	p, w := newPair(t, environment{}), tiny[0]
+	p.prepare(w, "mirror")
+	p.damage(t, w, "amd64.1")
 	require.Error(t, copyFloor(t.Context(), []job{p.job(t, w, "mirror")}, false))
 	_, ok := p.destination.Resolve("mirror", tag)
 	assert.False(t, ok)
@@ -271,7 +281,7 @@ func TestEveryWorkloadIsMeasured(t *testing.T) {
 func TestRun(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-rtt", "0,1ms", "-tls", "false", "-tools", "floor,sparsecopy", "-workloads", "8x5x2MiB,2of8", "-profile", t.TempDir(),
+		"-quick", "-links", "none", "-rtt", "0,1ms", "-tls", "false", "-tools", "floor,sparsecopy", "-workloads", "8x5x2MiB,2of8", "-profile", t.TempDir(),
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8/rtt=1ms/tls=false/tool=sparsecopy-\d+\t1\t\d+ ns/op\t\d+ cpu-ns/op\t[\d.]+ peak-MB\t\d+ src-req\t\d+ src-HEAD\t\d+ dst-req\t`,
@@ -284,7 +294,7 @@ func TestRun(t *testing.T) {
 func TestRunChanging(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy", "-workloads", "8x5x256KiB,signed,zstd,uncompressed,1of8-uncompressed",
+		"-quick", "-links", "none", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy", "-workloads", "8x5x256KiB,signed,zstd,uncompressed,1of8-uncompressed",
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	for _, w := range []string{carried, signed, zstd, plain, onePlain} {
@@ -296,7 +306,7 @@ func TestRunChanging(t *testing.T) {
 func TestRunAgain(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-rtt", "20ms", "-tls", "false", "-workloads", "2of8-original,2of8-again,2of8-original-again",
+		"-quick", "-links", "none", "-rtt", "20ms", "-tls", "false", "-workloads", "2of8-original,2of8-again,2of8-original-again",
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=2of8-again/rtt=20ms/tls=false/tool=sparsecopy-\d+\t.*\t1 src-req\t0 src-HEAD\t3 dst-req\t`, out.String())
@@ -307,7 +317,7 @@ func TestRunAgain(t *testing.T) {
 // contestant may know something.
 func TestRunSettled(t *testing.T) {
 	var out, errors bytes.Buffer
-	status := run(t.Context(), "", []string{"-quick", "-rtt", "20ms", "-tls", "false", "-workloads", "500-again"}, nil, &out, &errors)
+	status := run(t.Context(), "", []string{"-quick", "-links", "none", "-rtt", "20ms", "-tls", "false", "-workloads", "500-again"}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	for _, name := range []string{floor1, ours, command, upstreamPool, regsync3, regsync32} {
 		assert.Contains(t, out.String(), "BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool="+name+"-")
@@ -322,7 +332,7 @@ func TestRunSettled(t *testing.T) {
 func TestRunMany(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy,sparsecopy-singly", "-workloads", "50x4x2x16KiB,500x4x2x16KiB",
+		"-quick", "-links", "none", "-rtt", "20ms", "-tls", "false", "-tools", "sparsecopy,sparsecopy-singly", "-workloads", "50x4x2x16KiB,500x4x2x16KiB",
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	assert.Regexp(t, `(?m)^BenchmarkCopy/workload=50x4x2x16KiB/rtt=20ms/tls=false/tool=sparsecopy-singly-\d+\t.*\t51 src-req\t0 src-HEAD\t102 dst-req\t\d+ src-conn\t\d+ dst-conn\t`,
@@ -336,7 +346,7 @@ func TestRunMany(t *testing.T) {
 func TestBudget(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-rtt", "0", "-tls", "false", "-tools", "floor,sparsecopy,upstream", "-workloads", "2of8", "-budget", "0s",
+		"-quick", "-links", "none", "-rtt", "0", "-tls", "false", "-tools", "floor,sparsecopy,upstream", "-workloads", "2of8", "-budget", "0s",
 	}, nil, &out, &errors)
 	require.Zero(t, status, errors.String())
 	assert.Contains(t, out.String(), "after 0s: only sparsecopy and the floor from here on")
@@ -347,7 +357,7 @@ func TestBudget(t *testing.T) {
 func TestFailedCopiesFailTheRun(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-rtt", "0", "-tls", "false", "-tools", "floor", "-workloads", "nothing", "-timeout", "1ns",
+		"-quick", "-links", "none", "-rtt", "0", "-tls", "false", "-tools", "floor", "-workloads", "nothing", "-timeout", "1ns",
 	}, nil, &out, &errors)
 	assert.Equal(t, 1, status)
 	assert.Contains(t, out.String(), "tool=floor failed: no end after 1ns")
@@ -356,7 +366,7 @@ func TestFailedCopiesFailTheRun(t *testing.T) {
 
 func TestBadArguments(t *testing.T) {
 	for _, args := range [][]string{
-		{"-runs", "0"}, {"-rtt", "fast"}, {"-tls", "maybe"}, {"-tools", "cp"}, {"-workloads", "all"}, {"-unknown"}, {"rest"},
+		{"-runs", "0"}, {"-rtt", "fast"}, {"-tls", "maybe"}, {"-tools", "cp"}, {"-workloads", "all"}, {"-links", "wifi"}, {"-unknown"}, {"rest"},
 	} {
 		var errors bytes.Buffer
 		assert.Equal(t, 2, run(t.Context(), "", args, nil, nil, &errors), "%q", args)

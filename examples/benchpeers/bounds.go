@@ -20,13 +20,6 @@ func (b bound) String() string {
 	return "NOT met: " + b.text
 }
 
-// The environments that bounds are about.
-var (
-	local = environment{}
-	near  = environment{RTT: 20 * time.Millisecond}
-	far   = environment{RTT: 80 * time.Millisecond}
-)
-
 // bounds returns the promises that the results are enough to judge.
 func (r results) bounds() []bound {
 	var all []bound
@@ -44,6 +37,9 @@ func (r results) bounds() []bound {
 		}
 	}
 	all = append(all, r.huge()...)
+	all = append(all, r.capped()...)
+	all = append(all, r.layouts()...)
+	all = append(all, r.links()...)
 	all = append(all, r.manyImages()...)
 	all = append(all, r.again()...)
 	for _, one := range r.as(command).again() {
@@ -90,14 +86,6 @@ func (r results) fasterThanUpstream(e environment, workload string, least float6
 	return []bound{{fmt.Sprintf("%s: %.1f times as fast as upstream's copy, at least %.0f", e.title(workload), factor, least), factor >= least}}
 }
 
-func (e environment) title(workload string) string {
-	over := ""
-	if e.TLS {
-		over = " over TLS"
-	}
-	return fmt.Sprintf("%s, %v%s", workload, e.RTT, over)
-}
-
 func (r results) nearFloor(e environment, workload string, most float64) []bound {
 	took, ok := middle(r, cell{e, workload, ours}, wall)
 	floor, measured := r.floor(e, workload)
@@ -113,23 +101,26 @@ func (r results) nearFloor(e environment, workload string, most float64) []bound
 // counts too, as everywhere.
 func (r results) fasterThanPeers(e environment, workload string, least float64) []bound {
 	took, ok := middle(r, cell{e, workload, ours}, wall)
-	if !ok {
+	name, measured := r.fastestPeer(e, workload)
+	if !ok || !measured {
 		return nil
 	}
-	var best time.Duration
-	var name string
-	for _, t := range tools {
-		theirs, measured := middle(r, cell{e, workload, t.name}, wall)
-		if t.peer && measured && (name == "" || theirs < best) {
-			best, name = theirs, t.name
-		}
-	}
-	if name == "" {
-		return nil
-	}
+	best, _ := middle(r, cell{e, workload, name}, wall)
 	factor := ratio(best, took)
 	return []bound{{fmt.Sprintf("%s: %.2f times as fast as the fastest peer (%s), more than %.0f", e.title(workload), factor, name, least),
 		factor > least}}
+}
+
+// fastestPeer returns the name of the tool; ok is false if none was measured.
+func (r results) fastestPeer(e environment, workload string) (name string, ok bool) {
+	var best time.Duration
+	for _, t := range tools {
+		theirs, measured := middle(r, cell{e, workload, t.name}, wall)
+		if t.peer && measured && (!ok || theirs < best) {
+			best, name, ok = theirs, t.name, true
+		}
+	}
+	return name, ok
 }
 
 // huge is the bounds on copies that are about CPU time and memory.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -37,6 +38,8 @@ type tool struct {
 	overTLS bool
 	// remembers says that the tool keeps something in the job's directory for its next run.
 	remembers bool
+	// named says that only workloads measure it that name it.
+	named bool
 	// start does as good as nothing, and takes what is not counted; nil if everything is.
 	start func(ctx context.Context, jobs []job) error
 }
@@ -52,8 +55,10 @@ const (
 	upstreamPool = "upstream@32"
 	regsync3     = "regsync"
 	regsync32    = "regsync@32"
+	regctl       = "regctl"
 	floor1       = "floor"
 	floor2       = "floor@h2"
+	floorSync    = "floor@fsync"
 )
 
 // tools are all there are, in the order of the tables. The number behind an @ is the concurrency
@@ -61,10 +66,16 @@ const (
 var tools = []tool{
 	{
 		name: floor1,
-		copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, false) },
+		copy: func(ctx context.Context, j job) error {
+			if j.Destination.isLayout() {
+				return copyFloorToLayout(ctx, j, false)
+			}
+			return copyFloor(ctx, []job{j}, false)
+		},
 		many: func(ctx context.Context, jobs []job) error { return copyFloor(ctx, jobs, false) },
 	},
 	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, true) }, overTLS: true},
+	{name: floorSync, copy: func(ctx context.Context, j job) error { return copyFloorToLayout(ctx, j, true) }, named: true},
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
 	{name: command, many: mirrorSync, start: startMirror, remembers: true},
 	{name: singly, many: oneByOne(copySparsecopy), peer: true},
@@ -75,6 +86,7 @@ var tools = []tool{
 	{name: "oras", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, 0) }, peer: true, untuned: true},
 	{name: "oras@32", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, tuned) }, peer: true},
 	{name: "crane", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, 0) }, peer: true, untuned: true},
+	{name: regctl, copy: copyRegctl, peer: true, named: true},
 	{name: "crane@32", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, tuned) }, peer: true},
 }
 
@@ -132,8 +144,10 @@ type job struct {
 	Mirror              string   // path of the command mirror; "" if nobody needs it
 }
 
-// A place is a tag in a repository.
+// A place is a tag in a repository; or in a layout, whose path Repo is then, and Host "".
 type place struct{ Host, Repo, Tag string }
+
+func (p place) isLayout() bool { return p.Host == "" }
 
 func (p place) String() string { return p.Host + "/" + p.Repo + ":" + p.Tag }
 
@@ -172,8 +186,11 @@ func (j job) trust(t *http.Transport) (*http.Transport, error) {
 		return t, nil
 	}
 	pool := x509.NewCertPool()
-	for _, host := range []string{j.Source.Host, j.Destination.Host} {
-		ca, err := os.ReadFile(filepath.Join(j.CertsDir, host, "ca.crt"))
+	for _, p := range []place{j.Source, j.Destination} {
+		if p.isLayout() {
+			continue
+		}
+		ca, err := os.ReadFile(filepath.Join(j.CertsDir, p.Host, "ca.crt"))
 		if err != nil {
 			return nil, err
 		}
@@ -231,7 +248,7 @@ func (t tool) measure(ctx context.Context, j job) (u usage, err error) {
 }
 
 // runContestant carries out a job in a process of its own.
-func runContestant(ctx context.Context, j job) (usage, error) {
+func runContestant(ctx context.Context, start func(*exec.Cmd) error, j job) (usage, error) {
 	var u usage
 	command, err := child(ctx, roleContestant)
 	if err != nil {
@@ -243,7 +260,7 @@ func runContestant(ctx context.Context, j job) (usage, error) {
 	}
 	var out bytes.Buffer
 	command.Stdin, command.Stdout = bytes.NewReader(task), &out
-	if err := command.Run(); err != nil {
+	if err := runAt(start, command); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -256,6 +273,14 @@ func runContestant(ctx context.Context, j job) (usage, error) {
 		return u, errors.New(u.Error)
 	}
 	return u, nil
+}
+
+// runAt is command.Run where start starts it.
+func runAt(start func(*exec.Cmd) error, command *exec.Cmd) error {
+	if err := start(command); err != nil {
+		return err
+	}
+	return command.Wait()
 }
 
 // resident is a field of /proc/self/status in bytes, 0 where there is no such file. Unlike the

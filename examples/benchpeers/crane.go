@@ -21,6 +21,9 @@ func copyCrane(ctx context.Context, j job, jobs int) error {
 		return copyCraneIndex(ctx, j, jobs, transport)
 	}
 	options := []crane.Option{crane.WithContext(ctx), crane.WithTransport(transport)}
+	if !j.TLS {
+		options = append(options, crane.Insecure)
+	}
 	if jobs > 0 {
 		options = append(options, crane.WithJobs(jobs))
 	}
@@ -33,11 +36,15 @@ func copyCraneIndex(ctx context.Context, j job, jobs int, transport http.RoundTr
 	if jobs > 0 {
 		options = append(options, remote.WithJobs(jobs))
 	}
-	from, err := name.ParseReference(j.Source.String())
+	var naming []name.Option
+	if !j.TLS {
+		naming = append(naming, name.Insecure)
+	}
+	from, err := name.ParseReference(j.Source.String(), naming...)
 	if err != nil {
 		return err
 	}
-	to, err := name.ParseReference(j.Destination.String())
+	to, err := name.ParseReference(j.Destination.String(), naming...)
 	if err != nil {
 		return err
 	}

@@ -8,18 +8,22 @@
 //
 //	main.go        flags; which of the three processes this is
 //	workload.go    what is copied, at which round-trip times
+//	environment.go what lies between: round-trip times, caps, links
 //	measure.go     the first process: who copies what, how often, in which order
 //	registries.go  the second process: the source and the destination, whose CPU time and memory are nobody's
 //	contestant.go  the third process, a new one for every copy: its CPU time and its memory are those of the copy
-//	sparsecopy.go  upstream.go  oras.go  crane.go  regsync.go  floor.go
+//	sparsecopy.go  upstream.go  oras.go  crane.go  regsync.go  floor.go  floor_layout.go
 //	               the contestants
+//	layout.go      whether a layout has everything
 //	results.go     samples, medians, lines in the format of Go benchmarks
 //	tables.go      the tables of the summary
-//	bounds.go      what the project promises, held against the numbers
+//	bounds.go  bounds_ways.go
+//	               what the project promises, held against the numbers
 //
 // The registries are those of internal/registrytest: blobs of the source are computed, the
 // destination hashes what it gets and throws it away, round-trip times are injected into the
-// connections. After each copy it is checked that everything arrived.
+// connections. Over links, which package slowlink makes, it is theirs, and the second and the third
+// process are at different ends. After each copy it is checked that everything arrived.
 //
 // Lines that begin with "Benchmark" are one copy each, for benchstat. The exit status is 0 if all
 // copies succeeded and the numbers meet all bounds; those of -quick are not looked at.

@@ -24,20 +24,29 @@ import (
 // Only if it is told that there may be nothing to do, it compares what the tags of both sides name
 // first, by a HEAD at each, at the same time.
 func copyFloor(ctx context.Context, jobs []job, http2 bool) error {
-	transport, err := jobs[0].trust(&http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: 256, DisableCompression: true})
+	client, err := floorClient(jobs[0], http2)
 	if err != nil {
 		return err
 	}
-	transport.Protocols.SetHTTP1(!http2)
-	transport.Protocols.SetHTTP2(http2)
-	defer transport.CloseIdleConnections()
+	defer client.CloseIdleConnections()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(imagesAtOnce)
-	client, slots := &http.Client{Transport: transport}, semaphore.NewWeighted(largeAtOnce*largeWeight)
+	slots := semaphore.NewWeighted(largeAtOnce * largeWeight)
 	for _, j := range jobs {
 		group.Go((&floorCopy{job: j, ctx: ctx, client: client, slots: slots}).list)
 	}
 	return group.Wait()
+}
+
+// floorClient returns a client with as many connections of HTTP/1.1 as it takes, or one of HTTP/2.
+func floorClient(j job, http2 bool) (*http.Client, error) {
+	transport, err := j.trust(&http.Transport{Protocols: new(http.Protocols), MaxIdleConnsPerHost: 256, DisableCompression: true})
+	if err != nil {
+		return nil, err
+	}
+	transport.Protocols.SetHTTP1(!http2)
+	transport.Protocols.SetHTTP2(http2)
+	return &http.Client{Transport: transport}, nil
 }
 
 // What sparsecopy has in flight by default.
@@ -53,6 +62,7 @@ type floorCopy struct {
 	ctx    context.Context
 	client *http.Client
 	slots  *semaphore.Weighted // for all blobs in flight
+	files  *layoutFiles        // where everything goes; nil if that is a registry
 }
 
 // list copies everything.
@@ -131,6 +141,9 @@ func (f *floorCopy) image(d imgspecv1.Descriptor) error {
 
 // blob copies a blob. No two images of the workloads share one.
 func (f *floorCopy) blob(b imgspecv1.Descriptor) error {
+	if f.files != nil {
+		return f.blobFile(b)
+	}
 	type started struct {
 		location *url.URL
 		err      error
@@ -187,6 +200,9 @@ func (f *floorCopy) manifest(ref string) ([]byte, error) {
 }
 
 func (f *floorCopy) putManifest(ref, mediaType string, content []byte) error {
+	if f.files != nil {
+		return f.files.putManifest(ref, mediaType, content)
+	}
 	resp, err := f.do(http.MethodPut, f.url(f.Destination, "manifests/"+ref), &sized{bytes.NewReader(content), int64(len(content))},
 		http.Header{"Content-Type": {mediaType}})
 	if err != nil {

@@ -57,6 +57,7 @@ type settings struct {
 	budget    time.Duration // after which only sparsecopy and the floor go on
 	timeout   time.Duration // of one copy
 	rtts      []time.Duration
+	links     []environment
 	tls       []bool
 	workloads []workload
 	tools     []tool
@@ -71,7 +72,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	flags.IntVar(&s.runs, "runs", 3, "`number` of copies of each kind, of which medians are shown")
 	flags.DurationVar(&s.slow, "slow", 4*time.Second, "whoever took longer copies only once")
-	flags.DurationVar(&s.budget, "budget", 18*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
+	flags.DurationVar(&s.budget, "budget", 30*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
 	flags.DurationVar(&s.timeout, "timeout", 2*time.Minute, "longest `time` of one copy, which fails then")
 	flags.BoolVar(&s.quick, "quick", false, "tiny images, once each: tries the program, and measures nothing of interest")
 	flags.StringVar(&s.profile, "profile", "", "write CPU, allocation, blocking and mutex profiles of each copy to this `directory`")
@@ -90,6 +91,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		}
 		return nil
 	})
+	linkNames := flags.String("links", "", "`names` of links, separated by commas, or none (default all; they need Linux and root): "+strings.Join(names(links), ", "))
 	workloadNames := flags.String("workloads", "", "`names` of workloads, separated by commas (default all): "+strings.Join(names(workloads), ", "))
 	toolNames := flags.String("tools", "", "`names` of contestants, separated by commas (default all): "+strings.Join(names(tools), ", "))
 	if err := flags.Parse(args); err != nil {
@@ -101,6 +103,11 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 		}
 		if s.runs < 1 {
 			return fmt.Errorf("-runs %d: at least one", s.runs)
+		}
+		if *linkNames != "none" {
+			if s.links, err = choose(links, *linkNames); err != nil {
+				return err
+			}
 		}
 		if s.workloads, err = choose(workloads, *workloadNames); err != nil {
 			return err

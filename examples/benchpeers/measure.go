@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/slowlink"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
@@ -26,6 +28,8 @@ type bench struct {
 	results results
 	failed  int
 	late    bool // the budget is used up, and the output says so
+
+	unmeasured []string // environments that could not be had, and why
 }
 
 // measure makes all copies and prints what came out. It fails if one of the copies did, or if a
@@ -53,12 +57,18 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 	}
 	b.end = clock.System.Now().Add(s.budget)
 	fmt.Fprint(out, benchHeader())
+	if len(s.links) > 0 {
+		fmt.Fprintf(out, "tcp: %s\n", cmp.Or(slowlink.CongestionControl(), "unknown"))
+	}
 	for i, e := range s.environments() {
 		if err := b.environment(ctx, e, filepath.Join(dir, fmt.Sprint("certs", i))); err != nil {
 			return err
 		}
 	}
 	b.results.print(out, s)
+	for _, line := range b.unmeasured {
+		fmt.Fprintln(out, "*", line)
+	}
 	return b.verdict()
 }
 
@@ -92,7 +102,13 @@ func (b *bench) verdict() error {
 
 // environment measures all workloads in e.
 func (b *bench) environment(ctx context.Context, e environment, certsDir string) (err error) {
-	p, err := startRegistryProcess(ctx, e, certsDir)
+	g, err := newGround(e)
+	if err != nil {
+		b.unmeasured = append(b.unmeasured, fmt.Sprintf("not measured: %v, %s: %v", e.RTT, e.Link.Name, err))
+		return nil
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	p, err := startRegistryProcess(ctx, e, g, certsDir)
 	if err != nil {
 		return err
 	}
@@ -143,15 +159,15 @@ func (b *bench) skip(c cell, t tool, round int) bool {
 func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w workload, t tool) error {
 	c := cell{e, w.Name, t.name}
 	b.n++
-	repo := fmt.Sprintf("mirror/%d", b.n)
-	subject := &subjectQuestion{w, repo}
 	dir, err := os.MkdirTemp(b.dir, "job")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	to := w.destination(p.addresses, fmt.Sprintf("mirror/%d", b.n), dir)
+	subject := &subjectQuestion{w, to.Repo}
 	j := job{
-		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: place{p.Destination, repo, tag},
+		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: to,
 		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
 		Mirror: b.mirror,
 	}
@@ -199,7 +215,7 @@ func (p *registryProcess) run(ctx context.Context, t tool, j job, subject *subje
 		if _, err := p.ask(question{Prepare: subject}); err != nil {
 			return u, nil, err
 		}
-		if u, failure = runContestant(ctx, j); failure != nil {
+		if u, failure = runContestant(ctx, p.startContestant, j); failure != nil {
 			break
 		}
 	}

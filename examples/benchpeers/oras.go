@@ -10,6 +10,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/content/oci"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/retry"
@@ -39,7 +40,12 @@ func copyORAS(ctx context.Context, j job, concurrency int) error {
 	if err != nil {
 		return err
 	}
-	to, err := repository(j.Destination)
+	var to oras.Target
+	if j.Destination.isLayout() {
+		to, err = oci.NewWithContext(ctx, j.Destination.Repo)
+	} else {
+		to, err = repository(j.Destination)
+	}
 	if err != nil {
 		return err
 	}

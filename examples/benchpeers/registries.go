@@ -34,11 +34,15 @@ type addresses struct{ Source, Destination string }
 // tag is the tag of everything.
 const tag = "v1"
 
-// startRegistries starts registries, and writes what clients need to trust them to certsDir.
-func startRegistries(e environment, certsDir string) (*registries, addresses, error) {
-	o := registrytest.Options{RTT: e.RTT, TLS: e.TLS, HTTP2: e.TLS}
+// startRegistries starts registries at an IP address, "" for that of loopback, and writes what
+// clients need to trust them to certsDir.
+func startRegistries(e environment, address, certsDir string) (*registries, addresses, error) {
+	o := registrytest.Options{RTT: e.RTT, TLS: e.TLS, HTTP2: e.TLS, Rate: e.Cap, Address: address}
+	if e.Link.Name != "" {
+		o.RTT = 0 // it is the link's
+	}
 	r := &registries{source: registrytest.New(o), fixtures: map[string][]*imagetest.Fixture{}}
-	o.DiscardBlobs = true
+	o.DiscardBlobs, o.Rate = true, 0
 	r.destination = registrytest.New(o)
 	err := errors.Join(r.source.WriteCertsDir(certsDir), r.destination.WriteCertsDir(certsDir))
 	return r, addresses{r.source.Host(), r.destination.Host()}, err
@@ -55,6 +59,9 @@ func (r *registries) prepare(w workload, repo string) {
 	if r.fixtures[w.Name] == nil {
 		r.fixtures[w.Name] = w.fixtures()
 		w.pushTo(r.source, w.sourceRepo(), r.fixtures[w.Name])
+	}
+	if w.Layout {
+		settle()
 	}
 	if w.UpToDate {
 		w.pushTo(r.destination, repo, r.fixtures[w.Name])
@@ -90,8 +97,8 @@ type carriage struct {
 	Done                                time.Duration // from the first request of the copy to the end of the last of these
 }
 
-// account returns the traffic since prepare. Missing says what a complete copy of w would have
-// besides; "" for nothing.
+// account returns the traffic since prepare. repo is the path of a layout where w is about one.
+// Missing says what a complete copy of w would have besides; "" for nothing.
 func (r *registries) account(w workload, repo string) traffic {
 	var t traffic
 	asked, written := r.source.Requests(), r.destination.Requests()
@@ -114,6 +121,10 @@ func (r *registries) account(w workload, repo string) traffic {
 	}
 	t.SourceConnections = r.source.Connections() - r.connections[0]
 	t.DestinationConnections = r.destination.Connections() - r.connections[1]
+	if w.Layout {
+		t.Stored, t.Missing = r.inLayout(w, repo)
+		return t
+	}
 	for i, name := range repos(repo, w.Images) {
 		t.Stored += r.stored(name)
 		if err := r.complete(w, r.fixtures[w.Name][i], name); err != nil && t.Missing == "" {
@@ -273,11 +284,12 @@ type (
 	}
 	startQuestion struct {
 		Environment environment
+		Address     string // to listen at
 		CertsDir    string
 	}
 	subjectQuestion struct {
 		Workload workload
-		Repo     string
+		Repo     string // the path of a layout, if the workload is about one
 	}
 	answer struct {
 		Addresses addresses
@@ -301,7 +313,7 @@ func serveRegistries(questions io.Reader, answers io.Writer) error {
 		var err error
 		switch {
 		case q.Start != nil:
-			r, a.Addresses, err = startRegistries(q.Start.Environment, q.Start.CertsDir)
+			r, a.Addresses, err = startRegistries(q.Start.Environment, q.Start.Address, q.Start.CertsDir)
 		case q.Prepare != nil:
 			r.prepare(q.Prepare.Workload, q.Prepare.Repo)
 		case q.Account != nil:
@@ -327,11 +339,12 @@ type registryProcess struct {
 	out     *json.Encoder
 	in      *json.Decoder
 	addresses
-	certsDir string
+	certsDir        string
+	startContestant func(*exec.Cmd) error
 }
 
 // startRegistryProcess starts the second process. It must be stopped.
-func startRegistryProcess(ctx context.Context, e environment, certsDir string) (*registryProcess, error) {
+func startRegistryProcess(ctx context.Context, e environment, g *ground, certsDir string) (*registryProcess, error) {
 	command, err := child(ctx, roleRegistries)
 	if err != nil {
 		return nil, err
@@ -344,11 +357,14 @@ func startRegistryProcess(ctx context.Context, e environment, certsDir string) (
 	if err != nil {
 		return nil, err
 	}
-	if err := command.Start(); err != nil {
+	if err := g.startRegistries(command); err != nil {
 		return nil, err
 	}
-	p := &registryProcess{command: command, stdin: stdin, out: json.NewEncoder(stdin), in: json.NewDecoder(stdout), certsDir: certsDir}
-	a, err := p.ask(question{Start: &startQuestion{e, certsDir}})
+	p := &registryProcess{
+		command: command, stdin: stdin, out: json.NewEncoder(stdin), in: json.NewDecoder(stdout),
+		certsDir: certsDir, startContestant: g.startContestant,
+	}
+	a, err := p.ask(question{Start: &startQuestion{e, g.address, certsDir}})
 	if err != nil {
 		return nil, errors.Join(err, p.stop())
 	}

@@ -48,6 +48,24 @@ func newRegclient(j job, requests int64) *regclient.RegClient {
 	return regclient.New(options...)
 }
 
+// copyRegctl does what the command "regctl image copy" does for a whole image, by the library that
+// it is made of.
+func copyRegctl(ctx context.Context, j job) (err error) {
+	client := newRegclient(j, 0)
+	source, err := ref.New(j.Source.String())
+	if err != nil {
+		return err
+	}
+	destination := ref.Ref{Scheme: "ocidir", Path: j.Destination.Repo, Tag: j.Destination.Tag}
+	if !j.Destination.isLayout() {
+		if destination, err = ref.New(j.Destination.String()); err != nil {
+			return err
+		}
+	}
+	defer func() { err = errors.Join(err, client.Close(ctx, destination)) }()
+	return client.ImageCopy(ctx, source, destination)
+}
+
 // regsyncRun is one run.
 type regsyncRun struct {
 	client *regclient.RegClient

@@ -21,7 +21,14 @@ const benchName = "BenchmarkCopy"
 
 // name is the name of a Go benchmark, whose keys benchstat understands.
 func (c cell) name() string {
-	return fmt.Sprintf("%s/workload=%s/rtt=%v/tls=%v/tool=%s", benchName, c.Workload, c.RTT, c.TLS, c.Tool)
+	way := ""
+	if c.Cap != 0 {
+		way += fmt.Sprintf("/cap=%d", c.Cap)
+	}
+	if c.Link.Name != "" {
+		way += "/link=" + c.Link.Name
+	}
+	return fmt.Sprintf("%s/workload=%s/rtt=%v/tls=%v%s/tool=%s", benchName, c.Workload, c.RTT, c.TLS, way, c.Tool)
 }
 
 // A sample is one copy.

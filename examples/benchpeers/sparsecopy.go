@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"go.podman.io/image/v5/docker"
+	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/compression"
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/sigstore"
@@ -144,6 +145,10 @@ type imageEnvironment struct {
 func (j job) references() (source, destination types.ImageReference, err error) {
 	if source, err = docker.ParseReference("//" + j.Source.String()); err != nil {
 		return nil, nil, err
+	}
+	if j.Destination.isLayout() {
+		destination, err = layout.NewReference(j.Destination.Repo, j.Destination.Tag)
+		return source, destination, err
 	}
 	destination, err = docker.ParseReference("//" + j.Destination.String())
 	return source, destination, err

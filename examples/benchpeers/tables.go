@@ -55,7 +55,7 @@ func (r results) table(out io.Writer, s settings, of []environment, title string
 			if w.Images > 0 || !w.suits(e) {
 				continue
 			}
-			row := []string{fmt.Sprintf("%s, %v", w.Name, e.RTT)}
+			row := []string{environment{RTT: e.RTT, Cap: e.Cap, Link: e.Link}.title(w.Name)} // the title tells TLS
 			for _, t := range shown {
 				c := cell{e, w.Name, t.name}
 				if len(r[c]) == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +27,11 @@ type workload struct {
 	Original  bool            // what was stripped is attached, so that it can be verified
 	UpToDate  bool            // the destination has everything
 	Again     bool            // the same contestant has been asked for the same before
+	Layout    bool            // the destination is an OCI layout, in files
 	PlainOnly bool            // only without TLS
-	RTTs      []time.Duration // only with these round-trip times; nil for all
+	Cap       int64           // only where connections are limited like this
+	Linked    bool            // over links as well
+	RTTs      []time.Duration // on loopback, only with these round-trip times; nil for all
 	Tools     []string        // only by these contestants; nil for all that can do it
 }
 
@@ -38,6 +42,8 @@ const (
 	largeLayers  = "8x5x2MiB"
 	smallLayers  = "16x10x16KiB"
 	hugeLayers   = "4x4x64MiB"
+	oneHuge      = "1x1x1GiB"
+	intoLayout   = "4x4x64MiB-layout"
 	nothingToDo  = "nothing"
 	twoPlatforms = "2of8"
 	fewImages    = "50x4x2x16KiB"
@@ -73,10 +79,12 @@ var twoOfThem = []string{"linux/amd64", "linux/arm64"}
 // workloads are all there are, in the order of the tables.
 var workloads = []workload{
 	{Name: largeLayers, Platforms: 8, Layers: 5, Size: 2 << 20},
-	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10},
+	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10, Linked: true},
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
-	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true},
-	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true},
+	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, upstream, "oras", "crane", regctl}},
+	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, upstream, "oras", "oras@32", regctl}},
+	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true, Linked: true},
+	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true, Linked: true},
 	{Name: withOriginal, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Original: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
 	{Name: twoPlatformsAgain, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Again: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
 	{Name: withOriginalAgain, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Original: true, Again: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
@@ -99,7 +107,10 @@ var workloads = []workload{
 
 // suits reports whether w is to be measured in e.
 func (w workload) suits(e environment) bool {
-	return (w.RTTs == nil || slices.Contains(w.RTTs, e.RTT)) && (!e.TLS || !w.PlainOnly)
+	if e.Link.Name != "" {
+		return w.Linked
+	}
+	return w.Cap == e.Cap && (w.RTTs == nil || slices.Contains(w.RTTs, e.RTT)) && (!e.TLS || !w.PlainOnly)
 }
 
 // takes reports whether w is to be measured with t.
@@ -110,7 +121,10 @@ func (w workload) takes(t tool) bool {
 	if t.name == command && !w.Again { // it is the library besides
 		return false
 	}
-	return w.Tools == nil || slices.Contains(w.Tools, t.name)
+	if w.Tools == nil {
+		return !t.named
+	}
+	return slices.Contains(w.Tools, t.name)
 }
 
 // transforms reports whether the image for platform i changes on the way.
@@ -177,6 +191,14 @@ func (w workload) images(f *imagetest.Fixture) []digest.Digest {
 	return all
 }
 
+// destination is where w goes: to a repository, or to a layout in an empty directory.
+func (w workload) destination(at addresses, repo, dir string) place {
+	if w.Layout {
+		return place{"", filepath.Join(dir, "layout"), tag}
+	}
+	return place{at.Destination, repo, tag}
+}
+
 // sourceRepo is the repository of the source that has the image; of many, what their repositories
 // have in common.
 func (w workload) sourceRepo() string { return "images/" + strings.ToLower(w.Name) }
@@ -189,25 +211,6 @@ func repos(name string, images int) []string {
 	all := make([]string, images)
 	for i := range all {
 		all[i] = fmt.Sprintf("%s/%d", name, i)
-	}
-	return all
-}
-
-// An environment is what lies between the contestants and the registries.
-type environment struct {
-	RTT time.Duration
-	TLS bool
-}
-
-// environments are all combinations that s asks for.
-func (s settings) environments() []environment {
-	var all []environment
-	for _, tls := range s.tls {
-		for _, rtt := range s.rtts {
-			if e := (environment{rtt, tls}); slices.ContainsFunc(s.workloads, func(w workload) bool { return w.suits(e) }) {
-				all = append(all, e)
-			}
-		}
 	}
 	return all
 }
