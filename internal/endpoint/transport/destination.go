@@ -31,8 +31,9 @@ type Destination struct {
 	// PutTop is given. Most transports ignore it. It must be set before PutTop.
 	CommitImage types.UnparsedImage
 
-	ref types.ImageReference
-	end end
+	ref     types.ImageReference
+	end     end
+	options Options
 	// turn is taken by PutBlob where the transport stores one blob at a time; nil where it stores
 	// several.
 	turn *turns.Turn
@@ -52,12 +53,11 @@ type end interface {
 	// image is upstream's destination; handOver gives it away, to somebody who closes it.
 	image() types.ImageDestination
 	handOver() types.ImageDestination
-	// looksFirst says whether image's PutBlob looks for the blob by itself before it reads the
-	// content.
-	looksFirst() bool
-	// top, hasManifest and putManifest are those of endpoint.Destination.
+	// top, hasManifest, hasBlob, putBlob and putManifest are those of endpoint.Destination.
 	top(ctx context.Context) (digest.Digest, error)
 	hasManifest(ctx context.Context, d digest.Digest) (bool, error)
+	hasBlob(ctx context.Context, b endpoint.Blob) (bool, error)
+	putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error)
 	putManifest(ctx context.Context, doc endpoint.Document) error
 	// putTop is that of endpoint.Destination. commit goes to the transport's own Commit.
 	putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, commit types.UnparsedImage) error
@@ -73,21 +73,34 @@ var errUnknown = fmt.Errorf("the transport cannot tell what the reference names:
 // errUnreadable is the answer of transports that hand nothing out.
 var errUnreadable = fmt.Errorf("the transport does not read what was written: %w", endpoint.ErrNotFound)
 
+// Options are the choices of who opens a Destination. The zero value is useful.
+type Options struct {
+	// NoSync leaves it to the system when files of oci: reach the disk. Otherwise what a reference
+	// names outlasts a loss of power once PutTop has returned. What upstream's copy writes through
+	// HandOver, that syncs as it likes.
+	NoSync bool
+}
+
+// OpenDestination opens ref for writing, with no Options.
+func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Destination, error) {
+	return Options{}.OpenDestination(ctx, ref, sys)
+}
+
 // OpenDestination opens ref for writing. For oci: it waits until no other Destination of the same
 // layout is open, in any process.
-func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Destination, error) {
-	e, err := openEnd(ctx, ref, sys)
+func (o Options) OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Destination, error) {
+	e, err := o.openEnd(ctx, ref, sys)
 	if err != nil {
 		return nil, wrap(ref, operation{verb: "opening"}, err)
 	}
-	d := &Destination{ref: ref, end: e}
+	d := &Destination{ref: ref, end: e, options: o}
 	if !e.image().HasThreadSafePutBlob() {
 		d.turn = &turns.Turn{}
 	}
 	return d, nil
 }
 
-func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (end, error) {
+func (o Options) openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (end, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -95,7 +108,7 @@ func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemCon
 	case docker.Transport.Name():
 		return openRegistry(ctx, ref, sys)
 	case layout.Transport.Name():
-		return openLayout(ctx, ref, sys)
+		return o.openLayout(ctx, ref, sys)
 	case directory.Transport.Name():
 		return openDirectory(ctx, ref, sys)
 	case archive.Transport.Name():
@@ -110,6 +123,9 @@ func openEnd(ctx context.Context, ref types.ImageReference, sys *types.SystemCon
 
 // Reference implements endpoint.Destination.
 func (d *Destination) Reference() types.ImageReference { return d.ref }
+
+// Options returns what the Destination was opened with.
+func (d *Destination) Options() Options { return d.options }
 
 // HandOver returns the upstream destination that was opened, for upstream's copy, which commits and
 // closes it. After that the Destination's methods are Publish, which makes visible what was
@@ -177,18 +193,8 @@ func (d *Destination) HasBlob(ctx context.Context, b endpoint.Blob) (bool, error
 	if err := errors.Join(ctx.Err(), b.Digest.Validate()); err != nil {
 		return false, wrap(d.ref, op, err)
 	}
-	has, err := d.hasBlob(ctx, b)
+	has, err := d.end.hasBlob(ctx, b)
 	return has, wrap(d.ref, op, err)
-}
-
-// hasBlob reports whether b is there with the size that it should have: a file may have been cut
-// short.
-func (d *Destination) hasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
-	has, found, err := d.end.image().TryReusingBlob(ctx, blobInfo(b), none.NoCache, false)
-	if err != nil || !has {
-		return false, err
-	}
-	return found.Digest == b.Digest && (b.Size < 0 || found.Size == b.Size), nil
 }
 
 // PutBlob implements endpoint.Destination. It calls open at most once.
@@ -204,32 +210,8 @@ func (d *Destination) PutBlob(ctx context.Context, b endpoint.Blob, open endpoin
 		}
 		defer done()
 	}
-	reused, err := d.putBlob(ctx, b, open)
+	reused, err := d.end.putBlob(ctx, b, open)
 	return endpoint.PutResult{Reused: reused}, wrap(d.ref, op, err)
-}
-
-func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
-	if !d.end.looksFirst() {
-		if has, err := d.hasBlob(ctx, b); err != nil || has {
-			return has, err
-		}
-	}
-	content := &lazyReader{ctx: ctx, open: open}
-	defer content.close()
-	stored, err := d.end.image().PutBlob(ctx, content, blobInfo(b), none.NoCache, b.Config)
-	if content.err != nil {
-		return false, content.err // the destination's own complaint is a consequence
-	}
-	if err != nil {
-		return false, err
-	}
-	if stored.Digest != b.Digest {
-		return false, mismatch("the stored blob's digest", b.Digest, stored.Digest)
-	}
-	if b.Size >= 0 && stored.Size != b.Size {
-		return false, mismatch("the stored blob's size", b.Size, stored.Size)
-	}
-	return content.r == nil, nil
 }
 
 // lazyReader opens its content when it is read for the first time, and ends with its context.
@@ -330,11 +312,46 @@ func (e *plainEnd) handOver() types.ImageDestination {
 	return e.dest
 }
 
-func (e *plainEnd) looksFirst() bool { return false }
-
 func (e *plainEnd) top(context.Context) (digest.Digest, error) { return "", errUnknown }
 
 func (e *plainEnd) hasManifest(context.Context, digest.Digest) (bool, error) { return false, nil }
+
+// hasBlob reports whether b is there with the size that it should have: a file may have been cut
+// short.
+func (e *plainEnd) hasBlob(ctx context.Context, b endpoint.Blob) (bool, error) {
+	has, found, err := e.dest.TryReusingBlob(ctx, blobInfo(b), none.NoCache, false)
+	if err != nil || !has {
+		return false, err
+	}
+	return found.Digest == b.Digest && (b.Size < 0 || found.Size == b.Size), nil
+}
+
+func (e *plainEnd) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+	if has, err := e.hasBlob(ctx, b); err != nil || has {
+		return has, err
+	}
+	return e.handBlob(ctx, b, open)
+}
+
+// handBlob gives b to upstream's destination, which may look for it before it reads the content.
+func (e *plainEnd) handBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+	content := &lazyReader{ctx: ctx, open: open}
+	defer content.close()
+	stored, err := e.dest.PutBlob(ctx, content, blobInfo(b), none.NoCache, b.Config)
+	if content.err != nil {
+		return false, content.err // the destination's own complaint is a consequence
+	}
+	if err != nil {
+		return false, err
+	}
+	if stored.Digest != b.Digest {
+		return false, mismatch("the stored blob's digest", b.Digest, stored.Digest)
+	}
+	if b.Size >= 0 && stored.Size != b.Size {
+		return false, mismatch("the stored blob's size", b.Size, stored.Size)
+	}
+	return content.r == nil, nil
+}
 
 func (e *plainEnd) putManifest(ctx context.Context, doc endpoint.Document) error {
 	return e.dest.PutManifest(ctx, doc.Bytes, &doc.Digest)

@@ -27,8 +27,11 @@ func openRegistry(ctx context.Context, ref types.ImageReference, sys *types.Syst
 	return &registryEnd{plainEnd: plainEnd{dest: dest}, ref: ref, sys: sys}, nil
 }
 
-// looksFirst: upstream's PutBlob asks with a HEAD of its own whenever it knows the digest.
-func (e *registryEnd) looksFirst() bool { return true }
+// putBlob does not look for the blob: upstream asks with a HEAD of its own whenever it knows the
+// digest.
+func (e *registryEnd) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+	return e.handBlob(ctx, b, open)
+}
 
 func (e *registryEnd) top(ctx context.Context) (digest.Digest, error) {
 	if reference.IsNameOnly(e.ref.DockerReference()) {

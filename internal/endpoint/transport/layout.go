@@ -22,6 +22,7 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/blobdir"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 )
 
@@ -44,7 +45,7 @@ const stagingPattern = ".sparsecopy-*"
 type layoutEnd struct {
 	plainEnd        // of the staging layout
 	dir      string // of the layout
-	blobs    string // the layout's blobs
+	blobs    blobdir.Dir
 	name     string // the tag; "" for an entry without name
 	staging  string
 	lock     *flock.Flock
@@ -55,27 +56,31 @@ type layoutEnd struct {
 	named    map[string]imgspecv1.Descriptor // the same, by the names that they get
 }
 
-func openLayout(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (_ end, err error) {
+func (o Options) openLayout(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (_ end, err error) {
 	dir, name := splitLayoutReference(ref)
 	if strings.HasPrefix(name, "@") {
 		return nil, fmt.Errorf("a destination cannot be a position (%s) in the index", name)
 	}
 	e := &layoutEnd{
-		dir: dir, name: name, blobs: filepath.Join(dir, imgspecv1.ImageBlobsDir), named: map[string]imgspecv1.Descriptor{},
+		dir: dir, name: name, blobs: blobdir.Dir{Blobs: filepath.Join(dir, imgspecv1.ImageBlobsDir)},
+		named: map[string]imgspecv1.Descriptor{},
+	}
+	if !o.NoSync {
+		e.blobs.Sync = blobdir.Fsync
 	}
 	shared := types.SystemContext{}
 	if sys != nil {
 		shared = *sys
 	}
 	if shared.OCISharedBlobDirPath != "" {
-		e.blobs = shared.OCISharedBlobDirPath
+		e.blobs.Blobs = shared.OCISharedBlobDirPath
 	}
-	shared.OCISharedBlobDirPath = e.blobs
+	shared.OCISharedBlobDirPath = e.blobs.Blobs
 
 	if err := os.MkdirAll(filepath.Join(dir, imgspecv1.ImageBlobsDir), 0o755); err != nil {
 		return nil, err
 	}
-	if e.lock, err = lockLayout(ctx, dir); err != nil {
+	if e.lock, err = lockLayout(ctx, dir, &e.blobs); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -109,6 +114,7 @@ func (e *layoutEnd) stage(ctx context.Context, sys *types.SystemContext) (err er
 	if e.staging, err = os.MkdirTemp(e.dir, stagingPattern); err != nil {
 		return err
 	}
+	e.blobs.Temp = e.staging
 	ref, err := layout.NewReference(e.staging, e.name)
 	if err != nil {
 		return err
@@ -124,8 +130,9 @@ const (
 )
 
 // lockLayout waits until it holds the lock of the layout in dir, and makes sure that its oci-layout
-// file is there. Closing the lock releases it, and so does the end of the process.
-func lockLayout(ctx context.Context, dir string) (*flock.Flock, error) {
+// file is there, synced as blobs is. Closing the lock releases it, and so does the end of the
+// process.
+func lockLayout(ctx context.Context, dir string, blobs *blobdir.Dir) (*flock.Flock, error) {
 	lock := flock.New(lockedFile(dir), flock.SetPermissions(0o644))
 	pause := minLockPause
 	for {
@@ -134,7 +141,7 @@ func lockLayout(ctx context.Context, dir string) (*flock.Flock, error) {
 			return nil, err
 		}
 		if locked {
-			if err := writeLayoutFile(filepath.Join(dir, imgspecv1.ImageLayoutFile)); err != nil {
+			if err := writeLayoutFile(filepath.Join(dir, imgspecv1.ImageLayoutFile), blobs); err != nil {
 				return nil, errors.Join(err, lock.Close())
 			}
 			return lock, nil
@@ -187,7 +194,7 @@ func isAt(lock *flock.Flock) (bool, error) {
 
 // writeLayoutFile makes the file oci-layout if it is not there, or empty because it was just
 // locked.
-func writeLayoutFile(path string) (err error) {
+func writeLayoutFile(path string, blobs *blobdir.Dir) (err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return err
@@ -201,15 +208,13 @@ func writeLayoutFile(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(content, 0)
-	return err
+	if _, err = f.WriteAt(content, 0); err != nil {
+		return err
+	}
+	return blobs.SyncFile(f)
 }
 
 func (e *layoutEnd) indexPath() string { return filepath.Join(e.dir, imgspecv1.ImageIndexFile) }
-
-func (e *layoutEnd) blobPath(d digest.Digest) string {
-	return filepath.Join(e.blobs, d.Algorithm().String(), d.Encoded())
-}
 
 func (e *layoutEnd) top(context.Context) (digest.Digest, error) {
 	index, err := readIndex(e.indexPath())
@@ -230,7 +235,7 @@ func (e *layoutEnd) hasManifest(_ context.Context, d digest.Digest) (bool, error
 
 // manifest returns a manifest or list. What is not what its digest says is not there.
 func (e *layoutEnd) manifest(d digest.Digest) ([]byte, error) {
-	f, err := os.Open(e.blobPath(d))
+	f, err := os.Open(e.blobs.Path(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, endpoint.ErrNotFound
 	}
@@ -248,6 +253,24 @@ func (e *layoutEnd) manifest(d digest.Digest) ([]byte, error) {
 	return content, nil
 }
 
+func (e *layoutEnd) hasBlob(_ context.Context, b endpoint.Blob) (bool, error) {
+	return e.blobs.Has(b.Digest, b.Size)
+}
+
+// putBlob hashes nothing: the reader of an Opener has.
+func (e *layoutEnd) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener) (reused bool, err error) {
+	if has, err := e.hasBlob(ctx, b); err != nil || has {
+		return has, err
+	}
+	r, err := open(ctx)
+	if err != nil {
+		return false, err
+	}
+	content := &blobReader{ctx: ctx, r: r}
+	defer r.Close() // the content was verified while it was read
+	return false, e.blobs.Write(b.Digest, b.Size, content)
+}
+
 func (e *layoutEnd) putManifest(ctx context.Context, doc endpoint.Document) error {
 	if has, err := e.hasManifest(ctx, doc.Digest); err != nil || has {
 		return err
@@ -255,11 +278,7 @@ func (e *layoutEnd) putManifest(ctx context.Context, doc endpoint.Document) erro
 	if err := verify(doc.Bytes, doc.Digest); err != nil {
 		return err
 	}
-	path := e.blobPath(doc.Digest)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return writeFile(e.staging, path, doc.Bytes)
+	return e.blobs.Write(doc.Digest, int64(len(doc.Bytes)), bytes.NewReader(doc.Bytes))
 }
 
 func (e *layoutEnd) putTop(ctx context.Context, doc endpoint.Document, sigs endpoint.Signatures, _ types.UnparsedImage) error {
@@ -320,7 +339,7 @@ func (e *layoutEnd) update(f func(*layoutIndex) ([]byte, error)) error {
 		return err
 	}
 	if !bytes.Equal(before.content, after) {
-		if err := writeFile(e.staging, e.indexPath(), after); err != nil {
+		if err := e.replaceIndex(after); err != nil {
 			return err
 		}
 	}
@@ -331,44 +350,15 @@ func (e *layoutEnd) update(f func(*layoutIndex) ([]byte, error)) error {
 	return nil
 }
 
-// writeFile makes content the content of the file at path, at once: it writes a temporary file in
-// dir, which must be on the same file system, and renames it.
-func writeFile(dir, path string, content []byte) (err error) {
-	f, err := os.CreateTemp(dir, "write-*")
-	if err != nil {
+// replaceIndex makes content that of index.json, once all that it may name is on the disk.
+func (e *layoutEnd) replaceIndex(content []byte) error {
+	if err := e.blobs.SyncNames(); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, ignoreNotExist(os.Remove(f.Name())))
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := e.blobs.WriteFile(e.indexPath(), content); err != nil {
 		return err
 	}
-	if err := os.Chmod(f.Name(), modeOf(path)); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-// modeOf is the permissions of the file at path, or those of a new file.
-func modeOf(path string) fs.FileMode {
-	if info, err := os.Stat(path); err == nil {
-		return info.Mode().Perm()
-	}
-	return 0o644
-}
-
-func ignoreNotExist(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return e.blobs.SyncDirectory(e.dir)
 }
 
 // close removes the staging layout and releases the lock.

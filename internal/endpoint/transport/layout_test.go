@@ -25,6 +25,7 @@ import (
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/blobdir"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
@@ -262,7 +263,7 @@ func TestOneWriterAtATime(t *testing.T) {
 func TestLockOfAReplacedFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, imgspecv1.ImageLayoutFile)
-	lock, err := lockLayout(t.Context(), dir)
+	lock, err := lockLayout(t.Context(), dir, &blobdir.Dir{})
 	require.NoError(t, err)
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -276,7 +277,7 @@ func TestLockOfAReplacedFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, locked)
 	assert.False(t, lock.Locked())
-	lock, err = lockLayout(t.Context(), dir)
+	lock, err = lockLayout(t.Context(), dir, &blobdir.Dir{})
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(path))
 	require.NoError(t, os.WriteFile(path, []byte(`{ "imageLayoutVersion": "1.0.0" }`), 0o600))
@@ -285,7 +286,7 @@ func TestLockOfAReplacedFile(t *testing.T) {
 	assert.False(t, locked)
 	assert.False(t, lock.Locked())
 
-	lock, err = lockLayout(t.Context(), dir)
+	lock, err = lockLayout(t.Context(), dir, &blobdir.Dir{})
 	require.NoError(t, err)
 	require.NoError(t, lock.Close())
 	content, err = os.ReadFile(path)

@@ -234,7 +234,7 @@ func (d *Destination) Attached() (endpoint.ReferrerDestination, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.attached == nil {
-		e.attached = &layoutAttachments{newLayoutReferrers(e.dir, e.blobs), e}
+		e.attached = &layoutAttachments{newLayoutReferrers(e.dir, e.blobs.Blobs), e}
 	}
 	return e.attached, nil
 }

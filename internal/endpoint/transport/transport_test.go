@@ -42,7 +42,7 @@ func dockerRef(t *testing.T, reg *registrytest.Registry, rest string) types.Imag
 	return ref
 }
 
-func layoutRef(t *testing.T, dir, name string) types.ImageReference {
+func layoutRef(t testing.TB, dir, name string) types.ImageReference {
 	ref, err := layout.NewReference(dir, name)
 	require.NoError(t, err)
 	return ref
