@@ -114,6 +114,11 @@ type CopierOptions struct {
 	// leaves none. It has no effect on registries that state no limit, nor on questions by HEAD.
 	MinRemaining uint
 
+	// NoSync leaves it to the system when what is written to oci: layouts reaches the disk.
+	// Otherwise what a layout names after a copy is there after a loss of power, too. It has no
+	// effect on what upstream's copy writes.
+	NoSync bool
+
 	// Clock tells the time, and waits for retries. nil means SystemClock.
 	Clock Clock
 
@@ -182,6 +187,7 @@ func newOneShot(options CopierOptions) *Copier {
 			Clock:          options.Clock,
 			Cache:          options.Cache,
 			MinRemaining:   int(min(options.MinRemaining, math.MaxInt32)),
+			NoSync:         options.NoSync,
 		},
 	}
 }

@@ -144,7 +144,7 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 
 // OpenThrough opens what ref names for writing through its transport.
 func OpenThrough(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (*transport.Destination, error) {
-	return transport.OpenDestination(ctx, ref, shared.PushContext(ref, sys))
+	return transport.Options{NoSync: shared.NoSync}.OpenDestination(ctx, ref, shared.PushContext(ref, sys))
 }
 
 // either opens an end directly, if it is a registry or the end of a transport that has its own, and

@@ -34,6 +34,7 @@ type access struct {
 	registriesConf string
 	times          times
 	uploads        uploads // only of commands that write blobs
+	noSync         bool    // of layouts
 	caching        caching
 	cache          copy.DocumentCache // that check has opened, nil for none
 	overrideArch   string

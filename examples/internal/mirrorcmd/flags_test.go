@@ -36,6 +36,7 @@ type settings struct {
 	compare      bool
 	times        times
 	uploads      uploads
+	limits       copy.CopierOptions
 	caching      caching
 	changes      transform.Settings
 }
@@ -62,7 +63,7 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	return &settings{
 		referrers: referrers,
 		Options:   ends.options, source: ends.options.SourceCtx, dest: ends.options.DestinationCtx, output: *out,
-		digestFile: copying.digestFile, yes: copying.yes, compare: planning.compare, times: access.times, uploads: access.uploads, caching: access.caching,
+		digestFile: copying.digestFile, yes: copying.yes, compare: planning.compare, times: access.times, uploads: access.uploads, limits: env.limits(access), caching: access.caching,
 		changes: sel.changes,
 	}, cmd
 }
@@ -167,6 +168,7 @@ func TestEveryFlag(t *testing.T) {
 		"chunk-size": {
 			args: []string{"--chunk-size", "64M"}, get: func(s *settings) any { return s.uploads.chunk }, want: uint64(64_000_000),
 		},
+		"fsync":                        {[]string{"--fsync", "off"}, nil, func(s *settings) any { return s.limits.NoSync }, true},
 		"min-remaining":                {[]string{"--min-remaining", "20"}, nil, func(s *settings) any { return s.times.options().MinRemaining }, uint(20)},
 		"override-arch":                {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":                  {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},

@@ -39,6 +39,7 @@ func (t *times) options() copy.CopierOptions {
 func (e *environment) limits(a *access) copy.CopierOptions {
 	options := a.times.options()
 	options.ChunkSize = a.uploads.chunk
+	options.NoSync = a.noSync
 	options.Clock, options.Cache, options.RegistryContext = e.clock, a.cache, a.registryContext
 	return options
 }
