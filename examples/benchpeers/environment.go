@@ -80,19 +80,23 @@ type ground struct {
 	link                             *slowlink.Link
 }
 
-// lossSeed is the seed of which packets are lost.
-const lossSeed = 1
-
 // newGround fails where a link needs more than the machine has.
 func newGround(e environment) (*ground, error) {
 	if e.Link.Name == "" {
 		return &ground{startRegistries: (*exec.Cmd).Start, startContestant: (*exec.Cmd).Start}, nil
 	}
-	l, err := slowlink.New(slowlink.Config{Delay: e.RTT / 2, Rate: e.Link.Rate / 8, Loss: e.Link.Loss, Seed: lossSeed})
+	l, err := slowlink.New(slowlink.Config{Delay: e.RTT / 2, Rate: e.Link.Rate / 8, Loss: e.Link.Loss})
 	if err != nil {
 		return nil, err
 	}
 	return &ground{startRegistries: l.There.Start, startContestant: l.Here.Start, address: l.There.Address, link: l}, nil
+}
+
+// begin makes all copies of a round lose the same packets.
+func (g *ground) begin(round int) {
+	if g.link != nil {
+		g.link.Seed(uint64(round))
+	}
 }
 
 func (g *ground) close() error {

@@ -121,6 +121,7 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 		for round := range b.runs {
 			for _, t := range b.tools {
 				if w.takes(t) && !b.skip(cell{e, w.Name, t.name}, t, round) {
+					g.begin(round)
 					if err := b.copy(ctx, p, e, w, t); err != nil {
 						return err
 					}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
@@ -12,7 +13,6 @@ type Config struct {
 	Delay time.Duration // how long a packet is on its way: half of a round trip
 	Rate  int64         // bytes a second, the headers of IP included
 	Loss  float64       // the share of packets that are lost by chance: at least 0, below 1
-	Seed  uint64        // of chance: the same packets of a direction are lost each time
 }
 
 func (c Config) validate() error {
@@ -31,22 +31,36 @@ func (c Config) validate() error {
 // longer, as the queues of routers have an end.
 const patience = 100 * time.Millisecond
 
-// direction is one of a link's two. It is used by one goroutine.
+// direction is one of a link's two. Its methods are safe for concurrent use.
 type direction struct {
 	Config
+	n uint64 // which one of the two
+
+	mu     sync.Mutex
 	chance *rand.Rand
 	free   time.Time // all packets before have set out
 }
 
-// newDirection returns the n-th direction of a link.
+// newDirection returns the n-th direction of a link, with the seed 0.
 func newDirection(c Config, n uint64) *direction {
-	return &direction{Config: c, chance: rand.New(rand.NewPCG(c.Seed, n))}
+	d := &direction{Config: c, n: n}
+	d.seed(0)
+	return d
+}
+
+// seed decides by chance what is lost from now on.
+func (d *direction) seed(seed uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.chance = rand.New(rand.NewPCG(seed, d.n))
 }
 
 // send returns when a packet of so many bytes, that is there at now, arrives. It reports whether it
 // does: some are lost by chance, others because too much is queued before them. Packets arrive in
 // the order in which they are sent.
 func (d *direction) send(now time.Time, size int) (arrives time.Time, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.chance.Float64() < d.Loss {
 		return time.Time{}, false
 	}

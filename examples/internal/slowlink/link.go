@@ -13,6 +13,8 @@ import (
 type Link struct {
 	Here, There *Namespace
 
+	directions [2]*direction
+
 	cancel  context.CancelFunc
 	carries sync.WaitGroup
 }
@@ -41,10 +43,18 @@ func New(c Config) (*Link, error) {
 		return nil, errors.Join(fmt.Errorf("a slow link: %w", err), here.close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &Link{Here: here, There: there, cancel: cancel}
-	l.carries.Go(func() { carry(ctx, here.device, there.device, newDirection(c, 0)) })
-	l.carries.Go(func() { carry(ctx, there.device, here.device, newDirection(c, 1)) })
+	l := &Link{Here: here, There: there, cancel: cancel, directions: [2]*direction{newDirection(c, 0), newDirection(c, 1)}}
+	l.carries.Go(func() { carry(ctx, here.device, there.device, l.directions[0]) })
+	l.carries.Go(func() { carry(ctx, there.device, here.device, l.directions[1]) })
 	return l, nil
+}
+
+// Seed decides by chance which packets are lost from now on: after the same seed those with the
+// same number, of each direction. A new Link has the seed 0.
+func (l *Link) Seed(seed uint64) {
+	for _, d := range l.directions {
+		d.seed(seed)
+	}
 }
 
 // Close ends the link. Programs that run in its namespaces go on, and reach nobody.

@@ -121,7 +121,7 @@ func program(t *testing.T, role, address string) *exec.Cmd {
 
 // TestLink lets a program at one end of a link read from one at the other.
 func TestLink(t *testing.T) {
-	c := Config{Delay: 10 * time.Millisecond, Rate: 1 << 20, Loss: 0.01, Seed: 1}
+	c := Config{Delay: 10 * time.Millisecond, Rate: 1 << 20, Loss: 0.01}
 	l := linked(t, c)
 	server := program(t, "server", l.There.Address)
 	stdin, err := server.StdinPipe()
