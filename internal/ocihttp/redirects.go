@@ -15,13 +15,29 @@ const maxRedirects = 10
 // The Request of an answer is the last one that was sent. Errors are of type *url.Error, whose URL
 // is that of the last request, too.
 func Redirects(next http.RoundTripper) http.RoundTripper {
-	client := &http.Client{Transport: next, CheckRedirect: checkRedirect}
 	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
-		resp, err := client.Do(req)
+		resp, err := next.RoundTrip(req)
+		if err == nil && resp.StatusCode/100 != 3 {
+			return resp, nil // an http.Client would have copied the header first, in case that it is led somewhere
+		}
+		client := &http.Client{Transport: goingOn(next, resp, err), CheckRedirect: checkRedirect}
+		resp, err = client.Do(req)
 		if err != nil {
 			return nil, err // with a redirect that is refused, there is an answer too
 		}
 		return resp, nil
+	})
+}
+
+// goingOn is next for one client, but for the first request, which was answered already.
+func goingOn(next http.RoundTripper, resp *http.Response, err error) http.RoundTripper {
+	first := true
+	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
+		if first {
+			first = false
+			return resp, err
+		}
+		return next.RoundTrip(req)
 	})
 }
 

@@ -1,9 +1,11 @@
 package ocihttp
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -80,4 +82,53 @@ func TestRedirects(t *testing.T) {
 	var round *redirectError
 	require.ErrorAs(t, err, &round)
 	assert.Nil(t, resp)
+}
+
+// TestRedirectsSendOnce tests that a request goes out once, however it is answered.
+func TestRedirectsSendOnce(t *testing.T) {
+	broken := errors.New("broken")
+	for name, c := range map[string]struct {
+		first func(*http.Request) (*http.Response, error)
+		want  []string // the paths of what is sent
+	}{
+		"a success":    {answering(http.StatusOK, ""), []string{"/a"}},
+		"a refusal":    {answering(http.StatusNotFound, ""), []string{"/a"}},
+		"not modified": {answering(http.StatusNotModified, ""), []string{"/a"}},
+		"a redirect":   {answering(http.StatusTemporaryRedirect, "/b"), []string{"/a", "/b"}},
+		"an error":     {func(*http.Request) (*http.Response, error) { return nil, broken }, []string{"/a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var sent []string
+			next := RoundTripFunc(func(req *http.Request) (*http.Response, error) {
+				sent = append(sent, req.URL.Path)
+				if len(sent) == 1 {
+					return c.first(req)
+				}
+				return answering(http.StatusOK, "")(req)
+			})
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://h/a", nil)
+			require.NoError(t, err)
+			resp, err := Redirects(next).RoundTrip(req)
+			if name == "an error" {
+				inURL, ok := errors.AsType[*url.Error](err)
+				require.True(t, ok, "%v", err)
+				assert.Equal(t, broken, inURL.Err)
+			} else {
+				require.NoError(t, err)
+				require.NoError(t, resp.Body.Close())
+			}
+			assert.Equal(t, c.want, sent)
+		})
+	}
+}
+
+// answering answers with a status, and a Location if it is not "".
+func answering(status int, location string) func(*http.Request) (*http.Response, error) {
+	return func(req *http.Request) (*http.Response, error) {
+		resp := &http.Response{StatusCode: status, Header: http.Header{}, Body: http.NoBody, Request: req}
+		if location != "" {
+			resp.Header.Set("Location", location)
+		}
+		return resp, nil
+	}
 }

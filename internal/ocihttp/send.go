@@ -31,7 +31,7 @@ var largePieces = sync.Pool{New: func() any { return new([largePiece]byte) }}
 type sendingConn struct{ net.Conn }
 
 // ReadFrom implements io.ReaderFrom.
-func (c sendingConn) ReadFrom(r io.Reader) (int64, error) {
+func (c *sendingConn) ReadFrom(r io.Reader) (int64, error) {
 	w := struct{ io.Writer }{c.Conn} // io.Copy must not hand the content on to ReadFrom of c.Conn
 	if all, ok := r.(*io.LimitedReader); ok && all.N <= mediumPiece {
 		return io.Copy(w, r) // with a buffer of that size
@@ -48,6 +48,6 @@ func dialSending(dial dialContext) dialContext {
 		if err != nil {
 			return nil, err
 		}
-		return sendingConn{conn}, nil
+		return &sendingConn{conn}, nil
 	}
 }

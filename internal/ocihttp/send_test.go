@@ -43,7 +43,7 @@ func TestSendingConn(t *testing.T) {
 			"of unknown length": struct{ io.Reader }{strings.NewReader(content)},
 		} {
 			var w writes
-			n, err := sendingConn{&w}.ReadFrom(r)
+			n, err := (&sendingConn{&w}).ReadFrom(r)
 			require.NoError(t, err, "%d %s", size, name)
 			assert.EqualValues(t, size, n, name)
 			assert.Equal(t, want, w.pieces, "%d %s", size, name)
