@@ -41,7 +41,7 @@ var tiny = []workload{
 }
 
 // layoutTools write layouts.
-var layoutTools = []string{floor1, floorSync, ours, upstream, "oras", "oras@32", regctl}
+var layoutTools = []string{floor1, floorSync, ours, oursNoSync, upstream, "oras", "oras@32", regctl}
 
 // pair is a running pair of registries.
 type pair struct {

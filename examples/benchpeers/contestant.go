@@ -49,6 +49,7 @@ func (t tool) id() string { return t.name }
 // The names of tools that bounds are about.
 const (
 	ours         = "sparsecopy"
+	oursNoSync   = "sparsecopy@nosync"
 	command      = "mirror-sync"
 	singly       = "sparsecopy-singly"
 	upstream     = "upstream"
@@ -77,6 +78,7 @@ var tools = []tool{
 	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, true) }, overTLS: true},
 	{name: floorSync, copy: func(ctx context.Context, j job) error { return copyFloorToLayout(ctx, j, true) }, named: true},
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
+	{name: oursNoSync, copy: copySparsecopyNoSync, named: true},
 	{name: command, many: mirrorSync, start: startMirror, remembers: true},
 	{name: singly, many: oneByOne(copySparsecopy), peer: true},
 	{name: upstream, copy: copyUpstream, many: oneByOne(copyUpstream), peer: true},

@@ -22,6 +22,20 @@ import (
 )
 
 func copySparsecopy(ctx context.Context, j job) error {
+	return copySparsecopyBy(ctx, copy.Image, j)
+}
+
+// copySparsecopyNoSync leaves it to the system when a layout reaches the disk.
+func copySparsecopyNoSync(ctx context.Context, j job) (err error) {
+	copier := copy.NewCopier(copy.CopierOptions{NoSync: true})
+	defer func() { err = errors.Join(err, copier.Close()) }()
+	return copySparsecopyBy(ctx, copier.Image, j)
+}
+
+// imageCopy is copy.Image, or the same of a Copier.
+type imageCopy func(ctx context.Context, p *signature.PolicyContext, destination, source types.ImageReference, o *copy.Options) ([]byte, error)
+
+func copySparsecopyBy(ctx context.Context, copyImage imageCopy, j job) error {
 	e, err := newImageEnvironment(j)
 	if err != nil {
 		return err
@@ -41,7 +55,7 @@ func copySparsecopy(ctx context.Context, j job) error {
 			return err
 		}
 	}
-	_, err = copy.Image(ctx, e.policy, destination, source, options)
+	_, err = copyImage(ctx, e.policy, destination, source, options)
 	return err
 }
 

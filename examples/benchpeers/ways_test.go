@@ -113,7 +113,9 @@ func TestBoundsOfWays(t *testing.T) {
 	add(local, intoLayout, floor1, usage{Wall: 50, CPU: 50})
 	add(local, intoLayout, floorSync, usage{Wall: 100, CPU: 100})
 	add(local, intoLayout, ours, usage{Wall: 105, CPU: 106})
+	add(local, intoLayout, oursNoSync, usage{Wall: 53, CPU: 52})
 	add(local, intoLayout, upstream, usage{Wall: 104, CPU: 200})
+	add(local, intoLayout, "oras", usage{Wall: 52, CPU: 49})
 	lossy := links[len(links)-1]
 	add(lossy, twoPlatforms, ours, usage{Wall: 105})
 	add(lossy, twoPlatforms, "oras", usage{Wall: 101})
@@ -127,10 +129,13 @@ func TestBoundsOfWays(t *testing.T) {
 	assert.Equal(t, []string{
 		"NOT met: 1x1x1GiB, 40ms, 25 MB/s a connection: 3.91 times as fast as the fastest peer (oras), more than 4",
 		"NOT met: 1x1x1GiB: 128 MiB resident, below 128",
-		"met: 4x4x64MiB-layout, 0s: 1.05 times the time of floor@fsync, at most 1.05",
-		"NOT met: 4x4x64MiB-layout, 0s: 1.06 times the CPU time of floor@fsync, at most 1.05",
-		"NOT met: 4x4x64MiB-layout, 0s: 1.01 times the time of upstream, at most 1.00",
-		"NOT met: nothing, 20ms, 100Mbit: 1.07 times the time of crane, at most 1.05",
-		"met: 2of8, 80ms, 1Gbit-1%: 1.05 times the time of crane, at most 1.05",
+		"met: 4x4x64MiB-layout, 0s: sparsecopy takes 1.05 times the time of floor@fsync, at most 1.05",
+		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy takes 1.06 times the CPU time of floor@fsync, at most 1.05",
+		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy takes 1.01 times the time of upstream, at most 1.00",
+		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy@nosync takes 1.06 times the time of floor, at most 1.05",
+		"met: 4x4x64MiB-layout, 0s: sparsecopy@nosync takes 1.04 times the CPU time of floor, at most 1.05",
+		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy@nosync takes 1.02 times the time of oras, at most 1.00",
+		"NOT met: nothing, 20ms, 100Mbit: sparsecopy takes 1.07 times the time of crane, at most 1.05",
+		"met: 2of8, 80ms, 1Gbit-1%: sparsecopy takes 1.05 times the time of crane, at most 1.05",
 	}, text)
 }

@@ -82,7 +82,7 @@ var workloads = []workload{
 	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10, Linked: true},
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
 	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, upstream, "oras", "crane", regctl}},
-	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, upstream, "oras", "oras@32", regctl}},
+	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, upstream, "oras", "oras@32", regctl}},
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true, Linked: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true, Linked: true},
 	{Name: withOriginal, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Original: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
