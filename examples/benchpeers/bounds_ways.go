@@ -21,8 +21,8 @@ func (r results) capped() []bound {
 	return all
 }
 
-// layouts is the bounds on copies into a layout: one whose files reach the disk, and one that leaves
-// that to the system.
+// layouts is the bounds on copies into a layout: one whose files reach the disk, and one that
+// leaves that to the system.
 func (r results) layouts() []bound {
 	var all []bound
 	for _, one := range []struct {
