@@ -23,7 +23,9 @@ import (
 func Describe(known func() bool) Layer {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
-			logrus.Debugf("%s %s", req.Method, CleanURL(req.URL))
+			if logrus.IsLevelEnabled(logrus.DebugLevel) {
+				logrus.Debugf("%s %s", req.Method, CleanURL(req.URL))
+			}
 			resp, err := next.RoundTrip(req)
 			if _, ours := errors.AsType[*ContentError](err); ours {
 				return nil, err

@@ -24,7 +24,11 @@ func pieceWithin(limit time.Duration) int {
 	return int(max(mediumPiece, min(largePiece, slowest*(limit/time.Second))))
 }
 
-var largePieces = sync.Pool{New: func() any { return new([largePiece]byte) }}
+// Buffers for content, for the next after this.
+var (
+	largePieces  = sync.Pool{New: func() any { return new(make([]byte, largePiece)) }}
+	mediumPieces = sync.Pool{New: func() any { return new(make([]byte, mediumPiece)) }}
+)
 
 // A sendingConn is a connection that http.Transport sends content over in large pieces, by its
 // ReadFrom. With TLS it does not: there the pieces are records.
@@ -32,13 +36,13 @@ type sendingConn struct{ net.Conn }
 
 // ReadFrom implements io.ReaderFrom.
 func (c *sendingConn) ReadFrom(r io.Reader) (int64, error) {
-	w := struct{ io.Writer }{c.Conn} // io.Copy must not hand the content on to ReadFrom of c.Conn
+	buffers := &largePieces
 	if all, ok := r.(*io.LimitedReader); ok && all.N <= mediumPiece {
-		return io.Copy(w, r) // with a buffer of that size
+		buffers = &mediumPieces
 	}
-	buffer := largePieces.Get().(*[largePiece]byte)
-	defer largePieces.Put(buffer)
-	return io.CopyBuffer(w, r, buffer[:])
+	buffer := buffers.Get().(*[]byte)
+	defer buffers.Put(buffer)
+	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, r, *buffer) // which c.Conn would hand on to its own ReadFrom
 }
 
 // dialSending is dial, whose connections send in large pieces.

@@ -27,15 +27,16 @@ func (f RoundTripFunc) RoundTrip(req *http.Request) (*http.Response, error) { re
 
 // onClose returns body, whose first Close calls closed too, after it.
 func onClose(body io.ReadCloser, closed func()) io.ReadCloser {
-	return &closing{body, sync.OnceFunc(closed)}
+	return &closing{ReadCloser: body, closed: closed}
 }
 
 type closing struct {
 	io.ReadCloser
 	closed func()
+	once   sync.Once // for closed
 }
 
 func (c *closing) Close() error {
-	defer c.closed()
+	defer c.once.Do(c.closed)
 	return c.ReadCloser.Close()
 }

@@ -153,8 +153,11 @@ func (r *repository) retry(ctx context.Context, rt *retrier, f func() error) err
 
 // discard reads the rest of an answer's body, so that its connection can be used again.
 func discard(resp *http.Response) answer {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
-	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
+	var body []byte
+	if resp.ContentLength != 0 {
+		body, _ = io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
+		_, _ = io.CopyN(io.Discard, resp.Body, 16<<10) // longer rests are not worth a connection
+	}
 	_ = resp.Body.Close()
 	return answer{url: ocihttp.CleanURL(resp.Request.URL), status: resp.StatusCode, header: resp.Header, body: body}
 }
