@@ -120,10 +120,14 @@ func (d *Dir) SyncNames() error {
 		return err
 	}
 	for _, entry := range algorithms {
-		if !entry.IsDir() || !digest.Algorithm(entry.Name()).Available() {
+		if !digest.Algorithm(entry.Name()).Available() {
 			continue
 		}
-		if err := d.SyncDirectory(filepath.Join(d.Blobs, entry.Name())); err != nil {
+		path := filepath.Join(d.Blobs, entry.Name())
+		if info, err := os.Stat(path); err != nil || !info.IsDir() { // a link to one is one
+			continue
+		}
+		if err := d.SyncDirectory(path); err != nil {
 			return err
 		}
 	}

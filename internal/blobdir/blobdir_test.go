@@ -193,6 +193,9 @@ func TestSyncNames(t *testing.T) {
 		require.NoError(t, d.Write(algorithm.FromString("x"), 1, bytes.NewReader([]byte("x"))))
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(d.Blobs, "lost+found"), 0o000))
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	require.NoError(t, os.Rename(filepath.Join(d.Blobs, "sha512"), elsewhere))
+	require.NoError(t, os.Symlink(elsewhere, filepath.Join(d.Blobs, "sha512")))
 	synced = nil
 	require.NoError(t, d.SyncNames())
 	assert.Equal(t, []string{filepath.Join(d.Blobs, "sha256"), filepath.Join(d.Blobs, "sha512"), d.Blobs}, synced)
