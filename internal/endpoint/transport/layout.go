@@ -24,6 +24,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/blobdir"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/regular"
 )
 
 // stagingPattern names the temporary directories of this package, for os.MkdirTemp.
@@ -133,7 +134,11 @@ const (
 // file is there, synced as blobs is. Closing the lock releases it, and so does the end of the
 // process.
 func lockLayout(ctx context.Context, dir string, blobs *blobdir.Dir) (*flock.Flock, error) {
-	lock := flock.New(lockedFile(dir), flock.SetPermissions(0o644))
+	path := lockedFile(dir)
+	if err := checkLockable(path); err != nil {
+		return nil, err
+	}
+	lock := flock.New(path, flock.SetPermissions(0o644))
 	pause := minLockPause
 	for {
 		locked, err := lockAt(lock)
@@ -163,6 +168,19 @@ func lockedFile(dir string) string {
 		path += ".lock"
 	}
 	return path
+}
+
+// checkLockable returns an error if what is at path is no regular file: opening a pipe, to lock it,
+// would wait for its writer.
+func checkLockable(path string) error {
+	f, _, err := regular.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it will be made
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // lockAt reports whether it got the lock, or has it already, and the locked file is still the one
@@ -235,7 +253,7 @@ func (e *layoutEnd) hasManifest(_ context.Context, d digest.Digest) (bool, error
 
 // manifest returns a manifest or list. What is not what its digest says is not there.
 func (e *layoutEnd) manifest(d digest.Digest) ([]byte, error) {
-	f, err := os.Open(e.blobs.Path(d))
+	f, _, err := regular.Open(e.blobs.Path(d))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, endpoint.ErrNotFound
 	}
