@@ -11,6 +11,10 @@ type Call struct {
 	// Forced is set where the request must not wait for a slot of a Limiter, because it goes on
 	// with one that has begun.
 	Forced bool
+	// Spare, if not 0, is set where the request is of use only as long as fewer requests than that
+	// are in flight: it does not wait for a slot of a Limiter, and fails with ErrNoSlot if there is
+	// none.
+	Spare int
 	// Manifest is set where a manifest is asked for: a GET of one is what registries count as a
 	// pull.
 	Manifest bool

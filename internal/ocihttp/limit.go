@@ -2,6 +2,7 @@ package ocihttp
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 )
@@ -20,9 +21,13 @@ type Limiter struct {
 	waiting   []chan struct{}
 }
 
+// ErrNoSlot is the end of a request that does without being sent if there is no slot for it.
+var ErrNoSlot = errors.New("no slot is free")
+
 // Limit is the layer that holds a request back until there is a slot, whose end is that of its
-// context; a request that must not wait, by its Call, takes one beyond the bound. The slot is free
-// again when the body of the answer is closed, or if there is none.
+// context; a request that must not wait, by its Call, takes one beyond the bound, and one that is
+// of use with a spare slot only fails with ErrNoSlot. The slot is free again when the body of the
+// answer is closed, or if there is none.
 func (l *Limiter) Limit(next http.RoundTripper) http.RoundTripper {
 	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
 		epoch, err := l.acquire(req.Context())
@@ -60,8 +65,13 @@ func (l *Limiter) AtMost(n int) int {
 // acquire waits for a slot, unless the Call of ctx forbids it. release must be called when it is
 // not needed any more, and before that busy, with the epoch, if the host says so.
 func (l *Limiter) acquire(ctx context.Context) (epoch int, err error) {
+	call := callOf(ctx)
 	l.mu.Lock()
-	if l.free() || callOf(ctx).Forced {
+	if call.Spare > 0 && (!l.free() || l.inFlight >= call.Spare) {
+		defer l.mu.Unlock()
+		return 0, ErrNoSlot
+	}
+	if l.free() || call.Forced {
 		defer l.mu.Unlock()
 		l.inFlight++
 		return l.epoch, nil

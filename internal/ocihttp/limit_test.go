@@ -14,6 +14,25 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// A request that is of use with a spare slot only does not wait for one.
+func TestLimiterSpare(t *testing.T) {
+	spare := func(n int) context.Context { return WithCall(context.Background(), Call{Spare: n}) }
+	l := Limiter{Most: 3}
+	for range 2 {
+		_, err := l.acquire(context.Background())
+		require.NoError(t, err)
+	}
+	_, err := l.acquire(spare(2))
+	require.ErrorIs(t, err, ErrNoSlot, "as many are in flight")
+	_, err = l.acquire(spare(8))
+	require.NoError(t, err)
+	_, err = l.acquire(spare(8))
+	require.ErrorIs(t, err, ErrNoSlot, "there is no slot")
+	l.release()
+	_, err = l.acquire(spare(8))
+	require.NoError(t, err, "what was refused holds none")
+}
+
 func TestLimiter(t *testing.T) {
 	ctx := context.Background()
 	synctest.Test(t, func(t *testing.T) {
