@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net/http"
@@ -89,25 +90,23 @@ func (x *exchange) sendContent(c Content) {
 	}
 	h := x.w.Header()
 	h.Set("Docker-Content-Digest", c.Digest.String())
-	h.Set("ETag", `"`+c.Digest.String()+`"`)
-	first, length, status := int64(0), c.Size, http.StatusOK
+	h.Set("ETag", x.tag(c))
+	part, status := c.Reader(), http.StatusOK
 	if !x.opts.NoRange {
 		h.Set("Accept-Ranges", "bytes")
-		if spec := x.req.Header.Get("Range"); spec != "" && !head {
+		if spec := x.req.Header.Get("Range"); spec != "" && !head && x.unchanged(h.Get("ETag")) {
 			var err error
-			if first, length, err = parseRange(spec, c.Size); err != nil {
+			if part, err = x.part(c, spec); err != nil {
 				h.Set("Content-Range", "bytes */"+strconv.FormatInt(c.Size, 10))
 				x.refuse(http.StatusRequestedRangeNotSatisfiable, Error{Code: "RANGE_INVALID", Message: err.Error()})
 				return
 			}
 			status = http.StatusPartialContent
-			h.Set("Content-Range", "bytes "+strconv.FormatInt(first, 10)+"-"+strconv.FormatInt(first+length-1, 10)+
-				"/"+strconv.FormatInt(c.Size, 10))
 		}
 	}
 	h.Set("Content-Type", "application/octet-stream")
 	if !head || !x.opts.NoLengthOfHEAD {
-		h.Set("Content-Length", strconv.FormatInt(length, 10))
+		h.Set("Content-Length", strconv.FormatInt(part.Size(), 10))
 	}
 	if !head && !x.opts.BlobHeaderFirst {
 		x.wait(x.req.Context(), x.opts.BlobWait)
@@ -118,8 +117,46 @@ func (x *exchange) sendContent(c Content) {
 		x.wait(x.req.Context(), x.opts.BlobWait)
 	}
 	if !head {
-		_, _ = copyBody(x.w, io.NewSectionReader(c.Reader(), first, length))
+		_, _ = copyBody(x.w, part)
 	}
+}
+
+// tag is the ETag of an answer with c.
+func (x *exchange) tag(c Content) string {
+	switch x.opts.Ranges {
+	case RangeMovingTag:
+		return `"` + secret() + `"`
+	case RangeWeakTag:
+		return `W/"` + c.Digest.String() + `"`
+	}
+	return `"` + c.Digest.String() + `"`
+}
+
+// unchanged reports whether the request wants a range of what has this ETag.
+func (x *exchange) unchanged(tag string) bool {
+	wanted := x.req.Header.Get("If-Range")
+	return wanted == "" || wanted == tag && !strings.HasPrefix(tag, "W/")
+}
+
+// part is the range of c that is sent, of which it writes the header.
+func (x *exchange) part(c Content, spec string) (*io.SectionReader, error) {
+	first, length, err := parseRange(spec, c.Size)
+	if err != nil || x.opts.Ranges == RangeRefused {
+		return nil, cmp.Or(err, errors.New("no ranges"))
+	}
+	sent, stated, size := first, first, strconv.FormatInt(c.Size, 10)
+	switch x.opts.Ranges {
+	case RangeFirst:
+		sent, stated = 0, 0
+	case RangeFalse:
+		sent = 0
+	case RangeCoded:
+		x.w.Header().Set("Content-Encoding", "gzip")
+	case RangeWithoutSize:
+		size = "*"
+	}
+	x.w.Header().Set("Content-Range", "bytes "+strconv.FormatInt(stated, 10)+"-"+strconv.FormatInt(stated+length-1, 10)+"/"+size)
+	return io.NewSectionReader(c.Reader(), sent, length), nil
 }
 
 // parseRange understands one range of bytes (RFC 9110, section 14.1.2) of something that has a

@@ -103,8 +103,11 @@ type Options struct {
 	UploadStatus int
 	// NoLengthOfHEAD leaves out Content-Length in answers to HEAD of a blob.
 	NoLengthOfHEAD bool
-	// NoRange ignores Range headers: 200 with the whole blob.
+	// NoRange ignores Range headers: 200 with the whole blob, as distribution 2.8 and 3 answer as
+	// proxy caches, while they fetch it.
 	NoRange bool
+	// Ranges is how a Range header is answered unless NoRange is set.
+	Ranges RangeForm
 	// BareSuccess answers PUT of manifests and blobs with 200 and nothing else: some gateways in
 	// front of registries drop the rest.
 	BareSuccess bool
@@ -197,6 +200,32 @@ const (
 	// HEADAbsent is 404, whether or not the manifest is there, as Nexus 3 behind nginx
 	// answers in 2026 (crazy-max/diun 1614).
 	HEADAbsent
+)
+
+// RangeForm is how a request for a range of a blob is answered.
+type RangeForm int
+
+const (
+	// RangeComplete is that range, or, if an If-Range header names another ETag, the whole blob.
+	RangeComplete RangeForm = iota
+	// RangeFirst is 206 with as many bytes from the start of the blob, whatever was asked for, and
+	// says so.
+	RangeFirst
+	// RangeFalse is the same, and says that these bytes are what was asked for: a cache that keeps
+	// parts by the URL alone does that.
+	RangeFalse
+	// RangeCoded states a Content-Encoding for the range.
+	RangeCoded
+	// RangeRefused is 416, whatever is asked for.
+	RangeRefused
+	// RangeWithoutSize has "*" for the size of the blob.
+	RangeWithoutSize
+	// RangeMovingTag has another ETag in each answer, as servers behind one address have which
+	// make it from inode numbers (Apache 2.2).
+	RangeMovingTag
+	// RangeWeakTag has a weak ETag, which If-Range must not name: such a request gets the whole
+	// blob.
+	RangeWeakTag
 )
 
 // ReferrersForm is how a list of referrers is answered.

@@ -205,6 +205,35 @@ func TestBlobs(t *testing.T) {
 	c.do(416, "GET", "/v2/a/blobs/"+empty.String(), "", "Range", "bytes=-1")
 }
 
+func TestRangeForms(t *testing.T) {
+	for form, want := range map[RangeForm]struct {
+		status       int
+		body, stated string
+	}{
+		RangeComplete:    {206, "345", "bytes 3-5/10"},
+		RangeFirst:       {206, "012", "bytes 0-2/10"},
+		RangeFalse:       {206, "012", "bytes 3-5/10"},
+		RangeCoded:       {206, "345", "bytes 3-5/10"},
+		RangeWithoutSize: {206, "345", "bytes 3-5/*"},
+		RangeMovingTag:   {206, "345", "bytes 3-5/10"},
+		RangeWeakTag:     {206, "345", "bytes 3-5/10"},
+		RangeRefused:     {416, "", "bytes */10"},
+	} {
+		c := start(t, Options{Ranges: form})
+		path := "/v2/a/blobs/" + c.PutBlob("a", []byte("0123456789")).String()
+		a := c.do(want.status, "GET", path, "", "Range", "bytes=3-5")
+		require.Equal(t, want.stated, a.Header.Get("Content-Range"))
+		require.Equal(t, form == RangeCoded, a.Header.Get("Content-Encoding") != "")
+		if form == RangeRefused {
+			continue
+		}
+		require.Equal(t, want.body, string(a.body))
+		again := map[bool]int{true: 200, false: 206}[form == RangeMovingTag || form == RangeWeakTag]
+		c.do(again, "GET", path, "", "Range", "bytes=3-5", "If-Range", a.Header.Get("ETag"))
+		c.do(200, "GET", path, "", "Range", "bytes=3-5", "If-Range", `"other"`)
+	}
+}
+
 func TestLyingBlobs(t *testing.T) {
 	c := start(t, Options{})
 	wrong := Bytes([]byte("wrong"))
