@@ -172,7 +172,8 @@ func (s *storer) sendLost(ctx context.Context, doc endpoint.Document, put func()
 		return err
 	}
 	return endpoint.SendLost(image.Blobs, put, func(b endpoint.Blob) error {
-		if err := dst.SendBlob(ctx, b, s.opener(s.source, doc.Digest, b, nil)); err != nil {
+		send := func() error { return dst.SendBlob(ctx, b, s.opener(s.source, doc.Digest, b, nil)) }
+		if err := endpoint.Twice(send); err != nil {
 			return err
 		}
 		s.reporter.BlobAgain(b)

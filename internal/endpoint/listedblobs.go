@@ -57,7 +57,7 @@ func SendAbsent(
 		if there, err := dst.HasBlob(ctx, b); there || err != nil {
 			return nil //nolint:nilerr // it is there, as far as is known
 		}
-		if err := dst.SendBlob(ctx, b, open(b)); err != nil {
+		if err := Twice(func() error { return dst.SendBlob(ctx, b, open(b)) }); err != nil {
 			return err
 		}
 		sent(b)

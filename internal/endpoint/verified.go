@@ -13,9 +13,32 @@ import (
 // what was read before for the blob. The chunk that completes the size is judged before it is
 // handed out.
 //
+// If source is a Doubter, and what was read has another digest, then it is told so, and the error
+// wraps ErrReadAgain if it says that another attempt may bring the blob.
+//
 // read, if not nil, is told how many bytes each Read has got. Errors are as fail makes them.
 func Verified(source io.ReadCloser, b Blob, read func(n int), fail func(error) error) io.ReadCloser {
 	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), tell: read, failed: fail}
+}
+
+// A Doubter is the content of a blob that may have come in a way that has damaged it.
+type Doubter interface {
+	// Doubt notes that what was read is not the blob, and reports whether the blob will be read in
+	// another way when it is opened again.
+	Doubt() bool
+}
+
+// ErrReadAgain says that content was not what it should be, and that it is to be opened once more,
+// as it will be read in another way.
+var ErrReadAgain = errors.New("it is worth reading it again in another way")
+
+// Twice calls put, which reads content, and once more if what it has read is to be read again.
+func Twice(put func() error) error {
+	err := put()
+	if errors.Is(err, ErrReadAgain) {
+		return put()
+	}
+	return err
 }
 
 type verifier struct {
@@ -80,11 +103,23 @@ func (v *verifier) end(n int) (int, error) {
 		return 0, v.fail(fmt.Errorf("it ends after %d of the %d bytes that its manifest states: %w", v.read, v.blob.Size, io.ErrUnexpectedEOF))
 	}
 	if !v.digester.Verified() {
-		return 0, v.fail(fmt.Errorf("its content does not match the digest"))
+		return 0, v.fail(Mismatched(v.source))
 	}
 	v.err = io.EOF
 	return n, io.EOF
 }
+
+// Mismatched is the error of content, all of which was read, that has another digest than the blob
+// it should be. It wraps ErrReadAgain if content is a Doubter that says so.
+func Mismatched(content any) error {
+	doubter, ok := content.(Doubter)
+	return &mismatchError{again: ok && doubter.Doubt()}
+}
+
+type mismatchError struct{ again bool }
+
+func (e *mismatchError) Error() string        { return "its content does not match the digest" }
+func (e *mismatchError) Is(target error) bool { return target == ErrReadAgain && e.again }
 
 func (v *verifier) fail(err error) error {
 	v.err = v.failed(err)

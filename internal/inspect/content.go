@@ -167,7 +167,7 @@ func readVerified(w io.Writer, r io.Reader, b endpoint.Blob) error {
 	case b.Size >= 0 && n != b.Size:
 		return fmt.Errorf("it has %d bytes, and its manifest states %d", n, b.Size)
 	case !verifier.Verified():
-		return errors.New("its content does not match the digest")
+		return endpoint.Mismatched(r)
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -283,29 +282,29 @@ func (v *verifier) ownerName(b endpoint.Blob) string {
 
 // read reads a blob and hashes it.
 func (v *verifier) read(ctx context.Context, b endpoint.Blob) error {
+	return endpoint.Twice(func() error { return v.readOnce(ctx, b) })
+}
+
+func (v *verifier) readOnce(ctx context.Context, b endpoint.Blob) error {
 	r, err := v.dst.Blob(ctx, b)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	counted := &countingReader{r: r}
-	err = readVerified(io.Discard, counted, b)
+	var read counter
+	err = readVerified(&read, r, b)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.found.BytesRead += counted.n
+	v.found.BytesRead += int64(read)
 	return err
 }
 
-// A countingReader counts the bytes that were read.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
+// A counter counts the bytes that are written to it.
+type counter int64
 
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 // lookFor asks whether a blob is there, and, where that is told, for its size.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -117,6 +118,37 @@ func TestVerifySignatures(t *testing.T) {
 
 // TestVerifyLost: what the source does not have either is lost, if it would be carried as it is;
 // and all that is wrong, if there is no source any more.
+// rangedSource hands out something else the first time, and says that there is another way.
+type rangedSource struct {
+	endpoint.SizedSource
+	read sync.Map // digests
+}
+
+func (s *rangedSource) Blob(ctx context.Context, b endpoint.Blob) (io.ReadCloser, error) {
+	if _, before := s.read.LoadOrStore(b.Digest, nil); before {
+		return s.SizedSource.Blob(ctx, b)
+	}
+	return doubtful{strings.NewReader(strings.Repeat("x", int(b.Size)))}, nil
+}
+
+type doubtful struct{ io.Reader }
+
+func (doubtful) Close() error { return nil }
+func (doubtful) Doubt() bool  { return true }
+
+// What a transfer in ranges has damaged is read again before it is called a violation.
+func TestVerifyReadsAgain(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	r := registrytest.Start(t, registrytest.Options{})
+	f.PushTo(r, "app", "v1", imagetest.Top)
+	carried := []digest.Digest{f.Digest("amd64"), f.Digest("arm64")}
+	want := Want{Digest: f.Digest(imagetest.Top), IsList: true, Carried: carried, Images: map[digest.Digest]string{carried[0]: "linux/amd64", carried[1]: "linux/arm64"}}
+	v, err := Verify(t.Context(), &rangedSource{SizedSource: place(t, r, "app")}, nil, want, Options{Limit: semaphore.NewWeighted(4), ReadBlobs: true})
+	require.NoError(t, err)
+	assert.Empty(t, v.Violations)
+	assert.Positive(t, v.BytesRead)
+}
+
 func TestVerifyLost(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	r := registrytest.Start(t, registrytest.Options{})

@@ -24,7 +24,11 @@ type Sender struct {
 // digest owner, and reports whether the destination had it.
 func (s Sender) Blob(ctx context.Context, b endpoint.Blob, owner digest.Digest, open func(*progress.Blob) endpoint.Opener) (reused bool, err error) {
 	bp := s.Progress.Blob(ctx, b)
-	result, err := s.Destination.PutBlob(ctx, b, open(bp))
+	var result endpoint.PutResult
+	err = endpoint.Twice(func() (err error) {
+		result, err = s.Destination.PutBlob(ctx, b, open(bp))
+		return err
+	})
 	if err != nil {
 		bp.End(progress.Failed)
 		return false, failure.WritingBlob(b, err)

@@ -225,12 +225,13 @@ func (d *destination) putSpooled(ctx context.Context, l *layer, stream io.Reader
 // put stores b, which comes of a blob of the source.
 func (e *ends) put(ctx context.Context, source digest.Digest, b endpoint.Blob, open endpoint.Opener) error {
 	var result endpoint.PutResult
-	var err error
-	if e.sendsAll {
-		err = e.sender.SendBlob(ctx, b, open)
-	} else {
+	err := endpoint.Twice(func() (err error) {
+		if e.sendsAll {
+			return e.sender.SendBlob(ctx, b, open)
+		}
 		result, err = e.image.Destination.PutBlob(ctx, b, open)
-	}
+		return err
+	})
 	if err != nil {
 		return &Error{Op: "writing blob", AtDestination: true, Object: b.Digest.String(), Err: err}
 	}
