@@ -190,6 +190,7 @@ func TestTypes(*testing.T) {
 		MaxParallelDownloads: natural, MaxRequestsPerHost: natural, BytesPerSecondPerHost: rate,
 		Retries: copy.RetryPolicy{}, StallTimeout: duration, BlobTimeout: duration,
 		AnswerTimeout: duration, UserAgent: text, BlobInfoCache: types.BlobInfoCache(nil),
+		NoRanges: flag,
 	}
 	_ = copy.Document{
 		MediaType: text, Bytes: someBytes,

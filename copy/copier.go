@@ -72,6 +72,11 @@ type CopierOptions struct {
 	// registry refuses none for its length. Registries that want larger chunks get them, and those
 	// that lose some get whole blobs.
 	ChunkSize uint64
+	// NoRanges reads every blob over one connection. Otherwise blobs of 32 MiB and more are read
+	// over up to eight, in ranges, as long as that brings more, the registry answers them, and
+	// MaxParallelDownloads and MaxRequestsPerHost allow it. What is read ahead takes 64 MiB of
+	// memory at most, over all copies. Registries accessed through their transport have none.
+	NoRanges bool
 	// Retries says how often, and for how long, a request or a blob is tried again after failures
 	// that may pass. A registry that has never answered with success is asked twice within three
 	// seconds at most, whatever it says.
@@ -177,6 +182,8 @@ func newOneShot(options CopierOptions) *Copier {
 			MaxRequests:    int(min(options.MaxRequestsPerHost, math.MaxInt32)),
 			BytesPerSecond: int64(min(options.BytesPerSecondPerHost, math.MaxInt64)),
 			ChunkSize:      int64(min(options.ChunkSize, math.MaxInt64)),
+			NoRanges:       options.NoRanges,
+			MaxParallel:    int(min(options.MaxParallelDownloads, math.MaxInt32)),
 			Retry:          options.Retries,
 			StallTimeout:   options.StallTimeout,
 			BlobTimeout:    options.BlobTimeout,

@@ -1,6 +1,7 @@
 package copy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ import (
 // *AttachmentError, *OriginalRefusedError, *RejectedError, *DamagedError, *LimitError,
 // *RateLimitError, *TimeoutError, and *Error around whatever an end said; use errors.As.
 func Image(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (copiedManifest []byte, retErr error) {
-	c := newOneShot(CopierOptions{})
+	c := newOneShot(CopierOptions{MaxParallelDownloads: cmp.Or(options, &Options{}).MaxParallelDownloads})
 	defer func() { _ = c.Close() }() // closes connections that nobody uses any more
 	return c.Image(ctx, policyContext, destRef, srcRef, options)
 }
@@ -196,7 +197,7 @@ type Prepared struct {
 // destination is not touched unless Options.CompareDestination is set. The arguments and errors are
 // those of Image. The caller must Close what is returned.
 func Prepare(ctx context.Context, policyContext *signature.PolicyContext, destRef, srcRef types.ImageReference, options *Options) (*Prepared, error) {
-	c := newOneShot(CopierOptions{})
+	c := newOneShot(CopierOptions{MaxParallelDownloads: cmp.Or(options, &Options{}).MaxParallelDownloads})
 	prepared, err := c.Prepare(ctx, policyContext, destRef, srcRef, options)
 	if err != nil {
 		_ = c.Close()

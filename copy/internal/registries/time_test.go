@@ -26,6 +26,17 @@ var timeHabits = []habit{
 	{"zscaler-scans-first", func(t *testing.T) { slowBlobs(t, false) }},
 	{"proxy-header-before-the-scan", func(t *testing.T) { slowBlobs(t, true) }},
 	{"s3-slow-commit", slowCommits},
+	{"cdn-caps-connections", cappedConnections},
+	{"range-answered-otherwise", func(t *testing.T) {
+		for _, o := range []registrytest.Options{{NoRange: true}, {Ranges: registrytest.RangeFirst}} {
+			c := copyInRanges(t, o)
+			assert.Equal(t, map[bool]int{false: 1, true: 1}, c.requests(), "one attempt, in vain")
+		}
+	}},
+	{"range-of-other-bytes", func(t *testing.T) {
+		c := copyInRanges(t, registrytest.Options{Ranges: registrytest.RangeFalse})
+		assert.Equal(t, 2, c.requests()[false], "once more, over one connection")
+	}},
 	{"load-balancer-forgets-connections", stallsOnce},
 	{"gateway-503-from-the-start", downFromTheStart},
 	{"nobody-listens", nobodyListens},
@@ -89,6 +100,51 @@ func slowBlobs(t *testing.T, headerFirst bool) {
 	var failed *copy.Error
 	require.ErrorAs(t, err, &failed)
 	assert.Equal(t, copy.SourceSide, failed.Side)
+}
+
+// newCapped is a copy of an image with one large layer, of which a connection brings so little that
+// two bring more.
+func newCapped(t *testing.T, src registrytest.Options) *timed {
+	src.Rate = 8 << 20
+	c := &timed{
+		Env: copytest.NewEnv(t), f: imagetest.Platforms(1, 1, 33<<20, imagetest.SeededLayers()),
+		src: copytest.RegistryAt(t, registrytest.Start(t, src), "app"),
+		dst: copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app"),
+	}
+	c.src.Push(c.f, "v1", imagetest.Top)
+	return c
+}
+
+// copyInRanges copies that until a range was asked for: none is where the machine has so much else
+// to do that the copy is slower than one connection.
+func copyInRanges(t *testing.T, src registrytest.Options) *timed {
+	for range 5 {
+		c := newCapped(t, src)
+		require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
+		if c.requests()[true] > 0 {
+			return c
+		}
+	}
+	require.FailNow(t, "no range was asked for")
+	return nil
+}
+
+// requests counts those for the layer, with a range or without.
+func (c *timed) requests() map[bool]int {
+	n := map[bool]int{}
+	for _, q := range c.src.Requests() {
+		if q.Method == http.MethodGet && q.Ref == c.f.Digest("amd64.0").String() {
+			n[q.Header.Get("Range") != ""]++
+		}
+	}
+	return n
+}
+
+func cappedConnections(t *testing.T) {
+	assert.Equal(t, 1, copyInRanges(t, registrytest.Options{}).requests()[false])
+	c := newCapped(t, registrytest.Options{})
+	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick, NoRanges: true}))
+	assert.Equal(t, map[bool]int{false: 1}, c.requests())
 }
 
 func slowCommits(t *testing.T) {

@@ -170,6 +170,7 @@ func TestEveryFlag(t *testing.T) {
 		},
 		"fsync":                        {[]string{"--fsync", "off"}, nil, func(s *settings) any { return s.limits.NoSync }, true},
 		"min-remaining":                {[]string{"--min-remaining", "20"}, nil, func(s *settings) any { return s.times.options().MinRemaining }, uint(20)},
+		"no-ranges":                    {[]string{"--no-ranges"}, nil, func(s *settings) any { return s.times.options().NoRanges }, true},
 		"override-arch":                {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},
 		"override-os":                  {[]string{"--override-os", "o"}, nil, func(s *settings) any { return s.source.OSChoice }, "o"},
 		"override-variant":             {[]string{"--override-variant", "v"}, nil, func(s *settings) any { return s.source.VariantChoice }, "v"},

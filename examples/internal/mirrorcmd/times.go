@@ -12,6 +12,7 @@ import (
 type times struct {
 	stall, blob, answer time.Duration
 	minRemaining        uint
+	noRanges            bool
 }
 
 func (t *times) define(flags *pflag.FlagSet) {
@@ -19,6 +20,7 @@ func (t *times) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&t.blob, "blob-timeout", copy.DefaultBlobTimeout, "how long the first byte of a blob may take, and the answer to the end of its upload: `DURATION`")
 	flags.DurationVar(&t.answer, "answer-timeout", copy.DefaultAnswerTimeout, "how long any other answer of a registry may take: `DURATION`")
 	flags.Var(optionalCount{&t.minRemaining}, "min-remaining", "how many pulls are to remain of those that a registry allows, if it says so: nothing more is read from it then")
+	flags.BoolVar(&t.noRanges, "no-ranges", false, "read each blob over one connection, also large ones that several would bring sooner")
 }
 
 func (t *times) check() error {
@@ -32,7 +34,7 @@ func (t *times) check() error {
 
 // options are what a Copier has to know.
 func (t *times) options() copy.CopierOptions {
-	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer, MinRemaining: t.minRemaining}
+	return copy.CopierOptions{StallTimeout: t.stall, BlobTimeout: t.blob, AnswerTimeout: t.answer, MinRemaining: t.minRemaining, NoRanges: t.noRanges}
 }
 
 // limits are what a Copier has to know, once the flags were checked.

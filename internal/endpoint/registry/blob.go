@@ -25,12 +25,15 @@ type blobReader struct {
 	blob   endpoint.Blob
 	retry  *retrier
 
-	body     io.ReadCloser // nil between a failure and the next Read, and after Close
-	total    int64         // size of the blob, -1 if unknown
-	offset   int64         // of the next byte
-	url      string        // that was read from last, clean
-	failure  error         // what made body nil
-	failedAt int64         // offset of the failure before
+	body     io.ReadCloser  // nil between a failure and the next Read, and after Close
+	total    int64          // size of the blob, -1 if unknown
+	offset   int64          // of the next byte
+	end      int64          // of the part that is wanted, 0 for that of the blob
+	url      string         // that was read from last, clean
+	from     *repository    // that was read from last
+	answer   *http.Response // that body is of
+	failure  error          // what made body nil, nil if nothing was asked for yet
+	failedAt int64          // offset of the failure before
 	closed   bool
 }
 
@@ -39,6 +42,9 @@ func openBlob(ctx context.Context, s *Source, b endpoint.Blob) (io.ReadCloser, e
 	r := &blobReader{ctx: ctx, source: s, blob: b, retry: s.shared.newRetrier(), total: b.Size}
 	if err := r.request(); err != nil {
 		return nil, fmt.Errorf("reading blob %s: %w", b.Digest, err)
+	}
+	if s.shared.ranging().suits(r) {
+		return newRangedReader(r), nil
 	}
 	return r, nil
 }
@@ -59,7 +65,7 @@ func (r *blobReader) Read(p []byte) (int, error) {
 		switch {
 		case err == nil:
 			return n, nil
-		case r.total >= 0 && r.offset >= r.total, r.total < 0 && errors.Is(err, io.EOF):
+		case r.total >= 0 && r.offset >= r.stop(), r.total < 0 && errors.Is(err, io.EOF):
 			return n, io.EOF
 		case errors.Is(err, io.EOF):
 			err = &ocihttp.TransportError{Method: http.MethodGet, URL: r.url, Retriable: true,
@@ -73,8 +79,21 @@ func (r *blobReader) Read(p []byte) (int, error) {
 	}
 }
 
+// stop is where r ends: the size of the blob, or the end of what is wanted of it.
+func (r *blobReader) stop() int64 {
+	if r.end > 0 {
+		return r.end
+	}
+	return r.total
+}
+
 // resume goes on after a failure, if retries are allowed.
 func (r *blobReader) resume() error {
+	if r.failure == nil {
+		if r.failure = r.request(); r.failure == nil {
+			return nil
+		}
+	}
 	if r.offset-r.failedAt >= enoughProgress {
 		r.retry.reset()
 	}
@@ -105,7 +124,7 @@ func (r *blobReader) request() error {
 func (r *blobReader) get(repo *repository) error {
 	rq := &request{method: http.MethodGet, path: "blobs/" + r.blob.Digest.String(), forced: ocihttp.HoldsSlot(r.ctx), slow: true}
 	if r.offset > 0 {
-		rq.header = http.Header{"Range": {fmt.Sprintf("bytes=%d-", r.offset)}}
+		rq.header = http.Header{"Range": {byteRange(r.offset, r.end)}}
 		rq.forced = true // whoever reads may hold a slot of the other side: it must not wait for one of this side
 	}
 	resp, err := repo.send(r.ctx, rq)
@@ -116,11 +135,19 @@ func (r *blobReader) get(repo *repository) error {
 		resp.Body.Close()
 		return err
 	}
-	r.body, r.url = resp.Body, ocihttp.CleanURL(resp.Request.URL)
+	r.body, r.url, r.from, r.answer = resp.Body, ocihttp.CleanURL(resp.Request.URL), repo, resp
 	if r.offset == 0 {
 		repo.has(r.blob.Digest)
 	}
 	return nil
+}
+
+// byteRange is the Range header for the bytes from start on, up to end unless that is 0.
+func byteRange(start, end int64) string {
+	if end == 0 {
+		return fmt.Sprintf("bytes=%d-", start)
+	}
+	return fmt.Sprintf("bytes=%d-%d", start, end-1)
 }
 
 // position makes sure that the next byte of the answer is the one at the current offset.

@@ -27,7 +27,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 // insecure is a configuration for registries on plain HTTP.
-func insecure(t *testing.T) *types.SystemContext {
+func insecure(t testing.TB) *types.SystemContext {
 	t.Helper()
 	sys, _ := hermetictest.System(t)
 	sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
@@ -39,7 +39,7 @@ func write(t *testing.T, path, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 }
 
-func parseRef(t *testing.T, text string) types.ImageReference {
+func parseRef(t testing.TB, text string) types.ImageReference {
 	t.Helper()
 	ref, err := docker.ParseReference("//" + text)
 	require.NoError(t, err)

@@ -69,6 +69,7 @@ type request struct {
 	homeOnly  bool   // what another host says, to which the registry leads, says nothing about the registry: see ledElsewhere
 	mountFrom string // the repository of the same host that is read too
 	forced    bool   // does not wait for the limit
+	spare     int    // see ocihttp.Call
 	slow      bool   // the answer may be long in coming: it brings a blob, or says that one is stored
 	unscoped  bool   // it is about the registry, and needs no right in any repository
 }
@@ -218,7 +219,7 @@ func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request
 		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
 		u = &with
 	}
-	call := ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Manifest: rq.ofManifest()}
+	call := ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Spare: rq.spare, Manifest: rq.ofManifest()}
 	if !rq.unscoped {
 		call.Scopes = r.scopes(rq.mountFrom)
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // serve runs a handler on plain HTTP and returns its host.
-func serve(t *testing.T, h http.HandlerFunc) string {
+func serve(t testing.TB, h http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)

@@ -57,6 +57,14 @@ type Shared struct {
 	// loses pieces gets each blob in one request.
 	ChunkSize int64
 
+	// NoRanges reads every blob over one connection. Otherwise a blob of 32 MiB or more is read
+	// over several, as long as that brings more, in ranges that wait in 64 MiB of memory at most,
+	// over all blobs.
+	NoRanges bool
+	// MaxParallel bounds how many requests are in flight at a registry when ranges are asked for,
+	// beside MaxRequests. 0 for no other bound than 8.
+	MaxParallel int
+
 	// MinRemaining is how many pulls are to remain of those that a registry allows a source.
 	MinRemaining int
 
@@ -89,6 +97,9 @@ type Shared struct {
 	pulls       map[pullsKey]*ocihttp.Pulls         // guarded by mu
 
 	signatureConfigs map[signatureConfigKey]*signatureConfig // guarded by mu
+
+	ranges  *ranging // nil until it was needed; guarded by mu
+	buffers segmentBuffers
 }
 
 func (s *Shared) clock() clock.Clock { return clock.Or(s.Clock) }
@@ -231,6 +242,8 @@ type host struct {
 
 	referrersAPI facts // the referrers API has answered
 	plainOnly    facts // artifacts had to be stored as plain images
+
+	ranges rangeKnowledge
 
 	signatures fact // X-Registry-Supports-Signatures was seen
 }
