@@ -296,6 +296,9 @@ func parseArray(text []byte) ([]span, error) {
 func parse(text []byte, open json.Delim, f func(*json.Decoder) error) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	start, err := decoder.Token()
+	if errors.Is(err, io.EOF) {
+		return errors.New("it is empty")
+	}
 	if err != nil {
 		return err
 	}

@@ -488,6 +488,9 @@ func TestRefusedLayouts(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, imgspecv1.ImageIndexFile), []byte("{"), 0o600))
 	_, err := OpenDestination(t.Context(), layoutRef(t, dir, "v1"), nil)
 	assert.ErrorContains(t, err, "index.json")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, imgspecv1.ImageIndexFile), nil, 0o600))
+	_, err = OpenDestination(t.Context(), layoutRef(t, dir, "v1"), nil)
+	assert.ErrorContains(t, err, "index.json: it is empty")
 	// The lock was released.
 	require.NoError(t, os.Remove(filepath.Join(dir, imgspecv1.ImageIndexFile)))
 	require.NoError(t, openDestination(t, layoutRef(t, dir, "v1"), nil).Close())
