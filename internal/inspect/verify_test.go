@@ -116,8 +116,6 @@ func TestVerifySignatures(t *testing.T) {
 	assert.Equal(t, d.String(), failed.Object)
 }
 
-// TestVerifyLost: what the source does not have either is lost, if it would be carried as it is;
-// and all that is wrong, if there is no source any more.
 // rangedSource hands out something else the first time, and says that there is another way.
 type rangedSource struct {
 	endpoint.SizedSource
@@ -149,6 +147,8 @@ func TestVerifyReadsAgain(t *testing.T) {
 	assert.Positive(t, v.BytesRead)
 }
 
+// TestVerifyLost: what the source does not have either is lost, if it would be carried as it is;
+// and all that is wrong, if there is no source any more.
 func TestVerifyLost(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
 	r := registrytest.Start(t, registrytest.Options{})
