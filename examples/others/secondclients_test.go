@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"slices"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content/oci"
 	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
 // A client is another library that speaks to registries. Its functions take hosts of registries
@@ -37,10 +40,15 @@ var clients = map[string]client{"oras-go": orasClient{}, "regclient": regClient{
 
 type orasClient struct{}
 
+// orasTransport is not that of all: each httptest.Server that is closed closes the connections of
+// http.DefaultTransport, which may be about to be used.
+var orasTransport = retry.NewTransport(http.DefaultTransport.(*http.Transport).Clone())
+
 func (orasClient) repository(host string) (*remote.Repository, error) {
 	repository, err := remote.NewRepository(host + "/" + repo)
 	if err == nil {
 		repository.PlainHTTP = true
+		repository.Client = &auth.Client{Client: &http.Client{Transport: orasTransport}}
 	}
 	return repository, err
 }
