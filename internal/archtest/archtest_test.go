@@ -51,6 +51,15 @@ func TestChecksComplain(t *testing.T) {
 			},
 		},
 		{
+			name:  "a program is changed as tests do it",
+			check: changing,
+			files: map[string]string{
+				"copy/copy.go":      "package p\nfunc f() { registry.LowerRanges(1, 1, 0) }\n",
+				"copy/copy_test.go": "package p\nfunc f() { registry.LowerRanges(1, 1, 0) }\n",
+			},
+			want: []string{"copy/copy.go:2: LowerRanges is for tests"},
+		},
+		{
 			name:  "the library imports an example",
 			check: againstTheLayers,
 			files: map[string]string{"copy/copy.go": imports(module + "/examples/plan")},

@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"fmt"
+	"go/ast"
 	"io/fs"
 	"maps"
 	"os"
@@ -23,6 +24,30 @@ var (
 
 func TestWorkLeftForLaterHasAReason(t *testing.T) {
 	assertNone(t, unexplained(checkout(t)))
+}
+
+// testsOnly are functions that change how programs work, for tests of them.
+var testsOnly = []string{"LowerRanges"}
+
+func TestOnlyTestsChangeHowProgramsWork(t *testing.T) {
+	assertNone(t, changing(checkout(t)))
+}
+
+// changing returns the places outside tests that use a function of testsOnly.
+func changing(sources []source) []string {
+	var complaints []string
+	for _, file := range sources {
+		if file.isTest() {
+			continue
+		}
+		ast.Inspect(file.syntax, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && slices.Contains(testsOnly, s.Sel.Name) {
+				complaints = append(complaints, fmt.Sprintf("%s: %s is for tests", file.line(s.Pos()), s.Sel.Name))
+			}
+			return true
+		})
+	}
+	return complaints
 }
 
 func TestPackageCommentIsTheMap(t *testing.T) {

@@ -5,7 +5,11 @@ import (
 	"testing"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
-func TestMain(m *testing.M) { os.Exit(hermetictest.Main(func() int { return copytest.Run(m) })) }
+func TestMain(m *testing.M) {
+	registry.LowerRanges(large, segment, 0)
+	os.Exit(hermetictest.Main(func() int { return copytest.Run(m) }))
+}

@@ -28,7 +28,7 @@ var timeHabits = []habit{
 	{"s3-slow-commit", slowCommits},
 	{"cdn-caps-connections", cappedConnections},
 	{"range-answered-otherwise", func(t *testing.T) {
-		for _, o := range []registrytest.Options{{NoRange: true}, {Ranges: registrytest.RangeFirst}} {
+		for _, o := range []registrytest.Options{{NoRange: true}, {Ranges: registrytest.RangeRefused}, {Ranges: registrytest.RangeFirst}, {Ranges: registrytest.RangeCoded}} {
 			c := copyInRanges(t, o, asked)
 			assert.Equal(t, map[bool]int{false: 1, true: 1}, c.requests(), "one attempt, in vain")
 		}
@@ -102,12 +102,18 @@ func slowBlobs(t *testing.T, headerFirst bool) {
 	assert.Equal(t, copy.SourceSide, failed.Side)
 }
 
+// Layers of large bytes are read in ranges by the tests of this package, in segments of so many.
+const (
+	large   = 640 << 10
+	segment = 64 << 10
+)
+
 // newCapped is a copy of an image with one large layer, of which a connection brings so little that
 // two bring more.
 func newCapped(t *testing.T, src registrytest.Options) *timed {
-	src.Rate = 8 << 20
+	src.Rate = 2 << 20
 	c := &timed{
-		Env: copytest.NewEnv(t), f: imagetest.Platforms(1, 1, 33<<20, imagetest.SeededLayers()),
+		Env: copytest.NewEnv(t), f: imagetest.Platforms(1, 1, large, imagetest.SeededLayers()),
 		src: copytest.RegistryAt(t, registrytest.Start(t, src), "app"),
 		dst: copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app"),
 	}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"net/http"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ type ranging struct {
 	segment int64 // bytes
 	memory  int64 // bytes of all segments at the same time
 	most    int   // requests in flight at a registry up to which segments are asked for, those for segments included
+	begin   int   // connections to a host of which nothing is known; 0 to find out
 
 	now   func() time.Time
 	gains func(before, after float64) bool // whether after, in bytes a second, is worth twice as many connections
@@ -28,6 +30,14 @@ var ranges = ranging{
 	most:    8,
 	now:     clock.System.Now, // what moves bytes keeps to the time of the machine
 	gains:   func(before, after float64) bool { return after >= before*1.3 },
+}
+
+// LowerRanges makes blobs of so many bytes be read in ranges, in segments of a size, over begin
+// connections where nothing is known of a host, or, if that is 0, over as many as are found to be
+// of use. It is for tests that cannot wait for large blobs, which call it before anything else of
+// this package is in use.
+func LowerRanges(least, segment int64, begin int) {
+	ranges.least, ranges.segment, ranges.memory, ranges.begin = least, segment, 8*segment, begin
 }
 
 // ranging is how blobs are read.
@@ -124,6 +134,7 @@ type pace struct {
 // newPace begins with what is known to be of use, 0 for nothing.
 func newPace(ranges *ranging, known int) pace {
 	p := pace{ranges: ranges, wanted: 1, holds: ranges.segment}
+	known = cmp.Or(known, ranges.begin)
 	if known > 0 {
 		p.settle(min(known, ranges.most), 0)
 	}
