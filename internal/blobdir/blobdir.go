@@ -30,6 +30,9 @@ type Dir struct {
 	// Sync makes an open file or directory outlast a loss of power, as Fsync does; nil for what
 	// need not.
 	Sync func(*os.File) error
+	// Begin makes the system begin with what Sync will wait for, for a part of a file, as BeginSync
+	// does; nil for what is not synced.
+	Begin func(f *os.File, offset, size int64)
 }
 
 // Path is the file of a blob.
@@ -58,7 +61,7 @@ func (d *Dir) Write(blob digest.Digest, size int64, content io.Reader) error {
 		return err
 	}
 	return d.replace(path, 0o644, func(f *os.File) error {
-		n, err := fill(f, content)
+		n, err := d.fill(f, content)
 		if err == nil && size >= 0 && n != size {
 			err = fmt.Errorf("the content has %d bytes, want %d", n, size)
 		}
@@ -175,10 +178,15 @@ const (
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// fill writes content to f, in large pieces, and returns how much that was.
-func fill(f *os.File, content io.Reader) (written int64, err error) {
+// part is how much of a file is written before the system begins to put that on the disk: while
+// more comes, and not when all is there.
+const part = 8 << 20
+
+// fill writes content to f, which is empty, in large pieces, and returns how much that was.
+func (d *Dir) fill(f *os.File, content io.Reader) (written int64, err error) {
 	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
+	begun := int64(0) // where the part ends that the system has begun with last
 	for {
 		n, err := readEnough(content, buffer[:])
 		if n > 0 {
@@ -186,6 +194,10 @@ func fill(f *os.File, content io.Reader) (written int64, err error) {
 				return written, err
 			}
 			written += int64(n)
+		}
+		if d.Begin != nil && written-begun >= part {
+			d.Begin(f, begun, written-begun)
+			begun = written
 		}
 		if err == io.EOF { //nolint:errorlint // what wraps it is a failure
 			return written, nil

@@ -183,6 +183,49 @@ func TestFilesAreSyncedBeforeTheyHaveTheirNames(t *testing.T) {
 	assert.FileExists(t, d.Path(blob))
 }
 
+// TestLargeFilesAreBegunWith writes a file of two parts and a rest, which Sync takes alone.
+func TestLargeFilesAreBegunWith(t *testing.T) {
+	content := contentOf(2*part + 3*bufferSize)
+	blob := digest.FromBytes(content)
+	var events []string
+	d := newDir(t, func(*os.File) error {
+		events = append(events, "sync")
+		return nil
+	})
+	d.Begin = func(f *os.File, offset, size int64) {
+		info, err := f.Stat()
+		require.NoError(t, err)
+		assert.Equal(t, offset+size, info.Size(), "all of that is written, and no more is")
+		events = append(events, fmt.Sprint("begin ", offset, "+", size))
+	}
+	require.NoError(t, d.Write(blob, int64(len(content)), bytes.NewReader(content)))
+	assert.Equal(t, []string{fmt.Sprint("begin 0+", part), fmt.Sprint("begin ", part, "+", part), "sync"}, events)
+	stored, err := os.ReadFile(d.Path(blob))
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(content, stored))
+}
+
+// TestBeginSync writes through the real one, which may have nothing to say.
+func TestBeginSync(t *testing.T) {
+	content := contentOf(part + 1)
+	blob, d := digest.FromBytes(content), newDir(t, Fsync)
+	d.Begin = BeginSync
+	require.NoError(t, d.Write(blob, int64(len(content)), bytes.NewReader(content)))
+	stored, err := os.ReadFile(d.Path(blob))
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(content, stored))
+
+	f, err := os.Open(d.Path(blob))
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	BeginSync(f, 0, 1)
+	r, w, err := os.Pipe() // which cannot be synced
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	BeginSync(w, 0, 1)
+}
+
 func TestSyncNames(t *testing.T) {
 	var synced []string
 	d := newDir(t, func(f *os.File) error {

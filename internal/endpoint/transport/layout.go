@@ -67,7 +67,7 @@ func (o Options) openLayout(ctx context.Context, ref types.ImageReference, sys *
 		named: map[string]imgspecv1.Descriptor{},
 	}
 	if !o.NoSync {
-		e.blobs.Sync = blobdir.Fsync
+		e.blobs.Sync, e.blobs.Begin = blobdir.Fsync, blobdir.BeginSync
 	}
 	shared := types.SystemContext{}
 	if sys != nil {

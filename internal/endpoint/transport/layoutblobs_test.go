@@ -165,7 +165,9 @@ func TestOptionsSayWhetherLayoutsAreSynced(t *testing.T) {
 	for _, noSync := range []bool{false, true} {
 		dest, err := Options{NoSync: noSync}.OpenDestination(t.Context(), layoutRef(t, t.TempDir(), "v1"), nil)
 		require.NoError(t, err)
-		assert.Equal(t, noSync, dest.end.(*layoutEnd).blobs.Sync == nil)
+		blobs := &dest.end.(*layoutEnd).blobs
+		assert.Equal(t, noSync, blobs.Sync == nil)
+		assert.Equal(t, noSync, blobs.Begin == nil)
 		require.NoError(t, dest.Close())
 	}
 }
