@@ -26,9 +26,18 @@ func TestMain(m *testing.M) {
 	role, address, _ := strings.Cut(os.Getenv(roleVariable), "=")
 	switch role {
 	case "server":
-		exit(serve(address))
+		exit(serve(address, sendContent))
+	case "prober":
+		exit(serve(address, answerProbe))
 	case "client":
 		exit(call(address))
+	}
+	if asked, ok := strings.CutPrefix(role, "probe-"); ok {
+		p, err := probe(asked[0], address)
+		if err == nil {
+			err = json.NewEncoder(os.Stdout).Encode(p)
+		}
+		exit(err)
 	}
 	os.Exit(m.Run())
 }
@@ -52,7 +61,7 @@ func content() []byte {
 }
 
 // serve prints where it listens, answers one connection, and ends with its standard input.
-func serve(address string) error {
+func serve(address string, answer func(net.Conn) error) error {
 	l, err := net.Listen("tcp4", address+":0")
 	if err != nil {
 		return err
@@ -66,6 +75,10 @@ func serve(address string) error {
 	if err != nil {
 		return err
 	}
+	return answer(c)
+}
+
+func sendContent(c net.Conn) error {
 	if _, err := c.Write(content()); err != nil {
 		return err
 	}
