@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,22 +42,29 @@ var tiny = []workload{
 }
 
 // layoutTools write layouts.
-var layoutTools = []string{floor1, floorSync, ours, oursNoSync, upstream, "oras", "oras@32", regctl}
+var layoutTools = []string{floor1, floorSync, ours, oursNoSync, upstream, oras3, oras32, crane4, regctl}
 
 // pair is a running pair of registries.
 type pair struct {
 	*registries
 	environment
-	at         addresses
-	certs, key string
+	at    addresses
+	certs string
 }
+
+// signingKey is the path of a key for all tests: it takes seconds to make.
+var signingKey = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "benchpeers")
+	if err != nil {
+		return "", err
+	}
+	return writeSigningKey(dir)
+})
 
 func newPair(t *testing.T, e environment) *pair {
 	p := &pair{environment: e, certs: t.TempDir()}
 	var err error
 	p.registries, p.at, err = startRegistries(e, "", p.certs)
-	require.NoError(t, err)
-	p.key, err = writeSigningKey(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(p.close)
 	return p
@@ -69,7 +77,9 @@ func (p *pair) job(t *testing.T, w workload, repo string) job {
 		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
 	}
 	if w.Signed {
-		j.SigningKey = p.key
+		var err error
+		j.SigningKey, err = signingKey()
+		require.NoError(t, err)
 	}
 	return j
 }
@@ -407,20 +417,20 @@ func TestBounds(t *testing.T) {
 		"NOT met: 16x10x16KiB, 80ms: 2.00 times the floor's time, at most 1.3",
 		"met: 16x10x16KiB, 80ms: 1.50 times as fast as the fastest peer (crane@32), more than 1",
 		"NOT met: 16x10x16KiB, 80ms: 14.0 times as fast as upstream's copy, at least 15",
-	}, text(made(far, smallLayers, map[string]time.Duration{floor1: 10, ours: 20, upstream: 280, "oras@32": 40, "crane@32": 30})))
+	}, text(made(far, smallLayers, map[string]time.Duration{floor1: 10, ours: 20, upstream: 280, oras32: 40, crane32: 30})))
 
 	overTLS := near
 	overTLS.TLS = true
 	assert.Equal(t, []string{
 		"met: 8x5x2MiB, 20ms over TLS: 1.30 times the floor's time, at most 1.3",
 		"NOT met: 8x5x2MiB, 20ms over TLS: 1.92 times as fast as the fastest peer (oras@32), more than 2",
-	}, text(made(overTLS, largeLayers, map[string]time.Duration{floor1: 15, floor2: 10, ours: 13, "oras@32": 25, "crane@32": 30}))[:2])
+	}, text(made(overTLS, largeLayers, map[string]time.Duration{floor1: 15, floor2: 10, ours: 13, oras32: 25, crane32: 30}))[:2])
 
 	assert.Equal(t, []string{
 		"NOT met: 4x4x64MiB, 0s: 1.50 times the floor's time, at most 1.3",
 		"NOT met: 4x4x64MiB: 1.50 times the floor's CPU time, at most 1.2 (oras 0.50; oras-go verifies no digest)",
 		"met: 4x4x64MiB: 0 MiB resident, below 64 (0 of them before the copy)",
-	}, text(made(local, hugeLayers, map[string]time.Duration{floor1: 10, ours: 15, "oras": 5})))
+	}, text(made(local, hugeLayers, map[string]time.Duration{floor1: 10, ours: 15, oras3: 5})))
 
 	few := made(near, fewImages, map[string]time.Duration{floor1: 1000e6, ours: 1400e6, singly: 4200e6, upstream: 28e9})
 	c := cell{near, manyImages, ours}

@@ -37,9 +37,6 @@ func (r results) bounds() []bound {
 		}
 	}
 	all = append(all, r.huge()...)
-	all = append(all, r.capped()...)
-	all = append(all, r.layouts()...)
-	all = append(all, r.links()...)
 	all = append(all, r.manyImages()...)
 	all = append(all, r.again()...)
 	for _, one := range r.as(command).again() {

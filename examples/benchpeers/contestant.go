@@ -56,6 +56,10 @@ const (
 	upstreamPool = "upstream@32"
 	regsync3     = "regsync"
 	regsync32    = "regsync@32"
+	oras3        = "oras"
+	oras32       = "oras@32"
+	crane4       = "crane"
+	crane32      = "crane@32"
 	regctl       = "regctl"
 	floor1       = "floor"
 	floor2       = "floor@h2"
@@ -85,11 +89,11 @@ var tools = []tool{
 	{name: upstreamPool, many: atOnce(copyUpstream), peer: true},
 	{name: regsync3, many: func(ctx context.Context, jobs []job) error { return regsync(ctx, jobs, 0) }, peer: true, untuned: true},
 	{name: regsync32, many: func(ctx context.Context, jobs []job) error { return regsync(ctx, jobs, tuned) }, peer: true},
-	{name: "oras", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, 0) }, peer: true, untuned: true},
-	{name: "oras@32", copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, tuned) }, peer: true},
-	{name: "crane", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, 0) }, peer: true, untuned: true},
+	{name: oras3, copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, 0) }, peer: true, untuned: true},
+	{name: oras32, copy: func(ctx context.Context, j job) error { return copyORAS(ctx, j, tuned) }, peer: true},
+	{name: crane4, copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, 0) }, peer: true, untuned: true},
+	{name: crane32, copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, tuned) }, peer: true},
 	{name: regctl, copy: copyRegctl, peer: true, named: true},
-	{name: "crane@32", copy: func(ctx context.Context, j job) error { return copyCrane(ctx, j, tuned) }, peer: true},
 }
 
 // tuned is the concurrency of the contestants that have one: as many blobs as sparsecopy has in

@@ -17,8 +17,8 @@
 //	layout.go      whether a layout has everything
 //	results.go     samples, medians, lines in the format of Go benchmarks
 //	tables.go      the tables of the summary
-//	bounds.go  bounds_ways.go
-//	               what the project promises, held against the numbers
+//	bounds.go      what the project promises, held against the numbers
+//	goals.go       the same where others are ahead, or were, as data and as a table
 //
 // The registries are those of internal/registrytest: blobs of the source are computed, the
 // destination hashes what it gets and throws it away, round-trip times are injected into the

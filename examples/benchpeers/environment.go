@@ -69,7 +69,17 @@ func (s settings) environments() []environment {
 		all = append(append(all, capped), s.links...)
 	}
 	return slices.DeleteFunc(all, func(e environment) bool {
-		return !slices.ContainsFunc(s.workloads, func(w workload) bool { return w.suits(e) })
+		return !slices.ContainsFunc(s.workloads, func(w workload) bool { return len(s.contestants(e, w)) > 0 })
+	})
+}
+
+// contestants are those of w in e.
+func (s settings) contestants(e environment, w workload) []tool {
+	if !w.suits(e) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.tools), func(t tool) bool {
+		return !w.takes(t) || s.goals && !concerns(goals, cell{e, w.Name, t.name}, w.Tools != nil)
 	})
 }
 

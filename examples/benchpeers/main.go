@@ -62,6 +62,7 @@ type settings struct {
 	workloads []workload
 	tools     []tool
 	quick     bool
+	goals     bool   // only what goals are about
 	profile   string // directory, "" for none
 }
 
@@ -75,6 +76,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.DurationVar(&s.budget, "budget", 30*time.Minute, "`time` after which only sparsecopy and the floor are measured, once each")
 	flags.DurationVar(&s.timeout, "timeout", 2*time.Minute, "longest `time` of one copy, which fails then")
 	flags.BoolVar(&s.quick, "quick", false, "tiny images, once each: tries the program, and measures nothing of interest")
+	flags.BoolVar(&s.goals, "goals", false, "only what the goals are about, and their table")
 	flags.StringVar(&s.profile, "profile", "", "write CPU, allocation, blocking and mutex profiles of each copy to this `directory`")
 	flags.Func("rtt", "round-trip `times`, separated by commas (default 0s,20ms,80ms)", func(v string) (err error) {
 		s.rtts, err = each(v, time.ParseDuration)

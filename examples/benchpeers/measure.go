@@ -29,7 +29,7 @@ type bench struct {
 	failed  int
 	late    bool // the budget is used up, and the output says so
 
-	unmeasured []string // environments that could not be had, and why
+	lacking map[cell]string // copies that are not in the results, and why
 }
 
 // measure makes all copies and prints what came out. It fails if one of the copies did, or if a
@@ -45,11 +45,12 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}
 	}
-	key, err := writeSigningKey(dir)
-	if err != nil {
-		return err
+	b := &bench{settings: s, out: out, dir: dir, results: results{}, lacking: map[cell]string{}}
+	if slices.ContainsFunc(s.workloads, func(w workload) bool { return w.Signed }) {
+		if b.key, err = writeSigningKey(dir); err != nil {
+			return err
+		}
 	}
-	b := &bench{settings: s, out: out, dir: dir, key: key, results: results{}}
 	if s.needsMirror() {
 		if b.mirror, err = mirrorProgram(ctx, dir); err != nil {
 			return err
@@ -66,9 +67,7 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 		}
 	}
 	b.results.print(out, s)
-	for _, line := range b.unmeasured {
-		fmt.Fprintln(out, "*", line)
-	}
+	b.printBounds()
 	return b.verdict()
 }
 
@@ -88,23 +87,61 @@ func (b *bench) verdict() error {
 	if b.quick {
 		return nil
 	}
-	all, missed := b.results.bounds(), 0
-	for _, one := range all {
+	bounds, goals := b.bounds()
+	missed := 0
+	for _, one := range bounds {
 		if !one.met {
 			missed++
 		}
 	}
+	for _, one := range goals {
+		if one.missed() {
+			missed++
+		}
+	}
 	if missed > 0 {
-		return fmt.Errorf("%d of %d bounds are not met", missed, len(all))
+		return fmt.Errorf("%d of %d bounds are not met", missed, len(bounds)+len(goals))
 	}
 	return nil
+}
+
+// bounds are those that were asked for, which includes goals of which something is lacking.
+func (b *bench) bounds() (bounds []bound, judged []judgement) {
+	if !b.settings.goals {
+		bounds = b.results.bounds()
+	}
+	return bounds, b.results.judge(goals, b.lacking)
+}
+
+func (b *bench) printBounds() {
+	if b.quick {
+		return
+	}
+	bounds, goals := b.bounds()
+	if len(bounds) > 0 {
+		fmt.Fprint(b.out, "\nBounds:\n\n")
+	}
+	for _, one := range bounds {
+		fmt.Fprintln(b.out, "*", one)
+	}
+	printGoals(b.out, goals)
+}
+
+// lack notes why nothing is measured in e.
+func (b *bench) lack(e environment, why error) {
+	fmt.Fprintf(b.out, "not measured: %v, %s: %v\n", e.RTT, e.Link.Name, why)
+	for _, w := range b.workloads {
+		for _, t := range b.contestants(e, w) {
+			b.lacking[cell{e, w.Name, t.name}] = why.Error()
+		}
+	}
 }
 
 // environment measures all workloads in e.
 func (b *bench) environment(ctx context.Context, e environment, certsDir string) (err error) {
 	g, err := newGround(e)
 	if err != nil {
-		b.unmeasured = append(b.unmeasured, fmt.Sprintf("not measured: %v, %s: %v", e.RTT, e.Link.Name, err))
+		b.lack(e, err)
 		return nil
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
@@ -114,13 +151,14 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
 	for _, w := range b.workloads {
-		if !w.suits(e) {
+		contestants := b.contestants(e, w)
+		if len(contestants) == 0 {
 			continue
 		}
 		b.checkBudget()
 		for round := range b.runs {
-			for _, t := range b.tools {
-				if w.takes(t) && !b.skip(cell{e, w.Name, t.name}, t, round) {
+			for _, t := range contestants {
+				if !b.skip(cell{e, w.Name, t.name}, t, round) {
 					g.begin(round)
 					if err := b.copy(ctx, p, e, w, t); err != nil {
 						return err
@@ -128,8 +166,19 @@ func (b *bench) environment(ctx context.Context, e environment, certsDir string)
 				}
 			}
 		}
+		b.lackTime(e, w, contestants)
 	}
 	return nil
+}
+
+// lackTime notes what was left out, to end in time.
+func (b *bench) lackTime(e environment, w workload, contestants []tool) {
+	for _, t := range contestants {
+		c := cell{e, w.Name, t.name}
+		if b.late && len(b.results[c]) == 0 && b.lacking[c] == "" {
+			b.lacking[c] = "no time was left"
+		}
+	}
 }
 
 // checkBudget notices, between two workloads, that the budget is used up.
@@ -196,6 +245,7 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w w
 	}
 	if failure != nil {
 		b.failed++
+		b.lacking[c] = failure.Error()
 		fmt.Fprintf(b.out, "%s failed: %v\n", strings.TrimPrefix(c.name(), benchName+"/"), failure)
 		return nil
 	}

@@ -28,13 +28,6 @@ func (r results) print(out io.Writer, s settings) {
 	}
 	r.many(out, s)
 	r.traffic(out, s)
-	if s.quick {
-		return
-	}
-	fmt.Fprint(out, "\nBounds:\n\n")
-	for _, b := range r.bounds() {
-		fmt.Fprintln(out, "*", b)
-	}
 }
 
 // table prints a Markdown table with a row for each workload of a single image and environment and

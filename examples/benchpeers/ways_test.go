@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -79,12 +80,19 @@ func TestRunLinked(t *testing.T) {
 
 // TestLinksThatCannotBeHad are told, and fail nothing.
 func TestLinksThatCannotBeHad(t *testing.T) {
+	s, err := parse([]string{"-workloads", "2of8", "-tools", "sparsecopy,crane"}, nil)
+	require.NoError(t, err)
 	var out bytes.Buffer
-	b := &bench{out: &out, results: results{}}
-	require.NoError(t, b.environment(t.Context(), environment{Link: link{Name: "broken", Loss: 2}}, t.TempDir()))
-	require.Len(t, b.unmeasured, 1)
-	assert.Regexp(t, `^not measured: 0s, broken: a slow link: .`, b.unmeasured[0])
+	b := &bench{settings: s, out: &out, results: results{}, lacking: map[cell]string{}}
+	broken := environment{Link: link{Name: "broken", Loss: 2}}
+	require.NoError(t, b.environment(t.Context(), broken, t.TempDir()))
+	assert.Regexp(t, `^not measured: 0s, broken: a slow link: .`, out.String())
+	assert.Len(t, b.lacking, 2)
 	require.NoError(t, b.verdict())
+
+	judged := b.results.judge([]goal{{broken, twoPlatforms, ours, takesTime, []string{crane4}, 1}}, b.lacking)
+	require.Len(t, judged, 1)
+	assert.Regexp(t, `^not measured: a slow link: .`, judged[0].verdict())
 }
 
 // TestLinksAreAskedFor by name, all of them by default.
@@ -101,41 +109,83 @@ func TestLinksAreAskedFor(t *testing.T) {
 	}
 }
 
-// TestBoundsOfWays: what is measured over connections with a cap, into layouts and over links.
-func TestBoundsOfWays(t *testing.T) {
+// TestGoals: what is met, what is not, and what was not asked for.
+func TestGoals(t *testing.T) {
 	r := results{}
 	add := func(e environment, workload, tool string, u usage) {
 		r[cell{e, workload, tool}] = []sample{{usage: u}}
 	}
-	add(capped, oneHuge, ours, usage{Wall: 11, Peak: 128 << 20})
-	add(capped, oneHuge, "oras", usage{Wall: 43})
+	add(capped, oneHuge, ours, usage{Wall: 11, Peak: 129 << 20})
+	add(capped, oneHuge, oras3, usage{Wall: 43})
 	add(capped, oneHuge, regctl, usage{Wall: 44})
 	add(local, intoLayout, floor1, usage{Wall: 50, CPU: 50})
 	add(local, intoLayout, floorSync, usage{Wall: 100, CPU: 100})
 	add(local, intoLayout, ours, usage{Wall: 105, CPU: 106})
 	add(local, intoLayout, oursNoSync, usage{Wall: 53, CPU: 52})
 	add(local, intoLayout, upstream, usage{Wall: 104, CPU: 200})
-	add(local, intoLayout, "oras", usage{Wall: 52, CPU: 49})
+	add(local, intoLayout, oras3, usage{Wall: 52, CPU: 49})
 	lossy := links[len(links)-1]
 	add(lossy, twoPlatforms, ours, usage{Wall: 105})
-	add(lossy, twoPlatforms, "oras", usage{Wall: 101})
-	add(lossy, twoPlatforms, "crane", usage{Wall: 100})
+	add(lossy, twoPlatforms, oras3, usage{Wall: 101})
+	add(lossy, twoPlatforms, crane4, usage{Wall: 100})
 	add(links[0], nothingToDo, ours, usage{Wall: 107})
-	add(links[0], nothingToDo, "crane", usage{Wall: 100})
-	var text []string
-	for _, b := range r.bounds() {
-		text = append(text, b.String())
+	add(links[0], nothingToDo, crane4, usage{Wall: 100})
+	add(links[0], smallLayers, ours, usage{Wall: 107})
+	lacking := map[cell]string{
+		{capped, oneHuge, upstream}:      "no time was left\nat all",
+		{links[0], smallLayers, crane32}: "it failed",
+		{links[0], nothingToDo, oras32}:  "it failed",
 	}
-	assert.Equal(t, []string{
-		"NOT met: 1x1x1GiB, 40ms, 25 MB/s a connection: 3.91 times as fast as the fastest peer (oras), more than 4",
-		"NOT met: 1x1x1GiB: 128 MiB resident, below 128",
-		"met: 4x4x64MiB-layout, 0s: sparsecopy takes 1.05 times the time of floor@fsync, at most 1.05",
-		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy takes 1.06 times the CPU time of floor@fsync, at most 1.05",
-		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy takes 1.01 times the time of upstream, at most 1.00",
-		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy@nosync takes 1.06 times the time of floor, at most 1.05",
-		"met: 4x4x64MiB-layout, 0s: sparsecopy@nosync takes 1.04 times the CPU time of floor, at most 1.05",
-		"NOT met: 4x4x64MiB-layout, 0s: sparsecopy@nosync takes 1.02 times the time of oras, at most 1.00",
-		"NOT met: nothing, 20ms, 100Mbit: sparsecopy takes 1.07 times the time of crane, at most 1.05",
-		"met: 2of8, 80ms, 1Gbit-1%: sparsecopy takes 1.05 times the time of crane, at most 1.05",
-	}, text)
+	var out bytes.Buffer
+	b := &bench{settings: settings{goals: true}, out: &out, results: r, lacking: lacking}
+	b.printBounds()
+	assert.Equal(t, `
+Goals, as multiples of what stands beside them:
+
+| | | beside | measured | at most | |
+|---|---|---|---:|---:|---|
+| 1x1x1GiB, 40ms, 25 MB/s a connection | seconds of sparsecopy | regctl | 0.25 | 0.25 | met |
+| 1x1x1GiB, 40ms, 25 MB/s a connection | seconds of sparsecopy | oras | 0.26 | 0.25 | NOT met |
+| 1x1x1GiB, 40ms, 25 MB/s a connection | seconds of sparsecopy |  | – | 0.25 | not measured: upstream: no time was left at all |
+| 1x1x1GiB, 40ms, 25 MB/s a connection | MiB resident of sparsecopy |  | 129.00 | 128 | NOT met |
+| 4x4x64MiB-layout, 0s | seconds of sparsecopy@nosync | floor | 1.06 | 1.05 | NOT met |
+| 4x4x64MiB-layout, 0s | CPU seconds of sparsecopy@nosync | floor | 1.04 | 1.05 | met |
+| 4x4x64MiB-layout, 0s | seconds of sparsecopy@nosync | oras | 1.02 | 1 | NOT met |
+| 4x4x64MiB-layout, 0s | seconds of sparsecopy | floor@fsync | 1.05 | 1.05 | met |
+| 4x4x64MiB-layout, 0s | CPU seconds of sparsecopy | floor@fsync | 1.06 | 1.05 | NOT met |
+| 4x4x64MiB-layout, 0s | seconds of sparsecopy | upstream | 1.01 | 1 | NOT met |
+| 16x10x16KiB, 20ms, 100Mbit | seconds of sparsecopy |  | – | 1.05 | not measured: crane@32: it failed |
+| nothing, 20ms, 100Mbit | seconds of sparsecopy | crane | 1.07 | 1.05 | NOT met |
+| 2of8, 80ms, 1Gbit-1% | seconds of sparsecopy | crane | 1.05 | 1.05 | met |
+`, out.String())
+	require.EqualError(t, b.verdict(), "7 of 13 bounds are not met")
+}
+
+// TestOnlyWhatGoalsAreAbout is measured where that is asked for.
+func TestOnlyWhatGoalsAreAbout(t *testing.T) {
+	s, err := parse([]string{"-goals", "-links", "100Mbit"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, []environment{local, capped, links[0]}, s.environments())
+	contestants := map[string][]string{}
+	for _, w := range s.workloads {
+		if by := s.contestants(local, w); len(by) > 0 {
+			contestants[w.Name] = names(by)
+		}
+	}
+	assert.Equal(t, []string{floor1, ours}, contestants[largeLayers])
+	assert.Contains(t, contestants[intoLayout], regctl, "beside those of the goals")
+	assert.NotContains(t, contestants, hugeLayers)
+}
+
+// TestEveryGoalCanBeMeasured: what it names is there, and takes its workload.
+func TestEveryGoalCanBeMeasured(t *testing.T) {
+	s, err := parse([]string{"-goals"}, nil)
+	require.NoError(t, err)
+	for _, g := range goals {
+		i := slices.IndexFunc(workloads, func(w workload) bool { return w.Name == g.Workload })
+		require.GreaterOrEqual(t, i, 0, g.Workload)
+		by := names(s.contestants(g.At, workloads[i]))
+		assert.Subset(t, by, append(slices.Clone(g.Others), g.Us), "%s, %s", g.At.title(g.Workload), g.What.name)
+		assert.Positive(t, g.Most)
+	}
 }

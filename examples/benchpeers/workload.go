@@ -31,7 +31,7 @@ type workload struct {
 	PlainOnly bool            // only without TLS
 	Cap       int64           // only where connections are limited like this
 	Linked    bool            // over links as well
-	RTTs      []time.Duration // on loopback, only with these round-trip times; nil for all
+	RTTs      []time.Duration // on loopback, only with these round-trip times, or nowhere; nil for all
 	Tools     []string        // only by these contestants; nil for all that can do it
 }
 
@@ -44,6 +44,7 @@ const (
 	hugeLayers   = "4x4x64MiB"
 	oneHuge      = "1x1x1GiB"
 	intoLayout   = "4x4x64MiB-layout"
+	linkedLayers = "2x2x32MiB"
 	nothingToDo  = "nothing"
 	twoPlatforms = "2of8"
 	fewImages    = "50x4x2x16KiB"
@@ -78,11 +79,12 @@ var twoOfThem = []string{"linux/amd64", "linux/arm64"}
 
 // workloads are all there are, in the order of the tables.
 var workloads = []workload{
-	{Name: largeLayers, Platforms: 8, Layers: 5, Size: 2 << 20},
+	{Name: largeLayers, Platforms: 8, Layers: 5, Size: 2 << 20, Linked: true},
 	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10, Linked: true},
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
-	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, upstream, "oras", "crane", regctl}},
-	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, upstream, "oras", "oras@32", regctl}},
+	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, upstream, oras3, crane4, regctl}},
+	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, upstream, oras3, oras32, crane4, regctl}},
+	{Name: linkedLayers, Platforms: 2, Layers: 2, Size: 32 << 20, PlainOnly: true, Linked: true, RTTs: []time.Duration{}}, // a gigabyte takes minutes there
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true, Linked: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true, Linked: true},
 	{Name: withOriginal, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, Original: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{ours}},
