@@ -15,6 +15,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/regular"
 )
 
 // isArchive reports whether a bundle of that name is one file.
@@ -103,7 +105,7 @@ func (dir files) unpack(ctx context.Context, path string, most int64) (left map[
 			return nil, context.Cause(ctx)
 		case header.Typeflag != tar.TypeReg || !isBundleFile(header.Name):
 			return nil, foreign(path, "%q does not belong into one", header.Name)
-		case hasHoles(header):
+		case regular.HasHoles(header):
 			return nil, foreign(path, "%q has holes", header.Name)
 		}
 		if d := blobNamed(header.Name); d != "" && header.Size > most {
@@ -152,21 +154,10 @@ func firstIsRecord(path string, archive *tar.Reader) error {
 		return err
 	case header.Name != RecordFile:
 		return foreign(path, "it begins with %q, and bundles begin with %s", header.Name, RecordFile)
-	case hasHoles(header):
+	case regular.HasHoles(header):
 		return foreign(path, "%q has holes", header.Name)
 	}
 	return nil
-}
-
-// hasHoles reports whether a file is more than what the archive has of it (GNU tar, "Storing Sparse
-// Files"): of any size, whatever that of the archive.
-func hasHoles(header *tar.Header) bool {
-	for key := range header.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return header.Typeflag == tar.TypeGNUSparse
 }
 
 // isBundleFile reports whether a bundle may have a file of that name.

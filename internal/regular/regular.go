@@ -1,11 +1,14 @@
-// Package regular opens regular files whose names, or whose directories, come from somewhere else.
+// Package regular opens regular files whose names, or whose directories, come from somewhere else,
+// and knows those in archives.
 package regular
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 )
 
 // Open opens the regular file at path for reading, and returns how many bytes it has. Links are
@@ -39,4 +42,15 @@ func check(path string, info fs.FileInfo) error {
 		return nil
 	}
 	return fmt.Errorf("%s is no regular file (%s)", path, info.Mode())
+}
+
+// HasHoles reports whether a file is more than what the archive has of it (GNU tar, "Storing Sparse
+// Files"): of any size, whatever that of the archive.
+func HasHoles(header *tar.Header) bool {
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return header.Typeflag == tar.TypeGNUSparse
 }
