@@ -145,7 +145,7 @@ func imagesIn(transport, place string) ([][]string, error) {
 			return nil, err
 		}
 		defer func() { _ = f.Close() }() // it was only read
-		return namesInLayout(f)
+		return namesInIndex(f)
 	case "oci-archive":
 		return namesInArchive(place, imgspecv1.ImageIndexFile, namesInIndex)
 	case "docker-archive":
@@ -198,32 +198,22 @@ func namesInArchive(place, file string, names func(io.Reader) ([][]string, error
 // annotationImageName is where containerd has the whole name of an image, in the index of a layout.
 const annotationImageName = "io.containerd.image.name"
 
-// namesInLayout reads the names in the index.json of a layout. Those that containerd gives come
-// first: several images may have the same tag then.
-func namesInLayout(r io.Reader) ([][]string, error) {
-	return annotations(r, annotationImageName, imgspecv1.AnnotationRefName)
-}
-
-// namesInIndex reads the names in the index.json of an archive.
+// namesInIndex reads the names in the index.json of a layout or an archive of one. Those that
+// containerd gives come first: several images may have the same tag then.
 func namesInIndex(r io.Reader) ([][]string, error) {
-	return annotations(r, imgspecv1.AnnotationRefName)
-}
-
-// annotations reads the values that each entry of an index.json has for keys, but empty ones.
-func annotations(r io.Reader, keys ...string) ([][]string, error) {
 	var index imgspecv1.Index
 	if err := json.NewDecoder(io.LimitReader(r, maxChoiceFile)).Decode(&index); err != nil {
 		return nil, err
 	}
-	values := make([][]string, len(index.Manifests))
+	names := make([][]string, len(index.Manifests))
 	for i, m := range index.Manifests {
-		for _, key := range keys {
-			if value := m.Annotations[key]; value != "" {
-				values[i] = append(values[i], value)
+		for _, key := range []string{annotationImageName, imgspecv1.AnnotationRefName} {
+			if name := m.Annotations[key]; name != "" {
+				names[i] = append(names[i], name)
 			}
 		}
 	}
-	return values, nil
+	return names, nil
 }
 
 // namesInSaved reads the names in the manifest.json that docker save writes.

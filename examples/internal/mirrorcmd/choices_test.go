@@ -1,9 +1,11 @@
 package mirrorcmd
 
 import (
+	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -108,8 +110,17 @@ func TestImagesThatContainerdNames(t *testing.T) {
 		r := mirror(t, "copy", reference, "dir:out")
 		r.failed(t, r.status, want)
 	}
-	mirror(t, "copy", "--platform", "linux/amd64", "oci:saved:docker.io/library/two:1", "oci:out:1").done(t)
-	imagetest.CheckLayout(t, "out", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"arm64"}, Only: true})
+	archive, err := os.Create("saved.tar")
+	require.NoError(t, err)
+	files := tar.NewWriter(archive)
+	require.NoError(t, errors.Join(files.AddFS(os.DirFS("saved")), files.Close(), archive.Close()))
+	r := mirror(t, "copy", "oci-archive:saved.tar", "dir:out")
+	r.failed(t, r.status, "; write one of "+strings.ReplaceAll(both, "oci:saved", "oci-archive:saved.tar"))
+	for _, from := range []string{"oci:saved", "oci-archive:saved.tar"} {
+		mirror(t, "copy", "--platform", "linux/amd64", from+":docker.io/library/two:1", "oci:out:1").done(t)
+		imagetest.CheckLayout(t, "out", imagetest.Want{Tag: "1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"arm64"}, Only: true})
+		require.NoError(t, os.RemoveAll("out"))
+	}
 }
 
 // TestChoicesAreNotForOtherErrors: nothing is listed where the image that is named is there.

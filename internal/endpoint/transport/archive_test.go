@@ -39,13 +39,15 @@ func TestArchiveIsRenamedLast(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
 }
 
+// TestArchiveReadsOneBlobAtATime that has to be unpacked.
 func TestArchiveReadsOneBlobAtATime(t *testing.T) {
 	f := imagetest.Platforms(2, 1, 100)
-	sys := system(t, "")
-	ref := archiveRef(t, filepath.Join(t.TempDir(), "a.tar"), "v1")
-	copyOnce(t, f, layoutSource(t, f, imagetest.Top).Reference(), ref, sys)
-	src := openSource(t, ref, sys)
+	dir := layoutOf(t, f, entry(f, imagetest.Top, "v1", ""))
 	b := blobs(f, imagetest.Top)[0]
+	require.NoError(t, os.Rename(blobFile(dir, b.Digest), filepath.Join(dir, "linked")))
+	require.NoError(t, os.Symlink("../../linked", blobFile(dir, b.Digest)))
+	src := openSource(t, archiveRef(t, packed(t, dir), "v1"), system(t, ""))
+	checkSource(t, f, src, imagetest.Top)
 	first, err := src.Blob(t.Context(), b)
 	require.NoError(t, err)
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -16,84 +15,69 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
-	"github.com/sparsecopy/sparsecopy/internal/regular"
 )
 
-// layoutImage reads an image of an OCI layout (types.ImageSource) straight from its files: it holds
-// nothing open, and any number of blobs are read at the same time. What index.json said when it was
-// opened stays true.
+// layoutImage reads an image of an OCI layout (types.ImageSource) straight from its files, any
+// number of them at the same time. What index.json said when it was opened stays true.
 type layoutImage struct {
 	ref      types.ImageReference
 	sys      *types.SystemContext
-	dir      string // of the layout
-	blobs    string
+	upstream types.ImageReference // the same, by which upstream finds it
+	files    layoutFiles
 	index    *layoutIndex
 	position int // in index, of what ref names
 }
 
-// openLayoutImage returns nil where upstream has to read the layout, or to say what is wrong with
-// the reference.
-func openLayoutImage(ref types.ImageReference, sys *types.SystemContext) (types.ImageSource, error) {
-	if !isPlainLayout(ref) {
+// openLayoutImage returns nil where upstream has to read the layout or archive, or to say what is
+// wrong with the reference.
+func openLayoutImage(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (types.ImageSource, error) {
+	if !isWritten(ref) {
 		return nil, nil
 	}
-	dir, image := splitLayoutReference(ref)
-	path := filepath.Join(dir, imgspecv1.ImageIndexFile)
-	content, err := readDocument(path, maxIndexSize)
+	files, err := openLayoutFiles(ctx, ref, sys)
+	if err != nil || files == nil {
+		return nil, err
+	}
+	image, err := chooseImage(ref, sys, files)
+	if err != nil || image == nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	return image, nil
+}
+
+// isWritten reports whether ref is nothing but what it says when it is written down. Some are not
+// to leave a directory, whatever links there are in it.
+func isWritten(ref types.ImageReference) bool {
+	written, err := ref.Transport().ParseReference(ref.StringWithinTransport())
+	return err == nil && written == ref
+}
+
+// chooseImage returns what ref names among files, which the image closes; nil if upstream is to say
+// what is wrong with that.
+func chooseImage(ref types.ImageReference, sys *types.SystemContext, files layoutFiles) (*layoutImage, error) {
+	content, err := readFile(files, imgspecv1.ImageIndexFile, maxIndexSize)
 	if err != nil {
 		return nil, err
 	}
 	index, err := parseIndex(content)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", imgspecv1.ImageIndexFile, err)
 	}
+	place, image := splitLayoutReference(ref)
 	position, err := index.chosen(image)
 	if err != nil || position < 0 {
 		return nil, err
 	}
-	return &layoutImage{ref: ref, sys: sys, dir: dir, blobs: layoutBlobs(dir, sys), index: index, position: position}, nil
-}
-
-// isPlainLayout reports whether ref is nothing but what it says when it is written down. Some are
-// not to leave a directory, whatever links there are in it.
-func isPlainLayout(ref types.ImageReference) bool {
-	written, err := layout.ParseReference(ref.StringWithinTransport())
-	return err == nil && written == ref
-}
-
-// layoutBlobs is the directory of the blobs of the layout in dir.
-func layoutBlobs(dir string, sys *types.SystemContext) string {
-	if sys != nil && sys.OCISharedBlobDirPath != "" {
-		return sys.OCISharedBlobDirPath
+	s := &layoutImage{ref: ref, sys: sys, upstream: ref, files: files, index: index, position: position}
+	if ref.Transport().Name() == layout.Transport.Name() {
+		s.upstream, err = layout.NewIndexReference(place, position)
 	}
-	return filepath.Join(dir, imgspecv1.ImageBlobsDir)
-}
-
-// layoutBlob is the file of a blob in a directory of blobs. The digest must be valid.
-func layoutBlob(blobs string, d digest.Digest) string {
-	return filepath.Join(blobs, d.Algorithm().String(), d.Encoded())
-}
-
-// readDocument reads a file of at most that many bytes.
-func readDocument(path string, most int64) ([]byte, error) {
-	f, _, err := regular.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(content)) > most {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, most)
-	}
-	return content, nil
+	return s, err
 }
 
 func (s *layoutImage) Reference() types.ImageReference { return s.ref }
 
-func (s *layoutImage) Close() error { return nil }
+func (s *layoutImage) Close() error { return s.files.Close() }
 
 func (s *layoutImage) HasThreadSafeGetBlob() bool { return true }
 
@@ -108,7 +92,7 @@ func (s *layoutImage) GetManifest(ctx context.Context, instance *digest.Digest) 
 	if err := errors.Join(ctx.Err(), is.Digest.Validate()); err != nil {
 		return nil, "", fmt.Errorf("digest %q: %w", is.Digest, err)
 	}
-	content, err := readDocument(layoutBlob(s.blobs, is.Digest), maxManifest)
+	content, err := readFile(s.files, blobName(is.Digest), maxManifest)
 	if err != nil {
 		return nil, "", err
 	}
@@ -139,20 +123,12 @@ func (s *layoutImage) GetBlob(ctx context.Context, b types.BlobInfo, _ types.Blo
 	if len(b.URLs) > 0 {
 		return s.foreignBlob(ctx, b)
 	}
-	f, size, err := regular.Open(layoutBlob(s.blobs, b.Digest))
-	if err != nil {
-		return nil, 0, err
-	}
-	return f, size, nil
+	return s.files.open(blobName(b.Digest))
 }
 
 // foreignBlob reads a layer that may be elsewhere, which only upstream's copy asks for.
 func (s *layoutImage) foreignBlob(ctx context.Context, b types.BlobInfo) (io.ReadCloser, int64, error) {
-	ref, err := layout.NewIndexReference(s.dir, s.position)
-	if err != nil {
-		return nil, 0, err
-	}
-	src, err := ref.NewImageSource(ctx, s.sys)
+	src, err := s.upstream.NewImageSource(ctx, s.sys)
 	if err != nil {
 		return nil, 0, err
 	}

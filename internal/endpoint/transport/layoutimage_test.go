@@ -1,6 +1,9 @@
 package transport
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"io"
@@ -8,12 +11,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.podman.io/image/v5/oci/archive"
 	"go.podman.io/image/v5/oci/layout"
 	"go.podman.io/image/v5/pkg/blobinfocache/none"
 	"go.podman.io/image/v5/types"
@@ -56,6 +61,53 @@ func parsed(t *testing.T, dir, image string) types.ImageReference {
 	return ref
 }
 
+// A form is how a layout in a directory can be read.
+type form struct {
+	name string
+	ref  func(t *testing.T, dir, image string) types.ImageReference
+}
+
+var forms = []form{
+	{"layout", parsed},
+	{"archive", func(t *testing.T, dir, image string) types.ImageReference {
+		return archiveRef(t, packed(t, dir), image)
+	}},
+	{"compressed archive", func(t *testing.T, dir, image string) types.ImageReference {
+		return archiveRef(t, compressed(t, packed(t, dir)), image)
+	}},
+	{"archive with a link", func(t *testing.T, dir, image string) types.ImageReference {
+		return archiveRef(t, packed(t, dir, &tar.Header{
+			Typeflag: tar.TypeSymlink, Name: "blobs/sha256/" + digestB.Encoded(), Linkname: digestA.Encoded(),
+		}), image)
+	}},
+}
+
+// packed is a tar archive of the files in dir, and more entries.
+func packed(t *testing.T, dir string, more ...*tar.Header) (file string) {
+	var content bytes.Buffer
+	w := tar.NewWriter(&content)
+	require.NoError(t, w.AddFS(os.DirFS(dir)))
+	for _, header := range more {
+		require.NoError(t, w.WriteHeader(header))
+	}
+	require.NoError(t, w.Close())
+	file = filepath.Join(t.TempDir(), "layout.tar")
+	require.NoError(t, os.WriteFile(file, content.Bytes(), 0o600))
+	return file
+}
+
+func compressed(t *testing.T, file string) string {
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var small bytes.Buffer
+	w := gzip.NewWriter(&small)
+	_, err = w.Write(content)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	require.NoError(t, os.WriteFile(file+".gz", small.Bytes(), 0o600))
+	return file + ".gz"
+}
+
 func blobFile(dir string, d digest.Digest) string {
 	return layoutBlob(layoutBlobs(dir, nil), d)
 }
@@ -74,43 +126,57 @@ func TestLayoutIsReadAsUpstreamReadsIt(t *testing.T) {
 		"several": {top, amd, arm, odd, unknown}, "twice": {arm, top, entry(f, "amd64", "v1", "")},
 	} {
 		dir := layoutOf(t, f, entries...)
-		for _, image := range []string{"", "v1", "a/b:v1", "odd", "unknown", "nothing", "@0", "@1", "@3", "@4", "@9"} {
-			ref := parsed(t, dir, image)
-			theirs, err := ref.NewImageSource(t.Context(), nil)
-			if err == nil {
-				_, _, err = theirs.GetManifest(t.Context(), nil)
+		for i, form := range forms {
+			if i > 0 && name != "several" && name != "none" {
+				continue // upstream unpacks archives, which takes its time
 			}
-			src, failed := OpenSource(t.Context(), ref, nil)
-			if err != nil {
-				if assert.Error(t, failed, "%s: %s", name, image) {
-					checkSaysTheSame(t, err, failed)
+			for _, image := range []string{"", "v1", "a/b:v1", "odd", "unknown", "nothing", "@0", "@1", "@3", "@4", "@9"} {
+				if form.name != "layout" && strings.HasPrefix(image, "@") {
+					continue // archives have no such references
 				}
-				continue
-			}
-			if !assert.NoError(t, failed, "%s: %s", name, image) {
-				continue
-			}
-			assert.IsType(t, &layoutImage{}, src.ImageSource(), "%s: %s", name, image)
-			for _, d := range append(f.Manifests(imagetest.Top), "") {
-				instance := &d
-				if d == "" {
-					instance = nil
-				}
-				content, mediaType, err := src.ImageSource().GetManifest(t.Context(), instance)
-				require.NoError(t, err)
-				wantContent, wantType, err := theirs.GetManifest(t.Context(), instance)
-				require.NoError(t, err)
-				assert.Equal(t, string(wantContent), string(content))
-				assert.Equal(t, wantType, mediaType, "%s: %s: %s", name, image, d)
+				t.Run(strings.Join([]string{form.name, name, image}, "/"), func(t *testing.T) {
+					checkReadsTheSame(t, f, form.ref(t, dir, image))
+				})
 			}
 		}
 	}
 }
 
+// checkReadsTheSame holds what is read as ref against what upstream reads, or says.
+func checkReadsTheSame(t *testing.T, f *imagetest.Fixture, ref types.ImageReference) {
+	sys := system(t, "")
+	theirs, err := ref.NewImageSource(t.Context(), sys)
+	if err == nil {
+		defer theirs.Close()
+		_, _, err = theirs.GetManifest(t.Context(), nil)
+	}
+	src, failed := OpenSource(t.Context(), ref, sys)
+	if err != nil {
+		require.Error(t, failed)
+		checkSaysTheSame(t, err, failed)
+		return
+	}
+	require.NoError(t, failed)
+	defer src.Close()
+	for _, d := range append(f.Manifests(imagetest.Top), "") {
+		instance := &d
+		if d == "" {
+			instance = nil
+		}
+		content, mediaType, err := src.ImageSource().GetManifest(t.Context(), instance)
+		require.NoError(t, err)
+		wantContent, wantType, err := theirs.GetManifest(t.Context(), instance)
+		require.NoError(t, err)
+		assert.Equal(t, string(wantContent), string(content))
+		assert.Equal(t, wantType, mediaType, d)
+	}
+}
+
 // checkSaysTheSame checks that err is what upstream says, too.
 func checkSaysTheSame(t *testing.T, upstream, err error) {
-	_, notFound := errors.AsType[layout.ImageNotFoundError](upstream)
-	assert.Equal(t, notFound, errors.Is(err, endpoint.ErrNotFound), err)
+	_, notInLayout := errors.AsType[layout.ImageNotFoundError](upstream)
+	_, notInArchive := errors.AsType[archive.ImageNotFoundError](upstream)
+	assert.Equal(t, notInLayout || notInArchive, errors.Is(err, endpoint.ErrNotFound), err)
 	for _, known := range []error{layout.ErrMoreThanOneImage, digest.ErrDigestUnsupported} {
 		assert.Equal(t, errors.Is(upstream, known), errors.Is(err, known), err)
 	}
@@ -143,16 +209,70 @@ func TestLayoutsOfOtherTools(t *testing.T) {
 	} {
 		dir := layoutOf(t, f, c.entries...)
 		require.NoError(t, os.Remove(filepath.Join(dir, imgspecv1.ImageLayoutFile)), "archives of containers have none")
-		src, err := OpenSource(t.Context(), parsed(t, dir, c.image), nil)
-		if assert.NoError(t, err, name) {
-			checkSource(t, f, src, c.want)
-			assert.NoError(t, src.Close())
+		for _, form := range forms[:3] {
+			if form.name != "layout" && strings.HasPrefix(c.image, "@") {
+				continue // archives have no such references
+			}
+			src, err := OpenSource(t.Context(), form.ref(t, dir, c.image), system(t, ""))
+			if assert.NoError(t, err, "%s: %s", form.name, name) {
+				assert.IsType(t, &layoutImage{}, src.ImageSource())
+				checkSource(t, f, src, c.want)
+				assert.NoError(t, src.Close())
+			}
 		}
 	}
 
-	_, err := OpenSource(t.Context(), parsed(t, layoutOf(t, f, app, other), "1"), nil)
-	assert.ErrorContains(t, err, `"1" is the tag of several images, name one of "registry.example/app:1", "registry.example/other:1"`)
-	assert.NotErrorIs(t, err, endpoint.ErrNotFound)
+	for _, form := range forms[:3] {
+		_, err := OpenSource(t.Context(), form.ref(t, layoutOf(t, f, app, other), "1"), system(t, ""))
+		assert.ErrorContains(t, err, `"1" is the tag of several images, name one of "registry.example/app:1", "registry.example/other:1"`)
+		assert.NotErrorIs(t, err, endpoint.ErrNotFound)
+	}
+}
+
+// TestArchiveSourceReadsInParallel: all blobs are open at the same time, and nothing is left
+// behind.
+func TestArchiveSourceReadsInParallel(t *testing.T) {
+	f := imagetest.Platforms(3, 2, 1000)
+	dir := layoutOf(t, f, entry(f, imagetest.Top, "v1", ""))
+	for _, form := range forms[:3] {
+		sys := system(t, "")
+		src, err := OpenSource(t.Context(), form.ref(t, dir, "v1"), sys)
+		require.NoError(t, err)
+		require.IsType(t, &layoutImage{}, src.ImageSource(), "upstream's would wait for the reader before")
+		var open []io.ReadCloser
+		for _, b := range blobs(f, imagetest.Top) {
+			r, err := src.Blob(t.Context(), b)
+			require.NoError(t, err)
+			open = append(open, r)
+		}
+		for i, b := range blobs(f, imagetest.Top) {
+			content, err := io.ReadAll(open[i])
+			require.NoError(t, err)
+			assert.Equal(t, b.Digest, digest.FromBytes(content))
+			require.NoError(t, open[i].Close())
+		}
+		checkSource(t, f, src, imagetest.Top)
+		require.NoError(t, src.Close())
+		assert.Empty(t, filesOf(t, sys.BigFilesTemporaryDir))
+	}
+}
+
+// TestDamagedArchives: wherever one was cut short, that is said, and nothing is left behind.
+func TestDamagedArchives(t *testing.T) {
+	f := imagetest.Platforms(2, 1, 100)
+	whole := packed(t, layoutOf(t, f, entry(f, imagetest.Top, "v1", "")))
+	for _, file := range []string{whole, compressed(t, whole)} {
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, size := range []int{1, len(content)/3 + 100, len(content)/2 + 100} {
+			sys := system(t, "")
+			require.NoError(t, os.WriteFile(file, content[:size], 0o600))
+			_, err := OpenSource(t.Context(), archiveRef(t, file, "v1"), sys)
+			assert.Error(t, err, "%s: %d", file, size)
+			assert.NotErrorIs(t, err, endpoint.ErrNotFound, "%s: %d", file, size)
+			assert.Empty(t, filesOf(t, sys.BigFilesTemporaryDir))
+		}
+	}
 }
 
 // TestNestedAndSparseLayouts: what a list names need not be there.

@@ -28,9 +28,9 @@ const maxManifest = 4 << 20
 
 // Source implements endpoint.Source.
 //
-// A transport that can neither read two blobs at once nor be opened twice (archives) hands out one
-// reader at a time: Blob, Manifest and Signatures wait until the reader before is closed, or their
-// context ends.
+// A transport that can neither read two blobs at once nor be opened twice (archives that have to be
+// unpacked) hands out one reader at a time: Blob, Manifest and Signatures wait until the reader
+// before is closed, or their context ends.
 type Source struct {
 	ref  types.ImageReference
 	sys  *types.SystemContext
@@ -70,10 +70,12 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 	}, nil
 }
 
-// newImageSource opens ref: a layout as it is, and anything else through upstream.
+// newImageSource opens ref: a layout and an archive of one as they are, and anything else through
+// upstream.
 func newImageSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (types.ImageSource, error) {
-	if own(ref) == layout.Transport.Name() {
-		if src, err := openLayoutImage(ref, sys); src != nil || err != nil {
+	switch own(ref) {
+	case layout.Transport.Name(), archive.Transport.Name():
+		if src, err := openLayoutImage(ctx, ref, sys); src != nil || err != nil {
 			return src, err
 		}
 	}

@@ -86,6 +86,11 @@ func TestNothingStaysOpen(t *testing.T) {
 	f := imagetest.Platforms(3, 2, 1000)
 	source := t.TempDir()
 	require.NoError(t, f.WriteLayout(source, "v1", imagetest.Top))
+	damaged := packed(t, source)
+	require.NoError(t, os.Truncate(damaged, 5000))
+	compressedDamaged := compressed(t, packed(t, source))
+	require.NoError(t, os.Truncate(compressedDamaged, 1000))
+	sys := system(t, "")
 	dir := t.TempDir()
 	round := func() {
 		for _, ref := range []types.ImageReference{
@@ -100,6 +105,12 @@ func TestNothingStaysOpen(t *testing.T) {
 			require.NoError(t, src.Close())
 			require.NoError(t, src.Close())
 		}
+		for _, broken := range []string{damaged, compressedDamaged} {
+			_, err := OpenSource(t.Context(), archiveRef(t, broken, "v1"), sys)
+			require.Error(t, err)
+		}
+		_, err := OpenSource(t.Context(), archiveRef(t, packed(t, source), "v2"), sys)
+		require.Error(t, err)
 		cancelled, cancel := context.WithCancel(t.Context())
 		holder, err := OpenDestination(t.Context(), layoutRef(t, filepath.Join(dir, "layout"), "v1"), nil)
 		require.NoError(t, err)

@@ -1,0 +1,219 @@
+package transport
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+	"go.podman.io/image/v5/oci/layout"
+	"go.podman.io/image/v5/pkg/compression"
+	"go.podman.io/image/v5/types"
+
+	"github.com/sparsecopy/sparsecopy/internal/bigfile"
+	"github.com/sparsecopy/sparsecopy/internal/regular"
+)
+
+// layoutFiles are the files of a layout, by their names in it: index.json and blobs/ALGORITHM/HEX.
+type layoutFiles interface {
+	// open opens a file and returns how many bytes it has. The error wraps fs.ErrNotExist if it is
+	// not there. It may be called concurrently.
+	open(name string) (io.ReadCloser, int64, error)
+	// Close is called when all files are closed.
+	Close() error
+}
+
+// openLayoutFiles returns nil for an archive that upstream has to unpack, or to say what is wrong
+// with it.
+func openLayoutFiles(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (layoutFiles, error) {
+	place, _ := splitLayoutReference(ref)
+	if ref.Transport().Name() == layout.Transport.Name() {
+		return &layoutDir{dir: place, blobs: layoutBlobs(place, sys)}, nil
+	}
+	if sys != nil && sys.OCISharedBlobDirPath != "" {
+		return nil, nil
+	}
+	archive, err := openLayoutArchive(ctx, place, sys)
+	if err != nil {
+		logrus.Debugf("archive %s is left to its transport: %v", place, err)
+		return nil, context.Cause(ctx)
+	}
+	return archive, nil
+}
+
+// layoutDir is a layout in a directory. It holds nothing open.
+type layoutDir struct{ dir, blobs string }
+
+func (l *layoutDir) open(name string) (io.ReadCloser, int64, error) {
+	file := filepath.Join(l.dir, filepath.FromSlash(name))
+	if blob, ok := strings.CutPrefix(name, imgspecv1.ImageBlobsDir+"/"); ok {
+		file = filepath.Join(l.blobs, filepath.FromSlash(blob))
+	}
+	f, size, err := regular.Open(file)
+	if err != nil {
+		return nil, 0, err
+	}
+	return f, size, nil
+}
+
+func (l *layoutDir) Close() error { return nil }
+
+// layoutBlobs is the directory of the blobs of the layout in dir.
+func layoutBlobs(dir string, sys *types.SystemContext) string {
+	if sys != nil && sys.OCISharedBlobDirPath != "" {
+		return sys.OCISharedBlobDirPath
+	}
+	return filepath.Join(dir, imgspecv1.ImageBlobsDir)
+}
+
+// layoutBlob is the file of a blob in a directory of blobs. The digest must be valid.
+func layoutBlob(blobs string, d digest.Digest) string {
+	return filepath.Join(blobs, d.Algorithm().String(), d.Encoded())
+}
+
+// layoutArchive is a layout in a tar archive. Its files are read where they are.
+type layoutArchive struct {
+	name    string
+	archive archiveFile // not compressed
+	files   map[string]extent
+}
+
+// archiveFile is what an archive is read from.
+type archiveFile interface {
+	io.ReadSeekCloser
+	io.ReaderAt
+}
+
+// extent is where a file is in an archive.
+type extent struct{ offset, size int64 }
+
+// openLayoutArchive fails if there is no archive at path, or one that has links or files with
+// holes.
+func openLayoutArchive(ctx context.Context, path string, sys *types.SystemContext) (*layoutArchive, error) {
+	f, _, err := regular.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := decompressed(ctx, f, sys)
+	if err != nil {
+		return nil, err
+	}
+	files, err := filesIn(ctx, archive)
+	if err != nil {
+		return nil, errors.Join(err, archive.Close())
+	}
+	return &layoutArchive{path, archive, files}, nil
+}
+
+// decompressed returns f, or, if that is compressed, a temporary file with what it is. Then, and if
+// it fails, it closes f.
+func decompressed(ctx context.Context, f *os.File, sys *types.SystemContext) (_ archiveFile, err error) {
+	content, isCompressed, err := compression.AutoDecompress(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	if !isCompressed {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		return f, nil
+	}
+	defer f.Close()
+	temporary, err := bigfile.Create(sys, "sparsecopy-archive-")
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(temporary, &blobReader{ctx: ctx, r: content})
+	if err == nil {
+		_, err = temporary.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, temporary.Close())
+	}
+	return temporary, nil
+}
+
+// filesIn returns where the files of a layout are in an archive.
+func filesIn(ctx context.Context, archive io.ReadSeeker) (map[string]extent, error) {
+	files := map[string]extent{}
+	for r := tar.NewReader(archive); ; {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		name := path.Clean(header.Name)
+		if !isLayoutFile(name) || header.Typeflag == tar.TypeDir {
+			continue
+		}
+		if header.Typeflag != tar.TypeReg || regular.HasHoles(header) {
+			return nil, fmt.Errorf("%s is no regular file of one piece", name)
+		}
+		offset, err := archive.Seek(0, io.SeekCurrent) // what follows the header is the content
+		if err != nil {
+			return nil, err
+		}
+		files[name] = extent{offset, header.Size} // the last of several, as for whoever unpacks them
+	}
+}
+
+// isLayoutFile reports whether a file of that name is one that is read, or lies above one.
+func isLayoutFile(name string) bool {
+	return name == imgspecv1.ImageIndexFile || name == imgspecv1.ImageBlobsDir || strings.HasPrefix(name, imgspecv1.ImageBlobsDir+"/")
+}
+
+func (a *layoutArchive) open(name string) (io.ReadCloser, int64, error) {
+	at, ok := a.files[name]
+	if !ok {
+		return nil, 0, &fs.PathError{Op: "open", Path: a.name + ":" + name, Err: fs.ErrNotExist}
+	}
+	return io.NopCloser(io.NewSectionReader(a.archive, at.offset, at.size)), at.size, nil
+}
+
+func (a *layoutArchive) Close() error { return a.archive.Close() }
+
+// readFile reads a file of at most that many bytes.
+func readFile(files layoutFiles, name string, most int64) ([]byte, error) {
+	f, _, err := files.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f, name, most)
+}
+
+// readDocument reads the file at path, of at most that many bytes.
+func readDocument(path string, most int64) ([]byte, error) {
+	f, _, err := regular.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readBounded(f, path, most)
+}
+
+func readBounded(r io.Reader, name string, most int64) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > most {
+		return nil, fmt.Errorf("%s has more than %d bytes", name, most)
+	}
+	return content, nil
+}
