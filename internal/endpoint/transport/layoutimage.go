@@ -126,9 +126,13 @@ func (s *layoutImage) GetBlob(ctx context.Context, b types.BlobInfo, _ types.Blo
 	return s.files.open(blobName(b.Digest))
 }
 
-// foreignBlob reads a layer that may be elsewhere, which only upstream's copy asks for.
+// foreignBlob reads a layer that may be elsewhere, which only upstream's copy asks for. It is read
+// here where upstream does not find the image, as it may be by containerd's name in an archive.
 func (s *layoutImage) foreignBlob(ctx context.Context, b types.BlobInfo) (io.ReadCloser, int64, error) {
 	src, err := s.upstream.NewImageSource(ctx, s.sys)
+	if isFileNotFound(err) {
+		return s.files.open(blobName(b.Digest))
+	}
 	if err != nil {
 		return nil, 0, err
 	}

@@ -372,18 +372,26 @@ func TestLayersElsewhere(t *testing.T) {
 		_, _ = io.WriteString(w, "from elsewhere")
 	}))
 	defer elsewhere.Close()
-	dir := layoutOf(t, f, entry(f, "arm64", "", ""), entry(f, "amd64", "1", "registry.example/app:1"))
-	src := openSource(t, parsed(t, dir, "registry.example/app:1"), nil).HandOver()
+	const name = "registry.example/app:1"
+	dir := layoutOf(t, f, entry(f, "arm64", "", ""), entry(f, "amd64", "1", name))
 	layer := blobs(f, "amd64")[1]
-	read := func(urls ...string) string {
+	read := func(ref types.ImageReference, urls ...string) string {
+		src := openSource(t, ref, system(t, "")).ImageSource()
 		r, _, err := src.GetBlob(t.Context(), types.BlobInfo{Digest: layer.Digest, Size: layer.Size, URLs: urls}, none.NoCache)
 		require.NoError(t, err)
 		content, err := io.ReadAll(r)
 		require.NoError(t, err)
 		require.NoError(t, r.Close())
+		if digest.FromBytes(content) == layer.Digest {
+			return "from here"
+		}
 		return string(content)
 	}
-	assert.Equal(t, "from elsewhere", read(elsewhere.URL))
-	assert.Equal(t, layer.Digest, digest.FromString(read("ftp://a.example/layer")), "what cannot be fetched is read here")
-	assert.Equal(t, layer.Digest, digest.FromString(read()))
+	for _, form := range forms[:3] {
+		assert.Equal(t, "from elsewhere", read(form.ref(t, dir, "1"), elsewhere.URL))
+		assert.Equal(t, "from here", read(form.ref(t, dir, "1"), "ftp://a.example/layer"), "it cannot be fetched")
+		assert.Equal(t, "from here", read(form.ref(t, dir, "1")))
+	}
+	assert.Equal(t, "from elsewhere", read(parsed(t, dir, name), elsewhere.URL))
+	assert.Equal(t, "from here", read(archiveRef(t, packed(t, dir), name), elsewhere.URL), "upstream does not know the name")
 }
