@@ -32,8 +32,10 @@ type layoutFiles interface {
 	Close() error
 }
 
-// openLayoutFiles returns nil for an archive that upstream has to unpack, or to say what is wrong
-// with it.
+// errForUpstream is wrapped by the errors of archives that upstream may be able to read.
+var errForUpstream = errors.New("it is left to its transport")
+
+// openLayoutFiles returns nil for an archive that upstream has to read, or to say why it cannot.
 func openLayoutFiles(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (layoutFiles, error) {
 	place, _ := splitLayoutReference(ref)
 	if ref.Transport().Name() == layout.Transport.Name() {
@@ -43,9 +45,12 @@ func openLayoutFiles(ctx context.Context, ref types.ImageReference, sys *types.S
 		return nil, nil
 	}
 	archive, err := openLayoutArchive(ctx, place, sys)
+	if errors.Is(err, errForUpstream) {
+		logrus.Debugf("archive %s: %v", place, err)
+		return nil, nil
+	}
 	if err != nil {
-		logrus.Debugf("archive %s is left to its transport: %v", place, err)
-		return nil, context.Cause(ctx)
+		return nil, err
 	}
 	return archive, nil
 }
@@ -96,12 +101,12 @@ type archiveFile interface {
 // extent is where a file is in an archive.
 type extent struct{ offset, size int64 }
 
-// openLayoutArchive fails if there is no archive at path, or one that has links or files with
-// holes.
+// openLayoutArchive opens the archive at path. The error wraps errForUpstream if there is none, or
+// a pipe, and if the archive has links or files with holes where a layout has files.
 func openLayoutArchive(ctx context.Context, path string, sys *types.SystemContext) (*layoutArchive, error) {
 	f, _, err := regular.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errForUpstream, err)
 	}
 	archive, err := decompressed(ctx, f, sys)
 	if err != nil {
@@ -138,38 +143,58 @@ func decompressed(ctx context.Context, f *os.File, sys *types.SystemContext) (_ 
 		_, err = temporary.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return nil, errors.Join(err, temporary.Close())
+		return nil, errors.Join(fmt.Errorf("decompressing it: %w", err), temporary.Close())
 	}
 	return temporary, nil
 }
 
-// filesIn returns where the files of a layout are in an archive.
+// filesIn returns where the files of a layout are in an archive. Of several with the same name, it
+// is the last, as for whoever unpacks them.
 func filesIn(ctx context.Context, archive io.ReadSeeker) (map[string]extent, error) {
 	files := map[string]extent{}
+	var inPieces error
 	for r := tar.NewReader(archive); ; {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		header, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return files, nil
+			return files, inPieces
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("it is no tar archive, or not a whole one: %w", err)
 		}
-		name := path.Clean(header.Name)
-		if !isLayoutFile(name) || header.Typeflag == tar.TypeDir {
-			continue
+		switch name := nameInLayout(header); {
+		case isSpecial(header):
+			return nil, fmt.Errorf("%q in it is a device or a pipe", header.Name)
+		case header.Typeflag == tar.TypeDir:
+			delete(files, name)
+		case !isLayoutFile(name):
+		case header.Typeflag != tar.TypeReg || regular.HasHoles(header):
+			inPieces = fmt.Errorf("%w: %q in it is no regular file of one piece", errForUpstream, header.Name)
+		default:
+			offset, err := archive.Seek(0, io.SeekCurrent) // what follows the header is the content
+			if err != nil {
+				return nil, err
+			}
+			files[name] = extent{offset, header.Size}
 		}
-		if header.Typeflag != tar.TypeReg || regular.HasHoles(header) {
-			return nil, fmt.Errorf("%s is no regular file of one piece", name)
-		}
-		offset, err := archive.Seek(0, io.SeekCurrent) // what follows the header is the content
-		if err != nil {
-			return nil, err
-		}
-		files[name] = extent{offset, header.Size} // the last of several, as for whoever unpacks them
 	}
+}
+
+// nameInLayout is the name of a file below the directory that an archive is unpacked in.
+func nameInLayout(header *tar.Header) string {
+	return strings.TrimLeft(path.Clean(header.Name), "/")
+}
+
+// isSpecial reports whether whoever unpacked the file would make one that waits, or does something,
+// when it is opened.
+func isSpecial(header *tar.Header) bool {
+	switch header.Typeflag {
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
+		return true
+	}
+	return false
 }
 
 // isLayoutFile reports whether a file of that name is one that is read, or lies above one.
@@ -180,7 +205,7 @@ func isLayoutFile(name string) bool {
 func (a *layoutArchive) open(name string) (io.ReadCloser, int64, error) {
 	at, ok := a.files[name]
 	if !ok {
-		return nil, 0, &fs.PathError{Op: "open", Path: a.name + ":" + name, Err: fs.ErrNotExist}
+		return nil, 0, fmt.Errorf("%s has no %s: %w", a.name, name, fs.ErrNotExist)
 	}
 	return io.NopCloser(io.NewSectionReader(a.archive, at.offset, at.size)), at.size, nil
 }
