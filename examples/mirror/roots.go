@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"os"
 	"runtime"
@@ -70,9 +71,21 @@ func systemHasAuthorities() bool {
 	return false
 }
 
-// holdsCertificate reports whether there is a certificate at the beginning of r.
+// holdsCertificate reports whether there is a certificate at the beginning of r, by the rules of
+// crypto/x509. It parses none behind the first good one.
 func holdsCertificate(r io.Reader) bool {
 	const beginning = 8 << 10
 	text, err := io.ReadAll(io.LimitReader(r, beginning))
-	return err == nil && x509.NewCertPool().AppendCertsFromPEM(text)
+	if err != nil {
+		return false
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err == nil {
+			return true
+		}
+	}
+	return false
 }
