@@ -5,8 +5,8 @@ import (
 )
 
 // newBundle is mirror bundle, the parent of the commands about bundles.
-func newBundle(e *environment) *cobra.Command {
-	cmd := &cobra.Command{
+func newBundle() *cobra.Command {
+	return &cobra.Command{
 		Use:   "bundle",
 		Short: "Carry images to where the source cannot be reached",
 		Long: "A bundle is a directory or one archive (a name that ends in .tar) with many images: an OCI image layout, whose\n" +
@@ -19,6 +19,4 @@ func newBundle(e *environment) *cobra.Command {
 		},
 		RunE: func(*cobra.Command, []string) error { return nil }, // Args lets nothing through
 	}
-	cmd.AddCommand((&bundleCreateCommand{env: e}).command(), (&bundleListCommand{env: e}).command(), (&bundleLoadCommand{env: e}).command())
-	return cmd
 }

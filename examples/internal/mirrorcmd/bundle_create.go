@@ -36,7 +36,7 @@ type bundleCreateCommand struct {
 }
 
 func (c *bundleCreateCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "create [flags] BUNDLE {IMAGE... | -f FILE}",
 		Short: "Make a bundle of images in registries",
 		Long: "Create copies images, the same platforms of each, into a new bundle: a directory, or one archive if BUNDLE ends in\n" +
@@ -57,8 +57,10 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 		},
 		RunE: c.run,
 	}
+}
+
+func (c *bundleCreateCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.sel.defineChoice(flags)
 	flags.Var(count{&c.sel.options.MaxParallelDownloads}, "parallel", parallelHelp+libraryParallel)
 	flags.StringVarP(&c.file, "file", "f", "", "the images of a sync `FILE`, whose keys mirror sync --help lists, each with its own selection, instead of IMAGEs; the destinations in it are not looked at")
@@ -77,7 +79,6 @@ func (c *bundleCreateCommand) command() *cobra.Command {
 	c.access.defineEnds(flags, &c.access.source, &c.access.referrers)
 	c.access.defineSystem(flags)
 	c.access.definePolicy(flags)
-	return cmd
 }
 
 func (c *bundleCreateCommand) run(cmd *cobra.Command, args []string) error {

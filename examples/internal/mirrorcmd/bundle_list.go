@@ -23,7 +23,7 @@ type bundleListCommand struct {
 }
 
 func (c *bundleListCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "list [flags] BUNDLE",
 		Short: "Say what is in a bundle",
 		Long: "List reads the record, the manifests and the lists of BUNDLE, a directory or an archive, and prints for each image its\n" +
@@ -34,11 +34,12 @@ func (c *bundleListCommand) command() *cobra.Command {
 		Args: takes(1, "BUNDLE"),
 		RunE: c.run,
 	}
+}
+
+func (c *bundleListCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.BoolVar(&c.all, "entries", false, "print a line for each entry of a list, and for what is attached")
 	c.out.define(flags, "what is in the bundle")
-	return cmd
 }
 
 // bundleListSchema names the JSON form of what a bundle has.

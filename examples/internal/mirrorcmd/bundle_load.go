@@ -34,7 +34,7 @@ type bundleLoadCommand struct {
 }
 
 func (c *bundleLoadCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "load [flags] BUNDLE REGISTRY[/PREFIX]",
 		Short: "Copy the images of a bundle into a registry",
 		Long: "Load copies every image of a bundle to where its name leads: docker.io/library/alpine:3 goes to\n" +
@@ -45,8 +45,10 @@ func (c *bundleLoadCommand) command() *cobra.Command {
 		Args: takes(2, "BUNDLE and REGISTRY"),
 		RunE: c.run,
 	}
+}
+
+func (c *bundleLoadCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.Var(&listValue[rewrite]{to: &c.prefixes, parse: parseRewrite, typeName: "FROM=TO"}, "prefix",
 		"images whose names begin with FROM, host included, go to TO and the rest of their names, below REGISTRY/PREFIX; the longest FROM wins; may be repeated")
 	flags.BoolVar(&c.dryRun, "dry-run", false, "say where each image would go, and write nothing")
@@ -58,7 +60,6 @@ func (c *bundleLoadCommand) command() *cobra.Command {
 	c.access.defineEnds(flags, &c.access.dest)
 	c.access.definePolicy(flags)
 	c.access.uploads.define(flags)
-	return cmd
 }
 
 // A rewrite gives names that begin with from another beginning.

@@ -44,7 +44,7 @@ var completions = map[string]func(root *cobra.Command, w io.Writer) error{
 // newCompletion is mirror completion.
 func newCompletion(e *environment) *cobra.Command {
 	shells := slices.Sorted(maps.Keys(completions))
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "completion SHELL",
 		Short: "Print what a shell needs to complete commands and flags",
 		Long: "Completion prints a script for SHELL: " + strings.Join(shells, ", ") + ". With it, the shell completes commands, flags, and\n" +
@@ -66,5 +66,4 @@ func newCompletion(e *environment) *cobra.Command {
 			return nil
 		},
 	}
-	return cmd
 }

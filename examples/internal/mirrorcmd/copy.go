@@ -82,7 +82,7 @@ type copyCommand struct {
 }
 
 func (c *copyCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "copy [flags] SOURCE DESTINATION",
 		Short: "Copy an image, all of its platforms or some",
 		Long: "Copy copies an image from SOURCE to DESTINATION and prints what it did. Until everything else is there,\n" +
@@ -92,8 +92,10 @@ func (c *copyCommand) command() *cobra.Command {
 		Args: takes(2, "SOURCE and DESTINATION"),
 		RunE: c.run,
 	}
+}
+
+func (c *copyCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.sel.define(flags)
 	c.out.define(flags, "the report")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
@@ -102,7 +104,6 @@ func (c *copyCommand) command() *cobra.Command {
 	flags.Var(newChoice(&c.access.noSync, []string{"on", "off"}, []bool{false, true}), "fsync", "whether an OCI layout is on the disk when the copy ends: off, for scratch, leaves that to the system, which is faster")
 	c.access.define(flags)
 	c.access.uploads.define(flags)
-	return cmd
 }
 
 func (c *copyCommand) run(cmd *cobra.Command, args []string) error {

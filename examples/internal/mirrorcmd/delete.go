@@ -40,7 +40,7 @@ type deleteCommand struct {
 }
 
 func (c *deleteCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "delete [flags] REFERENCE...",
 		Short: "Remove images and lists from a registry",
 		Long: "Delete finds what REFERENCES name at a registry and what is attached to that (signatures, referrers, originals), says what\n" +
@@ -58,14 +58,15 @@ func (c *deleteCommand) command() *cobra.Command {
 		},
 		RunE: c.run,
 	}
+}
+
+func (c *deleteCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.StringVar(&c.confirm, "confirm", "", "remove what an earlier run found, if it is still the same: `TOKEN` is what that printed")
 	flags.BoolVar(&c.yes, "yes", false, "remove without confirmation")
 	flags.BoolVar(&c.keepAttached, "keep-attached", false, "leave what is attached to what is removed")
 	c.out.define(flags, "what is removed")
 	c.access.defineWritten(flags)
-	return cmd
 }
 
 func (c *deleteCommand) run(cmd *cobra.Command, args []string) error {

@@ -100,7 +100,7 @@ func deployed(t *testing.T, args []string) *cobra.Command {
 	require.Equal(t, StatusMisused, r.status, "%s", r.stderr)
 	require.Contains(t, r.stderr, "images.yaml:1: images has no elements")
 
-	cmd, rest, err := newRoot(&environment{getenv: func(string) string { return "" }}).Find(args)
+	cmd, rest, err := newCommands(&environment{getenv: func(string) string { return "" }}).finishAll().Find(args)
 	require.NoError(t, err)
 	require.NoError(t, cmd.ParseFlags(rest), "%q", args)
 	require.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()))

@@ -38,7 +38,7 @@ type diffCommand struct {
 }
 
 func (c *diffCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "diff [flags] A B",
 		Short: "Say what differs between two lists, or two repositories",
 		Long: "Diff compares what A and B name: the entries of lists by their platforms, what of these is there, configs and layers of\n" +
@@ -57,15 +57,16 @@ func (c *diffCommand) command() *cobra.Command {
 			return &statusError{StatusTrouble, err}
 		},
 	}
+}
+
+func (c *diffCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.BoolVar(&c.subset, "subset", false, "what B lacks is no difference: tags, entries of lists, images, and what is attached")
 	flags.BoolVar(&c.deep, "deep", false, "of repositories, look at what tags with the same digest at both sides name, too")
 	flags.BoolVar(&c.attached, "attached", true, "compare what is attached: referrers, and digest tags")
 	c.out.define(flags, "the differences")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.defineEnds(flags, &c.access.source, &c.access.dest)
-	return cmd
 }
 
 // A diffSide is A or B.

@@ -33,7 +33,7 @@ type digestCommand struct {
 }
 
 func (c *digestCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "digest [flags] REFERENCE",
 		Short: "Print the digest of an image or list",
 		Long: "Digest prints the digest of what REFERENCE names, or of the image in it that --platform chooses. A registry is asked\n" +
@@ -43,14 +43,15 @@ func (c *digestCommand) command() *cobra.Command {
 		Args: takes(1, "REFERENCE"),
 		RunE: c.run,
 	}
+}
+
+func (c *digestCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.Var(&c.platform, "platform", "print the digest of the image for `PLATFORM`, os/arch[/variant], of a list")
 	flags.BoolVar(&c.read, "read", false, "read and hash what REFERENCE names, and believe no registry")
 	flags.BoolVar(&c.full, "full-ref", false, "print the repository, too: docker://HOST/NAME@DIGEST")
 	c.out.define(flags, "the digest")
 	c.access.defineOnly(flags)
-	return cmd
 }
 
 func (c *digestCommand) run(cmd *cobra.Command, args []string) error {

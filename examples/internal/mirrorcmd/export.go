@@ -15,24 +15,27 @@ type exportCommand struct {
 }
 
 func (c *exportCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "export [flags] FORMAT FILE",
 		Short: "Make the file of another tool of a sync file",
 		Long: "Export prints the file with which another tool copies what mirror sync copies from FILE. FILE \"-\" is standard input. What\n" +
 			"the tool cannot do is listed on standard error, with its line, and so is what its command line has to say.\n" +
-			"FORMAT is one of these:\n\n" + exportForms().table() + "\n" +
-			"The exit status is 0, or 2 if something is lost, unless that is accepted.",
+			"FORMAT is one of these:\n\n",
 		Example: "  mirror export skopeo images.yaml -o sync.yml\n" +
 			"  mirror export --accept-lost skopeo images.yaml",
-		Args:              c.checkArgs,
-		RunE:              func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
-		ValidArgsFunction: exportForms().complete,
+		Args: c.checkArgs,
+		RunE: func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
 	}
+}
+
+func (c *exportCommand) finish(cmd *cobra.Command) {
+	forms := exportForms()
+	cmd.Long += forms.table() + "\n" +
+		"The exit status is 0, or 2 if something is lost, unless that is accepted."
+	cmd.ValidArgsFunction = forms.complete
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.StringVarP(&c.out, "out", "o", "", "write the other tool's file to `OUT`")
 	flags.BoolVar(&c.acceptLost, "accept-lost", false, "succeed though the tool cannot do all that the file says")
-	return cmd
 }
 
 func (c *exportCommand) checkArgs(_ *cobra.Command, args []string) (err error) {

@@ -47,9 +47,9 @@ func parse(t *testing.T, command string, args ...string) (*settings, *cobra.Comm
 	hermetictest.Home(t)
 	env := &environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv}
 	copying, planning := &copyCommand{env: env}, &planCommand{env: env}
-	cmd, sel, access, out := copying.command(), &copying.sel, &copying.access, &copying.out
+	cmd, sel, access, out := finished(copying), &copying.sel, &copying.access, &copying.out
 	if command == "plan" {
-		cmd, sel, access, out = planning.command(), &planning.sel, &planning.access, &planning.out
+		cmd, sel, access, out = finished(planning), &planning.sel, &planning.access, &planning.out
 	}
 	cmd.InitDefaultHelpFlag()
 	require.NoError(t, cmd.ParseFlags(append([]string{"--insecure-policy"}, args...)))

@@ -21,27 +21,30 @@ type importCommand struct {
 }
 
 func (c *importCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "import [flags] FORMAT FILE",
 		Short: "Make a sync file of the file of another tool",
 		Long: "Import prints the file for mirror sync that does what FILE does for another tool. FILE \"-\" is standard input. What has no\n" +
 			"counterpart is listed on standard error, with its line, and so is what is done another way. Passwords are left out.\n" +
-			"FORMAT is one of these:\n\n" + importForms().table() + "\n" +
-			"mirror sync --from FORMAT FILE does the same, and copies the images.\n\n" +
-			"The exit status is 0, or 2 if something has no counterpart, unless that is accepted. With --check and -o OUT, it is 1\n" +
-			"if OUT is not what would be written now.",
+			"FORMAT is one of these:\n\n",
 		Example: "  mirror import skopeo sync.yml --to docker://mirror.example/images -o images.yaml\n" +
 			"  mirror import --check skopeo sync.yml --to 'docker://mirror.example/{registry}/{repository}'",
-		Args:              c.checkArgs,
-		RunE:              func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
-		ValidArgsFunction: importForms().complete,
+		Args: c.checkArgs,
+		RunE: func(_ *cobra.Command, args []string) error { return c.run(args[1]) },
 	}
+}
+
+func (c *importCommand) finish(cmd *cobra.Command) {
+	forms := importForms()
+	cmd.Long += forms.table() + "\n" +
+		"mirror sync --from FORMAT FILE does the same, and copies the images.\n\n" +
+		"The exit status is 0, or 2 if something has no counterpart, unless that is accepted. With --check and -o OUT, it is 1\n" +
+		"if OUT is not what would be written now."
+	cmd.ValidArgsFunction = forms.complete
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.StringVarP(&c.out, "out", "o", "", "write the sync file to `OUT`")
 	flags.BoolVar(&c.check, "check", false, "write nothing, and say what would be lost, what would be done another way, and how OUT differs")
 	c.from.defineConversion(flags)
-	return cmd
 }
 
 func (c *importCommand) checkArgs(_ *cobra.Command, args []string) (err error) {

@@ -23,7 +23,7 @@ type inspectCommand struct {
 }
 
 func (c *inspectCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "inspect [flags] REFERENCE",
 		Short: "Say what a list names, and what of it is there",
 		Long: "Inspect reads what REFERENCE names: each entry of a list, whether its manifest is there, its platform or what it is\n" +
@@ -34,12 +34,13 @@ func (c *inspectCommand) command() *cobra.Command {
 		Args: takes(1, "REFERENCE"),
 		RunE: c.run,
 	}
+}
+
+func (c *inspectCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.BoolVar(&c.tree, "tree", false, "show lists in lists, images, and their config and layers as a tree")
 	c.out.define(flags, "what was found")
 	c.access.defineOnly(flags)
-	return cmd
 }
 
 func (c *inspectCommand) run(cmd *cobra.Command, args []string) error {

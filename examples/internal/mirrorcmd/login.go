@@ -65,7 +65,7 @@ type loginCommand struct {
 }
 
 func (c *loginCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "login [flags] HOST[/NAMESPACE]",
 		Short: "Store credentials for a registry",
 		Long: "Login asks the registry whether it takes a user's name and password, and stores them if it does: where Podman or Docker\n" +
@@ -77,8 +77,10 @@ func (c *loginCommand) command() *cobra.Command {
 		Args: oneRegistry,
 		RunE: c.run,
 	}
+}
+
+func (c *loginCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.StringVarP(&c.user, "username", "u", "", "`NAME` of the user; without it, it is asked for")
 	flags.StringVarP(&c.password, "password", "p", "", "`PASSWORD` or token; other users of this machine can read it while the command runs: use --password-stdin")
 	flags.BoolVar(&c.fromStdin, "password-stdin", false, "read the password from standard input: all of it, but for the end of the last line")
@@ -87,7 +89,6 @@ func (c *loginCommand) command() *cobra.Command {
 	flags.BoolVar(&c.tlsVerify, "tls-verify", true, "want HTTPS and a trusted certificate of the registry; false also allows plain HTTP")
 	flags.StringVar(&c.certDir, "cert-dir", "", "`DIR` with certificates (*.crt, *.cert, *.key) for the registry")
 	c.out.defineLog(flags)
-	return cmd
 }
 
 // oneRegistry checks the number of arguments of login and logout.
@@ -298,7 +299,7 @@ type logoutCommand struct {
 }
 
 func (c *logoutCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "logout [flags] HOST[/NAMESPACE] | --all",
 		Short: "Remove stored credentials",
 		Long: "Logout removes the credentials for a registry, or for a namespace of one, from where login stores them. The registry is\n" +
@@ -316,12 +317,13 @@ func (c *logoutCommand) command() *cobra.Command {
 		},
 		RunE: c.run,
 	}
+}
+
+func (c *logoutCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.BoolVarP(&c.all, "all", "a", false, "remove the credentials for all registries from the file, and from the credential helpers that it names")
 	c.store.define(flags)
 	c.out.defineLog(flags)
-	return cmd
 }
 
 func (c *logoutCommand) run(cmd *cobra.Command, args []string) error {

@@ -22,8 +22,16 @@ var update = flag.Bool("update", false, "write the manual pages anew")
 // manDir is where the manual pages are, for those who package the program.
 var manDir = filepath.Join("..", "..", "mirror", "man")
 
+// testRoot returns mirror with all commands finished.
 func testRoot() *cobra.Command {
-	return newRoot(&environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv})
+	return newCommands(&environment{stdin: strings.NewReader(""), stdout: &bytes.Buffer{}, stderr: &bytes.Buffer{}, getenv: os.Getenv}).finishAll()
+}
+
+// finished returns a command with its flags.
+func finished(one command) *cobra.Command {
+	cmd := one.command()
+	one.finish(cmd)
+	return cmd
 }
 
 // writeManPages writes a page for each command. The same commands make the same pages: they have no

@@ -26,7 +26,7 @@ type manifestCommand struct {
 }
 
 func (c *manifestCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "manifest [flags] REFERENCE",
 		Short: "Print the manifest of an image, or a list",
 		Long: "Manifest prints the manifest or list that REFERENCE names, or the manifest of the image in it that --platform chooses:\n" +
@@ -37,14 +37,15 @@ func (c *manifestCommand) command() *cobra.Command {
 		Args: takes(1, "REFERENCE"),
 		RunE: c.run,
 	}
+}
+
+func (c *manifestCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.Var(&c.platform, "platform", "print the manifest of the image for `PLATFORM`, os/arch[/variant], of a list")
 	flags.BoolVar(&c.raw, "raw", false, "print the bytes as they are, and nothing else: the digest is theirs")
 	flags.BoolVar(&c.config, "config", false, "print the config of the image in place of its manifest")
 	c.out.defineLog(flags)
 	c.access.defineOnly(flags)
-	return cmd
 }
 
 func (c *manifestCommand) run(cmd *cobra.Command, args []string) error {

@@ -19,7 +19,7 @@ type reportCommand struct {
 }
 
 func (c *reportCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "report --html FILE --state FILE",
 		Short: "Write a page that shows what a mirror holds",
 		Long: "Report makes one HTML page of the state that mirror sync --state keeps: each image with its platforms, what went wrong,\n" +
@@ -35,11 +35,12 @@ func (c *reportCommand) command() *cobra.Command {
 		},
 		RunE: func(*cobra.Command, []string) error { return c.run() },
 	}
+}
+
+func (c *reportCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.StringVar(&c.html, "html", "", "write the page to `FILE`, or to standard output if it is -")
 	flags.StringVar(&c.state, "state", "", "show the state in `FILE`, which mirror sync --state has written")
-	return cmd
 }
 
 func (c *reportCommand) run() error {

@@ -16,7 +16,7 @@ type planCommand struct {
 }
 
 func (c *planCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "plan [flags] SOURCE DESTINATION",
 		Short: "Say what copy would do, and write nothing",
 		Long: "Plan reads the lists and manifests of SOURCE and prints what copy with the same flags would do. It writes\n" +
@@ -25,13 +25,14 @@ func (c *planCommand) command() *cobra.Command {
 		Args:    takes(2, "SOURCE and DESTINATION"),
 		RunE:    c.run,
 	}
+}
+
+func (c *planCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.sel.define(flags)
 	flags.BoolVar(&c.compare, "compare", false, "ask DESTINATION what it has, so that the plan is about what remains")
 	c.out.define(flags, "the plan")
 	c.access.define(flags)
-	return cmd
 }
 
 func (c *planCommand) run(cmd *cobra.Command, args []string) (retErr error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sparsecopy/sparsecopy/copy"
-	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
 )
 
 // The exit statuses.
@@ -49,9 +47,10 @@ func (e *environment) run(args []string) int {
 	restore := e.startLog()
 	defer restore()
 	e.typed = args
-	root := newRoot(e)
-	root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
-	err := orStopped(e.ctx, root.ExecuteContext(e.ctx))
+	all := newCommands(e)
+	all.finishCalled(args)
+	all.root.SetArgs(append([]string{}, args...)) // cobra takes nil for the arguments of the process
+	err := orStopped(e.ctx, all.root.ExecuteContext(e.ctx))
 	switch {
 	case err == nil:
 		return StatusDone
@@ -159,7 +158,8 @@ func logsEntries() bool {
 	return false
 }
 
-func newRoot(e *environment) *cobra.Command {
+// newCommands returns mirror and its commands, none of them finished.
+func newCommands(e *environment) *commands {
 	root := &cobra.Command{
 		Use:   "mirror",
 		Short: "Mirror multi-platform container images",
@@ -178,33 +178,23 @@ func newRoot(e *environment) *cobra.Command {
 		// Flags of a command that is unknown are not to blame.
 		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 110 "))
+	root.SetUsageFunc(printUsage)
 	root.SetIn(e.stdin)
 	root.SetOut(e.stdout)
 	root.SetErr(e.stderr)
 	root.SetFlagErrorFunc(unknownFlag)
-	root.AddCommand((&copyCommand{env: e}).command(), (&planCommand{env: e}).command(),
-		(&inspectCommand{env: e}).command(), (&digestCommand{env: e}).command(), (&manifestCommand{env: e}).command(),
-		(&tagsCommand{env: e}).command(), (&tagCommand{env: e}).command(), (&deleteCommand{env: e}).command(),
-		(&verifyCommand{env: e}).command(),
-		(&syncCommand{env: e}).command(),
-		(&serveCommand{env: e}).command(),
-		(&reportCommand{env: e}).command(),
-		(&importCommand{env: e}).command(),
-		(&exportCommand{env: e}).command(),
-		newBundle(e),
-		newCompletion(e),
-		(&diffCommand{env: e}).command(),
-		(&loginCommand{env: e}).command(),
-		(&logoutCommand{env: e}).command(),
-		(&versionCommand{env: e}).command())
-	root.Version = buildinfo.Read().Version // which is what makes a flag of it
-	root.SetVersionTemplate(buildinfo.Read().Text("mirror"))
-	completeFlags(root)
+	all := &commands{root: root, unfinished: map[*cobra.Command]command{}}
+	all.add(root, &copyCommand{env: e}, &planCommand{env: e}, &inspectCommand{env: e}, &digestCommand{env: e},
+		&manifestCommand{env: e}, &tagsCommand{env: e}, &tagCommand{env: e}, &deleteCommand{env: e}, &verifyCommand{env: e},
+		&syncCommand{env: e}, &serveCommand{env: e}, &reportCommand{env: e}, &importCommand{env: e}, &exportCommand{env: e},
+		&diffCommand{env: e}, &loginCommand{env: e}, &logoutCommand{env: e}, &versionCommand{env: e})
+	bundle := newBundle()
+	all.add(bundle, &bundleCreateCommand{env: e}, &bundleListCommand{env: e}, &bundleLoadCommand{env: e})
+	root.AddCommand(bundle, newCompletion(e))
 	for _, cmd := range root.Commands() {
 		if cmd.Args != nil {
 			cmd.Args = habitual(cmd.Args)
 		}
 	}
-	return root
+	return all
 }

@@ -35,7 +35,7 @@ type serveCommand struct {
 }
 
 func (c *serveCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "serve --state FILE [flags] FILE",
 		Short: "Keep all images that a file names up to date, for ever",
 		Long: "Serve looks at each image of a YAML file when that is due, or when a registry tells that it was pushed, copies what has\n" +
@@ -48,8 +48,10 @@ func (c *serveCommand) command() *cobra.Command {
 		Args: takes(1, "one FILE"),
 		RunE: c.run,
 	}
+}
+
+func (c *serveCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.define(flags)
 	c.runner.define(flags)
 	c.from.define(flags)
@@ -58,7 +60,6 @@ func (c *serveCommand) command() *cobra.Command {
 	c.access.define(flags)
 	c.access.uploads.define(flags)
 	hideSystemFlags(flags)
-	return cmd
 }
 
 // defaultListen is the address of a server, and defaultEvery the schedule of images that have none.

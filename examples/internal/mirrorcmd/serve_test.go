@@ -474,8 +474,8 @@ func TestServeFlagsAreDocumented(t *testing.T) {
 	}
 	e := &environment{}
 	own := map[string]bool{"state": true, "jobs": true}
-	sync := (&syncCommand{env: e}).command().Flags()
-	(&serveCommand{env: e}).command().Flags().VisitAll(func(f *pflag.Flag) {
+	sync := finished(&syncCommand{env: e}).Flags()
+	finished(&serveCommand{env: e}).Flags().VisitAll(func(f *pflag.Flag) {
 		if sync.Lookup(f.Name) == nil {
 			own[f.Name] = true
 		}

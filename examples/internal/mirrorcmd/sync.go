@@ -30,23 +30,25 @@ type syncCommand struct {
 }
 
 func (c *syncCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "sync [flags] FILE",
 		Short: "Copy all images that a file names",
 		Long: "Sync makes destinations have what a YAML file says, and prints a summary. What is there already is not copied again. One\n" +
 			"image that fails does not stop the others. FILE \"-\" is standard input.\n\n" +
 			"Exit status: 0 if everything is there, 1 if something failed, 2 if the command line or the file is wrong, 3, with\n" +
 			"--exit-unchanged, if there was nothing to do, 4 if a mirror has lost something that its source does not have any more,\n" +
-			"and 5 if nothing failed, and the rest has to wait for the rate limit of a source.\n\n" +
-			syncfile.TopHelp + "\n\n" + syncfile.Help() + "\ndocs/sync.md explains them.",
+			"and 5 if nothing failed, and the rest has to wait for the rate limit of a source.\n\n",
 		Example: "  mirror sync --dry-run images.yaml\n" +
 			"  mirror sync --state /var/lib/mirror/state images.yaml\n" +
 			"  mirror sync --shard \"$JOB_COMPLETION_INDEX/8\" --output json images.yaml",
 		Args: takes(1, "one FILE"),
 		RunE: c.run,
 	}
+}
+
+func (c *syncCommand) finish(cmd *cobra.Command) {
+	cmd.Long += syncfile.TopHelp + "\n\n" + syncfile.Help() + "\ndocs/sync.md explains them."
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.define(flags)
 	c.removal.define(flags)
 	c.from.define(flags)
@@ -56,7 +58,6 @@ func (c *syncCommand) command() *cobra.Command {
 	c.access.define(flags)
 	c.access.uploads.define(flags)
 	hideSystemFlags(flags)
-	return cmd
 }
 
 func (c *syncCommand) define(flags *pflag.FlagSet) {

@@ -612,11 +612,11 @@ func TestSyncFlags(t *testing.T) {
 		"dry-run": nil, "exit-unchanged": nil, "check-blobs": nil, "delete": nil, "yes": nil,
 	} {
 		before, after := &syncCommand{env: &environment{}}, &syncCommand{env: &environment{}}
-		flag := before.command().Flags().Lookup(name)
+		flag := finished(before).Flags().Lookup(name)
 		require.NotNil(t, flag, name)
 		assert.NotEmpty(t, flag.Usage, name)
 		all := append([]string{"--" + name}, args...)
-		cmd := after.command()
+		cmd := finished(after)
 		require.NoError(t, cmd.ParseFlags(all))
 		before.access, after.access = access{}, access{}
 		assert.NotEqual(t, before, after, "--%s changes nothing", name)

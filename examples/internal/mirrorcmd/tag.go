@@ -55,7 +55,7 @@ type tagCommand struct {
 }
 
 func (c *tagCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:     "tag [flags] REFERENCE TAG...",
 		Aliases: []string{"retag"},
 		Short:   "Give an image or list at a registry other tags",
@@ -74,13 +74,14 @@ func (c *tagCommand) command() *cobra.Command {
 		},
 		RunE: c.run,
 	}
+}
+
+func (c *tagCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	flags.BoolVar(&c.ifAbsent, "if-absent", false, "fail where a tag names something else already (nobody else must write it at the same time: registries have no such condition)")
 	c.out.define(flags, "what became of the tags")
 	c.access.defineWritten(flags)
 	c.access.definePolicy(flags)
-	return cmd
 }
 
 func (c *tagCommand) run(cmd *cobra.Command, args []string) error {

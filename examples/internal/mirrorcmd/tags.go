@@ -66,7 +66,7 @@ type tagsCommand struct {
 }
 
 func (c *tagsCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "tags [flags] REPOSITORY",
 		Short: "List the tags of a repository",
 		Long: "Tags lists the tags of REPOSITORY, docker://HOST/NAME, one in a line: all pages, sorted as versions, the newest last.\n" +
@@ -77,14 +77,15 @@ func (c *tagsCommand) command() *cobra.Command {
 		Args: takes(1, "REPOSITORY"),
 		RunE: c.run,
 	}
+}
+
+func (c *tagsCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.filter.define(flags)
 	flags.Var(newChoice(&c.listed, []string{"version", "listed"}, []bool{false, true}), "order", "sort by version, or leave the tags as the registry lists them")
 	c.out.define(flags, "the tags")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "do not say what is left out")
 	c.access.defineOnly(flags)
-	return cmd
 }
 
 func (c *tagsCommand) run(cmd *cobra.Command, args []string) error {

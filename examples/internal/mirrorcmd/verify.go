@@ -28,7 +28,7 @@ type verifyCommand struct {
 }
 
 func (c *verifyCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "verify [flags] SOURCE DESTINATION | --origin SOURCE DESTINATION | FILE",
 		Short: "Say whether a mirror is complete and true",
 		Long: "Verify holds DESTINATION against what copy with the same flags would make of SOURCE: it names the digest that it\n" +
@@ -51,8 +51,10 @@ func (c *verifyCommand) command() *cobra.Command {
 		Args: c.checkArgs,
 		RunE: c.run,
 	}
+}
+
+func (c *verifyCommand) finish(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.SortFlags = false
 	c.sel.defineChoice(flags)
 	c.sel.defineParallel(flags)
 	c.sel.defineAttached(flags)
@@ -68,7 +70,6 @@ func (c *verifyCommand) command() *cobra.Command {
 	c.out.define(flags, "what was found")
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	c.access.define(flags)
-	return cmd
 }
 
 // checkArgs checks the number of arguments. It repeats none of them, as takes does not.

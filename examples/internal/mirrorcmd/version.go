@@ -24,7 +24,7 @@ type versionCommand struct {
 }
 
 func (c *versionCommand) command() *cobra.Command {
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "version [flags]",
 		Short: "Say which version this is",
 		Long: "Version prints the version of mirror, the commit that it was built of, Go's version, and that of containers/image.\n" +
@@ -33,10 +33,9 @@ func (c *versionCommand) command() *cobra.Command {
 		Args:    noArguments,
 		RunE:    c.run,
 	}
-	cmd.Flags().SortFlags = false
-	c.out.defineForm(cmd.Flags(), "the version")
-	return cmd
 }
+
+func (c *versionCommand) finish(cmd *cobra.Command) { c.out.defineForm(cmd.Flags(), "the version") }
 
 func (c *versionCommand) run(*cobra.Command, []string) error {
 	info := buildinfo.Read()
