@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,9 @@ import (
 
 // TestMain is the program itself where a test has started it as another process.
 func TestMain(m *testing.M) {
+	if status, plays := playProgram(filepath.Base(os.Args[0]), os.Args[1:]); plays {
+		os.Exit(status)
+	}
 	if os.Getenv(roleVariable) != "" {
 		main()
 	}
@@ -42,14 +46,15 @@ var tiny = []workload{
 }
 
 // layoutTools write layouts.
-var layoutTools = []string{floor1, floorSync, ours, oursNoSync, upstream, oras3, oras32, crane4, regctl}
+var layoutTools = []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}
 
 // pair is a running pair of registries.
 type pair struct {
 	*registries
 	environment
-	at    addresses
-	certs string
+	at       addresses
+	certs    string
+	programs *workshop
 }
 
 // signingKey is the path of a key for all tests: it takes seconds to make.
@@ -62,7 +67,7 @@ var signingKey = sync.OnceValues(func() (string, error) {
 })
 
 func newPair(t *testing.T, e environment) *pair {
-	p := &pair{environment: e, certs: t.TempDir()}
+	p := &pair{environment: e, certs: t.TempDir(), programs: newWorkshop(playedPrograms(t), earlierInTests)}
 	var err error
 	p.registries, p.at, err = startRegistries(e, "", p.certs)
 	require.NoError(t, err)
@@ -99,6 +104,11 @@ func TestContestants(t *testing.T) {
 					repo := fmt.Sprintf("mirror/%d-%d", i, j)
 					p.prepare(w, repo)
 					job := p.job(t, w, repo)
+					if tool.program != "" {
+						var err error
+						job.Program, err = p.programs.program(t.Context(), tool.program)
+						require.NoError(t, err)
+					}
 					require.NoError(t, tool.run(t.Context(), job))
 					got := p.account(w, job.Destination.Repo)
 					assert.Empty(t, got.Missing)
@@ -274,6 +284,10 @@ func TestEveryWorkloadIsMeasured(t *testing.T) {
 				by = append(by, tool.name)
 			}
 		}
+		if w.Starts > 0 {
+			assert.Contains(t, by, mirrorItself, w.Name)
+			continue
+		}
 		assert.Contains(t, by, ours, w.Name)
 		switch {
 		case w.Signed || w.transforms(w.Platforms-1):
@@ -327,7 +341,9 @@ func TestRunAgain(t *testing.T) {
 // contestant may know something.
 func TestRunSettled(t *testing.T) {
 	var out, errors bytes.Buffer
-	status := run(t.Context(), "", []string{"-quick", "-links", "none", "-rtt", "20ms", "-tls", "false", "-workloads", "500-again"}, nil, &out, &errors)
+	status := run(t.Context(), "", []string{
+		"-quick", "-links", "none", "-rtt", "20ms", "-tls", "false", "-workloads", "500-again", "-programs", playedPrograms(t),
+	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	for _, name := range []string{floor1, ours, command, upstreamPool, regsync3, regsync32} {
 		assert.Contains(t, out.String(), "BenchmarkCopy/workload=500-again/rtt=20ms/tls=false/tool="+name+"-")

@@ -40,6 +40,10 @@ type tool struct {
 	remembers bool
 	// named says that only workloads measure it that name it.
 	named bool
+	// program is what the tool is, or runs; "" for none.
+	program string
+	// arguments are those of the program that does what a job of a single image says; nil for none.
+	arguments func(j job) []string
 	// start does as good as nothing, and takes what is not counted; nil if everything is.
 	start func(ctx context.Context, jobs []job) error
 }
@@ -50,6 +54,9 @@ func (t tool) id() string { return t.name }
 const (
 	ours         = "sparsecopy"
 	oursNoSync   = "sparsecopy@nosync"
+	mirrorItself = "mirror"
+	craneItself  = "crane-command"
+	earlier      = "earlier"
 	command      = "mirror-sync"
 	singly       = "sparsecopy-singly"
 	upstream     = "upstream"
@@ -83,7 +90,10 @@ var tools = []tool{
 	{name: floorSync, copy: func(ctx context.Context, j job) error { return copyFloorToLayout(ctx, j, true) }, named: true},
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
 	{name: oursNoSync, copy: copySparsecopyNoSync, named: true},
-	{name: command, many: mirrorSync, start: startMirror, remembers: true},
+	{name: earlier, copy: runProgram(mirrorCopy), program: earlierProgram, arguments: mirrorCopy, start: startProgram, named: true},
+	{name: mirrorItself, copy: runProgram(mirrorCopy), program: mirrorProgram, arguments: mirrorCopy, named: true},
+	{name: craneItself, copy: runProgram(craneCopy), program: craneProgram, arguments: craneCopy, peer: true, named: true},
+	{name: command, many: mirrorSync, program: mirrorProgram, start: startProgram, remembers: true},
 	{name: singly, many: oneByOne(copySparsecopy), peer: true},
 	{name: upstream, copy: copyUpstream, many: oneByOne(copyUpstream), peer: true},
 	{name: upstreamPool, many: atOnce(copyUpstream), peer: true},
@@ -147,7 +157,10 @@ type job struct {
 	Format              string   // what layers are to be compressed with; "" for as they are, if they are
 	SigningKey          string   // path of the key that signs; "" for none
 	Profile             string   // path of profiles without what follows the last dot; "" for none
-	Mirror              string   // path of the command mirror; "" if nobody needs it
+	Program             string   // path of the tool's program; "" if it has none
+	Starter             string   // path of the program starter; "" if nobody needs it
+	Starts              int      // how often the program starts; 0 for what is not about that
+	Help                bool     // the program only prints its help
 }
 
 // A place is a tag in a repository; or in a layout, whose path Repo is then, and Host "".
@@ -238,10 +251,13 @@ func serveContestant(ctx context.Context, jobs io.Reader, answers io.Writer) err
 
 // measure does what j says, and returns what that took. The error is one of the tool.
 func (t tool) measure(ctx context.Context, j job) (u usage, err error) {
+	if j.Starts > 0 {
+		return t.starts(ctx, j)
+	}
 	u.Idle = resident("VmRSS:")
 	if t.start != nil {
 		cpu, start := cpuTime(), clock.System.Now()
-		if err := t.start(ctx, j.images()); err != nil {
+		if err := t.start(ctx, []job{j}); err != nil {
 			return u, err
 		}
 		u.Wall, u.CPU = -clock.Since(clock.System, start), cpu-cpuTime()

@@ -12,6 +12,8 @@
 //	measure.go     the first process: who copies what, how often, in which order
 //	registries.go  the second process: the source and the destination, whose CPU time and memory are nobody's
 //	contestant.go  the third process, a new one for every copy: its CPU time and its memory are those of the copy
+//	programs.go    programs, and how they are built: some contestants are no library, but one of these
+//	commands.go    what programs are started with, and what it takes to start them
 //	sparsecopy.go  upstream.go  oras.go  crane.go  regsync.go  floor.go  floor_layout.go
 //	               the contestants
 //	layout.go      whether a layout has everything

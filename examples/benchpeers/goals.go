@@ -35,7 +35,7 @@ const chance = 1.05
 
 // goals are all there are, in the order of their table.
 var goals = slices.Concat(
-	besideEach(goal{At: capped, Workload: oneHuge, Us: ours, What: takesTime, Most: 0.25}, regctl, oras3, crane4, upstream),
+	besideEach(goal{At: capped, Workload: oneHuge, Us: ours, What: takesTime, Most: 0.25}, regctl, oras3, crane4, upstream, earlier),
 	[]goal{
 		{capped, oneHuge, ours, takesMemory, nil, 128},
 
@@ -48,6 +48,12 @@ var goals = slices.Concat(
 
 		{local, largeLayers, ours, takesTime, []string{floor1}, 1.05},
 		{local, largeLayers, ours, takesCPU, []string{floor1}, 1.25},
+	},
+	[]goal{
+		{local, help, mirrorItself, takesTime, []string{craneItself}, 2},
+		{local, help, mirrorItself, takesMemory, []string{craneItself}, 2},
+		{local, startToSee, mirrorItself, takesTime, []string{craneItself}, 2},
+		{local, startToSee, mirrorItself, takesMemory, []string{craneItself}, 2},
 	},
 	overLinks(),
 )

@@ -64,6 +64,8 @@ type settings struct {
 	quick     bool
 	goals     bool   // only what goals are about
 	profile   string // directory, "" for none
+	programs  string // directory, "" for a temporary one
+	earlier   string // a revision of this repository
 }
 
 // parse reads the command line. It reports errors to stderr itself.
@@ -78,6 +80,8 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.BoolVar(&s.quick, "quick", false, "tiny images, once each: tries the program, and measures nothing of interest")
 	flags.BoolVar(&s.goals, "goals", false, "only what the goals are about, and their table")
 	flags.StringVar(&s.profile, "profile", "", "write CPU, allocation, blocking and mutex profiles of each copy to this `directory`")
+	flags.StringVar(&s.programs, "programs", "", "`directory` with programs that are not built once more, and for those that are built")
+	flags.StringVar(&s.earlier, "earlier", "beb6a53", "`revision` of this repository, whose mirror is the contestant earlier")
 	flags.Func("rtt", "round-trip `times`, separated by commas (default 0s,20ms,80ms)", func(v string) (err error) {
 		s.rtts, err = each(v, time.ParseDuration)
 		return err
@@ -124,8 +128,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	if s.quick {
 		s.runs = 1
 		for i := range s.workloads {
-			s.workloads[i].Size = min(s.workloads[i].Size, 1<<10)
-			s.workloads[i].Images = min(s.workloads[i].Images, 3)
+			s.workloads[i].shrink()
 		}
 	}
 	return s, nil

@@ -19,15 +19,15 @@ import (
 // A bench is one run of the first process.
 type bench struct {
 	settings
-	out     io.Writer
-	end     time.Time // of the budget
-	dir     string    // for temporary files
-	key     string    // path of a key that signs
-	mirror  string    // path of the command mirror, "" if nobody needs it
-	n       int       // copies so far
-	results results
-	failed  int
-	late    bool // the budget is used up, and the output says so
+	out      io.Writer
+	end      time.Time // of the budget
+	dir      string    // for temporary files
+	key      string    // path of a key that signs
+	programs *workshop
+	n        int // copies so far
+	results  results
+	failed   int
+	late     bool // the budget is used up, and the output says so
 
 	lacking map[cell]string // copies that are not in the results, and why
 }
@@ -51,11 +51,8 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 			return err
 		}
 	}
-	if s.needsMirror() {
-		if b.mirror, err = mirrorProgram(ctx, dir); err != nil {
-			return err
-		}
-	}
+	b.programs = newWorkshop(cmp.Or(s.programs, dir), s.earlier)
+	b.build(ctx)
 	b.end = clock.System.Now().Add(s.budget)
 	fmt.Fprint(out, benchHeader())
 	if len(s.links) > 0 {
@@ -69,13 +66,6 @@ func measure(ctx context.Context, s settings, out io.Writer) error {
 	b.results.print(out, s)
 	b.printBounds()
 	return b.verdict()
-}
-
-// needsMirror reports whether the command mirror is one of the contestants.
-func (s *settings) needsMirror() bool {
-	return slices.ContainsFunc(s.tools, func(t tool) bool {
-		return t.name == command && slices.ContainsFunc(s.workloads, func(w workload) bool { return w.takes(t) })
-	})
 }
 
 // verdict fails if a copy did, or if the project has promised more than was measured. Tiny images
@@ -199,7 +189,7 @@ func (b *bench) skip(c cell, t tool, round int) bool {
 		return true
 	case b.late:
 		return round > 0 || t.peer
-	case round > 0 && len(before) == 0: // it failed
+	case round > 0 && len(before) == 0: // it failed, or cannot be measured
 		return true
 	}
 	return round > 0 && before[0].Wall > b.slow
@@ -208,27 +198,20 @@ func (b *bench) skip(c cell, t tool, round int) bool {
 // copy makes one copy. Its failure is noted; an error is one of this program.
 func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w workload, t tool) error {
 	c := cell{e, w.Name, t.name}
-	b.n++
 	dir, err := os.MkdirTemp(b.dir, "job")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	to := w.destination(p.addresses, fmt.Sprintf("mirror/%d", b.n), dir)
-	subject := &subjectQuestion{w, to.Repo}
-	j := job{
-		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: to,
-		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
-		Mirror: b.mirror,
-	}
-	if w.Signed {
-		j.SigningKey = b.key
-	}
-	if b.profile != "" {
-		j.Profile = filepath.Join(b.profile, strings.ReplaceAll(strings.TrimPrefix(c.name(), benchName+"/"), "/", ","))
+	b.n++
+	j := b.job(p, c, w, dir)
+	if err := b.equip(ctx, t, &j); err != nil {
+		b.without(c, "not measured", err)
+		return nil
 	}
 	limited, cancel := context.WithTimeoutCause(ctx, b.timeout, fmt.Errorf("no end after %v", b.timeout))
 	defer cancel()
+	subject := &subjectQuestion{w, j.Destination.Repo}
 	u, failure, err := p.run(limited, t, j, subject)
 	if err != nil {
 		return err
@@ -245,14 +228,59 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w w
 	}
 	if failure != nil {
 		b.failed++
-		b.lacking[c] = failure.Error()
-		fmt.Fprintf(b.out, "%s failed: %v\n", strings.TrimPrefix(c.name(), benchName+"/"), failure)
+		b.without(c, "failed", failure)
 		return nil
 	}
 	s := sample{u, a.Traffic}
 	b.results[c] = append(b.results[c], s)
 	fmt.Fprintln(b.out, s.line(c))
 	return nil
+}
+
+// job is that of the contestant in c, which keeps what it keeps in dir.
+func (b *bench) job(p *registryProcess, c cell, w workload, dir string) job {
+	j := job{
+		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: w.destination(p.addresses, fmt.Sprintf("mirror/%d", b.n), dir),
+		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
+		Starts: w.Starts, Help: w.Help,
+	}
+	if w.Signed {
+		j.SigningKey = b.key
+	}
+	if b.profile != "" {
+		j.Profile = filepath.Join(b.profile, strings.ReplaceAll(c.short(), "/", ","))
+	}
+	return j
+}
+
+// without notes why c is not in the results.
+func (b *bench) without(c cell, what string, why error) {
+	b.lacking[c] = why.Error()
+	fmt.Fprintf(b.out, "%s %s: %v\n", c.short(), what, why)
+}
+
+// build builds all programs that will be needed. Those that cannot be had are told where they are.
+func (b *bench) build(ctx context.Context) {
+	for _, e := range b.environments() {
+		for _, w := range b.workloads {
+			for _, t := range b.contestants(e, w) {
+				_ = b.equip(ctx, t, &job{Starts: w.Starts})
+			}
+		}
+	}
+}
+
+// equip sees to the programs that a job needs.
+func (b *bench) equip(ctx context.Context, t tool, j *job) (err error) {
+	if t.program != "" {
+		if j.Program, err = b.programs.program(ctx, t.program); err != nil {
+			return err
+		}
+	}
+	if j.Starts > 0 {
+		j.Starter, err = b.programs.program(ctx, starterProgram)
+	}
+	return err
 }
 
 // run makes one copy, of whatever the destination has by then, after another one if that makes a

@@ -1,33 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 )
 
-// mirrorProgram builds the command mirror, which is a process of its own, so that the contestants
-// in this one do not take the memory of its program. It returns the path.
-func mirrorProgram(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "mirror")
-	return path, said(exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/sparsecopy/sparsecopy/examples/mirror"))
-}
-
-// said runs a command, and returns what it has said if it fails.
-func said(command *exec.Cmd) error {
-	out, err := command.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(command.Path), err, bytes.TrimSpace(out))
-	}
-	return nil
-}
-
-// startMirror starts the command mirror, and lets it do nothing.
-func startMirror(ctx context.Context, jobs []job) error {
-	return said(exec.CommandContext(ctx, jobs[0].Mirror, "--help"))
+// startProgram starts the program of the contestant, and lets it do nothing.
+func startProgram(ctx context.Context, jobs []job) error {
+	return said(jobs[0].command(ctx, "--help"))
 }
 
 // mirrorSync is what an hourly job runs. That the file is read is part of it, and so is the report.
@@ -48,9 +30,7 @@ func mirrorSync(ctx context.Context, jobs []job) error {
 			args = append(args, "--"+side+"-tls-verify=false")
 		}
 	}
-	run := exec.CommandContext(ctx, j.Mirror, append(args, file)...)
-	run.Env = append(os.Environ(), "HOME="+j.Dir)
-	return said(run)
+	return said(j.command(ctx, append(args, file)...))
 }
 
 // syncFile is a file of mirror sync.

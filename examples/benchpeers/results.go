@@ -31,6 +31,9 @@ func (c cell) name() string {
 	return fmt.Sprintf("%s/workload=%s/rtt=%v/tls=%v%s/tool=%s", benchName, c.Workload, c.RTT, c.TLS, way, c.Tool)
 }
 
+// short is the name without what all have in common.
+func (c cell) short() string { return strings.TrimPrefix(c.name(), benchName+"/") }
+
 // A sample is one copy.
 type sample struct {
 	usage

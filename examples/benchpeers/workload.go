@@ -26,6 +26,8 @@ type workload struct {
 	Wanted    []string        // platforms to copy, and to strip the others; nil for all
 	Original  bool            // what was stripped is attached, so that it can be verified
 	UpToDate  bool            // the destination has everything
+	Starts    int             // the contestant is a program, which starts so often one after the other; 0 for what is not about that
+	Help      bool            // the program only prints its help
 	Again     bool            // the same contestant has been asked for the same before
 	Layout    bool            // the destination is an OCI layout, in files
 	PlainOnly bool            // only without TLS
@@ -53,6 +55,9 @@ const (
 	manyAgain    = "500-again"
 	mostAgain    = "10000-again"
 
+	help       = "help"
+	startToSee = "start"
+
 	withOriginal      = "2of8-original"
 	twoPlatformsAgain = "2of8-again"
 	withOriginalAgain = "2of8-original-again"
@@ -68,6 +73,9 @@ const (
 	hugePlain  = "uncompressed-64MiB"
 )
 
+// starts is how often a program starts, one after the other.
+const starts = 20
+
 // injectedRTTs are the round-trip times of what is not about CPU time.
 var injectedRTTs = []time.Duration{near.RTT, far.RTT}
 
@@ -82,8 +90,8 @@ var workloads = []workload{
 	{Name: largeLayers, Platforms: 8, Layers: 5, Size: 2 << 20, Linked: true},
 	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10, Linked: true},
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
-	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, upstream, oras3, crane4, regctl}},
-	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, upstream, oras3, oras32, crane4, regctl}},
+	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, earlier, upstream, oras3, crane4, regctl}},
+	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}},
 	{Name: linkedLayers, Platforms: 2, Layers: 2, Size: 32 << 20, PlainOnly: true, Linked: true, RTTs: []time.Duration{}}, // a gigabyte takes minutes there
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true, Linked: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true, Linked: true},
@@ -97,6 +105,8 @@ var workloads = []workload{
 	{Name: manyNothing, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours}},
 	{Name: manyAgain, Images: 500, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, Again: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours, command, upstreamPool, regsync3, regsync32}},
 	{Name: mostAgain, Images: 10_000, Platforms: 4, Layers: 2, Size: 16 << 10, UpToDate: true, Again: true, PlainOnly: true, RTTs: []time.Duration{near.RTT}, Tools: []string{floor1, ours, command}},
+	{Name: help, Platforms: 1, Layers: 1, Size: 16 << 10, UpToDate: true, Starts: starts, Help: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{mirrorItself, earlier, craneItself}},
+	{Name: startToSee, Platforms: 1, Layers: 1, Size: 16 << 10, UpToDate: true, Starts: starts, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{mirrorItself, earlier, craneItself}},
 	{Name: carried, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, PlainOnly: true, RTTs: injectedRTTs, Tools: []string{floor1, ours, upstream}},
 	{Name: signed, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Signed: true, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
 	{Name: zstd, Platforms: 8, Layers: 5, Size: 256 << 10, Archives: true, Format: zstd, PlainOnly: true, RTTs: injectedRTTs, Tools: changingTools},
@@ -168,6 +178,11 @@ func (w workload) layer(f *imagetest.Fixture, name string, i, n int) {
 	default:
 		f.Layer(name, imagetest.Random(uint64(n), w.Size))
 	}
+}
+
+// shrink makes w quick.
+func (w *workload) shrink() {
+	w.Size, w.Images, w.Starts = min(w.Size, 1<<10), min(w.Images, 3), min(w.Starts, 1)
 }
 
 // gzipSeed is the n-th seed of content that begins as gzip does (RFC 1952, section 2.3.1): seeded
