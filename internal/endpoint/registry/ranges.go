@@ -32,15 +32,18 @@ type rangedReader struct {
 
 	received atomic.Int64           // bytes, over all connections
 	tag      atomic.Pointer[string] // the strong ETag of the first segment, nil as long as none has one
+	target   target                 // of requests for segments
 }
 
 // newRangedReader takes over lead, which has not been read from.
 func newRangedReader(lead *blobReader) *rangedReader {
 	ranges := lead.source.shared.ranging()
-	return &rangedReader{
+	r := &rangedReader{
 		ranges: ranges, first: lead, from: lead.from, lead: lead,
 		pace: newPace(ranges, lead.from.host.ranges.connections(lead.source.shared.now())),
 	}
+	r.target.learn(lead.answer)
+	return r
 }
 
 func (r *rangedReader) Read(p []byte) (int, error) {
@@ -261,16 +264,10 @@ func (r *rangedReader) fetch(ctx context.Context, s *segment) error {
 	})
 }
 
-// ask sends the request for a segment. A success that is not that part of the blob says that the
-// host has no ranges.
+// ask asks for a segment. A success that is not that part of the blob says that the host has no
+// ranges.
 func (r *rangedReader) ask(ctx context.Context, s *segment) (*http.Response, error) {
-	header := http.Header{"Range": {byteRange(s.start, s.end)}}
-	if tag := r.tag.Load(); tag != nil {
-		header.Set("If-Range", *tag)
-	}
-	resp, err := r.from.send(ctx, &request{
-		method: http.MethodGet, path: "blobs/" + r.first.blob.Digest.String(), header: header, slow: true, spare: r.ranges.most,
-	})
+	resp, err := r.send(ctx, s)
 	if err == nil {
 		if err = r.checkPart(s, resp); err == nil {
 			return resp, nil
@@ -281,6 +278,40 @@ func (r *rangedReader) ask(ctx context.Context, s *segment) (*http.Response, err
 	}
 	r.from.host.ranges.refuse(r.first.source.shared.now())
 	return nil, err
+}
+
+// send sends the request for a segment to the target, if there is one that serves it, or else to
+// the registry, which may lead it to a new one.
+func (r *rangedReader) send(ctx context.Context, s *segment) (*http.Response, error) {
+	if at := r.target.current(); at != nil {
+		resp, err := r.from.send(ctx, r.requestFor(s, request{location: at}))
+		switch {
+		case err == nil:
+			r.target.serves(at)
+			return resp, nil
+		case errors.Is(err, ocihttp.ErrNoSlot):
+			return nil, err
+		}
+		r.target.forget(at)
+		if !turnsAway(err) {
+			return nil, err
+		}
+	}
+	resp, err := r.from.send(ctx, r.requestFor(s, request{path: "blobs/" + r.first.blob.Digest.String()}))
+	if err == nil {
+		r.target.learn(resp)
+	}
+	return resp, err
+}
+
+// requestFor makes rq, which says where, the request for a segment.
+func (r *rangedReader) requestFor(s *segment, rq request) *request {
+	rq.method, rq.slow, rq.spare = http.MethodGet, true, r.ranges.most
+	rq.header = http.Header{"Range": {byteRange(s.start, s.end)}}
+	if tag := r.tag.Load(); tag != nil {
+		rq.header.Set("If-Range", *tag)
+	}
+	return &rq
 }
 
 // checkPart fails if resp is not exactly the part of the blob that s is.
