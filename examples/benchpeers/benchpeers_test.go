@@ -42,11 +42,15 @@ var tiny = []workload{
 	{Name: "zstd", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Format: zstd, Tools: changingTools},
 	{Name: "plain", Platforms: 2, Layers: 2, Size: 1000, Archives: true, Plain: 2, Tools: changingTools},
 	{Name: "layout", Platforms: 2, Layers: 2, Size: 1000, Layout: true, Tools: layoutTools},
+	{Name: "layouts", Platforms: 2, Layers: 2, Size: 1000, Layout: true, Files: true, Tools: betweenTools},
 	{Name: "onePlain", Platforms: 3, Layers: 2, Size: 1000, Archives: true, Plain: 1, Tools: changingTools},
 }
 
 // layoutTools write layouts.
 var layoutTools = []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}
+
+// betweenTools copy from layout to layout.
+var betweenTools = []string{ours, oursNoSync, earlier, upstream, oras3, regctl}
 
 // pair is a running pair of registries.
 type pair struct {
@@ -81,6 +85,13 @@ func (p *pair) job(t *testing.T, w workload, repo string) job {
 		Images: w.Images, Source: place{p.at.Source, w.sourceRepo(), tag}, Destination: w.destination(p.at, repo, t.TempDir()),
 		TLS: p.TLS, CertsDir: p.certs, Dir: t.TempDir(), Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
 	}
+	if w.Files {
+		from := j
+		from.Destination = place{"", filepath.Join(t.TempDir(), "source"), tag}
+		require.NoError(t, copyFloorToLayout(t.Context(), from, false))
+		p.prepare(w, repo)
+		j.Source = from.Destination
+	}
 	if w.Signed {
 		var err error
 		j.SigningKey, err = signingKey()
@@ -112,10 +123,10 @@ func TestContestants(t *testing.T) {
 					require.NoError(t, tool.run(t.Context(), job))
 					got := p.account(w, job.Destination.Repo)
 					assert.Empty(t, got.Missing)
-					assert.Positive(t, got.SourceRequests)
+					assert.Equal(t, w.Files, got.SourceRequests == 0)
 					assert.Equal(t, w.Layout, got.DestinationRequests == 0)
 					assert.Positive(t, got.Stored)
-					assert.Positive(t, got.SourceConnections)
+					assert.Equal(t, w.Files, got.SourceConnections == 0)
 					assert.Equal(t, w.Layout, got.DestinationConnections == 0)
 				})
 			}
@@ -292,6 +303,8 @@ func TestEveryWorkloadIsMeasured(t *testing.T) {
 		switch {
 		case w.Signed || w.transforms(w.Platforms-1):
 			assert.Equal(t, []string{ours, upstream}, by, w.Name)
+		case w.Files:
+			assert.Contains(t, by, upstream, w.Name)
 		case w.Original || w.Again && !w.UpToDate:
 			assert.Equal(t, []string{ours}, by, w.Name)
 		default:

@@ -22,7 +22,7 @@ func (j job) command(ctx context.Context, args ...string) *exec.Cmd {
 	return c
 }
 
-// starts starts the program of the contestant several times, to copy or to print its help.
+// starts runs the program of the contestant several times, to copy or to print its help.
 func (t tool) starts(ctx context.Context, j job) (u usage, err error) {
 	args := []string{"--help"}
 	if !j.Help {
@@ -47,7 +47,7 @@ func mirrorCopy(j job) []string {
 			args = append(args, "--"+side+"-tls-verify=false")
 		}
 	}
-	return append(args, j.Source.reference(), j.Destination.reference())
+	return append(args, j.Source.argument(), j.Destination.argument())
 }
 
 // craneCopy are those of crane.
@@ -55,8 +55,8 @@ func craneCopy(j job) []string {
 	return []string{"copy", "--insecure", j.Source.String(), j.Destination.String()}
 }
 
-// reference is p as commands have it that know transports.
-func (p place) reference() string {
+// argument is p as commands have it that know transports.
+func (p place) argument() string {
 	if p.isLayout() {
 		return "oci:" + p.Repo + ":" + p.Tag
 	}

@@ -20,6 +20,7 @@ import (
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	sparsecopy "github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
@@ -89,7 +90,7 @@ var tools = []tool{
 	{name: floor2, copy: func(ctx context.Context, j job) error { return copyFloor(ctx, []job{j}, true) }, overTLS: true},
 	{name: floorSync, copy: func(ctx context.Context, j job) error { return copyFloorToLayout(ctx, j, true) }, named: true},
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
-	{name: oursNoSync, copy: copySparsecopyNoSync, named: true},
+	{name: oursNoSync, copy: copySparsecopyWith(sparsecopy.CopierOptions{NoSync: true}), named: true},
 	{name: earlier, copy: runProgram(mirrorCopy), program: earlierProgram, arguments: mirrorCopy, start: startProgram, named: true},
 	{name: mirrorItself, copy: runProgram(mirrorCopy), program: mirrorProgram, arguments: mirrorCopy, named: true},
 	{name: craneItself, copy: runProgram(craneCopy), program: craneProgram, arguments: craneCopy, peer: true, named: true},

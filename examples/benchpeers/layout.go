@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,6 +12,18 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
+
+// sourceFiles is where the source of w is, if that is a layout. It is made for the first copy.
+func (b *bench) sourceFiles(ctx context.Context, p *registryProcess, w workload) (place, error) {
+	files := place{"", filepath.Join(b.dir, "source", w.Name), tag}
+	if _, err := os.Stat(files.Repo); err == nil {
+		return files, nil
+	}
+	if _, err := p.ask(question{Prepare: &subjectQuestion{w, ""}}); err != nil {
+		return files, err
+	}
+	return files, copyFloorToLayout(ctx, job{Source: place{p.Source, w.sourceRepo(), tag}, Destination: files}, false)
+}
 
 // inLayout returns how many bytes a layout has of what a complete copy of w has, and what it lacks;
 // "" for nothing.

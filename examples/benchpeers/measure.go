@@ -205,6 +205,11 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w w
 	defer os.RemoveAll(dir)
 	b.n++
 	j := b.job(p, c, w, dir)
+	if w.Files {
+		if j.Source, err = b.sourceFiles(ctx, p, w); err != nil {
+			return err
+		}
+	}
 	if err := b.equip(ctx, t, &j); err != nil {
 		b.without(c, "not measured", err)
 		return nil

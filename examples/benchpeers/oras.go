@@ -36,24 +36,24 @@ func copyORAS(ctx context.Context, j job, concurrency int) error {
 		r.PlainHTTP, r.Client = !j.TLS, client
 		return r, nil
 	}
-	from, err := repository(j.Source)
-	if err != nil {
-		return err
-	}
-	var to oras.Target
-	if j.Destination.isLayout() {
-		to, err = oci.NewWithContext(ctx, j.Destination.Repo)
-	} else {
-		to, err = repository(j.Destination)
-	}
-	if err != nil {
-		return err
-	}
-	var source oras.ReadOnlyTarget = from
-	if j.Platforms != nil {
-		if source, err = newStrippedTarget(ctx, j, from); err != nil {
-			return err
+	target := func(p place) (oras.Target, error) {
+		if p.isLayout() {
+			return oci.NewWithContext(ctx, p.Repo)
 		}
+		return repository(p)
+	}
+	to, err := target(j.Destination)
+	if err != nil {
+		return err
+	}
+	var source oras.ReadOnlyTarget
+	if j.Platforms == nil {
+		source, err = target(j.Source)
+	} else {
+		source, err = newStrippedTarget(ctx, j, repository)
+	}
+	if err != nil {
+		return err
 	}
 	options := oras.CopyOptions{CopyGraphOptions: oras.CopyGraphOptions{Concurrency: concurrency}}
 	_, err = oras.Copy(ctx, source, j.Source.Tag, to, j.Destination.Tag, options)
@@ -68,7 +68,11 @@ type strippedTarget struct {
 	content []byte
 }
 
-func newStrippedTarget(ctx context.Context, j job, repository *remote.Repository) (*strippedTarget, error) {
+func newStrippedTarget(ctx context.Context, j job, open func(place) (*remote.Repository, error)) (*strippedTarget, error) {
+	repository, err := open(j.Source)
+	if err != nil {
+		return nil, err
+	}
 	list, body, err := repository.FetchReference(ctx, j.Source.Tag)
 	if err != nil {
 		return nil, err

@@ -52,18 +52,23 @@ func newRegclient(j job, requests int64) *regclient.RegClient {
 // it is made of.
 func copyRegctl(ctx context.Context, j job) (err error) {
 	client := newRegclient(j, 0)
-	source, err := ref.New(j.Source.String())
+	source, err := j.Source.regclientReference()
 	if err != nil {
 		return err
 	}
-	destination := ref.Ref{Scheme: "ocidir", Path: j.Destination.Repo, Tag: j.Destination.Tag}
-	if !j.Destination.isLayout() {
-		if destination, err = ref.New(j.Destination.String()); err != nil {
-			return err
-		}
+	destination, err := j.Destination.regclientReference()
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, client.Close(ctx, destination)) }()
 	return client.ImageCopy(ctx, source, destination)
+}
+
+func (p place) regclientReference() (ref.Ref, error) {
+	if p.isLayout() {
+		return ref.Ref{Scheme: "ocidir", Path: p.Repo, Tag: p.Tag}, nil
+	}
+	return ref.New(p.String())
 }
 
 // regsyncRun is one run.

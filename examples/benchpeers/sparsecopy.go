@@ -25,11 +25,13 @@ func copySparsecopy(ctx context.Context, j job) error {
 	return copySparsecopyBy(ctx, copy.Image, j)
 }
 
-// copySparsecopyNoSync leaves it to the system when a layout reaches the disk.
-func copySparsecopyNoSync(ctx context.Context, j job) (err error) {
-	copier := copy.NewCopier(copy.CopierOptions{NoSync: true})
-	defer func() { err = errors.Join(err, copier.Close()) }()
-	return copySparsecopyBy(ctx, copier.Image, j)
+// copySparsecopyWith copies by a Copier of its own.
+func copySparsecopyWith(o copy.CopierOptions) func(context.Context, job) error {
+	return func(ctx context.Context, j job) (err error) {
+		copier := copy.NewCopier(o)
+		defer func() { err = errors.Join(err, copier.Close()) }()
+		return copySparsecopyBy(ctx, copier.Image, j)
+	}
 }
 
 // imageCopy is copy.Image, or the same of a Copier.
@@ -157,15 +159,18 @@ type imageEnvironment struct {
 
 // references are those of both ends in containers/image.
 func (j job) references() (source, destination types.ImageReference, err error) {
-	if source, err = docker.ParseReference("//" + j.Source.String()); err != nil {
+	if source, err = j.Source.reference(); err != nil {
 		return nil, nil, err
 	}
-	if j.Destination.isLayout() {
-		destination, err = layout.NewReference(j.Destination.Repo, j.Destination.Tag)
-		return source, destination, err
-	}
-	destination, err = docker.ParseReference("//" + j.Destination.String())
+	destination, err = j.Destination.reference()
 	return source, destination, err
+}
+
+func (p place) reference() (types.ImageReference, error) {
+	if p.isLayout() {
+		return layout.NewReference(p.Repo, p.Tag)
+	}
+	return docker.ParseReference("//" + p.String())
 }
 
 // newImageEnvironment makes one that does not depend on the machine's configuration, and whose

@@ -53,12 +53,13 @@ func TestFloorToLayoutFailsOnDamage(t *testing.T) {
 func TestRunWays(t *testing.T) {
 	var out, errors bytes.Buffer
 	status := run(t.Context(), "", []string{
-		"-quick", "-links", "none", "-rtt", "0", "-tls", "false", "-tools", "floor,floor@fsync,sparsecopy,regctl", "-workloads", "1x1x1GiB,4x4x64MiB-layout",
+		"-quick", "-links", "none", "-rtt", "0", "-tls", "false", "-tools", "floor,floor@fsync,sparsecopy,regctl", "-workloads", "1x1x1GiB,4x4x64MiB-layout,4x4x64MiB-layouts",
 	}, nil, &out, &errors)
 	require.Zero(t, status, "%s%s", out.String(), errors.String())
 	assert.Contains(t, out.String(), "BenchmarkCopy/workload=1x1x1GiB/rtt=40ms/tls=false/cap=25000000/tool=regctl-")
 	assert.Contains(t, out.String(), "\n| 1x1x1GiB, 40ms, 25 MB/s a connection | 0.")
 	assert.Contains(t, out.String(), "BenchmarkCopy/workload=4x4x64MiB-layout/rtt=0s/tls=false/tool=floor@fsync-")
+	assert.Regexp(t, `BenchmarkCopy/workload=4x4x64MiB-layouts/rtt=0s/tls=false/tool=sparsecopy-.*\t0 src-req\t.*\t0 dst-req\t`, out.String())
 	assert.NotContains(t, out.String(), "workload=1x1x1GiB/rtt=0s")
 }
 

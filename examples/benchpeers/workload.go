@@ -30,6 +30,7 @@ type workload struct {
 	Help      bool            // the program only prints its help
 	Again     bool            // the same contestant has been asked for the same before
 	Layout    bool            // the destination is an OCI layout, in files
+	Files     bool            // the source is an OCI layout, too
 	PlainOnly bool            // only without TLS
 	Cap       int64           // only where connections are limited like this
 	Linked    bool            // over links as well
@@ -46,6 +47,7 @@ const (
 	hugeLayers   = "4x4x64MiB"
 	oneHuge      = "1x1x1GiB"
 	intoLayout   = "4x4x64MiB-layout"
+	betweenFiles = "4x4x64MiB-layouts"
 	linkedLayers = "2x2x32MiB"
 	nothingToDo  = "nothing"
 	twoPlatforms = "2of8"
@@ -92,6 +94,7 @@ var workloads = []workload{
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
 	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, earlier, upstream, oras3, crane4, regctl}},
 	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}},
+	{Name: betweenFiles, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, Files: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{ours, oursNoSync, earlier, upstream, oras3, regctl}},
 	{Name: linkedLayers, Platforms: 2, Layers: 2, Size: 32 << 20, PlainOnly: true, Linked: true, RTTs: []time.Duration{}}, // a gigabyte takes minutes there
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true, Linked: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true, Linked: true},
