@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +32,10 @@ type Answer struct {
 	Fault Fault
 	// After is a number of bytes that Fault refers to.
 	After int64
+
+	// Ranges, if not 0, is how this request for a range is answered, whatever Options.Ranges says.
+	// With Status it has no effect.
+	Ranges RangeForm
 }
 
 // Fault is a way in which an exchange goes wrong.
@@ -136,6 +141,7 @@ func (a Answer) play(x *exchange, serve func()) {
 		a.write(x)
 		return
 	}
+	x.ranges = cmp.Or(a.Ranges, x.ranges)
 	switch a.Fault {
 	case FaultNone:
 	case FaultClose:

@@ -92,7 +92,7 @@ func (x *exchange) sendContent(c Content) {
 	h.Set("Docker-Content-Digest", c.Digest.String())
 	h.Set("ETag", x.tag(c))
 	part, status := c.Reader(), http.StatusOK
-	if !x.opts.NoRange {
+	if x.ranges != RangeIgnored {
 		h.Set("Accept-Ranges", "bytes")
 		if spec := x.req.Header.Get("Range"); spec != "" && !head && x.unchanged(h.Get("ETag")) {
 			var err error
@@ -123,7 +123,7 @@ func (x *exchange) sendContent(c Content) {
 
 // tag is the ETag of an answer with c.
 func (x *exchange) tag(c Content) string {
-	switch x.opts.Ranges {
+	switch x.ranges {
 	case RangeMovingTag:
 		return `"` + secret() + `"`
 	case RangeWeakTag:
@@ -141,11 +141,11 @@ func (x *exchange) unchanged(tag string) bool {
 // part is the range of c that is sent, of which it writes the header.
 func (x *exchange) part(c Content, spec string) (*io.SectionReader, error) {
 	first, length, err := parseRange(spec, c.Size)
-	if err != nil || x.opts.Ranges == RangeRefused {
+	if err != nil || x.ranges == RangeRefused {
 		return nil, cmp.Or(err, errors.New("no ranges"))
 	}
 	sent, stated, size := first, first, strconv.FormatInt(c.Size, 10)
-	switch x.opts.Ranges {
+	switch x.ranges {
 	case RangeFirst:
 		sent, stated = 0, 0
 	case RangeFalse:

@@ -103,10 +103,7 @@ type Options struct {
 	UploadStatus int
 	// NoLengthOfHEAD leaves out Content-Length in answers to HEAD of a blob.
 	NoLengthOfHEAD bool
-	// NoRange ignores Range headers: 200 with the whole blob, as distribution 2.8 and 3 answer as
-	// proxy caches, while they fetch it.
-	NoRange bool
-	// Ranges is how a Range header is answered unless NoRange is set.
+	// Ranges is how a Range header is answered.
 	Ranges RangeForm
 	// BareSuccess answers PUT of manifests and blobs with 200 and nothing else: some gateways in
 	// front of registries drop the rest.
@@ -208,6 +205,9 @@ type RangeForm int
 const (
 	// RangeComplete is that range, or, if an If-Range header names another ETag, the whole blob.
 	RangeComplete RangeForm = iota
+	// RangeIgnored is 200 with the whole blob, as distribution 2.8 and 3 answer as proxy caches,
+	// while they fetch it.
+	RangeIgnored
 	// RangeFirst is 206 with as many bytes from the start of the blob, whatever was asked for, and
 	// says so.
 	RangeFirst

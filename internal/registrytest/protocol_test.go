@@ -252,7 +252,7 @@ func TestLyingBlobs(t *testing.T) {
 }
 
 func TestQuirksOfReading(t *testing.T) {
-	c := start(t, Options{NoRange: true, RefuseHEAD: true})
+	c := start(t, Options{Ranges: RangeIgnored, RefuseHEAD: true})
 	d := c.PutBlob("a", []byte("0123456789"))
 	c.PutManifest("a", "v1", imageType, []byte("{}"))
 	a := c.do(200, "GET", "/v2/a/blobs/"+d.String(), "", "Range", "bytes=3-")

@@ -237,6 +237,7 @@ type exchange struct {
 	route  route
 	n      int  // number of the request
 	second bool // it came to the second server
+	ranges RangeForm
 }
 
 // serve takes a request through all steps: log, script, throttle, credentials, protocol.
@@ -246,7 +247,7 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request, second bool) 
 	}
 	defer r.working.Done()
 
-	x := &exchange{Registry: r, req: req, route: parseRoute(req.URL.Path), second: second}
+	x := &exchange{Registry: r, req: req, route: parseRoute(req.URL.Path), second: second, ranges: r.opts.Ranges}
 	e := r.log.begin(newRequest(x))
 	aborted := true
 	defer func() { r.log.end(e, aborted) }()

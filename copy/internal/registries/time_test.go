@@ -28,7 +28,7 @@ var timeHabits = []habit{
 	{"s3-slow-commit", slowCommits},
 	{"cdn-caps-connections", cappedConnections},
 	{"range-answered-otherwise", func(t *testing.T) {
-		for _, o := range []registrytest.Options{{NoRange: true}, {Ranges: registrytest.RangeRefused}, {Ranges: registrytest.RangeFirst}, {Ranges: registrytest.RangeCoded}} {
+		for _, o := range []registrytest.Options{{Ranges: registrytest.RangeIgnored}, {Ranges: registrytest.RangeRefused}, {Ranges: registrytest.RangeFirst}, {Ranges: registrytest.RangeCoded}} {
 			c := copyInRanges(t, o, asked)
 			assert.Equal(t, map[bool]int{false: 1, true: 1}, c.requests(), "one attempt, in vain")
 		}

@@ -257,7 +257,7 @@ func TestResume(t *testing.T) {
 		largest int64 // that the registry may send
 	}{
 		{"ranges", registrytest.Options{}, 110_000},
-		{"no ranges", registrytest.Options{NoRange: true}, 400_000},
+		{"no ranges", registrytest.Options{Ranges: registrytest.RangeIgnored}, 400_000},
 		{"redirects", registrytest.Options{RedirectBlobs: true}, 110_000},
 	} {
 		t.Run(test.name, func(t *testing.T) {

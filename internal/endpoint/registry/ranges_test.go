@@ -109,7 +109,7 @@ func TestRanges(t *testing.T) {
 		{"redirects", registrytest.Options{RedirectBlobs: true}, again},
 		{"without size", registrytest.Options{Ranges: registrytest.RangeWithoutSize}, again},
 		{"weak tag", registrytest.Options{Ranges: registrytest.RangeWeakTag}, again},
-		{"ignored", registrytest.Options{NoRange: true}, never},
+		{"ignored", registrytest.Options{Ranges: registrytest.RangeIgnored}, never},
 		{"refused", registrytest.Options{Ranges: registrytest.RangeRefused}, never},
 		{"another range", registrytest.Options{Ranges: registrytest.RangeFirst}, never},
 		{"coded", registrytest.Options{Ranges: registrytest.RangeCoded}, never},
