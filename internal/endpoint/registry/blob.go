@@ -121,13 +121,31 @@ func (r *blobReader) request() error {
 	})
 }
 
+// get asks repo for the blob from the current offset on, or, if it does not answer that, for all of
+// it, to pass over what was read already.
 func (r *blobReader) get(repo *repository) error {
-	rq := &request{method: http.MethodGet, path: "blobs/" + r.blob.Digest.String(), forced: ocihttp.HoldsSlot(r.ctx), slow: true}
-	if r.offset > 0 {
-		rq.header = http.Header{"Range": {byteRange(r.offset, r.end)}}
-		rq.forced = true // whoever reads may hold a slot of the other side: it must not wait for one of this side
+	if r.offset == 0 {
+		if err := r.getBy(repo, nil); err != nil {
+			return err
+		}
+		repo.has(r.blob.Digest)
+		return nil
 	}
-	resp, err := repo.send(r.ctx, rq)
+	err := r.getBy(repo, http.Header{"Range": {byteRange(r.offset, r.end)}})
+	if hasNoRange(err) {
+		repo.host.ranges.refuse(r.source.shared.now())
+		err = r.getBy(repo, nil)
+	}
+	return err
+}
+
+// getBy sends one request for the blob.
+func (r *blobReader) getBy(repo *repository, header http.Header) error {
+	resp, err := repo.send(r.ctx, &request{
+		method: http.MethodGet, path: "blobs/" + r.blob.Digest.String(), header: header, slow: true,
+		// Whoever reads may hold a slot of the other side: it must not wait for one of this side.
+		forced: r.offset > 0 || ocihttp.HoldsSlot(r.ctx),
+	})
 	if err != nil {
 		return err
 	}
@@ -136,10 +154,19 @@ func (r *blobReader) get(repo *repository) error {
 		return err
 	}
 	r.body, r.url, r.from, r.answer = resp.Body, ocihttp.CleanURL(resp.Request.URL), repo, resp
-	if r.offset == 0 {
-		repo.has(r.blob.Digest)
-	}
 	return nil
+}
+
+// A rangeError is an answer that is not the range that was asked for.
+type rangeError struct{ text string }
+
+func (e *rangeError) Error() string { return e.text }
+
+// hasNoRange reports whether err says that there is no range where one was asked for.
+func hasNoRange(err error) bool {
+	no, refused := errors.AsType[*refusal](err)
+	_, other := errors.AsType[*rangeError](err)
+	return other || refused && no.Status == http.StatusRequestedRangeNotSatisfiable
 }
 
 // byteRange is the Range header for the bytes from start on, up to end unless that is 0.
@@ -156,9 +183,9 @@ func (r *blobReader) position(resp *http.Response) error {
 	skip := r.offset
 	if resp.StatusCode == http.StatusPartialContent {
 		start, complete, ok := parseContentRange(resp.Header.Get("Content-Range"))
-		if !ok || start != r.offset {
-			return fmt.Errorf("%s: the answer to a request for bytes from %d on has Content-Range %q", ocihttp.CleanURL(resp.Request.URL),
-				r.offset, resp.Header.Get("Content-Range"))
+		if coding := resp.Header.Get("Content-Encoding"); !ok || start != r.offset || coding != "" {
+			return &rangeError{fmt.Sprintf("%s: the answer to a request for bytes from %d on has Content-Range %q and Content-Encoding %q",
+				ocihttp.CleanURL(resp.Request.URL), r.offset, resp.Header.Get("Content-Range"), coding)}
 		}
 		size, skip = complete, 0
 	}

@@ -273,10 +273,10 @@ func (r *rangedReader) ask(ctx context.Context, s *segment) (*http.Response, err
 			return resp, nil
 		}
 		_ = resp.Body.Close()
-	} else if no, refused := errors.AsType[*refusal](err); !refused || no.Status != http.StatusRequestedRangeNotSatisfiable {
-		return nil, err
 	}
-	r.from.host.ranges.refuse(r.first.source.shared.now())
+	if hasNoRange(err) {
+		r.from.host.ranges.refuse(r.first.source.shared.now())
+	}
 	return nil, err
 }
 
@@ -321,9 +321,9 @@ func (r *rangedReader) checkPart(s *segment, resp *http.Response) error {
 	size, ok := strings.CutPrefix(stated, part)
 	if resp.StatusCode != http.StatusPartialContent || !ok || size != "*" && size != fmt.Sprint(r.first.total) ||
 		resp.Header.Get("Content-Encoding") != "" || resp.ContentLength >= 0 && resp.ContentLength != s.end-s.start {
-		return fmt.Errorf("%s: the answer to a request for %s%d has status %d, Content-Range %q, Content-Encoding %q and %d bytes",
+		return &rangeError{fmt.Sprintf("%s: the answer to a request for %s%d has status %d, Content-Range %q, Content-Encoding %q and %d bytes",
 			ocihttp.CleanURL(resp.Request.URL), part, r.first.total, resp.StatusCode, stated, resp.Header.Get("Content-Encoding"),
-			resp.ContentLength)
+			resp.ContentLength)}
 	}
 	if tag := resp.Header.Get("ETag"); strings.HasPrefix(tag, `"`) {
 		r.tag.CompareAndSwap(nil, &tag)
