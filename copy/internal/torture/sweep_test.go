@@ -4,10 +4,14 @@ package torture
 
 import (
 	"archive/tar"
+	"cmp"
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -25,6 +29,7 @@ import (
 	"go.podman.io/image/v5/signature"
 	"go.podman.io/image/v5/signature/signer"
 	"go.podman.io/image/v5/types"
+	"golang.org/x/time/rate"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
@@ -55,7 +60,18 @@ type workload struct {
 	blobs    bool          // the destination takes lists of blobs, if they are there
 	cosigned bool          // the source has a list that cosign has signed, in both of its formats
 	plain    bool          // the destination takes plain images only
+
+	ranged     bool   // the source has a layer that is read in ranges
+	redirected bool   // it leads requests for blobs elsewhere
+	chunk      uint64 // bytes that one request brings to the destination at most; 0 for no bound
+	share      int    // of the sample; sampleShare if 0
 }
+
+// A long layer is read in ranges of a piece each.
+const (
+	long  = 320 << 10
+	piece = 64 << 10
+)
 
 // cosignatures is how many signatures the list has that cosign has signed.
 const cosignatures = 4
@@ -93,6 +109,7 @@ func workloads() []workload {
 	unselected := []string{"arm/v7", "ppc64le", "s390x", "riscv64", "386", "arm/v6"}
 	small := imagetest.Platforms(3, 2, 100, imagetest.SharedBase())
 	large := imagetest.Platforms(2, 2, 300_000)
+	layer := imagetest.Platforms(1, 1, long, imagetest.SeededLayers())
 	last := []string{"arm/v7"}
 	return []workload{
 		{name: "fresh", fixture: small, from: "registry", to: "registry", options: all, strict: true},
@@ -137,6 +154,10 @@ func workloads() []workload {
 		{name: "from a layout", fixture: imagetest.WithAttestations(), from: "layout", to: "registry", options: strip, strict: true, absent: []string{"s390x", "att-s390x"}},
 		{name: "to a directory", fixture: small, from: "registry", to: "dir", options: strip, absent: last},
 		{name: "to an archive", fixture: small, from: "registry", to: "archive", options: strip, absent: last},
+		{name: "ranges", fixture: layer, from: "registry", to: "registry", options: all, ranged: true, share: 50},
+		{name: "ranges elsewhere", fixture: layer, from: "registry", to: "layout", options: all, ranged: true, redirected: true, share: 30},
+		{name: "chunks", fixture: layer, from: "registry", to: "registry", options: all, chunk: piece, share: 40},
+		{name: "ranges into chunks", fixture: layer, from: "registry", to: "registry", options: all, ranged: true, chunk: piece, share: 10},
 	}
 }
 
@@ -170,6 +191,7 @@ type fault struct {
 
 func download(method string) bool { return method == http.MethodGet }
 func upload(method string) bool   { return method == http.MethodPut || method == http.MethodPatch }
+func chunk(method string) bool    { return method == http.MethodPatch }
 
 // passing are the statuses that registries recover from.
 var passing = []int{408, 429, 500, 502, 503, 504}
@@ -213,6 +235,56 @@ func sweepFaults() []fault {
 		all = append(all,
 			fault{name: fmt.Sprint(status), answer: answer, passes: slices.Contains(passing, status)},
 			fault{name: fmt.Sprint(status, " for ever"), answer: answer, again: true, like404: status == 400 || status == 405})
+	}
+	return all
+}
+
+// rangeFaults are answers to requests for ranges that are none, or of something else. None fails a
+// copy.
+func rangeFaults() []fault {
+	var all []fault
+	for _, f := range []struct {
+		name string
+		form registrytest.RangeForm
+	}{
+		{"range ignored", registrytest.RangeIgnored}, {"range refused", registrytest.RangeRefused}, {"another range", registrytest.RangeFirst},
+		{"range of other bytes", registrytest.RangeFalse}, {"range coded", registrytest.RangeCoded}, {"range of no size", registrytest.RangeWithoutSize},
+		{"moving tag", registrytest.RangeMovingTag}, {"weak tag", registrytest.RangeWeakTag},
+	} {
+		answer := registrytest.Answer{Ranges: f.form}
+		all = append(all,
+			fault{name: f.name, answer: answer, method: download, passes: true},
+			fault{name: f.name + " for ever", answer: answer, method: download, again: true, passes: true})
+	}
+	return all
+}
+
+// chunkFaults are answers to a chunk that is not kept. None fails a copy.
+func chunkFaults() []fault {
+	var all []fault
+	for _, f := range []struct {
+		name   string
+		answer registrytest.Answer
+	}{
+		{"chunk stored as all", registrytest.Answer{Status: http.StatusCreated}},
+		{"chunk not kept", registrytest.Answer{Status: http.StatusAccepted, Header: http.Header{"Range": {"0-0"}}}},
+		{"chunk lost", registrytest.Answer{Status: http.StatusAccepted}},
+	} {
+		all = append(all,
+			fault{name: f.name, answer: f.answer, method: chunk, passes: true},
+			fault{name: f.name + " for ever", answer: f.answer, method: chunk, again: true, passes: true})
+	}
+	return all
+}
+
+// faults are those of the sweep that can happen to w.
+func (w *workload) faults() []fault {
+	all := sweepFaults()
+	if w.ranged {
+		all = append(all, rangeFaults()...)
+	}
+	if w.chunk > 0 {
+		all = append(all, chunkFaults()...)
 	}
 	return all
 }
@@ -367,11 +439,74 @@ type run struct {
 	fewer, catchesUp bool
 }
 
+// copier is impatient.
+func (w *workload) copier(stall time.Duration) *copy.Copier {
+	o := impatience(stall, w.options)
+	o.ChunkSize = w.chunk
+	return copy.NewCopier(o)
+}
+
+// redirecting leads requests for blobs to another name of the host, by a signed URL, unless script
+// has something else for them.
+func redirecting(script registrytest.Script) registrytest.Script {
+	blobs := registrytest.Matching(http.MethodGet, registrytest.KindBlob)
+	return func(n int, req *http.Request) (a registrytest.Answer) {
+		if script != nil {
+			a = script(n, req)
+		}
+		if !blobs(req) || req.URL.RawQuery != "" || a.Status != 0 || a.Fault != registrytest.FaultNone || a.Ranges != registrytest.RangeComplete {
+			return a
+		}
+		_, port, _ := net.SplitHostPort(req.Host)
+		to := "http://localhost:" + port + req.URL.Path + "?signature=" + rand.Text()
+		return registrytest.Answer{Status: http.StatusTemporaryRedirect, Header: http.Header{"Location": {to}}}
+	}
+}
+
+// paced brings each answer at 8 MiB in a second: otherwise what a connection brings first is all
+// there before another one has begun.
+func paced(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		next.ServeHTTP(&pacedWriter{w, req.Context(), rate.NewLimiter(8<<20, pacedPiece)}, req)
+	})
+}
+
+type pacedWriter struct {
+	http.ResponseWriter
+	ctx   context.Context
+	limit *rate.Limiter
+}
+
+// pacedPiece is how many bytes are written at once.
+const pacedPiece = 16 << 10
+
+func (w *pacedWriter) Write(p []byte) (n int, err error) {
+	for piece := range slices.Chunk(p, pacedPiece) {
+		if err := w.limit.WaitN(w.ctx, len(piece)); err != nil {
+			return n, err
+		}
+		m, err := w.ResponseWriter.Write(piece)
+		if n += m; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (w *pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // begin makes the ends of a run.
 func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.Duration) *run {
-	r := &run{prepared: w, t: t, copier: impatient(stall, w.options)}
+	r := &run{prepared: w, t: t, copier: w.copier(stall)}
 	if w.source != nil {
-		r.src = copytest.NewPeer(t, so, nil)
+		var wrap func(http.Handler) http.Handler
+		if w.ranged {
+			wrap = paced
+		}
+		if w.redirected {
+			so.Script = redirecting(so.Script)
+		}
+		r.src = copytest.NewPeer(t, so, wrap)
 		r.src.Fill(w.source)
 		r.source = func(i int) types.ImageReference { return r.src.Ref(t, repo(i), "v1") }
 	} else {
@@ -715,7 +850,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 		t.Errorf("%v: the port cannot be opened again: %v", c, err)
 	}
 	_ = r.copier.Close()
-	r.copier = impatient(0, c.w.options)
+	r.copier = c.w.copier(0)
 	r.fewer, r.catchesUp = false, r.fewer
 	for _, err := range r.copy(c.w.options) {
 		if err != nil {
@@ -797,7 +932,7 @@ func (w *prepared) cases(side copy.Side) []sweepCase {
 	var cases []sweepCase
 	methods := w.methods[side]
 	for n := 1; n <= len(methods); n++ {
-		for _, f := range sweepFaults() {
+		for _, f := range w.faults() {
 			c := sweepCase{w, side, n, f}
 			switch {
 			case f.method != nil && !f.method(methods[n]):
@@ -843,7 +978,7 @@ func sample(cases []sweepCase, seed uint64) []sweepCase {
 	slow, taken := 0, map[*prepared]int{}
 	for _, c := range cases {
 		switch {
-		case taken[c.w] == sampleShare, c.fault.slow && slow == sampleSlow:
+		case taken[c.w] == cmp.Or(c.w.share, sampleShare), c.fault.slow && slow == sampleSlow:
 			continue
 		case c.fault.slow:
 			slow++

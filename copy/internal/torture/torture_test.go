@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 
@@ -63,10 +64,14 @@ func howToRepeat(t testing.TB, seed uint64, name string) string {
 // impatient is what copies of one run with o share: retries and timeouts as short as a test can
 // afford.
 func impatient(stall time.Duration, o copy.Options) *copy.Copier {
-	return copy.NewCopier(copy.CopierOptions{
+	return copy.NewCopier(impatience(stall, o))
+}
+
+func impatience(stall time.Duration, o copy.Options) copy.CopierOptions {
+	return copy.CopierOptions{
 		MaxParallelDownloads: o.MaxParallelDownloads, StallTimeout: stall, BlobTimeout: stall, AnswerTimeout: stall,
 		Retries: copy.RetryPolicy{BaseDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond},
-	})
+	}
 }
 
 // complaints collects what a checker says.
@@ -200,5 +205,6 @@ func TestMain(m *testing.M) {
 	if task := os.Getenv(child); task != "" {
 		os.Exit(runChild(task))
 	}
+	registry.LowerRanges(long, piece, 4)
 	os.Exit(hermetictest.Main(func() int { return copytest.Run(m) }))
 }
