@@ -79,7 +79,7 @@ func (s settings) contestants(e environment, w workload) []tool {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(s.tools), func(t tool) bool {
-		return !w.takes(t) || s.goals && !concerns(goals, cell{e, w.Name, t.name}, w.Tools != nil)
+		return !w.takes(t) || s.goals && !concerns(goals, cell{e, w.Name, t.name})
 	})
 }
 

@@ -69,12 +69,13 @@ func besideEach(g goal, others ...string) []goal {
 	return all
 }
 
-// overLinks is a goal for each workload over each link: nobody is faster. Where nothing but round
-// trips takes time, peers with more concurrency are, and the others are not asked.
+// overLinks is a goal for each workload over each link: nobody is faster. Peers that are never the
+// fastest there are not asked: upstream's copy, and with less concurrency those that wait for round
+// trips.
 func overLinks() []goal {
 	tuned := []string{oras32, crane32}
-	all := append([]string{oras3, crane4, upstream}, tuned...)
-	peers := map[string][]string{smallLayers: tuned, nothingToDo: append([]string{crane4, oras3}, tuned...), largeLayers: all, twoPlatforms: all, linkedLayers: all}
+	all := append([]string{oras3, crane4}, tuned...)
+	peers := map[string][]string{smallLayers: tuned, nothingToDo: all, largeLayers: append([]string{crane4}, tuned...), twoPlatforms: all, linkedLayers: all}
 	var goals []goal
 	for _, e := range links {
 		for _, w := range workloads {
@@ -86,11 +87,10 @@ func overLinks() []goal {
 	return goals
 }
 
-// concerns reports whether one of the goals needs c, or, with others, whether one is about its
-// workload there.
-func concerns(goals []goal, c cell, others bool) bool {
+// concerns reports whether one of the goals needs c. The earlier build is shown beside all.
+func concerns(goals []goal, c cell) bool {
 	return slices.ContainsFunc(goals, func(g goal) bool {
-		return g.At == c.environment && g.Workload == c.Workload && (others || g.Us == c.Tool || slices.Contains(g.Others, c.Tool))
+		return g.At == c.environment && g.Workload == c.Workload && (g.Us == c.Tool || slices.Contains(g.Others, c.Tool) || c.Tool == earlier)
 	})
 }
 

@@ -175,7 +175,7 @@ func TestOnlyWhatGoalsAreAbout(t *testing.T) {
 	}
 	assert.Equal(t, []string{floor1, ours}, contestants[largeLayers])
 	assert.Equal(t, []string{earlier, mirrorItself, craneItself}, contestants[help])
-	assert.Contains(t, contestants[intoLayout], regctl, "beside those of the goals")
+	assert.Equal(t, []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3}, contestants[intoLayout])
 	assert.NotContains(t, contestants, hugeLayers)
 }
 
