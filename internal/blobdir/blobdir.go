@@ -24,8 +24,9 @@ import (
 type Dir struct {
 	// Blobs is the directory. It need not exist before something is written.
 	Blobs string
-	// Temp is an existing directory of the same file system, for files that are not complete. What
-	// a process that was killed leaves there is the caller's to remove.
+	// Temp is an existing directory for files that are not complete. What a process that was killed
+	// leaves there is the caller's to remove. Where Blobs, or a directory there, is on another file
+	// system, such files are in that, and what is a day old is removed.
 	Temp string
 	// Sync makes an open file or directory outlast a loss of power, as Fsync does; nil for what
 	// need not.
@@ -33,6 +34,9 @@ type Dir struct {
 	// Begin makes the system begin with what Sync will wait for, for a part of a file, as BeginSync
 	// does; nil for what is not synced.
 	Begin func(f *os.File, offset, size int64)
+
+	mu    sync.Mutex
+	temps map[string]string // by directory, where files for it are made; guarded by mu
 }
 
 // Path is the file of a blob.
@@ -56,11 +60,7 @@ func (d *Dir) Has(blob digest.Digest, size int64) (bool, error) {
 // Write makes content the blob, in place of what may be there. size is how long it must be, -1 if
 // that is not known. On error nothing has changed; an error of content is returned as it is.
 func (d *Dir) Write(blob digest.Digest, size int64, content io.Reader) error {
-	path := d.Path(blob)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return d.replace(path, 0o644, func(f *os.File) error {
+	return d.Fill(blob, func(f *os.File) error {
 		n, err := d.fill(f, content)
 		if err == nil && size >= 0 && n != size {
 			err = fmt.Errorf("the content has %d bytes, want %d", n, size)
@@ -68,6 +68,19 @@ func (d *Dir) Write(blob digest.Digest, size int64, content io.Reader) error {
 		return err
 	})
 }
+
+// Fill makes the blob what write makes of an empty file, in place of what may be there. On error
+// nothing has changed; an error of write is returned as it is.
+func (d *Dir) Fill(blob digest.Digest, write func(*os.File) error) error {
+	path := d.Path(blob)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return d.replace(path, blobMode, write)
+}
+
+// blobMode are the permissions of blobs: others read layouts, too.
+const blobMode fs.FileMode = 0o644
 
 // WriteFile makes content that of the file at path, which is on the file system of d, at once or
 // not at all. A file that is there keeps its permissions.
@@ -84,13 +97,17 @@ func (d *Dir) WriteFile(path string, content []byte) error {
 
 // replace makes the file at path one that write has written.
 func (d *Dir) replace(path string, mode fs.FileMode, write func(*os.File) error) (err error) {
-	f, err := os.CreateTemp(d.Temp, "write-*")
+	temp, err := d.tempFor(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(temp, tempPrefix+"*")
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(f.Name()) // err is what matters, and Temp is cleared by its owner
+			_ = os.Remove(f.Name()) // err is what matters, and what stays is removed later
 		}
 	}()
 	if err := errors.Join(d.complete(f, mode, write), f.Close()); err != nil {

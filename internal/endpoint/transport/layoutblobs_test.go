@@ -204,7 +204,7 @@ func TestBlobsThatFailLeaveTheLayout(t *testing.T) {
 			ctx = t.Context()
 		}
 		for _, empty := range []string{dest.end.(*layoutEnd).staging, filepath.Join(dir, imgspecv1.ImageBlobsDir, "sha256")} {
-			files, err := filepath.Glob(filepath.Join(empty, "write-*"))
+			files, err := filepath.Glob(filepath.Join(empty, ".sparsecopy-write-*"))
 			require.NoError(t, err)
 			assert.Empty(t, files, name)
 		}
