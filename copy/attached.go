@@ -16,7 +16,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/inflight"
-	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
 // attachedTo returns where the destination is told what is attached.
@@ -158,20 +157,9 @@ func copyAttachments(ctx context.Context, to *storer, planned []AttachedPlan) er
 	if err != nil {
 		return err
 	}
-	var images []work.Image
-	lists := map[digest.Digest]endpoint.Document{}
-	for _, doc := range documents {
-		if doc.IsList() {
-			lists[doc.Digest] = doc.Document
-			continue
-		}
-		image, err := to.work().Image(doc.Document)
-		if err != nil {
-			return err
-		}
-		image.Later = doc.ByTag
-		image.Begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", doc.Digest, doc.Subject)}
-		images = append(images, image)
+	images, lists, err := to.work().Documents(documents)
+	if err != nil {
+		return err
 	}
 	if err := storeAttached(ctx, to, work.SubjectsFirst(images), lists); err != nil {
 		return failure.RefusedAttachment(err, planned)

@@ -167,10 +167,7 @@ func askNested(ctx context.Context, e *ends, s survey) (survey, error) {
 	if !s.there.Asked || e.o.CheckBlobs || s.plan.List == nil || s.there.Top == "" || s.there.Top != s.plan.Digest {
 		return s, nil
 	}
-	unasked := slices.DeleteFunc(s.plan.List.NestedLists(), func(d digest.Digest) bool {
-		_, asked := s.there.Present[d]
-		return asked || s.there.Untold[d] != nil
-	})
+	unasked := s.there.Unasked(s.plan.List.NestedLists())
 	if len(unasked) == 0 {
 		return s, nil
 	}

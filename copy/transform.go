@@ -2,10 +2,8 @@ package copy
 
 import (
 	"context"
-	"sync"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
@@ -23,23 +21,12 @@ import (
 // image may be there without its manifest.
 func transform(ctx context.Context, to *storer) (map[plan.TransformKey]Document, error) {
 	transformer := transforming.New(to.copier.transforms, to.budget, to.o.weight)
-	var mu sync.Mutex // guards results
-	results := map[plan.TransformKey]Document{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(32) // of which only a few are worked on
-	for i, wanted := range to.plan.Transforms() {
-		group.Go(func() error {
-			if to.plan.List != nil {
-				to.progress.Tell(progress.ImageBegins{Digest: wanted.Digest, Position: len(to.plan.Copies) + i + 1, Of: imagesOf(to.plan)})
-			}
-			result, err := transformOne(ctx, to, transformer, wanted)
-			mu.Lock()
-			defer mu.Unlock()
-			results[wanted.Key()] = result
-			return err
-		})
-	}
-	return results, group.Wait()
+	return transforming.All(ctx, to.plan.Transforms(), func(ctx context.Context, i int, wanted plan.Transform) (Document, error) {
+		if to.plan.List != nil {
+			to.progress.Tell(progress.ImageBegins{Digest: wanted.Digest, Position: len(to.plan.Copies) + i + 1, Of: imagesOf(to.plan)})
+		}
+		return transformOne(ctx, to, transformer, wanted)
+	})
 }
 
 // imagesOf is the number of images that a plan copies, those included that are transformed.

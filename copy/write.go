@@ -53,7 +53,7 @@ func (w *writer) writeOrElse(ctx context.Context) (out written, err error) {
 			return err
 		},
 		Probe: w.probe,
-		Names: func(ctx context.Context, d digest.Digest) bool { return names(ctx, w.ends, d) },
+		Names: w.asks().Names,
 		Leave: func(ctx context.Context) (err error) {
 			out, err = w.leaveTop(ctx, w.plan, work.DocumentOf(w.plan.List))
 			return err
@@ -104,7 +104,7 @@ func (w *writer) writeImage(ctx context.Context) (written, error) {
 	}
 	w.progress.Line("Writing manifest to image destination")
 	out, err := w.putTop(ctx, w.plan, doc)
-	if endpoint.RefusesPut(err) && names(ctx, w.ends, doc.Digest) {
+	if endpoint.RefusesPut(err) && w.asks().Names(ctx, doc.Digest) {
 		return w.leaveTop(ctx, w.plan, doc)
 	}
 	return out, err
@@ -156,7 +156,7 @@ func (w *writer) putList(ctx context.Context, l *ListPlan) error {
 //
 // A reference that named doc when the copy began, and still does, is not written.
 func (w *writer) putTop(ctx context.Context, p *Plan, doc endpoint.Document) (written, error) {
-	if w.there.Top == doc.Digest && names(ctx, w.ends, doc.Digest) {
+	if w.there.Top == doc.Digest && w.asks().Names(ctx, doc.Digest) {
 		return w.leaveTop(ctx, p, doc)
 	}
 	attaches := len(p.ToAttach()) > 0 || w.original.Lacks(originals.Lacking(p)) || w.kept != nil && originals.Wanted(p)
@@ -198,20 +198,10 @@ func (w *writer) leaveTop(ctx context.Context, p *Plan, doc endpoint.Document) (
 	return written{plan: p}, nil
 }
 
-// names reports whether the destination's reference is known to name d now. Only registries are
-// asked: elsewhere, what was written becomes visible with the reference.
-func names(ctx context.Context, e *ends, d digest.Digest) bool {
-	if e.to != "docker" {
-		return false
-	}
-	now, known := e.asks().Top(ctx)
-	return known && now == d
-}
-
 // nameTop makes the destination's reference name doc, which write has stored by its digest only.
 func nameTop(ctx context.Context, e *ends, doc endpoint.Document) error {
 	err := inflight.One(ctx, e.budget, func() error { return e.dst.PutTop(ctx, doc, nil) })
-	unchanged := endpoint.RefusesPut(err) && names(ctx, e, doc.Digest)
+	unchanged := endpoint.RefusesPut(err) && e.asks().Names(ctx, doc.Digest)
 	if err != nil && !unchanged {
 		return failure.New("writing", DestinationSide, e.dstName, err)
 	}

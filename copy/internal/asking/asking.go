@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sparsecopy/sparsecopy/copy/internal/access"
 	"github.com/sparsecopy/sparsecopy/copy/internal/failure"
 	"github.com/sparsecopy/sparsecopy/copy/internal/known"
 	"github.com/sparsecopy/sparsecopy/copy/internal/originals"
@@ -38,6 +39,16 @@ type Destination struct {
 func (d Destination) Top(ctx context.Context) (top digest.Digest, known bool) {
 	top, err := d.top(ctx, d.End.Top)
 	return top, err == nil
+}
+
+// Names reports whether the destination's reference is known to name what now. Only registries are
+// asked: elsewhere, what was written becomes visible with the reference.
+func (d Destination) Names(ctx context.Context, what digest.Digest) bool {
+	if access.TransportOf(d.End.Reference()) != "docker" {
+		return false
+	}
+	now, known := d.Top(ctx)
+	return known && now == what
 }
 
 // Read is Top by what the destination hands out, if it is a registry. If that is something else

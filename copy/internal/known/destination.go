@@ -49,6 +49,15 @@ func (c Destination) WithPresent(a endpoint.Answers) Destination {
 	return c
 }
 
+// Unasked returns those of digests of which it is neither known whether they are there with
+// everything that they name, nor that the destination does not tell.
+func (c Destination) Unasked(digests []digest.Digest) []digest.Digest {
+	return slices.DeleteFunc(slices.Clone(digests), func(d digest.Digest) bool {
+		_, asked := c.Present[d]
+		return asked || c.Untold[d] != nil
+	})
+}
+
 // WithStored returns c with answers to whether manifests are there, whatever they lack.
 func (c Destination) WithStored(a endpoint.Answers) Destination {
 	c.Stored = Merged(c.Stored, a.Has)

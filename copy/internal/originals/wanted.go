@@ -39,14 +39,11 @@ func artifacts(p *plan.Plan, present bool) []original.Artifact {
 // Unasked returns what the artifacts that a plan lacks are in a form, but for those of which it is
 // known whether the destination has them so, or that it does not tell.
 func Unasked(p *plan.Plan, as Form, there known.Destination) []digest.Digest {
-	var unasked []digest.Digest
+	var lacking []digest.Digest
 	for _, a := range Lacking(p) {
-		d := as.Of(a).Document.Digest
-		if _, asked := there.Present[d]; !asked && there.Untold[d] == nil {
-			unasked = append(unasked, d)
-		}
+		lacking = append(lacking, as.Of(a).Document.Digest)
 	}
-	return unasked
+	return there.Unasked(lacking)
 }
 
 // LackingSignatures returns those of signatures whose artifacts are not known to be at the

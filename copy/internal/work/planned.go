@@ -13,6 +13,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy/plan"
 	"github.com/sparsecopy/sparsecopy/internal/attach"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/progress"
 )
 
 // A Knowledge is what is known when a plan is carried out.
@@ -61,6 +62,27 @@ func (k Knowledge) Image(doc endpoint.Document) (Image, error) {
 		Doc: doc, Subject: image.Subject, Blobs: Blobs(image, k.Foreign),
 		Stored: k.There.Present[doc.Digest] || k.There.Stored[doc.Digest],
 	}, nil
+}
+
+// Documents returns what it takes to copy what is attached: images, in the order of documents, and
+// lists by their digests.
+func (k Knowledge) Documents(documents []attach.Stored) ([]Image, map[digest.Digest]endpoint.Document, error) {
+	var images []Image
+	lists := map[digest.Digest]endpoint.Document{}
+	for _, doc := range documents {
+		if doc.IsList() {
+			lists[doc.Digest] = doc.Document
+			continue
+		}
+		image, err := k.Image(doc.Document)
+		if err != nil {
+			return nil, nil, err
+		}
+		image.Later = doc.ByTag
+		image.Begins = progress.Line{Text: fmt.Sprintf("Copying %s, which is attached to %s", doc.Digest, doc.Subject)}
+		images = append(images, image)
+	}
+	return images, lists, nil
 }
 
 // Nested calls list for each list below a plan's, and image for each image of late, in an order in
