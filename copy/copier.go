@@ -120,9 +120,18 @@ type CopierOptions struct {
 	MinRemaining uint
 
 	// NoSync leaves it to the system when what is written to oci: layouts reaches the disk.
-	// Otherwise what a layout names after a copy is there after a loss of power, too. It has no
-	// effect on what upstream's copy writes.
+	// Otherwise what a layout names after a copy is there after a loss of power, too, but for what
+	// copies with NoSync have left. It has no effect on what upstream's copy writes.
 	NoSync bool
+	// HardLinks lets files of oci: and dir: have one more name in an oci: layout of the same file
+	// system, in place of a copy, on Linux: files that belong to the user of the process, that all
+	// may read, and nobody else may write to. Whoever changes one later changes it in both places.
+	HardLinks bool
+	// TrustSource copies files of oci:, oci-archive: and dir: to oci: layouts without hashing them:
+	// one that has the size of a blob is taken for that. What is damaged there, or was put there by
+	// somebody else, arrives under a digest that is not its own, and the copy succeeds. Manifests
+	// and lists are verified all the same, and so is what goes anywhere else.
+	TrustSource bool
 
 	// Clock tells the time, and waits for retries. nil means SystemClock.
 	Clock Clock
@@ -195,6 +204,8 @@ func newOneShot(options CopierOptions) *Copier {
 			Cache:          options.Cache,
 			MinRemaining:   int(min(options.MinRemaining, math.MaxInt32)),
 			NoSync:         options.NoSync,
+			HardLinks:      options.HardLinks,
+			TrustFiles:     options.TrustSource,
 		},
 	}
 }

@@ -60,8 +60,8 @@ func (d *Dir) Has(blob digest.Digest, size int64) (bool, error) {
 // Write makes content the blob, in place of what may be there. size is how long it must be, -1 if
 // that is not known. On error nothing has changed; an error of content is returned as it is.
 func (d *Dir) Write(blob digest.Digest, size int64, content io.Reader) error {
-	return d.Fill(blob, func(f *os.File) error {
-		n, err := d.fill(f, content)
+	return d.Fill(blob, func(f *os.File, written func(int64)) error {
+		n, err := fill(f, content, written)
 		if err == nil && size >= 0 && n != size {
 			err = fmt.Errorf("the content has %d bytes, want %d", n, size)
 		}
@@ -69,14 +69,15 @@ func (d *Dir) Write(blob digest.Digest, size int64, content io.Reader) error {
 	})
 }
 
-// Fill makes the blob what write makes of an empty file, in place of what may be there. On error
-// nothing has changed; an error of write is returned as it is.
-func (d *Dir) Fill(blob digest.Digest, write func(*os.File) error) error {
+// Fill makes the blob what write makes of an empty file, in place of what may be there. write tells
+// written, now and then, how many bytes the file has from its start. On error nothing has changed;
+// an error of write is returned as it is.
+func (d *Dir) Fill(blob digest.Digest, write func(f *os.File, written func(int64)) error) error {
 	path := d.Path(blob)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return d.replace(path, blobMode, write)
+	return d.replace(path, blobMode, func(f *os.File) error { return write(f, d.beginning(f)) })
 }
 
 // blobMode are the permissions of blobs: others read layouts, too.
@@ -199,11 +200,22 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 // more comes, and not when all is there.
 const part = 8 << 20
 
-// fill writes content to f, which is empty, in large pieces, and returns how much that was.
-func (d *Dir) fill(f *os.File, content io.Reader) (written int64, err error) {
+// beginning returns what is told how much of f is written, and has the system begin with that.
+func (d *Dir) beginning(f *os.File) func(written int64) {
+	begun := int64(0) // where the part ends that the system has begun with last
+	return func(written int64) {
+		if d.Begin != nil && written-begun >= part {
+			d.Begin(f, begun, written-begun)
+			begun = written
+		}
+	}
+}
+
+// fill writes content to f, which is empty, in large pieces, tells how much that is so far, and
+// returns how much it was.
+func fill(f *os.File, content io.Reader, tell func(written int64)) (written int64, err error) {
 	buffer := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buffer)
-	begun := int64(0) // where the part ends that the system has begun with last
 	for {
 		n, err := readEnough(content, buffer[:])
 		if n > 0 {
@@ -211,10 +223,7 @@ func (d *Dir) fill(f *os.File, content io.Reader) (written int64, err error) {
 				return written, err
 			}
 			written += int64(n)
-		}
-		if d.Begin != nil && written-begun >= part {
-			d.Begin(f, begun, written-begun)
-			begun = written
+			tell(written)
 		}
 		if err == io.EOF { //nolint:errorlint // what wraps it is a failure
 			return written, nil

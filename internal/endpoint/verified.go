@@ -18,7 +18,7 @@ import (
 //
 // read, if not nil, is told how many bytes each Read has got. Errors are as fail makes them.
 func Verified(source io.ReadCloser, b Blob, read func(n int), fail func(error) error) io.ReadCloser {
-	return &verifier{source: source, blob: b, digester: b.Digest.Verifier(), tell: read, failed: fail}
+	return &verifier{source: source, content: source, blob: b, digester: b.Digest.Verifier(), tell: read, failed: fail}
 }
 
 // A Doubter is the content of a blob that may have come in a way that has damaged it.
@@ -43,6 +43,7 @@ func Twice(put func() error) error {
 
 type verifier struct {
 	source   io.ReadCloser
+	content  io.Reader // what is read: source, or what source is copied to
 	blob     Blob
 	digester digest.Verifier
 	read     int64
@@ -61,12 +62,10 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	n, err := v.source.Read(p)
+	n, err := v.content.Read(p)
 	v.read += int64(n)
 	_, _ = v.digester.Write(p[:n]) // a hash never fails
-	if v.tell != nil {
-		v.tell(n)
-	}
+	v.told(n)
 	switch {
 	case v.blob.Size >= 0 && v.read > v.blob.Size:
 		return 0, v.fail(fmt.Errorf("it is longer than the %d bytes that its manifest states", v.blob.Size))
@@ -82,11 +81,17 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return 0, v.fail(err)
 }
 
+func (v *verifier) told(n int) {
+	if v.tell != nil {
+		v.tell(n)
+	}
+}
+
 // expectEnd reads what follows the last byte that the manifest states: nothing, so that it returns
 // io.EOF.
 func (v *verifier) expectEnd() error {
 	for range 100 { // as io.ErrNoProgress is for others
-		n, err := v.source.Read(v.one[:])
+		n, err := v.content.Read(v.one[:])
 		if n > 0 {
 			return fmt.Errorf("it is longer than the %d bytes that its manifest states", v.blob.Size)
 		}

@@ -109,7 +109,7 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 		}
 		return open(ctx, ref, sys, shared)
 	}, func() (endpoint.SizedSource, error) {
-		return transport.OpenSource(ctx, ref, shared.PullContext(ref, sys))
+		return fileOptions(shared).OpenSource(ctx, ref, shared.PullContext(ref, sys))
 	})
 }
 
@@ -144,7 +144,11 @@ func OpenDestination(ctx context.Context, ref types.ImageReference, sys *types.S
 
 // OpenThrough opens what ref names for writing through its transport.
 func OpenThrough(ctx context.Context, ref types.ImageReference, sys *types.SystemContext, shared *registry.Shared) (*transport.Destination, error) {
-	return transport.Options{NoSync: shared.NoSync}.OpenDestination(ctx, ref, shared.PushContext(ref, sys))
+	return fileOptions(shared).OpenDestination(ctx, ref, shared.PushContext(ref, sys))
+}
+
+func fileOptions(shared *registry.Shared) transport.Options {
+	return transport.Options{NoSync: shared.NoSync, HardLinks: shared.HardLinks, TrustFiles: shared.TrustFiles}
 }
 
 // either opens an end directly, if it is a registry or the end of a transport that has its own, and

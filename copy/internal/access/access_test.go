@@ -11,20 +11,27 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/registry"
 	"github.com/sparsecopy/sparsecopy/internal/endpoint/transport"
 	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 )
 
 func TestMain(m *testing.M) { os.Exit(hermetictest.Main(m.Run)) }
 
 func TestLayoutsAreOpenedWithWhatIsShared(t *testing.T) {
-	for _, noSync := range []bool{false, true} {
-		ref, err := layout.NewReference(t.TempDir(), "v1")
+	for _, shared := range []*registry.Shared{{}, {NoSync: true}, {HardLinks: true}, {TrustFiles: true}} {
+		want := transport.Options{NoSync: shared.NoSync, HardLinks: shared.HardLinks, TrustFiles: shared.TrustFiles}
+		dir := t.TempDir()
+		require.NoError(t, imagetest.Platforms(1, 1, 10).WriteLayout(dir, "v1", imagetest.Top))
+		ref, err := layout.NewReference(dir, "v1")
 		require.NoError(t, err)
-		dst, how, err := OpenDestination(t.Context(), ref, nil, &registry.Shared{NoSync: noSync})
+		dst, how, err := OpenDestination(t.Context(), ref, nil, shared)
 		require.NoError(t, err)
 		assert.Equal(t, "transport", how.Transport)
-		opened, ok := dst.(*transport.Destination)
-		require.True(t, ok)
-		assert.Equal(t, transport.Options{NoSync: noSync}, opened.Options())
+		assert.Equal(t, want, dst.(*transport.Destination).Options())
 		require.NoError(t, dst.Close())
+		src, how, err := OpenSource(t.Context(), ref, nil, shared)
+		require.NoError(t, err)
+		assert.Equal(t, "transport", how.Transport)
+		assert.Equal(t, want, src.(*transport.Source).Options())
+		require.NoError(t, src.Close())
 	}
 }

@@ -34,7 +34,7 @@ type access struct {
 	registriesConf string
 	times          times
 	uploads        uploads // only of commands that write blobs
-	noSync         bool    // of layouts
+	layouts        layouts // only of commands that write them
 	caching        caching
 	cache          copy.DocumentCache // that check has opened, nil for none
 	overrideArch   string

@@ -101,7 +101,7 @@ func (c *copyCommand) finish(cmd *cobra.Command) {
 	flags.BoolVarP(&c.out.quiet, "quiet", "q", false, "print nothing but errors")
 	flags.BoolVar(&c.yes, "yes", false, "replace a list at DESTINATION by one image without a question or warning")
 	flags.StringVar(&c.digestFile, "digestfile", "", "write the digest that DESTINATION names to `FILE`")
-	flags.Var(newChoice(&c.access.noSync, []string{"on", "off"}, []bool{false, true}), "fsync", "whether an OCI layout is on the disk when the copy ends: off, for scratch, leaves that to the system, which is faster")
+	c.access.layouts.define(flags)
 	c.access.define(flags)
 	c.access.uploads.define(flags)
 }

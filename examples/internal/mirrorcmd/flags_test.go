@@ -169,6 +169,8 @@ func TestEveryFlag(t *testing.T) {
 			args: []string{"--chunk-size", "64M"}, get: func(s *settings) any { return s.uploads.chunk }, want: uint64(64_000_000),
 		},
 		"fsync":                        {[]string{"--fsync", "off"}, nil, func(s *settings) any { return s.limits.NoSync }, true},
+		"hard-links":                   {[]string{"--hard-links"}, nil, func(s *settings) any { return s.limits.HardLinks }, true},
+		"trust-source":                 {[]string{"--trust-source"}, nil, func(s *settings) any { return s.limits.TrustSource }, true},
 		"min-remaining":                {[]string{"--min-remaining", "20"}, nil, func(s *settings) any { return s.times.options().MinRemaining }, uint(20)},
 		"no-ranges":                    {[]string{"--no-ranges"}, nil, func(s *settings) any { return s.times.options().NoRanges }, true},
 		"override-arch":                {[]string{"--override-arch", "a"}, nil, func(s *settings) any { return s.source.ArchitectureChoice }, "a"},

@@ -41,7 +41,7 @@ func (t *times) options() copy.CopierOptions {
 func (e *environment) limits(a *access) copy.CopierOptions {
 	options := a.times.options()
 	options.ChunkSize = a.uploads.chunk
-	options.NoSync = a.noSync
+	options.NoSync, options.HardLinks, options.TrustSource = a.layouts.noSync, a.layouts.hardLinks, a.layouts.trustSource
 	options.Clock, options.Cache, options.RegistryContext = e.clock, a.cache, a.registryContext
 	return options
 }

@@ -68,8 +68,9 @@ type Shared struct {
 	// MinRemaining is how many pulls are to remain of those that a registry allows a source.
 	MinRemaining int
 
-	// NoSync is for layouts, which are opened elsewhere: see transport.Options.
-	NoSync bool
+	// NoSync, HardLinks and TrustFiles are for layouts, which are opened elsewhere: see
+	// transport.Options.
+	NoSync, HardLinks, TrustFiles bool
 
 	// BlobInfoCache is told where blobs are, as containers/image's docker transport tells it; nil
 	// for nobody.

@@ -73,12 +73,19 @@ var errUnknown = fmt.Errorf("the transport cannot tell what the reference names:
 // errUnreadable is the answer of transports that hand nothing out.
 var errUnreadable = fmt.Errorf("the transport does not read what was written: %w", endpoint.ErrNotFound)
 
-// Options are the choices of who opens a Destination. The zero value is useful.
+// Options are the choices of who opens an end. The zero value is useful.
 type Options struct {
 	// NoSync leaves it to the system when files of oci: reach the disk. Otherwise what a reference
 	// names outlasts a loss of power once PutTop has returned. What upstream's copy writes through
-	// HandOver, that syncs as it likes.
+	// HandOver, that syncs as it likes. What was written without, later Destinations take for what
+	// it is, and do not sync either.
 	NoSync bool
+	// HardLinks lets a Destination of oci: give a blob that it gets as a file one more name, where
+	// blobdir.Dir.Link does that.
+	HardLinks bool
+	// TrustFiles lets a Source of oci:, oci-archive: or dir: vouch for its files: one that has the
+	// size of a blob is copied to oci: as the blob, whatever its digest.
+	TrustFiles bool
 }
 
 // OpenDestination opens ref for writing, with no Options.

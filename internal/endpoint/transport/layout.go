@@ -47,6 +47,7 @@ type layoutEnd struct {
 	plainEnd        // of the staging layout
 	dir      string // of the layout
 	blobs    blobdir.Dir
+	links    bool   // see Options.HardLinks
 	name     string // the tag; "" for an entry without name
 	staging  string
 	lock     *flock.Flock
@@ -64,7 +65,7 @@ func (o Options) openLayout(ctx context.Context, ref types.ImageReference, sys *
 	}
 	e := &layoutEnd{
 		dir: dir, name: name, blobs: blobdir.Dir{Blobs: filepath.Join(dir, imgspecv1.ImageBlobsDir)},
-		named: map[string]imgspecv1.Descriptor{},
+		links: o.HardLinks, named: map[string]imgspecv1.Descriptor{},
 	}
 	if !o.NoSync {
 		e.blobs.Sync, e.blobs.Begin = blobdir.Fsync, blobdir.BeginSync
@@ -284,9 +285,21 @@ func (e *layoutEnd) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.
 	if err != nil {
 		return false, err
 	}
-	content := &blobReader{ctx: ctx, r: r}
 	defer r.Close() // the content was verified while it was read
-	return false, e.blobs.Write(b.Digest, b.Size, content)
+	if file := endpoint.FileOf(r); file != nil {
+		return false, e.putFile(ctx, b.Digest, file)
+	}
+	return false, e.blobs.Write(b.Digest, b.Size, &blobReader{ctx: ctx, r: r})
+}
+
+// putFile stores a blob that is in a file.
+func (e *layoutEnd) putFile(ctx context.Context, d digest.Digest, file *endpoint.BlobFile) error {
+	if whole := file.Whole(); e.links && whole != nil {
+		if linked, err := e.blobs.Link(d, whole, file.Verify); linked || err != nil {
+			return err
+		}
+	}
+	return e.blobs.Fill(d, func(f *os.File, written func(int64)) error { return file.CopyTo(ctx, f, written) })
 }
 
 func (e *layoutEnd) putManifest(ctx context.Context, doc endpoint.Document) error {

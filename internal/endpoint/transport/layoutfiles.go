@@ -20,6 +20,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/bigfile"
+	"github.com/sparsecopy/sparsecopy/internal/filecopy"
 	"github.com/sparsecopy/sparsecopy/internal/regular"
 )
 
@@ -88,15 +89,18 @@ func layoutBlob(blobs string, d digest.Digest) string {
 // layoutArchive is a layout in a tar archive. Its files are read where they are.
 type layoutArchive struct {
 	name    string
-	archive archiveFile // not compressed
+	archive *os.File  // not compressed
+	closing io.Closer // closes archive, and removes it if it is a temporary file
 	files   map[string]extent
 }
 
-// archiveFile is what an archive is read from.
-type archiveFile interface {
-	io.ReadSeekCloser
-	io.ReaderAt
+// archivedFile reads a file in an archive, and stays where it is when it is closed.
+type archivedFile struct {
+	io.Reader
+	part filecopy.Part
 }
+
+func (f *archivedFile) Close() error { return nil }
 
 // extent is where a file is in an archive.
 type extent struct{ offset, size int64 }
@@ -108,44 +112,44 @@ func openLayoutArchive(ctx context.Context, path string, sys *types.SystemContex
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errForUpstream, err)
 	}
-	archive, err := decompressed(ctx, f, sys)
+	archive, closing, err := decompressed(ctx, f, sys)
 	if err != nil {
 		return nil, err
 	}
 	files, err := filesIn(ctx, archive)
 	if err != nil {
-		return nil, errors.Join(err, archive.Close())
+		return nil, errors.Join(err, closing.Close())
 	}
-	return &layoutArchive{path, archive, files}, nil
+	return &layoutArchive{path, archive, closing, files}, nil
 }
 
-// decompressed returns f, or, if that is compressed, a temporary file with what it is. Then, and if
-// it fails, it closes f.
-func decompressed(ctx context.Context, f *os.File, sys *types.SystemContext) (_ archiveFile, err error) {
+// decompressed returns f, or, if that is compressed, a temporary file with what it is, and what
+// closes the one or the other. In the latter case, and if it fails, it closes f.
+func decompressed(ctx context.Context, f *os.File, sys *types.SystemContext) (_ *os.File, closing io.Closer, err error) {
 	content, isCompressed, err := compression.AutoDecompress(f)
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	defer func() { err = errors.Join(err, content.Close()) }()
 	if !isCompressed {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
-			return nil, errors.Join(err, f.Close())
+			return nil, nil, errors.Join(err, f.Close())
 		}
-		return f, nil
+		return f, f, nil
 	}
 	defer f.Close()
 	temporary, err := bigfile.Create(sys, "sparsecopy-archive-")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	_, err = io.Copy(temporary, &blobReader{ctx: ctx, r: content})
 	if err == nil {
 		_, err = temporary.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("decompressing it: %w", err), temporary.Close())
+		return nil, nil, errors.Join(fmt.Errorf("decompressing it: %w", err), temporary.Close())
 	}
-	return temporary, nil
+	return temporary.File, temporary, nil
 }
 
 // filesIn returns where the files of a layout are in an archive. Of several with the same name, it
@@ -207,10 +211,11 @@ func (a *layoutArchive) open(name string) (io.ReadCloser, int64, error) {
 	if !ok {
 		return nil, 0, fmt.Errorf("%s has no %s: %w", a.name, name, fs.ErrNotExist)
 	}
-	return io.NopCloser(io.NewSectionReader(a.archive, at.offset, at.size)), at.size, nil
+	part := filecopy.Part{File: a.archive, Offset: at.offset, Size: at.size}
+	return &archivedFile{io.NewSectionReader(a.archive, at.offset, at.size), part}, at.size, nil
 }
 
-func (a *layoutArchive) Close() error { return a.archive.Close() }
+func (a *layoutArchive) Close() error { return a.closing.Close() }
 
 // readFile reads a file of at most that many bytes.
 func readFile(files layoutFiles, name string, most int64) ([]byte, error) {

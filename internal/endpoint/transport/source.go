@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -20,6 +21,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
+	"github.com/sparsecopy/sparsecopy/internal/filecopy"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
 )
 
@@ -32,10 +34,11 @@ const maxManifest = 4 << 20
 // unpacked) hands out one reader at a time: Blob, Manifest and Signatures wait until the reader
 // before is closed, or their context ends.
 type Source struct {
-	ref  types.ImageReference
-	sys  *types.SystemContext
-	top  endpoint.Document
-	pool *pool
+	ref     types.ImageReference
+	sys     *types.SystemContext
+	options Options
+	top     endpoint.Document
+	pool    *pool
 
 	mu   sync.Mutex
 	sigs map[digest.Digest]*signaturesOf // guarded by mu
@@ -45,12 +48,17 @@ type Source struct {
 
 var _ endpoint.Source = (*Source)(nil)
 
+// OpenSource opens ref, with no Options.
+func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
+	return Options{}.OpenSource(ctx, ref, sys)
+}
+
 // OpenSource opens ref and reads what it names. The error wraps endpoint.ErrNotFound if it
 // definitely names nothing.
 //
 // What a digest reference names must match the digest. In a layout (oci:, oci-archive:) it must
 // match the digest of its entry in index.json.
-func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
+func (o Options) OpenSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (*Source, error) {
 	op := operation{verb: "opening", method: "GET", path: manifestPath(ref), unproven: true}
 	src, err := newImageSource(ctx, ref, sys)
 	if err != nil {
@@ -62,11 +70,12 @@ func OpenSource(ctx context.Context, ref types.ImageReference, sys *types.System
 		return nil, wrap(ref, op, err)
 	}
 	return &Source{
-		ref:  ref,
-		sys:  sys,
-		top:  top,
-		pool: newPool(src, src.HasThreadSafeGetBlob(), reopen(ref, sys)),
-		sigs: map[digest.Digest]*signaturesOf{},
+		ref:     ref,
+		sys:     sys,
+		options: o,
+		top:     top,
+		pool:    newPool(src, src.HasThreadSafeGetBlob(), reopen(ref, sys)),
+		sigs:    map[digest.Digest]*signaturesOf{},
 	}, nil
 }
 
@@ -181,6 +190,9 @@ func checkSize(content []byte) error {
 
 // Reference implements endpoint.Source.
 func (s *Source) Reference() types.ImageReference { return s.ref }
+
+// Options returns what the Source was opened with.
+func (s *Source) Options() Options { return s.options }
 
 // Top implements endpoint.Source.
 func (s *Source) Top() endpoint.Document { return s.top }
@@ -311,7 +323,7 @@ func (s *Source) open(ctx context.Context, b endpoint.Blob) (*blobReader, int64,
 		release()
 		return nil, 0, wrap(s.ref, op, err)
 	}
-	return &blobReader{ctx: ctx, r: r, release: release}, size, nil
+	return &blobReader{ctx: ctx, r: r, trusted: s.options.TrustFiles, release: release}, size, nil
 }
 
 // blobInfo is b in upstream's words. It never has URLs: a manifest would choose where we read from.
@@ -324,7 +336,29 @@ func blobInfo(b endpoint.Blob) types.BlobInfo {
 type blobReader struct {
 	ctx     context.Context
 	r       io.ReadCloser
+	trusted bool   // see Options.TrustFiles
 	release func() // nil once closed
+}
+
+// File implements endpoint.Filed.
+func (r *blobReader) File() (endpoint.File, bool) {
+	part, ok := partOf(r.r)
+	return endpoint.File{Part: part, Trusted: r.trusted}, ok
+}
+
+// partOf returns where what r reads is in a regular file; false if it is in none.
+func partOf(r io.Reader) (filecopy.Part, bool) {
+	switch r := r.(type) {
+	case *archivedFile:
+		return r.part, true
+	case *os.File:
+		info, err := r.Stat()
+		if err != nil || !info.Mode().IsRegular() {
+			return filecopy.Part{}, false
+		}
+		return filecopy.Part{File: r, Size: info.Size()}, true
+	}
+	return filecopy.Part{}, false
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {
