@@ -58,6 +58,7 @@ func TestStartup(t *testing.T) {
 		runs         = 100 // at most
 		milliseconds = 8.0
 		bytes        = 7 << 19 // less than 4 MiB, the least heap that is collected
+		packages     = 415     // that prepare something: for each, another part of the program's file is in memory
 	)
 	program := filepath.Join(build(t), "mirror")
 	least := map[string]initialization{} // of each package: others have the machine as well
@@ -78,4 +79,5 @@ func TestStartup(t *testing.T) {
 	text := fmt.Sprintf("the most costly: %v", costly[:10])
 	assert.LessOrEqual(t, took, milliseconds, text)
 	assert.LessOrEqual(t, allocated, bytes, text)
+	assert.LessOrEqual(t, len(least), packages)
 }
