@@ -53,19 +53,31 @@ func choicesHint(err error) string {
 			hint = fmt.Sprintf("; did you mean %s:%s:%s? There: ", transport, place, near)
 		}
 	}
-	hint += strings.Join(choices(images, transport+":"+place+":"), ", ")
+	listed := strings.Join(choices(images, transport, place), ", ")
+	hint += listed
 	if more := len(images) - maxChoices; more > 0 {
 		hint += fmt.Sprintf(" and %d more", more)
+	}
+	if strings.Contains(listed, unpacked) {
+		hint += "; DIRECTORY is where you unpack the archive: only a name finds an image in it"
 	}
 	return hint
 }
 
-// choices are references to the first images below start: by the first name that can be typed and
-// no image before has, or by position if there is none.
-func choices(images [][]string, start string) []string {
+// unpacked begins references to images of an archive that is unpacked.
+const unpacked = "oci:DIRECTORY:"
+
+// choices are references to the first images at place: by the first name that can be typed and no
+// image before has, or by position if there is none. References to archives have no positions.
+func choices(images [][]string, transport, place string) []string {
 	var all []string
+	start := transport + ":" + place + ":"
+	positions := start
+	if transport == "oci-archive" {
+		positions = unpacked
+	}
 	for i, names := range images[:min(len(images), maxChoices)] {
-		choice := fmt.Sprintf("%s@%d", start, i)
+		choice := fmt.Sprintf("%s@%d", positions, i)
 		for _, name := range names {
 			if !slices.ContainsFunc(images[:i], func(before []string) bool { return slices.Contains(before, name) }) && canBeTyped(start, name) {
 				choice = start + name

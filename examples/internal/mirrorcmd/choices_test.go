@@ -151,6 +151,25 @@ func TestChoicesAreBounded(t *testing.T) {
 	assert.Equal(t, "; there is no image", choicesHint(atEnd("", "oci:layout:x", os.ErrPermission)))
 }
 
+// TestChoicesInArchives: an image without a name is offered as what can be read.
+func TestChoicesInArchives(t *testing.T) {
+	t.Chdir(t.TempDir())
+	f := imagetest.Platforms(2, 1, 100)
+	require.NoError(t, f.WriteLayout("saved", "1", "amd64"))
+	require.NoError(t, f.WriteLayout("saved", "", "arm64"))
+	archive, err := os.Create("saved.tar")
+	require.NoError(t, err)
+	files := tar.NewWriter(archive)
+	require.NoError(t, errors.Join(files.AddFS(os.DirFS("saved")), files.Close(), archive.Close()))
+
+	r := mirror(t, "copy", "oci-archive:saved.tar", "dir:out")
+	r.failed(t, r.status, "; write one of oci-archive:saved.tar:1, oci:DIRECTORY:@1; DIRECTORY is where you unpack the archive: ")
+	require.NoError(t, os.Rename("saved", "DIRECTORY"))
+	for _, offered := range []string{"oci-archive:saved.tar:1", "oci:DIRECTORY:@1"} {
+		mirror(t, "copy", offered, "dir:out").done(t)
+	}
+}
+
 // layoutOf writes the index of a layout of images with these names.
 func layoutOf(t *testing.T, names ...string) {
 	t.Helper()
