@@ -293,26 +293,6 @@ func TestNestedAndSparseLayouts(t *testing.T) {
 	assert.Equal(t, document(f, "amd64"), doc)
 }
 
-func TestLayoutWithBlobsOfOtherAlgorithms(t *testing.T) {
-	f := imagetest.Platforms(1, 1, 100)
-	dir := layoutOf(t, f, entry(f, "amd64", "", ""))
-	for _, algorithm := range []digest.Algorithm{digest.SHA384, digest.SHA512} {
-		d := algorithm.FromString("content")
-		require.NoError(t, os.MkdirAll(filepath.Dir(blobFile(dir, d)), 0o700))
-		require.NoError(t, os.WriteFile(blobFile(dir, d), []byte("content"), 0o600))
-		src := openSource(t, parsed(t, dir, ""), nil)
-		size, err := src.BlobSize(t.Context(), endpoint.Blob{Digest: d, Size: -1})
-		require.NoError(t, err)
-		assert.EqualValues(t, 7, size)
-		r, err := src.Blob(t.Context(), endpoint.Blob{Digest: d, Size: 7})
-		require.NoError(t, err)
-		content, err := io.ReadAll(r)
-		require.NoError(t, err)
-		require.NoError(t, r.Close())
-		assert.Equal(t, "content", string(content))
-	}
-}
-
 // TestLayoutsOfStrangeFiles: links are followed, as those of build tools have to be, and nothing
 // but regular files is read.
 func TestLayoutsOfStrangeFiles(t *testing.T) {
