@@ -102,7 +102,7 @@ func (e *directoryEnd) checkTarget(ctx context.Context, sys *types.SystemContext
 	if !slices.ContainsFunc(entries, func(entry fs.DirEntry) bool { return entry.Name() == directoryVersion }) {
 		return true, directory.ErrNotContainerImageDir
 	}
-	src, err := e.ref.NewImageSource(ctx, sys) // reads the version
+	src, err := openDirectoryImage(ctx, e.ref, sys) // reads the version
 	if unsupported := (directory.UnsupportedVersionError{}); errors.As(err, &unsupported) {
 		return true, err
 	}
@@ -153,7 +153,7 @@ func sameFileSystem(from, to string) bool {
 }
 
 func (e *directoryEnd) top(ctx context.Context) (digest.Digest, error) {
-	src, err := e.ref.NewImageSource(ctx, nil)
+	src, err := openDirectoryImage(ctx, e.ref, nil)
 	if err != nil {
 		return "", err
 	}
@@ -167,7 +167,7 @@ func (e *directoryEnd) top(ctx context.Context) (digest.Digest, error) {
 
 // hasManifest looks at what was written since the directory was opened: the rest will be gone.
 func (e *directoryEnd) hasManifest(ctx context.Context, d digest.Digest) (bool, error) {
-	src, err := e.dest.Reference().NewImageSource(ctx, nil)
+	src, err := openDirectoryImage(ctx, e.dest.Reference(), nil)
 	if err != nil {
 		return false, err
 	}

@@ -136,7 +136,7 @@ const (
 // process.
 func lockLayout(ctx context.Context, dir string, blobs *blobdir.Dir) (*flock.Flock, error) {
 	path := lockedFile(dir)
-	if err := checkLockable(path); err != nil {
+	if err := checkRegular(path); err != nil {
 		return nil, err
 	}
 	lock := flock.New(path, flock.SetPermissions(0o644))
@@ -171,12 +171,12 @@ func lockedFile(dir string) string {
 	return path
 }
 
-// checkLockable returns an error if what is at path is no regular file: opening a pipe, to lock it,
-// would wait for its writer.
-func checkLockable(path string) error {
+// checkRegular returns an error if what is at path is no regular file: opening a pipe would wait
+// for its writer.
+func checkRegular(path string) error {
 	f, _, err := regular.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // it will be made
+		return nil
 	}
 	if err != nil {
 		return err

@@ -79,10 +79,12 @@ func (o Options) OpenSource(ctx context.Context, ref types.ImageReference, sys *
 	}, nil
 }
 
-// newImageSource opens ref: a layout and an archive of one as they are, and anything else through
-// upstream.
+// newImageSource opens ref: layouts, archives of them and directories as they are, and anything
+// else through upstream.
 func newImageSource(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (types.ImageSource, error) {
 	switch own(ref) {
+	case directory.Transport.Name():
+		return openDirectoryImage(ctx, ref, sys)
 	case layout.Transport.Name(), archive.Transport.Name():
 		if src, err := openLayoutImage(ctx, ref, sys); src != nil || err != nil {
 			return src, err
@@ -93,8 +95,7 @@ func newImageSource(ctx context.Context, ref types.ImageReference, sys *types.Sy
 
 // reopen returns how to open one more source of ref, or nil where that is expensive.
 func reopen(ref types.ImageReference, sys *types.SystemContext) func(context.Context) (types.ImageSource, error) {
-	switch own(ref) {
-	case layout.Transport.Name(), directory.Transport.Name():
+	if own(ref) == layout.Transport.Name() {
 		return func(ctx context.Context) (types.ImageSource, error) { return ref.NewImageSource(ctx, sys) }
 	}
 	return nil
@@ -199,14 +200,19 @@ func (s *Source) Top() endpoint.Document { return s.top }
 
 // ImageSource returns the image source that was opened. It stays the Source's, which closes it;
 // while it is in use, the Source's own methods must not be.
-func (s *Source) ImageSource() types.ImageSource { return s.pool.first.ImageSource }
+func (s *Source) ImageSource() types.ImageSource {
+	if d, ok := s.pool.first.ImageSource.(*directoryImage); ok {
+		return d.ImageSource // with all signatures
+	}
+	return s.pool.first.ImageSource
+}
 
 // HandOver returns the image source that was opened, for upstream's copy, which closes what it
 // opens: most sources cannot be closed twice. From then on the Source can be closed, which leaves
 // that source alone, and nothing else.
 func (s *Source) HandOver() types.ImageSource {
 	s.pool.first.handed = true
-	return s.pool.first.ImageSource
+	return s.ImageSource()
 }
 
 // Manifest implements endpoint.Source.
@@ -408,12 +414,22 @@ func (s *Source) Signatures(ctx context.Context, d digest.Digest) (endpoint.Sign
 	if d == s.top.Digest {
 		instance = nil // dir: has the signatures of what the reference names nowhere else
 	}
-	sigs, err := endpoint.ReadSignatures(ctx, src, instance)
+	sigs, err := readSignatures(ctx, src, instance)
 	if err != nil {
 		return nil, wrap(s.ref, op, err)
 	}
 	of.sigs = sigs
 	return sigs, nil
+}
+
+func readSignatures(ctx context.Context, src types.ImageSource, instance *digest.Digest) (endpoint.Signatures, error) {
+	if d, ok := src.(*directoryImage); ok {
+		var err error
+		if src, err = d.forSignatures(instance); err != nil {
+			return nil, err
+		}
+	}
+	return endpoint.ReadSignatures(ctx, src, instance)
 }
 
 func (s *Source) signaturesOf(d digest.Digest) *signaturesOf {

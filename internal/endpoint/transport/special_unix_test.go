@@ -3,6 +3,7 @@
 package transport
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -31,5 +32,27 @@ func TestWritingToALayoutWaitsForNoPipe(t *testing.T) {
 			require.NoError(t, dest.Close())
 		}
 		assert.ErrorContains(t, err, path+" is no regular file")
+	}
+}
+
+// TestDirectoriesWaitForNoPipe puts such a pipe in the place of each file of a directory.
+func TestDirectoriesWaitForNoPipe(t *testing.T) {
+	f := imagetest.Platforms(1, 1, 100)
+	layer, child := blobs(f, imagetest.Top)[0], f.Digest("amd64")
+	for _, name := range []string{"version", "manifest.json", "signature-1", child.Encoded() + ".manifest.json", child.Encoded() + ".signature-1", layer.Digest.Encoded()} {
+		dir := t.TempDir()
+		ref := dirRef(t, dir)
+		copyOnce(t, f, layoutSource(t, f, imagetest.Top).Reference(), ref, system(t, ""))
+		require.NoError(t, os.RemoveAll(filepath.Join(dir, name)))
+		require.NoError(t, syscall.Mkfifo(filepath.Join(dir, name), 0o600))
+		src, err := OpenSource(t.Context(), ref, nil)
+		if err == nil {
+			_, ofChild := src.Manifest(t.Context(), child)
+			_, ofLayer := src.Blob(t.Context(), layer)
+			_, signed := src.Signatures(t.Context(), f.Digest(imagetest.Top))
+			_, childSigned := src.Signatures(t.Context(), child)
+			err = errors.Join(ofChild, ofLayer, signed, childSigned, src.Close())
+		}
+		assert.ErrorContains(t, err, name+" is no regular file")
 	}
 }
