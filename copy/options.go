@@ -130,8 +130,8 @@ type Options struct {
 	// OciDecryptConfig decrypts encrypted layers.
 	OciDecryptConfig *encconfig.DecryptConfig
 
-	// ConcurrentBlobCopiesSemaphore limits what is in flight over all the copies that share it.
-	// MaxParallelDownloads is ignored then.
+	// ConcurrentBlobCopiesSemaphore limits what is in flight over all the copies that share it,
+	// connections to large blobs included. MaxParallelDownloads is ignored then.
 	ConcurrentBlobCopiesSemaphore *semaphore.Weighted
 	// MaxParallelDownloads limits what this copy has in flight: blobs, manifests and questions to
 	// either end. 0 means 32, or twice as many if they are small: of blobs, those of up to 256 KiB.

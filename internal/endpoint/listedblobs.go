@@ -57,6 +57,7 @@ func SendAbsent(
 		if there, err := dst.HasBlob(ctx, b); there || err != nil {
 			return nil //nolint:nilerr // it is there, as far as is known
 		}
+		ctx = WithSpare(ctx, budget, 1)
 		if err := Twice(func() error { return dst.SendBlob(ctx, b, open(b)) }); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ type Run struct {
 	Weigh  func(endpoint.Blob) int64 // what a blob counts for in Budget
 
 	// CopyBlob copies a blob for the image, or the list, with digest owner, and reports whether the
-	// destination had it. It is called with a slot of the budget.
+	// destination had it. It is called with a slot of the budget, and may take more, as Spare says.
 	CopyBlob func(ctx context.Context, b endpoint.Blob, owner digest.Digest) (reused bool, err error)
 	// PutImage stores the manifest of an image. It is called without a slot.
 	PutImage func(ctx context.Context, doc endpoint.Document) error
@@ -147,7 +147,7 @@ func (e *executor) blob(b endpoint.Blob, owner digest.Digest) *task {
 			return t.err
 		}
 		defer e.Budget.Release(weight)
-		t.reused, t.err = e.CopyBlob(e.ctx, b, owner)
+		t.reused, t.err = e.CopyBlob(endpoint.WithSpare(e.ctx, e.Budget, weight), b, owner)
 		return t.err
 	})
 	return t

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 )
 
@@ -184,16 +185,26 @@ func (r *rangedReader) next() (start int64, ok bool) {
 	return start, start < r.first.total
 }
 
-// begin asks for the segment at start in the background, unless there is no memory for it.
+// begin asks for the segment at start in the background, unless there is no memory for it, or no
+// room in the budget.
 func (r *rangedReader) begin(start int64) bool {
+	done, ok := endpoint.Spare(r.first.ctx)
+	if !ok {
+		return false
+	}
 	buf := r.first.source.shared.buffers.get(r.ranges)
 	if buf == nil {
+		done()
 		return false
 	}
 	ctx, cancel := context.WithCancel(r.first.ctx)
 	s := newSegment(start, min(start+r.ranges.segment, r.first.total), buf, cancel)
 	r.ahead = append(r.ahead, s)
-	go func() { s.finish(r.fetch(ctx, s)) }()
+	go func() {
+		err := r.fetch(ctx, s)
+		done()
+		s.finish(err)
+	}()
 	return true
 }
 

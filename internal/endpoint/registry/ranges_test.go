@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
@@ -230,6 +231,26 @@ func TestRangesWhenOthersRead(t *testing.T) {
 	assert.Equal(t, []string{"", "", ""}, parts(r))
 }
 
+// A segment is asked for as long as the budget of the copy has room for it, beside what the blob
+// has of it, and gives that back.
+func TestRangesWithinTheBudget(t *testing.T) {
+	for size, most := range map[int64]int{1: 1, 2: 1, 4: 2, 6: 3, 100: 4} {
+		r := registrytest.Start(t, registrytest.Options{})
+		im := newImage(t, 1, 300_000, r, "a")
+		s := openRanged(t, r.Host()+"/a:tag", quick(), 4)
+		budget := semaphore.NewWeighted(size)
+		const weight = 2
+		held := min(weight, size)
+		require.True(t, budget.TryAcquire(held))
+		got, err := readAs(endpoint.WithSpare(t.Context(), budget, weight), s, im.blobs[0])
+		require.NoError(t, err)
+		require.Equal(t, contentOf(t, im, im.blobs[0]), got)
+		assert.LessOrEqual(t, r.Peak(), most)
+		assert.Equal(t, most > 1, len(parts(r)) > 1, "%q", parts(r))
+		assert.True(t, budget.TryAcquire(size-held), "all is given back")
+	}
+}
+
 // MaxParallel bounds what is asked for at a registry.
 func TestRangesMaxParallel(t *testing.T) {
 	for parallel, want := range map[int]int{0: 8, 3: 3, 100: 8} {
@@ -282,11 +303,14 @@ func TestRangesEnd(t *testing.T) {
 			r := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(
 				func(req *http.Request) bool { return req.Header.Get("Range") != "" }, registrytest.FirstN(1000, registrytest.StallBody(5000)))})
 			im := newImage(t, 1, 300_000, r, "a")
-			s := openRanged(t, r.Host()+"/a:tag", quick(), 4)
+			shared := quick()
+			shared.MaxRequests = 4
+			s := openRanged(t, r.Host()+"/a:tag", shared, 4)
+			budget := semaphore.NewWeighted(4)
 			before := runtime.NumGoroutine()
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
-			stream, err := inNoHurry(s.Blob(ctx, im.blobs[0]))
+			stream, err := inNoHurry(s.Blob(endpoint.WithSpare(ctx, budget, 1), im.blobs[0]))
 			require.NoError(t, err)
 			_, err = io.ReadFull(stream, make([]byte, 12_000))
 			require.NoError(t, err)
@@ -300,6 +324,16 @@ func TestRangesEnd(t *testing.T) {
 			_, err = stream.Read(make([]byte, 1))
 			require.ErrorContains(t, err, "closed")
 			assert.Zero(t, s.shared.buffers.used)
+			assert.True(t, budget.TryAcquire(4), "all is given back")
+			var others []io.Closer
+			for range shared.MaxRequests { // which none of those before takes a place of
+				other, err := s.Blob(t.Context(), im.blobs[0])
+				require.NoError(t, err)
+				others = append(others, other)
+			}
+			for _, other := range others {
+				require.NoError(t, other.Close())
+			}
 			require.NoError(t, s.shared.Close())
 			for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
 				runtime.Gosched()
