@@ -3,6 +3,7 @@ package ocihttp
 import (
 	"context"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -10,6 +11,62 @@ import (
 // keepAhead is how long a connection that was opened ahead waits to be used. Servers wait longer
 // for a request.
 const keepAhead = 10 * time.Second
+
+// near is how soon the first answer comes of a host to which connections are opened when they are
+// needed: where a round trip takes so little time, there is none to win, and most would stay
+// without use.
+const near = 5 * time.Millisecond
+
+// An Ahead opens connections to a host in the background, before requests need them, unless the
+// host is near. It may be used concurrently.
+type Ahead struct {
+	Near     time.Duration // in which a host that is near answers; does not change after the first request
+	answered func() bool   // reports whether the host has answered once
+	open     func(n int)   // opens connections, so that at least n were opened so far
+
+	first sync.Once // a request
+
+	mu     sync.Mutex
+	far    bool // the first answer takes longer; guarded by mu
+	wanted int  // guarded by mu
+}
+
+// NewAhead returns an Ahead for h, which opens at least wanted connections, by open: so that there
+// were n so far.
+func NewAhead(h *Host, wanted int, open func(n int)) *Ahead {
+	return &Ahead{Near: near, answered: h.Answered, open: open, wanted: wanted}
+}
+
+// Begin is the layer that opens connections while the first request waits for its answer.
+func (a *Ahead) Begin(next http.RoundTripper) http.RoundTripper {
+	return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
+		a.first.Do(func() { time.AfterFunc(a.Near, a.judge) })
+		return next.RoundTrip(req)
+	})
+}
+
+// judge opens what is wanted if the host has not answered yet.
+func (a *Ahead) judge() {
+	if a.answered() {
+		return
+	}
+	a.mu.Lock()
+	a.far = true
+	wanted := a.wanted
+	a.mu.Unlock()
+	a.open(wanted)
+}
+
+// Expect says that n requests will be sent at once soon.
+func (a *Ahead) Expect(n int) {
+	a.mu.Lock()
+	a.wanted = max(a.wanted, n)
+	far := a.far
+	a.mu.Unlock()
+	if far {
+		a.open(n)
+	}
+}
 
 // dialContext is what dials for an http.Transport.
 type dialContext = func(ctx context.Context, network, address string) (net.Conn, error)

@@ -133,3 +133,42 @@ func TestAheadDialer(t *testing.T) {
 		require.Error(t, c.err)
 	})
 }
+
+// TestAheadLooksAtAnswers tells hosts by whether they have answered when it looks.
+func TestAheadLooksAtAnswers(t *testing.T) {
+	var opened []int
+	open := func(n int) { opened = append(opened, n) }
+	a := NewAhead(NewHost("x", true), 8, open)
+	a.Expect(7)
+	a.Expect(20)
+	assert.Empty(t, opened, "nothing is known yet")
+	a.judge()
+	assert.Equal(t, []int{20}, opened)
+	a.Expect(30)
+	assert.Equal(t, []int{20, 30}, opened)
+
+	opened = nil
+	a = NewAhead(NewHost("x", true), 8, open)
+	a.judge()
+	assert.Equal(t, []int{8}, opened)
+
+	opened = nil
+	a = NewAhead(answered(NewHost("x", true)), 8, open)
+	a.judge()
+	a.Expect(20)
+	assert.Empty(t, opened)
+}
+
+// TestAheadOpensDuringTheFirstRequest lets a request wait for the connections.
+func TestAheadOpensDuringTheFirstRequest(t *testing.T) {
+	opened := make(chan int, 1)
+	a := NewAhead(NewHost("x", true), 8, func(n int) { opened <- n })
+	a.Near = time.Nanosecond
+	waits := Stack(RoundTripFunc(func(*http.Request) (*http.Response, error) {
+		assert.Equal(t, 8, <-opened)
+		return &http.Response{Body: http.NoBody}, nil
+	}), a.Begin)
+	resp, err := waits.RoundTrip(&http.Request{})
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+}

@@ -4,9 +4,10 @@
 //
 // From the top, in the order in which a request passes them:
 //
-//   - Before and Answers are taps: connections are opened with the first request, requests are
-//     counted, and what answers say about the API is noted.
+//   - Before and Answers are taps: requests are counted, and what answers say about the API is
+//     noted.
 //   - Pulls.Count counts what is pulled, and holds back what the host's rate limit does not allow.
+//   - Ahead.Begin opens connections during the first request, unless the host is near.
 //   - Host.Alone lets the first request go alone.
 //   - Limiter.Limit bounds the requests in flight, as the host asks for it.
 //   - Authorization.Authorize authorizes requests, as the host's challenges ask.

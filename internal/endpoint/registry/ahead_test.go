@@ -12,14 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
+// far is the round-trip time of a registry that is not near.
+const far = 50 * time.Millisecond
+
 // TestOpenAhead asks for as many manifests at once as there are connections opened ahead: none is
 // dialled for them.
 func TestOpenAhead(t *testing.T) {
-	for name, o := range map[string]registrytest.Options{"plain": {}, "TLS": {TLS: true}} {
+	for name, o := range map[string]registrytest.Options{"plain": {RTT: far}, "TLS": {RTT: far, TLS: true}} {
 		t.Run(name, func(t *testing.T) {
 			r := registrytest.Start(t, o)
 			im := newImage(t, 2, 100, r, "app")
@@ -45,7 +49,7 @@ func TestOpenAhead(t *testing.T) {
 }
 
 func TestExpect(t *testing.T) {
-	r := registrytest.Start(t, registrytest.Options{})
+	r := registrytest.Start(t, registrytest.Options{RTT: far})
 	newImage(t, 2, 100, r, "app")
 	s := openSource(t, r.Host()+"/app:tag", insecure(t), nil)
 	s.Expect(openAhead - 2)
@@ -70,6 +74,20 @@ func TestExpect(t *testing.T) {
 	assert.LessOrEqual(t, d.repo.host.transport.Dialled(), 3+1)
 }
 
+// TestNearHosts opens connections when they are needed: none is without use.
+func TestNearHosts(t *testing.T) {
+	r := registrytest.Start(t, registrytest.Options{TLS: true})
+	d := openDestination(t, r.Host()+"/new:tag", insecure(t), nil)
+	h := d.repo.host
+	h.ahead.Near = time.Hour // however busy the machine is
+	for range 2 {
+		_, err := d.Top(t.Context())
+		require.ErrorIs(t, err, endpoint.ErrNotFound)
+		d.Expect(20)
+	}
+	assert.Equal(t, 1+1, h.transport.Dialled(), "one for what was sent, and one on which plain HTTP was tried")
+}
+
 // TestOpenAheadBehindProxy opens nothing that would go around the proxy.
 func TestOpenAheadBehindProxy(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{})
@@ -87,8 +105,9 @@ func TestOpenAheadBehindProxy(t *testing.T) {
 			sys := insecure(t)
 			change(sys)
 			d := openDestination(t, r.Host()+"/new:tag", sys, nil)
-			d.Expect(20)
-			assert.Zero(t, d.repo.host.transport.Dialled())
+			h := d.repo.host
+			h.transport.OpenAhead(h.Name, h.Scheme(), 20)
+			assert.Zero(t, h.transport.Dialled())
 		})
 	}
 	assert.Zero(t, r.Connections())

@@ -113,8 +113,8 @@ func (d *Destination) Reference() types.ImageReference { return d.ref }
 func (d *Destination) Stats() Stats { return d.stats.snapshot() }
 
 // Expect says that d will be asked for n things at once soon: connections for them are opened in
-// the background.
-func (d *Destination) Expect(n int) { d.repo.host.openAhead(n) }
+// the background, unless the registry is near.
+func (d *Destination) Expect(n int) { d.repo.host.ahead.Expect(n) }
 
 // Top implements endpoint.Destination.
 func (d *Destination) Top(ctx context.Context) (digest.Digest, error) {

@@ -20,7 +20,7 @@ func (r *repository) stack() {
 	hasCredentials := func() bool { return r.creds.Get() != (types.DockerAuthConfig{}) }
 	r.layers = ocihttp.Stack(h.asks,
 		r.countPulls,
-		ocihttp.Before(h.warm),
+		h.ahead.Begin,
 		h.Alone(hasCredentials),
 		h.limit.Limit,
 		r.authorization.Authorize,

@@ -227,7 +227,7 @@ type host struct {
 	transport *ocihttp.Transport
 	asks      http.RoundTripper // sends one request, and those that it is redirected to
 	rate      *rate.Limiter     // nil for no bound
-	warm      func()            // opens connections, once
+	ahead     *ocihttp.Ahead
 
 	proven *atomic.Bool            // of the registry in all roles: it has done what it was asked for, or said that something is not there
 	busy   atomic.Pointer[refusal] // its last answer, if that was that it cannot now
@@ -257,7 +257,7 @@ func newHost(registry string, insecure bool, tlsConfig *tls.Config, sys *types.S
 		transport: ocihttp.NewTransport(tlsConfig, proxyOf(sys)),
 		proven:    new(atomic.Bool),
 	}
-	h.warm = sync.OnceFunc(func() { h.openAhead(openAhead) })
+	h.ahead = ocihttp.NewAhead(h.Host, openAhead, func(n int) { h.transport.OpenAhead(h.Name, h.Scheme(), h.limit.AtMost(n)) })
 	return h
 }
 
@@ -274,12 +274,6 @@ func proxyOf(sys *types.SystemContext) func(*http.Request) (*url.URL, error) {
 	return nil
 }
 
-// openAhead is how many connections to a host are opened with the first request: a list's children
-// are asked for at once.
+// openAhead is how many connections to a host are opened during the first request: a list's
+// children are asked for at once.
 const openAhead = 8
-
-// openAhead opens connections in the background, so that at least n were opened so far, but no more
-// than the host's limit.
-func (h *host) openAhead(n int) {
-	h.transport.OpenAhead(h.Name, h.Scheme(), h.limit.AtMost(n))
-}

@@ -484,5 +484,5 @@ func (s *Source) Close() error {
 }
 
 // Expect says that s will be asked for n things at once soon: connections for them are opened in
-// the background.
-func (s *Source) Expect(n int) { s.endpoints[s.current.Load()].repo.host.openAhead(n) }
+// the background, unless the registry is near.
+func (s *Source) Expect(n int) { s.endpoints[s.current.Load()].repo.host.ahead.Expect(n) }
