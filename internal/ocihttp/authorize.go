@@ -2,6 +2,7 @@ package ocihttp
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
@@ -141,10 +142,13 @@ func (a *Authorization) exchange(req *http.Request, scopes []string) (*http.Resp
 	var used authorization
 	if req.URL.Scheme == "" || a.Host.Owns(req.URL) {
 		var err error
-		req = req.Clone(req.Context())
-		if used, err = a.authorize(req.Context(), req, scopes); err != nil {
+		if used, err = a.authorize(req.Context(), scopes); err != nil {
 			return nil, authorization{}, err
 		}
+	}
+	if used.any {
+		req = req.Clone(req.Context())
+		req.Header.Set("Authorization", used.header())
 	}
 	resp, err := a.next.RoundTrip(req)
 	if err != nil {
@@ -159,7 +163,19 @@ type authorization struct {
 	any   bool
 	token *token                 // that was fetched, nil if it was something else
 	auth  types.DockerAuthConfig // in place of a token
+	given string                 // in place of both: a token that was not fetched
 	turn  *loginTurn             // of auth, or of a token that was given; nil for a fetched one
+}
+
+// header is the value of the field Authorization.
+func (u authorization) header() string {
+	switch {
+	case u.token != nil:
+		return "Bearer " + u.token.text
+	case u.given != "":
+		return "Bearer " + u.given
+	}
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.auth.Username+":"+u.auth.Password))
 }
 
 // accepted notes that a request was not refused for lack of authorization.
@@ -172,9 +188,9 @@ func (u authorization) accepted(status int) {
 	}
 }
 
-// authorize sets the Authorization header of req as the host's challenges ask. Without a challenge
-// that it can answer it sets nothing. If it returns a turn, that must be ended.
-func (a *Authorization) authorize(ctx context.Context, req *http.Request, scopes []string) (authorization, error) {
+// authorize returns what a request is to carry, as the host's challenges ask: nothing without a
+// challenge that it can answer. If it returns a turn, that must be ended.
+func (a *Authorization) authorize(ctx context.Context, scopes []string) (authorization, error) {
 	for _, c := range a.Host.currentChallenges() {
 		switch auth := a.Credentials.Get(); {
 		case c.Scheme == "basic" && hasPassword(auth):
@@ -182,21 +198,18 @@ func (a *Authorization) authorize(ctx context.Context, req *http.Request, scopes
 			if err != nil {
 				return authorization{}, err
 			}
-			req.SetBasicAuth(auth.Username, auth.Password)
 			return authorization{any: true, auth: auth, turn: turn}, nil
 		case c.Scheme == "bearer" && a.Token != "":
 			turn, _, err := a.beginLogin(ctx)
 			if err != nil {
 				return authorization{}, err
 			}
-			req.Header.Set("Authorization", "Bearer "+a.Token)
-			return authorization{any: true, turn: turn}, nil
+			return authorization{any: true, given: a.Token, turn: turn}, nil
 		case c.Scheme == "bearer":
 			token, err := a.bearerToken(ctx, c, scopes)
 			if err != nil {
 				return authorization{}, err
 			}
-			req.Header.Set("Authorization", "Bearer "+token.text)
 			return authorization{any: true, token: token}, nil
 		}
 	}

@@ -250,6 +250,32 @@ func TestFirstLoginGoesAlone(t *testing.T) {
 }
 
 // TestAuthorizationStaysHome asks another host, and the same one by a location.
+// TestNothingToAuthorizeIsNotCopied sends the very request where the host asks for no
+// authorization: most hosts of mirrors are such, and a copy of each request takes time.
+func TestNothingToAuthorizeIsNotCopied(t *testing.T) {
+	_, a := authorizing(&fakeRegistry{}, &fakeCredentials{})
+	var sent *http.Request
+	stack := Stack(RoundTripFunc(func(req *http.Request) (*http.Response, error) {
+		sent = req
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: req}, nil
+	}), a.Authorize)
+	u, err := url.Parse(manifestURL)
+	require.NoError(t, err)
+	req := &http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}
+	resp, err := stack.RoundTrip(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Same(t, req, sent)
+
+	a.Host.challenges = []Challenge{{Scheme: "bearer"}}
+	a.Token = "given"
+	resp, err = stack.RoundTrip(req)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, "Bearer given", sent.Header.Get("Authorization"))
+	assert.Empty(t, req.Header, "whoever has made the request goes on having it as it was")
+}
+
 func TestAuthorizationStaysHome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRegistry{challenge: bearer}

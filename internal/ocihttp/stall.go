@@ -73,20 +73,23 @@ const LongUpload = 16 << 20
 // If the request's context ends, errors are its context.Cause. The body of an answer must be
 // closed, which ends all that belongs to the request.
 func Stall(limits Timeouts) Layer {
+	moving, quick, slow := limits.Stalled(), limits.Unanswered(false), limits.Unanswered(true)
 	return func(next http.RoundTripper) http.RoundTripper {
 		return RoundTripFunc(func(req *http.Request) (*http.Response, error) {
-			slow := callOf(req.Context()).Slow
-			late, moving := limits.Unanswered(slow), limits.Stalled()
-			ctx, watch := newWatchdog(req.Context(), &late)
-			resp, err := next.RoundTrip(watchContent(req.WithContext(ctx), watch, &moving, late))
+			late := &quick
+			if callOf(req.Context()).Slow {
+				late = &slow
+			}
+			ctx, watch := newWatchdog(req.Context(), late)
+			resp, err := next.RoundTrip(watchContent(req.WithContext(ctx), watch, &moving, *late))
 			watch.disarm()
 			if err != nil {
 				defer watch.stop()
 				return nil, watch.cause(err)
 			}
 			body := &receivedBody{ReadCloser: resp.Body, watch: watch, next: &moving, moving: &moving}
-			if slow {
-				body.next = &late // it may be the header only that is sent at once
+			if late == &slow {
+				body.next = late // it may be the header only that is sent at once
 			}
 			resp.Body = body
 			return resp, nil

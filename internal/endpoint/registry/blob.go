@@ -195,6 +195,9 @@ func (r *blobReader) position(resp *http.Response) error {
 	if size >= 0 {
 		r.total = size
 	}
+	if skip == 0 {
+		return nil
+	}
 	_, err := io.CopyN(io.Discard, resp.Body, skip)
 	if errors.Is(err, io.EOF) {
 		err = ocihttp.NewTransportError(resp.Request, io.ErrUnexpectedEOF, true)

@@ -207,35 +207,51 @@ func (r *repository) send(ctx context.Context, rq *request) (*http.Response, err
 // newRequest is rq for the layers: without a scheme, but for a location that has one, and without a
 // body that is open.
 func (r *repository) newRequest(ctx context.Context, rq *request) (*http.Request, error) {
-	u := rq.location
-	if u == nil {
-		u = &url.URL{Host: r.host.Name, Path: "/v2/" + r.name + "/" + rq.path}
-		if r.namespace != "" {
-			u.RawQuery = "ns=" + url.QueryEscape(r.namespace)
-		}
-	}
-	if rq.query != "" {
-		with := *u
-		with.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
-		u = &with
+	u, err := r.url(rq)
+	if err != nil {
+		return nil, err
 	}
 	call := ocihttp.Call{Slow: rq.slow, Forced: rq.forced, Spare: rq.spare, Manifest: rq.ofManifest()}
 	if !rq.unscoped {
 		call.Scopes = r.scopes(rq.mountFrom)
 	}
-	req, err := http.NewRequestWithContext(ocihttp.WithCall(ctx, call), rq.method, u.String(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(u))
-	}
-	req.URL.User = nil // a location must not choose credentials
-	maps.Copy(req.Header, rq.header)
-	req.Header.Set("User-Agent", r.userAgent)
-	req.Header.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	header := make(http.Header, len(rq.header)+3) // with one for the authorization
+	maps.Copy(header, rq.header)
+	header["User-Agent"] = []string{r.userAgent}
+	header["Docker-Distribution-Api-Version"] = apiVersion
+	req := (&http.Request{Method: rq.method, URL: u, Host: u.Host, Header: header}).WithContext(ocihttp.WithCall(ctx, call))
 	if rq.body != nil {
 		req.ContentLength = rq.size
 		req.GetBody = func() (io.ReadCloser, error) { return rq.body(ocihttp.HoldingSlot(ctx)) }
 	}
 	return req, nil
+}
+
+// apiVersion is what docker sends along.
+var apiVersion = []string{"registry/2.0"}
+
+// url is where rq goes.
+func (r *repository) url(rq *request) (*url.URL, error) {
+	u := url.URL{Host: r.host.Name, Path: "/v2/" + r.name + "/" + rq.path}
+	switch {
+	case rq.location != nil:
+		u = *rq.location
+	case r.namespace != "":
+		u.RawQuery = "ns=" + url.QueryEscape(r.namespace)
+	}
+	if rq.query != "" {
+		u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+rq.query, "&")
+	}
+	if rq.location == nil {
+		return &u, nil
+	}
+	usable, err := url.Parse(u.String()) // Parse has been generous about what the registry gave
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: not a usable URL", rq.method, ocihttp.CleanURL(&u))
+	}
+	usable.User = nil                                  // a location must not choose credentials
+	usable.Host = strings.TrimSuffix(usable.Host, ":") // as http.NewRequest has it
+	return usable, nil
 }
 
 // bytesBody is the body of a request that we hold.
