@@ -46,7 +46,16 @@ type redirectError struct{ text string }
 
 func (e *redirectError) Error() string { return e.text }
 
+// checkRedirect returns nil if req, the last of via led elsewhere, is to be sent.
 func checkRedirect(req *http.Request, via []*http.Request) error {
+	err := mayFollow(req, via)
+	if err != nil && req.Body != nil {
+		_ = req.Body.Close() // net/http has opened it, and forgets it
+	}
+	return err
+}
+
+func mayFollow(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return &redirectError{"too many redirects"}
 	}

@@ -7,11 +7,50 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
+
+// TestRedirectsCloseContent: what is opened for a redirect is closed, also where that is not
+// followed.
+func TestRedirectsCloseContent(t *testing.T) {
+	mux := http.NewServeMux()
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	mux.HandleFunc("/end", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	for from, to := range map[string]string{"/here": "/end", "/round": "/round", "/away": "http://127.0.0.1:1/"} {
+		mux.Handle(from, http.RedirectHandler(to, http.StatusTemporaryRedirect))
+		t.Run(from, func(t *testing.T) {
+			var open atomic.Int32
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+from, nil)
+			require.NoError(t, err)
+			req.ContentLength = 7
+			req.GetBody = func() (io.ReadCloser, error) {
+				open.Add(1)
+				return openedContent{strings.NewReader("content"), func() { open.Add(-1) }}, nil
+			}
+			resp, err := Stack(&http.Transport{}, Content, Redirects).RoundTrip(req)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			assert.Eventually(t, func() bool { return open.Load() == 0 }, 10*time.Second, time.Millisecond)
+		})
+	}
+}
+
+type openedContent struct {
+	io.Reader
+	closed func()
+}
+
+func (c openedContent) Close() error {
+	c.closed()
+	return nil
+}
 
 // TestRedirects leads requests around, and looks at what arrives.
 func TestRedirects(t *testing.T) {
