@@ -190,7 +190,7 @@ func TestTypes(*testing.T) {
 		MaxParallelDownloads: natural, MaxRequestsPerHost: natural, BytesPerSecondPerHost: rate,
 		Retries: copy.RetryPolicy{}, StallTimeout: duration, BlobTimeout: duration,
 		AnswerTimeout: duration, UserAgent: text, BlobInfoCache: types.BlobInfoCache(nil),
-		NoRanges: flag,
+		NoRanges: flag, ResumeDir: text,
 	}
 	_ = copy.Document{
 		MediaType: text, Bytes: someBytes,
@@ -199,7 +199,7 @@ func TestTypes(*testing.T) {
 		Entries: number, Missing: number,
 	}
 	_ = copy.EndReport{
-		Transport: text, TransportReason: text, Requests: size, Retries: size,
+		Transport: text, TransportReason: text, Requests: size, Retries: size, Resumed: size, BegunAnew: size,
 	}
 	_ = copy.Error{
 		Op: text, Side: copy.Side(""), Object: text, Err: cause,

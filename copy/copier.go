@@ -22,6 +22,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/inspect"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
+	"github.com/sparsecopy/sparsecopy/internal/unfinished"
 )
 
 // A Copier makes copies that share what costs time to get: connections to registries, tokens, what
@@ -77,6 +78,11 @@ type CopierOptions struct {
 	// MaxParallelDownloads and MaxRequestsPerHost allow it. What is read ahead takes 64 MiB of
 	// memory at most, over all copies. Registries accessed through their transport have none.
 	NoRanges bool
+	// ResumeDir is a directory that remembers for a day how far uploads of large blobs to
+	// registries have come: the next process goes on with them. It is made as MakeResumeDir does;
+	// where that fails, nothing is remembered, with a warning. Several processes may share it. ""
+	// remembers nothing.
+	ResumeDir string
 	// Retries says how often, and for how long, a request or a blob is tried again after failures
 	// that may pass. A registry that has never answered with success is asked twice within three
 	// seconds at most, whatever it says.
@@ -179,9 +185,16 @@ type RateLimitError = ocihttp.RateLimitError
 // NewCopier makes a Copier. The caller must Close it.
 func NewCopier(options CopierOptions) *Copier {
 	c := newOneShot(options)
+	if options.ResumeDir != "" {
+		c.shared.Unfinished = unfinished.New(options.ResumeDir, c.clock().Now)
+	}
 	c.budget = budget.New(options.MaxParallelDownloads)
 	return c
 }
+
+// MakeResumeDir makes the directory for CopierOptions.ResumeDir unless it is there. It fails if
+// somebody else may write there, who could choose where blobs are sent.
+func MakeResumeDir(path string) error { return unfinished.Make(path) }
 
 // newOneShot makes a Copier for one copy, whose Options say what it has in flight.
 func newOneShot(options CopierOptions) *Copier {

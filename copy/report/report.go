@@ -180,4 +180,9 @@ type EndReport struct {
 	// Requests and Retries are HTTP requests; Retries are among them.
 	Requests int64 `json:"requests,omitempty"`
 	Retries  int64 `json:"retries,omitempty"`
+	// Resumed are uploads that went on where another attempt, or an earlier process, had ended, and
+	// BegunAnew those that were remembered and could not go on. Both are 0 without
+	// CopierOptions.ResumeDir.
+	Resumed   int64 `json:"resumed,omitempty"`
+	BegunAnew int64 `json:"begunAnew,omitempty"`
 }

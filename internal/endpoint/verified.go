@@ -1,24 +1,62 @@
 package endpoint
 
 import (
+	"context"
+	"encoding"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 )
 
+// A Checkpoint is a place in a blob, and what a reader has to know to go on from there.
+type Checkpoint struct {
+	Offset int64  // bytes before it
+	Hash   []byte // state of the hash of these, as encoding.BinaryMarshaler writes it
+}
+
+// A Resumable is a reader of a blob that can begin at a Checkpoint of another reader of the same
+// blob, of another process perhaps. Readers of Openers are Resumable where they can be.
+type Resumable interface {
+	io.ReadCloser
+	// Checkpoint returns the place behind what Read has returned so far. It may not be called while
+	// Read is.
+	Checkpoint() (Checkpoint, error)
+	// SkipTo makes the reader, of which nothing was read, begin at c, which Checkpoint has
+	// returned. If that fails, the reader is of no use any more.
+	SkipTo(c Checkpoint) error
+}
+
+type skipKey struct{}
+
+// BeforeSkip marks the context of an Opener whose reader will be told to SkipTo somewhere before
+// anything is read: it need not ask anybody for what comes before.
+func BeforeSkip(ctx context.Context) context.Context {
+	return context.WithValue(ctx, skipKey{}, true)
+}
+
+// WillSkip reports whether ctx is marked by BeforeSkip.
+func WillSkip(ctx context.Context) bool { return ctx.Value(skipKey{}) != nil }
+
+// A Skipper is a reader, of which nothing was read, that can begin at an offset without reading
+// what comes before. If that fails, it is of no use any more.
+type Skipper interface {
+	SkipTo(offset int64) error
+}
+
 // Verified takes source over, the content of b, and returns a reader of the same that fails instead
 // of handing out the last bytes of what does not match the digest and size of b: nobody can mistake
 // what was read before for the blob. The chunk that completes the size is judged before it is
-// handed out.
+// handed out. The reader is Resumable.
 //
 // If source is a Doubter, and what was read has another digest, then it is told so, and the error
 // wraps ErrReadAgain if it says that another attempt may bring the blob.
 //
 // read, if not nil, is told how many bytes each Read has got. Errors are as fail makes them.
 func Verified(source io.ReadCloser, b Blob, read func(n int), fail func(error) error) io.ReadCloser {
-	return &verifier{source: source, content: source, blob: b, digester: b.Digest.Verifier(), tell: read, failed: fail}
+	return &verifier{source: source, content: source, blob: b, digester: b.Digest.Algorithm().Hash(), tell: read, failed: fail}
 }
 
 // A Doubter is the content of a blob that may have come in a way that has damaged it.
@@ -45,7 +83,7 @@ type verifier struct {
 	source   io.ReadCloser
 	content  io.Reader // what is read: source, or what source is copied to
 	blob     Blob
-	digester digest.Verifier
+	digester hash.Hash
 	read     int64
 	tell     func(n int)
 	failed   func(error) error
@@ -87,6 +125,38 @@ func (v *verifier) told(n int) {
 	}
 }
 
+func (v *verifier) Checkpoint() (Checkpoint, error) {
+	state, ok := v.digester.(encoding.BinaryMarshaler)
+	if !ok {
+		return Checkpoint{}, fmt.Errorf("the state of %s cannot be kept", v.blob.Digest.Algorithm())
+	}
+	kept, err := state.MarshalBinary()
+	return Checkpoint{Offset: v.read, Hash: kept}, err
+}
+
+func (v *verifier) SkipTo(c Checkpoint) error {
+	source, skips := v.source.(Skipper)
+	if !skips {
+		_, err := io.CopyN(io.Discard, v, c.Offset)
+		return err
+	}
+	state, ok := v.digester.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return v.fail(fmt.Errorf("the state of %s cannot be kept", v.blob.Digest.Algorithm()))
+	}
+	if err := state.UnmarshalBinary(c.Hash); err != nil {
+		return v.fail(err)
+	}
+	if err := source.SkipTo(c.Offset); err != nil {
+		return v.fail(err)
+	}
+	v.read = c.Offset
+	for rest := c.Offset; rest > 0; rest -= 1 << 30 { // an int may be small
+		v.told(int(min(rest, 1<<30)))
+	}
+	return nil
+}
+
 // expectEnd reads what follows the last byte that the manifest states: nothing, so that it returns
 // io.EOF.
 func (v *verifier) expectEnd() error {
@@ -107,7 +177,7 @@ func (v *verifier) end(n int) (int, error) {
 	if v.blob.Size >= 0 && v.read < v.blob.Size {
 		return 0, v.fail(fmt.Errorf("it ends after %d of the %d bytes that its manifest states: %w", v.read, v.blob.Size, io.ErrUnexpectedEOF))
 	}
-	if !v.digester.Verified() {
+	if digest.NewDigest(v.blob.Digest.Algorithm(), v.digester) != v.blob.Digest {
 		return 0, v.fail(Mismatched(v.source))
 	}
 	v.err = io.EOF

@@ -2,7 +2,8 @@
 // with them: where the registry wants the rest, and the state of the hash on the way there.
 //
 // There is one file an upload, which is written by rename. It is for its owner alone, since the
-// location of an upload is a secret. What is older than a day is removed, and so is what is damaged.
+// location of an upload is a secret. What is older than a day is removed, and so is what is
+// damaged.
 package unfinished
 
 import (
@@ -14,7 +15,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -59,17 +59,20 @@ func New(path string, now func() time.Time) *Directory {
 	return d
 }
 
-// Make makes the directory at path unless it is there. It fails if others may write there: they
-// could choose where blobs are sent.
+// Make makes the directory at path unless it is there. It fails if somebody else may write there,
+// who could choose where blobs are sent.
 func Make(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)
-	if err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o022 != 0 {
-		err = fmt.Errorf("%s: others may write to it (chmod go-w): it says where uploads go on", path)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := othersMay(info); err != nil {
+		return fmt.Errorf("%s says where uploads go on: %w", path, err)
+	}
+	return nil
 }
 
 // A Key names an upload.
@@ -91,8 +94,8 @@ type Point struct {
 	Hash   []byte `json:"hash"`   // state of the hash of these, as encoding.BinaryMarshaler writes it
 }
 
-// Before returns the last point at which no more than offset bytes have been read, the zero Point if
-// there is none.
+// Before returns the last point at which no more than offset bytes have been read, the zero Point
+// if there is none.
 func (s State) Before(offset int64) (last Point) {
 	for _, p := range s.Points {
 		if p.Offset <= offset {
@@ -174,8 +177,11 @@ func (u *Upload) load() (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		return nil, errors.New("it is no file for its owner alone")
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is no file")
+	}
+	if err := othersMayRead(info); err != nil {
+		return nil, err
 	}
 	content, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
 	if err != nil {

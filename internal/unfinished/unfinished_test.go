@@ -193,6 +193,11 @@ func TestMake(t *testing.T) {
 	require.ErrorContains(t, Make(dir), "chmod go-w")
 	_, err := New(dir, time.Now).Take(key)
 	require.ErrorContains(t, err, "chmod go-w")
+	if os.Geteuid() == 0 {
+		require.NoError(t, os.Chmod(dir, 0o700))
+		require.NoError(t, os.Chown(dir, 65534, -1))
+		require.ErrorContains(t, Make(dir), "somebody else")
+	}
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	require.Error(t, Make(file))

@@ -11,5 +11,6 @@ import (
 
 func TestMain(m *testing.M) {
 	registry.LowerRanges(large, segment, 0)
+	registry.LowerNotes(notes)
 	os.Exit(hermetictest.Main(func() int { return copytest.Run(m) }))
 }

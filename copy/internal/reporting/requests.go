@@ -18,6 +18,7 @@ func (r *Collector) Requests(src endpoint.SizedSource, dst endpoint.Destination,
 		if counted != nil {
 			stats := counted.Stats()
 			rep.Destination.Requests, rep.Destination.Retries = stats.Requests, stats.Retries
+			rep.Destination.Resumed, rep.Destination.BegunAnew = stats.Resumed, stats.BegunAnew
 		}
 		if referrers != nil {
 			stats := referrers.Stats()

@@ -163,6 +163,9 @@ func (a *access) check() error {
 	if err := a.times.check(); err != nil {
 		return err
 	}
+	if err := a.uploads.check(); err != nil {
+		return err
+	}
 	if err := a.checkFiles(); err != nil {
 		return err
 	}

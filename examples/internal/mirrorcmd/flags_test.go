@@ -165,6 +165,9 @@ func TestEveryFlag(t *testing.T) {
 		"answer-timeout":                  {[]string{"--answer-timeout", "1m"}, nil, func(s *settings) any { return s.times.options().AnswerTimeout }, time.Minute},
 		"cache-dir":                       {[]string{"--cache-dir", dir}, nil, func(s *settings) any { return s.caching.dir }, dir},
 		"no-cache":                        {[]string{"--no-cache"}, nil, func(s *settings) any { return s.caching.none }, true},
+		"resume-dir": {
+			args: []string{"--resume-dir", dir}, get: func(s *settings) any { return s.uploads.resumeDir }, want: dir,
+		},
 		"chunk-size": {
 			args: []string{"--chunk-size", "64M"}, get: func(s *settings) any { return s.uploads.chunk }, want: uint64(64_000_000),
 		},

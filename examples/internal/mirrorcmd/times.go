@@ -40,7 +40,7 @@ func (t *times) options() copy.CopierOptions {
 // limits are what a Copier has to know, once the flags were checked.
 func (e *environment) limits(a *access) copy.CopierOptions {
 	options := a.times.options()
-	options.ChunkSize = a.uploads.chunk
+	options.ChunkSize, options.ResumeDir = a.uploads.chunk, a.uploads.resumeDir
 	options.NoSync, options.HardLinks, options.TrustSource = a.layouts.noSync, a.layouts.hardLinks, a.layouts.trustSource
 	options.Clock, options.Cache, options.RegistryContext = e.clock, a.cache, a.registryContext
 	return options

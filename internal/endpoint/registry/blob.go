@@ -37,16 +37,48 @@ type blobReader struct {
 	closed   bool
 }
 
-// openBlob starts reading. It does not verify the content.
+// openBlob starts reading, unless the reader will skip to where it has to start. It does not verify
+// the content.
 func openBlob(ctx context.Context, s *Source, b endpoint.Blob) (io.ReadCloser, error) {
 	r := &blobReader{ctx: ctx, source: s, blob: b, retry: s.shared.newRetrier(), total: b.Size}
+	if endpoint.WillSkip(ctx) {
+		return &skippingReader{ReadCloser: r, lead: r}, nil
+	}
 	if err := r.request(); err != nil {
 		return nil, fmt.Errorf("reading blob %s: %w", b.Digest, err)
 	}
-	if s.shared.ranging().suits(r) {
-		return newRangedReader(r), nil
+	return r.inRanges(), nil
+}
+
+// inRanges returns r, which nothing was read from, or a reader in ranges of the same blob if that
+// suits it.
+func (r *blobReader) inRanges() io.ReadCloser {
+	if r.source.shared.ranging().suits(r) {
+		return newRangedReader(r)
 	}
-	return r, nil
+	return r
+}
+
+// A skippingReader asks for nothing before it knows where to start.
+type skippingReader struct {
+	io.ReadCloser // lead, or what has taken it over
+	lead          *blobReader
+}
+
+// SkipTo implements endpoint.Skipper.
+func (r *skippingReader) SkipTo(offset int64) error {
+	r.lead.offset, r.lead.failedAt = offset, offset
+	if err := r.lead.resume(); err != nil {
+		return fmt.Errorf("reading blob %s: %w", r.lead.blob.Digest, err)
+	}
+	r.ReadCloser = r.lead.inRanges()
+	return nil
+}
+
+// Doubt implements endpoint.Doubter.
+func (r *skippingReader) Doubt() bool {
+	doubter, ok := r.ReadCloser.(endpoint.Doubter)
+	return ok && doubter.Doubt()
 }
 
 func (r *blobReader) Read(p []byte) (int, error) {

@@ -54,11 +54,11 @@ func (s *Shared) ranging() *ranging {
 	return s.ranges
 }
 
-// suits reports whether a blob is read in ranges whose reading has begun with r.
+// suits reports whether what is left of a blob is read in ranges, whose reading has begun with r.
 func (g *ranging) suits(r *blobReader) bool {
-	s, resp := r.source.shared, r.answer
-	return !s.NoRanges && g.most > 1 && r.total >= g.least &&
-		resp.StatusCode == http.StatusOK && resp.ContentLength == r.total &&
+	s, resp, rest := r.source.shared, r.answer, r.total-r.offset
+	asked := resp.StatusCode == http.StatusOK && r.offset == 0 || resp.StatusCode == http.StatusPartialContent
+	return !s.NoRanges && g.most > 1 && rest >= g.least && asked && resp.ContentLength == rest &&
 		resp.Header.Get("Content-Encoding") == "" && resp.Header.Get("Accept-Ranges") != "none" &&
 		r.from.host.ranges.work(s.now())
 }
@@ -131,12 +131,12 @@ type pace struct {
 	received int64         // bytes before this round
 }
 
-// newPace begins with what is known to be of use, 0 for nothing.
-func newPace(ranges *ranging, known int) pace {
-	p := pace{ranges: ranges, wanted: 1, holds: ranges.segment}
+// newPace begins at an offset with what is known to be of use, 0 for nothing.
+func newPace(ranges *ranging, known int, offset int64) pace {
+	p := pace{ranges: ranges, wanted: 1, holds: offset + ranges.segment}
 	known = cmp.Or(known, ranges.begin)
 	if known > 0 {
-		p.settle(min(known, ranges.most), 0)
+		p.settle(min(known, ranges.most), offset)
 	}
 	if known > 1 {
 		p.holds = 0
@@ -183,7 +183,7 @@ func (p *pace) judge(received, offset int64) bool {
 		return false
 	}
 	if p.began.IsZero() {
-		if offset >= p.ranges.segment/2 { // what comes first may be slower, or a burst
+		if received >= p.ranges.segment/2 { // what comes first may be slower, or a burst
 			p.restart(now, received)
 		}
 		return false

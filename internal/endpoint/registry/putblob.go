@@ -39,11 +39,13 @@ func (d *Destination) SendBlob(ctx context.Context, b endpoint.Blob, open endpoi
 
 // A sending is what attempts to bring one blob have led to.
 type sending struct {
-	plain     bool // it is not asked for
-	throttled bool // a mount was refused for being too much
-	lost      bool // the registry did not know the upload any more
-	both      bool // the registry took the content in no way
-	unmatched bool // the registry said that the content does not match the digest
+	plain     bool  // it is not asked for
+	throttled bool  // a mount was refused for being too much
+	lost      bool  // the registry did not know the upload any more
+	both      bool  // the registry took the content in no way
+	unmatched bool  // the registry said that the content does not match the digest
+	resumedAt int64 // bytes that the registry had when the upload was resumed last
+	stuck     int   // how often it was resumed there since
 }
 
 func (d *Destination) putBlob(ctx context.Context, b endpoint.Blob, open endpoint.Opener, s *sending) (endpoint.PutResult, error) {
@@ -95,6 +97,11 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 	}
 	content := &earlyContent{open: open}
 	defer content.close()
+	memory := d.remember(b)
+	defer memory.release()
+	if done, err := d.goOn(ctx, b, memory, content, s); done {
+		return false, err
+	}
 	if how.overlap {
 		content.start(ctx)
 	}
@@ -102,7 +109,10 @@ func (d *Destination) putBlobOnce(ctx context.Context, b endpoint.Blob, open end
 	if err != nil || at == nil {
 		return err == nil, err
 	}
-	return false, s.unless(d.upload(ctx, b, at, content, s))
+	at.memory = memory
+	err = d.upload(ctx, b, at, content, s)
+	memory.ended(ctx, err)
+	return false, s.unless(err)
 }
 
 // unless makes err one after which b is sent again if it says that what arrived is not the blob,
@@ -244,8 +254,7 @@ func (d *Destination) post(ctx context.Context, query, mountFrom string) (at *se
 		if err != nil {
 			return nil, false, err
 		}
-		least, _ := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64)
-		return &session{location, least}, false, nil
+		return &session{location: location, least: leastChunk(resp)}, false, nil
 	}
 	return nil, false, fmt.Errorf("%s %s: unexpected status %d", resp.Request.Method, ocihttp.CleanURL(resp.Request.URL), resp.StatusCode)
 }

@@ -40,8 +40,8 @@ type rangedReader struct {
 func newRangedReader(lead *blobReader) *rangedReader {
 	ranges := lead.source.shared.ranging()
 	r := &rangedReader{
-		ranges: ranges, first: lead, from: lead.from, lead: lead,
-		pace: newPace(ranges, lead.from.host.ranges.connections(lead.source.shared.now())),
+		ranges: ranges, first: lead, from: lead.from, lead: lead, offset: lead.offset,
+		pace: newPace(ranges, lead.from.host.ranges.connections(lead.source.shared.now()), lead.offset),
 	}
 	r.target.learn(lead.answer)
 	return r

@@ -408,7 +408,7 @@ func TestPace(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			g, now := *small(), time.Unix(1, 0)
 			g.now = func() time.Time { return now }
-			p := newPace(&g, 0)
+			p := newPace(&g, 0, 0)
 			received, known := int64(0), false
 			for range 10 {
 				known = p.judge(received, received) || known
@@ -430,7 +430,7 @@ func TestPace(t *testing.T) {
 func TestPaceAgain(t *testing.T) {
 	g, now := *small(), time.Unix(1, 0)
 	g.now = func() time.Time { return now }
-	p := newPace(&g, 1)
+	p := newPace(&g, 1, 0)
 	var wanted []int
 	for offset := int64(0); offset < 900_000; offset += 5_000 {
 		p.judge(offset, offset)

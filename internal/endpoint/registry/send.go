@@ -31,7 +31,7 @@ type uploads struct {
 	takesPUT bool  // content in the PUT
 	byPatch  bool  // content by PATCH only; not if takesPUT
 	most     int64 // see uploadWay
-	chunk    int64 // most that Shared.ChunkSize allows; 0 if it is not set, or if the host has lost pieces
+	chunk    int64 // most that is wanted, by Shared.ChunkSize or since the host resumes; 0 for any, and if the host has lost pieces
 }
 
 func (h *host) uploadWay() uploadWay {
@@ -57,6 +57,14 @@ func (h *host) losesPieces(size int64) bool {
 	defer h.mu.Unlock()
 	h.uploads.chunk = 0
 	return h.uploads.most == 0 || size <= h.uploads.most
+}
+
+// resumed notes that the host has gone on with an upload: what goes in pieces there is not lost on
+// the way, whatever stands before the host.
+func (h *host) resumed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uploads.chunk = lesserBound(h.uploads.chunk, pieceSizes[0])
 }
 
 // took notes that content of the given size has arrived.
@@ -90,6 +98,12 @@ func (w uploadWay) after(no *refusal, size int64) (next uploadWay, ok bool) {
 	if !tooLong {
 		return uploadWay{patch: true, most: w.most}, !w.known && !w.patch && !w.splits(size) && mayWantPatch(no)
 	}
+	return w.shorter(size)
+}
+
+// shorter returns the same way in pieces that are shorter than content of the given size, and than
+// those of w, if there are any.
+func (w uploadWay) shorter(size int64) (next uploadWay, ok bool) {
 	for _, most := range pieceSizes {
 		if most < size && (w.most == 0 || most < w.most) {
 			return uploadWay{w.known, w.patch, most}, true
@@ -153,14 +167,18 @@ func orLost(err error) error {
 type session struct {
 	location *url.URL // where the next request goes
 	least    int64    // bytes of each piece but the last; 0 if the registry states none (OCI-Chunk-Min-Length)
+	sent     int64    // bytes that the registry has
+	memory   *memory  // of the upload; nil if it is not remembered
 }
 
 // upload sends the content of b to at. If the registry does not take it as it is sent, it finds out
 // how it does, and that is remembered.
 func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, content *earlyContent, s *sending) error {
 	way := d.repo.host.uploadWay()
+	memory := at.memory
 	var first *refusal
 	for {
+		memory.begun(at.location)
 		err := d.sendContent(ctx, b, at, content, way)
 		if err == nil {
 			d.repo.host.took(way, b.Size)
@@ -197,25 +215,32 @@ func (d *Destination) upload(ctx context.Context, b endpoint.Blob, at *session, 
 		if at, _, err = d.post(ctx, "", ""); err != nil {
 			return err
 		}
+		at.memory = memory
 	}
 }
 
-// sendContent sends the content of b to at, which it uses up, in the given way.
+// sendContent sends the content of b that at does not have yet, which it uses up, in the given way.
 func (d *Destination) sendContent(ctx context.Context, b endpoint.Blob, at *session, content *earlyContent, way uploadWay) error {
-	content.ready(ctx) // before this side's slot is taken: see ocihttp.HoldingSlot
-	if b.Size == 0 || !way.patch && !way.splits(b.Size) {
-		return d.endUpload(ctx, b, &request{location: at.location, size: b.Size, body: func(ctx context.Context) (io.ReadCloser, error) {
-			return content.take(ctx)
-		}})
+	if at.sent == 0 {
+		content.ready(ctx) // before this side's slot is taken: see ocihttp.HoldingSlot
 	}
-	p := &pieces{open: func() (io.ReadCloser, error) { return content.take(ocihttp.HoldingSlot(ctx)) }}
+	rest := b.Size - at.sent
+	if at.sent > 0 && rest == 0 {
+		return d.endComplete(ctx, b, at, content)
+	}
+	if b.Size == 0 || !way.patch && !way.splits(rest) {
+		return d.endUpload(ctx, b, at.rest(b, content))
+	}
+	p := &pieces{sent: at.sent, open: func(from int64) (io.ReadCloser, error) {
+		return at.memory.open(ocihttp.HoldingSlot(ctx), content, from)
+	}}
 	defer p.close()
-	size := b.Size
-	if way.splits(b.Size) {
+	size, numbered := rest, at.sent > 0 || way.splits(rest)
+	if way.splits(rest) {
 		size = max(way.most, at.least)
 	}
 	for first := true; first || p.sent < b.Size; first = false {
-		if err := d.sendPiece(ctx, at, p, min(size, b.Size-p.sent), b.Size, way.splits(b.Size)); err != nil && !first {
+		if err := d.sendPiece(ctx, at, p, min(size, b.Size-p.sent), b.Size, numbered); err != nil && !first {
 			return &laterRequest{err}
 		} else if err != nil {
 			return err
@@ -228,6 +253,18 @@ func (d *Destination) sendContent(ctx context.Context, b endpoint.Blob, at *sess
 		return &laterRequest{err}
 	}
 	return nil
+}
+
+// rest is the request that brings all of b that at does not have yet.
+func (at *session) rest(b endpoint.Blob, content *earlyContent) *request {
+	rq := &request{location: at.location, size: b.Size, body: func(ctx context.Context) (io.ReadCloser, error) {
+		return at.memory.open(ctx, content, at.sent)
+	}}
+	if at.sent > 0 {
+		rq.size = b.Size - at.sent
+		rq.header = http.Header{"Content-Range": {fmt.Sprintf("%d-%d", at.sent, b.Size-1)}}
+	}
+	return rq
 }
 
 // sendPiece sends the next size bytes of the whole, or all that follow if size is -1, and moves at
@@ -262,7 +299,9 @@ func (d *Destination) sendPiece(ctx context.Context, at *session, p *pieces, siz
 	if resp.Header.Get("Location") == "" {
 		return nil
 	}
-	at.location, err = d.uploadLocation(resp)
+	if at.location, err = d.uploadLocation(resp); err == nil {
+		at.memory.moved(at.location)
+	}
 	return err
 }
 
@@ -296,7 +335,10 @@ func (d *Destination) endUpload(ctx context.Context, b endpoint.Blob, rq *reques
 	rq.method, rq.slow = http.MethodPut, true
 	rq.query = "digest=" + url.QueryEscape(b.Digest.String())
 	if content := rq.body; content != nil {
-		rq.header = http.Header{"Content-Type": {"application/octet-stream"}}
+		if rq.header == nil {
+			rq.header = http.Header{}
+		}
+		rq.header.Set("Content-Type", "application/octet-stream")
 		rq.body = func(ctx context.Context) (io.ReadCloser, error) {
 			r, err := content(ctx)
 			if err != nil {
@@ -320,11 +362,11 @@ func (d *Destination) endUpload(ctx context.Context, b endpoint.Blob, rq *reques
 // pieces hands out content piece by piece, each as the body of a request. A piece can be handed out
 // again.
 type pieces struct {
-	open   func() (io.ReadCloser, error) // from the first byte; what it returns outlives the requests
-	stream io.ReadCloser                 // nil if none is open
-	at     int64                         // how far stream was read, but for what the last piece has taken
-	last   *piece                        // that was handed out and may still be read, nil for none
-	sent   int64                         // what the registry has
+	open   func(from int64) (io.ReadCloser, error) // behind the first bytes; what it returns outlives the requests
+	stream io.ReadCloser                           // nil if none is open
+	at     int64                                   // how far stream was read, but for what the last piece has taken
+	last   *piece                                  // that was handed out and may still be read, nil for none
+	sent   int64                                   // what the registry has
 }
 
 // A piece is a part of a stream.
@@ -356,14 +398,11 @@ func (p *pieces) next(ctx context.Context, size int64) (io.ReadCloser, error) {
 		p.stream = nil
 	}
 	if p.stream == nil {
-		stream, err := p.open()
+		stream, err := p.open(p.sent)
 		if err != nil {
 			return nil, err
 		}
 		p.stream, p.at = stream, p.sent
-		if _, err := io.CopyN(io.Discard, stream, p.sent); err != nil {
-			return nil, err
-		}
 	}
 	p.last = &piece{Reader: p.stream, closed: make(chan struct{})}
 	if size >= 0 {

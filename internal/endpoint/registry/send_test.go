@@ -74,9 +74,9 @@ func TestUploadsAreLearnt(t *testing.T) {
 func TestPieces(t *testing.T) {
 	content := []byte("0123456789")
 	opened := 0
-	p := &pieces{open: func() (io.ReadCloser, error) {
+	p := &pieces{open: func(from int64) (io.ReadCloser, error) {
 		opened++
-		return io.NopCloser(bytes.NewReader(content)), nil
+		return io.NopCloser(bytes.NewReader(content[from:])), nil
 	}}
 	defer p.close()
 	read := func(size, n int64) string {

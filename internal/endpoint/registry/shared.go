@@ -15,6 +15,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
+	"github.com/sparsecopy/sparsecopy/internal/unfinished"
 )
 
 // The limits of a Shared that sets none.
@@ -56,6 +57,9 @@ type Shared struct {
 	// bound. A registry that wants larger pieces gets them (OCI-Chunk-Min-Length), and one that
 	// loses pieces gets each blob in one request.
 	ChunkSize int64
+	// Unfinished remembers how far the uploads of large blobs have come, so that they go on after
+	// an end of the process; nil for nobody.
+	Unfinished *unfinished.Directory
 
 	// NoRanges reads every blob over one connection. Otherwise a blob of 32 MiB or more is read
 	// over several, as long as that brings more, in ranges that wait in 64 MiB of memory at most,

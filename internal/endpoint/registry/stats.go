@@ -10,10 +10,12 @@ type Stats struct {
 	Throttled     int64 // answers 429 and 503
 	BytesRead     int64 // of blobs
 	BytesWritten  int64 // of blobs
+	Resumed       int64 // uploads that went on where another attempt, or process, had ended
+	BegunAnew     int64 // uploads that were remembered, and could not go on
 }
 
 type counters struct {
-	requests, tokenRequests, retries, throttled, bytesRead, bytesWritten atomic.Int64
+	requests, tokenRequests, retries, throttled, bytesRead, bytesWritten, resumed, begunAnew atomic.Int64
 }
 
 func (c *counters) snapshot() Stats {
@@ -24,5 +26,7 @@ func (c *counters) snapshot() Stats {
 		Throttled:     c.throttled.Load(),
 		BytesRead:     c.bytesRead.Load(),
 		BytesWritten:  c.bytesWritten.Load(),
+		Resumed:       c.resumed.Load(),
+		BegunAnew:     c.begunAnew.Load(),
 	}
 }
