@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,14 +37,17 @@ func (s source) line(pos token.Pos) string {
 	return s.path + ":" + strconv.Itoa(s.fset.Position(pos).Line)
 }
 
-// checkout parses all sources of both modules.
+// checkout returns all sources of both modules, which are not to be changed.
 func checkout(t *testing.T) []source {
 	t.Helper()
-	sources, err := parseTree(os.DirFS(root))
+	sources, err := parseCheckout()
 	require.NoError(t, err)
 	require.NotEmpty(t, sources)
 	return sources
 }
+
+// parseCheckout parses them once, for all tests.
+var parseCheckout = sync.OnceValues(func() ([]source, error) { return parseTree(os.DirFS(root)) })
 
 // parseTree parses the Go files below the top of tree, for every platform and build tag, and
 // returns them in the order of their paths. It skips what the go command skips.
