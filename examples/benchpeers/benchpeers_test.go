@@ -50,7 +50,7 @@ var tiny = []workload{
 var layoutTools = []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}
 
 // betweenTools copy from layout to layout.
-var betweenTools = []string{ours, oursNoSync, earlier, upstream, oras3, regctl}
+var betweenTools = []string{ours, oursNoSync, oursTrust, earlier, upstream, oras3, regctl}
 
 // pair is a running pair of registries.
 type pair struct {

@@ -55,6 +55,7 @@ func (t tool) id() string { return t.name }
 const (
 	ours         = "sparsecopy"
 	oursNoSync   = "sparsecopy@nosync"
+	oursTrust    = "sparsecopy@trust"
 	mirrorItself = "mirror"
 	craneItself  = "crane-command"
 	earlier      = "earlier"
@@ -91,6 +92,7 @@ var tools = []tool{
 	{name: floorSync, copy: func(ctx context.Context, j job) error { return copyFloorToLayout(ctx, j, true) }, named: true},
 	{name: ours, copy: copySparsecopy, many: copySparsecopyImages, remembers: true},
 	{name: oursNoSync, copy: copySparsecopyWith(sparsecopy.CopierOptions{NoSync: true}), named: true},
+	{name: oursTrust, copy: copySparsecopyWith(sparsecopy.CopierOptions{TrustSource: true}), named: true},
 	{name: earlier, copy: runProgram(mirrorCopy), program: earlierProgram, arguments: mirrorCopy, start: startProgram, named: true},
 	{name: mirrorItself, copy: runProgram(mirrorCopy), program: mirrorProgram, arguments: mirrorCopy, named: true},
 	{name: craneItself, copy: runProgram(craneCopy), program: craneProgram, arguments: craneCopy, peer: true, named: true},

@@ -46,6 +46,7 @@ var goals = slices.Concat(
 		{local, intoLayout, ours, takesCPU, []string{floorSync}, 1.05},
 		{local, intoLayout, ours, takesTime, []string{upstream}, 1},
 		{local, betweenFiles, ours, takesTime, []string{upstream}, 0.5},
+		{local, betweenFiles, oursTrust, takesTime, []string{upstream}, 0.2},
 
 		{local, largeLayers, ours, takesTime, []string{floor1}, 1.05},
 		{local, largeLayers, ours, takesCPU, []string{floor1}, 1.25},

@@ -94,7 +94,7 @@ var workloads = []workload{
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
 	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, earlier, upstream, oras3, crane4, regctl}},
 	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}},
-	{Name: betweenFiles, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, Files: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{ours, oursNoSync, earlier, upstream, oras3, regctl}},
+	{Name: betweenFiles, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, Files: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{ours, oursNoSync, oursTrust, earlier, upstream, oras3, regctl}},
 	{Name: linkedLayers, Platforms: 2, Layers: 2, Size: 32 << 20, PlainOnly: true, Linked: true, RTTs: []time.Duration{}}, // a gigabyte takes minutes there
 	{Name: nothingToDo, Platforms: 8, Layers: 5, Size: 2 << 20, UpToDate: true, PlainOnly: true, Linked: true},
 	{Name: twoPlatforms, Platforms: 8, Layers: 5, Size: 2 << 20, Wanted: twoOfThem, PlainOnly: true, Linked: true},
