@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -152,7 +153,7 @@ type job struct {
 	Source, Destination place
 	TLS                 bool
 	CertsDir            string   // as in containers-certs.d(5)
-	Dir                 string   // empty, for whatever the tool keeps in files
+	Dir                 string   // has the configuration of containers/image; for whatever else the tool keeps in files
 	Platforms           []string // to copy, and to strip the others; nil for all
 	Original            bool     // to attach what was stripped, so that it can be verified
 	UpToDate            bool     // the destination has everything
@@ -257,6 +258,7 @@ func (t tool) measure(ctx context.Context, j job) (u usage, err error) {
 	if j.Starts > 0 {
 		return t.starts(ctx, j)
 	}
+	runtime.GC() // what the start of this process has left is nobody's, as in Go's own benchmarks
 	u.Idle = resident("VmRSS:")
 	if t.start != nil {
 		cpu, start := cpuTime(), clock.System.Now()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/slowlink"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
 // A bench is one run of the first process.
@@ -203,6 +204,9 @@ func (b *bench) copy(ctx context.Context, p *registryProcess, e environment, w w
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if _, err := hermetictest.SystemIn(dir); err != nil { // which machines have before anybody copies
+		return err
+	}
 	b.n++
 	j := b.job(p, c, w, dir)
 	if w.Files {
