@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 )
 
@@ -46,6 +47,9 @@ func mirrorCopy(j job) []string {
 		if !p.isLayout() {
 			args = append(args, "--"+side+"-tls-verify=false")
 		}
+	}
+	if j.Resumes {
+		args = append(args, "--resume-dir", filepath.Join(j.Dir, "unfinished"))
 	}
 	return append(args, j.Source.argument(), j.Destination.argument())
 }

@@ -165,6 +165,7 @@ type job struct {
 	Starter             string   // path of the program starter; "" if nobody needs it
 	Starts              int      // how often the program starts; 0 for what is not about that
 	Help                bool     // the program only prints its help
+	Resumes             bool     // the program goes on with what it has left when it was killed
 }
 
 // A place is a tag in a repository; or in a layout, whose path Repo is then, and Host "".

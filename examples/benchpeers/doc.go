@@ -14,6 +14,7 @@
 //	contestant.go  the third process, a new one for every copy: its CPU time and its memory are those of the copy
 //	programs.go    programs, and how they are built: some contestants are no library, but one of these
 //	commands.go    what programs are started with, and what it takes to start them
+//	killed.go      a program that is killed in the middle, and starts again
 //	sparsecopy.go  upstream.go  oras.go  crane.go  regsync.go  floor.go  floor_layout.go
 //	               the contestants
 //	layout.go      whether a layout has everything

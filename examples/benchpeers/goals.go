@@ -27,7 +27,12 @@ var (
 	takesTime   = quantity{"seconds", func(s sample) float64 { return s.Wall.Seconds() }}
 	takesCPU    = quantity{"CPU seconds", func(s sample) float64 { return s.CPU.Seconds() }}
 	takesMemory = quantity{"MiB resident", func(s sample) float64 { return mebibytes(s.Peak) }}
+	readsTwice  = quantity{"% read twice", func(s sample) float64 { return twice(s.Read, s.Stored) }}
+	writesTwice = quantity{"% written twice", func(s sample) float64 { return twice(s.Written, s.Stored) }}
 )
+
+// twice is how many percent of n bytes have travelled more than once.
+func twice(travelled, n int64) float64 { return 100 * float64(travelled-n) / float64(max(n, 1)) }
 
 // chance is how many times the time of the fastest peer a copy over a link may take: no more, but
 // for which packets are lost, and when.
@@ -38,6 +43,8 @@ var goals = slices.Concat(
 	besideEach(goal{At: capped, Workload: oneHuge, Us: ours, What: takesTime, Most: 0.25}, regctl, oras3, crane4, upstream, earlier),
 	[]goal{
 		{capped, oneHuge, ours, takesMemory, nil, 128},
+		{capped, oneKilled, mirrorItself, readsTwice, nil, 15},
+		{capped, oneKilled, mirrorItself, writesTwice, nil, 15},
 
 		{local, intoLayout, oursNoSync, takesTime, []string{floor1}, 1.05},
 		{local, intoLayout, oursNoSync, takesCPU, []string{floor1}, 1.05},

@@ -251,7 +251,7 @@ func (b *bench) job(p *registryProcess, c cell, w workload, dir string) job {
 	j := job{
 		Tool: c.Tool, Images: w.Images, Source: place{p.Source, w.sourceRepo(), tag}, Destination: w.destination(p.addresses, fmt.Sprintf("mirror/%d", b.n), dir),
 		TLS: c.TLS, CertsDir: p.certsDir, Dir: dir, Platforms: w.Wanted, UpToDate: w.UpToDate, Again: w.Again, Format: w.Format, Original: w.Original,
-		Starts: w.Starts, Help: w.Help,
+		Starts: w.Starts, Help: w.Help, Resumes: w.Killed,
 	}
 	if w.Signed {
 		j.SigningKey = b.key
@@ -295,6 +295,9 @@ func (b *bench) equip(ctx context.Context, t tool, j *job) (err error) {
 // run makes one copy, of whatever the destination has by then, after another one if that makes a
 // difference: a failure is one of the copy.
 func (p *registryProcess) run(ctx context.Context, t tool, j job, subject *subjectQuestion) (u usage, failure, err error) {
+	if subject.Workload.Killed {
+		return p.runKilled(ctx, t, j, subject)
+	}
 	times := 1
 	if w := subject.Workload; w.Again && (t.remembers || !w.UpToDate) {
 		times = 2

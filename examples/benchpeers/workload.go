@@ -28,6 +28,7 @@ type workload struct {
 	UpToDate  bool            // the destination has everything
 	Starts    int             // the contestant is a program, which starts so often one after the other; 0 for what is not about that
 	Help      bool            // the program only prints its help
+	Killed    bool            // the contestant is a program, which is killed in the middle, and starts again
 	Again     bool            // the same contestant has been asked for the same before
 	Layout    bool            // the destination is an OCI layout, in files
 	Files     bool            // the source is an OCI layout, too
@@ -46,6 +47,7 @@ const (
 	smallLayers  = "16x10x16KiB"
 	hugeLayers   = "4x4x64MiB"
 	oneHuge      = "1x1x1GiB"
+	oneKilled    = "1x1x1GiB-killed"
 	intoLayout   = "4x4x64MiB-layout"
 	betweenFiles = "4x4x64MiB-layouts"
 	linkedLayers = "2x2x32MiB"
@@ -93,6 +95,7 @@ var workloads = []workload{
 	{Name: smallLayers, Platforms: 16, Layers: 10, Size: 16 << 10, Linked: true},
 	{Name: hugeLayers, Platforms: 4, Layers: 4, Size: 64 << 20, PlainOnly: true, RTTs: []time.Duration{0}}, // it is about CPU time and memory
 	{Name: oneHuge, Platforms: 1, Layers: 1, Size: 1 << 30, PlainOnly: true, Cap: capped.Cap, Tools: []string{floor1, ours, earlier, upstream, oras3, crane4, regctl}},
+	{Name: oneKilled, Platforms: 1, Layers: 1, Size: 1 << 30, Killed: true, PlainOnly: true, Cap: capped.Cap, Tools: []string{mirrorItself}},
 	{Name: intoLayout, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{floor1, floorSync, ours, oursNoSync, earlier, upstream, oras3, oras32, crane4, regctl}},
 	{Name: betweenFiles, Platforms: 4, Layers: 4, Size: 64 << 20, Layout: true, Files: true, PlainOnly: true, RTTs: []time.Duration{0}, Tools: []string{ours, oursNoSync, oursTrust, earlier, upstream, oras3, regctl}},
 	{Name: linkedLayers, Platforms: 2, Layers: 2, Size: 32 << 20, PlainOnly: true, Linked: true, RTTs: []time.Duration{}}, // a gigabyte takes minutes there
@@ -183,10 +186,17 @@ func (w workload) layer(f *imagetest.Fixture, name string, i, n int) {
 	}
 }
 
-// shrink makes w quick.
+// shrink makes w quick. What is killed in the middle has to have one.
 func (w *workload) shrink() {
-	w.Size, w.Images, w.Starts = min(w.Size, 1<<10), min(w.Images, 3), min(w.Starts, 1)
+	most := int64(1 << 10)
+	if w.Killed {
+		most = 16 << 20
+	}
+	w.Size, w.Images, w.Starts = min(w.Size, most), min(w.Images, 3), min(w.Starts, 1)
 }
+
+// layerBytes is what all layers have.
+func (w workload) layerBytes() int64 { return int64(w.Platforms*w.Layers) * w.Size }
 
 // gzipSeed is the n-th seed of content that begins as gzip does (RFC 1952, section 2.3.1): seeded
 // content begins with the seed. To upstream's copy a layer that begins otherwise is not compressed,
