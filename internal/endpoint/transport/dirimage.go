@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"go.podman.io/image/v5/manifest"
@@ -24,7 +25,7 @@ type directoryImage struct {
 
 func openDirectoryImage(ctx context.Context, ref types.ImageReference, sys *types.SystemContext) (types.ImageSource, error) {
 	dir := ref.StringWithinTransport()
-	if err := checkRegular(filepath.Join(dir, directoryVersion)); err != nil {
+	if err := checkVersion(filepath.Join(dir, directoryVersion)); err != nil {
 		return nil, err
 	}
 	src, err := ref.NewImageSource(ctx, sys) // reads the version
@@ -32,6 +33,30 @@ func openDirectoryImage(ctx context.Context, ref types.ImageReference, sys *type
 		return nil, err
 	}
 	return &directoryImage{src, dir}, nil
+}
+
+// Limits on files that upstream reads as a whole.
+const (
+	maxVersion    = 64       // bytes
+	maxSignatures = 16 << 20 // bytes of all signatures of one document
+)
+
+// versionPrefix begins what a version file states.
+const versionPrefix = "Directory Transport Version: "
+
+// checkVersion returns an error if the file at path, which need not be there, states no version.
+// Upstream's would have all that it holds, which may be a secret: it may be a link to anything.
+func checkVersion(path string) error {
+	content, err := readDocument(path, maxVersion)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !strings.HasPrefix(string(content), versionPrefix):
+		return fmt.Errorf("%s states no version of a directory", path)
+	}
+	return nil
 }
 
 func (s *directoryImage) HasThreadSafeGetBlob() bool { return true }
@@ -64,8 +89,9 @@ func (s *directoryImage) GetBlob(ctx context.Context, b types.BlobInfo, _ types.
 	return f, size, nil
 }
 
-// forSignatures returns upstream's source, once it is known to wait for no pipe: it reads the files
-// of the signatures of instance, and nil stands for what the directory as a whole holds.
+// forSignatures returns upstream's source, once it is known to wait for no pipe, and to find room:
+// it reads the files of the signatures of instance, and nil stands for what the directory as a
+// whole holds.
 func (s *directoryImage) forSignatures(instance *digest.Digest) (types.ImageSource, error) {
 	start := filepath.Join(s.dir, directorySignatures)
 	if instance != nil {
@@ -74,8 +100,8 @@ func (s *directoryImage) forSignatures(instance *digest.Digest) (types.ImageSour
 			return nil, err
 		}
 	}
-	for i := 1; ; i++ {
-		f, _, err := regular.Open(fmt.Sprintf("%s%d", start, i))
+	for i, left := 1, int64(maxSignatures); ; i++ {
+		f, size, err := regular.Open(fmt.Sprintf("%s%d", start, i))
 		if errors.Is(err, fs.ErrNotExist) {
 			return s.ImageSource, nil
 		}
@@ -84,6 +110,9 @@ func (s *directoryImage) forSignatures(instance *digest.Digest) (types.ImageSour
 		}
 		if err := f.Close(); err != nil {
 			return nil, err
+		}
+		if left -= size; left < 0 {
+			return nil, fmt.Errorf("%s* have more than %d bytes", start, int64(maxSignatures))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +37,7 @@ func TestDirectoryIsReadAsUpstreamReadsIt(t *testing.T) {
 	put("signature-2", "\x00sigstore-json\n"+`{"mimeType":"a/b","payload":"eA==","annotations":{}}`)
 	top := f.Digest(imagetest.Top)
 	digests := append([]digest.Digest{"", top, other, digestA, "sha256:a", "../x"}, append(f.Manifests(imagetest.Top), f.Blobs(imagetest.Top)...)...)
-	for _, version := range []string{"", "Directory Transport Version: 1.0\n", "Directory Transport Version: 1.2\n", "Directory Transport Version: 9.9\n", "something"} {
+	for _, version := range []string{"", "Directory Transport Version: 1.0\n", "Directory Transport Version: 1.2\n", "Directory Transport Version: 9.9\n", "Directory Transport Version: x"} {
 		t.Run(version, func(t *testing.T) {
 			if version == "" {
 				require.NoError(t, os.Remove(filepath.Join(dir, directoryVersion)))
@@ -98,4 +99,45 @@ func TestDirectoryIsReadStraight(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 1, sigs.Len(), "upstream's copy sees them all")
 	assert.True(t, src.HandOver().Reference().Transport() == directory.Transport)
+}
+
+// TestDirectoriesTellNoSecrets: what is in the place of the version may be a link to anything.
+func TestDirectoriesTellNoSecrets(t *testing.T) {
+	f := imagetest.Platforms(1, 1, 100)
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("token"), 0o600))
+	dir := t.TempDir()
+	copyOnce(t, f, layoutSource(t, f, imagetest.Top).Reference(), dirRef(t, dir), system(t, ""))
+	version := filepath.Join(dir, directoryVersion)
+	require.NoError(t, os.Remove(version))
+	require.NoError(t, os.Symlink(secret, version))
+	_, err := OpenSource(t.Context(), dirRef(t, dir), nil)
+	assert.ErrorContains(t, err, version+" states no version of a directory")
+	assert.NotContains(t, err.Error(), "token")
+}
+
+// TestDirectoriesFillNoMemory: files with holes cost nothing where they are.
+func TestDirectoriesFillNoMemory(t *testing.T) {
+	f := imagetest.Platforms(1, 1, 100)
+	for name, says := range map[string]string{
+		directoryVersion:  "version has more than 64 bytes",
+		directoryManifest: "manifest.json has more than",
+		"signature-1":     "signature-* have more than",
+		f.Digest("amd64").Encoded() + ".manifest.json": ".manifest.json has more than",
+		f.Digest("amd64").Encoded() + ".signature-1":   ".signature-* have more than",
+	} {
+		dir := t.TempDir()
+		copyOnce(t, f, layoutSource(t, f, imagetest.Top).Reference(), dirRef(t, dir), system(t, ""))
+		file, err := os.Create(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.NoError(t, errors.Join(file.Truncate(1<<40), file.Close()))
+		src, err := OpenSource(t.Context(), dirRef(t, dir), nil)
+		if err == nil {
+			_, ofChild := src.Manifest(t.Context(), f.Digest("amd64"))
+			_, signed := src.Signatures(t.Context(), f.Digest(imagetest.Top))
+			_, childSigned := src.Signatures(t.Context(), f.Digest("amd64"))
+			err = errors.Join(ofChild, signed, childSigned, src.Close())
+		}
+		assert.ErrorContains(t, err, says)
+	}
 }

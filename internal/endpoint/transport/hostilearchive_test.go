@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -202,4 +203,16 @@ func TestArchiveWithSharedBlobs(t *testing.T) {
 	sys.OCISharedBlobDirPath = filepath.Join(dir, imgspecv1.ImageBlobsDir)
 	src := openSource(t, archiveRef(t, writeArchive(t, regularFile(imgspecv1.ImageIndexFile, string(index))), "v1"), sys)
 	require.NoError(t, readAll(t, f, src, "amd64"))
+}
+
+// TestArchivesFillNoMemory: a small archive may have many long names, once it is decompressed.
+func TestArchivesFillNoMemory(t *testing.T) {
+	var all []inArchive
+	for i := range 50 {
+		all = append(all, regularFile(fmt.Sprint("blobs/", i, strings.Repeat("x", 1<<19)), ""))
+	}
+	archive, err := openLayoutArchive(t.Context(), writeArchive(t, all...), system(t, ""))
+	require.NoError(t, err)
+	assert.Empty(t, archive.files)
+	require.NoError(t, archive.Close())
 }

@@ -176,7 +176,7 @@ func filesIn(ctx context.Context, archive io.ReadSeeker) (map[string]extent, err
 		case !isLayoutFile(name):
 		case header.Typeflag != tar.TypeReg || regular.HasHoles(header):
 			inPieces = fmt.Errorf("%w: %q in it is no regular file of one piece", errForUpstream, header.Name)
-		default:
+		case isRead(name):
 			offset, err := archive.Seek(0, io.SeekCurrent) // what follows the header is the content
 			if err != nil {
 				return nil, err
@@ -204,6 +204,14 @@ func isSpecial(header *tar.Header) bool {
 // isLayoutFile reports whether a file of that name is one that is read, or lies above one.
 func isLayoutFile(name string) bool {
 	return name == imgspecv1.ImageIndexFile || name == imgspecv1.ImageBlobsDir || strings.HasPrefix(name, imgspecv1.ImageBlobsDir+"/")
+}
+
+// isRead reports whether a file of that name is one that is read. There may be many more, with long
+// names.
+func isRead(name string) bool {
+	algorithm, encoded := path.Split(strings.TrimPrefix(name, imgspecv1.ImageBlobsDir+"/"))
+	d := digest.NewDigestFromEncoded(digest.Algorithm(strings.TrimSuffix(algorithm, "/")), encoded)
+	return name == imgspecv1.ImageIndexFile || d.Validate() == nil
 }
 
 func (a *layoutArchive) open(name string) (io.ReadCloser, int64, error) {
