@@ -125,8 +125,11 @@ mutate: ## change one operator after the other in the pure packages, and see tes
 
 .PHONY: torture
 torture: ## the full form of the tests of reliability, in ten minutes to half an hour; docs/reliability.md says what they do
-	@mkdir -p .bin; SPARSECOPY_TORTURE=full go test -count=1 -v -timeout 2h -run '^TestTorture' ./copy/internal/torture >.bin/torture.log 2>&1; \
-	failed=$$?; grep -E '^ *[a-z]*_test.go|^--- |^FAIL|^ok|left behind' .bin/torture.log; exit $$failed
+	@mkdir -p .bin; export SPARSECOPY_TORTURE=full; failed=0; \
+	for dir in copy/internal/torture examples/e2e; do \
+		go -C $$dir test -count=1 -v -timeout 2h -run '^TestTorture' . || failed=1; \
+	done >.bin/torture.log 2>&1; \
+	grep -E '^ *[a-z]*_test.go|^--- |^FAIL|^ok|left behind' .bin/torture.log; exit $$failed
 
 .PHONY: bench
 bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times

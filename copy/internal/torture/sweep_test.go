@@ -60,6 +60,7 @@ type workload struct {
 	blobs    bool          // the destination takes lists of blobs, if they are there
 	cosigned bool          // the source has a list that cosign has signed, in both of its formats
 	plain    bool          // the destination takes plain images only
+	resumes  bool          // an upload that an earlier process has begun
 
 	ranged     bool   // the source has a layer that is read in ranges
 	redirected bool   // it leads requests for blobs elsewhere
@@ -124,6 +125,7 @@ func workloads() []workload {
 		{name: "missing", fixture: imagetest.WithAttestations(), from: "registry", to: "registry", options: skip, strict: true, omit: []string{"s390x", "att-arm64"}, absent: []string{"s390x", "att-arm64"}},
 		{name: "check blobs", fixture: small, from: "registry", to: "registry", options: check, strict: true, before: &all},
 		{name: "large", fixture: large, from: "registry", to: "registry", options: all, strict: true},
+		{name: "resumed", fixture: imagetest.Platforms(1, 1, 300_000), from: "registry", to: "registry", options: all, strict: true, resumes: true},
 		{name: "single", fixture: small, from: "registry", to: "registry", options: copy.Options{}, absent: []string{"arm64", "arm/v7"}},
 		{name: "signed", fixture: imagetest.Platforms(2, 1, 100), from: "registry", to: "registry", options: all, strict: true, signed: true},
 		{name: "referrers", fixture: copytest.AttachedFixture(), from: "registry", to: "registry", options: attached, strict: true, attached: true, absent: []string{"arm/v7", "ppc64le"}},
@@ -416,7 +418,7 @@ func (w *prepared) learn(t *testing.T) {
 		}
 		w.methods[side] = map[int]string{}
 		for _, q := range p.Requests() {
-			w.methods[side][q.N] = q.Method
+			w.methods[side][q.N-r.earlier.requests(r, p)] = q.Method
 		}
 	}
 	if r.dst != nil {
@@ -434,16 +436,10 @@ type run struct {
 	dir      string
 	source   func(int) types.ImageReference
 	copier   *copy.Copier
+	earlier  *earlierProcess // nil if there was none
 	// fewer is set if a copy may have left behind signatures of an original that the source did not
 	// tell of, and catchesUp once the next may bring them, to a list that has its tag.
 	fewer, catchesUp bool
-}
-
-// copier is impatient.
-func (w *workload) copier(stall time.Duration) *copy.Copier {
-	o := impatience(stall, w.options)
-	o.ChunkSize = w.chunk
-	return copy.NewCopier(o)
 }
 
 // redirecting leads requests for blobs to another name of the host, by a signed URL, unless script
@@ -497,7 +493,11 @@ func (w *pacedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // begin makes the ends of a run.
 func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.Duration) *run {
-	r := &run{prepared: w, t: t, copier: w.copier(stall)}
+	r := &run{prepared: w, t: t}
+	if w.resumes {
+		r.earlier = newEarlierProcess(t, &so, &do)
+	}
+	r.copier = r.impatient(stall)
 	if w.source != nil {
 		var wrap func(http.Handler) http.Handler
 		if w.ranged {
@@ -522,6 +522,9 @@ func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.D
 		}
 		r.dst = copytest.NewPeer(t, do, nil)
 		r.dst.Fill(w.destination)
+		if w.resumes {
+			r.earlier.run(r)
+		}
 		return r
 	}
 	dir, err := os.MkdirTemp("", "torture")
@@ -531,8 +534,21 @@ func (w *prepared) begin(t testing.TB, so, do registrytest.Options, stall time.D
 	return r
 }
 
+// impatient is what the copies of r share.
+func (r *run) impatient(stall time.Duration) *copy.Copier {
+	o := impatience(stall, r.options)
+	o.ChunkSize = r.chunk
+	if r.earlier != nil {
+		o.ResumeDir = r.earlier.dir
+	}
+	return copy.NewCopier(o)
+}
+
 func (r *run) end() {
 	_ = r.copier.Close()
+	if r.earlier != nil {
+		_ = os.RemoveAll(r.earlier.dir)
+	}
 	for _, p := range []*copytest.Peer{r.src, r.dst} {
 		if p != nil {
 			p.Stop()
@@ -850,7 +866,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 		t.Errorf("%v: the port cannot be opened again: %v", c, err)
 	}
 	_ = r.copier.Close()
-	r.copier = c.w.copier(0)
+	r.copier = r.impatient(0)
 	r.fewer, r.catchesUp = false, r.fewer
 	for _, err := range r.copy(c.w.options) {
 		if err != nil {

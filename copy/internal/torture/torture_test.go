@@ -202,6 +202,7 @@ func (t *childTB) cleanup() {
 
 // TestMain makes the binary a child if it is to be one.
 func TestMain(m *testing.M) {
+	registry.LowerNotes(notes)
 	if task := os.Getenv(child); task != "" {
 		os.Exit(runChild(task))
 	}
