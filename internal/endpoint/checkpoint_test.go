@@ -31,7 +31,7 @@ func TestVerifiedFromCheckpoint(t *testing.T) {
 		told := 0
 		open := func(content []byte, skips bool) Resumable {
 			told = 0
-			var source io.ReadCloser = io.NopCloser(bytes.NewReader(content))
+			source := io.NopCloser(bytes.NewReader(content))
 			if skips {
 				source = skipping{bytes.NewReader(content)}
 			}

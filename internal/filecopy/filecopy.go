@@ -166,7 +166,7 @@ func Drain(r io.Reader) error {
 	defer buffers.Put(buffer)
 	for {
 		_, err := r.Read(buffer[:])
-		if err == io.EOF { //nolint:errorlint // what wraps it is a failure
+		if err == io.EOF {
 			return nil
 		}
 		if err != nil {

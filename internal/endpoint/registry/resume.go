@@ -249,13 +249,17 @@ func (d *Destination) uploadStatus(ctx context.Context, location string) (*sessi
 	rt.policy.Attempts = min(rt.policy.Attempts, attemptsOfOneOfSeveral)
 	var resp *http.Response
 	err = d.repo.retry(ctx, rt, func() error {
-		resp, err = d.repo.send(ctx, &request{method: http.MethodGet, location: saved})
-		return orLost(err) // it may be at what has come last
+		answer, err := d.repo.send(ctx, &request{method: http.MethodGet, location: saved})
+		if err != nil {
+			return orLost(err) // it may be at what has come last
+		}
+		discard(answer)
+		resp = answer
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	discard(resp)
 	at, err := d.uploadLocation(resp)
 	if err != nil {
 		return nil, err
