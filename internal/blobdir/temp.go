@@ -61,7 +61,7 @@ func makeEmpty(dir string) (string, error) {
 }
 
 // removeOld removes what earlier processes have left in dir, which is old by the clock of the file
-// system.
+// system. What cannot be removed, or has gone meanwhile, stays as it is: that is in nobody's way.
 func removeOld(dir string) error {
 	path, err := makeEmpty(dir)
 	if err != nil {
@@ -83,9 +83,7 @@ func removeOld(dir string) error {
 		if err != nil || now.ModTime().Sub(info.ModTime()) < tempAge { // it may just have got its name
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil {
-			return err
-		}
+		_ = os.Remove(filepath.Join(dir, entry.Name()))
 	}
 	return nil
 }

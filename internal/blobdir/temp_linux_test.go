@@ -68,3 +68,17 @@ func TestBlobsOnAnotherFileSystem(t *testing.T) {
 		assertNothingLeft(t, d)
 	}
 }
+
+// TestWhatCannotBeRemovedIsInNobodysWay has something in the place of such a file that others may
+// have left, and that this process cannot remove.
+func TestWhatCannotBeRemovedIsInNobodysWay(t *testing.T) {
+	d, content := newDir(t, Fsync), []byte("content")
+	blob := digest.FromBytes(content)
+	require.NoError(t, os.Symlink(elsewhere(t), d.Blobs))
+	stuck := filepath.Join(filepath.Dir(d.Path(blob)), tempPrefix+"1")
+	require.NoError(t, os.MkdirAll(filepath.Join(stuck, "full"), 0o755))
+	require.NoError(t, os.Chtimes(stuck, time.Time{}, time.Now().Add(-tempAge-time.Minute)))
+	require.NoError(t, d.Write(blob, int64(len(content)), bytes.NewReader(content)))
+	assert.FileExists(t, d.Path(blob))
+	assert.DirExists(t, stuck)
+}
