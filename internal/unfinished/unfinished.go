@@ -21,6 +21,8 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/regular"
 )
 
 const (
@@ -165,7 +167,7 @@ func nameOf(key Key) string {
 
 // load reads the file; nil if there is none. The error says why it is of no use.
 func (u *Upload) load() (*State, error) {
-	file, err := os.Open(u.path)
+	file, _, err := regular.Open(u.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -176,9 +178,6 @@ func (u *Upload) load() (*State, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is no file")
 	}
 	if err := othersMayRead(info); err != nil {
 		return nil, err
