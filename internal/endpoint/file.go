@@ -75,7 +75,7 @@ func (f *BlobFile) telling(written func(int64)) func(int64) {
 	var told int64
 	return func(done int64) {
 		written(done)
-		f.v.told(int(done - told)) // a piece
+		f.v.toldAll(done - told)
 		told = done
 	}
 }
@@ -94,10 +94,6 @@ func (f *BlobFile) Verify() error {
 	if !f.file.Trusted {
 		return filecopy.Drain(f.v)
 	}
-	for rest := f.file.Size; rest > 0; {
-		n := min(rest, 1<<30)
-		f.v.told(int(n))
-		rest -= n
-	}
+	f.v.toldAll(f.file.Size)
 	return nil
 }

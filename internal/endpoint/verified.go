@@ -125,6 +125,14 @@ func (v *verifier) told(n int) {
 	}
 }
 
+// toldAll is told for what an int may not hold.
+func (v *verifier) toldAll(bytes int64) {
+	const most = 1 << 30
+	for ; bytes > 0; bytes -= most {
+		v.told(int(min(bytes, most)))
+	}
+}
+
 func (v *verifier) Checkpoint() (Checkpoint, error) {
 	state, ok := v.digester.(encoding.BinaryMarshaler)
 	if !ok {
@@ -151,9 +159,7 @@ func (v *verifier) SkipTo(c Checkpoint) error {
 		return v.fail(err)
 	}
 	v.read = c.Offset
-	for rest := c.Offset; rest > 0; rest -= 1 << 30 { // an int may be small
-		v.told(int(min(rest, 1<<30)))
-	}
+	v.toldAll(c.Offset)
 	return nil
 }
 
