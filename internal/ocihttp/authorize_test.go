@@ -249,7 +249,6 @@ func TestFirstLoginGoesAlone(t *testing.T) {
 	})
 }
 
-// TestAuthorizationStaysHome asks another host, and the same one by a location.
 // TestNothingToAuthorizeIsNotCopied sends the very request where the host asks for no
 // authorization: most hosts of mirrors are such, and a copy of each request takes time.
 func TestNothingToAuthorizeIsNotCopied(t *testing.T) {
@@ -276,6 +275,7 @@ func TestNothingToAuthorizeIsNotCopied(t *testing.T) {
 	assert.Empty(t, req.Header, "whoever has made the request goes on having it as it was")
 }
 
+// TestAuthorizationStaysHome asks another host, and the same one by a location.
 func TestAuthorizationStaysHome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeRegistry{challenge: bearer}

@@ -25,11 +25,12 @@ func TestRedirectsCloseContent(t *testing.T) {
 	for from, to := range map[string]string{"/here": "/end", "/round": "/round", "/away": "http://127.0.0.1:1/"} {
 		mux.Handle(from, http.RedirectHandler(to, http.StatusTemporaryRedirect))
 		t.Run(from, func(t *testing.T) {
-			var open atomic.Int32
+			var opened, open atomic.Int32
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+from, nil)
 			require.NoError(t, err)
 			req.ContentLength = 7
 			req.GetBody = func() (io.ReadCloser, error) {
+				opened.Add(1)
 				open.Add(1)
 				return openedContent{strings.NewReader("content"), func() { open.Add(-1) }}, nil
 			}
@@ -37,6 +38,7 @@ func TestRedirectsCloseContent(t *testing.T) {
 			if err == nil {
 				_ = resp.Body.Close()
 			}
+			assert.Greater(t, opened.Load(), int32(1), "once more for the redirect")
 			assert.Eventually(t, func() bool { return open.Load() == 0 }, 10*time.Second, time.Millisecond)
 		})
 	}
