@@ -47,7 +47,7 @@ type tool struct {
 	// arguments are those of the program that does what a job of a single image says; nil for none.
 	arguments func(j job) []string
 	// start does as good as nothing, and takes what is not counted; nil if everything is.
-	start func(ctx context.Context, jobs []job) error
+	start func(ctx context.Context, j job) error
 }
 
 func (t tool) id() string { return t.name }
@@ -263,7 +263,7 @@ func (t tool) measure(ctx context.Context, j job) (u usage, err error) {
 	u.Idle = resident("VmRSS:")
 	if t.start != nil {
 		cpu, start := cpuTime(), clock.System.Now()
-		if err := t.start(ctx, []job{j}); err != nil {
+		if err := t.start(ctx, j); err != nil {
 			return u, err
 		}
 		u.Wall, u.CPU = -clock.Since(clock.System, start), cpu-cpuTime()

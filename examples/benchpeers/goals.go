@@ -84,15 +84,15 @@ func overLinks() []goal {
 	tuned := []string{oras32, crane32}
 	all := append([]string{oras3, crane4}, tuned...)
 	peers := map[string][]string{smallLayers: tuned, nothingToDo: all, largeLayers: append([]string{crane4}, tuned...), twoPlatforms: all, linkedLayers: all}
-	var goals []goal
+	var each []goal
 	for _, e := range links {
 		for _, w := range workloads {
 			if w.Linked {
-				goals = append(goals, goal{e, w.Name, ours, takesTime, peers[w.Name], chance})
+				each = append(each, goal{e, w.Name, ours, takesTime, peers[w.Name], chance})
 			}
 		}
 	}
-	return goals
+	return each
 }
 
 // concerns reports whether one of the goals needs c. The earlier build is shown beside all.

@@ -78,20 +78,20 @@ func (b *bench) verdict() error {
 	if b.quick {
 		return nil
 	}
-	bounds, goals := b.bounds()
+	bounds, judged := b.bounds()
 	missed := 0
 	for _, one := range bounds {
 		if !one.met {
 			missed++
 		}
 	}
-	for _, one := range goals {
+	for _, one := range judged {
 		if one.missed() {
 			missed++
 		}
 	}
 	if missed > 0 {
-		return fmt.Errorf("%d of %d bounds are not met", missed, len(bounds)+len(goals))
+		return fmt.Errorf("%d of %d bounds are not met", missed, len(bounds)+len(judged))
 	}
 	return nil
 }
@@ -108,14 +108,14 @@ func (b *bench) printBounds() {
 	if b.quick {
 		return
 	}
-	bounds, goals := b.bounds()
+	bounds, judged := b.bounds()
 	if len(bounds) > 0 {
 		fmt.Fprint(b.out, "\nBounds:\n\n")
 	}
 	for _, one := range bounds {
 		fmt.Fprintln(b.out, "*", one)
 	}
-	printGoals(b.out, goals)
+	printGoals(b.out, judged)
 }
 
 // lack notes why nothing is measured in e.
