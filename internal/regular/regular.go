@@ -1,5 +1,5 @@
 // Package regular opens regular files whose names, or whose directories, come from somewhere else,
-// and knows those in archives.
+// and tells which files in archives are such.
 package regular
 
 import (

@@ -2,6 +2,7 @@
 //
 //	source.go       Source: one opened reference, everything read from it verified
 //	layoutimage.go  oci: and oci-archive: read straight from the files of a directory or an archive
+//	layoutfiles.go  the files of a layout, in a directory or where they are in an archive
 //	dirimage.go     dir: read straight from its files
 //	pool.go         several upstream sources of one reference, where one cannot read in parallel
 //	destination.go  Destination: what all transports have in common
