@@ -11,11 +11,12 @@ import (
 
 // ranging is how large blobs are read in ranges.
 type ranging struct {
-	least   int64 // bytes that a blob has for it
-	segment int64 // bytes
-	memory  int64 // bytes of all segments at the same time
-	most    int   // requests in flight at a registry up to which segments are asked for, those for segments included
-	begin   int   // connections to a host of which nothing is known; 0 to find out
+	least   int64         // bytes that a blob has for it
+	segment int64         // bytes
+	memory  int64         // bytes of all segments at the same time
+	most    int           // requests in flight at a registry up to which segments are asked for, those for segments included
+	begin   int           // connections to a host of which nothing is known; 0 to find out
+	grace   time.Duration // for which a segment may come more slowly than others
 
 	now   func() time.Time
 	gains func(before, after float64) bool // whether after, in bytes a second, is worth twice as many connections
@@ -28,6 +29,7 @@ var ranges = ranging{
 	segment: 8 << 20,
 	memory:  64 << 20,
 	most:    8,
+	grace:   10 * time.Second,
 	now:     clock.System.Now, // what moves bytes keeps to the time of the machine
 	gains:   func(before, after float64) bool { return after >= before*1.3 },
 }
@@ -125,6 +127,7 @@ type pace struct {
 
 	ended    int // connections whose part has ended in this round
 	failures int
+	longest  time.Duration // that a segment took, 0 if none is there
 	waiting  time.Duration // for bytes, in this round
 	before   float64       // bytes a second in the last round, 0 if there was none
 	began    time.Time     // of this round; zero before the first
@@ -167,6 +170,12 @@ func (p *pace) failed() {
 	if p.failures++; p.failures >= maxBroken {
 		p.stop()
 	}
+}
+
+// late reports whether a segment that has been coming for that long is so much slower than others
+// that the rest comes sooner over another connection: all wait for the slowest one.
+func (p *pace) late(lasts time.Duration) bool {
+	return p.longest > 0 && lasts > max(4*p.longest, p.ranges.grace)
 }
 
 // judge ends the round if it is at its end, with so many bytes received of which offset were read.

@@ -17,8 +17,8 @@ import (
 // rangedReader reads one blob in order, while other connections fetch what comes next in segments.
 // It begins as one stream, the lead, and ends that where a segment begins which is on its way.
 //
-// Segments are asked for in the background, once each. What of one does not come is read by a lead
-// of its own, which is a blobReader, with its retries.
+// Segments are asked for in the background, once each. What of one does not come, or comes much
+// more slowly than others, is read by a lead of its own, which is a blobReader, with its retries.
 type rangedReader struct {
 	ranges *ranging
 	first  *blobReader
@@ -118,7 +118,7 @@ func (r *rangedReader) readLead(p []byte) (int, error) {
 }
 
 // readSegment reads from the first segment, and waits for its bytes. It returns 0 when a lead has
-// to go on where the segment has broken off.
+// to go on where the segment has broken off. One that is much slower than others is broken off.
 func (r *rangedReader) readSegment(p []byte) int {
 	s := r.ahead[0]
 	asked := r.ranges.now()
@@ -132,8 +132,18 @@ func (r *rangedReader) readSegment(p []byte) int {
 	case n == 0:
 		r.drop(0)
 		r.follow(s.end)
+	case r.pace.late(s.lasts(r.ranges.now())):
+		r.broken()
+		r.drop(0)
+		r.follow(s.end)
 	}
 	return n
+}
+
+// broken notes that a segment brings no more than it has: the rest is asked for again.
+func (r *rangedReader) broken() {
+	r.first.source.stats.retries.Add(1)
+	r.pace.failed()
 }
 
 // drop forgets a segment, which ends now if it has not yet.
@@ -241,9 +251,9 @@ func (r *rangedReader) note(s *segment) {
 	case !first:
 	case err == nil:
 		r.pace.ended++
+		r.pace.longest = max(r.pace.longest, s.took)
 	case !errors.Is(err, ocihttp.ErrNoSlot):
-		r.first.source.stats.retries.Add(1)
-		r.pace.failed()
+		r.broken()
 	}
 }
 
@@ -269,10 +279,16 @@ func (r *rangedReader) fetch(ctx context.Context, s *segment) error {
 		return err
 	}
 	defer resp.Body.Close()
-	return s.fill(resp.Body, func(n int) {
+	began := r.ranges.now()
+	s.answered(began)
+	err = s.fill(resp.Body, func(n int) {
 		r.received.Add(int64(n))
 		r.first.source.stats.bytesRead.Add(int64(n))
 	})
+	if err == nil {
+		s.took = r.ranges.now().Sub(began)
+	}
+	return err
 }
 
 // ask asks for a segment. A success that is not that part of the blob says that the host has no

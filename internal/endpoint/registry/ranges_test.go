@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -212,6 +213,46 @@ func TestRangesBrokenOff(t *testing.T) {
 	assert.Len(t, parts(r), 21)
 	assert.Contains(t, parts(r), "bytes=54000-59999")
 	assert.Equal(t, int64(1), s.Stats().Retries)
+}
+
+// Nobody waits long for one connection that is slow.
+func TestRangesOverASlowConnection(t *testing.T) {
+	content := registrytest.Seeded(1, 300_000)
+	r := registrytest.Start(t, registrytest.Options{})
+	r.PutContent("a", content)
+	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Range") == "bytes=50000-59999" {
+			w = &bytewise{pacedWriter{w, req.Context(), rate.NewLimiter(100, 1)}} // it would take 100 s
+		}
+		r.ServeHTTP(w, req)
+	})
+	sh := quick()
+	sh.ranges = small()
+	sh.ranges.grace = time.Millisecond
+	s, err := OpenRepository(parseRef(t, host+"/a"), insecure(t), sh)
+	require.NoError(t, err)
+	s.endpoints[0].repo.host.ranges.note(4, time.Now())
+	got, err := readAs(t.Context(), s, endpoint.Blob{Digest: content.Digest, Size: content.Size})
+	require.NoError(t, err)
+	want, err := io.ReadAll(content.Reader())
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+	assert.True(t, slices.ContainsFunc(parts(r), func(part string) bool {
+		return strings.HasSuffix(part, "-59999") && part != "bytes=50000-59999"
+	}), "%q", parts(r))
+	assert.Positive(t, s.Stats().Retries)
+}
+
+// A segment is late if it takes much longer than others, and than is worth a request.
+func TestPaceLate(t *testing.T) {
+	p := newPace(small(), 4, 0)
+	assert.False(t, p.late(time.Hour), "nothing is known of others")
+	p.longest = 2 * time.Second
+	assert.False(t, p.late(10*time.Second))
+	assert.True(t, p.late(10*time.Second+1))
+	p.longest = 3 * time.Second
+	assert.False(t, p.late(12*time.Second))
+	assert.True(t, p.late(12*time.Second+1))
 }
 
 // Where others have all that may be in flight, there are no ranges.
@@ -495,4 +536,19 @@ func (w *pacedWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return w.ResponseWriter.Write(p)
+}
+
+// bytewise sends each byte at once.
+type bytewise struct{ pacedWriter }
+
+func (w *bytewise) Write(p []byte) (int, error) {
+	for i := range p {
+		if _, err := w.pacedWriter.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+		if err := http.NewResponseController(w.ResponseWriter).Flush(); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 )
 
 // A segment is a part of a blob that is fetched while what comes before it is read. One goroutine
@@ -13,6 +14,7 @@ type segment struct {
 	start, end int64 // in the blob
 	buf        []byte
 	cancel     context.CancelFunc // ends filling it
+	took       time.Duration      // from the answer to the last byte; once it has ended, 0 if it is not full
 
 	mu     sync.Mutex
 	moved  *sync.Cond // with mu
@@ -20,6 +22,7 @@ type segment struct {
 	ended  bool       // nothing comes any more; guarded by mu
 	err    error      // why it has ended before it was full; guarded by mu
 	told   bool       // seen has said so; guarded by mu
+	began  time.Time  // when the answer came, zero before; guarded by mu
 }
 
 // newSegment makes a segment that is to be filled into buf, which is long enough, until cancel is
@@ -28,6 +31,23 @@ func newSegment(start, end int64, buf []byte, cancel context.CancelFunc) *segmen
 	s := &segment{start: start, end: end, buf: buf, cancel: cancel}
 	s.moved = sync.NewCond(&s.mu)
 	return s
+}
+
+// answered notes when the answer came that brings s.
+func (s *segment) answered(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.began = at
+}
+
+// lasts is how long s has been coming by now, 0 if it has ended, or not begun.
+func (s *segment) lasts(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.began.IsZero() {
+		return 0
+	}
+	return now.Sub(s.began)
 }
 
 // fill reads all of s from body, and tells got how many bytes each Read has brought.
