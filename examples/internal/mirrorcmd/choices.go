@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -39,9 +38,9 @@ func choicesHint(err error) string {
 	transport, place, name := inFile(readReference(err))
 	images, listErr := imagesIn(transport, place)
 	switch {
-	case transport == "oci" && errors.Is(listErr, fs.ErrNotExist):
-		return "; " + place + " is no layout"
-	case listErr != nil || isThere(images, transport, name): // err says what is wrong
+	case listErr != nil:
+		return otherKindHint(transport, place)
+	case isThere(images, transport, name): // err says what is wrong
 		return ""
 	case len(images) == 0:
 		return "; there is no image"

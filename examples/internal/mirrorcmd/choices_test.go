@@ -127,7 +127,9 @@ func TestImagesThatContainerdNames(t *testing.T) {
 func TestChoicesAreNotForOtherErrors(t *testing.T) {
 	t.Chdir(t.TempDir())
 	layoutOf(t, "b:1")
-	for _, reference := range []string{"oci:layout", "oci:layout:b:1", "oci:layout:@0", "docker://a.example/b", "dir:layout", "oci:layout"} {
+	require.NoError(t, os.Mkdir("one", 0o700))
+	require.NoError(t, os.WriteFile("one/manifest.json", nil, 0o600))
+	for _, reference := range []string{"oci:layout", "oci:layout:b:1", "oci:layout:@0", "docker://a.example/b", "dir:one", "docker://layout"} {
 		assert.Empty(t, choicesHint(atEnd("", reference, os.ErrPermission)), reference)
 	}
 	assert.Empty(t, choicesHint(&copy.Error{Side: copy.DestinationSide, Object: "oci:layout:new", Err: os.ErrPermission}), "it is to be made")

@@ -38,6 +38,10 @@ func parseReference(what, text string) (types.ImageReference, error) {
 	case name == "docker" && !strings.HasPrefix(rest, "//"):
 		return nil, misusef("%s %q: write docker://%s", what, text, strings.TrimLeft(rest, "/"))
 	}
+	if _, place, _ := inFile(text); place == "" && inFiles[name] != "" {
+		kind, _, _ := strings.Cut(inFiles[name], ":")
+		return nil, misusef("%s %q names no %s: write %s:%s", what, text, strings.ToLower(kind), name, inFiles[name])
+	}
 	if pinned := syncfile.PinnedIn(text); pinned != nil {
 		if strings.EqualFold(what, "destination") {
 			tagged, _, _ := lastCut(text, "@")
@@ -74,7 +78,7 @@ func noImage(what, text string) error {
 		return misusef("%s %q: there is no transport %q; did you mean %s?", what, text, scheme, meant(scheme, rest))
 	case hasScheme || isPath(text):
 		path := strings.TrimPrefix(text, scheme+"://")
-		return misusef("%s %q is a path, and names no transport: write oci:%s:TAG for a layout, or dir:%s for a directory with one image", what, text, path, path)
+		return misusef("%s %q is a path, and names no transport: write oci:%s:TAG for a layout, oci-archive:%s:TAG for an archive of one, or dir:%s for a directory with one image", what, text, path, path, path)
 	}
 	_, err := reference.ParseNormalizedNamed(text)
 	if err == nil {
@@ -97,6 +101,9 @@ func meant(name, rest string) string {
 	}
 	return near + ":" + strings.TrimPrefix(rest, "//")
 }
+
+// inFiles are transports of what is in files, by what is written behind them.
+var inFiles = map[string]string{"oci": "DIRECTORY:TAG", "oci-archive": "FILE:TAG", "docker-archive": "FILE:NAME", "dir": "DIRECTORY"}
 
 // othersTransports are transports of other tools, by what they are called here.
 var othersTransports = map[string]string{"ocidir": "oci", "oci-layout": "oci"}
