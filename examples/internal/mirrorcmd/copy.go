@@ -115,6 +115,9 @@ func (c *copyCommand) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer ends.close()
+	if err := c.checkEffect(ends); err != nil {
+		return err
+	}
 	ctx, cancel := c.out.apply(cmd.Context())
 	defer cancel()
 	if err := ends.unlock(); err != nil {

@@ -9,6 +9,6 @@ type layouts struct {
 
 func (l *layouts) define(flags *pflag.FlagSet) {
 	flags.Var(newChoice(&l.noSync, []string{"on", "off"}, []bool{false, true}), "fsync", "whether an OCI layout is on the disk when the copy ends: off, for scratch, leaves that to the system, which is faster")
-	flags.BoolVar(&l.hardLinks, "hard-links", false, "from layout to layout, give files one more name instead of copying them, if they are yours, and all may read them and nobody else write to them: they are in both layouts then")
-	flags.BoolVar(&l.trustSource, "trust-source", false, "from layout to layout, hash nothing: what is damaged at the source arrives so, and the copy succeeds")
+	flags.BoolVar(&l.hardLinks, "hard-links", false, "from a layout or a directory to a layout, give files one more name instead of copying them, if they are yours, and all may read them and nobody else write to them: they are in both then")
+	flags.BoolVar(&l.trustSource, "trust-source", false, "from a layout, an archive of one or a directory to a layout, hash nothing: what is damaged at the source arrives so, and the copy succeeds")
 }
