@@ -13,7 +13,7 @@ import (
 // is of.
 func othersMay(info fs.FileInfo) error {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
-		return errors.New("it belongs to somebody else")
+		return errors.New("it belongs to somebody else (take one of your own)")
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return errors.New("others may write to it (chmod go-w)")

@@ -147,6 +147,7 @@ func summary(r *copy.Report) string {
 	} else {
 		fmt.Fprintf(&b, "nothing to do: everything is at the destination already; %s\n", formatTime(r.Elapsed))
 	}
+	b.WriteString(uploadsText(r.Destination))
 	source, destination := "source", "destination"
 	if r.Plan != nil {
 		source, destination = r.Plan.Source, r.Plan.Destination
@@ -154,6 +155,21 @@ func summary(r *copy.Report) string {
 	fmt.Fprintf(&b, "  %s  %s\n", r.SourceDigest, source)
 	fmt.Fprintf(&b, "→ %s  %s%s\n", r.DestinationDigest, destination, changeNote(r))
 	return b.String()
+}
+
+// uploadsText says what became of uploads that --resume-dir remembered; "" if there were none.
+func uploadsText(to copy.EndReport) string {
+	var parts []string
+	if to.Resumed > 0 {
+		parts = append(parts, counted(int(to.Resumed), "upload")+" went on")
+	}
+	if to.BegunAnew > 0 {
+		parts = append(parts, counted(int(to.BegunAnew), "upload")+" begun anew")
+	}
+	if parts == nil {
+		return ""
+	}
+	return strings.Join(parts, ", ") + "\n"
 }
 
 // signatures is the number of signatures that were written, the source's and new ones.

@@ -37,6 +37,18 @@ func TestCopyOfConvertedImages(t *testing.T) {
 	assert.Contains(t, r.stdout, "(stripped and converted)")
 }
 
+// TestCopyTellsOfUploadsThatWentOn: whoever starts a copy again sees whether that was of use.
+func TestCopyTellsOfUploadsThatWentOn(t *testing.T) {
+	for want, end := range map[string]copy.EndReport{
+		"\n1 upload went on\n":                       {Resumed: 1},
+		"\n2 uploads begun anew\n":                   {BegunAnew: 2},
+		"\n2 uploads went on, 1 upload begun anew\n": {Resumed: 2, BegunAnew: 1},
+	} {
+		assert.Contains(t, summary(&copy.Report{Written: true, Destination: end}), want)
+	}
+	assert.NotContains(t, summary(&copy.Report{Written: true}), "upload")
+}
+
 // TestConvertedAndNotStripped: what has nothing to be stripped is not called so.
 func TestConvertedAndNotStripped(t *testing.T) {
 	src := registrytest.Start(t, registrytest.Options{})
