@@ -625,6 +625,8 @@ func TestSyncFlags(t *testing.T) {
 		}
 	}
 	var rate uint64
+	require.NoError(t, byteCount{&rate}.Set("64K"), "as other programs write it")
+	assert.Equal(t, uint64(64_000), rate)
 	require.NoError(t, byteCount{&rate}.Set("1.5M"))
 	assert.Equal(t, uint64(1_500_000), rate)
 }

@@ -32,12 +32,12 @@ type byteCount struct{ to *uint64 }
 
 func (c byteCount) Set(s string) error {
 	const (
-		units = "kMG"
+		units = "KMG"
 		most  = 1 << 53
 	)
 	factor, digits := 1.0, s
 	if s != "" {
-		if i := strings.IndexByte(units, s[len(s)-1]); i >= 0 {
+		if i := strings.Index(units, strings.Replace(s[len(s)-1:], "k", "K", 1)); i >= 0 {
 			digits = s[:len(s)-1]
 			for range i + 1 {
 				factor *= 1000
