@@ -82,6 +82,9 @@ var forms = []form{
 	}},
 }
 
+// straight are the forms that are read without upstream.
+var straight = forms[:3]
+
 // packed is a tar archive of the files in dir, and more entries.
 func packed(t *testing.T, dir string, more ...*tar.Header) (file string) {
 	var content bytes.Buffer
@@ -209,7 +212,7 @@ func TestLayoutsOfOtherTools(t *testing.T) {
 	} {
 		dir := layoutOf(t, f, c.entries...)
 		require.NoError(t, os.Remove(filepath.Join(dir, imgspecv1.ImageLayoutFile)), "archives of containers have none")
-		for _, form := range forms[:3] {
+		for _, form := range straight {
 			if form.name != "layout" && strings.HasPrefix(c.image, "@") {
 				continue // archives have no such references
 			}
@@ -222,7 +225,7 @@ func TestLayoutsOfOtherTools(t *testing.T) {
 		}
 	}
 
-	for _, form := range forms[:3] {
+	for _, form := range straight {
 		_, err := OpenSource(t.Context(), form.ref(t, layoutOf(t, f, app, other), "1"), system(t, ""))
 		assert.ErrorContains(t, err, `"1" is the tag of several images, name one of "registry.example/app:1", "registry.example/other:1"`)
 		assert.NotErrorIs(t, err, endpoint.ErrNotFound)
@@ -234,7 +237,7 @@ func TestLayoutsOfOtherTools(t *testing.T) {
 func TestArchiveSourceReadsInParallel(t *testing.T) {
 	f := imagetest.Platforms(3, 2, 1000)
 	dir := layoutOf(t, f, entry(f, imagetest.Top, "v1", ""))
-	for _, form := range forms[:3] {
+	for _, form := range straight {
 		sys := system(t, "")
 		src, err := OpenSource(t.Context(), form.ref(t, dir, "v1"), sys)
 		require.NoError(t, err)
@@ -367,7 +370,7 @@ func TestLayersElsewhere(t *testing.T) {
 		}
 		return string(content)
 	}
-	for _, form := range forms[:3] {
+	for _, form := range straight {
 		assert.Equal(t, "from elsewhere", read(form.ref(t, dir, "1"), elsewhere.URL))
 		assert.Equal(t, "from here", read(form.ref(t, dir, "1"), "ftp://a.example/layer"), "it cannot be fetched")
 		assert.Equal(t, "from here", read(form.ref(t, dir, "1")))
