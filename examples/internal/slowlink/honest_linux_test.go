@@ -1,13 +1,10 @@
 package slowlink
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"io"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -153,24 +150,7 @@ func (p *probed) count(c net.Conn, datagrams *net.UDPConn) error {
 
 // measured lets a program at one end of l probe one at the other.
 func measured(t *testing.T, l *Link, asked byte) (p probed) {
-	server := program(t, "prober", l.There.Address)
-	stdin, err := server.StdinPipe()
-	require.NoError(t, err)
-	stdout, err := server.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, l.There.Start(server))
-	defer func() {
-		require.NoError(t, stdin.Close())
-		_ = server.Wait()
-	}()
-	address, err := bufio.NewReader(stdout).ReadString('\n')
-	require.NoError(t, err)
-	client := program(t, "probe-"+string(asked), strings.TrimSpace(address))
-	var out bytes.Buffer
-	client.Stdout = &out
-	require.NoError(t, l.Here.Start(client))
-	require.NoError(t, client.Wait())
-	require.NoError(t, json.Unmarshal(out.Bytes(), &p))
+	require.NoError(t, json.Unmarshal(said(t, l, "prober", "probe-"+string(asked)), &p))
 	return p
 }
 

@@ -132,30 +132,35 @@ func program(t *testing.T, role, address string) *exec.Cmd {
 	return c
 }
 
-// TestLink lets a program at one end of a link read from one at the other.
-func TestLink(t *testing.T) {
-	c := Config{Delay: 10 * time.Millisecond, Rate: 1 << 20, Loss: 0.01}
-	l := linked(t, c)
-	server := program(t, "server", l.There.Address)
-	stdin, err := server.StdinPipe()
+// said lets a program at one end of l serve one at the other, and returns what that prints.
+func said(t *testing.T, l *Link, server, client string) []byte {
+	serving := program(t, server, l.There.Address)
+	stdin, err := serving.StdinPipe()
 	require.NoError(t, err)
-	stdout, err := server.StdoutPipe()
+	stdout, err := serving.StdoutPipe()
 	require.NoError(t, err)
-	require.NoError(t, l.There.Start(server))
+	require.NoError(t, l.There.Start(serving))
 	defer func() {
 		require.NoError(t, stdin.Close())
-		_ = server.Wait()
+		_ = serving.Wait()
 	}()
 	address, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(t, err)
 
-	client := program(t, "client", strings.TrimSpace(address))
+	calling := program(t, client, strings.TrimSpace(address))
 	var out bytes.Buffer
-	client.Stdout = &out
-	require.NoError(t, l.Here.Start(client))
-	require.NoError(t, client.Wait())
+	calling.Stdout = &out
+	require.NoError(t, l.Here.Start(calling))
+	require.NoError(t, calling.Wait())
+	return out.Bytes()
+}
+
+// TestLink lets a program at one end of a link read from one at the other.
+func TestLink(t *testing.T) {
+	c := Config{Delay: 10 * time.Millisecond, Rate: 1 << 20, Loss: 0.01}
+	l := linked(t, c)
 	var f finding
-	require.NoError(t, json.Unmarshal(out.Bytes(), &f))
+	require.NoError(t, json.Unmarshal(said(t, l, "server", "client"), &f))
 	assert.GreaterOrEqual(t, f.Connected, 2*c.Delay)
 	assert.GreaterOrEqual(t, f.Read, time.Duration(size)*time.Second/time.Duration(c.Rate))
 	assert.Equal(t, sha256.Sum256(content()), f.Sum)
