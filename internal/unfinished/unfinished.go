@@ -224,7 +224,7 @@ func (u *Upload) Save(s State) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(u.dir.path, prefix+"*.tmp") // 0600
+	file, err := os.OpenFile(u.temp(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // that of nobody else, under the lock
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,11 @@ func (u *Upload) Save(s State) error {
 func (u *Upload) Forget() {
 	u.state = nil
 	_ = os.Remove(u.path)
+	_ = os.Remove(u.temp()) // of a process that was killed
 }
+
+// temp is the file that becomes the one of the upload once it is written.
+func (u *Upload) temp() string { return strings.TrimSuffix(u.path, ".json") + ".tmp" }
 
 // Release lets others take the upload.
 func (u *Upload) Release() {
