@@ -2,7 +2,9 @@ package ocihttp
 
 import (
 	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -43,14 +45,40 @@ func withoutUser(match string) string {
 const shortestSecret = 6
 
 // CleanAnswer is CleanText for what an answer says to req: without its credentials, too, which some
-// hosts repeat.
+// hosts repeat, and without what signs its URL.
 func CleanAnswer(req *http.Request, text string) string {
-	_, password, _ := req.BasicAuth()
-	_, sent, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	for _, secret := range []string{sent, password} {
+	for _, secret := range secretsOf(req) {
 		if len(secret) >= shortestSecret {
 			text = strings.ReplaceAll(text, secret, "…")
 		}
 	}
 	return CleanText(text)
+}
+
+// secretsOf are what nobody is to read of a request, the longest first: one may hold another.
+func secretsOf(req *http.Request) []string {
+	_, password, _ := req.BasicAuth()
+	_, sent, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	secrets := []string{sent, password}
+	if req.URL.RawQuery != "" {
+		for name, values := range req.URL.Query() {
+			if !isSecret(name) {
+				continue
+			}
+			for _, value := range values {
+				secrets = append(secrets, value, url.QueryEscape(value))
+			}
+		}
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	return secrets
+}
+
+// isSecret reports whether the parameter of a URL with that name is by its name one that gives
+// access: object stores call it X-Amz-Signature or sig, registries _state.
+func isSecret(name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc([]string{"sig", "token", "credential", "secret", "state"}, func(part string) bool {
+		return strings.Contains(name, part)
+	})
 }

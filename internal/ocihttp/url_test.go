@@ -55,3 +55,18 @@ func TestCleanAnswer(t *testing.T) {
 	req.Header.Del("Authorization")
 	assert.Equal(t, "as it is", CleanAnswer(req, "as it is"))
 }
+
+// TestCleanAnswerOfAnObjectStore: some tell what they have signed, and not as a URL.
+func TestCleanAnswerOfAnObjectStore(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet,
+		"https://x/blob?X-Amz-Signature=0a1b2c3d&X-Amz-Credential=AKIA1234%2Fus&sig=a%2Bb%2Fc%3D%3D&digest=sha256:0123", nil)
+	require.NoError(t, err)
+	for text, want := range map[string]string{
+		"<SignatureProvided>0a1b2c3d</SignatureProvided>": "<SignatureProvided>…</SignatureProvided>",
+		"X-Amz-Credential=AKIA1234%2Fus of AKIA1234/us":   "X-Amz-Credential=… of …",
+		"sig a+b/c== is a%2Bb%2Fc%3D%3D":                  "sig … is …",
+		"sha256:0123 is not there":                        "sha256:0123 is not there",
+	} {
+		assert.Equal(t, want, CleanAnswer(req, text))
+	}
+}
