@@ -21,6 +21,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/internal/regular"
 )
@@ -136,6 +137,7 @@ func (d *Directory) Take(key Key) (*Upload, error) {
 		return nil, err
 	}
 	if u.state, err = u.load(); err != nil {
+		logrus.Debugf("The upload that %s remembers begins anew: %v", u.path, err)
 		_ = os.Remove(u.path)
 	}
 	return u, nil
