@@ -69,6 +69,10 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	// What can be read of a broken body still says more than nothing.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBodySize))
 	e.Errors, e.Text = parseErrorBody(body)
+	if e.Text != "" { // of more than that: half a secret is not known as one
+		more := string(body[:min(len(body), 8*maxErrorText)])
+		e.Text = cmp.Or(beginning([]byte(ocihttp.CleanAnswer(resp.Request, more))), "…")
+	}
 	clean(e, resp.Request)
 	if said := challengeError(resp); said != nil {
 		e.Errors = slices.Insert(e.Errors, 0, *said)
@@ -77,12 +81,9 @@ func newRefusal(resp *http.Response, now time.Time) *refusal {
 	return &refusal{RegistryError: e, page: isPage(resp.Header)}
 }
 
-// clean takes out of what a registry says what may be secret: the credentials of the request, and
-// those in URLs, such as of a registry behind it.
+// clean takes out of the errors of a registry what may be secret: the credentials of the request,
+// and those in URLs, such as of a registry behind it.
 func clean(e *endpoint.RegistryError, req *http.Request) {
-	if e.Text != "" {
-		e.Text = cmp.Or(ocihttp.CleanAnswer(req, e.Text), "…")
-	}
 	for i := range e.Errors {
 		said := &e.Errors[i]
 		said.Message = ocihttp.CleanAnswer(req, said.Message)

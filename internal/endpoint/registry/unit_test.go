@@ -223,3 +223,17 @@ func TestWarnings(t *testing.T) {
 	known := h.warnings[`be "warned"`]
 	assert.True(t, known)
 }
+
+// TestRefusalsCutNoSecret: a text is cut where half a secret is in it already.
+func TestRefusalsCutNoSecret(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://x/", nil)
+	require.NoError(t, err)
+	req.SetBasicAuth("me", "correct horse")
+	resp := &http.Response{
+		StatusCode: http.StatusForbidden, Request: req,
+		Body: io.NopCloser(strings.NewReader(strings.Repeat(".", maxErrorText-7) + "correct horse")),
+	}
+	text := newRefusal(resp, time.Now()).Text
+	assert.NotContains(t, text, "correct")
+	assert.LessOrEqual(t, len(text), maxErrorText)
+}
