@@ -125,12 +125,12 @@ func openLayoutArchive(ctx context.Context, path string, sys *types.SystemContex
 
 // decompressed returns f, or, if that is compressed, a temporary file with what it is, and what
 // closes the one or the other. In the latter case, and if it fails, it closes f.
-func decompressed(ctx context.Context, f *os.File, sys *types.SystemContext) (_ *os.File, closing io.Closer, err error) {
+func decompressed(ctx context.Context, f *os.File, sys *types.SystemContext) (*os.File, io.Closer, error) {
 	content, isCompressed, err := compression.AutoDecompress(f)
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
-	defer func() { err = errors.Join(err, content.Close()) }()
+	defer content.Close()
 	if !isCompressed {
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			return nil, nil, errors.Join(err, f.Close())
