@@ -71,7 +71,8 @@ type rangeKnowledge struct {
 
 	mu      sync.Mutex
 	doubted bool      // what came in ranges was not the blob; guarded by mu
-	wanted  int       // how many connections are of use to one blob; guarded by mu
+	finding bool      // a blob finds out how many connections are of use; guarded by mu
+	wanted  int       // how many that are to one blob; guarded by mu
 	found   time.Time // when that was; guarded by mu
 }
 
@@ -93,6 +94,25 @@ func (k *rangeKnowledge) doubt() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.doubted = true
+}
+
+// begin reports whether it is up to the caller to find out how many connections are of use, until it
+// calls end: not while somebody else does, with whom it would share what they bring.
+func (k *rangeKnowledge) begin() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.finding {
+		return false
+	}
+	k.finding = true
+	return true
+}
+
+// end lets others find out.
+func (k *rangeKnowledge) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.finding = false
 }
 
 // note notes how many connections are of use.
@@ -150,6 +170,25 @@ func newPace(ranges *ranging, known int, offset int64) pace {
 // settle makes wanted the number of connections, for some time from the offset on.
 func (p *pace) settle(wanted int, offset int64) {
 	p.wanted, p.settled, p.until = wanted, true, offset+32*p.ranges.segment
+}
+
+// undecided reports whether the number of connections is still to be found out.
+func (p *pace) undecided() bool { return !p.settled && !p.stopped }
+
+// grows reports whether p finds out whether more connections bring more.
+func (p *pace) grows() bool { return p.undecided() && p.before > 0 }
+
+// adopt takes the number of connections that another blob has found out, the first time.
+func (p *pace) adopt(known int, offset int64) {
+	if known > 0 && p.until == 0 {
+		p.settle(min(known, p.ranges.most), offset)
+	}
+}
+
+// postpone begins anew with one connection, of which a segment's worth of bytes is looked at.
+func (p *pace) postpone(received, offset int64) {
+	p.restart(p.ranges.now(), received)
+	p.holds = max(p.holds, offset+p.ranges.segment)
 }
 
 // waited notes that bytes were waited for.

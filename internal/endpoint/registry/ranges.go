@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/sparsecopy/sparsecopy/internal/endpoint"
 	"github.com/sparsecopy/sparsecopy/internal/ocihttp"
@@ -24,12 +25,13 @@ type rangedReader struct {
 	first  *blobReader
 	from   *repository // that segments are asked from
 
-	lead   *blobReader // reads from offset on, up to the first of ahead; nil if that is read
-	ahead  []*segment  // in order, without gaps
-	offset int64       // of the next byte
-	inPart bool        // a segment was read
-	pace   pace
-	closed bool
+	lead    *blobReader // reads from offset on, up to the first of ahead; nil if that is read
+	ahead   []*segment  // in order, without gaps
+	offset  int64       // of the next byte
+	inPart  bool        // a segment was read
+	pace    pace
+	finding bool // out, for the host, how many connections are of use
+	closed  bool
 
 	received atomic.Int64           // bytes, over all connections
 	tag      atomic.Pointer[string] // the strong ETag of the first segment, nil as long as none has one
@@ -265,10 +267,34 @@ func (r *rangedReader) judge() {
 	known, now := &r.from.host.ranges, r.first.source.shared.now()
 	if !known.work(now) {
 		r.pace.stop()
-		return
-	}
-	if r.pace.judge(r.received.Load(), r.offset) {
+	} else if r.mayJudge(known, now) && r.pace.judge(r.received.Load(), r.offset) {
 		known.note(r.pace.wanted, now)
+	}
+	if !r.pace.grows() {
+		r.endFinding()
+	}
+}
+
+// mayJudge reports whether the pace may go on: it may not begin to find out how many connections
+// are of use while another blob does.
+func (r *rangedReader) mayJudge(known *rangeKnowledge, now time.Time) bool {
+	if r.pace.undecided() && !r.finding {
+		r.pace.adopt(known.connections(now), r.offset)
+	}
+	if !r.pace.undecided() || r.finding {
+		return true
+	}
+	if r.finding = known.begin(); !r.finding {
+		r.pace.postpone(r.received.Load(), r.offset)
+	}
+	return r.finding
+}
+
+// endFinding lets other blobs find out how many connections are of use.
+func (r *rangedReader) endFinding() {
+	if r.finding {
+		r.finding = false
+		r.from.host.ranges.end()
 	}
 }
 
@@ -372,6 +398,7 @@ func (r *rangedReader) Close() (err error) {
 		return nil
 	}
 	r.closed = true
+	r.endFinding()
 	if r.lead != nil {
 		err = r.lead.Close()
 	}

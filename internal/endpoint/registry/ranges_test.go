@@ -272,6 +272,37 @@ func TestRangesWhenOthersRead(t *testing.T) {
 	assert.Equal(t, []string{"", "", ""}, parts(r))
 }
 
+// While one blob finds out how many connections are of use, another one takes one, and it finds out
+// itself when that has come to nothing.
+func TestRangesFindOutOneByOne(t *testing.T) {
+	r := registrytest.Start(t, registrytest.Options{})
+	im := newImage(t, 3, 200_000, r, "a")
+	host := serve(t, func(w http.ResponseWriter, req *http.Request) {
+		r.ServeHTTP(&pacedWriter{w, req.Context(), rate.NewLimiter(1<<20, 32<<10)}, req)
+	})
+	s := openRanged(t, host+"/a:tag", quick(), 0)
+	s.shared.ranges.gains = func(_, _ float64) bool { return true }
+	segments := func(b endpoint.Blob) int {
+		return r.Count(func(q registrytest.Request) bool {
+			return strings.HasSuffix(q.Path, b.Digest.String()) && q.Header.Get("Range") != ""
+		})
+	}
+	first, err := inNoHurry(s.Blob(t.Context(), im.blobs[0]))
+	require.NoError(t, err)
+	for buf := make([]byte, 1000); segments(im.blobs[0]) == 0; {
+		_, err := first.Read(buf)
+		require.NoError(t, err)
+	}
+	for i, want := range []bool{false, true} {
+		b := im.blobs[1+i]
+		got, err := readAs(t.Context(), s, b)
+		require.NoError(t, err)
+		require.Equal(t, contentOf(t, im, b), got)
+		assert.Equal(t, want, segments(b) > 0, "%q", parts(r))
+		require.NoError(t, first.Close())
+	}
+}
+
 // A segment is asked for as long as the budget of the copy has room for it, beside what the blob
 // has of it, and gives that back.
 func TestRangesWithinTheBudget(t *testing.T) {
@@ -531,11 +562,17 @@ type pacedWriter struct {
 	rate *rate.Limiter
 }
 
-func (w *pacedWriter) Write(p []byte) (int, error) {
-	if err := w.rate.WaitN(w.ctx, len(p)); err != nil {
-		return 0, err
+func (w *pacedWriter) Write(p []byte) (n int, err error) {
+	for piece := range slices.Chunk(p, w.rate.Burst()) {
+		if err := w.rate.WaitN(w.ctx, len(piece)); err != nil {
+			return n, err
+		}
+		written, err := w.ResponseWriter.Write(piece)
+		if n += written; err != nil {
+			return n, err
+		}
 	}
-	return w.ResponseWriter.Write(p)
+	return n, nil
 }
 
 // bytewise sends each byte at once.
