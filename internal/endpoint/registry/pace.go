@@ -96,8 +96,8 @@ func (k *rangeKnowledge) doubt() {
 	k.doubted = true
 }
 
-// begin reports whether it is up to the caller to find out how many connections are of use, until it
-// calls end: not while somebody else does, with whom it would share what they bring.
+// begin reports whether it is up to the caller to find out how many connections are of use, until
+// it calls end: not while somebody else does, with whom it would share what they bring.
 func (k *rangeKnowledge) begin() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -273,7 +273,7 @@ func TestRangesWhenOthersRead(t *testing.T) {
 }
 
 // While one blob finds out how many connections are of use, another one takes one, and it finds out
-// itself when that has come to nothing.
+// itself when that has come to nothing; not where little is left of it.
 func TestRangesFindOutOneByOne(t *testing.T) {
 	r := registrytest.Start(t, registrytest.Options{})
 	im := newImage(t, 3, 200_000, r, "a")
@@ -301,6 +301,14 @@ func TestRangesFindOutOneByOne(t *testing.T) {
 		assert.Equal(t, want, segments(b) > 0, "%q", parts(r))
 		require.NoError(t, first.Close())
 	}
+
+	content := registrytest.Seeded(1, 105_000)
+	r.PutContent("a", content)
+	s.endpoints[0].repo.host.ranges.note(0, time.Now())
+	short := endpoint.Blob{Digest: content.Digest, Size: content.Size}
+	_, err = readAs(t.Context(), s, short)
+	require.NoError(t, err)
+	assert.Zero(t, segments(short), "%q", parts(r))
 }
 
 // A segment is asked for as long as the budget of the copy has room for it, beside what the blob
