@@ -275,8 +275,8 @@ func (r *rangedReader) judge() {
 	}
 }
 
-// mayJudge reports whether the pace may go on. It may not begin to find out how many connections are
-// of use while another blob does, or where little is left: what is thrown away costs more then.
+// mayJudge reports whether the pace may go on. It may not begin to find out how many connections
+// are of use while another blob does, or where little is left: what is thrown away costs more then.
 func (r *rangedReader) mayJudge(known *rangeKnowledge, now time.Time) bool {
 	if r.pace.undecided() && !r.finding {
 		r.pace.adopt(known.connections(now), r.offset)
