@@ -166,7 +166,10 @@ func (c *Copy) config(ctx context.Context, owner digest.Digest, b endpoint.Blob)
 	err := inflight.One(ctx, c.Budget, func() (err error) {
 		content, err = readConfig(ctx, b, c.Config(owner, b))
 		if dst, ok := c.Destination.(*registry.Destination); ok && errors.Is(err, endpoint.ErrNotFound) {
-			content, err = dst.Content(ctx, b) // an earlier copy may have made the image
+			made, dstErr := dst.Content(ctx, b) // an earlier copy may have made the image
+			if !errors.Is(dstErr, endpoint.ErrNotFound) {
+				content, err = made, dstErr
+			}
 		}
 		return err
 	})

@@ -88,13 +88,14 @@ func (r *repository) payload(ctx context.Context, b endpoint.Blob) (content []by
 	return content, err
 }
 
-// Content reads and verifies a blob that is there, and fits into memory.
+// Content reads and verifies a blob that fits into memory. The error is endpoint.ErrNotFound if it
+// is not there.
 func (d *Destination) Content(ctx context.Context, b endpoint.Blob) (content []byte, err error) {
 	err = d.repo.retry(ctx, d.shared.newRetrier(), func() (err error) {
 		content, err = d.repo.smallBlob(ctx, b)
 		return err
 	})
-	return content, err
+	return content, d.repo.wrapNotFound(err)
 }
 
 // smallBlob reads a blob that fits into memory.
