@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	registry.LowerRanges(large, segment, 0)
+	registry.LowerRanges(large/2, segment, 0)
 	registry.LowerNotes(notes)
 	os.Exit(hermetictest.Main(func() int { return copytest.Run(m) }))
 }

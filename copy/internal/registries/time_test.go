@@ -102,7 +102,8 @@ func slowBlobs(t *testing.T, headerFirst bool) {
 	assert.Equal(t, copy.SourceSide, failed.Side)
 }
 
-// Layers of large bytes are read in ranges by the tests of this package, in segments of so many.
+// Layers of large bytes, and down to half of that, are read in ranges by the tests of this package,
+// in segments of so many.
 const (
 	large   = 640 << 10
 	segment = 64 << 10

@@ -219,7 +219,7 @@ func source(t testing.TB, f *imagetest.Fixture, name string, o registrytest.Opti
 // with digest d.
 func checkBlobs(t testing.TB, b *bench, d digest.Digest, ref types.ImageReference) {
 	t.Helper()
-	src, _, err := access.OpenSource(t.Context(), ref, b.env.Sys, nil)
+	src, _, err := access.OpenSource(t.Context(), ref, b.env.Sys, &registry.Shared{})
 	require.NoError(t, err)
 	defer src.Close()
 	require.Equal(t, d, src.Top().Digest)
