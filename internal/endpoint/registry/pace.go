@@ -158,9 +158,7 @@ type pace struct {
 func newPace(ranges *ranging, known int, offset int64) pace {
 	p := pace{ranges: ranges, wanted: 1, holds: offset + ranges.segment}
 	known = cmp.Or(known, ranges.begin)
-	if known > 0 {
-		p.settle(min(known, ranges.most), offset)
-	}
+	p.adopt(known, offset)
 	if known > 1 {
 		p.holds = 0
 	}
@@ -178,7 +176,8 @@ func (p *pace) undecided() bool { return !p.settled && !p.stopped }
 // grows reports whether p finds out whether more connections bring more.
 func (p *pace) grows() bool { return p.undecided() && p.before > 0 }
 
-// adopt takes the number of connections that another blob has found out, the first time.
+// adopt takes the number of connections that another blob has found out, 0 for none, unless p has
+// had one.
 func (p *pace) adopt(known int, offset int64) {
 	if known > 0 && p.until == 0 {
 		p.settle(min(known, p.ranges.most), offset)
