@@ -2,21 +2,15 @@ package sparseserver
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -148,21 +142,6 @@ func (s *Server) serve() {
 	}
 }
 
-func (s *Server) serveMetrics(address string) error {
-	if address == "" {
-		return nil
-	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.Handler())
-	s.metrics = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, Addr: listener.Addr().String()}
-	go func() { _ = s.metrics.Serve(listener) }() // fails only when it is closed
-	return nil
-}
-
 // Address is host:port of the listener.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
@@ -215,70 +194,4 @@ func (s *Server) stop() error {
 	s.handlers.Lock()
 	s.registry.close()
 	return err
-}
-
-func loadTLS(certificate, key string) (*tls.Config, error) {
-	switch {
-	case certificate == "" && key == "":
-		return nil, nil
-	case certificate == "" || key == "":
-		return nil, errors.New("TLS needs both a certificate and a key")
-	}
-	pair, err := tls.LoadX509KeyPair(certificate, key)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
-}
-
-// withHealth serves /healthz: 200 while the server accepts requests and has its storage, else 503.
-func (s *Server) withHealth(next http.Handler, storage string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/healthz" {
-			next.ServeHTTP(w, r)
-			return
-		}
-		status, text := http.StatusOK, "ok\n"
-		if s.stopping.Load() {
-			status, text = http.StatusServiceUnavailable, "stopping\n"
-		} else if _, err := os.ReadDir(storage); err != nil {
-			status, text = http.StatusServiceUnavailable, "storage is not readable\n"
-		}
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text) // only the client can make it fail, by leaving
-	})
-}
-
-// withStallTimeout closes the connection of a client that sends nothing for so long while a body is
-// being read from it.
-func withStallTimeout(next http.Handler, timeout time.Duration) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Body != http.NoBody {
-			body := &stallReader{ReadCloser: r.Body, control: http.NewResponseController(w), timeout: timeout}
-			body.extend() // also for what the server itself reads, of a body that no handler wants
-			r.Body = body
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-type stallReader struct {
-	io.ReadCloser
-	control *http.ResponseController
-	timeout time.Duration
-}
-
-func (s *stallReader) extend() {
-	_ = s.control.SetReadDeadline(clock.System.Now().Add(s.timeout)) // all of net/http's connections have deadlines
-}
-
-func (s *stallReader) Read(p []byte) (int, error) {
-	s.extend()
-	n, err := s.ReadCloser.Read(p)
-	if err == io.EOF {
-		// From here on the server watches the connection, and would take a deadline for its end.
-		_ = s.control.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }
