@@ -44,7 +44,7 @@ var settings = []setting{
 	},
 	{
 		flag: "storage", env: "SPARSE_REGISTRY_STORAGE", key: "storage",
-		usage: "`DIRECTORY` for everything that is pushed; required; no two servers may share it",
+		usage: "`DIRECTORY` for everything that is pushed; required; one server at a time",
 		set:   func(o *options, v string) error { o.server.Storage = v; return nil },
 	},
 	{

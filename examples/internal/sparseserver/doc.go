@@ -13,5 +13,8 @@
 // behind, and a tag that tags/list shows and that nothing can be pulled by; both are harmless, and
 // pushing again mends the second. Uploads that are not complete can be continued after a restart.
 //
+// One server writes to a storage directory, by a lock in it that ends with the process: what keeps
+// a child from being deleted while its list is being stored is in the process.
+//
 // distribution logs to logrus's standard logger, whose level is the program's business.
 package sparseserver

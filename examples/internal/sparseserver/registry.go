@@ -13,6 +13,8 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
 // What distribution sets itself only when it reads a configuration file.
@@ -35,14 +37,19 @@ type registry struct {
 	app *handlers.App
 }
 
-// newRegistry makes a registry over the given directory.
-func newRegistry(storage string, metrics bool) (_ *registry, retErr error) {
+// lockStorage makes a storage directory, unless it exists, and keeps everybody else out of it.
+func lockStorage(storage string) (*registrystore.Lock, error) {
 	if storage == "" {
 		return nil, errors.New("no storage directory")
 	}
 	if err := os.MkdirAll(storage, 0o755); err != nil {
 		return nil, err
 	}
+	return registrystore.TakeLock(storage, "sparse-registry")
+}
+
+// newRegistry makes a registry over the given directory.
+func newRegistry(storage string, metrics bool) (_ *registry, retErr error) {
 	secret, err := loadSecret(filepath.Join(storage, secretFile))
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -18,7 +19,7 @@ import (
 // Config is what a server needs. Address and Storage are required.
 type Config struct {
 	Address string // host:port to listen on; port 0 for any free one
-	Storage string // directory, made if it does not exist; no two servers may share it
+	Storage string // directory, made if it does not exist; Start refuses one that another server has
 
 	Policy manifest.SparsePolicy // refused by Start if it does not validate
 
@@ -45,6 +46,7 @@ const (
 
 // A Server is a registry that is running.
 type Server struct {
+	lock     *registrystore.Lock // of the storage
 	registry *registry
 	http     *http.Server
 	listener net.Listener
@@ -77,15 +79,19 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	registry, err := newRegistry(c.Storage, c.MetricsAddress != "")
+	lock, err := lockStorage(c.Storage)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{registry: registry, secure: tlsConfig != nil, done: make(chan struct{})}
+	registry, err := newRegistry(c.Storage, c.MetricsAddress != "")
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	s := &Server{lock: lock, registry: registry, secure: tlsConfig != nil, done: make(chan struct{})}
 	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
-			s.registry.close()
+			retErr = errors.Join(retErr, s.release())
 		}
 	}()
 	s.http = &http.Server{
@@ -192,6 +198,11 @@ func (s *Server) stop() error {
 		err = errors.Join(err, s.metrics.Close())
 	}
 	s.handlers.Lock()
+	return errors.Join(err, s.release())
+}
+
+// release gives the storage back. Nobody may be using it any more.
+func (s *Server) release() error {
 	s.registry.close()
-	return err
+	return s.lock.Release()
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
@@ -236,6 +237,39 @@ func TestStartRefuses(t *testing.T) {
 	}
 	_, err = os.Stat(filepath.Join(dir, "none"))
 	assert.ErrorIs(t, err, os.ErrNotExist, "no htpasswd file was made")
+}
+
+// TestOneServerPerStorage starts servers over a storage that another one has, in this process and
+// in others.
+func TestOneServerPerStorage(t *testing.T) {
+	storage := t.TempDir()
+	refused := func() {
+		t.Helper()
+		_, err := Start(Config{Address: "127.0.0.1:0", Storage: storage})
+		var locked *registrystore.LockedError
+		require.ErrorAs(t, err, &locked)
+		assert.Equal(t, storage, locked.Storage)
+		assert.Contains(t, locked.Holder, "sparse-registry (process ")
+	}
+	server, client := start(t, Config{Storage: storage})
+	refused()
+	assert.Equal(t, http.StatusOK, client.Do(t, http.MethodGet, "/v2/", nil, nil).Status, "the first one goes on")
+	require.NoError(t, server.Close())
+
+	process := startProcess(t, storage)
+	refused()
+	process.kill(t)
+	_, client = start(t, Config{Storage: storage})
+	assert.Equal(t, http.StatusOK, client.Do(t, http.MethodGet, "/v2/", nil, nil).Status)
+}
+
+// TestAFailedStartLeavesNoLock starts a server that cannot listen.
+func TestAFailedStartLeavesNoLock(t *testing.T) {
+	first, _ := start(t, Config{})
+	storage := t.TempDir()
+	_, err := Start(Config{Address: first.Address(), Storage: storage})
+	require.ErrorContains(t, err, "address already in use")
+	start(t, Config{Storage: storage})
 }
 
 func TestTheSecretIsKept(t *testing.T) {

@@ -1,0 +1,78 @@
+package registrystore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"github.com/sparsecopy/sparsecopy/internal/clock"
+)
+
+// OwnDirectory is the directory, below that of the storage, for what is not distribution's.
+const OwnDirectory = ".sparse-registry"
+
+const (
+	lockFile   = "lock"
+	holderFile = "holder" // says to people who has the lock; means nothing without it
+)
+
+// A Lock keeps every other process, and every other Lock of this one, from writing to a storage
+// directory.
+type Lock struct{ file *flock.Flock }
+
+// A LockedError says that somebody else has the lock of a storage directory.
+type LockedError struct {
+	Storage string // the directory
+	Holder  string // who has it, and since when; "" if that is not known
+}
+
+func (e *LockedError) Error() string {
+	by := "another process"
+	if e.Holder != "" {
+		by = e.Holder
+	}
+	return fmt.Sprintf("storage %s is in use by %s: stop that first, or use another directory", e.Storage, by)
+}
+
+// TakeLock takes the lock of a storage directory, which exists, without waiting. program says what
+// the lock is for. The error is a *LockedError if somebody else has it. The lock ends with the
+// process, however that ends: what a killed one left behind is in nobody's way.
+func TakeLock(storage, program string) (*Lock, error) {
+	own := filepath.Join(storage, OwnDirectory)
+	if err := os.MkdirAll(own, 0o700); err != nil {
+		return nil, err
+	}
+	lock := &Lock{flock.New(filepath.Join(own, lockFile), flock.SetPermissions(0o600))}
+	taken, err := lock.file.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking storage %s: %w", storage, err)
+	}
+	holder := filepath.Join(own, holderFile)
+	if !taken {
+		return nil, &LockedError{Storage: storage, Holder: readHolder(holder)}
+	}
+	if err := os.WriteFile(holder, []byte(describeHolder(program)), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking storage %s: %w", storage, err), lock.Release())
+	}
+	return lock, nil
+}
+
+// Release gives the lock back.
+func (l *Lock) Release() error { return l.file.Close() }
+
+// readHolder returns what a holder says of itself, "" if it has not come to that yet.
+func readHolder(path string) string {
+	text, _ := os.ReadFile(path) // only people miss it
+	return strings.TrimSpace(string(text))
+}
+
+func describeHolder(program string) string {
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s (process %d on %s, since %s)\n",
+		program, os.Getpid(), host, clock.System.Now().UTC().Format(time.RFC3339))
+}
