@@ -171,7 +171,7 @@ func TestAttachmentsUnderAPolicy(t *testing.T) {
 			src.Push(f, "", "sbom")
 			src.Push(f, "", "of flat")
 			behind := registrytest.NewHandler(registrytest.Options{NoReferrers: true})
-			server := httptest.NewServer(sparseregistry.Enforce(behind, sparseregistry.Options{Policy: policy}))
+			server := httptest.NewServer(sparseregistry.Enforce(behind, sparseregistry.Options{Policy: sparseregistry.Policies{Default: policy}.For}))
 			t.Cleanup(server.Close)
 			dst, err := docker.ParseReference("//" + strings.TrimPrefix(server.URL, "http://") + "/app:v1")
 			require.NoError(t, err)

@@ -59,15 +59,19 @@ func (p SparsePolicy) Validate() error {
 	return nil
 }
 
+// RequiresWithoutPlatform reports whether the child of an entry that states no architecture must
+// exist.
+func (p SparsePolicy) RequiresWithoutPlatform() bool {
+	return !p.Enabled || len(p.RequiredArchitectures) > 0 && !p.OptionalWithoutPlatform
+}
+
 // Requires reports whether the child of an entry must exist.
 func (p SparsePolicy) Requires(in Instance) bool {
 	switch {
 	case !p.Enabled:
 		return true
-	case len(p.RequiredArchitectures) == 0:
-		return false
 	case architecture(in) == "":
-		return !p.OptionalWithoutPlatform
+		return p.RequiresWithoutPlatform()
 	default:
 		return slices.Contains(p.RequiredArchitectures, architecture(in))
 	}

@@ -59,6 +59,16 @@ func TestSparsePolicyRequires(t *testing.T) {
 	}
 }
 
+func TestSparsePolicyRequiresWithoutPlatform(t *testing.T) {
+	for _, p := range []SparsePolicy{
+		{}, {Enabled: true}, {Enabled: true, OptionalWithoutPlatform: true}, {OptionalWithoutPlatform: true},
+		{Enabled: true, RequiredArchitectures: []string{"amd64"}},
+		{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true},
+	} {
+		assert.Equal(t, p.Requires(Instance{}), p.RequiresWithoutPlatform(), "%+v", p)
+	}
+}
+
 func TestSparsePolicyCheckAsksOnceForEachRequiredChild(t *testing.T) {
 	list := acceptanceList(t,
 		[2]string{"a", platformOf("linux", "s390x")}, [2]string{"b", platformOf("linux", "amd64")},

@@ -26,7 +26,7 @@ func TestManyCopiesOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	certificate, key := writeCertificate(t, dir)
 	server, err := sparseserver.Start(sparseserver.Config{
-		Address: "127.0.0.1:0", Storage: t.TempDir(), Policy: off, Certificate: certificate, Key: key,
+		Address: "127.0.0.1:0", Storage: t.TempDir(), Certificate: certificate, Key: key,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {

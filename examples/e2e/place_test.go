@@ -93,7 +93,7 @@ func retire(address string) {
 
 func (p *place) start(policy manifest.SparsePolicy) {
 	p.t.Helper()
-	server, err := sparseserver.Start(sparseserver.Config{Address: "127.0.0.1:0", Storage: p.storage, Policy: policy})
+	server, err := sparseserver.Start(sparseserver.Config{Address: "127.0.0.1:0", Storage: p.storage, Policies: sparseregistry.Policies{Default: policy}})
 	require.NoError(p.t, err)
 	target, err := url.Parse(server.URL())
 	require.NoError(p.t, err)

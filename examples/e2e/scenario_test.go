@@ -21,6 +21,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorcmd"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
@@ -223,7 +224,7 @@ func TestTLSAndPasswords(t *testing.T) {
 	htpasswd := filepath.Join(dir, "htpasswd")
 	require.NoError(t, os.WriteFile(htpasswd, []byte("alice:"+string(hash)+"\n"), 0o600))
 	server, err := sparseserver.Start(sparseserver.Config{
-		Address: "127.0.0.1:0", Storage: t.TempDir(), Policy: on("amd64"), Certificate: certificate, Key: key, Htpasswd: htpasswd,
+		Address: "127.0.0.1:0", Storage: t.TempDir(), Policies: sparseregistry.Policies{Default: on("amd64")}, Certificate: certificate, Key: key, Htpasswd: htpasswd,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {

@@ -34,27 +34,32 @@ type SparseManifests struct {
 
 // Announce serves the capabilities document, and adds the headers to what next answers to GET and
 // HEAD of /v2/, a refusal of access included: a client that asks without credentials learns the
-// policy, too.
+// policy, too. What is announced is the strictest of the policies, because the answer is about all
+// repositories. policies is called for each answer, and may be called concurrently.
 //
 // It announces widening where sparse lists are accepted: the registry behind must keep what a list
 // names, whenever that came.
-func Announce(next http.Handler, policy manifest.SparsePolicy) http.Handler {
+func Announce(next http.Handler, policies func() Policies) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		read := r.Method == http.MethodGet || r.Method == http.MethodHead
+		switch {
+		case r.URL.Path == CapabilitiesPath:
+			serveCapabilities(w, capabilities(policies().Strictest()), read)
+			return
+		case r.URL.Path == "/v2/" && read:
+			announce(w.Header(), capabilities(policies().Strictest()).SparseManifests)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func capabilities(policy manifest.SparsePolicy) Capabilities {
 	c := Capabilities{SparseManifests: SparseManifests{Supported: policy.Enabled, RequiredArchitectures: []string{}}}
 	if policy.Enabled {
 		c.SparseManifests.Widening = true
 		c.SparseManifests.RequiredArchitectures = append(c.SparseManifests.RequiredArchitectures, policy.RequiredArchitectures...)
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		read := r.Method == http.MethodGet || r.Method == http.MethodHead
-		switch {
-		case r.URL.Path == CapabilitiesPath:
-			serveCapabilities(w, c, read)
-			return
-		case r.URL.Path == "/v2/" && read:
-			announce(w.Header(), c.SparseManifests)
-		}
-		next.ServeHTTP(w, r)
-	})
+	return c
 }
 
 func announce(h http.Header, s SparseManifests) {

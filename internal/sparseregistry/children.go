@@ -61,8 +61,9 @@ type child struct {
 }
 
 // checkChildren asks for every distinct child of list once, and refuses the list if the policy
-// does.
+// in force does.
 func (e *enforcer) checkChildren(r *http.Request, repository string, list manifest.List) *refusal {
+	policy := e.policy(repository)
 	children, refused := e.findChildren(r, repository, distinct(list))
 	if refused != nil {
 		return refused
@@ -73,10 +74,10 @@ func (e *enforcer) checkChildren(r *http.Request, repository string, list manife
 		asBlob, askedAsBlob := children[question{d, true}]
 		return (!asked || asManifest.present) && (!askedAsBlob || asBlob.present)
 	}
-	if err := e.policy.Check(list, present); err != nil {
+	if err := policy.Check(list, present); err != nil {
 		return &refusal{status: http.StatusBadRequest, code: codeBlobUnknown, err: err}
 	}
-	if e.policy.Enabled {
+	if policy.Enabled {
 		return checkSizes(list, children)
 	}
 	return nil // with the policy off, sizes are the business of the registry behind
@@ -143,7 +144,7 @@ func (e *enforcer) findChildren(r *http.Request, repository string, questions []
 // findChild asks the registry behind one question. It needs the size, too, which a registry may
 // leave out of its answer to HEAD; a blob is not read for that.
 func (e *enforcer) findChild(r *http.Request, repository string, q question) (child, *refusal) {
-	answer, err := e.ask(r, http.MethodHead, repository, q)
+	answer, err := ask(e.next, r, http.MethodHead, repository, q)
 	if err != nil {
 		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: %w", q, err)
 	}
@@ -157,7 +158,7 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 		}
 		return child{present: true, size: -1}, nil
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
-		return child{}, passThrough(answer, q)
+		return child{}, passThrough(answer, fmt.Errorf("asking for %v: the registry answered %d", q, answer.status))
 	default:
 		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
 	}
@@ -167,7 +168,7 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 	if q.blob {
 		return child{present: true, size: -1}, nil
 	}
-	answer, err = e.ask(r, http.MethodGet, repository, q)
+	answer, err = ask(e.next, r, http.MethodGet, repository, q)
 	if err == nil && answer.status != http.StatusOK {
 		err = fmt.Errorf("the registry answered %d to GET after 200 to HEAD", answer.status)
 	}
@@ -177,10 +178,10 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 	return child{present: true, size: int64(answer.body.Len())}, nil
 }
 
-// ask sends a request for a child to the registry behind. An answer that is no answer is an error:
+// ask sends a request for a child to a registry. An answer that is no answer is an error:
 // a panic, which net/http would turn into a closed connection, a body of more than manifest.MaxSize
 // bytes, and anything after the client has gone.
-func (e *enforcer) ask(r *http.Request, method, repository string, q question) (answer *recorder, err error) {
+func ask(registry http.Handler, r *http.Request, method, repository string, q question) (answer *recorder, err error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, context.Cause(r.Context())
 	}
@@ -190,7 +191,7 @@ func (e *enforcer) ask(r *http.Request, method, repository string, q question) (
 		}
 	}()
 	answer = newRecorder(manifest.MaxSize)
-	e.next.ServeHTTP(answer, childRequest(r, method, repository, q))
+	registry.ServeHTTP(answer, childRequest(r, method, repository, q))
 	answer.finish()
 	if answer.overflow {
 		return nil, errors.New("the answer is too large")
@@ -215,17 +216,16 @@ func childRequest(r *http.Request, method, repository string, q question) *http.
 	return c.WithContext(r.Context())
 }
 
-// passThrough makes an answer that refuses access to a child the answer to the caller: its
-// challenge, and when to try again. The body is the registry's own if it sent one, which many do
-// not in an answer to HEAD.
-func passThrough(answer *recorder, q question) *refusal {
+// passThrough makes an answer that refuses access the answer to the caller: its challenge, and when
+// to try again. The body is the registry's own if it sent one, which many do not in an answer to
+// HEAD; else it says err.
+func passThrough(answer *recorder, err error) *refusal {
 	codes := map[int]string{
 		http.StatusUnauthorized:    codeUnauthorized,
 		http.StatusForbidden:       codeDenied,
 		http.StatusTooManyRequests: codeTooMany,
 	}
-	refused := refuse(answer.status, codes[answer.status], "asking for %v: the registry answered %d", q, answer.status)
-	refused.header = answer.sent.Clone()
+	refused := &refusal{status: answer.status, code: codes[answer.status], header: answer.sent.Clone(), err: err}
 	refused.header.Del("Content-Length")
 	if answer.body.Len() > 0 {
 		refused.body = answer.body.Bytes()

@@ -4,7 +4,8 @@
 // Enforce is an http.Handler in front of the handler of any registry. It looks at one request only,
 // the PUT of a list, asks the registry behind for the children that the list names, and lets the
 // list through or refuses it, as manifest.SparsePolicy says. Everything else passes. Announce tells
-// clients about the policy before they push.
+// clients about the policy before they push. Policies say which policy is in force in which
+// repository, and AskToRead who may know.
 //
 // A handler in front can tighten, never loosen: the registry behind must accept lists whose
 // children are absent (distribution: validation.manifests.indexes.platforms: none). It must be

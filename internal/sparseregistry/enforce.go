@@ -17,7 +17,10 @@ import (
 // Options are the settings of Enforce. The zero value works: the policy is off, and nobody hears of
 // refusals.
 type Options struct {
-	Policy manifest.SparsePolicy
+	// Policy returns the policy that is in force in a repository; nil stands for off everywhere. It
+	// is called once for each list, may be called concurrently, and may answer otherwise the next
+	// time: a list is judged by one answer.
+	Policy func(repository string) manifest.SparsePolicy
 
 	// Refused, if not nil, is called for every manifest that was not let through, before the answer
 	// is sent. It may be called concurrently, and must not wait for other requests.
@@ -45,12 +48,16 @@ type Options struct {
 // Requests for children carry the caller's Authorization. If next refuses the caller (401, 403) or
 // asks for patience (429), so does the handler; any other answer is a 502.
 func Enforce(next http.Handler, options Options) http.Handler {
-	return &enforcer{next: next, policy: options.Policy, refused: options.Refused}
+	e := &enforcer{next: next, policy: options.Policy, refused: options.Refused}
+	if e.policy == nil {
+		e.policy = Policies{}.For
+	}
+	return e
 }
 
 type enforcer struct {
 	next    http.Handler
-	policy  manifest.SparsePolicy
+	policy  func(repository string) manifest.SparsePolicy
 	refused func(*http.Request, Refusal)
 	locks   repositoryLocks
 }

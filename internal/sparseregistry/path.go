@@ -3,7 +3,9 @@ package sparseregistry
 import (
 	"errors"
 	"path"
+	"regexp"
 	"strings"
+	"sync"
 )
 
 // A target is what a path names in a repository.
@@ -12,6 +14,17 @@ type target struct {
 	repository string
 	reference  string // the last component: a tag or a digest, unchecked
 }
+
+// maxName is how many characters a repository's name may have.
+const maxName = 255
+
+// name is what the OCI distribution specification v1.1 calls <name>.
+var name = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+})
+
+// validName reports whether a repository can have the given name.
+func validName(s string) bool { return len(s) <= maxName && name().MatchString(s) }
 
 var errUnclean = errors.New("path has empty, '.' or '..' components, or a '/' after a reference")
 

@@ -136,7 +136,7 @@ func rawPut(target string) string {
 }
 
 func enforce(next http.Handler, policy manifest.SparsePolicy) http.Handler {
-	return sparseregistry.Enforce(next, sparseregistry.Options{Policy: policy})
+	return sparseregistry.Enforce(next, sparseregistry.Options{Policy: sparseregistry.Policies{Default: policy}.For})
 }
 
 // Trap 1: a handler in front can tighten, never loosen. What the registry behind refuses stays
@@ -759,7 +759,7 @@ func TestTrap9Limits(t *testing.T) {
 func TestRefusalsAreReported(t *testing.T) {
 	var reported []sparseregistry.Refusal
 	h := sparseregistry.Enforce(&spy{}, sparseregistry.Options{
-		Policy:  requireAMD64,
+		Policy:  sparseregistry.Policies{Default: requireAMD64}.For,
 		Refused: func(_ *http.Request, refusal sparseregistry.Refusal) { reported = append(reported, refusal) },
 	})
 	client := sparsetest.ServeHandler(t, h)

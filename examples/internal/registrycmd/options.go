@@ -50,7 +50,7 @@ var settings = []setting{
 	{
 		flag: "feature-sparse-index", env: "FEATURE_SPARSE_INDEX", key: "FEATURE_SPARSE_INDEX", initial: "false", boolean: true,
 		usage: "`BOOL`: accept lists some of whose children are absent",
-		set:   func(o *options, v string) error { return setBool(&o.server.Policy.Enabled, v) },
+		set:   func(o *options, v string) error { return setBool(&o.server.Policies.Default.Enabled, v) },
 	},
 	{
 		flag: "sparse-index-required-archs", env: "SPARSE_INDEX_REQUIRED_ARCHS", key: "SPARSE_INDEX_REQUIRED_ARCHS",
@@ -61,7 +61,9 @@ var settings = []setting{
 		flag: "sparse-index-optional-without-platform", env: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM",
 		key: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM", initial: "false", boolean: true,
 		usage: "`BOOL`: with required architectures, do not require children whose entry states no platform",
-		set:   func(o *options, v string) error { return setBool(&o.server.Policy.OptionalWithoutPlatform, v) },
+		set: func(o *options, v string) error {
+			return setBool(&o.server.Policies.Default.OptionalWithoutPlatform, v)
+		},
 	},
 	{
 		flag: "tls-certificate", env: "SPARSE_REGISTRY_TLS_CERTIFICATE", key: "tls-certificate",
@@ -240,7 +242,7 @@ func setBool(to *bool, value string) error {
 }
 
 func setArchitectures(o *options, value string) error {
-	policy := &o.server.Policy
+	policy := &o.server.Policies.Default
 	policy.RequiredArchitectures = nil
 	if strings.TrimSpace(value) != "" {
 		for name := range strings.SplitSeq(value, ",") {

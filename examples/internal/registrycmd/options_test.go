@@ -83,7 +83,7 @@ func TestPrecedence(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			o, err := load(t, c.args, c.env, c.file)
 			require.NoError(t, err)
-			assert.Equal(t, c.want, o.server.Policy)
+			assert.Equal(t, c.want, o.server.Policies.Default)
 			assert.Equal(t, c.dir, o.server.Storage)
 			assert.Equal(t, "127.0.0.1:5000", o.server.Address)
 			assert.Equal(t, 5*time.Minute, o.drainTimeout)
@@ -95,7 +95,7 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	want := options{drainTimeout: time.Second}
 	want.server.Address, want.server.Storage = "h:1", "/s"
 	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
-	want.server.Policy = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true}
+	want.server.Policies.Default = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true}
 	values := map[string]string{
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",

@@ -66,7 +66,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	log, policy := o.server.Log, o.server.Policy
+	log, policy := o.server.Log, o.server.Policies.Default
 	log.Info("listening", "url", server.URL(), "storage", o.server.Storage, "metrics", server.MetricsAddress(),
 		"sparse_lists", policy.Enabled, "required_architectures", policy.RequiredArchitectures,
 		"optional_without_platform", policy.OptionalWithoutPlatform)

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -30,12 +31,14 @@ import (
 // storageVariable makes the test binary a server over that directory, which prints its address.
 const storageVariable = "SPARSESERVER_TEST_STORAGE"
 
-var requireAMD64 = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}}
+var requireAMD64 = sparseregistry.Policies{
+	Default: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}},
+}
 
 // serveForParent is what the test binary does as a server: it serves until it is killed, or its
 // parent is gone.
 func serveForParent(storage string) {
-	server, err := Start(Config{Address: "127.0.0.1:0", Storage: storage, Policy: requireAMD64})
+	server, err := Start(Config{Address: "127.0.0.1:0", Storage: storage, Policies: requireAMD64})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -219,7 +222,7 @@ func start(t *testing.T, c Config) (*Server, *sparsetest.Client) {
 // answered and kept, or not begun.
 func TestShutdownLosesNothing(t *testing.T) {
 	storage := t.TempDir()
-	server, client := start(t, Config{Storage: storage, Policy: requireAMD64})
+	server, client := start(t, Config{Storage: storage, Policies: requireAMD64})
 	var l ledger
 	var wg sync.WaitGroup
 	failures := make(chan error, 4)
@@ -234,7 +237,7 @@ func TestShutdownLosesNothing(t *testing.T) {
 	for range 4 {
 		require.NoError(t, <-failures)
 	}
-	_, restarted := start(t, Config{Storage: storage, Policy: requireAMD64})
+	_, restarted := start(t, Config{Storage: storage, Policies: requireAMD64})
 	for _, p := range l.tags {
 		p.check(t, restarted)
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Config is what a server needs. Address and Storage are required.
@@ -21,7 +20,7 @@ type Config struct {
 	Address string // host:port to listen on; port 0 for any free one
 	Storage string // directory, made if it does not exist; Start refuses one that another server has
 
-	Policy manifest.SparsePolicy // refused by Start if it does not validate
+	Policies sparseregistry.Policies // refused by Start if they do not validate
 
 	Certificate, Key string // PEM files for TLS; both or none
 	Htpasswd         string // file with bcrypt entries, read again when it changes; "" lets everybody in
@@ -52,6 +51,7 @@ type Server struct {
 	listener net.Listener
 	metrics  *http.Server // nil for none
 	secure   bool
+	policies atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
 	stopping atomic.Bool
 	handlers sync.RWMutex // every handler that runs holds it for reading; close takes it for good
 	close    func() error // what Close does, once
@@ -68,7 +68,8 @@ func Start(c Config) (_ *Server, retErr error) {
 	if c.StallTimeout == 0 {
 		c.StallTimeout = defaultStallTimeout
 	}
-	if err := c.Policy.Validate(); err != nil {
+	s := &Server{done: make(chan struct{})}
+	if err := s.SetPolicies(c.Policies); err != nil {
 		return nil, err
 	}
 	tlsConfig, err := loadTLS(c.Certificate, c.Key)
@@ -87,7 +88,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	s := &Server{lock: lock, registry: registry, secure: tlsConfig != nil, done: make(chan struct{})}
+	s.lock, s.registry, s.secure = lock, registry, tlsConfig != nil
 	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
@@ -114,9 +115,9 @@ func Start(c Config) (_ *Server, retErr error) {
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config, access *access) http.Handler {
 	var h http.Handler = s.registry
-	h = sparseregistry.Enforce(h, sparseregistry.Options{Policy: c.Policy, Refused: logRefusal(c.Log)})
+	h = sparseregistry.Enforce(h, sparseregistry.Options{Policy: s.policy, Refused: logRefusal(c.Log)})
 	h = access.require(h)
-	h = sparseregistry.Announce(h, c.Policy)
+	h = sparseregistry.Announce(h, s.Policies)
 	h = s.withHealth(h, c.Storage)
 	h = withStallTimeout(h, c.StallTimeout)
 	h = withRequestLog(h, c.Log)

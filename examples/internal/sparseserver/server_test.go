@@ -61,7 +61,7 @@ func (l *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(
 
 func TestARefusedListIsOneLineOfTheLog(t *testing.T) {
 	var log logBuffer
-	_, client := start(t, Config{Policy: requireAMD64, Log: log.logger()})
+	_, client := start(t, Config{Policies: requireAMD64, Log: log.logger()})
 	f := sparsetest.Fixture(false)
 	f.List("top", imagetest.Entries("amd64", "plain", "arm64"))
 	require.Equal(t, http.StatusBadRequest, client.Put(t, f, "team/app", "v1", "top").Status)
@@ -114,7 +114,7 @@ func TestHtpasswd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	require.NoError(t, os.WriteFile(file, []byte("alice:"+string(hash)+"\n"), 0o600))
 	var log logBuffer
-	_, client := start(t, Config{Policy: requireAMD64, Htpasswd: file, Log: log.logger()})
+	_, client := start(t, Config{Policies: requireAMD64, Htpasswd: file, Log: log.logger()})
 
 	request := func(method, path, user, password string) sparsetest.Answer {
 		r, err := http.NewRequest(method, path, nil)
@@ -215,7 +215,7 @@ func TestStartRefuses(t *testing.T) {
 		err    string
 	}{
 		"upper-case architecture": {
-			Config{Storage: dir, Policy: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"AMD64"}}},
+			Config{Storage: dir, Policies: sparseregistry.Policies{Default: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"AMD64"}}}},
 			`required architecture "AMD64" must be in lower case: "amd64"`,
 		},
 		"no storage":        {Config{}, "no storage directory"},

@@ -28,9 +28,15 @@ type Backend func(t testing.TB) http.Handler
 // Serve puts the policy in front of a registry and serves both on loopback, until the test ends.
 func Serve(t testing.TB, registry http.Handler, policy manifest.SparsePolicy) *Client {
 	t.Helper()
-	require.NoError(t, policy.Validate())
-	enforced := sparseregistry.Enforce(registry, sparseregistry.Options{Policy: policy})
-	return ServeHandler(t, sparseregistry.Announce(enforced, policy))
+	return ServePolicies(t, registry, sparseregistry.Policies{Default: policy})
+}
+
+// ServePolicies is Serve with a policy for each repository.
+func ServePolicies(t testing.TB, registry http.Handler, policies sparseregistry.Policies) *Client {
+	t.Helper()
+	require.NoError(t, policies.Validate())
+	enforced := sparseregistry.Enforce(registry, sparseregistry.Options{Policy: policies.For})
+	return ServeHandler(t, sparseregistry.Announce(enforced, func() sparseregistry.Policies { return policies }))
 }
 
 // ServeHandler serves a handler on loopback until the test ends.

@@ -1,0 +1,40 @@
+package sparseserver
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// TestPoliciesAreExchangedWhileTheServerRuns has one that is stricter in one repository, and one
+// that does not validate.
+func TestPoliciesAreExchangedWhileTheServerRuns(t *testing.T) {
+	server, client := start(t, Config{})
+	f := sparsetest.Fixture(false)
+	f.List("top", imagetest.Entries("amd64", "arm64"))
+	put := func(repository string) int { return client.Put(t, f, repository, "v1", "top").Status }
+	announced := func() string {
+		return client.Do(t, http.MethodGet, "/v2/", nil, nil).Header.Get(sparseregistry.SupportHeader)
+	}
+	assert.Equal(t, http.StatusBadRequest, put("team/app"))
+	assert.Equal(t, "false", announced())
+
+	on := manifest.SparsePolicy{Enabled: true}
+	stricter := []sparseregistry.Rule{{Pattern: "base/*", Policy: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}}}}
+	require.NoError(t, server.SetPolicies(sparseregistry.Policies{Default: on, Rules: stricter}))
+	for range 2 {
+		assert.Equal(t, http.StatusCreated, put("team/app"))
+		assert.Equal(t, http.StatusBadRequest, put("base/app"))
+		assert.Equal(t, "true", announced())
+		err := server.SetPolicies(sparseregistry.Policies{Rules: []sparseregistry.Rule{{Pattern: "Team/*"}}})
+		require.ErrorContains(t, err, `rule 1 ("Team/*"): no repository can have such a name`)
+	}
+	assert.Equal(t, sparseregistry.Policies{Default: on, Rules: stricter}, server.Policies())
+}
