@@ -25,6 +25,10 @@ type List interface {
 	// none. Docker lists have none.
 	Subject() digest.Digest
 
+	// Annotations are those of the document, nil if it has none. They must not be changed. Docker
+	// lists have none.
+	Annotations() map[string]string
+
 	// Instances returns the entries of the list as it is now, in a fresh slice. The Index of each
 	// is its position in it.
 	Instances() []Instance

@@ -17,6 +17,9 @@ func (l *OCI1Index) ArtifactType() string { return l.artifactType }
 // Subject is the digest of the manifest that the index refers to; see List.
 func (l *OCI1Index) Subject() digest.Digest { return l.subject }
 
+// Annotations are those of the index; see List.
+func (l *OCI1Index) Annotations() map[string]string { return l.annotations }
+
 // Clone returns an index that can be edited independently.
 func (l *OCI1Index) Clone() List {
 	c := *l

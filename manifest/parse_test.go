@@ -54,9 +54,10 @@ func TestInstances(t *testing.T) {
 		 "platform":{"os":"windows","architecture":"arm","variant":"v7","os.version":"10","os.features":["f"]}},
 		{"digest":"$B","size":0,"platform":null,"annotations":null,"urls":null,"data":null},
 		{"digest":"$B","size":9007199254740991,"platform":{},"annotations":{},"urls":[]}],
-		"subject":{"digest":"$B","size":1,"mediaType":"x"}}`)))
+		"annotations":{"of":"the list"},"subject":{"digest":"$B","size":1,"mediaType":"x"}}`)))
 	assert.Equal(t, "x/list", list.ArtifactType())
 	assert.Equal(t, named("b"), list.Subject())
+	assert.Equal(t, map[string]string{"of": "the list"}, list.Annotations())
 	assert.Equal(t, []manifest.Instance{
 		{
 			Index: 0, Digest: named("a"), Size: 7, MediaType: "x/y", ArtifactType: "x/z", URLs: []string{"u"},
@@ -78,7 +79,8 @@ func TestInstances(t *testing.T) {
 
 func TestDockerListsHaveNoSubject(t *testing.T) {
 	list := mustParse(t, []byte(expand.Replace(
-		`{"schemaVersion":2,"mediaType":"DOCKER","artifactType":"x","manifests":[],"subject":{"digest":"$B","size":1}}`)))
+		`{"schemaVersion":2,"mediaType":"DOCKER","artifactType":"x","annotations":{"k":"v"},"manifests":[],"subject":{"digest":"$B","size":1}}`)))
+	assert.Nil(t, list.Annotations())
 	assert.Empty(t, list.ArtifactType())
 	assert.Empty(t, list.Subject())
 }

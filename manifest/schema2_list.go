@@ -17,6 +17,9 @@ func (l *Schema2List) ArtifactType() string { return "" }
 // Subject is "": the format has none.
 func (l *Schema2List) Subject() digest.Digest { return "" }
 
+// Annotations is nil: the format has none.
+func (l *Schema2List) Annotations() map[string]string { return nil }
+
 // Clone returns a list that can be edited independently.
 func (l *Schema2List) Clone() List {
 	c := *l
