@@ -21,7 +21,7 @@ const maxInquiries = 8
 // acceptChildren names all types that a child may have, in one line, because some registries read
 // only the first.
 var acceptChildren = strings.Join([]string{
-	"application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json",
+	ociManifest, "application/vnd.oci.image.index.v1+json",
 	manifest.MediaTypeDockerManifest, manifest.MediaTypeDockerList,
 }, ", ")
 

@@ -19,6 +19,8 @@
 //
 // Children are checked and the list is stored under a lock of its repository that a DELETE in the
 // same repository waits for. So a child that was there when the list was accepted was there until
-// the list was stored. What deletes children without going through this handler (a clean-up job of
-// the registry behind) is not held back.
+// the list was stored. Options.Stored and Options.Deleted are called under the same lock, for all
+// manifests: what they note about a manifest is true when the client is answered. What deletes
+// children without going through this handler (a clean-up job of the registry behind) is not held
+// back.
 package sparseregistry

@@ -2,6 +2,7 @@ package sparseregistry
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 )
 
 const (
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+
 	// MaxEntries is how many entries a list may have.
 	MaxEntries = 1000
 
@@ -61,20 +64,77 @@ func contentType(r *http.Request) (string, *refusal) {
 	}
 }
 
-// looksLikeList reports whether any parser could take body for a list: because of a mediaType in
-// it, or of a manifests key, the keys being compared as loosely as the loosest parser does. It
-// refuses what is not one JSON object, since there nobody can tell.
-func looksLikeList(body []byte) (bool, error) {
-	list := false
+// A document is a manifest that has been read, and that may be let through.
+type document struct {
+	body      []byte
+	forwarded string          // Content-Type that next gets; "" for the client's own
+	list      manifest.List   // nil if it is none
+	image     *manifest.Image // nil unless it is an OCI image manifest with a subject
+}
+
+// readDocument reads a manifest that came with the given Content-Type for reference. It refuses one
+// whose header says something else than the document. A header that is absent, and thus mediaType
+// "", says nothing: whether that is allowed is the business of the registry behind.
+func readDocument(reference, mediaType string, body []byte) (document, *refusal) {
+	doc := document{body: body}
+	var says outline
+	isList := manifest.IsListMediaType(mediaType)
+	if !isList {
+		var err error
+		if says, err = outlineOf(body); err != nil {
+			return document{}, refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+		}
+		isList = says.list
+	}
+	var refusal *refusal
+	switch {
+	case isList && mediaType != "" && !manifest.IsListMediaType(mediaType):
+		refusal = refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, but its Content-Type is %q", clip(mediaType))
+	case isList:
+		doc.forwarded = mediaType
+		doc.list, refusal = parseList(reference, mediaType, body)
+	case says.subject && cmp.Or(mediaType, says.mediaType, ociManifest) == ociManifest:
+		doc.image, refusal = parseImage(body, mediaType)
+	}
+	return doc, refusal
+}
+
+// parseImage reads an OCI image manifest that has a key for a subject. As with lists, nothing is
+// let through that a client could read differently: what its subject is, others rely on.
+func parseImage(body []byte, mediaType string) (*manifest.Image, *refusal) {
+	image, err := manifest.ParseImage(body, mediaType)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+	}
+	if image.Subject == "" { // null
+		return nil, nil
+	}
+	return image, nil
+}
+
+// An outline is what the top level of a document shows to some parser, if not to all: keys are
+// compared as loosely as the loosest one does.
+type outline struct {
+	list      bool   // by a mediaType, or a manifests key
+	subject   bool   // there is such a key
+	mediaType string // the last one that is stated; "" for none
+}
+
+// outlineOf refuses what is not one JSON object, since there nobody can tell.
+func outlineOf(body []byte) (outline, error) {
+	var o outline
 	err := topLevel(body, func(key, value string) {
 		switch {
 		case strings.EqualFold(key, "manifests"):
-			list = true
-		case strings.EqualFold(key, "mediaType") && manifest.IsListMediaType(value):
-			list = true
+			o.list = true
+		case strings.EqualFold(key, "mediaType"):
+			o.list = o.list || manifest.IsListMediaType(value)
+			o.mediaType = value
+		case strings.EqualFold(key, "subject"):
+			o.subject = true
 		}
 	})
-	return list, err
+	return o, err
 }
 
 var (

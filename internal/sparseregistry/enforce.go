@@ -25,6 +25,18 @@ type Options struct {
 	// Refused, if not nil, is called for every manifest that was not let through, before the answer
 	// is sent. It may be called concurrently, and must not wait for other requests.
 	Refused func(*http.Request, Refusal)
+
+	// Stored, if not nil, is called for every manifest that next has taken (201), before the client
+	// is answered and while nothing is deleted in the repository. It returns fields for the header
+	// of the answer, or nil. After an error the client is answered 500, and the manifest stays.
+	//
+	// Deleted, if not nil, is called for every manifest and tag that next has deleted (202), before
+	// the client is answered and while nothing is stored or deleted in the repository. After an
+	// error the client is answered 500.
+	//
+	// Both may be called concurrently, and must not wait for other requests.
+	Stored  func(*http.Request, Stored) (http.Header, error)
+	Deleted func(*http.Request, Deletion) error
 }
 
 // Enforce returns a handler that puts the policy in front of next, the handler of a registry whose
@@ -38,17 +50,20 @@ type Options struct {
 //   - With the policy on, a list that states a wrong size for a child that is there is refused: 400
 //     MANIFEST_INVALID.
 //   - A list of more than MaxEntries entries, a manifest of more than manifest.MaxSize bytes (413)
-//     or with a Content-Encoding (415), and one that two parsers can read differently, is refused.
+//     or with a Content-Encoding (415), and one that two parsers can read differently, is refused;
+//     so is an OCI image manifest with a subject that is not as the format demands.
 //   - A path under which another router could find a manifest, and this handler does not, is
 //     refused.
-//   - A DELETE in a repository waits for the lists that are being stored in it, and they for the
-//     DELETE.
+//   - A DELETE in a repository waits for the manifests that are being stored in it, and they for
+//     the DELETE.
 //
 // A child is there if next answers 200 to HEAD for its manifest, and missing if it answers 404.
 // Requests for children carry the caller's Authorization. If next refuses the caller (401, 403) or
 // asks for patience (429), so does the handler; any other answer is a 502.
 func Enforce(next http.Handler, options Options) http.Handler {
-	e := &enforcer{next: next, policy: options.Policy, refused: options.Refused}
+	e := &enforcer{
+		next: next, policy: options.Policy, refused: options.Refused, stored: options.Stored, deleted: options.Deleted,
+	}
 	if e.policy == nil {
 		e.policy = Policies{}.For
 	}
@@ -59,6 +74,8 @@ type enforcer struct {
 	next    http.Handler
 	policy  func(repository string) manifest.SparsePolicy
 	refused func(*http.Request, Refusal)
+	stored  func(*http.Request, Stored) (http.Header, error)
+	deleted func(*http.Request, Deletion) error
 	locks   repositoryLocks
 }
 
@@ -71,7 +88,12 @@ func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = withDecodedPath(r)
 	switch {
 	case r.Method == http.MethodDelete && t.kind != "":
-		e.delete(r, t).replay(w)
+		answer, refusal := e.delete(r, t)
+		if refusal != nil {
+			refusal.write(w)
+			return
+		}
+		answer.replay(w)
 	case t.kind != "manifests":
 		e.next.ServeHTTP(w, r)
 	default:
@@ -109,18 +131,20 @@ func withDecodedPath(r *http.Request) *http.Request {
 	return &c
 }
 
-// delete passes a DELETE on while no list is being checked or stored in the repository. Clients can
-// hold the lock for no longer than next needs: next gets no body to wait for, and the answer is
+// delete passes a DELETE on while no manifest is being checked or stored in the repository. Clients
+// can hold the lock for no longer than next needs: next gets no body to wait for, and the answer is
 // sent when the lock is released.
-func (e *enforcer) delete(r *http.Request, t target) *recorder {
+func (e *enforcer) delete(r *http.Request, t target) (*recorder, *refusal) {
 	defer e.locks.exclusive(t.repository)()
-	return e.record(withBody(r, nil, ""))
+	answer := e.record(withBody(r, nil, ""))
+	return answer, e.noteDeleted(r, t, answer)
 }
 
 // record is the answer of next to r.
 func (e *enforcer) record(r *http.Request) *recorder {
 	answer := newRecorder(math.MaxInt)
 	e.next.ServeHTTP(answer, r)
+	answer.finish()
 	return answer
 }
 
@@ -137,50 +161,28 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 	if refusal != nil {
 		return refusal
 	}
-	isList, refusal := checkType(mediaType, body)
-	switch {
-	case refusal != nil:
-		return refusal
-	case !isList:
-		e.next.ServeHTTP(w, withBody(r, body, ""))
-		return nil
-	}
-	list, refusal := parseList(t.reference, mediaType, body)
+	doc, refusal := readDocument(t.reference, mediaType, body)
 	if refusal != nil {
 		return refusal
 	}
-	answer, refusal := e.store(withBody(r, body, mediaType), t.repository, list)
+	answer, refusal := e.store(r, t, doc)
 	if refusal == nil {
 		answer.replay(w)
 	}
 	return refusal
 }
 
-// store checks the children of list, which r is to store, and passes it on, while nothing is
-// deleted in the repository. As with delete, no client can hold the lock.
-func (e *enforcer) store(r *http.Request, repository string, list manifest.List) (*recorder, *refusal) {
-	defer e.locks.shared(repository)()
-	if refusal := e.checkChildren(r, repository, list); refusal != nil {
-		return nil, refusal
+// store checks the children of doc, which r is to store, if it is a list, and passes it on, while
+// nothing is deleted in the repository. As with delete, no client can hold the lock.
+func (e *enforcer) store(r *http.Request, t target, doc document) (*recorder, *refusal) {
+	defer e.locks.shared(t.repository)()
+	if doc.list != nil {
+		if refusal := e.checkChildren(r, t.repository, doc.list); refusal != nil {
+			return nil, refusal
+		}
 	}
-	return e.record(r), nil
-}
-
-// checkType reports whether a manifest is a list. It refuses one whose header says something else
-// than the document. A header that is absent says nothing: whether that is allowed is the business
-// of the registry behind.
-func checkType(mediaType string, body []byte) (isList bool, _ *refusal) {
-	if manifest.IsListMediaType(mediaType) {
-		return true, nil
-	}
-	list, err := looksLikeList(body)
-	switch {
-	case err != nil:
-		return false, refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
-	case list && mediaType != "":
-		return false, refuse(http.StatusBadRequest, codeManifestInvalid, "the document is a list, but its Content-Type is %q", clip(mediaType))
-	}
-	return list, nil
+	answer := e.record(withBody(r, doc.body, doc.forwarded))
+	return answer, e.noteStored(r, t, doc, answer)
 }
 
 // checkReference refuses what starts like a digest and is none: a registry could take it for a tag.
