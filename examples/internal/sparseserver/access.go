@@ -1,69 +1,97 @@
 package sparseserver
 
 import (
-	"context"
-	"errors"
-	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
-	"github.com/distribution/distribution/v3/registry/auth"
-	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd" // the only access controller here
 )
 
 // realm is what clients show when they ask for a password.
 const realm = "sparse-registry"
 
-// An access lets the users of an htpasswd file in.
+// An access lets in the users of an htpasswd file, which it reads again when that changes. A file
+// that readUsers refuses changes nothing: those who could get in still can.
 type access struct {
-	controller auth.AccessController // nil lets everybody in
+	log *slog.Logger
+
+	mu      sync.Mutex
+	current *users      // nil lets everybody in; guarded by mu
+	refused os.FileInfo // of the file that was last refused, nil for none; guarded by mu
 }
 
-// newAccess reads an htpasswd file; "" stands for none. It refuses a file that is missing, which
-// distribution would make, and one that does not parse, which distribution would notice at the
-// first request.
-func newAccess(htpasswd string) (*access, error) {
+// newAccess reads an htpasswd file; "" stands for none.
+func newAccess(htpasswd string, log *slog.Logger) (*access, error) {
+	a := &access{log: log}
 	if htpasswd == "" {
-		return &access{}, nil
+		return a, nil
 	}
-	if _, err := os.Stat(htpasswd); err != nil {
-		return nil, err
-	}
-	controller, err := auth.GetAccessController("htpasswd", map[string]any{"realm": realm, "path": htpasswd})
+	read, err := readUsers(htpasswd)
 	if err != nil {
 		return nil, err
 	}
-	probe, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "/v2/", nil)
+	a.set(read)
+	return a, nil
+}
+
+// set has these users let in; nil lets everybody in.
+func (a *access) set(read *users) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.put(read)
+}
+
+// put is set for those who hold mu.
+func (a *access) put(read *users) {
+	a.current, a.refused = read, nil
+	if read == nil {
+		return
+	}
+	if exposed := read.exposed(); exposed != "" {
+		a.log.Warn("htpasswd file: "+exposed, "file", read.path, "mode", read.file.Mode())
+	}
+}
+
+// users returns those who are let in, by the file as it is now; nil is everybody.
+func (a *access) users() *users {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.current == nil {
+		return nil
+	}
+	path := a.current.path
+	info, err := os.Stat(path)
+	if err != nil || sameFile(info, a.current.file) || (a.refused != nil && sameFile(info, a.refused)) {
+		return a.current // it may be about to be replaced
+	}
+	read, err := readUsers(path)
 	if err != nil {
-		return nil, err
+		a.refused = info
+		a.log.Error("htpasswd file is not taken: the users stay those of before", "error", err)
+		return a.current
 	}
-	probe.SetBasicAuth("nobody", "")
-	var challenge auth.Challenge
-	if _, err := controller.Authorized(probe); err != nil && !errors.As(err, &challenge) {
-		return nil, fmt.Errorf("%s: %w", htpasswd, err)
-	}
-	return &access{controller: controller}, nil
+	a.put(read)
+	a.log.Info("htpasswd file has been read again", "file", path, "users", len(read.hashes))
+	return a.current
 }
 
 // require answers 401 to whoever is no user.
 func (a *access) require(next http.Handler) http.Handler {
-	if a.controller == nil {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		grant, err := a.controller.Authorized(r)
-		var challenge auth.Challenge
-		switch {
-		case err == nil:
-			noteUser(r, grant.User.Name)
+		users := a.users()
+		if users == nil {
 			next.ServeHTTP(w, r)
-		case errors.As(err, &challenge):
-			challenge.SetHeaders(r, w)
-			_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized) // only the client can make it fail, by leaving
-		default:
-			noteError(r, err)
-			_ = errcode.ServeJSON(w, errcode.ErrorCodeUnknown)
+			return
 		}
+		name, password, given := r.BasicAuth()
+		if !given || !users.know(name, password) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`"`)
+			_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized) // only the client can make it fail, by leaving
+			return
+		}
+		noteUser(r, name)
+		next.ServeHTTP(w, r)
 	})
 }

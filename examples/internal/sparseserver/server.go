@@ -23,7 +23,7 @@ type Config struct {
 	Policies sparseregistry.Policies // refused by Start if they do not validate
 
 	Certificate, Key string // PEM files for TLS; both or none
-	Htpasswd         string // file with bcrypt entries, read again when it changes; "" lets everybody in
+	Htpasswd         string // file of readUsers, read again when it changes; "" lets everybody in
 
 	// MetricsAddress is host:port of a second listener that serves distribution's Prometheus
 	// metrics at /metrics; "" for none. Because they are global, one server of a process can have
@@ -76,7 +76,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	access, err := newAccess(c.Htpasswd)
+	access, err := newAccess(c.Htpasswd, c.Log)
 	if err != nil {
 		return nil, err
 	}

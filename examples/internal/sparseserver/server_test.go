@@ -225,7 +225,7 @@ func TestStartRefuses(t *testing.T) {
 		"no certificate":    {Config{Storage: dir, Key: key}, "TLS needs both a certificate and a key"},
 		"bad certificate":   {Config{Storage: dir, Certificate: broken, Key: key}, "tls: failed to find any PEM data in certificate input"},
 		"no htpasswd":       {Config{Storage: dir, Htpasswd: filepath.Join(dir, "none")}, "no such file or directory"},
-		"bad htpasswd":      {Config{Storage: dir, Htpasswd: broken}, broken + ": htpasswd: invalid entry at line 1"},
+		"bad htpasswd":      {Config{Storage: dir, Htpasswd: broken}, broken + ":1: not of the form USER:HASH"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.config.Address == "" {
