@@ -22,27 +22,37 @@ var knownArchitectures = []string{
 // The zero value demands that every child exists.
 //
 // Only direct children count: a nested list is one child, and what it names is nobody's concern
-// here. The subject of a list is no child. An architecture that is required but that a list does
-// not name is no reason to refuse the list. An entry that names a blob in the place of a manifest
-// (Instance.IsBlob), as those of a build cache do, has that blob for a child.
+// here. The subject of a list is no child. An architecture or platform that is required but that a
+// list does not name is no reason to refuse the list. An entry that names a blob in the place of a
+// manifest (Instance.IsBlob), as those of a build cache do, has that blob for a child.
 type SparsePolicy struct {
 	// Enabled allows children to be absent. While it is false, the other fields mean nothing.
 	Enabled bool
 
 	// RequiredArchitectures are the architectures whose children must exist. They are compared
 	// exactly with an entry's platform.architecture and with nothing else: "arm" stands for all
-	// variants, "amd64" for all operating systems. If there are none, every child is optional.
+	// variants, "amd64" for all operating systems. If there are none, and no required platforms,
+	// every child is optional.
 	RequiredArchitectures []string
 
+	// RequiredPlatforms are platforms whose children must exist besides, as "os/architecture" or
+	// "os/architecture/variant". All parts are compared exactly. Without a variant, one stands for
+	// all variants, and for entries that state none. With a variant, it stands for entries that
+	// state this variant, and for those that state none and may therefore be it: without a variant,
+	// amd64 means v1 and arm64 means v8, and any other architecture may mean any of its variants.
+	// An entry that states an architecture and no operating system may be for any. The version and
+	// the features of an operating system do not count.
+	RequiredPlatforms []string
+
 	// OptionalWithoutPlatform makes children optional whose entry states no architecture. By
-	// default they must exist as soon as any architecture is required, because nobody can tell what
-	// they are.
+	// default they must exist as soon as any architecture or platform is required, because nobody
+	// can tell what they are.
 	OptionalWithoutPlatform bool
 }
 
-// Validate refuses required architectures that no list would name, because a typing error would
-// make every child optional: names that are unknown, or not in lower case, or repeated. The other
-// methods work with policies that Validate refuses, too.
+// Validate refuses required architectures and platforms that no list would name, because a typing
+// error would make every child optional: names that are unknown, or not in lower case, or repeated.
+// The other methods work with policies that Validate refuses, too.
 func (p SparsePolicy) Validate() error {
 	for i, a := range p.RequiredArchitectures {
 		lower := strings.ToLower(a)
@@ -56,13 +66,14 @@ func (p SparsePolicy) Validate() error {
 			return fmt.Errorf("unknown required architecture %s (known: %s)", quote(a), strings.Join(knownArchitectures, ", "))
 		}
 	}
-	return nil
+	return p.validatePlatforms()
 }
 
 // RequiresWithoutPlatform reports whether the child of an entry that states no architecture must
 // exist.
 func (p SparsePolicy) RequiresWithoutPlatform() bool {
-	return !p.Enabled || len(p.RequiredArchitectures) > 0 && !p.OptionalWithoutPlatform
+	requiresSome := len(p.RequiredArchitectures)+len(p.RequiredPlatforms) > 0
+	return !p.Enabled || requiresSome && !p.OptionalWithoutPlatform
 }
 
 // Requires reports whether the child of an entry must exist.
@@ -73,7 +84,7 @@ func (p SparsePolicy) Requires(in Instance) bool {
 	case architecture(in) == "":
 		return p.RequiresWithoutPlatform()
 	default:
-		return slices.Contains(p.RequiredArchitectures, architecture(in))
+		return slices.Contains(p.RequiredArchitectures, architecture(in)) || p.requiredPlatformOf(in) != ""
 	}
 }
 
@@ -89,15 +100,21 @@ func (p SparsePolicy) Check(list List, present func(digest.Digest) bool) error {
 		}
 		asked[in.Digest] = true
 		if !present(in.Digest) {
-			missing = append(missing, MissingChild{
-				Index: in.Index, Digest: in.Digest, Architecture: architecture(in), Platform: in.Platform, Blob: in.IsBlob(),
-			})
+			missing = append(missing, p.missing(in))
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
 	return &MissingChildrenError{Policy: p, Missing: missing}
+}
+
+func (p SparsePolicy) missing(in Instance) MissingChild {
+	m := MissingChild{Index: in.Index, Digest: in.Digest, Architecture: architecture(in), Platform: in.Platform, Blob: in.IsBlob()}
+	if p.Enabled && m.Architecture != "" && !slices.Contains(p.RequiredArchitectures, m.Architecture) {
+		m.RequiredPlatform = p.requiredPlatformOf(in)
+	}
+	return m
 }
 
 // architecture is what in states as its architecture: "" without a platform, too.
@@ -115,6 +132,10 @@ type MissingChild struct {
 	Architecture string              // as that entry states it; "" if it does not
 	Platform     *imgspecv1.Platform // as that entry states it; nil if it does not
 	Blob         bool                // by that entry, the child is no manifest but a blob
+
+	// RequiredPlatform is that of the policy for whose sake the child must exist. It is "" if that
+	// is for another reason: the architecture, no architecture, or a policy that is off.
+	RequiredPlatform string
 }
 
 // A MissingChildrenError says which children a registry misses under its policy.
@@ -139,6 +160,12 @@ func (e *MissingChildrenError) Message(i int) string {
 
 func (e *MissingChildrenError) message(m MissingChild) string {
 	switch {
+	case m.RequiredPlatform != "":
+		message := fmt.Sprintf("Required platform %s manifest not found", singleQuote(m.RequiredPlatform))
+		if stated := platformName(m.Platform); stated != m.RequiredPlatform {
+			message += fmt.Sprintf(" (for %s, as the list says)", singleQuote(stated))
+		}
+		return message
 	case e.Policy.Enabled && m.Architecture != "":
 		return fmt.Sprintf("Required architecture %s manifest not found", singleQuote(m.Architecture))
 	case e.Policy.Enabled && m.Blob:
@@ -164,6 +191,15 @@ func (e *MissingChildrenError) Architectures() []string {
 		}
 	}
 	return names
+}
+
+// PlatformName is what the entry states as its platform, as os/architecture/variant without what it
+// does not state; "" if it states nothing of it.
+func (m MissingChild) PlatformName() string {
+	if m.Platform == nil {
+		return ""
+	}
+	return platformName(m.Platform)
 }
 
 // platformName writes p as os/architecture/variant, without what p does not state.

@@ -54,14 +54,21 @@ func (p Policies) Strictest() manifest.SparsePolicy {
 			return manifest.SparsePolicy{}
 		}
 		withoutPlatform = withoutPlatform || policy.RequiresWithoutPlatform()
-		for _, a := range policy.RequiredArchitectures {
-			if !slices.Contains(strictest.RequiredArchitectures, a) {
-				strictest.RequiredArchitectures = append(strictest.RequiredArchitectures, a)
-			}
-		}
+		strictest.RequiredArchitectures = union(strictest.RequiredArchitectures, policy.RequiredArchitectures)
+		strictest.RequiredPlatforms = union(strictest.RequiredPlatforms, policy.RequiredPlatforms)
 	}
 	strictest.OptionalWithoutPlatform = !withoutPlatform
 	return strictest
+}
+
+// union appends to all what of more is not in it.
+func union(all, more []string) []string {
+	for _, s := range more {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 func (p Policies) all() []manifest.SparsePolicy {

@@ -87,7 +87,7 @@ func TestRulesThatNobodyCanMeanAreRefused(t *testing.T) {
 		err      string // "" if they are valid
 	}{
 		{"team/app team/* team/** **", ""},
-		{"team/app team/app", `rule 2 ("team/app"): never decides, because rule 1 ("team/app") comes first and matches all that this one does`},
+		{"team/app x team/app", `rule 3 ("team/app"): never decides, because rule 1 ("team/app") comes first and matches all that this one does`},
 		{"x team/* team/app", `rule 3 ("team/app"): never decides, because rule 2 ("team/*") comes first and matches all that this one does`},
 		{"a* *a a*a", `rule 3 ("a*a"): never decides, because rule 1 ("a*") comes first and matches all that this one does`},
 		{"** team/app", `rule 2 ("team/app"): never decides, because rule 1 ("**") comes first and matches all that this one does`},
@@ -165,6 +165,11 @@ func randomPolicy(random *rand.Rand) manifest.SparsePolicy {
 	for _, a := range []string{"amd64", "arm", "s390x"} {
 		if random.IntN(4) == 0 {
 			p.RequiredArchitectures = append(p.RequiredArchitectures, a)
+		}
+	}
+	for _, platform := range []string{"linux/amd64", "windows/amd64", "linux/arm/v7", "linux/arm"} {
+		if random.IntN(6) == 0 {
+			p.RequiredPlatforms = append(p.RequiredPlatforms, platform)
 		}
 	}
 	return p

@@ -63,6 +63,10 @@ type childDetail struct {
 	Architecture          string        `json:"architecture"` // "" if the list states none
 	Digest                digest.Digest `json:"digest"`
 	RequiredArchitectures []string      `json:"required_architectures"` // never null
+
+	// Only if platforms are required; Platform only if the list states something of it.
+	Platform          string   `json:"platform,omitempty"`
+	RequiredPlatforms []string `json:"required_platforms,omitempty"`
 }
 
 // write answers with r.
@@ -84,17 +88,21 @@ func (r *refusal) responseErrors() []responseError {
 	if !errors.As(r.err, &missing) {
 		return []responseError{{Code: r.code, Message: r.err.Error(), Detail: r.detail}}
 	}
-	required := []string{}
-	if missing.Policy.Enabled {
-		required = append(required, missing.Policy.RequiredArchitectures...)
-	}
 	all := make([]responseError, len(missing.Missing))
 	for i, m := range missing.Missing {
-		all[i] = responseError{
-			Code:    r.code,
-			Message: missing.Message(i),
-			Detail:  childDetail{Architecture: m.Architecture, Digest: m.Digest, RequiredArchitectures: required},
-		}
+		all[i] = responseError{Code: r.code, Message: missing.Message(i), Detail: detailOf(m, missing.Policy)}
 	}
 	return all
+}
+
+func detailOf(m manifest.MissingChild, policy manifest.SparsePolicy) childDetail {
+	d := childDetail{Architecture: m.Architecture, Digest: m.Digest, RequiredArchitectures: []string{}}
+	if policy.Enabled {
+		d.RequiredArchitectures = append(d.RequiredArchitectures, policy.RequiredArchitectures...)
+		d.RequiredPlatforms = policy.RequiredPlatforms
+	}
+	if len(d.RequiredPlatforms) > 0 {
+		d.Platform = m.PlatformName()
+	}
+	return d
 }
