@@ -144,7 +144,7 @@ func (e *enforcer) findChildren(r *http.Request, repository string, questions []
 // findChild asks the registry behind one question. It needs the size, too, which a registry may
 // leave out of its answer to HEAD; a blob is not read for that.
 func (e *enforcer) findChild(r *http.Request, repository string, q question) (child, *refusal) {
-	answer, err := ask(e.next, r, http.MethodHead, repository, q)
+	answer, err := e.lookUp(r, http.MethodHead, repository, q)
 	if err != nil {
 		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: %w", q, err)
 	}
@@ -168,7 +168,7 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 	if q.blob {
 		return child{present: true, size: -1}, nil
 	}
-	answer, err = ask(e.next, r, http.MethodGet, repository, q)
+	answer, err = e.lookUp(r, http.MethodGet, repository, q)
 	if err == nil && answer.status != http.StatusOK {
 		err = fmt.Errorf("the registry answered %d to GET after 200 to HEAD", answer.status)
 	}
@@ -176,6 +176,19 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for the size of %v: %w", q, err)
 	}
 	return child{present: true, size: int64(answer.body.Len())}, nil
+}
+
+// lookUp is ask, and says that it was done.
+func (e *enforcer) lookUp(r *http.Request, method, repository string, q question) (*recorder, error) {
+	answer, err := ask(e.next, r, method, repository, q)
+	if e.lookedUp != nil {
+		status := 0
+		if err == nil {
+			status = answer.status
+		}
+		e.lookedUp(status)
+	}
+	return answer, err
 }
 
 // ask sends a request for a child to a registry. An answer that is no answer is an error:

@@ -15,7 +15,7 @@ import (
 )
 
 // Options are the settings of Enforce. The zero value works: the policy is off, and nobody hears of
-// refusals.
+// refusals and of requests for children.
 type Options struct {
 	// Policy returns the policy that is in force in a repository; nil stands for off everywhere. It
 	// is called once for each list, may be called concurrently, and may answer otherwise the next
@@ -37,6 +37,10 @@ type Options struct {
 	// Both may be called concurrently, and must not wait for other requests.
 	Stored  func(*http.Request, Stored) (http.Header, error)
 	Deleted func(*http.Request, Deletion) error
+
+	// LookedUp, if not nil, is called for every request for a child, which is no client's, with the
+	// status of the answer; 0 if there was none. It may be called concurrently.
+	LookedUp func(status int)
 }
 
 // Enforce returns a handler that puts the policy in front of next, the handler of a registry whose
@@ -62,7 +66,8 @@ type Options struct {
 // asks for patience (429), so does the handler; any other answer is a 502.
 func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{
-		next: next, policy: options.Policy, refused: options.Refused, stored: options.Stored, deleted: options.Deleted,
+		next: next, policy: options.Policy, refused: options.Refused, lookedUp: options.LookedUp,
+		stored: options.Stored, deleted: options.Deleted,
 	}
 	if e.policy == nil {
 		e.policy = Policies{}.For
@@ -71,12 +76,13 @@ func Enforce(next http.Handler, options Options) http.Handler {
 }
 
 type enforcer struct {
-	next    http.Handler
-	policy  func(repository string) manifest.SparsePolicy
-	refused func(*http.Request, Refusal)
-	stored  func(*http.Request, Stored) (http.Header, error)
-	deleted func(*http.Request, Deletion) error
-	locks   repositoryLocks
+	next     http.Handler
+	policy   func(repository string) manifest.SparsePolicy
+	refused  func(*http.Request, Refusal)
+	lookedUp func(status int)
+	stored   func(*http.Request, Stored) (http.Header, error)
+	deleted  func(*http.Request, Deletion) error
+	locks    repositoryLocks
 }
 
 func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
