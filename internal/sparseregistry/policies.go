@@ -30,17 +30,20 @@ type Rule struct {
 }
 
 // For returns the policy that is in force in a repository.
-func (p Policies) For(repository string) manifest.SparsePolicy {
+func (p Policies) For(repository string) manifest.SparsePolicy { return p.RuleFor(repository).Policy }
+
+// RuleFor returns the rule that decides in a repository: one without a pattern if that is Default.
+func (p Policies) RuleFor(repository string) Rule {
 	if len(repository) > maxName { // no repository has it
-		return p.Default
+		return Rule{Policy: p.Default}
 	}
 	name := strings.Split(repository, "/")
 	for _, rule := range p.Rules {
 		if matches(strings.Split(rule.Pattern, "/"), name) {
-			return rule.Policy
+			return rule
 		}
 	}
-	return p.Default
+	return Rule{Policy: p.Default}
 }
 
 // Strictest returns the policy that requires a child if and only if one of the policies does, rules

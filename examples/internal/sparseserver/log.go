@@ -17,8 +17,9 @@ import (
 // A logEntry collects what the log says about one request. Only the goroutine of the request uses
 // it.
 type logEntry struct {
-	user string // "" for nobody
-	err  error  // nil for none
+	user   string // "" for nobody
+	reason string // why it was denied; "" if nobody has said so
+	err    error  // nil for none
 }
 
 type logKey struct{}
@@ -35,22 +36,35 @@ func noteError(r *http.Request, err error) {
 	}
 }
 
-// withRequestLog writes one line for each request when it has been answered. It leaves out the
-// query, which carries the state of uploads. Requests for /healthz are logged for debugging only.
-func withRequestLog(next http.Handler, log *slog.Logger) http.Handler {
+// noteReason says why r is denied: answered with 401, 403, 405, 429 or 503. The log and a metric
+// have it. A reason is a constant of this program, of lower-case letters and underscores.
+func noteReason(r *http.Request, reason string) {
+	if entry, ok := r.Context().Value(logKey{}).(*logEntry); ok {
+		entry.reason = reason
+	}
+}
+
+// withRequestLog writes one line for each request when it has been answered, and counts it. The
+// line leaves out the query, which carries the state of uploads. Requests for /healthz are logged
+// for debugging only, and not counted: those are no clients.
+func withRequestLog(next http.Handler, log *slog.Logger, m *metrics) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := clock.System.Now()
 		entry := &logEntry{}
 		counted := &countingWriter{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), logKey{}, entry))
+		end := m.begin(r)
 		defer func() { // also when a handler panics
 			level := slog.LevelInfo
-			if r.URL.Path == "/healthz" {
+			if isProbe(r) {
 				level = slog.LevelDebug
 			}
-			log.LogAttrs(r.Context(), level, "request", entry.attributes(r, counted, clock.Since(clock.System, start))...)
+			took := clock.Since(clock.System, start)
+			log.LogAttrs(r.Context(), level, "request", entry.attributes(r, counted, took)...)
+			end(counted, took, entry.reason)
 		}()
 		next.ServeHTTP(counted, r)
+		counted.finish()
 	})
 }
 
@@ -66,6 +80,9 @@ func (e *logEntry) attributes(r *http.Request, w *countingWriter, took time.Dura
 	}
 	if e.user != "" {
 		attributes = append(attributes, slog.String("user", e.user))
+	}
+	if e.reason != "" {
+		attributes = append(attributes, slog.String("reason", e.reason))
 	}
 	if e.err != nil {
 		attributes = append(attributes, slog.Any("error", e.err))
@@ -126,10 +143,15 @@ func (c *countingWriter) WriteHeader(status int) {
 	c.ResponseWriter.WriteHeader(status)
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
+// finish does what net/http does for a handler that returns without having written anything.
+func (c *countingWriter) finish() {
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	c.finish()
 	n, err := c.ResponseWriter.Write(p)
 	c.bytes += int64(n)
 	return n, err

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -26,10 +25,6 @@ const (
 // secretFile is where the storage directory keeps the key by which distribution signs the state of
 // an upload. With a key of the process's own, nobody could continue an upload after a restart.
 const secretFile = "upload-secret"
-
-// metricsTaken says that a server of this process has registered distribution's metrics, which are
-// global.
-var metricsTaken atomic.Bool
 
 // A registry is distribution's handler, which accepts any sparse list.
 type registry struct {
@@ -49,13 +44,10 @@ func lockStorage(storage string) (*registrystore.Lock, error) {
 }
 
 // newRegistry makes a registry over the given directory.
-func newRegistry(storage string, metrics bool) (_ *registry, retErr error) {
+func newRegistry(storage string) (_ *registry, retErr error) {
 	secret, err := loadSecret(filepath.Join(storage, secretFile))
 	if err != nil {
 		return nil, err
-	}
-	if metrics && !metricsTaken.CompareAndSwap(false, true) {
-		return nil, errors.New("another server of this process has the metrics")
 	}
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{
@@ -66,7 +58,6 @@ func newRegistry(storage string, metrics bool) (_ *registry, retErr error) {
 		Tags:    configuration.Tags{MaxTags: maxTags},
 	}
 	config.HTTP.Secret = secret
-	config.HTTP.Debug.Prometheus.Enabled = metrics
 	config.Validation.Manifests.Indexes.Platforms = "none" // what must be there is decided in front
 	defer func() {
 		if p := recover(); p != nil { // distribution's way to refuse a configuration

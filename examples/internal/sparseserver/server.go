@@ -25,9 +25,9 @@ type Config struct {
 	Certificate, Key string // PEM files for TLS; both or none
 	Htpasswd         string // file of readUsers, read again when it changes; "" lets everybody in
 
-	// MetricsAddress is host:port of a second listener that serves distribution's Prometheus
-	// metrics at /metrics; "" for none. Because they are global, one server of a process can have
-	// them.
+	// MetricsAddress is host:port of a second listener that serves Prometheus metrics at /metrics;
+	// "" for none. Those of distribution's storage and notifications are the process's, all others
+	// are the server's.
 	MetricsAddress string
 
 	// StallTimeout is how long a client may send nothing of a request's body that it has begun; 0
@@ -49,7 +49,8 @@ type Server struct {
 	registry *registry
 	http     *http.Server
 	listener net.Listener
-	metrics  *http.Server // nil for none
+	metrics  *metrics
+	exporter *http.Server // of the metrics; nil for none
 	secure   bool
 	policies atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
 	stopping atomic.Bool
@@ -84,11 +85,11 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	registry, err := newRegistry(c.Storage, c.MetricsAddress != "")
+	registry, err := newRegistry(c.Storage)
 	if err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	s.lock, s.registry, s.secure = lock, registry, tlsConfig != nil
+	s.lock, s.registry, s.metrics, s.secure = lock, registry, newMetrics(), tlsConfig != nil
 	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
@@ -105,8 +106,10 @@ func Start(c Config) (_ *Server, retErr error) {
 	if s.listener, err = net.Listen("tcp", c.Address); err != nil {
 		return nil, err
 	}
-	if err := s.serveMetrics(c.MetricsAddress); err != nil {
-		return nil, errors.Join(err, s.listener.Close())
+	if c.MetricsAddress != "" {
+		if s.exporter, err = s.metrics.serve(c.MetricsAddress); err != nil {
+			return nil, errors.Join(err, s.listener.Close())
+		}
 	}
 	go s.serve()
 	return s, nil
@@ -115,13 +118,24 @@ func Start(c Config) (_ *Server, retErr error) {
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config, access *access) http.Handler {
 	var h http.Handler = s.registry
-	h = sparseregistry.Enforce(h, sparseregistry.Options{Policy: s.policy, Refused: logRefusal(c.Log)})
+	h = sparseregistry.Enforce(h, sparseregistry.Options{
+		Policy: s.policy, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
+	})
 	h = access.require(h)
 	h = sparseregistry.Announce(h, s.Policies)
 	h = s.withHealth(h, c.Storage)
 	h = withStallTimeout(h, c.StallTimeout)
-	h = withRequestLog(h, c.Log)
+	h = withRequestLog(h, c.Log, s.metrics)
 	return s.counted(h)
+}
+
+// refused is told of every manifest that was not let through.
+func (s *Server) refused(log *slog.Logger) func(*http.Request, sparseregistry.Refusal) {
+	write := logRefusal(log)
+	return func(r *http.Request, refusal sparseregistry.Refusal) {
+		write(r, refusal)
+		s.metrics.manifestRefused(s.Policies().RuleFor(refusal.Repository).Pattern, refusal)
+	}
 }
 
 // counted makes Close wait for the handlers that run. A request that comes after that is not
@@ -154,10 +168,10 @@ func (s *Server) Address() string { return s.listener.Addr().String() }
 
 // MetricsAddress is host:port of the listener for metrics, "" if there is none.
 func (s *Server) MetricsAddress() string {
-	if s.metrics == nil {
+	if s.exporter == nil {
 		return ""
 	}
-	return s.metrics.Addr
+	return s.exporter.Addr
 }
 
 // URL is where the server's root is.
@@ -195,8 +209,8 @@ func (s *Server) stop() error {
 	s.stopping.Store(true)
 	err := s.http.Close()
 	<-s.done
-	if s.metrics != nil {
-		err = errors.Join(err, s.metrics.Close())
+	if s.exporter != nil {
+		err = errors.Join(err, s.exporter.Close())
 	}
 	s.handlers.Lock()
 	return errors.Join(err, s.release())

@@ -95,19 +95,6 @@ func TestHealth(t *testing.T) {
 	assert.Equal(t, "storage is not readable\n", string(answer.Body))
 }
 
-func TestMetrics(t *testing.T) {
-	server, client := start(t, Config{MetricsAddress: "127.0.0.1:0"})
-	client.Do(t, http.MethodGet, "/v2/", nil, nil)
-	metrics := sparsetest.NewClient("http://" + server.MetricsAddress())
-	answer := metrics.Do(t, http.MethodGet, "/metrics", nil, nil)
-	assert.Equal(t, http.StatusOK, answer.Status)
-	assert.Contains(t, string(answer.Body), `registry_http_requests_total{code="200",handler="base",method="get"} 1`)
-	assert.Equal(t, http.StatusNotFound, client.Do(t, http.MethodGet, "/metrics", nil, nil).Status)
-
-	_, err := Start(Config{Address: "127.0.0.1:0", Storage: t.TempDir(), MetricsAddress: "127.0.0.1:0"})
-	assert.EqualError(t, err, "another server of this process has the metrics")
-}
-
 func TestHtpasswd(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	require.NoError(t, err)
