@@ -23,4 +23,8 @@
 // manifests: what they note about a manifest is true when the client is answered. What deletes
 // children without going through this handler (a clean-up job of the registry behind) is not held
 // back.
+//
+// What removes things from the registry's storage takes a StorageLock alone, which requests hold
+// while the registry behind works. NoteUses tells what clients rely on: what they were told is
+// there, or have stored.
 package sparseregistry

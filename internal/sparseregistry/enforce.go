@@ -22,6 +22,9 @@ type Options struct {
 	// time: a list is judged by one answer.
 	Policy func(repository string) manifest.SparsePolicy
 
+	// Storage is held by requests that use the registry's storage; nil for none.
+	Storage *StorageLock
+
 	// Refused, if not nil, is called for every manifest that was not let through, before the answer
 	// is sent. It may be called concurrently, and must not wait for other requests.
 	Refused func(*http.Request, Refusal)
@@ -71,6 +74,9 @@ func Enforce(next http.Handler, options Options) http.Handler {
 	}
 	if e.policy == nil {
 		e.policy = Policies{}.For
+	}
+	if options.Storage != nil {
+		return options.Storage.hold(e)
 	}
 	return e
 }

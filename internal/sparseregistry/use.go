@@ -1,0 +1,91 @@
+package sparseregistry
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// A Use is of a manifest or a blob that a client was told is in a repository, or has stored there.
+type Use struct {
+	Repository string
+	Manifest   bool // else a blob
+	Digest     digest.Digest
+}
+
+// NoteUses returns a handler that calls note for everything that next, the handler of a registry,
+// says is there: in answer to GET, HEAD and PUT, and to a mount. It does so before the answer is
+// sent; twice if the client asked by a digest that is not the one that next answers with. note may
+// be called concurrently.
+func NoteUses(next http.Handler, note func(Use)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked, ok := askedFor(r)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		h := &headerWriter{ResponseWriter: w}
+		h.before = func(status int) {
+			if !saysItIsThere(r.Method, status) {
+				return
+			}
+			answered := asked
+			answered.Digest = digest.Digest(w.Header().Get("Docker-Content-Digest"))
+			if answered.Digest.Validate() == nil {
+				note(answered)
+			}
+			if asked.Digest != answered.Digest && asked.Digest.Validate() == nil {
+				note(asked)
+			}
+		}
+		next.ServeHTTP(h, r)
+		h.finish()
+	})
+}
+
+// askedFor is what r is about, with a digest that need not be one. ok is false if r can use
+// nothing.
+func askedFor(r *http.Request) (use Use, ok bool) {
+	t, err := parsePath(r.URL.Path)
+	if err != nil {
+		return Use{}, false
+	}
+	if t.kind != "" {
+		return Use{t.repository, t.kind == "manifests", digest.Digest(t.reference)}, r.Method != http.MethodDelete
+	}
+	repository, ok := uploadRepository(r.URL.Path)
+	if !ok {
+		return Use{}, false
+	}
+	switch query := r.URL.Query(); r.Method {
+	case http.MethodPost:
+		return Use{repository, false, digest.Digest(query.Get("mount"))}, true
+	case http.MethodPut:
+		return Use{repository, false, digest.Digest(query.Get("digest"))}, true
+	}
+	return Use{}, false
+}
+
+// uploadRepository is the repository of an upload: /v2/<name>/blobs/uploads/, or with the name of
+// the upload at the end.
+func uploadRepository(path string) (repository string, ok bool) {
+	rest, ok := strings.CutPrefix(path, "/v2/")
+	if !ok {
+		return "", false
+	}
+	i := strings.LastIndex(rest, "/blobs/uploads/")
+	if i < 1 || strings.Contains(rest[i+len("/blobs/uploads/"):], "/") {
+		return "", false
+	}
+	return rest[:i], true
+}
+
+func saysItIsThere(method string, status int) bool {
+	switch method {
+	case http.MethodPut, http.MethodPost:
+		return status == http.StatusCreated
+	default: // a blob may be handed out elsewhere
+		return status == http.StatusOK || status == http.StatusPartialContent || status == http.StatusTemporaryRedirect
+	}
+}
