@@ -29,7 +29,8 @@ const secretFile = "upload-secret"
 // A registry is distribution's handler, which accepts any sparse list.
 type registry struct {
 	http.Handler
-	app *handlers.App
+	app   *handlers.App
+	store *registrystore.Store // the same storage
 }
 
 // lockStorage makes a storage directory, unless it exists, and keeps everybody else out of it.
@@ -64,8 +65,12 @@ func newRegistry(storage string) (_ *registry, retErr error) {
 			retErr = fmt.Errorf("starting the registry: %v", p)
 		}
 	}()
+	store, err := registrystore.Open(context.Background(), config)
+	if err != nil {
+		return nil, err
+	}
 	app := handlers.NewApp(context.Background(), config)
-	return &registry{Handler: app, app: app}, nil
+	return &registry{Handler: app, app: app, store: store}, nil
 }
 
 // close releases what the registry holds. It fails for nothing that is configured here.

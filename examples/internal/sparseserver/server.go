@@ -117,7 +117,7 @@ func Start(c Config) (_ *Server, retErr error) {
 
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config, access *access) http.Handler {
-	var h http.Handler = s.registry
+	h := noteUses(s.registry, s.registry.store, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
 		Policy: s.policy, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 	})
