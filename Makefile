@@ -160,6 +160,13 @@ interop: ## let cosign, as pinned in examples/interop/cosign, sign what mirror c
 	@go -C examples build -o $(CURDIR)/.bin/interop/ ./mirror
 	@go -C examples run ./interop $(INTEROP)
 
+# The suite and plain distribution's registry have a module of their own, as cosign.
+.PHONY: conformance
+conformance: ## run the suite of the distribution specification, as pinned, against plain distribution and sparse-registry
+	@mkdir -p .bin/conformance; GOWORK=off go -C examples/conformance/suite build -o $(CURDIR)/.bin/conformance/ tool
+	@go -C examples build -o $(CURDIR)/.bin/conformance/ ./sparse-registry
+	@go -C examples run ./conformance
+
 # Not of CI: they install packages, and build them.
 .PHONY: findings
 findings: ## see whether other people's tools still do what findings says, in some minutes, with a network
