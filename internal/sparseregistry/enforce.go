@@ -25,6 +25,11 @@ type Options struct {
 	// Storage is held by requests that use the registry's storage; nil for none.
 	Storage *StorageLock
 
+	// CheckImage, if not nil, is asked about every manifest that is no list, with its media type as
+	// the request states it, without parameters; "" for none. An error refuses it: 400
+	// MANIFEST_INVALID. It may be called concurrently.
+	CheckImage func(mediaType string, manifest []byte) error
+
 	// Refused, if not nil, is called for every manifest that was not let through, before the answer
 	// is sent. It may be called concurrently, and must not wait for other requests.
 	Refused func(*http.Request, Refusal)
@@ -69,7 +74,7 @@ type Options struct {
 // asks for patience (429), so does the handler; any other answer is a 502.
 func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{
-		next: next, policy: options.Policy, refused: options.Refused, lookedUp: options.LookedUp,
+		next: next, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
 		stored: options.Stored, deleted: options.Deleted,
 	}
 	if e.policy == nil {
@@ -82,13 +87,14 @@ func Enforce(next http.Handler, options Options) http.Handler {
 }
 
 type enforcer struct {
-	next     http.Handler
-	policy   func(repository string) manifest.SparsePolicy
-	refused  func(*http.Request, Refusal)
-	lookedUp func(status int)
-	stored   func(*http.Request, Stored) (http.Header, error)
-	deleted  func(*http.Request, Deletion) error
-	locks    repositoryLocks
+	next       http.Handler
+	policy     func(repository string) manifest.SparsePolicy
+	checkImage func(mediaType string, manifest []byte) error // nil for none
+	refused    func(*http.Request, Refusal)
+	lookedUp   func(status int)
+	stored     func(*http.Request, Stored) (http.Header, error)
+	deleted    func(*http.Request, Deletion) error
+	locks      repositoryLocks
 }
 
 func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -174,6 +180,9 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 		return refusal
 	}
 	doc, refusal := readDocument(t.reference, mediaType, body)
+	if refusal == nil && doc.list == nil {
+		refusal = e.refuseImage(mediaType, body)
+	}
 	if refusal != nil {
 		return refusal
 	}
@@ -182,6 +191,17 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 		answer.replay(w)
 	}
 	return refusal
+}
+
+// refuseImage says why a manifest that is no list is not let through, if it is not.
+func (e *enforcer) refuseImage(mediaType string, body []byte) *refusal {
+	if e.checkImage == nil {
+		return nil
+	}
+	if err := e.checkImage(mediaType, body); err != nil {
+		return refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
+	}
+	return nil
 }
 
 // store checks the children of doc, which r is to store, if it is a list, and passes it on, while

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,6 +80,31 @@ var settings = []setting{
 		flag: "htpasswd", env: "SPARSE_REGISTRY_HTPASSWD", key: "htpasswd",
 		usage: "`FILE` with users and bcrypt hashes (htpasswd -B); without it, everybody may do everything",
 		set:   func(o *options, v string) error { o.server.Htpasswd = v; return nil },
+	},
+	{
+		flag: "read-only", env: "SPARSE_REGISTRY_READ_ONLY", key: "read-only", initial: "false", boolean: true,
+		usage: "`BOOL`: answer 405 to everything that writes or deletes",
+		set:   func(o *options, v string) error { return setBool(&o.server.ReadOnly, v) },
+	},
+	{
+		flag: "delete", env: "SPARSE_REGISTRY_DELETE", key: "delete", initial: "true", boolean: true,
+		usage: "`BOOL`: let clients delete manifests, tags and blobs; --delete=false answers 405",
+		set:   setDelete,
+	},
+	{
+		flag: "external-url", env: "SPARSE_REGISTRY_EXTERNAL_URL", key: "external-url",
+		usage: "`URL` where clients find the registry, as https://HOST:PORT, when a proxy in front does not say so",
+		set:   func(o *options, v string) error { o.server.ExternalURL = v; return nil },
+	},
+	{
+		flag: "relative-urls", env: "SPARSE_REGISTRY_RELATIVE_URLS", key: "relative-urls", initial: "false", boolean: true,
+		usage: "`BOOL`: answer with Locations that have no host, for any proxy in front",
+		set:   func(o *options, v string) error { return setBool(&o.server.RelativeURLs, v) },
+	},
+	{
+		flag: "allow-layer-urls", env: "SPARSE_REGISTRY_ALLOW_LAYER_URLS", key: "allow-layer-urls",
+		usage: "`REGEXP` of the URLs that layers may name (Windows images); begin it with ^; without it, none",
+		set:   setLayerURLs,
 	},
 	{
 		flag: "metrics-address", env: "SPARSE_REGISTRY_METRICS_ADDRESS", key: "metrics-address",
@@ -250,6 +276,21 @@ func setArchitectures(o *options, value string) error {
 		}
 	}
 	return policy.Validate()
+}
+
+func setDelete(o *options, value string) error {
+	var allowed bool
+	err := setBool(&allowed, value)
+	o.server.NoDelete = !allowed
+	return err
+}
+
+func setLayerURLs(o *options, value string) error {
+	if _, err := regexp.Compile(value); err != nil {
+		return err
+	}
+	o.server.AllowLayerURLs = value
+	return nil
 }
 
 func setDrainTimeout(o *options, value string) error {

@@ -96,10 +96,13 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	want.server.Address, want.server.Storage = "h:1", "/s"
 	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
 	want.server.Policies.Default = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true}
+	want.server.ReadOnly, want.server.NoDelete, want.server.RelativeURLs = true, true, true
+	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
 	values := map[string]string{
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
 		"sparse-index-optional-without-platform": "1",
+		"read-only":                              "true", "delete": "false", "relative-urls": "true", "external-url": "https://r:3", "allow-layer-urls": "^https://u/",
 	}
 	var args []string
 	environment, file := map[string]string{}, ""
@@ -127,6 +130,8 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		err  string // after the file's directory
 	}{
 		{[]string{"--sparse-index-required-archs=AMD64"}, nil, "", `flag --sparse-index-required-archs: required architecture "AMD64" must be in lower case: "amd64"`},
+		{[]string{"--delete=0.5"}, nil, "", `flag --delete: "0.5" is neither true nor false`},
+		{[]string{"--allow-layer-urls=*"}, nil, "", "flag --allow-layer-urls: error parsing regexp: missing argument to repetition operator: `*`"},
 		{[]string{"--feature-sparse-index=maybe"}, nil, "", `flag --feature-sparse-index: "maybe" is neither true nor false`},
 		{[]string{"--drain-timeout=-1s"}, nil, "", `flag --drain-timeout: "-1s" is not positive`},
 		{nil, map[string]string{"FEATURE_SPARSE_INDEX": "yes"}, "", `environment variable FEATURE_SPARSE_INDEX: "yes" is neither true nor false`},

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 
 // distribution is the registry behind, without the policy.
 func distribution(t testing.TB) http.Handler {
-	r, err := newRegistry(t.TempDir())
+	r, err := newRegistry(Config{Storage: t.TempDir()})
 	require.NoError(t, err)
 	t.Cleanup(r.close)
 	return r

@@ -9,17 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
-)
-
-// What distribution sets itself only when it reads a configuration file.
-const (
-	maxCatalogEntries = 1000
-	maxTags           = 1000
 )
 
 // secretFile is where the storage directory keeps the key by which distribution signs the state of
@@ -29,8 +22,9 @@ const secretFile = "upload-secret"
 // A registry is distribution's handler, which accepts any sparse list.
 type registry struct {
 	http.Handler
-	app   *handlers.App
-	store *registrystore.Store // the same storage
+	app    *handlers.App
+	store  *registrystore.Store // the same storage
+	images imageRule
 }
 
 // lockStorage makes a storage directory, unless it exists, and keeps everybody else out of it.
@@ -44,22 +38,20 @@ func lockStorage(storage string) (*registrystore.Lock, error) {
 	return registrystore.TakeLock(storage, "sparse-registry")
 }
 
-// newRegistry makes a registry over the given directory.
-func newRegistry(storage string) (_ *registry, retErr error) {
-	secret, err := loadSecret(filepath.Join(storage, secretFile))
+// newRegistry makes a registry over the storage directory, which exists.
+func newRegistry(c Config) (_ *registry, retErr error) {
+	config, err := c.distribution()
 	if err != nil {
 		return nil, err
 	}
-	config := &configuration.Configuration{
-		Storage: configuration.Storage{
-			"filesystem": {"rootdirectory": storage},
-			"delete":     {"enabled": true},
-		},
-		Catalog: configuration.Catalog{MaxEntries: maxCatalogEntries},
-		Tags:    configuration.Tags{MaxTags: maxTags},
+	images, err := newImageRule(config.Validation)
+	if err != nil {
+		return nil, err
 	}
-	config.HTTP.Secret = secret
-	config.Validation.Manifests.Indexes.Platforms = "none" // what must be there is decided in front
+	config.HTTP.Secret, err = loadSecret(filepath.Join(c.Storage, secretFile))
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if p := recover(); p != nil { // distribution's way to refuse a configuration
 			retErr = fmt.Errorf("starting the registry: %v", p)
@@ -70,7 +62,7 @@ func newRegistry(storage string) (_ *registry, retErr error) {
 		return nil, err
 	}
 	app := handlers.NewApp(context.Background(), config)
-	return &registry{Handler: app, app: app, store: store}, nil
+	return &registry{Handler: app, app: app, store: store, images: images}, nil
 }
 
 // close releases what the registry holds. It fails for nothing that is configured here.

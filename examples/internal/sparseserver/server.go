@@ -25,6 +25,21 @@ type Config struct {
 	Certificate, Key string // PEM files for TLS; both or none
 	Htpasswd         string // file of readUsers, read again when it changes; "" lets everybody in
 
+	// ExternalURL is where clients find the server, as "https://registry.example:8443": Location
+	// headers begin with it. If it is "", they begin with what Forwarded or X-Forwarded-Proto and
+	// X-Forwarded-Host say, else with what the client asked for. RelativeURLs leaves all that out
+	// of them, and cannot be together with ExternalURL.
+	ExternalURL  string
+	RelativeURLs bool
+
+	ReadOnly bool // nothing but GET, HEAD and OPTIONS
+	NoDelete bool // no DELETE, but of uploads
+
+	// AllowLayerURLs is a regular expression (package regexp) for the URLs that layers may name; a
+	// layer that is not distributable, and names one, need not be in the registry. It is not
+	// anchored. "" allows none.
+	AllowLayerURLs string
+
 	// MetricsAddress is host:port of a second listener that serves Prometheus metrics at /metrics;
 	// "" for none. Those of distribution's storage and notifications are the process's, all others
 	// are the server's.
@@ -85,7 +100,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	registry, err := newRegistry(c.Storage)
+	registry, err := newRegistry(c)
 	if err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
@@ -119,8 +134,9 @@ func Start(c Config) (_ *Server, retErr error) {
 func (s *Server) handler(c Config, access *access) http.Handler {
 	h := noteUses(s.registry, s.registry.store, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
-		Policy: s.policy, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
+		Policy: s.policy, CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 	})
+	h = restrict(h, c)
 	h = access.require(h)
 	h = sparseregistry.Announce(h, s.Policies)
 	h = s.withHealth(h, c.Storage)

@@ -1,0 +1,46 @@
+package sparseserver
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+)
+
+// restrict answers 405 to what c switches off. distribution is told, too; what it answers does not
+// say why.
+func restrict(next http.Handler, c Config) http.Handler {
+	switch {
+	case c.ReadOnly:
+		return allowing(next, "read_only", "GET, HEAD, OPTIONS", "the registry is read-only",
+			func(r *http.Request) bool {
+				return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+			})
+	case c.NoDelete:
+		// An upload is not there yet: its client may give it up.
+		return allowing(next, "no_delete", "GET, HEAD, OPTIONS, POST, PUT, PATCH", "deletion is switched off in this registry",
+			func(r *http.Request) bool { return r.Method != http.MethodDelete || isUpload(r.URL.Path) })
+	}
+	return next
+}
+
+// allowing passes on the requests that are allowed. The others are answered with
+// message, and denied for reason.
+func allowing(next http.Handler, reason, methods, message string, allowed func(*http.Request) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if allowed(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		noteReason(r, reason)
+		w.Header().Set("Allow", methods)
+		_ = errcode.ServeJSON(w, errcode.ErrorCodeUnsupported.WithMessage(message)) // only the client can make it fail, by leaving
+	})
+}
+
+// isUpload reports whether path is that of an upload, and of nothing that is stored.
+func isUpload(path string) bool {
+	parts := strings.Split(path, "/")
+	n := len(parts)
+	return n > 3 && parts[n-3] == "blobs" && parts[n-2] == "uploads"
+}
