@@ -121,6 +121,8 @@ func (p *place) forward(hide bool) http.Handler {
 			if hide {
 				r.Header.Del(sparseregistry.SupportHeader)
 				r.Header.Del(sparseregistry.ArchitecturesHeader)
+				r.Header.Del(sparseregistry.PlatformsHeader)
+				r.Header.Del(sparseregistry.WithoutPlatformHeader)
 				r.Header.Del(sparseregistry.WideningHeader)
 			}
 			return nil

@@ -474,21 +474,28 @@ func nestedWithoutLeaves(a *attempt) {
 }
 
 func announcement(a *attempt) {
+	const announcedOff = `{"sparse_manifests":{"supported":false,"required_architectures":[],"required_platforms":[],` +
+		`"required_without_platform":false,"widening":false}}`
 	for _, c := range []struct {
 		policy           manifest.SparsePolicy
 		support          string
 		architectures    []string // of the header
 		capabilitiesJSON string
 	}{
-		{off, "false", nil, `{"sparse_manifests":{"supported":false,"required_architectures":[],"widening":false}}`},
+		{off, "false", nil, announcedOff},
 		{
 			manifest.SparsePolicy{RequiredArchitectures: []string{"amd64"}}, "false", nil,
-			`{"sparse_manifests":{"supported":false,"required_architectures":[],"widening":false}}`,
+			announcedOff,
 		},
-		{on(), "true", nil, `{"sparse_manifests":{"supported":true,"required_architectures":[],"widening":true}}`},
+		{
+			on(), "true", nil,
+			`{"sparse_manifests":{"supported":true,"required_architectures":[],"required_platforms":[],` +
+				`"required_without_platform":false,"widening":true}}`,
+		},
 		{
 			on("amd64", "arm64"), "true", []string{"amd64,arm64"},
-			`{"sparse_manifests":{"supported":true,"required_architectures":["amd64","arm64"],"widening":true}}`,
+			`{"sparse_manifests":{"supported":true,"required_architectures":["amd64","arm64"],"required_platforms":[],` +
+				`"required_without_platform":true,"widening":true}}`,
 		},
 	} {
 		client := Serve(a, a.registry, c.policy)

@@ -80,7 +80,10 @@ func (s *session) run(t *testing.T, step step) answer {
 	if location, query, _ := strings.Cut(a.Header.Get("Location"), "?"); strings.Contains(location, "/blobs/uploads/") {
 		s.upload, s.id = location+"?"+query, path.Base(location)
 	}
-	for _, name := range []string{"Date", sparseregistry.SupportHeader, sparseregistry.ArchitecturesHeader, sparseregistry.WideningHeader} {
+	for _, name := range []string{
+		"Date", sparseregistry.SupportHeader, sparseregistry.ArchitecturesHeader, sparseregistry.PlatformsHeader,
+		sparseregistry.WithoutPlatformHeader, sparseregistry.WideningHeader,
+	} {
 		a.Header.Del(name)
 	}
 	if location := a.Header.Get("Location"); location != "" {
