@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
@@ -16,6 +17,12 @@ func lax(t testing.TB) http.Handler {
 }
 
 func TestAcceptance(t *testing.T) { sparsetest.Acceptance(t, lax) }
+
+func TestAcceptancePerRepository(t *testing.T) {
+	sparsetest.AcceptancePerRepository(t, func(t *testing.T, policies sparseregistry.Policies) *sparsetest.Client {
+		return sparsetest.ServePolicies(t, lax(t), policies)
+	})
+}
 
 func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, lax, 200) }
 

@@ -13,6 +13,14 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
+// TestAcceptancePerRepository runs the table over the whole server.
+func TestAcceptancePerRepository(t *testing.T) {
+	sparsetest.AcceptancePerRepository(t, func(t *testing.T, policies sparseregistry.Policies) *sparsetest.Client {
+		_, client := start(t, Config{Policies: policies})
+		return client
+	})
+}
+
 // TestPoliciesAreExchangedWhileTheServerRuns has one that is stricter in one repository, and one
 // that does not validate.
 func TestPoliciesAreExchangedWhileTheServerRuns(t *testing.T) {

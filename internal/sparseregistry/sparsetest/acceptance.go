@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -21,6 +22,10 @@ var off = manifest.SparsePolicy{}
 
 func on(required ...string) manifest.SparsePolicy {
 	return manifest.SparsePolicy{Enabled: true, RequiredArchitectures: required}
+}
+
+func platforms(required ...string) manifest.SparsePolicy {
+	return manifest.SparsePolicy{Enabled: true, RequiredPlatforms: required}
 }
 
 // A child is the refusal of a list because of one child.
@@ -115,6 +120,49 @@ var pushCases = []pushCase{
 		name: "Q12 on, another operating system missing", policy: on("amd64"),
 		present: []string{"amd64"}, list: entries("amd64", "windows"),
 		missing: []child{{"windows", "amd64", "Required architecture 'amd64' manifest not found"}},
+	},
+	{
+		name: "Q28 on, a platform that is not required is missing", policy: platforms("linux/arm/v7", "linux/amd64"),
+		present: []string{"armv7"}, list: entries("armv6", "armv7", "windows", "att"),
+	},
+	{
+		name: "Q28 on, a required platform is missing", policy: platforms("linux/arm/v7", "linux/amd64"),
+		present: []string{"armv6", "windows"}, list: entries("windows", "armv7", "armv6", "arm64"),
+		missing: []child{{"armv7", "arm", "Required platform 'linux/arm/v7' manifest not found"}},
+	},
+	{
+		name: "Q28 on, a platform of any variant is missing", policy: platforms("linux/arm"),
+		present: []string{"armv7"}, list: entries("armv7", "armv6"),
+		missing: []child{{"armv6", "arm", "Required platform 'linux/arm' manifest not found (for 'linux/arm/v6', as the list says)"}},
+	},
+	{
+		name: "Q28 on, what may be the variant is missing", policy: platforms("linux/arm/v7"),
+		list:    []imagetest.Option{imagetest.Entries("armv6"), imagetest.Entry("armv7", imagetest.Platform("linux/arm"))},
+		missing: []child{{"armv7", "arm", "Required platform 'linux/arm/v7' manifest not found (for 'linux/arm', as the list says)"}},
+	},
+	{
+		name:   "Q28 on, an architecture and a platform",
+		policy: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"s390x"}, RequiredPlatforms: []string{"windows/amd64"}},
+		list:   entries("amd64", "windows", "s390x"),
+		missing: []child{
+			{"windows", "amd64", "Required platform 'windows/amd64' manifest not found (and 1 more)"},
+			{"s390x", "s390x", "Required architecture 's390x' manifest not found"},
+		},
+	},
+	{
+		name: "Q28 on, with a required platform, a child without platform missing", policy: platforms("linux/amd64"),
+		present: []string{"amd64"}, list: entries("amd64", "plain"),
+		missing: []child{{"plain", "", "Required manifest DIGEST(plain) without platform not found"}},
+	},
+	{
+		name:    "Q28 on, with a required platform, a child without platform missing, with the switch",
+		policy:  manifest.SparsePolicy{Enabled: true, RequiredPlatforms: []string{"linux/amd64"}, OptionalWithoutPlatform: true},
+		present: []string{"amd64"}, list: entries("amd64", "plain"),
+	},
+	{
+		name: "Q28 off, required platforms mean nothing", policy: manifest.SparsePolicy{RequiredPlatforms: []string{"linux/amd64"}},
+		present: []string{"amd64"}, list: entries("amd64", "arm64"),
+		missing: []child{{"arm64", "arm64", "Manifest DIGEST(arm64) for platform 'linux/arm64' not found"}},
 	},
 	{
 		name: "Q14 on, a required child with the wrong size", policy: on("amd64"),
@@ -244,56 +292,80 @@ var variations = []variation{
 }
 
 // Acceptance runs the acceptance table over a registry: which lists are stored, which are refused
-// and how, in OCI and in Docker form, by tag and by digest.
+// and how, in OCI and in Docker form, by tag and by digest. Each row has a server of its own, whose
+// only policy is that of the row.
 func Acceptance(t *testing.T, backend Backend) {
 	registry := backend(t)
+	run(t, func(t *testing.T, _ string, policy manifest.SparsePolicy) *Client { return Serve(t, registry, policy) })
 	for _, v := range variations {
-		t.Run(v.name, func(t *testing.T) {
-			t.Parallel()
-			for i, c := range pushCases {
-				t.Run(c.name, func(t *testing.T) {
-					a := newAttempt(t, registry, v, fmt.Sprintf("case-%d", i), c.policy)
-					a.push(c.present...)
-					a.fixture.List("top", append(c.list, formOf(v.docker)...)...)
-					a.check(c)
-				})
-			}
-			for name, run := range map[string]func(*attempt){
-				"Q16 a required child pushed after the refusal":     pushAfterRefusal,
-				"Q17 an optional child pushed after the acceptance": pushAfterAcceptance,
-				"Q18 a child deleted after the acceptance":          deleteAfterAcceptance,
-				"Q20 a nested list whose leaves are missing":        nestedWithoutLeaves,
-				"Q22 announcement":                      announcement,
-				"Q23 by digest, with other bytes":       otherBytes,
-				"Q26 switched off after the acceptance": switchedOff,
-			} {
-				t.Run(name, func(t *testing.T) {
-					run(newAttempt(t, registry, v, strings.ToLower(name[:3]), on("amd64")))
-				})
-			}
-		})
+		for name, row := range map[string]func(*attempt){
+			"Q22 announcement": announcement, "Q26 switched off after the acceptance": switchedOff,
+		} {
+			t.Run(name+", "+v.name, func(t *testing.T) {
+				a := newAttempt(t, Serve(t, registry, on("amd64")), v, strings.ToLower(name[:3]))
+				a.serve = func(policy manifest.SparsePolicy) *Client { return Serve(t, registry, policy) }
+				row(a)
+			})
+		}
 	}
 	t.Run("Q13 an upper-case architecture is refused", func(t *testing.T) {
 		require.EqualError(t, on("AMD64").Validate(), `required architecture "AMD64" must be in lower case: "amd64"`)
 	})
 }
 
+// run runs the rows of the table that need one policy each. serve returns a client for a registry
+// that has the policy in the repositories whose last component is as given.
+func run(t *testing.T, serve func(t *testing.T, last string, policy manifest.SparsePolicy) *Client) {
+	for _, v := range variations {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			for i, c := range pushCases {
+				t.Run(c.name, func(t *testing.T) {
+					last := caseName(i)
+					a := newAttempt(t, serve(t, last, c.policy), v, last)
+					a.push(c.present...)
+					a.fixture.List("top", append(c.list, formOf(v.docker)...)...)
+					a.check(c)
+				})
+			}
+			for name, row := range histories {
+				t.Run(name, func(t *testing.T) {
+					last := strings.ToLower(name[:3])
+					row(newAttempt(t, serve(t, last, on("amd64")), v, last))
+				})
+			}
+		})
+	}
+}
+
+// caseName is the last component of the repository of one of the pushCases.
+func caseName(i int) string { return fmt.Sprintf("case-%d", i) }
+
+// histories are the rows that are more than one push. The policy requires amd64.
+var histories = map[string]func(*attempt){
+	"Q16 a required child pushed after the refusal":     pushAfterRefusal,
+	"Q17 an optional child pushed after the acceptance": pushAfterAcceptance,
+	"Q18 a child deleted after the acceptance":          deleteAfterAcceptance,
+	"Q20 a nested list whose leaves are missing":        nestedWithoutLeaves,
+	"Q23 by digest, with other bytes":                   otherBytes,
+}
+
 // An attempt is one push of the list "top" to a repository of its own.
 type attempt struct {
 	*testing.T
-	registry http.Handler
-	client   *Client
-	fixture  *imagetest.Fixture
-	docker   bool
-	repo     string
-	tag      string // "" for a push by digest
+	client  *Client
+	fixture *imagetest.Fixture
+	docker  bool
+	repo    string
+	tag     string // "" for a push by digest
+
+	// serve is for the rows that change the policy of the registry; nil for all others.
+	serve func(manifest.SparsePolicy) *Client
 }
 
-func newAttempt(t *testing.T, registry http.Handler, v variation, repo string, policy manifest.SparsePolicy) *attempt {
-	repo = strings.ReplaceAll(strings.ToLower(v.name), " ", "/") + "/" + repo
-	return &attempt{
-		T: t, registry: registry, client: Serve(t, registry, policy), fixture: Fixture(v.docker), docker: v.docker, repo: repo, tag: v.tag,
-	}
+func newAttempt(t *testing.T, client *Client, v variation, last string) *attempt {
+	repo := strings.ReplaceAll(strings.ToLower(v.name), " ", "/") + "/" + last
+	return &attempt{T: t, client: client, fixture: Fixture(v.docker), docker: v.docker, repo: repo, tag: v.tag}
 }
 
 // push pushes images.
@@ -348,19 +420,49 @@ func (a *attempt) checkRefusal(answer Answer, policy manifest.SparsePolicy, miss
 	a.Helper()
 	require.Equal(a, http.StatusBadRequest, answer.Status, "%s", answer.Body)
 	assert.Equal(a, "application/json", answer.Header.Get("Content-Type"))
-	required := []string{}
-	if policy.Enabled {
-		required = policy.RequiredArchitectures
-	}
-	var want []ResponseError
-	for _, m := range missing {
-		detail, err := json.Marshal(map[string]any{
-			"architecture": m.architecture, "digest": a.fixture.Digest(m.name), "required_architectures": required,
-		})
+	errs := answer.Errors()
+	require.Len(a, errs, len(missing), "%s", answer.Body)
+	for i, m := range missing {
+		assert.Equal(a, "MANIFEST_BLOB_UNKNOWN", errs[i].Code)
+		assert.Equal(a, a.expand(m.message), errs[i].Message)
+		want, err := json.Marshal(a.detail(m, policy))
 		require.NoError(a, err)
-		want = append(want, ResponseError{Code: "MANIFEST_BLOB_UNKNOWN", Message: a.expand(m.message), Detail: detail})
+		assert.JSONEq(a, string(want), string(errs[i].Detail))
 	}
-	assert.Equal(a, want, answer.Errors())
+}
+
+// detail is the detail of the error for a child.
+func (a *attempt) detail(m child, policy manifest.SparsePolicy) map[string]any {
+	detail := map[string]any{"architecture": m.architecture, "digest": a.fixture.Digest(m.name), "required_architectures": []string{}}
+	if policy.Enabled && len(policy.RequiredArchitectures) > 0 {
+		detail["required_architectures"] = policy.RequiredArchitectures
+	}
+	if policy.Enabled && len(policy.RequiredPlatforms) > 0 {
+		detail["required_platforms"] = policy.RequiredPlatforms
+		if stated := a.platform(m.name); stated != "" {
+			detail["platform"] = stated
+		}
+	}
+	return detail
+}
+
+// platform is what the list says of the platform of the first entry of a child; "" if it says
+// nothing.
+func (a *attempt) platform(name string) string {
+	body, _ := a.fixture.Document("top")
+	var list struct {
+		Manifests []struct {
+			Digest   digest.Digest
+			Platform struct{ OS, Architecture, Variant string }
+		}
+	}
+	require.NoError(a, json.Unmarshal(body, &list))
+	for _, in := range list.Manifests {
+		if in.Digest == a.fixture.Digest(name) {
+			return strings.Trim(strings.Join([]string{in.Platform.OS, in.Platform.Architecture, in.Platform.Variant}, "/"), "/")
+		}
+	}
+	return ""
 }
 
 // refs are the references by which the list can be got.
@@ -498,7 +600,7 @@ func announcement(a *attempt) {
 				`"required_without_platform":true,"widening":true}}`,
 		},
 	} {
-		client := Serve(a, a.registry, c.policy)
+		client := a.serve(c.policy)
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			answer := client.Do(a, method, "/v2/", nil, nil)
 			assert.Equal(a, []string{c.support}, answer.Header.Values(sparseregistry.SupportHeader))
@@ -534,7 +636,7 @@ func switchedOff(a *attempt) {
 	a.list("amd64", "arm64")
 	a.push("amd64")
 	require.Equal(a, http.StatusCreated, a.put().Status)
-	a.client = Serve(a, a.registry, off)
+	a.client = a.serve(off)
 	a.checkStored("top", a.refs()...)
 	a.checkRefusal(a.put(), off, []child{{"arm64", "arm64", "Manifest DIGEST(arm64) for platform 'linux/arm64' not found"}})
 	a.checkStored("top", a.refs()...)
