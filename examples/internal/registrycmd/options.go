@@ -22,6 +22,7 @@ import (
 type options struct {
 	server       sparseserver.Config
 	drainTimeout time.Duration
+	values       map[string]string // what each setting was set to, by its flag
 }
 
 // A setting can be given in three ways.
@@ -33,6 +34,8 @@ type setting struct {
 	boolean bool // the flag alone means true
 	usage   string
 	set     func(*options, string) error
+
+	reloaded bool // a running server goes by a new value after SIGHUP
 }
 
 // The names of the policy's settings in the environment and in the file are Quay's, where Quay has
@@ -49,35 +52,35 @@ var settings = []setting{
 		set:   func(o *options, v string) error { o.server.Storage = v; return nil },
 	},
 	{
-		flag: "feature-sparse-index", env: "FEATURE_SPARSE_INDEX", key: "FEATURE_SPARSE_INDEX", initial: "false", boolean: true,
+		flag: "feature-sparse-index", env: "FEATURE_SPARSE_INDEX", key: "FEATURE_SPARSE_INDEX", initial: "false", boolean: true, reloaded: true,
 		usage: "`BOOL`: accept lists some of whose children are absent",
 		set:   func(o *options, v string) error { return setBool(&o.server.Policies.Default.Enabled, v) },
 	},
 	{
-		flag: "sparse-index-required-archs", env: "SPARSE_INDEX_REQUIRED_ARCHS", key: "SPARSE_INDEX_REQUIRED_ARCHS",
+		flag: "sparse-index-required-archs", env: "SPARSE_INDEX_REQUIRED_ARCHS", key: "SPARSE_INDEX_REQUIRED_ARCHS", reloaded: true,
 		usage: "`ARCHITECTURES` whose children must exist nevertheless, separated by commas",
 		set:   setArchitectures,
 	},
 	{
 		flag: "sparse-index-optional-without-platform", env: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM",
-		key: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM", initial: "false", boolean: true,
+		key: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM", initial: "false", boolean: true, reloaded: true,
 		usage: "`BOOL`: with required architectures, do not require children whose entry states no platform",
 		set: func(o *options, v string) error {
 			return setBool(&o.server.Policies.Default.OptionalWithoutPlatform, v)
 		},
 	},
 	{
-		flag: "tls-certificate", env: "SPARSE_REGISTRY_TLS_CERTIFICATE", key: "tls-certificate",
+		flag: "tls-certificate", env: "SPARSE_REGISTRY_TLS_CERTIFICATE", key: "tls-certificate", reloaded: true,
 		usage: "PEM `FILE` with the certificate; with --tls-key, the server speaks TLS",
 		set:   func(o *options, v string) error { o.server.Certificate = v; return nil },
 	},
 	{
-		flag: "tls-key", env: "SPARSE_REGISTRY_TLS_KEY", key: "tls-key",
+		flag: "tls-key", env: "SPARSE_REGISTRY_TLS_KEY", key: "tls-key", reloaded: true,
 		usage: "PEM `FILE` with the certificate's key",
 		set:   func(o *options, v string) error { o.server.Key = v; return nil },
 	},
 	{
-		flag: "htpasswd", env: "SPARSE_REGISTRY_HTPASSWD", key: "htpasswd",
+		flag: "htpasswd", env: "SPARSE_REGISTRY_HTPASSWD", key: "htpasswd", reloaded: true,
 		usage: "`FILE` with users and bcrypt hashes (htpasswd -B); without it, everybody may do everything",
 		set:   func(o *options, v string) error { o.server.Htpasswd = v; return nil },
 	},
@@ -112,7 +115,7 @@ var settings = []setting{
 		set:   func(o *options, v string) error { o.server.MetricsAddress = v; return nil },
 	},
 	{
-		flag: "drain-timeout", env: "SPARSE_REGISTRY_DRAIN_TIMEOUT", key: "drain-timeout", initial: "5m",
+		flag: "drain-timeout", env: "SPARSE_REGISTRY_DRAIN_TIMEOUT", key: "drain-timeout", initial: "5m", reloaded: true,
 		usage: "`DURATION` to wait, when stopping, for the requests that are under way",
 		set:   setDrainTimeout,
 	},
@@ -150,7 +153,7 @@ func defineFlags(cmd *cobra.Command) {
 // loadOptions takes each setting from the first source that has it: flag, environment, file,
 // initial value. An error names the source that is to blame.
 func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (options, error) {
-	var o options
+	o := options{values: map[string]string{}}
 	file, path, err := loadFile(cmd, lookup)
 	if err != nil {
 		return o, err
@@ -167,6 +170,7 @@ func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (option
 		if err := s.set(&o, value); err != nil {
 			return o, fmt.Errorf("%s: %w", source, err)
 		}
+		o.values[s.flag] = value
 	}
 	if o.server.Storage == "" {
 		return o, errors.New("no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file")

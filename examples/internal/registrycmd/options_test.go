@@ -118,6 +118,8 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	} {
 		got, err := get()
 		require.NoError(t, err, name)
+		assert.Equal(t, values, got.values, name)
+		got.values = nil
 		assert.Equal(t, want, got, name)
 	}
 }
@@ -171,22 +173,31 @@ func (b *buffer) String() string {
 	return b.buf.String()
 }
 
+// startCommand runs the command with a free port until the test ends, or stop is called, which
+// returns what the command does.
+func startCommand(t *testing.T, log *buffer, args ...string) (url string, stop func() error) {
+	t.Helper()
+	cmd := command(func(string) (string, bool) { return "", false }, log)
+	cmd.SetArgs(append([]string{"--address=127.0.0.1:0"}, args...))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- cmd.ExecuteContext(ctx) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { _ = stop() })
+	address := regexp.MustCompile(`url=(\S+)`)
+	require.Eventually(t, func() bool { return address.MatchString(log.String()) }, time.Minute, time.Millisecond)
+	return address.FindStringSubmatch(log.String())[1], stop
+}
+
 // TestCommand runs the command until it is told to stop.
 func TestCommand(t *testing.T) {
 	var log buffer
-	cmd := command(func(string) (string, bool) { return "", false }, &log)
-	cmd.SetArgs([]string{"--address=127.0.0.1:0", "--storage", t.TempDir(), "--sparse-index-required-archs=amd64"})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- cmd.ExecuteContext(ctx) }()
-	address := regexp.MustCompile(`url=(\S+)`)
-	require.Eventually(t, func() bool { return address.MatchString(log.String()) }, time.Minute, time.Millisecond)
-	answer, err := http.Get(address.FindStringSubmatch(log.String())[1] + "/v2/")
+	url, stop := startCommand(t, &log, "--storage", t.TempDir(), "--sparse-index-required-archs=amd64")
+	answer, err := http.Get(url + "/v2/")
 	require.NoError(t, err)
 	require.NoError(t, answer.Body.Close())
 	assert.Equal(t, http.StatusOK, answer.StatusCode)
-	stop()
-	require.NoError(t, <-done)
+	require.NoError(t, stop())
 	assert.Contains(t, log.String(), "sparse_lists=false required_architectures=[amd64]")
 	assert.Contains(t, log.String(), "required architectures mean nothing while sparse lists are off")
 	assert.Contains(t, log.String(), "msg=stopped")

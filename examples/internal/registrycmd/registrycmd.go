@@ -3,12 +3,14 @@
 //
 // Every setting can be given as a flag, in the environment, and in a YAML file, in this order of
 // precedence; see --help. It logs to standard error, one line a request and one line a refused
-// manifest. On SIGINT or SIGTERM it stops to accept connections, answers the requests that it has,
-// and exits with status 0; with status 1 if it had to cut some off, or could not run.
+// manifest. On SIGHUP it reads the settings, and the files that they name, again. On SIGINT or
+// SIGTERM it stops to accept connections, answers the requests that it has, and exits with status
+// 0; with status 1 if it had to cut some off, or could not run.
 package registrycmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,43 +52,54 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 	cmd.SetVersionTemplate(buildinfo.Read().Text("sparse-registry"))
 	defineFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		options, err := loadOptions(cmd, lookup)
-		if err != nil {
-			return err
-		}
-		options.server.Log = slog.New(slog.NewTextHandler(log, nil))
-		return run(cmd.Context(), options)
+		logger := slog.New(slog.NewTextHandler(log, nil))
+		return run(cmd.Context(), logger, func() (options, error) { return loadOptions(cmd, lookup) })
 	}
 	return cmd
 }
 
-// run serves until ctx ends.
-func run(ctx context.Context, o options) error {
+// run serves until ctx ends. It reads the settings with load, and again on SIGHUP.
+func run(ctx context.Context, log *slog.Logger, load func() (options, error)) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // also while it starts
+	defer signal.Stop(hangups)
+	o, err := load()
+	if err != nil {
+		return err
+	}
+	o.server.Log = log
 	server, err := sparseserver.Start(o.server)
 	if err != nil {
 		return err
 	}
-	log, policy := o.server.Log, o.server.Policies.Default
+	policy := o.server.Policies.Default
 	log.Info("listening", "url", server.URL(), "storage", o.server.Storage, "metrics", server.MetricsAddress(),
 		"sparse_lists", policy.Enabled, "required_architectures", policy.RequiredArchitectures,
 		"optional_without_platform", policy.OptionalWithoutPlatform)
-	if !policy.Enabled && len(policy.RequiredArchitectures) > 0 {
-		log.Warn("required architectures mean nothing while sparse lists are off: every child must exist")
+	warnOfPolicies(log, o)
+	r := &reloader{server: server, log: log, load: load, started: o, current: o}
+	if err := r.until(ctx, hangups); err != nil {
+		return errors.Join(err, server.Close())
 	}
-	select {
-	case <-server.Done():
-		_ = server.Close() // it has failed already
-		return server.Err()
-	case <-ctx.Done():
-	}
+	return stop(context.WithoutCancel(ctx), server, log, r.current)
+}
+
+// stop lets the server answer what it has begun to.
+func stop(ctx context.Context, server *sparseserver.Server, log *slog.Logger, o options) error {
 	log.Info("stopping: answering the requests that are under way", "at_most", o.drainTimeout)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.drainTimeout)
+	ctx, cancel := context.WithTimeout(ctx, o.drainTimeout)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil {
+	if err := server.Shutdown(ctx); err != nil {
 		return err
 	}
 	log.Info("stopped")
 	return nil
+}
+
+func warnOfPolicies(log *slog.Logger, o options) {
+	if policy := o.server.Policies.Default; !policy.Enabled && len(policy.RequiredArchitectures) > 0 {
+		log.Warn("required architectures mean nothing while sparse lists are off: every child must exist")
+	}
 }
 
 // ownFaults leaves out of distribution's log what clients did wrong: every request is in ours.

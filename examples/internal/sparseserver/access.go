@@ -22,20 +22,6 @@ type access struct {
 	refused os.FileInfo // of the file that was last refused, nil for none; guarded by mu
 }
 
-// newAccess reads an htpasswd file; "" stands for none.
-func newAccess(htpasswd string, log *slog.Logger) (*access, error) {
-	a := &access{log: log}
-	if htpasswd == "" {
-		return a, nil
-	}
-	read, err := readUsers(htpasswd)
-	if err != nil {
-		return nil, err
-	}
-	a.set(read)
-	return a, nil
-}
-
 // set has these users let in; nil lets everybody in.
 func (a *access) set(read *users) {
 	a.mu.Lock()

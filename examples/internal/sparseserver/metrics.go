@@ -31,6 +31,7 @@ type metrics struct {
 	refused     *prometheus.CounterVec // by reason
 	refusedList *prometheus.CounterVec // by policy and architecture
 	denied      *prometheus.CounterVec // by code and reason
+	reloads     *prometheus.CounterVec // by result
 }
 
 // newMetrics returns metrics that have counted nothing. Those of distribution's that are in them
@@ -46,6 +47,8 @@ func newMetrics() *metrics {
 		"Lists that lack children which must exist, by rule of the policy; once for each architecture that is missing.", "policy", "architecture")
 	m.denied = m.counters("sparse_registry_denied_total",
 		"Requests that were answered with 401, 403, 405, 429 or 503, by reason.", "code", "reason")
+	m.reloads = m.counters("sparse_registry_reloads_total",
+		"Times that settings and files were read again while the server ran: \"done\", or \"refused\" with nothing changed.", "result")
 	build := buildinfo.Read()
 	m.register(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -72,6 +75,15 @@ func (m *metrics) counters(name, help string, labels ...string) *prometheus.Coun
 
 // lookedUp counts a request of the policy's own; status is 0 if there was no answer.
 func (m *metrics) lookedUp(status int) { m.lookups.WithLabelValues(strconv.Itoa(status)).Inc() }
+
+// reloaded counts an attempt to exchange what is in force, with its error.
+func (m *metrics) reloaded(err error) {
+	result := "done"
+	if err != nil {
+		result = "refused"
+	}
+	m.reloads.WithLabelValues(result).Inc()
+}
 
 // manifestRefused counts a manifest that was not let through, in a repository where the rule with
 // the given pattern decides.

@@ -36,12 +36,12 @@ func TestPoliciesAreExchangedWhileTheServerRuns(t *testing.T) {
 
 	on := manifest.SparsePolicy{Enabled: true}
 	stricter := []sparseregistry.Rule{{Pattern: "base/*", Policy: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}}}}
-	require.NoError(t, server.SetPolicies(sparseregistry.Policies{Default: on, Rules: stricter}))
+	require.NoError(t, reload(server, Config{Policies: sparseregistry.Policies{Default: on, Rules: stricter}}))
 	for range 2 {
 		assert.Equal(t, http.StatusCreated, put("team/app"))
 		assert.Equal(t, http.StatusBadRequest, put("base/app"))
 		assert.Equal(t, "true", announced())
-		err := server.SetPolicies(sparseregistry.Policies{Rules: []sparseregistry.Rule{{Pattern: "Team/*"}}})
+		err := reload(server, Config{Policies: sparseregistry.Policies{Rules: []sparseregistry.Rule{{Pattern: "Team/*"}}}})
 		require.ErrorContains(t, err, `rule 1 ("Team/*"): no repository can have such a name`)
 	}
 	assert.Equal(t, sparseregistry.Policies{Default: on, Rules: stricter}, server.Policies())

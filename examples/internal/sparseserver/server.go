@@ -2,6 +2,7 @@ package sparseserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,10 +21,10 @@ type Config struct {
 	Address string // host:port to listen on; port 0 for any free one
 	Storage string // directory, made if it does not exist; Start refuses one that another server has
 
-	Policies sparseregistry.Policies // refused by Start if they do not validate
-
+	// What Reload puts in force, too. Start and Reload refuse what does not validate.
+	Policies         sparseregistry.Policies
 	Certificate, Key string // PEM files for TLS; both or none
-	Htpasswd         string // file of readUsers, read again when it changes; "" lets everybody in
+	Htpasswd         string // file with hashes of bcrypt, read again when it changes; "" lets everybody in
 
 	// ExternalURL is where clients find the server, as "https://registry.example:8443": Location
 	// headers begin with it. If it is "", they begin with what Forwarded or X-Forwarded-Proto and
@@ -66,8 +67,13 @@ type Server struct {
 	listener net.Listener
 	metrics  *metrics
 	exporter *http.Server // of the metrics; nil for none
-	secure   bool
-	policies atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
+	secure   bool         // speaks TLS
+
+	reloading   sync.Mutex                              // held while what follows is exchanged
+	policies    atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
+	certificate atomic.Pointer[tls.Certificate]         // for new connections; nil without TLS
+	access      *access
+
 	stopping atomic.Bool
 	handlers sync.RWMutex // every handler that runs holds it for reading; close takes it for good
 	close    func() error // what Close does, once
@@ -84,15 +90,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	if c.StallTimeout == 0 {
 		c.StallTimeout = defaultStallTimeout
 	}
-	s := &Server{done: make(chan struct{})}
-	if err := s.SetPolicies(c.Policies); err != nil {
-		return nil, err
-	}
-	tlsConfig, err := loadTLS(c.Certificate, c.Key)
-	if err != nil {
-		return nil, err
-	}
-	access, err := newAccess(c.Htpasswd, c.Log)
+	inForce, err := readChangeable(c)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +102,11 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Release())
 	}
-	s.lock, s.registry, s.metrics, s.secure = lock, registry, newMetrics(), tlsConfig != nil
+	s := &Server{
+		lock: lock, registry: registry, metrics: newMetrics(), secure: inForce.certificate != nil,
+		access: &access{log: c.Log}, done: make(chan struct{}),
+	}
+	s.put(inForce)
 	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
@@ -112,8 +114,8 @@ func Start(c Config) (_ *Server, retErr error) {
 		}
 	}()
 	s.http = &http.Server{
-		Handler:           s.handler(c, access),
-		TLSConfig:         tlsConfig,
+		Handler:           s.handler(c),
+		TLSConfig:         s.tlsConfig(),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
@@ -131,13 +133,13 @@ func Start(c Config) (_ *Server, retErr error) {
 }
 
 // handler is everything that answers requests, in the order of the package comment.
-func (s *Server) handler(c Config, access *access) http.Handler {
+func (s *Server) handler(c Config) http.Handler {
 	h := noteUses(s.registry, s.registry.store, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
 		Policy: s.policy, CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 	})
 	h = restrict(h, c)
-	h = access.require(h)
+	h = s.access.require(h)
 	h = sparseregistry.Announce(h, s.Policies)
 	h = s.withHealth(h, c.Storage)
 	h = withStallTimeout(h, c.StallTimeout)

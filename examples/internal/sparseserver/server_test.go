@@ -137,20 +137,20 @@ func TestHtpasswd(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, client.Put(t, f, "app", "v1", "top").Status)
 }
 
-// writeCertificate makes a certificate for 127.0.0.1 and returns its files.
-func writeCertificate(t *testing.T) (certificate, key string) {
+// writeCertificate makes a certificate for 127.0.0.1 that ends after so long, writes it and its key
+// below a directory, and returns the files.
+func writeCertificate(t *testing.T, dir string, valid time.Duration) (certificate, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(valid),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	require.NoError(t, err)
 	privateDER, err := x509.MarshalPKCS8PrivateKey(private)
 	require.NoError(t, err)
-	dir := t.TempDir()
 	certificate, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	require.NoError(t, os.WriteFile(certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	require.NoError(t, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER}), 0o600))
@@ -158,7 +158,7 @@ func writeCertificate(t *testing.T) (certificate, key string) {
 }
 
 func TestTLS(t *testing.T) {
-	certificate, key := writeCertificate(t)
+	certificate, key := writeCertificate(t, t.TempDir(), time.Hour)
 	server, _ := start(t, Config{Certificate: certificate, Key: key})
 	pool := x509.NewCertPool()
 	authority, err := os.ReadFile(certificate)
@@ -193,7 +193,7 @@ func TestStartRefuses(t *testing.T) {
 	occupied, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer occupied.Close()
-	certificate, key := writeCertificate(t)
+	certificate, key := writeCertificate(t, t.TempDir(), time.Hour)
 	dir := t.TempDir()
 	broken := filepath.Join(dir, "broken")
 	require.NoError(t, os.WriteFile(broken, []byte("no colon\n"), 0o600))

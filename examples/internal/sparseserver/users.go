@@ -2,28 +2,30 @@ package sparseserver
 
 import (
 	"bytes"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 
 	"golang.org/x/crypto/bcrypt"
 )
 
 // users are the entries of an htpasswd file, as it was when it was read. They do not change.
 type users struct {
-	path   string
-	file   os.FileInfo       // of what was read
-	hashes map[string][]byte // of bcrypt, by name; not empty
+	path    string
+	file    os.FileInfo       // of what was read
+	hashes  map[string][]byte // of bcrypt, by name; not empty
+	slowest []byte            // of hashes
 }
 
 // readUsers reads an htpasswd file. It refuses one that would not let in everybody whom it names:
 // one with an entry of another hash than bcrypt, one that names somebody twice, and one that is
-// empty.
+// empty. path "" stands for no file, and everybody: nil.
 func readUsers(path string) (*users, error) {
+	if path == "" {
+		return nil, nil
+	}
 	info, err := os.Stat(path) // before it is read: what is written meanwhile is read again
 	if err != nil {
 		return nil, err
@@ -36,7 +38,7 @@ func readUsers(path string) (*users, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &users{path: path, file: info, hashes: hashes}, nil
+	return &users{path: path, file: info, hashes: hashes, slowest: slowest(hashes)}, nil
 }
 
 func parseUsers(path string, content []byte) (map[string][]byte, error) {
@@ -91,23 +93,26 @@ func checkHash(hash string) error {
 	return errors.New("the hash is not bcrypt's, and no other is taken")
 }
 
-// nobody returns the hash that passwords of strangers are compared with, so that they learn from
-// the time of the answer no names.
-var nobody = sync.OnceValue(func() []byte {
-	hash, err := bcrypt.GenerateFromPassword([]byte(rand.Text()), bcrypt.DefaultCost)
-	if err != nil {
-		panic(err) // for a password that is too long only
-	}
-	return hash
-})
-
-// know reports whether this is the password of a user.
+// know reports whether this is the password of a user. Strangers wait as long as users do, so that
+// they learn no names from the time of the answer.
 func (u *users) know(name, password string) bool {
 	hash, known := u.hashes[name]
 	if !known {
-		hash = nobody()
+		hash = u.slowest
 	}
 	return bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil && known
+}
+
+// slowest returns the hash that takes the longest to compare.
+func slowest(hashes map[string][]byte) []byte {
+	var found []byte
+	most := -1
+	for _, hash := range hashes {
+		if cost, _ := bcrypt.Cost(hash); cost > most { // checkHash has seen them
+			found, most = hash, cost
+		}
+	}
+	return found
 }
 
 // sameFile reports whether a file is as it was.

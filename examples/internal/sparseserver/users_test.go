@@ -1,6 +1,7 @@
 package sparseserver
 
 import (
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,6 +29,13 @@ func writeFile(t *testing.T, path, content string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
+func mustReadUsers(t *testing.T, path string) *users {
+	t.Helper()
+	u, err := readUsers(path)
+	require.NoError(t, err)
+	return u
+}
+
 func TestHtpasswdFilesThatAreTaken(t *testing.T) {
 	alice, bob := entry(t, "alice", "secret"), entry(t, "bob", "a:b")
 	apache := strings.Replace(alice, "$2a$", "$2y$", 1) // as htpasswd -B writes it
@@ -41,8 +49,7 @@ func TestHtpasswdFilesThatAreTaken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "htpasswd")
 			writeFile(t, path, content)
-			u, err := readUsers(path)
-			require.NoError(t, err)
+			u := mustReadUsers(t, path)
 			assert.True(t, u.know("alice", "secret"))
 			assert.True(t, u.know("bob", "a:b"))
 			assert.False(t, u.know("alice", "a:b"))
@@ -89,8 +96,8 @@ func TestAnHtpasswdFileForEverybodyIsAWarning(t *testing.T) {
 		writeFile(t, path, entry(t, "alice", "secret"))
 		require.NoError(t, os.Chmod(path, mode))
 		var log logBuffer
-		_, err := newAccess(path, log.logger())
-		require.NoError(t, err)
+		access := &access{log: log.logger()}
+		access.set(mustReadUsers(t, path))
 		if want == "" {
 			assert.Empty(t, log.lines("htpasswd"))
 		} else {
@@ -137,8 +144,8 @@ func TestHtpasswdIsReadAgain(t *testing.T) {
 func TestUsersAreReadAgainInPlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "htpasswd")
 	require.NoError(t, os.WriteFile(path, []byte(entry(t, "alice", "secret")), 0o600))
-	access, err := newAccess(path, (&logBuffer{}).logger())
-	require.NoError(t, err)
+	access := &access{log: slog.New(slog.DiscardHandler)}
+	access.set(mustReadUsers(t, path))
 	require.True(t, access.users().know("alice", "secret"))
 	require.NoError(t, os.WriteFile(path, []byte(entry(t, "alice", "changed")), 0o600))
 	require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Minute)))

@@ -55,8 +55,13 @@ type Client struct {
 
 // NewClient returns a client for the registry whose root is at base.
 func NewClient(base string) *Client {
+	return NewClientOf(base, &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true})
+}
+
+// NewClientOf is NewClient with a transport of the caller's, which no other client has.
+func NewClientOf(base string, transport *http.Transport) *Client {
 	return &Client{base: base, http: &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
+		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
