@@ -80,6 +80,16 @@ func (s *Store) has(ctx context.Context, repository, directory string, d digest.
 	return true, nil
 }
 
+// RevisionTarget is the content that a repository has as the manifest d: d itself, unless the link
+// is damaged.
+func (s *Store) RevisionTarget(ctx context.Context, repository string, d digest.Digest) (digest.Digest, error) {
+	p, err := linkedPath(repository, revisionsDirectory, d)
+	if err != nil {
+		return "", err
+	}
+	return s.readLink(ctx, p)
+}
+
 // LayerTarget is the content that a repository has as the blob d: d itself, unless its algorithm is
 // not sha256.
 func (s *Store) LayerTarget(ctx context.Context, repository string, d digest.Digest) (digest.Digest, error) {

@@ -182,6 +182,9 @@ func (s *Store) Uploads(ctx context.Context, repository string, visit func(Uploa
 // a file.
 func (s *Store) list(ctx context.Context, directory string) ([]string, error) {
 	paths, err := s.driver.List(ctx, directory)
+	if isAbsent(err) {
+		return nil, nil
+	}
 	if err != nil {
 		info, statErr := s.driver.Stat(ctx, directory)
 		if isAbsent(statErr) || statErr == nil && !info.IsDir() {
