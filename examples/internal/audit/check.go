@@ -1,20 +1,3 @@
-// Package audit checks the storage of a registry: that it has what clients were told it has, byte
-// for byte, and that lists lack no more than a policy allows.
-//
-// Check reads and never writes, so that a registry may serve the same storage meanwhile. What
-// changes while it reads is not damage: whatever looks wrong is looked at once more at the end, and
-// is reported only if it is still so.
-//
-// The files:
-//
-//   - finding.go: what can be found, how bad it is, and what to do about it
-//   - judge.go: from the facts about one repository to findings; pure
-//   - gather.go: these facts
-//   - inventory.go: what the storage has, and whether its bytes have the digest under which it is
-//     kept; many are read at the same time, and none is in memory as a whole
-//   - check.go: all repositories, and the second look
-//   - report.go: what was found, for people and for programs
-//   - rebuild.go: the links of referrers made anew, which is the one thing that writes
 package audit
 
 import (
@@ -41,8 +24,8 @@ type Options struct {
 	Readers int // how many files are read at the same time; 0 for DefaultReaders
 
 	// Wait is called once, before the second look, if there is one. It returns when requests that
-	// were under way at the first look have been answered, or with an error when ctx ends. nil waits
-	// for five seconds.
+	// were under way at the first look have been answered, or with an error when ctx ends. nil
+	// waits for five seconds.
 	Wait func(ctx context.Context) error
 }
 

@@ -96,12 +96,6 @@ func newFinding(kind Kind, repository string, of digest.Digest, problem string) 
 	return Finding{Level: level[kind], Kind: kind, Repository: repository, Digest: of, Problem: problem, Advice: advice[kind]}
 }
 
-// about returns f with the other thing that it is about.
-func (f Finding) about(other digest.Digest) Finding {
-	f.Other = other
-	return f
-}
-
 // An identity tells whether two findings, at different times, are of the same thing.
 type identity struct {
 	kind       Kind

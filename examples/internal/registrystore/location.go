@@ -2,8 +2,8 @@ package registrystore
 
 import "github.com/opencontainers/go-digest"
 
-// Where the storage has something, from its root on, for people who look at it or remove it by hand:
-// each is a directory, with nothing else in it. It is "" for what cannot be there, such as a
+// Where the storage has something, from its root on, for people who look at it or remove it by
+// hand: each is a directory, with nothing else in it. It is "" for what cannot be there, such as a
 // repository without a name.
 
 // BlobLocation is where a content is.
