@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -275,7 +276,10 @@ func (j *judgement) missing(list manifest.List, policy manifest.SparsePolicy) []
 	missing := make([]missingChild, len(refused.Missing))
 	for i, m := range refused.Missing {
 		alone := &manifest.MissingChildrenError{Policy: refused.Policy, Missing: refused.Missing[i : i+1]}
-		missing[i] = missingChild{m.Digest, alone.Error() + ": " + m.Digest.String()}
+		missing[i] = missingChild{m.Digest, alone.Error()}
+		if !strings.Contains(missing[i].problem, m.Digest.String()) {
+			missing[i].problem += ": " + m.Digest.String()
+		}
 	}
 	return missing
 }

@@ -1,12 +1,14 @@
 package audit
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -226,10 +228,14 @@ func TestLayersElsewhere(t *testing.T) {
 	assert.Empty(t, judge(r, demands{}))
 }
 
-// TestKindsAreComplete: whatever can be found has a level and something to do about it.
+// TestKindsAreComplete: whatever can be found has a level, something to do about it, and a place in
+// the operator's guide.
 func TestKindsAreComplete(t *testing.T) {
+	page, err := os.ReadFile("../../../docs/sparse-registry.md")
+	require.NoError(t, err)
 	assert.Len(t, advice, len(level))
 	for kind := range level {
 		assert.NotEmpty(t, advice[kind], kind)
+		assert.Contains(t, string(page), "`"+string(kind)+"`")
 	}
 }

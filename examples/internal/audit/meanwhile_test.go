@@ -121,7 +121,7 @@ func TestWhatChangesMeanwhileIsNoDamage(t *testing.T) {
 // TestBesideAServer checks a storage again and again while clients push and delete.
 func TestBesideAServer(t *testing.T) {
 	p := startPeer(t)
-	const workers, pushes = 3, 20
+	const workers, pushes = 2, 10
 	var (
 		clients sync.WaitGroup
 		turns   [workers]sync.RWMutex // each held for reading while a client works on one image

@@ -138,7 +138,8 @@ func longHelp() string {
 	return b.String()
 }
 
-func defineFlags(cmd *cobra.Command) {
+// defineFlags defines the flags of some settings, and the one for a file, which may have all.
+func defineFlags(cmd *cobra.Command, settings []setting) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.String(configFlag, "", "YAML `FILE` with settings")
@@ -160,7 +161,7 @@ func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (option
 	}
 	for _, s := range settings {
 		value, source := s.initial, "default of "+s.flag
-		if flag := cmd.Flags().Lookup(s.flag); flag.Changed {
+		if flag := cmd.Flags().Lookup(s.flag); flag != nil && flag.Changed {
 			value, source = flag.Value.String(), "flag --"+s.flag
 		} else if v, ok := lookup(s.env); ok && v != "" {
 			value, source = v, "environment variable "+s.env
@@ -193,15 +194,21 @@ func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values ma
 	if path == "" {
 		return nil, "", nil
 	}
+	values, err = readFile(path)
+	return values, path, err
+}
+
+// readFile reads a YAML file with settings.
+func readFile(path string) (map[string]fileValue, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	values, err = parseFile(content)
+	values, err := parseFile(content)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s:%w", path, err)
+		return nil, fmt.Errorf("%s:%w", path, err)
 	}
-	return values, path, nil
+	return values, nil
 }
 
 // parseFile reads a mapping whose values are scalars or sequences of scalars. Sequences become text

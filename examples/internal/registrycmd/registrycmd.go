@@ -6,6 +6,9 @@
 // manifest. On SIGHUP it reads the settings, and the files that they name, again. On SIGINT or
 // SIGTERM it stops to accept connections, answers the requests that it has, and exits with status
 // 0; with status 1 if it had to cut some off, or could not run.
+//
+// Subcommands (subcommands.go) work on the storage of a server: check (check.go) looks whether it
+// is complete and true.
 package registrycmd
 
 import (
@@ -34,7 +37,7 @@ func Main() {
 	logrus.SetFormatter(ownFaults{&logrus.TextFormatter{}})
 	if err := command(os.LookupEnv, os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "sparse-registry:", err)
-		os.Exit(1)
+		os.Exit(statusOf(err))
 	}
 }
 
@@ -50,7 +53,9 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 		Version:       buildinfo.Read().Version, // which is what makes a flag of it
 	}
 	cmd.SetVersionTemplate(buildinfo.Read().Text("sparse-registry"))
-	defineFlags(cmd)
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	defineFlags(cmd, settings)
+	cmd.AddCommand(checkCommand(lookup))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger := slog.New(slog.NewTextHandler(log, nil))
 		return run(cmd.Context(), logger, func() (options, error) { return loadOptions(cmd, lookup) })

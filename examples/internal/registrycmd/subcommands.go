@@ -1,0 +1,56 @@
+package registrycmd
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit statuses, which are those of mirror.
+const (
+	statusFailed  = 1 // it could not be done, or something is not as it should be
+	statusMisused = 2 // the command line is wrong, or a setting, and nothing was tried
+	statusDamaged = 4 // something is lost that only a push brings back
+)
+
+// A statusError is an error with an exit status.
+type statusError struct {
+	status int
+	error
+}
+
+func (e *statusError) Unwrap() error { return e.error }
+
+// statusOf is the exit status that goes with an error.
+func statusOf(err error) int {
+	if with, ok := errors.AsType[*statusError](err); ok {
+		return with.status
+	}
+	return statusFailed
+}
+
+// misuse says that an error is about the command line or a setting.
+func misuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &statusError{statusMisused, err}
+}
+
+// refuseMisuse lets a subcommand, which takes no arguments, refuse what it does not understand.
+func refuseMisuse(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error { return misuse(cobra.NoArgs(cmd, args)) }
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
+}
+
+// storageFlags are the flags of the settings that say where a storage is, and what lists may lack
+// there. Subcommands have them, too.
+var storageFlags = []string{
+	"storage", "feature-sparse-index", "sparse-index-required-archs", "sparse-index-optional-without-platform",
+}
+
+// storageSettings are the settings of storageFlags.
+func storageSettings() []setting {
+	return slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return !slices.Contains(storageFlags, s.flag) })
+}
