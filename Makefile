@@ -195,13 +195,15 @@ dist: ## archives of the programs, their SBOMs and SHA256SUMS in DIST (.bin/dist
 	@go -C examples run ./dist build $(RELEASE)
 
 .PHONY: image
-image: dist ## an OCI layout with mirror as an image, from these archives, in DIST/image
+image: dist ## OCI layouts with mirror and sparse-registry as images, from these archives, in DIST/image
 	@go -C examples run ./dist image $(RELEASE)
 
-# PUSH has flags, as -insecure.
+# Which of these images is pushed. PUSH has flags, as -insecure.
+PROGRAM ?= mirror
+
 .PHONY: push
-push: ## push what make image has made to IMAGE, as registry.example/tools/mirror:1; of PLATFORMS, if that names some
-	@go -C examples run ./dist push $(RELEASE) $(PUSH) '$(IMAGE)'
+push: ## push PROGRAM (mirror), as make image has made it, to IMAGE, as registry.example/tools/mirror:1; of PLATFORMS, if that names some
+	@go -C examples run ./dist push $(RELEASE) -program '$(PROGRAM)' $(PUSH) '$(IMAGE)'
 
 .PHONY: golden
 golden: ## rewrite the golden files; review them with git diff

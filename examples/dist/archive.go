@@ -18,7 +18,8 @@ import (
 type file struct {
 	name    string // with slashes
 	mode    fs.FileMode
-	content []byte
+	content []byte // nil for a directory
+	owner   int    // user and group; in a zip, nobody is
 }
 
 // archive puts the programs and other files for a platform into one directory of an archive: a zip
@@ -38,15 +39,20 @@ func (r release) archive(p platform, built []program, others []file) []byte {
 	return gzipped(tarred(files, r.time))
 }
 
-// tarred makes a tar of files, in their order, all of one time and root's. Directories are left to
-// whoever unpacks it.
+// tarred makes a tar of files, in their order, all of one time. Directories that are not among them
+// are left to whoever unpacks it.
 func tarred(files []file, at time.Time) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
-		must(w.WriteHeader(&tar.Header{
+		header := tar.Header{
 			Typeflag: tar.TypeReg, Name: f.name, Mode: int64(f.mode.Perm()), Size: int64(len(f.content)), ModTime: at, Format: tar.FormatPAX,
-		}))
+			Uid: f.owner, Gid: f.owner,
+		}
+		if f.mode.IsDir() {
+			header.Typeflag, header.Name = tar.TypeDir, f.name+"/"
+		}
+		must(w.WriteHeader(&header))
 		_, err := w.Write(f.content)
 		must(err)
 	}

@@ -53,7 +53,9 @@ func TestBuild(t *testing.T) {
 		return // images are for Linux
 	}
 	require.NoError(t, here.image([]platform{p}))
-	assert.FileExists(t, filepath.Join(here.dir, layoutDir, "index.json"))
+	for _, name := range programs {
+		assert.FileExists(t, filepath.Join(here.layout(name), "index.json"))
+	}
 	other := here
 	other.version = "v1.2.4"
 	require.NoError(t, os.Rename(filepath.Join(here.dir, here.archiveName(p)), filepath.Join(here.dir, other.archiveName(p))))
@@ -63,7 +65,7 @@ func TestBuild(t *testing.T) {
 	require.NoError(t, here.clean())
 	left, err := filepath.Glob(filepath.Join(here.dir, "*"))
 	require.NoError(t, err)
-	assert.ElementsMatch(t, []string{filepath.Join(here.dir, layoutDir), filepath.Join(here.dir, "notes.txt")}, left)
+	assert.ElementsMatch(t, []string{filepath.Join(here.dir, layoutsDir), filepath.Join(here.dir, "notes.txt")}, left)
 }
 
 // TestProgramsAreWhatTheyAreCalled shows this test's own program to inspect.

@@ -70,6 +70,7 @@ func TestArchives(t *testing.T) {
 				assert.Equal(t, "the program "+strings.TrimSuffix(name, extension), f.content)
 			}
 			assert.NotEmpty(t, f.content, name)
+			assert.Zero(t, f.owner, name)
 		})
 		assert.Subset(t, names, []string{
 			"mirror" + extension, "sparse-registry" + extension, "LICENSE", "README.md", "man/man1/mirror-copy.1",
@@ -84,9 +85,10 @@ type archived struct {
 	mode    fs.FileMode
 	time    time.Time
 	content string
+	owner   int // user and group
 }
 
-// each calls visit for each file of an archive. Those of a tar must be root's.
+// each calls visit for each file of an archive.
 func each(t *testing.T, name string, archive []byte, visit func(archived)) {
 	t.Helper()
 	read := func(r io.Reader) string {
@@ -100,7 +102,7 @@ func each(t *testing.T, name string, archive []byte, visit func(archived)) {
 		for _, f := range z.File {
 			content, err := f.Open()
 			require.NoError(t, err)
-			visit(archived{f.Name, f.Mode(), f.Modified, read(content)})
+			visit(archived{f.Name, f.Mode(), f.Modified, read(content), 0})
 		}
 		return
 	}
@@ -112,14 +114,14 @@ func each(t *testing.T, name string, archive []byte, visit func(archived)) {
 			return
 		}
 		require.NoError(t, err)
-		assert.Zero(t, header.Uid+header.Gid)
+		assert.Equal(t, header.Uid, header.Gid)
 		assert.Empty(t, header.Uname+header.Gname)
-		visit(archived{header.Name, header.FileInfo().Mode(), header.ModTime, read(r)})
+		visit(archived{header.Name, header.FileInfo().Mode(), header.ModTime, read(r), header.Uid})
 	}
 }
 
 func TestZipOfATimeBefore1980(t *testing.T) {
-	each(t, "a.zip", zipped([]file{{"a", 0o644, []byte("a")}}, time.Unix(0, 0)), func(f archived) {
+	each(t, "a.zip", zipped([]file{{name: "a", mode: 0o644, content: []byte("a")}}, time.Unix(0, 0)), func(f archived) {
 		assert.Equal(t, 1980, f.time.UTC().Year())
 	})
 }
@@ -165,14 +167,14 @@ func TestImageIsPushedInPart(t *testing.T) {
 	for _, arch := range []string{"amd64", "s390x", "arm64"} {
 		images = append(images, platformImage{platform{"linux", arch}, standIn("mirror")})
 	}
-	require.NoError(t, r.writeLayout(images))
-	first := tree(t, filepath.Join(r.dir, layoutDir))
-	require.NoError(t, r.writeLayout(images))
-	assert.Equal(t, first, tree(t, filepath.Join(r.dir, layoutDir)))
+	require.NoError(t, r.writeLayout("mirror", images))
+	first := tree(t, r.layout("mirror"))
+	require.NoError(t, r.writeLayout("mirror", images))
+	assert.Equal(t, first, tree(t, r.layout("mirror")))
 
 	registry := registrytest.Start(t, registrytest.Options{Strict: true})
 	name := registry.Host() + "/tools/mirror:v1.2.3"
-	require.NoError(t, r.push(t.Context(), name, []platform{{"linux", "amd64"}, {"linux", "arm64"}}, true))
+	require.NoError(t, r.push(t.Context(), "mirror", name, []platform{{"linux", "amd64"}, {"linux", "arm64"}}, true))
 
 	var list imgspecv1.Index
 	fetch(t, registry, "v1.2.3", &list)
@@ -188,7 +190,7 @@ func TestImageIsPushedInPart(t *testing.T) {
 		assert.Equal(t, arch, config.Architecture)
 		layer := blob(t, registry, manifest.Layers[0].Digest)
 		each(t, "layer.tar.gz", layer, func(f archived) {
-			assert.Equal(t, archived{"mirror", 0o755, f.time, "the program mirror"}, f)
+			assert.Equal(t, archived{"mirror", 0o755, f.time, "the program mirror", 0}, f)
 		})
 		unzipped, err := gzip.NewReader(bytes.NewReader(layer))
 		require.NoError(t, err)
@@ -205,9 +207,36 @@ func TestImageIsPushedInPart(t *testing.T) {
 		assert.Equal(t, "SPDX-2.3", statement.Predicate.SPDXVersion)
 	}
 
-	require.NoError(t, r.push(t.Context(), registry.Host()+"/tools/mirror:all", nil, true))
+	require.NoError(t, r.push(t.Context(), "mirror", registry.Host()+"/tools/mirror:all", nil, true))
 	fetch(t, registry, "all", &list)
 	assert.Len(t, list.Manifests, 6)
+}
+
+// TestImageOfTheRegistry: who runs it can write where it stores, also on a new volume, which takes
+// over the owner of the directory that it hides.
+func TestImageOfTheRegistry(t *testing.T) {
+	r := testRelease(t)
+	require.NoError(t, r.writeLayout("sparse-registry", []platformImage{{platform{"linux", "amd64"}, standIn("sparse-registry")}}))
+	registry := registrytest.Start(t, registrytest.Options{Strict: true})
+	require.NoError(t, r.push(t.Context(), "sparse-registry", registry.Host()+"/tools/mirror:1", nil, true))
+	var list imgspecv1.Index
+	fetch(t, registry, "1", &list)
+	assert.Equal(t, "sparse-registry", list.Annotations[imgspecv1.AnnotationTitle])
+	var manifest imgspecv1.Manifest
+	fetch(t, registry, list.Manifests[0].Digest.String(), &manifest)
+	var config imgspecv1.Image
+	require.NoError(t, json.Unmarshal(blob(t, registry, manifest.Config.Digest), &config))
+	assert.Equal(t, []string{"/sparse-registry"}, config.Config.Entrypoint)
+	assert.Equal(t, []string{"--storage=/var/lib/sparse-registry", "--address=:5000"}, config.Config.Cmd)
+	assert.Equal(t, map[string]struct{}{"/var/lib/sparse-registry": {}}, config.Config.Volumes)
+	assert.Equal(t, map[string]struct{}{"5000/tcp": {}}, config.Config.ExposedPorts)
+	assert.Equal(t, "65532:65532", config.Config.User)
+	var files []archived
+	each(t, "layer.tar.gz", blob(t, registry, manifest.Layers[0].Digest), func(f archived) { files = append(files, f) })
+	assert.Equal(t, []archived{
+		{"sparse-registry", 0o755, files[0].time, "the program sparse-registry", 0},
+		{"var/lib/sparse-registry/", fs.ModeDir | 0o700, files[0].time, "", 65532},
+	}, files)
 }
 
 func TestFlagsThatMakeNoSense(t *testing.T) {
@@ -218,6 +247,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		{"build -version v1 -platforms linux", `"linux" is not OS/ARCH`},
 		{"build -version v1 linux/amd64", "no such command with 1 arguments"},
 		{"push -version v1", "no such command with 0 arguments"},
+		{"push -version v1 -program mirrors registry.example/a:1", `-program "mirrors" is not mirror or sparse-registry`},
 		{"copy -version v1", "no such command"},
 	} {
 		assert.ErrorContains(t, run(t.Context(), strings.Fields(c.args), io.Discard), c.says, c.args)
@@ -225,7 +255,8 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 	r := testRelease(t)
 	assert.ErrorContains(t, r.image([]platform{{"windows", "amd64"}}), "image for windows/amd64: not an image for Linux")
 	assert.ErrorIs(t, r.image([]platform{{"linux", "amd64"}}), fs.ErrNotExist)
-	assert.ErrorContains(t, r.push(t.Context(), "UPPER", nil, false), "push to UPPER: ")
+	assert.ErrorContains(t, r.push(t.Context(), "mirror", "UPPER", nil, false), "push to UPPER: ")
+	assert.ErrorContains(t, r.push(t.Context(), "mirror", "registry.example/a:1", nil, false), "push the image that dist image makes: ")
 }
 
 // tree returns the files below a directory, by their names.

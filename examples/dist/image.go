@@ -6,42 +6,66 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layoutDir is the OCI layout with the image, in the directory of what is made.
-const layoutDir = "image"
+// layoutsDir has an OCI layout for each program, in the directory of what is made.
+const layoutsDir = "image"
 
-// image makes an image of mirror from the archives of platforms.
+// layout is the directory of the layout with the image of a program.
+func (r release) layout(program string) string { return filepath.Join(r.dir, layoutsDir, program) }
+
+// A packaging is what the image of a program says beside the program. The zero value says nothing.
+type packaging struct {
+	arguments []string // those that it is run with if there are no others
+	volume    string   // a directory of its user's, for what is to stay
+	port      string
+}
+
+// packagings are those of programs that need one.
+var packagings = map[string]packaging{
+	"sparse-registry": {
+		arguments: []string{"--storage=/var/lib/sparse-registry", "--address=:5000"}, volume: "/var/lib/sparse-registry", port: "5000/tcp",
+	},
+}
+
+// image makes an image of each program from the archives of platforms.
 func (r release) image(platforms []platform) error {
-	images := make([]platformImage, 0, len(platforms))
-	for _, p := range platforms {
-		mirror, err := r.archived(p, "mirror")
-		if err != nil {
-			return fmt.Errorf("image for %s: %w", p, err)
+	for _, name := range programs {
+		images := make([]platformImage, 0, len(platforms))
+		for _, p := range platforms {
+			archived, err := r.archived(p, name)
+			if err != nil {
+				return fmt.Errorf("image for %s: %w", p, err)
+			}
+			images = append(images, platformImage{p, archived})
 		}
-		images = append(images, platformImage{p, mirror})
+		if err := r.writeLayout(name, images); err != nil {
+			return err
+		}
 	}
-	return r.writeLayout(images)
+	return nil
 }
 
 // A platformImage is what goes into the image for a platform.
 type platformImage struct {
 	platform platform
-	mirror   program
+	program  program
 }
 
-// writeLayout makes an OCI layout of images: a list that names them, and for each an attestation
-// with its SBOM, as BuildKit makes them. A layout that is there already is replaced.
-func (r release) writeLayout(images []platformImage) error {
-	dir := filepath.Join(r.dir, layoutDir)
+// writeLayout makes an OCI layout of images of a program: a list that names them, and for each an
+// attestation with its SBOM, as BuildKit makes them. A layout that is there already is replaced.
+func (r release) writeLayout(name string, images []platformImage) error {
+	dir := r.layout(name)
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(filepath.Join(dir, imgspecv1.ImageBlobsDir, digest.Canonical.String()), 0o755)); err != nil {
 		return err
 	}
@@ -54,7 +78,7 @@ func (r release) writeLayout(images []platformImage) error {
 	}
 	list := s.putJSON(imgspecv1.MediaTypeImageIndex, imgspecv1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageIndex,
-		Manifests: slices.Concat(manifests, attestations), Annotations: r.annotations(),
+		Manifests: slices.Concat(manifests, attestations), Annotations: r.annotations(name),
 	})
 	list.Annotations = map[string]string{imgspecv1.AnnotationRefName: r.version}
 	s.write(imgspecv1.ImageIndexFile, asJSON(imgspecv1.Index{
@@ -89,33 +113,44 @@ func (r release) archived(p platform, name string) (program, error) {
 	return r.inspect(name, p, content)
 }
 
-// user is who runs mirror in the image: nobody whom a base image has a name for.
-const user = "65532:65532"
+// user is who runs the program in the image: nobody whom a base image has a name for.
+const user = 65532
 
-// putImage stores an image with nothing but mirror in it, which needs nothing else: it brings the
-// authorities that it trusts where the system has none.
+// putImage stores an image with nothing but a program in it, which needs nothing else: it brings
+// the authorities that it trusts where the system has none.
 func (r release) putImage(s *store, i platformImage) imgspecv1.Descriptor {
-	tarred := tarred([]file{{name: i.mirror.name, mode: 0o755, content: i.mirror.content}}, r.time)
+	about, annotations := packagings[i.program.name], r.annotations(i.program.name)
+	settings := imgspecv1.ImageConfig{
+		User: fmt.Sprintf("%d:%d", user, user), Entrypoint: []string{"/" + i.program.name}, Cmd: about.arguments, WorkingDir: "/", Labels: annotations,
+	}
+	files := []file{{name: i.program.name, mode: 0o755, content: i.program.content}}
+	if about.volume != "" {
+		settings.Volumes = map[string]struct{}{about.volume: {}}
+		files = append(files, file{name: strings.TrimPrefix(about.volume, "/"), mode: fs.ModeDir | 0o700, owner: user})
+	}
+	if about.port != "" {
+		settings.ExposedPorts = map[string]struct{}{about.port: {}}
+	}
+	tarred := tarred(files, r.time)
 	layer := s.put(imgspecv1.MediaTypeImageLayerGzip, gzipped(tarred))
 	runsOn := imgspecv1.Platform{OS: i.platform.os, Architecture: i.platform.arch}
 	config := s.putJSON(imgspecv1.MediaTypeImageConfig, imgspecv1.Image{
-		Created: &r.time, Platform: runsOn,
-		Config:  imgspecv1.ImageConfig{User: user, Entrypoint: []string{"/" + i.mirror.name}, WorkingDir: "/", Labels: r.annotations()},
+		Created: &r.time, Platform: runsOn, Config: settings,
 		RootFS:  imgspecv1.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(tarred)}},
 		History: []imgspecv1.History{{Created: &r.time, CreatedBy: "dist image"}},
 	})
 	manifest := s.putJSON(imgspecv1.MediaTypeImageManifest, imgspecv1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: imgspecv1.MediaTypeImageManifest,
-		Config: config, Layers: []imgspecv1.Descriptor{layer}, Annotations: r.annotations(),
+		Config: config, Layers: []imgspecv1.Descriptor{layer}, Annotations: annotations,
 	})
 	manifest.Platform = &runsOn
 	return manifest
 }
 
-// annotations say what this is, for list, images and their configs.
-func (r release) annotations() map[string]string {
+// annotations say what the image of a program is, for list, images and their configs.
+func (r release) annotations(program string) map[string]string {
 	annotations := map[string]string{
-		imgspecv1.AnnotationTitle: "mirror", imgspecv1.AnnotationVersion: r.version, imgspecv1.AnnotationLicenses: "Apache-2.0",
+		imgspecv1.AnnotationTitle: program, imgspecv1.AnnotationVersion: r.version, imgspecv1.AnnotationLicenses: "Apache-2.0",
 		imgspecv1.AnnotationSource: "https://" + library,
 	}
 	if r.revision != "" {
@@ -145,10 +180,10 @@ func (r release) putAttestation(s *store, i platformImage, subject digest.Digest
 	layer := s.putJSON("application/vnd.in-toto+json", inTotoStatement{
 		Type: "https://in-toto.io/Statement/v1", PredicateType: spdxPredicate,
 		Subject: []inTotoSubject{{
-			Name:   "mirror " + r.version + " for " + i.platform.String(),
+			Name:   i.program.name + " " + r.version + " for " + i.platform.String(),
 			Digest: map[string]string{subject.Algorithm().String(): subject.Encoded()},
 		}},
-		Predicate: r.sbom(r.name(i.platform)+"_image", []program{i.mirror}),
+		Predicate: r.sbom(r.imageName(i), []program{i.program}),
 	})
 	nowhere := imgspecv1.Platform{OS: "unknown", Architecture: "unknown"}
 	config := s.putJSON(imgspecv1.MediaTypeImageConfig, imgspecv1.Image{
@@ -164,6 +199,11 @@ func (r release) putAttestation(s *store, i platformImage, subject digest.Digest
 		"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": subject.String(),
 	}
 	return attestation
+}
+
+// imageName is how the SBOM of an image is called.
+func (r release) imageName(i platformImage) string {
+	return r.name(i.platform) + "_image_" + i.program.name
 }
 
 // A store writes the files of an OCI layout. After the first error it writes no more.

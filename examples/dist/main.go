@@ -1,8 +1,8 @@
 // Command dist makes what a release consists of, from this checkout, with Go and nothing else.
 //
 //	dist build -version V [flags]        archives of the programs, their SBOMs, and SHA256SUMS
-//	dist image -version V [flags]        an image of mirror, as an OCI layout, from such archives
-//	dist push  -version V [flags] NAME   push that image, or some of its platforms, to NAME
+//	dist image -version V [flags]        an image of each program, as an OCI layout, from such archives
+//	dist push  -version V [flags] NAME   push the image of a program, or some of its platforms, to NAME
 //
 // The same sources make the same bytes, whoever builds them in whatever directory, with the same
 // version of Go. It is run in the directory examples.
@@ -11,8 +11,8 @@
 //	archive.go  archives
 //	contents.go what is in an archive beside the programs
 //	sbom.go     of which modules a program consists
-//	image.go    the image
-//	push.go     how it leaves
+//	image.go    the images
+//	push.go     how they leave
 package main
 
 import (
@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -64,12 +65,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	seconds := flags.Int64("time", 0, "when the release was committed, in `SECONDS` since 1970, as in SOURCE_DATE_EPOCH")
 	flags.StringVar(&r.revision, "revision", "", "`HASH` of the commit")
 	platforms := flags.String("platforms", "", "`OS/ARCH,...`; nothing means the usual ones, and all that the image has if it is pushed")
+	program := flags.String("program", programs[0], "push the image of this `PROGRAM`: "+strings.Join(programs, " or "))
 	insecure := flags.Bool("insecure", false, "push to a registry without TLS, or with a certificate of its own")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
 	if !versions.MatchString(r.version) {
 		return fmt.Errorf("-version %q cannot be part of a file's name and a tag", r.version)
+	}
+	if !slices.Contains(programs, *program) {
+		return fmt.Errorf("-program %q is not %s", *program, strings.Join(programs, " or "))
 	}
 	r.time = time.Unix(*seconds, 0).UTC()
 	chosen, err := parsePlatforms(cmp.Or(*platforms, usual[args[0]]))
@@ -82,7 +87,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case args[0] == "image" && len(operands) == 0:
 		return r.image(chosen)
 	case args[0] == "push" && len(operands) == 1:
-		return r.push(ctx, operands[0], chosen, *insecure)
+		return r.push(ctx, *program, operands[0], chosen, *insecure)
 	}
 	return fmt.Errorf("dist %s: no such command with %d arguments; see the comment of main.go", args[0], flags.NArg())
 }

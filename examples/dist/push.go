@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"go.podman.io/image/v5/docker"
 	"go.podman.io/image/v5/oci/layout"
@@ -14,16 +13,16 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 )
 
-// push copies the image to name, as host/repository:tag: all of it, or the images for platforms and
-// what belongs to them. The list at name then names nothing that is not there.
-func (r release) push(ctx context.Context, name string, platforms []platform, insecure bool) (err error) {
-	source, err := layout.NewReference(filepath.Join(r.dir, layoutDir), r.version)
-	if err != nil {
-		return err
-	}
+// push copies the image of a program to name, as host/repository:tag: all of it, or the images for
+// platforms and what belongs to them. The list at name then names nothing that is not there.
+func (r release) push(ctx context.Context, program, name string, platforms []platform, insecure bool) (err error) {
 	destination, err := docker.ParseReference("//" + name)
 	if err != nil {
 		return fmt.Errorf("push to %s: %w", name, err)
+	}
+	source, err := layout.NewReference(r.layout(program), r.version)
+	if err != nil {
+		return fmt.Errorf("push the image that dist image makes: %w", err)
 	}
 	options := copy.Options{
 		ReportWriter: r.out, ImageListSelection: copy.CopyAllImages, SparseManifestListAction: copy.StripSparseManifestList,
