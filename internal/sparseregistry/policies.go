@@ -82,6 +82,19 @@ func (p Policies) all() []manifest.SparsePolicy {
 	return all
 }
 
+// A RuleError says what is wrong with a rule.
+type RuleError struct {
+	Index   int // of the rule
+	Pattern string
+	Err     error
+}
+
+func (e *RuleError) Error() string {
+	return fmt.Sprintf("rule %d (%q): %v", e.Index+1, clip(e.Pattern), e.Err)
+}
+
+func (e *RuleError) Unwrap() error { return e.Err }
+
 // Validate refuses what an operator cannot have meant, because a typing error would make children
 // optional: a policy that does not validate, a pattern that no repository's name can match, and a
 // rule that never decides because an earlier one matches all that it does. The error names the
@@ -99,7 +112,7 @@ func (p Policies) Validate() error {
 			err = p.checkDecides(i)
 		}
 		if err != nil {
-			return fmt.Errorf("rule %d (%q): %w", i+1, clip(rule.Pattern), err)
+			return &RuleError{Index: i, Pattern: rule.Pattern, Err: err}
 		}
 	}
 	return nil

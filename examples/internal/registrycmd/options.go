@@ -62,12 +62,22 @@ var settings = []setting{
 		set:   setArchitectures,
 	},
 	{
+		flag: "sparse-index-required-platforms", env: "SPARSE_INDEX_REQUIRED_PLATFORMS", key: "SPARSE_INDEX_REQUIRED_PLATFORMS", reloaded: true,
+		usage: "`PLATFORMS` whose children must exist besides, as os/architecture[/variant], separated by commas",
+		set:   setPlatforms,
+	},
+	{
 		flag: "sparse-index-optional-without-platform", env: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM",
 		key: "SPARSE_INDEX_OPTIONAL_WITHOUT_PLATFORM", initial: "false", boolean: true, reloaded: true,
-		usage: "`BOOL`: with required architectures, do not require children whose entry states no platform",
+		usage: "`BOOL`: with required architectures or platforms, do not require children whose entry states no platform",
 		set: func(o *options, v string) error {
 			return setBool(&o.server.Policies.Default.OptionalWithoutPlatform, v)
 		},
+	},
+	{
+		flag: "policies", env: "SPARSE_REGISTRY_POLICIES", key: "policies", reloaded: true,
+		usage: "YAML `FILE` with rules for repositories that have a policy of their own",
+		set:   setPolicies,
 	},
 	{
 		flag: "tls-certificate", env: "SPARSE_REGISTRY_TLS_CERTIFICATE", key: "tls-certificate", reloaded: true,
@@ -216,9 +226,35 @@ func readFile(path string) (map[string]fileValue, error) {
 // in force. The YAML library's own refusal (Decoder.KnownFields) is for structs; here the table of
 // settings says what there is.
 func parseFile(content []byte) (map[string]fileValue, error) {
+	root, err := parseDocument(content)
+	if root == nil {
+		return nil, err
+	}
+	var known []string
+	for _, s := range settings {
+		known = append(known, s.key)
+	}
+	fields, err := fieldsOf(root, known)
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]fileValue{}
+	for _, f := range fields {
+		value, err := scalars(f.value)
+		if err != nil {
+			return nil, fmt.Errorf("%d: %s: %w", f.value.Line, f.key, err)
+		}
+		values[f.key] = fileValue{value: strings.Join(value, ","), line: f.line}
+	}
+	return values, nil
+}
+
+// parseDocument reads one YAML document; nil stands for an empty one. An error begins with the line
+// or a space.
+func parseDocument(content []byte) (*yaml.Node, error) {
 	var document yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
-	if err := decoder.Decode(&document); errors.Is(err, io.EOF) { // empty
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, nil
 	} else if err != nil {
 		return nil, fmt.Errorf(" %w", err)
@@ -226,47 +262,53 @@ func parseFile(content []byte) (map[string]fileValue, error) {
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return nil, errors.New(" more than one document")
 	}
-	root := document.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%d: not a mapping of settings", root.Line)
-	}
-	values := map[string]fileValue{}
-	for i := 0; i < len(root.Content); i += 2 {
-		key, node := root.Content[i], root.Content[i+1]
-		known := slices.ContainsFunc(settings, func(s setting) bool { return s.key == key.Value })
-		_, repeated := values[key.Value]
-		switch {
-		case !known:
-			return nil, fmt.Errorf("%d: unknown setting %q", key.Line, key.Value)
-		case repeated:
-			return nil, fmt.Errorf("%d: %s is set twice", key.Line, key.Value)
-		}
-		value, err := scalars(node)
-		if err != nil {
-			return nil, fmt.Errorf("%d: %s: %w", node.Line, key.Value, err)
-		}
-		values[key.Value] = fileValue{value: value, line: key.Line}
-	}
-	return values, nil
+	return document.Content[0], nil
 }
 
-func scalars(node *yaml.Node) (string, error) {
+// A field is a key of a mapping and its value.
+type field struct {
+	key   string
+	line  int // of the key
+	value *yaml.Node
+}
+
+// fieldsOf reads a mapping. It refuses keys that are not known, or repeated.
+func fieldsOf(node *yaml.Node, known []string) ([]field, error) {
+	if node.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%d: not a mapping of settings", node.Line)
+	}
+	var fields []field
+	for i := 0; i < len(node.Content); i += 2 {
+		f := field{node.Content[i].Value, node.Content[i].Line, node.Content[i+1]}
+		switch {
+		case !slices.Contains(known, f.key):
+			return nil, fmt.Errorf("%d: unknown setting %q", f.line, f.key)
+		case slices.ContainsFunc(fields, func(other field) bool { return other.key == f.key }):
+			return nil, fmt.Errorf("%d: %s is set twice", f.line, f.key)
+		}
+		fields = append(fields, f)
+	}
+	return fields, nil
+}
+
+// scalars reads a scalar, or a sequence of them.
+func scalars(node *yaml.Node) ([]string, error) {
 	switch {
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
-		return "", errors.New("has no value")
+		return nil, errors.New("has no value")
 	case node.Kind == yaml.ScalarNode:
-		return node.Value, nil
+		return []string{node.Value}, nil
 	case node.Kind != yaml.SequenceNode:
-		return "", errors.New("must be a value or a sequence of values")
+		return nil, errors.New("must be a value or a sequence of values")
 	}
-	parts := make([]string, len(node.Content))
+	values := make([]string, len(node.Content))
 	for i, element := range node.Content {
 		if element.Kind != yaml.ScalarNode {
-			return "", errors.New("must be a sequence of plain values")
+			return nil, errors.New("must be a sequence of plain values")
 		}
-		parts[i] = element.Value
+		values[i] = element.Value
 	}
-	return strings.Join(parts, ","), nil
+	return values, nil
 }
 
 func setBool(to *bool, value string) error {
@@ -279,14 +321,32 @@ func setBool(to *bool, value string) error {
 }
 
 func setArchitectures(o *options, value string) error {
-	policy := &o.server.Policies.Default
-	policy.RequiredArchitectures = nil
-	if strings.TrimSpace(value) != "" {
-		for name := range strings.SplitSeq(value, ",") {
-			policy.RequiredArchitectures = append(policy.RequiredArchitectures, strings.TrimSpace(name))
-		}
+	o.server.Policies.Default.RequiredArchitectures = commaSeparated(value)
+	return o.server.Policies.Default.Validate()
+}
+
+func setPlatforms(o *options, value string) error {
+	o.server.Policies.Default.RequiredPlatforms = commaSeparated(value)
+	return o.server.Policies.Default.Validate()
+}
+
+func commaSeparated(value string) []string {
+	if strings.TrimSpace(value) == "" {
+		return nil
 	}
-	return policy.Validate()
+	names := strings.Split(value, ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+	}
+	return names
+}
+
+func setPolicies(o *options, path string) (err error) {
+	o.server.Policies.Rules = nil
+	if path != "" {
+		o.server.Policies.Rules, err = readRules(path)
+	}
+	return err
 }
 
 func setDelete(o *options, value string) error {

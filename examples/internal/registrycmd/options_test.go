@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -95,12 +96,18 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	want := options{drainTimeout: time.Second}
 	want.server.Address, want.server.Storage = "h:1", "/s"
 	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
-	want.server.Policies.Default = manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}, OptionalWithoutPlatform: true}
+	want.server.Policies.Default = manifest.SparsePolicy{
+		Enabled: true, RequiredArchitectures: []string{"amd64"}, RequiredPlatforms: []string{"linux/arm/v7", "windows/amd64"}, OptionalWithoutPlatform: true,
+	}
+	want.server.Policies.Rules = []sparseregistry.Rule{{Pattern: "team/*"}}
+	policies := filepath.Join(t.TempDir(), "policies.yaml")
+	require.NoError(t, os.WriteFile(policies, []byte("rules: [{repositories: team/*, sparse-lists: off}]\n"), 0o600))
 	want.server.ReadOnly, want.server.NoDelete, want.server.RelativeURLs = true, true, true
 	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
 	values := map[string]string{
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
+		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,
 		"sparse-index-optional-without-platform": "1",
 		"read-only":                              "true", "delete": "false", "relative-urls": "true", "external-url": "https://r:3", "allow-layer-urls": "^https://u/",
 	}
@@ -139,6 +146,8 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{nil, map[string]string{"FEATURE_SPARSE_INDEX": "yes"}, "", `environment variable FEATURE_SPARSE_INDEX: "yes" is neither true nor false`},
 		{nil, map[string]string{"SPARSE_INDEX_REQUIRED_ARCHS": "amd64,,arm64"}, "", `environment variable SPARSE_INDEX_REQUIRED_ARCHS: unknown required architecture ""`},
 		{nil, nil, "# policy\nSPARSE_INDEX_REQUIRED_ARCHS: [amd64, amd46]\n", `config.yaml:2: SPARSE_INDEX_REQUIRED_ARCHS: unknown required architecture "amd46"`},
+		{nil, nil, "SPARSE_INDEX_REQUIRED_PLATFORMS: [linux/arm/v7, linux/arm/7]\n", `config.yaml:1: SPARSE_INDEX_REQUIRED_PLATFORMS: required platform "linux/arm/7": unknown variant "7"`},
+		{[]string{"--policies=/does/not/exist"}, nil, "", "flag --policies: open /does/not/exist: no such file or directory"},
 		{nil, nil, "SPARSE_INDEX_REQUIRED_ARCHS:\n", `config.yaml:1: SPARSE_INDEX_REQUIRED_ARCHS: has no value`},
 		{nil, nil, "FEATURE_SPARSE_INDEX: {}\n", `config.yaml:1: FEATURE_SPARSE_INDEX: must be a value or a sequence of values`},
 		{nil, nil, "storage: a\nFEATURE_SPARSE_INDEXES: true\n", `config.yaml:2: unknown setting "FEATURE_SPARSE_INDEXES"`},
@@ -199,7 +208,7 @@ func TestCommand(t *testing.T) {
 	assert.Equal(t, http.StatusOK, answer.StatusCode)
 	require.NoError(t, stop())
 	assert.Contains(t, log.String(), "sparse_lists=false required_architectures=[amd64]")
-	assert.Contains(t, log.String(), "required architectures mean nothing while sparse lists are off")
+	assert.Contains(t, log.String(), "required architectures and platforms mean nothing while sparse lists are off")
 	assert.Contains(t, log.String(), "msg=stopped")
 }
 

@@ -80,7 +80,8 @@ func run(ctx context.Context, log *slog.Logger, load func() (options, error)) er
 	policy := o.server.Policies.Default
 	log.Info("listening", "url", server.URL(), "storage", o.server.Storage, "metrics", server.MetricsAddress(),
 		"sparse_lists", policy.Enabled, "required_architectures", policy.RequiredArchitectures,
-		"optional_without_platform", policy.OptionalWithoutPlatform)
+		"required_platforms", policy.RequiredPlatforms, "optional_without_platform", policy.OptionalWithoutPlatform,
+		"rules", len(o.server.Policies.Rules))
 	warnOfPolicies(log, o)
 	r := &reloader{server: server, log: log, load: load, started: o, current: o}
 	if err := r.until(ctx, hangups); err != nil {
@@ -102,8 +103,9 @@ func stop(ctx context.Context, server *sparseserver.Server, log *slog.Logger, o 
 }
 
 func warnOfPolicies(log *slog.Logger, o options) {
-	if policy := o.server.Policies.Default; !policy.Enabled && len(policy.RequiredArchitectures) > 0 {
-		log.Warn("required architectures mean nothing while sparse lists are off: every child must exist")
+	policy := o.server.Policies.Default
+	if !policy.Enabled && len(policy.RequiredArchitectures)+len(policy.RequiredPlatforms) > 0 {
+		log.Warn("required architectures and platforms mean nothing while sparse lists are off: every child must exist")
 	}
 }
 

@@ -69,6 +69,19 @@ func TestHangup(t *testing.T) {
 	write("FEATURE_SPARSE_INDEX: true\nSPARSE_INDEX_REQUIRED_ARCHS: [arm64]\nmetrics-address: 127.0.0.1:0\n")
 	hangup()
 	assert.Equal(t, "arm64", required())
+
+	policies := filepath.Join(dir, "policies.yaml")
+	for _, architecture := range []string{"s390x", "ppc64le"} { // the second time, only the file of policies changes
+		text := "rules: [{repositories: team/*, sparse-lists: on, required-architectures: " + architecture + "}]\n"
+		require.NoError(t, os.WriteFile(policies, []byte(text), 0o600))
+		write("FEATURE_SPARSE_INDEX: true\nSPARSE_INDEX_REQUIRED_ARCHS: [arm64]\nmetrics-address: 127.0.0.1:0\npolicies: " + policies + "\n")
+		hangup()
+		assert.Equal(t, "arm64,"+architecture, required())
+	}
+	require.NoError(t, os.WriteFile(policies, nil, 0o600))
+	assert.Contains(t, hangup(), policies+`: no \"rules\"`)
+	assert.Equal(t, "arm64,ppc64le", required())
+
 	require.NoError(t, stop())
 	assert.Contains(t, log.String(), `level=WARN msg="settings have changed that count only when the server is started again" settings=[metrics-address]`)
 }
