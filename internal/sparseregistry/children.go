@@ -180,7 +180,7 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 
 // lookUp is ask, and says that it was done.
 func (e *enforcer) lookUp(r *http.Request, method, repository string, q question) (*recorder, error) {
-	answer, err := ask(e.next, r, method, repository, q)
+	answer, err := ask(e.children, r, method, repository, q)
 	if e.lookedUp != nil {
 		status := 0
 		if err == nil {

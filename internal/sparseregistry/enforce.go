@@ -25,6 +25,10 @@ type Options struct {
 	// Storage is held by requests that use the registry's storage; nil for none.
 	Storage *StorageLock
 
+	// Children answers the requests of the policy's own, for children of lists, in the place of next;
+	// nil stands for next. It must find there what next has.
+	Children http.Handler
+
 	// CheckImage, if not nil, is asked about every manifest that is no list, with its media type as
 	// the request states it, without parameters; "" for none. An error refuses it: 400
 	// MANIFEST_INVALID. It may be called concurrently.
@@ -74,8 +78,11 @@ type Options struct {
 // asks for patience (429), so does the handler; any other answer is a 502.
 func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{
-		next: next, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
+		next: next, children: options.Children, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
 		stored: options.Stored, deleted: options.Deleted,
+	}
+	if e.children == nil {
+		e.children = next
 	}
 	if e.policy == nil {
 		e.policy = Policies{}.For
@@ -88,6 +95,7 @@ func Enforce(next http.Handler, options Options) http.Handler {
 
 type enforcer struct {
 	next       http.Handler
+	children   http.Handler
 	policy     func(repository string) manifest.SparsePolicy
 	checkImage func(mediaType string, manifest []byte) error // nil for none
 	refused    func(*http.Request, Refusal)

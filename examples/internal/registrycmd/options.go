@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/distributionconfig"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 )
 
@@ -22,7 +23,9 @@ import (
 type options struct {
 	server       sparseserver.Config
 	drainTimeout time.Duration
-	values       map[string]string // what each setting was set to, by its flag
+	distribution *distributionconfig.Settings // nil for none
+	allowDelete  *bool                        // nil if it is not set
+	values       map[string]string            // what each setting was set to, by its flag
 }
 
 // A setting can be given in three ways.
@@ -48,8 +51,13 @@ var settings = []setting{
 	},
 	{
 		flag: "storage", env: "SPARSE_REGISTRY_STORAGE", key: "storage",
-		usage: "`DIRECTORY` for everything that is pushed; required; one server at a time",
+		usage: "`DIRECTORY` for everything that is pushed; required, unless --distribution-config names a storage; one server at a time",
 		set:   func(o *options, v string) error { o.server.Storage = v; return nil },
+	},
+	{
+		flag: "distribution-config", env: "SPARSE_REGISTRY_DISTRIBUTION_CONFIG", key: "distribution-config",
+		usage: "`FILE` in the format of plain distribution: storage, auth, notifications and more, with its variables REGISTRY_*",
+		set:   setDistribution,
 	},
 	{
 		flag: "feature-sparse-index", env: "FEATURE_SPARSE_INDEX", key: "FEATURE_SPARSE_INDEX", initial: "false", boolean: true, reloaded: true,
@@ -100,8 +108,8 @@ var settings = []setting{
 		set:   func(o *options, v string) error { return setBool(&o.server.ReadOnly, v) },
 	},
 	{
-		flag: "delete", env: "SPARSE_REGISTRY_DELETE", key: "delete", initial: "true", boolean: true,
-		usage: "`BOOL`: let clients delete manifests, tags and blobs; --delete=false answers 405",
+		flag: "delete", env: "SPARSE_REGISTRY_DELETE", key: "delete", boolean: true,
+		usage: "`BOOL`: let clients delete manifests, tags and blobs; true by default, with --distribution-config as that says; if not, DELETE is answered with 405",
 		set:   setDelete,
 	},
 	{
@@ -183,8 +191,11 @@ func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (option
 		}
 		o.values[s.flag] = value
 	}
-	if o.server.Storage == "" {
-		return o, errors.New("no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file")
+	if err := o.takeDistribution(); err != nil {
+		return o, err
+	}
+	if o.server.Storage == "" && o.server.Distribution == nil {
+		return o, errors.New("no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file, or --distribution-config")
 	}
 	return o, nil
 }
@@ -350,10 +361,11 @@ func setPolicies(o *options, path string) (err error) {
 }
 
 func setDelete(o *options, value string) error {
-	var allowed bool
-	err := setBool(&allowed, value)
-	o.server.NoDelete = !allowed
-	return err
+	if value == "" {
+		return nil
+	}
+	o.allowDelete = new(bool)
+	return setBool(o.allowDelete, value)
 }
 
 func setLayerURLs(o *options, value string) error {

@@ -93,7 +93,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
-	want := options{drainTimeout: time.Second}
+	want := options{drainTimeout: time.Second, allowDelete: new(bool)}
 	want.server.Address, want.server.Storage = "h:1", "/s"
 	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
 	want.server.Policies.Default = manifest.SparsePolicy{
@@ -110,10 +110,14 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,
 		"sparse-index-optional-without-platform": "1",
 		"read-only":                              "true", "delete": "false", "relative-urls": "true", "external-url": "https://r:3", "allow-layer-urls": "^https://u/",
+		"distribution-config": "", // which says what others say: see TestDistributionConfig
 	}
 	var args []string
 	environment, file := map[string]string{}, ""
 	for _, s := range settings {
+		if values[s.flag] == "" {
+			continue
+		}
 		args = append(args, "--"+s.flag+"="+values[s.flag])
 		environment[s.env] = values[s.flag]
 		file += s.key + ": " + values[s.flag] + "\n"

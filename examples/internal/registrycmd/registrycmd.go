@@ -82,6 +82,9 @@ func run(ctx context.Context, log *slog.Logger, load func() (options, error)) er
 		"sparse_lists", policy.Enabled, "required_architectures", policy.RequiredArchitectures,
 		"required_platforms", policy.RequiredPlatforms, "optional_without_platform", policy.OptionalWithoutPlatform,
 		"rules", len(o.server.Policies.Rules))
+	for _, warning := range o.warnings() {
+		log.Warn(warning)
+	}
 	warnOfPolicies(log, o)
 	r := &reloader{server: server, log: log, load: load, started: o, current: o}
 	if err := r.until(ctx, hangups); err != nil {

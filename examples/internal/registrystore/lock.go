@@ -62,8 +62,13 @@ func TakeLock(storage, program string) (*Lock, error) {
 	return lock, nil
 }
 
-// Release gives the lock back.
-func (l *Lock) Release() error { return l.file.Close() }
+// Release gives the lock back. A nil lock is none, and nothing is to be given back.
+func (l *Lock) Release() error {
+	if l == nil {
+		return nil
+	}
+	return l.file.Close()
+}
 
 // readHolder returns what a holder says of itself, "" if it has not come to that yet.
 func readHolder(path string) string {

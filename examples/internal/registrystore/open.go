@@ -2,6 +2,7 @@ package registrystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -44,10 +45,37 @@ func Open(ctx context.Context, config *configuration.Configuration) (*Store, err
 		}
 	}
 	driver, err := factory.Create(ctx, name, parameters)
+	if unknown := new(factory.InvalidStorageDriverError); errors.As(err, unknown) {
+		return nil, fmt.Errorf("opening the storage: the driver %q is not in this program: %s", name, whoHas(name))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the storage: %w", err)
 	}
 	return &Store{driver: driver, directory: directory}, nil
+}
+
+// whoHas says how to come by a driver that is not in the program.
+func whoHas(driver string) string {
+	if tag, ok := cloudDrivers[driver]; ok {
+		return "build examples/sparse-registry-cloud with -tags " + tag
+	}
+	return "use filesystem, or s3, gcs or azure as examples/sparse-registry-cloud has them"
+}
+
+// cloudDrivers are the drivers of examples/sparse-registry-cloud, each with the tag that it is built
+// with.
+var cloudDrivers = map[string]string{"s3": "s3", "s3aws": "s3", "gcs": "gcs", "azure": "azure"}
+
+// Ping returns an error if the storage cannot be read. That it is empty is none.
+func (s *Store) Ping(ctx context.Context) error {
+	if s.directory != "" {
+		_, err := os.ReadDir(s.directory)
+		return err
+	}
+	if _, err := s.driver.Stat(ctx, "/"); err != nil && !isAbsent(err) {
+		return fmt.Errorf("reading the storage: %w", err)
+	}
+	return nil
 }
 
 // New returns the storage behind a driver.

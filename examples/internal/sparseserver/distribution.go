@@ -3,7 +3,9 @@ package sparseserver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 
 	"github.com/distribution/distribution/v3/configuration"
 )
@@ -14,25 +16,49 @@ const (
 	maxTags           = 1000
 )
 
-// distribution is the configuration of distribution that c stands for.
+// distribution is the configuration of distribution that c stands for. Nobody else has it.
 func (c Config) distribution() (*configuration.Configuration, error) {
-	config := &configuration.Configuration{
-		Storage: configuration.Storage{
-			"filesystem": {"rootdirectory": c.Storage},
-			"delete":     {"enabled": !c.NoDelete},
-		},
-		Catalog: configuration.Catalog{MaxEntries: maxCatalogEntries},
-		Tags:    configuration.Tags{MaxTags: maxTags},
-	}
 	if err := checkURLs(c.ExternalURL, c.RelativeURLs); err != nil {
 		return nil, err
 	}
+	config := &configuration.Configuration{
+		Storage: configuration.Storage{"filesystem": {"rootdirectory": c.Storage}},
+		Catalog: configuration.Catalog{MaxEntries: maxCatalogEntries},
+		Tags:    configuration.Tags{MaxTags: maxTags},
+	}
+	if c.Distribution != nil {
+		config = cloneConfiguration(c.Distribution)
+	}
+	config.Storage["delete"] = configuration.Parameters{"enabled": !c.NoDelete}
 	config.HTTP.Host, config.HTTP.RelativeURLs = c.ExternalURL, c.RelativeURLs
 	if c.AllowLayerURLs != "" {
-		config.Validation.Manifests.URLs.Allow = []string{c.AllowLayerURLs}
+		urls := &config.Validation.Manifests.URLs
+		urls.Allow = append(urls.Allow, c.AllowLayerURLs)
 	}
 	config.Validation.Manifests.Indexes.Platforms = "none" // what must be there is decided in front
 	return config, nil
+}
+
+// cloneConfiguration returns a copy in which distribution may change what it does change.
+func cloneConfiguration(of *configuration.Configuration) *configuration.Configuration {
+	c := *of
+	c.Storage = maps.Clone(of.Storage)
+	for name, parameters := range c.Storage {
+		c.Storage[name] = maps.Clone(parameters)
+	}
+	urls := &c.Validation.Manifests.URLs
+	urls.Allow, urls.Deny = slices.Clone(urls.Allow), slices.Clone(urls.Deny)
+	return &c
+}
+
+// quiet is config for a registry over the same storage that nobody hears of: it sends no
+// notifications, remembers nothing of what it is asked, and removes no uploads.
+func quiet(config *configuration.Configuration) *configuration.Configuration {
+	c := cloneConfiguration(config)
+	c.Notifications, c.Redis = configuration.Notifications{}, configuration.Redis{}
+	delete(c.Storage, "cache")
+	c.Storage["maintenance"] = configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}
+	return c
 }
 
 // checkURLs refuses an external URL of which distribution would leave something out.

@@ -3,11 +3,10 @@ package sparseserver
 import (
 	"io"
 	"net/http"
-	"os"
 )
 
 // withHealth serves /healthz: 200 while the server accepts requests and has its storage, else 503.
-func (s *Server) withHealth(next http.Handler, storage string) http.Handler {
+func (s *Server) withHealth(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isProbe(r) {
 			next.ServeHTTP(w, r)
@@ -16,7 +15,7 @@ func (s *Server) withHealth(next http.Handler, storage string) http.Handler {
 		status, text := http.StatusOK, "ok\n"
 		if s.stopping.Load() {
 			status, text = http.StatusServiceUnavailable, "stopping\n"
-		} else if _, err := os.ReadDir(storage); err != nil {
+		} else if err := s.registry.store.Ping(r.Context()); err != nil {
 			status, text = http.StatusServiceUnavailable, "storage is not readable\n"
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage
 
@@ -22,24 +23,31 @@ const secretFile = "upload-secret"
 // A registry is distribution's handler, which accepts any sparse list.
 type registry struct {
 	http.Handler
-	app    *handlers.App
 	store  *registrystore.Store // the same storage
 	images imageRule
+	// children answers what the policy asks. It is the registry, too, but for what the registry
+	// tells others of: no notification says that a client has pulled what the policy looked for.
+	children http.Handler
+	apps     []*handlers.App // to be shut down
 }
 
-// lockStorage makes a storage directory, unless it exists, and keeps everybody else out of it.
-func lockStorage(storage string) (*registrystore.Lock, error) {
-	if storage == "" {
+// lockStorage makes the storage directory, unless it exists, and keeps everybody else out of it. The
+// lock is nil if there is no directory.
+func lockStorage(c Config) (*registrystore.Lock, error) {
+	if c.Storage == "" && c.Distribution != nil {
+		return nil, nil
+	}
+	if c.Storage == "" {
 		return nil, errors.New("no storage directory")
 	}
-	if err := os.MkdirAll(storage, 0o755); err != nil {
+	if err := os.MkdirAll(c.Storage, 0o755); err != nil {
 		return nil, err
 	}
-	return registrystore.TakeLock(storage, "sparse-registry")
+	return registrystore.TakeLock(c.Storage, "sparse-registry")
 }
 
 // newRegistry makes a registry over the storage directory, which exists.
-func newRegistry(c Config) (_ *registry, retErr error) {
+func newRegistry(c Config) (*registry, error) {
 	config, err := c.distribution()
 	if err != nil {
 		return nil, err
@@ -48,25 +56,47 @@ func newRegistry(c Config) (_ *registry, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	config.HTTP.Secret, err = loadSecret(filepath.Join(c.Storage, secretFile))
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if p := recover(); p != nil { // distribution's way to refuse a configuration
-			retErr = fmt.Errorf("starting the registry: %v", p)
+	if config.HTTP.Secret == "" && c.Storage != "" {
+		if config.HTTP.Secret, err = loadSecret(filepath.Join(c.Storage, secretFile)); err != nil {
+			return nil, err
 		}
-	}()
+	}
 	store, err := registrystore.Open(context.Background(), config)
 	if err != nil {
 		return nil, err
 	}
+	r := &registry{store: store, images: images}
+	if r.Handler, err = r.newApp(config); err != nil {
+		return nil, err
+	}
+	r.children = r.Handler
+	if len(config.Notifications.Endpoints) > 0 {
+		if r.children, err = r.newApp(quiet(config)); err != nil {
+			r.close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// newApp starts distribution.
+func (r *registry) newApp(config *configuration.Configuration) (_ http.Handler, err error) {
+	defer func() {
+		if p := recover(); p != nil { // distribution's way to refuse a configuration
+			err = fmt.Errorf("starting the registry: %v", p)
+		}
+	}()
 	app := handlers.NewApp(context.Background(), config)
-	return &registry{Handler: app, app: app, store: store, images: images}, nil
+	r.apps = append(r.apps, app)
+	return app, nil
 }
 
 // close releases what the registry holds. It fails for nothing that is configured here.
-func (r *registry) close() { _ = r.app.Shutdown() }
+func (r *registry) close() {
+	for _, app := range r.apps {
+		_ = app.Shutdown()
+	}
+}
 
 // loadSecret reads the secret at path, or makes it. Whoever is killed while making it leaves none.
 func loadSecret(path string) (string, error) {

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/distribution/distribution/v3/configuration"
+
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
@@ -20,6 +22,11 @@ import (
 type Config struct {
 	Address string // host:port to listen on; port 0 for any free one
 	Storage string // directory, made if it does not exist; Start refuses one that another server has
+
+	// Distribution is what distribution is told beside what the other fields say; nil for nothing.
+	// It has Storage, too: its driver is the filesystem's, over that directory, or Storage is "".
+	// Then nobody keeps a second server out.
+	Distribution *configuration.Configuration
 
 	// What Reload puts in force, too. Start and Reload refuse what does not validate.
 	Policies         sparseregistry.Policies
@@ -94,7 +101,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockStorage(c.Storage)
+	lock, err := lockStorage(c)
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +143,13 @@ func Start(c Config) (_ *Server, retErr error) {
 func (s *Server) handler(c Config) http.Handler {
 	h := noteUses(s.registry, s.registry.store, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
-		Policy: s.policy, CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
+		Policy: s.policy, Children: noteUses(s.registry.children, s.registry.store, c.Log),
+		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 	})
 	h = restrict(h, c)
 	h = s.access.require(h)
 	h = sparseregistry.Announce(h, s.Policies)
-	h = s.withHealth(h, c.Storage)
+	h = s.withHealth(h)
 	h = withStallTimeout(h, c.StallTimeout)
 	h = withRequestLog(h, c.Log, s.metrics)
 	return s.counted(h)

@@ -1,0 +1,56 @@
+package registrycmd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/distributionconfig"
+)
+
+func setDistribution(o *options, path string) (err error) {
+	if path != "" {
+		o.distribution, err = distributionconfig.Load(path)
+	}
+	return err
+}
+
+// takeDistribution adds to the server's settings what distribution's own configuration file says,
+// once all settings have been read. It refuses what both say, unless one is a switch: --read-only
+// and --delete, if they are set, count.
+func (o *options) takeDistribution() error {
+	file := o.distribution
+	if o.allowDelete != nil {
+		o.server.NoDelete = !*o.allowDelete
+	} else {
+		o.server.NoDelete = file != nil && !file.Delete
+	}
+	switch {
+	case file == nil:
+		return nil
+	case o.server.Storage != "":
+		return errors.New("the storage is set twice: by --storage (SPARSE_REGISTRY_STORAGE, storage) and by --distribution-config")
+	case o.server.Htpasswd != "" && (file.Htpasswd != "" || len(file.Distribution.Auth) > 0):
+		return fmt.Errorf("access is set twice: by --htpasswd (SPARSE_REGISTRY_HTPASSWD, htpasswd) and by auth in --distribution-config")
+	}
+	o.server.Distribution, o.server.Storage = file.Distribution, file.Storage
+	if file.Htpasswd != "" {
+		o.server.Htpasswd = file.Htpasswd
+	}
+	o.server.ReadOnly = o.server.ReadOnly || file.ReadOnly
+	return nil
+}
+
+// warnings are what the operator should know of how distribution's configuration is taken.
+func (o *options) warnings() []string {
+	if o.distribution == nil {
+		return nil
+	}
+	warnings := o.distribution.Warnings
+	if o.server.Storage == "" {
+		warnings = append(warnings, "nobody keeps a second server out of this storage: run one at a time, as what keeps children from being deleted is in the process")
+		if o.server.Distribution.HTTP.Secret == "" {
+			warnings = append(warnings, "uploads cannot go on after a restart: http.secret in --distribution-config (REGISTRY_HTTP_SECRET) is not set")
+		}
+	}
+	return warnings
+}
