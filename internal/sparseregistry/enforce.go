@@ -25,8 +25,8 @@ type Options struct {
 	// Storage is held by requests that use the registry's storage; nil for none.
 	Storage *StorageLock
 
-	// Children answers the requests of the policy's own, for children of lists, in the place of next;
-	// nil stands for next. It must find there what next has.
+	// Children answers the requests of the policy's own, for children of lists, in the place of
+	// next; nil stands for next. It must have what next has.
 	Children http.Handler
 
 	// CheckImage, if not nil, is asked about every manifest that is no list, with its media type as

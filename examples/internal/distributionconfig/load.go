@@ -18,8 +18,8 @@ const (
 
 // Settings are what a configuration file says to sparse-registry.
 type Settings struct {
-	// Distribution is what distribution itself is told. What other fields have is not in it: it asks
-	// for no passwords, and it does not say whether one may delete.
+	// Distribution is what distribution itself is told. What other fields have is not in it: it
+	// asks for no passwords, and does not say whether one may delete.
 	Distribution *configuration.Configuration
 
 	Storage  string // directory of the filesystem driver; "" if and only if another one is configured

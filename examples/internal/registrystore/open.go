@@ -62,8 +62,8 @@ func whoHas(driver string) string {
 	return "use filesystem, or s3, gcs or azure as examples/sparse-registry-cloud has them"
 }
 
-// cloudDrivers are the drivers of examples/sparse-registry-cloud, each with the tag that it is built
-// with.
+// cloudDrivers are the drivers of examples/sparse-registry-cloud, each with the tag that it is
+// built with.
 var cloudDrivers = map[string]string{"s3": "s3", "s3aws": "s3", "gcs": "gcs", "azure": "azure"}
 
 // Ping returns an error if the storage cannot be read. That it is empty is none.

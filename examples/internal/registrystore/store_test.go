@@ -262,7 +262,7 @@ func TestBroken(t *testing.T) {
 		assert.ErrorContains(t, err, "opening the storage: ")
 	}
 	_, err = registrystore.Open(t.Context(), &configuration.Configuration{Storage: configuration.Storage{"s4": {}}})
-	assert.EqualError(t, err, "opening the storage: StorageDriver not registered: s4")
+	assert.EqualError(t, err, `opening the storage: the driver "s4" is not in this program: use filesystem, or s3, gcs or azure as examples/sparse-registry-cloud has them`)
 }
 
 func TestReadBlob(t *testing.T) {

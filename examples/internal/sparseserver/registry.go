@@ -31,8 +31,8 @@ type registry struct {
 	apps     []*handlers.App // to be shut down
 }
 
-// lockStorage makes the storage directory, unless it exists, and keeps everybody else out of it. The
-// lock is nil if there is no directory.
+// lockStorage makes the storage directory, unless it exists, and keeps everybody else out of it.
+// The lock is nil if there is no directory.
 func lockStorage(c Config) (*registrystore.Lock, error) {
 	if c.Storage == "" && c.Distribution != nil {
 		return nil, nil
