@@ -76,11 +76,7 @@ func (s *Store) PutReferrer(ctx context.Context, repository string, subject, ref
 	if err != nil {
 		return err
 	}
-	p = path.Join(p, linkFile)
-	if err := s.driver.PutContent(ctx, p, []byte(referrer)); err != nil {
-		return fmt.Errorf("writing %s: %w", p, err)
-	}
-	return nil
+	return s.put(ctx, path.Join(p, linkFile), []byte(referrer))
 }
 
 // Touch makes a content be modified now, if it was modified before the given time. It does nothing
