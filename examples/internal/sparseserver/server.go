@@ -14,6 +14,7 @@ import (
 
 	"github.com/distribution/distribution/v3/configuration"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
@@ -141,11 +142,14 @@ func Start(c Config) (_ *Server, retErr error) {
 
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config) http.Handler {
+	links := referrers.New(s.registry.store)
 	h := noteUses(s.registry, s.registry.store, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
 		Policy: s.policy, Children: noteUses(s.registry.children, s.registry.store, c.Log),
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
+		Stored: links.Stored, Deleted: links.Deleted,
 	})
+	h = links.Handler(h)
 	h = restrict(h, c)
 	h = s.access.require(h)
 	h = sparseregistry.Announce(h, s.Policies)

@@ -1,0 +1,124 @@
+package referrers
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	"github.com/opencontainers/go-digest"
+	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+)
+
+// FiltersHeader is the field of an answer which says by what the list was filtered.
+const FiltersHeader = "OCI-Filters-Applied"
+
+// Handler returns a handler that answers GET and HEAD of /v2/<name>/referrers/<digest>, and hands
+// everything else to next, which also decides who may see what: whoever may pull from a repository
+// may list its referrers.
+//
+// The answer is 200 with an index, also for a subject or a repository that is not there. Query
+// parameters: artifactType, which is compared exactly; n, the largest number of entries, at most
+// 1,000, which is the default; last, the digest behind which the page begins. A page has at most
+// 4 MiB, but for a single entry that is larger, and a Link if others follow; it may have fewer
+// entries than n, or none, and a Link nevertheless.
+func (l *Links) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		repository, reference, ok := parsePath(r.URL.Path)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			refuse(w, errcode.ErrorCodeUnsupported.WithMessage("referrers can only be listed"))
+			return
+		}
+		if may := sparseregistry.AskToRead(next, r, repository); !may.Granted() {
+			may.Refuse(w)
+			return
+		}
+		q, err := parseQuestion(repository, reference, r.URL.Query())
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		l.answer(w, r, q)
+	})
+}
+
+// parsePath tells what a path names. As everywhere in the API, the last but one component decides:
+// "referrers" is a legal component of a repository's name. A path that is not clean is next's to
+// refuse.
+func parsePath(p string) (repository, reference string, ok bool) {
+	if !strings.HasPrefix(p, "/v2/") || path.Clean(p) != p {
+		return "", "", false
+	}
+	parts := strings.Split(strings.TrimPrefix(p, "/v2/"), "/")
+	n := len(parts)
+	if n < 3 || parts[n-2] != "referrers" {
+		return "", "", false
+	}
+	return strings.Join(parts[:n-2], "/"), parts[n-1], true
+}
+
+func parseQuestion(repository, reference string, query url.Values) (question, error) {
+	q := question{repository: repository, artifactType: query.Get("artifactType"), limit: maxEntries}
+	var err error
+	if q.subject, err = digest.Parse(reference); err != nil {
+		return question{}, errcode.ErrorCodeDigestInvalid.WithMessage(fmt.Sprintf("the subject %.100q is no digest: %v", reference, err))
+	}
+	if query.Has("n") {
+		n, err := strconv.Atoi(query.Get("n"))
+		if err != nil || n < 1 {
+			return question{}, errcode.ErrorCodePaginationNumberInvalid.WithMessage(fmt.Sprintf("n is %.100q, and must be a number from 1", query.Get("n")))
+		}
+		q.limit = min(n, maxEntries)
+	}
+	if query.Has("last") {
+		if q.after, err = digest.Parse(query.Get("last")); err != nil {
+			return question{}, errcode.ErrorCodeDigestInvalid.WithMessage(fmt.Sprintf("last is %.100q, and must be a digest: %v", query.Get("last"), err))
+		}
+	}
+	return q, nil
+}
+
+// answer answers a question.
+func (l *Links) answer(w http.ResponseWriter, r *http.Request, q question) {
+	p, err := l.listPage(r.Context(), q)
+	if err != nil {
+		refuse(w, errcode.ErrorCodeUnknown.WithMessage(fmt.Sprintf("listing the referrers of %s: %v", q.subject, err)))
+		return
+	}
+	h := w.Header()
+	if q.artifactType != "" {
+		h.Set(FiltersHeader, "artifactType")
+	}
+	if p.last != "" {
+		h.Set("Link", "<"+r.URL.Path+"?"+following(r.URL.Query(), p.last)+`>; rel="next"`)
+	}
+	body := slices.Concat([]byte(indexHead), join(p.entries), []byte(indexTail))
+	h.Set("Content-Type", imgspecv1.MediaTypeImageIndex)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // only the client can make it fail, by leaving
+	}
+}
+
+// following is the query for the page behind last.
+func following(query url.Values, last digest.Digest) string {
+	query = url.Values{"artifactType": query["artifactType"], "n": query["n"]}
+	query.Set("last", last.String())
+	return query.Encode()
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	_ = errcode.ServeJSON(w, err) // only the client can make it fail, by leaving
+}

@@ -1,0 +1,96 @@
+package referrers
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+	"github.com/sparsecopy/sparsecopy/internal/turns"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+// SubjectHeader is the field of the answer to a manifest with a subject which says that the
+// registry has seen the subject.
+const SubjectHeader = "OCI-Subject"
+
+// Links are the links from subjects to referrers in a storage, with the tags that list the same.
+// All methods may run concurrently.
+type Links struct {
+	store   *registrystore.Store
+	tags    turns.Turns[tagKey] // who has one may write the tag
+	reading chan struct{}       // holds an element for every manifest that is being read
+}
+
+type tagKey struct{ repository, tag string }
+
+// maxReading is how many manifests are read at the same time, by all requests together.
+const maxReading = 16
+
+// New returns the links in a storage.
+func New(store *registrystore.Store) *Links {
+	return &Links{store: store, reading: make(chan struct{}, maxReading)}
+}
+
+// Stored is the hook of sparseregistry.Options. If the manifest has a subject, the link is written
+// and the tag brought up to date; if it was stored as a referrers tag, what it lists is linked.
+func (l *Links) Stored(r *http.Request, m sparseregistry.Stored) (http.Header, error) {
+	ctx := context.WithoutCancel(r.Context()) // the manifest is stored, whether or not somebody waits for the answer
+	if m.List != nil && isTag(m.Reference) {
+		if err := l.adoptTag(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	subject := subjectOf(m)
+	if subject == "" {
+		return nil, nil
+	}
+	if err := l.store.PutReferrer(ctx, m.Repository, subject, m.Digest); err != nil {
+		return nil, err
+	}
+	if err := l.Refresh(ctx, m.Repository, subject); err != nil {
+		return nil, err
+	}
+	return http.Header{http.CanonicalHeaderKey(SubjectHeader): {subject.String()}}, nil
+}
+
+func subjectOf(m sparseregistry.Stored) digest.Digest {
+	switch {
+	case m.List != nil:
+		return m.List.Subject()
+	case m.Image != nil:
+		return m.Image.Subject
+	default:
+		return ""
+	}
+}
+
+// Deleted is the hook of sparseregistry.Options. If what was deleted is a manifest with a subject,
+// its link is removed and the tag brought up to date.
+func (l *Links) Deleted(r *http.Request, d sparseregistry.Deletion) error {
+	if !strings.Contains(d.Reference, ":") {
+		return nil // tags have no subjects
+	}
+	ctx := context.WithoutCancel(r.Context())
+	// The repository does not have it any more; the content is there until it is collected.
+	body, err := l.store.ReadBlob(ctx, digest.Digest(d.Reference), manifest.MaxSize)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	says, ok := describe(body)
+	if !ok {
+		return nil
+	}
+	if err := l.store.RemoveReferrer(ctx, d.Repository, says.subject, digest.Digest(d.Reference)); err != nil {
+		return err
+	}
+	return l.Refresh(ctx, d.Repository, says.subject)
+}
