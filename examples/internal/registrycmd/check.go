@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,7 @@ import (
 type check struct {
 	noHash   bool
 	readers  int
-	require  string // architectures; "" if it is not given
+	require  string // architectures and platforms; "" if it is not given
 	proposed string // a file; "" if it is not given
 	rebuild  bool
 	output   string
@@ -42,11 +43,11 @@ func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
 			"  sparse-registry check --storage /var/lib/sparse-registry --feature-sparse-index --no-hash --require arm64",
 	}
 	refuseMisuse(cmd)
-	defineFlags(cmd, storageSettings())
+	defineFlags(cmd, settingsOf(slices.Concat(storageFlags, policyFlags)))
 	flags := cmd.Flags()
 	flags.BoolVar(&c.noHash, "no-hash", false, "do not read blobs; only look whether they are there, and how large they are")
 	flags.IntVar(&c.readers, "readers", audit.DefaultReaders, "how many files are read at the same time")
-	flags.StringVar(&c.require, "require", "", "say which lists a policy would refuse that requires these `ARCHITECTURES`, separated by commas")
+	flags.StringVar(&c.require, "require", "", "say which lists a policy would refuse that requires these `ARCHITECTURES`, or platforms as linux/arm/v7, separated by commas")
 	flags.StringVar(&c.proposed, "proposed-config", "", "say which lists the policy of this YAML `FILE` would refuse")
 	flags.BoolVar(&c.rebuild, "rebuild-referrers", false, "make the links from subjects to their referrers anew before; no server may run")
 	flags.StringVar(&c.output, "output", "text", "`FORMAT` of what was found: text or json")
@@ -59,7 +60,11 @@ func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
 		if err != nil {
 			return misuse(err)
 		}
-		return c.run(cmd.Context(), o.server.Storage, auditing, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		store, err := openStorage(cmd.Context(), o)
+		if err != nil {
+			return misuse(err)
+		}
+		return c.run(cmd.Context(), store, auditing, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
@@ -88,7 +93,11 @@ func (c *check) proposal() (*sparseregistry.Policies, error) {
 	case c.require != "":
 		p := &sparseregistry.Policies{Default: manifest.SparsePolicy{Enabled: true}}
 		for name := range strings.SplitSeq(c.require, ",") {
-			p.Default.RequiredArchitectures = append(p.Default.RequiredArchitectures, strings.TrimSpace(name))
+			required := &p.Default.RequiredArchitectures
+			if strings.Contains(name, "/") {
+				required = &p.Default.RequiredPlatforms
+			}
+			*required = append(*required, strings.TrimSpace(name))
 		}
 		if err := p.Validate(); err != nil {
 			return nil, fmt.Errorf("flag --require: %w", err)
@@ -107,7 +116,7 @@ func proposedPolicies(path string) (*sparseregistry.Policies, error) {
 		return nil, err
 	}
 	var o options
-	for _, s := range settings {
+	for _, s := range settingsOf(policyFlags) {
 		if v, ok := values[s.key]; ok {
 			if err := s.set(&o, v.value); err != nil {
 				return nil, fmt.Errorf("%s:%d: %s: %w", path, v.line, s.key, err)
@@ -120,13 +129,9 @@ func proposedPolicies(path string) (*sparseregistry.Policies, error) {
 	return &o.server.Policies, nil
 }
 
-func (c *check) run(ctx context.Context, storage string, o audit.Options, out, notes io.Writer) error {
-	store, err := registrystore.OpenDirectory(storage)
-	if err != nil {
-		return misuse(err)
-	}
+func (c *check) run(ctx context.Context, store *registrystore.Store, o audit.Options, out, notes io.Writer) error {
 	if c.rebuild {
-		if err := rebuildReferrers(ctx, storage, store, o, notes); err != nil {
+		if err := rebuildReferrers(ctx, store, o, notes); err != nil {
 			return err
 		}
 	}
@@ -137,12 +142,15 @@ func (c *check) run(ctx context.Context, storage string, o audit.Options, out, n
 	if err := c.print(out, report); err != nil {
 		return err
 	}
-	return verdict(storage, report)
+	return verdict(store.Name(), report)
 }
 
 // rebuildReferrers makes the links of referrers anew under the storage's lock.
-func rebuildReferrers(ctx context.Context, storage string, store *registrystore.Store, o audit.Options, notes io.Writer) (retErr error) {
-	lock, err := registrystore.TakeLock(storage, "sparse-registry check --rebuild-referrers")
+func rebuildReferrers(ctx context.Context, store *registrystore.Store, o audit.Options, notes io.Writer) (retErr error) {
+	if store.Directory() == "" {
+		return misuse(errors.New("--rebuild-referrers needs the lock of the storage, which only a directory has"))
+	}
+	lock, err := registrystore.TakeLock(store.Directory(), "sparse-registry check --rebuild-referrers")
 	if err != nil {
 		return err
 	}

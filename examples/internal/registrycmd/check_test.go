@@ -103,8 +103,10 @@ func (c check) runNow(t *testing.T, storage string, o options) (out string, stat
 	auditing, err := c.options(o)
 	require.NoError(t, err)
 	auditing.Wait = func(context.Context) error { return nil }
+	store, err := registrystore.OpenDirectory(storage)
+	require.NoError(t, err)
 	var b bytes.Buffer
-	if err := c.run(t.Context(), storage, auditing, &b, io.Discard); err != nil {
+	if err := c.run(t.Context(), store, auditing, &b, io.Discard); err != nil {
 		status = statusOf(err)
 	}
 	return b.String(), status
@@ -129,6 +131,10 @@ func TestCheckFinds(t *testing.T) {
 	assert.Contains(t, out, "0 damaged, 1 fault: 1 repository, ")
 	assert.Equal(t, statusFailed, status)
 
+	required.require = "linux/arm64, windows/amd64"
+	out, _ = required.runNow(t, storage, on)
+	assert.Contains(t, out, "the proposed policy refuses it: Required platform 'linux/arm64' manifest not found")
+
 	file := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(file, []byte("address: :1\nFEATURE_SPARSE_INDEX: false\n"), 0o600))
 	proposed := text
@@ -140,6 +146,16 @@ func TestCheckFinds(t *testing.T) {
 	out, status = text.runNow(t, storage, on)
 	assert.Contains(t, out, "damage: app@"+f.Digest("amd64").String()+": the manifest is lost: the storage does not have it (tag v1); push it again\n")
 	assert.Equal(t, statusDamaged, status)
+}
+
+// TestCheckByDistributionsConfiguration finds the storage where plain distribution's file says.
+func TestCheckByDistributionsConfiguration(t *testing.T) {
+	storage, _ := sparseStorage(t)
+	file := filepath.Join(t.TempDir(), "distribution.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: "+storage+"\n"), 0o600))
+	out, _, err := checkWith(t, "--distribution-config", file, "--feature-sparse-index")
+	require.NoError(t, err)
+	assert.Contains(t, out, "complete and true: 1 repository,")
 }
 
 // TestCheckRebuildsReferrers makes links anew, but not beside a server.

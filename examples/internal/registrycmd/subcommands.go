@@ -1,10 +1,13 @@
 package registrycmd
 
 import (
+	"context"
 	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
 // The exit statuses, which are those of mirror.
@@ -44,13 +47,25 @@ func refuseMisuse(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
 }
 
-// storageFlags are the flags of the settings that say where a storage is, and what lists may lack
-// there. Subcommands have them, too.
-var storageFlags = []string{
-	"storage", "feature-sparse-index", "sparse-index-required-archs", "sparse-index-optional-without-platform",
+// policyFlags are the flags of the settings that say what lists may lack, and storageFlags those that
+// say where the storage is. Subcommands have them, too.
+var (
+	policyFlags = []string{
+		"feature-sparse-index", "sparse-index-required-archs", "sparse-index-required-platforms",
+		"sparse-index-optional-without-platform", "policies",
+	}
+	storageFlags = []string{"storage", "distribution-config"}
+)
+
+// settingsOf are the settings with one of these flags.
+func settingsOf(flags []string) []setting {
+	return slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return !slices.Contains(flags, s.flag) })
 }
 
-// storageSettings are the settings of storageFlags.
-func storageSettings() []setting {
-	return slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return !slices.Contains(storageFlags, s.flag) })
+// openStorage opens the storage that the settings name.
+func openStorage(ctx context.Context, o options) (*registrystore.Store, error) {
+	if o.server.Storage != "" {
+		return registrystore.OpenDirectory(o.server.Storage)
+	}
+	return registrystore.Open(ctx, o.server.Distribution)
 }
