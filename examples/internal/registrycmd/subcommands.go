@@ -47,8 +47,8 @@ func refuseMisuse(cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
 }
 
-// policyFlags are the flags of the settings that say what lists may lack, and storageFlags those that
-// say where the storage is. Subcommands have them, too.
+// policyFlags are the flags of the settings that say what lists may lack, and storageFlags those
+// that say where the storage is. Subcommands have them, too.
 var (
 	policyFlags = []string{
 		"feature-sparse-index", "sparse-index-required-archs", "sparse-index-required-platforms",
