@@ -8,7 +8,7 @@
 // 0; with status 1 if it had to cut some off, or could not run.
 //
 // Subcommands (subcommands.go) work on the storage of a server: check (check.go) looks whether it
-// is complete and true.
+// is complete and true, gc (gc.go) removes what is not needed any more.
 package registrycmd
 
 import (
@@ -55,7 +55,7 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 	cmd.SetVersionTemplate(buildinfo.Read().Text("sparse-registry"))
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	defineFlags(cmd, settings)
-	cmd.AddCommand(checkCommand(lookup))
+	cmd.AddCommand(checkCommand(lookup), gcCommand(lookup))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger := slog.New(slog.NewTextHandler(log, nil))
 		return run(cmd.Context(), logger, func() (options, error) { return loadOptions(cmd, lookup) })

@@ -1,0 +1,136 @@
+package registrycmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/spf13/cobra"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
+)
+
+// defaultGrace is how long a client may take from its first question to its last push.
+const defaultGrace = 24 * time.Hour
+
+// collection is what the flags of sparse-registry gc say, beside the settings.
+type collection struct {
+	remove  bool
+	alone   bool
+	options registrygc.Options
+	output  string
+}
+
+func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
+	var c collection
+	cmd := &cobra.Command{
+		Use:   "gc --storage DIRECTORY",
+		Short: "Remove what no repository needs any more",
+		Long: "Gc says what it would remove from a storage, and with --delete removes it: blobs that no manifest names any\n" +
+			"more, and with --untagged also manifests that nothing needs. What a tag names stays, with everything that it\n" +
+			"names through lists, sparse and nested ones, and everything whose subject stays. Children that are absent are\n" +
+			"no error. What was pushed or asked for within --grace stays, too.\n\n" +
+			"In a repository where something cannot be read, everything stays, because nobody knows what it needs.\n\n" +
+			"No server may run on the storage meanwhile, except for a dry run. For a directory, a lock says so; for what\n" +
+			"has none, such as an object store, --nobody-writes does. A collection that is killed leaves the storage whole;\n" +
+			"the next one goes on.\n\n" +
+			"The exit status is 0 if all is well, 1 if it could not be done, 2 if the command line or a setting is wrong,\n" +
+			"and 4 if it was done as far as damage allows.",
+		Example: "  sparse-registry gc --storage /var/lib/sparse-registry\n" +
+			"  sparse-registry gc --storage /var/lib/sparse-registry --untagged --delete",
+	}
+	refuseMisuse(cmd)
+	defineFlags(cmd, settingsOf(storageFlags))
+	flags := cmd.Flags()
+	flags.BoolVar(&c.remove, "delete", false, "remove it; without this, nothing is removed")
+	flags.BoolVar(&c.options.Untagged, "untagged", false, "remove manifests, too, that no tag, list or subject needs")
+	flags.DurationVar(&c.options.Grace, "grace", defaultGrace, "spare what was pushed, or asked for, within this `DURATION`")
+	flags.BoolVar(&c.alone, "nobody-writes", false, "with --delete, for a storage that is no directory: say that no server uses it, anywhere")
+	flags.StringVar(&c.output, "output", "text", "`FORMAT` of the report: text or json")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		o, err := loadOptions(cmd, lookup)
+		switch {
+		case err != nil:
+		case c.output != "text" && c.output != "json":
+			err = fmt.Errorf("flag --output: %q is neither text nor json", c.output)
+		case c.options.Grace < 0:
+			err = fmt.Errorf("flag --grace: %s is negative", c.options.Grace)
+		}
+		if err != nil {
+			return misuse(err)
+		}
+		store, err := openStorage(cmd.Context(), o)
+		if err == nil && c.remove {
+			err = c.refuse(o, store)
+		}
+		if err != nil {
+			return misuse(err)
+		}
+		return c.run(cmd.Context(), store, cmd.OutOrStdout())
+	}
+	return cmd
+}
+
+// refuse says why nothing can be removed from a storage.
+func (c *collection) refuse(o options, store *registrystore.Store) error {
+	if store.Directory() == "" && !c.alone {
+		return fmt.Errorf("nothing keeps others from writing to storage %s: stop every server that uses it, and say so with --nobody-writes", store.Name())
+	}
+	if o.server.Distribution != nil && remembersInRedis(o.server.Distribution.Storage) {
+		return errors.New("storage.cache is redis, which would go on saying that what is removed is there: " +
+			"empty its database while no server runs, and give gc a configuration without storage.cache")
+	}
+	return nil
+}
+
+// remembersInRedis reports whether what a storage has is remembered beyond the end of a server.
+func remembersInRedis(storage configuration.Storage) bool {
+	cache := storage["cache"]
+	return cache["blobdescriptor"] == "redis" || cache["layerinfo"] == "redis"
+}
+
+// run collects, and prints the report, also if it had to end early.
+func (c *collection) run(ctx context.Context, store *registrystore.Store, out io.Writer) error {
+	report, err := c.collect(ctx, store)
+	if report == nil {
+		return err
+	}
+	if err := errors.Join(err, c.print(out, report)); err != nil {
+		return err
+	}
+	if len(report.Damage) > 0 {
+		return &statusError{statusDamaged, fmt.Errorf("storage %s is damaged: see what stays for it", store.Name())}
+	}
+	return nil
+}
+
+// collect removes what goes, under the storage's lock if it has one, or finds out what would. The
+// report is nil if it could not even do that.
+func (c *collection) collect(ctx context.Context, store *registrystore.Store) (_ *registrygc.Report, retErr error) {
+	if !c.remove {
+		return registrygc.DryRun(ctx, store, c.options, clock.System)
+	}
+	if store.Directory() != "" {
+		lock, err := registrystore.TakeLock(store.Directory(), "sparse-registry gc --delete")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { retErr = errors.Join(retErr, lock.Release()) }()
+	}
+	return registrygc.Collect(ctx, store, c.options, clock.System)
+}
+
+func (c *collection) print(out io.Writer, report *registrygc.Report) error {
+	if c.output == "text" {
+		return report.WriteText(out)
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(report)
+}
