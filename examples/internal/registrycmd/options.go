@@ -103,6 +103,11 @@ var settings = []setting{
 		set:   func(o *options, v string) error { o.server.Htpasswd = v; return nil },
 	},
 	{
+		flag: "anonymous-pull", env: "SPARSE_REGISTRY_ANONYMOUS_PULL", key: "anonymous-pull", initial: "false", boolean: true,
+		usage: "`BOOL`: with --htpasswd, let everybody read without a password",
+		set:   func(o *options, v string) error { return setBool(&o.server.AnonymousPull, v) },
+	},
+	{
 		flag: "read-only", env: "SPARSE_REGISTRY_READ_ONLY", key: "read-only", initial: "false", boolean: true,
 		usage: "`BOOL`: answer 405 to everything that writes or deletes",
 		set:   func(o *options, v string) error { return setBool(&o.server.ReadOnly, v) },
@@ -196,6 +201,9 @@ func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (option
 	}
 	if o.server.Storage == "" && o.server.Distribution == nil {
 		return o, errors.New("no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file, or --distribution-config")
+	}
+	if o.server.AnonymousPull && o.server.Htpasswd == "" {
+		return o, errors.New("anonymous pull is for registries with users: set --htpasswd; with token authentication, the token server decides who may pull")
 	}
 	return o, nil
 }

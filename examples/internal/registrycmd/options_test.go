@@ -102,7 +102,7 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	want.server.Policies.Rules = []sparseregistry.Rule{{Pattern: "team/*"}}
 	policies := filepath.Join(t.TempDir(), "policies.yaml")
 	require.NoError(t, os.WriteFile(policies, []byte("rules: [{repositories: team/*, sparse-lists: off}]\n"), 0o600))
-	want.server.ReadOnly, want.server.NoDelete, want.server.RelativeURLs = true, true, true
+	want.server.ReadOnly, want.server.NoDelete, want.server.RelativeURLs, want.server.AnonymousPull = true, true, true, true
 	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
 	values := map[string]string{
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
@@ -110,6 +110,7 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,
 		"sparse-index-optional-without-platform": "1",
 		"read-only":                              "true", "delete": "false", "relative-urls": "true", "external-url": "https://r:3", "allow-layer-urls": "^https://u/",
+		"anonymous-pull":      "true",
 		"distribution-config": "", // which says what others say: see TestDistributionConfig
 	}
 	var args []string
@@ -143,6 +144,7 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		err  string // after the file's directory
 	}{
 		{[]string{"--sparse-index-required-archs=AMD64"}, nil, "", `flag --sparse-index-required-archs: required architecture "AMD64" must be in lower case: "amd64"`},
+		{[]string{"--storage=/s", "--anonymous-pull"}, nil, "", "anonymous pull is for registries with users: set --htpasswd; with token authentication, the token server decides who may pull"},
 		{[]string{"--delete=0.5"}, nil, "", `flag --delete: "0.5" is neither true nor false`},
 		{[]string{"--allow-layer-urls=*"}, nil, "", "flag --allow-layer-urls: error parsing regexp: missing argument to repetition operator: `*`"},
 		{[]string{"--feature-sparse-index=maybe"}, nil, "", `flag --feature-sparse-index: "maybe" is neither true nor false`},

@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
@@ -17,7 +18,7 @@ func TestMain(m *testing.M) {
 	if storage := os.Getenv(storageVariable); storage != "" {
 		serveForParent(storage)
 	}
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // distribution is the registry behind, without the policy.

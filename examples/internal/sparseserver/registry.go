@@ -25,6 +25,7 @@ type registry struct {
 	http.Handler
 	store  *registrystore.Store // the same storage
 	images imageRule
+	secret string // of what clients carry between requests
 	// children answers what the policy asks. It is the registry, too, but for what the registry
 	// tells others of: no notification says that a client has pulled what the policy looked for.
 	children http.Handler
@@ -56,8 +57,8 @@ func newRegistry(c Config) (*registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if config.HTTP.Secret == "" && c.Storage != "" {
-		if config.HTTP.Secret, err = loadSecret(filepath.Join(c.Storage, secretFile)); err != nil {
+	if config.HTTP.Secret == "" {
+		if config.HTTP.Secret, err = loadSecret(c.Storage); err != nil {
 			return nil, err
 		}
 	}
@@ -65,7 +66,10 @@ func newRegistry(c Config) (*registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &registry{store: store, images: images}
+	if err := store.Ping(context.Background()); err != nil {
+		return nil, err
+	}
+	r := &registry{store: store, images: images, secret: config.HTTP.Secret}
 	if r.Handler, err = r.newApp(config); err != nil {
 		return nil, err
 	}
@@ -98,8 +102,13 @@ func (r *registry) close() {
 	}
 }
 
-// loadSecret reads the secret at path, or makes it. Whoever is killed while making it leaves none.
-func loadSecret(path string) (string, error) {
+// loadSecret reads the secret of a storage directory, or makes it. Whoever is killed while making
+// it leaves none. Without a directory, which is "", each secret is another one.
+func loadSecret(storage string) (string, error) {
+	if storage == "" {
+		return rand.Text(), nil
+	}
+	path := filepath.Join(storage, secretFile)
 	secret, err := os.ReadFile(path)
 	if err == nil && len(secret) > 0 {
 		return string(secret), nil

@@ -41,6 +41,9 @@ type Config struct {
 	ExternalURL  string
 	RelativeURLs bool
 
+	// AnonymousPull lets everybody read, without a password. It is for nothing without Htpasswd.
+	AnonymousPull bool
+
 	ReadOnly bool // nothing but GET, HEAD and OPTIONS
 	NoDelete bool // no DELETE, but of uploads
 
@@ -151,12 +154,21 @@ func (s *Server) handler(c Config) http.Handler {
 	})
 	h = links.Handler(h)
 	h = restrict(h, c)
-	h = s.access.require(h)
+	h = s.admit(h, c)
 	h = sparseregistry.Announce(h, s.Policies)
 	h = s.withHealth(h)
 	h = withStallTimeout(h, c.StallTimeout)
 	h = withRequestLog(h, c.Log, s.metrics)
 	return s.counted(h)
+}
+
+// admit lets those through who may do what they ask for.
+func (s *Server) admit(next http.Handler, c Config) http.Handler {
+	if c.AnonymousPull {
+		open := &openAccess{access: s.access, tokens: newTokens(s.registry.secret), external: c.ExternalURL}
+		return open.admit(next)
+	}
+	return s.access.require(next)
 }
 
 // refused is told of every manifest that was not let through.
