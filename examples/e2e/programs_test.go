@@ -56,10 +56,16 @@ type registryProcess struct {
 	log  chan string // what it logged after its first line, once it is closed
 }
 
+// startRegistry starts a registry that requires amd64 of sparse lists.
 func startRegistry(t *testing.T, programs, storage string) *registryProcess {
 	t.Helper()
+	return startRegistryWith(t, programs, storage, "--feature-sparse-index", "--sparse-index-required-archs=amd64")
+}
+
+func startRegistryWith(t *testing.T, programs, storage string, policy ...string) *registryProcess {
+	t.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), filepath.Join(programs, "sparse-registry"),
-		"--address", "127.0.0.1:0", "--storage", storage, "--feature-sparse-index", "--sparse-index-required-archs=amd64")
+		append([]string{"--address", "127.0.0.1:0", "--storage", storage}, policy...)...)
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
