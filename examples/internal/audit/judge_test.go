@@ -67,6 +67,9 @@ func named(f *imagetest.Fixture, findings []Finding) []string {
 		if len(found.Tags) > 0 {
 			line += " by " + strings.Join(found.Tags, ",")
 		}
+		if _, hex, ok := strings.Cut(line, " by sha256-"); ok { // a referrers tag
+			line = strings.Replace(line, hex, name(digest.NewDigestFromEncoded(digest.SHA256, hex)), 1)
+		}
 		lines = append(lines, line)
 	}
 	slices.Sort(lines)

@@ -2,7 +2,12 @@ package audit
 
 import (
 	"context"
+	"maps"
+	"slices"
 
+	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
@@ -12,9 +17,10 @@ type Rebuilt struct {
 	Removed int `json:"removed"` // links that should not have been there
 }
 
-// RebuildReferrers makes the links from subjects to what refers to them what the manifests say. A
-// link whose manifest cannot be read stays. Nobody else may write to the storage meanwhile: the
-// caller has its lock. What was done before an error stays, and is right.
+// RebuildReferrers makes the links from subjects to what refers to them what the manifests say, and
+// then brings the referrers tags of all subjects up to date. A link whose manifest cannot be read
+// stays. Nobody else may write to the storage meanwhile: the caller has its lock. What was done
+// before an error stays, and is right.
 func RebuildReferrers(ctx context.Context, store *registrystore.Store, o Options) (Rebuilt, error) {
 	c := newChecker(store, o)
 	var done Rebuilt
@@ -23,20 +29,47 @@ func RebuildReferrers(ctx context.Context, store *registrystore.Store, o Options
 		if err != nil {
 			return err
 		}
-		missing, stray := facts.referrersToMend()
-		for _, r := range missing {
-			if err := store.PutReferrer(ctx, name, r.subject, r.referrer); err != nil {
-				return err
-			}
-			done.Written++
+		if err := facts.mendReferrers(ctx, store, &done); err != nil {
+			return err
 		}
-		for _, r := range stray {
-			if err := store.RemoveReferrer(ctx, name, r.subject, r.referrer); err != nil {
-				return err
-			}
-			done.Removed++
-		}
-		return nil
+		return facts.refreshTags(ctx, referrers.New(store))
 	})
 	return done, err
+}
+
+// mendReferrers writes and removes links, and counts them.
+func (f *facts) mendReferrers(ctx context.Context, store *registrystore.Store, done *Rebuilt) error {
+	missing, stray := f.referrersToMend()
+	for _, r := range missing {
+		if err := store.PutReferrer(ctx, f.repository, r.subject, r.referrer); err != nil {
+			return err
+		}
+		done.Written++
+	}
+	for _, r := range stray {
+		if err := store.RemoveReferrer(ctx, f.repository, r.subject, r.referrer); err != nil {
+			return err
+		}
+		done.Removed++
+	}
+	return nil
+}
+
+// refreshTags brings the referrers tags of all subjects up to date that are, or were, linked.
+func (f *facts) refreshTags(ctx context.Context, links *referrers.Links) error {
+	subjects := map[digest.Digest]bool{}
+	for r := range f.referrers {
+		subjects[r.subject] = true
+	}
+	for _, document := range f.documents {
+		if subject := document.subject(); subject != "" {
+			subjects[subject] = true
+		}
+	}
+	for _, subject := range slices.Sorted(maps.Keys(subjects)) {
+		if err := links.Refresh(ctx, f.repository, subject); err != nil {
+			return err
+		}
+	}
+	return nil
 }
