@@ -18,11 +18,7 @@ type shortcoming struct {
 // known are all shortcomings of sparse-registry.
 var known = []shortcoming{
 	{reason: "distribution's: it stores what has a sha512 digest under its sha256 digest", names: []string{"sha512 blobs/", "sha512/"}},
-	{reason: "distribution's: it refuses a layer that is elsewhere", names: []string{"non-distributable-layers/"}},
-	{
-		reason: "distribution's: it has no referrers API",
-		names:  []string{"empty/referrers", "artifacts-with-subject/", "index-with-subject/", "missing-subject/"},
-	},
+	{reason: "meant: without --allow-layer-urls, layers that are elsewhere are refused", names: []string{"non-distributable-layers/"}},
 	// Beside the image, there is a list whose child is missing, for which the same is done.
 	{reason: "meant: an image that lacks a layer is refused", names: []string{"sparse/"}, most: 1},
 }

@@ -61,6 +61,7 @@ var candidates = []candidate{
 	policyOff("policy off"),
 	sparse("policy on"),
 	sparse("policy on, amd64 required", "--sparse-index-required-archs", "amd64"),
+	sparse("policy on, layers elsewhere", "--allow-layer-urls", "^https://store\\.example\\.com/"),
 	withPassword(sparse("policy on, htpasswd", "--htpasswd", "WORK/htpasswd")),
 }
 
