@@ -22,6 +22,7 @@ import (
 // options are the effective settings.
 type options struct {
 	server       sparseserver.Config
+	drainDelay   time.Duration
 	drainTimeout time.Duration
 	distribution *distributionconfig.Settings // nil for none
 	allowDelete  *bool                        // nil if it is not set
@@ -138,9 +139,19 @@ var settings = []setting{
 		set:   func(o *options, v string) error { o.server.MetricsAddress = v; return nil },
 	},
 	{
+		flag: "min-free-space", env: "SPARSE_REGISTRY_MIN_FREE_SPACE", key: "min-free-space", initial: "256MB",
+		usage: "`SIZE` of the storage's file system that stays free: with less, pushes are refused, and nothing else; 0 fills it",
+		set:   func(o *options, v string) error { return setSize(&o.server.MinFreeSpace, v) },
+	},
+	{
+		flag: "drain-delay", env: "SPARSE_REGISTRY_DRAIN_DELAY", key: "drain-delay", initial: "5s", reloaded: true,
+		usage: "`DURATION` to answer everything, when stopping, while /readyz says 503, so that nobody is sent here any more",
+		set:   func(o *options, v string) error { return setDuration(&o.drainDelay, v, 0) },
+	},
+	{
 		flag: "drain-timeout", env: "SPARSE_REGISTRY_DRAIN_TIMEOUT", key: "drain-timeout", initial: "5m", reloaded: true,
-		usage: "`DURATION` to wait, when stopping, for the requests that are under way",
-		set:   setDrainTimeout,
+		usage: "`DURATION` to wait after that, when stopping, for the requests that are under way",
+		set:   func(o *options, v string) error { return setDuration(&o.drainTimeout, v, 1) },
 	},
 }
 
@@ -381,17 +392,5 @@ func setLayerURLs(o *options, value string) error {
 		return err
 	}
 	o.server.AllowLayerURLs = value
-	return nil
-}
-
-func setDrainTimeout(o *options, value string) error {
-	d, err := time.ParseDuration(value)
-	if err != nil {
-		return err
-	}
-	if d <= 0 {
-		return fmt.Errorf("%q is not positive", value)
-	}
-	o.drainTimeout = d
 	return nil
 }

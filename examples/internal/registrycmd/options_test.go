@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
+	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -93,7 +96,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
-	want := options{drainTimeout: time.Second, allowDelete: new(bool)}
+	want := options{drainDelay: time.Minute, drainTimeout: time.Second, allowDelete: new(bool)}
 	want.server.Address, want.server.Storage = "h:1", "/s"
 	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
 	want.server.Policies.Default = manifest.SparsePolicy{
@@ -104,7 +107,9 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	require.NoError(t, os.WriteFile(policies, []byte("rules: [{repositories: team/*, sparse-lists: off}]\n"), 0o600))
 	want.server.ReadOnly, want.server.NoDelete, want.server.RelativeURLs, want.server.AnonymousPull = true, true, true, true
 	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
+	want.server.MinFreeSpace = 1_500_000_000
 	values := map[string]string{
+		"min-free-space": "1.5GB", "drain-delay": "1m",
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
 		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,
@@ -148,7 +153,14 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{[]string{"--delete=0.5"}, nil, "", `flag --delete: "0.5" is neither true nor false`},
 		{[]string{"--allow-layer-urls=*"}, nil, "", "flag --allow-layer-urls: error parsing regexp: missing argument to repetition operator: `*`"},
 		{[]string{"--feature-sparse-index=maybe"}, nil, "", `flag --feature-sparse-index: "maybe" is neither true nor false`},
-		{[]string{"--drain-timeout=-1s"}, nil, "", `flag --drain-timeout: "-1s" is not positive`},
+		{[]string{"--drain-timeout=0"}, nil, "", `flag --drain-timeout: "0" is not positive`},
+		{[]string{"--drain-delay=-1s"}, nil, "", `flag --drain-delay: "-1s" is negative`},
+		{[]string{"--drain-delay=5"}, nil, "", `flag --drain-delay: time: missing unit in duration "5"`},
+		{[]string{"--min-free-space=-1"}, nil, "", `flag --min-free-space: "-1" is no size: write it as 500MB or 1.5GiB`},
+		{[]string{"--min-free-space=5%"}, nil, "", `flag --min-free-space: "5%" is no size`},
+		{[]string{"--min-free-space=5Gi"}, nil, "", `flag --min-free-space: "5Gi" has a unit that is none of B, kB`},
+		{[]string{"--min-free-space=1e9"}, nil, "", `flag --min-free-space: "1e9" is no size`},
+		{[]string{"--min-free-space=99999999TB"}, nil, "", `flag --min-free-space: "99999999TB" is too large`},
 		{nil, map[string]string{"FEATURE_SPARSE_INDEX": "yes"}, "", `environment variable FEATURE_SPARSE_INDEX: "yes" is neither true nor false`},
 		{nil, map[string]string{"SPARSE_INDEX_REQUIRED_ARCHS": "amd64,,arm64"}, "", `environment variable SPARSE_INDEX_REQUIRED_ARCHS: unknown required architecture ""`},
 		{nil, nil, "# policy\nSPARSE_INDEX_REQUIRED_ARCHS: [amd64, amd46]\n", `config.yaml:2: SPARSE_INDEX_REQUIRED_ARCHS: unknown required architecture "amd46"`},
@@ -193,7 +205,7 @@ func (b *buffer) String() string {
 func startCommand(t *testing.T, log *buffer, args ...string) (url string, stop func() error) {
 	t.Helper()
 	cmd := command(func(string) (string, bool) { return "", false }, log)
-	cmd.SetArgs(append([]string{"--address=127.0.0.1:0"}, args...))
+	cmd.SetArgs(append([]string{"--address=127.0.0.1:0", "--drain-delay=0"}, args...))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- cmd.ExecuteContext(ctx) }()
@@ -216,6 +228,43 @@ func TestCommand(t *testing.T) {
 	assert.Contains(t, log.String(), "sparse_lists=false required_architectures=[amd64]")
 	assert.Contains(t, log.String(), "required architectures and platforms mean nothing while sparse lists are off")
 	assert.Contains(t, log.String(), "msg=stopped")
+}
+
+// TestStopping has a server stop by a clock of the test: until the delay is over, it answers, and
+// says that it stops.
+func TestStopping(t *testing.T) {
+	server, err := sparseserver.Start(sparseserver.Config{Address: "127.0.0.1:0", Storage: t.TempDir()})
+	require.NoError(t, err)
+	defer server.Close()
+	status := func(path string) int {
+		answer, err := http.Get(server.URL() + path)
+		if err != nil {
+			return 0
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	require.Equal(t, http.StatusOK, status("/readyz"))
+	now := clocktest.New(time.Time{})
+	stopped := make(chan error, 1)
+	go func() {
+		stopped <- stop(t.Context(), now, server, slog.New(slog.DiscardHandler), options{drainDelay: time.Minute, drainTimeout: time.Minute})
+	}()
+	require.NoError(t, now.WaitForSleepers(t.Context(), 1))
+	now.Advance(time.Minute - 1)
+	assert.Equal(t, http.StatusServiceUnavailable, status("/readyz"))
+	assert.Equal(t, http.StatusOK, status("/v2/"))
+	now.Advance(1)
+	require.NoError(t, <-stopped)
+	assert.Zero(t, status("/v2/"))
+}
+
+func TestSizes(t *testing.T) {
+	for value, want := range map[string]int64{"0": 0, "10": 10, "1.5 GiB": 3 << 29, "2kB": 2000, "7KiB": 7168, "3TB": 3e12} {
+		var got int64
+		require.NoError(t, setSize(&got, value))
+		assert.Equal(t, want, got, value)
+	}
 }
 
 func TestVersion(t *testing.T) {

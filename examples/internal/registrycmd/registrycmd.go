@@ -4,8 +4,9 @@
 // Every setting can be given as a flag, in the environment, and in a YAML file, in this order of
 // precedence; see --help. It logs to standard error, one line a request and one line a refused
 // manifest. On SIGHUP it reads the settings, and the files that they name, again. On SIGINT or
-// SIGTERM it stops to accept connections, answers the requests that it has, and exits with status
-// 0; with status 1 if it had to cut some off, or could not run.
+// SIGTERM it says for a while at /readyz that it stops, accepts no connections any more, answers
+// the requests that it has, and exits with status 0; with status 1 if it had to cut some off, or
+// could not run.
 //
 // Subcommands (subcommands.go) work on the storage of a server: check (check.go) looks whether it
 // is complete and true, gc (gc.go) removes what is not needed any more.
@@ -27,6 +28,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // Main runs sparse-registry with the arguments and the environment of the process, and ends it.
@@ -90,11 +92,16 @@ func run(ctx context.Context, log *slog.Logger, load func() (options, error)) er
 	if err := r.until(ctx, hangups); err != nil {
 		return errors.Join(err, server.Close())
 	}
-	return stop(context.WithoutCancel(ctx), server, log, r.current)
+	return stop(context.WithoutCancel(ctx), clock.System, server, log, r.current)
 }
 
-// stop lets the server answer what it has begun to.
-func stop(ctx context.Context, server *sparseserver.Server, log *slog.Logger, o options) error {
+// stop lets everybody learn that the server stops, and then the server answer what it has begun to.
+func stop(ctx context.Context, time clock.Clock, server *sparseserver.Server, log *slog.Logger, o options) error {
+	log.Info("stopping: answering everything, until nobody is sent here any more", "for", o.drainDelay)
+	server.Drain()
+	if err := clock.Sleep(ctx, time, o.drainDelay); err != nil {
+		return err
+	}
 	log.Info("stopping: answering the requests that are under way", "at_most", o.drainTimeout)
 	ctx, cancel := context.WithTimeout(ctx, o.drainTimeout)
 	defer cancel()

@@ -73,6 +73,11 @@ func (m *metrics) counters(name, help string, labels ...string) *prometheus.Coun
 	return c
 }
 
+// gauge adds a number that read returns when somebody looks; NaN says that it is not known.
+func (m *metrics) gauge(name, help string, read func() float64) {
+	m.register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+}
+
 // lookedUp counts a request of the policy's own; status is 0 if there was no answer.
 func (m *metrics) lookedUp(status int) { m.lookups.WithLabelValues(strconv.Itoa(status)).Inc() }
 

@@ -52,6 +52,11 @@ type Config struct {
 	// anchored. "" allows none.
 	AllowLayerURLs string
 
+	// MinFreeSpace is how many bytes of the storage's file system stay free: with less, nothing is
+	// stored any more, and everything else goes on. 0 stores as long as there is any. It means
+	// nothing without Storage.
+	MinFreeSpace int64
+
 	// MetricsAddress is host:port of a second listener that serves Prometheus metrics at /metrics;
 	// "" for none. Those of distribution's storage and notifications are the process's, all others
 	// are the server's.
@@ -76,6 +81,7 @@ type Server struct {
 	registry *registry
 	http     *http.Server
 	listener net.Listener
+	room     *room // nil if nothing is stored in a directory
 	metrics  *metrics
 	exporter *http.Server // of the metrics; nil for none
 	secure   bool         // speaks TLS
@@ -85,7 +91,7 @@ type Server struct {
 	certificate atomic.Pointer[tls.Certificate]         // for new connections; nil without TLS
 	access      *access
 
-	stopping atomic.Bool
+	stopping atomic.Bool  // Drain has been called, or what follows it
 	handlers sync.RWMutex // every handler that runs holds it for reading; close takes it for good
 	close    func() error // what Close does, once
 	done     chan struct{}
@@ -118,6 +124,7 @@ func Start(c Config) (_ *Server, retErr error) {
 		access: &access{log: c.Log}, done: make(chan struct{}),
 	}
 	s.put(inForce)
+	s.watchRoom(c)
 	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
@@ -146,17 +153,21 @@ func Start(c Config) (_ *Server, retErr error) {
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config) http.Handler {
 	links := referrers.New(s.registry.store)
-	h := noteUses(s.registry, s.registry.store, c.Log)
+	h := withoutAPIVersion(s.registry)
+	h = noteUses(h, s.registry.store, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
 		Policy: s.policy, Children: noteUses(s.registry.children, s.registry.store, c.Log),
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 		Stored: links.Stored, Deleted: links.Deleted,
 	})
 	h = links.Handler(h)
+	h = s.withRoom(h)
 	h = restrict(h, c)
 	h = s.admit(h, c)
 	h = sparseregistry.Announce(h, s.Policies)
+	h = s.withDraining(h)
 	h = s.withHealth(h)
+	h = withAPIVersion(h)
 	h = withStallTimeout(h, c.StallTimeout)
 	h = withRequestLog(h, c.Log, s.metrics)
 	return s.counted(h)
@@ -235,7 +246,7 @@ func (s *Server) Err() error { return s.err }
 // releases everything. If ctx ends first, it closes their connections and returns ctx's error:
 // those clients got no answer.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.stopping.Store(true)
+	s.Drain()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = fmt.Errorf("requests were cut off: %w", err)
@@ -248,7 +259,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) Close() error { return s.close() }
 
 func (s *Server) stop() error {
-	s.stopping.Store(true)
+	s.Drain()
 	err := s.http.Close()
 	<-s.done
 	if s.exporter != nil {

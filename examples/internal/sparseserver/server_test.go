@@ -118,6 +118,7 @@ func TestHtpasswd(t *testing.T) {
 			assert.Equal(t, `Basic realm="sparse-registry"`, answer.Header.Get("WWW-Authenticate"))
 			require.Len(t, answer.Errors(), 1)
 			assert.Equal(t, "UNAUTHORIZED", answer.Errors()[0].Code)
+			assert.Equal(t, []string{apiVersionValue}, answer.Header.Values(apiVersion))
 		}
 	}
 	assert.Equal(t, http.StatusOK, request(http.MethodGet, "/v2/", "alice", "secret").Status)

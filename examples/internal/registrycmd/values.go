@@ -1,0 +1,51 @@
+package registrycmd
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// setDuration reads a time that is least or longer.
+func setDuration(to *time.Duration, value string, least time.Duration) error {
+	d, err := time.ParseDuration(value)
+	switch {
+	case err != nil:
+		return err
+	case d < 0:
+		return fmt.Errorf("%q is negative", value)
+	case d < least:
+		return fmt.Errorf("%q is not positive", value)
+	}
+	*to = d
+	return nil
+}
+
+// units are those of sizes, by their names.
+var units = map[string]float64{
+	"": 1, "B": 1,
+	"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+}
+
+var size = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)$`)
+
+// setSize reads a number of bytes with a unit.
+func setSize(to *int64, value string) error {
+	parts := size.FindStringSubmatch(value)
+	if parts == nil {
+		return fmt.Errorf("%q is no size: write it as 500MB or 1.5GiB", value)
+	}
+	unit, known := units[parts[2]]
+	if !known {
+		return fmt.Errorf("%q has a unit that is none of B, kB, MB, GB, TB, KiB, MiB, GiB and TiB", value)
+	}
+	number, err := strconv.ParseFloat(parts[1], 64)
+	if err != nil || number*unit >= math.MaxInt64 {
+		return fmt.Errorf("%q is too large", value)
+	}
+	*to = int64(number * unit)
+	return nil
+}

@@ -1,0 +1,199 @@
+package sparseserver
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/internal/prose"
+)
+
+// A room is where things are stored: a directory, on a file system that can be full.
+type room struct {
+	storage string
+	minFree int64 // bytes that stay free; 0 stores as long as there are any
+	log     *slog.Logger
+	clock   clock.Clock
+	free    func(directory string) (int64, error) // bytes; freeSpace but for tests
+
+	mu     sync.Mutex
+	looked time.Time // when fault was found; guarded by mu
+	fault  string    // guarded by mu
+}
+
+// watchRoom has s look after the space for what is stored, if that goes to a directory.
+func (s *Server) watchRoom(c Config) {
+	if c.Storage == "" || c.ReadOnly {
+		return
+	}
+	s.room = newRoom(c.Storage, c.MinFreeSpace, c.Log)
+	s.metrics.gauge("sparse_registry_storage_free_bytes", "Bytes that the storage's file system has left.", s.room.freeBytes)
+}
+
+func newRoom(storage string, minFree int64, log *slog.Logger) *room {
+	return &room{storage: storage, minFree: minFree, log: log, clock: clock.System, free: freeSpace}
+}
+
+// lookEvery is how old an answer may be: many who ask cost the disk no more than one.
+const lookEvery = time.Second
+
+// why says why nothing can be stored; "" if something can.
+func (m *room) why() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.looked.IsZero() || clock.Since(m.clock, m.looked) >= lookEvery {
+		m.look()
+	}
+	return m.fault
+}
+
+// whyNow is why for those who have just seen that something could not be stored.
+func (m *room) whyNow() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.look()
+	return m.fault
+}
+
+// look finds fault. The caller holds mu.
+func (m *room) look() {
+	before := m.fault
+	m.looked, m.fault = m.clock.Now(), m.find()
+	switch {
+	case before == "" && m.fault != "":
+		m.log.Error("pushes are refused: "+m.fault, "storage", m.storage)
+	case before != "" && m.fault == "":
+		m.log.Info("pushes are taken again", "storage", m.storage)
+	}
+}
+
+func (m *room) find() string {
+	if err := m.tryToWrite(); err != nil {
+		return "the registry's storage cannot be written to: " + reason(err)
+	}
+	free, err := m.free(m.storage)
+	switch {
+	case err != nil:
+		return "the registry's storage does not say how much space it has: " + reason(err)
+	case free < m.minFree:
+		return fmt.Sprintf("the registry's storage has %s left, and keeps %s free", prose.Bytes(free), prose.Bytes(m.minFree))
+	}
+	return ""
+}
+
+// freeBytes is the number for the metrics.
+func (m *room) freeBytes() float64 {
+	free, err := m.free(m.storage)
+	if err != nil {
+		return math.NaN()
+	}
+	return float64(free)
+}
+
+// tryToWrite writes a file and removes it.
+func (m *room) tryToWrite() error {
+	path := filepath.Join(m.storage, registrystore.OwnDirectory, "probe")
+	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
+		_ = os.Remove(path) // of no use, and overwritten the next time
+		return err
+	}
+	return os.Remove(path)
+}
+
+// reason is what an error of a file says, without its name, which clients need not know.
+func reason(err error) string {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err.Error()
+	}
+	return err.Error()
+}
+
+// withRoom refuses what is to be stored, before anything is read from its body, while there is no
+// room for it; and says so when room was missing after all. Everything else passes.
+//
+// The status is 507 and the code DENIED: most clients then show the message and do not try again,
+// as they would after 503. That would be of no use, and a proxy could take a 503 for a server that
+// does not even serve what it has.
+func (s *Server) withRoom(next http.Handler) http.Handler {
+	if s.room == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !stores(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if why := s.room.why(); why != "" {
+			refuseForRoom(w, r, why)
+			return
+		}
+		next.ServeHTTP(&roomWriter{ResponseWriter: w, request: r, room: s.room}, r)
+	})
+}
+
+// stores reports whether r is to store something.
+func stores(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		return strings.HasPrefix(r.URL.Path, "/v2/")
+	}
+	return false
+}
+
+func refuseForRoom(w http.ResponseWriter, r *http.Request, why string) {
+	noteError(r, errors.New(why))
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Del("Content-Length") // of another answer
+	w.WriteHeader(http.StatusInsufficientStorage)
+	answer := errcode.Errors{errcode.ErrorCodeDenied.WithMessage(why + ": pulls and deletions go on")}
+	_ = json.NewEncoder(w).Encode(answer) // only the client can make it fail, by leaving
+}
+
+// A roomWriter answers with what is wrong with the storage where the registry answers that it does
+// not know what is wrong.
+type roomWriter struct {
+	http.ResponseWriter
+	request  *http.Request
+	room     *room
+	answered bool
+	replaced bool // what the registry writes is of no interest any more
+}
+
+// Unwrap is for http.ResponseController.
+func (w *roomWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *roomWriter) WriteHeader(status int) {
+	if status >= http.StatusInternalServerError && !w.answered {
+		if why := w.room.whyNow(); why != "" {
+			w.answered, w.replaced = true, true
+			refuseForRoom(w.ResponseWriter, w.request, why)
+		}
+	}
+	if w.replaced {
+		return
+	}
+	w.answered = w.answered || status >= http.StatusOK
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *roomWriter) Write(p []byte) (int, error) {
+	if w.replaced {
+		return len(p), nil
+	}
+	w.answered = true
+	return w.ResponseWriter.Write(p)
+}
