@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
@@ -24,28 +23,6 @@ const (
 	// maxDepth is the number of objects and arrays that may be open at the same time in a manifest.
 	maxDepth = 64
 )
-
-// readBody reads the manifest that r sends, of at most manifest.MaxSize bytes.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, *refusal) {
-	for _, encoding := range r.Header.Values("Content-Encoding") {
-		if encoding != "" && !strings.EqualFold(encoding, "identity") {
-			return nil, refuse(http.StatusUnsupportedMediaType, codeUnsupported, "manifests with Content-Encoding %q are not supported", clip(encoding))
-		}
-	}
-	tooLarge := refuse(http.StatusRequestEntityTooLarge, codeManifestInvalid, "manifest is larger than %d bytes", manifest.MaxSize)
-	if r.ContentLength > manifest.MaxSize {
-		return nil, tooLarge
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, manifest.MaxSize))
-	var beyond *http.MaxBytesError
-	switch {
-	case errors.As(err, &beyond):
-		return nil, tooLarge
-	case err != nil:
-		return nil, refuse(http.StatusBadRequest, codeManifestInvalid, "reading the manifest: %w", err)
-	}
-	return body, nil
-}
 
 // contentType is the media type that r's header states, without parameters; "" if it states none.
 func contentType(r *http.Request) (string, *refusal) {

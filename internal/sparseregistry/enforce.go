@@ -2,6 +2,7 @@ package sparseregistry
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math"
@@ -28,6 +29,18 @@ type Options struct {
 	// Children answers the requests of the policy's own, for children of lists, in the place of
 	// next; nil stands for next. It must have what next has.
 	Children http.Handler
+
+	// Admit, if not nil, is called for every manifest that has arrived, before it is looked at: it
+	// will take about weight bytes of memory until release is called, or at the most so many. Until
+	// Admit returns, and while a client sends it, a manifest takes little, whatever its size.
+	// Admit may wait, and be called concurrently. After an error the client is told to try again:
+	// 503 with Retry-After.
+	Admit func(ctx context.Context, weight int64) (release func(), err error)
+
+	// Spool is the directory for files of manifests that arrive, which are gone when the request is
+	// answered; "" stands for os.TempDir. On systems where open files cannot be removed, those of a
+	// process that was killed stay.
+	Spool string
 
 	// CheckImage, if not nil, is asked about every manifest that is no list, with its media type as
 	// the request states it, without parameters; "" for none. An error refuses it: 400
@@ -65,9 +78,10 @@ type Options struct {
 //     error for each missing child.
 //   - With the policy on, a list that states a wrong size for a child that is there is refused: 400
 //     MANIFEST_INVALID.
-//   - A list of more than MaxEntries entries, a manifest of more than manifest.MaxSize bytes (413)
-//     or with a Content-Encoding (415), and one that two parsers can read differently, is refused;
-//     so is an OCI image manifest with a subject that is not as the format demands.
+//   - A list of more than MaxEntries entries, a manifest of more than manifest.MaxSize bytes (413),
+//     of more than MaxValues values or with a Content-Encoding (415), and one that two parsers can
+//     read differently, is refused; so is an OCI image manifest with a subject that is not as the
+//     format demands.
 //   - A path under which another router could find a manifest, and this handler does not, is
 //     refused.
 //   - A DELETE in a repository waits for the manifests that are being stored in it, and they for
@@ -79,7 +93,7 @@ type Options struct {
 func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{
 		next: next, children: options.Children, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
-		stored: options.Stored, deleted: options.Deleted,
+		stored: options.Stored, deleted: options.Deleted, admit: options.Admit, spool: options.Spool,
 	}
 	if e.children == nil {
 		e.children = next
@@ -102,6 +116,8 @@ type enforcer struct {
 	lookedUp   func(status int)
 	stored     func(*http.Request, Stored) (http.Header, error)
 	deleted    func(*http.Request, Deletion) error
+	admit      func(context.Context, int64) (func(), error) // nil for none
+	spool      string
 	locks      repositoryLocks
 }
 
@@ -183,22 +199,49 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 	if refusal != nil {
 		return refusal
 	}
-	body, refusal := readBody(w, r)
+	arrived, refusal := receive(w, r, e.spool)
 	if refusal != nil {
 		return refusal
+	}
+	answer, refusal := e.putArrived(r, t, mediaType, arrived)
+	if refusal == nil {
+		answer.replay(w)
+	}
+	return refusal
+}
+
+// putArrived passes a manifest on that has arrived, or says why not, when there is memory for it.
+// No client can keep that: nothing is read from one any more, and nothing written yet.
+func (e *enforcer) putArrived(r *http.Request, t target, mediaType string, arrived *arrival) (*recorder, *refusal) {
+	defer arrived.close()
+	if e.admit != nil {
+		release, err := e.admit(r.Context(), arrived.weight())
+		if err != nil {
+			return nil, busy(err)
+		}
+		defer release()
+	}
+	body, err := arrived.bytes()
+	if err != nil {
+		return nil, refuse(http.StatusInternalServerError, codeUnknown, "%w", err)
 	}
 	doc, refusal := readDocument(t.reference, mediaType, body)
 	if refusal == nil && doc.list == nil {
 		refusal = e.refuseImage(mediaType, body)
 	}
 	if refusal != nil {
-		return refusal
+		return nil, refusal
 	}
-	answer, refusal := e.store(r, t, doc)
-	if refusal == nil {
-		answer.replay(w)
-	}
-	return refusal
+	return e.store(r, t, doc)
+}
+
+// retryAfter is after how many seconds a client should try again whose manifest had no room.
+const retryAfter = 5
+
+func busy(err error) *refusal {
+	refused := refuse(http.StatusServiceUnavailable, codeUnavailable, "the registry is busy with other manifests; try again: %w", err)
+	refused.header = http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
+	return refused
 }
 
 // refuseImage says why a manifest that is no list is not let through, if it is not.

@@ -20,6 +20,7 @@ const (
 	codeManifestInvalid = "MANIFEST_INVALID"
 	codeNameInvalid     = "NAME_INVALID"
 	codeTooMany         = "TOOMANYREQUESTS"
+	codeUnavailable     = "UNAVAILABLE"
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnknown         = "UNKNOWN"
 	codeUnsupported     = "UNSUPPORTED"

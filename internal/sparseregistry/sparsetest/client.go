@@ -66,6 +66,9 @@ func NewClientOf(base string, transport *http.Transport) *Client {
 	}}
 }
 
+// Base is where the registry's root is.
+func (c *Client) Base() string { return c.base }
+
 // CloseIdle closes the connections that are not in use.
 func (c *Client) CloseIdle() { c.http.CloseIdleConnections() }
 
