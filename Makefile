@@ -57,7 +57,7 @@ drawing: ## draw the README's picture of keep, strip and auto anew
 
 # Tests wait more than they compute, so more packages than processors run at a time. What go test would vet, make vet does.
 .PHONY: test
-test: ## the tests of both modules, with the race detector where there is a C compiler, but for one of memory
+test: ## the tests of both modules, with the race detector where there is a C compiler, but for those of memory
 	@if $(RACE_ENV) go build -race runtime/cgo 2>/dev/null; then \
 		export $(RACE_ENV); race='$(RACE)'; \
 	else \
@@ -66,6 +66,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 	failed=0; \
 	for module in $(MODULES); do go -C $$module test $$race -vet=off -p 4 -timeout 45m ./... || failed=1; done; \
 	test -z "$$race" || CGO_ENABLED=0 go test -run '^TestCopierMemory$$' ./copy || failed=1; \
+	test -z "$$race" || CGO_ENABLED=0 go -C examples test -run '^TestMemoryOfLargeLists$$' ./internal/sparseserver || failed=1; \
 	exit $$failed
 
 .PHONY: fmt

@@ -38,7 +38,7 @@ var requireAMD64 = sparseregistry.Policies{
 // serveForParent is what the test binary does as a server: it serves until it is killed, or its
 // parent is gone.
 func serveForParent(storage string) {
-	server, err := Start(Config{Address: "127.0.0.1:0", Storage: storage, Policies: requireAMD64})
+	server, err := Start(Config{Address: "127.0.0.1:0", Storage: storage, Policies: requireAMD64, ManifestWait: time.Hour})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -136,8 +136,12 @@ func refusalReason(refusal sparseregistry.Refusal) string {
 		return "encoded"
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
 		return "lookup_denied"
-	default:
+	case http.StatusBadGateway:
 		return "lookup_failed"
+	case http.StatusServiceUnavailable:
+		return busyReason
+	default:
+		return "failed"
 	}
 }
 

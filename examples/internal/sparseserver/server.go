@@ -1,6 +1,7 @@
 package sparseserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -66,6 +67,10 @@ type Config struct {
 	// for a minute.
 	StallTimeout time.Duration
 
+	// ManifestWait is how long a manifest waits for memory before it is answered with 503; 0 for 30
+	// s.
+	ManifestWait time.Duration
+
 	Log *slog.Logger // nil for none
 }
 
@@ -84,7 +89,8 @@ type Server struct {
 	room     *room // nil if nothing is stored in a directory
 	metrics  *metrics
 	exporter *http.Server // of the metrics; nil for none
-	secure   bool         // speaks TLS
+	budget   *budget
+	secure   bool // speaks TLS
 
 	reloading   sync.Mutex                              // held while what follows is exchanged
 	policies    atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
@@ -107,6 +113,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	if c.StallTimeout == 0 {
 		c.StallTimeout = defaultStallTimeout
 	}
+	c.ManifestWait = cmp.Or(c.ManifestWait, defaultManifestWait)
 	inForce, err := readChangeable(c)
 	if err != nil {
 		return nil, err
@@ -123,6 +130,7 @@ func Start(c Config) (_ *Server, retErr error) {
 		lock: lock, registry: registry, metrics: newMetrics(), secure: inForce.certificate != nil,
 		access: &access{log: c.Log}, done: make(chan struct{}),
 	}
+	s.budget = newBudget(manifestMemory, c.ManifestWait, s.metrics)
 	s.put(inForce)
 	s.watchRoom(c)
 	s.close = sync.OnceValue(s.stop)
@@ -159,6 +167,7 @@ func (s *Server) handler(c Config) http.Handler {
 		Policy: s.policy, Children: noteUses(s.registry.children, s.registry.store, c.Log),
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 		Stored: links.Stored, Deleted: links.Deleted,
+		Admit: s.budget.admit, Spool: spool(c.Storage),
 	})
 	h = links.Handler(h)
 	h = s.withRoom(h)
@@ -186,6 +195,9 @@ func (s *Server) admit(next http.Handler, c Config) http.Handler {
 func (s *Server) refused(log *slog.Logger) func(*http.Request, sparseregistry.Refusal) {
 	write := logRefusal(log)
 	return func(r *http.Request, refusal sparseregistry.Refusal) {
+		if refusal.Status == http.StatusServiceUnavailable {
+			noteReason(r, busyReason)
+		}
 		write(r, refusal)
 		s.metrics.manifestRefused(s.Policies().RuleFor(refusal.Repository).Pattern, refusal)
 	}
