@@ -127,7 +127,7 @@ mutate: ## change one operator after the other in the pure packages, and see tes
 .PHONY: torture
 torture: ## the full form of the tests of reliability, in ten minutes to half an hour; docs/reliability.md says what they do
 	@mkdir -p .bin; export SPARSECOPY_TORTURE=full; failed=0; \
-	for dir in copy/internal/torture examples/e2e; do \
+	for dir in copy/internal/torture examples/e2e examples/internal/storagetorture; do \
 		go -C $$dir test -count=1 -v -timeout 2h -run '^TestTorture' . || failed=1; \
 	done >.bin/torture.log 2>&1; \
 	grep -E '^ *[a-z]*_test.go|^--- |^FAIL|^ok|left behind' .bin/torture.log; exit $$failed
