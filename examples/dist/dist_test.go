@@ -75,6 +75,8 @@ func TestArchives(t *testing.T) {
 		assert.Subset(t, names, []string{
 			"mirror" + extension, "sparse-registry" + extension, "LICENSE", "README.md", "man/man1/mirror-copy.1",
 			"completions/mirror.bash", "completions/_mirror", "completions/mirror.fish", "completions/mirror.ps1",
+			"man/man1/sparse-registry.1", "man/man1/sparse-registry-gc.1",
+			"completions/sparse-registry.bash", "completions/_sparse-registry", "completions/sparse-registry.fish", "completions/sparse-registry.ps1",
 		})
 	}
 }

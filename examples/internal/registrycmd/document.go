@@ -1,0 +1,12 @@
+package registrycmd
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Command returns the command line as it is described to people and shells. It is not for running.
+func Command() *cobra.Command {
+	return command(func(string) (string, bool) { return "", false }, io.Discard)
+}
