@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sparsecopy/sparsecopy/copy"
+	"github.com/sparsecopy/sparsecopy/examples/internal/onelog"
 )
 
 // The exit statuses.
@@ -152,7 +153,7 @@ func (e *environment) note(text string) {
 // logsEntries reports whether all that goes to stderr are entries of a log.
 func logsEntries() bool {
 	switch logrus.StandardLogger().Formatter.(type) {
-	case *logrus.JSONFormatter, slogged:
+	case *logrus.JSONFormatter, onelog.Formatter:
 		return true
 	}
 	return false

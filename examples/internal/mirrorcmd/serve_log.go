@@ -1,12 +1,12 @@
 package mirrorcmd
 
 import (
-	"context"
 	"log/slog"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/mirrorserver"
+	"github.com/sparsecopy/sparsecopy/examples/internal/onelog"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
 )
 
@@ -22,30 +22,8 @@ func (c *serveCommand) startLog() *slog.Logger {
 		handler = slog.NewJSONHandler(c.env.stderr, options)
 	}
 	log := slog.New(handler)
-	logrus.SetFormatter(slogged{log})
+	logrus.SetFormatter(onelog.Formatter{Log: log})
 	return log
-}
-
-// slogged has entries of logrus written by a logger, and nothing else.
-type slogged struct{ log *slog.Logger }
-
-func (s slogged) Format(e *logrus.Entry) ([]byte, error) {
-	level := slog.LevelDebug
-	switch e.Level {
-	case logrus.PanicLevel, logrus.FatalLevel, logrus.ErrorLevel:
-		level = slog.LevelError
-	case logrus.WarnLevel:
-		level = slog.LevelWarn
-	case logrus.InfoLevel:
-		level = slog.LevelInfo
-	case logrus.DebugLevel, logrus.TraceLevel:
-	}
-	var attributes []any
-	for key, value := range e.Data {
-		attributes = append(attributes, key, value)
-	}
-	s.log.Log(context.Background(), level, e.Message, attributes...)
-	return nil, nil
 }
 
 // logOutcome says how a copy ended.

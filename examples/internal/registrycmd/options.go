@@ -22,6 +22,7 @@ import (
 // options are the effective settings.
 type options struct {
 	server       sparseserver.Config
+	log          logForm
 	drainDelay   time.Duration
 	drainTimeout time.Duration
 	distribution *distributionconfig.Settings // nil for none
@@ -142,6 +143,16 @@ var settings = []setting{
 		flag: "min-free-space", env: "SPARSE_REGISTRY_MIN_FREE_SPACE", key: "min-free-space", initial: "256MB",
 		usage: "`SIZE` of the storage's file system that stays free: with less, pushes are refused, and nothing else; 0 fills it",
 		set:   func(o *options, v string) error { return setSize(&o.server.MinFreeSpace, v) },
+	},
+	{
+		flag: "log-format", env: "SPARSE_REGISTRY_LOG_FORMAT", key: "log-format", initial: "text",
+		usage: "`FORMAT` of the log: text or json",
+		set:   setLogFormat,
+	},
+	{
+		flag: "log-level", env: "SPARSE_REGISTRY_LOG_LEVEL", key: "log-level", initial: "info",
+		usage: "`LEVEL` of the lines that are logged: debug, info (one for each request), warn or error",
+		set:   setLogLevel,
 	},
 	{
 		flag: "drain-delay", env: "SPARSE_REGISTRY_DRAIN_DELAY", key: "drain-delay", initial: "5s", reloaded: true,

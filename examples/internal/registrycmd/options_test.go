@@ -96,7 +96,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
-	want := options{drainDelay: time.Minute, drainTimeout: time.Second, allowDelete: new(bool)}
+	want := options{log: logForm{json: true, level: slog.LevelWarn}, drainDelay: time.Minute, drainTimeout: time.Second, allowDelete: new(bool)}
 	want.server.Address, want.server.Storage = "h:1", "/s"
 	want.server.Certificate, want.server.Key, want.server.Htpasswd, want.server.MetricsAddress = "c", "k", "p", "m:2"
 	want.server.Policies.Default = manifest.SparsePolicy{
@@ -109,7 +109,7 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
 	want.server.MinFreeSpace = 1_500_000_000
 	values := map[string]string{
-		"min-free-space": "1.5GB", "drain-delay": "1m",
+		"min-free-space": "1.5GB", "drain-delay": "1m", "log-format": "json", "log-level": "warn",
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
 		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,
@@ -154,6 +154,8 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{[]string{"--allow-layer-urls=*"}, nil, "", "flag --allow-layer-urls: error parsing regexp: missing argument to repetition operator: `*`"},
 		{[]string{"--feature-sparse-index=maybe"}, nil, "", `flag --feature-sparse-index: "maybe" is neither true nor false`},
 		{[]string{"--drain-timeout=0"}, nil, "", `flag --drain-timeout: "0" is not positive`},
+		{[]string{"--log-format=xml"}, nil, "", `flag --log-format: "xml" is neither text nor json`},
+		{[]string{"--log-level=INFO"}, nil, "", `flag --log-level: "INFO" is none of debug, info, warn and error`},
 		{[]string{"--drain-delay=-1s"}, nil, "", `flag --drain-delay: "-1s" is negative`},
 		{[]string{"--drain-delay=5"}, nil, "", `flag --drain-delay: time: missing unit in duration "5"`},
 		{[]string{"--min-free-space=-1"}, nil, "", `flag --min-free-space: "-1" is no size: write it as 500MB or 1.5GiB`},
@@ -204,6 +206,12 @@ func (b *buffer) String() string {
 // returns what the command does.
 func startCommand(t *testing.T, log *buffer, args ...string) (url string, stop func() error) {
 	t.Helper()
+	return startCommandSaying(t, `url=(\S+)`, log, args...)
+}
+
+// startCommandSaying is startCommand for another form of the log, in which address finds the URL.
+func startCommandSaying(t *testing.T, address string, log *buffer, args ...string) (url string, stop func() error) {
+	t.Helper()
 	cmd := command(func(string) (string, bool) { return "", false }, log)
 	cmd.SetArgs(append([]string{"--address=127.0.0.1:0", "--drain-delay=0"}, args...))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -211,9 +219,9 @@ func startCommand(t *testing.T, log *buffer, args ...string) (url string, stop f
 	go func() { done <- cmd.ExecuteContext(ctx) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { _ = stop() })
-	address := regexp.MustCompile(`url=(\S+)`)
-	require.Eventually(t, func() bool { return address.MatchString(log.String()) }, time.Minute, time.Millisecond)
-	return address.FindStringSubmatch(log.String())[1], stop
+	found := regexp.MustCompile(address)
+	require.Eventually(t, func() bool { return found.MatchString(log.String()) }, time.Minute, time.Millisecond)
+	return found.FindStringSubmatch(log.String())[1], stop
 }
 
 // TestCommand runs the command until it is told to stop.
@@ -248,7 +256,7 @@ func TestStopping(t *testing.T) {
 	now := clocktest.New(time.Time{})
 	stopped := make(chan error, 1)
 	go func() {
-		stopped <- stop(t.Context(), now, server, slog.New(slog.DiscardHandler), options{drainDelay: time.Minute, drainTimeout: time.Minute})
+		stopped <- stop(t.Context(), now, server, slog.New(slog.DiscardHandler), options{log: logForm{json: true, level: slog.LevelWarn}, drainDelay: time.Minute, drainTimeout: time.Minute})
 	}()
 	require.NoError(t, now.WaitForSleepers(t.Context(), 1))
 	now.Advance(time.Minute - 1)

@@ -18,12 +18,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
@@ -35,8 +33,6 @@ import (
 func Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	logrus.SetLevel(logrus.ErrorLevel)
-	logrus.SetFormatter(ownFaults{&logrus.TextFormatter{}})
 	if err := command(os.LookupEnv, os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "sparse-registry:", err)
 		os.Exit(statusOf(err))
@@ -59,14 +55,13 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 	defineFlags(cmd, settings)
 	cmd.AddCommand(checkCommand(lookup), gcCommand(lookup))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		logger := slog.New(slog.NewTextHandler(log, nil))
-		return run(cmd.Context(), logger, func() (options, error) { return loadOptions(cmd, lookup) })
+		return run(cmd.Context(), log, func() (options, error) { return loadOptions(cmd, lookup) })
 	}
 	return cmd
 }
 
-// run serves until ctx ends. It reads the settings with load, and again on SIGHUP.
-func run(ctx context.Context, log *slog.Logger, load func() (options, error)) error {
+// run serves until ctx ends, and logs to w. It reads the settings with load, and again on SIGHUP.
+func run(ctx context.Context, w io.Writer, load func() (options, error)) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP) // also while it starts
 	defer signal.Stop(hangups)
@@ -74,6 +69,7 @@ func run(ctx context.Context, log *slog.Logger, load func() (options, error)) er
 	if err != nil {
 		return err
 	}
+	log := o.log.start(w)
 	o.server.Log = log
 	server, err := sparseserver.Start(o.server)
 	if err != nil {
@@ -117,14 +113,4 @@ func warnOfPolicies(log *slog.Logger, o options) {
 	if !policy.Enabled && len(policy.RequiredArchitectures)+len(policy.RequiredPlatforms) > 0 {
 		log.Warn("required architectures and platforms mean nothing while sparse lists are off: every child must exist")
 	}
-}
-
-// ownFaults leaves out of distribution's log what clients did wrong: every request is in ours.
-type ownFaults struct{ logrus.Formatter }
-
-func (f ownFaults) Format(e *logrus.Entry) ([]byte, error) {
-	if status, ok := e.Data["http.response.status"].(int); ok && status < http.StatusInternalServerError {
-		return nil, nil
-	}
-	return f.Formatter.Format(e)
 }
