@@ -89,7 +89,9 @@ type Options struct {
 //
 // A child is there if next answers 200 to HEAD for its manifest, and missing if it answers 404.
 // Requests for children carry the caller's Authorization. If next refuses the caller (401, 403) or
-// asks for patience (429), so does the handler; any other answer is a 502.
+// asks for patience (429), so does the handler; any other answer is a 502. A caller who may not
+// even see the children gets what next answers to the PUT of an empty document, if that is a
+// refusal, too: it says what the caller needs to push.
 func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{
 		next: next, children: options.Children, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
@@ -261,11 +263,25 @@ func (e *enforcer) store(r *http.Request, t target, doc document) (*recorder, *r
 	defer e.locks.shared(t.repository)()
 	if doc.list != nil {
 		if refusal := e.checkChildren(r, t.repository, doc.list); refusal != nil {
-			return nil, refusal
+			return nil, e.orDenied(r, doc, refusal)
 		}
 	}
 	answer := e.record(withBody(r, doc.body, doc.forwarded))
 	return answer, e.noteStored(r, t, doc, answer)
+}
+
+// orDenied is refusal, unless next denies the caller the PUT itself. Then it is that answer: its
+// challenge asks for what the PUT needs, and that of a request for a child only for what reading
+// does. No registry stores the empty document that it is asked to.
+func (e *enforcer) orDenied(r *http.Request, doc document, refusal *refusal) *refusal {
+	if refusal.status != http.StatusUnauthorized && refusal.status != http.StatusForbidden {
+		return refusal
+	}
+	answer := e.record(withBody(r, nil, doc.forwarded))
+	if answer.status != http.StatusUnauthorized && answer.status != http.StatusForbidden {
+		return refusal
+	}
+	return passThrough(answer, refusal.err)
 }
 
 // checkReference refuses what starts like a digest and is none: a registry could take it for a tag.

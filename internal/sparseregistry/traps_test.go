@@ -455,7 +455,11 @@ func TestTrap5OnlyNotFoundMeansMissing(t *testing.T) {
 			for name, values := range c.header {
 				assert.Equal(t, values, answer.Header[name])
 			}
-			assert.Empty(t, behind.of(http.MethodPut))
+			denied := c.status == http.StatusUnauthorized || c.status == http.StatusForbidden
+			for _, request := range behind.of(http.MethodPut) {
+				assert.True(t, denied, "only who is denied the child may be denied the list")
+				assert.Empty(t, request.body, "the list is not stored")
+			}
 		})
 	}
 }

@@ -99,15 +99,7 @@ var pullers = []puller{
 			}
 			return err
 		},
-		func(ctx context.Context, host, user, password string) error {
-			r, err := orasRepository(host, user, password)
-			if err != nil {
-				return err
-			}
-			content := []byte("oras")
-			d := v1.Descriptor{MediaType: "application/octet-stream", Digest: digest.FromBytes(content), Size: int64(len(content))}
-			return r.Push(ctx, d, bytes.NewReader(content))
-		},
+		orasPush,
 	},
 }
 
@@ -207,6 +199,16 @@ func orasRepository(host, user, password string) (*orasremote.Repository, error)
 	}
 	r.Client = client
 	return r, nil
+}
+
+func orasPush(ctx context.Context, host, user, password string) error {
+	r, err := orasRepository(host, user, password)
+	if err != nil {
+		return err
+	}
+	content := []byte("oras")
+	d := v1.Descriptor{MediaType: "application/octet-stream", Digest: digest.FromBytes(content), Size: int64(len(content))}
+	return r.Push(ctx, d, bytes.NewReader(content))
 }
 
 // TestAnonymousPull pulls and pushes with clients that differ in when they authenticate.
