@@ -27,8 +27,9 @@ const FiltersHeader = "OCI-Filters-Applied"
 // parameters: artifactType, which is compared exactly; n, the largest number of entries, at most
 // 1,000, which is the default; last, the digest behind which the page begins. A page has at most
 // 4 MiB, but for a single entry that is larger, and a Link if others follow; it may have fewer
-// entries than n, or none, and a Link nevertheless.
-func (l *Links) Handler(next http.Handler) http.Handler {
+// entries than n, or none, and a Link nevertheless. If the storage fails, failed is told why, and
+// the client is answered 500: a list that lacks a signature would be taken for the whole.
+func (l *Links) Handler(next http.Handler, failed func(*http.Request, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		repository, reference, ok := parsePath(r.URL.Path)
 		if !ok {
@@ -49,7 +50,13 @@ func (l *Links) Handler(next http.Handler) http.Handler {
 			refuse(w, err)
 			return
 		}
-		l.answer(w, r, q)
+		p, err := l.listPage(r.Context(), q)
+		if err != nil {
+			failed(r, fmt.Errorf("listing the referrers of %s: %w", q.subject, err))
+			refuse(w, errcode.ErrorCodeUnknown.WithMessage("the referrers cannot be listed: the log of the server says why"))
+			return
+		}
+		answer(w, r, q, p)
 	})
 }
 
@@ -69,7 +76,9 @@ func parsePath(p string) (repository, reference string, ok bool) {
 }
 
 func parseQuestion(repository, reference string, query url.Values) (question, error) {
-	q := question{repository: repository, artifactType: query.Get("artifactType"), limit: maxEntries}
+	// Many write application/spdx+json as it is, where a plus sign stands for a space. No type has one.
+	artifactType := strings.ReplaceAll(query.Get("artifactType"), " ", "+")
+	q := question{repository: repository, artifactType: artifactType, limit: maxEntries}
 	var err error
 	if q.subject, err = digest.Parse(reference); err != nil {
 		return question{}, errcode.ErrorCodeDigestInvalid.WithMessage(fmt.Sprintf("the subject %.100q is no digest: %v", reference, err))
@@ -89,13 +98,8 @@ func parseQuestion(repository, reference string, query url.Values) (question, er
 	return q, nil
 }
 
-// answer answers a question.
-func (l *Links) answer(w http.ResponseWriter, r *http.Request, q question) {
-	p, err := l.listPage(r.Context(), q)
-	if err != nil {
-		refuse(w, errcode.ErrorCodeUnknown.WithMessage(fmt.Sprintf("listing the referrers of %s: %v", q.subject, err)))
-		return
-	}
+// answer answers a question with a page.
+func answer(w http.ResponseWriter, r *http.Request, q question, p page) {
 	h := w.Header()
 	if q.artifactType != "" {
 		h.Set(FiltersHeader, "artifactType")

@@ -93,13 +93,12 @@ func TestUnknownSubjectsHaveNoReferrers(t *testing.T) {
 }
 
 func TestFilterAndPages(t *testing.T) {
-	s := start(t)
-	s.pushEmpty(t, "app")
+	s := inMemory(t)
 	subject := digest.FromString("subject")
 	var sboms, everything []document
 	for i := range 23 {
 		d := artifact(subject, []string{sbom, signature, signature}[i%3], fmt.Sprint(i))
-		s.put(t, "app", "", d)
+		s.fill(t, subject, d)
 		if everything = append(everything, d); i%3 == 0 {
 			sboms = append(sboms, d)
 		}
@@ -117,6 +116,13 @@ func TestFilterAndPages(t *testing.T) {
 	assert.Empty(t, answer.Header.Values("Link"))
 	_, page = s.get(t, "app", subject, "?artifactType=none")
 	assert.Empty(t, page.Manifests)
+	// Who does not escape a plus sign means one.
+	spdx := artifact(subject, "application/spdx+json", "spdx")
+	s.fill(t, subject, spdx)
+	for _, query := range []string{"?artifactType=application/spdx+json", "?artifactType=application%2Fspdx%2Bjson"} {
+		assert.Equal(t, []digest.Digest{spdx.digest}, digestsOf(s.all(t, "app", subject, query)))
+	}
+	everything = append(everything, spdx)
 	// A page may begin behind what is not there (any more).
 	_, page = s.get(t, "app", subject, "?last="+digest.FromString("deleted").String())
 	assert.Equal(t, digests(slices.DeleteFunc(sorted(everything...), func(d document) bool { return d.digest < digest.FromString("deleted") })),
@@ -197,7 +203,7 @@ func TestListingNeedsPermission(t *testing.T) {
 			return
 		}
 		w.WriteHeader(http.StatusNotFound)
-	}))
+	}), nil)
 	client := sparsetest.ServeHandler(t, h)
 	path := "/v2/app/referrers/" + digest.FromString("x").String()
 	answer := client.Do(t, http.MethodGet, path, nil, nil)

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
@@ -29,9 +32,20 @@ func TestMain(m *testing.M) {
 // A server is distribution with referrers in front of it, as it is put together for the command.
 type server struct {
 	*sparsetest.Client
-	plain http.Handler // distribution alone, over the same storage
-	store *registrystore.Store
-	links *Links
+	url    string                      // of its root
+	plain  http.Handler                // distribution alone, over the same storage
+	driver storagedriver.StorageDriver // if the storage is in memory
+	store  *registrystore.Store
+	links  *Links
+
+	mu       sync.Mutex
+	failures []error // guarded by mu
+}
+
+func (s *server) failed(_ *http.Request, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures = append(s.failures, err)
 }
 
 func start(t testing.TB) *server {
@@ -56,7 +70,9 @@ func startIn(t testing.TB, directory string) *server {
 		Policy: func(string) manifest.SparsePolicy { return manifest.SparsePolicy{Enabled: true} },
 		Stored: s.links.Stored, Deleted: s.links.Deleted,
 	})
-	s.Client = sparsetest.ServeHandler(t, s.links.Handler(h))
+	front := httptest.NewServer(s.links.Handler(h, s.failed))
+	t.Cleanup(front.Close)
+	s.Client, s.url = sparsetest.NewClient(front.URL), front.URL
 	return s
 }
 
@@ -128,13 +144,19 @@ func (s *server) delete(t testing.TB, repo, ref string) {
 	require.Equal(t, http.StatusAccepted, answer.Status, "%s", answer.Body)
 }
 
-// get reads one page of referrers; query begins with "?", or is "".
+// get reads one page of referrers, which a registry would store; query begins with "?", or is "".
 func (s *server) get(t testing.TB, repo string, subject digest.Digest, query string) (sparsetest.Answer, imgspecv1.Index) {
+	t.Helper()
+	answer := s.page(t, repo, subject, query)
+	return answer, parseIndex(t, answer.Body)
+}
+
+func (s *server) page(t testing.TB, repo string, subject digest.Digest, query string) sparsetest.Answer {
 	t.Helper()
 	answer := s.Do(t, http.MethodGet, fmt.Sprintf("/v2/%s/referrers/%s%s", repo, subject, query), nil, nil)
 	require.Equal(t, http.StatusOK, answer.Status, "%s", answer.Body)
 	require.Equal(t, imgspecv1.MediaTypeImageIndex, answer.Header.Get("Content-Type"))
-	return answer, parseIndex(t, answer.Body)
+	return answer
 }
 
 func parseIndex(t testing.TB, body []byte) imgspecv1.Index {
@@ -191,7 +213,9 @@ func (s *server) all(t testing.TB, repo string, subject digest.Digest, query str
 	t.Helper()
 	var found []imgspecv1.Descriptor
 	for {
-		answer, index := s.get(t, repo, subject, query)
+		answer := s.page(t, repo, subject, query)
+		var index imgspecv1.Index
+		require.NoError(t, json.Unmarshal(answer.Body, &index))
 		found = append(found, index.Manifests...)
 		link := answer.Header.Get("Link")
 		if link == "" {

@@ -25,16 +25,19 @@ type Links struct {
 	store   *registrystore.Store
 	tags    turns.Turns[tagKey] // who has one may write the tag
 	reading chan struct{}       // holds an element for every manifest that is being read
+	maxRead int                 // a page ends when that many bytes of manifests have been read for it
 }
 
 type tagKey struct{ repository, tag string }
 
-// maxReading is how many manifests are read at the same time, by all requests together.
-const maxReading = 16
+const (
+	maxReading   = 16       // manifests that are read at the same time, by all requests together
+	maxReadBytes = 64 << 20 // of manifests, for a page
+)
 
 // New returns the links in a storage.
 func New(store *registrystore.Store) *Links {
-	return &Links{store: store, reading: make(chan struct{}, maxReading)}
+	return &Links{store: store, reading: make(chan struct{}, maxReading), maxRead: maxReadBytes}
 }
 
 // Stored is the hook of sparseregistry.Options. If the manifest has a subject, the link is written

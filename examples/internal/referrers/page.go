@@ -22,9 +22,6 @@ const (
 	// read of a manifest, and of an answer like this one.
 	maxPageBytes = manifest.MaxSize
 
-	// maxReadBytes ends a page when that many bytes of manifests have been read for it.
-	maxReadBytes = 64 << 20
-
 	// readAhead is how many manifests are read at a time for one page.
 	readAhead = 16
 )
@@ -54,7 +51,7 @@ func (l *Links) listPage(ctx context.Context, q question) (page, error) {
 	if found {
 		from++
 	}
-	b := builder{question: q}
+	b := builder{question: q, maxRead: l.maxRead}
 	for chunk := range slices.Chunk(candidates[from:], readAhead) {
 		read, err := l.readAll(ctx, q.repository, chunk)
 		if err != nil {
@@ -80,7 +77,7 @@ func (l *Links) candidates(ctx context.Context, repository string, subject diges
 	if err != nil {
 		return nil, err
 	}
-	if tagged.list == nil || tagged.made {
+	if tagged.list == nil {
 		return linked, nil
 	}
 	for _, in := range tagged.list.Instances() {
@@ -145,12 +142,12 @@ func (l *Links) read(ctx context.Context, repository string, d digest.Digest) (c
 type builder struct {
 	question question
 	page
-	size, read int // bytes of the entries with their commas, and of manifests
+	size, read, maxRead int // bytes: of the entries with their commas, and of manifests
 }
 
 // add takes the next candidate, and reports whether it did: if not, the page is full.
 func (b *builder) add(c candidate) bool {
-	if b.read > maxReadBytes {
+	if b.read > b.maxRead {
 		return false
 	}
 	b.read += c.read

@@ -61,8 +61,8 @@ func isTag(tag string) bool { return tagForm.MatchString(tag) }
 // A tagged is what a tag names.
 type tagged struct {
 	digest digest.Digest // "" if there is no tag, or nothing where it leads
-	list   manifest.List // nil unless it is an OCI index
 	made   bool          // here
+	list   manifest.List // of a client; nil unless it is an OCI index
 }
 
 func (l *Links) readTag(ctx context.Context, repository, tag string) (tagged, error) {
@@ -77,9 +77,9 @@ func (l *Links) readTag(ctx context.Context, repository, tag string) (tagged, er
 	case err != nil:
 		return tagged{}, err
 	}
-	t := tagged{digest: d}
-	if list, err := manifest.Parse(body, imgspecv1.MediaTypeImageIndex); err == nil {
-		t.list, t.made = list, IsMade(body)
+	t := tagged{digest: d, made: IsMade(body)}
+	if !t.made {
+		t.list, _ = manifest.Parse(body, imgspecv1.MediaTypeImageIndex)
 	}
 	return t, nil
 }
@@ -88,10 +88,10 @@ func (l *Links) readTag(ctx context.Context, repository, tag string) (tagged, er
 // no image, and no index of images for platforms. Entries of a list of referrers have no platform,
 // but what tools copy from an attestation's.
 func (t tagged) isListOf(subject digest.Digest) bool {
-	switch t.digest {
-	case "":
+	switch {
+	case t.digest == "", t.made:
 		return true
-	case subject:
+	case t.digest == subject:
 		return false
 	}
 	return t.list != nil && !slices.ContainsFunc(t.list.Instances(), func(in manifest.Instance) bool {
@@ -169,7 +169,7 @@ func (l *Links) makeTag(ctx context.Context, repository string, subject digest.D
 	if !now.isListOf(subject) {
 		return nil
 	}
-	if now.list != nil && !now.made {
+	if now.list != nil {
 		if _, err := l.adopt(ctx, repository, tag, now.list); err != nil {
 			return err
 		}

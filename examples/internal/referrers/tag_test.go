@@ -158,7 +158,7 @@ func TestConcurrentPushes(t *testing.T) {
 	s := start(t)
 	s.pushEmpty(t, "app")
 	subject := digest.FromString("subject")
-	const pushers, each = 8, 5
+	const pushers, each = 8, 3
 	var all []document
 	for i := range pushers * each {
 		all = append(all, artifact(subject, sbom, fmt.Sprint(i)))

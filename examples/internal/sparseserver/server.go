@@ -169,7 +169,7 @@ func (s *Server) handler(c Config) http.Handler {
 		Stored: links.Stored, Deleted: links.Deleted,
 		Admit: s.budget.admit, Spool: spool(c.Storage),
 	})
-	h = links.Handler(h)
+	h = links.Handler(h, noteError)
 	h = s.withRoom(h)
 	h = restrict(h, c)
 	h = s.admit(h, c)
