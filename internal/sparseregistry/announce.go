@@ -18,7 +18,7 @@ const (
 	PlatformsHeader     = "X-Required-Platforms"      // likewise
 
 	// WithoutPlatformHeader is "true" if children must exist whose entry states no architecture,
-	// else "false". It is absent if sparse lists are not accepted.
+	// else "false". A registry that has it answers for one repository, too (Announce).
 	WithoutPlatformHeader = "X-Required-Without-Platform"
 
 	// WideningHeader is "true" if a child that is pushed after the list stays as long as the list
@@ -36,8 +36,8 @@ type Capabilities struct {
 	SparseManifests SparseManifests `json:"sparse_manifests"`
 }
 
-// SparseManifests says what a registry does with sparse lists. Without Supported, all other fields
-// are empty: every child must exist.
+// SparseManifests says what a registry does with sparse lists. Without Supported, every child must
+// exist: RequiredWithoutPlatform is true, and the other fields are empty.
 type SparseManifests struct {
 	Supported               bool     `json:"supported"`
 	RequiredArchitectures   []string `json:"required_architectures"`    // never null
@@ -87,11 +87,13 @@ func policyFor(next http.Handler, r *http.Request, policies Policies) manifest.S
 }
 
 func announcementOf(policy manifest.SparsePolicy) SparseManifests {
-	s := SparseManifests{Supported: policy.Enabled, RequiredArchitectures: []string{}, RequiredPlatforms: []string{}}
+	s := SparseManifests{
+		Supported: policy.Enabled, RequiredArchitectures: []string{}, RequiredPlatforms: []string{},
+		RequiredWithoutPlatform: policy.RequiresWithoutPlatform(),
+	}
 	if policy.Enabled {
 		s.RequiredArchitectures = append(s.RequiredArchitectures, policy.RequiredArchitectures...)
 		s.RequiredPlatforms = append(s.RequiredPlatforms, policy.RequiredPlatforms...)
-		s.RequiredWithoutPlatform = policy.RequiresWithoutPlatform()
 		s.Widening = true
 	}
 	return s
@@ -99,11 +101,10 @@ func announcementOf(policy manifest.SparsePolicy) SparseManifests {
 
 func announce(h http.Header, s SparseManifests) {
 	h.Set(SupportHeader, strconv.FormatBool(s.Supported))
-	if !s.Supported {
-		return
-	}
-	h.Set(WideningHeader, strconv.FormatBool(s.Widening))
 	h.Set(WithoutPlatformHeader, strconv.FormatBool(s.RequiredWithoutPlatform))
+	if s.Widening {
+		h.Set(WideningHeader, "true")
+	}
 	if len(s.RequiredArchitectures) > 0 {
 		h.Set(ArchitecturesHeader, strings.Join(s.RequiredArchitectures, ","))
 	}

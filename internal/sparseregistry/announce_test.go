@@ -46,7 +46,7 @@ var perRepository = sparseregistry.Policies{
 
 const (
 	strictest = `{"sparse_manifests":{"supported":false,"required_architectures":[],"required_platforms":[],` +
-		`"required_without_platform":false,"widening":false}}`
+		`"required_without_platform":true,"widening":false}}`
 	free = `{"sparse_manifests":{"supported":true,"required_architectures":[],"required_platforms":[],` +
 		`"required_without_platform":false,"widening":true}}`
 	arm = `{"sparse_manifests":{"supported":true,"required_architectures":["s390x","ppc64le"],"required_platforms":["linux/arm/v7","linux/amd64"],` +
@@ -101,7 +101,7 @@ func TestTheAnnouncementIsForOneRepositoryToWhomMayPullFromIt(t *testing.T) {
 
 // headersOf are the headers that say the same as a document.
 var headersOf = map[string]http.Header{
-	strictest: {"Support": {"false"}, "Archs": nil, "Platforms": nil, "Without": nil, "Widening": nil},
+	strictest: {"Support": {"false"}, "Archs": nil, "Platforms": nil, "Without": {"true"}, "Widening": nil},
 	free:      {"Support": {"true"}, "Archs": nil, "Platforms": nil, "Without": {"false"}, "Widening": {"true"}},
 	arm:       {"Support": {"true"}, "Archs": {"s390x,ppc64le"}, "Platforms": {"linux/arm/v7,linux/amd64"}, "Without": {"false"}, "Widening": {"true"}},
 	byDefault: {"Support": {"true"}, "Archs": {"amd64"}, "Platforms": nil, "Without": {"true"}, "Widening": {"true"}},

@@ -343,7 +343,7 @@ func nestedWithoutLeaves(a *attempt) {
 
 func announcement(a *attempt) {
 	const announcedOff = `{"sparse_manifests":{"supported":false,"required_architectures":[],"required_platforms":[],` +
-		`"required_without_platform":false,"widening":false}}`
+		`"required_without_platform":true,"widening":false}}`
 	for _, c := range []struct {
 		policy           manifest.SparsePolicy
 		support          string
