@@ -106,9 +106,15 @@ func reconsider(ctx context.Context, e *ends, s survey) (survey, error) {
 	if e.o.SparseManifestListAction != AutoSparseManifestList || !s.plan.Strips() || s.plan.Digest != s.there.Top {
 		return s, nil
 	}
-	s.there = s.there.WithSupport(e.asks().Support(ctx))
+	s.there = s.there.WithSupport(askSupport(ctx, e, s))
 	s.there.Sparse = *s.there.Support
 	return e.replanned(s)
+}
+
+// askSupport asks what the destination says of sparse lists, as far as that matters to the plan.
+func askSupport(ctx context.Context, e *ends, s survey) (plan.SparseSupport, error) {
+	in := e.input(s.source, s.there)
+	return e.asks().Support(ctx, func(said plan.SparseSupport) bool { return plan.Suffices(&in, s.plan, said) })
 }
 
 // compareMeanwhile asks the destination what is to be known about s beside the manifests of its
@@ -128,7 +134,7 @@ func compareMeanwhile(ctx context.Context, e *ends, s survey) (known.Destination
 	}
 	if s.plan.Sparse() {
 		group.Go(func() error {
-			there = there.WithSupport(e.asks().Support(groupCtx))
+			there = there.WithSupport(askSupport(groupCtx, e, s))
 			return nil
 		})
 	}
@@ -200,7 +206,7 @@ func foresee(ctx context.Context, e *ends, s survey) (survey, error) {
 		return s, nil
 	}
 	if s.there.Support == nil {
-		s.there = s.there.WithSupport(e.asks().Support(ctx))
+		s.there = s.there.WithSupport(askSupport(ctx, e, s))
 	}
 	support := *s.there.Support
 	if support.Unanswered && (e.o.CompareDestination || adds) { // otherwise a copy will see for itself

@@ -339,7 +339,8 @@ func TestTypes(*testing.T) {
 		NotStripped: text,
 	}
 	_ = copy.SparseSupport{
-		Known: flag, Accepts: flag, RequiredArchitectures: texts, Widens: flag, Basis: text,
+		Known: flag, Accepts: flag, RequiredArchitectures: texts, RequiredPlatforms: texts,
+		RequiresWithoutPlatform: flag, Widens: flag, Basis: text,
 	}
 	_ = copy.SubjectError{
 		Digest: dig, Subject: dig, Refusal: cause,

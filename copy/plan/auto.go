@@ -137,12 +137,25 @@ func Demanded(in *Input, p *Plan) []digest.Digest {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// Suffices reports whether it does not matter to the plan if the destination's view is less strict
+// than support, which is known: it demands no child that will be absent. Of a list that is
+// stripped, children that are not, too, may be demanded.
+func Suffices(in *Input, p *Plan, support SparseSupport) bool {
+	if p.Strips() {
+		return support.Accepts && len(support.RequiredArchitectures)+len(support.RequiredPlatforms) == 0
+	}
+	stricter := *in
+	stricter.Sparse = support
+	return len(Demanded(&stricter, p)) == 0
+}
+
 // demandedOf returns those entries of one list, by what its document says: a registry does not know
-// in which other list it is. Registries announce nothing about children without an architecture,
-// and do as they like.
+// in which other list it is. Registries that announce nothing about children without an
+// architecture do as they like.
 func demandedOf(in *Input, l *ListPlan) []InstancePlan {
 	policy := manifest.SparsePolicy{
-		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, OptionalWithoutPlatform: true,
+		Enabled: true, RequiredArchitectures: in.Sparse.RequiredArchitectures, RequiredPlatforms: in.Sparse.RequiredPlatforms,
+		OptionalWithoutPlatform: !in.Sparse.RequiresWithoutPlatform,
 	}
 	absent, stated := setOf(l.Absent), l.node.List.Instances()
 	var demanded []InstancePlan

@@ -99,6 +99,11 @@ type SparseSupport struct {
 	Accepts bool
 	// RequiredArchitectures must be there all the same. Only if Accepts.
 	RequiredArchitectures []string
+	// RequiredPlatforms, as manifest.SparsePolicy has them, must be there besides. Only if Accepts.
+	RequiredPlatforms []string
+	// RequiresWithoutPlatform says that children must be there whose entry states no architecture.
+	// Only if Accepts, and only where anything else is required. Many registries do not tell.
+	RequiresWithoutPlatform bool
 	// Widens says that children stay which are added to a list that is there. Only if Accepts.
 	Widens bool
 	// Unanswered says that the destination was asked and did not tell. Only if not Known.

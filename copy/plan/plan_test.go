@@ -420,8 +420,18 @@ func (c *planCase) fact(word, rest string) error {
 	case "destination-digest":
 		c.in.DestinationDigest = c.digest(rest)
 	case "registry":
-		answer, archs, _ := strings.Cut(rest, " ")
-		c.in.Sparse = SparseSupport{Known: true, Accepts: answer == "accepts", RequiredArchitectures: strings.Fields(archs), Basis: "it says so"}
+		answer, required, _ := strings.Cut(rest, " ")
+		c.in.Sparse = SparseSupport{Known: true, Accepts: answer == "accepts", Basis: "it says so"}
+		for what := range strings.FieldsSeq(required) {
+			switch {
+			case what == "no-platform":
+				c.in.Sparse.RequiresWithoutPlatform = true
+			case strings.Contains(what, "/"):
+				c.in.Sparse.RequiredPlatforms = append(c.in.Sparse.RequiredPlatforms, what)
+			default:
+				c.in.Sparse.RequiredArchitectures = append(c.in.Sparse.RequiredArchitectures, what)
+			}
+		}
 	case "document":
 		c.document = true
 	case "referrer", "digest-tag":

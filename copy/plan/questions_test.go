@@ -149,10 +149,12 @@ func TestDemanded(t *testing.T) {
 		sparse SparseSupport
 		want   []string
 	}{
-		"accepts":        {SparseSupport{Known: true, Accepts: true}, nil},
-		"refuses":        {SparseSupport{Known: true}, []string{"b", "d"}},
-		"requires amd64": {SparseSupport{Known: true, Accepts: true, RequiredArchitectures: []string{"amd64"}}, []string{"b", "d"}},
-		"requires arm":   {SparseSupport{Known: true, Accepts: true, RequiredArchitectures: []string{"arm"}}, nil},
+		"accepts":                {SparseSupport{Known: true, Accepts: true}, nil},
+		"refuses":                {SparseSupport{Known: true}, []string{"b", "d"}},
+		"requires amd64":         {SparseSupport{Known: true, Accepts: true, RequiredArchitectures: []string{"amd64"}}, []string{"b", "d"}},
+		"requires linux/amd64":   {SparseSupport{Known: true, Accepts: true, RequiredPlatforms: []string{"linux/amd64"}}, []string{"b", "d"}},
+		"requires windows/amd64": {SparseSupport{Known: true, Accepts: true, RequiredPlatforms: []string{"windows/amd64"}, RequiresWithoutPlatform: true}, nil},
+		"requires arm":           {SparseSupport{Known: true, Accepts: true, RequiredArchitectures: []string{"arm"}}, nil},
 	} {
 		f := newFamily(KeepSparseManifestList, "a", "c")
 		p := f.plan(t)
@@ -162,6 +164,20 @@ func TestDemanded(t *testing.T) {
 			want = append(want, digest.FromString(name))
 		}
 		assert.ElementsMatch(t, want, Demanded(&f.in, p), name)
+		f.in.Sparse = SparseSupport{}
+		assert.Equal(t, len(want) == 0, Suffices(&f.in, p, c.sparse), name)
+	}
+}
+
+// TestSufficesForAStrippedList: it would be kept, if that were possible.
+func TestSufficesForAStrippedList(t *testing.T) {
+	f := newFamily(StripSparseManifestList, "a", "c")
+	p := f.plan(t)
+	assert.True(t, Suffices(&f.in, p, SparseSupport{Known: true, Accepts: true}))
+	for _, stricter := range []SparseSupport{
+		{Known: true}, {Known: true, Accepts: true, RequiredArchitectures: []string{"amd64"}}, {Known: true, Accepts: true, RequiredPlatforms: []string{"linux/amd64"}},
+	} {
+		assert.False(t, Suffices(&f.in, p, stricter), "%+v", stricter)
 	}
 }
 

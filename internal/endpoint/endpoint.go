@@ -261,6 +261,10 @@ type Announcement struct {
 	SparseManifests string
 	// RequiredArchitectures is the value of X-Required-Architectures, "" if absent.
 	RequiredArchitectures string
+	// RequiredPlatforms is the value of X-Required-Platforms, "" if absent.
+	RequiredPlatforms string
+	// RequiredWithoutPlatform is the value of X-Required-Without-Platform, "" if absent.
+	RequiredWithoutPlatform string
 	// Widening is the value of X-Sparse-Manifest-Widening, "" if absent.
 	Widening string
 }

@@ -268,4 +268,19 @@ type Announcement struct {
 	Sparse        bool
 	Architectures []string // required; nil for none
 	Widening      bool     // children may be added to a list that is there. Quay says nothing of it
+
+	// More, if not nil, is what sparse-registry says besides, and Quay does not.
+	More *MoreAnnounced
+}
+
+// MoreAnnounced is said in the headers X-Required-Platforms and X-Required-Without-Platform, and in
+// the fields of the same names.
+type MoreAnnounced struct {
+	Platforms       []string // required; nil for none
+	WithoutPlatform bool     // children without a platform are required
+
+	// Repositories are the answers to ?repository=NAME, by name, for those who may pull from it;
+	// all others get the one that has this map. A registry that does not know the parameter has
+	// none.
+	Repositories map[string]*Announcement
 }

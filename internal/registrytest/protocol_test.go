@@ -67,6 +67,29 @@ func TestAnnounce(t *testing.T) {
 	require.JSONEq(t, `{"sparse_manifests":{"supported":false,"required_architectures":[]}}`, string(a.body))
 }
 
+func TestAnnouncePerRepository(t *testing.T) {
+	own := &Announcement{Sparse: true, More: &MoreAnnounced{Platforms: []string{"linux/arm/v7"}, WithoutPlatform: true}}
+	c := start(t, Options{Announce: &Announcement{More: &MoreAnnounced{WithoutPlatform: true, Repositories: map[string]*Announcement{"a/b": own}}}})
+	for query, want := range map[string]string{
+		"":                  `{"supported":false,"required_architectures":[],"required_platforms":[],"required_without_platform":true}`,
+		"?repository=other": `{"supported":false,"required_architectures":[],"required_platforms":[],"required_without_platform":true}`,
+		"?repository=a/b":   `{"supported":true,"required_architectures":[],"required_platforms":["linux/arm/v7"],"required_without_platform":true}`,
+	} {
+		a := c.do(200, "GET", "/api/v1/registry/capabilities"+query, "")
+		require.JSONEq(t, `{"sparse_manifests":`+want+`}`, string(a.body), query)
+	}
+	a := c.do(200, "GET", "/v2/?repository=a%2Fb", "")
+	require.Equal(t, "true", a.Header.Get("X-Sparse-Manifest-Support"))
+	require.Equal(t, "linux/arm/v7", a.Header.Get("X-Required-Platforms"))
+	require.Equal(t, "true", a.Header.Get("X-Required-Without-Platform"))
+
+	c = start(t, Options{
+		Auth:     &Auth{Accounts: []Account{{Username: "u", Password: "p"}}},
+		Announce: &Announcement{More: &MoreAnnounced{Repositories: map[string]*Announcement{"a/b": own}}},
+	})
+	require.Contains(t, string(c.do(200, "GET", "/api/v1/registry/capabilities?repository=a/b", "").body), `"supported":false`, "to whom may not pull")
+}
+
 func TestPutManifestRefusals(t *testing.T) {
 	c := start(t, Options{})
 	there := c.push("a", "there")

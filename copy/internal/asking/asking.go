@@ -151,15 +151,16 @@ func (d Destination) List(ctx context.Context, in *plan.Input, p *plan.Plan, the
 	return d.Present(ctx, []digest.Digest{p.Digest})
 }
 
-// Support asks what the destination says of sparse lists, if it is a registry. The error says why
-// that is not known.
-func (d Destination) Support(ctx context.Context) (support plan.SparseSupport, err error) {
+// Support asks what the destination says of sparse lists, if it is a registry: what it says of all
+// repositories, if that will do, else of the destination's own. The error says why that is not
+// known.
+func (d Destination) Support(ctx context.Context, willDo func(plan.SparseSupport) bool) (support plan.SparseSupport, err error) {
 	dst, ok := d.End.(*registry.Destination)
 	if !ok {
 		return plan.SparseSupport{}, nil
 	}
 	err = inflight.One(ctx, d.Budget, func() error {
-		said, err := sparsesupport.Ask(ctx, dst)
+		said, err := sparsesupport.Ask(ctx, dst, func(said sparsesupport.Support) bool { return willDo(plan.SparseSupport(said)) })
 		support = plan.SparseSupport(said)
 		return err
 	})

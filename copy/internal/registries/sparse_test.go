@@ -6,12 +6,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
@@ -42,6 +44,7 @@ var sparseHabits = []habit{
 	{"quay-links-children-at-first", wideningDoesNotHold},
 	{"quay-links-children-at-first-tags", childTags},
 	{"sparse-registry-widening", wideningHolds},
+	{"sparse-registry-policies-of-repositories", policiesOfRepositories},
 }
 
 // How a registry says that it is absent children for which it refuses a list.
@@ -648,4 +651,66 @@ func wideningHolds(t *testing.T) {
 	_, err = e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
 	require.NoError(t, err)
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Late: []string{"arm64", "arm/v7", "ppc64le"}})
+}
+
+// policiesOfRepositories: our own registry announces the strictest of its policies, and that of a
+// repository to whom asks for it. It is asked for that only where the strictest would not do.
+func policiesOfRepositories(t *testing.T) {
+	f := imagetest.Platforms(4, 1, 100)
+	src := copytest.Places["registry"](t)
+	src.Push(f, "v1", imagetest.Top)
+	own := func(platforms ...string) *registrytest.Announcement {
+		return &registrytest.Announcement{Sparse: true, Widening: true, More: &registrytest.MoreAnnounced{Platforms: platforms}}
+	}
+	off := registrytest.Announcement{More: &registrytest.MoreAnnounced{WithoutPlatform: true}}
+	requires := func(platforms ...string) registrytest.Announcement { return *own(platforms...) }
+	for name, c := range map[string]struct {
+		forAll    registrytest.Announcement
+		app       *registrytest.Announcement // nil if there is no answer for the repository alone
+		refused   string                     // "" if the list is kept
+		questions int
+	}{
+		"off for all, on for this one":       {off, own("linux/amd64"), "", 2},
+		"off for all, more for this one":     {off, own("linux/amd64", "linux/arm/v7"), "the destination requires the instance", 2},
+		"off, and no answer for one":         {off, nil, "does not take them", 2},
+		"what is required for all is copied": {requires("linux/amd64"), own(), "", 1},
+		"what is required for all is not":    {requires("linux/arm64"), own(), "", 2},
+		"nothing is required":                {requires(), nil, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := copytest.NewEnv(t)
+			if c.app != nil {
+				more := *c.forAll.More
+				more.Repositories = map[string]*registrytest.Announcement{"app": c.app}
+				c.forAll.More = &more
+			}
+			dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Announce: &c.forAll}), "app")
+			_, err := e.Image(t.Context(), dst.Ref("v1"), src.Ref("v1"), only(copy.KeepSparseManifestList))
+			assert.Equal(t, c.questions, dst.Count(registrytest.Is(http.MethodGet, registrytest.KindOther)))
+			if c.refused != "" {
+				require.ErrorContains(t, err, c.refused)
+				assert.Empty(t, dst.Snapshot("app"), "not a blob is copied")
+				return
+			}
+			require.NoError(t, err)
+			dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f, Absent: []string{"arm64", "arm/v7", "ppc64le"}})
+		})
+	}
+	t.Run("a list that was stripped is kept from then on", func(t *testing.T) {
+		e := copytest.NewEnv(t)
+		announce := off
+		dst := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Announce: &announce}), "app")
+		clock := &clocktest.Shifted{}
+		copier := copy.NewCopier(copy.CopierOptions{Clock: clock})
+		defer copier.Close()
+		for _, want := range []copy.SparseManifestListAction{copy.StripSparseManifestList, copy.KeepSparseManifestList} {
+			r, err := e.ImageWith(t.Context(), copier, dst.Ref("v1"), src.Ref("v1"), only(copy.AutoSparseManifestList))
+			require.NoError(t, err)
+			assert.Equal(t, want, r.Action)
+			dst.SetAnnouncement(&registrytest.Announcement{More: &registrytest.MoreAnnounced{
+				WithoutPlatform: true, Repositories: map[string]*registrytest.Announcement{"app": own()},
+			}})
+			clock.Advance(time.Hour)
+		}
+	})
 }

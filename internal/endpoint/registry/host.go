@@ -19,7 +19,7 @@ func (h *host) notice(resp *http.Response) {
 	}
 	h.logWarnings(resp)
 	if resp.Request.URL.Path == "/v2/" {
-		h.announcements.learn(resp.Header, h.now())
+		h.announcements.learn(resp.Header, resp.Request.URL.Query().Get(repositoryParameter), h.now())
 	}
 }
 
