@@ -260,6 +260,7 @@ func (e *enforcer) refuseImage(mediaType string, body []byte) *refusal {
 // store checks the children of doc, which r is to store, if it is a list, and passes it on, while
 // nothing is deleted in the repository. As with delete, no client can hold the lock.
 func (e *enforcer) store(r *http.Request, t target, doc document) (*recorder, *refusal) {
+	beginTurn(r)
 	defer e.locks.shared(t.repository)()
 	if doc.list != nil {
 		if refusal := e.checkChildren(r, t.repository, doc.list); refusal != nil {

@@ -1,6 +1,7 @@
 package sparseregistry
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -9,9 +10,9 @@ import (
 // A StorageLock keeps requests away from what removes things from the storage of a registry, and
 // that from requests. The zero value is ready.
 //
-// Requests hold it together, from when their body has been read until the registry behind has
-// decided on its answer. So no client can hold it, however slow it is, and whoever wants it alone
-// waits for what the registry itself has to do.
+// Requests hold it together, from when their body has been read, and a manifest was admitted, until
+// the registry behind has decided on its answer. So no client can hold it, however slow it is, and
+// whoever wants it alone waits for what the registry itself has to do.
 type StorageLock struct{ mu sync.RWMutex }
 
 // Exclusive waits for the requests that hold the lock, and keeps the others waiting until release
@@ -30,16 +31,34 @@ func (l *StorageLock) hold(next http.Handler) http.Handler {
 		}
 		t := &turn{lock: l}
 		defer t.end()
-		c := *r
-		if waitsForBody(r) {
+		c := r.WithContext(context.WithValue(r.Context(), turnKey{}, t))
+		switch {
+		case storesManifest(r): // which says itself when it begins
+		case waitsForBody(r):
 			c.Body = &bodyThenTurn{r.Body, t}
-		} else {
+		default:
 			t.begin()
 			c.Body = http.NoBody
 		}
-		next.ServeHTTP(&headerWriter{ResponseWriter: w, before: func(int) { t.end() }}, &c)
+		next.ServeHTTP(&headerWriter{ResponseWriter: w, before: func(int) { t.end() }}, c)
 	})
 }
+
+// storesManifest reports whether Enforce reads the body of r, and may wait then.
+func storesManifest(r *http.Request) bool {
+	t, err := parsePath(r.URL.Path)
+	return err == nil && t.kind == "manifests" && r.Method == http.MethodPut
+}
+
+// beginTurn begins the turn of a request that stores a manifest.
+func beginTurn(r *http.Request) {
+	if t, ok := r.Context().Value(turnKey{}).(*turn); ok {
+		t.begin()
+	}
+}
+
+// turnKey is the key of a request's turn in its context.
+type turnKey struct{}
 
 // usesStorage reports whether a request is for a manifest or a blob, or changes something.
 func usesStorage(r *http.Request) bool {

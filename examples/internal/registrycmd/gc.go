@@ -1,11 +1,14 @@
 package registrycmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
@@ -23,6 +27,7 @@ const defaultGrace = 24 * time.Hour
 type collection struct {
 	remove  bool
 	alone   bool
+	control string // socket of the server; "" for where it is by default
 	options registrygc.Options
 	output  string
 }
@@ -37,16 +42,17 @@ func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
 			"names through lists, sparse and nested ones, and everything whose subject stays. Children that are absent are\n" +
 			"no error. What was pushed or asked for within --grace stays, too.\n\n" +
 			"In a repository where something cannot be read, everything stays, because nobody knows what it needs.\n\n" +
-			"No server may run on the storage meanwhile, except for a dry run. For a directory, a lock says so; for what\n" +
-			"has none, such as an object store, --nobody-writes does. A collection that is killed leaves the storage whole;\n" +
-			"the next one goes on.\n\n" +
+			"If a server runs on the storage, it does the work, in short turns between its clients' requests, when --delete\n" +
+			"is given: interrupting gc ends that, too. In a storage that is no directory, such as an object store, only\n" +
+			"--nobody-writes says that no server runs. A collection that is killed leaves the storage whole; the next one\n" +
+			"goes on.\n\n" +
 			"The exit status is 0 if all is well, 1 if it could not be done, 2 if the command line or a setting is wrong,\n" +
 			"and 4 if it was done as far as damage allows.",
 		Example: "  sparse-registry gc --storage /var/lib/sparse-registry\n" +
 			"  sparse-registry gc --storage /var/lib/sparse-registry --untagged --delete",
 	}
 	refuseMisuse(cmd)
-	defineFlags(cmd, settingsOf(storageFlags))
+	defineFlags(cmd, settingsOf(append(slices.Clone(storageFlags), "control")))
 	flags := cmd.Flags()
 	flags.BoolVar(&c.remove, "delete", false, "remove it; without this, nothing is removed")
 	flags.BoolVar(&c.options.Untagged, "untagged", false, "remove manifests, too, that no tag, list or subject needs")
@@ -72,7 +78,8 @@ func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
 		if err != nil {
 			return misuse(err)
 		}
-		return c.run(cmd.Context(), store, cmd.OutOrStdout())
+		c.control = o.server.Control
+		return c.run(cmd.Context(), store, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
@@ -96,8 +103,8 @@ func remembersInRedis(storage configuration.Storage) bool {
 }
 
 // run collects, and prints the report, also if it had to end early.
-func (c *collection) run(ctx context.Context, store *registrystore.Store, out io.Writer) error {
-	report, err := c.collect(ctx, store)
+func (c *collection) run(ctx context.Context, store *registrystore.Store, out, notes io.Writer) error {
+	report, err := c.collect(ctx, store, notes)
 	if report == nil {
 		return err
 	}
@@ -110,20 +117,50 @@ func (c *collection) run(ctx context.Context, store *registrystore.Store, out io
 	return nil
 }
 
-// collect removes what goes, under the storage's lock if it has one, or finds out what would. The
-// report is nil if it could not even do that.
-func (c *collection) collect(ctx context.Context, store *registrystore.Store) (_ *registrygc.Report, retErr error) {
+// collect removes what goes, under the storage's lock if it has one, or has the server that holds
+// it do so; or finds out what would go. The report is nil if nothing was removed.
+func (c *collection) collect(ctx context.Context, store *registrystore.Store, notes io.Writer) (_ *registrygc.Report, retErr error) {
 	if !c.remove {
 		return registrygc.DryRun(ctx, store, c.options, clock.System)
 	}
 	if store.Directory() != "" {
 		lock, err := registrystore.TakeLock(store.Directory(), "sparse-registry gc --delete")
+		if locked, ok := errors.AsType[*registrystore.LockedError](err); ok {
+			return c.askServer(ctx, locked, notes)
+		}
 		if err != nil {
 			return nil, err
 		}
 		defer func() { retErr = errors.Join(retErr, lock.Release()) }()
 	}
 	return registrygc.Collect(ctx, store, c.options, clock.System)
+}
+
+// askServer has the server that holds the lock of a storage collect.
+func (c *collection) askServer(ctx context.Context, locked *registrystore.LockedError, notes io.Writer) (*registrygc.Report, error) {
+	socket := cmp.Or(c.control, sparseserver.ControlSocket(locked.Storage))
+	report, err := registrygc.Remote(ctx, socket, c.options, tellProgress(notes))
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return nil, fmt.Errorf("%w; nobody collects at its control socket (--control): %w", locked, err)
+	}
+	return report, err
+}
+
+// tellProgress writes a line when a collection begins, and at most one a second from then on.
+func tellProgress(notes io.Writer) func(registrygc.Progress) {
+	var last time.Time
+	return func(p registrygc.Progress) {
+		now := clock.System.Now()
+		if now.Sub(last) < time.Second {
+			return
+		}
+		last = now
+		line := "the server finds out what stays"
+		if p.Goes != (registrygc.Totals{}) {
+			line = fmt.Sprintf("the server has removed %s, of %s", p.Removed, p.Goes)
+		}
+		_, _ = fmt.Fprintln(notes, line) // the report is what counts
+	}
 }
 
 func (c *collection) print(out io.Writer, report *registrygc.Report) error {

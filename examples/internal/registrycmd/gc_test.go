@@ -86,7 +86,7 @@ func TestGC(t *testing.T) {
 	}
 }
 
-// TestGCNeedsTheLock, but not for a dry run.
+// TestGCNeedsTheLock, but not for a dry run. Who has it without being a server is in its way.
 func TestGCNeedsTheLock(t *testing.T) {
 	storage, _ := pushed(t)
 	lock, err := registrystore.TakeLock(storage, "somebody")
@@ -94,10 +94,29 @@ func TestGCNeedsTheLock(t *testing.T) {
 	_, err = gc(t, "--storage", storage, "--delete")
 	var locked *registrystore.LockedError
 	require.ErrorAs(t, err, &locked)
+	assert.ErrorContains(t, err, "nobody collects at its control socket (--control): ")
 	assert.Equal(t, statusFailed, statusOf(err))
 	_, err = gc(t, "--storage", storage)
 	require.NoError(t, err)
 	require.NoError(t, lock.Release())
+}
+
+// TestGCHasTheServerDoIt, if there is one.
+func TestGCHasTheServerDoIt(t *testing.T) {
+	storage, loose := pushed(t)
+	directory, err := os.MkdirTemp("", "") // sockets have short paths
+	require.NoError(t, err)
+	defer os.RemoveAll(directory)
+	control := filepath.Join(directory, "s")
+	server, err := sparseserver.Start(sparseserver.Config{Address: "127.0.0.1:0", Storage: storage, Control: control})
+	require.NoError(t, err)
+	defer server.Close()
+	out, err := gc(t, "--storage", storage, "--control", control, "--delete")
+	require.NoError(t, err)
+	assert.Contains(t, out, "content "+loose.String()+": 5 B, no repository needs it\n")
+	assert.Contains(t, out, "removed: 0 manifests, 1 link to layers, 1 content of 5 B")
+	_, err = gc(t, "--storage", storage, "--control", control, "--delete", "--grace=1m")
+	assert.EqualError(t, err, "the server does not collect: grace is 1m0s, and must be at least 2h0m0s while the server runs")
 }
 
 func TestGCOfADamagedStorage(t *testing.T) {
@@ -120,7 +139,7 @@ func TestGCWithoutALock(t *testing.T) {
 	c.alone = true
 	require.NoError(t, c.refuse(options{}, store))
 	var out bytes.Buffer
-	require.NoError(t, c.run(t.Context(), store, &out))
+	require.NoError(t, c.run(t.Context(), store, &out, io.Discard))
 	assert.Contains(t, out.String(), "removed: 0 manifests")
 }
 

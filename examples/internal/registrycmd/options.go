@@ -135,6 +135,11 @@ var settings = []setting{
 		set:   setLayerURLs,
 	},
 	{
+		flag: "control", env: "SPARSE_REGISTRY_CONTROL", key: "control",
+		usage: "`PATH` of the socket by which sparse-registry gc has a running server collect garbage; .sparse-registry/control.sock in the storage unless it is set",
+		set:   func(o *options, v string) error { o.server.Control = v; return nil },
+	},
+	{
 		flag: "metrics-address", env: "SPARSE_REGISTRY_METRICS_ADDRESS", key: "metrics-address",
 		usage: "`HOST:PORT` to serve Prometheus metrics on, at /metrics",
 		set:   func(o *options, v string) error { o.server.MetricsAddress = v; return nil },

@@ -107,10 +107,11 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	require.NoError(t, os.WriteFile(policies, []byte("rules: [{repositories: team/*, sparse-lists: off}]\n"), 0o600))
 	want.server.ReadOnly, want.server.NoDelete, want.server.RelativeURLs, want.server.AnonymousPull = true, true, true, true
 	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
+	want.server.Control = "c.sock"
 	want.server.MinFreeSpace = 1_500_000_000
 	values := map[string]string{
 		"min-free-space": "1.5GB", "drain-delay": "1m", "log-format": "json", "log-level": "warn",
-		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2",
+		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2", "control": "c.sock",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
 		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,
 		"sparse-index-optional-without-platform": "1",

@@ -10,7 +10,7 @@ import (
 // DryRun reports what Collect would remove. It changes nothing, and a server may run meanwhile:
 // what it does then is taken into account or not.
 func DryRun(ctx context.Context, store *registrystore.Store, o Options, c clock.Clock) (*Report, error) {
-	_, report, err := planned(ctx, store, o, c)
+	_, report, err := planAndReport(ctx, store, o, c)
 	return report, err
 }
 
@@ -19,7 +19,7 @@ func DryRun(ctx context.Context, store *registrystore.Store, o Options, c clock.
 // anything that was removed, and another collection goes on. The report is nil if it has removed
 // nothing.
 func Collect(ctx context.Context, store *registrystore.Store, o Options, c clock.Clock) (*Report, error) {
-	plan, report, err := planned(ctx, store, o, c)
+	plan, report, err := planAndReport(ctx, store, o, c)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +29,7 @@ func Collect(ctx context.Context, store *registrystore.Store, o Options, c clock
 	return report, err
 }
 
-func planned(ctx context.Context, store *registrystore.Store, o Options, c clock.Clock) (*Plan, *Report, error) {
+func planAndReport(ctx context.Context, store *registrystore.Store, o Options, c clock.Clock) (*Plan, *Report, error) {
 	started := c.Now()
 	plan, err := MakePlan(ctx, store, o, started)
 	if err != nil {

@@ -17,4 +17,9 @@
 //
 // Steps are in an order in which every moment is a good one to be killed: links go before contents,
 // and what names before what is named.
+//
+// Online does the same while a server serves. It hears of what clients use from its beginning on
+// (Note), so that it can mark without a lock, and removes under sparseregistry.StorageLock, in
+// turns of which each begins with what was noted since the last one. Serve and Remote are the two
+// ends of a server's control socket.
 package registrygc

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,21 +48,41 @@ const (
 type registry struct {
 	t       testing.TB
 	handler http.Handler
-	driver  storagedriver.StorageDriver
+	driver  storagedriver.StorageDriver // of a storage in memory
 	store   *registrystore.Store
 }
 
+// newRegistry starts a registry over a storage in memory, which is for one client at a time: what is
+// read is not safe from what is written.
 func newRegistry(t testing.TB) *registry {
 	t.Helper()
 	driver := inmemory.New()
+	r := serve(t, "given", configuration.Parameters{"driver": driver})
+	r.driver, r.store = driver, registrystore.New(driver)
+	return r
+}
+
+// newDirectory starts a registry over a directory.
+func newDirectory(t testing.TB) *registry {
+	t.Helper()
+	directory := t.TempDir()
+	r := serve(t, "filesystem", configuration.Parameters{"rootdirectory": directory})
+	store, err := registrystore.OpenDirectory(directory)
+	require.NoError(t, err)
+	r.store = store
+	return r
+}
+
+func serve(t testing.TB, driver string, parameters configuration.Parameters) *registry {
+	t.Helper()
 	config := &configuration.Configuration{
-		Storage: configuration.Storage{"given": {"driver": driver}, "delete": {"enabled": true}},
+		Storage: configuration.Storage{driver: parameters, "delete": {"enabled": true}},
 	}
 	config.HTTP.Secret = "secret"
 	config.Validation.Manifests.Indexes.Platforms = "none"
 	app := handlers.NewApp(t.Context(), config)
 	t.Cleanup(func() { _ = app.Shutdown() })
-	return &registry{t, app, driver, registrystore.New(driver)}
+	return &registry{t: t, handler: app}
 }
 
 func (r *registry) do(method, target, contentType, body string) *httptest.ResponseRecorder {
@@ -136,8 +157,21 @@ type document struct {
 
 func (d document) digest() digest.Digest { return digest.FromString(d.text) }
 
+// sizes are the sizes of the documents that were made, by digest.
+var sizes sync.Map
+
+func newDocument(mediaType, text string, names []digest.Digest, subject digest.Digest) document {
+	d := document{mediaType, text, names, subject}
+	sizes.Store(d.digest(), len(text))
+	return d
+}
+
 func descriptor(mediaType string, d digest.Digest) string {
-	return fmt.Sprintf(`{"mediaType": %q, "digest": %q, "size": 1}`, mediaType, d)
+	size, ok := sizes.Load(d)
+	if !ok {
+		size = 1
+	}
+	return fmt.Sprintf(`{"mediaType": %q, "digest": %q, "size": %d}`, mediaType, d, size)
 }
 
 func tail(subject digest.Digest) string {
@@ -155,7 +189,7 @@ func image(subject, config digest.Digest, layers ...digest.Digest) document {
 	}
 	text := fmt.Sprintf(`{"schemaVersion": 2, "mediaType": %q, "config": %s, "layers": [%s]`,
 		imageType, descriptor("application/vnd.oci.image.config.v1+json", config), strings.Join(parts, ", "))
-	return document{imageType, text + tail(subject), append([]digest.Digest{config}, layers...), subject}
+	return newDocument(imageType, text+tail(subject), append([]digest.Digest{config}, layers...), subject)
 }
 
 func list(subject digest.Digest, children ...digest.Digest) document {
@@ -164,7 +198,7 @@ func list(subject digest.Digest, children ...digest.Digest) document {
 		parts[i] = descriptor(imageType, d)
 	}
 	text := fmt.Sprintf(`{"schemaVersion": 2, "mediaType": %q, "manifests": [%s]`, listType, strings.Join(parts, ", "))
-	return document{listType, text + tail(subject), children, subject}
+	return newDocument(listType, text+tail(subject), children, subject)
 }
 
 // mark is a time after everything that was written, and before everything that will be.

@@ -22,6 +22,7 @@ type Report struct {
 
 	Storage  string        `json:"storage"`
 	Delete   bool          `json:"delete"`   // false for a dry run
+	Online   bool          `json:"online"`   // a server did it, while it served
 	Untagged bool          `json:"untagged"` // untagged manifests were removed
 	Grace    time.Duration `json:"-"`
 	Started  time.Time     `json:"started"`
@@ -30,6 +31,9 @@ type Report struct {
 	Kept    Kept   `json:"kept"`
 	Goes    Totals `json:"goes"`    // what the plan was
 	Removed Totals `json:"removed"` // what became of it; nothing in a dry run
+
+	// Spared is what goes by the plan, and clients have come to use since that was made.
+	Spared Totals `json:"spared"`
 
 	Repositories []RepositoryReport `json:"repositories"`
 	Contents     []ContentReport    `json:"contents"`
@@ -185,6 +189,9 @@ func (r *Report) writeSums(b *strings.Builder) {
 		fmt.Fprintf(b, "removed: %s, of %s\nIt ended early: %s\nAnother collection goes on.\n", r.Removed, r.Goes, r.Error)
 	default:
 		fmt.Fprintf(b, "removed: %s, in %s\n", r.Removed, r.Took.Round(time.Millisecond))
+		if r.Spared != (Totals{}) {
+			fmt.Fprintf(b, "spared:  %s, which clients have come to use meanwhile\n", r.Spared)
+		}
 	}
 }
 

@@ -24,7 +24,11 @@ func (s *Store) PutManifest(ctx context.Context, repository string, body []byte)
 	if err := s.put(ctx, path.Join(blob, dataFile), body); err != nil {
 		return "", err
 	}
-	return d, s.put(ctx, path.Join(revision, linkFile), []byte(d))
+	if err := s.put(ctx, path.Join(revision, linkFile), []byte(d)); err != nil {
+		return "", err
+	}
+	s.noted(repository, d)
+	return d, nil
 }
 
 // PutTag makes a tag name a manifest, which the repository has.
@@ -43,7 +47,11 @@ func (s *Store) PutTag(ctx context.Context, repository, tag string, d digest.Dig
 	if err := s.put(ctx, path.Join(note, linkFile), []byte(d)); err != nil {
 		return err
 	}
-	return s.put(ctx, path.Join(current, linkFile), []byte(d))
+	if err := s.put(ctx, path.Join(current, linkFile), []byte(d)); err != nil {
+		return err
+	}
+	s.noted(repository, d)
+	return nil
 }
 
 // RemoveTag removes a tag with all that distribution notes about it. What it names stays.

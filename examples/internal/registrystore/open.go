@@ -11,6 +11,7 @@ import (
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // every program has it
+	"github.com/opencontainers/go-digest"
 )
 
 const (
@@ -22,6 +23,9 @@ const (
 type Store struct {
 	driver    storagedriver.StorageDriver
 	directory string // "" unless the driver is distribution's filesystem driver
+
+	// noted is told of each manifest that is put, or tagged, through this Store.
+	noted func(repository string, manifest digest.Digest)
 }
 
 // OpenDirectory opens the storage in a directory, which must exist.
@@ -51,7 +55,9 @@ func Open(ctx context.Context, config *configuration.Configuration) (*Store, err
 	if err != nil {
 		return nil, fmt.Errorf("opening the storage: %w", err)
 	}
-	return &Store{driver: driver, directory: directory}, nil
+	s := New(driver)
+	s.directory = directory
+	return s, nil
 }
 
 // whoHas says how to come by a driver that is not in the program.
@@ -79,11 +85,23 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // New returns the storage behind a driver.
-func New(driver storagedriver.StorageDriver) *Store { return &Store{driver: driver} }
+func New(driver storagedriver.StorageDriver) *Store {
+	return &Store{driver: driver, noted: func(string, digest.Digest) {}}
+}
 
 // WithDriver returns the same storage, behind another driver: one that wraps that of s.
 func (s *Store) WithDriver(wrap func(storagedriver.StorageDriver) storagedriver.StorageDriver) *Store {
-	return &Store{driver: wrap(s.driver), directory: s.directory}
+	c := *s
+	c.driver = wrap(s.driver)
+	return &c
+}
+
+// WithNote returns the same storage, for somebody whose PutManifest and PutTag call note after they
+// have written.
+func (s *Store) WithNote(note func(repository string, manifest digest.Digest)) *Store {
+	c := *s
+	c.noted = note
+	return &c
 }
 
 // Directory is where the storage is, "" if it is not in a directory of this machine's.

@@ -20,5 +20,8 @@
 // One server writes to a storage directory, by a lock in it that ends with the process: what keeps
 // a child from being deleted while its list is being stored is in the process.
 //
+// Garbage is collected when somebody says so by the control socket (collection.go): in turns that
+// take the storage from requests for a moment each.
+//
 // distribution logs to logrus's standard logger, whose level is the program's business.
 package sparseserver

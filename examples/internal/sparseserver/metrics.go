@@ -32,6 +32,8 @@ type metrics struct {
 	refusedList *prometheus.CounterVec // by policy and architecture
 	denied      *prometheus.CounterVec // by code and reason
 	reloads     *prometheus.CounterVec // by result
+
+	collections collectionMetrics
 }
 
 // newMetrics returns metrics that have counted nothing. Those of distribution's that are in them
@@ -49,6 +51,7 @@ func newMetrics() *metrics {
 		"Requests that were answered with 401, 403, 405, 429 or 503, by reason.", "code", "reason")
 	m.reloads = m.counters("sparse_registry_reloads_total",
 		"Times that settings and files were read again while the server ran: \"done\", or \"refused\" with nothing changed.", "result")
+	m.collections = newCollectionMetrics(m)
 	build := buildinfo.Read()
 	m.register(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

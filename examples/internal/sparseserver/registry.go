@@ -26,7 +26,9 @@ type registry struct {
 	http.Handler
 	store  *registrystore.Store // the same storage
 	images imageRule
-	secret string // of what clients carry between requests
+	// remembers says that distribution has a cache of what the storage has.
+	remembers bool
+	secret    string // of what clients carry between requests
 	// children answers what the policy asks. It is the registry, too, but for what the registry
 	// tells others of: no notification says that a client has pulled what the policy looked for.
 	children http.Handler
@@ -70,7 +72,7 @@ func newRegistry(c Config) (*registry, error) {
 	if err := store.Ping(context.Background()); err != nil {
 		return nil, err
 	}
-	r := &registry{store: store, images: images, secret: config.HTTP.Secret}
+	r := &registry{store: store, images: images, remembers: remembers(config.Storage), secret: config.HTTP.Secret}
 	if r.Handler, err = r.newApp(config); err != nil {
 		return nil, err
 	}
@@ -82,6 +84,17 @@ func newRegistry(c Config) (*registry, error) {
 		}
 	}
 	return r, nil
+}
+
+// remembers reports whether distribution is to have a cache of what a storage has.
+func remembers(storage configuration.Storage) bool {
+	cache := storage["cache"]
+	for _, name := range []string{"blobdescriptor", "layerinfo"} {
+		if kind := cache[name]; kind != nil && kind != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // newApp starts distribution.

@@ -16,7 +16,9 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
 
@@ -63,6 +65,11 @@ type Config struct {
 	// are the server's.
 	MetricsAddress string
 
+	// Control is the path of the socket by which the server is told to collect garbage: only the
+	// user of the process may. "" is for ControlSocket, if there is a storage directory and the
+	// path is not too long for the system.
+	Control string
+
 	// StallTimeout is how long a client may send nothing of a request's body that it has begun; 0
 	// for a minute.
 	StallTimeout time.Duration
@@ -89,6 +96,7 @@ type Server struct {
 	room     *room // nil if nothing is stored in a directory
 	metrics  *metrics
 	exporter *http.Server // of the metrics; nil for none
+	control  *http.Server // collects garbage when it is told to; nil for none
 	budget   *budget
 	secure   bool // speaks TLS
 
@@ -96,6 +104,9 @@ type Server struct {
 	policies    atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
 	certificate atomic.Pointer[tls.Certificate]         // for new connections; nil without TLS
 	access      *access
+
+	storage sparseregistry.StorageLock // held by requests, and by turns of online
+	online  *registrygc.Online
 
 	stopping atomic.Bool  // Drain has been called, or what follows it
 	handlers sync.RWMutex // every handler that runs holds it for reading; close takes it for good
@@ -130,6 +141,7 @@ func Start(c Config) (_ *Server, retErr error) {
 		lock: lock, registry: registry, metrics: newMetrics(), secure: inForce.certificate != nil,
 		access: &access{log: c.Log}, done: make(chan struct{}),
 	}
+	s.online = registrygc.NewOnline(registry.store, &s.storage, clock.System)
 	s.budget = newBudget(manifestMemory, c.ManifestWait, s.metrics)
 	s.put(inForce)
 	s.watchRoom(c)
@@ -154,17 +166,20 @@ func Start(c Config) (_ *Server, retErr error) {
 			return nil, errors.Join(err, s.listener.Close())
 		}
 	}
+	if s.control, err = s.serveControl(c); err != nil {
+		return nil, errors.Join(err, s.listener.Close(), s.closeOthers())
+	}
 	go s.serve()
 	return s, nil
 }
 
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config) http.Handler {
-	links := referrers.New(s.registry.store)
+	links := referrers.New(s.registry.store.WithNote(s.noteManifest))
 	h := withoutAPIVersion(s.registry)
-	h = noteUses(h, s.registry.store, c.Log)
+	h = s.noteUses(h, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
-		Policy: s.policy, Children: noteUses(s.registry.children, s.registry.store, c.Log),
+		Policy: s.policy, Children: s.noteUses(s.registry.children, c.Log), Storage: &s.storage,
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 		Stored: links.Stored, Deleted: links.Deleted,
 		Admit: s.budget.admit, Spool: spool(c.Storage),
@@ -274,11 +289,20 @@ func (s *Server) stop() error {
 	s.Drain()
 	err := s.http.Close()
 	<-s.done
-	if s.exporter != nil {
-		err = errors.Join(err, s.exporter.Close())
-	}
+	err = errors.Join(err, s.closeOthers())
 	s.handlers.Lock()
 	return errors.Join(err, s.release())
+}
+
+// closeOthers closes the servers beside the registry's. A collection ends.
+func (s *Server) closeOthers() error {
+	var err error
+	for _, other := range []*http.Server{s.exporter, s.control} {
+		if other != nil {
+			err = errors.Join(err, other.Close())
+		}
+	}
+	return err
 }
 
 // release gives the storage back. Nobody may be using it any more.

@@ -5,7 +5,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/opencontainers/go-digest"
+
 	"github.com/sparsecopy/sparsecopy/internal/clock"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
@@ -14,12 +15,19 @@ import (
 const renewAfter = time.Hour
 
 // noteUses renews the time of each content that clients rely on, so that a collection of garbage
-// spares it for a while, in this process or another. Failing to do so fails no request.
-func noteUses(next http.Handler, store *registrystore.Store, log *slog.Logger) http.Handler {
+// spares it for a while, in this process or another, and lets one that runs know. Failing to renew
+// a time fails no request.
+func (s *Server) noteUses(next http.Handler, log *slog.Logger) http.Handler {
 	return sparseregistry.NoteUses(next, func(u sparseregistry.Use) {
+		s.online.Note(u)
 		now := clock.System.Now()
-		if err := store.Touch(u.Digest, now.Add(-renewAfter), now); err != nil {
+		if err := s.registry.store.Touch(u.Digest, now.Add(-renewAfter), now); err != nil {
 			log.Warn("a collection of garbage might not spare what was asked for", "error", err)
 		}
 	})
+}
+
+// noteManifest lets a collection that runs know of a manifest that the server itself has stored.
+func (s *Server) noteManifest(repository string, d digest.Digest) {
+	s.online.Note(sparseregistry.Use{Repository: repository, Manifest: true, Digest: d})
 }
