@@ -71,7 +71,7 @@ var actions = []action{
 	{"delete a blob", 1, (*history).deleteBlob},
 	{"let time pass", 4, (*history).timePass},
 	{"collect", 2, func(h *history) { h.collectAll(false) }},
-	{"collect untagged manifests too", 5, func(h *history) { h.collectAll(true) }},
+	{"collect untagged manifests too", 5, (*history).collectUntagged},
 	{"collect, killed", 3, (*history).collectKilled},
 }
 
@@ -375,8 +375,9 @@ func (h *history) deleteTag() {
 }
 
 // deleteReferrersTags leaves referrers to their subjects alone.
-func (h *history) deleteReferrersTags() {
-	repo := h.repository()
+func (h *history) deleteReferrersTags() { h.deleteReferrersTagsOf(h.repository()) }
+
+func (h *history) deleteReferrersTagsOf(repo string) {
 	for _, tag := range slices.Sorted(maps.Keys(h.model.repositories[repo].tags)) {
 		if strings.HasPrefix(tag, "sha256-") {
 			h.removeTag(repo, tag)
@@ -419,6 +420,19 @@ func (h *history) deleteBlob() {
 func (h *history) timePass() {
 	h.timePasses()
 	h.model.timePasses()
+}
+
+// collectUntagged often leaves nothing young before but what was asked for, and no referrers tags.
+func (h *history) collectUntagged() {
+	if h.chance(60) {
+		h.timePass()
+		for _, repo := range repositories {
+			h.deleteReferrersTagsOf(repo)
+		}
+		h.ask()
+		h.ask()
+	}
+	h.collectAll(true)
 }
 
 func (h *history) collectAll(untagged bool) {
