@@ -76,7 +76,8 @@ func parsePath(p string) (repository, reference string, ok bool) {
 }
 
 func parseQuestion(repository, reference string, query url.Values) (question, error) {
-	// Many write application/spdx+json as it is, where a plus sign stands for a space. No type has one.
+	// Many write application/spdx+json as it is, where a plus sign stands for a space. No type has
+	// one.
 	artifactType := strings.ReplaceAll(query.Get("artifactType"), " ", "+")
 	q := question{repository: repository, artifactType: artifactType, limit: maxEntries}
 	var err error
