@@ -52,8 +52,8 @@ type registry struct {
 	store   *registrystore.Store
 }
 
-// newRegistry starts a registry over a storage in memory, which is for one client at a time: what is
-// read is not safe from what is written.
+// newRegistry starts a registry over a storage in memory, which is for one client at a time: what
+// is read is not safe from what is written.
 func newRegistry(t testing.TB) *registry {
 	t.Helper()
 	driver := inmemory.New()
