@@ -64,8 +64,14 @@ type place struct {
 // newPlace starts an empty registry, which runs until the test ends.
 func newPlace(t *testing.T, policy manifest.SparsePolicy, hide bool) *place {
 	t.Helper()
+	return newPlaceOf(t, sparseregistry.Policies{Default: policy}, hide)
+}
+
+// newPlaceOf is newPlace with a policy for each repository.
+func newPlaceOf(t *testing.T, policies sparseregistry.Policies, hide bool) *place {
+	t.Helper()
 	p := &place{t: t, storage: t.TempDir()}
-	p.start(policy)
+	p.start(policies)
 	t.Cleanup(func() { assert.NoError(t, p.server.Close()) })
 	t.Cleanup(func() { retire(p.proxy.Listener.Addr().String()) })
 	p.proxy = httptest.NewServer(p.forward(hide))
@@ -91,9 +97,9 @@ func retire(address string) {
 	retired.listeners = append(retired.listeners, listener)
 }
 
-func (p *place) start(policy manifest.SparsePolicy) {
+func (p *place) start(policies sparseregistry.Policies) {
 	p.t.Helper()
-	server, err := sparseserver.Start(sparseserver.Config{Address: "127.0.0.1:0", Storage: p.storage, Policies: sparseregistry.Policies{Default: policy}})
+	server, err := sparseserver.Start(sparseserver.Config{Address: "127.0.0.1:0", Storage: p.storage, Policies: policies})
 	require.NoError(p.t, err)
 	target, err := url.Parse(server.URL())
 	require.NoError(p.t, err)
@@ -106,7 +112,7 @@ func (p *place) start(policy manifest.SparsePolicy) {
 func (p *place) restart(policy manifest.SparsePolicy) {
 	p.t.Helper()
 	require.NoError(p.t, p.server.Shutdown(p.t.Context()))
-	p.start(policy)
+	p.start(sparseregistry.Policies{Default: policy})
 }
 
 // forward is the proxy. With hide, the registry seems to be one that says nothing about sparse

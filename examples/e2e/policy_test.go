@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -119,4 +120,32 @@ func TestPlanSaysWhatIsAnnounced(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, planned.stdout, "destination digest "+top.Digest.String())
 	})
+}
+
+// TestPolicyOfTheRepositoryIsAskedFor copies to a registry that is off but for some repositories.
+func TestPolicyOfTheRepositoryIsAskedFor(t *testing.T) {
+	f := threePlatforms()
+	source := newSource(t, f)
+	platforms := manifest.SparsePolicy{Enabled: true, RequiredPlatforms: []string{"linux/amd64", "linux/ppc64le"}}
+	for name, c := range map[string]struct {
+		rule    sparseregistry.Rule
+		refused string
+	}{
+		"on":                    {sparseregistry.Rule{Pattern: "**", Policy: on("amd64")}, ""},
+		"requires a platform":   {sparseregistry.Rule{Pattern: repo, Policy: platforms}, "(linux/ppc64le)"},
+		"not of the repository": {sparseregistry.Rule{Pattern: "else/*", Policy: on()}, "it announces that it does not take them"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dst := newPlaceOf(t, sparseregistry.Policies{Rules: []sparseregistry.Rule{c.rule}}, announced)
+			r := mirror(t, "copy", "--platform", "linux/amd64", "--sparse", "keep", source, dst.ref(tag))
+			assert.Len(t, dst.asked(), 2, "for all, and for the repository")
+			if c.refused != "" {
+				r.failed(c.refused)
+				assert.Empty(t, dst.written())
+				return
+			}
+			r.done()
+			dst.check(imagetest.Want{Tag: tag, Digest: f.Digest(imagetest.Top), Fixture: f, Only: true, Present: []string{"amd64"}, Absent: []string{"arm64", "ppc64le"}})
+		})
+	}
 }
