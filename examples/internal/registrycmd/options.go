@@ -150,6 +150,16 @@ var settings = []setting{
 		set:   func(o *options, v string) error { return setSize(&o.server.MinFreeSpace, v) },
 	},
 	{
+		flag: "upload-age", env: "SPARSE_REGISTRY_UPLOAD_AGE", key: "upload-age", initial: "168h",
+		usage: "`DURATION` since something came to an upload, after which it is removed; 0 keeps all",
+		set:   func(o *options, v string) error { return setDuration(&o.server.UploadAge, v, 0) },
+	},
+	{
+		flag: "temporary-age", env: "SPARSE_REGISTRY_TEMPORARY_AGE", key: "temporary-age", initial: "24h",
+		usage: "`DURATION` after which a temporary file that a killed process has left is removed; 0 keeps all",
+		set:   func(o *options, v string) error { return setDuration(&o.server.TemporaryAge, v, 0) },
+	},
+	{
 		flag: "log-format", env: "SPARSE_REGISTRY_LOG_FORMAT", key: "log-format", initial: "text",
 		usage: "`FORMAT` of the log: text or json",
 		set:   setLogFormat,

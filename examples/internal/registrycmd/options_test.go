@@ -109,8 +109,9 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 	want.server.ExternalURL, want.server.AllowLayerURLs = "https://r:3", "^https://u/"
 	want.server.Control = "c.sock"
 	want.server.MinFreeSpace = 1_500_000_000
+	want.server.UploadAge, want.server.TemporaryAge = 2*time.Hour, 3*time.Hour
 	values := map[string]string{
-		"min-free-space": "1.5GB", "drain-delay": "1m", "log-format": "json", "log-level": "warn",
+		"min-free-space": "1.5GB", "drain-delay": "1m", "upload-age": "2h", "temporary-age": "3h", "log-format": "json", "log-level": "warn",
 		"address": "h:1", "storage": "/s", "tls-certificate": "c", "tls-key": "k", "htpasswd": "p", "metrics-address": "m:2", "control": "c.sock",
 		"drain-timeout": "1s", "feature-sparse-index": "true", "sparse-index-required-archs": "amd64",
 		"sparse-index-required-platforms": "linux/arm/v7,windows/amd64", "policies": policies,

@@ -29,6 +29,11 @@ func (c Config) distribution() (*configuration.Configuration, error) {
 	if c.Distribution != nil {
 		config = cloneConfiguration(c.Distribution)
 	}
+	if _, set := config.Storage["maintenance"]; !set && c.Storage != "" {
+		// We remove uploads that nobody goes on with: by when something came last, not by when they
+		// began, so that none is removed while it grows.
+		config.Storage["maintenance"] = configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}
+	}
 	config.Storage["delete"] = configuration.Parameters{"enabled": !c.NoDelete}
 	config.HTTP.Host, config.HTTP.RelativeURLs = c.ExternalURL, c.RelativeURLs
 	if c.AllowLayerURLs != "" {

@@ -60,6 +60,11 @@ type Config struct {
 	// nothing without Storage.
 	MinFreeSpace int64
 
+	// UploadAge is how long an upload is kept to which nothing comes any more, TemporaryAge how
+	// long a temporary file, which a killed process has left. 0 keeps them. They mean nothing
+	// without Storage.
+	UploadAge, TemporaryAge time.Duration
+
 	// MetricsAddress is host:port of a second listener that serves Prometheus metrics at /metrics;
 	// "" for none. Those of distribution's storage and notifications are the process's, all others
 	// are the server's.
@@ -94,6 +99,10 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	room     *room // nil if nothing is stored in a directory
+
+	leftovers   *leftovers // nil as room
+	endSweeping func()     // has leftovers removed no more; nil if leftovers is
+
 	metrics  *metrics
 	exporter *http.Server // of the metrics; nil for none
 	control  *http.Server // collects garbage when it is told to; nil for none
@@ -145,6 +154,7 @@ func Start(c Config) (_ *Server, retErr error) {
 	s.budget = newBudget(manifestMemory, c.ManifestWait, s.metrics)
 	s.put(inForce)
 	s.watchRoom(c)
+	s.watchLeftovers(c)
 	s.close = sync.OnceValue(s.stop)
 	defer func() {
 		if retErr != nil {
@@ -184,6 +194,7 @@ func (s *Server) handler(c Config) http.Handler {
 		Stored: links.Stored, Deleted: links.Deleted,
 		Admit: s.budget.admit, Spool: spool(c.Storage),
 	})
+	h = s.leftovers.mark(h)
 	h = links.Handler(h, noteError)
 	h = s.withRoom(h)
 	h = restrict(h, c)
@@ -307,6 +318,9 @@ func (s *Server) closeOthers() error {
 
 // release gives the storage back. Nobody may be using it any more.
 func (s *Server) release() error {
+	if s.endSweeping != nil {
+		s.endSweeping()
+	}
 	s.registry.close()
 	return s.lock.Release()
 }
