@@ -149,6 +149,10 @@ bench: ## run the benchmarks that match BENCH (.), BENCHCOUNT (1) times
 bench-peers: ## measure copies beside upstream's, oras-go's, crane's, regsync's and a minimal one, in half an hour; PEERS has flags
 	@go -C examples run ./benchpeers $(PEERS)
 
+.PHONY: bench-registry
+bench-registry: ## measure pushes to and pulls from sparse-registry beside plain distribution, in a minute; REGISTRY has flags
+	@go -C examples run ./benchregistry $(REGISTRY)
+
 # Each tool is a module of its own, below testdata/lists/make: its dependencies are nobody else's. Soci's need zlib, and so a C compiler.
 # What BuildKit writes, buildx judges.
 .PHONY: lists

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/distribution/distribution/v3/configuration"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage
+	"github.com/sirupsen/logrus"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+	"github.com/sparsecopy/sparsecopy/manifest"
+)
+
+const (
+	plain  = "distribution"
+	sparse = "sparse-registry"
+)
+
+// servers are what is measured. start returns the URL, and leaves the server running.
+var servers = []struct {
+	name  string
+	start func(storage string) (url string, err error)
+}{
+	{plain, startPlain},
+	{sparse, startSparse},
+}
+
+// serve is a server until standard input ends. It prints its URL.
+func serve(name, storage string) error {
+	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetOutput(io.Discard) // what is not there is a line of distribution's
+	for _, s := range servers {
+		if s.name != name {
+			continue
+		}
+		url, err := s.start(storage)
+		if err != nil {
+			return err
+		}
+		fmt.Println(url)
+		_, err = io.Copy(io.Discard, os.Stdin)
+		return err
+	}
+	return fmt.Errorf("no server is named %q", name)
+}
+
+func startPlain(storage string) (string, error) {
+	config := &configuration.Configuration{Storage: configuration.Storage{
+		"filesystem": {"rootdirectory": storage}, "delete": {"enabled": true},
+	}}
+	config.HTTP.Secret = "secret"
+	config.Validation.Manifests.Indexes.Platforms = "none"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	app := handlers.NewApp(context.Background(), config)
+	go func() { _ = http.Serve(listener, app) }() //nolint:gosec // on loopback, until the process ends
+	return "http://" + listener.Addr().String(), nil
+}
+
+// startSparse has the policy on and writes the log that a server has, to nowhere.
+func startSparse(storage string) (string, error) {
+	server, err := sparseserver.Start(sparseserver.Config{
+		Address: "127.0.0.1:0", Storage: storage, MetricsAddress: "127.0.0.1:0",
+		Policies: sparseregistry.Policies{Default: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"amd64"}}},
+		Log:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		return "", err
+	}
+	return server.URL(), nil
+}
