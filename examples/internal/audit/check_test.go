@@ -47,7 +47,7 @@ func startPeer(t *testing.T) *peer {
 func (p *peer) copy(t *testing.T) *peer {
 	t.Helper()
 	c := &peer{t: t, storage: t.TempDir()}
-	require.NoError(t, os.CopyFS(c.storage, os.DirFS(p.storage)))
+	require.NoError(t, os.CopyFS(filepath.Join(c.storage, "docker"), os.DirFS(filepath.Join(p.storage, "docker"))))
 	var err error
 	c.store, err = registrystore.OpenDirectory(c.storage)
 	require.NoError(t, err)
