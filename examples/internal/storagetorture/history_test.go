@@ -73,6 +73,7 @@ var actions = []action{
 	{"collect", 2, func(h *history) { h.collectAll(false) }},
 	{"collect untagged manifests too", 5, (*history).collectUntagged},
 	{"collect, killed", 3, (*history).collectKilled},
+	{"collect beside clients", 5, (*history).collectOnline},
 }
 
 // play does n things, and compares the storage with the model after each that removes something.
