@@ -191,7 +191,7 @@ func TestRefusals(t *testing.T) {
 			"line 4: http.addr is not honoured: use --address\nline 6: proxy is not honoured: it is no pull-through cache: mirror with `mirror sync` (docs/sync.md)"},
 		{minimal + "tags: {maxtags: 1}\ntags: {maxtags: 2}\n", "", "line 4: tags is there twice"},
 		{minimal + "notifications:\n  endpoints:\n    - name: a\n      uri: x\n", "", "line 6: notifications.endpoints[0].uri is no key of distribution's configuration"},
-		{minimal + "redis:\n  addrs: [a]\n  adress: b\n", "", "line 5: redis.adress is no key of distribution's configuration"},
+		{minimal + "redis:\n  addrs: [a]\n  addrss: b\n", "", "line 5: redis.addrss is no key of distribution's configuration"},
 		{minimal + "validation: {manifests: {urls: &u {allow: [x]}}}\nhttp:\n  <<: *u\n", "", "line 3: http.allow is no key of distribution's configuration"},
 		{minimal + "validation: {manifests: {urls: &u {allow: [x]}}}\nhttp:\n  <<: [*u]\n", "", "line 3: http.allow is no key of distribution's configuration"},
 		{"version: 0.1\nstorage: {inmemory: {}}\n", "", "storage.inmemory is not honoured: use a directory on a tmpfs; the driver loses tags"},
