@@ -72,8 +72,11 @@ func (rule imageRule) check(mediaType string, content []byte) error {
 		Layers        []v1.Descriptor `json:"layers"`
 	}
 	docker := mediaType == schema2.MediaTypeManifest
-	if (!docker && mediaType != v1.MediaTypeImageManifest) || json.Unmarshal(content, &m) != nil {
+	if !docker && mediaType != v1.MediaTypeImageManifest {
 		return nil
+	}
+	if err := json.Unmarshal(content, &m); err != nil {
+		return nil //nolint:nilerr // distribution says what is wrong
 	}
 	if m.SchemaVersion != 2 {
 		return fmt.Errorf("schemaVersion is %d, not 2", m.SchemaVersion)
