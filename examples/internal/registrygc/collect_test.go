@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
 )
 
@@ -239,4 +240,30 @@ func TestLostContents(t *testing.T) {
 	plan := r.plan(registrygc.Options{})
 	require.Len(t, plan.Repositories, 1)
 	assert.Equal(t, []registrygc.Layer{{Digest: lost, Content: lost, Why: registrygc.Lost}}, plan.Repositories[0].Layers)
+}
+
+// TestReplacedIndexesGo although untagged manifests stay: the server has made them for a referrers
+// tag, and the one that the tag names stays.
+func TestReplacedIndexesGo(t *testing.T) {
+	r := newRegistry(t)
+	config := r.pushBlob("app", "{}")
+	subject := image("", config)
+	r.push("app", "v1", subject)
+	links := referrers.New(r.store)
+	tag := "sha256-" + subject.digest().Encoded()
+	var made []digest.Digest // what the tag has named
+	for _, layer := range []string{"one", "another"} {
+		referrer := r.push("app", "", image(subject.digest(), config, r.pushBlob("app", layer)))
+		require.NoError(t, r.store.PutReferrer(t.Context(), "app", subject.digest(), referrer))
+		require.NoError(t, links.Refresh(t.Context(), "app", subject.digest()))
+		current, err := r.store.Current(t.Context(), "app", tag)
+		require.NoError(t, err)
+		made = append(made, current)
+	}
+	removed, err := r.plan(registrygc.Options{}).Sweep(t.Context(), r.store)
+	require.NoError(t, err)
+	assert.Equal(t, 1, removed.Manifests)
+	assert.False(t, r.hasManifest("app", made[0]))
+	assert.True(t, r.hasManifest("app", made[1]))
+	assert.Zero(t, r.plan(registrygc.Options{}).Totals())
 }

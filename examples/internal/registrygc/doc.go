@@ -7,7 +7,8 @@
 // What stays in a repository: the manifests that tags name (digest tags, such as sha256-….sig, are
 // tags like others), what these name through lists and nested lists, as far as the repository has
 // it, and what has one of all these as its subject, and so on. Manifests beyond that stay unless
-// Options.Untagged is set. Then come the links to the blobs that these manifests name. Blobs are
+// Options.Untagged is set, but for indexes of referrers that the server made and has replaced:
+// nobody else knows of them. Then come the links to the blobs that these manifests name. Blobs are
 // global: a content goes when no repository needs it, which is known when all have been marked.
 // Everything that is young stays, with what it needs.
 //

@@ -96,7 +96,7 @@ func (m *marker) manifests(ctx context.Context, c *contents) error {
 			continue
 		case len(c.damage) > 0:
 			why = &k.Damaged
-		case !m.untagged:
+		case !m.untagged && !r.made:
 			why = &k.Untagged
 		default:
 			young, err := m.youngManifest(ctx, d, r)

@@ -11,7 +11,8 @@ import (
 // Options say what a collection removes.
 type Options struct {
 	// Untagged removes manifests that nothing needs: no tag names them, no list that stays, and no
-	// subject that stays has them as a referrer. Without it, every manifest stays.
+	// subject that stays has them as a referrer. Without it, every manifest stays but the indexes
+	// of referrers that the server made for a tag, and has replaced.
 	Untagged bool
 
 	// Grace spares what was written, or asked for by a client, so long ago or less.

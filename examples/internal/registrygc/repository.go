@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
@@ -25,6 +26,7 @@ type contents struct {
 // A revision is a manifest that a repository has.
 type revision struct {
 	references
+	made    bool      // an index of referrers that the server made itself, for a tag
 	written time.Time // the link
 	stays   bool
 }
@@ -53,11 +55,12 @@ func read(ctx context.Context, store *registrystore.Store, name string) (*conten
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		refs, err := readManifest(ctx, store, l.Digest)
+		r, err := readManifest(ctx, store, l.Digest)
 		if err != nil {
 			c.addDamage("manifest "+l.Digest.String(), err)
 		}
-		c.revisions[l.Digest] = &revision{references: refs, written: l.Modified}
+		r.written = l.Modified
+		c.revisions[l.Digest] = &r
 	}
 	for _, l := range layers {
 		content, err := contentOf(ctx, store, name, l.Digest)
@@ -90,12 +93,13 @@ func (c *contents) addDamage(object string, err error) {
 }
 
 // readManifest says what a manifest names. An error says that nobody can tell.
-func readManifest(ctx context.Context, store *registrystore.Store, d digest.Digest) (references, error) {
+func readManifest(ctx context.Context, store *registrystore.Store, d digest.Digest) (revision, error) {
 	content, err := store.ReadBlob(ctx, d, maxManifest)
 	if err != nil {
-		return references{}, err
+		return revision{}, err
 	}
-	return readReferences(content)
+	refs, err := readReferences(content)
+	return revision{references: refs, made: referrers.IsMade(content)}, err
 }
 
 // contentOf is the content that a repository has as a layer. distribution stores every content
