@@ -3,15 +3,17 @@ package sparseserver
 import (
 	"net/http"
 	"strings"
+
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
 
 // apiVersion is the header by which clients know a registry, also one that refuses them.
 const apiVersion, apiVersionValue = "Docker-Distribution-Api-Version", "registry/2.0"
 
-// withAPIVersion adds the header to every answer of the API, whoever gives it.
+// withAPIVersion adds the header to every answer of the API, whoever gives it, and to the capabilities.
 func withAPIVersion(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v2/") {
+		if strings.HasPrefix(r.URL.Path, "/v2/") || r.URL.Path == sparseregistry.CapabilitiesPath {
 			w.Header().Set(apiVersion, apiVersionValue)
 		}
 		next.ServeHTTP(w, r)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
@@ -59,6 +60,7 @@ func TestAPIVersion(t *testing.T) {
 	f.List("sparse", imagetest.Entries("amd64", "arm64"))
 	for name, answer := range map[string]sparsetest.Answer{
 		"distribution":         client.Do(t, http.MethodGet, "/v2/", nil, nil),
+		"capabilities":         client.Do(t, http.MethodGet, sparseregistry.CapabilitiesPath, nil, nil),
 		"distribution's 404":   client.Get(t, http.MethodGet, "app", "none"),
 		"a refused list":       client.Put(t, f, "app", "v1", "sparse"),
 		"a stored image":       client.Put(t, f, "app", "v1", "arm64"),
