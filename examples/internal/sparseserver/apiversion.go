@@ -10,7 +10,8 @@ import (
 // apiVersion is the header by which clients know a registry, also one that refuses them.
 const apiVersion, apiVersionValue = "Docker-Distribution-Api-Version", "registry/2.0"
 
-// withAPIVersion adds the header to every answer of the API, whoever gives it, and to the capabilities.
+// withAPIVersion adds the header to every answer of the API, whoever gives it, and to that of the
+// capabilities.
 func withAPIVersion(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/v2/") || r.URL.Path == sparseregistry.CapabilitiesPath {
