@@ -130,9 +130,13 @@ func pointedTo(t reflect.Type) reflect.Type {
 // environmentPrefix is what the parser's variables begin with.
 const environmentPrefix = "REGISTRY_"
 
+// clientsPasswords is where clients have the name of a file with passwords.
+const clientsPasswords = "REGISTRY_AUTH_FILE"
+
 // checkEnvironment does with variables what checkFile does with a file, with one difference: a name
 // whose first part is no section is a warning. Kubernetes makes such variables of a service that is
-// called registry (REGISTRY_PORT, REGISTRY_SERVICE_HOST), and nobody can help it.
+// called registry (REGISTRY_PORT, REGISTRY_SERVICE_HOST), and nobody can help it. The one that
+// Podman and Skopeo have for their passwords is refused by name: the parser takes it for auth.
 func checkEnvironment(environment []string) (warnings []string, err error) {
 	var errs []error
 	for _, variable := range slices.Sorted(slices.Values(environment)) {
@@ -144,6 +148,10 @@ func checkEnvironment(environment []string) (warnings []string, err error) {
 		parts := strings.Split(rest, "_")
 		if _, ok := fieldOf(reflect.TypeFor[configuration.Configuration](), named(parts[0])); !ok {
 			warnings = append(warnings, name+" in the environment is no part of distribution's configuration, and means nothing")
+			continue
+		}
+		if name == clientsPasswords {
+			errs = append(errs, fmt.Errorf("environment variable %s is Podman's and Skopeo's, and distribution takes it for its section auth: unset it here", name))
 			continue
 		}
 		if err := checkVariable(parts, reflect.TypeFor[configuration.Configuration](), ""); err != nil {

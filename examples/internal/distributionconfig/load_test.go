@@ -185,6 +185,7 @@ func TestRefusals(t *testing.T) {
 		{minimal + "---\n" + minimal, "", "has more than one document"},
 		{"storage: filesystem\n", "", `unsupported version: ""`},
 		{"version: 0.1\n", "", "no storage configuration provided"},
+		{minimal, "REGISTRY_AUTH_FILE=/a", "environment variable REGISTRY_AUTH_FILE is Podman's and Skopeo's, and distribution takes it for its section auth: unset it here"},
 		{minimal + "validaton: {}\n", "", "line 3: validaton is no key of distribution's configuration"},
 		{minimal + "http:\n  scret: x\n", "", "line 4: http.scret is no key of distribution's configuration"},
 		{minimal + "http:\n  addr: :5000\n  secret: x\nproxy:\n  remoteurl: https://x\n", "",
