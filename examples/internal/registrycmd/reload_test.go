@@ -63,7 +63,7 @@ func TestHangup(t *testing.T) {
 
 	write("FEATURE_SPARSE_INDEX: true\nhtpasswd: " + filepath.Join(dir, "none") + "\n")
 	said = hangup()
-	assert.Contains(t, said, `level=ERROR msg="not reloaded: everything stays as it was" error="stat `)
+	assert.Contains(t, said, `level=ERROR msg="not reloaded: everything stays as it was" error="htpasswd file: stat `)
 	assert.Equal(t, "amd64", required(), "all or nothing")
 
 	write("FEATURE_SPARSE_INDEX: true\nSPARSE_INDEX_REQUIRED_ARCHS: [arm64]\nmetrics-address: 127.0.0.1:0\n")

@@ -1,9 +1,11 @@
 package sparseserver
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/url"
 	"slices"
 
@@ -80,7 +82,8 @@ func checkURLs(external string, relative bool) error {
 	}
 	rest := *u
 	rest.Scheme, rest.Host = "", ""
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (rest.String() != "" && rest.String() != "/") {
+	_, portErr := net.LookupPort("tcp", cmp.Or(u.Port(), u.Scheme))
+	if portErr != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || (rest.String() != "" && rest.String() != "/") {
 		return fmt.Errorf("external URL %q: must be http://HOST or https://HOST, with a port if it is not the scheme's, and nothing else", external)
 	}
 	return nil

@@ -3,6 +3,7 @@ package sparseserver
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -153,7 +154,7 @@ func refusalReason(refusal sparseregistry.Refusal) string {
 func (m *metrics) serve(address string) (*http.Server, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{

@@ -170,6 +170,7 @@ func TestExternalURLIsRefused(t *testing.T) {
 		{"https://registry.example/prefix", false, `external URL "https://registry.example/prefix": must be http://HOST or https://HOST, with a port if it is not the scheme's, and nothing else`},
 		{"https://me@registry.example", false, `external URL "https://me@registry.example": must be http://HOST or https://HOST, with a port if it is not the scheme's, and nothing else`},
 		{"https://registry.example?", false, `external URL "https://registry.example?": must be http://HOST or https://HOST, with a port if it is not the scheme's, and nothing else`},
+		{"https://registry.example:70000", false, `external URL "https://registry.example:70000": must be http://HOST or https://HOST, with a port if it is not the scheme's, and nothing else`},
 		{":", false, `external URL: parse ":": missing protocol scheme`},
 	} {
 		_, err := Start(Config{Address: "127.0.0.1:0", Storage: t.TempDir(), ExternalURL: c.external, RelativeURLs: c.relative})

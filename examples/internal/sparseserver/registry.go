@@ -45,7 +45,7 @@ func lockStorage(c Config) (*registrystore.Lock, error) {
 		return nil, errors.New("no storage directory")
 	}
 	if err := os.MkdirAll(c.Storage, 0o755); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("storage directory: %w", err)
 	}
 	return registrystore.TakeLock(c.Storage, "sparse-registry")
 }

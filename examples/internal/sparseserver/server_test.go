@@ -207,12 +207,13 @@ func TestStartRefuses(t *testing.T) {
 			`required architecture "AMD64" must be in lower case: "amd64"`,
 		},
 		"no storage":        {Config{}, "no storage directory"},
-		"storage is a file": {Config{Storage: broken}, "mkdir " + broken + ": not a directory"},
+		"storage is a file": {Config{Storage: broken}, "storage directory: mkdir " + broken + ": not a directory"},
 		"address in use":    {Config{Storage: dir, Address: occupied.Addr().String()}, "address already in use"},
-		"no key":            {Config{Storage: dir, Certificate: certificate}, "TLS needs both a certificate and a key"},
-		"no certificate":    {Config{Storage: dir, Key: key}, "TLS needs both a certificate and a key"},
+		"metrics in use":    {Config{Storage: dir, MetricsAddress: occupied.Addr().String()}, "metrics: listen tcp " + occupied.Addr().String()},
+		"no key":            {Config{Storage: dir, Certificate: certificate}, "TLS needs both a certificate and a key: set --tls-certificate and --tls-key"},
+		"no certificate":    {Config{Storage: dir, Key: key}, "TLS needs both a certificate and a key: set --tls-certificate and --tls-key"},
 		"bad certificate":   {Config{Storage: dir, Certificate: broken, Key: key}, "tls: failed to find any PEM data in certificate input"},
-		"no htpasswd":       {Config{Storage: dir, Htpasswd: filepath.Join(dir, "none")}, "no such file or directory"},
+		"no htpasswd":       {Config{Storage: dir, Htpasswd: filepath.Join(dir, "none")}, "htpasswd file: stat " + filepath.Join(dir, "none") + ": no such file or directory"},
 		"bad htpasswd":      {Config{Storage: dir, Htpasswd: broken}, broken + ":1: not of the form USER:HASH"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ func loadCertificate(certificate, key string) (*tls.Certificate, error) {
 	case certificate == "" && key == "":
 		return nil, nil
 	case certificate == "" || key == "":
-		return nil, errors.New("TLS needs both a certificate and a key")
+		return nil, errors.New("TLS needs both a certificate and a key: set --tls-certificate and --tls-key")
 	}
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {

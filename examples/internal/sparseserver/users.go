@@ -28,11 +28,11 @@ func readUsers(path string) (*users, error) {
 	}
 	info, err := os.Stat(path) // before it is read: what is written meanwhile is read again
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("htpasswd file: %w", err)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("htpasswd file: %w", err)
 	}
 	hashes, err := parseUsers(path, content)
 	if err != nil {
