@@ -39,7 +39,7 @@ func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
 			"The policy in force is that of the settings: give the server's --config, or its flags and environment.\n\n" +
 			"The exit status is 0 if all is well, 1 if there are faults, or it could not look, 2 if the command line or a\n" +
 			"setting is wrong, and 4 if there is damage: content that is lost or altered, which only a push brings back.",
-		Example: "  sparse-registry check --config /etc/sparse-registry.yaml\n" +
+		Example: "  sparse-registry check --config /etc/sparse-registry/sparse-registry.yaml\n" +
 			"  sparse-registry check --storage /var/lib/sparse-registry --feature-sparse-index --no-hash --require arm64",
 	}
 	refuseMisuse(cmd)

@@ -82,7 +82,9 @@ func TestCheckIsMisused(t *testing.T) {
 	}{
 		{nil, "no storage directory"},
 		{[]string{"--storage", storage + "/none"}, "no such file or directory"},
-		{[]string{"--storage", storage, "extra"}, `unknown command "extra"`},
+		{[]string{"--storage", storage}, "is no storage: no registry has ever used it; name the directory that has docker/registry/v2"},
+		{[]string{"--storage", file}, "policy.yaml is no directory"},
+		{[]string{"--storage", storage, "extra"}, `unexpected argument "extra": sparse-registry check takes flags only`},
 		{[]string{"--storage", storage, "--unknown"}, "unknown flag: --unknown"},
 		{[]string{"--storage", storage, "--output=xml"}, `flag --output: "xml" is neither text nor json`},
 		{[]string{"--storage", storage, "--readers=0"}, "flag --readers: 0 is not positive"},

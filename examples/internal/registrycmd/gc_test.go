@@ -165,7 +165,8 @@ func TestGCRefusesMisuse(t *testing.T) {
 		{"flag --grace: -1h0m0s is negative", []string{"--storage=/", "--grace=-1h"}},
 		{`flag --output: "xml" is neither text nor json`, []string{"--storage=/", "--output=xml"}},
 		{"unknown flag: --dry-run", []string{"--dry-run"}},
-		{`unknown command "now"`, []string{"now"}},
+		{`unexpected argument "now": sparse-registry gc takes flags only`, []string{"now"}},
+		{"is no storage: no registry has ever used it", []string{"--storage=" + t.TempDir(), "--delete"}},
 	} {
 		_, err := gc(t, c.args...)
 		assert.ErrorContains(t, err, c.err)

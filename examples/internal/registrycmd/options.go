@@ -37,6 +37,7 @@ type setting struct {
 	key     string // its name in the file
 	initial string
 	boolean bool // the flag alone means true
+	several bool // in the file, it can be a sequence
 	usage   string
 	set     func(*options, string) error
 
@@ -49,7 +50,7 @@ var settings = []setting{
 	{
 		flag: "address", env: "SPARSE_REGISTRY_ADDRESS", key: "address", initial: "127.0.0.1:5000",
 		usage: "`HOST:PORT` to listen on",
-		set:   func(o *options, v string) error { o.server.Address = v; return nil },
+		set:   func(o *options, v string) error { return setAddress(&o.server.Address, v) },
 	},
 	{
 		flag: "storage", env: "SPARSE_REGISTRY_STORAGE", key: "storage",
@@ -67,12 +68,12 @@ var settings = []setting{
 		set:   func(o *options, v string) error { return setBool(&o.server.Policies.Default.Enabled, v) },
 	},
 	{
-		flag: "sparse-index-required-archs", env: "SPARSE_INDEX_REQUIRED_ARCHS", key: "SPARSE_INDEX_REQUIRED_ARCHS", reloaded: true,
+		flag: "sparse-index-required-archs", env: "SPARSE_INDEX_REQUIRED_ARCHS", key: "SPARSE_INDEX_REQUIRED_ARCHS", several: true, reloaded: true,
 		usage: "`ARCHITECTURES` whose children must exist nevertheless, separated by commas",
 		set:   setArchitectures,
 	},
 	{
-		flag: "sparse-index-required-platforms", env: "SPARSE_INDEX_REQUIRED_PLATFORMS", key: "SPARSE_INDEX_REQUIRED_PLATFORMS", reloaded: true,
+		flag: "sparse-index-required-platforms", env: "SPARSE_INDEX_REQUIRED_PLATFORMS", key: "SPARSE_INDEX_REQUIRED_PLATFORMS", several: true, reloaded: true,
 		usage: "`PLATFORMS` whose children must exist besides, as os/architecture[/variant], separated by commas",
 		set:   setPlatforms,
 	},
@@ -142,7 +143,7 @@ var settings = []setting{
 	{
 		flag: "metrics-address", env: "SPARSE_REGISTRY_METRICS_ADDRESS", key: "metrics-address",
 		usage: "`HOST:PORT` to serve Prometheus metrics on, at /metrics",
-		set:   func(o *options, v string) error { o.server.MetricsAddress = v; return nil },
+		set:   func(o *options, v string) error { return setAddress(&o.server.MetricsAddress, v) },
 	},
 	{
 		flag: "min-free-space", env: "SPARSE_REGISTRY_MIN_FREE_SPACE", key: "min-free-space", initial: "256MB",
@@ -268,7 +269,7 @@ func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values ma
 func readFile(path string) (map[string]fileValue, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("file of settings: %w", err)
 	}
 	values, err := parseFile(content)
 	if err != nil {
@@ -277,18 +278,20 @@ func readFile(path string) (map[string]fileValue, error) {
 	return values, nil
 }
 
-// parseFile reads a mapping whose values are scalars or sequences of scalars. Sequences become text
-// with commas. It refuses keys that are no settings, since a policy that was mistyped would not be
-// in force. The YAML library's own refusal (Decoder.KnownFields) is for structs; here the table of
-// settings says what there is.
+// parseFile reads a mapping whose values are scalars or, for some settings, sequences of scalars,
+// which become text with commas. It refuses keys that are no settings, since a policy that was
+// mistyped would not be in force. The YAML library's own refusal (Decoder.KnownFields) is for
+// structs; here the table of settings says what there is.
 func parseFile(content []byte) (map[string]fileValue, error) {
 	root, err := parseDocument(content)
 	if root == nil {
 		return nil, err
 	}
 	var known []string
+	several := map[string]bool{}
 	for _, s := range settings {
 		known = append(known, s.key)
+		several[s.key] = s.several
 	}
 	fields, err := fieldsOf(root, known)
 	if err != nil {
@@ -297,6 +300,9 @@ func parseFile(content []byte) (map[string]fileValue, error) {
 	values := map[string]fileValue{}
 	for _, f := range fields {
 		value, err := scalars(f.value)
+		if err == nil && f.value.Kind == yaml.SequenceNode && !several[f.key] {
+			err = errors.New("is a sequence, and takes one value")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%d: %s: %w", f.value.Line, f.key, err)
 		}
@@ -338,13 +344,28 @@ func fieldsOf(node *yaml.Node, known []string) ([]field, error) {
 		f := field{node.Content[i].Value, node.Content[i].Line, node.Content[i+1]}
 		switch {
 		case !slices.Contains(known, f.key):
-			return nil, fmt.Errorf("%d: unknown setting %q", f.line, f.key)
+			return nil, fmt.Errorf("%d: unknown setting %q%s", f.line, f.key, meant(f.key, known))
 		case slices.ContainsFunc(fields, func(other field) bool { return other.key == f.key }):
 			return nil, fmt.Errorf("%d: %s is set twice", f.line, f.key)
 		}
 		fields = append(fields, f)
 	}
 	return fields, nil
+}
+
+// meant says how to write a key that is not known: as the one that is it but for its spelling, such
+// as the name of a flag or of a variable, or as one of those that there are.
+func meant(key string, known []string) string {
+	plain := func(s string) string {
+		s = strings.ReplaceAll(strings.ToLower(s), "_", "-")
+		return strings.TrimPrefix(strings.TrimPrefix(s, "--"), "sparse-registry-")
+	}
+	for _, k := range known {
+		if plain(k) == plain(key) {
+			return fmt.Sprintf(": write it as %s", k)
+		}
+	}
+	return fmt.Sprintf(" (known: %s)", strings.Join(known, ", "))
 }
 
 // scalars reads a scalar, or a sequence of them.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -159,7 +160,7 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{[]string{"--log-format=xml"}, nil, "", `flag --log-format: "xml" is neither text nor json`},
 		{[]string{"--log-level=INFO"}, nil, "", `flag --log-level: "INFO" is none of debug, info, warn and error`},
 		{[]string{"--drain-delay=-1s"}, nil, "", `flag --drain-delay: "-1s" is negative`},
-		{[]string{"--drain-delay=5"}, nil, "", `flag --drain-delay: time: missing unit in duration "5"`},
+		{[]string{"--drain-delay=5"}, nil, "", `flag --drain-delay: "5" is no duration: write it as 30s or 5m`},
 		{[]string{"--min-free-space=-1"}, nil, "", `flag --min-free-space: "-1" is no size: write it as 500MB or 1.5GiB`},
 		{[]string{"--min-free-space=5%"}, nil, "", `flag --min-free-space: "5%" is no size`},
 		{[]string{"--min-free-space=5Gi"}, nil, "", `flag --min-free-space: "5Gi" has a unit that is none of B, kB`},
@@ -172,13 +173,18 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{[]string{"--policies=/does/not/exist"}, nil, "", "flag --policies: open /does/not/exist: no such file or directory"},
 		{nil, nil, "SPARSE_INDEX_REQUIRED_ARCHS:\n", `config.yaml:1: SPARSE_INDEX_REQUIRED_ARCHS: has no value`},
 		{nil, nil, "FEATURE_SPARSE_INDEX: {}\n", `config.yaml:1: FEATURE_SPARSE_INDEX: must be a value or a sequence of values`},
-		{nil, nil, "storage: a\nFEATURE_SPARSE_INDEXES: true\n", `config.yaml:2: unknown setting "FEATURE_SPARSE_INDEXES"`},
+		{[]string{"--address=5000"}, nil, "", `flag --address: "5000" is not of the form HOST:PORT, such as 0.0.0.0:5000`},
+		{nil, nil, "metrics-address: 127.0.0.1:99999\n", `config.yaml:1: metrics-address: "127.0.0.1:99999" is not of the form HOST:PORT`},
+		{nil, nil, "storage: [a, b]\n", `config.yaml:1: storage: is a sequence, and takes one value`},
+		{nil, nil, "storage: a\nFEATURE_SPARSE_INDEXES: true\n", `config.yaml:2: unknown setting "FEATURE_SPARSE_INDEXES" (known: address, storage, `},
+		{nil, nil, "sparse-index-required-archs: amd64\n", `config.yaml:1: unknown setting "sparse-index-required-archs": write it as SPARSE_INDEX_REQUIRED_ARCHS`},
+		{nil, nil, "SPARSE_REGISTRY_READ_ONLY: true\n", `config.yaml:1: unknown setting "SPARSE_REGISTRY_READ_ONLY": write it as read-only`},
 		{nil, nil, "storage: a\nstorage: b\n", `config.yaml:2: storage is set twice`},
 		{nil, nil, "- storage\n", `config.yaml:1: not a mapping of settings`},
 		{nil, nil, "storage: a\n---\nstorage: b\n", `config.yaml: more than one document`},
 		{nil, nil, "storage: [\n", `config.yaml: yaml: `},
-		{[]string{"--config=/does/not/exist"}, nil, "", "open /does/not/exist: no such file or directory"},
-		{nil, map[string]string{"SPARSE_REGISTRY_CONFIG": "/does/not/exist"}, "", "open /does/not/exist: no such file or directory"},
+		{[]string{"--config=/does/not/exist"}, nil, "", "file of settings: open /does/not/exist: no such file or directory"},
+		{nil, map[string]string{"SPARSE_REGISTRY_CONFIG": "/does/not/exist"}, "", "file of settings: open /does/not/exist: no such file or directory"},
 		{nil, nil, "", "no storage directory: set --storage, SPARSE_REGISTRY_STORAGE or storage in the file"},
 	} {
 		_, err := load(t, c.args, c.env, c.file)
@@ -267,6 +273,29 @@ func TestStopping(t *testing.T) {
 	now.Advance(1)
 	require.NoError(t, <-stopped)
 	assert.Zero(t, status("/v2/"))
+}
+
+// TestRequirementsThatMeanNothing: a rule is warned of as the policy of all is.
+func TestRequirementsThatMeanNothing(t *testing.T) {
+	policies := filepath.Join(t.TempDir(), "policies.yaml")
+	require.NoError(t, os.WriteFile(policies, []byte("rules: [{repositories: team/*, sparse-lists: off, required-architectures: [amd64]}]\n"), 0o600))
+	o, err := load(t, []string{"--storage=/s", "--policies", policies}, nil, "")
+	require.NoError(t, err)
+	var log bytes.Buffer
+	warnOfPolicies(slog.New(slog.NewTextHandler(&log, nil)), o)
+	assert.Equal(t, 1, strings.Count(log.String(), "\n"))
+	assert.Contains(t, log.String(), `while sparse lists are off: every child must exist" rule=team/*`)
+}
+
+func TestArgumentsAreRefused(t *testing.T) {
+	for arg, want := range map[string]string{
+		"serve": `unexpected argument "serve": sparse-registry takes flags only; see sparse-registry --help`,
+		"true":  `unexpected argument "true": a value of BOOL is written behind the flag with an equals sign, as in --delete=true`,
+	} {
+		cmd := command(func(string) (string, bool) { return "", false }, io.Discard)
+		cmd.SetArgs([]string{"--feature-sparse-index", arg})
+		assert.EqualError(t, cmd.Execute(), want)
+	}
 }
 
 func TestSizes(t *testing.T) {

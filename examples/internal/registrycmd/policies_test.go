@@ -54,7 +54,7 @@ func TestRulesThatAreRefused(t *testing.T) {
 		"rules":                     "1: not a mapping of settings",
 		"rules: {}":                 "1: rules: must be a sequence of rules",
 		"rules:":                    "1: rules: must be a sequence of rules",
-		"\nrule: []":                `2: unknown setting "rule"`,
+		"\nrule: []":                `2: unknown setting "rule" (known: rules)`,
 		"rules: []\nrules: []":      "2: rules is set twice",
 		"rules: []\n---\nrules: []": " more than one document",
 		"rules: [":                  " yaml: ",

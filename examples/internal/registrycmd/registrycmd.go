@@ -27,6 +27,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/buildinfo"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // Main runs sparse-registry with the arguments and the environment of the process, and ends it.
@@ -45,7 +46,7 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 		Use:           "sparse-registry --storage DIRECTORY",
 		Short:         "A registry that accepts sparse lists under a policy",
 		Long:          longHelp(),
-		Args:          cobra.NoArgs,
+		Args:          refuseArguments,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       buildinfo.Read().Version, // which is what makes a flag of it
@@ -108,9 +109,18 @@ func stop(ctx context.Context, time clock.Clock, server *sparseserver.Server, lo
 	return nil
 }
 
+// warnOfPolicies says which policies require what they have to require anyway.
 func warnOfPolicies(log *slog.Logger, o options) {
-	policy := o.server.Policies.Default
-	if !policy.Enabled && len(policy.RequiredArchitectures)+len(policy.RequiredPlatforms) > 0 {
-		log.Warn("required architectures and platforms mean nothing while sparse lists are off: every child must exist")
+	const warning = "required architectures and platforms mean nothing while sparse lists are off: every child must exist"
+	moot := func(p manifest.SparsePolicy) bool {
+		return !p.Enabled && len(p.RequiredArchitectures)+len(p.RequiredPlatforms) > 0
+	}
+	if moot(o.server.Policies.Default) {
+		log.Warn(warning)
+	}
+	for _, rule := range o.server.Policies.Rules {
+		if moot(rule.Policy) {
+			log.Warn(warning, "rule", rule.Pattern)
+		}
 	}
 }

@@ -3,7 +3,9 @@ package registrycmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -43,8 +45,19 @@ func misuse(err error) error {
 
 // refuseMisuse lets a subcommand, which takes no arguments, refuse what it does not understand.
 func refuseMisuse(cmd *cobra.Command) {
-	cmd.Args = func(cmd *cobra.Command, args []string) error { return misuse(cobra.NoArgs(cmd, args)) }
+	cmd.Args = func(cmd *cobra.Command, args []string) error { return misuse(refuseArguments(cmd, args)) }
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
+}
+
+// refuseArguments refuses whatever is neither a flag nor a subcommand.
+func refuseArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if _, err := strconv.ParseBool(args[0]); err == nil {
+		return fmt.Errorf("unexpected argument %q: a value of BOOL is written behind the flag with an equals sign, as in --delete=%[1]s", args[0])
+	}
+	return fmt.Errorf("unexpected argument %q: %s takes flags only; see %[2]s --help", args[0], cmd.CommandPath())
 }
 
 // policyFlags are the flags of the settings that say what lists may lack, and storageFlags those
@@ -65,7 +78,11 @@ func settingsOf(flags []string) []setting {
 // openStorage opens the storage that the settings name.
 func openStorage(ctx context.Context, o options) (*registrystore.Store, error) {
 	if o.server.Storage != "" {
-		return registrystore.OpenDirectory(o.server.Storage)
+		store, err := registrystore.OpenDirectory(o.server.Storage)
+		if err == nil && !store.IsUsed() {
+			err = fmt.Errorf("%s is no storage: no registry has ever used it; name the directory that has docker/registry/v2", o.server.Storage)
+		}
+		return store, err
 	}
 	return registrystore.Open(ctx, o.server.Distribution)
 }

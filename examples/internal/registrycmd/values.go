@@ -3,6 +3,7 @@ package registrycmd
 import (
 	"fmt"
 	"math"
+	"net"
 	"regexp"
 	"strconv"
 	"time"
@@ -13,13 +14,26 @@ func setDuration(to *time.Duration, value string, least time.Duration) error {
 	d, err := time.ParseDuration(value)
 	switch {
 	case err != nil:
-		return err
+		return fmt.Errorf("%q is no duration: write it as 30s or 5m", value)
 	case d < 0:
 		return fmt.Errorf("%q is negative", value)
 	case d < least:
 		return fmt.Errorf("%q is not positive", value)
 	}
 	*to = d
+	return nil
+}
+
+// setAddress reads where to listen; "" is nowhere.
+func setAddress(to *string, value string) error {
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if value != "" && (err != nil || port == "") {
+		return fmt.Errorf("%q is not of the form HOST:PORT, such as 0.0.0.0:5000", value)
+	}
+	*to = value
 	return nil
 }
 

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/distribution/distribution/v3/configuration"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
@@ -45,7 +45,7 @@ func Open(ctx context.Context, config *configuration.Configuration) (*Store, err
 		if info, err := os.Stat(directory); err != nil {
 			return nil, fmt.Errorf("opening the storage: %w", err)
 		} else if !info.IsDir() {
-			return nil, fmt.Errorf("opening the storage: %w", &fs.PathError{Op: "open", Path: directory, Err: fs.ErrInvalid})
+			return nil, fmt.Errorf("opening the storage: %s is no directory", directory)
 		}
 	}
 	driver, err := factory.Create(ctx, name, parameters)
@@ -82,6 +82,18 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("reading the storage: %w", err)
 	}
 	return nil
+}
+
+// IsUsed reports whether a registry has ever used a storage in a directory: distribution has
+// written to it, or sparse-registry has held its lock. It says so, too, where that cannot be found
+// out.
+func (s *Store) IsUsed() bool {
+	for _, name := range []string{blobsRoot, repositoriesRoot, OwnDirectory} {
+		if _, err := os.Stat(filepath.Join(s.directory, name)); !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 // New returns the storage behind a driver.

@@ -261,6 +261,9 @@ func TestBroken(t *testing.T) {
 		_, err = registrystore.OpenDirectory(filepath.Join(directory, missing))
 		assert.ErrorContains(t, err, "opening the storage: ")
 	}
+	empty, err := registrystore.OpenDirectory(t.TempDir())
+	require.NoError(t, err)
+	assert.False(t, empty.IsUsed())
 	_, err = registrystore.Open(t.Context(), &configuration.Configuration{Storage: configuration.Storage{"s4": {}}})
 	assert.EqualError(t, err, `opening the storage: the driver "s4" is not in this program: use filesystem, or s3, gcs or azure as examples/sparse-registry-cloud has them`)
 }
