@@ -15,7 +15,9 @@ import (
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
-// maxInquiries is how many children of a list are asked for at the same time.
+// maxInquiries is how many children are asked for at the same time, those of all lists together. A
+// registry may read all of a manifest to answer that it is there, and those of a small list can be
+// large.
 const maxInquiries = 8
 
 // acceptChildren names all types that a child may have, in one line, because some registries read
@@ -178,8 +180,14 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 	return child{present: true, size: int64(answer.body.Len())}, nil
 }
 
-// lookUp is ask, and says that it was done.
+// lookUp is ask, when it is its turn, and says that it was done.
 func (e *enforcer) lookUp(r *http.Request, method, repository string, q question) (*recorder, error) {
+	select {
+	case e.inquiries <- struct{}{}:
+		defer func() { <-e.inquiries }()
+	case <-r.Context().Done():
+		return nil, context.Cause(r.Context())
+	}
 	answer, err := ask(e.children, r, method, repository, q)
 	if e.lookedUp != nil {
 		status := 0

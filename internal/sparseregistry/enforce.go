@@ -96,6 +96,7 @@ func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{
 		next: next, children: options.Children, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
 		stored: options.Stored, deleted: options.Deleted, admit: options.Admit, spool: options.Spool,
+		inquiries: make(chan struct{}, maxInquiries),
 	}
 	if e.children == nil {
 		e.children = next
@@ -121,6 +122,7 @@ type enforcer struct {
 	admit      func(context.Context, int64) (func(), error) // nil for none
 	spool      string
 	locks      repositoryLocks
+	inquiries  chan struct{} // holds an element for every child that is being asked for
 }
 
 func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
