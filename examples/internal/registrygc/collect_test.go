@@ -1,6 +1,7 @@
 package registrygc_test
 
 import (
+	"io/fs"
 	"net/http"
 	"strings"
 	"testing"
@@ -242,28 +243,78 @@ func TestLostContents(t *testing.T) {
 	assert.Equal(t, []registrygc.Layer{{Digest: lost, Content: lost, Why: registrygc.Lost}}, plan.Repositories[0].Layers)
 }
 
+// madeTags refers to a subject twice, as a server stores that, and returns what the referrers tag
+// has named.
+func (r *registry) madeTags(subject, config digest.Digest) (tag string, named []digest.Digest) {
+	r.t.Helper()
+	links := referrers.New(r.store)
+	tag = "sha256-" + subject.Encoded()
+	for _, layer := range []string{"one", "another"} {
+		referrer := r.push("app", "", image(subject, config, r.pushBlob("app", layer)))
+		require.NoError(r.t, r.store.PutReferrer(r.t.Context(), "app", subject, referrer))
+		require.NoError(r.t, links.Refresh(r.t.Context(), "app", subject))
+		current, err := r.store.Current(r.t.Context(), "app", tag)
+		require.NoError(r.t, err)
+		named = append(named, current)
+	}
+	return tag, named
+}
+
 // TestReplacedIndexesGo although untagged manifests stay: the server has made them for a referrers
 // tag, and the one that the tag names stays.
 func TestReplacedIndexesGo(t *testing.T) {
 	r := newRegistry(t)
 	config := r.pushBlob("app", "{}")
-	subject := image("", config)
-	r.push("app", "v1", subject)
-	links := referrers.New(r.store)
-	tag := "sha256-" + subject.digest().Encoded()
-	var made []digest.Digest // what the tag has named
-	for _, layer := range []string{"one", "another"} {
-		referrer := r.push("app", "", image(subject.digest(), config, r.pushBlob("app", layer)))
-		require.NoError(t, r.store.PutReferrer(t.Context(), "app", subject.digest(), referrer))
-		require.NoError(t, links.Refresh(t.Context(), "app", subject.digest()))
-		current, err := r.store.Current(t.Context(), "app", tag)
-		require.NoError(t, err)
-		made = append(made, current)
-	}
+	_, made := r.madeTags(r.push("app", "v1", image("", config)), config)
 	removed, err := r.plan(registrygc.Options{}).Sweep(t.Context(), r.store)
 	require.NoError(t, err)
 	assert.Equal(t, 1, removed.Manifests)
 	assert.False(t, r.hasManifest("app", made[0]))
 	assert.True(t, r.hasManifest("app", made[1]))
 	assert.Zero(t, r.plan(registrygc.Options{}).Totals())
+}
+
+// TestMadeTagsAreNoRoots has two subjects that are untagged. One is needed, for a client has tagged
+// one of its referrers.
+func TestMadeTagsAreNoRoots(t *testing.T) {
+	r := newRegistry(t)
+	config := r.pushBlob("app", "{}")
+	gone, signed := r.push("app", "", image("", config)), r.push("app", "", image("", config, r.pushBlob("app", "layer")))
+	goneTag, goneIndexes := r.madeTags(gone, config)
+	tag, indexes := r.madeTags(signed, config)
+	kept := image(signed, config, r.pushBlob("app", "one")).digest()
+	r.push("app", "sbom", image(signed, config, r.pushBlob("app", "one")))
+	assert.Zero(t, r.plan(registrygc.Options{}).Totals().Tags)
+
+	plan := r.plan(registrygc.Options{Untagged: true})
+	require.Len(t, plan.Repositories, 1)
+	assert.Equal(t, []registrygc.Note{{Tag: goneTag, Digest: goneIndexes[1]}}, plan.Repositories[0].Tags)
+	removed := r.collectAll()
+	assert.Equal(t, 1, removed.Tags)
+	for _, d := range append(goneIndexes, gone, signed, indexes[0]) {
+		assert.False(t, r.hasManifest("app", d), d)
+	}
+	assert.True(t, r.hasManifest("app", kept))
+	assert.True(t, r.hasManifest("app", indexes[1]))
+	_, err := r.store.Current(t.Context(), "app", goneTag)
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	current, err := r.store.Current(t.Context(), "app", tag)
+	require.NoError(t, err)
+	assert.Equal(t, indexes[1], current)
+	assert.Zero(t, r.collectAll())
+}
+
+// TestATagThatWasMadeAnewStays.
+func TestATagThatWasMadeAnewStays(t *testing.T) {
+	r := newRegistry(t)
+	config := r.pushBlob("app", "{}")
+	subject := r.push("app", "", image("", config))
+	tag, _ := r.madeTags(subject, config)
+	plan := r.plan(registrygc.Options{Untagged: true})
+	other := r.push("app", tag, list("", digest.FromString("absent")))
+	_, err := plan.Sweep(t.Context(), r.store)
+	require.NoError(t, err)
+	current, err := r.store.Current(t.Context(), "app", tag)
+	require.NoError(t, err)
+	assert.Equal(t, other, current)
 }

@@ -5,7 +5,8 @@
 // Sweep carries one out. Collect does both and reports; DryRun does the first half.
 //
 // What stays in a repository: the manifests that tags name (digest tags, such as sha256-….sig, are
-// tags like others), what these name through lists and nested lists, as far as the repository has
+// tags like others, but for referrers tags as the server makes them: these stay while something
+// does that they list), what these name through lists and nested lists, as far as the repository has
 // it, and what has one of all these as its subject, and so on. Manifests beyond that stay unless
 // Options.Untagged is set, but for indexes of referrers that the server made and has replaced:
 // nobody else knows of them. Then come the links to the blobs that these manifests name. Blobs are

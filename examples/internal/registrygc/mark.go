@@ -72,7 +72,7 @@ func (m *marker) repository(ctx context.Context, name string) error {
 	if err := m.manifests(ctx, c); err != nil {
 		return err
 	}
-	goes := Repository{Name: name, Manifests: inOrder(c.revisions), Referrers: m.referrers(c)}
+	goes := Repository{Name: name, Tags: c.unneededTags(), Manifests: inOrder(c.revisions), Referrers: m.referrers(c)}
 	if goes.Layers, err = m.layers(ctx, c); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (m *marker) repository(ctx context.Context, name string) error {
 // manifests finds out which manifests stay, counts them by the reason, and marks them.
 func (m *marker) manifests(ctx context.Context, c *contents) error {
 	k := &m.plan.Kept
-	c.keep(k, c.tagged, &k.Tagged)
+	c.keep(k, c.roots(), &k.Tagged)
 	rest, why := []digest.Digest(nil), &k.Young
 	for d, r := range c.revisions {
 		switch {
@@ -110,12 +110,57 @@ func (m *marker) manifests(ctx context.Context, c *contents) error {
 		rest = append(rest, d)
 	}
 	c.keep(k, rest, why)
+	for indexes := c.indexesOfStaying(); len(indexes) > 0; indexes = c.indexesOfStaying() {
+		c.keep(k, indexes, &k.Tagged)
+	}
 	for d, r := range c.revisions {
 		if r.stays {
 			m.marked.add(d)
 		}
 	}
 	return nil
+}
+
+// roots are what tags name that clients have set.
+func (c *contents) roots() []digest.Digest {
+	var roots []digest.Digest
+	for _, d := range c.tagged {
+		if !c.isMade(d) {
+			roots = append(roots, d)
+		}
+	}
+	return roots
+}
+
+// isMade reports whether d is an index of referrers that the server made. It is no reason for what
+// it lists to stay, but stays if that does.
+func (c *contents) isMade(d digest.Digest) bool {
+	r := c.revisions[d]
+	return r != nil && r.made
+}
+
+// indexesOfStaying are the indexes that do not stay yet, and have to, because a tag names them and
+// they list something that stays.
+func (c *contents) indexesOfStaying() []digest.Digest {
+	var indexes []digest.Digest
+	for _, d := range c.tagged {
+		lists := func(listed digest.Digest) bool { r := c.revisions[listed]; return r != nil && r.stays }
+		if c.isMade(d) && !c.revisions[d].stays && slices.ContainsFunc(c.revisions[d].names, lists) {
+			indexes = append(indexes, d)
+		}
+	}
+	return indexes
+}
+
+// unneededTags are the tags whose indexes of referrers go.
+func (c *contents) unneededTags() []Note {
+	var tags []Note
+	for _, tag := range slices.Sorted(maps.Keys(c.tagged)) {
+		if d := c.tagged[tag]; c.isMade(d) && !c.revisions[d].stays {
+			tags = append(tags, Note{tag, d})
+		}
+	}
+	return tags
 }
 
 // keep lets the manifests stay that roots name, with everything that they need and that refers to

@@ -31,6 +31,10 @@ type Plan struct {
 type Repository struct {
 	Name string
 
+	// Tags are those that the server has made for subjects that are gone, with what they name: an
+	// index of referrers none of which stays.
+	Tags []Note
+
 	// Referrers and Notes are of manifests that go; Notes are about what tags have named before.
 	Referrers []registrystore.Referrer
 	Notes     []Note
@@ -39,7 +43,7 @@ type Repository struct {
 	Layers    []Layer
 }
 
-// A Note says that a tag has named a manifest.
+// A Note says that a tag names a manifest, or has named it.
 type Note struct {
 	Tag    string
 	Digest digest.Digest
@@ -105,6 +109,7 @@ type Damage struct {
 
 // Totals counts what a plan removes.
 type Totals struct {
+	Tags      int   `json:"tags"` // that the server has made
 	Manifests int   `json:"manifests"`
 	Layers    int   `json:"layers"`    // links
 	Referrers int   `json:"referrers"` // links
@@ -116,6 +121,7 @@ type Totals struct {
 func (p *Plan) Totals() Totals {
 	var t Totals
 	for _, r := range p.Repositories {
+		t.Tags += len(r.Tags)
 		t.Manifests += len(r.Manifests)
 		t.Layers += len(r.Layers)
 		t.Referrers += len(r.Referrers)

@@ -45,6 +45,7 @@ type Report struct {
 // A RepositoryReport is what goes from one repository.
 type RepositoryReport struct {
 	Name      string           `json:"name"`
+	Tags      []string         `json:"tags,omitempty"` // that the server has made
 	Manifests []ItemReport     `json:"manifests,omitempty"`
 	Layers    []ItemReport     `json:"layers,omitempty"`
 	Referrers []ReferrerReport `json:"referrers,omitempty"`
@@ -81,6 +82,9 @@ func newReport(p *Plan) *Report {
 	r.Repositories, r.Contents, r.Damage = []RepositoryReport{}, []ContentReport{}, []DamageReport{} // never null
 	for _, from := range p.Repositories {
 		to := RepositoryReport{Name: from.Name}
+		for _, t := range from.Tags {
+			to.Tags = append(to.Tags, t.Tag)
+		}
 		for _, m := range from.Manifests {
 			to.Manifests = append(to.Manifests, ItemReport{m.Digest, Unneeded})
 		}
@@ -152,6 +156,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	for _, from := range r.Repositories {
 		fmt.Fprintf(&b, "%s\n", from.Name)
+		for _, t := range from.Tags {
+			fmt.Fprintf(&b, "  tag      %s: the server made it, and nothing stays that it lists\n", t)
+		}
 		for _, m := range from.Manifests {
 			fmt.Fprintf(&b, "  manifest %s: %s\n", m.Digest, m.Why)
 		}
@@ -202,6 +209,9 @@ func (k Kept) Manifests() int {
 
 func (t Totals) String() string {
 	s := fmt.Sprintf("%s, %s to layers, %s of %s", counted(t.Manifests, "manifest"), counted(t.Layers, "link"), counted(t.Blobs, "content"), prose.Bytes(t.Bytes))
+	if t.Tags > 0 {
+		s += ", " + counted(t.Tags, "tag")
+	}
 	if t.Referrers > 0 {
 		s += fmt.Sprintf(", %s to referrers", counted(t.Referrers, "link"))
 	}

@@ -115,9 +115,9 @@ func TestReportJSON(t *testing.T) {
 		"schema": "sparse-registry.gc/v1", "storage": "inmemory", "delete": false, "online": false, "untagged": true, "started": "1970-01-01T00:00:00Z", "grace": "24h0m0s", "seconds": 1.5,
 		"kept": {"repositories": 2, "tagged": 1, "listed": 0, "referrers": 0, "young": 0, "damaged": 1, "untagged": 0,
 			"layers": 2, "youngLayers": 0, "blobs": 3, "youngBlobs": 0, "bytes": 261},
-		"goes": {"manifests": 1, "layers": 1, "referrers": 1, "blobs": 2, "bytes": 5426},
-		"removed": {"manifests": 0, "layers": 0, "referrers": 0, "blobs": 0, "bytes": 0},
-		"spared": {"manifests": 0, "layers": 0, "referrers": 0, "blobs": 0, "bytes": 0},
+		"goes": {"tags": 0, "manifests": 1, "layers": 1, "referrers": 1, "blobs": 2, "bytes": 5426},
+		"removed": {"tags": 0, "manifests": 0, "layers": 0, "referrers": 0, "blobs": 0, "bytes": 0},
+		"spared": {"tags": 0, "manifests": 0, "layers": 0, "referrers": 0, "blobs": 0, "bytes": 0},
 		"repositories": [{
 			"name": "team/app", "manifests": [{"digest": "D", "why": "no tag, no list that stays and no subject that stays needs it"}],
 			"layers": [{"digest": "B", "why": "no manifest that stays in the repository names it"}],

@@ -17,7 +17,7 @@ type contents struct {
 	name      string
 	revisions map[digest.Digest]*revision
 	tags      []string
-	tagged    []digest.Digest // what tags name
+	tagged    map[string]digest.Digest // what tags name
 	layers    []layer
 	referrers []registrystore.Referrer
 	damage    []Damage
@@ -40,7 +40,7 @@ type layer struct {
 
 // read reads what a repository has.
 func read(ctx context.Context, store *registrystore.Store, name string) (*contents, error) {
-	c := &contents{name: name, revisions: map[digest.Digest]*revision{}}
+	c := &contents{name: name, revisions: map[digest.Digest]*revision{}, tagged: map[string]digest.Digest{}}
 	var manifests, layers []registrystore.Link
 	err := errors.Join(
 		store.Tags(ctx, name, func(t registrystore.Tag) error { c.addTag(t); return nil }),
@@ -82,7 +82,7 @@ func (c *contents) addTag(t registrystore.Tag) {
 	c.tags = append(c.tags, t.Name)
 	switch {
 	case t.Err == nil:
-		c.tagged = append(c.tagged, t.Digest)
+		c.tagged[t.Name] = t.Digest
 	case !errors.Is(t.Err, fs.ErrNotExist): // else it names nothing
 		c.addDamage("tag "+t.Name, t.Err)
 	}

@@ -2,6 +2,8 @@ package registrygc
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"iter"
 	"slices"
 
@@ -16,14 +18,15 @@ type step struct {
 	repository string // "" for a content
 	digest     digest.Digest
 	subject    digest.Digest // of a referrer
-	tag        string        // of a note
+	tag        string        // that names the digest, or of a note
 	size       int64         // of a content
 }
 
 type kind int
 
 const (
-	referrerLink kind = iota
+	madeTag kind = iota
+	referrerLink
 	tagNote
 	manifestLink
 	layerLink
@@ -31,7 +34,7 @@ const (
 )
 
 // steps are the removals of a plan, in an order in which nothing that is there at any moment names
-// something that was there and is gone: links to what refers, and notes of tags, before manifests;
+// something that was there and is gone: tags, links to what refers, and notes, before manifests;
 // manifests before what they name; links, of all repositories, before contents.
 func (p *Plan) steps() iter.Seq[step] {
 	return func(yield func(step) bool) {
@@ -52,6 +55,9 @@ func (p *Plan) steps() iter.Seq[step] {
 
 func (r *Repository) steps() iter.Seq[step] {
 	var all []step
+	for _, t := range r.Tags {
+		all = append(all, step{kind: madeTag, repository: r.Name, digest: t.Digest, tag: t.Tag})
+	}
 	for _, l := range r.Referrers {
 		all = append(all, step{kind: referrerLink, repository: r.Name, digest: l.Referrer, subject: l.Subject})
 	}
@@ -70,6 +76,8 @@ func (r *Repository) steps() iter.Seq[step] {
 // take takes a step. It does not mind if the thing is gone already.
 func (s step) take(ctx context.Context, store *registrystore.Store) error {
 	switch s.kind {
+	case madeTag:
+		return s.takeTag(ctx, store)
 	case referrerLink:
 		return store.RemoveReferrer(ctx, s.repository, s.subject, s.digest)
 	case tagNote:
@@ -83,9 +91,24 @@ func (s step) take(ctx context.Context, store *registrystore.Store) error {
 	}
 }
 
+// takeTag removes a tag, unless it names something else by now.
+func (s step) takeTag(ctx context.Context, store *registrystore.Store) error {
+	switch current, err := store.Current(ctx, s.repository, s.tag); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case current != s.digest:
+		return nil
+	}
+	return store.RemoveTag(ctx, s.repository, s.tag)
+}
+
 // count adds what a step removes.
 func (t *Totals) count(s step) {
 	switch s.kind {
+	case madeTag:
+		t.Tags++
 	case referrerLink:
 		t.Referrers++
 	case manifestLink:

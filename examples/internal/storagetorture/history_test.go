@@ -423,12 +423,15 @@ func (h *history) timePass() {
 	h.model.timePasses()
 }
 
-// collectUntagged often leaves nothing young before but what was asked for, and no referrers tags.
+// collectUntagged often leaves nothing young before but what was asked for, and sometimes no
+// referrers tags.
 func (h *history) collectUntagged() {
 	if h.chance(60) {
 		h.timePass()
-		for _, repo := range repositories {
-			h.deleteReferrersTagsOf(repo)
+		if h.chance(40) {
+			for _, repo := range repositories {
+				h.deleteReferrersTagsOf(repo)
+			}
 		}
 		h.ask()
 		h.ask()

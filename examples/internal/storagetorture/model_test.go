@@ -1,11 +1,13 @@
 package storagetorture
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/audit"
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 )
 
 // A model is what a storage is to have, found out in the simplest way. Of everything that the grace
@@ -65,6 +67,7 @@ func (m *model) collect(untagged bool) {
 				delete(r.referrers, link)
 			}
 		}
+		maps.DeleteFunc(r.tags, func(_ string, d digest.Digest) bool { return !stays[d] })
 		for d := range r.manifests {
 			if !stays[d] {
 				delete(r.manifests, d)
@@ -91,13 +94,19 @@ func (m *model) collect(untagged bool) {
 func (m *model) staying(r *repository, untagged bool) map[digest.Digest]bool {
 	stays := map[digest.Digest]bool{}
 	for d, young := range r.manifests {
-		stays[d] = !untagged || young || m.contents[d]
+		stays[d] = young || m.contents[d] || !untagged && !m.isMade(d)
 	}
 	for _, d := range r.tags {
-		stays[d] = true
+		stays[d] = stays[d] || !m.isMade(d)
 	}
 	for again := true; again; {
 		again = false
+		for _, d := range r.tags {
+			listed := func(d digest.Digest) bool { return stays[d] }
+			if !stays[d] && slices.ContainsFunc(m.documents[d].names, listed) {
+				stays[d], again = true, true
+			}
+		}
 		for d := range r.manifests {
 			for other := range r.manifests {
 				_, linked := r.referrers[referral{other, d}]
@@ -110,6 +119,9 @@ func (m *model) staying(r *repository, untagged bool) map[digest.Digest]bool {
 	}
 	return stays
 }
+
+// isMade reports whether d is an index that the server has made for a referrers tag.
+func (m *model) isMade(d digest.Digest) bool { return referrers.IsMade(m.documents[d].body) }
 
 // namedBy reports whether a manifest of a repository names d.
 func (m *model) namedBy(r *repository, d digest.Digest) bool {
