@@ -6,12 +6,12 @@
 //
 // What stays in a repository: the manifests that tags name (digest tags, such as sha256-….sig, are
 // tags like others, but for referrers tags as the server makes them: these stay while something
-// does that they list), what these name through lists and nested lists, as far as the repository has
-// it, and what has one of all these as its subject, and so on. Manifests beyond that stay unless
-// Options.Untagged is set, but for indexes of referrers that the server made and has replaced:
-// nobody else knows of them. Then come the links to the blobs that these manifests name. Blobs are
-// global: a content goes when no repository needs it, which is known when all have been marked.
-// Everything that is young stays, with what it needs.
+// does that they list), what these name through lists and nested lists, as far as the repository
+// has it, and what has one of all these as its subject, and so on. Manifests beyond that stay
+// unless Options.Untagged is set, but for indexes of referrers that the server made and has
+// replaced: nobody else knows of them. Then come the links to the blobs that these manifests name.
+// Blobs are global: a content goes when no repository needs it, which is known when all have been
+// marked. Everything that is young stays, with what it needs.
 //
 // What a manifest names is read generously (readReferences), since what one client reads in it, it
 // may look for. If it cannot be read at all, nobody knows what it needs: everything in its
