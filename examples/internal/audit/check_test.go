@@ -142,6 +142,19 @@ func TestNothingIsWrong(t *testing.T) {
 	assert.Zero(t, p.check(Options{SkipContent: true}).BytesRead)
 }
 
+// TestDeletedReferrers deletes what the server has listed in a referrers tag: that the index which
+// the tag named before lacks it is no finding, although a policy would refuse the push of one.
+func TestDeletedReferrers(t *testing.T) {
+	p, f := startPeer(t), sample()
+	f.Artifact("another", imagetest.Subject("top"))
+	p.pushSample(f, "app")
+	p.push(f, "app", "another")
+	answer := p.client.Do(t, http.MethodDelete, sparsetest.ManifestPath("app", f.Digest("another").String()), nil, nil)
+	require.Equal(t, http.StatusAccepted, answer.Status)
+	arm64 := sparseregistry.Policies{Default: manifest.SparsePolicy{Enabled: true, RequiredArchitectures: []string{"arm64"}}}
+	assert.Empty(t, p.check(Options{Proposed: &arm64}).Findings)
+}
+
 // TestFindings breaks a storage in every way in turn.
 func TestFindings(t *testing.T) {
 	f := sample()

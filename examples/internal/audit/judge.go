@@ -8,6 +8,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
@@ -43,6 +44,7 @@ type referral struct{ subject, referrer digest.Digest }
 type document struct {
 	list    manifest.List
 	image   *manifest.Image
+	made    bool   // it is a list that the server made for a referrers tag, and that nobody pushed
 	problem string // why it is neither, "" if it is one
 }
 
@@ -53,6 +55,7 @@ func parse(body []byte) document {
 	var err error
 	if manifest.IsListMediaType(mediaType) {
 		d.list, err = manifest.Parse(body, mediaType)
+		d.made = referrers.IsMade(body)
 	} else {
 		d.image, err = manifest.ParseImage(body, mediaType)
 	}
@@ -195,6 +198,7 @@ func (j *judgement) judgeManifest(of digest.Digest, link link, d demands) {
 	case !read: // it is altered, or could not be read, which is said elsewhere
 	case document.problem != "":
 		j.found(ManifestUnknown, of, "", "it cannot be read as a list or an image: %s", document.problem)
+	case document.made: // what it names may have been deleted: the server makes another one then
 	case document.list != nil:
 		j.judgeList(of, document.list, d)
 	default:
