@@ -99,7 +99,6 @@ func (t *turn) end() {
 	if t.begun && !t.ended {
 		t.ended = true
 		t.lock.mu.RUnlock()
-
 	}
 }
 

@@ -78,10 +78,6 @@ func (o *openAccess) caller(r *http.Request, users *users) (user string, hasToke
 	return user, true, ok
 }
 
-func isRead(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
-}
-
 // repositoryOf finds the repository in a path of the API.
 var repositoryOf = regexp.MustCompile(`^/v2/([a-z0-9._/-]+)/(?:manifests|blobs|tags|referrers)/`)
 

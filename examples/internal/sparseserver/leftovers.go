@@ -200,7 +200,7 @@ func (l *leftovers) mark(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if handlerName(r.URL.Path) != "blob_upload_chunk" {
+		if handlerName(r.URL.Path) != uploadHandler {
 			next.ServeHTTP(w, r)
 			return
 		}

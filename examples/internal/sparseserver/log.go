@@ -45,8 +45,8 @@ func noteReason(r *http.Request, reason string) {
 }
 
 // withRequestLog writes one line for each request when it has been answered, and counts it. The
-// line leaves out the query, which carries the state of uploads. Requests for /healthz are logged
-// for debugging only, and not counted: those are no clients.
+// line leaves out the query, which carries the state of uploads. Those for /healthz and /readyz
+// are logged for debugging only, and not counted: who asks for them is no client.
 func withRequestLog(next http.Handler, log *slog.Logger, m *metrics) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := clock.System.Now()

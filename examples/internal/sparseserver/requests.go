@@ -25,9 +25,12 @@ type requestMetrics struct {
 
 // handlerNames are the values of the label handler: distribution's, and those of what is ours.
 var handlerNames = []string{
-	"base", "blob", "blob_upload", "blob_upload_chunk", "catalog", "manifest", "tags",
+	"base", "blob", "blob_upload", uploadHandler, "catalog", "manifest", "tags",
 	"capabilities", "referrers", "other",
 }
+
+// uploadHandler is the label of an upload that has begun, which is nothing that is stored.
+const uploadHandler = "blob_upload_chunk"
 
 // methodNames are the values of the label method; all others are "unknown".
 var methodNames = []string{"connect", "delete", "get", "head", "notify", "options", "patch", "post", "put", "trace"}
@@ -73,7 +76,7 @@ func handlerName(path string) string {
 	case n >= 6 && parts[n-3] == "blobs" && kind == "uploads" && reference == "":
 		return "blob_upload"
 	case n >= 6 && parts[n-3] == "blobs" && kind == "uploads":
-		return "blob_upload_chunk"
+		return uploadHandler
 	case reference == "":
 		return "other"
 	case kind == "manifests":

@@ -2,7 +2,6 @@ package sparseserver
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 )
@@ -13,19 +12,19 @@ func restrict(next http.Handler, c Config) http.Handler {
 	switch {
 	case c.ReadOnly:
 		return allowing(next, "read_only", "GET, HEAD, OPTIONS", "the registry is read-only",
-			func(r *http.Request) bool {
-				return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-			})
+			func(r *http.Request) bool { return isRead(r.Method) })
 	case c.NoDelete:
 		// An upload is not there yet: its client may give it up.
 		return allowing(next, "no_delete", "GET, HEAD, OPTIONS, POST, PUT, PATCH", "deletion is switched off in this registry",
-			func(r *http.Request) bool { return r.Method != http.MethodDelete || isUpload(r.URL.Path) })
+			func(r *http.Request) bool {
+				return r.Method != http.MethodDelete || handlerName(r.URL.Path) == uploadHandler
+			})
 	}
 	return next
 }
 
-// allowing passes on the requests that are allowed. The others are answered with
-// message, and denied for reason.
+// allowing passes on the requests that are allowed. The others are answered with message, and
+// denied for reason.
 func allowing(next http.Handler, reason, methods, message string, allowed func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if allowed(r) {
@@ -38,9 +37,6 @@ func allowing(next http.Handler, reason, methods, message string, allowed func(*
 	})
 }
 
-// isUpload reports whether path is that of an upload, and of nothing that is stored.
-func isUpload(path string) bool {
-	parts := strings.Split(path, "/")
-	n := len(parts)
-	return n > 3 && parts[n-3] == "blobs" && parts[n-2] == "uploads"
+func isRead(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
