@@ -11,9 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// maxManifest is how many bytes a manifest has at most; distribution takes none that is larger.
-const maxManifest = 4 << 20
-
 // references are what a manifest names.
 type references struct {
 	names    []digest.Digest // children, config, layers: what it needs, each once

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // A contents is what a repository has.
@@ -94,7 +95,7 @@ func (c *contents) addDamage(object string, err error) {
 
 // readManifest says what a manifest names. An error says that nobody can tell.
 func readManifest(ctx context.Context, store *registrystore.Store, d digest.Digest) (revision, error) {
-	content, err := store.ReadBlob(ctx, d, maxManifest)
+	content, err := store.ReadBlob(ctx, d, manifest.MaxSize)
 	if err != nil {
 		return revision{}, err
 	}
