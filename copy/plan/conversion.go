@@ -126,7 +126,7 @@ func converted(l *ListPlan, list manifest.List) (manifest.List, error) {
 		l.notes = append(l.notes, fmt.Sprintf("%s, and loses: %s", about, prose.Some(out.Lost)))
 	}
 	if n := len(out.Assumed); n > 0 {
-		l.notes = append(l.notes, fmt.Sprintf("%s, where every entry has a platform: %s none, and linux/amd64 is assumed", about, count(n, "entry states", "entries state")))
+		l.notes = append(l.notes, fmt.Sprintf("%s, where every entry has a platform: %s none, and linux/amd64 is assumed", about, prose.Count(n, "entry states", "entries state")))
 	}
 	return out.List, nil
 }

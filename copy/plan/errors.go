@@ -222,7 +222,7 @@ type SparseRefusedError struct {
 func (e *SparseRefusedError) Error() string {
 	msg := fmt.Sprintf("the destination refuses the sparse list %s: %v", e.List, e.Refusal)
 	if e.Unclear {
-		msg += fmt.Sprintf(" (which may be because it is sparse: %s)", count(len(e.Absent), "child is absent", "children are absent"))
+		msg += fmt.Sprintf(" (which may be because it is sparse: %s)", prose.Count(len(e.Absent), "child is absent", "children are absent"))
 	}
 	if e.StrippedRefusal != nil {
 		msg += fmt.Sprintf("; it refuses the stripped list too: %v", e.StrippedRefusal)
@@ -261,7 +261,7 @@ func (e *BlobsRefusedError) Error() string {
 	}
 	return fmt.Sprintf("the destination refuses the list %s, in which %s and no manifest%s, as in a build cache, "+
 		"which BuildKit exports as a manifest with --cache-to type=registry,image-manifest=true: %v",
-		e.List, count(e.Blobs, "entry names a blob", "entries name blobs"), leftOut, e.Refusal)
+		e.List, prose.Count(e.Blobs, "entry names a blob", "entries name blobs"), leftOut, e.Refusal)
 }
 
 // Unwrap returns the registry's answer.

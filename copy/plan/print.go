@@ -49,9 +49,9 @@ func (p *Plan) body(b *strings.Builder) {
 	for _, d := range p.Widened {
 		fmt.Fprintf(b, "tag %s: the destination keeps %s no other way\n", ChildTag(d), prose.Short(d))
 	}
-	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", count(len(p.Copies)+len(p.Transforms()), "manifest", "manifests"), count(p.Blobs, "blob", "blobs"), p.Bytes)
+	fmt.Fprintf(b, "to move at most: %s, %s, %d bytes\n", prose.Count(len(p.Copies)+len(p.Transforms()), "manifest", "manifests"), prose.Count(p.Blobs, "blob", "blobs"), p.Bytes)
 	if p.Unread > 0 {
-		fmt.Fprintf(b, "not counted: blobs of %s not read\n", count(p.Unread, "manifest that was", "manifests that were"))
+		fmt.Fprintf(b, "not counted: blobs of %s not read\n", prose.Count(p.Unread, "manifest that was", "manifests that were"))
 	}
 	for _, v := range p.Void {
 		fmt.Fprintf(b, "void: %s\n", v)
@@ -111,18 +111,10 @@ func (i *ImagePlan) print(b *strings.Builder) {
 	b.WriteString(transformed(i.Transform, i.Became) + there(i.Present) + "\n")
 }
 
-// count is n with the word for it.
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
 // printList describes a list and those nested in it. copied is not set for nested lists that stay
 // behind.
 func printList(b *strings.Builder, l *ListPlan, indent string, copied bool) {
-	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, count(len(l.Instances), "entry", "entries"), becomes(l, copied))
+	fmt.Fprintf(b, "%slist %s, %s, %s\n", indent, l.Digest, prose.Count(len(l.Instances), "entry", "entries"), becomes(l, copied))
 	w := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	for _, ip := range l.Instances {
 		fmt.Fprintf(w, "%s  %d\t%s\t%s\t%s\t%s\t%s\n", indent, ip.Index, ip.What(), prose.Short(ip.Digest), ip.Decision, ip.Entry, ip.why())
@@ -155,7 +147,7 @@ func becomes(l *ListPlan, copied bool) string {
 		becomes = "becomes " + l.Result.String()
 	}
 	if len(l.Absent) > 0 {
-		becomes += ", " + count(len(l.Absent), "child", "children") + " absent"
+		becomes += ", " + prose.Count(len(l.Absent), "child", "children") + " absent"
 	}
 	return becomes
 }

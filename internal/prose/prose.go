@@ -31,6 +31,14 @@ func And(s []string) string {
 	return strings.Join(s[:len(s)-1], ", ") + " and " + s[len(s)-1]
 }
 
+// Count returns a number with the word for so many: "1 entry", "2 entries".
+func Count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // Short returns d with the first twelve characters of its hash.
 func Short(d digest.Digest) string {
 	s := d.String()

@@ -15,3 +15,9 @@ func TestBytes(t *testing.T) {
 		assert.Equal(t, want, Bytes(n), n)
 	}
 }
+
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 entries", 1: "1 entry", 2: "2 entries"} {
+		assert.Equal(t, want, Count(n, "entry", "entries"))
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/sparsecopy/sparsecopy/internal/prose"
 )
 
 // A Level says how bad a finding is.
@@ -144,7 +146,7 @@ func some(noun string, names []string) string {
 		noun += " "
 	}
 	if more := len(names) - shownNames; more > 0 {
-		return noun + strings.Join(names[:shownNames], ", ") + " and " + counted(more, "more", "more")
+		return noun + strings.Join(names[:shownNames], ", ") + " and " + prose.Count(more, "more", "more")
 	}
 	return noun + strings.Join(names, ", ")
 }

@@ -67,7 +67,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	if orphans > 0 {
-		_, err := fmt.Fprintf(w, "note: no repository has %s of %s; gc removes them\n", counted(orphans, "content", "contents"), prose.Bytes(orphaned))
+		_, err := fmt.Fprintf(w, "note: no repository has %s of %s; gc removes them\n", prose.Count(orphans, "content", "contents"), prose.Bytes(orphaned))
 		if err != nil {
 			return err
 		}
@@ -83,10 +83,10 @@ func (r *Report) sum() string {
 		how = "all hashed"
 	}
 	looked := fmt.Sprintf("%s, %s, %s; %s of %s, %s",
-		counted(r.Repositories, "repository", "repositories"), counted(r.Tags, "tag", "tags"), counted(r.Manifests, "manifest", "manifests"),
-		counted(r.Contents, "content", "contents"), prose.Bytes(r.Bytes), how)
+		prose.Count(r.Repositories, "repository", "repositories"), prose.Count(r.Tags, "tag", "tags"), prose.Count(r.Manifests, "manifest", "manifests"),
+		prose.Count(r.Contents, "content", "contents"), prose.Bytes(r.Bytes), how)
 	if r.Damage == 0 && r.Faults == 0 {
 		return "complete and true: " + looked
 	}
-	return fmt.Sprintf("%d damaged, %s: %s", r.Damage, counted(r.Faults, "fault", "faults"), looked)
+	return fmt.Sprintf("%d damaged, %s: %s", r.Damage, prose.Count(r.Faults, "fault", "faults"), looked)
 }

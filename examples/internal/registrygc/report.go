@@ -180,15 +180,15 @@ func (r *Report) WriteText(w io.Writer) error {
 func (r *Report) writeSums(b *strings.Builder) {
 	k := r.Kept
 	fmt.Fprintf(b, "stays:   %s in %d repositories: %d tagged, %d in lists, %d of subjects, %d young",
-		counted(k.Manifests(), "manifest"), k.Repositories, k.Tagged, k.Listed, k.Referrers, k.Young)
+		prose.Count(k.Manifests(), "manifest", "manifests"), k.Repositories, k.Tagged, k.Listed, k.Referrers, k.Young)
 	if k.Untagged > 0 {
 		fmt.Fprintf(b, ", %d untagged (--untagged removes these)", k.Untagged)
 	}
 	if k.Damaged > 0 {
 		fmt.Fprintf(b, ", %d beside damage", k.Damaged)
 	}
-	fmt.Fprintf(b, "\n         %s, %d of them only because they are young\n", counted(k.Layers, "link")+" to layers", k.YoungLayers)
-	fmt.Fprintf(b, "         %s of %s, %d of them only because they are young\n", counted(k.Blobs, "content"), prose.Bytes(k.Bytes), k.YoungBlobs)
+	fmt.Fprintf(b, "\n         %s, %d of them only because they are young\n", prose.Count(k.Layers, "link", "links")+" to layers", k.YoungLayers)
+	fmt.Fprintf(b, "         %s of %s, %d of them only because they are young\n", prose.Count(k.Blobs, "content", "contents"), prose.Bytes(k.Bytes), k.YoungBlobs)
 	switch {
 	case !r.Delete:
 		fmt.Fprintf(b, "would go: %s\nThis was a dry run, nothing is removed. --delete does it.\n", r.Goes)
@@ -208,19 +208,12 @@ func (k Kept) Manifests() int {
 }
 
 func (t Totals) String() string {
-	s := fmt.Sprintf("%s, %s to layers, %s of %s", counted(t.Manifests, "manifest"), counted(t.Layers, "link"), counted(t.Blobs, "content"), prose.Bytes(t.Bytes))
+	s := fmt.Sprintf("%s, %s to layers, %s of %s", prose.Count(t.Manifests, "manifest", "manifests"), prose.Count(t.Layers, "link", "links"), prose.Count(t.Blobs, "content", "contents"), prose.Bytes(t.Bytes))
 	if t.Tags > 0 {
-		s += ", " + counted(t.Tags, "tag")
+		s += ", " + prose.Count(t.Tags, "tag", "tags")
 	}
 	if t.Referrers > 0 {
-		s += fmt.Sprintf(", %s to referrers", counted(t.Referrers, "link"))
+		s += fmt.Sprintf(", %s to referrers", prose.Count(t.Referrers, "link", "links"))
 	}
 	return s
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
