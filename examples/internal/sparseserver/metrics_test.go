@@ -178,6 +178,7 @@ func TestLookupsAreNoRequestsOfClients(t *testing.T) {
 			changed[name] = value - before.series[name]
 		}
 	}
+	delete(changed, "sparse_registry_storage_free_bytes") // others have the same disk
 	assert.Equal(t, map[string]float64{
 		`registry_http_requests_total{code="201",handler="manifest",method="put"}`: 1,
 		`sparse_registry_policy_lookups_total{code="200"}`:                         1,

@@ -262,14 +262,14 @@ func TestAFailedStartLeavesNoLock(t *testing.T) {
 }
 
 func TestTheSecretIsKept(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "secret")
-	first, err := loadSecret(path)
+	storage := t.TempDir()
+	first, err := loadSecret(storage)
 	require.NoError(t, err)
-	second, err := loadSecret(path)
+	second, err := loadSecret(storage)
 	require.NoError(t, err)
 	assert.Equal(t, first, second)
 	assert.GreaterOrEqual(t, len(first), 26)
-	info, err := os.Stat(path)
+	info, err := os.Stat(filepath.Join(storage, secretFile))
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
