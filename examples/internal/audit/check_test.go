@@ -217,6 +217,24 @@ func TestFindings(t *testing.T) {
 			[]string{"link-damaged base -"}, nil,
 		},
 		{
+			"a tag's link cannot be read", func(p *peer) {
+				p.remove(p.file("repositories/app/_manifests/tags/v1/current/link"))
+				require.NoError(p.t, os.Mkdir(p.file("repositories/app/_manifests/tags/v1/current/link"), 0o755))
+			},
+			[]string{"unreadable - - :v1"}, nil,
+		},
+		{
+			"a tag is no directory", func(p *peer) { p.write(p.file("repositories/app/_manifests/tags/v2"), "") },
+			[]string{"unreadable - - :v2"}, nil,
+		},
+		{
+			"a tag is elsewhere, and that is not there", func(p *peer) {
+				p.remove(p.file("repositories/app/_manifests/tags/v1"))
+				require.NoError(p.t, os.Symlink("nowhere", p.file("repositories/app/_manifests/tags/v1")))
+			},
+			[]string{"unreadable - - :v1"}, nil,
+		},
+		{
 			"a referrer's link is lost, and there is another", func(p *peer) {
 				p.remove(p.file("repositories/app/_referrers/sha256", top.Encoded()))
 				require.NoError(p.t, p.store.PutReferrer(p.t.Context(), "app", amd64, top))

@@ -30,7 +30,7 @@ const (
 	LinkDamaged  Kind = "link-damaged"  // the repository's link to Digest, or its tag, names no digest or another one
 
 	BlobLost         Kind = "blob-lost"         // the repository has the blob Digest, the storage does not, and no manifest names it
-	Unreadable       Kind = "unreadable"        // Digest could not be read, twice: nothing is known of it
+	Unreadable       Kind = "unreadable"        // Digest, the link to it, or the tag's, could not be read, twice: nothing is known of it
 	TagEmpty         Kind = "tag-empty"         // the tag is listed, and names nothing
 	TagDangling      Kind = "tag-dangling"      // the tag names the manifest Digest, which the repository does not have
 	ChildMissing     Kind = "child-missing"     // the list Digest lacks the child Other, which the policy in force requires

@@ -56,15 +56,17 @@ func (g *gathering) readTags(ctx context.Context) error {
 }
 
 // judgeLink says what a link says that was read as target, or with an error. The error is returned
-// if it is about reading, and not about what was read.
+// if the link is not there, or if reading was ended.
 func judgeLink(target digest.Digest, err error) (link, error) {
 	switch {
+	case err == nil:
+		return link{target: target}, nil
 	case errors.Is(err, digest.ErrDigestInvalidFormat), errors.Is(err, digest.ErrDigestInvalidLength), errors.Is(err, digest.ErrDigestUnsupported):
 		return link{problem: "names no digest"}, nil
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return link{}, err
 	}
-	return link{target: target}, nil
+	return link{problem: "cannot be read: " + err.Error(), unreadable: true}, nil
 }
 
 func (g *gathering) readManifests(ctx context.Context) error {

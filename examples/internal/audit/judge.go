@@ -29,6 +29,16 @@ type link struct {
 	target  digest.Digest // "" if it is damaged, or, of a tag, if there is no such file
 	problem string        // why it is damaged, "" if it is not
 	path    string        // where it is; present only if it is damaged
+
+	unreadable bool // the problem is that the storage does not hand it out
+}
+
+// kind is of what is found about a link that has a problem.
+func (l link) kind() Kind {
+	if l.unreadable {
+		return Unreadable
+	}
+	return LinkDamaged
 }
 
 // stored is what the storage has under a digest.
@@ -140,7 +150,7 @@ func (j *judgement) found(kind Kind, of, other digest.Digest, format string, arg
 
 // foundDamaged notes a link that is damaged.
 func (j *judgement) foundDamaged(of digest.Digest, what string, link link) {
-	j.found(LinkDamaged, of, "", "the repository's link to this %s %s", what, link.problem)
+	j.found(link.kind(), of, "", "the repository's link to this %s %s", what, link.problem)
 	j.findings[len(j.findings)-1].Path = link.path
 }
 
@@ -172,7 +182,7 @@ func (j *judgement) judgeTags() {
 		kind, problem := TagEmpty, "the tag is listed, and names nothing"
 		switch _, there := j.manifests[tag.target]; {
 		case tag.problem != "":
-			kind, problem = LinkDamaged, "the tag's link "+tag.problem
+			kind, problem = tag.kind(), "the tag's link "+tag.problem
 		case tag.target != "" && there:
 			continue
 		case tag.target != "":

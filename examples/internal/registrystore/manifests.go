@@ -78,7 +78,7 @@ func (s *Store) ReferrersOf(ctx context.Context, repository string, subject dige
 	}
 	var all []digest.Digest
 	for _, algorithm := range algorithms {
-		names, err := s.list(ctx, path.Join(root, algorithm))
+		names, err := s.listIfDirectory(ctx, path.Join(root, algorithm))
 		if err != nil {
 			return nil, fmt.Errorf("listing what refers to %s in %s: %w", subject, repository, err)
 		}

@@ -1,6 +1,7 @@
 package registrystore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -116,6 +117,9 @@ func (s *Store) Current(ctx context.Context, repository, tag string) (digest.Dig
 func (s *Store) readLink(ctx context.Context, directory string) (digest.Digest, error) {
 	p := path.Join(directory, linkFile)
 	text, err := s.driver.GetContent(ctx, p)
+	if isAbsent(err) {
+		err = cmp.Or(s.checkAbsent(p), err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("reading %s: %w", p, wrap(err))
 	}

@@ -58,7 +58,7 @@ func (s *Store) Repositories(ctx context.Context, visit func(name string) error)
 }
 
 func (s *Store) repositoriesIn(ctx context.Context, name string, visit func(string) error) error {
-	names, err := s.list(ctx, path.Join(repositoriesRoot, name))
+	names, err := s.listIfDirectory(ctx, path.Join(repositoriesRoot, name))
 	if err != nil {
 		return fmt.Errorf("listing repositories: %w", err)
 	}
@@ -178,17 +178,23 @@ func (s *Store) Uploads(ctx context.Context, repository string, visit func(Uploa
 	return nil
 }
 
-// list returns the names in a directory, in order; none if there is no such directory, or if it is
-// a file.
+// errNoDirectory says that something is there in place of a directory.
+var errNoDirectory = errors.New("not a directory")
+
+// list returns the names in a directory, in order; none if there is no such directory. If it is
+// something else, the error is errNoDirectory, unless it is a symbolic link to what is not there.
 func (s *Store) list(ctx context.Context, directory string) ([]string, error) {
 	paths, err := s.driver.List(ctx, directory)
 	if isAbsent(err) {
-		return nil, nil
+		return nil, s.checkAbsent(directory)
 	}
 	if err != nil {
 		info, statErr := s.driver.Stat(ctx, directory)
-		if isAbsent(statErr) || statErr == nil && !info.IsDir() {
-			return nil, nil
+		switch {
+		case isAbsent(statErr):
+			return nil, s.checkAbsent(directory)
+		case statErr == nil && !info.IsDir():
+			return nil, fmt.Errorf("%s: %w", directory, errNoDirectory)
 		}
 		return nil, wrap(err)
 	}
@@ -198,6 +204,15 @@ func (s *Store) list(ctx context.Context, directory string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// listIfDirectory is list where there may be a file as well: that has no names.
+func (s *Store) listIfDirectory(ctx context.Context, p string) ([]string, error) {
+	names, err := s.list(ctx, p)
+	if errors.Is(err, errNoDirectory) {
+		return nil, nil
+	}
+	return names, err
 }
 
 // files calls visit for each file below a directory.
@@ -239,7 +254,7 @@ func (s *Store) filesIn(ctx context.Context, directory string, visit func(storag
 		info, err := s.driver.Stat(ctx, path.Join(directory, name))
 		switch {
 		case isAbsent(err):
-			continue
+			err = s.checkAbsent(path.Join(directory, name))
 		case err != nil:
 			return fmt.Errorf("looking at %s: %w", path.Join(directory, name), err)
 		case info.IsDir():
