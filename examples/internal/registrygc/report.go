@@ -179,8 +179,8 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func (r *Report) writeSums(b *strings.Builder) {
 	k := r.Kept
-	fmt.Fprintf(b, "stays:   %s in %d repositories: %d tagged, %d in lists, %d of subjects, %d young",
-		prose.Count(k.Manifests(), "manifest", "manifests"), k.Repositories, k.Tagged, k.Listed, k.Referrers, k.Young)
+	fmt.Fprintf(b, "stays:   %s in %s: %d tagged, %d in lists, %d of subjects, %d young",
+		prose.Count(k.Manifests(), "manifest", "manifests"), prose.Count(k.Repositories, "repository", "repositories"), k.Tagged, k.Listed, k.Referrers, k.Young)
 	if k.Untagged > 0 {
 		fmt.Fprintf(b, ", %d untagged (--untagged removes these)", k.Untagged)
 	}

@@ -130,3 +130,9 @@ func TestReportJSON(t *testing.T) {
 	require.NoError(t, json.Unmarshal(text, &back))
 	assert.Equal(t, *report, back)
 }
+
+func TestOneRepository(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, (&registrygc.Report{Kept: registrygc.Kept{Repositories: 1}}).WriteText(&b))
+	assert.Contains(t, b.String(), "stays:   0 manifests in 1 repository: 0 tagged")
+}

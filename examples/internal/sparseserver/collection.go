@@ -49,7 +49,7 @@ func (s *Server) serveControl(c Config) (*http.Server, error) {
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil && c.Control == "" {
-		c.Log.Warn("no control socket: garbage can be collected while the server is stopped only", "error", err)
+		c.Log.Warn("no control socket: garbage can be collected while the server is stopped only, unless --control names a place for it, with a short path", "error", err)
 		return nil, nil
 	}
 	if err == nil {
