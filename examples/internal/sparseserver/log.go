@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,7 +82,7 @@ func (e *logEntry) attributes(r *http.Request, w *countingWriter, took time.Dura
 	if e.user != "" {
 		attributes = append(attributes, slog.String("user", e.user))
 	}
-	if e.reason != "" {
+	if e.reason != "" && slices.Contains(deniedStatuses, w.status) { // else only something that was asked on the way is denied
 		attributes = append(attributes, slog.String("reason", e.reason))
 	}
 	if e.err != nil {

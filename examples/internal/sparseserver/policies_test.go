@@ -2,10 +2,15 @@ package sparseserver
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
@@ -45,4 +50,25 @@ func TestPoliciesAreExchangedWhileTheServerRuns(t *testing.T) {
 		require.ErrorContains(t, err, `rule 1 ("Team/*"): no repository can have such a name`)
 	}
 	assert.Equal(t, sparseregistry.Policies{Default: on, Rules: stricter}, server.Policies())
+}
+
+// TestNobodyIsDeniedWhoAsksForTheStrictestPolicy: whoever may not pull from the repository that they
+// name gets an answer, and the log does not say otherwise.
+func TestNobodyIsDeniedWhoAsksForTheStrictestPolicy(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	require.NoError(t, err)
+	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
+	require.NoError(t, os.WriteFile(htpasswd, []byte("alice:"+string(hash)+"\n"), 0o600))
+	var log logBuffer
+	_, client := start(t, Config{
+		Htpasswd: htpasswd, Log: log.logger(),
+		Policies: sparseregistry.Policies{Rules: []sparseregistry.Rule{{Pattern: "base/*"}}},
+	})
+	for _, path := range []string{sparseregistry.CapabilitiesPath, "/v2/"} {
+		client.Do(t, http.MethodGet, path+"?repository=base/app", nil, nil)
+	}
+	require.Eventually(t, func() bool { return len(log.lines("msg=request")) == 2 }, time.Minute, time.Millisecond)
+	for _, line := range log.lines("msg=request") {
+		assert.Equal(t, strings.Contains(line, "status=401"), strings.Contains(line, "reason="), "%s", line)
+	}
 }
