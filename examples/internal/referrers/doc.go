@@ -24,11 +24,11 @@
 // tag. IsMade tells it apart, so that a collector may remove it even where others that nobody names
 // are kept.
 //
-// The API answers the links, and what the tag lists besides: in a storage that was filled when
-// nobody wrote links, entries that a client has put into the tag are all that there is. They are
-// linked with the next change; a manifest that no tag lists, when it is pushed again, or when a
-// check makes links anew. Referrers of a subject that was deleted, or was never there, are listed
-// all the same.
+// The API answers the links, and what the tag lists besides, whoever made it: in a storage that was
+// filled when nobody wrote links, entries that a client has put into the tag, or copied with it
+// from elsewhere, are all that there is. They are linked with the next change; a manifest that no
+// tag lists, when it is pushed again, or when a check makes links anew. Referrers of a subject that
+// was deleted, or was never there, are listed all the same.
 //
 // Everything is ordered by digest. Links of different servers on one storage do not get into each
 // other's way; their tags do, until the next change.

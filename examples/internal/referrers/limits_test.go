@@ -67,6 +67,7 @@ func TestMoreReferrersThanAListMayHave(t *testing.T) {
 	assert.Len(t, s.all(t, "app", subject, "?artifactType="+sbom), (maxEntries+8)/2)
 
 	// One that goes makes room for the next.
+	require.NoError(t, s.store.RemoveRevision(t.Context(), "app", all[3].digest))
 	require.NoError(t, s.store.RemoveReferrer(t.Context(), "app", subject, all[3].digest))
 	require.NoError(t, s.links.Refresh(t.Context(), "app", subject))
 	assert.Equal(t, append(digests(all[:3]), digests(all[4:maxEntries+1])...), digestsOf(parseIndex(t, s.made(t, subject)).Manifests))

@@ -61,8 +61,8 @@ func isTag(tag string) bool { return tagForm.MatchString(tag) }
 // A tagged is what a tag names.
 type tagged struct {
 	digest digest.Digest // "" if there is no tag, or nothing where it leads
-	made   bool          // here
-	list   manifest.List // of a client; nil unless it is an OCI index
+	made   bool          // by a server like this one
+	list   manifest.List // nil unless it is an OCI index
 }
 
 func (l *Links) readTag(ctx context.Context, repository, tag string) (tagged, error) {
@@ -78,9 +78,7 @@ func (l *Links) readTag(ctx context.Context, repository, tag string) (tagged, er
 		return tagged{}, err
 	}
 	t := tagged{digest: d, made: IsMade(body)}
-	if !t.made {
-		t.list, _ = manifest.Parse(body, imgspecv1.MediaTypeImageIndex)
-	}
+	t.list, _ = manifest.Parse(body, imgspecv1.MediaTypeImageIndex)
 	return t, nil
 }
 
@@ -106,7 +104,7 @@ func (l *Links) adoptTag(ctx context.Context, m sparseregistry.Stored) error {
 		return err
 	}
 	defer done()
-	subjects, err := l.adopt(ctx, m.Repository, m.Reference, m.List)
+	subjects, err := l.adopt(ctx, m.Repository, m.Reference, m.List, nil)
 	if err != nil {
 		return err
 	}
@@ -124,10 +122,14 @@ func (l *Links) adoptTag(ctx context.Context, m sparseregistry.Stored) error {
 }
 
 // adopt links what a list lists that is true: what is here, and has a subject with the given tag.
-// It returns these subjects: of one algorithm, they are one.
-func (l *Links) adopt(ctx context.Context, repository, tag string, list manifest.List) ([]digest.Digest, error) {
+// It passes over what is among linked, which is in order, and returns the subjects of the rest: of
+// one algorithm, they are one.
+func (l *Links) adopt(ctx context.Context, repository, tag string, list manifest.List, linked []digest.Digest) ([]digest.Digest, error) {
 	var subjects []digest.Digest
 	for _, in := range list.Instances() {
+		if _, already := slices.BinarySearch(linked, in.Digest); already {
+			continue
+		}
 		c, err := l.read(ctx, repository, in.Digest)
 		if err != nil {
 			return nil, err
@@ -146,7 +148,7 @@ func (l *Links) adopt(ctx context.Context, repository, tag string, list manifest
 }
 
 // Refresh makes the tag of a subject list what the links do, unless it names something else than a
-// list of referrers. What a client has put there is linked before.
+// list of referrers. What the tag lists and no link does is linked before.
 func (l *Links) Refresh(ctx context.Context, repository string, subject digest.Digest) error {
 	done, err := l.tags.Take(ctx, tagKey{repository, tagOf(subject)})
 	if err != nil {
@@ -170,7 +172,11 @@ func (l *Links) makeTag(ctx context.Context, repository string, subject digest.D
 		return nil
 	}
 	if now.list != nil {
-		if _, err := l.adopt(ctx, repository, tag, now.list); err != nil {
+		linked, err := l.store.ReferrersOf(ctx, repository, subject)
+		if err != nil {
+			return err
+		}
+		if _, err := l.adopt(ctx, repository, tag, now.list, linked); err != nil {
 			return err
 		}
 	}

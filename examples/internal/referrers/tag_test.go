@@ -128,6 +128,30 @@ func TestAStorageWithoutLinks(t *testing.T) {
 	}
 }
 
+// TestACopiedTag has a storage without links whose tag was copied from a server that made it.
+func TestACopiedTag(t *testing.T) {
+	s := start(t)
+	s.pushEmpty(t, "app")
+	subject := digest.FromString("subject")
+	one, other := artifact(subject, sbom, "one"), artifact(subject, signature, "other")
+	for _, d := range []document{one, other} {
+		s.put(t, "app", "", d)
+	}
+	require.True(t, IsMade(s.Get(t, http.MethodGet, "app", tagOf(subject)).Body))
+	for _, d := range []document{one, other} {
+		require.NoError(t, s.store.RemoveReferrer(t.Context(), "app", subject, d.digest))
+	}
+	both := digests(sorted(one, other))
+	assert.Equal(t, both, digestsOf(s.all(t, "app", subject, "")))
+	more := artifact(subject, sbom, "more")
+	s.put(t, "app", "", more)
+	all := digests(sorted(one, other, more))
+	assert.Equal(t, all, s.tag(t, "app", subject))
+	links, err := s.store.ReferrersOf(t.Context(), "app", subject)
+	require.NoError(t, err)
+	assert.Equal(t, all, links)
+}
+
 // Nobody's image is replaced by a list of referrers.
 func TestATagThatNamesSomethingElseIsLeftAlone(t *testing.T) {
 	s := start(t)
