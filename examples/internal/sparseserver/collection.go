@@ -31,8 +31,8 @@ func ControlSocket(storage string) string {
 
 // serveControl listens to those who may read and write the control socket. The server that it
 // returns is nil if there is none: without a directory, or because the path of one that nobody has
-// asked for is too long for the system. Whoever has the storage's lock has its socket: one that is
-// there was left by a process that was killed.
+// asked for is too long for the system. A socket to which nobody listens was left by a process that
+// was killed.
 func (s *Server) serveControl(c Config) (*http.Server, error) {
 	path := c.Control
 	switch {
@@ -64,7 +64,7 @@ func (s *Server) serveControl(c Config) (*http.Server, error) {
 }
 
 // removeSocket removes a socket that nobody listens to any more. It refuses to remove anything
-// else.
+// else, such as the socket of the server of another storage.
 func removeSocket(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -74,6 +74,9 @@ func removeSocket(path string) error {
 		return err
 	case info.Mode().Type() != os.ModeSocket:
 		return fmt.Errorf("%s is there, and is no socket", path)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return errors.Join(fmt.Errorf("another process listens at %s: stop it, or give each server a path of its own", path), c.Close())
 	}
 	return os.Remove(path)
 }

@@ -129,6 +129,10 @@ func TestControlSockets(t *testing.T) {
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	require.NoError(t, listener.Close())
 	server, _ := start(t, Config{Storage: storage, Control: left}) // one that a killed process has left
+	_, err = Start(Config{Address: "127.0.0.1:0", Storage: t.TempDir(), Control: left})
+	require.ErrorContains(t, err, "control socket: another process listens at "+left)
+	_, err = os.Stat(left)
+	require.NoError(t, err, "the first server's socket stays")
 	require.NoError(t, server.Close())
 
 	file := filepath.Join(t.TempDir(), "file")
