@@ -1,6 +1,10 @@
 package registrystore
 
-import "github.com/opencontainers/go-digest"
+import (
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // Where the storage has something, from its root on, for people who look at it or remove it by
 // hand: each is a directory, with nothing else in it. It is "" for what cannot be there, such as a
@@ -24,4 +28,9 @@ func location(p string, err error) string {
 		return ""
 	}
 	return p
+}
+
+// IsUpload reports whether a path, of a directory, is that of an upload.
+func IsUpload(directory string) bool {
+	return filepath.Base(filepath.Dir(directory)) == uploadsDirectory
 }

@@ -9,10 +9,13 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// Root is the directory of a storage that has all that is distribution's.
+const Root = "docker"
+
 // The layout that distribution gives its storage, version 2, and ours beside it.
 const (
-	blobsRoot        = "/docker/registry/v2/blobs"
-	repositoriesRoot = "/docker/registry/v2/repositories"
+	blobsRoot        = "/" + Root + "/registry/v2/blobs"
+	repositoriesRoot = "/" + Root + "/registry/v2/repositories"
 
 	// Directories of a repository. Components of names cannot begin with "_".
 	manifestsDirectory = "_manifests"

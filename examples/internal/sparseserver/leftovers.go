@@ -76,13 +76,13 @@ type swept struct {
 func (l *leftovers) sweep(ctx context.Context) {
 	var removed swept
 	l.removeRest()
-	err := filepath.WalkDir(filepath.Join(l.storage, "docker"), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(l.storage, registrystore.Root), func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case ctx.Err() != nil:
 			return fs.SkipAll
 		case err != nil:
 			return ignoreAbsent(err) // it has gone meanwhile, or nothing was ever stored
-		case entry.IsDir() && filepath.Base(filepath.Dir(path)) == "_uploads":
+		case entry.IsDir() && registrystore.IsUpload(path):
 			return l.visitUpload(path, &removed)
 		case entry.Type().IsRegular() && temporaryFile.MatchString(entry.Name()):
 			return l.visitTemporary(path, entry, &removed)
