@@ -2,7 +2,6 @@ package registrycmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,7 +23,7 @@ type check struct {
 	require  string // architectures and platforms; "" if it is not given
 	proposed string // a file; "" if it is not given
 	rebuild  bool
-	output   string
+	output   form
 }
 
 func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
@@ -50,7 +49,7 @@ func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
 	flags.StringVar(&c.require, "require", "", "say which lists a policy would refuse that requires these `ARCHITECTURES`, or platforms as linux/arm/v7, separated by commas")
 	flags.StringVar(&c.proposed, "proposed-config", "", "say which lists the policy of this YAML `FILE` would refuse")
 	flags.BoolVar(&c.rebuild, "rebuild-referrers", false, "make the links from subjects to their referrers anew before; no server may run")
-	flags.StringVar(&c.output, "output", "text", "`FORMAT` of what was found: text or json")
+	c.output.define(flags, "what was found")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := loadOptions(cmd, lookup)
 		if err != nil {
@@ -73,12 +72,13 @@ func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
 func (c *check) options(o options) (audit.Options, error) {
 	policies := o.server.Policies
 	switch {
-	case c.output != "text" && c.output != "json":
-		return audit.Options{}, fmt.Errorf("flag --output: %q is neither text nor json", c.output)
 	case c.readers < 1:
 		return audit.Options{}, fmt.Errorf("flag --readers: %d is not positive", c.readers)
 	case c.require != "" && c.proposed != "":
 		return audit.Options{}, errors.New("--require and --proposed-config are two policies: give one of them")
+	}
+	if err := c.output.validate(); err != nil {
+		return audit.Options{}, err
 	}
 	if err := policies.Validate(); err != nil {
 		return audit.Options{}, err
@@ -139,7 +139,7 @@ func (c *check) run(ctx context.Context, store *registrystore.Store, o audit.Opt
 	if err != nil {
 		return err
 	}
-	if err := c.print(out, report); err != nil {
+	if err := c.output.print(out, report); err != nil {
 		return err
 	}
 	return verdict(store.Name(), report)
@@ -161,15 +161,6 @@ func rebuildReferrers(ctx context.Context, store *registrystore.Store, o audit.O
 	}
 	_, err = fmt.Fprintf(notes, "links of referrers: %d written, %d removed\n", done.Written, done.Removed)
 	return err
-}
-
-func (c *check) print(out io.Writer, report *audit.Report) error {
-	if c.output == "text" {
-		return report.WriteText(out)
-	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
 }
 
 // verdict says in one line that something is wrong with a storage, nil if nothing is.

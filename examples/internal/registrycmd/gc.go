@@ -3,7 +3,6 @@ package registrycmd
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +28,7 @@ type collection struct {
 	alone   bool
 	control string // socket of the server; "" for where it is by default
 	options registrygc.Options
-	output  string
+	output  form
 }
 
 func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
@@ -58,14 +57,13 @@ func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
 	flags.BoolVar(&c.options.Untagged, "untagged", false, "remove manifests, too, that no tag, list or subject needs")
 	flags.DurationVar(&c.options.Grace, "grace", defaultGrace, "spare what was pushed, or asked for, within this `DURATION`")
 	flags.BoolVar(&c.alone, "nobody-writes", false, "with --delete, for a storage that is no directory: say that no server uses it, anywhere")
-	flags.StringVar(&c.output, "output", "text", "`FORMAT` of the report: text or json")
+	c.output.define(flags, "the report")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		o, err := loadOptions(cmd, lookup)
-		switch {
-		case err != nil:
-		case c.output != "text" && c.output != "json":
-			err = fmt.Errorf("flag --output: %q is neither text nor json", c.output)
-		case c.options.Grace < 0:
+		if err == nil {
+			err = c.output.validate()
+		}
+		if err == nil && c.options.Grace < 0 {
 			err = fmt.Errorf("flag --grace: %s is negative", c.options.Grace)
 		}
 		if err != nil {
@@ -108,7 +106,7 @@ func (c *collection) run(ctx context.Context, store *registrystore.Store, out, n
 	if report == nil {
 		return err
 	}
-	if err := errors.Join(err, c.print(out, report)); err != nil {
+	if err := errors.Join(err, c.output.print(out, report)); err != nil {
 		return err
 	}
 	if len(report.Damage) > 0 {
@@ -161,13 +159,4 @@ func tellProgress(notes io.Writer) func(registrygc.Progress) {
 		}
 		_, _ = fmt.Fprintln(notes, line) // the report is what counts
 	}
-}
-
-func (c *collection) print(out io.Writer, report *registrygc.Report) error {
-	if c.output == "text" {
-		return report.WriteText(out)
-	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
 }
