@@ -52,8 +52,8 @@ func TestPoliciesAreExchangedWhileTheServerRuns(t *testing.T) {
 	assert.Equal(t, sparseregistry.Policies{Default: on, Rules: stricter}, server.Policies())
 }
 
-// TestNobodyIsDeniedWhoAsksForTheStrictestPolicy: whoever may not pull from the repository that they
-// name gets an answer, and the log does not say otherwise.
+// TestNobodyIsDeniedWhoAsksForTheStrictestPolicy: whoever may not pull from the repository that
+// they name gets an answer, and the log does not say otherwise.
 func TestNobodyIsDeniedWhoAsksForTheStrictestPolicy(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
 	require.NoError(t, err)
