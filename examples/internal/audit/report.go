@@ -28,7 +28,7 @@ type Counts struct {
 	Manifests    int   `json:"manifests"` // of each repository; one that two have counts twice
 	Contents     int   `json:"contents"`  // manifests and blobs of the storage, each once
 	Bytes        int64 `json:"bytes"`     // of contents
-	BytesRead    int64 `json:"bytes_read"`
+	BytesRead    int64 `json:"bytesRead"`
 }
 
 // report makes the report of a check.
