@@ -137,7 +137,7 @@ func (c *collection) collect(ctx context.Context, store *registrystore.Store, no
 // askServer has the server that holds the lock of a storage collect.
 func (c *collection) askServer(ctx context.Context, locked *registrystore.LockedError, notes io.Writer) (*registrygc.Report, error) {
 	socket := cmp.Or(c.control, sparseserver.ControlSocket(locked.Storage))
-	report, err := registrygc.Remote(ctx, socket, c.options, tellProgress(notes))
+	report, err := registrygc.Remote(ctx, socket, locked.Holder, c.options, tellProgress(notes))
 	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
 		return nil, fmt.Errorf("%w; nobody collects at its control socket (--control): %w", locked, err)
 	}

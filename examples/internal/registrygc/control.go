@@ -29,13 +29,14 @@ type message struct {
 }
 
 // Serve returns a handler for a control socket, by which Remote has o collect. refuse says why it
-// does not, nil if it does; ended, if not nil, is told of the end of each collection.
-func (o *Online) Serve(refuse func(Options) error, ended func(*Report, error)) http.Handler {
+// does not, nil if it does, for somebody who takes the given text for that of the storage's holder
+// (registrystore.Holder); ended, if not nil, is told of the end of each collection.
+func (o *Online) Serve(refuse func(holder string, o Options) error, ended func(*Report, error)) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+controlPath, func(w http.ResponseWriter, r *http.Request) {
 		options, err := readOptions(r.URL.Query())
 		if err == nil {
-			err = refuse(options)
+			err = refuse(r.URL.Query().Get("holder"), options)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -75,16 +76,17 @@ func readOptions(query url.Values) (o Options, err error) {
 	return o, nil
 }
 
-// Remote has the server behind a control socket collect, and returns as Online.Collect does.
-// progress is called now and then. When ctx ends, the collection does.
-func Remote(ctx context.Context, socket string, o Options, progress func(Progress)) (*Report, error) {
+// Remote has the server behind a control socket collect, if it is the holder of the storage that is
+// meant (registrystore.Holder), and returns as Online.Collect does. progress is called now and
+// then. When ctx ends, the collection does.
+func Remote(ctx context.Context, socket, holder string, o Options, progress func(Progress)) (*Report, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	query := url.Values{"untagged": {strconv.FormatBool(o.Untagged)}, "grace": {o.Grace.String()}}
+	query := url.Values{"holder": {holder}, "untagged": {strconv.FormatBool(o.Untagged)}, "grace": {o.Grace.String()}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://server"+controlPath+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err

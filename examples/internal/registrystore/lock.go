@@ -52,11 +52,10 @@ func TakeLock(storage, program string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking storage %s: %w", storage, err)
 	}
-	holder := filepath.Join(own, holderFile)
 	if !taken {
-		return nil, &LockedError{Storage: storage, Holder: readHolder(holder)}
+		return nil, &LockedError{Storage: storage, Holder: Holder(storage)}
 	}
-	if err := os.WriteFile(holder, []byte(describeHolder(program)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(own, holderFile), []byte(describeHolder(program)), 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking storage %s: %w", storage, err), lock.Release())
 	}
 	return lock, nil
@@ -70,9 +69,10 @@ func (l *Lock) Release() error {
 	return l.file.Close()
 }
 
-// readHolder returns what a holder says of itself, "" if it has not come to that yet.
-func readHolder(path string) string {
-	text, _ := os.ReadFile(path) // only people miss it
+// Holder is what the holder of a storage directory's lock says of itself, or the last one has said:
+// a text for people, that no two have in common. It is "" if nobody has said anything.
+func Holder(storage string) string {
+	text, _ := os.ReadFile(filepath.Join(storage, OwnDirectory, holderFile)) // only people miss it
 	return strings.TrimSpace(string(text))
 }
 

@@ -83,8 +83,10 @@ func removeSocket(path string) error {
 
 // collector collects garbage when it is told to.
 func (s *Server) collector(c Config) http.Handler {
-	refuse := func(o registrygc.Options) error {
+	refuse := func(holder string, o registrygc.Options) error {
 		switch {
+		case holder != registrystore.Holder(c.Storage):
+			return fmt.Errorf("it serves storage %s, and another one is meant: name the control socket of the server that has that (--control)", c.Storage)
 		case s.registry.remembers:
 			return errors.New("distribution's cache of blob descriptors (storage.cache) would go on saying that what is removed is there: " +
 				"stop the server first, or do without the cache")

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
@@ -65,7 +66,7 @@ func TestOnlineCollection(t *testing.T) {
 
 	o := registrygc.Options{Untagged: true, Grace: 24 * time.Hour}
 	var progress []registrygc.Progress
-	report, err := registrygc.Remote(t.Context(), control, o, func(p registrygc.Progress) { progress = append(progress, p) })
+	report, err := registrygc.Remote(t.Context(), control, registrystore.Holder(storage), o, func(p registrygc.Progress) { progress = append(progress, p) })
 	require.NoError(t, err)
 	assert.Equal(t, registrygc.Totals{Layers: 1, Blobs: 1, Bytes: 5}, report.Removed)
 	assert.True(t, report.Online)
@@ -86,8 +87,10 @@ func TestOnlineCollection(t *testing.T) {
 	assert.Contains(t, metrics, "sparse_registry_gc_removed_total{kind=\"content\"} 1\n")
 	assert.Contains(t, metrics, "sparse_registry_gc_removed_bytes_total 5\n")
 
-	_, err = registrygc.Remote(t.Context(), control, registrygc.Options{Grace: time.Hour}, silent)
+	_, err = registrygc.Remote(t.Context(), control, registrystore.Holder(storage), registrygc.Options{Grace: time.Hour}, silent)
 	assert.EqualError(t, err, "the server does not collect: grace is 1h0m0s, and must be at least 2h0m0s while the server runs")
+	_, err = registrygc.Remote(t.Context(), control, "the server of another storage", o, silent)
+	assert.ErrorContains(t, err, "the server does not collect: it serves storage "+storage+", and another one is meant")
 	require.NoError(t, server.Close())
 	_, err = os.Lstat(control)
 	assert.ErrorIs(t, err, os.ErrNotExist)
@@ -99,7 +102,7 @@ func TestNoCollectionBesideACache(t *testing.T) {
 	start(t, Config{Storage: storage, Control: control, Distribution: &configuration.Configuration{Storage: configuration.Storage{
 		"filesystem": {"rootdirectory": storage}, "cache": {"blobdescriptor": "inmemory"},
 	}}})
-	_, err := registrygc.Remote(t.Context(), control, registrygc.Options{Grace: 24 * time.Hour}, silent)
+	_, err := registrygc.Remote(t.Context(), control, registrystore.Holder(storage), registrygc.Options{Grace: 24 * time.Hour}, silent)
 	assert.EqualError(t, err, "the server does not collect: distribution's cache of blob descriptors (storage.cache) would go on saying "+
 		"that what is removed is there: stop the server first, or do without the cache")
 }
@@ -112,7 +115,7 @@ func TestACloseEndsACollection(t *testing.T) {
 	age(t, storage)
 	held := server.storage.Exclusive()
 	closed := make(chan error, 1)
-	_, err := registrygc.Remote(t.Context(), control, registrygc.Options{Grace: 24 * time.Hour}, func(registrygc.Progress) {
+	_, err := registrygc.Remote(t.Context(), control, registrystore.Holder(storage), registrygc.Options{Grace: 24 * time.Hour}, func(registrygc.Progress) {
 		go func() { closed <- server.Close() }()
 		<-server.Done()
 		held()

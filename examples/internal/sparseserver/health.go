@@ -7,15 +7,17 @@ import (
 
 // Paths at which machines ask how the server is.
 const (
+	livePath   = "/livez"
 	healthPath = "/healthz"
 	readyPath  = "/readyz"
 )
 
-// withHealth serves /healthz and /readyz: 200, or 503 and the reason.
+// withHealth serves /livez, /healthz and /readyz: 200, or 503 and the reason.
 //
-// /healthz is 200 while the server runs, is not stopping, and can read its storage. /readyz is for
-// those who choose where to send requests: it is 503 as well while nothing can be stored, which a
-// new start would not mend.
+// /livez is for those who start a server anew: it is 200 while the server answers at all. /healthz
+// is 503 while the server is stopping, and while it cannot read its storage or write to it, as on a
+// disk that is full. /readyz is for those who send pushes: it is 503 as well while less than
+// --min-free-space is left.
 func (s *Server) withHealth(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isProbe(r) {
@@ -23,9 +25,6 @@ func (s *Server) withHealth(next http.Handler) http.Handler {
 			return
 		}
 		why := s.unwell(r)
-		if why == "" && r.URL.Path == readyPath && s.room != nil {
-			why = s.room.why()
-		}
 		status, text := http.StatusOK, "ok\n"
 		if why != "" {
 			status, text = http.StatusServiceUnavailable, why+"\n"
@@ -36,18 +35,24 @@ func (s *Server) withHealth(next http.Handler) http.Handler {
 	})
 }
 
-// unwell says why nobody should be sent to the server; "" if anybody may.
+// unwell says what is wrong, as far as the path of r is about that; "" for nothing.
 func (s *Server) unwell(r *http.Request) string {
-	if s.stopping.Load() {
+	switch {
+	case r.URL.Path == livePath:
+		return ""
+	case s.stopping.Load():
 		return "stopping"
-	}
-	if err := s.registry.store.Ping(r.Context()); err != nil {
+	case s.registry.store.Ping(r.Context()) != nil:
 		return "storage is not readable"
+	case s.room == nil:
+		return ""
+	case r.URL.Path == readyPath:
+		return s.room.why()
 	}
-	return ""
+	return s.room.whyUnwritable()
 }
 
 // isProbe reports whether r asks for the health, as machines do all the time.
 func isProbe(r *http.Request) bool {
-	return r.URL.Path == healthPath || r.URL.Path == readyPath
+	return r.URL.Path == livePath || r.URL.Path == healthPath || r.URL.Path == readyPath
 }

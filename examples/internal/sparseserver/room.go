@@ -32,6 +32,7 @@ type room struct {
 	mu     sync.Mutex
 	looked time.Time // when fault was found; guarded by mu
 	fault  string    // guarded by mu
+	scarce bool      // fault is only that less than minFree is left; guarded by mu
 }
 
 // watchRoom has s look after the space for what is stored, if that goes to a directory.
@@ -60,6 +61,17 @@ func (m *room) why() string {
 	return m.fault
 }
 
+// whyUnwritable is why, but that there is little space does not count as long as there is some.
+func (m *room) whyUnwritable() string {
+	why := m.why()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.scarce {
+		return ""
+	}
+	return why
+}
+
 // whyNow is why for those who have just seen that something could not be stored.
 func (m *room) whyNow() string {
 	m.mu.Lock()
@@ -71,7 +83,8 @@ func (m *room) whyNow() string {
 // look finds fault. The caller holds mu.
 func (m *room) look() {
 	before := m.fault
-	m.looked, m.fault = m.clock.Now(), m.find()
+	m.looked = m.clock.Now()
+	m.fault, m.scarce = m.find()
 	switch {
 	case before == "" && m.fault != "":
 		m.log.Error("pushes are refused: "+m.fault, "storage", m.storage)
@@ -80,18 +93,18 @@ func (m *room) look() {
 	}
 }
 
-func (m *room) find() string {
+func (m *room) find() (fault string, scarce bool) {
 	if err := m.tryToWrite(); err != nil {
-		return "the registry's storage cannot be written to: " + reason(err)
+		return "the registry's storage cannot be written to: " + reason(err), false
 	}
 	free, err := m.free(m.storage)
 	switch {
 	case err != nil:
-		return "the registry's storage does not say how much space it has: " + reason(err)
+		return "the registry's storage does not say how much space it has: " + reason(err), false
 	case free < m.minFree:
-		return fmt.Sprintf("the registry's storage has %s left, and keeps %s free", prose.Bytes(free), prose.Bytes(m.minFree))
+		return fmt.Sprintf("the registry's storage has %s left, and keeps %s free", prose.Bytes(free), prose.Bytes(m.minFree)), true
 	}
-	return ""
+	return "", false
 }
 
 // freeBytes is the number for the metrics.

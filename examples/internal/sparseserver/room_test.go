@@ -48,7 +48,7 @@ func TestNoRoom(t *testing.T) {
 	answer := ready()
 	assert.Equal(t, http.StatusServiceUnavailable, answer.Status)
 	assert.Equal(t, why+"\n", string(answer.Body))
-	assert.Equal(t, http.StatusOK, client.Do(t, http.MethodGet, healthPath, nil, nil).Status, "a new start would not mend it")
+	assert.Equal(t, http.StatusOK, client.Do(t, http.MethodGet, healthPath, nil, nil).Status, "pulls go on")
 	octets := http.Header{"Content-Type": {"application/octet-stream"}}
 	for name, answer := range map[string]sparsetest.Answer{
 		"begin an upload": client.Do(t, http.MethodPost, "/v2/app/blobs/uploads/", nil, nil),
@@ -98,11 +98,14 @@ func TestAStorageThatCannotBeWrittenTo(t *testing.T) {
 	path := filepath.Join(server.room.storage, registrystore.OwnDirectory, "probe")
 	require.NoError(t, os.MkdirAll(filepath.Join(path, "inside"), 0o700)) // where a file should be
 	fill(server, clocktest.New(time.Time{}), 1)
-	answer := client.Do(t, http.MethodGet, readyPath, nil, nil)
-	assert.Equal(t, http.StatusServiceUnavailable, answer.Status)
-	assert.Equal(t, "the registry's storage cannot be written to: is a directory\n", string(answer.Body))
+	for _, path := range []string{healthPath, readyPath} {
+		answer := client.Do(t, http.MethodGet, path, nil, nil)
+		assert.Equal(t, http.StatusServiceUnavailable, answer.Status)
+		assert.Equal(t, "the registry's storage cannot be written to: is a directory\n", string(answer.Body))
+	}
+	assert.Equal(t, http.StatusOK, client.Do(t, http.MethodGet, livePath, nil, nil).Status, "a new start would not mend it")
 	assert.Equal(t, http.StatusInsufficientStorage, client.Do(t, http.MethodPost, "/v2/app/blobs/uploads/", nil, nil).Status)
-	answer = client.Do(t, http.MethodGet, "/v2/app/tags/list", nil, nil)
+	answer := client.Do(t, http.MethodGet, "/v2/app/tags/list", nil, nil)
 	assert.Equal(t, http.StatusNotFound, answer.Status)
 
 	m := newRoom(server.room.storage, 0, server.room.log)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
@@ -33,7 +34,7 @@ func (h *history) collectOnline() {
 	for _, p := range pushes {
 		clients.Go(func() { assert.NoError(h.t, h.push(p)) })
 	}
-	report, err := registrygc.Remote(h.t.Context(), sparseserver.ControlSocket(h.storage),
+	report, err := registrygc.Remote(h.t.Context(), sparseserver.ControlSocket(h.storage), registrystore.Holder(h.storage),
 		registrygc.Options{Untagged: untagged, Grace: grace}, func(registrygc.Progress) {})
 	clients.Wait()
 	require.NoError(h.t, err)
