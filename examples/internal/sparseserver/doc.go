@@ -2,12 +2,13 @@
 // the filesystem driver, behind the handler of internal/sparseregistry. The command
 // examples/sparse-registry runs one; tests start as many as they want.
 //
-// What a request passes, from the outside: the request log with the metrics, the timeout for bodies
-// that stall, the header of the API's version, /healthz and /readyz, what ends connections while
-// the server stops, what announces the policy, htpasswd or anonymous pull, read-only or no DELETE,
-// the look at the space that is left, the referrers API, the policy itself with what links
-// referrers, what renews the times of contents that clients rely on, and distribution, which asks
-// for tokens if it is so configured. Names and passwords are checked once a request, before
+// What a request passes, from the outside: the count of requests under way, the request log with
+// the metrics, the timeout for bodies that stall, the header of the API's version, /livez, /healthz
+// and /readyz, what ends connections while the server stops, what announces the policy, htpasswd or
+// anonymous pull, read-only or no DELETE, the look at the space that is left, the referrers API,
+// the mark of uploads that are in use, the policy itself with what links referrers, what renews the
+// times of contents that clients rely on, and distribution, which asks for tokens if it is so
+// configured. Names and passwords are checked once a request, before
 // anything is read from its body; the requests that the policy makes for children are not checked
 // again, are not counted as requests of clients, and nobody is notified of them.
 //

@@ -126,14 +126,28 @@ type Server struct {
 
 // Start starts a server. It listens when Start returns. Whoever calls Start calls Shutdown or
 // Close.
-func Start(c Config) (_ *Server, retErr error) {
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+func Start(c Config) (*Server, error) {
+	c = c.withDefaults()
+	s, err := newServer(c)
+	if err != nil {
+		return nil, err
 	}
-	if c.StallTimeout == 0 {
-		c.StallTimeout = defaultStallTimeout
+	if err := s.listen(c); err != nil {
+		return nil, errors.Join(err, s.release())
 	}
+	go s.serve()
+	return s, nil
+}
+
+func (c Config) withDefaults() Config {
+	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
+	c.StallTimeout = cmp.Or(c.StallTimeout, defaultStallTimeout)
 	c.ManifestWait = cmp.Or(c.ManifestWait, defaultManifestWait)
+	return c
+}
+
+// newServer makes a server that has its storage, and does not listen yet.
+func newServer(c Config) (*Server, error) {
 	inForce, err := readChangeable(c)
 	if err != nil {
 		return nil, err
@@ -156,11 +170,6 @@ func Start(c Config) (_ *Server, retErr error) {
 	s.watchRoom(c)
 	s.watchLeftovers(c)
 	s.close = sync.OnceValue(s.stop)
-	defer func() {
-		if retErr != nil {
-			retErr = errors.Join(retErr, s.release())
-		}
-	}()
 	s.http = &http.Server{
 		Handler:           s.handler(c),
 		TLSConfig:         s.tlsConfig(),
@@ -168,19 +177,23 @@ func Start(c Config) (_ *Server, retErr error) {
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
 	}
+	return s, nil
+}
+
+// listen opens all listeners of s, or none.
+func (s *Server) listen(c Config) (err error) {
 	if s.listener, err = net.Listen("tcp", c.Address); err != nil {
-		return nil, err
+		return err
 	}
 	if c.MetricsAddress != "" {
 		if s.exporter, err = s.metrics.serve(c.MetricsAddress); err != nil {
-			return nil, errors.Join(err, s.listener.Close())
+			return errors.Join(err, s.listener.Close())
 		}
 	}
 	if s.control, err = s.serveControl(c); err != nil {
-		return nil, errors.Join(err, s.listener.Close(), s.closeOthers())
+		return errors.Join(err, s.listener.Close(), s.closeOthers())
 	}
-	go s.serve()
-	return s, nil
+	return nil
 }
 
 // handler is everything that answers requests, in the order of the package comment.
