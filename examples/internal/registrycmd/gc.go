@@ -70,7 +70,7 @@ func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
 			return misuse(err)
 		}
 		store, err := openStorage(cmd.Context(), o)
-		if err == nil && c.remove {
+		if err == nil {
 			err = c.refuse(o, store)
 		}
 		if err != nil {
@@ -82,8 +82,16 @@ func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
 	return cmd
 }
 
-// refuse says why nothing can be removed from a storage.
+// refuse says why nothing can be removed from a storage, or what is said for nothing.
 func (c *collection) refuse(o options, store *registrystore.Store) error {
+	switch {
+	case c.alone && !c.remove:
+		return errors.New("--nobody-writes means nothing without --delete: a dry run removes nothing")
+	case c.alone && store.Directory() != "":
+		return errors.New("--nobody-writes means nothing for a directory, which has a lock: leave it out, and a server that runs does the work")
+	case !c.remove:
+		return nil
+	}
 	if store.Directory() == "" && !c.alone {
 		return fmt.Errorf("nothing keeps others from writing to storage %s: stop every server that uses it, and say so with --nobody-writes", store.Name())
 	}

@@ -173,3 +173,14 @@ func TestGCRefusesMisuse(t *testing.T) {
 		assert.Equal(t, statusMisused, statusOf(err), c.err)
 	}
 }
+
+// TestGCRefusesAWordForNothing, since somebody thinks that it does something.
+func TestGCRefusesAWordForNothing(t *testing.T) {
+	storage, _ := pushed(t)
+	_, err := gc(t, "--storage", storage, "--nobody-writes")
+	assert.ErrorContains(t, err, "--nobody-writes means nothing without --delete")
+	assert.Equal(t, statusMisused, statusOf(err))
+	_, err = gc(t, "--storage", storage, "--nobody-writes", "--delete")
+	assert.ErrorContains(t, err, "--nobody-writes means nothing for a directory")
+	assert.Equal(t, statusMisused, statusOf(err))
+}

@@ -3,6 +3,7 @@ package registrystore
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,6 +50,9 @@ func TakeLock(storage, program string) (*Lock, error) {
 	}
 	lock := &Lock{flock.New(filepath.Join(own, lockFile), flock.SetPermissions(0o600))}
 	taken, err := lock.file.TryLock()
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("locking storage %s: %w: run as the user of the server", storage, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("locking storage %s: %w", storage, err)
 	}
