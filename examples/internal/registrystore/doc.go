@@ -12,7 +12,6 @@
 //	    Revisions(repository)             links to the manifests that the repository has
 //	    Layers(repository)                links to the blobs that the repository has
 //	    Referrers(repository)             our links from a subject to what refers to it
-//	    Uploads(repository)               what clients have begun to upload
 //	Blobs                                 the contents, of manifests and of layers, of all repositories
 //
 // Contents are global: a blob is there once, however many repositories link to it. A client reaches

@@ -28,9 +28,8 @@ const (
 	currentDirectory   = "current" // of a tag
 	indexDirectory     = "index"   // of a tag: all that it has ever named
 
-	linkFile    = "link"
-	dataFile    = "data"      // of a blob, and of an upload
-	startedFile = "startedat" // of an upload
+	linkFile = "link"
+	dataFile = "data" // of a blob, and of an upload
 )
 
 // component matches a component of a repository's name.

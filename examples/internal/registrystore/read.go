@@ -29,7 +29,11 @@ func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.driver.Reader(ctx, path.Join(p, dataFile), 0)
+	file := path.Join(p, dataFile)
+	if err := s.checkRegular(file); err != nil {
+		return nil, fmt.Errorf("opening blob %s: %w", d, err)
+	}
+	r, err := s.driver.Reader(ctx, file, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening blob %s: %w", d, wrap(err))
 	}
@@ -116,6 +120,9 @@ func (s *Store) Current(ctx context.Context, repository, tag string) (digest.Dig
 // readLink reads the link in a directory.
 func (s *Store) readLink(ctx context.Context, directory string) (digest.Digest, error) {
 	p := path.Join(directory, linkFile)
+	if err := s.checkRegular(p); err != nil {
+		return "", fmt.Errorf("reading %s: %w", p, err)
+	}
 	text, err := s.driver.GetContent(ctx, p)
 	if isAbsent(err) {
 		err = cmp.Or(s.checkAbsent(p), err)

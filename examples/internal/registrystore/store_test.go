@@ -109,12 +109,6 @@ func TestWalk(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, d, digest.FromBytes(content))
 	}
-
-	var uploads []registrystore.Upload
-	require.NoError(t, s.Uploads(t.Context(), "begun", func(u registrystore.Upload) error { uploads = append(uploads, u); return nil }))
-	require.Len(t, uploads, 1)
-	assert.Equal(t, answer.Header.Get("Docker-Upload-Uuid"), uploads[0].ID)
-	assert.WithinDuration(t, time.Now(), uploads[0].Started, time.Minute)
 }
 
 // TestRemove removes link by link, and looks at it as a client.
@@ -245,11 +239,6 @@ func TestBroken(t *testing.T) {
 	require.Len(t, tags, 2)
 	assert.ErrorIs(t, tags["killed"], fs.ErrNotExist)
 	assert.ErrorContains(t, tags["torn"], "tags/torn/current/link: invalid checksum digest length")
-	require.NoError(t, s.Uploads(t.Context(), "app", func(u registrystore.Upload) error {
-		assert.True(t, u.Started.IsZero())
-		assert.EqualValues(t, len("bytes"), u.Size)
-		return nil
-	}))
 
 	for _, name := range []string{"", "..", "a/../b", "/a", "a//b", "_manifests"} {
 		assert.ErrorContains(t, s.RemoveRevision(t.Context(), name, digest.FromString("x")), "is no name of a repository")

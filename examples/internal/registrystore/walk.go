@@ -43,14 +43,6 @@ type Blob struct {
 	Modified time.Time // when it was written, or asked for (Touch)
 }
 
-// An Upload is what a client has begun to upload.
-type Upload struct {
-	ID      string
-	Started time.Time // zero if that cannot be told
-	Written time.Time // when the last bytes came; zero if none have
-	Size    int64     // in bytes
-}
-
 // Repositories calls visit for the name of each repository. A repository has at least one manifest,
 // layer or upload, or has had one. A walk ends at the first error of visit, with that error.
 func (s *Store) Repositories(ctx context.Context, visit func(name string) error) error {
@@ -150,32 +142,6 @@ func (s *Store) Blobs(ctx context.Context, visit func(Blob) error) error {
 		}
 		return visit(Blob{d, info.Size(), info.ModTime()})
 	})
-}
-
-// Uploads calls visit for each upload of a repository that was begun and neither completed nor
-// cancelled, in the order of their names.
-func (s *Store) Uploads(ctx context.Context, repository string, visit func(Upload) error) error {
-	root, err := repositoryPath(repository, uploadsDirectory)
-	if err != nil {
-		return err
-	}
-	ids, err := s.list(ctx, root)
-	if err != nil {
-		return fmt.Errorf("listing the uploads of %s: %w", repository, err)
-	}
-	for _, id := range ids {
-		u := Upload{ID: id}
-		if text, err := s.driver.GetContent(ctx, path.Join(root, id, startedFile)); err == nil {
-			u.Started, _ = time.Parse(time.RFC3339, string(text)) // zero if it is no time
-		}
-		if info, err := s.driver.Stat(ctx, path.Join(root, id, dataFile)); err == nil {
-			u.Written, u.Size = info.ModTime(), info.Size()
-		}
-		if err := visit(u); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // errNoDirectory says that something is there in place of a directory.
