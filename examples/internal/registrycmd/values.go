@@ -6,6 +6,7 @@ import (
 	"net"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -61,5 +62,59 @@ func setSize(to *int64, value string) error {
 		return fmt.Errorf("%q is too large", value)
 	}
 	*to = int64(number * unit)
+	return nil
+}
+
+func setBool(to *bool, value string) error {
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		return fmt.Errorf("%q is neither true nor false", value)
+	}
+	*to = b
+	return nil
+}
+
+func setArchitectures(o *options, value string) error {
+	o.server.Policies.Default.RequiredArchitectures = commaSeparated(value)
+	return o.server.Policies.Default.Validate()
+}
+
+func setPlatforms(o *options, value string) error {
+	o.server.Policies.Default.RequiredPlatforms = commaSeparated(value)
+	return o.server.Policies.Default.Validate()
+}
+
+func commaSeparated(value string) []string {
+	if strings.TrimSpace(value) == "" {
+		return nil
+	}
+	names := strings.Split(value, ",")
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+	}
+	return names
+}
+
+func setPolicies(o *options, path string) (err error) {
+	o.server.Policies.Rules = nil
+	if path != "" {
+		o.server.Policies.Rules, err = readRules(path)
+	}
+	return err
+}
+
+func setDelete(o *options, value string) error {
+	if value == "" {
+		return nil
+	}
+	o.allowDelete = new(bool)
+	return setBool(o.allowDelete, value)
+}
+
+func setLayerURLs(o *options, value string) error {
+	if _, err := regexp.Compile(value); err != nil {
+		return err
+	}
+	o.server.AllowLayerURLs = value
 	return nil
 }
