@@ -140,7 +140,7 @@ func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		answer.replay(w)
-	case t.kind != "manifests":
+	case t.kind != Manifests:
 		e.next.ServeHTTP(w, r)
 	default:
 		e.serveManifest(w, r, t)

@@ -8,11 +8,51 @@ import (
 	"sync"
 )
 
-// A target is what a path names in a repository.
+// A Path is what a path of the API names in a repository.
+type Path struct {
+	Kind       Kind
+	Repository string // unchecked
+	Reference  string // the last component, unchecked: a tag, a digest, the name of an upload
+}
+
+// A Kind says what a path is about.
+type Kind string
+
+// What paths are about. The Reference of Uploads is "" for the path at which they begin.
+const (
+	Manifests Kind = "manifests"
+	Blobs     Kind = "blobs"
+	Uploads   Kind = "uploads"
+	Tags      Kind = "tags"
+	Referrers Kind = "referrers"
+)
+
+// ParsePath tells what a decoded path names; ok is false if that is nothing in a repository. The
+// last but one component decides, because "manifests" and the like are legal components of a
+// repository's name.
+func ParsePath(p string) (_ Path, ok bool) {
+	rest, ok := strings.CutPrefix(p, "/v2/")
+	parts := strings.Split(rest, "/")
+	n := len(parts)
+	if !ok || n < 3 {
+		return Path{}, false
+	}
+	named := Path{Kind: Kind(parts[n-2]), Repository: strings.Join(parts[:n-2], "/"), Reference: parts[n-1]}
+	switch named.Kind {
+	case Manifests, Blobs, Tags, Referrers:
+		return named, true
+	case Uploads:
+		named.Repository, ok = strings.CutSuffix(named.Repository, "/blobs")
+		return named, ok
+	}
+	return Path{}, false
+}
+
+// A target is a manifest or a blob that a path names. The zero value stands for everything else.
 type target struct {
-	kind       string // "manifests", "blobs", or "" for everything else: repository and reference are "" then
+	kind       Kind
 	repository string
-	reference  string // the last component: a tag or a digest, unchecked
+	reference  string // a tag or a digest, unchecked
 }
 
 // maxName is how many characters a repository's name may have.
@@ -23,34 +63,26 @@ var name = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 })
 
-// validName reports whether a repository can have the given name.
-func validName(s string) bool { return len(s) <= maxName && name().MatchString(s) }
+// ValidName reports whether a repository can have the given name.
+func ValidName(s string) bool { return len(s) <= maxName && name().MatchString(s) }
 
 var errUnclean = errors.New("path has empty, '.' or '..' components, or a '/' after a reference")
 
-// parsePath tells what a decoded path names. The last but one component decides, because
-// "manifests" and "blobs" are legal components of a repository's name. It refuses paths that
-// another router could clean up to mean something else.
+// parsePath tells which manifest or blob a decoded path names. It refuses paths that another router
+// could clean up to mean something else.
 func parsePath(p string) (target, error) {
 	trimmed, slash := strings.CutSuffix(p, "/")
 	if p != "/" && (len(trimmed) < 2 || trimmed != path.Clean("/"+trimmed)) {
 		return target{}, errUnclean
 	}
-	parts := strings.Split(trimmed, "/")[1:]
-	n := len(parts)
-	if n < 4 || parts[0] != "v2" {
+	named, ok := ParsePath(trimmed)
+	switch {
+	case !ok, named.Kind != Manifests && named.Kind != Blobs:
 		return target{}, nil
-	}
-	switch kind := parts[n-2]; kind {
-	case "manifests", "blobs":
-		if kind == "blobs" && parts[n-1] == "uploads" {
-			return target{}, nil // starts an upload
-		}
-		if slash {
-			return target{}, errUnclean
-		}
-		return target{kind: kind, repository: strings.Join(parts[1:n-2], "/"), reference: parts[n-1]}, nil
-	default:
+	case named.Kind == Blobs && named.Reference == "uploads": // where they begin
 		return target{}, nil
+	case slash:
+		return target{}, errUnclean
 	}
+	return target{named.Kind, named.Repository, named.Reference}, nil
 }

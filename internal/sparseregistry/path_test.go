@@ -48,3 +48,24 @@ func TestParsePath(t *testing.T) {
 		assert.ErrorIs(t, err, errUnclean, path)
 	}
 }
+
+func TestParsePathOfTheAPI(t *testing.T) {
+	for path, want := range map[string]Path{
+		"/v2/a/b/manifests/v1":                {Manifests, "a/b", "v1"},
+		"/v2/a/blobs/sha256:1":                {Blobs, "a", "sha256:1"},
+		"/v2/a/blobs/uploads/":                {Uploads, "a", ""},
+		"/v2/a/blobs/uploads/1234":            {Uploads, "a", "1234"},
+		"/v2/blobs/uploads/blobs/uploads/1":   {Uploads, "blobs/uploads", "1"},
+		"/v2/a/tags/list":                     {Tags, "a", "list"},
+		"/v2/referrers/referrers/sha256:1":    {Referrers, "referrers", "sha256:1"},
+		"/v2/a/blobs/uploads/referrers/sha:1": {Referrers, "a/blobs/uploads", "sha:1"},
+	} {
+		got, ok := ParsePath(path)
+		assert.True(t, ok, path)
+		assert.Equal(t, want, got, path)
+	}
+	for _, path := range []string{"", "/v2/", "/v2/_catalog", "/v2/manifests/v1", "/v2/uploads/1", "/v2/a/uploads/1", "/v2/blobs/uploads/1", "/v1/a/manifests/v1"} {
+		_, ok := ParsePath(path)
+		assert.False(t, ok, path)
+	}
+}

@@ -17,7 +17,7 @@ type Permission struct {
 // request, for a manifest that no repository has, with the caller's Authorization and r's context:
 // the answers 200 and 404 mean that the caller may.
 func AskToRead(registry http.Handler, r *http.Request, repository string) Permission {
-	if !validName(repository) {
+	if !ValidName(repository) {
 		return Permission{refuse(http.StatusBadRequest, codeNameInvalid, "%q is not the name of a repository", clip(repository))}
 	}
 	nothing := question{digest: digest.FromBytes(nil)}

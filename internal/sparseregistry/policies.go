@@ -165,7 +165,7 @@ func checkPattern(pattern string) error {
 	if double > maxDoubleWildcards {
 		return fmt.Errorf("%q is there %d times, more than %d", "**", double, maxDoubleWildcards)
 	}
-	if !validName(strings.NewReplacer("**", "a", "*", "a").Replace(pattern)) {
+	if !ValidName(strings.NewReplacer("**", "a", "*", "a").Replace(pattern)) {
 		return errors.New("no repository can have such a name: names are of lower-case letters and digits, with '.', '_' or '-' between them, " +
 			"in components with '/' between them; wildcards are '*' (part of a component) and '**' (any number of components)")
 	}

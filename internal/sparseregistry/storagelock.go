@@ -47,7 +47,7 @@ func (l *StorageLock) hold(next http.Handler) http.Handler {
 // storesManifest reports whether Enforce reads the body of r, and may wait then.
 func storesManifest(r *http.Request) bool {
 	t, err := parsePath(r.URL.Path)
-	return err == nil && t.kind == "manifests" && r.Method == http.MethodPut
+	return err == nil && t.kind == Manifests && r.Method == http.MethodPut
 }
 
 // beginTurn begins the turn of a request that stores a manifest.

@@ -61,7 +61,7 @@ func storedDigest(t target, doc document, answer *recorder) digest.Digest {
 
 // noteDeleted tells of what next has deleted.
 func (e *enforcer) noteDeleted(r *http.Request, t target, answer *recorder) *refusal {
-	if e.deleted == nil || t.kind != "manifests" || answer.status != http.StatusAccepted {
+	if e.deleted == nil || t.kind != Manifests || answer.status != http.StatusAccepted {
 		return nil
 	}
 	if err := e.deleted(r, Deletion{Repository: t.repository, Reference: t.reference}); err != nil {

@@ -2,7 +2,6 @@ package sparseregistry
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -52,33 +51,19 @@ func askedFor(r *http.Request) (use Use, ok bool) {
 		return Use{}, false
 	}
 	if t.kind != "" {
-		return Use{t.repository, t.kind == "manifests", digest.Digest(t.reference)}, r.Method != http.MethodDelete
+		return Use{t.repository, t.kind == Manifests, digest.Digest(t.reference)}, r.Method != http.MethodDelete
 	}
-	repository, ok := uploadRepository(r.URL.Path)
-	if !ok {
+	upload, ok := ParsePath(r.URL.Path)
+	if !ok || upload.Kind != Uploads {
 		return Use{}, false
 	}
 	switch query := r.URL.Query(); r.Method {
 	case http.MethodPost:
-		return Use{repository, false, digest.Digest(query.Get("mount"))}, true
+		return Use{upload.Repository, false, digest.Digest(query.Get("mount"))}, true
 	case http.MethodPut:
-		return Use{repository, false, digest.Digest(query.Get("digest"))}, true
+		return Use{upload.Repository, false, digest.Digest(query.Get("digest"))}, true
 	}
 	return Use{}, false
-}
-
-// uploadRepository is the repository of an upload: /v2/<name>/blobs/uploads/, or with the name of
-// the upload at the end.
-func uploadRepository(path string) (repository string, ok bool) {
-	rest, ok := strings.CutPrefix(path, "/v2/")
-	if !ok {
-		return "", false
-	}
-	i := strings.LastIndex(rest, "/blobs/uploads/")
-	if i < 1 || strings.Contains(rest[i+len("/blobs/uploads/"):], "/") {
-		return "", false
-	}
-	return rest[:i], true
 }
 
 func saysItIsThere(method string, status int) bool {

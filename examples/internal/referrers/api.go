@@ -31,8 +31,8 @@ const FiltersHeader = "OCI-Filters-Applied"
 // the client is answered 500: a list that lacks a signature would be taken for the whole.
 func (l *Links) Handler(next http.Handler, failed func(*http.Request, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		repository, reference, ok := parsePath(r.URL.Path)
-		if !ok {
+		asked, ok := sparseregistry.ParsePath(r.URL.Path)
+		if !ok || asked.Kind != sparseregistry.Referrers || path.Clean(r.URL.Path) != r.URL.Path {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -41,11 +41,11 @@ func (l *Links) Handler(next http.Handler, failed func(*http.Request, error)) ht
 			refuse(w, errcode.ErrorCodeUnsupported.WithMessage("referrers can only be listed"))
 			return
 		}
-		if may := sparseregistry.AskToRead(next, r, repository); !may.Granted() {
+		if may := sparseregistry.AskToRead(next, r, asked.Repository); !may.Granted() {
 			may.Refuse(w)
 			return
 		}
-		q, err := parseQuestion(repository, reference, r.URL.Query())
+		q, err := parseQuestion(asked.Repository, asked.Reference, r.URL.Query())
 		if err != nil {
 			refuse(w, err)
 			return
@@ -58,21 +58,6 @@ func (l *Links) Handler(next http.Handler, failed func(*http.Request, error)) ht
 		}
 		answer(w, r, q, p)
 	})
-}
-
-// parsePath tells what a path names. As everywhere in the API, the last but one component decides:
-// "referrers" is a legal component of a repository's name. A path that is not clean is next's to
-// refuse.
-func parsePath(p string) (repository, reference string, ok bool) {
-	if !strings.HasPrefix(p, "/v2/") || path.Clean(p) != p {
-		return "", "", false
-	}
-	parts := strings.Split(strings.TrimPrefix(p, "/v2/"), "/")
-	n := len(parts)
-	if n < 3 || parts[n-2] != "referrers" {
-		return "", "", false
-	}
-	return strings.Join(parts[:n-2], "/"), parts[n-1], true
 }
 
 func parseQuestion(repository, reference string, query url.Values) (question, error) {

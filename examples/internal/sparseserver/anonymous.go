@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"time"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
 	v2 "github.com/distribution/distribution/v3/registry/api/v2"
 
 	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
 
 // Where clients get tokens, and for how long one is good.
@@ -78,19 +78,16 @@ func (o *openAccess) caller(r *http.Request, users *users) (user string, hasToke
 	return user, true, ok
 }
 
-// repositoryOf finds the repository in a path of the API.
-var repositoryOf = regexp.MustCompile(`^/v2/([a-z0-9._/-]+)/(?:manifests|blobs|tags|referrers)/`)
-
 // challenge asks for a token. fault is the error of RFC 6750 that the one in r has, "" if it has
 // none.
 func (o *openAccess) challenge(w http.ResponseWriter, r *http.Request, fault string) {
 	text := fmt.Sprintf("Bearer realm=%q,service=%q", o.tokenURL(r), realm)
-	if found := repositoryOf.FindStringSubmatch(r.URL.Path); found != nil {
+	if p, ok := sparseregistry.ParsePath(r.URL.Path); ok && sparseregistry.ValidName(p.Repository) {
 		actions := "pull"
 		if !isRead(r.Method) {
 			actions = "pull,push,delete"
 		}
-		text += fmt.Sprintf(",scope=%q", "repository:"+found[1]+":"+actions)
+		text += fmt.Sprintf(",scope=%q", "repository:"+p.Repository+":"+actions)
 	}
 	if fault != "" {
 		text += fmt.Sprintf(",error=%q", fault)

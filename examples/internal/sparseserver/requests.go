@@ -56,8 +56,7 @@ func newRequestMetrics(m *metrics) requestMetrics {
 	return r
 }
 
-// handlerName says which part of the API a path is of. As in sparseregistry, the last but one
-// component decides.
+// handlerName says which part of the API a path is of.
 func handlerName(path string) string {
 	switch path {
 	case "/v2/":
@@ -67,25 +66,21 @@ func handlerName(path string) string {
 	case sparseregistry.CapabilitiesPath:
 		return "capabilities"
 	}
-	parts := strings.Split(path, "/") // "", "v2", name…, kind, reference
-	n := len(parts)
-	if n < 5 || parts[1] != "v2" {
-		return "other"
-	}
-	switch kind, reference := parts[n-2], parts[n-1]; {
-	case n >= 6 && parts[n-3] == "blobs" && kind == "uploads" && reference == "":
+	p, _ := sparseregistry.ParsePath(path)
+	switch {
+	case p.Kind == sparseregistry.Uploads && p.Reference == "":
 		return "blob_upload"
-	case n >= 6 && parts[n-3] == "blobs" && kind == "uploads":
+	case p.Kind == sparseregistry.Uploads:
 		return uploadHandler
-	case reference == "":
+	case p.Reference == "":
 		return "other"
-	case kind == "manifests":
+	case p.Kind == sparseregistry.Manifests:
 		return "manifest"
-	case kind == "blobs":
+	case p.Kind == sparseregistry.Blobs:
 		return "blob"
-	case kind == "referrers":
+	case p.Kind == sparseregistry.Referrers:
 		return "referrers"
-	case kind == "tags" && reference == "list":
+	case p.Kind == sparseregistry.Tags && p.Reference == "list":
 		return "tags"
 	default:
 		return "other"
