@@ -13,8 +13,8 @@ func (s *Store) checkRegular(p string) error {
 		return nil
 	}
 	info, err := os.Stat(filepath.Join(s.directory, filepath.FromSlash(p)))
-	if err != nil || info.Mode().IsRegular() || info.IsDir() {
-		return nil
+	if err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return fmt.Errorf("it is no file, but %s", info.Mode().Type())
 	}
-	return fmt.Errorf("it is no file, but %s", info.Mode().Type())
+	return nil
 }
