@@ -118,15 +118,21 @@ func TestChildrenWithoutPlatform(t *testing.T) {
 
 	optional := on("amd64")
 	optional.OptionalWithoutPlatform = true
+	plain := f.Digest("plain").String()
 	for name, c := range map[string]struct {
 		policy  manifest.SparsePolicy
-		refused bool
-	}{"required": {on("amd64"), true}, "optional": {optional, false}} {
+		hide    bool
+		refused string // with these words; "" if it is not
+	}{
+		"required":                    {on("amd64"), announced, "the destination requires the instance " + plain[:len("sha256:")+12] + " (no platform)"},
+		"required, and not announced": {on("amd64"), hidden, "Required manifest " + plain + " without platform not found"},
+		"optional":                    {optional, announced, ""},
+	} {
 		t.Run(name, func(t *testing.T) {
-			dst := newPlace(t, c.policy, announced)
+			dst := newPlace(t, c.policy, c.hide)
 			r := mirror(t, "copy", "--platform", "linux/amd64", source, dst.ref(tag))
-			if c.refused {
-				r.failed("Required manifest "+f.Digest("plain").String()+" without platform not found", "--sparse auto")
+			if c.refused != "" {
+				r.failed(c.refused, "--sparse auto")
 				dst.checkUnknown(tag)
 				return
 			}
