@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/distribution/distribution/v3/configuration"
 	"github.com/spf13/cobra"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
@@ -95,17 +94,11 @@ func (c *collection) refuse(o options, store *registrystore.Store) error {
 	if store.Directory() == "" && !c.alone {
 		return fmt.Errorf("nothing keeps others from writing to storage %s: stop every server that uses it, and say so with --nobody-writes", store.Name())
 	}
-	if o.server.Distribution != nil && remembersInRedis(o.server.Distribution.Storage) {
+	if o.server.Distribution != nil && slices.Contains(registrystore.Caches(o.server.Distribution.Storage), any("redis")) {
 		return errors.New("storage.cache is redis, which would go on saying that what is removed is there: " +
 			"empty its database while no server runs, and give gc a configuration without storage.cache")
 	}
 	return nil
-}
-
-// remembersInRedis reports whether what a storage has is remembered beyond the end of a server.
-func remembersInRedis(storage configuration.Storage) bool {
-	cache := storage["cache"]
-	return cache["blobdescriptor"] == "redis" || cache["layerinfo"] == "redis"
 }
 
 // run collects, and prints the report, also if it had to end early.

@@ -126,3 +126,15 @@ func (s *Store) Name() string {
 	}
 	return s.driver.Name()
 }
+
+// Caches are the kinds of cache, such as "inmemory" or "redis", that distribution is to have of
+// what a storage has, by either name of that setting.
+func Caches(storage configuration.Storage) []any {
+	var kinds []any
+	for _, name := range []string{"blobdescriptor", "layerinfo"} {
+		if kind := storage["cache"][name]; kind != nil && kind != "" {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}

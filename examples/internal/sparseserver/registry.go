@@ -72,7 +72,7 @@ func newRegistry(c Config) (*registry, error) {
 	if err := store.Ping(context.Background()); err != nil {
 		return nil, err
 	}
-	r := &registry{store: store, images: images, remembers: remembers(config.Storage), secret: config.HTTP.Secret}
+	r := &registry{store: store, images: images, remembers: len(registrystore.Caches(config.Storage)) > 0, secret: config.HTTP.Secret}
 	if r.Handler, err = r.newApp(config); err != nil {
 		return nil, err
 	}
@@ -84,17 +84,6 @@ func newRegistry(c Config) (*registry, error) {
 		}
 	}
 	return r, nil
-}
-
-// remembers reports whether distribution is to have a cache of what a storage has.
-func remembers(storage configuration.Storage) bool {
-	cache := storage["cache"]
-	for _, name := range []string{"blobdescriptor", "layerinfo"} {
-		if kind := cache[name]; kind != nil && kind != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // newApp starts distribution.
