@@ -74,11 +74,16 @@ func (a *access) require(next http.Handler) http.Handler {
 		name, password, given := r.BasicAuth()
 		if !given || !users.know(name, password) {
 			noteReason(r, map[bool]string{false: "no_credentials", true: "wrong_credentials"}[given])
-			w.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`"`)
-			_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized) // only the client can make it fail, by leaving
+			askForPassword(w)
 			return
 		}
 		noteUser(r, name)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// askForPassword answers 401.
+func askForPassword(w http.ResponseWriter) {
+	w.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`"`)
+	_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized) // only the client can make it fail, by leaving
 }

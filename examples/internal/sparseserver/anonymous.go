@@ -121,8 +121,7 @@ func (o *openAccess) serveToken(w http.ResponseWriter, r *http.Request, users *u
 	name, password, _ := r.BasicAuth()
 	if name+password != "" && !users.know(name, password) {
 		noteReason(r, "wrong_credentials")
-		w.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`"`)
-		_ = errcode.ServeJSON(w, errcode.ErrorCodeUnauthorized) // as in challenge
+		askForPassword(w)
 		return
 	}
 	noteUser(r, name)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -200,11 +199,11 @@ func (l *leftovers) mark(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if handlerName(r.URL.Path) != uploadHandler {
+		id := uploadOf(r.URL.Path)
+		if id == "" {
 			next.ServeHTTP(w, r)
 			return
 		}
-		id := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 		l.count(id, 1)
 		defer l.count(id, -1)
 		next.ServeHTTP(w, r)

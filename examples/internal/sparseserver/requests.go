@@ -25,12 +25,9 @@ type requestMetrics struct {
 
 // handlerNames are the values of the label handler: distribution's, and those of what is ours.
 var handlerNames = []string{
-	"base", "blob", "blob_upload", uploadHandler, "catalog", "manifest", "tags",
+	"base", "blob", "blob_upload", "blob_upload_chunk", "catalog", "manifest", "tags",
 	"capabilities", "referrers", "other",
 }
-
-// uploadHandler is the label of an upload that has begun, which is nothing that is stored.
-const uploadHandler = "blob_upload_chunk"
 
 // methodNames are the values of the label method; all others are "unknown".
 var methodNames = []string{"connect", "delete", "get", "head", "notify", "options", "patch", "post", "put", "trace"}
@@ -71,7 +68,7 @@ func handlerName(path string) string {
 	case p.Kind == sparseregistry.Uploads && p.Reference == "":
 		return "blob_upload"
 	case p.Kind == sparseregistry.Uploads:
-		return uploadHandler
+		return "blob_upload_chunk"
 	case p.Reference == "":
 		return "other"
 	case p.Kind == sparseregistry.Manifests:

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
+
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
 
 // restrict answers 405 to what c switches off. distribution is told, too; what it answers does not
@@ -17,7 +19,7 @@ func restrict(next http.Handler, c Config) http.Handler {
 		// An upload is not there yet: its client may give it up.
 		return allowing(next, "no_delete", "GET, HEAD, OPTIONS, POST, PUT, PATCH", "deletion is switched off in this registry",
 			func(r *http.Request) bool {
-				return r.Method != http.MethodDelete || handlerName(r.URL.Path) == uploadHandler
+				return r.Method != http.MethodDelete || uploadOf(r.URL.Path) != ""
 			})
 	}
 	return next
@@ -39,4 +41,12 @@ func allowing(next http.Handler, reason, methods, message string, allowed func(*
 
 func isRead(method string) bool {
 	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
+}
+
+// uploadOf is the name of the upload that a path is about, "" if that is none that has begun.
+func uploadOf(path string) string {
+	if p, ok := sparseregistry.ParsePath(path); ok && p.Kind == sparseregistry.Uploads {
+		return p.Reference
+	}
+	return ""
 }
