@@ -27,9 +27,9 @@ const (
 	Referrers Kind = "referrers"
 )
 
-// ParsePath tells what a decoded path names; ok is false if that is nothing in a repository. The
-// last but one component decides, because "manifests" and the like are legal components of a
-// repository's name.
+// ParsePath tells what a decoded path names: the zero Path, and false, if that is nothing in a
+// repository. The last but one component decides, because "manifests" and the like are legal
+// components of a repository's name.
 func ParsePath(p string) (_ Path, ok bool) {
 	rest, ok := strings.CutPrefix(p, "/v2/")
 	parts := strings.Split(rest, "/")
@@ -42,8 +42,9 @@ func ParsePath(p string) (_ Path, ok bool) {
 	case Manifests, Blobs, Tags, Referrers:
 		return named, true
 	case Uploads:
-		named.Repository, ok = strings.CutSuffix(named.Repository, "/blobs")
-		return named, ok
+		if named.Repository, ok = strings.CutSuffix(named.Repository, "/blobs"); ok {
+			return named, true
+		}
 	}
 	return Path{}, false
 }

@@ -65,7 +65,8 @@ func TestParsePathOfTheAPI(t *testing.T) {
 		assert.Equal(t, want, got, path)
 	}
 	for _, path := range []string{"", "/v2/", "/v2/_catalog", "/v2/manifests/v1", "/v2/uploads/1", "/v2/a/uploads/1", "/v2/blobs/uploads/1", "/v1/a/manifests/v1"} {
-		_, ok := ParsePath(path)
+		got, ok := ParsePath(path)
 		assert.False(t, ok, path)
+		assert.Zero(t, got, path)
 	}
 }
