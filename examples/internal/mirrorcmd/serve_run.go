@@ -174,11 +174,11 @@ func (s *serving) reload(ctx context.Context) {
 			_ = plan.Close()
 		}
 		why := oneLine(s.command.env.explain(err))
-		s.log.Error("what was read again is broken: what was in force stays so", "error", why)
 		s.metrics.Reloaded(false)
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.broken = why
+		s.mu.Unlock()
+		s.log.Error("what was read again is broken: what was in force stays so", "error", why)
 		return
 	}
 	s.server.SetNotify(pushes)
@@ -228,8 +228,8 @@ func (s *serving) serve(ctx context.Context) error {
 		s.engine.Run(ctx)
 		close(ended)
 	}()
-	s.log.Info("serving", "url", s.server.URL(), "file", s.fileName, "elements", len(s.plan.elements))
 	s.server.SetReady("")
+	s.log.Info("serving", "url", s.server.URL(), "file", s.fileName, "elements", len(s.plan.elements))
 	s.supervisor.Ready(s.status())
 	return s.tend(ctx, fail, hangups, ended)
 }
@@ -254,8 +254,8 @@ func (s *serving) tend(ctx context.Context, fail context.CancelCauseFunc, hangup
 			fail(err)
 		case <-stop:
 			stop = nil
-			s.log.Info("stopping", "at_most", s.command.stopTimeout, "copies", s.engine.Load().Copying)
 			s.server.SetReady("stopping")
+			s.log.Info("stopping", "at_most", s.command.stopTimeout, "copies", s.engine.Load().Copying)
 			s.supervisor.Stopping(s.command.stopTimeout + 2*lastAnswers)
 		case <-ended:
 			timer.Stop()

@@ -94,8 +94,8 @@ func run(ctx context.Context, w io.Writer, load func() (options, error)) error {
 
 // stop lets everybody learn that the server stops, and then the server answer what it has begun to.
 func stop(ctx context.Context, time clock.Clock, server *sparseserver.Server, log *slog.Logger, o options) error {
-	log.Info("stopping: answering everything, until nobody is sent here any more", "for", o.drainDelay)
 	server.Drain()
+	log.Info("stopping: answering everything, until nobody is sent here any more", "for", o.drainDelay)
 	if err := clock.Sleep(ctx, time, o.drainDelay); err != nil {
 		return err
 	}
