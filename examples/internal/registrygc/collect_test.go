@@ -70,6 +70,19 @@ func TestWhatStays(t *testing.T) {
 	assert.Zero(t, r.collectAll(), "a second collection has nothing to do")
 }
 
+// TestNamesThatBeginWithADomain: distribution takes them, in upper case, too, although the
+// specification does not.
+func TestNamesThatBeginWithADomain(t *testing.T) {
+	r := newDirectory(t)
+	for _, name := range []string{"Registry.Example.COM/app", "UPPER/app", "a--b.c-d/app"} {
+		config := r.pushBlob(name, "config of "+name)
+		tagged := r.push(name, "v1", image("", config))
+		r.collectAll()
+		assert.True(t, r.hasManifest(name, tagged), name)
+		assert.True(t, r.hasBlob(name, config), name)
+	}
+}
+
 // TestUntaggedManifestsStay by default, with what they name.
 func TestUntaggedManifestsStay(t *testing.T) {
 	r := newRegistry(t)

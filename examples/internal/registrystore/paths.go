@@ -32,8 +32,10 @@ const (
 	dataFile = "data" // of a blob, and of an upload
 )
 
-// component matches a component of a repository's name.
-var component = regexp.MustCompile(`^[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*$`)
+// component matches what can be a component of a repository's name. That is wider than the
+// specification's grammar (sparseregistry.ValidName): distribution takes names that begin with a
+// domain, in upper case, too, and what such a repository has must not be taken for garbage.
+var component = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // checkRepository refuses what is no repository's name and could lead elsewhere.
 func checkRepository(name string) error {

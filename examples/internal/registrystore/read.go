@@ -42,7 +42,7 @@ func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, e
 
 // ReadBlob returns a content of at most limit bytes. One that is larger, or does not have the
 // digest, is an error.
-func (s *Store) ReadBlob(ctx context.Context, d digest.Digest, limit int64) (_ []byte, retErr error) {
+func (s *Store) ReadBlob(ctx context.Context, d digest.Digest, limit int64) ([]byte, error) {
 	r, err := s.OpenBlob(ctx, d)
 	if err != nil {
 		return nil, err

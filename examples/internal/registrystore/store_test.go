@@ -221,7 +221,7 @@ func TestBroken(t *testing.T) {
 		app + "file":                                                 "",
 		"docker/registry/v2/blobs/sha256/00/" + hex + "/data":        "in another's place",
 		"docker/registry/v2/blobs/.DS_Store":                         "",
-		"docker/registry/v2/repositories/Upper/_manifests/link":      "",
+		"docker/registry/v2/repositories/.snapshot/_manifests/link":  "",
 	} {
 		file := filepath.Join(directory, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(file), 0o755))

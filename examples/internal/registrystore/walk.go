@@ -162,7 +162,7 @@ func (s *Store) list(ctx context.Context, directory string) ([]string, error) {
 		case statErr == nil && !info.IsDir():
 			return nil, fmt.Errorf("%s: %w", directory, errNoDirectory)
 		}
-		return nil, wrap(err)
+		return nil, s.explainCircle(directory, wrap(err))
 	}
 	names := make([]string, len(paths))
 	for i, p := range paths {
@@ -217,12 +217,13 @@ func (s *Store) filesIn(ctx context.Context, directory string, visit func(storag
 		return fmt.Errorf("listing %s: %w", directory, err)
 	}
 	for _, name := range names {
-		info, err := s.driver.Stat(ctx, path.Join(directory, name))
+		p := path.Join(directory, name)
+		info, err := s.driver.Stat(ctx, p)
 		switch {
 		case isAbsent(err):
-			err = s.checkAbsent(path.Join(directory, name))
+			err = s.checkAbsent(p)
 		case err != nil:
-			return fmt.Errorf("looking at %s: %w", path.Join(directory, name), err)
+			return s.explainCircle(p, fmt.Errorf("looking at %s: %w", p, err))
 		case info.IsDir():
 			err = s.filesIn(ctx, info.Path(), visit)
 		default:
