@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -80,7 +81,8 @@ func (s *Store) PutReferrer(ctx context.Context, repository string, subject, ref
 }
 
 // Touch makes a content be modified now, if it was modified before the given time. It does nothing
-// if the content is not there, or if the storage is not in a directory of this machine's.
+// if the content is not there, or if the storage is not in a directory of this machine's, or if its
+// file system is read-only.
 func (s *Store) Touch(d digest.Digest, ifBefore, now time.Time) error {
 	if s.directory == "" {
 		return nil
@@ -94,7 +96,7 @@ func (s *Store) Touch(d digest.Digest, ifBefore, now time.Time) error {
 	if err == nil && info.ModTime().Before(ifBefore) {
 		err = os.Chtimes(file, now, now)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.EROFS) {
 		return fmt.Errorf("noting that blob %s is used: %w", d, err)
 	}
 	return nil

@@ -30,15 +30,15 @@ func ControlSocket(storage string) string {
 }
 
 // serveControl listens to those who may read and write the control socket. The server that it
-// returns is nil if there is none: without a directory, or because the path of one that nobody has
-// asked for is too long for the system. A socket to which nobody listens was left by a process that
-// was killed.
+// returns is nil if there is none: without a lock of a directory, or because the path of one that
+// nobody has asked for is too long for the system. A socket to which nobody listens was left by a
+// process that was killed.
 func (s *Server) serveControl(c Config) (*http.Server, error) {
 	path := c.Control
 	switch {
 	case c.Storage == "" && path != "":
 		return nil, errors.New("control socket: only a server whose storage is a directory collects garbage")
-	case c.Storage == "":
+	case s.lock == nil:
 		return nil, nil
 	case path != "":
 	default:

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/distribution/distribution/v3/configuration"
 	_ "github.com/distribution/distribution/v3/registry/auth/token" // for those who configure it
@@ -36,7 +37,8 @@ type registry struct {
 }
 
 // lockStorage makes the storage directory, unless it exists, and keeps everybody else out of it.
-// The lock is nil if there is no directory.
+// The lock is nil if there is no directory, or if the server is to write nothing to one that
+// nothing can be written to.
 func lockStorage(c Config) (*registrystore.Lock, error) {
 	if c.Storage == "" && c.Distribution != nil {
 		return nil, nil
@@ -47,7 +49,12 @@ func lockStorage(c Config) (*registrystore.Lock, error) {
 	if err := os.MkdirAll(c.Storage, 0o755); err != nil {
 		return nil, fmt.Errorf("storage directory: %w", err)
 	}
-	return registrystore.TakeLock(c.Storage, "sparse-registry")
+	lock, err := registrystore.TakeLock(c.Storage, "sparse-registry")
+	if c.ReadOnly && errors.Is(err, syscall.EROFS) {
+		c.Log.Warn("the storage is not locked: its file system is read-only", "storage", c.Storage)
+		return nil, nil
+	}
+	return lock, err
 }
 
 // newRegistry makes a registry over the storage directory, which exists.
@@ -106,7 +113,8 @@ func (r *registry) close() {
 }
 
 // loadSecret reads the secret of a storage directory, or makes it. Whoever is killed while making
-// it leaves none. Without a directory, which is "", each secret is another one.
+// it leaves none. Without a directory, which is "", and on a file system that is read-only, each
+// secret is another one.
 func loadSecret(storage string) (string, error) {
 	if storage == "" {
 		return rand.Text(), nil
@@ -120,6 +128,9 @@ func loadSecret(storage string) (string, error) {
 		return "", err
 	}
 	temporary, err := os.CreateTemp(filepath.Dir(path), secretFile+".*")
+	if errors.Is(err, syscall.EROFS) {
+		return rand.Text(), nil
+	}
 	if err != nil {
 		return "", err
 	}
