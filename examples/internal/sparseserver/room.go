@@ -172,7 +172,7 @@ func refuseForRoom(w http.ResponseWriter, r *http.Request, why string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Del("Content-Length") // of another answer
 	w.WriteHeader(http.StatusInsufficientStorage)
-	answer := errcode.Errors{errcode.ErrorCodeDenied.WithMessage(why + ": pulls and deletions go on")}
+	answer := errcode.Errors{errcode.ErrorCodeDenied.WithMessage(why + ": pulls go on")}
 	_ = json.NewEncoder(w).Encode(answer) // only the client can make it fail, by leaving
 }
 

@@ -58,7 +58,7 @@ func TestNoRoom(t *testing.T) {
 		assert.Equal(t, http.StatusInsufficientStorage, answer.Status, name)
 		require.Len(t, answer.Errors(), 1, name)
 		assert.Equal(t, "DENIED", answer.Errors()[0].Code, name)
-		assert.Equal(t, why+": pulls and deletions go on", answer.Errors()[0].Message, name)
+		assert.Equal(t, why+": pulls go on", answer.Errors()[0].Message, name)
 		assert.Equal(t, []string{apiVersionValue}, answer.Header.Values(apiVersion), name)
 	}
 	digest := f.Digest("amd64").String()
@@ -151,7 +151,7 @@ func TestADiskThatIsFullAfterAll(t *testing.T) {
 	answer = client.Do(t, http.MethodPatch, location, octets, content)
 	assert.Equal(t, http.StatusInsufficientStorage, answer.Status)
 	require.Len(t, answer.Errors(), 1, "%s", answer.Body)
-	assert.Equal(t, "the registry's storage does not say how much space it has: no space left on device: pulls and deletions go on", answer.Errors()[0].Message)
+	assert.Equal(t, "the registry's storage does not say how much space it has: no space left on device: pulls go on", answer.Errors()[0].Message)
 	require.Eventually(t, func() bool { return len(log.lines("status=507")) == 1 }, time.Minute, time.Millisecond)
 	assert.Contains(t, log.lines("status=507")[0], "no space left on device")
 }
