@@ -100,7 +100,11 @@ func Remote(ctx context.Context, socket, holder string, o Options, progress func
 		text, err := io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
 		return nil, errors.Join(fmt.Errorf("the server does not collect: %s", bytes.TrimSpace(text)), err)
 	}
-	return readMessages(answer.Body, progress)
+	report, err := readMessages(answer.Body, progress)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("the collection was ended, and the server's log says what it had removed: %w", context.Cause(ctx))
+	}
+	return report, err
 }
 
 func readMessages(r io.Reader, progress func(Progress)) (*Report, error) {

@@ -124,6 +124,21 @@ func TestACloseEndsACollection(t *testing.T) {
 	require.NoError(t, <-closed)
 }
 
+// TestAClientEndsACollection, and is not told that it was the server.
+func TestAClientEndsACollection(t *testing.T) {
+	storage, control := t.TempDir(), socket(t)
+	server, client := start(t, Config{Storage: storage, Control: control})
+	require.NoError(t, client.PushBlob(t.Context(), "app", []byte("loose")))
+	age(t, storage)
+	held := server.storage.Exclusive()
+	defer held()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, err := registrygc.Remote(ctx, control, registrystore.Holder(storage), registrygc.Options{Grace: 24 * time.Hour}, func(registrygc.Progress) {
+		cancel(errors.New("interrupt signal received"))
+	})
+	assert.EqualError(t, err, "the collection was ended, and the server's log says what it had removed: interrupt signal received")
+}
+
 func TestControlSockets(t *testing.T) {
 	storage := t.TempDir()
 	left := socket(t)
