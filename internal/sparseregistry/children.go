@@ -39,12 +39,12 @@ type question struct {
 	blob   bool
 }
 
-// kind is what paths call what the question is for.
-func (q question) kind() string {
+// kind is what the path is about that the question is for.
+func (q question) kind() Kind {
 	if q.blob {
-		return "blobs"
+		return Blobs
 	}
-	return "manifests"
+	return Manifests
 }
 
 func (q question) String() string {
@@ -229,7 +229,7 @@ func childRequest(r *http.Request, method, repository string, q question) *http.
 			header[name] = values
 		}
 	}
-	u := &url.URL{Path: "/v2/" + repository + "/" + q.kind() + "/" + q.digest.String()}
+	u := &url.URL{Path: "/v2/" + repository + "/" + string(q.kind()) + "/" + q.digest.String()}
 	c := &http.Request{
 		Method: method, URL: u, RequestURI: u.RequestURI(), Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
 		Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Header: header, Body: http.NoBody,

@@ -126,35 +126,35 @@ type enforcer struct {
 }
 
 func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	t, err := parsePath(r.URL.Path)
+	t, err := parseContentPath(r.URL.Path)
 	if err != nil {
 		refuse(http.StatusBadRequest, codeNameInvalid, "%w", err).write(w)
 		return
 	}
 	r = withDecodedPath(r)
 	switch {
-	case r.Method == http.MethodDelete && t.kind != "":
+	case r.Method == http.MethodDelete && t.Kind != "":
 		answer, refusal := e.delete(r, t)
 		if refusal != nil {
 			refusal.write(w)
 			return
 		}
 		answer.replay(w)
-	case t.kind != Manifests:
+	case t.Kind != Manifests:
 		e.next.ServeHTTP(w, r)
 	default:
 		e.serveManifest(w, r, t)
 	}
 }
 
-func (e *enforcer) serveManifest(w http.ResponseWriter, r *http.Request, t target) {
+func (e *enforcer) serveManifest(w http.ResponseWriter, r *http.Request, t Path) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		e.next.ServeHTTP(w, r)
 	case http.MethodPut:
 		if refusal := e.put(w, r, t); refusal != nil {
 			if e.refused != nil {
-				e.refused(r, Refusal{Repository: t.repository, Reference: t.reference, Status: refusal.status, Err: refusal.err})
+				e.refused(r, Refusal{Repository: t.Repository, Reference: t.Reference, Status: refusal.status, Err: refusal.err})
 			}
 			refusal.write(w)
 		}
@@ -180,8 +180,8 @@ func withDecodedPath(r *http.Request) *http.Request {
 // delete passes a DELETE on while no manifest is being checked or stored in the repository. Clients
 // can hold the lock for no longer than next needs: next gets no body to wait for, and the answer is
 // sent when the lock is released.
-func (e *enforcer) delete(r *http.Request, t target) (*recorder, *refusal) {
-	defer e.locks.exclusive(t.repository)()
+func (e *enforcer) delete(r *http.Request, t Path) (*recorder, *refusal) {
+	defer e.locks.exclusive(t.Repository)()
 	answer := e.record(withBody(r, nil, ""))
 	return answer, e.noteDeleted(r, t, answer)
 }
@@ -195,8 +195,8 @@ func (e *enforcer) record(r *http.Request) *recorder {
 }
 
 // put passes a manifest on, or says why not.
-func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusal {
-	if err := checkReference(t.reference); err != nil {
+func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t Path) *refusal {
+	if err := checkReference(t.Reference); err != nil {
 		return refuse(http.StatusBadRequest, codeDigestInvalid, "%w", err)
 	}
 	mediaType, refusal := contentType(r)
@@ -216,7 +216,7 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t target) *refusa
 
 // putArrived passes a manifest on that has arrived, or says why not, when there is memory for it.
 // No client can keep that: nothing is read from one any more, and nothing written yet.
-func (e *enforcer) putArrived(r *http.Request, t target, mediaType string, arrived *arrival) (*recorder, *refusal) {
+func (e *enforcer) putArrived(r *http.Request, t Path, mediaType string, arrived *arrival) (*recorder, *refusal) {
 	defer arrived.close()
 	if e.admit != nil {
 		release, err := e.admit(r.Context(), arrived.weight())
@@ -229,7 +229,7 @@ func (e *enforcer) putArrived(r *http.Request, t target, mediaType string, arriv
 	if err != nil {
 		return nil, refuse(http.StatusInternalServerError, codeUnknown, "%w", err)
 	}
-	doc, refusal := readDocument(t.reference, mediaType, body)
+	doc, refusal := readDocument(t.Reference, mediaType, body)
 	if refusal == nil && doc.list == nil {
 		refusal = e.refuseImage(mediaType, body)
 	}
@@ -261,11 +261,11 @@ func (e *enforcer) refuseImage(mediaType string, body []byte) *refusal {
 
 // store checks the children of doc, which r is to store, if it is a list, and passes it on, while
 // nothing is deleted in the repository. As with delete, no client can hold the lock.
-func (e *enforcer) store(r *http.Request, t target, doc document) (*recorder, *refusal) {
+func (e *enforcer) store(r *http.Request, t Path, doc document) (*recorder, *refusal) {
 	beginTurn(r)
-	defer e.locks.shared(t.repository)()
+	defer e.locks.shared(t.Repository)()
 	if doc.list != nil {
-		if refusal := e.checkChildren(r, t.repository, doc.list); refusal != nil {
+		if refusal := e.checkChildren(r, t.Repository, doc.list); refusal != nil {
 			return nil, e.orDenied(r, doc, refusal)
 		}
 	}

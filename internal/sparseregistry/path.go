@@ -49,13 +49,6 @@ func ParsePath(p string) (_ Path, ok bool) {
 	return Path{}, false
 }
 
-// A target is a manifest or a blob that a path names. The zero value stands for everything else.
-type target struct {
-	kind       Kind
-	repository string
-	reference  string // a tag or a digest, unchecked
-}
-
 // maxName is how many characters a repository's name may have.
 const maxName = 255
 
@@ -69,21 +62,21 @@ func ValidName(s string) bool { return len(s) <= maxName && name().MatchString(s
 
 var errUnclean = errors.New("path has empty, '.' or '..' components, or a '/' after a reference")
 
-// parsePath tells which manifest or blob a decoded path names. It refuses paths that another router
-// could clean up to mean something else.
-func parsePath(p string) (target, error) {
+// parseContentPath tells which manifest or blob a decoded path names: the zero Path for everything
+// else. It refuses paths that another router could clean up to mean something else.
+func parseContentPath(p string) (Path, error) {
 	trimmed, slash := strings.CutSuffix(p, "/")
 	if p != "/" && (len(trimmed) < 2 || trimmed != path.Clean("/"+trimmed)) {
-		return target{}, errUnclean
+		return Path{}, errUnclean
 	}
 	named, ok := ParsePath(trimmed)
 	switch {
 	case !ok, named.Kind != Manifests && named.Kind != Blobs:
-		return target{}, nil
+		return Path{}, nil
 	case named.Kind == Blobs && named.Reference == "uploads": // where they begin
-		return target{}, nil
+		return Path{}, nil
 	case slash:
-		return target{}, errUnclean
+		return Path{}, errUnclean
 	}
-	return target{named.Kind, named.Repository, named.Reference}, nil
+	return named, nil
 }

@@ -7,9 +7,9 @@ import (
 )
 
 func TestParsePath(t *testing.T) {
-	manifestOf := func(repository, reference string) target { return target{"manifests", repository, reference} }
-	blobOf := func(repository, reference string) target { return target{"blobs", repository, reference} }
-	for path, want := range map[string]target{
+	manifestOf := func(repository, reference string) Path { return Path{Manifests, repository, reference} }
+	blobOf := func(repository, reference string) Path { return Path{Blobs, repository, reference} }
+	for path, want := range map[string]Path{
 		"/":                             {},
 		"/v2":                           {},
 		"/v2/":                          {},
@@ -35,7 +35,7 @@ func TestParsePath(t *testing.T) {
 		"/x/v2/a/manifests/v1":          {},
 		"/v2/a/manifests/...":           manifestOf("a", "..."),
 	} {
-		got, err := parsePath(path)
+		got, err := parseContentPath(path)
 		assert.NoError(t, err, path)
 		assert.Equal(t, want, got, path)
 	}
@@ -44,7 +44,7 @@ func TestParsePath(t *testing.T) {
 		"/v2/./a/manifests/v1", "/v2/a/manifests/./v1", "/v2/a/manifests/x/../v1", "/v2/../v2/a/manifests/v1", "/v2/a/manifests/..",
 		"/v2/a/manifests/v1/", "/v2/a/manifests/v1//", "/v2/a/manifests/v1/.", "/v2/a/blobs/sha256:1/", "/v2/a/blobs/uploads//",
 	} {
-		_, err := parsePath(path)
+		_, err := parseContentPath(path)
 		assert.ErrorIs(t, err, errUnclean, path)
 	}
 }

@@ -46,8 +46,8 @@ func (l *StorageLock) hold(next http.Handler) http.Handler {
 
 // storesManifest reports whether Enforce reads the body of r, and may wait then.
 func storesManifest(r *http.Request) bool {
-	t, err := parsePath(r.URL.Path)
-	return err == nil && t.kind == Manifests && r.Method == http.MethodPut
+	t, err := parseContentPath(r.URL.Path)
+	return err == nil && t.Kind == Manifests && r.Method == http.MethodPut
 }
 
 // beginTurn begins the turn of a request that stores a manifest.
@@ -65,8 +65,8 @@ func usesStorage(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return true
 	}
-	t, err := parsePath(r.URL.Path)
-	return err == nil && t.kind != ""
+	t, err := parseContentPath(r.URL.Path)
+	return err == nil && t.Kind != ""
 }
 
 // waitsForBody reports whether the registry behind reads the body of r to its end before it uses

@@ -30,12 +30,12 @@ type Deletion struct {
 
 // noteStored tells of a manifest that next has taken, and adds the header that comes of it to
 // next's answer.
-func (e *enforcer) noteStored(r *http.Request, t target, doc document, answer *recorder) *refusal {
+func (e *enforcer) noteStored(r *http.Request, t Path, doc document, answer *recorder) *refusal {
 	if e.stored == nil || answer.status != http.StatusCreated {
 		return nil
 	}
 	header, err := e.stored(r, Stored{
-		Repository: t.repository, Reference: t.reference, Digest: storedDigest(t, doc, answer),
+		Repository: t.Repository, Reference: t.Reference, Digest: storedDigest(t, doc, answer),
 		Body: doc.body, List: doc.list, Image: doc.image,
 	})
 	if err != nil {
@@ -49,9 +49,9 @@ func (e *enforcer) noteStored(r *http.Request, t target, doc document, answer *r
 }
 
 // storedDigest is the digest of a manifest that next has taken.
-func storedDigest(t target, doc document, answer *recorder) digest.Digest {
-	if strings.Contains(t.reference, ":") {
-		return digest.Digest(t.reference)
+func storedDigest(t Path, doc document, answer *recorder) digest.Digest {
+	if strings.Contains(t.Reference, ":") {
+		return digest.Digest(t.Reference)
 	}
 	if d := digest.Digest(answer.sent.Get("Docker-Content-Digest")); d.Validate() == nil {
 		return d
@@ -60,12 +60,12 @@ func storedDigest(t target, doc document, answer *recorder) digest.Digest {
 }
 
 // noteDeleted tells of what next has deleted.
-func (e *enforcer) noteDeleted(r *http.Request, t target, answer *recorder) *refusal {
-	if e.deleted == nil || t.kind != Manifests || answer.status != http.StatusAccepted {
+func (e *enforcer) noteDeleted(r *http.Request, t Path, answer *recorder) *refusal {
+	if e.deleted == nil || t.Kind != Manifests || answer.status != http.StatusAccepted {
 		return nil
 	}
-	if err := e.deleted(r, Deletion{Repository: t.repository, Reference: t.reference}); err != nil {
-		return refuse(http.StatusInternalServerError, codeUnknown, "%s is deleted, but not everything that belongs to it: %w", clip(t.reference), err)
+	if err := e.deleted(r, Deletion{Repository: t.Repository, Reference: t.Reference}); err != nil {
+		return refuse(http.StatusInternalServerError, codeUnknown, "%s is deleted, but not everything that belongs to it: %w", clip(t.Reference), err)
 	}
 	return nil
 }

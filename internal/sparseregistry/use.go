@@ -46,12 +46,12 @@ func NoteUses(next http.Handler, note func(Use)) http.Handler {
 // askedFor is what r is about, with a digest that need not be one. ok is false if r can use
 // nothing.
 func askedFor(r *http.Request) (use Use, ok bool) {
-	t, err := parsePath(r.URL.Path)
+	t, err := parseContentPath(r.URL.Path)
 	if err != nil {
 		return Use{}, false
 	}
-	if t.kind != "" {
-		return Use{t.repository, t.kind == Manifests, digest.Digest(t.reference)}, r.Method != http.MethodDelete
+	if t.Kind != "" {
+		return Use{t.Repository, t.Kind == Manifests, digest.Digest(t.Reference)}, r.Method != http.MethodDelete
 	}
 	upload, ok := ParsePath(r.URL.Path)
 	if !ok || upload.Kind != Uploads {
