@@ -46,10 +46,11 @@ type SparseManifests struct {
 	Widening                bool     `json:"widening"`                  // as WideningHeader
 }
 
-// Announce serves the capabilities document, and adds the headers to what next answers to GET and
-// HEAD of /v2/, a refusal of access included: a client that asks without credentials learns the
-// policy, too. What is announced is the strictest of the policies, because the answer is about all
-// repositories. policies is called for each answer, and may be called concurrently.
+// Announce serves the capabilities document, to GET and HEAD only (405 UNSUPPORTED), and adds the
+// headers to what next answers to GET and HEAD of /v2/, a refusal of access included: a client that
+// asks without credentials learns the policy, too. What is announced is the strictest of the
+// policies, because the answer is about all repositories. policies is called for each answer, and
+// may be called concurrently.
 //
 // With ?repository=NAME, the answer is about one repository, which need not exist, if next lets the
 // caller pull from it (AskToRead). Else it is the same as without: it shows neither whether there
@@ -62,8 +63,7 @@ func Announce(next http.Handler, policies func() Policies) http.Handler {
 		read := r.Method == http.MethodGet || r.Method == http.MethodHead
 		switch {
 		case r.URL.Path == CapabilitiesPath && !read:
-			w.Header().Set("Allow", "GET, HEAD")
-			w.WriteHeader(http.StatusMethodNotAllowed)
+			notAllowed(r, "the capabilities", "GET, HEAD").write(w)
 			return
 		case r.URL.Path == CapabilitiesPath:
 			w.Header().Set("Content-Type", "application/json")

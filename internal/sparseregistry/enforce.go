@@ -159,9 +159,7 @@ func (e *enforcer) serveManifest(w http.ResponseWriter, r *http.Request, t Path)
 			refusal.write(w)
 		}
 	default: // might be another way to write
-		refusal := refuse(http.StatusMethodNotAllowed, codeUnsupported, "method %q is not supported for manifests", clip(r.Method))
-		refusal.header = http.Header{"Allow": {"GET, HEAD, PUT, DELETE, OPTIONS"}}
-		refusal.write(w)
+		notAllowed(r, "manifests", "GET, HEAD, PUT, DELETE, OPTIONS").write(w)
 	}
 }
 

@@ -51,6 +51,13 @@ func refuse(status int, code, format string, args ...any) *refusal {
 	return &refusal{status: status, code: code, err: fmt.Errorf(format, args...)}
 }
 
+// notAllowed refuses the method of r, where only the methods of allow are supported.
+func notAllowed(r *http.Request, where, allow string) *refusal {
+	refused := refuse(http.StatusMethodNotAllowed, codeUnsupported, "method %q is not supported for %s", clip(r.Method), where)
+	refused.header = http.Header{"Allow": {allow}}
+	return refused
+}
+
 // A responseError is one error of an answer (OCI distribution specification v1.1, section "Error
 // Codes").
 type responseError struct {

@@ -381,7 +381,12 @@ func announcement(a *attempt) {
 		assert.Equal(a, http.StatusOK, answer.Status)
 		assert.Equal(a, "application/json", answer.Header.Get("Content-Type"))
 		assert.Equal(a, c.capabilitiesJSON+"\n", string(answer.Body))
-		assert.Equal(a, http.StatusMethodNotAllowed, client.Do(a, http.MethodPost, sparseregistry.CapabilitiesPath, nil, nil).Status)
+		answer = client.Do(a, http.MethodPost, sparseregistry.CapabilitiesPath, nil, nil)
+		assert.Equal(a, http.StatusMethodNotAllowed, answer.Status)
+		assert.Equal(a, "GET, HEAD", answer.Header.Get("Allow"))
+		if errs := answer.Errors(); assert.Len(a, errs, 1) {
+			assert.Equal(a, "UNSUPPORTED", errs[0].Code)
+		}
 	}
 }
 
