@@ -65,7 +65,7 @@ type child struct {
 // checkChildren asks for every distinct child of list once, and refuses the list if the policy
 // in force does.
 func (e *enforcer) checkChildren(r *http.Request, repository string, list manifest.List) *refusal {
-	policy := e.policy(repository)
+	policy := e.Policy(repository)
 	children, refused := e.findChildren(r, repository, distinct(list))
 	if refused != nil {
 		return refused
@@ -188,13 +188,13 @@ func (e *enforcer) lookUp(r *http.Request, method, repository string, q question
 	case <-r.Context().Done():
 		return nil, context.Cause(r.Context())
 	}
-	answer, err := ask(e.children, r, method, repository, q)
-	if e.lookedUp != nil {
+	answer, err := ask(e.Children, r, method, repository, q)
+	if e.LookedUp != nil {
 		status := 0
 		if err == nil {
 			status = answer.status
 		}
-		e.lookedUp(status)
+		e.LookedUp(status)
 	}
 	return answer, err
 }

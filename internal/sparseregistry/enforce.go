@@ -93,36 +93,24 @@ type Options struct {
 // even see the children gets what next answers to the PUT of an empty document, if that is a
 // refusal, too: it says what the caller needs to push.
 func Enforce(next http.Handler, options Options) http.Handler {
-	e := &enforcer{
-		next: next, children: options.Children, policy: options.Policy, checkImage: options.CheckImage, refused: options.Refused, lookedUp: options.LookedUp,
-		stored: options.Stored, deleted: options.Deleted, admit: options.Admit, spool: options.Spool,
-		inquiries: make(chan struct{}, maxInquiries),
+	e := &enforcer{Options: options, next: next, inquiries: make(chan struct{}, maxInquiries)}
+	if e.Children == nil {
+		e.Children = next
 	}
-	if e.children == nil {
-		e.children = next
+	if e.Policy == nil {
+		e.Policy = Policies{}.For
 	}
-	if e.policy == nil {
-		e.policy = Policies{}.For
-	}
-	if options.Storage != nil {
-		return options.Storage.hold(e)
+	if e.Storage != nil {
+		return e.Storage.hold(e)
 	}
 	return e
 }
 
 type enforcer struct {
-	next       http.Handler
-	children   http.Handler
-	policy     func(repository string) manifest.SparsePolicy
-	checkImage func(mediaType string, manifest []byte) error // nil for none
-	refused    func(*http.Request, Refusal)
-	lookedUp   func(status int)
-	stored     func(*http.Request, Stored) (http.Header, error)
-	deleted    func(*http.Request, Deletion) error
-	admit      func(context.Context, int64) (func(), error) // nil for none
-	spool      string
-	locks      repositoryLocks
-	inquiries  chan struct{} // holds an element for every child that is being asked for
+	Options   // Children and Policy are never nil
+	next      http.Handler
+	locks     repositoryLocks
+	inquiries chan struct{} // holds an element for every child that is being asked for
 }
 
 func (e *enforcer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -153,8 +141,8 @@ func (e *enforcer) serveManifest(w http.ResponseWriter, r *http.Request, t Path)
 		e.next.ServeHTTP(w, r)
 	case http.MethodPut:
 		if refusal := e.put(w, r, t); refusal != nil {
-			if e.refused != nil {
-				e.refused(r, Refusal{Repository: t.Repository, Reference: t.Reference, Status: refusal.status, Err: refusal.err})
+			if e.Refused != nil {
+				e.Refused(r, Refusal{Repository: t.Repository, Reference: t.Reference, Status: refusal.status, Err: refusal.err})
 			}
 			refusal.write(w)
 		}
@@ -201,7 +189,7 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t Path) *refusal 
 	if refusal != nil {
 		return refusal
 	}
-	arrived, refusal := receive(w, r, e.spool)
+	arrived, refusal := receive(w, r, e.Spool)
 	if refusal != nil {
 		return refusal
 	}
@@ -216,8 +204,8 @@ func (e *enforcer) put(w http.ResponseWriter, r *http.Request, t Path) *refusal 
 // No client can keep that: nothing is read from one any more, and nothing written yet.
 func (e *enforcer) putArrived(r *http.Request, t Path, mediaType string, arrived *arrival) (*recorder, *refusal) {
 	defer arrived.close()
-	if e.admit != nil {
-		release, err := e.admit(r.Context(), arrived.weight())
+	if e.Admit != nil {
+		release, err := e.Admit(r.Context(), arrived.weight())
 		if err != nil {
 			return nil, busy(err)
 		}
@@ -248,10 +236,10 @@ func busy(err error) *refusal {
 
 // refuseImage says why a manifest that is no list is not let through, if it is not.
 func (e *enforcer) refuseImage(mediaType string, body []byte) *refusal {
-	if e.checkImage == nil {
+	if e.CheckImage == nil {
 		return nil
 	}
-	if err := e.checkImage(mediaType, body); err != nil {
+	if err := e.CheckImage(mediaType, body); err != nil {
 		return refuse(http.StatusBadRequest, codeManifestInvalid, "%w", err)
 	}
 	return nil

@@ -31,10 +31,10 @@ type Deletion struct {
 // noteStored tells of a manifest that next has taken, and adds the header that comes of it to
 // next's answer.
 func (e *enforcer) noteStored(r *http.Request, t Path, doc document, answer *recorder) *refusal {
-	if e.stored == nil || answer.status != http.StatusCreated {
+	if e.Stored == nil || answer.status != http.StatusCreated {
 		return nil
 	}
-	header, err := e.stored(r, Stored{
+	header, err := e.Stored(r, Stored{
 		Repository: t.Repository, Reference: t.Reference, Digest: storedDigest(t, doc, answer),
 		Body: doc.body, List: doc.list, Image: doc.image,
 	})
@@ -61,10 +61,10 @@ func storedDigest(t Path, doc document, answer *recorder) digest.Digest {
 
 // noteDeleted tells of what next has deleted.
 func (e *enforcer) noteDeleted(r *http.Request, t Path, answer *recorder) *refusal {
-	if e.deleted == nil || t.Kind != Manifests || answer.status != http.StatusAccepted {
+	if e.Deleted == nil || t.Kind != Manifests || answer.status != http.StatusAccepted {
 		return nil
 	}
-	if err := e.deleted(r, Deletion{Repository: t.Repository, Reference: t.Reference}); err != nil {
+	if err := e.Deleted(r, Deletion{Repository: t.Repository, Reference: t.Reference}); err != nil {
 		return refuse(http.StatusInternalServerError, codeUnknown, "%s is deleted, but not everything that belongs to it: %w", clip(t.Reference), err)
 	}
 	return nil
