@@ -2,7 +2,6 @@ package registrycmd
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/distributionconfig"
 )
@@ -30,7 +29,7 @@ func (o *options) takeDistribution() error {
 	case o.server.Storage != "":
 		return errors.New("the storage is set twice: by --storage (SPARSE_REGISTRY_STORAGE, storage) and by --distribution-config")
 	case o.server.Htpasswd != "" && (file.Htpasswd != "" || len(file.Distribution.Auth) > 0):
-		return fmt.Errorf("access is set twice: by --htpasswd (SPARSE_REGISTRY_HTPASSWD, htpasswd) and by auth in --distribution-config")
+		return errors.New("access is set twice: by --htpasswd (SPARSE_REGISTRY_HTPASSWD, htpasswd) and by auth in --distribution-config")
 	}
 	o.server.Distribution, o.server.Storage = file.Distribution, file.Storage
 	if file.Htpasswd != "" {

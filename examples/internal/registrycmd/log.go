@@ -21,12 +21,7 @@ type logForm struct {
 // start has everything that the process logs written to w, by one logger: what distribution logs
 // with logrus, and others with package log, too.
 func (f logForm) start(w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: f.level}
-	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if f.json {
-		handler = slog.NewJSONHandler(w, options)
-	}
-	log := slog.New(handler)
+	log := slog.New(f.handler(w))
 	slog.SetDefault(log)
 	logrus.SetFormatter(onelog.Formatter{Log: log, Edit: editEntry})
 	logrus.SetLevel(logrus.ErrorLevel) // what is below that, our lines say already
@@ -34,6 +29,23 @@ func (f logForm) start(w io.Writer) *slog.Logger {
 		logrus.SetLevel(logrus.DebugLevel)
 	}
 	return log
+}
+
+func (f logForm) handler(w io.Writer) slog.Handler {
+	options := &slog.HandlerOptions{Level: f.level}
+	if f.json {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
+}
+
+// fail writes why the program ends: for people, or, where programs read the log, as a line of it.
+func (f logForm) fail(w io.Writer, err error) {
+	if f.json {
+		slog.New(f.handler(w)).Error("sparse-registry has failed", "error", err)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "sparse-registry:", err) // the exit status says it, too
 }
 
 // editEntry leaves out of distribution's log what clients did wrong, which the lines of requests

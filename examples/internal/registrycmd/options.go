@@ -206,13 +206,11 @@ func defineFlags(cmd *cobra.Command, settings []setting) {
 }
 
 // loadOptions takes each setting from the first source that has it: flag, environment, file,
-// initial value. An error names the source that is to blame.
+// initial value. The error is the first, and names the source that is to blame; the options are
+// then those that could be read.
 func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (options, error) {
 	o := options{values: map[string]string{}}
 	file, path, err := loadFile(cmd, lookup)
-	if err != nil {
-		return o, err
-	}
 	for _, s := range settings {
 		value, source := s.initial, "default of "+s.flag
 		if flag := cmd.Flags().Lookup(s.flag); flag != nil && flag.Changed {
@@ -222,10 +220,13 @@ func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (option
 		} else if v, ok := file[s.key]; ok {
 			value, source = v.value, fmt.Sprintf("%s:%d: %s", path, v.line, s.key)
 		}
-		if err := s.set(&o, value); err != nil {
-			return o, fmt.Errorf("%s: %w", source, err)
+		if wrong := s.set(&o, value); wrong != nil && err == nil {
+			err = fmt.Errorf("%s: %w", source, wrong)
 		}
 		o.values[s.flag] = value
+	}
+	if err != nil {
+		return o, err
 	}
 	if err := o.takeDistribution(); err != nil {
 		return o, err

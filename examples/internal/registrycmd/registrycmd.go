@@ -15,7 +15,6 @@ package registrycmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -34,10 +33,25 @@ import (
 func Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := command(os.LookupEnv, os.Stderr).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "sparse-registry:", err)
-		os.Exit(statusOf(err))
+	os.Exit(execute(ctx, os.Args[1:], os.LookupEnv, os.Stderr))
+}
+
+// execute runs a command line and returns the exit status. It reads the environment through lookup.
+// Logs go to stderr, and so does what a command failed for.
+func execute(ctx context.Context, args []string, lookup func(string) (string, bool), stderr io.Writer) int {
+	root := command(lookup, stderr)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
 	}
+	var form logForm // of subcommands, which have no log
+	if cmd == root {
+		o, _ := loadOptions(cmd, lookup) // what cannot be told is as by default
+		form = o.log
+	}
+	form.fail(stderr, err)
+	return statusOf(err)
 }
 
 // command is the command line. It reads the environment through lookup and logs to log.
