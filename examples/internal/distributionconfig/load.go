@@ -7,14 +7,12 @@ import (
 	"os"
 
 	"github.com/distribution/distribution/v3/configuration"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
-const (
-	filesystemDriver = "filesystem"
-	rootParameter    = "rootdirectory"
-	// defaultRoot is where distribution stores if nothing says otherwise.
-	defaultRoot = "/var/lib/registry"
-)
+// defaultRoot is where distribution stores if nothing says otherwise.
+const defaultRoot = "/var/lib/registry"
 
 // Settings are what a configuration file says to sparse-registry.
 type Settings struct {
@@ -95,19 +93,26 @@ func (s *Settings) takeStorage() error {
 	if purging, ok := maintenance["uploadpurging"]; ok {
 		maintenance["uploadpurging"] = asDistributionReads(purging)
 	}
-	if storage.Type() != filesystemDriver {
-		return nil
-	}
-	if storage[filesystemDriver] == nil {
-		storage[filesystemDriver] = configuration.Parameters{}
-	}
-	root := storage[filesystemDriver][rootParameter]
-	if root == nil {
-		root = defaultRoot
-		storage[filesystemDriver][rootParameter] = root
-	}
-	s.Storage = fmt.Sprint(root)
+	s.takeDirectory()
 	return nil
+}
+
+// takeDirectory takes the directory of the storage, if it is in one, and fills in distribution's
+// own where none is named.
+func (s *Settings) takeDirectory() {
+	storage := s.Distribution.Storage
+	if storage.Type() != registrystore.FilesystemDriver {
+		return
+	}
+	parameters := storage.Parameters()
+	if parameters == nil {
+		parameters = configuration.Parameters{}
+		storage[registrystore.FilesystemDriver] = parameters
+	}
+	if parameters[registrystore.RootParameter] == nil {
+		parameters[registrystore.RootParameter] = defaultRoot
+	}
+	s.Storage = fmt.Sprint(parameters[registrystore.RootParameter])
 }
 
 // takeAuth takes passwords out of the configuration: they are asked for in front of distribution.

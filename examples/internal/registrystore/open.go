@@ -14,9 +14,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// How a configuration of distribution names a storage in a directory: its driver, and the parameter
+// that has the directory.
 const (
-	filesystemDriver = "filesystem"
-	rootParameter    = "rootdirectory"
+	FilesystemDriver = "filesystem"
+	RootParameter    = "rootdirectory"
 )
 
 // A Store is the storage of a registry.
@@ -31,7 +33,7 @@ type Store struct {
 // OpenDirectory opens the storage in a directory, which must exist.
 func OpenDirectory(directory string) (*Store, error) {
 	return Open(context.Background(), &configuration.Configuration{
-		Storage: configuration.Storage{filesystemDriver: {rootParameter: directory}},
+		Storage: configuration.Storage{FilesystemDriver: {RootParameter: directory}},
 	})
 }
 
@@ -40,8 +42,8 @@ func OpenDirectory(directory string) (*Store, error) {
 func Open(ctx context.Context, config *configuration.Configuration) (*Store, error) {
 	name, parameters := config.Storage.Type(), config.Storage.Parameters()
 	directory := ""
-	if name == filesystemDriver {
-		directory = fmt.Sprint(parameters[rootParameter])
+	if name == FilesystemDriver {
+		directory = fmt.Sprint(parameters[RootParameter])
 		if info, err := os.Stat(directory); err != nil {
 			return nil, fmt.Errorf("opening the storage: %w", err)
 		} else if !info.IsDir() {

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/distribution/distribution/v3/configuration"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
 // What distribution sets itself only when it reads a configuration file.
@@ -24,7 +26,7 @@ func (c Config) distribution() (*configuration.Configuration, error) {
 		return nil, err
 	}
 	config := &configuration.Configuration{
-		Storage: configuration.Storage{"filesystem": {"rootdirectory": c.Storage}},
+		Storage: configuration.Storage{registrystore.FilesystemDriver: {registrystore.RootParameter: c.Storage}},
 		Catalog: configuration.Catalog{MaxEntries: maxCatalogEntries},
 		Tags:    configuration.Tags{MaxTags: maxTags},
 	}
@@ -34,7 +36,7 @@ func (c Config) distribution() (*configuration.Configuration, error) {
 	if _, set := config.Storage["maintenance"]; !set && c.Storage != "" {
 		// We remove uploads that nobody goes on with: by when something came last, not by when they
 		// began, so that none is removed while it grows.
-		config.Storage["maintenance"] = configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}
+		config.Storage["maintenance"] = withoutPurging()
 	}
 	config.Storage["delete"] = configuration.Parameters{"enabled": !c.NoDelete}
 	config.HTTP.Host, config.HTTP.RelativeURLs = c.ExternalURL, c.RelativeURLs
@@ -64,8 +66,13 @@ func quiet(config *configuration.Configuration) *configuration.Configuration {
 	c := cloneConfiguration(config)
 	c.Notifications, c.Redis = configuration.Notifications{}, configuration.Redis{}
 	delete(c.Storage, "cache")
-	c.Storage["maintenance"] = configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}
+	c.Storage["maintenance"] = withoutPurging()
 	return c
+}
+
+// withoutPurging is a section of the storage by which distribution removes no uploads.
+func withoutPurging() configuration.Parameters {
+	return configuration.Parameters{"uploadpurging": map[any]any{"enabled": false}}
 }
 
 // checkURLs refuses an external URL of which distribution would leave something out.
