@@ -30,7 +30,7 @@ type message struct {
 
 // Serve returns a handler for a control socket, by which Remote has o collect. refuse says why it
 // does not, nil if it does, for somebody who takes the given text for that of the storage's holder
-// (registrystore.Holder); ended, if not nil, is told of the end of each collection.
+// (registrystore.Holder); ended is told of the end of each collection, as Collect returns it.
 func (o *Online) Serve(refuse func(holder string, o Options) error, ended func(*Report, error)) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+controlPath, func(w http.ResponseWriter, r *http.Request) {

@@ -12,6 +12,12 @@ import (
 // realm is what clients show when they ask for a password.
 const realm = "sparse-registry"
 
+// Why a request is denied that says nothing of who sent it, or nothing true.
+const (
+	noCredentials    = "no_credentials"
+	wrongCredentials = "wrong_credentials"
+)
+
 // An access lets in the users of an htpasswd file, which it reads again when that changes. A file
 // that readUsers refuses changes nothing: those who could get in still can.
 type access struct {
@@ -71,14 +77,17 @@ func (a *access) require(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		name, password, given := r.BasicAuth()
-		if !given || !users.know(name, password) {
-			noteReason(r, map[bool]string{false: "no_credentials", true: "wrong_credentials"}[given])
+		switch name, password, given := r.BasicAuth(); {
+		case !given:
+			noteReason(r, noCredentials)
 			askForPassword(w)
-			return
+		case !users.know(name, password):
+			noteReason(r, wrongCredentials)
+			askForPassword(w)
+		default:
+			noteUser(r, name)
+			next.ServeHTTP(w, r)
 		}
-		noteUser(r, name)
-		next.ServeHTTP(w, r)
 	})
 }
 

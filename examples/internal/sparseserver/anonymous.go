@@ -52,13 +52,13 @@ func (o *openAccess) decide(w http.ResponseWriter, r *http.Request, users *users
 	user, hasToken, ok := o.caller(r, users)
 	switch {
 	case !ok:
-		noteReason(r, "wrong_credentials")
+		noteReason(r, wrongCredentials)
 		o.challenge(w, r, "invalid_token")
 	case user != "":
 		noteUser(r, user)
 		next.ServeHTTP(w, r)
 	case !isRead(r.Method) || (r.URL.Path == "/v2/" && !hasToken):
-		noteReason(r, "no_credentials")
+		noteReason(r, noCredentials)
 		o.challenge(w, r, "")
 	default:
 		next.ServeHTTP(w, r)
@@ -120,7 +120,7 @@ func (o *openAccess) serveToken(w http.ResponseWriter, r *http.Request, users *u
 	}
 	name, password, _ := r.BasicAuth()
 	if name+password != "" && !users.know(name, password) {
-		noteReason(r, "wrong_credentials")
+		noteReason(r, wrongCredentials)
 		askForPassword(w)
 		return
 	}

@@ -22,7 +22,8 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
 
-// Config is what a server needs. Address and Storage are required.
+// Config is what a server needs. Address is required, and so is Storage, unless Distribution names
+// a storage that is no directory.
 type Config struct {
 	Address string // host:port to listen on; port 0 for any free one
 	Storage string // directory, made if it does not exist; Start refuses one that another server has
