@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -18,6 +17,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/systemdtest"
 )
 
 // A podTemplate is what the manifests for Kubernetes say of their pods.
@@ -201,32 +202,15 @@ func TestDeployedServer(t *testing.T) {
 
 // TestUnit holds the systemd unit against the program, and against systemd where that is there.
 func TestUnit(t *testing.T) {
-	content := strings.ReplaceAll(string(deployment(t, "mirror.service")), "\\\n", " ")
-	value := func(key string) string {
-		found := regexp.MustCompile(`(?m)^` + key + `=(.*)$`).FindStringSubmatch(content)
-		require.NotNil(t, found, key)
-		return found[1]
-	}
-	line := strings.Fields(value("ExecStart"))
-	serve := deployed(t, line[1:])
+	unit := systemdtest.Read(t, filepath.Join("..", "..", "deploy", "mirror.service"))
+	serve := deployed(t, unit.Command(t)[1:])
 	assert.Equal(t, "serve", serve.Name())
-	seconds, err := strconv.Atoi(value("TimeoutStopSec"))
+	seconds, err := strconv.Atoi(unit.Value(t, "TimeoutStopSec"))
 	require.NoError(t, err)
 	assert.Greater(t, time.Duration(seconds)*time.Second, stopTimeout(t, serve))
-	assert.True(t, strings.HasPrefix(serve.Flag("state").Value.String(), "/var/lib/"+value("StateDirectory")+"/"))
-	assert.Equal(t, "/var/cache/"+value("CacheDirectory"), serve.Flag("cache-dir").Value.String())
-
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd is not here to read the unit")
-	}
-	self, err := os.Executable()
-	require.NoError(t, err)
-	unit := filepath.Join(t.TempDir(), "mirror.service")
-	require.NoError(t, os.WriteFile(unit, []byte(strings.Replace(content, line[0], self, 1)), 0o600))
-	output, err := exec.CommandContext(t.Context(), analyze, "verify", unit).CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	assert.Empty(t, string(output))
+	assert.True(t, strings.HasPrefix(serve.Flag("state").Value.String(), "/var/lib/"+unit.Value(t, "StateDirectory")+"/"))
+	assert.Equal(t, "/var/cache/"+unit.Value(t, "CacheDirectory"), serve.Flag("cache-dir").Value.String())
+	unit.Verify(t)
 }
 
 // TestRulesNameMetrics: what the rules for Prometheus are about exists.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -16,6 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/systemdtest"
 )
 
 // deployment reads a file of examples/deploy.
@@ -29,37 +30,20 @@ func deployment(t *testing.T, name string) string {
 // TestUnit holds the systemd unit and the settings that it names against the program, and against
 // systemd where that is there.
 func TestUnit(t *testing.T) {
-	unit := deployment(t, "sparse-registry.service")
-	value := func(key string) string {
-		found := regexp.MustCompile(`(?m)^` + key + `=(.*)$`).FindStringSubmatch(unit)
-		require.NotNil(t, found, key)
-		return found[1]
-	}
-	line := strings.Fields(value("ExecStart"))
+	unit := systemdtest.Read(t, filepath.Join("..", "..", "deploy", "sparse-registry.service"))
 	const settings = "sparse-registry.yaml"
-	require.Equal(t, []string{"--config", "/etc/sparse-registry/" + settings}, line[1:])
+	require.Equal(t, []string{"--config", "/etc/sparse-registry/" + settings}, unit.Command(t)[1:])
 	o, err := load(t, nil, nil, deployment(t, settings))
 	require.NoError(t, err)
-	assert.Equal(t, "/var/lib/"+value("StateDirectory"), o.server.Storage)
-	stop, err := time.ParseDuration(strings.TrimSuffix(value("TimeoutStopSec"), "in"))
+	assert.Equal(t, "/var/lib/"+unit.Value(t, "StateDirectory"), o.server.Storage)
+	stop, err := time.ParseDuration(strings.TrimSuffix(unit.Value(t, "TimeoutStopSec"), "in"))
 	require.NoError(t, err)
 	assert.Greater(t, stop, o.drainDelay+o.drainTimeout)
 	for _, name := range []string{o.server.Certificate, o.server.Key, o.server.Htpasswd} {
-		assert.Regexp(t, `(?m)^#   install .*\b`+regexp.QuoteMeta(filepath.Base(name)), unit, "nobody installs it")
+		assert.Regexp(t, `(?m)^#   install .*\b`+regexp.QuoteMeta(filepath.Base(name)), unit.Text, "nobody installs it")
 		assert.Equal(t, "/etc/sparse-registry", filepath.Dir(name))
 	}
-
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("systemd is not here to read the unit")
-	}
-	self, err := os.Executable()
-	require.NoError(t, err)
-	copied := filepath.Join(t.TempDir(), "sparse-registry.service")
-	require.NoError(t, os.WriteFile(copied, []byte(strings.Replace(unit, line[0], self, 1)), 0o600))
-	output, err := exec.CommandContext(t.Context(), analyze, "verify", copied).CombinedOutput()
-	require.NoError(t, err, "%s", output)
-	assert.Empty(t, string(output))
+	unit.Verify(t)
 }
 
 // A kubernetes is a document for Kubernetes.
