@@ -10,14 +10,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/distributiontest"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
@@ -55,14 +54,7 @@ func start(t testing.TB) *server {
 
 func startIn(t testing.TB, directory string) *server {
 	t.Helper()
-	config := &configuration.Configuration{
-		Storage: configuration.Storage{"filesystem": {"rootdirectory": directory}, "delete": {"enabled": true}},
-		Catalog: configuration.Catalog{MaxEntries: 100},
-	}
-	config.HTTP.Secret = "secret"
-	config.Validation.Manifests.Indexes.Platforms = "none"
-	app := handlers.NewApp(t.Context(), config)
-	t.Cleanup(func() { _ = app.Shutdown() })
+	app := distributiontest.InDirectory(t, directory)
 	store, err := registrystore.OpenDirectory(directory)
 	require.NoError(t, err)
 	s := &server{plain: app, store: store, links: New(store)}

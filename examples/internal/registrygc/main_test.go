@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/factory"
 	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
@@ -23,6 +22,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/distributiontest"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
@@ -57,32 +57,18 @@ type registry struct {
 func newRegistry(t testing.TB) *registry {
 	t.Helper()
 	driver := inmemory.New()
-	r := serve(t, "given", configuration.Parameters{"driver": driver})
-	r.driver, r.store = driver, registrystore.New(driver)
-	return r
+	handler := distributiontest.New(t, "given", configuration.Parameters{"driver": driver})
+	return &registry{t: t, handler: handler, driver: driver, store: registrystore.New(driver)}
 }
 
 // newDirectory starts a registry over a directory.
 func newDirectory(t testing.TB) *registry {
 	t.Helper()
 	directory := t.TempDir()
-	r := serve(t, "filesystem", configuration.Parameters{"rootdirectory": directory})
+	handler := distributiontest.InDirectory(t, directory)
 	store, err := registrystore.OpenDirectory(directory)
 	require.NoError(t, err)
-	r.store = store
-	return r
-}
-
-func serve(t testing.TB, driver string, parameters configuration.Parameters) *registry {
-	t.Helper()
-	config := &configuration.Configuration{
-		Storage: configuration.Storage{driver: parameters, "delete": {"enabled": true}},
-	}
-	config.HTTP.Secret = "secret"
-	config.Validation.Manifests.Indexes.Platforms = "none"
-	app := handlers.NewApp(t.Context(), config)
-	t.Cleanup(func() { _ = app.Shutdown() })
-	return &registry{t: t, handler: app}
+	return &registry{t: t, handler: handler, store: store}
 }
 
 func (r *registry) do(method, target, contentType, body string) *httptest.ResponseRecorder {

@@ -13,34 +13,22 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
-	"github.com/distribution/distribution/v3/registry/handlers"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
 	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/distributiontest"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
-func distribution(directory string) *configuration.Configuration {
-	c := &configuration.Configuration{
-		Storage: configuration.Storage{"filesystem": {"rootdirectory": directory}, "delete": {"enabled": true}},
-		Catalog: configuration.Catalog{MaxEntries: 100},
-	}
-	c.HTTP.Secret = "secret"
-	c.Validation.Manifests.Indexes.Platforms = "none"
-	return c
-}
-
 // serve starts distribution over a directory.
 func serve(t *testing.T, directory string) *sparsetest.Client {
 	t.Helper()
-	app := handlers.NewApp(t.Context(), distribution(directory))
-	t.Cleanup(func() { _ = app.Shutdown() })
-	return sparsetest.ServeHandler(t, app)
+	return sparsetest.ServeHandler(t, distributiontest.InDirectory(t, directory))
 }
 
 func revisions(t *testing.T, s *registrystore.Store, repository string) []digest.Digest {
