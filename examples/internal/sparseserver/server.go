@@ -93,7 +93,7 @@ const (
 	idleTimeout         = 2 * time.Minute
 )
 
-// A Server is a registry that is running.
+// A Server is a registry that is running. Its methods may run concurrently.
 type Server struct {
 	lock     *registrystore.Lock // of the storage
 	registry *registry
@@ -126,7 +126,7 @@ type Server struct {
 }
 
 // Start starts a server. It listens when Start returns. Whoever calls Start calls Shutdown or
-// Close.
+// Close. The error is a *registrystore.LockedError if another process has the storage.
 func Start(c Config) (*Server, error) {
 	c = c.withDefaults()
 	s, err := newServer(c)
