@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestParsePath(t *testing.T) {
+func TestParseContentPath(t *testing.T) {
 	manifestOf := func(repository, reference string) Path { return Path{Manifests, repository, reference} }
 	blobOf := func(repository, reference string) Path { return Path{Blobs, repository, reference} }
 	for path, want := range map[string]Path{
@@ -49,7 +49,7 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-func TestParsePathOfTheAPI(t *testing.T) {
+func TestParsePath(t *testing.T) {
 	for path, want := range map[string]Path{
 		"/v2/a/b/manifests/v1":                {Manifests, "a/b", "v1"},
 		"/v2/a/blobs/sha256:1":                {Blobs, "a", "sha256:1"},
