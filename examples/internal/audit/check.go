@@ -35,8 +35,8 @@ const DefaultReaders = 8
 // settling is how long requests may leave the storage between two states, by default.
 const settling = 5 * time.Second
 
-// Check checks a storage. It fails only if it cannot look: whatever is wrong with what it sees is a
-// finding.
+// Check checks a storage. It fails only if it cannot look, also for
+// registrystore.ErrNoRepositories: whatever is wrong with what it sees is a finding.
 func Check(ctx context.Context, store *registrystore.Store, o Options) (*Report, error) {
 	c := newChecker(store, o)
 	if err := c.takeInventory(ctx); err != nil {
@@ -45,6 +45,9 @@ func Check(ctx context.Context, store *registrystore.Store, o Options) (*Report,
 	suspects, err := c.lookAtRepositories(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if contents, _, _ := c.inventory.sum(); contents > 0 && c.counts.Repositories == 0 && store.Directory() != "" {
+		return nil, registrystore.ErrNoRepositories
 	}
 	findings, err := c.stillSo(ctx, suspects, c.contentFindings())
 	if err != nil {

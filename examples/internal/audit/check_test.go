@@ -255,6 +255,17 @@ func TestFindings(t *testing.T) {
 	}
 }
 
+// TestAStorageWithoutRepositoriesIsNotTrue: their directory may be that of a disk that is not
+// mounted.
+func TestAStorageWithoutRepositoriesIsNotTrue(t *testing.T) {
+	p := startPeer(t)
+	assert.Empty(t, p.check(Options{}).Findings, "nothing was ever stored")
+	p.pushSample(sample(), "app")
+	p.remove(p.file("repositories"))
+	_, err := Check(t.Context(), p.store, Options{})
+	assert.ErrorIs(t, err, registrystore.ErrNoRepositories)
+}
+
 func (p *peer) rebuild() Rebuilt {
 	p.t.Helper()
 	rebuilt, err := RebuildReferrers(p.t.Context(), p.store, Options{})

@@ -25,7 +25,8 @@ type marker struct {
 }
 
 // MakePlan finds out what a collection would remove now. Whoever writes to the storage meanwhile
-// has to be heard of by what carries the plan out.
+// has to be heard of by what carries the plan out. The error can be
+// registrystore.ErrNoRepositories.
 func MakePlan(ctx context.Context, store *registrystore.Store, o Options, now time.Time) (*Plan, error) {
 	m := &marker{store: store, untagged: o.Untagged, cutoff: now.Add(-o.Grace)}
 	err := store.Repositories(ctx, func(name string) error {
@@ -39,6 +40,9 @@ func MakePlan(ctx context.Context, store *registrystore.Store, o Options, now ti
 	}
 	if err := store.Blobs(ctx, func(b registrystore.Blob) error { m.blob(b); return nil }); err != nil {
 		return nil, err
+	}
+	if store.Directory() != "" && m.plan.Kept.Repositories == 0 && len(m.plan.Blobs) > 0 {
+		return nil, registrystore.ErrNoRepositories
 	}
 	return &m.plan, nil
 }

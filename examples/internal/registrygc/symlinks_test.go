@@ -1,6 +1,7 @@
 package registrygc_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrygc"
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
 // TestWhatIsElsewhereStays: of what is behind a symbolic link that leads nowhere, such as a disk
@@ -39,4 +41,23 @@ func TestWhatIsElsewhereStays(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAStorageWithoutRepositoriesStays: their directory may be that of a disk which is not mounted.
+func TestAStorageWithoutRepositoriesStays(t *testing.T) {
+	r := newDirectory(t)
+	old := time.Now().Add(time.Hour)
+	_, err := registrygc.MakePlan(t.Context(), r.store, registrygc.Options{}, old)
+	require.NoError(t, err, "nothing was ever stored")
+	d := r.push("app", "v1", image("", r.pushBlob("app", "{}")))
+	r.must(http.StatusAccepted, http.MethodDelete, "/v2/app/manifests/"+d.String(), "", "")
+	plan, err := registrygc.MakePlan(t.Context(), r.store, registrygc.Options{}, old)
+	require.NoError(t, err, "all was deleted")
+	assert.Len(t, plan.Blobs, 2)
+
+	repositories := filepath.Join(r.store.Directory(), "docker/registry/v2/repositories")
+	require.NoError(t, os.RemoveAll(repositories))
+	require.NoError(t, os.Mkdir(repositories, 0o755))
+	_, err = registrygc.MakePlan(t.Context(), r.store, registrygc.Options{}, old)
+	assert.ErrorIs(t, err, registrystore.ErrNoRepositories)
 }

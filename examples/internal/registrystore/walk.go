@@ -43,6 +43,12 @@ type Blob struct {
 	Modified time.Time // when it was written, or asked for (Touch)
 }
 
+// ErrNoRepositories says that a storage directory has contents and no repository, so that nobody
+// can tell what they are for. distribution leaves the directories of repositories there when it
+// deletes what they have. It is for those who walk both.
+var ErrNoRepositories = errors.New("the storage has contents and no repository at all: see whether a disk is not mounted; " +
+	"if all repositories were removed on purpose, remove the directory " + Root + " of the storage, too")
+
 // Repositories calls visit for the name of each repository. A repository has at least one manifest,
 // layer or upload, or has had one. A walk ends at the first error of visit, with that error.
 func (s *Store) Repositories(ctx context.Context, visit func(name string) error) error {
