@@ -28,6 +28,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/copy/internal/copytest"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
 // A hostileRegistry answers questions about referrers as it likes, and all others as a registry
@@ -98,7 +99,7 @@ func next(w http.ResponseWriter, req *http.Request, query string) {
 
 // peakHeap runs f and returns by how many bytes the heap has grown at most meanwhile.
 func peakHeap(f func()) uint64 {
-	defer copytest.DefaultGC()()
+	defer hermetictest.DefaultGC()()
 	var peak uint64
 	var group sync.WaitGroup
 	stop := make(chan struct{})

@@ -2,7 +2,7 @@
 // and states, and whoever runs the tests from whatever home, they do the same.
 //
 //   - Main gives the tests of a package a home of their own, by way of the environment; their
-//     children inherit it.
+//     children inherit it. The garbage collector runs less there: see DefaultGC.
 //   - Environment makes such a home for one test, or for one program.
 //   - System is the configuration of containers/image with every path pinned: tests that make a
 //     types.SystemContext start from it.
@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"testing"
@@ -29,7 +30,8 @@ import (
 )
 
 // Main is the middle of a TestMain: it gives the process a home, calls run, and removes the home.
-// It returns what run does, or 1 if there can be no home.
+// It returns what run does, or 1 if there can be no home. The garbage collector runs less from then
+// on.
 //
 // Temporary files are in the home as well, and those of children, and their homes: nothing stays
 // behind when a test kills a child.
@@ -43,6 +45,7 @@ func Main(run func() int) int {
 		fmt.Fprintln(os.Stderr, "hermetictest:", err)
 		return 1
 	}
+	debug.SetGCPercent(relaxedGC)
 	return run()
 }
 

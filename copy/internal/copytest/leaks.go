@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +18,6 @@ import (
 // Run runs the tests of a package, and fails if they have left goroutines or file descriptors
 // behind. It is the inner part of a TestMain.
 func Run(m *testing.M) int {
-	debug.SetGCPercent(relaxedGC)
 	goroutines, files := theirGoroutines(), OpenFiles()
 	status := m.Run()
 	if status == 0 {
@@ -29,18 +27,6 @@ func Run(m *testing.M) int {
 		}
 	}
 	return status
-}
-
-// relaxedGC is the percentage of debug.SetGCPercent that tests run with. They hold little and make
-// a lot, so that with Go's own the collector takes a fifth of the processor. Who measures memory
-// goes back to that: see DefaultGC.
-const relaxedGC = 400
-
-// DefaultGC makes the collector run as in a program that sets nothing, until the function that it
-// returns is called.
-func DefaultGC() (relax func()) {
-	before := debug.SetGCPercent(100)
-	return func() { debug.SetGCPercent(before) }
 }
 
 // leakPatience is how long goroutines have to end: those of closed connections take a moment.

@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
@@ -39,7 +40,7 @@ const (
 // bounded runs f, which must end soon and without holding much.
 func bounded(t *testing.T, f func()) {
 	t.Helper()
-	defer copytest.DefaultGC()()
+	defer hermetictest.DefaultGC()()
 	var peak atomic.Uint64
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	runtime.GC()

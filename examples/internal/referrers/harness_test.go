@@ -18,6 +18,7 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/distributiontest"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -25,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // distribution's requests
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // A server is distribution with referrers in front of it, as it is put together for the command.

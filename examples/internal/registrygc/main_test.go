@@ -24,12 +24,13 @@ import (
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/distributiontest"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 )
 
 func TestMain(m *testing.M) {
 	logrus.SetOutput(io.Discard) // distribution's log
 	factory.Register("given", given{})
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // given is the factory of a driver that exists.

@@ -23,6 +23,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/examples/internal/sparseserver"
 	"github.com/sparsecopy/sparsecopy/internal/clock"
+	"github.com/sparsecopy/sparsecopy/internal/hermetictest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 	"github.com/sparsecopy/sparsecopy/manifest"
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 	if task := os.Getenv(taskVariable); task != "" {
 		doForParent(task)
 	}
-	os.Exit(m.Run())
+	os.Exit(hermetictest.Main(m.Run))
 }
 
 // serveForParent is what the test binary does as a server: it serves until it is killed, or its
