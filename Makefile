@@ -66,7 +66,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 	failed=0; \
 	for module in $(MODULES); do go -C $$module test $$race -vet=off -p 4 -timeout 45m ./... || failed=1; done; \
 	test -z "$$race" || CGO_ENABLED=0 go test -run '^TestCopierMemory$$' ./copy || failed=1; \
-	test -z "$$race" || CGO_ENABLED=0 go -C examples test -run '^TestMemoryOfLargeLists$$' ./internal/sparseserver || failed=1; \
+	test -z "$$race" || CGO_ENABLED=0 go -C examples test -run '^(TestMemoryOfLargeLists|TestKilledAtAnyMoment)$$' ./internal/sparseserver || failed=1; \
 	exit $$failed
 
 .PHONY: fmt
