@@ -17,7 +17,7 @@ endif
 
 # The library, and the examples with their heavier dependencies. go.work makes one workspace of them. Other modules here are tools, each
 # with dependencies that are nobody else's: they are built with GOWORK=off.
-MODULES := . examples
+MODULES := . ./examples
 
 # How long each fuzz target runs, which benchmarks run, and how often.
 FUZZTIME ?= 10s
@@ -64,7 +64,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 		race=; echo "make test: no working C compiler, so the race detector is off" >&2; \
 	fi; \
 	failed=0; \
-	for module in $(MODULES); do go -C $$module test $$race -vet=off -p 4 -timeout 45m ./... || failed=1; done; \
+	go test $$race -vet=off -p 4 -timeout 45m $(MODULES:%=%/...) || failed=1; \
 	test -z "$$race" || CGO_ENABLED=0 go test -run '^TestCopierMemory$$' ./copy || failed=1; \
 	test -z "$$race" || CGO_ENABLED=0 go -C examples test -run '^(TestMemoryOfLargeLists|TestKilledAtAnyMoment)$$' ./internal/sparseserver || failed=1; \
 	exit $$failed
