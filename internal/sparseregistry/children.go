@@ -159,7 +159,7 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 			return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
 		}
 		return child{present: true, size: -1}, nil
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return child{}, passThrough(answer, fmt.Errorf("asking for %v: the registry answered %d", q, answer.status))
 	default:
 		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
@@ -237,14 +237,15 @@ func childRequest(r *http.Request, method, repository string, q question) *http.
 	return c.WithContext(r.Context())
 }
 
-// passThrough makes an answer that refuses access the answer to the caller: its challenge, and when
-// to try again. The body is the registry's own if it sent one, which many do not in an answer to
-// HEAD; else it says err.
+// passThrough makes an answer that refuses access, or asks for patience, the answer to the caller:
+// its challenge, and when to try again. The body is the registry's own if it sent one, which many
+// do not in an answer to HEAD; else it says err.
 func passThrough(answer *recorder, err error) *refusal {
 	codes := map[int]string{
-		http.StatusUnauthorized:    codeUnauthorized,
-		http.StatusForbidden:       codeDenied,
-		http.StatusTooManyRequests: codeTooMany,
+		http.StatusUnauthorized:       codeUnauthorized,
+		http.StatusForbidden:          codeDenied,
+		http.StatusTooManyRequests:    codeTooMany,
+		http.StatusServiceUnavailable: codeUnavailable,
 	}
 	refused := &refusal{status: answer.status, code: codes[answer.status], header: answer.sent.Clone(), err: err}
 	refused.header.Del("Content-Length")

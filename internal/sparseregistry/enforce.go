@@ -89,8 +89,8 @@ type Options struct {
 //
 // A child is there if next answers 200 to HEAD for its manifest, and missing if it answers 404.
 // Requests for children carry the caller's Authorization. If next refuses the caller (401, 403) or
-// asks for patience (429), so does the handler; any other answer is a 502. A caller who may not
-// even see the children gets what next answers to the PUT of an empty document, if that is a
+// asks for patience (429, 503), so does the handler; any other answer is a 502. A caller who may
+// not even see the children gets what next answers to the PUT of an empty document, if that is a
 // refusal, too: it says what the caller needs to push.
 func Enforce(next http.Handler, options Options) http.Handler {
 	e := &enforcer{Options: options, next: next, inquiries: make(chan struct{}, maxInquiries)}
@@ -225,7 +225,7 @@ func (e *enforcer) putArrived(r *http.Request, t Path, mediaType string, arrived
 	return e.store(r, t, doc)
 }
 
-// retryAfter is after how many seconds a client should try again whose manifest had no room.
+// retryAfter is after how many seconds a client should try again for which there was no room.
 const retryAfter = 5
 
 func busy(err error) *refusal {
@@ -233,6 +233,10 @@ func busy(err error) *refusal {
 	refused.header = http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
 	return refused
 }
+
+// RefuseBusy answers a request about manifests for which there was no memory, because of err, as
+// Enforce answers one that stores a manifest: 503 with Retry-After.
+func RefuseBusy(w http.ResponseWriter, err error) { busy(err).write(w) }
 
 // refuseImage says why a manifest that is no list is not let through, if it is not.
 func (e *enforcer) refuseImage(mediaType string, body []byte) *refusal {

@@ -28,7 +28,7 @@ func AskToRead(registry http.Handler, r *http.Request, repository string) Permis
 	switch answer.status {
 	case http.StatusOK, http.StatusNotFound:
 		return Permission{}
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		return Permission{passThrough(answer, errors.New("access to the repository is refused"))}
 	default:
 		return Permission{refuse(http.StatusBadGateway, codeUnknown, "asking for access to the repository: the registry answered %d", answer.status)}
@@ -39,6 +39,6 @@ func AskToRead(registry http.Handler, r *http.Request, repository string) Permis
 func (p Permission) Granted() bool { return p.refused == nil }
 
 // Refuse answers the caller that may not: as the registry does where that refuses (401 with its
-// challenge, 403, 429), with 400 where the repository's name is none, else with 502. It must not be
-// called if the permission is granted.
+// challenge, 403) or asks for patience (429, 503), with 400 where the repository's name is none,
+// else with 502. It must not be called if the permission is granted.
 func (p Permission) Refuse(w http.ResponseWriter) { p.refused.write(w) }

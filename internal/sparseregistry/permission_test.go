@@ -33,6 +33,7 @@ func TestTheRegistryBehindSaysWhoMayRead(t *testing.T) {
 		},
 		{"403", "a/b", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, 403, "DENIED", "access to the repository is refused"},
 		{"429", "a/b", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }, 429, "TOOMANYREQUESTS", "access to the repository is refused"},
+		{"503", "a/b", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, 503, "UNAVAILABLE", "access to the repository is refused"},
 		{"400", "a/b", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }, 502, "UNKNOWN", "asking for access to the repository: the registry answered 400"},
 		{"307", "a/b", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)

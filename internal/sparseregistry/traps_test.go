@@ -410,6 +410,13 @@ func TestTrap5OnlyNotFoundMeansMissing(t *testing.T) {
 			429, "TOOMANYREQUESTS", "slowly", http.Header{"Retry-After": {"17"}, "Content-Type": {"application/json"}},
 		},
 		{
+			"503", func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Retry-After", "17")
+				w.WriteHeader(http.StatusServiceUnavailable)
+			},
+			503, "UNAVAILABLE", "asking for manifest " + absent.String() + ": the registry answered 503", http.Header{"Retry-After": {"17"}},
+		},
+		{
 			"500", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 			502, "UNKNOWN", "asking for manifest " + absent.String() + ": the registry answered 500", nil,
 		},
