@@ -203,7 +203,7 @@ func TestListingNeedsPermission(t *testing.T) {
 			return
 		}
 		w.WriteHeader(http.StatusNotFound)
-	}), nil)
+	}), Options{})
 	client := sparsetest.ServeHandler(t, h)
 	path := "/v2/app/referrers/" + digest.FromString("x").String()
 	answer := client.Do(t, http.MethodGet, path, nil, nil)

@@ -63,7 +63,7 @@ func startIn(t testing.TB, directory string) *server {
 		Policy: func(string) manifest.SparsePolicy { return manifest.SparsePolicy{Enabled: true} },
 		Stored: s.links.Stored, Deleted: s.links.Deleted,
 	})
-	front := httptest.NewServer(s.links.Handler(h, s.failed))
+	front := httptest.NewServer(s.links.Handler(h, Options{Failed: s.failed}))
 	t.Cleanup(front.Close)
 	s.Client, s.url = sparsetest.NewClient(front.URL), front.URL
 	return s

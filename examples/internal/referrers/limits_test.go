@@ -1,9 +1,12 @@
 package referrers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
@@ -22,7 +25,7 @@ func inMemory(t testing.TB) *server {
 	driver := inmemory.New()
 	s := &server{driver: driver, store: registrystore.New(driver)}
 	s.links = New(s.store)
-	s.Client = sparsetest.ServeHandler(t, s.links.Handler(http.NotFoundHandler(), s.failed))
+	s.Client = sparsetest.ServeHandler(t, s.links.Handler(http.NotFoundHandler(), Options{Failed: s.failed}))
 	return s
 }
 
@@ -131,6 +134,54 @@ func TestLargeManifests(t *testing.T) {
 	assert.NotEmpty(t, answer.Header.Get("Link"))
 	assert.Equal(t, digests(all), digestsOf(s.all(t, "app", subject, "")))
 	assert.Empty(t, s.all(t, "app", subject, "?artifactType=none"))
+}
+
+// Only who lists what is large asks for memory, once, and gives it back; also where there can be no
+// files.
+func TestMemoryOfLargeLists(t *testing.T) {
+	s := inMemory(t)
+	var asked, held atomic.Int64
+	answered := make(chan struct{}, 1)
+	for _, spool := range []string{t.TempDir(), filepath.Join(t.TempDir(), "gone")} {
+		h := s.links.Handler(http.NotFoundHandler(), Options{
+			Failed: s.failed, Spool: spool,
+			Admit: func(context.Context, int64) (func(), error) {
+				asked.Add(1)
+				held.Add(1)
+				return func() { held.Add(-1) }, nil
+			},
+		})
+		s.Client = sparsetest.ServeHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h.ServeHTTP(w, r)
+			answered <- struct{}{}
+		}))
+		small := digest.FromString("small")
+		s.fill(t, small, artifact(small, sbom, "a"), artifact(small, sbom, "b"))
+		_, page := s.get(t, "app", small, "")
+		<-answered
+		assert.Len(t, page.Manifests, 2)
+		assert.Zero(t, asked.Load())
+		for _, c := range []struct {
+			name  string
+			count int
+			size  int
+		}{{"large manifests", 3, 100 << 10}, {"a large page", 40, 20 << 10}} {
+			subject := digest.FromString(c.name)
+			var all []document
+			for i := range c.count {
+				all = append(all, artifact(subject, sbom, fmt.Sprint(i)+strings.Repeat("x", c.size)))
+			}
+			s.fill(t, subject, all...)
+			sorted(all...)
+			_, page := s.get(t, "app", subject, "")
+			<-answered
+			assert.Equal(t, digests(all), digestsOf(page.Manifests), c.name)
+			assert.EqualValues(t, 1, asked.Swap(0), c.name)
+			assert.Zero(t, held.Load(), c.name)
+		}
+		left, _ := filepath.Glob(filepath.Join(spool, "*"))
+		assert.Empty(t, left)
+	}
 }
 
 // A list that lacks what cannot be read would be taken for the whole.

@@ -12,7 +12,6 @@ import (
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/turns"
-	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // SubjectHeader is the field of the answer to a manifest with a subject which says that the
@@ -25,6 +24,7 @@ type Links struct {
 	store   *registrystore.Store
 	tags    turns.Turns[tagKey] // who has one may write the tag
 	reading chan struct{}       // holds an element for every manifest that is being read
+	writing chan struct{}       // holds an element while somebody who writes a tag has a share
 	maxRead int                 // a page ends when that many bytes of manifests have been read for it
 }
 
@@ -37,7 +37,9 @@ const (
 
 // New returns the links in a storage.
 func New(store *registrystore.Store) *Links {
-	return &Links{store: store, reading: make(chan struct{}, maxReading), maxRead: maxReadBytes}
+	return &Links{
+		store: store, reading: make(chan struct{}, maxReading), writing: make(chan struct{}, 1), maxRead: maxReadBytes,
+	}
 }
 
 // Stored is the hook of sparseregistry.Options. If the manifest has a subject, the link is written
@@ -80,20 +82,25 @@ func (l *Links) Deleted(r *http.Request, d sparseregistry.Deletion) error {
 		return nil // tags have no subjects
 	}
 	ctx := context.WithoutCancel(r.Context())
-	// The repository does not have it any more; the content is there until it is collected.
-	body, err := l.store.ReadBlob(ctx, digest.Digest(d.Reference), manifest.MaxSize)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
+	subject, err := l.subjectOfDeleted(ctx, digest.Digest(d.Reference))
+	if err != nil || subject == "" {
 		return err
 	}
-	says, ok := describe(body)
-	if !ok {
-		return nil
-	}
-	if err := l.store.RemoveReferrer(ctx, d.Repository, says.subject, digest.Digest(d.Reference)); err != nil {
+	if err := l.store.RemoveReferrer(ctx, d.Repository, subject, digest.Digest(d.Reference)); err != nil {
 		return err
 	}
-	return l.Refresh(ctx, d.Repository, says.subject)
+	return l.Refresh(ctx, d.Repository, subject)
+}
+
+// subjectOfDeleted is the subject of a manifest that its repository does not have any more, "" if
+// it has none. The content is there until it is collected.
+func (l *Links) subjectOfDeleted(ctx context.Context, d digest.Digest) (digest.Digest, error) {
+	s := &share{admit: l.admitWriter}
+	defer s.giveBack()
+	body, err := l.readContent(ctx, s, d, smallManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	says, _ := describe(body)
+	return says.subject, err
 }

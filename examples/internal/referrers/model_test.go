@@ -110,7 +110,7 @@ func history(t *testing.T, seed uint64) {
 	s.Client = sparsetest.ServeHandler(t, s.links.Handler(sparseregistry.Enforce(registry, sparseregistry.Options{
 		Policy: func(string) manifest.SparsePolicy { return manifest.SparsePolicy{Enabled: true} },
 		Stored: s.links.Stored, Deleted: s.links.Deleted,
-	}), s.failed))
+	}), Options{Failed: s.failed}))
 	m := model{there: map[digest.Digest]described{}, tag: map[digest.Digest][]byte{}}
 
 	image := artifact("", "", "image")
@@ -187,7 +187,7 @@ func compare(t *testing.T, s *server, m model, subject digest.Digest, random *ra
 	require.Equal(t, m.referrers(subject, artifactType), s.all(t, "app", subject, query), query)
 
 	body, client := m.tag[subject]
-	named, err := s.links.readTag(t.Context(), "app", tagOf(subject))
+	named, err := s.links.readTag(t.Context(), &share{admit: s.links.admitWriter}, "app", tagOf(subject))
 	require.NoError(t, err)
 	switch all := m.referrers(subject, ""); {
 	case client && body == nil, !client && len(all) == 0:

@@ -1,8 +1,10 @@
 package referrers
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/manifest"
 )
@@ -41,9 +44,33 @@ type page struct {
 	last    digest.Digest // behind which the next page begins; "" if this is the last page
 }
 
-// listPage answers a question.
-func (l *Links) listPage(ctx context.Context, q question) (page, error) {
-	candidates, err := l.candidates(ctx, q.repository, q.subject)
+// size is how many bytes write writes.
+func (p page) size() int64 {
+	n := len(indexHead) + len(indexTail) + max(len(p.entries)-1, 0)
+	for _, entry := range p.entries {
+		n += len(entry)
+	}
+	return int64(n)
+}
+
+// write writes the page as an index.
+func (p page) write(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	_, _ = b.WriteString(indexHead) // what fails is told by Flush
+	for i, entry := range p.entries {
+		if i > 0 {
+			_ = b.WriteByte(',')
+		}
+		_, _ = b.Write(entry)
+	}
+	_, _ = b.WriteString(indexTail)
+	return b.Flush()
+}
+
+// listPage answers a question. A page of more than smallList bytes, and what it takes to make it,
+// is for who has the share.
+func (l *Links) listPage(ctx context.Context, s *share, q question) (page, error) {
+	candidates, err := l.candidates(ctx, s, q.repository, q.subject)
 	if err != nil {
 		return page{}, err
 	}
@@ -58,8 +85,18 @@ func (l *Links) listPage(ctx context.Context, q question) (page, error) {
 			return page{}, err
 		}
 		for _, c := range read {
+			if c.large {
+				if c, err = l.readLarge(ctx, s, q.repository, c.digest); err != nil {
+					return page{}, err
+				}
+			}
 			if !b.add(c) {
 				return b.page, nil
+			}
+		}
+		if b.size > smallList {
+			if err := s.take(ctx); err != nil {
+				return page{}, err
 			}
 		}
 	}
@@ -68,12 +105,12 @@ func (l *Links) listPage(ctx context.Context, q question) (page, error) {
 }
 
 // candidates are the digests of what may be a referrer, in order.
-func (l *Links) candidates(ctx context.Context, repository string, subject digest.Digest) ([]digest.Digest, error) {
+func (l *Links) candidates(ctx context.Context, s *share, repository string, subject digest.Digest) ([]digest.Digest, error) {
 	linked, err := l.store.ReferrersOf(ctx, repository, subject)
 	if err != nil {
 		return nil, err
 	}
-	tagged, err := l.readTag(ctx, repository, tagOf(subject))
+	tagged, err := l.readTag(ctx, s, repository, tagOf(subject))
 	if err != nil {
 		return nil, err
 	}
@@ -90,27 +127,37 @@ func (l *Links) candidates(ctx context.Context, repository string, subject diges
 // A candidate is what was read of a manifest that may be a referrer.
 type candidate struct {
 	digest       digest.Digest
+	large        bool          // it was not read, because it is large
 	subject      digest.Digest // "" if it is nobody's referrer here
 	artifactType string
 	entry        []byte // for an index
 	read         int    // bytes
 }
 
-// readAll reads candidates, in their order.
+// readAll reads those candidates that are small, in their order.
 func (l *Links) readAll(ctx context.Context, repository string, digests []digest.Digest) ([]candidate, error) {
 	all := make([]candidate, len(digests))
 	var g errgroup.Group
 	for i, d := range digests {
 		g.Go(func() (err error) {
-			all[i], err = l.read(ctx, repository, d)
+			all[i], err = l.read(ctx, repository, d, smallManifest)
 			return err
 		})
 	}
 	return all, g.Wait()
 }
 
-// read reads a manifest of a repository. What is not there is nobody's referrer.
-func (l *Links) read(ctx context.Context, repository string, d digest.Digest) (candidate, error) {
+// readLarge reads a candidate of any size.
+func (l *Links) readLarge(ctx context.Context, s *share, repository string, d digest.Digest) (candidate, error) {
+	if err := s.take(ctx); err != nil {
+		return candidate{}, err
+	}
+	return l.read(ctx, repository, d, manifest.MaxSize)
+}
+
+// read reads a manifest of a repository, unless it has more than limit bytes. What is not there is
+// nobody's referrer.
+func (l *Links) read(ctx context.Context, repository string, d digest.Digest, limit int64) (candidate, error) {
 	select {
 	case l.reading <- struct{}{}:
 		defer func() { <-l.reading }()
@@ -122,9 +169,12 @@ func (l *Links) read(ctx context.Context, repository string, d digest.Digest) (c
 	if !has || err != nil {
 		return c, err
 	}
-	body, err := l.store.ReadBlob(ctx, d, manifest.MaxSize)
+	body, err := l.store.ReadBlob(ctx, d, limit)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		return c, nil
+	case limit < manifest.MaxSize && errors.Is(err, registrystore.ErrTooLarge):
+		c.large = true
 		return c, nil
 	case err != nil:
 		return c, err

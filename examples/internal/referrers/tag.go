@@ -30,7 +30,7 @@ const (
 	maxEntriesBytes = maxPageBytes - len(indexHead) - len(madeTail1) - len("sha256:") - 64 - len(madeTail2)
 )
 
-// join is what an index has between its brackets.
+// join is what the index of a tag has between its brackets.
 func join(entries [][]byte) []byte { return bytes.Join(entries, []byte{','}) }
 
 // makeIndex is the index that a tag names.
@@ -65,11 +65,11 @@ type tagged struct {
 	list   manifest.List // nil unless it is an OCI index
 }
 
-func (l *Links) readTag(ctx context.Context, repository, tag string) (tagged, error) {
+func (l *Links) readTag(ctx context.Context, s *share, repository, tag string) (tagged, error) {
 	d, err := l.store.Current(ctx, repository, tag)
 	var body []byte
 	if err == nil {
-		body, err = l.store.ReadBlob(ctx, d, manifest.MaxSize)
+		body, err = l.readContent(ctx, s, d, smallList)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -104,7 +104,9 @@ func (l *Links) adoptTag(ctx context.Context, m sparseregistry.Stored) error {
 		return err
 	}
 	defer done()
-	subjects, err := l.adopt(ctx, m.Repository, m.Reference, m.List, nil)
+	s := &share{admit: l.admitWriter}
+	defer s.giveBack()
+	subjects, err := l.adopt(ctx, s, m.Repository, m.Reference, m.List, nil)
 	if err != nil {
 		return err
 	}
@@ -114,7 +116,7 @@ func (l *Links) adoptTag(ctx context.Context, m sparseregistry.Stored) error {
 	}
 	// Meanwhile the tag was made anew, of links that were fewer.
 	for _, subject := range subjects {
-		if err := l.makeTag(ctx, m.Repository, subject); err != nil {
+		if err := l.makeTag(ctx, s, m.Repository, subject); err != nil {
 			return err
 		}
 	}
@@ -124,13 +126,16 @@ func (l *Links) adoptTag(ctx context.Context, m sparseregistry.Stored) error {
 // adopt links what a list lists that is true: what is here, and has a subject with the given tag.
 // It passes over what is among linked, which is in order, and returns the subjects of the rest: of
 // one algorithm, they are one.
-func (l *Links) adopt(ctx context.Context, repository, tag string, list manifest.List, linked []digest.Digest) ([]digest.Digest, error) {
+func (l *Links) adopt(ctx context.Context, s *share, repository, tag string, list manifest.List, linked []digest.Digest) ([]digest.Digest, error) {
 	var subjects []digest.Digest
 	for _, in := range list.Instances() {
 		if _, already := slices.BinarySearch(linked, in.Digest); already {
 			continue
 		}
-		c, err := l.read(ctx, repository, in.Digest)
+		c, err := l.read(ctx, repository, in.Digest, smallManifest)
+		if err == nil && c.large {
+			c, err = l.readLarge(ctx, s, repository, in.Digest)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -155,16 +160,18 @@ func (l *Links) Refresh(ctx context.Context, repository string, subject digest.D
 		return err
 	}
 	defer done()
-	if err := l.makeTag(ctx, repository, subject); err != nil {
+	s := &share{admit: l.admitWriter}
+	defer s.giveBack()
+	if err := l.makeTag(ctx, s, repository, subject); err != nil {
 		return fmt.Errorf("bringing tag %s up to date: %w", tagOf(subject), err)
 	}
 	return nil
 }
 
 // makeTag is Refresh for who has the turn of the tag.
-func (l *Links) makeTag(ctx context.Context, repository string, subject digest.Digest) error {
+func (l *Links) makeTag(ctx context.Context, s *share, repository string, subject digest.Digest) error {
 	tag := tagOf(subject)
-	now, err := l.readTag(ctx, repository, tag)
+	now, err := l.readTag(ctx, s, repository, tag)
 	if err != nil {
 		return err
 	}
@@ -176,11 +183,11 @@ func (l *Links) makeTag(ctx context.Context, repository string, subject digest.D
 		if err != nil {
 			return err
 		}
-		if _, err := l.adopt(ctx, repository, tag, now.list, linked); err != nil {
+		if _, err := l.adopt(ctx, s, repository, tag, now.list, linked); err != nil {
 			return err
 		}
 	}
-	first, err := l.listPage(ctx, question{repository: repository, subject: subject, limit: maxEntries})
+	first, err := l.listPage(ctx, s, question{repository: repository, subject: subject, limit: maxEntries})
 	if err != nil {
 		return err
 	}

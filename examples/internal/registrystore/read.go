@@ -3,6 +3,7 @@ package registrystore
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -40,8 +41,11 @@ func (s *Store) OpenBlob(ctx context.Context, d digest.Digest) (io.ReadCloser, e
 	return r, nil
 }
 
-// ReadBlob returns a content of at most limit bytes. One that is larger, or does not have the
-// digest, is an error.
+// ErrTooLarge is in the error about a content that is larger than was asked for.
+var ErrTooLarge = errors.New("the content is too large")
+
+// ReadBlob returns a content of at most limit bytes. One that is larger (ErrTooLarge), or does not
+// have the digest, is an error.
 func (s *Store) ReadBlob(ctx context.Context, d digest.Digest, limit int64) ([]byte, error) {
 	r, err := s.OpenBlob(ctx, d)
 	if err != nil {
@@ -53,7 +57,7 @@ func (s *Store) ReadBlob(ctx context.Context, d digest.Digest, limit int64) ([]b
 	case err != nil:
 		return nil, fmt.Errorf("reading blob %s: %w", d, wrap(err))
 	case int64(len(content)) > limit:
-		return nil, fmt.Errorf("reading blob %s: it has more than %d bytes", d, limit)
+		return nil, fmt.Errorf("reading blob %s: %w: it has more than %d bytes", d, ErrTooLarge, limit)
 	case d.Algorithm().FromBytes(content) != d:
 		return nil, fmt.Errorf("reading blob %s: the content does not have this digest", d)
 	}

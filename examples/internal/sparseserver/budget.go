@@ -2,7 +2,9 @@ package sparseserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -14,8 +16,11 @@ import (
 
 const (
 	// manifestMemory is about how many bytes of memory manifests take at the most that are being
-	// checked and stored. The process takes twice as much, and what it takes anyway.
+	// checked and stored, readMemory those that are being read, for clients, referrers and the
+	// policy: whoever stores a list may wait for those who read, and never the other way round. The
+	// process takes twice as much, and what it takes anyway.
 	manifestMemory = 128 << 20
+	readMemory     = 64 << 20
 
 	defaultManifestWait = 30 * time.Second
 
@@ -24,7 +29,7 @@ const (
 	smallManifest = 1 << 20
 )
 
-// busyReason is why a manifest is denied that found no memory.
+// busyReason is why a manifest is denied, or a request for one, that found no memory.
 const busyReason = "busy"
 
 // spool is the directory for manifests that arrive: among the own files of a storage directory, or
@@ -36,13 +41,28 @@ func spool(storage string) string {
 	return filepath.Join(storage, registrystore.OwnDirectory)
 }
 
-// A budget bounds the memory that manifests take which are being checked and stored. What does not
-// fit waits, in the order in which it came.
+// A budget bounds the memory that manifests take which are being stored, or read. What does not fit
+// waits, in the order in which it came.
 type budget struct {
 	small, large lane
 	wait         time.Duration
-	waiting      prometheus.Gauge
-	used         prometheus.Gauge
+	gauges       budgetGauges
+}
+
+// budgetGauges tell of all budgets of a server together.
+type budgetGauges struct{ waiting, used prometheus.Gauge }
+
+func newBudgetGauges(m *metrics) budgetGauges {
+	g := budgetGauges{
+		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sparse_registry_manifests_waiting", Help: "Manifests that wait for memory: that have arrived, or are to be read.",
+		}),
+		used: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "sparse_registry_manifest_memory_bytes", Help: "Memory that manifests take which are being stored or read, at the most.",
+		}),
+	}
+	m.register(g.waiting, g.used)
+	return g
 }
 
 // A lane is a part of the memory.
@@ -53,45 +73,70 @@ type lane struct {
 
 func newLane(bytes int64) lane { return lane{bytes, semaphore.NewWeighted(bytes)} }
 
-func newBudget(bytes int64, wait time.Duration, m *metrics) *budget {
-	b := &budget{
-		small: newLane(bytes / 4), large: newLane(bytes - bytes/4), wait: wait,
-		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sparse_registry_manifests_waiting", Help: "Manifests that have arrived, and wait for memory.",
-		}),
-		used: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sparse_registry_manifest_memory_bytes", Help: "Memory that manifests take which are being checked and stored, at the most.",
-		}),
-	}
-	m.register(b.waiting, b.used)
-	return b
+func newBudget(bytes int64, wait time.Duration, g budgetGauges) *budget {
+	return &budget{small: newLane(bytes / 4), large: newLane(bytes - bytes/4), wait: wait, gauges: g}
 }
 
 // admit waits until there are weight bytes, for at most b.wait. Whatever weighs more than there can
 // be gets all that there is. It may be called concurrently.
 func (b *budget) admit(ctx context.Context, weight int64) (release func(), err error) {
-	lane := b.large
-	if weight <= smallManifest {
-		lane = b.small
-	}
-	weight = min(weight, lane.bytes)
+	lane, weight := b.place(weight)
 	if err := b.acquire(ctx, lane, weight); err != nil {
 		return nil, err
 	}
-	b.used.Add(float64(weight))
-	return func() {
-		b.used.Sub(float64(weight))
-		lane.free.Release(weight)
-	}, nil
+	return b.taken(lane, weight), nil
+}
+
+// admitNow is admit for somebody who must not wait.
+func (b *budget) admitNow(_ context.Context, weight int64) (release func(), err error) {
+	lane, weight := b.place(weight)
+	if !lane.free.TryAcquire(weight) {
+		return nil, &noMemoryError{}
+	}
+	return b.taken(lane, weight), nil
+}
+
+// place is where weight bytes are to be had, and how many it gets.
+func (b *budget) place(weight int64) (lane, int64) {
+	if weight <= smallManifest {
+		return b.small, weight
+	}
+	return b.large, min(weight, b.large.bytes)
+}
+
+// A noMemoryError says that something has waited for memory in vain.
+type noMemoryError struct{ wait time.Duration }
+
+func (e *noMemoryError) Error() string {
+	if e.wait == 0 {
+		return "no memory for it now"
+	}
+	return fmt.Sprintf("no memory for it in %v", e.wait)
+}
+
+// noteFailure says why a request failed.
+func noteFailure(r *http.Request, err error) {
+	if busy := new(noMemoryError); errors.As(err, &busy) {
+		noteReason(r, busyReason)
+	}
+	noteError(r, err)
 }
 
 func (b *budget) acquire(ctx context.Context, lane lane, weight int64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, b.wait, fmt.Errorf("no memory for it in %v", b.wait))
+	ctx, cancel := context.WithTimeoutCause(ctx, b.wait, &noMemoryError{b.wait})
 	defer cancel()
-	b.waiting.Inc()
-	defer b.waiting.Dec()
+	b.gauges.waiting.Inc()
+	defer b.gauges.waiting.Dec()
 	if lane.free.Acquire(ctx, weight) != nil {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+func (b *budget) taken(lane lane, weight int64) (release func()) {
+	b.gauges.used.Add(float64(weight))
+	return func() {
+		b.gauges.used.Sub(float64(weight))
+		lane.free.Release(weight)
+	}
 }

@@ -18,7 +18,7 @@ import (
 func TestSmallManifestsDoNotWaitForLargeOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const mib = 1 << 20
-		b := newBudget(100*mib, time.Minute, newMetrics())
+		b := newBudget(100*mib, time.Minute, newBudgetGauges(newMetrics()))
 		start := time.Now()
 		releaseAll, err := b.admit(t.Context(), 1000*mib) // more than there can be: all for large ones
 		require.NoError(t, err)

@@ -45,6 +45,7 @@ func (c Config) distribution() (*configuration.Configuration, error) {
 		urls.Allow = append(urls.Allow, c.AllowLayerURLs)
 	}
 	config.Validation.Manifests.Indexes.Platforms = "none" // what must be there is decided in front
+	config.Middleware = map[string][]configuration.Middleware{"storage": {{Name: boundMiddleware}}}
 	return config, nil
 }
 

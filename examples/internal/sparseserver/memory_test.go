@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -39,11 +38,7 @@ func (p *process) peakMemory(t *testing.T) int64 {
 // names the given entries.
 func largeList(entries ...string) *imagetest.Fixture {
 	f := sparsetest.Fixture(false)
-	options := []imagetest.Option{imagetest.Entries(entries...)}
-	for i := range 10_000 {
-		options = append(options, imagetest.Annotation(fmt.Sprintf("org.example.note.%d", i), strings.Repeat("words ", 63)))
-	}
-	f.List("top", options...)
+	f.List("top", append(annotated(4_000_000), imagetest.Entries(entries...))...)
 	return f
 }
 
@@ -75,6 +70,54 @@ func TestMemoryOfLargeLists(t *testing.T) {
 	assert.Equal(t, want, got)
 	t.Logf("at most %d MiB", server.peakMemory(t)>>20)
 	assert.Less(t, server.peakMemory(t), int64(most))
+}
+
+// TestMemoryOfLargeReads: neither does what large manifests take that are read, for those who ask
+// for them and for the list of those who refer to an image.
+func TestMemoryOfLargeReads(t *testing.T) {
+	const most = 256 << 20
+	storage := t.TempDir()
+	pushing := startProcess(t, storage)
+	f := largeList()
+	f.Image("image", imagetest.Platform("linux/amd64"))
+	f.Artifact("attached", append(annotated(4_000_000), imagetest.Subject("image"))...)
+	require.NoError(t, pushing.client.PushImage(t.Context(), f, "app", "attached"))
+	require.Equal(t, http.StatusCreated, pushing.client.Put(t, f, "app", "v1", "top").Status)
+	pushing.kill(t)
+
+	server := startProcess(t, storage)
+	referrers := "/v2/app/referrers/" + f.Digest("image").String()
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			readOnce(t, http.MethodGet, server.client.Base()+sparsetest.ManifestPath("app", "v1"), f.Size("top"))
+		})
+		wg.Go(func() { readOnce(t, http.MethodHead, server.client.Base()+sparsetest.ManifestPath("app", "v1"), 0) })
+	}
+	for range 12 {
+		wg.Go(func() { readOnce(t, http.MethodGet, server.client.Base()+referrers, f.Size("attached")/2) })
+	}
+	wg.Wait()
+	t.Logf("at most %d MiB", server.peakMemory(t)>>20)
+	assert.Less(t, server.peakMemory(t), int64(most))
+}
+
+// readOnce reads an answer of at least so many bytes.
+func readOnce(t *testing.T, method, url string, bytes int64) {
+	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if !assert.NoError(t, err) {
+		return
+	}
+	r.Header.Set("Accept", "application/vnd.oci.image.index.v1+json")
+	answer, err := http.DefaultClient.Do(r)
+	if !assert.NoError(t, err) {
+		return
+	}
+	defer answer.Body.Close()
+	n, err := io.Copy(io.Discard, answer.Body)
+	assert.NoError(t, err)
+	assert.Equal(t, http.StatusOK, answer.StatusCode)
+	assert.GreaterOrEqual(t, n, bytes)
 }
 
 func putOnce(t *testing.T, base, tag, mediaType string, document []byte, chunked bool) int {

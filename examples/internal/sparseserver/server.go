@@ -80,8 +80,8 @@ type Config struct {
 	// for a minute.
 	StallTimeout time.Duration
 
-	// ManifestWait is how long a manifest waits for memory before it is answered with 503; 0 for 30
-	// s.
+	// ManifestWait is how long a manifest, or a request for one, waits for memory before it is
+	// answered with 503; 0 for 30 s.
 	ManifestWait time.Duration
 
 	Log *slog.Logger // nil for none
@@ -107,8 +107,9 @@ type Server struct {
 	metrics  *metrics
 	exporter *http.Server // of the metrics; nil for none
 	control  *http.Server // collects garbage when it is told to; nil for none
-	budget   *budget
-	secure   bool // speaks TLS
+	budget   *budget      // of manifests that are stored
+	reads    *budget      // of those that are read
+	secure   bool         // speaks TLS
 
 	reloading   sync.Mutex                              // held while what follows is exchanged
 	policies    atomic.Pointer[sparseregistry.Policies] // that are in force; what it points to does not change
@@ -166,7 +167,9 @@ func newServer(c Config) (*Server, error) {
 		access: &access{log: c.Log}, done: make(chan struct{}),
 	}
 	s.online = registrygc.NewOnline(registry.store, &s.storage, clock.System)
-	s.budget = newBudget(manifestMemory, c.ManifestWait, s.metrics)
+	gauges := newBudgetGauges(s.metrics)
+	s.budget = newBudget(manifestMemory, c.ManifestWait, gauges)
+	s.reads = newBudget(readMemory, c.ManifestWait, gauges)
 	s.put(inForce)
 	s.watchRoom(c)
 	s.watchLeftovers(c)
@@ -200,16 +203,16 @@ func (s *Server) listen(c Config) (err error) {
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config) http.Handler {
 	links := referrers.New(s.registry.store.WithNote(s.noteManifest))
-	h := withoutAPIVersion(s.registry)
+	h := s.boundReads(withoutAPIVersion(s.registry))
 	h = s.noteUses(h, c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
-		Policy: s.policy, Children: s.noteUses(s.registry.children, c.Log), Storage: &s.storage,
+		Policy: s.policy, Children: s.noteUses(s.boundReads(s.registry.children), c.Log), Storage: &s.storage,
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 		Stored: links.Stored, Deleted: links.Deleted,
 		Admit: s.budget.admit, Spool: spool(c.Storage),
 	})
 	h = s.leftovers.mark(h)
-	h = links.Handler(h, noteError)
+	h = links.Handler(h, referrers.Options{Failed: noteFailure, Admit: s.reads.admit, Spool: spool(c.Storage)})
 	h = s.withRoom(h)
 	h = restrict(h, c)
 	h = s.admit(h, c)

@@ -1,0 +1,187 @@
+package sparseserver
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/distribution/distribution/v3/registry/api/errcode"
+	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
+	storagemiddleware "github.com/distribution/distribution/v3/registry/storage/driver/middleware"
+
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
+)
+
+const (
+	// readFreely is how many bytes of a manifest are read without memory having been asked for:
+	// most manifests have less.
+	readFreely = 64 << 10
+
+	// readWeight is how many bytes of memory distribution takes at the most, as measured, for each
+	// byte of a manifest that it reads.
+	readWeight = 6
+)
+
+// boundReads lets next, which is distribution, hold no more manifests at a time than s.reads has
+// memory for. Distribution reads all of a manifest to answer GET and HEAD, and holds it until the
+// client has it: so large ones are sent from the storage, when next is done and its memory given
+// back. Whoever holds memory waits for the storage only.
+func (s *Server) boundReads(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !readsManifest(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		m := &readManifest{budget: s.reads}
+		defer m.release()
+		answer := &manifestWriter{ResponseWriter: w, manifest: m, hasBody: r.Method == http.MethodGet}
+		r = r.WithContext(context.WithValue(r.Context(), readKey{}, m))
+		next.ServeHTTP(answer, r)
+		switch {
+		case m.denied != nil:
+			noteReason(r, busyReason)
+			sparseregistry.RefuseBusy(w, m.denied)
+		case answer.withheld:
+			m.send(w, r)
+		}
+	})
+}
+
+func readsManifest(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	p, ok := sparseregistry.ParsePath(r.URL.Path)
+	return ok && p.Kind == sparseregistry.Manifests
+}
+
+// readKey is the key of what a request reads in its context.
+type readKey struct{}
+
+// A readManifest is the manifest that a request reads, if that turns out to be large. Only the
+// goroutine of the request uses it.
+type readManifest struct {
+	budget *budget
+	open   func(context.Context) (io.ReadCloser, error) // reads it again; nil while nothing large was read
+	given  []func()                                     // give memory back
+	denied error                                        // why there was no memory
+}
+
+// ask waits for the memory that a manifest takes. A client without a type for lists in its Accept
+// gets the image for linux/amd64 of a list: then it is called for both. As the list is held
+// meanwhile, the image does not wait for memory.
+func (m *readManifest) ask(ctx context.Context, driver storagedriver.StorageDriver, path string) error {
+	info, err := driver.Stat(ctx, path)
+	if err != nil {
+		return err
+	}
+	admit := m.budget.admit
+	if len(m.given) > 0 {
+		admit = m.budget.admitNow
+	}
+	release, err := admit(ctx, readWeight*info.Size())
+	if err != nil {
+		m.denied = err
+		return errcode.ErrorCodeUnavailable.WithMessage(err.Error())
+	}
+	m.given = append(m.given, release)
+	m.open = func(ctx context.Context) (io.ReadCloser, error) { return driver.Reader(ctx, path, 0) }
+	return nil
+}
+
+func (m *readManifest) release() {
+	for _, release := range m.given {
+		release()
+	}
+	m.given = nil
+}
+
+// send sends the manifest from the storage, to which the header is as distribution has made it.
+func (m *readManifest) send(w http.ResponseWriter, r *http.Request) {
+	m.release()
+	content, err := m.open(r.Context())
+	if err != nil {
+		noteError(r, fmt.Errorf("sending the manifest: %w", err))
+		panic(http.ErrAbortHandler) // it was there: whoever asks again is told what has become of it
+	}
+	defer content.Close()
+	w.WriteHeader(http.StatusOK)
+	_, _ = io.Copy(w, content) // only the client can make it fail, by leaving, or the storage, which the client sees by the length
+}
+
+// A manifestWriter withholds what distribution answers if it has no memory, and the body if the
+// manifest is large.
+type manifestWriter struct {
+	http.ResponseWriter
+	manifest           *readManifest
+	hasBody            bool // the answer has one, if it is 200
+	answered, withheld bool
+}
+
+func (w *manifestWriter) WriteHeader(status int) {
+	w.answered = true
+	large := w.hasBody && w.manifest.open != nil && status == http.StatusOK
+	if w.withheld = large || w.manifest.denied != nil; !w.withheld {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w *manifestWriter) Write(p []byte) (int, error) {
+	if !w.answered {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.withheld {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// boundMiddleware is the name by which distribution knows boundDriver, as a storage middleware.
+const boundMiddleware = "sparse-registry-reads"
+
+func init() {
+	wrap := func(_ context.Context, d storagedriver.StorageDriver, _ map[string]any) (storagedriver.StorageDriver, error) {
+		return boundDriver{d}, nil
+	}
+	if err := storagemiddleware.Register(boundMiddleware, wrap); err != nil {
+		panic(err)
+	}
+}
+
+// A boundDriver lets requests that read manifests ask for memory when one turns out to be large:
+// nobody knows before what a tag leads to, and looking would cost those of small ones time.
+type boundDriver struct{ storagedriver.StorageDriver }
+
+func (d boundDriver) Reader(ctx context.Context, path string, offset int64) (io.ReadCloser, error) {
+	r, err := d.StorageDriver.Reader(ctx, path, offset)
+	m, ok := ctx.Value(readKey{}).(*readManifest)
+	if err != nil || !ok {
+		return r, err
+	}
+	ask := func() error { return m.ask(ctx, d.StorageDriver, path) }
+	return &boundReader{ReadCloser: r, free: readFreely, ask: ask}, nil
+}
+
+// A boundReader asks before it reads more than is free.
+type boundReader struct {
+	io.ReadCloser
+	free int          // bytes
+	ask  func() error // nil when it was called
+}
+
+func (b *boundReader) Read(p []byte) (int, error) {
+	if b.ask != nil {
+		if b.free == 0 {
+			if err := b.ask(); err != nil {
+				return 0, err
+			}
+			b.ask = nil
+		} else {
+			p = p[:min(len(p), b.free)]
+		}
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.free -= n
+	return n, err
+}

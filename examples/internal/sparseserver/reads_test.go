@@ -1,0 +1,197 @@
+package sparseserver
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sparsecopy/sparsecopy/internal/imagetest"
+	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
+)
+
+// annotated is about size bytes of annotations.
+func annotated(size int) []imagetest.Option {
+	var options []imagetest.Option
+	for i := range size / 400 {
+		options = append(options, imagetest.Annotation(fmt.Sprintf("org.example.note.%d", i), strings.Repeat("words ", 63)))
+	}
+	return options
+}
+
+// ofSizes has images on both sides of what is read without memory, and lists of them.
+func ofSizes() *imagetest.Fixture {
+	f := sparsetest.Fixture(false)
+	f.Image("large", append(annotated(200<<10), imagetest.Platform("linux/amd64"))...)
+	f.List("large list", append(annotated(200<<10), imagetest.Entries("large"))...)
+	f.List("small list", imagetest.Entries("large"))
+	return f
+}
+
+// takeReads takes all the memory that there is for reading.
+func takeReads(t *testing.T, s *Server) (giveBack func()) {
+	t.Helper()
+	for _, lane := range []lane{s.reads.small, s.reads.large} {
+		require.True(t, lane.free.TryAcquire(lane.bytes), "somebody has memory")
+	}
+	return func() {
+		for _, lane := range []lane{s.reads.small, s.reads.large} {
+			lane.free.Release(lane.bytes)
+		}
+	}
+}
+
+// What is large is answered as distribution answers it.
+func TestLargeManifestsAreReadAsOthers(t *testing.T) {
+	server, client := start(t, Config{})
+	f := ofSizes()
+	for _, name := range []string{"large", "amd64"} {
+		require.NoError(t, client.PushImage(t.Context(), f, "app", name))
+	}
+	require.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v1", "large list").Status)
+	for ref, name := range map[string]string{
+		f.Digest("large").String(): "large", f.Digest("amd64").String(): "amd64",
+		f.Digest("large list").String(): "large list", "v1": "large list",
+	} {
+		document, mediaType := f.Document(name)
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			for _, accept := range []string{mediaType, "text/plain"} {
+				header := http.Header{"Accept": {accept}}
+				answer := client.Do(t, method, sparsetest.ManifestPath("app", ref), header, nil)
+				plain := httptest.NewRecorder()
+				r := httptest.NewRequest(method, sparsetest.ManifestPath("app", ref), nil)
+				r.Header = header
+				server.registry.ServeHTTP(plain, r)
+				assert.Equal(t, plain.Code, answer.Status)
+				if accept == mediaType {
+					assert.Equal(t, http.StatusOK, answer.Status)
+					answer.Header.Del("Date")
+					assert.Equal(t, plain.Header(), answer.Header)
+				}
+				if method == http.MethodGet {
+					assert.Equal(t, plain.Body.String(), string(answer.Body))
+				}
+				if method == http.MethodGet && accept == mediaType {
+					assert.Equal(t, string(document), string(answer.Body))
+				}
+			}
+		}
+	}
+	takeReads(t, server)()
+}
+
+// Who asks for something large waits for memory, and is told to try again; small ones do not.
+func TestNoMemoryToRead(t *testing.T) {
+	server, client := start(t, Config{MetricsAddress: "127.0.0.1:0", ManifestWait: time.Millisecond, Policies: requireAMD64})
+	exporter := sparsetest.NewClient("http://" + server.MetricsAddress())
+	f := ofSizes()
+	f.Artifact("sbom", append(annotated(200<<10), imagetest.Subject("large"))...)
+	for _, name := range []string{"large", "amd64", "sbom"} {
+		require.NoError(t, client.PushImage(t.Context(), f, "app", name))
+	}
+	giveBack := takeReads(t, server)
+	require.NoError(t, client.PushImage(t.Context(), f, "other", "sbom"), "who makes the tag has memory of its own")
+	assert.Equal(t, http.StatusOK, client.Get(t, http.MethodGet, "app", f.Digest("amd64").String()).Status)
+	referrers := "/v2/app/referrers/" + f.Digest("large").String()
+	for name, answer := range map[string]sparsetest.Answer{
+		"GET":       client.Get(t, http.MethodGet, "app", f.Digest("large").String()),
+		"look-up":   client.Put(t, f, "app", "v1", "small list"),
+		"referrers": client.Do(t, http.MethodGet, referrers, nil, nil),
+	} {
+		assert.Equal(t, http.StatusServiceUnavailable, answer.Status, name)
+		assert.Equal(t, "5", answer.Header.Get("Retry-After"), name)
+		require.Len(t, answer.Errors(), 1, name)
+		assert.Equal(t, "UNAVAILABLE", answer.Errors()[0].Code, name)
+		assert.Equal(t, "the registry is busy with other manifests; try again: no memory for it in 1ms", answer.Errors()[0].Message, name)
+	}
+	answer := client.Get(t, http.MethodHead, "app", f.Digest("large").String())
+	assert.Equal(t, http.StatusServiceUnavailable, answer.Status)
+	assert.Equal(t, "5", answer.Header.Get("Retry-After"))
+
+	giveBack()
+	assert.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v1", "small list").Status)
+	assert.Equal(t, http.StatusOK, client.Get(t, http.MethodHead, "app", f.Digest("large").String()).Status)
+	assert.Contains(t, string(client.Do(t, http.MethodGet, referrers, nil, nil).Body), f.Digest("sbom").String())
+	s := scrapeMetrics(t, exporter, "/metrics")
+	assert.Equal(t, 4.0, s.series[`sparse_registry_denied_total{code="503",reason="busy"}`])
+	assert.Equal(t, 1.0, s.series[`sparse_registry_manifests_refused_total{reason="busy"}`])
+	assert.Zero(t, s.series["sparse_registry_manifests_waiting"])
+	assert.Zero(t, s.series["sparse_registry_manifest_memory_bytes"])
+}
+
+// A client that does not take its answer keeps no memory.
+func TestSlowClientsHoldNoMemory(t *testing.T) {
+	server, client := start(t, Config{})
+	f := ofSizes()
+	f.Artifact("sbom", append(annotated(200<<10), imagetest.Subject("large"))...)
+	for _, name := range []string{"large", "sbom"} {
+		require.NoError(t, client.PushImage(t.Context(), f, "app", name))
+	}
+	for _, path := range []string{
+		sparsetest.ManifestPath("app", f.Digest("large").String()),
+		"/v2/app/referrers/" + f.Digest("large").String(),
+	} {
+		w := &stuckWriter{ResponseRecorder: httptest.NewRecorder(), stuck: make(chan struct{}), goOn: make(chan struct{})}
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Accept", "application/vnd.oci.image.manifest.v1+json")
+		goOn := sync.OnceFunc(func() { close(w.goOn) })
+		t.Cleanup(goOn)
+		var answered sync.WaitGroup
+		answered.Go(func() { server.http.Handler.ServeHTTP(w, r) })
+		<-w.stuck
+		takeReads(t, server)()
+		goOn()
+		answered.Wait()
+		assert.Equal(t, http.StatusOK, w.Code)
+		assert.Equal(t, w.Header().Get("Content-Length"), fmt.Sprint(w.Body.Len()))
+	}
+}
+
+// A stuckWriter waits before the first byte of a body is written.
+type stuckWriter struct {
+	*httptest.ResponseRecorder
+	once        sync.Once
+	stuck, goOn chan struct{}
+}
+
+func (w *stuckWriter) Write(p []byte) (int, error) {
+	w.once.Do(func() {
+		close(w.stuck)
+		<-w.goOn
+	})
+	return w.ResponseRecorder.Write(p)
+}
+
+// Clients that know no lists get the image for linux/amd64: both are read, and neither kept.
+func TestAnImageInThePlaceOfALargeList(t *testing.T) {
+	server, client := start(t, Config{})
+	f := sparsetest.Fixture(true)
+	f.Image("large", append(annotated(200<<10), imagetest.Docker(), imagetest.Platform("linux/amd64"))...)
+	f.List("list", imagetest.Docker(), imagetest.Entries("large"))
+	list, listType := f.Document("list")
+	f.Raw("large list", listType, append(list, bytes.Repeat([]byte(" "), 200<<10)...), "large")
+	require.NoError(t, client.PushImage(t.Context(), f, "app", "large"))
+	require.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v1", "large list").Status)
+	document, mediaType := f.Document("large")
+	get := func() sparsetest.Answer {
+		return client.Do(t, http.MethodGet, sparsetest.ManifestPath("app", "v1"), http.Header{"Accept": {mediaType}}, nil)
+	}
+	answer := get()
+	assert.Equal(t, http.StatusOK, answer.Status)
+	assert.Equal(t, string(document), string(answer.Body))
+	takeReads(t, server)()
+
+	most := server.reads.large.bytes
+	require.True(t, server.reads.large.free.TryAcquire(most-readWeight*f.Size("large list")))
+	answer = get()
+	assert.Equal(t, http.StatusServiceUnavailable, answer.Status, "it does not wait while it keeps others waiting")
+	assert.Equal(t, "the registry is busy with other manifests; try again: no memory for it now", answer.Errors()[0].Message)
+	assert.True(t, server.reads.large.free.TryAcquire(readWeight*f.Size("large list")), "nothing is kept")
+}
