@@ -32,12 +32,12 @@ const (
 // components of a repository's name.
 func ParsePath(p string) (_ Path, ok bool) {
 	rest, ok := strings.CutPrefix(p, "/v2/")
-	parts := strings.Split(rest, "/")
-	n := len(parts)
-	if !ok || n < 3 {
+	rest, reference, cut := cutLast(rest)
+	repository, kind, cutAgain := cutLast(rest)
+	if !ok || !cut || !cutAgain {
 		return Path{}, false
 	}
-	named := Path{Kind: Kind(parts[n-2]), Repository: strings.Join(parts[:n-2], "/"), Reference: parts[n-1]}
+	named := Path{Kind: Kind(kind), Repository: repository, Reference: reference}
 	switch named.Kind {
 	case Manifests, Blobs, Tags, Referrers:
 		return named, true
@@ -47,6 +47,15 @@ func ParsePath(p string) (_ Path, ok bool) {
 		}
 	}
 	return Path{}, false
+}
+
+// cutLast cuts s around its last slash. found is false if it has none.
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
 }
 
 // maxName is how many characters a repository's name may have.
