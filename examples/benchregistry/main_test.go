@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
-		exit(serve(role, os.Args[1]))
+		exit(serve(role, os.Args[1], os.Stdin))
 	}
 	os.Exit(m.Run())
 }
@@ -22,7 +22,7 @@ func TestMeasure(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, measure(t.Context(), newImage(2, 2, 1000), 1, 1e6, &out))
 	for _, server := range []string{plain, sparse} {
-		for _, do := range []string{"push\t1\t", "pull\t1\t", "both\t1\t"} {
+		for _, do := range []string{"push\t1\t", "pull\t5\t"} {
 			assert.Equal(t, 1, strings.Count(out.String(), "BenchmarkRegistry/server="+server+"/do="+do), out.String())
 		}
 	}
@@ -34,11 +34,11 @@ func TestReport(t *testing.T) {
 	var r results
 	for i := range 9 {
 		noise := time.Duration(i) * time.Millisecond
-		r = append(r, result{plain, 100*time.Millisecond + noise, 100*time.Millisecond + noise, time.Second})
-		r = append(r, result{sparse, 106*time.Millisecond + noise, 112*time.Millisecond + noise, 2 * time.Second})
+		r = append(r, result{plain, 100*time.Millisecond + noise, 100*time.Millisecond + noise, time.Second, time.Second})
+		r = append(r, result{sparse, 106*time.Millisecond + noise, 112*time.Millisecond + noise, time.Second, 2 * time.Second})
 	}
 	var out strings.Builder
 	assert.EqualError(t, r.report(&out, 3), "sparse-registry takes too long for pull")
 	assert.Regexp(t, `(?m)^push +104\.0 ms +4\.0 ms +110\.0 ms +4\.0 ms +1\.058  1\.068$`, out.String())
-	assert.Regexp(t, `(?m)^CPU of the server +1000\.0 ms +0\.0 ms +2000\.0 ms +0\.0 ms +2\.000  -$`, out.String())
+	assert.Regexp(t, `(?m)^CPU of the server, pull +1000\.0 ms +0\.0 ms +2000\.0 ms +0\.0 ms +2\.000  -$`, out.String())
 }

@@ -19,7 +19,8 @@ var rows = []struct {
 }{
 	{"push", func(r result) time.Duration { return r.push }, true},
 	{"pull", func(r result) time.Duration { return r.pull }, true},
-	{"CPU of the server", func(r result) time.Duration { return r.cpu }, false},
+	{"CPU of the server, push", func(r result) time.Duration { return r.pushCPU }, false},
+	{"CPU of the server, pull", func(r result) time.Duration { return r.pullCPU }, false},
 }
 
 // A spread is the middle of some durations.

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 
 	"github.com/distribution/distribution/v3/configuration"
 	"github.com/distribution/distribution/v3/registry/handlers"
@@ -33,23 +31,20 @@ var servers = []struct {
 	{sparse, startSparse},
 }
 
-// serve is a server until standard input ends. It prints its URL.
-func serve(name, storage string) error {
+// quiet keeps distribution's log away: what is not there is a line of it.
+func quiet() {
 	logrus.SetLevel(logrus.ErrorLevel)
-	logrus.SetOutput(io.Discard) // what is not there is a line of distribution's
+	logrus.SetOutput(io.Discard)
+}
+
+// startOf is how a server is started; nil if none has that name.
+func startOf(name string) func(storage string) (string, error) {
 	for _, s := range servers {
-		if s.name != name {
-			continue
+		if s.name == name {
+			return s.start
 		}
-		url, err := s.start(storage)
-		if err != nil {
-			return err
-		}
-		fmt.Println(url)
-		_, err = io.Copy(io.Discard, os.Stdin)
-		return err
 	}
-	return fmt.Errorf("no server is named %q", name)
+	return nil
 }
 
 func startPlain(storage string) (string, error) {
