@@ -41,8 +41,9 @@ func (s *Server) put(n changeable) {
 
 // Reload reads the files of Certificate, Key and Htpasswd again, under the names that read returns
 // for them, and puts them in force with the Policies that it returns: all of it, or, with an error,
-// nothing. TLS cannot be switched on or off. The other fields of a Config mean nothing. Either way,
-// the metrics count it.
+// nothing. TLS cannot be switched on or off, and Htpasswd cannot be left out where it was set: a
+// file of settings that is read while somebody writes it would let everybody in. The other fields
+// of a Config mean nothing. Either way, the metrics count it.
 //
 // No connection is closed and no request fails because of it: those that are being answered go on
 // by what was in force when they came, and connections keep the certificate that they have seen. It
@@ -66,6 +67,9 @@ func (s *Server) reload(read func() (Config, error)) error {
 	}
 	if (n.certificate != nil) != s.secure {
 		return errors.New("TLS cannot be switched on or off while the server runs: start it again")
+	}
+	if n.users == nil && s.access.users() != nil {
+		return errors.New("passwords cannot be switched off while the server runs: name an htpasswd file, or start it again")
 	}
 	s.put(n)
 	return nil

@@ -172,6 +172,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		"no key":      {func(c *Config) { c.Key = "" }, "TLS needs both a certificate and a key"},
 		"no TLS":      {func(c *Config) { c.Certificate, c.Key = "", "" }, "TLS cannot be switched on or off while the server runs"},
 		"htpasswd":    {func(c *Config) { c.Htpasswd = broken }, broken + ":1: not of the form USER:HASH"},
+		"no users":    {func(c *Config) { c.Htpasswd = "" }, "passwords cannot be switched off while the server runs"},
 		"no htpasswd": {func(c *Config) { c.Htpasswd = filepath.Join(dir, "none") }, "no such file or directory"},
 	} {
 		faulty := next
@@ -188,7 +189,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 
 	require.NoError(t, reload(server, next))
 	assert.InDelta(t, 1, testutil.ToFloat64(server.metrics.reloads.WithLabelValues("done")), 0)
-	assert.InDelta(t, 8, testutil.ToFloat64(server.metrics.reloads.WithLabelValues("refused")), 0)
+	assert.InDelta(t, 9, testutil.ToFloat64(server.metrics.reloads.WithLabelValues("refused")), 0)
 	assert.Equal(t, readCertificate(t, next.Certificate).Raw, presented(t, server).Raw)
 	assert.Equal(t, next.Policies, server.Policies())
 	assert.True(t, server.access.users().know("bob", "secret"))
