@@ -46,23 +46,28 @@ func (e *LockedError) Error() string {
 func TakeLock(storage, program string) (*Lock, error) {
 	own := filepath.Join(storage, OwnDirectory)
 	if err := os.MkdirAll(own, 0o700); err != nil {
-		return nil, err
+		return nil, lockError(storage, err)
 	}
 	lock := &Lock{flock.New(filepath.Join(own, lockFile), flock.SetPermissions(0o600))}
 	taken, err := lock.file.TryLock()
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("locking storage %s: %w: run as the user of the server", storage, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("locking storage %s: %w", storage, err)
+		return nil, lockError(storage, err)
 	}
 	if !taken {
 		return nil, &LockedError{Storage: storage, Holder: Holder(storage)}
 	}
 	if err := os.WriteFile(filepath.Join(own, holderFile), []byte(describeHolder(program)), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking storage %s: %w", storage, err), lock.Release())
+		return nil, errors.Join(lockError(storage, err), lock.Release())
 	}
 	return lock, nil
+}
+
+// lockError says what could not be locked, and what to do if that is known.
+func lockError(storage string, err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("locking storage %s: %w: run as the user of the server, to whom all of the storage has to belong", storage, err)
+	}
+	return fmt.Errorf("locking storage %s: %w", storage, err)
 }
 
 // Release gives the lock back. A nil lock is none, and nothing is to be given back.

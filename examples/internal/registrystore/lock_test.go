@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,4 +101,11 @@ func TestWhatCannotBeLockedIsNamed(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(storage, OwnDirectory, lockFile), 0o700))
 	_, err := TakeLock(storage, "sparse-registry")
 	assert.ErrorContains(t, err, "locking storage "+storage+": ")
+
+	file := filepath.Join(storage, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = TakeLock(file, "sparse-registry")
+	assert.ErrorContains(t, err, "locking storage "+file+": ")
+	assert.EqualError(t, lockError("/srv", &fs.PathError{Op: "mkdir", Path: "/srv/x", Err: fs.ErrPermission}),
+		"locking storage /srv: mkdir /srv/x: permission denied: run as the user of the server, to whom all of the storage has to belong")
 }

@@ -3,6 +3,7 @@ package registrystore
 import (
 	"fmt"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -31,6 +32,12 @@ const (
 	linkFile = "link"
 	dataFile = "data" // of a blob, and of an upload
 )
+
+// Directories are those in which distribution writes everything, in a storage directory. They need
+// not be there yet.
+func Directories(storage string) []string {
+	return []string{filepath.Join(storage, filepath.FromSlash(blobsRoot)), filepath.Join(storage, filepath.FromSlash(repositoriesRoot))}
+}
 
 // component matches what can be a component of a repository's name. That is wider than the
 // specification's grammar (sparseregistry.ValidName): distribution takes names that begin with a

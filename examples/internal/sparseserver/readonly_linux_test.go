@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
@@ -59,6 +60,9 @@ func serveReadOnly(t *testing.T, storage string) {
 	require.NoError(t, syscall.Mount("", storage, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	_, err := Start(Config{Address: "127.0.0.1:0", Storage: storage})
 	require.ErrorIs(t, err, syscall.EROFS)
+	for _, directory := range registrystore.Directories(storage) {
+		require.ErrorIs(t, mayWrite(directory), syscall.EROFS)
+	}
 
 	var log logBuffer
 	_, client := start(t, Config{Storage: storage, ReadOnly: true, Log: log.logger()})

@@ -28,11 +28,13 @@ type room struct {
 	log     *slog.Logger
 	clock   clock.Clock
 	free    func(directory string) (int64, error) // bytes; freeSpace but for tests
+	may     func(directory string) error          // mayWrite but for tests
 
 	mu     sync.Mutex
 	looked time.Time // when fault was found; guarded by mu
 	fault  string    // guarded by mu
 	scarce bool      // fault is only that less than minFree is left; guarded by mu
+	left   int64     // bytes that were free then, 0 if that is not known; guarded by mu
 }
 
 // watchRoom has s look after the space for what is stored, if that goes to a directory.
@@ -45,7 +47,7 @@ func (s *Server) watchRoom(c Config) {
 }
 
 func newRoom(storage string, minFree int64, log *slog.Logger) *room {
-	return &room{storage: storage, minFree: minFree, log: log, clock: clock.System, free: freeSpace}
+	return &room{storage: storage, minFree: minFree, log: log, clock: clock.System, free: freeSpace, may: mayWrite}
 }
 
 // lookEvery is how old an answer may be: many who ask cost the disk no more than one.
@@ -72,19 +74,30 @@ func (m *room) whyUnwritable() string {
 	return why
 }
 
-// whyNow is why for those who have just seen that something could not be stored.
-func (m *room) whyNow() string {
+// littleRoom is too little to store anything in, with its directories and links: what then fails,
+// fails for that.
+const littleRoom = 1 << 20
+
+// whyNow is why for those who have just seen that so many bytes could not be stored. Where these
+// had no room, less may have.
+func (m *room) whyNow(size int64) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.look()
-	return m.fault
+	if m.fault != "" {
+		return m.fault
+	}
+	if m.left < max(size, littleRoom) {
+		return fmt.Sprintf("the registry's storage has %s left", prose.Bytes(m.left))
+	}
+	return ""
 }
 
 // look finds fault. The caller holds mu.
 func (m *room) look() {
 	before := m.fault
 	m.looked = m.clock.Now()
-	m.fault, m.scarce = m.find()
+	m.fault, m.scarce, m.left = m.find()
 	switch {
 	case before == "" && m.fault != "":
 		m.log.Error("pushes are refused: "+m.fault, "storage", m.storage)
@@ -93,18 +106,18 @@ func (m *room) look() {
 	}
 }
 
-func (m *room) find() (fault string, scarce bool) {
+func (m *room) find() (fault string, scarce bool, left int64) {
 	if err := m.tryToWrite(); err != nil {
-		return "the registry's storage cannot be written to: " + reason(err), false
+		return "the registry's storage cannot be written to: " + reason(err), false, 0
 	}
 	free, err := m.free(m.storage)
 	switch {
 	case err != nil:
-		return "the registry's storage does not say how much space it has: " + reason(err), false
+		return "the registry's storage does not say how much space it has: " + reason(err), false, 0
 	case free < m.minFree:
-		return fmt.Sprintf("the registry's storage has %s left, and keeps %s free", prose.Bytes(free), prose.Bytes(m.minFree)), true
+		return fmt.Sprintf("the registry's storage has %s left, and keeps %s free", prose.Bytes(free), prose.Bytes(m.minFree)), true, free
 	}
-	return "", false
+	return "", false, free
 }
 
 // freeBytes is the number for the metrics.
@@ -116,14 +129,23 @@ func (m *room) freeBytes() float64 {
 	return float64(free)
 }
 
-// tryToWrite writes a file and removes it.
+// tryToWrite writes a file and removes it, in the directory that is ours. Those of distribution can
+// belong to somebody else, as those that it has made before, in a container.
 func (m *room) tryToWrite() error {
 	path := filepath.Join(m.storage, registrystore.OwnDirectory, "probe")
 	if err := os.WriteFile(path, make([]byte, 4096), 0o600); err != nil {
 		_ = os.Remove(path) // of no use, and overwritten the next time
 		return err
 	}
-	return os.Remove(path)
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	for _, directory := range registrystore.Directories(m.storage) {
+		if err := m.may(directory); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // reason is what an error of a file says, without its name, which clients need not know.
@@ -191,7 +213,7 @@ func (w *roomWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *roomWriter) WriteHeader(status int) {
 	if status >= http.StatusInternalServerError && !w.answered {
-		if why := w.room.whyNow(); why != "" {
+		if why := w.room.whyNow(w.request.ContentLength); why != "" {
 			w.answered, w.replaced = true, true
 			refuseForRoom(w.ResponseWriter, w.request, why)
 		}

@@ -81,7 +81,7 @@ func TestTheDiskIsAskedOnceASecond(t *testing.T) {
 	asked := 0
 	m := newRoom(dir, 1, (&logBuffer{}).logger())
 	m.clock = now
-	m.free = func(string) (int64, error) { asked++; return 1, nil }
+	m.free = func(string) (int64, error) { asked++; return littleRoom, nil }
 	for range 3 {
 		assert.Empty(t, m.why())
 	}
@@ -89,7 +89,7 @@ func TestTheDiskIsAskedOnceASecond(t *testing.T) {
 	now.Advance(lookEvery)
 	assert.Empty(t, m.why())
 	assert.Equal(t, 2, asked)
-	assert.Empty(t, m.whyNow())
+	assert.Empty(t, m.whyNow(0))
 	assert.Equal(t, 3, asked)
 }
 
@@ -114,6 +114,32 @@ func TestAStorageThatCannotBeWrittenTo(t *testing.T) {
 	}
 	require.NoError(t, os.RemoveAll(path))
 	assert.Equal(t, "the registry's storage does not say how much space it has: it is gone", m.why())
+}
+
+// TestAStorageOfSomebodyElse, but for its top: as after a chown that was not for all of it.
+func TestAStorageOfSomebodyElse(t *testing.T) {
+	server, client := start(t, Config{})
+	require.NoError(t, client.PushBlob(t.Context(), "app", []byte("content")))
+	fill(server, clocktest.New(time.Time{}), 1)
+	asked := map[string]bool{}
+	server.room.mu.Lock()
+	server.room.may = func(directory string) error {
+		asked[directory] = true
+		if filepath.Base(directory) == "repositories" {
+			return syscall.EACCES
+		}
+		return mayWrite(directory)
+	}
+	server.room.mu.Unlock()
+	answer := client.Do(t, http.MethodPost, "/v2/app/blobs/uploads/", nil, nil)
+	assert.Equal(t, http.StatusInsufficientStorage, answer.Status)
+	require.Len(t, answer.Errors(), 1)
+	assert.Equal(t, "the registry's storage cannot be written to: permission denied: pulls go on", answer.Errors()[0].Message)
+	assert.Equal(t, http.StatusServiceUnavailable, client.Do(t, http.MethodGet, healthPath, nil, nil).Status)
+	for directory := range asked {
+		assert.DirExists(t, directory)
+	}
+	assert.Len(t, asked, 2)
 }
 
 func TestAReadOnlyRegistryNeedsNoRoom(t *testing.T) {
@@ -143,6 +169,14 @@ func TestADiskThatIsFullAfterAll(t *testing.T) {
 	assert.Equal(t, http.StatusInternalServerError, answer.Status, "it is not the storage, as far as that can be seen")
 
 	now := clocktest.New(time.Time{})
+	fill(server, now, 2_000_000)
+	answer = client.Do(t, http.MethodPatch, location, octets, []byte(strings.Repeat("0123456789", 300_000)))
+	assert.Equal(t, http.StatusInsufficientStorage, answer.Status, "some bytes are free, and those that came are more")
+	require.Len(t, answer.Errors(), 1, "%s", answer.Body)
+	assert.Equal(t, "the registry's storage has 2.0 MB left: pulls go on", answer.Errors()[0].Message)
+	answer = client.Do(t, http.MethodPatch, location, octets, content)
+	assert.Equal(t, http.StatusInternalServerError, answer.Status, "these would have had room")
+
 	fill(server, now, 5)
 	require.Empty(t, server.room.why())
 	server.room.mu.Lock()
@@ -152,6 +186,6 @@ func TestADiskThatIsFullAfterAll(t *testing.T) {
 	assert.Equal(t, http.StatusInsufficientStorage, answer.Status)
 	require.Len(t, answer.Errors(), 1, "%s", answer.Body)
 	assert.Equal(t, "the registry's storage does not say how much space it has: no space left on device: pulls go on", answer.Errors()[0].Message)
-	require.Eventually(t, func() bool { return len(log.lines("status=507")) == 1 }, time.Minute, time.Millisecond)
-	assert.Contains(t, log.lines("status=507")[0], "no space left on device")
+	require.Eventually(t, func() bool { return len(log.lines("status=507")) == 2 }, time.Minute, time.Millisecond)
+	assert.Contains(t, log.lines("status=507")[1], "no space left on device")
 }

@@ -12,3 +12,6 @@ func freeSpace(directory string) (int64, error) {
 	}
 	return int64(stat.Bavail * uint64(stat.Bsize)), nil
 }
+
+// mayWrite returns an error unless this user may write to a directory.
+func mayWrite(directory string) error { return unix.Access(directory, unix.W_OK) }

@@ -14,3 +14,6 @@ func freeSpace(directory string) (int64, error) {
 	}
 	return int64(free), nil
 }
+
+// mayWrite returns nil: this system is not asked.
+func mayWrite(string) error { return nil }
