@@ -94,7 +94,7 @@ func run(ctx context.Context, w io.Writer, load func() (options, error)) error {
 	log.Info("listening", "url", server.URL(), "storage", o.server.Storage, "metrics", server.MetricsAddress(),
 		"sparse_lists", policy.Enabled, "required_architectures", policy.RequiredArchitectures,
 		"required_platforms", policy.RequiredPlatforms, "optional_without_platform", policy.OptionalWithoutPlatform,
-		"rules", len(o.server.Policies.Rules))
+		"patterns", len(o.server.Policies.Rules))
 	for _, warning := range o.warnings() {
 		log.Warn(warning)
 	}
