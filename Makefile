@@ -37,6 +37,9 @@ UNRACED := golang.org/x/crypto/scrypt compress/flate
 # What only debuggers read (DWARF) takes a quarter of the time of compiling; traces of the stack and reports of races do without.
 RACE := -race -gcflags=all=-dwarf=false $(UNRACED:%=-gcflags=%=-race=false)
 
+# Tests that measure memory, or kill many processes, are not compiled with the race detector; internal/archtest holds this list complete.
+WITHOUT_RACE := TestCopierMemory|TestMemoryOfLargeLists|TestMemoryOfLargeReads|TestKilledAtAnyMoment
+
 .PHONY: check
 check: fmt vet lint offline test ## what a reviewer runs: format, vet, lint, demo without a network, race tests (the default)
 
@@ -67,8 +70,7 @@ test: ## the tests of both modules, with the race detector where there is a C co
 	fi; \
 	failed=0; \
 	go test $$race -vet=off -p 4 -timeout 45m $(MODULES:%=%/...) || failed=1; \
-	test -z "$$race" || CGO_ENABLED=0 go test -run '^TestCopierMemory$$' ./copy || failed=1; \
-	test -z "$$race" || CGO_ENABLED=0 go -C examples test -run '^(TestMemoryOfLargeLists|TestKilledAtAnyMoment)$$' ./internal/sparseserver || failed=1; \
+	test -z "$$race" || CGO_ENABLED=0 go test -vet=off -run '^($(WITHOUT_RACE))$$' ./copy ./examples/internal/sparseserver || failed=1; \
 	exit $$failed
 
 .PHONY: fmt
