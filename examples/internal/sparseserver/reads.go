@@ -63,7 +63,7 @@ type readKey struct{}
 // goroutine of the request uses it.
 type readManifest struct {
 	budget *budget
-	open   func(context.Context) (io.ReadCloser, error) // reads it again; nil while nothing large was read
+	open   func(context.Context) (io.ReadCloser, error) // reads it again; nil if what was read last is not large
 	given  []func()                                     // give memory back
 	denied error                                        // why there was no memory
 }
@@ -159,6 +159,7 @@ func (d boundDriver) Reader(ctx context.Context, path string, offset int64) (io.
 	if err != nil || !ok {
 		return r, err
 	}
+	m.open = nil // what is sent is what is read last
 	ask := func() error { return m.ask(ctx, d.StorageDriver, path) }
 	return &boundReader{ReadCloser: r, free: readFreely, ask: ask}, nil
 }

@@ -170,6 +170,22 @@ func (w *stuckWriter) Write(p []byte) (int, error) {
 }
 
 // Clients that know no lists get the image for linux/amd64: both are read, and neither kept.
+// TestASmallImageInThePlaceOfALargeList: what was read last is sent.
+func TestASmallImageInThePlaceOfALargeList(t *testing.T) {
+	_, client := start(t, Config{})
+	f := sparsetest.Fixture(true)
+	f.Image("small", imagetest.Docker(), imagetest.Platform("linux/amd64"))
+	f.List("list", imagetest.Docker(), imagetest.Entries("small"))
+	list, listType := f.Document("list")
+	f.Raw("large list", listType, append(list, bytes.Repeat([]byte(" "), 200<<10)...), "small")
+	require.NoError(t, client.PushImage(t.Context(), f, "app", "small"))
+	require.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v1", "large list").Status)
+	document, mediaType := f.Document("small")
+	answer := client.Do(t, http.MethodGet, sparsetest.ManifestPath("app", "v1"), http.Header{"Accept": {mediaType}}, nil)
+	assert.Equal(t, http.StatusOK, answer.Status)
+	assert.Equal(t, string(document), string(answer.Body))
+}
+
 func TestAnImageInThePlaceOfALargeList(t *testing.T) {
 	server, client := start(t, Config{})
 	f := sparsetest.Fixture(true)
