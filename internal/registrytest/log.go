@@ -3,6 +3,7 @@ package registrytest
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ type requestLog struct {
 type entry struct {
 	request         Request // Status and Bytes are below; Aborted and End are guarded by the log's mu
 	status, in, out atomic.Int64
+	over            bool // it is not in flight any more; guarded by the log's mu
 }
 
 // snapshot is the entry as it is now. The caller holds the log's mu.
@@ -78,7 +80,22 @@ func (l *requestLog) end(e *entry, aborted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e.request.Aborted, e.request.End = aborted, clock.System.Now()
-	l.inFlight--
+	l.land(e)
+}
+
+// last notes that the last byte of an answer is about to be sent.
+func (l *requestLog) last(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.land(e)
+}
+
+// land counts an entry as in flight no more. The caller holds mu.
+func (l *requestLog) land(e *entry) {
+	if !e.over {
+		e.over = true
+		l.inFlight--
+	}
 }
 
 // Requests returns the log, in order of arrival, as it is now: entries of requests in progress have
@@ -115,7 +132,8 @@ func (r *Registry) ResetLog() {
 }
 
 // Peak returns the largest number of requests that were in progress at once since the log was
-// reset.
+// reset. A request is in progress until the last byte of its answer is sent: from then on, its
+// client may ask again, however late the handler returns.
 func (r *Registry) Peak() int {
 	r.log.mu.Lock()
 	defer r.log.mu.Unlock()
@@ -144,7 +162,8 @@ func (b *countingBody) Read(p []byte) (int, error) {
 // countingWriter notes status and size of an answer.
 type countingWriter struct {
 	http.ResponseWriter
-	e *entry
+	log *requestLog
+	e   *entry
 }
 
 func (w *countingWriter) WriteHeader(status int) {
@@ -154,10 +173,23 @@ func (w *countingWriter) WriteHeader(status int) {
 
 func (w *countingWriter) Write(p []byte) (int, error) {
 	w.e.status.CompareAndSwap(0, http.StatusOK)
-	w.e.out.Add(int64(len(p)))
-	n, err := w.ResponseWriter.Write(p)
+	n, err := w.send(p, w.e.out.Add(int64(len(p))))
 	w.e.out.Add(int64(n - len(p))) // what was not written after all
 	return n, err
+}
+
+// send writes p, up to byte out of the answer.
+func (w *countingWriter) send(p []byte, out int64) (int, error) {
+	if len(p) == 0 || w.Header().Get("Content-Length") != strconv.FormatInt(out, 10) {
+		return w.ResponseWriter.Write(p)
+	}
+	n, err := w.ResponseWriter.Write(p[:len(p)-1])
+	if err != nil {
+		return n, err
+	}
+	w.log.last(w.e)
+	last, err := w.ResponseWriter.Write(p[len(p)-1:])
+	return n + last, err
 }
 
 // Unwrap lets http.ResponseController find the server's own writer.

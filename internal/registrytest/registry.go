@@ -253,7 +253,7 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request, second bool) 
 	defer func() { r.log.end(e, aborted) }()
 
 	x.n = e.request.N
-	x.w = &countingWriter{ResponseWriter: w, e: e}
+	x.w = &countingWriter{ResponseWriter: w, log: &r.log, e: e}
 	body := req.Body
 	if body == nil { // a request that no server made
 		body = http.NoBody

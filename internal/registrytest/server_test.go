@@ -79,6 +79,37 @@ func TestRequestLog(t *testing.T) {
 	require.Equal(t, 5, c.Requests()[0].N)
 }
 
+// TestPeak has a client ask again when it gets some byte of an answer, which has not ended yet.
+func TestPeak(t *testing.T) {
+	for asksAt, want := range map[int]int{1: 2, 3: 2, 4: 1} {
+		r := NewHandler(Options{})
+		blob := r.PutBlob("a", []byte("0123"))
+		again := func() { record(r, "GET", "/v2/") }
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/a/blobs/"+blob.String(), nil)
+		r.ServeHTTP(&readingWriter{ResponseWriter: httptest.NewRecorder(), left: asksAt, then: again}, req)
+		require.Equal(t, want, r.Peak(), "at byte %d of 4", asksAt)
+		require.EqualValues(t, 4, r.Requests()[0].BytesOut)
+		record(r, "GET", "/v2/")
+		require.Equal(t, want, r.Peak())
+	}
+}
+
+// A readingWriter calls then when so many bytes have been written, and before Write returns.
+type readingWriter struct {
+	http.ResponseWriter
+	left int
+	then func()
+}
+
+func (w *readingWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	if w.left > 0 && w.left <= n {
+		w.then()
+	}
+	w.left -= n
+	return n, err
+}
+
 func TestHistoryIsOrdered(t *testing.T) {
 	c := start(t, Options{})
 	a := c.push("a", "x")
