@@ -159,10 +159,12 @@ func (e *enforcer) findChild(r *http.Request, repository string, q question) (ch
 			return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
 		}
 		return child{present: true, size: -1}, nil
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		return child{}, passThrough(answer, fmt.Errorf("asking for %v: the registry answered %d", q, answer.status))
 	default:
-		return child{}, refuse(http.StatusBadGateway, codeUnknown, "asking for %v: the registry answered %d", q, answer.status)
+		err := fmt.Errorf("asking for %v: the registry answered %d", q, answer.status)
+		if concernsCaller(answer.status) {
+			return child{}, passThrough(answer, err)
+		}
+		return child{}, refuse(http.StatusBadGateway, codeUnknown, "%w", err)
 	}
 	if size, err := strconv.ParseInt(answer.sent.Get("Content-Length"), 10, 64); err == nil && size >= 0 {
 		return child{present: true, size: size}, nil
@@ -237,17 +239,22 @@ func childRequest(r *http.Request, method, repository string, q question) *http.
 	return c.WithContext(r.Context())
 }
 
-// passThrough makes an answer that refuses access, or asks for patience, the answer to the caller:
-// its challenge, and when to try again. The body is the registry's own if it sent one, which many
-// do not in an answer to HEAD; else it says err.
+// callersCodes are the codes of the answers that concern the caller.
+var callersCodes = map[int]string{
+	http.StatusUnauthorized:       codeUnauthorized,
+	http.StatusForbidden:          codeDenied,
+	http.StatusTooManyRequests:    codeTooMany,
+	http.StatusServiceUnavailable: codeUnavailable,
+}
+
+// concernsCaller reports whether an answer with a status refuses access, or asks for patience.
+func concernsCaller(status int) bool { return callersCodes[status] != "" }
+
+// passThrough makes an answer that concerns the caller the answer to the caller: its challenge, and
+// when to try again. The body is the registry's own if it sent one, which many do not in an answer
+// to HEAD; else it says err.
 func passThrough(answer *recorder, err error) *refusal {
-	codes := map[int]string{
-		http.StatusUnauthorized:       codeUnauthorized,
-		http.StatusForbidden:          codeDenied,
-		http.StatusTooManyRequests:    codeTooMany,
-		http.StatusServiceUnavailable: codeUnavailable,
-	}
-	refused := &refusal{status: answer.status, code: codes[answer.status], header: answer.sent.Clone(), err: err}
+	refused := &refusal{status: answer.status, code: callersCodes[answer.status], header: answer.sent.Clone(), err: err}
 	refused.header.Del("Content-Length")
 	if answer.body.Len() > 0 {
 		refused.body = answer.body.Bytes()

@@ -25,10 +25,10 @@ func AskToRead(registry http.Handler, r *http.Request, repository string) Permis
 	if err != nil {
 		return Permission{refuse(http.StatusBadGateway, codeUnknown, "asking for access to the repository: %w", err)}
 	}
-	switch answer.status {
-	case http.StatusOK, http.StatusNotFound:
+	switch {
+	case answer.status == http.StatusOK, answer.status == http.StatusNotFound:
 		return Permission{}
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case concernsCaller(answer.status):
 		return Permission{passThrough(answer, errors.New("access to the repository is refused"))}
 	default:
 		return Permission{refuse(http.StatusBadGateway, codeUnknown, "asking for access to the repository: the registry answered %d", answer.status)}
