@@ -57,21 +57,26 @@ const lookEvery = time.Second
 func (m *room) why() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.looked.IsZero() || clock.Since(m.clock, m.looked) >= lookEvery {
-		m.look()
-	}
+	m.lookAgain()
 	return m.fault
 }
 
 // whyUnwritable is why, but that there is little space does not count as long as there is some.
 func (m *room) whyUnwritable() string {
-	why := m.why()
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.lookAgain()
 	if m.scarce {
 		return ""
 	}
-	return why
+	return m.fault
+}
+
+// lookAgain finds fault unless what was found is new enough. The caller holds mu.
+func (m *room) lookAgain() {
+	if m.looked.IsZero() || clock.Since(m.clock, m.looked) >= lookEvery {
+		m.look()
+	}
 }
 
 // littleRoom is too little to store anything in, with its directories and links: what then fails,
