@@ -171,6 +171,26 @@ func TestRangesAskOnce(t *testing.T) {
 	assert.Positive(t, r.Count(func(q registrytest.Request) bool { return q.Header.Get("If-Range") != "" }))
 }
 
+// A connection that is free because its range was refused is not used for another range.
+func TestRangesRefusedAreNotAskedForAgain(t *testing.T) {
+	for _, form := range []registrytest.RangeForm{registrytest.RangeIgnored, registrytest.RangeRefused, registrytest.RangeFirst, registrytest.RangeCoded} {
+		r := registrytest.Start(t, registrytest.Options{Ranges: form})
+		im := newImage(t, 1, 200_000, r, "a")
+		s := openRanged(t, r.Host()+"/a:tag", quick(), 2)
+		stream, err := s.Blob(t.Context(), im.blobs[0])
+		require.NoError(t, err)
+		reader, ok := stream.(*rangedReader)
+		require.True(t, ok)
+		reader.beginMore()
+		require.Len(t, reader.ahead, 1)
+		reader.ahead[0].wait()
+		reader.beginMore()
+		assert.Len(t, reader.ahead, 1)
+		require.NoError(t, reader.Close())
+		assert.Equal(t, 2, r.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)))
+	}
+}
+
 // Where ranges are not allowed, or of no use, there is one request.
 func TestNoRanges(t *testing.T) {
 	for _, test := range []struct {
