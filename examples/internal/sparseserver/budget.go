@@ -16,11 +16,13 @@ import (
 
 const (
 	// manifestMemory is about how many bytes of memory manifests take at the most that are being
-	// checked and stored, readMemory those that are being read, for clients, referrers and the
-	// policy: whoever stores a list may wait for those who read, and never the other way round. The
-	// process takes twice as much, and what it takes anyway.
+	// checked and stored, readMemory those that are being read, for clients and referrers, and
+	// childMemory those that are looked for because a list names them, by who keeps a collection of
+	// garbage waiting, and so waits for others like it only. The process takes twice as much, and
+	// what it takes anyway.
 	manifestMemory = 128 << 20
 	readMemory     = 64 << 20
+	childMemory    = 32 << 20
 
 	defaultManifestWait = 30 * time.Second
 
@@ -87,13 +89,13 @@ func (b *budget) admit(ctx context.Context, weight int64) (release func(), err e
 	return b.taken(lane, weight), nil
 }
 
-// admitNow is admit for somebody who must not wait.
-func (b *budget) admitNow(_ context.Context, weight int64) (release func(), err error) {
+// admitNow is admit for somebody who must not wait: ok is false if there are fewer now.
+func (b *budget) admitNow(weight int64) (release func(), ok bool) {
 	lane, weight := b.place(weight)
 	if !lane.free.TryAcquire(weight) {
-		return nil, &noMemoryError{}
+		return nil, false
 	}
-	return b.taken(lane, weight), nil
+	return b.taken(lane, weight), true
 }
 
 // place is where weight bytes are to be had, and how many it gets.
@@ -107,12 +109,7 @@ func (b *budget) place(weight int64) (lane, int64) {
 // A noMemoryError says that something has waited for memory in vain.
 type noMemoryError struct{ wait time.Duration }
 
-func (e *noMemoryError) Error() string {
-	if e.wait == 0 {
-		return "no memory for it now"
-	}
-	return fmt.Sprintf("no memory for it in %v", e.wait)
-}
+func (e *noMemoryError) Error() string { return fmt.Sprintf("no memory for it in %v", e.wait) }
 
 // noteFailure says why a request failed.
 func noteFailure(r *http.Request, err error) {

@@ -6,11 +6,12 @@
 // the metrics, the timeout for bodies that stall, the header of the API's version, /livez, /healthz
 // and /readyz, what ends connections while the server stops, what announces the policy, htpasswd or
 // anonymous pull, read-only or no DELETE, the look at the space that is left, the referrers API,
-// the mark of uploads that are in use, the policy itself with what links referrers, what renews the
-// times of contents that clients rely on, what has large manifests wait for memory to be read, and
-// distribution, which asks for tokens if it is so configured. Names and passwords are checked once
-// a request, before anything is read from its body; the requests that the policy makes for children
-// are not checked again, are not counted as requests of clients, and nobody is notified of them.
+// the mark of uploads that are in use, what has large manifests wait for memory to be read, the
+// policy itself with what links referrers, what renews the times of contents that clients rely on,
+// and distribution, which asks for tokens if it is so configured. Names and passwords are checked
+// once a request, before anything is read from its body; the requests that the policy makes for
+// children are not checked again, are not counted as requests of clients, and nobody is notified of
+// them.
 //
 // Everything that was answered with success is in the storage directory, whatever happens to the
 // process afterwards: distribution writes a temporary file, syncs it and renames it, for each file

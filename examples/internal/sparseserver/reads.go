@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
@@ -23,26 +24,33 @@ const (
 	readWeight = 6
 )
 
-// boundReads lets next, which is distribution, hold no more manifests at a time than s.reads has
-// memory for. Distribution reads all of a manifest to answer GET and HEAD, and holds it until the
-// client has it: so large ones are sent from the storage, when next is done and its memory given
-// back. Whoever holds memory waits for the storage only.
-func (s *Server) boundReads(next http.Handler) http.Handler {
+// boundReads lets next, which is distribution with what is in front of it, hold no more manifests
+// at a time than there is memory for. Distribution reads all of a manifest to answer GET and HEAD,
+// and holds it until the client has it: so large ones are sent from the storage, when next is done
+// and its memory given back. Whoever holds memory waits for the storage only, and who waits for
+// memory holds nothing: next has returned by then, and is asked once more when there is enough.
+func boundReads(next http.Handler, memory *budget) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !readsManifest(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
-		m := &readManifest{budget: s.reads}
+		m := &readManifest{budget: memory}
 		defer m.release()
-		answer := &manifestWriter{ResponseWriter: w, manifest: m, hasBody: r.Method == http.MethodGet}
 		r = r.WithContext(context.WithValue(r.Context(), readKey{}, m))
-		next.ServeHTTP(answer, r)
-		switch {
-		case m.denied != nil:
-			noteReason(r, busyReason)
-			sparseregistry.RefuseBusy(w, m.denied)
-		case answer.withheld:
+		before := w.Header().Clone()
+		answer := m.answer(w, r, next)
+		for m.short {
+			clear(w.Header())
+			maps.Copy(w.Header(), before)
+			if err := m.wait(r.Context()); err != nil {
+				noteReason(r, busyReason)
+				sparseregistry.RefuseBusy(w, err)
+				return
+			}
+			answer = m.answer(w, r, next)
+		}
+		if answer.withheld {
 			m.send(w, r)
 		}
 	})
@@ -64,37 +72,59 @@ type readKey struct{}
 type readManifest struct {
 	budget *budget
 	open   func(context.Context) (io.ReadCloser, error) // reads it again; nil if what was read last is not large
-	given  []func()                                     // give memory back
-	denied error                                        // why there was no memory
+	needs  int64                                        // bytes of memory, as far as next has read
+	short  bool                                         // it was not read, because there is no memory for it
+	has    int64                                        // bytes of memory
+	given  []func()                                     // give them back
 }
 
-// ask waits for the memory that a manifest takes. A client without a type for lists in its Accept
-// gets the image for linux/amd64 of a list: then it is called for both. As the list is held
-// meanwhile, the image does not wait for memory.
+// answer has next answer r, and what is large withheld.
+func (m *readManifest) answer(w http.ResponseWriter, r *http.Request, next http.Handler) *manifestWriter {
+	m.open, m.needs, m.short = nil, 0, false
+	answer := &manifestWriter{ResponseWriter: w, manifest: m, hasBody: r.Method == http.MethodGet}
+	next.ServeHTTP(answer, r)
+	return answer
+}
+
+// ask takes the memory that a manifest needs, if there is enough now. A client without a type for
+// lists in its Accept gets the image for linux/amd64 of a list: then it is called for both.
 func (m *readManifest) ask(ctx context.Context, driver storagedriver.StorageDriver, path string) error {
 	info, err := driver.Stat(ctx, path)
 	if err != nil {
 		return err
 	}
-	admit := m.budget.admit
-	if len(m.given) > 0 {
-		admit = m.budget.admitNow
+	m.needs += readWeight * info.Size()
+	if lacks := m.needs - m.has; lacks > 0 {
+		release, ok := m.budget.admitNow(lacks)
+		if !ok {
+			m.short = true
+			return errcode.ErrorCodeTooManyRequests // which distribution does not log as a fault
+		}
+		m.take(release, m.needs)
 	}
-	release, err := admit(ctx, readWeight*info.Size())
-	if err != nil {
-		m.denied = err
-		return errcode.ErrorCodeUnavailable.WithMessage(err.Error())
-	}
-	m.given = append(m.given, release)
 	m.open = func(ctx context.Context) (io.ReadCloser, error) { return driver.Reader(ctx, path, 0) }
 	return nil
+}
+
+// wait gives back what it has, and waits for all that is needed.
+func (m *readManifest) wait(ctx context.Context) error {
+	m.release()
+	release, err := m.budget.admit(ctx, m.needs)
+	if err == nil {
+		m.take(release, m.needs)
+	}
+	return err
+}
+
+func (m *readManifest) take(release func(), has int64) {
+	m.given, m.has = append(m.given, release), has
 }
 
 func (m *readManifest) release() {
 	for _, release := range m.given {
 		release()
 	}
-	m.given = nil
+	m.given, m.has = nil, 0
 }
 
 // send sends the manifest from the storage, to which the header is as distribution has made it.
@@ -110,8 +140,8 @@ func (m *readManifest) send(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(w, content) // only the client can make it fail, by leaving, or the storage, which the client sees by the length
 }
 
-// A manifestWriter withholds what distribution answers if it has no memory, and the body if the
-// manifest is large.
+// A manifestWriter withholds what distribution answers if there was no memory for it, and the body
+// if the manifest is large.
 type manifestWriter struct {
 	http.ResponseWriter
 	manifest           *readManifest
@@ -122,7 +152,7 @@ type manifestWriter struct {
 func (w *manifestWriter) WriteHeader(status int) {
 	w.answered = true
 	large := w.hasBody && w.manifest.open != nil && status == http.StatusOK
-	if w.withheld = large || w.manifest.denied != nil; !w.withheld {
+	if w.withheld = large || w.manifest.short; !w.withheld {
 		w.ResponseWriter.WriteHeader(status)
 	}
 }

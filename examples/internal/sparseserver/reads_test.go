@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -35,14 +36,21 @@ func ofSizes() *imagetest.Fixture {
 	return f
 }
 
-// takeReads takes all the memory that there is for reading.
+// takeReads takes all the memory that there is for reading, but for what the policy looks for.
 func takeReads(t *testing.T, s *Server) (giveBack func()) {
 	t.Helper()
-	for _, lane := range []lane{s.reads.small, s.reads.large} {
+	return takeAll(t, s.reads)
+}
+
+// takeAll takes all the memory of a budget.
+func takeAll(t *testing.T, b *budget) (giveBack func()) {
+	t.Helper()
+	lanes := []lane{b.small, b.large}
+	for _, lane := range lanes {
 		require.True(t, lane.free.TryAcquire(lane.bytes), "somebody has memory")
 	}
 	return func() {
-		for _, lane := range []lane{s.reads.small, s.reads.large} {
+		for _, lane := range lanes {
 			lane.free.Release(lane.bytes)
 		}
 	}
@@ -98,6 +106,8 @@ func TestNoMemoryToRead(t *testing.T) {
 	}
 	giveBack := takeReads(t, server)
 	require.NoError(t, client.PushImage(t.Context(), f, "other", "sbom"), "who makes the tag has memory of its own")
+	assert.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v0", "small list").Status, "so has who looks for children")
+	giveBackChildren := takeAll(t, server.children)
 	assert.Equal(t, http.StatusOK, client.Get(t, http.MethodGet, "app", f.Digest("amd64").String()).Status)
 	referrers := "/v2/app/referrers/" + f.Digest("large").String()
 	for name, answer := range map[string]sparsetest.Answer{
@@ -116,6 +126,7 @@ func TestNoMemoryToRead(t *testing.T) {
 	assert.Equal(t, "5", answer.Header.Get("Retry-After"))
 
 	giveBack()
+	giveBackChildren()
 	assert.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v1", "small list").Status)
 	assert.Equal(t, http.StatusOK, client.Get(t, http.MethodHead, "app", f.Digest("large").String()).Status)
 	assert.Contains(t, string(client.Do(t, http.MethodGet, referrers, nil, nil).Body), f.Digest("sbom").String())
@@ -187,7 +198,7 @@ func TestASmallImageInThePlaceOfALargeList(t *testing.T) {
 }
 
 func TestAnImageInThePlaceOfALargeList(t *testing.T) {
-	server, client := start(t, Config{})
+	server, client := start(t, Config{ManifestWait: time.Millisecond})
 	f := sparsetest.Fixture(true)
 	f.Image("large", append(annotated(200<<10), imagetest.Docker(), imagetest.Platform("linux/amd64"))...)
 	f.List("list", imagetest.Docker(), imagetest.Entries("large"))
@@ -207,7 +218,59 @@ func TestAnImageInThePlaceOfALargeList(t *testing.T) {
 	most := server.reads.large.bytes
 	require.True(t, server.reads.large.free.TryAcquire(most-readWeight*f.Size("large list")))
 	answer = get()
-	assert.Equal(t, http.StatusServiceUnavailable, answer.Status, "it does not wait while it keeps others waiting")
-	assert.Equal(t, "the registry is busy with other manifests; try again: no memory for it now", answer.Errors()[0].Message)
+	assert.Equal(t, http.StatusServiceUnavailable, answer.Status, "there is memory for the list only")
+	assert.Equal(t, "the registry is busy with other manifests; try again: no memory for it in 1ms", answer.Errors()[0].Message)
 	assert.True(t, server.reads.large.free.TryAcquire(readWeight*f.Size("large list")), "nothing is kept")
+}
+
+// A waitingGauge tells who waits for memory.
+type waitingGauge struct {
+	prometheus.Gauge
+	begun chan struct{}
+}
+
+func (g waitingGauge) Inc() { g.begun <- struct{}{} }
+func (g waitingGauge) Dec() {}
+
+// Who waits for memory keeps nobody from the storage, and is answered by what is there afterwards.
+func TestWhoWaitsToReadHoldsNothing(t *testing.T) {
+	log := &logBuffer{}
+	server, client := start(t, Config{Log: log.logger()})
+	waiting := waitingGauge{server.reads.gauges.waiting, make(chan struct{})}
+	server.reads.gauges.waiting = waiting
+	f := ofSizes()
+	for _, name := range []string{"large", "amd64"} {
+		require.NoError(t, client.PushImage(t.Context(), f, "app", name))
+	}
+	tag := func(name string) { require.Equal(t, http.StatusCreated, client.Put(t, f, "app", "v1", name).Status) }
+	for name, c := range map[string]struct {
+		meanwhile func()
+		want      string // "" for 404
+	}{
+		"nothing":    {func() {}, "large"},
+		"a deletion": {func() { client.Do(t, http.MethodDelete, sparsetest.ManifestPath("app", "v1"), nil, nil) }, ""},
+		"a push":     {func() { tag("amd64") }, "amd64"},
+	} {
+		tag("large")
+		giveBack := takeReads(t, server)
+		var answer sparsetest.Answer
+		var asking sync.WaitGroup
+		asking.Go(func() { answer = client.Get(t, http.MethodGet, "app", "v1") })
+		<-waiting.begun
+		server.storage.Exclusive()() // waits for those who hold the lock
+		c.meanwhile()
+		giveBack()
+		asking.Wait()
+		if c.want == "" {
+			assert.Equal(t, http.StatusNotFound, answer.Status, name)
+			continue
+		}
+		document, mediaType := f.Document(c.want)
+		assert.Equal(t, http.StatusOK, answer.Status, name)
+		assert.Equal(t, []string{mediaType}, answer.Header["Content-Type"], name)
+		assert.Equal(t, fmt.Sprint(len(document)), answer.Header.Get("Content-Length"), name)
+		assert.Equal(t, string(document), string(answer.Body), name)
+	}
+	takeReads(t, server)()
+	assert.Empty(t, log.lines("level=ERROR"), "that somebody waits is no fault")
 }

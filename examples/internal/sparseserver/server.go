@@ -109,6 +109,7 @@ type Server struct {
 	control  *http.Server // collects garbage when it is told to; nil for none
 	budget   *budget      // of manifests that are stored
 	reads    *budget      // of those that are read
+	children *budget      // of those that the policy looks for
 	secure   bool         // speaks TLS
 
 	reloading   sync.Mutex                              // held while what follows is exchanged
@@ -170,6 +171,7 @@ func newServer(c Config) (*Server, error) {
 	gauges := newBudgetGauges(s.metrics)
 	s.budget = newBudget(manifestMemory, c.ManifestWait, gauges)
 	s.reads = newBudget(readMemory, c.ManifestWait, gauges)
+	s.children = newBudget(childMemory, c.ManifestWait, gauges)
 	s.put(inForce)
 	s.watchRoom(c)
 	s.watchLeftovers(c)
@@ -203,14 +205,14 @@ func (s *Server) listen(c Config) (err error) {
 // handler is everything that answers requests, in the order of the package comment.
 func (s *Server) handler(c Config) http.Handler {
 	links := referrers.New(s.registry.store.WithNote(s.noteManifest))
-	h := s.boundReads(withoutAPIVersion(s.registry))
-	h = s.noteUses(h, c.Log)
+	h := s.noteUses(withoutAPIVersion(s.registry), c.Log)
 	h = sparseregistry.Enforce(h, sparseregistry.Options{
-		Policy: s.policy, Children: s.noteUses(s.boundReads(s.registry.children), c.Log), Storage: &s.storage,
+		Policy: s.policy, Children: s.noteUses(boundReads(s.registry.children, s.children), c.Log), Storage: &s.storage,
 		CheckImage: s.registry.images.check, Refused: s.refused(c.Log), LookedUp: s.metrics.lookedUp,
 		Stored: links.Stored, Deleted: links.Deleted,
 		Admit: s.budget.admit, Spool: spool(c.Storage),
 	})
+	h = boundReads(h, s.reads)
 	h = s.leftovers.mark(h)
 	h = links.Handler(h, referrers.Options{Failed: noteFailure, Admit: s.reads.admit, Spool: spool(c.Storage)})
 	h = s.withRoom(h)
