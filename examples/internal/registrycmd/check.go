@@ -111,11 +111,11 @@ func (c *check) proposal() (*sparseregistry.Policies, error) {
 
 // proposedPolicies are the policies of a file with settings, whatever else that says.
 func proposedPolicies(path string) (*sparseregistry.Policies, error) {
-	values, err := readFile(path)
+	var o options
+	values, err := o.readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	var o options
 	for _, s := range settingsOf(policyFlags) {
 		if v, ok := values[s.key]; ok {
 			if err := s.set(&o, v.value); err != nil {

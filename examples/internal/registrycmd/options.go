@@ -21,6 +21,7 @@ type options struct {
 	distribution *distributionconfig.Settings // nil for none
 	allowDelete  *bool                        // nil if it is not set
 	values       map[string]string            // what each setting was set to, by its flag
+	whole        map[string]bool              // by its path, whether a YAML file that was read ends with the end of a line
 }
 
 // A setting can be given in three ways.
@@ -210,7 +211,7 @@ func defineFlags(cmd *cobra.Command, settings []setting) {
 // then those that could be read.
 func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (options, error) {
 	o := options{values: map[string]string{}}
-	file, path, err := loadFile(cmd, lookup)
+	file, path, err := o.loadFile(cmd, lookup)
 	for _, s := range settings {
 		value, source := s.initial, "default of "+s.flag
 		if flag := cmd.Flags().Lookup(s.flag); flag != nil && flag.Changed {

@@ -139,7 +139,8 @@ func TestEverySettingCanBeGivenInEveryWay(t *testing.T) {
 		got, err := get()
 		require.NoError(t, err, name)
 		assert.Equal(t, values, got.values, name)
-		got.values = nil
+		assert.True(t, got.whole[policies], name)
+		got.values, got.whole = nil, nil
 		assert.Equal(t, want, got, name)
 	}
 }

@@ -3,7 +3,6 @@ package registrycmd
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -28,8 +27,8 @@ var ruleKeys = []string{repositoriesKey, sparseKey, architecturesKey, platformsK
 
 // readRules reads a file of policies: a mapping whose only key, "rules", is a sequence. It refuses
 // what sparseregistry.Policies.Validate refuses. Errors name the file and the line.
-func readRules(path string) ([]sparseregistry.Rule, error) {
-	content, err := os.ReadFile(path)
+func (o *options) readRules(path string) ([]sparseregistry.Rule, error) {
+	content, err := o.readWhole(path)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ rules:
     optional-without-platform: true
   - {repositories: ["**"], sparse-lists: true, required-architectures: []}
 `), 0o600))
-	rules, err := readRules(path)
+	rules, err := new(options).readRules(path)
 	require.NoError(t, err)
 	edge := manifest.SparsePolicy{
 		Enabled: true, RequiredArchitectures: []string{"arm64"}, RequiredPlatforms: []string{"linux/arm/v7"}, OptionalWithoutPlatform: true,
@@ -37,7 +37,7 @@ rules:
 	}, rules)
 
 	require.NoError(t, os.WriteFile(path, []byte("rules: []\n"), 0o600))
-	rules, err = readRules(path)
+	rules, err = new(options).readRules(path)
 	require.NoError(t, err)
 	assert.Empty(t, rules)
 }
@@ -76,7 +76,7 @@ func TestRulesThatAreRefused(t *testing.T) {
 		rule("repositories: x\nsparse-lists: on"):                                         `4: rule 2 ("x"): never decides, because rule 1 ("x") comes first`,
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-		_, err := readRules(path)
+		_, err := new(options).readRules(path)
 		if assert.Error(t, err, content) {
 			assert.True(t, strings.HasPrefix(err.Error(), path+":"+want), "%s: %v", content, err)
 		}

@@ -53,7 +53,7 @@ func TestHangup(t *testing.T) {
 
 	require.Empty(t, required())
 	write("FEATURE_SPARSE_INDEX: true\nSPARSE_INDEX_REQUIRED_ARCHS: [amd64]\n")
-	hangup()
+	assert.Contains(t, hangup(), `changed="feature-sparse-index: true, was false; sparse-index-required-archs: amd64, was none"`)
 	assert.Equal(t, "amd64", required())
 
 	write("FEATURE_SPARSE_INDEX: true\nSPARSE_INDEX_REQUIRED_ARCHS: [amd46]\n")
@@ -82,6 +82,50 @@ func TestHangup(t *testing.T) {
 	assert.Contains(t, hangup(), policies+`: no \"rules\"`)
 	assert.Equal(t, "arm64,ppc64le", required())
 
+	assert.NoError(t, os.WriteFile(policies, []byte("rules: []"), 0o600))
+	assert.Contains(t, hangup(), `level=ERROR msg="not reloaded: everything stays as it was" error="`+policies+` ends in the middle of a line`)
+	assert.Equal(t, "arm64,ppc64le", required())
+	require.NoError(t, os.WriteFile(policies, []byte("rules: []\n"), 0o600))
+	assert.Contains(t, hangup(), `changed="rule team/*: none, was on requiring ppc64le"`)
+	write("FEATURE_SPARSE_INDEX: true")
+	assert.Contains(t, hangup(), `level=ERROR msg="not reloaded: everything stays as it was" error="`+file+` ends in the middle of a line`)
+	assert.Equal(t, "arm64", required())
+
 	require.NoError(t, stop())
 	assert.Contains(t, log.String(), `level=WARN msg="settings have changed that count only when the server is started again" settings=[metrics-address]`)
+}
+
+// TestHalfFiles: only a file that has been whole is refused when it is not.
+func TestHalfFiles(t *testing.T) {
+	of := func(whole map[string]bool) options { return options{whole: whole} }
+	assert.NoError(t, refuseHalf(of(map[string]bool{"a": false}), of(map[string]bool{"a": false})), "it never ended otherwise")
+	assert.NoError(t, refuseHalf(of(map[string]bool{"a": true}), of(map[string]bool{"a": true, "b": false})), "it is another file")
+	assert.NoError(t, refuseHalf(of(map[string]bool{"a": true}), of(nil)), "it is not used any more")
+	assert.ErrorContains(t, refuseHalf(of(map[string]bool{"a": true}), of(map[string]bool{"a": false})), "a ends in the middle of a line")
+}
+
+func TestChanges(t *testing.T) {
+	load := func(rules string, values map[string]string) options {
+		o := options{values: values}
+		var err error
+		o.server.Policies.Rules, err = parseRules([]byte(rules))
+		require.NoError(t, err)
+		return o
+	}
+	before := load(`rules:
+- {repositories: [a, b], sparse-lists: off}
+- {repositories: c, sparse-lists: on}
+- {repositories: d, sparse-lists: on, required-architectures: arm64, required-platforms: linux/arm/v7, optional-without-platform: true}
+`, map[string]string{"drain-delay": "5s", "address": ":5000", "htpasswd": "/etc/htpasswd"})
+	now := load(`rules:
+- {repositories: new, sparse-lists: on}
+- {repositories: c, sparse-lists: on}
+- {repositories: b, sparse-lists: off}
+- {repositories: d, sparse-lists: on, required-architectures: arm64}
+`, map[string]string{"drain-delay": "1s", "address": ":5001", "htpasswd": "/etc/htpasswd"})
+	assert.Equal(t, "drain-delay: 1s, was 5s; rule a: none, was off; "+
+		"rule d: on requiring arm64, was on requiring arm64,linux/arm/v7, optional without platform; "+
+		"rule new: on, was none; rules: in another order", changes(before, now))
+	assert.Equal(t, "no setting and no rule", changes(now, now))
+	assert.Equal(t, "drain-delay: 5s, was none", changes(options{}, options{values: map[string]string{"drain-delay": "5s"}}))
 }

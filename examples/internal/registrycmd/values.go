@@ -98,7 +98,7 @@ func commaSeparated(value string) []string {
 func setPolicies(o *options, path string) (err error) {
 	o.server.Policies.Rules = nil
 	if path != "" {
-		o.server.Policies.Rules, err = readRules(path)
+		o.server.Policies.Rules, err = o.readRules(path)
 	}
 	return err
 }

@@ -20,7 +20,7 @@ type fileValue struct {
 }
 
 // loadFile reads the YAML file, if one is named. path is "" if none is.
-func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values map[string]fileValue, path string, err error) {
+func (o *options) loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values map[string]fileValue, path string, err error) {
 	path = cmd.Flags().Lookup(configFlag).Value.String()
 	if path == "" {
 		path, _ = lookup(configEnv)
@@ -28,13 +28,13 @@ func loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values ma
 	if path == "" {
 		return nil, "", nil
 	}
-	values, err = readFile(path)
+	values, err = o.readFile(path)
 	return values, path, err
 }
 
 // readFile reads a YAML file with settings.
-func readFile(path string) (map[string]fileValue, error) {
-	content, err := os.ReadFile(path)
+func (o *options) readFile(path string) (map[string]fileValue, error) {
+	content, err := o.readWhole(path)
 	if err != nil {
 		return nil, fmt.Errorf("file of settings: %w", err)
 	}
@@ -43,6 +43,16 @@ func readFile(path string) (map[string]fileValue, error) {
 		return nil, fmt.Errorf("%s:%w", path, err)
 	}
 	return values, nil
+}
+
+// readWhole reads a file, and notes whether it ends with the end of a line.
+func (o *options) readWhole(path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	if o.whole == nil {
+		o.whole = map[string]bool{}
+	}
+	o.whole[path] = bytes.HasSuffix(content, []byte("\n"))
+	return content, err
 }
 
 // parseFile reads a mapping whose values are scalars or, for some settings, sequences of scalars,

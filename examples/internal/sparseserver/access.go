@@ -26,6 +26,7 @@ type access struct {
 	mu      sync.Mutex
 	current *users      // nil lets everybody in; guarded by mu
 	refused os.FileInfo // of the file that was last refused, nil for none; guarded by mu
+	gone    bool        // the file could not be looked at the last time; guarded by mu
 }
 
 // set has these users let in; nil lets everybody in.
@@ -37,7 +38,7 @@ func (a *access) set(read *users) {
 
 // put is set for those who hold mu.
 func (a *access) put(read *users) {
-	a.current, a.refused = read, nil
+	a.current, a.refused, a.gone = read, nil, false
 	if read == nil {
 		return
 	}
@@ -55,8 +56,16 @@ func (a *access) users() *users {
 	}
 	path := a.current.path
 	info, err := os.Stat(path)
-	if err != nil || sameFile(info, a.current.file) || (a.refused != nil && sameFile(info, a.refused)) {
-		return a.current // it may be about to be replaced
+	if err != nil {
+		if !a.gone { // it may be about to be replaced, or the server will not start again
+			a.log.Warn("htpasswd file is gone: the users stay those of before", "error", err)
+		}
+		a.gone = true
+		return a.current
+	}
+	a.gone = false
+	if sameFile(info, a.current.file) || (a.refused != nil && sameFile(info, a.refused)) {
+		return a.current
 	}
 	read, err := readUsers(path)
 	if err != nil {

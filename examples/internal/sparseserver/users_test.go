@@ -133,8 +133,17 @@ func TestHtpasswdIsReadAgain(t *testing.T) {
 	require.Len(t, faults, 1, "it is said once")
 	assert.Contains(t, faults[0], `msg="htpasswd file is not taken: the users stay those of before" error="`+path+`:1: user \"alice\": the hash is MD5`)
 
-	require.NoError(t, os.Remove(path))
-	assert.Equal(t, http.StatusOK, status("bob"), "it may be about to be replaced")
+	for times := 1; times <= 2; times++ {
+		require.NoError(t, os.Remove(path))
+		for range 3 {
+			assert.Equal(t, http.StatusOK, status("bob"), "it may be about to be replaced")
+		}
+		warnings := log.lines("level=WARN")
+		require.Len(t, warnings, times, "it is said once")
+		assert.Contains(t, warnings[times-1], `msg="htpasswd file is gone: the users stay those of before" error="`)
+		writeFile(t, path, entry(t, "bob", "secret"))
+		assert.Equal(t, http.StatusOK, status("bob"))
+	}
 	writeFile(t, path, entry(t, "alice", "secret"))
 	assert.Equal(t, http.StatusOK, status("alice"))
 	assert.Equal(t, http.StatusUnauthorized, status("bob"))
