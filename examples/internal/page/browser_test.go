@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"net/http"
 	"net/http/httptest"
@@ -12,10 +13,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/performance"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
@@ -46,7 +49,7 @@ func startBrowser(t *testing.T) context.Context {
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
 		chromedp.Flag("hide-scrollbars", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
 		chromedp.NoSandbox) // which root has not, nor many a container; the pages are ours
-	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, stop := context.WithCancel(context.Background())
 	t.Cleanup(stop)
 	ctx, _ = chromedp.NewExecAllocator(ctx, options...)
 	ctx, _ = chromedp.NewContext(ctx)
@@ -86,7 +89,12 @@ func open(browser context.Context, t *testing.T, m Mirror, prepare ...chromedp.A
 	t.Cleanup(server.Close)
 	b.url = server.URL
 	b.ctx, _ = chromedp.NewContext(browser)
-	t.Cleanup(func() { assert.NoError(t, chromedp.Cancel(b.ctx)) })
+	t.Cleanup(func() {
+		// A tab that is not closed within chromedp's five seconds is closed with the browser.
+		if err := chromedp.Cancel(b.ctx); !errors.Is(err, context.DeadlineExceeded) {
+			assert.NoError(t, err)
+		}
+	})
 	b.console = chromedp.Console(b.ctx)
 	b.do(chromedp.EmulateViewport(width, height))
 	b.do(prepare...)
@@ -161,6 +169,44 @@ func media(medium, scheme string) chromedp.Action[chromedp.Void] {
 		})
 		return err
 	})
+}
+
+// withoutScripts lets the page run none.
+var withoutScripts = chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+	_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	return err
+})
+
+// openUntilLoaded opens the page of m, and stops its timers when it is loaded: what it means to do
+// afterwards, it does not do. It returns how long the page has computed, in milliseconds; what else
+// runs on the machine does not count.
+func openUntilLoaded(browser context.Context, t *testing.T, m Mirror, prepare ...chromedp.Action[chromedp.Void]) (b *tab, took float64) {
+	t.Helper()
+	measured := chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
+			Source: `addEventListener("load", () => { window.setTimeout = () => 0; })`,
+		})
+		if err == nil {
+			_, err = chromedp.Call(ctx, performance.Enable, performance.EnableParams{TimeDomain: performance.EnableTimeDomainThreadTicks})
+		}
+		return err
+	})
+	b = open(browser, t, m, append(prepare, measured)...)
+	metrics, err := chromedp.Call(b.ctx, performance.GetMetrics, cdp.Empty{})
+	require.NoError(t, err)
+	for _, metric := range metrics.Metrics {
+		if metric.Name == "TaskDuration" {
+			took = 1000 * metric.Value
+		}
+	}
+	require.Positive(t, took)
+	return b, took
+}
+
+// rows is how many rows there are.
+func (b *tab) rows() int {
+	b.Helper()
+	return evaluate[int](b, `document.querySelectorAll("tbody tr").length`)
 }
 
 func TestInABrowser(t *testing.T) {
@@ -254,10 +300,6 @@ func TestInABrowser(t *testing.T) {
 	})
 
 	t.Run("can be read without scripts", func(t *testing.T) {
-		withoutScripts := chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-			_, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-			return err
-		})
 		b := open(browser, t, example(), withoutScripts)
 		assert.Len(t, b.names(), 14)
 		assert.False(t, evaluate[bool](b, `document.querySelector("#find").checkVisibility()`), "what needs a script is not offered")
@@ -353,27 +395,31 @@ func TestInABrowser(t *testing.T) {
 		b.assertQuiet()
 	})
 
-	t.Run("opens with 10,000 images within a second", func(t *testing.T) {
+	t.Run("opens with 10,000 images in half the time of 5,000 rows", func(t *testing.T) {
+		const images, rows, tries = 10_000, 5000, 3
+		few, most := openUntilLoaded(browser, t, large(rows), withoutScripts)
+		require.Equal(t, rows, few.rows(), "without scripts, all images become rows at once")
 		var b *tab
-		var loaded float64 // milliseconds
-		for range 5 {      // other tests need the processors, too
-			b = open(browser, t, large(10_000))
-			loaded = evaluate[float64](b, `performance.getEntriesByType("navigation")[0].loadEventEnd`)
-			require.Positive(t, loaded)
-			t.Logf("%.0f ms", loaded)
-			if loaded < 1000 {
+		var took float64
+		for range tries { // who else computes takes the caches away
+			if b, took = openUntilLoaded(browser, t, large(images)); took < most/2 {
 				break
 			}
 		}
-		assert.Less(t, loaded, 1000.0)
+		t.Logf("%.0f ms of a processor, and %.0f ms with rows", took, most)
+		assert.Less(t, took, most/2, "milliseconds of a processor, and half of those with rows")
+		assert.Equal(t, atOnce, b.rows())
 		b.do(chromedp.Evaluate[chromedp.Void](`const f = document.querySelector("#find"); f.value = "service-9998"; f.dispatchEvent(new Event("input"))`))
 		assert.Equal(t, []string{"team-103/service-9998:v1.1"}, b.names(), "whether it was a row already or not")
 		assert.Equal(t, "1 of 10,000", evaluate[string](b, `document.querySelector("output").textContent`))
 		b.assertQuiet()
+	})
 
-		b = open(browser, t, large(1000))
-		_, err := chromedp.Run(b.ctx, chromedp.Poll[bool](`document.querySelectorAll("tbody tr").length === 1000`))
-		require.NoError(t, err, "the others become rows by themselves")
+	t.Run("makes rows of the others by itself", func(t *testing.T) {
+		b := open(browser, t, large(1000))
+		made := chromedp.Poll[bool](`document.querySelectorAll("tbody tr").length === 1000`, chromedp.WithPollingMutation(), chromedp.WithPollingTimeout(0))
+		_, err := chromedp.Run(b.ctx, made)
+		require.NoError(t, err)
 		b.assertQuiet()
 	})
 }
