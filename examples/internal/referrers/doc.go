@@ -16,7 +16,8 @@
 //     linked: manifests that are here, and whose subject has this tag. No link is removed for it.
 //   - After each change of the links, the tag is made anew: it names an index of what the API
 //     answers first, at most 1,000 entries and 4 MiB. Beyond that, the tag lists what comes first by
-//     digest, and only the API lists all. A subject without referrers has no tag.
+//     digest, and only the API lists all. A subject without referrers has no tag. Changes that come
+//     while the tag is being made are in one that is made next, for all of them.
 //   - A tag that names something else than a list of referrers, such as an image, is left alone.
 //   - Deleting the tag removes no link. It comes back with the next change.
 //

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -26,6 +27,9 @@ type Links struct {
 	reading chan struct{}       // holds an element for every manifest that is being read
 	writing chan struct{}       // holds an element while somebody who writes a tag has a share
 	maxRead int                 // a page ends when that many bytes of manifests have been read for it
+
+	mu      sync.Mutex
+	waiting map[refreshKey]*refresh // guarded by mu
 }
 
 type tagKey struct{ repository, tag string }
@@ -39,6 +43,7 @@ const (
 func New(store *registrystore.Store) *Links {
 	return &Links{
 		store: store, reading: make(chan struct{}, maxReading), writing: make(chan struct{}, 1), maxRead: maxReadBytes,
+		waiting: map[refreshKey]*refresh{},
 	}
 }
 

@@ -153,17 +153,56 @@ func (l *Links) adopt(ctx context.Context, s *share, repository, tag string, lis
 }
 
 // Refresh makes the tag of a subject list what the links do, unless it names something else than a
-// list of referrers. What the tag lists and no link does is linked before.
+// list of referrers. What the tag lists and no link does is linked before. Those who wait for
+// others that make the tag are served together, by who came first: all of their links are there.
 func (l *Links) Refresh(ctx context.Context, repository string, subject digest.Digest) error {
-	done, err := l.tags.Take(ctx, tagKey{repository, tagOf(subject)})
+	key := refreshKey{repository, subject}
+	l.mu.Lock()
+	r, joined := l.waiting[key]
+	if !joined {
+		r = &refresh{done: make(chan struct{}), err: errors.New("who was to make the tag has not")}
+		l.waiting[key] = r
+	}
+	l.mu.Unlock()
+	if joined {
+		select {
+		case <-r.done:
+			return r.err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer close(r.done)
+	r.err = l.refresh(ctx, key)
+	return r.err
+}
+
+// A refresh waits for the turn of a tag. Whoever comes until it has that joins it.
+type refresh struct {
+	done chan struct{} // closed when the tag is made
+	err  error         // set before done is closed
+}
+
+type refreshKey struct {
+	repository string
+	subject    digest.Digest
+}
+
+// refresh is Refresh for one who waits, and those who join.
+func (l *Links) refresh(ctx context.Context, key refreshKey) error {
+	tag := tagOf(key.subject)
+	done, err := l.tags.Take(ctx, tagKey{key.repository, tag})
+	l.mu.Lock()
+	delete(l.waiting, key)
+	l.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	defer done()
 	s := &share{admit: l.admitWriter}
 	defer s.giveBack()
-	if err := l.makeTag(ctx, s, repository, subject); err != nil {
-		return fmt.Errorf("bringing tag %s up to date: %w", tagOf(subject), err)
+	if err := l.makeTag(ctx, s, key.repository, key.subject); err != nil {
+		return fmt.Errorf("bringing tag %s up to date: %w", tag, err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/opencontainers/go-digest"
 	imgspecv1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -304,4 +305,72 @@ func TestTagNames(t *testing.T) {
 	} {
 		assert.Equal(t, is, isTag(tag), tag)
 	}
+}
+
+// TestABurstMakesFewTags: who waits while others make the tag is served with those who wait, too,
+// and never by what was begun before.
+func TestABurstMakesFewTags(t *testing.T) {
+	s := inMemory(t)
+	synctest.Test(t, func(t *testing.T) {
+		subject := digest.FromString("subject")
+		key := tagKey{"app", tagOf(subject)}
+		links := New(s.store)
+		var linked []digest.Digest
+		push := func(name string) (answered chan error) { // as Stored does
+			d := artifact(subject, sbom, name)
+			s.fill(t, subject, d)
+			linked = append(linked, d.digest)
+			slices.Sort(linked)
+			answered = make(chan error, 1)
+			go func() { answered <- links.Refresh(t.Context(), "app", subject) }()
+			synctest.Wait()
+			return answered
+		}
+		take := func() (taken chan func()) {
+			taken = make(chan func(), 1)
+			go func() {
+				done, err := links.tags.Take(t.Context(), key)
+				assert.NoError(t, err)
+				taken <- done
+			}()
+			synctest.Wait()
+			return taken
+		}
+		others := take()
+		first, next := push("first"), take()
+		var joined []chan error
+		for _, name := range []string{"second", "third"} {
+			joined = append(joined, push(name))
+		}
+		for range maxReading {
+			links.reading <- struct{}{}
+		}
+		(<-others)()
+		synctest.Wait() // the first has found what is linked, and cannot read it
+		before := slices.Clone(linked)
+		late := push("late")
+		for range maxReading {
+			<-links.reading
+		}
+		release := <-next // behind the first
+		synctest.Wait()
+		for _, answered := range append(joined, first) {
+			require.Len(t, answered, 1, "nobody has to make a tag of their own")
+			require.NoError(t, <-answered)
+		}
+		assert.Equal(t, before, digestsOf(parseIndex(t, s.made(t, subject)).Manifests))
+		assert.Empty(t, late, "its link came when the tag was being made")
+		release()
+		require.NoError(t, <-late)
+		assert.Equal(t, linked, digestsOf(parseIndex(t, s.made(t, subject)).Manifests))
+		assert.Empty(t, links.waiting)
+
+		others = take()
+		first, joined = push("unreadable"), []chan error{push("another")}
+		blob := "/docker/registry/v2/blobs/sha256/" + linked[0].Encoded()[:2] + "/" + linked[0].Encoded() + "/data"
+		require.NoError(t, s.driver.PutContent(t.Context(), blob, []byte("altered")))
+		(<-others)()
+		require.Error(t, <-first)
+		require.Error(t, <-joined[0], "no tag was made for it either")
+	})
 }
