@@ -154,33 +154,46 @@ func (l *Links) adopt(ctx context.Context, s *share, repository, tag string, lis
 
 // Refresh makes the tag of a subject list what the links do, unless it names something else than a
 // list of referrers. What the tag lists and no link does is linked before. Those who wait for
-// others that make the tag are served together, by who came first: all of their links are there.
+// others that make the tag are served together, by who came first and stays: all of their links are
+// there.
 func (l *Links) Refresh(ctx context.Context, repository string, subject digest.Digest) error {
 	key := refreshKey{repository, subject}
-	l.mu.Lock()
-	r, joined := l.waiting[key]
-	if !joined {
-		r = &refresh{done: make(chan struct{}), err: errors.New("who was to make the tag has not")}
-		l.waiting[key] = r
-	}
-	l.mu.Unlock()
-	if joined {
+	for {
+		r, joined := l.join(key)
+		if !joined {
+			defer close(r.done)
+			r.err = l.refresh(ctx, key)
+			r.left = ctx.Err() != nil
+			return r.err
+		}
 		select {
 		case <-r.done:
-			return r.err
+			if r.err == nil || !r.left {
+				return r.err
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
-	defer close(r.done)
-	r.err = l.refresh(ctx, key)
-	return r.err
 }
 
 // A refresh waits for the turn of a tag. Whoever comes until it has that joins it.
 type refresh struct {
 	done chan struct{} // closed when the tag is made
 	err  error         // set before done is closed
+	left bool          // who was to make the tag does not want it any more; set before done is closed
+}
+
+// join returns what makes the tag next, and reports whether that is up to somebody else.
+func (l *Links) join(key refreshKey) (r *refresh, joined bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r, joined = l.waiting[key]
+	if !joined {
+		r = &refresh{done: make(chan struct{}), err: errors.New("who was to make the tag has not")}
+		l.waiting[key] = r
+	}
+	return r, joined
 }
 
 type refreshKey struct {

@@ -1,6 +1,7 @@
 package referrers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -372,5 +373,35 @@ func TestABurstMakesFewTags(t *testing.T) {
 		(<-others)()
 		require.Error(t, <-first)
 		require.Error(t, <-joined[0], "no tag was made for it either")
+	})
+}
+
+// TestWhoMakesTheTagLeaves: those who have joined it make the tag themselves.
+func TestWhoMakesTheTagLeaves(t *testing.T) {
+	s := inMemory(t)
+	synctest.Test(t, func(t *testing.T) {
+		subject := digest.FromString("subject")
+		links := New(s.store)
+		referrer := artifact(subject, sbom, "referrer")
+		s.fill(t, subject, referrer)
+		others, err := links.tags.Take(t.Context(), tagKey{"app", tagOf(subject)})
+		require.NoError(t, err)
+		leaving, leave := context.WithCancel(t.Context())
+		defer leave()
+		var answered []chan error
+		for _, ctx := range []context.Context{leaving, t.Context(), t.Context()} {
+			a := make(chan error, 1)
+			answered = append(answered, a)
+			go func() { a <- links.Refresh(ctx, "app", subject) }()
+			synctest.Wait()
+		}
+		leave()
+		synctest.Wait()
+		require.ErrorIs(t, <-answered[0], context.Canceled)
+		others()
+		require.NoError(t, <-answered[1])
+		require.NoError(t, <-answered[2])
+		assert.Equal(t, []digest.Digest{referrer.digest}, digestsOf(parseIndex(t, s.made(t, subject)).Manifests))
+		assert.Empty(t, links.waiting)
 	})
 }
