@@ -61,13 +61,22 @@ func cutLast(s string) (before, after string, found bool) {
 // maxName is how many characters a repository's name may have.
 const maxName = 255
 
-// name is what the OCI distribution specification v1.1 calls <name>.
-var name = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-})
+const (
+	// specified is what the OCI distribution specification v1.1 calls <name>.
+	specified = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*`
 
-// ValidName reports whether a repository can have the given name.
-func ValidName(s string) bool { return len(s) <= maxName && name().MatchString(s) }
+	label  = `[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?`
+	domain = label + `(\.` + label + `)*`
+)
+
+var (
+	specifiedName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^` + specified + `$`) })
+	takenName     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(` + domain + `/)?` + specified + `$`) })
+)
+
+// ValidName reports whether a repository can have the given name: one that the specification knows,
+// or one that begins with a domain, in upper case, too, as the distribution registry takes it.
+func ValidName(s string) bool { return len(s) <= maxName && takenName().MatchString(s) }
 
 var errUnclean = errors.New("path has empty, '.' or '..' components, or a '/' after a reference")
 

@@ -1,6 +1,7 @@
 package sparseregistry
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,6 +47,20 @@ func TestParseContentPath(t *testing.T) {
 	} {
 		_, err := parseContentPath(path)
 		assert.ErrorIs(t, err, errUnclean, path)
+	}
+}
+
+func TestValidName(t *testing.T) {
+	for _, name := range []string{
+		"a", "a/b", "a.b/c_d/e__f/g--h", "localhost/a", "registry.example/a", "Registry.Example/a", "TEAM/a", "a--B/c", strings.Repeat("a", maxName),
+	} {
+		assert.True(t, ValidName(name), name)
+	}
+	for _, name := range []string{
+		"", "A", "a/B", "A/B", "Registry.Example", "Registry..Example/a", "-A/a", "A-/a", "A_B/a", "a/../b", "A/", "/a", "A:5000/a", "[::1]/a",
+		strings.Repeat("a", maxName+1), "A/" + strings.Repeat("a", maxName-1),
+	} {
+		assert.False(t, ValidName(name), name)
 	}
 }
 

@@ -23,6 +23,7 @@ func TestTheRegistryBehindSaysWhoMayRead(t *testing.T) {
 		message    string
 	}{
 		{"404", "a/b", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, 0, "", ""},
+		{"a domain", "Registry.Example-1/b", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) }, 0, "", ""},
 		{"200", "a/b", func(http.ResponseWriter, *http.Request) {}, 0, "", ""},
 		{
 			"401", "a/b", func(w http.ResponseWriter, _ *http.Request) {
@@ -51,7 +52,7 @@ func TestTheRegistryBehindSaysWhoMayRead(t *testing.T) {
 				require.Len(t, behind.requests, 1)
 				asked := behind.requests[0]
 				assert.Equal(t, http.MethodHead, asked.Method)
-				assert.Equal(t, "/v2/a/b/manifests/"+digest.FromString("").String(), asked.RequestURI)
+				assert.Equal(t, "/v2/"+c.repository+"/manifests/"+digest.FromString("").String(), asked.RequestURI)
 				assert.Equal(t, []string{"Basic eA=="}, asked.Header["Authorization"])
 				assert.NotContains(t, asked.Header, "Range")
 			} else {

@@ -151,8 +151,9 @@ func matchesComponent(pattern, component string) bool {
 // grows with the power of their number.
 const maxDoubleWildcards = 2
 
-// checkPattern refuses patterns that no repository's name can match. If one matches, so does the
-// name in which every wildcard is a letter.
+// checkPattern refuses patterns that no name can match which the specification knows. If one
+// matches, so does the name in which every wildcard is a letter. That ValidName knows more names,
+// with upper case, is no reason to take a pattern that is mistyped: wildcards match them.
 func checkPattern(pattern string) error {
 	double := 0
 	for component := range strings.SplitSeq(pattern, "/") {
@@ -165,7 +166,7 @@ func checkPattern(pattern string) error {
 	if double > maxDoubleWildcards {
 		return fmt.Errorf("%q is there %d times, more than %d", "**", double, maxDoubleWildcards)
 	}
-	if !ValidName(strings.NewReplacer("**", "a", "*", "a").Replace(pattern)) {
+	if like := strings.NewReplacer("**", "a", "*", "a").Replace(pattern); len(like) > maxName || !specifiedName().MatchString(like) {
 		return errors.New("no repository can have such a name: names are of lower-case letters and digits, with '.', '_' or '-' between them, " +
 			"in components with '/' between them; wildcards are '*' (part of a component) and '**' (any number of components)")
 	}

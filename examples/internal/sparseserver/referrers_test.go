@@ -16,6 +16,19 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
 )
 
+// Distribution takes names that begin with a domain, in upper case, too.
+func TestReferrersInARepositoryOfADomain(t *testing.T) {
+	_, client := start(t, Config{})
+	f := imagetest.New()
+	f.Image("image", imagetest.Platform("linux/amd64"))
+	f.Artifact("sbom", imagetest.Subject("image"), imagetest.ArtifactType("application/spdx+json"))
+	const repository = "Registry.Example/app"
+	require.NoError(t, client.PushImage(t.Context(), f, repository, "sbom"))
+	answer := client.Do(t, http.MethodGet, "/v2/"+repository+"/referrers/"+f.Digest("image").String(), nil, nil)
+	assert.Equal(t, http.StatusOK, answer.Status)
+	assert.Contains(t, string(answer.Body), f.Digest("sbom").String())
+}
+
 // What one server links a later one lists, which writes nothing, and tells its users only.
 func TestReferrers(t *testing.T) {
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
