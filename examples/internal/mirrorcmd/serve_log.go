@@ -12,16 +12,12 @@ import (
 
 // startLog has all logs of the command written by one logger, those of the library included.
 func (c *serveCommand) startLog() *slog.Logger {
-	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	level := slog.LevelInfo
 	if c.debug {
-		options.Level = slog.LevelDebug
+		level = slog.LevelDebug
 		logrus.SetLevel(logrus.DebugLevel)
 	}
-	var handler slog.Handler = slog.NewTextHandler(c.env.stderr, options)
-	if c.logJSON {
-		handler = slog.NewJSONHandler(c.env.stderr, options)
-	}
-	log := slog.New(handler)
+	log := slog.New(onelog.NewHandler(c.env.stderr, c.logJSON, level))
 	logrus.SetFormatter(onelog.Formatter{Log: log})
 	return log
 }

@@ -1,15 +1,25 @@
 // Package onelog has what dependencies log with logrus written by the logger of the program: in its
-// format, and among its lines.
+// format, which NewHandler chooses, and among its lines.
 package onelog
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
 
 	"github.com/sirupsen/logrus"
 )
+
+// NewHandler returns what writes records from a level on to w: as JSON, or as text.
+func NewHandler(w io.Writer, json bool, level slog.Level) slog.Handler {
+	options := &slog.HandlerOptions{Level: level}
+	if json {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
+}
 
 // A Formatter has each entry written by Log, with the fields in the order of their names, and
 // writes nothing itself. Edit returns the fields of an entry that are written, or false for one

@@ -21,7 +21,7 @@ type logForm struct {
 // start has everything that the process logs written to w, by one logger: what distribution logs
 // with logrus, and others with package log, too.
 func (f logForm) start(w io.Writer) *slog.Logger {
-	log := slog.New(f.handler(w))
+	log := slog.New(onelog.NewHandler(w, f.json, f.level))
 	slog.SetDefault(log)
 	logrus.SetFormatter(onelog.Formatter{Log: log, Edit: editEntry})
 	logrus.SetLevel(logrus.ErrorLevel) // what is below that, our lines say already
@@ -31,18 +31,10 @@ func (f logForm) start(w io.Writer) *slog.Logger {
 	return log
 }
 
-func (f logForm) handler(w io.Writer) slog.Handler {
-	options := &slog.HandlerOptions{Level: f.level}
-	if f.json {
-		return slog.NewJSONHandler(w, options)
-	}
-	return slog.NewTextHandler(w, options)
-}
-
 // fail writes why the program ends: for people, or, where programs read the log, as a line of it.
 func (f logForm) fail(w io.Writer, err error) {
 	if f.json {
-		slog.New(f.handler(w)).Error("sparse-registry has failed", "error", err)
+		slog.New(onelog.NewHandler(w, f.json, f.level)).Error("sparse-registry has failed", "error", err)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "sparse-registry:", err) // the exit status says it, too
