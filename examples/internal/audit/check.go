@@ -46,8 +46,9 @@ func Check(ctx context.Context, store *registrystore.Store, o Options) (*Report,
 	if err != nil {
 		return nil, err
 	}
-	if contents, _, _ := c.inventory.sum(); contents > 0 && c.counts.Repositories == 0 && store.Directory() != "" {
-		return nil, registrystore.ErrNoRepositories
+	contents, _, _ := c.inventory.sum()
+	if err := store.CheckCounts(c.counts.Repositories, contents); err != nil {
+		return nil, err
 	}
 	findings, err := c.stillSo(ctx, suspects, c.contentFindings())
 	if err != nil {

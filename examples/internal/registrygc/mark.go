@@ -41,8 +41,8 @@ func MakePlan(ctx context.Context, store *registrystore.Store, o Options, now ti
 	if err := store.Blobs(ctx, func(b registrystore.Blob) error { m.blob(b); return nil }); err != nil {
 		return nil, err
 	}
-	if store.Directory() != "" && m.plan.Kept.Repositories == 0 && len(m.plan.Blobs) > 0 {
-		return nil, registrystore.ErrNoRepositories
+	if err := store.CheckCounts(m.plan.Kept.Repositories, len(m.plan.Blobs)+m.plan.Kept.Blobs); err != nil {
+		return nil, err
 	}
 	return &m.plan, nil
 }

@@ -60,4 +60,6 @@ func TestAStorageWithoutRepositoriesStays(t *testing.T) {
 	require.NoError(t, os.Mkdir(repositories, 0o755))
 	_, err = registrygc.MakePlan(t.Context(), r.store, registrygc.Options{}, old)
 	assert.ErrorIs(t, err, registrystore.ErrNoRepositories)
+	_, err = registrygc.MakePlan(t.Context(), r.store, registrygc.Options{Grace: 24 * time.Hour}, time.Now())
+	assert.ErrorIs(t, err, registrystore.ErrNoRepositories, "also while all is young")
 }

@@ -45,9 +45,18 @@ type Blob struct {
 
 // ErrNoRepositories says that a storage directory has contents and no repository, so that nobody
 // can tell what they are for. distribution leaves the directories of repositories there when it
-// deletes what they have. It is for those who walk both.
+// deletes what they have.
 var ErrNoRepositories = errors.New("the storage has contents and no repository at all: see whether a disk is not mounted; " +
 	"if all repositories were removed on purpose, remove the directory " + Root + " of the storage, too")
+
+// CheckCounts is for those who have walked both: it returns ErrNoRepositories for a directory in
+// which there are contents and no repositories.
+func (s *Store) CheckCounts(repositories, contents int) error {
+	if s.directory != "" && repositories == 0 && contents > 0 {
+		return ErrNoRepositories
+	}
+	return nil
+}
 
 // Repositories calls visit for the name of each repository. A repository has at least one manifest,
 // layer or upload, or has had one. A walk ends at the first error of visit, with that error.
