@@ -65,7 +65,7 @@ func TestPatternsMatchAsExpressionsDo(t *testing.T) {
 		return strings.Join(parts, "/")
 	}
 	matched := 0
-	for range 20000 {
+	for range 5000 {
 		pattern, name := words("a", "b", "ab", "*", "a*", "*b", "**", "a*b"), words("a", "b", "ab", "aab", "abb")
 		want := ""
 		if expression(pattern).MatchString("/" + name) {
@@ -76,7 +76,7 @@ func TestPatternsMatchAsExpressionsDo(t *testing.T) {
 			return
 		}
 	}
-	assert.Greater(t, matched, 1000)
+	assert.Greater(t, matched, 250)
 }
 
 func TestRulesThatNobodyCanMeanAreRefused(t *testing.T) {

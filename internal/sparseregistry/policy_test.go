@@ -16,7 +16,7 @@ func lax(t testing.TB) http.Handler {
 	return registry
 }
 
-func TestAcceptance(t *testing.T) { sparsetest.Acceptance(t, lax) }
+func TestChangingPolicies(t *testing.T) { sparsetest.ChangingPolicies(t, lax) }
 
 func TestAcceptancePerRepository(t *testing.T) {
 	sparsetest.AcceptancePerRepository(t, func(t *testing.T, policies sparseregistry.Policies) *sparsetest.Client {
@@ -24,6 +24,6 @@ func TestAcceptancePerRepository(t *testing.T) {
 	})
 }
 
-func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, lax, 200) }
+func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, lax) }
 
 func TestSameAnswersWithAndWithoutThePolicy(t *testing.T) { sparsetest.SameAnswers(t, lax) }

@@ -29,8 +29,10 @@ func distribution(t testing.TB) http.Handler {
 	return r
 }
 
-func TestAcceptance(t *testing.T) { sparsetest.Acceptance(t, distribution) }
+// TestChangingPolicies has what TestAcceptancePerRepository leaves out, which runs over the whole
+// server.
+func TestChangingPolicies(t *testing.T) { sparsetest.ChangingPolicies(t, distribution) }
 
-func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, distribution, 200) }
+func TestNoAcceptedListLacksARequiredChild(t *testing.T) { sparsetest.Race(t, distribution) }
 
 func TestSameAnswersWithAndWithoutThePolicy(t *testing.T) { sparsetest.SameAnswers(t, distribution) }

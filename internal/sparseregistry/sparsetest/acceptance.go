@@ -57,12 +57,10 @@ var variations = []variation{
 	{"OCI by tag", false, "v1"}, {"OCI by digest", false, ""}, {"Docker by tag", true, "v1"}, {"Docker by digest", true, ""},
 }
 
-// Acceptance runs the acceptance table over a registry: which lists are stored, which are refused
-// and how, in OCI and in Docker form, by tag and by digest. Each row has a server of its own, whose
-// only policy is that of the row.
-func Acceptance(t *testing.T, backend Backend) {
+// ChangingPolicies runs the rows of the acceptance table over a registry that are about its policy,
+// or need several; AcceptancePerRepository has the others.
+func ChangingPolicies(t *testing.T, backend Backend) {
 	registry := backend(t)
-	run(t, func(t *testing.T, _ string, policy manifest.SparsePolicy) *Client { return Serve(t, registry, policy) })
 	for _, v := range variations {
 		for name, row := range map[string]func(*attempt){
 			"Q22 announcement": announcement, "Q26 switched off after the acceptance": switchedOff,
@@ -79,16 +77,16 @@ func Acceptance(t *testing.T, backend Backend) {
 	})
 }
 
-// run runs the rows of the table that need one policy each. serve returns a client for a registry
-// that has the policy in the repositories whose last component is as given.
-func run(t *testing.T, serve func(t *testing.T, last string, policy manifest.SparsePolicy) *Client) {
+// run runs the rows of the table that need one policy each: the registry has it in the repositories
+// whose last component is that of the row.
+func run(t *testing.T, client *Client) {
 	for _, v := range variations {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			for i, c := range pushCases {
 				t.Run(c.name, func(t *testing.T) {
 					last := caseName(i)
-					a := newAttempt(t, serve(t, last, c.policy), v, last)
+					a := newAttempt(t, client, v, last)
 					a.push(c.present...)
 					a.fixture.List("top", append(c.list, formOf(v.docker)...)...)
 					a.check(c)
@@ -97,7 +95,7 @@ func run(t *testing.T, serve func(t *testing.T, last string, policy manifest.Spa
 			for name, row := range histories {
 				t.Run(name, func(t *testing.T) {
 					last := strings.ToLower(name[:3])
-					row(newAttempt(t, serve(t, last, on("amd64")), v, last))
+					row(newAttempt(t, client, v, last))
 				})
 			}
 		})

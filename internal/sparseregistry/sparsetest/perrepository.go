@@ -18,8 +18,10 @@ import (
 // releases both.
 type Server func(t *testing.T, policies sparseregistry.Policies) *Client
 
-// AcceptancePerRepository runs the acceptance table over one registry that has the policy of each
-// row in the repository of that row, and one that would make every row fail as its default.
+// AcceptancePerRepository runs the acceptance table over one registry: which lists are stored,
+// which are refused and how, in OCI and in Docker form, by tag and by digest. The registry has the
+// policy of each row in the repository of that row, and one that would make every row fail as its
+// default.
 func AcceptancePerRepository(t *testing.T, server Server) {
 	policies := sparseregistry.Policies{Default: on("mips64p32le")}
 	rule := func(last string, policy manifest.SparsePolicy) {
@@ -32,9 +34,7 @@ func AcceptancePerRepository(t *testing.T, server Server) {
 		rule(strings.ToLower(name[:3]), on("amd64"))
 	}
 	client := server(t, policies)
-	t.Run("table", func(t *testing.T) {
-		run(t, func(*testing.T, string, manifest.SparsePolicy) *Client { return client })
-	})
+	t.Run("table", func(t *testing.T) { run(t, client) })
 	for _, v := range variations {
 		t.Run("one list in several repositories, "+v.name, func(t *testing.T) { severalRepositories(t, server, v) })
 	}
