@@ -26,6 +26,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry/sparsetest"
+	"github.com/sparsecopy/sparsecopy/manifest"
 )
 
 // A scrape is what /metrics answers: types by name, and values by name with labels, these in
@@ -204,7 +205,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 		client.Do(t, http.MethodPut, sparsetest.ManifestPath("app", "v1"), header, []byte(body))
 	}
 	put(`{"manifests":[],"Manifests":[]}`, nil)
-	put(strings.Repeat(" ", 5<<20), nil)
+	put(strings.Repeat(" ", manifest.MaxSize+1), nil)
 	put(`{}`, http.Header{"Content-Encoding": {"gzip"}})
 	s := ask()
 	assert.Equal(t, map[string]float64{
