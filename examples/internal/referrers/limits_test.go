@@ -81,7 +81,7 @@ func TestLargeDescriptors(t *testing.T) {
 	s := inMemory(t)
 	subject := digest.FromString("subject")
 	var all []document
-	for i := range 9 {
+	for i := range 5 {
 		all = append(all, artifact(subject, sbom, strings.Repeat(string(rune('a'+i)), 1<<20)))
 	}
 	s.fill(t, subject, all...)
@@ -101,7 +101,7 @@ func TestADescriptorThatIsTooLarge(t *testing.T) {
 	s := inMemory(t)
 	subject := digest.FromString("subject")
 	d := artifact(subject, sbom, "\u2028") // which json.Marshal writes as six bytes, and others as three
-	body := strings.Replace(string(d.body), `\u2028`, strings.Repeat("\u2028", 1<<20), 1)
+	body := strings.Replace(string(d.body), `\u2028`, strings.Repeat("\u2028", manifest.MaxSize/6+1), 1)
 	d = document{d.mediaType, []byte(body), digest.FromString(body)}
 	other := artifact(subject, sbom, "other")
 	s.fill(t, subject, d, other)

@@ -305,7 +305,7 @@ func TestCollectionsDoWhatTheModelDoes(t *testing.T) {
 				for killed := true; killed; {
 					plan, err := registrygc.MakePlan(t.Context(), h.store, o, begun.Add(o.Grace))
 					require.NoError(t, err)
-					removed, err := plan.Sweep(t.Context(), h.mortal(1+h.random.IntN(3)))
+					removed, err := plan.Sweep(t.Context(), h.mortal(1+h.random.IntN(8)))
 					h.checkWhole(t, before)
 					if killed = err != nil; killed {
 						require.ErrorIs(t, err, errKilled)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,7 +143,7 @@ func TestOnlineAgainstClients(t *testing.T) {
 	// No session has begun before the collection that it runs beside: grace is for those that have.
 	var begun sync.RWMutex
 	stop := make(chan struct{})
-	var collections int
+	var collections atomic.Int64
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -158,14 +159,14 @@ func TestOnlineAgainstClients(t *testing.T) {
 			if !assert.NoError(t, err) {
 				return
 			}
-			collections++
+			collections.Add(1)
 		}
 	})
 	var pushing sync.WaitGroup
 	for n := range clients {
 		pushing.Go(func() {
 			random := rand.New(rand.NewPCG(uint64(n), 0))
-			for range sessions {
+			for done := 0; done < sessions || collections.Load() == 0 && !t.Failed(); done++ {
 				begun.RLock()
 				problem := r.session(random, fmt.Sprintf("r%d", n%2), fmt.Sprintf("client%d", n))
 				begun.RUnlock()
@@ -178,7 +179,6 @@ func TestOnlineAgainstClients(t *testing.T) {
 	pushing.Wait()
 	close(stop)
 	wg.Wait()
-	assert.Positive(t, collections)
 	_, err := online.Collect(t.Context(), registrygc.Options{Untagged: true}, nobody)
 	require.NoError(t, err)
 	for n := range clients {
