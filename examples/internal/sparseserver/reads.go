@@ -7,7 +7,7 @@ import (
 	"maps"
 	"net/http"
 
-	"github.com/distribution/distribution/v3/registry/api/errcode"
+	upstream "github.com/distribution/distribution/v3"
 	storagedriver "github.com/distribution/distribution/v3/registry/storage/driver"
 	storagemiddleware "github.com/distribution/distribution/v3/registry/storage/driver/middleware"
 
@@ -98,7 +98,7 @@ func (m *readManifest) ask(ctx context.Context, driver storagedriver.StorageDriv
 		release, ok := m.budget.admitNow(lacks)
 		if !ok {
 			m.short = true
-			return errcode.ErrorCodeTooManyRequests // which distribution does not log as a fault
+			return upstream.ErrManifestUnknownRevision{} // no fault for distribution to log, and nobody hears of it
 		}
 		m.take(release, m.needs)
 	}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -198,6 +200,7 @@ func TestASmallImageInThePlaceOfALargeList(t *testing.T) {
 }
 
 func TestAnImageInThePlaceOfALargeList(t *testing.T) {
+	faults := distributionsFaults(t)
 	server, client := start(t, Config{ManifestWait: time.Millisecond})
 	f := sparsetest.Fixture(true)
 	f.Image("large", append(annotated(200<<10), imagetest.Docker(), imagetest.Platform("linux/amd64"))...)
@@ -221,6 +224,7 @@ func TestAnImageInThePlaceOfALargeList(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, answer.Status, "there is memory for the list only")
 	assert.Equal(t, "the registry is busy with other manifests; try again: no memory for it in 1ms", answer.Errors()[0].Message)
 	assert.True(t, server.reads.large.free.TryAcquire(readWeight*f.Size("large list")), "nothing is kept")
+	assert.Empty(t, faults())
 }
 
 // A waitingGauge tells who waits for memory.
@@ -232,10 +236,28 @@ type waitingGauge struct {
 func (g waitingGauge) Inc() { g.begun <- struct{}{} }
 func (g waitingGauge) Dec() {}
 
+// distributionsFaults has distribution log to faults, which returns those lines that are not about
+// what clients did wrong.
+func distributionsFaults(t *testing.T) (faults func() []string) {
+	hook := new(test.Hook)
+	before := logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{})
+	t.Cleanup(func() { logrus.StandardLogger().ReplaceHooks(before) })
+	logrus.AddHook(hook)
+	return func() []string {
+		var lines []string
+		for _, e := range hook.AllEntries() {
+			if status, ok := e.Data["http.response.status"].(int); e.Level <= logrus.ErrorLevel && (!ok || status >= http.StatusInternalServerError) {
+				lines = append(lines, fmt.Sprint(e.Message, e.Data))
+			}
+		}
+		return lines
+	}
+}
+
 // Who waits for memory keeps nobody from the storage, and is answered by what is there afterwards.
 func TestWhoWaitsToReadHoldsNothing(t *testing.T) {
-	log := &logBuffer{}
-	server, client := start(t, Config{Log: log.logger()})
+	faults := distributionsFaults(t)
+	server, client := start(t, Config{})
 	waiting := waitingGauge{server.reads.gauges.waiting, make(chan struct{})}
 	server.reads.gauges.waiting = waiting
 	f := ofSizes()
@@ -272,5 +294,5 @@ func TestWhoWaitsToReadHoldsNothing(t *testing.T) {
 		assert.Equal(t, string(document), string(answer.Body), name)
 	}
 	takeReads(t, server)()
-	assert.Empty(t, log.lines("level=ERROR"), "that somebody waits is no fault")
+	assert.Empty(t, faults(), "that somebody waits is none")
 }
