@@ -3,8 +3,8 @@ package registries
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
@@ -29,8 +30,9 @@ var timeHabits = []habit{
 	{"cdn-caps-connections", cappedConnections},
 	{"range-answered-otherwise", func(t *testing.T) {
 		for _, o := range []registrytest.Options{{Ranges: registrytest.RangeIgnored}, {Ranges: registrytest.RangeRefused}, {Ranges: registrytest.RangeFirst}, {Ranges: registrytest.RangeCoded}} {
-			c := copyInRanges(t, o, asked)
-			assert.Equal(t, map[bool]int{false: 1, true: 1}, c.requests(), "one attempt, in vain")
+			c := copyInRanges(t, o, refused)
+			assert.EqualValues(t, 1, c.report.Source.Retries, "one attempt, in vain")
+			assert.Equal(t, 1, c.requests()[false])
 		}
 	}},
 	{"range-of-other-bytes", func(t *testing.T) {
@@ -61,6 +63,7 @@ type timed struct {
 	*copytest.Env
 	f        *imagetest.Fixture
 	src, dst copytest.RegistryPlace
+	report   *copy.Report // of the last copy
 }
 
 func newTimed(t *testing.T, src, dst registrytest.Options) *timed {
@@ -74,7 +77,8 @@ func newTimed(t *testing.T, src, dst registrytest.Options) *timed {
 
 func (c *timed) copy(ctx context.Context, o copy.CopierOptions) error {
 	c.T.Helper()
-	_, err := c.ImageWith(ctx, copytest.NewCopier(c.T, o), c.dst.Ref("v1"), c.src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
+	r, err := c.ImageWith(ctx, copytest.NewCopier(c.T, o), c.dst.Ref("v1"), c.src.Ref("v1"), copy.Options{ImageListSelection: copy.CopyAllImages})
+	c.report = r
 	if err != nil {
 		assert.Empty(c.T, c.dst.Top("v1"))
 	} else {
@@ -83,18 +87,43 @@ func (c *timed) copy(ctx context.Context, o copy.CopierOptions) error {
 	return err
 }
 
-// slow is what takes longer than everything but blobs may.
-const (
-	slow      = 1500 * time.Millisecond
-	otherwise = time.Second
-)
+// longer calls f with longer and longer limits for what a machine does in a moment, until there is
+// no error. Another machine takes seconds for that, as it has much else to do, or stands still; what
+// takes longer than any limit does so on all of them.
+func longer(t *testing.T, f func(limit time.Duration) error) {
+	t.Helper()
+	var err error
+	for _, limit := range []time.Duration{250 * time.Millisecond, time.Second, 5 * time.Second, 25 * time.Second} {
+		if err = f(limit); err == nil {
+			return
+		}
+	}
+	require.NoError(t, err)
+}
+
+// patient are options with which nothing but a blob may take longer than the limit.
+func patient(limit time.Duration) copy.CopierOptions {
+	return copy.CopierOptions{StallTimeout: limit, AnswerTimeout: limit, Retries: quick}
+}
+
+// once is an error unless there were as many requests as blobs.
+func once(requests, blobs int) error {
+	if requests != blobs {
+		return fmt.Errorf("%d requests for %d blobs", requests, blobs)
+	}
+	return nil
+}
 
 func slowBlobs(t *testing.T, headerFirst bool) {
-	c := newTimed(t, registrytest.Options{BlobWait: slow, BlobHeaderFirst: headerFirst}, registrytest.Options{})
-	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{StallTimeout: otherwise, AnswerTimeout: otherwise, Retries: quick}))
-	assert.Equal(t, len(c.src.Blobs("app")), c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), "each is asked for once")
+	longer(t, func(limit time.Duration) error {
+		c := newTimed(t, registrytest.Options{BlobWait: limit * 3 / 2, BlobHeaderFirst: headerFirst}, registrytest.Options{})
+		if err := c.copy(t.Context(), patient(limit)); err != nil {
+			return err
+		}
+		return once(c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), len(c.src.Blobs("app")))
+	})
 
-	c.dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
+	c := newTimed(t, registrytest.Options{BlobWait: time.Hour, BlobHeaderFirst: headerFirst}, registrytest.Options{})
 	err := c.copy(t.Context(), copy.CopierOptions{BlobTimeout: 100 * time.Millisecond, Retries: quick})
 	assert.ErrorContains(t, err, "no answer about a blob within 100ms (BlobTimeout)")
 	var failed *copy.Error
@@ -109,10 +138,10 @@ const (
 	segment = 64 << 10
 )
 
-// newCapped is a copy of an image with one large layer, of which a connection brings so little that
-// two bring more.
-func newCapped(t *testing.T, src registrytest.Options) *timed {
-	src.Rate = 2 << 20
+// newCapped is a copy of an image with one large layer, of which a connection brings so few bytes
+// in a second.
+func newCapped(t *testing.T, src registrytest.Options, rate int64) *timed {
+	src.Rate = rate
 	c := &timed{
 		Env: copytest.NewEnv(t), f: imagetest.Platforms(1, 1, large, imagetest.SeededLayers()),
 		src: copytest.RegistryAt(t, registrytest.Start(t, src), "app"),
@@ -122,20 +151,24 @@ func newCapped(t *testing.T, src registrytest.Options) *timed {
 	return c
 }
 
+// refused reports whether a request for a range has brought nothing.
+func refused(c *timed) bool { return c.report.Source.Retries > 0 }
+
 // asked reports whether a range was asked for.
 func asked(c *timed) bool { return c.requests()[true] > 0 }
 
-// copyInRanges copies that until what is wanted has happened. It may not have where the machine has
-// so much else to do that the copy is slower than one connection, or the other one brings nothing.
+// copyInRanges copies that until what is wanted has happened. It may not have where the copy is
+// slower than one connection, as the machine has so much else to do, or where the other one brings
+// nothing: connections get slower and slower.
 func copyInRanges(t *testing.T, src registrytest.Options, wanted func(*timed) bool) *timed {
-	for range 5 {
-		c := newCapped(t, src)
+	for rate := int64(4 << 20); rate > 32<<10; rate /= 2 {
+		c := newCapped(t, src, rate)
 		require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
 		if wanted(c) {
 			return c
 		}
 	}
-	require.FailNow(t, "not in five copies")
+	require.FailNow(t, "at no rate")
 	return nil
 }
 
@@ -152,30 +185,42 @@ func (c *timed) requests() map[bool]int {
 
 func cappedConnections(t *testing.T) {
 	assert.Equal(t, 1, copyInRanges(t, registrytest.Options{}, asked).requests()[false])
-	c := newCapped(t, registrytest.Options{})
+	c := newCapped(t, registrytest.Options{}, 2<<20)
 	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick, NoRanges: true}))
 	assert.Equal(t, map[bool]int{false: 1}, c.requests())
 }
 
 func slowCommits(t *testing.T) {
-	c := newTimed(t, registrytest.Options{}, registrytest.Options{CommitWait: slow})
-	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{StallTimeout: otherwise, AnswerTimeout: otherwise, Retries: quick}))
-	assert.Equal(t, len(c.dst.Blobs("app")), c.dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), "each is sent once")
+	longer(t, func(limit time.Duration) error {
+		c := newTimed(t, registrytest.Options{}, registrytest.Options{CommitWait: limit * 3 / 2})
+		if err := c.copy(t.Context(), patient(limit)); err != nil {
+			return err
+		}
+		return once(c.dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), len(c.dst.Blobs("app")))
+	})
 }
 
 // stallsOnce has transfers in both directions that stop, and a question without an answer.
 func stallsOnce(t *testing.T) {
-	for name, c := range map[string]*timed{
-		"download": newTimed(t, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindBlob), registrytest.FirstN(1, registrytest.StallBody(50_000)))}, registrytest.Options{}),
-		"upload":   newTimed(t, registrytest.Options{}, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodPut, registrytest.KindUpload), registrytest.FirstN(1, registrytest.StallUpload(50_000)))}),
-		"question": newTimed(t, registrytest.Options{}, registrytest.Options{Script: registrytest.Only(registrytest.Matching(http.MethodHead, ""), registrytest.FirstN(1, registrytest.Stall()))}),
+	first := func(method string, kind registrytest.Kind, a registrytest.Answer) func() registrytest.Options {
+		return func() registrytest.Options {
+			return registrytest.Options{Script: registrytest.Only(registrytest.Matching(method, kind), registrytest.FirstN(1, a))}
+		}
+	}
+	none := func() registrytest.Options { return registrytest.Options{} }
+	for name, c := range map[string]struct{ src, dst func() registrytest.Options }{
+		"download": {first(http.MethodGet, registrytest.KindBlob, registrytest.StallBody(50_000)), none},
+		"upload":   {none, first(http.MethodPut, registrytest.KindUpload, registrytest.StallUpload(50_000))},
+		"question": {none, first(http.MethodHead, "", registrytest.Stall())},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := copy.CopierOptions{StallTimeout: otherwise, AnswerTimeout: otherwise, Retries: quick}
-			if name == "upload" { // which fits into the buffers of a connection: it is the answer that is waited for
-				o.BlobTimeout = otherwise
-			}
-			require.NoError(t, c.copy(t.Context(), o))
+			longer(t, func(limit time.Duration) error {
+				o := patient(limit)
+				if name == "upload" { // which fits into the buffers of a connection: it is the answer that is waited for
+					o.BlobTimeout = limit
+				}
+				return newTimed(t, c.src(), c.dst()).copy(t.Context(), o)
+			})
 		})
 	}
 }
@@ -213,33 +258,31 @@ func downFromTheStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newTimed(t, c.src, c.dst)
-			begun := time.Now()
-			err := d.copy(t.Context(), copy.CopierOptions{})
+			var clock clocktest.Hasty
+			err := d.copy(t.Context(), copy.CopierOptions{Clock: &clock})
 			require.Error(t, err)
 			if !errors.Is(err, io.EOF) {
 				require.ErrorContains(t, err, "503")
 			}
-			assert.Less(t, time.Since(begun), 3*time.Second)
+			assert.Positive(t, clock.Waited())
+			assert.Less(t, clock.Waited(), 3*time.Second)
 			assert.LessOrEqual(t, c.asked(d), 2)
 		})
 	}
 }
 
 func nobodyListens(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	host := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	const host = "127.0.0.1:1" // a port that the system gives to nobody
 	e, place, nowhere := copytest.NewEnv(t), copytest.Places["registry"](t), copytest.ParseName("docker://"+host+"/app:v1")
 	place.Push(imagetest.Platforms(2, 1, 100), "v1", imagetest.Top)
 	for side, ends := range map[copy.Side][2]types.ImageReference{copy.SourceSide: {place.Ref("v2"), nowhere}, copy.DestinationSide: {nowhere, place.Ref("v1")}} {
-		begun := time.Now()
-		_, err := e.ImageWith(t.Context(), copytest.NewCopier(t, copy.CopierOptions{}), ends[0], ends[1], copy.Options{ImageListSelection: copy.CopyAllImages})
+		var clock clocktest.Hasty
+		_, err := e.ImageWith(t.Context(), copytest.NewCopier(t, copy.CopierOptions{Clock: &clock}), ends[0], ends[1], copy.Options{ImageListSelection: copy.CopyAllImages})
 		assert.ErrorContains(t, err, "connection refused")
 		var failed *copy.Error
 		require.ErrorAs(t, err, &failed)
 		assert.Equal(t, side, failed.Side)
-		assert.Less(t, time.Since(begun), 3*time.Second)
+		assert.Less(t, clock.Waited(), 3*time.Second)
 	}
 }
 
@@ -272,13 +315,14 @@ func retryAfterHours(t *testing.T) {
 
 // retryAfterDate has a registry whose clock is an hour ahead.
 func retryAfterDate(t *testing.T) {
+	ahead := time.Now().Add(time.Hour).UTC()
 	c := newTimed(t, registrytest.Options{Script: registrytest.FirstN(1, registrytest.Answer{Status: http.StatusServiceUnavailable, Header: http.Header{
-		"Date":        {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)},
-		"Retry-After": {time.Now().Add(time.Hour + time.Second).UTC().Format(http.TimeFormat)},
+		"Date":        {ahead.Format(http.TimeFormat)},
+		"Retry-After": {ahead.Add(time.Second).Format(http.TimeFormat)},
 	}})}, registrytest.Options{})
-	begun := time.Now()
-	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
-	assert.GreaterOrEqual(t, time.Since(begun), time.Second)
+	var clock clocktest.Hasty
+	require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Clock: &clock, Retries: quick}))
+	assert.Equal(t, []time.Duration{time.Second}, clock.Waits())
 }
 
 func throttledWithoutHeader(t *testing.T) {
@@ -295,9 +339,9 @@ func throttledUploads(t *testing.T) {
 				PatchOnly: method == http.MethodPatch,
 				Script:    registrytest.Only(registrytest.Matching(method, registrytest.KindUpload), registrytest.FirstN(1, busy)),
 			})
-			begun := time.Now()
-			require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Retries: quick}))
-			assert.GreaterOrEqual(t, time.Since(begun), time.Second, "%d to %s", status, method)
+			var clock clocktest.Hasty
+			require.NoError(t, c.copy(t.Context(), copy.CopierOptions{Clock: &clock, Retries: quick}))
+			assert.Equal(t, []time.Duration{time.Second}, clock.Waits(), "%d to %s", status, method)
 		}
 	}
 }
@@ -320,9 +364,9 @@ func throttledTokens(t *testing.T) {
 		switch {
 		case q.Kind != registrytest.KindToken:
 		case q.Status == busy.Status:
-			refused = q.End
+			refused = q.Start
 		case !refused.IsZero():
-			assert.Greater(t, q.Start.Sub(refused), 900*time.Millisecond, "it is left alone")
+			assert.GreaterOrEqual(t, q.Start.Sub(refused), time.Second, "it is left alone")
 		}
 	}
 }
@@ -341,14 +385,19 @@ func deadlineDuringRetries(t *testing.T) {
 		"manifests": {dst: always(http.MethodPut, registrytest.KindManifest)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newTimed(t, o.src, o.dst)
-			over := errors.New("the time is over")
-			ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Second, over)
-			defer cancel()
-			err := c.copy(ctx, copy.CopierOptions{})
-			require.ErrorIs(t, err, over)
 			var refused *copy.RegistryError
-			require.ErrorAs(t, err, &refused, "%v", err)
+			var err error
+			longer(t, func(limit time.Duration) error {
+				over := errors.New("the time is over")
+				ctx, cancel := context.WithTimeoutCause(t.Context(), limit, over)
+				defer cancel()
+				err = newTimed(t, o.src, o.dst).copy(ctx, copy.CopierOptions{})
+				require.ErrorIs(t, err, over)
+				if !errors.As(err, &refused) {
+					return fmt.Errorf("nothing was refused within %s: %w", limit, err)
+				}
+				return nil
+			})
 			assert.Equal(t, busy.Status, refused.Status)
 			assert.ErrorContains(t, err, "the time is over; the last answer was: ")
 			assert.ErrorContains(t, err, "slow down")

@@ -62,3 +62,13 @@ func TestShifted(t *testing.T) {
 	assert.True(t, long.Stop(), "timers are the machine's")
 	<-shifted.NewTimer(0).C()
 }
+
+func TestHasty(t *testing.T) {
+	var hasty clocktest.Hasty
+	before := time.Now()
+	<-hasty.NewTimer(time.Hour).C()
+	<-hasty.NewTimer(time.Minute).C()
+	assert.WithinRange(t, hasty.Now(), before.Add(61*time.Minute), before.Add(121*time.Minute))
+	assert.Equal(t, []time.Duration{time.Hour, time.Minute}, hasty.Waits())
+	assert.Equal(t, 61*time.Minute, hasty.Waited())
+}
