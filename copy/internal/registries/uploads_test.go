@@ -1,11 +1,13 @@
 package registries
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -101,9 +103,9 @@ func immutableTags(t *testing.T, refusal registrytest.ListPolicy) {
 // immutableUnderneath: a blob of an image, and what is attached to it, come back to an immutable
 // tag.
 func immutableUnderneath(t *testing.T, immutable registrytest.Options) {
-	f := copytest.AttachedFixture()
+	f := attachedFixture()
 	e, src := copytest.NewEnv(t), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
-	copytest.PushAttached(t, f, src, true)
+	pushAttached(f, src)
 	for name, tag := range map[string]string{"an image": "single", "a list": "v1"} {
 		src.Push(f, "single", "amd64")
 		for _, api := range []bool{true, false} {
@@ -138,9 +140,9 @@ func immutableUnderneath(t *testing.T, immutable registrytest.Options) {
 // immutableAndPrepared: a copy that was planned without looking at the destination finds out when
 // it is refused.
 func immutableAndPrepared(t *testing.T, immutable registrytest.Options) {
-	f := copytest.AttachedFixture()
+	f := attachedFixture()
 	e, src := copytest.NewEnv(t), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
-	copytest.PushAttached(t, f, src, true)
+	pushAttached(f, src)
 	src.Push(f, "single", "amd64")
 	for _, tag := range []string{"v1", "single"} {
 		for _, attached := range []bool{false, true} {
@@ -240,9 +242,27 @@ func pinnedList(t *testing.T) {
 	}
 }
 
-// uploadedFixture is attachedFixture with an SBOM of 700 kB.
+// attachedFixture is a list of two images, one of which has an SBOM, and a signature at a digest
+// tag.
+func attachedFixture() *imagetest.Fixture {
+	f := imagetest.Platforms(2, 1, 100)
+	f.Blob("sbom of amd64", copytest.SbomType, []byte(`{"of":"amd64"}`))
+	f.Artifact("sbom-amd64", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"), imagetest.Layers("sbom of amd64"))
+	f.Blob("cosign of amd64", copytest.SignatureType, []byte("cosigned amd64"))
+	f.Artifact("cosign-amd64", imagetest.Layers("cosign of amd64"))
+	return f
+}
+
+// pushAttached pushes attachedFixture with everything attached.
+func pushAttached(f *imagetest.Fixture, p copytest.RegistryPlace) {
+	p.Push(f, "v1", imagetest.Top)
+	p.Push(f, "", "sbom-amd64")
+	p.Push(f, copytest.DigestTag(f.Digest("amd64"), ".sig"), "cosign-amd64")
+}
+
+// uploadedFixture is attachedFixture with another SBOM, of 700 kB.
 func uploadedFixture() *imagetest.Fixture {
-	f := copytest.AttachedFixture()
+	f := attachedFixture()
 	f.Layer("large", imagetest.Random(7, 700_000))
 	f.Artifact("sbom-large", imagetest.ArtifactType(copytest.SbomType), imagetest.Subject("amd64"), imagetest.Layers("large"))
 	return f
@@ -257,7 +277,7 @@ func uploaded(t *testing.T, answers registrytest.Options) copytest.RegistryPlace
 	if answers.Auth != nil {
 		e.Sys.DockerAuthConfig = &types.DockerAuthConfig{Username: "u", Password: "p"}
 	}
-	copytest.PushAttached(t, f, src, true)
+	pushAttached(f, src)
 	src.Push(f, "", "sbom-large")
 	dst := copytest.RegistryAt(t, registrytest.Start(t, answers), "app")
 	o := copytest.Followers()
@@ -277,13 +297,16 @@ func checkUploaded(t *testing.T, e *copytest.Env, f *imagetest.Fixture, dst copy
 	t.Helper()
 	dst.Check(imagetest.Want{Tag: "v1", Digest: f.Digest(imagetest.Top), Fixture: f})
 	assert.ElementsMatch(t, f.Digests("sbom-amd64", "sbom-large"), copytest.ReferrersAt(t, e, dst, f.Digest("amd64")))
-	d, ok := dst.Resolve("app", strings.Replace(f.Digest("amd64").String(), ":", "-", 1)+".sig")
+	d, ok := dst.Resolve("app", copytest.DigestTag(f.Digest("amd64"), ".sig"))
 	assert.True(t, ok)
 	assert.Equal(t, f.Digest("cosign-amd64"), d)
 	b, ok := dst.Blob("app", f.Digest("large"))
 	assert.True(t, ok)
 	assert.Equal(t, f.Digest("large"), digest.FromBytes(b))
 }
+
+// notLarge is more than the blobs of uploadedFixture have, but for the large one.
+const notLarge = 100_000
 
 // bringsContent reports whether a request is a PUT of an upload that has a body.
 func bringsContent(q *http.Request) bool {
@@ -488,19 +511,10 @@ func lostUploads(t *testing.T) {
 	} {
 		for way, o := range map[string]registrytest.Options{"by PUT": {}, "by PATCH": {PatchOnly: true}, "in pieces": {MaxBody: 300 << 10}} {
 			t.Run(name+" "+way, func(t *testing.T) {
-				// The first upload succeeds in this way, and then each request of one is refused
-				// once.
-				o.Script = registrytest.Only(
-					func(q *http.Request) bool {
-						return strings.Contains(q.URL.Path, "/blobs/uploads/") && q.Method != http.MethodPost && (!o.PatchOnly || !bringsContent(q))
-					},
-					func(n int, _ *http.Request) registrytest.Answer {
-						if n == 5 || n == 12 {
-							return answer
-						}
-						return registrytest.Answer{}
-					})
+				var times atomic.Int64
+				o.Script = refusedTwice(o, answer, &times)
 				uploaded(t, o)
+				assert.EqualValues(t, 2, times.Load())
 			})
 		}
 	}
@@ -513,6 +527,44 @@ func lostUploads(t *testing.T) {
 	require.ErrorContains(t, err, "never right")
 	assert.LessOrEqual(t, dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), 4)
 	assert.Empty(t, dst.Top("v1"))
+}
+
+// refusedTwice is a Script that gives the answer to two requests for uploads of uploadedFixture, when
+// others have shown how the registry takes content: there they bring it, or end an upload. They are
+// of two blobs, as content is not found wrong twice in being sent. times counts them.
+func refusedTwice(o registrytest.Options, answer registrytest.Answer, times *atomic.Int64) registrytest.Script {
+	f := uploadedFixture()
+	large := f.Digest("large").String()
+	blobOf := func(q *http.Request) string {
+		switch d := q.URL.Query().Get("digest"); {
+		case d == large || q.ContentLength > notLarge:
+			return large
+		case d == "" || !o.PatchOnly:
+			return cmp.Or(d, fmt.Sprint(q.ContentLength))
+		default: // that of a PATCH is known by the size
+			return fmt.Sprint(f.Size(f.Name(digest.Digest(d))))
+		}
+	}
+	var mu sync.Mutex
+	var first string
+	return registrytest.Only(
+		func(q *http.Request) bool {
+			return strings.Contains(q.URL.Path, "/blobs/uploads/") && q.Method != http.MethodPost &&
+				!(o.PatchOnly && bringsContent(q) || o.MaxBody > 0 && bringsContent(q) && q.ContentLength > o.MaxBody)
+		},
+		func(n int, q *http.Request) registrytest.Answer {
+			mu.Lock()
+			defer mu.Unlock()
+			switch blob := blobOf(q); {
+			case n == 5 && first == "":
+				first = blob
+			case n >= 8 && times.Load() == 1 && blob != first && (o.MaxBody == 0 || q.Method == http.MethodPatch):
+			default:
+				return registrytest.Answer{}
+			}
+			times.Add(1)
+			return answer
+		})
 }
 
 // failingMounts: a registry does not mount from another repository, whatever it says instead.
@@ -586,7 +638,7 @@ func phantomBlobs(t *testing.T) {
 			t.Run(name+", "+how, func(t *testing.T) {
 				f := uploadedFixture()
 				e, src := copytest.NewEnv(t), copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{}), "app")
-				copytest.PushAttached(t, f, src, true)
+				pushAttached(f, src)
 				src.Push(f, "", "sbom-large")
 				src.Push(f, "single", "amd64")
 				o.BlobsUnknown = answer
