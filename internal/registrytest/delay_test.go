@@ -26,20 +26,35 @@ func elapsed(f func()) time.Duration {
 	return time.Since(begun)
 }
 
-func TestRTT(t *testing.T) {
-	c := start(t, Options{RTT: rtt})
-	ping := func() { c.do(200, "GET", "/v2/", "") }
-	first := elapsed(ping)
-	require.GreaterOrEqual(t, first, 2*rtt, "the handshake takes one")
-	require.Equal(t, 1, c.Connections())
-	// The fastest of some: the machine may be busy.
-	best := time.Hour
-	for range 10 {
-		best = min(best, elapsed(ping))
+// belowLimit wants f, which takes as long as unit has it take, to be below a multiple of that, for
+// one of some units: where the machine is busy, it takes a longer one for what it does itself to
+// weigh little.
+func belowLimit(t *testing.T, unit time.Duration, limit int, f func(unit time.Duration) time.Duration) {
+	t.Helper()
+	var took time.Duration
+	for end := 64 * unit; unit <= end; unit *= 4 {
+		if took = f(unit); took < time.Duration(limit)*unit {
+			return
+		}
 	}
-	require.GreaterOrEqual(t, best, rtt)
-	require.Less(t, best, 2*rtt)
-	require.Equal(t, 1, c.Connections())
+	t.Fatalf("%s", took)
+}
+
+func TestRTT(t *testing.T) {
+	belowLimit(t, rtt, 2, func(rtt time.Duration) time.Duration {
+		c := start(t, Options{RTT: rtt})
+		ping := func() { c.do(200, "GET", "/v2/", "") }
+		first := elapsed(ping)
+		require.GreaterOrEqual(t, first, 2*rtt, "the handshake takes one")
+		require.Equal(t, 1, c.Connections())
+		best := time.Hour
+		for range 3 {
+			best = min(best, elapsed(ping))
+		}
+		require.GreaterOrEqual(t, best, rtt)
+		require.Equal(t, 1, c.Connections())
+		return best
+	})
 }
 
 func TestRTTWithTLS(t *testing.T) {
@@ -52,48 +67,53 @@ func TestRTTWithTLS(t *testing.T) {
 }
 
 func TestRTTDoesNotLimitBandwidth(t *testing.T) {
-	c := start(t, Options{RTT: rtt, DiscardBlobs: true})
 	content := Seeded(1, 16<<20)
-	c.PutContent("a", content)
-	c.do(200, "GET", "/v2/", "")
-	// Windows of 64 KiB would need 256 round trips, 7 seconds.
-	took := elapsed(func() {
-		got := c.do(200, "GET", "/v2/a/blobs/"+content.Digest.String(), "")
-		require.Len(t, got.body, int(content.Size))
+	takes := func(rtt time.Duration, transfer func(c *client)) time.Duration {
+		c := start(t, Options{RTT: rtt, DiscardBlobs: true})
+		c.PutContent("a", content)
+		c.do(200, "GET", "/v2/", "")
+		return elapsed(func() { transfer(c) })
+	}
+	const limit = 200 // windows of 64 KiB would need 256 round trips
+	belowLimit(t, rtt, limit, func(rtt time.Duration) time.Duration {
+		return takes(rtt, func(c *client) {
+			got := c.do(200, "GET", "/v2/a/blobs/"+content.Digest.String(), "")
+			require.Len(t, got.body, int(content.Size))
+		})
 	})
-	require.Less(t, took, 5*time.Second)
-	took = elapsed(func() {
-		a, err := c.try("POST", "/v2/b/blobs/uploads/?digest="+content.Digest.String(), content.Reader())
-		require.NoError(t, err)
-		require.Equal(t, 201, a.StatusCode)
+	belowLimit(t, rtt, limit, func(rtt time.Duration) time.Duration {
+		return takes(rtt, func(c *client) {
+			a, err := c.try("POST", "/v2/b/blobs/uploads/?digest="+content.Digest.String(), content.Reader())
+			require.NoError(t, err)
+			require.Equal(t, 201, a.StatusCode)
+		})
 	})
-	require.Less(t, took, 5*time.Second)
 }
 
 // TestRate downloads over one connection and over two, each of which has the whole rate.
 func TestRate(t *testing.T) {
-	const size, least = 1 << 20, 250 * time.Millisecond
-	c := start(t, Options{Rate: 4 << 20})
+	const size = 1 << 20
 	content := Seeded(1, size)
-	c.PutContent("a", content)
-	download := func() {
-		got := c.do(200, "GET", "/v2/a/blobs/"+content.Digest.String(), "")
-		require.Len(t, got.body, size)
-	}
-	require.GreaterOrEqual(t, elapsed(download), least)
-	// The fastest of some: the machine may be busy.
-	best := time.Hour
-	for range 3 {
-		best = min(best, elapsed(func() {
+	belowLimit(t, time.Second/8, 2, func(least time.Duration) time.Duration {
+		c := start(t, Options{Rate: int64(size * time.Second / least)})
+		c.PutContent("a", content)
+		download := func() {
+			got := c.do(200, "GET", "/v2/a/blobs/"+content.Digest.String(), "")
+			require.Len(t, got.body, size)
+		}
+		require.GreaterOrEqual(t, elapsed(download), least)
+		took := elapsed(func() { // at a time
 			var both sync.WaitGroup
 			both.Go(download)
 			both.Go(download)
 			both.Wait()
-		}))
-	}
-	require.GreaterOrEqual(t, best, least)
-	require.Less(t, best, 2*least, "at a time")
-	require.Equal(t, 2, c.Connections())
+		})
+		require.GreaterOrEqual(t, took, least)
+		if c.Connections() < 2 {
+			return 2 * least // one was there when the other began
+		}
+		return took
+	})
 }
 
 // TestRateIsOfDownloads would take 17 minutes if it were one of uploads.
@@ -139,7 +159,7 @@ func TestRTTAndFaults(t *testing.T) {
 
 func TestCloseWithRTT(t *testing.T) {
 	for _, fault := range []Answer{{}, Stall(), StallBody(1 << 20)} {
-		c := start(t, Options{RTT: time.Minute / 2, Script: OnNth(1, fault)})
+		c := start(t, Options{RTT: time.Hour, Script: OnNth(1, fault)})
 		done := make(chan error)
 		go func() {
 			_, err := c.try("GET", "/v2/", nil)

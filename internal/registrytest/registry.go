@@ -37,7 +37,7 @@ type Registry struct {
 }
 
 // closeTimeout is how long Close waits for handlers, all of whose connections are closed.
-const closeTimeout = 5 * time.Second
+const closeTimeout = 30 * time.Second
 
 // New starts a registry on a free port of 127.0.0.1, or of Options.Address. It panics if it cannot:
 // there is nothing that a caller could do about it. Close stops it.
@@ -170,7 +170,7 @@ func (r *Registry) Connections() int {
 	return int(n)
 }
 
-// Close breaks all connections, waits until the handlers have noticed (a few seconds at most), and
+// Close breaks all connections, waits until the handlers have noticed (half a minute at most), and
 // stops. What the registry holds can still be looked at. Closing again does nothing.
 func (r *Registry) Close() {
 	r.mu.Lock()

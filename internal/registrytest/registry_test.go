@@ -33,7 +33,7 @@ func start(t *testing.T, o Options) *client {
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &client{t: t, Registry: r, http: &http.Client{
-		Transport: tr, Timeout: 20 * time.Second,
+		Transport: tr, Timeout: time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -174,7 +174,7 @@ func unmarshal(t *testing.T, b []byte, v any) {
 
 // For require.Eventually.
 const (
-	waitFor = 10 * time.Second
+	waitFor = time.Minute
 	tick    = 2 * time.Millisecond
 )
 
