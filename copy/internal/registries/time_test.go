@@ -87,20 +87,6 @@ func (c *timed) copy(ctx context.Context, o copy.CopierOptions) error {
 	return err
 }
 
-// longer calls f with longer and longer limits for what a machine does in a moment, until there is
-// no error. Another machine takes seconds for that, as it has much else to do, or stands still; what
-// takes longer than any limit does so on all of them.
-func longer(t *testing.T, f func(limit time.Duration) error) {
-	t.Helper()
-	var err error
-	for _, limit := range []time.Duration{250 * time.Millisecond, time.Second, 5 * time.Second, 25 * time.Second} {
-		if err = f(limit); err == nil {
-			return
-		}
-	}
-	require.NoError(t, err)
-}
-
 // patient are options with which nothing but a blob may take longer than the limit.
 func patient(limit time.Duration) copy.CopierOptions {
 	return copy.CopierOptions{StallTimeout: limit, AnswerTimeout: limit, Retries: quick}
@@ -115,13 +101,13 @@ func once(requests, blobs int) error {
 }
 
 func slowBlobs(t *testing.T, headerFirst bool) {
-	longer(t, func(limit time.Duration) error {
+	require.NoError(t, clocktest.Longer(func(limit time.Duration) error {
 		c := newTimed(t, registrytest.Options{BlobWait: limit * 3 / 2, BlobHeaderFirst: headerFirst}, registrytest.Options{})
 		if err := c.copy(t.Context(), patient(limit)); err != nil {
 			return err
 		}
 		return once(c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), len(c.src.Blobs("app")))
-	})
+	}))
 
 	c := newTimed(t, registrytest.Options{BlobWait: time.Hour, BlobHeaderFirst: headerFirst}, registrytest.Options{})
 	err := c.copy(t.Context(), copy.CopierOptions{BlobTimeout: 100 * time.Millisecond, Retries: quick})
@@ -191,13 +177,13 @@ func cappedConnections(t *testing.T) {
 }
 
 func slowCommits(t *testing.T) {
-	longer(t, func(limit time.Duration) error {
+	require.NoError(t, clocktest.Longer(func(limit time.Duration) error {
 		c := newTimed(t, registrytest.Options{}, registrytest.Options{CommitWait: limit * 3 / 2})
 		if err := c.copy(t.Context(), patient(limit)); err != nil {
 			return err
 		}
 		return once(c.dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), len(c.dst.Blobs("app")))
-	})
+	}))
 }
 
 // stallsOnce has transfers in both directions that stop, and a question without an answer.
@@ -214,13 +200,13 @@ func stallsOnce(t *testing.T) {
 		"question": {none, first(http.MethodHead, "", registrytest.Stall())},
 	} {
 		t.Run(name, func(t *testing.T) {
-			longer(t, func(limit time.Duration) error {
+			require.NoError(t, clocktest.Longer(func(limit time.Duration) error {
 				o := patient(limit)
 				if name == "upload" { // which fits into the buffers of a connection: it is the answer that is waited for
 					o.BlobTimeout = limit
 				}
 				return newTimed(t, c.src(), c.dst()).copy(t.Context(), o)
-			})
+			}))
 		})
 	}
 }
@@ -387,7 +373,7 @@ func deadlineDuringRetries(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var refused *copy.RegistryError
 			var err error
-			longer(t, func(limit time.Duration) error {
+			require.NoError(t, clocktest.Longer(func(limit time.Duration) error {
 				over := errors.New("the time is over")
 				ctx, cancel := context.WithTimeoutCause(t.Context(), limit, over)
 				defer cancel()
@@ -397,7 +383,7 @@ func deadlineDuringRetries(t *testing.T) {
 					return fmt.Errorf("nothing was refused within %s: %w", limit, err)
 				}
 				return nil
-			})
+			}))
 			assert.Equal(t, busy.Status, refused.Status)
 			assert.ErrorContains(t, err, "the time is over; the last answer was: ")
 			assert.ErrorContains(t, err, "slow down")

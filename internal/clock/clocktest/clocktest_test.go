@@ -2,6 +2,7 @@ package clocktest_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -71,4 +72,18 @@ func TestHasty(t *testing.T) {
 	assert.WithinRange(t, hasty.Now(), before.Add(61*time.Minute), before.Add(121*time.Minute))
 	assert.Equal(t, []time.Duration{time.Hour, time.Minute}, hasty.Waits())
 	assert.Equal(t, 61*time.Minute, hasty.Waited())
+}
+
+func TestLonger(t *testing.T) {
+	var limits []time.Duration
+	f := func(limit time.Duration) error {
+		if limits = append(limits, limit); len(limits) < 3 {
+			return errors.New("too slow")
+		}
+		return nil
+	}
+	require.NoError(t, clocktest.Longer(f))
+	assert.Len(t, limits, 3)
+	assert.IsIncreasing(t, limits)
+	require.EqualError(t, clocktest.Longer(func(time.Duration) error { return errors.New("never") }), "never")
 }
