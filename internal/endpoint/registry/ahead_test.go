@@ -57,7 +57,7 @@ func TestExpect(t *testing.T) {
 	assert.Equal(t, openAhead+1, h.transport.Dialled(), "there are more than that")
 	s.Expect(20)
 	assert.Equal(t, 20, h.transport.Dialled())
-	require.Eventually(t, func() bool { return r.Connections() == 20 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.Connections() == 20 }, time.Minute, time.Millisecond)
 	busy := ocihttp.RoundTripFunc(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: http.StatusTooManyRequests, Body: http.NoBody}, nil
 	})

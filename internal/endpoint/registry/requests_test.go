@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"math"
 	"net/http"
 	"net/url"
 	"testing"
@@ -59,13 +60,16 @@ func TestRequestsAreCheap(t *testing.T) {
 		ocihttp.Stall(s.shared.timeouts()), ocihttp.Redirects)
 	repo.stack()
 	rq := &request{method: http.MethodHead, path: "manifests/" + im.manifest.Digest.String(), header: http.Header{"Accept": acceptManifests}}
-	allocations := testing.AllocsPerRun(100, func() {
-		resp, err := repo.send(t.Context(), rq)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_ = resp.Body.Close()
-	})
-	assert.LessOrEqual(t, allocations, 36.0)
+	least := math.Inf(1) // as whatever else the process does is counted, too
+	for range 10 {
+		least = min(least, testing.AllocsPerRun(100, func() {
+			resp, err := repo.send(t.Context(), rq)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = resp.Body.Close()
+		}))
+	}
+	assert.LessOrEqual(t, least, 36.0)
 }
