@@ -39,7 +39,7 @@ func TestRedirectsCloseContent(t *testing.T) {
 				_ = resp.Body.Close()
 			}
 			assert.Greater(t, opened.Load(), int32(1), "once more for the redirect")
-			assert.Eventually(t, func() bool { return open.Load() == 0 }, 10*time.Second, time.Millisecond)
+			assert.Eventually(t, func() bool { return open.Load() == 0 }, time.Minute, time.Millisecond)
 		})
 	}
 }
