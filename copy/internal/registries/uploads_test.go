@@ -529,9 +529,9 @@ func lostUploads(t *testing.T) {
 	assert.Empty(t, dst.Top("v1"))
 }
 
-// refusedTwice is a Script that gives the answer to two requests for uploads of uploadedFixture, when
-// others have shown how the registry takes content: there they bring it, or end an upload. They are
-// of two blobs, as content is not found wrong twice in being sent. times counts them.
+// refusedTwice is a Script that gives the answer to two requests for uploads of uploadedFixture,
+// when others have shown how the registry takes content: there they bring it, or end an upload.
+// They are of two blobs, as content is not found wrong twice in being sent. times counts them.
 func refusedTwice(o registrytest.Options, answer registrytest.Answer, times *atomic.Int64) registrytest.Script {
 	f := uploadedFixture()
 	large := f.Digest("large").String()
