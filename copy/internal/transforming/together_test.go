@@ -3,9 +3,9 @@ package transforming_test
 import (
 	"fmt"
 	"net/http"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -39,7 +39,7 @@ func together(t *testing.T, b *bench, f *imagetest.Fixture, names []string, o up
 // sharing has n images that share a base layer, which is not compressed, and one that is.
 func sharing(n int) (f *imagetest.Fixture, names []string) {
 	f = imagetest.New()
-	f.Layer("base", imagetest.Random(1, 3<<20), imagetest.Uncompressed())
+	f.Layer("base", imagetest.Random(1, 5<<18), imagetest.Uncompressed())
 	f.Layer("small base", imagetest.File("base", strings.Repeat("base", 1000)), imagetest.Uncompressed())
 	f.Layer("gzip", imagetest.Random(2, 100<<10))
 	for i := range n {
@@ -64,7 +64,7 @@ func TestSharedLayers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, names := sharing(8)
+			f, names := sharing(4)
 			e := copytest.NewEnv(t)
 			var o upstream.Options
 			set(e, &o)
@@ -83,9 +83,23 @@ func TestSharedLayers(t *testing.T) {
 				assert.Equal(t, f.Size(layer), bytes, layer)
 			}
 			puts := p.reg.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload))
-			assert.Equal(t, 3+8+8, puts, "the shared layers, those of one image each, and the configs")
+			assert.Equal(t, 3+4+4, puts, "the shared layers, those of one image each, and the configs")
 		})
 	}
+}
+
+// heads are the options of a registry that closes asked once n questions for blobs have come.
+func heads(n int) (asked <-chan struct{}, o registrytest.Options) {
+	come := make(chan struct{})
+	return come, registrytest.Options{Script: registrytest.Only(
+		registrytest.Matching(http.MethodHead, registrytest.KindBlob),
+		func(i int, _ *http.Request) registrytest.Answer {
+			if i == n {
+				close(come)
+			}
+			return registrytest.Answer{}
+		},
+	)}
 }
 
 // TestFewEncoders: only a few layers are encoded, and read for that, at the same time. Those that
@@ -108,7 +122,8 @@ func TestFewEncoders(t *testing.T) {
 	f.List(imagetest.Top, imagetest.Entries(append(names, "compressed")...))
 
 	var reading, most atomic.Int64
-	goOn := make(chan struct{})
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
 	encoded := map[string]bool{}
 	for _, layer := range large {
 		encoded["/v2/lib/app/blobs/"+f.Digest(layer).String()] = true
@@ -119,13 +134,14 @@ func TestFewEncoders(t *testing.T) {
 			if n := reading.Add(1); n > most.Load() {
 				most.Store(n)
 			}
+			begin()
 			<-goOn
 			reading.Add(-1)
 		}
 		return registrytest.Answer{}
 	}})
-	p := newPlace(t, "docker", registrytest.Options{})
-	b := newBench(t, e, src, p.ref(), 64)
+	asked, o := heads(len(large))
+	b := newBench(t, e, src, newPlace(t, "docker", o).ref(), 64)
 	group, ctx := errgroup.WithContext(t.Context())
 	for _, name := range names {
 		group.Go(func() error {
@@ -133,10 +149,8 @@ func TestFewEncoders(t *testing.T) {
 			return err
 		})
 	}
-	asked := func() int { return p.reg.Count(registrytest.Is(http.MethodHead, registrytest.KindBlob)) }
-	for asked() < len(large) || most.Load() == 0 {
-		runtime.Gosched()
-	}
+	<-asked
+	<-begun
 	for range 3 { // takes longer than it takes the others to begin
 		_, err := b.transform(t.Context(), f.Digest("compressed"), upstream.Options{})
 		require.NoError(t, err)
@@ -205,8 +219,8 @@ func TestManyWait(t *testing.T) {
 		<-goOn
 		return registrytest.Answer{}
 	}))
-	p := newPlace(t, "docker", registrytest.Options{})
-	b := newBench(t, copytest.NewEnv(t), src, p.ref(), 64)
+	asked, o := heads(len(names) + 1)
+	b := newBench(t, copytest.NewEnv(t), src, newPlace(t, "docker", o).ref(), 64)
 	group, ctx := errgroup.WithContext(t.Context())
 	transform := func(name string) {
 		group.Go(func() error {
@@ -219,9 +233,7 @@ func TestManyWait(t *testing.T) {
 	for _, name := range names {
 		transform(name)
 	}
-	for p.reg.Count(registrytest.Is(http.MethodHead, registrytest.KindBlob)) < 71 {
-		runtime.Gosched()
-	}
+	<-asked
 	close(goOn)
 	require.NoError(t, group.Wait())
 	_, opened := b.read(f.Digest("shared"))
