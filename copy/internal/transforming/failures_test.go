@@ -28,8 +28,8 @@ import (
 func one() *imagetest.Fixture {
 	f := imagetest.New()
 	f.Layer("small", imagetest.File("small", strings.Repeat("small", 1000)), imagetest.Uncompressed())
-	f.Layer("large", imagetest.Random(1, 4<<20), imagetest.Uncompressed())
-	f.Layer("gzip", imagetest.Random(2, 3<<20))
+	f.Layer("large", imagetest.Random(1, 5<<18), imagetest.Uncompressed())
+	f.Layer("gzip", imagetest.Random(2, 5<<18))
 	f.Image("image", imagetest.Platform("linux/amd64"), imagetest.Layers("small", "large", "gzip"))
 	return f
 }
@@ -79,9 +79,9 @@ func TestFailures(t *testing.T) {
 		"a layer that does not change is gone": {src: about(f.Digest("gzip"), http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
 		"the config is gone":                   {src: about(configOf(t, f, "image"), http.MethodGet, always(gone)), says: "BLOB_UNKNOWN"},
 		"a small layer is damaged":             {src: about(f.Digest("small"), http.MethodGet, always(registrytest.Corrupt(100))), says: "does not match the digest"},
-		"a large layer is damaged":             {src: about(f.Digest("large"), http.MethodGet, always(registrytest.Corrupt(3<<20))), says: "does not match the digest"},
+		"a large layer is damaged":             {src: about(f.Digest("large"), http.MethodGet, always(registrytest.Corrupt(1<<20))), says: "does not match the digest"},
 		"the first byte is damaged":            {src: about(f.Digest("large"), http.MethodGet, always(registrytest.Corrupt(0))), says: "does not match the digest"},
-		"one that does not change is damaged":  {src: about(f.Digest("gzip"), http.MethodGet, always(registrytest.Corrupt(2<<20))), says: "does not match the digest"},
+		"one that does not change is damaged":  {src: about(f.Digest("gzip"), http.MethodGet, always(registrytest.Corrupt(1<<20))), says: "does not match the digest"},
 		"a large layer is cut again and again": {src: about(f.Digest("large"), http.MethodGet, always(registrytest.CutBody(100))), says: "EOF"},
 		"no content is taken":                  {dst: uploads(always(registrytest.Fail(http.StatusForbidden, "DENIED", "no"))), op: "writing blob", says: "DENIED"},
 		"all content is cut":                   {dst: uploads(always(registrytest.CutUpload(1 << 20))), op: "writing blob"},
@@ -268,7 +268,7 @@ func TestList(t *testing.T) {
 // from there.
 func TestForeignLayers(t *testing.T) {
 	content := imagetest.New()
-	content.Layer("elsewhere", imagetest.Random(3, 5<<20))
+	content.Layer("elsewhere", imagetest.Random(3, 5<<18))
 	asked := 0
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		asked++
@@ -276,7 +276,7 @@ func TestForeignLayers(t *testing.T) {
 	}))
 	t.Cleanup(elsewhere.Close)
 	f := imagetest.New()
-	f.Layer("elsewhere", imagetest.Random(3, 5<<20), imagetest.Foreign(elsewhere.URL))
+	f.Layer("elsewhere", imagetest.Random(3, 5<<18), imagetest.Foreign(elsewhere.URL))
 	f.Layer("plain", imagetest.Uncompressed())
 	f.Image("image", imagetest.Docker(), imagetest.Platform("linux/amd64"), imagetest.Layers("elsewhere", "plain"))
 	for _, to := range []string{"docker", "oci", "dir"} {
