@@ -33,7 +33,7 @@ import (
 
 // What a hostile source may cost.
 const (
-	hostileTime = 30 * time.Second // on a loaded machine, with the race detector
+	hostileTime = 5 * time.Minute // however slow the machine: what grows with the square of 10^6 takes hours
 	hostileHeap = 256 << 20
 )
 
@@ -63,7 +63,7 @@ func bounded(t *testing.T, f func()) {
 	f()
 	close(stop)
 	<-stopped
-	assert.Less(t, time.Since(started), hostileTime)
+	assert.Less(t, time.Since(started), hostileTime, "hostile documents should cost little more than honest ones")
 	assert.Less(t, int64(peak.Load())-int64(before.HeapAlloc), int64(hostileHeap), "bytes held")
 }
 
