@@ -791,9 +791,15 @@ func (r *run) incompleteOld(i int) []string {
 	return append(c, imagetest.Inspect(s, want)...)
 }
 
-// stallTimeout of runs with faults that stall: long enough for a loaded machine to be told apart
-// from a stall.
-const sweepStall = 3 * time.Second
+// sweepStall is the StallTimeout of runs with faults that stall: long enough for a machine that
+// stands still for some seconds to be told apart from a stall. The full form has thousands of such
+// runs, and is for a machine that has nothing else to do.
+func sweepStall() time.Duration {
+	if fullTorture() {
+		return 3 * time.Second
+	}
+	return 10 * time.Second
+}
 
 // play runs a case, and reports whether the fault was injected and what is wrong afterwards.
 func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
@@ -829,7 +835,7 @@ func (c sweepCase) play(t testing.TB) (injected bool, violations []string) {
 	}
 	stall := time.Duration(0)
 	if c.fault.slow {
-		stall = sweepStall
+		stall = sweepStall()
 	}
 	r := c.w.begin(t, so, do, stall)
 	defer r.end()
