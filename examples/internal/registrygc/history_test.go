@@ -280,7 +280,7 @@ func (h *history) mortal(left int) *registrystore.Store {
 }
 
 const (
-	histories = 6  // of each test run
+	histories = 4  // of each test run
 	blobs     = 25 // that there are to push
 )
 
