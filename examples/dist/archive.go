@@ -36,7 +36,7 @@ func (r release) archive(p platform, built []program, others []file) []byte {
 	if p.os == "windows" {
 		return zipped(files, r.time)
 	}
-	return gzipped(tarred(files, r.time))
+	return gzipped(tarred(files, r.time), r.level)
 }
 
 // tarred makes a tar of files, in their order, all of one time. Directories that are not among them
@@ -60,10 +60,10 @@ func tarred(files []file, at time.Time) []byte {
 	return b.Bytes()
 }
 
-// gzipped compresses content. The result says nothing of when or where.
-func gzipped(content []byte) []byte {
+// gzipped compresses content, at a level of gzip. The result says nothing of when or where.
+func gzipped(content []byte, level int) []byte {
 	var b bytes.Buffer
-	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
+	w, err := gzip.NewWriterLevel(&b, level)
 	must(err)
 	_, err = w.Write(content)
 	must(errors.Join(err, w.Close()))

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 func testRelease(t *testing.T) release {
 	return release{
 		version: "v1.2.3", revision: strings.Repeat("a1", 20), time: time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC),
-		checkout: filepath.Join("..", ".."), dir: t.TempDir(), out: io.Discard,
+		checkout: filepath.Join("..", ".."), dir: t.TempDir(), out: io.Discard, level: gzip.BestCompression,
 	}
 }
 

@@ -132,7 +132,7 @@ func (r release) putImage(s *store, i platformImage) imgspecv1.Descriptor {
 		settings.ExposedPorts = map[string]struct{}{about.port: {}}
 	}
 	tarred := tarred(files, r.time)
-	layer := s.put(imgspecv1.MediaTypeImageLayerGzip, gzipped(tarred))
+	layer := s.put(imgspecv1.MediaTypeImageLayerGzip, gzipped(tarred, r.level))
 	runsOn := imgspecv1.Platform{OS: i.platform.os, Architecture: i.platform.arch}
 	config := s.putJSON(imgspecv1.MediaTypeImageConfig, imgspecv1.Image{
 		Created: &r.time, Platform: runsOn, Config: settings,

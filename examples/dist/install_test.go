@@ -24,8 +24,10 @@ func TestInstall(t *testing.T) {
 	publish(t, proxy, module.Version{Path: library, Version: version}, checkout)
 	publish(t, proxy, module.Version{Path: examples, Version: version}, filepath.Join(checkout, "examples"))
 
+	// All packages of both modules are compiled, under their names as modules: not to be fast, nor
+	// for a debugger.
 	bin := t.TempDir()
-	install := exec.CommandContext(t.Context(), "go", "install", examples+"/mirror@"+version)
+	install := exec.CommandContext(t.Context(), "go", "install", "-gcflags="+library+"/...=-N -l -dwarf=false", "-ldflags=-w", examples+"/mirror@"+version)
 	install.Dir = bin
 	install.Env = append(os.Environ(), "GOBIN="+bin, "GOMODCACHE="+moduleCache(t), "GOPROXY="+fileURL(proxy)+",off", "GOSUMDB=off", "GOWORK=",
 		"CGO_ENABLED=0", "GOFLAGS=-trimpath -modcacherw -tags=containers_image_openpgp")

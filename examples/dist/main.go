@@ -17,6 +17,7 @@ package main
 
 import (
 	"cmp"
+	"compress/gzip"
 	"context"
 	"errors"
 	"flag"
@@ -48,6 +49,7 @@ type release struct {
 	checkout string    // of what it is built
 	dir      string    // where what is made goes
 	out      io.Writer // is told what was made
+	level    int       // of compression, as gzip counts
 }
 
 // versions are the versions that a release may have: its files and a tag are named after it.
@@ -57,7 +59,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
 		return errors.New("usage: dist build | image | push -version VERSION [flags]")
 	}
-	r := release{checkout: "..", out: out}
+	r := release{checkout: "..", out: out, level: gzip.BestCompression}
 	flags := flag.NewFlagSet("dist "+args[0], flag.ContinueOnError)
 	flags.SetOutput(out)
 	flags.StringVar(&r.version, "version", "", "`VERSION` of the release")
