@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -32,13 +33,14 @@ func build(t *testing.T) string {
 	return dir
 }
 
-// built builds the programs, once, into the home that TestMain has made.
+// built builds the programs, once, into the home that TestMain has made, without what debuggers
+// read, which takes half the time of linking.
 var built = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(os.Getenv("HOME"), "programs")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	cmd := exec.Command("go", "build", "-tags", "containers_image_openpgp", "-o", dir, "./mirror", "./sparse-registry", "./demo")
+	cmd := exec.Command("go", "build", "-ldflags=-w", "-tags", "containers_image_openpgp", "-o", dir, "./mirror", "./sparse-registry", "./demo")
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()
@@ -200,13 +202,21 @@ func script(steps []step) string {
 
 const endOfStep = "--- end of step ---"
 
-// freeAddress returns an address on loopback on which nobody listens.
-func freeAddress(t *testing.T) string {
+// freeAddress returns an address on loopback on which nobody listens, with one of the 6000 ports
+// from lowest on. They are to be below 32768: systems give others to whoever wants some port, as
+// tests that run beside this one do.
+func freeAddress(t *testing.T, lowest int) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	return listener.Addr().String()
+	for range 100 {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(6000)))
+		if err != nil {
+			continue // somebody listens there
+		}
+		require.NoError(t, listener.Close())
+		return listener.Addr().String()
+	}
+	require.FailNow(t, "somebody listens on each of 100 ports")
+	return ""
 }
 
 // TestScenario runs the commands of docs/sparse-registry-scenario.md and compares what they print.
@@ -221,7 +231,7 @@ func TestScenario(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("no curl")
 	}
-	source, registry, strict := newSource(t, threePlatforms()), freeAddress(t), freeAddress(t)
+	source, registry, strict := newSource(t, threePlatforms()), freeAddress(t, 20_000), freeAddress(t, 26_000)
 	conf := filepath.Join(t.TempDir(), "registries.conf")
 	host, _, _ := strings.Cut(strings.TrimPrefix(source, "docker://"), "/")
 	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, "[[registry]]\nlocation = %q\ninsecure = true\n", host), 0o600))
@@ -237,7 +247,8 @@ func TestScenario(t *testing.T) {
 
 	cmd := exec.CommandContext(t.Context(), bash, "-c", script(steps))
 	cmd.Dir = "../.."
-	cmd.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+conf, "TMPDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), "CONTAINERS_REGISTRIES_CONF="+conf, "TMPDIR="+t.TempDir(),
+		"GOFLAGS="+os.Getenv("GOFLAGS")+" -ldflags=-w") // as in built
 	checkSteps(t, steps, cmd)
 }
 
