@@ -12,6 +12,7 @@ import (
 	"github.com/sparsecopy/sparsecopy/copy"
 	"github.com/sparsecopy/sparsecopy/examples/internal/schedule"
 	"github.com/sparsecopy/sparsecopy/examples/internal/state"
+	"github.com/sparsecopy/sparsecopy/internal/clock"
 )
 
 // Limits of an Engine.
@@ -156,7 +157,13 @@ func (e *Engine) Run(ctx context.Context) {
 // loop begins what is due, with work for its context, until ctx ends.
 func (e *Engine) loop(ctx, work context.Context) {
 	for {
-		timer := e.options.Clock.NewTimer(e.begin(work))
+		now := e.options.Clock.Now()
+		wait := e.begin(work, now)
+		timer := e.options.Clock.NewTimer(wait)
+		if clock.Since(e.options.Clock, now) >= wait { // perhaps before there was a timer, which would be late
+			timer.Stop()
+			continue
+		}
 		select {
 		case <-timer.C():
 		case <-e.wake:
@@ -195,11 +202,10 @@ func (e *Engine) drain(cutOff context.CancelCauseFunc) {
 // idle is how long the loop sleeps if nothing is ever due.
 const idle = time.Hour
 
-// begin begins all that is due and finds room, and returns how long it is until more is due.
-func (e *Engine) begin(work context.Context) time.Duration {
+// begin begins all that is due now and finds room, and returns how long after that more is due.
+func (e *Engine) begin(work context.Context, now time.Time) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := e.options.Clock.Now()
 	for _, key := range e.looks.Due(now) {
 		element := e.elements[key]
 		e.looks.Set(key, element.Schedule.Next(key, now))

@@ -215,6 +215,31 @@ func TestScheduleIsKept(t *testing.T) {
 	})
 }
 
+// A lateClock is the machine's. It stands still before it makes a timer, once, for as long as held
+// says.
+type lateClock struct {
+	copy.Clock
+	held atomic.Int64
+}
+
+func (c *lateClock) NewTimer(d time.Duration) copy.ClockTimer {
+	time.Sleep(time.Duration(c.held.Swap(0)))
+	return c.Clock.NewTimer(d)
+}
+
+// TestTimeMayPassBeforeATimerIsMade: what becomes due meanwhile is done, and not a timer later.
+func TestTimeMayPassBeforeATimerIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plan, late := newPlan(t, every("a", time.Hour)), &lateClock{Clock: copy.SystemClock}
+		e := run(t, plan, 1, func(e *Engine) { e.options.Clock = late })
+		assert.Len(t, plan.took(), 2)
+		late.held.Store(int64(time.Hour))
+		require.True(t, e.Alive(t.Context())) // and goes round
+		pass(time.Hour)
+		assert.Equal(t, []string{"1h0m0s copy a", "1h0m0s list a"}, plan.took())
+	})
+}
+
 func TestWhatIsKnownIsDueWhenItWasToBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		recent, long, future := every("recent", 6*time.Hour), every("long", 6*time.Hour), every("future", 6*time.Hour)
