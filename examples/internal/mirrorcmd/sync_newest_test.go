@@ -288,7 +288,7 @@ func TestServeHoldsPushesAgainstBounds(t *testing.T) {
 	push("1.9.1")
 	select {
 	case <-listed:
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		require.FailNow(t, "it is not held against the list")
 	}
 	push("1.12")
