@@ -17,8 +17,8 @@ import (
 )
 
 // usual is how long the program has to stop by itself after a signal, unless its command needs
-// longer. What waits for a file, say on a server that is gone, may not.
-const usual = 1500 * time.Millisecond
+// longer. What waits for a file, say on a server that is gone, may not. Tests change it.
+var usual = 1500 * time.Millisecond
 
 func main() {
 	if reexec.Init() { // containers-storage: extracts layers in a process of its own, this program once more

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,20 +19,21 @@ import (
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
 
-// asProgram makes the test binary the program itself.
+// asProgram makes the test binary the program itself, which has as long to stop as this says.
 const asProgram = "MIRROR_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
+	if d, err := time.ParseDuration(os.Getenv(asProgram)); err == nil {
+		usual = d
 		main()
 	}
 	os.Exit(hermetictest.Main(m.Run))
 }
 
-// program is the command with its own arguments.
+// program is the command with its own arguments. It has long to stop by itself.
 func program(t *testing.T, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Env = append(os.Environ(), asProgram+"=10m")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	return cmd, &stderr

@@ -31,6 +31,7 @@ func TestSignalWhileWaiting(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "policy.json")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	cmd, stderr := program(t, "copy", "--all", "--policy", fifo, "docker://127.0.0.1:1/a:1", "docker://127.0.0.1:1/b:1")
+	cmd.Env = append(cmd.Env, asProgram+"=10ms")
 	require.NoError(t, cmd.Start())
 	writer, err := os.OpenFile(fifo, os.O_WRONLY, 0) // when the program has opened it for reading
 	require.NoError(t, err)
@@ -58,6 +59,9 @@ func TestStorage(t *testing.T) {
 	}
 }
 
+// patience is how long is waited for what happens. Only what never happens takes so long.
+const patience = 5 * time.Minute
+
 // A served is mirror serve, as a process.
 type served struct {
 	t     *testing.T
@@ -75,7 +79,7 @@ func serve(t *testing.T, args ...string) *served {
 	log, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	late := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }) // ends its log
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }) // ends its log
 	t.Cleanup(func() { late.Stop() })
 	return &served{t: t, cmd: cmd, lines: bufio.NewScanner(log)}
 }
@@ -145,14 +149,12 @@ func TestServe(t *testing.T) {
 	s.wait("read again")
 	select {
 	case <-stalled:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "it is not copied")
 	}
-	began := time.Now()
 	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
 	s.wait("stopping")
 	s.wait("copies are cut off: they take longer than they may when the server stops")
-	require.NoError(t, s.cmd.Wait(), "the status is 0")
-	assert.Less(t, time.Since(began), stopTimeout+usual, "nobody had to end it")
+	require.NoError(t, s.cmd.Wait(), "the status is 0: nobody had to end it")
 	imagetest.CheckUnchanged(t, dst, "stalls", "1", "")
 }
