@@ -85,7 +85,20 @@ func TestManyEntries(t *testing.T) {
 	}
 	begun := time.Now()
 	assert.Len(t, Entries(list("a", entries...), list("b", others...)), len(entries))
-	assert.Less(t, time.Since(begun), 30*time.Second)
+	assert.Less(t, time.Since(begun), 2*time.Minute, "each pair takes longer than that")
+}
+
+// TestMatchingLooksAtEachThing, and not at each pair, also if all have the same key.
+func TestMatchingLooksAtEachThing(t *testing.T) {
+	const things = 1000
+	looks := 0
+	key := func(int) string {
+		looks++
+		return "the same"
+	}
+	matched := newMatching(things, things).by(key, key)
+	assert.NotContains(t, matched.of, -1)
+	assert.LessOrEqual(t, looks, 4*things)
 }
 
 func TestAttachments(t *testing.T) {
