@@ -2,7 +2,6 @@ package mirrorcmd
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -59,12 +58,12 @@ func mirrorAt(now string) int {
 
 // The numbers of a week.
 const (
-	weekImages   = 200
+	weekImages   = 80
 	weekRunEvery = 12*time.Hour + time.Minute
 	weekRuns     = 14
 	weekQuiet    = 2 // runs at the end in which nothing happens
-	weekLimit    = 100
-	weekRemain   = 10
+	weekLimit    = 60
+	weekRemain   = 6
 	weekParallel = 8
 )
 
@@ -85,10 +84,10 @@ type week struct {
 	mu     sync.Mutex
 	pulls  int             // guarded by mu
 	pulled map[string]bool // manifests, by repository and digest; guarded by mu
+	left   int             // requests until the running process is killed, if there are so many; guarded by mu
+	victim *os.Process     // is that one; guarded by mu
 
-	down   atomic.Bool                // the source
-	left   atomic.Int64               // requests until the running process is killed
-	victim atomic.Pointer[os.Process] // is that one
+	down atomic.Bool // the source
 }
 
 func newWeek(t *testing.T) *week {
@@ -141,10 +140,10 @@ func (w *week) release(i, version int) {
 
 // count counts a request, and kills the process if it is its last one.
 func (w *week) count() {
-	if w.left.Add(-1) == 0 {
-		if victim := w.victim.Load(); victim != nil {
-			_ = victim.Kill() // it may have ended
-		}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.left--; w.left == 0 {
+		_ = w.victim.Kill() // it may have ended
 	}
 }
 
@@ -165,7 +164,7 @@ func (w *week) notePull(req *http.Request) {
 
 // run runs the command, and kills it at its n-th request if n is not 0. It returns the exit status,
 // -1 if it was killed.
-func (w *week) run(n int64, args ...string) (status int, output string) {
+func (w *week) run(n int, args ...string) (status int, output string) {
 	w.Helper()
 	self, err := os.Executable()
 	require.NoError(w, err)
@@ -176,16 +175,22 @@ func (w *week) run(n int64, args ...string) (status int, output string) {
 	command.Env = append(os.Environ(), weekNow+"="+w.clock.Now().Format(time.RFC3339))
 	var all bytes.Buffer
 	command.Stdout, command.Stderr = &all, &all
-	require.NoError(w, command.Start())
-	w.victim.Store(command.Process)
-	w.left.Store(cmp.Or(n, 1<<40))
+	require.NoError(w, w.start(command, n))
 	err = command.Wait()
-	w.victim.Store(nil)
 	if ended, ok := errors.AsType[*exec.ExitError](err); ok {
 		return ended.ExitCode(), all.String()
 	}
 	require.NoError(w, err)
 	return 0, all.String()
+}
+
+// start starts a process, which is killed at its n-th request if n is not 0.
+func (w *week) start(command *exec.Cmd, n int) error {
+	w.mu.Lock() // which its requests wait for
+	defer w.mu.Unlock()
+	err := command.Start()
+	w.victim, w.left = command.Process, n
+	return err
 }
 
 // cleanUp removes an image of a list at the mirror, if there is one.
@@ -198,24 +203,24 @@ func (w *week) cleanUp(i int) {
 
 // happens lets happen what happens before a run, and returns after how many requests that is
 // killed, 0 for never.
-func (w *week) happens(run int) (kill int64) {
+func (w *week) happens(run int) (kill int) {
 	w.clock.Advance(weekRunEvery)
 	w.down.Store(run == 8 || run == 9)
 	if run >= weekRuns-weekQuiet {
 		return 0
 	}
-	for range 5 {
+	for range 2 {
 		w.release(w.rand.IntN(weekImages), run)
 	}
 	if run == 10 {
-		for range 15 {
+		for range 6 {
 			w.cleanUp(w.rand.IntN(weekImages))
 		}
 	}
 	if w.down.Load() || w.rand.IntN(3) > 0 {
 		return 0
 	}
-	return 1 + w.rand.Int64N(500)
+	return 1 + w.rand.IntN(200)
 }
 
 // refusals counts pulls that the source has refused for being too many.
@@ -223,7 +228,7 @@ func (w *week) refusals() int {
 	return w.src.Count(func(q registrytest.Request) bool { return q.Status == http.StatusTooManyRequests })
 }
 
-// TestWeek lets a mirror run for a week: tags move, the source allows a hundred pulls in six hours
+// TestWeek lets a mirror run for a week: tags move, the source allows sixty pulls in six hours
 // and is down for a day, a clean-up job removes images at the mirror, and now and then the process
 // is killed. In the end everything is where it should be, and the source was asked for no manifest
 // twice, but for those whose answers a killed process has not kept.
