@@ -208,7 +208,7 @@ func TestTagsAreWhatModelsSay(t *testing.T) {
 			t.Run(format+"-"+n, func(t *testing.T) {
 				archive, err := txtar.ParseFile(filepath.Join("..", "foreign", "testdata", "real", format+"-"+n+".txtar"))
 				require.NoError(t, err)
-				f := imagetest.WithAttestations()
+				f := small()
 				s := newSyncTest(t, registrytest.Options{}, registrytest.Options{})
 				content := strings.NewReplacer(
 					"hub.example", s.src.Host(), "mcr.example", s.src.Host(), "quay.example", s.src.Host(), "nv.example", s.src.Host(), "harbor.example:32080", s.src.Host(),
