@@ -2,6 +2,7 @@ package tagselect_test
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -83,9 +84,11 @@ func someTag(r *rand.Rand) string {
 	return tag + pick(alphabet.suffixes)
 }
 
-// TestMadeUpLists holds 2,000 lists that are made up against the model.
+var madeUp = flag.Uint64("lists", 600, "how many lists TestMadeUpLists makes up")
+
+// TestMadeUpLists holds lists that are made up against the model.
 func TestMadeUpLists(t *testing.T) {
-	for seed := range uint64(2000) {
+	for seed := range *madeUp {
 		r := rand.New(rand.NewPCG(seed, 0))
 		var tags []string
 		for range 1 + r.IntN(60) {
