@@ -19,7 +19,7 @@ import (
 
 // TestSmallBlobsTogether holds back blobs until as many are asked for as may be at once.
 func TestSmallBlobsTogether(t *testing.T) {
-	const most, patience = copy.MostSmallBlobs, 20 * time.Second
+	const most, patience = copy.MostSmallBlobs, time.Minute
 	var asked atomic.Int32
 	full := make(chan struct{})
 	src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{Script: func(_ int, req *http.Request) registrytest.Answer {

@@ -18,6 +18,7 @@ import (
 	"go.podman.io/image/v5/pkg/blobinfocache/memory"
 	"go.podman.io/image/v5/types"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 
@@ -120,6 +121,18 @@ func TestCopierLimitsAreItsOwn(t *testing.T) {
 	}
 }
 
+// opensWhenWaited is the clock of who waits for a peer, which opens then.
+type opensWhenWaited struct {
+	clocktest.Hasty
+	t    *testing.T
+	peer *copytest.Peer
+}
+
+func (c *opensWhenWaited) NewTimer(d time.Duration) copy.ClockTimer {
+	assert.NoError(c.t, c.peer.Open())
+	return c.Hasty.NewTimer(d)
+}
+
 // TestCopierNoticesARestart has a destination that goes away for a moment, and comes back with
 // nothing of what it had.
 func TestCopierNoticesARestart(t *testing.T) {
@@ -128,7 +141,7 @@ func TestCopierNoticesARestart(t *testing.T) {
 	src := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(src, "app", "v1", imagetest.Top)
 	dst := copytest.StartPeer(t, registrytest.Options{}, nil)
-	c := copytest.NewCopier(t, copy.CopierOptions{Retries: copy.RetryPolicy{BaseDelay: 20 * time.Millisecond}})
+	c := copytest.NewCopier(t, copy.CopierOptions{Clock: &opensWhenWaited{t: t, peer: dst}})
 	all := copy.Options{ImageListSelection: copy.CopyAllImages}
 	_, err := e.ImageWith(t.Context(), c, dst.Ref(t, "app", "v1"), copytest.RegistryRef(t, src, "app", "v1"), all)
 	require.NoError(t, err)
@@ -140,7 +153,6 @@ func TestCopierNoticesARestart(t *testing.T) {
 	dst.DeleteTag("app", "v1")
 	dst.Shut()
 	again := dst.Ref(t, "app", "v2") // reads what Open writes
-	time.AfterFunc(200*time.Millisecond, func() { assert.NoError(t, dst.Open()) })
 	_, err = e.ImageWith(t.Context(), c, again, copytest.RegistryRef(t, src, "app", "v1"), all)
 	require.NoError(t, err)
 	imagetest.CheckRegistry(t, dst.Registry, "app", imagetest.Want{Tag: "v2", Digest: f.Digest(imagetest.Top), Fixture: f, Only: true})

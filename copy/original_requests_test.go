@@ -81,7 +81,7 @@ func waves(t *testing.T, all ...*wave) registrytest.Script {
 			}
 			select {
 			case <-w.all:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Errorf("%s: %d of %d have come, and the others wait for something", w.name, w.came, w.size)
 			}
 			break
