@@ -92,10 +92,10 @@ func patient(limit time.Duration) copy.CopierOptions {
 	return copy.CopierOptions{StallTimeout: limit, AnswerTimeout: limit, Retries: quick}
 }
 
-// once is an error unless there were as many requests as blobs.
-func once(requests, blobs int) error {
-	if requests != blobs {
-		return fmt.Errorf("%d requests for %d blobs", requests, blobs)
+// once is an error unless there were as many requests as blobs, and no retries.
+func once(requests, blobs int, retries int64) error {
+	if requests != blobs || retries > 0 {
+		return fmt.Errorf("%d requests for %d blobs, %d retries", requests, blobs, retries)
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func slowBlobs(t *testing.T, headerFirst bool) {
 		if err := c.copy(t.Context(), patient(limit)); err != nil {
 			return err
 		}
-		return once(c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), len(c.src.Blobs("app")))
+		return once(c.src.Count(registrytest.Is(http.MethodGet, registrytest.KindBlob)), len(c.src.Blobs("app")), c.report.Source.Retries)
 	}))
 
 	c := newTimed(t, registrytest.Options{BlobWait: time.Hour, BlobHeaderFirst: headerFirst}, registrytest.Options{})
@@ -182,7 +182,7 @@ func slowCommits(t *testing.T) {
 		if err := c.copy(t.Context(), patient(limit)); err != nil {
 			return err
 		}
-		return once(c.dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), len(c.dst.Blobs("app")))
+		return once(c.dst.Count(registrytest.Is(http.MethodPut, registrytest.KindUpload)), len(c.dst.Blobs("app")), c.report.Destination.Retries)
 	}))
 }
 
