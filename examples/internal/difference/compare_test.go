@@ -88,16 +88,18 @@ func TestManyEntries(t *testing.T) {
 	assert.Less(t, time.Since(begun), 2*time.Minute, "each pair takes longer than that")
 }
 
-// TestMatchingLooksAtEachThing, and not at each pair, also if all have the same key.
+// TestMatchingLooksAtEachThing, and not at each pair, where nothing belongs together.
 func TestMatchingLooksAtEachThing(t *testing.T) {
 	const things = 1000
 	looks := 0
-	key := func(int) string {
-		looks++
-		return "the same"
+	named := func(name string) func(int) string {
+		return func(int) string {
+			looks++
+			return name
+		}
 	}
-	matched := newMatching(things, things).by(key, key)
-	assert.NotContains(t, matched.of, -1)
+	matched := newMatching(things, things).by(named("left"), named("right"))
+	assert.NotContains(t, matched.taken, true)
 	assert.LessOrEqual(t, looks, 4*things)
 }
 
