@@ -156,10 +156,10 @@ func workloads() []workload {
 		{name: "from a layout", fixture: imagetest.WithAttestations(), from: "layout", to: "registry", options: strip, strict: true, absent: []string{"s390x", "att-s390x"}},
 		{name: "to a directory", fixture: small, from: "registry", to: "dir", options: strip, absent: last},
 		{name: "to an archive", fixture: small, from: "registry", to: "archive", options: strip, absent: last},
-		{name: "ranges", fixture: layer, from: "registry", to: "registry", options: all, ranged: true, share: 50},
-		{name: "ranges elsewhere", fixture: layer, from: "registry", to: "layout", options: all, ranged: true, redirected: true, share: 30},
-		{name: "chunks", fixture: layer, from: "registry", to: "registry", options: all, chunk: piece, share: 40},
-		{name: "ranges into chunks", fixture: layer, from: "registry", to: "registry", options: all, ranged: true, chunk: piece, share: 10},
+		{name: "ranges", fixture: layer, from: "registry", to: "registry", options: all, ranged: true, share: 32},
+		{name: "ranges elsewhere", fixture: layer, from: "registry", to: "layout", options: all, ranged: true, redirected: true, share: 20},
+		{name: "chunks", fixture: layer, from: "registry", to: "registry", options: all, chunk: piece, share: 26},
+		{name: "ranges into chunks", fixture: layer, from: "registry", to: "registry", options: all, ranged: true, chunk: piece, share: 8},
 	}
 }
 
@@ -986,11 +986,12 @@ func (c sweepCase) report(t *testing.T, seed uint64) {
 
 // Sizes of the sample, which the short form makes do with.
 const (
-	sampleShare = 6  // of each workload, however many requests it has
+	sampleShare = 4  // of each workload, however many requests it has
 	sampleSlow  = 12 // in all, of those that take as long as the stall timeout
 )
 
-// sample returns all cases in the full form, in a random order, and some in the short one.
+// sample returns all cases in the full form, in a random order, and some in the short one: as far
+// as the shares go, each fault at each side, and then more.
 func sample(cases []sweepCase, seed uint64) []sweepCase {
 	seededRand(seed).Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
 	if fullTorture() {
@@ -998,15 +999,20 @@ func sample(cases []sweepCase, seed uint64) []sweepCase {
 	}
 	var some []sweepCase
 	slow, taken := 0, map[*prepared]int{}
-	for _, c := range cases {
-		switch {
-		case taken[c.w] == cmp.Or(c.w.share, sampleShare), c.fault.slow && slow == sampleSlow:
-			continue
-		case c.fault.slow:
-			slow++
+	chosen, tried := make([]bool, len(cases)), map[string]bool{}
+	for _, onlyNew := range []bool{true, false} {
+		for i, c := range cases {
+			what := string(c.side) + "/" + c.fault.name
+			switch {
+			case chosen[i], onlyNew && tried[what], taken[c.w] == cmp.Or(c.w.share, sampleShare), c.fault.slow && slow == sampleSlow:
+				continue
+			case c.fault.slow:
+				slow++
+			}
+			chosen[i], tried[what] = true, true
+			taken[c.w]++
+			some = append(some, c)
 		}
-		taken[c.w]++
-		some = append(some, c)
 	}
 	return some
 }
