@@ -3,7 +3,6 @@ package others
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -88,10 +87,7 @@ func TestIsErrorRetryableWithoutAnAnswer(t *testing.T) {
 	good := registrytest.Start(t, registrytest.Options{})
 	f.PushTo(good, repo, tag, imagetest.Top)
 	silent := registrytest.Start(t, registrytest.Options{Script: func(int, *http.Request) registrytest.Answer { return registrytest.Stall() }})
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	nobody := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	const nobody = "127.0.0.1:1" // a port that the system gives to nobody
 	soon := func() context.Context {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		t.Cleanup(cancel)
