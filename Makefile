@@ -117,7 +117,7 @@ cloud: ## vet sparse-registry with the drivers for object stores, and test it ov
 # Go programs skip the proxy for loopback only: whatever leaves the machine ends at a port where nobody listens.
 .PHONY: offline
 offline:
-	@go -C examples build -o $(CURDIR)/.bin/demo ./demo
+	@go -C examples build -ldflags=-w -o $(CURDIR)/.bin/demo ./demo
 	@HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY= .bin/demo
 
 .PHONY: fuzz
