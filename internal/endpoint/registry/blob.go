@@ -26,7 +26,7 @@ type blobReader struct {
 	retry  *retrier
 
 	body     io.ReadCloser  // nil between a failure and the next Read, and after Close
-	total    int64          // size of the blob, -1 if unknown
+	total    int64          // size of the blob, -1 if unknown; does not change once it is known
 	offset   int64          // of the next byte
 	end      int64          // of the part that is wanted, 0 for that of the blob
 	url      string         // that was read from last, clean
@@ -221,11 +221,11 @@ func (r *blobReader) position(resp *http.Response) error {
 		}
 		size, skip = complete, 0
 	}
-	if size >= 0 && r.total >= 0 && size != r.total {
-		return fmt.Errorf("%s: the blob has %d bytes, not %d", ocihttp.CleanURL(resp.Request.URL), size, r.total)
-	}
-	if size >= 0 {
+	switch {
+	case r.total < 0:
 		r.total = size
+	case size >= 0 && size != r.total:
+		return fmt.Errorf("%s: the blob has %d bytes, not %d", ocihttp.CleanURL(resp.Request.URL), size, r.total)
 	}
 	if skip == 0 {
 		return nil

@@ -238,6 +238,35 @@ func TestRangesBrokenOff(t *testing.T) {
 	assert.Equal(t, int64(1), s.Stats().Retries)
 }
 
+// A lead that is broken off goes on while segments arrive.
+func TestRangesBesideALeadThatGoesOn(t *testing.T) {
+	for range 5 { // so that the race detector sees what both change
+		r := registrytest.Start(t, registrytest.Options{Script: registrytest.Only(
+			registrytest.Matching(http.MethodGet, registrytest.KindBlob), registrytest.OnNth(1, registrytest.CutBody(5000)))})
+		im := newImage(t, 1, 200_000, r, "a")
+		goesOn := make(chan struct{})
+		host := serve(t, func(w http.ResponseWriter, req *http.Request) {
+			switch req.Header.Get("Range") {
+			case "":
+			case "bytes=5000-":
+				close(goesOn)
+			default:
+				select {
+				case <-goesOn:
+				case <-req.Context().Done():
+					return
+				}
+			}
+			r.ServeHTTP(w, req)
+		})
+		s := openRanged(t, host+"/a:tag", quick(), 4)
+		got, err := readAs(t.Context(), s, im.blobs[0])
+		require.NoError(t, err)
+		require.Equal(t, contentOf(t, im, im.blobs[0]), got)
+		assert.Contains(t, parts(r), "bytes=5000-")
+	}
+}
+
 // Nobody waits long for one connection that is slow.
 func TestRangesOverASlowConnection(t *testing.T) {
 	content := registrytest.Seeded(1, 300_000)
