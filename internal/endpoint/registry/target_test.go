@@ -161,6 +161,8 @@ func TestTargetIsSecret(t *testing.T) {
 		require.Error(t, err, name)
 		said.WriteString(err.Error())
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for _, secret := range secrets {
 		assert.NotContains(t, said.String(), secret)
 	}
