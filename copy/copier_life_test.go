@@ -139,9 +139,12 @@ func TestCopierOutlives(t *testing.T) {
 	keep := func(tag string) { l.t.Helper(); l.copies(tag, copy.KeepSparseManifestList) }
 	keep("v1")
 	first, connections := tokens(), l.dst.Connections()
-	keep("v2")
+	const again = 10
+	for range again {
+		keep("v2")
+	}
 	assert.Equal(t, first, tokens())
-	assert.Equal(t, connections, l.dst.Connections(), "connections are used again")
+	assert.Less(t, l.dst.Connections()-connections, again, "connections are used again: else each copy needs one of its own")
 
 	l.dst.Restart()
 	keep("v3")
