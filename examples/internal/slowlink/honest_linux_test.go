@@ -3,8 +3,10 @@ package slowlink
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,7 +83,7 @@ type probed struct {
 
 // probe asks for one of the probes.
 func probe(asked byte, address string) (p probed, err error) {
-	c, err := net.DialTimeout("tcp4", address, 10*time.Second)
+	c, err := net.Dial("tcp4", address)
 	if err != nil {
 		return p, err
 	}
@@ -92,6 +94,7 @@ func probe(asked byte, address string) (p probed, err error) {
 	}
 	defer datagrams.Close()
 	port := datagrams.LocalAddr().(*net.UDPAddr).Port
+	begun := time.Now() // before anything can be on its way
 	if _, err := c.Write(binary.BigEndian.AppendUint16([]byte{asked}, uint16(port))); err != nil {
 		return p, err
 	}
@@ -99,7 +102,7 @@ func probe(asked byte, address string) (p probed, err error) {
 	case askEcho:
 		return p, p.echo(c)
 	case askBytes:
-		return p, p.read(c)
+		return p, p.read(c, begun)
 	}
 	return p, p.count(c, datagrams)
 }
@@ -117,8 +120,7 @@ func (p *probed) echo(c net.Conn) error {
 	return nil
 }
 
-func (p *probed) read(c net.Conn) error {
-	begun := time.Now()
+func (p *probed) read(c net.Conn, begun time.Time) error {
 	if _, err := io.CopyN(io.Discard, c, warm); err != nil {
 		return err
 	}
@@ -129,23 +131,35 @@ func (p *probed) read(c net.Conn) error {
 	return err
 }
 
-// count answers after each batch, which is there by then.
+// count takes each batch, which is there when it has been announced, before it answers.
 func (p *probed) count(c net.Conn, datagrams *net.UDPConn) error {
-	counted := make(chan int)
-	go func() {
-		n := 0
-		for {
-			if _, err := datagrams.Read(make([]byte, mtu)); err != nil {
-				counted <- n
-				return
+	raw, err := datagrams.SyscallConn()
+	if err != nil {
+		return err
+	}
+	announced := make([]byte, 1)
+	for {
+		if _, err := io.ReadFull(c, announced); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
 			}
-			n++
+			return err
 		}
-	}()
-	_, err := io.Copy(c, c)
-	_ = datagrams.SetReadDeadline(time.Now().Add(time.Second))
-	p.Arrived = <-counted
-	return err
+		take := func(fd uintptr) {
+			for {
+				if _, _, err := syscall.Recvfrom(int(fd), make([]byte, mtu), syscall.MSG_DONTWAIT); err != nil {
+					return // there is no other one
+				}
+				p.Arrived++
+			}
+		}
+		if err := raw.Control(take); err != nil {
+			return err
+		}
+		if _, err := c.Write(announced); err != nil {
+			return err
+		}
+	}
 }
 
 // measured lets a program at one end of l probe one at the other.

@@ -88,7 +88,7 @@ func sendContent(c net.Conn) error {
 // call prints what it finds.
 func call(address string) error {
 	begun := time.Now()
-	c, err := net.DialTimeout("tcp4", address, 10*time.Second)
+	c, err := net.Dial("tcp4", address)
 	if err != nil {
 		return err
 	}
