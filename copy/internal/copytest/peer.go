@@ -23,15 +23,19 @@ var discardLog = log.New(io.Discard, "", 0)
 type Peer struct {
 	*registrytest.Registry
 	// Addr is the host and port, which stay the same from the first Open on.
-	Addr    string
-	handler http.Handler
-	mu      sync.Mutex
-	server  *http.Server // nil while the port is closed; guarded by mu
+	Addr     string
+	handler  http.Handler
+	giveBack func() // the port
+	mu       sync.Mutex
+	server   *http.Server // nil while the port is closed; guarded by mu
+	listener net.Listener // of server; guarded by mu
 }
 
 // NewPeer starts a registry. wrap, if not nil, stands in front of it.
 func NewPeer(t testing.TB, o registrytest.Options, wrap func(http.Handler) http.Handler) *Peer {
-	p := &Peer{Registry: registrytest.NewHandler(o), Addr: "127.0.0.1:0"}
+	addr, giveBack, err := keepPort()
+	require.NoError(t, err)
+	p := &Peer{Registry: registrytest.NewHandler(o), Addr: addr, giveBack: sync.OnceFunc(giveBack)}
 	p.handler = p.Registry
 	if wrap != nil {
 		p.handler = wrap(p.Registry)
@@ -55,7 +59,8 @@ func (p *Peer) Open() error {
 		return nil
 	}
 	listener, err := net.Listen("tcp", p.Addr)
-	for tries := 0; err != nil && tries < 100; tries++ { // somebody else may have it for a moment
+	// A process that is just being started may have the port for a moment.
+	for tries := 0; err != nil && tries < 3_000; tries++ {
 		time.Sleep(10 * time.Millisecond)
 		listener, err = net.Listen("tcp", p.Addr)
 	}
@@ -64,7 +69,7 @@ func (p *Peer) Open() error {
 	}
 	p.Addr = listener.Addr().String()
 	server := &http.Server{Handler: p.handler, ErrorLog: discardLog}
-	p.server = server
+	p.server, p.listener = server, listener
 	go func() { _ = server.Serve(listener) }()
 	return nil
 }
@@ -75,14 +80,16 @@ func (p *Peer) Shut() {
 	defer p.mu.Unlock()
 	if p.server != nil {
 		_ = p.server.Close()
+		_ = p.listener.Close() // which a server that has not begun to serve does later
 		p.server = nil
 	}
 }
 
-// Stop is Shut, and closes the registry for good.
+// Stop is Shut, for good: it closes the registry, and gives the port back.
 func (p *Peer) Stop() {
 	p.Shut()
 	p.Close()
+	p.giveBack()
 }
 
 // Ref is the reference of a tag.
