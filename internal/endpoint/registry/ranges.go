@@ -180,16 +180,12 @@ func (r *rangedReader) extend() {
 // beginMore asks for segments until there are as many connections as are wanted. One may be free
 // because the host has just refused its range: then it is asked for no other one.
 func (r *rangedReader) beginMore() {
-	for r.pace.wanted > 1 && r.running() < r.pace.wanted && r.offset >= r.pace.holds && r.rangesWork() {
+	known, now := &r.from.host.ranges, r.first.source.shared.now
+	for r.pace.wanted > 1 && r.running() < r.pace.wanted && r.offset >= r.pace.holds && known.work(now()) {
 		if start, ok := r.next(); !ok || !r.begin(start) {
 			return
 		}
 	}
-}
-
-// rangesWork reports whether the host may be asked for ranges.
-func (r *rangedReader) rangesWork() bool {
-	return r.from.host.ranges.work(r.first.source.shared.now())
 }
 
 // next is where the next segment begins: behind the last one, or so far before the lead that it has
@@ -276,7 +272,7 @@ func (r *rangedReader) judge() {
 		r.note(s)
 	}
 	known, now := &r.from.host.ranges, r.first.source.shared.now()
-	if !r.rangesWork() {
+	if !known.work(now) {
 		r.pace.stop()
 	} else if r.mayJudge(known, now) && r.pace.judge(r.received.Load(), r.offset) {
 		known.note(r.pace.wanted, now)
