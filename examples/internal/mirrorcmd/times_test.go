@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/sparsecopy/sparsecopy/internal/clock/clocktest"
 	"github.com/sparsecopy/sparsecopy/internal/imagetest"
 	"github.com/sparsecopy/sparsecopy/internal/registrytest"
 )
@@ -43,13 +45,14 @@ func TestDeadlineSaysWhatTheRegistrySaid(t *testing.T) {
 		Script: registrytest.Only(registrytest.Matching(http.MethodGet, registrytest.KindBlob), func(int, *http.Request) registrytest.Answer { return busy }),
 	}), registrytest.Start(t, registrytest.Options{})
 	imagetest.Platforms(2, 1, 100).PushTo(src, repo, tag, imagetest.Top)
-	copied := func(within time.Duration) outcome {
-		return mirror(t, "copy", "--all", "--command-timeout", within.String(), refTo(src), refTo(dst))
-	}
+	var given time.Duration
 	var r outcome
-	given := 250 * time.Millisecond
-	for r = copied(given); !strings.Contains(r.stderr, "429") && given < time.Minute; r = copied(given) {
-		given *= 2 // it may have been too short to get that far
-	}
+	require.NoError(t, clocktest.Longer(func(limit time.Duration) error {
+		given, r = limit, mirror(t, "copy", "--all", "--command-timeout", limit.String(), refTo(src), refTo(dst))
+		if !strings.Contains(r.stderr, "429") {
+			return fmt.Errorf("it has not come that far within %s: %s", limit, r.stderr)
+		}
+		return nil
+	}))
 	r.failed(t, StatusFailed, "stopped: ", fmt.Sprintf("the time of --command-timeout (%s) is over", given), "429 Too Many Requests", "slow down")
 }
