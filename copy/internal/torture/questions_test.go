@@ -318,7 +318,7 @@ func TestTortureQuestions(t *testing.T) {
 		}
 	}
 	possible := len(cases)
-	seededRand(seed).Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+	byLot(cases, seed)
 	if !fullTorture() {
 		cases = cases[:min(len(cases), questionSample)]
 	}
@@ -328,14 +328,16 @@ func TestTortureQuestions(t *testing.T) {
 	for range 4 * runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for c := range queue {
-				was, violations := c.play(t)
-				if was {
-					refused.Add(1)
-				}
-				if len(violations) > 0 {
-					wrong.Add(1)
-					t.Errorf("%v:\n\t%s\n\tto repeat: %s", c, strings.Join(violations, "\n\t"), howToRepeat(t, seed, c.String()))
-				}
+				t.Run(c.String(), func(t *testing.T) {
+					was, violations := c.play(t)
+					if was {
+						refused.Add(1)
+					}
+					if len(violations) > 0 {
+						wrong.Add(1)
+						t.Errorf("%v:\n\t%s\n\tto repeat: %s", c, strings.Join(violations, "\n\t"), howToRepeat(t, seed, c.String()))
+					}
+				})
 			}
 		})
 	}

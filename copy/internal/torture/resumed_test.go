@@ -23,7 +23,8 @@ const (
 	brokenOffAt = 200_000
 )
 
-// An earlierProcess has broken off an upload before a run begins. Scripts count from there on.
+// An earlierProcess has broken off an upload before a run begins. Scripts count from there on. All of
+// its uploads are cut: the first may be refused, for a token that has ended, before it is read.
 type earlierProcess struct {
 	dir      string // of CopierOptions.ResumeDir
 	over     atomic.Bool
@@ -37,7 +38,7 @@ func newEarlierProcess(t testing.TB, so, do *registrytest.Options) *earlierProce
 	so.Script = e.then(&e.from, nil, so.Script)
 	do.Script = e.then(&e.to, registrytest.Only(func(q *http.Request) bool {
 		return upload(q.Method) && q.ContentLength > brokenOffAt
-	}, registrytest.OnNth(1, registrytest.CutUpload(brokenOffAt))), do.Script)
+	}, registrytest.EveryNth(1, registrytest.CutUpload(brokenOffAt))), do.Script)
 	return e
 }
 

@@ -944,7 +944,7 @@ func TestTortureSweep(t *testing.T) {
 	}
 	possible := len(cases)
 	cases = sample(cases, seed)
-	tally := playAll(t, cases, func(c sweepCase) { c.report(t, seed) })
+	tally := playAll(t, cases, func(t *testing.T, c sweepCase) { c.report(t, seed) })
 	t.Logf("seed %d: %d faults injected into %d workloads (of %d possible cases), %d violations",
 		seed, tally.faults.Load(), len(workloads()), possible, tally.violations.Load())
 }
@@ -993,7 +993,7 @@ const (
 // sample returns all cases in the full form, in a random order, and some in the short one: as far
 // as the shares go, each fault at each side, and then more.
 func sample(cases []sweepCase, seed uint64) []sweepCase {
-	seededRand(seed).Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+	byLot(cases, seed)
 	if fullTorture() {
 		return cases
 	}
@@ -1024,16 +1024,16 @@ func timeIsUp(t *testing.T) bool {
 	return ok && time.Until(deadline) < time.Minute
 }
 
-// playAll plays cases concurrently: those that stall, which need no processor, apart from the
-// others.
-func playAll(t *testing.T, cases []sweepCase, play func(sweepCase)) *tally {
+// playAll plays cases concurrently, as subtests: those that stall, which need no processor, apart
+// from the others.
+func playAll(t *testing.T, cases []sweepCase, play func(*testing.T, sweepCase)) *tally {
 	var workers sync.WaitGroup
 	start := func(n int, slow bool) {
 		queue := make(chan sweepCase)
 		for range n {
 			workers.Go(func() {
 				for c := range queue {
-					play(c)
+					t.Run(c.String(), func(t *testing.T) { play(t, c) })
 				}
 			})
 		}

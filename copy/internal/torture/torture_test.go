@@ -3,13 +3,16 @@
 package torture
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,6 +57,23 @@ func tortureSeed(t testing.TB) uint64 {
 }
 
 func seededRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, seed)) }
+
+// byLot brings cases into a random order that depends on the seed and their names, and not on the
+// order in which they were found: what concurrent copies ask has none.
+func byLot[C fmt.Stringer](cases []C, seed uint64) {
+	type drawn struct {
+		lot [sha256.Size]byte
+		c   C
+	}
+	all := make([]drawn, len(cases))
+	for i, c := range cases {
+		all[i] = drawn{sha256.Sum256(fmt.Appendf(nil, "%d %v", seed, c)), c}
+	}
+	slices.SortFunc(all, func(a, b drawn) int { return bytes.Compare(a.lot[:], b.lot[:]) })
+	for i, d := range all {
+		cases[i] = d.c
+	}
+}
 
 // howToRepeat is the command that runs one case of a test again.
 func howToRepeat(t testing.TB, seed uint64, name string) string {
