@@ -110,6 +110,42 @@ func TestOnlineSparesWhatIsUsedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestOnlineDamageThatIsUsed: a client asks for a manifest that cannot be read. Everything in its
+// repository stays, because nobody knows what it needs, and the collection goes on with the others.
+func TestOnlineDamageThatIsUsed(t *testing.T) {
+	config := digest.FromString("{}")
+	tagged, untagged := image("", config), image("", config, config)
+	harm := func(r *registry) {
+		d := tagged.digest()
+		p := "/docker/registry/v2/blobs/sha256/" + d.Encoded()[:2] + "/" + d.Encoded() + "/data"
+		require.NoError(r.t, r.driver.PutContent(r.t.Context(), p, []byte(strings.Replace(tagged.text, "digest", "Digest", 1))))
+	}
+	for name, c := range map[string]struct{ before, meanwhile func(*registry) }{
+		"before":    {harm, func(*registry) {}},
+		"meanwhile": {func(*registry) {}, harm},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t)
+			online := r.online(func() {
+				c.meanwhile(r)
+				r.must(200, "GET", "/v2/app/manifests/v1", "", "")
+			})
+			r.pushBlob("app", "{}")
+			loose := r.pushBlob("app", "loose")
+			r.push("app", "v1", tagged)
+			r.push("app", "", untagged)
+			gone := r.pushBlob("other", "loose in another")
+			c.before(r)
+			_, err := online.Collect(t.Context(), registrygc.Options{Untagged: true}, nobody)
+			require.NoError(t, err)
+			assert.True(t, r.hasManifest("app", untagged.digest()))
+			assert.True(t, r.hasBlob("app", config))
+			assert.True(t, r.hasBlob("app", loose))
+			assert.False(t, r.hasBlob("other", gone))
+		})
+	}
+}
+
 func TestOneOnlineCollectionAtATime(t *testing.T) {
 	r := newRegistry(t)
 	var online *registrygc.Online

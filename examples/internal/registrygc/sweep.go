@@ -22,19 +22,23 @@ type sweep struct {
 	goes, removed, kept Totals
 }
 
-// A planned is the manifests of a repository that go.
+// A planned is what goes from a repository.
 type planned struct {
+	Repository
 	manifests map[digest.Digest]bool
-	referrers map[digest.Digest][]digest.Digest // of these, what refers to each subject
+	referrers map[digest.Digest][]digest.Digest // of the manifests, what refers to each subject
 }
 
 // A spared is what stays in a repository nevertheless.
-type spared struct{ manifests, layers digestSet }
+type spared struct {
+	all               bool // because nobody can tell what it needs that is used
+	manifests, layers digestSet
+}
 
 func newSweep(store *registrystore.Store, plan *Plan) *sweep {
 	s := &sweep{store: store, plan: map[string]*planned{}, spare: map[string]*spared{}, goes: plan.Totals()}
 	for _, r := range plan.Repositories {
-		p := &planned{map[digest.Digest]bool{}, map[digest.Digest][]digest.Digest{}}
+		p := &planned{r, map[digest.Digest]bool{}, map[digest.Digest][]digest.Digest{}}
 		for _, m := range r.Manifests {
 			p.manifests[m.Digest] = true
 			for _, subject := range m.Subjects {
@@ -66,6 +70,8 @@ func (s *sweep) isSpared(step step) bool {
 		return s.stays.has(step.digest)
 	case in == nil:
 		return false
+	case in.all:
+		return true
 	case step.kind == layerLink:
 		return in.layers.has(step.digest)
 	default:
@@ -74,7 +80,8 @@ func (s *sweep) isSpared(step step) bool {
 }
 
 // spareUsed lets everything stay that is used, with what it needs. What is not in the plan stays
-// anyway; but if it is new, the plan may have what it needs.
+// anyway; but if it is new, the plan may have what it needs. Where that cannot be read, everything
+// in its repository stays.
 func (s *sweep) spareUsed(ctx context.Context, used map[sparseregistry.Use]bool) error {
 	for u := range used {
 		var err error
@@ -83,8 +90,12 @@ func (s *sweep) spareUsed(ctx context.Context, used map[sparseregistry.Use]bool)
 		} else {
 			err = s.spareLayer(ctx, u.Repository, u.Digest)
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
 			return fmt.Errorf("sparing %s in %s: %w", u.Digest, u.Repository, err)
+		default:
+			s.spareAll(u.Repository)
 		}
 	}
 	return nil
@@ -137,6 +148,21 @@ func (s *sweep) spareLayer(ctx context.Context, repository string, d digest.Dige
 	in.layers.add(content)
 	s.stays.add(content)
 	return nil
+}
+
+// spareAll lets everything stay that is in a repository.
+func (s *sweep) spareAll(repository string) {
+	s.in(repository).all = true
+	p := s.plan[repository]
+	if p == nil {
+		return
+	}
+	for _, m := range p.Manifests {
+		s.stays.add(m.Digest)
+	}
+	for _, l := range p.Layers {
+		s.stays.add(l.Content)
+	}
 }
 
 // in is what stays in a repository.
