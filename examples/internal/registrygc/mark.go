@@ -317,7 +317,11 @@ func inOrder(revisions map[digest.Digest]*revision) []Manifest {
 		for _, next := range r.subjects {
 			visit(next)
 		}
-		order = append(order, Manifest{d, r.subjects})
+		m := Manifest{Digest: d, Subjects: r.subjects}
+		if r.made && r.tagged {
+			m.Lists = r.names
+		}
+		order = append(order, m)
 	}
 	for _, d := range slices.Sorted(maps.Keys(revisions)) {
 		visit(d)

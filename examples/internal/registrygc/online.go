@@ -128,6 +128,9 @@ func (o *Online) turn(ctx context.Context, s *sweep, next func() (step, bool)) (
 	if err := s.spareUsed(ctx, o.take()); err != nil {
 		return 0, false, err
 	}
+	if err := s.mend(ctx); err != nil {
+		return 0, false, err
+	}
 	for took < turnTime {
 		if err := ctx.Err(); err != nil {
 			return took, false, err

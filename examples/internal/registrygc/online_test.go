@@ -39,9 +39,14 @@ func (m *meanwhile) Walk(ctx context.Context, path string, f storagedriver.WalkF
 // online lets r be used under the lock of a collection, which it returns. f is called in the middle
 // of the first one.
 func (r *registry) online(f func()) *registrygc.Online {
+	return r.onlineBy(later{clock.System, time.Hour}, f)
+}
+
+// onlineBy is online by another clock.
+func (r *registry) onlineBy(c clock.Clock, f func()) *registrygc.Online {
 	lock := &sparseregistry.StorageLock{}
 	store := r.store.WithDriver(func(d storagedriver.StorageDriver) storagedriver.StorageDriver { return &meanwhile{d, f} })
-	online := registrygc.NewOnline(store, lock, later{clock.System, time.Hour})
+	online := registrygc.NewOnline(store, lock, c)
 	r.store = r.store.WithNote(func(repository string, d digest.Digest) {
 		online.Note(sparseregistry.Use{Repository: repository, Manifest: true, Digest: d})
 	})
@@ -143,6 +148,72 @@ func TestOnlineDamageThatIsUsed(t *testing.T) {
 			assert.True(t, r.hasBlob("app", loose))
 			assert.False(t, r.hasBlob("other", gone))
 		})
+	}
+}
+
+// A hasty clock lets an hour pass whenever somebody looks at it, so that each turn of a collection
+// takes one step, and lets nobody wait.
+type hasty struct{ now time.Time }
+
+func (h *hasty) Now() time.Time {
+	h.now = h.now.Add(time.Hour)
+	return h.now
+}
+
+func (h *hasty) NewTimer(time.Duration) clock.Timer { return clock.System.NewTimer(0) }
+
+// TestOnlineReferrersThatStay: what refers to a subject, and is about to go with it, comes to be
+// used before any of its steps is taken, or between two of them. It is listed, then, by the links
+// and by the tag.
+func TestOnlineReferrersThatStay(t *testing.T) {
+	r := newRegistry(t)
+	config := digest.FromString("{}")
+	image1 := image("", config)
+	subject := image1.digest()
+	tag := "sha256-" + subject.Encoded()
+	signatures := []document{image(subject, config, digest.FromString("one")), image(subject, config, digest.FromString("another"))}
+	uses := map[string]struct {
+		use  func()
+		want []document
+	}{
+		"one":     {func() { r.must(200, "GET", "/v2/app/manifests/"+signatures[0].digest().String(), "", "") }, signatures[:1]},
+		"another": {func() { r.must(200, "GET", "/v2/app/manifests/"+signatures[1].digest().String(), "", "") }, signatures[1:]},
+		"subject": {func() { r.push("app", "v1", image1) }, signatures},
+	}
+	for name, use := range uses {
+		for removed := range 4 { // the tag, two links, and then a manifest would go
+			t.Run(fmt.Sprintf("%s, after %d", name, removed), func(t *testing.T) {
+				r = newRegistry(t)
+				used := sync.OnceFunc(use.use)
+				useIf := func(gone registrygc.Totals) {
+					if gone.Tags+gone.Referrers == removed {
+						used()
+					}
+				}
+				online := r.onlineBy(&hasty{time.Now()}, func() { useIf(registrygc.Totals{}) })
+				r.pushBlob("app", "{}")
+				r.push("app", "", image1)
+				r.madeTags(subject, config)
+				_, err := online.Collect(t.Context(), registrygc.Options{Untagged: true}, func(p registrygc.Progress) {
+					if p.Goes != (registrygc.Totals{}) {
+						useIf(p.Removed)
+					}
+				})
+				require.NoError(t, err)
+				links, err := r.store.ReferrersOf(t.Context(), "app", subject)
+				require.NoError(t, err)
+				current, err := r.store.Current(t.Context(), "app", tag)
+				require.NoError(t, err)
+				listed := r.must(200, "GET", "/v2/app/manifests/"+tag, "", "").Body.String()
+				assert.True(t, r.hasManifest("app", current))
+				for _, signature := range use.want {
+					assert.True(t, r.hasManifest("app", signature.digest()))
+					assert.Contains(t, links, signature.digest())
+					assert.Contains(t, listed, signature.digest())
+				}
+				assert.Zero(t, r.plan(registrygc.Options{}).Totals().Referrers, "links to what is gone")
+			})
+		}
 	}
 }
 

@@ -53,6 +53,7 @@ type Note struct {
 type Manifest struct {
 	Digest   digest.Digest
 	Subjects []digest.Digest // what it refers to
+	Lists    []digest.Digest // what it lists, if it is an index of referrers that a tag names which goes
 }
 
 // A Layer is a link to a blob that goes.

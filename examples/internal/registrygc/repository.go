@@ -28,6 +28,7 @@ type contents struct {
 type revision struct {
 	references
 	made    bool      // an index of referrers that the server made itself, for a tag
+	tagged  bool      // a tag names it
 	written time.Time // the link
 	stays   bool
 }
@@ -62,6 +63,11 @@ func read(ctx context.Context, store *registrystore.Store, name string) (*conten
 		}
 		r.written = l.Modified
 		c.revisions[l.Digest] = &r
+	}
+	for _, d := range c.tagged {
+		if r := c.revisions[d]; r != nil {
+			r.tagged = true
+		}
 	}
 	for _, l := range layers {
 		content, err := contentOf(ctx, store, name, l.Digest)

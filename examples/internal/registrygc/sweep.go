@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/sparsecopy/sparsecopy/examples/internal/referrers"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 	"github.com/sparsecopy/sparsecopy/internal/sparseregistry"
 )
@@ -19,14 +21,18 @@ type sweep struct {
 	spare map[string]*spared  // by repository
 	stays digestSet           // contents that stay nevertheless
 
+	links  *referrers.Links
+	cut    map[string]bool                              // repositories from which links to referrers, or their tags, have gone
+	relink map[string]map[digest.Digest][]digest.Digest // by repository and subject, what stays and may have lost its link
+
 	goes, removed, kept Totals
 }
 
 // A planned is what goes from a repository.
 type planned struct {
 	Repository
-	manifests map[digest.Digest]bool
-	referrers map[digest.Digest][]digest.Digest // of the manifests, what refers to each subject
+	manifests map[digest.Digest]Manifest
+	referrers map[digest.Digest][]digest.Digest // of the manifests, what refers to each, or is the index of a tag that lists it
 }
 
 // A spared is what stays in a repository nevertheless.
@@ -36,13 +42,20 @@ type spared struct {
 }
 
 func newSweep(store *registrystore.Store, plan *Plan) *sweep {
-	s := &sweep{store: store, plan: map[string]*planned{}, spare: map[string]*spared{}, goes: plan.Totals()}
+	s := &sweep{
+		store: store, plan: map[string]*planned{}, spare: map[string]*spared{}, goes: plan.Totals(),
+		cut: map[string]bool{}, relink: map[string]map[digest.Digest][]digest.Digest{},
+	}
+	s.links = referrers.New(store.WithNote(func(repository string, d digest.Digest) {
+		s.in(repository).manifests.add(d)
+		s.stays.add(d)
+	}))
 	for _, r := range plan.Repositories {
-		p := &planned{r, map[digest.Digest]bool{}, map[digest.Digest][]digest.Digest{}}
+		p := &planned{r, map[digest.Digest]Manifest{}, map[digest.Digest][]digest.Digest{}}
 		for _, m := range r.Manifests {
-			p.manifests[m.Digest] = true
-			for _, subject := range m.Subjects {
-				p.referrers[subject] = append(p.referrers[subject], m.Digest)
+			p.manifests[m.Digest] = m
+			for _, d := range slices.Concat(m.Subjects, m.Lists) {
+				p.referrers[d] = append(p.referrers[d], m.Digest)
 			}
 		}
 		s.plan[r.Name] = p
@@ -60,6 +73,9 @@ func (s *sweep) do(ctx context.Context, step step) error {
 		return err
 	}
 	s.removed.count(step)
+	if step.kind == madeTag || step.kind == referrerLink {
+		s.cut[step.repository] = true
+	}
 	return nil
 }
 
@@ -108,6 +124,7 @@ func (s *sweep) spareManifest(ctx context.Context, repository string, d digest.D
 	}
 	in.manifests.add(d)
 	s.stays.add(d)
+	s.noteRelink(repository, d)
 	refs, err := readManifest(ctx, s.store, d)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // it was deleted since
@@ -120,7 +137,7 @@ func (s *sweep) spareManifest(ctx context.Context, repository string, d digest.D
 		if err := s.spareLayer(ctx, repository, name); err != nil {
 			return err
 		}
-		if p := s.plan[repository]; p != nil && p.manifests[name] {
+		if p := s.plan[repository]; p != nil && p.manifests[name].Digest != "" {
 			needed = append(needed, name)
 		}
 	}
@@ -150,6 +167,51 @@ func (s *sweep) spareLayer(ctx context.Context, repository string, d digest.Dige
 	return nil
 }
 
+// noteRelink notes that a manifest stays whose link, or tag, may have gone before.
+func (s *sweep) noteRelink(repository string, d digest.Digest) {
+	p := s.plan[repository]
+	if p == nil || !s.cut[repository] {
+		return
+	}
+	for _, subject := range p.manifests[d].Subjects {
+		if s.relink[repository] == nil {
+			s.relink[repository] = map[digest.Digest][]digest.Digest{}
+		}
+		s.relink[repository][subject] = append(s.relink[repository][subject], d)
+	}
+}
+
+// mend links the referrers again that stay and have lost their links, and makes their tags anew.
+// Nobody else may use the storage meanwhile.
+func (s *sweep) mend(ctx context.Context) error {
+	for repository, bySubject := range s.relink {
+		for subject, stay := range bySubject {
+			if err := s.mendSubject(ctx, repository, subject, stay); err != nil {
+				return fmt.Errorf("linking what refers to %s in %s again: %w", subject, repository, err)
+			}
+		}
+	}
+	clear(s.relink)
+	return nil
+}
+
+func (s *sweep) mendSubject(ctx context.Context, repository string, subject digest.Digest, stay []digest.Digest) error {
+	linked, err := s.store.ReferrersOf(ctx, repository, subject)
+	if err != nil {
+		return err
+	}
+	for _, d := range stay {
+		has, err := s.store.HasRevision(ctx, repository, d)
+		if err == nil && has && !slices.Contains(linked, d) {
+			err = s.store.PutReferrer(ctx, repository, subject, d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.links.Refresh(ctx, repository, subject)
+}
+
 // spareAll lets everything stay that is in a repository.
 func (s *sweep) spareAll(repository string) {
 	s.in(repository).all = true
@@ -159,6 +221,7 @@ func (s *sweep) spareAll(repository string) {
 	}
 	for _, m := range p.Manifests {
 		s.stays.add(m.Digest)
+		s.noteRelink(repository, m.Digest)
 	}
 	for _, l := range p.Layers {
 		s.stays.add(l.Content)
