@@ -534,7 +534,9 @@ func (h *history) collectProcessKilled() {
 	require.NoError(h.t, process.Start())
 	<-time.After(time.Duration(h.random.IntN(100_000)) * time.Microsecond)
 	_ = process.Process.Kill() // it may have ended
-	h.afterCollection(before, untagged, process.Wait() != nil)
+	err := process.Wait()
+	require.False(h.t, err != nil && process.ProcessState.Exited(), "it failed by itself: %v", err)
+	h.afterCollection(before, untagged, err != nil)
 }
 
 // afterCollection holds the storage against the model after a collection that may have been

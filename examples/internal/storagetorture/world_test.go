@@ -16,6 +16,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"github.com/sirupsen/logrus"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/audit"
@@ -77,13 +78,23 @@ type world struct {
 // newWorld starts a server, in a process of its own if it is to be killed.
 func newWorld(t *testing.T, killed bool) *world {
 	t.Helper()
-	w := &world{t: t, storage: t.TempDir()}
+	w := &world{t: t, storage: shortDirectory(t)}
 	w.start(killed)
 	t.Cleanup(func() { w.stop() })
 	var err error
 	w.store, err = registrystore.OpenDirectory(w.storage)
 	require.NoError(t, err)
 	return w
+}
+
+// shortDirectory is a directory whose name does not have the test's: servers make a socket below
+// it, the path of which may not be long.
+func shortDirectory(t *testing.T) string {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(directory)) })
+	return directory
 }
 
 func (w *world) start(killed bool) {
