@@ -199,7 +199,7 @@ func (s scribe) lists(n int) (untagged registrygc.Totals) {
 // TestTortureManyLists checks and collects a storage of 10^4 lists, in processes of their own,
 // whose time and memory it tells.
 func TestTortureManyLists(t *testing.T) {
-	n := 40
+	n := 20 // what is of one kind comes again every ten
 	if full() {
 		n = 10_000
 	}

@@ -30,7 +30,7 @@ func seed(t *testing.T) uint64 {
 // some of them killed. A naive model says what is there; a check finds what the model expects; and
 // at the end, a client gets all of it.
 func TestTortureHistories(t *testing.T) {
-	histories, length := 7, 25
+	histories, length := 10, 25
 	if full() {
 		histories, length = 200, 60
 	}
