@@ -23,8 +23,8 @@ const (
 	brokenOffAt = 200_000
 )
 
-// An earlierProcess has broken off an upload before a run begins. Scripts count from there on. All of
-// its uploads are cut: the first may be refused, for a token that has ended, before it is read.
+// An earlierProcess has broken off an upload before a run begins. Scripts count from there on. All
+// of its uploads are cut: the first may be refused, for a token that has ended, before it is read.
 type earlierProcess struct {
 	dir      string // of CopierOptions.ResumeDir
 	over     atomic.Bool
