@@ -31,8 +31,9 @@ const (
 	smallManifest = 1 << 20
 )
 
-// busyReason is why a manifest is denied, or a request for one, that found no memory.
-const busyReason = "busy"
+// busyReason is why a manifest is denied, or a request for one, that found no memory; leftReason
+// why one is that nobody waits for any more.
+const busyReason, leftReason = "busy", "client_left"
 
 // spool is the directory for manifests that arrive: among the own files of a storage directory, or
 // "", the system's, where there is none.

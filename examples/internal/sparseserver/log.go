@@ -1,6 +1,7 @@
 package sparseserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -61,6 +62,9 @@ func withRequestLog(next http.Handler, log *slog.Logger, m *metrics) http.Handle
 				level = slog.LevelDebug
 			}
 			took := clock.Since(clock.System, start)
+			if r.Context().Err() != nil {
+				entry.reason = cmp.Or(entry.reason, leftReason)
+			}
 			log.LogAttrs(r.Context(), level, "request", entry.attributes(r, counted, took)...)
 			end(counted, took, entry.reason)
 		}()

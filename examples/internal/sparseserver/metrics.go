@@ -2,6 +2,7 @@ package sparseserver
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -128,8 +129,11 @@ func architectureLabel(name string) string {
 
 func refusalReason(refusal sparseregistry.Refusal) string {
 	var missing *manifest.MissingChildrenError
-	if errors.As(refusal.Err, &missing) {
+	switch {
+	case errors.As(refusal.Err, &missing):
 		return "missing_children"
+	case errors.Is(refusal.Err, context.Canceled):
+		return leftReason
 	}
 	switch refusal.Status {
 	case http.StatusBadRequest:

@@ -44,7 +44,7 @@ func boundReads(next http.Handler, memory *budget) http.Handler {
 			clear(w.Header())
 			maps.Copy(w.Header(), before)
 			if err := m.wait(r.Context()); err != nil {
-				noteReason(r, busyReason)
+				noteFailure(r, err)
 				sparseregistry.RefuseBusy(w, err)
 				return
 			}

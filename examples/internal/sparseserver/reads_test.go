@@ -2,6 +2,7 @@ package sparseserver
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -137,6 +138,45 @@ func TestNoMemoryToRead(t *testing.T) {
 	assert.Equal(t, 1.0, s.series[`sparse_registry_manifests_refused_total{reason="busy"}`])
 	assert.Zero(t, s.series["sparse_registry_manifests_waiting"])
 	assert.Zero(t, s.series["sparse_registry_manifest_memory_bytes"])
+}
+
+// Who waits for memory, and leaves, has not been denied any: operators are told when there is none.
+func TestWhoLeavesIsNotDeniedMemory(t *testing.T) {
+	server, client := start(t, Config{MetricsAddress: "127.0.0.1:0"})
+	f := ofSizes()
+	f.Artifact("sbom", append(annotated(200<<10), imagetest.Subject("large"))...)
+	for _, name := range []string{"large", "amd64", "sbom"} {
+		require.NoError(t, client.PushImage(t.Context(), f, "app", name))
+	}
+	takeReads(t, server)
+	takeAll(t, server.budget)
+	begun := make(chan struct{})
+	server.reads.gauges.waiting = waitingGauge{server.reads.gauges.waiting, begun}
+	server.budget.gauges.waiting = waitingGauge{server.budget.gauges.waiting, begun}
+	large, mediaType := f.Document("large")
+	for _, c := range []struct {
+		method, location string
+		body             []byte
+	}{
+		{http.MethodGet, sparsetest.ManifestPath("app", f.Digest("large").String()), nil},
+		{http.MethodGet, "/v2/app/referrers/" + f.Digest("large").String(), nil},
+		{http.MethodPut, sparsetest.ManifestPath("app", "v1"), large},
+	} {
+		ctx, leave := context.WithCancel(t.Context())
+		var asking sync.WaitGroup
+		asking.Go(func() {
+			_, err := client.Try(ctx, c.method, c.location, http.Header{"Accept": {mediaType}, "Content-Type": {mediaType}}, c.body)
+			assert.ErrorIs(t, err, context.Canceled, c.location)
+		})
+		<-begun
+		leave()
+		asking.Wait()
+	}
+	server.handlers.Lock() // waits for those who answer
+	defer server.handlers.Unlock()
+	s := scrapeMetrics(t, sparsetest.NewClient("http://"+server.MetricsAddress()), "/metrics")
+	assert.Equal(t, map[string]float64{`sparse_registry_denied_total{code="503",reason="client_left"}`: 3}, s.with("sparse_registry_denied_total"))
+	assert.Equal(t, map[string]float64{`sparse_registry_manifests_refused_total{reason="client_left"}`: 1}, s.with("sparse_registry_manifests_refused_total"))
 }
 
 // A client that does not take its answer keeps no memory.

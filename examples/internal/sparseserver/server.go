@@ -240,7 +240,7 @@ func (s *Server) admit(next http.Handler, c Config) http.Handler {
 func (s *Server) refused(log *slog.Logger) func(*http.Request, sparseregistry.Refusal) {
 	write := logRefusal(log)
 	return func(r *http.Request, refusal sparseregistry.Refusal) {
-		if refusal.Status == http.StatusServiceUnavailable {
+		if refusalReason(refusal) == busyReason {
 			noteReason(r, busyReason)
 		}
 		write(r, refusal)
