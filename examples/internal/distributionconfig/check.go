@@ -133,6 +133,21 @@ const environmentPrefix = "REGISTRY_"
 // clientsPasswords is where clients have the name of a file with passwords.
 const clientsPasswords = "REGISTRY_AUTH_FILE"
 
+// IsVariable reports whether distribution's own parser would take a variable of the environment for
+// a part of the configuration. The file with passwords that clients name is none, though it would.
+func IsVariable(name string) bool {
+	rest, ok := strings.CutPrefix(name, environmentPrefix)
+	return ok && name != clientsPasswords && isOfSection(rest)
+}
+
+// isOfSection reports whether the first part of a variable's name, which has no prefix any more, is
+// a section.
+func isOfSection(name string) bool {
+	first, _, _ := strings.Cut(name, "_")
+	_, ok := fieldOf(reflect.TypeFor[configuration.Configuration](), named(first))
+	return ok
+}
+
 // checkEnvironment does with variables what checkFile does with a file, with one difference: a name
 // whose first part is no section is a warning. Kubernetes makes such variables of a service that is
 // called registry (REGISTRY_PORT, REGISTRY_SERVICE_HOST), and nobody can help it. The one that
@@ -145,8 +160,7 @@ func checkEnvironment(environment []string) (warnings []string, err error) {
 		if !ok {
 			continue
 		}
-		parts := strings.Split(rest, "_")
-		if _, ok := fieldOf(reflect.TypeFor[configuration.Configuration](), named(parts[0])); !ok {
+		if !isOfSection(rest) {
 			warnings = append(warnings, name+" in the environment is no part of distribution's configuration, and means nothing")
 			continue
 		}
@@ -154,7 +168,7 @@ func checkEnvironment(environment []string) (warnings []string, err error) {
 			errs = append(errs, fmt.Errorf("environment variable %s is Podman's and Skopeo's, and distribution takes it for its section auth: unset it here", name))
 			continue
 		}
-		if err := checkVariable(parts, reflect.TypeFor[configuration.Configuration](), ""); err != nil {
+		if err := checkVariable(strings.Split(rest, "_"), reflect.TypeFor[configuration.Configuration](), ""); err != nil {
 			errs = append(errs, fmt.Errorf("environment variable %s: %w", name, err))
 		}
 	}

@@ -26,7 +26,7 @@ type check struct {
 	output   form
 }
 
-func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
+func checkCommand(env environment) *cobra.Command {
 	var c check
 	cmd := &cobra.Command{
 		Use:   "check --storage DIRECTORY",
@@ -51,7 +51,7 @@ func checkCommand(lookup func(string) (string, bool)) *cobra.Command {
 	flags.BoolVar(&c.rebuild, "rebuild-referrers", false, "make the links from subjects to their referrers anew before; no server may run")
 	c.output.define(flags, "what was found")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		o, err := loadOptions(cmd, lookup)
+		o, err := loadOptions(cmd, env)
 		if err != nil {
 			return misuse(err)
 		}

@@ -44,7 +44,7 @@ func sparseStorage(t *testing.T) (string, *imagetest.Fixture) {
 // checkWith runs sparse-registry check, and returns what it prints and its exit status.
 func checkWith(t *testing.T, args ...string) (out string, status int, err error) {
 	t.Helper()
-	cmd := command(func(string) (string, bool) { return "", false }, io.Discard)
+	cmd := command(nil, io.Discard)
 	var b bytes.Buffer
 	cmd.SetOut(&b)
 	cmd.SetErr(io.Discard)

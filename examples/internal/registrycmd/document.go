@@ -8,5 +8,5 @@ import (
 
 // Command returns the command line as it is described to people and shells. It is not for running.
 func Command() *cobra.Command {
-	return command(func(string) (string, bool) { return "", false }, io.Discard)
+	return command(nil, io.Discard)
 }

@@ -30,7 +30,7 @@ type collection struct {
 	output  form
 }
 
-func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
+func gcCommand(env environment) *cobra.Command {
 	var c collection
 	cmd := &cobra.Command{
 		Use:   "gc --storage DIRECTORY",
@@ -58,7 +58,7 @@ func gcCommand(lookup func(string) (string, bool)) *cobra.Command {
 	flags.BoolVar(&c.alone, "nobody-writes", false, "with --delete, for a storage that is no directory: say that no server uses it, anywhere")
 	c.output.define(flags, "the report")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		o, err := loadOptions(cmd, lookup)
+		o, err := loadOptions(cmd, env)
 		if err == nil {
 			err = c.output.validate()
 		}

@@ -25,7 +25,7 @@ import (
 // gc runs sparse-registry gc.
 func gc(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
-	cmd := command(func(string) (string, bool) { return "", false }, io.Discard)
+	cmd := command(nil, io.Discard)
 	var b bytes.Buffer
 	cmd.SetOut(&b)
 	cmd.SetArgs(append([]string{"gc"}, args...))

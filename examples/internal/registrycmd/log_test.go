@@ -80,30 +80,28 @@ func TestTheCommandLogsJSON(t *testing.T) {
 // TestFailuresAreOfTheLog: whoever reads the log as JSON reads why a server did not start.
 func TestFailuresAreOfTheLog(t *testing.T) {
 	restoreLogs(t)
-	environment := map[string]string{"SPARSE_REGISTRY_LOG_FORMAT": "json"}
-	unset := func(string) (string, bool) { return "", false }
-	inEnvironment := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }
+	inEnvironment := environment{"SPARSE_REGISTRY_LOG_FORMAT=json"}
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	for _, c := range []struct {
 		name   string
 		args   []string
-		lookup func(string) (string, bool)
+		env    environment
 		json   bool
 		status int
 		says   string
 	}{
-		{"text", []string{"--storage", file}, unset, false, statusFailed, "sparse-registry: storage directory: mkdir " + file + ": not a directory"},
-		{"does not start", []string{"--storage", file, "--log-format=json"}, unset, true, statusFailed, "storage directory: mkdir " + file + ": not a directory"},
-		{"a wrong setting before it", []string{"--read-only=maybe", "--log-format=json"}, unset, true, statusFailed, `flag --read-only: "maybe" is neither true nor false`},
-		{"no file of settings", []string{"--config=none", "--log-format=json"}, unset, true, statusFailed, "file of settings: open none: no such file or directory"},
-		{"an unknown flag", []string{"--log-format=json", "--unknown"}, unset, true, statusFailed, "unknown flag: --unknown"},
+		{"text", []string{"--storage", file}, nil, false, statusFailed, "sparse-registry: storage directory: mkdir " + file + ": not a directory"},
+		{"does not start", []string{"--storage", file, "--log-format=json"}, nil, true, statusFailed, "storage directory: mkdir " + file + ": not a directory"},
+		{"a wrong setting before it", []string{"--read-only=maybe", "--log-format=json"}, nil, true, statusFailed, `flag --read-only: "maybe" is neither true nor false`},
+		{"no file of settings", []string{"--config=none", "--log-format=json"}, nil, true, statusFailed, "file of settings: open none: no such file or directory"},
+		{"an unknown flag", []string{"--log-format=json", "--unknown"}, nil, true, statusFailed, "unknown flag: --unknown"},
 		{"by the environment", nil, inEnvironment, true, statusFailed, "no storage directory"},
 		{"a subcommand", []string{"gc"}, inEnvironment, false, statusMisused, "sparse-registry: no storage directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out buffer
-			assert.Equal(t, c.status, execute(t.Context(), c.args, c.lookup, &out))
+			assert.Equal(t, c.status, execute(t.Context(), c.args, c.env, &out))
 			line := out.String()
 			assert.Equal(t, 1, strings.Count(line, "\n"), line)
 			if c.json {

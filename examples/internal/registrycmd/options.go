@@ -209,14 +209,14 @@ func defineFlags(cmd *cobra.Command, settings []setting) {
 // loadOptions takes each setting from the first source that has it: flag, environment, file,
 // initial value. The error is the first, and names the source that is to blame; the options are
 // then those that could be read.
-func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (options, error) {
+func loadOptions(cmd *cobra.Command, env environment) (options, error) {
 	o := options{values: map[string]string{}}
-	file, path, err := o.loadFile(cmd, lookup)
+	file, path, err := o.loadFile(cmd, env)
 	for _, s := range settings {
 		value, source := s.initial, "default of "+s.flag
 		if flag := cmd.Flags().Lookup(s.flag); flag != nil && flag.Changed {
 			value, source = flag.Value.String(), "flag --"+s.flag
-		} else if v, ok := lookup(s.env); ok && v != "" {
+		} else if v := env.lookup(s.env); v != "" {
 			value, source = v, "environment variable "+s.env
 		} else if v, ok := file[s.key]; ok {
 			value, source = v.value, fmt.Sprintf("%s:%d: %s", path, v.line, s.key)
@@ -227,6 +227,9 @@ func loadOptions(cmd *cobra.Command, lookup func(string) (string, bool)) (option
 		o.values[s.flag] = value
 	}
 	if err != nil {
+		return o, err
+	}
+	if err := env.refuseUnknown(o.distribution != nil); err != nil {
 		return o, err
 	}
 	if err := o.takeDistribution(); err != nil {

@@ -31,17 +31,20 @@ func TestMain(m *testing.M) {
 }
 
 // load loads options from flags, environment, and a file whose name replaces FILE; "" for no file.
-func load(t *testing.T, args []string, environment map[string]string, file string) (options, error) {
+func load(t *testing.T, args []string, variables map[string]string, file string) (options, error) {
 	t.Helper()
 	if file != "" {
 		path := filepath.Join(t.TempDir(), "config.yaml")
 		require.NoError(t, os.WriteFile(path, []byte(file), 0o600))
 		args = append([]string{"--config", path}, args...)
 	}
-	lookup := func(name string) (string, bool) { v, ok := environment[name]; return v, ok }
-	cmd := command(lookup, io.Discard)
+	var env environment
+	for name, value := range variables {
+		env = append(env, name+"="+value)
+	}
+	cmd := command(env, io.Discard)
 	require.NoError(t, cmd.ParseFlags(args))
-	return loadOptions(cmd, lookup)
+	return loadOptions(cmd, env)
 }
 
 func TestPrecedence(t *testing.T) {
@@ -177,7 +180,9 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{[]string{"--address=5000"}, nil, "", `flag --address: "5000" is not of the form HOST:PORT, such as 0.0.0.0:5000`},
 		{nil, nil, "metrics-address: 127.0.0.1:99999\n", `config.yaml:1: metrics-address: "127.0.0.1:99999" is not of the form HOST:PORT`},
 		{nil, nil, "storage: [a, b]\n", `config.yaml:1: storage: is a sequence, and takes one value`},
-		{nil, nil, "storage: a\nFEATURE_SPARSE_INDEXES: true\n", `config.yaml:2: unknown setting "FEATURE_SPARSE_INDEXES" (known: address, storage, `},
+		{nil, nil, "storage: a\nFEATURE_SPARSE_INDEXES: true\n", `config.yaml:2: unknown setting "FEATURE_SPARSE_INDEXES": did you mean FEATURE_SPARSE_INDEX?`},
+		{nil, nil, "storage: a\ntls: {}\n", `config.yaml:2: unknown setting "tls" (known: address, storage, `},
+		{nil, nil, "version: 0.1\nstorage: {filesystem: {}}\n", `config.yaml:1: unknown setting "version": it is of plain distribution's configuration, which --distribution-config names`},
 		{nil, nil, "sparse-index-required-archs: amd64\n", `config.yaml:1: unknown setting "sparse-index-required-archs": write it as SPARSE_INDEX_REQUIRED_ARCHS`},
 		{nil, nil, "SPARSE_REGISTRY_READ_ONLY: true\n", `config.yaml:1: unknown setting "SPARSE_REGISTRY_READ_ONLY": write it as read-only`},
 		{nil, nil, "storage: a\nstorage: b\n", `config.yaml:2: storage is set twice`},
@@ -191,6 +196,37 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		_, err := load(t, c.args, c.env, c.file)
 		assert.ErrorContains(t, err, c.err)
 	}
+}
+
+// TestTheEnvironmentIsNotPassedOver: a variable that is mistyped is refused, as a key of the file
+// is, and so are plain distribution's without its file. What others name alike means nothing.
+func TestTheEnvironmentIsNotPassedOver(t *testing.T) {
+	for variable, refusal := range map[string]string{
+		"SPARSE_INDEX_REQUIRED_ARCH=amd64":         "environment variable SPARSE_INDEX_REQUIRED_ARCH: unknown setting: did you mean SPARSE_INDEX_REQUIRED_ARCHS?",
+		"SPARSE_REGISTRY_FEATURE_SPARSE_INDEX=1":   "environment variable SPARSE_REGISTRY_FEATURE_SPARSE_INDEX: unknown setting: write it as FEATURE_SPARSE_INDEX",
+		"FEATURE_SPARSE_INDICES=true":              "environment variable FEATURE_SPARSE_INDICES: unknown setting: did you mean FEATURE_SPARSE_INDEX?",
+		"SPARSE_REGISTRY_PORT=5001":                "environment variable SPARSE_REGISTRY_PORT: unknown setting",
+		"SPARSE_REGISTRY_PORT=tcp://10.0.0.1:5000": "",
+		"SPARSE_REGISTRY_PORT_5000_TCP_ADDR=x":     "",
+		"SPARSE_REGISTRY_SERVICE_PORT_METRICS=1":   "",
+		"SPARSE_INDEX_REQUIRED_ARCH=":              "",
+		"REGISTRY_AUTH=htpasswd":                   "REGISTRY_AUTH: plain distribution's variables are read only beside its configuration: name that with --distribution-config FILE",
+		"REGISTRY_HTTP_ADDR=:443":                  "REGISTRY_HTTP_ADDR: plain distribution's",
+		"REGISTRY_HTTP_SERVICE_HOST=10.0.0.1":      "",
+		"REGISTRY_AUTH_FILE=/auth.json":            "",
+		"REGISTRY_PORT=5000":                       "",
+	} {
+		name, value, _ := strings.Cut(variable, "=")
+		_, err := load(t, []string{"--storage=/s"}, map[string]string{name: value}, "")
+		if refusal == "" {
+			assert.NoError(t, err, variable)
+			continue
+		}
+		assert.ErrorContains(t, err, refusal)
+	}
+	err := environment{"REGISTRY_STORAGE=s3", "REGISTRY_AUTH=token"}.refuseUnknown(false)
+	assert.ErrorContains(t, err, "REGISTRY_AUTH, REGISTRY_STORAGE: plain", "all are named")
+	assert.NoError(t, environment{"REGISTRY_STORAGE=s3"}.refuseUnknown(true))
 }
 
 // A buffer can be read while it is written.
@@ -221,7 +257,7 @@ func startCommand(t *testing.T, log *buffer, args ...string) (url string, stop f
 // startCommandSaying is startCommand for another form of the log, in which address finds the URL.
 func startCommandSaying(t *testing.T, address string, log *buffer, args ...string) (url string, stop func() error) {
 	t.Helper()
-	cmd := command(func(string) (string, bool) { return "", false }, log)
+	cmd := command(nil, log)
 	cmd.SetArgs(append([]string{"--address=127.0.0.1:0", "--drain-delay=0"}, args...))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -293,7 +329,7 @@ func TestArgumentsAreRefused(t *testing.T) {
 		"serve": `unexpected argument "serve": sparse-registry takes flags only; see sparse-registry --help`,
 		"true":  `unexpected argument "true": a value of BOOL is written behind the flag with an equals sign, as in --delete=true`,
 	} {
-		cmd := command(func(string) (string, bool) { return "", false }, io.Discard)
+		cmd := command(nil, io.Discard)
 		cmd.SetArgs([]string{"--feature-sparse-index", arg})
 		assert.EqualError(t, cmd.Execute(), want)
 	}
@@ -308,7 +344,7 @@ func TestSizes(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	cmd := command(os.LookupEnv, io.Discard)
+	cmd := command(os.Environ(), io.Discard)
 	var out bytes.Buffer
 	cmd.SetOut(&out)
 	cmd.SetArgs([]string{"--version"})

@@ -33,13 +33,13 @@ import (
 func Main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	os.Exit(execute(ctx, os.Args[1:], os.LookupEnv, os.Stderr))
+	os.Exit(execute(ctx, os.Args[1:], os.Environ(), os.Stderr))
 }
 
-// execute runs a command line and returns the exit status. It reads the environment through lookup.
+// execute runs a command line and returns the exit status. The environment is env.
 // Logs go to stderr, and so does what a command failed for.
-func execute(ctx context.Context, args []string, lookup func(string) (string, bool), stderr io.Writer) int {
-	root := command(lookup, stderr)
+func execute(ctx context.Context, args []string, env environment, stderr io.Writer) int {
+	root := command(env, stderr)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -47,15 +47,15 @@ func execute(ctx context.Context, args []string, lookup func(string) (string, bo
 	}
 	var form logForm // of subcommands, which have no log
 	if cmd == root {
-		o, _ := loadOptions(cmd, lookup) // what cannot be told is as by default
+		o, _ := loadOptions(cmd, env) // what cannot be told is as by default
 		form = o.log
 	}
 	form.fail(stderr, err)
 	return statusOf(err)
 }
 
-// command is the command line. It reads the environment through lookup and logs to log.
-func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
+// command is the command line. The environment is env, and it logs to log.
+func command(env environment, log io.Writer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "sparse-registry --storage DIRECTORY",
 		Short:         "A registry that accepts sparse lists under a policy",
@@ -68,9 +68,9 @@ func command(lookup func(string) (string, bool), log io.Writer) *cobra.Command {
 	cmd.SetVersionTemplate(buildinfo.Read().Text("sparse-registry"))
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	defineFlags(cmd, settings)
-	cmd.AddCommand(checkCommand(lookup), gcCommand(lookup))
+	cmd.AddCommand(checkCommand(env), gcCommand(env))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return run(cmd.Context(), log, func() (options, error) { return loadOptions(cmd, lookup) })
+		return run(cmd.Context(), log, func() (options, error) { return loadOptions(cmd, env) })
 	}
 	return cmd
 }

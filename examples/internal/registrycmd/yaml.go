@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/sparsecopy/sparsecopy/examples/internal/spelling"
 )
 
 // A fileValue is a value as text, and where it is.
@@ -20,10 +22,10 @@ type fileValue struct {
 }
 
 // loadFile reads the YAML file, if one is named. path is "" if none is.
-func (o *options) loadFile(cmd *cobra.Command, lookup func(string) (string, bool)) (values map[string]fileValue, path string, err error) {
+func (o *options) loadFile(cmd *cobra.Command, env environment) (values map[string]fileValue, path string, err error) {
 	path = cmd.Flags().Lookup(configFlag).Value.String()
 	if path == "" {
-		path, _ = lookup(configEnv)
+		path = env.lookup(configEnv)
 	}
 	if path == "" {
 		return nil, "", nil
@@ -130,19 +132,29 @@ func fieldsOf(node *yaml.Node, known []string) ([]field, error) {
 	return fields, nil
 }
 
-// meant says how to write a key that is not known: as the one that is it but for its spelling, such
-// as the name of a flag or of a variable, or as one of those that there are.
-func meant(key string, known []string) string {
-	plain := func(s string) string {
-		s = strings.ReplaceAll(strings.ToLower(s), "_", "-")
-		return strings.TrimPrefix(strings.TrimPrefix(s, "--"), "sparse-registry-")
+// meant says how to write a name that is not known: as the one that is it but for its spelling,
+// such as the name of a flag or of a variable, or as one of those that there are.
+func meant(name string, known []string) string {
+	plain := make([]string, len(known))
+	for i, k := range known {
+		plain[i] = plainly(k)
 	}
-	for _, k := range known {
-		if plain(k) == plain(key) {
-			return fmt.Sprintf(": write it as %s", k)
-		}
+	switch at := slices.Index(plain, plainly(name)); {
+	case name == "version":
+		return ": it is of plain distribution's configuration, which --distribution-config names"
+	case at >= 0:
+		return fmt.Sprintf(": write it as %s", known[at])
+	}
+	if near := spelling.Nearest(plainly(name), plain); near != "" {
+		return fmt.Sprintf(": did you mean %s?", known[slices.Index(plain, near)])
 	}
 	return fmt.Sprintf(" (known: %s)", strings.Join(known, ", "))
+}
+
+// plainly spells the names of a setting alike: those of its flag, its variable and its key.
+func plainly(name string) string {
+	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	return strings.TrimPrefix(strings.TrimPrefix(name, "--"), "sparse-registry-")
 }
 
 // scalars reads a scalar, or a sequence of them.
