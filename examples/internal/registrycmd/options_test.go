@@ -325,13 +325,31 @@ func TestRequirementsThatMeanNothing(t *testing.T) {
 }
 
 func TestArgumentsAreRefused(t *testing.T) {
-	for arg, want := range map[string]string{
-		"serve": `unexpected argument "serve": sparse-registry takes flags only; see sparse-registry --help`,
-		"true":  `unexpected argument "true": a value of BOOL is written behind the flag with an equals sign, as in --delete=true`,
+	const file = "name a file of settings with --config FILE, and one of plain distribution with --distribution-config FILE"
+	for line, want := range map[string]string{
+		"true":                               `unexpected argument "true": a value of BOOL is written behind the flag with an equals sign, as in --delete=true`,
+		"serve /etc/distribution/config.yml": `unexpected argument "serve": sparse-registry serves without a command; name the configuration of plain distribution with --distribution-config FILE`,
+		"garbage-collect config.yml":         `unexpected argument "garbage-collect": type sparse-registry gc, which removes nothing without --delete; name the configuration`,
+		"version":                            `unexpected argument "version": type sparse-registry --version`,
+		"config.yml":                         `unexpected argument "config.yml": ` + file,
+		"gc /etc/registry.yaml":              `unexpected argument "/etc/registry.yaml": ` + file,
+		"check /var/lib/registry":            `unexpected argument "/var/lib/registry": name the storage with --storage DIRECTORY`,
+		"chekc":                              `unexpected argument "chekc": did you mean sparse-registry check?`,
+		"nonsense":                           `unexpected argument "nonsense": sparse-registry takes flags; see sparse-registry --help`,
+		"gc serve":                           `unexpected argument "serve": sparse-registry gc takes flags; see sparse-registry gc --help`,
+		"--port=1":                           "unknown flag: --port; here that is --address",
+		"--addr=:1":                          "unknown flag: --addr; did you mean --address?",
+		"--required-archs=amd64":             "unknown flag: --required-archs; did you mean --sparse-index-required-archs?",
+		"--anonymus-pull":                    "unknown flag: --anonymus-pull; did you mean --anonymous-pull?",
+		"-c x":                               "unknown shorthand flag: 'c' in -c; see sparse-registry --help",
+		"gc --dry-run":                       "unknown flag: --dry-run; gc is a dry run without --delete",
+		"gc -m":                              "unknown shorthand flag: 'm' in -m; here that is --untagged",
+		"gc --port=1":                        "unknown flag: --port; see sparse-registry gc --help",
 	} {
 		cmd := command(nil, io.Discard)
-		cmd.SetArgs([]string{"--feature-sparse-index", arg})
-		assert.EqualError(t, cmd.Execute(), want)
+		cmd.SetArgs(strings.Fields(line))
+		err := cmd.Execute()
+		assert.ErrorContains(t, err, want, line)
 	}
 }
 

@@ -66,6 +66,7 @@ func command(env environment, log io.Writer) *cobra.Command {
 		Version:       buildinfo.Read().Version, // which is what makes a flag of it
 	}
 	cmd.SetVersionTemplate(buildinfo.Read().Text("sparse-registry"))
+	cmd.SetFlagErrorFunc(unknownFlag)
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	defineFlags(cmd, settings)
 	cmd.AddCommand(checkCommand(env), gcCommand(env))

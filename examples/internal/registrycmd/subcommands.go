@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -46,18 +45,7 @@ func misuse(err error) error {
 // refuseMisuse lets a subcommand, which takes no arguments, refuse what it does not understand.
 func refuseMisuse(cmd *cobra.Command) {
 	cmd.Args = func(cmd *cobra.Command, args []string) error { return misuse(refuseArguments(cmd, args)) }
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return misuse(err) })
-}
-
-// refuseArguments refuses whatever is neither a flag nor a subcommand.
-func refuseArguments(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	if _, err := strconv.ParseBool(args[0]); err == nil {
-		return fmt.Errorf("unexpected argument %q: a value of BOOL is written behind the flag with an equals sign, as in --delete=%[1]s", args[0])
-	}
-	return fmt.Errorf("unexpected argument %q: %s takes flags only; see %[2]s --help", args[0], cmd.CommandPath())
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misuse(unknownFlag(cmd, err)) })
 }
 
 // policyFlags are the flags of the settings that say what lists may lack, and storageFlags those
