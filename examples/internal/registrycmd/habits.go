@@ -62,8 +62,10 @@ func argumentHere(cmd *cobra.Command, arg string) string {
 		return "name the storage with --storage DIRECTORY"
 	case near != "":
 		return fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), near)
+	case len(commands) > 0:
+		return fmt.Sprintf("%s takes flags, or a command: %s; see %[1]s --help", cmd.CommandPath(), strings.Join(commands, ", "))
 	}
-	return fmt.Sprintf("%s takes flags; see %[1]s --help", cmd.CommandPath())
+	return fmt.Sprintf("%s takes flags only; see %[1]s --help", cmd.CommandPath())
 }
 
 // unknownFlag is an error of flags, with what to type in the place of one that is unknown.
