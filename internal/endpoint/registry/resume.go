@@ -310,7 +310,7 @@ func (m *memory) open(ctx context.Context, content *earlyContent, from int64) (i
 	if m == nil || !ok {
 		return stream, nil
 	}
-	return &notingReader{Resumable: resumable, memory: m, read: from, next: from + noteEach}, nil
+	return &notingReader{Resumable: resumable, memory: m, read: from, next: afterNote(from)}, nil
 }
 
 // skip passes over the first bytes of a stream, those before point without reading them, if it can.
@@ -326,6 +326,10 @@ func skip(stream io.Reader, point endpoint.Checkpoint, bytes int64) error {
 	return err
 }
 
+// afterNote is where the next point after an offset is due: at a multiple of noteEach, so that what
+// Reads return beyond it does not add up.
+func afterNote(offset int64) int64 { return offset - offset%noteEach + noteEach }
+
 // A notingReader notes how far a blob was read.
 type notingReader struct {
 	endpoint.Resumable
@@ -339,7 +343,7 @@ func (r *notingReader) Read(p []byte) (int, error) {
 	if err != nil || r.read < r.next {
 		return n, err
 	}
-	r.next = r.read + noteEach
+	r.next = afterNote(r.read)
 	if c, err := r.Checkpoint(); err == nil {
 		r.memory.passed(c)
 	}

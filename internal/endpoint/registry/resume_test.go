@@ -84,7 +84,7 @@ func (r *resumption) process() error {
 	d := openDestination(r.t, r.to.Host()+"/b:tag", sys, shared)
 	defer func() { r.stats = d.Stats() }()
 	_, err := d.PutBlob(r.t.Context(), r.blob, func(ctx context.Context) (io.ReadCloser, error) {
-		stream, err := s.Blob(ctx, r.blob)
+		stream, err := inNoHurry(s.Blob(ctx, r.blob))
 		if err != nil {
 			return nil, err
 		}
@@ -169,6 +169,36 @@ func TestResumeUpload(t *testing.T) {
 			assert.Zero(t, r.stats.BegunAnew)
 		})
 	}
+}
+
+// However much a Read returns, points lie where it has passed multiples of a length.
+func TestNotesDoNotDrift(t *testing.T) {
+	for _, piece := range []int64{1000, 110_000, notes - 1} {
+		m := &memory{state: unfinished.State{Location: "http://registry.example/uploads/1"}}
+		r := &notingReader{Resumable: &steps{piece: piece}, memory: m, next: afterNote(0)}
+		for r.read < largeSize {
+			_, err := r.Read(nil)
+			require.NoError(t, err)
+		}
+		for at := int64(notes); at < largeSize; at += notes {
+			assert.GreaterOrEqual(t, m.before(at+piece-1).Offset, at, "%d bytes at a time", piece)
+		}
+	}
+}
+
+// steps is a reader that returns as many bytes each time, but for the bytes.
+type steps struct {
+	endpoint.Resumable
+	piece, read int64
+}
+
+func (s *steps) Read([]byte) (int, error) {
+	s.read += s.piece
+	return int(s.piece), nil
+}
+
+func (s *steps) Checkpoint() (endpoint.Checkpoint, error) {
+	return endpoint.Checkpoint{Offset: s.read}, nil
 }
 
 // What is left of a blob is read in ranges, too, if there is enough of it.
