@@ -39,7 +39,7 @@ func TestBlobsTravelOnce(t *testing.T) {
 			var wg sync.WaitGroup
 			for _, repo := range test.repos {
 				d := openDestination(t, to.Host()+"/"+repo+":tag", sys, shared)
-				wg.Go(func() { mustCopy(t, s, d, im) })
+				wg.Go(func() { assert.NoError(t, copyImage(t, s, d, im)) })
 			}
 			wg.Wait()
 			for _, repo := range test.repos {
