@@ -38,7 +38,7 @@ UNRACED := golang.org/x/crypto/scrypt compress/flate
 RACE := -race -gcflags=all=-dwarf=false $(UNRACED:%=-gcflags=%=-race=false)
 
 # Tests that measure memory, or kill many processes, are not compiled with the race detector; internal/archtest holds this list complete.
-WITHOUT_RACE := TestCopierMemory|TestMemoryOfLargeLists|TestMemoryOfLargeReads|TestKilledAtAnyMoment
+WITHOUT_RACE := TestCopierMemory|TestMemoryOfLargeLists|TestMemoryOfLargeReads|TestMemoryOfLargePushesAndReads|TestKilledAtAnyMoment
 
 .PHONY: check
 check: fmt vet lint offline test ## what a reviewer runs: format, vet, lint, demo without a network, race tests (the default)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,18 +43,60 @@ func largeList(entries ...string) *imagetest.Fixture {
 	return f
 }
 
+// most is the memory that a server may have resident, in bytes.
+const most = 256 << 20
+
+// staysBelowMost fails the test if the process ever had more memory than that.
+func (p *process) staysBelowMost(t *testing.T) {
+	t.Helper()
+	peak := p.peakMemory(t)
+	t.Logf("at most %d MiB", peak>>20)
+	assert.Less(t, peak, int64(most))
+}
+
 // TestMemoryOfLargeLists: what large lists take does not grow with the number of those who push
 // them.
 func TestMemoryOfLargeLists(t *testing.T) {
-	const (
-		clients = 64
-		most    = 256 << 20
-	)
 	server := startProcess(t, t.TempDir())
-	require.NoError(t, server.client.PushImage(t.Context(), sparsetest.Fixture(false), "app", "amd64"))
+	pushLarge(t, server)
+	server.staysBelowMost(t)
+}
+
+// TestMemoryOfLargeReads: neither does what large manifests take that are read, for those who ask
+// for them and for the list of those who refer to an image.
+func TestMemoryOfLargeReads(t *testing.T) {
+	storage := t.TempDir()
+	large := storeLarge(t, storage)
+	server := startProcess(t, storage)
+	readLarge(t, server, large, func() bool { return false })
+	server.staysBelowMost(t)
+}
+
+// TestMemoryOfLargePushesAndReads: and those who push and those who read need not take turns.
+func TestMemoryOfLargePushesAndReads(t *testing.T) {
+	storage := t.TempDir()
+	large := storeLarge(t, storage)
+	server := startProcess(t, storage)
+	var pushed atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		pushLarge(t, server)
+		pushed.Store(true)
+	})
+	readLarge(t, server, large, func() bool { return !pushed.Load() })
+	wg.Wait()
+	server.staysBelowMost(t)
+}
+
+// pushLarge has 64 clients push large lists at a time, every second of which is refused.
+func pushLarge(t *testing.T, server *process) {
+	const clients = 64
+	if !assert.NoError(t, server.client.PushImage(t.Context(), sparsetest.Fixture(false), "app", "amd64")) {
+		return
+	}
 	accepted, mediaType := largeList("amd64", "arm64").Document("top")
 	refused, _ := largeList("amd64", "plain").Document("top")
-	require.InDelta(t, manifest.MaxSize, len(accepted), 200_000)
+	assert.InDelta(t, manifest.MaxSize, len(accepted), 200_000)
 	want := slices.Repeat([]int{http.StatusCreated, http.StatusCreated, http.StatusBadRequest, http.StatusBadRequest}, clients/4)
 	got := make([]int, clients)
 	var wg sync.WaitGroup
@@ -68,38 +111,40 @@ func TestMemoryOfLargeLists(t *testing.T) {
 	}
 	wg.Wait()
 	assert.Equal(t, want, got)
-	t.Logf("at most %d MiB", server.peakMemory(t)>>20)
-	assert.Less(t, server.peakMemory(t), int64(most))
 }
 
-// TestMemoryOfLargeReads: neither does what large manifests take that are read, for those who ask
-// for them and for the list of those who refer to an image.
-func TestMemoryOfLargeReads(t *testing.T) {
-	const most = 256 << 20
-	storage := t.TempDir()
-	pushing := startProcess(t, storage)
+// storeLarge has a process of its own store a large list, and a large artifact that refers to an
+// image.
+func storeLarge(t *testing.T, storage string) *imagetest.Fixture {
+	server := startProcess(t, storage)
 	f := largeList()
 	f.Image("image", imagetest.Platform("linux/amd64"))
 	f.Artifact("attached", append(annotated(4_000_000), imagetest.Subject("image"))...)
-	require.NoError(t, pushing.client.PushImage(t.Context(), f, "app", "attached"))
-	require.Equal(t, http.StatusCreated, pushing.client.Put(t, f, "app", "v1", "top").Status)
-	pushing.kill(t)
+	require.NoError(t, server.client.PushImage(t.Context(), f, "read", "attached"))
+	require.Equal(t, http.StatusCreated, server.client.Put(t, f, "read", "top", "top").Status)
+	server.kill(t)
+	return f
+}
 
-	server := startProcess(t, storage)
-	referrers := "/v2/app/referrers/" + f.Digest("image").String()
+// readLarge has 44 clients read at a time what storeLarge has stored, once, and again while they
+// are to go on.
+func readLarge(t *testing.T, server *process, large *imagetest.Fixture, goOn func() bool) {
+	list := server.client.Base() + sparsetest.ManifestPath("read", "top")
+	referrers := server.client.Base() + "/v2/read/referrers/" + large.Digest("image").String()
 	var wg sync.WaitGroup
-	for range 16 {
-		wg.Go(func() {
-			readOnce(t, http.MethodGet, server.client.Base()+sparsetest.ManifestPath("app", "v1"), f.Size("top"))
-		})
-		wg.Go(func() { readOnce(t, http.MethodHead, server.client.Base()+sparsetest.ManifestPath("app", "v1"), 0) })
+	read := func(clients int, method, url string, bytes int64) {
+		for range clients {
+			wg.Go(func() {
+				for readOnce(t, method, url, bytes); goOn(); {
+					readOnce(t, method, url, bytes)
+				}
+			})
+		}
 	}
-	for range 12 {
-		wg.Go(func() { readOnce(t, http.MethodGet, server.client.Base()+referrers, f.Size("attached")/2) })
-	}
+	read(16, http.MethodGet, list, large.Size("top"))
+	read(16, http.MethodHead, list, 0)
+	read(12, http.MethodGet, referrers, large.Size("attached")/2)
 	wg.Wait()
-	t.Logf("at most %d MiB", server.peakMemory(t)>>20)
-	assert.Less(t, server.peakMemory(t), int64(most))
 }
 
 // readOnce reads an answer of at least so many bytes.
