@@ -78,8 +78,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// serveOnce serves r on plain HTTP, a connection for each request, and returns its host. What is lost
-// on a connection that was used before, net/http sends again itself.
+// serveOnce serves r on plain HTTP, a connection for each request, and returns its host. What is
+// lost on a connection that was used before, net/http sends again itself.
 func serveOnce(t *testing.T, r *registrytest.Registry) string {
 	return serve(t, func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Connection", "close")
