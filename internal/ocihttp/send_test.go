@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,13 +69,13 @@ func TestPieceWithin(t *testing.T) {
 // asked is content that notes how much of it was wanted at once.
 type asked struct {
 	io.Reader
-	most int
+	most atomic.Int64
 }
 
 func (a *asked) Close() error { return nil }
 
 func (a *asked) Read(p []byte) (int, error) {
-	a.most = max(a.most, len(p))
+	a.most.Store(max(a.most.Load(), int64(len(p))))
 	return a.Reader.Read(p)
 }
 
@@ -89,7 +90,7 @@ func TestContentIsSentInLargePieces(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	for _, ahead := range []int{0, 1} {
-		for limit, want := range map[time.Duration]int{time.Second: mediumPiece, 2 * time.Minute: 120 << 10} {
+		for limit, want := range map[time.Duration]int{30 * time.Second: mediumPiece, 2 * time.Minute: 120 << 10} {
 			transport := NewTransport(&tls.Config{}, func(*http.Request) (*url.URL, error) { return nil, nil })
 			transport.OpenAhead(strings.TrimPrefix(server.URL, "http://"), "http", ahead)
 			body := &asked{Reader: strings.NewReader(content)}
@@ -99,7 +100,7 @@ func TestContentIsSentInLargePieces(t *testing.T) {
 			resp, err := Stack(transport, Stall(Timeouts{Stall: limit, Blob: time.Minute, Answer: time.Minute})).RoundTrip(req)
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
-			assert.Equal(t, want, body.most, "with a limit of %v, %d connections opened ahead", limit, ahead)
+			assert.EqualValues(t, want, body.most.Load(), "with a limit of %v, %d connections opened ahead", limit, ahead)
 			transport.CloseIdle()
 		}
 	}
