@@ -154,8 +154,8 @@ func TestDeleteAgainstModel(t *testing.T) {
 				args = append(args, "docker://"+h.Host()+"/"+repo+"@"+h.tags[tag].String())
 				continue
 			}
-			for other, d := range h.tags { // most people know all tags
-				if other == tag || d == h.tags[tag] && h.rand.IntN(4) > 0 {
+			for _, other := range names { // most people know all tags
+				if other == tag || h.tags[other] == h.tags[tag] && h.rand.IntN(4) > 0 {
 					args = append(args, "docker://"+h.Host()+"/"+repo+":"+other)
 					delete(tags, other)
 				}
