@@ -38,6 +38,7 @@ var (
 	metaBucket   = []byte("meta")
 	versionKey   = []byte("version")
 	imagesBucket = []byte("images")
+	countKey     = []byte("count") // of images; what was written last by an older program has none
 )
 
 // An unusableError says why a file cannot be used: it goes on after "state FILE".
@@ -161,13 +162,19 @@ func checkDocuments(tx *bolt.Tx) error {
 	case written != version:
 		return unusablef("is of version %d, and this program knows version %d", written, version)
 	}
-	return images.ForEach(func(destination, value []byte) error {
+	found := 0
+	err := images.ForEach(func(destination, value []byte) error {
+		found++
 		if !bytes.Equal(images.Get(destination), value) {
 			return unusablef("is damaged: %q is not where it is looked for", destination)
 		}
 		_, err := document(destination, value)
 		return err
 	})
+	if count := meta.Get(countKey); err == nil && count != nil && string(count) != strconv.Itoa(found) {
+		return unusablef("is damaged: it has %d of %q images", found, count)
+	}
+	return err
 }
 
 // checksums tell whether a document is what was written.
@@ -257,13 +264,24 @@ func (f *file) write(changes map[string]*Image) error {
 					return fmt.Errorf("%s: %w", destination, err)
 				}
 			}
-			return nil
+			return writeCount(tx.Bucket(metaBucket), images)
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("writing state %s: %w", f.path, err)
 	}
 	return nil
+}
+
+// writeCount writes how many images there are: pages have no checksum, and one that counts too few
+// documents has all of those that it counts.
+func writeCount(meta, images *bolt.Bucket) error {
+	count := 0
+	err := images.ForEach(func(_, _ []byte) error {
+		count++
+		return nil
+	})
+	return errors.Join(err, meta.Put(countKey, strconv.AppendInt(nil, int64(count), 10)))
 }
 
 func put(images *bolt.Bucket, destination []byte, image *Image) error {
