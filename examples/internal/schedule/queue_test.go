@@ -87,9 +87,7 @@ func TestQueueKeep(t *testing.T) {
 
 // However keys are added and done: none is worked on twice at a time, none is forgotten.
 func TestQueueRandom(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(1, 0))
 	q := NewQueue[int](20)
 	owed, working := map[string]bool{}, map[string]bool{}
 	for range 20_000 {

@@ -43,9 +43,7 @@ func TestTimetable(t *testing.T) {
 
 // The same operations on a timetable and on a map must give the same.
 func TestTimetableRandom(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(1, 0))
 	var table Timetable
 	model := map[string]time.Time{}
 	now := noon
