@@ -150,6 +150,9 @@ func rebuildReferrers(ctx context.Context, store *registrystore.Store, o audit.O
 	if store.Directory() == "" {
 		return misuse(errors.New("--rebuild-referrers needs the lock of the storage, which only a directory has"))
 	}
+	if owner := registrystore.ForeignOwner(store.Directory()); owner != "" {
+		return misuse(fmt.Errorf("storage %s belongs to user %s, whose server could not change what root writes: run it as that user, as with sudo -u %[2]q", store.Directory(), owner))
+	}
 	lock, err := registrystore.TakeLock(store.Directory(), "sparse-registry check --rebuild-referrers")
 	if err != nil {
 		return err

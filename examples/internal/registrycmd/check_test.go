@@ -175,6 +175,14 @@ func TestCheckRebuildsReferrers(t *testing.T) {
 	assert.Equal(t, statusFailed, status)
 	require.NoError(t, lock.Release())
 
+	if os.Geteuid() == 0 {
+		require.NoError(t, os.Chown(storage, 54321, 54321))
+		_, status, err = checkWith(t, args...)
+		require.ErrorContains(t, err, `belongs to user #54321, whose server could not change what root writes: run it as that user, as with sudo -u "#54321"`)
+		assert.Equal(t, statusMisused, status)
+		require.NoError(t, os.Chown(storage, 0, 0))
+	}
+
 	out, _, err := checkWith(t, args...)
 	require.NoError(t, err)
 	assert.Contains(t, out, "complete and true")

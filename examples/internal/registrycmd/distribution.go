@@ -2,8 +2,10 @@ package registrycmd
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/distributionconfig"
+	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
 )
 
 func setDistribution(o *options, path string) (err error) {
@@ -39,12 +41,17 @@ func (o *options) takeDistribution() error {
 	return nil
 }
 
-// warnings are what the operator should know of how distribution's configuration is taken.
+// warnings are what the operator should know of the storage, and of how distribution's configuration
+// is taken.
 func (o *options) warnings() []string {
-	if o.distribution == nil {
-		return nil
+	var warnings []string
+	if owner := registrystore.ForeignOwner(o.server.Storage); owner != "" {
+		warnings = append(warnings, fmt.Sprintf("storage %s belongs to user %s, whose server could not change what this one, which is root's, writes", o.server.Storage, owner))
 	}
-	warnings := o.distribution.Warnings
+	if o.distribution == nil {
+		return warnings
+	}
+	warnings = append(warnings, o.distribution.Warnings...)
 	if o.server.Storage == "" {
 		warnings = append(warnings, "nobody keeps a second server out of this storage: run one at a time, as what keeps children from being deleted is in the process")
 		if o.server.Distribution.HTTP.Secret == "" {

@@ -42,7 +42,8 @@ func (e *LockedError) Error() string {
 
 // TakeLock takes the lock of a storage directory, which exists, without waiting. program says what
 // the lock is for. The error is a *LockedError if somebody else has it. The lock ends with the
-// process, however that ends: what a killed one left behind is in nobody's way.
+// process, however that ends: what a killed one left behind is in nobody's way, nor is what root's
+// left: it belongs to whom the directory does.
 func TakeLock(storage, program string) (*Lock, error) {
 	own := filepath.Join(storage, OwnDirectory)
 	if err := os.MkdirAll(own, 0o700); err != nil {
@@ -59,6 +60,7 @@ func TakeLock(storage, program string) (*Lock, error) {
 	if err := os.WriteFile(filepath.Join(own, holderFile), []byte(describeHolder(program)), 0o600); err != nil {
 		return nil, errors.Join(lockError(storage, err), lock.Release())
 	}
+	giveToOwner(storage, own, filepath.Join(own, lockFile), filepath.Join(own, holderFile))
 	return lock, nil
 }
 
