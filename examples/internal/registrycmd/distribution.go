@@ -41,8 +41,8 @@ func (o *options) takeDistribution() error {
 	return nil
 }
 
-// warnings are what the operator should know of the storage, and of how distribution's configuration
-// is taken.
+// warnings are what the operator should know of the storage, and of how distribution's
+// configuration is taken.
 func (o *options) warnings() []string {
 	var warnings []string
 	if owner := registrystore.ForeignOwner(o.server.Storage); owner != "" {

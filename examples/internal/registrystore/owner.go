@@ -25,7 +25,8 @@ func foreignOwner(storage string, effective int) string {
 	return "#" + id // as sudo -u has it
 }
 
-// giveToOwner gives files to the user to whom a storage directory belongs, as far as the process may.
+// giveToOwner gives files to the user to whom a storage directory belongs, as far as the process
+// may.
 func giveToOwner(storage string, paths ...string) {
 	uid, gid, known := ownerOf(storage)
 	if !known || os.Geteuid() != 0 {
