@@ -164,9 +164,7 @@ func killFixture() *imagetest.Fixture {
 }
 
 func TestKilledWriters(t *testing.T) {
-	const writers = 6
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	const writers, seed = 6, 1
 	random := rand.New(rand.NewPCG(seed, 0))
 	f := killFixture()
 	// Once all have written their tags, each writer is killed some requests after the one before,
