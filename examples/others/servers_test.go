@@ -176,9 +176,11 @@ func (s *server) start(t *testing.T) *running {
 	return r
 }
 
-// serve has the handler answer a request, and notes it and what it stored.
+// serve has the handler answer a request, and notes it and what it stored. The request is noted
+// first: of a large answer, the client has all before the handler returns.
 func (r *running) serve(handler http.Handler, w http.ResponseWriter, req *http.Request) {
 	method, path, query := req.Method, req.URL.Path, req.URL.Query()
+	r.note(method + " " + path)
 	var body bytes.Buffer
 	manifest := strings.Contains(path, "/manifests/")
 	if method == http.MethodPut && manifest {
@@ -201,12 +203,17 @@ func (r *running) serve(handler http.Handler, w http.ResponseWriter, req *http.R
 	case done && query.Has("mount"):
 		got.digest = digest.Digest(query.Get("mount"))
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.requests = append(r.requests, method+" "+path)
 	if got.digest != "" {
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		r.stored = append(r.stored, got)
 	}
+}
+
+func (r *running) note(request string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests = append(r.requests, request)
 }
 
 type statusWriter struct {
