@@ -1,6 +1,8 @@
 package foreign
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +14,8 @@ import (
 func TestKubernetes(t *testing.T) {
 	var manifest strings.Builder
 	var want []string
-	for kind, paths := range imagePaths {
+	for _, kind := range slices.Sorted(maps.Keys(imagePaths)) {
+		paths := imagePaths[kind]
 		if kind == "" {
 			kind = "AnyKind"
 		}
