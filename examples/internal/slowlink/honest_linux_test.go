@@ -176,12 +176,13 @@ func TestRoundTripIsHonest(t *testing.T) {
 	assert.GreaterOrEqual(t, p.RoundTrip, rtt)
 }
 
-// TestRateIsHonest: a machine that is busy brings less, so there are some attempts.
+// TestRateIsHonest: a machine that is busy brings less, in most attempts if it is very busy. A link
+// that does brings less in all of them.
 func TestRateIsHonest(t *testing.T) {
 	const rate = 100e6 / 8
 	l := linked(t, Config{Delay: 10 * time.Millisecond, Rate: rate})
 	var most float64
-	for range 5 {
+	for range 50 {
 		p := measured(t, l, askBytes)
 		require.Less(t, p.Whole, 1.01*rate)
 		if most = max(most, p.Warm); most > 0.95*rate {
