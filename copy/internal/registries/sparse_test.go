@@ -135,10 +135,12 @@ func unclearOtherwise(t *testing.T) {
 	require.Error(t, refused.StrippedRefusal)
 	assert.Empty(t, dst.Tags("app"))
 
-	var kept bool
+	var kept atomic.Bool
 	dst = copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{ListPolicy: registrytest.Zot, Script: func(_ int, q *http.Request) registrytest.Answer {
-		kept = kept || q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/v1")
-		if kept && q.Method == http.MethodHead {
+		if q.Method == http.MethodPut && strings.HasSuffix(q.URL.Path, "/v1") {
+			kept.Store(true)
+		}
+		if kept.Load() && q.Method == http.MethodHead {
 			return registrytest.Fail(http.StatusForbidden, "DENIED", "no more")
 		}
 		return registrytest.Answer{}
