@@ -530,8 +530,9 @@ func lostUploads(t *testing.T) {
 }
 
 // refusedTwice is a Script that gives the answer to two requests for uploads of uploadedFixture,
-// when others have shown how the registry takes content: there they bring it, or end an upload.
-// They are of two blobs, as content is not found wrong twice in being sent. times counts them.
+// which bring content or end an upload in the way in which the registry takes it. They are of two
+// blobs, as content is not found wrong twice in being sent: in pieces, one is the large blob, in
+// whatever order blobs come. times counts them.
 func refusedTwice(o registrytest.Options, answer registrytest.Answer, times *atomic.Int64) registrytest.Script {
 	f := uploadedFixture()
 	large := f.Digest("large").String()
@@ -546,20 +547,31 @@ func refusedTwice(o registrytest.Options, answer registrytest.Answer, times *ato
 		}
 	}
 	var mu sync.Mutex
-	var first string
+	var requests, pieces int // so far; guarded by mu
+	var first string         // the blob of the first one; guarded by mu
+	refuses := func(blob string, q *http.Request) bool {
+		if o.MaxBody > 0 && blob == large {
+			if q.Method == http.MethodPatch {
+				pieces++
+			}
+			return q.Method == http.MethodPatch && pieces == 2
+		}
+		requests++
+		if requests == 5 {
+			first = blob
+			return true
+		}
+		return o.MaxBody == 0 && requests >= 8 && times.Load() == 1 && blob != first
+	}
 	return registrytest.Only(
 		func(q *http.Request) bool {
 			return strings.Contains(q.URL.Path, "/blobs/uploads/") && q.Method != http.MethodPost &&
 				!(o.PatchOnly && bringsContent(q) || o.MaxBody > 0 && bringsContent(q) && q.ContentLength > o.MaxBody)
 		},
-		func(n int, q *http.Request) registrytest.Answer {
+		func(_ int, q *http.Request) registrytest.Answer {
 			mu.Lock()
 			defer mu.Unlock()
-			switch blob := blobOf(q); {
-			case n == 5 && first == "":
-				first = blob
-			case n >= 8 && times.Load() == 1 && blob != first && (o.MaxBody == 0 || q.Method == http.MethodPatch):
-			default:
+			if !refuses(blobOf(q), q) {
 				return registrytest.Answer{}
 			}
 			times.Add(1)
