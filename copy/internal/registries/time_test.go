@@ -186,18 +186,25 @@ func slowCommits(t *testing.T) {
 	}))
 }
 
-// stallsOnce has transfers in both directions that stop, and a question without an answer.
+// stallsOnce has transfers in both directions that stop in the middle, and a question without an
+// answer: each is made again.
 func stallsOnce(t *testing.T) {
-	first := func(method string, kind registrytest.Kind, a registrytest.Answer) func() registrytest.Options {
+	const stopsAt = 50_000 // bytes: no config is as long
+	layer := imagetest.Platforms(2, 2, 100_000).Digest("amd64.0").String()
+	first := func(match func(*http.Request) bool, a registrytest.Answer) func() registrytest.Options {
 		return func() registrytest.Options {
-			return registrytest.Options{Script: registrytest.Only(registrytest.Matching(method, kind), registrytest.FirstN(1, a))}
+			return registrytest.Options{Script: registrytest.Only(match, registrytest.FirstN(1, a))}
 		}
 	}
 	none := func() registrytest.Options { return registrytest.Options{} }
 	for name, c := range map[string]struct{ src, dst func() registrytest.Options }{
-		"download": {first(http.MethodGet, registrytest.KindBlob, registrytest.StallBody(50_000)), none},
-		"upload":   {none, first(http.MethodPut, registrytest.KindUpload, registrytest.StallUpload(50_000))},
-		"question": {none, first(http.MethodHead, "", registrytest.Stall())},
+		"download": {first(func(q *http.Request) bool {
+			return q.Method == http.MethodGet && strings.HasSuffix(q.URL.Path, layer)
+		}, registrytest.StallBody(stopsAt)), none},
+		"upload": {none, first(func(q *http.Request) bool {
+			return bringsContent(q) && q.ContentLength > stopsAt
+		}, registrytest.StallUpload(stopsAt))},
+		"question": {none, first(registrytest.Matching(http.MethodHead, ""), registrytest.Stall())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, clocktest.Longer(func(limit time.Duration) error {
@@ -205,7 +212,12 @@ func stallsOnce(t *testing.T) {
 				if name == "upload" { // which fits into the buffers of a connection: it is the answer that is waited for
 					o.BlobTimeout = limit
 				}
-				return newTimed(t, c.src(), c.dst()).copy(t.Context(), o)
+				d := newTimed(t, c.src(), c.dst())
+				if err := d.copy(t.Context(), o); err != nil {
+					return err
+				}
+				assert.Positive(t, d.report.Source.Retries+d.report.Destination.Retries)
+				return nil
 			}))
 		})
 	}
