@@ -615,12 +615,12 @@ func typesInTag(t *testing.T) {
 	for _, stated := range []string{"", imgspecv1.MediaTypeEmptyJSON, copytest.SbomType, imgspecv1.MediaTypeImageConfig} {
 		src := copytest.RegistryAt(t, registrytest.Start(t, registrytest.Options{NoReferrers: true}), "app")
 		src.Push(f, "v1", imagetest.Top)
-		for referrer, subject := range map[string]string{"signature": "amd64", "sbom": "amd64", "of list": imagetest.Top} {
-			src.Push(f, "", referrer)
-			tag := endpoint.ReferrersTag(f.Digest(subject))
+		for _, r := range []struct{ referrer, subject string }{{"signature", "amd64"}, {"sbom", "amd64"}, {"of list", imagetest.Top}} {
+			src.Push(f, "", r.referrer)
+			tag := endpoint.ReferrersTag(f.Digest(r.subject))
 			old, _, _ := src.Manifest("app", tag)
 			merged, _, err := endpoint.MergeReferrers(old, []imgspecv1.Descriptor{{
-				MediaType: imgspecv1.MediaTypeImageManifest, Digest: f.Digest(referrer), Size: f.Size(referrer), ArtifactType: stated,
+				MediaType: imgspecv1.MediaTypeImageManifest, Digest: f.Digest(r.referrer), Size: f.Size(r.referrer), ArtifactType: stated,
 			}})
 			require.NoError(t, err)
 			src.PutManifest("app", tag, imgspecv1.MediaTypeImageIndex, merged)
