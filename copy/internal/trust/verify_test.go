@@ -636,6 +636,9 @@ func TestVerifyCannotRead(t *testing.T) {
 func TestVerifyBesideMany(t *testing.T) {
 	s := newScene(t)
 	m := s.mirror()
+	for m.carriers[1].Document.Digest > "sha256:8" { // signatures are random: half of all others are to have higher digests
+		m = s.mirror()
+	}
 	for i := 0; len(m.carriers) < maxSignatures+2; i++ { // the original, and a signature too many
 		a, err := original.OfSignature(descriptor(m.list), original.Signature{Of: s.v1.Digest, Kind: original.Lookaside, Blob: fmt.Append(nil, i)})
 		require.NoError(t, err)
@@ -656,9 +659,10 @@ func TestVerifyBesideUnreadable(t *testing.T) {
 	junk := original.Signature{Of: s.v1.Digest, Kind: original.Lookaside, Blob: []byte("junk")}
 	for name, attach := range map[string]func(m *mirror){
 		"originals": func(m *mirror) {
-			first := m.carriers[0].Document.Digest // originals are read in the order of their digests
-			for i := 0; m.carriers[len(m.carriers)-1].Document.Digest >= first; i++ {
-				m.carriers = append(m.carriers, original.Of(descriptor(m.list), []manifest.Document{s.nested}, fmt.Sprint(i)))
+			first, other := m.carriers[0], m.carriers[0] // originals are read in the order of their digests
+			for i := 0; other.Document.Digest >= first.Document.Digest; i++ {
+				other = original.Of(descriptor(m.list), []manifest.Document{s.nested}, fmt.Sprint(i))
+				m.carriers = append(m.carriers, other)
 			}
 		},
 		"a signature": func(m *mirror) {
