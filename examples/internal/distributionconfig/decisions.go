@@ -29,16 +29,20 @@ var decisions = map[string]string{
 	"http.http2":        "HTTP/2 is on with TLS",
 	"http.h2c":          "let the proxy in front speak HTTP/2",
 
-	"log":        "it logs to standard error, in its own format",
-	"loglevel":   "it logs to standard error, in its own format",
+	"log":        "it logs to standard error; use --log-level and --log-format",
+	"loglevel":   "use --log-level",
 	"health":     "ask /healthz, which looks at the storage",
 	"middleware": "there is none, as it could serve what the policy has not seen; storage.redirect has redirects",
 	"proxy":      "it is no pull-through cache: mirror with `mirror sync` (docs/sync.md)",
-	"reporting":  "nothing is reported elsewhere; distribution 3 cannot, either",
+
+	"reporting":     "nothing is reported elsewhere; distribution 3 cannot, either",
+	"compatibility": "manifests of schema 1 are not taken; by distribution 3, neither",
 }
 
-// storageParts are the sections of storage that are no driver, with their keys.
+// storageParts are the sections of storage whose keys are known, with these: those that are no
+// driver, and the driver of directories.
 var storageParts = map[string][]string{
+	"filesystem":  {"rootdirectory", "maxthreads"},
 	"cache":       {"blobdescriptor", "layerinfo", "blobdescriptorsize"},
 	"delete":      {"enabled"},
 	"redirect":    {"disable"},

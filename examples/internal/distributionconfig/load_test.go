@@ -196,6 +196,8 @@ func TestRefusals(t *testing.T) {
 		{minimal + "validation: {manifests: {urls: &u {allow: [x]}}}\nhttp:\n  <<: *u\n", "", "line 3: http.allow is no key of distribution's configuration"},
 		{minimal + "validation: {manifests: {urls: &u {allow: [x]}}}\nhttp:\n  <<: [*u]\n", "", "line 3: http.allow is no key of distribution's configuration"},
 		{"version: 0.1\nstorage: {inmemory: {}}\n", "", "storage.inmemory is not honoured: use a directory on a tmpfs; the driver loses tags"},
+		{"version: 0.1\nstorage: {filesystem: {rootdir: /x}}\n", "", "storage.filesystem.rootdir is no key of distribution's configuration"},
+		{minimal + "compatibility: {schema1: {enabled: true}}\n", "", "line 3: compatibility is not honoured: manifests of schema 1 are not taken; by distribution 3, neither"},
 		{"version: 0.1\nstorage: {filesystem: {}, delete: {enable: true}}\n", "", "storage.delete.enable is no key of distribution's configuration"},
 		{"version: 0.1\nstorage: {filesystem: {}, delete: {enabled: 1}}\n", "", "storage.delete.enabled: 1 is neither true nor false"},
 		{"version: 0.1\nstorage: {filesystem: {}, maintenance: {purge: {}}}\n", "", "storage.maintenance.purge is no key of distribution's configuration"},
