@@ -94,7 +94,7 @@ func TestGCNeedsTheLock(t *testing.T) {
 	_, err = gc(t, "--storage", storage, "--delete")
 	var locked *registrystore.LockedError
 	require.ErrorAs(t, err, &locked)
-	assert.ErrorContains(t, err, "nobody collects at its control socket (--control): ")
+	assert.ErrorContains(t, err, "nobody collects at its control socket (--control): dial unix "+sparseserver.ControlSocket(storage)+": connect: no such file")
 	assert.Equal(t, statusFailed, statusOf(err))
 	_, err = gc(t, "--storage", storage)
 	require.NoError(t, err)

@@ -92,6 +92,9 @@ func Remote(ctx context.Context, socket, holder string, o Options, progress func
 		return nil, err
 	}
 	answer, err := client.Do(request)
+	if request, ok := errors.AsType[*url.Error](err); ok {
+		return nil, request.Err // which names the socket; the request's address is nobody's
+	}
 	if err != nil {
 		return nil, err
 	}
