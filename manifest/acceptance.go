@@ -62,6 +62,8 @@ func (p SparsePolicy) Validate() error {
 		case slices.Contains(knownArchitectures, a):
 		case slices.Contains(knownArchitectures, lower):
 			return fmt.Errorf("required architecture %s must be in lower case: %q", quote(a), lower)
+		case strings.Contains(a, "/"):
+			return fmt.Errorf("required architecture %s has a slash: required platforms have, such as \"linux/arm/v7\"", quote(a))
 		default:
 			return fmt.Errorf("unknown required architecture %s (known: %s)", quote(a), strings.Join(knownArchitectures, ", "))
 		}

@@ -145,7 +145,7 @@ func TestSparsePolicyValidate(t *testing.T) {
 		"arm64,Arm64":       `required architecture "Arm64" must be in lower case: "arm64"`,
 		"amd64,arm64,amd64": `required architecture "amd64" is named twice`,
 		"x86_64":            `unknown required architecture "x86_64" (known: 386, amd64, `,
-		"arm/v7":            `unknown required architecture "arm/v7" (known: `,
+		"arm/v7":            `required architecture "arm/v7" has a slash: required platforms have, such as "linux/arm/v7"`,
 		"unknown":           `unknown required architecture "unknown" (known: `,
 		"amd64,":            `unknown required architecture "" (known: `,
 		" amd64":            `unknown required architecture " amd64" (known: `,

@@ -164,7 +164,7 @@ func TestErrorsNameTheirSource(t *testing.T) {
 		{[]string{"--log-format=xml"}, nil, "", `flag --log-format: "xml" is neither text nor json`},
 		{[]string{"--log-level=INFO"}, nil, "", `flag --log-level: "INFO" is none of debug, info, warn and error`},
 		{[]string{"--drain-delay=-1s"}, nil, "", `flag --drain-delay: "-1s" is negative`},
-		{[]string{"--drain-delay=5"}, nil, "", `flag --drain-delay: "5" is no duration: write it as 30s or 5m`},
+		{[]string{"--drain-delay=5"}, nil, "", `flag --drain-delay: "5" is no duration: write it as 30s, 5m or 168h`},
 		{[]string{"--min-free-space=-1"}, nil, "", `flag --min-free-space: "-1" is no size: write it as 500MB or 1.5GiB`},
 		{[]string{"--min-free-space=5%"}, nil, "", `flag --min-free-space: "5%" is no size`},
 		{[]string{"--min-free-space=5Gi"}, nil, "", `flag --min-free-space: "5Gi" has a unit that is none of B, kB`},

@@ -15,7 +15,7 @@ func setDuration(to *time.Duration, value string, least time.Duration) error {
 	d, err := time.ParseDuration(value)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%q is no duration: write it as 30s or 5m", value)
+		return fmt.Errorf("%q is no duration: write it as 30s, 5m or 168h", value)
 	case d < 0:
 		return fmt.Errorf("%q is negative", value)
 	case d < least:
