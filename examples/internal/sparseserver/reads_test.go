@@ -297,7 +297,7 @@ func distributionsFaults(t *testing.T) (faults func() []string) {
 // Who waits for memory keeps nobody from the storage, and is answered by what is there afterwards.
 func TestWhoWaitsToReadHoldsNothing(t *testing.T) {
 	faults := distributionsFaults(t)
-	server, client := start(t, Config{})
+	server, client := start(t, Config{ManifestWait: time.Hour})
 	waiting := waitingGauge{server.reads.gauges.waiting, make(chan struct{})}
 	server.reads.gauges.waiting = waiting
 	f := ofSizes()
