@@ -3,6 +3,7 @@ package registrycmd
 import (
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/sparsecopy/sparsecopy/examples/internal/distributionconfig"
 	"github.com/sparsecopy/sparsecopy/examples/internal/registrystore"
@@ -41,10 +42,21 @@ func (o *options) takeDistribution() error {
 	return nil
 }
 
-// warnings are what the operator should know of the storage, and of how distribution's
+// isOpen reports whether other machines may write without credentials.
+func (o *options) isOpen() bool {
+	host, _, err := net.SplitHostPort(o.server.Address)
+	withToken := o.server.Distribution != nil && len(o.server.Distribution.Auth) > 0
+	return err == nil && host != "localhost" && !net.ParseIP(host).IsLoopback() &&
+		o.server.Htpasswd == "" && !withToken && !o.server.ReadOnly
+}
+
+// warnings are what the operator should know of access, of the storage, and of how distribution's
 // configuration is taken.
 func (o *options) warnings() []string {
 	var warnings []string
+	if o.isOpen() {
+		warnings = append(warnings, fmt.Sprintf("whoever reaches %s may push: --htpasswd names who may", o.server.Address))
+	}
 	if owner := registrystore.ForeignOwner(o.server.Storage); owner != "" {
 		warnings = append(warnings, fmt.Sprintf("storage %s belongs to user %s, whose server could not change what this one, which is root's, writes", o.server.Storage, owner))
 	}

@@ -3,12 +3,14 @@ package registrycmd
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -322,6 +324,26 @@ func TestRequirementsThatMeanNothing(t *testing.T) {
 	warnOfPolicies(slog.New(slog.NewTextHandler(&log, nil)), o)
 	assert.Equal(t, 1, strings.Count(log.String(), "\n"))
 	assert.Contains(t, log.String(), `while sparse lists are off: every child must exist" rule=team/*`)
+}
+
+// TestWhoeverReachesItMayPush is a warning where others can reach it.
+func TestWhoeverReachesItMayPush(t *testing.T) {
+	const warning = "whoever reaches %s may push: --htpasswd names who may"
+	for address, open := range map[string]bool{
+		"127.0.0.1:5000": false, "[::1]:5000": false, "localhost:5000": false, "127.1.2.3:1": false,
+		":5000": true, "0.0.0.0:5000": true, "[::]:1": true, "registry.example:5000": true,
+	} {
+		o, err := load(t, []string{"--storage=/s", "--address=" + address}, nil, "")
+		require.NoError(t, err)
+		assert.Equal(t, open, slices.Contains(o.warnings(), fmt.Sprintf(warning, address)), address)
+	}
+	token := filepath.Join(t.TempDir(), "config.yml")
+	require.NoError(t, os.WriteFile(token, []byte("version: 0.1\nstorage: {filesystem: {rootdirectory: /d}}\nauth: {token: {realm: r}}\n"), 0o600))
+	for _, args := range [][]string{{"--storage=/s", "--htpasswd=/h"}, {"--storage=/s", "--read-only"}, {"--distribution-config", token}} {
+		o, err := load(t, append(args, "--address=:5000"), nil, "")
+		require.NoError(t, err)
+		assert.Empty(t, o.warnings(), args)
+	}
 }
 
 func TestArgumentsAreRefused(t *testing.T) {
