@@ -67,7 +67,7 @@ func TakeLock(storage, program string) (*Lock, error) {
 // lockError says what could not be locked, and what to do if that is known.
 func lockError(storage string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("locking storage %s: %w: run as the user of the server, to whom all of the storage has to belong", storage, err)
+		return fmt.Errorf("locking storage %s: %w for user %d: all of the storage has to belong to the user of the server", storage, err, os.Geteuid())
 	}
 	return fmt.Errorf("locking storage %s: %w", storage, err)
 }

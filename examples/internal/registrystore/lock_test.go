@@ -107,5 +107,5 @@ func TestWhatCannotBeLockedIsNamed(t *testing.T) {
 	_, err = TakeLock(file, "sparse-registry")
 	assert.ErrorContains(t, err, "locking storage "+file+": ")
 	assert.EqualError(t, lockError("/srv", &fs.PathError{Op: "mkdir", Path: "/srv/x", Err: fs.ErrPermission}),
-		"locking storage /srv: mkdir /srv/x: permission denied: run as the user of the server, to whom all of the storage has to belong")
+		fmt.Sprintf("locking storage /srv: mkdir /srv/x: permission denied for user %d: all of the storage has to belong to the user of the server", os.Geteuid()))
 }
