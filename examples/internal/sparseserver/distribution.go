@@ -33,9 +33,10 @@ func (c Config) distribution() (*configuration.Configuration, error) {
 	if c.Distribution != nil {
 		config = cloneConfiguration(c.Distribution)
 	}
-	if _, set := config.Storage["maintenance"]; !set && c.Storage != "" {
-		// We remove uploads that nobody goes on with: by when something came last, not by when they
-		// began, so that none is removed while it grows.
+	// In a directory, we remove uploads that nobody goes on with: by when something came last, not
+	// by when they began, so that none is removed while it grows.
+	_, set := config.Storage["maintenance"]["uploadpurging"]
+	if c.ReadOnly || !set && c.Storage != "" {
 		config.Storage["maintenance"] = withoutPurging()
 	}
 	config.Storage["delete"] = configuration.Parameters{"enabled": !c.NoDelete}

@@ -145,6 +145,34 @@ func TestDistributionsConfigurationIsRefused(t *testing.T) {
 }
 
 // TestLayerURLsOfDistribution are those of validation.manifests.urls.
+// TestWhoRemovesUploads: distribution does where the file says so, or where there is no directory
+// in which we do, but never for a server that is read-only.
+func TestWhoRemovesUploads(t *testing.T) {
+	age := map[any]any{"enabled": true, "age": "24h", "interval": "1h", "dryrun": false}
+	off := map[any]any{"enabled": false}
+	type sections = map[string]configuration.Parameters
+	for name, c := range map[string]struct {
+		config  Config
+		storage sections
+		want    any // nil is distribution's default: on
+	}{
+		"a directory":                {Config{Storage: "/d"}, nil, off},
+		"that says nothing of it":    {Config{Storage: "/d"}, sections{"filesystem": {}, "maintenance": {}}, off},
+		"that says when":             {Config{Storage: "/d"}, sections{"filesystem": {}, "maintenance": {"uploadpurging": age}}, age},
+		"an object store":            {Config{}, sections{"s3": {}}, nil},
+		"read-only":                  {Config{Storage: "/d", ReadOnly: true}, sections{"filesystem": {}, "maintenance": {}}, off},
+		"read-only, and says when":   {Config{Storage: "/d", ReadOnly: true}, sections{"filesystem": {}, "maintenance": {"uploadpurging": age}}, off},
+		"read-only, an object store": {Config{ReadOnly: true}, sections{"s3": {}}, off},
+	} {
+		if c.storage != nil {
+			c.config.Distribution = &configuration.Configuration{Storage: c.storage}
+		}
+		config, err := c.config.distribution()
+		require.NoError(t, err, name)
+		assert.Equal(t, c.want, config.Storage["maintenance"]["uploadpurging"], name)
+	}
+}
+
 func TestLayerURLsOfDistribution(t *testing.T) {
 	for _, c := range []struct {
 		validation configuration.Validation
